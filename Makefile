@@ -1,0 +1,95 @@
+# solera. `make help` lists the targets; build/<variant>/ holds what is built.
+VARIANT ?= release
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKG_CONFIG ?= pkg-config
+BUILD := build/$(VARIANT)
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla
+WARN += $(if $(WERROR),-Werror)
+CFLAGS_release := -O3 -g
+CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_cov := -O0 -g --coverage
+CFLAGS_debug := -O0 -g
+ARCH_x86_64 := -march=x86-64-v2
+ARCH_aarch64 := -march=armv8-a
+
+# -ffp-contract=off: no fused multiply-add unless the code says so, so that every compiler gives the same bits.
+CPPFLAGS += -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+ALL_CFLAGS := -std=c11 $(WARN) -ffp-contract=off $(ARCH_$(ARCH)) $(CFLAGS_$(VARIANT)) $(CFLAGS)
+LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
+
+LIB_SRC := $(wildcard src/*/*.c)
+LIB_SRC += $(if $(filter x86_64,$(ARCH)),$(wildcard src/kernels/x86/*.c))
+LIB_SRC += $(if $(filter aarch64,$(ARCH)),$(wildcard src/kernels/arm/*.c))
+TRAIN_SRC := $(wildcard train/*.c)
+TEST_SRC := $(wildcard tests/test_*.c)
+TEST_HELP_SRC := $(filter-out $(TEST_SRC),$(wildcard tests/*.c))
+
+obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
+LIB_OBJ := $(call obj,$(LIB_SRC))
+TRAIN_OBJ := $(call obj,$(TRAIN_SRC))
+TRAIN_LIB_OBJ := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ))
+TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+
+# Objects of the tests are kept, not treated as intermediate files.
+.SECONDARY:
+.PHONY: all help deps test demo layers clean run-tests run-demo need-deps
+
+all: $(BUILD)/solera ## build the program (the default)
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  VARIANT=release|asan|tsan|cov|debug chooses the build (now: $(VARIANT))"
+
+deps: ## install what is missing (Debian, Ubuntu: through apt; elsewhere it names the packages)
+	@scripts/deps.sh install
+
+need-deps:
+	@scripts/deps.sh check || scripts/deps.sh install
+
+test: need-deps ## build and run all tests
+	@$(MAKE) --no-print-directory run-tests
+
+demo: need-deps ## the main job on the embedded model, from nothing, in about 3 minutes
+	@$(MAKE) --no-print-directory run-demo
+
+layers: ## check that every module includes lower layers only
+	@scripts/check_layers.sh
+
+clean: ## remove everything that was built
+	rm -rf build
+
+run-tests: $(BUILD)/solera $(TEST_BIN)
+	@BUILD=$(BUILD) tests/run.sh
+
+run-demo: $(BUILD)/solera
+	@scripts/demo.sh $(BUILD)/solera
+
+$(BUILD)/solera: $(BUILD)/train/main.o $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libsolera.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
+
+# One instruction set a file, by the suffix of its name.
+$(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c
+$(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
+$(BUILD)/%_neon.o: TIER_CFLAGS := -march=armv8.2-a+dotprod
+
+$(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(TIER_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC)))

@@ -1,0 +1,33 @@
+#!/bin/sh
+# The layer check: a module includes its own headers and those of lower layers; a foreign header is included only by
+# the modules that own it. One line an offence, exit 1 when there is one.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+grep -rnE '^[[:space:]]*#[[:space:]]*include' src train | awk '
+BEGIN {
+    split("base:0 kernels:1 quant:2 tensor:2 autograd:3 model:4 optim:4 text:4 store:5 infer:6 eval:7 study:7 config:7", l, " ")
+    for (i in l) { split(l[i], kv, ":"); layer[kv[1]] = kv[2] }
+    owner["cblas.h"] = "kernels"; owner["lapacke.h"] = "study"; owner["hdf5.h"] = "store"; owner["yaml.h"] = "config"
+    owner["immintrin.h"] = "kernels"; owner["arm_neon.h"] = "kernels"; owner["pcre2.h"] = "text"
+    owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "text store eval train"
+    owner["oneapi/dnnl/dnnl.h"] = "kernels"
+}
+{
+    file = $0; sub(/:.*/, "", file)
+    line = $0; sub(/^[^:]*:/, "", line); sub(/:.*/, "", line)
+    inc = $0; sub(/^[^<"]*[<"]/, "", inc); sub(/[>"].*/, "", inc)
+    split(file, part, "/")
+    me = part[1] == "train" ? "train" : part[2]
+    mine = part[1] == "train" ? 9 : layer[me]
+    if (file == "src/solera.h") next
+    if (inc in owner && index(" " owner[inc] " ", " " me " ") == 0) {
+        printf "%s:%s: includes <%s>, which belongs to %s\n", file, line, inc, owner[inc]; bad = 1
+    }
+    n = split(inc, p, "/")
+    if (n < 2 || !(p[1] in layer) || p[1] == me) next
+    if (layer[p[1]] > mine || (layer[p[1]] == mine && !(me == "quant" && p[1] == "tensor") &&
+        !(me == "text" || me == "model" || me == "optim" || mine >= 7) )) {
+        printf "%s:%s: layer %d (%s) includes layer %d (%s)\n", file, line, mine, me, layer[p[1]], p[1]; bad = 1
+    }
+}
+END { exit bad }' && echo "layers: ok"

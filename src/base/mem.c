@@ -1,0 +1,108 @@
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* The one counter of the process: a statistic, never a input of a computation. */
+static _Atomic uint64_t alloc_count;
+
+sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err)
+{
+    if (__builtin_mul_overflow(a, b, out))
+        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu x %zu bytes does not fit this machine", a, b);
+    return SOL_OK;
+}
+
+sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err)
+{
+    if (__builtin_add_overflow(a, b, out))
+        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu + %zu bytes does not fit this machine", a, b);
+    return SOL_OK;
+}
+
+sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
+{
+    size_t bytes, padded;
+    *out = NULL;
+    sol_status st = sol_size_mul(count, size, &bytes, err);
+    if (st == SOL_OK) st = sol_size_add(bytes, SOL_ALIGN, &padded, err);
+    if (st != SOL_OK) return st;
+    padded &= ~(size_t)(SOL_ALIGN - 1);
+    if (padded == 0) padded = SOL_ALIGN;
+    void *block = aligned_alloc(SOL_ALIGN, padded);
+    if (!block) return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", bytes);
+    memset(block, 0, padded);
+    atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
+    *out = block;
+    return SOL_OK;
+}
+
+sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t size, sol_err *err)
+{
+    if (count <= *capacity) return SOL_OK;
+    size_t want = *capacity + *capacity / 2 + 16;
+    if (want < count) want = count;
+    void *bigger;
+    sol_status st = sol_alloc_array(&bigger, want, size, err);
+    if (st != SOL_OK) return st;
+    if (*capacity) memcpy(bigger, *block, *capacity * size);
+    sol_free(*block);
+    *block = bigger;
+    *capacity = want;
+    return SOL_OK;
+}
+
+sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err)
+{
+    size_t bytes;
+    *out = NULL;
+    sol_status st = sol_size_add(n, 1, &bytes, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)out, bytes, 1, err);
+    if (st == SOL_OK && n) memcpy(*out, s, n);
+    return st;
+}
+
+void sol_free(void *block)
+{
+    free(block);
+}
+
+uint64_t sol_alloc_count(void)
+{
+    return atomic_load_explicit(&alloc_count, memory_order_relaxed);
+}
+
+uint64_t sol_peak_rss(void)
+{
+    struct rusage use;
+    if (getrusage(RUSAGE_SELF, &use) != 0) return 0;
+#ifdef __APPLE__
+    return (uint64_t)use.ru_maxrss;
+#else
+    return (uint64_t)use.ru_maxrss * 1024;
+#endif
+}
+
+void sol_plan_add(sol_plan *plan, const char *what, size_t bytes)
+{
+    for (int i = 0; i < plan->n; i++) {
+        if (strcmp(plan->row[i].what, what) == 0) {
+            plan->row[i].bytes += bytes;
+            return;
+        }
+    }
+    if (plan->n == (int)(sizeof plan->row / sizeof plan->row[0])) {
+        plan->row[plan->n - 1].bytes += bytes;
+        return;
+    }
+    plan->row[plan->n++] = (sol_plan_row){what, bytes};
+}
+
+size_t sol_plan_total(const sol_plan *plan)
+{
+    size_t total = 0;
+    for (int i = 0; i < plan->n; i++) total += plan->row[i].bytes;
+    return total;
+}

@@ -1,0 +1,57 @@
+/* Memory: checked sizes, aligned blocks, and the plan that says what will be allocated before it is.
+ *
+ *     float *w = NULL;
+ *     sol_status st = sol_alloc_array((void **)&w, n, sizeof *w, err);
+ *     ...
+ *     sol_free(w);
+ *
+ * All memory of the library comes from here, so that a test can count allocations and make the n-th one fail. */
+#ifndef SOLERA_BASE_MEM_H
+#define SOLERA_BASE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+#define SOL_ALIGN 64
+
+/* *out = a * b (or a + b); SOL_ERR_RANGE when it does not fit. */
+sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err);
+sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err);
+
+/* Zeroed, 64-byte aligned block of count * size bytes; 0 bytes give a valid pointer. The caller owns *out and releases
+ * it with sol_free. On failure *out is NULL. */
+sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err);
+
+/* Grows *block to hold at least `count` items of `size` bytes; *capacity is in items. Contents stay. Amortized O(1). */
+sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t size, sol_err *err);
+
+/* A copy of n bytes of s with a 0 behind it. The caller owns *out. */
+sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err);
+
+/* Releases a block of the functions above; NULL is fine. */
+void sol_free(void *block);
+
+/* Number of allocations since the process started: a test reads it before and after a training step. */
+uint64_t sol_alloc_count(void);
+
+/* Peak resident memory of this process in bytes, as the operating system counts it; 0 where it cannot be known. */
+uint64_t sol_peak_rss(void);
+
+/* A plan: what will be allocated, by name, before anything is. */
+typedef struct sol_plan_row {
+    const char *what; /* static text */
+    size_t bytes;
+} sol_plan_row;
+
+typedef struct sol_plan {
+    sol_plan_row row[32];
+    int n;
+} sol_plan;
+
+/* Adds bytes to the row named `what`, making the row when it is new. */
+void sol_plan_add(sol_plan *plan, const char *what, size_t bytes);
+size_t sol_plan_total(const sol_plan *plan);
+
+#endif

@@ -1,0 +1,160 @@
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/cpu.h"
+#include "base/mem.h"
+
+typedef struct worker {
+    sol_pool *pool;
+    pthread_t thread;
+    int index;
+} worker;
+
+struct sol_pool {
+    int n_threads;
+    worker *workers; /* [n_threads - 1]; the caller is thread 0 */
+    int n_started;
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    uint64_t generation; /* under lock; atomic reads by the spinning side */
+    _Atomic uint64_t posted;
+    _Atomic int64_t next;
+    _Atomic int busy; /* workers that have not finished this generation */
+    bool stop;
+    sol_tile_fn fn;
+    void *arg;
+    int64_t n_tiles;
+};
+
+/* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round trip costs as much. */
+enum { SPIN_TURNS = 4000 };
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void run_tiles(sol_pool *pool, int thread)
+{
+    for (;;) {
+        int64_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+        if (i >= pool->n_tiles) return;
+        pool->fn(pool->arg, i, thread);
+    }
+}
+
+/* Waits for a generation after `seen`; false when the pool stops. */
+static bool wait_for_work(sol_pool *pool, uint64_t seen)
+{
+    for (int turn = 0; turn < SPIN_TURNS; turn++) {
+        if (atomic_load_explicit(&pool->posted, memory_order_acquire) != seen) break;
+        cpu_relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while (pool->generation == seen && !pool->stop) pthread_cond_wait(&pool->work, &pool->lock);
+    bool go = !pool->stop;
+    pthread_mutex_unlock(&pool->lock);
+    return go;
+}
+
+static void *worker_main(void *arg)
+{
+    worker *w = arg;
+    sol_pool *pool = w->pool;
+    for (uint64_t seen = 0; wait_for_work(pool, seen); seen++) {
+        run_tiles(pool, w->index);
+        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->done);
+            pthread_mutex_unlock(&pool->lock);
+        }
+    }
+    return NULL;
+}
+
+sol_status sol_pool_create(sol_pool **out, int n_threads, sol_err *err)
+{
+    sol_pool *pool;
+    *out = NULL;
+    if (n_threads <= 0) {
+        sol_cpu cpu;
+        sol_cpu_detect(&cpu);
+        n_threads = cpu.n_online;
+    }
+    sol_status st = sol_alloc_array((void **)&pool, 1, sizeof *pool, err);
+    if (st != SOL_OK) return st;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    pool->n_threads = n_threads;
+    st = sol_alloc_array((void **)&pool->workers, (size_t)n_threads, sizeof *pool->workers, err);
+    for (int i = 0; st == SOL_OK && i < n_threads - 1; i++) {
+        worker *w = &pool->workers[i];
+        *w = (worker){.pool = pool, .index = i + 1};
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+            st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start thread %d of %d", i + 2, n_threads);
+        else
+            pool->n_started++;
+    }
+    if (st != SOL_OK) sol_pool_free(&pool);
+    *out = pool;
+    return st;
+}
+
+void sol_pool_free(sol_pool **poolp)
+{
+    sol_pool *pool = *poolp;
+    if (!pool) return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stop = true;
+    pool->generation++;
+    atomic_store_explicit(&pool->posted, pool->generation, memory_order_release);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->done);
+    pthread_mutex_destroy(&pool->lock);
+    sol_free(pool->workers);
+    sol_free(pool);
+    *poolp = NULL;
+}
+
+int sol_pool_threads(const sol_pool *pool)
+{
+    return pool ? pool->n_threads : 1;
+}
+
+void sol_pool_run(sol_pool *pool, int64_t n_tiles, sol_tile_fn fn, void *arg)
+{
+    if (!pool || pool->n_threads == 1 || n_tiles <= 1) {
+        for (int64_t i = 0; i < n_tiles; i++) fn(arg, i, 0);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->n_tiles = n_tiles;
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->busy, pool->n_threads - 1, memory_order_relaxed);
+    pthread_mutex_lock(&pool->lock);
+    pool->generation++;
+    atomic_store_explicit(&pool->posted, pool->generation, memory_order_release);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    run_tiles(pool, 0);
+    for (int turn = 0; turn < SPIN_TURNS; turn++) {
+        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
+        cpu_relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0) pthread_cond_wait(&pool->done, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+}

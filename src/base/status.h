@@ -1,0 +1,42 @@
+/* Status codes and error texts. Every fallible function of solera looks like this:
+ *
+ *     sol_status sol_noun_verb(..., sol_err *err);
+ *
+ *     sol_err err = {0};
+ *     if (sol_noun_verb(..., &err) != SOL_OK) fprintf(stderr, "%s\n", err.text);
+ *
+ * `err` may be NULL. On success it is left untouched. The text is one line and holds what a user needs: the file, the
+ * place in it, the value, and what was expected. */
+#ifndef SOLERA_BASE_STATUS_H
+#define SOLERA_BASE_STATUS_H
+
+#include <stdarg.h>
+
+typedef enum sol_status {
+#define SOL_STATUS(name, value, exit_code, text) SOL_##name = (value),
+#include "status.def"
+#undef SOL_STATUS
+} sol_status;
+
+typedef struct sol_err {
+    sol_status status;
+    char text[768];
+} sol_err;
+
+/* Fills *err (when not NULL) and returns `status`, so that a failing line reads `return sol_fail(err, ...)`.
+ * A text that would not fit is cut; line breaks inside it become blanks. */
+sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Puts "prefix: " before the text that is already in *err (a file or key name that the callee did not know). */
+sol_status sol_err_prefix(sol_err *err, sol_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The name ("ERR_IO"), the general text and the process exit code of a status. Static storage. */
+const char *sol_status_name(sol_status status);
+const char *sol_status_text(sol_status status);
+int sol_status_exit_code(sol_status status);
+
+/* The nearest of `n` names to `word` by edit distance, for "did you mean"; NULL when none is near. */
+const char *sol_nearest_name(const char *word, const char *const *names, int n);
+
+#endif

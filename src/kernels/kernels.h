@@ -1,0 +1,19 @@
+/* The table of kernels: filled with C first, then overwritten tier by tier by what this processor and this build have.
+ * Ternary, packing and integer kernels are bit-equal to C in every tier; float reductions have a stated order.
+ *
+ * Kernels run on the calling thread; threading over tiles is the caller's (quant, autograd, infer). */
+#ifndef SOLERA_KERNELS_KERNELS_H
+#define SOLERA_KERNELS_KERNELS_H
+
+#include <stdint.h>
+
+#include "base/cpu.h"
+
+typedef struct sol_kernels {
+    sol_tier tier;
+} sol_kernels;
+
+/* Fills the table for `tier`, lowered to what cpu and build have. */
+void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier);
+
+#endif

@@ -1,0 +1,72 @@
+/* LLaMA-architecture models: configuration, named parameters in one flat block.
+ *
+ *     sol_model *m;
+ *     st = sol_model_create(&m, &config, SOL_F32, err);      // all parameters zero
+ *     const sol_param *p = sol_model_param(m, "model.layers.0.self_attn.q_proj.weight");
+ *     float *w = sol_model_data(m, p);
+ *
+ * RoPE is the half-split form of Hugging Face (importers permute interleaved q/k rows). */
+#ifndef SOLERA_MODEL_MODEL_H
+#define SOLERA_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "tensor/tensor.h"
+
+/* Names as in Hugging Face config.json. */
+typedef struct sol_model_config {
+    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
+    int64_t max_position_embeddings;
+    double rms_norm_eps, rope_theta;
+    bool tie_word_embeddings;
+    /* rope_scaling of type llama3; factor 0: none */
+    double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
+    int64_t rope_original_max_position;
+    int64_t bos_token_id, eos_token_id; /* -1: none */
+} sol_model_config;
+
+typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD } sol_param_kind;
+
+typedef struct sol_param {
+    char name[96]; /* Hugging Face tensor name */
+    sol_param_kind kind;
+    int layer;          /* -1: outside the blocks */
+    int64_t rows, cols; /* a norm is [1, C] */
+    int64_t offset;     /* first element in the flat block; a multiple of 16 elements */
+} sol_param;
+
+typedef struct sol_model {
+    sol_model_config config;
+    sol_param *params; /* [n_params], in the order of the flat block: embedding, layers, final norm, head when untied */
+    int n_params;
+    int64_t n_elements; /* of the flat block, alignment gaps (always zero) included */
+    int64_t n_weights;  /* without the gaps */
+    sol_dtype dtype;    /* SOL_F32 or SOL_BF16 */
+    void *data;         /* [n_elements]; owned */
+} sol_model;
+
+/* Range and divisibility of every field; the error names the field, its value and what fits. */
+sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
+/* "llama-3.2-1b", "llama-3.2-3b", "smollm2-135m", "15m", ...: exact published shapes by name (SOL_ERR_USAGE, nearest). */
+sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err);
+
+sol_status sol_model_create(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
+void sol_model_free(sol_model **m);
+/* The parameter table alone, without weights (data NULL): for plans. */
+sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
+/* Normal(0, 0.02), residual projections scaled by 1/sqrt(2 L), norms 1. */
+void sol_model_init_random(sol_model *m, uint64_t seed);
+
+const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
+void *sol_model_at(const sol_model *m, const sol_param *p);             /* first element, in m->dtype */
+float *sol_model_f32(const sol_model *m, const sol_param *p);           /* only for SOL_F32 models */
+int64_t sol_param_count(const sol_param *p);                            /* rows * cols */
+
+/* inv_freq[D/2] of RoPE with llama3 scaling (Hugging Face modeling_rope_utils, _compute_llama3_parameters). */
+void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq);
+/* cos/sin tables [T, D/2] for positions 0..T-1, computed in double, rounded once. */
+void sol_rope_tables(const sol_model_config *c, int64_t T, float *cos_table, float *sin_table);
+
+#endif

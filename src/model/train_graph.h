@@ -1,0 +1,52 @@
+/* A model on the tape: loss and gradients of one micro-batch, planned before anything is allocated.
+ *
+ *     sol_graph *g;
+ *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err);   // everything the step needs, allocated once
+ *     sol_graph_begin_step(g, mix);                // makes W_eff = a Q(W) + b W for all quantized layers, once a step
+ *     for each micro-batch: sol_graph_accumulate(g, tokens, targets, weight, &loss);      // grads += weight * dloss
+ *     ... clip, optimizer on sol_graph_grads(g) ...
+ *     sol_graph_zero_grads(g);
+ *
+ * sol_graph_accumulate and sol_graph_loss allocate nothing. */
+#ifndef SOLERA_MODEL_TRAIN_GRAPH_H
+#define SOLERA_MODEL_TRAIN_GRAPH_H
+
+#include "base/mem.h"
+#include "kernels/ctx.h"
+#include "model/model.h"
+#include "quant/quant.h"
+
+typedef struct sol_graph sol_graph;
+
+typedef struct sol_graph_opts {
+    int64_t batch, seq;          /* B, T of a micro-batch */
+    bool activation_checkpoints; /* recompute each block in the backward pass */
+    bool no_grad;                /* loss only: no gradient buffers */
+} sol_graph_opts;
+
+/* What sol_graph_create would allocate, by kind. */
+sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
+                          sol_err *err);
+/* The model is borrowed and must outlive the graph. */
+sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                            const sol_graph_opts *o, sol_err *err);
+void sol_graph_free(sol_graph **g);
+
+void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix);
+
+/* tokens, targets: [B, T]; a target of -1 does not count. doc_start[B, T]: for each position the first position of its
+ * document in the same row (attention never crosses it, RoPE positions restart there), NULL: one document a row.
+ * *loss_sum: the sum of -ln p over the counted targets; *n: how many. Gradients of (weight * loss_sum) are added. */
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, float weight,
+                          double *loss_sum, int64_t *n);
+/* Forward only. */
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, double *loss_sum,
+                    int64_t *n);
+/* Logits [B*T, V] of the last forward pass, for tests and scoring. */
+void sol_graph_logits(sol_graph *g, float *logits);
+
+/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block. */
+float *sol_graph_grads(sol_graph *g);
+void sol_graph_zero_grads(sol_graph *g);
+
+#endif

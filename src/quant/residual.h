@@ -1,0 +1,39 @@
+/* Arenas: the annealing residual synapse (paper eq. 7-8, 23-25; shared facts section 2 in the README's terms).
+ *
+ * A quantized layer multiplies by   W_eff = a Q(W) + b W   in one GEMM:
+ *   additive (the paper)   a = 1            b = lambda
+ *   blend                  a = 1 - lambda   b = lambda      starts as the exact full-precision model at lambda 1
+ * The straight-through gradient is dW = (a + b) dY^T X. At lambda 0 both are the deployed model.
+ *
+ * Schedule: p = progress of the anneal in [0, 1]; linear 1-p, cosine (1+cos(pi p))/2, exp exp(-5 p) with the last step
+ * forced to 0. Progress counts optimizer steps. With warm-up, lambda rises linearly to lambda_max over the first
+ * warmup_fraction of the steps and decays over the rest. `end_fraction` < 1 makes lambda reach 0 at that share of
+ * the run and stay there. */
+#ifndef SOLERA_QUANT_RESIDUAL_H
+#define SOLERA_QUANT_RESIDUAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { SOL_RESIDUAL_NONE, SOL_RESIDUAL_LINEAR, SOL_RESIDUAL_COSINE, SOL_RESIDUAL_EXP } sol_residual_schedule;
+typedef enum { SOL_RESIDUAL_ADDITIVE, SOL_RESIDUAL_BLEND } sol_residual_form;
+
+typedef struct sol_residual {
+    sol_residual_schedule schedule;
+    sol_residual_form form;
+    bool warmup;
+    float lambda_max;      /* 1 */
+    float warmup_fraction; /* 0.1 */
+    float end_fraction;    /* 1 */
+} sol_residual;
+
+/* lambda for optimizer step `step` (0-based) of `n_steps`. Matches the published implementation step for step. */
+float sol_residual_lambda(const sol_residual *r, int64_t step, int64_t n_steps);
+
+/* The two factors of W_eff. */
+typedef struct sol_residual_mix {
+    float a, b;
+} sol_residual_mix;
+sol_residual_mix sol_residual_coeffs(sol_residual_form form, float lambda);
+
+#endif

@@ -1,0 +1,89 @@
+/* Everything on disk: HDF5 checkpoints, model files, packed models and datasets (schema version 1: checkpoints/SCHEMA.md).
+ * Writers replace files atomically (base/file.h); readers trust nothing. Errors name the file and the object in it.
+ *
+ *     sol_checkpoint c = {0};
+ *     st = sol_checkpoint_read(&c, "model.h5", SOL_F32, err);
+ *     ...
+ *     sol_checkpoint_free(&c); */
+#ifndef SOLERA_STORE_STORE_H
+#define SOLERA_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/ctx.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "quant/codec.h"
+#include "text/dataset.h"
+#include "text/tokenizer.h"
+
+/* What a training run needs besides parameters and moments to go on bit for bit. */
+typedef struct sol_run_state {
+    uint64_t step, tokens; /* optimizer steps done, tokens seen */
+    uint64_t drawn;        /* sol_batcher.drawn */
+    uint64_t skipped;      /* non-finite steps */
+    uint64_t seed;
+    double best_eval_loss; /* infinity: none yet */
+    uint64_t best_step;
+    uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
+    double ema_loss;
+} sol_run_state;
+
+typedef struct sol_checkpoint {
+    sol_model *model;         /* owned */
+    sol_tokenizer *tokenizer; /* owned; NULL when the file has none */
+    sol_adamw *optim;         /* owned; NULL in a model file */
+    sol_run_state state;      /* zero in a model file */
+    char *config_yaml;        /* owned; the resolved YAML of the run; NULL: none */
+    sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method NULL: full precision */
+} sol_checkpoint;
+
+void sol_checkpoint_free(sol_checkpoint *c);
+/* A checkpoint (with optim and state) or a model file. dtype: storage of the parameters in memory. */
+sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* Writes what is there: with optim a checkpoint, without a model file. params_dtype: SOL_F32 or SOL_BF16 on disk. */
+sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err);
+
+/* A packed model, in memory as on disk. Embedding, head and norms are dense. */
+typedef struct sol_packed_model {
+    sol_model_config config;
+    sol_tokenizer *tokenizer; /* owned; may be NULL */
+    sol_quant_spec quant;
+    sol_packed_mat *linear;   /* [num_hidden_layers * 7]: q k v o gate up down of each layer; owned */
+    void *embed, *head;       /* [V, C] in embed_dtype; head NULL when tied; owned */
+    sol_dtype embed_dtype;    /* SOL_F32, SOL_F16 (8- and 4-bit forms come with their kernels) */
+    float *norms;             /* [2 L + 1, C]: input, post-attention of each layer, final; owned */
+} sol_packed_model;
+
+/* Packs the quantized linears of a model through sol_packed_from_weights. */
+sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_tokenizer *t,
+                                 const sol_quant_spec *spec, sol_dtype embed_dtype, sol_err *err);
+void sol_packed_model_free(sol_packed_model *p);
+sol_status sol_packed_model_write(const sol_packed_model *p, const char *path, sol_err *err);
+sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
+
+typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET } sol_file_kind;
+/* By the root attributes; SOL_ERR_FORMAT for anything else. */
+sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
+
+/* Datasets. The map holds the file open; tokens point into it. */
+typedef struct sol_dataset {
+    sol_tokens tokens;
+    void *impl;
+} sol_dataset;
+sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err);
+void sol_dataset_close(sol_dataset *d);
+
+/* Streams documents into a dataset file. */
+typedef struct sol_dataset_writer sol_dataset_writer;
+sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
+                                   sol_err *err);
+sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err); /* one document */
+sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err); /* commits */
+void sol_dataset_writer_abort(sol_dataset_writer **w);                     /* removes what was written */
+
+/* llama2.c .bin with its tokenizer -> an fp32 model in Hugging Face layout (q/k rows permuted to half-split RoPE). */
+sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
+
+#endif

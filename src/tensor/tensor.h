@@ -1,0 +1,35 @@
+/* Element types and shapes. Row-major, last dimension fastest. Dimension letters of the house: B batch, T time, C hidden,
+ * H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group. */
+#ifndef SOLERA_TENSOR_TENSOR_H
+#define SOLERA_TENSOR_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum sol_dtype { SOL_F32, SOL_F16, SOL_BF16, SOL_I32, SOL_U32, SOL_U16, SOL_U8, SOL_I8 } sol_dtype;
+
+size_t sol_dtype_size(sol_dtype t);
+const char *sol_dtype_name(sol_dtype t); /* "f32", "f16", "bf16", ... */
+
+#define SOL_MAX_DIMS 4
+typedef struct sol_shape {
+    int n_dims;
+    int64_t dim[SOL_MAX_DIMS];
+} sol_shape;
+
+sol_shape sol_shape1(int64_t a);
+sol_shape sol_shape2(int64_t a, int64_t b);
+sol_shape sol_shape3(int64_t a, int64_t b, int64_t c);
+sol_shape sol_shape4(int64_t a, int64_t b, int64_t c, int64_t d);
+int64_t sol_shape_count(const sol_shape *s); /* product of the dimensions */
+/* "[32, 64]" into a buffer of at least 96 bytes; returns it. */
+const char *sol_shape_text(const sol_shape *s, char *buffer);
+/* Bytes of a tensor, with overflow checked. */
+sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_err *err);
+
+/* Copies n elements between float types (F32, F16, BF16); rounds to nearest even. */
+void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n);
+
+#endif

@@ -1,0 +1,29 @@
+#include "suite.h"
+
+#include <string.h>
+#include <unistd.h>
+
+const char *sol_test_data(const char *name)
+{
+    static char path[1024];
+    const char *root = getenv("SOLERA_DATA");
+    snprintf(path, sizeof path, "%s/%s", root ? root : "../shared/data", name);
+    if (sol_file_exists(path)) return path;
+    printf("skipped: needs %s\n", name);
+    fflush(stdout);
+    return NULL;
+}
+
+void sol_test_dir_make(char path[64])
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, 64, "%.40s/solera-XXXXXX", tmp ? tmp : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(path));
+}
+
+void sol_test_dir_remove(const char *path)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", path);
+    ck_assert_int_eq(system(command), 0);
+}

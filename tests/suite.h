@@ -1,0 +1,59 @@
+/* What every test program includes: Check, and a main that runs one suite.
+ *
+ *     START_TEST(name) { ... } END_TEST
+ *     SOL_TEST_MAIN("module", tcase_add_test(tc, name); ...)
+ */
+#ifndef SOLERA_TESTS_SUITE_H
+#define SOLERA_TESTS_SUITE_H
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "solera.h"
+
+/* `call` must succeed; otherwise the test fails with the error's text. */
+#define ck_ok(call)                                                                        \
+    do {                                                                                   \
+        sol_err ck_err = {0};                                                              \
+        sol_err *err = &ck_err;                                                            \
+        sol_status ck_status = (call);                                                     \
+        ck_assert_msg(ck_status == SOL_OK, "%s: %s", #call, ck_err.text);                  \
+        (void)err;                                                                         \
+    } while (0)
+
+/* `call` must fail with `want`, and its text must contain `part`. */
+#define ck_fails(call, want, part)                                                         \
+    do {                                                                                   \
+        sol_err ck_err = {0};                                                              \
+        sol_err *err = &ck_err;                                                            \
+        sol_status ck_status = (call);                                                     \
+        ck_assert_msg(ck_status == (want), "%s: status %d '%s'", #call, ck_status, ck_err.text); \
+        ck_assert_msg(strstr(ck_err.text, part) != NULL, "%s: '%s' lacks '%s'", #call, ck_err.text, part); \
+        (void)err;                                                                         \
+    } while (0)
+
+/* "<root>/name" of the third-party data, or NULL after printing why the test is skipped. $SOLERA_DATA names the folder;
+ * ../shared/data beside the checkout is the default. Static storage, overwritten by the next call. */
+const char *sol_test_data(const char *name);
+
+/* A fresh empty directory for one test, removed by sol_test_dir_remove. */
+void sol_test_dir_make(char path[64]);
+void sol_test_dir_remove(const char *path);
+
+#define SOL_TEST_MAIN(suite_name, ...)                                                     \
+    int main(void)                                                                         \
+    {                                                                                      \
+        Suite *suite = suite_create(suite_name);                                           \
+        TCase *tc = tcase_create(suite_name);                                              \
+        __VA_ARGS__;                                                                       \
+        suite_add_tcase(suite, tc);                                                        \
+        SRunner *runner = srunner_create(suite);                                           \
+        srunner_run_all(runner, CK_NORMAL);                                                \
+        int failed = srunner_ntests_failed(runner);                                        \
+        srunner_free(runner);                                                              \
+        return failed != 0;                                                                \
+    }
+
+#endif

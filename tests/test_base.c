@@ -1,0 +1,125 @@
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+START_TEST(half_round_trip)
+{
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        float f = sol_f16_to_f32((sol_f16)h), b = sol_bf16_to_f32((sol_bf16)h);
+        if (!isnan(f)) ck_assert_uint_eq(sol_f32_to_f16(f), h);
+        if (!isnan(b)) ck_assert_uint_eq(sol_f32_to_bf16(b), h);
+    }
+}
+END_TEST
+
+START_TEST(f16_rounds_to_nearest_even)
+{
+    /* Between every pair of neighbours the midpoint goes to the even one, a hair beside it to the nearer one. */
+    for (uint32_t h = 0; h < 0x7bff; h++) {
+        double lo = sol_f16_to_f32((sol_f16)h), hi = sol_f16_to_f32((sol_f16)(h + 1)), mid = (lo + hi) / 2;
+        ck_assert_uint_eq(sol_f32_to_f16((float)mid), h + (h & 1));
+        ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, 0)), h);
+        ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, INFINITY)), h + 1);
+    }
+    ck_assert_uint_eq(sol_f32_to_f16(65519.99f), 0x7bff);
+    ck_assert_uint_eq(sol_f32_to_f16(65520.0f), 0x7c00);
+    ck_assert_uint_eq(sol_f32_to_f16(-1e30f), 0xfc00);
+    ck_assert(isnan(sol_f16_to_f32(sol_f32_to_f16(NAN))));
+    ck_assert(isnan(sol_bf16_to_f32(sol_f32_to_bf16(NAN))));
+}
+END_TEST
+
+START_TEST(philox_known_answers)
+{
+    /* Random123's kat_vectors for philox4x32-10. */
+    uint32_t out[4];
+    sol_philox4x32(0, 0, 0, out);
+    ck_assert_uint_eq(out[0], 0x6627e8d5);
+    ck_assert_uint_eq(out[3], 0x9b00dbd8);
+    sol_philox4x32(~0ull, ~0ull, ~0ull, out);
+    ck_assert_uint_eq(out[0], 0x408f276d);
+    ck_assert_uint_eq(out[1], 0x41c83b0e);
+    ck_assert_uint_eq(out[3], 0x6d5451fd);
+}
+END_TEST
+
+START_TEST(permute_is_a_permutation)
+{
+    for (uint64_t n = 1; n < 200; n += 7) {
+        bool seen[200] = {0};
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t p = sol_permute(42, SOL_STREAM_DATA, n, i);
+            ck_assert_uint_lt(p, n);
+            ck_assert(!seen[p]);
+            seen[p] = true;
+        }
+    }
+}
+END_TEST
+
+static void add_square(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    ((int64_t *)arg)[i] += i * i;
+}
+
+START_TEST(pool_runs_every_tile_once)
+{
+    enum { N = 1000 };
+    for (int threads = 1; threads <= 4; threads++) {
+        sol_pool *pool;
+        int64_t x[N] = {0};
+        ck_ok(sol_pool_create(&pool, threads, err));
+        for (int turn = 0; turn < 50; turn++) sol_pool_run(pool, N, add_square, x);
+        for (int64_t i = 0; i < N; i++) ck_assert_int_eq(x[i], 50 * i * i);
+        sol_pool_free(&pool);
+        ck_assert_ptr_null(pool);
+    }
+}
+END_TEST
+
+START_TEST(replace_is_atomic)
+{
+    char dir[64], path[96], *data;
+    size_t n;
+    sol_replace r;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    ck_ok(sol_file_write(path, "old", 3, err));
+    ck_ok(sol_replace_begin(&r, path, err));
+    ck_assert(sol_file_exists(r.temp_path));
+    ck_ok(sol_file_read(path, &data, &n, err));
+    ck_assert_str_eq(data, "old");
+    sol_free(data);
+    char temp[SOL_PATH_MAX];
+    memcpy(temp, r.temp_path, sizeof temp);
+    sol_replace_abort(&r);
+    ck_assert(!sol_file_exists(temp));
+    ck_ok(sol_file_write(path, "new!", 4, err));
+    ck_ok(sol_file_read(path, &data, &n, err));
+    ck_assert_uint_eq(n, 4);
+    ck_assert_str_eq(data, "new!");
+    sol_free(data);
+    ck_fails(sol_file_write("/nonexistent/x", "a", 1, err), SOL_ERR_IO, "/nonexistent/x");
+    ck_fails(sol_file_read(dir, &data, &n, err), SOL_ERR_IO, "regular");
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(status_names_and_nearest)
+{
+    static const char *const names[] = {"train.steps", "train.batch", "quant.method"};
+    ck_assert_str_eq(sol_nearest_name("train.step", names, 3), "train.steps");
+    ck_assert_ptr_null(sol_nearest_name("zzzzzzzzzz", names, 3));
+    ck_assert_int_eq(sol_status_exit_code(SOL_ERR_FORMAT), 2);
+    ck_assert_int_eq(sol_status_exit_code(SOL_ERR_INTERRUPTED), 130);
+    size_t out;
+    ck_fails(sol_size_mul((size_t)-1, 2, &out, err), SOL_ERR_RANGE, "fit");
+}
+END_TEST
+
+SOL_TEST_MAIN("base", tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
+              tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
+              tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic);
+              tcase_add_test(tc, status_names_and_nearest))

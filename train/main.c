@@ -1,0 +1,9 @@
+#include "solera.h"
+
+#include <stdio.h>
+
+int main(void)
+{
+    puts("solera " SOL_VERSION);
+    return 0;
+}
