@@ -1,0 +1,30 @@
+#include "program.h"
+
+#ifndef SOL_COMMIT
+#define SOL_COMMIT ""
+#endif
+#ifndef SOL_VARIANT
+#define SOL_VARIANT "unknown"
+#endif
+
+static sol_status run(sol_program *p, void *args, sol_err *err)
+{
+    sol_ctx *ctx;
+    (void)args;
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st != SOL_OK) return st;
+    printf("solera %s\n", SOL_VERSION);
+    printf("commit   %s\n", SOL_COMMIT[0] ? SOL_COMMIT : "unknown");
+    printf("build    %s, %s\n", SOL_VARIANT, __VERSION__);
+    printf("kernels  %s (best here: %s)\n", sol_tier_name(ctx->k.tier), sol_tier_name(sol_cpu_tier(&ctx->cpu)));
+    printf("gemm     %s\n", sol_gemm_library());
+    printf("cpu      %s\n", ctx->cpu.model);
+    printf("threads  %d\n", sol_pool_threads(ctx->pool));
+    return SOL_OK;
+}
+
+const sol_verb sol_verb_version = {
+    .name = "version",
+    .summary = "version, build, kernel tier, processor",
+    .run = run,
+};

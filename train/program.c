@@ -1,0 +1,199 @@
+/* Verbs, context, stderr (log lines and the live line), signals. */
+#include "program.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOL_VERB(name) extern const sol_verb sol_verb_##name;
+#include "commands.def"
+#undef SOL_VERB
+
+static const sol_verb *const verbs[] = {
+#define SOL_VERB(name) &sol_verb_##name,
+#include "commands.def"
+#undef SOL_VERB
+};
+
+int sol_verb_count(void)
+{
+    return (int)(sizeof verbs / sizeof verbs[0]);
+}
+
+const sol_verb *sol_verb_at(int i)
+{
+    return verbs[i];
+}
+
+const sol_verb *sol_verb_find(const char *name)
+{
+    for (int i = 0; i < sol_verb_count(); i++)
+        if (strcmp(verbs[i]->name, name) == 0) return verbs[i];
+    return NULL;
+}
+
+double sol_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- stderr ---- */
+
+static int terminal_width(void)
+{
+    struct winsize w;
+    const char *columns = getenv("COLUMNS");
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
+    int n = columns ? atoi(columns) : 0;
+    return n > 0 ? n : 80;
+}
+
+/* One column stays free: a full line would wrap on many terminals. Bytes count as columns: the line is ASCII. */
+static void draw_live(sol_program *p)
+{
+    int width = terminal_width() - 1, n = (int)strlen(p->live);
+    fprintf(stderr, "\r%.*s\033[K", n < width ? n : width, p->live);
+    fflush(stderr);
+    p->live_at = sol_clock();
+}
+
+bool sol_live_due(const sol_program *p)
+{
+    return p->terminal && sol_clock() - p->live_at >= 0.1;
+}
+
+void sol_live_show(sol_program *p, bool now, const char *fmt, ...)
+{
+    if (!p->terminal || (!now && !sol_live_due(p))) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(p->live, sizeof p->live, fmt, ap);
+    va_end(ap);
+    draw_live(p);
+}
+
+void sol_live_clear(sol_program *p)
+{
+    if (!p->live[0]) return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    p->live[0] = 0;
+}
+
+static void log_line(void *user, sol_log_level level, const char *text)
+{
+    static const char *const prefix[] = {"debug: ", "", "warning: "};
+    sol_program *p = user;
+    if (p->log_file) {
+        fprintf(p->log_file, "%s%s\n", prefix[level], text);
+        fflush(p->log_file);
+    }
+    if (level == SOL_LOG_DEBUG) return;
+    bool yellow = p->color && level == SOL_LOG_WARN;
+    fprintf(stderr, "%s%s%s%s%s\n", p->live[0] ? "\r\033[K" : "", yellow ? "\033[33m" : "", prefix[level],
+            yellow ? "\033[0m" : "", text);
+    if (p->live[0]) draw_live(p);
+}
+
+/* ---- texts ---- */
+
+const char *sol_duration_text(double seconds, char *buffer)
+{
+    if (!(seconds >= 0 && seconds < 1e10)) {
+        snprintf(buffer, 32, "?");
+        return buffer;
+    }
+    long s = lround(seconds);
+    if (s < 60)
+        snprintf(buffer, 32, "%lds", s);
+    else if (s < 3600)
+        snprintf(buffer, 32, "%ldm%02lds", s / 60, s % 60);
+    else if (s < 86400)
+        snprintf(buffer, 32, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    else
+        snprintf(buffer, 32, "%ldd%02ldh", s / 86400, s / 3600 % 24);
+    return buffer;
+}
+
+static const char *scaled_text(double x, double base, const char *const *unit, int n_units, char *buffer)
+{
+    int i = 0;
+    for (; i < n_units - 1 && x >= base; i++) x /= base;
+    snprintf(buffer, 32, i == 0 ? "%.0f%s" : x < 10 ? "%.2f%s" : x < 100 ? "%.1f%s" : "%.0f%s", x, unit[i]);
+    return buffer;
+}
+
+const char *sol_bytes_text(double bytes, char *buffer)
+{
+    static const char *const unit[] = {" B", " KiB", " MiB", " GiB", " TiB", " PiB"};
+    return scaled_text(bytes, 1024, unit, 6, buffer);
+}
+
+const char *sol_count_text(double count, char *buffer)
+{
+    static const char *const unit[] = {"", " k", " M", " G", " T", " P", " E"};
+    return scaled_text(count, 1000, unit, 7, buffer);
+}
+
+/* ---- signals: the only state outside a context, because a handler has no argument ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+    if (interrupted && sig == SIGINT) _exit(130);
+    interrupted = 1;
+}
+
+void sol_interrupt_catch(void)
+{
+    struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+bool sol_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+/* ---- the program ---- */
+
+void sol_program_init(sol_program *p)
+{
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+    memset(p, 0, sizeof *p);
+    p->log = (sol_log){.line = log_line, .user = p};
+    p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    p->color = p->terminal && !(no_color && no_color[0]);
+    p->tier = "best";
+}
+
+void sol_program_free(sol_program *p)
+{
+    sol_ctx_free(&p->ctx);
+}
+
+sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err)
+{
+    sol_tier tier = SOL_TIER_BEST;
+    sol_status st = SOL_OK;
+    *ctx = NULL;
+    if (strcmp(p->tier, "best") != 0) st = sol_tier_from_name(p->tier, &tier, err);
+    if (st == SOL_OK && !p->ctx) st = sol_ctx_create(&p->ctx, (int)p->threads, tier, &p->log, err);
+    if (st == SOL_OK && tier != SOL_TIER_BEST && p->ctx->k.tier != tier)
+        sol_log_line(&p->log, SOL_LOG_WARN, "kernel tier '%s' is not available here: '%s' is used", p->tier,
+                     sol_tier_name(p->ctx->k.tier));
+    *ctx = p->ctx;
+    return st;
+}

@@ -1,0 +1,118 @@
+/* The program around the library: verbs, their options, the context, what goes to stderr, signals.
+ *
+ * A verb is one file train/cmd_<verb>.c and one row in commands.def:
+ *
+ *     struct args { const char *out; int64_t n; bool json; sol_words set; };
+ *     static const sol_opt options[] = {
+ *         {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
+ *          .help = "file to write"},
+ *         {.name = "-n", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, n), .preset = "200", .min = 1,
+ *          .max = 1e9, .help = "tokens"},
+ *         {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "..."},
+ *         {0}};
+ *     static sol_status run(sol_program *p, void *args, sol_err *err) { ... p->word[0] ... }
+ *     const sol_verb sol_verb_foo = {.name = "foo", .words = "FILE", .min_words = 1, .max_words = 1, .summary = "...",
+ *         .options = options, .args_size = sizeof(struct args), .run = run};
+ *
+ * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into the
+ * exit code. Every verb has -t THREADS, --tier TIER and --help besides its own options. */
+#ifndef SOLERA_TRAIN_PROGRAM_H
+#define SOLERA_TRAIN_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "solera.h"
+
+typedef struct sol_program sol_program;
+
+typedef enum sol_opt_kind {
+    SOL_OPT_FLAG, /* bool */
+    SOL_OPT_TEXT, /* const char * */
+    SOL_OPT_INT,  /* int64_t within [min, max] (no limits when both are 0) */
+    SOL_OPT_REAL, /* double within [min, max] */
+    SOL_OPT_EACH, /* sol_words: one word, may be given again */
+    SOL_OPT_LIST, /* sol_words: all words up to the next option, may be given again */
+} sol_opt_kind;
+
+typedef struct sol_words {
+    const char **word; /* owned by the program, released after run */
+    int n;
+    size_t capacity;
+} sol_words;
+
+typedef struct sol_opt {
+    const char *name;   /* "--json", "-o"; NULL ends the table */
+    const char *value;  /* name of the value in the usage text; NULL for a flag */
+    sol_opt_kind kind;
+    size_t offset;      /* of the field in the verb's args struct */
+    const char *help;
+    const char *preset; /* the default as it would be typed; NULL: 0, NULL, empty */
+    const char *choices; /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
+    double min, max;
+    bool required;
+} sol_opt;
+
+typedef struct sol_verb {
+    const char *name;
+    const char *words;   /* the positional words in the usage line; NULL: none */
+    int min_words, max_words;
+    const char *summary; /* one line for `solera help` */
+    const char *details; /* more for `solera help <verb>`, may be NULL */
+    const sol_opt *options;
+    size_t args_size;
+    sol_status (*run)(sol_program *p, void *args, sol_err *err);
+} sol_verb;
+
+struct sol_program {
+    const sol_verb *verb;
+    const char **word; /* positional words */
+    int n_words;
+    int64_t threads;   /* 0: as many as this process may run on */
+    const char *tier;  /* "best" or a tier */
+    sol_log log;       /* to stderr, and to log_file when it is set */
+    FILE *log_file;    /* borrowed */
+    sol_ctx *ctx;      /* made by sol_program_ctx */
+    bool terminal;     /* stderr is one that can redraw a line */
+    bool color;
+    char live[512];    /* the live line on the screen; empty: none */
+    double live_at;    /* when it was drawn last */
+};
+
+/* All verbs in the order of commands.def; find returns NULL for an unknown name. */
+int sol_verb_count(void);
+const sol_verb *sol_verb_at(int i);
+const sol_verb *sol_verb_find(const char *name);
+
+/* Parses argv[0..n) (what follows the verb) into *args and p->word. *help is set when --help was among them. */
+sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err);
+void sol_args_free(sol_program *p, void *args);
+/* "solera foo FILE -o OUT [-n N]", the options and the details. */
+void sol_verb_usage(const sol_verb *v, FILE *to);
+
+void sol_program_init(sol_program *p);
+void sol_program_free(sol_program *p);
+/* The context for -t and --tier, made at the first call; owned by the program. */
+sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
+
+/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise nothing. Log lines go above
+ * it. Cut to the width of the terminal. */
+bool sol_live_due(const sol_program *p);
+void sol_live_show(sol_program *p, bool now, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void sol_live_clear(sol_program *p);
+/* "1h02m", "3m20s", "12s" into a buffer of at least 32 bytes; returns it. */
+const char *sol_duration_text(double seconds, char *buffer);
+/* "1.5 GiB" likewise. */
+const char *sol_bytes_text(double bytes, char *buffer);
+/* "1.24 M" likewise. */
+const char *sol_count_text(double count, char *buffer);
+double sol_clock(void); /* seconds, monotonic */
+
+/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second SIGINT ends the
+ * process at once with 130. SIGHUP and SIGPIPE are ignored from then on. */
+void sol_interrupt_catch(void);
+bool sol_interrupted(void);
+
+#endif
