@@ -3,7 +3,7 @@
  *     sol_model *m;
  *     st = sol_model_create(&m, &config, SOL_F32, err);      // all parameters zero
  *     const sol_param *p = sol_model_param(m, "model.layers.0.self_attn.q_proj.weight");
- *     float *w = sol_model_data(m, p);
+ *     float *w = sol_model_f32(m, p);                        // the same: sol_model_block_param(m, 0, SOL_BLOCK_Q)
  *
  * RoPE is the half-split form of Hugging Face (importers permute interleaved q/k rows). */
 #ifndef SOLERA_MODEL_MODEL_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kernels/ctx.h"
 #include "tensor/tensor.h"
 
 /* Names as in Hugging Face config.json. */
@@ -34,8 +35,24 @@ typedef struct sol_param {
     sol_param_kind kind;
     int layer;          /* -1: outside the blocks */
     int64_t rows, cols; /* a norm is [1, C] */
-    int64_t offset;     /* first element in the flat block; a multiple of 16 elements */
+    int64_t offset;     /* first element in the flat block; a multiple of SOL_PARAM_ALIGN elements */
 } sol_param;
+
+#define SOL_PARAM_ALIGN 16
+
+/* The parameters of one block in the order of the flat block: [rows, cols] with q = H D and kv = K D. */
+typedef enum sol_block_param {
+    SOL_BLOCK_INPUT_NORM, /* [1, C] */
+    SOL_BLOCK_Q,          /* [q, C] */
+    SOL_BLOCK_K,          /* [kv, C] */
+    SOL_BLOCK_V,          /* [kv, C] */
+    SOL_BLOCK_O,          /* [C, q] */
+    SOL_BLOCK_POST_NORM,  /* [1, C] */
+    SOL_BLOCK_GATE,       /* [F, C] */
+    SOL_BLOCK_UP,         /* [F, C] */
+    SOL_BLOCK_DOWN,       /* [C, F] */
+    SOL_BLOCK_PARAMS      /* how many */
+} sol_block_param;
 
 typedef struct sol_model {
     sol_model_config config;
@@ -49,24 +66,32 @@ typedef struct sol_model {
 
 /* Range and divisibility of every field; the error names the field, its value and what fits. */
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
-/* "llama-3.2-1b", "llama-3.2-3b", "smollm2-135m", "15m", ...: exact published shapes by name (SOL_ERR_USAGE, nearest). */
+/* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary 256), smollm2-135m, 15m,
+ * embedded (the model in checkpoints/). SOL_ERR_USAGE names the nearest and all of them. */
 sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err);
+int sol_model_shape_count(void);
+const char *sol_model_shape_name(int i);
 
 sol_status sol_model_create(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
 void sol_model_free(sol_model **m);
 /* The parameter table alone, without weights (data NULL): for plans. */
 sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
-/* Normal(0, 0.02), residual projections scaled by 1/sqrt(2 L), norms 1. */
-void sol_model_init_random(sol_model *m, uint64_t seed);
+/* Normal(0, 0.02), o and down projections scaled by 1/sqrt(2 L), norms 1. ctx NULL: on this thread, the same bits. */
+void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
+const sol_param *sol_model_block_param(const sol_model *m, int64_t layer, sol_block_param which);
+const sol_param *sol_model_embedding(const sol_model *m);
+const sol_param *sol_model_final_norm(const sol_model *m);
+const sol_param *sol_model_head(const sol_model *m); /* the embedding when tied */
 void *sol_model_at(const sol_model *m, const sol_param *p);             /* first element, in m->dtype */
 float *sol_model_f32(const sol_model *m, const sol_param *p);           /* only for SOL_F32 models */
 int64_t sol_param_count(const sol_param *p);                            /* rows * cols */
 
-/* inv_freq[D/2] of RoPE with llama3 scaling (Hugging Face modeling_rope_utils, _compute_llama3_parameters). */
+/* For a checked configuration. inv_freq[D/2] of RoPE with llama3 scaling (Hugging Face modeling_rope_utils, _compute_llama3_parameters); computed in
+ * double, rounded once. */
 void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq);
-/* cos/sin tables [T, D/2] for positions 0..T-1, computed in double, rounded once. */
+/* cos/sin tables [T, D/2] for positions 0..T-1: of position * inv_freq[i] in double, rounded once. */
 void sol_rope_tables(const sol_model_config *c, int64_t T, float *cos_table, float *sin_table);
 
 #endif

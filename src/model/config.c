@@ -1,0 +1,171 @@
+#include <math.h>
+#include <string.h>
+
+#include "model/model.h"
+
+/* Bounds that keep every product of dimensions far inside int64_t; no published model comes near them. */
+enum {
+    MAX_VOCAB = 1 << 26,
+    MAX_HIDDEN = 1 << 20,
+    MAX_FFN = 1 << 22,
+    MAX_LAYERS = 1 << 12,
+    MAX_HEADS = 1 << 12,
+    MAX_HEAD_DIM = 1 << 14,
+    MAX_POSITIONS = 1 << 30
+};
+
+static sol_status check_int(const char *field, int64_t value, int64_t low, int64_t high, sol_err *err)
+{
+    if (value >= low && value <= high) return SOL_OK;
+    return sol_fail(err, SOL_ERR_RANGE, "%s is %lld: must lie in %lld..%lld", field, (long long)value, (long long)low,
+                    (long long)high);
+}
+
+static sol_status check_sizes(const sol_model_config *c, sol_err *err)
+{
+    const struct {
+        const char *field;
+        int64_t value, low, high;
+    } rows[] = {
+        {"vocab_size", c->vocab_size, 1, MAX_VOCAB},
+        {"hidden_size", c->hidden_size, 1, MAX_HIDDEN},
+        {"intermediate_size", c->intermediate_size, 1, MAX_FFN},
+        {"num_hidden_layers", c->num_hidden_layers, 1, MAX_LAYERS},
+        {"num_attention_heads", c->num_attention_heads, 1, MAX_HEADS},
+        {"num_key_value_heads", c->num_key_value_heads, 1, MAX_HEADS},
+        {"head_dim", c->head_dim, 2, MAX_HEAD_DIM},
+        {"max_position_embeddings", c->max_position_embeddings, 1, MAX_POSITIONS},
+        {"bos_token_id", c->bos_token_id, -1, c->vocab_size - 1},
+        {"eos_token_id", c->eos_token_id, -1, c->vocab_size - 1},
+    };
+    sol_status st = SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < sizeof rows / sizeof rows[0]; i++)
+        st = check_int(rows[i].field, rows[i].value, rows[i].low, rows[i].high, err);
+    return st;
+}
+
+/* The negated comparisons also catch NaN. */
+static sol_status check_rope(const sol_model_config *c, sol_err *err)
+{
+    if (!(c->rope_theta > 1 && c->rope_theta <= 1e12))
+        return sol_fail(err, SOL_ERR_RANGE, "rope_theta is %g: must lie in 1..1e12, 1 excluded", c->rope_theta);
+    if (c->rope_factor == 0) return SOL_OK;
+    if (!(c->rope_factor >= 1 && c->rope_factor <= 1e6))
+        return sol_fail(err, SOL_ERR_RANGE, "rope_scaling factor is %g: must lie in 1..1e6 (0: no scaling)", c->rope_factor);
+    if (!(c->rope_low_freq_factor > 0 && c->rope_high_freq_factor > c->rope_low_freq_factor &&
+          c->rope_high_freq_factor <= 1e6))
+        return sol_fail(err, SOL_ERR_RANGE, "rope_scaling low_freq_factor %g and high_freq_factor %g: need 0 < low < high",
+                        c->rope_low_freq_factor, c->rope_high_freq_factor);
+    return check_int("rope_scaling original_max_position_embeddings", c->rope_original_max_position, 1, MAX_POSITIONS, err);
+}
+
+sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
+{
+    sol_status st = check_sizes(c, err);
+    if (st != SOL_OK) return st;
+    if (c->head_dim % 2 != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE turns pairs", (long long)c->head_dim);
+    if (c->num_attention_heads % c->num_key_value_heads != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "num_attention_heads is %lld: must be a multiple of num_key_value_heads, %lld",
+                        (long long)c->num_attention_heads, (long long)c->num_key_value_heads);
+    if (!(c->rms_norm_eps > 0 && c->rms_norm_eps <= 1))
+        return sol_fail(err, SOL_ERR_RANGE, "rms_norm_eps is %g: must lie in 0..1, 0 excluded", c->rms_norm_eps);
+    return check_rope(c, err);
+}
+
+/* name, V, C, F, L, H, K, D, positions, theta, llama3 scaling, bos, eos; all tied, eps 1e-5. */
+typedef struct shape_row {
+    const char *name;
+    int64_t vocab, hidden, ffn, layers, heads, kv_heads, head_dim, positions;
+    double theta;
+    bool llama3;
+    int64_t bos, eos;
+} shape_row;
+
+static const shape_row shapes[] = {
+    {"llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 64, 131072, 500000, true, 128000, 128001},
+    {"llama-3.2-3b", 128256, 3072, 8192, 28, 24, 8, 128, 131072, 500000, true, 128000, 128001},
+    /* One block of the 1B model with a vocabulary that does not count: for measuring. */
+    {"llama-3.2-1b-layer", 256, 2048, 8192, 1, 32, 8, 64, 131072, 500000, true, -1, -1},
+    {"smollm2-135m", 49152, 576, 1536, 30, 9, 3, 64, 8192, 100000, false, 1, 2},
+    {"15m", 32000, 288, 768, 6, 6, 6, 48, 256, 10000, false, 1, 2},
+    /* The model of checkpoints/: the last two tokens are begin and end of text. */
+    {"embedded", 2048, 256, 768, 4, 4, 2, 64, 2048, 500000, true, 2046, 2047},
+};
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+
+int sol_model_shape_count(void)
+{
+    return N_SHAPES;
+}
+
+const char *sol_model_shape_name(int i)
+{
+    return shapes[i].name;
+}
+
+static void config_from_row(sol_model_config *c, const shape_row *s)
+{
+    *c = (sol_model_config){
+        .vocab_size = s->vocab, .hidden_size = s->hidden, .intermediate_size = s->ffn, .num_hidden_layers = s->layers,
+        .num_attention_heads = s->heads, .num_key_value_heads = s->kv_heads, .head_dim = s->head_dim,
+        .max_position_embeddings = s->positions, .rms_norm_eps = 1e-5, .rope_theta = s->theta,
+        .tie_word_embeddings = true, .bos_token_id = s->bos, .eos_token_id = s->eos,
+    };
+    if (!s->llama3) return;
+    c->rope_factor = 32;
+    c->rope_low_freq_factor = 1;
+    c->rope_high_freq_factor = 4;
+    c->rope_original_max_position = 8192;
+}
+
+sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err)
+{
+    const char *names[N_SHAPES];
+    for (int i = 0; i < N_SHAPES; i++) {
+        names[i] = shapes[i].name;
+        if (strcmp(name, names[i]) != 0) continue;
+        config_from_row(c, &shapes[i]);
+        return SOL_OK;
+    }
+    const char *near = sol_nearest_name(name, names, N_SHAPES);
+    char all[256] = "";
+    for (int i = 0; i < N_SHAPES; i++) {
+        if (i) strcat(all, ", ");
+        strcat(all, names[i]);
+    }
+    return sol_fail(err, SOL_ERR_USAGE, "unknown model shape '%.64s'%s%s%s: one of %s", name, near ? ", did you mean '" : "",
+                    near ? near : "", near ? "'?" : "", all);
+}
+
+/* Llama3 scaling keeps short wavelengths, divides long ones by the factor, and joins the two in between:
+ *   wavelength = 2 pi / f;  smooth = (original / wavelength - low) / (high - low), clamped to 0..1
+ *   f' = (1 - smooth) f / factor + smooth f */
+void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq)
+{
+    int64_t half = c->head_dim / 2;
+    for (int64_t i = 0; i < half; i++) {
+        double f = pow(c->rope_theta, -(double)(2 * i) / (double)c->head_dim);
+        if (c->rope_factor != 0) {
+            double turns = (double)c->rope_original_max_position * f / (2 * M_PI);
+            double smooth = (turns - c->rope_low_freq_factor) / (c->rope_high_freq_factor - c->rope_low_freq_factor);
+            smooth = smooth < 0 ? 0 : smooth > 1 ? 1 : smooth;
+            f = (1 - smooth) * f / c->rope_factor + smooth * f;
+        }
+        inv_freq[i] = (float)f;
+    }
+}
+
+void sol_rope_tables(const sol_model_config *c, int64_t T, float *cos_table, float *sin_table)
+{
+    float inv_freq[MAX_HEAD_DIM / 2];
+    int64_t half = c->head_dim / 2;
+    sol_rope_inv_freq(c, inv_freq);
+    for (int64_t t = 0; t < T; t++) {
+        for (int64_t i = 0; i < half; i++) {
+            double angle = (double)t * (double)inv_freq[i];
+            cos_table[t * half + i] = (float)cos(angle);
+            sin_table[t * half + i] = (float)sin(angle);
+        }
+    }
+}
