@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "eval/eval.h"
 #include "infer/infer.h"
+#include "kernels/block.h"
 #include "kernels/ctx.h"
 #include "kernels/gemm.h"
 #include "model/model.h"

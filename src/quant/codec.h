@@ -14,10 +14,8 @@
 
 #include "base/half.h"
 #include "base/status.h"
+#include "kernels/block.h"
 #include "quant/quant.h"
-
-/* sol_codebook[code]: four 2-bit lanes, lane p in bits 2p..2p+1, value - 1 = weight. */
-extern const uint8_t sol_codebook[32];
 
 typedef struct sol_packed_mat {
     int64_t rows, cols;

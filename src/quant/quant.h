@@ -13,15 +13,12 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kernels/block.h" /* sol_block_layout */
 #include "kernels/ctx.h"
 #include "quant/residual.h"
 #include "tensor/tensor.h"
 
 typedef enum { SOL_PER_TENSOR, SOL_PER_CHANNEL, SOL_PER_GROUP } sol_granularity;
-
-/* Which four weights of a row form a block: contiguous (paper): 4j..4j+3; stride16 (STQ1_0): block g, lane p is weight
- * (g/16)*64 + g%16 + 16p, so that stride16 needs widths (and groups) that are multiples of 64. */
-typedef enum { SOL_LAYOUT_CONTIGUOUS, SOL_LAYOUT_STRIDE16 } sol_block_layout;
 
 typedef struct sol_quantizer sol_quantizer;
 
