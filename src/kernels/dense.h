@@ -1,0 +1,70 @@
+/* Products with dense matrices for inference: embedding, head, and the linears of a network that is not packed.
+ *
+ *     sol_dense_src src = {.type = SOL_DENSE_F32, .rows = V, .cols = C, .data = embed};
+ *     sol_dense *d;
+ *     st = sol_dense_prepare(&d, ctx, &src, err);
+ *     sol_dense_matmul(ctx, d, SOL_ACT_INT8, x, n_tokens, y, scratch);         // y[n, rows] = x[n, cols] W^T
+ *     sol_dense_row(d, token, out);                                            // embedding lookup
+ *
+ * Unlike gemm.h a token gives the same bits alone, in any batch, and for any number of threads.
+ *
+ * F32, F16: 16 partial sums (lane j takes columns j, j + 16, ... in order), folded 8, 4, 2, 1; C multiplies and adds, the
+ * other tiers fuse, so tiers agree to rounding. Activations are float in both modes.
+ * Q8, Q6, Q4: w = scale * q, one fp16 scale for 32 columns (the last block of a row may be shorter), q in -127..127,
+ * -31..31, -7..7. SOL_ACT_INT8: x is rounded to int8 in the same blocks of 32 (rule in ternary.h) and
+ *     y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.
+ * SOL_ACT_FLOAT: the F32 product with the rows decoded to float. */
+#ifndef SOLERA_KERNELS_DENSE_H
+#define SOLERA_KERNELS_DENSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/half.h"
+#include "base/status.h"
+#include "kernels/ctx.h"
+#include "kernels/ternary.h" /* sol_act */
+
+typedef enum { SOL_DENSE_F32, SOL_DENSE_F16, SOL_DENSE_Q8, SOL_DENSE_Q6, SOL_DENSE_Q4 } sol_dense_type;
+enum { SOL_DENSE_BLOCK = 32 };
+
+/* A matrix as it is stored. Bytes of a row of data (sol_dense_row_bytes):
+ * F32 4 cols; F16 2 cols; Q8 cols (int8); Q4 ceil(cols / 2): q + 8, low nibble first; Q6 those of Q4 with the low four bits
+ * of q + 32, then ceil(cols / 4) with its upper two bits, lowest pair first. */
+typedef struct sol_dense_src {
+    sol_dense_type type;
+    int64_t rows, cols;
+    const void *data;      /* [rows, row_bytes] */
+    const sol_f16 *scales; /* [rows, ceil(cols / 32)]; NULL for F32 and F16 */
+} sol_dense_src;
+
+typedef struct sol_dense sol_dense;
+
+const char *sol_dense_type_name(sol_dense_type type); /* "f32", "f16", "q8", "q6", "q4" */
+sol_status sol_dense_type_from_name(const char *name, sol_dense_type *type, sol_err *err);
+size_t sol_dense_row_bytes(sol_dense_type type, int64_t cols);
+int64_t sol_dense_row_scales(sol_dense_type type, int64_t cols); /* 0 for F32 and F16 */
+double sol_dense_bits(sol_dense_type type);                      /* a weight, scales included */
+
+/* Rounds w[rows, cols] to `type` into data and scales as above (caller's memory), over the pool. The scale of a block is the one of
+ * a small search with the least squared error; the same bits everywhere. */
+void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, void *data,
+                        sol_f16 *scales);
+
+/* F32 and F16 borrow src->data, which must outlive *d; the others are copied into the layout of the tier. */
+sol_status sol_dense_prepare(sol_dense **d, const sol_ctx *ctx, const sol_dense_src *src, sol_err *err);
+void sol_dense_free(sol_dense **d);
+
+int64_t sol_dense_rows(const sol_dense *d);
+int64_t sol_dense_cols(const sol_dense *d);
+size_t sol_dense_bytes(const sol_dense *d); /* what one product with one token reads */
+size_t sol_dense_scratch_bytes(const sol_ctx *ctx, const sol_dense *d, int64_t n_tokens);
+
+/* y[n_tokens, rows] = x[n_tokens, cols] W^T (sets; y must not overlap x). scratch: 64-byte aligned. */
+void sol_dense_matmul(const sol_ctx *ctx, const sol_dense *d, sol_act act, const float *x, int64_t n_tokens, float *y,
+                      void *scratch);
+
+/* Row r decoded to cols floats. */
+void sol_dense_row(const sol_dense *d, int64_t r, float *w);
+
+#endif
