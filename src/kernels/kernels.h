@@ -8,9 +8,11 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/float_ops.h"
 
 typedef struct sol_kernels {
     sol_tier tier;
+    sol_float_ops f;
 } sol_kernels;
 
 /* Fills the table for `tier`, lowered to what cpu and build have. */

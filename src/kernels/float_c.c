@@ -1,0 +1,22 @@
+/* float_ops.h in plain C: vectors of four floats that every target has, multiply and add rounded apart. */
+#include <stdint.h>
+
+#define VW 4
+#define DOT_ROWS 1
+#define DOT_OUTS 2
+#define ATTEND_BLOCKS 1
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define LOAD_F16(p) widen_f16(p)
+#define FLOAT_OPS_NAME sol_float_ops_c
+
+#include "base/half.h"
+
+static inline float __attribute__((vector_size(16))) widen_f16(const void *p)
+{
+    uint16_t h[4];
+    memcpy(h, p, sizeof h);
+    return (float __attribute__((vector_size(16)))){sol_f16_to_f32(h[0]), sol_f16_to_f32(h[1]), sol_f16_to_f32(h[2]),
+                                                    sol_f16_to_f32(h[3])};
+}
+
+#include "kernels/float_impl.h"

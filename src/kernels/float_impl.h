@@ -1,0 +1,375 @@
+/* The source of all tiers of float_ops.h. The including file defines
+ *
+ *   VW                 floats a vector (4, 8, 16)
+ *   FMA(a, b, c)       a * b + c on vectors
+ *   LOAD_F16(p)        a vector from VW float16 at p
+ *   DOT_ROWS DOT_OUTS  accumulators of 16 lanes that fit the registers
+ *   ATTEND_BLOCKS      blocks of keys by 4 heads that fit the registers
+ *   FLOAT_OPS_NAME     name of the exported function */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "kernels/float_ops.h"
+
+enum { LANES = 16, NV = LANES / VW, ATTEND_RUN = 64, ATTEND_HEADS = 4, ATTEND_COLUMNS = 2, MAX_HEAD_DIM = 512 };
+
+typedef float vf __attribute__((vector_size(VW * 4)));
+typedef int32_t vi __attribute__((vector_size(VW * 4)));
+typedef uint32_t vu __attribute__((vector_size(VW * 4)));
+typedef uint16_t vh __attribute__((vector_size(VW * 2)));
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE vf splat(float x)
+{
+    return x - (vf){0};
+}
+
+ALWAYS_INLINE vf load_f32(const void *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+ALWAYS_INLINE void store_f32(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+ALWAYS_INLINE vf load_bf16(const void *p)
+{
+    vh h;
+    memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+
+ALWAYS_INLINE vf load_f16(const void *p)
+{
+    return LOAD_F16(p);
+}
+
+/* The lanes of NV vectors, added in halves. */
+ALWAYS_INLINE float add_lanes(const vf v[NV])
+{
+    float lane[LANES];
+    memcpy(lane, v, sizeof lane);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++) lane[j] += lane[j + half];
+    return lane[0];
+}
+
+ALWAYS_INLINE vf select_f(vi mask, vf a, vf b)
+{
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+
+/* The larger one; b where a is not a number. */
+ALWAYS_INLINE vf vmax(vf a, vf b)
+{
+    return select_f(a > b, a, b);
+}
+
+ALWAYS_INLINE float max_lanes(const vf v[NV])
+{
+    float lane[LANES], high = -INFINITY;
+    memcpy(lane, v, sizeof lane);
+    for (int j = 0; j < LANES; j++) high = lane[j] > high ? lane[j] : high;
+    return high;
+}
+
+/* exp(x) to 2 units in the last place; 0 below -87.3, 2.4e38 above 88. Cephes' reduction and polynomial. */
+ALWAYS_INLINE vf vexp(vf x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = select_f(x > splat(88.0f), splat(88.0f), x);
+    vf t = FMA(x, splat(1.44269504088896341f), splat(magic));
+    vf n = t - splat(magic);
+    vf r = FMA(n, splat(-0.693359375f), x);
+    r = FMA(n, splat(2.12194440e-4f), r);
+    vf p = splat(1.9875691500e-4f);
+    p = FMA(p, r, splat(1.3981999507e-3f));
+    p = FMA(p, r, splat(8.3334519073e-3f));
+    p = FMA(p, r, splat(4.1665795894e-2f));
+    p = FMA(p, r, splat(1.6666665459e-1f));
+    p = FMA(p, r, splat(5.0000001201e-1f));
+    vf y = FMA(p, r * r, r) + splat(1.0f);
+    vf scale = (vf)(((vu)t + 127u) << 23); /* the low bits of t hold n */
+    return select_f(x < splat(-87.3f), splat(0.0f), y * scale);
+}
+
+typedef vf (*load_fn)(const void *);
+
+/* R rows of x by O rows of w. The loads are inlined: `load` and `size` are constants in every caller. */
+ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8_t *w, int64_t ldw, const float *x,
+                            int64_t ldx, int64_t k, float *y, int64_t ldy)
+{
+    vf acc[DOT_ROWS][DOT_OUTS][NV];
+    for (int r = 0; r < R; r++)
+        for (int o = 0; o < O; o++)
+            for (int v = 0; v < NV; v++) acc[r][o][v] = splat(0.0f);
+    int64_t i = 0;
+    for (; i + LANES <= k; i += LANES)
+        for (int v = 0; v < NV; v++) {
+            vf b[DOT_OUTS];
+            for (int o = 0; o < O; o++) b[o] = load(w + (size_t)(o * ldw + i + v * VW) * size);
+            for (int r = 0; r < R; r++) {
+                vf a = load_f32(x + r * ldx + i + v * VW);
+                for (int o = 0; o < O; o++) acc[r][o][v] = FMA(a, b[o], acc[r][o][v]);
+            }
+        }
+    if (i < k) { /* the tail, padded with zeros */
+        uint8_t wt[LANES * 4];
+        float xt[LANES];
+        for (int o = 0; o < O; o++)
+            for (int r = 0; r < R; r++) {
+                memset(wt, 0, sizeof wt);
+                memset(xt, 0, sizeof xt);
+                memcpy(wt, w + (size_t)(o * ldw + i) * size, (size_t)(k - i) * size);
+                memcpy(xt, x + r * ldx + i, (size_t)(k - i) * 4);
+                for (int v = 0; v < NV; v++)
+                    acc[r][o][v] = FMA(load_f32(xt + v * VW), load(wt + (size_t)(v * VW) * size), acc[r][o][v]);
+            }
+    }
+    for (int r = 0; r < R; r++)
+        for (int o = 0; o < O; o++) y[r * ldy + o] = add_lanes(acc[r][o]);
+}
+
+ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64_t ldw, int64_t outs, const float *x,
+                           int64_t ldx, int64_t rows, int64_t k, float *y, int64_t ldy)
+{
+    const uint8_t *w = weights;
+    for (int64_t o = 0; o < outs;) {
+        const uint8_t *wo = w + (size_t)(o * ldw) * size;
+        bool wide = o + DOT_OUTS <= outs;
+        int64_t r = 0;
+        for (; wide && r + DOT_ROWS <= rows; r += DOT_ROWS)
+            dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+        for (; r < rows; r++) {
+            if (wide)
+                dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+            else
+                dot_tile(load, size, 1, 1, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+        }
+        o += wide ? DOT_OUTS : 1;
+    }
+}
+
+static void dot_f32(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k, float *y,
+                    int64_t ldy)
+{
+    dot_any(load_f32, 4, w, ldw, outs, x, ldx, rows, k, y, ldy);
+}
+
+static void dot_bf16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
+                     float *y, int64_t ldy)
+{
+    dot_any(load_bf16, 2, w, ldw, outs, x, ldx, rows, k, y, ldy);
+}
+
+static void dot_f16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k, float *y,
+                    int64_t ldy)
+{
+    dot_any(load_f16, 2, w, ldw, outs, x, ldx, rows, k, y, ldy);
+}
+
+/* What one query head carries from run to run of the online softmax. */
+typedef struct attend_state {
+    float max, sum, rescale;
+    float p[ATTEND_RUN] __attribute__((aligned(64)));
+    float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
+} attend_state;
+
+/* p = scaled scores of `heads` heads over `blocks` blocks of keys: each key vector is loaded once for all heads. */
+ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks, const sol_attend_args *a, int64_t h0,
+                                 const uint8_t *keys, int64_t j, attend_state *s)
+{
+    vf acc[ATTEND_HEADS][ATTEND_BLOCKS][NV];
+    size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size;
+    for (int h = 0; h < heads; h++)
+        for (int b = 0; b < blocks; b++)
+            for (int v = 0; v < NV; v++) acc[h][b][v] = splat(0.0f);
+    for (int64_t d = 0; d < a->D; d++)
+        for (int b = 0; b < blocks; b++)
+            for (int v = 0; v < NV; v++) {
+                vf key = load(keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size);
+                for (int h = 0; h < heads; h++)
+                    acc[h][b][v] = FMA(splat(a->q[(h0 + h) * a->ldq + d]), key, acc[h][b][v]);
+            }
+    for (int h = 0; h < heads; h++)
+        for (int b = 0; b < blocks; b++)
+            for (int v = 0; v < NV; v++)
+                store_f32(s[h].p + j + b * SOL_KV_BLOCK + v * VW, acc[h][b][v] * splat(a->scale));
+}
+
+ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t h0, int64_t first,
+                                 int64_t n, attend_state *s)
+{
+    int64_t j = 0, step = ATTEND_BLOCKS * SOL_KV_BLOCK;
+    const uint8_t *keys = (const uint8_t *)a->keys + (size_t)(first * a->D) * size;
+    for (; j + step <= n; j += step)
+        attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, keys + (size_t)(j * a->D) * size, j, s);
+    for (; j < n; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, keys + (size_t)(j * a->D) * size, j, s);
+}
+
+/* Scores p[n] of one run become exp(p - max); max, sum and rescale move on. */
+ALWAYS_INLINE void attend_softmax(int64_t n, attend_state *s)
+{
+    for (int64_t j = n; j % LANES != 0; j++) s->p[j] = -INFINITY;
+    vf top[NV], sum[NV];
+    for (int v = 0; v < NV; v++) top[v] = splat(s->max), sum[v] = splat(0.0f);
+    for (int64_t j = 0; j < n; j += LANES)
+        for (int v = 0; v < NV; v++) top[v] = vmax(load_f32(s->p + j + v * VW), top[v]);
+    float high = max_lanes(top);
+    for (int64_t j = 0; j < n; j += LANES)
+        for (int v = 0; v < NV; v++) {
+            vf e = vexp(load_f32(s->p + j + v * VW) - splat(high));
+            store_f32(s->p + j + v * VW, e);
+            sum[v] += e;
+        }
+    s->rescale = vexp(splat(s->max - high))[0];
+    s->sum = s->sum * s->rescale + add_lanes(sum);
+    s->max = high;
+}
+
+/* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value is loaded once. */
+ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors, const sol_attend_args *a, int64_t first,
+                                  int64_t n, int64_t d, attend_state *s)
+{
+    vf acc[ATTEND_HEADS][ATTEND_COLUMNS];
+    const uint8_t *value = (const uint8_t *)a->values + (size_t)(first * a->D + d) * size;
+    size_t width = (size_t)(a->D - d) * size;
+    for (int h = 0; h < heads; h++)
+        for (int c = 0; c < vectors; c++) acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
+    for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size)
+        for (int c = 0; c < vectors; c++) {
+            uint8_t padded[VW * 4] = {0};
+            bool whole = width >= VW * size * (size_t)(c + 1);
+            vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, width));
+            for (int h = 0; h < heads; h++) acc[h][c] = FMA(splat(s[h].p[j]), x, acc[h][c]);
+        }
+    for (int h = 0; h < heads; h++)
+        for (int c = 0; c < vectors; c++) store_f32(s[h].out + d + c * VW, acc[h][c]);
+}
+
+ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t first, int64_t n,
+                                 attend_state *s)
+{
+    int64_t d = 0;
+    for (; d + ATTEND_COLUMNS * VW <= a->D; d += ATTEND_COLUMNS * VW)
+        attend_columns(load, size, heads, ATTEND_COLUMNS, a, first, n, d, s);
+    for (; d < a->D; d += VW) attend_columns(load, size, heads, 1, a, first, n, d, s);
+}
+
+ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t h0)
+{
+    attend_state s[ATTEND_HEADS];
+    for (int h = 0; h < heads; h++) {
+        s[h].max = -INFINITY;
+        s[h].sum = 0.0f;
+        for (int64_t d = 0; d < a->D; d += VW) store_f32(s[h].out + d, splat(0.0f));
+    }
+    for (int64_t first = 0; first < a->n; first += ATTEND_RUN) {
+        int64_t n = a->n - first < ATTEND_RUN ? a->n - first : ATTEND_RUN;
+        attend_scores(load, size, heads, a, h0, first, n, s);
+        for (int h = 0; h < heads; h++) attend_softmax(n, &s[h]);
+        attend_values(load, size, heads, a, first, n, s);
+    }
+    for (int h = 0; h < heads; h++) {
+        float *out = a->out + (h0 + h) * a->ldout, inverse = 1.0f / s[h].sum;
+        for (int64_t d = 0; d < a->D; d++) out[d] = s[h].out[d] * inverse;
+    }
+}
+
+ALWAYS_INLINE void attend_any(load_fn load, size_t size, const sol_attend_args *a)
+{
+    int64_t h = 0;
+    for (; h + ATTEND_HEADS <= a->heads; h += ATTEND_HEADS) attend_heads(load, size, ATTEND_HEADS, a, h);
+    for (; h + 2 <= a->heads; h += 2) attend_heads(load, size, 2, a, h);
+    for (; h < a->heads; h++) attend_heads(load, size, 1, a, h);
+}
+
+static void attend_f32(const sol_attend_args *a)
+{
+    attend_any(load_f32, 4, a);
+}
+
+static void attend_f16(const sol_attend_args *a)
+{
+    attend_any(load_f16, 2, a);
+}
+
+static void rmsnorm(const float *x, const float *w, float eps, int64_t n, float *y)
+{
+    vf sum[NV];
+    for (int v = 0; v < NV; v++) sum[v] = splat(0.0f);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int v = 0; v < NV; v++) {
+            vf a = load_f32(x + i + v * VW);
+            sum[v] = FMA(a, a, sum[v]);
+        }
+    float tail[LANES] = {0};
+    for (int64_t j = i; j < n; j++) tail[j - i] = x[j];
+    for (int v = 0; v < NV; v++) sum[v] = FMA(load_f32(tail + v * VW), load_f32(tail + v * VW), sum[v]);
+    float inverse = 1.0f / sqrtf(add_lanes(sum) / (float)n + eps);
+    for (i = 0; i < n; i++) y[i] = x[i] * inverse * w[i];
+}
+
+ALWAYS_INLINE vf silu_times(vf g, vf u)
+{
+    return g / (splat(1.0f) + vexp(-g)) * u;
+}
+
+static void swiglu(const float *gate, const float *up, int64_t n, float *y)
+{
+    int64_t i = 0;
+    for (; i + VW <= n; i += VW) store_f32(y + i, silu_times(load_f32(gate + i), load_f32(up + i)));
+    if (i == n) return;
+    float g[VW] = {0}, u[VW] = {0};
+    memcpy(g, gate + i, (size_t)(n - i) * 4);
+    memcpy(u, up + i, (size_t)(n - i) * 4);
+    store_f32(g, silu_times(load_f32(g), load_f32(u)));
+    memcpy(y + i, g, (size_t)(n - i) * 4);
+}
+
+static void rope(float *x, const float *cos_row, const float *sin_row, int64_t heads, int64_t D)
+{
+    int64_t half = D / 2;
+    for (int64_t h = 0; h < heads; h++, x += D)
+        for (int64_t d = 0; d < half; d++) {
+            float a = x[d], b = x[d + half];
+            x[d] = a * cos_row[d] - b * sin_row[d];
+            x[d + half] = b * cos_row[d] + a * sin_row[d];
+        }
+}
+
+static void add(float *x, const float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static float sumexp(const float *x, int64_t n, float *max)
+{
+    vf top[NV], sum[NV];
+    float tail[LANES];
+    int64_t whole = n / LANES * LANES;
+    for (int j = 0; j < LANES; j++) tail[j] = whole + j < n ? x[whole + j] : -INFINITY;
+    for (int v = 0; v < NV; v++) top[v] = load_f32(tail + v * VW), sum[v] = splat(0.0f);
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int v = 0; v < NV; v++) top[v] = vmax(load_f32(x + i + v * VW), top[v]);
+    float high = *max = max_lanes(top);
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int v = 0; v < NV; v++) sum[v] += vexp(load_f32(x + i + v * VW) - splat(high));
+    for (int v = 0; v < NV; v++) sum[v] += vexp(load_f32(tail + v * VW) - splat(high));
+    return add_lanes(sum);
+}
+
+void FLOAT_OPS_NAME(sol_float_ops *f)
+{
+    *f = (sol_float_ops){.dot_f32 = dot_f32, .dot_bf16 = dot_bf16, .dot_f16 = dot_f16, .attend_f32 = attend_f32,
+                         .attend_f16 = attend_f16, .rmsnorm = rmsnorm, .swiglu = swiglu, .rope = rope, .add = add,
+                         .sumexp = sumexp};
+}

@@ -1,0 +1,53 @@
+/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source (float_impl.h) compiled once
+ * a tier. Each runs on the calling thread; row-major; outputs must not overlap inputs unless said.
+ *
+ * Order of every sum over n elements: 16 partial sums, lane j takes the elements i = j mod 16 in rising order, then the lanes
+ * are added in halves (j and j+8, j and j+4, j and j+2, j and j+1). The tiers with fused multiply-add round once where the C
+ * tier rounds twice: bits agree inside a tier, whatever the number of rows or columns of the call, and to a relative
+ * 1e-6 * sum |a b| between tiers. */
+#ifndef SOLERA_KERNELS_FLOAT_OPS_H
+#define SOLERA_KERNELS_FLOAT_OPS_H
+
+#include <stdint.h>
+
+#include "base/cpu.h"
+
+enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
+
+/* y[r * ldy + o] = sum_i x[r * ldx + i] w[o * ldw + i] (sets), r < rows, o < outs, i < k. w: float, bf16 or f16. */
+typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
+                           float *y, int64_t ldy);
+
+/* Attention of `heads` query heads that share one kv head over positions [0, n), as an online softmax over runs of 64
+ * positions. q, out: [heads, D] with distances ldq, ldout. keys: [ceil(n / 16), D, 16], the 16 positions of a block
+ * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <= 512. */
+typedef struct sol_attend_args {
+    const float *q;
+    const void *keys, *values;
+    float *out;
+    int64_t ldq, ldout, heads, D, n;
+    float scale; /* 1 / sqrt(D) */
+} sol_attend_args;
+
+typedef struct sol_float_ops {
+    sol_dot_fn dot_f32, dot_bf16, dot_f16;
+    void (*attend_f32)(const sol_attend_args *a);
+    void (*attend_f16)(const sol_attend_args *a);
+    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x */
+    void (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
+    /* y[n] = silu(gate) * up; y may be gate or up */
+    void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);
+    /* x[heads, D] rotated in place, half-split pairs (d, d + D/2); cos, sin: [D/2] */
+    void (*rope)(float *x, const float *cos_row, const float *sin_row, int64_t heads, int64_t D);
+    /* x[n] += y[n] */
+    void (*add)(float *x, const float *y, int64_t n);
+    /* *max = largest of x[n]; returns sum of exp(x - *max). n > 0 */
+    float (*sumexp)(const float *x, int64_t n, float *max);
+} sol_float_ops;
+
+void sol_float_ops_c(sol_float_ops *f);
+void sol_float_ops_avx2(sol_float_ops *f);
+void sol_float_ops_avx512(sol_float_ops *f);
+void sol_float_ops_neon(sol_float_ops *f);
+
+#endif

@@ -1,0 +1,13 @@
+/* float_ops.h for AVX-512. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VW 16
+#define DOT_ROWS 4
+#define DOT_OUTS 5
+#define ATTEND_BLOCKS 4
+#define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
+#define FLOAT_OPS_NAME sol_float_ops_avx512
+
+#include "kernels/float_impl.h"

@@ -1,0 +1,249 @@
+/* Every tier's float kernels against plain double arithmetic, and the promise that a row's bits do not depend on the call. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+
+typedef struct tier_ops {
+    const char *name;
+    sol_float_ops f;
+} tier_ops;
+
+/* The tiers this processor can run. */
+static int tiers(tier_ops out[4])
+{
+    static const sol_tier all[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    sol_cpu cpu;
+    int n = 0;
+    sol_cpu_detect(&cpu);
+    for (int i = 0; i < 4; i++) {
+        sol_kernels k;
+        sol_kernels_init(&k, &cpu, all[i]);
+        if (k.tier == all[i]) out[n++] = (tier_ops){sol_tier_name(k.tier), k.f};
+    }
+    return n;
+}
+
+static float *normals(int64_t n, uint64_t stream)
+{
+    float *x = NULL;
+    sol_rng r = sol_rng_make(11, SOL_STREAM_TEST + (stream << 8));
+    ck_ok(sol_alloc_array((void **)&x, (size_t)n, sizeof *x, err));
+    for (int64_t i = 0; i < n; i++) x[i] = sol_rng_normal(&r);
+    return x;
+}
+
+enum { MAX_ROWS = 9, MAX_OUTS = 17, MAX_K = 133 };
+
+START_TEST(dot_matches_double_in_every_shape)
+{
+    tier_ops t[4];
+    int n = tiers(t);
+    float *x = normals(MAX_ROWS * MAX_K, 1), *w = normals(MAX_OUTS * MAX_K, 2);
+    sol_bf16 *wb = NULL;
+    sol_f16 *wh = NULL;
+    ck_ok(sol_alloc_array((void **)&wb, MAX_OUTS * MAX_K, sizeof *wb, err));
+    ck_ok(sol_alloc_array((void **)&wh, MAX_OUTS * MAX_K, sizeof *wh, err));
+    for (int i = 0; i < MAX_OUTS * MAX_K; i++) {
+        wb[i] = sol_f32_to_bf16(w[i]);
+        wh[i] = sol_f32_to_f16(w[i]);
+        w[i] = sol_f16_to_f32(wh[i]);
+    }
+    static const int ks[] = {1, 4, 15, 16, 17, 64, 133};
+    for (int i = 0; i < n; i++)
+        for (int rows = 1; rows <= MAX_ROWS; rows += 2)
+            for (int outs = 1; outs <= MAX_OUTS; outs += 4)
+                for (int c = 0; c < 7; c++) {
+                    float y[3][MAX_ROWS * MAX_OUTS];
+                    int k = ks[c];
+                    t[i].f.dot_f32(w, MAX_K, outs, x, MAX_K, rows, k, y[0], outs);
+                    t[i].f.dot_f16(wh, MAX_K, outs, x, MAX_K, rows, k, y[1], outs);
+                    t[i].f.dot_bf16(wb, MAX_K, outs, x, MAX_K, rows, k, y[2], outs);
+                    ck_assert_mem_eq(y[0], y[1], sizeof(float) * (size_t)(rows * outs));
+                    for (int r = 0; r < rows; r++)
+                        for (int o = 0; o < outs; o++) {
+                            double want = 0, wide = 0, size = 1e-6;
+                            for (int j = 0; j < k; j++) {
+                                double a = x[r * MAX_K + j];
+                                want += a * w[o * MAX_K + j];
+                                wide += a * sol_bf16_to_f32(wb[o * MAX_K + j]);
+                                size += fabs(a * w[o * MAX_K + j]);
+                            }
+                            ck_assert_msg(fabs(y[0][r * outs + o] - want) <= 1e-6 * size, "%s %d %d %d", t[i].name, r, o, k);
+                            ck_assert_msg(fabs(y[2][r * outs + o] - wide) <= 1e-6 * size, "%s %d %d %d", t[i].name, r, o, k);
+                        }
+                }
+    sol_free(x);
+    sol_free(w);
+    sol_free(wb);
+    sol_free(wh);
+}
+END_TEST
+
+START_TEST(dot_bits_do_not_depend_on_the_call)
+{
+    tier_ops t[4];
+    int n = tiers(t);
+    float *x = normals(MAX_ROWS * MAX_K, 3), *w = normals(MAX_OUTS * MAX_K, 4);
+    for (int i = 0; i < n; i++) {
+        float all[MAX_ROWS * MAX_OUTS], one;
+        t[i].f.dot_f32(w, MAX_K, MAX_OUTS, x, MAX_K, MAX_ROWS, MAX_K, all, MAX_OUTS);
+        for (int r = 0; r < MAX_ROWS; r++)
+            for (int o = 0; o < MAX_OUTS; o++) {
+                t[i].f.dot_f32(w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one, 1);
+                ck_assert_mem_eq(&one, &all[r * MAX_OUTS + o], sizeof one);
+            }
+    }
+    sol_free(x);
+    sol_free(w);
+}
+END_TEST
+
+/* Attention in double, from keys [n, D]. */
+static void attend_double(const float *q, const float *k, const float *v, int64_t n, int64_t D, double *out)
+{
+    double *p = malloc((size_t)n * sizeof *p), high = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        p[j] = 0;
+        for (int64_t d = 0; d < D; d++) p[j] += (double)q[d] * k[j * D + d];
+        p[j] /= sqrt((double)D);
+        high = fmax(high, p[j]);
+    }
+    for (int64_t j = 0; j < n; j++) sum += p[j] = exp(p[j] - high);
+    for (int64_t d = 0; d < D; d++) {
+        out[d] = 0;
+        for (int64_t j = 0; j < n; j++) out[d] += p[j] / sum * v[j * D + d];
+    }
+    free(p);
+}
+
+enum { MAX_N = 200, MAX_HEADS = 7, MAX_D = 72 };
+
+static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n, bool half)
+{
+    float *q = normals(heads * D, 5), *k = normals(n * D, 6), *v = normals(n * D, 7), *keys = NULL;
+    void *kh = NULL, *vh = NULL;
+    int64_t blocks = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
+    double want[MAX_D];
+    float out[MAX_HEADS * MAX_D];
+    if (half) { /* the reference sees the rounded numbers */
+        for (int64_t i = 0; i < n * D; i++) k[i] = sol_f16_to_f32(sol_f32_to_f16(k[i]));
+        for (int64_t i = 0; i < n * D; i++) v[i] = sol_f16_to_f32(sol_f32_to_f16(v[i]));
+    }
+    ck_ok(sol_alloc_array((void **)&keys, (size_t)(blocks * D), sizeof *keys, err));
+    for (int64_t j = 0; j < blocks; j++)
+        for (int64_t d = 0; d < D; d++)
+            keys[(j / SOL_KV_BLOCK * D + d) * SOL_KV_BLOCK + j % SOL_KV_BLOCK] = j < n ? k[j * D + d] : 1e30f;
+    ck_ok(sol_alloc_array(&kh, (size_t)(blocks * D), 2, err));
+    ck_ok(sol_alloc_array(&vh, (size_t)(n * D), 2, err));
+    sol_convert(kh, SOL_F16, keys, SOL_F32, blocks * D);
+    sol_convert(vh, SOL_F16, v, SOL_F32, n * D);
+    sol_attend_args a = {.q = q, .keys = half ? kh : keys, .values = half ? vh : v, .out = out, .ldq = D, .ldout = D,
+                         .heads = heads, .D = D, .n = n, .scale = 1.0f / sqrtf((float)D)};
+    (half ? t->f.attend_f16 : t->f.attend_f32)(&a);
+    for (int64_t h = 0; h < heads; h++) {
+        attend_double(q + h * D, k, v, n, D, want);
+        for (int64_t d = 0; d < D; d++)
+            ck_assert_msg(fabs(out[h * D + d] - want[d]) < 3e-6, "%s: heads %ld D %ld n %ld: %g, not %g", t->name, (long)heads,
+                          (long)D, (long)n, out[h * D + d], want[d]);
+        float one[MAX_D]; /* a head alone gives the same bits */
+        sol_attend_args b = a;
+        b.q = q + h * D, b.out = one, b.heads = 1;
+        (half ? t->f.attend_f16 : t->f.attend_f32)(&b);
+        ck_assert_mem_eq(one, out + h * D, sizeof(float) * (size_t)D);
+    }
+    sol_free(q);
+    sol_free(k);
+    sol_free(v);
+    sol_free(keys);
+    sol_free(kh);
+    sol_free(vh);
+}
+
+START_TEST(attend_matches_double)
+{
+    static const int64_t ns[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, MAX_N}, ds[] = {2, 8, 20, 64, MAX_D};
+    tier_ops t[4];
+    int n = tiers(t);
+    for (int i = 0; i < n; i++)
+        for (int64_t heads = 1; heads <= MAX_HEADS; heads++)
+            for (int a = 0; a < 10; a++)
+                for (int b = 0; b < 5; b++) {
+                    check_attend(&t[i], heads, ds[b], ns[a], false);
+                    check_attend(&t[i], heads, ds[b], ns[a], true);
+                }
+}
+END_TEST
+
+START_TEST(attend_is_finite_for_huge_scores_and_tells_nan)
+{
+    tier_ops t[4];
+    int n = tiers(t);
+    for (int i = 0; i < n; i++) {
+        float q[16], keys[16 * 16], values[20 * 16], out[16];
+        for (int j = 0; j < 16; j++) q[j] = 1e4f;
+        for (int j = 0; j < 256; j++) keys[j] = j % 16 == 3 ? 1e4f : -1e4f;
+        for (int j = 0; j < 320; j++) values[j] = (float)(j / 16);
+        sol_attend_args a = {.q = q, .keys = keys, .values = values, .out = out, .ldq = 16, .ldout = 16, .heads = 1, .D = 16,
+                             .n = 16, .scale = 0.25f};
+        t[i].f.attend_f32(&a);
+        for (int d = 0; d < 16; d++) ck_assert_float_eq(out[d], 3.0f);
+        q[0] = NAN;
+        t[i].f.attend_f32(&a);
+        ck_assert(isnan(out[0]));
+    }
+}
+END_TEST
+
+START_TEST(elementwise_match_double)
+{
+    enum { N = 77 };
+    tier_ops t[4];
+    int n = tiers(t);
+    float *x = normals(N, 8), *w = normals(N, 9), y[N], max;
+    x[3] = 95.0f, x[4] = -95.0f, x[5] = 0.0f;
+    for (int i = 0; i < n; i++)
+        for (int m = 1; m <= N; m++) {
+            double square = 0, sum = 0, high = -INFINITY;
+            for (int j = 0; j < m; j++) square += (double)x[j] * x[j], high = fmax(high, x[j]);
+            for (int j = 0; j < m; j++) sum += exp(x[j] - high);
+            t[i].f.rmsnorm(x, w, 1e-5f, m, y);
+            for (int j = 0; j < m; j++)
+                ck_assert_double_eq_tol(y[j], x[j] / sqrt(square / m + 1e-5) * w[j], 2e-6 * (1 + fabs(y[j])));
+            t[i].f.swiglu(x, w, m, y);
+            for (int j = 0; j < m; j++)
+                ck_assert_double_eq_tol(y[j], x[j] / (1 + exp(-(double)x[j])) * w[j], 1e-6 * (1 + fabs(y[j])));
+            ck_assert_double_eq_tol(t[i].f.sumexp(x, m, &max), sum, 1e-6 * sum);
+            ck_assert_float_eq(max, (float)high);
+        }
+    sol_free(x);
+    sol_free(w);
+}
+END_TEST
+
+START_TEST(rope_rotates_half_split_pairs)
+{
+    tier_ops t[4];
+    int n = tiers(t);
+    for (int i = 0; i < n; i++) {
+        float x[2][8], c[4], s[4];
+        for (int d = 0; d < 4; d++) {
+            c[d] = cosf((float)d), s[d] = sinf((float)d);
+            for (int h = 0; h < 2; h++) x[h][d] = (float)(h + d), x[h][d + 4] = (float)(h - d);
+        }
+        t[i].f.rope(x[0], c, s, 2, 8);
+        for (int h = 0; h < 2; h++)
+            for (int d = 0; d < 4; d++) {
+                ck_assert_float_eq_tol(x[h][d], (float)(h + d) * c[d] - (float)(h - d) * s[d], 1e-6f);
+                ck_assert_float_eq_tol(x[h][d + 4], (float)(h - d) * c[d] + (float)(h + d) * s[d], 1e-6f);
+            }
+    }
+}
+END_TEST
+
+SOL_TEST_MAIN("float_ops", tcase_add_test(tc, dot_matches_double_in_every_shape);
+              tcase_add_test(tc, dot_bits_do_not_depend_on_the_call); tcase_add_test(tc, attend_matches_double);
+              tcase_add_test(tc, attend_is_finite_for_huge_scores_and_tells_nan); tcase_add_test(tc, elementwise_match_double);
+              tcase_add_test(tc, rope_rotates_half_split_pairs))
