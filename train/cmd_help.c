@@ -10,9 +10,20 @@ static void list_verbs(void)
     puts("Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted and saved.");
 }
 
+static sol_status explain_config(const char *section, sol_err *err)
+{
+    char *text;
+    sol_status st = sol_config_reference(section, &text, err);
+    if (st == SOL_OK) fputs(text, stdout);
+    sol_free(text);
+    return st;
+}
+
 static sol_status run(sol_program *p, void *args, sol_err *err)
 {
     (void)args;
+    if (p->n_words > 0 && strcmp(p->word[0], "config") == 0) return explain_config(p->n_words > 1 ? p->word[1] : NULL, err);
+    if (p->n_words > 1) return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'", p->word[1]);
     if (p->n_words == 0) {
         list_verbs();
         return SOL_OK;
@@ -32,8 +43,8 @@ static sol_status run(sol_program *p, void *args, sol_err *err)
 
 const sol_verb sol_verb_help = {
     .name = "help",
-    .words = "[VERB | config]",
-    .max_words = 1,
+    .words = "[VERB | config [SECTION]]",
+    .max_words = 2,
     .summary = "this list, a verb, or every key of a job file",
     .run = run,
 };

@@ -1,58 +1,97 @@
-/* The YAML job. One key table (keys.def) drives parsing, --set, `solera help config` and configs/reference.yaml.
+/* The YAML job. One key table (keys.def) drives this struct, the parser, --set, `solera help config` and
+ * configs/reference.yaml: a new key is one row there.
  *
  *     sol_config *c;
- *     st = sol_config_read(&c, "job.yaml", err);
+ *     st = sol_config_read(&c, "job.yaml", err);            // defaults, then the file
  *     st = sol_config_set(c, "train.steps=100", err);
- *     st = sol_config_finish(c, err);                       // checks what spans keys
+ *     st = sol_config_finish(c, err);                       // what must be there, and what spans keys
+ *     ... c->train.steps, c->run.dir ...
+ *     sol_config_free(&c);
  *
- * Errors: file:line:column, the value, what is allowed, the nearest valid key. */
+ * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys, wrong types, values out of
+ * range, anchors, aliases, tags, several documents. Errors read
+ *     job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
 #include "optim/optim.h"
 #include "quant/quant.h"
 
-typedef struct sol_config {
-    struct { char *dir; int64_t seed; int64_t threads; char *tier; } run;
-    struct { char *init; } model; /* checkpoint to start from, or "random:<shape>" */
-    struct {
-        char *source;      /* "file" or "self" */
-        char *train, *eval; /* dataset files */
-        int64_t self_tokens;
-        double self_temperature;
-    } data;
-    struct { char *method; char *granularity; int64_t group_size; char *block_layout; char *scale_dtype; } quant;
-    struct { char *schedule; char *form; bool warmup; double lambda_max, warmup_fraction, end_fraction; } residual;
-    struct {
-        int64_t steps, batch, seq, accumulate, max_skipped, log_every, eval_every, eval_windows;
-        double grad_clip;
-        bool activation_checkpoints;
-    } train;
-    struct { char *schedule; double lr, min_ratio, decay_fraction, beta1, beta2, eps, weight_decay; int64_t warmup_steps; } optim;
-    struct { int64_t every, keep; } checkpoint;
-} sol_config; /* the owner fills in the rest: the key table is the truth, this struct its shape */
+/* Where a value was set: line 0 is the default, -1 the command line. */
+typedef struct sol_config_mark {
+    int line, column;
+} sol_config_mark;
 
+/* Number of keys, counted from the table. */
+enum {
+    SOL_CONFIG_KEYS = 0
+#define SOL_SECTION(name, help)
+#define SOL_SECTION_END(name)
+#define SOL_KEY_TEXT(section, name, preset, words, flags, help) +1
+#define SOL_KEY_INT(section, name, preset, min, max, flags, help) +1
+#define SOL_KEY_REAL(section, name, preset, min, max, flags, help) +1
+#define SOL_KEY_BOOL(section, name, preset, flags, help) +1
+#include "config/keys.def"
+#undef SOL_SECTION
+#undef SOL_SECTION_END
+#undef SOL_KEY_TEXT
+#undef SOL_KEY_INT
+#undef SOL_KEY_REAL
+#undef SOL_KEY_BOOL
+};
+
+/* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), int64_t, double, bool. */
+typedef struct sol_config {
+#define SOL_SECTION(name, help) struct {
+#define SOL_SECTION_END(name) } name;
+#define SOL_KEY_TEXT(section, name, preset, words, flags, help) char *name;
+#define SOL_KEY_INT(section, name, preset, min, max, flags, help) int64_t name;
+#define SOL_KEY_REAL(section, name, preset, min, max, flags, help) double name;
+#define SOL_KEY_BOOL(section, name, preset, flags, help) bool name;
+#include "config/keys.def"
+#undef SOL_SECTION
+#undef SOL_SECTION_END
+#undef SOL_KEY_TEXT
+#undef SOL_KEY_INT
+#undef SOL_KEY_REAL
+#undef SOL_KEY_BOOL
+    char *file; /* name for errors; owned */
+    sol_config_mark mark[SOL_CONFIG_KEYS];
+} sol_config;
+
+/* All three leave *c NULL on failure; the caller owns it. parse: `name` stands for the file in errors. */
+sol_status sol_config_create(sol_config **c, sol_err *err);
 sol_status sol_config_read(sol_config **c, const char *path, sol_err *err);
-/* "a.b=value" as on the command line; errors say --set instead of a file place. */
-sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err);
-sol_status sol_config_finish(sol_config *c, sol_err *err);
+sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size, sol_err *err);
 void sol_config_free(sol_config **c);
 
-/* The resolved job as YAML text, every key with its value; owned by the caller. */
+/* "a.b=value" as on the command line; errors say --set instead of a file place. */
+sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err);
+sol_status sol_config_finish(const sol_config *c, sol_err *err);
+
+/* The resolved job as YAML text, every key with its value; reads back to the same values. *yaml is owned by the caller. */
 sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err);
-/* The reference: every key with type, default, range and meaning, as commented YAML. */
-sol_status sol_config_reference(char **yaml, sol_err *err);
+/* The reference: every key with type, default, range and meaning, as commented YAML that is itself a job of defaults.
+ * `section` restricts it to one section; NULL: all. */
+sol_status sol_config_reference(const char *section, char **yaml, sol_err *err);
 
-/* Keys that differ between two jobs. *fatal: one of them would make it another run (model, data, quantizer, seed, ...). */
-sol_status sol_config_diff(const sol_config *a, const sol_config *b, char **text, bool *fatal, sol_err *err);
+/* Keys that differ between two jobs, "key: old -> new; key: ..." ("" when none); *text is owned by the caller. *fatal: one of
+ * them makes it another run (model, data, quantizer, seed, schedule, ...), and then *text holds only those. */
+sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err);
 
-/* The library's view of the strings above. */
+/* An error about a key's value, with the place that set it: "job.yaml:7:3: key 'a.b': ...". */
+sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The library's view of the words above. quant.method none gives spec->method NULL and no residual. */
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err);
-sol_status sol_config_residual(const sol_config *c, sol_residual *r, sol_err *err);
-sol_status sol_config_lr(const sol_config *c, sol_lr_schedule *s, sol_err *err);
+sol_residual sol_config_residual(const sol_config *c);
+sol_lr_schedule sol_config_lr(const sol_config *c);
+sol_adamw_config sol_config_adamw(const sol_config *c);
 
 #endif

@@ -1,0 +1,134 @@
+/* What spans keys, and the library's view of a job. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config/keys.h"
+
+sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    int i = sol_key_find(key);
+    sol_config_mark m = i < 0 ? (sol_config_mark){0} : c->mark[i];
+    if (m.line > 0) return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file, m.line, m.column, key, text);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->file, key, text);
+}
+
+static int word_index(const char *word, const char *const *words, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(word, words[i]) == 0) return i;
+    return 0; /* the key table let only these words in */
+}
+
+static sol_status unknown_method(const sol_config *c, sol_err *err)
+{
+    const char *names[64] = {"none"};
+    int n = 1;
+    char list[400] = "none";
+    for (int i = 0; i < sol_quantizer_count() && n < 64; i++) {
+        names[n++] = sol_quantizer_at(i)->name;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, ", %s", names[n - 1]);
+    }
+    const char *near = sol_nearest_name(c->quant.method, names, n);
+    return sol_config_fail(c, "quant.method", err, "'%s' is no quantizer%s%s%s one of %s", c->quant.method,
+                           near ? "; did you mean '" : ":", near ? near : "", near ? "'?" : "", list);
+}
+
+sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err)
+{
+    static const char *const granularity[] = {"per_tensor", "per_channel", "per_group"};
+    bool stride16 = strcmp(c->quant.block_layout, "stride16") == 0;
+    memset(spec, 0, sizeof *spec);
+    if (strcmp(c->quant.method, "none") == 0) return SOL_OK;
+    spec->method = sol_quantizer_find(c->quant.method);
+    if (!spec->method) return unknown_method(c, err);
+    spec->granularity = (sol_granularity)word_index(c->quant.granularity, granularity, 3);
+    spec->group_size = spec->granularity == SOL_PER_GROUP ? (int)c->quant.group_size : 0;
+    spec->layout = stride16 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
+    spec->scale_dtype = strcmp(c->quant.scale_dtype, "fp16") == 0 ? SOL_F16 : SOL_F32;
+    int unit = stride16 ? 64 : 4;
+    if (spec->granularity == SOL_PER_GROUP && spec->group_size % unit != 0)
+        return sol_config_fail(c, "quant.group_size", err, "%d is not a multiple of %d%s", spec->group_size, unit,
+                               stride16 ? ", as block_layout stride16 needs" : "");
+    return SOL_OK;
+}
+
+sol_residual sol_config_residual(const sol_config *c)
+{
+    static const char *const schedule[] = {"none", "linear", "cosine", "exp"};
+    bool off = strcmp(c->quant.method, "none") == 0;
+    return (sol_residual){
+        .schedule = off ? SOL_RESIDUAL_NONE : (sol_residual_schedule)word_index(c->residual.schedule, schedule, 4),
+        .form = strcmp(c->residual.form, "blend") == 0 ? SOL_RESIDUAL_BLEND : SOL_RESIDUAL_ADDITIVE,
+        .warmup = c->residual.warmup,
+        .lambda_max = (float)c->residual.lambda_max,
+        .warmup_fraction = (float)c->residual.warmup_fraction,
+        .end_fraction = (float)c->residual.end_fraction,
+    };
+}
+
+sol_lr_schedule sol_config_lr(const sol_config *c)
+{
+    static const char *const kind[] = {"constant", "cosine", "linear", "wsd"};
+    return (sol_lr_schedule){
+        .kind = (sol_lr_kind)word_index(c->optim.schedule, kind, 4),
+        .peak = (float)c->optim.lr,
+        .min_ratio = (float)c->optim.min_ratio,
+        .warmup_steps = c->optim.warmup_steps,
+        .decay_fraction = (float)c->optim.decay_fraction,
+    };
+}
+
+sol_adamw_config sol_config_adamw(const sol_config *c)
+{
+    return (sol_adamw_config){
+        .beta1 = (float)c->optim.beta1,
+        .beta2 = (float)c->optim.beta2,
+        .eps = (float)c->optim.eps,
+        .weight_decay = (float)c->optim.weight_decay,
+    };
+}
+
+static sol_status check_model_and_data(const sol_config *c, sol_err *err)
+{
+    bool random = strncmp(c->model.init, "random:", 7) == 0;
+    bool self = strcmp(c->data.source, "self") == 0;
+    if (random && !c->model.tokenizer[0])
+        return sol_config_fail(c, "model.tokenizer", err, "is needed where model.init is '%s'", c->model.init);
+    if (!random && c->model.tokenizer[0])
+        return sol_config_fail(c, "model.tokenizer", err, "is only for model.init random:SHAPE; '%s' brings its own", c->model.init);
+    if (self && random) return sol_config_fail(c, "data.source", err, "self samples from a trained model, not from %s", c->model.init);
+    if (!self && !c->data.train[0]) return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
+    if (self && c->data.train[0]) return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
+    if (c->train.eval_every > 0 && !c->data.eval[0])
+        return sol_config_fail(c, "data.eval", err, "is needed where train.eval_every is set");
+    return SOL_OK;
+}
+
+sol_status sol_config_finish(const sol_config *c, sol_err *err)
+{
+    sol_quant_spec spec;
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        const char *text = sol_keys[i].type == SOL_TYPE_TEXT ? *(char *const *)((const char *)c + sol_keys[i].offset) : "";
+        if ((sol_keys[i].flags & SOL_KEY_REQUIRED) && !text[0])
+            return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
+    }
+    sol_status st = check_model_and_data(c, err);
+    if (st == SOL_OK) st = sol_config_quant(c, &spec, err);
+    if (st != SOL_OK) return st;
+    if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
+        return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
+                               c->residual.warmup_fraction, c->residual.end_fraction);
+    if (c->optim.warmup_steps > c->train.steps)
+        return sol_config_fail(c, "optim.warmup_steps", err, "%lld is more than train.steps %lld", (long long)c->optim.warmup_steps,
+                               (long long)c->train.steps);
+    if ((double)c->train.batch * (double)c->train.seq * (double)c->train.accumulate > 1e12)
+        return sol_config_fail(c, "train.batch", err, "batch x seq x accumulate is more than 1e12 tokens a step");
+    return SOL_OK;
+}

@@ -1,0 +1,251 @@
+#include "config/keys.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+
+const sol_key sol_keys[SOL_CONFIG_KEYS] = {
+#define SOL_SECTION(section, text)
+#define SOL_SECTION_END(section)
+#define SOL_ROW(s, n, t, d, w, lo, hi, f, h)                                                                            \
+    {.section = #s, .name = #n, .path = #s "." #n, .type = t, .offset = offsetof(sol_config, s.n), .preset = d,         \
+     .words = w, .min = lo, .max = hi, .flags = f, .help = h},
+#define SOL_KEY_TEXT(s, n, d, w, f, h) SOL_ROW(s, n, SOL_TYPE_TEXT, d, w, 0, 0, f, h)
+#define SOL_KEY_INT(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_INT, #d, NULL, lo, hi, f, h)
+#define SOL_KEY_REAL(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_REAL, #d, NULL, lo, hi, f, h)
+#define SOL_KEY_BOOL(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_BOOL, #d, NULL, 0, 0, f, h)
+#include "config/keys.def"
+#undef SOL_SECTION
+#undef SOL_SECTION_END
+#undef SOL_KEY_TEXT
+#undef SOL_KEY_INT
+#undef SOL_KEY_REAL
+#undef SOL_KEY_BOOL
+#undef SOL_ROW
+};
+
+const sol_key_section sol_key_sections[] = {
+#define SOL_SECTION(section, text) {#section, text},
+#define SOL_SECTION_END(section)
+#define SOL_KEY_TEXT(s, n, d, w, f, h)
+#define SOL_KEY_INT(s, n, d, lo, hi, f, h)
+#define SOL_KEY_REAL(s, n, d, lo, hi, f, h)
+#define SOL_KEY_BOOL(s, n, d, f, h)
+#include "config/keys.def"
+#undef SOL_SECTION
+#undef SOL_SECTION_END
+#undef SOL_KEY_TEXT
+#undef SOL_KEY_INT
+#undef SOL_KEY_REAL
+#undef SOL_KEY_BOOL
+};
+const int sol_key_section_count = (int)(sizeof sol_key_sections / sizeof sol_key_sections[0]);
+
+int sol_key_find(const char *path)
+{
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
+        if (strcmp(sol_keys[i].path, path) == 0) return i;
+    return -1;
+}
+
+/* A key of the same name in another section is the likeliest mistake ("train.lr"), then a slip of the pen. */
+const char *sol_key_nearest(const char *path)
+{
+    const char *dot = strchr(path, '.'), *leaf = dot ? dot + 1 : path;
+    const char *paths[SOL_CONFIG_KEYS];
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        paths[i] = sol_keys[i].path;
+        if (strcmp(sol_keys[i].name, leaf) == 0) return paths[i];
+    }
+    return sol_nearest_name(path, paths, SOL_CONFIG_KEYS);
+}
+
+const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size)
+{
+    size_t n = 0;
+    buffer[0] = 0;
+    for (const char *at = k->words; at && *at && n < size;) {
+        size_t len = strcspn(at, "|");
+        bool last = at[len] == 0;
+        n += (size_t)snprintf(buffer + n, size - n, "%s%.*s", at == k->words ? "" : last ? " or " : ", ", (int)len, at);
+        at += len + !last;
+    }
+    return buffer;
+}
+
+static bool is_word(const sol_key *k, const char *text, size_t size)
+{
+    for (const char *at = k->words; *at;) {
+        size_t len = strcspn(at, "|");
+        if (len == size && memcmp(at, text, len) == 0) return true;
+        at += len + (at[len] == '|');
+    }
+    return false;
+}
+
+/* Well-formed UTF-8 without NUL, so that what is written into config.yaml can be read back. */
+static bool is_utf8(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)s[i];
+        int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : -1;
+        if (more < 0 || c == 0 || i + (size_t)more >= n) return false;
+        for (int k = 1; k <= more; k++)
+            if (((unsigned char)s[i + (size_t)k] & 0xc0) != 0x80) return false;
+        unsigned char d = (unsigned char)s[i + (more > 0)];
+        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f)) return false;
+        i += (size_t)more + 1;
+    }
+    return true;
+}
+
+static bool is_null(const char *text, size_t size)
+{
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    for (int i = 0; i < 5; i++)
+        if (strlen(nulls[i]) == size && memcmp(nulls[i], text, size) == 0) return true;
+    return false;
+}
+
+static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size, bool quoted, sol_err *err)
+{
+    char list[256], *copy;
+    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
+    if (!quoted && is_null(text, size)) size = 0;
+    if (k->words && !is_word(k, text, size))
+        return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80), text,
+                        sol_key_words_text(k, list, sizeof list));
+    sol_status st = sol_copy_string(&copy, text, size, err);
+    if (st != SOL_OK) return st;
+    sol_free(*field);
+    *field = copy;
+    return SOL_OK;
+}
+
+static sol_status out_of_range(const sol_key *k, const char *text, sol_err *err)
+{
+    return sol_fail(err, SOL_ERR_CONFIG, "%s is out of range: %.16g to %.16g", text, k->min, k->max);
+}
+
+static sol_status set_int(const sol_key *k, int64_t *field, const char *text, sol_err *err)
+{
+    char *end;
+    errno = 0;
+    long long x = strtoll(text, &end, 10);
+    if (end == text || *end || strchr(" \t\n\r\v\f", text[0])) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a whole number", text);
+    if (errno || (double)x < k->min || (double)x > k->max) return out_of_range(k, text, err);
+    *field = x;
+    return SOL_OK;
+}
+
+static sol_status set_real(const sol_key *k, double *field, const char *text, sol_err *err)
+{
+    char *end;
+    if (strspn(text, "+-.0123456789eE") != strlen(text)) /* no hexadecimal, no blanks, no nan, no inf */
+        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a number", text);
+    double x = strtod(text, &end);
+    if (end == text || *end) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a number", text);
+    if (!(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
+    *field = x;
+    return SOL_OK;
+}
+
+static sol_status set_bool(bool *field, const char *text, sol_err *err)
+{
+    bool yes = strcmp(text, "true") == 0;
+    if (!yes && strcmp(text, "false") != 0) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is neither true nor false", text);
+    *field = yes;
+    return SOL_OK;
+}
+
+sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err)
+{
+    const sol_key *k = &sol_keys[i];
+    void *field = (char *)c + k->offset;
+    static const char *const want[] = {"text", "a whole number", "a number", "true or false"};
+    char plain[96];
+    if (k->type == SOL_TYPE_TEXT) return set_text(k, field, text, size, quoted, err);
+    if (size >= sizeof plain || memchr(text, 0, size) || !is_utf8(text, size))
+        return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
+    memcpy(plain, text, size);
+    plain[size] = 0;
+    if (quoted) return sol_fail(err, SOL_ERR_CONFIG, "\"%s\" is a text, not %s", plain, want[k->type]);
+    if (is_null(plain, size)) return sol_fail(err, SOL_ERR_CONFIG, "has no value: %s is needed", want[k->type]);
+    if (k->type == SOL_TYPE_INT) return set_int(k, field, plain, err);
+    if (k->type == SOL_TYPE_REAL) return set_real(k, field, plain, err);
+    return set_bool(field, plain, err);
+}
+
+/* ---- text ---- */
+
+sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    sol_status st = sol_grow_array((void **)&t->data, &t->capacity, t->n + (size_t)n + 1, 1, err);
+    if (st == SOL_OK) {
+        vsnprintf(t->data + t->n, (size_t)n + 1, fmt, again);
+        t->n += (size_t)n;
+    }
+    va_end(again);
+    va_end(ap);
+    return st;
+}
+
+/* Plain where every YAML reader takes it as the same text, in double quotes otherwise. */
+static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
+{
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
+    static const char *const special[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
+    bool plain = *s && strspn(s, safe) == strlen(s) && !strchr("0123456789.+-", s[0]);
+    for (int i = 0; plain && i < 9; i++) plain = strcasecmp(s, special[i]) != 0;
+    if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s))) return sol_text_add(t, err, "%s", s);
+    sol_status st = sol_text_add(t, err, "\"");
+    for (; st == SOL_OK && *s; s++) {
+        unsigned char ch = (unsigned char)*s;
+        if (ch == '"' || ch == '\\')
+            st = sol_text_add(t, err, "\\%c", ch);
+        else if (ch < 0x20 || ch == 0x7f)
+            st = sol_text_add(t, err, "\\x%02X", ch);
+        else
+            st = sol_text_add(t, err, "%c", ch);
+    }
+    return st == SOL_OK ? sol_text_add(t, err, "\"") : st;
+}
+
+/* The shortest form that reads back to the same number, always with a point: YAML 1.1 takes 1e-4 for a text. */
+static sol_status add_real(sol_text *t, double x, sol_err *err)
+{
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    int mantissa = (int)strcspn(text, "e");
+    bool point = strchr(text, '.') != NULL;
+    return sol_text_add(t, err, "%.*s%s%s", mantissa, text, point ? "" : ".0", text + mantissa);
+}
+
+sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err)
+{
+    const void *field = (const char *)c + sol_keys[i].offset;
+    switch (sol_keys[i].type) {
+    case SOL_TYPE_TEXT:
+        return add_text_value(t, *(char *const *)field, err);
+    case SOL_TYPE_INT:
+        return sol_text_add(t, err, "%lld", (long long)*(const int64_t *)field);
+    case SOL_TYPE_REAL:
+        return add_real(t, *(const double *)field, err);
+    case SOL_TYPE_BOOL:
+        return sol_text_add(t, err, *(const bool *)field ? "true" : "false");
+    }
+    return SOL_OK;
+}

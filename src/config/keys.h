@@ -1,0 +1,51 @@
+/* Inside the config module: the key table as data, and values from and to text. */
+#ifndef SOLERA_CONFIG_KEYS_H
+#define SOLERA_CONFIG_KEYS_H
+
+#include "config/config.h"
+
+enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4 };
+
+typedef enum { SOL_TYPE_TEXT, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_key_type;
+
+typedef struct sol_key {
+    const char *section, *name, *path; /* "train", "steps", "train.steps" */
+    sol_key_type type;
+    size_t offset;                     /* in sol_config */
+    const char *preset;                /* the default as it would be written */
+    const char *words;                 /* allowed words "a|b|c"; NULL: any */
+    double min, max;
+    int flags;
+    const char *help;
+} sol_key;
+
+typedef struct sol_key_section {
+    const char *name, *help;
+} sol_key_section;
+
+extern const sol_key sol_keys[SOL_CONFIG_KEYS];
+extern const sol_key_section sol_key_sections[];
+extern const int sol_key_section_count;
+
+/* Index of the key, -1: none. */
+int sol_key_find(const char *path);
+/* The key that was probably meant by an unknown path; NULL: none is near. */
+const char *sol_key_nearest(const char *path);
+
+/* The allowed words of a text key ("a, b or c") into buffer; "" when any text goes. */
+const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size);
+
+/* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no bool, no null. The error
+ * has neither place nor key. */
+sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
+
+/* A growing text; data is 0-terminated once something was added, and owned by whoever holds the struct. */
+typedef struct sol_text {
+    char *data;
+    size_t n, capacity;
+} sol_text;
+sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The value of key i as YAML. */
+sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err);
+
+#endif

@@ -1,0 +1,163 @@
+/* Writing: the resolved job, the reference, the difference of two jobs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/keys.h"
+
+static sol_status add_key(sol_text *t, const sol_config *c, int i, sol_err *err)
+{
+    sol_status st = sol_text_add(t, err, "  %s: ", sol_keys[i].name);
+    if (st == SOL_OK) st = sol_key_add_value(t, c, i, err);
+    return st == SOL_OK ? sol_text_add(t, err, "\n") : st;
+}
+
+sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err)
+{
+    sol_text t = {0};
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
+        if (i == 0 || strcmp(sol_keys[i].section, sol_keys[i - 1].section) != 0)
+            st = sol_text_add(&t, err, "%s:\n", sol_keys[i].section);
+        if (st == SOL_OK) st = add_key(&t, c, i, err);
+    }
+    if (st != SOL_OK) {
+        sol_free(t.data);
+        t.data = NULL;
+    }
+    *yaml = t.data;
+    return st;
+}
+
+/* Text as comment lines of at most 110 columns. */
+static sol_status add_comment(sol_text *t, const char *indent, const char *text, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    int room = 108 - (int)strlen(indent);
+    while (st == SOL_OK && *text) {
+        int n = (int)strlen(text);
+        if (n > room)
+            for (n = room; n > 0 && text[n] != ' '; n--) {
+            }
+        if (n == 0) n = (int)strcspn(text, " ");
+        st = sol_text_add(t, err, "%s# %.*s\n", indent, n, text);
+        text += n;
+        while (*text == ' ') text++;
+    }
+    return st;
+}
+
+static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
+{
+    char text[320], words[256];
+    switch (k->type) {
+    case SOL_TYPE_TEXT:
+        snprintf(text, sizeof text, k->words ? "One of: %s." : k->flags & SOL_KEY_REQUIRED ? "Text, needed." : "Text.",
+                 sol_key_words_text(k, words, sizeof words));
+        break;
+    case SOL_TYPE_INT:
+        snprintf(text, sizeof text, "Whole number, %.16g to %.16g.", k->min, k->max);
+        break;
+    case SOL_TYPE_REAL:
+        snprintf(text, sizeof text, "Number, %.16g to %.16g.", k->min, k->max);
+        break;
+    case SOL_TYPE_BOOL:
+        snprintf(text, sizeof text, "true or false.");
+        break;
+    }
+    return add_comment(t, "  ", text, err);
+}
+
+static const char *section_help(const char *name)
+{
+    for (int i = 0; i < sol_key_section_count; i++)
+        if (strcmp(sol_key_sections[i].name, name) == 0) return sol_key_sections[i].help;
+    return "";
+}
+
+static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, bool first, sol_err *err)
+{
+    const sol_key *k = &sol_keys[i];
+    sol_status st = SOL_OK;
+    if (first) st = sol_text_add(t, err, "\n");
+    if (st == SOL_OK && first) st = add_comment(t, "", section_help(k->section), err);
+    if (st == SOL_OK && first) st = sol_text_add(t, err, "%s:\n", k->section);
+    if (st == SOL_OK) st = add_comment(t, "  ", k->help, err);
+    if (st == SOL_OK) st = add_type(t, k, err);
+    return st == SOL_OK ? add_key(t, c, i, err) : st;
+}
+
+sol_status sol_config_reference(const char *section, char **yaml, sol_err *err)
+{
+    sol_text t = {0};
+    sol_config *c;
+    *yaml = NULL;
+    sol_status st = sol_config_create(&c, err);
+    if (st != SOL_OK) return st;
+    st = sol_text_add(&t, err, "# Every key of a job file with its default. This text is made by `solera help config`.\n");
+    const char *last = "";
+    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
+        if (section && strcmp(section, sol_keys[i].section) != 0) continue;
+        st = add_reference_key(&t, c, i, strcmp(last, sol_keys[i].section) != 0, err);
+        last = sol_keys[i].section;
+    }
+    if (st == SOL_OK && *last == 0) st = sol_fail(err, SOL_ERR_USAGE, "there is no section '%s' in a job file", section);
+    sol_config_free(&c);
+    if (st == SOL_OK)
+        *yaml = t.data;
+    else
+        sol_free(t.data);
+    return st;
+}
+
+/* ---- the difference of two jobs ---- */
+
+/* Does anything depend on how long the whole run is? */
+static bool has_schedule(const sol_config *c)
+{
+    bool residual = strcmp(c->quant.method, "none") != 0 && strcmp(c->residual.schedule, "none") != 0;
+    return residual || strcmp(c->optim.schedule, "constant") != 0;
+}
+
+static sol_status value_text(const sol_config *c, int i, char **text, sol_err *err)
+{
+    sol_text t = {0};
+    sol_status st = sol_key_add_value(&t, c, i, err);
+    *text = t.data;
+    return st;
+}
+
+static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i, bool *is_fatal, bool only_fatal,
+                                 sol_err *err)
+{
+    char *a = NULL, *b = NULL;
+    sol_status st = value_text(old, i, &a, err);
+    if (st == SOL_OK) st = value_text(now, i, &b, err);
+    int flags = sol_keys[i].flags;
+    if (st == SOL_OK && strcmp(a, b) != 0) {
+        bool fatal = (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && (has_schedule(old) || has_schedule(now)));
+        *is_fatal |= fatal;
+        if (fatal || !only_fatal) st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);
+    }
+    sol_free(a);
+    sol_free(b);
+    return st;
+}
+
+sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err)
+{
+    sol_text t = {0};
+    *text = NULL;
+    *fatal = false;
+    sol_status st = sol_text_add(&t, err, "%s", "");
+    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) st = add_difference(&t, old, now, i, fatal, false, err);
+    if (st == SOL_OK && *fatal) {
+        t.n = 0;
+        for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) st = add_difference(&t, old, now, i, fatal, true, err);
+    }
+    if (st == SOL_OK)
+        *text = t.data;
+    else
+        sol_free(t.data);
+    return st;
+}

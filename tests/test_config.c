@@ -1,0 +1,200 @@
+#include "suite.h"
+
+#include <string.h>
+
+#define HEAD "run: {dir: r}\nmodel: {init: m.h5}\ndata: {train: d.h5}\n"
+
+static sol_status parse(sol_config **c, const char *yaml, sol_err *err)
+{
+    return sol_config_parse(c, "job.yaml", yaml, strlen(yaml), err);
+}
+
+START_TEST(values_and_defaults)
+{
+    sol_config *c;
+    ck_ok(parse(&c,
+                "# a comment\nrun:\n  dir: runs/x\n  seed: 7\nresidual: {warmup: false, form: 'blend'}\noptim:\n  lr: 3e-4\n"
+                "data:\n  eval: null\n  train: \"a \\\"b\\\" c\"\ncheckpoint:\n",
+                err));
+    ck_assert_str_eq(c->run.dir, "runs/x");
+    ck_assert_int_eq(c->run.seed, 7);
+    ck_assert(!c->residual.warmup);
+    ck_assert_str_eq(c->residual.form, "blend");
+    ck_assert(c->optim.lr == 3e-4);
+    ck_assert_str_eq(c->data.train, "a \"b\" c");
+    ck_assert_str_eq(c->data.eval, "");
+    ck_assert_str_eq(c->quant.method, "sherry");
+    ck_assert_str_eq(c->quant.granularity, "per_group");
+    ck_assert_int_eq(c->quant.group_size, 128);
+    ck_assert_str_eq(c->residual.schedule, "cosine");
+    ck_assert(c->residual.lambda_max == 1.0);
+    ck_ok(sol_config_set(c, "residual.warmup=true", err));
+    ck_ok(sol_config_set(c, "train.steps=12", err));
+    ck_ok(sol_config_set(c, "data.eval=a=b", err));
+    ck_assert(c->residual.warmup);
+    ck_assert_int_eq(c->train.steps, 12);
+    ck_assert_str_eq(c->data.eval, "a=b");
+    sol_config_free(&c);
+    ck_assert_ptr_null(c);
+    ck_ok(parse(&c, "", err));
+    sol_config_free(&c);
+    ck_ok(parse(&c, "# nothing\n---\n", err));
+    sol_config_free(&c);
+}
+END_TEST
+
+/* Every kind of mistake: the whole text of the error. */
+static const struct {
+    const char *yaml, *error;
+} bad[] = {
+    {"train:\n  step: 5\n", "job.yaml:2:3: key 'train.step': unknown key; did you mean 'train.steps'?"},
+    {"train:\n  lr: 5\n", "job.yaml:2:3: key 'train.lr': unknown key; did you mean 'optim.lr'?"},
+    {"train:\n  zzzzzzzzzzzzzzz: 5\n", "job.yaml:2:3: key 'train.zzzzzzzzzzzzzzz': unknown key; `solera help config` lists them"},
+    {"trian:\n  steps: 5\n", "job.yaml:1:1: unknown section 'trian'; did you mean 'train'?"},
+    {"steps: 5\n", "job.yaml:1:1: unknown section 'steps'; did you mean 'train.steps'?"},
+    {"train.steps: 5\n", "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
+    {"qqqqqqqqqqqqq: 5\n",
+     "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, train, optim, checkpoint"},
+    {"train:\n  steps: many\n", "job.yaml:2:10: key 'train.steps': 'many' is not a whole number"},
+    {"train:\n  steps: 1.5\n", "job.yaml:2:10: key 'train.steps': '1.5' is not a whole number"},
+    {"train:\n  steps: \"5\"\n", "job.yaml:2:10: key 'train.steps': \"5\" is a text, not a whole number"},
+    {"train:\n  steps:\n", "job.yaml:2:9: key 'train.steps': has no value: a whole number is needed"},
+    {"train:\n  steps: 0\n", "job.yaml:2:10: key 'train.steps': 0 is out of range: 1 to 1000000000000"},
+    {"train:\n  steps: 99999999999999999999\n",
+     "job.yaml:2:10: key 'train.steps': 99999999999999999999 is out of range: 1 to 1000000000000"},
+    {"optim:\n  lr: nan\n", "job.yaml:2:7: key 'optim.lr': 'nan' is not a number"},
+    {"optim:\n  lr: 0x10\n", "job.yaml:2:7: key 'optim.lr': '0x10' is not a number"},
+    {"optim:\n  lr: 1e999\n", "job.yaml:2:7: key 'optim.lr': 1e999 is out of range: 0 to 10"},
+    {"optim:\n  lr: -1\n", "job.yaml:2:7: key 'optim.lr': -1 is out of range: 0 to 10"},
+    {"residual:\n  warmup: yes\n", "job.yaml:2:11: key 'residual.warmup': 'yes' is neither true nor false"},
+    {"residual:\n  form: mixed\n", "job.yaml:2:9: key 'residual.form': 'mixed' is not allowed: additive or blend"},
+    {"residual:\n  form:\n", "job.yaml:2:8: key 'residual.form': '' is not allowed: additive or blend"},
+    {"train:\n  steps: 5\n  steps: 6\n", "job.yaml:3:3: key 'train.steps': is there twice: first in line 2"},
+    {"train:\n  steps: 5\noptim:\ntrain:\n  seq: 6\n", "job.yaml:4:1: section 'train' is there twice: first in line 1"},
+    {"train:\n  steps: [1]\n", "job.yaml:2:10: key 'train.steps': wants a value, not a list"},
+    {"train:\n  steps: {a: 1}\n", "job.yaml:2:10: key 'train.steps': wants a value, not a mapping"},
+    {"train:\n  steps: &a 1\n", "job.yaml:2:10: anchors (&) are not supported"},
+    {"train: &a\n  steps: 1\n", "job.yaml:1:8: anchors (&) are not supported"},
+    {"train:\n  steps: *a\n", "job.yaml:2:10: aliases (*) are not supported"},
+    {"train:\n  steps: !!int 1\n", "job.yaml:2:10: tags (!) are not supported"},
+    {"train: !x\n  steps: 1\n", "job.yaml:1:8: tags (!) are not supported"},
+    {"train: 5\n", "job.yaml:1:8: section 'train': wants keys below it, not a value"},
+    {"- a\n", "job.yaml:1:1: a list has no place here"},
+    {"hello\n", "job.yaml:1:1: a job file is a mapping of sections, this is a single value"},
+    {"train:\n  ? {a: b}\n  : 1\n", "job.yaml:2:5: a mapping cannot be a key"},
+    {"train:\n  steps: 5\n---\ntrain:\n  seq: 5\n", "job.yaml:3:1: a job file holds one document, a second one starts here"},
+    {"train:\n\tsteps: 5\n", "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token"},
+    {"train: {steps: 5\n", "job.yaml:2:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
+    {"run:\n  dir: \xff\xfe\n", "job.yaml: byte 12: invalid leading UTF-8 octet"},
+    {"run:\n  dir: \"a\\0b\"\n", "job.yaml:2:8: key 'run.dir': is not valid UTF-8 text"},
+    {"? \"\\n\"\n: 1\n", "job.yaml:1:3: this is not the name of a section"},
+};
+
+START_TEST(errors_say_where_what_and_what_else)
+{
+    sol_config *c;
+    sol_err e = {0};
+    ck_assert_int_eq(parse(&c, bad[_i].yaml, &e), SOL_ERR_CONFIG);
+    ck_assert_ptr_null(c);
+    ck_assert_str_eq(e.text, bad[_i].error);
+}
+END_TEST
+
+START_TEST(errors_of_set)
+{
+    sol_config *c;
+    ck_ok(parse(&c, "", err));
+    ck_fails(sol_config_set(c, "train.steps", err), SOL_ERR_CONFIG, "--set train.steps: wants section.key=value");
+    ck_fails(sol_config_set(c, "=4", err), SOL_ERR_CONFIG, "wants section.key=value");
+    ck_fails(sol_config_set(c, "train.step=4", err), SOL_ERR_CONFIG, "did you mean 'train.steps'?");
+    ck_fails(sol_config_set(c, "train.steps=x", err), SOL_ERR_CONFIG, "--set train.steps=x: key 'train.steps': 'x' is not a whole");
+    ck_fails(sol_config_set(c, "train.steps=", err), SOL_ERR_CONFIG, "has no value");
+    ck_fails(sol_config_set(c, "run.dir=\xc3(", err), SOL_ERR_CONFIG, "UTF-8");
+    sol_config_free(&c);
+}
+END_TEST
+
+START_TEST(writing_reads_back)
+{
+    static const char *const nasty[] = {"true", "3", "a: b", "# x", "\"q\" \\ \x01\x7f\n\t", "\xc3\xa4", "-", "../x", "/a/b.h5", "~", "null"};
+    for (size_t i = 0; i < sizeof nasty / sizeof nasty[0]; i++) {
+        sol_config *a, *b;
+        char *first, *second, *diff, set[64];
+        bool fatal;
+        ck_ok(parse(&a, HEAD "optim: {lr: 0.1, eps: 1.25e-9, beta1: 0.3333333333333333}\n", err));
+        snprintf(set, sizeof set, "data.eval=%s", nasty[i]);
+        ck_ok(sol_config_set(a, set, err));
+        ck_ok(sol_config_write(a, &first, err));
+        ck_ok(sol_config_parse(&b, "again", first, strlen(first), err));
+        ck_assert_str_eq(b->data.eval, i < 9 ? nasty[i] : "");
+        ck_assert(b->optim.lr == 0.1 && b->optim.eps == 1.25e-9 && b->optim.beta1 == 0.3333333333333333);
+        ck_ok(sol_config_write(b, &second, err));
+        ck_assert_str_eq(first, second);
+        ck_ok(sol_config_diff(a, b, &diff, &fatal, err));
+        ck_assert_str_eq(diff, "");
+        ck_assert(!fatal);
+        sol_free(diff);
+        sol_free(first);
+        sol_free(second);
+        sol_config_free(&a);
+        sol_config_free(&b);
+    }
+}
+END_TEST
+
+static void expect_diff(const char *old, const char *now, const char *want, bool want_fatal)
+{
+    sol_config *a, *b;
+    char *text;
+    bool fatal;
+    ck_ok(parse(&a, old, err));
+    ck_ok(parse(&b, now, err));
+    ck_ok(sol_config_diff(a, b, &text, &fatal, err));
+    ck_assert_str_eq(text, want);
+    ck_assert_int_eq(fatal, want_fatal);
+    sol_free(text);
+    sol_config_free(&a);
+    sol_config_free(&b);
+}
+
+START_TEST(difference_of_two_jobs)
+{
+    expect_diff(HEAD, HEAD, "", false);
+    expect_diff(HEAD, HEAD "checkpoint: {every: 5}\n", "checkpoint.every: 200 -> 5", false);
+    expect_diff(HEAD, HEAD "checkpoint: {every: 5}\noptim: {lr: 0.5}\n", "optim.lr: 0.0001 -> 0.5", true);
+    expect_diff(HEAD, HEAD "train: {steps: 5}\n", "train.steps: 1000 -> 5", true);
+    expect_diff(HEAD "quant: {method: none}\n", HEAD "quant: {method: none}\ntrain: {steps: 5}\n", "train.steps: 1000 -> 5", false);
+}
+END_TEST
+
+START_TEST(reference_is_the_file_in_configs)
+{
+    char *made, *kept;
+    size_t n;
+    sol_config *c, *defaults;
+    char *diff;
+    bool fatal;
+    ck_ok(sol_config_reference(NULL, &made, err));
+    ck_ok(sol_file_read("configs/reference.yaml", &kept, &n, err));
+    ck_assert_msg(strcmp(made, kept) == 0, "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
+    ck_ok(parse(&c, made, err));
+    ck_ok(sol_config_create(&defaults, err));
+    ck_ok(sol_config_diff(c, defaults, &diff, &fatal, err));
+    ck_assert_str_eq(diff, "");
+    sol_free(diff);
+    sol_free(made);
+    sol_free(kept);
+    sol_config_free(&c);
+    sol_config_free(&defaults);
+    ck_ok(sol_config_reference("optim", &made, err));
+    ck_assert_ptr_null(strstr(made, "train:"));
+    sol_free(made);
+    ck_fails(sol_config_reference("optimizer", &made, err), SOL_ERR_USAGE, "no section 'optimizer'");
+}
+END_TEST
+
+SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
+              tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0, (int)(sizeof bad / sizeof bad[0]));
+              tcase_add_test(tc, errors_of_set);
+              tcase_add_test(tc, writing_reads_back); tcase_add_test(tc, difference_of_two_jobs);
+              tcase_add_test(tc, reference_is_the_file_in_configs))
