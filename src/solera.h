@@ -25,6 +25,8 @@
 #include "quant/quant.h"
 #include "quant/residual.h"
 #include "store/store.h"
+#include "study/measures.h"
+#include "study/rank.h"
 #include "tensor/tensor.h"
 #include "text/dataset.h"
 #include "text/tokenizer.h"

@@ -1,0 +1,95 @@
+/* Weight trapping, measured on one quantized layer. Pure functions of their arguments; nothing is sampled unless it says so;
+ * the same bits for any number of threads.
+ *
+ * Symbols: w[i] latent weight, t[i] in {-1, 0, 1} its ternary state, alpha[i] the scale of its group, x[i] = w[i] / alpha[i]
+ * (0 where alpha is 0), n weights in blocks of four (the quantizer's block layout). Sources: paper = "Sherry",
+ * arXiv 2601.07892, section on weight trapping; the others are named at their row; (ours) marks our own.
+ *
+ *   er_dw, er_dx   exp(-sum p ln p) / min(dim), p = sigma / sum sigma, of dL/dW and of dL/dX (paper; study/rank.h), on a fixed
+ *                  sample of rows where there are more than sample_rows of them; min(dim) is that of the sample
+ *   valley_mass    share of |x| < 0.25 (ours)
+ *   near_alpha     share of | |x| - 1 | < 0.1 (ours); a Gaussian layer under 3:4: 0.097
+ *   kurtosis       m4 / m2^2 of x, central moments (Pearson)
+ *   bimodality     (skew^2 + 1) / kurtosis of x (Sarle's coefficient in its population form; SAS/STAT manual, CLUSTER)
+ *   pow2_mass      share of weights whose mantissa, cut to the 7 bits of bf16, is 0 or 127: within one bf16 step of a power of
+ *                  two; 2/128 for a density that is smooth inside a binade (ours)
+ *   zero_flips     share of blocks whose set of zeros differs from the last record's; under 3:4: the zero lane moved
+ *   sign_flips     share of weights with t = -1 then and +1 now, or the other way round
+ *   state_flips    share of weights whose t differs
+ *   zero_entropy   -sum q ln q / ln 4, q[l] = share of all zeros that stand in lane l (ours)
+ *   unchanged      share of weights with the same bits as at the last record, on sampled rows (ours)
+ *   margin         mean over blocks with a zero and a non-zero of (smallest kept |w| - largest zeroed |w|) / alpha (ours)
+ *   nmse           sum (w - t alpha)^2 / sum w^2
+ *   alpha_*        mean, standard deviation, minimum, maximum of the scales
+ *   w_rms          sqrt(sum w^2 / n)
+ *   grad_norm      sqrt(sum g^2) of dL/dW
+ *   grad_cosine    <g, g'> / (|g| |g'|), g' the gradient of the last record, on sampled rows
+ *
+ * What cannot be computed (no previous record, a constant layer, not finite) is NaN. */
+#ifndef SOLERA_STUDY_MEASURES_H
+#define SOLERA_STUDY_MEASURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+#include "quant/quant.h"
+
+typedef enum sol_measure {
+#define SOL_MEASURE(name, unit, title, good) SOL_M_##name,
+#include "study/measures.def"
+#undef SOL_MEASURE
+    SOL_MEASURE_COUNT
+} sol_measure;
+
+typedef struct sol_measure_row {
+    const char *name, *unit, *title, *good; /* the columns of measures.def */
+} sol_measure_row;
+const sol_measure_row *sol_measure_at(int i); /* 0 <= i < SOL_MEASURE_COUNT */
+
+/* Histograms: counts of weights. The outer bins take what lies beyond. */
+enum {
+    SOL_HIST_X_BINS = 100,   /* |x| over [0, 4) in steps of 0.04, zeroed and kept weights apart */
+    SOL_HIST_W_BINS = 96,    /* w over [-w_range, w_range) */
+    SOL_HIST_LOG2_BINS = 160 /* |w| by exponent and 3 mantissa bits: 8 equal bins from 2^e to 2^(e+1), e from -18 to 1 */
+};
+#define SOL_HIST_X_MAX 4.0
+#define SOL_HIST_LOG2_MIN (-18)
+
+typedef struct sol_histograms {
+    uint32_t zeroed[SOL_HIST_X_BINS], kept[SOL_HIST_X_BINS];
+    uint32_t w[SOL_HIST_W_BINS], log2[SOL_HIST_LOG2_BINS];
+} sol_histograms;
+
+typedef struct sol_layer_view {
+    const float *w;        /* [rows, cols] */
+    int64_t rows, cols;
+    const int8_t *ternary; /* [rows, cols] */
+    const float *scales;   /* [n_scales], each for rows * cols / n_scales weights in row-major order */
+    int64_t n_scales;
+    sol_block_layout layout;
+    float w_range;         /* of the histogram of w; > 0 */
+} sol_layer_view;
+
+/* Bytes of the packed states of a layer: one byte a block of four, rows padded to whole blocks. */
+size_t sol_state_bytes(int64_t rows, int64_t cols);
+
+/* Fills the measures that depend on weights, scales and states, and the histograms. state: [sol_state_bytes], on entry (when
+ * has_previous) the states of the last record, on exit those of now: 2 bits a lane, t + 1, lane p in bits 2p..2p+1.
+ * work: sol_measure_work() bytes, aligned for a double; its content on entry does not matter. */
+void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state, bool has_previous, void *work, double *m,
+                         sol_histograms *h);
+size_t sol_measure_work(void);
+
+/* sqrt(sum g^2): grad_norm. */
+double sol_measure_norm(sol_pool *pool, const float *g, int64_t n);
+
+/* unchanged and grad_cosine on gathered rows: `previous` [n] holds the last record's values, `now` today's. */
+double sol_share_unchanged(const float *now, const float *previous, int64_t n);
+double sol_cosine(const float *now, const float *previous, int64_t n);
+
+/* A range for the histogram of w: 4 times the root mean square, rounded up to two digits; 1 for a layer of zeros. */
+float sol_histogram_range(const float *w, int64_t n);
+
+#endif
