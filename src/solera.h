@@ -12,6 +12,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "eval/eval.h"
 #include "infer/infer.h"

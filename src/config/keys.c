@@ -184,22 +184,6 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
 
 /* ---- text ---- */
 
-sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...)
-{
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    sol_status st = sol_grow_array((void **)&t->data, &t->capacity, t->n + (size_t)n + 1, 1, err);
-    if (st == SOL_OK) {
-        vsnprintf(t->data + t->n, (size_t)n + 1, fmt, again);
-        t->n += (size_t)n;
-    }
-    va_end(again);
-    va_end(ap);
-    return st;
-}
-
 /* Plain where every YAML reader takes it as the same text, in double quotes otherwise. */
 static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
 {

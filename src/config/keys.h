@@ -2,6 +2,7 @@
 #ifndef SOLERA_CONFIG_KEYS_H
 #define SOLERA_CONFIG_KEYS_H
 
+#include "base/text.h"
 #include "config/config.h"
 
 enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4 };
@@ -39,12 +40,6 @@ const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size);
  * has neither place nor key. */
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
 
-/* A growing text; data is 0-terminated once something was added, and owned by whoever holds the struct. */
-typedef struct sol_text {
-    char *data;
-    size_t n, capacity;
-} sol_text;
-sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The value of key i as YAML. */
 sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err);
 
