@@ -1,0 +1,88 @@
+/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and descriptor, plus one line in
+ * ops.def. No switch over ops anywhere; the tape plans lifetimes from what the descriptor says.
+ *
+ * Rules for forward and backward:
+ *   - forward sets every output; it reads inputs only. No output overlaps an input.
+ *   - backward reads the data of those inputs and outputs that reads_in and reads_out name (other pointers may hold anything),
+ *     reads out[o].grad, and for every in[i].grad that is not NULL sets it, or adds to it when in[i].grad_add.
+ *   - both run their work over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
+ *     temporaries in `scratch`. */
+#ifndef SOLERA_AUTOGRAD_OP_H
+#define SOLERA_AUTOGRAD_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/ctx.h"
+#include "tensor/tensor.h"
+
+enum { SOL_OP_MAX_IN = 5, SOL_OP_MAX_OUT = 2, SOL_OP_MAX_ATTR = 96 };
+
+/* One tensor as an op sees it during a call. Gradients are fp32. */
+typedef struct sol_slot {
+    sol_shape shape;
+    sol_dtype dtype;
+    void *data;
+    float *grad;             /* input: NULL when none is wanted; output: NULL when none arrives */
+    bool grad_add;           /* input: add to grad instead of setting it */
+    const float *grad_scale; /* input: NULL is 1; else *grad_scale times the gradient is due (only where scaled_in allows) */
+} sol_slot;
+
+typedef struct sol_op_call {
+    const sol_ctx *ctx;
+    sol_slot in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
+    const void *attr; /* attr_size bytes of the op's own struct */
+    void *scratch;    /* what `scratch` asked for; 64-byte aligned; holds anything at the start */
+} sol_op_call;
+
+/* Inputs for a gradient check. Float inputs are drawn from a normal distribution. */
+typedef struct sol_op_case {
+    sol_shape in[SOL_OP_MAX_IN];
+    const int32_t *ints[SOL_OP_MAX_IN]; /* values of integer inputs; NULL: a float input that is differentiated */
+    bool constant[SOL_OP_MAX_IN];       /* a float input that takes no gradient */
+    _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
+} sol_op_case;
+
+typedef struct sol_op {
+    const char *name;
+    int n_in, n_out;
+    size_t attr_size;
+    /* Checks input shapes and types, sets shape and dtype of the outputs. */
+    sol_status (*shapes)(sol_op_call *c, sol_err *err);
+    size_t (*scratch)(const sol_op_call *c, bool backward); /* bytes; NULL: none */
+    void (*forward)(const sol_op_call *c);
+    void (*backward)(const sol_op_call *c);
+    unsigned reads_in, reads_out; /* bit i: backward reads in[i].data / out[i].data */
+    unsigned scaled_in;           /* bit i: backward honours in[i].grad_scale */
+    /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
+    bool backward_computes;
+    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one buffer
+     * and hands the factor to those who write it, so that the op's backward costs nothing. */
+    const float *(*alias_factor)(const void *attr);
+    /* What the gradient is the gradient of, where that is not forward (straight-through); NULL: forward. */
+    void (*surrogate)(const sol_op_call *c);
+    /* Case i of the gradient check; false when there is none. At least one. */
+    bool (*check_case)(int i, sol_op_case *c);
+} sol_op;
+
+int sol_op_count(void);
+const sol_op *sol_op_at(int i);
+const sol_op *sol_op_find(const char *name); /* NULL when there is none */
+
+#define SOL_OP(name) extern const sol_op sol_op_##name;
+#include "autograd/ops.def"
+#undef SOL_OP
+
+/* Tiles of `size` items in n. */
+static inline int64_t sol_tile_count(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
+static inline int64_t sol_min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* W_eff = a Q(W) + b W.  Straight through: dW = (a + b) dW_eff, for the zeroed weights too, no gradient through the scale. Its surrogate is
+ * (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and this backward does not run. */
+#include "autograd/ops.h"
+
+enum { ITEMS = 16384 };
+
+typedef struct attr {
+    sol_quant_spec spec;
+    const sol_quant_mix *mix;
+} attr;
+
+_Static_assert(sizeof(attr) <= SOL_OP_MAX_ATTR, "the attributes must fit a node");
+
+static sol_status shapes(sol_op_call *c, sol_err *err)
+{
+    const sol_shape *w = &c->in[0].shape;
+    if (c->in[0].dtype != SOL_F32 || w->n_dims != 2) return sol_fail(err, SOL_ERR_SHAPE, "expects a matrix f32");
+    c->out[0] = (sol_slot){.shape = *w, .dtype = SOL_F32};
+    return SOL_OK;
+}
+
+static void forward(const sol_op_call *c)
+{
+    const attr *a = c->attr;
+    sol_quant_effective(c->ctx, &a->spec, c->in[0].data, c->in[0].shape.dim[0], c->in[0].shape.dim[1], a->mix->mix,
+                        c->out[0].data);
+}
+
+typedef struct scaled {
+    float *out;
+    const float *in;
+    float factor;
+    bool add;
+    int64_t n;
+} scaled;
+
+static void scaled_tile(void *arg, int64_t tile, int thread)
+{
+    const scaled *s = arg;
+    (void)thread;
+    for (int64_t i = tile * ITEMS, end = sol_min64(i + ITEMS, s->n); i < end; i++)
+        s->out[i] = s->factor * s->in[i] + (s->add ? s->out[i] : 0);
+}
+
+static void scale(const sol_op_call *c, float *out, const float *in, bool add)
+{
+    scaled s = {out, in, ((const attr *)c->attr)->mix->grad_factor, add, sol_shape_count(&c->in[0].shape)};
+    sol_pool_run(c->ctx->pool, sol_tile_count(s.n, ITEMS), scaled_tile, &s);
+}
+
+static void backward(const sol_op_call *c)
+{
+    if (c->in[0].grad) scale(c, c->in[0].grad, c->out[0].grad, c->in[0].grad_add);
+}
+
+static void surrogate(const sol_op_call *c)
+{
+    scale(c, c->out[0].data, c->in[0].data, false);
+}
+
+static const float *alias_factor(const void *a)
+{
+    return &((const attr *)a)->mix->grad_factor;
+}
+
+static bool check_case(int i, sol_op_case *c)
+{
+    static const sol_quant_mix mix[] = {{{1, 0.25f}, 1.25f}, {{0.5f, 0.5f}, 1}, {{1, 0}, 1}};
+    if (i >= 3) return false;
+    c->in[0] = sol_shape2(3, 8);
+    attr *a = (attr *)c->attr;
+    *a = (attr){.spec = {.method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32}, .mix = &mix[i]};
+    return true;
+}
+
+const sol_op sol_op_fake_quant = {.name = "fake_quant", .n_in = 1, .n_out = 1, .attr_size = sizeof(attr), .shapes = shapes,
+                                  .forward = forward, .backward = backward, .alias_factor = alias_factor,
+                                  .surrogate = surrogate, .check_case = check_case};
+
+sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix)
+{
+    sol_var out;
+    return sol_tape_apply(t, &sol_op_fake_quant, &w, &out, &(attr){*spec, mix});
+}

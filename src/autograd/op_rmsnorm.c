@@ -1,0 +1,112 @@
+/* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
+ * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
+ * x, y [N, C]; w [1, C]; r [N]. dw is summed over fixed blocks of rows first, then over the blocks in order. */
+#include <math.h>
+
+#include "autograd/ops.h"
+
+enum { ROWS = 32 };
+
+typedef struct attr {
+    float eps;
+} attr;
+
+static sol_status shapes(sol_op_call *c, sol_err *err)
+{
+    const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
+    char a[96], b[96];
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || sol_shape_count(w) != x->dim[1])
+        return sol_fail(err, SOL_ERR_SHAPE, "x %s and w %s do not fit", sol_shape_text(x, a), sol_shape_text(w, b));
+    c->out[0] = (sol_slot){.shape = *x, .dtype = SOL_F32};
+    c->out[1] = (sol_slot){.shape = sol_shape1(x->dim[0]), .dtype = SOL_F32};
+    return SOL_OK;
+}
+
+static void forward_tile(void *arg, int64_t tile, int thread)
+{
+    const sol_op_call *c = arg;
+    (void)thread;
+    int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
+    const float *w = c->in[1].data;
+    float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
+    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+        const float *x = (const float *)c->in[0].data + i * C;
+        float *y = (float *)c->out[0].data + i * C;
+        double sum = 0;
+        for (int64_t j = 0; j < C; j++) sum += (double)x[j] * x[j];
+        float scale = (float)(1 / sqrt(sum / (double)C + eps));
+        for (int64_t j = 0; j < C; j++) y[j] = x[j] * scale * w[j];
+        r[i] = scale;
+    }
+}
+
+static void forward(const sol_op_call *c)
+{
+    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+}
+
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    size_t blocks = (size_t)sol_tile_count(c->in[0].shape.dim[0], ROWS);
+    return backward ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
+}
+
+static void backward_row(int64_t C, const float *x, const float *w, const float *dy, float r, float *dw, float *dx, bool add)
+{
+    double dot = 0;
+    for (int64_t j = 0; j < C; j++) {
+        dot += (double)w[j] * dy[j] * x[j];
+        dw[j] += dy[j] * (x[j] * r);
+    }
+    if (!dx) return;
+    float mean = (float)(dot * r / (double)C);
+    for (int64_t j = 0; j < C; j++) {
+        float d = r * (w[j] * dy[j] - x[j] * r * mean);
+        dx[j] = add ? dx[j] + d : d;
+    }
+}
+
+static void backward_tile(void *arg, int64_t tile, int thread)
+{
+    const sol_op_call *c = arg;
+    (void)thread;
+    int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
+    const float *x = c->in[0].data, *r = c->out[1].data, *dy = c->out[0].grad;
+    float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
+    for (int64_t j = 0; j < C; j++) dw[j] = 0;
+    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
+        backward_row(C, x + i * C, c->in[1].data, dy + i * C, r[i], dw, dx ? dx + i * C : NULL, c->in[0].grad_add);
+}
+
+static void backward(const sol_op_call *c)
+{
+    int64_t C = c->in[0].shape.dim[1], blocks = sol_tile_count(c->in[0].shape.dim[0], ROWS);
+    float *dw = c->in[1].grad;
+    sol_pool_run(c->ctx->pool, blocks, backward_tile, (void *)c);
+    if (!dw) return;
+    for (int64_t j = 0; j < C && !c->in[1].grad_add; j++) dw[j] = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+        const float *part = (const float *)c->scratch + b * C;
+        for (int64_t j = 0; j < C; j++) dw[j] += part[j];
+    }
+}
+
+static bool check_case(int i, sol_op_case *c)
+{
+    static const int64_t dims[][2] = {{3, 8}, {70, 5}, {1, 1}};
+    if (i >= 3) return false;
+    c->in[0] = sol_shape2(dims[i][0], dims[i][1]);
+    c->in[1] = sol_shape2(1, dims[i][1]);
+    *(attr *)c->attr = (attr){.eps = 0.1f};
+    return true;
+}
+
+const sol_op sol_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .attr_size = sizeof(attr), .shapes = shapes,
+                               .scratch = scratch, .forward = forward, .backward = backward, .reads_in = 3, .reads_out = 2,
+                               .check_case = check_case};
+
+sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps)
+{
+    sol_var out[2];
+    return sol_tape_apply(t, &sol_op_rmsnorm, (sol_var[]){x, w}, out, &(attr){eps});
+}

@@ -1,0 +1,305 @@
+/* From nodes to a schedule, from the schedule to lifetimes, from lifetimes to offsets in one block. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/tape_impl.h"
+
+enum { ALWAYS_FIRST = -1, ALWAYS_LAST = INT_MAX };
+
+static bool is_recomputed_segment(const sol_tape *t, int segment)
+{
+    /* The last segment's backward follows its forward at once: running it again would save nothing. */
+    return t->opts.recompute && !t->opts.no_grad && segment >= 0 && segment < t->last_segment;
+}
+
+static int add_buffer(sol_tape *t, size_t bytes, int first, int last)
+{
+    tape_buffer *b = tape_append(t, &t->buffers, sizeof *b);
+    if (!b) return -1;
+    *b = (tape_buffer){.bytes = (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN, .first = first, .last = last};
+    return t->buffers.n - 1;
+}
+
+/* The buffer is in use at step i; it is made by the first touch. */
+static void touch(sol_tape *t, int *buffer, size_t bytes, int i)
+{
+    if (*buffer < 0) *buffer = add_buffer(t, bytes, i, i);
+    if (*buffer < 0) return;
+    tape_buffer *b = tape_buffer_at(t, *buffer);
+    if (b->last < i) b->last = i;
+}
+
+static void mark_gradients(sol_tape *t)
+{
+    for (int i = 0; i < t->vars.n; i++) tape_var_at(t, i)->needs_grad = tape_var_at(t, i)->kind == VAR_PARAM && !t->opts.no_grad;
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        bool any = false;
+        for (int j = 0; j < n->op->n_in; j++) any = any || tape_var_at(t, n->in[j])->needs_grad;
+        for (int o = 0; o < n->op->n_out; o++) tape_var_at(t, n->out[o])->needs_grad = any;
+    }
+}
+
+static void mark_crossing(sol_tape *t)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; j < n->op->n_in; j++) {
+            tape_var *v = tape_var_at(t, n->in[j]);
+            if (v->segment != n->segment) v->crosses = true;
+        }
+    }
+}
+
+/* May the gradient of v (in[0] of whatever follows) be written pre-multiplied? All who write it must know how. */
+static bool readers_scale(const sol_tape *t, int v)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; j < n->op->n_in; j++)
+            if (n->in[j] == v && !(n->op->scaled_in >> j & 1)) return false;
+    }
+    return true;
+}
+
+static sol_status mark_aliases(sol_tape *t, sol_err *err)
+{
+    for (int i = 0; i < t->nodes.n && !t->opts.no_grad; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        tape_var *out = tape_var_at(t, n->out[0]);
+        if (n->op->alias_factor && tape_var_at(t, n->in[0])->alias < 0 && readers_scale(t, n->out[0])) {
+            out->alias = n->in[0];
+            out->factor = n->op->alias_factor(n->attr);
+        } else if (n->prologue && out->needs_grad) {
+            return sol_fail(err, SOL_ERR_UNSUPPORTED, "op %s: a prologue node's gradient must alias that of its input",
+                            n->op->name);
+        }
+    }
+    return SOL_OK;
+}
+
+static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
+{
+    sol_op_call c = {.ctx = t->ctx, .attr = n->attr};
+    for (int i = 0; i < n->op->n_in; i++) c.in[i].shape = tape_var_at(t, n->in[i])->shape;
+    for (int o = 0; o < n->op->n_out; o++) c.out[o].shape = tape_var_at(t, n->out[o])->shape;
+    return c;
+}
+
+/* Data that a step reads or writes, and its scratch. */
+static void touch_data(sol_tape *t, tape_step *s, int i)
+{
+    const tape_node *n = tape_node_at(t, s->node);
+    const sol_op *op = n->op;
+    bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
+    for (int j = 0; j < op->n_in + op->n_out; j++) {
+        bool is_in = j < op->n_in;
+        int index = is_in ? n->in[j] : n->out[j - op->n_in];
+        unsigned reads = is_in ? op->reads_in >> j : op->reads_out >> (j - op->n_in);
+        tape_var *v = tape_var_at(t, index);
+        if (v->kind == VAR_PARAM || (backward && !(reads & 1) && (is_in || !op->backward_computes))) continue;
+        touch(t, &v->buffer[late && v->recomputed], v->bytes, i);
+    }
+    size_t bytes = 0, back = 0;
+    sol_op_call c = call_shapes(t, n);
+    if (op->scratch) bytes = op->scratch(&c, false);
+    if (op->scratch && backward) back = op->scratch(&c, true);
+    if (bytes < back) bytes = back;
+    s->scratch = -1;
+    if (bytes) touch(t, &s->scratch, bytes, i);
+}
+
+static void emit(sol_tape *t, step_kind kind, int node)
+{
+    tape_step *s = tape_append(t, &t->steps, sizeof *s);
+    if (!s) return;
+    s->kind = kind;
+    s->node = node;
+    touch_data(t, s, t->steps.n - 1);
+}
+
+static void emit_backward(sol_tape *t, int node)
+{
+    const tape_node *n = tape_node_at(t, node);
+    unsigned arrives = 0, wanted = 0, add = 0;
+    for (int o = 0; o < n->op->n_out; o++)
+        if (tape_var_at(t, n->out[o])->grad_written) arrives |= 1u << o;
+    for (int i = 0; i < n->op->n_in; i++)
+        if (tape_var_at(t, n->in[i])->needs_grad) wanted |= 1u << i;
+    if (!arrives || !wanted || tape_var_at(t, n->out[0])->alias >= 0) return;
+    emit(t, STEP_BACKWARD, node);
+    if (t->status != SOL_OK) return;
+    int step = t->steps.n - 1;
+    for (int o = 0; o < n->op->n_out; o++) {
+        tape_var *v = tape_var_at(t, n->out[o]);
+        if (arrives >> o & 1) touch(t, &v->grad_buffer, v->bytes, step);
+    }
+    for (int i = 0; i < n->op->n_in; i++) {
+        if (!(wanted >> i & 1)) continue;
+        tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
+        if (home->kind == VAR_PARAM || home->grad_written) add |= 1u << i;
+        if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, home->bytes, step);
+        home->grad_written = true;
+    }
+    tape_step *s = (tape_step *)t->steps.items + step;
+    s->out_grad = arrives;
+    s->grad_wanted = wanted;
+    s->grad_add = add;
+}
+
+/* Runs again the nodes [first, last] of a segment that the backward pass of the segment depends on. */
+static void emit_recompute(sol_tape *t, int first, int last)
+{
+    /* recomputed marks "needed" on the way down; a node runs again when one of its outputs is needed. */
+    for (int i = last; i >= first; i--) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int o = 0; o < n->op->n_out; o++)
+            if ((n->op->reads_out >> o & 1) && !tape_var_at(t, n->out[o])->crosses && !tape_var_at(t, n->out[o])->keep)
+                tape_var_at(t, n->out[o])->recomputed = true;
+        bool needed = false;
+        for (int o = 0; o < n->op->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
+        for (int j = 0; j < n->op->n_in; j++) {
+            tape_var *v = tape_var_at(t, n->in[j]);
+            bool own = v->kind == VAR_NODE && v->node >= first && v->node <= last && !v->crosses && !v->keep;
+            if (own && (needed || (n->op->reads_in >> j & 1))) v->recomputed = true;
+        }
+    }
+    for (int i = first; i <= last; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        bool needed = false;
+        for (int o = 0; o < n->op->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
+        if (needed) emit(t, STEP_RECOMPUTE, i);
+    }
+}
+
+static void schedule(sol_tape *t)
+{
+    int root_node = tape_var_at(t, t->root)->node, last_segment = -1;
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        if (!n->prologue && !(i == root_node && n->op->backward_computes && !t->opts.no_grad)) emit(t, STEP_FORWARD, i);
+    }
+    if (t->opts.no_grad) return;
+    tape_var_at(t, t->root)->grad_written = true;
+    for (int i = root_node; i >= 0; i--) {
+        int segment = tape_node_at(t, i)->segment;
+        if (tape_node_at(t, i)->prologue) continue;
+        if (segment != last_segment && is_recomputed_segment(t, segment)) {
+            int first = i;
+            while (first > 0 && tape_node_at(t, first - 1)->segment == segment) first--;
+            emit_recompute(t, first, i);
+        }
+        last_segment = segment;
+        emit_backward(t, i);
+    }
+}
+
+static void schedule_prologue(sol_tape *t)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        if (!tape_node_at(t, i)->prologue) continue;
+        tape_step *s = tape_append(t, &t->prologue_steps, sizeof *s);
+        if (!s) return;
+        *s = (tape_step){.kind = STEP_FORWARD, .node = i, .scratch = -1};
+        sol_op_call c = call_shapes(t, tape_node_at(t, i));
+        const sol_op *op = tape_node_at(t, i)->op;
+        size_t bytes = op->scratch ? op->scratch(&c, false) : 0;
+        if (bytes) s->scratch = add_buffer(t, bytes, ALWAYS_FIRST, ALWAYS_LAST);
+    }
+}
+
+/* Memory that belongs to the caller's side of a run: it never shares its place. */
+static void add_permanent(sol_tape *t)
+{
+    for (int i = 0; i < t->vars.n; i++) {
+        tape_var *v = tape_var_at(t, i);
+        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (v->prologue || v->keep || i == t->root));
+        if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
+        if (i == t->root && !t->opts.no_grad) v->grad_buffer = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
+    }
+}
+
+typedef struct placed {
+    const tape_buffer *b;
+    int index;
+} placed;
+
+static int by_size(const void *x, const void *y)
+{
+    const placed *a = x, *b = y;
+    if (a->b->bytes != b->b->bytes) return a->b->bytes < b->b->bytes ? 1 : -1;
+    return a->index - b->index;
+}
+
+static int by_offset(const void *x, const void *y)
+{
+    const placed *a = x, *b = y;
+    if (a->b->offset != b->b->offset) return a->b->offset < b->b->offset ? -1 : 1;
+    return a->index - b->index;
+}
+
+/* Largest first, each at the lowest offset that is free during its whole life. */
+static sol_status pack(sol_tape *t, sol_err *err)
+{
+    placed *order = NULL, *busy = NULL;
+    size_t n = (size_t)t->buffers.n;
+    sol_status st = sol_alloc_array((void **)&order, n, sizeof *order, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&busy, n, sizeof *busy, err);
+    if (st != SOL_OK) goto done;
+    for (size_t i = 0; i < n; i++) order[i] = (placed){tape_buffer_at(t, (int)i), (int)i};
+    qsort(order, n, sizeof *order, by_size);
+    t->block_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        tape_buffer *b = tape_buffer_at(t, order[i].index);
+        size_t n_busy = 0, at = 0;
+        for (size_t j = 0; j < i; j++)
+            if (order[j].b->first <= b->last && b->first <= order[j].b->last) busy[n_busy++] = order[j];
+        qsort(busy, n_busy, sizeof *busy, by_offset);
+        for (size_t j = 0; j < n_busy && busy[j].b->offset < at + b->bytes; j++) {
+            size_t end = busy[j].b->offset + busy[j].b->bytes;
+            if (end > at) at = end;
+        }
+        b->offset = at;
+        if (at + b->bytes > t->block_bytes) t->block_bytes = at + b->bytes;
+    }
+done:
+    sol_free(order);
+    sol_free(busy);
+    return st;
+}
+
+sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, sol_err *err)
+{
+    t->opts = *opts;
+    t->root = root;
+    if (t->status == SOL_OK) {
+        for (int i = 0; i < t->nodes.n; i++)
+            if (tape_node_at(t, i)->op->backward_computes && tape_node_at(t, i)->out[0] != root)
+                return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph", tape_node_at(t, i)->op->name);
+        mark_gradients(t);
+        mark_crossing(t);
+        t->status = mark_aliases(t, &t->err);
+    }
+    if (t->status == SOL_OK) {
+        add_permanent(t);
+        schedule_prologue(t);
+        schedule(t);
+    }
+    if (t->status != SOL_OK) return sol_fail(err, t->status, "%s", t->err.text);
+    return pack(t, err);
+}
+
+void sol_tape_report(const sol_tape *t, sol_plan *plan)
+{
+    size_t inputs = 0, weights = 0;
+    for (int i = 0; i < t->vars.n; i++) {
+        const tape_var *v = tape_var_at(t, i);
+        if (v->buffer[0] < 0) continue;
+        if (v->kind == VAR_INPUT) inputs += tape_buffer_at(t, v->buffer[0])->bytes;
+        if (v->prologue) weights += tape_buffer_at(t, v->buffer[0])->bytes;
+    }
+    if (weights) sol_plan_add(plan, "effective weights", weights);
+    sol_plan_add(plan, "inputs and tables", inputs);
+    sol_plan_add(plan, "activations and their gradients", t->block_bytes - inputs - weights);
+}

@@ -1,0 +1,64 @@
+/* Reverse-mode differentiation: define once, plan once, run many times.
+ *
+ *     sol_tape *t;
+ *     st = sol_tape_create(&t, ctx, err);
+ *     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(N, C)), w = sol_tape_param(t, sol_shape2(V, C), weights, grads);
+ *     sol_var y = sol_linear(t, x, w), loss = sol_head_loss(t, y, ...);        // ops.h
+ *     st = sol_tape_plan(t, loss, &opts, err);                                  // schedule, lifetimes, offsets
+ *     st = sol_tape_allocate(t, err);
+ *     fill sol_tape_data(t, x); sol_tape_prepare(t);
+ *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t);                    // forward and backward
+ *
+ * The plan turns the nodes into a list of calls (forward; backward, where with `recompute` the forward nodes of a
+ * segment run again before its backward ones), computes for every tensor and gradient from which call to which it lives,
+ * and packs them by offset into one block. A run allocates nothing. */
+#ifndef SOLERA_AUTOGRAD_TAPE_H
+#define SOLERA_AUTOGRAD_TAPE_H
+
+#include "autograd/op.h"
+#include "base/mem.h"
+
+typedef struct sol_tape sol_tape;
+typedef int sol_var; /* -1 after an error */
+
+typedef struct sol_tape_opts {
+    bool no_grad;   /* forward only */
+    bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
+} sol_tape_opts;
+
+/* ctx may be NULL for a tape that is only planned. */
+sol_status sol_tape_create(sol_tape **t, const sol_ctx *ctx, sol_err *err);
+void sol_tape_free(sol_tape **t);
+
+/* A tensor that the caller fills before a run; its memory belongs to the tape. Takes no gradient. */
+sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
+/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run adds to it. data may be NULL in a tape that
+ * is only planned. */
+sol_var sol_tape_param(sol_tape *t, sol_shape shape, const float *data, float *grad);
+/* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
+sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
+
+/* Nodes recorded while `on` depend on parameters alone and run in sol_tape_prepare instead of in every run. Record them before
+ * the segments. */
+void sol_tape_prologue(sol_tape *t, bool on);
+/* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
+void sol_tape_segment(sol_tape *t, int id);
+/* The tensor stays valid until the next run. */
+void sol_tape_keep(sol_tape *t, sol_var v);
+
+/* root: the output whose gradient the caller supplies. Reports the first error of the recording. */
+sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, sol_err *err);
+/* What sol_tape_allocate will ask for, by kind. */
+void sol_tape_report(const sol_tape *t, sol_plan *plan);
+sol_status sol_tape_allocate(sol_tape *t, sol_err *err);
+
+void *sol_tape_data(const sol_tape *t, sol_var v);  /* inputs, kept and prologue tensors, the root; else NULL */
+float *sol_tape_grad(const sol_tape *t, sol_var v); /* the root: [its shape], filled by the caller; params */
+sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
+
+void sol_tape_prepare(sol_tape *t);
+void sol_tape_run_forward(sol_tape *t);
+/* Forward and backward. The root's gradient must be filled. */
+void sol_tape_run_backward(sol_tape *t);
+
+#endif

@@ -1,0 +1,96 @@
+/* The inside of a tape, shared by tape.c (recording, running) and plan.c (schedule, lifetimes, offsets). */
+#ifndef SOLERA_AUTOGRAD_TAPE_IMPL_H
+#define SOLERA_AUTOGRAD_TAPE_IMPL_H
+
+#include "autograd/tape.h"
+
+typedef enum { VAR_INPUT, VAR_PARAM, VAR_NODE } var_kind;
+
+typedef struct tape_var {
+    var_kind kind;
+    sol_shape shape;
+    sol_dtype dtype;
+    size_t bytes;
+    int node;    /* that makes it; -1 for leaves */
+    int segment; /* of that node */
+    bool prologue, keep;
+    bool needs_grad;
+    bool crosses;    /* read outside its segment: never recomputed */
+    bool recomputed; /* has a second life in the backward pass, in buffer[1] */
+    const float *outside_data; /* params */
+    float *outside_grad;
+    int alias;           /* the var whose gradient this one's is a multiple of; -1: its own */
+    const float *factor; /* of the alias */
+    int buffer[2], grad_buffer; /* -1: none */
+    bool grad_written;          /* while planning: a backward call has set it */
+} tape_var;
+
+typedef struct tape_node {
+    const sol_op *op;
+    int in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
+    int segment;
+    bool prologue;
+    _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
+} tape_node;
+
+typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } step_kind;
+
+typedef struct tape_step {
+    step_kind kind;
+    int node;
+    int scratch; /* buffer; -1: none */
+    unsigned grad_add, grad_wanted; /* bit i: of in[i] */
+    unsigned out_grad;              /* bit o: a gradient arrives for out[o] */
+    sol_op_call call;               /* filled by sol_tape_allocate */
+} tape_step;
+
+/* A range of the block that is in use from step `first` to step `last`. */
+typedef struct tape_buffer {
+    size_t bytes, offset;
+    int first, last;
+} tape_buffer;
+
+typedef struct tape_list {
+    void *items;
+    size_t capacity;
+    int n;
+} tape_list;
+
+struct sol_tape {
+    const sol_ctx *ctx;
+    sol_status status; /* first error of the recording */
+    sol_err err;
+    tape_list vars, nodes, buffers;
+    tape_list steps, prologue_steps;
+    int segment, last_segment;
+    bool in_prologue;
+    int root;
+    sol_tape_opts opts;
+    size_t block_bytes;
+    unsigned char *block;
+};
+
+static inline tape_var *tape_var_at(const sol_tape *t, int i)
+{
+    return (tape_var *)t->vars.items + i;
+}
+
+static inline tape_node *tape_node_at(const sol_tape *t, int i)
+{
+    return (tape_node *)t->nodes.items + i;
+}
+
+static inline tape_buffer *tape_buffer_at(const sol_tape *t, int i)
+{
+    return (tape_buffer *)t->buffers.items + i;
+}
+
+/* Appends a zeroed item; NULL (with t->status set) when memory is short. */
+void *tape_append(sol_tape *t, tape_list *list, size_t size);
+/* The var that holds the gradient of v. */
+static inline int tape_grad_home(const sol_tape *t, int v)
+{
+    return tape_var_at(t, v)->alias >= 0 ? tape_var_at(t, v)->alias : v;
+}
+
+#endif

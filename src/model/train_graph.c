@@ -1,0 +1,239 @@
+#include "model/train_graph.h"
+
+#include <string.h>
+
+#include "autograd/ops.h"
+#include "kernels/gemm.h"
+
+struct sol_graph {
+    sol_ctx *ctx;
+    const sol_model *model;
+    sol_quant_spec spec;
+    sol_graph_opts opts;
+    sol_quant_mix mix; /* read by the fake-quant nodes */
+    sol_tape *tape;
+    float *grads; /* [model->n_elements] */
+    sol_var *weight; /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
+    sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
+    sol_var embedding, head, hidden, loss;
+};
+
+static sol_shape param_shape(const sol_param *p)
+{
+    return sol_shape2(p->rows, p->cols);
+}
+
+static sol_var leaf(sol_graph *g, const sol_param *p)
+{
+    const float *data = g->model->data ? sol_model_f32(g->model, p) : NULL;
+    return sol_tape_param(g->tape, param_shape(p), data, g->grads ? g->grads + p->offset : NULL);
+}
+
+/* The leaves of all blocks, and W_eff = a Q(W) + b W for the linear ones. */
+static sol_status record_weights(sol_graph *g, sol_err *err)
+{
+    const sol_model *m = g->model;
+    sol_status st = SOL_OK;
+    sol_tape_prologue(g->tape, true);
+    for (int64_t l = 0; st == SOL_OK && l < m->config.num_hidden_layers; l++) {
+        for (int i = 0; st == SOL_OK && i < SOL_BLOCK_PARAMS; i++) {
+            const sol_param *p = sol_model_block_param(m, l, (sol_block_param)i);
+            sol_var w = leaf(g, p);
+            if (p->kind == SOL_PARAM_LINEAR && g->spec.method) {
+                st = sol_quant_check(&g->spec, p->name, p->rows, p->cols, err);
+                w = sol_fake_quant(g->tape, w, &g->spec, &g->mix);
+            }
+            g->weight[l * SOL_BLOCK_PARAMS + i] = w;
+        }
+    }
+    sol_tape_prologue(g->tape, false);
+    return st;
+}
+
+static void record_inputs(sol_graph *g)
+{
+    const sol_model_config *c = &g->model->config;
+    sol_tape *t = g->tape;
+    int64_t n = g->opts.batch * g->opts.seq;
+    g->tokens = sol_tape_input(t, SOL_I32, sol_shape1(n));
+    g->targets = sol_tape_input(t, SOL_I32, sol_shape1(n));
+    g->doc_start = sol_tape_input(t, SOL_I32, sol_shape1(n));
+    g->position = sol_tape_input(t, SOL_I32, sol_shape1(n));
+    g->cosine = sol_tape_input(t, SOL_F32, sol_shape2(g->opts.seq, c->head_dim / 2));
+    g->sine = sol_tape_input(t, SOL_F32, sol_shape2(g->opts.seq, c->head_dim / 2));
+}
+
+/* x + attention(norm(x)) */
+static sol_var record_attention(sol_graph *g, const sol_var *w, sol_var x)
+{
+    const sol_model_config *c = &g->model->config;
+    sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads, c->head_dim};
+    sol_tape *t = g->tape;
+    sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_INPUT_NORM], (float)c->rms_norm_eps);
+    sol_var q = sol_rope(t, sol_linear(t, h, w[SOL_BLOCK_Q]), g->position, g->cosine, g->sine, c->head_dim);
+    sol_var k = sol_rope(t, sol_linear(t, h, w[SOL_BLOCK_K]), g->position, g->cosine, g->sine, c->head_dim);
+    sol_var v = sol_linear(t, h, w[SOL_BLOCK_V]);
+    sol_var o = sol_attention(t, q, k, v, g->doc_start, &shape);
+    return sol_add(t, x, sol_linear(t, o, w[SOL_BLOCK_O]));
+}
+
+/* x + down(silu(gate(norm(x))) * up(norm(x))) */
+static sol_var record_mlp(sol_graph *g, const sol_var *w, sol_var x)
+{
+    sol_tape *t = g->tape;
+    sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_POST_NORM], (float)g->model->config.rms_norm_eps);
+    sol_var a = sol_swiglu(t, sol_linear(t, h, w[SOL_BLOCK_GATE]), sol_linear(t, h, w[SOL_BLOCK_UP]));
+    return sol_add(t, x, sol_linear(t, a, w[SOL_BLOCK_DOWN]));
+}
+
+static sol_status record(sol_graph *g, sol_err *err)
+{
+    const sol_model *m = g->model;
+    sol_tape *t = g->tape;
+    record_inputs(g);
+    g->embedding = leaf(g, sol_model_embedding(m));
+    sol_var final_norm = leaf(g, sol_model_final_norm(m));
+    g->head = m->config.tie_word_embeddings ? g->embedding : leaf(g, sol_model_head(m));
+    sol_status st = record_weights(g, err);
+    if (st != SOL_OK) return st;
+    sol_var x = sol_embedding(t, g->tokens, g->embedding);
+    for (int64_t l = 0; l < m->config.num_hidden_layers; l++) {
+        sol_tape_segment(t, (int)l);
+        x = record_attention(g, g->weight + l * SOL_BLOCK_PARAMS, x);
+        x = record_mlp(g, g->weight + l * SOL_BLOCK_PARAMS, x);
+    }
+    sol_tape_segment(t, -1);
+    g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps);
+    sol_tape_keep(t, g->hidden);
+    g->loss = sol_head_loss(t, g->hidden, g->head, g->targets);
+    return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
+}
+
+static sol_status check(const sol_model *m, const sol_graph_opts *o, sol_err *err)
+{
+    if (m->dtype != SOL_F32)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s", sol_dtype_name(m->dtype));
+    if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
+        return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range", (long long)o->batch, (long long)o->seq);
+    return SOL_OK;
+}
+
+static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                         const sol_graph_opts *o, bool dry, sol_err *err)
+{
+    *out = NULL;
+    sol_graph *g;
+    sol_status st = check(m, o, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
+    if (st != SOL_OK) return st;
+    *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}};
+    if (spec) g->spec = *spec;
+    st = sol_tape_create(&g->tape, ctx, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->weight, err);
+    if (st == SOL_OK && !dry && !o->no_grad) st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
+    if (st == SOL_OK) st = record(g, err);
+    if (st == SOL_OK && !dry) st = sol_tape_allocate(g->tape, err);
+    if (st != SOL_OK) sol_graph_free(&g);
+    *out = g;
+    return st;
+}
+
+sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan, sol_err *err)
+{
+    sol_graph *g;
+    sol_status st = create(&g, NULL, m, spec, o, true, err);
+    if (st != SOL_OK) return st;
+    if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)m->n_elements * sizeof(float));
+    sol_tape_report(g->tape, plan);
+    sol_graph_free(&g);
+    return SOL_OK;
+}
+
+sol_status sol_graph_create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                            const sol_graph_opts *o, sol_err *err)
+{
+    sol_status st = create(out, ctx, m, spec, o, false, err);
+    if (st != SOL_OK) return st;
+    sol_graph *g = *out;
+    sol_rope_tables(&m->config, o->seq, sol_tape_data(g->tape, g->cosine), sol_tape_data(g->tape, g->sine));
+    return SOL_OK;
+}
+
+void sol_graph_free(sol_graph **gp)
+{
+    sol_graph *g = *gp;
+    if (!g) return;
+    sol_tape_free(&g->tape);
+    sol_free(g->grads);
+    sol_free(g->weight);
+    sol_free(g);
+    *gp = NULL;
+}
+
+void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix)
+{
+    g->mix = (sol_quant_mix){mix, mix.a + mix.b};
+    sol_tape_prepare(g->tape);
+}
+
+static void set_inputs(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start)
+{
+    int64_t n = g->opts.batch * g->opts.seq, T = g->opts.seq;
+    int32_t *start = sol_tape_data(g->tape, g->doc_start), *position = sol_tape_data(g->tape, g->position);
+    memcpy(sol_tape_data(g->tape, g->tokens), tokens, (size_t)n * sizeof *tokens);
+    memcpy(sol_tape_data(g->tape, g->targets), targets, (size_t)n * sizeof *targets);
+    for (int64_t i = 0; i < n; i++) {
+        start[i] = doc_start ? doc_start[i] : 0;
+        position[i] = (int32_t)(i % T) - start[i];
+    }
+}
+
+static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
+{
+    int64_t count = g->opts.batch * g->opts.seq;
+    const int32_t *target = sol_tape_data(g->tape, g->targets);
+    const float *loss = sol_tape_data(g->tape, g->loss);
+    *loss_sum = 0;
+    *n = 0;
+    for (int64_t i = 0; i < count; i++) {
+        *loss_sum += loss[i];
+        *n += target[i] >= 0;
+    }
+}
+
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, float weight,
+                          double *loss_sum, int64_t *n)
+{
+    float *dloss = sol_tape_grad(g->tape, g->loss);
+    set_inputs(g, tokens, targets, doc_start);
+    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = weight;
+    sol_tape_run_backward(g->tape);
+    read_loss(g, loss_sum, n);
+}
+
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, double *loss_sum,
+                    int64_t *n)
+{
+    set_inputs(g, tokens, targets, doc_start);
+    sol_tape_run_forward(g->tape);
+    read_loss(g, loss_sum, n);
+}
+
+void sol_graph_logits(sol_graph *g, float *logits)
+{
+    const sol_model_config *c = &g->model->config;
+    sol_gemm(g->ctx, false, true, g->opts.batch * g->opts.seq, c->vocab_size, c->hidden_size, 1,
+             sol_tape_data(g->tape, g->hidden), c->hidden_size, sol_model_f32(g->model, sol_model_head(g->model)),
+             c->hidden_size, 0, logits, c->vocab_size);
+}
+
+float *sol_graph_grads(sol_graph *g)
+{
+    return g->grads;
+}
+
+void sol_graph_zero_grads(sol_graph *g)
+{
+    memset(g->grads, 0, (size_t)g->model->n_elements * sizeof *g->grads);
+}
