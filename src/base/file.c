@@ -64,21 +64,52 @@ sol_status sol_file_read(const char *path, char **data, size_t *size, sol_err *e
     return SOL_OK;
 }
 
+sol_status sol_in_open(sol_in *in, const char *path, sol_err *err)
+{
+    size_t size = 0;
+    *in = (sol_in){.fd = -1, .path = path};
+    sol_status st = open_regular(&in->fd, &size, path, err);
+    in->size = size;
+    return st;
+}
+
+sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, sol_err *err)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t r = pread(in->fd, (char *)data + done, n - done, (off_t)(offset + done));
+        if (r < 0 && errno == EINTR) continue;
+        if (r < 0) return sol_fail_errno(err, in->path, "cannot read");
+        if (r == 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: ends at byte %llu, %zu bytes too early", in->path,
+                            (unsigned long long)(offset + done), n - done);
+        done += (size_t)r;
+    }
+    return SOL_OK;
+}
+
+sol_status sol_in_map(const sol_in *in, sol_map *map, sol_err *err)
+{
+    *map = (sol_map){0};
+    if (in->size == 0) return SOL_OK;
+    void *p = mmap(NULL, in->size, PROT_READ, MAP_PRIVATE, in->fd, 0);
+    if (p == MAP_FAILED) return sol_fail_errno(err, in->path, "cannot map");
+    *map = (sol_map){p, in->size};
+    return SOL_OK;
+}
+
+void sol_in_close(sol_in *in)
+{
+    if (in->fd >= 0) close(in->fd);
+    in->fd = -1;
+}
+
 sol_status sol_map_open(sol_map *map, const char *path, sol_err *err)
 {
-    int fd;
-    size_t n = 0;
+    sol_in in;
     *map = (sol_map){0};
-    sol_status st = open_regular(&fd, &n, path, err);
-    if (st != SOL_OK) return st;
-    if (n > 0) {
-        void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED)
-            st = sol_fail_errno(err, path, "cannot map");
-        else
-            *map = (sol_map){p, n};
-    }
-    close(fd);
+    sol_status st = sol_in_open(&in, path, err);
+    if (st == SOL_OK) st = sol_in_map(&in, map, err);
+    sol_in_close(&in);
     return st;
 }
 
@@ -148,28 +179,40 @@ void sol_replace_abort(sol_replace *r)
     r->temp_path[0] = 0;
 }
 
-static sol_status write_all(const char *path, const void *data, size_t size, sol_err *err)
+sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return sol_fail_errno(err, path, "cannot write");
-    sol_status st = SOL_OK;
-    for (size_t done = 0; st == SOL_OK && done < size;) {
-        ssize_t w = write(fd, (const char *)data + done, size - done);
+    *o = (sol_out){.fd = open(r->temp_path, O_WRONLY | O_CLOEXEC), .path = r->path};
+    return o->fd < 0 ? sol_fail_errno(err, o->path, "cannot write") : SOL_OK;
+}
+
+sol_status sol_out_write(sol_out *o, uint64_t offset, const void *data, size_t n, sol_err *err)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t w = pwrite(o->fd, (const char *)data + done, n - done, (off_t)(offset + done));
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0)
-            st = sol_fail_errno(err, path, "cannot write");
-        else
-            done += (size_t)w;
+        if (w < 0) return sol_fail_errno(err, o->path, "cannot write");
+        done += (size_t)w;
     }
-    if (close(fd) != 0 && st == SOL_OK) st = sol_fail_errno(err, path, "cannot write");
-    return st;
+    return SOL_OK;
+}
+
+sol_status sol_out_close(sol_out *o, sol_err *err)
+{
+    int fd = o->fd;
+    o->fd = -1;
+    if (fd >= 0 && close(fd) != 0) return sol_fail_errno(err, o->path, "cannot write");
+    return SOL_OK;
 }
 
 sol_status sol_file_write(const char *path, const void *data, size_t size, sol_err *err)
 {
     sol_replace r;
+    sol_out o = {.fd = -1};
     sol_status st = sol_replace_begin(&r, path, err);
-    if (st == SOL_OK) st = write_all(r.temp_path, data, size, err);
+    if (st == SOL_OK) st = sol_out_open(&o, &r, err);
+    if (st == SOL_OK) st = sol_out_write(&o, 0, data, size, err);
+    sol_status closed = sol_out_close(&o, st == SOL_OK ? err : NULL);
+    if (st == SOL_OK) st = closed;
     if (st == SOL_OK) st = sol_replace_commit(&r, err);
     if (st != SOL_OK) sol_replace_abort(&r);
     return st;

@@ -30,12 +30,36 @@ typedef struct sol_map {
 sol_status sol_map_open(sol_map *map, const char *path, sol_err *err);
 void sol_map_close(sol_map *map);
 
+/* A regular file held open for reading at positions; `path` is borrowed. */
+typedef struct sol_in {
+    int fd; /* -1: closed */
+    uint64_t size;
+    const char *path;
+} sol_in;
+sol_status sol_in_open(sol_in *in, const char *path, sol_err *err);
+/* Exactly n bytes; a file that ends before is SOL_ERR_FORMAT. */
+sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, sol_err *err);
+/* Maps the whole open file; the map outlives the file. */
+sol_status sol_in_map(const sol_in *in, sol_map *map, sol_err *err);
+void sol_in_close(sol_in *in);
+
 typedef struct sol_replace {
     char path[SOL_PATH_MAX], temp_path[SOL_PATH_MAX];
 } sol_replace;
 sol_status sol_replace_begin(sol_replace *r, const char *path, sol_err *err);
 sol_status sol_replace_commit(sol_replace *r, sol_err *err);
 void sol_replace_abort(sol_replace *r);
+
+/* Positioned writing into the temporary file of a replacement; errors name the final path. `path` is borrowed.
+ *     sol_out o;  st = sol_out_open(&o, &r, err);  sol_out_write(&o, offset, data, n, err);  sol_out_close(&o, err); */
+typedef struct sol_out {
+    int fd;           /* -1: closed */
+    const char *path; /* what errors name */
+} sol_out;
+sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err);
+sol_status sol_out_write(sol_out *o, uint64_t offset, const void *data, size_t n, sol_err *err);
+/* Also after a failure; a second close does nothing. */
+sol_status sol_out_close(sol_out *o, sol_err *err);
 
 bool sol_file_exists(const char *path);
 sol_status sol_file_size(const char *path, uint64_t *size, sol_err *err);

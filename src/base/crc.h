@@ -1,0 +1,22 @@
+/* CRC-32C (Castagnoli): the checksum of everything solera stores. Any change of one byte, and any burst of up to 32 bits, changes it.
+ *
+ *     uint32_t c = sol_crc32c(0, a, n);      // then, for a stream: c = sol_crc32c(c, b, m); */
+#ifndef SOLERA_BASE_CRC_H
+#define SOLERA_BASE_CRC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The checksum of the bytes so far (0 at the start) continued by n bytes. */
+uint32_t sol_crc32c(uint32_t crc, const void *data, size_t n);
+
+/* FNV-1a over n bytes, 64 bits; start with SOL_FNV_START. For names and digests of small things. */
+#define SOL_FNV_START 0xcbf29ce484222325ull
+static inline uint64_t sol_fnv1a(uint64_t h, const void *data, size_t n)
+{
+    const uint8_t *p = data;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3ull;
+    return h;
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* The container: what our writer makes, our reader and libhdf5 both read; what is damaged is refused. */
+#include "suite.h"
+
+#include <hdf5.h>
+#include <string.h>
+
+#include "base/crc.h"
+#include "store/h5.h"
+
+static char dir[64], path[96];
+
+static void setup(void)
+{
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a.h5", dir);
+}
+
+static void teardown(void)
+{
+    sol_test_dir_remove(dir);
+}
+
+/* A root, `groups` groups of `sets` datasets each: dataset j of group i holds j floats i + k. */
+static void write_sample(int groups, int sets)
+{
+    sol_h5_writer *w;
+    int id, first = 0;
+    float data[64];
+    ck_ok(sol_h5_create(&w, path, "solera-test", err));
+    ck_ok(sol_h5_set_text(w, 0, "empty", "", err));
+    ck_ok(sol_h5_set_text(w, 0, "config", "a: 1\nb: \"\xc3\xa9\"\n", err));
+    for (int i = 0; i < groups; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "/group-%d", i);
+        ck_ok(sol_h5_group(w, name, &id, err));
+        ck_ok(sol_h5_set_f64(w, id, "third", 1.0 / 3, err));
+        ck_ok(sol_h5_set_i64(w, id, "minus", -5, err));
+        for (int j = 0; j < sets; j++) {
+            int64_t n = j;
+            snprintf(name, sizeof name, "/group-%d/model.layers.%d.weight", i, j);
+            ck_ok(sol_h5_dataset(w, name, SOL_H5_F32, 1, &n, &id, err));
+            if (!first) first = id;
+            ck_ok(sol_h5_set_u64(w, id, "index", (uint64_t)j, err));
+        }
+    }
+    ck_ok(sol_h5_begin(w, err));
+    for (int i = 0; i < groups; i++)
+        for (int j = 0; j < sets; j++) {
+            for (int k = 0; k < j; k++) data[k] = (float)(i + k);
+            ck_ok(sol_h5_append(w, first + i * (sets + 1) + j, data, (size_t)j * 4, err));
+        }
+    ck_ok(sol_h5_commit(&w, err));
+    ck_assert_ptr_null(w);
+}
+
+START_TEST(crc_known_answers)
+{
+    uint8_t zeros[32] = {0}, *long_one;
+    ck_assert_uint_eq(sol_crc32c(0, "123456789", 9), 0xe3069283);
+    ck_assert_uint_eq(sol_crc32c(0, zeros, 32), 0x8a9136aa);
+    ck_ok(sol_alloc_array((void **)&long_one, 10007, 1, err));
+    for (int i = 0; i < 10007; i++) long_one[i] = (uint8_t)(i * 37);
+    uint32_t whole = sol_crc32c(0, long_one, 10007), parts = 0;
+    for (int at = 0; at < 10007; at += 91) parts = sol_crc32c(parts, long_one + at, at + 91 > 10007 ? 10007 - (size_t)at : 91);
+    ck_assert_uint_eq(whole, parts);
+    sol_free(long_one);
+}
+END_TEST
+
+START_TEST(our_reader_reads)
+{
+    sol_h5_file f;
+    const char *text;
+    int64_t i64;
+    double f64;
+    write_sample(3, 40);
+    ck_ok(sol_h5_open(&f, path, err));
+    ck_assert(f.sealed);
+    ck_assert_uint_eq(f.tree.n, 1 + 3 + 3 * 40);
+    ck_ok(sol_h5_get_text(&f, &f.tree.node[0], "config", &text, err));
+    ck_assert_str_eq(text, "a: 1\nb: \"\xc3\xa9\"\n");
+    ck_ok(sol_h5_get_text(&f, &f.tree.node[0], "empty", &text, err));
+    ck_assert_str_eq(text, "");
+    const sol_h5_node *n;
+    ck_ok(sol_h5_need_group(&f, "/group-2", &n, err));
+    ck_ok(sol_h5_get_f64(&f, n, "third", &f64, err));
+    ck_assert(f64 == 1.0 / 3);
+    ck_ok(sol_h5_get_i64(&f, n, "minus", -10, 0, &i64, err));
+    ck_assert_int_eq(i64, -5);
+    ck_fails(sol_h5_get_i64(&f, n, "minus", 0, 9, &i64, err), SOL_ERR_RANGE, "minus is -5, expected 0 to 9");
+    ck_fails(sol_h5_get_i64(&f, n, "third", 0, 9, &i64, err), SOL_ERR_FORMAT, "third has type float64");
+    ck_fails(sol_h5_get_text(&f, n, "none", &text, err), SOL_ERR_FORMAT, "/group-2: has no attribute none");
+    int64_t shape = 17;
+    float data[17];
+    ck_ok(sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err));
+    ck_ok(sol_h5_read(&f, n, data, err));
+    for (int k = 0; k < 17; k++) ck_assert(data[k] == (float)(1 + k));
+    ck_assert_uint_eq(n->offset % 64, 0);
+    shape = 18;
+    ck_fails(sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_SHAPE,
+             "has shape [17], expected [18]");
+    ck_fails(sol_h5_need_dataset(&f, "/x", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT, "has no /x");
+    ck_fails(sol_h5_need_dataset(&f, "/group-1", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT, "is a group");
+    sol_h5_close(&f);
+}
+END_TEST
+
+static herr_t count_object(hid_t object, const char *name, const H5O_info_t *info, void *count)
+{
+    (void)object, (void)name, (void)info;
+    ++*(int *)count;
+    return 0;
+}
+
+START_TEST(libhdf5_reads)
+{
+    int count = 0;
+    float data[33];
+    uint32_t crc;
+    char config[16] = {0};
+    write_sample(2, 40);
+    hid_t f = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    ck_assert(f >= 0);
+    ck_assert(H5Ovisit2(f, H5_INDEX_NAME, H5_ITER_NATIVE, count_object, &count, H5O_INFO_BASIC) >= 0);
+    ck_assert_int_eq(count, 1 + 2 + 80);
+    hid_t d = H5Dopen2(f, "/group-1/model.layers.33.weight", H5P_DEFAULT), a = H5Aopen(d, "crc32c", H5P_DEFAULT);
+    ck_assert(H5Dread(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    ck_assert(H5Aread(a, H5T_NATIVE_UINT32, &crc) >= 0);
+    for (int k = 0; k < 33; k++) ck_assert(data[k] == (float)(1 + k));
+    ck_assert_uint_eq(crc, sol_crc32c(0, data, sizeof data));
+    H5Aclose(a);
+    H5Dclose(d);
+    a = H5Aopen(f, "config", H5P_DEFAULT);
+    hid_t t = H5Aget_type(a);
+    ck_assert_uint_le(H5Tget_size(t), sizeof config);
+    ck_assert(H5Aread(a, t, config) >= 0);
+    ck_assert_str_eq(config, "a: 1\nb: \"\xc3\xa9\"\n");
+    H5Tclose(t);
+    H5Aclose(a);
+    ck_assert(H5Fclose(f) >= 0);
+}
+END_TEST
+
+START_TEST(growing_dataset)
+{
+    uint16_t piece[1000];
+    for (int pieces = 0; pieces < 4; pieces++) {
+        sol_h5_writer *w;
+        sol_h5_file f;
+        const sol_h5_node *n;
+        int id, tail;
+        int64_t two = 2, any = -1;
+        uint64_t ends[2] = {0, (uint64_t)pieces * 1000}, back[2];
+        ck_ok(sol_h5_create(&w, path, "solera-test", err));
+        ck_ok(sol_h5_growing(w, "/tokens", SOL_H5_U16, &id, err));
+        ck_ok(sol_h5_begin(w, err));
+        for (int p = 0; p < pieces; p++) {
+            for (int i = 0; i < 1000; i++) piece[i] = (uint16_t)(p * 1000 + i);
+            ck_ok(sol_h5_append(w, id, piece, sizeof piece, err));
+        }
+        ck_ok(sol_h5_dataset(w, "/ends", SOL_H5_U64, 1, &two, &tail, err));
+        ck_ok(sol_h5_begin(w, err));
+        ck_ok(sol_h5_append(w, tail, ends, sizeof ends, err));
+        ck_ok(sol_h5_commit(&w, err));
+        ck_ok(sol_h5_open(&f, path, err));
+        ck_ok(sol_h5_need_dataset(&f, "/tokens", SOL_H5_U16, 1, &any, &n, err));
+        ck_assert_uint_eq(n->dim[0], (uint64_t)pieces * 1000);
+        ck_ok(sol_h5_verify(&f, n, err));
+        if (pieces == 3) ck_assert_uint_eq(((const uint16_t *)(f.map.data + n->offset))[2345], 2345);
+        ck_ok(sol_h5_need_dataset(&f, "/ends", SOL_H5_U64, 1, &two, &n, err));
+        ck_ok(sol_h5_read(&f, n, back, err));
+        ck_assert_uint_eq(back[1], ends[1]);
+        sol_h5_close(&f);
+    }
+}
+END_TEST
+
+START_TEST(writer_is_atomic_and_strict)
+{
+    sol_h5_writer *w;
+    int id;
+    int64_t n = 4;
+    char temp[128];
+    float x[5] = {0};
+    write_sample(1, 3);
+    char *before, *after;
+    size_t n_before, n_after;
+    ck_ok(sol_file_read(path, &before, &n_before, err));
+    for (int half = 0; half < 2; half++) {
+        ck_ok(sol_h5_create(&w, path, "solera-test", err));
+        ck_ok(sol_h5_dataset(w, "/x", SOL_H5_F32, 1, &n, &id, err));
+        ck_ok(sol_h5_begin(w, err));
+        if (half) {
+            ck_fails(sol_h5_append(w, id, x, 20, err), SOL_ERR_SHAPE, "/x: more data");
+            sol_h5_abort(&w);
+        } else {
+            ck_ok(sol_h5_append(w, id, x, 8, err));
+            ck_fails(sol_h5_commit(&w, err), SOL_ERR_SHAPE, "/x: 8 of 16 bytes");
+        }
+        ck_assert_ptr_null(w);
+    }
+    snprintf(temp, sizeof temp, "%s.tmp", path);
+    ck_assert(!sol_file_exists(temp));
+    ck_ok(sol_file_read(path, &after, &n_after, err));
+    ck_assert(n_after == n_before && memcmp(before, after, n_after) == 0);
+    sol_free(before);
+    sol_free(after);
+    ck_ok(sol_h5_create(&w, path, "solera-test", err));
+    n = (int64_t)1 << 50;
+    ck_ok(sol_h5_dataset(w, "/x", SOL_H5_F32, 1, &n, &id, err));
+    ck_fails(sol_h5_begin(w, err), SOL_ERR_NOSPACE, "free on its file system");
+    ck_assert(!sol_file_exists(temp));
+    sol_h5_abort(&w);
+}
+END_TEST
+
+/* What other programs write: with libhdf5's defaults it is read without a seal; what solera does not use is refused. */
+static void foreign(int what)
+{
+    hsize_t n = 8;
+    int32_t data[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS), how = H5Pcreate(H5P_DATASET_CREATE);
+    if (what == 1) H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+    if (what == 2) H5Pset_chunk(how, 1, &n);
+    if (what == 3) H5Pset_external(how, "/etc/hostname", 0, 32);
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, fapl), s = H5Screate_simple(1, &n, NULL);
+    hid_t d = H5Dcreate2(f, "/x", H5T_STD_I32LE, s, H5P_DEFAULT, how, H5P_DEFAULT);
+    if (what != 3) H5Dwrite(d, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data);
+    if (what == 4) H5Lcreate_soft("/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
+    if (what == 5) H5Lcreate_external("other.h5", "/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
+    if (what == 6) H5Lcreate_hard(f, "/", f, "/loop", H5P_DEFAULT, H5P_DEFAULT);
+    H5Dclose(d);
+    H5Sclose(s);
+    H5Pclose(how);
+    H5Pclose(fapl);
+    H5Fclose(f);
+}
+
+START_TEST(foreign_files)
+{
+    static const char *const why[] = {"", "superblock: version", "/x: is stored chunked", "/x: lies in an external file", "soft link", "", "nested deeper"};
+    for (int what = 0; what < 7; what++) {
+        sol_h5_file f;
+        foreign(what);
+        if (what > 0) {
+            ck_fails(sol_h5_open(&f, path, err), SOL_ERR_FORMAT, why[what]);
+            continue;
+        }
+        ck_ok(sol_h5_open(&f, path, err));
+        ck_assert(!f.sealed);
+        int32_t data[8];
+        ck_ok(sol_h5_read(&f, sol_h5_find(&f, "/x"), data, err));
+        ck_assert_int_eq(data[7], 7);
+        sol_h5_close(&f);
+    }
+}
+END_TEST
+
+SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, crc_known_answers);
+              tcase_add_test(tc, our_reader_reads); tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
+              tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files))
