@@ -4,6 +4,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 {
     sol_tier best = sol_cpu_tier(cpu);
     k->tier = tier < best ? tier : best;
+    sol_elementwise_c(&k->e);
     sol_float_ops_c(&k->f);
 #if defined(__x86_64__)
     if (k->tier == SOL_TIER_AVX2) sol_float_ops_avx2(&k->f);

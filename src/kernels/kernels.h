@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/elementwise.h"
 #include "kernels/float_ops.h"
 
 typedef struct sol_kernels {
     sol_tier tier;
     sol_float_ops f;
+    sol_elementwise e; /* quantization, sums, AdamW */
 } sol_kernels;
 
 /* Fills the table for `tier`, lowered to what cpu and build have. */

@@ -5,7 +5,16 @@
  *     sol_quant_effective(ctx, &spec, w, rows, cols, mix, w_eff);           // W_eff = a Q(W) + b W, over the pool
  *
  * W is [rows = out, cols = in], row-major. Scale groups are runs of columns in a row: per-channel has one a row,
- * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1} for the ternary methods. */
+ * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1}.
+ *
+ * Nothing here allocates, and the result is the same bits for any number of threads and every kernel tier. Sums run over a
+ * group in 16 float lanes (weight i of the group, or of the row for per-tensor, goes to lane i % 16); every 256 weights
+ * the lanes are folded pairwise (8, 4, 2, 1 apart) and added to a double. Per-tensor adds rows, then tiles of rows, in order.
+ *
+ * Weights that are not finite: magnitudes compare by bit pattern, so that infinity and NaN are the largest and are kept (a
+ * NaN gets the sign +); T stays valid and packable, alpha of the group becomes infinity or NaN, and so does W_eff there:
+ * the loss shows it. Denormal weights are ordinary numbers; an alpha below 2^-25 rounds to 0 in fp16, one above 65504
+ * to infinity; so does a sum above the range of float. A group of zeros has alpha 0. */
 #ifndef SOLERA_QUANT_QUANT_H
 #define SOLERA_QUANT_QUANT_H
 
@@ -30,14 +39,34 @@ typedef struct sol_quant_spec {
     sol_dtype scale_dtype; /* SOL_F16: alpha is rounded to fp16 inside the forward pass, so what trains is what ships */
 } sol_quant_spec;
 
+/* What one pass over a scale group gathers. */
+typedef struct sol_quant_acc {
+    double sum;
+    int64_t count;
+} sol_quant_acc;
+
+/* The numbers of one scale group: Q(w) = scale * t. */
+typedef struct sol_quant_group {
+    float scale;     /* alpha; the driver rounds it to scale_dtype when the method has settled it */
+    float threshold; /* the method's own, from its passes to `levels` */
+} sol_quant_group;
+
 struct sol_quantizer {
     const char *name;    /* as in YAML */
     const char *summary; /* one line for `solera help` */
     bool packable;       /* obeys 3:4 and can be written in the 1.25-bit code */
-    /* Quantizes one scale group of n weights: t[i] in {-1, 0, 1} (or small levels), returns alpha (before rounding
-     * to scale_dtype). w[i] is read at w[i]. Group and lane order follow `layout`. Deterministic: ties zero the lowest index, a
-     * kept zero gets the sign +. */
-    float (*group)(const float *w, int64_t n, sol_block_layout layout, int8_t *t);
+    int block;           /* weights that are chosen together: groups and widths must be multiples of it; 1: each alone */
+    /* Pass `pass` over n more weights of a group, in order: adds to *acc. */
+    void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
+                    int64_t n, sol_quant_acc *acc);
+    /* After a pass over all n weights of the group: sets what it can of *g; true: one more pass, please. */
+    bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g);
+    /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets the sign +. */
+    void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
+                   int8_t *t);
+    /* Optional, the same bits faster: out[i] = scale * t[i] + b * w[i], without the second term when b is 0. */
+    void (*effective)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, float scale, float b,
+                      const float *w, int64_t n, float *out);
 };
 
 const sol_quantizer *sol_quantizer_find(const char *name); /* NULL when there is none */
@@ -47,10 +76,13 @@ const sol_quantizer *sol_quantizer_at(int i);
 /* Can this spec quantize this matrix? Otherwise an error that names the layer and the group sizes that fit. */
 sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_t rows, int64_t cols, sol_err *err);
 
+/* Weights that share a scale: rows * cols, cols, or group_size. */
+int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 /* Scales of a [rows, cols] matrix: 1, rows, or rows * cols / group_size. */
 int64_t sol_quant_scale_count(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 
-/* w_eff[rows, cols] = mix.a Q(w) + mix.b w (sets; must not overlap w). method NULL copies w. */
+/* w_eff[rows, cols] = mix.a Q(w) + mix.b w (sets; must not overlap w): (mix.a * alpha) * t + mix.b * w, each operation rounded
+ * to float. At mix {1, 0} that is alpha * t exactly. method NULL copies w. */
 void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                          sol_residual_mix mix, float *w_eff);
 

@@ -1,0 +1,162 @@
+#include "quant/codec.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+static int64_t row_code_bytes(int64_t cols)
+{
+    return (cols / 4 + 1) / 2;
+}
+
+static int64_t row_sign_bytes(int64_t cols)
+{
+    return (cols / 4 + 7) / 8;
+}
+
+size_t sol_packed_code_bytes(int64_t rows, int64_t cols)
+{
+    return (size_t)(rows * row_code_bytes(cols));
+}
+
+size_t sol_packed_sign_bytes(int64_t rows, int64_t cols)
+{
+    return (size_t)(rows * row_sign_bytes(cols));
+}
+
+int64_t sol_packed_scale_count(const sol_packed_mat *m)
+{
+    return m->group_size == 0 ? 1 : m->rows * (m->cols / m->group_size);
+}
+
+sol_status sol_packed_alloc(sol_packed_mat *m, sol_err *err)
+{
+    m->codes = m->signs = NULL;
+    m->scales = NULL;
+    int64_t step = m->layout == SOL_LAYOUT_STRIDE16 ? 64 : 4;
+    if (m->rows < 1 || m->cols < 1 || m->cols % step != 0 || m->rows > INT64_MAX / 4 / m->cols)
+        return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix cannot be [%lld, %lld]: the width must be a multiple of %lld",
+                        (long long)m->rows, (long long)m->cols, (long long)step);
+    if (m->group_size != 0 && (m->group_size < step || m->group_size % step != 0 || m->cols % m->group_size != 0))
+        return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix of width %lld cannot have groups of %lld", (long long)m->cols,
+                        (long long)m->group_size);
+    sol_status st = sol_alloc_array((void **)&m->codes, sol_packed_code_bytes(m->rows, m->cols), 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&m->signs, sol_packed_sign_bytes(m->rows, m->cols), 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&m->scales, (size_t)sol_packed_scale_count(m), sizeof *m->scales, err);
+    if (st != SOL_OK) sol_packed_free(m);
+    return st;
+}
+
+void sol_packed_free(sol_packed_mat *m)
+{
+    sol_free(m->codes);
+    sol_free(m->signs);
+    sol_free(m->scales);
+    m->codes = m->signs = NULL;
+    m->scales = NULL;
+}
+
+int sol_code_encode(const int8_t t[4])
+{
+    int zero = -1, first = 0, differs[2], n = 0;
+    for (int p = 0; p < 4; p++) {
+        if (t[p] == 0) {
+            if (zero >= 0) return -1;
+            zero = p;
+            continue;
+        }
+        if (t[p] != 1 && t[p] != -1) return -1;
+        if (n == 0)
+            first = t[p];
+        else if (n < 3)
+            differs[n - 1] = t[p] != first;
+        n++;
+    }
+    if (zero < 0) return -1;
+    return (first < 0) << 4 | 4 * zero | differs[0] | 2 * differs[1];
+}
+
+void sol_code_decode(int code, int8_t t[4])
+{
+    for (int p = 0; p < 4; p++) t[p] = (int8_t)((sol_codebook[code & 31] >> 2 * p & 3) - 1);
+}
+
+typedef struct pack_args {
+    sol_packed_mat *m;
+    const int8_t *t;
+} pack_args;
+
+static void pack_row(void *arg, int64_t r, int thread)
+{
+    const pack_args *a = arg;
+    const sol_packed_mat *m = a->m;
+    uint8_t *codes = m->codes + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    (void)thread;
+    for (int64_t g = 0; g < m->cols / 4; g++) {
+        int8_t block[4];
+        for (int p = 0; p < 4; p++) block[p] = a->t[r * m->cols + sol_block_column(m->layout, g, p)];
+        int code = sol_code_encode(block);
+        codes[g / 2] |= (uint8_t)((code & 15) << 4 * (g & 1));
+        signs[g / 8] |= (uint8_t)(code >> 4 << (g & 7));
+    }
+}
+
+static sol_status not_packable(const sol_quant_spec *spec, sol_err *err)
+{
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "%s weights have no 1.25-bit form (that needs one zero in each block of four): export them as safetensors "
+                    "or dequantized, or train with quant.method sherry",
+                    spec->method ? spec->method->name : "full-precision");
+}
+
+sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
+                                   int64_t cols, sol_packed_mat *m, sol_err *err)
+{
+    int8_t *t = NULL;
+    float *scales = NULL;
+    *m = (sol_packed_mat){.rows = rows, .cols = cols};
+    if (!spec->method || !spec->method->packable) return not_packable(spec, err);
+    sol_status st = sol_quant_check(spec, "packing", rows, cols, err);
+    if (st != SOL_OK) return st;
+    sol_quant_spec as_shipped = *spec;
+    as_shipped.scale_dtype = SOL_F16;
+    m->layout = spec->layout;
+    m->group_size = spec->granularity == SOL_PER_TENSOR ? 0 : sol_quant_group_weights(spec, rows, cols);
+    st = sol_packed_alloc(m, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t, (size_t)rows * (size_t)cols, 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&scales, (size_t)sol_packed_scale_count(m), sizeof *scales, err);
+    if (st == SOL_OK) {
+        sol_quant_split(ctx, &as_shipped, w, rows, cols, t, scales);
+        pack_args a = {m, t};
+        sol_pool_run(ctx->pool, rows, pack_row, &a);
+        for (int64_t i = 0; i < sol_packed_scale_count(m); i++) m->scales[i] = sol_f32_to_f16(scales[i]);
+    } else {
+        sol_packed_free(m);
+    }
+    sol_free(t);
+    sol_free(scales);
+    return st;
+}
+
+void sol_packed_decode_row(const sol_packed_mat *m, int64_t r, float *w)
+{
+    const uint8_t *codes = m->codes + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    int64_t group = m->group_size ? m->group_size : m->cols;
+    const sol_f16 *scales = m->group_size ? m->scales + r * (m->cols / m->group_size) : m->scales;
+    for (int64_t g = 0; g < m->cols / 4; g++) {
+        int code = (codes[g / 2] >> 4 * (g & 1) & 15) | (signs[g / 8] >> (g & 7) & 1) << 4;
+        for (int p = 0; p < 4; p++) {
+            int64_t i = sol_block_column(m->layout, g, p);
+            float scale = sol_f16_to_f32(scales[i / group]);
+            int lane = sol_codebook[code] >> 2 * p & 3;
+            w[i] = lane == 1 ? 0.0f : lane == 0 ? -scale : scale;
+        }
+    }
+}
+
+double sol_packed_bits(const sol_packed_mat *m)
+{
+    double bytes = (double)sol_packed_code_bytes(m->rows, m->cols) + (double)sol_packed_sign_bytes(m->rows, m->cols) +
+                   (double)sol_packed_scale_count(m) * sizeof(sol_f16);
+    return bytes * 8 / ((double)m->rows * (double)m->cols);
+}
