@@ -144,7 +144,7 @@ static void expect_levels(const sol_ctx *ctx, const char *method, const float w[
     else if (isinf(scale))
         ck_assert(isinf(s));
     else
-        ck_assert(fabsf(s - scale) <= 1e-6f * fabsf(scale));
+        ck_assert(fabsf(s - scale) <= 1e-6f * fabsf(scale) + 1e-44f);
 }
 
 #define LEVELS(method, w0, w1, w2, w3, t0, t1, t2, t3, scale) \
