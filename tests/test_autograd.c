@@ -1,0 +1,109 @@
+#include <math.h>
+#include <string.h>
+
+#include "autograd/gradcheck.h"
+#include "autograd/ops.h"
+#include "suite.h"
+
+START_TEST(every_op_passes_its_gradient_check)
+{
+    sol_ctx *ctx;
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    ck_assert_int_ge(sol_op_count(), 9);
+    for (int i = 0; i < sol_op_count(); i++) {
+        double worst;
+        ck_assert_ptr_eq(sol_op_find(sol_op_at(i)->name), sol_op_at(i));
+        ck_ok(sol_gradcheck(ctx, sol_op_at(i), 2e-3, &worst, err));
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+static void wrong_backward(const sol_op_call *c)
+{
+    sol_op_add.backward(c);
+    c->in[1].grad[2] += 0.5f;
+}
+
+static bool no_case(int i, sol_op_case *c)
+{
+    (void)i;
+    (void)c;
+    return false;
+}
+
+START_TEST(gradient_check_finds_faults)
+{
+    sol_ctx *ctx;
+    double worst;
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    sol_op op = sol_op_add;
+    op.backward = wrong_backward;
+    ck_fails(sol_gradcheck(ctx, &op, 2e-3, &worst, err), SOL_ERR_RANGE, "op add, case 0, input 1, element 2");
+    /* A backward that reads more than it declares sees NaN. */
+    op = sol_op_swiglu;
+    op.reads_in = 1;
+    ck_fails(sol_gradcheck(ctx, &op, 2e-3, &worst, err), SOL_ERR_RANGE, "op swiglu");
+    op = sol_op_add;
+    op.check_case = NULL;
+    ck_fails(sol_gradcheck(ctx, &op, 2e-3, &worst, err), SOL_ERR_UNSUPPORTED, "no gradient check");
+    op.check_case = no_case;
+    ck_fails(sol_gradcheck(ctx, &op, 2e-3, &worst, err), SOL_ERR_UNSUPPORTED, "no gradient check");
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* Shapes that do not fit are told with the op's name, once, at planning. */
+START_TEST(recording_errors_stick)
+{
+    sol_tape *t;
+    ck_ok(sol_tape_create(&t, NULL, err));
+    sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(4, 6));
+    sol_var w = sol_tape_param(t, sol_shape2(3, 5), NULL, NULL);
+    sol_var y = sol_linear(t, x, w);
+    ck_assert_int_eq(y, -1);
+    ck_assert_int_eq(sol_add(t, y, x), -1);
+    ck_fails(sol_tape_plan(t, y, &(sol_tape_opts){0}, err), SOL_ERR_SHAPE, "op linear: X [4, 6] and W [3, 5]");
+    sol_tape_free(&t);
+
+    ck_ok(sol_tape_create(&t, NULL, err));
+    x = sol_tape_input(t, SOL_F32, sol_shape2(4, 6));
+    y = sol_add(t, x, x);
+    ck_fails(sol_tape_plan(t, y, &(sol_tape_opts){0}, err), SOL_ERR_USAGE, "same tensor");
+    sol_tape_free(&t);
+}
+END_TEST
+
+/* y = (x w^T + x) + x: x's gradient has three parts, on a tape of its own. */
+START_TEST(gradients_of_one_tensor_add_up)
+{
+    sol_ctx *ctx;
+    sol_tape *t;
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    ck_ok(sol_tape_create(&t, ctx, err));
+    float x[] = {1, 2, 3, 4}, w[] = {1, 2, 3, 5}, dx[4] = {100, 0, 0, 0}, dw[4] = {0};
+    sol_var vx = sol_tape_param(t, sol_shape2(2, 2), x, dx), vw = sol_tape_param(t, sol_shape2(2, 2), w, dw);
+    sol_var y = sol_add(t, sol_add(t, sol_linear(t, vx, vw), vx), vx);
+    ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){0}, err));
+    ck_ok(sol_tape_allocate(t, err));
+    float *dy = sol_tape_grad(t, y);
+    const float up[] = {1, 0, 2, -1};
+    memcpy(dy, up, sizeof up);
+    sol_tape_run_backward(t);
+    const float *out = sol_tape_data(t, y);
+    ck_assert_float_eq(out[0], 1 * 1 + 2 * 2 + 2);
+    ck_assert_float_eq(out[3], 3 * 3 + 4 * 5 + 8);
+    /* dx = dy w + 2 dy on top of what was there; dw = dy^T x */
+    ck_assert_float_eq(dx[0], 100 + 1 + 2);
+    ck_assert_float_eq(dx[1], 2);
+    ck_assert_float_eq(dx[2], 2 * 1 - 3 + 4);
+    ck_assert_float_eq(dx[3], 2 * 2 - 5 - 2);
+    ck_assert_float_eq(dw[0], 1 + 2 * 3);
+    ck_assert_float_eq(dw[3], -4);
+    sol_tape_free(&t);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check); tcase_add_test(tc, gradient_check_finds_faults);
+              tcase_add_test(tc, recording_errors_stick); tcase_add_test(tc, gradients_of_one_tensor_add_up))
