@@ -184,13 +184,21 @@ sol_status sol_tape_allocate(sol_tape *t, sol_err *err)
     return SOL_OK;
 }
 
+void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user)
+{
+    t->watch = fn;
+    t->watch_user = user;
+}
+
 static void run_step(const sol_tape *t, const tape_step *s)
 {
-    const sol_op *op = tape_node_at(t, s->node)->op;
-    if (s->kind == STEP_BACKWARD)
-        op->backward(&s->call);
-    else
-        op->forward(&s->call);
+    const tape_node *n = tape_node_at(t, s->node);
+    if (s->kind == STEP_BACKWARD) {
+        if (t->watch) t->watch(t->watch_user, n->op, n->in, &s->call);
+        n->op->backward(&s->call);
+    } else {
+        n->op->forward(&s->call);
+    }
 }
 
 void sol_tape_prepare(sol_tape *t)

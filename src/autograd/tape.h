@@ -56,6 +56,11 @@ void *sol_tape_data(const sol_tape *t, sol_var v);  /* inputs, kept and prologue
 float *sol_tape_grad(const sol_tape *t, sol_var v); /* the root: [its shape], filled by the caller; params */
 sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
 
+/* A look at the backward pass: called before the backward call of every node of the main part, with its inputs' vars and the
+ * call, whose out[o].grad hold what arrives; they live no longer than that. It must change nothing. fn NULL: none. */
+typedef void (*sol_tape_watch_fn)(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call);
+void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
+
 void sol_tape_prepare(sol_tape *t);
 void sol_tape_run_forward(sol_tape *t);
 /* Forward and backward. The root's gradient must be filled. */

@@ -68,6 +68,8 @@ struct sol_tape {
     sol_tape_opts opts;
     size_t block_bytes;
     unsigned char *block;
+    sol_tape_watch_fn watch; /* NULL: none */
+    void *watch_user;
 };
 
 static inline tape_var *tape_var_at(const sol_tape *t, int i)

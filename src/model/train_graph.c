@@ -16,6 +16,8 @@ struct sol_graph {
     sol_var *weight; /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
     sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
     sol_var embedding, head, hidden, loss;
+    sol_graph_watch_fn watch; /* NULL: none */
+    void *watch_user;
 };
 
 static sol_shape param_shape(const sol_param *p)
@@ -226,6 +228,25 @@ void sol_graph_logits(sol_graph *g, float *logits)
     sol_gemm(g->ctx, false, true, g->opts.batch * g->opts.seq, c->vocab_size, c->hidden_size, 1,
              sol_tape_data(g->tape, g->hidden), c->hidden_size, sol_model_f32(g->model, sol_model_head(g->model)),
              c->hidden_size, 0, logits, c->vocab_size);
+}
+
+static void watch_linear(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call)
+{
+    const sol_graph *g = user;
+    int64_t n = g->model->config.num_hidden_layers * SOL_BLOCK_PARAMS;
+    if (op != &sol_op_linear) return;
+    for (int64_t i = 0; i < n; i++) {
+        if (g->weight[i] != in[1]) continue;
+        const sol_param *p = sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
+        g->watch(g->watch_user, p, call->in[1].data, call->out[0].grad, call->out[0].shape.dim[0]);
+    }
+}
+
+void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user)
+{
+    g->watch = fn;
+    g->watch_user = user;
+    sol_tape_watch(g->tape, fn ? watch_linear : NULL, g);
 }
 
 float *sol_graph_grads(sol_graph *g)

@@ -45,6 +45,12 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
 /* Logits [B*T, V] of the last forward pass, for tests and scoring. */
 void sol_graph_logits(sol_graph *g, float *logits);
 
+/* A look at the gradients between the layers: sol_graph_accumulate calls fn for every linear layer of the blocks when its dL/dY has
+ * arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized); dy: [tokens, rows]; so dL/dX of the layer
+ * is dy w. Both live until fn returns, which must change nothing. fn NULL: none. */
+typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
+void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
+
 /* The flat gradient block, [model->n_elements] fp32, in the order of the model's block. */
 float *sol_graph_grads(sol_graph *g);
 void sol_graph_zero_grads(sol_graph *g);
