@@ -1,5 +1,9 @@
 /* AdamW on a flat block, learning-rate schedules, global-norm clipping. Everything runs over fixed tiles: the same bits for any
- * number of threads. */
+ * number of threads and every kernel tier. Nothing but sol_adamw_create allocates.
+ *
+ *     double norm = sol_global_norm(ctx, grads, model->n_elements);
+ *     float scale = sol_clip_scale(norm, 1.0);
+ *     sol_adamw_update(ctx, optim, model, grads, scale, sol_lr_at(&schedule, step, n_steps)); */
 #ifndef SOLERA_OPTIM_OPTIM_H
 #define SOLERA_OPTIM_OPTIM_H
 
@@ -8,7 +12,9 @@
 #include "model/model.h"
 
 typedef struct sol_adamw_config {
-    float beta1, beta2, eps, weight_decay; /* decoupled; not applied to norms and embedding (Loshchilov & Hutter 2019) */
+    float beta1, beta2, eps, weight_decay; /* decoupled; only on linear layers and an untied head (Loshchilov & Hutter 2019) */
+    bool stochastic_rounding;              /* SOL_BF16 models: round up with the probability of the part cut off, else to nearest */
+    uint64_t seed;                         /* of the stochastic rounding */
 } sol_adamw_config;
 
 typedef struct sol_adamw {
@@ -20,19 +26,31 @@ typedef struct sol_adamw {
 
 sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c, sol_err *err);
 void sol_adamw_free(sol_adamw **o);
-/* One update of the whole block with gradient grad_scale * grads. */
-void sol_adamw_update(sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr);
+/* One update of the whole block with gradient g = grad_scale * grads (t counts from 1):
+ *   m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2
+ *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+ * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
+void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr);
 
 /* L2 norm of a block, accumulated in double over fixed tiles; not finite when any element is not. */
-double sol_global_norm(sol_ctx *ctx, const float *x, int64_t n);
+double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);
+/* The factor that brings a gradient of this norm to at most max_norm: max_norm / (norm + 1e-6), at most 1, as PyTorch has it.
+ * max_norm 0: 1. */
+float sol_clip_scale(double norm, double max_norm);
 
+/* Step s (0-based) of n. Warm-up: peak (s + 1) / warmup_steps for s < warmup_steps. After it, with p running from 0 at the
+ * first step towards 1 at step n, and floor = peak * min_ratio:
+ *   constant  peak
+ *   cosine    floor + (peak - floor) (1 + cos(pi p)) / 2
+ *   linear    floor + (peak - floor) (1 - p)
+ *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay) */
 typedef enum { SOL_LR_CONSTANT, SOL_LR_COSINE, SOL_LR_LINEAR, SOL_LR_WSD } sol_lr_kind;
 typedef struct sol_lr_schedule {
     sol_lr_kind kind;
-    float peak, min_ratio; /* the floor is peak * min_ratio */
+    float peak, min_ratio;
     int64_t warmup_steps;
-    float decay_fraction; /* WSD: the last share of the steps, over which the rate falls */
+    float decay_fraction; /* WSD only */
 } sol_lr_schedule;
-float sol_lr_at(const sol_lr_schedule *s, int64_t step, int64_t n_steps); /* step is 0-based */
+float sol_lr_at(const sol_lr_schedule *s, int64_t step, int64_t n_steps);
 
 #endif

@@ -1,0 +1,248 @@
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+static sol_model *tiny_model(sol_dtype dtype, bool tied)
+{
+    sol_model_config c = {.vocab_size = 33, .hidden_size = 20, .intermediate_size = 36, .num_hidden_layers = 2,
+                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 10, .max_position_embeddings = 8,
+                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = tied, .bos_token_id = -1,
+                          .eos_token_id = -1};
+    sol_model *m;
+    ck_ok(sol_model_create(&m, &c, dtype, err));
+    sol_model_init_random(NULL, m, 3);
+    return m;
+}
+
+static const sol_adamw_config plain = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+
+/* A gradient with the alignment gaps left zero, as the engine leaves them. */
+static float *gradient(const sol_model *m, uint64_t seed)
+{
+    float *g;
+    ck_ok(sol_alloc_array((void **)&g, (size_t)m->n_elements, sizeof *g, err));
+    sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
+    for (int i = 0; i < m->n_params; i++)
+        for (int64_t k = 0; k < sol_param_count(&m->params[i]); k++) g[m->params[i].offset + k] = sol_rng_normal(&rng);
+    return g;
+}
+
+static sol_ctx *context(int threads, sol_tier tier)
+{
+    sol_ctx *ctx;
+    ck_ok(sol_ctx_create(&ctx, threads, tier, NULL, err));
+    return ctx;
+}
+
+START_TEST(adamw_by_hand)
+{
+    /* Two steps of one parameter worked out with a pocket calculator: g = 0.5, then -1; lr 0.1, decay 0.1.
+     * t=1: m=0.05, v=0.00025, m^=0.5, v^=0.25:       p = 0.99*1 - 0.1*0.5/0.5 = 0.89
+     * t=2: m=-0.055, v=0.00124975, m^=-0.28947368, v^=0.62518759: p = 0.99*0.89 + 0.1*0.28947368/0.79068805 */
+    sol_ctx *ctx = context(1, SOL_TIER_BEST);
+    sol_model *m = tiny_model(SOL_F32, true);
+    sol_adamw *o;
+    ck_ok(sol_adamw_create(&o, m, &plain, err));
+    float *g = gradient(m, 1), *p = sol_model_f32(m, sol_model_block_param(m, 1, SOL_BLOCK_K));
+    int64_t at = sol_model_block_param(m, 1, SOL_BLOCK_K)->offset;
+    *p = 1;
+    g[at] = 0.5f;
+    sol_adamw_update(ctx, o, m, g, 1, 0.1f);
+    ck_assert_float_eq_tol(*p, 0.89f, 1e-6f);
+    g[at] = -2; /* halved by grad_scale */
+    sol_adamw_update(ctx, o, m, g, 0.5f, 0.1f);
+    ck_assert_float_eq_tol(*p, 0.8811f + 0.036610f, 2e-6f);
+    ck_assert_int_eq(o->t, 2);
+    sol_free(g);
+    sol_adamw_free(&o);
+    ck_assert_ptr_null(o);
+    sol_model_free(&m);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* 20 steps beside a reference in double; decay on linears and untied head only; gaps stay zero. */
+START_TEST(adamw_follows_the_double_reference)
+{
+    sol_ctx *ctx = context(2, SOL_TIER_BEST);
+    sol_model *m = tiny_model(SOL_F32, false);
+    int64_t n = m->n_elements;
+    sol_adamw *o;
+    ck_ok(sol_adamw_create(&o, m, &plain, err));
+    double *p = calloc((size_t)n, 8), *m1 = calloc((size_t)n, 8), *m2 = calloc((size_t)n, 8);
+    bool *decays = calloc((size_t)n, 1), *used = calloc((size_t)n, 1);
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *q = &m->params[i];
+        bool decay = strstr(q->name, "_proj") || strcmp(q->name, "lm_head.weight") == 0;
+        for (int64_t k = 0; k < sol_param_count(q); k++) decays[q->offset + k] = decay, used[q->offset + k] = true;
+    }
+    for (int64_t i = 0; i < n; i++) p[i] = ((float *)m->data)[i];
+    for (int t = 1; t <= 20; t++) {
+        float *g = gradient(m, (uint64_t)t);
+        double lr = 0.01 / t;
+        sol_adamw_update(ctx, o, m, g, 0.25f, (float)lr);
+        for (int64_t i = 0; i < n; i++) {
+            double x = 0.25 * g[i], b1 = 0.9, b2 = 0.999;
+            m1[i] = b1 * m1[i] + (1 - b1) * x;
+            m2[i] = b2 * m2[i] + (1 - b2) * x * x;
+            double step = m1[i] / (1 - pow(b1, t)) / (sqrt(m2[i] / (1 - pow(b2, t))) + 1e-8);
+            p[i] = p[i] * (decays[i] ? 1 - lr * 0.1 : 1) - lr * step;
+        }
+        sol_free(g);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float got = ((float *)m->data)[i];
+        if (used[i])
+            ck_assert_double_eq_tol(got, p[i], 2e-6);
+        else
+            ck_assert(got == 0);
+    }
+    free(p);
+    free(m1);
+    free(m2);
+    free(decays);
+    free(used);
+    sol_adamw_free(&o);
+    sol_model_free(&m);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+START_TEST(adamw_same_bits_for_any_threads_and_tier)
+{
+    for (int kind = 0; kind < 3; kind++) { /* fp32, bf16, bf16 with stochastic rounding */
+        sol_adamw_config c = plain;
+        c.stochastic_rounding = kind == 2;
+        c.seed = 11;
+        sol_model *first = NULL;
+        for (int k = 0; k < 9; k++) {
+            sol_ctx *ctx = context(1 + k % 3, (sol_tier)(k / 3));
+            sol_model *m = tiny_model(kind ? SOL_BF16 : SOL_F32, true);
+            sol_adamw *o;
+            ck_ok(sol_adamw_create(&o, m, &c, err));
+            for (int t = 0; t < 3; t++) {
+                float *g = gradient(m, (uint64_t)t);
+                uint64_t before = sol_alloc_count();
+                sol_adamw_update(ctx, o, m, g, 0.3f, 0.001f);
+                ck_assert_uint_eq(sol_alloc_count(), before);
+                sol_free(g);
+            }
+            if (!first)
+                first = m;
+            else
+                ck_assert_mem_eq(first->data, m->data, (size_t)m->n_elements * sol_dtype_size(m->dtype));
+            if (first != m) sol_model_free(&m);
+            sol_adamw_free(&o);
+            sol_ctx_free(&ctx);
+        }
+        sol_model_free(&first);
+    }
+}
+END_TEST
+
+/* A step far below the spacing of bf16 never moves a weight that is rounded to nearest, and moves it by its mean with
+ * stochastic rounding. */
+START_TEST(stochastic_rounding_keeps_the_mean)
+{
+    sol_ctx *ctx = context(1, SOL_TIER_BEST);
+    for (int stochastic = 0; stochastic < 2; stochastic++) {
+        sol_model *m = tiny_model(SOL_BF16, true);
+        sol_adamw_config c = {.beta1 = 0, .beta2 = 0, .eps = 1e-30f, .stochastic_rounding = stochastic, .seed = 5};
+        sol_adamw *o;
+        ck_ok(sol_adamw_create(&o, m, &c, err));
+        const sol_param *p = sol_model_block_param(m, 0, SOL_BLOCK_GATE);
+        sol_bf16 *w = (sol_bf16 *)sol_model_at(m, p);
+        int64_t n = sol_param_count(p);
+        float *g = gradient(m, 1);
+        for (int64_t i = 0; i < n; i++) w[i] = sol_f32_to_bf16(1.5f), g[p->offset + i] = 1;
+        double sum = 0, step = 0x1p-7 / 16; /* the spacing at 1.5 is 2^-7 */
+        for (int t = 0; t < 16; t++) sol_adamw_update(ctx, o, m, g, 1, (float)step);
+        for (int64_t i = 0; i < n; i++) sum += sol_bf16_to_f32(w[i]);
+        if (stochastic) /* deviation of the mean: 16 draws of p = 1/16, n = 720 weights */
+            ck_assert_double_eq_tol(sum / (double)n, 1.5 - 0x1p-7, 5 * 0x1p-7 * sqrt(15.0 / 16 / 720));
+        else
+            ck_assert_double_eq(sum / (double)n, 1.5);
+        sol_free(g);
+        sol_adamw_free(&o);
+        sol_model_free(&m);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+START_TEST(global_norm)
+{
+    enum { N = 3 * 32768 + 77 };
+    float *x;
+    double sum = 0, first = 0;
+    ck_ok(sol_alloc_array((void **)&x, N, sizeof *x, err));
+    sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
+    for (int i = 0; i < N; i++) {
+        x[i] = sol_rng_normal(&rng) * (i % 1000 == 0 ? 1e25f : 1e-3f); /* squares leave the range of float */
+        sum += (double)x[i] * x[i];
+    }
+    for (int k = 0; k < 9; k++) {
+        sol_ctx *ctx = context(1 + k % 3, (sol_tier)(k / 3));
+        x[N - 1] = 1;
+        double norm = sol_global_norm(ctx, x, N);
+        if (k == 0) first = norm;
+        ck_assert(norm == first);
+        ck_assert_double_eq_tol(norm / sqrt(sum), 1, 1e-12);
+        ck_assert(sol_global_norm(ctx, x, 0) == 0);
+        x[N - 1] = NAN;
+        ck_assert(isnan(sol_global_norm(ctx, x, N)));
+        x[N - 1] = -INFINITY;
+        ck_assert(isinf(sol_global_norm(ctx, x, N)));
+        sol_ctx_free(&ctx);
+    }
+    sol_free(x);
+}
+END_TEST
+
+START_TEST(clipping)
+{
+    ck_assert_float_eq(sol_clip_scale(0.5, 1), 1);
+    ck_assert_float_eq(sol_clip_scale(0, 1), 1);
+    ck_assert_float_eq_tol(sol_clip_scale(4, 1), 0.25f, 1e-6f);
+    ck_assert_float_eq_tol(sol_clip_scale(4, 2), 0.5f, 1e-6f);
+    ck_assert_float_eq(sol_clip_scale(1e9, 0), 1); /* off */
+}
+END_TEST
+
+START_TEST(schedules_at_their_corners)
+{
+    sol_lr_schedule s = {.peak = 2, .min_ratio = 0.1f, .warmup_steps = 10, .decay_fraction = 0.2f};
+    for (int kind = SOL_LR_CONSTANT; kind <= SOL_LR_WSD; kind++) {
+        s.kind = (sol_lr_kind)kind;
+        ck_assert_float_eq_tol(sol_lr_at(&s, 0, 100), 0.2f, 1e-6f);
+        ck_assert_float_eq_tol(sol_lr_at(&s, 4, 100), 1.0f, 1e-6f);
+        ck_assert_float_eq(sol_lr_at(&s, 9, 100), 2);
+        ck_assert_float_eq(sol_lr_at(&s, 10, 100), 2);
+        for (int step = 10; step < 120; step++) {
+            ck_assert_float_le(sol_lr_at(&s, step + 1, 100), sol_lr_at(&s, step, 100));
+            ck_assert_float_ge(sol_lr_at(&s, step, 100), 0.2f - 1e-6f);
+        }
+        ck_assert_float_eq_tol(sol_lr_at(&s, 100, 100), kind == SOL_LR_CONSTANT ? 2 : 0.2f, 1e-6f);
+        for (int step = 0; step < 3; step++) ck_assert(isfinite(sol_lr_at(&s, step, 1))); /* warm-up longer than the run */
+    }
+    s.kind = SOL_LR_COSINE;
+    ck_assert_float_eq_tol(sol_lr_at(&s, 55, 100), 1.1f, 1e-6f);
+    ck_assert_float_eq_tol(sol_lr_at(&s, 40, 100), 0.2f + 1.8f * 0.75f, 1e-6f);
+    s.kind = SOL_LR_LINEAR;
+    ck_assert_float_eq_tol(sol_lr_at(&s, 55, 100), 1.1f, 1e-6f);
+    s.kind = SOL_LR_WSD;
+    ck_assert_float_eq(sol_lr_at(&s, 80, 100), 2);
+    ck_assert_float_eq_tol(sol_lr_at(&s, 90, 100), 1.1f, 1e-6f);
+    ck_assert_float_eq_tol(sol_lr_at(&s, 99, 100), 0.2f + 1.8f / 20, 1e-6f);
+    s.warmup_steps = 0;
+    ck_assert_float_eq(sol_lr_at(&s, 0, 100), 2);
+    s.decay_fraction = 0;
+    ck_assert_float_eq(sol_lr_at(&s, 99, 100), 2);
+}
+END_TEST
+
+SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand); tcase_add_test(tc, adamw_follows_the_double_reference);
+              tcase_add_test(tc, adamw_same_bits_for_any_threads_and_tier);
+              tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, global_norm);
+              tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners))
