@@ -11,7 +11,7 @@
  * F32, F16: 16 partial sums (lane j takes columns j, j + 16, ... in order), folded 8, 4, 2, 1; C multiplies and adds, the
  * other tiers fuse, so tiers agree to rounding. Activations are float in both modes.
  * Q8, Q6, Q4: w = scale * q, one fp16 scale for 32 columns (the last block of a row may be shorter), q in -127..127,
- * -31..31, -7..7. SOL_ACT_INT8: x is rounded to int8 in the same blocks of 32 (rule in ternary.h) and
+ * -32..31, -8..7; a scale may be negative. SOL_ACT_INT8: x is rounded to int8 in the same blocks of 32 (rule in ternary.h) and
  *     y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.
  * SOL_ACT_FLOAT: the F32 product with the rows decoded to float. */
 #ifndef SOLERA_KERNELS_DENSE_H

@@ -1,8 +1,12 @@
 #include "kernels/kernels.h"
 
+#include "kernels/dense_impl.h"
+#include "kernels/ternary_impl.h"
+
 void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 {
     sol_tier best = sol_cpu_tier(cpu);
+    if (best == SOL_TIER_NEON && tier != SOL_TIER_NEON) tier = SOL_TIER_C; /* tiers of another architecture */
     k->tier = tier < best ? tier : best;
     sol_elementwise_c(&k->e);
     sol_float_ops_c(&k->f);
@@ -12,4 +16,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 #elif defined(__aarch64__)
     if (k->tier == SOL_TIER_NEON) sol_float_ops_neon(&k->f);
 #endif
+    k->act_quantize = sol_act_quantize_ref;
+    k->ternary = &sol_ternary_ops_ref;
+    k->dense = &sol_dense_ops_ref;
 }

@@ -10,11 +10,18 @@
 #include "base/cpu.h"
 #include "kernels/elementwise.h"
 #include "kernels/float_ops.h"
+#include "kernels/segments.h"
+
+struct sol_ternary_ops;
+struct sol_dense_ops;
 
 typedef struct sol_kernels {
     sol_tier tier;
     sol_float_ops f;
     sol_elementwise e; /* quantization, sums, AdamW */
+    sol_act_quantize_fn act_quantize;
+    const struct sol_ternary_ops *ternary;
+    const struct sol_dense_ops *dense;
 } sol_kernels;
 
 /* Fills the table for `tier`, lowered to what cpu and build have. */

@@ -61,7 +61,4 @@ size_t sol_ternary_scratch_bytes(const sol_ctx *ctx, const sol_ternary *t, int64
 void sol_ternary_matmul(const sol_ctx *ctx, const sol_ternary *t, sol_act act, const float *x, int64_t n_tokens, float *y,
                         void *scratch);
 
-/* Row r as T * scale in column order: cols floats. */
-void sol_ternary_row(const sol_ternary *t, int64_t r, float *w);
-
 #endif

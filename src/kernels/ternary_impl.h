@@ -1,0 +1,49 @@
+/* What the tiers of the ternary product implement. Inside kernels (and its tests) only. */
+#ifndef SOLERA_KERNELS_TERNARY_IMPL_H
+#define SOLERA_KERNELS_TERNARY_IMPL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/half.h"
+#include "kernels/block.h"
+#include "kernels/segments.h"
+
+enum { SOL_TERNARY_TILE_MAX = 256 };
+
+/* Rows in canonical form, for packing one tile. */
+typedef struct sol_ternary_source {
+    int n;                                        /* 1..tile_rows */
+    const uint8_t *codes[SOL_TERNARY_TILE_MAX];   /* [(cols/4 + 1) / 2] each */
+    const uint8_t *signs[SOL_TERNARY_TILE_MAX];   /* [(cols/4 + 7) / 8] each */
+    const sol_f16 *scales[SOL_TERNARY_TILE_MAX];  /* [n_groups] each */
+} sol_ternary_source;
+
+/* A product of tiles [first, last) with the tokens of acts. */
+typedef struct sol_ternary_job {
+    const sol_segments *seg;
+    const uint8_t *tiles; /* of the whole matrix */
+    size_t tile_bytes;
+    int64_t rows;
+    const sol_acts *acts;
+    float *y; /* [acts->n, rows] */
+} sol_ternary_job;
+
+typedef struct sol_ternary_ops {
+    int64_t tile_rows;   /* rows that lie together; at most SOL_TERNARY_TILE_MAX */
+    int64_t max_tokens;  /* of one job */
+    size_t (*tile_bytes)(const sol_segments *s); /* a multiple of 64 */
+    void (*pack)(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile);
+    /* Row r of a tile: one code (0..31) a byte, [cols / 4], and its scales [n_groups]. */
+    void (*unpack)(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales);
+    /* Scratch of a thread: *ready is 0 at the start of a matmul and the kernel's own afterwards. */
+    size_t (*thread_bytes)(const sol_segments *s);
+    void (*product)(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready);
+} sol_ternary_ops;
+
+extern const sol_ternary_ops sol_ternary_ops_ref;
+
+/* [32][4] weights of every code. */
+void sol_code_table(int8_t table[32][4]);
+
+#endif
