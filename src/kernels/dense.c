@@ -178,7 +178,7 @@ void sol_dense_row(const sol_dense *d, int64_t r, float *w)
     if (d->type == SOL_DENSE_F32)
         memcpy(w, (const float *)d->data + r * cols, d->row_bytes);
     else if (d->type == SOL_DENSE_F16)
-        d->ops->widen_f16((const sol_f16 *)d->data + r * cols, w, cols);
+        for (int64_t c = 0; c < cols; c++) w[c] = sol_f16_to_f32(((const sol_f16 *)d->data)[r * cols + c]);
     else
         d->ops->row(d->type, &d->seg, d->tiles + (size_t)(r / t) * d->tile_bytes, r % t, w);
 }
@@ -187,14 +187,17 @@ static void float_tile(void *arg, int64_t tile, int thread)
 {
     const product *p = arg;
     const sol_dense *d = p->d;
+    const sol_float_ops *f = &p->ctx->k.f;
     int64_t first = tile * FLOAT_ROWS, n = sol_min_i64(FLOAT_ROWS, d->rows - first), cols = d->seg.cols;
-    float *room = (float *)(p->threads + (size_t)thread * p->per_thread);
-    const float *w = room;
-    if (d->type == SOL_DENSE_F32)
-        w = (const float *)d->data + first * cols;
-    else
+    float *room = (float *)(p->threads + (size_t)thread * p->per_thread), *y = p->y + first;
+    if (d->type == SOL_DENSE_F32) {
+        f->dot_f32((const float *)d->data + first * cols, cols, n, p->x, cols, p->n, cols, y, d->rows);
+    } else if (d->type == SOL_DENSE_F16) {
+        f->dot_f16((const sol_f16 *)d->data + first * cols, cols, n, p->x, cols, p->n, cols, y, d->rows);
+    } else {
         for (int64_t r = 0; r < n; r++) sol_dense_row(d, first + r, room + r * cols);
-    d->ops->dot_f32(w, cols, n, p->x, cols, p->n, cols, p->y + first, d->rows);
+        f->dot_f32(room, cols, n, p->x, cols, p->n, cols, y, d->rows);
+    }
 }
 
 static void round_token(void *arg, int64_t i, int thread)

@@ -8,8 +8,7 @@
  *
  * Unlike gemm.h a token gives the same bits alone, in any batch, and for any number of threads.
  *
- * F32, F16: 16 partial sums (lane j takes columns j, j + 16, ... in order), folded 8, 4, 2, 1; C multiplies and adds, the
- * other tiers fuse, so tiers agree to rounding. Activations are float in both modes.
+ * F32, F16: the order of float_ops.h; activations are float in both modes.
  * Q8, Q6, Q4: w = scale * q, one fp16 scale for 32 columns (the last block of a row may be shorter), q in -127..127,
  * -32..31, -8..7; a scale may be negative. SOL_ACT_INT8: x is rounded to int8 in the same blocks of 32 (rule in ternary.h) and
  *     y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.

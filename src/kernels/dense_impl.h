@@ -28,10 +28,6 @@ typedef struct sol_dense_ops {
     void (*row)(sol_dense_type type, const sol_segments *s, const uint8_t *tile, int64_t r, float *w);
     size_t (*thread_bytes)(const sol_segments *s);
     void (*product)(const sol_dense_job *job, int64_t first, int64_t last, void *thread);
-    /* y[i * ldy + r] = w_r . x_i in the order of dense.h for rows r and tokens i. w: [rows, cols] at distance ldw. */
-    void (*dot_f32)(const float *w, int64_t ldw, int64_t rows, const float *x, int64_t ldx, int64_t n, int64_t cols, float *y,
-                    int64_t ldy);
-    void (*widen_f16)(const sol_f16 *src, float *dst, int64_t n);
 } sol_dense_ops;
 
 extern const sol_dense_ops sol_dense_ops_ref;

@@ -73,30 +73,6 @@ static void ref_product(const sol_dense_job *job, int64_t first, int64_t last, v
     }
 }
 
-static float dot(const float *w, const float *x, int64_t n)
-{
-    float lane[16] = {0};
-    int64_t c = 0;
-    for (; c + 16 <= n; c += 16)
-        for (int j = 0; j < 16; j++) lane[j] += w[c + j] * x[c + j];
-    for (int j = 0; c + j < n; j++) lane[j] += w[c + j] * x[c + j];
-    for (int half = 8; half > 0; half /= 2)
-        for (int j = 0; j < half; j++) lane[j] += lane[j + half];
-    return lane[0];
-}
-
-static void ref_dot_f32(const float *w, int64_t ldw, int64_t rows, const float *x, int64_t ldx, int64_t n, int64_t cols, float *y,
-                        int64_t ldy)
-{
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t r = 0; r < rows; r++) y[i * ldy + r] = dot(w + r * ldw, x + i * ldx, cols);
-}
-
-static void ref_widen_f16(const sol_f16 *src, float *dst, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) dst[i] = sol_f16_to_f32(src[i]);
-}
-
 const sol_dense_ops sol_dense_ops_ref = {
     .tile_rows = TILE_ROWS,
     .max_tokens = 256,
@@ -105,6 +81,4 @@ const sol_dense_ops sol_dense_ops_ref = {
     .row = ref_row,
     .thread_bytes = ref_thread_bytes,
     .product = ref_product,
-    .dot_f32 = ref_dot_f32,
-    .widen_f16 = ref_widen_f16,
 };
