@@ -1,0 +1,29 @@
+/* Reading files that may be gzipped, as a stream of bytes.
+ *
+ *     sol_reader *r;
+ *     st = sol_reader_open(&r, "corpus.txt.gz", err);
+ *     while (st == SOL_OK) { st = sol_reader_read(r, buf, sizeof buf, &n, err); if (n == 0) break; ... }
+ *     sol_reader_close(&r); */
+#ifndef SOLERA_BASE_TEXTIO_H
+#define SOLERA_BASE_TEXTIO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct sol_reader sol_reader;
+
+/* By content: gzip (any number of members) is decompressed, everything else passes through. The path is copied. */
+sol_status sol_reader_open(sol_reader **r, const char *path, sol_err *err);
+void sol_reader_close(sol_reader **r);
+/* Up to `size` bytes; *n = 0 only at the end. A gzip file that ends early or fails its checksum is SOL_ERR_FORMAT. */
+sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err);
+/* Bytes of the file (compressed ones, where it is) that were consumed so far. */
+uint64_t sol_reader_position(const sol_reader *r);
+
+/* The whole decompressed content plus a 0 byte that *size does not count; more than `limit` bytes are SOL_ERR_RANGE.
+ * Owned by the caller (sol_free). */
+sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards. */
+#include "text/tokenizer_impl.h"
+
+static bool stands_for_itself(uint32_t c)
+{
+    return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
+}
+
+uint32_t sol_byte_to_rune(uint8_t byte)
+{
+    if (stands_for_itself(byte)) return byte;
+    uint32_t rune = 0x100;
+    for (uint32_t b = 0; b < byte; b++) rune += !stands_for_itself(b);
+    return rune;
+}
+
+static int rune_to_byte(uint32_t rune)
+{
+    if (rune < 0x100) return stands_for_itself(rune) ? (int)rune : -1;
+    for (uint32_t b = 0, next = 0x100; b < 0x100; b++)
+        if (!stands_for_itself(b) && next++ == rune) return (int)b;
+    return -1;
+}
+
+bool sol_runes_to_bytes(const char *text, size_t n, char *out, size_t *n_out)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    *n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t rune = s[i];
+        if (rune >= 0x80) {
+            if ((rune & 0xE0) != 0xC0 || i + 1 == n || (s[i + 1] & 0xC0) != 0x80) return false;
+            rune = (rune & 0x1F) << 6 | (s[++i] & 0x3F);
+        }
+        int byte = rune_to_byte(rune);
+        if (byte < 0) return false;
+        out[(*n_out)++] = (char)byte;
+    }
+    return true;
+}
+
+size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t rune = sol_byte_to_rune((uint8_t)bytes[i]);
+        if (rune >= 0x80) {
+            out[at++] = (char)(0xC0 | rune >> 6);
+            out[at++] = (char)(0x80 | (rune & 0x3F));
+        } else {
+            out[at++] = (char)rune;
+        }
+    }
+    return at;
+}

@@ -1,0 +1,366 @@
+#include "text/tokenizer_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+void sol_ids_free(sol_ids *ids)
+{
+    sol_free(ids->id);
+    *ids = (sol_ids){0};
+}
+
+sol_status sol_tok_create(sol_tokenizer **out, sol_tok_kind kind, sol_err *err)
+{
+    sol_tokenizer *t;
+    *out = NULL;
+    sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
+    if (st != SOL_OK) return st;
+    t->kind = kind;
+    t->bos = t->eos = -1;
+    st = sol_grow_array((void **)&t->offset, &t->cap_offset, 1, sizeof *t->offset, err);
+    if (st != SOL_OK) sol_tokenizer_free(&t);
+    *out = t;
+    return st;
+}
+
+void sol_tokenizer_free(sol_tokenizer **tp)
+{
+    sol_tokenizer *t = *tp;
+    if (!t) return;
+    sol_free(t->bytes);
+    sol_free(t->offset);
+    sol_free(t->type);
+    sol_free(t->score);
+    sol_free(t->merges);
+    sol_free(t->pair);
+    sol_free(t->special);
+    sol_bytemap_free(&t->words);
+    sol_pretok_free(&t->pretok);
+    sol_free(t);
+    *tp = NULL;
+}
+
+sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t type, float score, sol_err *err)
+{
+    size_t id = (size_t)t->n_tokens;
+    if (id >= SOL_TOK_MAX_IDS) return sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS);
+    if (n > SOL_TOK_MAX_TOKEN_BYTES)
+        return sol_fail(err, SOL_ERR_RANGE, "token %zu has %zu bytes: at most %d fit", id, n, SOL_TOK_MAX_TOKEN_BYTES);
+    sol_status st = sol_grow_array((void **)&t->bytes, &t->cap_bytes, t->n_bytes + n, 1, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&t->offset, &t->cap_offset, id + 2, sizeof *t->offset, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&t->type, &t->cap_type, id + 1, 1, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&t->score, &t->cap_score, id + 1, sizeof *t->score, err);
+    if (st != SOL_OK) return st;
+    if (n) memcpy(t->bytes + t->n_bytes, text, n);
+    t->n_bytes += n;
+    t->offset[id + 1] = t->n_bytes;
+    t->type[id] = type;
+    t->score[id] = score;
+    t->n_tokens++;
+    return SOL_OK;
+}
+
+sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int32_t result, sol_err *err)
+{
+    if (t->n_merges >= INT32_MAX) return sol_fail(err, SOL_ERR_RANGE, "too many merges");
+    sol_status st = sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges, err);
+    if (st != SOL_OK) return st;
+    t->merges[t->n_merges] = (sol_merge){left, right, result, (int32_t)t->n_merges};
+    t->n_merges++;
+    return SOL_OK;
+}
+
+/* Normal tokens by text. SentencePiece files may hold one text twice: the lower id wins, as a linear search would. */
+static sol_status index_words(sol_tokenizer *t, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    memset(t->byte_id, 0xFF, sizeof t->byte_id);
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        size_t n;
+        int is_new;
+        sol_bytemap_entry *e;
+        const char *text = sol_tok_text(t, id, &n);
+        if (t->type[id] == SOL_TOKEN_BYTE && n == 1) t->byte_id[(uint8_t)text[0]] = id;
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+        if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "token %d is empty", id);
+        st = sol_bytemap_put(&t->words, text, n, &e, &is_new, err);
+        if (st != SOL_OK) return st;
+        if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
+            return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value, id,
+                            (int)(n < 64 ? n : 64), text);
+        if (is_new) e->value = id;
+        if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
+    }
+    for (int b = 0; st == SOL_OK && b < 256; b++)
+        if (t->byte_id[b] < 0) st = sol_fail(err, SOL_ERR_FORMAT, "no token stands for byte 0x%02X", b);
+    return st;
+}
+
+static int32_t find_word(const sol_tokenizer *t, const char *text, size_t n)
+{
+    const sol_bytemap_entry *e = sol_bytemap_get(&t->words, text, n);
+    return e ? (int32_t)e->value : -1;
+}
+
+typedef struct score_rank {
+    float score;
+    int32_t id;
+} score_rank;
+
+static int by_score(const void *a, const void *b)
+{
+    const score_rank *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* SentencePiece merges whatever two neighbours spell a token, best score first, equal scores leftmost first: every split of
+ * every token is a merge, ranked by the distinct scores. */
+static sol_status derive_merges(sol_tokenizer *t, sol_err *err)
+{
+    enum { MAX_SPLIT = 1024 }; /* splitting costs the square of the length */
+    score_rank *order = NULL;
+    sol_status st = sol_alloc_array((void **)&order, (size_t)t->n_tokens, sizeof *order, err);
+    size_t n_order = 0, n;
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+        sol_tok_text(t, id, &n);
+        if (!isfinite(t->score[id])) st = sol_fail(err, SOL_ERR_FORMAT, "score of token %d is not finite", id);
+        if (n > MAX_SPLIT) st = sol_fail(err, SOL_ERR_RANGE, "token %d has %zu bytes: at most %d fit", id, n, MAX_SPLIT);
+        order[n_order++] = (score_rank){t->score[id], id};
+    }
+    if (st == SOL_OK) qsort(order, n_order, sizeof *order, by_score);
+    for (size_t i = 0, rank = 0; st == SOL_OK && i < n_order; i++) {
+        if (i && order[i].score != order[i - 1].score) rank++;
+        const char *text = sol_tok_text(t, order[i].id, &n);
+        if (find_word(t, text, n) != order[i].id) continue; /* the text of a lower id */
+        for (size_t k = 1; st == SOL_OK && k < n; k++) {
+            int32_t left = find_word(t, text, k), right = left < 0 ? -1 : find_word(t, text + k, n - k);
+            if (right < 0) continue;
+            st = sol_tok_add_merge(t, left, right, order[i].id, err);
+            if (st == SOL_OK) t->merges[t->n_merges - 1].rank = (int32_t)rank;
+        }
+    }
+    sol_free(order);
+    return st;
+}
+
+static inline size_t pair_hash(int32_t left, int32_t right)
+{
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    key *= 0x9E3779B97F4A7C15u;
+    return (size_t)(key >> 32 ^ key >> 15);
+}
+
+const sol_merge *sol_tok_pair(const sol_tokenizer *t, int32_t left, int32_t right)
+{
+    for (size_t i = pair_hash(left, right) & t->pair_mask;; i = (i + 1) & t->pair_mask) {
+        const sol_merge *m = &t->pair[i];
+        if (m->left == left && m->right == right) return m;
+        if (m->left < 0) return NULL;
+    }
+}
+
+static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
+{
+    size_t n_slots = 16;
+    while (n_slots < t->n_merges * 2) n_slots *= 2;
+    sol_status st = sol_alloc_array((void **)&t->pair, n_slots, sizeof *t->pair, err);
+    if (st != SOL_OK) return st;
+    t->pair_mask = n_slots - 1;
+    for (size_t i = 0; i < n_slots; i++) t->pair[i].left = -1;
+    for (size_t k = 0; k < t->n_merges; k++) {
+        const sol_merge *m = &t->merges[k];
+        size_t n_left, n_right, n_both;
+        if (m->left < 0 || m->right < 0 || m->result < 0 || m->left >= t->n_tokens || m->right >= t->n_tokens ||
+            m->result >= t->n_tokens)
+            return sol_fail(err, SOL_ERR_RANGE, "merge %zu names a token outside the vocabulary of %d", k, t->n_tokens);
+        const char *left = sol_tok_text(t, m->left, &n_left), *right = sol_tok_text(t, m->right, &n_right);
+        const char *both = sol_tok_text(t, m->result, &n_both);
+        if (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 || memcmp(both + n_left, right, n_right) != 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "merge %zu does not spell the token %d", k, m->result);
+        size_t i = pair_hash(m->left, m->right) & t->pair_mask;
+        for (; t->pair[i].left >= 0; i = (i + 1) & t->pair_mask)
+            if (t->pair[i].left == m->left && t->pair[i].right == m->right)
+                return sol_fail(err, SOL_ERR_FORMAT, "merges %d and %zu are the same pair", t->pair[i].rank, k);
+        t->pair[i] = *m;
+    }
+    return SOL_OK;
+}
+
+typedef struct special_key {
+    const char *text;
+    size_t n;
+    int32_t id;
+} special_key;
+
+static int by_first_then_longest(const void *a, const void *b)
+{
+    const special_key *x = a, *y = b;
+    if (x->text[0] != y->text[0]) return (uint8_t)x->text[0] < (uint8_t)y->text[0] ? -1 : 1;
+    if (x->n != y->n) return x->n > y->n ? -1 : 1;
+    int order = memcmp(x->text, y->text, x->n);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+static sol_status index_specials(sol_tokenizer *t, sol_err *err)
+{
+    special_key *key = NULL;
+    int32_t n = 0;
+    for (int32_t id = 0; id < t->n_tokens; id++) n += t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
+    sol_status st = sol_alloc_array((void **)&key, (size_t)n, sizeof *key, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t->special, (size_t)n, sizeof *t->special, err);
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        if (t->type[id] != SOL_TOKEN_CONTROL && t->type[id] != SOL_TOKEN_USER) continue;
+        special_key *k = &key[t->n_special];
+        *k = (special_key){.id = id};
+        k->text = sol_tok_text(t, id, &k->n);
+        if (k->n == 0)
+            st = sol_fail(err, SOL_ERR_FORMAT, "special token %d is empty", id);
+        else
+            t->n_special++;
+    }
+    if (st == SOL_OK) qsort(key, (size_t)t->n_special, sizeof *key, by_first_then_longest);
+    for (int32_t i = 0; st == SOL_OK && i < t->n_special; i++) {
+        t->special[i] = key[i].id;
+        t->special_first[(uint8_t)key[i].text[0] + 1]++;
+    }
+    for (int b = 0; b < 256; b++) t->special_first[b + 1] += t->special_first[b];
+    sol_free(key);
+    return st;
+}
+
+/* Whether words that begin with blanks can be encoded one by one: no token has a blank behind a non-blank. */
+static bool words_are_local(const sol_tokenizer *t)
+{
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        size_t n;
+        const char *text = sol_tok_text(t, id, &n);
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+        for (size_t i = 1; i < n; i++)
+            if (text[i] == ' ' && text[i - 1] != ' ') return false;
+    }
+    return true;
+}
+
+static uint64_t fnv1a(const uint8_t *s, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ s[i]) * 0x100000001b3u;
+    return h;
+}
+
+static sol_status update_hash(sol_tokenizer *t, sol_err *err)
+{
+    void *data;
+    size_t size;
+    sol_status st = sol_tokenizer_serialize(t, &data, &size, err);
+    if (st != SOL_OK) return st;
+    t->hash = fnv1a(data, size);
+    sol_free(data);
+    return SOL_OK;
+}
+
+static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
+{
+    if (t->bos < -1 || t->bos >= t->n_tokens || t->eos < -1 || t->eos >= t->n_tokens)
+        return sol_fail(err, SOL_ERR_RANGE, "BOS %d or EOS %d lies outside the vocabulary of %d", t->bos, t->eos, t->n_tokens);
+    for (int i = 0; i < t->n_head + t->n_tail; i++) {
+        int32_t id = i < t->n_head ? t->head[i] : t->tail[i - t->n_head];
+        if (id < 0 || id >= t->n_tokens)
+            return sol_fail(err, SOL_ERR_RANGE, "the template's id %d lies outside the vocabulary of %d", id, t->n_tokens);
+    }
+    return SOL_OK;
+}
+
+sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err)
+{
+    sol_status st = check_ids(t, err);
+    if (st == SOL_OK) st = index_words(t, err);
+    if (st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given) st = derive_merges(t, err);
+    if (st == SOL_OK) st = index_pairs(t, err);
+    if (st == SOL_OK) st = index_specials(t, err);
+    if (st == SOL_OK) st = update_hash(t, err);
+    t->word_local = words_are_local(t);
+    return st == SOL_OK ? st : sol_err_prefix(err, st, "%s", name);
+}
+
+sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos, sol_err *err)
+{
+    int32_t old_bos = t->bos, old_eos = t->eos;
+    if (bos != -1) t->bos = bos;
+    if (eos != -1) t->eos = eos;
+    sol_status st = check_ids(t, err);
+    if (st == SOL_OK) st = update_hash(t, err);
+    if (st != SOL_OK) {
+        t->bos = old_bos;
+        t->eos = old_eos;
+    }
+    return st;
+}
+
+uint64_t sol_tokenizer_hash(const sol_tokenizer *t)
+{
+    return t->hash;
+}
+
+const char *sol_tokenizer_text(const sol_tokenizer *t, int32_t id, size_t *n)
+{
+    *n = 0;
+    return id < 0 || id >= t->n_tokens ? NULL : sol_tok_text(t, id, n);
+}
+
+const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id, size_t *n)
+{
+    *n = 0;
+    if (id < 0 || id >= t->n_tokens) return "";
+    if (t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_UNUSED) return "";
+    const char *text = sol_tok_text(t, id, n);
+    bool first = prev < 0 || prev == t->bos;
+    if (t->add_space_prefix && first && *n > 0 && text[0] == ' ') {
+        text++;
+        --*n;
+    }
+    return text;
+}
+
+int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t)
+{
+    return t->n_tokens;
+}
+
+int32_t sol_tokenizer_bos(const sol_tokenizer *t)
+{
+    return t->bos;
+}
+
+int32_t sol_tokenizer_eos(const sol_tokenizer *t)
+{
+    return t->eos;
+}
+
+bool sol_tokenizer_adds_bos(const sol_tokenizer *t)
+{
+    return t->n_head > 0;
+}
+
+int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text)
+{
+    size_t n = strlen(text);
+    int32_t id = find_word(t, text, n);
+    if (id >= 0 || n == 0) return id;
+    for (int32_t i = t->special_first[(uint8_t)text[0]]; i < t->special_first[(uint8_t)text[0] + 1]; i++) {
+        size_t len;
+        const char *special = sol_tok_text(t, t->special[i], &len);
+        if (len == n && memcmp(special, text, n) == 0) return t->special[i];
+    }
+    return -1;
+}
+
+const char *sol_tokenizer_kind(const sol_tokenizer *t)
+{
+    return t->kind == SOL_TOK_BYTE_LEVEL ? "byte-level BPE" : "SentencePiece BPE";
+}

@@ -1,0 +1,44 @@
+#include "base/mem.h"
+#include "program.h"
+
+struct args {
+    int64_t vocab;
+    sol_words input;
+    bool unix_lines;
+    const char *out;
+};
+
+static const sol_opt options[] = {
+    {.name = "--vocab", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, vocab), .min = 258, .max = 1 << 24,
+     .required = true, .help = "tokens: 256 bytes, merges, <|begin_of_text|>, <|end_of_text|>"},
+    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input), .required = true,
+     .help = ".txt, .jsonl with \"text\", gzip of both"},
+    {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),
+     .help = "read CR LF line ends as LF"},
+    {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
+     .help = "tokenizer.json to write"},
+    {0},
+};
+
+static sol_status run(sol_program *p, void *argsp, sol_err *err)
+{
+    struct args *a = argsp;
+    sol_bpe_options o = {.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
+                         .vocab_size = (int32_t)a->vocab};
+    double from = sol_clock();
+    char took[32];
+    sol_status st = sol_bpe_train(&o, a->out, err);
+    if (st == SOL_OK)
+        sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld tokens in %s", a->out, (long long)a->vocab,
+                     sol_duration_text(sol_clock() - from, took));
+    return st;
+}
+
+const sol_verb sol_verb_train_tokenizer = {
+    .name = "train-tokenizer",
+    .summary = "train a byte-level BPE tokenizer (LLaMA-3 pre-tokenizer) on text and write tokenizer.json",
+    .details = "The same text and N give the same file: merges go by frequency, lower ids first among equals.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};
