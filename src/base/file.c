@@ -185,6 +185,17 @@ sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err)
     return o->fd < 0 ? sol_fail_errno(err, o->path, "cannot write") : SOL_OK;
 }
 
+sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err)
+{
+    *o = (sol_out){.fd = open(path, O_WRONLY | O_CLOEXEC), .path = path};
+    return o->fd < 0 ? sol_fail_errno(err, path, "cannot write") : SOL_OK;
+}
+
+sol_status sol_out_sync(const sol_out *o, sol_err *err)
+{
+    return fdatasync(o->fd) != 0 && errno != EINVAL ? sol_fail_errno(err, o->path, "cannot sync") : SOL_OK;
+}
+
 sol_status sol_out_write(sol_out *o, uint64_t offset, const void *data, size_t n, sol_err *err)
 {
     for (size_t done = 0; done < n;) {

@@ -57,7 +57,11 @@ typedef struct sol_out {
     const char *path; /* what errors name */
 } sol_out;
 sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err);
+/* An existing file, to be changed in place. */
+sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err);
 sol_status sol_out_write(sol_out *o, uint64_t offset, const void *data, size_t n, sol_err *err);
+/* What was written is on the disk. */
+sol_status sol_out_sync(const sol_out *o, sol_err *err);
 /* Also after a failure; a second close does nothing. */
 sol_status sol_out_close(sol_out *o, sol_err *err);
 

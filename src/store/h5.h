@@ -1,8 +1,9 @@
 /* The container below every solera file: HDF5 with a small vocabulary. Internal to store.
  *
  * Groups, contiguous datasets of numbers, attributes that are one number or one fixed-length string: the oldest and most
- * widely read form of HDF5 (superblock 0, object headers 1). Every dataset carries an attribute `crc32c` of its bytes, the root
- * an attribute `digest` over everything else (sol_h5_tree_digest). checkpoints/SCHEMA.md is the description for users.
+ * widely read form of HDF5 (superblock 0, object headers 1). Every dataset (but live ones) carries an attribute `crc32c` of its
+ * bytes, the root an attribute `digest` over everything else (sol_h5_tree_digest). checkpoints/SCHEMA.md is the description
+ * for users.
  *
  * Writing: libhdf5 lays out the structure over a driver in memory (h5_layout.c), so that it sees no disk and no data; the
  * bytes of the datasets and the structure are then written at their places through base/file.h. So a full disk or
@@ -78,6 +79,10 @@ sol_status sol_h5_create(sol_h5_writer **w, const char *path, const char *format
 sol_status sol_h5_group(sol_h5_writer *w, const char *path, int *id, sol_err *err);
 sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
                           sol_err *err);
+/* A dataset whose bytes go on changing after the commit (store/study_file.h): without crc32c, marked by the attribute `live`.
+ * What is not appended before the commit is zeros, which take no disk space. */
+sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
+                       sol_err *err);
 /* A one-dimensional dataset whose length shows at the end: at most one, and the first object of the file. */
 sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id, sol_err *err);
 sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text, sol_err *err);

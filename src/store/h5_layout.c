@@ -166,7 +166,7 @@ static bool write_attrs(hid_t object, const sol_h5_node *n)
     bool ok = true;
     for (size_t i = 0; ok && i < n->n_attrs; i++)
         ok = write_attr(object, n->attr[i].name, n->attr[i].type, n->attr[i].value, n->attr[i].size);
-    if (ok && n->is_dataset) ok = write_attr(object, "crc32c", SOL_H5_U32, &n->crc, sizeof n->crc);
+    if (ok && n->has_crc) ok = write_attr(object, "crc32c", SOL_H5_U32, &n->crc, sizeof n->crc);
     return ok;
 }
 

@@ -24,7 +24,7 @@ static sol_status check_seal(sol_h5_file *f, sol_err *err)
     f->sealed = digest != NULL;
     for (size_t i = 0; i < f->tree.n; i++) {
         const sol_h5_node *n = &f->tree.node[i];
-        if (n->is_dataset && n->has_crc != f->sealed)
+        if (n->is_dataset && n->has_crc != f->sealed && !(f->sealed && sol_h5_node_attr(n, "live")))
             return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: %s; the file is damaged or was changed by another program", f->path,
                             n->path, f->sealed ? "has no checksum" : "has a checksum, but the root has no digest");
     }

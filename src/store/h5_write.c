@@ -71,6 +71,15 @@ sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, 
     return st;
 }
 
+sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
+                       sol_err *err)
+{
+    sol_status st = sol_h5_dataset(w, path, type, n_dims, dims, id, err);
+    if (st != SOL_OK) return st;
+    w->tree.node[*id].has_crc = false;
+    return sol_h5_set_i64(w, *id, "live", 1, err);
+}
+
 sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id, sol_err *err)
 {
     int64_t some = 4096; /* its place in the file does not depend on this */
@@ -148,7 +157,7 @@ sol_status sol_h5_append(sol_h5_writer *w, int id, const void *data, size_t n, s
         return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more data than its shape holds", w->path, d->path);
     sol_status st = sol_out_write(&w->out, d->offset + d->filled, data, n, err);
     if (st != SOL_OK) return st;
-    d->crc = sol_crc32c(d->crc, data, n);
+    if (d->has_crc) d->crc = sol_crc32c(d->crc, data, n);
     d->filled += n;
     return SOL_OK;
 }
@@ -169,7 +178,7 @@ static sol_status write_structure(sol_h5_writer *w, sol_err *err)
     }
     for (size_t i = 0; i < w->tree.n; i++) {
         const sol_h5_node *n = &w->tree.node[i];
-        if (n->is_dataset && n->offset + n->bytes > reach) reach = n->offset + n->bytes;
+        if (n->has_crc && n->offset + n->bytes > reach) reach = n->offset + n->bytes;
     }
     /* Readers expect the file to reach the end of the last allocation. */
     if (st == SOL_OK && reach < end) st = sol_out_write(&w->out, end - 1, "", 1, err);
@@ -182,7 +191,7 @@ sol_status sol_h5_commit(sol_h5_writer **out, sol_err *err)
     sol_status st = SOL_OK;
     for (size_t i = 0; st == SOL_OK && i < w->tree.n; i++) {
         const sol_h5_node *n = &w->tree.node[i];
-        if (n->is_dataset && n->filled != n->bytes)
+        if (n->has_crc && n->filled != n->bytes)
             st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: %llu of %llu bytes were written", w->path, n->path,
                           (unsigned long long)n->filled, (unsigned long long)n->bytes);
     }

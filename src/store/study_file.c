@@ -1,0 +1,326 @@
+#include "store/study_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "store/h5.h"
+
+#define FORMAT "solera-study"
+
+enum { MAX_LAYERS = 1 << 20 };
+
+struct sol_study_file {
+    sol_study_head head;
+    sol_study_layer *layers; /* owned */
+    int n_layers, n_columns;
+    const sol_study_column *columns; /* borrowed */
+    uint64_t *offset;                /* [n_columns] of the first row; owned */
+    uint64_t count_offset;           /* of /n_records */
+    int64_t capacity, n_records;
+    char *path; /* owned */
+    sol_in in;
+    sol_out out;
+};
+
+static const sol_h5_type h5_type[] = {
+    [SOL_STUDY_U32] = SOL_H5_U32, [SOL_STUDY_U64] = SOL_H5_U64, [SOL_STUDY_F32] = SOL_H5_F32, [SOL_STUDY_F64] = SOL_H5_F64};
+
+static size_t row_bytes(const sol_study_column *c, int n_layers)
+{
+    return sol_h5_type_size(h5_type[c->type]) * (size_t)c->width * (c->per_layer ? (size_t)n_layers : 1);
+}
+
+/* Shape of a column; -1 stands for the capacity. */
+static int column_dims(const sol_study_column *c, int64_t capacity, int n_layers, int64_t dims[3])
+{
+    int n = 0;
+    dims[n++] = capacity;
+    if (c->per_layer) dims[n++] = n_layers;
+    if (c->width > 1) dims[n++] = c->width;
+    return n;
+}
+
+/* ---- creating ---- */
+
+static sol_status declare_head(sol_h5_writer *w, const sol_study_head *h, sol_err *err)
+{
+    sol_status st = sol_h5_set_text(w, 0, "method", h->method, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, 0, "granularity", h->granularity, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, 0, "block_layout", h->block_layout, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "group_size", h->group_size, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "every", h->every, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "steps", h->steps, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "sample_rows", h->sample_rows, err);
+    return st;
+}
+
+static sol_status declare_layers(sol_h5_writer *w, const sol_study_layer *layers, int n, sol_err *err)
+{
+    char path[32];
+    int id;
+    sol_status st = sol_h5_group(w, "/layers", &id, err);
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        const sol_study_layer *l = &layers[i];
+        snprintf(path, sizeof path, "/layers/%d", i);
+        st = sol_h5_group(w, path, &id, err);
+        if (st == SOL_OK) st = sol_h5_set_text(w, id, "name", l->name, err);
+        if (st == SOL_OK) st = sol_h5_set_i64(w, id, "block", l->block, err);
+        if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", l->rows, err);
+        if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", l->cols, err);
+        if (st == SOL_OK) st = sol_h5_set_i64(w, id, "weight_rows", l->weight_rows, err);
+        if (st == SOL_OK) st = sol_h5_set_i64(w, id, "token_rows", l->token_rows, err);
+        if (st == SOL_OK) st = sol_h5_set_f64(w, id, "w_range", l->w_range, err);
+    }
+    return st;
+}
+
+/* Makes the group of "/group/name" when the column before was not in it. */
+static sol_status declare_group(sol_h5_writer *w, const sol_study_column *c, int i, sol_err *err)
+{
+    char group[64];
+    const char *slash = strrchr(c[i].path, '/');
+    int n = (int)(slash - c[i].path), id;
+    if (n == 0 || (i > 0 && strncmp(c[i - 1].path, c[i].path, (size_t)n + 1) == 0)) return SOL_OK;
+    snprintf(group, sizeof group, "%.*s", n, c[i].path);
+    return sol_h5_group(w, group, &id, err);
+}
+
+static sol_status declare_columns(sol_h5_writer *w, const sol_study_column *c, int n, int n_layers, int64_t capacity, int *first,
+                                  int *id, sol_err *err)
+{
+    int64_t one = 1, dims[3];
+    sol_status st = sol_h5_live(w, "/n_records", SOL_H5_U64, 1, &one, first, err);
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        st = declare_group(w, c, i, err);
+        int n_dims = column_dims(&c[i], capacity, n_layers, dims);
+        if (st == SOL_OK) st = sol_h5_live(w, c[i].path, h5_type[c[i].type], n_dims, dims, &id[i], err);
+        if (st == SOL_OK) st = sol_h5_set_text(w, id[i], "unit", c[i].unit, err);
+        if (st == SOL_OK) st = sol_h5_set_text(w, id[i], "title", c[i].title, err);
+    }
+    return st;
+}
+
+static sol_status copy_records(sol_h5_writer *w, int count_id, const int *id, const sol_study_file *from, sol_err *err)
+{
+    uint64_t n = (uint64_t)from->n_records;
+    uint8_t *row = NULL;
+    sol_status st = sol_h5_append(w, count_id, &n, sizeof n, err);
+    for (int c = 0; st == SOL_OK && c < from->n_columns; c++) {
+        size_t bytes = row_bytes(&from->columns[c], from->n_layers);
+        st = sol_alloc_array((void **)&row, bytes, 1, err);
+        for (int64_t i = 0; st == SOL_OK && i < from->n_records; i++) {
+            st = sol_study_file_read(from, c, i, 1, row, err);
+            if (st == SOL_OK) st = sol_h5_append(w, id[c], row, bytes, err);
+        }
+        sol_free(row);
+        row = NULL;
+    }
+    return st;
+}
+
+sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head, const sol_study_layer *layers,
+                                 int n_layers, const sol_study_column *columns, int n_columns, int64_t capacity,
+                                 const sol_study_file *from, sol_err *err)
+{
+    sol_h5_writer *w = NULL;
+    int *id = NULL, count_id;
+    *f = NULL;
+    sol_status st = sol_h5_create(&w, path, FORMAT, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&id, (size_t)n_columns, sizeof *id, err);
+    if (st == SOL_OK) st = declare_head(w, head, err);
+    if (st == SOL_OK) st = declare_columns(w, columns, n_columns, n_layers, capacity, &count_id, id, err);
+    if (st == SOL_OK) st = declare_layers(w, layers, n_layers, err);
+    if (st == SOL_OK) st = sol_h5_begin(w, err);
+    if (st == SOL_OK && from) st = copy_records(w, count_id, id, from, err);
+    if (st == SOL_OK) st = sol_h5_commit(&w, err);
+    sol_h5_abort(&w);
+    sol_free(id);
+    return st == SOL_OK ? sol_study_file_open(f, path, true, columns, n_columns, err) : st;
+}
+
+/* ---- opening ---- */
+
+static sol_status read_text(const sol_h5_file *h, const sol_h5_node *n, const char *name, char *out, size_t size, sol_err *err)
+{
+    const char *text;
+    sol_status st = sol_h5_get_text(h, n, name, &text, err);
+    if (st == SOL_OK && strlen(text) >= size)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is longer than %zu bytes", h->path, n->path, name, size - 1);
+    if (st == SOL_OK) memcpy(out, text, strlen(text) + 1);
+    return st;
+}
+
+static sol_status read_head(const sol_h5_file *h, sol_study_head *head, sol_err *err)
+{
+    const sol_h5_node *root = &h->tree.node[0];
+    const char *format;
+    int64_t version;
+    sol_status st = sol_h5_get_text(h, root, "format", &format, err);
+    if (st == SOL_OK && strcmp(format, FORMAT) != 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s file, expected " FORMAT, h->path, format);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "version", 1, 1, &version, err);
+    if (st == SOL_OK) st = read_text(h, root, "method", head->method, sizeof head->method, err);
+    if (st == SOL_OK) st = read_text(h, root, "granularity", head->granularity, sizeof head->granularity, err);
+    if (st == SOL_OK) st = read_text(h, root, "block_layout", head->block_layout, sizeof head->block_layout, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "group_size", 0, INT64_MAX, &head->group_size, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "every", 1, INT64_MAX, &head->every, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "steps", 0, INT64_MAX, &head->steps, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "sample_rows", 1, INT64_MAX, &head->sample_rows, err);
+    return st;
+}
+
+static sol_status read_layer(const sol_h5_file *h, int i, sol_study_layer *l, sol_err *err)
+{
+    char path[32];
+    const sol_h5_node *n;
+    snprintf(path, sizeof path, "/layers/%d", i);
+    sol_status st = sol_h5_need_group(h, path, &n, err);
+    if (st == SOL_OK) st = read_text(h, n, "name", l->name, sizeof l->name, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, n, "block", 0, INT64_MAX, &l->block, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, n, "rows", 1, INT32_MAX, &l->rows, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, n, "cols", 1, INT32_MAX, &l->cols, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, n, "weight_rows", 1, l->rows, &l->weight_rows, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(h, n, "token_rows", 0, INT32_MAX, &l->token_rows, err);
+    if (st == SOL_OK) st = sol_h5_get_f64(h, n, "w_range", &l->w_range, err);
+    if (st == SOL_OK && !(l->w_range > 0))
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute w_range is %g, expected above 0", h->path, path, l->w_range);
+    return st;
+}
+
+static sol_status read_layers(sol_study_file *f, const sol_h5_file *h, sol_err *err)
+{
+    char path[32];
+    while (f->n_layers < MAX_LAYERS) {
+        snprintf(path, sizeof path, "/layers/%d", f->n_layers);
+        if (!sol_h5_find(h, path)) break;
+        f->n_layers++;
+    }
+    if (f->n_layers == 0) return sol_fail(err, SOL_ERR_FORMAT, "%s: has no /layers/0", h->path);
+    sol_status st = sol_alloc_array((void **)&f->layers, (size_t)f->n_layers, sizeof *f->layers, err);
+    for (int i = 0; st == SOL_OK && i < f->n_layers; i++) st = read_layer(h, i, &f->layers[i], err);
+    return st;
+}
+
+static sol_status find_columns(sol_study_file *f, const sol_h5_file *h, sol_err *err)
+{
+    const sol_h5_node *n;
+    int64_t one = 1, dims[3];
+    uint64_t count = 0;
+    sol_status st = sol_h5_need_dataset(h, "/n_records", SOL_H5_U64, 1, &one, &n, err);
+    if (st == SOL_OK) st = sol_h5_read(h, n, &count, err);
+    if (st == SOL_OK) f->count_offset = n->offset;
+    if (st == SOL_OK) st = sol_alloc_array((void **)&f->offset, (size_t)f->n_columns, sizeof *f->offset, err);
+    f->capacity = -1; /* any, until the first column says it */
+    for (int i = 0; st == SOL_OK && i < f->n_columns; i++) {
+        const sol_study_column *c = &f->columns[i];
+        int n_dims = column_dims(c, f->capacity, f->n_layers, dims);
+        st = sol_h5_need_dataset(h, c->path, h5_type[c->type], n_dims, dims, &n, err);
+        if (st != SOL_OK) break;
+        f->offset[i] = n->offset;
+        f->capacity = (int64_t)n->dim[0];
+    }
+    if (st == SOL_OK && count > (uint64_t)f->capacity)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /n_records is %llu, expected at most %lld", h->path, (unsigned long long)count,
+                      (long long)f->capacity);
+    f->n_records = (int64_t)count;
+    return st;
+}
+
+sol_status sol_study_file_open(sol_study_file **out, const char *path, bool write, const sol_study_column *columns, int n_columns,
+                               sol_err *err)
+{
+    sol_study_file *f;
+    sol_h5_file h = {.in.fd = -1};
+    sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
+    *out = f;
+    if (st != SOL_OK) return st;
+    f->in.fd = f->out.fd = -1;
+    f->columns = columns;
+    f->n_columns = n_columns;
+    st = sol_copy_string(&f->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_h5_open(&h, f->path, err);
+    if (st == SOL_OK) {
+        st = read_head(&h, &f->head, err);
+        if (st == SOL_OK) st = read_layers(f, &h, err);
+        if (st == SOL_OK) st = find_columns(f, &h, err);
+        sol_h5_close(&h);
+    }
+    if (st == SOL_OK) st = sol_in_open(&f->in, f->path, err);
+    if (st == SOL_OK && write) st = sol_out_reopen(&f->out, f->path, err);
+    if (st != SOL_OK) sol_study_file_close(out);
+    return st;
+}
+
+void sol_study_file_close(sol_study_file **fp)
+{
+    sol_study_file *f = *fp;
+    if (!f) return;
+    sol_in_close(&f->in);
+    sol_out_close(&f->out, NULL);
+    sol_free(f->layers);
+    sol_free(f->offset);
+    sol_free(f->path);
+    sol_free(f);
+    *fp = NULL;
+}
+
+/* ---- records ---- */
+
+int64_t sol_study_file_records(const sol_study_file *f)
+{
+    return f->n_records;
+}
+
+int64_t sol_study_file_capacity(const sol_study_file *f)
+{
+    return f->capacity;
+}
+
+const sol_study_head *sol_study_file_head(const sol_study_file *f)
+{
+    return &f->head;
+}
+
+const sol_study_layer *sol_study_file_layers(const sol_study_file *f, int *n)
+{
+    *n = f->n_layers;
+    return f->layers;
+}
+
+static sol_status count_records(sol_study_file *f, int64_t n, sol_err *err)
+{
+    uint64_t count = (uint64_t)n;
+    sol_status st = sol_out_write(&f->out, f->count_offset, &count, sizeof count, err);
+    if (st == SOL_OK) st = sol_out_sync(&f->out, err);
+    if (st == SOL_OK) f->n_records = n;
+    return st;
+}
+
+sol_status sol_study_file_append(sol_study_file *f, const void *const *rows, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    if (f->n_records == f->capacity)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld records", f->path, (long long)f->capacity);
+    for (int c = 0; st == SOL_OK && c < f->n_columns; c++) {
+        size_t bytes = row_bytes(&f->columns[c], f->n_layers);
+        st = sol_out_write(&f->out, f->offset[c] + (uint64_t)f->n_records * bytes, rows[c], bytes, err);
+    }
+    if (st == SOL_OK) st = sol_out_sync(&f->out, err);
+    return st == SOL_OK ? count_records(f, f->n_records + 1, err) : st;
+}
+
+sol_status sol_study_file_cut(sol_study_file *f, int64_t n, sol_err *err)
+{
+    return n < f->n_records ? count_records(f, n, err) : SOL_OK;
+}
+
+sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n, void *out, sol_err *err)
+{
+    size_t bytes = row_bytes(&f->columns[column], f->n_layers);
+    if (first < 0 || n < 0 || first > f->n_records - n)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: records %lld to %lld are not among its %lld", f->path, (long long)first,
+                        (long long)(first + n - 1), (long long)f->n_records);
+    return sol_in_read(&f->in, f->offset[column] + (uint64_t)first * bytes, out, (size_t)n * bytes, err);
+}

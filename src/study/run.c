@@ -1,0 +1,171 @@
+#include "study/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS] = {
+    {"/step", SOL_STUDY_U64, false, 1, "step", "Optimizer steps done before the record"},
+    {"/tokens", SOL_STUDY_U64, false, 1, "tokens", "Tokens seen before the record"},
+    {"/lambda", SOL_STUDY_F64, false, 1, "1", "Residual factor of the step"},
+    {"/lr", SOL_STUDY_F64, false, 1, "1", "Learning rate of the step"},
+    {"/loss", SOL_STUDY_F64, false, 1, "nats a token", "Training loss of the step"},
+#define SOL_MEASURE(name, unit, title, good) {"/measures/" #name, SOL_STUDY_F32, true, 1, unit, title},
+#include "study/measures.def"
+#undef SOL_MEASURE
+    {"/histograms/zeroed", SOL_STUDY_U32, true, SOL_HIST_X_BINS, "weights",
+     "|w|/alpha of the zeroed weights, 100 bins over [0, 4), the last one open"},
+    {"/histograms/kept", SOL_STUDY_U32, true, SOL_HIST_X_BINS, "weights",
+     "|w|/alpha of the other weights, 100 bins over [0, 4), the last one open"},
+    {"/histograms/w", SOL_STUDY_U32, true, SOL_HIST_W_BINS, "weights",
+     "w, 96 bins over [-w_range, w_range) of the layer, the outer ones open"},
+    {"/histograms/log2", SOL_STUDY_U32, true, SOL_HIST_LOG2_BINS, "weights",
+     "|w|, 8 bins from each power of two to the next, from 2^-18 to 2^2, the outer ones open"},
+};
+
+int sol_hist_bins(int kind)
+{
+    return (int)sol_study_columns[SOL_STUDY_HISTOGRAMS + kind].width;
+}
+
+static sol_status allocate(sol_study_run *run, sol_err *err)
+{
+    size_t records = (size_t)run->n_records, cells = records * (size_t)run->n_layers;
+    sol_status st = sol_alloc_array((void **)&run->step, records, sizeof *run->step, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&run->lambda, records, sizeof *run->lambda, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&run->loss, records, sizeof *run->loss, err);
+    for (int m = 0; st == SOL_OK && m < SOL_MEASURE_COUNT; m++)
+        st = sol_alloc_array((void **)&run->measure[m], cells, sizeof **run->measure, err);
+    for (int k = 0; st == SOL_OK && k < SOL_HIST_KINDS; k++)
+        st = sol_alloc_array((void **)&run->hist[k], (size_t)run->n_slices * (size_t)run->n_layers,
+                             sizeof **run->hist * (size_t)sol_hist_bins(k), err);
+    return st;
+}
+
+static sol_status copy_layers(sol_study_run *run, const sol_study_layer *layers, int n, sol_err *err)
+{
+    sol_status st = sol_alloc_array((void **)&run->layers, (size_t)n, sizeof *layers, err);
+    if (st != SOL_OK) return st;
+    memcpy(run->layers, layers, (size_t)n * sizeof *layers);
+    run->n_layers = n;
+    return SOL_OK;
+}
+
+static void choose_slices(sol_study_run *run)
+{
+    int64_t n = run->n_records;
+    run->n_slices = n < SOL_STUDY_SLICES ? (int)n : SOL_STUDY_SLICES;
+    for (int i = 0; i < run->n_slices; i++)
+        run->slice[i] = run->n_slices > 1 ? i * (n - 1) / (run->n_slices - 1) : 0;
+}
+
+static sol_status read_columns(sol_study_run *run, const sol_study_file *f, sol_err *err)
+{
+    int64_t n = run->n_records;
+    sol_status st = sol_study_file_read(f, SOL_STUDY_LAMBDA, 0, n, run->lambda, err);
+    if (st == SOL_OK) st = sol_study_file_read(f, SOL_STUDY_LOSS, 0, n, run->loss, err);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
+        uint64_t step = 0;
+        st = sol_study_file_read(f, SOL_STUDY_STEP, i, 1, &step, err);
+        run->step[i] = (double)step;
+    }
+    for (int m = 0; st == SOL_OK && m < SOL_MEASURE_COUNT; m++)
+        st = sol_study_file_read(f, SOL_STUDY_MEASURES + m, 0, n, run->measure[m], err);
+    for (int k = 0; k < SOL_HIST_KINDS; k++) {
+        size_t slice = (size_t)run->n_layers * (size_t)sol_hist_bins(k);
+        for (int s = 0; st == SOL_OK && s < run->n_slices; s++)
+            st = sol_study_file_read(f, SOL_STUDY_HISTOGRAMS + k, run->slice[s], 1, run->hist[k] + (size_t)s * slice, err);
+    }
+    return st;
+}
+
+sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err)
+{
+    sol_study_file *f = NULL;
+    int n = 0;
+    memset(run, 0, sizeof *run);
+    sol_status st = sol_study_file_open(&f, path, false, sol_study_columns, SOL_STUDY_COLUMNS, err);
+    if (st != SOL_OK) return st;
+    run->n_records = sol_study_file_records(f);
+    run->head = *sol_study_file_head(f);
+    choose_slices(run);
+    if (run->n_records == 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no record yet (a record is made every %lld steps)", path,
+                      (long long)run->head.every);
+    if (st == SOL_OK) st = sol_copy_string(&run->name, name, strlen(name), err);
+    const sol_study_layer *layers = sol_study_file_layers(f, &n);
+    if (st == SOL_OK) st = copy_layers(run, layers, n, err);
+    if (st == SOL_OK) st = allocate(run, err);
+    if (st == SOL_OK) st = read_columns(run, f, err);
+    sol_study_file_close(&f);
+    if (st != SOL_OK) sol_study_run_free(run);
+    return st;
+}
+
+void sol_study_run_free(sol_study_run *run)
+{
+    sol_study_curve *c = &run->curve;
+    sol_free(run->name);
+    sol_free(run->layers);
+    sol_free(run->step);
+    sol_free(run->lambda);
+    sol_free(run->loss);
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++) sol_free(run->measure[m]);
+    for (int k = 0; k < SOL_HIST_KINDS; k++) sol_free(run->hist[k]);
+    sol_free(c->step);
+    sol_free(c->loss);
+    sol_free(c->lambda);
+    sol_free(c->eval_step);
+    sol_free(c->eval_loss);
+    sol_free(c->packed_loss);
+    memset(run, 0, sizeof *run);
+}
+
+sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err)
+{
+    for (int r = 1; r < n; r++) {
+        if (runs[r].is_static != runs[0].is_static)
+            return sol_fail(err, SOL_ERR_USAGE, "%s and %s: a run and a model file cannot stand in one report", runs[0].name,
+                            runs[r].name);
+        if (runs[r].n_layers != runs[0].n_layers)
+            return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: %d and %d layers cannot stand side by side", runs[0].name,
+                            runs[r].name, runs[0].n_layers, runs[r].n_layers);
+        for (int i = 0; i < runs[0].n_layers; i++) {
+            const sol_study_layer *a = &runs[0].layers[i], *b = &runs[r].layers[i];
+            if (strcmp(a->name, b->name) != 0)
+                return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: layer %d is %s in one and %s in the other", runs[0].name,
+                                runs[r].name, i, a->name, b->name);
+            if (a->rows != b->rows || a->cols != b->cols)
+                return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: %s is [%lld, %lld] in one and [%lld, %lld] in the other",
+                                runs[0].name, runs[r].name, a->name, (long long)a->rows, (long long)a->cols,
+                                (long long)b->rows, (long long)b->cols);
+        }
+    }
+    return SOL_OK;
+}
+
+double sol_study_mean(const sol_study_run *run, int m, int64_t record)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < run->n_layers; i++) {
+        double x = (double)run->measure[m][record * run->n_layers + i];
+        if (!isfinite(x)) continue;
+        sum += x;
+        n++;
+    }
+    return n ? sum / n : NAN;
+}
+
+const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size)
+{
+    int block = 0;
+    char part[64] = "";
+    if (sscanf(layer->name, "model.layers.%d.%*[^.].%60[a-z]_proj", &block, part) == 2)
+        snprintf(buffer, size, "%d %s", block, part);
+    else
+        snprintf(buffer, size, "%s", layer->name);
+    return buffer;
+}

@@ -1,0 +1,68 @@
+/* One run as a report sees it: the records of its study.h5, or the one record that a static look at a model's weights gives.
+ *
+ *     sol_study_run run = {0};
+ *     st = sol_study_run_read(&run, "runs/a/study.h5", "a", err);
+ *     ... run.curve is for the caller to fill ...
+ *     sol_study_run_free(&run); */
+#ifndef SOLERA_STUDY_RUN_H
+#define SOLERA_STUDY_RUN_H
+
+#include "model/model.h"
+#include "store/study_file.h"
+#include "study/measures.h"
+
+/* The columns of study.h5: five series, the measures, the histograms. */
+enum {
+    SOL_STUDY_STEP,
+    SOL_STUDY_TOKENS,
+    SOL_STUDY_LAMBDA,
+    SOL_STUDY_LR,
+    SOL_STUDY_LOSS,
+    SOL_STUDY_MEASURES,
+    SOL_STUDY_HISTOGRAMS = SOL_STUDY_MEASURES + SOL_MEASURE_COUNT,
+    SOL_HIST_KINDS = 4, /* zeroed, kept, w, log2 */
+    SOL_STUDY_COLUMNS = SOL_STUDY_HISTOGRAMS + SOL_HIST_KINDS
+};
+extern const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS];
+
+/* From metrics.jsonl: every step's loss and lambda, and the evaluations among them. */
+typedef struct sol_study_curve {
+    int64_t n, n_evals;
+    double *step, *loss, *lambda;              /* [n] */
+    double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; packed_loss may hold NaN */
+} sol_study_curve; /* arrays owned by the run */
+
+enum { SOL_STUDY_SLICES = 10 }; /* records whose histograms a report shows, at most */
+
+typedef struct sol_study_run {
+    char *name;     /* as shown; owned */
+    bool is_static; /* weights of a model file: one record, no gradients, no time */
+    sol_study_head head;
+    int n_layers;
+    sol_study_layer *layers; /* owned */
+    int64_t n_records;
+    double *step, *lambda, *loss;      /* [n_records]; owned */
+    float *measure[SOL_MEASURE_COUNT]; /* [n_records, n_layers]; owned */
+    int n_slices;
+    int64_t slice[SOL_STUDY_SLICES];  /* record numbers: the first, the last, evenly spaced ones between */
+    uint32_t *hist[SOL_HIST_KINDS];   /* [n_slices, n_layers, bins]; owned */
+    sol_study_curve curve;
+} sol_study_run;
+
+/* SOL_ERR_FORMAT when the file is damaged or holds no record yet. */
+sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err);
+/* The weights of a model (SOL_F32) as spec quantizes them. */
+sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
+                                const char *name, sol_err *err);
+void sol_study_run_free(sol_study_run *run);
+
+/* Runs of one report must have the same layers; the error names the first difference. */
+sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err);
+
+int sol_hist_bins(int kind);
+/* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
+double sol_study_mean(const sol_study_run *run, int m, int64_t record);
+/* "3 gate" for model.layers.3.mlp.gate_proj.weight; the name itself where it has another form. */
+const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size);
+
+#endif
