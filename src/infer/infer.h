@@ -3,11 +3,11 @@
  *     sol_net *net;
  *     st = sol_net_open(&net, ctx, "model.h5", &opts, err);            // any solera file
  *     sol_kv *kv;  st = sol_kv_create(&kv, net, n_positions, err);
- *     sol_row rows[n] = {{.kv = kv, .pos = 0, .token = bos}, ...};
+ *     sol_row rows[n] = {{.kv = kv, .token = bos}, ...};
  *     st = sol_net_forward(net, rows, n, logits, err);   // prefill: many rows of one kv; decode: a row each of many
  *
- * Rows of one kv must come with consecutive positions. Every row's result is independent of what else is in the batch:
- * the same bits alone, in a prefill, or beside others. */
+ * A row stands at the position after the last one of its kv. Every row's result is independent of what else is in the batch:
+ * the same bits alone, in a prefill, or beside others, and for any number of threads. One thread drives a net at a time. */
 #ifndef SOLERA_INFER_INFER_H
 #define SOLERA_INFER_INFER_H
 
@@ -25,12 +25,14 @@ const char *sol_net_kind_name(sol_net_kind k);                            /* "fp
 
 typedef struct sol_net_opts {
     bool float_activations; /* packed: no int8 rounding of activations; equals the latent network to float rounding */
-    int64_t max_rows;       /* rows of one forward; 0: 512 */
+    int64_t max_rows;       /* rows computed at once, longer calls are cut; 0: 512 */
+    sol_dtype kv_type;      /* SOL_F32 (the default) or SOL_F16 */
     bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights, unquantized */
 } sol_net_opts;
 
 sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err);
-/* From memory. The model (or packed model) is borrowed and must outlive the net. spec NULL or method NULL: FP. */
+/* From memory. Model (or packed model) and tokenizer are borrowed and must outlive the net. spec NULL or method NULL: FP; otherwise
+ * Q(W) is made here, and later changes of the model's linears do not reach the net. o NULL: defaults. */
 sol_status sol_net_from_model(sol_net **net, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
                               const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err);
 sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err);
@@ -39,33 +41,77 @@ void sol_net_free(sol_net **net);
 const sol_model_config *sol_net_config(const sol_net *net);
 const sol_tokenizer *sol_net_tokenizer(const sol_net *net); /* may be NULL */
 sol_net_kind sol_net_kind_of(const sol_net *net);
-double sol_net_bits_per_weight(const sol_net *net);         /* of the quantized linears; 32 or 16 for FP */
-uint64_t sol_net_bytes_per_token(const sol_net *net);       /* weight bytes read to decode one token */
+/* Of the quantized linears, scales included. FP: 32 or 16. Latent: what it takes packed, 32 when it cannot be packed. */
+double sol_net_bits_per_weight(const sol_net *net);
+uint64_t sol_net_bytes_per_token(const sol_net *net); /* weight bytes read to decode one token */
 
-sol_status sol_kv_create(sol_kv **kv, const sol_net *net, int64_t n_positions, sol_err *err);
+/* A cache for up to n_positions positions of one sequence; at most the model's max_position_embeddings (SOL_ERR_RANGE). It
+ * belongs to the net and must be freed before it. */
+sol_status sol_kv_create(sol_kv **kv, sol_net *net, int64_t n_positions, sol_err *err);
 void sol_kv_free(sol_kv **kv);
 void sol_kv_truncate(sol_kv *kv, int64_t n); /* forget positions >= n */
+/* dst becomes a copy of the first n positions of src, both of the same net; dst must hold them. */
+void sol_kv_copy(sol_kv *dst, const sol_kv *src, int64_t n);
 int64_t sol_kv_length(const sol_kv *kv);
+int64_t sol_kv_capacity(const sol_kv *kv);
 
 typedef struct sol_row {
     sol_kv *kv;
     int32_t token;
     bool want_logits;
 } sol_row;
-/* Appends each row at the end of its kv. logits: [rows with want_logits, V] in row order. */
+/* Appends each row at the end of its kv. logits: [rows with want_logits, V] in row order; NULL when none wants them. A token outside
+ * the vocabulary or a full kv is an error that leaves every kv as it was. */
 sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err);
-/* Natural-log probability of target[i] after row i for every row with target >= 0, without a [rows, V] matrix. */
+/* The same, with logprob[i] = natural-log probability of target[i] after row i for every row with target >= 0 (0 for the
+ * others), without a [rows, V] matrix; want_logits is ignored. */
 sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err);
 
-/* Sampling. temperature 0 is argmax (first index wins). */
+/* Sampling. The logits of tokens in `recent` are first divided (positive) or multiplied (negative) by the repetition penalty,
+ * then divided by the temperature; of the resulting distribution top_k keeps the k most likely, top_p the smallest set that
+ * holds at least p of the mass, min_p those with at least min_p of the largest probability; one of the rest is drawn.
+ * temperature 0 is argmax (first index wins). */
 typedef struct sol_sampler_config {
-    float temperature, top_p, min_p, repetition_penalty; /* off: 1, 0, 1 */
-    int top_k;                                           /* 0: off */
+    float temperature, top_p, min_p, repetition_penalty; /* off: 1, 1, 0, 1 */
+    int64_t top_k;                                       /* 0: off */
     uint64_t seed;
 } sol_sampler_config;
-/* Draws from logits[V] (which it may overwrite); scratch holds V pairs. recent: tokens for the repetition penalty. */
+/* Range of every field; the error names it. */
+sol_status sol_sampler_check(const sol_sampler_config *c, sol_err *err);
+/* Draws from logits[V] (which it may overwrite); scratch holds V pairs. recent: tokens for the repetition penalty, -1: none.
+ * Returns -1 when no logit is a number. Uses one word of rng at most. */
 int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int64_t V, const int32_t *recent, int64_t n_recent,
                    void *scratch);
 size_t sol_sample_scratch_bytes(int64_t V);
+
+/* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid ones become U+FFFD. */
+typedef struct sol_utf8_joiner {
+    unsigned char held[4];
+    unsigned n;
+} sol_utf8_joiner; /* start from {0} */
+typedef void (*sol_text_fn)(void *user, const char *text, size_t n);
+void sol_utf8_join(sol_utf8_joiner *j, const char *bytes, size_t n, sol_text_fn text, void *user);
+void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user); /* an unfinished character becomes U+FFFD */
+
+/* Text generation from prompt ids, which must not be empty (put BOS there). Stops at the model's EOS or BOS, at a stop token, or
+ * after max_tokens. prompt and max_tokens must fit the model's context. */
+typedef struct sol_generate_opts {
+    int64_t max_tokens;
+    sol_sampler_config sampler;
+    int64_t repeat_window;        /* tokens that the repetition penalty looks back on, the prompt included */
+    const int32_t *stop;          /* [n_stop] further stop tokens */
+    int n_stop;
+    sol_text_fn text;             /* gets whole characters as they come; may be NULL */
+    bool (*interrupted)(void *user); /* asked before every token, may be NULL: true ends with SOL_ERR_INTERRUPTED */
+    void *user;
+} sol_generate_opts;
+typedef struct sol_generate_result {
+    int32_t *ids; /* [tokens] the new ones, without the one that ended it; owned by the caller (sol_free) */
+    int64_t prompt_tokens, tokens;
+    int32_t ended_by; /* the token that stopped it; -1: max_tokens */
+    double prefill_seconds, decode_seconds;
+} sol_generate_result;
+sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,
+                        sol_generate_result *r, sol_err *err);
 
 #endif

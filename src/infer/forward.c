@@ -1,0 +1,222 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "infer/net.h"
+
+void net_scratch_free(net_scratch *s)
+{
+    void *block[] = {s->x, s->h, s->qkv, s->att, s->gate_up, s->act, s->pos, s->selected, s->logits, s->kernel};
+    for (size_t i = 0; i < sizeof block / sizeof block[0]; i++) sol_free(block[i]);
+    *s = (net_scratch){0};
+}
+
+static size_t kernel_scratch(const sol_net *net, int64_t n)
+{
+    size_t most = 1;
+    for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
+        for (int m = 0; m < NET_MATRICES; m++) {
+            size_t bytes = net_matrix_scratch(net, &net->layers[l].matrix[m], n);
+            most = bytes > most ? bytes : most;
+        }
+    for (int64_t p = 0; p < net->n_head; p++) {
+        size_t bytes = net_matrix_scratch(net, &net->head[p], n < HEAD_ROWS ? n : HEAD_ROWS);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
+{
+    const sol_model_config *c = &net->config;
+    net_scratch *s = &net->scratch;
+    if (n <= s->rows) return SOL_OK;
+    net_scratch_free(s);
+    int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
+    int64_t cols = c->vocab_size < HEAD_COLS ? c->vocab_size : HEAD_COLS;
+    s->kernel_bytes = kernel_scratch(net, n);
+    const struct {
+        void **block;
+        int64_t width;
+        size_t size;
+    } want[] = {
+        {(void **)&s->x, c->hidden_size, 4},
+        {(void **)&s->h, c->hidden_size, 4},
+        {(void **)&s->qkv, q + 2 * kv, 4},
+        {(void **)&s->att, q, 4},
+        {(void **)&s->gate_up, 2 * c->intermediate_size, 4},
+        {(void **)&s->act, c->intermediate_size, 4},
+        {(void **)&s->pos, 1, sizeof *s->pos},
+        {(void **)&s->selected, c->hidden_size, 4},
+    };
+    sol_status st = sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err);
+    for (size_t i = 0; st == SOL_OK && i < sizeof want / sizeof want[0]; i++) {
+        size_t count;
+        st = sol_size_mul((size_t)n, (size_t)want[i].width, &count, err);
+        if (st == SOL_OK) st = sol_alloc_array(want[i].block, count, want[i].size, err);
+    }
+    if (st == SOL_OK)
+        s->rows = n;
+    else
+        net_scratch_free(s);
+    return st;
+}
+
+/* Every token inside the vocabulary, room in every kv. */
+static sol_status check_rows(const sol_net *net, const sol_row *rows, int64_t n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    int64_t V = net->config.vocab_size, i = 0;
+    for (; st == SOL_OK && i < n; i++) {
+        sol_kv *kv = rows[i].kv;
+        if (rows[i].token < 0 || rows[i].token >= V)
+            st = sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", rows[i].token, (long long)V - 1);
+        else if (kv->n >= kv->limit)
+            st = sol_fail(err, SOL_ERR_RANGE, "the context of %lld tokens is full", (long long)kv->limit);
+        kv->n++;
+    }
+    while (i > 0) rows[--i].kv->n--;
+    return st;
+}
+
+typedef struct row_args {
+    const sol_net *net;
+    const float *norm;
+    const float *x;
+    float *y;
+} row_args;
+
+static void norm_tile(void *arg, int64_t i, int thread)
+{
+    const row_args *a = arg;
+    int64_t C = a->net->config.hidden_size;
+    (void)thread;
+    a->net->ctx->k.f.rmsnorm(a->x + i * C, a->norm, (float)a->net->config.rms_norm_eps, C, a->y + i * C);
+}
+
+static void add_tile(void *arg, int64_t i, int thread)
+{
+    const row_args *a = arg;
+    int64_t C = a->net->config.hidden_size;
+    (void)thread;
+    a->net->ctx->k.f.add(a->y + i * C, a->x + i * C, C);
+}
+
+static void swiglu_tile(void *arg, int64_t i, int thread)
+{
+    const sol_net *net = ((const row_args *)arg)->net;
+    int64_t F = net->config.intermediate_size;
+    const float *gate = net->scratch.gate_up + i * 2 * F;
+    (void)thread;
+    net->ctx->k.f.swiglu(gate, gate + F, F, net->scratch.act + i * F);
+}
+
+static void norm_rows(const sol_net *net, const float *norm, const float *x, int64_t n, float *y)
+{
+    row_args a = {.net = net, .norm = norm, .x = x, .y = y};
+    sol_pool_run(net->ctx->pool, n, norm_tile, &a);
+}
+
+/* x += h */
+static void add_rows(const sol_net *net, int64_t n)
+{
+    row_args a = {.net = net, .x = net->scratch.h, .y = net->scratch.x};
+    sol_pool_run(net->ctx->pool, n, add_tile, &a);
+}
+
+static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)
+{
+    const net_layer *l = &net->layers[layer];
+    const net_scratch *s = &net->scratch;
+    row_args a = {.net = net};
+    norm_rows(net, l->input_norm, s->x, n, s->h);
+    net_matmul(net, &l->matrix[NET_QKV], s->h, n, s->qkv);
+    net_attention(net, layer, rows, n);
+    net_matmul(net, &l->matrix[NET_O], s->att, n, s->h);
+    add_rows(net, n);
+    norm_rows(net, l->post_norm, s->x, n, s->h);
+    net_matmul(net, &l->matrix[NET_GATE_UP], s->h, n, s->gate_up);
+    sol_pool_run(net->ctx->pool, n, swiglu_tile, &a);
+    net_matmul(net, &l->matrix[NET_DOWN], s->act, n, s->h);
+    add_rows(net, n);
+}
+
+/* Embedding and blocks: scratch.x holds the residual stream of rows [0, n). */
+static void blocks_forward(const sol_net *net, const sol_row *rows, int64_t n)
+{
+    int64_t C = net->config.hidden_size;
+    for (int64_t i = 0; i < n; i++) {
+        const net_matrix *part = &net->embed[rows[i].token / HEAD_COLS];
+        net_matrix_row(part, rows[i].token % HEAD_COLS, net->scratch.x + i * C);
+        net->scratch.pos[i] = rows[i].kv->n++;
+    }
+    for (int64_t l = 0; l < net->config.num_hidden_layers; l++) layer_forward(net, l, rows, n);
+}
+
+/* The final norm of the rows that `wanted` says, packed into scratch.selected; returns how many. */
+static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_t *targets, int64_t n)
+{
+    int64_t C = net->config.hidden_size, m = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (targets ? targets[i] < 0 : !rows[i].want_logits) continue;
+        memcpy(net->scratch.selected + m * C, net->scratch.x + i * C, (size_t)C * sizeof(float));
+        m++;
+    }
+    norm_rows(net, net->final_norm, net->scratch.selected, m, net->scratch.selected);
+    return m;
+}
+
+sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err)
+{
+    sol_status st = check_rows(net, rows, n, err);
+    if (st == SOL_OK) st = reserve(net, n < net->max_rows ? n : net->max_rows, err);
+    if (st != SOL_OK) return st;
+    for (int64_t i = 0; i < n; i += net->max_rows) {
+        int64_t part = n - i < net->max_rows ? n - i : net->max_rows;
+        blocks_forward(net, rows + i, part);
+        int64_t m = select_rows(net, rows + i, NULL, part);
+        net_head_logits(net, net->scratch.selected, m, logits);
+        if (m) logits += m * net->config.vocab_size;
+    }
+    return SOL_OK;
+}
+
+static sol_status check_targets(const sol_net *net, const int32_t *targets, int64_t n, sol_err *err)
+{
+    int64_t V = net->config.vocab_size;
+    for (int64_t i = 0; i < n; i++)
+        if (targets[i] >= V)
+            return sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", targets[i], (long long)V - 1);
+    return SOL_OK;
+}
+
+/* The selected rows' log-probabilities, spread to the rows they belong to. */
+static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob)
+{
+    int64_t m = select_rows(net, rows, targets, n), next = 0, C = net->config.hidden_size;
+    int32_t want[HEAD_ROWS];
+    double got[HEAD_ROWS];
+    for (int64_t done = 0; done < m; done += HEAD_ROWS) {
+        int64_t part = m - done < HEAD_ROWS ? m - done : HEAD_ROWS, from = next;
+        for (int64_t k = 0; k < part; next++)
+            if (targets[next] >= 0) want[k++] = targets[next];
+        net_head_logprobs(net, net->scratch.selected + done * C, part, want, got);
+        for (int64_t i = from, k = 0; i < next; i++) logprob[i] = targets[i] >= 0 ? got[k++] : 0;
+    }
+    for (; next < n; next++) logprob[next] = 0;
+}
+
+sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err)
+{
+    sol_status st = check_rows(net, rows, n, err);
+    if (st == SOL_OK) st = check_targets(net, targets, n, err);
+    if (st == SOL_OK) st = reserve(net, n < net->max_rows ? n : net->max_rows, err);
+    if (st != SOL_OK) return st;
+    for (int64_t i = 0; i < n; i += net->max_rows) {
+        int64_t part = n - i < net->max_rows ? n - i : net->max_rows;
+        blocks_forward(net, rows + i, part);
+        rows_logprobs(net, rows + i, part, targets + i, logprob + i);
+    }
+    return SOL_OK;
+}

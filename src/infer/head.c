@@ -1,0 +1,54 @@
+#include <math.h>
+#include <string.h>
+
+#include "infer/net.h"
+
+void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits)
+{
+    int64_t C = net->config.hidden_size, V = net->config.vocab_size;
+    for (int64_t i = 0; i < n; i += HEAD_ROWS) {
+        int64_t rows = n - i < HEAD_ROWS ? n - i : HEAD_ROWS, first = 0;
+        for (int64_t run = 0; run < net->n_head; first += net->head[run++].rows) {
+            int64_t width = net->head[run].rows;
+            float *to = logits + i * V + first;
+            bool direct = rows == 1 || width == V;
+            net_matmul(net, &net->head[run], x + i * C, rows, direct ? to : net->scratch.logits);
+            for (int64_t r = 0; !direct && r < rows; r++)
+                memcpy(to + r * V, net->scratch.logits + r * width, (size_t)width * sizeof *to);
+        }
+    }
+}
+
+/* What a row carries from run to run: the largest logit and the sum of exp(logit - max). */
+typedef struct logprob_args {
+    const sol_net *net;
+    const int32_t *targets;
+    int64_t first, width;
+    double max[HEAD_ROWS], sum[HEAD_ROWS], logit[HEAD_ROWS];
+} logprob_args;
+
+static void logprob_tile(void *arg, int64_t r, int thread)
+{
+    logprob_args *a = arg;
+    const float *logits = a->net->scratch.logits + r * a->width;
+    int64_t t = a->targets[r] - a->first;
+    float high;
+    (void)thread;
+    double sum = a->net->ctx->k.f.sumexp(logits, a->width, &high), max = high > a->max[r] ? high : a->max[r];
+    a->sum[r] = a->sum[r] * exp(a->max[r] - max) + sum * exp(high - max);
+    a->max[r] = max;
+    if (t >= 0 && t < a->width) a->logit[r] = logits[t];
+}
+
+void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob)
+{
+    logprob_args a = {.net = net, .targets = targets};
+    for (int64_t r = 0; r < n; r++) a.max[r] = -INFINITY;
+    for (int64_t run = 0; run < net->n_head; run++) {
+        a.width = net->head[run].rows;
+        net_matmul(net, &net->head[run], x, n, net->scratch.logits);
+        sol_pool_run(net->ctx->pool, n, logprob_tile, &a);
+        a.first += a.width;
+    }
+    for (int64_t r = 0; r < n; r++) logprob[r] = a.logit[r] - (a.max[r] + log(a.sum[r]));
+}

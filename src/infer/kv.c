@@ -1,0 +1,93 @@
+#include <string.h>
+
+#include "base/mem.h"
+#include "infer/net.h"
+
+sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err)
+{
+    if (n <= net->rope_positions) return SOL_OK;
+    int64_t most = net->config.max_position_embeddings, want = 2 * net->rope_positions;
+    want = want < n ? n : want;
+    want = want > most ? most : want;
+    float *c = NULL, *s = NULL;
+    size_t count = (size_t)(want * (net->config.head_dim / 2));
+    sol_status st = sol_alloc_array((void **)&c, count, sizeof *c, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&s, count, sizeof *s, err);
+    if (st != SOL_OK) {
+        sol_free(c);
+        return st;
+    }
+    sol_rope_tables(&net->config, want, c, s);
+    sol_free(net->rope_cos);
+    sol_free(net->rope_sin);
+    net->rope_cos = c;
+    net->rope_sin = s;
+    net->rope_positions = want;
+    return SOL_OK;
+}
+
+/* Elements of keys, and of values, for one position. */
+static int64_t position_elements(const sol_net *net)
+{
+    const sol_model_config *c = &net->config;
+    return c->num_hidden_layers * c->num_key_value_heads * c->head_dim;
+}
+
+sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_err *err)
+{
+    sol_kv *kv = NULL;
+    *out = NULL;
+    int64_t most = net->config.max_position_embeddings;
+    if (n_positions < 1 || n_positions > most)
+        return sol_fail(err, SOL_ERR_RANGE, "a context of %lld tokens was asked for: the model has 1..%lld",
+                        (long long)n_positions, (long long)most);
+    sol_status st = net_rope_reserve(net, n_positions, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&kv, 1, sizeof *kv, err);
+    if (st != SOL_OK) return st;
+    *kv = (sol_kv){.net = net, .limit = n_positions};
+    kv->capacity = (n_positions + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
+    size_t count, position = (size_t)position_elements(net);
+    st = sol_size_mul((size_t)kv->capacity, position, &count, err);
+    if (st == SOL_OK) st = sol_alloc_array(&kv->keys, count, sol_dtype_size(net->kv_type), err);
+    if (st == SOL_OK) st = sol_alloc_array(&kv->values, count, sol_dtype_size(net->kv_type), err);
+    if (st != SOL_OK) sol_kv_free(&kv);
+    *out = kv;
+    return st;
+}
+
+void sol_kv_free(sol_kv **kv)
+{
+    if (!*kv) return;
+    sol_free((*kv)->keys);
+    sol_free((*kv)->values);
+    sol_free(*kv);
+    *kv = NULL;
+}
+
+void sol_kv_truncate(sol_kv *kv, int64_t n)
+{
+    if (n < kv->n) kv->n = n < 0 ? 0 : n;
+}
+
+void sol_kv_copy(sol_kv *dst, const sol_kv *src, int64_t n)
+{
+    const sol_model_config *c = &src->net->config;
+    size_t size = sol_dtype_size(src->net->kv_type), row = (size_t)c->head_dim * size;
+    int64_t whole = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
+    for (int64_t i = 0; i < c->num_hidden_layers * c->num_key_value_heads; i++) {
+        size_t to = (size_t)(i * dst->capacity) * row, from = (size_t)(i * src->capacity) * row;
+        memcpy((char *)dst->keys + to, (const char *)src->keys + from, (size_t)whole * row);
+        memcpy((char *)dst->values + to, (const char *)src->values + from, (size_t)n * row);
+    }
+    dst->n = n;
+}
+
+int64_t sol_kv_length(const sol_kv *kv)
+{
+    return kv->n;
+}
+
+int64_t sol_kv_capacity(const sol_kv *kv)
+{
+    return kv->limit;
+}

@@ -1,0 +1,346 @@
+#include "infer/net.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { MAX_ROWS = 512, MAX_HEAD_DIM = 512 };
+
+const char *sol_net_kind_name(sol_net_kind k)
+{
+    static const char *const names[] = {[SOL_NET_FP] = "fp", [SOL_NET_LATENT] = "latent", [SOL_NET_PACKED] = "packed"};
+    return names[k];
+}
+
+const sol_model_config *sol_net_config(const sol_net *net)
+{
+    return &net->config;
+}
+
+const sol_tokenizer *sol_net_tokenizer(const sol_net *net)
+{
+    return net->tokenizer;
+}
+
+sol_net_kind sol_net_kind_of(const sol_net *net)
+{
+    return net->kind;
+}
+
+double sol_net_bits_per_weight(const sol_net *net)
+{
+    return net->bits_per_weight;
+}
+
+uint64_t sol_net_bytes_per_token(const sol_net *net)
+{
+    uint64_t bytes = 0;
+    for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
+        for (int m = 0; m < NET_MATRICES; m++) bytes += net_matrix_bytes(&net->layers[l].matrix[m]);
+    for (int64_t p = 0; p < net->n_head; p++) bytes += net_matrix_bytes(&net->head[p]);
+    return bytes;
+}
+
+static void free_runs(net_matrix **runs, int64_t n)
+{
+    for (int64_t p = 0; *runs && p < n; p++) net_matrix_free(&(*runs)[p]);
+    sol_free(*runs);
+    *runs = NULL;
+}
+
+void sol_net_free(sol_net **netp)
+{
+    sol_net *net = *netp;
+    if (!net) return;
+    int64_t L = net->config.num_hidden_layers;
+    for (int64_t l = 0; net->layers && l < L; l++)
+        for (int m = 0; m < NET_MATRICES; m++) net_matrix_free(&net->layers[l].matrix[m]);
+    sol_free(net->layers);
+    if (net->head != net->embed) free_runs(&net->head, net->n_head);
+    free_runs(&net->embed, net->n_embed);
+    for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
+    sol_free(net->latent);
+    sol_free(net->norms);
+    sol_free(net->rope_cos);
+    sol_free(net->rope_sin);
+    net_scratch_free(&net->scratch);
+    sol_checkpoint_free(&net->file);
+    sol_packed_model_free(&net->packed);
+    sol_free(net);
+    *netp = NULL;
+}
+
+/* An empty net with its options and tables of layers. */
+static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, const sol_tokenizer *t, const sol_net_opts *o,
+                        sol_err *err)
+{
+    sol_net *net = NULL;
+    *out = NULL;
+    if (c->head_dim > MAX_HEAD_DIM)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "head_dim is %lld: inference supports up to %d", (long long)c->head_dim,
+                        MAX_HEAD_DIM);
+    if (t && sol_tokenizer_vocab_size(t) > c->vocab_size)
+        return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model's vocabulary %lld",
+                        sol_tokenizer_vocab_size(t), (long long)c->vocab_size);
+    sol_status st = sol_alloc_array((void **)&net, 1, sizeof *net, err);
+    if (st != SOL_OK) return st;
+    net->ctx = ctx;
+    net->config = *c;
+    net->tokenizer = t;
+    net->max_rows = o && o->max_rows > 0 ? o->max_rows : MAX_ROWS;
+    net->kv_type = o ? o->kv_type : SOL_F32;
+    net->act = o && o->float_activations ? SOL_ACT_FLOAT : SOL_ACT_INT8;
+    if (net->kv_type != SOL_F32 && net->kv_type != SOL_F16)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s; f32 and f16 are possible", sol_dtype_name(net->kv_type));
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&net->layers, (size_t)c->num_hidden_layers, sizeof *net->layers, err);
+    if (st != SOL_OK) sol_net_free(&net);
+    *out = net;
+    return st;
+}
+
+static int64_t runs_of(int64_t rows)
+{
+    return (rows + HEAD_COLS - 1) / HEAD_COLS;
+}
+
+/* Cuts a dense [V, C] matrix into runs of HEAD_COLS rows. */
+static sol_status cut_runs(net_matrix **runs, int64_t *n, const void *data, sol_dtype type, int64_t V, int64_t C, sol_err *err)
+{
+    *n = runs_of(V);
+    sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
+    for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
+        int64_t first = p * HEAD_COLS, rows = V - first < HEAD_COLS ? V - first : HEAD_COLS;
+        (*runs)[p] = (net_matrix){.rows = rows, .cols = C, .type = type, .n_parts = 1, .part_rows = {rows},
+                                  .part = {(const char *)data + (size_t)(first * C) * sol_dtype_size(type)}};
+    }
+    return st;
+}
+
+/* The parameters behind each matrix of a block. */
+static const struct {
+    int n;
+    sol_block_param param[NET_MAX_PARTS];
+} stacks[NET_MATRICES] = {
+    [NET_QKV] = {3, {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V}},
+    [NET_O] = {1, {SOL_BLOCK_O}},
+    [NET_GATE_UP] = {2, {SOL_BLOCK_GATE, SOL_BLOCK_UP}},
+    [NET_DOWN] = {1, {SOL_BLOCK_DOWN}},
+};
+
+static void borrow_matrix(net_matrix *to, const sol_model *m, int64_t layer, int which)
+{
+    *to = (net_matrix){.type = m->dtype, .n_parts = stacks[which].n};
+    for (int i = 0; i < to->n_parts; i++) {
+        const sol_param *p = sol_model_block_param(m, layer, stacks[which].param[i]);
+        to->part[i] = sol_model_at(m, p);
+        to->part_rows[i] = p->rows;
+        to->rows += p->rows;
+        to->cols = p->cols;
+    }
+}
+
+/* Replaces a borrowed matrix by its Q(W) in fp32, owned by the net. */
+static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
+                              sol_err *err)
+{
+    net_matrix *to = &net->layers[layer].matrix[which];
+    float **owned = &net->latent[layer * NET_MATRICES + which], *wide = NULL, *q;
+    sol_status st = sol_alloc_array((void **)owned, (size_t)(to->rows * to->cols), sizeof(float), err);
+    if (st == SOL_OK && m->dtype != SOL_F32)
+        st = sol_alloc_array((void **)&wide, (size_t)(to->part_rows[0] * to->cols), sizeof(float), err);
+    q = *owned;
+    for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
+        const sol_param *p = sol_model_block_param(m, layer, stacks[which].param[i]);
+        const float *w = to->part[i];
+        st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
+        if (st != SOL_OK) break;
+        if (wide) {
+            sol_convert(wide, SOL_F32, to->part[i], m->dtype, p->rows * p->cols);
+            w = wide;
+        }
+        sol_quant_effective(net->ctx, spec, w, p->rows, p->cols, (sol_residual_mix){1.0f, 0.0f}, q);
+        to->part[i] = q;
+        q += p->rows * p->cols;
+    }
+    to->type = SOL_F32;
+    sol_free(wide);
+    return st;
+}
+
+/* What the linears would take packed, scales of 16 bits included; 32 where the method cannot be packed. */
+static double latent_bits(const sol_model *m, const sol_quant_spec *spec)
+{
+    double bits = 0, weights = 0;
+    if (!spec->method->packable) return 32;
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        bits += 1.25 * (double)sol_param_count(p) + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
+        weights += (double)sol_param_count(p);
+    }
+    return bits / weights;
+}
+
+/* All norms as fp32, in the order input and post of each layer, final. */
+static sol_status take_norms(sol_net *net, const sol_model *m, sol_err *err)
+{
+    int64_t L = net->config.num_hidden_layers, C = net->config.hidden_size;
+    sol_status st = sol_alloc_array((void **)&net->norms, (size_t)((2 * L + 1) * C), sizeof(float), err);
+    if (st != SOL_OK) return st;
+    float *to = net->norms;
+    for (int64_t l = 0; l < L; l++, to += 2 * C) {
+        sol_convert(to, SOL_F32, sol_model_at(m, sol_model_block_param(m, l, SOL_BLOCK_INPUT_NORM)), m->dtype, C);
+        sol_convert(to + C, SOL_F32, sol_model_at(m, sol_model_block_param(m, l, SOL_BLOCK_POST_NORM)), m->dtype, C);
+    }
+    sol_convert(to, SOL_F32, sol_model_at(m, sol_model_final_norm(m)), m->dtype, C);
+    return SOL_OK;
+}
+
+static void place_norms(sol_net *net, const float *norms)
+{
+    int64_t L = net->config.num_hidden_layers, C = net->config.hidden_size;
+    for (int64_t l = 0; l < L; l++) {
+        net->layers[l].input_norm = norms + 2 * l * C;
+        net->layers[l].post_norm = norms + (2 * l + 1) * C;
+    }
+    net->final_norm = norms + 2 * L * C;
+}
+
+static sol_status place_embedding(sol_net *net, const void *embed, const void *head, sol_dtype type, sol_err *err)
+{
+    const sol_model_config *c = &net->config;
+    sol_status st = cut_runs(&net->embed, &net->n_embed, embed, type, c->vocab_size, c->hidden_size, err);
+    if (st == SOL_OK && head != embed)
+        return cut_runs(&net->head, &net->n_head, head, type, c->vocab_size, c->hidden_size, err);
+    net->head = net->embed;
+    net->n_head = net->n_embed;
+    return st;
+}
+
+sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
+                              const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err)
+{
+    sol_net *net;
+    sol_status st = begin(&net, ctx, &m->config, t, o, err);
+    if (st != SOL_OK) return st;
+    int64_t L = m->config.num_hidden_layers;
+    bool latent = spec && spec->method && !(o && o->full_precision);
+    net->kind = latent ? SOL_NET_LATENT : SOL_NET_FP;
+    net->bits_per_weight = latent ? latent_bits(m, spec) : 8.0 * (double)sol_dtype_size(m->dtype);
+    st = take_norms(net, m, err);
+    if (st == SOL_OK) place_norms(net, net->norms);
+    if (st == SOL_OK) {
+        const void *embed = sol_model_at(m, sol_model_embedding(m)), *head = sol_model_at(m, sol_model_head(m));
+        st = place_embedding(net, embed, head, m->dtype, err);
+    }
+    if (st == SOL_OK && latent)
+        st = sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES), sizeof *net->latent, err);
+    for (int64_t l = 0; st == SOL_OK && l < L; l++)
+        for (int which = 0; st == SOL_OK && which < NET_MATRICES; which++) {
+            borrow_matrix(&net->layers[l].matrix[which], m, l, which);
+            if (latent) st = make_latent(net, m, spec, l, which, err);
+        }
+    if (st != SOL_OK) sol_net_free(&net);
+    *out = net;
+    return st;
+}
+
+/* Stacks n packed matrices with the same input. */
+static sol_status stack_packed(const sol_net *net, const sol_packed_mat *m, int n, net_matrix *to, sol_err *err)
+{
+    sol_ternary_part part[NET_MAX_PARTS];
+    *to = (net_matrix){.cols = m->cols};
+    for (int i = 0; i < n; i++) {
+        part[i] = (sol_ternary_part){.rows = m[i].rows, .codes = m[i].codes, .signs = m[i].signs, .scales = m[i].scales};
+        to->rows += m[i].rows;
+    }
+    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, n, err);
+}
+
+/* Gives the runs of a matrix the form of the dense kernels, which round activations like the ternary ones. */
+static sol_status prepare_runs(const sol_net *net, net_matrix *runs, int64_t n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int64_t p = 0; st == SOL_OK && p < n; p++) {
+        sol_dense_src src = {.type = runs[p].type == SOL_F16 ? SOL_DENSE_F16 : SOL_DENSE_F32, .rows = runs[p].rows,
+                             .cols = runs[p].cols, .data = runs[p].part[0]};
+        st = sol_dense_prepare(&runs[p].dense, net->ctx, &src, err);
+    }
+    return st;
+}
+
+static double packed_bits(const sol_packed_model *p)
+{
+    double bits = 0, weights = 0;
+    for (int64_t i = 0; i < 7 * p->config.num_hidden_layers; i++) {
+        double count = (double)p->linear[i].rows * (double)p->linear[i].cols;
+        bits += count * sol_packed_bits(&p->linear[i]);
+        weights += count;
+    }
+    return bits / weights;
+}
+
+sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err)
+{
+    sol_net *net;
+    sol_status st = begin(&net, ctx, &p->config, p->tokenizer, o, err);
+    if (st != SOL_OK) return st;
+    net->kind = SOL_NET_PACKED;
+    net->bits_per_weight = packed_bits(p);
+    place_norms(net, p->norms);
+    st = place_embedding(net, p->embed, p->head ? p->head : p->embed, p->embed_dtype, err);
+    if (st == SOL_OK) st = prepare_runs(net, net->embed, net->n_embed, err);
+    if (st == SOL_OK && net->head != net->embed) st = prepare_runs(net, net->head, net->n_head, err);
+    for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++) {
+        const sol_packed_mat *linear = p->linear + 7 * l;
+        for (int which = 0; st == SOL_OK && which < NET_MATRICES; linear += stacks[which++].n)
+            st = stack_packed(net, linear, stacks[which].n, &net->layers[l].matrix[which], err);
+    }
+    if (st != SOL_OK) sol_net_free(&net);
+    *out = net;
+    return st;
+}
+
+static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+{
+    sol_checkpoint file = {0};
+    sol_status st = sol_checkpoint_read(&file, path, SOL_F32, err);
+    if (st != SOL_OK) return st;
+    if (file.optim) sol_adamw_free(&file.optim);
+    st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
+    if (st != SOL_OK) {
+        sol_checkpoint_free(&file);
+        return sol_err_prefix(err, st, "%s", path);
+    }
+    (*net)->file = file;
+    return SOL_OK;
+}
+
+/* The prepared matrices are copies: the canonical ones go. */
+static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+{
+    sol_packed_model p = {0};
+    sol_status st = sol_packed_model_read(&p, path, err);
+    if (st != SOL_OK) return st;
+    st = sol_net_from_packed(net, ctx, &p, o, err);
+    if (st != SOL_OK) {
+        sol_packed_model_free(&p);
+        return sol_err_prefix(err, st, "%s", path);
+    }
+    for (int64_t i = 0; i < 7 * p.config.num_hidden_layers; i++) sol_packed_free(&p.linear[i]);
+    (*net)->packed = p;
+    return SOL_OK;
+}
+
+sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+{
+    sol_file_kind kind;
+    *net = NULL;
+    sol_status st = sol_store_kind(path, &kind, err);
+    if (st != SOL_OK) return st;
+    if (kind == SOL_FILE_DATASET) return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a dataset; a model is needed", path);
+    if (kind == SOL_FILE_PACKED && o && o->full_precision)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights", path);
+    return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err) : open_model(net, ctx, path, o, err);
+}

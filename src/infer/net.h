@@ -1,0 +1,97 @@
+/* The inside of the inference module. */
+#ifndef SOLERA_INFER_NET_H
+#define SOLERA_INFER_NET_H
+
+#include "infer/infer.h"
+#include "kernels/dense.h"
+#include "kernels/ternary.h"
+
+/* A weight matrix [rows, cols] in one of its forms; several with the same input may be stacked below each other. */
+enum { NET_MAX_PARTS = 3 };
+typedef struct net_matrix {
+    int64_t rows, cols;
+    sol_ternary *ternary; /* packed; else */
+    sol_dense *dense;     /* embedding or head of a packed model; else */
+    sol_dtype type;       /* SOL_F32, SOL_BF16 */
+    int n_parts;
+    const void *part[NET_MAX_PARTS]; /* [part_rows, cols] each, borrowed */
+    int64_t part_rows[NET_MAX_PARTS];
+} net_matrix;
+
+enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };
+
+typedef struct net_layer {
+    net_matrix matrix[NET_MATRICES];
+    const float *input_norm, *post_norm; /* [C] */
+} net_layer;
+
+/* Memory of one forward, grown to the largest number of rows that came. */
+typedef struct net_scratch {
+    int64_t rows;
+    float *x, *h;       /* [n, C] residual stream, normalized or projected */
+    float *qkv, *att;   /* [n, (H + 2K) D], [n, H D] */
+    float *gate_up, *act; /* [n, 2F], [n, F] */
+    int64_t *pos;       /* [n] */
+    float *selected;    /* [n, C] rows whose logits are asked for */
+    float *logits;      /* [HEAD_ROWS, HEAD_COLS] */
+    void *kernel;       /* of the ternary and dense products */
+    size_t kernel_bytes;
+} net_scratch;
+
+struct sol_net {
+    sol_ctx *ctx; /* borrowed */
+    sol_model_config config;
+    const sol_tokenizer *tokenizer; /* borrowed or owned through `file` and `packed` */
+    sol_net_kind kind;
+    double bits_per_weight;
+    sol_act act;
+    sol_dtype kv_type;
+    int64_t max_rows;
+    net_layer *layers;
+    const float *final_norm;
+    net_matrix *head; /* [n_head] runs of HEAD_COLS rows of the output matrix */
+    int64_t n_head;
+    net_matrix *embed; /* [n_embed] likewise; the same array as head when tied */
+    int64_t n_embed;
+    float *rope_cos, *rope_sin; /* [rope_positions, D/2] */
+    int64_t rope_positions;
+    net_scratch scratch;
+    float *norms;    /* owned: [2L + 1, C] where the model has them in another type */
+    float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
+    sol_checkpoint file;     /* owned, of sol_net_open */
+    sol_packed_model packed; /* likewise */
+};
+
+/* Rows of the vocabulary in one product of the head, and tokens. */
+enum { HEAD_COLS = 8192, HEAD_ROWS = 64 };
+
+struct sol_kv {
+    const sol_net *net;
+    int64_t n, limit; /* positions held, and at most */
+    int64_t capacity; /* limit rounded up to a multiple of SOL_KV_BLOCK */
+    void *keys;          /* [L, K, capacity / 16, D, 16] */
+    void *values;        /* [L, K, capacity, D] */
+};
+
+/* y[n, m->rows] = x[n, m->cols] W^T */
+void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y);
+/* Row r as floats. */
+void net_matrix_row(const net_matrix *m, int64_t r, float *w);
+size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n);
+size_t net_matrix_bytes(const net_matrix *m);
+void net_matrix_free(net_matrix *m);
+
+/* Writes keys and values of rows (k, v inside qkv, already rotated) to their caches, then att = attention of every row. */
+void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n);
+
+/* Last hidden states x[n, C] (already normalized) -> logits[n, V], or log-probabilities of targets. */
+void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits);
+void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob);
+
+/* Releases what net_scratch points to. */
+void net_scratch_free(net_scratch *s);
+
+/* Tables for positions [0, n). */
+sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err);
+
+#endif
