@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "kernels/ctx.h"
+#include "kernels/dense.h"
 #include "model/model.h"
 #include "optim/optim.h"
 #include "quant/codec.h"
@@ -42,6 +43,8 @@ typedef struct sol_checkpoint {
 void sol_checkpoint_free(sol_checkpoint *c);
 /* A checkpoint (with optim and state) or a model file. dtype: storage of the parameters in memory. */
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* The same without the moments of the optimizer, which are twice the size of the model. */
+sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* Writes what is there: with optim a checkpoint, without a model file. params_dtype: SOL_F32 or SOL_BF16 on disk. */
 sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err);
 
@@ -51,25 +54,33 @@ typedef struct sol_packed_model {
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;
     sol_packed_mat *linear;   /* [num_hidden_layers * 7]: q k v o gate up down of each layer; owned */
-    void *embed, *head;       /* [V, C] in embed_dtype; head NULL when tied; owned */
-    sol_dtype embed_dtype;    /* SOL_F32, SOL_F16 (8- and 4-bit forms come with their kernels) */
+    sol_dense_src embed;      /* [V, C]; data and scales owned */
+    sol_dense_src head;       /* likewise; data NULL when tied */
     float *norms;             /* [2 L + 1, C]: input, post-attention of each layer, final; owned */
 } sol_packed_model;
 
-/* Packs the quantized linears of a model through sol_packed_from_weights. */
-sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_tokenizer *t,
-                                 const sol_quant_spec *spec, sol_dtype embed_dtype, sol_err *err);
+enum { SOL_PACKED_LINEARS = 7 };
+/* The place of linear i (0..6) among the parameters of a block. */
+sol_block_param sol_packed_linear_param(int i);
+
+/* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are rounded to embed_type.
+ * p->tokenizer stays NULL. */
+sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
+                                 sol_dense_type embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);
-sol_status sol_packed_model_write(const sol_packed_model *p, const char *path, sol_err *err);
+/* tokenizer: stored with the model, may be NULL; normally p->tokenizer. */
+sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
 
 typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET } sol_file_kind;
 /* By the root attributes; SOL_ERR_FORMAT for anything else. */
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
 
-/* Datasets. The map holds the file open; tokens point into it. */
+/* Datasets. The map holds the file open; tokens point into it and are paged in when they are read. Small files are checked
+ * against their checksum when they are opened, large ones by sol_store_verify. Token ids are not checked here. */
 typedef struct sol_dataset {
     sol_tokens tokens;
+    int64_t vocab_size; /* as the file says: ids should lie below it */
     void *impl;
 } sol_dataset;
 sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err);
@@ -83,7 +94,14 @@ sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, siz
 sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err); /* commits */
 void sol_dataset_writer_abort(sol_dataset_writer **w);                     /* removes what was written */
 
-/* llama2.c .bin with its tokenizer -> an fp32 model in Hugging Face layout (q/k rows permuted to half-split RoPE). */
+/* llama2.c .bin with its tokenizer -> an fp32 model in Hugging Face layout (q/k rows permuted to half-split RoPE).
+ * tokenizer_path NULL: without one. */
 sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
+
+/* Called now and then during an import: `done` of `total` weights; false stops it (SOL_ERR_INTERRUPTED). */
+typedef struct sol_import_progress {
+    bool (*show)(void *user, const char *tensor, int64_t done, int64_t total);
+    void *user;
+} sol_import_progress;
 
 #endif

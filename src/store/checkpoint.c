@@ -1,0 +1,206 @@
+/* Checkpoints and model files: parameters, and beside them what a run needs to go on. */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/parts.h"
+#include "store/store.h"
+
+void sol_checkpoint_free(sol_checkpoint *c)
+{
+    sol_model_free(&c->model);
+    sol_tokenizer_free(&c->tokenizer);
+    sol_adamw_free(&c->optim);
+    sol_free(c->config_yaml);
+    *c = (sol_checkpoint){0};
+}
+
+/* ---- run state ---- */
+
+typedef struct state_row {
+    const char *name;
+    bool real;
+    size_t offset;
+} state_row;
+
+#define ROW(member, real) {#member, real, offsetof(sol_run_state, member)}
+static const state_row state_rows[] = {
+    ROW(step, false), ROW(tokens, false), ROW(drawn, false), ROW(skipped, false), ROW(seed, false),
+    ROW(best_eval_loss, true), ROW(best_step, false), ROW(metrics_bytes, false), ROW(ema_loss, true),
+};
+#undef ROW
+enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };
+
+static sol_status put_state(sol_h5_writer *w, const sol_run_state *s, sol_err *err)
+{
+    int id;
+    sol_status st = sol_h5_group(w, "/state", &id, err);
+    for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
+        const void *at = (const char *)s + state_rows[i].offset;
+        st = state_rows[i].real ? sol_h5_set_f64(w, id, state_rows[i].name, *(const double *)at, err)
+                                : sol_h5_set_u64(w, id, state_rows[i].name, *(const uint64_t *)at, err);
+    }
+    return st;
+}
+
+static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err)
+{
+    const sol_h5_node *n;
+    sol_status st = sol_h5_need_group(f, "/state", &n, err);
+    for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
+        void *at = (char *)s + state_rows[i].offset;
+        st = state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
+                                : sol_h5_get_u64(f, n, state_rows[i].name, at, err);
+    }
+    return st;
+}
+
+/* ---- optimizer ---- */
+
+static const char *const moment_paths[2] = {"/optim/m", "/optim/v"};
+
+static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[2], sol_err *err)
+{
+    int id;
+    sol_status st = sol_h5_group(w, "/optim", &id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "kind", "adamw", err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "t", o->t, err);
+    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "beta1", o->config.beta1, err);
+    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "beta2", o->config.beta2, err);
+    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "eps", o->config.eps, err);
+    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err);
+    if (st == SOL_OK) st = sol_h5_set_u64(w, id, "seed", o->config.seed, err);
+    for (int i = 0; st == SOL_OK && i < 2; i++)
+        st = sol_h5_dataset(w, moment_paths[i], SOL_H5_F32, 1, &o->n_elements, &ids[i], err);
+    return st;
+}
+
+static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name, float *value, sol_err *err)
+{
+    double v = 0;
+    sol_status st = sol_h5_get_f64(f, n, name, &v, err);
+    *value = (float)v;
+    return st;
+}
+
+static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw **o, sol_err *err)
+{
+    const sol_h5_node *group, *moment[2];
+    sol_adamw_config c = {0};
+    const char *kind;
+    int64_t t, stochastic = 0;
+    sol_status st = sol_h5_need_group(f, "/optim", &group, err);
+    if (st == SOL_OK) st = sol_h5_get_text(f, group, "kind", &kind, err);
+    if (st == SOL_OK && strcmp(kind, "adamw") != 0)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw", f->path, kind);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &t, err);
+    if (st == SOL_OK) st = get_real32(f, group, "beta1", &c.beta1, err);
+    if (st == SOL_OK) st = get_real32(f, group, "beta2", &c.beta2, err);
+    if (st == SOL_OK) st = get_real32(f, group, "eps", &c.eps, err);
+    if (st == SOL_OK) st = get_real32(f, group, "weight_decay", &c.weight_decay, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, group, "stochastic_rounding", 0, 1, &stochastic, err);
+    if (st == SOL_OK) st = sol_h5_get_u64(f, group, "seed", &c.seed, err);
+    c.stochastic_rounding = stochastic;
+    for (int i = 0; st == SOL_OK && i < 2; i++)
+        st = sol_h5_need_dataset(f, moment_paths[i], SOL_H5_F32, 1, &m->n_elements, &moment[i], err);
+    if (st == SOL_OK) st = sol_adamw_create(o, m, &c, err);
+    if (st != SOL_OK) return st;
+    (*o)->t = t;
+    st = sol_h5_read(f, moment[0], (*o)->m, err);
+    return st == SOL_OK ? sol_h5_read(f, moment[1], (*o)->v, err) : st;
+}
+
+/* ---- the whole ---- */
+
+/* Everything but the bytes of the datasets. */
+static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype dtype, sol_params_out *params,
+                          sol_part_blob *tokenizer, int moments[2], sol_err *err)
+{
+    sol_status st = sol_part_put_root(w, c->config_yaml, c->state.step, c->state.tokens, err);
+    if (st == SOL_OK) st = sol_part_put_config(w, &c->model->config, err);
+    if (st == SOL_OK) st = sol_part_put_quant(w, &c->quant, err);
+    if (st == SOL_OK) st = sol_part_put_tokenizer(w, c->tokenizer, tokenizer, err);
+    if (st == SOL_OK) st = sol_params_declare(params, w, c->model, dtype, err);
+    if (st == SOL_OK && c->optim) st = put_optim(w, c->optim, moments, err);
+    if (st == SOL_OK && c->optim) st = put_state(w, &c->state, err);
+    return st;
+}
+
+sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err)
+{
+    sol_h5_writer *w = NULL;
+    sol_params_out params = {0};
+    sol_part_blob tokenizer = {0};
+    int moments[2];
+    const sol_model *m = c->model;
+    sol_status st = sol_h5_create(&w, path, SOL_FORMAT_CHECKPOINT, err);
+    if (st == SOL_OK) st = declare(c, w, params_dtype, &params, &tokenizer, moments, err);
+    if (st == SOL_OK) st = sol_h5_begin(w, err);
+    if (st == SOL_OK) st = sol_part_fill(w, &tokenizer, err);
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++)
+        st = sol_params_put(&params, i, sol_model_at(m, &m->params[i]), m->dtype, sol_param_count(&m->params[i]), err);
+    if (st == SOL_OK && c->optim) {
+        size_t bytes = (size_t)c->optim->n_elements * sizeof(float);
+        st = sol_h5_append(w, moments[0], c->optim->m, bytes, err);
+        if (st == SOL_OK) st = sol_h5_append(w, moments[1], c->optim->v, bytes, err);
+    }
+    sol_params_out_free(&params);
+    sol_free(tokenizer.data);
+    if (st == SOL_OK) return sol_h5_commit(&w, err);
+    sol_h5_abort(&w);
+    return st;
+}
+
+/* The parameters are all there before memory for them is taken. */
+static sol_status read_params(const sol_h5_file *f, const sol_model_config *config, sol_dtype dtype, sol_model **m, sol_err *err)
+{
+    sol_model *table = NULL;
+    bool all_bf16;
+    sol_status st = sol_model_describe(&table, config, dtype, err);
+    if (st == SOL_OK) st = sol_params_check(f, table, &all_bf16, err);
+    sol_model_free(&table);
+    if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
+    for (int i = 0; st == SOL_OK && i < (*m)->n_params; i++)
+        st = sol_params_get(f, &(*m)->params[i], sol_model_at(*m, &(*m)->params[i]), dtype, err);
+    return st;
+}
+
+static sol_status read_config_text(const sol_h5_file *f, char **out, sol_err *err)
+{
+    const char *text;
+    if (!sol_h5_node_attr(&f->tree.node[0], "config")) return SOL_OK;
+    sol_status st = sol_h5_get_text(f, &f->tree.node[0], "config", &text, err);
+    return st == SOL_OK ? sol_copy_string(out, text, strlen(text), err) : st;
+}
+
+static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype, bool with_optim, sol_err *err)
+{
+    sol_h5_file f;
+    sol_model_config config;
+    *c = (sol_checkpoint){0};
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = sol_part_check_format(&f, SOL_FORMAT_CHECKPOINT, err);
+    if (st == SOL_OK) st = sol_part_get_config(&f, &config, err);
+    if (st == SOL_OK) st = sol_part_get_quant(&f, &c->quant, err);
+    if (st == SOL_OK) st = read_config_text(&f, &c->config_yaml, err);
+    if (st == SOL_OK && sol_h5_find(&f, "/state")) st = get_state(&f, &c->state, err);
+    if (st == SOL_OK) st = sol_part_get_tokenizer(&f, &config, &c->tokenizer, err);
+    if (st == SOL_OK) st = read_params(&f, &config, dtype, &c->model, err);
+    if (st == SOL_OK && with_optim && sol_h5_find(&f, "/optim")) st = get_optim(&f, c->model, &c->optim, err);
+    sol_h5_close(&f);
+    if (st != SOL_OK) sol_checkpoint_free(c);
+    return st;
+}
+
+sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+{
+    return read_file(c, path, dtype, true, err);
+}
+
+sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+{
+    return read_file(c, path, dtype, false, err);
+}

@@ -1,0 +1,120 @@
+/* llama2.c `.bin` (the version without a magic number): 7 int32, then fp32 tensors of all layers of a kind together. */
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "store/source.h"
+
+enum { HEADER = 28 };
+
+typedef struct llama2c {
+    sol_in in;
+    uint64_t base[SOL_BLOCK_PARAMS]; /* byte offset of layer 0 of each block parameter */
+    uint64_t embed, norm, head;      /* byte offsets */
+} llama2c;
+
+/* Where each kind begins; returns the size that the file must have. */
+static uint64_t lay_out(const sol_model_config *c, llama2c *f)
+{
+    static const sol_block_param order[] = {SOL_BLOCK_INPUT_NORM, SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
+                                            SOL_BLOCK_POST_NORM, SOL_BLOCK_GATE, SOL_BLOCK_DOWN, SOL_BLOCK_UP};
+    int64_t C = c->hidden_size, F = c->intermediate_size, kv = c->num_key_value_heads * c->head_dim, count[SOL_BLOCK_PARAMS];
+    count[SOL_BLOCK_INPUT_NORM] = count[SOL_BLOCK_POST_NORM] = C;
+    count[SOL_BLOCK_Q] = count[SOL_BLOCK_O] = C * C;
+    count[SOL_BLOCK_K] = count[SOL_BLOCK_V] = kv * C;
+    count[SOL_BLOCK_GATE] = count[SOL_BLOCK_UP] = count[SOL_BLOCK_DOWN] = F * C;
+    uint64_t at = HEADER, embed = 4 * (uint64_t)(c->vocab_size * C);
+    f->embed = at;
+    at += embed;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        f->base[order[i]] = at;
+        at += 4 * (uint64_t)(c->num_hidden_layers * count[order[i]]);
+    }
+    f->norm = at;
+    at += 4 * (uint64_t)C;
+    at += 4 * (uint64_t)(c->max_position_embeddings * c->head_dim); /* two RoPE tables: computed here, not read */
+    f->head = at;
+    return c->tie_word_embeddings ? at : at + embed;
+}
+
+static sol_status read_header(sol_source *s, llama2c *f, sol_err *err)
+{
+    int32_t h[7] = {0};
+    if (f->in.size < HEADER)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: has %llu bytes, a llama2.c model has a header of %d", s->path,
+                        (unsigned long long)f->in.size, HEADER);
+    sol_status st = sol_in_read(&f->in, 0, h, sizeof h, err);
+    if (st != SOL_OK) return st;
+    if (memcmp(h, "24ka", 4) == 0 || memcmp(h, "ak42", 4) == 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: is a llama2.c file of version %d, expected the one without a version",
+                        s->path, (int)h[1]);
+    int64_t heads = h[3], vocab = h[5] < 0 ? -(int64_t)h[5] : h[5];
+    if (heads < 1 || h[0] < 1 || h[0] % heads)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a llama2.c model: width %d and %d heads in its header", s->path, (int)h[0],
+                        (int)h[3]);
+    s->config = (sol_model_config){
+        .hidden_size = h[0], .intermediate_size = h[1], .num_hidden_layers = h[2], .num_attention_heads = heads,
+        .num_key_value_heads = h[4], .vocab_size = vocab, .max_position_embeddings = h[6], .head_dim = h[0] / heads,
+        .tie_word_embeddings = h[5] > 0, .rms_norm_eps = 1e-5, .rope_theta = 10000,
+        .bos_token_id = vocab > 1 ? 1 : -1, .eos_token_id = vocab > 2 ? 2 : -1,
+    };
+    st = sol_model_config_check(&s->config, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s: header of a llama2.c model", s->path);
+    uint64_t want = lay_out(&s->config, f);
+    if (want != f->in.size)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: has %llu bytes, its header (llama2.c) asks for %llu", s->path,
+                        (unsigned long long)f->in.size, (unsigned long long)want);
+    return SOL_OK;
+}
+
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+{
+    const llama2c *f = s->impl;
+    uint64_t at = f->embed;
+    if (p->layer >= 0) {
+        int which = (param - 1) % SOL_BLOCK_PARAMS; /* after the embedding, block after block */
+        at = f->base[which] + 4 * (uint64_t)(p->layer * sol_param_count(p));
+    } else if (p->kind != SOL_PARAM_EMBED) {
+        at = p->kind == SOL_PARAM_NORM ? f->norm : f->head;
+    }
+    return sol_in_read(&f->in, at + 4 * (uint64_t)(row * p->cols), out, (size_t)(n * p->cols) * sizeof *out, err);
+}
+
+static void close_file(sol_source *s)
+{
+    llama2c *f = s->impl;
+    sol_in_close(&f->in);
+    sol_free(f);
+}
+
+sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path, sol_err *err)
+{
+    llama2c *f;
+    *s = (sol_source){.dtype = SOL_F32, .interleaved = true};
+    sol_status st = sol_copy_string(&s->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
+    if (st == SOL_OK) {
+        f->in.fd = -1;
+        s->impl = f;
+        s->read = read_rows;
+        s->close = close_file;
+        st = sol_in_open(&f->in, s->path, err);
+    }
+    if (st == SOL_OK) st = read_header(s, f, err);
+    if (st == SOL_OK && tokenizer_path) st = sol_tokenizer_open(&s->tokenizer, tokenizer_path, err);
+    if (st == SOL_OK && s->tokenizer && sol_tokenizer_vocab_size(s->tokenizer) != s->config.vocab_size)
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", tokenizer_path,
+                      (int)sol_tokenizer_vocab_size(s->tokenizer), path, (long long)s->config.vocab_size);
+    if (st != SOL_OK) sol_source_close(s);
+    return st;
+}
+
+sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err)
+{
+    sol_source s;
+    *c = (sol_checkpoint){0};
+    sol_status st = sol_source_open_llama2c(&s, path, tokenizer_path, err);
+    if (st == SOL_OK) st = sol_source_to_model(&s, c, err);
+    sol_source_close(&s);
+    return st;
+}

@@ -1,0 +1,395 @@
+/* Packed models: made from a trained model, written, read. The names are those of the parameters they stand for. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/parts.h"
+#include "store/store.h"
+
+sol_block_param sol_packed_linear_param(int i)
+{
+    static const sol_block_param order[SOL_PACKED_LINEARS] = {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
+                                                              SOL_BLOCK_GATE, SOL_BLOCK_UP, SOL_BLOCK_DOWN};
+    return order[i];
+}
+
+static int64_t n_linears(const sol_model_config *c)
+{
+    return c->num_hidden_layers * SOL_PACKED_LINEARS;
+}
+
+static const sol_param *linear_param(const sol_model *table, int64_t i)
+{
+    return sol_model_block_param(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
+}
+
+/* Norm i of 2 L + 1. */
+static const sol_param *norm_param(const sol_model *table, int64_t i)
+{
+    if (i == 2 * table->config.num_hidden_layers) return sol_model_final_norm(table);
+    return sol_model_block_param(table, i / 2, i % 2 ? SOL_BLOCK_POST_NORM : SOL_BLOCK_INPUT_NORM);
+}
+
+static void free_dense(sol_dense_src *d)
+{
+    sol_free((void *)d->data);
+    sol_free((void *)d->scales);
+    *d = (sol_dense_src){0};
+}
+
+void sol_packed_model_free(sol_packed_model *p)
+{
+    for (int64_t i = 0; p->linear && i < n_linears(&p->config); i++) sol_packed_free(&p->linear[i]);
+    sol_free(p->linear);
+    free_dense(&p->embed);
+    free_dense(&p->head);
+    sol_free(p->norms);
+    sol_tokenizer_free(&p->tokenizer);
+    *p = (sol_packed_model){0};
+}
+
+static sol_status alloc_dense(sol_dense_src *d, sol_dense_type type, int64_t rows, int64_t cols, sol_err *err)
+{
+    void *data = NULL, *scales = NULL;
+    size_t n_scales = (size_t)sol_dense_row_scales(type, cols);
+    *d = (sol_dense_src){.type = type, .rows = rows, .cols = cols};
+    sol_status st = sol_alloc_array(&data, (size_t)rows, sol_dense_row_bytes(type, cols), err);
+    d->data = data;
+    if (st == SOL_OK && n_scales) st = sol_alloc_array(&scales, (size_t)rows, n_scales * sizeof(sol_f16), err);
+    d->scales = scales;
+    return st;
+}
+
+static sol_status alloc_frame(sol_packed_model *p, sol_err *err)
+{
+    const sol_model_config *c = &p->config;
+    sol_status st = sol_alloc_array((void **)&p->linear, (size_t)n_linears(c), sizeof *p->linear, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&p->norms, (size_t)(2 * c->num_hidden_layers + 1),
+                             (size_t)c->hidden_size * sizeof(float), err);
+    return st;
+}
+
+/* ---- from a model ---- */
+
+/* Parameter `p` as fp32: in place, or converted into the buffer. */
+static const float *as_f32(const sol_model *m, const sol_param *p, float *buffer)
+{
+    if (m->dtype == SOL_F32) return sol_model_at(m, p);
+    sol_convert(buffer, SOL_F32, sol_model_at(m, p), m->dtype, sol_param_count(p));
+    return buffer;
+}
+
+static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
+{
+    int64_t most = 1;
+    for (int i = 0; m->dtype != SOL_F32 && i < m->n_params; i++)
+        if (sol_param_count(&m->params[i]) > most) most = sol_param_count(&m->params[i]);
+    return sol_alloc_array((void **)buffer, (size_t)most, sizeof **buffer, err);
+}
+
+static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dense_type type, float *buffer,
+                             sol_dense_src *d, sol_err *err)
+{
+    sol_status st = alloc_dense(d, type, from->rows, from->cols, err);
+    if (st == SOL_OK)
+        sol_dense_quantize(ctx, type, as_f32(m, from, buffer), from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales);
+    return st;
+}
+
+sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
+                                 sol_dense_type embed_type, sol_err *err)
+{
+    float *buffer = NULL;
+    *p = (sol_packed_model){.config = m->config, .quant = *spec};
+    sol_status st = alloc_frame(p, err);
+    if (st == SOL_OK) st = alloc_buffer(m, &buffer, err);
+    for (int64_t i = 0; st == SOL_OK && i < n_linears(&m->config); i++) {
+        const sol_param *from = linear_param(m, i);
+        st = sol_quant_check(spec, from->name, from->rows, from->cols, err);
+        if (st == SOL_OK)
+            st = sol_packed_from_weights(ctx, spec, as_f32(m, from, buffer), from->rows, from->cols, &p->linear[i], err);
+    }
+    for (int64_t i = 0; st == SOL_OK && i <= 2 * m->config.num_hidden_layers; i++)
+        sol_convert(p->norms + i * m->config.hidden_size, SOL_F32, sol_model_at(m, norm_param(m, i)), m->dtype,
+                    m->config.hidden_size);
+    if (st == SOL_OK) st = pack_dense(ctx, m, sol_model_embedding(m), embed_type, buffer, &p->embed, err);
+    if (st == SOL_OK && !m->config.tie_word_embeddings)
+        st = pack_dense(ctx, m, sol_model_head(m), embed_type, buffer, &p->head, err);
+    sol_free(buffer);
+    if (st != SOL_OK) sol_packed_model_free(p);
+    return st;
+}
+
+/* ---- file ---- */
+
+static void param_path(char out[160], const char *name, const char *part)
+{
+    snprintf(out, 160, "/params/%s%s", name, part);
+}
+
+/* The three arrays of a linear; shapes and types are the same when writing and reading. */
+typedef struct part_shape {
+    const char *name;
+    sol_h5_type type;
+    int64_t dim[2];
+} part_shape;
+
+static void linear_shapes(const sol_packed_mat *m, part_shape s[3])
+{
+    int64_t per_row = m->group_size ? m->cols / m->group_size : 1;
+    s[0] = (part_shape){"/codes", SOL_H5_U8, {m->rows, (int64_t)sol_packed_code_bytes(1, m->cols)}};
+    s[1] = (part_shape){"/signs", SOL_H5_U8, {m->rows, (int64_t)sol_packed_sign_bytes(1, m->cols)}};
+    s[2] = (part_shape){"/scales", SOL_H5_F16, {m->group_size ? m->rows : 1, per_row}};
+}
+
+static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol_packed_mat *m, int *first, sol_err *err)
+{
+    char path[160];
+    part_shape parts[3];
+    int id;
+    param_path(path, p->name, "");
+    sol_status st = sol_h5_group(w, path, &id, err);
+    *first = id + 1;
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", m->rows, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", m->cols, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", m->group_size, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", sol_layout_name(m->layout), err);
+    linear_shapes(m, parts);
+    for (int k = 0; st == SOL_OK && k < 3; k++) {
+        param_path(path, p->name, parts[k].name);
+        st = sol_h5_dataset(w, path, parts[k].type, 2, parts[k].dim, &id, err);
+    }
+    return st;
+}
+
+static sol_status fill_linear(sol_h5_writer *w, const sol_packed_mat *m, int first, sol_err *err)
+{
+    sol_status st = sol_h5_append(w, first, m->codes, sol_packed_code_bytes(m->rows, m->cols), err);
+    if (st == SOL_OK) st = sol_h5_append(w, first + 1, m->signs, sol_packed_sign_bytes(m->rows, m->cols), err);
+    if (st == SOL_OK)
+        st = sol_h5_append(w, first + 2, m->scales, (size_t)sol_packed_scale_count(m) * sizeof *m->scales, err);
+    return st;
+}
+
+static bool is_plain(sol_dense_type t)
+{
+    return t == SOL_DENSE_F32 || t == SOL_DENSE_F16;
+}
+
+/* F32 and F16: a dataset; the others a group of data and scales. */
+static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_dense_src *d, int *first, sol_err *err)
+{
+    char path[160];
+    int id;
+    int64_t dims[2] = {d->rows, d->cols};
+    param_path(path, p->name, "");
+    if (is_plain(d->type))
+        return sol_h5_dataset(w, path, d->type == SOL_DENSE_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first, err);
+    sol_status st = sol_h5_group(w, path, &id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "type", sol_dense_type_name(d->type), err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", d->rows, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", d->cols, err);
+    dims[1] = (int64_t)sol_dense_row_bytes(d->type, d->cols);
+    param_path(path, p->name, "/data");
+    if (st == SOL_OK) st = sol_h5_dataset(w, path, SOL_H5_U8, 2, dims, first, err);
+    dims[1] = sol_dense_row_scales(d->type, d->cols);
+    param_path(path, p->name, "/scales");
+    return st == SOL_OK ? sol_h5_dataset(w, path, SOL_H5_F16, 2, dims, &id, err) : st;
+}
+
+static sol_status fill_dense(sol_h5_writer *w, const sol_dense_src *d, int first, sol_err *err)
+{
+    size_t rows = (size_t)d->rows, scales = (size_t)sol_dense_row_scales(d->type, d->cols);
+    sol_status st = sol_h5_append(w, first, d->data, rows * sol_dense_row_bytes(d->type, d->cols), err);
+    if (st == SOL_OK && !is_plain(d->type)) st = sol_h5_append(w, first + 1, d->scales, rows * scales * sizeof(sol_f16), err);
+    return st;
+}
+
+static double mean_bits(const sol_packed_model *p)
+{
+    double bits = 0, weights = 0;
+    for (int64_t i = 0; i < n_linears(&p->config); i++) {
+        double n = (double)p->linear[i].rows * (double)p->linear[i].cols;
+        bits += n * sol_packed_bits(&p->linear[i]);
+        weights += n;
+    }
+    return bits / weights;
+}
+
+/* ids: the first dataset of each linear, then embedding, head, norms. */
+static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol_tokenizer *tokenizer, const sol_model *table,
+                          sol_part_blob *blob, int *ids, sol_err *err)
+{
+    int id;
+    int64_t n = n_linears(&p->config), n_norms = 2 * p->config.num_hidden_layers + 1;
+    sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", mean_bits(p), err);
+    if (st == SOL_OK) st = sol_part_put_config(w, &p->config, err);
+    if (st == SOL_OK) st = sol_part_put_quant(w, &p->quant, err);
+    if (st == SOL_OK) st = sol_part_put_tokenizer(w, tokenizer, blob, err);
+    if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) st = declare_linear(w, linear_param(table, i), &p->linear[i], &ids[i], err);
+    if (st == SOL_OK) st = declare_dense(w, sol_model_embedding(table), &p->embed, &ids[n], err);
+    if (st == SOL_OK && p->head.data) st = declare_dense(w, sol_model_head(table), &p->head, &ids[n + 1], err);
+    for (int64_t i = 0; st == SOL_OK && i < n_norms; i++) {
+        char path[160];
+        param_path(path, norm_param(table, i)->name, "");
+        st = sol_h5_dataset(w, path, SOL_H5_F32, 1, &p->config.hidden_size, &ids[n + 2 + i], err);
+    }
+    return st;
+}
+
+static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blob *blob, const int *ids, sol_err *err)
+{
+    int64_t n = n_linears(&p->config), C = p->config.hidden_size;
+    sol_status st = sol_part_fill(w, blob, err);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) st = fill_linear(w, &p->linear[i], ids[i], err);
+    if (st == SOL_OK) st = fill_dense(w, &p->embed, ids[n], err);
+    if (st == SOL_OK && p->head.data) st = fill_dense(w, &p->head, ids[n + 1], err);
+    for (int64_t i = 0; st == SOL_OK && i <= 2 * p->config.num_hidden_layers; i++)
+        st = sol_h5_append(w, ids[n + 2 + i], p->norms + i * C, (size_t)C * sizeof(float), err);
+    return st;
+}
+
+sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err)
+{
+    sol_h5_writer *w = NULL;
+    sol_model *table = NULL;
+    sol_part_blob blob = {0};
+    int *ids = NULL;
+    size_t n_ids = (size_t)(n_linears(&p->config) + 2 * p->config.num_hidden_layers + 3);
+    sol_status st = sol_model_describe(&table, &p->config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, n_ids, sizeof *ids, err);
+    if (st == SOL_OK) st = sol_h5_create(&w, path, SOL_FORMAT_PACKED, err);
+    if (st == SOL_OK) st = declare(w, p, tokenizer, table, &blob, ids, err);
+    if (st == SOL_OK) st = sol_h5_begin(w, err);
+    if (st == SOL_OK) st = fill(w, p, &blob, ids, err);
+    sol_free(blob.data);
+    sol_free(ids);
+    sol_model_free(&table);
+    if (st == SOL_OK) return sol_h5_commit(&w, err);
+    sol_h5_abort(&w);
+    return st;
+}
+
+/* ---- reading ---- */
+
+static sol_status read_into(const sol_h5_file *f, const char *name, const part_shape *s, void *out, sol_err *err)
+{
+    char path[160];
+    const sol_h5_node *n;
+    param_path(path, name, s->name);
+    sol_status st = sol_h5_need_dataset(f, path, s->type, 2, s->dim, &n, err);
+    return st == SOL_OK && out ? sol_h5_read(f, n, out, err) : st;
+}
+
+static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, const sol_param *p, sol_err *err)
+{
+    int64_t rows, cols;
+    sol_status st = sol_h5_get_i64(f, n, "rows", 0, INT64_MAX, &rows, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "cols", 0, INT64_MAX, &cols, err);
+    if (st == SOL_OK && (rows != p->rows || cols != p->cols))
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape [%lld, %lld], the model wants [%lld, %lld]", f->path, n->path,
+                      (long long)rows, (long long)cols, (long long)p->rows, (long long)p->cols);
+    return st;
+}
+
+static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_packed_mat *m, sol_err *err)
+{
+    char path[160];
+    const sol_h5_node *n;
+    part_shape parts[3];
+    param_path(path, p->name, "");
+    *m = (sol_packed_mat){.rows = p->rows, .cols = p->cols};
+    sol_status st = sol_h5_need_group(f, path, &n, err);
+    if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, p->cols, &m->group_size, err);
+    if (st == SOL_OK) st = sol_part_get_layout(f, n, &m->layout, err);
+    if (st == SOL_OK && m->group_size && p->cols % m->group_size)
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: group_size %lld does not divide the width %lld", f->path, path,
+                      (long long)m->group_size, (long long)p->cols);
+    linear_shapes(m, parts);
+    for (int k = 0; st == SOL_OK && k < 3; k++) st = read_into(f, p->name, &parts[k], NULL, err);
+    if (st != SOL_OK) return st;
+    st = sol_packed_alloc(m, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", f->path, path);
+    st = read_into(f, p->name, &parts[0], m->codes, err);
+    if (st == SOL_OK) st = read_into(f, p->name, &parts[1], m->signs, err);
+    return st == SOL_OK ? read_into(f, p->name, &parts[2], m->scales, err) : st;
+}
+
+static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_dense_src *d, sol_err *err)
+{
+    char path[160];
+    const char *name;
+    sol_dense_type type;
+    param_path(path, p->name, "");
+    const sol_h5_node *n = sol_h5_find(f, path);
+    part_shape data = {"", SOL_H5_F32, {p->rows, p->cols}}, scales = {"/scales", SOL_H5_F16, {p->rows, 0}};
+    sol_status st = SOL_OK;
+    if (!n || n->is_dataset) {
+        type = n && n->type == SOL_H5_F16 ? SOL_DENSE_F16 : SOL_DENSE_F32;
+        data.type = type == SOL_DENSE_F16 ? SOL_H5_F16 : SOL_H5_F32;
+    } else {
+        st = sol_h5_get_text(f, n, "type", &name, err);
+        if (st == SOL_OK) st = sol_dense_type_from_name(name, &type, err);
+        if (st == SOL_OK && is_plain(type))
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path, name);
+        if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
+        if (st != SOL_OK) return st;
+        data = (part_shape){"/data", SOL_H5_U8, {p->rows, (int64_t)sol_dense_row_bytes(type, p->cols)}};
+        scales.dim[1] = sol_dense_row_scales(type, p->cols);
+        st = read_into(f, p->name, &scales, NULL, err);
+    }
+    if (st == SOL_OK) st = read_into(f, p->name, &data, NULL, err);
+    if (st == SOL_OK) st = alloc_dense(d, type, p->rows, p->cols, err);
+    if (st == SOL_OK) st = read_into(f, p->name, &data, (void *)d->data, err);
+    if (st == SOL_OK && d->scales) st = read_into(f, p->name, &scales, (void *)d->scales, err);
+    return st;
+}
+
+static sol_status read_norms(const sol_h5_file *f, const sol_model *table, float *norms, sol_err *err)
+{
+    int64_t C = table->config.hidden_size;
+    sol_status st = SOL_OK;
+    for (int64_t i = 0; st == SOL_OK && i <= 2 * table->config.num_hidden_layers; i++) {
+        char path[160];
+        const sol_h5_node *n;
+        param_path(path, norm_param(table, i)->name, "");
+        st = sol_h5_need_dataset(f, path, SOL_H5_F32, 1, &C, &n, err);
+        if (st == SOL_OK) st = sol_h5_read(f, n, norms + i * C, err);
+    }
+    return st;
+}
+
+static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
+{
+    sol_model *table = NULL;
+    sol_status st = sol_part_check_format(f, SOL_FORMAT_PACKED, err);
+    if (st == SOL_OK) st = sol_part_get_config(f, &p->config, err);
+    if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, err);
+    if (st == SOL_OK) st = sol_part_get_tokenizer(f, &p->config, &p->tokenizer, err);
+    if (st == SOL_OK) st = sol_model_describe(&table, &p->config, SOL_F32, err);
+    if (st == SOL_OK && p->config.hidden_size > (int64_t)f->map.size)
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file", f->path,
+                      (long long)p->config.hidden_size);
+    if (st == SOL_OK) st = alloc_frame(p, err);
+    if (st == SOL_OK) st = read_norms(f, table, p->norms, err);
+    for (int64_t i = 0; st == SOL_OK && i < n_linears(&p->config); i++) st = read_linear(f, linear_param(table, i), &p->linear[i], err);
+    if (st == SOL_OK) st = read_dense(f, sol_model_embedding(table), &p->embed, err);
+    if (st == SOL_OK && !p->config.tie_word_embeddings) st = read_dense(f, sol_model_head(table), &p->head, err);
+    sol_model_free(&table);
+    return st;
+}
+
+sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err)
+{
+    sol_h5_file f;
+    *p = (sol_packed_model){0};
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = read_all(p, &f, err);
+    sol_h5_close(&f);
+    if (st != SOL_OK) sol_packed_model_free(p);
+    return st;
+}

@@ -1,0 +1,248 @@
+/* Configuration, quantizer and tokenizer in a file: attributes by table, so that writing and reading cannot drift apart. */
+#include "store/parts.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_err *err)
+{
+    const sol_h5_node *root = &f->tree.node[0];
+    const char *is;
+    int64_t version;
+    sol_status st = sol_h5_get_text(f, root, "format", &is, err);
+    if (st != SOL_OK) return st;
+    if (strcmp(is, format) != 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, expected a %s", f->path, is, format);
+    st = sol_h5_get_i64(f, root, "version", 0, INT32_MAX, &version, err);
+    if (st == SOL_OK && version != 1)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: is version %lld of %s, this program reads version 1", f->path,
+                      (long long)version, format);
+    return st;
+}
+
+sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err)
+{
+    sol_status st = sol_h5_set_u64(w, 0, "step", step, err);
+    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "tokens", tokens, err);
+    return st == SOL_OK && config_yaml ? sol_h5_set_text(w, 0, "config", config_yaml, err) : st;
+}
+
+/* ---- configuration ---- */
+
+typedef enum { FIELD_INT, FIELD_REAL, FIELD_BOOL, FIELD_ID } field_kind; /* FIELD_ID: left out when -1 */
+
+typedef struct field {
+    const char *name;
+    field_kind kind;
+    size_t offset;
+} field;
+
+#define FIELD(name, kind, member) {name, kind, offsetof(sol_model_config, member)}
+static const field model_fields[] = {
+    FIELD("vocab_size", FIELD_INT, vocab_size),
+    FIELD("hidden_size", FIELD_INT, hidden_size),
+    FIELD("intermediate_size", FIELD_INT, intermediate_size),
+    FIELD("num_hidden_layers", FIELD_INT, num_hidden_layers),
+    FIELD("num_attention_heads", FIELD_INT, num_attention_heads),
+    FIELD("num_key_value_heads", FIELD_INT, num_key_value_heads),
+    FIELD("head_dim", FIELD_INT, head_dim),
+    FIELD("max_position_embeddings", FIELD_INT, max_position_embeddings),
+    FIELD("rms_norm_eps", FIELD_REAL, rms_norm_eps),
+    FIELD("rope_theta", FIELD_REAL, rope_theta),
+    FIELD("tie_word_embeddings", FIELD_BOOL, tie_word_embeddings),
+    FIELD("bos_token_id", FIELD_ID, bos_token_id),
+    FIELD("eos_token_id", FIELD_ID, eos_token_id),
+};
+static const field rope_fields[] = {
+    FIELD("factor", FIELD_REAL, rope_factor),
+    FIELD("low_freq_factor", FIELD_REAL, rope_low_freq_factor),
+    FIELD("high_freq_factor", FIELD_REAL, rope_high_freq_factor),
+    FIELD("original_max_position_embeddings", FIELD_INT, rope_original_max_position),
+};
+#undef FIELD
+enum { N_MODEL_FIELDS = sizeof model_fields / sizeof(field), N_ROPE_FIELDS = sizeof rope_fields / sizeof(field) };
+
+static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n, const void *base, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        const void *at = (const char *)base + rows[i].offset;
+        if (rows[i].kind == FIELD_REAL)
+            st = sol_h5_set_f64(w, id, rows[i].name, *(const double *)at, err);
+        else if (rows[i].kind == FIELD_BOOL)
+            st = sol_h5_set_i64(w, id, rows[i].name, *(const bool *)at, err);
+        else if (rows[i].kind == FIELD_INT || *(const int64_t *)at >= 0)
+            st = sol_h5_set_i64(w, id, rows[i].name, *(const int64_t *)at, err);
+    }
+    return st;
+}
+
+static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, const field *rows, int n, void *base, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        void *at = (char *)base + rows[i].offset;
+        int64_t v = -1;
+        if (rows[i].kind == FIELD_REAL) {
+            st = sol_h5_get_f64(f, node, rows[i].name, at, err);
+        } else if (rows[i].kind == FIELD_BOOL) {
+            st = sol_h5_get_i64(f, node, rows[i].name, 0, 1, &v, err);
+            *(bool *)at = v == 1;
+        } else {
+            bool may_lack = rows[i].kind == FIELD_ID && !sol_h5_node_attr(node, rows[i].name);
+            if (!may_lack) st = sol_h5_get_i64(f, node, rows[i].name, INT64_MIN, INT64_MAX, &v, err);
+            *(int64_t *)at = v;
+        }
+    }
+    return st;
+}
+
+sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err)
+{
+    int id;
+    sol_status st = sol_h5_group(w, "/model", &id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", "llama", err);
+    if (st == SOL_OK) st = put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err);
+    if (st != SOL_OK || c->rope_factor == 0) return st;
+    st = sol_h5_group(w, "/model/rope_scaling", &id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "rope_type", "llama3", err);
+    return st == SOL_OK ? put_fields(w, id, rope_fields, N_ROPE_FIELDS, c, err) : st;
+}
+
+sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_err *err)
+{
+    const sol_h5_node *n, *rope = sol_h5_find(f, "/model/rope_scaling");
+    const char *type;
+    *c = (sol_model_config){0};
+    sol_status st = sol_h5_need_group(f, "/model", &n, err);
+    if (st == SOL_OK) st = sol_h5_get_text(f, n, "model_type", &type, err);
+    if (st == SOL_OK && strcmp(type, "llama") != 0)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /model: model_type is %.40s, expected llama", f->path, type);
+    if (st == SOL_OK) st = get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err);
+    if (st == SOL_OK && rope) {
+        st = sol_h5_get_text(f, rope, "rope_type", &type, err);
+        if (st == SOL_OK && strcmp(type, "llama3") != 0)
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: rope_type is %.40s, expected llama3", f->path, rope->path, type);
+        if (st == SOL_OK) st = get_fields(f, rope, rope_fields, N_ROPE_FIELDS, c, err);
+    }
+    if (st != SOL_OK) return st;
+    st = sol_model_config_check(c, err);
+    if (st == SOL_OK && c->num_hidden_layers > (int64_t)f->tree.n / SOL_BLOCK_PARAMS)
+        st = sol_fail(err, SOL_ERR_SHAPE, "num_hidden_layers is %lld, but there are only %zu objects",
+                      (long long)c->num_hidden_layers, f->tree.n);
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s: /model", f->path);
+}
+
+/* ---- quantizer ---- */
+
+static const char *const granularities[] = {"per_tensor", "per_channel", "per_group"};
+static const char *const layouts[] = {"contiguous", "stride16"};
+static const char *const scale_dtypes[] = {"fp16", "fp32"};
+
+static sol_status get_word(const sol_h5_file *f, const sol_h5_node *n, const char *name, const char *const *words, int n_words,
+                           int *index, sol_err *err)
+{
+    const char *text;
+    sol_status st = sol_h5_get_text(f, n, name, &text, err);
+    if (st != SOL_OK) return st;
+    for (*index = 0; *index < n_words; ++*index)
+        if (strcmp(text, words[*index]) == 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is '%.40s', expected %s%s%s%s%s", f->path, n->path, name, text,
+                    words[0], n_words > 2 ? ", " : "", n_words > 2 ? words[1] : "", " or ", words[n_words - 1]);
+}
+
+const char *sol_layout_name(sol_block_layout layout)
+{
+    return layouts[layout];
+}
+
+sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err)
+{
+    int i = 0;
+    sol_status st = get_word(f, n, "block_layout", layouts, 2, &i, err);
+    if (st == SOL_OK) *layout = (sol_block_layout)i;
+    return st;
+}
+
+sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err *err)
+{
+    int id;
+    if (!q->method) return SOL_OK;
+    sol_status st = sol_h5_group(w, "/quant", &id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "method", q->method->name, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "granularity", granularities[q->granularity], err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", q->group_size, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", layouts[q->layout], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", scale_dtypes[q->scale_dtype != SOL_F16], err);
+    return st;
+}
+
+sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *err)
+{
+    const sol_h5_node *n;
+    const char *method;
+    int granularity = 0, scale = 0;
+    int64_t group = 0;
+    *q = (sol_quant_spec){.scale_dtype = SOL_F16};
+    if (!sol_h5_find(f, "/quant")) return SOL_OK;
+    sol_status st = sol_h5_need_group(f, "/quant", &n, err);
+    if (st == SOL_OK) st = sol_h5_get_text(f, n, "method", &method, err);
+    if (st == SOL_OK && !(q->method = sol_quantizer_find(method)))
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /quant: this program has no quantizer '%.40s'", f->path, method);
+    if (st == SOL_OK) st = get_word(f, n, "granularity", granularities, 3, &granularity, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, INT32_MAX, &group, err);
+    if (st == SOL_OK) st = sol_part_get_layout(f, n, &q->layout, err);
+    if (st == SOL_OK) st = get_word(f, n, "scale_dtype", scale_dtypes, 2, &scale, err);
+    if (st != SOL_OK) return st;
+    q->granularity = (sol_granularity)granularity;
+    q->group_size = (int)group;
+    q->scale_dtype = scale == 0 ? SOL_F16 : SOL_F32;
+    return SOL_OK;
+}
+
+/* ---- tokenizer ---- */
+
+sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_part_blob *blob, sol_err *err)
+{
+    *blob = (sol_part_blob){0};
+    if (!t) return SOL_OK;
+    sol_status st = sol_tokenizer_serialize(t, &blob->data, &blob->size, err);
+    int64_t n = (int64_t)blob->size;
+    if (st == SOL_OK) st = sol_h5_dataset(w, "/tokenizer", SOL_H5_U8, 1, &n, &blob->id, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, blob->id, "kind", sol_tokenizer_kind(t), err);
+    if (st == SOL_OK) st = sol_h5_set_u64(w, blob->id, "hash", sol_tokenizer_hash(t), err);
+    return st;
+}
+
+sol_status sol_part_fill(sol_h5_writer *w, sol_part_blob *blob, sol_err *err)
+{
+    sol_status st = blob->data ? sol_h5_append(w, blob->id, blob->data, blob->size, err) : SOL_OK;
+    sol_free(blob->data);
+    blob->data = NULL;
+    return st;
+}
+
+sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c, sol_tokenizer **t, sol_err *err)
+{
+    const sol_h5_node *n;
+    int64_t any = -1;
+    uint8_t *data = NULL;
+    char name[SOL_PATH_MAX + 16];
+    *t = NULL;
+    if (!sol_h5_find(f, "/tokenizer")) return SOL_OK;
+    sol_status st = sol_h5_need_dataset(f, "/tokenizer", SOL_H5_U8, 1, &any, &n, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&data, n->bytes, 1, err);
+    if (st == SOL_OK) st = sol_h5_read(f, n, data, err);
+    snprintf(name, sizeof name, "%s: /tokenizer", f->path);
+    if (st == SOL_OK) st = sol_tokenizer_from_memory(t, name, data, n->bytes, err);
+    sol_free(data);
+    if (st == SOL_OK && sol_tokenizer_vocab_size(*t) > c->vocab_size) {
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, the model's vocab_size is %lld", name,
+                      (int)sol_tokenizer_vocab_size(*t), (long long)c->vocab_size);
+        sol_tokenizer_free(t);
+    }
+    return st;
+}

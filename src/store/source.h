@@ -1,0 +1,33 @@
+/* What every importer offers: a configuration, a tokenizer, and the parameters a few rows at a time. Internal to store.
+ *
+ * Nothing of the model is held in memory: sol_source_to_file streams it from one file into the other. */
+#ifndef SOLERA_STORE_SOURCE_H
+#define SOLERA_STORE_SOURCE_H
+
+#include "store/store.h"
+
+typedef struct sol_source sol_source;
+struct sol_source {
+    char *path; /* owned; for errors */
+    sol_model_config config;
+    sol_tokenizer *tokenizer; /* owned; may be NULL */
+    sol_dtype dtype;          /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */
+    bool interleaved;         /* q and k rows are in the order of interleaved RoPE pairs */
+    void *impl;               /* owned through close */
+    /* Rows [row, row + n) of parameter p (index `param` of the table) as fp32, in the order of the file. */
+    sol_status (*read)(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err);
+    void (*close)(sol_source *s);
+};
+
+/* Releases everything; a source that was never opened (all zero) is fine. */
+void sol_source_close(sol_source *s);
+
+sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path, sol_err *err);
+
+/* Into memory, as fp32. The tokenizer moves to the checkpoint. */
+sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
+/* Into a model file. */
+sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, const sol_import_progress *progress,
+                              sol_err *err);
+
+#endif

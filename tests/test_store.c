@@ -1,0 +1,387 @@
+/* Checkpoints, packed models, datasets: what is written is read back bit for bit, what does not fit is refused by name. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "store/h5.h"
+
+static char dir[64], path[96];
+static sol_ctx *ctx;
+
+static void setup(void)
+{
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a.h5", dir);
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+}
+
+static void teardown(void)
+{
+    sol_ctx_free(&ctx);
+    sol_test_dir_remove(dir);
+}
+
+static sol_model_config small_config(bool tied, bool scaled)
+{
+    sol_model_config c = {
+        .vocab_size = 40, .hidden_size = 64, .intermediate_size = 128, .num_hidden_layers = 2, .num_attention_heads = 4,
+        .num_key_value_heads = 2, .head_dim = 16, .max_position_embeddings = 32, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
+        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = -1,
+    };
+    if (scaled) {
+        c.rope_factor = 32;
+        c.rope_low_freq_factor = 1;
+        c.rope_high_freq_factor = 4;
+        c.rope_original_max_position = 16;
+    }
+    return c;
+}
+
+static sol_quant_spec small_spec(void)
+{
+    return (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 32,
+                            .scale_dtype = SOL_F16};
+}
+
+static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtype dtype)
+{
+    sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .seed = 7};
+    *c = (sol_checkpoint){0};
+    ck_ok(sol_model_create(&c->model, &config, dtype, err));
+    sol_model_init_random(NULL, c->model, 42);
+    ck_ok(sol_adamw_create(&c->optim, c->model, &a, err));
+    for (int64_t i = 0; i < c->optim->n_elements; i++) {
+        c->optim->m[i] = (float)(i % 97) * 1e-3f;
+        c->optim->v[i] = (float)(i % 89) * 1e-6f;
+    }
+    c->optim->t = 123;
+    c->state = (sol_run_state){.step = 123, .tokens = 1ull << 40, .drawn = 99, .skipped = 1, .seed = ~0ull,
+                               .best_eval_loss = INFINITY, .best_step = 5, .metrics_bytes = 77, .ema_loss = 1.0 / 3};
+    ck_ok(sol_copy_string(&c->config_yaml, "run:\n  seed: 1\n", 15, err));
+    c->quant = small_spec();
+}
+
+static void check_same_config(const sol_model_config *a, const sol_model_config *b)
+{
+    ck_assert_int_eq(a->vocab_size, b->vocab_size);
+    ck_assert_int_eq(a->head_dim, b->head_dim);
+    ck_assert_int_eq(a->max_position_embeddings, b->max_position_embeddings);
+    ck_assert_int_eq(a->tie_word_embeddings, b->tie_word_embeddings);
+    ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
+    ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
+    ck_assert(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps && a->rope_factor == b->rope_factor &&
+              a->rope_high_freq_factor == b->rope_high_freq_factor);
+    ck_assert_int_eq(a->rope_original_max_position, b->rope_original_max_position);
+}
+
+START_TEST(checkpoint_round_trip)
+{
+    for (int k = 0; k < 4; k++) {
+        sol_dtype dtype = k & 1 ? SOL_BF16 : SOL_F32;
+        sol_checkpoint a, b;
+        sol_file_kind kind;
+        make_checkpoint(&a, small_config(k & 2, k & 1), dtype);
+        ck_ok(sol_checkpoint_write(&a, path, dtype, err));
+        ck_ok(sol_store_kind(path, &kind, err));
+        ck_assert_int_eq(kind, SOL_FILE_CHECKPOINT);
+        ck_ok(sol_checkpoint_read(&b, path, dtype, err));
+        check_same_config(&a.model->config, &b.model->config);
+        size_t bytes = (size_t)a.model->n_elements * sol_dtype_size(dtype);
+        ck_assert_mem_eq(a.model->data, b.model->data, bytes);
+        ck_assert_mem_eq(a.optim->m, b.optim->m, (size_t)a.optim->n_elements * 4);
+        ck_assert_mem_eq(a.optim->v, b.optim->v, (size_t)a.optim->n_elements * 4);
+        ck_assert_int_eq(b.optim->t, 123);
+        ck_assert(b.optim->config.beta2 == 0.95f && b.optim->config.seed == 7 && !b.optim->config.stochastic_rounding);
+        ck_assert_mem_eq(&a.state, &b.state, sizeof a.state);
+        ck_assert_str_eq(b.config_yaml, a.config_yaml);
+        ck_assert_ptr_eq(b.quant.method, a.quant.method);
+        ck_assert_int_eq(b.quant.group_size, 32);
+        ck_assert_ptr_null(b.tokenizer);
+        sol_checkpoint_free(&b);
+        ck_ok(sol_checkpoint_read_model(&b, path, dtype, err));
+        ck_assert_ptr_null(b.optim);
+        ck_assert_uint_eq(b.state.step, 123);
+        sol_checkpoint_free(&a);
+        sol_checkpoint_free(&b);
+        ck_assert_ptr_null(a.model);
+    }
+}
+END_TEST
+
+START_TEST(model_file_converts)
+{
+    sol_checkpoint a, b;
+    sol_file_kind kind;
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    sol_adamw_free(&a.optim);
+    a.quant.method = NULL;
+    ck_ok(sol_checkpoint_write(&a, path, SOL_BF16, err));
+    ck_ok(sol_store_kind(path, &kind, err));
+    ck_assert_int_eq(kind, SOL_FILE_MODEL);
+    ck_ok(sol_checkpoint_read(&b, path, SOL_F32, err));
+    ck_assert_ptr_null(b.optim);
+    ck_assert_ptr_null(b.quant.method);
+    const float *x = a.model->data, *y = b.model->data;
+    for (int64_t i = 0; i < a.model->n_elements; i++) ck_assert(y[i] == sol_bf16_to_f32(sol_f32_to_bf16(x[i])));
+    sol_checkpoint_free(&a);
+    sol_checkpoint_free(&b);
+}
+END_TEST
+
+START_TEST(same_state_same_bytes)
+{
+    sol_checkpoint a;
+    char *one, *two;
+    size_t n_one, n_two;
+    make_checkpoint(&a, small_config(true, true), SOL_F32);
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_ok(sol_file_read(path, &one, &n_one, err));
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_ok(sol_file_read(path, &two, &n_two, err));
+    ck_assert(n_one == n_two && memcmp(one, two, n_one) == 0);
+    sol_free(one);
+    sol_free(two);
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+static void check_dense(const sol_dense_src *a, const sol_dense_src *b)
+{
+    ck_assert_int_eq(a->type, b->type);
+    ck_assert_int_eq(a->rows, b->rows);
+    ck_assert_int_eq(a->cols, b->cols);
+    ck_assert_mem_eq(a->data, b->data, (size_t)a->rows * sol_dense_row_bytes(a->type, a->cols));
+    if (a->scales)
+        ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->rows * sol_dense_row_scales(a->type, a->cols)) * sizeof(sol_f16));
+}
+
+START_TEST(packed_round_trip)
+{
+    static const sol_granularity granularity[] = {SOL_PER_GROUP, SOL_PER_CHANNEL, SOL_PER_TENSOR};
+    for (int k = 0; k < 6; k++) {
+        sol_packed_model p, q;
+        sol_checkpoint a;
+        sol_file_kind kind;
+        make_checkpoint(&a, small_config(k & 1, false), k == 5 ? SOL_BF16 : SOL_F32);
+        a.quant.granularity = granularity[k % 3];
+        a.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
+        ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, (sol_dense_type)(k % 5), err));
+        ck_ok(sol_packed_model_write(&p, NULL, path, err));
+        ck_ok(sol_store_kind(path, &kind, err));
+        ck_assert_int_eq(kind, SOL_FILE_PACKED);
+        ck_ok(sol_packed_model_read(&q, path, err));
+        check_same_config(&p.config, &q.config);
+        for (int i = 0; i < 14; i++) {
+            const sol_packed_mat *x = &p.linear[i], *y = &q.linear[i];
+            ck_assert_int_eq(x->group_size, y->group_size);
+            ck_assert_int_eq(x->layout, y->layout);
+            ck_assert_mem_eq(x->codes, y->codes, sol_packed_code_bytes(x->rows, x->cols));
+            ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(x->rows, x->cols));
+            ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(x) * sizeof(sol_f16));
+        }
+        check_dense(&p.embed, &q.embed);
+        ck_assert_int_eq(p.head.data != NULL, !(k & 1));
+        if (p.head.data) check_dense(&p.head, &q.head);
+        ck_assert_mem_eq(p.norms, q.norms, 5 * 64 * 4);
+        ck_assert_ptr_eq(q.quant.method, a.quant.method);
+        sol_packed_model_free(&p);
+        sol_packed_model_free(&q);
+        sol_checkpoint_free(&a);
+    }
+}
+END_TEST
+
+START_TEST(dataset_round_trip)
+{
+    for (int32_t vocab = 300; vocab < 200000; vocab *= 500) {
+        sol_dataset_writer *w;
+        sol_dataset d;
+        sol_file_kind kind;
+        int32_t ids[5000];
+        int64_t n = 0;
+        ck_ok(sol_dataset_writer_open(&w, path, vocab, 0x1234567890abcdefull, err));
+        for (int doc = 0; doc < 50; doc++) {
+            for (int i = 0; i < doc * 100; i++) ids[i] = (int32_t)((n + i) * 7 % vocab);
+            ck_ok(sol_dataset_writer_add(w, ids, (size_t)doc * 100, err));
+            n += doc * 100;
+        }
+        ck_ok(sol_dataset_writer_close(&w, err));
+        ck_ok(sol_store_kind(path, &kind, err));
+        ck_assert_int_eq(kind, SOL_FILE_DATASET);
+        ck_ok(sol_dataset_open(&d, path, err));
+        ck_assert_int_eq(d.tokens.n, n);
+        ck_assert_int_eq(d.tokens.n_docs, 49);
+        ck_assert_int_eq(d.tokens.width, vocab <= 65536 ? 2 : 4);
+        ck_assert_int_eq(d.vocab_size, vocab);
+        ck_assert_uint_eq(d.tokens.tokenizer_hash, 0x1234567890abcdefull);
+        ck_assert_uint_eq(d.tokens.doc_offsets[2], 300);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t id = d.tokens.width == 2 ? ((const uint16_t *)d.tokens.data)[i] : ((const uint32_t *)d.tokens.data)[i];
+            ck_assert_int_eq(id, i * 7 % vocab);
+        }
+        sol_dataset_close(&d);
+    }
+}
+END_TEST
+
+START_TEST(dataset_refuses)
+{
+    sol_dataset_writer *w;
+    int32_t bad[] = {1, 300};
+    char temp[128];
+    snprintf(temp, sizeof temp, "%s.tmp", path);
+    ck_ok(sol_dataset_writer_open(&w, path, 300, 0, err));
+    ck_fails(sol_dataset_writer_add(w, bad, 2, err), SOL_ERR_RANGE, "token 1 is id 300");
+    sol_dataset_writer_abort(&w);
+    ck_assert(!sol_file_exists(path) && !sol_file_exists(temp));
+    ck_ok(sol_dataset_writer_open(&w, path, 300, 0, err));
+    ck_fails(sol_dataset_writer_close(&w, err), SOL_ERR_FORMAT, "no tokens");
+    ck_assert_ptr_null(w);
+    ck_assert(!sol_file_exists(path) && !sol_file_exists(temp));
+}
+END_TEST
+
+START_TEST(wrong_kind_and_foreign)
+{
+    sol_checkpoint a, c;
+    sol_packed_model p;
+    sol_dataset d;
+    sol_file_kind kind;
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_fails(sol_packed_model_read(&p, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-packed");
+    ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-dataset");
+    a.quant.method = sol_quantizer_find("absmean");
+    ck_fails(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
+    a.quant = small_spec();
+    a.quant.group_size = 48;
+    ck_fails(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err), SOL_ERR_SHAPE, "q_proj");
+    ck_ok(sol_file_write(path, "not a file of ours, by far", 26, err));
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "is not an HDF5 file");
+    ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
+    ck_ok(sol_file_write(path, "", 0, err));
+    ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
+    ck_fails(sol_store_kind("/nonexistent/x.h5", &kind, err), SOL_ERR_IO, "/nonexistent/x.h5");
+    ck_fails(sol_checkpoint_write(&a, "/nonexistent/x.h5", SOL_F32, err), SOL_ERR_IO, "/nonexistent/x.h5");
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+/* A model file whose tree is edited before it is written: what the schema forbids although all checksums are right. */
+static void write_model_with(void (*edit)(sol_h5_writer *w), const char *skip)
+{
+    sol_h5_writer *w;
+    int id;
+    int64_t dims[2] = {40, 64}, C = 64;
+    ck_ok(sol_h5_create(&w, path, "solera-checkpoint", err));
+    ck_ok(sol_h5_group(w, "/model", &id, err));
+    ck_ok(sol_h5_set_text(w, id, "model_type", "llama", err));
+    static const struct { const char *name; int64_t value; } ints[] = {
+        {"vocab_size", 40}, {"hidden_size", 64}, {"intermediate_size", 128}, {"num_hidden_layers", 1}, {"num_attention_heads", 4},
+        {"num_key_value_heads", 2}, {"head_dim", 16}, {"max_position_embeddings", 32}, {"tie_word_embeddings", 1}};
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        if (strcmp(skip, ints[i].name) != 0) ck_ok(sol_h5_set_i64(w, id, ints[i].name, ints[i].value, err));
+    ck_ok(sol_h5_set_f64(w, id, "rms_norm_eps", 1e-5, err));
+    ck_ok(sol_h5_set_f64(w, id, "rope_theta", 1e4, err));
+    ck_ok(sol_h5_group(w, "/params", &id, err));
+    ck_ok(sol_h5_dataset(w, "/params/model.embed_tokens.weight", SOL_H5_F32, 2, dims, &id, err));
+    ck_ok(sol_h5_dataset(w, "/params/model.norm.weight", SOL_H5_F32, 1, &C, &id, err));
+    int last = id;
+    if (edit) edit(w);
+    float *zeros;
+    ck_ok(sol_alloc_array((void **)&zeros, 40 * 64, sizeof *zeros, err));
+    ck_ok(sol_h5_begin(w, err));
+    ck_ok(sol_h5_append(w, last - 1, zeros, 40 * 64 * 4, err));
+    ck_ok(sol_h5_append(w, last, zeros, 64 * 4, err));
+    ck_ok(sol_h5_commit(&w, err));
+    sol_free(zeros);
+}
+
+static void huge_vocab(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "vocab_size", 1 << 25, err)); }
+static void zero_heads(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "num_attention_heads", 0, err)); }
+static void many_layers(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "num_hidden_layers", 4000, err)); }
+static void nan_eps(sol_h5_writer *w) { ck_ok(sol_h5_set_f64(w, 1, "rms_norm_eps", NAN, err)); }
+static void text_theta(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "rope_theta", "1e4", err)); }
+static void version_2(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 0, "version", 2, err)); }
+static void other_family(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "model_type", "gptneox", err)); }
+
+START_TEST(hostile_models)
+{
+    static const struct { void (*edit)(sol_h5_writer *); sol_status status; const char *text; } cases[] = {
+        {NULL, SOL_ERR_SHAPE, "num_hidden_layers is 1, but there are only"},
+        {zero_heads, SOL_ERR_RANGE, "num_attention_heads is 0"},
+        {many_layers, SOL_ERR_SHAPE, "num_hidden_layers is 4000"},
+        {nan_eps, SOL_ERR_RANGE, "rms_norm_eps"},
+        {text_theta, SOL_ERR_FORMAT, "attribute rope_theta has type string, expected float64"},
+        {version_2, SOL_ERR_UNSUPPORTED, "version 2"},
+        {other_family, SOL_ERR_UNSUPPORTED, "gptneox"},
+    };
+    sol_checkpoint c;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_model_with(cases[i].edit, "");
+        ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), cases[i].status, cases[i].text);
+    }
+    write_model_with(NULL, "head_dim");
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "/model: has no attribute head_dim");
+}
+END_TEST
+
+static void add_blocks(sol_h5_writer *w, bool wrong, bool stranger)
+{
+    sol_model *table;
+    sol_model_config c = small_config(true, false);
+    int id;
+    c.num_hidden_layers = 1;
+    ck_ok(sol_model_describe(&table, &c, SOL_F32, err));
+    for (int i = 1; i <= SOL_BLOCK_PARAMS; i++) {
+        const sol_param *p = &table->params[i];
+        char name[128];
+        int64_t dims[2] = {p->rows, p->cols};
+        snprintf(name, sizeof name, "/params/%s", p->name);
+        if (wrong && i == 3) dims[1] = 0;
+        else dims[0] = 0; /* shapes are compared before anything is filled: empty ones keep the test small */
+        ck_ok(sol_h5_dataset(w, name, SOL_H5_F32, 2, dims, &id, err));
+    }
+    int64_t none = 0;
+    if (stranger) ck_ok(sol_h5_dataset(w, "/params/adapter.weight", SOL_H5_F32, 1, &none, &id, err));
+    sol_model_free(&table);
+}
+
+static void wrong_shapes(sol_h5_writer *w) { add_blocks(w, true, true); }
+static void huge_with_blocks(sol_h5_writer *w) { huge_vocab(w); add_blocks(w, false, false); }
+
+START_TEST(shapes_before_memory)
+{
+    sol_checkpoint c;
+    write_model_with(wrong_shapes, "");
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE, "expected [64]");
+    write_model_with(huge_with_blocks, "");
+    uint64_t before = sol_peak_rss();
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE, "has shape [40, 64], expected [33554432, 64]");
+    ck_assert_uint_lt(sol_peak_rss() - before, 64u << 20);
+}
+END_TEST
+
+START_TEST(stranger_is_named)
+{
+    sol_checkpoint a, c;
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    sol_model_config fewer = a.model->config;
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    /* The same parameters under a configuration with one layer less. */
+    fewer.num_hidden_layers = 1;
+    a.model->config = fewer;
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE,
+             "/params/model.layers.1.input_layernorm.weight: is not a parameter of this model");
+    a.model->config.num_hidden_layers = 2;
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, checkpoint_round_trip);
+              tcase_add_test(tc, model_file_converts); tcase_add_test(tc, same_state_same_bytes);
+              tcase_add_test(tc, packed_round_trip); tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
+              tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models);
+              tcase_add_test(tc, shapes_before_memory); tcase_add_test(tc, stranger_is_named))
