@@ -1,0 +1,178 @@
+#include <string.h>
+
+#include "base/mem.h"
+#include "eval/eval.h"
+
+/* Documents that are sampled side by side. */
+enum { SLOTS = 64 };
+
+typedef struct document {
+    int32_t *ids; /* owned */
+    size_t n, capacity;
+} document;
+
+typedef struct slot {
+    int64_t doc; /* -1: idle */
+    sol_kv *kv;
+    sol_rng rng;
+} slot;
+
+typedef struct sampling {
+    sol_net *net;
+    const sol_self_opts *o;
+    int32_t begin, end; /* BOS and EOS */
+    sol_sampler_config sampler;
+    slot slot[SLOTS];
+    document *docs; /* [n_docs] in order */
+    size_t n_docs, cap_docs;
+    int64_t sampled; /* tokens in all documents, finished or not */
+    float *logits;   /* [SLOTS, V] */
+    void *scratch;
+} sampling;
+
+void sol_self_data_free(sol_self_data *d)
+{
+    sol_free(d->ids16);
+    sol_free(d->ids32);
+    sol_free(d->doc_offsets);
+    *d = (sol_self_data){0};
+}
+
+static sol_status append(sampling *s, document *d, int32_t id, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)&d->ids, &d->capacity, d->n + 1, sizeof *d->ids, err);
+    if (st != SOL_OK) return st;
+    d->ids[d->n++] = id;
+    s->sampled++;
+    return SOL_OK;
+}
+
+/* Puts the next document into an idle slot. Documents only grow, so none is begun once the begun ones hold enough. */
+static sol_status begin_document(sampling *s, slot *x, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err);
+    if (st != SOL_OK) return st;
+    s->docs[s->n_docs] = (document){0};
+    x->doc = (int64_t)s->n_docs++;
+    x->rng = sol_rng_make(s->o->seed, SOL_STREAM_SELF + ((uint64_t)x->doc << 8));
+    if (x->kv)
+        sol_kv_truncate(x->kv, 0);
+    else
+        st = sol_kv_create(&x->kv, s->net, s->o->max_len, err);
+    return st == SOL_OK ? append(s, &s->docs[x->doc], s->begin, err) : st;
+}
+
+/* One token for every busy slot; *busy: how many there were. */
+static sol_status step(sampling *s, int64_t *busy, sol_err *err)
+{
+    int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
+    sol_row rows[SLOTS];
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
+        slot *x = &s->slot[i];
+        if (x->doc < 0 && s->sampled < s->o->n_tokens) st = begin_document(s, x, err);
+        if (st != SOL_OK || x->doc < 0) continue;
+        const document *d = &s->docs[x->doc];
+        rows[n++] = (sol_row){.kv = x->kv, .token = d->ids[d->n - 1], .want_logits = true};
+    }
+    if (st == SOL_OK) st = sol_net_forward(s->net, rows, n, s->logits, err);
+    float *logits = s->logits;
+    for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
+        slot *x = &s->slot[i];
+        if (x->doc < 0) continue;
+        int32_t id = sol_sample(&s->sampler, &x->rng, logits, V, NULL, 0, s->scratch);
+        logits += V;
+        if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
+        document *d = &s->docs[x->doc];
+        if (id != s->begin || s->begin == s->end) st = append(s, d, id, err);
+        if (id == s->begin || id == s->end || (int64_t)d->n >= s->o->max_len) x->doc = -1;
+    }
+    *busy = n;
+    return st;
+}
+
+static sol_status sample_all(sampling *s, sol_err *err)
+{
+    for (;;) {
+        int64_t busy = 0;
+        bool more = s->sampled < s->o->n_tokens;
+        for (int i = 0; i < SLOTS; i++) more |= s->slot[i].doc >= 0;
+        if (!more) return SOL_OK;
+        sol_status st = step(s, &busy, err);
+        if (st != SOL_OK) return st;
+        int64_t done = s->sampled < s->o->n_tokens ? s->sampled : s->o->n_tokens;
+        if (s->o->watch.fn && !s->o->watch.fn(s->o->watch.user, done, s->o->n_tokens))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    }
+}
+
+/* The first documents that hold n_tokens together, joined. */
+static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
+{
+    int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
+    const sol_tokenizer *t = sol_net_tokenizer(s->net);
+    size_t docs = 0;
+    while (docs < s->n_docs && n < s->o->n_tokens) n += (int64_t)s->docs[docs++].n;
+    bool narrow = V <= 65536;
+    sol_status st = sol_alloc_array((void **)&out->doc_offsets, docs + 1, sizeof *out->doc_offsets, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array(narrow ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n, narrow ? 2 : 4, err);
+    if (st != SOL_OK) return st;
+    uint64_t at = 0;
+    for (size_t d = 0; d < docs; d++) {
+        out->doc_offsets[d] = at;
+        for (size_t i = 0; i < s->docs[d].n; i++, at++) {
+            if (narrow)
+                out->ids16[at] = (uint16_t)s->docs[d].ids[i];
+            else
+                out->ids32[at] = (uint32_t)s->docs[d].ids[i];
+        }
+    }
+    out->doc_offsets[docs] = at;
+    out->tokens = (sol_tokens){.data = narrow ? (const void *)out->ids16 : (const void *)out->ids32, .width = narrow ? 2 : 4, .n = n,
+                               .doc_offsets = out->doc_offsets, .n_docs = (int64_t)docs,
+                               .tokenizer_hash = t ? sol_tokenizer_hash(t) : 0};
+    return SOL_OK;
+}
+
+static sol_status check_options(const sol_net *net, const sol_self_opts *o, sol_err *err)
+{
+    const sol_model_config *c = sol_net_config(net);
+    if (o->n_tokens < 1) return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of own text: at least 1", (long long)o->n_tokens);
+    if (o->max_len < 2 || o->max_len > c->max_position_embeddings)
+        return sol_fail(err, SOL_ERR_RANGE, "documents of %lld tokens: the model has 2..%lld", (long long)o->max_len,
+                        (long long)c->max_position_embeddings);
+    if (c->bos_token_id < 0 && c->eos_token_id < 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS: nothing begins its own text");
+    return SOL_OK;
+}
+
+sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out, sol_err *err)
+{
+    const sol_model_config *c = sol_net_config(net);
+    sampling s = {.net = net, .o = o, .begin = (int32_t)(c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id),
+                  .end = (int32_t)c->eos_token_id,
+                  .sampler = {.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed}};
+    *out = (sol_self_data){0};
+    for (int i = 0; i < SLOTS; i++) s.slot[i].doc = -1;
+    sol_status st = check_options(net, o, err);
+    if (st == SOL_OK) st = sol_sampler_check(&s.sampler, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float), err);
+    if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
+    if (st == SOL_OK) st = sample_all(&s, err);
+    if (st == SOL_OK) st = join(&s, out, err);
+    if (st != SOL_OK) sol_self_data_free(out);
+    for (int i = 0; i < SLOTS; i++) sol_kv_free(&s.slot[i].kv);
+    for (size_t d = 0; d < s.n_docs; d++) sol_free(s.docs[d].ids);
+    sol_free(s.docs);
+    sol_free(s.logits);
+    sol_free(s.scratch);
+    return st;
+}
+
+sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature, uint64_t seed, sol_self_data *out,
+                           sol_err *err)
+{
+    sol_self_opts o = {.n_tokens = n_tokens, .max_len = max_len, .temperature = temperature, .seed = seed};
+    return sol_self_data_sample(net, &o, out, err);
+}

@@ -1,0 +1,155 @@
+#include <math.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "eval/eval.h"
+
+/* Rows are gathered from many windows, or documents, before they go through the network together. */
+enum { GATHER_ROWS = 512 };
+
+typedef struct gather {
+    sol_net *net;
+    const sol_eval_opts *o;
+    int64_t capacity, n, n_kvs;
+    sol_row *rows;     /* [capacity] */
+    int32_t *targets;  /* [capacity] */
+    double *logprob;   /* [capacity] */
+    sol_kv **kvs;      /* [capacity] one a stretch */
+    int64_t done, total;
+    double sum;
+    int64_t counted;
+} gather;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void free_kvs(gather *g)
+{
+    while (g->n_kvs > 0) sol_kv_free(&g->kvs[--g->n_kvs]);
+}
+
+static void gather_free(gather *g)
+{
+    if (g->kvs) free_kvs(g);
+    sol_free(g->rows);
+    sol_free(g->targets);
+    sol_free(g->logprob);
+    sol_free(g->kvs);
+}
+
+static sol_status gather_make(gather *g, sol_err *err)
+{
+    g->capacity = g->o->seq > GATHER_ROWS ? g->o->seq : GATHER_ROWS;
+    size_t n = (size_t)g->capacity;
+    sol_status st = sol_alloc_array((void **)&g->rows, n, sizeof *g->rows, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->targets, n, sizeof *g->targets, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->logprob, n, sizeof *g->logprob, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->kvs, n, sizeof(sol_kv *), err);
+    return st;
+}
+
+static sol_status flush(gather *g, sol_err *err)
+{
+    if (g->n == 0) return SOL_OK;
+    sol_status st = sol_net_logprobs(g->net, g->rows, g->n, g->targets, g->logprob, err);
+    for (int64_t i = 0; st == SOL_OK && i < g->n; i++) {
+        if (g->targets[i] < 0) continue;
+        g->sum -= g->logprob[i];
+        g->counted++;
+    }
+    free_kvs(g);
+    g->done += g->n;
+    g->n = 0;
+    if (st == SOL_OK && g->o->watch.fn && !g->o->watch.fn(g->o->watch.user, g->done, g->total))
+        return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return st;
+}
+
+static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, int32_t *id, sol_err *err)
+{
+    int64_t V = sol_net_config(g->net)->vocab_size;
+    *id = sol_tokens_at(t, i);
+    if ((uint32_t)*id < (uint64_t)V) return SOL_OK;
+    return sol_fail(err, SOL_ERR_RANGE, "token %u at place %lld: the model's vocabulary is 0..%lld", (uint32_t)*id, (long long)i,
+                    (long long)V - 1);
+}
+
+/* Tokens [from, to) as one stretch of attention; the token after each is its target, but for the last when it is closed. */
+static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int64_t to, bool closed, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    if (g->n + to - from > g->capacity) st = flush(g, err);
+    if (st == SOL_OK) st = sol_kv_create(&g->kvs[g->n_kvs], g->net, to - from, err);
+    if (st != SOL_OK) return st;
+    sol_kv *kv = g->kvs[g->n_kvs++];
+    for (int64_t i = from; st == SOL_OK && i < to; i++, g->n++) {
+        g->rows[g->n] = (sol_row){.kv = kv};
+        g->targets[g->n] = -1;
+        st = take_token(g, t, i, &g->rows[g->n].token, err);
+        if (st == SOL_OK && !(closed && i + 1 == to)) st = take_token(g, t, i + 1, &g->targets[g->n], err);
+    }
+    return st;
+}
+
+/* Window [from, to), its documents apart. *doc: the document that `from` lies in, moved on. */
+static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_t to, int64_t *doc, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && from < to) {
+        while ((int64_t)t->doc_offsets[*doc + 1] <= from) ++*doc;
+        int64_t end = (int64_t)t->doc_offsets[*doc + 1];
+        st = add_stretch(g, t, from, end < to ? end : to, end <= to, err);
+        from = end < to ? end : to;
+    }
+    return st;
+}
+
+static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_err *err)
+{
+    const sol_tokenizer *tokenizer = sol_net_tokenizer(net);
+    if (t->n < 2)
+        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: at least 2 are needed to predict one", (long long)t->n);
+    if (o->seq < 1 || o->seq > sol_net_config(net)->max_position_embeddings)
+        return sol_fail(err, SOL_ERR_RANGE, "windows of %lld tokens were asked for: the model has a context of 1..%lld",
+                        (long long)o->seq, (long long)sol_net_config(net)->max_position_embeddings);
+    if (tokenizer && t->tokenizer_hash && t->tokenizer_hash != sol_tokenizer_hash(tokenizer))
+        return sol_fail(err, SOL_ERR_FORMAT, "the data was made with another tokenizer (%016llx) than the model's (%016llx)",
+                        (unsigned long long)t->tokenizer_hash, (unsigned long long)sol_tokenizer_hash(tokenizer));
+    return SOL_OK;
+}
+
+sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_eval_result *r, sol_err *err)
+{
+    gather g = {.net = net, .o = o};
+    double start = now();
+    int64_t last = t->n - 1, doc = 0; /* the last token only is a target */
+    sol_status st = check_data(net, t, o, err);
+    if (st != SOL_OK) return st;
+    if (o->max_windows > 0 && o->max_windows <= last / o->seq) last = o->max_windows * o->seq;
+    g.total = last;
+    st = gather_make(&g, err);
+    for (int64_t from = 0; st == SOL_OK && from < last; from += o->seq) {
+        int64_t to = from + o->seq < last ? from + o->seq : last;
+        st = o->apart ? add_apart(&g, t, from, to, &doc, err) : add_stretch(&g, t, from, to, false, err);
+    }
+    if (st == SOL_OK) st = flush(&g, err);
+    if (st == SOL_OK && g.counted == 0)
+        st = sol_fail(err, SOL_ERR_SHAPE, "no document of the data holds 2 tokens: nothing to predict");
+    if (st == SOL_OK) {
+        double loss = g.sum / (double)g.counted;
+        *r = (sol_eval_result){.loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = now() - start};
+        if (!isfinite(loss)) st = sol_fail(err, SOL_ERR_NONFINITE, "the loss is %g: the model's weights are broken", loss);
+    }
+    gather_free(&g);
+    return st;
+}
+
+sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r, sol_err *err)
+{
+    sol_eval_opts o = {.seq = seq, .max_windows = max_windows, .apart = true};
+    return sol_eval_windows(net, t, &o, r, err);
+}
