@@ -1,18 +1,20 @@
 /* Causal grouped-query attention inside documents. Row t of a batch row sees positions doc_start[t] .. t of that row.
  *
- *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v;   a second output keeps lse = ln sum exp(s), [B, H, T]
- *   backward:  p = exp(s - lse),  dv = p^T do,  dp = do v^T,  ds = p (dp - rowsum(do o)) / sqrt(D),  dq = ds k,  dk = ds^T q
+ *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v;   a second output keeps m = max s and r = 1 / sum exp(s - m), [B, H, T, 2]
+ *   (not m - ln r alone: where scores are large its rounding would be that of p)
+ *   backward:  p = r exp(s - m),  dv = p^T do,  dp = do v^T,  ds = p (dp - sum(p dp)) / sqrt(D),  dq = ds k,  dk = ds^T q
+ *   (sum(p dp) and not rowsum(do o), which is the same but for its rounding: where p is all on one position, ds is exactly 0)
  *
- * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for one block of
- * ROWS x COLUMNS at a time, on the stack. A forward tile is a row block of one head (online softmax over column blocks);
- * a backward tile is a kv head with all its query heads, so that dk and dv have one owner and one order. */
+ * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for ROWS rows of a head at a
+ * time, in scratch: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a batch row; a backward tile a
+ * kv head with all its query heads, so that dk and dv have one owner and one order. */
 #include <math.h>
 #include <string.h>
 
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
 
-enum { ROWS = 64, COLUMNS = 64 };
+enum { ROWS = 64 };
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
@@ -28,71 +30,76 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     if (c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != n)
         return sol_fail(err, SOL_ERR_SHAPE, "expects i32 document starts of %lld tokens", (long long)n);
     c->out[0] = (sol_slot){.shape = *q, .dtype = SOL_F32};
-    c->out[1] = (sol_slot){.shape = sol_shape3(a->batch, a->heads, a->time), .dtype = SOL_F32};
+    c->out[1] = (sol_slot){.shape = sol_shape4(a->batch, a->heads, a->time, 2), .dtype = SOL_F32};
     return SOL_OK;
 }
 
-/* One row block of one head: where its matrices start and which rows and columns it has. */
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    const sol_attention_shape *a = c->attr;
+    return (size_t)(a->batch * (backward ? 2 * a->kv_heads : a->heads) * ROWS * a->time) * sizeof(float);
+}
+
+/* A row block of one head: where its matrices start, which rows it has and which columns they see together. */
 typedef struct block {
-    const sol_attention_shape *a;
-    int64_t q_ld, kv_ld, row, rows, column; /* rows [row, row + rows), columns from `column` on */
-    const float *q, *k, *v;                 /* q: first row of the block; k, v: position 0 */
-    const int32_t *start;                   /* doc_start of the block's first row */
+    int64_t q_ld, kv_ld, row, rows, column, columns; /* rows [row, row + rows), columns [column, column + columns) */
+    int64_t q_at, kv_at, norm_at; /* first element: of the rows in q and o, of the columns in k and v, of the rows in m, r */
+    const int32_t *start;         /* doc_start of the rows */
     float scale;
-    int64_t q_at, kv_at, lse_at; /* element offsets of the same places */
 } block;
 
 static block block_of(const sol_op_call *c, int64_t b, int64_t h, int64_t row)
 {
     const sol_attention_shape *a = c->attr;
     int64_t D = a->head_dim, kvh = h / (a->heads / a->kv_heads);
-    block k = {.a = a, .q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min64(ROWS, a->time - row)};
-    k.q_at = (b * a->time + row) * k.q_ld + h * D;
-    k.kv_at = b * a->time * k.kv_ld + kvh * D;
-    k.lse_at = (b * a->heads + h) * a->time + row;
-    k.q = (const float *)c->in[0].data + k.q_at;
-    k.k = (const float *)c->in[1].data + k.kv_at;
-    k.v = (const float *)c->in[2].data + k.kv_at;
+    block k = {.q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min64(ROWS, a->time - row)};
     k.start = (const int32_t *)c->in[3].data + b * a->time + row;
     k.column = k.start[0];
+    k.columns = row + k.rows - k.column;
+    k.q_at = (b * a->time + row) * k.q_ld + h * D;
+    k.kv_at = (b * a->time + k.column) * k.kv_ld + kvh * D;
+    k.norm_at = ((b * a->heads + h) * a->time + row) * 2;
     k.scale = (float)(1 / sqrt((double)D));
     return k;
 }
 
-/* s[rows, COLUMNS] = scale q k^T for columns [j, j + n). */
-static void scores(const block *k, int64_t j, int64_t n, float *s)
+/* Columns [*from, *to) of the block that row i sees; never empty. */
+static void visible(const block *k, int64_t i, int64_t *from, int64_t *to)
 {
-    sol_gemm_tile(false, true, k->rows, n, k->a->head_dim, k->scale, k->q, k->q_ld, k->k + j * k->kv_ld, k->kv_ld, 0, s, COLUMNS);
+    *from = k->start[i] - k->column;
+    *to = k->row + i + 1 - k->column;
 }
 
-/* Columns [*from, *to) of block column j that row i sees; empty when from >= to. */
-static void visible(const block *k, int64_t i, int64_t j, int64_t n, int64_t *from, int64_t *to)
+/* s[from .. to) becomes exp(s - m) and the rest of the row 0; norm gets m and 1 / sum. */
+static void softmax_row(float *s, int64_t n, int64_t from, int64_t to, float *norm)
 {
-    *from = k->start[i] > j ? k->start[i] - j : 0;
-    *to = sol_min64(n, k->row + i + 1 - j);
-}
-
-/* One row of scores joins the online softmax: s becomes exp(s - top), sum and the row of o are brought to the new top. */
-static void softmax_row(float *s, int64_t n, int64_t from, int64_t to, float *top, double *sum, float *o, int64_t D)
-{
-    float m = *top;
+    float m = s[from];
+    double sum = 0;
     for (int64_t x = from; x < to; x++) m = s[x] > m ? s[x] : m;
-    if (from >= to) {
-        memset(s, 0, (size_t)n * sizeof *s);
-        return;
-    }
-    if (m > *top) {
-        float shrink = expf(*top - m);
-        *sum *= shrink;
-        for (int64_t d = 0; d < D; d++) o[d] *= shrink;
-        *top = m;
-    }
     for (int64_t x = 0; x < from; x++) s[x] = 0;
     for (int64_t x = from; x < to; x++) {
         s[x] = expf(s[x] - m);
-        *sum += s[x];
+        sum += s[x];
     }
     for (int64_t x = to; x < n; x++) s[x] = 0;
+    norm[0] = m;
+    norm[1] = (float)(1 / sum);
+}
+
+static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *s)
+{
+    block k = block_of(c, b, h, row);
+    int64_t D = ((const sol_attention_shape *)c->attr)->head_dim, n = k.columns, from, to;
+    float *o = (float *)c->out[0].data + k.q_at, *norm = (float *)c->out[1].data + k.norm_at;
+    sol_gemm_tile(false, true, k.rows, n, D, k.scale, (const float *)c->in[0].data + k.q_at, k.q_ld,
+                  (const float *)c->in[1].data + k.kv_at, k.kv_ld, 0, s, n);
+    for (int64_t i = 0; i < k.rows; i++) {
+        visible(&k, i, &from, &to);
+        softmax_row(s + i * n, n, from, to, norm + 2 * i);
+    }
+    sol_gemm_tile(false, false, k.rows, D, n, 1, s, n, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, o, k.q_ld);
+    for (int64_t i = 0; i < k.rows; i++)
+        for (int64_t d = 0; d < D; d++) o[i * k.q_ld + d] *= norm[2 * i + 1];
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)
@@ -100,79 +107,49 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     const sol_attention_shape *a = c->attr;
     (void)thread;
-    int64_t blocks = sol_tile_count(a->time, ROWS), D = a->head_dim;
-    block k = block_of(c, tile / blocks / a->heads, tile / blocks % a->heads, tile % blocks * ROWS);
-    float s[ROWS * COLUMNS], top[ROWS], *o = (float *)c->out[0].data + k.q_at, *lse = (float *)c->out[1].data + k.lse_at;
-    double sum[ROWS];
-    for (int64_t i = 0; i < k.rows; i++) {
-        memset(o + i * k.q_ld, 0, (size_t)D * sizeof *o);
-        top[i] = -INFINITY;
-        sum[i] = 0;
-    }
-    for (int64_t j = k.column; j < k.row + k.rows; j += COLUMNS) {
-        int64_t n = sol_min64(COLUMNS, k.row + k.rows - j), from, to;
-        scores(&k, j, n, s);
-        for (int64_t i = 0; i < k.rows; i++) {
-            visible(&k, i, j, n, &from, &to);
-            softmax_row(s + i * COLUMNS, n, from, to, &top[i], &sum[i], o + i * k.q_ld, D);
-        }
-        sol_gemm_tile(false, false, k.rows, D, n, 1, s, COLUMNS, k.v + j * k.kv_ld, k.kv_ld, 1, o, k.q_ld);
-    }
-    for (int64_t i = 0; i < k.rows; i++) {
-        float r = (float)(1 / sum[i]);
-        for (int64_t d = 0; d < D; d++) o[i * k.q_ld + d] *= r;
-        lse[i] = (float)(top[i] + log(sum[i]));
-    }
+    for (int64_t row = 0; row < a->time; row += ROWS)
+        forward_block(c, tile / a->heads, tile % a->heads, row, (float *)c->scratch + tile * ROWS * a->time);
 }
 
 static void forward(const sol_op_call *c)
 {
     const sol_attention_shape *a = c->attr;
-    sol_pool_run(c->ctx->pool, a->batch * a->heads * sol_tile_count(a->time, ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, a->batch * a->heads, forward_tile, (void *)c);
 }
 
-/* s -> p = exp(s - lse) and dp -> ds, both in place; unseen columns become 0. */
-static void backward_scores(const block *k, int64_t j, int64_t n, const float *lse, const float *delta, float *p, float *ds)
+/* One row: s becomes p and dp becomes ds; unseen columns become 0. */
+static void backward_row(float *s, float *dp, int64_t n, int64_t from, int64_t to, const float *norm, float scale)
 {
-    for (int64_t i = 0; i < k->rows; i++, p += COLUMNS, ds += COLUMNS) {
-        int64_t from, to;
-        visible(k, i, j, n, &from, &to);
-        for (int64_t x = 0; x < n; x++) {
-            bool seen = x >= from && x < to;
-            p[x] = seen ? expf(p[x] - lse[i]) : 0;
-            ds[x] = seen ? p[x] * (ds[x] - delta[i]) * k->scale : 0;
-        }
+    double dot = 0;
+    for (int64_t x = 0; x < n; x++) {
+        s[x] = x >= from && x < to ? expf(s[x] - norm[0]) * norm[1] : 0;
+        dot += s[x] == 0 ? 0 : (double)s[x] * dp[x];
     }
+    for (int64_t x = 0; x < n; x++) dp[x] = s[x] == 0 ? 0 : s[x] * (dp[x] - (float)dot) * scale;
 }
 
-static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row)
+static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *p)
 {
     block k = block_of(c, b, h, row);
-    int64_t D = k.a->head_dim;
-    const float *o = (const float *)c->out[0].data + k.q_at, *lse = (const float *)c->out[1].data + k.lse_at;
-    const float *d_o = c->out[0].grad + k.q_at;
-    float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at;
-    float p[ROWS * COLUMNS], ds[ROWS * COLUMNS], delta[ROWS];
+    int64_t D = ((const sol_attention_shape *)c->attr)->head_dim, n = k.columns, from, to;
+    const float *q = (const float *)c->in[0].data + k.q_at, *key = (const float *)c->in[1].data + k.kv_at;
+    const float *norm = (const float *)c->out[1].data + k.norm_at, *d_o = c->out[0].grad + k.q_at;
+    float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at, *ds = p + k.rows * n;
+    sol_gemm_tile(false, true, k.rows, n, D, k.scale, q, k.q_ld, key, k.kv_ld, 0, p, n);
+    sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
-        double dot = 0;
-        for (int64_t d = 0; d < D; d++) dot += (double)d_o[i * k.q_ld + d] * o[i * k.q_ld + d];
-        delta[i] = (float)dot;
+        visible(&k, i, &from, &to);
+        backward_row(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
     }
-    for (int64_t j = k.column; j < row + k.rows; j += COLUMNS) {
-        int64_t n = sol_min64(COLUMNS, row + k.rows - j), at = j * k.kv_ld;
-        scores(&k, j, n, p);
-        sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, k.v + at, k.kv_ld, 0, ds, COLUMNS);
-        backward_scores(&k, j, n, lse, delta, p, ds);
-        sol_gemm_tile(true, false, n, D, k.rows, 1, p, COLUMNS, d_o, k.q_ld, 1, dv + at, k.kv_ld);
-        sol_gemm_tile(true, false, n, D, k.rows, 1, ds, COLUMNS, k.q, k.q_ld, 1, dk + at, k.kv_ld);
-        sol_gemm_tile(false, false, k.rows, D, n, 1, ds, COLUMNS, k.k + at, k.kv_ld, 1, dq, k.q_ld);
-    }
+    sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv, k.kv_ld);
+    sol_gemm_tile(true, false, n, D, k.rows, 1, ds, n, q, k.q_ld, 1, dk, k.kv_ld);
+    sol_gemm_tile(false, false, k.rows, D, n, 1, ds, n, key, k.kv_ld, c->in[0].grad_add, dq, k.q_ld);
 }
 
-/* Sets T rows of `width` columns to 0, unless the gradient adds. */
-static void clear(const sol_slot *s, int64_t at, int64_t T, int64_t width, int64_t ld)
+/* Sets T rows of D columns of a gradient to 0, unless it adds. */
+static void clear(const sol_slot *s, int64_t at, int64_t T, int64_t D, int64_t ld)
 {
-    for (int64_t t = 0; t < T && !s->grad_add; t++) memset(s->grad + at + t * ld, 0, (size_t)width * sizeof(float));
+    for (int64_t t = 0; t < T && !s->grad_add; t++) memset(s->grad + at + t * ld, 0, (size_t)D * sizeof(float));
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -180,13 +157,13 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     const sol_attention_shape *a = c->attr;
     (void)thread;
-    int64_t b = tile / a->kv_heads, group = a->heads / a->kv_heads, first = tile % a->kv_heads * group;
-    block k = block_of(c, b, first, 0);
-    clear(&c->in[0], k.q_at, a->time, group * a->head_dim, k.q_ld);
-    clear(&c->in[1], k.kv_at, a->time, a->head_dim, k.kv_ld);
-    clear(&c->in[2], k.kv_at, a->time, a->head_dim, k.kv_ld);
-    for (int64_t h = first; h < first + group; h++)
-        for (int64_t row = 0; row < a->time; row += ROWS) backward_block(c, b, h, row);
+    int64_t b = tile / a->kv_heads, kvh = tile % a->kv_heads, group = a->heads / a->kv_heads, ld = a->kv_heads * a->head_dim;
+    int64_t at = b * a->time * ld + kvh * a->head_dim;
+    clear(&c->in[1], at, a->time, a->head_dim, ld);
+    clear(&c->in[2], at, a->time, a->head_dim, ld);
+    for (int64_t h = kvh * group; h < (kvh + 1) * group; h++)
+        for (int64_t row = 0; row < a->time; row += ROWS)
+            backward_block(c, b, h, row, (float *)c->scratch + tile * 2 * ROWS * a->time);
 }
 
 static void backward(const sol_op_call *c)
@@ -210,8 +187,8 @@ static bool check_case(int i, sol_op_case *c)
 }
 
 const sol_op sol_op_attention = {.name = "attention", .n_in = 4, .n_out = 2, .attr_size = sizeof(sol_attention_shape),
-                                 .shapes = shapes, .forward = forward, .backward = backward, .reads_in = 15, .reads_out = 3,
-                                 .check_case = check_case};
+                                 .shapes = shapes, .scratch = scratch, .forward = forward, .backward = backward, .reads_in = 15,
+                                 .reads_out = 2, .check_case = check_case};
 
 sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape)
 {
