@@ -259,14 +259,30 @@ static sol_status stack_packed(const sol_net *net, const sol_packed_mat *m, int 
 }
 
 /* Gives the runs of a matrix the form of the dense kernels, which round activations like the ternary ones. */
-static sol_status prepare_runs(const sol_net *net, net_matrix *runs, int64_t n, sol_err *err)
+/* Embedding or head of a packed model, cut into runs like a dense one. */
+static sol_status prepare_runs(const sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *from, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int64_t p = 0; st == SOL_OK && p < n; p++) {
-        sol_dense_src src = {.type = runs[p].type == SOL_F16 ? SOL_DENSE_F16 : SOL_DENSE_F32, .rows = runs[p].rows,
-                             .cols = runs[p].cols, .data = runs[p].part[0]};
-        st = sol_dense_prepare(&runs[p].dense, net->ctx, &src, err);
+    size_t row_bytes = sol_dense_row_bytes(from->type, from->cols);
+    int64_t row_scales = sol_dense_row_scales(from->type, from->cols);
+    *n = runs_of(from->rows);
+    sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
+    for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
+        int64_t first = p * HEAD_COLS, rows = from->rows - first < HEAD_COLS ? from->rows - first : HEAD_COLS;
+        sol_dense_src src = {.type = from->type, .rows = rows, .cols = from->cols,
+                             .data = (const char *)from->data + (size_t)first * row_bytes,
+                             .scales = from->scales ? from->scales + first * row_scales : NULL};
+        (*runs)[p] = (net_matrix){.rows = rows, .cols = from->cols};
+        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &src, err);
     }
+    return st;
+}
+
+static sol_status place_packed_embedding(sol_net *net, const sol_packed_model *p, sol_err *err)
+{
+    sol_status st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
+    if (st == SOL_OK && p->head.data) return prepare_runs(net, &net->head, &net->n_head, &p->head, err);
+    net->head = net->embed;
+    net->n_head = net->n_embed;
     return st;
 }
 
@@ -289,9 +305,7 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = packed_bits(p);
     place_norms(net, p->norms);
-    st = place_embedding(net, p->embed, p->head ? p->head : p->embed, p->embed_dtype, err);
-    if (st == SOL_OK) st = prepare_runs(net, net->embed, net->n_embed, err);
-    if (st == SOL_OK && net->head != net->embed) st = prepare_runs(net, net->head, net->n_head, err);
+    st = place_packed_embedding(net, p, err);
     for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++) {
         const sol_packed_mat *linear = p->linear + 7 * l;
         for (int which = 0; st == SOL_OK && which < NET_MATRICES; linear += stacks[which++].n)
@@ -305,9 +319,8 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
 static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
 {
     sol_checkpoint file = {0};
-    sol_status st = sol_checkpoint_read(&file, path, SOL_F32, err);
+    sol_status st = sol_checkpoint_read_model(&file, path, SOL_F32, err);
     if (st != SOL_OK) return st;
-    if (file.optim) sol_adamw_free(&file.optim);
     st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
     if (st != SOL_OK) {
         sol_checkpoint_free(&file);
