@@ -258,31 +258,20 @@ static sol_status stack_packed(const sol_net *net, const sol_packed_mat *m, int 
     return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, n, err);
 }
 
-/* Gives the runs of a matrix the form of the dense kernels, which round activations like the ternary ones. */
-/* Embedding or head of a packed model, cut into runs like a dense one. */
-static sol_status prepare_runs(const sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *from, sol_err *err)
+/* Prepares the runs of a stored matrix for the dense kernels. */
+static sol_status prepare_runs(const sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *src, sol_err *err)
 {
-    size_t row_bytes = sol_dense_row_bytes(from->type, from->cols);
-    int64_t row_scales = sol_dense_row_scales(from->type, from->cols);
-    *n = runs_of(from->rows);
+    *n = runs_of(src->rows);
     sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
     for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
-        int64_t first = p * HEAD_COLS, rows = from->rows - first < HEAD_COLS ? from->rows - first : HEAD_COLS;
-        sol_dense_src src = {.type = from->type, .rows = rows, .cols = from->cols,
-                             .data = (const char *)from->data + (size_t)first * row_bytes,
-                             .scales = from->scales ? from->scales + first * row_scales : NULL};
-        (*runs)[p] = (net_matrix){.rows = rows, .cols = from->cols};
-        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &src, err);
+        int64_t first = p * HEAD_COLS;
+        sol_dense_src run = *src;
+        run.rows = src->rows - first < HEAD_COLS ? src->rows - first : HEAD_COLS;
+        run.data = (const char *)src->data + (size_t)first * sol_dense_row_bytes(src->type, src->cols);
+        if (src->scales) run.scales = src->scales + first * sol_dense_row_scales(src->type, src->cols);
+        (*runs)[p] = (net_matrix){.rows = run.rows, .cols = run.cols};
+        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &run, err);
     }
-    return st;
-}
-
-static sol_status place_packed_embedding(sol_net *net, const sol_packed_model *p, sol_err *err)
-{
-    sol_status st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
-    if (st == SOL_OK && p->head.data) return prepare_runs(net, &net->head, &net->n_head, &p->head, err);
-    net->head = net->embed;
-    net->n_head = net->n_embed;
     return st;
 }
 
@@ -305,7 +294,13 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = packed_bits(p);
     place_norms(net, p->norms);
-    st = place_packed_embedding(net, p, err);
+    st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
+    if (st == SOL_OK && p->head.data) {
+        st = prepare_runs(net, &net->head, &net->n_head, &p->head, err);
+    } else {
+        net->head = net->embed;
+        net->n_head = net->n_embed;
+    }
     for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++) {
         const sol_packed_mat *linear = p->linear + 7 * l;
         for (int which = 0; st == SOL_OK && which < NET_MATRICES; linear += stacks[which++].n)
@@ -330,7 +325,17 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
     return SOL_OK;
 }
 
-/* The prepared matrices are copies: the canonical ones go. */
+/* Releases a stored matrix that the kernels hold in a layout of their own; float types are used where they are. */
+static void drop_copied(sol_dense_src *d)
+{
+    if (d->type == SOL_DENSE_F32 || d->type == SOL_DENSE_F16) return;
+    sol_free((void *)d->data);
+    sol_free((void *)d->scales);
+    d->data = NULL;
+    d->scales = NULL;
+}
+
+/* The prepared linears are copies: the canonical ones go. */
 static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
 {
     sol_packed_model p = {0};
@@ -342,6 +347,8 @@ static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, con
         return sol_err_prefix(err, st, "%s", path);
     }
     for (int64_t i = 0; i < 7 * p.config.num_hidden_layers; i++) sol_packed_free(&p.linear[i]);
+    drop_copied(&p.embed);
+    drop_copied(&p.head);
     (*net)->packed = p;
     return SOL_OK;
 }
