@@ -17,7 +17,7 @@ typedef struct sol_rng {
 /* Streams that must never overlap under one seed. */
 enum {
     SOL_STREAM_INIT = 1,     /* weight initialization; + parameter index << 8 */
-    SOL_STREAM_DATA = 2,     /* order of the training data */
+    SOL_STREAM_DATA = 2,     /* order of the training data; + epoch << 8 */
     SOL_STREAM_SAMPLER = 3,  /* text generation */
     SOL_STREAM_ROUNDING = 4, /* stochastic rounding; + step << 8 */
     SOL_STREAM_STUDY = 5,    /* row samples of the study measures */

@@ -17,6 +17,7 @@ struct sol_docs {
     bool json, eof;
     char *buf; /* [from, n) is not handed out yet */
     size_t from, scan, n, capacity; /* lines before `scan` are known to be no separators */
+    size_t searched;                /* there is no place to cut in [from, searched) */
     int64_t line, from_line;        /* line numbers at `scan` and `from` */
     uint64_t offset;                /* in the decompressed file, of buf[0] */
     bool first;                     /* the next piece begins a document */
@@ -83,7 +84,7 @@ static sol_status open_next(sol_docs *d, sol_err *err)
     const char *path = d->o->files[d->file];
     d->json = is_json_name(path);
     d->eof = false;
-    d->from = d->scan = d->n = 0;
+    d->from = d->scan = d->searched = d->n = 0;
     d->line = d->from_line = 1;
     d->offset = 0;
     d->first = true;
@@ -99,6 +100,7 @@ static sol_status fill(sol_docs *d, sol_err *err)
         memmove(d->buf, d->buf + d->from, d->n - d->from);
         d->offset += d->from;
         d->scan -= d->from;
+        d->searched -= d->searched < d->from ? d->searched : d->from;
         d->n -= d->from;
         d->from = 0;
     }
@@ -116,7 +118,7 @@ static sol_status fill(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
-static bool only_blanks(const char *s, size_t n)
+bool sol_text_is_blank(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (s[i] != ' ' && (s[i] < '\t' || s[i] > '\r')) return false;
@@ -136,7 +138,7 @@ static size_t copy_unix_lines(char *out, const char *text, size_t n)
 static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool last, sol_err *err)
 {
     size_t n = to - d->from;
-    bool drop = d->first && last && only_blanks(d->buf + d->from, n);
+    bool drop = d->first && last && sol_text_is_blank(d->buf + d->from, n);
     sol_status st = SOL_OK;
     if (!drop) {
         st = sol_grow_array((void **)&b->text, &b->cap_text, b->n_text + n, 1, err);
@@ -167,18 +169,33 @@ static bool is_separator(const sol_docs *d, const char *line, size_t n)
     return false;
 }
 
-/* The last blank behind a printable ASCII character in [from + 1, to); 0: none. */
-static size_t last_cut(const sol_docs *d, size_t to)
+size_t sol_text_last_cut(const char *text, size_t n)
 {
-    for (size_t i = to; d->o->cut && i-- > d->from + 1;)
-        if (d->buf[i] == ' ' && d->buf[i - 1] > ' ' && d->buf[i - 1] < 0x7F) return i;
+    for (size_t i = n; i-- > 1;)
+        if (text[i] == ' ' && text[i - 1] > ' ' && text[i - 1] < 0x7F) return i;
     return 0;
 }
 
-/* One line of JSON or the end of the file. */
+/* Where the document may be cut before `to`; 0: nowhere, or it is not long enough yet. */
+static size_t cut_before(sol_docs *d, size_t to)
+{
+    if (!d->o->cut || to - d->from < SOL_DOCS_PIECE) return 0;
+    size_t start = d->searched > d->from ? d->searched - 1 : d->from;
+    size_t cut = sol_text_last_cut(d->buf + start, to - start);
+    if (!cut) d->searched = to;
+    return cut ? start + cut : 0;
+}
+
+/* The line break behind `scan`; NULL: not in the buffer. */
+static const char *line_end(const sol_docs *d)
+{
+    return d->n > d->scan ? memchr(d->buf + d->scan, '\n', d->n - d->scan) : NULL;
+}
+
+/* One line of JSON or the end of the file. `scan` runs ahead so that a long line is searched once. */
 static sol_status step_json(sol_docs *d, sol_batch *b, sol_err *err)
 {
-    const char *end = memchr(d->buf + d->scan, '\n', d->n - d->scan);
+    const char *end = line_end(d);
     if (!end && !d->eof) {
         d->scan = d->n;
         return fill(d, err);
@@ -192,9 +209,9 @@ static sol_status step_json(sol_docs *d, sol_batch *b, sol_err *err)
 /* A line, a piece of a long document, or the end of the file. The line break before a separator belongs to it. */
 static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
 {
-    const char *end = memchr(d->buf + d->scan, '\n', d->n - d->scan);
+    const char *end = line_end(d);
     if (!end && !d->eof) {
-        size_t cut = d->n - d->from >= SOL_DOCS_PIECE ? last_cut(d, d->n) : 0;
+        size_t cut = cut_before(d, d->n);
         if (cut > d->scan) d->scan = cut; /* that much of the line is no separator: it is longer than one */
         return cut ? emit(d, b, cut, cut, false, err) : fill(d, err);
     }
@@ -208,7 +225,7 @@ static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
     }
     d->scan = next;
     if (!end) return emit(d, b, d->n, d->n, true, err);
-    size_t cut = d->scan - d->from >= SOL_DOCS_PIECE ? last_cut(d, d->scan) : 0;
+    size_t cut = cut_before(d, d->scan);
     return cut ? emit(d, b, cut, cut, false, err) : SOL_OK;
 }
 

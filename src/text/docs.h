@@ -55,4 +55,9 @@ sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece
                           sol_err *err);
 void sol_piece_release(void *owner);
 
+/* The last place in text[0, n) where a blank follows a printable ASCII character; 0: none. */
+size_t sol_text_last_cut(const char *text, size_t n);
+/* Nothing but ASCII white space. */
+bool sol_text_is_blank(const char *text, size_t n);
+
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/docs.h"
 #include "text/tokenizer_impl.h"
 
 enum {
@@ -301,7 +302,7 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
         for (int i = 0; i < t->n_head; i++) ids->id[ids->n++] = t->head[i];
     st = encode_text(e, text, n, flags, err);
     if (st == SOL_OK) st = room(ids, SOL_TOK_MAX_TEMPLATE, err);
-    if (st == SOL_OK && (flags & SOL_ENCODE_BOS))
+    if (st == SOL_OK && (flags & SOL_ENCODE_TAIL))
         for (int i = 0; i < t->n_tail; i++) ids->id[ids->n++] = t->tail[i];
     return st;
 }
@@ -315,10 +316,12 @@ sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t
     return st;
 }
 
+bool sol_tokenizer_can_cut(const sol_tokenizer *t)
+{
+    return t->kind == SOL_TOK_BYTE_LEVEL ? sol_pretok_is_known(&t->pretok) : t->word_local;
+}
+
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n)
 {
-    bool known = t->kind == SOL_TOK_BYTE_LEVEL ? sol_pretok_is_known(&t->pretok) : t->word_local;
-    for (size_t i = n; known && i-- > 1;)
-        if (text[i] == ' ' && text[i - 1] > ' ' && text[i - 1] < 0x7F) return i;
-    return 0;
+    return sol_tokenizer_can_cut(t) ? sol_text_last_cut(text, n) : 0;
 }

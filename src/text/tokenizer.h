@@ -25,7 +25,8 @@ typedef struct sol_ids {
 void sol_ids_free(sol_ids *ids);
 
 enum {
-    SOL_ENCODE_BOS = 1,      /* put BOS (and what the template asks for) in front, and its tail (usually none) behind */
+    SOL_ENCODE_BOS = 1,      /* put BOS (what the template has in front) before the text */
+    SOL_ENCODE_TAIL = 8,     /* put what the template has behind (usually nothing) after the text */
     SOL_ENCODE_SPECIAL = 2,  /* recognize special tokens in the text, e.g. <|endoftext|> */
     SOL_ENCODE_CONTINUE = 4, /* the text goes on from an earlier call: no leading blank (see sol_tokenizer_cut) */
 };
@@ -83,6 +84,8 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
 /* The last place in text[0, n) where it may be cut so that encoding both parts (the second with SOL_ENCODE_CONTINUE)
  * gives the ids of the whole; 0: no such place is known. Special tokens must not lie across it. */
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
+/* Whether such places are known at all: then a blank behind a printable ASCII character is one. */
+bool sol_tokenizer_can_cut(const sol_tokenizer *t);
 
 /* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a control token.
  * prev is the token before it, or -1 at the start (SentencePiece drops the blank after BOS). */

@@ -91,4 +91,9 @@ bool sol_runes_to_bytes(const char *text, size_t n, char *out, size_t *n_out);
 /* out must hold 2 n bytes. Returns the length. */
 size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out);
 
+/* The byte of a SentencePiece token "<0xHH>"; -1: it is none. */
+int sol_byte_token(const char *text, size_t n);
+/* SentencePiece writes U+2581 for a blank. Returns the new length, at most n. */
+size_t sol_underscores_to_blanks(const char *text, size_t n, char *out);
+
 #endif

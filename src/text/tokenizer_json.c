@@ -21,7 +21,6 @@ typedef struct loader {
     sol_bytemap by_text; /* text as in the file -> id */
     char *scratch;
     size_t cap_scratch;
-    bool spaces_as_underscore; /* SentencePiece: U+2581 is a blank */
 } loader;
 
 static const char *string_of(const json_t *object, const char *key)
@@ -99,14 +98,6 @@ static sol_status collect_entries(loader *l, sol_err *err)
     return SOL_OK;
 }
 
-static int byte_token(const char *text, size_t n)
-{
-    unsigned byte;
-    char end;
-    if (n != 6 || memcmp(text, "<0x", 3) != 0 || sscanf(text, "<0x%2X%c", &byte, &end) != 2 || end != '>') return -1;
-    return (int)byte;
-}
-
 /* The bytes a token stands for, in l->scratch. */
 static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *type, sol_err *err)
 {
@@ -119,17 +110,12 @@ static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *typ
     } else if (l->t->kind == SOL_TOK_BYTE_LEVEL) {
         if (!sol_runes_to_bytes(e->text, e->n, l->scratch, n))
             return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has characters outside the byte-level alphabet", e->text);
-    } else if (byte_token(e->text, e->n) >= 0) {
-        l->scratch[0] = (char)byte_token(e->text, e->n);
+    } else if (sol_byte_token(e->text, e->n) >= 0) {
+        l->scratch[0] = (char)sol_byte_token(e->text, e->n);
         *n = 1;
         *type = SOL_TOKEN_BYTE;
     } else {
-        *n = 0;
-        for (size_t i = 0; i < e->n; i++) {
-            bool blank = e->n - i >= 3 && memcmp(e->text + i, "\xE2\x96\x81", 3) == 0;
-            l->scratch[(*n)++] = blank ? ' ' : e->text[i];
-            i += blank ? 2 : 0;
-        }
+        *n = sol_underscores_to_blanks(e->text, e->n, l->scratch);
     }
     return SOL_OK;
 }

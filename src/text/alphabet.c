@@ -1,4 +1,8 @@
-/* The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards. */
+/* How vocabularies write bytes.
+ *
+ * The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards. */
+#include <string.h>
+
 #include "text/tokenizer_impl.h"
 
 static bool stands_for_itself(uint32_t c)
@@ -50,6 +54,25 @@ size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out)
         } else {
             out[at++] = (char)rune;
         }
+    }
+    return at;
+}
+
+int sol_byte_token(const char *text, size_t n)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return -1;
+    const char *high = memchr(digits, text[3], 16), *low = memchr(digits, text[4], 16);
+    return high && low ? (int)((high - digits) << 4 | (low - digits)) : -1;
+}
+
+size_t sol_underscores_to_blanks(const char *text, size_t n, char *out)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool blank = n - i >= 3 && memcmp(text + i, "\xE2\x96\x81", 3) == 0;
+        out[at++] = blank ? ' ' : text[i];
+        i += blank ? 2 : 0;
     }
     return at;
 }

@@ -1,0 +1,75 @@
+#include "text/dataset.h"
+
+#include <string.h>
+
+#include "base/rng.h"
+
+int32_t sol_tokens_at(const sol_tokens *t, int64_t i)
+{
+    return t->width == 2 ? ((const uint16_t *)t->data)[i] : (int32_t)((const uint32_t *)t->data)[i];
+}
+
+sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err)
+{
+    *b = (sol_batcher){.tokens = t, .seq = seq, .seed = seed};
+    if (t->width != 2 && t->width != 4)
+        return sol_fail(err, SOL_ERR_FORMAT, "tokens of %d bytes: 2 or 4 are expected", t->width);
+    if (seq < 1) return sol_fail(err, SOL_ERR_RANGE, "a sequence of %lld tokens: at least 1 is expected", (long long)seq);
+    if (t->n <= seq)
+        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: a window of %lld needs %lld", (long long)t->n,
+                        (long long)seq, (long long)seq + 1);
+    if (t->n_docs < 1 || t->doc_offsets[0] != 0 || t->doc_offsets[t->n_docs] != (uint64_t)t->n)
+        return sol_fail(err, SOL_ERR_FORMAT, "document offsets do not run from 0 to the %lld tokens", (long long)t->n);
+    for (int64_t i = 0; i < t->n_docs; i++)
+        if (t->doc_offsets[i] > t->doc_offsets[i + 1])
+            return sol_fail(err, SOL_ERR_FORMAT, "document %lld ends before it begins", (long long)i);
+    return SOL_OK;
+}
+
+int64_t sol_batcher_windows(const sol_batcher *b)
+{
+    return (b->tokens->n - 1) / b->seq;
+}
+
+/* The last document that begins at or before token `at`. */
+static int64_t document_at(const sol_tokens *t, uint64_t at)
+{
+    int64_t lo = 0, hi = t->n_docs;
+    while (hi - lo > 1) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (t->doc_offsets[mid] <= at)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets, int32_t *doc_start)
+{
+    const sol_tokens *t = b->tokens;
+    int64_t from = index * b->seq, start = 0;
+    int64_t doc = document_at(t, (uint64_t)from);
+    for (int64_t i = 0; i < b->seq; i++) {
+        uint64_t next = (uint64_t)(from + i) + 1;
+        inputs[i] = sol_tokens_at(t, from + i);
+        targets[i] = sol_tokens_at(t, from + i + 1);
+        doc_start[i] = (int32_t)start;
+        if (t->doc_offsets[doc + 1] != next) continue;
+        /* next < n: the window's last target is inside the data, so another document follows; empty ones are skipped. */
+        while (doc + 1 < t->n_docs && t->doc_offsets[doc + 1] == next) doc++;
+        targets[i] = -1;
+        start = i + 1;
+    }
+}
+
+void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start)
+{
+    uint64_t windows = (uint64_t)sol_batcher_windows(b);
+    for (int64_t row = 0; row < batch; row++, b->drawn++) {
+        uint64_t epoch = b->drawn / windows, i = b->drawn % windows;
+        uint64_t index = sol_permute(b->seed, SOL_STREAM_DATA | epoch << 8, windows, i);
+        int64_t at = row * b->seq;
+        sol_batcher_window(b, (int64_t)index, inputs + at, targets + at, doc_start + at);
+    }
+}

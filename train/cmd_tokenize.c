@@ -1,0 +1,120 @@
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tokenize.h"
+
+struct args {
+    const char *tokenizer, *out, *special;
+    sol_words input;
+    bool ids, unix_lines, json;
+};
+
+static const sol_opt options[] = {
+    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer), .required = true,
+     .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
+    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input),
+     .help = ".txt, .jsonl with \"text\", gzip of both"},
+    {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .help = "dataset to write"},
+    {.name = "--ids", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, ids),
+     .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids a line on stdout"},
+    {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special), .preset = "auto",
+     .choices = "auto|yes|no", .help = "recognize special tokens in the text; auto: with --ids"},
+    {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),
+     .help = "read CR LF line ends as LF"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
+     .help = "print documents, tokens, text_bytes and seconds as JSON"},
+    {0},
+};
+
+static sol_status open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err)
+{
+    return sol_tokenizer_open(t, path, err);
+}
+
+static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_t number, int flags, sol_ids *ids, sol_err *err)
+{
+    json_error_t where;
+    json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, &where);
+    const json_t *text = json_object_get(object, "text");
+    sol_status st = SOL_OK;
+    ids->n = 0;
+    if (!object)
+        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld:%d: not a JSON object: %s", (long long)number, where.column, where.text);
+    else if (!json_is_string(text))
+        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld: no string under \"text\"", (long long)number);
+    else
+        st = sol_encoder_run(e, json_string_value(text), json_string_length(text), flags, ids, err);
+    json_decref(object);
+    return st;
+}
+
+static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)
+{
+    sol_encoder *e;
+    sol_ids ids = {0};
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t n;
+    int64_t number = 0;
+    sol_status st = sol_encoder_create(&e, t, err);
+    while (st == SOL_OK && (n = getline(&line, &capacity, stdin)) >= 0) {
+        st = ids_of_line(e, line, (size_t)n, ++number, flags, &ids, err);
+        for (size_t i = 0; st == SOL_OK && i < ids.n; i++) printf("%s%d", i ? "," : "[", ids.id[i]);
+        if (st == SOL_OK) fputs(ids.n ? "]\n" : "[]\n", stdout);
+    }
+    if (st == SOL_OK && ferror(stdin)) st = sol_fail_errno(err, "stdin", "cannot read");
+    free(line);
+    sol_ids_free(&ids);
+    sol_encoder_free(&e);
+    return st;
+}
+
+static sol_status encode_files(sol_program *p, const struct args *a, const sol_tokenizer *t, sol_err *err)
+{
+    sol_tokenize_result r;
+    char eos[256], size[32], count[32];
+    size_t n;
+    const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
+    snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
+    sol_tokenize_job job = {.tokenizer = t, .out = a->out, .special = strcmp(a->special, "yes") == 0};
+    job.docs = (sol_docs_options){.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
+                                  .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
+                                  .cut = sol_tokenizer_can_cut(t) && !job.special};
+    sol_interrupt_catch();
+    sol_status st = sol_tokenize_files(p, &job, &r, err);
+    if (st != SOL_OK) return st;
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s", a->out, (long long)r.documents,
+                 sol_count_text((double)r.tokens, count), sol_bytes_text((double)r.text_bytes, size),
+                 r.seconds > 0 ? (double)r.text_bytes / 1e6 / r.seconds : 0.0);
+    if (a->json)
+        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"seconds\": %.3f}\n", (long long)r.documents,
+               (long long)r.tokens, (unsigned long long)r.text_bytes, r.seconds);
+    return SOL_OK;
+}
+
+static sol_status run(sol_program *p, void *argsp, sol_err *err)
+{
+    struct args *a = argsp;
+    sol_tokenizer *t;
+    if (a->ids == (a->input.n > 0)) return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
+    if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
+    sol_status st = open_tokenizer(a->tokenizer, &t, err);
+    if (st != SOL_OK) return st;
+    int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
+    st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);
+    sol_tokenizer_free(&t);
+    return st;
+}
+
+const sol_verb sol_verb_tokenize = {
+    .name = "tokenize",
+    .summary = "turn text into a token dataset, or lines of JSON into lines of ids",
+    .details = "A .txt file is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's own end-of-text\n"
+               "token) separate several; a .jsonl file holds one a line. Each document becomes BOS as the tokenizer's template\n"
+               "says, its ids, and EOS when the tokenizer has one.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};

@@ -1,0 +1,216 @@
+/* A pipeline over batches of text: while one is read, the one before it is encoded and the one before that is written. All
+ * three are tiles of one run of the pool; a group of pieces is encoded by one tile, into ids of its own. */
+#include "tokenize.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { N_SLOTS = 3, READ_TILE = 0, WRITE_TILE = 1, FIRST_GROUP_TILE = 2 };
+
+typedef struct piece_ids {
+    size_t end; /* of the piece's ids in its group's; they begin where the one before ends */
+    bool drop;  /* a JSON text of blanks alone */
+} piece_ids;
+
+typedef struct group { /* about SOL_DOCS_PIECE bytes of consecutive pieces */
+    size_t from, to;   /* in the batch's pieces */
+    sol_ids ids;
+    sol_err err; /* status SOL_OK: encoded */
+} group;
+
+typedef struct slot {
+    sol_batch batch;
+    piece_ids *piece;
+    group *group;
+    size_t cap_pieces, n_groups, cap_groups;
+    bool filled;
+} slot;
+
+typedef struct pipeline {
+    const sol_tokenize_job *job;
+    sol_docs *docs;
+    sol_encoder **encoder; /* [threads] */
+    int n_encoders;
+    slot slots[N_SLOTS];
+    slot *reading, *encoding, *writing; /* of this step; NULL: nothing to do */
+    sol_dataset_writer *writer;
+    sol_ids doc; /* the document that is being put together from pieces */
+    sol_err read_err, write_err;
+    sol_tokenize_result *result;
+} pipeline;
+
+static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, sol_ids *ids, sol_err *err)
+{
+    const sol_piece *piece = &s->batch.piece[i];
+    const char *text;
+    size_t n;
+    void *owner;
+    int flags = (piece->first ? SOL_ENCODE_BOS : SOL_ENCODE_CONTINUE) | (piece->last ? SOL_ENCODE_TAIL : 0) |
+                (l->job->special ? SOL_ENCODE_SPECIAL : 0);
+    sol_status st = sol_piece_text(l->docs, &s->batch, piece, &text, &n, &owner, err);
+    if (st != SOL_OK) return st;
+    s->piece[i].drop = piece->json && sol_text_is_blank(text, n);
+    if (!s->piece[i].drop) st = sol_encoder_run(e, text, n, flags, ids, err);
+    if (st != SOL_OK) sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
+    s->piece[i].end = ids->n;
+    sol_piece_release(owner);
+    return st;
+}
+
+static void encode_group(pipeline *l, slot *s, group *g, sol_encoder *e)
+{
+    sol_status st = SOL_OK;
+    g->ids.n = 0;
+    g->err = (sol_err){0};
+    for (size_t i = g->from; st == SOL_OK && i < g->to; i++) st = encode_piece(l, s, i, e, &g->ids, &g->err);
+}
+
+/* Cuts the batch into groups, by its content alone. */
+static sol_status make_groups(slot *s, sol_err *err)
+{
+    size_t bytes = 0;
+    sol_status st = sol_grow_array((void **)&s->piece, &s->cap_pieces, s->batch.n_pieces, sizeof *s->piece, err);
+    s->n_groups = 0;
+    for (size_t i = 0; st == SOL_OK && i < s->batch.n_pieces; i++) {
+        if (s->n_groups == 0 || bytes >= SOL_DOCS_PIECE) {
+            st = sol_grow_array((void **)&s->group, &s->cap_groups, s->n_groups + 1, sizeof *s->group, err);
+            if (st != SOL_OK) break;
+            s->group[s->n_groups++].from = i;
+            bytes = 0;
+        }
+        bytes += s->batch.piece[i].n;
+        s->group[s->n_groups - 1].to = i + 1;
+    }
+    return st;
+}
+
+static void read_slot(pipeline *l, slot *s)
+{
+    sol_status st = sol_docs_read(l->docs, &s->batch, &l->read_err);
+    if (st == SOL_OK) st = make_groups(s, &l->read_err);
+    s->filled = st == SOL_OK && s->batch.n_pieces > 0;
+}
+
+static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
+{
+    int32_t eos = sol_tokenizer_eos(l->job->tokenizer);
+    sol_status st = sol_grow_array((void **)&l->doc.id, &l->doc.capacity, l->doc.n + n + 1, sizeof *id, err);
+    if (st != SOL_OK) return st;
+    if (n) memcpy(l->doc.id + l->doc.n, id, n * sizeof *id);
+    l->doc.n += n;
+    if (!piece->last) return SOL_OK;
+    if (eos >= 0 && (l->doc.n == 0 || l->doc.id[l->doc.n - 1] != eos)) l->doc.id[l->doc.n++] = eos;
+    st = sol_dataset_writer_add(l->writer, l->doc.id, l->doc.n, err);
+    l->result->documents++;
+    l->result->tokens += (int64_t)l->doc.n;
+    l->doc.n = 0;
+    return st;
+}
+
+static void write_slot(pipeline *l, slot *s)
+{
+    sol_status st = SOL_OK;
+    for (size_t g = 0; st == SOL_OK && g < s->n_groups; g++) {
+        const group *one = &s->group[g];
+        size_t at = 0;
+        for (size_t i = one->from; st == SOL_OK && i < one->to; i++) {
+            if (!s->piece[i].drop)
+                st = write_piece(l, &s->batch.piece[i], one->ids.id + at, s->piece[i].end - at, &l->write_err);
+            at = s->piece[i].end;
+        }
+    }
+    l->result->text_bytes += s->batch.n_text;
+    s->filled = false;
+}
+
+static void run_tile(void *arg, int64_t tile, int thread)
+{
+    pipeline *l = arg;
+    if (tile == READ_TILE && l->reading) read_slot(l, l->reading);
+    if (tile == WRITE_TILE && l->writing) write_slot(l, l->writing);
+    if (tile >= FIRST_GROUP_TILE)
+        encode_group(l, l->encoding, &l->encoding->group[tile - FIRST_GROUP_TILE], l->encoder[thread]);
+}
+
+static void show_progress(sol_program *p, const pipeline *l, double from)
+{
+    uint64_t done, total;
+    char left[32], size[32];
+    double seconds = sol_clock() - from;
+    sol_docs_progress(l->docs, &done, &total);
+    if (!sol_live_due(p) || done == 0 || seconds <= 0) return;
+    double share = total ? (double)done / (double)total : 0;
+    sol_live_show(p, false, "%3.0f%%  %s of text  %.1f MB/s  %.1f M tokens  %s left", 100 * share,
+                  sol_bytes_text((double)l->result->text_bytes, size), (double)l->result->text_bytes / 1e6 / seconds,
+                  (double)l->result->tokens / 1e6, share > 0 ? sol_duration_text(seconds * (1 / share - 1), left) : "?");
+}
+
+/* The first failure in the order of the text: what is being written came before what is being encoded, and so on. */
+static sol_status step_status(const pipeline *l, sol_err *err)
+{
+    const sol_err *first = l->write_err.status ? &l->write_err : NULL;
+    for (size_t g = 0; !first && l->encoding && g < l->encoding->n_groups; g++)
+        if (l->encoding->group[g].err.status) first = &l->encoding->group[g].err;
+    if (!first && l->read_err.status) first = &l->read_err;
+    if (!first) return SOL_OK;
+    return sol_fail(err, first->status, "%s", first->text);
+}
+
+static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_err *err)
+{
+    double from = sol_clock();
+    bool more = true;
+    sol_status st = SOL_OK;
+    for (int step = 0; st == SOL_OK; step++) {
+        slot *s = &l->slots[step % N_SLOTS];
+        l->writing = l->encoding && l->encoding->filled ? l->encoding : NULL;
+        l->encoding = l->reading && l->reading->filled ? l->reading : NULL;
+        l->reading = more ? s : NULL;
+        if (!l->reading && !l->encoding && !l->writing) break;
+        sol_pool_run(pool, FIRST_GROUP_TILE + (l->encoding ? (int64_t)l->encoding->n_groups : 0), run_tile, l);
+        st = step_status(l, err);
+        more = more && l->reading->filled;
+        if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+        show_progress(p, l, from);
+    }
+    l->result->seconds = sol_clock() - from;
+    return st;
+}
+
+static void pipeline_free(pipeline *l)
+{
+    for (int i = 0; i < N_SLOTS; i++) {
+        slot *s = &l->slots[i];
+        for (size_t g = 0; g < s->cap_groups; g++) sol_ids_free(&s->group[g].ids);
+        sol_batch_free(&s->batch);
+        sol_free(s->piece);
+        sol_free(s->group);
+    }
+    for (int i = 0; i < l->n_encoders; i++) sol_encoder_free(&l->encoder[i]);
+    sol_free(l->encoder);
+    sol_ids_free(&l->doc);
+    sol_docs_close(&l->docs);
+    sol_dataset_writer_abort(&l->writer);
+}
+
+sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r, sol_err *err)
+{
+    const sol_tokenizer *t = job->tokenizer;
+    pipeline l = {.job = job, .result = r};
+    sol_ctx *ctx;
+    *r = (sol_tokenize_result){0};
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st == SOL_OK) st = sol_docs_open(&l.docs, &job->docs, err);
+    int threads = st == SOL_OK ? sol_pool_threads(ctx->pool) : 0;
+    if (st == SOL_OK) st = sol_alloc_array((void **)&l.encoder, (size_t)threads, sizeof *l.encoder, err);
+    for (; st == SOL_OK && l.n_encoders < threads; l.n_encoders++) st = sol_encoder_create(&l.encoder[l.n_encoders], t, err);
+    if (st == SOL_OK)
+        st = sol_dataset_writer_open(&l.writer, job->out, sol_tokenizer_vocab_size(t), sol_tokenizer_hash(t), err);
+    if (st == SOL_OK) st = run_pipeline(p, ctx->pool, &l, err);
+    if (st == SOL_OK && r->documents == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
+    if (st == SOL_OK) st = sol_dataset_writer_close(&l.writer, err);
+    sol_live_clear(p);
+    pipeline_free(&l);
+    return st;
+}
