@@ -27,12 +27,12 @@ gzip -dc "$corpora/books_train.txt.gz" | awk -v wanted="$work/wanted" '
     $0 == "<|endoftext|>" { k++ }
 ' >"$work/books.txt"
 
-"$solera" train-tokenizer --vocab 2048 --input "$work/stories.txt" "$work/books.txt" -o "$work/tokenizer.json"
+"$solera" train-tokenizer --vocab 2048 --unix-lines --input "$work/stories.txt" "$work/books.txt" -o "$work/tokenizer.json"
 set -- "$work/books.txt"
 i=0
 while [ $i -lt $stories_repeat ]; do set -- "$@" "$work/stories.txt"; i=$((i + 1)); done
-"$solera" tokenize --tokenizer "$work/tokenizer.json" --input "$@" -o "$work/train.h5"
-"$solera" tokenize --tokenizer "$work/tokenizer.json" --input "$work/held-out.txt" -o "$work/eval.h5"
+"$solera" tokenize --tokenizer "$work/tokenizer.json" --unix-lines --input "$@" -o "$work/train.h5"
+"$solera" tokenize --tokenizer "$work/tokenizer.json" --unix-lines --input "$work/held-out.txt" -o "$work/eval.h5"
 
 "$solera" train configs/pretrain-embedded.yaml --set run.dir="$work/run" --set model.tokenizer="$work/tokenizer.json" \
     --set data.train="$work/train.h5" --set data.eval="$work/eval.h5"

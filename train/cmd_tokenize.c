@@ -28,11 +28,6 @@ static const sol_opt options[] = {
     {0},
 };
 
-static sol_status open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err)
-{
-    return sol_tokenizer_open(t, path, err);
-}
-
 static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_t number, int flags, sol_ids *ids, sol_err *err)
 {
     json_error_t where;
@@ -100,7 +95,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_tokenizer *t;
     if (a->ids == (a->input.n > 0)) return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
     if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
-    sol_status st = open_tokenizer(a->tokenizer, &t, err);
+    sol_status st = sol_store_tokenizer(&t, a->tokenizer, err);
     if (st != SOL_OK) return st;
     int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
     st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);

@@ -35,7 +35,7 @@ typedef struct pipeline {
     slot slots[N_SLOTS];
     slot *reading, *encoding, *writing; /* of this step; NULL: nothing to do */
     sol_dataset_writer *writer;
-    sol_ids doc; /* the document that is being put together from pieces */
+    int32_t last_id; /* written in the open document; -1: none */
     sol_err read_err, write_err;
     sol_tokenize_result *result;
 } pipeline;
@@ -95,17 +95,17 @@ static void read_slot(pipeline *l, slot *s)
 static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
 {
     int32_t eos = sol_tokenizer_eos(l->job->tokenizer);
-    sol_status st = sol_grow_array((void **)&l->doc.id, &l->doc.capacity, l->doc.n + n + 1, sizeof *id, err);
-    if (st != SOL_OK) return st;
-    if (n) memcpy(l->doc.id + l->doc.n, id, n * sizeof *id);
-    l->doc.n += n;
-    if (!piece->last) return SOL_OK;
-    if (eos >= 0 && (l->doc.n == 0 || l->doc.id[l->doc.n - 1] != eos)) l->doc.id[l->doc.n++] = eos;
-    st = sol_dataset_writer_add(l->writer, l->doc.id, l->doc.n, err);
+    sol_status st = sol_dataset_writer_append(l->writer, id, n, err);
+    if (n) l->last_id = id[n - 1];
+    l->result->tokens += (int64_t)n;
+    if (st != SOL_OK || !piece->last) return st;
+    if (eos >= 0 && l->last_id != eos) {
+        st = sol_dataset_writer_append(l->writer, &eos, 1, err);
+        l->result->tokens++;
+    }
+    l->last_id = -1;
     l->result->documents++;
-    l->result->tokens += (int64_t)l->doc.n;
-    l->doc.n = 0;
-    return st;
+    return st == SOL_OK ? sol_dataset_writer_end(l->writer, err) : st;
 }
 
 static void write_slot(pipeline *l, slot *s)
@@ -189,7 +189,6 @@ static void pipeline_free(pipeline *l)
     }
     for (int i = 0; i < l->n_encoders; i++) sol_encoder_free(&l->encoder[i]);
     sol_free(l->encoder);
-    sol_ids_free(&l->doc);
     sol_docs_close(&l->docs);
     sol_dataset_writer_abort(&l->writer);
 }
@@ -197,7 +196,7 @@ static void pipeline_free(pipeline *l)
 sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r, sol_err *err)
 {
     const sol_tokenizer *t = job->tokenizer;
-    pipeline l = {.job = job, .result = r};
+    pipeline l = {.job = job, .result = r, .last_id = -1};
     sol_ctx *ctx;
     *r = (sol_tokenize_result){0};
     sol_status st = sol_program_ctx(p, &ctx, err);

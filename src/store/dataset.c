@@ -56,6 +56,11 @@ void sol_dataset_writer_abort(sol_dataset_writer **out)
     *out = NULL;
 }
 
+static uint64_t last_end(const sol_dataset_writer *w)
+{
+    return w->n_docs ? w->ends[w->n_docs - 1] : 0;
+}
+
 static sol_status flush(sol_dataset_writer *w, sol_err *err)
 {
     size_t n = w->waiting;
@@ -63,25 +68,35 @@ static sol_status flush(sol_dataset_writer *w, sol_err *err)
     return n ? sol_h5_append(w->file, w->tokens, &w->buffer, n * (size_t)w->width, err) : SOL_OK;
 }
 
-sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
+sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
 {
     sol_status st = SOL_OK;
-    if (n == 0) return SOL_OK; /* an empty document would be invisible to the reader */
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= w->vocab_size)
-            return sol_fail(err, SOL_ERR_RANGE, "document %zu: token %zu is id %d, the vocabulary has %d", w->n_docs, i,
-                            (int)ids[i], (int)w->vocab_size);
+            return sol_fail(err, SOL_ERR_RANGE, "document %zu: token %llu is id %d, the vocabulary has %d", w->n_docs,
+                            (unsigned long long)(w->n - last_end(w)) + i, (int)ids[i], (int)w->vocab_size);
         if (w->width == 2)
             w->buffer.u16[w->waiting++] = (uint16_t)ids[i];
         else
             w->buffer.u32[w->waiting++] = (uint32_t)ids[i];
         if (w->waiting == BUFFER && (st = flush(w, err)) != SOL_OK) return st;
     }
-    st = sol_grow_array((void **)&w->ends, &w->capacity, w->n_docs + 1, sizeof *w->ends, err);
-    if (st != SOL_OK) return st;
     w->n += n;
-    w->ends[w->n_docs++] = w->n;
     return SOL_OK;
+}
+
+sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err)
+{
+    if (w->n == last_end(w)) return SOL_OK; /* an empty document would be invisible to the reader */
+    sol_status st = sol_grow_array((void **)&w->ends, &w->capacity, w->n_docs + 1, sizeof *w->ends, err);
+    if (st == SOL_OK) w->ends[w->n_docs++] = w->n;
+    return st;
+}
+
+sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
+{
+    sol_status st = sol_dataset_writer_append(w, ids, n, err);
+    return st == SOL_OK ? sol_dataset_writer_end(w, err) : st;
 }
 
 sol_status sol_dataset_writer_close(sol_dataset_writer **out, sol_err *err)
@@ -91,6 +106,7 @@ sol_status sol_dataset_writer_close(sol_dataset_writer **out, sol_err *err)
     int64_t n_offsets = (int64_t)w->n_docs + 1;
     uint64_t zero = 0;
     sol_status st = flush(w, err);
+    if (st == SOL_OK && w->n != last_end(w)) st = sol_fail(err, SOL_ERR_USAGE, "the last document was not ended");
     if (st == SOL_OK && w->n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "no tokens: the input has no text");
     if (st == SOL_OK) st = sol_h5_dataset(w->file, "/doc_offsets", SOL_H5_U64, 1, &n_offsets, &id, err);
     if (st == SOL_OK) st = sol_h5_begin(w->file, err);

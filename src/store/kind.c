@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "store/parts.h"
@@ -20,6 +21,33 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
         *kind = SOL_FILE_DATASET;
     else
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, not a file of solera", path, format);
+    sol_h5_close(&f);
+    return st;
+}
+
+static bool is_hdf5(const char *path)
+{
+    char first[8] = {0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return false;
+    size_t n = fread(first, 1, sizeof first, f);
+    fclose(f);
+    return n == sizeof first && memcmp(first, "\x89HDF\r\n\x1a\n", sizeof first) == 0;
+}
+
+sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err)
+{
+    sol_h5_file f;
+    sol_model_config any = {.vocab_size = INT32_MAX};
+    *t = NULL;
+    if (!is_hdf5(path)) return sol_tokenizer_open(t, path, err);
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    const sol_h5_node *n = sol_h5_find(&f, "/tokenizer");
+    if (!n || !n->is_dataset)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
+    else
+        st = sol_part_get_tokenizer(&f, &any, t, err);
     sol_h5_close(&f);
     return st;
 }

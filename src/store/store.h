@@ -75,6 +75,9 @@ sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err 
 typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET } sol_file_kind;
 /* By the root attributes; SOL_ERR_FORMAT for anything else. */
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
+/* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when there is none in it), or what
+ * sol_tokenizer_open reads. */
+sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err);
 
 /* Datasets. The map holds the file open; tokens point into it and are paged in when they are read. Small files are checked
  * against their checksum when they are opened, large ones by sol_store_verify. Token ids are not checked here. */
@@ -91,6 +94,9 @@ typedef struct sol_dataset_writer sol_dataset_writer;
 sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
                                    sol_err *err);
 sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err); /* one document */
+/* The same for a document that comes in parts: any number of appends, then an end. Without tokens there is no document. */
+sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
+sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err);
 sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err); /* commits */
 void sol_dataset_writer_abort(sol_dataset_writer **w);                     /* removes what was written */
 
