@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/mem.h"
 
 static const sol_measure_row measure_table[SOL_MEASURE_COUNT] = {
 #define SOL_MEASURE(name, unit, title, good) {#name, unit, title, good},
@@ -242,6 +243,33 @@ void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state
     for (int64_t i = 1; i < n_tiles; i++) add_tile(&a.sums[0], &a.sums[i]);
     fill_measures(&a, &a.sums[0], m);
     *h = a.sums[0].h;
+}
+
+sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, sol_err *err)
+{
+    *s = (sol_measure_scratch){0};
+    sol_status st = sol_alloc_array((void **)&s->ternary, (size_t)largest, 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&s->scales, (size_t)largest / 4 + 1, sizeof *s->scales, err);
+    if (st == SOL_OK) st = sol_alloc_array(&s->work, sol_measure_work(), 1, err);
+    if (st != SOL_OK) sol_measure_scratch_free(s);
+    return st;
+}
+
+void sol_measure_scratch_free(sol_measure_scratch *s)
+{
+    sol_free(s->ternary);
+    sol_free(s->scales);
+    sol_free(s->work);
+    *s = (sol_measure_scratch){0};
+}
+
+void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols, float w_range,
+                       const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h)
+{
+    sol_layer_view v = {.w = w, .rows = rows, .cols = cols, .ternary = scratch->ternary, .scales = scratch->scales,
+                        .n_scales = sol_quant_scale_count(spec, rows, cols), .layout = spec->layout, .w_range = w_range};
+    sol_quant_split(ctx, spec, w, rows, cols, scratch->ternary, scratch->scales);
+    sol_measure_weights(ctx->pool, &v, state, has_previous, scratch->work, m, h);
 }
 
 typedef struct norm_args {

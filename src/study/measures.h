@@ -82,6 +82,17 @@ void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state
                          sol_histograms *h);
 size_t sol_measure_work(void);
 
+/* The same for weights that spec quantizes: scratch takes the parts of Q(w). */
+typedef struct sol_measure_scratch {
+    int8_t *ternary; /* [rows * cols] of the largest layer; owned */
+    float *scales;   /* [rows * cols / 4] of the largest layer, at least 1; owned */
+    void *work;      /* owned */
+} sol_measure_scratch;
+sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, sol_err *err);
+void sol_measure_scratch_free(sol_measure_scratch *s);
+void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols, float w_range,
+                       const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h);
+
 /* sqrt(sum g^2): grad_norm. */
 double sol_measure_norm(sol_pool *pool, const float *g, int64_t n);
 

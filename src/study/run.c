@@ -104,6 +104,72 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
     return st;
 }
 
+void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec)
+{
+    static const char *const names[] = {[SOL_PER_TENSOR] = "per_tensor", [SOL_PER_CHANNEL] = "per_channel",
+                                        [SOL_PER_GROUP] = "per_group"};
+    snprintf(head->method, sizeof head->method, "%s", spec->method->name);
+    snprintf(head->granularity, sizeof head->granularity, "%s", names[spec->granularity]);
+    snprintf(head->block_layout, sizeof head->block_layout, "%s",
+             spec->layout == SOL_LAYOUT_STRIDE16 ? "stride16" : "contiguous");
+    head->group_size = spec->granularity == SOL_PER_GROUP ? spec->group_size : 0;
+}
+
+static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                           const sol_measure_scratch *scratch, uint8_t *states, int i)
+{
+    const sol_study_layer *l = &run->layers[i];
+    double v[SOL_MEASURE_COUNT];
+    sol_histograms h;
+    for (int k = 0; k < SOL_MEASURE_COUNT; k++) v[k] = NAN;
+    sol_measure_layer(ctx, spec, sol_model_f32(m, sol_model_param(m, l->name)), l->rows, l->cols, (float)l->w_range, scratch,
+                      states, false, v, &h);
+    for (int k = 0; k < SOL_MEASURE_COUNT; k++) run->measure[k][i] = (float)v[k];
+    const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};
+    for (int k = 0; k < SOL_HIST_KINDS; k++)
+        memcpy(run->hist[k] + (size_t)i * (size_t)sol_hist_bins(k), parts[k], (size_t)sol_hist_bins(k) * sizeof **run->hist);
+}
+
+/* The linear layers of the blocks; *largest: weights of the largest. */
+static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_quant_spec *spec, int64_t *largest, sol_err *err)
+{
+    sol_status st = sol_alloc_array((void **)&run->layers, (size_t)m->n_params, sizeof *run->layers, err);
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR || p->layer < 0) continue;
+        sol_study_layer *l = &run->layers[run->n_layers++];
+        *l = (sol_study_layer){.block = p->layer, .rows = p->rows, .cols = p->cols, .weight_rows = p->rows,
+                               .w_range = (double)sol_histogram_range(sol_model_f32(m, p), p->rows * p->cols)};
+        memcpy(l->name, p->name, sizeof l->name);
+        if (p->rows * p->cols > *largest) *largest = p->rows * p->cols;
+        st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
+    }
+    return st;
+}
+
+sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
+                                const char *name, sol_err *err)
+{
+    sol_measure_scratch scratch = {0};
+    uint8_t *states = NULL;
+    int64_t largest = 0;
+    memset(run, 0, sizeof *run);
+    run->is_static = true;
+    run->n_records = 1;
+    choose_slices(run);
+    sol_study_head_quant(&run->head, spec);
+    sol_status st = sol_copy_string(&run->name, name, strlen(name), err);
+    if (st == SOL_OK) st = list_layers(run, model, spec, &largest, err);
+    if (st == SOL_OK) st = allocate(run, err);
+    if (st == SOL_OK) st = sol_measure_scratch_create(&scratch, largest, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&states, (size_t)largest, 1, err);
+    for (int i = 0; st == SOL_OK && i < run->n_layers; i++) measure_static(run, ctx, model, spec, &scratch, states, i);
+    sol_measure_scratch_free(&scratch);
+    sol_free(states);
+    if (st != SOL_OK) sol_study_run_free(run);
+    return st;
+}
+
 void sol_study_run_free(sol_study_run *run)
 {
     sol_study_curve *c = &run->curve;

@@ -59,6 +59,9 @@ void sol_study_run_free(sol_study_run *run);
 /* Runs of one report must have the same layers; the error names the first difference. */
 sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err);
 
+/* Fills method, granularity, block_layout and group_size. */
+void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec);
+
 int sol_hist_bins(int kind);
 /* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
 double sol_study_mean(const sol_study_run *run, int m, int64_t record);

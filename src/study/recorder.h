@@ -1,0 +1,60 @@
+/* The recorder: measures the quantized layers of a model in training and appends to study.h5 of the run.
+ *
+ *     sol_study *s;
+ *     st = sol_study_create(&s, ctx, model, &spec, &opts, err);          // everything it needs, allocated once
+ *     st = sol_study_start(s, "runs/a/study.h5", step, err);             // step: optimizer steps done, 0 or those of the checkpoint
+ *     every step:  bool due = sol_study_due(s, step);
+ *                  before the last micro-batch, when due: sol_study_watch(s, graph);
+ *                  before clipping and the update, when due: st = sol_study_record(s, graph, &at, err);
+ *     with every checkpoint: sol_study_state(s, &size) goes into it; at a resume, after sol_study_start: sol_study_restore
+ *
+ * A record at step n shows the weights after n optimizer steps and the gradients of the step that follows. What compares with the
+ * record before (flips, unchanged, grad_cosine) needs the state; a run resumed with it writes the same bytes as one that was
+ * never interrupted. Nothing here changes the training. */
+#ifndef SOLERA_STUDY_RECORDER_H
+#define SOLERA_STUDY_RECORDER_H
+
+#include "base/mem.h"
+#include "model/train_graph.h"
+#include "study/run.h"
+
+typedef struct sol_study sol_study;
+
+typedef struct sol_study_opts {
+    int64_t every, steps;  /* a record at steps 0, every, 2 every, ... and at the last one */
+    const char *layers;    /* "all", or terms as in sol_study_select */
+    int64_t sample_rows;   /* rows of a gradient that ranks, cosines and `unchanged` look at, at most */
+    int64_t tokens;        /* of a micro-batch; 0: dL/dX is not measured */
+} sol_study_opts;
+
+/* chosen[i]: parameter i is a linear layer of a block and one of the terms, separated by commas, names it: a block ("3"), blocks
+ * ("0-3"), a part of its name ("down_proj", "layers.0.mlp"), "all". A term that names none is an error. Returns their number in *n. */
+sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n, sol_err *err);
+
+/* What sol_study_create would allocate. */
+sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan, sol_err *err);
+/* ctx and model are borrowed. A spec without method (full precision) is measured as 3:4 would see the weights. */
+sol_status sol_study_create(sol_study **s, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec, const sol_study_opts *o,
+                            sol_err *err);
+void sol_study_free(sol_study **s);
+
+/* Opens the file. step 0 makes it new; otherwise records of this and later steps are cut, and a missing file is made new. */
+sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err *err);
+
+bool sol_study_due(const sol_study *s, int64_t step);
+/* The next sol_graph_accumulate shows its gradients to the recorder. */
+void sol_study_watch(sol_study *s, sol_graph *g);
+
+typedef struct sol_study_at {
+    int64_t step, tokens; /* done before */
+    double lambda, lr, loss;
+} sol_study_at;
+/* Appends a record and ends the watch. */
+sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, sol_err *err);
+
+/* The state for a checkpoint; borrowed until the next call of the recorder. */
+const void *sol_study_state(const sol_study *s, size_t *size);
+/* SOL_ERR_FORMAT when it is not from a recorder of the same layers and samples. */
+sol_status sol_study_restore(sol_study *s, const void *state, size_t size, sol_err *err);
+
+#endif
