@@ -82,8 +82,11 @@ static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, 
 {
     size_t count = 0;
     if (t->kind == SOL_TOK_BYTE_LEVEL) {
-        for (size_t i = 0; i < n; i++) id[i] = t->byte_id[(uint8_t)word[i]];
-        return n;
+        for (size_t i = 0; i < n; i++) {
+            id[count] = t->byte_id[(uint8_t)word[i]];
+            count += id[count] >= 0;
+        }
+        return count;
     }
     for (size_t i = 0; i < n;) { /* a character that is a token, or its bytes */
         size_t len = sol_utf8_char(word + i, n - i);
@@ -199,7 +202,7 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
         id[0] = (int32_t)whole->value;
     } else {
         count = first_symbols(t, word, n, id);
-        if (count <= SCAN_MAX)
+        if (count <= SCAN_MAX) /* 0 symbols: every byte was left out */
             count = merge_by_scan(t, id, count);
         else
             st = merge_by_heap(e, id, &count, err);

@@ -19,7 +19,7 @@ sol_status sol_tok_create(sol_tokenizer **out, sol_tok_kind kind, sol_err *err)
     sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
     if (st != SOL_OK) return st;
     t->kind = kind;
-    t->bos = t->eos = -1;
+    t->bos = t->eos = t->unk = -1;
     st = sol_grow_array((void **)&t->offset, &t->cap_offset, 1, sizeof *t->offset, err);
     if (st != SOL_OK) sol_tokenizer_free(&t);
     *out = t;
@@ -94,8 +94,13 @@ static sol_status index_words(sol_tokenizer *t, sol_err *err)
         if (is_new) e->value = id;
         if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
     }
-    for (int b = 0; st == SOL_OK && b < 256; b++)
-        if (t->byte_id[b] < 0) st = sol_fail(err, SOL_ERR_FORMAT, "no token stands for byte 0x%02X", b);
+    for (int b = 0; st == SOL_OK && b < 256; b++) {
+        if (t->byte_id[b] >= 0) continue;
+        if (t->kind == SOL_TOK_BYTE_LEVEL)
+            t->byte_id[b] = t->unk;
+        else
+            st = sol_fail(err, SOL_ERR_FORMAT, "no token stands for byte 0x%02X", b);
+    }
     return st;
 }
 
@@ -266,8 +271,11 @@ static sol_status update_hash(sol_tokenizer *t, sol_err *err)
 
 static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
 {
-    if (t->bos < -1 || t->bos >= t->n_tokens || t->eos < -1 || t->eos >= t->n_tokens)
-        return sol_fail(err, SOL_ERR_RANGE, "BOS %d or EOS %d lies outside the vocabulary of %d", t->bos, t->eos, t->n_tokens);
+    const int32_t named[] = {t->bos, t->eos, t->unk};
+    for (int i = 0; i < 3; i++)
+        if (named[i] < -1 || named[i] >= t->n_tokens)
+            return sol_fail(err, SOL_ERR_RANGE, "%s id %d lies outside the vocabulary of %d",
+                            i == 0 ? "BOS" : i == 1 ? "EOS" : "unknown", named[i], t->n_tokens);
     for (int i = 0; i < t->n_head + t->n_tail; i++) {
         int32_t id = i < t->n_head ? t->head[i] : t->tail[i - t->n_head];
         if (id < 0 || id >= t->n_tokens)

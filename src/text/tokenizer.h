@@ -6,7 +6,8 @@
  *     st = sol_tokenizer_encode(t, text, n, SOL_ENCODE_BOS, &ids, err);
  *
  * A tokenizer is immutable after loading and may be shared by threads. decode(encode(x)) = x for every byte string (for
- * SentencePiece: up to the leading blank it adds). */
+ * SentencePiece: up to the leading blank it adds), as far as the vocabulary has a token for each byte; SmolLM2's lacks 21
+ * control and invalid bytes, which are left out. */
 #ifndef SOLERA_TEXT_TOKENIZER_H
 #define SOLERA_TEXT_TOKENIZER_H
 

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
-/* Serialized: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, u32 n_head, ids, u32 n_tail, ids,
+/* Serialized: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, i32 unk, u32 n_head, ids, u32 n_tail, ids,
  * u32 stages, {u32 length, bytes}, u32 tokens, {u8 type, u32 length, bytes}, f32 scores[tokens] with FLAG_SCORES,
  * u32 merges, {i32 left, right, result}. */
 enum { VERSION = 1, FLAG_IGNORE_MERGES = 1, FLAG_SPACE_PREFIX = 2, FLAG_SCORES = 4 };
@@ -72,6 +72,7 @@ sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *
     if (st == SOL_OK) st = put_u32(&o, flags, err);
     if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->bos, err);
     if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->eos, err);
+    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->unk, err);
     if (st == SOL_OK) st = put_ids(&o, t->head, t->n_head, err);
     if (st == SOL_OK) st = put_ids(&o, t->tail, t->n_tail, err);
     if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->pretok.n, err);
@@ -205,6 +206,7 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
     t->merges_given = !(flags & FLAG_SCORES);
     t->bos = (int32_t)get_u32(&in);
     t->eos = (int32_t)get_u32(&in);
+    t->unk = (int32_t)get_u32(&in);
     get_ids(&in, t->head, &t->n_head);
     get_ids(&in, t->tail, &t->n_tail);
     st = get_stages(&in, t, err);

@@ -48,10 +48,11 @@ struct sol_tokenizer {
     int32_t head[SOL_TOK_MAX_TEMPLATE], tail[SOL_TOK_MAX_TEMPLATE];
     int n_head, n_tail;
     int32_t bos, eos;
+    int32_t unk; /* stands for a byte that no token stands for; -1: such bytes are left out, as other programs do */
 
     /* indexes */
     sol_bytemap words;     /* normal tokens by text */
-    int32_t byte_id[256];  /* the token of each byte */
+    int32_t byte_id[256];  /* the token of each byte; -1: none */
     sol_merge *pair;       /* open addressing by (left, right); left -1: empty */
     size_t pair_mask;
     int32_t *special;      /* control and user tokens, by first byte, then longest first */

@@ -318,6 +318,17 @@ static void guess_bos_eos(loader *l)
     }
 }
 
+/* What stands for a byte without a token. */
+static sol_status read_unknown(loader *l, sol_err *err)
+{
+    const char *text = string_of(l->model, "unk_token");
+    const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, text, strlen(text));
+    if (!*text) return SOL_OK;
+    if (!e) return sol_fail(err, SOL_ERR_FORMAT, "model.unk_token '%.64s' is no token", text);
+    l->t->unk = (int32_t)e->value;
+    return SOL_OK;
+}
+
 static sol_status check_model(const loader *l, bool byte_fallback, sol_err *err)
 {
     const char *type = string_of(l->model, "type");
@@ -343,6 +354,7 @@ static sol_status load(loader *l, sol_err *err)
     if (st == SOL_OK) st = add_merges(l, err);
     if (st == SOL_OK) st = byte_fallback ? read_sentencepiece_space(l, err) : add_byte_level_pretokenizers(l, err);
     if (st == SOL_OK) st = read_post_processor(l, err);
+    if (st == SOL_OK) st = read_unknown(l, err);
     if (st == SOL_OK) guess_bos_eos(l);
     return st;
 }

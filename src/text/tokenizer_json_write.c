@@ -118,8 +118,8 @@ sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *si
     *size = 0;
     if (t->kind != SOL_TOK_BYTE_LEVEL)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "a SentencePiece tokenizer has no tokenizer.json form here");
-    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
-                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+    json_t *model = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+                              t->unk >= 0 ? text_value(t, t->unk) : json_null(), "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
                               "ignore_merges", t->ignore_merges, "vocab", vocab_value(t), "merges", merges_value(t));
     json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0", "truncation",
                              "padding", "added_tokens", added_value(t), "normalizer", "pre_tokenizer", pretokenizer_value(t),
