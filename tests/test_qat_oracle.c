@@ -1,4 +1,11 @@
-/* The published QAT modules, run in PyTorch on two real models, against ours: losses, gradients, 30 training steps. */
+/* Quantizer, residual, engine and optimizer together, held against the published QAT modules run in PyTorch
+ * (oracles/qat-*): forward losses, gradient norms, a whole gradient, and the 30-step training trajectories.
+ *
+ * How exact a comparison can be is a property of the oracle. With the residual these networks are badly conditioned: the same
+ * step in float64 differs from the oracle's float32 gradients by up to 1.1e-3 (per tensor, lambda 0.5), hence the 2e-3 there.
+ * And the 30 steps are chaotic: two float64 trainings whose first weights differ by 6e-8 of their value are 1e-5 apart in
+ * loss after 2 steps, 1e-2 after 5 and up to 1e-1 from there on, and float64 misses the oracle by as much. So each loss must
+ * agree to 1e-3 plus what rounding alone does, which is measured: by trainings from starts that differ by one rounding. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -6,204 +13,244 @@
 #include "llama2c.h"
 #include "suite.h"
 
-enum { BATCH = 4, SEQ = 128, STEPS = 30 };
+enum { B = 4, T = 128, STEPS = 30 };
 
 typedef struct oracle {
     json_t *json;
-    sol_model *model;
-    int32_t *ids; /* [STEPS, BATCH, SEQ + 1] */
+    sol_model *m;
     sol_ctx *ctx;
+    int32_t inputs[STEPS][B * T], targets[STEPS][B * T];
+    float *in_file_order; /* [n_weights] */
 } oracle;
 
-/* false: the data is not there. */
-static bool oracle_open(oracle *o, const char *name)
+static double number(const json_t *j, const char *key)
 {
-    char path[96];
+    const json_t *v = json_object_get(j, key);
+    ck_assert_msg(json_is_number(v), "the oracle lacks '%s'", key);
+    return json_number_value(v);
+}
+
+static bool oracle_open(oracle *o, const char *name, int threads)
+{
+    char path[96], *data;
+    const char *found;
     size_t size;
     snprintf(path, sizeof path, "oracles/qat-%s.json", name);
-    const char *found = sol_test_data(path);
-    if (!found) return false;
+    if (!(found = sol_test_data(path))) return false;
     o->json = json_load_file(found, 0, NULL);
     ck_assert_ptr_nonnull(o->json);
-    snprintf(path, sizeof path, "oracles/qat-%s-tokens.i32", name);
-    ck_ok(sol_file_read(sol_test_data(path), (char **)&o->ids, &size, err));
-    ck_assert_uint_eq(size, sizeof(int32_t) * STEPS * BATCH * (SEQ + 1));
     snprintf(path, sizeof path, "models/%s.bin", strcmp(name, "llama2xs") == 0 ? "llama2xs-279K" : name);
-    sol_test_llama2c_read(&o->model, sol_test_data(path));
-    ck_ok(sol_ctx_create(&o->ctx, 2, SOL_TIER_BEST, NULL, err));
+    ck_assert_ptr_nonnull(found = sol_test_data(path));
+    sol_test_llama2c_read(&o->m, found);
+    ck_ok(sol_ctx_create(&o->ctx, threads, SOL_TIER_BEST, NULL, err));
+    ck_ok(sol_alloc_array((void **)&o->in_file_order, (size_t)o->m->n_weights, sizeof(float), err));
+    snprintf(path, sizeof path, "oracles/qat-%s-tokens.i32", name);
+    ck_ok(sol_file_read(sol_test_data(path), &data, &size, err));
+    ck_assert_uint_eq(size, STEPS * B * (T + 1) * sizeof(int32_t));
+    const int32_t *ids = (const int32_t *)data;
+    for (int s = 0; s < STEPS; s++) {
+        for (int i = 0; i < B * T; i++) {
+            o->inputs[s][i] = ids[(s * B + i / T) * (T + 1) + i % T];
+            o->targets[s][i] = ids[(s * B + i / T) * (T + 1) + i % T + 1];
+        }
+    }
+    sol_free(data);
     return true;
 }
 
 static void oracle_close(oracle *o)
 {
     json_decref(o->json);
-    sol_free(o->ids);
-    sol_model_free(&o->model);
+    sol_free(o->in_file_order);
+    sol_model_free(&o->m);
     sol_ctx_free(&o->ctx);
 }
 
-static double number(const json_t *j, const char *key)
-{
-    return json_number_value(json_object_get(j, key));
-}
-
+/* The published modules keep the scale in fp32. */
 static sol_quant_spec spec_of(const json_t *j)
 {
-    const char *g = json_string_value(json_object_get(j, "granularity"));
-    return (sol_quant_spec){.method = sol_quantizer_find("sherry"),
-                            .granularity = strcmp(g, "per_tensor") == 0    ? SOL_PER_TENSOR
-                                           : strcmp(g, "per_channel") == 0 ? SOL_PER_CHANNEL
-                                                                           : SOL_PER_GROUP,
-                            .group_size = (int)json_integer_value(json_object_get(j, "group_size")),
-                            .scale_dtype = SOL_F32};
+    const char *granularity = json_string_value(json_object_get(j, "granularity"));
+    sol_quant_spec s = {.method = sol_quantizer_find("sherry"), .scale_dtype = SOL_F32};
+    s.granularity = strcmp(granularity, "per_tensor") == 0 ? SOL_PER_TENSOR : strcmp(granularity, "per_group") == 0 ? SOL_PER_GROUP
+                                                                                                            : SOL_PER_CHANNEL;
+    s.group_size = (int)json_integer_value(json_object_get(j, "group_size"));
+    return s;
 }
 
-static void batch_of(const oracle *o, int step, int32_t *tokens, int32_t *targets)
+static sol_graph *graph_of(const oracle *o, const sol_quant_spec *spec)
 {
-    for (int b = 0; b < BATCH; b++) {
-        const int32_t *row = o->ids + (step * BATCH + b) * (SEQ + 1);
-        memcpy(tokens + b * SEQ, row, SEQ * sizeof *row);
-        memcpy(targets + b * SEQ, row + 1, SEQ * sizeof *row);
-    }
+    sol_graph *g;
+    ck_ok(sol_graph_create(&g, o->ctx, o->m, spec, &(sol_graph_opts){.batch = B, .seq = T}, err));
+    return g;
 }
 
-/* Mean loss of batch `step`; gradients of it in the graph. */
-static double run(const oracle *o, sol_graph *g, float lambda, int step)
+/* Mean loss of a batch; gradients of it. */
+static double step_gradients(sol_graph *g, const oracle *o, int batch, float lambda)
 {
-    int32_t tokens[BATCH * SEQ], targets[BATCH * SEQ];
     double loss;
     int64_t n;
-    batch_of(o, step, tokens, targets);
-    sol_graph_zero_grads(g);
     sol_graph_begin_step(g, sol_residual_coeffs(SOL_RESIDUAL_ADDITIVE, lambda));
-    sol_graph_accumulate(g, tokens, targets, NULL, 1.0f / (BATCH * SEQ), &loss, &n);
+    sol_graph_zero_grads(g);
+    sol_graph_accumulate(g, o->inputs[batch], o->targets[batch], NULL, 1.0f / (B * T), &loss, &n);
+    ck_assert_int_eq(n, B * T);
     return loss / (double)n;
 }
 
-static double norm_of(const float *x, int64_t n)
+static double norm(const float *x, int64_t n)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     return sqrt(sum);
 }
 
-/* Norms by kind of a block in the model's order. */
+/* Norms of each kind of tensor in a block of the model's form, against the oracle's. */
 static void compare_norms(const oracle *o, float *block, const json_t *want, double tolerance, const char *what)
 {
-    float *file, *at;
-    ck_ok(sol_alloc_array((void **)&file, (size_t)o->model->n_weights, sizeof *file, err));
-    sol_test_llama2c_order(o->model, block, file, true);
-    at = file;
+    sol_test_llama2c_order(o->m, block, o->in_file_order, true);
+    const float *x = o->in_file_order;
     for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
-        int64_t n = sol_test_llama2c_count(o->model, kind);
-        double expected = number(want, sol_test_llama2c_kind[kind]), got = norm_of(at, n);
-        ck_assert_msg(fabs(got - expected) <= tolerance * expected, "%s: norm of %s is %g, not %g", what,
-                      sol_test_llama2c_kind[kind], got, expected);
-        at += n;
+        int64_t n = sol_test_llama2c_count(o->m, kind);
+        double expect = number(want, sol_test_llama2c_kind[kind]), got = norm(x, n);
+        ck_assert_msg(fabs(got - expect) <= tolerance * expect, "%s: norm of %s is %g, want %g", what,
+                      sol_test_llama2c_kind[kind], got, expect);
+        x += n;
     }
-    sol_free(file);
 }
 
-static void compare_elements(const oracle *o, float *grads, const char *name)
+static void compare_gradient_file(const oracle *o, const char *name, double tolerance)
 {
     char path[96], *data;
-    float *file;
-    size_t size, n = (size_t)o->model->n_weights;
+    size_t size;
     snprintf(path, sizeof path, "oracles/%s", name);
     ck_ok(sol_file_read(sol_test_data(path), &data, &size, err));
-    ck_assert_uint_eq(size, n * sizeof *file);
-    const float *want = (const float *)(void *)data;
-    ck_ok(sol_alloc_array((void **)&file, n, sizeof *file, err));
-    sol_test_llama2c_order(o->model, grads, file, true);
-    for (size_t i = 0; i < n; i++) file[i] -= want[i];
-    ck_assert_double_le(norm_of(file, (int64_t)n), 1e-3 * norm_of(want, (int64_t)n));
-    sol_free(file);
+    ck_assert_uint_eq(size, (size_t)o->m->n_weights * sizeof(float));
+    const float *want = (const float *)data, *got = o->in_file_order;
+    for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
+        int64_t n = sol_test_llama2c_count(o->m, kind);
+        double difference = 0;
+        for (int64_t i = 0; i < n; i++) difference += pow((double)got[i] - (double)want[i], 2);
+        ck_assert_msg(sqrt(difference) <= tolerance * norm(want, n), "gradient of %s differs by %g of %g",
+                      sol_test_llama2c_kind[kind], sqrt(difference), norm(want, n));
+        got += n, want += n;
+    }
     sol_free(data);
 }
 
 static void check_forward(const char *name)
 {
-    oracle o = {0};
-    size_t i;
-    json_t *entry;
-    if (!oracle_open(&o, name)) return;
-    json_array_foreach(json_object_get(o.json, "forward"), i, entry) {
-        sol_graph *g;
-        char what[64];
-        sol_quant_spec spec = spec_of(entry);
-        snprintf(what, sizeof what, "%s, forward %d", name, (int)i);
-        ck_ok(sol_graph_create(&g, o.ctx, o.model, &spec, &(sol_graph_opts){.batch = BATCH, .seq = SEQ}, err));
-        double loss = run(&o, g, (float)number(entry, "lambda"), 0), want = number(entry, "loss");
-        ck_assert_msg(fabs(loss - want) <= 1e-5, "%s: loss %.7f, not %.7f", what, loss, want);
-        compare_norms(&o, sol_graph_grads(g), json_object_get(entry, "grad_norm"),
-                      spec.granularity == SOL_PER_TENSOR ? 2e-3 : 1e-3, what);
-        const char *grads = json_string_value(json_object_get(entry, "grads_file"));
-        if (grads) compare_elements(&o, sol_graph_grads(g), grads);
+    static oracle o;
+    if (!oracle_open(&o, name, 2)) return;
+    const json_t *cases = json_object_get(o.json, "forward");
+    ck_assert_uint_ge(json_array_size(cases), 6);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *c = json_array_get(cases, i);
+        sol_quant_spec spec = spec_of(c);
+        char what[96];
+        snprintf(what, sizeof what, "%s %s %d lambda %g", name, json_string_value(json_object_get(c, "granularity")),
+                 spec.group_size, number(c, "lambda"));
+        sol_graph *g = graph_of(&o, &spec);
+        double loss = step_gradients(g, &o, 0, (float)number(c, "lambda"));
+        ck_assert_msg(fabs(loss - number(c, "loss")) <= 1e-5, "%s: loss %.7f, want %.7f", what, loss, number(c, "loss"));
+        double tolerance = number(c, "lambda") > 0 ? 2e-3 : 1e-3;
+        compare_norms(&o, sol_graph_grads(g), json_object_get(c, "grad_norm"), tolerance, what);
+        const char *file = json_string_value(json_object_get(c, "grads_file"));
+        if (file) compare_gradient_file(&o, file, tolerance);
         sol_graph_free(&g);
     }
     oracle_close(&o);
 }
 
-/* With one scale a tensor the attention scores reach the hundreds and the gradient norms move by 1e-3 when a single scale changes
- * in its last bit. The same graph in double precision (lambda 0.5: tok_emb 13.0396) lies between PyTorch's fp32 norms
- * (13.0500) and ours (13.032 to 13.038); hence the 2e-3 above. */
-START_TEST(forward_and_gradients_match)
+START_TEST(forward_and_gradients_llama2xs)
 {
     check_forward("llama2xs");
+}
+END_TEST
+
+START_TEST(forward_and_gradients_stories260k)
+{
     check_forward("stories260K");
 }
 END_TEST
 
-/* The oracle's run is chaotic: AdamW's first steps are lr * sign(g) whatever the size of g, and lambda brings large scores. The same
- * run in double precision leaves PyTorch's losses by 1e-3 at step 4 (stories260K) and 7 (llama2xs), and so does a double run
- * from another one whose weights start 1e-7 off. What can be held: the first steps tightly, later ones within the spread of those
- * double runs, and where the training arrives. */
-enum { EXACT_STEPS = 4 };
+static const sol_residual published = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_ADDITIVE, .warmup = true,
+                                       .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
 
-static double allowed(size_t step)
-{
-    return step < EXACT_STEPS ? 1e-3 : 0.2;
-}
+enum { MEMBERS = 4 };
 
-static void check_training(const char *name)
+/* Trains from the model's weights. losses[STEPS + 1]: before each step, and the last of batch 0 at lambda 0. */
+static void train(oracle *o, const sol_quant_spec *spec, double *losses)
 {
-    oracle o = {0};
-    size_t i;
-    json_t *entry;
-    if (!oracle_open(&o, name)) return;
-    const json_t *train = json_object_get(o.json, "train");
-    const sol_residual residual = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_ADDITIVE, .warmup = true,
-                                   .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
-    sol_quant_spec spec = spec_of(train);
+    const json_t *steps = json_object_get(json_object_get(o->json, "train"), "steps");
+    sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
     sol_adamw *optim;
-    sol_graph *g;
-    ck_ok(sol_adamw_create(&optim, o.model, &(sol_adamw_config){.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f}, err));
-    ck_ok(sol_graph_create(&g, o.ctx, o.model, &spec, &(sol_graph_opts){.batch = BATCH, .seq = SEQ}, err));
-    double late = 0;
-    json_array_foreach(json_object_get(train, "steps"), i, entry) {
-        float lambda = sol_residual_lambda(&residual, (int64_t)i, STEPS);
-        ck_assert_float_eq_tol(lambda, (float)number(entry, "lambda"), 1e-6f);
-        double loss = run(&o, g, lambda, (int)i), want = number(entry, "loss");
-        ck_assert_msg(fabs(loss - want) <= allowed(i), "%s, step %d: loss %.6f, not %.6f", name, (int)i, loss, want);
-        late += i >= STEPS / 2 ? (loss - want) / (STEPS / 2) : 0;
-        double norm = sol_global_norm(o.ctx, sol_graph_grads(g), o.model->n_elements);
-        sol_adamw_update(o.ctx, optim, o.model, sol_graph_grads(g), sol_clip_scale(norm, 1.0), 1e-3f);
+    ck_ok(sol_adamw_create(&optim, o->m, &c, err));
+    sol_graph *g = graph_of(o, spec);
+    ck_assert_uint_eq(json_array_size(steps), STEPS);
+    for (int s = 0; s < STEPS; s++) {
+        const json_t *want = json_array_get(steps, (size_t)s);
+        float lambda = sol_residual_lambda(&published, s, STEPS);
+        ck_assert_double_eq_tol(lambda, number(want, "lambda"), 1e-6);
+        losses[s] = step_gradients(g, o, s, lambda);
+        double grad_norm = sol_global_norm(o->ctx, sol_graph_grads(g), o->m->n_elements);
+        if (s < 2) ck_assert_double_eq_tol(grad_norm / number(want, "grad_norm"), 1, 2e-3);
+        sol_adamw_update(o->ctx, optim, o->m, sol_graph_grads(g), sol_clip_scale(grad_norm, 1), 1e-3f);
     }
-    ck_assert_uint_eq(i, STEPS);
-    ck_assert_double_le(fabs(late), 0.05);
-    ck_assert_double_eq_tol(run(&o, g, 0, 0), number(train, "final_loss_lambda0_batch0"), 0.2);
-    compare_norms(&o, o.model->data, json_object_get(train, "final_param_norm"), 2e-2, name);
+    losses[STEPS] = step_gradients(g, o, 0, 0);
     sol_graph_free(&g);
     sol_adamw_free(&optim);
+}
+
+/* Every weight one rounding up or down. */
+static void nudge(sol_model *m, uint64_t seed)
+{
+    sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
+    float *w = m->data;
+    for (int64_t i = 0; i < m->n_elements; i++) w[i] *= sol_rng_u32(&rng) & 1 ? 1 + 0x1p-23f : 1 - 0x1p-24f;
+}
+
+static void check_trajectory(const char *name)
+{
+    static oracle o;
+    double losses[MEMBERS][STEPS + 1], spread = 0, bias = 0;
+    for (int k = 0; k < MEMBERS; k++) {
+        if (!oracle_open(&o, name, 2)) return;
+        const json_t *train_case = json_object_get(o.json, "train");
+        sol_quant_spec spec = spec_of(train_case);
+        if (k > 0) nudge(o.m, (uint64_t)k);
+        train(&o, &spec, losses[k]);
+        compare_norms(&o, o.m->data, json_object_get(train_case, "final_param_norm"), 2e-3, "after training");
+        if (k < MEMBERS - 1) oracle_close(&o);
+    }
+    const json_t *train_case = json_object_get(o.json, "train"), *steps = json_object_get(train_case, "steps");
+    for (int s = 0; s <= STEPS; s++) {
+        double want = s < STEPS ? number(json_array_get(steps, (size_t)s), "loss") : number(train_case, "final_loss_lambda0_batch0");
+        double low = losses[0][s], high = low, mean = 0;
+        for (int k = 0; k < MEMBERS; k++) {
+            low = fmin(low, losses[k][s]);
+            high = fmax(high, losses[k][s]);
+            mean += losses[k][s] / MEMBERS;
+        }
+        spread = fmax(spread, high - low);
+        bias += (mean - want) / (STEPS + 1);
+        ck_assert_msg(fabs(mean - want) <= 1e-3 + 2 * spread, "step %d: loss %.6f, want %.6f (rounding spreads it by %.6f)", s, mean,
+                      want, spread);
+    }
+    ck_assert_msg(fabs(bias) <= 0.05, "losses are %.4f off on the average", bias);
     oracle_close(&o);
 }
 
-START_TEST(training_follows_the_published_trajectory)
+START_TEST(trajectory_llama2xs)
 {
-    check_training("llama2xs");
-    check_training("stories260K");
+    check_trajectory("llama2xs");
 }
 END_TEST
 
-SOL_TEST_MAIN("qat_oracle", tcase_add_test(tc, forward_and_gradients_match);
-              tcase_add_test(tc, training_follows_the_published_trajectory))
+START_TEST(trajectory_stories260k)
+{
+    check_trajectory("stories260K");
+}
+END_TEST
+
+SOL_TEST_MAIN("qat oracle", tcase_set_timeout(tc, 600); tcase_add_test(tc, forward_and_gradients_llama2xs);
+              tcase_add_test(tc, forward_and_gradients_stories260k); tcase_add_test(tc, trajectory_llama2xs);
+              tcase_add_test(tc, trajectory_stories260k))
