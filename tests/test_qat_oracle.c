@@ -2,10 +2,11 @@
  * (oracles/qat-*): forward losses, gradient norms, a whole gradient, and the 30-step training trajectories.
  *
  * How exact a comparison can be is a property of the oracle. With the residual these networks are badly conditioned: the same
- * step in float64 differs from the oracle's float32 gradients by up to 1.1e-3 (per tensor, lambda 0.5), hence the 2e-3 there.
- * And the 30 steps are chaotic: two float64 trainings whose first weights differ by 6e-8 of their value are 1e-5 apart in
- * loss after 2 steps, 1e-2 after 5 and up to 1e-1 from there on, and float64 misses the oracle by as much. So each loss must
- * agree to 1e-3 plus what rounding alone does, which is measured: by trainings from starts that differ by one rounding. */
+ * step in float64 differs from the oracle's float32 gradient norms by up to 1.1e-3 (llama2xs, per tensor, lambda 0.5), hence
+ * the 2e-3 there. And the 30 steps are chaotic, AdamW's first updates being lr * sign(g): two float64 trainings whose first
+ * weights differ by one rounding (6e-8) are 1e-5 apart in loss after 2 steps, 1e-2 after 5 and up to 1e-1 from there on,
+ * and float64 misses the oracle by as much. So the first steps are held tightly, the later ones to that spread, their mean and
+ * the norms of the trained parameters tightly again. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -175,67 +176,41 @@ END_TEST
 static const sol_residual published = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_ADDITIVE, .warmup = true,
                                        .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
 
-enum { MEMBERS = 4 };
-
-/* Trains from the model's weights. losses[STEPS + 1]: before each step, and the last of batch 0 at lambda 0. */
-static void train(oracle *o, const sol_quant_spec *spec, double *losses)
+/* What rounding alone does to the loss of step s. */
+static double allowed(int s)
 {
-    const json_t *steps = json_object_get(json_object_get(o->json, "train"), "steps");
-    sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-    sol_adamw *optim;
-    ck_ok(sol_adamw_create(&optim, o->m, &c, err));
-    sol_graph *g = graph_of(o, spec);
-    ck_assert_uint_eq(json_array_size(steps), STEPS);
-    for (int s = 0; s < STEPS; s++) {
-        const json_t *want = json_array_get(steps, (size_t)s);
-        float lambda = sol_residual_lambda(&published, s, STEPS);
-        ck_assert_double_eq_tol(lambda, number(want, "lambda"), 1e-6);
-        losses[s] = step_gradients(g, o, s, lambda);
-        double grad_norm = sol_global_norm(o->ctx, sol_graph_grads(g), o->m->n_elements);
-        if (s < 2) ck_assert_double_eq_tol(grad_norm / number(want, "grad_norm"), 1, 2e-3);
-        sol_adamw_update(o->ctx, optim, o->m, sol_graph_grads(g), sol_clip_scale(grad_norm, 1), 1e-3f);
-    }
-    losses[STEPS] = step_gradients(g, o, 0, 0);
-    sol_graph_free(&g);
-    sol_adamw_free(&optim);
-}
-
-/* Every weight one rounding up or down. */
-static void nudge(sol_model *m, uint64_t seed)
-{
-    sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
-    float *w = m->data;
-    for (int64_t i = 0; i < m->n_elements; i++) w[i] *= sol_rng_u32(&rng) & 1 ? 1 + 0x1p-23f : 1 - 0x1p-24f;
+    return s < 3 ? 1e-3 : s == 3 ? 2e-2 : 0.3;
 }
 
 static void check_trajectory(const char *name)
 {
     static oracle o;
-    double losses[MEMBERS][STEPS + 1], spread = 0, bias = 0;
-    for (int k = 0; k < MEMBERS; k++) {
-        if (!oracle_open(&o, name, 2)) return;
-        const json_t *train_case = json_object_get(o.json, "train");
-        sol_quant_spec spec = spec_of(train_case);
-        if (k > 0) nudge(o.m, (uint64_t)k);
-        train(&o, &spec, losses[k]);
-        compare_norms(&o, o.m->data, json_object_get(train_case, "final_param_norm"), 2e-3, "after training");
-        if (k < MEMBERS - 1) oracle_close(&o);
-    }
-    const json_t *train_case = json_object_get(o.json, "train"), *steps = json_object_get(train_case, "steps");
-    for (int s = 0; s <= STEPS; s++) {
-        double want = s < STEPS ? number(json_array_get(steps, (size_t)s), "loss") : number(train_case, "final_loss_lambda0_batch0");
-        double low = losses[0][s], high = low, mean = 0;
-        for (int k = 0; k < MEMBERS; k++) {
-            low = fmin(low, losses[k][s]);
-            high = fmax(high, losses[k][s]);
-            mean += losses[k][s] / MEMBERS;
-        }
-        spread = fmax(spread, high - low);
-        bias += (mean - want) / (STEPS + 1);
-        ck_assert_msg(fabs(mean - want) <= 1e-3 + 2 * spread, "step %d: loss %.6f, want %.6f (rounding spreads it by %.6f)", s, mean,
-                      want, spread);
+    double bias = 0;
+    if (!oracle_open(&o, name, 2)) return;
+    const json_t *train = json_object_get(o.json, "train"), *steps = json_object_get(train, "steps");
+    sol_quant_spec spec = spec_of(train);
+    sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    sol_adamw *optim;
+    ck_ok(sol_adamw_create(&optim, o.m, &c, err));
+    sol_graph *g = graph_of(&o, &spec);
+    ck_assert_uint_eq(json_array_size(steps), STEPS);
+    for (int s = 0; s < STEPS; s++) {
+        const json_t *want = json_array_get(steps, (size_t)s);
+        float lambda = sol_residual_lambda(&published, s, STEPS);
+        ck_assert_double_eq_tol(lambda, number(want, "lambda"), 1e-6);
+        double loss = step_gradients(g, &o, s, lambda), difference = loss - number(want, "loss");
+        ck_assert_msg(fabs(difference) <= allowed(s), "step %d: loss %.6f, want %.6f", s, loss, number(want, "loss"));
+        bias += difference / STEPS;
+        double grad_norm = sol_global_norm(o.ctx, sol_graph_grads(g), o.m->n_elements);
+        if (s < 2) ck_assert_double_eq_tol(grad_norm / number(want, "grad_norm"), 1, 2e-3);
+        sol_adamw_update(o.ctx, optim, o.m, sol_graph_grads(g), sol_clip_scale(grad_norm, 1), 1e-3f);
     }
     ck_assert_msg(fabs(bias) <= 0.05, "losses are %.4f off on the average", bias);
+    double last = step_gradients(g, &o, 0, 0);
+    ck_assert_double_eq_tol(last, number(train, "final_loss_lambda0_batch0"), allowed(STEPS));
+    compare_norms(&o, o.m->data, json_object_get(train, "final_param_norm"), 2e-3, "after training");
+    sol_graph_free(&g);
+    sol_adamw_free(&optim);
     oracle_close(&o);
 }
 
