@@ -15,13 +15,13 @@ mkdir -p "$work"
 stories_repeat=4
 children='Sewell/|Collodi/|Nesbit/|Secret Garden|Little Princess|Princess and the Goblin|Andersen/|Pyle/|Barrie/|Spyri/|Grahame/|Baum/|Carroll/|Grimm|Jungle Book|Green Gables|Little Women|Little Men|Tom Sawyer|Treasure Island'
 
-gzip -dc "$corpora/tinystories_v1_train_head_2MB.txt.gz" >"$work/all-stories.txt"
+gzip -dc "$corpora/tinystories_v1_train_head_2MB.txt.gz" | tr -d '\r' >"$work/all-stories.txt"
 awk -v train="$work/stories.txt" -v held="$work/held-out.txt" '
     { line[NR] = $0; if ($0 == "<|endoftext|>") n++ }
     END { for (i = 1; i <= NR; i++) { print line[i] > (k + 0 < n - 200 ? train : held); if (line[i] == "<|endoftext|>") k++ } }
 ' "$work/all-stories.txt"
 awk -F '\t' -v want="$children" '$3 == "train" { print ($4 ~ want) }' "$corpora/books_manifest.tsv" >"$work/wanted"
-gzip -dc "$corpora/books_train.txt.gz" | awk -v wanted="$work/wanted" '
+gzip -dc "$corpora/books_train.txt.gz" | tr -d '\r' | awk -v wanted="$work/wanted" '
     BEGIN { while ((getline w < wanted) > 0) keep[n++] = w }
     keep[k + 0] { print }
     $0 == "<|endoftext|>" { k++ }
