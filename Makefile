@@ -82,8 +82,8 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TR
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # One instruction set a file, by the suffix of its name.
-$(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c
-$(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
+$(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
+$(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
 $(BUILD)/%_neon.o: TIER_CFLAGS := -march=armv8.2-a+dotprod
 
 $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'

@@ -2,6 +2,9 @@
 
 #include "kernels/dense_impl.h"
 #include "kernels/ternary_impl.h"
+#if defined(__x86_64__)
+#include "kernels/x86/tiers.h"
+#endif
 
 void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 {
@@ -10,13 +13,17 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
     k->tier = tier < best ? tier : best;
     sol_elementwise_c(&k->e);
     sol_float_ops_c(&k->f);
-#if defined(__x86_64__)
-    if (k->tier == SOL_TIER_AVX2) sol_float_ops_avx2(&k->f);
-    if (k->tier == SOL_TIER_AVX512) sol_float_ops_avx512(&k->f);
-#elif defined(__aarch64__)
-    if (k->tier == SOL_TIER_NEON) sol_float_ops_neon(&k->f);
-#endif
     k->act_quantize = sol_act_quantize_ref;
     k->ternary = &sol_ternary_ops_ref;
     k->dense = &sol_dense_ops_ref;
+#if defined(__x86_64__)
+    if (k->tier == SOL_TIER_AVX2) sol_float_ops_avx2(&k->f);
+    if (k->tier == SOL_TIER_AVX512) {
+        sol_float_ops_avx512(&k->f);
+        k->act_quantize = sol_act_quantize_avx512;
+        k->ternary = &sol_ternary_ops_avx512;
+    }
+#elif defined(__aarch64__)
+    if (k->tier == SOL_TIER_NEON) sol_float_ops_neon(&k->f);
+#endif
 }

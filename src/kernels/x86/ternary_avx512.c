@@ -1,0 +1,390 @@
+/* The ternary product with AVX-512.
+ *
+ * Layout. A tile is 64 rows in two halves of 32. A chunk of 16 blocks (64 columns) of a half is five vectors of 32 words: word
+ * 2i belongs to row i, word 2i + 1 to row 16 + i, and the five words of a row are an 80-bit string with code k, written as
+ * slot << 1 | sign, in bits 5k..5k+4. Chunks lie behind each other, both halves of one together; the last is filled up with
+ * code 0 (its activations are 0). Then the scales, [n_groups, 64] fp16.
+ *
+ * One token (or few): for each block of four activations the 32 signed sums are a table of 32 words, so that one vpermw looks
+ * up four weights of 32 rows, and its index needs no masking: it reads the low five bits of a word. Sums stay exact in
+ * int16 over a segment of 128 (32 x 381 < 32768).
+ * Many tokens: blocks are decoded once to bytes 0, 1, 2 in the operand order of vpdpbusd, a doubleword a row and block. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/x86/tiers.h"
+
+enum {
+    TILE_ROWS = 64,
+    HALVES = 2,
+    WORDS = 5,                       /* vectors of a half chunk */
+    CHUNK_BLOCKS = 16,
+    CHUNK_BYTES = HALVES * WORDS * 64,
+    TABLE_TOKENS = 4,                /* up to so many tokens go through the tables */
+    TOKENS = 256,                    /* of one job */
+    GEMM_TOKENS = 6,                 /* at a time: 4 x 6 accumulators */
+    SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
+    PREFETCH = 1536,                 /* bytes ahead */
+};
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+static int64_t n_chunks(const sol_segments *s)
+{
+    return s->cols_pad / 64;
+}
+
+static size_t tile_bytes(const sol_segments *s)
+{
+    return (size_t)(n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16));
+}
+
+/* ---- packing ---- */
+
+/* Eight codes of a row as 40 bits: four bytes of slots and a byte of signs. */
+static inline uint64_t join_codes(uint32_t slots, uint8_t signs)
+{
+    return _pdep_u64(slots, 0xf7bdef7bdeull) | _pdep_u64(signs, 0x0842108421ull);
+}
+
+/* Chunk c of a row, zero beyond its end. */
+static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs, int64_t c, uint64_t *slots, uint32_t *sign)
+{
+    int64_t blocks = s->cols / 4, first = c * CHUNK_BLOCKS, n = sol_min_i64(CHUNK_BLOCKS, blocks - first);
+    *slots = 0;
+    *sign = 0;
+    memcpy(slots, codes + first / 2, (size_t)(n + 1) / 2);
+    memcpy(sign, signs + first / 8, (size_t)(n + 7) / 8);
+    if (n == CHUNK_BLOCKS) return;
+    *slots &= (1ull << 4 * n) - 1;
+    *sign &= (1u << n) - 1;
+}
+
+static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
+{
+    sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    for (int r = 0; r < rows->n; r++) {
+        int half = r / 32, word = r % 16 * 2 + r % 32 / 16;
+        for (int64_t c = 0; c < n_chunks(s); c++) {
+            uint64_t slots;
+            uint32_t sign;
+            read_chunk(s, rows->codes[r], rows->signs[r], c, &slots, &sign);
+            uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
+            uint16_t *to = (uint16_t *)(tile + c * CHUNK_BYTES + half * WORDS * 64) + word;
+            to[0] = (uint16_t)low;
+            to[32] = (uint16_t)(low >> 16);
+            to[64] = (uint16_t)(low >> 32 | high << 8);
+            to[96] = (uint16_t)(high >> 8);
+            to[128] = (uint16_t)(high >> 24);
+        }
+        for (int64_t g = 0; g < s->n_groups; g++) scales[g * TILE_ROWS + r] = rows->scales[r][g];
+    }
+}
+
+static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
+{
+    const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    int64_t half = r / 32, word = r % 16 * 2 + r % 32 / 16;
+    for (int64_t b = 0; b < s->cols / 4; b++) {
+        const uint16_t *words = (const uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + half * WORDS * 64) + word;
+        int64_t bit = 5 * (b % CHUNK_BLOCKS), i = bit / 16;
+        uint32_t both = words[32 * i] | (i < WORDS - 1 ? (uint32_t)words[32 * i + 32] << 16 : 0);
+        uint32_t code = both >> bit % 16 & 31;
+        codes[b] = (uint8_t)((code & 1) << 4 | code >> 1);
+    }
+    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
+}
+
+/* Code K of a half chunk at w, in the low five bits of each word. */
+#define CODE(w, K)                                                                                         \
+    (5 * (K) % 16 == 0   ? _mm512_load_si512((w) + 5 * (K) / 16)                                           \
+     : 5 * (K) % 16 < 12 ? _mm512_srli_epi16(_mm512_load_si512((w) + 5 * (K) / 16), 5 * (K) % 16)          \
+                         : _mm512_shrdi_epi16(_mm512_load_si512((w) + 5 * (K) / 16),                       \
+                                              _mm512_load_si512((w) + (5 * (K) / 16 + 1) % WORDS), 5 * (K) % 16))
+
+/* The same for a k that is not a constant. */
+ALWAYS_INLINE __m512i code_at(const __m512i *w, int64_t k)
+{
+    int64_t i = 5 * k / 16;
+    __m512i next = _mm512_load_si512(w + (i < WORDS - 1 ? i + 1 : i));
+    return _mm512_shrdv_epi16(_mm512_load_si512(w + i), next, _mm512_set1_epi16((short)(5 * k % 16)));
+}
+
+/* ---- tables: one token ---- */
+
+/* Doubleword i: the four weights of slot i with sign +, as signed bytes. */
+static __m512i slot_weights(void)
+{
+    int8_t table[32][4];
+    sol_code_table(table);
+    return _mm512_loadu_si512(table);
+}
+
+/* table[b], word 2 slot + sign: the sum of that code with the activations of block b. */
+static void build_tables(const int8_t *q, int64_t blocks, __m512i *table)
+{
+    const __m512i weights = slot_weights(), zero = _mm512_setzero_si512(), flip = _mm512_set1_epi8(-128);
+    /* Activations enter as unsigned q + 128: minus 128 times the sum of the weights. */
+    __m512i bias = _mm512_dpbusd_epi32(zero, flip, weights);
+    bias = _mm512_sub_epi32(zero, bias);
+    for (int64_t b = 0; b < blocks; b++) {
+        int32_t four;
+        memcpy(&four, q + 4 * b, 4);
+        __m512i sum = _mm512_dpbusd_epi32(bias, _mm512_xor_si512(_mm512_set1_epi32(four), flip), weights);
+        __m512i minus = _mm512_slli_epi32(_mm512_sub_epi32(zero, sum), 16);
+        _mm512_store_si512(table + b, _mm512_mask_blend_epi16(0xaaaaaaaau, sum, minus));
+    }
+}
+
+/* int16 sums of 32 rows into u (two vectors of 16 rows): u += d * sum. */
+ALWAYS_INLINE void flush_sums(__m512i sum, __m512 d, __m512 u[2])
+{
+    __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(sum, 16), 16), high = _mm512_srai_epi32(sum, 16);
+    u[0] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(low), u[0]);
+    u[1] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(high), u[1]);
+}
+
+ALWAYS_INLINE __m512 load_scales(const sol_f16 *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/* 16 rows of y from row r on, of `rows`. */
+ALWAYS_INLINE void store_rows(float *y, int64_t r, int64_t rows, __m512 v)
+{
+    int64_t n = rows - r;
+    if (n >= 16)
+        _mm512_storeu_ps(y + r, v);
+    else if (n > 0)
+        _mm512_mask_storeu_ps(y + r, (__mmask16)((1u << n) - 1), v);
+}
+
+/* One whole chunk: 16 blocks of N halves. */
+#define LOOK_UP(K)                                                                                          \
+    do {                                                                                                    \
+        __m512i sums = _mm512_load_si512(table + (K));                                                      \
+        for (int h = 0; h < N; h++)                                                                         \
+            acc[h] = _mm512_add_epi16(acc[h], _mm512_permutexvar_epi16(CODE(w[h], K), sums));               \
+    } while (0)
+
+ALWAYS_INLINE void look_up_chunk(int N, const __m512i *const *w, const __m512i *table, __m512i *acc)
+{
+    LOOK_UP(0);
+    LOOK_UP(1);
+    LOOK_UP(2);
+    LOOK_UP(3);
+    LOOK_UP(4);
+    LOOK_UP(5);
+    LOOK_UP(6);
+    LOOK_UP(7);
+    LOOK_UP(8);
+    LOOK_UP(9);
+    LOOK_UP(10);
+    LOOK_UP(11);
+    LOOK_UP(12);
+    LOOK_UP(13);
+    LOOK_UP(14);
+    LOOK_UP(15);
+}
+
+/* The segment of `blocks` blocks from block b on, for N halves at w. */
+ALWAYS_INLINE void look_up_segment(int N, const uint8_t *const *tile, int64_t b, int64_t blocks, const __m512i *table, __m512i *acc)
+{
+    const __m512i *w[4];
+    for (int h = 0; h < N; h++) acc[h] = _mm512_setzero_si512();
+    if (b % CHUNK_BLOCKS == 0 && blocks % CHUNK_BLOCKS == 0) {
+        for (int64_t c = b / CHUNK_BLOCKS; c < (b + blocks) / CHUNK_BLOCKS; c++) {
+            for (int h = 0; h < N; h++) w[h] = (const __m512i *)(tile[h / 2] + c * CHUNK_BYTES + h % 2 * WORDS * 64);
+            for (int t = 0; t < N / 2; t++)
+                for (int line = 0; line < CHUNK_BYTES; line += 64)
+                    _mm_prefetch((const char *)w[2 * t] + PREFETCH + line, _MM_HINT_T0);
+            look_up_chunk(N, w, table + c * CHUNK_BLOCKS, acc);
+        }
+        return;
+    }
+    for (int64_t i = b; i < b + blocks; i++) {
+        __m512i sums = _mm512_load_si512(table + i);
+        for (int h = 0; h < N; h++) {
+            const __m512i *at = (const __m512i *)(tile[h / 2] + i / CHUNK_BLOCKS * CHUNK_BYTES + h % 2 * WORDS * 64);
+            acc[h] = _mm512_add_epi16(acc[h], _mm512_permutexvar_epi16(code_at(at, i % CHUNK_BLOCKS), sums));
+        }
+    }
+}
+
+/* One token and N / 2 tiles. The last segment of a row may run into the zeros behind its end, up to a whole chunk. */
+ALWAYS_INLINE void look_up_tiles(int N, const sol_segments *s, const uint8_t *const *tile, const __m512i *table, const float *d,
+                                 __m512 *y)
+{
+    __m512i acc[4];
+    int64_t scales = n_chunks(s) * CHUNK_BYTES;
+    for (int h = 0; h < 2 * N; h++) y[h] = _mm512_setzero_ps();
+    for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
+        __m512 u[8];
+        for (int h = 0; h < 2 * N; h++) u[h] = _mm512_setzero_ps();
+        for (int64_t end = i + s->segs_per_group; i < end; i++) {
+            int64_t len, start = sol_segment_at(s, i, &len);
+            if (i == s->n_segs - 1 && start % 64 == 0) len = s->cols_pad - start;
+            look_up_segment(N, tile, start / 4, len / 4, table, acc);
+            for (int h = 0; h < N; h++) flush_sums(acc[h], _mm512_set1_ps(d[i]), u + 2 * h);
+        }
+        for (int h = 0; h < 2 * N; h++) {
+            const sol_f16 *p = (const sol_f16 *)(tile[h / 4] + scales) + g * TILE_ROWS + h % 4 * 16;
+            y[h] = _mm512_fmadd_ps(load_scales(p), u[h], y[h]);
+        }
+    }
+}
+
+/* A run of tiles is read as two streams, its first and its second half side by side: that reads faster than one. */
+static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
+{
+    const sol_segments *s = job->seg;
+    int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first) / 2;
+    if (!*ready)
+        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->cols_pad, blocks, tables + t * blocks);
+    *ready = 1;
+    for (int64_t i = first; i < first + pairs; i++) {
+        int64_t j = i + pairs;
+        const uint8_t *tile[2] = {job->tiles + (size_t)i * job->tile_bytes, job->tiles + (size_t)j * job->tile_bytes};
+        for (int64_t t = 0; t < n; t++) {
+            __m512 y[8];
+            look_up_tiles(4, s, tile, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            for (int h = 0; h < 8; h++)
+                store_rows(job->y + t * job->rows, (h < 4 ? i : j) * TILE_ROWS + h % 4 * 16, job->rows, y[h]);
+        }
+    }
+    if (pairs * 2 == last - first) return;
+    const uint8_t *tile = job->tiles + (size_t)(last - 1) * job->tile_bytes;
+    for (int64_t t = 0; t < n; t++) {
+        __m512 y[4];
+        look_up_tiles(2, s, &tile, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+        for (int h = 0; h < 4; h++) store_rows(job->y + t * job->rows, (last - 1) * TILE_ROWS + h * 16, job->rows, y[h]);
+    }
+}
+
+/* ---- vpdpbusd: many tokens ---- */
+
+/* Blocks b.. of a tile to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, bytes weight + 1. */
+static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, __m512i (*w)[SEGMENT_BLOCKS])
+{
+    int8_t table[32][4], book[32][4]; /* book: in the order slot << 1 | sign */
+    sol_code_table(table);
+    for (int code = 0; code < 32; code++)
+        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(table[(code & 1) << 4 | code >> 1][p] + 1);
+    const __m512i low = _mm512_loadu_si512(book), high = _mm512_loadu_si512(book + 16);
+    for (int64_t i = 0; i < blocks; i++) {
+        for (int h = 0; h < HALVES; h++) {
+            const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES + h * WORDS * 64);
+            __m512i code = code_at(at, (b + i) % CHUNK_BLOCKS);
+            w[2 * h][i] = _mm512_permutex2var_epi32(low, code, high);
+            w[2 * h + 1][i] = _mm512_permutex2var_epi32(low, _mm512_srli_epi32(code, 16), high);
+        }
+    }
+}
+
+/* vpdpbusd in place. Through the intrinsic gcc 12 copies and spills the accumulators of a loop around every one. */
+ALWAYS_INLINE void dot_4(__m512i *acc, __m512i w, __m512i x)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(w), "v"(x));
+}
+
+/* T tokens by 64 rows over one segment: u[t][j] += d[t] * sum. q, d, nsum: of the first token, at distances cols_pad, n_segs.
+ * Accumulators are named, not an array: compilers then keep all of them in registers. */
+#define START(t)                                                                                            \
+    const int8_t *q##t = q + (t) * s->cols_pad;                                                             \
+    __m512i a##t##0 = _mm512_set1_epi32(nsum[(t) * s->n_segs]), a##t##1 = a##t##0, a##t##2 = a##t##0, a##t##3 = a##t##0;
+#define DOT(t)                                                                                              \
+    memcpy(&four, q##t + 4 * i, 4);                                                                         \
+    x = _mm512_set1_epi32(four);                                                                            \
+    dot_4(&a##t##0, w[0][i], x);                                                                            \
+    dot_4(&a##t##1, w[1][i], x);                                                                            \
+    dot_4(&a##t##2, w[2][i], x);                                                                            \
+    dot_4(&a##t##3, w[3][i], x);
+#define FINISH(t)                                                                                           \
+    scale = _mm512_set1_ps(d[(t) * s->n_segs]);                                                             \
+    u[t][0] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##0), u[t][0]);                                 \
+    u[t][1] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##1), u[t][1]);                                 \
+    u[t][2] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##2), u[t][2]);                                 \
+    u[t][3] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##3), u[t][3]);
+#define EACH_1(F) F(0)
+#define EACH_2(F) F(0) F(1)
+#define EACH_6(F) F(0) F(1) F(2) F(3) F(4) F(5)
+#define GEMM(T)                                                                                             \
+    static void gemm_##T(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks, const int8_t *q, \
+                         const float *d, const int32_t *nsum, __m512 (*u)[4])                               \
+    {                                                                                                       \
+        int32_t four;                                                                                       \
+        __m512i x;                                                                                          \
+        __m512 scale;                                                                                       \
+        EACH_##T(START) for (int64_t i = 0; i < blocks; i++) { EACH_##T(DOT) }                              \
+        EACH_##T(FINISH)                                                                                    \
+    }
+GEMM(1)
+GEMM(2)
+GEMM(6)
+
+static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, __m512 (*u)[4])
+{
+    int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
+    const int8_t *q = a->q + start;
+    const float *d = a->d + seg;
+    const int32_t *nsum = a->nsum + seg;
+    for (; t + GEMM_TOKENS <= a->n; t += GEMM_TOKENS)
+        gemm_6(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+    for (; t + 2 <= a->n; t += 2)
+        gemm_2(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+    if (t < a->n) gemm_1(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+}
+
+/* Scratch of a thread in the many-token product. */
+typedef struct gemm_room {
+    __m512i w[4][SEGMENT_BLOCKS];
+    __m512 u[TOKENS][4], y[TOKENS][4];
+} gemm_room;
+
+static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
+{
+    const sol_segments *s = job->seg;
+    const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
+    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    int64_t n = job->acts->n;
+    memset(room->y, 0, (size_t)n * sizeof *room->y);
+    for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
+        memset(room->u, 0, (size_t)n * sizeof *room->u);
+        for (int64_t end = i + s->segs_per_group; i < end; i++) {
+            int64_t len, start = sol_segment_at(s, i, &len);
+            decode_segment(tile, start / 4, len / 4, room->w);
+            gemm_segment(s, room->w, i, job->acts, room->u);
+        }
+        for (int j = 0; j < 4; j++) {
+            __m512 scale = load_scales(scales + g * TILE_ROWS + 16 * j);
+            for (int64_t t = 0; t < n; t++) room->y[t][j] = _mm512_fmadd_ps(scale, room->u[t][j], room->y[t][j]);
+        }
+    }
+    for (int64_t t = 0; t < n; t++)
+        for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+}
+
+static size_t thread_bytes(const sol_segments *s)
+{
+    size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4 * 64);
+    return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
+}
+
+static void product(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+{
+    if (job->acts->n <= TABLE_TOKENS)
+        product_by_tables(job, first, last, thread, ready);
+    else
+        for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
+}
+
+const sol_ternary_ops sol_ternary_ops_avx512 = {
+    .tile_rows = TILE_ROWS,
+    .max_tokens = TOKENS,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack = unpack,
+    .thread_bytes = thread_bytes,
+    .product = product,
+};
