@@ -223,7 +223,8 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
     return st;
 }
 
-/* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2 EOS, 3..258 the bytes. */
+/* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2 unused, 3..258 the bytes.
+ * There is no EOS: these models are trained on documents that end where the next BOS stands, and never see token 2. */
 sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size, sol_err *err)
 {
     enum { FIRST_BYTE = 3 };
@@ -255,7 +256,7 @@ sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uin
     else if (in.bad || t->n_tokens < FIRST_BYTE + 256)
         st = fail_at(&in, name, "not a tokenizer: no serialized form, no JSON, and not llama2.c's layout", err);
     t->bos = t->head[0] = 1;
-    t->eos = 2;
+    t->eos = -1;
     t->n_head = 1;
     t->add_space_prefix = true;
     if (st != SOL_OK) sol_tokenizer_free(&t);
