@@ -160,20 +160,21 @@ int64_t sol_param_count(const sol_param *p)
 }
 
 typedef struct init_args {
-    const sol_model *m;
-    const sol_param *p;
+    void *out;
+    sol_dtype dtype;
+    int64_t first, n;
     uint64_t seed, stream;
     float std;
 } init_args;
 
 enum { INIT_TILE = 1 << 16 };
 
-static void store(const sol_model *m, int64_t i, float x)
+static void store(void *out, sol_dtype dtype, int64_t i, float x)
 {
-    if (m->dtype == SOL_F32)
-        ((float *)m->data)[i] = x;
+    if (dtype == SOL_F32)
+        ((float *)out)[i] = x;
     else
-        ((sol_bf16 *)m->data)[i] = sol_f32_to_bf16(x);
+        ((sol_bf16 *)out)[i] = sol_f32_to_bf16(x);
 }
 
 /* Element i of a parameter comes from word i % 4 of the stream's block i / 4: two Box-Muller pairs a block. */
@@ -181,9 +182,9 @@ static void init_tile(void *arg, int64_t tile, int thread)
 {
     const init_args *a = arg;
     (void)thread;
-    int64_t begin = tile * INIT_TILE, end = begin + INIT_TILE, n = sol_param_count(a->p);
-    if (end > n) end = n;
-    for (int64_t i = begin; i < end; i += 4) {
+    int64_t begin = a->first + tile * INIT_TILE, end = begin + INIT_TILE;
+    if (end > a->first + a->n) end = a->first + a->n;
+    for (int64_t i = begin - begin % 4; i < end; i += 4) {
         uint32_t word[4];
         float z[4];
         sol_philox4x32(a->seed, a->stream, (uint64_t)i / 4, word);
@@ -194,25 +195,28 @@ static void init_tile(void *arg, int64_t tile, int thread)
             z[pair] = radius * cosf(angle);
             z[pair + 1] = radius * sinf(angle);
         }
-        for (int64_t k = i; k < end && k < i + 4; k++) store(a->m, a->p->offset + k, z[k - i]);
+        for (int64_t k = i < begin ? begin : i; k < end && k < i + 4; k++) store(a->out, a->dtype, k - a->first, z[k - i]);
     }
+}
+
+void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
+                           sol_dtype dtype, void *out)
+{
+    const sol_param *p = &m->params[index];
+    if (p->kind == SOL_PARAM_NORM) {
+        for (int64_t k = 0; k < n; k++) store(out, dtype, k, 1.0f);
+        return;
+    }
+    bool residual = p->layer >= 0 && (p == sol_model_block_param(m, p->layer, SOL_BLOCK_O) ||
+                                      p == sol_model_block_param(m, p->layer, SOL_BLOCK_DOWN));
+    float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
+    init_args a = {.out = out, .dtype = dtype, .first = first, .n = n, .seed = seed,
+                   .stream = SOL_STREAM_INIT + ((uint64_t)index << 8), .std = 0.02f * (residual ? residual_scale : 1.0f)};
+    sol_pool_run(ctx ? ctx->pool : NULL, (n + INIT_TILE - 1) / INIT_TILE, init_tile, &a);
 }
 
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed)
 {
-    const sol_param *first = m->params;
-    float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
-    for (int i = 0; i < m->n_params; i++) {
-        const sol_param *p = &first[i];
-        int64_t n = sol_param_count(p);
-        if (p->kind == SOL_PARAM_NORM) {
-            for (int64_t k = 0; k < n; k++) store(m, p->offset + k, 1.0f);
-            continue;
-        }
-        bool residual = p->layer >= 0 && (p == sol_model_block_param(m, p->layer, SOL_BLOCK_O) ||
-                                          p == sol_model_block_param(m, p->layer, SOL_BLOCK_DOWN));
-        init_args a = {.m = m, .p = p, .seed = seed, .stream = SOL_STREAM_INIT + ((uint64_t)i << 8),
-                       .std = 0.02f * (residual ? residual_scale : 1.0f)};
-        sol_pool_run(ctx ? ctx->pool : NULL, (n + INIT_TILE - 1) / INIT_TILE, init_tile, &a);
-    }
+    for (int i = 0; i < m->n_params; i++)
+        sol_param_init_random(ctx, m, i, seed, 0, sol_param_count(&m->params[i]), m->dtype, sol_model_at(m, &m->params[i]));
 }

@@ -78,6 +78,9 @@ void sol_model_free(sol_model **m);
 sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
 /* Normal(0, 0.02), o and down projections scaled by 1/sqrt(2 L), norms 1. ctx NULL: on this thread, the same bits. */
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
+/* Elements [first, first + n) of the same numbers for one parameter; m may be a table without weights. dtype: SOL_F32 or SOL_BF16. */
+void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
+                           sol_dtype dtype, void *out);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
 const sol_param *sol_model_block_param(const sol_model *m, int64_t layer, sol_block_param which);

@@ -222,11 +222,11 @@ static hid_t access_list(hid_t driver, sol_h5_image *image)
 
 static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t *at)
 {
-    hid_t fapl = access_list(driver, image), file = -1;
-    if (fapl >= 0) {
-        file = H5Fcreate("solera", H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
-        H5Pclose(fapl);
-    }
+    hid_t fapl = access_list(driver, image), fcpl = H5Pcreate(H5P_FILE_CREATE), file = -1;
+    /* Small B-tree nodes: most groups hold three objects. */
+    if (fapl >= 0 && fcpl >= 0 && H5Pset_sym_k(fcpl, 4, 4) >= 0) file = H5Fcreate("solera", H5F_ACC_TRUNC, fcpl, fapl);
+    if (fapl >= 0) H5Pclose(fapl);
+    if (fcpl >= 0) H5Pclose(fcpl);
     if (file < 0) return false;
     bool ok = true;
     for (*at = 0; ok && *at < t->n; ++*at) ok = make_node(file, &t->node[*at]);

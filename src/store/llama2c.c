@@ -101,10 +101,7 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
         st = sol_in_open(&f->in, s->path, err);
     }
     if (st == SOL_OK) st = read_header(s, f, err);
-    if (st == SOL_OK && tokenizer_path) st = sol_tokenizer_open(&s->tokenizer, tokenizer_path, err);
-    if (st == SOL_OK && s->tokenizer && sol_tokenizer_vocab_size(s->tokenizer) != s->config.vocab_size)
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", tokenizer_path,
-                      (int)sol_tokenizer_vocab_size(s->tokenizer), path, (long long)s->config.vocab_size);
+    if (st == SOL_OK && tokenizer_path) st = sol_source_set_tokenizer(s, tokenizer_path, err);
     if (st != SOL_OK) sol_source_close(s);
     return st;
 }

@@ -206,7 +206,7 @@ static sol_status fill_dense(sol_h5_writer *w, const sol_dense_src *d, int first
     return st;
 }
 
-static double mean_bits(const sol_packed_model *p)
+double sol_packed_model_bits(const sol_packed_model *p)
 {
     double bits = 0, weights = 0;
     for (int64_t i = 0; i < n_linears(&p->config); i++) {
@@ -223,7 +223,7 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
 {
     int id;
     int64_t n = n_linears(&p->config), n_norms = 2 * p->config.num_hidden_layers + 1;
-    sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", mean_bits(p), err);
+    sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", sol_packed_model_bits(p), err);
     if (st == SOL_OK) st = sol_part_put_config(w, &p->config, err);
     if (st == SOL_OK) st = sol_part_put_quant(w, &p->quant, err);
     if (st == SOL_OK) st = sol_part_put_tokenizer(w, tokenizer, blob, err);

@@ -16,6 +16,16 @@ void sol_source_close(sol_source *s)
     *s = (sol_source){0};
 }
 
+sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err)
+{
+    sol_tokenizer_free(&s->tokenizer);
+    sol_status st = sol_tokenizer_open(&s->tokenizer, path, err);
+    if (st == SOL_OK && sol_tokenizer_vocab_size(s->tokenizer) > s->config.vocab_size)
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", path,
+                      (int)sol_tokenizer_vocab_size(s->tokenizer), s->path, (long long)s->config.vocab_size);
+    return st;
+}
+
 static bool is_rotated(const sol_param *p)
 {
     size_t n = strlen(p->name);
@@ -137,11 +147,11 @@ static sol_status copy_param(transfer *t, int index, int64_t *done, sol_err *err
 }
 
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, const sol_import_progress *progress,
-                              sol_err *err)
+                              int64_t *weights, sol_err *err)
 {
     transfer t = {.s = s, .progress = progress};
     sol_part_blob tokenizer = {0};
-    int64_t done = 0;
+    *weights = 0;
     sol_status st = sol_model_describe(&t.table, &s->config, dtype, err);
     if (st == SOL_OK) st = alloc_pieces(&t.pieces, t.table, err);
     if (st == SOL_OK) st = sol_h5_create(&t.w, path, SOL_FORMAT_CHECKPOINT, err);
@@ -151,7 +161,7 @@ sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, 
     if (st == SOL_OK) st = sol_params_declare(&t.params, t.w, t.table, dtype, err);
     if (st == SOL_OK) st = sol_h5_begin(t.w, err);
     if (st == SOL_OK) st = sol_part_fill(t.w, &tokenizer, err);
-    for (int i = 0; st == SOL_OK && i < t.table->n_params; i++) st = copy_param(&t, i, &done, err);
+    for (int i = 0; st == SOL_OK && i < t.table->n_params; i++) st = copy_param(&t, i, weights, err);
     if (st == SOL_OK)
         st = sol_h5_commit(&t.w, err);
     else

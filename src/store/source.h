@@ -4,7 +4,7 @@
 #ifndef SOLERA_STORE_SOURCE_H
 #define SOLERA_STORE_SOURCE_H
 
-#include "store/store.h"
+#include "store/import.h"
 
 typedef struct sol_source sol_source;
 struct sol_source {
@@ -22,12 +22,17 @@ struct sol_source {
 /* Releases everything; a source that was never opened (all zero) is fine. */
 void sol_source_close(sol_source *s);
 
+/* Openers close what they opened when they fail. */
 sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path, sol_err *err);
+
+sol_status sol_source_open_random(sol_source *s, const sol_ctx *ctx, const char *shape, uint64_t seed, sol_err *err);
+/* Replaces the tokenizer by the one in a file. */
+sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err);
 
 /* Into memory, as fp32. The tokenizer moves to the checkpoint. */
 sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
-/* Into a model file. */
+/* Into a model file. *weights: how many. */
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, const sol_import_progress *progress,
-                              sol_err *err);
+                              int64_t *weights, sol_err *err);
 
 #endif

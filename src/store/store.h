@@ -68,6 +68,8 @@ sol_block_param sol_packed_linear_param(int i);
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
                                  sol_dense_type embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);
+/* Mean over the quantized linears, scales included. */
+double sol_packed_model_bits(const sol_packed_model *p);
 /* tokenizer: stored with the model, may be NULL; normally p->tokenizer. */
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
@@ -100,14 +102,8 @@ sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err);
 sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err); /* commits */
 void sol_dataset_writer_abort(sol_dataset_writer **w);                     /* removes what was written */
 
-/* llama2.c .bin with its tokenizer -> an fp32 model in Hugging Face layout (q/k rows permuted to half-split RoPE).
- * tokenizer_path NULL: without one. */
-sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
-
-/* Called now and then during an import: `done` of `total` weights; false stops it (SOL_ERR_INTERRUPTED). */
-typedef struct sol_import_progress {
-    bool (*show)(void *user, const char *tensor, int64_t done, int64_t total);
-    void *user;
-} sol_import_progress;
+/* Reads every dataset of a file for its checksum; on damage the error names the object. *n_objects, *bytes: what was compared. A file without checksums
+ * (made by another program) is SOL_ERR_UNSUPPORTED. */
+sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *bytes, sol_err *err);
 
 #endif

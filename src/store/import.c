@@ -1,0 +1,85 @@
+#include "store/import.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/source.h"
+
+typedef struct random_source {
+    const sol_ctx *ctx; /* borrowed */
+    uint64_t seed;
+    sol_model *table; /* owned */
+} random_source;
+
+static sol_status random_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+{
+    const random_source *r = s->impl;
+    (void)err;
+    sol_param_init_random(r->ctx, r->table, param, r->seed, row * p->cols, n * p->cols, SOL_F32, out);
+    return SOL_OK;
+}
+
+static void random_close(sol_source *s)
+{
+    random_source *r = s->impl;
+    sol_model_free(&r->table);
+    sol_free(r);
+}
+
+sol_status sol_source_open_random(sol_source *s, const sol_ctx *ctx, const char *shape, uint64_t seed, sol_err *err)
+{
+    random_source *r;
+    *s = (sol_source){.dtype = SOL_F32};
+    sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
+    if (st != SOL_OK) return st;
+    *r = (random_source){.ctx = ctx, .seed = seed};
+    s->impl = r;
+    s->read = random_rows;
+    s->close = random_close;
+    st = sol_copy_string(&s->path, shape, strlen(shape), err);
+    if (st == SOL_OK) st = sol_model_config_named(shape, &s->config, err);
+    if (st == SOL_OK) st = sol_model_describe(&r->table, &s->config, SOL_F32, err);
+    if (st != SOL_OK) sol_source_close(s);
+    return st;
+}
+
+static sol_status finish(sol_source *s, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err)
+{
+    sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype : o->dtype == SOL_TO_F32 ? SOL_F32 : SOL_BF16;
+    sol_status st = SOL_OK;
+    if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, err);
+    r->dtype = dtype;
+    r->config = s->config;
+    r->has_tokenizer = s->tokenizer != NULL;
+    return st == SOL_OK ? sol_source_to_file(s, out, dtype, o->progress.show ? &o->progress : NULL, &r->weights, err) : st;
+}
+
+static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)
+{
+    *name = "llama2.c";
+    sol_status st = sol_source_open_llama2c(s, path, NULL, err);
+    if (st == SOL_OK && !o->tokenizer)
+        st = sol_fail(err, SOL_ERR_USAGE, "%s: a llama2.c model comes without its tokenizer: name its file, too (--tokenizer)", path);
+    return st;
+}
+
+sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err)
+{
+    sol_source s = {0};
+    *r = (sol_import_result){0};
+    sol_status st = open_source(&s, source, o, &r->source, err);
+    if (st == SOL_OK) st = finish(&s, out, o, r, err);
+    sol_source_close(&s);
+    return st;
+}
+
+sol_status sol_import_random(const sol_ctx *ctx, const char *shape, uint64_t seed, const char *out, const sol_import_options *o,
+                             sol_import_result *r, sol_err *err)
+{
+    sol_source s = {0};
+    *r = (sol_import_result){.source = "random"};
+    sol_status st = sol_source_open_random(&s, ctx, shape, seed, err);
+    if (st == SOL_OK) st = finish(&s, out, o, r, err);
+    sol_source_close(&s);
+    return st;
+}

@@ -1,0 +1,45 @@
+/* Models of other programs become model files of solera, streamed: no more of a model is in memory than a piece of a tensor.
+ *
+ *     sol_import_options o = {.tokenizer = "tok512.bin"};
+ *     st = sol_import("stories260K.bin", "m.h5", &o, &result, err);
+ *
+ * A folder is a Hugging Face model (config.json, model.safetensors or its sharded index, tokenizer.json,
+ * generation_config.json); a file is GGUF by its first bytes, otherwise a llama2.c `.bin`. The result is in Hugging Face layout (q/k rows for
+ * half-split RoPE). A parameter that is not a finite number is refused. */
+#ifndef SOLERA_STORE_IMPORT_H
+#define SOLERA_STORE_IMPORT_H
+
+#include "kernels/ctx.h"
+#include "store/store.h"
+
+/* Called after each piece: `done` of `total` weights; false stops the import (SOL_ERR_INTERRUPTED). */
+typedef struct sol_import_progress {
+    bool (*show)(void *user, const char *tensor, int64_t done, int64_t total);
+    void *user;
+} sol_import_progress;
+
+typedef enum { SOL_KEEP_DTYPE, SOL_TO_F32, SOL_TO_BF16 } sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
+
+typedef struct sol_import_options {
+    const char *tokenizer;        /* file; needed for llama2.c, elsewhere instead of the model's own; NULL: none */
+    sol_import_dtype dtype;
+    sol_import_progress progress; /* show NULL: none */
+} sol_import_options;
+
+typedef struct sol_import_result {
+    const char *source;   /* "llama2.c", "Hugging Face", "GGUF", "random" */
+    int64_t weights;
+    sol_dtype dtype;      /* as written */
+    sol_model_config config;
+    bool has_tokenizer;
+} sol_import_result;
+
+sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);
+/* Random weights of a named shape (sol_model_config_named), as sol_model_init_random makes them. KEEP: fp32. */
+sol_status sol_import_random(const sol_ctx *ctx, const char *shape, uint64_t seed, const char *out, const sol_import_options *o,
+                             sol_import_result *r, sol_err *err);
+
+/* llama2.c into memory, as fp32. tokenizer_path NULL: without one. */
+sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
+
+#endif

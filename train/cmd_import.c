@@ -1,0 +1,68 @@
+#include "program.h"
+
+#include <string.h>
+
+struct args {
+    const char *out, *tokenizer, *random, *dtype;
+    int64_t seed;
+};
+
+static const sol_opt options[] = {
+    {.name = "-o", .value = "M.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
+     .help = "model file to write"},
+    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
+     .help = "tokenizer.json or llama2.c tokenizer, instead of the model's own"},
+    {.name = "--random", .value = "SHAPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, random),
+     .help = "no SRC: random weights of a named shape, e.g. llama-3.2-1b"},
+    {.name = "--seed", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed), .preset = "1", .min = 0,
+     .max = 9e15, .help = "of the random weights"},
+    {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
+     .choices = "keep|f32|bf16", .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
+    {0},
+};
+
+static bool show(void *user, const char *tensor, int64_t done, int64_t total)
+{
+    sol_program *p = user;
+    if (sol_live_due(p)) sol_live_show(p, false, "%3d %%  %s", (int)(100.0 * (double)done / (double)total), tensor);
+    return !sol_interrupted();
+}
+
+static void report(sol_program *p, const struct args *a, const sol_import_result *r, double seconds)
+{
+    char count[32], took[32];
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s, %s parameters in %s, %s tokenizer, %s", a->out, r->source,
+                 sol_count_text((double)r->weights, count), sol_dtype_name(r->dtype), r->has_tokenizer ? "with" : "no",
+                 sol_duration_text(seconds, took));
+}
+
+static sol_status run(sol_program *p, void *argsp, sol_err *err)
+{
+    const struct args *a = argsp;
+    sol_import_options o = {.tokenizer = a->tokenizer, .progress = {show, p}};
+    sol_import_result r;
+    sol_ctx *ctx;
+    double from = sol_clock();
+    if (strcmp(a->dtype, "keep") != 0) o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
+    if ((p->n_words > 0) == (a->random != NULL))
+        return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st != SOL_OK) return st;
+    sol_interrupt_catch();
+    st = a->random ? sol_import_random(ctx, a->random, (uint64_t)a->seed, a->out, &o, &r, err)
+                   : sol_import(p->word[0], a->out, &o, &r, err);
+    sol_live_clear(p);
+    if (st == SOL_OK) report(p, a, &r, sol_clock() - from);
+    return st;
+}
+
+const sol_verb sol_verb_import = {
+    .name = "import",
+    .words = "[SRC]",
+    .max_words = 1,
+    .summary = "turn a model of another program into a model file",
+    .details = "SRC is a llama2.c .bin (with --tokenizer). Streams: memory does not grow with the model.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};
