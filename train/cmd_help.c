@@ -5,7 +5,7 @@
 static void list_verbs(void)
 {
     puts("solera: 3:4 sparse ternary (1.25-bit) quantization-aware training of LLaMA models on CPUs\n");
-    for (int i = 0; i < sol_verb_count(); i++) printf("  solera %-10s %s\n", sol_verb_at(i)->name, sol_verb_at(i)->summary);
+    for (int i = 0; i < sol_verb_count(); i++) printf("  solera %-16s %s\n", sol_verb_at(i)->name, sol_verb_at(i)->summary);
     puts("\n`solera help VERB` explains a verb, `solera help config` every key of a job file.");
     puts("Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted and saved.");
 }

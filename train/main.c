@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,9 +51,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, on_sigpipe);
     sol_status st = run_verb(&p, argc, argv, &err);
     sol_live_clear(&p);
-    errno = 0;
-    if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK && errno != EPIPE)
-        st = sol_fail_errno(&err, "stdout", "cannot write");
+    if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK)
+        st = sol_fail(&err, SOL_ERR_LIBRARY, "stdout: not all of the output could be written");
     if (st != SOL_OK)
         fprintf(stderr, "solera%s%s: %s\n", p.verb ? " " : "", p.verb ? p.verb->name : "",
                 err.text[0] ? err.text : sol_status_text(st));

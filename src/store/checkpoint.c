@@ -204,3 +204,20 @@ sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dt
 {
     return read_file(c, path, dtype, false, err);
 }
+
+sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
+{
+    sol_h5_file f;
+    sol_model_config c;
+    sol_file_kind kind;
+    if (tokenizer) *tokenizer = NULL;
+    sol_status st = sol_store_kind(path, &kind, err);
+    if (st == SOL_OK && kind == SOL_FILE_DATASET) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a dataset, not a model", path);
+    if (st == SOL_OK) st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = sol_part_get_config(&f, &c, err);
+    if (st == SOL_OK && tokenizer) st = sol_part_get_tokenizer(&f, &c, tokenizer, err);
+    if (st == SOL_OK && config) *config = c;
+    sol_h5_close(&f);
+    return st;
+}

@@ -45,6 +45,9 @@ void sol_checkpoint_free(sol_checkpoint *c);
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* The same without the moments of the optimizer, which are twice the size of the model. */
 sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may be NULL. The caller owns
+ * *tokenizer, which is NULL when the file has none. */
+sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err);
 /* Writes what is there: with optim a checkpoint, without a model file. params_dtype: SOL_F32 or SOL_BF16 on disk. */
 sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err);
 

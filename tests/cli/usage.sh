@@ -1,0 +1,31 @@
+. tests/cli/common
+expect 2 "no verb given" "$SOLERA"
+expect 2 "unknown verb 'trian'; did you mean 'train'?" "$SOLERA" trian
+expect 2 "unknown option '--resum'; did you mean '--resume'?" "$SOLERA" train --resum
+expect 2 "wants CONFIG.yaml" "$SOLERA" train
+expect 2 "unexpected word 'b'" "$SOLERA" train a b
+expect 2 "option '--set' wants a value" "$SOLERA" train a --set
+expect 2 "option '--resume' takes no value" "$SOLERA" train a --resume=1
+expect 2 "option '-t': 'two' is not a whole number" "$SOLERA" version -t two
+expect 2 "option '-t': -1 is out of range: 0 to 1024" "$SOLERA" version -t -1
+expect 2 "option '--tier': 'sse' is none of best|c|avx2|avx512|neon" "$SOLERA" version --tier sse
+expect 2 "no help on 'trian'; did you mean 'train'?" "$SOLERA" help trian
+expect 2 "there is no section 'quants'" "$SOLERA" help config quants
+for words in "help" "--help" "help train" "train --help" "help config" "help config quant" "version" "--version" "version --tier c -t 1"; do
+    expect 0 "" "$SOLERA" $words
+    [ -s "$dir/out" ] || fail "'$words' prints nothing"
+    [ ! -s "$dir/err" ] || fail "'$words' prints on stderr: $(cat "$dir/err")"
+done
+"$SOLERA" help | awk '/^  solera / {print $2}' | while read -r verb; do
+    "$SOLERA" help "$verb" | grep -q "^solera $verb" || fail "help $verb"
+done
+"$SOLERA" help config | cmp -s - configs/reference.yaml || fail "configs/reference.yaml is not what help config prints"
+# A reader that stops early is no error; a full disk is one.
+code=0
+{ "$SOLERA" help config || code=$?; echo "$code" >"$dir/code"; } | head -n 1 >/dev/null
+[ "$(cat "$dir/code")" -eq 0 ] || fail "a closed pipe gives exit code $(cat "$dir/code")"
+if [ -w /dev/full ]; then
+    code=0
+    "$SOLERA" help config >/dev/full 2>"$dir/err" || code=$?
+    [ "$code" -eq 1 ] || fail "a full disk gives exit code $code"
+fi

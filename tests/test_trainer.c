@@ -1,0 +1,484 @@
+/* The trainer on a tiny model: everything that does not need a second process. tests/cli/train_*.sh has the rest. */
+#include "suite.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../train/trainer.h"
+
+enum { VOCAB = 280, SEQ = 16, DOCS = 120 };
+
+typedef struct world {
+    char dir[64];
+    char warning[2048]; /* the warnings of the trainer, one after the other */
+    sol_program program;
+} world;
+
+static void on_log(void *user, sol_log_level level, const char *text)
+{
+    world *w = user;
+    size_t n = strlen(w->warning);
+    if (level == SOL_LOG_WARN) snprintf(w->warning + n, sizeof w->warning - n, "%s\n", text);
+}
+
+static void path_in(const world *w, const char *name, char out[160])
+{
+    snprintf(out, 160, "%s/%s", w->dir, name);
+}
+
+/* Sentences with a grammar, so that there is something to learn. */
+static void make_text(const world *w)
+{
+    static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees", "likes", "hears"};
+    char path[160];
+    path_in(w, "text.txt", path);
+    FILE *f = fopen(path, "w");
+    for (int i = 0; i < 400; i++) fprintf(f, "%s %s %s.\n", who[i % 3], what[i / 3 % 3], who[i / 9 % 3]);
+    fclose(f);
+}
+
+static void make_dataset(const world *w, const char *name, const sol_tokenizer *t, int seed, int bad_id)
+{
+    char path[160];
+    sol_dataset_writer *out;
+    path_in(w, name, path);
+    ck_ok(sol_dataset_writer_open(&out, path, VOCAB, sol_tokenizer_hash(t), err));
+    for (int d = 0; d < DOCS; d++) {
+        static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees", "likes", "hears"};
+        char text[128];
+        sol_ids ids = {0};
+        int k = d * 7 + seed;
+        int n = snprintf(text, sizeof text, "%s %s %s.", who[k % 3], what[k / 3 % 3], who[k / 9 % 3]);
+        ck_ok(sol_tokenizer_encode(t, text, (size_t)n, SOL_ENCODE_BOS, &ids, err));
+        if (bad_id && d == 5) ids.id[1] = bad_id;
+        ck_ok(sol_dataset_writer_add(out, ids.id, ids.n, err));
+        sol_ids_free(&ids);
+    }
+    ck_ok(sol_dataset_writer_close(&out, err));
+}
+
+static void make_model(const world *w, const char *name, sol_tokenizer *t, float poison)
+{
+    char path[160];
+    sol_model_config c = {.vocab_size = VOCAB, .hidden_size = 32, .intermediate_size = 64, .num_hidden_layers = 2,
+                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 64,
+                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true, .bos_token_id = sol_tokenizer_bos(t),
+                          .eos_token_id = sol_tokenizer_eos(t)};
+    sol_checkpoint ck = {.tokenizer = t};
+    ck_ok(sol_model_create(&ck.model, &c, SOL_F32, err));
+    sol_model_init_random(NULL, ck.model, 3);
+    if (poison != 0) sol_model_f32(ck.model, sol_model_final_norm(ck.model))[0] = poison;
+    path_in(w, name, path);
+    ck_ok(sol_checkpoint_write(&ck, path, SOL_F32, err));
+    ck.tokenizer = NULL;
+    sol_checkpoint_free(&ck);
+}
+
+static void world_make(world *w)
+{
+    char text[160], json[160];
+    const char *files[1] = {text};
+    sol_tokenizer *t;
+    memset(w, 0, sizeof *w);
+    sol_test_dir_make(w->dir);
+    make_text(w);
+    path_in(w, "text.txt", text);
+    path_in(w, "tokenizer.json", json);
+    sol_bpe_options bpe = {.files = files, .n_files = 1, .vocab_size = VOCAB};
+    ck_ok(sol_bpe_train(&bpe, json, err));
+    ck_ok(sol_tokenizer_open(&t, json, err));
+    make_dataset(w, "train.h5", t, 0, 0);
+    make_dataset(w, "eval.h5", t, 3, 0);
+    make_model(w, "model.h5", t, 0);
+    sol_tokenizer_free(&t);
+    sol_program_init(&w->program);
+    w->program.terminal = false;
+    w->program.log = (sol_log){.line = on_log, .user = w};
+    w->program.threads = 1;
+}
+
+static void world_remove(world *w)
+{
+    sol_program_free(&w->program);
+    sol_test_dir_remove(w->dir);
+}
+
+/* The job in YAML; run is the name of the run directory, more is more YAML. */
+static sol_config *make_job(const world *w, const char *run, const char *const *set)
+{
+    char yaml[1200];
+    sol_config *c;
+    int n = snprintf(yaml, sizeof yaml,
+                     "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: %s/eval.h5}\n"
+                     "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: 4, log_every: 1000}\n"
+                     "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\ncheckpoint: {every: 3, keep: 2}\n",
+                     w->dir, run, w->dir, w->dir, w->dir, SEQ);
+    ck_ok(sol_config_parse(&c, "job.yaml", yaml, (size_t)n, err));
+    for (; set && *set; set++) ck_ok(sol_config_set(c, *set, err));
+    return c;
+}
+
+static sol_status open_job(world *w, sol_trainer **t, const sol_config *c, bool resume, sol_err *err)
+{
+    sol_status st = sol_config_finish(c, err);
+    *t = NULL;
+    return st == SOL_OK ? sol_trainer_open(t, &w->program, c, resume, err) : st;
+}
+
+static sol_status run_job(world *w, const char *run, const char *const *set, bool resume, sol_err *err)
+{
+    sol_trainer *t;
+    sol_config *c = make_job(w, run, set);
+    sol_status st = open_job(w, &t, c, resume, err);
+    if (st == SOL_OK) st = sol_trainer_run(t, err);
+    sol_trainer_free(&t);
+    sol_config_free(&c);
+    return st;
+}
+
+/* metrics.jsonl without the timing, which is the last field of a line. Owned by the caller. */
+static char *metrics_of(const world *w, const char *run)
+{
+    char name[64], path[160], *text;
+    size_t n;
+    snprintf(name, sizeof name, "%s/metrics.jsonl", run);
+    path_in(w, name, path);
+    ck_ok(sol_file_read(path, &text, &n, err));
+    char *to = text;
+    for (const char *line = text; *line;) {
+        const char *end = strchr(line, '\n'), *cut = strstr(line, ", \"tok_s\"");
+        ck_assert_msg(end && cut && cut < end, "torn line: %s", line);
+        memmove(to, line, (size_t)(cut - line));
+        to += cut - line;
+        *to++ = '\n';
+        line = end + 1;
+    }
+    *to = 0;
+    return text;
+}
+
+static void read_checkpoint(const world *w, const char *run, int step, sol_checkpoint *ck)
+{
+    char name[64], path[160];
+    snprintf(name, sizeof name, "%s/ckpt/step-%06d.h5", run, step);
+    path_in(w, name, path);
+    memset(ck, 0, sizeof *ck);
+    ck_ok(sol_checkpoint_read(ck, path, SOL_F32, err));
+}
+
+static void expect_same_run(const world *w, const char *a, const char *b, int step)
+{
+    sol_checkpoint x, y;
+    char *m = metrics_of(w, a), *n = metrics_of(w, b);
+    ck_assert_str_eq(m, n);
+    sol_free(m);
+    sol_free(n);
+    read_checkpoint(w, a, step, &x);
+    read_checkpoint(w, b, step, &y);
+    size_t bytes = (size_t)x.model->n_elements * sizeof(float);
+    ck_assert_mem_eq(x.model->data, y.model->data, bytes);
+    ck_assert_mem_eq(x.optim->m, y.optim->m, bytes);
+    ck_assert_mem_eq(x.optim->v, y.optim->v, bytes);
+    ck_assert_int_eq(x.optim->t, y.optim->t);
+    ck_assert_uint_eq(x.state.drawn, y.state.drawn);
+    ck_assert_uint_eq(x.state.step, y.state.step);
+    ck_assert_uint_eq(x.state.best_step, y.state.best_step);
+    ck_assert(x.state.best_eval_loss == y.state.best_eval_loss);
+    ck_assert(x.state.ema_loss == y.state.ema_loss);
+    sol_checkpoint_free(&x);
+    sol_checkpoint_free(&y);
+}
+
+static int count_files(const world *w, const char *sub, const char *suffix)
+{
+    char path[160];
+    int n = 0;
+    path_in(w, sub, path);
+    DIR *d = opendir(path);
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t len = strlen(e->d_name), s = strlen(suffix);
+        n += len >= s && strcmp(e->d_name + len - s, suffix) == 0;
+    }
+    closedir(d);
+    return n;
+}
+
+START_TEST(a_line_of_metrics)
+{
+    char line[512];
+    sol_step_record r = {.step = 3, .tokens = 192, .loss = 2.5, .lambda = 0.25, .lr = 1e-4, .grad_norm = INFINITY, .tok_s = 10, .skipped = true};
+    size_t n = sol_step_record_json(&r, line);
+    ck_assert_uint_eq(n, strlen(line));
+    ck_assert_str_eq(line, "{\"step\": 3, \"tokens\": 192, \"loss\": 2.5, \"lr\": 0.0001, \"lambda\": 0.25, \"grad_norm\": null, "
+                           "\"skipped\": true, \"tok_s\": 10}\n");
+    r = (sol_step_record){.step = UINT64_MAX, .tokens = UINT64_MAX, .loss = -1.23456789e-300, .lambda = -1.23456789e-300,
+                          .lr = -1.23456789e-300, .grad_norm = -1.23456789e-300, .tok_s = -1.23456789e-300, .skipped = true, .has_eval = true,
+                          .has_packed = true, .eval_loss = -1.23456789e-300, .packed_loss = -1.23456789e-300};
+    ck_assert_uint_lt(sol_step_record_json(&r, line), sizeof line);
+}
+END_TEST
+
+START_TEST(a_whole_run)
+{
+    world w;
+    sol_checkpoint first, last;
+    world_make(&w);
+    ck_ok(run_job(&w, "a", NULL, false, err));
+    ck_assert_str_eq(w.warning, "");
+    char *m = metrics_of(&w, "a");
+    int lines = 0, evals = 0, packed = 0;
+    double loss = 0, first_loss = 0;
+    for (char *line = strtok(m, "\n"); line; line = strtok(NULL, "\n")) {
+        lines++;
+        evals += strstr(line, "eval_loss") != NULL;
+        packed += strstr(line, "packed_loss") != NULL;
+        ck_assert_int_eq(sscanf(strstr(line, "\"loss\""), "\"loss\": %lf", &loss), 1);
+        if (lines == 1) first_loss = loss;
+    }
+    sol_free(m);
+    ck_assert_int_eq(lines, 12);
+    ck_assert_int_eq(evals, 3);
+    ck_assert_int_eq(packed, 3);
+    ck_assert_double_lt(loss, first_loss - 1.0);
+    ck_assert_double_gt(first_loss, log(VOCAB) - 1.0);
+    read_checkpoint(&w, "a", 12, &last);
+    ck_assert_uint_eq(last.state.step, 12);
+    ck_assert_uint_eq(last.state.tokens, 12 * 2 * 2 * SEQ);
+    ck_assert_int_eq(last.optim->t, 12);
+    ck_assert_uint_gt(last.state.best_step, 0);
+    read_checkpoint(&w, "a", 9, &first);
+    sol_checkpoint_free(&first);
+    sol_checkpoint_free(&last);
+    ck_assert_int_eq(count_files(&w, "a/ckpt", ".tmp"), 0);
+    char path[160];
+    path_in(&w, "a/ckpt/best.h5", path);
+    ck_assert(sol_file_exists(path));
+    path_in(&w, "a/config.yaml", path);
+    ck_assert(sol_file_exists(path));
+    ck_ok(run_job(&w, "a", NULL, true, err)); /* nothing is left to do */
+    world_remove(&w);
+}
+END_TEST
+
+/* The undisturbed run against one that lost everything after its checkpoint three times, with other thread counts. */
+START_TEST(a_resume_gives_the_same_bits)
+{
+    static const int stop_after[] = {2, 5, 10};
+    world w;
+    world_make(&w);
+    ck_ok(run_job(&w, "a", NULL, false, err));
+    for (int i = 0; i <= 3; i++) {
+        sol_trainer *t;
+        sol_config *c = make_job(&w, "b", NULL);
+        sol_program_free(&w.program);
+        w.program.threads = 1 + i % 3;
+        ck_ok(open_job(&w, &t, c, i > 0, err));
+        if (i == 3) {
+            ck_ok(sol_trainer_run(t, err));
+        } else {
+            while (t->ck.state.step < (uint64_t)stop_after[i]) ck_ok(sol_trainer_step(t, err));
+        }
+        sol_trainer_free(&t);
+        sol_config_free(&c);
+        char path[160];
+        path_in(&w, "b/metrics.jsonl", path);
+        FILE *f = fopen(path, "a");
+        if (i < 3) fputs("{\"step\": 99, \"tok", f); /* a line that a killed process did not finish */
+        fclose(f);
+    }
+    expect_same_run(&w, "a", "b", 12);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(a_step_allocates_nothing)
+{
+    static const char *const set[] = {"train.eval_every=0", "checkpoint.every=1000", NULL};
+    world w;
+    sol_trainer *t;
+    world_make(&w);
+    sol_config *c = make_job(&w, "a", set);
+    ck_ok(open_job(&w, &t, c, false, err));
+    ck_ok(sol_trainer_step(t, err));
+    uint64_t before = sol_alloc_count();
+    for (int i = 0; i < 5; i++) ck_ok(sol_trainer_step(t, err));
+    ck_assert_uint_eq(sol_alloc_count(), before);
+    sol_trainer_free(&t);
+    sol_config_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(a_step_that_is_not_finite_is_skipped)
+{
+    static const char *const set[] = {"train.max_skipped=2", "checkpoint.every=2", "train.eval_every=0", NULL};
+    world w;
+    sol_trainer *t;
+    world_make(&w);
+    sol_config *c = make_job(&w, "a", set);
+    ck_ok(open_job(&w, &t, c, false, err));
+    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_step(t, err));
+    float *x = sol_model_f32(t->ck.model, sol_model_final_norm(t->ck.model)), keep = *x;
+    float other = x[1];
+    *x = NAN;
+    ck_ok(sol_trainer_step(t, err));
+    ck_assert_uint_eq(t->ck.state.skipped, 1);
+    ck_assert_int_eq(t->ck.optim->t, 2);
+    ck_assert(x[1] == other);
+    ck_assert_ptr_nonnull(strstr(w.warning, "step 3: loss nan"));
+    *x = keep;
+    ck_ok(sol_trainer_step(t, err));
+    ck_assert_int_eq(t->ck.optim->t, 3);
+    ck_assert_int_eq(t->saved_step, 4);
+    *x = INFINITY;
+    ck_ok(sol_trainer_step(t, err));
+    ck_fails(sol_trainer_run(t, err), SOL_ERR_NONFINITE, "3 skipped steps are more than train.max_skipped; the last checkpoint is of step 4");
+    sol_trainer_free(&t);
+    sol_config_free(&c);
+    char *m = metrics_of(&w, "a");
+    ck_assert_ptr_nonnull(strstr(m, "{\"step\": 3, \"tokens\": 192, \"loss\": null"));
+    sol_free(m);
+    sol_checkpoint ck;
+    read_checkpoint(&w, "a", 4, &ck);
+    ck_assert_uint_eq(ck.state.skipped, 1);
+    sol_checkpoint_free(&ck);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(one_run_a_directory)
+{
+    static const char *const other[] = {"optim.lr=0.02", NULL}, *const longer[] = {"train.steps=13", NULL};
+    static const char *const harmless[] = {"checkpoint.every=4", "run.threads=2", NULL};
+    world w;
+    sol_trainer *t, *u;
+    world_make(&w);
+    sol_config *c = make_job(&w, "a", NULL);
+    ck_ok(open_job(&w, &t, c, false, err));
+    ck_fails(open_job(&w, &u, c, true, err), SOL_ERR_LOCKED, "in use by process");
+    ck_assert_ptr_null(u);
+    while (t->ck.state.step < 3) ck_ok(sol_trainer_step(t, err));
+    sol_trainer_free(&t);
+    ck_fails(run_job(&w, "a", NULL, false, err), SOL_ERR_USAGE, "holds a run already; --resume");
+    ck_fails(run_job(&w, "a", other, true, err), SOL_ERR_CONFIG, "another run: optim.lr: 0.01 -> 0.02");
+    ck_fails(run_job(&w, "a", longer, true, err), SOL_ERR_CONFIG, "another run: train.steps: 12 -> 13");
+    ck_ok(run_job(&w, "a", harmless, true, err));
+    sol_config_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_is_put_aside)
+{
+    world w;
+    sol_trainer *t;
+    char path[160];
+    world_make(&w);
+    ck_ok(run_job(&w, "a", NULL, false, err));
+    sol_config *c = make_job(&w, "b", NULL);
+    ck_ok(open_job(&w, &t, c, false, err));
+    while (t->ck.state.step < 7) ck_ok(sol_trainer_step(t, err));
+    sol_trainer_free(&t);
+    path_in(&w, "b/ckpt/step-000006.h5", path);
+    ck_assert_int_eq(truncate(path, 5000), 0);
+    path_in(&w, "b/ckpt/step-000009.h5.tmp", path);
+    ck_ok(sol_file_write(path, "half", 4, err));
+    ck_ok(run_job(&w, "b", NULL, true, err));
+    ck_assert_ptr_nonnull(strstr(w.warning, "going back to step"));
+    ck_assert_int_eq(count_files(&w, "b/ckpt", ".damaged"), 1);
+    ck_assert_int_eq(count_files(&w, "b/ckpt", ".tmp"), 0);
+    expect_same_run(&w, "a", "b", 12);
+    sol_config_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(without_a_quantizer)
+{
+    static const char *const set[] = {"quant.method=none", NULL}, *const dense[] = {"quant.method=absmean", NULL};
+    world w;
+    world_make(&w);
+    ck_ok(run_job(&w, "fp", set, false, err));
+    char *m = metrics_of(&w, "fp");
+    ck_assert_ptr_null(strstr(m, "packed_loss"));
+    ck_assert_ptr_nonnull(strstr(m, "\"lambda\": 0,"));
+    sol_free(m);
+    ck_ok(run_job(&w, "dense", dense, false, err));
+    m = metrics_of(&w, "dense");
+    ck_assert_ptr_null(strstr(m, "packed_loss"));
+    ck_assert_ptr_nonnull(strstr(m, "eval_loss"));
+    sol_free(m);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(text_from_the_model_itself)
+{
+    static const char *const set[] = {"data.source=self", "data.train=", "data.self_tokens=2000", NULL};
+    world w;
+    sol_trainer *t;
+    char path[160];
+    world_make(&w);
+    ck_ok(run_job(&w, "a", set, false, err));
+    sol_config *c = make_job(&w, "b", set);
+    ck_ok(open_job(&w, &t, c, false, err));
+    for (int i = 0; i < 4; i++) ck_ok(sol_trainer_step(t, err));
+    sol_trainer_free(&t);
+    sol_config_free(&c);
+    ck_ok(run_job(&w, "b", set, true, err));
+    expect_same_run(&w, "a", "b", 12);
+    path_in(&w, "a/tokens-self.h5", path);
+    ck_assert(sol_file_exists(path));
+    world_remove(&w);
+}
+END_TEST
+
+static void expect_refusal(world *w, const char *set, sol_status status, const char *part)
+{
+    const char *const sets[] = {set, NULL};
+    char path[160];
+    ck_fails(run_job(w, "refused", sets, false, err), status, part);
+    path_in(w, "refused", path);
+    ck_assert_msg(!sol_file_exists(path), "%s: left a run directory behind", set);
+}
+
+START_TEST(bad_input_is_refused_and_leaves_nothing)
+{
+    world w;
+    char path[160], set[240];
+    sol_tokenizer *t;
+    world_make(&w);
+    expect_refusal(&w, "model.init=/nowhere/m.h5", SOL_ERR_IO, "--set: key 'model.init': /nowhere/m.h5");
+    expect_refusal(&w, "data.train=/nowhere/d.h5", SOL_ERR_IO, "key 'data.train': /nowhere/d.h5");
+    expect_refusal(&w, "data.eval=/nowhere/d.h5", SOL_ERR_IO, "key 'data.eval': /nowhere/d.h5");
+    expect_refusal(&w, "train.seq=65", SOL_ERR_CONFIG, "65 is more than the model's 64 positions");
+    expect_refusal(&w, "quant.group_size=24", SOL_ERR_SHAPE, "q_proj");
+    snprintf(set, sizeof set, "data.train=%s/model.h5", w.dir);
+    expect_refusal(&w, set, SOL_ERR_FORMAT, "data.train");
+    snprintf(set, sizeof set, "model.init=%s/train.h5", w.dir);
+    expect_refusal(&w, set, SOL_ERR_FORMAT, "is a dataset, not a model to train");
+    snprintf(set, sizeof set, "model.init=%s/text.txt", w.dir);
+    expect_refusal(&w, set, SOL_ERR_FORMAT, "text.txt");
+    ck_fails(run_job(&w, "text.txt", NULL, false, err), SOL_ERR_IO, "text.txt");
+
+    path_in(&w, "tokenizer.json", path);
+    ck_ok(sol_tokenizer_open(&t, path, err));
+    make_model(&w, "nan.h5", t, NAN);
+    sol_tokenizer_free(&t);
+    snprintf(set, sizeof set, "model.init=%s/nan.h5", w.dir);
+    const char *const nan[] = {set, "train.max_skipped=1", NULL};
+    ck_fails(run_job(&w, "nan", nan, false, err), SOL_ERR_NONFINITE, "there is no checkpoint yet");
+    world_remove(&w);
+}
+END_TEST
+
+SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
+              tcase_add_test(tc, a_resume_gives_the_same_bits); tcase_add_test(tc, a_step_allocates_nothing);
+              tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
+              tcase_add_test(tc, a_damaged_checkpoint_is_put_aside); tcase_add_test(tc, without_a_quantizer);
+              tcase_add_test(tc, text_from_the_model_itself); tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))

@@ -1,0 +1,160 @@
+#include <inttypes.h>
+
+#include "job.h"
+
+struct args {
+    sol_words set;
+    bool json;
+};
+
+static const sol_opt options[] = {
+    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+     .help = "change a key of the job"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "one JSON object on stdout"},
+    {0},
+};
+
+/* What a step costs. All multiplications count as two operations. */
+typedef struct estimate {
+    int64_t parameters, quantized; /* weights in all, and in quantized layers */
+    double bits;                   /* a quantized weight, scales included */
+    int64_t tokens;                /* a step */
+    double flops;                  /* a step */
+    double gemm_rate;              /* operations a second of a large product on this machine, now */
+    double seconds;                /* the whole run */
+} estimate;
+
+/* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer, optimizer. */
+static const double step_share = 0.6;
+
+/* Forward 2 N, backward 4 N a token for N weights in products (the head's, tied or not, among them); causal attention reads
+ * T / 2 positions on average. Recomputation adds one forward pass of the blocks. */
+static double step_flops(const sol_config *c, const sol_model *m, int64_t tokens)
+{
+    const sol_model_config *k = &m->config;
+    double linear = 0, head = (double)k->vocab_size * (double)k->hidden_size;
+    for (int i = 0; i < m->n_params; i++)
+        if (m->params[i].kind == SOL_PARAM_LINEAR) linear += (double)sol_param_count(&m->params[i]);
+    double attention = 2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
+    double blocks = 2 * linear + attention;
+    return (double)tokens * (3 * (blocks + 2 * head) + (c->train.activation_checkpoints ? blocks : 0));
+}
+
+static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
+{
+    enum { N = 768 };
+    float *x = NULL;
+    sol_status st = sol_alloc_array((void **)&x, 3 * N * N, sizeof *x, err);
+    if (st != SOL_OK) return st;
+    for (int i = 0; i < 2 * N * N; i++) x[i] = (float)(i % 7) - 3.0f;
+    double best = 1e30, begun = sol_clock();
+    for (int turn = 0; turn < 20 && sol_clock() - begun < 0.3; turn++) {
+        double from = sol_clock();
+        sol_gemm(ctx, false, true, N, N, N, 1.0f, x, N, x + N * N, N, 0.0f, x + 2 * N * N, N);
+        double took = sol_clock() - from;
+        if (took < best) best = took;
+    }
+    sol_free(x);
+    *rate = 2.0 * N * N * N / best;
+    return SOL_OK;
+}
+
+static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_plan *plan, sol_err *err)
+{
+    sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
+    size_t n = (size_t)m->n_elements * sizeof(float);
+    sol_plan_add(plan, "parameters", n);
+    sol_plan_add(plan, "optimizer moments", 2 * n);
+    sol_plan_add(plan, "token batches", (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
+    return sol_graph_plan(m, spec, &o, plan, err);
+}
+
+static void count_weights(const sol_model *m, const sol_quant_spec *spec, estimate *e)
+{
+    double bits = 0;
+    e->parameters = m->n_weights;
+    for (int i = 0; spec->method && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        e->quantized += sol_param_count(p);
+        bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
+    }
+    e->bits = e->quantized ? bits / (double)e->quantized : 32;
+}
+
+static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan, int threads)
+{
+    char a[32], b[32];
+    printf("model        %s: %s parameters", c->model.init, sol_count_text((double)e->parameters, a));
+    if (e->quantized) printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b), c->quant.method, e->bits);
+    printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps, sol_count_text((double)e->tokens, a),
+           sol_count_text((double)e->tokens * (double)c->train.steps, b));
+    printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));
+    for (int i = 0; i < plan->n; i++) printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
+    printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
+    printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d threads\n",
+           sol_duration_text(e->seconds, b), 100 * step_share, sol_count_text(e->gemm_rate, a), threads);
+}
+
+static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan)
+{
+    printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64 ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64
+           ", \"tokens_per_step\": %" PRId64 ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": %zu, "
+           "\"memory\": {",
+           e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds, sol_plan_total(plan));
+    for (int i = 0; i < plan->n; i++) printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
+    puts("}}");
+}
+
+static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_err *err)
+{
+    sol_model_config config;
+    sol_model *m = NULL;
+    sol_quant_spec spec;
+    sol_plan plan = {0};
+    estimate e = {0};
+    sol_ctx *ctx;
+    sol_status st = sol_config_quant(c, &spec, err);
+    if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
+    if (st == SOL_OK) st = sol_model_describe(&m, &config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
+    if (st == SOL_OK) st = plan_memory(c, m, &spec, &plan, err);
+    if (p->threads == 0) p->threads = c->run.threads;
+    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
+    if (st == SOL_OK) st = measure_gemm(ctx, &e.gemm_rate, err);
+    if (st == SOL_OK) {
+        count_weights(m, &spec, &e);
+        e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
+        e.flops = step_flops(c, m, e.tokens);
+        e.seconds = e.flops * (double)c->train.steps / (step_share * e.gemm_rate);
+        if (json)
+            print_json(c, &e, &plan);
+        else
+            print_text(c, &e, &plan, sol_pool_threads(ctx->pool));
+    }
+    sol_model_free(&m);
+    return st;
+}
+
+static sol_status run(sol_program *p, void *argp, sol_err *err)
+{
+    struct args *args = argp;
+    sol_config *c = NULL;
+    sol_status st = sol_config_read(&c, p->word[0], err);
+    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
+    if (st == SOL_OK) st = sol_config_finish(c, err);
+    if (st == SOL_OK) st = plan_job(p, c, args->json, err);
+    sol_config_free(&c);
+    return st;
+}
+
+const sol_verb sol_verb_plan = {
+    .name = "plan",
+    .words = "CONFIG.yaml",
+    .min_words = 1,
+    .max_words = 1,
+    .summary = "parameters, memory, arithmetic and time of a job, before anything is allocated",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};

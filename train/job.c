@@ -1,0 +1,162 @@
+#include "job.h"
+
+#include <string.h>
+
+#include "tokenize.h"
+
+static const char *random_shape(const sol_config *c)
+{
+    return strncmp(c->model.init, "random:", 7) == 0 ? c->model.init + 7 : NULL;
+}
+
+/* The reason of a callee under the key and the place that named the thing. */
+static sol_status blame_key(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
+{
+    if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);
+    sol_config_fail(c, key, err, "%s", why->text);
+    if (err) err->status = st;
+    return st;
+}
+
+static bool has_suffix(const char *path, const char *suffix)
+{
+    size_t n = strlen(path), k = strlen(suffix);
+    return n >= k && strcmp(path + n - k, suffix) == 0;
+}
+
+sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err)
+{
+    *t = NULL;
+    if (!has_suffix(path, ".h5")) return sol_tokenizer_open(t, path, err);
+    sol_status st = sol_store_read_header(path, NULL, t, err);
+    return st == SOL_OK && !*t ? sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path) : st;
+}
+
+/* The shape by name, with the tokenizer's own begin and end tokens. */
+static sol_status random_config(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = sol_model_config_named(random_shape(c), m, &why);
+    if (st != SOL_OK) return blame_key(c, "model.init", st, &why, err);
+    st = sol_job_open_tokenizer(c->model.tokenizer, t, &why);
+    if (st != SOL_OK) return blame_key(c, "model.tokenizer", st, &why, err);
+    int64_t n = sol_tokenizer_vocab_size(*t);
+    if (n > m->vocab_size)
+        return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld", c->model.tokenizer,
+                               (long long)n, random_shape(c), (long long)m->vocab_size);
+    m->bos_token_id = sol_tokenizer_bos(*t);
+    m->eos_token_id = sol_tokenizer_eos(*t);
+    return SOL_OK;
+}
+
+static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_err *err)
+{
+    if (c->train.seq <= m->max_position_embeddings) return SOL_OK;
+    return sol_config_fail(c, "train.seq", err, "%lld is more than the model's %lld positions", (long long)c->train.seq,
+                           (long long)m->max_position_embeddings);
+}
+
+sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err)
+{
+    sol_err why = {0};
+    sol_tokenizer *t = NULL;
+    sol_status st = SOL_OK;
+    if (random_shape(c)) {
+        st = random_config(c, m, &t, err);
+        sol_tokenizer_free(&t);
+    } else {
+        st = sol_store_read_header(c->model.init, m, NULL, &why);
+        if (st != SOL_OK) st = blame_key(c, "model.init", st, &why, err);
+    }
+    return st == SOL_OK ? check_seq(c, m, err) : st;
+}
+
+static sol_status make_random(const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    sol_model_config m;
+    sol_status st = random_config(c, &m, &ck->tokenizer, err);
+    if (st == SOL_OK) st = sol_model_create(&ck->model, &m, SOL_F32, err);
+    if (st == SOL_OK) sol_model_init_random(NULL, ck->model, (uint64_t)c->run.seed);
+    return st;
+}
+
+static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    sol_err why = {0};
+    sol_file_kind kind;
+    sol_status st = sol_store_kind(c->model.init, &kind, &why);
+    if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
+        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init,
+                      kind == SOL_FILE_PACKED ? "a packed model" : "a dataset");
+    if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, SOL_F32, &why);
+    if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
+    return st == SOL_OK ? SOL_OK : blame_key(c, "model.init", st, &why, err);
+}
+
+sol_status sol_job_open_model(const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    memset(ck, 0, sizeof *ck);
+    sol_status st = random_shape(c) ? make_random(c, ck, err) : read_model(c, ck, err);
+    sol_free(ck->config_yaml);
+    ck->config_yaml = NULL;
+    memset(&ck->state, 0, sizeof ck->state);
+    memset(&ck->quant, 0, sizeof ck->quant);
+    return st == SOL_OK ? check_seq(c, &ck->model->config, err) : st;
+}
+
+sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
+{
+    sol_err why = {0};
+    for (int i = 0; spec->method && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);
+        if (st != SOL_OK)
+            return blame_key(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why, err);
+    }
+    return SOL_OK;
+}
+
+static bool is_text(const char *path)
+{
+    return has_suffix(path, ".txt") || has_suffix(path, ".jsonl") || has_suffix(path, ".txt.gz") || has_suffix(path, ".jsonl.gz");
+}
+
+static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t, sol_err *err)
+{
+    char eos[256];
+    size_t n;
+    sol_tokenize_result r;
+    const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
+    snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
+    sol_tokenize_job job = {.tokenizer = t, .out = made};
+    job.docs = (sol_docs_options){.files = &path, .n_files = 1, .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
+                                  .cut = sol_tokenizer_can_cut(t)};
+    return sol_tokenize_files(p, &job, &r, err);
+}
+
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path, const char *made, bool keep_made,
+                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = SOL_OK;
+    memset(d, 0, sizeof *d);
+    if (is_text(path)) {
+        if (!keep_made || !sol_file_exists(made)) st = make_dataset(p, path, made, t, &why);
+        path = made;
+    }
+    if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);
+    d->open = st == SOL_OK;
+    if (st == SOL_OK && d->file.tokens.tokenizer_hash != sol_tokenizer_hash(t))
+        st = sol_fail(&why, SOL_ERR_CONFIG, "%s: was made with another tokenizer than the model's", path);
+    if (st == SOL_OK) return SOL_OK;
+    sol_job_close_tokens(d);
+    if (st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why.text);
+    return blame_key(c, key, st, &why, err);
+}
+
+void sol_job_close_tokens(sol_job_tokens *d)
+{
+    if (d->open) sol_dataset_close(&d->file);
+    memset(d, 0, sizeof *d);
+}

@@ -1,0 +1,30 @@
+/* What a job file names, opened: the model with its tokenizer, token data. Shared by the verbs train and plan. */
+#ifndef SOLERA_TRAIN_JOB_H
+#define SOLERA_TRAIN_JOB_H
+
+#include "program.h"
+
+/* The model's configuration alone, without weights: from the file's header or the shape's name. */
+sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);
+
+/* Fills ck->model (fp32) and ck->tokenizer from model.init; nothing else of the file is kept. */
+sol_status sol_job_open_model(const sol_config *c, sol_checkpoint *ck, sol_err *err);
+
+/* Every quantized layer against the quantizer: the first that does not fit is named. */
+sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err);
+
+/* A tokenizer from tokenizer.json, tokenizer.bin, or out of a model file. The caller owns *t. */
+sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err);
+
+/* Token data: a dataset file, mapped; a text file becomes one first. */
+typedef struct sol_job_tokens {
+    sol_dataset file;
+    bool open;
+} sol_job_tokens;
+/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written; one that is there is taken when
+ * keep_made is set. The data must belong to the model's tokenizer. */
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path, const char *made, bool keep_made,
+                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
+void sol_job_close_tokens(sol_job_tokens *d);
+
+#endif

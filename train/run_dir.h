@@ -1,0 +1,50 @@
+/* The directory of a run: config.yaml metrics.jsonl log.txt lock tokens-*.h5 ckpt/step-NNNNNN.h5
+ *
+ *     sol_run_dir d;
+ *     st = sol_run_dir_open(&d, path, resume, err);      // made and locked
+ *     ... whatever may still fail ...
+ *     st = sol_run_dir_begin(&d, yaml, err);             // from here on it holds a run
+ *     st = sol_run_dir_metrics_cut(&d, bytes, err);      // what a killed process wrote after its last checkpoint goes away
+ *     st = sol_run_dir_metrics_add(&d, line, n, err); ...
+ *     sol_run_dir_close(&d); */
+#ifndef SOLERA_TRAIN_RUN_DIR_H
+#define SOLERA_TRAIN_RUN_DIR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/file.h"
+
+typedef struct sol_run_dir {
+    char path[SOL_PATH_MAX / 2];
+    bool has_run;           /* it holds a run: there was one when it was opened, or one began */
+    int lock_fd, metrics_fd;
+    uint64_t metrics_bytes; /* length of metrics.jsonl */
+    FILE *log;              /* log.txt, appended to */
+} sol_run_dir;
+
+/* A directory that holds a run is refused unless `resume` (SOL_ERR_USAGE); one that another process uses always
+ * (SOL_ERR_LOCKED, with its process id). */
+sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_err *err);
+/* Writes config.yaml, opens log.txt, removes what a killed process left half-written. */
+sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, sol_err *err);
+/* A directory in which no run began is removed again. A failed open wants a close, too. */
+void sol_run_dir_close(sol_run_dir *d);
+
+/* "<path>/name" and "<path>/ckpt/step-NNNNNN.h5". */
+void sol_run_dir_file(const sol_run_dir *d, const char *name, char out[SOL_PATH_MAX]);
+void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PATH_MAX]);
+
+/* Opens metrics.jsonl and cuts it to `bytes`; SOL_ERR_FORMAT when it is shorter than that. */
+sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err);
+/* Appends one line of n bytes, line break included. */
+sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err);
+sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err);
+
+/* Steps of the checkpoints, newest first; *steps is owned by the caller. */
+sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol_err *err);
+/* Removes all checkpoints but the newest `keep`, and `best` (0: none). Makes ckpt/best.h5 a link to the latter, if it is there. */
+sol_status sol_run_dir_prune(const sol_run_dir *d, int64_t keep, uint64_t best, sol_err *err);
+
+#endif
