@@ -12,7 +12,7 @@ work=${2:-runs/pretrain-embedded}
 solera=${SOLERA:-build/release/solera}
 mkdir -p "$work"
 
-stories_repeat=4
+stories_repeat=8
 children='Sewell/|Collodi/|Nesbit/|Secret Garden|Little Princess|Princess and the Goblin|Andersen/|Pyle/|Barrie/|Spyri/|Grahame/|Baum/|Carroll/|Grimm|Jungle Book|Green Gables|Little Women|Little Men|Tom Sawyer|Treasure Island'
 
 gzip -dc "$corpora/tinystories_v1_train_head_2MB.txt.gz" | tr -d '\r' >"$work/all-stories.txt"
