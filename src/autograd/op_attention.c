@@ -70,22 +70,6 @@ static void visible(const block *k, int64_t i, int64_t *from, int64_t *to)
     *to = k->row + i + 1 - k->column;
 }
 
-/* s[from .. to) becomes exp(s - m) and the rest of the row 0; norm gets m and 1 / sum. */
-static void softmax_row(float *s, int64_t n, int64_t from, int64_t to, float *norm)
-{
-    float m = s[from];
-    double sum = 0;
-    for (int64_t x = from; x < to; x++) m = s[x] > m ? s[x] : m;
-    for (int64_t x = 0; x < from; x++) s[x] = 0;
-    for (int64_t x = from; x < to; x++) {
-        s[x] = expf(s[x] - m);
-        sum += s[x];
-    }
-    for (int64_t x = to; x < n; x++) s[x] = 0;
-    norm[0] = m;
-    norm[1] = (float)(1 / sum);
-}
-
 static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *s)
 {
     block k = block_of(c, b, h, row);
@@ -95,7 +79,7 @@ static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t ro
                   (const float *)c->in[1].data + k.kv_at, k.kv_ld, 0, s, n);
     for (int64_t i = 0; i < k.rows; i++) {
         visible(&k, i, &from, &to);
-        softmax_row(s + i * n, n, from, to, norm + 2 * i);
+        c->ctx->k.t.softmax(s + i * n, n, from, to, norm + 2 * i);
     }
     sol_gemm_tile(false, false, k.rows, D, n, 1, s, n, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, o, k.q_ld);
     for (int64_t i = 0; i < k.rows; i++)
@@ -117,17 +101,6 @@ static void forward(const sol_op_call *c)
     sol_pool_run(c->ctx->pool, a->batch * a->heads, forward_tile, (void *)c);
 }
 
-/* One row: s becomes p and dp becomes ds; unseen columns become 0. */
-static void backward_row(float *s, float *dp, int64_t n, int64_t from, int64_t to, const float *norm, float scale)
-{
-    double dot = 0;
-    for (int64_t x = 0; x < n; x++) {
-        s[x] = x >= from && x < to ? expf(s[x] - norm[0]) * norm[1] : 0;
-        dot += s[x] == 0 ? 0 : (double)s[x] * dp[x];
-    }
-    for (int64_t x = 0; x < n; x++) dp[x] = s[x] == 0 ? 0 : s[x] * (dp[x] - (float)dot) * scale;
-}
-
 static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *p)
 {
     block k = block_of(c, b, h, row);
@@ -139,7 +112,7 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
     sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
         visible(&k, i, &from, &to);
-        backward_row(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
+        c->ctx->k.t.softmax_backward(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
     }
     sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv, k.kv_ld);
     sol_gemm_tile(true, false, n, D, k.rows, 1, ds, n, q, k.q_ld, 1, dk, k.kv_ld);

@@ -3,7 +3,7 @@
  *   dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x.
  * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]. The logits of one chunk lie in scratch, no [N, V] matrix exists; the
  * backward call computes them anyway and therefore sets the losses too. */
-#include <math.h>
+#include <string.h>
 
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
@@ -41,27 +41,12 @@ static size_t scratch(const sol_op_call *c, bool backward)
     return (size_t)chunk_rows(c) * (size_t)c->in[1].shape.dim[0] * sizeof(float);
 }
 
-/* One row: the loss, and with grads the logits turn into dz in place. */
-static float row_loss(float *z, int64_t V, int32_t target, const float *dloss)
+/* One row: the loss; with dloss the logits turn into dz in place. */
+static float row_loss(const sol_train_ops *t, float *z, int64_t V, int32_t target, const float *dloss)
 {
-    if (target < 0) {
-        for (int64_t v = 0; v < V && dloss; v++) z[v] = 0;
-        return 0;
-    }
-    float top = z[0], zt = z[target];
-    for (int64_t v = 1; v < V; v++) top = z[v] > top ? z[v] : top;
-    double sum = 0;
-    for (int64_t v = 0; v < V; v++) {
-        float e = expf(z[v] - top);
-        sum += e;
-        if (dloss) z[v] = e;
-    }
-    if (dloss) {
-        float scale = (float)(*dloss / sum);
-        for (int64_t v = 0; v < V; v++) z[v] *= scale;
-        z[target] -= *dloss;
-    }
-    return (float)(log(sum) + top - zt);
+    if (target >= 0) return t->cross_entropy(z, V, target, dloss);
+    if (dloss) memset(z, 0, (size_t)V * sizeof *z);
+    return 0;
 }
 
 static void row_tile(void *arg, int64_t tile, int thread)
@@ -73,7 +58,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     float *loss = k->c->out[0].data;
     for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, k->rows); i < end; i++) {
         int64_t n = k->from + i;
-        loss[n] = row_loss((float *)k->c->scratch + i * V, V, target[n], k->grads ? k->c->out[0].grad + n : NULL);
+        loss[n] = row_loss(&k->c->ctx->k.t, (float *)k->c->scratch + i * V, V, target[n], k->grads ? k->c->out[0].grad + n : NULL);
     }
 }
 

@@ -1,8 +1,6 @@
 /* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
  * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
  * x, y [N, C]; w [1, C]; r [N]. dw is summed over fixed blocks of rows first, then over the blocks in order. */
-#include <math.h>
-
 #include "autograd/ops.h"
 
 enum { ROWS = 32 };
@@ -29,15 +27,8 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
     const float *w = c->in[1].data;
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
-        const float *x = (const float *)c->in[0].data + i * C;
-        float *y = (float *)c->out[0].data + i * C;
-        double sum = 0;
-        for (int64_t j = 0; j < C; j++) sum += (double)x[j] * x[j];
-        float scale = (float)(1 / sqrt(sum / (double)C + eps));
-        for (int64_t j = 0; j < C; j++) y[j] = x[j] * scale * w[j];
-        r[i] = scale;
-    }
+    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
+        r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, (float *)c->out[0].data + i * C);
 }
 
 static void forward(const sol_op_call *c)
@@ -51,21 +42,6 @@ static size_t scratch(const sol_op_call *c, bool backward)
     return backward ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
 }
 
-static void backward_row(int64_t C, const float *x, const float *w, const float *dy, float r, float *dw, float *dx, bool add)
-{
-    double dot = 0;
-    for (int64_t j = 0; j < C; j++) {
-        dot += (double)w[j] * dy[j] * x[j];
-        dw[j] += dy[j] * (x[j] * r);
-    }
-    if (!dx) return;
-    float mean = (float)(dot * r / (double)C);
-    for (int64_t j = 0; j < C; j++) {
-        float d = r * (w[j] * dy[j] - x[j] * r * mean);
-        dx[j] = add ? dx[j] + d : d;
-    }
-}
-
 static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
@@ -75,7 +51,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
     for (int64_t j = 0; j < C; j++) dw[j] = 0;
     for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
-        backward_row(C, x + i * C, c->in[1].data, dy + i * C, r[i], dw, dx ? dx + i * C : NULL, c->in[0].grad_add);
+        c->ctx->k.t.rmsnorm_backward(x + i * C, c->in[1].data, dy + i * C, r[i], C, dw, dx ? dx + i * C : NULL,
+                                     c->in[0].grad_add);
 }
 
 static void backward(const sol_op_call *c)

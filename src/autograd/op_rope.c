@@ -22,16 +22,6 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-static void turn_head(int64_t half, const float *x, const float *cosine, const float *sine, float sign, float *y, bool add)
-{
-    for (int64_t i = 0; i < half; i++) {
-        float s = sign * sine[i];
-        float y0 = x[i] * cosine[i] - x[i + half] * s, y1 = x[i + half] * cosine[i] + x[i] * s;
-        y[i] = add ? y[i] + y0 : y0;
-        y[i + half] = add ? y[i + half] + y1 : y1;
-    }
-}
-
 static void turn_rows(const sol_op_call *c, int64_t tile, const float *x, float sign, float *y, bool add)
 {
     int64_t n = c->in[0].shape.dim[0], width = c->in[0].shape.dim[1], D = ((const attr *)c->attr)->head_dim;
@@ -39,7 +29,8 @@ static void turn_rows(const sol_op_call *c, int64_t tile, const float *x, float 
     for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
         const float *cosine = (const float *)c->in[2].data + position[i] * (D / 2);
         const float *sine = (const float *)c->in[3].data + position[i] * (D / 2);
-        for (int64_t h = 0; h < width; h += D) turn_head(D / 2, x + i * width + h, cosine, sine, sign, y + i * width + h, add);
+        for (int64_t h = 0; h < width; h += D)
+            c->ctx->k.t.rope(x + i * width + h, cosine, sine, sign, D / 2, y + i * width + h, add);
     }
 }
 

@@ -1,6 +1,5 @@
 /* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)).
  * Backward: du = dh g s,  dg = dh u s (1 + g (1 - s)).   g, u, h: one shape. */
-#include <math.h>
 #include <string.h>
 
 #include "autograd/ops.h"
@@ -24,7 +23,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
     const float *g = (const float *)c->in[0].data + from, *u = (const float *)c->in[1].data + from;
     float *h = (float *)c->out[0].data + from;
-    for (int64_t i = 0; i < n; i++) h[i] = g[i] / (1 + expf(-g[i])) * u[i];
+    c->ctx->k.f.swiglu(g, u, n, h);
 }
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
@@ -45,12 +44,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const float *g = (const float *)c->in[0].data + from, *u = (const float *)c->in[1].data + from;
     const float *dh = c->out[0].grad + from;
     float *dg = c->in[0].grad ? c->in[0].grad + from : NULL, *du = c->in[1].grad ? c->in[1].grad + from : NULL;
-    for (int64_t i = 0; i < n; i++) {
-        float s = 1 / (1 + expf(-g[i]));
-        float a = dh[i] * u[i] * s * (1 + g[i] * (1 - s)), b = dh[i] * g[i] * s;
-        if (dg) dg[i] = c->in[0].grad_add ? dg[i] + a : a;
-        if (du) du[i] = c->in[1].grad_add ? du[i] + b : b;
-    }
+    c->ctx->k.t.swiglu_backward(g, u, dh, n, dg, c->in[0].grad_add, du, c->in[1].grad_add);
 }
 
 static void backward(const sol_op_call *c)

@@ -1,4 +1,4 @@
-/* float_ops.h in plain C: vectors of four floats that every target has, multiply and add rounded apart. */
+/* float_ops.h and train_ops.h in plain C: vectors of four floats that every target has, multiply and add rounded apart. */
 #include <stdint.h>
 
 #define VW 4
@@ -8,6 +8,7 @@
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define LOAD_F16(p) widen_f16(p)
 #define FLOAT_OPS_NAME sol_float_ops_c
+#define TRAIN_OPS_NAME sol_train_ops_c
 
 #include "base/half.h"
 
@@ -20,3 +21,4 @@ static inline float __attribute__((vector_size(16))) widen_f16(const void *p)
 }
 
 #include "kernels/float_impl.h"
+#include "kernels/train_impl.h"

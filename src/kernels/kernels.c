@@ -13,17 +13,25 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
     k->tier = tier < best ? tier : best;
     sol_elementwise_c(&k->e);
     sol_float_ops_c(&k->f);
+    sol_train_ops_c(&k->t);
     k->act_quantize = sol_act_quantize_ref;
     k->ternary = &sol_ternary_ops_ref;
     k->dense = &sol_dense_ops_ref;
 #if defined(__x86_64__)
-    if (k->tier == SOL_TIER_AVX2) sol_float_ops_avx2(&k->f);
+    if (k->tier == SOL_TIER_AVX2) {
+        sol_float_ops_avx2(&k->f);
+        sol_train_ops_avx2(&k->t);
+    }
     if (k->tier == SOL_TIER_AVX512) {
         sol_float_ops_avx512(&k->f);
+        sol_train_ops_avx512(&k->t);
         k->act_quantize = sol_act_quantize_avx512;
         k->ternary = &sol_ternary_ops_avx512;
     }
 #elif defined(__aarch64__)
-    if (k->tier == SOL_TIER_NEON) sol_float_ops_neon(&k->f);
+    if (k->tier == SOL_TIER_NEON) {
+        sol_float_ops_neon(&k->f);
+        sol_train_ops_neon(&k->t);
+    }
 #endif
 }

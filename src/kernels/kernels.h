@@ -11,6 +11,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/float_ops.h"
 #include "kernels/segments.h"
+#include "kernels/train_ops.h"
 
 struct sol_ternary_ops;
 struct sol_dense_ops;
@@ -18,6 +19,7 @@ struct sol_dense_ops;
 typedef struct sol_kernels {
     sol_tier tier;
     sol_float_ops f;
+    sol_train_ops t;
     sol_elementwise e; /* quantization, sums, AdamW */
     sol_act_quantize_fn act_quantize;
     const struct sol_ternary_ops *ternary;

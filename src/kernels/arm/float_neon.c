@@ -1,4 +1,4 @@
-/* float_ops.h for NEON. */
+/* float_ops.h and train_ops.h for NEON. */
 #include <arm_neon.h>
 #include <stdint.h>
 
@@ -9,5 +9,7 @@
 #define FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define LOAD_F16(p) ((vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)(p)))))
 #define FLOAT_OPS_NAME sol_float_ops_neon
+#define TRAIN_OPS_NAME sol_train_ops_neon
 
 #include "kernels/float_impl.h"
+#include "kernels/train_impl.h"

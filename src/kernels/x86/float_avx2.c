@@ -1,4 +1,4 @@
-/* float_ops.h for AVX2 with FMA and F16C. */
+/* float_ops.h and train_ops.h for AVX2 with FMA and F16C. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -9,5 +9,7 @@
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define LOAD_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define FLOAT_OPS_NAME sol_float_ops_avx2
+#define TRAIN_OPS_NAME sol_train_ops_avx2
 
 #include "kernels/float_impl.h"
+#include "kernels/train_impl.h"

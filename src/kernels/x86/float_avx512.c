@@ -1,4 +1,4 @@
-/* float_ops.h for AVX-512. */
+/* float_ops.h and train_ops.h for AVX-512. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -9,5 +9,7 @@
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define FLOAT_OPS_NAME sol_float_ops_avx512
+#define TRAIN_OPS_NAME sol_train_ops_avx512
 
 #include "kernels/float_impl.h"
+#include "kernels/train_impl.h"
