@@ -21,6 +21,7 @@ struct sol_docs {
     int64_t line, from_line;        /* line numbers at `scan` and `from` */
     uint64_t offset;                /* in the decompressed file, of buf[0] */
     bool first;                     /* the next piece begins a document */
+    bool parted;                    /* a separator came before in this file */
     uint64_t done, total;
 };
 
@@ -88,6 +89,7 @@ static sol_status open_next(sol_docs *d, sol_err *err)
     d->line = d->from_line = 1;
     d->offset = 0;
     d->first = true;
+    d->parted = false;
     return sol_reader_open(&d->reader, path, err);
 }
 
@@ -118,10 +120,15 @@ static sol_status fill(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
 bool sol_text_is_blank(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (s[i] != ' ' && (s[i] < '\t' || s[i] > '\r')) return false;
+        if (!is_blank(s[i])) return false;
     return true;
 }
 
@@ -206,7 +213,7 @@ static sol_status step_json(sol_docs *d, sol_batch *b, sol_err *err)
     return st;
 }
 
-/* A line, a piece of a long document, or the end of the file. The line break before a separator belongs to it. */
+/* A line, a piece of a long document, or the end of the file. Blanks and line breaks on both sides of a separator belong to it. */
 static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
 {
     const char *end = line_end(d);
@@ -218,13 +225,22 @@ static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
     size_t line = d->scan, to = end ? (size_t)(end - d->buf) : d->n, next = to + (end != NULL);
     d->line += end != NULL;
     if (is_separator(d, d->buf + line, to - line) && (line == d->from || d->buf[line - 1] == '\n')) {
-        size_t stop = line > d->from ? line - 1 : line;
-        if (stop > d->from && d->buf[stop - 1] == '\r') stop--;
+        size_t stop = line;
+        while (stop > d->from && is_blank(d->buf[stop - 1])) stop--;
         d->scan = next;
+        d->parted = true;
         return emit(d, b, stop, next, true, err);
     }
     d->scan = next;
-    if (!end) return emit(d, b, d->n, d->n, true, err);
+    if (d->parted && d->first && line == d->from) {
+        while (d->from < next && is_blank(d->buf[d->from])) d->from++;
+        if (d->from == next) d->from_line = d->line;
+    }
+    if (!end) {
+        size_t stop = d->n;
+        while (d->parted && stop > d->from && is_blank(d->buf[stop - 1])) stop--;
+        return emit(d, b, stop, d->n, true, err);
+    }
     size_t cut = cut_before(d, d->scan);
     return cut ? emit(d, b, cut, cut, false, err) : SOL_OK;
 }

@@ -1,6 +1,6 @@
-/* Text files as a stream of documents: .txt (documents end at a line that is a separator), .jsonl (a document a line: the
- * string under "text"), gzip of both. Nothing is loaded whole: the stream comes in batches of pieces, and a long document
- * may come in several pieces. Batches depend on the files alone. */
+/* Text files as a stream of documents: .txt (documents end at a line that is a separator; blanks and line breaks on both
+ * sides of it are not theirs), .jsonl (a document a line: the string under "text"), gzip of both. Nothing is loaded whole: the
+ * stream comes in batches of pieces, and a long document may come in several pieces. Batches depend on the files alone. */
 #ifndef SOLERA_TEXT_DOCS_H
 #define SOLERA_TEXT_DOCS_H
 
