@@ -39,5 +39,11 @@ typedef struct sol_elementwise {
 } sol_elementwise;
 
 void sol_elementwise_c(sol_elementwise *k);
+#if defined(__x86_64__)
+void sol_elementwise_avx2(sol_elementwise *k);
+void sol_elementwise_avx512(sol_elementwise *k);
+#elif defined(__aarch64__)
+void sol_elementwise_neon(sol_elementwise *k);
+#endif
 
 #endif

@@ -20,10 +20,12 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 #if defined(__x86_64__)
     if (k->tier == SOL_TIER_AVX2) {
         sol_float_ops_avx2(&k->f);
+        sol_elementwise_avx2(&k->e);
         sol_train_ops_avx2(&k->t);
     }
     if (k->tier == SOL_TIER_AVX512) {
         sol_float_ops_avx512(&k->f);
+        sol_elementwise_avx512(&k->e);
         sol_train_ops_avx512(&k->t);
         k->act_quantize = sol_act_quantize_avx512;
         k->ternary = &sol_ternary_ops_avx512;
@@ -31,6 +33,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 #elif defined(__aarch64__)
     if (k->tier == SOL_TIER_NEON) {
         sol_float_ops_neon(&k->f);
+        sol_elementwise_neon(&k->e);
         sol_train_ops_neon(&k->t);
     }
 #endif

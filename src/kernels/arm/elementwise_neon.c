@@ -1,0 +1,9 @@
+/* elementwise.h for NEON. */
+#include <arm_neon.h>
+#include <stdint.h>
+
+#define VW 4
+#define SQRT(v) ((vf)vsqrtq_f32((float32x4_t)(v)))
+#define ELEMENTWISE_NAME sol_elementwise_neon
+
+#include "kernels/elementwise_impl.h"

@@ -1,0 +1,9 @@
+/* elementwise.h for AVX2. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VW 8
+#define SQRT(v) ((vf)_mm256_sqrt_ps((__m256)(v)))
+#define ELEMENTWISE_NAME sol_elementwise_avx2
+
+#include "kernels/elementwise_impl.h"

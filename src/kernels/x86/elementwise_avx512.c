@@ -1,0 +1,9 @@
+/* elementwise.h for AVX-512. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VW 16
+#define SQRT(v) ((vf)_mm512_sqrt_ps((__m512)(v)))
+#define ELEMENTWISE_NAME sol_elementwise_avx512
+
+#include "kernels/elementwise_impl.h"
