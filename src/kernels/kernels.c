@@ -22,6 +22,8 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         sol_float_ops_avx2(&k->f);
         sol_elementwise_avx2(&k->e);
         sol_train_ops_avx2(&k->t);
+        k->act_quantize = sol_act_quantize_avx2;
+        k->ternary = &sol_ternary_ops_avx2;
     }
     if (k->tier == SOL_TIER_AVX512) {
         sol_float_ops_avx512(&k->f);
@@ -29,6 +31,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         sol_train_ops_avx512(&k->t);
         k->act_quantize = sol_act_quantize_avx512;
         k->ternary = &sol_ternary_ops_avx512;
+        k->dense = &sol_dense_ops_avx512;
     }
 #elif defined(__aarch64__)
     if (k->tier == SOL_TIER_NEON) {
