@@ -1,0 +1,320 @@
+#include "study/figures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Okabe and Ito's colours: told apart by all readers, and in grey. */
+const char *sol_run_color(int r)
+{
+    static const char *const colors[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"};
+    return colors[r % (int)(sizeof colors / sizeof colors[0])];
+}
+
+void sol_plot_number(sol_text *t, double x)
+{
+    if (isfinite(x))
+        sol_text_add(t, NULL, " %.6g", x);
+    else
+        sol_text_add(t, NULL, " NaN");
+}
+
+/* Rows that a horizontal key of the runs takes. */
+static int key_rows(const sol_study_run *runs, int n, int width)
+{
+    size_t longest = 4;
+    for (int r = 0; r < n; r++)
+        if (strlen(runs[r].name) > longest) longest = strlen(runs[r].name);
+    int columns = width / (int)(longest * 8 + 60);
+    return columns < 1 ? n : (n + columns - 1) / columns;
+}
+
+void sol_figure_begin(sol_plot *p, const char *name, int width, int height, int rows, int columns, const sol_study_run *runs,
+                      int n_runs, bool key)
+{
+    int top = 26 + (key ? 20 * key_rows(runs, n_runs, width) : 0);
+    height += top;
+    sol_plot_begin(p, name, width, height);
+    double h = height, w = width;
+    sol_text_add(&p->draw, NULL,
+                 "set border 3 lc rgb '#555555'\nset tics nomirror out tc rgb '#222222'\nset grid lc rgb '#e4e4e4' lt 1\n"
+                 "set datafile missing 'NaN'\nset format x '%%.0f'\n");
+    if (key)
+        sol_text_add(&p->draw, NULL, "set key at screen 0.5,%.4f center top horizontal samplen 2 width 2\n", 1 - 4 / h);
+    else
+        sol_text_add(&p->draw, NULL, "unset key\n");
+    sol_text_add(&p->draw, NULL, "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing %.4f,%.4f\n", rows, columns,
+                 75 / w, 1 - 20 / w, 48 / h, 1 - top / h, 90 / w, 74 / h);
+}
+
+/* ---- loss and lambda ---- */
+
+enum { MAX_POINTS = 600 }; /* of a curve: longer ones are averaged in bins */
+
+static void add_curve(sol_text *t, const sol_study_curve *c, int r)
+{
+    int64_t bin = (c->n + MAX_POINTS - 1) / MAX_POINTS;
+    sol_text_add(t, NULL, "$loss%d << EOD\n", r);
+    for (int64_t i = 0; i < c->n; i += bin) {
+        double loss = 0;
+        int64_t n = 0;
+        for (int64_t k = i; k < i + bin && k < c->n; k++) {
+            if (!isfinite(c->loss[k])) continue;
+            loss += c->loss[k];
+            n++;
+        }
+        sol_plot_number(t, c->step[i + (i + bin <= c->n ? bin : c->n - i) / 2]);
+        sol_plot_number(t, n ? loss / (double)n : NAN);
+        sol_plot_number(t, c->lambda[i]);
+        sol_text_add(t, NULL, "\n");
+    }
+    sol_text_add(t, NULL, "EOD\n$eval%d << EOD\n", r);
+    for (int64_t i = 0; i < c->n_evals; i++) {
+        sol_plot_number(t, c->eval_step[i]);
+        sol_plot_number(t, c->eval_loss[i]);
+        sol_text_add(t, NULL, "\n");
+    }
+    if (c->n_evals == 0) sol_text_add(t, NULL, " NaN NaN\n");
+    sol_text_add(t, NULL, "EOD\n");
+}
+
+/* The range of the losses without the first steps, which would flatten everything after them. */
+static void loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
+{
+    *lo = INFINITY;
+    *hi = -INFINITY;
+    for (int r = 0; r < n; r++) {
+        const sol_study_curve *c = &runs[r].curve;
+        for (int64_t i = 0; i < c->n; i++) {
+            *lo = fmin(*lo, c->loss[i]);
+            if (i >= c->n / 25) *hi = fmax(*hi, c->loss[i]);
+        }
+        for (int64_t i = 0; i < c->n_evals; i++) {
+            *lo = fmin(*lo, c->eval_loss[i]);
+            if (i > 0 || c->n_evals == 1) *hi = fmax(*hi, c->eval_loss[i]);
+        }
+    }
+    double room = 0.05 * (*hi - *lo) + 1e-3;
+    *lo -= room;
+    *hi += room;
+}
+
+void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
+{
+    double lo, hi;
+    sol_figure_begin(p, "loss", 900, 520, 2, 1, runs, n, true);
+    for (int r = 0; r < n; r++) add_curve(&p->data, &runs[r].curve, r);
+    loss_range(runs, n, &lo, &hi);
+    sol_text *t = &p->draw;
+    sol_text_add(t, NULL, "set xlabel ''\nset ylabel 'loss, nats a token'\nset title 'Training loss; points: evaluation at lambda 0'\n");
+    if (lo < hi) sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\n", lo, hi);
+    sol_text_add(t, NULL, "plot ");
+    for (int r = 0; r < n; r++) {
+        sol_text_add(t, NULL, "%s$loss%d using 1:2 with lines lw 1.2 lc rgb '%s' title ", r ? ", \\\n" : "", r, sol_run_color(r));
+        sol_plot_quote(t, runs[r].name);
+        sol_text_add(t, NULL, ", \\\n$eval%d using 1:2 with linespoints pt 7 ps 0.6 dt 3 lw 1 lc rgb '%s' notitle", r,
+                     sol_run_color(r));
+    }
+    sol_text_add(t, NULL, "\nunset key\nset yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset ylabel 'lambda'\n"
+                          "set title 'Residual factor lambda'\nplot ");
+    for (int r = 0; r < n; r++)
+        sol_text_add(t, NULL, "%s$loss%d using 1:3 with lines lw 1.6 lc rgb '%s' notitle", r ? ", " : "", r, sol_run_color(r));
+    sol_text_add(t, NULL, "\nunset multiplot\n");
+}
+
+/* ---- measures over time ---- */
+
+static bool compares_records(int m)
+{
+    return m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips || m == SOL_M_unchanged;
+}
+
+/* The last record may come sooner after its predecessor than the others: what it counts since then is no point of the curve. */
+static bool short_interval(const sol_study_run *run, int64_t i)
+{
+    return i > 0 && run->step[i] - run->step[i - 1] < 0.98 * (double)run->head.every;
+}
+
+/* Step, and mean, lowest and highest layer of each measure. */
+static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures, int n_measures)
+{
+    sol_text_add(t, NULL, "$run%d << EOD\n", r);
+    for (int64_t i = 0; i < run->n_records; i++) {
+        sol_plot_number(t, run->step[i]);
+        for (int k = 0; k < n_measures; k++) {
+            int m = measures[k];
+            bool skip = compares_records(m) && short_interval(run, i);
+            double lo = INFINITY, hi = -INFINITY;
+            for (int l = 0; l < run->n_layers; l++) {
+                double x = (double)run->measure[m][i * run->n_layers + l];
+                if (isfinite(x)) lo = fmin(lo, x), hi = fmax(hi, x);
+            }
+            sol_plot_number(t, skip ? NAN : sol_study_mean(run, m, i));
+            sol_plot_number(t, skip ? NAN : lo);
+            sol_plot_number(t, skip ? NAN : hi);
+        }
+        sol_text_add(t, NULL, "\n");
+    }
+    sol_text_add(t, NULL, "EOD\n");
+}
+
+/* What a layer of Gaussian weights has under 3:4 with many weights a scale; NaN: no such number. */
+static double gaussian_value(int m)
+{
+    switch (m) {
+    case SOL_M_near_alpha: return 0.0967;
+    case SOL_M_valley_mass: return 0.1929;
+    case SOL_M_bimodality: return 1 / 3.0;
+    case SOL_M_kurtosis: return 3;
+    case SOL_M_nmse: return 0.2818;
+    case SOL_M_pow2_mass: return 2 / 128.0;
+    default: return NAN;
+    }
+}
+
+void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n)
+{
+    int rows = (n_measures + 1) / 2;
+    sol_figure_begin(p, name, 900, 290 * rows, rows, 2, runs, n, true);
+    for (int r = 0; r < n; r++) add_measures(&p->data, &runs[r], r, measures, n_measures);
+    sol_text *t = &p->draw;
+    sol_text_add(t, NULL, "set yrange [*:*]\nset style fill transparent solid 0.15 noborder\n");
+    for (int k = 0; k < n_measures; k++) {
+        const sol_measure_row *row = sol_measure_at(measures[k]);
+        double gauss = gaussian_value(measures[k]);
+        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\nplot ", row->title, row->unit,
+                     k >= n_measures - 2 ? "optimizer steps" : "");
+        if (isfinite(gauss))
+            sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1 lc rgb '#888888' title '%s', \\\n", gauss,
+                         k == 0 ? "Gaussian weights" : "");
+        for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
+            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s' notitle, \\\n", r, 3 * k + 3, 3 * k + 4,
+                         sol_run_color(r));
+        for (int r = 0; r < n; r++) {
+            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s' title ", r ? ", \\\n" : "",
+                         r, 3 * k + 2, sol_run_color(r));
+            sol_plot_quote(t, runs[r].name);
+        }
+        sol_text_add(t, NULL, "\nunset key\n");
+    }
+    sol_text_add(t, NULL, "unset multiplot\n");
+}
+
+/* ---- all of them ---- */
+
+typedef struct maker {
+    const sol_study_run *runs;
+    int n_runs;
+    const char *dir;
+    sol_figure *figures; /* owned by the caller in the end */
+    size_t capacity;
+    int n;
+} maker;
+
+/* Writes and releases the plot, and lists it. */
+static sol_status finish(maker *k, sol_plot *p, const char *title, const char *look, int layer, sol_err *err)
+{
+    sol_status st = sol_plot_write(p, k->dir, err);
+    if (st == SOL_OK)
+        st = sol_grow_array((void **)&k->figures, &k->capacity, (size_t)k->n + 1, sizeof *k->figures, err);
+    if (st == SOL_OK) {
+        sol_figure *f = &k->figures[k->n++];
+        *f = (sol_figure){.look = look, .layer = layer};
+        memcpy(f->name, p->name, sizeof f->name);
+        snprintf(f->title, sizeof f->title, "%s", title);
+    }
+    sol_plot_free(p);
+    return st;
+}
+
+static sol_status make_time(maker *k, sol_err *err)
+{
+    static const int moves[] = {SOL_M_zero_flips, SOL_M_sign_flips, SOL_M_er_dw, SOL_M_er_dx};
+    static const int shapes[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality, SOL_M_margin, SOL_M_nmse, SOL_M_unchanged};
+    static const struct {
+        int measure;
+        const char *look;
+    } heat[] = {
+        {SOL_M_near_alpha, "Bright cells are trapped layers: their weights sit on plus and minus alpha. Look for the row that brightens "
+                           "first: that is where trapping begins."},
+        {SOL_M_zero_flips, "A dark row is a layer whose zeros are settled: it no longer changes which connections it cuts. That is "
+                           "convergence late in a run, and trapping early in one."},
+        {SOL_M_er_dw, "Dark: the gradient of the layer has collapsed to few directions, all neurons are pushed alike. A layer that "
+                      "darkens here and brightens in the mass near alpha is trapped in the sense of the paper."}};
+    sol_plot p;
+    sol_status st = SOL_OK;
+    bool curves = false;
+    for (int r = 0; r < k->n_runs; r++) curves = curves || k->runs[r].curve.n > 0;
+    if (curves) {
+        sol_draw_loss(&p, k->runs, k->n_runs);
+        st = finish(k, &p, "Loss and lambda",
+                    "While lambda is above 0 the training loss belongs to a model that still has its full-precision synapse; the points "
+                    "are the deployed model. Where both meet, the help is gone. Compare runs by their last points.", -1, err);
+    }
+    if (st == SOL_OK) {
+        sol_draw_measures(&p, "flips-rank", moves, 4, k->runs, k->n_runs);
+        st = finish(k, &p, "Flips and effective rank over time",
+                    "Lines are means over the layers, bands reach from the lowest to the highest layer. A healthy run flips much at first "
+                    "and settles slowly; a trapped one stops flipping early while its loss is still high. Falling effective rank means "
+                    "that gradients become alike.", -1, err);
+    }
+    if (st == SOL_OK) {
+        sol_draw_measures(&p, "trapping", shapes, 6, k->runs, k->n_runs);
+        st = finish(k, &p, "Where the weights are",
+                    "The dashed line is what Gaussian weights have. Trapping shows as mass near alpha rising, the valley emptying and the "
+                    "bimodality coefficient climbing towards 1, all at once.", -1, err);
+    }
+    for (size_t i = 0; st == SOL_OK && i < sizeof heat / sizeof heat[0]; i++) {
+        char title[128];
+        snprintf(title, sizeof title, "Layers over time: %s", sol_measure_at(heat[i].measure)->title);
+        sol_draw_heat(&p, heat[i].measure, k->runs, k->n_runs);
+        st = finish(k, &p, title, heat[i].look, -1, err);
+    }
+    return st;
+}
+
+static sol_status make_layers(maker *k, sol_err *err)
+{
+    sol_plot p;
+    char title[128], label[96];
+    sol_draw_profile(&p, k->runs, k->n_runs);
+    sol_status st = finish(k, &p, k->runs[0].is_static ? "Layer by layer" : "Layer by layer, at the last record",
+                           "Layers from the input to the output. One layer far from its neighbours deserves a look at its histogram below.",
+                           -1, err);
+    if (st == SOL_OK) {
+        sol_draw_powers(&p, k->runs, k->n_runs);
+        st = finish(k, &p, "Magnitudes, and powers of two",
+                    "A smooth hill is healthy. Spikes exactly on the vertical lines (powers of two) come from rounding: bf16 weights "
+                    "without an fp32 copy cannot take steps smaller than half the distance to their neighbour, and pile up where that "
+                    "distance doubles.", -1, err);
+    }
+    for (int l = 0; st == SOL_OK && l < k->runs[0].n_layers; l++) {
+        sol_draw_ridges(&p, l, k->runs, k->n_runs);
+        snprintf(title, sizeof title, "Layer %s", sol_study_layer_label(&k->runs[0].layers[l], label, sizeof label));
+        st = finish(k, &p, title, "", l, err);
+    }
+    return st;
+}
+
+sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,
+                            sol_err *err)
+{
+    maker k = {.runs = runs, .n_runs = n, .dir = dir};
+    const char **names = NULL;
+    sol_status st = runs[0].is_static ? SOL_OK : make_time(&k, err);
+    if (st == SOL_OK) st = make_layers(&k, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&names, (size_t)k.n, sizeof *names, err);
+    for (int i = 0; st == SOL_OK && i < k.n; i++) names[i] = k.figures[i].name;
+    if (st == SOL_OK) st = sol_plot_run(dir, names, k.n, err);
+    sol_free(names);
+    if (st != SOL_OK) {
+        sol_free(k.figures);
+        k.figures = NULL;
+        k.n = 0;
+    }
+    *figures = k.figures;
+    *n_figures = k.n;
+    return st;
+}

@@ -1,0 +1,37 @@
+/* The figures of a report: what is drawn of one run or of several side by side. */
+#ifndef SOLERA_STUDY_FIGURES_H
+#define SOLERA_STUDY_FIGURES_H
+
+#include "study/plot.h"
+#include "study/run.h"
+
+typedef struct sol_figure {
+    char name[64];    /* DIR/NAME.svg, .png, .gp */
+    char title[128];
+    const char *look; /* what a reader should look at; static text */
+    int layer;        /* of a figure about one layer; -1: all of them */
+} sol_figure;
+
+/* Writes all figures of runs that passed sol_study_runs_check into DIR, which exists, through gnuplot. *figures is owned by the
+ * caller. */
+sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,
+                            sol_err *err);
+
+/* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers, histograms). */
+
+/* Begins a figure of `rows` x `columns` panels with room for a key of the runs (key) on top; draw: the multiplot is open. */
+void sol_figure_begin(sol_plot *p, const char *name, int width, int height, int rows, int columns, const sol_study_run *runs,
+                      int n_runs, bool key);
+/* "#0072B2": the colour of run r. */
+const char *sol_run_color(int r);
+/* A number for gnuplot; NaN where it is not finite. */
+void sol_plot_number(sol_text *t, double x);
+
+void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n);
+void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n);
+void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n);
+void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n);
+void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n);
+void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n);
+
+#endif

@@ -1,0 +1,126 @@
+#include "study/plot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#define LOG "gnuplot.log"
+
+void sol_plot_begin(sol_plot *p, const char *name, int width, int height)
+{
+    *p = (sol_plot){.width = width, .height = height};
+    snprintf(p->name, sizeof p->name, "%s", name);
+}
+
+void sol_plot_free(sol_plot *p)
+{
+    sol_free(p->data.data);
+    sol_free(p->draw.data);
+    *p = (sol_plot){0};
+}
+
+void sol_plot_quote(sol_text *t, const char *s)
+{
+    sol_text_add(t, NULL, "'");
+    for (; *s; s++) {
+        if (*s == '\'')
+            sol_text_add(t, NULL, "''");
+        else if ((unsigned char)*s >= ' ')
+            sol_text_add(t, NULL, "%c", *s);
+    }
+    sol_text_add(t, NULL, "'");
+}
+
+/* The same drawing in both formats. The SVG's ids get the figure's name, because several figures share one page. */
+static const char frame[] =
+    "# gnuplot %s.gp makes %s.svg and %s.png\n"
+    "reset\n"
+    "%s"
+    "do for [kind in \"svg png\"] {\n"
+    "if (kind eq \"svg\") {\n"
+    "    set terminal svg size %d,%d noenhanced font 'Helvetica,12' background '#ffffff' name '%s'\n"
+    "} else {\n"
+    "    set terminal pngcairo size %d,%d noenhanced font 'Helvetica,12' fontscale 2 linewidth 2 pointscale 2\n"
+    "}\n"
+    "set output '%s.'.kind\n"
+    "%s"
+    "unset output\n"
+    "}\n";
+
+sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_text all = {0};
+    sol_status st = p->data.status != SOL_OK ? p->data.status : p->draw.status;
+    if (st != SOL_OK) return sol_fail(err, st, "figure %s: out of memory", p->name);
+    snprintf(path, sizeof path, "%s/%s.gp", dir, p->name);
+    st = sol_text_add(&all, err, frame, p->name, p->name, p->name, p->data.data ? p->data.data : "", p->width, p->height, p->name,
+                      2 * p->width, 2 * p->height, p->name, p->draw.data ? p->draw.data : "");
+    if (st == SOL_OK) st = sol_file_write(path, all.data, all.n, err);
+    sol_free(all.data);
+    return st;
+}
+
+/* In the child, after fork: only calls that are safe there. 127 when gnuplot is not there, as the shell has it. */
+static void exec_gnuplot(const char *dir, char **argv)
+{
+    if (chdir(dir) != 0) _exit(126);
+    int log = open(LOG, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_RDWR);
+    if (log >= 0) dup2(log, STDERR_FILENO);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+    }
+    execvp("gnuplot", argv);
+    _exit(errno == ENOENT ? 127 : 126);
+}
+
+/* The first line of the log that says something. */
+static sol_status gnuplot_failed(const char *dir, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *text = NULL;
+    size_t size;
+    snprintf(path, sizeof path, "%s/" LOG, dir);
+    if (sol_file_read(path, &text, &size, NULL) != SOL_OK) return sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed", dir);
+    const char *line = text + strspn(text, " \n^");
+    sol_status st = sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %.*s", path, (int)strcspn(line, "\n"), line);
+    sol_free(text);
+    return st;
+}
+
+sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_err *err)
+{
+    char **argv = NULL, log[SOL_PATH_MAX];
+    int status = 0;
+    sol_status st = sol_alloc_array((void **)&argv, (size_t)n + 2, sizeof *argv, err);
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        st = sol_alloc_array((void **)&argv[i + 1], strlen(names[i]) + 4, 1, err);
+        if (st == SOL_OK) snprintf(argv[i + 1], strlen(names[i]) + 4, "%s.gp", names[i]);
+    }
+    if (st == SOL_OK) {
+        argv[0] = (char[]){"gnuplot"};
+        pid_t child = fork();
+        if (child == 0) exec_gnuplot(dir, argv);
+        while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+        if (child < 0)
+            st = sol_fail_errno(err, "gnuplot", "cannot start");
+        else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "gnuplot is not installed; the figures need it: package gnuplot-nox on Debian "
+                          "and Ubuntu, gnuplot elsewhere");
+        else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            st = gnuplot_failed(dir, err);
+    }
+    snprintf(log, sizeof log, "%s/" LOG, dir);
+    if (st == SOL_OK || st == SOL_ERR_UNSUPPORTED) unlink(log);
+    for (int i = 0; argv && i < n; i++) sol_free(argv[i + 1]);
+    sol_free(argv);
+    return st;
+}

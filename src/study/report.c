@@ -1,0 +1,342 @@
+#include "study/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "study/figures.h"
+
+static const char page_head[] =
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    "<link rel=\"icon\" href=\"data:,\">\n<title>Weight trapping: ";
+static const char page_style[] =
+    "</title>\n<style>\n"
+    "body{font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1c1c1c;background:#fff;max-width:980px;margin:2em auto;"
+    "padding:0 20px}\n"
+    "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px solid #ccc}\n"
+    "h3{font-size:1.02em;margin:1.2em 0 .1em}p{margin:.5em 0}.look{color:#444;max-width:80ch}\n"
+    ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
+    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:left;"
+    "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    ".scroll{overflow-x:auto}figure{margin:.6em 0;break-inside:avoid}figure svg{width:100%;height:auto;display:block}\n"
+    "code,pre{font:13px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
+    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:11pt}h2,h3{break-after:avoid}"
+    ".scroll{overflow:visible}table{font-size:8.5pt}}\n"
+    "</style>\n</head>\n<body>\n";
+static const char introduction[] =
+    "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by &minus;&alpha;, 0 or +&alpha;, but training moves a "
+    "full-precision <i>latent</i> weight w behind each of them. Under 3:4 sparsity the smallest of four neighbours becomes 0. "
+    "<b>Weight trapping</b> is what happens when latent weights gather at two magnitudes near &plusmn;&alpha;: no weight is small enough "
+    "to change its sign, no block has reason to choose another zero, the gradients of all neurons become alike, and the model is stuck "
+    "with the binary-like solution it has.</p>"
+    "<p><b>How to read it.</b> Ask three questions. <i>Whether</i>: does the mass near &alpha; rise above what Gaussian weights have "
+    "(0.097) while the valley below 0.25 &alpha; empties? <i>Where</i>: which rows of the heat maps brighten first? <i>When</i>: is it "
+    "before or after the loss has settled, and before or after lambda reached 0? Few flips late in a run whose learning rate has fallen "
+    "are convergence, not trapping.</p></div>\n";
+
+static void add_html(sol_text *t, const char *s)
+{
+    for (; *s; s++) {
+        switch (*s) {
+        case '<': sol_text_add(t, NULL, "&lt;"); break;
+        case '>': sol_text_add(t, NULL, "&gt;"); break;
+        case '&': sol_text_add(t, NULL, "&amp;"); break;
+        case '"': sol_text_add(t, NULL, "&quot;"); break;
+        default: sol_text_add(t, NULL, "%c", *s);
+        }
+    }
+}
+
+static void add_cell(sol_text *t, double x)
+{
+    if (isfinite(x))
+        sol_text_add(t, NULL, "<td class=\"n\">%.4g</td>", x);
+    else
+        sol_text_add(t, NULL, "<td class=\"n\">&ndash;</td>");
+}
+
+/* ---- figures in the page ---- */
+
+static bool starts(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* The svg element of a file of gnuplot's, its title replaced and its ids made unique by a prefix. */
+static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
+{
+    static const char *const marks[] = {" id=\"", "href=\"#", "href='#", "url(#", "url('#"};
+    char path[SOL_PATH_MAX], *data = NULL;
+    size_t size;
+    snprintf(path, sizeof path, "%s/%s.svg", dir, f->name);
+    sol_status st = sol_file_read(path, &data, &size, err);
+    if (st != SOL_OK) return st;
+    const char *s = strstr(data, "<svg");
+    if (!s) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is no SVG", path);
+    while (s && *s && t->status == SOL_OK) {
+        const char *mark = NULL;
+        if (starts(s, "<title>")) { /* gnuplot's own name would show when the mouse rests on the figure */
+            const char *end = strstr(s, "</title>");
+            sol_text_add(t, NULL, "<title>");
+            add_html(t, f->title);
+            sol_text_add(t, NULL, "</title>");
+            s = end ? end + 8 : s + 7;
+            continue;
+        }
+        for (size_t i = 0; !mark && i < sizeof marks / sizeof marks[0]; i++)
+            if (starts(s, marks[i])) mark = marks[i];
+        if (mark) {
+            sol_text_add(t, NULL, "%s%s-", mark, f->name);
+            s += strlen(mark);
+            continue;
+        }
+        size_t plain = 1 + strcspn(s + 1, "< hu");
+        sol_text_add(t, NULL, "%.*s", (int)plain, s);
+        s += plain;
+    }
+    sol_free(data);
+    return st == SOL_OK ? t->status : st;
+}
+
+static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
+{
+    sol_text_add(t, NULL, "<h3 id=\"%s\">", f->name);
+    add_html(t, f->title);
+    sol_text_add(t, NULL, "</h3>\n");
+    if (f->look[0]) sol_text_add(t, NULL, "<p class=\"look\">%s</p>\n", f->look);
+    sol_text_add(t, NULL, "<figure role=\"img\">\n");
+    sol_status st = add_svg(t, dir, f, err);
+    sol_text_add(t, NULL, "</figure>\n");
+    return st;
+}
+
+/* ---- tables and words ---- */
+
+static void add_runs(sol_text *t, const sol_study_run *runs, int n)
+{
+    bool over_time = !runs[0].is_static;
+    sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th><th>scales</th><th>blocks</th>%s</tr>\n",
+                 over_time ? "run" : "model",
+                 over_time ? "<th class=\"n\">records</th><th class=\"n\">every</th><th class=\"n\">last step</th>"
+                             "<th class=\"n\">last loss at lambda 0</th><th class=\"n\">packed loss</th>" : "<th class=\"n\">layers</th>");
+    for (int r = 0; r < n; r++) {
+        const sol_study_run *run = &runs[r];
+        const sol_study_curve *c = &run->curve;
+        sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span> ", sol_run_color(r));
+        add_html(t, run->name);
+        sol_text_add(t, NULL, "</td><td>");
+        add_html(t, run->head.method);
+        if (strcmp(run->head.method, "none") == 0) sol_text_add(t, NULL, " (seen as 3:4)");
+        sol_text_add(t, NULL, "</td><td>");
+        add_html(t, run->head.granularity);
+        if (run->head.group_size) sol_text_add(t, NULL, " %lld", (long long)run->head.group_size);
+        sol_text_add(t, NULL, "</td><td>");
+        add_html(t, run->head.block_layout);
+        sol_text_add(t, NULL, "</td>");
+        if (over_time) {
+            sol_text_add(t, NULL, "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
+                         (long long)run->n_records, (long long)run->head.every, run->step[run->n_records - 1]);
+            add_cell(t, c->n_evals ? c->eval_loss[c->n_evals - 1] : NAN);
+            add_cell(t, c->n_evals ? c->packed_loss[c->n_evals - 1] : NAN);
+        } else {
+            sol_text_add(t, NULL, "<td class=\"n\">%d</td>", run->n_layers);
+        }
+        sol_text_add(t, NULL, "</tr>\n");
+    }
+    sol_text_add(t, NULL, "</table></div>\n");
+}
+
+/* First record with a number, and last. */
+static double first_mean(const sol_study_run *run, int m)
+{
+    for (int64_t i = 0; i < run->n_records; i++) {
+        double x = sol_study_mean(run, m, i);
+        if (isfinite(x)) return x;
+    }
+    return NAN;
+}
+
+static double last_mean(const sol_study_run *run, int m)
+{
+    return sol_study_mean(run, m, run->n_records - 1);
+}
+
+static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, double *value)
+{
+    const float *x = run->measure[m] + (run->n_records - 1) * run->n_layers;
+    int best = 0;
+    for (int i = 1; i < run->n_layers; i++)
+        if (x[i] > x[best]) best = i;
+    *value = (double)x[best];
+    return &run->layers[best];
+}
+
+/* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the valley. */
+static void add_verdict(sol_text *t, const sol_study_run *run)
+{
+    char label[96];
+    double near_alpha = last_mean(run, SOL_M_near_alpha), valley = last_mean(run, SOL_M_valley_mass), worst;
+    const sol_study_layer *layer = extreme_layer(run, SOL_M_near_alpha, &worst);
+    const char *verdict = near_alpha > 0.18 && valley < 0.12   ? "the latent weights pile up at two magnitudes: trapped"
+                          : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
+                                                               : "no pile-up: the weights are spread like those of an ordinary layer";
+    sol_text_add(t, NULL, "<li><b>");
+    add_html(t, run->name);
+    sol_text_add(t, NULL, "</b>: %s. Mass near &alpha; ", verdict);
+    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", first_mean(run, SOL_M_near_alpha));
+    sol_text_add(t, NULL, "%.3f, valley ", near_alpha);
+    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", first_mean(run, SOL_M_valley_mass));
+    sol_text_add(t, NULL, "%.3f", valley);
+    if (!run->is_static)
+        sol_text_add(t, NULL, ", effective rank of dL/dW %.2f &rarr; %.2f, zero-lane flips between records %.2g &rarr; %.2g",
+                     first_mean(run, SOL_M_er_dw), last_mean(run, SOL_M_er_dw), first_mean(run, SOL_M_zero_flips),
+                     last_mean(run, SOL_M_zero_flips));
+    sol_text_add(t, NULL, ". Most mass near &alpha;: layer ");
+    add_html(t, sol_study_layer_label(layer, label, sizeof label));
+    sol_text_add(t, NULL, " (%.3f).</li>\n", worst);
+}
+
+static void add_measures(sol_text *t, const sol_study_run *runs, int n)
+{
+    bool over_time = !runs[0].is_static;
+    sol_text_add(t, NULL, "<h2>All measures</h2>\n<p class=\"look\">Means over the layers%s. The formulas stand in "
+                          "<code>src/study/measures.h</code>.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
+                 over_time ? ", first and last record" : "");
+    for (int r = 0; r < n; r++) {
+        sol_text_add(t, NULL, "<th class=\"n\"%s>", over_time ? " colspan=\"2\"" : "");
+        add_html(t, runs[r].name);
+        sol_text_add(t, NULL, "</th>");
+    }
+    sol_text_add(t, NULL, "<th>what it tells</th></tr>\n");
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
+        const sol_measure_row *row = sol_measure_at(m);
+        bool any = false;
+        for (int r = 0; r < n; r++) any = any || isfinite(first_mean(&runs[r], m));
+        if (!any) continue;
+        sol_text_add(t, NULL, "<tr><td>");
+        add_html(t, row->title);
+        sol_text_add(t, NULL, "</td>");
+        for (int r = 0; r < n; r++) {
+            if (over_time) add_cell(t, first_mean(&runs[r], m));
+            add_cell(t, last_mean(&runs[r], m));
+        }
+        sol_text_add(t, NULL, "<td>");
+        add_html(t, row->good);
+        sol_text_add(t, NULL, "</td></tr>\n");
+    }
+    sol_text_add(t, NULL, "</table></div>\n");
+}
+
+/* What a careful reader must know about the numbers. */
+static void add_notes(sol_text *t, const sol_study_run *runs, int n)
+{
+    bool same = true;
+    for (int r = 1; r < n; r++) same = same && runs[r].head.every == runs[0].head.every;
+    sol_text_add(t, NULL, "<h2>Notes</h2>\n<ul>\n");
+    if (!runs[0].is_static) {
+        sol_text_add(t, NULL, "<li>Effective ranks, the cosine of gradients and the share of unchanged weights look at a fixed sample of at "
+                              "most %lld rows of each matrix; an effective rank is divided by the smaller side of its sample.</li>\n",
+                     (long long)runs[0].head.sample_rows);
+        sol_text_add(t, NULL, "<li>Flips are counted between records, not per step.%s</li>\n",
+                     same ? "" : " <b>These runs recorded at different intervals: their flips do not compare.</b>");
+        sol_text_add(t, NULL, "<li>dL/dX is that of each layer alone, on the last micro-batch of the step.</li>\n"
+                              "<li>The data are in <code>study.h5</code> of each run: <pre>import h5py\nf = h5py.File(\"study.h5\"); n = "
+                              "f[\"n_records\"][0]\nnames = [f[f\"layers/{i}\"].attrs[\"name\"] for i in range(len(f[\"layers\"]))]\n"
+                              "valley = f[\"measures/valley_mass\"][:n]    # [records, layers]</pre></li>\n");
+    }
+    sol_text_add(t, NULL, "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script that makes it; "
+                          "<code>measures.csv</code> holds the means of the table.</li>\n</ul>\n");
+}
+
+static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n, bool over_time, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    bool layers = false;
+    sol_text_add(t, NULL, "<h2>Figures</h2>\n");
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        if (figures[i].layer >= 0 && !layers) {
+            layers = true;
+            sol_text_add(t, NULL, "<h2>Every layer</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
+                                  "the zeroed ones, grey: w itself. The dashed line is |w| = &alpha;. Healthy: one broad hill that orange "
+                                  "and blue share. Trapped: a blue spike at the dashed line, orange pressed against it, nothing near 0.</p>\n",
+                         over_time ? " over time, from the first record at the bottom to the last on top" : "");
+        }
+        st = add_figure(t, dir, &figures[i], err);
+    }
+    return st;
+}
+
+static sol_status write_page(const sol_study_run *runs, int n, const char *dir, const sol_figure *figures, int n_figures, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_text t = {0};
+    sol_text_add(&t, NULL, "%s", page_head);
+    for (int r = 0; r < n; r++) {
+        sol_text_add(&t, NULL, "%s", r ? ", " : "");
+        add_html(&t, runs[r].name);
+    }
+    sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
+    add_runs(&t, runs, n);
+    sol_text_add(&t, NULL, "%s<h2>In short</h2>\n<ul>\n", introduction);
+    for (int r = 0; r < n; r++) add_verdict(&t, &runs[r]);
+    sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
+                           "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers.</p>\n");
+    sol_status st = add_figures(&t, dir, figures, n_figures, !runs[0].is_static, err);
+    add_measures(&t, runs, n);
+    add_notes(&t, runs, n);
+    sol_text_add(&t, NULL, "</body>\n</html>\n");
+    if (st == SOL_OK && t.status != SOL_OK) st = sol_fail(err, t.status, "%s: out of memory", dir);
+    snprintf(path, sizeof path, "%s/index.html", dir);
+    if (st == SOL_OK) st = sol_file_write(path, t.data, t.n, err);
+    sol_free(t.data);
+    return st;
+}
+
+static void add_csv_name(sol_text *t, const char *s)
+{
+    sol_text_add(t, NULL, "\"");
+    for (; *s; s++) sol_text_add(t, NULL, *s == '"' ? "\"\"" : "%c", *s);
+    sol_text_add(t, NULL, "\"");
+}
+
+static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_text t = {0};
+    sol_text_add(&t, NULL, "run,step,lambda,loss");
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++) sol_text_add(&t, NULL, ",%s", sol_measure_at(m)->name);
+    sol_text_add(&t, NULL, "\n");
+    for (int r = 0; r < n; r++)
+        for (int64_t i = 0; i < runs[r].n_records; i++) {
+            add_csv_name(&t, runs[r].name);
+            sol_text_add(&t, NULL, ",%.0f,%.6g,%.6g", runs[r].step[i], runs[r].lambda[i], runs[r].loss[i]);
+            for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
+                double x = sol_study_mean(&runs[r], m, i);
+                if (isfinite(x))
+                    sol_text_add(&t, NULL, ",%.6g", x);
+                else
+                    sol_text_add(&t, NULL, ",");
+            }
+            sol_text_add(&t, NULL, "\n");
+        }
+    snprintf(path, sizeof path, "%s/measures.csv", dir);
+    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err) : sol_fail(err, t.status, "%s: out of memory", path);
+    sol_free(t.data);
+    return st;
+}
+
+sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+{
+    sol_figure *figures = NULL;
+    int n_figures = 0;
+    sol_status st = sol_study_runs_check(runs, n, err);
+    if (st == SOL_OK) st = sol_dir_create(dir, err);
+    if (st == SOL_OK) st = write_csv(runs, n, dir, err);
+    if (st == SOL_OK) st = sol_figures_make(runs, n, dir, &figures, &n_figures, err);
+    if (st == SOL_OK) st = write_page(runs, n, dir, figures, n_figures, err);
+    sol_free(figures);
+    return st;
+}
