@@ -192,6 +192,20 @@ static void expect_same_run(const world *w, const char *a, const char *b, int st
     sol_checkpoint_free(&y);
 }
 
+static void expect_same_file(const world *w, const char *a, const char *b)
+{
+    char path[160], *x, *y;
+    size_t n, m;
+    path_in(w, a, path);
+    ck_ok(sol_file_read(path, &x, &n, err));
+    path_in(w, b, path);
+    ck_ok(sol_file_read(path, &y, &m, err));
+    ck_assert_uint_eq(n, m);
+    ck_assert_mem_eq(x, y, n);
+    sol_free(x);
+    sol_free(y);
+}
+
 static int count_files(const world *w, const char *sub, const char *suffix)
 {
     char path[160];
@@ -268,12 +282,13 @@ END_TEST
 START_TEST(a_resume_gives_the_same_bits)
 {
     static const int stop_after[] = {2, 5, 10};
+    static const char *const set[] = {"study.every=2", NULL};
     world w;
     world_make(&w);
-    ck_ok(run_job(&w, "a", NULL, false, err));
+    ck_ok(run_job(&w, "a", set, false, err));
     for (int i = 0; i <= 3; i++) {
         sol_trainer *t;
-        sol_config *c = make_job(&w, "b", NULL);
+        sol_config *c = make_job(&w, "b", set);
         sol_program_free(&w.program);
         w.program.threads = 1 + i % 3;
         ck_ok(open_job(&w, &t, c, i > 0, err));
@@ -291,13 +306,14 @@ START_TEST(a_resume_gives_the_same_bits)
         fclose(f);
     }
     expect_same_run(&w, "a", "b", 12);
+    expect_same_file(&w, "a/study.h5", "b/study.h5");
     world_remove(&w);
 }
 END_TEST
 
 START_TEST(a_step_allocates_nothing)
 {
-    static const char *const set[] = {"train.eval_every=0", "checkpoint.every=1000", NULL};
+    static const char *const set[] = {"train.eval_every=0", "checkpoint.every=1000", "study.every=2", NULL};
     world w;
     sol_trainer *t;
     world_make(&w);

@@ -59,14 +59,18 @@ static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_plan *plan, sol_err *err)
+static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, int threads, sol_plan *plan,
+                              sol_err *err)
 {
+    sol_study_opts study = {.every = c->study.every, .steps = c->train.steps, .layers = c->study.layers, .sample_rows = c->study.rows,
+                            .tokens = c->train.batch * c->train.seq};
     sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
     size_t n = (size_t)m->n_elements * sizeof(float);
     sol_plan_add(plan, "parameters", n);
     sol_plan_add(plan, "optimizer moments", 2 * n);
     sol_plan_add(plan, "token batches", (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
-    return sol_graph_plan(m, spec, &o, plan, err);
+    sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
+    return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }
 
 static void count_weights(const sol_model *m, const sol_quant_spec *spec, estimate *e)
@@ -118,9 +122,9 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
     if (st == SOL_OK) st = sol_model_describe(&m, &config, SOL_F32, err);
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
-    if (st == SOL_OK) st = plan_memory(c, m, &spec, &plan, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
+    if (st == SOL_OK) st = plan_memory(c, m, &spec, sol_pool_threads(ctx->pool), &plan, err);
     if (st == SOL_OK) st = measure_gemm(ctx, &e.gemm_rate, err);
     if (st == SOL_OK) {
         count_weights(m, &spec, &e);

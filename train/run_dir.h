@@ -1,4 +1,4 @@
-/* The directory of a run: config.yaml metrics.jsonl log.txt lock tokens-*.h5 ckpt/step-NNNNNN.h5
+/* The directory of a run: config.yaml metrics.jsonl log.txt lock tokens-*.h5 study.h5 ckpt/step-NNNNNN.h5
  *
  *     sol_run_dir d;
  *     st = sol_run_dir_open(&d, path, resume, err);      // made and locked

@@ -183,6 +183,24 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t->batch, (size_t)step_tokens(t), 3 * sizeof *t->batch, err);
+    sol_study_opts study = {.every = c->study.every, .steps = c->train.steps, .layers = c->study.layers, .sample_rows = c->study.rows,
+                            .tokens = window_tokens(t)};
+    if (st == SOL_OK && study.every > 0) st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
+    return st;
+}
+
+/* The study's file, cut to the step of the checkpoint, and what the recorder knew then. */
+static sol_status start_study(sol_trainer *t, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_err why = {0};
+    if (!t->study) return SOL_OK;
+    sol_run_dir_file(&t->dir, "study.h5", path);
+    sol_status st = sol_study_start(t->study, path, (int64_t)t->ck.state.step, err);
+    if (st == SOL_OK && t->ck.study && sol_study_restore(t->study, t->ck.study, t->ck.study_bytes, &why) != SOL_OK)
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips", why.text);
+    sol_free(t->ck.study);
+    t->ck.study = NULL;
     return st;
 }
 
@@ -220,6 +238,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
     if (st == SOL_OK && t->saved_step < 0) st = sol_run_dir_metrics_cut(&t->dir, 0, err);
+    if (st == SOL_OK) st = start_study(t, err);
     if (st == SOL_OK) log_start(t, resumed);
     return st;
 }
@@ -247,6 +266,7 @@ void sol_trainer_free(sol_trainer **tp)
 {
     sol_trainer *t = *tp;
     if (!t) return;
+    sol_study_free(&t->study);
     sol_graph_free(&t->graph);
     sol_free(t->batch);
     sol_job_close_tokens(&t->train);
@@ -290,6 +310,11 @@ static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
     return SOL_OK;
 }
 
+static bool study_due(const sol_trainer *t)
+{
+    return t->study && sol_study_due(t->study, (int64_t)t->ck.state.step);
+}
+
 /* Loss and gradient of the whole step. */
 static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
@@ -304,12 +329,21 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         double loss;
         int64_t n;
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        if (study_due(t) && i + 1 == t->config->train.accumulate) sol_study_watch(t->study, t->graph);
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
     }
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
     r->grad_norm = sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
     return SOL_OK;
+}
+
+/* Weights before the step, gradients of it. */
+static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
+{
+    sol_study_at at = {.step = (int64_t)t->ck.state.step, .tokens = (int64_t)t->ck.state.tokens, .lambda = r->lambda, .lr = r->lr,
+                       .loss = r->loss};
+    return study_due(t) ? sol_study_record(t->study, t->graph, &at, err) : SOL_OK;
 }
 
 static void update(sol_trainer *t, const sol_step_record *r)
@@ -366,7 +400,9 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     sol_run_dir_checkpoint(&t->dir, t->ck.state.step, path);
     t->ck.state.metrics_bytes = t->dir.metrics_bytes;
     sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
-    if (st == SOL_OK) st = sol_checkpoint_write(&t->ck, path, SOL_F32, err);
+    sol_checkpoint with_study = t->ck; /* borrows everything */
+    if (t->study) with_study.study = (void *)(uintptr_t)sol_study_state(t->study, &with_study.study_bytes);
+    if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, SOL_F32, err);
     if (st != SOL_OK) return st;
     t->saved_step = (int64_t)t->ck.state.step;
     return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep, t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
@@ -462,6 +498,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
     r.lambda = sol_residual_lambda(&t->residual, step, n_steps);
     r.lr = sol_lr_at(&t->lr, step, n_steps);
     sol_status st = accumulate(t, &r, err);
+    if (st == SOL_OK) st = record_study(t, &r, err);
     if (st != SOL_OK) {
         t->batcher.drawn = s->drawn;
         return st;

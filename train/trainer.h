@@ -34,6 +34,7 @@ typedef struct sol_trainer {
     sol_run_dir dir;
     sol_checkpoint ck;       /* model, tokenizer, moments, state, config: what a checkpoint file holds */
     sol_graph *graph;
+    sol_study *study;        /* NULL without study.every */
     sol_job_tokens train, eval;
     sol_batcher batcher;
     int32_t *batch;          /* [accumulate] x (inputs, targets, doc_start) of [B, T] */

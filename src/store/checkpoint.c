@@ -13,6 +13,7 @@ void sol_checkpoint_free(sol_checkpoint *c)
     sol_tokenizer_free(&c->tokenizer);
     sol_adamw_free(&c->optim);
     sol_free(c->config_yaml);
+    sol_free(c->study);
     *c = (sol_checkpoint){0};
 }
 
@@ -53,6 +54,26 @@ static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err
         st = state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
                                 : sol_h5_get_u64(f, n, state_rows[i].name, at, err);
     }
+    return st;
+}
+
+/* The recorder's state, as it is: only the recorder knows what it means. */
+static const char study_path[] = "/state/study";
+
+static sol_status put_study(sol_h5_writer *w, const sol_checkpoint *c, int *id, sol_err *err)
+{
+    int64_t n = (int64_t)c->study_bytes;
+    return sol_h5_dataset(w, study_path, SOL_H5_U8, 1, &n, id, err);
+}
+
+static sol_status get_study(const sol_h5_file *f, sol_checkpoint *c, sol_err *err)
+{
+    const sol_h5_node *n;
+    int64_t any = -1;
+    sol_status st = sol_h5_need_dataset(f, study_path, SOL_H5_U8, 1, &any, &n, err);
+    if (st == SOL_OK) st = sol_alloc_array(&c->study, n->bytes, 1, err);
+    if (st == SOL_OK) st = sol_h5_read(f, n, c->study, err);
+    c->study_bytes = n->bytes;
     return st;
 }
 
@@ -116,7 +137,7 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
 
 /* Everything but the bytes of the datasets. */
 static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype dtype, sol_params_out *params,
-                          sol_part_blob *tokenizer, int moments[2], sol_err *err)
+                          sol_part_blob *tokenizer, int moments[2], int *study, sol_err *err)
 {
     sol_status st = sol_part_put_root(w, c->config_yaml, c->state.step, c->state.tokens, err);
     if (st == SOL_OK) st = sol_part_put_config(w, &c->model->config, err);
@@ -125,6 +146,7 @@ static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype d
     if (st == SOL_OK) st = sol_params_declare(params, w, c->model, dtype, err);
     if (st == SOL_OK && c->optim) st = put_optim(w, c->optim, moments, err);
     if (st == SOL_OK && c->optim) st = put_state(w, &c->state, err);
+    if (st == SOL_OK && c->optim && c->study) st = put_study(w, c, study, err);
     return st;
 }
 
@@ -133,10 +155,10 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
     sol_h5_writer *w = NULL;
     sol_params_out params = {0};
     sol_part_blob tokenizer = {0};
-    int moments[2];
+    int moments[2], study;
     const sol_model *m = c->model;
     sol_status st = sol_h5_create(&w, path, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = declare(c, w, params_dtype, &params, &tokenizer, moments, err);
+    if (st == SOL_OK) st = declare(c, w, params_dtype, &params, &tokenizer, moments, &study, err);
     if (st == SOL_OK) st = sol_h5_begin(w, err);
     if (st == SOL_OK) st = sol_part_fill(w, &tokenizer, err);
     for (int i = 0; st == SOL_OK && i < m->n_params; i++)
@@ -145,6 +167,7 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
         size_t bytes = (size_t)c->optim->n_elements * sizeof(float);
         st = sol_h5_append(w, moments[0], c->optim->m, bytes, err);
         if (st == SOL_OK) st = sol_h5_append(w, moments[1], c->optim->v, bytes, err);
+        if (st == SOL_OK && c->study) st = sol_h5_append(w, study, c->study, c->study_bytes, err);
     }
     sol_params_out_free(&params);
     sol_free(tokenizer.data);
@@ -190,6 +213,7 @@ static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype
     if (st == SOL_OK) st = sol_part_get_tokenizer(&f, &config, &c->tokenizer, err);
     if (st == SOL_OK) st = read_params(&f, &config, dtype, &c->model, err);
     if (st == SOL_OK && with_optim && sol_h5_find(&f, "/optim")) st = get_optim(&f, c->model, &c->optim, err);
+    if (st == SOL_OK && with_optim && sol_h5_find(&f, study_path)) st = get_study(&f, c, err);
     sol_h5_close(&f);
     if (st != SOL_OK) sol_checkpoint_free(c);
     return st;

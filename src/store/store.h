@@ -37,6 +37,8 @@ typedef struct sol_checkpoint {
     sol_adamw *optim;         /* owned; NULL in a model file */
     sol_run_state state;      /* zero in a model file */
     char *config_yaml;        /* owned; the resolved YAML of the run; NULL: none */
+    void *study;              /* [study_bytes] owned; the recorder's own state (study/recorder.h); NULL: none */
+    size_t study_bytes;
     sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method NULL: full precision */
 } sol_checkpoint;
 
