@@ -20,11 +20,10 @@ struct sol_pool {
     int n_started;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    uint64_t generation; /* under lock; atomic reads by the spinning side */
-    _Atomic uint64_t posted;
+    _Atomic uint64_t posted; /* runs so far; written under lock */
     _Atomic int64_t next;
-    _Atomic int busy; /* workers that have not finished this generation */
-    bool stop;
+    _Atomic uint32_t gate; /* OPEN while a run takes workers, plus the number of workers inside */
+    bool stop;             /* under lock */
     sol_tile_fn fn;
     void *arg;
     int64_t n_tiles;
@@ -32,6 +31,10 @@ struct sol_pool {
 
 /* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round trip costs as much. */
 enum { SPIN_TURNS = 4000 };
+
+/* A worker takes part in a run only if it comes while the gate is open; the caller closes it when no tile is left and waits for
+ * those inside. So a worker that the system did not schedule in time is not waited for. */
+#define OPEN 0x80000000u
 
 static inline void cpu_relax(void)
 {
@@ -51,27 +54,40 @@ static void run_tiles(sol_pool *pool, int thread)
     }
 }
 
-/* Waits for a generation after `seen`; false when the pool stops. */
-static bool wait_for_work(sol_pool *pool, uint64_t seen)
+/* Waits for a run after `seen` and returns its number; false in *go when the pool stops. */
+static uint64_t wait_for_work(sol_pool *pool, uint64_t seen, bool *go)
 {
     for (int turn = 0; turn < SPIN_TURNS; turn++) {
         if (atomic_load_explicit(&pool->posted, memory_order_acquire) != seen) break;
         cpu_relax();
     }
     pthread_mutex_lock(&pool->lock);
-    while (pool->generation == seen && !pool->stop) pthread_cond_wait(&pool->work, &pool->lock);
-    bool go = !pool->stop;
+    while (atomic_load_explicit(&pool->posted, memory_order_relaxed) == seen && !pool->stop)
+        pthread_cond_wait(&pool->work, &pool->lock);
+    seen = atomic_load_explicit(&pool->posted, memory_order_relaxed);
+    *go = !pool->stop;
     pthread_mutex_unlock(&pool->lock);
-    return go;
+    return seen;
+}
+
+static bool enter(sol_pool *pool)
+{
+    uint32_t gate = atomic_load_explicit(&pool->gate, memory_order_relaxed);
+    while (gate & OPEN)
+        if (atomic_compare_exchange_weak_explicit(&pool->gate, &gate, gate + 1, memory_order_acq_rel, memory_order_relaxed))
+            return true;
+    return false;
 }
 
 static void *worker_main(void *arg)
 {
     worker *w = arg;
     sol_pool *pool = w->pool;
-    for (uint64_t seen = 0; wait_for_work(pool, seen); seen++) {
+    bool go;
+    for (uint64_t seen = wait_for_work(pool, 0, &go); go; seen = wait_for_work(pool, seen, &go)) {
+        if (!enter(pool)) continue;
         run_tiles(pool, w->index);
-        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) {
+        if (atomic_fetch_sub_explicit(&pool->gate, 1, memory_order_acq_rel) == 1) { /* the last one, the gate is closed */
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->lock);
@@ -115,8 +131,7 @@ void sol_pool_free(sol_pool **poolp)
     if (!pool) return;
     pthread_mutex_lock(&pool->lock);
     pool->stop = true;
-    pool->generation++;
-    atomic_store_explicit(&pool->posted, pool->generation, memory_order_release);
+    atomic_fetch_add_explicit(&pool->posted, 1, memory_order_release);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
     for (int i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i].thread, NULL);
@@ -143,18 +158,18 @@ void sol_pool_run(sol_pool *pool, int64_t n_tiles, sol_tile_fn fn, void *arg)
     pool->arg = arg;
     pool->n_tiles = n_tiles;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->busy, pool->n_threads - 1, memory_order_relaxed);
+    atomic_store_explicit(&pool->gate, OPEN, memory_order_release);
     pthread_mutex_lock(&pool->lock);
-    pool->generation++;
-    atomic_store_explicit(&pool->posted, pool->generation, memory_order_release);
+    atomic_fetch_add_explicit(&pool->posted, 1, memory_order_release);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
     run_tiles(pool, 0);
+    if (atomic_fetch_and_explicit(&pool->gate, ~OPEN, memory_order_acq_rel) == OPEN) return;
     for (int turn = 0; turn < SPIN_TURNS; turn++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
+        if (atomic_load_explicit(&pool->gate, memory_order_acquire) == 0) return;
         cpu_relax();
     }
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0) pthread_cond_wait(&pool->done, &pool->lock);
+    while (atomic_load_explicit(&pool->gate, memory_order_acquire) != 0) pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
