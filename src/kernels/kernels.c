@@ -24,6 +24,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         sol_train_ops_avx2(&k->t);
         k->act_quantize = sol_act_quantize_avx2;
         k->ternary = &sol_ternary_ops_avx2;
+        k->dense = &sol_dense_ops_avx2;
     }
     if (k->tier == SOL_TIER_AVX512) {
         sol_float_ops_avx512(&k->f);

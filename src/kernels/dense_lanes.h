@@ -1,0 +1,217 @@
+/* The source of all vector tiers of the 8-, 6- and 4-bit dense product. The including file defines
+ *
+ *   LANES              rows of a vector (4, 8, 16)
+ *   Q8_OFFSET          128 where DOT_4 wants unsigned weights, 0 where it takes signed ones
+ *   DOT_4(acc, w, x)   acc[r] += sum of the four products of bytes w[4r..] and x; x: one doubleword for all rows
+ *   FMA(a, b, c)       a * b + c on vectors
+ *   LOAD_F16(p)        a vector from LANES float16 at p
+ *   PREFETCH_LINE(p)   asks for the line at p
+ *   DENSE_OPS          name of the exported table
+ *
+ * Layout. A tile is 2 LANES rows in two halves. For each block of 32 columns: 2 LANES fp16 scales, then each half's weights,
+ * a doubleword a row holding four columns as bytes or parts of them:
+ *   Q8: eight vectors, q + Q8_OFFSET; vector i holds columns 4i..4i+3.
+ *   Q4: four vectors; nibbles q + 8, columns 4i.. low and 16 + 4i.. high.
+ *   Q6: four as Q4 with the low bits of q + 32, then two with its upper bits: vector k, bit pair m is column 16 k + 4 m...
+ * The offset is taken away through nsum, the negative sum of the activations of a block. */
+#include <string.h>
+
+#include "kernels/dense_impl.h"
+
+enum {
+    TILE_ROWS = 2 * LANES,
+    VECTOR = 4 * LANES,           /* bytes */
+    SCALE_BYTES = 2 * TILE_ROWS,
+    TOKENS = 256,                 /* of one job */
+    TOKENS_AT_ONCE = 4,
+    PREFETCH = 1536,              /* bytes ahead */
+};
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+typedef float vf __attribute__((vector_size(VECTOR)));
+typedef int32_t vi __attribute__((vector_size(VECTOR)));
+typedef uint8_t vb __attribute__((vector_size(VECTOR)));
+
+/* Vectors of a half for one block. */
+ALWAYS_INLINE int n_vectors(sol_dense_type type)
+{
+    return type == SOL_DENSE_Q8 ? 8 : type == SOL_DENSE_Q6 ? 6 : 4;
+}
+
+ALWAYS_INLINE int offset_of(sol_dense_type type)
+{
+    return type == SOL_DENSE_Q8 ? Q8_OFFSET : type == SOL_DENSE_Q6 ? 32 : 8;
+}
+
+ALWAYS_INLINE size_t block_bytes(sol_dense_type type)
+{
+    return SCALE_BYTES + 2 * VECTOR * (size_t)n_vectors(type);
+}
+
+static size_t tile_bytes(sol_dense_type type, const sol_segments *s)
+{
+    return (size_t)sol_round_up(s->n_groups * (int64_t)block_bytes(type), 64);
+}
+
+/* The four bytes of row r in vector i of a block. */
+ALWAYS_INLINE size_t word_at(sol_dense_type type, int64_t r, int64_t i)
+{
+    return (size_t)(SCALE_BYTES + r / LANES * VECTOR * n_vectors(type) + VECTOR * i + r % LANES * 4);
+}
+
+/* 32 columns of row r as q + offset, into a block. */
+ALWAYS_INLINE void pack_block(sol_dense_type type, const uint8_t v[32], int64_t r, uint8_t *block)
+{
+    for (int64_t i = 0; type == SOL_DENSE_Q8 && i < 8; i++) memcpy(block + word_at(type, r, i), v + 4 * i, 4);
+    if (type == SOL_DENSE_Q8) return;
+    uint8_t low[16], upper[2][4] = {{0}};
+    for (int64_t c = 0; c < 16; c++) low[c] = (uint8_t)((v[c] & 15) | v[c + 16] << 4);
+    for (int64_t i = 0; i < 4; i++) memcpy(block + word_at(type, r, i), low + 4 * i, 4);
+    if (type == SOL_DENSE_Q4) return;
+    for (int64_t c = 0; c < 32; c++) upper[c / 16][c % 4] |= (uint8_t)(v[c] >> 4 << 2 * (c % 16 / 4));
+    for (int64_t i = 0; i < 2; i++) memcpy(block + word_at(type, r, 4 + i), upper[i], 4);
+}
+
+ALWAYS_INLINE void pack_row(sol_dense_type type, const sol_segments *s, const uint8_t *from, const sol_f16 *scales, int64_t r,
+                            uint8_t *tile)
+{
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        uint8_t v[32] = {0}, *block = tile + (size_t)g * block_bytes(type);
+        ((sol_f16 *)block)[r] = scales[g];
+        if (type == SOL_DENSE_Q4 && 32 * (g + 1) <= s->cols) {
+            for (int64_t i = 0; i < 16; i++) {
+                v[2 * i] = from[16 * g + i] & 15;
+                v[2 * i + 1] = from[16 * g + i] >> 4;
+            }
+        } else {
+            for (int64_t c = 32 * g; c < sol_min_i64(32 * (g + 1), s->cols); c++)
+                v[c - 32 * g] = (uint8_t)(sol_dense_stored(type, from, s->cols, c) + offset_of(type));
+        }
+        pack_block(type, v, r, block);
+    }
+}
+
+static void pack(sol_dense_type type, const sol_segments *s, const uint8_t *src, const sol_f16 *scales, int64_t n, uint8_t *tile)
+{
+    size_t row_bytes = sol_dense_row_bytes(type, s->cols);
+    for (int64_t r = 0; r < n; r++, src += row_bytes, scales += s->n_groups) {
+        if (type == SOL_DENSE_Q8)
+            pack_row(SOL_DENSE_Q8, s, src, scales, r, tile);
+        else if (type == SOL_DENSE_Q6)
+            pack_row(SOL_DENSE_Q6, s, src, scales, r, tile);
+        else
+            pack_row(SOL_DENSE_Q4, s, src, scales, r, tile);
+    }
+}
+
+static void row(sol_dense_type type, const sol_segments *s, const uint8_t *tile, int64_t r, float *w)
+{
+    for (int64_t c = 0; c < s->cols; c++) {
+        const uint8_t *block = tile + (size_t)(c / 32) * block_bytes(type);
+        int64_t k = c % 32;
+        int v = block[word_at(type, r, type == SOL_DENSE_Q8 ? k / 4 : k % 16 / 4) + (size_t)k % 4];
+        if (type == SOL_DENSE_Q8)
+            v = Q8_OFFSET ? v : (int8_t)v;
+        else
+            v = v >> (k < 16 ? 0 : 4) & 15;
+        if (type == SOL_DENSE_Q6) v |= (block[word_at(type, r, 4 + k / 16) + (size_t)k % 4] >> 2 * (k % 16 / 4) & 3) << 4;
+        w[c] = sol_f16_to_f32(((const sol_f16 *)block)[r]) * (float)(v - offset_of(type));
+    }
+}
+
+ALWAYS_INLINE vb load_bytes(const uint8_t *p)
+{
+    vb v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Columns 4i.. of a half block at w, a byte each. */
+ALWAYS_INLINE vb weights_at(sol_dense_type type, const uint8_t *w, int i)
+{
+    if (type == SOL_DENSE_Q8) return load_bytes(w + VECTOR * i);
+    vb v = load_bytes(w + VECTOR * (i % 4));
+    v = i < 4 ? v & 15 : v >> 4;
+    if (type == SOL_DENSE_Q4) return v;
+    vb upper = load_bytes(w + VECTOR * (4 + i / 4));
+    int m = 2 * (i % 4);
+    return v | ((m < 4 ? upper << (4 - m) : upper >> (m - 4)) & 0x30);
+}
+
+/* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances cols_pad and n_segs. */
+ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s, const uint8_t *block, const int8_t *q,
+                               const float *d, const int32_t *nsum, vf y[TOKENS_AT_ONCE][2])
+{
+    UNROLL for (int t = 0; t < T; t++) y[t][0] = y[t][1] = (vf){0};
+    for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type), q += 32) {
+        const uint8_t *w = block + SCALE_BYTES, *w1 = w + VECTOR * n_vectors(type);
+        vi acc[TOKENS_AT_ONCE][2];
+        for (size_t line = 0; line < block_bytes(type); line += 64) PREFETCH_LINE(block + PREFETCH + line);
+        UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] = offset_of(type) * nsum[t * s->n_segs + g] - (vi){0};
+        UNROLL for (int i = 0; i < 8; i++) {
+            vb v0 = weights_at(type, w, i), v1 = weights_at(type, w1, i);
+            UNROLL for (int t = 0; t < T; t++) {
+                int32_t four;
+                memcpy(&four, q + t * s->cols_pad + 4 * i, 4);
+                vi x = four - (vi){0};
+                DOT_4(acc[t][0], v0, x);
+                DOT_4(acc[t][1], v1, x);
+            }
+        }
+        vf scale0 = LOAD_F16(block), scale1 = LOAD_F16(block + SCALE_BYTES / 2);
+        UNROLL for (int t = 0; t < T; t++) {
+            vf dt = d[t * s->n_segs + g] - (vf){0};
+            y[t][0] = FMA(scale0, dt * __builtin_convertvector(acc[t][0], vf), y[t][0]);
+            y[t][1] = FMA(scale1, dt * __builtin_convertvector(acc[t][1], vf), y[t][1]);
+        }
+    }
+}
+
+ALWAYS_INLINE void some_tokens(sol_dense_type type, int T, const sol_dense_job *job, int64_t tile, int64_t t)
+{
+    const sol_segments *s = job->seg;
+    vf y[TOKENS_AT_ONCE][2];
+    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes, job->acts->q + t * s->cols_pad,
+                job->acts->d + t * s->n_segs, job->acts->nsum + t * s->n_segs, y);
+    size_t bytes = (size_t)sol_min_i64(TILE_ROWS, job->rows - tile * TILE_ROWS) * sizeof(float);
+    for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->rows + tile * TILE_ROWS, y[i], bytes);
+}
+
+ALWAYS_INLINE void product_of(sol_dense_type type, const sol_dense_job *job, int64_t first, int64_t last)
+{
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t t = 0, n = job->acts->n;
+        for (; t + 4 <= n; t += 4) some_tokens(type, 4, job, tile, t);
+        for (; t + 2 <= n; t += 2) some_tokens(type, 2, job, tile, t);
+        if (t < n) some_tokens(type, 1, job, tile, t);
+    }
+}
+
+static void product(const sol_dense_job *job, int64_t first, int64_t last, void *thread)
+{
+    (void)thread;
+    if (job->type == SOL_DENSE_Q8)
+        product_of(SOL_DENSE_Q8, job, first, last);
+    else if (job->type == SOL_DENSE_Q6)
+        product_of(SOL_DENSE_Q6, job, first, last);
+    else
+        product_of(SOL_DENSE_Q4, job, first, last);
+}
+
+static size_t thread_bytes(const sol_segments *s)
+{
+    (void)s;
+    return 0;
+}
+
+const sol_dense_ops DENSE_OPS = {
+    .tile_rows = TILE_ROWS,
+    .max_tokens = TOKENS,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .row = row,
+    .thread_bytes = thread_bytes,
+    .product = product,
+};
