@@ -4,9 +4,9 @@
 
 #include "kernels/ctx.h"
 
-/* One tile of C. Small enough that two threads share even one linear layer of a small model, large enough that
- * packing A and B anew for each tile costs little. */
-enum { TILE_M = 256, TILE_N = 512 };
+/* Tiles of C. Each packs its parts of A and B anew, so they start large; a matrix that gives fewer than MIN_TILES is cut
+ * along the longer side of a tile until the threads have something to share or the tiles get too small to pay. */
+enum { TILE_START = 512, TILE_LEAST = 128, MIN_TILES = 8 };
 
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
@@ -17,7 +17,7 @@ void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, 
 
 typedef struct gemm_args {
     bool trans_a, trans_b;
-    int64_t m, n, k, lda, ldb, ldc, tiles_n;
+    int64_t m, n, k, lda, ldb, ldc, tile_m, tile_n, tiles_n;
     float alpha, beta;
     const float *a, *b;
     float *c;
@@ -27,21 +27,38 @@ static void gemm_tile(void *arg, int64_t tile, int thread)
 {
     const gemm_args *g = arg;
     (void)thread;
-    int64_t i = tile / g->tiles_n * TILE_M, j = tile % g->tiles_n * TILE_N;
-    int64_t rows = g->m - i < TILE_M ? g->m - i : TILE_M, cols = g->n - j < TILE_N ? g->n - j : TILE_N;
+    int64_t i = tile / g->tiles_n * g->tile_m, j = tile % g->tiles_n * g->tile_n;
+    int64_t rows = g->m - i < g->tile_m ? g->m - i : g->tile_m, cols = g->n - j < g->tile_n ? g->n - j : g->tile_n;
     const float *a = g->a + (g->trans_a ? i : i * g->lda);
     const float *b = g->b + (g->trans_b ? j * g->ldb : j);
     sol_gemm_tile(g->trans_a, g->trans_b, rows, cols, g->k, g->alpha, a, g->lda, b, g->ldb, g->beta,
                   g->c + i * g->ldc + j, g->ldc);
 }
 
+static int64_t tile_count(int64_t n, int64_t tile)
+{
+    return (n + tile - 1) / tile;
+}
+
+/* To what the micro-kernels of BLAS count in. */
+static int64_t round_up(int64_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
 void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    int64_t tiles_m = (m + TILE_M - 1) / TILE_M, tiles_n = (n + TILE_N - 1) / TILE_N;
     gemm_args g = {.trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc,
-                   .tiles_n = tiles_n, .alpha = alpha, .beta = beta, .a = a, .b = b, .c = c};
-    sol_pool_run(ctx->pool, tiles_m * tiles_n, gemm_tile, &g);
+                   .alpha = alpha, .beta = beta, .a = a, .b = b, .c = c};
+    g.tile_m = m < TILE_START ? m : TILE_START;
+    g.tile_n = n < TILE_START ? n : TILE_START;
+    while (tile_count(m, g.tile_m) * tile_count(n, g.tile_n) < MIN_TILES && (g.tile_m > TILE_LEAST || g.tile_n > TILE_LEAST)) {
+        int64_t *longer = g.tile_m >= g.tile_n ? &g.tile_m : &g.tile_n;
+        *longer = round_up((*longer + 1) / 2);
+    }
+    g.tiles_n = tile_count(n, g.tile_n);
+    sol_pool_run(ctx->pool, tile_count(m, g.tile_m) * g.tiles_n, gemm_tile, &g);
 }
 
 const char *sol_gemm_library(void)
