@@ -13,6 +13,18 @@
 
 #include "solera.h"
 
+/* 1 in builds with a sanitizer, where exhaustive tests take samples. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SOL_TEST_SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SOL_TEST_SLOW 1
+#endif
+#endif
+#ifndef SOL_TEST_SLOW
+#define SOL_TEST_SLOW 0
+#endif
+
 /* `call` must succeed; otherwise the test fails with the error's text. */
 #define ck_ok(call)                                                                        \
     do {                                                                                   \

@@ -304,8 +304,9 @@ static sol_status parse_entry(parser *s, const group *g, span b)
     char path[MAX_DEPTH * MAX_NAME];
     uint64_t at = take(&b, 8), address = take(&b, 8), cache = take(&b, 4);
     if (cache == 2) return bad(s, "holds a soft link, which solera does not use");
+    if (at >= g->names.left) return bad(s, "holds a name that is malformed");
     const char *name = (const char *)g->names.p + at;
-    size_t len = at < g->names.left ? strnlen(name, g->names.left - at) : 0;
+    size_t len = strnlen(name, g->names.left - at);
     if (len == 0 || len >= MAX_NAME || at + len >= g->names.left) return bad(s, "holds a name that is malformed");
     for (size_t i = 0; i < len; i++)
         if (name[i] <= ' ' || name[i] > '~' || name[i] == '/') return bad(s, "holds a name that is malformed");
