@@ -30,6 +30,7 @@ LIB_SRC += $(if $(filter aarch64,$(ARCH)),$(wildcard src/kernels/arm/*.c))
 TRAIN_SRC := $(wildcard train/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_HELP_SRC := $(filter-out $(TEST_SRC),$(wildcard tests/*.c))
+CHECKKERN_SRC := $(wildcard tests/checkkern/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
@@ -65,7 +66,7 @@ layers: ## check that every module includes lower layers only
 clean: ## remove everything that was built
 	rm -rf build
 
-run-tests: $(BUILD)/solera $(TEST_BIN)
+run-tests: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
 	@BUILD=$(BUILD) tests/run.sh
 
 run-demo: $(BUILD)/solera
@@ -81,6 +82,9 @@ $(BUILD)/libsolera.a: $(LIB_OBJ)
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
+$(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC)) $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # One instruction set a file, by the suffix of its name.
 $(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
 $(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
@@ -92,4 +96,4 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(TIER_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC)))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC)))

@@ -41,6 +41,8 @@ for t in tests/test_*.c; do
     "$BUILD/tests/$name" >"$out" 2>&1
     count "$name" $?
 done
+"$BUILD/tests/checkkern/checkkern" >"$out" 2>&1
+count checkkern $?
 for t in tests/cli/*.sh; do
     [ -e "$t" ] || continue
     sh "$t" >"$out" 2>&1

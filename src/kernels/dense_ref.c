@@ -58,6 +58,17 @@ static float row_product(const sol_segments *s, const int8_t *w, const sol_f16 *
     return y;
 }
 
+static void decode_row(sol_dense_type type, const uint8_t *row, int64_t cols, int8_t *w)
+{
+    int64_t c = 0;
+    if (type == SOL_DENSE_Q8) memcpy(w, row, (size_t)cols);
+    for (; type == SOL_DENSE_Q4 && c + 2 <= cols; c += 2) {
+        w[c] = (int8_t)((row[c / 2] & 15) - 8);
+        w[c + 1] = (int8_t)((row[c / 2] >> 4) - 8);
+    }
+    for (; type != SOL_DENSE_Q8 && c < cols; c++) w[c] = (int8_t)sol_dense_stored(type, row, cols, c);
+}
+
 static void ref_product(const sol_dense_job *job, int64_t first, int64_t last, void *thread)
 {
     const sol_segments *s = job->seg;
@@ -67,7 +78,7 @@ static void ref_product(const sol_dense_job *job, int64_t first, int64_t last, v
         const uint8_t *tile = job->tiles + (size_t)(r / TILE_ROWS) * job->tile_bytes;
         const uint8_t *row = row_at(job->type, s, tile, r % TILE_ROWS);
         const sol_f16 *scales = scales_at(s, tile, r % TILE_ROWS);
-        for (int64_t c = 0; c < s->cols; c++) w[c] = (int8_t)sol_dense_stored(job->type, row, s->cols, c);
+        decode_row(job->type, row, s->cols, w);
         for (int64_t t = 0; t < job->acts->n; t++)
             job->y[t * job->rows + r] = row_product(s, w, scales, job->acts->q + t * s->cols_pad, job->acts->d + t * s->n_segs);
     }

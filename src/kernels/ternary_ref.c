@@ -89,7 +89,11 @@ static void ref_unpack(const sol_segments *s, const uint8_t *tile, int64_t r, ui
     codes += (size_t)r * l.code_bytes;
     signs += (size_t)r * l.sign_bytes;
     memcpy(scales, tile + (size_t)r * l.scale_bytes, l.scale_bytes);
-    for (int64_t g = 0; g < s->cols / 4; g++)
+    int64_t g = 0;
+    for (; g + 8 <= s->cols / 4; g += 8)
+        for (int k = 0; k < 8; k++)
+            out[g + k] = (uint8_t)((signs[g / 8] << (4 - k + 8) >> 8 & 16) | (codes[(g + k) / 2] >> 4 * (k & 1) & 15));
+    for (; g < s->cols / 4; g++)
         out[g] = (uint8_t)((signs[g / 8] >> g % 8 & 1) << 4 | (codes[g / 2] >> 4 * (g & 1) & 15));
 }
 

@@ -1,0 +1,138 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/mem.h"
+#include "checkkern.h"
+
+static void multiply_dense(const sol_ctx *ctx, const sol_dense *d, sol_act act, const float *x, int64_t n, float *y)
+{
+    void *scratch;
+    REQUIRE_OK(sol_alloc_array(&scratch, sol_dense_scratch_bytes(ctx, d, n), 1, err));
+    memset(scratch, 0x5a, sol_dense_scratch_bytes(ctx, d, n));
+    sol_dense_matmul(ctx, d, act, x, n, y, scratch);
+    sol_free(scratch);
+}
+
+/* Largest rounding error of a block of normal numbers, as a share of its largest element. */
+static double worst_step(sol_dense_type type)
+{
+    return type == SOL_DENSE_Q8 ? 0.009 : type == SOL_DENSE_Q6 ? 0.05 : type == SOL_DENSE_Q4 ? 0.19 : 0.0005;
+}
+
+/* The integer product of a row with rounded activations, from the decoded row w = scale * q. */
+static float slow_dense(const float *w, const sol_f16 *scales, const float *x, int64_t cols)
+{
+    float y = 0;
+    int q[32];
+    for (int64_t c = 0; c < cols; c += 32) {
+        int64_t n = cols - c < 32 ? cols - c : 32;
+        float scale = sol_f16_to_f32(scales[c / 32]), d = round_block(x + c, 0, n, q);
+        int sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += scale == 0 ? 0 : (int)lrintf(w[c + i] / scale) * q[i];
+        y = fmaf(scale, d * (float)sum, y);
+    }
+    return y;
+}
+
+static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t n, bool at_end)
+{
+    sol_rng rng = sol_rng_make((uint64_t)(rows * 31 + cols), SOL_STREAM_TEST);
+    int64_t row_scales = sol_dense_row_scales(type, cols);
+    guarded data = guard((size_t)rows * sol_dense_row_bytes(type, cols), at_end);
+    guarded scales = guard((size_t)(rows * row_scales) * sizeof(sol_f16), at_end);
+    guarded x = guard((size_t)(n * cols) * sizeof(float), at_end), y = guard((size_t)(n * rows) * sizeof(float), at_end);
+    float *w = calloc((size_t)(rows * cols), sizeof *w), *row = calloc((size_t)cols, sizeof *row);
+    float alone[200];
+    fill(w, rows * cols, NORMAL, &rng);
+    fill(x.p, n * cols, NORMAL, &rng);
+    for (int tier = 0; tier < N_TIERS; tier++) {
+        sol_ctx *ctx = tier_context(tier, 2);
+        if (!ctx) continue;
+        sol_dense *d;
+        sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p);
+        sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
+        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, err));
+        for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
+            multiply_dense(ctx, d, (sol_act)act, x.p, n, y.p);
+            for (int64_t r = 0; r < rows; r++) {
+                sol_dense_row(d, r, row);
+                for (int64_t i = 0; i < n; i++) {
+                    const float *xi = (const float *)x.p + i * cols;
+                    float got = ((float *)y.p)[i * rows + r];
+                    double sum = 0, size = 1e-30;
+                    for (int64_t c = 0; c < cols; c++) sum += (double)row[c] * xi[c];
+                    for (int64_t c = 0; c < cols; c++) size += fabs((double)row[c] * xi[c]);
+                    if (type >= SOL_DENSE_Q8 && act == SOL_ACT_INT8)
+                        REQUIRE(same_bits(got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales, xi, cols)),
+                                      "%s %s [%d x %d] row %d token %d", sol_tier_name(ctx->k.tier), sol_dense_type_name(type),
+                                      (int)rows, (int)cols, (int)r, (int)i);
+                    else
+                        REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dense_type_name(type), (int)rows, (int)cols,
+                                (double)got, sum);
+                }
+            }
+            for (int64_t i = 0; i < n; i++) {
+                multiply_dense(ctx, d, (sol_act)act, (const float *)x.p + i * cols, 1, alone);
+                for (int64_t r = 0; r < rows; r++) 
+                    REQUIRE(same_bits(alone[r], ((float *)y.p)[i * rows + r]), "%s: token %d alone differs in row %d",
+                            sol_dense_type_name(type), (int)i, (int)r);
+            }
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            sol_dense_row(d, r, row);
+            for (int64_t c = 0; c < cols; c++) {
+                float top = 0;
+                for (int64_t i = c / 32 * 32; i < cols && i < c / 32 * 32 + 32; i++) top = fmaxf(top, fabsf(w[r * cols + i]));
+                REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top, "%s: %g becomes %g", sol_dense_type_name(type),
+                        (double)w[r * cols + c], (double)row[c]);
+            }
+        }
+        sol_dense_free(&d);
+        sol_ctx_free(&ctx);
+    }
+    free(w);
+    free(row);
+    unguard(&data);
+    unguard(&scales);
+    unguard(&x);
+    unguard(&y);
+}
+
+void check_dense_shapes(void)
+{
+    static const int64_t shape[][3] = {{1, 1, 1},    {5, 7, 2},    {16, 32, 3},  {33, 64, 1},  {64, 96, 9},
+                                       {70, 172, 5}, {130, 100, 4}, {40, 576, 17}, {3, 1030, 2}, {128, 256, 6}};
+    for (int type = SOL_DENSE_F32; type <= SOL_DENSE_Q4; type++)
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+            check_dense((sol_dense_type)type, shape[i][0], shape[i][1], shape[i][2], i % 2);
+}
+
+void check_dense_edges(void)
+{
+    sol_ctx *ctx;
+    sol_dense *d;
+    sol_dense_type type;
+    float w[64] = {0}, row[64], x[64] = {1, 2, 3}, y[1];
+    uint8_t data[64];
+    sol_f16 scales[2];
+    REQUIRE_OK(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    for (int t = SOL_DENSE_F32; t <= SOL_DENSE_Q4; t++) {
+        REQUIRE_OK(sol_dense_type_from_name(sol_dense_type_name((sol_dense_type)t), &type, err));
+        REQUIRE((int)type == t, "%lld", (long long)(int)type);
+        if (t < SOL_DENSE_Q8) continue;
+        sol_dense_quantize(ctx, type, w, 1, 64, data, scales);
+        sol_dense_src src = {.type = type, .rows = 1, .cols = 64, .data = data, .scales = scales};
+        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, err));
+        sol_dense_row(d, 0, row);
+        for (int c = 0; c < 64; c++) REQUIRE(row[c] == 0, "%g", (double)row[c]);
+        multiply_dense(ctx, d, SOL_ACT_INT8, x, 1, y);
+        REQUIRE(y[0] == 0, "%g", (double)y[0]);
+        sol_dense_free(&d);
+    }
+    sol_err err = {0};
+    REQUIRE(sol_dense_type_from_name("q5", &type, &err) == SOL_ERR_USAGE && strstr(err.text, "q5"), "%s", err.text);
+    sol_ctx_free(&ctx);
+}
+

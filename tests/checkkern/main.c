@@ -1,0 +1,148 @@
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/half.h"
+#include "base/mem.h"
+#include "checkkern.h"
+
+static const char *running = "";
+static jmp_buf next_check;
+
+void fail(const char *file, int line, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    printf("%s:%d: %s: ", file, line, running);
+    vprintf(fmt, args);
+    printf("\n");
+    va_end(args);
+    longjmp(next_check, 1);
+}
+
+/* A kernel ran into a guard page: nothing can be repaired. */
+static void on_fault(int sig)
+{
+    char text[160];
+    int n = snprintf(text, sizeof text, "%s: signal %d: a kernel left its operands\n", running, sig);
+    if (write(STDOUT_FILENO, text, (size_t)n) < 0) _exit(2);
+    _exit(1);
+}
+
+guarded guard(size_t bytes, bool at_end)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page + page;
+    guarded g = {.map_bytes = body + 2 * page};
+    g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(g.map != MAP_FAILED, "no memory for %zu bytes", bytes);
+    REQUIRE(mprotect(g.map, page, PROT_NONE) == 0 && mprotect(g.map + page + body, page, PROT_NONE) == 0, "mprotect");
+    g.p = at_end ? g.map + page + body - bytes : g.map + page;
+    return g;
+}
+
+void unguard(guarded *g)
+{
+    munmap(g->map, g->map_bytes);
+}
+
+void *get(size_t count, size_t size)
+{
+    void *p;
+    REQUIRE_OK(sol_alloc_array(&p, count, size, err));
+    return p;
+}
+
+void fill(float *x, int64_t n, kind k, sol_rng *rng)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float z = sol_rng_normal(rng);
+        switch (k) {
+        case ZERO: x[i] = 0; break;
+        case HUGE_BESIDE_TINY: x[i] = sol_rng_below(rng, 50) == 0 ? z * 1e30f : z * 1e-30f; break;
+        case DENORMAL: x[i] = z * 1e-40f; break;
+        case TIES: x[i] = i % 32 == 0 ? 127 : (float)sol_rng_below(rng, 127) + 0.5f; break;
+        case EXTREME: x[i] = z < 0 ? -3 : 3; break;
+        case NOT_FINITE: x[i] = i % 97 == 13 ? (i & 1 ? INFINITY : NAN) : z; break;
+        default: x[i] = z; break;
+        }
+    }
+}
+
+bool same_bits(float a, float b)
+{
+    return (isnan(a) && isnan(b)) || sol_f32_bits(a) == sol_f32_bits(b);
+}
+
+float round_block(const float *x, int64_t first, int64_t end, int *q)
+{
+    float top = 0;
+    bool finite = true;
+    for (int64_t c = first; c < end; c++) {
+        finite = finite && isfinite(x[c]);
+        top = fmaxf(top, fabsf(x[c]));
+    }
+    bool none = !finite || top < ldexpf(1, -100);
+    for (int64_t c = first; c < end; c++) q[c] = none ? 0 : (int)nearbyintf(x[c] * (127.0f / top));
+    return !finite ? NAN : none ? 0 : top / 127.0f;
+}
+
+sol_ctx *tier_context(int i, int threads)
+{
+    static const sol_tier tiers[N_TIERS] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    sol_ctx *ctx;
+    REQUIRE_OK(sol_ctx_create(&ctx, threads, tiers[i], NULL, err));
+    if (ctx->k.tier != tiers[i]) sol_ctx_free(&ctx);
+    return ctx;
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} checks[] = {
+    {"int8 activations", check_acts},
+    {"ternary: any shape", check_ternary_shapes},
+    {"ternary: any scale group", check_ternary_groups},
+    {"ternary: stride16", check_ternary_stride16},
+    {"ternary: edge data", check_ternary_edge_data},
+    {"ternary: batches, parts, threads", check_ternary_batches},
+    {"ternary: refusals", check_ternary_refusals},
+    {"dense: any shape", check_dense_shapes},
+    {"dense: edges", check_dense_edges},
+};
+enum { N_CHECKS = sizeof checks / sizeof *checks };
+
+int main(int argc, char **argv)
+{
+    volatile int failed = 0; /* written between setjmp and longjmp */
+    if (argc > 1) {
+        if (strcmp(argv[1], "--bench") != 0) {
+            fprintf(stderr, "usage: checkkern [--bench]\n");
+            return 2;
+        }
+        bench();
+        return 0;
+    }
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
+    for (volatile int i = 0; i < N_CHECKS; i++) {
+        running = checks[i].name;
+        if (setjmp(next_check) == 0)
+            checks[i].run();
+        else
+            failed++;
+    }
+    printf("tiers:");
+    for (int i = 0; i < N_TIERS; i++) {
+        sol_ctx *ctx = tier_context(i, 1);
+        if (ctx) printf(" %s", sol_tier_name(ctx->k.tier));
+        sol_ctx_free(&ctx);
+    }
+    printf("\n%d%%: Checks: %d, Failures: %d, Errors: 0\n", 100 * (N_CHECKS - failed) / N_CHECKS, N_CHECKS, failed);
+    return failed != 0;
+}
