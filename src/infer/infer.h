@@ -93,8 +93,8 @@ typedef void (*sol_text_fn)(void *user, const char *text, size_t n);
 void sol_utf8_join(sol_utf8_joiner *j, const char *bytes, size_t n, sol_text_fn text, void *user);
 void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user); /* an unfinished character becomes U+FFFD */
 
-/* Text generation from prompt ids, which must not be empty (put BOS there). Stops at the model's EOS or BOS, at a stop token, or
- * after max_tokens. prompt and max_tokens must fit the model's context. */
+/* Text generation from prompt ids, which must not be empty (put BOS there). Stops at EOS or BOS (the model's and the
+ * tokenizer's), at a stop token, or after max_tokens. prompt and max_tokens must fit the model's context. */
 typedef struct sol_generate_opts {
     int64_t max_tokens;
     sol_sampler_config sampler;

@@ -1,0 +1,48 @@
+. tests/cli/common
+make_job
+"$SOLERA" import --random embedded --tokenizer "$dir/tokenizer.json" -o "$dir/m.h5" 2>/dev/null
+"$SOLERA" export "$dir/m.h5" -o "$dir/p.h5" --method sherry --group-size 64 2>/dev/null
+
+# number NAME FILE: a field of the JSON object
+number() {
+    sed "s/.*\"$1\": \"\{0,1\}\([^,\"}]*\).*/\1/" "$2"
+}
+for how in joined apart; do
+    "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 64 --windows 4 --documents $how --json >"$dir/a" 2>/dev/null
+    [ "$(number model_kind "$dir/a")" = fp ] && [ "$(number bits_per_weight "$dir/a")" = 32 ] || fail "$(cat "$dir/a")"
+    awk -v loss="$(number loss "$dir/a")" -v ppl="$(number ppl "$dir/a")" \
+        'BEGIN { exit !(loss > 7 && loss < 9 && ppl / exp(loss) > 0.999999 && ppl / exp(loss) < 1.000001) }' ||
+        fail "random weights: $(cat "$dir/a")"
+done
+[ "$(number tokens "$dir/a")" -lt 256 ] || fail "documents apart: their beginnings are predicted"
+"$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --seq 64 --windows 4 --json >"$dir/a" 2>/dev/null
+[ "$(number model_kind "$dir/a")" = packed ] && [ "$(number bits_per_weight "$dir/a")" = 1.5 ] && [ "$(number tokens "$dir/a")" = 256 ] ||
+    fail "$(cat "$dir/a")"
+"$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --seq 64 --windows 4 2>/dev/null | grep -q '^perplexity  *[0-9]' || fail "no table"
+
+expect 2 "no.h5" "$SOLERA" eval "$dir/no.h5" --data "$dir/data.h5"
+expect 2 "no.h5" "$SOLERA" eval "$dir/m.h5" --data "$dir/no.h5"
+expect 2 "text.txt" "$SOLERA" eval "$dir/m.h5" --data "$dir/text.txt"
+expect 2 "m.h5" "$SOLERA" eval "$dir/m.h5" --data "$dir/m.h5"
+expect 2 "a dataset" "$SOLERA" eval "$dir/data.h5" --data "$dir/data.h5"
+expect 2 "windows of 5000 tokens were asked for: the model has a context of 1..2048" \
+    "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 5000
+"$SOLERA" train-tokenizer --vocab 300 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
+"$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
+expect 2 "made with another tokenizer" "$SOLERA" eval "$dir/m.h5" --data "$dir/other.h5"
+
+data=${SOLERA_DATA:-../shared/data}
+if [ -e "$data/models/stories260K.bin" ]; then
+    gzip -dc "$data/corpora/tinystories_v1_train_head_2MB.txt.gz" |
+        awk '/^<\|endoftext\|>$/ { n++ } n >= 1900 && n < 2000' >"$dir/stories.txt"
+    "$SOLERA" tokenize --tokenizer "$data/models/tok512.bin" --input "$dir/stories.txt" -o "$dir/stories.h5" 2>/dev/null
+    for want in stories260K:1.5888 llama2xs-279K:2.2081; do
+        "$SOLERA" import "$data/models/${want%:*}.bin" --tokenizer "$data/models/tok512.bin" -o "$dir/s.h5" 2>/dev/null
+        "$SOLERA" eval "$dir/s.h5" --data "$dir/stories.h5" --json >"$dir/a" 2>/dev/null
+        awk -v got="$(number loss "$dir/a")" -v want="${want#*:}" 'BEGIN { exit !(got - want < 6e-5 && want - got < 6e-5) }' ||
+            fail "$want: $(cat "$dir/a")"
+        [ "$(number tokens "$dir/a")" = 42309 ] || fail "$want: $(cat "$dir/a")"
+    done
+else
+    echo "skipped: needs models/stories260K.bin"
+fi

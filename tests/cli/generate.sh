@@ -1,0 +1,42 @@
+. tests/cli/common
+make_job
+"$SOLERA" import --random embedded --tokenizer "$dir/tokenizer.json" -o "$dir/m.h5" 2>/dev/null
+"$SOLERA" import --random embedded -o "$dir/mute.h5" 2>/dev/null
+"$SOLERA" export "$dir/m.h5" -o "$dir/p.h5" --method sherry --group-size 64 2>/dev/null
+
+# The same seed gives the same text, for a packed model too; the prompt comes first unless it is not wanted.
+for model in m p; do
+    "$SOLERA" generate "$dir/$model.h5" -p "the cat" -n 20 --seed 4 >"$dir/a" 2>"$dir/err"
+    "$SOLERA" generate "$dir/$model.h5" -p "the cat" -n 20 --seed 4 -t 1 >"$dir/b" 2>/dev/null
+    cmp -s "$dir/a" "$dir/b" || fail "$model: the same seed, another text"
+    grep -q " new tokens, " "$dir/err" || fail "$model: $(cat "$dir/err")"
+    head -c 7 "$dir/a" | grep -q "^the cat$" || fail "$model: the prompt is not in front"
+    "$SOLERA" generate "$dir/$model.h5" -p "the cat" -n 20 --seed 4 --no-echo >"$dir/b" 2>/dev/null
+    printf 'the cat' | cat - "$dir/b" | cmp -s - "$dir/a" || fail "$model: --no-echo"
+    "$SOLERA" generate "$dir/$model.h5" -p "the cat" -n 20 --seed 5 >"$dir/b" 2>/dev/null
+    cmp -s "$dir/a" "$dir/b" && fail "$model: another seed, the same text"
+    iconv -f UTF-8 -t UTF-8 "$dir/a" >/dev/null || fail "$model: not UTF-8"
+done
+"$SOLERA" generate "$dir/m.h5" -n 5 --temp 0 --top-k 5 --top-p 0.5 --min-p 0.1 --repeat-penalty 1.2 --repeat-window 8 --kv f16 >/dev/null 2>&1 ||
+    fail "every option at once"
+
+expect 2 "context overflow: a prompt of 4 tokens and 3000 new ones; the model has room for 2048" \
+    "$SOLERA" generate "$dir/m.h5" -p "the" -n 3000
+expect 2 "no.h5: cannot open" "$SOLERA" generate "$dir/no.h5" -p x
+expect 2 "holds no tokenizer" "$SOLERA" generate "$dir/mute.h5" -p x
+expect 2 "a dataset" "$SOLERA" generate "$dir/data.h5" -p x
+expect 2 "text.txt" "$SOLERA" generate "$dir/text.txt" -p x
+expect 2 "--stop 'nothing like it': the vocabulary has no such token" "$SOLERA" generate "$dir/m.h5" --stop "nothing like it"
+expect 2 "option '--temp': -1 is out of range" "$SOLERA" generate "$dir/m.h5" --temp -1
+expect 2 "a packed model has no full-precision weights" "$SOLERA" generate "$dir/p.h5" --full-precision
+head -c 5000 "$dir/p.h5" >"$dir/cut.h5"
+expect 2 "cut.h5" "$SOLERA" generate "$dir/cut.h5" -p x
+
+data=${SOLERA_DATA:-../shared/data}
+if [ -e "$data/models/stories260K.bin" ]; then
+    "$SOLERA" import "$data/models/stories260K.bin" --tokenizer "$data/models/tok512.bin" -o "$dir/s.h5" 2>/dev/null
+    "$SOLERA" generate "$dir/s.h5" -p "" -n 200 --temp 0 2>/dev/null | cmp - "$data/oracles/stories260K-greedy-expected.txt" ||
+        fail "not llama2.c's greedy text"
+else
+    echo "skipped: needs models/stories260K.bin"
+fi
