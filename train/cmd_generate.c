@@ -41,6 +41,7 @@ static const sol_opt options[] = {
 };
 
 typedef struct printer {
+    const char *prompt; /* printed before the first new text: not when the work fails before */
     bool terminal, ends_line;
 } printer;
 
@@ -48,6 +49,11 @@ typedef struct printer {
 static void print_text(void *user, const char *text, size_t n)
 {
     printer *to = user;
+    if (to->prompt) {
+        const char *prompt = to->prompt;
+        to->prompt = NULL;
+        print_text(to, prompt, strlen(prompt));
+    }
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
         if (to->terminal && (c < 0x20 || c == 0x7F) && c != '\n' && c != '\t') continue;
@@ -95,7 +101,7 @@ static void report(sol_program *p, const sol_net *net, const sol_generate_result
 static sol_status generate(sol_program *p, const struct args *a, sol_net *net, const sol_ids *ids, const int32_t *stop,
                            sol_err *err)
 {
-    printer to = {.terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
+    printer to = {.prompt = a->no_echo ? NULL : a->prompt, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
     int64_t room = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
     sol_generate_opts o = {
         .max_tokens = a->n ? a->n : room < 256 ? room : 256,
@@ -107,8 +113,8 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
     if (room < 1)
         return sol_fail(err, SOL_ERR_RANGE, "context overflow: the prompt has %zu tokens, the model has room for %lld", ids->n,
                         (long long)sol_net_config(net)->max_position_embeddings);
-    if (!a->no_echo) print_text(&to, a->prompt, strlen(a->prompt));
     sol_status st = sol_generate(net, ids->id, (int64_t)ids->n, &o, &r, err);
+    if (st == SOL_OK) print_text(&to, "", 0);
     if (to.terminal && !to.ends_line) putchar('\n');
     if (st == SOL_OK) report(p, net, &r);
     if (st == SOL_OK || st == SOL_ERR_INTERRUPTED) sol_free(r.ids);

@@ -20,8 +20,9 @@ done
 "$SOLERA" generate "$dir/m.h5" -n 5 --temp 0 --top-k 5 --top-p 0.5 --min-p 0.1 --repeat-penalty 1.2 --repeat-window 8 --kv f16 >/dev/null 2>&1 ||
     fail "every option at once"
 
-expect 2 "context overflow: a prompt of 4 tokens and 3000 new ones; the model has room for 2048" \
+expect 2 "context overflow: a prompt of 2 tokens and 3000 new ones; the model has room for 2048" \
     "$SOLERA" generate "$dir/m.h5" -p "the" -n 3000
+[ ! -s "$dir/out" ] || fail "a prompt that does not fit is printed"
 expect 2 "no.h5: cannot open" "$SOLERA" generate "$dir/no.h5" -p x
 expect 2 "holds no tokenizer" "$SOLERA" generate "$dir/mute.h5" -p x
 expect 2 "a dataset" "$SOLERA" generate "$dir/data.h5" -p x
