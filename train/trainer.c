@@ -1,3 +1,4 @@
+/* The loop: a step, and what follows it. */
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -26,258 +27,6 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     return n + (size_t)sprintf(out + n, "}\n");
 }
 
-/* ---- opening ---- */
-
-static int64_t window_tokens(const sol_trainer *t)
-{
-    return t->config->train.batch * t->config->train.seq;
-}
-
-static int64_t step_tokens(const sol_trainer *t)
-{
-    return window_tokens(t) * t->config->train.accumulate;
-}
-
-static bool watch_sampling(void *user, int64_t done, int64_t total)
-{
-    sol_trainer *t = user;
-    sol_live_show(t->program, false, "sampling training text from the model: %" PRId64 " of %" PRId64 " tokens", done, total);
-    return !sol_interrupted();
-}
-
-static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, const char *path, sol_err *err)
-{
-    sol_dataset_writer *w = NULL;
-    int32_t *ids = NULL;
-    size_t capacity = 0;
-    sol_status st = sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(t->ck.tokenizer), sol_tokenizer_hash(t->ck.tokenizer), err);
-    for (int64_t d = 0; st == SOL_OK && d < data->n_docs; d++) {
-        int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
-        st = sol_grow_array((void **)&ids, &capacity, (size_t)n, sizeof *ids, err);
-        for (int64_t i = 0; st == SOL_OK && i < n; i++) ids[i] = sol_tokens_at(data, from + i);
-        if (st == SOL_OK) st = sol_dataset_writer_add(w, ids, (size_t)n, err);
-    }
-    sol_free(ids);
-    if (st == SOL_OK) return sol_dataset_writer_close(&w, err);
-    sol_dataset_writer_abort(&w);
-    return st;
-}
-
-/* The training text of data.source self: sampled once from the model the run starts with, then a dataset like any other. */
-static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
-{
-    const sol_config *c = t->config;
-    sol_net *net = NULL;
-    sol_self_data data = {0};
-    sol_self_opts o = {.n_tokens = c->data.self_tokens, .max_len = c->data.self_length ? c->data.self_length : c->train.seq,
-                       .temperature = (float)c->data.self_temperature, .seed = (uint64_t)c->run.seed,
-                       .watch = {.fn = watch_sampling, .user = t}};
-    char duration[32];
-    double begun = sol_clock();
-    sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model", o.n_tokens);
-    sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, NULL, NULL, err);
-    if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
-    sol_live_clear(t->program);
-    if (st == SOL_OK) st = write_documents(t, &data.tokens, path, err);
-    if (st == SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s", sol_duration_text(sol_clock() - begun, duration));
-    sol_self_data_free(&data);
-    sol_net_free(&net);
-    return st;
-}
-
-/* Datasets that are made (from the model, from text files) lie in the run directory, so that a resume finds them. */
-static sol_status open_data(sol_trainer *t, sol_err *err)
-{
-    const sol_config *c = t->config;
-    bool self = strcmp(c->data.source, "self") == 0, keep = t->dir.has_run;
-    char path[SOL_PATH_MAX];
-    sol_status st = SOL_OK;
-    sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
-    if (self && !(keep && sol_file_exists(path))) st = sample_self(t, path, err);
-    if (st == SOL_OK)
-        st = sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train, path, keep, t->ck.tokenizer,
-                                 &t->train, err);
-    sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
-    if (st == SOL_OK && c->train.eval_every > 0)
-        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep, t->ck.tokenizer, &t->eval, err);
-    if (st == SOL_OK) st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
-    t->batcher.drawn = t->ck.state.drawn;
-    return st;
-}
-
-/* The checkpoint of a resume against the job that is asked for. */
-static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old_yaml, sol_err *err)
-{
-    sol_config *old = NULL;
-    char *text = NULL;
-    bool fatal = false;
-    sol_status st = sol_config_parse(&old, name, old_yaml, strlen(old_yaml), err);
-    if (st == SOL_OK) st = sol_config_diff(old, t->config, &text, &fatal, err);
-    if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path, text);
-    if (st == SOL_OK && text[0]) sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
-    sol_free(text);
-    sol_config_free(&old);
-    return st;
-}
-
-/* The newest checkpoint that can be read; a damaged one is put aside with a warning. *found stays false when there is none. */
-static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
-{
-    uint64_t *steps;
-    int n;
-    sol_status last = SOL_OK;
-    *found = false;
-    sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
-    for (int i = 0; st == SOL_OK && i < n && !*found; i++) {
-        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 16];
-        sol_err why = {0};
-        sol_run_dir_checkpoint(&t->dir, steps[i], path);
-        last = sol_checkpoint_read(&t->ck, path, SOL_F32, &why);
-        if (last == SOL_OK && (!t->ck.optim || !t->ck.config_yaml || !t->ck.tokenizer))
-            last = sol_fail(&why, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
-        if (last == SOL_OK) last = sol_run_dir_metrics_cut(&t->dir, t->ck.state.metrics_bytes, &why);
-        *found = last == SOL_OK;
-        if (*found) t->saved_step = (int64_t)t->ck.state.step;
-        if (*found) break;
-        sol_checkpoint_free(&t->ck);
-        memset(&t->ck, 0, sizeof t->ck);
-        if (last == SOL_ERR_NOMEM) st = sol_fail(err, last, "%s", why.text);
-        if (i + 1 == n && st == SOL_OK) st = sol_fail(err, last, "%s; no other checkpoint is left", why.text);
-        if (st != SOL_OK) break;
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
-        snprintf(aside, sizeof aside, "%s.damaged", path);
-        if (rename(path, aside) != 0) st = sol_fail_errno(err, path, "cannot put aside");
-    }
-    sol_free(steps);
-    return st;
-}
-
-/* Model, moments, state: from the newest checkpoint, else from model.init. */
-static sol_status open_state(sol_trainer *t, sol_err *err)
-{
-    const sol_config *c = t->config;
-    char path[SOL_PATH_MAX], *yaml = NULL;
-    size_t n;
-    bool found = false;
-    sol_adamw_config adamw = sol_config_adamw(c);
-    sol_status st = t->dir.has_run ? read_newest(t, &found, err) : SOL_OK;
-    if (st == SOL_OK && found) st = compare_jobs(t, "the checkpoint's job", t->ck.config_yaml, err);
-    if (st == SOL_OK && t->dir.has_run && !found) {
-        sol_run_dir_file(&t->dir, "config.yaml", path);
-        st = sol_file_read(path, &yaml, &n, err);
-        if (st == SOL_OK) st = compare_jobs(t, path, yaml, err);
-        sol_free(yaml);
-    }
-    if (st == SOL_OK && !found) st = sol_job_open_model(c, &t->ck, err);
-    if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
-    if (st == SOL_OK) t->ck.optim->config = adamw;
-    if (st == SOL_OK && !found) t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
-    return st;
-}
-
-static sol_status open_graph(sol_trainer *t, sol_err *err)
-{
-    const sol_config *c = t->config;
-    sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
-    sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t->batch, (size_t)step_tokens(t), 3 * sizeof *t->batch, err);
-    sol_study_opts study = {.every = c->study.every, .steps = c->train.steps, .layers = c->study.layers, .sample_rows = c->study.rows,
-                            .tokens = window_tokens(t)};
-    if (st == SOL_OK && study.every > 0) st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
-    return st;
-}
-
-/* The study's file, cut to the step of the checkpoint, and what the recorder knew then. */
-static sol_status start_study(sol_trainer *t, sol_err *err)
-{
-    char path[SOL_PATH_MAX];
-    sol_err why = {0};
-    if (!t->study) return SOL_OK;
-    sol_run_dir_file(&t->dir, "study.h5", path);
-    sol_status st = sol_study_start(t->study, path, (int64_t)t->ck.state.step, err);
-    if (st == SOL_OK && t->ck.study && sol_study_restore(t->study, t->ck.study, t->ck.study_bytes, &why) != SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips", why.text);
-    sol_free(t->ck.study);
-    t->ck.study = NULL;
-    return st;
-}
-
-static void log_start(const sol_trainer *t, bool resumed)
-{
-    const sol_config *c = t->config;
-    const sol_log *log = &t->program->log;
-    char a[32], b[32];
-    sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION, sol_tier_name(t->ctx->k.tier), sol_gemm_library(),
-                 sol_pool_threads(t->ctx->pool));
-    sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
-                 sol_count_text((double)t->ck.model->n_weights, a), c->quant.method, t->ck.quant.method ? c->residual.schedule : "none",
-                 t->ck.quant.method ? c->residual.form : "");
-    sol_log_line(log, SOL_LOG_INFO, "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
-                 strcmp(c->data.source, "self") == 0 ? "from the model itself" : c->data.train,
-                 sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs, sol_count_text((double)step_tokens(t), b),
-                 sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
-    if (resumed) sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
-}
-
-static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
-{
-    const sol_config *c = t->config;
-    sol_status st = sol_config_quant(c, &t->ck.quant, err);
-    if (st == SOL_OK) st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
-    bool resumed = t->dir.has_run;
-    if (st == SOL_OK) st = open_state(t, err);
-    if (st == SOL_OK) st = sol_config_quant(c, &t->ck.quant, err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
-    sol_free(t->ck.config_yaml);
-    t->ck.config_yaml = NULL;
-    if (st == SOL_OK) st = sol_config_write(c, &t->ck.config_yaml, err);
-    if (st == SOL_OK) st = open_data(t, err);
-    if (st == SOL_OK) st = open_graph(t, err);
-    if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
-    if (st == SOL_OK) t->program->log_file = t->dir.log;
-    if (st == SOL_OK && t->saved_step < 0) st = sol_run_dir_metrics_cut(&t->dir, 0, err);
-    if (st == SOL_OK) st = start_study(t, err);
-    if (st == SOL_OK) log_start(t, resumed);
-    return st;
-}
-
-sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume, sol_err *err)
-{
-    sol_trainer *t;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
-    if (st != SOL_OK) return st;
-    t->program = p;
-    t->config = c;
-    t->saved_step = -1;
-    t->residual = sol_config_residual(c);
-    t->lr = sol_config_lr(c);
-    if (p->threads == 0) p->threads = c->run.threads;
-    st = sol_program_ctx(p, &t->ctx, err);
-    if (st == SOL_OK) st = open_all(t, resume, err);
-    if (st != SOL_OK) sol_trainer_free(&t);
-    *out = t;
-    return st;
-}
-
-void sol_trainer_free(sol_trainer **tp)
-{
-    sol_trainer *t = *tp;
-    if (!t) return;
-    sol_study_free(&t->study);
-    sol_graph_free(&t->graph);
-    sol_free(t->batch);
-    sol_job_close_tokens(&t->train);
-    sol_job_close_tokens(&t->eval);
-    sol_checkpoint_free(&t->ck);
-    t->program->log_file = NULL;
-    sol_run_dir_close(&t->dir);
-    sol_free(t);
-    *tp = NULL;
-}
-
 /* ---- a step ---- */
 
 typedef struct micro_batch {
@@ -286,7 +35,7 @@ typedef struct micro_batch {
 
 static micro_batch batch_at(const sol_trainer *t, int64_t i)
 {
-    int64_t n = window_tokens(t);
+    int64_t n = sol_trainer_window_tokens(t);
     int32_t *at = t->batch + 3 * n * i;
     return (micro_batch){at, at + n, at + 2 * n};
 }
@@ -295,7 +44,7 @@ static micro_batch batch_at(const sol_trainer *t, int64_t i)
  * that count. Ids come from a file: none may leave the vocabulary. */
 static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 {
-    int64_t n = window_tokens(t), vocab = t->ck.model->config.vocab_size;
+    int64_t n = sol_trainer_window_tokens(t), vocab = t->ck.model->config.vocab_size;
     *counted = 0;
     for (int64_t i = 0; i < t->config->train.accumulate; i++) {
         micro_batch b = batch_at(t, i);
@@ -419,12 +168,12 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     char rate[32], rest[32], skipped[48] = "", eval[80] = "";
     sol_duration_text(passed / (double)done * (double)left, rest);
     if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
-    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step, c->train.steps,
+    sol_live_show(t->program, r->has_eval, "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step, c->train.steps,
                   t->ck.state.ema_loss, r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
     bool due = r->step % (uint64_t)c->train.log_every == 0 || r->has_eval || left == 0;
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
-    double speed = (double)steps * (double)step_tokens(t) / (now - t->logged);
+    double speed = (double)steps * (double)sol_trainer_step_tokens(t) / (now - t->logged);
     if (r->has_packed)
         snprintf(eval, sizeof eval, "  eval %.4f  packed %.4f", r->eval_loss, r->packed_loss);
     else if (r->has_eval)
@@ -493,7 +242,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
 {
     sol_run_state *s = &t->ck.state;
     int64_t step = (int64_t)s->step, n_steps = t->config->train.steps;
-    sol_step_record r = {.step = s->step + 1, .tokens = s->tokens + (uint64_t)step_tokens(t)};
+    sol_step_record r = {.step = s->step + 1, .tokens = s->tokens + (uint64_t)sol_trainer_step_tokens(t)};
     double begun = sol_clock();
     r.lambda = sol_residual_lambda(&t->residual, step, n_steps);
     r.lr = sol_lr_at(&t->lr, step, n_steps);
@@ -508,7 +257,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
     s->step = r.step;
     s->tokens = r.tokens;
     s->drawn = t->batcher.drawn;
-    r.tok_s = (double)step_tokens(t) / (sol_clock() - begun);
+    r.tok_s = (double)sol_trainer_step_tokens(t) / (sol_clock() - begun);
     return finish_step(t, &r, err);
 }
 

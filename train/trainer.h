@@ -47,6 +47,17 @@ typedef struct sol_trainer {
     int64_t loss_count;
 } sol_trainer;
 
+/* Tokens of a micro-batch and of a step. */
+static inline int64_t sol_trainer_window_tokens(const sol_trainer *t)
+{
+    return t->config->train.batch * t->config->train.seq;
+}
+
+static inline int64_t sol_trainer_step_tokens(const sol_trainer *t)
+{
+    return sol_trainer_window_tokens(t) * t->config->train.accumulate;
+}
+
 /* On failure *t is NULL. The config must be finished (sol_config_finish). */
 sol_status sol_trainer_open(sol_trainer **t, sol_program *p, const sol_config *c, bool resume, sol_err *err);
 void sol_trainer_free(sol_trainer **t);
