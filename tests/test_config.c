@@ -12,10 +12,11 @@ static sol_status parse(sol_config **c, const char *yaml, sol_err *err)
 START_TEST(values_and_defaults)
 {
     sol_config *c;
-    ck_ok(parse(&c,
-                "# a comment\nrun:\n  dir: runs/x\n  seed: 7\nresidual: {warmup: false, form: 'blend'}\noptim:\n  lr: 3e-4\n"
-                "data:\n  eval: null\n  train: \"a \\\"b\\\" c\"\ncheckpoint:\n",
-                err));
+    ck_ok(parse(
+        &c,
+        "# a comment\nrun:\n  dir: runs/x\n  seed: 7\nresidual: {warmup: false, form: 'blend'}\noptim:\n  lr: 3e-4\n"
+        "data:\n  eval: null\n  train: \"a \\\"b\\\" c\"\ncheckpoint:\n",
+        err));
     ck_assert_str_eq(c->run.dir, "runs/x");
     ck_assert_int_eq(c->run.seed, 7);
     ck_assert(!c->residual.warmup);
@@ -49,12 +50,13 @@ static const struct {
 } bad[] = {
     {"train:\n  step: 5\n", "job.yaml:2:3: key 'train.step': unknown key; did you mean 'train.steps'?"},
     {"train:\n  lr: 5\n", "job.yaml:2:3: key 'train.lr': unknown key; did you mean 'optim.lr'?"},
-    {"train:\n  zzzzzzzzzzzzzzz: 5\n", "job.yaml:2:3: key 'train.zzzzzzzzzzzzzzz': unknown key; `solera help config` lists them"},
+    {"train:\n  zzzzzzzzzzzzzzz: 5\n",
+     "job.yaml:2:3: key 'train.zzzzzzzzzzzzzzz': unknown key; `solera help config` lists them"},
     {"trian:\n  steps: 5\n", "job.yaml:1:1: unknown section 'trian'; did you mean 'train'?"},
     {"steps: 5\n", "job.yaml:1:1: unknown section 'steps'; did you mean 'train.steps'?"},
     {"train.steps: 5\n", "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
-    {"qqqqqqqqqqqqq: 5\n",
-     "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, train, optim, checkpoint, study"},
+    {"qqqqqqqqqqqqq: 5\n", "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, "
+                           "train, optim, checkpoint, study"},
     {"train:\n  steps: many\n", "job.yaml:2:10: key 'train.steps': 'many' is not a whole number"},
     {"train:\n  steps: 1.5\n", "job.yaml:2:10: key 'train.steps': '1.5' is not a whole number"},
     {"train:\n  steps: \"5\"\n", "job.yaml:2:10: key 'train.steps': \"5\" is a text, not a whole number"},
@@ -70,7 +72,8 @@ static const struct {
     {"residual:\n  form: mixed\n", "job.yaml:2:9: key 'residual.form': 'mixed' is not allowed: additive or blend"},
     {"residual:\n  form:\n", "job.yaml:2:8: key 'residual.form': '' is not allowed: additive or blend"},
     {"train:\n  steps: 5\n  steps: 6\n", "job.yaml:3:3: key 'train.steps': is there twice: first in line 2"},
-    {"train:\n  steps: 5\noptim:\ntrain:\n  seq: 6\n", "job.yaml:4:1: section 'train' is there twice: first in line 1"},
+    {"train:\n  steps: 5\noptim:\ntrain:\n  seq: 6\n",
+     "job.yaml:4:1: section 'train' is there twice: first in line 1"},
     {"train:\n  steps: [1]\n", "job.yaml:2:10: key 'train.steps': wants a value, not a list"},
     {"train:\n  steps: {a: 1}\n", "job.yaml:2:10: key 'train.steps': wants a value, not a mapping"},
     {"train:\n  steps: &a 1\n", "job.yaml:2:10: anchors (&) are not supported"},
@@ -82,8 +85,10 @@ static const struct {
     {"- a\n", "job.yaml:1:1: a list has no place here"},
     {"hello\n", "job.yaml:1:1: a job file is a mapping of sections, this is a single value"},
     {"train:\n  ? {a: b}\n  : 1\n", "job.yaml:2:5: a mapping cannot be a key"},
-    {"train:\n  steps: 5\n---\ntrain:\n  seq: 5\n", "job.yaml:3:1: a job file holds one document, a second one starts here"},
-    {"train:\n\tsteps: 5\n", "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token"},
+    {"train:\n  steps: 5\n---\ntrain:\n  seq: 5\n",
+     "job.yaml:3:1: a job file holds one document, a second one starts here"},
+    {"train:\n\tsteps: 5\n",
+     "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token"},
     {"train: {steps: 5\n", "job.yaml:2:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
     {"run:\n  dir: \xff\xfe\n", "job.yaml: byte 12: invalid leading UTF-8 octet"},
     {"run:\n  dir: \"a\\0b\"\n", "job.yaml:2:8: key 'run.dir': is not valid UTF-8 text"},
@@ -107,7 +112,8 @@ START_TEST(errors_of_set)
     ck_fails(sol_config_set(c, "train.steps", err), SOL_ERR_CONFIG, "--set train.steps: wants section.key=value");
     ck_fails(sol_config_set(c, "=4", err), SOL_ERR_CONFIG, "wants section.key=value");
     ck_fails(sol_config_set(c, "train.step=4", err), SOL_ERR_CONFIG, "did you mean 'train.steps'?");
-    ck_fails(sol_config_set(c, "train.steps=x", err), SOL_ERR_CONFIG, "--set train.steps=x: key 'train.steps': 'x' is not a whole");
+    ck_fails(sol_config_set(c, "train.steps=x", err), SOL_ERR_CONFIG,
+             "--set train.steps=x: key 'train.steps': 'x' is not a whole");
     ck_fails(sol_config_set(c, "train.steps=", err), SOL_ERR_CONFIG, "has no value");
     ck_fails(sol_config_set(c, "run.dir=\xc3(", err), SOL_ERR_CONFIG, "UTF-8");
     sol_config_free(&c);
@@ -116,7 +122,8 @@ END_TEST
 
 START_TEST(writing_reads_back)
 {
-    static const char *const nasty[] = {"true", "3", "a: b", "# x", "\"q\" \\ \x01\x7f\n\t", "\xc3\xa4", "-", "../x", "/a/b.h5", "~", "null"};
+    static const char *const nasty[] = {"true", "3",       "a: b", "# x", "\"q\" \\ \x01\x7f\n\t", "\xc3\xa4", "-",
+                                        "../x", "/a/b.h5", "~",    "null"};
     for (size_t i = 0; i < sizeof nasty / sizeof nasty[0]; i++) {
         sol_config *a, *b;
         char *first, *second, *diff, set[64];
@@ -163,7 +170,8 @@ START_TEST(difference_of_two_jobs)
     expect_diff(HEAD, HEAD "checkpoint: {every: 5}\n", "checkpoint.every: 200 -> 5", false);
     expect_diff(HEAD, HEAD "checkpoint: {every: 5}\noptim: {lr: 0.5}\n", "optim.lr: 0.0001 -> 0.5", true);
     expect_diff(HEAD, HEAD "train: {steps: 5}\n", "train.steps: 1000 -> 5", true);
-    expect_diff(HEAD "quant: {method: none}\n", HEAD "quant: {method: none}\ntrain: {steps: 5}\n", "train.steps: 1000 -> 5", false);
+    expect_diff(HEAD "quant: {method: none}\n", HEAD "quant: {method: none}\ntrain: {steps: 5}\n",
+                "train.steps: 1000 -> 5", false);
 }
 END_TEST
 
@@ -176,7 +184,8 @@ START_TEST(reference_is_the_file_in_configs)
     bool fatal;
     ck_ok(sol_config_reference(NULL, &made, err));
     ck_ok(sol_file_read("configs/reference.yaml", &kept, &n, err));
-    ck_assert_msg(strcmp(made, kept) == 0, "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
+    ck_assert_msg(strcmp(made, kept) == 0,
+                  "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
     ck_ok(parse(&c, made, err));
     ck_ok(sol_config_create(&defaults, err));
     ck_ok(sol_config_diff(c, defaults, &diff, &fatal, err));
@@ -195,6 +204,5 @@ END_TEST
 
 SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0, (int)(sizeof bad / sizeof bad[0]));
-              tcase_add_test(tc, errors_of_set);
-              tcase_add_test(tc, writing_reads_back); tcase_add_test(tc, difference_of_two_jobs);
-              tcase_add_test(tc, reference_is_the_file_in_configs))
+              tcase_add_test(tc, errors_of_set); tcase_add_test(tc, writing_reads_back);
+              tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, reference_is_the_file_in_configs))

@@ -26,13 +26,14 @@ START_TEST(what_spans_keys)
     ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\n", err), SOL_ERR_CONFIG, "'data.train': is needed");
     ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: 'random:15m'}\ndata: {train: d}\n", err), SOL_ERR_CONFIG,
              "'model.tokenizer': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m, tokenizer: t}\ndata: {train: d}\n", err), SOL_ERR_CONFIG,
-             "job.yaml:2:29: key 'model.tokenizer'");
+    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m, tokenizer: t}\ndata: {train: d}\n", err),
+             SOL_ERR_CONFIG, "job.yaml:2:29: key 'model.tokenizer'");
     ck_fails(parse_and_finish(HEAD "train: {eval_every: 5}\n", err), SOL_ERR_CONFIG, "'data.eval': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err), SOL_ERR_CONFIG,
-             "'data.train': has no place");
+    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err),
+             SOL_ERR_CONFIG, "'data.train': has no place");
     ck_fails(parse_and_finish(HEAD "residual: {end_fraction: 0.1}\n", err), SOL_ERR_CONFIG, "is not below");
-    ck_fails(parse_and_finish(HEAD "optim: {warmup_steps: 5000}\n", err), SOL_ERR_CONFIG, "5000 is more than train.steps 1000");
+    ck_fails(parse_and_finish(HEAD "optim: {warmup_steps: 5000}\n", err), SOL_ERR_CONFIG,
+             "5000 is more than train.steps 1000");
 }
 END_TEST
 
@@ -40,7 +41,8 @@ START_TEST(views_of_the_words)
 {
     sol_config *c;
     sol_quant_spec q;
-    ck_ok(parse(&c, HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: {schedule: wsd}\n", err));
+    ck_ok(parse(&c, HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: {schedule: wsd}\n",
+                err));
     ck_ok(sol_config_quant(c, &q, err));
     ck_assert_str_eq(q.method->name, "sherry");
     ck_assert_int_eq(q.group_size, 32);

@@ -63,9 +63,18 @@ static void make_dataset(const world *w, const char *name, const sol_tokenizer *
 static void make_model(const world *w, const char *name, sol_tokenizer *t, float poison)
 {
     char path[160];
-    sol_model_config c = {.vocab_size = VOCAB, .hidden_size = 32, .intermediate_size = 64, .num_hidden_layers = 2,
-                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 64,
-                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true, .bos_token_id = sol_tokenizer_bos(t),
+    sol_model_config c = {.vocab_size = VOCAB,
+                          .hidden_size = 32,
+                          .intermediate_size = 64,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 16,
+                          .max_position_embeddings = 64,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = sol_tokenizer_bos(t),
                           .eos_token_id = sol_tokenizer_eos(t)};
     sol_checkpoint ck = {.tokenizer = t};
     ck_ok(sol_model_create(&ck.model, &c, SOL_F32, err));
@@ -111,11 +120,13 @@ static sol_config *make_job(const world *w, const char *run, const char *const *
 {
     char yaml[1200];
     sol_config *c;
-    int n = snprintf(yaml, sizeof yaml,
-                     "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: %s/eval.h5}\n"
-                     "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: 4, log_every: 1000}\n"
-                     "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\ncheckpoint: {every: 3, keep: 2}\n",
-                     w->dir, run, w->dir, w->dir, w->dir, SEQ);
+    int n = snprintf(
+        yaml, sizeof yaml,
+        "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: %s/eval.h5}\n"
+        "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: 4, log_every: "
+        "1000}\n"
+        "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\ncheckpoint: {every: 3, keep: 2}\n",
+        w->dir, run, w->dir, w->dir, w->dir, SEQ);
     ck_ok(sol_config_parse(&c, "job.yaml", yaml, (size_t)n, err));
     for (; set && *set; set++) ck_ok(sol_config_set(c, *set, err));
     return c;
@@ -224,14 +235,31 @@ static int count_files(const world *w, const char *sub, const char *suffix)
 START_TEST(a_line_of_metrics)
 {
     char line[512];
-    sol_step_record r = {.step = 3, .tokens = 192, .loss = 2.5, .lambda = 0.25, .lr = 1e-4, .grad_norm = INFINITY, .tok_s = 10, .skipped = true};
+    sol_step_record r = {.step = 3,
+                         .tokens = 192,
+                         .loss = 2.5,
+                         .lambda = 0.25,
+                         .lr = 1e-4,
+                         .grad_norm = INFINITY,
+                         .tok_s = 10,
+                         .skipped = true};
     size_t n = sol_step_record_json(&r, line);
     ck_assert_uint_eq(n, strlen(line));
-    ck_assert_str_eq(line, "{\"step\": 3, \"tokens\": 192, \"loss\": 2.5, \"lr\": 0.0001, \"lambda\": 0.25, \"grad_norm\": null, "
-                           "\"skipped\": true, \"tok_s\": 10}\n");
-    r = (sol_step_record){.step = UINT64_MAX, .tokens = UINT64_MAX, .loss = -1.23456789e-300, .lambda = -1.23456789e-300,
-                          .lr = -1.23456789e-300, .grad_norm = -1.23456789e-300, .tok_s = -1.23456789e-300, .skipped = true, .has_eval = true,
-                          .has_packed = true, .eval_loss = -1.23456789e-300, .packed_loss = -1.23456789e-300};
+    ck_assert_str_eq(
+        line, "{\"step\": 3, \"tokens\": 192, \"loss\": 2.5, \"lr\": 0.0001, \"lambda\": 0.25, \"grad_norm\": null, "
+              "\"skipped\": true, \"tok_s\": 10}\n");
+    r = (sol_step_record){.step = UINT64_MAX,
+                          .tokens = UINT64_MAX,
+                          .loss = -1.23456789e-300,
+                          .lambda = -1.23456789e-300,
+                          .lr = -1.23456789e-300,
+                          .grad_norm = -1.23456789e-300,
+                          .tok_s = -1.23456789e-300,
+                          .skipped = true,
+                          .has_eval = true,
+                          .has_packed = true,
+                          .eval_loss = -1.23456789e-300,
+                          .packed_loss = -1.23456789e-300};
     ck_assert_uint_lt(sol_step_record_json(&r, line), sizeof line);
 }
 END_TEST
@@ -353,7 +381,8 @@ START_TEST(a_step_that_is_not_finite_is_skipped)
     ck_assert_int_eq(t->saved_step, 4);
     *x = INFINITY;
     ck_ok(sol_trainer_step(t, err));
-    ck_fails(sol_trainer_run(t, err), SOL_ERR_NONFINITE, "3 skipped steps are more than train.max_skipped; the last checkpoint is of step 4");
+    ck_fails(sol_trainer_run(t, err), SOL_ERR_NONFINITE,
+             "3 skipped steps are more than train.max_skipped; the last checkpoint is of step 4");
     sol_trainer_free(&t);
     sol_config_free(&c);
     char *m = metrics_of(&w, "a");
@@ -497,4 +526,5 @@ SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(t
               tcase_add_test(tc, a_resume_gives_the_same_bits); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside); tcase_add_test(tc, without_a_quantizer);
-              tcase_add_test(tc, text_from_the_model_itself); tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))
+              tcase_add_test(tc, text_from_the_model_itself);
+              tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))

@@ -54,7 +54,8 @@ static bool is_choice(const char *choices, const char *word)
 static sol_status check_range(const sol_opt *o, const char *text, double x, sol_err *err)
 {
     if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max)) return SOL_OK;
-    return sol_fail(err, SOL_ERR_USAGE, "option '%s': %s is out of range: %.12g to %.12g", o->name, text, o->min, o->max);
+    return sol_fail(err, SOL_ERR_USAGE, "option '%s': %s is out of range: %.12g to %.12g", o->name, text, o->min,
+                    o->max);
 }
 
 static sol_status add_word(sol_words *w, const char *text, sol_err *err)
@@ -115,9 +116,10 @@ static sol_status set_presets(const sol_opt *options, void *base, sol_err *err)
     return st;
 }
 
-/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. `given` collects the table rows
- * that were seen, by address. */
-static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *args, const sol_opt **seen, sol_err *err)
+/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. `given` collects the table
+ * rows that were seen, by address. */
+static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *args, const sol_opt **seen,
+                              sol_err *err)
 {
     const char *word = argv[*i];
     size_t name_len = strncmp(word, "--", 2) == 0 ? strcspn(word, "=") : strlen(word);
@@ -142,10 +144,12 @@ static sol_status check_complete(const sol_program *p, const bool *given, sol_er
     if (p->n_words < v->min_words)
         return sol_fail(err, SOL_ERR_USAGE, "wants %s; `solera help %s` explains", v->words, v->name);
     if (p->n_words > v->max_words)
-        return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains", p->word[v->max_words], v->name);
+        return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains", p->word[v->max_words],
+                        v->name);
     for (int i = 0; v->options && v->options[i].name; i++)
         if (v->options[i].required && !given[i])
-            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", v->options[i].name, v->options[i].value, v->options[i].help);
+            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", v->options[i].name, v->options[i].value,
+                            v->options[i].help);
     return SOL_OK;
 }
 

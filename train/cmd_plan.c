@@ -10,7 +10,8 @@ struct args {
 static const sol_opt options[] = {
     {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
      .help = "change a key of the job"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "one JSON object on stdout"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
+     .help = "one JSON object on stdout"},
     {0},
 };
 
@@ -24,11 +25,12 @@ typedef struct estimate {
     double seconds;                /* the whole run */
 } estimate;
 
-/* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer, optimizer. */
+/* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
+ * optimizer. */
 static const double step_share = 0.6;
 
-/* Forward 2 N, backward 4 N a token for N weights in products (the head's, tied or not, among them); causal attention reads
- * T / 2 positions on average. Recomputation adds one forward pass of the blocks. */
+/* Forward 2 N, backward 4 N a token for N weights in products (the head's, tied or not, among them); causal attention
+ * reads T / 2 positions on average. Recomputation adds one forward pass of the blocks. */
 static double step_flops(const sol_config *c, const sol_model *m, int64_t tokens)
 {
     const sol_model_config *k = &m->config;
@@ -59,16 +61,22 @@ static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, int threads, sol_plan *plan,
-                              sol_err *err)
+static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, int threads,
+                              sol_plan *plan, sol_err *err)
 {
-    sol_study_opts study = {.every = c->study.every, .steps = c->train.steps, .layers = c->study.layers, .sample_rows = c->study.rows,
+    sol_study_opts study = {.every = c->study.every,
+                            .steps = c->train.steps,
+                            .layers = c->study.layers,
+                            .sample_rows = c->study.rows,
                             .tokens = c->train.batch * c->train.seq};
-    sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
+    sol_graph_opts o = {.batch = c->train.batch,
+                        .seq = c->train.seq,
+                        .activation_checkpoints = c->train.activation_checkpoints};
     size_t n = (size_t)m->n_elements * sizeof(float);
     sol_plan_add(plan, "parameters", n);
     sol_plan_add(plan, "optimizer moments", 2 * n);
-    sol_plan_add(plan, "token batches", (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
+    sol_plan_add(plan, "token batches",
+                 (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
     sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
     return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }
@@ -81,7 +89,8 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
         const sol_param *p = &m->params[i];
         if (p->kind != SOL_PARAM_LINEAR) continue;
         e->quantized += sol_param_count(p);
-        bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
+        bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) +
+                16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
     }
     e->bits = e->quantized ? bits / (double)e->quantized : 32;
 }
@@ -90,22 +99,28 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
 {
     char a[32], b[32];
     printf("model        %s: %s parameters", c->model.init, sol_count_text((double)e->parameters, a));
-    if (e->quantized) printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b), c->quant.method, e->bits);
-    printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps, sol_count_text((double)e->tokens, a),
-           sol_count_text((double)e->tokens * (double)c->train.steps, b));
+    if (e->quantized)
+        printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b), c->quant.method,
+               e->bits);
+    printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps,
+           sol_count_text((double)e->tokens, a), sol_count_text((double)e->tokens * (double)c->train.steps, b));
     printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));
-    for (int i = 0; i < plan->n; i++) printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
+    for (int i = 0; i < plan->n; i++)
+        printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
-    printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d threads\n",
+    printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
+           "threads\n",
            sol_duration_text(e->seconds, b), 100 * step_share, sol_count_text(e->gemm_rate, a), threads);
 }
 
 static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan)
 {
     printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64 ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64
-           ", \"tokens_per_step\": %" PRId64 ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": %zu, "
+           ", \"tokens_per_step\": %" PRId64
+           ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": %zu, "
            "\"memory\": {",
-           e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds, sol_plan_total(plan));
+           e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds,
+           sol_plan_total(plan));
     for (int i = 0; i < plan->n; i++) printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
     puts("}}");
 }

@@ -35,8 +35,10 @@ const sol_verb sol_verb_train = {
     .min_words = 1,
     .max_words = 1,
     .summary = "run the training job of a YAML file, or go on with it",
-    .details = "The run directory (run.dir) gets config.yaml, metrics.jsonl (a line a step), log.txt and ckpt/step-NNNNNN.h5.\n"
-               "SIGINT and SIGTERM save a checkpoint and end with exit code 130; a second SIGINT ends at once. A run that was\n"
+    .details = "The run directory (run.dir) gets config.yaml, metrics.jsonl (a line a step), log.txt and "
+               "ckpt/step-NNNNNN.h5.\n"
+               "SIGINT and SIGTERM save a checkpoint and end with exit code 130; a second SIGINT ends at once. A run "
+               "that was\n"
                "killed in any way goes on with --resume as if nothing had happened, bit for bit.\n"
                "`solera help config` explains every key.",
     .options = options,

@@ -42,8 +42,8 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
     if (st != SOL_OK) return blame_key(c, "model.tokenizer", st, &why, err);
     int64_t n = sol_tokenizer_vocab_size(*t);
     if (n > m->vocab_size)
-        return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld", c->model.tokenizer,
-                               (long long)n, random_shape(c), (long long)m->vocab_size);
+        return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld",
+                               c->model.tokenizer, (long long)n, random_shape(c), (long long)m->vocab_size);
     m->bos_token_id = sol_tokenizer_bos(*t);
     m->eos_token_id = sol_tokenizer_eos(*t);
     return SOL_OK;
@@ -52,8 +52,8 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
 static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_err *err)
 {
     if (c->train.seq <= m->max_position_embeddings) return SOL_OK;
-    return sol_config_fail(c, "train.seq", err, "%lld is more than the model's %lld positions", (long long)c->train.seq,
-                           (long long)m->max_position_embeddings);
+    return sol_config_fail(c, "train.seq", err, "%lld is more than the model's %lld positions",
+                           (long long)c->train.seq, (long long)m->max_position_embeddings);
 }
 
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err)
@@ -112,17 +112,20 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
         if (p->kind != SOL_PARAM_LINEAR) continue;
         sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);
         if (st != SOL_OK)
-            return blame_key(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why, err);
+            return blame_key(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,
+                             err);
     }
     return SOL_OK;
 }
 
 static bool is_text(const char *path)
 {
-    return has_suffix(path, ".txt") || has_suffix(path, ".jsonl") || has_suffix(path, ".txt.gz") || has_suffix(path, ".jsonl.gz");
+    return has_suffix(path, ".txt") || has_suffix(path, ".jsonl") || has_suffix(path, ".txt.gz") ||
+           has_suffix(path, ".jsonl.gz");
 }
 
-static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t, sol_err *err)
+static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t,
+                               sol_err *err)
 {
     char eos[256];
     size_t n;
@@ -130,13 +133,16 @@ static sol_status make_dataset(sol_program *p, const char *path, const char *mad
     const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
     sol_tokenize_job job = {.tokenizer = t, .out = made};
-    job.docs = (sol_docs_options){.files = &path, .n_files = 1, .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
+    job.docs = (sol_docs_options){.files = &path,
+                                  .n_files = 1,
+                                  .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t)};
     return sol_tokenize_files(p, &job, &r, err);
 }
 
-sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path, const char *made, bool keep_made,
-                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
+                               sol_err *err)
 {
     sol_err why = {0};
     sol_status st = SOL_OK;

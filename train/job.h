@@ -21,10 +21,11 @@ typedef struct sol_job_tokens {
     sol_dataset file;
     bool open;
 } sol_job_tokens;
-/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written; one that is there is taken when
- * keep_made is set. The data must belong to the model's tokenizer. */
-sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path, const char *made, bool keep_made,
-                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
+/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written; one that is there
+ * is taken when keep_made is set. The data must belong to the model's tokenizer. */
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
+                               sol_err *err);
 void sol_job_close_tokens(sol_job_tokens *d);
 
 #endif

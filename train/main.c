@@ -18,7 +18,8 @@ static sol_status unknown_verb(const char *word, sol_err *err)
     int n = 0;
     for (; n < sol_verb_count() && n < 64; n++) names[n] = sol_verb_at(n)->name;
     const char *near = sol_nearest_name(word, names, n);
-    return near ? sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; did you mean '%s'? `solera help` lists them all", word, near)
+    return near ? sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; did you mean '%s'? `solera help` lists them all",
+                           word, near)
                 : sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; `solera help` lists them all", word);
 }
 

@@ -4,18 +4,18 @@
  *
  *     struct args { const char *out; int64_t n; bool json; sol_words set; };
  *     static const sol_opt options[] = {
- *         {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
- *          .help = "file to write"},
- *         {.name = "-n", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, n), .preset = "200", .min = 1,
- *          .max = 1e9, .help = "tokens"},
+ *         {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+ *          .required = true, .help = "file to write"},
+ *         {.name = "-n", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, n),
+ *          .preset = "200", .min = 1, .max = 1e9, .help = "tokens"},
  *         {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "..."},
  *         {0}};
  *     static sol_status run(sol_program *p, void *args, sol_err *err) { ... p->word[0] ... }
- *     const sol_verb sol_verb_foo = {.name = "foo", .words = "FILE", .min_words = 1, .max_words = 1, .summary = "...",
- *         .options = options, .args_size = sizeof(struct args), .run = run};
+ *     const sol_verb sol_verb_foo = {.name = "foo", .words = "FILE", .min_words = 1, .max_words = 1,
+ *         .summary = "...", .options = options, .args_size = sizeof(struct args), .run = run};
  *
- * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into the
- * exit code. Every verb has -t THREADS, --tier TIER and --help besides its own options. */
+ * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into
+ * the exit code. Every verb has -t THREADS, --tier TIER and --help besides its own options. */
 #ifndef SOLERA_TRAIN_PROGRAM_H
 #define SOLERA_TRAIN_PROGRAM_H
 
@@ -97,8 +97,8 @@ void sol_program_free(sol_program *p);
 /* The context for -t and --tier, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
 
-/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise nothing. Log lines go above
- * it. Cut to the width of the terminal. */
+/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise nothing. Log lines
+ * go above it. Cut to the width of the terminal. */
 bool sol_live_due(const sol_program *p);
 void sol_live_show(sol_program *p, bool now, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void sol_live_clear(sol_program *p);
@@ -110,8 +110,8 @@ const char *sol_bytes_text(double bytes, char *buffer);
 const char *sol_count_text(double count, char *buffer);
 double sol_clock(void); /* seconds, monotonic */
 
-/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second SIGINT ends the
- * process at once with 130. SIGHUP and SIGPIPE are ignored from then on. */
+/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second
+ * SIGINT ends the process at once with 130. SIGHUP and SIGPIPE are ignored from then on. */
 void sol_interrupt_catch(void);
 bool sol_interrupted(void);
 

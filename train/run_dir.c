@@ -61,7 +61,8 @@ static sol_status lock_dir(sol_run_dir *d, sol_err *err)
     while (st == SOL_OK && again) st = try_lock(d, path, &again, err);
     if (st != SOL_OK) return st;
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(d->lock_fd, 0) != 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n) return sol_fail_errno(err, path, "cannot write");
+    if (ftruncate(d->lock_fd, 0) != 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
+        return sol_fail_errno(err, path, "cannot write");
     return SOL_OK;
 }
 
@@ -112,7 +113,8 @@ static sol_status link_best(const sol_run_dir *d, uint64_t best, sol_err *err)
     sol_run_dir_checkpoint(d, best, path);
     if (!best || !sol_file_exists(path)) return SOL_OK;
     unlink(temp);
-    if (symlink(strrchr(path, '/') + 1, temp) != 0 || rename(temp, link) != 0) return sol_fail_errno(err, link, "cannot link");
+    if (symlink(strrchr(path, '/') + 1, temp) != 0 || rename(temp, link) != 0)
+        return sol_fail_errno(err, link, "cannot link");
     return SOL_OK;
 }
 
@@ -175,7 +177,8 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
     if (st == SOL_OK) st = lock_dir(d, err);
     if (st == SOL_OK) st = look_for_run(d, err);
     if (st == SOL_OK && d->has_run && !resume)
-        st = sol_fail(err, SOL_ERR_USAGE, "%s: holds a run already; --resume goes on with it, another run.dir starts a new one", path);
+        st = sol_fail(err, SOL_ERR_USAGE,
+                      "%s: holds a run already; --resume goes on with it, another run.dir starts a new one", path);
     return st;
 }
 
@@ -230,7 +233,8 @@ sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err)
     if (d->metrics_fd < 0) d->metrics_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (d->metrics_fd < 0 || fstat(d->metrics_fd, &s) != 0) return sol_fail_errno(err, path, "cannot write");
     if ((uint64_t)s.st_size < bytes)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: has %lld bytes, the checkpoint knows of %" PRIu64, path, (long long)s.st_size, bytes);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: has %lld bytes, the checkpoint knows of %" PRIu64, path,
+                        (long long)s.st_size, bytes);
     if (ftruncate(d->metrics_fd, (off_t)bytes) != 0) return sol_fail_errno(err, path, "cannot cut");
     d->metrics_bytes = bytes;
     return SOL_OK;

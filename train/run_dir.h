@@ -4,9 +4,8 @@
  *     st = sol_run_dir_open(&d, path, resume, err);      // made and locked
  *     ... whatever may still fail ...
  *     st = sol_run_dir_begin(&d, yaml, err);             // from here on it holds a run
- *     st = sol_run_dir_metrics_cut(&d, bytes, err);      // what a killed process wrote after its last checkpoint goes away
- *     st = sol_run_dir_metrics_add(&d, line, n, err); ...
- *     sol_run_dir_close(&d); */
+ *     st = sol_run_dir_metrics_cut(&d, bytes, err);      // what a killed process wrote after its last checkpoint
+ * goes away st = sol_run_dir_metrics_add(&d, line, n, err); ... sol_run_dir_close(&d); */
 #ifndef SOLERA_TRAIN_RUN_DIR_H
 #define SOLERA_TRAIN_RUN_DIR_H
 
@@ -18,7 +17,7 @@
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];
-    bool has_run;           /* it holds a run: there was one when it was opened, or one began */
+    bool has_run; /* it holds a run: there was one when it was opened, or one began */
     int lock_fd, metrics_fd;
     uint64_t metrics_bytes; /* length of metrics.jsonl */
     FILE *log;              /* log.txt, appended to */
@@ -44,7 +43,8 @@ sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err);
 
 /* Steps of the checkpoints, newest first; *steps is owned by the caller. */
 sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol_err *err);
-/* Removes all checkpoints but the newest `keep`, and `best` (0: none). Makes ckpt/best.h5 a link to the latter, if it is there. */
+/* Removes all checkpoints but the newest `keep`, and `best` (0: none). Makes ckpt/best.h5 a link to the latter, if it
+ * is there. */
 sol_status sol_run_dir_prune(const sol_run_dir *d, int64_t keep, uint64_t best, sol_err *err);
 
 #endif

@@ -40,8 +40,8 @@ static micro_batch batch_at(const sol_trainer *t, int64_t i)
     return (micro_batch){at, at + n, at + 2 * n};
 }
 
-/* Draws all micro-batches of the step, so that the mean's weight is known before the first backward pass. *counted: targets
- * that count. Ids come from a file: none may leave the vocabulary. */
+/* Draws all micro-batches of the step, so that the mean's weight is known before the first backward pass. *counted:
+ * targets that count. Ids come from a file: none may leave the vocabulary. */
 static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 {
     int64_t n = sol_trainer_window_tokens(t), vocab = t->ck.model->config.vocab_size;
@@ -51,8 +51,10 @@ static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
         sol_batcher_next(&t->batcher, t->config->train.batch, b.inputs, b.targets, b.doc_start);
         for (int64_t k = 0; k < n; k++) {
             if (b.inputs[k] < 0 || b.inputs[k] >= vocab || b.targets[k] < -1 || b.targets[k] >= vocab)
-                return sol_fail(err, SOL_ERR_FORMAT, "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
-                                t->config->data.train, b.inputs[k] < 0 || b.inputs[k] >= vocab ? b.inputs[k] : b.targets[k], vocab - 1);
+                return sol_fail(err, SOL_ERR_FORMAT,
+                                "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
+                                t->config->data.train,
+                                b.inputs[k] < 0 || b.inputs[k] >= vocab ? b.inputs[k] : b.targets[k], vocab - 1);
             *counted += b.targets[k] >= 0;
         }
     }
@@ -90,7 +92,10 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
 /* Weights before the step, gradients of it. */
 static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    sol_study_at at = {.step = (int64_t)t->ck.state.step, .tokens = (int64_t)t->ck.state.tokens, .lambda = r->lambda, .lr = r->lr,
+    sol_study_at at = {.step = (int64_t)t->ck.state.step,
+                       .tokens = (int64_t)t->ck.state.tokens,
+                       .lambda = r->lambda,
+                       .lr = r->lr,
                        .loss = r->loss};
     return study_due(t) ? sol_study_record(t->study, t->graph, &at, err) : SOL_OK;
 }
@@ -104,8 +109,8 @@ static void update(sol_trainer *t, const sol_step_record *r)
 static bool watch_eval(void *user, int64_t done, int64_t total)
 {
     sol_trainer *t = user;
-    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  evaluating: %" PRId64 " of %" PRId64 " tokens", t->ck.state.step,
-                  t->config->train.steps, done, total);
+    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  evaluating: %" PRId64 " of %" PRId64 " tokens",
+                  t->ck.state.step, t->config->train.steps, done, total);
     return true; /* not interrupted: the step is done and its line wants the figure */
 }
 
@@ -114,7 +119,9 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
 {
     sol_err why = {0};
     sol_eval_result result = {0};
-    sol_eval_opts o = {.seq = t->config->train.seq, .max_windows = t->config->train.eval_windows, .apart = true,
+    sol_eval_opts o = {.seq = t->config->train.seq,
+                       .max_windows = t->config->train.eval_windows,
+                       .apart = true,
                        .watch = {.fn = watch_eval, .user = t}};
     sol_status st = sol_eval_windows(net, &t->eval.file.tokens, &o, &result, &why);
     *has = true;
@@ -154,7 +161,8 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, SOL_F32, err);
     if (st != SOL_OK) return st;
     t->saved_step = (int64_t)t->ck.state.step;
-    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep, t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
+    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep,
+                             t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
 }
 
 /* ---- progress ---- */
@@ -168,8 +176,9 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     char rate[32], rest[32], skipped[48] = "", eval[80] = "";
     sol_duration_text(passed / (double)done * (double)left, rest);
     if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
-    sol_live_show(t->program, r->has_eval, "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step, c->train.steps,
-                  t->ck.state.ema_loss, r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
+    sol_live_show(t->program, r->has_eval,
+                  "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step,
+                  c->train.steps, t->ck.state.ema_loss, r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
     bool due = r->step % (uint64_t)c->train.log_every == 0 || r->has_eval || left == 0;
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
@@ -178,10 +187,12 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
         snprintf(eval, sizeof eval, "  eval %.4f  packed %.4f", r->eval_loss, r->packed_loss);
     else if (r->has_eval)
         snprintf(eval, sizeof eval, "  eval %.4f", r->eval_loss);
-    /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to log.txt. */
+    /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
+     * log.txt. */
     sol_log_line(&t->program->log, t->program->terminal && !r->has_eval ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-                 "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s  %s left%s%s", r->step,
-                 c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate), rest, skipped, eval);
+                 "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s  %s left%s%s",
+                 r->step, c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate), rest,
+                 skipped, eval);
     t->logged = now;
     t->logged_step = r->step;
     t->loss_sum = 0;
@@ -203,11 +214,14 @@ static sol_status count_skipped(sol_trainer *t, const sol_step_record *r, sol_er
     sol_run_state *s = &t->ck.state;
     char saved[64] = "there is no checkpoint yet";
     s->skipped++;
-    sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": loss %g, gradient norm %g: skipped, parameters stay as they were",
-                 r->step, r->loss, r->grad_norm);
+    sol_log_line(&t->program->log, SOL_LOG_WARN,
+                 "step %" PRIu64 ": loss %g, gradient norm %g: skipped, parameters stay as they were", r->step,
+                 r->loss, r->grad_norm);
     if (s->skipped <= (uint64_t)t->config->train.max_skipped) return SOL_OK;
     if (t->saved_step >= 0) snprintf(saved, sizeof saved, "the last checkpoint is of step %" PRId64, t->saved_step);
-    return sol_fail(err, SOL_ERR_NONFINITE, "step %" PRIu64 ": loss %g, gradient norm %g; %" PRIu64 " skipped steps are more than train.max_skipped; %s",
+    return sol_fail(err, SOL_ERR_NONFINITE,
+                    "step %" PRIu64 ": loss %g, gradient norm %g; %" PRIu64
+                    " skipped steps are more than train.max_skipped; %s",
                     r->step, r->loss, r->grad_norm, s->skipped, saved);
 }
 
@@ -230,7 +244,8 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         s->best_eval_loss = r->eval_loss;
         s->best_step = r->step;
     }
-    if (st == SOL_OK) st = sol_run_dir_metrics_add(&t->dir, line, sol_step_record_json(r, line), stop == SOL_OK ? err : NULL);
+    if (st == SOL_OK)
+        st = sol_run_dir_metrics_add(&t->dir, line, sol_step_record_json(r, line), stop == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = stop;
     if (st != SOL_OK) return st;
     show_progress(t, r);
@@ -265,7 +280,8 @@ static sol_status interrupted(sol_trainer *t, sol_err *err)
 {
     sol_status st = sol_trainer_save(t, err);
     if (st != SOL_OK) return st;
-    return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted after step %" PRIu64 " of %" PRId64 ", saved; --resume goes on", t->ck.state.step,
+    return sol_fail(err, SOL_ERR_INTERRUPTED,
+                    "interrupted after step %" PRIu64 " of %" PRId64 ", saved; --resume goes on", t->ck.state.step,
                     t->config->train.steps);
 }
 
@@ -280,9 +296,10 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
     sol_live_clear(t->program);
     if (st == SOL_ERR_INTERRUPTED) st = interrupted(t, err);
     if (st == SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "done: %" PRIu64 " steps, %" PRIu64 " tokens, %s; %s/ckpt/step-%06" PRIu64 ".h5",
-                     t->ck.state.step, t->ck.state.tokens, sol_duration_text(sol_clock() - t->started, duration), t->dir.path,
-                     t->ck.state.step);
+        sol_log_line(&t->program->log, SOL_LOG_INFO,
+                     "done: %" PRIu64 " steps, %" PRIu64 " tokens, %s; %s/ckpt/step-%06" PRIu64 ".h5",
+                     t->ck.state.step, t->ck.state.tokens, sol_duration_text(sol_clock() - t->started, duration),
+                     t->dir.path, t->ck.state.step);
     else if (t->dir.log)
         fprintf(t->dir.log, "%s\n", err ? err->text : sol_status_text(st));
     return st;

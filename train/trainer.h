@@ -5,9 +5,10 @@
  *     st = sol_trainer_run(t, err);                              // to the last step, or until sol_interrupted()
  *     sol_trainer_free(&t);
  *
- * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW. Then, where due: evaluation, the
- * line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step depends on, and the length of
- * metrics.jsonl at that moment; a resume cuts the file to it. So a run that was killed anywhere goes on with the same bits. */
+ * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW. Then, where due:
+ * evaluation, the line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step depends on, and the
+ * length of metrics.jsonl at that moment; a resume cuts the file to it. So a run that was killed anywhere goes on
+ * with the same bits. */
 #ifndef SOLERA_TRAIN_TRAINER_H
 #define SOLERA_TRAIN_TRAINER_H
 
@@ -19,31 +20,32 @@
 typedef struct sol_step_record {
     uint64_t step, tokens; /* after this step */
     double loss, lambda, lr, grad_norm, tok_s;
-    bool skipped;          /* loss or gradient was not finite: parameters as before */
+    bool skipped; /* loss or gradient was not finite: parameters as before */
     bool has_eval, has_packed;
     double eval_loss, packed_loss;
 } sol_step_record;
 
-/* The line with its line break into a buffer of at least 512 bytes; returns its length. What is not finite is null. */
+/* The line with its line break into a buffer of at least 512 bytes; returns its length. What is not finite is null.
+ */
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 typedef struct sol_trainer {
-    sol_program *program;    /* borrowed */
+    sol_program *program;     /* borrowed */
     const sol_config *config; /* borrowed */
-    sol_ctx *ctx;            /* borrowed */
+    sol_ctx *ctx;             /* borrowed */
     sol_run_dir dir;
-    sol_checkpoint ck;       /* model, tokenizer, moments, state, config: what a checkpoint file holds */
+    sol_checkpoint ck; /* model, tokenizer, moments, state, config: what a checkpoint file holds */
     sol_graph *graph;
-    sol_study *study;        /* NULL without study.every */
+    sol_study *study; /* NULL without study.every */
     sol_job_tokens train, eval;
     sol_batcher batcher;
-    int32_t *batch;          /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
+    int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;
     sol_lr_schedule lr;
-    int64_t saved_step;      /* step of the newest checkpoint on disk; -1: none */
-    double started, logged;  /* sol_clock() */
+    int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
+    double started, logged; /* sol_clock() */
     uint64_t first_step, logged_step;
-    double loss_sum;         /* since the last log line, for it */
+    double loss_sum; /* since the last log line, for it */
     int64_t loss_count;
 } sol_trainer;
 

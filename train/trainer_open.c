@@ -8,7 +8,8 @@
 static bool watch_sampling(void *user, int64_t done, int64_t total)
 {
     sol_trainer *t = user;
-    sol_live_show(t->program, false, "sampling training text from the model: %" PRId64 " of %" PRId64 " tokens", done, total);
+    sol_live_show(t->program, false, "sampling training text from the model: %" PRId64 " of %" PRId64 " tokens", done,
+                  total);
     return !sol_interrupted();
 }
 
@@ -17,7 +18,8 @@ static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, 
     sol_dataset_writer *w = NULL;
     int32_t *ids = NULL;
     size_t capacity = 0;
-    sol_status st = sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(t->ck.tokenizer), sol_tokenizer_hash(t->ck.tokenizer), err);
+    sol_status st = sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(t->ck.tokenizer),
+                                            sol_tokenizer_hash(t->ck.tokenizer), err);
     for (int64_t d = 0; st == SOL_OK && d < data->n_docs; d++) {
         int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
         st = sol_grow_array((void **)&ids, &capacity, (size_t)n, sizeof *ids, err);
@@ -30,24 +32,29 @@ static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, 
     return st;
 }
 
-/* The training text of data.source self: sampled once from the model the run starts with, then a dataset like any other. */
+/* The training text of data.source self: sampled once from the model the run starts with, then a dataset like any
+ * other. */
 static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 {
     const sol_config *c = t->config;
     sol_net *net = NULL;
     sol_self_data data = {0};
-    sol_self_opts o = {.n_tokens = c->data.self_tokens, .max_len = c->data.self_length ? c->data.self_length : c->train.seq,
-                       .temperature = (float)c->data.self_temperature, .seed = (uint64_t)c->run.seed,
+    sol_self_opts o = {.n_tokens = c->data.self_tokens,
+                       .max_len = c->data.self_length ? c->data.self_length : c->train.seq,
+                       .temperature = (float)c->data.self_temperature,
+                       .seed = (uint64_t)c->run.seed,
                        .watch = {.fn = watch_sampling, .user = t}};
     char duration[32];
     double begun = sol_clock();
-    sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model", o.n_tokens);
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model",
+                 o.n_tokens);
     sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, NULL, NULL, err);
     if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
     sol_live_clear(t->program);
     if (st == SOL_OK) st = write_documents(t, &data.tokens, path, err);
     if (st == SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s", sol_duration_text(sol_clock() - begun, duration));
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s",
+                     sol_duration_text(sol_clock() - begun, duration));
     sol_self_data_free(&data);
     sol_net_free(&net);
     return st;
@@ -63,12 +70,14 @@ static sol_status open_data(sol_trainer *t, sol_err *err)
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
     if (self && !(keep && sol_file_exists(path))) st = sample_self(t, path, err);
     if (st == SOL_OK)
-        st = sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train, path, keep, t->ck.tokenizer,
-                                 &t->train, err);
+        st = sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train,
+                                 path, keep, t->ck.tokenizer, &t->train, err);
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (st == SOL_OK && c->train.eval_every > 0)
-        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep, t->ck.tokenizer, &t->eval, err);
-    if (st == SOL_OK) st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
+        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep, t->ck.tokenizer, &t->eval,
+                                 err);
+    if (st == SOL_OK)
+        st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
     t->batcher.drawn = t->ck.state.drawn;
     return st;
 }
@@ -82,14 +91,17 @@ static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old
     sol_status st = sol_config_parse(&old, name, old_yaml, strlen(old_yaml), err);
     if (st == SOL_OK) st = sol_config_diff(old, t->config, &text, &fatal, err);
     if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path, text);
-    if (st == SOL_OK && text[0]) sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path,
+                      text);
+    if (st == SOL_OK && text[0])
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);
     sol_config_free(&old);
     return st;
 }
 
-/* The newest checkpoint that can be read; a damaged one is put aside with a warning. *found stays false when there is none. */
+/* The newest checkpoint that can be read; a damaged one is put aside with a warning. *found stays false when there is
+ * none. */
 static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
 {
     uint64_t *steps;
@@ -140,19 +152,27 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
     if (st == SOL_OK && !found) st = sol_job_open_model(c, &t->ck, err);
     if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
     if (st == SOL_OK) t->ck.optim->config = adamw;
-    if (st == SOL_OK && !found) t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
+    if (st == SOL_OK && !found)
+        t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
     return st;
 }
 
 static sol_status open_graph(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
-    sol_graph_opts o = {.batch = c->train.batch, .seq = c->train.seq, .activation_checkpoints = c->train.activation_checkpoints};
+    sol_graph_opts o = {.batch = c->train.batch,
+                        .seq = c->train.seq,
+                        .activation_checkpoints = c->train.activation_checkpoints};
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);
-    sol_study_opts study = {.every = c->study.every, .steps = c->train.steps, .layers = c->study.layers, .sample_rows = c->study.rows,
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);
+    sol_study_opts study = {.every = c->study.every,
+                            .steps = c->train.steps,
+                            .layers = c->study.layers,
+                            .sample_rows = c->study.rows,
                             .tokens = sol_trainer_window_tokens(t)};
-    if (st == SOL_OK && study.every > 0) st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
+    if (st == SOL_OK && study.every > 0)
+        st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
     return st;
 }
 
@@ -176,16 +196,19 @@ static void log_start(const sol_trainer *t, bool resumed)
     const sol_config *c = t->config;
     const sol_log *log = &t->program->log;
     char a[32], b[32];
-    sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION, sol_tier_name(t->ctx->k.tier), sol_gemm_library(),
-                 sol_pool_threads(t->ctx->pool));
+    sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
+                 sol_tier_name(t->ctx->k.tier), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
-                 sol_count_text((double)t->ck.model->n_weights, a), c->quant.method, t->ck.quant.method ? c->residual.schedule : "none",
-                 t->ck.quant.method ? c->residual.form : "");
-    sol_log_line(log, SOL_LOG_INFO, "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
+                 sol_count_text((double)t->ck.model->n_weights, a), c->quant.method,
+                 t->ck.quant.method ? c->residual.schedule : "none", t->ck.quant.method ? c->residual.form : "");
+    sol_log_line(log, SOL_LOG_INFO,
+                 "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
                  strcmp(c->data.source, "self") == 0 ? "from the model itself" : c->data.train,
-                 sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs, sol_count_text((double)sol_trainer_step_tokens(t), b),
+                 sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs,
+                 sol_count_text((double)sol_trainer_step_tokens(t), b),
                  sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
-    if (resumed) sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
+    if (resumed)
+        sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
 }
 
 static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)

@@ -8,8 +8,8 @@
  *     ... c->train.steps, c->run.dir ...
  *     sol_config_free(&c);
  *
- * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys, wrong types, values out of
- * range, anchors, aliases, tags, several documents. Errors read
+ * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys, wrong types, values
+ * out of range, anchors, aliases, tags, several documents. Errors read
  *     job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
@@ -74,13 +74,13 @@ void sol_config_free(sol_config **c);
 sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err);
 sol_status sol_config_finish(const sol_config *c, sol_err *err);
 
-/* The resolved job as YAML text, every key with its value; reads back to the same values. *yaml is owned by the caller. */
+/* The resolved job as YAML text, every key with its value; reads back to the same values. The caller owns *yaml. */
 sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err);
 /* The reference: every key with type, default, range and meaning, as commented YAML that is itself a job of defaults.
  * `section` restricts it to one section; NULL: all. */
 sol_status sol_config_reference(const char *section, char **yaml, sol_err *err);
 
-/* Keys that differ between two jobs, "key: old -> new; key: ..." ("" when none); *text is owned by the caller. *fatal: one of
+/* Keys that differ between two jobs, "key: old -> new; key: ..." ("" when none); the caller owns *text. *fatal: one of
  * them makes it another run (model, data, quantizer, seed, schedule, ...), and then *text holds only those. */
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err);
 

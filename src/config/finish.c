@@ -14,7 +14,8 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
     va_end(ap);
     int i = sol_key_find(key);
     sol_config_mark m = i < 0 ? (sol_config_mark){0} : c->mark[i];
-    if (m.line > 0) return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file, m.line, m.column, key, text);
+    if (m.line > 0)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file, m.line, m.column, key, text);
     return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->file, key, text);
 }
 
@@ -102,10 +103,15 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
     if (random && !c->model.tokenizer[0])
         return sol_config_fail(c, "model.tokenizer", err, "is needed where model.init is '%s'", c->model.init);
     if (!random && c->model.tokenizer[0])
-        return sol_config_fail(c, "model.tokenizer", err, "is only for model.init random:SHAPE; '%s' brings its own", c->model.init);
-    if (self && random) return sol_config_fail(c, "data.source", err, "self samples from a trained model, not from %s", c->model.init);
-    if (!self && !c->data.train[0]) return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
-    if (self && c->data.train[0]) return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
+        return sol_config_fail(c, "model.tokenizer", err, "is only for model.init random:SHAPE; '%s' brings its own",
+                               c->model.init);
+    if (self && random)
+        return sol_config_fail(c, "data.source", err, "self samples from a trained model, not from %s",
+                               c->model.init);
+    if (!self && !c->data.train[0])
+        return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
+    if (self && c->data.train[0])
+        return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
     if (c->train.eval_every > 0 && !c->data.eval[0])
         return sol_config_fail(c, "data.eval", err, "is needed where train.eval_every is set");
     return SOL_OK;
@@ -115,7 +121,8 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
 {
     sol_quant_spec spec;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
-        const char *text = sol_keys[i].type == SOL_TYPE_TEXT ? *(char *const *)((const char *)c + sol_keys[i].offset) : "";
+        const char *text = sol_keys[i].type == SOL_TYPE_TEXT ? *(char *const *)((const char *)c + sol_keys[i].offset)
+                                                             : "";
         if ((sol_keys[i].flags & SOL_KEY_REQUIRED) && !text[0])
             return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
     }
@@ -126,8 +133,8 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
         return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
                                c->residual.warmup_fraction, c->residual.end_fraction);
     if (c->optim.warmup_steps > c->train.steps)
-        return sol_config_fail(c, "optim.warmup_steps", err, "%lld is more than train.steps %lld", (long long)c->optim.warmup_steps,
-                               (long long)c->train.steps);
+        return sol_config_fail(c, "optim.warmup_steps", err, "%lld is more than train.steps %lld",
+                               (long long)c->optim.warmup_steps, (long long)c->train.steps);
     if ((double)c->train.batch * (double)c->train.seq * (double)c->train.accumulate > 1e12)
         return sol_config_fail(c, "train.batch", err, "batch x seq x accumulate is more than 1e12 tokens a step");
     return SOL_OK;

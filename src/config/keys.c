@@ -13,8 +13,8 @@
 const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 #define SOL_SECTION(section, text)
 #define SOL_SECTION_END(section)
-#define SOL_ROW(s, n, t, d, w, lo, hi, f, h)                                                                            \
-    {.section = #s, .name = #n, .path = #s "." #n, .type = t, .offset = offsetof(sol_config, s.n), .preset = d,         \
+#define SOL_ROW(s, n, t, d, w, lo, hi, f, h)                                                                     \
+    {.section = #s, .name = #n, .path = #s "." #n, .type = t, .offset = offsetof(sol_config, s.n), .preset = d, \
      .words = w, .min = lo, .max = hi, .flags = f, .help = h},
 #define SOL_KEY_TEXT(s, n, d, w, f, h) SOL_ROW(s, n, SOL_TYPE_TEXT, d, w, 0, 0, f, h)
 #define SOL_KEY_INT(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_INT, #d, NULL, lo, hi, f, h)
@@ -73,7 +73,8 @@ const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size)
     for (const char *at = k->words; at && *at && n < size;) {
         size_t len = strcspn(at, "|");
         bool last = at[len] == 0;
-        n += (size_t)snprintf(buffer + n, size - n, "%s%.*s", at == k->words ? "" : last ? " or " : ", ", (int)len, at);
+        const char *between = last ? " or " : ", ";
+        n += (size_t)snprintf(buffer + n, size - n, "%s%.*s", at == k->words ? "" : between, (int)len, at);
         at += len + !last;
     }
     return buffer;
@@ -94,12 +95,13 @@ static bool is_utf8(const char *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
         unsigned char c = (unsigned char)s[i];
-        int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : -1;
-        if (more < 0 || c == 0 || i + (size_t)more >= n) return false;
+        int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0);
+        if ((c >= 0x80 && c < 0xc2) || c >= 0xf5 || c == 0 || i + (size_t)more >= n) return false;
         for (int k = 1; k <= more; k++)
             if (((unsigned char)s[i + (size_t)k] & 0xc0) != 0x80) return false;
         unsigned char d = (unsigned char)s[i + (more > 0)];
-        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f)) return false;
+        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f))
+            return false;
         i += (size_t)more + 1;
     }
     return true;
@@ -138,7 +140,8 @@ static sol_status set_int(const sol_key *k, int64_t *field, const char *text, so
     char *end;
     errno = 0;
     long long x = strtoll(text, &end, 10);
-    if (end == text || *end || strchr(" \t\n\r\v\f", text[0])) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a whole number", text);
+    if (end == text || *end || strchr(" \t\n\r\v\f", text[0]))
+        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a whole number", text);
     if (errno || (double)x < k->min || (double)x > k->max) return out_of_range(k, text, err);
     *field = x;
     return SOL_OK;
@@ -159,7 +162,8 @@ static sol_status set_real(const sol_key *k, double *field, const char *text, so
 static sol_status set_bool(bool *field, const char *text, sol_err *err)
 {
     bool yes = strcmp(text, "true") == 0;
-    if (!yes && strcmp(text, "false") != 0) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is neither true nor false", text);
+    if (!yes && strcmp(text, "false") != 0)
+        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is neither true nor false", text);
     *field = yes;
     return SOL_OK;
 }

@@ -12,9 +12,9 @@ typedef enum { SOL_TYPE_TEXT, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_k
 typedef struct sol_key {
     const char *section, *name, *path; /* "train", "steps", "train.steps" */
     sol_key_type type;
-    size_t offset;                     /* in sol_config */
-    const char *preset;                /* the default as it would be written */
-    const char *words;                 /* allowed words "a|b|c"; NULL: any */
+    size_t offset;      /* in sol_config */
+    const char *preset; /* the default as it would be written */
+    const char *words;  /* allowed words "a|b|c"; NULL: any */
     double min, max;
     int flags;
     const char *help;
@@ -36,8 +36,8 @@ const char *sol_key_nearest(const char *path);
 /* The allowed words of a text key ("a, b or c") into buffer; "" when any text goes. */
 const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size);
 
-/* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no bool, no null. The error
- * has neither place nor key. */
+/* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no bool, no null. The
+ * error has neither place nor key. */
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
 
 /* The value of key i as YAML. */

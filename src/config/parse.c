@@ -1,4 +1,5 @@
-/* Reading: libyaml's events, each with its place. The grammar we take is two levels deep, so that one state machine does. */
+/* Reading: libyaml's events, each with its place. The grammar we take is two levels deep, so that one state machine
+ * does. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,12 +12,12 @@
 typedef struct reader {
     sol_config *c;
     yaml_parser_t parser;
-    char section[64];                  /* open section; empty: between sections */
-    char key[64];                      /* key whose value comes next; empty: none */
+    char section[64]; /* open section; empty: between sections */
+    char key[64];     /* key whose value comes next; empty: none */
     yaml_mark_t key_mark;
-    int depth;                         /* 0 outside, 1 in the root mapping, 2 in a section */
+    int depth; /* 0 outside, 1 in the root mapping, 2 in a section */
     int documents;
-    sol_config_mark section_mark[64];  /* line 0: not seen yet */
+    sol_config_mark section_mark[64]; /* line 0: not seen yet */
     sol_config_mark seen[SOL_CONFIG_KEYS];
 } reader;
 
@@ -54,18 +55,20 @@ static sol_status open_section(reader *r, const yaml_event_t *e, sol_err *err)
         names[i] = sol_key_sections[i].name;
         if (strcmp(names[i], r->key) != 0) continue;
         if (r->section_mark[i].line)
-            return fail_at(r, e->start_mark, err, "section '%s' is there twice: first in line %d", r->key, r->section_mark[i].line);
+            return fail_at(r, e->start_mark, err, "section '%s' is there twice: first in line %d", r->key,
+                           r->section_mark[i].line);
         r->section_mark[i] = (sol_config_mark){(int)e->start_mark.line + 1, (int)e->start_mark.column + 1};
         return SOL_OK;
     }
     if (sol_key_find(r->key) >= 0) {
         char *dot = strchr(r->key, '.');
-        return fail_at(r, e->start_mark, err, "key '%s': write it as '%s' inside the section '%.*s:'", r->key, dot + 1,
-                       (int)(dot - r->key), r->key);
+        return fail_at(r, e->start_mark, err, "key '%s': write it as '%s' inside the section '%.*s:'", r->key,
+                       dot + 1, (int)(dot - r->key), r->key);
     }
     for (int i = 0; i < SOL_CONFIG_KEYS; i++)
         if (strcmp(sol_keys[i].name, r->key) == 0)
-            return fail_at(r, e->start_mark, err, "unknown section '%s'; did you mean '%s'?", r->key, sol_keys[i].path);
+            return fail_at(r, e->start_mark, err, "unknown section '%s'; did you mean '%s'?", r->key,
+                           sol_keys[i].path);
     const char *near = sol_nearest_name(r->key, names, n);
     if (near) return fail_at(r, e->start_mark, err, "unknown section '%s'; did you mean '%s'?", r->key, near);
     sol_text all = {0};
@@ -85,8 +88,8 @@ static sol_status take_key(reader *r, const yaml_event_t *e, sol_err *err)
     int i = sol_key_find(path);
     if (i < 0) {
         const char *near = sol_key_nearest(path);
-        return fail_at(r, e->start_mark, err, "key '%s': unknown key%s%s%s", path, near ? "; did you mean '" : "", near ? near : "",
-                       near ? "'?" : "; `solera help config` lists them");
+        return fail_at(r, e->start_mark, err, "key '%s': unknown key%s%s%s", path, near ? "; did you mean '" : "",
+                       near ? near : "", near ? "'?" : "; `solera help config` lists them");
     }
     if (r->seen[i].line)
         return fail_at(r, e->start_mark, err, "key '%s': is there twice: first in line %d", path, r->seen[i].line);
@@ -112,7 +115,8 @@ static sol_status take_value(reader *r, const yaml_event_t *e, sol_err *err)
 static bool is_empty_scalar(const yaml_event_t *e)
 {
     const char *v = (const char *)e->data.scalar.value;
-    return e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (*v == 0 || strcmp(v, "null") == 0 || strcmp(v, "~") == 0);
+    return e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           (*v == 0 || strcmp(v, "null") == 0 || strcmp(v, "~") == 0);
 }
 
 static sol_status on_scalar(reader *r, const yaml_event_t *e, sol_err *err)
@@ -120,7 +124,8 @@ static sol_status on_scalar(reader *r, const yaml_event_t *e, sol_err *err)
     if (e->data.scalar.anchor) return fail_at(r, e->start_mark, err, "anchors (&) are not supported");
     if (e->data.scalar.tag) return fail_at(r, e->start_mark, err, "tags (!) are not supported");
     if (r->depth == 0 && is_empty_scalar(e)) return SOL_OK; /* an empty document: all defaults */
-    if (r->depth == 0) return fail_at(r, e->start_mark, err, "a job file is a mapping of sections, this is a single value");
+    if (r->depth == 0)
+        return fail_at(r, e->start_mark, err, "a job file is a mapping of sections, this is a single value");
     if (r->depth == 1 && !r->key[0]) return open_section(r, e, err);
     if (r->depth == 1 && !is_empty_scalar(e))
         return fail_at(r, e->start_mark, err, "section '%s': wants keys below it, not a value", r->key);
@@ -148,7 +153,8 @@ static sol_status on_event(reader *r, const yaml_event_t *e, sol_err *err)
 {
     switch (e->type) {
     case YAML_DOCUMENT_START_EVENT:
-        if (r->documents++) return fail_at(r, e->start_mark, err, "a job file holds one document, a second one starts here");
+        if (r->documents++)
+            return fail_at(r, e->start_mark, err, "a job file holds one document, a second one starts here");
         return SOL_OK;
     case YAML_SCALAR_EVENT:
         return on_scalar(r, e, err);
@@ -172,11 +178,13 @@ static sol_status on_event(reader *r, const yaml_event_t *e, sol_err *err)
 static sol_status parser_error(const reader *r, sol_err *err)
 {
     const yaml_parser_t *p = &r->parser;
-    if (p->error == YAML_MEMORY_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory while parsing", r->c->file);
+    if (p->error == YAML_MEMORY_ERROR)
+        return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory while parsing", r->c->file);
     const char *problem = p->problem ? p->problem : "not YAML";
     if (p->error == YAML_READER_ERROR)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: %s", r->c->file, p->problem_offset, problem);
-    return fail_at(r, p->problem_mark, err, "not YAML: %s%s%s", problem, p->context ? " " : "", p->context ? p->context : "");
+    return fail_at(r, p->problem_mark, err, "not YAML: %s%s%s", problem, p->context ? " " : "",
+                   p->context ? p->context : "");
 }
 
 static sol_status read_events(reader *r, sol_err *err)
@@ -216,7 +224,8 @@ sol_status sol_config_parse(sol_config **out, const char *name, const char *yaml
     if (st != SOL_OK) return st;
     sol_free(r.c->file);
     st = sol_copy_string(&r.c->file, name, strlen(name), err);
-    if (st == SOL_OK && !yaml_parser_initialize(&r.parser)) st = sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
+    if (st == SOL_OK && !yaml_parser_initialize(&r.parser))
+        st = sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
     if (st == SOL_OK) {
         yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
         yaml_parser_set_input_string(&r.parser, (const unsigned char *)yaml, size);
@@ -262,7 +271,8 @@ sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err)
     if (i < 0) {
         const char *near = sol_key_nearest(path);
         return sol_fail(err, SOL_ERR_CONFIG, "--set %.200s: key '%s': unknown key%s%s%s", assignment, path,
-                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "; `solera help config` lists them");
+                        near ? "; did you mean '" : "", near ? near : "",
+                        near ? "'?" : "; `solera help config` lists them");
     }
     sol_status st = sol_key_set(c, i, assignment + n + 1, strlen(assignment + n + 1), false, &why);
     if (st == SOL_ERR_CONFIG) return sol_fail(err, st, "--set %.200s: key '%s': %s", assignment, path, why.text);

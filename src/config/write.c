@@ -52,8 +52,10 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
     char text[320], words[256];
     switch (k->type) {
     case SOL_TYPE_TEXT:
-        snprintf(text, sizeof text, k->words ? "One of: %s." : k->flags & SOL_KEY_REQUIRED ? "Text, needed." : "Text.",
-                 sol_key_words_text(k, words, sizeof words));
+        if (k->words)
+            snprintf(text, sizeof text, "One of: %s.", sol_key_words_text(k, words, sizeof words));
+        else
+            snprintf(text, sizeof text, "Text%s.", k->flags & SOL_KEY_REQUIRED ? ", needed" : "");
         break;
     case SOL_TYPE_INT:
         snprintf(text, sizeof text, "Whole number, %.16g to %.16g.", k->min, k->max);
@@ -94,14 +96,16 @@ sol_status sol_config_reference(const char *section, char **yaml, sol_err *err)
     *yaml = NULL;
     sol_status st = sol_config_create(&c, err);
     if (st != SOL_OK) return st;
-    st = sol_text_add(&t, err, "# Every key of a job file with its default. This text is made by `solera help config`.\n");
+    st = sol_text_add(&t, err,
+                      "# Every key of a job file with its default. This text is made by `solera help config`.\n");
     const char *last = "";
     for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
         if (section && strcmp(section, sol_keys[i].section) != 0) continue;
         st = add_reference_key(&t, c, i, strcmp(last, sol_keys[i].section) != 0, err);
         last = sol_keys[i].section;
     }
-    if (st == SOL_OK && *last == 0) st = sol_fail(err, SOL_ERR_USAGE, "there is no section '%s' in a job file", section);
+    if (st == SOL_OK && *last == 0)
+        st = sol_fail(err, SOL_ERR_USAGE, "there is no section '%s' in a job file", section);
     sol_config_free(&c);
     if (st == SOL_OK)
         *yaml = t.data;
@@ -127,8 +131,8 @@ static sol_status value_text(const sol_config *c, int i, char **text, sol_err *e
     return st;
 }
 
-static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i, bool *is_fatal, bool only_fatal,
-                                 sol_err *err)
+static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i, bool *is_fatal,
+                                 bool only_fatal, sol_err *err)
 {
     char *a = NULL, *b = NULL;
     sol_status st = value_text(old, i, &a, err);
@@ -137,7 +141,8 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     if (st == SOL_OK && strcmp(a, b) != 0) {
         bool fatal = (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && (has_schedule(old) || has_schedule(now)));
         *is_fatal |= fatal;
-        if (fatal || !only_fatal) st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);
+        if (fatal || !only_fatal)
+            st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);
     }
     sol_free(a);
     sol_free(b);
@@ -153,7 +158,8 @@ sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **
     for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) st = add_difference(&t, old, now, i, fatal, false, err);
     if (st == SOL_OK && *fatal) {
         t.n = 0;
-        for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) st = add_difference(&t, old, now, i, fatal, true, err);
+        for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++)
+            st = add_difference(&t, old, now, i, fatal, true, err);
     }
     if (st == SOL_OK)
         *text = t.data;
