@@ -48,7 +48,8 @@ sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err
     for (int i = 0; st == SOL_OK && i < o->n_files; i++) {
         uint64_t size;
         st = sol_file_size(o->files[i], &size, err);
-        if (st == SOL_OK) st = sol_reader_open(&d->reader, o->files[i], err);
+        /* Only what holds bytes: opening a pipe to look at it would disturb its writer. */
+        if (st == SOL_OK && size > 0) st = sol_reader_open(&d->reader, o->files[i], err);
         sol_reader_close(&d->reader);
         if (st == SOL_OK) d->total += size;
     }

@@ -286,7 +286,7 @@ static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
 
 sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err)
 {
-    sol_status st = check_ids(t, err);
+    sol_status st = t->n_tokens ? check_ids(t, err) : sol_fail(err, SOL_ERR_FORMAT, "the vocabulary is empty");
     if (st == SOL_OK) st = index_words(t, err);
     if (st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given) st = derive_merges(t, err);
     if (st == SOL_OK) st = index_pairs(t, err);

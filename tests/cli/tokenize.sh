@@ -1,0 +1,97 @@
+# solera train-tokenizer and solera tokenize, from the command line.
+set -u
+d=$(mktemp -d) || exit 1
+trap 'rm -rf "$d"' EXIT
+stories=data/sample/stories.txt
+
+die() {
+    echo "tokenize.sh: $*" >&2
+    exit 1
+}
+
+# want_error PART COMMAND...: exit code 2, one line on stderr that contains PART, nothing on stdout, no out.h5 left.
+want_error() {
+    part=$1
+    shift
+    "$@" >"$d/stdout" 2>"$d/stderr" </dev/null
+    code=$?
+    [ $code -eq 2 ] || die "exit code $code instead of 2: $*"
+    [ "$(wc -l <"$d/stderr")" -eq 1 ] || die "not one line: $(cat "$d/stderr")"
+    grep -qF -- "$part" "$d/stderr" || die "'$part' is not in: $(cat "$d/stderr")"
+    [ ! -s "$d/stdout" ] || die "something on stdout: $*"
+    for left in "$d"/out.h5*; do [ ! -e "$left" ] || die "left behind: $left"; done
+}
+
+"$SOLERA" train-tokenizer --vocab 600 --input $stories -o "$d/t.json" 2>/dev/null || die "cannot train"
+"$SOLERA" train-tokenizer --vocab 600 --input $stories -o "$d/again.json" 2>/dev/null || die "cannot train again"
+cmp "$d/t.json" "$d/again.json" || die "training is not repeatable"
+
+# ids of lines: BOS in front, special tokens as the tokenizer says
+ids=$(printf '{"text":""}\n{"text":"a<|end_of_text|>"}\n' | "$SOLERA" tokenize --tokenizer "$d/t.json" --ids) || die "--ids"
+[ "$ids" = "[598]
+[598,64,599]" ] || die "--ids gave $ids"
+ids=$(printf '{"text":"<|end_of_text|>"}' | "$SOLERA" tokenize --tokenizer "$d/t.json" --ids --special no) || die "--special no"
+case $ids in *599*) die "--special no gave $ids" ;; esac
+
+# a dataset: the same bytes for any number of threads, from .txt, .txt.gz, .jsonl and .jsonl.gz
+i=0
+while [ $i -lt 60 ]; do
+    cat $stories
+    echo '<|endoftext|>'
+    i=$((i + 1))
+done >"$d/many.txt"
+gzip -c "$d/many.txt" >"$d/many.txt.gz"
+for n in 1 2 3; do
+    "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/many.txt" $stories -o "$d/$n.h5" -t $n --json >"$d/$n.json" 2>/dev/null ||
+        die "-t $n"
+done
+cmp "$d/1.h5" "$d/2.h5" && cmp "$d/1.h5" "$d/3.h5" || die "the threads changed the dataset"
+grep -q '"documents": 5002,' "$d/1.json" || die "documents: $(cat "$d/1.json")"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/many.txt.gz" $stories -o "$d/gz.h5" 2>/dev/null || die "gzip"
+cmp "$d/1.h5" "$d/gz.h5" || die "gzip changed the dataset"
+awk 'BEGIN { printf "{\"text\": \"" } $0 == "<|endoftext|>" { printf "\"}\n{\"text\": \""; part = 0; next }
+     { gsub(/"/, "\\\""); printf "%s%s", part++ ? "\\n" : "", $0 } END { printf "\\n\"}\n" }' $stories >"$d/s.jsonl"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/s1.h5" 2>/dev/null || die ".txt"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/s.jsonl" -o "$d/s2.h5" 2>/dev/null || die ".jsonl"
+cmp "$d/s1.h5" "$d/s2.h5" || die "JSON lines changed the dataset"
+
+# bad input
+: >"$d/empty.txt"
+printf '{"text":"a"}\n{"text":\n' >"$d/bad.jsonl"
+printf '{"text": 7}' >"$d/number.jsonl"
+head -c 1000 "$d/many.txt.gz" >"$d/cut.txt.gz"
+head -c 1000 "$d/t.json" >"$d/cut.json"
+t="$SOLERA tokenize --tokenizer $d/t.json -o $d/out.h5"
+want_error "no text in it" $t --input "$d/empty.txt"
+want_error "bad.jsonl:2:" $t --input $stories "$d/bad.jsonl"
+want_error 'number.jsonl:1: no string under "text"' $t --input "$d/number.jsonl"
+want_error "damaged gzip file" $t --input "$d/cut.txt.gz"
+want_error "nowhere.txt: cannot" $t --input $stories "$d/nowhere.txt"
+want_error "is a directory" $t --input "$d"
+want_error "not a text file" $t --input "$d/1.h5"
+want_error "cut.json:1:" "$SOLERA" tokenize --tokenizer "$d/cut.json" --input $stories -o "$d/out.h5"
+want_error "not a tokenizer" "$SOLERA" tokenize --tokenizer $stories --input $stories -o "$d/out.h5"
+want_error "holds no tokenizer" "$SOLERA" tokenize --tokenizer "$d/1.h5" --input $stories -o "$d/out.h5"
+want_error "nowhere/out.h5" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/nowhere/out.h5"
+want_error "wants either" $t
+want_error "wants -o" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories
+want_error "wants --tokenizer" "$SOLERA" tokenize --ids
+want_error "too little for a vocabulary of 60000" "$SOLERA" train-tokenizer --vocab 60000 --input $stories -o "$d/out.h5"
+want_error "out of range" "$SOLERA" train-tokenizer --vocab 100 --input $stories -o "$d/out.h5"
+printf 'x\n' | "$SOLERA" tokenize --tokenizer "$d/t.json" --ids >/dev/null 2>"$d/stderr"
+[ $? -eq 2 ] && grep -q 'stdin:1:1: not a JSON object' "$d/stderr" || die "bad line on stdin: $(cat "$d/stderr")"
+
+# an interrupted run leaves nothing behind; the pipe holds it open until the signal has come
+mkfifo "$d/pipe.txt"
+$t --input "$d/pipe.txt" 2>"$d/stderr" &
+run=$!
+{
+    cat $stories
+    sleep 1
+    kill -INT $run
+    cat $stories
+} >"$d/pipe.txt"
+wait $run
+code=$?
+[ $code -eq 130 ] || die "interrupted: exit code $code"
+for left in "$d"/out.h5*; do [ ! -e "$left" ] || die "interrupted: left behind $left"; done

@@ -1,0 +1,333 @@
+#include "suite.h"
+
+#include <string.h>
+#include <zlib.h>
+
+#include "base/textio.h"
+#include "text/docs.h"
+
+/* ---- batches ---- */
+
+enum { N = 100, T = 7 };
+
+typedef struct fixture {
+    uint16_t id[N];
+    uint64_t offsets[6];
+    sol_tokens tokens;
+} fixture;
+
+/* Token i is i; documents of 3, 4, 0, 50 and 43 tokens. */
+static void make(fixture *f)
+{
+    static const uint64_t offsets[] = {0, 3, 7, 7, 57, N};
+    for (int i = 0; i < N; i++) f->id[i] = (uint16_t)i;
+    memcpy(f->offsets, offsets, sizeof offsets);
+    f->tokens = (sol_tokens){.data = f->id, .width = 2, .n = N, .doc_offsets = f->offsets, .n_docs = 5};
+}
+
+START_TEST(windows_tile_the_stream)
+{
+    fixture f;
+    sol_batcher b;
+    int32_t in[T], target[T], start[T];
+    make(&f);
+    ck_ok(sol_batcher_init(&b, &f.tokens, T, 1, err));
+    ck_assert_int_eq(sol_batcher_windows(&b), (N - 1) / T);
+    for (int64_t w = 0; w < sol_batcher_windows(&b); w++) {
+        sol_batcher_window(&b, w, in, target, start);
+        for (int i = 0; i < T; i++) {
+            int64_t at = w * T + i, doc = 0;
+            while (f.offsets[doc + 1] <= (uint64_t)at) doc++;
+            bool last = f.offsets[doc + 1] == (uint64_t)at + 1;
+            int64_t from = (int64_t)f.offsets[doc] - w * T;
+            ck_assert_int_eq(in[i], at);
+            ck_assert_int_eq(target[i], last ? -1 : at + 1);
+            ck_assert_int_eq(start[i], from > 0 ? from : 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(an_epoch_sees_every_window_once)
+{
+    fixture f;
+    sol_batcher b, c;
+    int32_t in[2 * T], target[2 * T], start[2 * T], order[3][14];
+    make(&f);
+    ck_ok(sol_batcher_init(&b, &f.tokens, T, 5, err));
+    ck_assert_int_eq(sol_batcher_windows(&b), 14);
+    for (int epoch = 0; epoch < 3; epoch++) {
+        bool seen[14] = {0};
+        for (int i = 0; i < 14; i += 2) {
+            sol_batcher_next(&b, 2, in, target, start);
+            for (int row = 0; row < 2; row++) {
+                int w = in[row * T] / T;
+                ck_assert(!seen[w]);
+                seen[w] = true;
+                order[epoch][i + row] = w;
+            }
+        }
+    }
+    ck_assert(memcmp(order[0], order[1], sizeof order[0]) != 0);
+    ck_assert(memcmp(order[1], order[2], sizeof order[0]) != 0);
+    ck_assert_uint_eq(b.drawn, 42);
+    /* `drawn` is the whole state. */
+    ck_ok(sol_batcher_init(&c, &f.tokens, T, 5, err));
+    c.drawn = 14 + 3;
+    sol_batcher_next(&c, 2, in, target, start);
+    ck_assert_int_eq(in[0] / T, order[1][3]);
+    ck_assert_int_eq(in[T] / T, order[1][4]);
+}
+END_TEST
+
+START_TEST(wide_tokens)
+{
+    uint32_t id[] = {70000, 1, 128255};
+    uint64_t offsets[] = {0, 3};
+    sol_tokens t = {.data = id, .width = 4, .n = 3, .doc_offsets = offsets, .n_docs = 1};
+    sol_batcher b;
+    int32_t in[2], target[2], start[2];
+    ck_ok(sol_batcher_init(&b, &t, 2, 1, err));
+    sol_batcher_next(&b, 1, in, target, start);
+    ck_assert_int_eq(in[0], 70000);
+    ck_assert_int_eq(target[1], 128255);
+    ck_assert_int_eq(sol_tokens_at(&t, 2), 128255);
+}
+END_TEST
+
+START_TEST(bad_tokens)
+{
+    fixture f;
+    sol_batcher b;
+    make(&f);
+    ck_fails(sol_batcher_init(&b, &f.tokens, N, 1, err), SOL_ERR_SHAPE, "the data holds 100 tokens: a window of 100 needs 101");
+    ck_fails(sol_batcher_init(&b, &f.tokens, 0, 1, err), SOL_ERR_RANGE, "at least 1");
+    ck_ok(sol_batcher_init(&b, &f.tokens, N - 1, 1, err));
+    f.offsets[2] = 60;
+    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "document 2 ends before it begins");
+    f.offsets[5] = 99;
+    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "do not run from 0 to the 100 tokens");
+    f.tokens.width = 3;
+    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "tokens of 3 bytes");
+}
+END_TEST
+
+/* ---- documents ---- */
+
+typedef struct text_file {
+    char dir[64], path[96];
+} text_file;
+
+static void write_text(text_file *f, const char *name, const char *text, size_t n)
+{
+    if (!f->dir[0]) sol_test_dir_make(f->dir);
+    snprintf(f->path, sizeof f->path, "%s/%s", f->dir, name);
+    if (!strstr(name, ".gz")) {
+        ck_ok(sol_file_write(f->path, text, n, err));
+        return;
+    }
+    gzFile gz = gzopen(f->path, "wb");
+    ck_assert_int_eq(gzwrite(gz, text, (unsigned)n), (int)n);
+    ck_assert_int_eq(gzclose(gz), Z_OK);
+}
+
+/* All documents of one file, each followed by '|'; returns the first error. */
+static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char *out, sol_err *err)
+{
+    const char *files[] = {f->path};
+    sol_docs_options o = {.files = files, .n_files = 1, .separator = {SOL_DOCS_SEPARATOR, "<eos>"}, .unix_lines = unix_lines, .cut = cut};
+    sol_docs *d;
+    sol_batch b = {0};
+    size_t at = 0;
+    bool first = true;
+    sol_status st = sol_docs_open(&d, &o, err);
+    while (st == SOL_OK) {
+        st = sol_docs_read(d, &b, err);
+        if (st != SOL_OK || b.n_pieces == 0) break;
+        for (size_t i = 0; st == SOL_OK && i < b.n_pieces; i++) {
+            const char *text;
+            size_t n;
+            void *owner;
+            st = sol_piece_text(d, &b, &b.piece[i], &text, &n, &owner, err);
+            if (st != SOL_OK) break;
+            ck_assert(b.piece[i].first == first);
+            first = b.piece[i].last;
+            memcpy(out + at, text, n);
+            at += n;
+            if (first) out[at++] = '|';
+            sol_piece_release(owner);
+        }
+    }
+    out[at] = 0;
+    sol_batch_free(&b);
+    sol_docs_close(&d);
+    return st;
+}
+
+START_TEST(text_documents)
+{
+    static const struct { const char *text, *want; } c[] = {
+        {"one\ntwo\n", "one\ntwo\n|"},
+        {"one", "one|"},
+        {"", ""},
+        {" \n\n", ""},
+        {"a\n<|endoftext|>\nb\n", "a|b\n|"},
+        {"a\n<|endoftext|>", "a|"},
+        {"<|endoftext|>\n\n<|endoftext|>\na\n<eos>\nb", "a|b|"},
+        {"a\r\n<|endoftext|>\r\nb\r\n", "a|b\r\n|"},
+        {"a <|endoftext|>\n <|endoftext|>\n", "a <|endoftext|>\n <|endoftext|>\n|"}, /* only a line of its own separates */
+    };
+    char out[256];
+    text_file f = {0};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        for (int gz = 0; gz < 2; gz++) {
+            write_text(&f, gz ? "a.txt.gz" : "a.txt", c[i].text, strlen(c[i].text));
+            ck_ok(read_docs(&f, false, false, out, err));
+            ck_assert_str_eq(out, c[i].want);
+        }
+    }
+    write_text(&f, "a.txt", "a\r\nb\rc\r\n", 8);
+    ck_ok(read_docs(&f, true, false, out, err));
+    ck_assert_str_eq(out, "a\nb\rc\n|");
+    write_text(&f, "a.txt", "a\0b", 3);
+    ck_fails(read_docs(&f, true, false, out, err), SOL_ERR_FORMAT, "byte 1 is 0: not a text file");
+    sol_test_dir_remove(f.dir);
+}
+END_TEST
+
+START_TEST(json_documents)
+{
+    static const struct { const char *text, *part; } bad[] = {
+        {"{\"text\":\"a\"}\n{\"text\":\"a\"", ":2:"},
+        {"\n\n[1]\n", ":3: no string under \"text\""},
+        {"{\"text\":7}\n", ":1: no string under \"text\""},
+        {"{\"content\":\"a\"}\n", ":1: no string under"},
+        {"hello\n", ":1:5: not a JSON object"},
+        {"{\"text\":\"\xFF\"}\n", ":1:"},
+    };
+    char out[256];
+    text_file f = {0};
+    static const char good[] = "{\"text\":\"a\\nb\",\"x\":[1]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
+    write_text(&f, "a.jsonl.gz", good, strlen(good));
+    ck_ok(read_docs(&f, true, false, out, err));
+    ck_assert_int_eq(memcmp(out, "a\nb||c\n\0|", 9), 0); /* blank lines are none, an empty text is one */
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text(&f, "a.jsonl", bad[i].text, strlen(bad[i].text));
+        ck_fails(read_docs(&f, false, false, out, err), SOL_ERR_FORMAT, bad[i].part);
+    }
+    sol_test_dir_remove(f.dir);
+}
+END_TEST
+
+/* Long documents come in pieces that put together are the text, whatever the lines look like. */
+START_TEST(long_documents)
+{
+    size_t n = 1 << 20;
+    char *text = malloc(n + 1), *out = malloc(n + 64);
+    text_file f = {0};
+    uint32_t random = 1;
+    for (int kind = 0; kind < 4; kind++) { /* words and lines, one line, no blanks, a separator in between */
+        for (size_t i = 0; i < n; i++) {
+            uint32_t k = (random = random * 1664525u + 1013904223u) >> 16 & 31;
+            text[i] = k == 0 && kind != 1 ? '\n' : k < 6 && kind != 2 ? ' ' : (char)('a' + k % 26);
+        }
+        if (kind == 3) memcpy(text + n / 2, "\n<|endoftext|>\n", 15);
+        text[n] = 0;
+        write_text(&f, kind % 2 ? "a.txt.gz" : "a.txt", text, n);
+        ck_ok(read_docs(&f, false, true, out, err));
+        if (kind < 3) {
+            ck_assert_uint_eq(strlen(out), n + 1);
+            ck_assert_int_eq(memcmp(out, text, n), 0);
+        } else {
+            ck_assert_uint_eq(strlen(out), n - 15 + 2);
+            ck_assert_int_eq(memcmp(out, text, n / 2), 0);
+            ck_assert_int_eq(memcmp(out + n / 2 + 1, text + n / 2 + 15, n - n / 2 - 15), 0);
+        }
+    }
+    free(text);
+    free(out);
+    sol_test_dir_remove(f.dir);
+}
+END_TEST
+
+START_TEST(damaged_gzip)
+{
+    text_file f = {0};
+    char text[5000], out[6000], *gz;
+    size_t n;
+    sol_rng r = sol_rng_make(4, SOL_STREAM_TEST);
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + sol_rng_below(&r, 26));
+    write_text(&f, "a.txt.gz", text, sizeof text);
+    ck_ok(sol_file_read(f.path, &gz, &n, err));
+    ck_ok(sol_file_write(f.path, gz, n / 2, err));
+    ck_fails(read_docs(&f, false, false, out, err), SOL_ERR_FORMAT, "damaged gzip file");
+    gz[n - 6] ^= 1; /* the checksum */
+    ck_ok(sol_file_write(f.path, gz, n, err));
+    ck_fails(read_docs(&f, false, false, out, err), SOL_ERR_FORMAT, "damaged gzip file");
+    sol_free(gz);
+    char *data;
+    write_text(&f, "b.txt.gz", text, sizeof text);
+    ck_ok(sol_text_read(f.path, sizeof text, &data, &n, err));
+    ck_assert_uint_eq(n, sizeof text);
+    ck_assert_int_eq(memcmp(data, text, n), 0);
+    ck_assert_int_eq(data[n], 0);
+    sol_free(data);
+    ck_fails(sol_text_read(f.path, sizeof text - 1, &data, &n, err), SOL_ERR_RANGE, "more than 4999 bytes");
+    sol_test_dir_remove(f.dir);
+}
+END_TEST
+
+/* ---- BPE training ---- */
+
+static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_status want, const char *part)
+{
+    char out[128];
+    const char *files[] = {f->path};
+    sol_tokenizer *t = NULL;
+    write_text(f, "t.txt", text, strlen(text));
+    snprintf(out, sizeof out, "%s/t.json", f->dir);
+    sol_bpe_options o = {.files = files, .n_files = 1, .vocab_size = vocab};
+    if (want != SOL_OK) {
+        ck_fails(sol_bpe_train(&o, out, err), want, part);
+        ck_assert(!sol_file_exists(out));
+    } else {
+        ck_ok(sol_bpe_train(&o, out, err));
+        ck_ok(sol_tokenizer_open(&t, out, err));
+        remove(out);
+    }
+    return t;
+}
+
+START_TEST(bpe_merges_by_frequency)
+{
+    text_file f = {0};
+    /* The words: "low" once, " low" 3 times, " lower" once, " new" twice. Among equals the lower ids go first: e < l < n < o < w
+     * < blank. */
+    sol_tokenizer *t = train(&f, "low low low low lower new new", 263, SOL_OK, NULL);
+    static const char *const want[] = {"lo", "low", " low", "ew", "new"};
+    for (int i = 0; i < 5; i++) {
+        size_t n;
+        const char *text = sol_tokenizer_text(t, 256 + i, &n);
+        ck_assert_msg(n == strlen(want[i]) && memcmp(text, want[i], n) == 0, "merge %d gave '%.*s'", i, (int)n, text);
+    }
+    ck_assert_int_eq(sol_tokenizer_vocab_size(t), 263);
+    ck_assert_int_eq(sol_tokenizer_find(t, "<|begin_of_text|>"), 261);
+    ck_assert_int_eq(sol_tokenizer_bos(t), 261);
+    ck_assert_int_eq(sol_tokenizer_eos(t), 262);
+    ck_assert(sol_tokenizer_adds_bos(t));
+    ck_assert_int_eq(sol_tokenizer_find(t, "!"), 0); /* the bytes in the order of the printable alphabet */
+    sol_tokenizer_free(&t);
+    train(&f, "low low", 300, SOL_ERR_RANGE, "yields 261 tokens only: too little for a vocabulary of 300");
+    train(&f, "low low", 257, SOL_ERR_USAGE, "a vocabulary of 257: from 258");
+    train(&f, " \n", 258, SOL_ERR_FORMAT, "no text in it");
+    t = train(&f, "low low", 258, SOL_OK, NULL);
+    ck_assert_int_eq(sol_tokenizer_vocab_size(t), 258);
+    sol_tokenizer_free(&t);
+    sol_test_dir_remove(f.dir);
+}
+END_TEST
+
+SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream); tcase_add_test(tc, an_epoch_sees_every_window_once);
+              tcase_add_test(tc, wide_tokens); tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
+              tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents); tcase_add_test(tc, damaged_gzip);
+              tcase_add_test(tc, bpe_merges_by_frequency))

@@ -1,0 +1,363 @@
+#include "suite.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "text/tokenizer_impl.h"
+
+static const char vocab_test[] = "\n__ggml_vocab_test__\n";
+
+static void encode_into(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids)
+{
+    ids->n = 0;
+    ck_ok(sol_tokenizer_encode(t, text, n, flags, ids, err));
+}
+
+static void expect_ids(const sol_tokenizer *t, const char *text, size_t n, const int32_t *want, size_t n_want)
+{
+    sol_ids ids = {0};
+    encode_into(t, text, n, 0, &ids);
+    ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0, "%zu ids instead of %zu for '%.*s'", ids.n,
+                  n_want, (int)n, text);
+    sol_ids_free(&ids);
+}
+
+/* What the ids decode to, appended to out; returns its length. */
+static size_t decode(const sol_tokenizer *t, const sol_ids *ids, char *out)
+{
+    size_t at = 0, n;
+    for (size_t i = 0; i < ids->n; i++) {
+        const char *piece = sol_tokenizer_piece(t, i ? ids->id[i - 1] : -1, ids->id[i], &n);
+        memcpy(out + at, piece, n);
+        at += n;
+    }
+    return at;
+}
+
+static void expect_round_trip(const sol_tokenizer *t, const char *text, size_t n)
+{
+    sol_ids ids = {0};
+    char *back = malloc(n + 16);
+    encode_into(t, text, n, SOL_ENCODE_BOS, &ids);
+    ck_assert_uint_eq(decode(t, &ids, back), n);
+    ck_assert_int_eq(memcmp(back, text, n), 0);
+    free(back);
+    sol_ids_free(&ids);
+}
+
+/* Bytes of all kinds: words, blanks, UTF-8 of every length, and when `valid` is off also bytes that are none. */
+static size_t random_text(sol_rng *r, char *out, size_t n, bool valid)
+{
+    static const char *const part[] = {" ", "  ", "\n", "\r\n", "\t", "the", "The", " a", "'s", "'LL", "1234567", "!?", "...", "\xC3\xA9",
+                                       "\xE6\x97\xA5\xE6\x9C\xAC", "\xF0\x9F\x98\x80", "\xC2\x85", "\xE1\xA0\x8E", "\xE2\x80\x89",
+                                       "\xE2\x96\x81", "e\xCC\x81", "<|endoftext|>", "\xC2\xBD", "abababababababababababababababababab"};
+    size_t at = 0;
+    while (at + 64 < n) {
+        uint64_t pick = sol_rng_below(r, valid ? 24 : 26);
+        if (pick < 24) {
+            size_t len = strlen(part[pick]);
+            memcpy(out + at, part[pick], len);
+            at += len;
+        } else {
+            out[at++] = (char)sol_rng_below(r, 256);
+        }
+    }
+    return at;
+}
+
+static sol_tokenizer *open_data(const char *name)
+{
+    sol_tokenizer *t = NULL;
+    const char *path = sol_test_data(name);
+    if (path) ck_ok(sol_tokenizer_open(&t, path, err));
+    return t;
+}
+
+START_TEST(llama3_vectors)
+{
+    sol_tokenizer *t = open_data("tokenizers/llama3_2-tokenizer.json.gz");
+    const char *path = t ? sol_test_data("oracles/llama3-tokenizer-vectors.jsonl") : NULL;
+    if (!path) return;
+    FILE *f = fopen(path, "r");
+    char *line = NULL;
+    size_t capacity = 0;
+    int n = 0;
+    while (getline(&line, &capacity, f) > 0) {
+        json_t *v = json_loads(line, JSON_ALLOW_NUL, NULL), *text = json_object_get(v, "text"), *ids = json_object_get(v, "ids");
+        size_t n_want = json_array_size(ids);
+        int32_t *want = calloc(n_want + 1, sizeof *want);
+        for (size_t i = 0; i < n_want; i++) want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+        expect_ids(t, json_string_value(text), json_string_length(text), want, n_want);
+        expect_round_trip(t, json_string_value(text), json_string_length(text));
+        free(want);
+        json_decref(v);
+        n++;
+    }
+    ck_assert_int_eq(n, 744);
+    ck_assert_int_eq(sol_tokenizer_bos(t), 128000);
+    ck_assert_int_eq(sol_tokenizer_eos(t), 128001);
+    ck_assert_int_eq(sol_tokenizer_vocab_size(t), 128256);
+    ck_assert_int_eq(sol_tokenizer_find(t, "<|eot_id|>"), 128009);
+    free(line);
+    fclose(f);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+/* Inputs and ids as llama.cpp keeps them for its vocabularies. */
+static void check_ggml_vectors(const sol_tokenizer *t, const char *inp, const char *out)
+{
+    char *in_text, *out_text;
+    size_t n_in, n_out;
+    int n = 0;
+    const char *path = sol_test_data(inp);
+    if (!path) return;
+    ck_ok(sol_file_read(path, &in_text, &n_in, err));
+    if (!(path = sol_test_data(out))) return;
+    ck_ok(sol_file_read(path, &out_text, &n_out, err));
+    char *line = out_text;
+    for (const char *at = in_text, *end; (end = strstr(at, vocab_test)) != NULL; at = end + strlen(vocab_test), n++) {
+        int32_t want[512];
+        size_t n_want = 0;
+        for (char *next; (next = line, *line && *line != '\n'); line = next) {
+            want[n_want++] = (int32_t)strtol(line, &next, 10);
+            while (*next == ' ') next++;
+        }
+        line += *line == '\n';
+        expect_ids(t, at, (size_t)(end - at), want, n_want);
+    }
+    ck_assert_int_eq(n, 46);
+    sol_free(in_text);
+    sol_free(out_text);
+}
+
+START_TEST(ggml_vectors)
+{
+    sol_tokenizer *t = open_data("tokenizers/llama3_2-tokenizer.json.gz");
+    if (t) check_ggml_vectors(t, "oracles/ggml-vocab-llama-bpe.inp", "oracles/ggml-vocab-llama-bpe.out");
+    sol_tokenizer_free(&t);
+    t = open_data("tokenizers/llama2-32k.bin");
+    if (t) check_ggml_vectors(t, "oracles/ggml-vocab-llama-spm.inp", "oracles/ggml-vocab-llama-spm.out");
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+START_TEST(random_text_survives)
+{
+    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+    char text[600];
+    for (int k = 0; k < 3; k++) {
+        sol_tokenizer *t = open_data(file[k]);
+        if (!t) return;
+        sol_rng r = sol_rng_make(7, SOL_STREAM_TEST);
+        for (int i = 0; i < 300; i++) expect_round_trip(t, text, random_text(&r, text, sizeof text, i % 2));
+        expect_round_trip(t, "", 0);
+        for (int b = 0; b < 256; b++) {
+            char one = (char)b;
+            expect_round_trip(t, &one, 1);
+        }
+        sol_tokenizer_free(&t);
+    }
+}
+END_TEST
+
+/* A byte-level tokenizer over all bytes, with merges that build runs of a and b. */
+static sol_tokenizer *small_tokenizer(bool ignore_merges)
+{
+    static const char *const merge[][2] = {{"a", "b"}, {"ab", "ab"}, {"b", "a"}, {"abab", "abab"}, {"t", "h"}, {"th", "e"},
+                                           {" ", "the"}, {"a", "a"}, {"aa", "aa"}, {"b", "b"}, {"ba", "b"}};
+    sol_tokenizer *t;
+    ck_ok(sol_tok_create(&t, SOL_TOK_BYTE_LEVEL, err));
+    ck_ok(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, err));
+    for (int b = 0; b < 256; b++) {
+        char c = (char)b;
+        ck_ok(sol_tok_add(t, &c, 1, SOL_TOKEN_NORMAL, 0, err));
+    }
+    for (size_t i = 0; i < sizeof merge / sizeof *merge; i++) {
+        char both[32];
+        int32_t left = -1, right = -1;
+        snprintf(both, sizeof both, "%s%s", merge[i][0], merge[i][1]);
+        for (int32_t id = 0; id < t->n_tokens; id++) {
+            size_t n;
+            const char *text = sol_tok_text(t, id, &n);
+            if (n == strlen(merge[i][0]) && memcmp(text, merge[i][0], n) == 0) left = id;
+            if (n == strlen(merge[i][1]) && memcmp(text, merge[i][1], n) == 0) right = id;
+        }
+        ck_ok(sol_tok_add(t, both, strlen(both), SOL_TOKEN_NORMAL, 0, err));
+        ck_ok(sol_tok_add_merge(t, left, right, t->n_tokens - 1, err));
+    }
+    ck_ok(sol_tok_add(t, "xyz", 3, SOL_TOKEN_NORMAL, 0, err)); /* no merge makes it */
+    ck_ok(sol_tok_add(t, "<|begin|>", 9, SOL_TOKEN_CONTROL, 0, err));
+    ck_ok(sol_tok_add(t, "<|end|>", 7, SOL_TOKEN_CONTROL, 0, err));
+    ck_ok(sol_tok_add(t, "<|end|>!", 8, SOL_TOKEN_CONTROL, 0, err));
+    ck_ok(sol_tok_add(t, "<user>", 6, SOL_TOKEN_USER, 0, err));
+    t->ignore_merges = ignore_merges;
+    t->bos = t->head[t->n_head++] = t->n_tokens - 4;
+    t->eos = t->tail[t->n_tail++] = t->n_tokens - 3;
+    ck_ok(sol_tok_finish(t, "small", err));
+    return t;
+}
+
+/* The definition of BPE, one merge at a time over the whole word. */
+static size_t merge_by_definition(const sol_tokenizer *t, int32_t *id, size_t n)
+{
+    for (;;) {
+        size_t best = n;
+        const sol_merge *found = NULL;
+        for (size_t i = 0; i + 1 < n; i++) {
+            const sol_merge *m = sol_tok_pair(t, id[i], id[i + 1]);
+            if (!m || (found && m->rank >= found->rank)) continue;
+            found = m;
+            best = i;
+        }
+        if (!found) return n;
+        id[best] = found->result;
+        memmove(id + best + 1, id + best + 2, (n - best - 2) * sizeof *id);
+        n--;
+    }
+}
+
+START_TEST(merges_follow_the_definition)
+{
+    sol_tokenizer *t = small_tokenizer(false);
+    sol_rng r = sol_rng_make(3, SOL_STREAM_TEST);
+    char word[400];
+    int32_t want[400];
+    for (size_t n = 1; n < 400; n += n < 120 ? 1 : 17) { /* through the scan, across its limit, through the heap */
+        for (size_t i = 0; i < n; i++) {
+            word[i] = "aabbabth"[sol_rng_below(&r, 8)];
+            want[i] = t->byte_id[(uint8_t)word[i]];
+        }
+        expect_ids(t, word, n, want, merge_by_definition(t, want, n));
+    }
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+START_TEST(ignore_merges_takes_whole_words)
+{
+    sol_tokenizer *t = small_tokenizer(false), *u = small_tokenizer(true);
+    int32_t xyz = sol_tokenizer_find(t, "xyz"), apart[] = {'x', 'y', 'z'};
+    ck_assert_int_ge(xyz, 256);
+    expect_ids(t, "xyz", 3, apart, 3);
+    expect_ids(u, "xyz", 3, &xyz, 1);
+    ck_assert(sol_tokenizer_hash(t) != sol_tokenizer_hash(u));
+    sol_tokenizer_free(&t);
+    sol_tokenizer_free(&u);
+}
+END_TEST
+
+START_TEST(special_tokens)
+{
+    sol_tokenizer *t = small_tokenizer(false);
+    sol_ids ids = {0};
+    static const char text[] = "a<|end|>!<user><|end|>";
+    int32_t end = sol_tokenizer_find(t, "<|end|>"), longer = sol_tokenizer_find(t, "<|end|>!"), user = sol_tokenizer_find(t, "<user>");
+    encode_into(t, text, strlen(text), SOL_ENCODE_SPECIAL, &ids);
+    ck_assert_uint_eq(ids.n, 4);
+    ck_assert_int_eq(ids.id[1], longer);
+    ck_assert_int_eq(ids.id[2], user);
+    ck_assert_int_eq(ids.id[3], end);
+    encode_into(t, text, strlen(text), 0, &ids); /* a user token is one in any text, control tokens are text here */
+    ck_assert_uint_eq(ids.n, 1 + 8 + 1 + 7);
+    ck_assert_int_eq(ids.id[9], user);
+    encode_into(t, "", 0, SOL_ENCODE_BOS, &ids);
+    ck_assert_uint_eq(ids.n, 1);
+    ck_assert_int_eq(ids.id[0], sol_tokenizer_bos(t));
+    encode_into(t, "", 0, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &ids);
+    ck_assert_uint_eq(ids.n, 2);
+    ck_assert_int_eq(ids.id[1], sol_tokenizer_eos(t));
+    size_t n;
+    sol_tokenizer_piece(t, -1, end, &n);
+    ck_assert_uint_eq(n, 0); /* control tokens decode to nothing, */
+    sol_tokenizer_piece(t, -1, user, &n);
+    ck_assert_uint_eq(n, 6); /* user tokens to their text */
+    sol_tokenizer_piece(t, -1, -5, &n);
+    ck_assert_uint_eq(n, 0);
+    sol_tokenizer_piece(t, -1, sol_tokenizer_vocab_size(t), &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(sol_tokenizer_find(t, "<|begin"), -1);
+    ck_assert_int_eq(sol_tokenizer_find(t, ""), -1);
+    sol_ids_free(&ids);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+START_TEST(an_encoder_remembers_nothing)
+{
+    sol_tokenizer *t = small_tokenizer(true);
+    sol_encoder *e;
+    sol_ids once = {0}, again = {0};
+    sol_rng r = sol_rng_make(9, SOL_STREAM_TEST);
+    char text[2000];
+    ck_ok(sol_encoder_create(&e, t, err));
+    for (int i = 0; i < 200; i++) {
+        size_t n = random_text(&r, text, 100 + (size_t)i * 9, i % 2);
+        encode_into(t, text, n, SOL_ENCODE_SPECIAL, &once);
+        again.n = 0;
+        ck_ok(sol_encoder_run(e, text, n, SOL_ENCODE_SPECIAL, &again, err));
+        ck_assert_uint_eq(once.n, again.n);
+        ck_assert_int_eq(memcmp(once.id, again.id, once.n * sizeof *once.id), 0);
+    }
+    sol_encoder_free(&e);
+    sol_ids_free(&once);
+    sol_ids_free(&again);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+/* Every place that sol_tokenizer_cut may name is one where the ids of the parts are the ids of the whole. */
+START_TEST(cuts_change_nothing)
+{
+    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+    char text[700];
+    for (int k = -1; k < 3; k++) {
+        sol_tokenizer *t = k < 0 ? small_tokenizer(true) : open_data(file[k]);
+        if (!t) return;
+        ck_assert(sol_tokenizer_can_cut(t));
+        sol_rng r = sol_rng_make(11, SOL_STREAM_TEST);
+        sol_ids whole = {0}, parts = {0};
+        for (int i = 0; i < 100; i++) {
+            size_t n = random_text(&r, text, sizeof text, i % 2), cut = sol_tokenizer_cut(t, text, 1 + sol_rng_below(&r, n));
+            if (cut == 0) continue;
+            encode_into(t, text, n, 0, &whole);
+            encode_into(t, text, cut, 0, &parts);
+            ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE, &parts, err));
+            ck_assert_uint_eq(whole.n, parts.n);
+            ck_assert_int_eq(memcmp(whole.id, parts.id, whole.n * sizeof *whole.id), 0);
+        }
+        sol_ids_free(&whole);
+        sol_ids_free(&parts);
+        sol_tokenizer_free(&t);
+    }
+}
+END_TEST
+
+START_TEST(llama2c_layout)
+{
+    sol_tokenizer *t = open_data("models/tok512.bin");
+    sol_ids ids = {0};
+    size_t n;
+    if (!t) return;
+    ck_assert_int_eq(sol_tokenizer_vocab_size(t), 512);
+    ck_assert_int_eq(sol_tokenizer_bos(t), 1);
+    ck_assert_int_eq(sol_tokenizer_eos(t), -1); /* its models end a document at the next BOS */
+    ck_assert_str_eq(sol_tokenizer_kind(t), "SentencePiece BPE");
+    encode_into(t, "", 0, SOL_ENCODE_BOS, &ids);
+    ck_assert_uint_eq(ids.n, 1);
+    encode_into(t, "Once upon a time", 16, SOL_ENCODE_BOS, &ids);
+    const int32_t want[] = {1, 403, 407, 261, 378}; /* llama2.c prompts stories260K with these */
+    ck_assert_uint_eq(ids.n, 5);
+    ck_assert_int_eq(memcmp(ids.id, want, sizeof want), 0);
+    ck_assert_int_eq(sol_tokenizer_piece(t, 1, 403, &n)[0], 'O'); /* no blank after BOS */
+    ck_assert_int_eq(sol_tokenizer_piece(t, 407, 403, &n)[0], ' ');
+    sol_ids_free(&ids);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_test(tc, ggml_vectors);
+              tcase_add_test(tc, random_text_survives); tcase_add_test(tc, merges_follow_the_definition);
+              tcase_add_test(tc, ignore_merges_takes_whole_words); tcase_add_test(tc, special_tokens);
+              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing);
+              tcase_add_test(tc, llama2c_layout))

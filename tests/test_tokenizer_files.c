@@ -1,0 +1,446 @@
+#include "suite.h"
+
+#include <string.h>
+
+#include "text/tokenizer_impl.h"
+
+/* ---- tokenizer.json ---- */
+
+#define BYTE_LEVEL "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+#define MODEL_WITH(more) "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," more "}"
+#define ADDED(more) "\"added_tokens\":[{\"content\":\"<s>\",\"special\":true" more "}]"
+
+static sol_status load(sol_tokenizer **t, const char *json, sol_err *err)
+{
+    return sol_tokenizer_from_memory(t, "t.json", json, strlen(json), err);
+}
+
+static void expect(const sol_tokenizer *t, const char *text, int flags, int n, ...)
+{
+    sol_ids ids = {0};
+    va_list ap;
+    ck_ok(sol_tokenizer_encode(t, text, strlen(text), flags, &ids, err));
+    ck_assert_int_eq((int)ids.n, n);
+    va_start(ap, n);
+    for (int i = 0; i < n; i++) ck_assert_int_eq(ids.id[i], va_arg(ap, int));
+    va_end(ap);
+    sol_ids_free(&ids);
+}
+
+START_TEST(json_forms)
+{
+    sol_tokenizer *t;
+    ck_ok(load(&t, "{" MODEL "," BYTE_LEVEL "}", err)); /* merges as strings */
+    expect(t, "abba", 0, 3, 2, 1, 0);
+    expect(t, "a-b", 0, 2, 0, 1); /* no token stands for '-' */
+    ck_assert_int_eq(sol_tokenizer_bos(t), -1);
+    ck_assert(!sol_tokenizer_adds_bos(t));
+    sol_tokenizer_free(&t);
+    ck_ok(load(&t, "{" MODEL_WITH("\"unk_token\":\"ab\",\"merges\":[[\"a\",\"b\"]]") "," BYTE_LEVEL "}", err)); /* merges as pairs */
+    expect(t, "a-b", 0, 3, 0, 2, 1);
+    sol_tokenizer_free(&t);
+    ck_ok(load(&t, "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
+                   "{\"Regex\":\"a\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":false}]}}", err));
+    expect(t, "abb", 0, 3, 0, 1, 1); /* a stands alone: nothing to merge */
+    sol_tokenizer_free(&t);
+    ck_ok(load(&t, "{" MODEL "," BYTE_LEVEL "," ADDED(",\"id\":3") ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+                   "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}],"
+                   "\"special_tokens\":{\"<s>\":{\"ids\":[3]}}}}", err));
+    expect(t, "ab<s>", SOL_ENCODE_BOS | SOL_ENCODE_TAIL | SOL_ENCODE_SPECIAL, 4, 3, 2, 3, 3);
+    ck_assert_int_eq(sol_tokenizer_bos(t), 3);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+START_TEST(json_digits_and_smollm)
+{
+    sol_tokenizer *t;
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"1\":0,\"2\":1,\"12\":2},\"merges\":[\"1 2\"]},"
+                               "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\","
+                               "\"individual_digits\":%s},{\"type\":\"ByteLevel\",\"use_regex\":true}]}}";
+    char text[512];
+    snprintf(text, sizeof text, json, "true");
+    ck_ok(load(&t, text, err));
+    expect(t, "1212", 0, 4, 0, 1, 0, 1);
+    ck_assert(sol_pretok_is_known(&t->pretok)); /* the stages of "smollm" */
+    sol_tokenizer_free(&t);
+    snprintf(text, sizeof text, json, "false");
+    ck_ok(load(&t, text, err));
+    expect(t, "1212", 0, 2, 2, 2);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+/* A LLaMA-2 style tokenizer.json: byte fallback, U+2581, a blank in front. The 256 byte tokens come first. */
+static char *sentencepiece_json(const char *normalizer)
+{
+    char *s = malloc(16384);
+    int at = sprintf(s, "{\"normalizer\":%s,\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_unk\":true,\"vocab\":{", normalizer);
+    for (int b = 0; b < 256; b++) at += sprintf(s + at, "\"<0x%02X>\":%d,", b, b);
+    sprintf(s + at, "\"\xE2\x96\x81\":256,\"a\":257,\"\xE2\x96\x81" "a\":258},\"merges\":[\"\xE2\x96\x81 a\"]}}");
+    return s;
+}
+
+START_TEST(json_sentencepiece)
+{
+    sol_tokenizer *t;
+    char *json = sentencepiece_json("{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},"
+                                    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]}");
+    ck_ok(load(&t, json, err));
+    expect(t, "a a\n", 0, 3, 258, 258, 10);
+    expect(t, "\xE2\x98\x83", 0, 4, 256, 0xE2, 0x98, 0x83); /* a character without a token becomes its bytes */
+    sol_tokenizer_free(&t);
+    free(json);
+    json = sentencepiece_json("{\"type\":\"Lowercase\"}");
+    ck_fails(load(&t, json, err), SOL_ERR_UNSUPPORTED, "byte_fallback");
+    free(json);
+}
+END_TEST
+
+START_TEST(hostile_json)
+{
+    static const struct { const char *json, *part; } bad[] = {
+        {"{", "t.json:1:1: not a tokenizer.json"},
+        {"{}", "'model' is missing"},
+        {"{\"model\":{\"type\":\"Unigram\"}}", "model.type 'Unigram': only BPE"},
+        {"{\"model\":{\"vocab\":[]}}", "model.vocab is missing"},
+        {"{\"model\":{\"vocab\":{\"a\":0}}," BYTE_LEVEL "}", "model.merges is missing"},
+        {"{\"model\":{\"vocab\":{},\"merges\":[]}," BYTE_LEVEL "}", "the vocabulary is empty"},
+        {"{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}," BYTE_LEVEL "}", "duplicate object key"},
+        {"{\"model\":{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}," BYTE_LEVEL "}", "'a' and 'b' have the same id 0"},
+        {"{\"model\":{\"vocab\":{\"a\":0,\"b\":7},\"merges\":[]}," BYTE_LEVEL "}", "'b' has the id 7: the file's tokens fill 0 to 1"},
+        {"{\"model\":{\"vocab\":{\"a\":-1},\"merges\":[]}," BYTE_LEVEL "}", "has the id -1"},
+        {"{\"model\":{\"vocab\":{\"a\":9223372036854775807},\"merges\":[]}," BYTE_LEVEL "}", "has the id 9223372036854775807"},
+        {"{\"model\":{\"vocab\":{\"a\":0.5},\"merges\":[]}," BYTE_LEVEL "}", "'a': its id is not a whole number"},
+        {"{\"model\":{\"vocab\":{\"a b\":0},\"merges\":[]}," BYTE_LEVEL "}", "outside the byte-level alphabet"},
+        {"{\"model\":{\"vocab\":{\"\":0},\"merges\":[]}," BYTE_LEVEL "}", "token 0 is empty"},
+        {"{" MODEL_WITH("\"merges\":[\"a c\"]") "," BYTE_LEVEL "}", "model.merges[0] names 'c', which is no token"},
+        {"{" MODEL_WITH("\"merges\":[\"b a\"]") "," BYTE_LEVEL "}", "model.merges[0] names 'ba', which is no token"},
+        {"{" MODEL_WITH("\"merges\":[\"a b\",\"a b\"]") "," BYTE_LEVEL "}", "merges 0 and 1 are the same pair"},
+        {"{" MODEL_WITH("\"merges\":[\"ab\"]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
+        {"{" MODEL_WITH("\"merges\":[[\"a\"]]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
+        {"{" MODEL_WITH("\"merges\":[7]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
+        {"{" MODEL_WITH("\"merges\":[],\"dropout\":0.1") "," BYTE_LEVEL "}", "'dropout' is set"},
+        {"{" MODEL_WITH("\"merges\":[],\"unk_token\":\"?\"") "," BYTE_LEVEL "}", "model.unk_token '?' is no token"},
+        {"{" MODEL_WITH("\"merges\":[],\"end_of_word_suffix\":\"_\"") "," BYTE_LEVEL "}", "'end_of_word_suffix' is set"},
+        {"{" MODEL "}", "pre_tokenizer '': only Split, Digits and ByteLevel"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[]}}", "ByteLevel is missing"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Whitespace\"}}", "pre_tokenizer 'Whitespace'"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}", "'add_prefix_space' is set"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}", "regex '('"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\"},\"behavior\":\"Isolated\"}}", "0 bytes"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\"}}", "'Removed'"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"}}}", "not a Regex"},
+        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"NFC\"}}", "normalizer 'NFC'"},
+        {"{" MODEL "," BYTE_LEVEL "," ADDED(",\"id\":5") "}", "'<s>' has the id 5"},
+        {"{" MODEL "," BYTE_LEVEL "," ADDED(",\"id\":2") "}", "the same id 2"},
+        {"{" MODEL "," BYTE_LEVEL "," ADDED(",\"id\":3,\"lstrip\":true") "}", "'lstrip' is set"},
+        {"{" MODEL "," BYTE_LEVEL "," ADDED("") "}", "not a whole number"},
+        {"{" MODEL "," BYTE_LEVEL ",\"added_tokens\":[{\"content\":\"\",\"id\":3}]}", "added_tokens[0].content is missing or empty"},
+        {"{" MODEL "," BYTE_LEVEL ",\"added_tokens\":7}", "added_tokens is not an array"},
+        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]}}",
+         "no ids for 'x'"},
+        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
+         "\"special_tokens\":{\"x\":{\"ids\":[99]}}}}", "'x' has an id outside the vocabulary of 3"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        sol_tokenizer *t;
+        sol_err err = {0};
+        ck_assert_msg(load(&t, bad[i].json, &err) != SOL_OK, "%s", bad[i].json);
+        ck_assert_msg(strstr(err.text, bad[i].part) && strncmp(err.text, "t.json", 6) == 0, "%s: '%s'", bad[i].json, err.text);
+        ck_assert_int_eq(sol_status_exit_code(err.status), 2);
+        ck_assert_ptr_null(t);
+    }
+}
+END_TEST
+
+START_TEST(deep_json)
+{
+    enum { N = 200000 };
+    char *json = malloc(N + 1);
+    sol_tokenizer *t;
+    memset(json, '[', N);
+    json[0] = '{';
+    json[N] = 0;
+    ck_fails(load(&t, json, err), SOL_ERR_FORMAT, "t.json:1");
+    memcpy(json, "{\"a\":", 5);
+    ck_fails(load(&t, json, err), SOL_ERR_FORMAT, "depth");
+    free(json);
+}
+END_TEST
+
+START_TEST(a_regex_that_explodes_is_an_error)
+{
+    sol_pretok p = {0};
+    sol_tokenizer *t;
+    sol_ids ids = {0};
+    char text[64];
+    memset(text, 'a', sizeof text);
+    ck_ok(load(&t, "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                   "\"(a+)+[bc]\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":false}]}}", err));
+    ck_fails(sol_tokenizer_encode(t, text, sizeof text, 0, &ids, err), SOL_ERR_RANGE, "regex fails at byte");
+    sol_tokenizer_free(&t);
+    sol_ids_free(&ids);
+    for (int i = 0; i < SOL_PRETOK_STAGES; i++) ck_ok(sol_pretok_add(&p, "a*", err));
+    ck_fails(sol_pretok_add(&p, "a", err), SOL_ERR_UNSUPPORTED, "more than 8 stages");
+    sol_pretok_free(&p);
+}
+END_TEST
+
+/* ---- pre-tokenizers ---- */
+
+typedef struct seen {
+    char text[256]; /* the words with a bar behind each */
+    size_t n;
+} seen;
+
+static sol_status see(void *user, const char *word, size_t n, sol_err *err)
+{
+    seen *s = user;
+    (void)err;
+    memcpy(s->text + s->n, word, n);
+    s->n += n;
+    s->text[s->n++] = '|';
+    s->text[s->n] = 0;
+    return SOL_OK;
+}
+
+static void expect_words(const char *const *regex, const char *text, const char *want)
+{
+    sol_pretok p = {0};
+    sol_pretok_scratch *scratch;
+    seen s = {0};
+    for (int i = 0; regex[i]; i++) ck_ok(sol_pretok_add(&p, regex[i], err));
+    ck_ok(sol_pretok_scratch_create(&scratch, err));
+    ck_ok(sol_pretok_run(&p, scratch, text, strlen(text), see, &s, err));
+    ck_assert_str_eq(s.text, want);
+    sol_pretok_scratch_free(&scratch);
+    sol_pretok_free(&p);
+}
+
+START_TEST(words)
+{
+    static const char *const llama3[] = {SOL_REGEX_LLAMA3, NULL}, *const gpt2[] = {SOL_REGEX_GPT2, NULL};
+    static const char *const smollm[] = {"\\p{N}", SOL_REGEX_GPT2, NULL}, *const empty[] = {"x*", NULL};
+    expect_words(llama3, "It's 12345 days\n\n  later", "It|'s| |123|45| days|\n\n| | later|");
+    expect_words(llama3, "a...\r\nb \t c", "a|...\r\n|b| \t| c|");
+    expect_words(llama3, "WE'LL'\xC5\xBF", "WE|'LL|'\xC5\xBF|"); /* U+017F folds to s */
+    expect_words(gpt2, "It's 12345 days\n\n  later", "It|'s| 12345| days|\n\n | later|");
+    expect_words(gpt2, "WE'LL", "WE|'|LL|");
+    expect_words(smollm, "in 1984!", "in| |1|9|8|4|!|");
+    expect_words(empty, "axxb\xC3\xA9", "a|xx|b\xC3\xA9|"); /* empty matches isolate nothing */
+    /* U+0085 and U+3000 are white space, U+180E is not. */
+    expect_words(llama3, "a\xC2\x85\xE3\x80\x80" "b", "a|\xC2\x85|\xE3\x80\x80" "b|");
+    expect_words(llama3, "a\xE1\xA0\x8E!", "a|\xE1\xA0\x8E!|");
+    /* Bytes that are no UTF-8 stand apart; a surrogate and an overlong form are none. */
+    expect_words(llama3, "ab\xFF\xFE" "cd\xED\xA0\x80" "e\xC0\xAF", "ab|\xFF\xFE|cd|\xED\xA0\x80|e|\xC0\xAF|");
+}
+END_TEST
+
+START_TEST(named_pretokenizers)
+{
+    sol_pretok p = {0};
+    bool ignore, bos;
+    ck_ok(sol_pretok_add_named(&p, "llama-bpe", &ignore, &bos, err));
+    ck_assert(ignore && bos && p.n == 1 && sol_pretok_is_known(&p));
+    sol_pretok_free(&p);
+    ck_ok(sol_pretok_add_named(&p, NULL, &ignore, &bos, err));
+    ck_assert(!ignore && !bos && p.n == 4 && sol_pretok_is_known(&p));
+    sol_pretok_free(&p);
+    ck_assert(!sol_pretok_is_known(&p));
+    ck_fails(sol_pretok_add_named(&p, "smolm", &ignore, &bos, err), SOL_ERR_UNSUPPORTED, "nearest: 'smollm'");
+    ck_fails(sol_pretok_add_named(&p, "something-else", &ignore, &bos, err), SOL_ERR_UNSUPPORTED, "is not known");
+}
+END_TEST
+
+/* ---- GGUF arrays ---- */
+
+#define SPAN(s) {s, sizeof(s) - 1}
+
+START_TEST(gguf_byte_level)
+{
+    static const sol_span tokens[] = {SPAN("a"), SPAN("\xC4\xA0"), SPAN("\xC4\xA0" "a"), SPAN("<s>"), SPAN("</s>")};
+    static const sol_span merges[] = {SPAN("\xC4\xA0 a")}, unknown[] = {SPAN("a b")}, half[] = {SPAN("a")};
+    static const int32_t types[] = {1, 1, 1, 3, 3}, bad_types[] = {1, 1, 9, 3, 3};
+    sol_tokenizer_arrays a = {.model = "gpt2", .pre = "llama-bpe", .tokens = tokens, .n_tokens = 5, .types = types, .merges = merges,
+                              .n_merges = 1, .bos = 3, .eos = 4, .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    sol_tokenizer *t;
+    ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
+    expect(t, "a a", SOL_ENCODE_BOS | SOL_ENCODE_TAIL, 3, 3, 0, 2);
+    ck_assert_int_eq(sol_tokenizer_eos(t), 4);
+    sol_tokenizer_free(&t);
+    a.add_bos = 0;
+    a.add_eos = 1;
+    ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
+    expect(t, "a", SOL_ENCODE_BOS | SOL_ENCODE_TAIL, 2, 0, 4);
+    sol_tokenizer_free(&t);
+    a.merges = unknown;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "g: merge 0 'a b' names a text that is no token");
+    a.merges = half;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "merge 0 is not a pair");
+    a.merges = merges;
+    a.types = bad_types;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "token 2 has the unknown type 9");
+    a.types = NULL;
+    a.eos = 5;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_RANGE, "EOS 5");
+    a.model = "bert";
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_UNSUPPORTED, "tokenizer model 'bert'");
+}
+END_TEST
+
+START_TEST(gguf_sentencepiece)
+{
+    enum { N = 262 };
+    static const char *const more[] = {"\xE2\x96\x81", "a", "b", "\xE2\x96\x81" "a", "ab", "</s>"};
+    static const float more_scores[] = {-9, -9, -9, -2, -1, 0};
+    sol_span tokens[N];
+    char bytes[256][8];
+    float scores[N] = {0};
+    int32_t types[N];
+    for (int i = 0; i < N; i++) {
+        if (i < 256) snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", i);
+        tokens[i] = i < 256 ? (sol_span){bytes[i], 6} : (sol_span){more[i - 256], strlen(more[i - 256])};
+        types[i] = i < 256 ? 6 : i == N - 1 ? 3 : 1;
+        if (i >= 256) scores[i] = more_scores[i - 256];
+    }
+    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = N, .scores = scores, .types = types, .bos = -1,
+                              .eos = N - 1, .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    sol_tokenizer *t, *u;
+    void *data;
+    size_t size;
+    ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
+    expect(t, "ab", 0, 2, 256, 260); /* "ab" has the better score: the blank stays alone */
+    expect(t, "a\n", 0, 2, 259, 10);
+    ck_ok(sol_tokenizer_serialize(t, &data, &size, err));
+    ck_ok(sol_tokenizer_from_memory(&u, "again", data, size, err));
+    ck_assert(sol_tokenizer_hash(t) == sol_tokenizer_hash(u));
+    expect(u, "ab", 0, 2, 256, 260);
+    sol_free(data);
+    char *json;
+    ck_fails(sol_tokenizer_to_json(t, &json, &size, err), SOL_ERR_UNSUPPORTED, "SentencePiece");
+    sol_tokenizer_free(&t);
+    sol_tokenizer_free(&u);
+    scores[258] = 0.0f / 0.0f;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "score of token 258 is not finite");
+    scores[258] = -9;
+    types[65] = 1; /* the byte 'A' is no byte token any more, but still spelled like one */
+    ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
+    sol_tokenizer_free(&t);
+    tokens[65] = (sol_span){"zz", 2};
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "no token stands for byte 0x41");
+    a.scores = NULL;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "without scores");
+}
+END_TEST
+
+/* ---- binary forms ---- */
+
+static sol_tokenizer *trained(const char *dir)
+{
+    char text[96], json[96];
+    const char *files[] = {text};
+    sol_tokenizer *t;
+    snprintf(text, sizeof text, "%s/t.txt", dir);
+    snprintf(json, sizeof json, "%s/t.json", dir);
+    ck_ok(sol_file_write(text, "the cat and the hat and the bat", 31, err));
+    sol_bpe_options o = {.files = files, .n_files = 1, .vocab_size = 270};
+    ck_ok(sol_bpe_train(&o, json, err));
+    ck_ok(sol_tokenizer_open(&t, json, err));
+    return t;
+}
+
+START_TEST(serialized_and_json_are_the_same)
+{
+    char dir[64], *json;
+    void *data;
+    size_t size;
+    sol_test_dir_make(dir);
+    sol_tokenizer *t = trained(dir), *u;
+    ck_ok(sol_tokenizer_serialize(t, &data, &size, err));
+    ck_ok(sol_tokenizer_from_memory(&u, "again", data, size, err));
+    ck_assert(sol_tokenizer_hash(t) == sol_tokenizer_hash(u));
+    sol_tokenizer_free(&u);
+    sol_free(data);
+    ck_ok(sol_tokenizer_to_json(t, &json, &size, err));
+    ck_ok(sol_tokenizer_from_memory(&u, "again", json, size, err));
+    ck_assert(sol_tokenizer_hash(t) == sol_tokenizer_hash(u));
+    sol_free(json);
+    uint64_t before = sol_tokenizer_hash(u);
+    ck_ok(sol_tokenizer_set_bos_eos(u, -1, 5, err));
+    ck_assert_int_eq(sol_tokenizer_eos(u), 5);
+    ck_assert_int_eq(sol_tokenizer_bos(u), sol_tokenizer_bos(t));
+    ck_assert(sol_tokenizer_hash(u) != before);
+    ck_fails(sol_tokenizer_set_bos_eos(u, 270, -1, err), SOL_ERR_RANGE, "BOS id 270");
+    ck_assert_int_eq(sol_tokenizer_bos(u), sol_tokenizer_bos(t));
+    sol_tokenizer_free(&u);
+    sol_tokenizer_free(&t);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+/* Every truncation is an error; every flipped byte is one or gives a tokenizer that works. */
+START_TEST(damaged_serialized)
+{
+    char dir[64];
+    uint8_t *data;
+    size_t size;
+    sol_test_dir_make(dir);
+    sol_tokenizer *t = trained(dir), *u;
+    ck_ok(sol_tokenizer_serialize(t, (void **)&data, &size, err));
+    for (size_t n = 0; n < size; n++) {
+        sol_err err = {0};
+        uint8_t *part = malloc(n + 1);
+        memcpy(part, data, n);
+        ck_assert_int_ne(sol_tokenizer_from_memory(&u, "cut", part, n, &err), SOL_OK);
+        ck_assert_int_eq(strncmp(err.text, "cut: ", 5), 0);
+        free(part);
+    }
+    for (size_t i = 0; i < size; i++) {
+        data[i] ^= 0x80;
+        if (sol_tokenizer_from_memory(&u, "flipped", data, size, NULL) == SOL_OK) {
+            sol_ids ids = {0};
+            ck_ok(sol_tokenizer_encode(u, "the cat", 7, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids, err));
+            sol_ids_free(&ids);
+        }
+        sol_tokenizer_free(&u);
+        data[i] ^= 0x80;
+    }
+    sol_free(data);
+    sol_tokenizer_free(&t);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(damaged_llama2c)
+{
+    uint8_t data[4 + 260 * 14 + 64] = {7};
+    size_t size = 4;
+    sol_tokenizer *t;
+    for (int id = 0; id < 260; id++) {
+        char text[8] = "<?>";
+        if (id >= 3 && id < 259) snprintf(text, sizeof text, "<0x%02X>", id - 3);
+        if (id == 259) strcpy(text, "a");
+        uint8_t n = (uint8_t)strlen(text);
+        memcpy(data + size + 4, (uint8_t[]){n, 0, 0, 0}, 4);
+        memcpy(data + size + 8, text, n);
+        size += 8 + (size_t)n;
+    }
+    ck_ok(sol_tokenizer_from_memory(&t, "t.bin", data, size, err));
+    ck_assert_int_eq(sol_tokenizer_vocab_size(t), 260);
+    sol_tokenizer_free(&t);
+    for (size_t n = 0; n < size - 9; n++) ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, n, err), SOL_ERR_FORMAT, "t.bin: byte ");
+    data[8] = 200; /* longer than the longest token */
+    ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, size, err), SOL_ERR_FORMAT, "not llama2.c's layout");
+    ck_fails(sol_tokenizer_open(&t, "/nonexistent", err), SOL_ERR_IO, "/nonexistent");
+    ck_fails(sol_tokenizer_open(&t, "/", err), SOL_ERR_IO, "is a directory");
+}
+END_TEST
+
+SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, json_forms); tcase_add_test(tc, json_digits_and_smollm);
+              tcase_add_test(tc, json_sentencepiece); tcase_add_test(tc, hostile_json); tcase_add_test(tc, deep_json);
+              tcase_add_test(tc, a_regex_that_explodes_is_an_error); tcase_add_test(tc, words);
+              tcase_add_test(tc, named_pretokenizers); tcase_add_test(tc, gguf_byte_level); tcase_add_test(tc, gguf_sentencepiece);
+              tcase_add_test(tc, serialized_and_json_are_the_same); tcase_add_test(tc, damaged_serialized);
+              tcase_add_test(tc, damaged_llama2c))
