@@ -171,10 +171,11 @@ START_TEST(text_documents)
         {"one", "one|"},
         {"", ""},
         {" \n\n", ""},
-        {"a\n<|endoftext|>\nb\n", "a|b\n|"},
+        {"a\n<|endoftext|>\nb\n", "a|b|"},
+        {" \n a \n\n<|endoftext|>\n\n b\n c \n \n", " \n a|b\n c|"}, /* blanks beside a separator belong to it */
         {"a\n<|endoftext|>", "a|"},
         {"<|endoftext|>\n\n<|endoftext|>\na\n<eos>\nb", "a|b|"},
-        {"a\r\n<|endoftext|>\r\nb\r\n", "a|b\r\n|"},
+        {"a\r\n<|endoftext|>\r\nb\r\n", "a|b|"},
         {"a <|endoftext|>\n <|endoftext|>\n", "a <|endoftext|>\n <|endoftext|>\n|"}, /* only a line of its own separates */
     };
     char out[256];
@@ -231,7 +232,7 @@ START_TEST(long_documents)
             uint32_t k = (random = random * 1664525u + 1013904223u) >> 16 & 31;
             text[i] = k == 0 && kind != 1 ? '\n' : k < 6 && kind != 2 ? ' ' : (char)('a' + k % 26);
         }
-        if (kind == 3) memcpy(text + n / 2, "\n<|endoftext|>\n", 15);
+        if (kind == 3) memcpy(text + n / 2 - 2, "z\n\n<|endoftext|>\n\nz", 19), text[n - 1] = 'z';
         text[n] = 0;
         write_text(&f, kind % 2 ? "a.txt.gz" : "a.txt", text, n);
         ck_ok(read_docs(&f, false, true, out, err));
@@ -239,9 +240,9 @@ START_TEST(long_documents)
             ck_assert_uint_eq(strlen(out), n + 1);
             ck_assert_int_eq(memcmp(out, text, n), 0);
         } else {
-            ck_assert_uint_eq(strlen(out), n - 15 + 2);
-            ck_assert_int_eq(memcmp(out, text, n / 2), 0);
-            ck_assert_int_eq(memcmp(out + n / 2 + 1, text + n / 2 + 15, n - n / 2 - 15), 0);
+            ck_assert_uint_eq(strlen(out), n - 17 + 2);
+            ck_assert_int_eq(memcmp(out, text, n / 2 - 1), 0);
+            ck_assert_int_eq(memcmp(out + n / 2, text + n / 2 + 16, n - n / 2 - 16), 0);
         }
     }
     free(text);

@@ -107,7 +107,7 @@ const sol_verb sol_verb_tokenize = {
     .name = "tokenize",
     .summary = "turn text into a token dataset, or lines of JSON into lines of ids",
     .details = "A .txt file is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's own end-of-text\n"
-               "token) separate several; a .jsonl file holds one a line. Each document becomes BOS as the tokenizer's template\n"
+               "token) separate several (blanks beside such a line belong to it); a .jsonl file holds one a line. Each document becomes BOS as the tokenizer's template\n"
                "says, its ids, and EOS when the tokenizer has one.",
     .options = options,
     .args_size = sizeof(struct args),

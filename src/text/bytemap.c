@@ -17,7 +17,7 @@ static size_t find_slot(const sol_bytemap *m, const char *key, size_t n, uint32_
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         if (!m->slot[i]) return i;
         const sol_bytemap_entry *e = &m->entry[m->slot[i] - 1];
-        if (e->hash == hash && e->n == n && memcmp(m->bytes + e->at, key, n) == 0) return i;
+        if (e->hash == hash && e->n == n && (n == 0 || memcmp(m->bytes + e->at, key, n) == 0)) return i;
     }
 }
 

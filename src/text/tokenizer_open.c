@@ -67,7 +67,7 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
     sol_status st = gguf_type(a, id, &type, err);
     if (st != SOL_OK) return st;
     if (type == SOL_TOKEN_CONTROL || type == SOL_TOKEN_USER || type == SOL_TOKEN_UNUSED) {
-        memcpy(scratch, s.at, n);
+        if (n) memcpy(scratch, s.at, n);
     } else if (t->kind == SOL_TOK_BYTE_LEVEL) {
         if (type == SOL_TOKEN_BYTE || !sol_runes_to_bytes(s.at, s.n, scratch, &n))
             return sol_fail(err, SOL_ERR_FORMAT, "token %lld has characters outside the byte-level alphabet", (long long)id);

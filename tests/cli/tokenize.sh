@@ -50,7 +50,7 @@ grep -q '"documents": 5002,' "$d/1.json" || die "documents: $(cat "$d/1.json")"
 "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/many.txt.gz" $stories -o "$d/gz.h5" 2>/dev/null || die "gzip"
 cmp "$d/1.h5" "$d/gz.h5" || die "gzip changed the dataset"
 awk 'BEGIN { printf "{\"text\": \"" } $0 == "<|endoftext|>" { printf "\"}\n{\"text\": \""; part = 0; next }
-     { gsub(/"/, "\\\""); printf "%s%s", part++ ? "\\n" : "", $0 } END { printf "\\n\"}\n" }' $stories >"$d/s.jsonl"
+     { gsub(/"/, "\\\""); printf "%s%s", part++ ? "\\n" : "", $0 } END { printf "\"}\n" }' $stories >"$d/s.jsonl"
 "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/s1.h5" 2>/dev/null || die ".txt"
 "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/s.jsonl" -o "$d/s2.h5" 2>/dev/null || die ".jsonl"
 cmp "$d/s1.h5" "$d/s2.h5" || die "JSON lines changed the dataset"
