@@ -4,6 +4,8 @@
 #include "kernels/ternary_impl.h"
 #if defined(__x86_64__)
 #include "kernels/x86/tiers.h"
+#elif defined(__aarch64__)
+#include "kernels/arm/tiers.h"
 #endif
 
 void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
@@ -37,6 +39,9 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
 #elif defined(__aarch64__)
     if (k->tier == SOL_TIER_NEON) {
         sol_float_ops_neon(&k->f);
+        k->act_quantize = sol_act_quantize_neon;
+        k->ternary = &sol_ternary_ops_neon;
+        k->dense = &sol_dense_ops_neon;
         sol_elementwise_neon(&k->e);
         sol_train_ops_neon(&k->t);
     }

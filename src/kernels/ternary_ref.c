@@ -90,9 +90,9 @@ static void ref_unpack(const sol_segments *s, const uint8_t *tile, int64_t r, ui
     signs += (size_t)r * l.sign_bytes;
     memcpy(scales, tile + (size_t)r * l.scale_bytes, l.scale_bytes);
     int64_t g = 0;
-    for (; g + 8 <= s->cols / 4; g += 8)
+    for (; g + 8 <= s->cols / 4; g += 8) /* with a constant k the compiler makes vectors of it */
         for (int k = 0; k < 8; k++)
-            out[g + k] = (uint8_t)((signs[g / 8] << (4 - k + 8) >> 8 & 16) | (codes[(g + k) / 2] >> 4 * (k & 1) & 15));
+            out[g + k] = (uint8_t)((signs[g / 8] >> k & 1) << 4 | (codes[(g + k) / 2] >> 4 * (k & 1) & 15));
     for (; g < s->cols / 4; g++)
         out[g] = (uint8_t)((signs[g / 8] >> g % 8 & 1) << 4 | (codes[g / 2] >> 4 * (g & 1) & 15));
 }

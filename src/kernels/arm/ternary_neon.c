@@ -1,0 +1,269 @@
+/* The ternary product with NEON dotprod.
+ *
+ * Layout. A tile is 16 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte r of vector j holding row
+ * r's slots of blocks 2j (low nibble) and 2j + 1; then 16 words of signs, one a row, block k's sign in bit 15 - k. The last
+ * chunk is filled up with code 0 (its activations are 0). Then the scales, [n_groups, 16] fp16.
+ *
+ * One token (or few): for each block of four activations the 16 sums of the slots are a table of low and of high bytes; two
+ * tbl look up 16 rows, zip makes words. Sums stay exact in int16 over a segment of 128.
+ * Many tokens: blocks are decoded once to signed bytes, four of a row together, for sdot. */
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/arm/tiers.h"
+
+enum {
+    TILE_ROWS = 16,
+    CHUNK_BLOCKS = 16,
+    SLOT_BYTES = 128,
+    CHUNK_BYTES = SLOT_BYTES + 32,
+    TABLE_TOKENS = 4, /* up to so many tokens go through the tables */
+    TOKENS = 256,     /* of one job */
+    SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
+};
+
+static int64_t n_chunks(const sol_segments *s)
+{
+    return s->cols_pad / 64;
+}
+
+static size_t tile_bytes(const sol_segments *s)
+{
+    return (size_t)sol_round_up(n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64);
+}
+
+/* ---- packing ---- */
+
+static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
+{
+    int64_t blocks = s->cols / 4;
+    sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    for (int r = 0; r < rows->n; r++) {
+        for (int64_t j = 0; j < (blocks + 1) / 2; j++)
+            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] = rows->codes[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
+        for (int64_t b = 0; b < blocks; b++) {
+            uint16_t *word = (uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + SLOT_BYTES) + r;
+            *word |= (uint16_t)((rows->signs[r][b / 8] >> b % 8 & 1) << (15 - b % CHUNK_BLOCKS));
+        }
+        for (int64_t g = 0; g < s->n_groups; g++) scales[g * TILE_ROWS + r] = rows->scales[r][g];
+    }
+}
+
+static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
+{
+    const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    for (int64_t b = 0; b < s->cols / 4; b++) {
+        const uint8_t *chunk = tile + b / CHUNK_BLOCKS * CHUNK_BYTES;
+        int64_t k = b % CHUNK_BLOCKS;
+        int sign = ((const uint16_t *)(chunk + SLOT_BYTES))[r] >> (15 - k) & 1;
+        codes[b] = (uint8_t)(sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15));
+    }
+    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
+}
+
+/* Slots of block k of a chunk, a byte a row. */
+static inline uint8x16_t slots_at(const uint8_t *chunk, int64_t k)
+{
+    uint8x16_t both = vld1q_u8(chunk + k / 2 * 16);
+    return k & 1 ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15));
+}
+
+/* Sign masks of block k: words 0 or -1 for rows 0-7 and 8-15. */
+static inline void signs_at(const uint8_t *chunk, int64_t k, int16x8_t minus[2])
+{
+    const int16_t *words = (const int16_t *)(chunk + SLOT_BYTES);
+    int16x8_t shift = vdupq_n_s16((int16_t)k);
+    minus[0] = vshrq_n_s16(vshlq_s16(vld1q_s16(words), shift), 15);
+    minus[1] = vshrq_n_s16(vshlq_s16(vld1q_s16(words + 8), shift), 15);
+}
+
+/* ---- tables: one token ---- */
+
+/* Sums of the 16 slots with sign + for one block: 16 low bytes, 16 high bytes. */
+typedef struct slot_sums {
+    uint8_t low[16], high[16];
+} slot_sums;
+
+static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
+{
+    int8_t codes[32][4], lane[4][16];
+    int8x16_t w[4];
+    sol_code_table(codes);
+    for (int p = 0; p < 4; p++) {
+        for (int slot = 0; slot < 16; slot++) lane[p][slot] = codes[slot][p];
+        w[p] = vld1q_s8(lane[p]);
+    }
+    for (int64_t b = 0; b < blocks; b++, q += 4) {
+        int16x8_t first = vdupq_n_s16(0), second = vdupq_n_s16(0);
+        for (int p = 0; p < 4; p++) {
+            int8x8_t x = vdup_n_s8(q[p]);
+            first = vmlal_s8(first, vget_low_s8(w[p]), x);
+            second = vmlal_s8(second, vget_high_s8(w[p]), x);
+        }
+        uint8x16_t a = vreinterpretq_u8_s16(first), c = vreinterpretq_u8_s16(second);
+        vst1q_u8(table[b].low, vuzp1q_u8(a, c));
+        vst1q_u8(table[b].high, vuzp2q_u8(a, c));
+    }
+}
+
+/* acc[0..1] += signed sums of block k of a chunk for 16 rows. */
+static inline void look_up(const uint8_t *chunk, int64_t k, const slot_sums *sums, int16x8_t acc[2])
+{
+    uint8x16_t slots = slots_at(chunk, k);
+    uint8x16_t low = vqtbl1q_u8(vld1q_u8(sums->low), slots), high = vqtbl1q_u8(vld1q_u8(sums->high), slots);
+    int16x8_t minus[2], a = vreinterpretq_s16_u8(vzip1q_u8(low, high)), b = vreinterpretq_s16_u8(vzip2q_u8(low, high));
+    signs_at(chunk, k, minus);
+    acc[0] = vaddq_s16(acc[0], vsubq_s16(veorq_s16(a, minus[0]), minus[0]));
+    acc[1] = vaddq_s16(acc[1], vsubq_s16(veorq_s16(b, minus[1]), minus[1]));
+}
+
+static inline float32x4_t load_scales(const sol_f16 *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+
+static void store_rows(float *y, int64_t r, int64_t rows, const float32x4_t v[4])
+{
+    memcpy(y + r, v, (size_t)sol_min_i64(TILE_ROWS, rows - r) * sizeof *y);
+}
+
+static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_sums *table, const float *d, float32x4_t y[4])
+{
+    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    for (int j = 0; j < 4; j++) y[j] = vdupq_n_f32(0);
+    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
+        float32x4_t u[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+        for (int64_t end = i + s->segs_per_group; i < end; i++) {
+            int64_t len, start = sol_segment_at(s, i, &len);
+            int16x8_t acc[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
+            for (int64_t b = start / 4; b < (start + len) / 4; b++)
+                look_up(tile + b / CHUNK_BLOCKS * CHUNK_BYTES, b % CHUNK_BLOCKS, table + b, acc);
+            float32x4_t scale = vdupq_n_f32(d[i]);
+            for (int j = 0; j < 2; j++) {
+                u[2 * j] = vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
+                u[2 * j + 1] = vfmaq_f32(u[2 * j + 1], scale, vcvtq_f32_s32(vmovl_s16(vget_high_s16(acc[j]))));
+            }
+        }
+        for (int j = 0; j < 4; j++) y[j] = vfmaq_f32(y[j], load_scales(scales + 4 * j), u[j]);
+    }
+}
+
+static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
+{
+    const sol_segments *s = job->seg;
+    int64_t blocks = s->cols_pad / 4, n = job->acts->n;
+    if (!*ready)
+        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->cols_pad, blocks, tables + t * blocks);
+    *ready = 1;
+    for (int64_t i = first; i < last; i++) {
+        for (int64_t t = 0; t < n; t++) {
+            float32x4_t y[4];
+            look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            store_rows(job->y + t * job->rows, i * TILE_ROWS, job->rows, y);
+        }
+    }
+}
+
+/* ---- sdot: many tokens ---- */
+
+/* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block b + i, four weights each. */
+static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x16_t (*w)[4])
+{
+    int8_t codes[32][4], bytes[4][16];
+    int8x16_t lane[4];
+    sol_code_table(codes);
+    for (int p = 0; p < 4; p++) {
+        for (int slot = 0; slot < 16; slot++) bytes[p][slot] = codes[slot][p];
+        lane[p] = vld1q_s8(bytes[p]);
+    }
+    for (int64_t i = 0; i < blocks; i++) {
+        const uint8_t *chunk = tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES;
+        int16x8_t minus[2];
+        int8x16x4_t t;
+        uint8x16_t slots = slots_at(chunk, (b + i) % CHUNK_BLOCKS);
+        signs_at(chunk, (b + i) % CHUNK_BLOCKS, minus);
+        int8x16_t m = vcombine_s8(vmovn_s16(minus[0]), vmovn_s16(minus[1]));
+        for (int p = 0; p < 4; p++) t.val[p] = vsubq_s8(veorq_s8(vqtbl1q_s8(lane[p], slots), m), m);
+        vst4q_s8((int8_t *)w[i], t);
+    }
+}
+
+/* T (1 to 4) tokens by 16 rows over one segment: u[t][j] += d[t] * sum. */
+static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_segments *s, int8x16_t (*w)[4], int64_t blocks,
+                                                              const int8_t *q, const float *d, float32x4_t (*u)[4])
+{
+    int32x4_t acc[4][4];
+    for (int t = 0; t < T; t++)
+        for (int j = 0; j < 4; j++) acc[t][j] = vdupq_n_s32(0);
+    for (int64_t i = 0; i < blocks; i++) {
+        for (int t = 0; t < T; t++) {
+            int32_t four;
+            memcpy(&four, q + t * s->cols_pad + 4 * i, 4);
+            int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
+            for (int j = 0; j < 4; j++) acc[t][j] = vdotq_s32(acc[t][j], w[i][j], x);
+        }
+    }
+    for (int t = 0; t < T; t++)
+        for (int j = 0; j < 4; j++) u[t][j] = vfmaq_f32(u[t][j], vdupq_n_f32(d[t * s->n_segs]), vcvtq_f32_s32(acc[t][j]));
+}
+
+static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, const sol_acts *a, float32x4_t (*u)[4])
+{
+    int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
+    const int8_t *q = a->q + start;
+    const float *d = a->d + seg;
+    for (; t + 4 <= a->n; t += 4) gemm_tokens(4, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, u + t);
+    for (; t < a->n; t++) gemm_tokens(1, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, u + t);
+}
+
+/* Scratch of a thread in the many-token product. */
+typedef struct gemm_room {
+    int8x16_t w[SEGMENT_BLOCKS][4];
+    float32x4_t u[TOKENS][4], y[TOKENS][4];
+} gemm_room;
+
+static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
+{
+    const sol_segments *s = job->seg;
+    const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
+    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    int64_t n = job->acts->n;
+    memset(room->y, 0, (size_t)n * sizeof *room->y);
+    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
+        memset(room->u, 0, (size_t)n * sizeof *room->u);
+        for (int64_t end = i + s->segs_per_group; i < end; i++) {
+            int64_t len, start = sol_segment_at(s, i, &len);
+            decode_segment(tile, start / 4, len / 4, room->w);
+            gemm_segment(s, room->w, i, job->acts, room->u);
+        }
+        for (int j = 0; j < 4; j++) {
+            float32x4_t scale = load_scales(scales + 4 * j);
+            for (int64_t t = 0; t < n; t++) room->y[t][j] = vfmaq_f32(room->y[t][j], scale, room->u[t][j]);
+        }
+    }
+    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
+}
+
+static size_t thread_bytes(const sol_segments *s)
+{
+    size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4) * sizeof(slot_sums);
+    return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
+}
+
+static void product(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+{
+    if (job->acts->n <= TABLE_TOKENS)
+        product_by_tables(job, first, last, thread, ready);
+    else
+        for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
+}
+
+const sol_ternary_ops sol_ternary_ops_neon = {
+    .tile_rows = TILE_ROWS,
+    .max_tokens = TOKENS,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack = unpack,
+    .thread_bytes = thread_bytes,
+    .product = product,
+};
