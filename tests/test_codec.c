@@ -79,7 +79,8 @@ START_TEST(packed_equals_effective)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const case_ *c = &cases[i];
         size_t n = (size_t)(c->rows * c->cols);
-        sol_quant_spec spec = {sol_quantizer_find("sherry"), c->granularity, c->group_size, c->layout, SOL_F16};
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = c->granularity, .group_size = c->group_size,
+                               .layout = c->layout, .scale_dtype = SOL_F16};
         sol_packed_mat m;
         float *w = malloc(n * 4), *q = malloc(n * 4), *unpacked = malloc(n * 4);
         fill(w, (int64_t)n, i);
@@ -113,7 +114,8 @@ START_TEST(any_bytes_decode_to_valid_blocks)
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     for (int layout = 0; layout < 2; layout++) {
         enum { ROWS = 16, COLS = 640 };
-        sol_quant_spec spec = {sol_quantizer_find("sherry"), SOL_PER_GROUP, 64, (sol_block_layout)layout, SOL_F16};
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 64,
+                               .layout = (sol_block_layout)layout, .scale_dtype = SOL_F16};
         sol_packed_mat m = {.rows = ROWS, .cols = COLS, .group_size = 64, .layout = (sol_block_layout)layout}, again;
         static float w[ROWS * COLS];
         ck_ok(sol_packed_alloc(&m, err));
@@ -163,7 +165,7 @@ START_TEST(what_cannot_be_packed_says_so)
 {
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
-    sol_quant_spec spec = {sol_quantizer_find("absmean"), SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("absmean"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
     sol_packed_mat m;
     float w[64] = {0};
     ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 64, &m, err), SOL_ERR_UNSUPPORTED, "absmean weights have no 1.25-bit form");

@@ -83,7 +83,9 @@ START_TEST(parameter_names_and_shapes)
     ck_assert_int_eq(sol_model_head(m)->kind, SOL_PARAM_HEAD);
     ck_assert_ptr_null(sol_model_param(m, "model.layers.4.mlp.down_proj.weight"));
     ck_assert_ptr_eq(sol_model_at(m, down), sol_model_f32(m, down));
-    for (int64_t i = 0; i < m->n_elements; i++) ck_assert(((float *)m->data)[i] == 0);
+    int64_t nonzero = 0;
+    for (int64_t i = 0; i < m->n_elements; i++) nonzero += ((float *)m->data)[i] != 0;
+    ck_assert_int_eq(nonzero, 0);
     sol_model_free(&m);
     ck_fails(sol_model_create(&m, &c, SOL_I8, err), SOL_ERR_UNSUPPORTED, "i8");
     ck_assert_ptr_null(m);
@@ -167,8 +169,10 @@ START_TEST(init_is_normal_and_the_same_for_any_threads)
     }
     ck_ok(sol_model_create(&other, &c, SOL_BF16, err));
     sol_model_init_random(NULL, other, 42);
+    int64_t different = 0;
     for (int64_t i = 0; i < m->n_elements; i++)
-        ck_assert_uint_eq(((sol_bf16 *)other->data)[i], sol_f32_to_bf16(((float *)m->data)[i]));
+        different += ((sol_bf16 *)other->data)[i] != sol_f32_to_bf16(((float *)m->data)[i]);
+    ck_assert_int_eq(different, 0);
     sol_model_free(&other);
     sol_model_free(&m);
 }

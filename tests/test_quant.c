@@ -9,7 +9,8 @@ static const sol_residual_mix deployed = {1, 0};
 static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group_size, sol_block_layout layout,
                               sol_dtype scale_dtype)
 {
-    sol_quant_spec s = {sol_quantizer_find(method), granularity, group_size, layout, scale_dtype};
+    sol_quant_spec s = {.method = sol_quantizer_find(method), .granularity = granularity, .group_size = group_size,
+                        .layout = layout, .scale_dtype = scale_dtype, .n = 2, .m = 4};
     ck_assert_ptr_nonnull(s.method);
     return s;
 }

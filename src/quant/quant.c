@@ -1,5 +1,6 @@
 #include "quant/quant.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -11,39 +12,66 @@ enum { CHUNK = 1024, TILE_WEIGHTS = 1 << 15, MAX_TILES = 64 };
 typedef struct job {
     const sol_kernels *k;
     const sol_quant_spec *spec;
-    const float *w;
-    int64_t rows, cols, rows_a_tile;
+    const sol_quant_matrix *x;
+    int64_t rows_a_tile, chunk;
     sol_residual_mix mix;
-    float *w_eff;   /* NULL: only the parts */
-    int8_t *levels; /* NULL: only W_eff */
-    float *scales;
-    int pass; /* per-tensor only, from here */
+    /* What is wanted; NULL: not. */
+    float *w_eff, *bias;
+    sol_quant_parts parts;
+    float *dw;
+    const float *d_bias;
+    float *const *d_learned;
+    float learned_scale;
+    /* per-tensor only */
+    int pass;
     sol_quant_group whole;
     sol_quant_acc partial[MAX_TILES];
+    double partial_learned[MAX_TILES][SOL_QUANT_MAX_LEARNED];
 } job;
 
-static float rounded_scale(const sol_quant_spec *spec, float scale)
+static float rounded(const sol_quant_spec *spec, float x)
 {
-    return spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(scale)) : scale;
+    return spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(x)) : x;
+}
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 static void measure(const job *j, int pass, const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
 {
-    for (int64_t i = 0; i < n; i += CHUNK)
-        j->spec->method->measure(j->k, j->spec, pass, g, w + i, n - i < CHUNK ? n - i : CHUNK, acc);
+    for (int64_t i = 0; i < n; i += j->chunk)
+        j->spec->method->measure(j->k, j->spec, pass, g, w + i, min64(n - i, j->chunk), acc);
 }
 
-/* All passes over a group that lies in one row. */
-static void settle_group(const job *j, const float *w, int64_t n, sol_quant_group *g)
+/* Parameters that were learned take the place of measuring. */
+static bool take_learned(const job *j, int64_t index, sol_quant_group *g)
 {
-    bool more = true;
+    const sol_quantizer *q = j->spec->method;
+    if (q->n_learned == 0 || !j->x->learned[0]) return false;
+    for (int k = 0; k < q->n_learned; k++) g->learned[k] = j->x->learned[k][index];
+    return true;
+}
+
+static void finish_group(const job *j, sol_quant_group *g)
+{
+    if (j->spec->method->derive) j->spec->method->derive(g);
+    g->scale = rounded(j->spec, g->scale);
+    g->shift = rounded(j->spec, g->shift);
+}
+
+/* Group `index`, which lies in one row. */
+static void settle_group(const job *j, int64_t index, const float *w, int64_t n, sol_quant_group *g)
+{
     *g = (sol_quant_group){0};
+    bool more = !take_learned(j, index, g);
     for (int pass = 0; more; pass++) {
         sol_quant_acc acc = {0};
         measure(j, pass, g, w, n, &acc);
         more = j->spec->method->settle(j->spec, pass, n, &acc, g);
     }
-    g->scale = rounded_scale(j->spec, g->scale);
+    finish_group(j, g);
 }
 
 /* A level times the scale, also when the scale is infinite. */
@@ -55,115 +83,205 @@ static inline float level_value(int8_t t, float scale)
 static void emit_effective(const job *j, const sol_quant_group *g, const float *w, int64_t n, float *out)
 {
     const sol_quantizer *q = j->spec->method;
-    float scale = j->mix.a * g->scale, b = j->mix.b;
+    float scale = j->mix.a * g->scale, shift = j->mix.a * g->shift, b = j->mix.b;
     if (q->effective) {
         q->effective(j->k, j->spec, g, scale, b, w, n, out);
         return;
     }
-    for (int64_t i = 0; i < n; i += CHUNK) {
+    for (int64_t i = 0; i < n; i += j->chunk) {
         int8_t t[CHUNK];
-        int64_t m = n - i < CHUNK ? n - i : CHUNK;
+        int64_t m = min64(n - i, j->chunk);
         q->levels(j->k, j->spec, g, w + i, m, t);
         for (int64_t k = 0; k < m; k++) {
             float value = level_value(t[k], scale);
+            if (shift != 0) value += shift; /* adding a 0 would turn -0 to +0 */
             out[i + k] = b == 0 ? value : value + b * w[i + k];
         }
     }
 }
 
-static void emit(const job *j, const sol_quant_group *g, int64_t first, int64_t n)
+static void add_dead(const job *j, const sol_quant_group *g, const float *w, int64_t n, float *bias)
 {
-    if (j->w_eff) emit_effective(j, g, j->w + first, n, j->w_eff + first);
-    if (j->levels) j->spec->method->levels(j->k, j->spec, g, j->w + first, n, j->levels + first);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += j->chunk) {
+        int8_t t[CHUNK];
+        int64_t m = min64(n - i, j->chunk);
+        j->spec->method->levels(j->k, j->spec, g, w + i, m, t);
+        for (int64_t k = 0; k < m; k++) sum += t[k] == 0 ? (double)w[i + k] : 0;
+    }
+    *bias += j->mix.a * (float)((double)j->spec->method->dead_bias * sum);
 }
 
-static void tile_range(const job *j, int64_t tile, int64_t *begin, int64_t *end)
+/* dL/dW = a dL/dQ dQ/dW + b dL/dW_eff, and what reaches the dead weights through the bias. */
+static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, const float *w, int64_t n, float *dw,
+                          double *learned)
+{
+    const sol_quantizer *q = j->spec->method;
+    float a = j->mix.a, b = j->mix.b;
+    for (int64_t i = 0; i < n; i += j->chunk) {
+        float through[CHUNK];
+        int8_t t[CHUNK];
+        int64_t m = min64(n - i, j->chunk);
+        if (q->backward)
+            q->backward(g, w + i, dw + i, m, through, learned);
+        else
+            memcpy(through, dw + i, (size_t)m * sizeof *dw);
+        if (q->dead_bias != 0 && j->d_bias) {
+            q->levels(j->k, j->spec, g, w + i, m, t);
+            for (int64_t k = 0; k < m; k++)
+                if (t[k] == 0) through[k] += q->dead_bias * j->d_bias[row];
+        }
+        for (int64_t k = 0; k < m; k++) dw[i + k] = a * through[k] + b * dw[i + k];
+    }
+}
+
+/* n weights of group g from element `first`, which lies in `row`. */
+static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n, double *learned)
+{
+    const float *w = j->x->w + first;
+    if (j->w_eff) emit_effective(j, g, w, n, j->w_eff + first);
+    if (j->bias) add_dead(j, g, w, n, j->bias + row);
+    if (j->parts.ternary) j->spec->method->levels(j->k, j->spec, g, w, n, j->parts.ternary + first);
+    if (j->dw) emit_backward(j, g, row, w, n, j->dw + first, learned);
+}
+
+static void emit_numbers(const job *j, const sol_quant_group *g, int64_t index)
+{
+    if (j->parts.scales) j->parts.scales[index] = g->scale;
+    if (j->parts.shifts) j->parts.shifts[index] = g->shift;
+    for (int k = 0; k < j->spec->method->n_learned; k++)
+        if (j->parts.learned[k]) j->parts.learned[k][index] = g->learned[k];
+}
+
+static void add_learned(const job *j, int64_t index, const double *sum)
+{
+    if (!j->d_learned) return;
+    for (int k = 0; k < j->spec->method->n_learned; k++)
+        j->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
+}
+
+static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
 {
     *begin = tile * j->rows_a_tile;
-    *end = *begin + j->rows_a_tile < j->rows ? *begin + j->rows_a_tile : j->rows;
+    *end = min64(*begin + j->rows_a_tile, j->x->rows);
+    for (int64_t r = *begin; j->bias && r < *end; r++) j->bias[r] = 0;
 }
 
 /* Groups that lie within rows: measure and emit while the weights are in the cache. */
 static void rows_tile(void *arg, int64_t tile, int thread)
 {
     const job *j = arg;
-    int64_t begin, end, n = j->spec->granularity == SOL_PER_GROUP ? j->spec->group_size : j->cols;
+    int64_t begin, end, cols = j->x->cols, n = j->spec->granularity == SOL_PER_GROUP ? j->spec->group_size : cols;
     (void)thread;
-    tile_range(j, tile, &begin, &end);
-    for (int64_t i = begin * j->cols; i < end * j->cols; i += n) {
+    tile_rows(j, tile, &begin, &end);
+    for (int64_t i = begin * cols; i < end * cols; i += n) {
         sol_quant_group g;
-        settle_group(j, j->w + i, n, &g);
-        emit(j, &g, i, n);
-        if (j->scales) j->scales[i / n] = g.scale;
+        double learned[SOL_QUANT_MAX_LEARNED] = {0};
+        settle_group(j, i / n, j->x->w + i, n, &g);
+        emit(j, &g, i / cols, i, n, learned);
+        emit_numbers(j, &g, i / n);
+        add_learned(j, i / n, learned);
     }
 }
 
 static void measure_tile(void *arg, int64_t tile, int thread)
 {
     job *j = arg;
-    int64_t begin, end;
+    int64_t begin = tile * j->rows_a_tile, end = min64(begin + j->rows_a_tile, j->x->rows);
     (void)thread;
-    tile_range(j, tile, &begin, &end);
     j->partial[tile] = (sol_quant_acc){0};
     for (int64_t r = begin; r < end; r++)
-        measure(j, j->pass, &j->whole, j->w + r * j->cols, j->cols, &j->partial[tile]);
+        measure(j, j->pass, &j->whole, j->x->w + r * j->x->cols, j->x->cols, &j->partial[tile]);
 }
 
 static void emit_tile(void *arg, int64_t tile, int thread)
 {
-    const job *j = arg;
+    job *j = arg;
     int64_t begin, end;
     (void)thread;
-    tile_range(j, tile, &begin, &end);
-    for (int64_t r = begin; r < end; r++) emit(j, &j->whole, r * j->cols, j->cols);
+    tile_rows(j, tile, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        emit(j, &j->whole, r, r * j->x->cols, j->x->cols, j->partial_learned[tile]);
 }
 
 static void run_tensor(const sol_ctx *ctx, job *j, int64_t n_tiles)
 {
-    bool more = true;
+    bool more = !take_learned(j, 0, &j->whole);
     for (j->pass = 0; more; j->pass++) {
         sol_quant_acc acc = {0};
         sol_pool_run(ctx->pool, n_tiles, measure_tile, j);
         for (int64_t i = 0; i < n_tiles; i++) {
             acc.sum += j->partial[i].sum;
             acc.count += j->partial[i].count;
+            acc.max = fmaxf(acc.max, j->partial[i].max);
         }
-        more = j->spec->method->settle(j->spec, j->pass, j->rows * j->cols, &acc, &j->whole);
+        more = j->spec->method->settle(j->spec, j->pass, j->x->rows * j->x->cols, &acc, &j->whole);
     }
-    j->whole.scale = rounded_scale(j->spec, j->whole.scale);
-    if (j->scales) j->scales[0] = j->whole.scale;
+    finish_group(j, &j->whole);
+    emit_numbers(j, &j->whole, 0);
     sol_pool_run(ctx->pool, n_tiles, emit_tile, j);
+    double learned[SOL_QUANT_MAX_LEARNED] = {0};
+    for (int64_t i = 0; i < n_tiles; i++)
+        for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) learned[k] += j->partial_learned[i][k];
+    add_learned(j, 0, learned);
 }
 
 /* Tiles depend on the shape alone. */
 static void run(const sol_ctx *ctx, job *j)
 {
+    int64_t rows = j->x->rows, cols = j->x->cols, rows_a_tile = (TILE_WEIGHTS + cols - 1) / cols;
     bool tensor = j->spec->granularity == SOL_PER_TENSOR;
-    int64_t rows_a_tile = (TILE_WEIGHTS + j->cols - 1) / j->cols;
-    if (tensor && rows_a_tile < (j->rows + MAX_TILES - 1) / MAX_TILES) rows_a_tile = (j->rows + MAX_TILES - 1) / MAX_TILES;
+    if (tensor && rows_a_tile < (rows + MAX_TILES - 1) / MAX_TILES) rows_a_tile = (rows + MAX_TILES - 1) / MAX_TILES;
     j->k = &ctx->k;
     j->rows_a_tile = rows_a_tile;
-    int64_t n_tiles = (j->rows + rows_a_tile - 1) / rows_a_tile;
+    j->chunk = CHUNK - CHUNK % sol_quant_block(j->spec);
+    j->learned_scale = (float)(1 / sqrt((double)rows * (double)cols));
+    int64_t n_tiles = (rows + rows_a_tile - 1) / rows_a_tile;
     if (tensor)
         run_tensor(ctx, j, n_tiles);
     else
         sol_pool_run(ctx->pool, n_tiles, rows_tile, j);
 }
 
+void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                       float *w_eff, float *bias)
+{
+    if (!spec->method) {
+        memcpy(w_eff, x->w, (size_t)(x->rows * x->cols) * sizeof *x->w);
+        return;
+    }
+    job j = {.spec = spec, .x = x, .mix = mix, .w_eff = w_eff, .bias = bias};
+    run(ctx, &j);
+}
+
 void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                          sol_residual_mix mix, float *w_eff)
 {
-    if (!spec->method) {
-        memcpy(w_eff, w, (size_t)(rows * cols) * sizeof *w);
-        return;
-    }
-    job j = {.spec = spec, .w = w, .rows = rows, .cols = cols, .mix = mix, .w_eff = w_eff};
+    sol_quant_forward(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols}, mix, w_eff, NULL);
+}
+
+void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts)
+{
+    job j = {.spec = spec, .x = x, .parts = *parts};
     run(ctx, &j);
 }
 
 void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                      int8_t *ternary, float *scales)
 {
-    job j = {.spec = spec, .w = w, .rows = rows, .cols = cols, .levels = ternary, .scales = scales};
+    sol_quant_parts parts = {.ternary = ternary, .scales = scales};
+    sol_quant_take_apart(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols}, &parts);
+}
+
+bool sol_quant_is_straight_through(const sol_quant_spec *spec)
+{
+    return !spec->method || (!spec->method->backward && spec->method->dead_bias == 0);
+}
+
+void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                        const float *d_bias, float *dw, float *const d_learned[SOL_QUANT_MAX_LEARNED])
+{
+    if (!spec->method) return;
+    job j = {.spec = spec, .x = x, .mix = mix, .dw = dw, .d_bias = d_bias, .d_learned = d_learned};
     run(ctx, &j);
 }

@@ -5,7 +5,7 @@
  *     sol_quant_effective(ctx, &spec, w, rows, cols, mix, w_eff);           // W_eff = a Q(W) + b W, over the pool
  *
  * W is [rows = out, cols = in], row-major. Scale groups are runs of columns in a row: per-channel has one a row,
- * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1}.
+ * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1} (dlt adds a shift).
  *
  * Nothing here allocates, and the result is the same bits for any number of threads and every kernel tier. Sums run over a
  * group in 16 float lanes (weight i of the group, or of the row for per-tensor, goes to lane i % 16); every 256 weights
@@ -31,35 +31,44 @@ typedef enum { SOL_PER_TENSOR, SOL_PER_CHANNEL, SOL_PER_GROUP } sol_granularity;
 
 typedef struct sol_quantizer sol_quantizer;
 
+enum { SOL_QUANT_MAX_M = 64 };
+
 typedef struct sol_quant_spec {
     const sol_quantizer *method; /* NULL: none, full precision */
     sol_granularity granularity;
     int group_size; /* SOL_PER_GROUP only; a multiple of 4 */
     sol_block_layout layout;
     sol_dtype scale_dtype; /* SOL_F16: alpha is rounded to fp16 inside the forward pass, so what trains is what ships */
+    int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <= SOL_QUANT_MAX_M */
 } sol_quant_spec;
 
 /* What one pass over a scale group gathers. */
 typedef struct sol_quant_acc {
     double sum;
     int64_t count;
+    float max;
 } sol_quant_acc;
 
-/* The numbers of one scale group: Q(w) = scale * t. */
+enum { SOL_QUANT_MAX_LEARNED = 2 };
+
+/* The numbers of one scale group: Q(w) = scale * t + shift. The driver rounds scale and shift to scale_dtype. */
 typedef struct sol_quant_group {
-    float scale;     /* alpha; the driver rounds it to scale_dtype when the method has settled it */
-    float threshold; /* the method's own, from its passes to `levels` */
+    float scale, shift;
+    float threshold;                      /* the method's own, for `levels` and between its passes */
+    uint32_t low, high;                   /* the same, as bit patterns */
+    float learned[SOL_QUANT_MAX_LEARNED]; /* values of the learned parameters, when the method has any */
 } sol_quant_group;
 
 struct sol_quantizer {
     const char *name;    /* as in YAML */
     const char *summary; /* one line for `solera help` */
     bool packable;       /* obeys 3:4 and can be written in the 1.25-bit code */
-    int block;           /* weights that are chosen together: groups and widths must be multiples of it; 1: each alone */
+    int block;           /* weights that are chosen together: groups and widths must be multiples of it; 1: each alone; 0: spec->m */
     /* Pass `pass` over n more weights of a group, in order: adds to *acc. */
     void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
                     int64_t n, sol_quant_acc *acc);
-    /* After a pass over all n weights of the group: sets what it can of *g; true: one more pass, please. */
+    /* After a pass over all n weights of the group: sets what it can of *g, or for a method that learns the starting values
+     * g->learned; true: one more pass, please. */
     bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g);
     /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets the sign +. */
     void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
@@ -67,6 +76,17 @@ struct sol_quantizer {
     /* Optional, the same bits faster: out[i] = scale * t[i] + b * w[i], without the second term when b is 0. */
     void (*effective)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, float scale, float b,
                       const float *w, int64_t n, float *out);
+
+    /* Methods that learn parameters, one of each a scale group: */
+    int n_learned;
+    const char *learned_name[SOL_QUANT_MAX_LEARNED]; /* suffix of the parameter's name */
+    void (*derive)(sol_quant_group *g);              /* scale, shift and threshold from g->learned */
+    /* d = dL/dQ of n weights. Sets through[i] = dL/dw[i] and adds dL/dlearned[k], before its gradient scale, to sum[k]. NULL: the
+     * straight-through estimator, through = d. */
+    void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
+
+    /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
+    float dead_bias;
 };
 
 const sol_quantizer *sol_quantizer_find(const char *name); /* NULL when there is none */
@@ -76,6 +96,8 @@ const sol_quantizer *sol_quantizer_at(int i);
 /* Can this spec quantize this matrix? Otherwise an error that names the layer and the group sizes that fit. */
 sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_t rows, int64_t cols, sol_err *err);
 
+/* Weights that the method chooses among together (4: one zero in four); 1: each alone. */
+int sol_quant_block(const sol_quant_spec *spec);
 /* Weights that share a scale: rows * cols, cols, or group_size. */
 int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 /* Scales of a [rows, cols] matrix: 1, rows, or rows * cols / group_size. */
@@ -89,5 +111,32 @@ void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const f
 /* The parts of Q(w): ternary[rows, cols] and scales[sol_quant_scale_count], exactly what sol_quant_effective multiplies. */
 void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                      int8_t *ternary, float *scales);
+
+/* The general form, for all methods. A matrix with the learned parameters of its method, [sol_quant_scale_count] each; NULL:
+ * their starting values, computed from w. */
+typedef struct sol_quant_matrix {
+    const float *w;
+    int64_t rows, cols;
+    const float *learned[SOL_QUANT_MAX_LEARNED];
+} sol_quant_matrix;
+
+typedef struct sol_quant_parts {
+    int8_t *ternary;       /* [rows, cols] */
+    float *scales;         /* [scale count]; any of the three may be NULL */
+    float *shifts;         /* [scale count] */
+    float *learned[SOL_QUANT_MAX_LEARNED]; /* [scale count] each: the values in use (starting values: with NULL in the matrix) */
+} sol_quant_parts;
+
+/* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the sum of the dead weights. */
+void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                       float *w_eff, float *bias);
+void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts);
+
+/* True when dL/dW = (a + b) dL/dW_eff is the whole backward pass, so that a caller can fold the factor into another product. */
+bool sol_quant_is_straight_through(const sol_quant_spec *spec);
+/* In place: dw holds dL/dW_eff [rows, cols] and becomes dL/dW. d_bias[rows]: dL/dbias, NULL: none. d_learned[k][scale count], NULL: not
+ * wanted: += dL/dlearned, scaled by 1 / sqrt(rows * cols) as in LSQ. */
+void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                        const float *d_bias, float *dw, float *const d_learned[SOL_QUANT_MAX_LEARNED]);
 
 #endif
