@@ -27,6 +27,7 @@
 #include "quant/codec.h"
 #include "quant/quant.h"
 #include "quant/residual.h"
+#include "store/export.h"
 #include "store/import.h"
 #include "store/store.h"
 #include "store/study_file.h"

@@ -5,17 +5,22 @@
 #include "base/mem.h"
 
 struct args {
-    const char *out, *format, *embed_type, *method, *granularity, *layout;
+    const char *out, *format, *embed_type, *dtype, *method, *granularity, *layout;
     int64_t group_size;
+    bool dequantize;
 };
 
 static const sol_opt options[] = {
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "what to write"},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format), .preset = "packed",
-     .choices = "packed", .help = "packed: 1.25-bit codes in HDF5"},
+     .choices = "packed|safetensors", .help = "packed: 1.25-bit codes in HDF5; safetensors: a Hugging Face folder"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "f16",
-     .choices = "f32|f16|q8|q6|q4", .help = "of embedding and head"},
+     .choices = "f32|f16|q8|q6|q4", .help = "packed: of embedding and head"},
+    {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
+     .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
+    {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
+     .choices = "keep|f32|bf16|f16", .help = "safetensors: of the weights; keep: as stored, f32 with --dequantize"},
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
      .help = "round with this quantizer, not with the one the model was trained with"},
     {.name = "--granularity", .value = "G", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, granularity),
@@ -27,16 +32,11 @@ static const sol_opt options[] = {
     {0},
 };
 
-/* The quantizer of the run, or the one that was asked for. */
-static sol_status choose_quant(const struct args *a, const char *path, sol_quant_spec *q, sol_err *err)
+/* The quantizer that --method and its companions ask for. */
+static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *err)
 {
     const char *names[32];
     int n = 0;
-    if (!a->method) {
-        if (q->method) return SOL_OK;
-        return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", path);
-    }
     *q = (sol_quant_spec){.method = sol_quantizer_find(a->method), .scale_dtype = SOL_F16};
     for (; n < sol_quantizer_count() && n < 32; n++) names[n] = sol_quantizer_at(n)->name;
     if (!q->method) {
@@ -52,37 +52,74 @@ static sol_status choose_quant(const struct args *a, const char *path, sol_quant
     return SOL_OK;
 }
 
-static sol_status export_packed(sol_program *p, const struct args *a, const sol_checkpoint *c, sol_err *err)
+static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
+                       sol_checkpoint *c, sol_err *err)
 {
-    sol_packed_model packed = {0};
     sol_dense_type type;
     sol_ctx *ctx;
-    uint64_t bytes;
-    char text[32];
     sol_status st = sol_dense_type_from_name(a->embed_type, &type, err);
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) {
-        st = sol_packed_model_from(ctx, &packed, c->model, &c->quant, type, err);
-        if (st != SOL_OK) sol_err_prefix(err, st, "%s", p->word[0]);
-    }
-    if (st == SOL_OK) st = sol_packed_model_write(&packed, c->tokenizer, a->out, err);
+    if (st == SOL_OK) st = sol_checkpoint_read_model(c, p->word[0], SOL_F32, err);
+    if (st == SOL_OK && !asked && !c->quant.method)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                      "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", p->word[0]);
+    if (st != SOL_OK) return st;
+    st = sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type, err);
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", p->word[0]);
+}
+
+static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+{
+    sol_packed_model packed = {0};
+    sol_checkpoint c = {0};
+    uint64_t bytes;
+    char text[32];
+    sol_status st = pack(p, a, asked, &packed, &c, err);
+    if (st == SOL_OK) st = sol_packed_model_write(&packed, c.tokenizer, a->out, err);
     if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
     sol_packed_model_free(&packed);
+    sol_checkpoint_free(&c);
+    return st;
+}
+
+static bool show(void *user, const char *tensor, int64_t done, int64_t total)
+{
+    sol_program *p = user;
+    if (sol_live_due(p)) sol_live_show(p, false, "%3d %%  %s", (int)(100.0 * (double)done / (double)total), tensor);
+    return !sol_interrupted();
+}
+
+static sol_status export_safetensors(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+{
+    sol_export_options o = {.dequantize = a->dequantize, .quant = asked, .progress = {show, p}};
+    sol_export_result r;
+    sol_ctx *ctx;
+    char text[32];
+    if (strcmp(a->dtype, "keep") != 0)
+        o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_EXPORT_F32 : strcmp(a->dtype, "f16") == 0 ? SOL_EXPORT_F16 : SOL_EXPORT_BF16;
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st != SOL_OK) return st;
+    sol_interrupt_catch();
+    st = sol_export_safetensors(ctx, p->word[0], a->out, &o, &r, err);
+    sol_live_clear(p);
+    if (st == SOL_OK)
+        sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
+                     r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
+                     r.has_tokenizer ? "with" : "no");
     return st;
 }
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     const struct args *a = argsp;
-    sol_checkpoint c = {0};
-    sol_status st = sol_checkpoint_read_model(&c, p->word[0], SOL_F32, err);
-    if (st == SOL_OK) st = choose_quant(a, p->word[0], &c.quant, err);
-    if (st == SOL_OK) st = export_packed(p, a, &c, err);
-    sol_checkpoint_free(&c);
-    return st;
+    sol_quant_spec asked = {0};
+    sol_status st = a->method ? asked_quant(a, &asked, err) : SOL_OK;
+    if (st != SOL_OK) return st;
+    bool packed = strcmp(a->format, "packed") == 0;
+    return (packed ? export_packed : export_safetensors)(p, a, a->method ? &asked : NULL, err);
 }
 
 const sol_verb sol_verb_export = {

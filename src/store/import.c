@@ -1,6 +1,7 @@
 #include "store/import.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "store/source.h"
@@ -56,6 +57,11 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
 
 static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)
 {
+    struct stat about;
+    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        *name = "Hugging Face";
+        return sol_source_open_hf(s, path, !o->tokenizer, err);
+    }
     *name = "llama2.c";
     sol_status st = sol_source_open_llama2c(s, path, NULL, err);
     if (st == SOL_OK && !o->tokenizer)

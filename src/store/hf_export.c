@@ -1,0 +1,203 @@
+/* A folder for Hugging Face transformers. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "store/export.h"
+#include "store/hf.h"
+#include "store/view.h"
+
+enum { PIECE = 1 << 18 }; /* elements, at least one row */
+
+typedef struct folder {
+    const char *dir; /* borrowed */
+    sol_view view;
+    sol_dtype dtype;
+    sol_replace replace;
+    sol_out out;
+    bool begun;
+    uint64_t at; /* next byte of the weights file */
+    float *rows; /* owned */
+    void *bytes; /* owned */
+    const sol_import_progress *progress;
+    int64_t done;
+} folder;
+
+static sol_status join(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err)
+{
+    if ((size_t)snprintf(out, SOL_PATH_MAX, "%s/%s", dir, name) >= SOL_PATH_MAX)
+        return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", dir);
+    return SOL_OK;
+}
+
+/* One line per tensor, padded with blanks so that the data begin at a multiple of 64. */
+static sol_status make_header(const folder *f, sol_text *t, sol_err *err)
+{
+    static const char *const names[] = {[SOL_F32] = "F32", [SOL_F16] = "F16", [SOL_BF16] = "BF16"};
+    uint64_t at = 0;
+    sol_text_add(t, err, "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}");
+    for (int i = 0; i < f->view.table->n_params; i++) {
+        const sol_param *p = &f->view.table->params[i];
+        uint64_t end = at + (uint64_t)sol_param_count(p) * sol_dtype_size(f->dtype);
+        sol_text_add(t, err, ",\n\"%s\":{\"dtype\":\"%s\",\"shape\":[", p->name, names[f->dtype]);
+        if (p->kind != SOL_PARAM_NORM) sol_text_add(t, err, "%lld,", (long long)p->rows);
+        sol_text_add(t, err, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)p->cols, (unsigned long long)at,
+                     (unsigned long long)end);
+        at = end;
+    }
+    sol_text_add(t, err, "}");
+    while (t->status == SOL_OK && (t->n + 8) % 64 != 0) sol_text_add(t, err, " ");
+    return t->status;
+}
+
+static sol_status begin_weights(folder *f, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_text header = {0};
+    uint8_t length[8];
+    uint64_t have = 0, need;
+    sol_status st = make_header(f, &header, err);
+    need = header.n + 8 + (uint64_t)f->view.table->n_weights * sol_dtype_size(f->dtype);
+    if (st == SOL_OK) st = join(path, f->dir, "model.safetensors", err);
+    if (st == SOL_OK) st = sol_dir_free_space(f->dir, &have, err);
+    if (st == SOL_OK && have < need)
+        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", path,
+                      (double)need / 1e6, (double)have / 1e6);
+    if (st == SOL_OK) st = sol_replace_begin(&f->replace, path, err);
+    if (st == SOL_OK) {
+        f->begun = true;
+        st = sol_out_open(&f->out, &f->replace, err);
+    }
+    for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)header.n >> 8 * i);
+    if (st == SOL_OK) st = sol_out_write(&f->out, 0, length, 8, err);
+    if (st == SOL_OK) st = sol_out_write(&f->out, 8, header.data, header.n, err);
+    f->at = 8 + header.n;
+    sol_free(header.data);
+    return st;
+}
+
+static sol_status write_param(folder *f, int index, sol_err *err)
+{
+    const sol_param *p = &f->view.table->params[index];
+    int64_t step = PIECE / p->cols > 1 ? PIECE / p->cols : 1;
+    sol_status st = sol_view_begin(&f->view, index, err);
+    for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
+        int64_t n = p->rows - row < step ? p->rows - row : step;
+        size_t bytes = (size_t)(n * p->cols) * sol_dtype_size(f->dtype);
+        st = sol_view_next(&f->view, f->rows, n, err);
+        if (st != SOL_OK) break;
+        sol_convert(f->bytes, f->dtype, f->rows, SOL_F32, n * p->cols);
+        st = sol_out_write(&f->out, f->at, f->bytes, bytes, err);
+        f->at += bytes;
+        f->done += n * p->cols;
+        if (st == SOL_OK && f->progress && !f->progress->show(f->progress->user, p->name, f->done, f->view.table->n_weights))
+            st = sol_fail(err, SOL_ERR_INTERRUPTED, "%s: export interrupted", f->dir);
+    }
+    return st;
+}
+
+static sol_status write_weights(folder *f, sol_err *err)
+{
+    int64_t most = PIECE;
+    for (int i = 0; i < f->view.table->n_params; i++)
+        if (f->view.table->params[i].cols > most) most = f->view.table->params[i].cols;
+    sol_status st = sol_alloc_array((void **)&f->rows, (size_t)most, sizeof *f->rows, err);
+    if (st == SOL_OK) st = sol_alloc_array(&f->bytes, (size_t)most, 4, err);
+    if (st == SOL_OK) st = begin_weights(f, err);
+    for (int i = 0; st == SOL_OK && i < f->view.table->n_params; i++) st = write_param(f, i, err);
+    sol_status closed = sol_out_close(&f->out, st == SOL_OK ? err : NULL);
+    if (st == SOL_OK) st = closed;
+    if (st == SOL_OK) st = sol_replace_commit(&f->replace, err);
+    if (st != SOL_OK && f->begun) sol_replace_abort(&f->replace);
+    return st;
+}
+
+static sol_status write_json(const char *dir, const char *name, json_t *root, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    sol_status st = text ? join(path, dir, name, err) : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
+    if (st == SOL_OK) st = sol_file_write(path, text, strlen(text), err);
+    free(text);
+    return st;
+}
+
+static void set_token(json_t *o, const char *key, const sol_tokenizer *t, int32_t id)
+{
+    size_t n = 0;
+    const char *text = id >= 0 ? sol_tokenizer_text(t, id, &n) : NULL;
+    if (text) json_object_set_new(o, key, json_stringn(text, n));
+}
+
+/* A SentencePiece tokenizer has no tokenizer.json: the folder then comes without one. */
+static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64_t positions, bool *written, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    char *json = NULL;
+    size_t n;
+    sol_err why = {0};
+    *written = false;
+    if (!t) return SOL_OK;
+    sol_status st = sol_tokenizer_to_json(t, &json, &n, &why);
+    if (st == SOL_ERR_UNSUPPORTED) return SOL_OK;
+    if (st != SOL_OK) return sol_fail(err, st, "tokenizer.json: %s", why.text);
+    st = join(path, dir, "tokenizer.json", err);
+    if (st == SOL_OK) st = sol_file_write(path, json, n, err);
+    sol_free(json);
+    if (st != SOL_OK) return st;
+    json_t *o = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
+                          "model_max_length", (json_int_t)positions);
+    set_token(o, "bos_token", t, sol_tokenizer_bos(t));
+    set_token(o, "eos_token", t, sol_tokenizer_eos(t));
+    st = write_json(dir, "tokenizer_config.json", o, err);
+    json_decref(o);
+    *written = st == SOL_OK;
+    return st;
+}
+
+static sol_status write_configs(const folder *f, sol_err *err)
+{
+    static const char *const names[] = {[SOL_F32] = "float32", [SOL_F16] = "float16", [SOL_BF16] = "bfloat16"};
+    const sol_model_config *c = &f->view.table->config;
+    json_t *config, *generation = json_object();
+    if (c->bos_token_id >= 0) json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
+    if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", json_integer((json_int_t)c->eos_token_id));
+    sol_status st = write_json(f->dir, "generation_config.json", generation, err);
+    json_decref(generation);
+    if (st == SOL_OK) st = sol_hf_config_make(c, names[f->dtype], &config, err);
+    if (st != SOL_OK) return st;
+    st = write_json(f->dir, "config.json", config, err);
+    json_decref(config);
+    return st;
+}
+
+static sol_dtype choose_dtype(const folder *f, sol_export_dtype wish)
+{
+    if (wish == SOL_EXPORT_F32) return SOL_F32;
+    if (wish == SOL_EXPORT_BF16) return SOL_BF16;
+    if (wish == SOL_EXPORT_F16) return SOL_F16;
+    return f->view.all_bf16 && !f->view.dequantize ? SOL_BF16 : SOL_F32;
+}
+
+sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir, const sol_export_options *o,
+                                  sol_export_result *r, sol_err *err)
+{
+    folder f = {.dir = dir, .out.fd = -1, .progress = o->progress.show ? &o->progress : NULL};
+    *r = (sol_export_result){0};
+    sol_status st = sol_view_open(&f.view, ctx, source, o->quant, o->dequantize, err);
+    if (st != SOL_OK) return st;
+    f.dtype = choose_dtype(&f, o->dtype);
+    st = sol_dir_create(dir, err);
+    if (st == SOL_OK) st = write_weights(&f, err);
+    if (st == SOL_OK)
+        st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings, &r->has_tokenizer, err);
+    if (st == SOL_OK) st = write_configs(&f, err);
+    r->bytes = f.at;
+    r->dtype = f.dtype;
+    r->dequantized = f.view.dequantize;
+    sol_free(f.rows);
+    sol_free(f.bytes);
+    sol_view_close(&f.view);
+    return st;
+}

@@ -1,0 +1,247 @@
+/* A Hugging Face folder as a source: config.json, model.safetensors or the shards of its index, tokenizer.json. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/hf.h"
+#include "store/safetensors.h"
+#include "store/source.h"
+
+enum { MAX_SHARDS = 512, PIECE = 1 << 16 };
+#define MAX_JSON (64u << 20)
+
+typedef struct hf_source {
+    sol_safetensors *shard; /* [n_shards]; owned */
+    int n_shards;
+    const sol_st_tensor **tensor; /* [n_params] of the table; owned */
+    int *where;                   /* [n_params] its shard; owned */
+    void *buffer;                 /* [PIECE] elements; owned */
+} hf_source;
+
+static void close_folder(sol_source *s)
+{
+    hf_source *f = s->impl;
+    for (int i = 0; i < f->n_shards; i++) sol_safetensors_close(&f->shard[i]);
+    sol_free(f->shard);
+    sol_free(f->tensor);
+    sol_free(f->where);
+    sol_free(f->buffer);
+    sol_free(f);
+}
+
+static sol_status join(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err)
+{
+    if ((size_t)snprintf(out, SOL_PATH_MAX, "%s/%s", dir, name) >= SOL_PATH_MAX)
+        return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", dir);
+    return SOL_OK;
+}
+
+static sol_status add_shard(hf_source *f, const char *dir, const char *name, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_status st = join(path, dir, name, err);
+    if (st == SOL_OK) st = sol_safetensors_open(&f->shard[f->n_shards], path, err);
+    if (st == SOL_OK) f->n_shards++;
+    return st;
+}
+
+static int find_shard(const hf_source *f, const char *name)
+{
+    for (int i = 0; i < f->n_shards; i++) {
+        const char *slash = strrchr(f->shard[i].path, '/');
+        if (strcmp(slash + 1, name) == 0) return i;
+    }
+    return -1;
+}
+
+/* Opens every file that the index names, and checks that each tensor is where it says. */
+static sol_status open_index(hf_source *f, const char *dir, const char *index_path, sol_err *err)
+{
+    json_t *root, *value;
+    const char *tensor;
+    sol_status st = sol_hf_read_json(index_path, MAX_JSON, &root, err);
+    if (st != SOL_OK) return st;
+    json_t *map = json_object_get(root, "weight_map");
+    if (!json_is_object(map)) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no weight_map", index_path);
+    json_object_foreach (map, tensor, value) {
+        const char *name = json_string_value(value);
+        if (st != SOL_OK) break;
+        if (!name || !name[0] || name[0] == '.' || strchr(name, '/')) {
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in a file of this folder", index_path, tensor);
+            break;
+        }
+        int at = find_shard(f, name);
+        if (at < 0 && f->n_shards == MAX_SHARDS)
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: names more than %d files", index_path, MAX_SHARDS);
+        if (at < 0 && st == SOL_OK) {
+            at = f->n_shards;
+            st = add_shard(f, dir, name, err);
+        }
+        if (st == SOL_OK && !sol_safetensors_find(&f->shard[at], tensor))
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in %.100s", index_path, tensor, name);
+    }
+    json_decref(root);
+    return st;
+}
+
+static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
+{
+    char single[SOL_PATH_MAX], index[SOL_PATH_MAX];
+    sol_status st = sol_alloc_array((void **)&f->shard, MAX_SHARDS, sizeof *f->shard, err);
+    if (st == SOL_OK) st = join(single, dir, "model.safetensors", err);
+    if (st == SOL_OK) st = join(index, dir, "model.safetensors.index.json", err);
+    if (st != SOL_OK) return st;
+    if (sol_file_exists(index) && !sol_file_exists(single)) return open_index(f, dir, index, err);
+    return add_shard(f, dir, "model.safetensors", err);
+}
+
+/* Names that older files carry beside the parameters; everything else that is not a parameter is refused. */
+static bool is_harmless(const char *name, const sol_model_config *c)
+{
+    size_t n = strlen(name);
+    if (n > 29 && strcmp(name + n - 29, "self_attn.rotary_emb.inv_freq") == 0) return true;
+    return c->tie_word_embeddings && strcmp(name, "lm_head.weight") == 0;
+}
+
+static sol_status check_strangers(const sol_source *s, const sol_model *table, sol_err *err)
+{
+    const hf_source *f = s->impl;
+    for (int i = 0; i < f->n_shards; i++) {
+        for (size_t k = 0; k < f->shard[i].n; k++) {
+            const char *name = f->shard[i].tensor[k].name;
+            size_t n = strlen(name);
+            if (is_harmless(name, &s->config) || sol_model_param(table, name)) continue;
+            if (n > 5 && strcmp(name + n - 5, ".bias") == 0)
+                return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.100s: linear layers with a bias are not computed",
+                                f->shard[i].path, name);
+            return sol_fail(err, SOL_ERR_SHAPE, "%s: %.100s: is not a parameter of the model that config.json describes",
+                            f->shard[i].path, name);
+        }
+    }
+    return SOL_OK;
+}
+
+static sol_status place_param(const sol_source *s, hf_source *f, const sol_param *p, int index, sol_err *err)
+{
+    char has[96], want[96];
+    sol_shape shape = p->kind == SOL_PARAM_NORM ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
+    const sol_st_tensor *x = NULL;
+    for (int i = 0; i < f->n_shards; i++) {
+        const sol_st_tensor *here = sol_safetensors_find(&f->shard[i], p->name);
+        if (here && x)
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is in %s, too", f->shard[i].path, p->name, f->shard[f->where[index]].path);
+        if (!here) continue;
+        x = here;
+        f->where[index] = i;
+    }
+    if (!x) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, p->name);
+    const char *path = f->shard[f->where[index]].path;
+    if (x->shape.n_dims != shape.n_dims || memcmp(x->shape.dim, shape.dim, (size_t)shape.n_dims * sizeof *shape.dim) != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path, p->name,
+                        sol_shape_text(&x->shape, has), sol_shape_text(&shape, want));
+    if (!x->readable)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: has dtype %s, only F32, F16 and BF16 are read", path, p->name, x->dtype);
+    f->tensor[index] = x;
+    return SOL_OK;
+}
+
+static sol_status place_params(sol_source *s, sol_err *err)
+{
+    hf_source *f = s->impl;
+    sol_model *table = NULL;
+    size_t tensors = 0;
+    for (int i = 0; i < f->n_shards; i++) tensors += f->shard[i].n;
+    if ((size_t)s->config.num_hidden_layers > tensors)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: config.json has %lld layers, the weights only %zu tensors", s->path,
+                        (long long)s->config.num_hidden_layers, tensors);
+    sol_status st = sol_model_describe(&table, &s->config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&f->where, (size_t)table->n_params, sizeof *f->where, err);
+    if (st == SOL_OK) st = check_strangers(s, table, err);
+    s->dtype = SOL_BF16;
+    for (int i = 0; st == SOL_OK && i < table->n_params; i++) {
+        st = place_param(s, f, &table->params[i], i, err);
+        if (st == SOL_OK && f->tensor[i]->type != SOL_BF16) s->dtype = SOL_F32;
+    }
+    sol_model_free(&table);
+    return st;
+}
+
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+{
+    const hf_source *f = s->impl;
+    const sol_st_tensor *x = f->tensor[param];
+    const sol_in *in = &f->shard[f->where[param]].in;
+    size_t size = sol_dtype_size(x->type);
+    uint64_t at = x->begin + (uint64_t)(row * p->cols) * size;
+    int64_t count = n * p->cols;
+    if (x->type == SOL_F32) return sol_in_read(in, at, out, (size_t)count * size, err);
+    sol_status st = SOL_OK;
+    for (int64_t done = 0; st == SOL_OK && done < count; done += PIECE) {
+        int64_t some = count - done < PIECE ? count - done : PIECE;
+        st = sol_in_read(in, at + (uint64_t)done * size, f->buffer, (size_t)some * size, err);
+        if (st == SOL_OK) sol_convert(out + done, SOL_F32, f->buffer, x->type, some);
+    }
+    return st;
+}
+
+/* generation_config.json knows better than config.json which token ends a text; both may be silent. */
+static sol_status read_ids(sol_source *s, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    json_t *root;
+    sol_hf_ids ids;
+    sol_status st = join(path, s->path, "generation_config.json", err);
+    if (st != SOL_OK || !sol_file_exists(path)) return st;
+    st = sol_hf_read_json(path, MAX_JSON, &root, err);
+    if (st != SOL_OK) return st;
+    st = sol_hf_token_ids(path, root, s->config.vocab_size, &ids, err);
+    json_decref(root);
+    if (st == SOL_OK && ids.bos >= 0) s->config.bos_token_id = ids.bos;
+    if (st == SOL_OK && ids.eos >= 0) s->config.eos_token_id = ids.eos;
+    return st;
+}
+
+static sol_status open_tokenizer(sol_source *s, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_status st = join(path, s->path, "tokenizer.json", err);
+    if (st != SOL_OK || !sol_file_exists(path)) return st;
+    st = sol_source_set_tokenizer(s, path, err);
+    int32_t n = st == SOL_OK ? sol_tokenizer_vocab_size(s->tokenizer) : 0;
+    int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
+    if (st == SOL_OK)
+        st = sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1, eos < n ? (int32_t)eos : -1, err);
+    return st;
+}
+
+static sol_status read_config(sol_source *s, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    json_t *root;
+    sol_status st = join(path, s->path, "config.json", err);
+    if (st == SOL_OK) st = sol_hf_read_json(path, MAX_JSON, &root, err);
+    if (st != SOL_OK) return st;
+    st = sol_hf_config(path, root, &s->config, err);
+    json_decref(root);
+    return st == SOL_OK ? read_ids(s, err) : st;
+}
+
+sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err)
+{
+    hf_source *f;
+    *s = (sol_source){0};
+    sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
+    if (st != SOL_OK) return st;
+    s->impl = f;
+    s->read = read_rows;
+    s->close = close_folder;
+    st = sol_copy_string(&s->path, dir, strlen(dir), err);
+    if (st == SOL_OK) st = sol_alloc_array(&f->buffer, PIECE, 2, err);
+    if (st == SOL_OK) st = read_config(s, err);
+    if (st == SOL_OK) st = open_shards(f, dir, err);
+    if (st == SOL_OK) st = place_params(s, err);
+    if (st == SOL_OK && with_tokenizer) st = open_tokenizer(s, err);
+    if (st != SOL_OK) sol_source_close(s);
+    return st;
+}

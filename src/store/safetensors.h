@@ -1,0 +1,35 @@
+/* safetensors files: u64 length of the header, a JSON object of {name: {dtype, shape, data_offsets}}, then the bytes. Internal to store.
+ *
+ *     sol_safetensors t;
+ *     st = sol_safetensors_open(&t, "model.safetensors", err);
+ *     const sol_st_tensor *x = sol_safetensors_find(&t, "model.norm.weight"); */
+#ifndef SOLERA_STORE_SAFETENSORS_H
+#define SOLERA_STORE_SAFETENSORS_H
+
+#include "base/file.h"
+#include "tensor/tensor.h"
+
+typedef struct sol_st_tensor {
+    char *name;        /* owned */
+    char dtype[8];     /* as the file says */
+    bool readable;     /* F32, F16 or BF16: `type` is set */
+    sol_dtype type;
+    sol_shape shape;
+    uint64_t begin, end; /* bytes in the file */
+} sol_st_tensor;
+
+typedef struct sol_safetensors {
+    char *path; /* owned */
+    sol_in in;
+    sol_st_tensor *tensor; /* sorted by name; owned */
+    size_t n, capacity;
+} sol_safetensors;
+
+sol_status sol_safetensors_open(sol_safetensors *t, const char *path, sol_err *err);
+void sol_safetensors_close(sol_safetensors *t);
+const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t, const char *name); /* NULL: none */
+
+/* The header alone: `size` bytes of JSON before `data` bytes of tensors that begin at byte `start`. Fills t->tensor. */
+sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start, uint64_t data, sol_err *err);
+
+#endif

@@ -1,0 +1,168 @@
+#include "store/view.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+void sol_view_close(sol_view *v)
+{
+    sol_dense_free(&v->embed);
+    sol_dense_free(&v->head);
+    sol_packed_model_free(&v->packed);
+    sol_params_in_free(&v->in);
+    sol_h5_close(&v->file);
+    sol_model_free(&v->table);
+    sol_tokenizer_free(&v->tokenizer);
+    sol_free(v->whole);
+    sol_free(v->latent);
+    sol_free(v->path);
+    *v = (sol_view){.file.in.fd = -1};
+}
+
+static sol_status open_packed(sol_view *v, sol_err *err)
+{
+    sol_status st = sol_packed_model_read(&v->packed, v->path, err);
+    if (st != SOL_OK) return st;
+    v->is_packed = v->dequantize = true;
+    v->quant = v->packed.quant;
+    v->tokenizer = v->packed.tokenizer;
+    v->packed.tokenizer = NULL;
+    st = sol_model_describe(&v->table, &v->packed.config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_dense_prepare(&v->embed, v->ctx, &v->packed.embed, err);
+    if (st == SOL_OK && v->packed.head.data) st = sol_dense_prepare(&v->head, v->ctx, &v->packed.head, err);
+    return st;
+}
+
+/* The quantizer must fit before anything is written. */
+static sol_status check_quant(const sol_view *v, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < v->table->n_params; i++) {
+        const sol_param *p = &v->table->params[i];
+        if (p->kind == SOL_PARAM_LINEAR) st = sol_quant_check(&v->quant, p->name, p->rows, p->cols, err);
+    }
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", v->path);
+}
+
+static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *err)
+{
+    sol_model_config config;
+    sol_status st = sol_h5_open(&v->file, v->path, err);
+    if (st == SOL_OK) st = sol_part_check_format(&v->file, SOL_FORMAT_CHECKPOINT, err);
+    if (st == SOL_OK) st = sol_part_get_config(&v->file, &config, err);
+    if (st == SOL_OK) st = sol_part_get_quant(&v->file, &v->quant, err);
+    if (st == SOL_OK) st = sol_part_get_tokenizer(&v->file, &config, &v->tokenizer, err);
+    if (st == SOL_OK) st = sol_model_describe(&v->table, &config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_params_check(&v->file, v->table, &v->all_bf16, err);
+    if (st != SOL_OK) return st;
+    if (quant) v->quant = *quant;
+    if (!v->dequantize) return SOL_OK;
+    if (!v->quant.method)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", v->path);
+    return check_quant(v, err);
+}
+
+sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant, bool dequantize, sol_err *err)
+{
+    sol_file_kind kind;
+    *v = (sol_view){.ctx = ctx, .dequantize = dequantize, .file.in.fd = -1};
+    sol_status st = sol_copy_string(&v->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_store_kind(path, &kind, err);
+    if (st == SOL_OK && kind == SOL_FILE_DATASET) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a dataset; a model is needed", path);
+    if (st == SOL_OK && kind == SOL_FILE_PACKED && quant)
+        st = sol_fail(err, SOL_ERR_USAGE, "%s: is packed already, it cannot be quantized in another way", path);
+    if (st == SOL_OK) st = kind == SOL_FILE_PACKED ? open_packed(v, err) : open_model(v, quant, err);
+    if (st != SOL_OK) sol_view_close(v);
+    return st;
+}
+
+static sol_status grow(float **block, size_t *capacity, const sol_param *p, sol_err *err)
+{
+    return sol_grow_array((void **)block, capacity, (size_t)sol_param_count(p), sizeof **block, err);
+}
+
+/* Which of the seven linears of its layer a parameter is. */
+static int linear_of(const sol_model *table, int index)
+{
+    const sol_param *p = &table->params[index];
+    for (int k = 0; k < SOL_PACKED_LINEARS; k++)
+        if (sol_model_block_param(table, p->layer, sol_packed_linear_param(k)) == p) return k;
+    return 0;
+}
+
+static const sol_packed_mat *packed_of(const sol_view *v, int index)
+{
+    return &v->packed.linear[v->table->params[index].layer * SOL_PACKED_LINEARS + linear_of(v->table, index)];
+}
+
+static const float *norm_of(const sol_view *v, const sol_param *p)
+{
+    int64_t C = v->table->config.hidden_size, i = 2 * v->table->config.num_hidden_layers;
+    if (p->layer >= 0)
+        i = 2 * p->layer + (p == sol_model_block_param(v->table, p->layer, SOL_BLOCK_POST_NORM));
+    return v->packed.norms + i * C;
+}
+
+sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
+{
+    const sol_param *p = &v->table->params[index];
+    v->at = index;
+    v->row = 0;
+    if (v->is_packed) return SOL_OK;
+    sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
+    if (st != SOL_OK || !v->dequantize || p->kind != SOL_PARAM_LINEAR) return st;
+    st = grow(&v->latent, &v->latent_capacity, p, err);
+    if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
+    if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
+    if (st == SOL_OK)
+        sol_quant_effective(v->ctx, &v->quant, v->latent, p->rows, p->cols, (sol_residual_mix){1.0f, 0.0f}, v->whole);
+    return st;
+}
+
+static void next_packed(sol_view *v, const sol_param *p, float *out, int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++, out += p->cols) {
+        if (p->kind == SOL_PARAM_LINEAR)
+            sol_packed_decode_row(packed_of(v, v->at), v->row + r, out);
+        else if (p->kind == SOL_PARAM_NORM)
+            memcpy(out, norm_of(v, p), (size_t)p->cols * sizeof *out);
+        else
+            sol_dense_row(p->kind == SOL_PARAM_EMBED ? v->embed : v->head, v->row + r, out);
+    }
+}
+
+sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
+{
+    const sol_param *p = &v->table->params[v->at];
+    sol_status st = SOL_OK;
+    if (v->is_packed)
+        next_packed(v, p, out, rows);
+    else if (v->dequantize && p->kind == SOL_PARAM_LINEAR)
+        memcpy(out, v->whole + v->row * p->cols, (size_t)(rows * p->cols) * sizeof *out);
+    else
+        st = sol_params_in_next(&v->in, out, SOL_F32, rows * p->cols, err);
+    v->row += rows;
+    return st;
+}
+
+static sol_status copy_packed(const sol_packed_mat *from, sol_packed_mat *m, sol_err *err)
+{
+    *m = *from;
+    sol_status st = sol_packed_alloc(m, err);
+    if (st != SOL_OK) return st;
+    memcpy(m->codes, from->codes, sol_packed_code_bytes(m->rows, m->cols));
+    memcpy(m->signs, from->signs, sol_packed_sign_bytes(m->rows, m->cols));
+    memcpy(m->scales, from->scales, (size_t)sol_packed_scale_count(m) * sizeof *m->scales);
+    return SOL_OK;
+}
+
+sol_status sol_view_packed(sol_view *v, int index, sol_packed_mat *m, sol_err *err)
+{
+    const sol_param *p = &v->table->params[index];
+    *m = (sol_packed_mat){0};
+    if (v->is_packed) return copy_packed(packed_of(v, index), m, err);
+    sol_status st = grow(&v->latent, &v->latent_capacity, p, err);
+    if (st == SOL_OK) st = sol_params_get(&v->file, p, v->latent, SOL_F32, err);
+    return st == SOL_OK ? sol_packed_from_weights(v->ctx, &v->quant, v->latent, p->rows, p->cols, m, err) : st;
+}

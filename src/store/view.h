@@ -1,0 +1,38 @@
+/* A model on its way out: a model file, checkpoint or packed model, read one parameter at a time. Internal to store. */
+#ifndef SOLERA_STORE_VIEW_H
+#define SOLERA_STORE_VIEW_H
+
+#include "kernels/dense.h"
+#include "store/parts.h"
+#include "store/store.h"
+
+typedef struct sol_view {
+    sol_ctx *ctx;     /* borrowed */
+    char *path;       /* owned */
+    sol_model *table; /* without weights; its config is the model's; owned */
+    sol_tokenizer *tokenizer; /* owned; may be NULL */
+    sol_quant_spec quant;     /* method NULL: full precision */
+    bool dequantize;          /* linear layers come as Q(W) */
+    bool is_packed;
+    bool all_bf16;           /* everything is stored as bf16 */
+    sol_packed_model packed; /* of a packed file */
+    sol_dense *embed, *head; /* of a packed file, to decode rows */
+    sol_h5_file file;        /* of a model file */
+    sol_params_in in;        /* the parameter at hand */
+    float *whole, *latent;   /* the parameter at hand as Q(W), and what it is made from; owned */
+    size_t whole_capacity, latent_capacity;
+    int at;                  /* index of the parameter at hand */
+    int64_t row;             /* next row of it */
+} sol_view;
+
+/* quant: instead of the file's own, NULL: that. dequantize needs one of the two, unless the file is packed. */
+sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant, bool dequantize, sol_err *err);
+void sol_view_close(sol_view *v);
+
+/* Parameter `index` of the table from its first row on; then n rows at a time, as fp32. */
+sol_status sol_view_begin(sol_view *v, int index, sol_err *err);
+sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err);
+/* A linear layer in its packed form; *m is owned by the caller. */
+sol_status sol_view_packed(sol_view *v, int index, sol_packed_mat *m, sol_err *err);
+
+#endif
