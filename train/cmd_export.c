@@ -14,13 +14,14 @@ static const sol_opt options[] = {
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "what to write"},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format), .preset = "packed",
-     .choices = "packed|safetensors", .help = "packed: 1.25-bit codes in HDF5; safetensors: a Hugging Face folder"},
+     .choices = "packed|model|safetensors",
+     .help = "packed: 1.25-bit codes in HDF5; model: the weights alone, without the state of the run; safetensors: a Hugging Face folder"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "f16",
      .choices = "f32|f16|q8|q6|q4", .help = "packed: of embedding and head"},
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
     {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
-     .choices = "keep|f32|bf16|f16", .help = "safetensors: of the weights; keep: as stored, f32 with --dequantize"},
+     .choices = "keep|f32|bf16|f16", .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with --dequantize; a model file f32"},
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
      .help = "round with this quantizer, not with the one the model was trained with"},
     {.name = "--granularity", .value = "G", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, granularity),
@@ -112,14 +113,39 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
     return st;
 }
 
+static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+{
+    sol_checkpoint c = {0};
+    uint64_t bytes;
+    char text[32];
+    if (asked) return sol_fail(err, SOL_ERR_USAGE, "--method: a model file keeps its own quantizer; it goes with --format packed");
+    if (strcmp(a->dtype, "f16") == 0) return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
+    sol_dtype dtype = strcmp(a->dtype, "bf16") == 0 ? SOL_BF16 : SOL_F32;
+    sol_status st = sol_checkpoint_read_model(&c, p->word[0], SOL_F32, err);
+    if (st == SOL_OK) st = sol_checkpoint_write(&c, a->out, dtype, err);
+    if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
+    if (st == SOL_OK)
+        sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
+                     sol_bytes_text((double)bytes, text));
+    sol_checkpoint_free(&c);
+    return st;
+}
+
+/* A row a format. */
+static const struct {
+    const char *name;
+    sol_status (*write)(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err);
+} formats[] = {{"packed", export_packed}, {"model", export_model}, {"safetensors", export_safetensors}};
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     const struct args *a = argsp;
     sol_quant_spec asked = {0};
     sol_status st = a->method ? asked_quant(a, &asked, err) : SOL_OK;
     if (st != SOL_OK) return st;
-    bool packed = strcmp(a->format, "packed") == 0;
-    return (packed ? export_packed : export_safetensors)(p, a, a->method ? &asked : NULL, err);
+    size_t i = 0; /* the options' table knows the same names */
+    while (strcmp(formats[i].name, a->format) != 0) i++;
+    return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }
 
 const sol_verb sol_verb_export = {

@@ -1,0 +1,72 @@
+#!/bin/sh
+# The main job on the embedded model, from nothing: `make demo`. Prints one table, a sample text, and writes summary.json.
+#
+#   scripts/demo.sh [SOLERA] [DIR]
+set -eu
+cd "$(dirname "$0")/.."
+solera=${1:-build/release/solera}
+dir=${2:-runs/demo}
+base=checkpoints/embedded.h5
+
+say() { printf '\n== %s\n' "$*" >&2; }
+field() { # KEY: its value in the JSON object on stdin
+    sed -n "s/.*\"$1\": *\([^,}]*\).*/\1/p"
+}
+
+# A directory that is not the demo's own is never removed.
+[ ! -e "$dir" ] || [ -e "$dir/demo" ] || { echo "demo: $dir exists and was not made by the demo" >&2; exit 2; }
+rm -rf "$dir"
+mkdir -p "$dir"
+touch "$dir/demo"
+
+say "QAT with the Arenas residual: configs/demo.yaml"
+"$solera" train configs/demo.yaml --set run.dir="$dir/arenas"
+say "QAT without the residual: the same job, the same text"
+"$solera" train configs/demo.yaml --set run.dir="$dir/naive" --set residual.schedule=none \
+    --set data.source=file --set data.train="$dir/arenas/self.h5"
+
+say "export and evaluation"
+"$solera" tokenize --tokenizer "$base" --input data/sample/stories.txt -o "$dir/stories.h5"
+"$solera" export "$base" --method sherry --group-size 128 -o "$dir/rounded.h5"
+naive=$(ls "$dir"/naive/ckpt/step-*.h5 | tail -n 1)
+arenas=$(ls "$dir"/arenas/ckpt/step-*.h5 | tail -n 1)
+"$solera" export "$naive" --format model -o "$dir/naive.h5"
+"$solera" export "$arenas" --format model -o "$dir/arenas.h5"
+"$solera" export "$arenas" -o "$dir/packed.h5"
+
+# NAME FILE EVAL_OPTIONS...: one row; leaves loss, bits, bytes and speed
+measure() {
+    name=$1 file=$2
+    shift 2
+    score=$("$solera" eval "$file" --data "$dir/stories.h5" --documents apart --json "$@")
+    loss=$(echo "$score" | field loss)
+    bits=$(echo "$score" | field bits_per_weight)
+    bytes=$(wc -c <"$file" | tr -d ' ')
+    speed=$("$solera" bench "$file" --json "$@" | field decode_tok_s)
+    printf '%-34s %8.4f %10.2f %7.3g %10d %14.0f\n' "$name" "$loss" "$(echo "$score" | field ppl)" "$bits" "$bytes" "$speed" \
+        >>"$dir/table.txt"
+}
+
+printf '%-34s %8s %10s %7s %10s %14s\n' model loss perplexity bits/w bytes 'decode tok/s' >"$dir/table.txt"
+measure 'full precision' "$base"
+fp_loss=$loss
+measure '3:4 rounded, no training' "$dir/rounded.h5" --float-activations
+rounded_loss=$loss
+measure 'QAT, no residual' "$dir/naive.h5"
+naive_loss=$loss
+measure 'QAT, Arenas' "$dir/arenas.h5"
+arenas_loss=$loss
+measure 'QAT, Arenas: the packed file' "$dir/packed.h5"
+
+cat >"$dir/summary.json.tmp" <<JSON
+{"fp_loss": $fp_loss, "rounded_loss": $rounded_loss, "naive_loss": $naive_loss, "arenas_loss": $arenas_loss, "packed_loss": $loss, "bits_per_weight": $bits, "packed_bytes": $bytes, "decode_tok_s": $speed}
+JSON
+mv "$dir/summary.json.tmp" "$dir/summary.json"
+
+echo
+cat "$dir/table.txt"
+echo
+echo "The packed model writes:"
+"$solera" generate "$dir/packed.h5" -p "Once upon a time" -n 120 --temp 0.7 --seed 1
+echo
+echo "$dir/summary.json"
