@@ -1,0 +1,186 @@
+#include "bench.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+/* ---- a network of random weights ---- */
+
+/* Random bytes, the same for a seed. */
+static void fill_random(void *to, size_t bytes, uint64_t seed)
+{
+    uint32_t word[4];
+    for (size_t at = 0; at < bytes; at += sizeof word) {
+        sol_philox4x32(seed, SOL_STREAM_INIT, at / sizeof word, word);
+        memcpy((char *)to + at, word, bytes - at < sizeof word ? bytes - at : sizeof word);
+    }
+}
+
+static void fill_scales(sol_f16 *scales, size_t n, float around, uint64_t seed)
+{
+    sol_rng rng = sol_rng_make(seed, SOL_STREAM_INIT);
+    for (size_t i = 0; i < n; i++) scales[i] = sol_f32_to_f16(around * (0.5f + sol_rng_uniform(&rng)));
+}
+
+static sol_status random_linear(sol_packed_mat *m, int64_t rows, int64_t cols, int64_t group_size, uint64_t seed, sol_err *err)
+{
+    *m = (sol_packed_mat){.rows = rows, .cols = cols, .group_size = group_size};
+    sol_status st = sol_packed_alloc(m, err);
+    if (st != SOL_OK) return st;
+    fill_random(m->codes, sol_packed_code_bytes(rows, cols), seed);
+    fill_random(m->signs, sol_packed_sign_bytes(rows, cols), seed + 1);
+    fill_scales(m->scales, (size_t)sol_packed_scale_count(m), 0.02f, seed + 2);
+    return SOL_OK;
+}
+
+static sol_status random_dense(sol_dense_src *d, sol_dense_type type, int64_t rows, int64_t cols, uint64_t seed, sol_err *err)
+{
+    void *data = NULL, *scales = NULL;
+    size_t bytes = (size_t)rows * sol_dense_row_bytes(type, cols), n_scales = (size_t)(rows * sol_dense_row_scales(type, cols));
+    *d = (sol_dense_src){.type = type, .rows = rows, .cols = cols};
+    sol_status st = sol_alloc_array(&data, bytes, 1, err);
+    d->data = data;
+    if (st == SOL_OK) st = sol_alloc_array(&scales, n_scales, sizeof(sol_f16), err);
+    d->scales = scales;
+    if (st != SOL_OK) return st;
+    sol_rng rng = sol_rng_make(seed, SOL_STREAM_INIT);
+    if (type == SOL_DENSE_F32)
+        for (int64_t i = 0; i < rows * cols; i++) ((float *)data)[i] = 0.04f * (sol_rng_uniform(&rng) - 0.5f);
+    else if (type == SOL_DENSE_F16)
+        for (int64_t i = 0; i < rows * cols; i++) ((sol_f16 *)data)[i] = sol_f32_to_f16(0.04f * (sol_rng_uniform(&rng) - 0.5f));
+    else
+        fill_random(data, bytes, seed);
+    fill_scales(scales, n_scales, 0.005f, seed + 1);
+    return SOL_OK;
+}
+
+static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size, sol_dense_type embed_type,
+                                sol_err *err)
+{
+    int64_t L = c->num_hidden_layers, C = c->hidden_size;
+    sol_model *table = NULL;
+    *p = (sol_packed_model){.config = *c};
+    sol_status st = sol_model_describe(&table, c, SOL_F32, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->linear, (size_t)(L * SOL_PACKED_LINEARS), sizeof *p->linear, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->norms, (size_t)((2 * L + 1) * C), sizeof *p->norms, err);
+    for (int64_t i = 0; st == SOL_OK && i < (2 * L + 1) * C; i++) p->norms[i] = 1;
+    for (int64_t i = 0; st == SOL_OK && i < L * SOL_PACKED_LINEARS; i++) {
+        const sol_param *q = sol_model_block_param(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
+        if (group_size && q->cols % group_size != 0)
+            st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
+                          (long long)q->cols, q->name);
+        if (st == SOL_OK) st = random_linear(&p->linear[i], q->rows, q->cols, group_size, 16 * (uint64_t)i, err);
+    }
+    if (st == SOL_OK) st = random_dense(&p->embed, embed_type, c->vocab_size, C, 7, err);
+    if (st == SOL_OK && !c->tie_word_embeddings) st = random_dense(&p->head, embed_type, c->vocab_size, C, 9, err);
+    sol_model_free(&table);
+    return st;
+}
+
+sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
+                                int64_t group_size, sol_dense_type embed_type, sol_dtype kv_type, double *load_seconds, sol_err *err)
+{
+    sol_net_opts o = {.kv_type = kv_type};
+    *net = NULL;
+    sol_status st = random_packed(packed, c, group_size, embed_type, err);
+    double from = sol_clock();
+    if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, &o, err);
+    *load_seconds = sol_clock() - from;
+    /* The net has the linears in its own layout now. */
+    for (int64_t i = 0; packed->linear && i < c->num_hidden_layers * SOL_PACKED_LINEARS; i++) sol_packed_free(&packed->linear[i]);
+    if (st != SOL_OK) sol_packed_model_free(packed);
+    return st;
+}
+
+/* ---- memory ---- */
+
+typedef struct read_args {
+    const sol_bench_memory *m;
+    int64_t shares;
+    bool prefetch;
+    uint64_t sum[64];
+} read_args;
+
+typedef uint64_t wide __attribute__((vector_size(64)));
+
+static void read_share(void *arg, int64_t i, int thread)
+{
+    read_args *a = arg;
+    size_t share = a->m->bytes / (size_t)a->shares / 256 * 256;
+    const uint8_t *p = a->m->data + (size_t)i * share;
+    wide sum[4] = {{0}};
+    (void)thread;
+    for (size_t at = 0; at < share; at += 256) {
+        for (int k = 0; k < 4; k++) {
+            wide v;
+            if (a->prefetch) __builtin_prefetch(p + at + 64 * k + 1536);
+            memcpy(&v, p + at + 64 * k, sizeof v);
+            sum[k] += v;
+        }
+    }
+    sum[0] += sum[1] + sum[2] + sum[3];
+    a->sum[i % 64] = sum[0][0] + sum[0][3];
+}
+
+sol_status sol_bench_memory_create(sol_bench_memory *m, size_t bytes, sol_err *err)
+{
+    m->bytes = bytes;
+    sol_status st = sol_alloc_array((void **)&m->data, bytes, 1, err);
+    if (st == SOL_OK) memset(m->data, 1, bytes);
+    return st;
+}
+
+void sol_bench_memory_free(sol_bench_memory *m)
+{
+    sol_free(m->data);
+    *m = (sol_bench_memory){0};
+}
+
+double sol_bench_memory_rate(const sol_bench_memory *m, const sol_ctx *ctx)
+{
+    double best = 1e30;
+    for (int prefetch = 0; prefetch < 2; prefetch++) {
+        read_args a = {.m = m, .shares = sol_pool_threads(ctx->pool), .prefetch = prefetch};
+        double from = sol_clock();
+        sol_pool_run(ctx->pool, a.shares, read_share, &a);
+        double took = sol_clock() - from;
+        best = took < best ? took : best;
+    }
+    return (double)m->bytes / best;
+}
+
+/* ---- the product alone ---- */
+
+sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group_size,
+                                    int64_t n, sol_err *err)
+{
+    sol_packed_mat m = {0};
+    *b = (sol_bench_product){.n = n};
+    sol_status st = random_linear(&m, rows, cols, group_size, 3, err);
+    sol_ternary_part part = {.rows = rows, .codes = m.codes, .signs = m.signs, .scales = m.scales};
+    if (st == SOL_OK) st = sol_ternary_prepare(&b->t, ctx, cols, group_size, SOL_LAYOUT_CONTIGUOUS, &part, 1, err);
+    sol_packed_free(&m);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->x, (size_t)(n * cols), sizeof(float), err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->y, (size_t)(n * rows), sizeof(float), err);
+    if (st == SOL_OK) st = sol_alloc_array(&b->scratch, sol_ternary_scratch_bytes(ctx, b->t, n), 1, err);
+    for (int64_t i = 0; st == SOL_OK && i < n * cols; i++) b->x[i] = (float)(i % 255) - 127;
+    if (st != SOL_OK) sol_bench_product_free(b);
+    return st;
+}
+
+void sol_bench_product_free(sol_bench_product *b)
+{
+    if (b->t) sol_ternary_free(&b->t);
+    sol_free(b->x);
+    sol_free(b->y);
+    sol_free(b->scratch);
+    *b = (sol_bench_product){0};
+}
+
+double sol_bench_product_rate(const sol_bench_product *b, const sol_ctx *ctx)
+{
+    double from = sol_clock();
+    sol_ternary_matmul(ctx, b->t, SOL_ACT_INT8, b->x, b->n, b->y, b->scratch);
+    double took = sol_clock() - from;
+    return (double)sol_ternary_rows(b->t) * (double)sol_ternary_cols(b->t) * (double)b->n / took;
+}

@@ -1,0 +1,224 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "bench.h"
+#include "open_net.h"
+
+struct args {
+    sol_net_args net;
+    const char *shape, *embed_type;
+    int64_t group, context, prompt;
+    double seconds;
+    bool json;
+};
+
+static const sol_opt options[] = {
+    {.name = "--shape", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, shape),
+     .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m, ..."},
+    {.name = "--group", .value = "G", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
+     .max = 1e6, .help = "of the random weights: columns a scale; 0: one scale a matrix"},
+    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q4",
+     .choices = "f32|f16|q8|q6|q4", .help = "of the random weights: embedding and head"},
+    {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, context), .min = 0, .max = 1e6,
+     .help = "decode behind N positions"},
+    {.name = "--prompt", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, prompt), .preset = "512", .min = 1,
+     .max = 1e6, .help = "tokens of the prefill"},
+    {.name = "--seconds", .value = "S", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, seconds), .preset = "10",
+     .min = 0.1, .max = 3600, .help = "how long to measure"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
+    SOL_NET_OPTIONS,
+    {0},
+};
+
+enum { MAX_ROUNDS = 200, DECODE_TOKENS = 8, MIN_MEMORY = 256 << 20 };
+
+/* Measurements of one kind, a round each. */
+typedef struct series {
+    double value[MAX_ROUNDS];
+    int n;
+} series;
+
+static void series_add(series *s, double value)
+{
+    if (s->n < MAX_ROUNDS) s->value[s->n++] = value;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(series *s)
+{
+    if (s->n == 0) return 0;
+    qsort(s->value, (size_t)s->n, sizeof *s->value, compare_doubles);
+    return (s->value[s->n / 2] + s->value[(s->n - 1) / 2]) / 2;
+}
+
+typedef struct bench {
+    const struct args *a;
+    sol_ctx *ctx;
+    sol_net *net;
+    sol_packed_model packed; /* of random weights */
+    sol_kv *kv;
+    sol_row *rows;  /* [max(prompt, context)] */
+    float *logits;  /* [V] */
+    int64_t prompt; /* tokens of the prefill as measured */
+    sol_bench_memory memory;
+    sol_bench_product product;
+    double load_seconds;
+    series decode, prefill, bandwidth, product_rate; /* tokens/s, tokens/s, bytes/s, multiplications/s */
+} bench;
+
+/* Any tokens: which ones they are changes no time. */
+static sol_status feed(bench *b, int64_t n, sol_err *err)
+{
+    int64_t V = sol_net_config(b->net)->vocab_size, at = sol_kv_length(b->kv);
+    for (int64_t i = 0; i < n; i++)
+        b->rows[i] = (sol_row){.kv = b->kv, .token = (int32_t)((at + i) * 7919 % V), .want_logits = i == n - 1};
+    return sol_net_forward(b->net, b->rows, n, b->logits, err);
+}
+
+static sol_status measure_decode(bench *b, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    sol_kv_truncate(b->kv, b->a->context);
+    double from = sol_clock();
+    for (int i = 0; st == SOL_OK && i < DECODE_TOKENS; i++) st = feed(b, 1, err);
+    series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
+    return st;
+}
+
+static sol_status measure_prefill(bench *b, sol_err *err)
+{
+    sol_kv_truncate(b->kv, 0);
+    double from = sol_clock();
+    sol_status st = feed(b, b->prompt, err);
+    series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
+    return st;
+}
+
+static int64_t longer(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static sol_status open_net(bench *b, sol_program *p, sol_err *err)
+{
+    const struct args *a = b->a;
+    sol_model_config c;
+    sol_dense_type type = SOL_DENSE_Q4;
+    double from = sol_clock();
+    if (p->n_words) {
+        if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
+        sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
+        b->load_seconds = sol_clock() - from;
+        return st;
+    }
+    sol_status st = sol_model_config_named(a->shape ? a->shape : "llama-3.2-1b", &c, err);
+    if (st == SOL_OK) st = sol_dense_type_from_name(a->embed_type, &type, err);
+    if (st != SOL_OK) return st;
+    sol_dtype kv = strcmp(a->net.kv, "f16") == 0 ? SOL_F16 : SOL_F32;
+    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, kv, &b->load_seconds, err);
+}
+
+static sol_status prepare(bench *b, sol_program *p, sol_err *err)
+{
+    const struct args *a = b->a;
+    sol_status st = open_net(b, p, err);
+    if (st != SOL_OK) return st;
+    const sol_model_config *c = sol_net_config(b->net);
+    int64_t positions = longer(a->prompt, a->context + DECODE_TOKENS);
+    b->prompt = a->prompt;
+    st = sol_kv_create(&b->kv, b->net, positions, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->rows, (size_t)positions, sizeof *b->rows, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->logits, (size_t)c->vocab_size, sizeof *b->logits, err);
+    uint64_t bytes = sol_net_bytes_per_token(b->net);
+    if (st == SOL_OK) st = sol_bench_memory_create(&b->memory, bytes > MIN_MEMORY ? bytes : MIN_MEMORY, err);
+    if (st == SOL_OK && sol_net_kind_of(b->net) == SOL_NET_PACKED)
+        st = sol_bench_product_create(&b->product, b->ctx, 1024, c->hidden_size, 0, 256, err);
+    return st;
+}
+
+/* Kinds of measurements alternate, so that a slow moment of the machine meets all of them. */
+static sol_status measure(bench *b, sol_program *p, sol_err *err)
+{
+    double end = sol_clock() + b->a->seconds;
+    sol_status st = feed(b, 1, err);
+    for (int round = 0; st == SOL_OK && (round < 2 || sol_clock() < end); round++) {
+        if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        sol_live_show(p, false, "bench: round %d", round + 1);
+        series_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
+        if (b->product.t) series_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+        st = measure_prefill(b, err);
+        if (st == SOL_OK && b->a->context > b->prompt) st = feed(b, b->a->context - b->prompt, err);
+        if (st == SOL_OK) st = measure_decode(b, err);
+    }
+    return st;
+}
+
+/* Multiplications of one prefilled token in the linears. */
+static double linear_weights(const sol_model_config *c)
+{
+    double attention = (double)((2 * c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim);
+    return (double)c->num_hidden_layers * (double)c->hidden_size * (attention + 3 * (double)c->intermediate_size);
+}
+
+static void print(bench *b)
+{
+    const sol_model_config *c = sol_net_config(b->net);
+    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.tier);
+    uint64_t bytes = sol_net_bytes_per_token(b->net);
+    double decode = median(&b->decode), prefill = median(&b->prefill), bandwidth = median(&b->bandwidth);
+    double product = median(&b->product_rate), share = product > 0 ? prefill * linear_weights(c) / product : 0;
+    double of_memory = decode * (double)bytes / bandwidth;
+    int threads = sol_pool_threads(b->ctx->pool);
+    if (b->a->json)
+        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %.4f, \"threads\": %d, \"tier\": \"%s\", "
+               "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %.4f, \"context\": %lld, "
+               "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
+               decode, prefill, share, threads, tier, (unsigned long long)bytes, bandwidth / 1e9, of_memory,
+               (long long)b->a->context, (long long)b->prompt, kind, b->load_seconds, b->decode.n);
+    else
+        printf("decode      %.1f tokens/s behind %lld positions\n"
+               "prefill     %.1f tokens/s for %lld tokens; %.0f %% of the rate of the product alone\n"
+               "weights     %.1f MB a token; memory reads %.1f GB/s, decoding uses %.0f %% of it\n"
+               "model       %s, layout made in %.2f s\n"
+               "kernels     %s, %d threads; medians of %d rounds\n",
+               decode, (long long)b->a->context, prefill, (long long)b->prompt, 100 * share, (double)bytes / 1e6, bandwidth / 1e9,
+               100 * of_memory, kind, b->load_seconds, tier, threads, b->decode.n);
+}
+
+static sol_status run(sol_program *p, void *argsp, sol_err *err)
+{
+    bench b = {.a = argsp};
+    sol_interrupt_catch();
+    sol_status st = sol_program_ctx(p, &b.ctx, err);
+    if (st == SOL_OK) st = prepare(&b, p, err);
+    if (st == SOL_OK) st = measure(&b, p, err);
+    sol_live_clear(p);
+    if (st == SOL_OK) print(&b);
+    sol_bench_product_free(&b.product);
+    sol_bench_memory_free(&b.memory);
+    sol_kv_free(&b.kv);
+    sol_free(b.rows);
+    sol_free(b.logits);
+    sol_net_free(&b.net);
+    sol_packed_model_free(&b.packed);
+    return st;
+}
+
+const sol_verb sol_verb_bench = {
+    .name = "bench",
+    .words = "[MODEL]",
+    .min_words = 0,
+    .max_words = 1,
+    .summary = "speed of inference on this machine",
+    .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
+               "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};
