@@ -15,6 +15,8 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "eval/eval.h"
+#include "eval/tasks.h"
+#include "eval/text.h"
 #include "infer/infer.h"
 #include "kernels/block.h"
 #include "kernels/ctx.h"

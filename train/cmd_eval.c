@@ -1,25 +1,38 @@
 #include <string.h>
 
-#include "open_net.h"
-
-struct args {
-    sol_net_args net;
-    const char *data, *documents;
-    int64_t seq, max_windows;
-    bool json;
-};
+#include "base/mem.h"
+#include "base/textio.h"
+#include "eval_args.h"
 
 static const sol_opt options[] = {
-    {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, data), .required = true,
-     .help = "the dataset, made by `solera tokenize` with the model's tokenizer"},
-    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .min = 0, .max = 1e9,
-     .help = "tokens a window; 0: the model's context, at most 2048"},
-    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, max_windows), .min = 0,
-     .max = 1e15, .help = "the first N windows only; 0: all"},
-    {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, documents),
+    {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, data),
+     .help = "a dataset, made by `solera tokenize` with the model's tokenizer"},
+    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, seq), .min = 0, .max = 1e9,
+     .help = "--data: tokens a window; 0: the model's context, at most 2048"},
+    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, max_windows), .min = 0,
+     .max = 1e15, .help = "--data: the first N windows only; 0: all"},
+    {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, documents),
      .preset = "joined", .choices = "joined|apart",
-     .help = "joined: windows of the whole stream; apart: attention restarts at each document, as in training"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
+     .help = "--data: windows of the whole stream, or attention restarts at each document, as in training"},
+    {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, text),
+     .help = "plain text, also gzipped: perplexity as papers print it"},
+    {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
+     .help = "--text: tokens a window; 0: the model's context, at most 2048"},
+    {.name = "--stride", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, stride), .min = 0, .max = 1e9,
+     .help = "--text: tokens from window to window; 0: as many as a window has"},
+    {.name = "--word-level", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, word_level),
+     .help = "--text: also the word perplexity of lm-evaluation-harness (wikitext)"},
+    {.name = "--task", .value = "NAMES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, tasks),
+     .help = "zero-shot tasks, with commas between: arc_easy,arc_challenge,hellaswag,piqa,winogrande; NAME=FILE reads FILE"},
+    {.name = "--task-dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, task_dir),
+     .help = "--task: where the files are; else $SOLERA_DATA/eval, data/eval or ../shared/data/eval"},
+    {.name = "--limit", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, limit), .min = 0, .max = 1e9,
+     .help = "--task: the first N items of each; 0: all"},
+    {.name = "--add-bos", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, add_bos),
+     .help = "--task: BOS in front of every item (lm-evaluation-harness' add_bos_token)"},
+    {.name = "--samples", .value = "OUT.jsonl", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, samples),
+     .help = "--task: write the scores of every item"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS,
     {0},
 };
@@ -30,7 +43,13 @@ static bool show(void *user, int64_t done, int64_t total)
     return !sol_interrupted();
 }
 
-static void print(const struct args *a, const sol_net *net, int64_t seq, const sol_eval_result *r)
+static int64_t window_of(const sol_net *net, int64_t asked)
+{
+    int64_t most = sol_net_config(net)->max_position_embeddings;
+    return asked ? asked : most < 2048 ? most : 2048;
+}
+
+static void print_data(const sol_eval_args *a, const sol_net *net, int64_t seq, const sol_eval_result *r)
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
@@ -44,29 +63,76 @@ static void print(const struct args *a, const sol_net *net, int64_t seq, const s
                r->loss, r->ppl, (long long)r->tokens, (long long)seq, a->documents, kind, bits, rate);
 }
 
+static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net, const sol_dataset *data, sol_err *err)
+{
+    sol_eval_result r;
+    sol_eval_opts o = {.seq = window_of(net, a->seq), .max_windows = a->max_windows,
+                       .apart = strcmp(a->documents, "apart") == 0, .watch = {.fn = show, .user = p}};
+    sol_status st = sol_eval_windows(net, &data->tokens, &o, &r, err);
+    sol_live_clear(p);
+    if (st == SOL_OK) print_data(a, net, o.seq, &r);
+    return st == SOL_OK || st == SOL_ERR_INTERRUPTED ? st : sol_err_prefix(err, st, "%s on %s", p->word[0], a->data);
+}
+
+static void print_text(const sol_eval_args *a, const sol_net *net, const sol_text_opts *o, const sol_text_result *r,
+                       const sol_text_result *words)
+{
+    const char *kind = sol_net_kind_name(sol_net_kind_of(net));
+    double rate = (double)(r->tokens + words->tokens) / (r->seconds + words->seconds + 1e-9), bits = sol_net_bits_per_weight(net);
+    if (a->json) {
+        printf("{\"loss\": %.12g, \"ppl\": %.12g, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
+               "\"context\": %lld, \"stride\": %lld, ",
+               r->loss, r->ppl, (long long)r->tokens, kind, bits, (long long)o->context, (long long)o->stride);
+        if (a->word_level)
+            printf("\"word_perplexity\": %.12g, \"byte_perplexity\": %.12g, \"bits_per_byte\": %.12g, \"words\": %lld, "
+                   "\"bytes\": %lld, \"pages\": %lld, ",
+                   words->word_ppl, words->byte_ppl, words->bits_per_byte, (long long)words->words, (long long)words->bytes,
+                   (long long)words->pages);
+        printf("\"seconds\": %.3f, \"tok_s\": %.1f}\n", r->seconds + words->seconds, rate);
+        return;
+    }
+    printf("perplexity       %.4f a token: windows of %lld, stride %lld, %lld tokens predicted\n", r->ppl, (long long)o->context,
+           (long long)o->stride, (long long)r->tokens);
+    if (a->word_level)
+        printf("word perplexity  %.4f: %lld words on %lld pages (lm-evaluation-harness, wikitext)\n"
+               "byte perplexity  %.4f, %.4f bits a byte\n",
+               words->word_ppl, (long long)words->words, (long long)words->pages, words->byte_ppl, words->bits_per_byte);
+    printf("loss             %.4f nats a token\nmodel            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n", r->loss,
+           kind, bits, rate);
+}
+
+static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
+{
+    enum { MOST = 1 << 30 };
+    char *text = NULL;
+    size_t n;
+    sol_text_opts o = {.context = window_of(net, a->context), .watch = {.fn = show, .user = p}};
+    sol_text_result r = {0}, words = {0};
+    o.stride = a->stride ? a->stride : o.context;
+    sol_status st = sol_text_read(a->text, MOST, &text, &n, err);
+    if (st != SOL_OK) return st;
+    st = sol_eval_text_windows(net, text, n, &o, &r, err);
+    if (st == SOL_OK && a->word_level) st = sol_eval_text_words(net, text, n, &o, &words, err);
+    sol_live_clear(p);
+    if (st == SOL_OK) print_text(a, net, &o, &r, &words);
+    sol_free(text);
+    return st == SOL_OK || st == SOL_ERR_INTERRUPTED ? st : sol_err_prefix(err, st, "%s on %s", p->word[0], a->text);
+}
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
-    struct args *a = argsp;
+    const sol_eval_args *a = argsp;
     sol_net *net = NULL;
     sol_dataset data = {0};
-    sol_eval_result r;
+    if (!a->data + !a->text + !a->tasks != 2)
+        return sol_fail(err, SOL_ERR_USAGE, "one of --data, --text and --task says what to evaluate on");
     sol_interrupt_catch();
-    sol_status st = sol_dataset_open(&data, a->data, err);
+    sol_status st = a->data ? sol_dataset_open(&data, a->data, err) : SOL_OK;
     if (st != SOL_OK) return st;
     st = sol_program_net(p, &a->net, p->word[0], &net, err);
-    if (st == SOL_OK) {
-        int64_t context = sol_net_config(net)->max_position_embeddings;
-        sol_eval_opts o = {.seq = a->seq ? a->seq : context < 2048 ? context : 2048, .max_windows = a->max_windows,
-                           .apart = strcmp(a->documents, "apart") == 0, .watch = {.fn = show, .user = p}};
-        st = sol_eval_windows(net, &data.tokens, &o, &r, err);
-        sol_live_clear(p);
-        if (st == SOL_OK)
-            print(a, net, o.seq, &r);
-        else if (st != SOL_ERR_INTERRUPTED)
-            st = sol_err_prefix(err, st, "%s on %s", p->word[0], a->data);
-    }
+    if (st == SOL_OK) st = a->data ? eval_data(p, a, net, &data, err) : a->text ? eval_text(p, a, net, err) : sol_eval_run_tasks(p, a, net, err);
     sol_net_free(&net);
-    sol_dataset_close(&data);
+    if (a->data) sol_dataset_close(&data);
     return st;
 }
 
@@ -75,9 +141,10 @@ const sol_verb sol_verb_eval = {
     .words = "MODEL",
     .min_words = 1,
     .max_words = 1,
-    .summary = "loss and perplexity of a model on a dataset",
-    .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a quantizer) or a packed model.",
+    .summary = "loss and perplexity of a model on a dataset or text, zero-shot tasks",
+    .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a quantizer) or a packed model. One of --data,\n"
+               "--text and --task says what it is evaluated on.",
     .options = options,
-    .args_size = sizeof(struct args),
+    .args_size = sizeof(sol_eval_args),
     .run = run,
 };

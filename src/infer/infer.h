@@ -50,8 +50,6 @@ uint64_t sol_net_bytes_per_token(const sol_net *net); /* weight bytes read to de
 sol_status sol_kv_create(sol_kv **kv, sol_net *net, int64_t n_positions, sol_err *err);
 void sol_kv_free(sol_kv **kv);
 void sol_kv_truncate(sol_kv *kv, int64_t n); /* forget positions >= n */
-/* dst becomes a copy of the first n positions of src, both of the same net; dst must hold them. */
-void sol_kv_copy(sol_kv *dst, const sol_kv *src, int64_t n);
 int64_t sol_kv_length(const sol_kv *kv);
 int64_t sol_kv_capacity(const sol_kv *kv);
 

@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "base/mem.h"
 #include "infer/net.h"
 
@@ -67,19 +65,6 @@ void sol_kv_free(sol_kv **kv)
 void sol_kv_truncate(sol_kv *kv, int64_t n)
 {
     if (n < kv->n) kv->n = n < 0 ? 0 : n;
-}
-
-void sol_kv_copy(sol_kv *dst, const sol_kv *src, int64_t n)
-{
-    const sol_model_config *c = &src->net->config;
-    size_t size = sol_dtype_size(src->net->kv_type), row = (size_t)c->head_dim * size;
-    int64_t whole = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
-    for (int64_t i = 0; i < c->num_hidden_layers * c->num_key_value_heads; i++) {
-        size_t to = (size_t)(i * dst->capacity) * row, from = (size_t)(i * src->capacity) * row;
-        memcpy((char *)dst->keys + to, (const char *)src->keys + from, (size_t)whole * row);
-        memcpy((char *)dst->values + to, (const char *)src->values + from, (size_t)n * row);
-    }
-    dst->n = n;
 }
 
 int64_t sol_kv_length(const sol_kv *kv)

@@ -31,6 +31,38 @@ expect 2 "windows of 5000 tokens were asked for: the model has a context of 1..2
 "$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
 expect 2 "made with another tokenizer" "$SOLERA" eval "$dir/m.h5" --data "$dir/other.h5"
 
+expect 2 "one of --data, --text and --task" "$SOLERA" eval "$dir/m.h5"
+expect 2 "one of --data, --text and --task" "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --text "$dir/text.txt"
+
+# Plain text.
+head -n 40 "$dir/text.txt" >"$dir/some.txt"
+gzip -c "$dir/some.txt" >"$dir/some.gz"
+"$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 32 --stride 16 --word-level --json >"$dir/a" 2>/dev/null
+"$SOLERA" eval "$dir/m.h5" --text "$dir/some.gz" --context 32 --stride 16 --word-level --json >"$dir/b" 2>/dev/null
+[ "$(number ppl "$dir/a")" = "$(number ppl "$dir/b")" ] || fail "gzip makes a difference"
+[ "$(number words "$dir/a")" = 101 ] || fail "words: $(cat "$dir/a")"
+awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir/a")" \
+    'BEGIN { d = b * log(2) - log(p); exit !(d < 1e-9 && d > -1e-9) }' || fail "$(cat "$dir/a")"
+"$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --word-level 2>/dev/null | grep -q '^word perplexity' || fail "no table"
+: >"$dir/empty.txt"
+expect 2 "empty.txt: the text has" "$SOLERA" eval "$dir/m.h5" --text "$dir/empty.txt"
+expect 2 "no.txt" "$SOLERA" eval "$dir/m.h5" --text "$dir/no.txt"
+expect 2 "a stride of 33 tokens" "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 32 --stride 33
+
+# Tasks.
+mkdir "$dir/tasks"
+printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": %d}\n' 0 1 0 >"$dir/tasks/piqa_valid.jsonl"
+"$SOLERA" eval "$dir/p.h5" --task piqa,winogrande="$dir/tasks/piqa_valid.jsonl" --task-dir "$dir/tasks" --samples "$dir/s.jsonl" \
+    --json >"$dir/a" 2>/dev/null
+grep -q '"piqa": {"acc": 0\.[36]' "$dir/a" || fail "tasks: $(cat "$dir/a")"
+[ "$(wc -l <"$dir/s.jsonl")" -eq 6 ] || fail "samples"
+"$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --limit 2 --add-bos 2>/dev/null | grep -q '^| piqa .* 2 | acc ' || fail "no table"
+expect 2 "unknown task 'pica'; did you mean piqa" "$SOLERA" eval "$dir/p.h5" --task pica
+expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa,hellaswag --task-dir "$dir/tasks"
+printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"
+expect 2 'bad.jsonl:1: "gold" is 2: there are 2 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/bad.jsonl" --samples "$dir/t.jsonl"
+[ ! -e "$dir/t.jsonl" ] || fail "samples of a task that did not run"
+
 data=${SOLERA_DATA:-../shared/data}
 if [ -e "$data/models/stories260K.bin" ]; then
     gzip -dc "$data/corpora/tinystories_v1_train_head_2MB.txt.gz" |

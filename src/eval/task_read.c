@@ -1,0 +1,311 @@
+#include <ctype.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/textio.h"
+#include "eval/tasks.h"
+
+enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
+
+static const sol_task_kind kinds[] = {
+    {"arc_easy", "arc_easy_test.jsonl", true},   {"arc_challenge", "arc_challenge_test.jsonl", true},
+    {"hellaswag", "hellaswag_val.jsonl", true},  {"piqa", "piqa_valid.jsonl", true},
+    {"winogrande", "winogrande_xl_dev.jsonl", false},
+};
+enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
+
+int sol_task_count(void)
+{
+    return N_KINDS;
+}
+
+const sol_task_kind *sol_task_at(int i)
+{
+    return &kinds[i];
+}
+
+const sol_task_kind *sol_task_find(const char *name)
+{
+    for (int i = 0; i < N_KINDS; i++)
+        if (strcmp(kinds[i].name, name) == 0) return &kinds[i];
+    return NULL;
+}
+
+void sol_task_free(sol_task **tp)
+{
+    sol_task *t = *tp;
+    if (!t) return;
+    for (int64_t i = 0; i < t->n; i++) {
+        for (int c = 0; c < t->item[i].n_choices; c++) {
+            sol_free(t->item[i].choice[c].context);
+            sol_free(t->item[i].choice[c].continuation);
+        }
+        sol_free(t->item[i].choice);
+    }
+    sol_free(t->item);
+    sol_free(t);
+    *tp = NULL;
+}
+
+static int64_t characters(const char *s)
+{
+    int64_t n = 0;
+    for (; *s; s++) n += ((unsigned char)*s & 0xC0) != 0x80;
+    return n;
+}
+
+/* Appends a choice: `text` is what the task gives, before it stands a blank. */
+static sol_status add_choice(sol_task_item *item, const char *context, size_t n_context, const char *text, sol_err *err)
+{
+    sol_text continuation = {0};
+    sol_task_choice *c = &item->choice[item->n_choices];
+    sol_status st = sol_copy_string(&c->context, context, n_context, err);
+    item->n_choices++;
+    if (st == SOL_OK) st = sol_text_add(&continuation, err, " %s", text);
+    c->continuation = continuation.data;
+    c->characters = text[0] ? characters(text) : 1;
+    return st;
+}
+
+static const char *text_of(const json_t *line, const char *key, sol_err *err)
+{
+    const char *s = json_string_value(json_object_get(line, key));
+    if (!s) sol_fail(err, SOL_ERR_FORMAT, "no string under \"%s\"", key);
+    return s;
+}
+
+/* A whole number, also as a string ("2"), as some of the datasets have it. */
+static sol_status whole_of(const json_t *line, const char *key, int64_t *value, sol_err *err)
+{
+    const json_t *j = json_object_get(line, key);
+    const char *s = json_string_value(j);
+    if (json_is_integer(j))
+        *value = json_integer_value(j);
+    else if (s && isdigit((unsigned char)s[0]) && s[1] == 0)
+        *value = s[0] - '0';
+    else
+        return sol_fail(err, SOL_ERR_FORMAT, "no whole number under \"%s\"", key);
+    return SOL_OK;
+}
+
+static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, int64_t first, sol_err *err)
+{
+    if (value < first || value >= first + item->n_choices)
+        return sol_fail(err, SOL_ERR_RANGE, "\"%s\" is %lld: there are %d choices, from %lld on", key, (long long)value,
+                        item->n_choices, (long long)first);
+    item->gold = (int)(value - first);
+    return SOL_OK;
+}
+
+/* {ctx, choices, gold} */
+static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    const json_t *choices = json_object_get(line, "choices");
+    const char *ctx = text_of(line, "ctx", err);
+    int64_t gold;
+    if (!ctx) return SOL_ERR_FORMAT;
+    sol_status st = SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(choices) && i < MAX_CHOICES; i++) {
+        const char *text = json_string_value(json_array_get(choices, i));
+        st = text ? add_choice(item, ctx, strlen(ctx), text, err)
+                  : sol_fail(err, SOL_ERR_FORMAT, "choice %zu is not a string", i);
+    }
+    if (st == SOL_OK) st = whole_of(line, "gold", &gold, err);
+    return st == SOL_OK ? set_gold(item, "gold", gold, 0, err) : st;
+}
+
+/* {contexts, continuation, gold} */
+static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    const json_t *contexts = json_object_get(line, "contexts");
+    const char *text = text_of(line, "continuation", err);
+    int64_t gold;
+    if (!text) return SOL_ERR_FORMAT;
+    sol_status st = SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(contexts) && i < MAX_CHOICES; i++) {
+        const char *ctx = json_string_value(json_array_get(contexts, i));
+        st = ctx ? add_choice(item, ctx, strlen(ctx), text, err) : sol_fail(err, SOL_ERR_FORMAT, "context %zu is not a string", i);
+    }
+    if (st == SOL_OK) st = whole_of(line, "gold", &gold, err);
+    return st == SOL_OK ? set_gold(item, "gold", gold, 0, err) : st;
+}
+
+/* ARC as AllenAI publishes it, and as Hugging Face's parquet files have it. */
+static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    const json_t *question = json_object_get(line, "question"), *choices, *labels = NULL, *texts = NULL;
+    const char *stem = json_is_object(question) ? text_of(question, "stem", err) : text_of(line, "question", err);
+    const char *key = text_of(line, "answerKey", err);
+    sol_text ctx = {0};
+    int gold = -1;
+    if (!stem || !key) return SOL_ERR_FORMAT;
+    choices = json_object_get(json_is_object(question) ? question : line, "choices");
+    if (json_is_object(choices)) labels = json_object_get(choices, "label"), texts = json_object_get(choices, "text");
+    size_t n = json_array_size(texts ? texts : choices);
+    sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", stem);
+    for (size_t i = 0; st == SOL_OK && i < n && i < MAX_CHOICES; i++) {
+        const json_t *one = json_array_get(choices, i);
+        const char *text = json_string_value(texts ? json_array_get(texts, i) : json_object_get(one, "text"));
+        const char *label = json_string_value(texts ? json_array_get(labels, i) : json_object_get(one, "label"));
+        if (!text || !label) st = sol_fail(err, SOL_ERR_FORMAT, "choice %zu lacks \"text\" or \"label\"", i);
+        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, text, err);
+        if (st == SOL_OK && strcmp(label, key) == 0) gold = (int)i;
+    }
+    if (st == SOL_OK && gold < 0) st = sol_fail(err, SOL_ERR_RANGE, "\"answerKey\" is '%s': no choice has that label", key);
+    item->gold = gold;
+    sol_free(ctx.data);
+    return st;
+}
+
+/* The harness' clean-up of HellaSwag: strip, " [title]" becomes ". ", other [..] go, double blanks become single ones. */
+static sol_status clean_hellaswag(const char *text, sol_text *out, sol_err *err)
+{
+    sol_text once = {0};
+    size_t n = strlen(text);
+    while (n > 0 && isspace((unsigned char)*text)) text++, n--;
+    while (n > 0 && isspace((unsigned char)text[n - 1])) n--;
+    sol_status st = sol_text_add(&once, err, "%s", "");
+    for (const char *end = text + n; st == SOL_OK && text < end;) {
+        const char *close = *text == '[' ? memchr(text, ']', (size_t)(end - text)) : NULL;
+        if ((size_t)(end - text) >= 8 && memcmp(text, " [title]", 8) == 0) {
+            st = sol_text_add(&once, err, ". ");
+            text += 8;
+        } else if (close) {
+            text = close + 1;
+        } else {
+            st = sol_text_add(&once, err, "%c", *text++);
+        }
+    }
+    for (size_t i = 0; st == SOL_OK && i < once.n; i++) {
+        st = sol_text_add(out, err, "%c", once.data[i]);
+        if (once.data[i] == ' ' && once.data[i + 1] == ' ') i++;
+    }
+    sol_free(once.data);
+    return st;
+}
+
+static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err), *b = text_of(line, "ctx_b", err);
+    const json_t *endings = json_object_get(line, "endings");
+    sol_text query = {0}, ctx = {0};
+    int64_t gold;
+    if (!activity || !a || !b) return SOL_ERR_FORMAT;
+    sol_status st = sol_text_add(&query, err, "%s: %s ", activity, a);
+    for (size_t i = 0; st == SOL_OK && b[i]; i++) { /* Python's capitalize, for ASCII */
+        unsigned char c = (unsigned char)b[i];
+        st = sol_text_add(&query, err, "%c", i == 0 ? toupper(c) : tolower(c));
+    }
+    if (st == SOL_OK) st = clean_hellaswag(query.data, &ctx, err);
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(endings) && i < MAX_CHOICES; i++) {
+        const char *text = json_string_value(json_array_get(endings, i));
+        sol_text clean = {0};
+        st = text ? clean_hellaswag(text, &clean, err) : sol_fail(err, SOL_ERR_FORMAT, "ending %zu is not a string", i);
+        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, clean.data ? clean.data : "", err);
+        sol_free(clean.data);
+    }
+    if (st == SOL_OK) st = whole_of(line, "label", &gold, err);
+    if (st == SOL_OK) st = set_gold(item, "label", gold, 0, err);
+    sol_free(query.data);
+    sol_free(ctx.data);
+    return st;
+}
+
+static sol_status read_piqa(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    const char *goal = text_of(line, "goal", err), *one = text_of(line, "sol1", err), *two = text_of(line, "sol2", err);
+    sol_text ctx = {0};
+    int64_t gold;
+    if (!goal || !one || !two) return SOL_ERR_FORMAT;
+    sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", goal);
+    if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, one, err);
+    if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, two, err);
+    if (st == SOL_OK) st = whole_of(line, "label", &gold, err);
+    if (st == SOL_OK) st = set_gold(item, "label", gold, 0, err);
+    sol_free(ctx.data);
+    return st;
+}
+
+static sol_status read_winogrande(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    static const char *const keys[] = {"option1", "option2"};
+    const char *sentence = text_of(line, "sentence", err), *gap = sentence ? strchr(sentence, '_') : NULL;
+    int64_t gold;
+    if (!sentence) return SOL_ERR_FORMAT;
+    if (!gap) return sol_fail(err, SOL_ERR_FORMAT, "\"sentence\" has no gap (_)");
+    const char *rest = gap + 1;
+    size_t n = strlen(rest);
+    while (n > 0 && isspace((unsigned char)*rest)) rest++, n--;
+    while (n > 0 && isspace((unsigned char)rest[n - 1])) n--;
+    char *tail = NULL;
+    sol_status st = sol_copy_string(&tail, rest, n, err);
+    for (int i = 0; st == SOL_OK && i < 2; i++) {
+        const char *option = text_of(line, keys[i], err);
+        sol_text ctx = {0};
+        st = option ? sol_text_add(&ctx, err, "%.*s%s", (int)(gap - sentence), sentence, option) : SOL_ERR_FORMAT;
+        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, tail, err);
+        sol_free(ctx.data);
+    }
+    if (st == SOL_OK) st = whole_of(line, "answer", &gold, err);
+    if (st == SOL_OK) st = set_gold(item, "answer", gold, 1, err);
+    sol_free(tail);
+    return st;
+}
+
+static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *err)
+{
+    static const struct {
+        const char *key; /* tells the form */
+        sol_status (*read)(const json_t *, sol_task_item *, sol_err *);
+    } forms[] = {
+        {"ctx_a", read_hellaswag}, {"ctx", read_prepared}, {"contexts", read_contexts},
+        {"question", read_arc},    {"goal", read_piqa},    {"sentence", read_winogrande},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (!json_object_get(line, forms[i].key)) continue;
+        sol_status st = sol_alloc_array((void **)&item->choice, MAX_CHOICES, sizeof *item->choice, err);
+        if (st == SOL_OK) st = forms[i].read(line, item, err);
+        if (st == SOL_OK && item->n_choices < 2) st = sol_fail(err, SOL_ERR_FORMAT, "fewer than two choices");
+        return st;
+    }
+    return sol_fail(err, SOL_ERR_FORMAT, "neither \"ctx\" nor another field of a known form of the task");
+}
+
+static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *err)
+{
+    json_error_t where;
+    sol_status st = sol_grow_array((void **)&t->item, &t->capacity, (size_t)t->n + 1, sizeof *t->item, err);
+    if (st != SOL_OK) return st;
+    json_t *object = json_loadb(line, n, 0, &where);
+    if (!object) return sol_fail(err, SOL_ERR_FORMAT, "not a JSON object: %s", where.text);
+    t->item[t->n] = (sol_task_item){0};
+    st = read_item(object, &t->item[t->n++], err);
+    json_decref(object);
+    return st;
+}
+
+sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *path, int64_t limit, sol_err *err)
+{
+    char *data = NULL;
+    size_t size;
+    sol_task *t = NULL;
+    *out = NULL;
+    sol_status st = sol_text_read(path, MAX_FILE, &data, &size, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
+    if (st == SOL_OK) t->kind = kind;
+    long long number = 1;
+    for (size_t at = 0; st == SOL_OK && at < size && (limit == 0 || t->n < limit); number++) {
+        const char *end = memchr(data + at, '\n', size - at);
+        size_t n = end ? (size_t)(end - data) - at : size - at;
+        st = read_line(t, data + at, n, err);
+        if (st != SOL_OK) sol_err_prefix(err, st, "%s:%lld", path, number);
+        at += n + 1;
+    }
+    if (st == SOL_OK && t->n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON objects, one a line, are expected", path);
+    sol_free(data);
+    if (st != SOL_OK) sol_task_free(&t);
+    *out = t;
+    return st;
+}

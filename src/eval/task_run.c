@@ -1,0 +1,254 @@
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "eval/tasks.h"
+
+/* Items that go through the network together, as far as their tokens fit. */
+enum { GROUP_ITEMS = 64, GROUP_TOKENS = 8192 };
+
+/* One choice as tokens: rows 0..n-2 are computed, the last n_continuation tokens are predicted. */
+typedef struct request {
+    sol_ids ids;
+    int64_t n_continuation;
+} request;
+
+typedef struct member {
+    request *request; /* [n_choices]; owned */
+    double *score;    /* [n_choices]; owned */
+    int64_t shared;   /* leading tokens that all choices have and none predicts from */
+    int64_t longest;  /* rows of the longest choice */
+    sol_kv *kv;
+} member;
+
+typedef struct runner {
+    sol_net *net;
+    const sol_task *task;
+    const sol_task_opts *o;
+    sol_task_result *r;
+    member group[GROUP_ITEMS];
+    int n_group;
+    int64_t first; /* item of group[0] */
+    size_t n, cap_rows, cap_targets, cap_logprob, cap_owner;
+    sol_row *row;
+    int32_t *target;
+    double *logprob;
+    double **owner; /* [n] where the log-probability of a row goes */
+    int64_t right, right_norm;
+} runner;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void free_group(runner *r)
+{
+    for (int i = 0; i < r->n_group; i++) {
+        member *m = &r->group[i];
+        for (int c = 0; m->request && c < r->task->item[r->first + i].n_choices; c++) sol_ids_free(&m->request[c].ids);
+        sol_free(m->request);
+        sol_free(m->score);
+        sol_kv_free(&m->kv);
+    }
+    r->n_group = 0;
+}
+
+/* BOS, else EOS: what a continuation without context follows. */
+static sol_status add_prefix(const sol_net *net, sol_ids *ids, sol_err *err)
+{
+    const sol_model_config *c = sol_net_config(net);
+    int64_t id = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
+    if (id < 0) return sol_fail(err, SOL_ERR_UNSUPPORTED, "a choice without context: the model has neither BOS nor EOS to begin with");
+    sol_status st = sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + 1, sizeof *ids->id, err);
+    if (st == SOL_OK) ids->id[ids->n++] = (int32_t)id;
+    return st;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Tokens of one choice, cut from the left to what the model can read. */
+static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q, sol_err *err)
+{
+    const sol_tokenizer *t = sol_net_tokenizer(r->net);
+    int flags = SOL_ENCODE_SPECIAL | (r->o->add_bos ? SOL_ENCODE_BOS : 0);
+    size_t whole = strlen(choice->context), n = whole;
+    sol_text text = {0};
+    sol_ids context = {0};
+    while (n > 0 && is_blank(choice->context[n - 1])) n--;
+    sol_status st = sol_text_add(&text, err, "%s%s", choice->context, choice->continuation);
+    if (st == SOL_OK && n > 0) st = sol_tokenizer_encode(t, text.data, n, flags, &context, err);
+    if (st == SOL_OK && n == 0) st = add_prefix(r->net, &q->ids, err);
+    size_t prefix = q->ids.n;
+    if (st == SOL_OK) st = sol_tokenizer_encode(t, text.data, text.n, n > 0 ? flags : SOL_ENCODE_SPECIAL, &q->ids, err);
+    if (st == SOL_OK) {
+        size_t skip = prefix + context.n, limit = (size_t)sol_net_config(r->net)->max_position_embeddings + 1;
+        q->n_continuation = q->ids.n > skip ? (int64_t)(q->ids.n - skip) : 0;
+        if (q->ids.n > limit) {
+            memmove(q->ids.id, q->ids.id + q->ids.n - limit, limit * sizeof *q->ids.id);
+            q->ids.n = limit;
+        }
+        if (q->n_continuation > (int64_t)q->ids.n - 1) q->n_continuation = (int64_t)q->ids.n - 1;
+    }
+    sol_free(text.data);
+    sol_ids_free(&context);
+    return st;
+}
+
+static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
+{
+    const sol_task_item *item = &r->task->item[i];
+    sol_status st = sol_alloc_array((void **)&m->request, (size_t)item->n_choices, sizeof *m->request, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&m->score, (size_t)item->n_choices, sizeof *m->score, err);
+    for (int c = 0; st == SOL_OK && c < item->n_choices; c++) {
+        request *q = &m->request[c];
+        const request *q0 = m->request;
+        st = make_request(r, &item->choice[c], q, err);
+        if (st != SOL_OK) break;
+        int64_t rows = (int64_t)q->ids.n - 1, free_rows = rows - q->n_continuation, same = 0;
+        while (same < (int64_t)q->ids.n && same < (int64_t)q0->ids.n && q->ids.id[same] == q0->ids.id[same]) same++;
+        if (free_rows < same) same = free_rows;
+        if (c == 0 || same < m->shared) m->shared = same;
+        if (rows > m->longest) m->longest = rows;
+    }
+    return st;
+}
+
+static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, double *owner, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)&r->row, &r->cap_rows, r->n + 1, sizeof *r->row, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&r->target, &r->cap_targets, r->n + 1, sizeof *r->target, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&r->logprob, &r->cap_logprob, r->n + 1, sizeof *r->logprob, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&r->owner, &r->cap_owner, r->n + 1, sizeof *r->owner, err);
+    if (st != SOL_OK) return st;
+    r->row[r->n] = (sol_row){.kv = kv, .token = token};
+    r->target[r->n] = target;
+    r->owner[r->n++] = owner;
+    return SOL_OK;
+}
+
+/* Computes the gathered rows and adds their log-probabilities to their owners. */
+static sol_status flush(runner *r, sol_err *err)
+{
+    sol_status st = r->n ? sol_net_logprobs(r->net, r->row, (int64_t)r->n, r->target, r->logprob, err) : SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < r->n; i++)
+        if (r->target[i] >= 0) *r->owner[i] += r->logprob[i];
+    r->r->tokens += (int64_t)r->n;
+    r->n = 0;
+    return st;
+}
+
+/* The shared beginnings of all members, then choice after choice behind them. */
+static sol_status score_group(runner *r, sol_err *err)
+{
+    int most = 0;
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+        member *m = &r->group[i];
+        int n = r->task->item[r->first + i].n_choices;
+        most = n > most ? n : most;
+        st = sol_kv_create(&m->kv, r->net, m->longest > 0 ? m->longest : 1, err);
+        for (int64_t k = 0; st == SOL_OK && k < m->shared; k++) st = add_row(r, m->kv, m->request[0].ids.id[k], -1, NULL, err);
+    }
+    if (st == SOL_OK) st = flush(r, err);
+    for (int c = 0; st == SOL_OK && c < most; c++) {
+        for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+            member *m = &r->group[i];
+            if (c >= r->task->item[r->first + i].n_choices) continue;
+            const request *q = &m->request[c];
+            int64_t rows = (int64_t)q->ids.n - 1;
+            sol_kv_truncate(m->kv, m->shared);
+            for (int64_t k = m->shared; st == SOL_OK && q->n_continuation > 0 && k < rows; k++)
+                st = add_row(r, m->kv, q->ids.id[k], k < rows - q->n_continuation ? -1 : q->ids.id[k + 1], &m->score[c], err);
+        }
+        if (st == SOL_OK) st = flush(r, err);
+    }
+    return st;
+}
+
+static int best(const double *score, int n, const sol_task_choice *norm)
+{
+    int top = 0;
+    for (int c = 1; c < n; c++) {
+        double a = norm ? score[c] / (double)norm[c].characters : score[c];
+        double b = norm ? score[top] / (double)norm[top].characters : score[top];
+        if (a > b) top = c;
+    }
+    return top;
+}
+
+static sol_status count_group(runner *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+        const sol_task_item *item = &r->task->item[r->first + i];
+        const double *score = r->group[i].score;
+        for (int c = 0; c < item->n_choices; c++)
+            if (!isfinite(score[c]))
+                return sol_fail(err, SOL_ERR_NONFINITE, "item %lld: a score is %g: the model's weights are broken",
+                                (long long)(r->first + i), score[c]);
+        int plain = best(score, item->n_choices, NULL), norm = best(score, item->n_choices, item->choice);
+        r->right += plain == item->gold;
+        r->right_norm += norm == item->gold;
+        if (r->o->sample) st = r->o->sample(r->o->sample_user, r->task, r->first + i, score, plain, norm, err);
+    }
+    return st;
+}
+
+/* Standard error of the mean of n zeros and ones with `right` ones. */
+static double standard_error(int64_t right, int64_t n)
+{
+    double p = (double)right / (double)n;
+    return n > 1 ? sqrt(p * (1 - p) / (double)(n - 1)) : 0;
+}
+
+static sol_status run_groups(runner *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int64_t i = 0; st == SOL_OK && i < r->task->n;) {
+        int64_t tokens = 0;
+        r->first = i;
+        while (st == SOL_OK && i < r->task->n && r->n_group < GROUP_ITEMS && tokens < GROUP_TOKENS) {
+            member *m = &r->group[r->n_group++];
+            *m = (member){0};
+            st = make_member(r, i, m, err);
+            if (st != SOL_OK) sol_err_prefix(err, st, "item %lld", (long long)i);
+            tokens += m->longest;
+            i++;
+        }
+        if (st == SOL_OK) st = score_group(r, err);
+        if (st == SOL_OK) st = count_group(r, err);
+        free_group(r);
+        if (st == SOL_OK && r->o->watch.fn && !r->o->watch.fn(r->o->watch.user, i, r->task->n))
+            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    }
+    return st;
+}
+
+sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err)
+{
+    runner run = {.net = net, .task = t, .o = o, .r = r};
+    double start = now();
+    *r = (sol_task_result){.n = t->n};
+    if (!sol_net_tokenizer(net)) return sol_fail(err, SOL_ERR_FORMAT, "the model has no tokenizer, so that tasks cannot be read");
+    sol_status st = run_groups(&run, err);
+    if (st == SOL_OK) {
+        r->acc = (double)run.right / (double)t->n;
+        r->acc_norm = (double)run.right_norm / (double)t->n;
+        r->acc_stderr = standard_error(run.right, t->n);
+        r->acc_norm_stderr = standard_error(run.right_norm, t->n);
+        r->seconds = now() - start;
+    }
+    sol_free(run.row);
+    sol_free(run.target);
+    sol_free(run.logprob);
+    sol_free(run.owner);
+    return st;
+}

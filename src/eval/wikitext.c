@@ -1,0 +1,106 @@
+#include <string.h>
+
+#include "base/mem.h"
+#include "eval/text.h"
+
+/* Python's \s for the bytes that can stand alone; two- and three-byte blanks do not occur in this text. */
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
+}
+
+int64_t sol_count_words(const char *text, size_t n)
+{
+    int64_t words = 1;
+    for (size_t i = 0; i < n; i++) words += is_blank(text[i]) && (i == 0 || !is_blank(text[i - 1]));
+    return words;
+}
+
+/* " = Title = " with one equals sign on each side. */
+static bool is_title(const char *line, size_t n)
+{
+    if (n > 0 && line[n - 1] == '\r') n--;
+    return n > 6 && memcmp(line, " = ", 3) == 0 && line[3] != '=' && memcmp(line + n - 3, " = ", 3) == 0 && line[n - 4] != '=';
+}
+
+/* Where the title line number `which` (from 0) begins; n: there are not so many. */
+static size_t find_title(const char *text, size_t n, int which)
+{
+    for (size_t i = 0; i < n;) {
+        const char *end = memchr(text + i, '\n', n - i);
+        size_t next = end ? (size_t)(end - text) + 1 : n, length = end ? next - 1 - i : n - i;
+        if (is_title(text + i, length) && which-- == 0) return i;
+        i = next;
+    }
+    return n;
+}
+
+bool sol_wikitext_titled(const char *text, size_t n)
+{
+    return find_title(text, n, 0) < n;
+}
+
+size_t sol_wikitext_page(const char *text, size_t n)
+{
+    return find_title(text, n, 1);
+}
+
+/* Replaces every `from` in t by `to`, left to right. */
+static sol_status replace(sol_text *t, const char *from, const char *to, sol_err *err)
+{
+    size_t n = strlen(from);
+    if (t->n == 0 || !strstr(t->data, from)) return SOL_OK;
+    sol_text out = {0};
+    const char *at = t->data;
+    sol_status st = SOL_OK;
+    for (const char *hit; st == SOL_OK && (hit = strstr(at, from)) != NULL; at = hit + n)
+        st = sol_text_add(&out, err, "%.*s%s", (int)(hit - at), at, to);
+    if (st == SOL_OK) st = sol_text_add(&out, err, "%s", at);
+    sol_free(t->data);
+    *t = out;
+    return st;
+}
+
+/* Drops the blanks inside each pair: "( a )" becomes "(a)". What stands between holds no `close`. */
+static void tighten(sol_text *t, char open, char close)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < t->n;) {
+        char *end = t->data[i] == open ? memchr(t->data + i + 1, close, t->n - i - 1) : NULL;
+        if (!end) {
+            t->data[to++] = t->data[i++];
+            continue;
+        }
+        size_t from = i + 1, stop = (size_t)(end - t->data);
+        while (from < stop && is_blank(t->data[from])) from++;
+        while (stop > from && is_blank(t->data[stop - 1])) stop--;
+        i = (size_t)(end - t->data) + 1;
+        t->data[to++] = open;
+        memmove(t->data + to, t->data + from, stop - from);
+        to += stop - from;
+        t->data[to++] = close;
+    }
+    t->n = to;
+    if (t->data) t->data[to] = 0;
+}
+
+sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err *err)
+{
+    static const char *const before[][2] = {
+        {"s '", "s'"},   {" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."}, {" : ", ": "}, {" ; ", "; "},
+        {" . ", ". "},   {" ! ", "! "},  {" ? ", "? "},  {" , ", ", "},
+    };
+    static const char pairs[][2] = {{'(', ')'}, {'[', ']'}, {'{', '}'}, {'"', '"'}, {'\'', '\''}};
+    static const char *const after[][2] = {
+        {"= = = =", "===="}, {"= = =", "==="}, {"= =", "=="}, {" \xC2\xB0 ", "\xC2\xB0"},
+        {" \n", "\n"},       {"\n ", "\n"},    {" N ", " 1 "}, {" 's", "'s"},
+    };
+    sol_text t = {0};
+    sol_status st = sol_text_add(&t, err, "%.*s", (int)n, page);
+    for (size_t i = 0; st == SOL_OK && i < sizeof before / sizeof before[0]; i++) st = replace(&t, before[i][0], before[i][1], err);
+    for (size_t i = 0; st == SOL_OK && i < sizeof pairs / sizeof pairs[0]; i++) tighten(&t, pairs[i][0], pairs[i][1]);
+    for (size_t i = 0; st == SOL_OK && i < sizeof after / sizeof after[0]; i++) st = replace(&t, after[i][0], after[i][1], err);
+    if (st == SOL_OK) st = sol_text_add(out, err, "%s", t.data);
+    sol_free(t.data);
+    return st;
+}
