@@ -17,6 +17,7 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_cov := -O0 -g --coverage
 CFLAGS_debug := -O0 -g
 CFLAGS_arm64 := -O2 -g -static
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ARCH_x86_64 := -march=x86-64-v2
 ARCH_aarch64 := -march=armv8-a
 
@@ -37,11 +38,14 @@ obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
 TRAIN_OBJ := $(call obj,$(TRAIN_SRC))
 TRAIN_LIB_OBJ := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ))
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
+FUZZ_SECONDS ?= 60
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps
+.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -61,6 +65,9 @@ test: need-deps ## build and run all tests
 demo: need-deps ## the main job on the embedded model, from nothing, in about 3 minutes
 	@$(MAKE) --no-print-directory run-demo
 
+fuzz: ## run every libFuzzer target for FUZZ_SECONDS (60); needs clang
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang run-fuzz
+
 layers: ## check that every module includes lower layers only
 	@scripts/check_layers.sh
 
@@ -77,6 +84,9 @@ test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 
 run-tests: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
 	@BUILD=$(BUILD) tests/run.sh
+
+run-fuzz: $(FUZZ_BIN)
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
 
 run-demo: $(BUILD)/solera
 	@scripts/demo.sh $(BUILD)/solera
@@ -95,6 +105,9 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TR
 CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # One instruction set a file, by the suffix of its name.
 $(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
