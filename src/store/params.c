@@ -23,7 +23,7 @@ static int param_shape(const sol_param *p, int64_t dims[2])
 
 sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_model *table, sol_dtype dtype, sol_err *err)
 {
-    int id;
+    int id = 0;
     *o = (sol_params_out){.w = w, .table = table, .dtype = dtype};
     sol_status st = sol_alloc_array(&o->buffer, PIECE, sol_dtype_size(dtype), err);
     if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
