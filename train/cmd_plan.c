@@ -25,6 +25,14 @@ typedef struct estimate {
     double seconds;                /* the whole run */
 } estimate;
 
+static size_t linear_weights(const sol_model *m)
+{
+    size_t n = 0;
+    for (int i = 0; i < m->n_params; i++)
+        if (m->params[i].kind == SOL_PARAM_LINEAR) n += (size_t)sol_param_count(&m->params[i]);
+    return n;
+}
+
 /* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
  * optimizer. */
 static const double step_share = 0.6;
@@ -34,9 +42,7 @@ static const double step_share = 0.6;
 static double step_flops(const sol_config *c, const sol_model *m, int64_t tokens)
 {
     const sol_model_config *k = &m->config;
-    double linear = 0, head = (double)k->vocab_size * (double)k->hidden_size;
-    for (int i = 0; i < m->n_params; i++)
-        if (m->params[i].kind == SOL_PARAM_LINEAR) linear += (double)sol_param_count(&m->params[i]);
+    double linear = (double)linear_weights(m), head = (double)k->vocab_size * (double)k->hidden_size;
     double attention = 2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
     double blocks = 2 * linear + attention;
     return (double)tokens * (3 * (blocks + 2 * head) + (c->train.activation_checkpoints ? blocks : 0));
@@ -61,6 +67,7 @@ static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
     return SOL_OK;
 }
 
+/* The evaluation of a quantized model holds Q(W) in float beside it. */
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, int threads,
                               sol_plan *plan, sol_err *err)
 {
@@ -73,10 +80,12 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints};
     size_t n = (size_t)m->n_elements * sizeof(float);
+    sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", n);
     sol_plan_add(plan, "optimizer moments", 2 * n);
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
+    if (c->train.eval_every > 0 && spec->method) sol_plan_add(plan, "evaluation", linear_weights(m) * sizeof(float));
     sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
     return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }

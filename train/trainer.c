@@ -288,7 +288,7 @@ static sol_status interrupted(sol_trainer *t, sol_err *err)
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
 {
     sol_status st = SOL_OK;
-    char duration[32];
+    char duration[32], peak[32];
     t->started = t->logged = sol_clock();
     t->first_step = t->logged_step = t->ck.state.step;
     while (st == SOL_OK && t->ck.state.step < (uint64_t)t->config->train.steps)
@@ -297,9 +297,10 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
     if (st == SOL_ERR_INTERRUPTED) st = interrupted(t, err);
     if (st == SOL_OK)
         sol_log_line(&t->program->log, SOL_LOG_INFO,
-                     "done: %" PRIu64 " steps, %" PRIu64 " tokens, %s; %s/ckpt/step-%06" PRIu64 ".h5",
+                     "done: %" PRIu64 " steps, %" PRIu64 " tokens, %s, memory at most %s; %s/ckpt/step-%06" PRIu64
+                     ".h5",
                      t->ck.state.step, t->ck.state.tokens, sol_duration_text(sol_clock() - t->started, duration),
-                     t->dir.path, t->ck.state.step);
+                     sol_bytes_text((double)sol_peak_rss(), peak), t->dir.path, t->ck.state.step);
     else if (t->dir.log)
         fprintf(t->dir.log, "%s\n", err ? err->text : sol_status_text(st));
     return st;

@@ -38,6 +38,7 @@ typedef struct sol_trainer {
     sol_graph *graph;
     sol_study *study; /* NULL without study.every */
     sol_job_tokens train, eval;
+    bool same_eval;          /* a resume whose data.eval is the file of the last time */
     sol_batcher batcher;
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;

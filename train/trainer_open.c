@@ -60,7 +60,20 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     return st;
 }
 
-/* Datasets that are made (from the model, from text files) lie in the run directory, so that a resume finds them. */
+/* The training data may have moved since the last time; it must not have changed. */
+static sol_status compare_data(sol_trainer *t, sol_err *err)
+{
+    sol_run_state *s = &t->ck.state;
+    bool self = strcmp(t->config->data.source, "self") == 0;
+    if (s->data_digest && s->data_digest != t->train.file.digest)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the data the run was trained on",
+                        self ? "data.source self" : t->config->data.train);
+    s->data_digest = t->train.file.digest;
+    return SOL_OK;
+}
+
+/* Datasets that are made (from the model, from text files) lie in the run directory, so that a resume finds them: the
+ * training data for good, the evaluation data as long as the job names the same file. */
 static sol_status open_data(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
@@ -74,12 +87,12 @@ static sol_status open_data(sol_trainer *t, sol_err *err)
                                  path, keep, t->ck.tokenizer, &t->train, err);
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (st == SOL_OK && c->train.eval_every > 0)
-        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep, t->ck.tokenizer, &t->eval,
-                                 err);
+        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep && t->same_eval,
+                                 t->ck.tokenizer, &t->eval, err);
     if (st == SOL_OK)
         st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
     t->batcher.drawn = t->ck.state.drawn;
-    return st;
+    return st == SOL_OK ? compare_data(t, err) : st;
 }
 
 /* The checkpoint of a resume against the job that is asked for. */
@@ -93,6 +106,7 @@ static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old
     if (st == SOL_OK && fatal)
         st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path,
                       text);
+    if (st == SOL_OK) t->same_eval = strcmp(old->data.eval, t->config->data.eval) == 0;
     if (st == SOL_OK && text[0])
         sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);

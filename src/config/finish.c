@@ -54,6 +54,10 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     spec->layout = stride16 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
     spec->scale_dtype = strcmp(c->quant.scale_dtype, "fp16") == 0 ? SOL_F16 : SOL_F32;
     int unit = stride16 ? 64 : 4;
+    spec->n = (int)c->quant.n;
+    spec->m = (int)c->quant.m;
+    if (spec->method->block == 0 && spec->n >= spec->m)
+        return sol_config_fail(c, "quant.n", err, "%d is not below quant.m %d", spec->n, spec->m);
     if (spec->granularity == SOL_PER_GROUP && spec->group_size % unit != 0)
         return sol_config_fail(c, "quant.group_size", err, "%d is not a multiple of %d%s", spec->group_size, unit,
                                stride16 ? ", as block_layout stride16 needs" : "");

@@ -47,9 +47,21 @@ static sol_status add_comment(sol_text *t, const char *indent, const char *text,
     return st;
 }
 
+static sol_status add_quantizers(sol_text *t, sol_err *err)
+{
+    sol_status st = add_comment(t, "  ", "none: full precision.", err);
+    for (int i = 0; st == SOL_OK && i < sol_quantizer_count(); i++) {
+        char line[256];
+        snprintf(line, sizeof line, "%s: %s.", sol_quantizer_at(i)->name, sol_quantizer_at(i)->summary);
+        st = add_comment(t, "  ", line, err);
+    }
+    return st;
+}
+
 static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
 {
     char text[320], words[256];
+    if (strcmp(k->path, "quant.method") == 0) return add_quantizers(t, err);
     switch (k->type) {
     case SOL_TYPE_TEXT:
         if (k->words)

@@ -170,6 +170,7 @@ sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err)
     d->impl = f;
     st = sol_h5_open(f, path, err);
     if (st == SOL_OK) st = read_all(d, f, err);
+    if (st == SOL_OK) st = sol_h5_tree_digest(&f->tree, &d->digest, err);
     if (st != SOL_OK) sol_dataset_close(d);
     return st;
 }

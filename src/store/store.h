@@ -29,6 +29,7 @@ typedef struct sol_run_state {
     uint64_t best_step;
     uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
     double ema_loss;
+    uint64_t data_digest; /* sol_dataset.digest of the training data; 0: unknown */
 } sol_run_state;
 
 typedef struct sol_checkpoint {
@@ -91,6 +92,7 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
 typedef struct sol_dataset {
     sol_tokens tokens;
     int64_t vocab_size; /* as the file says: ids should lie below it */
+    uint64_t digest;    /* of the content: the same data give the same number wherever the file lies */
     void *impl;
 } sol_dataset;
 sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err);

@@ -15,7 +15,7 @@ bad "bad.yaml: byte" '\377\376\375'
 expect 2 "no.yaml: cannot open: No such file or directory" "$SOLERA" train "$dir/no.yaml"
 expect 2 "is not a regular file" "$SOLERA" train "$dir"
 expect 2 "--set train.step=5: key 'train.step': unknown key" "$SOLERA" train "$dir/job.yaml" --set train.step=5
-expect 2 "unknown model shape 'embeded'" "$SOLERA" train "$dir/job.yaml" --set model.init=random:embeded
+expect 2 "unknown model shape 'tinny'" "$SOLERA" train "$dir/job.yaml" --set model.init=random:tinny
 expect 2 "key 'model.tokenizer': $dir/text.txt" "$SOLERA" train "$dir/job.yaml" --set model.tokenizer="$dir/text.txt"
 expect 2 "key 'data.train': $dir/text.h5" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/text.h5"
 expect 2 "/dev/null" "$SOLERA" train "$dir/job.yaml" --set run.dir=/dev/null/run

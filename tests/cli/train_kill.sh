@@ -17,16 +17,17 @@ grep -q /optim/m "$dir/want.bits" || fail "no moments in the checkpoint"
 mv "$dir/run" "$dir/left-alone"
 seed=${KILL_SEED:-$$}
 echo "seed $seed (KILL_SEED repeats it)"
-kills=0 span=100 newest=
+kills=0 span=40 newest=
 while [ ! -e "$dir/run/ckpt/step-000024.h5" ]; do
     kills=$((kills + 1))
     [ "$kills" -le 200 ] || fail "no end after 200 kills"
-    wait_s=$(awk -v seed="$seed" -v n="$kills" -v span="$span" 'BEGIN { srand(seed + n * 7919); printf "%.3f", 0.02 + span / 1000 * rand() }')
+    wait_s=$(awk -v seed="$seed" -v n="$kills" -v span="$span" 'BEGIN { srand(seed + n * 7919); printf "%.3f", 0.005 + span / 1000 * rand() }')
     "$SOLERA" train "$dir/job.yaml" --resume -t $((kills % 2 + 1)) 2>>"$dir/log" &
     pid=$!
     sleep "$wait_s"
     kill -9 "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
+    pid=
     last=$newest
     newest=$(ls "$dir/run/ckpt" 2>/dev/null | tail -n 1)
     [ "$newest" != "$last" ] || span=$((span + span / 3)) # a slow build or machine gets more time
