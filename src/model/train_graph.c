@@ -111,8 +111,11 @@ static sol_status record(sol_graph *g, sol_err *err)
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
 }
 
-static sol_status check(const sol_model *m, const sol_graph_opts *o, sol_err *err)
+static sol_status check(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_err *err)
 {
+    if (spec && spec->method && !sol_quant_is_straight_through(spec))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "method %s has parameters or biases of its own, which training does not know",
+                        spec->method->name);
     if (m->dtype != SOL_F32)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s", sol_dtype_name(m->dtype));
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
@@ -125,7 +128,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
 {
     *out = NULL;
     sol_graph *g;
-    sol_status st = check(m, o, err);
+    sol_status st = check(m, spec, o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
     if (st != SOL_OK) return st;
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}};

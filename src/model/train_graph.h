@@ -7,7 +7,9 @@
  *     ... clip, optimizer on sol_graph_grads(g) ...
  *     sol_graph_zero_grads(g);
  *
- * sol_graph_accumulate and sol_graph_loss allocate nothing. */
+ * Quantized are q, k, v, o, gate, up and down of every block; embedding, head and norms never. After sol_graph_create nothing
+ * allocates. All results are the same bits for any number of threads, with and without activation checkpoints. Tokens must lie in
+ * [0, V), targets in [-1, V): the caller checks what comes from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 
@@ -27,16 +29,19 @@ typedef struct sol_graph_opts {
 /* What sol_graph_create would allocate, by kind. */
 sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
                           sol_err *err);
-/* The model is borrowed and must outlive the graph. */
+/* The model is borrowed, must be SOL_F32 and outlive the graph, which reads its parameters at every run. spec NULL or method NULL:
+ * full precision. SOL_ERR_UNSUPPORTED: a method that is not straight-through. */
 sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                             const sol_graph_opts *o, sol_err *err);
 void sol_graph_free(sol_graph **g);
 
+/* Once after every change of the parameters or of the mix. */
 void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix);
 
 /* tokens, targets: [B, T]; a target of -1 does not count. doc_start[B, T]: for each position the first position of its
  * document in the same row (attention never crosses it, RoPE positions restart there), NULL: one document a row.
- * *loss_sum: the sum of -ln p over the counted targets; *n: how many. Gradients of (weight * loss_sum) are added. */
+ * *loss_sum: the sum of -ln p over the counted targets, in double in the order of the tokens; *n: how many. Gradients of
+ * (weight * loss_sum) are added. */
 void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, float weight,
                           double *loss_sum, int64_t *n);
 /* Forward only. */
@@ -51,7 +56,7 @@ void sol_graph_logits(sol_graph *g, float *logits);
 typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
-/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block. */
+/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; zero at the start; NULL with no_grad. */
 float *sol_graph_grads(sol_graph *g);
 void sol_graph_zero_grads(sol_graph *g);
 

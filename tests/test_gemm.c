@@ -1,0 +1,72 @@
+#include <math.h>
+#include <string.h>
+
+#include "suite.h"
+
+enum { PAD = 3 };
+
+typedef struct product {
+    bool trans_a, trans_b;
+    int64_t m, n, k;
+} product;
+
+static void fill(float *x, size_t n, uint64_t seed)
+{
+    sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
+    for (size_t i = 0; i < n; i++) x[i] = sol_rng_normal(&rng);
+}
+
+/* Against the definition in double, with rows further apart than they are long; the gaps stay as they were. */
+static void check_product(const product *p, float alpha, float beta)
+{
+    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD, ldc = p->n + PAD;
+    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda), nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
+    size_t nc = (size_t)(p->m * ldc);
+    float *a, *b, *c[3], *before;
+    ck_ok(sol_alloc_array((void **)&a, na, sizeof *a, err));
+    ck_ok(sol_alloc_array((void **)&b, nb, sizeof *b, err));
+    ck_ok(sol_alloc_array((void **)&before, nc, sizeof *before, err));
+    fill(a, na, 1);
+    fill(b, nb, 2);
+    fill(before, nc, 3);
+    for (int threads = 1; threads <= 3; threads++) {
+        sol_ctx *ctx;
+        float **to = &c[threads - 1];
+        ck_ok(sol_ctx_create(&ctx, threads, SOL_TIER_BEST, NULL, err));
+        ck_ok(sol_alloc_array((void **)to, nc, sizeof **to, err));
+        memcpy(*to, before, nc * sizeof **to);
+        sol_gemm(ctx, p->trans_a, p->trans_b, p->m, p->n, p->k, alpha, a, lda, b, ldb, beta, *to, ldc);
+        ck_assert_mem_eq(*to, c[0], nc * sizeof **to);
+        sol_ctx_free(&ctx);
+    }
+    for (int64_t i = 0; i < p->m; i++) {
+        for (int64_t j = 0; j < ldc; j++) {
+            double sum = 0, size = 0;
+            for (int64_t l = 0; j < p->n && l < p->k; l++) {
+                double t = (double)a[p->trans_a ? l * lda + i : i * lda + l] * b[p->trans_b ? j * ldb + l : l * ldb + j];
+                sum += t;
+                size += fabs(t);
+            }
+            double old = before[i * ldc + j], want = j < p->n ? alpha * sum + beta * old : old;
+            ck_assert_double_le(fabs(c[0][i * ldc + j] - want), 1e-6 * (size + fabs(old)));
+        }
+    }
+    sol_free(a);
+    sol_free(b);
+    sol_free(before);
+    for (int t = 0; t < 3; t++) sol_free(c[t]);
+}
+
+START_TEST(products_of_all_forms)
+{
+    static const int64_t dims[][3] = {{1, 1, 1}, {3, 5, 7}, {130, 257, 33}, {600, 20, 3}, {17, 1100, 12}, {129, 129, 65}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+        for (int form = 0; form < 4; form++) {
+            product p = {form & 1, form & 2, dims[i][0], dims[i][1], dims[i][2]};
+            check_product(&p, 1, 0);
+            check_product(&p, 0.5f, 1);
+        }
+}
+END_TEST
+
+SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms))
