@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "store/source.h"
 
@@ -55,12 +56,26 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
     return st == SOL_OK ? sol_source_to_file(s, out, dtype, o->progress.show ? &o->progress : NULL, &r->weights, err) : st;
 }
 
+static bool is_gguf(const char *path)
+{
+    char first[4] = {0};
+    sol_in in;
+    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
+    sol_status st = sol_in_read(&in, 0, first, sizeof first, NULL);
+    sol_in_close(&in);
+    return st == SOL_OK && memcmp(first, "GGUF", sizeof first) == 0;
+}
+
 static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)
 {
     struct stat about;
     if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
         *name = "Hugging Face";
         return sol_source_open_hf(s, path, !o->tokenizer, err);
+    }
+    if (is_gguf(path)) {
+        *name = "GGUF";
+        return sol_source_open_gguf(s, path, !o->tokenizer, err);
     }
     *name = "llama2.c";
     sol_status st = sol_source_open_llama2c(s, path, NULL, err);

@@ -27,6 +27,7 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
 
 /* A Hugging Face folder. */
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err);
+sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_random(sol_source *s, const sol_ctx *ctx, const char *shape, uint64_t seed, sol_err *err);
 /* Replaces the tokenizer by the one in a file. */
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err);

@@ -1,0 +1,29 @@
+/* Element types of GGUF files: rows of blocks. Internal to store.
+ *
+ * Decoding is exact as the format defines it; encoding of Q8_0, TQ1_0 and TQ2_0 gives the bytes of llama.cpp. */
+#ifndef SOLERA_STORE_GGML_H
+#define SOLERA_STORE_GGML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct sol_ggml_type {
+    const char *name;      /* "Q4_K" */
+    uint32_t id;           /* in files */
+    int64_t block;         /* elements */
+    size_t bytes;          /* of a block */
+    void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
+    void (*encode)(const float *x, uint8_t *block);        /* one block; NULL: not written */
+} sol_ggml_type;
+
+/* NULL for an id that is not known. STQ1_0 answers to 43 and to 42, which it had in its first files. */
+const sol_ggml_type *sol_ggml_type_of(uint32_t id);
+/* By the lower-case name: "q8_0", "stq1_0"; NULL: none. */
+const sol_ggml_type *sol_ggml_type_named(const char *name);
+
+/* n elements, a multiple of the block. */
+void sol_ggml_decode(const sol_ggml_type *t, const uint8_t *data, int64_t n, float *out);
+void sol_ggml_encode(const sol_ggml_type *t, const float *x, int64_t n, uint8_t *data);
+
+#endif

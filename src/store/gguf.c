@@ -1,0 +1,312 @@
+#include "store/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { MAX_KEY = 65535, MAX_TENSOR_NAME = 256, MAX_ALIGNMENT = 1 << 16 };
+
+static const uint8_t kind_bytes[SOL_GGUF_KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
+typedef struct cursor {
+    const uint8_t *data;
+    uint64_t size, at;
+    sol_err *err;
+} cursor;
+
+static sol_status ends_early(const cursor *c, const char *what)
+{
+    return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s goes beyond the end of the file", (unsigned long long)c->at, what);
+}
+
+static sol_status take(cursor *c, int n, uint64_t *out, const char *what)
+{
+    *out = 0;
+    if (c->size - c->at < (uint64_t)n) return ends_early(c, what);
+    for (int i = 0; i < n; i++) *out |= (uint64_t)c->data[c->at + (uint64_t)i] << 8 * i;
+    c->at += (uint64_t)n;
+    return SOL_OK;
+}
+
+static sol_status take_string(cursor *c, uint64_t most, sol_span *out, const char *what)
+{
+    uint64_t n;
+    sol_status st = take(c, 8, &n, what);
+    if (st != SOL_OK) return st;
+    if (n > c->size - c->at) return ends_early(c, what);
+    if (n > most)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s has %llu bytes, at most %llu are read", (unsigned long long)c->at,
+                        what, (unsigned long long)n, (unsigned long long)most);
+    *out = (sol_span){(const char *)c->data + c->at, n};
+    c->at += n;
+    return SOL_OK;
+}
+
+static sol_status skip(cursor *c, uint64_t count, uint64_t size, const char *what)
+{
+    uint64_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > c->size - c->at) return ends_early(c, what);
+    c->at += bytes;
+    return SOL_OK;
+}
+
+/* ---- metadata ---- */
+
+static sol_status take_array(cursor *c, sol_gguf_value *v)
+{
+    uint64_t element, count;
+    sol_span s;
+    sol_status st = take(c, 4, &element, "an array");
+    if (st == SOL_OK) st = take(c, 8, &count, "an array");
+    if (st != SOL_OK) return st;
+    if (element >= SOL_GGUF_KINDS || element == SOL_GGUF_ARRAY)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: is an array of type %llu, which is not read",
+                        v->key.n < 80 ? (int)v->key.n : 80, v->key.at, (unsigned long long)element);
+    v->element = (sol_gguf_kind)element;
+    v->count = count;
+    v->at = c->data + c->at;
+    if (v->element != SOL_GGUF_STRING) return skip(c, count, kind_bytes[element], "an array");
+    for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_string(c, UINT32_MAX, &s, "a string of an array");
+    return st;
+}
+
+static sol_status take_value(cursor *c, sol_gguf_value *v)
+{
+    uint64_t kind;
+    sol_span s;
+    *v = (sol_gguf_value){.count = 1};
+    sol_status st = take_string(c, MAX_KEY, &v->key, "a key");
+    if (st == SOL_OK) st = take(c, 4, &kind, "a type");
+    if (st != SOL_OK) return st;
+    if (kind >= SOL_GGUF_KINDS)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: has type %llu, which is none", v->key.n < 80 ? (int)v->key.n : 80, v->key.at,
+                        (unsigned long long)kind);
+    v->kind = (sol_gguf_kind)kind;
+    v->at = c->data + c->at;
+    if (v->kind == SOL_GGUF_ARRAY) return take_array(c, v);
+    return v->kind == SOL_GGUF_STRING ? take_string(c, UINT32_MAX, &s, "a string") : skip(c, 1, kind_bytes[kind], "a value");
+}
+
+static int compare_spans(const sol_span *a, const sol_span *b)
+{
+    size_t n = a->n < b->n ? a->n : b->n;
+    int c = n ? memcmp(a->at, b->at, n) : 0;
+    return c ? c : (a->n > b->n) - (a->n < b->n);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return compare_spans(&((const sol_gguf_value *)a)->key, &((const sol_gguf_value *)b)->key);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return compare_spans(&((const sol_gguf_tensor *)a)->name, &((const sol_gguf_tensor *)b)->name);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const sol_gguf_tensor *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+const sol_gguf_value *sol_gguf_find(const sol_gguf *g, const char *key)
+{
+    sol_gguf_value want = {.key = {key, strlen(key)}};
+    return g->n_values ? bsearch(&want, g->value, g->n_values, sizeof want, by_key) : NULL;
+}
+
+const sol_gguf_tensor *sol_gguf_tensor_named(const sol_gguf *g, const char *name)
+{
+    sol_gguf_tensor want = {.name = {name, strlen(name)}};
+    return g->n_tensors ? bsearch(&want, g->tensor, g->n_tensors, sizeof want, by_name) : NULL;
+}
+
+static uint64_t number_at(const uint8_t *p, int n)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < n; i++) v |= (uint64_t)p[i] << 8 * i;
+    return v;
+}
+
+bool sol_gguf_integer(const sol_gguf_value *v, int64_t *out)
+{
+    static const bool is_signed[SOL_GGUF_KINDS] = {[SOL_GGUF_I8] = true, [SOL_GGUF_I16] = true, [SOL_GGUF_I32] = true};
+    if (v->kind == SOL_GGUF_F32 || v->kind == SOL_GGUF_F64 || v->kind == SOL_GGUF_STRING || v->kind == SOL_GGUF_ARRAY) return false;
+    int n = kind_bytes[v->kind];
+    uint64_t u = number_at(v->at, n);
+    if (is_signed[v->kind] && u >> (8 * n - 1)) u |= ~(uint64_t)0 << 8 * n;
+    if (v->kind == SOL_GGUF_U64 && u > INT64_MAX) return false;
+    *out = (int64_t)u;
+    return true;
+}
+
+bool sol_gguf_real(const sol_gguf_value *v, double *out)
+{
+    int64_t whole;
+    if (v->kind == SOL_GGUF_F32) {
+        uint32_t bits = (uint32_t)number_at(v->at, 4);
+        float x;
+        memcpy(&x, &bits, 4);
+        *out = x;
+        return true;
+    }
+    if (v->kind == SOL_GGUF_F64) {
+        uint64_t bits = number_at(v->at, 8);
+        memcpy(out, &bits, 8);
+        return true;
+    }
+    if (!sol_gguf_integer(v, &whole)) return false;
+    *out = (double)whole;
+    return true;
+}
+
+bool sol_gguf_text(const sol_gguf_value *v, sol_span *out)
+{
+    if (v->kind != SOL_GGUF_STRING) return false;
+    *out = (sol_span){(const char *)v->at + 8, (size_t)number_at(v->at, 8)};
+    return true;
+}
+
+sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span **out, sol_err *err)
+{
+    *out = NULL;
+    if (v->kind != SOL_GGUF_ARRAY || v->element != SOL_GGUF_STRING)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %.*s: is not an array of strings", g->path ? g->path : "GGUF", (int)v->key.n,
+                        v->key.at);
+    sol_status st = sol_alloc_array((void **)out, v->count, sizeof **out, err);
+    const uint8_t *p = v->at;
+    for (uint64_t i = 0; st == SOL_OK && i < v->count; i++) {
+        size_t n = (size_t)number_at(p, 8);
+        (*out)[i] = (sol_span){(const char *)p + 8, n};
+        p += 8 + n;
+    }
+    return st;
+}
+
+/* ---- tensors ---- */
+
+static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
+{
+    uint64_t dims, d, type, count = 1;
+    *t = (sol_gguf_tensor){0};
+    sol_status st = take_string(c, MAX_TENSOR_NAME, &t->name, "a tensor's name");
+    if (st == SOL_OK) st = take(c, 4, &dims, "a tensor's shape");
+    if (st != SOL_OK) return st;
+    int shown = (int)t->name.n;
+    if (dims < 1 || dims > 4)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: has %llu dimensions, expected 1 to 4", shown, t->name.at,
+                        (unsigned long long)dims);
+    t->n_dims = (int)dims;
+    for (int i = 0; i < 4; i++) t->dim[i] = 1;
+    for (int i = 0; st == SOL_OK && i < t->n_dims; i++) {
+        st = take(c, 8, &d, "a tensor's shape");
+        if (st == SOL_OK && (d == 0 || d > INT64_MAX || __builtin_mul_overflow(count, d, &count)))
+            return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: dimension %d is not a size", shown, t->name.at, i);
+        t->dim[i] = (int64_t)d;
+    }
+    if (st == SOL_OK) st = take(c, 4, &type, "a tensor's type");
+    if (st == SOL_OK) st = take(c, 8, &t->offset, "a tensor's place");
+    if (st != SOL_OK) return st;
+    t->type = sol_ggml_type_of((uint32_t)type);
+    if (!t->type || !t->type->decode)
+        return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu, which is not read", shown, t->name.at,
+                        (unsigned long long)type);
+    if (t->dim[0] % t->type->block)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its rows of %lld are no multiple of %lld, as %s needs", shown, t->name.at,
+                        (long long)t->dim[0], (long long)t->type->block, t->type->name);
+    if (__builtin_mul_overflow(count / (uint64_t)t->type->block, (uint64_t)t->type->bytes, &t->bytes))
+        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its shape overflows", shown, t->name.at);
+    return SOL_OK;
+}
+
+/* Inside the file, aligned, one after the other; leaves them sorted by name. */
+static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size, sol_err *err)
+{
+    for (size_t i = 0; i < g->n_tensors; i++) {
+        sol_gguf_tensor *t = &g->tensor[i];
+        if (t->offset % alignment || t->offset > size || start > size - t->offset || t->bytes > size - t->offset - start)
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data lie outside the file or are not aligned", (int)t->name.n,
+                            t->name.at);
+        t->offset += start;
+    }
+    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_place);
+    for (size_t i = 1; i < g->n_tensors; i++)
+        if (g->tensor[i].offset < g->tensor[i - 1].offset + g->tensor[i - 1].bytes)
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s", (int)g->tensor[i].name.n,
+                            g->tensor[i].name.at, (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
+    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_name);
+    for (size_t i = 1; i < g->n_tensors; i++)
+        if (by_name(&g->tensor[i - 1], &g->tensor[i]) == 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: is there twice", (int)g->tensor[i].name.n, g->tensor[i].name.at);
+    return SOL_OK;
+}
+
+static sol_status read_alignment(const sol_gguf *g, uint64_t *alignment, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, "general.alignment");
+    int64_t a = 32;
+    if (v && (!sol_gguf_integer(v, &a) || a < 1 || a > MAX_ALIGNMENT || (a & (a - 1)) != 0))
+        return sol_fail(err, SOL_ERR_FORMAT, "general.alignment is not a power of two up to %d", MAX_ALIGNMENT);
+    *alignment = (uint64_t)a;
+    return SOL_OK;
+}
+
+/* A count of things that take at least `least` bytes each. */
+static sol_status take_count(cursor *c, uint64_t least, uint64_t *n, const char *what)
+{
+    sol_status st = take(c, 8, n, what);
+    if (st == SOL_OK && *n > (c->size - c->at) / least)
+        st = sol_fail(c->err, SOL_ERR_FORMAT, "says it has %llu %s, more than it has room for", (unsigned long long)*n, what);
+    return st;
+}
+
+sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err *err)
+{
+    cursor c = {data, size, 4, err};
+    uint64_t version, tensors, values, alignment = 32;
+    if (size < 24 || memcmp(data, "GGUF", 4) != 0) return sol_fail(err, SOL_ERR_FORMAT, "is not a GGUF file");
+    sol_status st = take(&c, 4, &version, "the header");
+    if (version != 2 && version != 3)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "is GGUF version %llu, this program reads 2 and 3", (unsigned long long)version);
+    if (st == SOL_OK) st = take_count(&c, 24, &tensors, "tensors");
+    if (st == SOL_OK) st = take_count(&c, 13, &values, "metadata values");
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->value, values, sizeof *g->value, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->tensor, tensors, sizeof *g->tensor, err);
+    for (; st == SOL_OK && g->n_values < values; g->n_values += st == SOL_OK) st = take_value(&c, &g->value[g->n_values]);
+    if (st != SOL_OK) return st;
+    if (g->n_values) qsort(g->value, g->n_values, sizeof *g->value, by_key);
+    for (size_t i = 1; i < g->n_values; i++)
+        if (by_key(&g->value[i - 1], &g->value[i]) == 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "%.*s: is there twice", g->value[i].key.n < 80 ? (int)g->value[i].key.n : 80,
+                            g->value[i].key.at);
+    st = read_alignment(g, &alignment, err);
+    for (; st == SOL_OK && g->n_tensors < tensors; g->n_tensors += st == SOL_OK) st = take_tensor(&c, &g->tensor[g->n_tensors]);
+    if (st != SOL_OK) return st;
+    return place_tensors(g, (c.at + alignment - 1) / alignment * alignment, alignment, size, err);
+}
+
+sol_status sol_gguf_open(sol_gguf *g, const char *path, sol_err *err)
+{
+    *g = (sol_gguf){.in.fd = -1};
+    sol_status st = sol_copy_string(&g->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_in_open(&g->in, g->path, err);
+    if (st == SOL_OK) st = sol_in_map(&g->in, &g->map, err);
+    if (st == SOL_OK) {
+        st = sol_gguf_parse(g, g->map.data, g->map.size, err);
+        if (st != SOL_OK) sol_err_prefix(err, st, "%s", path);
+    }
+    if (st != SOL_OK) sol_gguf_close(g);
+    return st;
+}
+
+void sol_gguf_close(sol_gguf *g)
+{
+    sol_free(g->value);
+    sol_free(g->tensor);
+    sol_map_close(&g->map);
+    sol_in_close(&g->in);
+    sol_free(g->path);
+    *g = (sol_gguf){.in.fd = -1};
+}

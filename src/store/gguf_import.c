@@ -1,0 +1,311 @@
+/* A GGUF file of the `llama` architecture as a source. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/gguf.h"
+#include "store/gguf_names.h"
+#include "store/source.h"
+
+typedef struct gguf_source {
+    sol_gguf g;
+    const sol_gguf_tensor **tensor; /* [n_params]; owned */
+    uint8_t *buffer;                /* of one read; owned */
+    size_t capacity;
+} gguf_source;
+
+static void close_file(sol_source *s)
+{
+    gguf_source *f = s->impl;
+    sol_gguf_close(&f->g);
+    sol_free(f->tensor);
+    sol_free(f->buffer);
+    sol_free(f);
+}
+
+/* ---- configuration ---- */
+
+static sol_status need_int(const sol_gguf *g, const char *key, int64_t absent, int64_t *out, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    *out = absent;
+    if (!v) return absent == INT64_MIN ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key) : SOL_OK;
+    if (!sol_gguf_integer(v, out)) return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a whole number", g->path, key);
+    return SOL_OK;
+}
+
+static sol_status need_real(const sol_gguf *g, const char *key, double absent, double *out, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    *out = absent;
+    if (!v) return isnan(absent) ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key) : SOL_OK;
+    if (!sol_gguf_real(v, out)) return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a number", g->path, key);
+    return SOL_OK;
+}
+
+static bool is_text(const sol_gguf_value *v, const char *want)
+{
+    sol_span s;
+    return v && sol_gguf_text(v, &s) && s.n == strlen(want) && memcmp(s.at, want, s.n) == 0;
+}
+
+static sol_status check_architecture(const sol_gguf *g, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, "general.architecture");
+    const sol_gguf_value *scaling = sol_gguf_find(g, "llama.rope.scaling.type");
+    int64_t experts = 0;
+    sol_span s = {"", 0};
+    if (!is_text(v, "llama")) {
+        if (v) sol_gguf_text(v, &s);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only llama is read", g->path,
+                        s.n < 40 ? (int)s.n : 40, s.at);
+    }
+    if (scaling && !is_text(scaling, "none"))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: llama.rope.scaling.type asks for a scaling that is not computed", g->path);
+    sol_status st = need_int(g, "llama.expert_count", 0, &experts, err);
+    if (st == SOL_OK && experts > 0) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: llama.expert_count is %" PRId64 ": experts are not computed", g->path, experts);
+    return st;
+}
+
+/* The vocabulary is as large as the embedding. */
+static sol_status read_vocab(const sol_gguf *g, int64_t *vocab, sol_err *err)
+{
+    const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "token_embd.weight");
+    if (!t || t->n_dims != 2) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor token_embd.weight of two dimensions", g->path);
+    *vocab = t->dim[1];
+    return SOL_OK;
+}
+
+/* rope_freqs.weight holds, for each pair, what its frequency is divided by. The llama3 parameters are not in the file, but there is only
+ * one published set beside the factor; the table must be the one they give. */
+static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "rope_freqs.weight");
+    static const struct { double low, high; int64_t original; } published[] = {{1, 4, 8192}};
+    if (!t) return SOL_OK;
+    int64_t half = c->head_dim / 2;
+    if (t->n_dims != 1 || t->dim[0] != half || strcmp(t->type->name, "F32") != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: rope_freqs.weight: expected F32 [%" PRId64 "]", g->path, half);
+    double largest = 0;
+    for (int64_t i = 0; i < half; i++) {
+        float x;
+        sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
+        if (x > largest) largest = x;
+    }
+    c->rope_factor = largest;
+    c->rope_low_freq_factor = published[0].low;
+    c->rope_high_freq_factor = published[0].high;
+    c->rope_original_max_position = published[0].original;
+    bool same = largest >= 1 && largest <= 1e6;
+    for (int64_t i = 0; same && i < half; i++) {
+        float x;
+        sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
+        same = fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x);
+    }
+    if (same && largest == 1) c->rope_factor = 0;
+    return same ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: rope_freqs.weight is not a llama3 scaling", g->path);
+}
+
+/* Some converters write the embedding a second time as the head. */
+static bool is_tied(const sol_gguf *g)
+{
+    const sol_gguf_tensor *head = sol_gguf_tensor_named(g, "output.weight"), *embed = sol_gguf_tensor_named(g, "token_embd.weight");
+    if (!head || !embed) return true;
+    return head->type == embed->type && head->bytes == embed->bytes &&
+           memcmp(g->map.data + head->offset, g->map.data + embed->offset, head->bytes) == 0;
+}
+
+static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    int64_t rotated = 0, value_dim = 0, heads = 0;
+    *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
+    sol_status st = check_architecture(g, err);
+    if (st == SOL_OK) st = read_vocab(g, &c->vocab_size, err);
+    if (st == SOL_OK) st = need_int(g, "llama.embedding_length", INT64_MIN, &c->hidden_size, err);
+    if (st == SOL_OK) st = need_int(g, "llama.feed_forward_length", INT64_MIN, &c->intermediate_size, err);
+    if (st == SOL_OK) st = need_int(g, "llama.block_count", INT64_MIN, &c->num_hidden_layers, err);
+    if (st == SOL_OK) st = need_int(g, "llama.attention.head_count", INT64_MIN, &heads, err);
+    if (st == SOL_OK) st = need_int(g, "llama.attention.head_count_kv", heads, &c->num_key_value_heads, err);
+    if (st == SOL_OK) st = need_int(g, "llama.attention.key_length", heads > 0 ? c->hidden_size / heads : 0, &c->head_dim, err);
+    if (st == SOL_OK) st = need_int(g, "llama.attention.value_length", c->head_dim, &value_dim, err);
+    if (st == SOL_OK) st = need_int(g, "llama.rope.dimension_count", c->head_dim, &rotated, err);
+    if (st == SOL_OK) st = need_int(g, "llama.context_length", 2048, &c->max_position_embeddings, err);
+    if (st == SOL_OK) st = need_real(g, "llama.attention.layer_norm_rms_epsilon", 1e-5, &c->rms_norm_eps, err);
+    if (st == SOL_OK) st = need_real(g, "llama.rope.freq_base", 10000, &c->rope_theta, err);
+    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", -1, &c->bos_token_id, err);
+    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", -1, &c->eos_token_id, err);
+    if (st != SOL_OK) return st;
+    /* Decimal constants went through a float. */
+    c->rms_norm_eps = sol_gguf_decimal(c->rms_norm_eps);
+    c->rope_theta = sol_gguf_decimal(c->rope_theta);
+    c->num_attention_heads = heads;
+    c->tie_word_embeddings = is_tied(g);
+    if (c->bos_token_id >= c->vocab_size || c->bos_token_id < 0) c->bos_token_id = -1;
+    if (c->eos_token_id >= c->vocab_size || c->eos_token_id < 0) c->eos_token_id = -1;
+    if (rotated != c->head_dim || value_dim != c->head_dim)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64 " differ", g->path,
+                        c->head_dim, value_dim, rotated);
+    if (c->num_hidden_layers > (int64_t)g->n_tensors)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: llama.block_count is %" PRId64 ", but there are only %zu tensors", g->path,
+                        c->num_hidden_layers, g->n_tensors);
+    st = sol_model_config_check(c, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s", g->path);
+    return read_rope_table(g, c, err);
+}
+
+/* ---- tokenizer ---- */
+
+static sol_status need_array(const sol_gguf *g, const char *key, sol_gguf_kind element, uint64_t n, const uint8_t **at, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    *at = NULL;
+    if (!v) return SOL_OK;
+    if (v->kind != SOL_GGUF_ARRAY || v->element != element || v->count != n)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not an array of %" PRIu64 " numbers of 4 bytes", g->path, key, n);
+    *at = v->at;
+    return SOL_OK;
+}
+
+static sol_status get_flag(const sol_gguf *g, const char *key, int *flag, sol_err *err)
+{
+    int64_t v;
+    sol_status st = need_int(g, key, -1, &v, err);
+    *flag = v < 0 ? -1 : v != 0;
+    return st;
+}
+
+static sol_status get_name(const sol_gguf *g, const char *key, char out[64], const char **name, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    sol_span s;
+    *name = NULL;
+    if (!v) return SOL_OK;
+    if (!sol_gguf_text(v, &s) || s.n >= 64 || memchr(s.at, 0, s.n))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a name", g->path, key);
+    memcpy(out, s.at, s.n);
+    out[s.n] = 0;
+    *name = out;
+    return SOL_OK;
+}
+
+static sol_status copy_words(const uint8_t *from, uint64_t n, void **out, sol_err *err)
+{
+    *out = NULL;
+    if (!from) return SOL_OK;
+    sol_status st = sol_alloc_array(out, n, 4, err); /* the file need not be aligned */
+    if (st == SOL_OK) memcpy(*out, from, n * 4);
+    return st;
+}
+
+static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
+{
+    char model[64], pre[64];
+    const uint8_t *scores, *types;
+    void *score_copy = NULL, *type_copy = NULL;
+    sol_span *tokens = NULL, *merges = NULL;
+    const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"), *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
+    sol_tokenizer_arrays a = {.bos = s->config.bos_token_id, .eos = s->config.eos_token_id};
+    if (!list) return SOL_OK;
+    sol_status st = sol_gguf_strings(g, list, &tokens, err);
+    if (st == SOL_OK && merge_list) st = sol_gguf_strings(g, merge_list, &merges, err);
+    if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.model", model, &a.model, err);
+    if (st == SOL_OK && !a.model) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
+    if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.pre", pre, &a.pre, err);
+    if (st == SOL_OK) st = need_array(g, "tokenizer.ggml.scores", SOL_GGUF_F32, list->count, &scores, err);
+    if (st == SOL_OK) st = need_array(g, "tokenizer.ggml.token_type", SOL_GGUF_I32, list->count, &types, err);
+    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_bos_token", &a.add_bos, err);
+    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_eos_token", &a.add_eos, err);
+    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_space_prefix", &a.add_space_prefix, err);
+    if (st == SOL_OK) st = copy_words(scores, list->count, &score_copy, err);
+    if (st == SOL_OK) st = copy_words(types, list->count, &type_copy, err);
+    a.tokens = tokens;
+    a.n_tokens = (int64_t)list->count;
+    a.scores = score_copy;
+    a.types = type_copy;
+    a.merges = merges;
+    a.n_merges = merge_list ? (int64_t)merge_list->count : 0;
+    if (st == SOL_OK && a.n_tokens > s->config.vocab_size)
+        st = sol_fail(err, SOL_ERR_SHAPE, "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64 " rows",
+                      g->path, a.n_tokens, s->config.vocab_size);
+    if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
+    sol_free(tokens);
+    sol_free(merges);
+    sol_free(score_copy);
+    sol_free(type_copy);
+    return st;
+}
+
+/* ---- parameters ---- */
+
+static bool is_known(const sol_model *table, const sol_gguf_tensor *t)
+{
+    char name[96];
+    if (t->name.n == 17 && memcmp(t->name.at, "rope_freqs.weight", 17) == 0) return true;
+    if (t->name.n == 13 && memcmp(t->name.at, "output.weight", 13) == 0) return true; /* a tied head, or found already */
+    for (int i = 0; i < table->n_params; i++) {
+        sol_gguf_param_name(table, i, name);
+        if (strlen(name) == t->name.n && memcmp(name, t->name.at, t->name.n) == 0) return true;
+    }
+    return false;
+}
+
+static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
+{
+    sol_model *table = NULL;
+    size_t found = 0;
+    char name[96];
+    sol_status st = sol_model_describe(&table, &s->config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
+    s->dtype = SOL_BF16;
+    for (int i = 0; st == SOL_OK && i < table->n_params; i++, found++) {
+        const sol_param *p = &table->params[i];
+        const sol_gguf_tensor *t = sol_gguf_tensor_named(&f->g, sol_gguf_param_name(table, i, name));
+        if (!t) {
+            st = sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, name);
+        } else if (t->dim[0] != p->cols || t->dim[1] != p->rows || t->dim[2] != 1 || t->dim[3] != 1) {
+            st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape [%" PRId64 ", %" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]",
+                          s->path, name, t->dim[0], t->dim[1], t->dim[2], p->cols, p->rows);
+        } else {
+            f->tensor[i] = t;
+            if (strcmp(t->type->name, "BF16") != 0 && p->kind != SOL_PARAM_NORM) s->dtype = SOL_F32;
+        }
+    }
+    for (size_t i = 0; st == SOL_OK && found < f->g.n_tensors && i < f->g.n_tensors; i++)
+        if (!is_known(table, &f->g.tensor[i]))
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the llama models that are computed", s->path,
+                          (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at);
+    sol_model_free(&table);
+    return st;
+}
+
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+{
+    gguf_source *f = s->impl;
+    const sol_gguf_tensor *t = f->tensor[param];
+    size_t row_bytes = (size_t)(p->cols / t->type->block) * t->type->bytes, bytes = (size_t)n * row_bytes;
+    sol_status st = sol_grow_array((void **)&f->buffer, &f->capacity, bytes, 1, err);
+    if (st == SOL_OK) st = sol_in_read(&f->g.in, t->offset + (uint64_t)row * row_bytes, f->buffer, bytes, err);
+    if (st == SOL_OK) sol_ggml_decode(t->type, f->buffer, n * p->cols, out);
+    return st;
+}
+
+sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err)
+{
+    gguf_source *f;
+    *s = (sol_source){.interleaved = true};
+    sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
+    if (st != SOL_OK) return st;
+    f->g.in.fd = -1;
+    s->impl = f;
+    s->read = read_rows;
+    s->close = close_file;
+    st = sol_copy_string(&s->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_gguf_open(&f->g, path, err);
+    if (st == SOL_OK) st = read_config(&f->g, &s->config, err);
+    if (st == SOL_OK) st = place_params(s, f, err);
+    if (st == SOL_OK && with_tokenizer) st = read_tokenizer(s, &f->g, err);
+    if (st != SOL_OK) sol_source_close(s);
+    return st;
+}

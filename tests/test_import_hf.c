@@ -1,0 +1,393 @@
+/* Hugging Face folders: what is exported comes back bit for bit; shards, dtypes, configurations; and hostile folders. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+static char dir[64], folder[80], model[80], back[80];
+static sol_ctx *ctx;
+
+static void setup(void)
+{
+    sol_test_dir_make(dir);
+    snprintf(folder, sizeof folder, "%s/hf", dir);
+    snprintf(model, sizeof model, "%s/m.h5", dir);
+    snprintf(back, sizeof back, "%s/b.h5", dir);
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+}
+
+static void teardown(void)
+{
+    sol_ctx_free(&ctx);
+    sol_test_dir_remove(dir);
+}
+
+static sol_model_config small_config(bool tied, bool scaled)
+{
+    sol_model_config c = {
+        .vocab_size = 20, .hidden_size = 64, .intermediate_size = 128, .num_hidden_layers = 2, .num_attention_heads = 2,
+        .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 32, .rms_norm_eps = 1e-6, .rope_theta = 5e5,
+        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 3,
+    };
+    if (scaled) {
+        c.rope_factor = 32;
+        c.rope_low_freq_factor = 1;
+        c.rope_high_freq_factor = 4;
+        c.rope_original_max_position = 16;
+    }
+    return c;
+}
+
+static void make_model(sol_checkpoint *c, sol_model_config config)
+{
+    *c = (sol_checkpoint){0};
+    ck_ok(sol_model_create(&c->model, &config, SOL_F32, err));
+    sol_model_init_random(NULL, c->model, 8);
+    c->quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 32, .scale_dtype = SOL_F16};
+}
+
+static sol_status import(sol_err *err)
+{
+    sol_import_options o = {0};
+    sol_import_result r;
+    return sol_import(folder, back, &o, &r, err);
+}
+
+static void export(const sol_export_options *o)
+{
+    sol_export_result r;
+    ck_ok(sol_export_safetensors(ctx, model, folder, o, &r, err));
+}
+
+START_TEST(round_trip)
+{
+    for (int k = 0; k < 4; k++) {
+        sol_checkpoint a, b;
+        make_model(&a, small_config(k & 1, k & 2));
+        ck_ok(sol_checkpoint_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
+        export(&(sol_export_options){0});
+        ck_ok(import(err));
+        ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+        sol_checkpoint_free(&a);
+        ck_ok(sol_checkpoint_read(&a, model, SOL_F32, err));
+        ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
+        ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
+        sol_checkpoint_free(&a);
+        sol_checkpoint_free(&b);
+    }
+}
+END_TEST
+
+START_TEST(dequantized)
+{
+    sol_checkpoint a, b;
+    sol_packed_model p;
+    char packed[80];
+    snprintf(packed, sizeof packed, "%s/p.h5", dir);
+    make_model(&a, small_config(false, false));
+    ck_ok(sol_checkpoint_write(&a, model, SOL_F32, err));
+    ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err));
+    ck_ok(sol_packed_model_write(&p, NULL, packed, err));
+    /* From the latent weights and from the packed file: the same Q(W), norms and embedding untouched. */
+    for (int k = 0; k < 2; k++) {
+        if (k) memcpy(model, packed, sizeof packed);
+        export(&(sol_export_options){.dequantize = true});
+        ck_ok(import(err));
+        ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+        float *q;
+        ck_ok(sol_alloc_array((void **)&q, 64 * 128, sizeof *q, err));
+        for (int i = 0; i < a.model->n_params; i++) {
+            const sol_param *x = &a.model->params[i];
+            const float *want = sol_model_f32(a.model, x);
+            if (x->kind == SOL_PARAM_LINEAR) {
+                sol_quant_effective(ctx, &a.quant, want, x->rows, x->cols, (sol_residual_mix){1, 0}, q);
+                want = q;
+            }
+            const float *has = sol_model_f32(b.model, x);
+            for (int64_t e = 0; e < sol_param_count(x); e++) ck_assert(has[e] == want[e]);
+        }
+        sol_free(q);
+        sol_checkpoint_free(&b);
+    }
+    sol_packed_model_free(&p);
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+/* ---- folders by hand ---- */
+
+static void put(const char *name, const char *text)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    ck_ok(sol_file_write(path, text, strlen(text), err));
+}
+
+static void drop(const char *name)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    remove(path);
+}
+
+#define CONFIG "\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":1"
+
+/* safetensors of every parameter of a one-layer model with all dimensions 4, element k of the file being k; `skip` is left out, `extra` is
+ * put in as a [4] tensor. Only parameters with index in [from, to) are written. */
+static void put_weights(const char *file, const char *dtype, const char *skip, const char *extra, int from, int to)
+{
+    static const char *const names[] = {
+        "model.embed_tokens.weight", "model.layers.0.input_layernorm.weight", "model.layers.0.self_attn.q_proj.weight",
+        "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.0.post_attention_layernorm.weight", "model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.up_proj.weight",
+        "model.layers.0.mlp.down_proj.weight", "model.norm.weight", "lm_head.weight"};
+    sol_text t = {0};
+    uint64_t at = 0, size = strcmp(dtype, "F32") == 0 ? 4 : strcmp(dtype, "F64") == 0 ? 8 : 2;
+    sol_text_add(&t, NULL, "{\"__metadata__\":{\"format\":\"pt\"}");
+    for (int i = from; i < to; i++) {
+        bool norm = strstr(names[i], "norm") != NULL;
+        if (skip && strcmp(skip, names[i]) == 0) continue;
+        uint64_t n = norm ? 4 : 16;
+        sol_text_add(&t, NULL, ",\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}", names[i], dtype,
+                     norm ? "[4]" : "[4,4]", (int)at, (int)(at + n * size));
+        at += n * size;
+    }
+    if (extra) {
+        sol_text_add(&t, NULL, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[4],\"data_offsets\":[%d,%d]}", extra, dtype, (int)at, (int)(at + 4 * size));
+        at += 4 * size;
+    }
+    sol_text_add(&t, NULL, "}");
+    char *bytes, path[160];
+    ck_ok(sol_alloc_array((void **)&bytes, 8 + t.n + at, 1, err));
+    uint64_t n = t.n;
+    memcpy(bytes, &n, 8);
+    memcpy(bytes + 8, t.data, t.n);
+    for (uint64_t k = 0; k < at / size; k++) {
+        float x = (float)k;
+        uint16_t half = strcmp(dtype, "F16") == 0 ? sol_f32_to_f16(x) : sol_f32_to_bf16(x);
+        if (size == 4) memcpy(bytes + 8 + t.n + 4 * k, &x, 4);
+        if (size == 2) memcpy(bytes + 8 + t.n + 2 * k, &half, 2);
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    ck_ok(sol_file_write(path, bytes, 8 + t.n + at, err));
+    sol_free(bytes);
+    sol_free(t.data);
+}
+
+static void good_folder(void)
+{
+    ck_ok(sol_dir_create(folder, err));
+    drop("model.safetensors.index.json");
+    drop("generation_config.json");
+    put("config.json", "{" CONFIG "}");
+    put_weights("model.safetensors", "F32", NULL, NULL, 0, 12);
+}
+
+START_TEST(dtypes)
+{
+    static const char *const names[] = {"F32", "F16", "BF16"};
+    for (int k = 0; k < 3; k++) {
+        sol_checkpoint c;
+        good_folder();
+        put_weights("model.safetensors", names[k], NULL, NULL, 0, 12);
+        sol_import_options o = {0};
+        sol_import_result r;
+        ck_ok(sol_import(folder, back, &o, &r, err));
+        ck_assert_int_eq(r.dtype, k == 2 ? SOL_BF16 : SOL_F32);
+        ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+        const float *head = sol_model_f32(c.model, sol_model_head(c.model));
+        ck_assert(head[3] == 143); /* 16 + 4 + 4 * 16 + 4 + 3 * 16 + 4 + 3 */
+        ck_assert(!c.model->config.tie_word_embeddings);
+        ck_assert(c.model->config.rms_norm_eps == 1e-6 && c.model->config.rope_theta == 10000);
+        ck_assert_int_eq(c.model->config.num_key_value_heads, 1);
+        ck_assert_int_eq(c.model->config.head_dim, 4);
+        ck_assert_int_eq(c.model->config.bos_token_id, -1);
+        sol_checkpoint_free(&c);
+    }
+}
+END_TEST
+
+START_TEST(configurations)
+{
+    sol_checkpoint c;
+    good_folder();
+    put("config.json", "{" CONFIG ",\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,\"eos_token_id\":[2,3],\"bos_token_id\":null,"
+        "\"rope_theta\":5e5,\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+        "\"original_max_position_embeddings\":8192},\"unknown\":[{}]}");
+    ck_ok(import(err)); /* the stored lm_head of a tied model is left out */
+    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_assert(c.model->config.tie_word_embeddings && c.model->config.rope_factor == 8 && c.model->config.rope_theta == 5e5);
+    ck_assert_int_eq(c.model->config.eos_token_id, 2);
+    sol_checkpoint_free(&c);
+    /* As newer files put it; and what generation_config.json adds. */
+    put("config.json", "{" CONFIG ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7e4}}");
+    put("generation_config.json", "{\"eos_token_id\":3,\"bos_token_id\":1}");
+    put_weights("model.safetensors", "F32", NULL, "model.layers.0.self_attn.rotary_emb.inv_freq", 0, 12);
+    ck_ok(import(err));
+    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_assert(c.model->config.rope_factor == 0 && c.model->config.rope_theta == 7e4);
+    ck_assert_int_eq(c.model->config.eos_token_id, 3);
+    ck_assert_int_eq(c.model->config.bos_token_id, 1);
+    sol_checkpoint_free(&c);
+}
+END_TEST
+
+START_TEST(shards)
+{
+    sol_checkpoint c;
+    good_folder();
+    drop("model.safetensors");
+    put_weights("a.safetensors", "F32", NULL, NULL, 0, 6);
+    put_weights("b.safetensors", "BF16", NULL, NULL, 6, 12);
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"b.safetensors\"}}");
+    ck_ok(import(err));
+    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_assert(sol_model_f32(c.model, sol_model_head(c.model))[0] == 56); /* 4 + 3 * 16 + 4 */
+    sol_checkpoint_free(&c);
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"a.safetensors\"}}");
+    ck_fails(import(err), SOL_ERR_FORMAT, "lm_head.weight: is not in a.safetensors");
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"../a.safetensors\"}}");
+    ck_fails(import(err), SOL_ERR_FORMAT, "is not in a file of this folder");
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"none.safetensors\"}}");
+    ck_fails(import(err), SOL_ERR_IO, "none.safetensors: cannot open");
+    put("model.safetensors.index.json", "{\"weight_map\":[]}");
+    ck_fails(import(err), SOL_ERR_FORMAT, "has no weight_map");
+    put_weights("b.safetensors", "F32", NULL, NULL, 5, 12);
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"b.safetensors\"}}");
+    ck_fails(import(err), SOL_ERR_FORMAT, "o_proj.weight: is in");
+}
+END_TEST
+
+START_TEST(bad_configurations)
+{
+    static const struct { const char *text; sol_status status; const char *part; } cases[] = {
+        {"", SOL_ERR_FORMAT, "config.json:1:"},
+        {"[1]", SOL_ERR_FORMAT, "config.json: is not a JSON object"},
+        {"{\"a\":1,\"a\":2}", SOL_ERR_FORMAT, "duplicate"},
+        {"{" CONFIG ",\"attention_bias\":true}", SOL_ERR_UNSUPPORTED, "attention_bias is true: linear layers with a bias"},
+        {"{" CONFIG ",\"mlp_bias\":1}", SOL_ERR_FORMAT, "mlp_bias is 1, expected true or false"},
+        {"{" CONFIG ",\"hidden_act\":\"gelu\"}", SOL_ERR_UNSUPPORTED, "hidden_act is \"gelu\": only silu"},
+        {"{" CONFIG ",\"quantization_config\":{}}", SOL_ERR_UNSUPPORTED, "quantization_config"},
+        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"yarn\"}}", SOL_ERR_UNSUPPORTED, "rope_type is \"yarn\""},
+        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"llama3\"}}", SOL_ERR_FORMAT, "has no factor"},
+        {"{" CONFIG ",\"rope_scaling\":7}", SOL_ERR_FORMAT, "rope_scaling is 7, expected an object"},
+        {"{" CONFIG ",\"head_dim\":\"4\"}", SOL_ERR_FORMAT, "head_dim is \"4\", expected a whole number"},
+        {"{" CONFIG ",\"head_dim\":3}", SOL_ERR_SHAPE, "head_dim is 3"},
+        {"{" CONFIG ",\"eos_token_id\":4}", SOL_ERR_FORMAT, "eos_token_id is 4, expected an id in the vocabulary"},
+        {"{" CONFIG ",\"num_key_value_heads\":0}", SOL_ERR_RANGE, "num_key_value_heads is 0"},
+        {"{\"model_type\":\"gpt2\"}", SOL_ERR_UNSUPPORTED, "model_type is \"gpt2\": only llama"},
+        {"{}", SOL_ERR_UNSUPPORTED, "model_type is null"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":4}", SOL_ERR_FORMAT, "config.json: has no hidden_size"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":4,\"num_attention_heads\":1,\"num_hidden_layers\":4000}",
+         SOL_ERR_SHAPE, "has 4000 layers, the weights only 12 tensors"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":8,\"num_attention_heads\":1,\"num_hidden_layers\":1}",
+         SOL_ERR_SHAPE, "gate_proj.weight: has shape [4, 4], config.json wants [8, 4]"},
+    };
+    good_folder();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put("config.json", cases[i].text);
+        ck_fails(import(err), cases[i].status, cases[i].part);
+    }
+    drop("config.json");
+    ck_fails(import(err), SOL_ERR_IO, "config.json");
+    ck_assert(!sol_file_exists(back));
+}
+END_TEST
+
+START_TEST(bad_tensors)
+{
+    good_folder();
+    put_weights("model.safetensors", "F32", "model.norm.weight", NULL, 0, 12);
+    ck_fails(import(err), SOL_ERR_SHAPE, "has no tensor model.norm.weight");
+    put_weights("model.safetensors", "F32", NULL, "adapter", 0, 12);
+    ck_fails(import(err), SOL_ERR_SHAPE, "adapter: is not a parameter of the model that config.json describes");
+    put_weights("model.safetensors", "F32", NULL, "model.layers.0.self_attn.q_proj.bias", 0, 12);
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED, "q_proj.bias: linear layers with a bias are not computed");
+    put_weights("model.safetensors", "F64", NULL, NULL, 0, 12);
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED, "has dtype F64, only F32, F16 and BF16");
+    drop("model.safetensors");
+    ck_fails(import(err), SOL_ERR_IO, "model.safetensors: cannot open");
+}
+END_TEST
+
+/* A header and so many zeros behind it. */
+static void put_header(const char *json, uint64_t length, size_t zeros)
+{
+    char *bytes, path[160];
+    size_t n = strlen(json);
+    ck_ok(sol_alloc_array((void **)&bytes, 8 + n + zeros, 1, err));
+    memcpy(bytes, &length, 8);
+    memcpy(bytes + 8, json, n);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    ck_ok(sol_file_write(path, bytes, 8 + n + zeros, err));
+    sol_free(bytes);
+}
+
+START_TEST(hostile_headers)
+{
+    static const struct { const char *json; size_t zeros; const char *part; } cases[] = {
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{}}", 8, "duplicate object key"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12,
+         "its data begin at byte"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "its data begin at byte"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 9, "the tensors end at byte"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7, "lie outside the 7 bytes of data"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "hold 8 bytes, its shape wants 12"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "lie outside"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8, "lie outside"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,8]}}", 8, "lie outside"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}", 8, "dimension 1 of its shape is not a size"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]}}", 8, "dimension 0 of its shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,8]}}", 8, "dimension 0 of its shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,2],\"data_offsets\":[0,8]}}", 8, "has 5 dimensions"},
+        {"{\"a\":{\"dtype\":\"Q99\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype Q99 is not known"},
+        {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype is missing"},
+        {"{\"a\":7}", 0, "is not described by an object"},
+        {"[]", 0, "header: is not a JSON object"},
+        {"{\"a\":", 0, "header, byte"},
+    };
+    good_folder();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put_header(cases[i].json, strlen(cases[i].json), cases[i].zeros);
+        sol_err e = {0};
+        sol_status st = import(&e);
+        ck_assert_msg(st == SOL_ERR_FORMAT || st == SOL_ERR_UNSUPPORTED, "%s: %d %s", cases[i].json, st, e.text);
+        ck_assert_msg(strstr(e.text, cases[i].part) && strstr(e.text, "model.safetensors: "), "%s: '%s' lacks '%s'", cases[i].json,
+                      e.text, cases[i].part);
+    }
+    put_header("{}", 3, 0);
+    ck_fails(import(err), SOL_ERR_FORMAT, "its header has 3 bytes, at most 2 fit");
+    put_header("{}", UINT64_MAX, 0);
+    ck_fails(import(err), SOL_ERR_FORMAT, "at most 2 fit");
+    put("model.safetensors", "1234567");
+    ck_fails(import(err), SOL_ERR_FORMAT, "has 7 bytes: no header");
+    char deep[100001];
+    memset(deep, '[', 100000);
+    deep[100000] = 0;
+    put_header(deep, 100000, 0);
+    ck_fails(import(err), SOL_ERR_FORMAT, "maximum parsing depth");
+    ck_assert(!sol_file_exists(back));
+}
+END_TEST
+
+START_TEST(not_finite)
+{
+    char path[160], *data;
+    size_t n;
+    float inf = INFINITY;
+    good_folder();
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    ck_ok(sol_file_read(path, &data, &n, err));
+    memcpy(data + n - 4, &inf, 4);
+    ck_ok(sol_file_write(path, data, n, err));
+    sol_free(data);
+    ck_fails(import(err), SOL_ERR_FORMAT, "lm_head.weight: element [3, 3] is not a finite number");
+    snprintf(path, sizeof path, "%s.tmp", back);
+    ck_assert(!sol_file_exists(back) && !sol_file_exists(path));
+}
+END_TEST
+
+SOL_TEST_MAIN("import_hf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, round_trip);
+              tcase_add_test(tc, dequantized); tcase_add_test(tc, dtypes); tcase_add_test(tc, configurations);
+              tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
+              tcase_add_test(tc, hostile_headers); tcase_add_test(tc, not_finite))
