@@ -84,6 +84,7 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
     }
+    sol_graph_finish_step(t->graph);
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
     r->grad_norm = sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
     return SOL_OK;

@@ -147,6 +147,17 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
     return st;
 }
 
+/* Parameters of the quantizer, from the weights that the run starts with. */
+static sol_status start_learned(sol_trainer *t, sol_err *err)
+{
+    sol_quant_spec spec;
+    sol_status st = sol_config_quant(t->config, &spec, err);
+    if (st == SOL_OK) st = sol_job_check_quant(t->config, t->ck.model, &spec, err);
+    if (st == SOL_OK) st = sol_model_add_learned(t->ck.model, &spec, err);
+    if (st == SOL_OK) sol_model_start_learned(t->ctx, t->ck.model, &spec);
+    return st;
+}
+
 /* Model, moments, state: from the newest checkpoint, else from model.init. */
 static sol_status open_state(sol_trainer *t, sol_err *err)
 {
@@ -164,6 +175,7 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
         sol_free(yaml);
     }
     if (st == SOL_OK && !found) st = sol_job_open_model(c, &t->ck, err);
+    if (st == SOL_OK && !found) st = start_learned(t, err);
     if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
     if (st == SOL_OK) t->ck.optim->config = adamw;
     if (st == SOL_OK && !found)

@@ -1,5 +1,8 @@
 /* W_eff = a Q(W) + b W.  Straight through: dW = (a + b) dW_eff, for the zeroed weights too, no gradient through the scale. Its surrogate is
- * (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and this backward does not run. */
+ * (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and this backward does not run; methods that
+ * are not straight-through get the factor 1 and are finished outside (sol_quant_backward). */
+#include <string.h>
+
 #include "autograd/ops.h"
 
 enum { ITEMS = 16384 };
@@ -7,6 +10,7 @@ enum { ITEMS = 16384 };
 typedef struct attr {
     sol_quant_spec spec;
     const sol_quant_mix *mix;
+    sol_quant_extra extra;
 } attr;
 
 _Static_assert(sizeof(attr) <= SOL_OP_MAX_ATTR, "the attributes must fit a node");
@@ -22,8 +26,9 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 static void forward(const sol_op_call *c)
 {
     const attr *a = c->attr;
-    sol_quant_effective(c->ctx, &a->spec, c->in[0].data, c->in[0].shape.dim[0], c->in[0].shape.dim[1], a->mix->mix,
-                        c->out[0].data);
+    sol_quant_matrix x = {.w = c->in[0].data, .rows = c->in[0].shape.dim[0], .cols = c->in[0].shape.dim[1]};
+    memcpy(x.learned, a->extra.learned, sizeof x.learned);
+    sol_quant_forward(c->ctx, &a->spec, &x, a->mix->mix, c->out[0].data, a->extra.bias);
 }
 
 typedef struct scaled {
@@ -58,9 +63,11 @@ static void surrogate(const sol_op_call *c)
     scale(c, c->out[0].data, c->in[0].data, false);
 }
 
-static const float *alias_factor(const void *a)
+static const float *alias_factor(const void *at)
 {
-    return &((const attr *)a)->mix->grad_factor;
+    static const float one = 1;
+    const attr *a = at;
+    return sol_quant_is_straight_through(&a->spec) ? &a->mix->grad_factor : &one;
 }
 
 static bool check_case(int i, sol_op_case *c)
@@ -77,8 +84,9 @@ const sol_op sol_op_fake_quant = {.name = "fake_quant", .n_in = 1, .n_out = 1, .
                                   .forward = forward, .backward = backward, .alias_factor = alias_factor,
                                   .surrogate = surrogate, .check_case = check_case};
 
-sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix)
+sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
+                       const sol_quant_extra *extra)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_fake_quant, &w, &out, &(attr){*spec, mix});
+    return sol_tape_apply(t, &sol_op_fake_quant, &w, &out, &(attr){*spec, mix, extra ? *extra : (sol_quant_extra){{0}, NULL}});
 }

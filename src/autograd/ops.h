@@ -34,7 +34,17 @@ typedef struct sol_quant_mix {
     sol_residual_mix mix;
     float grad_factor; /* mix.a + mix.b */
 } sol_quant_mix;
-/* W_eff = a Q(W) + b W with gradient dW = (a + b) dW_eff. `mix` is read at every run and must outlive the tape. */
-sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix);
+/* What some methods read and write beside W: learned parameters, [scale count] each, and a bias [rows] that forward sets. */
+typedef struct sol_quant_extra {
+    const float *learned[SOL_QUANT_MAX_LEARNED];
+    float *bias;
+} sol_quant_extra;
+/* W_eff = a Q(W) + b W. Straight-through methods have the gradient dW = (a + b) dW_eff. For the others the gradient of W receives
+ * dW_eff itself, and whoever owns the tape calls sol_quant_backward on it. extra may be NULL. `mix` and what extra points to are
+ * used at every run and must outlive the tape. */
+sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
+                       const sol_quant_extra *extra);
+/* x [N, C] + bias [1, C]. */
+sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);
 
 #endif

@@ -47,6 +47,8 @@ void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t
     dense_args a = {.m = m, .dot = m->type == SOL_F32 ? f->dot_f32 : f->dot_bf16, .x = x, .y = y, .n = n};
     for (int p = 0; p < m->n_parts; p++) a.out_tiles += (m->part_rows[p] + OUT_TILE - 1) / OUT_TILE;
     sol_pool_run(net->ctx->pool, a.out_tiles * ((n + ROW_TILE - 1) / ROW_TILE), dense_tile, &a);
+    for (int64_t r = 0; m->bias && r < n; r++)
+        for (int64_t i = 0; i < m->rows; i++) y[r * m->rows + i] += m->bias[i];
 }
 
 void net_matrix_row(const net_matrix *m, int64_t r, float *w)

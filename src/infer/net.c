@@ -140,26 +140,32 @@ static void borrow_matrix(net_matrix *to, const sol_model *m, int64_t layer, int
     }
 }
 
-/* Replaces a borrowed matrix by its Q(W) in fp32, owned by the net. */
+/* Replaces a borrowed matrix by its Q(W) in fp32, owned by the net; a bias that the method makes lies behind it. */
 static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
                               sol_err *err)
 {
     net_matrix *to = &net->layers[layer].matrix[which];
     float **owned = &net->latent[layer * NET_MATRICES + which], *wide = NULL, *q;
-    sol_status st = sol_alloc_array((void **)owned, (size_t)(to->rows * to->cols), sizeof(float), err);
+    bool biased = spec->method->dead_bias != 0;
+    sol_status st = sol_alloc_array((void **)owned, (size_t)(to->rows * (to->cols + biased)), sizeof(float), err);
     if (st == SOL_OK && m->dtype != SOL_F32)
         st = sol_alloc_array((void **)&wide, (size_t)(to->part_rows[0] * to->cols), sizeof(float), err);
     q = *owned;
+    float *bias = biased && st == SOL_OK ? q + to->rows * to->cols : NULL;
+    to->bias = bias;
     for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
         const sol_param *p = sol_model_block_param(m, layer, stacks[which].param[i]);
-        const float *w = to->part[i];
+        sol_quant_matrix x = {.w = to->part[i], .rows = p->rows, .cols = p->cols};
         st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) break;
         if (wide) {
             sol_convert(wide, SOL_F32, to->part[i], m->dtype, p->rows * p->cols);
-            w = wide;
+            x.w = wide;
+        } else if (m->n_learned == spec->method->n_learned) {
+            x = sol_model_quant_matrix(m, p);
         }
-        sol_quant_effective(net->ctx, spec, w, p->rows, p->cols, (sol_residual_mix){1.0f, 0.0f}, q);
+        sol_quant_forward(net->ctx, spec, &x, (sol_residual_mix){1.0f, 0.0f}, q, bias);
+        if (bias) bias += p->rows;
         to->part[i] = q;
         q += p->rows * p->cols;
     }

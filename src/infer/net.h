@@ -16,6 +16,7 @@ typedef struct net_matrix {
     int n_parts;
     const void *part[NET_MAX_PARTS]; /* [part_rows, cols] each, borrowed */
     int64_t part_rows[NET_MAX_PARTS];
+    const float *bias; /* [rows], added to the product; NULL: none. Borrowed */
 } net_matrix;
 
 enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };

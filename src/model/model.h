@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "kernels/ctx.h"
+#include "quant/quant.h"
 #include "tensor/tensor.h"
 
 /* Names as in Hugging Face config.json. */
@@ -28,7 +29,7 @@ typedef struct sol_model_config {
     int64_t bos_token_id, eos_token_id; /* -1: none */
 } sol_model_config;
 
-typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD } sol_param_kind;
+typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
 
 typedef struct sol_param {
     char name[96]; /* Hugging Face tensor name */
@@ -56,8 +57,10 @@ typedef enum sol_block_param {
 
 typedef struct sol_model {
     sol_model_config config;
-    sol_param *params; /* [n_params], in the order of the flat block: embedding, layers, final norm, head when untied */
+    sol_param *params; /* [n_params], in the order of the flat block: embedding, layers, final norm, head when untied, learned
+                        * parameters of a quantizer */
     int n_params;
+    int n_learned;      /* learned parameters a linear layer has */
     int64_t n_elements; /* of the flat block, alignment gaps (always zero) included */
     int64_t n_weights;  /* without the gaps */
     sol_dtype dtype;    /* SOL_F32 or SOL_BF16 */
@@ -81,6 +84,19 @@ void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
 /* Elements [first, first + n) of the same numbers for one parameter; m may be a table without weights. dtype: SOL_F32 or SOL_BF16. */
 void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
                            sol_dtype dtype, void *out);
+
+/* Parameters that spec's method learns (lsq, seq, dlt), [scale count, 1] each, named "<layer>.quant_step" and the like: ordinary
+ * parameters for optimizer and checkpoint. _add replaces those that are there by those of spec (none: NULL or a method that
+ * learns nothing), zero; it moves the block, so call it before a graph or an optimizer is made. _start sets them to their
+ * starting values from the weights. */
+sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_err *err);
+void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec);
+/* The k-th learned parameter of a linear layer; NULL when there is none. */
+const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, int k);
+/* How many parameters are none of these: the first ones. */
+int sol_model_plain_params(const sol_model *m);
+/* A linear layer of an f32 model with its learned parameters, as quant takes it. */
+sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
 const sol_param *sol_model_block_param(const sol_model *m, int64_t layer, sol_block_param which);

@@ -14,6 +14,8 @@ struct sol_graph {
     sol_tape *tape;
     float *grads; /* [model->n_elements] */
     sol_var *weight; /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
+    sol_var *bias;   /* the same: a bias that the method makes, and -1 without one */
+    float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
     sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
     sol_var embedding, head, hidden, loss;
     sol_graph_watch_fn watch; /* NULL: none */
@@ -31,21 +33,46 @@ static sol_var leaf(sol_graph *g, const sol_param *p)
     return sol_tape_param(g->tape, param_shape(p), data, g->grads ? g->grads + p->offset : NULL);
 }
 
+static bool has_bias(const sol_graph *g)
+{
+    return g->spec.method && g->spec.method->dead_bias != 0;
+}
+
+/* W_eff of a linear layer, and its bias where the method makes one. *row: its place among all rows, moved on. */
+static sol_status record_quantized(sol_graph *g, const sol_param *p, int64_t index, int64_t *row, sol_err *err)
+{
+    const sol_quantizer *q = g->spec.method;
+    sol_quant_extra extra = {{0}, NULL};
+    sol_status st = sol_quant_check(&g->spec, p->name, p->rows, p->cols, err);
+    if (st == SOL_OK && g->model->data && g->model->n_learned != q->n_learned)
+        st = sol_fail(err, SOL_ERR_USAGE, "%s: the model lacks the parameters that %s learns", p->name, q->name);
+    if (st != SOL_OK) return st;
+    for (int k = 0; g->model->data && k < q->n_learned; k++)
+        extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
+    if (has_bias(g)) {
+        extra.bias = g->row_bias ? g->row_bias + *row : NULL;
+        float *d = g->d_row_bias ? g->d_row_bias + *row : NULL;
+        g->bias[index] = sol_tape_param(g->tape, sol_shape2(1, p->rows), extra.bias, d);
+        *row += p->rows;
+    }
+    g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra);
+    return SOL_OK;
+}
+
 /* The leaves of all blocks, and W_eff = a Q(W) + b W for the linear ones. */
 static sol_status record_weights(sol_graph *g, sol_err *err)
 {
     const sol_model *m = g->model;
     sol_status st = SOL_OK;
+    int64_t row = 0;
     sol_tape_prologue(g->tape, true);
     for (int64_t l = 0; st == SOL_OK && l < m->config.num_hidden_layers; l++) {
         for (int i = 0; st == SOL_OK && i < SOL_BLOCK_PARAMS; i++) {
             const sol_param *p = sol_model_block_param(m, l, (sol_block_param)i);
-            sol_var w = leaf(g, p);
-            if (p->kind == SOL_PARAM_LINEAR && g->spec.method) {
-                st = sol_quant_check(&g->spec, p->name, p->rows, p->cols, err);
-                w = sol_fake_quant(g->tape, w, &g->spec, &g->mix);
-            }
-            g->weight[l * SOL_BLOCK_PARAMS + i] = w;
+            int64_t index = l * SOL_BLOCK_PARAMS + i;
+            g->weight[index] = leaf(g, p);
+            g->bias[index] = -1;
+            if (p->kind == SOL_PARAM_LINEAR && g->spec.method) st = record_quantized(g, p, index, &row, err);
         }
     }
     sol_tape_prologue(g->tape, false);
@@ -65,27 +92,37 @@ static void record_inputs(sol_graph *g)
     g->sine = sol_tape_input(t, SOL_F32, sol_shape2(g->opts.seq, c->head_dim / 2));
 }
 
-/* x + attention(norm(x)) */
-static sol_var record_attention(sol_graph *g, const sol_var *w, sol_var x)
+/* A linear layer of a block. */
+static sol_var project(sol_graph *g, int64_t layer, sol_block_param which, sol_var x)
 {
+    int64_t index = layer * SOL_BLOCK_PARAMS + which;
+    sol_var y = sol_linear(g->tape, x, g->weight[index]);
+    return g->bias[index] < 0 ? y : sol_add_bias(g->tape, y, g->bias[index]);
+}
+
+/* x + attention(norm(x)) */
+static sol_var record_attention(sol_graph *g, int64_t l, sol_var x)
+{
+    const sol_var *w = g->weight + l * SOL_BLOCK_PARAMS;
     const sol_model_config *c = &g->model->config;
     sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads, c->head_dim};
     sol_tape *t = g->tape;
     sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_INPUT_NORM], (float)c->rms_norm_eps);
-    sol_var q = sol_rope(t, sol_linear(t, h, w[SOL_BLOCK_Q]), g->position, g->cosine, g->sine, c->head_dim);
-    sol_var k = sol_rope(t, sol_linear(t, h, w[SOL_BLOCK_K]), g->position, g->cosine, g->sine, c->head_dim);
-    sol_var v = sol_linear(t, h, w[SOL_BLOCK_V]);
+    sol_var q = sol_rope(t, project(g, l, SOL_BLOCK_Q, h), g->position, g->cosine, g->sine, c->head_dim);
+    sol_var k = sol_rope(t, project(g, l, SOL_BLOCK_K, h), g->position, g->cosine, g->sine, c->head_dim);
+    sol_var v = project(g, l, SOL_BLOCK_V, h);
     sol_var o = sol_attention(t, q, k, v, g->doc_start, &shape);
-    return sol_add(t, x, sol_linear(t, o, w[SOL_BLOCK_O]));
+    return sol_add(t, x, project(g, l, SOL_BLOCK_O, o));
 }
 
 /* x + down(silu(gate(norm(x))) * up(norm(x))) */
-static sol_var record_mlp(sol_graph *g, const sol_var *w, sol_var x)
+static sol_var record_mlp(sol_graph *g, int64_t l, sol_var x)
 {
+    const sol_var *w = g->weight + l * SOL_BLOCK_PARAMS;
     sol_tape *t = g->tape;
     sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_POST_NORM], (float)g->model->config.rms_norm_eps);
-    sol_var a = sol_swiglu(t, sol_linear(t, h, w[SOL_BLOCK_GATE]), sol_linear(t, h, w[SOL_BLOCK_UP]));
-    return sol_add(t, x, sol_linear(t, a, w[SOL_BLOCK_DOWN]));
+    sol_var a = sol_swiglu(t, project(g, l, SOL_BLOCK_GATE, h), project(g, l, SOL_BLOCK_UP, h));
+    return sol_add(t, x, project(g, l, SOL_BLOCK_DOWN, a));
 }
 
 static sol_status record(sol_graph *g, sol_err *err)
@@ -101,8 +138,8 @@ static sol_status record(sol_graph *g, sol_err *err)
     sol_var x = sol_embedding(t, g->tokens, g->embedding);
     for (int64_t l = 0; l < m->config.num_hidden_layers; l++) {
         sol_tape_segment(t, (int)l);
-        x = record_attention(g, g->weight + l * SOL_BLOCK_PARAMS, x);
-        x = record_mlp(g, g->weight + l * SOL_BLOCK_PARAMS, x);
+        x = record_attention(g, l, x);
+        x = record_mlp(g, l, x);
     }
     sol_tape_segment(t, -1);
     g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps);
@@ -111,11 +148,25 @@ static sol_status record(sol_graph *g, sol_err *err)
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
 }
 
-static sol_status check(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_err *err)
+static int64_t total_rows(const sol_graph *g)
 {
-    if (spec && spec->method && !sol_quant_is_straight_through(spec))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "method %s has parameters or biases of its own, which training does not know",
-                        spec->method->name);
+    int64_t rows = 0;
+    for (int i = 0; i < g->model->n_params; i++)
+        if (g->model->params[i].kind == SOL_PARAM_LINEAR) rows += g->model->params[i].rows;
+    return rows;
+}
+
+/* Biases of all linear layers in one block, their gradients in another. */
+static sol_status alloc_biases(sol_graph *g, sol_err *err)
+{
+    int64_t rows = total_rows(g);
+    sol_status st = sol_alloc_array((void **)&g->row_bias, (size_t)rows, sizeof *g->row_bias, err);
+    if (st == SOL_OK && !g->opts.no_grad) st = sol_alloc_array((void **)&g->d_row_bias, (size_t)rows, sizeof *g->d_row_bias, err);
+    return st;
+}
+
+static sol_status check(const sol_model *m, const sol_graph_opts *o, sol_err *err)
+{
     if (m->dtype != SOL_F32)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s", sol_dtype_name(m->dtype));
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
@@ -128,7 +179,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
 {
     *out = NULL;
     sol_graph *g;
-    sol_status st = check(m, spec, o, err);
+    sol_status st = check(m, o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
     if (st != SOL_OK) return st;
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}};
@@ -136,6 +187,9 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->weight, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias, err);
+    if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
     if (st == SOL_OK && !dry && !o->no_grad) st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
     if (st == SOL_OK) st = record(g, err);
     if (st == SOL_OK && !dry) st = sol_tape_allocate(g->tape, err);
@@ -172,6 +226,9 @@ void sol_graph_free(sol_graph **gp)
     sol_tape_free(&g->tape);
     sol_free(g->grads);
     sol_free(g->weight);
+    sol_free(g->bias);
+    sol_free(g->row_bias);
+    sol_free(g->d_row_bias);
     sol_free(g);
     *gp = NULL;
 }
@@ -257,7 +314,23 @@ float *sol_graph_grads(sol_graph *g)
     return g->grads;
 }
 
+void sol_graph_finish_step(sol_graph *g)
+{
+    const float *d_bias = g->d_row_bias;
+    if (sol_quant_is_straight_through(&g->spec)) return;
+    for (int i = 0; i < sol_model_plain_params(g->model); i++) {
+        const sol_param *p = &g->model->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        sol_quant_matrix x = sol_model_quant_matrix(g->model, p);
+        float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
+        for (int k = 0; k < g->model->n_learned; k++) d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
+        sol_quant_backward(g->ctx, &g->spec, &x, g->mix.mix, d_bias, g->grads + p->offset, d_learned);
+        if (d_bias) d_bias += p->rows;
+    }
+}
+
 void sol_graph_zero_grads(sol_graph *g)
 {
     memset(g->grads, 0, (size_t)g->model->n_elements * sizeof *g->grads);
+    if (g->d_row_bias) memset(g->d_row_bias, 0, (size_t)total_rows(g) * sizeof *g->d_row_bias);
 }

@@ -4,6 +4,7 @@
  *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err);   // everything the step needs, allocated once
  *     sol_graph_begin_step(g, mix);                // makes W_eff = a Q(W) + b W for all quantized layers, once a step
  *     for each micro-batch: sol_graph_accumulate(g, tokens, targets, weight, &loss);      // grads += weight * dloss
+ *     sol_graph_finish_step(g);                    // gradients through methods that are not straight-through
  *     ... clip, optimizer on sol_graph_grads(g) ...
  *     sol_graph_zero_grads(g);
  *
@@ -30,13 +31,16 @@ typedef struct sol_graph_opts {
 sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
                           sol_err *err);
 /* The model is borrowed, must be SOL_F32 and outlive the graph, which reads its parameters at every run. spec NULL or method NULL:
- * full precision. SOL_ERR_UNSUPPORTED: a method that is not straight-through. */
+ * full precision. SOL_ERR_USAGE: a method that learns, but the model lacks its parameters (sol_model_add_learned). */
 sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                             const sol_graph_opts *o, sol_err *err);
 void sol_graph_free(sol_graph **g);
 
 /* Once after every change of the parameters or of the mix. */
 void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix);
+/* Once after the micro-batches of a step, before the gradients are used: takes the gradients of W_eff to those of W, of learned
+ * parameters and of weights that feed a bias. Costs nothing for straight-through methods. */
+void sol_graph_finish_step(sol_graph *g);
 
 /* tokens, targets: [B, T]; a target of -1 does not count. doc_start[B, T]: for each position the first position of its
  * document in the same row (attention never crosses it, RoPE positions restart there), NULL: one document a row.

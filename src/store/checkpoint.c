@@ -179,14 +179,17 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
 }
 
 /* The parameters are all there before memory for them is taken. */
-static sol_status read_params(const sol_h5_file *f, const sol_model_config *config, sol_dtype dtype, sol_model **m, sol_err *err)
+static sol_status read_params(const sol_h5_file *f, const sol_model_config *config, const sol_quant_spec *quant, sol_dtype dtype,
+                              sol_model **m, sol_err *err)
 {
     sol_model *table = NULL;
     bool all_bf16;
     sol_status st = sol_model_describe(&table, config, dtype, err);
+    if (st == SOL_OK) st = sol_model_add_learned(table, quant, err);
     if (st == SOL_OK) st = sol_params_check(f, table, &all_bf16, err);
     sol_model_free(&table);
     if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
+    if (st == SOL_OK) st = sol_model_add_learned(*m, quant, err);
     for (int i = 0; st == SOL_OK && i < (*m)->n_params; i++)
         st = sol_params_get(f, &(*m)->params[i], sol_model_at(*m, &(*m)->params[i]), dtype, err);
     return st;
@@ -213,7 +216,7 @@ static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype
     if (st == SOL_OK) st = read_config_text(&f, &c->config_yaml, err);
     if (st == SOL_OK && sol_h5_find(&f, "/state")) st = get_state(&f, &c->state, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(&f, &config, &c->tokenizer, err);
-    if (st == SOL_OK) st = read_params(&f, &config, dtype, &c->model, err);
+    if (st == SOL_OK) st = read_params(&f, &config, &c->quant, dtype, &c->model, err);
     if (st == SOL_OK && with_optim && sol_h5_find(&f, "/optim")) st = get_optim(&f, c->model, &c->optim, err);
     if (st == SOL_OK && with_optim && sol_h5_find(&f, study_path)) st = get_study(&f, c, err);
     sol_h5_close(&f);

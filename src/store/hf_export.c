@@ -37,7 +37,7 @@ static sol_status make_header(const folder *f, sol_text *t, sol_err *err)
     static const char *const names[] = {[SOL_F32] = "F32", [SOL_F16] = "F16", [SOL_BF16] = "BF16"};
     uint64_t at = 0;
     sol_text_add(t, err, "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}");
-    for (int i = 0; i < f->view.table->n_params; i++) {
+    for (int i = 0; i < sol_model_plain_params(f->view.table); i++) {
         const sol_param *p = &f->view.table->params[i];
         uint64_t end = at + (uint64_t)sol_param_count(p) * sol_dtype_size(f->dtype);
         sol_text_add(t, err, ",\n\"%s\":{\"dtype\":\"%s\",\"shape\":[", p->name, names[f->dtype]);
@@ -100,12 +100,12 @@ static sol_status write_param(folder *f, int index, sol_err *err)
 static sol_status write_weights(folder *f, sol_err *err)
 {
     int64_t most = PIECE;
-    for (int i = 0; i < f->view.table->n_params; i++)
+    for (int i = 0; i < sol_model_plain_params(f->view.table); i++)
         if (f->view.table->params[i].cols > most) most = f->view.table->params[i].cols;
     sol_status st = sol_alloc_array((void **)&f->rows, (size_t)most, sizeof *f->rows, err);
     if (st == SOL_OK) st = sol_alloc_array(&f->bytes, (size_t)most, 4, err);
     if (st == SOL_OK) st = begin_weights(f, err);
-    for (int i = 0; st == SOL_OK && i < f->view.table->n_params; i++) st = write_param(f, i, err);
+    for (int i = 0; st == SOL_OK && i < sol_model_plain_params(f->view.table); i++) st = write_param(f, i, err);
     sol_status closed = sol_out_close(&f->out, st == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = closed;
     if (st == SOL_OK) st = sol_replace_commit(&f->replace, err);

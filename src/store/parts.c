@@ -177,6 +177,8 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", q->group_size, err);
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", layouts[q->layout], err);
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", scale_dtypes[q->scale_dtype != SOL_F16], err);
+    if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "n", q->n, err);
+    if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "m", q->m, err);
     return st;
 }
 
@@ -185,7 +187,7 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     const sol_h5_node *n;
     const char *method;
     int granularity = 0, scale = 0;
-    int64_t group = 0;
+    int64_t group = 0, kept = 0, of = 0;
     *q = (sol_quant_spec){.scale_dtype = SOL_F16};
     if (!sol_h5_find(f, "/quant")) return SOL_OK;
     sol_status st = sol_h5_need_group(f, "/quant", &n, err);
@@ -196,9 +198,13 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, INT32_MAX, &group, err);
     if (st == SOL_OK) st = sol_part_get_layout(f, n, &q->layout, err);
     if (st == SOL_OK) st = get_word(f, n, "scale_dtype", scale_dtypes, 2, &scale, err);
+    if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err);
+    if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err);
     if (st != SOL_OK) return st;
     q->granularity = (sol_granularity)granularity;
     q->group_size = (int)group;
+    q->n = (int)kept;
+    q->m = (int)of;
     q->scale_dtype = scale == 0 ? SOL_F16 : SOL_F32;
     return SOL_OK;
 }

@@ -13,6 +13,7 @@ void sol_view_close(sol_view *v)
     sol_h5_close(&v->file);
     sol_model_free(&v->table);
     sol_tokenizer_free(&v->tokenizer);
+    for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) sol_free(v->learned[k]);
     sol_free(v->whole);
     sol_free(v->latent);
     sol_free(v->path);
@@ -53,13 +54,20 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
     if (st == SOL_OK) st = sol_part_get_quant(&v->file, &v->quant, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(&v->file, &config, &v->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&v->table, &config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_add_learned(v->table, &v->quant, err);
     if (st == SOL_OK) st = sol_params_check(&v->file, v->table, &v->all_bf16, err);
     if (st != SOL_OK) return st;
-    if (quant) v->quant = *quant;
+    if (quant) {
+        v->quant = *quant;
+        v->rounded_anew = true;
+    }
     if (!v->dequantize) return SOL_OK;
     if (!v->quant.method)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", v->path);
+    if (v->quant.method->dead_bias != 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s makes biases, which a llama model has no place for: export its latent weights",
+                        v->path, v->quant.method->name);
     return check_quant(v, err);
 }
 
@@ -104,6 +112,19 @@ static const float *norm_of(const sol_view *v, const sol_param *p)
     return v->packed.norms + i * C;
 }
 
+/* What the method learned beside the weights of p. */
+static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix *x, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int k = 0; st == SOL_OK && k < v->table->n_learned; k++) {
+        const sol_param *learned = sol_model_learned(v->table, p, k);
+        st = grow(&v->learned[k], &v->learned_capacity[k], learned, err);
+        if (st == SOL_OK) st = sol_params_get(&v->file, learned, v->learned[k], SOL_F32, err);
+        x->learned[k] = v->learned[k];
+    }
+    return st;
+}
+
 sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
 {
     const sol_param *p = &v->table->params[index];
@@ -115,8 +136,9 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
     st = grow(&v->latent, &v->latent_capacity, p, err);
     if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
     if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
-    if (st == SOL_OK)
-        sol_quant_effective(v->ctx, &v->quant, v->latent, p->rows, p->cols, (sol_residual_mix){1.0f, 0.0f}, v->whole);
+    sol_quant_matrix x = {.w = v->latent, .rows = p->rows, .cols = p->cols};
+    if (st == SOL_OK && !v->rounded_anew) st = read_learned(v, p, &x, err);
+    if (st == SOL_OK) sol_quant_forward(v->ctx, &v->quant, &x, (sol_residual_mix){1.0f, 0.0f}, v->whole, NULL);
     return st;
 }
 

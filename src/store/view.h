@@ -21,6 +21,9 @@ typedef struct sol_view {
     sol_params_in in;        /* the parameter at hand */
     float *whole, *latent;   /* the parameter at hand as Q(W), and what it is made from; owned */
     size_t whole_capacity, latent_capacity;
+    float *learned[SOL_QUANT_MAX_LEARNED]; /* of the layer at hand */
+    size_t learned_capacity[SOL_QUANT_MAX_LEARNED];
+    bool rounded_anew; /* by another quantizer than the one it was trained with */
     int at;                  /* index of the parameter at hand */
     int64_t row;             /* next row of it */
 } sol_view;

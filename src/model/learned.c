@@ -1,0 +1,119 @@
+/* Parameters that a quantizer learns, behind the others in the flat block: one vector of scales a linear layer and kind. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+
+static const sol_block_param linears[] = {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
+                                          SOL_BLOCK_GATE, SOL_BLOCK_UP, SOL_BLOCK_DOWN};
+enum { N_LINEARS = sizeof linears / sizeof linears[0] };
+
+int sol_model_plain_params(const sol_model *m)
+{
+    return m->n_params - (int)m->config.num_hidden_layers * N_LINEARS * m->n_learned;
+}
+
+/* Back to the table without learned parameters; the block keeps its size. */
+static void drop_learned(sol_model *m)
+{
+    m->n_params = sol_model_plain_params(m);
+    m->n_learned = 0;
+    m->n_elements = m->n_weights = 0;
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        m->n_weights += sol_param_count(p);
+        m->n_elements = p->offset + (sol_param_count(p) + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+    }
+}
+
+static void append(sol_model *m, const sol_param *linear, const char *suffix, int64_t n)
+{
+    sol_param *p = &m->params[m->n_params++];
+    size_t stem = strlen(linear->name) - strlen(".weight");
+    *p = (sol_param){.kind = SOL_PARAM_QUANT, .layer = linear->layer, .rows = n, .cols = 1, .offset = m->n_elements};
+    snprintf(p->name, sizeof p->name, "%.*s.%s", (int)stem, linear->name, suffix);
+    m->n_weights += n;
+    m->n_elements += (n + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+}
+
+static sol_status grow_table(sol_model *m, int n, sol_err *err)
+{
+    sol_param *more;
+    sol_status st = sol_alloc_array((void **)&more, (size_t)(m->n_params + n), sizeof *more, err);
+    if (st != SOL_OK) return st;
+    memcpy(more, m->params, (size_t)m->n_params * sizeof *more);
+    sol_free(m->params);
+    m->params = more;
+    return SOL_OK;
+}
+
+/* The block with room for the new parameters, which are zero. */
+static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
+{
+    float *more;
+    sol_status st = sol_alloc_array((void **)&more, (size_t)m->n_elements, sizeof *more, err);
+    if (st != SOL_OK) return st;
+    memcpy(more, m->data, (size_t)from * sizeof *more);
+    sol_free(m->data);
+    m->data = more;
+    return SOL_OK;
+}
+
+sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_err *err)
+{
+    const sol_quantizer *q = spec ? spec->method : NULL;
+    int n_learned = q ? q->n_learned : 0, layers = (int)m->config.num_hidden_layers;
+    drop_learned(m);
+    if (n_learned == 0) return SOL_OK;
+    if (m->dtype != SOL_F32)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: it needs a model in f32, not in %s", q->name,
+                        sol_dtype_name(m->dtype));
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        sol_status st = p->kind == SOL_PARAM_LINEAR ? sol_quant_check(spec, p->name, p->rows, p->cols, err) : SOL_OK;
+        if (st != SOL_OK) return st;
+    }
+    sol_status st = grow_table(m, layers * N_LINEARS * n_learned, err);
+    if (st != SOL_OK) return st;
+    int64_t from = m->n_elements;
+    for (int l = 0; l < layers; l++) {
+        for (int i = 0; i < N_LINEARS; i++) {
+            const sol_param *p = sol_model_block_param(m, l, linears[i]);
+            for (int k = 0; k < n_learned; k++)
+                append(m, p, q->learned_name[k], sol_quant_scale_count(spec, p->rows, p->cols));
+        }
+    }
+    m->n_learned = n_learned;
+    st = m->data ? grow_block(m, from, err) : SOL_OK;
+    if (st != SOL_OK) drop_learned(m);
+    return st;
+}
+
+const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, int k)
+{
+    if (k >= m->n_learned || linear->kind != SOL_PARAM_LINEAR) return NULL;
+    for (int i = 0; i < N_LINEARS; i++)
+        if (sol_model_block_param(m, linear->layer, linears[i]) == linear)
+            return &m->params[sol_model_plain_params(m) + (linear->layer * N_LINEARS + i) * m->n_learned + k];
+    return NULL;
+}
+
+sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear)
+{
+    sol_quant_matrix x = {.w = m->data ? sol_model_f32(m, linear) : NULL, .rows = linear->rows, .cols = linear->cols};
+    for (int k = 0; m->data && k < m->n_learned; k++) x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
+    return x;
+}
+
+void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec)
+{
+    for (int i = 0; m->n_learned > 0 && i < sol_model_plain_params(m); i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        sol_quant_matrix from_weights = {.w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};
+        sol_quant_parts parts = {0};
+        for (int k = 0; k < m->n_learned; k++) parts.learned[k] = sol_model_f32(m, sol_model_learned(m, p, k));
+        sol_quant_take_apart(ctx, spec, &from_weights, &parts);
+    }
+}
