@@ -410,8 +410,6 @@ START_TEST(plan_counts_and_checkpoints_save)
     sol_quant_spec spec = *sherry();
     spec.group_size = 7;
     ck_fails(sol_graph_plan(m, &spec, &(sol_graph_opts){.batch = 1, .seq = 8}, &plan, err), SOL_ERR_RANGE, "q_proj");
-    spec = (sol_quant_spec){.method = sol_quantizer_find("lsq"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
-    ck_fails(sol_graph_plan(m, &spec, &(sol_graph_opts){.batch = 1, .seq = 8}, &plan, err), SOL_ERR_UNSUPPORTED, "lsq");
     ck_fails(sol_graph_plan(m, NULL, &(sol_graph_opts){.batch = 0, .seq = 8}, &plan, err), SOL_ERR_RANGE, "0 x 8");
     sol_model_free(&m);
     ck_ok(sol_model_describe(&m, &c, SOL_BF16, err));
