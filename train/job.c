@@ -71,12 +71,12 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
     return st == SOL_OK ? check_seq(c, m, err) : st;
 }
 
-static sol_status make_random(const sol_config *c, sol_checkpoint *ck, sol_err *err)
+static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
 {
     sol_model_config m;
     sol_status st = random_config(c, &m, &ck->tokenizer, err);
     if (st == SOL_OK) st = sol_model_create(&ck->model, &m, SOL_F32, err);
-    if (st == SOL_OK) sol_model_init_random(NULL, ck->model, (uint64_t)c->run.seed);
+    if (st == SOL_OK) sol_model_init_random(ctx, ck->model, (uint64_t)c->run.seed);
     return st;
 }
 
@@ -93,10 +93,10 @@ static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *e
     return st == SOL_OK ? SOL_OK : blame_key(c, "model.init", st, &why, err);
 }
 
-sol_status sol_job_open_model(const sol_config *c, sol_checkpoint *ck, sol_err *err)
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
 {
     memset(ck, 0, sizeof *ck);
-    sol_status st = random_shape(c) ? make_random(c, ck, err) : read_model(c, ck, err);
+    sol_status st = random_shape(c) ? make_random(ctx, c, ck, err) : read_model(c, ck, err);
     sol_free(ck->config_yaml);
     ck->config_yaml = NULL;
     memset(&ck->state, 0, sizeof ck->state);

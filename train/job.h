@@ -8,7 +8,7 @@
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);
 
 /* Fills ck->model (fp32) and ck->tokenizer from model.init; nothing else of the file is kept. */
-sol_status sol_job_open_model(const sol_config *c, sol_checkpoint *ck, sol_err *err);
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err);
 
 /* Every quantized layer against the quantizer: the first that does not fit is named. */
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err);

@@ -87,14 +87,22 @@ void sol_live_clear(sol_program *p)
     p->live[0] = 0;
 }
 
+static void write_log_file(FILE *f, const char *prefix, const char *text)
+{
+    char when[32];
+    time_t now = time(NULL);
+    struct tm parts;
+    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", localtime_r(&now, &parts));
+    fprintf(f, "%s %s%s\n", when, prefix, text);
+    fflush(f);
+}
+
+/* DEBUG lines go to the log file alone. */
 static void log_line(void *user, sol_log_level level, const char *text)
 {
-    static const char *const prefix[] = {"debug: ", "", "warning: "};
+    static const char *const prefix[] = {"", "", "warning: "};
     sol_program *p = user;
-    if (p->log_file) {
-        fprintf(p->log_file, "%s%s\n", prefix[level], text);
-        fflush(p->log_file);
-    }
+    if (p->log_file) write_log_file(p->log_file, prefix[level], text);
     if (level == SOL_LOG_DEBUG) return;
     bool yellow = p->color && level == SOL_LOG_WARN;
     fprintf(stderr, "%s%s%s%s%s\n", p->live[0] ? "\r\033[K" : "", yellow ? "\033[33m" : "", prefix[level],

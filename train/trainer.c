@@ -302,7 +302,7 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
                      ".h5",
                      t->ck.state.step, t->ck.state.tokens, sol_duration_text(sol_clock() - t->started, duration),
                      sol_bytes_text((double)sol_peak_rss(), peak), t->dir.path, t->ck.state.step);
-    else if (t->dir.log)
-        fprintf(t->dir.log, "%s\n", err ? err->text : sol_status_text(st));
+    else
+        sol_log_line(&t->program->log, SOL_LOG_DEBUG, "%s", err ? err->text : sol_status_text(st));
     return st;
 }

@@ -174,7 +174,7 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
         if (st == SOL_OK) st = compare_jobs(t, path, yaml, err);
         sol_free(yaml);
     }
-    if (st == SOL_OK && !found) st = sol_job_open_model(c, &t->ck, err);
+    if (st == SOL_OK && !found) st = sol_job_open_model(t->ctx, c, &t->ck, err);
     if (st == SOL_OK && !found) st = start_learned(t, err);
     if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
     if (st == SOL_OK) t->ck.optim->config = adamw;
