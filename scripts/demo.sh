@@ -23,7 +23,7 @@ say "QAT with the Arenas residual: configs/demo.yaml"
 "$solera" train configs/demo.yaml --set run.dir="$dir/arenas"
 say "QAT without the residual: the same job, the same text"
 "$solera" train configs/demo.yaml --set run.dir="$dir/naive" --set residual.schedule=none \
-    --set data.source=file --set data.train="$dir/arenas/self.h5"
+    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
 say "export and evaluation"
 "$solera" tokenize --tokenizer "$base" --input data/sample/stories.txt -o "$dir/stories.h5"
