@@ -107,10 +107,6 @@ sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_check
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
     sol_err why = {0};
-    if (spec->method && (spec->method->n_learned || spec->method->dead_bias != 0))
-        return sol_config_fail(c, "quant.method", err,
-                               "%s has parameters or a bias of its own, which training does not have",
-                               spec->method->name);
     for (int i = 0; spec->method && i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (p->kind != SOL_PARAM_LINEAR) continue;

@@ -53,10 +53,6 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     spec->group_size = spec->granularity == SOL_PER_GROUP ? (int)c->quant.group_size : 0;
     spec->layout = stride16 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
     spec->scale_dtype = strcmp(c->quant.scale_dtype, "fp16") == 0 ? SOL_F16 : SOL_F32;
-    if (spec->method->block == 0) {
-        spec->n = (int)c->quant.keep;
-        spec->m = (int)c->quant.of;
-    }
     int unit = stride16 ? 64 : 4;
     spec->n = (int)c->quant.n;
     spec->m = (int)c->quant.m;

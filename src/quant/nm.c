@@ -44,7 +44,7 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
 
 const sol_quantizer sol_quantizer_nm = {
     .name = "nm",
-    .summary = "N:M sparse ternary: the quant.keep largest of each quant.of weights, scale mean |w| of the kept",
+    .summary = "N:M sparse ternary: the quant.n largest of each quant.m weights, scale mean |w| of the kept",
     .block = 0,
     .measure = measure,
     .settle = settle,

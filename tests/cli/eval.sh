@@ -27,7 +27,7 @@ expect 2 "m.h5" "$SOLERA" eval "$dir/m.h5" --data "$dir/m.h5"
 expect 2 "a dataset" "$SOLERA" eval "$dir/data.h5" --data "$dir/data.h5"
 expect 2 "windows of 5000 tokens were asked for: the model has a context of 1..2048" \
     "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 5000
-"$SOLERA" train-tokenizer --vocab 300 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
+"$SOLERA" train-tokenizer --vocab 290 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
 "$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
 expect 2 "made with another tokenizer" "$SOLERA" eval "$dir/m.h5" --data "$dir/other.h5"
 
@@ -40,7 +40,7 @@ gzip -c "$dir/some.txt" >"$dir/some.gz"
 "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 32 --stride 16 --word-level --json >"$dir/a" 2>/dev/null
 "$SOLERA" eval "$dir/m.h5" --text "$dir/some.gz" --context 32 --stride 16 --word-level --json >"$dir/b" 2>/dev/null
 [ "$(number ppl "$dir/a")" = "$(number ppl "$dir/b")" ] || fail "gzip makes a difference"
-[ "$(number words "$dir/a")" = 101 ] || fail "words: $(cat "$dir/a")"
+[ "$(number words "$dir/a")" = 121 ] || fail "words: $(cat "$dir/a")"
 awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir/a")" \
     'BEGIN { d = b * log(2) - log(p); exit !(d < 1e-9 && d > -1e-9) }' || fail "$(cat "$dir/a")"
 "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --word-level 2>/dev/null | grep -q '^word perplexity' || fail "no table"
