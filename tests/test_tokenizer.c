@@ -343,6 +343,7 @@ START_TEST(llama2c_layout)
     ck_assert_int_eq(sol_tokenizer_bos(t), 1);
     ck_assert_int_eq(sol_tokenizer_eos(t), -1); /* its models end a document at the next BOS */
     ck_assert_str_eq(sol_tokenizer_kind(t), "SentencePiece BPE");
+    ck_assert_int_eq(sol_tokenizer_find(t, "<s>"), 1);
     encode_into(t, "", 0, SOL_ENCODE_BOS, &ids);
     ck_assert_uint_eq(ids.n, 1);
     encode_into(t, "Once upon a time", 16, SOL_ENCODE_BOS, &ids);

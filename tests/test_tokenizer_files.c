@@ -258,6 +258,36 @@ END_TEST
 
 #define SPAN(s) {s, sizeof(s) - 1}
 
+
+/* Arrays of a tokenizer make the same tokenizer again. */
+static void expect_same_arrays(const sol_tokenizer *t, const char *model, const char *pre)
+{
+    sol_tokenizer_arrays a;
+    sol_arrays_owner *owner;
+    sol_tokenizer *u;
+    sol_ids x = {0}, y = {0};
+    static const char text[] = " the a ab\n\xC3\xA9 cat";
+    ck_ok(sol_tokenizer_to_arrays(t, &a, &owner, err));
+    ck_assert_str_eq(a.model, model);
+    ck_assert_str_eq(a.pre, pre);
+    ck_ok(sol_tokenizer_from_arrays(&u, "again", &a, err));
+    ck_ok(sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &x, err));
+    ck_ok(sol_tokenizer_encode(u, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &y, err));
+    ck_assert_uint_eq(x.n, y.n);
+    ck_assert_int_eq(memcmp(x.id, y.id, x.n * sizeof *x.id), 0);
+    ck_assert_int_eq(sol_tokenizer_bos(t), sol_tokenizer_bos(u));
+    ck_assert_int_eq(sol_tokenizer_eos(t), sol_tokenizer_eos(u));
+    for (int32_t id = 0; id < sol_tokenizer_vocab_size(t); id++) {
+        size_t n, m;
+        const char *p = sol_tokenizer_text(t, id, &n), *q = sol_tokenizer_text(u, id, &m);
+        ck_assert(n == m && memcmp(p, q, n) == 0 && t->type[id] == u->type[id]);
+    }
+    sol_ids_free(&x);
+    sol_ids_free(&y);
+    sol_tokenizer_free(&u);
+    sol_arrays_owner_free(&owner);
+}
+
 START_TEST(gguf_byte_level)
 {
     static const sol_span tokens[] = {SPAN("a"), SPAN("\xC4\xA0"), SPAN("\xC4\xA0" "a"), SPAN("<s>"), SPAN("</s>")};
@@ -269,6 +299,7 @@ START_TEST(gguf_byte_level)
     ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
     expect(t, "a a", SOL_ENCODE_BOS | SOL_ENCODE_TAIL, 3, 3, 0, 2);
     ck_assert_int_eq(sol_tokenizer_eos(t), 4);
+    expect_same_arrays(t, "gpt2", "llama-bpe");
     sol_tokenizer_free(&t);
     a.add_bos = 0;
     a.add_eos = 1;
@@ -318,10 +349,19 @@ START_TEST(gguf_sentencepiece)
     ck_assert(sol_tokenizer_hash(t) == sol_tokenizer_hash(u));
     expect(u, "ab", 0, 2, 256, 260);
     sol_free(data);
-    char *json;
-    ck_fails(sol_tokenizer_to_json(t, &json, &size, err), SOL_ERR_UNSUPPORTED, "SentencePiece");
-    sol_tokenizer_free(&t);
     sol_tokenizer_free(&u);
+    char *json; /* its tokenizer.json spells the merges out: another tokenizer with the same ids */
+    ck_ok(sol_tokenizer_to_json(t, &json, &size, err));
+    ck_ok(sol_tokenizer_from_memory(&u, "as json", json, size, err));
+    expect(u, "ab a\n\xE2\x98\x83", 0, 7, 256, 260, 259, 10, 0xE2, 0x98, 0x83);
+    ck_assert_int_eq(sol_tokenizer_eos(u), N - 1);
+    sol_free(json);
+    sol_arrays_owner *owner;
+    sol_tokenizer_arrays b;
+    ck_fails(sol_tokenizer_to_arrays(u, &b, &owner, err), SOL_ERR_UNSUPPORTED, "this one has merges only");
+    sol_tokenizer_free(&u);
+    expect_same_arrays(t, "llama", "default");
+    sol_tokenizer_free(&t);
     scores[258] = 0.0f / 0.0f;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "score of token 258 is not finite");
     scores[258] = -9;
@@ -367,6 +407,7 @@ START_TEST(serialized_and_json_are_the_same)
     ck_ok(sol_tokenizer_from_memory(&u, "again", json, size, err));
     ck_assert(sol_tokenizer_hash(t) == sol_tokenizer_hash(u));
     sol_free(json);
+    expect_same_arrays(t, "gpt2", "llama-bpe"); /* its merges reach all its tokens: ignore_merges makes no difference */
     uint64_t before = sol_tokenizer_hash(u);
     ck_ok(sol_tokenizer_set_bos_eos(u, -1, 5, err));
     ck_assert_int_eq(sol_tokenizer_eos(u), 5);

@@ -90,6 +90,7 @@ static void read_slot(pipeline *l, slot *s)
     sol_status st = sol_docs_read(l->docs, &s->batch, &l->read_err);
     if (st == SOL_OK) st = make_groups(s, &l->read_err);
     s->filled = st == SOL_OK && s->batch.n_pieces > 0;
+    l->result->text_bytes += s->batch.n_text;
 }
 
 static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
@@ -120,7 +121,6 @@ static void write_slot(pipeline *l, slot *s)
             at = s->piece[i].end;
         }
     }
-    l->result->text_bytes += s->batch.n_text;
     s->filled = false;
 }
 

@@ -1,8 +1,10 @@
 /* How vocabularies write bytes.
  *
  * The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards. */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
 static bool stands_for_itself(uint32_t c)
@@ -75,4 +77,37 @@ size_t sol_underscores_to_blanks(const char *text, size_t n, char *out)
         i += blank ? 2 : 0;
     }
     return at;
+}
+
+static size_t blanks_to_underscores(const char *text, size_t n, char *out)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == ' ') {
+            memcpy(out + at, "\xE2\x96\x81", 3);
+            at += 3;
+        } else {
+            out[at++] = text[i];
+        }
+    }
+    return at;
+}
+
+sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err)
+{
+    size_t len, room;
+    const char *text = sol_tok_text(t, id, &len);
+    sol_status st = sol_size_mul(len + 3, 3, &room, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)out, room, 1, err);
+    if (st != SOL_OK) return st;
+    if (t->type[id] == SOL_TOKEN_BYTE) {
+        *n = (size_t)snprintf(*out, room, "<0x%02X>", (unsigned)(uint8_t)text[0]);
+    } else if (t->type[id] != SOL_TOKEN_NORMAL) {
+        memcpy(*out, text, len);
+        *n = len;
+    } else {
+        *n = t->kind == SOL_TOK_BYTE_LEVEL ? sol_bytes_to_runes(text, len, *out) : blanks_to_underscores(text, len, *out);
+    }
+    (*out)[*n] = 0;
+    return SOL_OK;
 }

@@ -319,6 +319,26 @@ sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t
     return st;
 }
 
+sol_status sol_tok_merges_reach_all(const sol_tokenizer *t, bool *all, sol_err *err)
+{
+    sol_encoder *e;
+    sol_ids ids = {0};
+    size_t n;
+    sol_status st = create(&e, t, false, err);
+    if (st == SOL_OK) e->out = &ids;
+    *all = !t->ignore_merges;
+    for (int32_t id = 0; st == SOL_OK && *all && id < t->n_tokens; id++) {
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+        const char *text = sol_tok_text(t, id, &n);
+        ids.n = 0;
+        st = merge_word(e, text, n, err);
+        *all = st == SOL_OK && ids.n == 1 && ids.id[0] == id;
+    }
+    sol_ids_free(&ids);
+    sol_encoder_free(&e);
+    return st;
+}
+
 bool sol_tokenizer_can_cut(const sol_tokenizer *t)
 {
     return t->kind == SOL_TOK_BYTE_LEVEL ? sol_pretok_is_known(&t->pretok) : t->word_local;

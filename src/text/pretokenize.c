@@ -88,7 +88,7 @@ static sol_status compile(const char *regex, void **code, sol_err *err)
     pcre2_code *c = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &number, &where, context);
     if (!c) {
         pcre2_get_error_message(number, why, sizeof why);
-        st = sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex '%.200s': %s", regex, (const char *)why);
+        st = sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT, "pre-tokenizer regex '%.200s': %s", regex, (const char *)why);
         goto done;
     }
     /* Where there is no JIT, pcre2_match interprets: slower, the same matches. */
@@ -155,14 +155,23 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
                     near ? near : "", near ? "'" : "");
 }
 
+static bool is_named(const sol_pretok *p, const named_pretok *row)
+{
+    int s = 0;
+    while (s < p->n && row->stage[s] && strcmp(p->source[s], row->stage[s]) == 0) s++;
+    return s > 0 && s == p->n && !row->stage[s];
+}
+
 bool sol_pretok_is_known(const sol_pretok *p)
 {
-    for (int i = 0; i < N_NAMED; i++) {
-        int s = 0;
-        while (s < p->n && named[i].stage[s] && strcmp(p->source[s], named[i].stage[s]) == 0) s++;
-        if (s > 0 && s == p->n && !named[i].stage[s]) return true;
-    }
-    return false;
+    return sol_pretok_name(p, false) || sol_pretok_name(p, true);
+}
+
+const char *sol_pretok_name(const sol_pretok *p, bool ignore_merges)
+{
+    for (int i = 0; i < N_NAMED; i++)
+        if (named[i].ignore_merges == ignore_merges && is_named(p, &named[i])) return named[i].name;
+    return NULL;
 }
 
 sol_status sol_pretok_scratch_create(sol_pretok_scratch **out, sol_err *err)

@@ -32,6 +32,8 @@ void sol_pretok_free(sol_pretok *p);
 sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_merges, bool *add_bos, sol_err *err);
 /* True when the stages are those of a row of pretok.def. */
 bool sol_pretok_is_known(const sol_pretok *p);
+/* The first name that stands for these stages and this way with merges; NULL: none. */
+const char *sol_pretok_name(const sol_pretok *p, bool ignore_merges);
 
 /* Scratch memory of one thread. */
 typedef struct sol_pretok_scratch sol_pretok_scratch;

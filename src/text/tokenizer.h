@@ -56,8 +56,14 @@ typedef struct sol_tokenizer_arrays {
     int64_t n_merges;
     int64_t bos, eos;       /* -1: none */
     int add_bos, add_eos, add_space_prefix; /* 0, 1, or -1: the default of the model */
+    int64_t unk;            /* only written: the unknown token, -1: none */
 } sol_tokenizer_arrays;
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a, sol_err *err);
+/* The way back, for writers of GGUF. *owner holds all that *a points to; release it with sol_arrays_owner_free. A pre-tokenizer that
+ * no GGUF name stands for is SOL_ERR_UNSUPPORTED. */
+typedef struct sol_arrays_owner sol_arrays_owner;
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err);
+void sol_arrays_owner_free(sol_arrays_owner **owner);
 
 /* For importers, before the tokenizer is shared: the ids that a model's config or generation_config.json names, which
  * tokenizer.json does not. -1 leaves one as it is. Changes the hash. */
@@ -66,8 +72,7 @@ sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos,
 /* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints under /tokenizer.
  * *data is owned by the caller. */
 sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *size, sol_err *err);
-/* tokenizer.json as Hugging Face `tokenizers` reads it, 0-terminated, owned by the caller. SOL_ERR_UNSUPPORTED for a
- * SentencePiece tokenizer. */
+/* tokenizer.json as Hugging Face `tokenizers` reads it, 0-terminated, owned by the caller. */
 sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *size, sol_err *err);
 /* FNV-1a of the serialized form: names a vocabulary in datasets. */
 uint64_t sol_tokenizer_hash(const sol_tokenizer *t);

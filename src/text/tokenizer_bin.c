@@ -240,7 +240,9 @@ sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uin
         const char *text = get(&in, n);
         if (!text || n > longest) {
             in.bad = true;
-        } else if (id < FIRST_BYTE) {
+        } else if (id < FIRST_BYTE) { /* written with a line break on both sides */
+            while (n > 1 && text[0] == '\n') text++, n--;
+            while (n > 1 && text[n - 1] == '\n') n--;
             st = sol_tok_add(t, text, n, SOL_TOKEN_CONTROL, score, err);
         } else if (id < FIRST_BYTE + 256) {
             char want[8], byte = (char)(id - FIRST_BYTE);
@@ -257,6 +259,7 @@ sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uin
         st = fail_at(&in, name, "not a tokenizer: no serialized form, no JSON, and not llama2.c's layout", err);
     t->bos = t->head[0] = 1;
     t->eos = -1;
+    t->unk = 0;
     t->n_head = 1;
     t->add_space_prefix = true;
     if (st != SOL_OK) sol_tokenizer_free(&t);

@@ -79,6 +79,10 @@ static inline const char *sol_tok_text(const sol_tokenizer *t, int32_t id, size_
 /* NULL when the pair does not merge. */
 const sol_merge *sol_tok_pair(const sol_tokenizer *t, int32_t left, int32_t right);
 
+/* Whether the merges make every normal token out of its own text: then ignore_merges changes nothing. It is so for tokens
+ * that training made by merges. */
+sol_status sol_tok_merges_reach_all(const sol_tokenizer *t, bool *all, sol_err *err);
+
 /* The readers; each returns an unfinished error-free or no tokenizer. */
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size, sol_err *err);
 sol_status sol_tok_from_llama2c(sol_tokenizer **t, const char *name, const uint8_t *data, size_t size, sol_err *err);
@@ -87,7 +91,7 @@ sol_status sol_tok_from_serialized(sol_tokenizer **t, const char *name, const ui
 
 /* The printable alphabet of byte-level BPE: each byte has a code point, written as 1 or 2 bytes of UTF-8. */
 uint32_t sol_byte_to_rune(uint8_t byte);
-/* UTF-8 text in that alphabet -> bytes, in place lengths only shrink. False: a character outside the alphabet. */
+/* UTF-8 text in that alphabet -> bytes, at most n of them. False: a character outside the alphabet. */
 bool sol_runes_to_bytes(const char *text, size_t n, char *out, size_t *n_out);
 /* out must hold 2 n bytes. Returns the length. */
 size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out);
@@ -96,5 +100,8 @@ size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out);
 int sol_byte_token(const char *text, size_t n);
 /* SentencePiece writes U+2581 for a blank. Returns the new length, at most n. */
 size_t sol_underscores_to_blanks(const char *text, size_t n, char *out);
+
+/* A token's text as tokenizer.json and GGUF write it; *out is 0-terminated and owned by the caller. */
+sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err);
 
 #endif

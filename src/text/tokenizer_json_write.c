@@ -1,42 +1,35 @@
-/* A byte-level tokenizer as the tokenizer.json that Hugging Face `tokenizers` reads. */
+/* A tokenizer as the tokenizer.json that Hugging Face `tokenizers` reads. */
 #include <jansson.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
-/* The text of a token as the file writes it; *out is owned by the caller. */
-static sol_status file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err)
-{
-    const char *text = sol_tok_text(t, id, n);
-    sol_status st = sol_alloc_array((void **)out, *n * 2 + 1, 1, err);
-    if (st != SOL_OK) return st;
-    if (t->type[id] == SOL_TOKEN_NORMAL)
-        *n = sol_bytes_to_runes(text, *n, *out);
-    else
-        memcpy(*out, text, *n);
-    (*out)[*n] = 0;
-    return SOL_OK;
-}
-
 static json_t *text_value(const sol_tokenizer *t, int32_t id)
 {
     char *text;
     size_t n;
-    if (file_text(t, id, &text, &n, NULL) != SOL_OK) return NULL;
+    if (sol_tok_file_text(t, id, &text, &n, NULL) != SOL_OK) return NULL;
     json_t *value = json_stringn(text, n);
     sol_free(text);
     return value;
 }
 
+static bool is_special(const sol_tokenizer *t, int32_t id)
+{
+    return t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
+}
+
+/* Special tokens behind all others need not be in the vocabulary: `tokenizers` numbers them on. */
 static json_t *vocab_value(const sol_tokenizer *t)
 {
     json_t *vocab = json_object();
-    for (int32_t id = 0; vocab && id < t->n_tokens; id++) {
+    int32_t n_ids = t->n_tokens;
+    while (n_ids > 0 && is_special(t, n_ids - 1)) n_ids--;
+    for (int32_t id = 0; vocab && id < n_ids; id++) {
         char *text;
         size_t n;
-        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
-        int failed = file_text(t, id, &text, &n, NULL) != SOL_OK;
+        int failed = sol_tok_file_text(t, id, &text, &n, NULL) != SOL_OK;
         if (!failed) failed = json_object_set_new(vocab, text, json_integer(id));
         sol_free(text);
         if (failed) {
@@ -64,7 +57,7 @@ static json_t *added_value(const sol_tokenizer *t)
 {
     json_t *added = json_array();
     for (int32_t id = 0; added && id < t->n_tokens; id++) {
-        if (t->type[id] != SOL_TOKEN_CONTROL && t->type[id] != SOL_TOKEN_USER) continue;
+        if (!is_special(t, id)) continue;
         json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text_value(t, id), "single_word", 0,
                                 "lstrip", 0, "rstrip", 0, "normalized", 0, "special", t->type[id] == SOL_TOKEN_CONTROL);
         if (!one || json_array_append_new(added, one) != 0) {
@@ -77,6 +70,7 @@ static json_t *added_value(const sol_tokenizer *t)
 
 static json_t *pretokenizer_value(const sol_tokenizer *t)
 {
+    if (t->kind == SOL_TOK_SENTENCEPIECE) return json_null();
     json_t *list = json_array();
     for (int i = 0; i < t->pretok.n; i++)
         json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", t->pretok.source[i],
@@ -84,6 +78,29 @@ static json_t *pretokenizer_value(const sol_tokenizer *t)
     json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
                                           "use_regex", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}
+
+#define UNDERSCORE "\xE2\x96\x81"
+
+/* SentencePiece: U+2581 for every blank and, mostly, one in front. */
+static json_t *normalizer_value(const sol_tokenizer *t)
+{
+    if (t->kind == SOL_TOK_BYTE_LEVEL) return json_null();
+    json_t *list = json_array();
+    if (t->add_space_prefix) json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", UNDERSCORE));
+    json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", UNDERSCORE));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
+}
+
+static json_t *decoder_value(const sol_tokenizer *t)
+{
+    if (t->kind == SOL_TOK_BYTE_LEVEL)
+        return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1);
+    json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String", UNDERSCORE, "content", " ",
+                             "type", "ByteFallback", "type", "Fuse");
+    if (t->add_space_prefix)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 
 static json_t *special_item(const sol_tokenizer *t, int32_t id)
@@ -114,17 +131,16 @@ static json_t *template_value(const sol_tokenizer *t)
 
 sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *size, sol_err *err)
 {
+    int spm = t->kind == SOL_TOK_SENTENCEPIECE;
     *json = NULL;
     *size = 0;
-    if (t->kind != SOL_TOK_BYTE_LEVEL)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "a SentencePiece tokenizer has no tokenizer.json form here");
     json_t *model = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
-                              t->unk >= 0 ? text_value(t, t->unk) : json_null(), "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-                              "ignore_merges", t->ignore_merges, "vocab", vocab_value(t), "merges", merges_value(t));
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0", "truncation",
-                             "padding", "added_tokens", added_value(t), "normalizer", "pre_tokenizer", pretokenizer_value(t),
-                             "post_processor", template_value(t), "decoder", "type", "ByteLevel", "add_prefix_space", 1,
-                             "trim_offsets", 1, "use_regex", 1, "model", model);
+                              t->unk >= 0 ? text_value(t, t->unk) : json_null(), "continuing_subword_prefix",
+                              "end_of_word_suffix", "fuse_unk", spm, "byte_fallback", spm, "ignore_merges", t->ignore_merges,
+                              "vocab", vocab_value(t), "merges", merges_value(t));
+    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                             "added_tokens", added_value(t), "normalizer", normalizer_value(t), "pre_tokenizer",
+                             pretokenizer_value(t), "post_processor", template_value(t), "decoder", decoder_value(t), "model", model);
     char *text = root ? json_dumps(root, JSON_INDENT(0) | JSON_COMPACT) : NULL;
     sol_status st = text ? SOL_OK : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a tokenizer.json");
     if (st == SOL_OK) *size = strlen(text);

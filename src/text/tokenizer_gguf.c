@@ -1,0 +1,223 @@
+/* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*). */
+#include <string.h>
+
+#include "base/mem.h"
+#include "text/tokenizer_impl.h"
+
+enum { GGUF_NORMAL = 1, GGUF_UNKNOWN, GGUF_CONTROL, GGUF_USER, GGUF_UNUSED, GGUF_BYTE };
+
+static sol_status gguf_type(const sol_tokenizer_arrays *a, int64_t id, uint8_t *type, sol_err *err)
+{
+    static const uint8_t types[] = {[GGUF_NORMAL] = SOL_TOKEN_NORMAL, [GGUF_UNKNOWN] = SOL_TOKEN_CONTROL,
+                                    [GGUF_CONTROL] = SOL_TOKEN_CONTROL, [GGUF_USER] = SOL_TOKEN_USER,
+                                    [GGUF_UNUSED] = SOL_TOKEN_UNUSED, [GGUF_BYTE] = SOL_TOKEN_BYTE};
+    int32_t given = a->types ? a->types[id] : GGUF_NORMAL;
+    if (given < GGUF_NORMAL || given > GGUF_BYTE)
+        return sol_fail(err, SOL_ERR_FORMAT, "token %lld has the unknown type %d", (long long)id, given);
+    *type = types[given];
+    return SOL_OK;
+}
+
+/* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet, SentencePiece writes
+ * U+2581 for a blank and <0xHH> for a byte. */
+static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id, char *scratch, sol_err *err)
+{
+    sol_span s = a->tokens[id];
+    uint8_t type = SOL_TOKEN_NORMAL;
+    size_t n = s.n;
+    int byte;
+    sol_status st = gguf_type(a, id, &type, err);
+    if (st != SOL_OK) return st;
+    if (type == SOL_TOKEN_CONTROL || type == SOL_TOKEN_USER || type == SOL_TOKEN_UNUSED) {
+        if (n) memcpy(scratch, s.at, n);
+    } else if (t->kind == SOL_TOK_BYTE_LEVEL) {
+        if (type == SOL_TOKEN_BYTE || !sol_runes_to_bytes(s.at, s.n, scratch, &n))
+            return sol_fail(err, SOL_ERR_FORMAT, "token %lld has characters outside the byte-level alphabet", (long long)id);
+    } else if ((byte = sol_byte_token(s.at, s.n)) >= 0) {
+        scratch[0] = (char)byte;
+        n = 1;
+        type = SOL_TOKEN_BYTE;
+    } else {
+        n = sol_underscores_to_blanks(s.at, s.n, scratch);
+    }
+    if (a->types && a->types[id] == GGUF_UNKNOWN && t->unk < 0) t->unk = t->n_tokens;
+    return sol_tok_add(t, scratch, n, type, a->scores ? a->scores[id] : 0, err);
+}
+
+static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, const sol_tokenizer_arrays *a, int64_t i,
+                                 char *scratch, sol_err *err)
+{
+    sol_span m = a->merges[i];
+    const char *blank = m.n > 1 ? memchr(m.at + 1, ' ', m.n - 1) : NULL; /* the left part is never empty */
+    if (!blank) return sol_fail(err, SOL_ERR_FORMAT, "merge %lld is not a pair of tokens", (long long)i);
+    size_t n_left = (size_t)(blank - m.at), n_right = m.n - n_left - 1;
+    memcpy(scratch, m.at, n_left);
+    memcpy(scratch + n_left, blank + 1, n_right);
+    const sol_bytemap_entry *left = sol_bytemap_get(by_text, m.at, n_left), *right = sol_bytemap_get(by_text, blank + 1, n_right);
+    const sol_bytemap_entry *both = sol_bytemap_get(by_text, scratch, n_left + n_right);
+    if (!left || !right || !both)
+        return sol_fail(err, SOL_ERR_FORMAT, "merge %lld '%.*s' names a text that is no token", (long long)i,
+                        (int)(m.n < 64 ? m.n : 64), m.at);
+    return sol_tok_add_merge(t, (int32_t)left->value, (int32_t)right->value, (int32_t)both->value, err);
+}
+
+static sol_status add_gguf_vocab(sol_tokenizer *t, const sol_tokenizer_arrays *a, sol_err *err)
+{
+    sol_bytemap by_text = {0}; /* as the file writes them: merges name them so */
+    size_t longest = 1;
+    char *scratch = NULL;
+    for (int64_t i = 0; i < a->n_tokens; i++) longest = a->tokens[i].n > longest ? a->tokens[i].n : longest;
+    for (int64_t i = 0; i < a->n_merges; i++) longest = a->merges[i].n > longest ? a->merges[i].n : longest;
+    sol_status st = sol_alloc_array((void **)&scratch, longest, 1, err);
+    for (int64_t id = 0; st == SOL_OK && id < a->n_tokens; id++) {
+        sol_bytemap_entry *e;
+        int is_new;
+        st = add_gguf_token(t, a, id, scratch, err);
+        if (st == SOL_OK && a->n_merges) st = sol_bytemap_put(&by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err);
+        if (st == SOL_OK && a->n_merges && is_new) e->value = id;
+    }
+    for (int64_t i = 0; st == SOL_OK && i < a->n_merges; i++) st = add_gguf_merge(t, &by_text, a, i, scratch, err);
+    t->merges_given = a->n_merges > 0;
+    sol_free(scratch);
+    sol_bytemap_free(&by_text);
+    return st;
+}
+
+static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a, sol_err *err)
+{
+    bool spm = t->kind == SOL_TOK_SENTENCEPIECE, add_bos = spm;
+    sol_status st = SOL_OK;
+    if (!spm) st = sol_pretok_add_named(&t->pretok, a->pre, &t->ignore_merges, &add_bos, err);
+    if (st == SOL_OK && (a->bos < -1 || a->bos >= a->n_tokens || a->eos < -1 || a->eos >= a->n_tokens))
+        st = sol_fail(err, SOL_ERR_RANGE, "BOS %lld or EOS %lld lies outside the vocabulary of %lld", (long long)a->bos,
+                      (long long)a->eos, (long long)a->n_tokens);
+    if (st != SOL_OK) return st;
+    t->bos = (int32_t)a->bos;
+    t->eos = (int32_t)a->eos;
+    t->add_space_prefix = a->add_space_prefix < 0 ? spm : a->add_space_prefix;
+    if (t->add_space_prefix && !spm)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "add_space_prefix is not supported for a byte-level tokenizer");
+    if (t->bos >= 0 && (a->add_bos < 0 ? add_bos : a->add_bos)) t->head[t->n_head++] = t->bos;
+    if (t->eos >= 0 && a->add_eos > 0) t->tail[t->n_tail++] = t->eos;
+    return SOL_OK;
+}
+
+sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a, sol_err *err)
+{
+    sol_tokenizer *t = NULL;
+    bool bpe = strcmp(a->model, "gpt2") == 0, spm = strcmp(a->model, "llama") == 0;
+    sol_status st = SOL_OK;
+    *out = NULL;
+    if (!bpe && !spm)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "tokenizer model '%.64s': gpt2 and llama are supported", a->model);
+    else if (bpe && a->n_merges < 1)
+        st = sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
+    else if (spm && !a->scores)
+        st = sol_fail(err, SOL_ERR_FORMAT, "a llama tokenizer without scores");
+    else if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
+        st = sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens, SOL_TOK_MAX_IDS);
+    sol_tokenizer_arrays own = *a;
+    if (spm) own.n_merges = 0; /* some files carry them beside the scores, which alone decide */
+    if (st == SOL_OK) st = sol_tok_create(&t, bpe ? SOL_TOK_BYTE_LEVEL : SOL_TOK_SENTENCEPIECE, err);
+    if (st == SOL_OK) st = gguf_settings(t, &own, err);
+    if (st == SOL_OK) st = add_gguf_vocab(t, &own, err);
+    if (st != SOL_OK)
+        sol_err_prefix(err, st, "%s", name);
+    else
+        st = sol_tok_finish(t, name, err);
+    if (st != SOL_OK) sol_tokenizer_free(&t);
+    *out = t;
+    return st;
+}
+
+struct sol_arrays_owner {
+    char *bytes; /* all texts */
+    size_t n_bytes, cap_bytes;
+    sol_span *tokens, *merges;
+    int32_t *types;
+};
+
+void sol_arrays_owner_free(sol_arrays_owner **op)
+{
+    sol_arrays_owner *o = *op;
+    if (!o) return;
+    sol_free(o->bytes);
+    sol_free(o->tokens);
+    sol_free(o->merges);
+    sol_free(o->types);
+    sol_free(o);
+    *op = NULL;
+}
+
+/* Appends a token's text; spans hold offsets until the bytes stop moving. */
+static sol_status add_text(sol_arrays_owner *o, const sol_tokenizer *t, int32_t id, sol_err *err)
+{
+    char *text;
+    size_t n;
+    sol_status st = sol_tok_file_text(t, id, &text, &n, err);
+    if (st != SOL_OK) return st;
+    st = sol_grow_array((void **)&o->bytes, &o->cap_bytes, o->n_bytes + n + 1, 1, err);
+    if (st == SOL_OK) memcpy(o->bytes + o->n_bytes, text, n);
+    if (st == SOL_OK) o->n_bytes += n;
+    sol_free(text);
+    return st;
+}
+
+static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, size_t n_merges, sol_err *err)
+{
+    static const int32_t types[] = {[SOL_TOKEN_NORMAL] = GGUF_NORMAL, [SOL_TOKEN_CONTROL] = GGUF_CONTROL, [SOL_TOKEN_USER] = GGUF_USER,
+                                    [SOL_TOKEN_BYTE] = GGUF_BYTE, [SOL_TOKEN_UNUSED] = GGUF_UNUSED};
+    sol_status st = SOL_OK;
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        size_t from = o->n_bytes;
+        st = add_text(o, t, id, err);
+        o->tokens[id].n = o->n_bytes - from;
+        bool unknown = id == t->unk && t->kind == SOL_TOK_SENTENCEPIECE;
+        o->types[id] = unknown ? GGUF_UNKNOWN : types[t->type[id]];
+    }
+    for (size_t i = 0; st == SOL_OK && i < n_merges; i++) {
+        size_t from = o->n_bytes;
+        st = add_text(o, t, t->merges[i].left, err);
+        if (st == SOL_OK) o->bytes[o->n_bytes++] = ' '; /* add_text left room for it */
+        if (st == SOL_OK) st = add_text(o, t, t->merges[i].right, err);
+        o->merges[i].n = o->n_bytes - from;
+    }
+    const char *at = o->bytes;
+    for (int32_t id = 0; id < t->n_tokens; at += o->tokens[id++].n) o->tokens[id].at = at;
+    for (size_t i = 0; i < n_merges; at += o->merges[i++].n) o->merges[i].at = at;
+    return st;
+}
+
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err)
+{
+    bool spm = t->kind == SOL_TOK_SENTENCEPIECE;
+    const char *pre = spm ? NULL : sol_pretok_name(&t->pretok, t->ignore_merges);
+    bool either_way = false; /* names come with ignore_merges on or off; where that makes no difference, any will do */
+    sol_status st = SOL_OK;
+    *a = (sol_tokenizer_arrays){0};
+    *owner = NULL;
+    if (!spm && !pre) st = sol_tok_merges_reach_all(t, &either_way, err);
+    if (st != SOL_OK) return st;
+    if (either_way) pre = sol_pretok_name(&t->pretok, !t->ignore_merges);
+    if (!spm && !pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
+    if (spm && t->merges_given)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF wants the scores of a SentencePiece tokenizer: this one has merges only");
+    size_t n_merges = spm ? 0 : t->n_merges;
+    sol_arrays_owner *o;
+    st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
+    if (st != SOL_OK) return st;
+    st = sol_alloc_array((void **)&o->tokens, (size_t)t->n_tokens, sizeof *o->tokens, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&o->types, (size_t)t->n_tokens, sizeof *o->types, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&o->merges, n_merges, sizeof *o->merges, err);
+    if (st == SOL_OK) st = add_texts(o, t, n_merges, err);
+    if (st != SOL_OK) {
+        sol_arrays_owner_free(&o);
+        return st;
+    }
+    *a = (sol_tokenizer_arrays){.model = spm ? "llama" : "gpt2", .pre = spm ? "default" : pre, .tokens = o->tokens,
+                                .n_tokens = t->n_tokens, .scores = spm ? t->score : NULL, .types = o->types, .merges = o->merges,
+                                .n_merges = (int64_t)n_merges, .bos = t->bos, .eos = t->eos, .unk = t->unk,
+                                .add_bos = t->n_head > 0, .add_eos = t->n_tail > 0, .add_space_prefix = t->add_space_prefix};
+    *owner = o;
+    return SOL_OK;
+}
