@@ -5,9 +5,9 @@
 #include "base/mem.h"
 
 struct args {
-    const char *out, *format, *embed_type, *dtype, *method, *granularity, *layout;
+    const char *out, *format, *type, *embed_type, *dtype, *method, *granularity, *layout, *stq_id;
     int64_t group_size;
-    bool dequantize;
+    bool dequantize, latent, requantize;
 };
 
 static const sol_opt options[] = {

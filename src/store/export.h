@@ -29,4 +29,26 @@ typedef struct sol_export_result {
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir, const sol_export_options *o,
                                   sol_export_result *r, sol_err *err);
 
+typedef struct sol_gguf_options {
+    const char *type;            /* of the linear layers: stq1_0 tq1_0 tq2_0 q8_0 f16 bf16 f32 */
+    const char *embed_type;      /* of embedding and head: q8_0 f16 bf16 f32; NULL: f16 */
+    int stq_id;                  /* type id of STQ1_0: 43, or 42 for its first readers; 0: 43 */
+    bool latent;                 /* the latent weights of a quantized model, not Q(W) */
+    bool requantize;             /* one scale for 256 weights where the model has more */
+    const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
+    const char *name, *version;  /* general.name, solera.version; NULL: none */
+    sol_import_progress progress;
+} sol_gguf_options;
+
+typedef struct sol_gguf_result {
+    uint64_t bytes;
+    bool permuted;    /* channels were permuted for STQ1_0 */
+    bool dequantized; /* Q(W), not latent or full precision */
+    double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
+} sol_gguf_result;
+
+/* A GGUF file that llama.cpp loads. What the type cannot hold exactly is refused with the reason and the way out. */
+sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
+                           sol_err *err);
+
 #endif

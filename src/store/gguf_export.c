@@ -1,0 +1,485 @@
+/* GGUF version 3 of the `llama` architecture, as llama.cpp reads it.
+ *
+ * STQ1_0 takes its blocks of four in stride 16 inside 64 columns. A model with contiguous blocks becomes one with such blocks when
+ * every channel 4 j + p of a chunk of 64 moves to place j + 16 p, wherever the channel is used: columns of the embedding and
+ * of what reads the residual stream, rows of what writes it, norms; rows of gate and up with columns of down; rows of v with columns
+ * of o inside each head. The function stays the same. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/export.h"
+#include "store/ggml.h"
+#include "store/gguf.h"
+#include "store/gguf_names.h"
+#include "store/view.h"
+
+enum { ALIGNMENT = 32, PIECE = 1 << 18 };
+
+typedef struct blob {
+    uint8_t *data; /* owned */
+    size_t n, capacity;
+    uint64_t n_values;
+    sol_status status;
+} blob;
+
+typedef struct gguf_writer {
+    sol_view view;
+    const sol_gguf_options *o;
+    const sol_ggml_type *linear, *embed, *f32;
+    bool permute;       /* contiguous blocks to stride 16 */
+    sol_replace replace;
+    sol_out out;
+    uint64_t at;
+    float *rows, *turned; /* owned */
+    uint8_t *bytes;       /* owned */
+    double error, energy; /* of --requantize */
+    int64_t done;
+} gguf_writer;
+
+/* ---- metadata ---- */
+
+static void put(blob *b, const void *data, size_t n, sol_err *err)
+{
+    if (b->status != SOL_OK) return;
+    b->status = sol_grow_array((void **)&b->data, &b->capacity, b->n + n, 1, err);
+    if (b->status != SOL_OK) return;
+    if (n) memcpy(b->data + b->n, data, n);
+    b->n += n;
+}
+
+static void put_u32(blob *b, uint32_t v, sol_err *err)
+{
+    uint8_t bytes[4];
+    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)(v >> 8 * i);
+    put(b, bytes, 4, err);
+}
+
+static void put_u64(blob *b, uint64_t v, sol_err *err)
+{
+    uint8_t bytes[8];
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(v >> 8 * i);
+    put(b, bytes, 8, err);
+}
+
+static void put_text(blob *b, const char *s, size_t n, sol_err *err)
+{
+    put_u64(b, n, err);
+    put(b, s, n, err);
+}
+
+static void put_key(blob *b, const char *key, sol_gguf_kind kind, sol_err *err)
+{
+    put_text(b, key, strlen(key), err);
+    put_u32(b, kind, err);
+    b->n_values++;
+}
+
+static void put_key_text(blob *b, const char *key, const char *text, sol_err *err)
+{
+    put_key(b, key, SOL_GGUF_STRING, err);
+    put_text(b, text, strlen(text), err);
+}
+
+static void put_key_u32(blob *b, const char *key, int64_t v, sol_err *err)
+{
+    put_key(b, key, SOL_GGUF_U32, err);
+    put_u32(b, (uint32_t)v, err);
+}
+
+static void put_key_f32(blob *b, const char *key, double v, sol_err *err)
+{
+    float x = (float)v;
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    put_key(b, key, SOL_GGUF_F32, err);
+    put_u32(b, bits, err);
+}
+
+static void put_key_bool(blob *b, const char *key, int v, sol_err *err)
+{
+    uint8_t byte = v != 0;
+    if (v < 0) return; /* the default of the reader */
+    put_key(b, key, SOL_GGUF_BOOL, err);
+    put(b, &byte, 1, err);
+}
+
+static void put_key_spans(blob *b, const char *key, const sol_span *s, int64_t n, sol_err *err)
+{
+    put_key(b, key, SOL_GGUF_ARRAY, err);
+    put_u32(b, SOL_GGUF_STRING, err);
+    put_u64(b, (uint64_t)n, err);
+    for (int64_t i = 0; i < n; i++) put_text(b, s[i].at, s[i].n, err);
+}
+
+/* Arrays of 4-byte numbers; little-endian hosts only, as everywhere here. */
+static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const void *data, int64_t n, sol_err *err)
+{
+    put_key(b, key, SOL_GGUF_ARRAY, err);
+    put_u32(b, element, err);
+    put_u64(b, (uint64_t)n, err);
+    put(b, data, (size_t)n * 4, err);
+}
+
+static void put_tokenizer(blob *b, const sol_tokenizer *t, int64_t vocab, sol_err *err)
+{
+    sol_tokenizer_arrays a;
+    sol_arrays_owner *owner = NULL;
+    if (b->status == SOL_OK) b->status = sol_tokenizer_to_arrays(t, &a, &owner, err);
+    if (b->status != SOL_OK) return;
+    if (a.n_tokens != vocab)
+        b->status = sol_fail(err, SOL_ERR_UNSUPPORTED, "the tokenizer has %" PRId64 " tokens, the model %" PRId64 ": GGUF wants the same number",
+                             a.n_tokens, vocab);
+    put_key_text(b, "tokenizer.ggml.model", a.model, err);
+    if (a.pre) put_key_text(b, "tokenizer.ggml.pre", a.pre, err);
+    put_key_spans(b, "tokenizer.ggml.tokens", a.tokens, a.n_tokens, err);
+    if (a.scores) put_key_words(b, "tokenizer.ggml.scores", SOL_GGUF_F32, a.scores, a.n_tokens, err);
+    put_key_words(b, "tokenizer.ggml.token_type", SOL_GGUF_I32, a.types, a.n_tokens, err);
+    if (a.merges) put_key_spans(b, "tokenizer.ggml.merges", a.merges, a.n_merges, err);
+    if (a.bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", a.bos, err);
+    if (a.eos >= 0) put_key_u32(b, "tokenizer.ggml.eos_token_id", a.eos, err);
+    put_key_bool(b, "tokenizer.ggml.add_bos_token", a.add_bos, err);
+    put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
+    put_key_bool(b, "tokenizer.ggml.add_space_prefix", a.add_space_prefix, err);
+    sol_arrays_owner_free(&owner);
+}
+
+/* LLAMA_FTYPE of llama.cpp; STQ1_0 has none that is settled, so that readers look at the tensors. */
+static int64_t file_type(const sol_ggml_type *t)
+{
+    switch (t->id) {
+    case 0: return 0;
+    case 1: return 1;
+    case 8: return 7;
+    case 30: return 32;
+    case 34: return 36;
+    case 35: return 37;
+    default: return 1024; /* guessed */
+    }
+}
+
+static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
+{
+    static const char *const granularity[] = {"per_tensor", "per_channel", "per_group"};
+    const sol_quant_spec *q = &w->view.quant;
+    put_key_text(b, "general.architecture", "llama", err);
+    put_key_text(b, "general.name", w->o->name ? w->o->name : "solera", err);
+    put_key_u32(b, "general.quantization_version", 2, err);
+    put_key_u32(b, "general.file_type", file_type(w->linear), err);
+    put_key_u32(b, "general.alignment", ALIGNMENT, err);
+    put_key_text(b, "solera.version", w->o->version ? w->o->version : "", err);
+    if (!w->view.dequantize) return;
+    put_key_text(b, "solera.quant.method", q->method->name, err);
+    put_key_text(b, "solera.quant.granularity", granularity[q->granularity], err);
+    put_key_u32(b, "solera.quant.group_size", q->group_size, err);
+    put_key_text(b, "solera.quant.block_layout", sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout), err);
+}
+
+static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
+{
+    const sol_model_config *c = &w->view.table->config;
+    put_origin(b, w, err);
+    put_key_u32(b, "llama.vocab_size", c->vocab_size, err);
+    put_key_u32(b, "llama.context_length", c->max_position_embeddings, err);
+    put_key_u32(b, "llama.embedding_length", c->hidden_size, err);
+    put_key_u32(b, "llama.block_count", c->num_hidden_layers, err);
+    put_key_u32(b, "llama.feed_forward_length", c->intermediate_size, err);
+    put_key_u32(b, "llama.rope.dimension_count", c->head_dim, err);
+    put_key_u32(b, "llama.attention.head_count", c->num_attention_heads, err);
+    put_key_u32(b, "llama.attention.head_count_kv", c->num_key_value_heads, err);
+    put_key_u32(b, "llama.attention.key_length", c->head_dim, err);
+    put_key_u32(b, "llama.attention.value_length", c->head_dim, err);
+    put_key_f32(b, "llama.attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
+    put_key_f32(b, "llama.rope.freq_base", c->rope_theta, err);
+    put_tokenizer(b, w->view.tokenizer, c->vocab_size, err);
+}
+
+/* ---- tensors ---- */
+
+static const sol_ggml_type *type_of(const gguf_writer *w, const sol_param *p)
+{
+    return p->kind == SOL_PARAM_NORM ? w->f32 : p->kind == SOL_PARAM_LINEAR ? w->linear : w->embed;
+}
+
+static uint64_t tensor_bytes(const sol_ggml_type *t, int64_t rows, int64_t cols)
+{
+    return (uint64_t)rows * (uint64_t)(cols / t->block) * t->bytes;
+}
+
+static uint64_t aligned(uint64_t n)
+{
+    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void put_tensor(blob *b, const gguf_writer *w, const char *name, const sol_ggml_type *t, int64_t rows, int64_t cols,
+                       uint64_t *offset, sol_err *err)
+{
+    put_text(b, name, strlen(name), err);
+    put_u32(b, rows > 0 ? 2 : 1, err);
+    put_u64(b, (uint64_t)cols, err);
+    if (rows > 0) put_u64(b, (uint64_t)rows, err);
+    put_u32(b, t->id == 43 && w->o->stq_id ? (uint32_t)w->o->stq_id : t->id, err);
+    put_u64(b, *offset, err);
+    *offset = aligned(*offset + tensor_bytes(t, rows > 0 ? rows : 1, cols));
+}
+
+/* *data_bytes: what follows the header. */
+static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_bytes, sol_err *err)
+{
+    const sol_model *m = w->view.table;
+    bool freqs = m->config.rope_factor != 0;
+    blob values = {0};
+    char name[96];
+    *data_bytes = 0;
+    put_metadata(&values, w, err);
+    put(b, "GGUF", 4, err);
+    put_u32(b, 3, err);
+    put_u64(b, (uint64_t)(m->n_params + freqs), err);
+    put_u64(b, values.n_values, err);
+    put(b, values.data, values.n, err);
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        put_tensor(b, w, sol_gguf_param_name(m, i, name), type_of(w, p), p->kind == SOL_PARAM_NORM ? 0 : p->rows, p->cols, data_bytes, err);
+    }
+    if (freqs) put_tensor(b, w, "rope_freqs.weight", w->f32, 0, m->config.head_dim / 2, data_bytes, err);
+    while (b->status == SOL_OK && b->n % ALIGNMENT) put(b, "", 1, err);
+    sol_free(values.data);
+    return values.status != SOL_OK ? values.status : b->status;
+}
+
+/* ---- what fits ---- */
+
+static sol_status check_width(const gguf_writer *w, const sol_param *p, sol_err *err)
+{
+    const sol_ggml_type *t = type_of(w, p);
+    if (p->cols % t->block == 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: %s needs rows of a multiple of %" PRId64 ", not %" PRId64 ": use %s", w->view.path,
+                    p->name, t->name, t->block, p->cols, p->cols % 32 == 0 && p->kind == SOL_PARAM_LINEAR ? "--type q8_0 or f16" :
+                    p->kind == SOL_PARAM_LINEAR ? "--type f16" : "--embed-type f16");
+}
+
+static bool is_ternary(const sol_ggml_type *t)
+{
+    return t->id == 34 || t->id == 35 || t->id == 43;
+}
+
+static sol_status check_scales(const gguf_writer *w, sol_err *err)
+{
+    const sol_quant_spec *q = &w->view.quant;
+    if (q->granularity != SOL_PER_GROUP || q->group_size % 256 == 0 || w->o->requantize) return SOL_OK;
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "%s: %s has one scale for 256 weights, this model one for %d: train with quant.granularity per_channel or "
+                    "group_size 256, or accept the error of --requantize", w->view.path, w->linear->name, q->group_size);
+}
+
+static sol_status check_stq(const gguf_writer *w, sol_err *err)
+{
+    const sol_model_config *c = &w->view.table->config;
+    if (!w->view.quant.method->packable)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type tq1_0 or tq2_0",
+                        w->view.path, w->view.quant.method->name);
+    if (w->permute && c->head_dim % 64)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: head_dim %" PRId64 " is no multiple of 64, which the exact conversion of contiguous blocks "
+                        "to STQ1_0 needs: train with quant.block_layout stride16, or use --type tq1_0", w->view.path, c->head_dim);
+    return SOL_OK;
+}
+
+static sol_status check_fit(gguf_writer *w, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    if (!w->view.tokenizer)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
+    if (is_ternary(w->linear)) st = check_scales(w, err);
+    w->permute = w->linear->id == 43 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
+    if (st == SOL_OK && w->linear->id == 43) st = check_stq(w, err);
+    for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = check_width(w, &w->view.table->params[i], err);
+    return st;
+}
+
+/* ---- data ---- */
+
+/* Where channel i of the file comes from. */
+static int64_t old_channel(int64_t i)
+{
+    int64_t in_chunk = i % 64;
+    return i - in_chunk + in_chunk % 16 * 4 + in_chunk / 16;
+}
+
+static sol_block_param block_param(const gguf_writer *w, int index)
+{
+    return w->view.table->params[index].layer < 0 ? SOL_BLOCK_PARAMS : (sol_block_param)((index - 1) % SOL_BLOCK_PARAMS);
+}
+
+/* Row of the model that becomes row r of the file: rows of q and k in interleaved pairs; channels that move. */
+static int64_t source_row(const gguf_writer *w, int index, int64_t r)
+{
+    int64_t D = w->view.table->config.head_dim;
+    switch (block_param(w, index)) {
+    case SOL_BLOCK_Q: case SOL_BLOCK_K: return r - r % D + r % D / 2 + r % 2 * (D / 2);
+    case SOL_BLOCK_V: case SOL_BLOCK_O: case SOL_BLOCK_GATE: case SOL_BLOCK_UP: case SOL_BLOCK_DOWN:
+        return w->permute ? old_channel(r) : r;
+    default: return r;
+    }
+}
+
+/* One scale for each 256 weights: the mean of the magnitudes, which is the best one for given signs. */
+static void requantize(gguf_writer *w, float *row, int64_t cols)
+{
+    for (int64_t from = 0; from < cols; from += 256) {
+        double sum = 0;
+        int64_t n = 0;
+        for (int64_t i = from; i < from + 256; i++)
+            if (row[i] != 0) {
+                sum += fabs((double)row[i]);
+                n++;
+            }
+        float scale = n ? sol_f16_to_f32(sol_f32_to_f16((float)(sum / (double)n))) : 0;
+        for (int64_t i = from; i < from + 256; i++) {
+            float now = row[i] == 0 ? 0 : copysignf(scale, row[i]);
+            w->error += ((double)now - row[i]) * ((double)now - row[i]);
+            w->energy += (double)row[i] * row[i];
+            row[i] = now;
+        }
+    }
+}
+
+static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_type *t, const float *row, sol_err *err)
+{
+    float *turned = w->turned;
+    for (int64_t i = 0; i < p->cols; i++) turned[i] = row[w->permute ? old_channel(i) : i];
+    if (w->o->requantize && is_ternary(t) && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
+    sol_ggml_encode(t, turned, p->cols, w->bytes);
+    size_t n = (size_t)tensor_bytes(t, 1, p->cols);
+    sol_status st = sol_out_write(&w->out, w->at, w->bytes, n, err);
+    w->at += n;
+    return st;
+}
+
+static sol_status pad(gguf_writer *w, sol_err *err)
+{
+    static const uint8_t zeros[ALIGNMENT];
+    size_t n = (size_t)(aligned(w->at) - w->at);
+    sol_status st = sol_out_write(&w->out, w->at, zeros, n, err);
+    w->at += n;
+    return st;
+}
+
+/* Linear layers whole, because their rows move; the others in pieces. */
+static sol_status write_param(gguf_writer *w, int index, sol_err *err)
+{
+    const sol_param *p = &w->view.table->params[index];
+    int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows : PIECE / p->cols > 1 ? PIECE / p->cols : 1;
+    sol_status st = sol_view_begin(&w->view, index, err);
+    for (int64_t from = 0; st == SOL_OK && from < p->rows; from += step) {
+        int64_t n = p->rows - from < step ? p->rows - from : step;
+        st = sol_view_next(&w->view, w->rows, n, err);
+        for (int64_t r = 0; st == SOL_OK && r < n; r++)
+            st = write_row(w, p, type_of(w, p), w->rows + source_row(w, index, r) * p->cols, err);
+        w->done += n * p->cols;
+        if (st == SOL_OK && w->o->progress.show && !w->o->progress.show(w->o->progress.user, p->name, w->done, w->view.table->n_weights))
+            st = sol_fail(err, SOL_ERR_INTERRUPTED, "export interrupted");
+    }
+    return st == SOL_OK ? pad(w, err) : st;
+}
+
+static sol_status write_freqs(gguf_writer *w, sol_err *err)
+{
+    const sol_model_config *c = &w->view.table->config;
+    sol_status st = SOL_OK;
+    for (int64_t i = 0; st == SOL_OK && c->rope_factor != 0 && i < c->head_dim / 2; i++, w->at += 4) {
+        float x = (float)sol_gguf_rope_divisor(c, i);
+        st = sol_out_write(&w->out, w->at, &x, 4, err);
+    }
+    return st == SOL_OK ? pad(w, err) : st;
+}
+
+static sol_status alloc_rows(gguf_writer *w, sol_err *err)
+{
+    int64_t most = PIECE, widest = 1;
+    for (int i = 0; i < w->view.table->n_params; i++) {
+        const sol_param *p = &w->view.table->params[i];
+        int64_t n = p->kind == SOL_PARAM_LINEAR ? sol_param_count(p) : p->cols;
+        if (n > most) most = n;
+        if (p->cols > widest) widest = p->cols;
+    }
+    sol_status st = sol_alloc_array((void **)&w->rows, (size_t)most, sizeof *w->rows, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&w->turned, (size_t)widest, sizeof *w->turned, err);
+    return st == SOL_OK ? sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err) : st;
+}
+
+static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
+{
+    blob header = {0};
+    uint64_t data = 0, have = 0;
+    bool begun = false;
+    sol_status st = make_header(w, &header, &data, err);
+    if (st == SOL_OK) st = alloc_rows(w, err);
+    if (st == SOL_OK) st = sol_dir_free_space(path, &have, err);
+    if (st == SOL_OK && have < header.n + data)
+        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", path,
+                      (double)(header.n + data) / 1e6, (double)have / 1e6);
+    if (st == SOL_OK) st = sol_replace_begin(&w->replace, path, err);
+    begun = st == SOL_OK;
+    if (st == SOL_OK) st = sol_out_open(&w->out, &w->replace, err);
+    if (st == SOL_OK) st = sol_out_write(&w->out, 0, header.data, header.n, err);
+    w->at = header.n;
+    for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = write_param(w, i, err);
+    if (st == SOL_OK) st = write_freqs(w, err);
+    sol_status closed = sol_out_close(&w->out, st == SOL_OK ? err : NULL);
+    if (st == SOL_OK) st = closed;
+    if (st == SOL_OK) st = sol_replace_commit(&w->replace, err);
+    if (st != SOL_OK && begun) sol_replace_abort(&w->replace);
+    sol_free(header.data);
+    return st;
+}
+
+static sol_status choose_types(gguf_writer *w, sol_err *err)
+{
+    const sol_gguf_options *o = w->o;
+    w->f32 = sol_ggml_type_named("f32");
+    w->linear = sol_ggml_type_named(o->type);
+    w->embed = sol_ggml_type_named(o->embed_type ? o->embed_type : "f16");
+    if (!w->linear || !w->linear->encode)
+        return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: stq1_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written", o->type);
+    if (!w->embed || !w->embed->encode || is_ternary(w->embed))
+        return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32", o->embed_type);
+    if (o->stq_id && o->stq_id != 42 && o->stq_id != 43)
+        return sol_fail(err, SOL_ERR_USAGE, "STQ1_0 has type id 43, or 42 in its first files, not %d", o->stq_id);
+    return SOL_OK;
+}
+
+/* With its quantizer when it has one (or is given one); ternary types need it. */
+static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, sol_err *err)
+{
+    sol_file_kind kind;
+    sol_status st = sol_store_kind(source, &kind, err);
+    if (st == SOL_OK) st = sol_view_open(&w->view, ctx, source, w->o->quant, false, err);
+    if (st != SOL_OK || kind == SOL_FILE_PACKED || w->o->latent) return st;
+    if (!w->view.quant.method && !is_ternary(w->linear)) return SOL_OK;
+    sol_view_close(&w->view);
+    return sol_view_open(&w->view, ctx, source, w->o->quant, true, err);
+}
+
+sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
+                           sol_err *err)
+{
+    gguf_writer w = {.o = o, .out.fd = -1, .view.file.in.fd = -1};
+    *r = (sol_gguf_result){0};
+    sol_status st = choose_types(&w, err);
+    if (st == SOL_OK && o->latent && is_ternary(w.linear))
+        st = sol_fail(err, SOL_ERR_USAGE, "latent weights are not ternary: %s cannot hold them", w.linear->name);
+    if (st == SOL_OK) st = open_view(&w, ctx, source, err);
+    if (st == SOL_OK) st = check_fit(&w, err);
+    if (st == SOL_OK) st = write_file(&w, path, err);
+    r->bytes = w.at;
+    r->permuted = w.permute;
+    r->dequantized = w.view.dequantize;
+    r->nmse = w.energy > 0 ? w.error / w.energy : 0;
+    sol_free(w.rows);
+    sol_free(w.turned);
+    sol_free(w.bytes);
+    sol_view_close(&w.view);
+    return st;
+}

@@ -1,0 +1,440 @@
+/* GGUF: block types against llama.cpp's bytes, files against the .bin, export and import, the exact channel permutation of STQ1_0,
+ * hostile files. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "store/ggml.h"
+#include "store/gguf.h"
+
+static char dir[64], model[96], file[96], back[96];
+static sol_ctx *ctx;
+
+static void setup(void)
+{
+    sol_test_dir_make(dir);
+    snprintf(model, sizeof model, "%s/m.h5", dir);
+    snprintf(file, sizeof file, "%s/m.gguf", dir);
+    snprintf(back, sizeof back, "%s/b.h5", dir);
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+}
+
+static void teardown(void)
+{
+    sol_ctx_free(&ctx);
+    sol_test_dir_remove(dir);
+}
+
+/* ---- blocks ---- */
+
+START_TEST(bytes_of_llama_cpp)
+{
+    static const char *const names[] = {"tq1_0", "tq2_0"};
+    char *x, *want, *values, name[64];
+    size_t n, n_want, n_values;
+    const char *p = sol_test_data("oracles/ggml-tq-input.f32");
+    if (!p) return;
+    ck_ok(sol_file_read(p, &x, &n, err));
+    for (int k = 0; k < 2; k++) {
+        const sol_ggml_type *t = sol_ggml_type_named(names[k]);
+        uint8_t bytes[1024];
+        float out[1024];
+        snprintf(name, sizeof name, "oracles/ggml-%s.bytes", names[k]);
+        ck_ok(sol_file_read(sol_test_data(name), &want, &n_want, err));
+        snprintf(name, sizeof name, "oracles/ggml-%s-dequant.f32", names[k]);
+        ck_ok(sol_file_read(sol_test_data(name), &values, &n_values, err));
+        sol_ggml_encode(t, (const float *)x, 1024, bytes);
+        ck_assert_uint_eq(n_want, 4 * t->bytes);
+        ck_assert_mem_eq(bytes, want, n_want);
+        sol_ggml_decode(t, bytes, 1024, out);
+        ck_assert_mem_eq(out, values, n_values);
+        sol_free(want);
+        sol_free(values);
+    }
+    sol_free(x);
+}
+END_TEST
+
+/* What each type decodes to, from its definition in words, for a block whose bytes are a fixed pattern. */
+static void pattern(uint8_t *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) b[i] = (uint8_t)(i * 73 + 19);
+    memcpy(b, "\x00\x38\x00\x3c", 4); /* halves 0.5 and 1 */
+}
+
+START_TEST(blocks_decode)
+{
+    uint8_t b[256];
+    float out[256];
+    pattern(b, sizeof b);
+    for (int j = 0; j < 32; j++) {
+        int nibble = j < 16 ? b[2 + j] & 15 : b[2 + j - 16] >> 4, nibble1 = j < 16 ? b[4 + j] & 15 : b[4 + j - 16] >> 4;
+        int five = (j < 16 ? b[6 + j] & 15 : b[6 + j - 16] >> 4) + 16 * (b[2 + j / 8] >> j % 8 & 1);
+        int five1 = (j < 16 ? b[8 + j] & 15 : b[8 + j - 16] >> 4) + 16 * (b[4 + j / 8] >> j % 8 & 1);
+        sol_ggml_decode(sol_ggml_type_named("q4_0"), b, 32, out);
+        ck_assert(out[j] == 0.5f * (float)(nibble - 8));
+        sol_ggml_decode(sol_ggml_type_named("q4_1"), b, 32, out);
+        ck_assert(out[j] == 0.5f * (float)nibble1 + 1);
+        sol_ggml_decode(sol_ggml_type_named("q5_0"), b, 32, out);
+        ck_assert(out[j] == 0.5f * (float)(five - 16));
+        sol_ggml_decode(sol_ggml_type_named("q5_1"), b, 32, out);
+        ck_assert(out[j] == 0.5f * (float)five1 + 1);
+        sol_ggml_decode(sol_ggml_type_named("q8_0"), b, 32, out);
+        ck_assert(out[j] == 0.5f * (float)(int8_t)b[2 + j]);
+    }
+}
+END_TEST
+
+/* Bits [at, at + n) of a little-endian bit string. */
+static int bits(const uint8_t *p, int at, int n)
+{
+    int v = 0;
+    for (int i = 0; i < n; i++) v |= (p[(at + i) / 8] >> (at + i) % 8 & 1) << i;
+    return v;
+}
+
+START_TEST(k_blocks_decode)
+{
+    uint8_t b[256];
+    float out[256], out5[256], out6[256];
+    pattern(b, sizeof b);
+    sol_ggml_decode(sol_ggml_type_named("q4_k"), b, 256, out);
+    sol_ggml_decode(sol_ggml_type_named("q5_k"), b, 256, out5);
+    for (int i = 0; i < 256; i++) {
+        int g = i / 32, l = i % 32;
+        const uint8_t *s = b + 4;
+        int scale = g < 4 ? bits(s + g, 0, 6) : bits(s + g + 4, 0, 4) | bits(s + g - 4, 6, 2) << 4;
+        int min = g < 4 ? bits(s + g + 4, 0, 6) : bits(s + g + 4, 4, 4) | bits(s + g, 6, 2) << 4;
+        int q4 = bits(b + 16 + g / 2 * 32 + l, 4 * (g & 1), 4), q5 = bits(b + 48 + g / 2 * 32 + l, 4 * (g & 1), 4) | bits(b + 16 + l, g, 1) << 4;
+        ck_assert(out[i] == 0.5f * (float)scale * (float)q4 - (float)min);
+        ck_assert(out5[i] == 0.5f * (float)scale * (float)q5 - (float)min);
+    }
+    memcpy(b + 208, "\x00\x34", 2); /* 0.25 */
+    sol_ggml_decode(sol_ggml_type_named("q6_k"), b, 256, out6);
+    for (int i = 0; i < 256; i++) {
+        int half = i / 128, part = i % 128 / 32, l = i % 32;
+        int low = bits(b + 64 * half + 32 * (part & 1) + l, part < 2 ? 0 : 4, 4), high = bits(b + 128 + 32 * half + l, 2 * part, 2);
+        int scale = (int8_t)b[192 + i / 16];
+        ck_assert(out6[i] == 0.25f * (float)scale * (float)((low | high << 4) - 32));
+    }
+}
+END_TEST
+
+START_TEST(encoders_keep_what_they_can_hold)
+{
+    float x[256], out[256];
+    uint8_t b[1024];
+    sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
+    for (int g = 0; g < 64; g++) {
+        int zero = (int)sol_rng_below(&rng, 4);
+        for (int p = 0; p < 4; p++)
+            x[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = p == zero ? 0 : sol_rng_below(&rng, 2) ? 0.375f : -0.375f;
+    }
+    static const char *const names[] = {"stq1_0", "tq1_0", "tq2_0", "f16", "bf16", "f32"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const sol_ggml_type *t = sol_ggml_type_named(names[k]);
+        sol_ggml_encode(t, x, 256, b);
+        sol_ggml_decode(t, b, 256, out);
+        for (int i = 0; i < 256; i++) ck_assert_msg(out[i] == x[i], "%s: element %d", names[k], i);
+    }
+    const sol_ggml_type *q8 = sol_ggml_type_named("q8_0");
+    sol_ggml_encode(q8, x, 256, b);
+    sol_ggml_decode(q8, b, 256, out);
+    for (int i = 0; i < 256; i++) ck_assert(fabsf(out[i] - x[i]) < 2e-4f);
+    memset(x, 0, sizeof x);
+    for (int k = 0; k < 3; k++) {
+        const sol_ggml_type *t = sol_ggml_type_named(names[k]);
+        sol_ggml_encode(t, x, 256, b);
+        sol_ggml_decode(t, b, 256, out);
+        for (int i = 0; i < 256; i++) ck_assert(out[i] == 0);
+    }
+}
+END_TEST
+
+/* ---- files ---- */
+
+START_TEST(same_as_llama2c)
+{
+    sol_checkpoint a, b;
+    sol_import_options o = {0};
+    sol_import_result r;
+    char gguf[256], bin[256];
+    const char *p = sol_test_data("oracles/stories260K-f32.gguf");
+    if (!p) return;
+    snprintf(gguf, sizeof gguf, "%s", p);
+    snprintf(bin, sizeof bin, "%s", sol_test_data("models/stories260K.bin"));
+    ck_ok(sol_import(gguf, back, &o, &r, err));
+    ck_assert_str_eq(r.source, "GGUF");
+    ck_ok(sol_checkpoint_read(&a, back, SOL_F32, err));
+    ck_ok(sol_import_llama2c(&b, bin, NULL, err));
+    ck_assert_int_eq(a.model->n_elements, b.model->n_elements);
+    ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
+    ck_assert(a.model->config.tie_word_embeddings && a.model->config.rms_norm_eps == 1e-5);
+    ck_assert_int_eq(sol_tokenizer_vocab_size(a.tokenizer), 512);
+    sol_checkpoint_free(&a);
+    sol_checkpoint_free(&b);
+}
+END_TEST
+
+enum { VOCAB = 3 + 256 + 2 };
+
+static void make_tokenizer(sol_tokenizer **t)
+{
+    static char text[256][8];
+    static sol_span tokens[VOCAB] = {{"<unk>", 5}, {"<s>", 3}, {"</s>", 4}, [259] = {"\xe2\x96\x81""ab", 5}, [260] = {"ab", 2}};
+    static float scores[VOCAB] = {[259] = -2, [260] = -1};
+    static int32_t types[VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
+    for (int i = 0; i < 256; i++) {
+        snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i);
+        tokens[3 + i] = (sol_span){text[i], 6};
+        types[3 + i] = 6;
+    }
+    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = VOCAB, .scores = scores, .types = types, .bos = 1,
+                              .eos = 2, .add_bos = 1, .add_eos = 0, .add_space_prefix = 1};
+    ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
+}
+
+static void write_model(bool tied, sol_block_layout layout, sol_granularity granularity, int group)
+{
+    sol_checkpoint c = {0};
+    sol_model_config config = {
+        .vocab_size = VOCAB, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2, .num_attention_heads = 4,
+        .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 5e5,
+        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 2, .rope_factor = 32, .rope_low_freq_factor = 1,
+        .rope_high_freq_factor = 4, .rope_original_max_position = 8192,
+    };
+    ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
+    sol_model_init_random(NULL, c.model, 11);
+    for (int i = 0; i < c.model->n_params; i++) /* norms that tell their channels apart */
+        if (c.model->params[i].kind == SOL_PARAM_NORM)
+            for (int64_t k = 0; k < 256; k++) sol_model_f32(c.model, &c.model->params[i])[k] = 0.5f + (float)(k % 37) / 37;
+    c.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = granularity, .group_size = group,
+                               .layout = layout, .scale_dtype = SOL_F16};
+    make_tokenizer(&c.tokenizer);
+    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    sol_checkpoint_free(&c);
+}
+
+enum { LENGTH = 12 };
+
+/* Logits [LENGTH, VOCAB] of a fixed text; with the file's quantizer (Q(W)) or without. */
+static void logits_of(const char *path, float *logits)
+{
+    sol_net *net;
+    sol_kv *kv;
+    sol_row rows[LENGTH];
+    ck_ok(sol_net_open(&net, ctx, path, NULL, err));
+    ck_ok(sol_kv_create(&kv, net, LENGTH, err));
+    for (int i = 0; i < LENGTH; i++) rows[i] = (sol_row){.kv = kv, .token = i == 0 ? 1 : (i * 37) % VOCAB, .want_logits = true};
+    ck_ok(sol_net_forward(net, rows, LENGTH, logits, err));
+    sol_kv_free(&kv);
+    sol_net_free(&net);
+}
+
+static void export(const char *type, const char *embed, int stq_id)
+{
+    sol_gguf_options o = {.type = type, .embed_type = embed, .stq_id = stq_id, .name = "test", .version = "1"};
+    sol_gguf_result r;
+    uint64_t bytes;
+    ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
+    ck_ok(sol_file_size(file, &bytes, err));
+    ck_assert_uint_eq(bytes, r.bytes);
+}
+
+static void import(void)
+{
+    sol_import_options o = {0};
+    sol_import_result r;
+    ck_ok(sol_import(file, back, &o, &r, err));
+}
+
+/* Every type that holds the model exactly gives the network of Q(W) back; STQ1_0 of a contiguous one after moving channels. */
+START_TEST(exact_exports)
+{
+    static const struct { const char *type; sol_block_layout layout; sol_granularity granularity; int group, id; bool tied; } cases[] = {
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, 43, true}, {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, 42, false},
+        {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, 43, true},    {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, 0, false},
+        {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, 0, true},     {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, 0, true},
+    };
+    static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        write_model(cases[k].tied, cases[k].layout, cases[k].granularity, cases[k].group);
+        logits_of(model, want);
+        export(cases[k].type, "f32", cases[k].id);
+        import();
+        logits_of(back, has);
+        double worst = 0;
+        for (int i = 0; i < LENGTH * VOCAB; i++) worst = fmax(worst, fabs((double)has[i] - want[i]));
+        ck_assert_msg(worst < 1e-5, "%s, case %zu: logits differ by %g", cases[k].type, k, worst);
+    }
+}
+END_TEST
+
+START_TEST(stq_blocks_are_the_trained_ones)
+{
+    sol_gguf g;
+    sol_checkpoint c;
+    float *q, out[512];
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    export("stq1_0", "f16", 43);
+    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_gguf_open(&g, file, err));
+    const sol_param *down = sol_model_block_param(c.model, 1, SOL_BLOCK_DOWN);
+    const sol_gguf_tensor *t = sol_gguf_tensor_named(&g, "blk.1.ffn_down.weight");
+    ck_assert_str_eq(t->type->name, "STQ1_0");
+    ck_ok(sol_alloc_array((void **)&q, 256 * 512, sizeof *q, err));
+    sol_quant_effective(ctx, &c.quant, sol_model_f32(c.model, down), 256, 512, (sol_residual_mix){1, 0}, q);
+    for (int64_t r = 0; r < 256; r++) {
+        /* Channel 4 j + p of a chunk is at j + 16 p: of the rows (residual stream) and of the columns (hidden layer). */
+        int64_t row = r / 64 * 64 + r % 64 / 4 + r % 4 * 16;
+        sol_ggml_decode(t->type, g.map.data + t->offset + (uint64_t)row * 84, 512, out);
+        for (int64_t i = 0; i < 512; i++) ck_assert(out[i / 64 * 64 + i % 64 / 4 + i % 4 * 16] == q[r * 512 + i]);
+    }
+    sol_free(q);
+    sol_gguf_close(&g);
+    sol_checkpoint_free(&c);
+}
+END_TEST
+
+START_TEST(metadata_and_tokenizer)
+{
+    sol_gguf g;
+    sol_checkpoint a, b;
+    int64_t v;
+    double real;
+    sol_span s;
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    export("q8_0", "q8_0", 0);
+    ck_ok(sol_gguf_open(&g, file, err));
+    ck_assert(sol_gguf_integer(sol_gguf_find(&g, "llama.block_count"), &v) && v == 2);
+    ck_assert(sol_gguf_integer(sol_gguf_find(&g, "general.file_type"), &v) && v == 7);
+    ck_assert(sol_gguf_real(sol_gguf_find(&g, "llama.rope.freq_base"), &real) && real == 5e5);
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "solera.quant.method"), &s) && s.n == 6 && memcmp(s.at, "sherry", 6) == 0);
+    ck_assert_ptr_null(sol_gguf_tensor_named(&g, "output.weight"));
+    ck_assert_ptr_nonnull(sol_gguf_tensor_named(&g, "rope_freqs.weight"));
+    ck_assert_str_eq(sol_gguf_tensor_named(&g, "token_embd.weight")->type->name, "Q8_0");
+    ck_assert_str_eq(sol_gguf_tensor_named(&g, "blk.0.attn_norm.weight")->type->name, "F32");
+    sol_gguf_close(&g);
+    import();
+    ck_ok(sol_checkpoint_read(&a, model, SOL_F32, err));
+    ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+    ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
+    ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
+    sol_checkpoint_free(&a);
+    sol_checkpoint_free(&b);
+}
+END_TEST
+
+static sol_status try_export(const char *type, const char *embed, bool requantize, sol_gguf_result *r, sol_err *err)
+{
+    sol_gguf_options o = {.type = type, .embed_type = embed, .requantize = requantize};
+    return sol_export_gguf(ctx, model, file, &o, r, err);
+}
+
+START_TEST(refused_exports)
+{
+    sol_gguf_result r;
+    sol_checkpoint c;
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32);
+    ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights, this model one for 32: train with");
+    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights");
+    ck_fails(try_export("q4_0", NULL, false, &r, err), SOL_ERR_USAGE, "stq1_0, tq1_0, tq2_0");
+    ck_fails(try_export("f16", "tq1_0", false, &r, err), SOL_ERR_USAGE, "embedding and head are written as");
+    ck_assert(!sol_file_exists(file));
+    ck_ok(try_export("stq1_0", NULL, true, &r, err));
+    ck_assert(r.nmse > 1e-4 && r.nmse < 0.2);
+    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    c.quant.method = NULL;
+    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "was trained in full precision");
+    ck_ok(try_export("bf16", NULL, false, &r, err));
+    ck_assert(!r.dequantized);
+    c.quant = (sol_quant_spec){.method = sol_quantizer_find("absmean"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "are not 3:4 sparse");
+    ck_ok(try_export("tq2_0", NULL, false, &r, err));
+    sol_tokenizer_free(&c.tokenizer);
+    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "has no tokenizer");
+    sol_checkpoint_free(&c);
+}
+END_TEST
+
+/* ---- hostile files ---- */
+
+START_TEST(damaged_files)
+{
+    char *bytes, *copy;
+    size_t n;
+    sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    export("tq2_0", "q8_0", 0);
+    ck_ok(sol_file_read(file, &bytes, &n, err));
+    ck_ok(sol_alloc_array((void **)&copy, n, 1, err));
+    size_t header = n < 16384 ? n : 16384;
+    for (size_t cut = 0; cut < n; cut += n / 61) {
+        sol_gguf g = {.in.fd = -1};
+        sol_err e = {0};
+        if (cut < n - n / 61) ck_assert_int_ne(sol_gguf_parse(&g, (const uint8_t *)bytes, cut, &e), SOL_OK);
+        sol_gguf_close(&g);
+    }
+    for (int round = 0; round < (SOL_TEST_SLOW ? 300 : 3000); round++) {
+        sol_gguf g = {.in.fd = -1};
+        memcpy(copy, bytes, n);
+        for (uint64_t k = 0, m = 1 + sol_rng_below(&rng, 6); k < m; k++) {
+            size_t at = (size_t)sol_rng_below(&rng, header - 8);
+            uint64_t word = sol_rng_u32(&rng) % 2 ? sol_rng_below(&rng, 300) : sol_rng_u64(&rng);
+            memcpy(copy + at, &word, 1 + (size_t)sol_rng_below(&rng, 8));
+        }
+        sol_gguf_parse(&g, (const uint8_t *)copy, n, NULL);
+        sol_gguf_close(&g);
+    }
+    sol_free(bytes);
+    sol_free(copy);
+}
+END_TEST
+
+/* magic, version, tensors, values, then what a case puts there. */
+static sol_status parse(const char *tail, size_t n, uint32_t version, uint64_t tensors, uint64_t values, sol_err *err)
+{
+    char bytes[512] = "GGUF";
+    sol_gguf g = {.in.fd = -1};
+    memcpy(bytes + 4, &version, 4);
+    memcpy(bytes + 8, &tensors, 8);
+    memcpy(bytes + 16, &values, 8);
+    memcpy(bytes + 24, tail, n);
+    sol_status st = sol_gguf_parse(&g, (const uint8_t *)bytes, 24 + n, err);
+    sol_gguf_close(&g);
+    return st;
+}
+
+#define KEY(c) "\x01\0\0\0\0\0\0\0" c
+#define BYTES(s) s, sizeof s - 1
+
+START_TEST(bad_headers)
+{
+    ck_ok(parse("", 0, 3, 0, 0, err));
+    ck_fails(parse("", 0, 1, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 1");
+    ck_fails(parse("", 0, 3, 1ull << 60, 0, err), SOL_ERR_FORMAT, "tensors, more than it has room for");
+    ck_fails(parse("", 0, 3, 0, 1ull << 60, err), SOL_ERR_FORMAT, "metadata values, more than it has room for");
+    ck_fails(parse(BYTES(KEY("a") "\x0d\0\0\0" "\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "a: has type 13");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x09\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "array of type 9");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x06\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x08\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\xff"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x00\0\0\0" "x" KEY("a") "\x00\0\0\0" "y"), 3, 0, 2, err), SOL_ERR_FORMAT, "a: is there twice");
+    ck_fails(parse(BYTES(KEY("t") "\x00\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "tensor t: has 0 dimensions");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\x63\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_UNSUPPORTED, "has type 99");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x21\0\0\0\0\0\0\0" "\x08\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "no multiple of 32");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "lie outside the file");
+    ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f" "\x04\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err),
+             SOL_ERR_FORMAT, "dimension 1 is not a size");
+}
+END_TEST
+
+SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp);
+              tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
+              tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
+              tcase_add_test(tc, exact_exports); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
+              tcase_add_test(tc, bad_headers))
