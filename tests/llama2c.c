@@ -4,12 +4,13 @@
 
 #include "suite.h"
 
-const char *const sol_test_llama2c_kind[SOL_TEST_LLAMA2C_KINDS] = {"tok_emb", "att_norm", "wq", "wk", "wv", "wo",
-                                                                   "ffn_norm", "w1", "w2", "w3", "final_norm"};
+const char *const sol_test_llama2c_kind[SOL_TEST_LLAMA2C_KINDS] = {
+    "tok_emb", "att_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm"};
 /* Which parameter of a block a kind is; -1: outside the blocks. */
-static const int block_param[SOL_TEST_LLAMA2C_KINDS] = {-1, SOL_BLOCK_INPUT_NORM, SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V,
-                                                        SOL_BLOCK_O, SOL_BLOCK_POST_NORM, SOL_BLOCK_GATE, SOL_BLOCK_DOWN,
-                                                        SOL_BLOCK_UP, -1};
+static const int block_param[SOL_TEST_LLAMA2C_KINDS] = {
+    -1,          SOL_BLOCK_INPUT_NORM, SOL_BLOCK_Q,    SOL_BLOCK_K,    SOL_BLOCK_V,
+    SOL_BLOCK_O, SOL_BLOCK_POST_NORM,  SOL_BLOCK_GATE, SOL_BLOCK_DOWN, SOL_BLOCK_UP,
+    -1};
 
 static const sol_param *param_of(const sol_model *m, int kind, int64_t layer)
 {
@@ -27,7 +28,8 @@ int64_t sol_test_llama2c_count(const sol_model *m, int kind)
     return sol_param_count(param_of(m, kind, 0)) * layers_of(m, kind);
 }
 
-/* Row r of a half-split q or k matrix is row `interleaved` of the file: lane i of the first half was 2 i, of the second 2 i + 1. */
+/* Row r of a half-split q or k matrix is row `interleaved` of the file: lane i of the first half was 2 i, of the second
+ * 2 i + 1. */
 static int64_t file_row(const sol_param *p, int kind, int64_t row, int64_t head_dim)
 {
     (void)p;
@@ -57,10 +59,19 @@ void sol_test_llama2c_read(sol_model **m, const char *path)
     ck_ok(sol_map_open(&map, path, err));
     int32_t h[7];
     memcpy(h, map.data, sizeof h);
-    sol_model_config c = {.vocab_size = h[5], .hidden_size = h[0], .intermediate_size = h[1], .num_hidden_layers = h[2],
-                          .num_attention_heads = h[3], .num_key_value_heads = h[4], .head_dim = h[0] / h[3],
-                          .max_position_embeddings = h[6], .rms_norm_eps = 1e-5, .rope_theta = 10000,
-                          .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = -1};
+    sol_model_config c = {.vocab_size = h[5],
+                          .hidden_size = h[0],
+                          .intermediate_size = h[1],
+                          .num_hidden_layers = h[2],
+                          .num_attention_heads = h[3],
+                          .num_key_value_heads = h[4],
+                          .head_dim = h[0] / h[3],
+                          .max_position_embeddings = h[6],
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = 1,
+                          .eos_token_id = -1};
     ck_ok(sol_model_create(m, &c, SOL_F32, err));
     ck_assert_uint_ge(map.size, sizeof h + (size_t)(*m)->n_weights * sizeof(float));
     sol_test_llama2c_order(*m, (*m)->data, (float *)(uintptr_t)(map.data + sizeof h), false);

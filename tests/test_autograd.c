@@ -109,5 +109,6 @@ START_TEST(gradients_of_one_tensor_add_up)
 }
 END_TEST
 
-SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check); tcase_add_test(tc, gradient_check_finds_faults);
-              tcase_add_test(tc, recording_errors_stick); tcase_add_test(tc, gradients_of_one_tensor_add_up))
+SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check);
+              tcase_add_test(tc, gradient_check_finds_faults); tcase_add_test(tc, recording_errors_stick);
+              tcase_add_test(tc, gradients_of_one_tensor_add_up))

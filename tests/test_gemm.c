@@ -43,7 +43,8 @@ static void check_product(const product *p, float alpha, float beta)
         for (int64_t j = 0; j < ldc; j++) {
             double sum = 0, size = 0;
             for (int64_t l = 0; j < p->n && l < p->k; l++) {
-                double t = (double)a[p->trans_a ? l * lda + i : i * lda + l] * b[p->trans_b ? j * ldb + l : l * ldb + j];
+                double t =
+                    (double)a[p->trans_a ? l * lda + i : i * lda + l] * b[p->trans_b ? j * ldb + l : l * ldb + j];
                 sum += t;
                 size += fabs(t);
             }
@@ -59,7 +60,8 @@ static void check_product(const product *p, float alpha, float beta)
 
 START_TEST(products_of_all_forms)
 {
-    static const int64_t dims[][3] = {{1, 1, 1}, {3, 5, 7}, {130, 257, 33}, {600, 20, 3}, {17, 1100, 12}, {129, 129, 65}};
+    static const int64_t dims[][3] = {{1, 1, 1},    {3, 5, 7},      {130, 257, 33},
+                                      {600, 20, 3}, {17, 1100, 12}, {129, 129, 65}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
         for (int form = 0; form < 4; form++) {
             product p = {form & 1, form & 2, dims[i][0], dims[i][1], dims[i][2]};

@@ -132,13 +132,21 @@ START_TEST(loss_and_gradients_match_pytorch)
 }
 END_TEST
 
-
 static sol_model_config tiny_config(void)
 {
-    return (sol_model_config){.vocab_size = 37, .hidden_size = 16, .intermediate_size = 24, .num_hidden_layers = 3,
-                              .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 4,
-                              .max_position_embeddings = 256, .rms_norm_eps = 1e-5, .rope_theta = 10000,
-                              .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = -1};
+    return (sol_model_config){.vocab_size = 37,
+                              .hidden_size = 16,
+                              .intermediate_size = 24,
+                              .num_hidden_layers = 3,
+                              .num_attention_heads = 4,
+                              .num_key_value_heads = 2,
+                              .head_dim = 4,
+                              .max_position_embeddings = 256,
+                              .rms_norm_eps = 1e-5,
+                              .rope_theta = 10000,
+                              .tie_word_embeddings = true,
+                              .bos_token_id = -1,
+                              .eos_token_id = -1};
 }
 
 /* Weights large enough that every part of the network matters. */
@@ -169,8 +177,8 @@ static void random_tokens(uint64_t seed, int64_t vocab, int64_t n, int32_t *toke
 static const sol_quant_spec *sherry(void)
 {
     static sol_quant_spec spec;
-    spec = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4,
-                            .scale_dtype = SOL_F16};
+    spec = (sol_quant_spec){
+        .method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4, .scale_dtype = SOL_F16};
     return &spec;
 }
 
@@ -204,7 +212,8 @@ START_TEST(same_bits_for_any_threads_and_with_checkpoints)
     int32_t tokens[MAX_TOKENS], targets[MAX_TOKENS];
     random_tokens(1, c.vocab_size, 3 * 150, tokens, targets);
     double want_loss, loss;
-    float *want = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 1, tokens, targets, NULL, &want_loss);
+    float *want =
+        step(m, sherry(), some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 1, tokens, targets, NULL, &want_loss);
     for (int threads = 1; threads <= 3; threads++) {
         sol_graph_opts o = {.batch = 3, .seq = 150, .activation_checkpoints = threads != 2};
         float *got = step(m, sherry(), some_mix, o, threads, tokens, targets, NULL, &loss);
@@ -248,7 +257,8 @@ static void assert_close(const float *a, const float *b, int64_t n, double toler
 {
     double difference = 0;
     for (int64_t i = 0; i < n; i++) difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g", sqrt(difference), norm(b, n));
+    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g", sqrt(difference),
+                  norm(b, n));
 }
 
 START_TEST(micro_batches_add_up_to_the_large_batch)
@@ -258,7 +268,8 @@ START_TEST(micro_batches_add_up_to_the_large_batch)
     int32_t tokens[4 * 40], targets[4 * 40];
     random_tokens(3, c.vocab_size, 160, tokens, targets);
     double want_loss, sum = 0;
-    float *want = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 4, .seq = 40}, 2, tokens, targets, NULL, &want_loss);
+    float *want =
+        step(m, sherry(), some_mix, (sol_graph_opts){.batch = 4, .seq = 40}, 2, tokens, targets, NULL, &want_loss);
     sol_ctx *ctx = make_ctx(2);
     sol_graph *g;
     ck_ok(sol_graph_create(&g, ctx, m, sherry(), &(sol_graph_opts){.batch = 1, .seq = 40}, err));
@@ -326,7 +337,7 @@ static void check_direction(const sol_model_config *c, int64_t batch, int64_t se
     sol_rng rng = sol_rng_make(7, SOL_STREAM_TEST);
     for (int64_t i = 0; i < m->n_elements; i++) sum += fabs((double)grads[i]) / 0.125;
     for (int64_t i = 0; i < m->n_elements; i++) {
-        direction[i] = (grads[i] > 0 ? 1.0f : grads[i] < 0 ? -1.0f : 0.0f) * sol_rng_uniform(&rng) * (float)(0.02 / sum);
+        direction[i] = copysignf(sol_rng_uniform(&rng) * (float)(0.02 / sum), grads[i]);
         expected += (double)grads[i] / 0.125 * direction[i];
     }
     for (int up = 0; up < 2; up++) {
@@ -334,8 +345,8 @@ static void check_direction(const sol_model_config *c, int64_t batch, int64_t se
         sol_free(step(m, NULL, some_mix, o, 1, tokens, targets, NULL, &loss[up]));
     }
     double numeric = (loss[1] - loss[0]) / 2;
-    ck_assert_msg(fabs(numeric - expected) <= 1e-2 * fabs(expected) + 2e-5,
-                  "batch %d x %d: difference %g, gradient %g", (int)batch, (int)seq, numeric, expected);
+    ck_assert_msg(fabs(numeric - expected) <= 1e-2 * fabs(expected) + 2e-5, "batch %d x %d: difference %g, gradient %g",
+                  (int)batch, (int)seq, numeric, expected);
     sol_free(direction);
     sol_free(grads);
     sol_model_free(&m);
@@ -373,8 +384,8 @@ START_TEST(quantized_layers_are_straight_through)
     double loss[2];
     for (int p = 0; p < m->n_params; p++)
         if (m->params[p].kind == SOL_PARAM_LINEAR)
-            sol_quant_effective(ctx, sherry(), sol_model_f32(m, &m->params[p]), m->params[p].rows, m->params[p].cols, mix,
-                                sol_model_f32(effective, &m->params[p]));
+            sol_quant_effective(ctx, sherry(), sol_model_f32(m, &m->params[p]), m->params[p].rows, m->params[p].cols,
+                                mix, sol_model_f32(effective, &m->params[p]));
     sol_graph_opts o = {.batch = 2, .seq = 32};
     float *got = step(m, sherry(), mix, o, 2, tokens, targets, NULL, &loss[0]);
     float *want = step(effective, NULL, mix, o, 2, tokens, targets, NULL, &loss[1]);
@@ -419,7 +430,8 @@ START_TEST(plan_counts_and_checkpoints_save)
 END_TEST
 
 SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(tc, loss_and_gradients_match_pytorch);
-              tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints); tcase_add_test(tc, a_step_allocates_nothing);
-              tcase_add_test(tc, micro_batches_add_up_to_the_large_batch); tcase_add_test(tc, documents_do_not_see_each_other);
-              tcase_add_test(tc, odd_shapes); tcase_add_test(tc, quantized_layers_are_straight_through);
+              tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints);
+              tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
+              tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
+              tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, plan_counts_and_checkpoints_save))

@@ -35,8 +35,8 @@ static void assert_guard(const float *x, int64_t n)
 
 static void assert_near(double got, double want, double tolerance, const data *d, int64_t n, const char *what)
 {
-    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what, sol_tier_name(d->k.tier), (int)n, got,
-                  want);
+    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what, sol_tier_name(d->k.tier),
+                  (int)n, got, want);
 }
 
 static void each(void (*check)(data *d, int64_t n))
@@ -118,17 +118,20 @@ static void check_swiglu_backward(data *d, int64_t n)
         static float dg[MAX_N + GUARD], du[MAX_N + GUARD];
         memcpy(dg, d->a, sizeof dg);
         memcpy(du, d->b, sizeof du);
-        d->k.t.swiglu_backward(d->x, d->y, d->z, n, dg, add, du, !add);
+        sol_swiglu_grad a = {.g = d->x, .u = d->y, .dh = d->z, .dg = dg, .du = du, .add_g = add, .add_u = !add};
+        d->k.t.swiglu_backward(&a, n);
         assert_guard(dg, n);
         assert_guard(du, n);
         for (int64_t i = 0; i < n; i++) {
             double g = d->x[i], s = 1 / (1 + exp(-g));
-            assert_near(dg[i], (double)d->z[i] * d->y[i] * s * (1 + g * (1 - s)) + (add ? d->a[i] : 0), 1e-5, d, n, "dg");
+            assert_near(dg[i], (double)d->z[i] * d->y[i] * s * (1 + g * (1 - s)) + (add ? d->a[i] : 0), 1e-5, d, n,
+                        "dg");
             assert_near(du[i], d->z[i] * g * s + (add ? 0 : d->b[i]), 1e-5, d, n, "du");
         }
-        memcpy(du, d->b, sizeof du);
-        d->k.t.swiglu_backward(d->x, d->y, d->z, n, NULL, false, du, true);
-        d->k.t.swiglu_backward(d->x, d->y, d->z, n, dg, false, NULL, false);
+        a.dg = NULL;
+        d->k.t.swiglu_backward(&a, n);
+        a.du = NULL;
+        d->k.t.swiglu_backward(&a, n);
     }
 }
 
@@ -153,7 +156,8 @@ static void check_rmsnorm(data *d, int64_t n)
     for (int add = 0; add < 2; add++) {
         memcpy(dw, d->a, sizeof dw);
         memcpy(dx, d->b, sizeof dx);
-        d->k.t.rmsnorm_backward(d->x, d->y, d->z, (float)r, n, dw, dx, add);
+        sol_rmsnorm_grad a = {.x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw, .dx = dx, .add = add};
+        d->k.t.rmsnorm_backward(&a, n);
         assert_guard(dw, n);
         assert_guard(dx, n);
         for (int64_t i = 0; i < n; i++) {
@@ -162,7 +166,8 @@ static void check_rmsnorm(data *d, int64_t n)
             assert_near(dx[i], want + (add ? d->b[i] : 0), 1e-5, d, n, "dx");
         }
     }
-    d->k.t.rmsnorm_backward(d->x, d->y, d->z, (float)r, n, dw, NULL, false);
+    sol_rmsnorm_grad only_w = {.x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw};
+    d->k.t.rmsnorm_backward(&only_w, n);
 }
 
 START_TEST(rmsnorm)
@@ -177,12 +182,14 @@ static void check_rope(data *d, int64_t n)
     int64_t half = n / 2;
     for (int add = 0; add < 2; add++) {
         memcpy(y, d->a, sizeof y);
-        d->k.t.rope(d->x, d->y, d->z, -1, half, y, add);
+        sol_rope_turn t = {.x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
+        d->k.t.rope(&t);
         assert_guard(y, n);
         for (int64_t i = 0; i < half; i++) {
             double x0 = d->x[i], x1 = d->x[i + half];
             assert_near(y[i], x0 * d->y[i] + x1 * d->z[i] + (add ? d->a[i] : 0), 1e-5, d, n, "rope, first half");
-            assert_near(y[i + half], x1 * d->y[i] - x0 * d->z[i] + (add ? d->a[i + half] : 0), 1e-5, d, n, "rope, second half");
+            assert_near(y[i + half], x1 * d->y[i] - x0 * d->z[i] + (add ? d->a[i + half] : 0), 1e-5, d, n,
+                        "rope, second half");
         }
     }
 }
@@ -193,7 +200,8 @@ START_TEST(rope)
 }
 END_TEST
 
-/* One position on which everything sits has no gradient at all, however large the scores; the rest is 0 and not tiny noise. */
+/* One position on which everything sits has no gradient at all, however large the scores; the rest is 0 and not tiny
+ * noise. */
 START_TEST(saturated_softmax_has_no_gradient)
 {
     data *d;
@@ -239,6 +247,6 @@ START_TEST(non_finite_values_show)
 }
 END_TEST
 
-SOL_TEST_MAIN("train_ops", tcase_add_test(tc, softmax); tcase_add_test(tc, cross_entropy); tcase_add_test(tc, swiglu_backward);
-              tcase_add_test(tc, rmsnorm); tcase_add_test(tc, rope); tcase_add_test(tc, saturated_softmax_has_no_gradient);
-              tcase_add_test(tc, non_finite_values_show))
+SOL_TEST_MAIN("train_ops", tcase_add_test(tc, softmax); tcase_add_test(tc, cross_entropy);
+              tcase_add_test(tc, swiglu_backward); tcase_add_test(tc, rmsnorm); tcase_add_test(tc, rope);
+              tcase_add_test(tc, saturated_softmax_has_no_gradient); tcase_add_test(tc, non_finite_values_show))

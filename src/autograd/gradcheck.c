@@ -10,9 +10,9 @@ typedef struct check {
     const sol_op *op;
     sol_op_case *item;
     sol_op_call call;
-    float *copy[SOL_OP_MAX_IN];     /* input data, to restore */
-    float *grad[SOL_OP_MAX_IN];     /* analytic */
-    float *random[SOL_OP_MAX_OUT];  /* weights of the outputs = their gradients */
+    float *copy[SOL_OP_MAX_IN];                           /* input data, to restore */
+    float *grad[SOL_OP_MAX_IN];                           /* analytic */
+    float *random[SOL_OP_MAX_OUT];                        /* weights of the outputs = their gradients */
     void *made[4 * (SOL_OP_MAX_IN + SOL_OP_MAX_OUT) + 1]; /* what to free */
     int n_made;
 } check;
@@ -131,14 +131,15 @@ static sol_status compare_input(check *k, int i, int index, double tolerance, do
         double difference = fabs(numeric - k->grad[i][j]) / largest;
         if (difference > *worst) *worst = difference;
         if (!(difference <= tolerance))
-            return sol_fail(err, SOL_ERR_RANGE, "op %s, case %d, input %d, element %lld: backward gives %g, differences give %g",
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "op %s, case %d, input %d, element %lld: backward gives %g, differences give %g",
                             k->op->name, index, i, (long long)j, (double)k->grad[i][j], numeric);
     }
     return SOL_OK;
 }
 
-static sol_status run_case(const sol_ctx *ctx, const sol_op *op, sol_op_case *item, int index, double tolerance, double *worst,
-                           sol_err *err)
+static sol_status run_case(const sol_ctx *ctx, const sol_op *op, sol_op_case *item, int index, double tolerance,
+                           double *worst, sol_err *err)
 {
     check k = {.op = op, .item = item, .call = {.ctx = ctx, .attr = item->attr}};
     sol_rng rng = sol_rng_make((uint64_t)index, SOL_STREAM_TEST);

@@ -1,10 +1,10 @@
-/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and descriptor, plus one line in
- * ops.def. No switch over ops anywhere; the tape plans lifetimes from what the descriptor says.
+/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and descriptor, plus one
+ * line in ops.def. No switch over ops anywhere; the tape plans lifetimes from what the descriptor says.
  *
  * Rules for forward and backward:
  *   - forward sets every output; it reads inputs only. No output overlaps an input.
- *   - backward reads the data of those inputs and outputs that reads_in and reads_out name (other pointers may hold anything),
- *     reads out[o].grad, and for every in[i].grad that is not NULL sets it, or adds to it when in[i].grad_add.
+ *   - backward reads the data of those inputs and outputs that reads_in and reads_out name (other pointers may
+ *     hold anything), reads out[o].grad, and for every in[i].grad that is not NULL sets it, or adds when in[i].grad_add.
  *   - both run their work over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
  *     temporaries in `scratch`. */
 #ifndef SOLERA_AUTOGRAD_OP_H
@@ -24,9 +24,9 @@ typedef struct sol_slot {
     sol_shape shape;
     sol_dtype dtype;
     void *data;
-    float *grad;             /* input: NULL when none is wanted; output: NULL when none arrives */
-    bool grad_add;           /* input: add to grad instead of setting it */
-    const float *grad_scale; /* input: NULL is 1; else *grad_scale times the gradient is due (only where scaled_in allows) */
+    float *grad;   /* input: NULL when none is wanted; output: NULL when none arrives */
+    bool grad_add; /* input: add to grad instead of setting it */
+    const float *grad_scale; /* input: *grad_scale times the gradient is due, where scaled_in allows; NULL: 1 */
 } sol_slot;
 
 typedef struct sol_op_call {
@@ -57,8 +57,8 @@ typedef struct sol_op {
     unsigned scaled_in;           /* bit i: backward honours in[i].grad_scale */
     /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
     bool backward_computes;
-    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one buffer
-     * and hands the factor to those who write it, so that the op's backward costs nothing. */
+    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one
+     * buffer and hands the factor to those who write it, so that the op's backward costs nothing. */
     const float *(*alias_factor)(const void *attr);
     /* What the gradient is the gradient of, where that is not forward (straight-through); NULL: forward. */
     void (*surrogate)(const sol_op_call *c);

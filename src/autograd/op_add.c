@@ -63,7 +63,12 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_add = {.name = "add", .n_in = 2, .n_out = 1, .shapes = shapes, .forward = forward, .backward = backward,
+const sol_op sol_op_add = {.name = "add",
+                           .n_in = 2,
+                           .n_out = 1,
+                           .shapes = shapes,
+                           .forward = forward,
+                           .backward = backward,
                            .check_case = check_case};
 
 sol_var sol_add(sol_tape *t, sol_var a, sol_var b)

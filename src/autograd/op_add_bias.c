@@ -1,5 +1,5 @@
-/* out = x + bias, the same row added to every token.  Backward: dx = dout, dbias = column sums of dout, tokens in order.
- * x [N, C]; bias [1, C]; out [N, C]. */
+/* out = x + bias, the same row added to every token.  Backward: dx = dout, dbias = column sums of dout, tokens in
+ * order. x [N, C]; bias [1, C]; out [N, C]. */
 #include "autograd/ops.h"
 
 enum { ROWS = 16, COLUMNS = 64 };
@@ -36,7 +36,8 @@ static void forward(const sol_op_call *c)
 static void x_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    int64_t C = c->in[0].shape.dim[1], from = tile * ROWS * C, n = sol_min64(ROWS * C, sol_shape_count(&c->in[0].shape) - from);
+    int64_t C = c->in[0].shape.dim[1], from = tile * ROWS * C,
+            n = sol_min64(ROWS * C, sol_shape_count(&c->in[0].shape) - from);
     const float *dout = c->out[0].grad + from;
     float *dx = c->in[0].grad + from;
     (void)thread;
@@ -46,7 +47,8 @@ static void x_tile(void *arg, int64_t tile, int thread)
 static void bias_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    int64_t N = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1], from = tile * COLUMNS, n = sol_min64(COLUMNS, C - from);
+    int64_t N = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1], from = tile * COLUMNS,
+            n = sol_min64(COLUMNS, C - from);
     double sum[COLUMNS] = {0};
     (void)thread;
     for (int64_t t = 0; t < N; t++)
@@ -70,8 +72,13 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_add_bias = {.name = "add_bias", .n_in = 2, .n_out = 1, .shapes = shapes, .forward = forward,
-                                .backward = backward, .check_case = check_case};
+const sol_op sol_op_add_bias = {.name = "add_bias",
+                                .n_in = 2,
+                                .n_out = 1,
+                                .shapes = shapes,
+                                .forward = forward,
+                                .backward = backward,
+                                .check_case = check_case};
 
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias)
 {

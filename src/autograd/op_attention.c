@@ -1,13 +1,14 @@
 /* Causal grouped-query attention inside documents. Row t of a batch row sees positions doc_start[t] .. t of that row.
  *
- *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v;   a second output keeps m = max s and r = 1 / sum exp(s - m), [B, H, T, 2]
- *   (not m - ln r alone: where scores are large its rounding would be that of p)
+ *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v
+ *   a second output keeps m = max s and r = 1 / sum exp(s - m), [B, H, T, 2]; not m - ln r alone: where scores are
+ *   large its rounding would be that of p
  *   backward:  p = r exp(s - m),  dv = p^T do,  dp = do v^T,  ds = p (dp - sum(p dp)) / sqrt(D),  dq = ds k,  dk = ds^T q
- *   (sum(p dp) and not rowsum(do o), which is the same but for its rounding: where p is all on one position, ds is exactly 0)
+ *   sum(p dp) and not rowsum(do o), the same but for its rounding: where p is all on one position, ds is exactly 0
  *
- * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for ROWS rows of a head at a
- * time, in scratch: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a batch row; a backward tile a
- * kv head with all its query heads, so that dk and dv have one owner and one order. */
+ * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for ROWS rows of a
+ * head at a time, in scratch: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a
+ * batch row; a backward tile a kv head with all its query heads, so that dk and dv have one owner and one order. */
 #include <math.h>
 #include <string.h>
 
@@ -23,10 +24,12 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     const sol_shape *q = &c->in[0].shape, *k = &c->in[1].shape, *v = &c->in[2].shape;
     char s[96], z[96];
     if (a->kv_heads < 1 || a->heads % a->kv_heads)
-        return sol_fail(err, SOL_ERR_SHAPE, "%lld heads do not share %lld kv heads", (long long)a->heads, (long long)a->kv_heads);
+        return sol_fail(err, SOL_ERR_SHAPE, "%lld heads do not share %lld kv heads", (long long)a->heads,
+                        (long long)a->kv_heads);
     if (q->dim[0] != n || q->dim[1] != a->heads * a->head_dim || k->dim[0] != n || k->dim[1] != kv ||
         memcmp(k, v, sizeof *k) != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "q %s and k %s do not fit the heads", sol_shape_text(q, s), sol_shape_text(k, z));
+        return sol_fail(err, SOL_ERR_SHAPE, "q %s and k %s do not fit the heads", sol_shape_text(q, s),
+                        sol_shape_text(k, z));
     if (c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != n)
         return sol_fail(err, SOL_ERR_SHAPE, "expects i32 document starts of %lld tokens", (long long)n);
     c->out[0] = (sol_slot){.shape = *q, .dtype = SOL_F32};
@@ -43,8 +46,9 @@ static size_t scratch(const sol_op_call *c, bool backward)
 /* A row block of one head: where its matrices start, which rows it has and which columns they see together. */
 typedef struct block {
     int64_t q_ld, kv_ld, row, rows, column, columns; /* rows [row, row + rows), columns [column, column + columns) */
-    int64_t q_at, kv_at, norm_at; /* first element: of the rows in q and o, of the columns in k and v, of the rows in m, r */
-    const int32_t *start;         /* doc_start of the rows */
+    int64_t q_at, kv_at,
+        norm_at;          /* first element: of the rows in q and o, of the columns in k and v, of the rows in m, r */
+    const int32_t *start; /* doc_start of the rows */
     float scale;
 } block;
 
@@ -107,7 +111,8 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
     int64_t D = ((const sol_attention_shape *)c->attr)->head_dim, n = k.columns, from, to;
     const float *q = (const float *)c->in[0].data + k.q_at, *key = (const float *)c->in[1].data + k.kv_at;
     const float *norm = (const float *)c->out[1].data + k.norm_at, *d_o = c->out[0].grad + k.q_at;
-    float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at, *ds = p + k.rows * n;
+    float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at,
+          *ds = p + k.rows * n;
     sol_gemm_tile(false, true, k.rows, n, D, k.scale, q, k.q_ld, key, k.kv_ld, 0, p, n);
     sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
@@ -130,7 +135,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     const sol_attention_shape *a = c->attr;
     (void)thread;
-    int64_t b = tile / a->kv_heads, kvh = tile % a->kv_heads, group = a->heads / a->kv_heads, ld = a->kv_heads * a->head_dim;
+    int64_t b = tile / a->kv_heads, kvh = tile % a->kv_heads, group = a->heads / a->kv_heads,
+            ld = a->kv_heads * a->head_dim;
     int64_t at = b * a->time * ld + kvh * a->head_dim;
     clear(&c->in[1], at, a->time, a->head_dim, ld);
     clear(&c->in[2], at, a->time, a->head_dim, ld);
@@ -159,9 +165,17 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_attention = {.name = "attention", .n_in = 4, .n_out = 2, .attr_size = sizeof(sol_attention_shape),
-                                 .shapes = shapes, .scratch = scratch, .forward = forward, .backward = backward, .reads_in = 15,
-                                 .reads_out = 2, .check_case = check_case};
+const sol_op sol_op_attention = {.name = "attention",
+                                 .n_in = 4,
+                                 .n_out = 2,
+                                 .attr_size = sizeof(sol_attention_shape),
+                                 .shapes = shapes,
+                                 .scratch = scratch,
+                                 .forward = forward,
+                                 .backward = backward,
+                                 .reads_in = 15,
+                                 .reads_out = 2,
+                                 .check_case = check_case};
 
 sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape)
 {

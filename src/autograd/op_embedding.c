@@ -67,8 +67,14 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_embedding = {.name = "embedding", .n_in = 2, .n_out = 1, .shapes = shapes, .forward = forward,
-                                 .backward = backward, .reads_in = 1, .check_case = check_case};
+const sol_op sol_op_embedding = {.name = "embedding",
+                                 .n_in = 2,
+                                 .n_out = 1,
+                                 .shapes = shapes,
+                                 .forward = forward,
+                                 .backward = backward,
+                                 .reads_in = 1,
+                                 .check_case = check_case};
 
 sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w)
 {

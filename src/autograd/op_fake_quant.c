@@ -1,6 +1,7 @@
-/* W_eff = a Q(W) + b W.  Straight through: dW = (a + b) dW_eff, for the zeroed weights too, no gradient through the scale. Its surrogate is
- * (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and this backward does not run; methods that
- * are not straight-through get the factor 1 and are finished outside (sol_quant_backward). */
+/* W_eff = a Q(W) + b W.  Straight through: dW = (a + b) dW_eff, for the zeroed weights too, no gradient through the
+ * scale. Its surrogate is (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and
+ * this backward does not run; methods that are not straight-through get the factor 1 and are finished outside
+ * (sol_quant_backward). */
 #include <string.h>
 
 #include "autograd/ops.h"
@@ -76,17 +77,26 @@ static bool check_case(int i, sol_op_case *c)
     if (i >= 3) return false;
     c->in[0] = sol_shape2(3, 8);
     attr *a = (attr *)c->attr;
-    *a = (attr){.spec = {.method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32}, .mix = &mix[i]};
+    *a = (attr){.spec = {.method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32},
+                .mix = &mix[i]};
     return true;
 }
 
-const sol_op sol_op_fake_quant = {.name = "fake_quant", .n_in = 1, .n_out = 1, .attr_size = sizeof(attr), .shapes = shapes,
-                                  .forward = forward, .backward = backward, .alias_factor = alias_factor,
-                                  .surrogate = surrogate, .check_case = check_case};
+const sol_op sol_op_fake_quant = {.name = "fake_quant",
+                                  .n_in = 1,
+                                  .n_out = 1,
+                                  .attr_size = sizeof(attr),
+                                  .shapes = shapes,
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .alias_factor = alias_factor,
+                                  .surrogate = surrogate,
+                                  .check_case = check_case};
 
 sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
                        const sol_quant_extra *extra)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_fake_quant, &w, &out, &(attr){*spec, mix, extra ? *extra : (sol_quant_extra){{0}, NULL}});
+    return sol_tape_apply(t, &sol_op_fake_quant, &w, &out,
+                          &(attr){*spec, mix, extra ? *extra : (sol_quant_extra){{0}, NULL}});
 }

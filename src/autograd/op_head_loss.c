@@ -1,6 +1,6 @@
-/* Cross-entropy fused with the output head: loss[n] = ln sum_v exp(z[n, v]) - z[n, target], z = x W^T; 0 where target is -1.
+/* Cross-entropy fused with the output head, z = x W^T:  loss[n] = ln sum_v exp(z[n, v]) - z[n, target]; target -1: 0.
  * Backward, for each chunk of tokens while its logits are there:
- *   dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x.
+ *   dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x
  * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]. The logits of one chunk lie in scratch, no [N, V] matrix exists; the
  * backward call computes them anyway and therefore sets the losses too. */
 #include <string.h>
@@ -28,7 +28,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
     char a[96], b[96];
     if (x->n_dims != 2 || w->n_dims != 2 || x->dim[1] != w->dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "x %s and W %s do not multiply", sol_shape_text(x, a), sol_shape_text(w, b));
+        return sol_fail(err, SOL_ERR_SHAPE, "x %s and W %s do not multiply", sol_shape_text(x, a),
+                        sol_shape_text(w, b));
     if (c->in[2].dtype != SOL_I32 || sol_shape_count(&c->in[2].shape) != x->dim[0])
         return sol_fail(err, SOL_ERR_SHAPE, "expects an i32 target for each of %lld rows", (long long)x->dim[0]);
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], 1), .dtype = SOL_F32};
@@ -58,7 +59,8 @@ static void row_tile(void *arg, int64_t tile, int thread)
     float *loss = k->c->out[0].data;
     for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, k->rows); i < end; i++) {
         int64_t n = k->from + i;
-        loss[n] = row_loss(&k->c->ctx->k.t, (float *)k->c->scratch + i * V, V, target[n], k->grads ? k->c->out[0].grad + n : NULL);
+        loss[n] = row_loss(&k->c->ctx->k.t, (float *)k->c->scratch + i * V, V, target[n],
+                           k->grads ? k->c->out[0].grad + n : NULL);
     }
 }
 
@@ -99,8 +101,15 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_head_loss = {.name = "head_loss", .n_in = 3, .n_out = 1, .shapes = shapes, .scratch = scratch,
-                                 .forward = forward, .backward = backward, .reads_in = 7, .backward_computes = true,
+const sol_op sol_op_head_loss = {.name = "head_loss",
+                                 .n_in = 3,
+                                 .n_out = 1,
+                                 .shapes = shapes,
+                                 .scratch = scratch,
+                                 .forward = forward,
+                                 .backward = backward,
+                                 .reads_in = 7,
+                                 .backward_computes = true,
                                  .check_case = check_case};
 
 sol_var sol_head_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets)

@@ -7,8 +7,10 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
     char a[96], b[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || w->n_dims != 2 || x->dim[1] != w->dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply", sol_shape_text(x, a), sol_shape_text(w, b));
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || w->n_dims != 2 ||
+        x->dim[1] != w->dim[1])
+        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply", sol_shape_text(x, a),
+                        sol_shape_text(w, b));
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], w->dim[0]), .dtype = SOL_F32};
     return SOL_OK;
 }
@@ -39,8 +41,15 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_linear = {.name = "linear", .n_in = 2, .n_out = 1, .shapes = shapes, .forward = forward,
-                              .backward = backward, .reads_in = 3, .scaled_in = 2, .check_case = check_case};
+const sol_op sol_op_linear = {.name = "linear",
+                              .n_in = 2,
+                              .n_out = 1,
+                              .shapes = shapes,
+                              .forward = forward,
+                              .backward = backward,
+                              .reads_in = 3,
+                              .scaled_in = 2,
+                              .check_case = check_case};
 
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w)
 {

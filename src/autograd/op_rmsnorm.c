@@ -50,9 +50,16 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const float *x = c->in[0].data, *r = c->out[1].data, *dy = c->out[0].grad;
     float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
     for (int64_t j = 0; j < C; j++) dw[j] = 0;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
-        c->ctx->k.t.rmsnorm_backward(x + i * C, c->in[1].data, dy + i * C, r[i], C, dw, dx ? dx + i * C : NULL,
-                                     c->in[0].grad_add);
+    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+        sol_rmsnorm_grad a = {.x = x + i * C,
+                              .w = c->in[1].data,
+                              .dy = dy + i * C,
+                              .r = r[i],
+                              .dw = dw,
+                              .dx = dx ? dx + i * C : NULL,
+                              .add = c->in[0].grad_add};
+        c->ctx->k.t.rmsnorm_backward(&a, C);
+    }
 }
 
 static void backward(const sol_op_call *c)
@@ -78,8 +85,16 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .attr_size = sizeof(attr), .shapes = shapes,
-                               .scratch = scratch, .forward = forward, .backward = backward, .reads_in = 3, .reads_out = 2,
+const sol_op sol_op_rmsnorm = {.name = "rmsnorm",
+                               .n_in = 2,
+                               .n_out = 2,
+                               .attr_size = sizeof(attr),
+                               .shapes = shapes,
+                               .scratch = scratch,
+                               .forward = forward,
+                               .backward = backward,
+                               .reads_in = 3,
+                               .reads_out = 2,
                                .check_case = check_case};
 
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps)

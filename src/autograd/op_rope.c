@@ -27,10 +27,16 @@ static void turn_rows(const sol_op_call *c, int64_t tile, const float *x, float 
     int64_t n = c->in[0].shape.dim[0], width = c->in[0].shape.dim[1], D = ((const attr *)c->attr)->head_dim;
     const int32_t *position = c->in[1].data;
     for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
-        const float *cosine = (const float *)c->in[2].data + position[i] * (D / 2);
-        const float *sine = (const float *)c->in[3].data + position[i] * (D / 2);
-        for (int64_t h = 0; h < width; h += D)
-            c->ctx->k.t.rope(x + i * width + h, cosine, sine, sign, D / 2, y + i * width + h, add);
+        sol_rope_turn t = {.cosine = (const float *)c->in[2].data + position[i] * (D / 2),
+                           .sine = (const float *)c->in[3].data + position[i] * (D / 2),
+                           .sign = sign,
+                           .half = D / 2,
+                           .add = add};
+        for (int64_t h = 0; h < width; h += D) {
+            t.x = x + i * width + h;
+            t.y = y + i * width + h;
+            c->ctx->k.t.rope(&t);
+        }
     }
 }
 
@@ -73,8 +79,15 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_rope = {.name = "rope", .n_in = 4, .n_out = 1, .attr_size = sizeof(attr), .shapes = shapes,
-                            .forward = forward, .backward = backward, .reads_in = 2 | 4 | 8, .check_case = check_case};
+const sol_op sol_op_rope = {.name = "rope",
+                            .n_in = 4,
+                            .n_out = 1,
+                            .attr_size = sizeof(attr),
+                            .shapes = shapes,
+                            .forward = forward,
+                            .backward = backward,
+                            .reads_in = 2 | 4 | 8,
+                            .check_case = check_case};
 
 sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, sol_var sin_table, int64_t head_dim)
 {

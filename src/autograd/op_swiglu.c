@@ -41,10 +41,15 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
-    const float *g = (const float *)c->in[0].data + from, *u = (const float *)c->in[1].data + from;
-    const float *dh = c->out[0].grad + from;
-    float *dg = c->in[0].grad ? c->in[0].grad + from : NULL, *du = c->in[1].grad ? c->in[1].grad + from : NULL;
-    c->ctx->k.t.swiglu_backward(g, u, dh, n, dg, c->in[0].grad_add, du, c->in[1].grad_add);
+    const sol_slot *gate = &c->in[0], *up = &c->in[1];
+    sol_swiglu_grad a = {.g = (const float *)gate->data + from,
+                         .u = (const float *)up->data + from,
+                         .dh = c->out[0].grad + from,
+                         .dg = gate->grad ? gate->grad + from : NULL,
+                         .du = up->grad ? up->grad + from : NULL,
+                         .add_g = gate->grad_add,
+                         .add_u = up->grad_add};
+    c->ctx->k.t.swiglu_backward(&a, n);
 }
 
 static void backward(const sol_op_call *c)
@@ -59,8 +64,14 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_swiglu = {.name = "swiglu", .n_in = 2, .n_out = 1, .shapes = shapes, .forward = forward,
-                              .backward = backward, .reads_in = 3, .check_case = check_case};
+const sol_op sol_op_swiglu = {.name = "swiglu",
+                              .n_in = 2,
+                              .n_out = 1,
+                              .shapes = shapes,
+                              .forward = forward,
+                              .backward = backward,
+                              .reads_in = 3,
+                              .check_case = check_case};
 
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up)
 {

@@ -1,5 +1,5 @@
-/* The ops as functions that record a node on a tape. Shapes: N = B T tokens; all float tensors are fp32, [rows, cols]. Errors stick to
- * the tape (sol_tape_plan returns the first one), so a model reads as its formula. */
+/* The ops as functions that record a node on a tape. Shapes: N = B T tokens; all float tensors are fp32, [rows, cols].
+ * Errors stick to the tape (sol_tape_plan returns the first one), so a model reads as its formula. */
 #ifndef SOLERA_AUTOGRAD_OPS_H
 #define SOLERA_AUTOGRAD_OPS_H
 
@@ -12,21 +12,22 @@ sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w);
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w);
 /* x / sqrt(mean(x^2) + eps) * w; x [N, C], w [1, C]. */
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps);
-/* Half-split rotary embedding of x [N, heads * D]: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin) for lanes i and i + D/2 of every
- * head. position [N] i32; cos, sin [max position, D/2]. */
+/* Half-split rotary embedding of x [N, heads * D]: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin) for lanes i and i +
+ * D/2 of every head. position [N] i32; cos, sin [max position, D/2]. */
 sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, sol_var sin_table, int64_t head_dim);
 
 typedef struct sol_attention_shape {
     int64_t batch, time, heads, kv_heads, head_dim;
 } sol_attention_shape;
-/* softmax(q k^T / sqrt(D)) v over positions doc_start[n] .. n of the same batch row. q [N, H D], k and v [N, K D], doc_start [N] i32, counted
- * from the start of the row. Query head h reads kv head h / (H / K). */
-sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape);
+/* softmax(q k^T / sqrt(D)) v over positions doc_start[n] .. n of the same batch row. q [N, H D], k and v [N, K D],
+ * doc_start [N] i32, counted from the start of the row. Query head h reads kv head h / (H / K). */
+sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start,
+                      const sol_attention_shape *shape);
 /* silu(gate) * up. */
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up);
 sol_var sol_add(sol_tape *t, sol_var a, sol_var b);
-/* Loss of each token, [N, 1]: -ln softmax(x W^T)[target]; 0 where the target is -1. x [N, C], W [V, C], targets [N] i32. The logits exist for
- * one chunk of tokens at a time. */
+/* Loss of each token, [N, 1]: -ln softmax(x W^T)[target]; 0 where the target is -1. x [N, C], W [V, C], targets [N]
+ * i32. The logits exist for one chunk of tokens at a time. */
 sol_var sol_head_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets);
 
 /* The residual mix of a step, shared by all fake-quant nodes of a graph. */

@@ -32,7 +32,8 @@ static void touch(sol_tape *t, int *buffer, size_t bytes, int i)
 
 static void mark_gradients(sol_tape *t)
 {
-    for (int i = 0; i < t->vars.n; i++) tape_var_at(t, i)->needs_grad = tape_var_at(t, i)->kind == VAR_PARAM && !t->opts.no_grad;
+    for (int i = 0; i < t->vars.n; i++)
+        tape_var_at(t, i)->needs_grad = tape_var_at(t, i)->kind == VAR_PARAM && !t->opts.no_grad;
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         bool any = false;
@@ -276,7 +277,8 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
     if (t->status == SOL_OK) {
         for (int i = 0; i < t->nodes.n; i++)
             if (tape_node_at(t, i)->op->backward_computes && tape_node_at(t, i)->out[0] != root)
-                return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph", tape_node_at(t, i)->op->name);
+                return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph",
+                                tape_node_at(t, i)->op->name);
         mark_gradients(t);
         mark_crossing(t);
         t->status = mark_aliases(t, &t->err);

@@ -40,8 +40,15 @@ static sol_var add_var(sol_tape *t, var_kind kind, sol_dtype dtype, sol_shape sh
     if (t->status == SOL_OK) t->status = sol_shape_bytes(&shape, dtype, &bytes, &t->err);
     tape_var *v = tape_append(t, &t->vars, sizeof *v);
     if (!v) return -1;
-    *v = (tape_var){.kind = kind, .shape = shape, .dtype = dtype, .bytes = bytes, .node = -1, .segment = -1, .alias = -1,
-                    .buffer = {-1, -1}, .grad_buffer = -1};
+    *v = (tape_var){.kind = kind,
+                    .shape = shape,
+                    .dtype = dtype,
+                    .bytes = bytes,
+                    .node = -1,
+                    .segment = -1,
+                    .alias = -1,
+                    .buffer = {-1, -1},
+                    .grad_buffer = -1};
     return t->vars.n - 1;
 }
 

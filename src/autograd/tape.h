@@ -2,7 +2,8 @@
  *
  *     sol_tape *t;
  *     st = sol_tape_create(&t, ctx, err);
- *     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(N, C)), w = sol_tape_param(t, sol_shape2(V, C), weights, grads);
+ *     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(N, C));
+ *     sol_var w = sol_tape_param(t, sol_shape2(V, C), weights, grads);
  *     sol_var y = sol_linear(t, x, w), loss = sol_head_loss(t, y, ...);        // ops.h
  *     st = sol_tape_plan(t, loss, &opts, err);                                  // schedule, lifetimes, offsets
  *     st = sol_tape_allocate(t, err);
@@ -10,8 +11,8 @@
  *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t);                    // forward and backward
  *
  * The plan turns the nodes into a list of calls (forward; backward, where with `recompute` the forward nodes of a
- * segment run again before its backward ones), computes for every tensor and gradient from which call to which it lives,
- * and packs them by offset into one block. A run allocates nothing. */
+ * segment run again before its backward ones), computes for every tensor and gradient from which call to which it
+ * lives, and packs them by offset into one block. A run allocates nothing. */
 #ifndef SOLERA_AUTOGRAD_TAPE_H
 #define SOLERA_AUTOGRAD_TAPE_H
 
@@ -32,14 +33,14 @@ void sol_tape_free(sol_tape **t);
 
 /* A tensor that the caller fills before a run; its memory belongs to the tape. Takes no gradient. */
 sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
-/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run adds to it. data may be NULL in a tape that
- * is only planned. */
+/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run adds to it. data may be NULL in
+ * a tape that is only planned. */
 sol_var sol_tape_param(sol_tape *t, sol_shape shape, const float *data, float *grad);
 /* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
 
-/* Nodes recorded while `on` depend on parameters alone and run in sol_tape_prepare instead of in every run. Record them before
- * the segments. */
+/* Nodes recorded while `on` depend on parameters alone and run in sol_tape_prepare instead of in every run. Record them
+ * before the segments. */
 void sol_tape_prologue(sol_tape *t, bool on);
 /* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
 void sol_tape_segment(sol_tape *t, int id);
@@ -56,8 +57,9 @@ void *sol_tape_data(const sol_tape *t, sol_var v);  /* inputs, kept and prologue
 float *sol_tape_grad(const sol_tape *t, sol_var v); /* the root: [its shape], filled by the caller; params */
 sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
 
-/* A look at the backward pass: called before the backward call of every node of the main part, with its inputs' vars and the
- * call, whose out[o].grad hold what arrives; they live no longer than that. It must change nothing. fn NULL: none. */
+/* A look at the backward pass: called before the backward call of every node of the main part, with its inputs' vars
+ * and the call, whose out[o].grad hold what arrives; they live no longer than that. It must change nothing. fn NULL:
+ * none. */
 typedef void (*sol_tape_watch_fn)(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call);
 void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
 

@@ -15,12 +15,12 @@ typedef struct tape_var {
     int segment; /* of that node */
     bool prologue, keep;
     bool needs_grad;
-    bool crosses;    /* read outside its segment: never recomputed */
-    bool recomputed; /* has a second life in the backward pass, in buffer[1] */
+    bool crosses;              /* read outside its segment: never recomputed */
+    bool recomputed;           /* has a second life in the backward pass, in buffer[1] */
     const float *outside_data; /* params */
     float *outside_grad;
-    int alias;           /* the var whose gradient this one's is a multiple of; -1: its own */
-    const float *factor; /* of the alias */
+    int alias;                  /* the var whose gradient this one's is a multiple of; -1: its own */
+    const float *factor;        /* of the alias */
     int buffer[2], grad_buffer; /* -1: none */
     bool grad_written;          /* while planning: a backward call has set it */
 } tape_var;
@@ -38,7 +38,7 @@ typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } step_kind;
 typedef struct tape_step {
     step_kind kind;
     int node;
-    int scratch; /* buffer; -1: none */
+    int scratch;                    /* buffer; -1: none */
     unsigned grad_add, grad_wanted; /* bit i: of in[i] */
     unsigned out_grad;              /* bit o: a gradient arrives for out[o] */
     sol_op_call call;               /* filled by sol_tape_allocate */

@@ -4,8 +4,8 @@
 
 #include "kernels/ctx.h"
 
-/* Tiles of C. Each packs its parts of A and B anew, so they start large; a matrix that gives fewer than MIN_TILES is cut
- * along the longer side of a tile until the threads have something to share or the tiles get too small to pay. */
+/* Tiles of C. Each packs its parts of A and B anew, so they start large; a matrix that gives fewer than MIN_TILES is
+ * cut along the longer side of a tile until the threads have something to share or the tiles get too small to pay. */
 enum { TILE_START = 512, TILE_LEAST = 128, MIN_TILES = 8 };
 
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
@@ -49,11 +49,23 @@ static int64_t round_up(int64_t n)
 void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    gemm_args g = {.trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc,
-                   .alpha = alpha, .beta = beta, .a = a, .b = b, .c = c};
+    gemm_args g = {.trans_a = trans_a,
+                   .trans_b = trans_b,
+                   .m = m,
+                   .n = n,
+                   .k = k,
+                   .lda = lda,
+                   .ldb = ldb,
+                   .ldc = ldc,
+                   .alpha = alpha,
+                   .beta = beta,
+                   .a = a,
+                   .b = b,
+                   .c = c};
     g.tile_m = m < TILE_START ? m : TILE_START;
     g.tile_n = n < TILE_START ? n : TILE_START;
-    while (tile_count(m, g.tile_m) * tile_count(n, g.tile_n) < MIN_TILES && (g.tile_m > TILE_LEAST || g.tile_n > TILE_LEAST)) {
+    while (tile_count(m, g.tile_m) * tile_count(n, g.tile_n) < MIN_TILES &&
+           (g.tile_m > TILE_LEAST || g.tile_n > TILE_LEAST)) {
         int64_t *longer = g.tile_m >= g.tile_n ? &g.tile_m : &g.tile_n;
         *longer = round_up((*longer + 1) / 2);
     }

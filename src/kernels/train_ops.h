@@ -1,10 +1,10 @@
 /* Row kernels of training, forward and backward: softmax of attention, cross-entropy, SwiGLU, RMSNorm, RoPE. One source
- * (train_impl.h) compiled once a tier beside float_impl.h. Each runs on the calling thread on one row; `add` says whether an
- * output is set or added to; outputs must not overlap inputs unless said. Any n, any alignment.
+ * (train_impl.h) compiled once a tier beside float_impl.h. Each runs on the calling thread on one row; `add` says
+ * whether an output is set or added to; outputs must not overlap inputs unless said. Any n, any alignment.
  *
- * Sums: 16 partial sums as in float_ops.h; softmax and cross_entropy fold
- * them into a double every SOL_TRAIN_RUN elements, RMSNorm's are double throughout (they scale whole rows). A NaN or
- * infinity in a row makes its results NaN, so that a bad step shows in the loss and in the gradients. */
+ * Sums: 16 partial sums as in float_ops.h; softmax and cross_entropy fold them into a double every SOL_TRAIN_RUN
+ * elements, RMSNorm's are double throughout (they scale whole rows). A NaN or infinity in a row makes its results NaN,
+ * so that a bad step shows in the loss and in the gradients. */
 #ifndef SOLERA_KERNELS_TRAIN_OPS_H
 #define SOLERA_KERNELS_TRAIN_OPS_H
 
@@ -13,22 +13,43 @@
 
 enum { SOL_TRAIN_RUN = 1024 };
 
+/* h = silu(g) u: du (+)= dh silu(g), dg (+)= dh u silu'(g). dg or du may be NULL. */
+typedef struct sol_swiglu_grad {
+    const float *g, *u, *dh;
+    float *dg, *du;
+    bool add_g, add_u;
+} sol_swiglu_grad;
+
+/* y = x r w: dw += dy x r, dx (+)= r (w dy - x r mean(w dy x r)). dx may be NULL. */
+typedef struct sol_rmsnorm_grad {
+    const float *x, *w, *dy;
+    float r;
+    float *dw, *dx;
+    bool add;
+} sol_rmsnorm_grad;
+
+/* One head of 2 half lanes: y0 (+)= x0 cosine - sign x1 sine, y1 (+)= x1 cosine + sign x0 sine. */
+typedef struct sol_rope_turn {
+    const float *x, *cosine, *sine;
+    float sign;
+    int64_t half;
+    float *y;
+    bool add;
+} sol_rope_turn;
+
 typedef struct sol_train_ops {
     /* In place: s[from, to) becomes exp(s - m) and the rest of s[0, n) 0; norm = {m = largest, 1 / sum}. from < to. */
     void (*softmax)(float *s, int64_t n, int64_t from, int64_t to, float *norm);
-    /* In place, with the norm of softmax: s[from, to) becomes p = norm[1] exp(s - norm[0]), dp becomes scale p (dp - sum p dp);
-     * both 0 in the rest of [0, n). */
+    /* In place, with the norm of softmax: s[from, to) becomes p = norm[1] exp(s - norm[0]), dp becomes
+     * scale p (dp - sum p dp); both 0 in the rest of [0, n). */
     void (*softmax_backward)(float *s, float *dp, int64_t n, int64_t from, int64_t to, const float *norm, float scale);
     /* Returns ln sum exp(z) - z[target]. dloss not NULL: z becomes *dloss (softmax(z) - onehot(target)). */
     float (*cross_entropy)(float *z, int64_t n, int64_t target, const float *dloss);
-    /* h = silu(g) u: du (+)= dh silu(g), dg (+)= dh u silu'(g). dg or du may be NULL. */
-    void (*swiglu_backward)(const float *g, const float *u, const float *dh, int64_t n, float *dg, bool add_g, float *du, bool add_u);
+    void (*swiglu_backward)(const sol_swiglu_grad *a, int64_t n);
     /* y = x r w; returns r = 1 / sqrt(mean(x^2) + eps). */
     float (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
-    /* dw += dy x r, dx (+)= r (w dy - x r mean(w dy x r)). dx may be NULL. */
-    void (*rmsnorm_backward)(const float *x, const float *w, const float *dy, float r, int64_t n, float *dw, float *dx, bool add);
-    /* One head of 2 half lanes: y0 (+)= x0 c - sign x1 s, y1 (+)= x1 c + sign x0 s. */
-    void (*rope)(const float *x, const float *c, const float *s, float sign, int64_t half, float *y, bool add);
+    void (*rmsnorm_backward)(const sol_rmsnorm_grad *a, int64_t n);
+    void (*rope)(const sol_rope_turn *t);
 } sol_train_ops;
 
 void sol_train_ops_c(sol_train_ops *t);

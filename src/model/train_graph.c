@@ -12,9 +12,9 @@ struct sol_graph {
     sol_graph_opts opts;
     sol_quant_mix mix; /* read by the fake-quant nodes */
     sol_tape *tape;
-    float *grads; /* [model->n_elements] */
-    sol_var *weight; /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
-    sol_var *bias;   /* the same: a bias that the method makes, and -1 without one */
+    float *grads;                 /* [model->n_elements] */
+    sol_var *weight;              /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
+    sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
     sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
     sol_var embedding, head, hidden, loss;
@@ -105,7 +105,8 @@ static sol_var record_attention(sol_graph *g, int64_t l, sol_var x)
 {
     const sol_var *w = g->weight + l * SOL_BLOCK_PARAMS;
     const sol_model_config *c = &g->model->config;
-    sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads, c->head_dim};
+    sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads,
+                                 c->head_dim};
     sol_tape *t = g->tape;
     sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_INPUT_NORM], (float)c->rms_norm_eps);
     sol_var q = sol_rope(t, project(g, l, SOL_BLOCK_Q, h), g->position, g->cosine, g->sine, c->head_dim);
@@ -161,16 +162,19 @@ static sol_status alloc_biases(sol_graph *g, sol_err *err)
 {
     int64_t rows = total_rows(g);
     sol_status st = sol_alloc_array((void **)&g->row_bias, (size_t)rows, sizeof *g->row_bias, err);
-    if (st == SOL_OK && !g->opts.no_grad) st = sol_alloc_array((void **)&g->d_row_bias, (size_t)rows, sizeof *g->d_row_bias, err);
+    if (st == SOL_OK && !g->opts.no_grad)
+        st = sol_alloc_array((void **)&g->d_row_bias, (size_t)rows, sizeof *g->d_row_bias, err);
     return st;
 }
 
 static sol_status check(const sol_model *m, const sol_graph_opts *o, sol_err *err)
 {
     if (m->dtype != SOL_F32)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s", sol_dtype_name(m->dtype));
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s",
+                        sol_dtype_name(m->dtype));
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
-        return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range", (long long)o->batch, (long long)o->seq);
+        return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range", (long long)o->batch,
+                        (long long)o->seq);
     return SOL_OK;
 }
 
@@ -186,11 +190,14 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     if (spec) g->spec = *spec;
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK)
-        st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->weight, err);
+        st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS,
+                             sizeof *g->weight, err);
     if (st == SOL_OK)
-        st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias, err);
+        st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias,
+                             err);
     if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
-    if (st == SOL_OK && !dry && !o->no_grad) st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
+    if (st == SOL_OK && !dry && !o->no_grad)
+        st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
     if (st == SOL_OK) st = record(g, err);
     if (st == SOL_OK && !dry) st = sol_tape_allocate(g->tape, err);
     if (st != SOL_OK) sol_graph_free(&g);
@@ -198,7 +205,8 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     return st;
 }
 
-sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan, sol_err *err)
+sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
+                          sol_err *err)
 {
     sol_graph *g;
     sol_status st = create(&g, NULL, m, spec, o, true, err);
@@ -264,8 +272,8 @@ static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
     }
 }
 
-void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, float weight,
-                          double *loss_sum, int64_t *n)
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
+                          float weight, double *loss_sum, int64_t *n)
 {
     float *dloss = sol_tape_grad(g->tape, g->loss);
     set_inputs(g, tokens, targets, doc_start);
@@ -274,8 +282,8 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     read_loss(g, loss_sum, n);
 }
 
-void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, double *loss_sum,
-                    int64_t *n)
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
+                    double *loss_sum, int64_t *n)
 {
     set_inputs(g, tokens, targets, doc_start);
     sol_tape_run_forward(g->tape);
@@ -297,7 +305,8 @@ static void watch_linear(void *user, const sol_op *op, const sol_var *in, const 
     if (op != &sol_op_linear) return;
     for (int64_t i = 0; i < n; i++) {
         if (g->weight[i] != in[1]) continue;
-        const sol_param *p = sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
+        const sol_param *p =
+            sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
         g->watch(g->watch_user, p, call->in[1].data, call->out[0].grad, call->out[0].shape.dim[0]);
     }
 }
@@ -323,7 +332,8 @@ void sol_graph_finish_step(sol_graph *g)
         if (p->kind != SOL_PARAM_LINEAR) continue;
         sol_quant_matrix x = sol_model_quant_matrix(g->model, p);
         float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
-        for (int k = 0; k < g->model->n_learned; k++) d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
+        for (int k = 0; k < g->model->n_learned; k++)
+            d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
         sol_quant_backward(g->ctx, &g->spec, &x, g->mix.mix, d_bias, g->grads + p->offset, d_learned);
         if (d_bias) d_bias += p->rows;
     }

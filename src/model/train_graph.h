@@ -8,9 +8,9 @@
  *     ... clip, optimizer on sol_graph_grads(g) ...
  *     sol_graph_zero_grads(g);
  *
- * Quantized are q, k, v, o, gate, up and down of every block; embedding, head and norms never. After sol_graph_create nothing
- * allocates. All results are the same bits for any number of threads, with and without activation checkpoints. Tokens must lie in
- * [0, V), targets in [-1, V): the caller checks what comes from files. */
+ * Quantized are q, k, v, o, gate, up and down of every block; embedding, head and norms never. After sol_graph_create
+ * nothing allocates. All results are the same bits for any number of threads, with and without activation checkpoints.
+ * Tokens must lie in [0, V), targets in [-1, V): the caller checks what comes from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 
@@ -30,37 +30,39 @@ typedef struct sol_graph_opts {
 /* What sol_graph_create would allocate, by kind. */
 sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
                           sol_err *err);
-/* The model is borrowed, must be SOL_F32 and outlive the graph, which reads its parameters at every run. spec NULL or method NULL:
- * full precision. SOL_ERR_USAGE: a method that learns, but the model lacks its parameters (sol_model_add_learned). */
+/* The model is borrowed, must be SOL_F32 and outlive the graph, which reads its parameters at every run. spec NULL or
+ * method NULL: full precision. SOL_ERR_USAGE: a method that learns, but the model lacks its parameters
+ * (sol_model_add_learned). */
 sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                             const sol_graph_opts *o, sol_err *err);
 void sol_graph_free(sol_graph **g);
 
 /* Once after every change of the parameters or of the mix. */
 void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix);
-/* Once after the micro-batches of a step, before the gradients are used: takes the gradients of W_eff to those of W, of learned
- * parameters and of weights that feed a bias. Costs nothing for straight-through methods. */
+/* Once after the micro-batches of a step, before the gradients are used: takes the gradients of W_eff to those of W, of
+ * learned parameters and of weights that feed a bias. Costs nothing for straight-through methods. */
 void sol_graph_finish_step(sol_graph *g);
 
 /* tokens, targets: [B, T]; a target of -1 does not count. doc_start[B, T]: for each position the first position of its
  * document in the same row (attention never crosses it, RoPE positions restart there), NULL: one document a row.
- * *loss_sum: the sum of -ln p over the counted targets, in double in the order of the tokens; *n: how many. Gradients of
- * (weight * loss_sum) are added. */
-void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, float weight,
-                          double *loss_sum, int64_t *n);
+ * *loss_sum: the sum of -ln p over the counted targets, in double in the order of the tokens; *n: how many. Gradients
+ * of (weight * loss_sum) are added. */
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
+                          float weight, double *loss_sum, int64_t *n);
 /* Forward only. */
-void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, double *loss_sum,
-                    int64_t *n);
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
+                    double *loss_sum, int64_t *n);
 /* Logits [B*T, V] of the last forward pass, for tests and scoring. */
 void sol_graph_logits(sol_graph *g, float *logits);
 
-/* A look at the gradients between the layers: sol_graph_accumulate calls fn for every linear layer of the blocks when its dL/dY has
- * arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized); dy: [tokens, rows]; so dL/dX of the layer
- * is dy w. Both live until fn returns, which must change nothing. fn NULL: none. */
+/* A look at the gradients between the layers: sol_graph_accumulate calls fn for every linear layer of the blocks when
+ * its dL/dY has arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized); dy: [tokens, rows];
+ * so dL/dX of the layer is dy w. Both live until fn returns, which must change nothing. fn NULL: none. */
 typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
-/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; zero at the start; NULL with no_grad. */
+/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; zero at the start; NULL with
+ * no_grad. */
 float *sol_graph_grads(sol_graph *g);
 void sol_graph_zero_grads(sol_graph *g);
 
