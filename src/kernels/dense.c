@@ -146,7 +146,7 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_dense *d, int64_t
     scratch_plan p = {0};
     size_t tokens = is_float(d->type) ? 0 : (size_t)sol_min_i64(n, d->ops->max_tokens);
     size_t sums = (size_t)sol_round_up(4 * s->n_segs, 64), a = d->ops->thread_bytes(s), b = float_thread_bytes(s);
-    p.d = p.q + tokens * (size_t)s->cols_pad;
+    p.d = p.q + tokens * (size_t)s->q_stride;
     p.nsum = p.d + tokens * sums;
     p.threads = p.nsum + tokens * sums;
     p.per_thread = (size_t)sol_round_up((int64_t)(a > b ? a : b), 64);
@@ -205,7 +205,7 @@ static void round_token(void *arg, int64_t i, int thread)
     const product *p = arg;
     const sol_segments *s = &p->d->seg;
     (void)thread;
-    p->ctx->k.act_quantize(s, p->x + i * s->cols, p->acts.q + i * s->cols_pad, p->acts.d + i * s->n_segs,
+    p->ctx->k.act_quantize(s, p->x + i * s->cols, p->acts.q + i * s->q_stride, p->acts.d + i * s->n_segs,
                            p->acts.nsum + i * s->n_segs);
 }
 

@@ -154,7 +154,7 @@ ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s
             vb v0 = weights_at(type, w, i), v1 = weights_at(type, w1, i);
             UNROLL for (int t = 0; t < T; t++) {
                 int32_t four;
-                memcpy(&four, q + t * s->cols_pad + 4 * i, 4);
+                memcpy(&four, q + t * s->q_stride + 4 * i, 4);
                 vi x = four - (vi){0};
                 DOT_4(acc[t][0], v0, x);
                 DOT_4(acc[t][1], v1, x);
@@ -173,7 +173,7 @@ ALWAYS_INLINE void some_tokens(sol_dense_type type, int T, const sol_dense_job *
 {
     const sol_segments *s = job->seg;
     vf y[TOKENS_AT_ONCE][2];
-    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes, job->acts->q + t * s->cols_pad,
+    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes, job->acts->q + t * s->q_stride,
                 job->acts->d + t * s->n_segs, job->acts->nsum + t * s->n_segs, y);
     size_t bytes = (size_t)sol_min_i64(TILE_ROWS, job->rows - tile * TILE_ROWS) * sizeof(float);
     for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->rows + tile * TILE_ROWS, y[i], bytes);

@@ -80,7 +80,7 @@ static void ref_product(const sol_dense_job *job, int64_t first, int64_t last, v
         const sol_f16 *scales = scales_at(s, tile, r % TILE_ROWS);
         decode_row(job->type, row, s->cols, w);
         for (int64_t t = 0; t < job->acts->n; t++)
-            job->y[t * job->rows + r] = row_product(s, w, scales, job->acts->q + t * s->cols_pad, job->acts->d + t * s->n_segs);
+            job->y[t * job->rows + r] = row_product(s, w, scales, job->acts->q + t * s->q_stride, job->acts->d + t * s->n_segs);
     }
 }
 

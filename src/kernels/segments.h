@@ -8,6 +8,7 @@
 
 typedef struct sol_segments {
     int64_t cols, cols_pad; /* cols rounded up to 64: q is zero from cols on */
+    int64_t q_stride;       /* distance of rows of q: an odd number of lines, so that they do not share sets of a cache */
     int64_t group, n_groups; /* the last group may be shorter (dense matrices only) */
     int64_t block;           /* longest segment */
     int64_t segs_per_group;  /* 1 when group <= block */
@@ -30,6 +31,7 @@ static inline int64_t sol_round_up(int64_t a, int64_t to)
 static inline sol_segments sol_segments_make(int64_t cols, int64_t group, int64_t block)
 {
     sol_segments s = {.cols = cols, .cols_pad = sol_round_up(cols, 64), .group = group, .block = block};
+    s.q_stride = s.cols_pad | 64;
     s.n_groups = (cols + group - 1) / group;
     s.segs_per_group = (group + block - 1) / block;
     s.groups_per_block = group < block ? block / group : 1;
@@ -49,7 +51,7 @@ static inline int64_t sol_segment_at(const sol_segments *s, int64_t i, int64_t *
 /* Activations of n tokens as int8. */
 typedef struct sol_acts {
     int64_t n;
-    int8_t *q;     /* [n, cols_pad] */
+    int8_t *q;     /* [n, q_stride], cols_pad of them set */
     float *d;      /* [n, n_segs] */
     int32_t *nsum; /* [n, n_segs]: minus the sum of q over the segment */
 } sol_acts;

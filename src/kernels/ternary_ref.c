@@ -137,7 +137,7 @@ static void ref_product(const sol_ternary_job *job, int64_t first, int64_t last,
         ref_unpack(s, job->tiles + (size_t)(r / TILE_ROWS) * job->tile_bytes, r % TILE_ROWS, codes, scales);
         for (int64_t g = 0; g < s->cols / 4; g++) memcpy(w + 4 * g, table[codes[g]], 4);
         for (int64_t t = 0; t < job->acts->n; t++)
-            job->y[t * job->rows + r] = row_product(s, w, scales, job->acts->q + t * s->cols_pad, job->acts->d + t * s->n_segs);
+            job->y[t * job->rows + r] = row_product(s, w, scales, job->acts->q + t * s->q_stride, job->acts->d + t * s->n_segs);
     }
 }
 

@@ -153,7 +153,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
     const sol_segments *s = job->seg;
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->cols_pad, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
@@ -198,7 +198,7 @@ static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_s
     for (int64_t i = 0; i < blocks; i++) {
         for (int t = 0; t < T; t++) {
             int32_t four;
-            memcpy(&four, q + t * s->cols_pad + 4 * i, 4);
+            memcpy(&four, q + t * s->q_stride + 4 * i, 4);
             int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
             for (int j = 0; j < 4; j++) acc[t][j] = vdotq_s32(acc[t][j], w[i][j], x);
         }
@@ -212,8 +212,8 @@ static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, 
     int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
     const int8_t *q = a->q + start;
     const float *d = a->d + seg;
-    for (; t + 4 <= a->n; t += 4) gemm_tokens(4, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, u + t);
-    for (; t < a->n; t++) gemm_tokens(1, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, u + t);
+    for (; t + 4 <= a->n; t += 4) gemm_tokens(4, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
+    for (; t < a->n; t++) gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
 }
 
 /* Scratch of a thread in the many-token product. */

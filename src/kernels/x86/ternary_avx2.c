@@ -207,7 +207,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
     const sol_segments *s = job->seg;
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->cols_pad, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
@@ -272,7 +272,7 @@ ALWAYS_INLINE __m256 finish(__m256i acc, int32_t nsum, float d, __m256 u)
 ALWAYS_INLINE void gemm_tokens(int T, const sol_segments *s, __m256i (*w)[4], int64_t blocks, const int8_t *q, const float *d,
                                const int32_t *nsum, __m256 (*u)[4])
 {
-    const int8_t *q1 = T > 1 ? q + s->cols_pad : q;
+    const int8_t *q1 = T > 1 ? q + s->q_stride : q;
     __m256i zero = _mm256_setzero_si256();
     __m256i a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
     for (int64_t i = 0; i < blocks; i++) {
@@ -304,8 +304,8 @@ static void gemm_segment(const sol_segments *s, __m256i (*w)[4], int64_t seg, co
     const float *d = a->d + seg;
     const int32_t *nsum = a->nsum + seg;
     for (; t + 2 <= a->n; t += 2)
-        gemm_tokens(2, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
-    if (t < a->n) gemm_tokens(1, s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+        gemm_tokens(2, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+    if (t < a->n) gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
 }
 
 /* Scratch of a thread in the many-token product. */

@@ -10,6 +10,7 @@
  * int16 over a segment of 128 (32 x 381 < 32768).
  * Many tokens: blocks are decoded once to bytes 0, 1, 2 in the operand order of vpdpbusd, a doubleword a row and block. */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/x86/tiers.h"
@@ -22,13 +23,11 @@ enum {
     CHUNK_BYTES = HALVES * WORDS * 64,
     TABLE_TOKENS = 4,                /* up to so many tokens go through the tables */
     TOKENS = 256,                    /* of one job */
-    GEMM_TOKENS = 6,                 /* at a time: 4 x 6 accumulators */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 1536,                 /* bytes ahead */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
 
 static int64_t n_chunks(const sol_segments *s)
 {
@@ -160,105 +159,97 @@ ALWAYS_INLINE void store_rows(float *y, int64_t r, int64_t rows, __m512 v)
         _mm512_mask_storeu_ps(y + r, (__mmask16)((1u << n) - 1), v);
 }
 
-/* One whole chunk: 16 blocks of N halves. */
+/* Block K of a chunk, for the halves at a, a + WORDS, b, b + WORDS. The empty asm keeps gcc from adding all sums of a chunk as
+ * a tree, for which it has too few registers. */
 #define LOOK_UP(K)                                                                                          \
-    do {                                                                                                    \
-        __m512i sums = _mm512_load_si512(table + (K));                                                      \
-        for (int h = 0; h < N; h++)                                                                         \
-            acc[h] = _mm512_add_epi16(acc[h], _mm512_permutexvar_epi16(CODE(w[h], K), sums));               \
-    } while (0)
+    sums = _mm512_load_si512(table + (K));                                                                  \
+    acc0 = _mm512_add_epi16(acc0, _mm512_permutexvar_epi16(CODE(a, K), sums));                              \
+    acc1 = _mm512_add_epi16(acc1, _mm512_permutexvar_epi16(CODE(a + WORDS, K), sums));                      \
+    acc2 = _mm512_add_epi16(acc2, _mm512_permutexvar_epi16(CODE(b, K), sums));                              \
+    acc3 = _mm512_add_epi16(acc3, _mm512_permutexvar_epi16(CODE(b + WORDS, K), sums));                      \
+    __asm__("" : "+v"(acc0), "+v"(acc1), "+v"(acc2), "+v"(acc3));
 
-ALWAYS_INLINE void look_up_chunk(int N, const __m512i *const *w, const __m512i *table, __m512i *acc)
+/* n whole chunks of two tiles: the int16 sums of their four halves. */
+ALWAYS_INLINE void look_up_chunks(const __m512i *a, const __m512i *b, const __m512i *table, int64_t n, __m512i acc[4])
 {
-    LOOK_UP(0);
-    LOOK_UP(1);
-    LOOK_UP(2);
-    LOOK_UP(3);
-    LOOK_UP(4);
-    LOOK_UP(5);
-    LOOK_UP(6);
-    LOOK_UP(7);
-    LOOK_UP(8);
-    LOOK_UP(9);
-    LOOK_UP(10);
-    LOOK_UP(11);
-    LOOK_UP(12);
-    LOOK_UP(13);
-    LOOK_UP(14);
-    LOOK_UP(15);
+    __m512i sums, acc0 = _mm512_setzero_si512(), acc1 = acc0, acc2 = acc0, acc3 = acc0;
+    for (const __m512i *end = table + n * CHUNK_BLOCKS; table < end; table += CHUNK_BLOCKS) {
+        for (int line = 0; line < CHUNK_BYTES; line += 64) {
+            _mm_prefetch((const char *)a + PREFETCH + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)b + PREFETCH + line, _MM_HINT_T0);
+        }
+        LOOK_UP(0) LOOK_UP(1) LOOK_UP(2) LOOK_UP(3) LOOK_UP(4) LOOK_UP(5) LOOK_UP(6) LOOK_UP(7)
+        LOOK_UP(8) LOOK_UP(9) LOOK_UP(10) LOOK_UP(11) LOOK_UP(12) LOOK_UP(13) LOOK_UP(14) LOOK_UP(15)
+        a += HALVES * WORDS;
+        b += HALVES * WORDS;
+    }
+    acc[0] = acc0;
+    acc[1] = acc1;
+    acc[2] = acc2;
+    acc[3] = acc3;
 }
 
-/* The segment of `blocks` blocks from block b on, for N halves at w. */
-ALWAYS_INLINE void look_up_segment(int N, const uint8_t *const *tile, int64_t b, int64_t blocks, const __m512i *table, __m512i *acc)
+/* The same for blocks [first, end) that are no whole chunks. */
+static void look_up_blocks(const __m512i *a, const __m512i *b, const __m512i *table, int64_t first, int64_t end, __m512i acc[4])
 {
-    const __m512i *w[4];
-    for (int h = 0; h < N; h++) acc[h] = _mm512_setzero_si512();
-    if (b % CHUNK_BLOCKS == 0 && blocks % CHUNK_BLOCKS == 0) {
-        for (int64_t c = b / CHUNK_BLOCKS; c < (b + blocks) / CHUNK_BLOCKS; c++) {
-            for (int h = 0; h < N; h++) w[h] = (const __m512i *)(tile[h / 2] + c * CHUNK_BYTES + h % 2 * WORDS * 64);
-            for (int t = 0; t < N / 2; t++)
-                for (int line = 0; line < CHUNK_BYTES; line += 64)
-                    _mm_prefetch((const char *)w[2 * t] + PREFETCH + line, _MM_HINT_T0);
-            look_up_chunk(N, w, table + c * CHUNK_BLOCKS, acc);
-        }
-        return;
-    }
-    for (int64_t i = b; i < b + blocks; i++) {
-        __m512i sums = _mm512_load_si512(table + i);
-        for (int h = 0; h < N; h++) {
-            const __m512i *at = (const __m512i *)(tile[h / 2] + i / CHUNK_BLOCKS * CHUNK_BYTES + h % 2 * WORDS * 64);
-            acc[h] = _mm512_add_epi16(acc[h], _mm512_permutexvar_epi16(code_at(at, i % CHUNK_BLOCKS), sums));
+    for (int h = 0; h < 4; h++) acc[h] = _mm512_setzero_si512();
+    for (int64_t i = first; i < end; i++) {
+        int64_t at = i / CHUNK_BLOCKS * HALVES * WORDS, k = i % CHUNK_BLOCKS;
+        for (int h = 0; h < 4; h++) {
+            __m512i code = code_at((h < 2 ? a : b) + at + h % 2 * WORDS, k);
+            acc[h] = _mm512_add_epi16(acc[h], _mm512_permutexvar_epi16(code, table[i]));
         }
     }
 }
 
-/* One token and N / 2 tiles. The last segment of a row may run into the zeros behind its end, up to a whole chunk. */
-ALWAYS_INLINE void look_up_tiles(int N, const sol_segments *s, const uint8_t *const *tile, const __m512i *table, const float *d,
-                                 __m512 *y)
+/* One token and two tiles: y[0..3] of the 64 rows of a, y[4..7] of b. The last segment of a row may run into the zeros
+ * behind its end, up to a whole chunk. */
+static void look_up_tiles(const sol_segments *s, const uint8_t *a, const uint8_t *b, const __m512i *table, const float *d, __m512 y[8])
 {
-    __m512i acc[4];
-    int64_t scales = n_chunks(s) * CHUNK_BYTES;
-    for (int h = 0; h < 2 * N; h++) y[h] = _mm512_setzero_ps();
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
+    const sol_f16 *scales_a = (const sol_f16 *)(a + n_chunks(s) * CHUNK_BYTES);
+    const sol_f16 *scales_b = (const sol_f16 *)(b + n_chunks(s) * CHUNK_BYTES);
+    for (int j = 0; j < 8; j++) y[j] = _mm512_setzero_ps();
+    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales_a += TILE_ROWS, scales_b += TILE_ROWS) {
         __m512 u[8];
-        for (int h = 0; h < 2 * N; h++) u[h] = _mm512_setzero_ps();
+        for (int j = 0; j < 8; j++) u[j] = _mm512_setzero_ps();
         for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            int64_t len, start = sol_segment_at(s, i, &len);
+            __m512i acc[4];
+            int64_t len, start = sol_segment_at(s, i, &len), c = start / 64;
             if (i == s->n_segs - 1 && start % 64 == 0) len = s->cols_pad - start;
-            look_up_segment(N, tile, start / 4, len / 4, table, acc);
-            for (int h = 0; h < N; h++) flush_sums(acc[h], _mm512_set1_ps(d[i]), u + 2 * h);
+            if (start % 64 == 0 && len % 64 == 0)
+                look_up_chunks((const __m512i *)(a + c * CHUNK_BYTES), (const __m512i *)(b + c * CHUNK_BYTES),
+                               table + c * CHUNK_BLOCKS, len / 64, acc);
+            else
+                look_up_blocks((const __m512i *)a, (const __m512i *)b, table, start / 4, (start + len) / 4, acc);
+            for (int h = 0; h < 4; h++) flush_sums(acc[h], _mm512_set1_ps(d[i]), u + 2 * h);
         }
-        for (int h = 0; h < 2 * N; h++) {
-            const sol_f16 *p = (const sol_f16 *)(tile[h / 4] + scales) + g * TILE_ROWS + h % 4 * 16;
-            y[h] = _mm512_fmadd_ps(load_scales(p), u[h], y[h]);
+        for (int j = 0; j < 4; j++) {
+            y[j] = _mm512_fmadd_ps(load_scales(scales_a + 16 * j), u[j], y[j]);
+            y[4 + j] = _mm512_fmadd_ps(load_scales(scales_b + 16 * j), u[4 + j], y[4 + j]);
         }
     }
 }
 
-/* A run of tiles is read as two streams, its first and its second half side by side: that reads faster than one. */
+/* A run of tiles is read as two streams, its first and its second half side by side: that reads faster than one, and a table
+ * serves both. An odd tile goes with itself. */
 static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
-    int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first) / 2;
+    int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first + 1) / 2;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->cols_pad, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < first + pairs; i++) {
-        int64_t j = i + pairs;
-        const uint8_t *tile[2] = {job->tiles + (size_t)i * job->tile_bytes, job->tiles + (size_t)j * job->tile_bytes};
+        int64_t j = i + pairs < last ? i + pairs : i;
+        const uint8_t *a = job->tiles + (size_t)i * job->tile_bytes, *b = job->tiles + (size_t)j * job->tile_bytes;
         for (int64_t t = 0; t < n; t++) {
             __m512 y[8];
-            look_up_tiles(4, s, tile, tables + t * blocks, job->acts->d + t * s->n_segs, y);
-            for (int h = 0; h < 8; h++)
-                store_rows(job->y + t * job->rows, (h < 4 ? i : j) * TILE_ROWS + h % 4 * 16, job->rows, y[h]);
+            look_up_tiles(s, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            for (int h = 0; h < 4; h++) {
+                store_rows(job->y + t * job->rows, i * TILE_ROWS + 16 * h, job->rows, y[h]);
+                store_rows(job->y + t * job->rows, j * TILE_ROWS + 16 * h, job->rows, y[4 + h]);
+            }
         }
-    }
-    if (pairs * 2 == last - first) return;
-    const uint8_t *tile = job->tiles + (size_t)(last - 1) * job->tile_bytes;
-    for (int64_t t = 0; t < n; t++) {
-        __m512 y[4];
-        look_up_tiles(2, s, &tile, tables + t * blocks, job->acts->d + t * s->n_segs, y);
-        for (int h = 0; h < 4; h++) store_rows(job->y + t * job->rows, (last - 1) * TILE_ROWS + h * 16, job->rows, y[h]);
     }
 }
 
@@ -288,10 +279,20 @@ ALWAYS_INLINE void dot_4(__m512i *acc, __m512i w, __m512i x)
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(w), "v"(x));
 }
 
-/* T tokens by 64 rows over one segment: u[t][j] += d[t] * sum. q, d, nsum: of the first token, at distances cols_pad, n_segs.
- * Accumulators are named, not an array: compilers then keep all of them in registers. */
+/* Where the sums of a segment go. `only`: the segment is its whole scale group, so that  y = fma(scale, fma(d, sum, 0), y);
+ * otherwise  u = fma(d, sum, u). to[t][j]: y or u of token t, rows 16 j... */
+typedef struct gemm_sums {
+    bool only;
+    __m512 scale[4];
+    __m512 (*to)[4];
+} gemm_sums;
+
+/* T tokens by 64 rows over one segment. q, d, nsum: of the first token, at distances cols_pad, n_segs. Accumulators are named,
+ * not an array: compilers then keep all of them in registers. */
 #define START(t)                                                                                            \
-    const int8_t *q##t = q + (t) * s->cols_pad;                                                             \
+    const int8_t *q##t = q + (t) * s->q_stride;                                                             \
+    _mm_prefetch((const char *)q##t + ahead, _MM_HINT_T0);                                                  \
+    _mm_prefetch((const char *)q##t + ahead + 64, _MM_HINT_T0);                                             \
     __m512i a##t##0 = _mm512_set1_epi32(nsum[(t) * s->n_segs]), a##t##1 = a##t##0, a##t##2 = a##t##0, a##t##3 = a##t##0;
 #define DOT(t)                                                                                              \
     memcpy(&four, q##t + 4 * i, 4);                                                                         \
@@ -300,40 +301,43 @@ ALWAYS_INLINE void dot_4(__m512i *acc, __m512i w, __m512i x)
     dot_4(&a##t##1, w[1][i], x);                                                                            \
     dot_4(&a##t##2, w[2][i], x);                                                                            \
     dot_4(&a##t##3, w[3][i], x);
+#define FINISH_ONE(t, j)                                                                                    \
+    u = _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(a##t##j), to->only ? zero : to->to[t][j]);                   \
+    to->to[t][j] = to->only ? _mm512_fmadd_ps(to->scale[j], u, to->to[t][j]) : u;
 #define FINISH(t)                                                                                           \
-    scale = _mm512_set1_ps(d[(t) * s->n_segs]);                                                             \
-    u[t][0] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##0), u[t][0]);                                 \
-    u[t][1] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##1), u[t][1]);                                 \
-    u[t][2] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##2), u[t][2]);                                 \
-    u[t][3] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(a##t##3), u[t][3]);
+    dt = _mm512_set1_ps(d[(t) * s->n_segs]);                                                                \
+    FINISH_ONE(t, 0) FINISH_ONE(t, 1) FINISH_ONE(t, 2) FINISH_ONE(t, 3)
 #define EACH_1(F) F(0)
 #define EACH_2(F) F(0) F(1)
 #define EACH_6(F) F(0) F(1) F(2) F(3) F(4) F(5)
 #define GEMM(T)                                                                                             \
     static void gemm_##T(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks, const int8_t *q, \
-                         const float *d, const int32_t *nsum, __m512 (*u)[4])                               \
+                         const float *d, const int32_t *nsum, const gemm_sums *to)                          \
     {                                                                                                       \
         int32_t four;                                                                                       \
+        int64_t ahead = (T) * s->q_stride; /* the next tokens */                                            \
         __m512i x;                                                                                          \
-        __m512 scale;                                                                                       \
+        __m512 dt, u, zero = _mm512_setzero_ps();                                                           \
         EACH_##T(START) for (int64_t i = 0; i < blocks; i++) { EACH_##T(DOT) }                              \
-        EACH_##T(FINISH)                                                                                    \
+        if (to->only) {                                                                                     \
+            EACH_##T(FINISH)                                                                                \
+        } else {                                                                                            \
+            EACH_##T(FINISH)                                                                                \
+        }                                                                                                   \
     }
 GEMM(1)
 GEMM(2)
 GEMM(6)
 
-static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, __m512 (*u)[4])
+static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, gemm_sums to)
 {
-    int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
+    int64_t len, start = sol_segment_at(s, seg, &len), blocks = len / 4, t = 0, n = a->n;
     const int8_t *q = a->q + start;
     const float *d = a->d + seg;
     const int32_t *nsum = a->nsum + seg;
-    for (; t + GEMM_TOKENS <= a->n; t += GEMM_TOKENS)
-        gemm_6(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
-    for (; t + 2 <= a->n; t += 2)
-        gemm_2(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
-    if (t < a->n) gemm_1(s, w, len / 4, q + t * s->cols_pad, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+    for (; t + 6 <= n; t += 6, to.to += 6) gemm_6(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
+    for (; t + 2 <= n; t += 2, to.to += 2) gemm_2(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
+    if (t < n) gemm_1(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
 }
 
 /* Scratch of a thread in the many-token product. */
@@ -342,27 +346,30 @@ typedef struct gemm_room {
     __m512 u[TOKENS][4], y[TOKENS][4];
 } gemm_room;
 
-static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
+static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t g, gemm_room *room)
 {
     const sol_segments *s = job->seg;
-    const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
-    int64_t n = job->acts->n;
-    memset(room->y, 0, (size_t)n * sizeof *room->y);
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
-        memset(room->u, 0, (size_t)n * sizeof *room->u);
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            int64_t len, start = sol_segment_at(s, i, &len);
-            decode_segment(tile, start / 4, len / 4, room->w);
-            gemm_segment(s, room->w, i, job->acts, room->u);
-        }
-        for (int j = 0; j < 4; j++) {
-            __m512 scale = load_scales(scales + g * TILE_ROWS + 16 * j);
-            for (int64_t t = 0; t < n; t++) room->y[t][j] = _mm512_fmadd_ps(scale, room->u[t][j], room->y[t][j]);
-        }
+    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES) + g * TILE_ROWS;
+    int64_t n = job->acts->n, first = g * s->segs_per_group;
+    gemm_sums to = {.only = s->segs_per_group == 1};
+    to.to = to.only ? room->y : room->u;
+    for (int j = 0; j < 4; j++) to.scale[j] = load_scales(scales + 16 * j);
+    if (!to.only) memset(room->u, 0, (size_t)n * sizeof *room->u);
+    for (int64_t i = first; i < first + s->segs_per_group; i++) {
+        int64_t len, start = sol_segment_at(s, i, &len);
+        decode_segment(tile, start / 4, len / 4, room->w);
+        gemm_segment(s, room->w, i, job->acts, to);
     }
-    for (int64_t t = 0; t < n; t++)
-        for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+    for (int64_t t = 0; t < n && !to.only; t++)
+        for (int j = 0; j < 4; j++) room->y[t][j] = _mm512_fmadd_ps(to.scale[j], room->u[t][j], room->y[t][j]);
+}
+
+static void product_by_gemm(const sol_ternary_job *job, int64_t tile, gemm_room *room)
+{
+    memset(room->y, 0, (size_t)job->acts->n * sizeof *room->y);
+    for (int64_t g = 0; g < job->seg->n_groups; g++) gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, room);
+    for (int64_t t = 0; t < job->acts->n; t++)
+        for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
