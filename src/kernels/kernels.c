@@ -33,7 +33,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         sol_elementwise_avx512(&k->e);
         sol_train_ops_avx512(&k->t);
         k->act_quantize = sol_act_quantize_avx512;
-        k->ternary = &sol_ternary_ops_avx512;
+        k->ternary = cpu->amx_int8 ? &sol_ternary_ops_amx : &sol_ternary_ops_avx512;
         k->dense = &sol_dense_ops_avx512;
     }
 #elif defined(__aarch64__)

@@ -130,7 +130,7 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_ternary *t, int64
     scratch_plan p = {0};
     size_t tokens = (size_t)sol_min_i64(n, t->ops->max_tokens), sums = (size_t)sol_round_up(4 * s->n_segs, 64);
     size_t a = t->ops->thread_bytes(s), b = float_thread_bytes(s);
-    p.d = p.q + tokens * (size_t)s->q_stride;
+    p.d = p.q + (size_t)sol_round_up((int64_t)tokens, 16) * (size_t)s->q_stride; /* tiles of 16 tokens may read, not use, more */
     p.nsum = p.d + tokens * sums;
     p.x = p.nsum + tokens * sums;
     p.threads = p.x + (t->layout == SOL_LAYOUT_STRIDE16 ? tokens * 4 * (size_t)s->cols_pad : 0);

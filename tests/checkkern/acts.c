@@ -22,7 +22,7 @@ static void check_row(const sol_ctx *ctx, int64_t cols, int64_t group, int64_t b
         float scale = round_block(x.p, first, end, want);
         int sum = 0;
         for (int64_t c = start; c < start + len; c++) {
-            REQUIRE(((int8_t *)q.p)[c] == want[c], "%s, %d columns, group %d, kind %d: q[%d] is %d, not %d", sol_tier_name(ctx->k.tier),
+            REQUIRE(((int8_t *)q.p)[c] == want[c], "%s, %d columns, group %d, kind %d: q[%d] is %d, not %d", tier_label(ctx),
                     (int)cols, (int)group, k, (int)c, ((int8_t *)q.p)[c], want[c]);
             sum += want[c];
         }

@@ -59,7 +59,7 @@ static double best_time(const task *k)
 static void report(const sol_ctx *ctx, const char *what, int64_t rows, int64_t cols, int64_t n, size_t bytes, double t, double clock)
 {
     double weights = (double)rows * (double)cols * (double)n;
-    printf("%-7s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n", sol_tier_name(ctx->k.tier), what,
+    printf("%-10s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n", tier_label(ctx), what,
            (long long)rows, (long long)cols, (long long)n, (double)bytes / t / 1e9, weights / t / 1e9, t * clock / weights);
     fflush(stdout);
 }

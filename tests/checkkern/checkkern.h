@@ -50,9 +50,11 @@ bool same_bits(float a, float b);
 /* Rounds the activation block [first, end) to q as ternary.h says; returns d. */
 float round_block(const float *x, int64_t first, int64_t end, int *q);
 
-/* A context of tier i (of N_TIERS), or NULL where this processor has no such tier. */
-enum { N_TIERS = 4 };
+/* A context of tier i (of N_TIERS), or NULL where this processor has no such tier. NO_AMX: AVX-512 as on a processor without
+ * AMX. */
+enum { N_TIERS = 5, NO_AMX = 3 };
 sol_ctx *tier_context(int i, int threads);
+const char *tier_label(const sol_ctx *ctx); /* "avx512", "avx512+amx", ... */
 
 /* A random packed matrix; its arrays lie against guard pages. */
 typedef struct matrix {

@@ -66,7 +66,7 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
                     for (int64_t c = 0; c < cols; c++) size += fabs((double)row[c] * xi[c]);
                     if (type >= SOL_DENSE_Q8 && act == SOL_ACT_INT8)
                         REQUIRE(same_bits(got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales, xi, cols)),
-                                      "%s %s [%d x %d] row %d token %d", sol_tier_name(ctx->k.tier), sol_dense_type_name(type),
+                                      "%s %s [%d x %d] row %d token %d", tier_label(ctx), sol_dense_type_name(type),
                                       (int)rows, (int)cols, (int)r, (int)i);
                     else
                         REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dense_type_name(type), (int)rows, (int)cols,

@@ -132,7 +132,7 @@ static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_lay
             multiply(ctx, t, (sol_act)act, x.p, n, y.p);
             for (int64_t i = 0; i < n * rows; i++)
                 REQUIRE(same_bits(((float *)y.p)[i], want[i]), "%s [%d x %d] group %d layout %d n %d kind %d act %d at %d: %a, not %a",
-                              sol_tier_name(ctx->k.tier), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
+                              tier_label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
                               (double)((float *)y.p)[i], (double)want[i]);
             sol_ternary_free(&t);
             sol_ctx_free(&ctx);

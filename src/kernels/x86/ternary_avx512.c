@@ -8,7 +8,8 @@
  * One token (or few): for each block of four activations the 32 signed sums are a table of 32 words, so that one vpermw looks
  * up four weights of 32 rows, and its index needs no masking: it reads the low five bits of a word. Sums stay exact in
  * int16 over a segment of 128 (32 x 381 < 32768).
- * Many tokens: blocks are decoded once to bytes 0, 1, 2 in the operand order of vpdpbusd, a doubleword a row and block. */
+ * Many tokens: blocks are decoded once to bytes, a doubleword a row and block: weight + 1 for vpdpbusd, the weight itself for the
+ * int8 tiles of AMX, where the processor has them. */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -22,6 +23,7 @@ enum {
     CHUNK_BLOCKS = 16,
     CHUNK_BYTES = HALVES * WORDS * 64,
     TABLE_TOKENS = 4,                /* up to so many tokens go through the tables */
+    AMX_TOKENS = 4,                  /* with AMX fewer than so many */
     TOKENS = 256,                    /* of one job */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 1536,                 /* bytes ahead */
@@ -255,21 +257,45 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
 
 /* ---- vpdpbusd: many tokens ---- */
 
-/* Blocks b.. of a tile to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, bytes weight + 1. */
-static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, __m512i (*w)[SEGMENT_BLOCKS])
+/* The weights of each code, in the order slot << 1 | sign, plus `bias`. */
+typedef struct code_book {
+    __m512i low, high;
+} code_book;
+
+static code_book make_book(int bias)
 {
-    int8_t table[32][4], book[32][4]; /* book: in the order slot << 1 | sign */
+    int8_t table[32][4], book[32][4];
     sol_code_table(table);
     for (int code = 0; code < 32; code++)
-        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(table[(code & 1) << 4 | code >> 1][p] + 1);
-    const __m512i low = _mm512_loadu_si512(book), high = _mm512_loadu_si512(book + 16);
-    for (int64_t i = 0; i < blocks; i++) {
-        for (int h = 0; h < HALVES; h++) {
-            const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES + h * WORDS * 64);
-            __m512i code = code_at(at, (b + i) % CHUNK_BLOCKS);
-            w[2 * h][i] = _mm512_permutex2var_epi32(low, code, high);
-            w[2 * h + 1][i] = _mm512_permutex2var_epi32(low, _mm512_srli_epi32(code, 16), high);
-        }
+        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(table[(code & 1) << 4 | code >> 1][p] + bias);
+    return (code_book){_mm512_loadu_si512(book), _mm512_loadu_si512(book + 16)};
+}
+
+/* 32 codes of a half to the doublewords of rows 0-15 and of rows 16-31. */
+#define DECODE(codes, to0, to1)                                                                             \
+    do {                                                                                                    \
+        __m512i code = codes;                                                                               \
+        *(to0) = _mm512_permutex2var_epi32(book->low, code, book->high);                                    \
+        *(to1) = _mm512_permutex2var_epi32(book->low, _mm512_srli_epi32(code, 16), book->high);             \
+    } while (0)
+#define DECODE_BOTH(K)                                                                                      \
+    DECODE(CODE(at, K), &w[0][i + (K)], &w[1][i + (K)]);                                                    \
+    DECODE(CODE(at + WORDS, K), &w[2][i + (K)], &w[3][i + (K)]);
+
+/* Blocks b.. of a tile to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, a byte a weight. */
+static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, const code_book *book, __m512i (*w)[SEGMENT_BLOCKS])
+{
+    int64_t i = 0;
+    for (; b % CHUNK_BLOCKS == 0 && i + CHUNK_BLOCKS <= blocks; i += CHUNK_BLOCKS) {
+        const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
+        DECODE_BOTH(0) DECODE_BOTH(1) DECODE_BOTH(2) DECODE_BOTH(3) DECODE_BOTH(4) DECODE_BOTH(5) DECODE_BOTH(6) DECODE_BOTH(7)
+        DECODE_BOTH(8) DECODE_BOTH(9) DECODE_BOTH(10) DECODE_BOTH(11) DECODE_BOTH(12) DECODE_BOTH(13) DECODE_BOTH(14) DECODE_BOTH(15)
+    }
+    for (; i < blocks; i++) {
+        const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
+        int64_t k = (b + i) % CHUNK_BLOCKS;
+        DECODE(code_at(at, k), &w[0][i], &w[1][i]);
+        DECODE(code_at(at + WORDS, k), &w[2][i], &w[3][i]);
     }
 }
 
@@ -340,13 +366,84 @@ static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], in
     if (t < n) gemm_1(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
 }
 
-/* Scratch of a thread in the many-token product. */
+/* ---- AMX: many tokens ---- */
+
+/* Tile registers: 0-3 sums of 16 tokens by 16 rows each, 4 activations of 16 tokens by 64 columns, 5 and 6 weights of 64
+ * columns by 16 rows. All have 16 rows of 64 bytes. */
+static void amx_begin(void)
+{
+    uint8_t config[64] __attribute__((aligned(64))) = {1}; /* palette */
+    for (int i = 0; i < 7; i++) {
+        config[16 + 2 * i] = 64; /* bytes of a row */
+        config[48 + i] = 16;     /* rows */
+    }
+    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+}
+
+static void amx_end(void)
+{
+    __asm__ volatile("tilerelease");
+}
+
+#define TILE_ZERO(n) __asm__ volatile("tilezero %%tmm" #n : :)
+#define TILE_LOAD(n, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"(stride) : "memory")
+#define TILE_STORE(n, p) __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
+/* sums += activations * weights, all signed */
+#define TILE_DOT(sums, x, w) __asm__ volatile("tdpbssd %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
+
+/* Up to 16 tokens by 64 rows over one segment of which w holds a multiple of 16 blocks. Reads 16 rows of q, and up to the
+ * next 64 columns: what lies there meets weight 0, or tokens that are not stored. */
+static void amx_tokens(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks, const int8_t *q, const float *d,
+                       const gemm_sums *to, int64_t n)
+{
+    __m512i sums[4][16];
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    TILE_ZERO(2);
+    TILE_ZERO(3);
+    for (int64_t i = 0; i < blocks; i += 16) {
+        TILE_LOAD(4, q + 4 * i, s->q_stride);
+        TILE_LOAD(5, &w[0][i], (int64_t)64);
+        TILE_DOT(0, 4, 5);
+        TILE_LOAD(6, &w[1][i], (int64_t)64);
+        TILE_DOT(1, 4, 6);
+        TILE_LOAD(5, &w[2][i], (int64_t)64);
+        TILE_DOT(2, 4, 5);
+        TILE_LOAD(6, &w[3][i], (int64_t)64);
+        TILE_DOT(3, 4, 6);
+    }
+    TILE_STORE(0, sums[0]);
+    TILE_STORE(1, sums[1]);
+    TILE_STORE(2, sums[2]);
+    TILE_STORE(3, sums[3]);
+    const __m512 zero = _mm512_setzero_ps();
+    for (int64_t t = 0; t < n; t++) {
+        __m512 dt = _mm512_set1_ps(d[t * s->n_segs]);
+        for (int j = 0; j < 4; j++) {
+            __m512 u = _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(sums[j][t]), to->only ? zero : to->to[t][j]);
+            to->to[t][j] = to->only ? _mm512_fmadd_ps(to->scale[j], u, to->to[t][j]) : u;
+        }
+    }
+}
+
+static void amx_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, gemm_sums to)
+{
+    int64_t len, start = sol_segment_at(s, seg, &len), blocks = sol_round_up(len / 4, 16);
+    for (int j = 0; j < 4; j++)
+        for (int64_t i = len / 4; i < blocks; i++) w[j][i] = _mm512_setzero_si512();
+    for (int64_t t = 0; t < a->n; t += 16, to.to += 16)
+        amx_tokens(s, w, blocks, a->q + start + t * s->q_stride, a->d + seg + t * s->n_segs, &to, sol_min_i64(16, a->n - t));
+}
+
+/* ---- many tokens ---- */
+
+/* Scratch of a thread. */
 typedef struct gemm_room {
     __m512i w[4][SEGMENT_BLOCKS];
     __m512 u[TOKENS][4], y[TOKENS][4];
 } gemm_room;
 
-static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t g, gemm_room *room)
+static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_room *room)
 {
     const sol_segments *s = job->seg;
     const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES) + g * TILE_ROWS;
@@ -357,19 +454,23 @@ static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t 
     if (!to.only) memset(room->u, 0, (size_t)n * sizeof *room->u);
     for (int64_t i = first; i < first + s->segs_per_group; i++) {
         int64_t len, start = sol_segment_at(s, i, &len);
-        decode_segment(tile, start / 4, len / 4, room->w);
-        gemm_segment(s, room->w, i, job->acts, to);
+        decode_segment(tile, start / 4, len / 4, book, room->w);
+        (amx ? amx_segment : gemm_segment)(s, room->w, i, job->acts, to);
     }
     for (int64_t t = 0; t < n && !to.only; t++)
         for (int j = 0; j < 4; j++) room->y[t][j] = _mm512_fmadd_ps(to.scale[j], room->u[t][j], room->y[t][j]);
 }
 
-static void product_by_gemm(const sol_ternary_job *job, int64_t tile, gemm_room *room)
+static void product_by_gemm(const sol_ternary_job *job, int64_t first, int64_t last, bool amx, gemm_room *room)
 {
-    memset(room->y, 0, (size_t)job->acts->n * sizeof *room->y);
-    for (int64_t g = 0; g < job->seg->n_groups; g++) gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, room);
-    for (int64_t t = 0; t < job->acts->n; t++)
-        for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+    const code_book book = make_book(amx ? 0 : 1);
+    for (int64_t tile = first; tile < last; tile++) {
+        memset(room->y, 0, (size_t)job->acts->n * sizeof *room->y);
+        for (int64_t g = 0; g < job->seg->n_groups; g++)
+            gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, room);
+        for (int64_t t = 0; t < job->acts->n; t++)
+            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+    }
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -383,7 +484,18 @@ static void product(const sol_ternary_job *job, int64_t first, int64_t last, voi
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);
     else
-        for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
+        product_by_gemm(job, first, last, false, thread);
+}
+
+static void product_amx(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+{
+    if (job->acts->n < AMX_TOKENS) {
+        product_by_tables(job, first, last, thread, ready);
+        return;
+    }
+    amx_begin();
+    product_by_gemm(job, first, last, true, thread);
+    amx_end();
 }
 
 const sol_ternary_ops sol_ternary_ops_avx512 = {
@@ -394,4 +506,14 @@ const sol_ternary_ops sol_ternary_ops_avx512 = {
     .unpack = unpack,
     .thread_bytes = thread_bytes,
     .product = product,
+};
+
+const sol_ternary_ops sol_ternary_ops_amx = {
+    .tile_rows = TILE_ROWS,
+    .max_tokens = TOKENS,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack = unpack,
+    .thread_bytes = thread_bytes,
+    .product = product_amx,
 };
