@@ -263,12 +263,12 @@ void sol_measure_scratch_free(sol_measure_scratch *s)
     *s = (sol_measure_scratch){0};
 }
 
-void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols, float w_range,
+void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, float w_range,
                        const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h)
 {
-    sol_layer_view v = {.w = w, .rows = rows, .cols = cols, .ternary = scratch->ternary, .scales = scratch->scales,
-                        .n_scales = sol_quant_scale_count(spec, rows, cols), .layout = spec->layout, .w_range = w_range};
-    sol_quant_split(ctx, spec, w, rows, cols, scratch->ternary, scratch->scales);
+    sol_layer_view v = {.w = x->w, .rows = x->rows, .cols = x->cols, .ternary = scratch->ternary, .scales = scratch->scales,
+                        .n_scales = sol_quant_scale_count(spec, x->rows, x->cols), .layout = spec->layout, .w_range = w_range};
+    sol_quant_take_apart(ctx, spec, x, &(sol_quant_parts){.ternary = scratch->ternary, .scales = scratch->scales});
     sol_measure_weights(ctx->pool, &v, state, has_previous, scratch->work, m, h);
 }
 

@@ -90,7 +90,7 @@ typedef struct sol_measure_scratch {
 } sol_measure_scratch;
 sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, sol_err *err);
 void sol_measure_scratch_free(sol_measure_scratch *s);
-void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols, float w_range,
+void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, float w_range,
                        const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h);
 
 /* sqrt(sum g^2): grad_norm. */

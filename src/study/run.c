@@ -122,8 +122,8 @@ static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_mod
     double v[SOL_MEASURE_COUNT];
     sol_histograms h;
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) v[k] = NAN;
-    sol_measure_layer(ctx, spec, sol_model_f32(m, sol_model_param(m, l->name)), l->rows, l->cols, (float)l->w_range, scratch,
-                      states, false, v, &h);
+    sol_quant_matrix x = sol_model_quant_matrix(m, sol_model_param(m, l->name));
+    sol_measure_layer(ctx, spec, &x, (float)l->w_range, scratch, states, false, v, &h);
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) run->measure[k][i] = (float)v[k];
     const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};
     for (int k = 0; k < SOL_HIST_KINDS; k++)
