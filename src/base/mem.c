@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 /* The one counter of the process: a statistic, never a input of a computation. */
@@ -22,6 +23,9 @@ sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err)
     return SOL_OK;
 }
 
+/* Blocks from this size on lie on huge pages where the system has them. */
+enum { HUGE_PAGE = 2 << 20, HUGE_BLOCK = 2 * HUGE_PAGE };
+
 sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
 {
     size_t bytes, padded;
@@ -31,8 +35,12 @@ sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
     if (st != SOL_OK) return st;
     padded &= ~(size_t)(SOL_ALIGN - 1);
     if (padded == 0) padded = SOL_ALIGN;
-    void *block = aligned_alloc(SOL_ALIGN, padded);
-    if (!block) return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", bytes);
+    void *block;
+    if (posix_memalign(&block, padded >= HUGE_BLOCK ? HUGE_PAGE : SOL_ALIGN, padded) != 0)
+        return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", bytes);
+#ifdef MADV_HUGEPAGE
+    if (padded >= HUGE_BLOCK) madvise(block, padded, MADV_HUGEPAGE); /* a hint; weights are streamed */
+#endif
     memset(block, 0, padded);
     atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
     *out = block;
