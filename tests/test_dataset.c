@@ -100,7 +100,8 @@ START_TEST(bad_tokens)
     fixture f;
     sol_batcher b;
     make(&f);
-    ck_fails(sol_batcher_init(&b, &f.tokens, N, 1, err), SOL_ERR_SHAPE, "the data holds 100 tokens: a window of 100 needs 101");
+    ck_fails(sol_batcher_init(&b, &f.tokens, N, 1, err), SOL_ERR_SHAPE,
+             "the data holds 100 tokens: a window of 100 needs 101");
     ck_fails(sol_batcher_init(&b, &f.tokens, 0, 1, err), SOL_ERR_RANGE, "at least 1");
     ck_ok(sol_batcher_init(&b, &f.tokens, N - 1, 1, err));
     f.offsets[2] = 60;
@@ -135,7 +136,11 @@ static void write_text(text_file *f, const char *name, const char *text, size_t 
 static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char *out, sol_err *err)
 {
     const char *files[] = {f->path};
-    sol_docs_options o = {.files = files, .n_files = 1, .separator = {SOL_DOCS_SEPARATOR, "<eos>"}, .unix_lines = unix_lines, .cut = cut};
+    sol_docs_options o = {.files = files,
+                          .n_files = 1,
+                          .separator = {SOL_DOCS_SEPARATOR, "<eos>"},
+                          .unix_lines = unix_lines,
+                          .cut = cut};
     sol_docs *d;
     sol_batch b = {0};
     size_t at = 0;
@@ -166,17 +171,21 @@ static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char 
 
 START_TEST(text_documents)
 {
-    static const struct { const char *text, *want; } c[] = {
+    static const struct {
+        const char *text, *want;
+    } c[] = {
         {"one\ntwo\n", "one\ntwo\n|"},
         {"one", "one|"},
         {"", ""},
         {" \n\n", ""},
         {"a\n<|endoftext|>\nb\n", "a|b|"},
-        {" \n a \n\n<|endoftext|>\n\n b\n c \n \n", " \n a|b\n c|"}, /* blanks beside a separator belong to it */
+        {" \n a \n\n<|endoftext|>\n\n b\n c \n \n",
+         " \n a|b\n c|"}, /* blanks beside a separator belong to it */
         {"a\n<|endoftext|>", "a|"},
         {"<|endoftext|>\n\n<|endoftext|>\na\n<eos>\nb", "a|b|"},
         {"a\r\n<|endoftext|>\r\nb\r\n", "a|b|"},
-        {"a <|endoftext|>\n <|endoftext|>\n", "a <|endoftext|>\n <|endoftext|>\n|"}, /* only a line of its own separates */
+        {"a <|endoftext|>\n <|endoftext|>\n",
+         "a <|endoftext|>\n <|endoftext|>\n|"}, /* only a line of its own separates */
     };
     char out[256];
     text_file f = {0};
@@ -198,7 +207,9 @@ END_TEST
 
 START_TEST(json_documents)
 {
-    static const struct { const char *text, *part; } bad[] = {
+    static const struct {
+        const char *text, *part;
+    } bad[] = {
         {"{\"text\":\"a\"}\n{\"text\":\"a\"", ":2:"},
         {"\n\n[1]\n", ":3: no string under \"text\""},
         {"{\"text\":7}\n", ":1: no string under \"text\""},
@@ -208,7 +219,8 @@ START_TEST(json_documents)
     };
     char out[256];
     text_file f = {0};
-    static const char good[] = "{\"text\":\"a\\nb\",\"x\":[1]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
+    static const char good[] =
+        "{\"text\":\"a\\nb\",\"x\":[1]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
     write_text(&f, "a.jsonl.gz", good, strlen(good));
     ck_ok(read_docs(&f, true, false, out, err));
     ck_assert_int_eq(memcmp(out, "a\nb||c\n\0|", 9), 0); /* blank lines are none, an empty text is one */
@@ -302,14 +314,15 @@ static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_s
 START_TEST(bpe_merges_by_frequency)
 {
     text_file f = {0};
-    /* The words: "low" once, " low" 3 times, " lower" once, " new" twice. Among equals the lower ids go first: e < l < n < o < w
-     * < blank. */
+    /* The words: "low" once, " low" 3 times, " lower" once, " new" twice. Among equals the lower ids go first:
+     * e < l < n < o < w < blank. */
     sol_tokenizer *t = train(&f, "low low low low lower new new", 263, SOL_OK, NULL);
     static const char *const want[] = {"lo", "low", " low", "ew", "new"};
     for (int i = 0; i < 5; i++) {
         size_t n;
         const char *text = sol_tokenizer_text(t, 256 + i, &n);
-        ck_assert_msg(n == strlen(want[i]) && memcmp(text, want[i], n) == 0, "merge %d gave '%.*s'", i, (int)n, text);
+        ck_assert_msg(n == strlen(want[i]) && memcmp(text, want[i], n) == 0, "merge %d gave '%.*s'", i, (int)n,
+                      text);
     }
     ck_assert_int_eq(sol_tokenizer_vocab_size(t), 263);
     ck_assert_int_eq(sol_tokenizer_find(t, "<|begin_of_text|>"), 261);
@@ -328,7 +341,8 @@ START_TEST(bpe_merges_by_frequency)
 }
 END_TEST
 
-SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream); tcase_add_test(tc, an_epoch_sees_every_window_once);
-              tcase_add_test(tc, wide_tokens); tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
-              tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents); tcase_add_test(tc, damaged_gzip);
-              tcase_add_test(tc, bpe_merges_by_frequency))
+SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream);
+              tcase_add_test(tc, an_epoch_sees_every_window_once); tcase_add_test(tc, wide_tokens);
+              tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
+              tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents);
+              tcase_add_test(tc, damaged_gzip); tcase_add_test(tc, bpe_merges_by_frequency))

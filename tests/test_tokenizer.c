@@ -17,8 +17,8 @@ static void expect_ids(const sol_tokenizer *t, const char *text, size_t n, const
 {
     sol_ids ids = {0};
     encode_into(t, text, n, 0, &ids);
-    ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0, "%zu ids instead of %zu for '%.*s'", ids.n,
-                  n_want, (int)n, text);
+    ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0,
+                  "%zu ids instead of %zu for '%.*s'", ids.n, n_want, (int)n, text);
     sol_ids_free(&ids);
 }
 
@@ -45,12 +45,13 @@ static void expect_round_trip(const sol_tokenizer *t, const char *text, size_t n
     sol_ids_free(&ids);
 }
 
-/* Bytes of all kinds: words, blanks, UTF-8 of every length, and when `valid` is off also bytes that are none. */
+/* Bytes of all kinds: words, blanks, UTF-8 of every length, and without `valid` also bytes that are none. */
 static size_t random_text(sol_rng *r, char *out, size_t n, bool valid)
 {
-    static const char *const part[] = {" ", "  ", "\n", "\r\n", "\t", "the", "The", " a", "'s", "'LL", "1234567", "!?", "...", "\xC3\xA9",
-                                       "\xE6\x97\xA5\xE6\x9C\xAC", "\xF0\x9F\x98\x80", "\xC2\x85", "\xE1\xA0\x8E", "\xE2\x80\x89",
-                                       "\xE2\x96\x81", "e\xCC\x81", "<|endoftext|>", "\xC2\xBD", "abababababababababababababababababab"};
+    static const char *const part[] = {
+        " ", "  ", "\n", "\r\n", "\t", "the", "The", " a", "'s", "'LL", "1234567", "!?", "...", "\xC3\xA9",
+        "\xE6\x97\xA5\xE6\x9C\xAC", "\xF0\x9F\x98\x80", "\xC2\x85", "\xE1\xA0\x8E", "\xE2\x80\x89", "\xE2\x96\x81",
+        "e\xCC\x81", "<|endoftext|>", "\xC2\xBD", "abababababababababababababababababab"};
     size_t at = 0;
     while (at + 64 < n) {
         uint64_t pick = sol_rng_below(r, valid ? 24 : 26);
@@ -83,7 +84,8 @@ START_TEST(llama3_vectors)
     size_t capacity = 0;
     int n = 0;
     while (getline(&line, &capacity, f) > 0) {
-        json_t *v = json_loads(line, JSON_ALLOW_NUL, NULL), *text = json_object_get(v, "text"), *ids = json_object_get(v, "ids");
+        json_t *v = json_loads(line, JSON_ALLOW_NUL, NULL);
+        json_t *text = json_object_get(v, "text"), *ids = json_object_get(v, "ids");
         size_t n_want = json_array_size(ids);
         int32_t *want = calloc(n_want + 1, sizeof *want);
         for (size_t i = 0; i < n_want; i++) want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
@@ -116,7 +118,8 @@ static void check_ggml_vectors(const sol_tokenizer *t, const char *inp, const ch
     if (!(path = sol_test_data(out))) return;
     ck_ok(sol_file_read(path, &out_text, &n_out, err));
     char *line = out_text;
-    for (const char *at = in_text, *end; (end = strstr(at, vocab_test)) != NULL; at = end + strlen(vocab_test), n++) {
+    for (const char *at = in_text, *end; (end = strstr(at, vocab_test)) != NULL;
+         at = end + strlen(vocab_test), n++) {
         int32_t want[512];
         size_t n_want = 0;
         for (char *next; (next = line, *line && *line != '\n'); line = next) {
@@ -144,7 +147,8 @@ END_TEST
 
 START_TEST(random_text_survives)
 {
-    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin",
+                                       "models/tok512.bin"};
     char text[600];
     for (int k = 0; k < 3; k++) {
         sol_tokenizer *t = open_data(file[k]);
@@ -164,8 +168,9 @@ END_TEST
 /* A byte-level tokenizer over all bytes, with merges that build runs of a and b. */
 static sol_tokenizer *small_tokenizer(bool ignore_merges)
 {
-    static const char *const merge[][2] = {{"a", "b"}, {"ab", "ab"}, {"b", "a"}, {"abab", "abab"}, {"t", "h"}, {"th", "e"},
-                                           {" ", "the"}, {"a", "a"}, {"aa", "aa"}, {"b", "b"}, {"ba", "b"}};
+    static const char *const merge[][2] = {{"a", "b"},   {"ab", "ab"}, {"b", "a"},   {"abab", "abab"},
+                                           {"t", "h"},   {"th", "e"},  {" ", "the"}, {"a", "a"},
+                                           {"aa", "aa"}, {"b", "b"},   {"ba", "b"}};
     sol_tokenizer *t;
     ck_ok(sol_tok_create(&t, SOL_TOK_BYTE_LEVEL, err));
     ck_ok(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, err));
@@ -223,7 +228,8 @@ START_TEST(merges_follow_the_definition)
     sol_rng r = sol_rng_make(3, SOL_STREAM_TEST);
     char word[400];
     int32_t want[400];
-    for (size_t n = 1; n < 400; n += n < 120 ? 1 : 17) { /* through the scan, across its limit, through the heap */
+    /* Through the scan, across its limit, through the heap. */
+    for (size_t n = 1; n < 400; n += n < 120 ? 1 : 17) {
         for (size_t i = 0; i < n; i++) {
             word[i] = "aabbabth"[sol_rng_below(&r, 8)];
             want[i] = t->byte_id[(uint8_t)word[i]];
@@ -252,13 +258,15 @@ START_TEST(special_tokens)
     sol_tokenizer *t = small_tokenizer(false);
     sol_ids ids = {0};
     static const char text[] = "a<|end|>!<user><|end|>";
-    int32_t end = sol_tokenizer_find(t, "<|end|>"), longer = sol_tokenizer_find(t, "<|end|>!"), user = sol_tokenizer_find(t, "<user>");
+    int32_t end = sol_tokenizer_find(t, "<|end|>"), longer = sol_tokenizer_find(t, "<|end|>!");
+    int32_t user = sol_tokenizer_find(t, "<user>");
     encode_into(t, text, strlen(text), SOL_ENCODE_SPECIAL, &ids);
     ck_assert_uint_eq(ids.n, 4);
     ck_assert_int_eq(ids.id[1], longer);
     ck_assert_int_eq(ids.id[2], user);
     ck_assert_int_eq(ids.id[3], end);
-    encode_into(t, text, strlen(text), 0, &ids); /* a user token is one in any text, control tokens are text here */
+    /* A user token is one in any text, control tokens are text here. */
+    encode_into(t, text, strlen(text), 0, &ids);
     ck_assert_uint_eq(ids.n, 1 + 8 + 1 + 7);
     ck_assert_int_eq(ids.id[9], user);
     encode_into(t, "", 0, SOL_ENCODE_BOS, &ids);
@@ -309,7 +317,8 @@ END_TEST
 /* Every place that sol_tokenizer_cut may name is one where the ids of the parts are the ids of the whole. */
 START_TEST(cuts_change_nothing)
 {
-    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin",
+                                       "models/tok512.bin"};
     char text[700];
     for (int k = -1; k < 3; k++) {
         sol_tokenizer *t = k < 0 ? small_tokenizer(true) : open_data(file[k]);
@@ -318,7 +327,8 @@ START_TEST(cuts_change_nothing)
         sol_rng r = sol_rng_make(11, SOL_STREAM_TEST);
         sol_ids whole = {0}, parts = {0};
         for (int i = 0; i < 100; i++) {
-            size_t n = random_text(&r, text, sizeof text, i % 2), cut = sol_tokenizer_cut(t, text, 1 + sol_rng_below(&r, n));
+            size_t n = random_text(&r, text, sizeof text, i % 2);
+            size_t cut = sol_tokenizer_cut(t, text, 1 + sol_rng_below(&r, n));
             if (cut == 0) continue;
             encode_into(t, text, n, 0, &whole);
             encode_into(t, text, cut, 0, &parts);

@@ -12,15 +12,16 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer), .required = true,
-     .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
+    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
+     .required = true, .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
     {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input),
      .help = ".txt, .jsonl with \"text\", gzip of both"},
-    {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .help = "dataset to write"},
+    {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+     .help = "dataset to write"},
     {.name = "--ids", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, ids),
      .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids a line on stdout"},
-    {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special), .preset = "auto",
-     .choices = "auto|yes|no", .help = "recognize special tokens in the text; auto: with --ids"},
+    {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special),
+     .preset = "auto", .choices = "auto|yes|no", .help = "recognize special tokens in the text; auto: with --ids"},
     {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),
      .help = "read CR LF line ends as LF"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
@@ -28,7 +29,8 @@ static const sol_opt options[] = {
     {0},
 };
 
-static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_t number, int flags, sol_ids *ids, sol_err *err)
+static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_t number, int flags,
+                              sol_ids *ids, sol_err *err)
 {
     json_error_t where;
     json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, &where);
@@ -36,7 +38,8 @@ static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_
     sol_status st = SOL_OK;
     ids->n = 0;
     if (!object)
-        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld:%d: not a JSON object: %s", (long long)number, where.column, where.text);
+        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld:%d: not a JSON object: %s", (long long)number, where.column,
+                      where.text);
     else if (!json_is_string(text))
         st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld: no string under \"text\"", (long long)number);
     else
@@ -80,12 +83,13 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     sol_interrupt_catch();
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     if (st != SOL_OK) return st;
-    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s", a->out, (long long)r.documents,
-                 sol_count_text((double)r.tokens, count), sol_bytes_text((double)r.text_bytes, size),
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s", a->out,
+                 (long long)r.documents, sol_count_text((double)r.tokens, count),
+                 sol_bytes_text((double)r.text_bytes, size),
                  r.seconds > 0 ? (double)r.text_bytes / 1e6 / r.seconds : 0.0);
     if (a->json)
-        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"seconds\": %.3f}\n", (long long)r.documents,
-               (long long)r.tokens, (unsigned long long)r.text_bytes, r.seconds);
+        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"seconds\": %.3f}\n",
+               (long long)r.documents, (long long)r.tokens, (unsigned long long)r.text_bytes, r.seconds);
     return SOL_OK;
 }
 
@@ -93,7 +97,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
     sol_tokenizer *t;
-    if (a->ids == (a->input.n > 0)) return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
+    if (a->ids == (a->input.n > 0))
+        return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
     if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
     sol_status st = sol_store_tokenizer(&t, a->tokenizer, err);
     if (st != SOL_OK) return st;
@@ -106,9 +111,10 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 const sol_verb sol_verb_tokenize = {
     .name = "tokenize",
     .summary = "turn text into a token dataset, or lines of JSON into lines of ids",
-    .details = "A .txt file is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's own end-of-text\n"
-               "token) separate several (blanks beside such a line belong to it); a .jsonl file holds one a line. Each document becomes BOS as the tokenizer's template\n"
-               "says, its ids, and EOS when the tokenizer has one.",
+    .details = "A .txt file is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's\n"
+               "own end-of-text token) separate several; blanks beside such a line belong to it. A .jsonl file\n"
+               "holds one a line. Each document becomes BOS as the tokenizer's template says, its ids, and EOS\n"
+               "when the tokenizer has one.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

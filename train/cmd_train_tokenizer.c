@@ -9,8 +9,9 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--vocab", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, vocab), .min = 258, .max = 1 << 24,
-     .required = true, .help = "tokens: 256 bytes, merges, <|begin_of_text|>, <|end_of_text|>"},
+    {.name = "--vocab", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, vocab),
+     .min = 258, .max = 1 << 24, .required = true,
+     .help = "tokens: 256 bytes, merges, <|begin_of_text|>, <|end_of_text|>"},
     {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input), .required = true,
      .help = ".txt, .jsonl with \"text\", gzip of both"},
     {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),

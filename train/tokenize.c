@@ -1,5 +1,6 @@
-/* A pipeline over batches of text: while one is read, the one before it is encoded and the one before that is written. All
- * three are tiles of one run of the pool; a group of pieces is encoded by one tile, into ids of its own. */
+/* A pipeline over batches of text: while one is read, the one before it is encoded and the one before that is
+ * written. All three are tiles of one run of the pool; a group of pieces is encoded by one tile, into ids of
+ * its own. */
 #include "tokenize.h"
 
 #include <string.h>
@@ -52,7 +53,8 @@ static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, s
     if (st != SOL_OK) return st;
     s->piece[i].drop = piece->json && sol_text_is_blank(text, n);
     if (!s->piece[i].drop) st = sol_encoder_run(e, text, n, flags, ids, err);
-    if (st != SOL_OK) sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
+    if (st != SOL_OK)
+        sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
     s->piece[i].end = ids->n;
     sol_piece_release(owner);
     return st;
@@ -70,7 +72,8 @@ static void encode_group(pipeline *l, slot *s, group *g, sol_encoder *e)
 static sol_status make_groups(slot *s, sol_err *err)
 {
     size_t bytes = 0;
-    sol_status st = sol_grow_array((void **)&s->piece, &s->cap_pieces, s->batch.n_pieces, sizeof *s->piece, err);
+    sol_status st = sol_grow_array((void **)&s->piece, &s->cap_pieces, s->batch.n_pieces, sizeof *s->piece,
+                                   err);
     s->n_groups = 0;
     for (size_t i = 0; st == SOL_OK && i < s->batch.n_pieces; i++) {
         if (s->n_groups == 0 || bytes >= SOL_DOCS_PIECE) {
@@ -142,8 +145,9 @@ static void show_progress(sol_program *p, const pipeline *l, double from)
     if (!sol_live_due(p) || done == 0 || seconds <= 0) return;
     double share = total ? (double)done / (double)total : 0;
     sol_live_show(p, false, "%3.0f%%  %s of text  %.1f MB/s  %.1f M tokens  %s left", 100 * share,
-                  sol_bytes_text((double)l->result->text_bytes, size), (double)l->result->text_bytes / 1e6 / seconds,
-                  (double)l->result->tokens / 1e6, share > 0 ? sol_duration_text(seconds * (1 / share - 1), left) : "?");
+                  sol_bytes_text((double)l->result->text_bytes, size),
+                  (double)l->result->text_bytes / 1e6 / seconds, (double)l->result->tokens / 1e6,
+                  share > 0 ? sol_duration_text(seconds * (1 / share - 1), left) : "?");
 }
 
 /* The first failure in the order of the text: what is being written came before what is being encoded, and so on. */
@@ -171,7 +175,8 @@ static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_
         sol_pool_run(pool, FIRST_GROUP_TILE + (l->encoding ? (int64_t)l->encoding->n_groups : 0), run_tile, l);
         st = step_status(l, err);
         more = more && l->reading->filled;
-        if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+        if (st == SOL_OK && sol_interrupted())
+            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
         show_progress(p, l, from);
     }
     l->result->seconds = sol_clock() - from;
@@ -203,11 +208,14 @@ sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_t
     if (st == SOL_OK) st = sol_docs_open(&l.docs, &job->docs, err);
     int threads = st == SOL_OK ? sol_pool_threads(ctx->pool) : 0;
     if (st == SOL_OK) st = sol_alloc_array((void **)&l.encoder, (size_t)threads, sizeof *l.encoder, err);
-    for (; st == SOL_OK && l.n_encoders < threads; l.n_encoders++) st = sol_encoder_create(&l.encoder[l.n_encoders], t, err);
+    for (; st == SOL_OK && l.n_encoders < threads; l.n_encoders++)
+        st = sol_encoder_create(&l.encoder[l.n_encoders], t, err);
     if (st == SOL_OK)
-        st = sol_dataset_writer_open(&l.writer, job->out, sol_tokenizer_vocab_size(t), sol_tokenizer_hash(t), err);
+        st = sol_dataset_writer_open(&l.writer, job->out, sol_tokenizer_vocab_size(t), sol_tokenizer_hash(t),
+                                     err);
     if (st == SOL_OK) st = run_pipeline(p, ctx->pool, &l, err);
-    if (st == SOL_OK && r->documents == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
+    if (st == SOL_OK && r->documents == 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
     if (st == SOL_OK) st = sol_dataset_writer_close(&l.writer, err);
     sol_live_clear(p);
     pipeline_free(&l);

@@ -1,4 +1,5 @@
-/* Text files into a token dataset: read, encode and write at the same time, the same file for any number of threads. */
+/* Text files into a token dataset: read, encode and write at the same time, the same file for any number of
+ * threads. */
 #ifndef SOLERA_TRAIN_TOKENIZE_H
 #define SOLERA_TRAIN_TOKENIZE_H
 
@@ -18,8 +19,9 @@ typedef struct sol_tokenize_result {
     double seconds;
 } sol_tokenize_result;
 
-/* Each document becomes: the template's head (BOS), its ids, EOS when the tokenizer has one. Nothing is left under job->out
- * unless all went well; SOL_ERR_INTERRUPTED after a signal. */
-sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r, sol_err *err);
+/* Each document becomes: the template's head (BOS), its ids, EOS when the tokenizer has one. Nothing is left
+ * under job->out unless all went well; SOL_ERR_INTERRUPTED after a signal. */
+sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r,
+                              sol_err *err);
 
 #endif

@@ -30,7 +30,8 @@ sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
         errno = 0;
         r->file = gzopen(path, "rbe");
         if (!r->file)
-            st = errno ? sol_fail_errno(err, path, "cannot open") : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", path);
+            st = errno ? sol_fail_errno(err, path, "cannot open")
+                       : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", path);
         else
             gzbuffer(r->file, GZ_BUFFER);
     }
@@ -84,7 +85,8 @@ sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *si
         st = sol_grow_array((void **)data, &capacity, n + STEP, 1, err);
         if (st == SOL_OK) st = sol_reader_read(r, *data + n, STEP - 1, &got, err);
         if (st == SOL_OK) n += got;
-        if (st == SOL_OK && n > limit) st = sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
+        if (st == SOL_OK && n > limit)
+            st = sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
     }
     sol_reader_close(&r);
     if (st != SOL_OK) {

@@ -22,8 +22,8 @@ sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol
 /* Bytes of the file (compressed ones, where it is) that were consumed so far. */
 uint64_t sol_reader_position(const sol_reader *r);
 
-/* The whole decompressed content plus a 0 byte that *size does not count; more than `limit` bytes are SOL_ERR_RANGE.
- * Owned by the caller (sol_free). */
+/* The whole decompressed content plus a 0 byte that *size does not count; more than `limit` bytes are
+ * SOL_ERR_RANGE. Owned by the caller (sol_free). */
 sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err);
 
 #endif

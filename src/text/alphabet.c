@@ -1,6 +1,7 @@
 /* How vocabularies write bytes.
  *
- * The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards. */
+ * The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100
+ * onwards. */
 #include <stdio.h>
 #include <string.h>
 
@@ -106,7 +107,8 @@ sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, siz
         memcpy(*out, text, len);
         *n = len;
     } else {
-        *n = t->kind == SOL_TOK_BYTE_LEVEL ? sol_bytes_to_runes(text, len, *out) : blanks_to_underscores(text, len, *out);
+        *n = t->kind == SOL_TOK_BYTE_LEVEL ? sol_bytes_to_runes(text, len, *out)
+                                           : blanks_to_underscores(text, len, *out);
     }
     (*out)[*n] = 0;
     return SOL_OK;

@@ -1,5 +1,6 @@
-/* Byte-level BPE training: unique words are counted, then the most frequent pair is merged, over and over. A heap holds the
- * pairs by count; an entry whose count has changed meanwhile is put back with the right one when it comes up. */
+/* Byte-level BPE training: unique words are counted, then the most frequent pair is merged, over and over. A
+ * heap holds the pairs by count; an entry whose count has changed meanwhile is put back with the right one when
+ * it comes up. */
 #include <string.h>
 
 #include "base/file.h"
@@ -72,7 +73,10 @@ static sol_status count_word(void *user, const char *text, size_t n, sol_err *er
 
 static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *err)
 {
-    sol_docs_options o = {.files = bpe->files, .n_files = bpe->n_files, .unix_lines = bpe->unix_lines, .cut = true,
+    sol_docs_options o = {.files = bpe->files,
+                          .n_files = bpe->n_files,
+                          .unix_lines = bpe->unix_lines,
+                          .cut = true,
                           .separator = {SOL_DOCS_SEPARATOR, eos_text}};
     sol_docs *docs = NULL;
     sol_batch batch = {0};
@@ -87,7 +91,8 @@ static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *
             size_t n;
             void *owner;
             st = sol_piece_text(docs, &batch, &batch.piece[i], &text, &n, &owner, err);
-            if (st == SOL_OK) st = sol_pretok_run(&tr->t->pretok, scratch, text, n, count_word, &tr->counts, err);
+            if (st == SOL_OK)
+                st = sol_pretok_run(&tr->t->pretok, scratch, text, n, count_word, &tr->counts, err);
             sol_piece_release(owner);
         }
     }
@@ -173,10 +178,12 @@ static sol_status add_pair(trainer *tr, int32_t left, int32_t right, int32_t w, 
     p->count += count;
     if (p->touched != (int32_t)tr->t->n_merges) {
         p->touched = (int32_t)tr->t->n_merges;
-        st = sol_grow_array((void **)&tr->touched, &tr->cap_touched, tr->n_touched + 1, sizeof *tr->touched, err);
+        st = sol_grow_array((void **)&tr->touched, &tr->cap_touched, tr->n_touched + 1, sizeof *tr->touched,
+                            err);
         if (st == SOL_OK) tr->touched[tr->n_touched++] = index;
     }
-    if (st != SOL_OK || (p->first >= 0 && tr->links[p->first].word == w)) return st; /* it is in the list already */
+    if (st != SOL_OK || (p->first >= 0 && tr->links[p->first].word == w))
+        return st; /* it is in the list already */
     if (tr->n_links >= INT32_MAX) return sol_fail(err, SOL_ERR_RANGE, "too much text to train a tokenizer on");
     st = sol_grow_array((void **)&tr->links, &tr->cap_links, tr->n_links + 1, sizeof *tr->links, err);
     if (st != SOL_OK) return st;
@@ -246,7 +253,8 @@ static sol_status count_pairs(trainer *tr, sol_err *err)
 }
 
 /* Replaces the pair in one word and moves the counts of its neighbours. */
-static sol_status merge_in_word(trainer *tr, int32_t w, int32_t left, int32_t right, int32_t result, sol_err *err)
+static sol_status merge_in_word(trainer *tr, int32_t w, int32_t left, int32_t right, int32_t result,
+                                sol_err *err)
 {
     word *x = &tr->words[w];
     int32_t *s = tr->symbol + x->at, n = x->n, out = 0;
@@ -304,7 +312,8 @@ static sol_status learn_merges(trainer *tr, int32_t n_tokens, sol_err *err)
     sol_status st = count_pairs(tr, err);
     while (st == SOL_OK && tr->t->n_tokens < n_tokens) {
         if (tr->n_heap == 0)
-            return sol_fail(err, SOL_ERR_RANGE, "the text yields %d tokens only: too little for a vocabulary of %d",
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "the text yields %d tokens only: too little for a vocabulary of %d",
                             tr->t->n_tokens + 2, n_tokens + 2);
         top best = heap_pop(tr);
         int64_t count = tr->pairs[best.pair].count;
@@ -333,12 +342,14 @@ sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err
     char *json = NULL;
     size_t size;
     if (o->vocab_size < LEAST || o->vocab_size > SOL_TOK_MAX_IDS)
-        return sol_fail(err, SOL_ERR_USAGE, "a vocabulary of %d: from %d (256 bytes and 2 special tokens) to %d fit",
-                        o->vocab_size, LEAST, SOL_TOK_MAX_IDS);
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "a vocabulary of %d: from %d (256 bytes and 2 special tokens) to %d fit", o->vocab_size,
+                        LEAST, SOL_TOK_MAX_IDS);
     sol_status st = sol_tok_create(&tr.t, SOL_TOK_BYTE_LEVEL, err);
     if (st == SOL_OK) st = sol_pretok_add(&tr.t->pretok, SOL_REGEX_LLAMA3, err);
     if (st == SOL_OK) st = count_files(&tr, o, err);
-    if (st == SOL_OK && tr.counts.n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", o->n_files ? o->files[0] : "no files");
+    if (st == SOL_OK && tr.counts.n == 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", o->n_files ? o->files[0] : "no files");
     if (st == SOL_OK) st = add_bytes(&tr, id_of, err);
     if (st == SOL_OK) st = make_words(&tr, id_of, err);
     if (st == SOL_OK) st = learn_merges(&tr, o->vocab_size - 2, err);

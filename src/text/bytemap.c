@@ -45,10 +45,12 @@ static sol_status rehash(sol_bytemap *m, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new, sol_err *err)
+sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new,
+                           sol_err *err)
 {
     sol_status st = SOL_OK;
-    if (n >= UINT32_MAX || m->n >= UINT32_MAX - 1) return sol_fail(err, SOL_ERR_RANGE, "too many or too long strings");
+    if (n >= UINT32_MAX || m->n >= UINT32_MAX - 1)
+        return sol_fail(err, SOL_ERR_RANGE, "too many or too long strings");
     if ((m->n + 1) * 2 > m->n_slots) st = rehash(m, err);
     if (st != SOL_OK) return st;
     uint32_t hash = (uint32_t)sol_hash_bytes(key, n);
@@ -56,7 +58,8 @@ sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytema
     if (is_new) *is_new = !m->slot[i];
     if (!m->slot[i]) {
         st = sol_grow_array((void **)&m->bytes, &m->cap_bytes, m->n_bytes + n, 1, err);
-        if (st == SOL_OK) st = sol_grow_array((void **)&m->entry, &m->cap_entry, m->n + 1, sizeof *m->entry, err);
+        if (st == SOL_OK)
+            st = sol_grow_array((void **)&m->entry, &m->cap_entry, m->n + 1, sizeof *m->entry, err);
         if (st != SOL_OK) return st;
         if (n) memcpy(m->bytes + m->n_bytes, key, n);
         m->entry[m->n] = (sol_bytemap_entry){.at = m->n_bytes, .n = (uint32_t)n, .hash = hash};

@@ -21,13 +21,14 @@ typedef struct sol_bytemap {
     size_t n, cap_entry;
     uint32_t *slot; /* entry index + 1; 0: empty */
     size_t n_slots; /* a power of two */
-} sol_bytemap; /* start from {0} */
+} sol_bytemap;      /* start from {0} */
 
 void sol_bytemap_free(sol_bytemap *m);
 /* The entry of a string or NULL. Valid until the next put. */
 sol_bytemap_entry *sol_bytemap_get(const sol_bytemap *m, const char *key, size_t n);
 /* The entry of a string, made with value 0 when it is new (*is_new, which may be NULL). At most 2^32 - 2 entries. */
-sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new, sol_err *err);
+sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new,
+                           sol_err *err);
 
 static inline uint64_t sol_hash_mix(uint64_t a, uint64_t b)
 {

@@ -14,12 +14,15 @@ sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, ui
     *b = (sol_batcher){.tokens = t, .seq = seq, .seed = seed};
     if (t->width != 2 && t->width != 4)
         return sol_fail(err, SOL_ERR_FORMAT, "tokens of %d bytes: 2 or 4 are expected", t->width);
-    if (seq < 1) return sol_fail(err, SOL_ERR_RANGE, "a sequence of %lld tokens: at least 1 is expected", (long long)seq);
+    if (seq < 1)
+        return sol_fail(err, SOL_ERR_RANGE, "a sequence of %lld tokens: at least 1 is expected",
+                        (long long)seq);
     if (t->n <= seq)
-        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: a window of %lld needs %lld", (long long)t->n,
-                        (long long)seq, (long long)seq + 1);
+        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: a window of %lld needs %lld",
+                        (long long)t->n, (long long)seq, (long long)seq + 1);
     if (t->n_docs < 1 || t->doc_offsets[0] != 0 || t->doc_offsets[t->n_docs] != (uint64_t)t->n)
-        return sol_fail(err, SOL_ERR_FORMAT, "document offsets do not run from 0 to the %lld tokens", (long long)t->n);
+        return sol_fail(err, SOL_ERR_FORMAT, "document offsets do not run from 0 to the %lld tokens",
+                        (long long)t->n);
     for (int64_t i = 0; i < t->n_docs; i++)
         if (t->doc_offsets[i] > t->doc_offsets[i + 1])
             return sol_fail(err, SOL_ERR_FORMAT, "document %lld ends before it begins", (long long)i);
@@ -45,7 +48,8 @@ static int64_t document_at(const sol_tokens *t, uint64_t at)
     return lo;
 }
 
-void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets, int32_t *doc_start)
+void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets,
+                        int32_t *doc_start)
 {
     const sol_tokens *t = b->tokens;
     int64_t from = index * b->seq, start = 0;
@@ -56,7 +60,8 @@ void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, in
         targets[i] = sol_tokens_at(t, from + i + 1);
         doc_start[i] = (int32_t)start;
         if (t->doc_offsets[doc + 1] != next) continue;
-        /* next < n: the window's last target is inside the data, so another document follows; empty ones are skipped. */
+        /* next < n: the window's last target is inside the data, so another document follows; empty ones are
+         * skipped. */
         while (doc + 1 < t->n_docs && t->doc_offsets[doc + 1] == next) doc++;
         targets[i] = -1;
         start = i + 1;

@@ -15,7 +15,7 @@ struct sol_docs {
     sol_reader *reader; /* of the open file; NULL: the next one is to be opened */
     int file;
     bool json, eof;
-    char *buf; /* [from, n) is not handed out yet */
+    char *buf;                      /* [from, n) is not handed out yet */
     size_t from, scan, n, capacity; /* lines before `scan` are known to be no separators */
     size_t searched;                /* there is no place to cut in [from, searched) */
     int64_t line, from_line;        /* line numbers at `scan` and `from` */
@@ -108,7 +108,8 @@ static sol_status fill(sol_docs *d, sol_err *err)
         d->from = 0;
     }
     if (d->json && d->n > MAX_LINE)
-        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a line of more than %d bytes", path, (long long)d->line, MAX_LINE);
+        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a line of more than %d bytes", path, (long long)d->line,
+                        MAX_LINE);
     sol_status st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + READ_STEP, 1, err);
     if (st == SOL_OK) st = sol_reader_read(d->reader, d->buf + d->n, READ_STEP, &got, err);
     if (st != SOL_OK) return st;
@@ -142,7 +143,8 @@ static size_t copy_unix_lines(char *out, const char *text, size_t n)
     return at;
 }
 
-/* Hands out buf[from, to) and goes on at `next`. A document of blanks alone is dropped, as far as it fits one piece. */
+/* Hands out buf[from, to) and goes on at `next`. A document of blanks alone is dropped, as far as it fits one
+ * piece. */
 static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool last, sol_err *err)
 {
     size_t n = to - d->from;
@@ -150,14 +152,20 @@ static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool l
     sol_status st = SOL_OK;
     if (!drop) {
         st = sol_grow_array((void **)&b->text, &b->cap_text, b->n_text + n, 1, err);
-        if (st == SOL_OK) st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
+        if (st == SOL_OK)
+            st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
         if (st != SOL_OK) return st;
         if (d->o->unix_lines && !d->json)
             n = copy_unix_lines(b->text + b->n_text, d->buf + d->from, n);
         else if (n)
             memcpy(b->text + b->n_text, d->buf + d->from, n);
-        b->piece[b->n_pieces++] = (sol_piece){.at = b->n_text, .n = n, .line = d->from_line, .file = d->file, .json = d->json,
-                                              .first = d->first, .last = last};
+        b->piece[b->n_pieces++] = (sol_piece){.at = b->n_text,
+                                              .n = n,
+                                              .line = d->from_line,
+                                              .file = d->file,
+                                              .json = d->json,
+                                              .first = d->first,
+                                              .last = last};
         b->n_text += n;
     }
     d->first = last;
@@ -214,7 +222,8 @@ static sol_status step_json(sol_docs *d, sol_batch *b, sol_err *err)
     return st;
 }
 
-/* A line, a piece of a long document, or the end of the file. Blanks and line breaks on both sides of a separator belong to it. */
+/* A line, a piece of a long document, or the end of the file. Blanks and line breaks on both sides of a
+ * separator belong to it. */
 static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
 {
     const char *end = line_end(d);
@@ -265,8 +274,8 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err)
     return st;
 }
 
-sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text, size_t *n, void **owner,
-                          sol_err *err)
+sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text,
+                          size_t *n, void **owner, sol_err *err)
 {
     json_error_t where;
     const char *path = d->o->files[p->file];
@@ -278,14 +287,16 @@ sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece
     const json_t *value = json_object_get(line, "text");
     sol_status st = SOL_OK;
     if (!line)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON object: %s", path, (long long)p->line, where.column, where.text);
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON object: %s", path, (long long)p->line,
+                      where.column, where.text);
     else if (!json_is_string(value))
         st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\"", path, (long long)p->line);
     else
         st = sol_copy_string((char **)owner, json_string_value(value), json_string_length(value), err);
     if (st == SOL_OK) {
         *text = *owner;
-        *n = d->o->unix_lines ? copy_unix_lines(*owner, *owner, json_string_length(value)) : json_string_length(value);
+        *n = d->o->unix_lines ? copy_unix_lines(*owner, *owner, json_string_length(value))
+                              : json_string_length(value);
     }
     json_decref(line);
     return st;

@@ -1,6 +1,7 @@
-/* Text files as a stream of documents: .txt (documents end at a line that is a separator; blanks and line breaks on both
- * sides of it are not theirs), .jsonl (a document a line: the string under "text"), gzip of both. Nothing is loaded whole: the
- * stream comes in batches of pieces, and a long document may come in several pieces. Batches depend on the files alone. */
+/* Text files as a stream of documents: .txt (documents end at a line that is a separator; blanks and line
+ * breaks on both sides of it are not theirs), .jsonl (a document a line: the string under "text"), gzip of
+ * both. Nothing is loaded whole: the stream comes in batches of pieces, and a long document may come in several
+ * pieces. Batches depend on the files alone. */
 #ifndef SOLERA_TEXT_DOCS_H
 #define SOLERA_TEXT_DOCS_H
 
@@ -13,8 +14,9 @@
 #define SOL_DOCS_SEPARATOR "<|endoftext|>" /* the usual separator line */
 
 enum {
-    SOL_DOCS_PIECE = 128 << 10, /* a document is cut into pieces of about this many bytes, where that is allowed */
-    SOL_DOCS_BATCH = 8 << 20    /* bytes of text a batch, at least: one more piece may exceed it */
+    SOL_DOCS_PIECE =
+        128 << 10,           /* a document is cut into pieces of about this many bytes, where that is allowed */
+    SOL_DOCS_BATCH = 8 << 20 /* bytes of text a batch, at least: one more piece may exceed it */
 };
 
 typedef struct sol_docs_options {
@@ -26,8 +28,8 @@ typedef struct sol_docs_options {
 } sol_docs_options;
 
 typedef struct sol_piece {
-    size_t at, n;     /* in the batch's text; a JSON line as it stands in the file */
-    int64_t line;     /* of its beginning, from 1 */
+    size_t at, n; /* in the batch's text; a JSON line as it stands in the file */
+    int64_t line; /* of its beginning, from 1 */
     int file;
     bool json;
     bool first, last; /* of its document */
@@ -50,9 +52,10 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err);
 /* Progress: bytes of the files consumed and in all (0: unknown). */
 void sol_docs_progress(const sol_docs *d, uint64_t *done, uint64_t *total);
 
-/* The document text of a piece: the bytes themselves, or the string of a JSON line, which lives until *owner is released. */
-sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text, size_t *n, void **owner,
-                          sol_err *err);
+/* The document text of a piece: the bytes themselves, or the string of a JSON line, which lives until *owner is
+ * released. */
+sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text,
+                          size_t *n, void **owner, sol_err *err);
 void sol_piece_release(void *owner);
 
 /* The last place in text[0, n) where a blank follows a printable ASCII character; 0: none. */

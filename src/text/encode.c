@@ -18,7 +18,7 @@ typedef struct cache_slot { /* one cache line */
     int32_t id[CACHE_IDS];
 } cache_slot;
 
-typedef struct node { /* a symbol of a long word */
+typedef struct node {       /* a symbol of a long word */
     int32_t id, prev, next; /* id -1: merged away */
 } node;
 
@@ -161,8 +161,8 @@ static void push_pair(sol_encoder *e, size_t *n_heap, int32_t at)
     if (m) heap_push(e->heap, n_heap, (candidate){m->rank, at, m->left, m->right, m->result});
 }
 
-/* The same result for any length in O(n log n). Each merge retires one node and offers at most two new pairs, so the heap
- * never holds more than 3 n. */
+/* The same result for any length in O(n log n). Each merge retires one node and offers at most two new pairs,
+ * so the heap never holds more than 3 n. */
 static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, sol_err *err)
 {
     size_t n = *n_ids, n_heap = 0;
@@ -175,7 +175,8 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, sol_
     while (n_heap > 0) {
         candidate c = heap_pop(e->heap, &n_heap);
         node *left = &e->nodes[c.at];
-        if (left->id != c.left || left->next < 0 || e->nodes[left->next].id != c.right) continue; /* out of date */
+        if (left->id != c.left || left->next < 0 || e->nodes[left->next].id != c.right)
+            continue; /* out of date */
         node *right = &e->nodes[left->next];
         left->id = c.result;
         left->next = right->next;
@@ -310,7 +311,8 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
     return st;
 }
 
-sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err)
+sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,
+                                sol_err *err)
 {
     sol_encoder *e;
     sol_status st = create(&e, t, false, err);

@@ -85,10 +85,12 @@ static sol_status compile(const char *regex, void **code, sol_err *err)
         st = sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex is not UTF-8");
         goto done;
     }
-    pcre2_code *c = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &number, &where, context);
+    pcre2_code *c = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &number, &where,
+                                  context);
     if (!c) {
         pcre2_get_error_message(number, why, sizeof why);
-        st = sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT, "pre-tokenizer regex '%.200s': %s", regex, (const char *)why);
+        st = sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT,
+                      "pre-tokenizer regex '%.200s': %s", regex, (const char *)why);
         goto done;
     }
     /* Where there is no JIT, pcre2_match interprets: slower, the same matches. */
@@ -107,7 +109,8 @@ sol_status sol_pretok_add(sol_pretok *p, const char *regex, sol_err *err)
     if (p->n == SOL_PRETOK_STAGES)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages", SOL_PRETOK_STAGES);
     if (n == 0 || n > SOL_PRETOK_MAX_REGEX)
-        return sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex has %zu bytes: 1 to %d fit", n, SOL_PRETOK_MAX_REGEX);
+        return sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex has %zu bytes: 1 to %d fit", n,
+                        SOL_PRETOK_MAX_REGEX);
     sol_status st = sol_copy_string(&p->source[p->n], regex, n, err);
     if (st == SOL_OK) st = compile(regex, &p->code[p->n], err);
     p->n++; /* also after an error, so that free finds the source */
@@ -136,7 +139,8 @@ static const named_pretok named[] = {
 };
 enum { N_NAMED = sizeof named / sizeof named[0] };
 
-sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_merges, bool *add_bos, sol_err *err)
+sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_merges, bool *add_bos,
+                                sol_err *err)
 {
     const char *names[N_NAMED];
     if (!name) name = "default";
@@ -151,8 +155,8 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
         return st;
     }
     const char *near = sol_nearest_name(name, names, N_NAMED);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s%s%s", name, near ? "; nearest: '" : "",
-                    near ? near : "", near ? "'" : "");
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s%s%s", name,
+                    near ? "; nearest: '" : "", near ? near : "", near ? "'" : "");
 }
 
 static bool is_named(const sol_pretok *p, const named_pretok *row)
@@ -219,8 +223,8 @@ static sol_status fail_match(int rc, size_t at, size_t n, sol_err *err)
 {
     PCRE2_UCHAR why[128];
     pcre2_get_error_message(rc, why, sizeof why);
-    return sol_fail(err, SOL_ERR_RANGE, "the pre-tokenizer regex fails at byte %zu of a text of %zu bytes: %s", at, n,
-                    (const char *)why);
+    return sol_fail(err, SOL_ERR_RANGE, "the pre-tokenizer regex fails at byte %zu of a text of %zu bytes: %s",
+                    at, n, (const char *)why);
 }
 
 /* Valid UTF-8 through the stages from `stage` on. */
@@ -236,7 +240,8 @@ static sol_status run_stage(const word_sink *k, int stage, const char *text, siz
         if (rc == PCRE2_ERROR_NOMATCH) break;
         if (rc < 0) return fail_match(rc, at, n, err);
         size_t from = ovector[0], to = ovector[1];
-        if (from < at || to < from) return sol_fail(err, SOL_ERR_FORMAT, "the pre-tokenizer regex moves backwards");
+        if (from < at || to < from)
+            return sol_fail(err, SOL_ERR_FORMAT, "the pre-tokenizer regex moves backwards");
         if (to == from) { /* an empty match isolates nothing: step over one character */
             at = to + 1;
             while (at < n && ((uint8_t)text[at] & 0xC0) == 0x80) at++;
@@ -245,15 +250,16 @@ static sol_status run_stage(const word_sink *k, int stage, const char *text, siz
         sol_status st = SOL_OK;
         if (from > done) st = run_stage(k, stage + 1, text + done, from - done, err);
         if (st == SOL_OK)
-            st = last ? k->fn(k->user, text + from, to - from, err) : run_stage(k, stage + 1, text + from, to - from, err);
+            st = last ? k->fn(k->user, text + from, to - from, err)
+                      : run_stage(k, stage + 1, text + from, to - from, err);
         if (st != SOL_OK) return st;
         done = at = to;
     }
     return done < n ? run_stage(k, stage + 1, text + done, n - done, err) : SOL_OK;
 }
 
-sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, sol_word_fn fn, void *user,
-                          sol_err *err)
+sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n,
+                          sol_word_fn fn, void *user, sol_err *err)
 {
     word_sink sink = {p, s, fn, user};
     sol_status st = SOL_OK;

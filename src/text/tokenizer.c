@@ -48,7 +48,8 @@ sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t typ
     size_t id = (size_t)t->n_tokens;
     if (id >= SOL_TOK_MAX_IDS) return sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS);
     if (n > SOL_TOK_MAX_TOKEN_BYTES)
-        return sol_fail(err, SOL_ERR_RANGE, "token %zu has %zu bytes: at most %d fit", id, n, SOL_TOK_MAX_TOKEN_BYTES);
+        return sol_fail(err, SOL_ERR_RANGE, "token %zu has %zu bytes: at most %d fit", id, n,
+                        SOL_TOK_MAX_TOKEN_BYTES);
     sol_status st = sol_grow_array((void **)&t->bytes, &t->cap_bytes, t->n_bytes + n, 1, err);
     if (st == SOL_OK) st = sol_grow_array((void **)&t->offset, &t->cap_offset, id + 2, sizeof *t->offset, err);
     if (st == SOL_OK) st = sol_grow_array((void **)&t->type, &t->cap_type, id + 1, 1, err);
@@ -66,7 +67,8 @@ sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t typ
 sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int32_t result, sol_err *err)
 {
     if (t->n_merges >= INT32_MAX) return sol_fail(err, SOL_ERR_RANGE, "too many merges");
-    sol_status st = sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges, err);
+    sol_status st = sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges,
+                                   err);
     if (st != SOL_OK) return st;
     t->merges[t->n_merges] = (sol_merge){left, right, result, (int32_t)t->n_merges};
     t->n_merges++;
@@ -89,8 +91,8 @@ static sol_status index_words(sol_tokenizer *t, sol_err *err)
         st = sol_bytemap_put(&t->words, text, n, &e, &is_new, err);
         if (st != SOL_OK) return st;
         if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
-            return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value, id,
-                            (int)(n < 64 ? n : 64), text);
+            return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value,
+                            id, (int)(n < 64 ? n : 64), text);
         if (is_new) e->value = id;
         if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
     }
@@ -122,8 +124,8 @@ static int by_score(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* SentencePiece merges whatever two neighbours spell a token, best score first, equal scores leftmost first: every split of
- * every token is a merge, ranked by the distinct scores. */
+/* SentencePiece merges whatever two neighbours spell a token, best score first, equal scores leftmost first:
+ * every split of every token is a merge, ranked by the distinct scores. */
 static sol_status derive_merges(sol_tokenizer *t, sol_err *err)
 {
     enum { MAX_SPLIT = 1024 }; /* splitting costs the square of the length */
@@ -134,7 +136,8 @@ static sol_status derive_merges(sol_tokenizer *t, sol_err *err)
         if (t->type[id] != SOL_TOKEN_NORMAL) continue;
         sol_tok_text(t, id, &n);
         if (!isfinite(t->score[id])) st = sol_fail(err, SOL_ERR_FORMAT, "score of token %d is not finite", id);
-        if (n > MAX_SPLIT) st = sol_fail(err, SOL_ERR_RANGE, "token %d has %zu bytes: at most %d fit", id, n, MAX_SPLIT);
+        if (n > MAX_SPLIT)
+            st = sol_fail(err, SOL_ERR_RANGE, "token %d has %zu bytes: at most %d fit", id, n, MAX_SPLIT);
         order[n_order++] = (score_rank){t->score[id], id};
     }
     if (st == SOL_OK) qsort(order, n_order, sizeof *order, by_score);
@@ -182,10 +185,12 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
         size_t n_left, n_right, n_both;
         if (m->left < 0 || m->right < 0 || m->result < 0 || m->left >= t->n_tokens || m->right >= t->n_tokens ||
             m->result >= t->n_tokens)
-            return sol_fail(err, SOL_ERR_RANGE, "merge %zu names a token outside the vocabulary of %d", k, t->n_tokens);
+            return sol_fail(err, SOL_ERR_RANGE, "merge %zu names a token outside the vocabulary of %d", k,
+                            t->n_tokens);
         const char *left = sol_tok_text(t, m->left, &n_left), *right = sol_tok_text(t, m->right, &n_right);
         const char *both = sol_tok_text(t, m->result, &n_both);
-        if (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 || memcmp(both + n_left, right, n_right) != 0)
+        if (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 ||
+            memcmp(both + n_left, right, n_right) != 0)
             return sol_fail(err, SOL_ERR_FORMAT, "merge %zu does not spell the token %d", k, m->result);
         size_t i = pair_hash(m->left, m->right) & t->pair_mask;
         for (; t->pair[i].left >= 0; i = (i + 1) & t->pair_mask)
@@ -215,7 +220,8 @@ static sol_status index_specials(sol_tokenizer *t, sol_err *err)
 {
     special_key *key = NULL;
     int32_t n = 0;
-    for (int32_t id = 0; id < t->n_tokens; id++) n += t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
+    for (int32_t id = 0; id < t->n_tokens; id++)
+        n += t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
     sol_status st = sol_alloc_array((void **)&key, (size_t)n, sizeof *key, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t->special, (size_t)n, sizeof *t->special, err);
     for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
@@ -271,15 +277,17 @@ static sol_status update_hash(sol_tokenizer *t, sol_err *err)
 
 static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
 {
+    static const char *const name[] = {"BOS", "EOS", "unknown"};
     const int32_t named[] = {t->bos, t->eos, t->unk};
     for (int i = 0; i < 3; i++)
         if (named[i] < -1 || named[i] >= t->n_tokens)
             return sol_fail(err, SOL_ERR_RANGE, "%s id %d lies outside the vocabulary of %d",
-                            i == 0 ? "BOS" : i == 1 ? "EOS" : "unknown", named[i], t->n_tokens);
+                            name[i], named[i], t->n_tokens);
     for (int i = 0; i < t->n_head + t->n_tail; i++) {
         int32_t id = i < t->n_head ? t->head[i] : t->tail[i - t->n_head];
         if (id < 0 || id >= t->n_tokens)
-            return sol_fail(err, SOL_ERR_RANGE, "the template's id %d lies outside the vocabulary of %d", id, t->n_tokens);
+            return sol_fail(err, SOL_ERR_RANGE, "the template's id %d lies outside the vocabulary of %d", id,
+                            t->n_tokens);
     }
     return SOL_OK;
 }

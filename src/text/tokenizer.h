@@ -1,13 +1,13 @@
-/* Tokenizers: byte-level BPE (Hugging Face tokenizer.json, GGUF "gpt2") and SentencePiece-style BPE (llama2.c, GGUF
- * "llama", tokenizer.json with byte_fallback).
+/* Tokenizers: byte-level BPE (Hugging Face tokenizer.json, GGUF "gpt2") and SentencePiece-style BPE (llama2.c,
+ * GGUF "llama", tokenizer.json with byte_fallback).
  *
  *     sol_tokenizer *t;
  *     st = sol_tokenizer_open(&t, "tokenizer.json", err);
  *     st = sol_tokenizer_encode(t, text, n, SOL_ENCODE_BOS, &ids, err);
  *
- * A tokenizer is immutable after loading and may be shared by threads. decode(encode(x)) = x for every byte string (for
- * SentencePiece: up to the leading blank it adds), as far as the vocabulary has a token for each byte; SmolLM2's lacks 21
- * control and invalid bytes, which are left out. */
+ * A tokenizer is immutable after loading and may be shared by threads. decode(encode(x)) = x for every byte
+ * string (for SentencePiece: up to the leading blank it adds), as far as the vocabulary has a token for each
+ * byte; SmolLM2's lacks 21 control and invalid bytes, which are left out. */
 #ifndef SOLERA_TEXT_TOKENIZER_H
 #define SOLERA_TEXT_TOKENIZER_H
 
@@ -26,16 +26,20 @@ typedef struct sol_ids {
 void sol_ids_free(sol_ids *ids);
 
 enum {
-    SOL_ENCODE_BOS = 1,      /* put BOS (what the template has in front) before the text */
-    SOL_ENCODE_TAIL = 8,     /* put what the template has behind (usually nothing) after the text */
-    SOL_ENCODE_SPECIAL = 2,  /* recognize special tokens in the text, e.g. <|endoftext|> */
-    SOL_ENCODE_CONTINUE = 4, /* the text goes on from an earlier call: no leading blank (see sol_tokenizer_cut) */
+    SOL_ENCODE_BOS = 1,     /* put BOS (what the template has in front) before the text */
+    SOL_ENCODE_TAIL = 8,    /* put what the template has behind (usually nothing) after the text */
+    SOL_ENCODE_SPECIAL = 2, /* recognize special tokens in the text, e.g. <|endoftext|> */
+    SOL_ENCODE_CONTINUE =
+        4, /* the text goes on from an earlier call: no leading blank (see sol_tokenizer_cut) */
 };
 
-/* By content: a tokenizer.json, a llama2.c tokenizer.bin, a serialized tokenizer; each may be gzipped. The caller owns *t. */
+/* By content: a tokenizer.json, a llama2.c tokenizer.bin, a serialized tokenizer; each may be gzipped. The
+ * caller owns *t. */
 sol_status sol_tokenizer_open(sol_tokenizer **t, const char *path, sol_err *err);
-/* From the bytes that sol_tokenizer_serialize made, or from a tokenizer.json or .bin in memory. `name` appears in errors. */
-sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data, size_t size, sol_err *err);
+/* From the bytes that sol_tokenizer_serialize made, or from a tokenizer.json or .bin in memory. `name` appears
+ * in errors. */
+sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data, size_t size,
+                                     sol_err *err);
 void sol_tokenizer_free(sol_tokenizer **t);
 
 /* n bytes, not 0-terminated. */
@@ -50,27 +54,30 @@ typedef struct sol_tokenizer_arrays {
     const char *pre;        /* tokenizer.ggml.pre: llama-bpe, smollm, gpt-2, default, ...; NULL: default */
     const sol_span *tokens; /* [n_tokens] */
     int64_t n_tokens;
-    const float *scores;    /* [n_tokens] or NULL */
-    const int32_t *types;   /* [n_tokens] or NULL; 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
+    const float *scores; /* [n_tokens] or NULL */
+    const int32_t
+        *types; /* [n_tokens] or NULL; 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
     const sol_span *merges; /* [n_merges], "left right" */
     int64_t n_merges;
-    int64_t bos, eos;       /* -1: none */
+    int64_t bos, eos;                       /* -1: none */
     int add_bos, add_eos, add_space_prefix; /* 0, 1, or -1: the default of the model */
-    int64_t unk;            /* only written: the unknown token, -1: none */
+    int64_t unk;                            /* only written: the unknown token, -1: none */
 } sol_tokenizer_arrays;
-sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a, sol_err *err);
-/* The way back, for writers of GGUF. *owner holds all that *a points to; release it with sol_arrays_owner_free. A pre-tokenizer that
- * no GGUF name stands for is SOL_ERR_UNSUPPORTED. */
+sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a,
+                                     sol_err *err);
+/* The way back, for writers of GGUF. *owner holds all that *a points to; release it with sol_arrays_owner_free.
+ * A pre-tokenizer that no GGUF name stands for is SOL_ERR_UNSUPPORTED. */
 typedef struct sol_arrays_owner sol_arrays_owner;
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err);
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
+                                   sol_err *err);
 void sol_arrays_owner_free(sol_arrays_owner **owner);
 
-/* For importers, before the tokenizer is shared: the ids that a model's config or generation_config.json names, which
- * tokenizer.json does not. -1 leaves one as it is. Changes the hash. */
+/* For importers, before the tokenizer is shared: the ids that a model's config or generation_config.json names,
+ * which tokenizer.json does not. -1 leaves one as it is. Changes the hash. */
 sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos, sol_err *err);
 
-/* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints under /tokenizer.
- * *data is owned by the caller. */
+/* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints under
+ * /tokenizer. *data is owned by the caller. */
 sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *size, sol_err *err);
 /* tokenizer.json as Hugging Face `tokenizers` reads it, 0-terminated, owned by the caller. */
 sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *size, sol_err *err);
@@ -78,23 +85,25 @@ sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *si
 uint64_t sol_tokenizer_hash(const sol_tokenizer *t);
 
 /* Appends to *ids (start from {0}). text need not be UTF-8 nor 0-terminated. Thread-safe. */
-sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err);
+sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,
+                                sol_err *err);
 
-/* The same for many texts: an encoder keeps scratch memory and a cache of words. One thread at a time; the tokenizer is
- * borrowed. The ids never depend on what was encoded before. */
+/* The same for many texts: an encoder keeps scratch memory and a cache of words. One thread at a time; the
+ * tokenizer is borrowed. The ids never depend on what was encoded before. */
 typedef struct sol_encoder sol_encoder;
 sol_status sol_encoder_create(sol_encoder **e, const sol_tokenizer *t, sol_err *err);
 void sol_encoder_free(sol_encoder **e);
 sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err);
 
-/* The last place in text[0, n) where it may be cut so that encoding both parts (the second with SOL_ENCODE_CONTINUE)
- * gives the ids of the whole; 0: no such place is known. Special tokens must not lie across it. */
+/* The last place in text[0, n) where it may be cut so that encoding both parts (the second with
+ * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must not lie
+ * across it. */
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
 /* Whether such places are known at all: then a blank behind a printable ASCII character is one. */
 bool sol_tokenizer_can_cut(const sol_tokenizer *t);
 
-/* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a control token.
- * prev is the token before it, or -1 at the start (SentencePiece drops the blank after BOS). */
+/* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a control
+ * token. prev is the token before it, or -1 at the start (SentencePiece drops the blank after BOS). */
 const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id, size_t *n);
 /* Any token's own text for people to read, control tokens included; NULL for an id outside. */
 const char *sol_tokenizer_text(const sol_tokenizer *t, int32_t id, size_t *n);
@@ -107,8 +116,8 @@ bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts some
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
 const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "SentencePiece BPE" */
 
-/* Trains a byte-level BPE with the LLaMA-3 pre-tokenizer regex and writes tokenizer.json atomically. Most frequent pair
- * first, lower ids first among equals: the same text gives the same file. */
+/* Trains a byte-level BPE with the LLaMA-3 pre-tokenizer regex and writes tokenizer.json atomically. Most
+ * frequent pair first, lower ids first among equals: the same text gives the same file. */
 typedef struct sol_bpe_options {
     const char *const *files; /* as text/docs.h reads them */
     int n_files;

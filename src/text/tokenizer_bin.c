@@ -5,9 +5,9 @@
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
-/* Serialized: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, i32 unk, u32 n_head, ids, u32 n_tail, ids,
- * u32 stages, {u32 length, bytes}, u32 tokens, {u8 type, u32 length, bytes}, f32 scores[tokens] with FLAG_SCORES,
- * u32 merges, {i32 left, right, result}. */
+/* Serialized: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, i32 unk, u32 n_head, ids, u32
+ * n_tail, ids, u32 stages, {u32 length, bytes}, u32 tokens, {u8 type, u32 length, bytes}, f32 scores[tokens]
+ * with FLAG_SCORES, u32 merges, {i32 left, right, result}. */
 enum { VERSION = 1, FLAG_IGNORE_MERGES = 1, FLAG_SPACE_PREFIX = 2, FLAG_SCORES = 4 };
 
 typedef struct bytes_out {
@@ -64,8 +64,8 @@ sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *
 {
     bytes_out o = {0};
     bool scores = t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given;
-    uint32_t flags = (t->ignore_merges ? FLAG_IGNORE_MERGES : 0) | (t->add_space_prefix ? FLAG_SPACE_PREFIX : 0) |
-                     (scores ? FLAG_SCORES : 0);
+    uint32_t flags = (t->ignore_merges ? FLAG_IGNORE_MERGES : 0) |
+                     (t->add_space_prefix ? FLAG_SPACE_PREFIX : 0) | (scores ? FLAG_SCORES : 0);
     sol_status st = put(&o, SOL_TOK_MAGIC, sizeof SOL_TOK_MAGIC - 1, err);
     if (st == SOL_OK) st = put_u32(&o, VERSION, err);
     if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->kind, err);
@@ -172,7 +172,8 @@ static sol_status get_tokens(bytes_in *in, sol_tokenizer *t, bool scores, sol_er
         uint32_t n = get_u32(in);
         const char *text = get(in, n);
         if (!text) break;
-        if ((uint8_t)*type >= SOL_TOKEN_TYPES) return sol_fail(err, SOL_ERR_FORMAT, "token %u has the unknown type %d", id, *type);
+        if ((uint8_t)*type >= SOL_TOKEN_TYPES)
+            return sol_fail(err, SOL_ERR_FORMAT, "token %u has the unknown type %d", id, *type);
         st = sol_tok_add(t, text, n, (uint8_t)*type, 0, err);
     }
     for (uint32_t id = 0; st == SOL_OK && !in->bad && scores && id < count; id++) t->score[id] = get_f32(in);
@@ -190,7 +191,8 @@ static sol_status get_merges(bytes_in *in, sol_tokenizer *t, sol_err *err)
     return st;
 }
 
-sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size, sol_err *err)
+sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
+                                   sol_err *err)
 {
     bytes_in in = {.data = data, .size = size};
     sol_tokenizer *t;
@@ -198,7 +200,8 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
     get(&in, sizeof SOL_TOK_MAGIC - 1);
     if (get_u32(&in) != VERSION) return fail_at(&in, name, "not version 1 of a serialized tokenizer", err);
     uint32_t kind = get_u32(&in), flags = get_u32(&in);
-    if (kind > SOL_TOK_SENTENCEPIECE || flags > 7) return fail_at(&in, name, "unknown kind or flags of a tokenizer", err);
+    if (kind > SOL_TOK_SENTENCEPIECE || flags > 7)
+        return fail_at(&in, name, "unknown kind or flags of a tokenizer", err);
     sol_status st = sol_tok_create(&t, (sol_tok_kind)kind, err);
     if (st != SOL_OK) return st;
     t->ignore_merges = flags & FLAG_IGNORE_MERGES;
@@ -223,9 +226,11 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
     return st;
 }
 
-/* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2 unused, 3..258 the bytes.
- * There is no EOS: these models are trained on documents that end where the next BOS stands, and never see token 2. */
-sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size, sol_err *err)
+/* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2
+ * unused, 3..258 the bytes. There is no EOS: these models are trained on documents that end where the next BOS
+ * stands, and never see token 2. */
+sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
+                                sol_err *err)
 {
     enum { FIRST_BYTE = 3 };
     bytes_in in = {.data = data, .size = size};

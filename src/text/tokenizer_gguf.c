@@ -8,9 +8,9 @@ enum { GGUF_NORMAL = 1, GGUF_UNKNOWN, GGUF_CONTROL, GGUF_USER, GGUF_UNUSED, GGUF
 
 static sol_status gguf_type(const sol_tokenizer_arrays *a, int64_t id, uint8_t *type, sol_err *err)
 {
-    static const uint8_t types[] = {[GGUF_NORMAL] = SOL_TOKEN_NORMAL, [GGUF_UNKNOWN] = SOL_TOKEN_CONTROL,
+    static const uint8_t types[] = {[GGUF_NORMAL] = SOL_TOKEN_NORMAL,   [GGUF_UNKNOWN] = SOL_TOKEN_CONTROL,
                                     [GGUF_CONTROL] = SOL_TOKEN_CONTROL, [GGUF_USER] = SOL_TOKEN_USER,
-                                    [GGUF_UNUSED] = SOL_TOKEN_UNUSED, [GGUF_BYTE] = SOL_TOKEN_BYTE};
+                                    [GGUF_UNUSED] = SOL_TOKEN_UNUSED,   [GGUF_BYTE] = SOL_TOKEN_BYTE};
     int32_t given = a->types ? a->types[id] : GGUF_NORMAL;
     if (given < GGUF_NORMAL || given > GGUF_BYTE)
         return sol_fail(err, SOL_ERR_FORMAT, "token %lld has the unknown type %d", (long long)id, given);
@@ -18,9 +18,10 @@ static sol_status gguf_type(const sol_tokenizer_arrays *a, int64_t id, uint8_t *
     return SOL_OK;
 }
 
-/* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet, SentencePiece writes
- * U+2581 for a blank and <0xHH> for a byte. */
-static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id, char *scratch, sol_err *err)
+/* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet, SentencePiece
+ * writes U+2581 for a blank and <0xHH> for a byte. */
+static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id, char *scratch,
+                                 sol_err *err)
 {
     sol_span s = a->tokens[id];
     uint8_t type = SOL_TOKEN_NORMAL;
@@ -32,7 +33,8 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
         if (n) memcpy(scratch, s.at, n);
     } else if (t->kind == SOL_TOK_BYTE_LEVEL) {
         if (type == SOL_TOKEN_BYTE || !sol_runes_to_bytes(s.at, s.n, scratch, &n))
-            return sol_fail(err, SOL_ERR_FORMAT, "token %lld has characters outside the byte-level alphabet", (long long)id);
+            return sol_fail(err, SOL_ERR_FORMAT, "token %lld has characters outside the byte-level alphabet",
+                            (long long)id);
     } else if ((byte = sol_byte_token(s.at, s.n)) >= 0) {
         scratch[0] = (char)byte;
         n = 1;
@@ -44,8 +46,8 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
     return sol_tok_add(t, scratch, n, type, a->scores ? a->scores[id] : 0, err);
 }
 
-static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, const sol_tokenizer_arrays *a, int64_t i,
-                                 char *scratch, sol_err *err)
+static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, const sol_tokenizer_arrays *a,
+                                 int64_t i, char *scratch, sol_err *err)
 {
     sol_span m = a->merges[i];
     const char *blank = m.n > 1 ? memchr(m.at + 1, ' ', m.n - 1) : NULL; /* the left part is never empty */
@@ -53,7 +55,8 @@ static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, c
     size_t n_left = (size_t)(blank - m.at), n_right = m.n - n_left - 1;
     memcpy(scratch, m.at, n_left);
     memcpy(scratch + n_left, blank + 1, n_right);
-    const sol_bytemap_entry *left = sol_bytemap_get(by_text, m.at, n_left), *right = sol_bytemap_get(by_text, blank + 1, n_right);
+    const sol_bytemap_entry *left = sol_bytemap_get(by_text, m.at, n_left),
+                            *right = sol_bytemap_get(by_text, blank + 1, n_right);
     const sol_bytemap_entry *both = sol_bytemap_get(by_text, scratch, n_left + n_right);
     if (!left || !right || !both)
         return sol_fail(err, SOL_ERR_FORMAT, "merge %lld '%.*s' names a text that is no token", (long long)i,
@@ -73,10 +76,12 @@ static sol_status add_gguf_vocab(sol_tokenizer *t, const sol_tokenizer_arrays *a
         sol_bytemap_entry *e;
         int is_new;
         st = add_gguf_token(t, a, id, scratch, err);
-        if (st == SOL_OK && a->n_merges) st = sol_bytemap_put(&by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err);
+        if (st == SOL_OK && a->n_merges)
+            st = sol_bytemap_put(&by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err);
         if (st == SOL_OK && a->n_merges && is_new) e->value = id;
     }
-    for (int64_t i = 0; st == SOL_OK && i < a->n_merges; i++) st = add_gguf_merge(t, &by_text, a, i, scratch, err);
+    for (int64_t i = 0; st == SOL_OK && i < a->n_merges; i++)
+        st = add_gguf_merge(t, &by_text, a, i, scratch, err);
     t->merges_given = a->n_merges > 0;
     sol_free(scratch);
     sol_bytemap_free(&by_text);
@@ -89,27 +94,30 @@ static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a,
     sol_status st = SOL_OK;
     if (!spm) st = sol_pretok_add_named(&t->pretok, a->pre, &t->ignore_merges, &add_bos, err);
     if (st == SOL_OK && (a->bos < -1 || a->bos >= a->n_tokens || a->eos < -1 || a->eos >= a->n_tokens))
-        st = sol_fail(err, SOL_ERR_RANGE, "BOS %lld or EOS %lld lies outside the vocabulary of %lld", (long long)a->bos,
-                      (long long)a->eos, (long long)a->n_tokens);
+        st = sol_fail(err, SOL_ERR_RANGE, "BOS %lld or EOS %lld lies outside the vocabulary of %lld",
+                      (long long)a->bos, (long long)a->eos, (long long)a->n_tokens);
     if (st != SOL_OK) return st;
     t->bos = (int32_t)a->bos;
     t->eos = (int32_t)a->eos;
     t->add_space_prefix = a->add_space_prefix < 0 ? spm : a->add_space_prefix;
     if (t->add_space_prefix && !spm)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "add_space_prefix is not supported for a byte-level tokenizer");
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "add_space_prefix is not supported for a byte-level tokenizer");
     if (t->bos >= 0 && (a->add_bos < 0 ? add_bos : a->add_bos)) t->head[t->n_head++] = t->bos;
     if (t->eos >= 0 && a->add_eos > 0) t->tail[t->n_tail++] = t->eos;
     return SOL_OK;
 }
 
-sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a, sol_err *err)
+sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a,
+                                     sol_err *err)
 {
     sol_tokenizer *t = NULL;
     bool bpe = strcmp(a->model, "gpt2") == 0, spm = strcmp(a->model, "llama") == 0;
     sol_status st = SOL_OK;
     *out = NULL;
     if (!bpe && !spm)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "tokenizer model '%.64s': gpt2 and llama are supported", a->model);
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "tokenizer model '%.64s': gpt2 and llama are supported",
+                      a->model);
     else if (bpe && a->n_merges < 1)
         st = sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
     else if (spm && !a->scores)
@@ -165,8 +173,11 @@ static sol_status add_text(sol_arrays_owner *o, const sol_tokenizer *t, int32_t 
 
 static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, size_t n_merges, sol_err *err)
 {
-    static const int32_t types[] = {[SOL_TOKEN_NORMAL] = GGUF_NORMAL, [SOL_TOKEN_CONTROL] = GGUF_CONTROL, [SOL_TOKEN_USER] = GGUF_USER,
-                                    [SOL_TOKEN_BYTE] = GGUF_BYTE, [SOL_TOKEN_UNUSED] = GGUF_UNUSED};
+    static const int32_t types[] = {[SOL_TOKEN_NORMAL] = GGUF_NORMAL,
+                                    [SOL_TOKEN_CONTROL] = GGUF_CONTROL,
+                                    [SOL_TOKEN_USER] = GGUF_USER,
+                                    [SOL_TOKEN_BYTE] = GGUF_BYTE,
+                                    [SOL_TOKEN_UNUSED] = GGUF_UNUSED};
     sol_status st = SOL_OK;
     for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
         size_t from = o->n_bytes;
@@ -188,20 +199,24 @@ static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, size_t 
     return st;
 }
 
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err)
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
+                                   sol_err *err)
 {
     bool spm = t->kind == SOL_TOK_SENTENCEPIECE;
     const char *pre = spm ? NULL : sol_pretok_name(&t->pretok, t->ignore_merges);
-    bool either_way = false; /* names come with ignore_merges on or off; where that makes no difference, any will do */
+    bool either_way =
+        false; /* names come with ignore_merges on or off; where that makes no difference, any will do */
     sol_status st = SOL_OK;
     *a = (sol_tokenizer_arrays){0};
     *owner = NULL;
     if (!spm && !pre) st = sol_tok_merges_reach_all(t, &either_way, err);
     if (st != SOL_OK) return st;
     if (either_way) pre = sol_pretok_name(&t->pretok, !t->ignore_merges);
-    if (!spm && !pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
+    if (!spm && !pre)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
     if (spm && t->merges_given)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF wants the scores of a SentencePiece tokenizer: this one has merges only");
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "GGUF wants the scores of a SentencePiece tokenizer: this one has merges only");
     size_t n_merges = spm ? 0 : t->n_merges;
     sol_arrays_owner *o;
     st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
@@ -214,10 +229,20 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays 
         sol_arrays_owner_free(&o);
         return st;
     }
-    *a = (sol_tokenizer_arrays){.model = spm ? "llama" : "gpt2", .pre = spm ? "default" : pre, .tokens = o->tokens,
-                                .n_tokens = t->n_tokens, .scores = spm ? t->score : NULL, .types = o->types, .merges = o->merges,
-                                .n_merges = (int64_t)n_merges, .bos = t->bos, .eos = t->eos, .unk = t->unk,
-                                .add_bos = t->n_head > 0, .add_eos = t->n_tail > 0, .add_space_prefix = t->add_space_prefix};
+    *a = (sol_tokenizer_arrays){.model = spm ? "llama" : "gpt2",
+                                .pre = spm ? "default" : pre,
+                                .tokens = o->tokens,
+                                .n_tokens = t->n_tokens,
+                                .scores = spm ? t->score : NULL,
+                                .types = o->types,
+                                .merges = o->merges,
+                                .n_merges = (int64_t)n_merges,
+                                .bos = t->bos,
+                                .eos = t->eos,
+                                .unk = t->unk,
+                                .add_bos = t->n_head > 0,
+                                .add_eos = t->n_tail > 0,
+                                .add_space_prefix = t->add_space_prefix};
     *owner = o;
     return SOL_OK;
 }

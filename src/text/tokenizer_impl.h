@@ -1,4 +1,5 @@
-/* The inside of a tokenizer: filled by one of the readers, checked and indexed by sol_tok_finish, then never changed. */
+/* The inside of a tokenizer: filled by one of the readers, checked and indexed by sol_tok_finish, then never
+ * changed. */
 #ifndef SOLERA_TEXT_TOKENIZER_IMPL_H
 #define SOLERA_TEXT_TOKENIZER_IMPL_H
 
@@ -31,7 +32,7 @@ typedef struct sol_merge {
 struct sol_tokenizer {
     sol_tok_kind kind;
     int32_t n_tokens;
-    char *bytes;      /* the texts of all tokens, one after the other */
+    char *bytes; /* the texts of all tokens, one after the other */
     size_t n_bytes, cap_bytes;
     uint64_t *offset; /* [n_tokens + 1] */
     size_t cap_offset;
@@ -48,17 +49,18 @@ struct sol_tokenizer {
     int32_t head[SOL_TOK_MAX_TEMPLATE], tail[SOL_TOK_MAX_TEMPLATE];
     int n_head, n_tail;
     int32_t bos, eos;
-    int32_t unk; /* stands for a byte that no token stands for; -1: such bytes are left out, as other programs do */
+    int32_t
+        unk; /* stands for a byte that no token stands for; -1: such bytes are left out, as other programs do */
 
     /* indexes */
-    sol_bytemap words;     /* normal tokens by text */
-    int32_t byte_id[256];  /* the token of each byte; -1: none */
-    sol_merge *pair;       /* open addressing by (left, right); left -1: empty */
+    sol_bytemap words;    /* normal tokens by text */
+    int32_t byte_id[256]; /* the token of each byte; -1: none */
+    sol_merge *pair;      /* open addressing by (left, right); left -1: empty */
     size_t pair_mask;
-    int32_t *special;      /* control and user tokens, by first byte, then longest first */
+    int32_t *special; /* control and user tokens, by first byte, then longest first */
     int32_t n_special;
     int32_t special_first[257]; /* range of `special` for each first byte */
-    bool word_local;       /* SentencePiece: no token has a blank behind a non-blank, so words are independent */
+    bool word_local; /* SentencePiece: no token has a blank behind a non-blank, so words are independent */
     uint64_t hash;
 };
 
@@ -79,14 +81,16 @@ static inline const char *sol_tok_text(const sol_tokenizer *t, int32_t id, size_
 /* NULL when the pair does not merge. */
 const sol_merge *sol_tok_pair(const sol_tokenizer *t, int32_t left, int32_t right);
 
-/* Whether the merges make every normal token out of its own text: then ignore_merges changes nothing. It is so for tokens
- * that training made by merges. */
+/* Whether the merges make every normal token out of its own text: then ignore_merges changes nothing. It is so
+ * for tokens that training made by merges. */
 sol_status sol_tok_merges_reach_all(const sol_tokenizer *t, bool *all, sol_err *err);
 
 /* The readers; each returns an unfinished error-free or no tokenizer. */
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size, sol_err *err);
-sol_status sol_tok_from_llama2c(sol_tokenizer **t, const char *name, const uint8_t *data, size_t size, sol_err *err);
-sol_status sol_tok_from_serialized(sol_tokenizer **t, const char *name, const uint8_t *data, size_t size, sol_err *err);
+sol_status sol_tok_from_llama2c(sol_tokenizer **t, const char *name, const uint8_t *data, size_t size,
+                                sol_err *err);
+sol_status sol_tok_from_serialized(sol_tokenizer **t, const char *name, const uint8_t *data, size_t size,
+                                   sol_err *err);
 #define SOL_TOK_MAGIC "solera-tokenizer\n" /* first bytes of the serialized form */
 
 /* The printable alphabet of byte-level BPE: each byte has a code point, written as 1 or 2 bytes of UTF-8. */

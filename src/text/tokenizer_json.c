@@ -38,23 +38,27 @@ static sol_status want_false(const json_t *object, const char *key, const char *
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: '%s' is set, which is not supported", what, key);
 }
 
-static sol_status add_entry(loader *l, const char *text, size_t n, const json_t *id_value, uint8_t type, sol_err *err)
+static sol_status add_entry(loader *l, const char *text, size_t n, const json_t *id_value, uint8_t type,
+                            sol_err *err)
 {
-    if (!json_is_integer(id_value)) return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
+    if (!json_is_integer(id_value))
+        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
     int64_t id = json_integer_value(id_value);
     if (id < 0 || id >= l->n_ids)
-        return sol_fail(err, SOL_ERR_RANGE, "token '%.64s' has the id %lld: the file's tokens fill 0 to %lld", text, (long long)id,
-                        (long long)l->n_ids - 1);
+        return sol_fail(err, SOL_ERR_RANGE, "token '%.64s' has the id %lld: the file's tokens fill 0 to %lld",
+                        text, (long long)id, (long long)l->n_ids - 1);
     entry *e = &l->entries[id];
     if (e->text && (type == SOL_TOKEN_NORMAL || e->n != n || memcmp(e->text, text, n) != 0))
-        return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld", e->text, text, (long long)id);
+        return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld", e->text, text,
+                        (long long)id);
     *e = (entry){text, n, type};
     sol_bytemap_entry *known;
     int is_new;
     sol_status st = sol_bytemap_put(&l->by_text, text, n, &known, &is_new, err);
     if (st != SOL_OK) return st;
     if (!is_new && known->value != id)
-        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has two ids: %d and %lld", text, (int)known->value, (long long)id);
+        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has two ids: %d and %lld", text, (int)known->value,
+                        (long long)id);
     known->value = id;
     return SOL_OK;
 }
@@ -92,7 +96,8 @@ static sol_status collect_entries(loader *l, sol_err *err)
         if (st == SOL_OK) st = want_false(a, "rstrip", json_string_value(content), err);
         uint8_t type = json_is_true(json_object_get(a, "special")) ? SOL_TOKEN_CONTROL : SOL_TOKEN_USER;
         if (st == SOL_OK)
-            st = add_entry(l, json_string_value(content), json_string_length(content), json_object_get(a, "id"), type, err);
+            st = add_entry(l, json_string_value(content), json_string_length(content), json_object_get(a, "id"),
+                           type, err);
         if (st != SOL_OK) return st;
     }
     return SOL_OK;
@@ -109,7 +114,8 @@ static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *typ
         memcpy(l->scratch, e->text, e->n);
     } else if (l->t->kind == SOL_TOK_BYTE_LEVEL) {
         if (!sol_runes_to_bytes(e->text, e->n, l->scratch, n))
-            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has characters outside the byte-level alphabet", e->text);
+            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has characters outside the byte-level alphabet",
+                            e->text);
     } else if (sol_byte_token(e->text, e->n) >= 0) {
         l->scratch[0] = (char)sol_byte_token(e->text, e->n);
         *n = 1;
@@ -126,17 +132,21 @@ static sol_status add_tokens(loader *l, sol_err *err)
     for (int64_t id = 0; st == SOL_OK && id < l->n_ids; id++) {
         size_t n;
         uint8_t type;
-        if (!l->entries[id].text) return sol_fail(err, SOL_ERR_FORMAT, "no token has the id %lld", (long long)id);
+        if (!l->entries[id].text)
+            return sol_fail(err, SOL_ERR_FORMAT, "no token has the id %lld", (long long)id);
         st = token_bytes(l, &l->entries[id], &n, &type, err);
         if (st == SOL_OK) st = sol_tok_add(l->t, l->scratch, n, type, 0, err);
     }
     return st;
 }
 
-static sol_status find_text(const loader *l, const char *text, size_t n, size_t merge, int32_t *id, sol_err *err)
+static sol_status find_text(const loader *l, const char *text, size_t n, size_t merge, int32_t *id,
+                            sol_err *err)
 {
     const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, text, n);
-    if (!e) return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] names '%.*s', which is no token", merge, (int)(n < 64 ? n : 64), text);
+    if (!e)
+        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] names '%.*s', which is no token", merge,
+                        (int)(n < 64 ? n : 64), text);
     *id = (int32_t)e->value;
     return SOL_OK;
 }
@@ -158,7 +168,8 @@ static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *e
         n_a = blank ? (size_t)(blank - a) : 0;
         n_b = b ? strlen(b) : 0;
     }
-    if (!a || !b || !n_a || !n_b) return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
+    if (!a || !b || !n_a || !n_b)
+        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
     int32_t left = 0, right = 0, result = 0;
     sol_status st = sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err);
     if (st == SOL_OK) st = find_text(l, a, n_a, i, &left, err);
@@ -190,7 +201,8 @@ static sol_status add_split(loader *l, const json_t *p, sol_err *err)
     const char *regex = json_string_value(json_object_get(pattern, "Regex"));
     if (!regex) return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer Split: pattern is not a Regex");
     if (strcmp(string_of(p, "behavior"), "Isolated") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer Split: behavior '%.32s': only Isolated is supported",
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "pre_tokenizer Split: behavior '%.32s': only Isolated is supported",
                         string_of(p, "behavior"));
     sol_status st = want_false(p, "invert", "pre_tokenizer Split", err);
     return st == SOL_OK ? sol_pretok_add(&l->t->pretok, regex, err) : st;
@@ -207,7 +219,8 @@ static sol_status add_pretokenizer(loader *l, const json_t *p, bool *byte_level,
         return sol_pretok_add(&l->t->pretok, single ? "\\p{N}" : "\\p{N}+", err);
     }
     if (strcmp(type, "ByteLevel") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer '%.32s': only Split, Digits and ByteLevel are supported", type);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "pre_tokenizer '%.32s': only Split, Digits and ByteLevel are supported", type);
     *byte_level = true;
     sol_status st = want_false(p, "add_prefix_space", "pre_tokenizer ByteLevel", err);
     if (st != SOL_OK || json_is_false(json_object_get(p, "use_regex"))) return st;
@@ -216,11 +229,13 @@ static sol_status add_pretokenizer(loader *l, const json_t *p, bool *byte_level,
 
 static sol_status add_byte_level_pretokenizers(loader *l, sol_err *err)
 {
-    const json_t *p = json_object_get(l->root, "pre_tokenizer"), *normalizer = json_object_get(l->root, "normalizer");
+    const json_t *p = json_object_get(l->root, "pre_tokenizer"),
+                 *normalizer = json_object_get(l->root, "normalizer");
     bool byte_level = false;
     sol_status st = SOL_OK;
     if (normalizer && !json_is_null(normalizer))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer '%.32s' is not supported", string_of(normalizer, "type"));
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer '%.32s' is not supported",
+                        string_of(normalizer, "type"));
     if (strcmp(string_of(p, "type"), "Sequence") != 0) {
         st = add_pretokenizer(l, p, &byte_level, err);
     } else {
@@ -228,14 +243,16 @@ static sol_status add_byte_level_pretokenizers(loader *l, sol_err *err)
         for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
             st = add_pretokenizer(l, json_array_get(list, i), &byte_level, err);
     }
-    if (st == SOL_OK && !byte_level) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer: ByteLevel is missing");
+    if (st == SOL_OK && !byte_level)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer: ByteLevel is missing");
     return st;
 }
 
 /* LLaMA-2 style files say "a blank in front" as a normalizer (Prepend) or as a pre-tokenizer (Metaspace). */
 static sol_status read_sentencepiece_space(loader *l, sol_err *err)
 {
-    const json_t *normalizer = json_object_get(l->root, "normalizer"), *p = json_object_get(l->root, "pre_tokenizer");
+    const json_t *normalizer = json_object_get(l->root, "normalizer"),
+                 *p = json_object_get(l->root, "pre_tokenizer");
     const json_t *list = json_object_get(normalizer, "normalizers");
     bool replaced = false;
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -251,27 +268,35 @@ static sol_status read_sentencepiece_space(loader *l, sol_err *err)
     if (strcmp(string_of(p, "type"), "Metaspace") == 0) {
         const char *scheme = string_of(p, "prepend_scheme");
         replaced = true;
-        l->t->add_space_prefix = *scheme ? strcmp(scheme, "never") != 0 : !json_is_false(json_object_get(p, "add_prefix_space"));
+        l->t->add_space_prefix = *scheme ? strcmp(scheme, "never") != 0
+                                         : !json_is_false(json_object_get(p, "add_prefix_space"));
     } else if (p && !json_is_null(p)) {
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer '%.32s' is not supported with byte_fallback", string_of(p, "type"));
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer '%.32s' is not supported with byte_fallback",
+                        string_of(p, "type"));
     }
-    return replaced ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "byte_fallback without a step that replaces blanks by U+2581");
+    return replaced ? SOL_OK
+                    : sol_fail(err, SOL_ERR_UNSUPPORTED,
+                               "byte_fallback without a step that replaces blanks by U+2581");
 }
 
-static sol_status template_id(loader *l, const json_t *processor, const json_t *special, bool behind, sol_err *err)
+static sol_status template_id(loader *l, const json_t *processor, const json_t *special, bool behind,
+                              sol_err *err)
 {
     const char *name = string_of(special, "id");
-    const json_t *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name), "ids");
+    const json_t *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name),
+                                        "ids");
     sol_tokenizer *t = l->t;
     if (!json_is_array(ids)) return sol_fail(err, SOL_ERR_FORMAT, "post_processor: no ids for '%.64s'", name);
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         int *n = behind ? &t->n_tail : &t->n_head;
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->n_ids)
-            return sol_fail(err, SOL_ERR_RANGE, "post_processor: '%.64s' has an id outside the vocabulary of %lld", name,
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "post_processor: '%.64s' has an id outside the vocabulary of %lld", name,
                             (long long)l->n_ids);
         if (*n == SOL_TOK_MAX_TEMPLATE)
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "post_processor: more than %d special tokens", SOL_TOK_MAX_TEMPLATE);
+            return sol_fail(err, SOL_ERR_UNSUPPORTED, "post_processor: more than %d special tokens",
+                            SOL_TOK_MAX_TEMPLATE);
         (behind ? t->tail : t->head)[(*n)++] = (int32_t)json_integer_value(id);
     }
     return SOL_OK;
@@ -338,7 +363,8 @@ static sol_status check_model(const loader *l, bool byte_fallback, sol_err *err)
     sol_status st = want_false(l->model, "dropout", "model", err);
     if (st == SOL_OK) st = want_false(l->model, "continuing_subword_prefix", "model", err);
     if (st == SOL_OK) st = want_false(l->model, "end_of_word_suffix", "model", err);
-    if (st == SOL_OK && byte_fallback) st = want_false(l->model, "ignore_merges", "model with byte_fallback", err);
+    if (st == SOL_OK && byte_fallback)
+        st = want_false(l->model, "ignore_merges", "model with byte_fallback", err);
     return st;
 }
 
@@ -347,12 +373,14 @@ static sol_status load(loader *l, sol_err *err)
     l->model = json_object_get(l->root, "model");
     bool byte_fallback = json_is_true(json_object_get(l->model, "byte_fallback"));
     sol_status st = check_model(l, byte_fallback, err);
-    if (st == SOL_OK) st = sol_tok_create(&l->t, byte_fallback ? SOL_TOK_SENTENCEPIECE : SOL_TOK_BYTE_LEVEL, err);
+    if (st == SOL_OK)
+        st = sol_tok_create(&l->t, byte_fallback ? SOL_TOK_SENTENCEPIECE : SOL_TOK_BYTE_LEVEL, err);
     if (st == SOL_OK) l->t->ignore_merges = json_is_true(json_object_get(l->model, "ignore_merges"));
     if (st == SOL_OK) st = collect_entries(l, err);
     if (st == SOL_OK) st = add_tokens(l, err);
     if (st == SOL_OK) st = add_merges(l, err);
-    if (st == SOL_OK) st = byte_fallback ? read_sentencepiece_space(l, err) : add_byte_level_pretokenizers(l, err);
+    if (st == SOL_OK)
+        st = byte_fallback ? read_sentencepiece_space(l, err) : add_byte_level_pretokenizers(l, err);
     if (st == SOL_OK) st = read_post_processor(l, err);
     if (st == SOL_OK) st = read_unknown(l, err);
     if (st == SOL_OK) guess_bos_eos(l);
@@ -366,7 +394,8 @@ sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *da
     *t = NULL;
     l.root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &where);
     if (!l.root)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: not a tokenizer.json: %s", name, where.line, where.column, where.text);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: not a tokenizer.json: %s", name, where.line,
+                        where.column, where.text);
     sol_status st = load(&l, err);
     if (st != SOL_OK) {
         sol_tokenizer_free(&l.t);

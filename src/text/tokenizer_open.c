@@ -8,7 +8,8 @@
 
 enum { MAX_FILE = 512 << 20 };
 
-sol_status sol_tokenizer_from_memory(sol_tokenizer **out, const char *name, const void *data, size_t size, sol_err *err)
+sol_status sol_tokenizer_from_memory(sol_tokenizer **out, const char *name, const void *data, size_t size,
+                                     sol_err *err)
 {
     const char *text = data;
     size_t first = 0, magic = sizeof SOL_TOK_MAGIC - 1;

@@ -6,7 +6,8 @@
 
 static sol_tokenizer *make(sol_tok_kind kind)
 {
-    static const char *const word[] = {"th", "he", "the", " t", " the", "aa", "aaaa", "  ", "    ", "\xC3\xA9", "ab", "aba", "\r\n"};
+    static const char *const word[] = {"th", "he",   "the",      " t", " the", "aa",  "aaaa",
+                                       "  ", "    ", "\xC3\xA9", "ab", "aba",  "\r\n"};
     sol_tokenizer *t;
     fuzz_check(sol_tok_create(&t, kind, NULL) == SOL_OK);
     if (kind == SOL_TOK_BYTE_LEVEL) fuzz_check(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, NULL) == SOL_OK);
@@ -22,8 +23,9 @@ static sol_tokenizer *make(sol_tok_kind kind)
         sol_tok_add(t, word[i], strlen(word[i]), SOL_TOKEN_NORMAL, (float)-i, NULL);
     t->merges_given = kind == SOL_TOK_BYTE_LEVEL;
     t->add_space_prefix = kind == SOL_TOK_SENTENCEPIECE;
-    static const int32_t merge[][3] = {{'t', 'h', 256}, {'h', 'e', 257}, {256, 'e', 258}, {' ', 258, 260}, {'a', 'a', 261},
-                                       {261, 261, 262}, {' ', ' ', 263}, {263, 263, 264}, {'a', 'b', 266}, {266, 'a', 267}};
+    static const int32_t merge[][3] = {{'t', 'h', 256}, {'h', 'e', 257}, {256, 'e', 258}, {' ', 258, 260},
+                                       {'a', 'a', 261}, {261, 261, 262}, {' ', ' ', 263}, {263, 263, 264},
+                                       {'a', 'b', 266}, {266, 'a', 267}};
     for (size_t i = 0; t->merges_given && i < sizeof merge / sizeof *merge; i++)
         sol_tok_add_merge(t, merge[i][0], merge[i][1], merge[i][2], NULL);
     fuzz_check(sol_tok_finish(t, "fuzz", NULL) == SOL_OK);

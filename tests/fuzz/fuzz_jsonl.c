@@ -1,5 +1,5 @@
-/* Text and JSON-lines files as streams of documents: any bytes are an error or documents, and cutting long ones changes no
- * text. The first byte chooses the kind of file. */
+/* Text and JSON-lines files as streams of documents: any bytes are an error or documents, and cutting long ones
+ * changes no text. The first byte chooses the kind of file. */
 #include <string.h>
 #include <unistd.h>
 
@@ -9,7 +9,11 @@
 /* FNV-1a of all documents with their ends; 0 after an error. */
 static uint64_t digest(const char *path, bool cut, bool unix_lines)
 {
-    sol_docs_options o = {.files = &path, .n_files = 1, .separator = {SOL_DOCS_SEPARATOR, "ab"}, .cut = cut, .unix_lines = unix_lines};
+    sol_docs_options o = {.files = &path,
+                          .n_files = 1,
+                          .separator = {SOL_DOCS_SEPARATOR, "ab"},
+                          .cut = cut,
+                          .unix_lines = unix_lines};
     sol_docs *d;
     sol_batch b = {0};
     sol_err err = {0};

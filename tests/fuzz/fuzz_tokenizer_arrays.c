@@ -1,4 +1,5 @@
-/* Tokenizers from GGUF arrays: the input is cut at zero bytes into tokens and merges, a few leading bytes are the settings. */
+/* Tokenizers from GGUF arrays: the input is cut at zero bytes into tokens and merges, a few leading bytes are
+ * the settings. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -32,13 +33,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             at = zero ? zero + 1 : end;
         }
         int64_t tokens = n * data[1] / 255;
-        sol_tokenizer_arrays a = {.model = spm ? "llama" : "gpt2", .pre = pre[data[2] % 6], .tokens = span, .n_tokens = tokens,
-                                  .scores = score, .types = data[3] & 1 ? type : NULL, .merges = span + tokens,
-                                  .n_merges = n - tokens, .bos = (int64_t)data[4] - 1, .eos = (int64_t)data[5] - 1,
-                                  .add_bos = data[6] % 3 - 1, .add_eos = data[6] / 3 % 3 - 1, .add_space_prefix = data[7] % 3 - 1};
+        sol_tokenizer_arrays a = {.model = spm ? "llama" : "gpt2",
+                                  .pre = pre[data[2] % 6],
+                                  .tokens = span,
+                                  .n_tokens = tokens,
+                                  .scores = score,
+                                  .types = data[3] & 1 ? type : NULL,
+                                  .merges = span + tokens,
+                                  .n_merges = n - tokens,
+                                  .bos = (int64_t)data[4] - 1,
+                                  .eos = (int64_t)data[5] - 1,
+                                  .add_bos = data[6] % 3 - 1,
+                                  .add_eos = data[6] / 3 % 3 - 1,
+                                  .add_space_prefix = data[7] % 3 - 1};
         sol_status st = sol_tokenizer_from_arrays(&t, "fuzz", &a, &err);
         fuzz_check((st == SOL_OK) == (t != NULL));
-        if (t) fuzz_check(sol_tokenizer_encode(t, "Ca U\xC4\xA0 <0x41>\n", 13, SOL_ENCODE_SPECIAL, &ids, &err) == SOL_OK);
+        if (t)
+            fuzz_check(sol_tokenizer_encode(t, "Ca U\xC4\xA0 <0x41>\n", 13, SOL_ENCODE_SPECIAL, &ids, &err) ==
+                       SOL_OK);
         sol_ids_free(&ids);
         sol_tokenizer_free(&t);
     }

@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(t == NULL && err.text[0] && err.status == st);
         return 0;
     }
-    st = sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL, &ids, &err);
+    st = sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL,
+                              &ids, &err);
     fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT); /* a hostile regex may give up */
     for (size_t i = 0; st == SOL_OK && i < ids.n; i++) {
         fuzz_check(ids.id[i] >= 0 && ids.id[i] < sol_tokenizer_vocab_size(t));
