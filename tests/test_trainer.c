@@ -407,11 +407,17 @@ START_TEST(one_run_a_directory)
     ck_ok(open_job(&w, &t, c, false, err));
     ck_fails(open_job(&w, &u, c, true, err), SOL_ERR_LOCKED, "in use by process");
     ck_assert_ptr_null(u);
-    while (t->ck.state.step < 3) ck_ok(sol_trainer_step(t, err));
+    while (t->ck.state.step < 5) ck_ok(sol_trainer_step(t, err));
     sol_trainer_free(&t);
+    char *before = metrics_of(&w, "a");
     ck_fails(run_job(&w, "a", NULL, false, err), SOL_ERR_USAGE, "holds a run already; --resume");
     ck_fails(run_job(&w, "a", other, true, err), SOL_ERR_CONFIG, "another run: optim.lr: 0.01 -> 0.02");
     ck_fails(run_job(&w, "a", longer, true, err), SOL_ERR_CONFIG, "another run: train.steps: 12 -> 13");
+    ck_assert_str_eq(w.warning, "");
+    char *after = metrics_of(&w, "a");
+    ck_assert_str_eq(before, after); /* a refusal touches nothing, not even lines after the checkpoint */
+    sol_free(before);
+    sol_free(after);
     ck_ok(run_job(&w, "a", harmless, true, err));
     sol_config_free(&c);
     world_remove(&w);
@@ -438,6 +444,28 @@ START_TEST(a_damaged_checkpoint_is_put_aside)
     ck_assert_int_eq(count_files(&w, "b/ckpt", ".damaged"), 1);
     ck_assert_int_eq(count_files(&w, "b/ckpt", ".tmp"), 0);
     expect_same_run(&w, "a", "b", 12);
+    sol_config_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
+START_TEST(lost_metrics_do_not_stop_a_resume)
+{
+    world w;
+    sol_trainer *t;
+    char path[160];
+    world_make(&w);
+    sol_config *c = make_job(&w, "a", NULL);
+    ck_ok(open_job(&w, &t, c, false, err));
+    while (t->ck.state.step < 6) ck_ok(sol_trainer_step(t, err));
+    sol_trainer_free(&t);
+    path_in(&w, "a/metrics.jsonl", path);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_ok(run_job(&w, "a", NULL, true, err));
+    ck_assert_ptr_nonnull(strstr(w.warning, "lacks lines of steps before the checkpoint"));
+    char *m = metrics_of(&w, "a");
+    ck_assert_ptr_eq(strstr(m, "{\"step\": 7,"), m);
+    sol_free(m);
     sol_config_free(&c);
     world_remove(&w);
 }
@@ -525,6 +553,7 @@ END_TEST
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
               tcase_add_test(tc, a_resume_gives_the_same_bits); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
-              tcase_add_test(tc, a_damaged_checkpoint_is_put_aside); tcase_add_test(tc, without_a_quantizer);
+              tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
+              tcase_add_test(tc, lost_metrics_do_not_stop_a_resume); tcase_add_test(tc, without_a_quantizer);
               tcase_add_test(tc, text_from_the_model_itself);
               tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))

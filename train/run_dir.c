@@ -232,9 +232,7 @@ sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err)
     sol_run_dir_file(d, "metrics.jsonl", path);
     if (d->metrics_fd < 0) d->metrics_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (d->metrics_fd < 0 || fstat(d->metrics_fd, &s) != 0) return sol_fail_errno(err, path, "cannot write");
-    if ((uint64_t)s.st_size < bytes)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: has %lld bytes, the checkpoint knows of %" PRIu64, path,
-                        (long long)s.st_size, bytes);
+    if ((uint64_t)s.st_size < bytes) bytes = (uint64_t)s.st_size;
     if (ftruncate(d->metrics_fd, (off_t)bytes) != 0) return sol_fail_errno(err, path, "cannot cut");
     d->metrics_bytes = bytes;
     return SOL_OK;

@@ -35,7 +35,7 @@ void sol_run_dir_close(sol_run_dir *d);
 void sol_run_dir_file(const sol_run_dir *d, const char *name, char out[SOL_PATH_MAX]);
 void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PATH_MAX]);
 
-/* Opens metrics.jsonl and cuts it to `bytes`; SOL_ERR_FORMAT when it is shorter than that. */
+/* Opens metrics.jsonl and cuts it to `bytes`; a shorter one stays as it is: d->metrics_bytes tells. */
 sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err);
 /* Appends one line of n bytes, line break included. */
 sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err);

@@ -130,7 +130,6 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
         last = sol_checkpoint_read(&t->ck, path, SOL_F32, &why);
         if (last == SOL_OK && (!t->ck.optim || !t->ck.config_yaml || !t->ck.tokenizer))
             last = sol_fail(&why, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
-        if (last == SOL_OK) last = sol_run_dir_metrics_cut(&t->dir, t->ck.state.metrics_bytes, &why);
         *found = last == SOL_OK;
         if (*found) t->saved_step = (int64_t)t->ck.state.step;
         if (*found) break;
@@ -243,6 +242,8 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     sol_status st = sol_config_quant(c, &t->ck.quant, err);
     if (st == SOL_OK) st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
     bool resumed = t->dir.has_run;
+    if (st == SOL_OK && resume && !resumed)
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
     if (st == SOL_OK) st = open_state(t, err);
     if (st == SOL_OK) st = sol_config_quant(c, &t->ck.quant, err);
     if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
@@ -253,7 +254,9 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = open_graph(t, err);
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
-    if (st == SOL_OK && t->saved_step < 0) st = sol_run_dir_metrics_cut(&t->dir, 0, err);
+    if (st == SOL_OK) st = sol_run_dir_metrics_cut(&t->dir, t->ck.state.metrics_bytes, err);
+    if (st == SOL_OK && t->dir.metrics_bytes < t->ck.state.metrics_bytes)
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK) st = start_study(t, err);
     if (st == SOL_OK) log_start(t, resumed);
     return st;
