@@ -36,6 +36,7 @@
 #include "study/measures.h"
 #include "study/rank.h"
 #include "study/recorder.h"
+#include "study/report.h"
 #include "study/run.h"
 #include "tensor/tensor.h"
 #include "text/dataset.h"

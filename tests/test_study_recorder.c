@@ -402,7 +402,12 @@ START_TEST(full_precision_and_static)
     trainer_make(&t, 1, false);
     by_channel.method = sol_quantizer_find("sherry");
     by_channel.granularity = SOL_PER_CHANNEL;
+    ck_ok(sol_study_run_static(&still, t.ctx, t.model, &none, "m", err));
+    ck_assert_str_eq(still.head.method, "none");
+    ck_assert_str_eq(still.head.granularity, "per_channel");
+    sol_study_run_free(&still);
     ck_ok(sol_study_run_static(&still, t.ctx, t.model, &by_channel, "m", err));
+    ck_assert_str_eq(still.head.method, "sherry");
     ck_assert(still.is_static && still.n_records == 1 && still.n_layers == 14);
     for (int i = 0; i < 14; i++) {
         ck_assert_float_eq(measure(&still, SOL_M_nmse, 0)[i], measure(&run, SOL_M_nmse, 0)[i]);

@@ -87,7 +87,7 @@ static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *e
     sol_status st = sol_store_kind(c->model.init, &kind, &why);
     if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init,
-                      kind == SOL_FILE_PACKED ? "a packed model" : "a dataset");
+                      kind == SOL_FILE_PACKED ? "a packed model" : kind == SOL_FILE_DATASET ? "a dataset" : "a study");
     if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, SOL_F32, &why);
     if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
     return st == SOL_OK ? SOL_OK : blame_key(c, "model.init", st, &why, err);

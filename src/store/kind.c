@@ -19,6 +19,8 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
         *kind = SOL_FILE_PACKED;
     else if (strcmp(format, SOL_FORMAT_DATASET) == 0)
         *kind = SOL_FILE_DATASET;
+    else if (strcmp(format, SOL_FORMAT_STUDY) == 0)
+        *kind = SOL_FILE_STUDY;
     else
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, not a file of solera", path, format);
     sol_h5_close(&f);

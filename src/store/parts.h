@@ -10,6 +10,7 @@
 #define SOL_FORMAT_CHECKPOINT "solera-checkpoint"
 #define SOL_FORMAT_PACKED "solera-packed"
 #define SOL_FORMAT_DATASET "solera-dataset"
+#define SOL_FORMAT_STUDY "solera-study"
 
 /* The root's format and version. */
 sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_err *err);

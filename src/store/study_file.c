@@ -5,9 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "store/h5.h"
-
-#define FORMAT "solera-study"
+#include "store/parts.h"
 
 enum { MAX_LAYERS = 1 << 20 };
 
@@ -127,7 +125,7 @@ sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol
     sol_h5_writer *w = NULL;
     int *id = NULL, count_id;
     *f = NULL;
-    sol_status st = sol_h5_create(&w, path, FORMAT, err);
+    sol_status st = sol_h5_create(&w, path, SOL_FORMAT_STUDY, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&id, (size_t)n_columns, sizeof *id, err);
     if (st == SOL_OK) st = declare_head(w, head, err);
     if (st == SOL_OK) st = declare_columns(w, columns, n_columns, n_layers, capacity, &count_id, id, err);
@@ -155,12 +153,7 @@ static sol_status read_text(const sol_h5_file *h, const sol_h5_node *n, const ch
 static sol_status read_head(const sol_h5_file *h, sol_study_head *head, sol_err *err)
 {
     const sol_h5_node *root = &h->tree.node[0];
-    const char *format;
-    int64_t version;
-    sol_status st = sol_h5_get_text(h, root, "format", &format, err);
-    if (st == SOL_OK && strcmp(format, FORMAT) != 0)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s file, expected " FORMAT, h->path, format);
-    if (st == SOL_OK) st = sol_h5_get_i64(h, root, "version", 1, 1, &version, err);
+    sol_status st = sol_part_check_format(h, SOL_FORMAT_STUDY, err);
     if (st == SOL_OK) st = read_text(h, root, "method", head->method, sizeof head->method, err);
     if (st == SOL_OK) st = read_text(h, root, "granularity", head->granularity, sizeof head->granularity, err);
     if (st == SOL_OK) st = read_text(h, root, "block_layout", head->block_layout, sizeof head->block_layout, err);

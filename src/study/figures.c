@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -21,32 +22,51 @@ void sol_plot_number(sol_text *t, double x)
         sol_text_add(t, NULL, " NaN");
 }
 
-/* Rows that a horizontal key of the runs takes. */
-static int key_rows(const sol_study_run *runs, int n, int width)
+/* The legend: one square and name a run in the run's colour, in lines of the figure's width; returns how many. gnuplot's own key
+ * keeps to the width of one panel. With t NULL it is only counted. */
+static int add_legend(sol_text *t, const sol_figure_size *size, const sol_study_run *runs, int n, const char *extra)
 {
-    size_t longest = 4;
-    for (int r = 0; r < n; r++)
-        if (strlen(runs[r].name) > longest) longest = strlen(runs[r].name);
-    int columns = width / (int)(longest * 8 + 60);
-    return columns < 1 ? n : (n + columns - 1) / columns;
+    double x = 92;
+    int line = 0;
+    for (int r = 0; r < n + (extra != NULL); r++) {
+        const char *name = r < n ? runs[r].name : extra;
+        double width = 7.4 * (double)strlen(name) + 34;
+        if (x > 92 && x + width > size->width - 10) {
+            x = 92;
+            line++;
+        }
+        if (t) {
+            sol_text_add(t, NULL, "set label %d at screen %.4f,%.4f front tc rgb '%s' ", 100 + r, x / size->width,
+                         1 - (14.0 + 18 * line) / size->height, r < n ? sol_run_color(r) : "#777777");
+            char text[300];
+            snprintf(text, sizeof text, "%s %.250s", r < n ? "\xe2\x96\xa0" : "- -", name);
+            sol_plot_quote(t, text);
+            sol_text_add(t, NULL, "\n");
+        }
+        x += width;
+    }
+    return line + 1;
 }
 
-void sol_figure_begin(sol_plot *p, const char *name, int width, int height, int rows, int columns, const sol_study_run *runs,
-                      int n_runs, bool key)
+void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *shape, const sol_study_run *runs, int n_runs)
 {
-    int top = 26 + (key ? 20 * key_rows(runs, n_runs, width) : 0);
-    height += top;
-    sol_plot_begin(p, name, width, height);
-    double h = height, w = width;
+    sol_figure_size z = *shape;
+    int top = 32 + (z.legend ? 18 * add_legend(NULL, &z, runs, n_runs, z.extra) : 0);
+    z.height = (z.panel_height + 80) * z.rows + top;
+    sol_plot_begin(p, name, z.width, z.height);
+    double h = z.height, w = z.width;
+    int left = z.left ? z.left : 92, right = z.right ? z.right : 16;
     sol_text_add(&p->draw, NULL,
-                 "set border 3 lc rgb '#555555'\nset tics nomirror out tc rgb '#222222'\nset grid lc rgb '#e4e4e4' lt 1\n"
-                 "set datafile missing 'NaN'\nset format x '%%.0f'\n");
-    if (key)
-        sol_text_add(&p->draw, NULL, "set key at screen 0.5,%.4f center top horizontal samplen 2 width 2\n", 1 - 4 / h);
-    else
-        sol_text_add(&p->draw, NULL, "unset key\n");
-    sol_text_add(&p->draw, NULL, "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing %.4f,%.4f\n", rows, columns,
-                 75 / w, 1 - 20 / w, 48 / h, 1 - top / h, 90 / w, 74 / h);
+                 "set border 3 lc rgb '#555555'\nset tics nomirror out scale 0.5 tc rgb '#222222'\nset grid lc rgb '#e4e4e4' lt 1\n"
+                 "set datafile missing 'NaN'\nset format x '%%.0f'\nset title offset 0,-0.5\nunset key\n");
+    if (z.legend) add_legend(&p->draw, &z, runs, n_runs, z.extra);
+    sol_text_add(&p->draw, NULL, "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing %.4f,%.4f\n", z.rows, z.columns,
+                 left / w, 1 - right / w, 58 / h, 1 - top / h, (z.gap ? z.gap : 106) / w, 80 / h);
+}
+
+void sol_figure_next(sol_plot *p)
+{
+    sol_text_add(&p->draw, NULL, "unset label\n");
 }
 
 /* ---- loss and lambda ---- */
@@ -93,7 +113,7 @@ static void loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
         }
         for (int64_t i = 0; i < c->n_evals; i++) {
             *lo = fmin(*lo, c->eval_loss[i]);
-            if (i > 0 || c->n_evals == 1) *hi = fmax(*hi, c->eval_loss[i]);
+            if (c->eval_step[i] >= 0.04 * c->step[c->n - 1]) *hi = fmax(*hi, c->eval_loss[i]);
         }
     }
     double room = 0.05 * (*hi - *lo) + 1e-3;
@@ -104,7 +124,7 @@ static void loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
 {
     double lo, hi;
-    sol_figure_begin(p, "loss", 900, 520, 2, 1, runs, n, true);
+    sol_figure_begin(p, "loss", &(sol_figure_size){.width = 900, .panel_height = 200, .rows = 2, .columns = 1, .legend = true}, runs, n);
     for (int r = 0; r < n; r++) add_curve(&p->data, &runs[r].curve, r);
     loss_range(runs, n, &lo, &hi);
     sol_text *t = &p->draw;
@@ -112,48 +132,43 @@ void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
     if (lo < hi) sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\n", lo, hi);
     sol_text_add(t, NULL, "plot ");
     for (int r = 0; r < n; r++) {
-        sol_text_add(t, NULL, "%s$loss%d using 1:2 with lines lw 1.2 lc rgb '%s' title ", r ? ", \\\n" : "", r, sol_run_color(r));
-        sol_plot_quote(t, runs[r].name);
-        sol_text_add(t, NULL, ", \\\n$eval%d using 1:2 with linespoints pt 7 ps 0.6 dt 3 lw 1 lc rgb '%s' notitle", r,
-                     sol_run_color(r));
+        sol_text_add(t, NULL, "%s$loss%d using 1:2 with lines lw 1 lc rgb '%s', \\\n", r ? ", \\\n" : "", r, sol_run_color(r));
+        sol_text_add(t, NULL, "$eval%d using 1:2 with linespoints pt 7 ps 0.7 dt 3 lw 1 lc rgb '%s'", r, sol_run_color(r));
     }
-    sol_text_add(t, NULL, "\nunset key\nset yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset ylabel 'lambda'\n"
+    sol_text_add(t, NULL, "\n");
+    sol_figure_next(p);
+    sol_text_add(t, NULL, "set yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset ylabel 'lambda'\n"
                           "set title 'Residual factor lambda'\nplot ");
     for (int r = 0; r < n; r++)
-        sol_text_add(t, NULL, "%s$loss%d using 1:3 with lines lw 1.6 lc rgb '%s' notitle", r ? ", " : "", r, sol_run_color(r));
+        sol_text_add(t, NULL, "%s$loss%d using 1:3 with lines lw 1.6 lc rgb '%s'", r ? ", " : "", r, sol_run_color(r));
     sol_text_add(t, NULL, "\nunset multiplot\n");
 }
 
 /* ---- measures over time ---- */
 
-static bool compares_records(int m)
+static int compare_numbers(const void *a, const void *b)
 {
-    return m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips || m == SOL_M_unchanged;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-/* The last record may come sooner after its predecessor than the others: what it counts since then is no point of the curve. */
-static bool short_interval(const sol_study_run *run, int64_t i)
-{
-    return i > 0 && run->step[i] - run->step[i - 1] < 0.98 * (double)run->head.every;
-}
-
-/* Step, and mean, lowest and highest layer of each measure. */
-static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures, int n_measures)
+/* Step, and for each measure the mean over the layers, their 10th and their 90th percentile. sorted: room for a number a layer. */
+static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures, int n_measures, double *sorted)
 {
     sol_text_add(t, NULL, "$run%d << EOD\n", r);
     for (int64_t i = 0; i < run->n_records; i++) {
         sol_plot_number(t, run->step[i]);
         for (int k = 0; k < n_measures; k++) {
-            int m = measures[k];
-            bool skip = compares_records(m) && short_interval(run, i);
-            double lo = INFINITY, hi = -INFINITY;
+            int m = measures[k], n = 0;
             for (int l = 0; l < run->n_layers; l++) {
                 double x = (double)run->measure[m][i * run->n_layers + l];
-                if (isfinite(x)) lo = fmin(lo, x), hi = fmax(hi, x);
+                if (isfinite(x)) sorted[n++] = x;
             }
-            sol_plot_number(t, skip ? NAN : sol_study_mean(run, m, i));
-            sol_plot_number(t, skip ? NAN : lo);
-            sol_plot_number(t, skip ? NAN : hi);
+            if (!sol_study_comparable(run, m, i)) n = 0;
+            qsort(sorted, (size_t)n, sizeof *sorted, compare_numbers);
+            sol_plot_number(t, n ? sol_study_mean(run, m, i) : NAN);
+            sol_plot_number(t, n ? sorted[(n - 1) / 10] : NAN);
+            sol_plot_number(t, n ? sorted[n - 1 - (n - 1) / 10] : NAN);
         }
         sol_text_add(t, NULL, "\n");
     }
@@ -176,9 +191,14 @@ static double gaussian_value(int m)
 
 void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n)
 {
-    int rows = (n_measures + 1) / 2;
-    sol_figure_begin(p, name, 900, 290 * rows, rows, 2, runs, n, true);
-    for (int r = 0; r < n; r++) add_measures(&p->data, &runs[r], r, measures, n_measures);
+    sol_figure_size size = {.width = 900, .panel_height = 210, .rows = (n_measures + 1) / 2, .columns = 2, .legend = true};
+    double *sorted = NULL;
+    for (int k = 0; k < n_measures; k++)
+        if (isfinite(gaussian_value(measures[k]))) size.extra = "Gaussian weights under 3:4";
+    sol_figure_begin(p, name, &size, runs, n);
+    p->data.status = sol_alloc_array((void **)&sorted, (size_t)runs[0].n_layers, sizeof *sorted, NULL);
+    for (int r = 0; r < n; r++) add_measures(&p->data, &runs[r], r, measures, n_measures, sorted);
+    sol_free(sorted);
     sol_text *t = &p->draw;
     sol_text_add(t, NULL, "set yrange [*:*]\nset style fill transparent solid 0.15 noborder\n");
     for (int k = 0; k < n_measures; k++) {
@@ -186,18 +206,15 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
         double gauss = gaussian_value(measures[k]);
         sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\nplot ", row->title, row->unit,
                      k >= n_measures - 2 ? "optimizer steps" : "");
-        if (isfinite(gauss))
-            sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1 lc rgb '#888888' title '%s', \\\n", gauss,
-                         k == 0 ? "Gaussian weights" : "");
+        if (isfinite(gauss)) sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
         for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
-            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s' notitle, \\\n", r, 3 * k + 3, 3 * k + 4,
+            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
                          sol_run_color(r));
-        for (int r = 0; r < n; r++) {
-            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s' title ", r ? ", \\\n" : "",
-                         r, 3 * k + 2, sol_run_color(r));
-            sol_plot_quote(t, runs[r].name);
-        }
-        sol_text_add(t, NULL, "\nunset key\n");
+        for (int r = 0; r < n; r++)
+            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'", r ? ", \\\n" : "", r,
+                         3 * k + 2, sol_run_color(r));
+        sol_text_add(t, NULL, "\n");
+        if (k == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -254,9 +271,9 @@ static sol_status make_time(maker *k, sol_err *err)
                     "are the deployed model. Where both meet, the help is gone. Compare runs by their last points.", -1, err);
     }
     if (st == SOL_OK) {
-        sol_draw_measures(&p, "flips-rank", moves, 4, k->runs, k->n_runs);
+        sol_draw_measures(&p, "flips_rank", moves, 4, k->runs, k->n_runs);
         st = finish(k, &p, "Flips and effective rank over time",
-                    "Lines are means over the layers, bands reach from the lowest to the highest layer. A healthy run flips much at first "
+                    "Lines are means over the layers, bands hold four layers out of five. A healthy run flips much at first "
                     "and settles slowly; a trapped one stops flipping early while its loss is still high. Falling effective rank means "
                     "that gradients become alike.", -1, err);
     }

@@ -19,9 +19,18 @@ sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, s
 
 /* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers, histograms). */
 
-/* Begins a figure of `rows` x `columns` panels with room for a key of the runs (key) on top; draw: the multiplot is open. */
-void sol_figure_begin(sol_plot *p, const char *name, int width, int height, int rows, int columns, const sol_study_run *runs,
-                      int n_runs, bool key);
+typedef struct sol_figure_size {
+    int width, panel_height, rows, columns;
+    bool legend;          /* of the runs, on top */
+    const char *extra;    /* one more entry of it, for dashed grey; NULL: none */
+    int left, right, gap; /* margins and distance of panels in points; 0: as usual */
+    int height;           /* set by sol_figure_begin */
+} sol_figure_size;
+
+/* Begins a figure of panels; p->draw: the multiplot is open. */
+void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *size, const sol_study_run *runs, int n_runs);
+/* After the first panel: what belongs to the whole figure is drawn once. */
+void sol_figure_next(sol_plot *p);
 /* "#0072B2": the colour of run r. */
 const char *sol_run_color(int r);
 /* A number for gnuplot; NaN where it is not finite. */

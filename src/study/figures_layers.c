@@ -63,16 +63,27 @@ static void add_time_tics(sol_text *t, const sol_study_run *run)
     sol_text_add(t, NULL, ")\n");
 }
 
+/* Ranges that mean the same in every report: a layer without trapping must not look bright because all others are even darker. */
+static void heat_range(int measure, double *lo, double *hi)
+{
+    if (!(*lo <= *hi)) *lo = 0, *hi = 1; /* nothing but NaN */
+    if (measure == SOL_M_near_alpha) *lo = 0.05, *hi = fmax(*hi, 0.3);
+    if (measure == SOL_M_er_dw) *lo = 0, *hi = 1;
+    if (measure == SOL_M_zero_flips) *lo = 0, *hi = fmax(*hi, 0.05);
+}
+
 void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
 {
     char name[64];
     double lo = INFINITY, hi = -INFINITY;
-    int columns = n < 3 ? n : 3, rows = (n + columns - 1) / columns, layers = runs[0].n_layers;
-    int height = layers * 11 < 200 ? 200 : layers * 11 > 480 ? 480 : layers * 11;
-    snprintf(name, sizeof name, "heat-%s", sol_measure_at(measure)->name);
-    sol_figure_begin(p, name, 900, (height + 74) * rows, rows, columns, runs, n, false);
+    int columns = n < 3 ? n : 3, layers = runs[0].n_layers;
+    bool label_all = layers <= 42;
+    sol_figure_size size = {.width = 900, .rows = (n + columns - 1) / columns, .columns = columns, .left = 90, .right = 96, .gap = 56};
+    size.panel_height = layers * 11 < 200 ? 200 : layers * 11 > 462 ? 462 : layers * 11;
+    snprintf(name, sizeof name, "heat_%s", sol_measure_at(measure)->name);
+    sol_figure_begin(p, name, &size, runs, n);
     for (int r = 0; r < n; r++) add_matrix(&p->data, &runs[r], measure, r, &lo, &hi);
-    if (!(lo < hi)) lo = lo < INFINITY ? lo : 0, hi = lo + 1;
+    heat_range(measure, &lo, &hi);
     sol_text *t = &p->draw;
     /* Dark to bright in equal steps of lightness (the colours of viridis). */
     sol_text_add(t, NULL,
@@ -81,15 +92,13 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
                  "set autoscale yfix\n", lo, hi, sol_measure_at(measure)->unit);
     for (int r = 0; r < n; r++) {
         bool first = r % columns == 0;
-        add_layer_tics(t, "y", &runs[r], first && layers <= 42);
+        add_layer_tics(t, "y", &runs[r], first && label_all);
         add_time_tics(t, &runs[r]);
-        if (layers <= 42) sol_text_add(t, NULL, "set ytics font ',9'\n");
-        sol_text_add(t, NULL, "set ylabel '%s' offset %d,0\nset xlabel 'optimizer steps'\n", first ? "layer (block and projection)" : "",
-                     layers <= 42 ? -1 : 0);
-        if (!first && layers <= 42) sol_text_add(t, NULL, "set format y ''\n");
-        sol_text_add(t, NULL, "set %s colorbox\nset title ", r % columns == columns - 1 || r == n - 1 ? "" : "no");
+        sol_text_add(t, NULL, "set ytics font ',%d'\nset ylabel '%s' offset %d,0\nset xlabel 'optimizer steps'\n", label_all ? 9 : 11,
+                     !first ? "" : label_all ? "block and projection" : "first layer of block", label_all ? -1 : 0);
+        sol_text_add(t, NULL, "%s colorbox\nset title ", r % columns == columns - 1 || r == n - 1 ? "set" : "unset");
         sol_plot_quote(t, runs[r].name);
-        sol_text_add(t, NULL, "\nplot $heat%d matrix with image pixels notitle\n", r);
+        sol_text_add(t, NULL, "\nplot $heat%d matrix with image pixels\n", r);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -99,7 +108,7 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
 void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
 {
     static const int measures[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality, SOL_M_nmse};
-    sol_figure_begin(p, "layers", 900, 560, 2, 2, runs, n, true);
+    sol_figure_begin(p, "layers", &(sol_figure_size){.width = 900, .panel_height = 210, .rows = 2, .columns = 2, .legend = true}, runs, n);
     for (int r = 0; r < n; r++) {
         const sol_study_run *run = &runs[r];
         int64_t at = (run->n_records - 1) * run->n_layers;
@@ -118,12 +127,11 @@ void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
         const sol_measure_row *row = sol_measure_at(measures[k]);
         sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\nplot ", row->title, row->unit,
                      k >= 2 ? "first layer of block" : "");
-        for (int r = 0; r < n; r++) {
-            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s' title ", r ? ", \\\n" : "", r,
-                         k + 2, sol_run_color(r));
-            sol_plot_quote(t, runs[r].name);
-        }
-        sol_text_add(t, NULL, "\nunset key\n");
+        for (int r = 0; r < n; r++)
+            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s'", r ? ", \\\n" : "", r, k + 2,
+                         sol_run_color(r));
+        sol_text_add(t, NULL, "\n");
+        if (k == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -138,8 +146,9 @@ static const uint32_t *slice_of(const sol_study_run *run, int kind, int slice, i
 
 void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
 {
-    int columns = n < 2 ? n : 2, rows = (n + columns - 1) / columns;
-    sol_figure_begin(p, "powers", 900, 300 * rows, rows, columns, runs, n, false);
+    int columns = n < 2 ? n : 2;
+    sol_figure_begin(p, "powers", &(sol_figure_size){.width = 900, .panel_height = 210, .rows = (n + columns - 1) / columns,
+                                                     .columns = columns}, runs, n);
     for (int r = 0; r < n; r++) {
         const sol_study_run *run = &runs[r];
         sol_text_add(&p->data, NULL, "$log%d << EOD\n", r);
@@ -158,12 +167,18 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
         sol_text_add(&p->data, NULL, "EOD\n");
     }
     sol_text *t = &p->draw;
-    sol_text_add(t, NULL, "set key top left Left reverse samplen 2\nset xtics -18,2,2\nset mxtics 2\nset grid mxtics xtics ytics lc rgb "
-                          "'#dddddd' lt 1, lc rgb '#e8e8e8' lt 1\nset format x '2^{%%.0f}'\nset xrange [-14:2]\nset yrange [0:*]\n");
+    sol_text_add(t, NULL, "set key top left Left reverse samplen 2\nset xtics (");
+    for (int e = -14; e <= 2; e++) { /* a name at every second power */
+        char power[16] = "";
+        if (e % 2 == 0) snprintf(power, sizeof power, "2^%d", e);
+        sol_text_add(t, NULL, "%s'%s' %d %d", e > -14 ? ", " : "", power, e, e % 2 != 0);
+    }
+    sol_text_add(t, NULL, ")\nset grid mxtics xtics ytics lc rgb '#d0d0d0' lt 1, lc rgb '#d0d0d0' lt 1\nset xrange [-14:2]\n"
+                          "set yrange [0:*]\n");
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "set title ");
         sol_plot_quote(t, runs[r].name);
-        sol_text_add(t, NULL, "\nset ylabel 'weights, density over log2 |w|'\nset xlabel '|w|' enhanced\nset xtics enhanced\nplot ");
+        sol_text_add(t, NULL, "\nset ylabel 'weights, density over log2 |w|'\nset xlabel '|w|'\nplot ");
         if (runs[r].n_slices > 1)
             sol_text_add(t, NULL, "$log%d using 1:2 with lines lw 1.2 lc rgb '#999999' title 'first record', ", r);
         sol_text_add(t, NULL, "$log%d using 1:3 with lines lw 1.6 lc rgb '%s' title '%s'\n", r, sol_run_color(r),
@@ -172,65 +187,89 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "unset multiplot\n");
 }
 
-/* One block a slice: x, baseline, and the curves on it; the highest peak of all slices is `peak` baselines high. */
-static void add_ridges(sol_text *t, const char *name, int r, const sol_study_run *run, int layer, int kind, int second, double lo,
-                       double hi)
+/* One curve a slice on the baseline s, `merge` bins in one; the highest peak of all slices is `peak` baselines high. kind: the
+ * histogram, second: another one over the same bins, -1: none. */
+typedef struct ridges {
+    const char *name;
+    int kind, second, merge;
+    double lo, hi; /* of the whole histogram */
+    double shown;  /* right end of the axis */
+} ridges;
+
+static double merged(const sol_study_run *run, int kind, int slice, int layer, int bin, int merge)
+{
+    const uint32_t *h = slice_of(run, kind, slice, layer);
+    double sum = 0;
+    for (int k = 0; k < merge; k++) sum += h[bin * merge + k];
+    return sum;
+}
+
+/* The curve of one histogram from its baseline to its baseline, a polygon; a block of its own. */
+static void add_ridge(sol_text *t, const ridges *d, const sol_study_run *run, int layer, int kind, int slice, double scale)
+{
+    int bins = sol_hist_bins(kind) / d->merge;
+    double width = (d->hi - d->lo) / bins;
+    sol_text_add(t, NULL, "%.5g %d\n", d->lo, slice);
+    for (int b = 0; b < bins && d->lo + b * width < d->shown; b++)
+        sol_text_add(t, NULL, "%.5g %.4f\n", d->lo + width * (b + 0.5), slice + scale * merged(run, kind, slice, layer, b, d->merge));
+    sol_text_add(t, NULL, "%.5g %d\n\n\n", d->shown, slice);
+}
+
+static void add_ridges(sol_text *t, const ridges *d, int r, const sol_study_run *run, int layer)
 {
     const double peak = run->n_slices > 1 ? 1.9 : 1;
-    int bins = sol_hist_bins(kind);
+    int bins = sol_hist_bins(d->kind) / d->merge;
     double highest = 1;
     for (int s = 0; s < run->n_slices; s++)
         for (int b = 0; b < bins; b++) {
-            highest = fmax(highest, slice_of(run, kind, s, layer)[b]);
-            if (second >= 0) highest = fmax(highest, slice_of(run, second, s, layer)[b]);
+            highest = fmax(highest, merged(run, d->kind, s, layer, b, d->merge));
+            if (d->second >= 0) highest = fmax(highest, merged(run, d->second, s, layer, b, d->merge));
         }
-    sol_text_add(t, NULL, "$%s%d << EOD\n", name, r);
+    sol_text_add(t, NULL, "$%s%d << EOD\n", d->name, r);
     for (int s = 0; s < run->n_slices; s++) {
-        for (int b = 0; b < bins; b++) {
-            sol_text_add(t, NULL, "%.5g %d %.5g", lo + (hi - lo) * (b + 0.5) / bins, s,
-                         s + peak * slice_of(run, kind, s, layer)[b] / highest);
-            if (second >= 0) sol_text_add(t, NULL, " %.5g", s + peak * slice_of(run, second, s, layer)[b] / highest);
-            sol_text_add(t, NULL, "\n");
-        }
-        sol_text_add(t, NULL, "\n\n");
+        add_ridge(t, d, run, layer, d->kind, s, peak / highest);
+        if (d->second >= 0) add_ridge(t, d, run, layer, d->second, s, peak / highest);
     }
     sol_text_add(t, NULL, "EOD\n");
 }
 
-static void draw_ridges_of(sol_text *t, const char *name, int r, const sol_study_run *run, bool two)
+static void draw_ridges_of(sol_text *t, const ridges *d, int r, const sol_study_run *run)
 {
-    static const char *const kept = "#0072B2", *const zeroed = "#D55E00", *const all = "#666666";
+    static const char *const kept = "#0072B2", *const zeroed = "#E69F00", *const all = "#666666";
+    static const char look[] = "fs transparent solid 0.8 noborder";
     int n = run->n_slices;
+    bool two = d->second >= 0;
     if (run->is_static)
-        sol_text_add(t, NULL, "unset ytics\nset ylabel 'share of weights'\n");
+        sol_text_add(t, NULL, "unset ytics\nset ylabel 'weights'\n");
     else {
-        sol_text_add(t, NULL, "set ylabel 'step'\nset ytics (");
+        sol_text_add(t, NULL, "set ylabel 'optimizer steps'\nset ytics (");
         for (int s = 0; s < n; s++) sol_text_add(t, NULL, "%s'%.0f' %d", s ? ", " : "", run->step[run->slice[s]], s);
         sol_text_add(t, NULL, ")\n");
     }
-    sol_text_add(t, NULL, "set yrange [-0.1:%.2f]\nplot ", n > 1 ? n + 1.0 : 1.1);
+    sol_text_add(t, NULL, "set yrange [-0.1:%.2f]\nplot ", n > 1 ? n + 1.6 : 1.3);
     for (int s = n - 1; s >= 0; s--) { /* later ones behind */
-        sol_text_add(t, NULL, "%s$%s%d index %d using 1:2:3 with filledcurves lw 0.8 lc rgb '%s' fs transparent solid 0.75 border lc rgb "
-                              "'#ffffff' title '%s'", s < n - 1 ? ", \\\n" : "", name, r, s, two ? kept : all,
-                     s == 0 && two ? "kept weights" : "");
+        sol_text_add(t, NULL, "%s$%s%d index %d with filledcurves closed fc rgb '%s' %s title '%s'", s < n - 1 ? ", \\\n" : "", d->name, r,
+                     two ? 2 * s : s, two ? kept : all, look, s == 0 && two ? "kept weights" : "");
         if (two)
-            sol_text_add(t, NULL, ", \\\n$%s%d index %d using 1:2:4 with filledcurves lw 0.8 lc rgb '%s' fs transparent solid 0.75 border "
-                                  "lc rgb '#ffffff' title '%s'", name, r, s, zeroed, s == 0 ? "zeroed weights" : "");
+            sol_text_add(t, NULL, ", \\\n$%s%d index %d with filledcurves closed fc rgb '%s' %s title '%s'", d->name, r, 2 * s + 1, zeroed,
+                         look, s == 0 ? "zeroed weights" : "");
     }
     sol_text_add(t, NULL, "\n");
 }
 
 void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n)
 {
-    char name[64], label[96];
-    snprintf(name, sizeof name, "layer-%03d", layer);
-    int rows = n == 1 ? 1 : 2, columns = n == 1 ? 2 : n;
-    int panel = runs[0].is_static ? 200 : 330;
-    sol_figure_begin(p, name, columns < 4 ? 900 : 260 * columns, panel * rows, rows, columns, runs, n, false);
+    char name[64], label[96], title[256];
+    ridges x = {.name = "x", .kind = 1, .second = 0, .merge = 1, .hi = SOL_HIST_X_MAX, .shown = 3.2};
+    ridges w = {.name = "w", .kind = 2, .second = -1, .merge = 2};
+    snprintf(name, sizeof name, "layer_%03d", layer);
+    sol_figure_begin(p, name, &(sol_figure_size){.width = n < 4 ? 900 : 250 * n, .panel_height = runs[0].is_static ? 150 : 270,
+                                                 .rows = n == 1 ? 1 : 2, .columns = n == 1 ? 2 : n}, runs, n);
     for (int r = 0; r < n; r++) {
-        const sol_study_layer *l = &runs[r].layers[layer];
-        add_ridges(&p->data, "x", r, &runs[r], layer, 1, 0, 0, SOL_HIST_X_MAX);
-        add_ridges(&p->data, "w", r, &runs[r], layer, 2, -1, -l->w_range, l->w_range);
+        w.hi = w.shown = runs[r].layers[layer].w_range;
+        w.lo = -w.hi;
+        add_ridges(&p->data, &x, r, &runs[r], layer);
+        add_ridges(&p->data, &w, r, &runs[r], layer);
     }
     sol_text *t = &p->draw;
     sol_study_layer_label(&runs[0].layers[layer], label, sizeof label);
@@ -238,18 +277,17 @@ void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n)
                           "set arrow 1 from 1, graph 0 to 1, graph 1 nohead dt 2 lw 1 lc rgb '#444444' front\n");
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "set title ");
-        char title[256];
         snprintf(title, sizeof title, "%.120s: %s", runs[r].name, label);
         sol_plot_quote(t, title);
         sol_text_add(t, NULL, "\n");
-        draw_ridges_of(t, "x", r, &runs[r], true);
+        draw_ridges_of(t, &x, r, &runs[r]);
         if (r == 0) sol_text_add(t, NULL, "unset key\n");
     }
     sol_text_add(t, NULL, "unset arrow 1\nset xlabel 'w'\nset title ''\n");
     for (int r = 0; r < n; r++) {
         double range = runs[r].layers[layer].w_range;
         sol_text_add(t, NULL, "set xrange [%.6g:%.6g]\n", -range, range);
-        draw_ridges_of(t, "w", r, &runs[r], false);
+        draw_ridges_of(t, &w, r, &runs[r]);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }

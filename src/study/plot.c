@@ -47,7 +47,7 @@ static const char frame[] =
     "if (kind eq \"svg\") {\n"
     "    set terminal svg size %d,%d noenhanced font 'Helvetica,12' background '#ffffff' name '%s'\n"
     "} else {\n"
-    "    set terminal pngcairo size %d,%d noenhanced font 'Helvetica,12' fontscale 2 linewidth 2 pointscale 2\n"
+    "    set terminal pngcairo size %d,%d noenhanced font 'Helvetica,12' fontscale 1.5 linewidth 2 pointscale 2\n"
     "}\n"
     "set output '%s.'.kind\n"
     "%s"
@@ -69,17 +69,38 @@ sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err)
 }
 
 /* In the child, after fork: only calls that are safe there. 127 when gnuplot is not there, as the shell has it. */
-static void exec_gnuplot(const char *dir, char **argv)
+static void exec_gnuplot(const char *dir, const char *log, char **argv)
 {
     if (chdir(dir) != 0) _exit(126);
-    int log = open(LOG, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_RDWR);
-    if (log >= 0) dup2(log, STDERR_FILENO);
+    int out = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_RDWR);
+    if (out >= 0) dup2(out, STDERR_FILENO);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
         dup2(null, STDOUT_FILENO);
     }
     execvp("gnuplot", argv);
-    _exit(errno == ENOENT ? 127 : 126);
+    _exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
+}
+
+/* *status: as waitpid has it. */
+static sol_status spawn(const char *dir, const char *log, char **argv, int *status, sol_err *err)
+{
+    pid_t child = fork();
+    if (child == 0) exec_gnuplot(dir, log, argv);
+    if (child < 0) return sol_fail_errno(err, "gnuplot", "cannot start");
+    while (waitpid(child, status, 0) < 0)
+        if (errno != EINTR) return sol_fail_errno(err, "gnuplot", "cannot wait for it");
+    if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "gnuplot is not installed; the figures need it: package gnuplot-nox on Debian and "
+                        "Ubuntu, gnuplot elsewhere");
+    return SOL_OK;
+}
+
+sol_status sol_plot_available(sol_err *err)
+{
+    char *argv[] = {(char[]){"gnuplot"}, (char[]){"--version"}, NULL};
+    int status;
+    return spawn(".", "/dev/null", argv, &status, err);
 }
 
 /* The first line of the log that says something. */
@@ -106,20 +127,11 @@ sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_er
     }
     if (st == SOL_OK) {
         argv[0] = (char[]){"gnuplot"};
-        pid_t child = fork();
-        if (child == 0) exec_gnuplot(dir, argv);
-        while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-        }
-        if (child < 0)
-            st = sol_fail_errno(err, "gnuplot", "cannot start");
-        else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "gnuplot is not installed; the figures need it: package gnuplot-nox on Debian "
-                          "and Ubuntu, gnuplot elsewhere");
-        else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-            st = gnuplot_failed(dir, err);
+        st = spawn(dir, LOG, argv, &status, err);
+        if (st == SOL_OK && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) st = gnuplot_failed(dir, err);
+        snprintf(log, sizeof log, "%s/" LOG, dir);
+        if (st != SOL_ERR_LIBRARY) unlink(log);
     }
-    snprintf(log, sizeof log, "%s/" LOG, dir);
-    if (st == SOL_OK || st == SOL_ERR_UNSUPPORTED) unlink(log);
     for (int i = 0; argv && i < n; i++) sol_free(argv[i + 1]);
     sol_free(argv);
     return st;

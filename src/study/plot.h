@@ -28,7 +28,9 @@ void sol_plot_quote(sol_text *t, const char *s);
 
 /* Writes DIR/NAME.gp. Fails when memory was short while the texts grew. */
 sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err);
-/* Runs gnuplot on DIR/NAME.gp of all names. SOL_ERR_UNSUPPORTED, with the package that has it, when there is no gnuplot. */
+/* Is there a gnuplot? Otherwise SOL_ERR_UNSUPPORTED, with the package that has it. */
+sol_status sol_plot_available(sol_err *err);
+/* Runs gnuplot on DIR/NAME.gp of all names. What it said when it failed stays in DIR/gnuplot.log. */
 sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_err *err);
 
 #endif

@@ -161,22 +161,6 @@ sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threa
 
 /* ---- creating ---- */
 
-/* How the weights are looked at: as trained; in full precision as 3:4 would round them, by channel where the groups do not fit. */
-static sol_status choose_spec(sol_study *s, const sol_quant_spec *spec, const bool *chosen, sol_err *err)
-{
-    sol_status st = SOL_OK;
-    s->spec = *spec;
-    if (spec->method) return SOL_OK;
-    s->spec.method = sol_quantizer_find("sherry");
-    for (int i = 0; i < s->model->n_params && st == SOL_OK; i++) {
-        const sol_param *p = &s->model->params[i];
-        if (!chosen[i] || sol_quant_check(&s->spec, p->name, p->rows, p->cols, NULL) == SOL_OK) continue;
-        s->spec.granularity = SOL_PER_CHANNEL;
-        st = sol_quant_check(&s->spec, p->name, p->rows, p->cols, err);
-    }
-    return st;
-}
-
 static void fill_head(sol_study *s, const sol_quant_spec *spec)
 {
     sol_study_head *h = &s->head;
@@ -258,7 +242,7 @@ sol_status sol_study_create(sol_study **out, sol_ctx *ctx, const sol_model *m, c
     s->opts = *o;
     s->opts.layers = NULL; /* the caller's text is not kept */
     st = choose(m, o, &chosen, &z, err);
-    if (st == SOL_OK) st = choose_spec(s, spec, chosen, err);
+    if (st == SOL_OK) st = sol_study_view(m, chosen, spec, &s->spec, err);
     if (st == SOL_OK) st = allocate(s, &z, err);
     if (st == SOL_OK) {
         place_layers(s, chosen);

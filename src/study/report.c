@@ -31,7 +31,12 @@ static const char introduction[] =
     "full-precision <i>latent</i> weight w behind each of them. Under 3:4 sparsity the smallest of four neighbours becomes 0. "
     "<b>Weight trapping</b> is what happens when latent weights gather at two magnitudes near &plusmn;&alpha;: no weight is small enough "
     "to change its sign, no block has reason to choose another zero, the gradients of all neurons become alike, and the model is stuck "
-    "with the binary-like solution it has.</p>"
+    "with the binary-like solution it has.</p>";
+static const char reading_model[] =
+    "<p><b>How to read it.</b> These are the weights as they are: look for mass near &alpha; above what Gaussian weights have (0.097) "
+    "together with an empty valley below 0.25 &alpha;, and for layers that differ from their neighbours. How it came about only a run "
+    "with <code>study.every</code> shows.</p></div>\n";
+static const char reading_run[] =
     "<p><b>How to read it.</b> Ask three questions. <i>Whether</i>: does the mass near &alpha; rise above what Gaussian weights have "
     "(0.097) while the valley below 0.25 &alpha; empties? <i>Where</i>: which rows of the heat maps brighten first? <i>When</i>: is it "
     "before or after the loss has settled, and before or after lambda reached 0? Few flips late in a run whose learning rate has fallen "
@@ -68,9 +73,10 @@ static bool starts(const char *s, const char *with)
 /* The svg element of a file of gnuplot's, its title replaced and its ids made unique by a prefix. */
 static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
 {
-    static const char *const marks[] = {" id=\"", "href=\"#", "href='#", "url(#", "url('#"};
+    static const char *const marks[] = {" id=\"", " id='", "href=\"#", "href='#", "url(#", "url('#"};
     char path[SOL_PATH_MAX], *data = NULL;
     size_t size;
+    bool titled = false;
     snprintf(path, sizeof path, "%s/%s.svg", dir, f->name);
     sol_status st = sol_file_read(path, &data, &size, err);
     if (st != SOL_OK) return st;
@@ -78,11 +84,14 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
     if (!s) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is no SVG", path);
     while (s && *s && t->status == SOL_OK) {
         const char *mark = NULL;
-        if (starts(s, "<title>")) { /* gnuplot's own name would show when the mouse rests on the figure */
+        if (starts(s, "<title>")) { /* gnuplot's own names would show when the mouse rests on the figure */
             const char *end = strstr(s, "</title>");
-            sol_text_add(t, NULL, "<title>");
-            add_html(t, f->title);
-            sol_text_add(t, NULL, "</title>");
+            if (!titled) {
+                sol_text_add(t, NULL, "<title>");
+                add_html(t, f->title);
+                sol_text_add(t, NULL, "</title>");
+            }
+            titled = true;
             s = end ? end + 8 : s + 7;
             continue;
         }
@@ -149,21 +158,6 @@ static void add_runs(sol_text *t, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "</table></div>\n");
 }
 
-/* First record with a number, and last. */
-static double first_mean(const sol_study_run *run, int m)
-{
-    for (int64_t i = 0; i < run->n_records; i++) {
-        double x = sol_study_mean(run, m, i);
-        if (isfinite(x)) return x;
-    }
-    return NAN;
-}
-
-static double last_mean(const sol_study_run *run, int m)
-{
-    return sol_study_mean(run, m, run->n_records - 1);
-}
-
 static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, double *value)
 {
     const float *x = run->measure[m] + (run->n_records - 1) * run->n_layers;
@@ -178,7 +172,7 @@ static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, dou
 static void add_verdict(sol_text *t, const sol_study_run *run)
 {
     char label[96];
-    double near_alpha = last_mean(run, SOL_M_near_alpha), valley = last_mean(run, SOL_M_valley_mass), worst;
+    double near_alpha = sol_study_last(run, SOL_M_near_alpha), valley = sol_study_last(run, SOL_M_valley_mass), worst;
     const sol_study_layer *layer = extreme_layer(run, SOL_M_near_alpha, &worst);
     const char *verdict = near_alpha > 0.18 && valley < 0.12   ? "the latent weights pile up at two magnitudes: trapped"
                           : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
@@ -186,14 +180,14 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
     sol_text_add(t, NULL, "<li><b>");
     add_html(t, run->name);
     sol_text_add(t, NULL, "</b>: %s. Mass near &alpha; ", verdict);
-    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", first_mean(run, SOL_M_near_alpha));
+    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_near_alpha));
     sol_text_add(t, NULL, "%.3f, valley ", near_alpha);
-    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", first_mean(run, SOL_M_valley_mass));
+    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_valley_mass));
     sol_text_add(t, NULL, "%.3f", valley);
     if (!run->is_static)
         sol_text_add(t, NULL, ", effective rank of dL/dW %.2f &rarr; %.2f, zero-lane flips between records %.2g &rarr; %.2g",
-                     first_mean(run, SOL_M_er_dw), last_mean(run, SOL_M_er_dw), first_mean(run, SOL_M_zero_flips),
-                     last_mean(run, SOL_M_zero_flips));
+                     sol_study_first(run, SOL_M_er_dw), sol_study_last(run, SOL_M_er_dw), sol_study_first(run, SOL_M_zero_flips),
+                     sol_study_last(run, SOL_M_zero_flips));
     sol_text_add(t, NULL, ". Most mass near &alpha;: layer ");
     add_html(t, sol_study_layer_label(layer, label, sizeof label));
     sol_text_add(t, NULL, " (%.3f).</li>\n", worst);
@@ -214,14 +208,14 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
     for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
         const sol_measure_row *row = sol_measure_at(m);
         bool any = false;
-        for (int r = 0; r < n; r++) any = any || isfinite(first_mean(&runs[r], m));
+        for (int r = 0; r < n; r++) any = any || isfinite(sol_study_first(&runs[r], m));
         if (!any) continue;
         sol_text_add(t, NULL, "<tr><td>");
         add_html(t, row->title);
         sol_text_add(t, NULL, "</td>");
         for (int r = 0; r < n; r++) {
-            if (over_time) add_cell(t, first_mean(&runs[r], m));
-            add_cell(t, last_mean(&runs[r], m));
+            if (over_time) add_cell(t, sol_study_first(&runs[r], m));
+            add_cell(t, sol_study_last(&runs[r], m));
         }
         sol_text_add(t, NULL, "<td>");
         add_html(t, row->good);
@@ -251,18 +245,32 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                           "<code>measures.csv</code> holds the means of the table.</li>\n</ul>\n");
 }
 
-static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n, bool over_time, sol_err *err)
+enum { MAX_PANELS = 150 }; /* histograms in the page: a browser should open it at once */
+
+/* Is layer i of n one of `shown` that are spread evenly? */
+static bool spread(int i, int n, int shown)
 {
+    return i == 0 || i * shown / n != (i - 1) * shown / n;
+}
+
+static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n, const sol_study_run *runs, int n_runs,
+                              sol_err *err)
+{
+    bool over_time = !runs[0].is_static;
+    int n_layers = runs[0].n_layers;
     sol_status st = SOL_OK;
     bool layers = false;
+    int shown = n_layers * n_runs > MAX_PANELS ? MAX_PANELS / n_runs : n_layers;
     sol_text_add(t, NULL, "<h2>Figures</h2>\n");
     for (int i = 0; st == SOL_OK && i < n; i++) {
+        if (figures[i].layer >= 0 && !spread(figures[i].layer, n_layers, shown)) continue;
         if (figures[i].layer >= 0 && !layers) {
             layers = true;
-            sol_text_add(t, NULL, "<h2>Every layer</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
+            sol_text_add(t, NULL, "<h2>%s</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
                                   "the zeroed ones, grey: w itself. The dashed line is |w| = &alpha;. Healthy: one broad hill that orange "
-                                  "and blue share. Trapped: a blue spike at the dashed line, orange pressed against it, nothing near 0.</p>\n",
-                         over_time ? " over time, from the first record at the bottom to the last on top" : "");
+                                  "and blue share. Trapped: a blue spike at the dashed line, orange pressed against it, nothing near 0.%s</p>\n",
+                         shown < n_layers ? "Some of the layers" : "Every layer", over_time ? " over time, from the first record at the bottom to the last on top" : "",
+                         shown < n_layers ? " The figures of the other layers lie beside this page." : "");
         }
         st = add_figure(t, dir, &figures[i], err);
     }
@@ -280,11 +288,11 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
     }
     sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
     add_runs(&t, runs, n);
-    sol_text_add(&t, NULL, "%s<h2>In short</h2>\n<ul>\n", introduction);
+    sol_text_add(&t, NULL, "%s%s<h2>In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
     for (int r = 0; r < n; r++) add_verdict(&t, &runs[r]);
     sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
                            "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers.</p>\n");
-    sol_status st = add_figures(&t, dir, figures, n_figures, !runs[0].is_static, err);
+    sol_status st = add_figures(&t, dir, figures, n_figures, runs, n, err);
     add_measures(&t, runs, n);
     add_notes(&t, runs, n);
     sol_text_add(&t, NULL, "</body>\n</html>\n");
@@ -333,6 +341,7 @@ sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, s
     sol_figure *figures = NULL;
     int n_figures = 0;
     sol_status st = sol_study_runs_check(runs, n, err);
+    if (st == SOL_OK) st = sol_plot_available(err);
     if (st == SOL_OK) st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_csv(runs, n, dir, err);
     if (st == SOL_OK) st = sol_figures_make(runs, n, dir, &figures, &n_figures, err);

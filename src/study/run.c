@@ -115,6 +115,25 @@ void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec)
     head->group_size = spec->granularity == SOL_PER_GROUP ? spec->group_size : 0;
 }
 
+sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    *view = *spec;
+    if (spec->method) return SOL_OK;
+    view->method = sol_quantizer_find("sherry");
+    view->granularity = SOL_PER_GROUP;
+    view->scale_dtype = SOL_F16;
+    if (view->group_size == 0) view->group_size = 128;
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (p->kind != SOL_PARAM_LINEAR || p->layer < 0 || (chosen && !chosen[i])) continue;
+        if (sol_quant_check(view, p->name, p->rows, p->cols, NULL) == SOL_OK) continue;
+        view->granularity = SOL_PER_CHANNEL;
+        st = sol_quant_check(view, p->name, p->rows, p->cols, err);
+    }
+    return st;
+}
+
 static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                            const sol_measure_scratch *scratch, uint8_t *states, int i)
 {
@@ -151,19 +170,23 @@ sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const so
                                 const char *name, sol_err *err)
 {
     sol_measure_scratch scratch = {0};
+    sol_quant_spec view;
     uint8_t *states = NULL;
     int64_t largest = 0;
     memset(run, 0, sizeof *run);
     run->is_static = true;
     run->n_records = 1;
     choose_slices(run);
-    sol_study_head_quant(&run->head, spec);
-    sol_status st = sol_copy_string(&run->name, name, strlen(name), err);
-    if (st == SOL_OK) st = list_layers(run, model, spec, &largest, err);
+    sol_status st = sol_study_view(model, NULL, spec, &view, err);
+    if (st != SOL_OK) return st;
+    sol_study_head_quant(&run->head, &view);
+    if (!spec->method) snprintf(run->head.method, sizeof run->head.method, "none");
+    st = sol_copy_string(&run->name, name, strlen(name), err);
+    if (st == SOL_OK) st = list_layers(run, model, &view, &largest, err);
     if (st == SOL_OK) st = allocate(run, err);
     if (st == SOL_OK) st = sol_measure_scratch_create(&scratch, largest, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&states, (size_t)largest, 1, err);
-    for (int i = 0; st == SOL_OK && i < run->n_layers; i++) measure_static(run, ctx, model, spec, &scratch, states, i);
+    for (int i = 0; st == SOL_OK && i < run->n_layers; i++) measure_static(run, ctx, model, &view, &scratch, states, i);
     sol_measure_scratch_free(&scratch);
     sol_free(states);
     if (st != SOL_OK) sol_study_run_free(run);
@@ -223,6 +246,27 @@ double sol_study_mean(const sol_study_run *run, int m, int64_t record)
         n++;
     }
     return n ? sum / n : NAN;
+}
+
+bool sol_study_comparable(const sol_study_run *run, int m, int64_t record)
+{
+    bool since = m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips || m == SOL_M_unchanged;
+    return !since || record == 0 || run->step[record] - run->step[record - 1] >= 0.98 * (double)run->head.every;
+}
+
+double sol_study_first(const sol_study_run *run, int m)
+{
+    double x = NAN;
+    for (int64_t i = 0; i < run->n_records && !isfinite(x); i++) x = sol_study_mean(run, m, i);
+    return x;
+}
+
+double sol_study_last(const sol_study_run *run, int m)
+{
+    double x = NAN;
+    for (int64_t i = run->n_records - 1; i >= 0 && !isfinite(x); i--)
+        if (sol_study_comparable(run, m, i)) x = sol_study_mean(run, m, i);
+    return x;
 }
 
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size)

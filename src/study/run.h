@@ -32,7 +32,7 @@ typedef struct sol_study_curve {
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; packed_loss may hold NaN */
 } sol_study_curve; /* arrays owned by the run */
 
-enum { SOL_STUDY_SLICES = 10 }; /* records whose histograms a report shows, at most */
+enum { SOL_STUDY_SLICES = 8 }; /* records whose histograms a report shows, at most */
 
 typedef struct sol_study_run {
     char *name;     /* as shown; owned */
@@ -51,7 +51,11 @@ typedef struct sol_study_run {
 
 /* SOL_ERR_FORMAT when the file is damaged or holds no record yet. */
 sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err);
-/* The weights of a model (SOL_F32) as spec quantizes them. */
+/* How the weights of the chosen parameters (NULL: of all linear layers) are looked at: as spec quantizes them; without a method as 3:4
+ * would, in the groups that spec asks for (0: 128), by channel where these do not fit. */
+sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err);
+
+/* The weights of a model (SOL_F32) as sol_study_view looks at them. */
 sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
                                 const char *name, sol_err *err);
 void sol_study_run_free(sol_study_run *run);
@@ -65,6 +69,12 @@ void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec);
 int sol_hist_bins(int kind);
 /* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
 double sol_study_mean(const sol_study_run *run, int m, int64_t record);
+/* The last record may come sooner after its predecessor than the others do: what it counts since then (flips, unchanged) does not
+ * compare with theirs. */
+bool sol_study_comparable(const sol_study_run *run, int m, int64_t record);
+/* The mean at the first, and at the last record that has one (and is comparable). */
+double sol_study_first(const sol_study_run *run, int m);
+double sol_study_last(const sol_study_run *run, int m);
 /* "3 gate" for model.layers.3.mlp.gate_proj.weight; the name itself where it has another form. */
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size);
 

@@ -1,0 +1,37 @@
+. tests/cli/common
+make_job
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/a" --set study.every=5 --set study.layers=0,down_proj --set study.rows=16 2>/dev/null
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/plain" --set train.steps=5 --set train.eval_every=0 2>/dev/null
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/fewer" --set train.steps=5 --set train.eval_every=0 --set study.every=1 \
+    --set study.layers=0 2>/dev/null
+
+expect 0 "" "$SOLERA" inspect "$dir/a/study.h5"
+grep -q "study" "$dir/out" || fail "inspect does not name the kind: $(cat "$dir/out")"
+
+# What cannot be reported on: one line each.
+expect 2 "$dir/plain: has no study.h5; train with study.every" "$SOLERA" study "$dir/plain"
+expect 2 "$dir/none: cannot open" "$SOLERA" study "$dir/none"
+expect 2 "$dir/data.h5: holds a dataset" "$SOLERA" study "$dir/data.h5"
+expect 2 "a and fewer: " "$SOLERA" study "$dir/a" "$dir/fewer"
+expect 2 "a run and a model file cannot stand in one report" "$SOLERA" study "$dir/a" "$dir/a/ckpt/step-000024.h5"
+expect 2 "study.layers: 'nothing' names no linear layer" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/b" --set study.every=1 \
+    --set study.layers=nothing
+[ ! -e "$dir/b" ] || fail "a refused study left a run directory"
+expect 2 "holds records of other layers or samples" "$SOLERA" train "$dir/job.yaml" --resume --set run.dir="$dir/a" \
+    --set study.every=5
+head -c 5000 "$dir/a/study.h5" >"$dir/cut.h5"
+expect 2 "$dir/cut.h5: " "$SOLERA" study "$dir/cut.h5"
+
+"$SOLERA" export "$dir/a/ckpt/step-000024.h5" -o "$dir/packed.h5" --format packed 2>/dev/null
+expect 2 "packed model, whose latent weights are gone" "$SOLERA" study "$dir/packed.h5"
+
+if ! command -v gnuplot >/dev/null; then
+    expect 2 "package gnuplot-nox" "$SOLERA" study "$dir/a"
+    echo "skipped: gnuplot is not installed"
+    exit 0
+fi
+expect 0 "" "$SOLERA" study "$dir/a"
+[ "$(cat "$dir/out")" = "$dir/a/report/index.html" ] || fail "stdout: $(cat "$dir/out")"
+grep -q "last loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
+expect 0 "" "$SOLERA" study "$dir/a/ckpt/step-000024.h5" -o "$dir/still"
+[ -s "$dir/still/layers.png" ] || fail "no figure of a model"

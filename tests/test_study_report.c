@@ -1,0 +1,216 @@
+/* The report of runs with made-up records: the page stands alone, says what the numbers say, and survives any name. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "study/plot.h"
+
+enum { LAYERS = 3, RECORDS = 5 };
+
+static char dir[64], path[96], out[96];
+
+static void setup(void)
+{
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/study.h5", dir);
+    snprintf(out, sizeof out, "%s/report", dir);
+}
+
+static void teardown(void)
+{
+    sol_test_dir_remove(dir);
+}
+
+static bool have_gnuplot(void)
+{
+    if (sol_plot_available(NULL) == SOL_OK) return true;
+    printf("skipped: gnuplot is not installed\n");
+    return false;
+}
+
+/* `trapped` of the mass sits near alpha at the end, in layer 1 twice that; NaN where a real first record has NaN. */
+static void make_file(double trapped)
+{
+    sol_study_head head = {.method = "sherry", .granularity = "per_group", .block_layout = "contiguous", .group_size = 32,
+                           .every = 10, .steps = 45, .sample_rows = 256};
+    static const char *const names[LAYERS] = {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight",
+                                              "model.layers.1.mlp.up_proj.weight"};
+    sol_study_layer layers[LAYERS];
+    sol_study_file *f;
+    for (int i = 0; i < LAYERS; i++) {
+        layers[i] = (sol_study_layer){.block = i / 2, .rows = 32, .cols = 32, .weight_rows = 32, .token_rows = 16, .w_range = 0.1};
+        snprintf(layers[i].name, sizeof layers[i].name, "%s", names[i]);
+    }
+    ck_ok(sol_study_file_create(&f, path, &head, layers, LAYERS, sol_study_columns, SOL_STUDY_COLUMNS, RECORDS, NULL, err));
+    for (int r = 0; r < RECORDS; r++) {
+        uint64_t step = r < 4 ? (uint64_t)r * 10 : 31, tokens = step * 64; /* the last one comes early */
+        double lambda = 1 - r / 4.0, lr = 1e-3, loss = 3 - 0.3 * r;
+        static float measure[SOL_MEASURE_COUNT][LAYERS];
+        static uint32_t hist[SOL_HIST_KINDS][LAYERS * SOL_HIST_LOG2_BINS];
+        const void *rows[SOL_STUDY_COLUMNS] = {&step, &tokens, &lambda, &lr, &loss};
+        memset(hist, 0, sizeof hist);
+        for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
+            for (int l = 0; l < LAYERS; l++) measure[m][l] = 0.01f * (float)(m + l + r);
+            rows[SOL_STUDY_MEASURES + m] = measure[m];
+        }
+        for (int l = 0; l < LAYERS; l++) {
+            measure[SOL_M_near_alpha][l] = (float)((l == 1 ? 2 : 1) * trapped * r / 4);
+            measure[SOL_M_valley_mass][l] = (float)(0.2 - trapped * r / 8);
+            measure[SOL_M_zero_flips][l] = r == 0 ? NAN : r == 4 ? 0.9f : 0.25f;
+        }
+        for (int k = 0; k < SOL_HIST_KINDS; k++) {
+            for (int l = 0; l < LAYERS; l++)
+                for (int b = 0; b < sol_hist_bins(k); b++) hist[k][l * sol_hist_bins(k) + b] = (uint32_t)(b % 7 + r);
+            rows[SOL_STUDY_HISTOGRAMS + k] = hist[k];
+        }
+        ck_ok(sol_study_file_append(f, rows, err));
+    }
+    sol_study_file_close(&f);
+}
+
+static int count(const char *text, const char *part)
+{
+    int n = 0;
+    for (const char *s = text; (s = strstr(s, part)); s += strlen(part)) n++;
+    return n;
+}
+
+static char *read_page(const char *name)
+{
+    char file[160], *text;
+    size_t n;
+    snprintf(file, sizeof file, "%s/%s", out, name);
+    ck_ok(sol_file_read(file, &text, &n, err));
+    return text;
+}
+
+START_TEST(means_and_comparable_records)
+{
+    sol_study_run run;
+    make_file(0.2);
+    ck_ok(sol_study_run_read(&run, path, "x", err));
+    ck_assert_double_eq_tol(sol_study_mean(&run, SOL_M_near_alpha, 4), (0.2 + 0.4 + 0.2) / 3, 1e-6);
+    ck_assert(isnan(sol_study_mean(&run, SOL_M_zero_flips, 0)));
+    ck_assert_double_eq_tol(sol_study_first(&run, SOL_M_zero_flips), 0.25, 1e-6);
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25, 1e-6); /* not the 0.9 of the short interval */
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_near_alpha), 0.8 / 3, 1e-6);
+    ck_assert_int_eq(run.n_slices, 5);
+    ck_assert_int_eq(run.slice[4], 4);
+    sol_study_run_free(&run);
+}
+END_TEST
+
+START_TEST(page_stands_alone)
+{
+    static const char *const figures[] = {"flips_rank", "trapping", "heat_near_alpha", "heat_zero_flips", "heat_er_dw", "layers", "powers",
+                                          "layer_000", "layer_002"};
+    static const char *const kinds[] = {"svg", "png", "gp"};
+    sol_study_run runs[2];
+    char file[200];
+    if (!have_gnuplot()) return;
+    make_file(0.2);
+    ck_ok(sol_study_run_read(&runs[0], path, "a<b>&\"'$1 it's", err));
+    ck_ok(sol_study_run_read(&runs[1], path, "second", err));
+    ck_ok(sol_report_write(runs, 2, out, err));
+    char *page = read_page("index.html");
+    ck_assert_ptr_null(strstr(page, "<script"));
+    ck_assert_ptr_null(strstr(page, "a<b>"));
+    ck_assert_ptr_nonnull(strstr(page, "a&lt;b&gt;&amp;&quot;"));
+    /* Nothing is loaded: addresses occur in names of XML spaces only. */
+    ck_assert_int_eq(count(page, "http"), count(page, "xmlns=\"http") + count(page, "xmlns:xlink=\"http"));
+    ck_assert_int_eq(count(page, "src="), 0);
+    ck_assert_int_eq(count(page, "<svg"), 10);
+    ck_assert_int_eq(count(page, "<svg"), count(page, "</svg>"));
+    ck_assert_int_eq(count(page, "<table"), count(page, "</table>"));
+    ck_assert_int_eq(count(page, " id=\"gnuplot_canvas\"") + count(page, " id='gpDot'"), 0);
+    ck_assert_ptr_nonnull(strstr(page, "pile up at two magnitudes: trapped"));
+    ck_assert_ptr_nonnull(strstr(page, "layer 0 down (0.400)"));
+    sol_free(page);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        for (int k = 0; k < 3; k++) {
+            snprintf(file, sizeof file, "%s/%s.%s", out, figures[i], kinds[k]);
+            ck_assert_msg(sol_file_exists(file), "%s", file);
+        }
+    char *csv = read_page("measures.csv");
+    ck_assert_int_eq(count(csv, "\n"), 1 + 2 * RECORDS);
+    ck_assert_ptr_nonnull(strstr(csv, "\"a<b>&\"\"'$1 it's\",0,1,3,"));
+    sol_free(csv);
+    snprintf(file, sizeof file, "%s/gnuplot.log", out);
+    ck_assert(!sol_file_exists(file));
+    sol_study_run_free(&runs[0]);
+    sol_study_run_free(&runs[1]);
+}
+END_TEST
+
+START_TEST(losses_make_one_more_figure)
+{
+    sol_study_run run;
+    if (!have_gnuplot()) return;
+    make_file(0.05);
+    ck_ok(sol_study_run_read(&run, path, "x", err));
+    run.curve.n = 1300; /* more than the points of a curve */
+    run.curve.n_evals = 2;
+    double **arrays[] = {&run.curve.step, &run.curve.loss, &run.curve.lambda, &run.curve.eval_step, &run.curve.eval_loss,
+                         &run.curve.packed_loss};
+    for (int k = 0; k < 6; k++) {
+        ck_ok(sol_alloc_array((void **)arrays[k], 1300, sizeof(double), err));
+        for (int i = 0; i < 1300; i++) (*arrays[k])[i] = k == 0 || k == 3 ? i : i == 7 ? NAN : 1.0 / (i + 1);
+    }
+    ck_ok(sol_report_write(&run, 1, out, err));
+    char *page = read_page("index.html");
+    ck_assert_int_eq(count(page, "<svg"), 11);
+    ck_assert_ptr_nonnull(strstr(page, "no pile-up"));
+    sol_free(page);
+    sol_study_run_free(&run);
+}
+END_TEST
+
+START_TEST(without_gnuplot)
+{
+    sol_study_run run;
+    make_file(0.2);
+    ck_ok(sol_study_run_read(&run, path, "x", err));
+    char *keep = strdup(getenv("PATH"));
+    setenv("PATH", "/nowhere", 1);
+    ck_fails(sol_report_write(&run, 1, out, err), SOL_ERR_UNSUPPORTED, "package gnuplot-nox");
+    setenv("PATH", keep, 1);
+    free(keep);
+    ck_assert(!sol_file_exists(out));
+    sol_study_run_free(&run);
+}
+END_TEST
+
+START_TEST(a_script_that_fails)
+{
+    static const char *const names[] = {"bad"};
+    char file[160], *log;
+    size_t n;
+    sol_plot p;
+    if (!have_gnuplot()) return;
+    sol_plot_begin(&p, "bad", 100, 100);
+    sol_text_add(&p.draw, NULL, "nonsense\n");
+    ck_ok(sol_plot_write(&p, dir, err));
+    sol_plot_free(&p);
+    ck_fails(sol_plot_run(dir, names, 1, err), SOL_ERR_LIBRARY, "gnuplot failed: ");
+    snprintf(file, sizeof file, "%s/gnuplot.log", dir);
+    ck_ok(sol_file_read(file, &log, &n, err));
+    ck_assert_ptr_nonnull(strstr(log, "bad.gp"));
+    sol_free(log);
+}
+END_TEST
+
+START_TEST(labels)
+{
+    char text[96];
+    sol_study_layer l = {.name = "model.layers.12.self_attn.q_proj.weight"};
+    ck_assert_str_eq(sol_study_layer_label(&l, text, sizeof text), "12 q");
+    memcpy(l.name, "lm_head.weight", 15);
+    ck_assert_str_eq(sol_study_layer_label(&l, text, sizeof text), "lm_head.weight");
+}
+END_TEST
+
+SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, means_and_comparable_records);
+              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, losses_make_one_more_figure);
+              tcase_add_test(tc, without_gnuplot); tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

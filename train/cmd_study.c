@@ -1,0 +1,118 @@
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "metrics.h"
+#include "program.h"
+
+struct args {
+    const char *out;
+};
+
+static const sol_opt options[] = {
+    {.name = "-o", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+     .help = "directory of the report; default: RUN/report for one run, study-report otherwise"},
+    {0},
+};
+
+static bool is_directory(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/* The last part of the path; of RUN/study.h5 that of RUN. Two of the same name are told apart by their whole paths. */
+static const char *name_of(const char *path, bool whole, char out[SOL_PATH_MAX])
+{
+    snprintf(out, SOL_PATH_MAX, "%s", path);
+    size_t n = strlen(out);
+    while (n > 1 && out[n - 1] == '/') out[--n] = 0;
+    if (whole) return out;
+    if (n > 9 && strcmp(out + n - 9, "/study.h5") == 0) out[n - 9] = 0;
+    char *slash = strrchr(out, '/');
+    return slash && slash[1] ? slash + 1 : out;
+}
+
+static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX])
+{
+    char other[SOL_PATH_MAX];
+    const char *name = name_of(p->word[i], false, out);
+    for (int k = 0; k < p->n_words; k++)
+        if (k != i && strcmp(name, name_of(p->word[k], false, other)) == 0) return name_of(p->word[i], true, out);
+    return name;
+}
+
+/* RUN, with its losses where metrics.jsonl lies beside the records. */
+static sol_status read_run(sol_study_run *run, const char *path, const char *name, sol_err *err)
+{
+    char metrics[SOL_PATH_MAX + 16];
+    sol_status st = sol_study_run_read(run, path, name, err);
+    const char *slash = strrchr(path, '/');
+    snprintf(metrics, sizeof metrics, "%.*smetrics.jsonl", slash ? (int)(slash + 1 - path) : 0, path);
+    if (st == SOL_OK && sol_file_exists(metrics)) st = sol_metrics_read(metrics, &run->curve, err);
+    if (st != SOL_OK) sol_study_run_free(run);
+    return st;
+}
+
+static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
+{
+    sol_ctx *ctx;
+    sol_checkpoint ck = {0};
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st == SOL_OK) st = sol_checkpoint_read_model(&ck, path, SOL_F32, err);
+    if (st == SOL_OK) st = sol_study_run_static(run, ctx, ck.model, &ck.quant, name, err);
+    sol_checkpoint_free(&ck);
+    return st;
+}
+
+static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *err)
+{
+    const char *path = p->word[i];
+    char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX + 16];
+    const char *name = shown_name(p, i, name_buffer);
+    sol_file_kind kind;
+    if (is_directory(path)) {
+        snprintf(file, sizeof file, "%.*s/study.h5", SOL_PATH_MAX - 1, path);
+        if (!sol_file_exists(file))
+            return sol_fail(err, SOL_ERR_IO, "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
+                            "checkpoint for a look at its weights", path);
+        return read_run(run, file, name, err);
+    }
+    sol_status st = sol_store_kind(path, &kind, err);
+    if (st != SOL_OK) return st;
+    if (kind == SOL_FILE_STUDY) return read_run(run, path, name, err);
+    if (kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL) return read_model(p, run, path, name, err);
+    return sol_fail(err, SOL_ERR_USAGE, "%s: holds %s; a study needs a run, a checkpoint or a model", path,
+                    kind == SOL_FILE_PACKED ? "a packed model, whose latent weights are gone" : "a dataset");
+}
+
+static sol_status run(sol_program *p, void *argp, sol_err *err)
+{
+    struct args *args = argp;
+    sol_study_run *runs = NULL;
+    char dir[SOL_PATH_MAX + 16];
+    int n = 0;
+    sol_status st = sol_alloc_array((void **)&runs, (size_t)p->n_words, sizeof *runs, err);
+    for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
+    snprintf(dir, sizeof dir, "study-report");
+    if (p->n_words == 1 && is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
+    if (st == SOL_OK) st = sol_report_write(runs, n, args->out ? args->out : dir, err);
+    if (st == SOL_OK) printf("%s/index.html\n", args->out ? args->out : dir);
+    for (int i = 0; runs && i < n; i++) sol_study_run_free(&runs[i]);
+    sol_free(runs);
+    return st;
+}
+
+const sol_verb sol_verb_study = {
+    .name = "study",
+    .words = "RUN|MODEL.h5...",
+    .min_words = 1,
+    .max_words = 16,
+    .summary = "report on weight trapping in runs or models, side by side",
+    .details = "A run that was trained with study.every has study.h5: its report shows loss, flips, effective rank and histograms over\n"
+               "time. Of a checkpoint or model the report shows the weights as they are. DIR gets index.html, which stands alone, and\n"
+               "every figure as SVG, PNG and gnuplot script. Needs gnuplot (package gnuplot-nox).",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};

@@ -1,0 +1,76 @@
+#include "metrics.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static double number(const json_t *line, const char *key)
+{
+    const json_t *v = json_object_get(line, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+typedef struct capacities {
+    size_t step, loss, lambda, eval_step, eval_loss, packed_loss;
+} capacities;
+
+static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)array, capacity, (size_t)n + 1, sizeof **array, err);
+    if (st == SOL_OK) (*array)[n] = x;
+    return st;
+}
+
+static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line, sol_err *err)
+{
+    double step = number(line, "step");
+    sol_status st = add(&c->step, &k->step, c->n, step, err);
+    if (st == SOL_OK) st = add(&c->loss, &k->loss, c->n, number(line, "loss"), err);
+    if (st == SOL_OK) st = add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err);
+    if (st != SOL_OK) return st;
+    c->n++;
+    if (!json_object_get(line, "eval_loss")) return SOL_OK;
+    st = add(&c->eval_step, &k->eval_step, c->n_evals, step, err);
+    if (st == SOL_OK) st = add(&c->eval_loss, &k->eval_loss, c->n_evals, number(line, "eval_loss"), err);
+    if (st == SOL_OK) st = add(&c->packed_loss, &k->packed_loss, c->n_evals, number(line, "packed_loss"), err);
+    if (st == SOL_OK) c->n_evals++;
+    return st;
+}
+
+sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err)
+{
+    char *text;
+    size_t size;
+    capacities k = {0};
+    int64_t number_of_line = 0;
+    *c = (sol_study_curve){0};
+    sol_status st = sol_file_read(path, &text, &size, err);
+    if (st != SOL_OK) return st;
+    for (const char *at = text, *end; st == SOL_OK && (end = strchr(at, '\n')); at = end + 1) {
+        json_error_t where;
+        json_t *line = json_loadb(at, (size_t)(end - at), 0, &where);
+        number_of_line++;
+        if (!line || isnan(number(line, "step")))
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: is no line of metrics: %s", path, (long long)number_of_line,
+                          line ? "no step" : where.text);
+        else
+            st = add_line(c, &k, line, err);
+        json_decref(line);
+    }
+    sol_free(text);
+    if (st != SOL_OK) sol_metrics_free(c);
+    return st;
+}
+
+void sol_metrics_free(sol_study_curve *c)
+{
+    sol_free(c->step);
+    sol_free(c->loss);
+    sol_free(c->lambda);
+    sol_free(c->eval_step);
+    sol_free(c->eval_loss);
+    sol_free(c->packed_loss);
+    *c = (sol_study_curve){0};
+}

@@ -1,0 +1,12 @@
+/* metrics.jsonl read back: what reports and sweeps need of it. */
+#ifndef SOLERA_TRAIN_METRICS_H
+#define SOLERA_TRAIN_METRICS_H
+
+#include "solera.h"
+
+/* Appends nothing to *c: it is set, its arrays are owned by the caller (sol_metrics_free, or the run they become part of). A last line
+ * without line break is one that a killed process did not finish: left out. null reads as NaN. */
+sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err);
+void sol_metrics_free(sol_study_curve *c);
+
+#endif
