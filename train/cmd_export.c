@@ -14,10 +14,19 @@ static const sol_opt options[] = {
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "what to write"},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format), .preset = "packed",
-     .choices = "packed|model|safetensors",
-     .help = "packed: 1.25-bit codes in HDF5; model: the weights alone, without the state of the run; safetensors: a Hugging Face folder"},
+     .choices = "packed|gguf|model|safetensors",
+     .help = "packed: 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
+             "safetensors: a Hugging Face folder"},
+    {.name = "--type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, type),
+     .choices = "stq1_0|tq1_0|tq2_0|q8_0|f16|bf16|f32", .help = "gguf: of the linear layers, default f16; implies --format gguf"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "f16",
-     .choices = "f32|f16|q8|q6|q4", .help = "packed: of embedding and head"},
+     .choices = "f32|f16|bf16|q8_0|q8|q6|q4", .help = "of embedding and head; packed: f32 f16 q8 q6 q4; gguf: f32 f16 bf16 q8_0"},
+    {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
+     .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
+    {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
+     .help = "gguf: one scale for 256 weights where the model has more; prints the error"},
+    {.name = "--stq-id", .value = "ID", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, stq_id), .preset = "43",
+     .choices = "43|42", .help = "gguf: type id of STQ1_0; 42 for its first readers"},
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
     {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
@@ -131,11 +140,34 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     return st;
 }
 
+static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+{
+    const char *base = strrchr(a->out, '/');
+    sol_gguf_options o = {.type = a->type ? a->type : "f16", .embed_type = a->embed_type, .latent = a->latent,
+                          .requantize = a->requantize, .stq_id = strcmp(a->stq_id, "42") == 0 ? 42 : 43, .quant = asked,
+                          .name = base ? base + 1 : a->out, .version = SOL_VERSION, .progress = {show, p}};
+    sol_gguf_result r;
+    sol_ctx *ctx;
+    char text[32];
+    sol_status st = sol_program_ctx(p, &ctx, err);
+    if (st != SOL_OK) return st;
+    sol_interrupt_catch();
+    st = sol_export_gguf(ctx, p->word[0], a->out, &o, &r, err);
+    sol_live_clear(p);
+    if (st != SOL_OK) return st;
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: GGUF, %s weights in %s%s, embedding in %s, %s", a->out,
+                 r.dequantized ? "quantized" : "plain", o.type, r.permuted ? " (channels permuted)" : "", o.embed_type,
+                 sol_bytes_text((double)r.bytes, text));
+    if (a->requantize)
+        sol_log_line(&p->log, SOL_LOG_WARN, "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g", r.nmse);
+    return SOL_OK;
+}
+
 /* A row a format. */
 static const struct {
     const char *name;
     sol_status (*write)(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err);
-} formats[] = {{"packed", export_packed}, {"model", export_model}, {"safetensors", export_safetensors}};
+} formats[] = {{"packed", export_packed}, {"gguf", export_gguf}, {"model", export_model}, {"safetensors", export_safetensors}};
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
@@ -144,7 +176,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_status st = a->method ? asked_quant(a, &asked, err) : SOL_OK;
     if (st != SOL_OK) return st;
     size_t i = 0; /* the options' table knows the same names */
-    while (strcmp(formats[i].name, a->format) != 0) i++;
+    while (strcmp(formats[i].name, a->type ? "gguf" : a->format) != 0) i++;
     return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }
 

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Compares solera with llama.cpp on one model: ids, per-token log-probabilities (perplexity), greedy text.
+
+    scripts/compare_llamacpp.py --solera build/release/solera --model m.h5 --gguf m.gguf --text some.txt [--tokens 512]
+
+--model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was exported from it, or what it was
+imported from. Needs the Python package llama-cpp-python. Where that cannot be built: its unpacked source on PYTHONPATH and
+LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so, e.g. of the npm package @node-llama-cpp/linux-x64 (links without version).
+Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance.
+"""
+import argparse
+import ctypes
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+
+def load_backends():
+    path = os.environ.get("LLAMA_CPP_LIB_PATH")
+    if path:
+        ggml = ctypes.CDLL(os.path.join(path, "libggml.so"), mode=ctypes.RTLD_GLOBAL)
+        ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+        ggml.ggml_backend_load_all_from_path(path.encode())
+
+
+class Llama:
+    def __init__(self, path, n_ctx, flash):
+        import llama_cpp as lc
+        self.lc = lc
+        lc.llama_backend_init()
+        load_backends()
+        self.quiet = lc.llama_log_callback(lambda level, text, user: None)
+        lc.llama_log_set(self.quiet, None)
+        self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
+        if not self.model:
+            sys.exit(f"{path}: llama.cpp does not load it")
+        p = lc.llama_context_default_params()
+        p.n_ctx = n_ctx
+        p.n_batch = p.n_ubatch = n_ctx
+        p.n_threads = p.n_threads_batch = 2
+        self.ctx = lc.llama_init_from_model(self.model, p)
+        self.vocab = lc.llama_model_get_vocab(self.model)
+        self.n_vocab = lc.llama_vocab_n_tokens(self.vocab)
+
+    def tokenize(self, text, bos):
+        data = text.encode()
+        out = (ctypes.c_int32 * (len(data) + 8))()
+        n = self.lc.llama_tokenize(self.vocab, data, len(data), out, len(out), bos, False)
+        return list(out[:n])
+
+    def logits(self, ids, all_rows=True, start=0):
+        """Rows of logits for ids at positions start, start + 1, ...; start 0 forgets what came before."""
+        lc = self.lc
+        if start == 0:
+            lc.llama_memory_clear(lc.llama_get_memory(self.ctx), True)
+        batch = lc.llama_batch_init(len(ids), 0, 1)
+        for i, t in enumerate(ids):
+            batch.token[i] = t
+            batch.pos[i] = start + i
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = 0
+            batch.logits[i] = all_rows or i == len(ids) - 1
+        batch.n_tokens = len(ids)
+        if lc.llama_decode(self.ctx, batch) != 0:
+            sys.exit("llama_decode failed")
+        rows = len(ids) if all_rows else 1
+        p = lc.llama_get_logits(self.ctx)
+        x = np.ctypeslib.as_array(p, shape=(rows * self.n_vocab,)).reshape(rows, self.n_vocab).astype(np.float64)
+        lc.llama_batch_free(batch)
+        return x
+
+
+def log_probs(logits, targets):
+    top = logits.max(axis=1, keepdims=True)
+    norm = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    return logits[np.arange(len(targets)), targets] - norm
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--solera", default="build/release/solera")
+    a.add_argument("--model", required=True)
+    a.add_argument("--gguf", required=True)
+    a.add_argument("--text", required=True)
+    a.add_argument("--tokens", type=int, default=512, help="length of a window")
+    a.add_argument("--windows", type=int, default=4)
+    a.add_argument("--greedy", type=int, default=24, help="tokens of greedy text")
+    a.add_argument("--tolerance", type=float, default=0.005)
+    o = a.parse_args()
+    text = open(o.text, encoding="utf-8").read()[: o.tokens * o.windows * 8]
+    run = lambda *words, **kw: subprocess.run([o.solera, *words], check=True, capture_output=True, text=True, **kw).stdout
+    ids = json.loads(run("tokenize", "--tokenizer", o.model, "--ids", input=json.dumps({"text": text}) + "\n"))
+    llama = Llama(o.gguf, o.tokens + 8, False)
+    theirs = llama.tokenize(text, bool(ids) and ids[0] == llama.lc.llama_vocab_bos(llama.vocab))
+    print(f"ids: {'equal' if theirs == ids else 'DIFFERENT'} ({len(ids)} and {len(theirs)})")
+    windows = [ids[i : i + o.tokens] for i in range(0, len(ids) - 1, o.tokens)][: o.windows]
+    ours = [json.loads(line) for line in run("score", o.model, input="".join(json.dumps(w) + "\n" for w in windows)).splitlines()]
+    total = {"solera": 0.0, "llama.cpp": 0.0}
+    worst, n = 0.0, 0
+    for w, p in zip(windows, ours):
+        q = log_probs(llama.logits(w)[:-1], np.array(w[1:]))
+        total["solera"] += sum(p)
+        total["llama.cpp"] += q.sum()
+        worst = max(worst, np.abs(q - np.array(p)).max())
+        n += len(p)
+    ppl = {k: math.exp(-v / n) for k, v in total.items()}
+    ratio = ppl["solera"] / ppl["llama.cpp"] - 1
+    print(f"perplexity over {n} tokens: solera {ppl['solera']:.5f}, llama.cpp {ppl['llama.cpp']:.5f}, "
+          f"{100 * ratio:+.4f} %, largest difference of a log-probability {worst:.4g}")
+    line = windows[0][: min(16, len(windows[0]))]
+    row = llama.logits(line, all_rows=False)
+    for _ in range(o.greedy):
+        line.append(int(row[0].argmax()))
+        row = llama.logits(line[-1:], all_rows=False, start=len(line) - 1)
+    greedy = json.loads(run("score", o.model, input=json.dumps(line) + "\n"))
+    print(f"greedy: llama.cpp goes on with ids {line[-o.greedy:]}; their log-probabilities here {np.mean(greedy[-o.greedy:]):.4f} on average")
+    sys.exit(abs(ratio) > o.tolerance)
+
+
+if __name__ == "__main__":
+    main()
