@@ -2,7 +2,7 @@
 # What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install` gets it.
 set -u
 modules="openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib check"
-debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libjansson-dev zlib1g-dev"
+debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libjansson-dev zlib1g-dev gnuplot-nox"
 
 missing() {
     for tool in "${CC:-gcc}" make pkg-config; do
@@ -23,9 +23,9 @@ if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<MSG
 deps: this system has no apt-get. Install by hand, then run make again:
   Debian, Ubuntu  apt-get install $debian
-  Fedora          dnf install gcc make pkgconf git openblas-devel hdf5-devel libyaml-devel check-devel pcre2-devel jansson-devel zlib-devel
-  Arch            pacman -S base-devel git openblas hdf5 libyaml check pcre2 jansson zlib
-  macOS           brew install pkg-config openblas hdf5 libyaml check pcre2 jansson
+  Fedora          dnf install gcc make pkgconf git openblas-devel hdf5-devel libyaml-devel check-devel pcre2-devel jansson-devel zlib-devel gnuplot
+  Arch            pacman -S base-devel git openblas hdf5 libyaml check pcre2 jansson zlib gnuplot
+  macOS           brew install pkg-config openblas hdf5 libyaml check pcre2 jansson gnuplot
 MSG
     exit 1
 fi
