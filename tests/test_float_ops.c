@@ -121,14 +121,22 @@ static void attend_double(const float *q, const float *k, const float *v, int64_
 
 enum { MAX_N = 200, MAX_HEADS = 7, MAX_D = 72 };
 
-static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n, bool half)
+typedef enum { F32, F16, I8 } cache_type;
+
+static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n, cache_type type)
 {
     float *q = normals(heads * D, 5), *k = normals(n * D, 6), *v = normals(n * D, 7), *keys = NULL;
     void *kh = NULL, *vh = NULL;
     int64_t blocks = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
     double want[MAX_D];
     float out[MAX_HEADS * MAX_D];
-    if (half) { /* the reference sees the rounded numbers */
+    float *scale = normals(n + SOL_KV_BLOCK, 8);
+    for (int64_t j = 0; j < n; j++) scale[j] = 0.01f + fabsf(scale[j]) / 100;
+    if (type == I8) { /* the reference sees the rounded numbers */
+        for (int64_t i = 0; i < n * D; i++) k[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(k[i] * 50)));
+        for (int64_t i = 0; i < n * D; i++) v[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(v[i] * 50)));
+    }
+    if (type == F16) {
         for (int64_t i = 0; i < n * D; i++) k[i] = sol_f16_to_f32(sol_f32_to_f16(k[i]));
         for (int64_t i = 0; i < n * D; i++) v[i] = sol_f16_to_f32(sol_f32_to_f16(v[i]));
     }
@@ -140,9 +148,17 @@ static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n,
     ck_ok(sol_alloc_array(&vh, (size_t)(n * D), 2, err));
     sol_convert(kh, SOL_F16, keys, SOL_F32, blocks * D);
     sol_convert(vh, SOL_F16, v, SOL_F32, n * D);
-    sol_attend_args a = {.q = q, .keys = half ? kh : keys, .values = half ? vh : v, .out = out, .ldq = D, .ldout = D,
+    for (int64_t j = 0; type == I8 && j < blocks; j++)
+        for (int64_t d = 0; d < D; d++) {
+            int64_t at = (j / SOL_KV_BLOCK * D + d) * SOL_KV_BLOCK + j % SOL_KV_BLOCK;
+            ((int8_t *)kh)[at] = j < n ? (int8_t)lrintf(k[j * D + d] / scale[j]) : 99;
+            if (j < n) ((int8_t *)vh)[j * D + d] = (int8_t)lrintf(v[j * D + d] / scale[j]);
+        }
+    void (*attend)(const sol_attend_args *) = type == F32 ? t->f.attend_f32 : type == F16 ? t->f.attend_f16 : t->f.attend_i8;
+    sol_attend_args a = {.q = q, .keys = type == F32 ? keys : kh, .values = type == F32 ? v : vh, .key_scale = scale,
+                         .value_scale = scale, .out = out, .ldq = D, .ldout = D,
                          .heads = heads, .D = D, .n = n, .scale = 1.0f / sqrtf((float)D)};
-    (half ? t->f.attend_f16 : t->f.attend_f32)(&a);
+    attend(&a);
     for (int64_t h = 0; h < heads; h++) {
         attend_double(q + h * D, k, v, n, D, want);
         for (int64_t d = 0; d < D; d++)
@@ -151,7 +167,7 @@ static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n,
         float one[MAX_D]; /* a head alone gives the same bits */
         sol_attend_args b = a;
         b.q = q + h * D, b.out = one, b.heads = 1;
-        (half ? t->f.attend_f16 : t->f.attend_f32)(&b);
+        attend(&b);
         ck_assert_mem_eq(one, out + h * D, sizeof(float) * (size_t)D);
     }
     sol_free(q);
@@ -160,6 +176,7 @@ static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n,
     sol_free(keys);
     sol_free(kh);
     sol_free(vh);
+    sol_free(scale);
 }
 
 START_TEST(attend_matches_double)
@@ -171,8 +188,9 @@ START_TEST(attend_matches_double)
         for (int64_t heads = 1; heads <= MAX_HEADS; heads++)
             for (int a = 0; a < 10; a++)
                 for (int b = 0; b < 5; b++) {
-                    check_attend(&t[i], heads, ds[b], ns[a], false);
-                    check_attend(&t[i], heads, ds[b], ns[a], true);
+                    check_attend(&t[i], heads, ds[b], ns[a], F32);
+                    check_attend(&t[i], heads, ds[b], ns[a], F16);
+                    check_attend(&t[i], heads, ds[b], ns[a], I8);
                 }
 }
 END_TEST

@@ -27,7 +27,7 @@ static const sol_opt options[] = {
     {.name = "--seconds", .value = "S", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, seconds), .preset = "10",
      .min = 0.1, .max = 3600, .help = "how long to measure"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
-    SOL_NET_OPTIONS,
+    SOL_NET_OPTIONS("f16"),
     {0},
 };
 

@@ -33,7 +33,7 @@ static const sol_opt options[] = {
     {.name = "--samples", .value = "OUT.jsonl", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, samples),
      .help = "--task: write the scores of every item"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
-    SOL_NET_OPTIONS,
+    SOL_NET_OPTIONS("f32"),
     {0},
 };
 

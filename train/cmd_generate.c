@@ -36,7 +36,7 @@ static const sol_opt options[] = {
      .help = "a token of the vocabulary that ends the text, besides the model's own"},
     {.name = "--no-echo", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_echo),
      .help = "print the new text only, without the prompt"},
-    SOL_NET_OPTIONS,
+    SOL_NET_OPTIONS("f16"),
     {0},
 };
 

@@ -13,7 +13,7 @@ struct args {
 static const sol_opt options[] = {
     {.name = "--ids", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, ids),
      .help = "a JSON array of token ids a line; without it: standard input"},
-    SOL_NET_OPTIONS,
+    SOL_NET_OPTIONS("f32"),
     {0},
 };
 

@@ -6,7 +6,7 @@ sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *pa
 {
     sol_ctx *ctx;
     sol_net_opts o = {.float_activations = a->float_activations, .full_precision = a->full_precision,
-                      .kv_type = strcmp(a->kv, "f16") == 0 ? SOL_F16 : SOL_F32};
+                      .kv_type = strcmp(a->kv, "f16") == 0 ? SOL_F16 : strcmp(a->kv, "i8") == 0 ? SOL_I8 : SOL_F32};
     sol_status st = sol_program_ctx(p, &ctx, err);
     return st == SOL_OK ? sol_net_open(net, ctx, path, &o, err) : st;
 }

@@ -10,13 +10,13 @@ typedef struct sol_net_args {
     const char *kv;
 } sol_net_args;
 
-#define SOL_NET_OPTIONS                                                                                                \
+#define SOL_NET_OPTIONS(kv_preset)                                                                                               \
     {.name = "--full-precision", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, full_precision),               \
      .help = "a checkpoint's weights as they are, without its quantizer"},                                             \
     {.name = "--float-activations", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, float_activations),         \
      .help = "a packed model without rounding activations to int8"},                                                   \
-    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, kv), .preset = "f32",     \
-     .choices = "f32|f16", .help = "type of the KV cache"}
+    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
+     .choices = "f32|f16|i8", .help = "type of the KV cache"}
 
 /* The network of the file `path`, which the caller frees; p's context is made where needed. */
 sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *path, sol_net **net, sol_err *err);

@@ -5,7 +5,7 @@
 
 typedef struct attention_args {
     const sol_net *net;
-    int64_t layer;
+    int64_t layer, n;
     const sol_row *rows;
 } attention_args;
 
@@ -14,21 +14,50 @@ static int64_t qkv_width(const sol_model_config *c)
     return (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim;
 }
 
-/* First element of kv head `head` of this layer in both caches. */
-static size_t cache_at(const sol_kv *kv, int64_t layer, int64_t head)
+/* First element of kv head `head` of this layer in both caches, counted in positions of one head. */
+static int64_t cache_at(const sol_kv *kv, int64_t layer, int64_t head)
 {
-    const sol_model_config *c = &kv->net->config;
-    return (size_t)((layer * c->num_key_value_heads + head) * kv->capacity * c->head_dim);
+    return (layer * kv->net->config.num_key_value_heads + head) * kv->capacity;
 }
 
-static void store_key(const sol_kv *kv, size_t at, int64_t pos, const float *k)
+/* The scale that maps the largest |x| to 127, and 1 over it; both 0 for zeros. */
+static float int8_scale(const float *x, int64_t n, float *inverse)
 {
-    int64_t D = kv->net->config.head_dim;
-    at += (size_t)(pos / SOL_KV_BLOCK * SOL_KV_BLOCK * D + pos % SOL_KV_BLOCK);
+    float high = 0;
+    for (int64_t i = 0; i < n; i++) high = fabsf(x[i]) > high ? fabsf(x[i]) : high;
+    *inverse = high >= 0x1p-100f ? 127.0f / high : 0.0f;
+    return high >= 0x1p-100f ? high / 127.0f : 0.0f;
+}
+
+/* Element d goes to place at + d * step of an int8 cache. A row that is not finite gets a scale that is not, either. */
+static void store_int8(int8_t *to, int64_t step, float *scale, const float *x, int64_t n)
+{
+    float inverse, sum = 0;
+    *scale = int8_scale(x, n, &inverse);
+    for (int64_t d = 0; d < n; d++) sum += x[d] * 0.0f;
+    *scale += sum; /* NaN, or nothing */
+    for (int64_t d = 0; d < n; d++) to[d * step] = sum == 0 ? (int8_t)lrintf(x[d] * inverse) : 0;
+}
+
+/* Key of one position: lane pos % 16 of its block. */
+static void store_key(const sol_kv *kv, int64_t at, int64_t pos, const float *k)
+{
+    int64_t D = kv->net->config.head_dim, place = (at + pos / SOL_KV_BLOCK * SOL_KV_BLOCK) * D + pos % SOL_KV_BLOCK;
     if (kv->net->kv_type == SOL_F32)
-        for (int64_t d = 0; d < D; d++) ((float *)kv->keys)[at + (size_t)(d * SOL_KV_BLOCK)] = k[d];
+        for (int64_t d = 0; d < D; d++) ((float *)kv->keys)[place + d * SOL_KV_BLOCK] = k[d];
+    else if (kv->net->kv_type == SOL_F16)
+        for (int64_t d = 0; d < D; d++) ((sol_f16 *)kv->keys)[place + d * SOL_KV_BLOCK] = sol_f32_to_f16(k[d]);
     else
-        for (int64_t d = 0; d < D; d++) ((sol_f16 *)kv->keys)[at + (size_t)(d * SOL_KV_BLOCK)] = sol_f32_to_f16(k[d]);
+        store_int8((int8_t *)kv->keys + place, SOL_KV_BLOCK, &kv->key_scale[at + pos], k, D);
+}
+
+static void store_value(const sol_kv *kv, int64_t at, int64_t pos, const float *v)
+{
+    int64_t D = kv->net->config.head_dim, place = (at + pos) * D;
+    if (kv->net->kv_type == SOL_I8)
+        store_int8((int8_t *)kv->values + place, 1, &kv->value_scale[at + pos], v, D);
+    else
+        sol_convert((char *)kv->values + (size_t)place * sol_dtype_size(kv->net->kv_type), kv->net->kv_type, v, SOL_F32, D);
 }
 
 /* Row i: rotates q and k by its position, writes k and v to the cache. */
@@ -45,33 +74,35 @@ static void store_tile(void *arg, int64_t i, int thread)
     net->ctx->k.f.rope(q, cos_row, sin_row, c->num_attention_heads, D);
     net->ctx->k.f.rope(k, cos_row, sin_row, K, D);
     for (int64_t h = 0; h < K; h++) {
-        size_t at = cache_at(kv, a->layer, h);
+        int64_t at = cache_at(kv, a->layer, h);
         store_key(kv, at, pos, k + h * D);
-        sol_convert((char *)kv->values + (at + (size_t)(pos * D)) * sol_dtype_size(net->kv_type), net->kv_type, v + h * D,
-                    SOL_F32, D);
+        store_value(kv, at, pos, v + h * D);
     }
 }
 
-/* One row, one kv head with the query heads that share it. */
+/* One row, one kv head with the query heads that share it. All rows of a head follow each other: its cache stays near. */
 static void attend_tile(void *arg, int64_t tile, int thread)
 {
     const attention_args *a = arg;
     const sol_net *net = a->net;
     const sol_model_config *c = &net->config;
-    int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K, i = tile / K, h = tile % K;
+    const sol_float_ops *f = &net->ctx->k.f;
+    int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K, h = tile / a->n, i = tile % a->n;
     const sol_kv *kv = a->rows[i].kv;
-    size_t at = cache_at(kv, a->layer, h) * sol_dtype_size(net->kv_type);
+    int64_t at = cache_at(kv, a->layer, h);
+    size_t bytes = (size_t)(at * D) * sol_dtype_size(net->kv_type);
     (void)thread;
     sol_attend_args t = {.q = net->scratch.qkv + i * qkv_width(c) + h * group * D, .ldq = D,
-                         .keys = (const char *)kv->keys + at, .values = (const char *)kv->values + at,
+                         .keys = (const char *)kv->keys + bytes, .values = (const char *)kv->values + bytes,
                          .out = net->scratch.att + (i * c->num_attention_heads + h * group) * D, .ldout = D, .heads = group,
                          .D = D, .n = net->scratch.pos[i] + 1, .scale = (float)(1.0 / sqrt((double)D))};
-    (net->kv_type == SOL_F32 ? net->ctx->k.f.attend_f32 : net->ctx->k.f.attend_f16)(&t);
+    if (net->kv_type == SOL_I8) t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
+    (net->kv_type == SOL_F32 ? f->attend_f32 : net->kv_type == SOL_F16 ? f->attend_f16 : f->attend_i8)(&t);
 }
 
 void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)
 {
-    attention_args a = {.net = net, .layer = layer, .rows = rows};
+    attention_args a = {.net = net, .layer = layer, .rows = rows, .n = n};
     sol_pool_run(net->ctx->pool, n, store_tile, &a);
     sol_pool_run(net->ctx->pool, n * net->config.num_key_value_heads, attend_tile, &a);
 }

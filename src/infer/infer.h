@@ -26,7 +26,7 @@ const char *sol_net_kind_name(sol_net_kind k);                            /* "fp
 typedef struct sol_net_opts {
     bool float_activations; /* packed: no int8 rounding of activations; equals the latent network to float rounding */
     int64_t max_rows;       /* rows computed at once, longer calls are cut; 0: 512 */
-    sol_dtype kv_type;      /* SOL_F32 (the default) or SOL_F16 */
+    sol_dtype kv_type;      /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position and head) */
     bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights, unquantized */
 } sol_net_opts;
 

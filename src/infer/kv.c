@@ -24,13 +24,6 @@ sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err)
     return SOL_OK;
 }
 
-/* Elements of keys, and of values, for one position. */
-static int64_t position_elements(const sol_net *net)
-{
-    const sol_model_config *c = &net->config;
-    return c->num_hidden_layers * c->num_key_value_heads * c->head_dim;
-}
-
 sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_err *err)
 {
     sol_kv *kv = NULL;
@@ -44,10 +37,16 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
     if (st != SOL_OK) return st;
     *kv = (sol_kv){.net = net, .limit = n_positions};
     kv->capacity = (n_positions + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
-    size_t count, position = (size_t)position_elements(net);
-    st = sol_size_mul((size_t)kv->capacity, position, &count, err);
+    const sol_model_config *c = &net->config;
+    size_t lanes, count;
+    st = sol_size_mul((size_t)kv->capacity, (size_t)(c->num_hidden_layers * c->num_key_value_heads), &lanes, err);
+    if (st == SOL_OK) st = sol_size_mul(lanes, (size_t)c->head_dim, &count, err);
     if (st == SOL_OK) st = sol_alloc_array(&kv->keys, count, sol_dtype_size(net->kv_type), err);
     if (st == SOL_OK) st = sol_alloc_array(&kv->values, count, sol_dtype_size(net->kv_type), err);
+    if (st == SOL_OK && net->kv_type == SOL_I8) {
+        st = sol_alloc_array((void **)&kv->key_scale, lanes, sizeof(float), err);
+        if (st == SOL_OK) st = sol_alloc_array((void **)&kv->value_scale, lanes, sizeof(float), err);
+    }
     if (st != SOL_OK) sol_kv_free(&kv);
     *out = kv;
     return st;
@@ -58,6 +57,8 @@ void sol_kv_free(sol_kv **kv)
     if (!*kv) return;
     sol_free((*kv)->keys);
     sol_free((*kv)->values);
+    sol_free((*kv)->key_scale);
+    sol_free((*kv)->value_scale);
     sol_free(*kv);
     *kv = NULL;
 }

@@ -72,6 +72,7 @@ struct sol_kv {
     int64_t capacity; /* limit rounded up to a multiple of SOL_KV_BLOCK */
     void *keys;          /* [L, K, capacity / 16, D, 16] */
     void *values;        /* [L, K, capacity, D] */
+    float *key_scale, *value_scale; /* [L, K, capacity] of an int8 cache */
 };
 
 /* y[n, m->rows] = x[n, m->cols] W^T */

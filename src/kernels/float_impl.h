@@ -19,6 +19,7 @@ typedef float vf __attribute__((vector_size(VW * 4)));
 typedef int32_t vi __attribute__((vector_size(VW * 4)));
 typedef uint32_t vu __attribute__((vector_size(VW * 4)));
 typedef uint16_t vh __attribute__((vector_size(VW * 2)));
+typedef int8_t vb __attribute__((vector_size(VW)));
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -49,6 +50,13 @@ ALWAYS_INLINE vf load_bf16(const void *p)
 ALWAYS_INLINE vf load_f16(const void *p)
 {
     return LOAD_F16(p);
+}
+
+ALWAYS_INLINE vf load_i8(const void *p)
+{
+    vb b;
+    memcpy(&b, p, sizeof b);
+    return __builtin_convertvector(__builtin_convertvector(b, vi), vf);
 }
 
 /* The lanes of NV vectors, added in halves. */
@@ -182,11 +190,13 @@ typedef struct attend_state {
     float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
 } attend_state;
 
-/* p = scaled scores of `heads` heads over `blocks` blocks of keys: each key vector is loaded once for all heads. */
+/* p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key vector is loaded once for
+ * all heads. */
 ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks, const sol_attend_args *a, int64_t h0,
-                                 const uint8_t *keys, int64_t j, attend_state *s)
+                                 int64_t first, int64_t j, attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_BLOCKS][NV];
+    const uint8_t *keys = (const uint8_t *)a->keys + (size_t)((first + j) * a->D) * size;
     size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size;
     for (int h = 0; h < heads; h++)
         for (int b = 0; b < blocks; b++)
@@ -198,20 +208,21 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
                 for (int h = 0; h < heads; h++)
                     acc[h][b][v] = FMA(splat(a->q[(h0 + h) * a->ldq + d]), key, acc[h][b][v]);
             }
-    for (int h = 0; h < heads; h++)
-        for (int b = 0; b < blocks; b++)
-            for (int v = 0; v < NV; v++)
-                store_f32(s[h].p + j + b * SOL_KV_BLOCK + v * VW, acc[h][b][v] * splat(a->scale));
+    for (int b = 0; b < blocks; b++)
+        for (int v = 0; v < NV; v++) {
+            int64_t at = j + b * SOL_KV_BLOCK + v * VW;
+            vf scale = splat(a->scale);
+            if (size == 1) scale *= load_f32(a->key_scale + first + at);
+            for (int h = 0; h < heads; h++) store_f32(s[h].p + at, acc[h][b][v] * scale);
+        }
 }
 
 ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t h0, int64_t first,
                                  int64_t n, attend_state *s)
 {
     int64_t j = 0, step = ATTEND_BLOCKS * SOL_KV_BLOCK;
-    const uint8_t *keys = (const uint8_t *)a->keys + (size_t)(first * a->D) * size;
-    for (; j + step <= n; j += step)
-        attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, keys + (size_t)(j * a->D) * size, j, s);
-    for (; j < n; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, keys + (size_t)(j * a->D) * size, j, s);
+    for (; j + step <= n; j += step) attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, first, j, s);
+    for (; j < n; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, first, j, s);
 }
 
 /* Scores p[n] of one run become exp(p - max); max, sum and rescale move on. */
@@ -274,7 +285,10 @@ ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_
     for (int64_t first = 0; first < a->n; first += ATTEND_RUN) {
         int64_t n = a->n - first < ATTEND_RUN ? a->n - first : ATTEND_RUN;
         attend_scores(load, size, heads, a, h0, first, n, s);
-        for (int h = 0; h < heads; h++) attend_softmax(n, &s[h]);
+        for (int h = 0; h < heads; h++) {
+            attend_softmax(n, &s[h]);
+            for (int64_t j = 0; size == 1 && j < n; j++) s[h].p[j] *= a->value_scale[first + j];
+        }
         attend_values(load, size, heads, a, first, n, s);
     }
     for (int h = 0; h < heads; h++) {
@@ -299,6 +313,11 @@ static void attend_f32(const sol_attend_args *a)
 static void attend_f16(const sol_attend_args *a)
 {
     attend_any(load_f16, 2, a);
+}
+
+static void attend_i8(const sol_attend_args *a)
+{
+    attend_any(load_i8, 1, a);
 }
 
 static void rmsnorm(const float *x, const float *w, float eps, int64_t n, float *y)
@@ -370,6 +389,6 @@ static float sumexp(const float *x, int64_t n, float *max)
 void FLOAT_OPS_NAME(sol_float_ops *f)
 {
     *f = (sol_float_ops){.dot_f32 = dot_f32, .dot_bf16 = dot_bf16, .dot_f16 = dot_f16, .attend_f32 = attend_f32,
-                         .attend_f16 = attend_f16, .rmsnorm = rmsnorm, .swiglu = swiglu, .rope = rope, .add = add,
+                         .attend_f16 = attend_f16, .attend_i8 = attend_i8, .rmsnorm = rmsnorm, .swiglu = swiglu, .rope = rope, .add = add,
                          .sumexp = sumexp};
 }

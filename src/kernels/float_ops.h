@@ -20,10 +20,12 @@ typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float
 
 /* Attention of `heads` query heads that share one kv head over positions [0, n), as an online softmax over runs of 64
  * positions. q, out: [heads, D] with distances ldq, ldout. keys: [ceil(n / 16), D, 16], the 16 positions of a block
- * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <= 512. */
+ * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <= 512.
+ * int8 caches: key j is key_scale[j] * keys, value j is value_scale[j] * values; key_scale is read in whole blocks. */
 typedef struct sol_attend_args {
     const float *q;
     const void *keys, *values;
+    const float *key_scale, *value_scale; /* [n] of an int8 cache; unused otherwise */
     float *out;
     int64_t ldq, ldout, heads, D, n;
     float scale; /* 1 / sqrt(D) */
@@ -33,6 +35,7 @@ typedef struct sol_float_ops {
     sol_dot_fn dot_f32, dot_bf16, dot_f16;
     void (*attend_f32)(const sol_attend_args *a);
     void (*attend_f16)(const sol_attend_args *a);
+    void (*attend_i8)(const sol_attend_args *a);
     /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x */
     void (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     /* y[n] = silu(gate) * up; y may be gate or up */
