@@ -30,13 +30,13 @@ static void detect_arch(sol_cpu *cpu)
 {
     unsigned a, b, c, d;
     __builtin_cpu_init();
-    cpu->avx2 = __builtin_cpu_supports("avx2");
+    cpu->avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
     cpu->fma = __builtin_cpu_supports("fma");
     cpu->f16c = cpu->avx2 && __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1); /* older clang does not know the name */
     cpu->avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     cpu->avx512_vnni = cpu->avx512 && __builtin_cpu_supports("avx512vnni");
-    cpu->avx512_vbmi = cpu->avx512 && __builtin_cpu_supports("avx512vbmi");
+    cpu->avx512_vbmi = cpu->avx512 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
     if (cpu->avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) cpu->avx512_bf16 = a >> 5 & 1;
     if (cpu->avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && amx_permitted()) {
         cpu->amx_bf16 = d >> 22 & 1;

@@ -7,9 +7,9 @@
 #include "base/status.h"
 
 typedef struct sol_cpu {
-    bool avx2, fma, f16c;                       /* x86 */
+    bool avx2, fma, f16c;                       /* x86; avx2 with BMI2 */
     bool avx512;                                /* F, BW, DQ, VL together */
-    bool avx512_vnni, avx512_vbmi, avx512_bf16; /* each only together with avx512 */
+    bool avx512_vnni, avx512_vbmi, avx512_bf16; /* each only together with avx512; vbmi: 1 and 2 */
     bool amx_int8, amx_bf16;                    /* tile data permitted by the kernel, too */
     bool neon, dotprod;                         /* arm64 */
     int n_online;                               /* processors this process may run on */

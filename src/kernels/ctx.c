@@ -11,6 +11,8 @@ sol_status sol_ctx_create(sol_ctx **out, int n_threads, sol_tier tier, const sol
     if (log) ctx->log = *log;
     sol_cpu_detect(&ctx->cpu);
     sol_kernels_init(&ctx->k, &ctx->cpu, tier == SOL_TIER_BEST ? sol_cpu_tier(&ctx->cpu) : tier);
+    if (tier == SOL_TIER_BEST && ctx->k.tier == SOL_TIER_C)
+        sol_log_line(log, SOL_LOG_WARN, "no fast kernels for this processor (%s): the portable ones run", ctx->cpu.model);
     st = sol_pool_create(&ctx->pool, n_threads, err);
     if (st != SOL_OK) sol_ctx_free(&ctx);
     *out = ctx;

