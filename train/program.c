@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,7 +153,7 @@ const char *sol_count_text(double count, char *buffer)
 
 /* ---- signals: the only state outside a context, because a handler has no argument ---- */
 
-static volatile sig_atomic_t interrupted;
+static atomic_int interrupted; /* lock-free: a signal may be delivered to any thread of the pool */
 
 static void on_interrupt(int sig)
 {
