@@ -93,7 +93,7 @@ START_TEST(gradients_of_one_tensor_add_up)
     float *dy = sol_tape_grad(t, y);
     const float up[] = {1, 0, 2, -1};
     memcpy(dy, up, sizeof up);
-    sol_tape_run_backward(t);
+    sol_tape_run_backward(t, false);
     const float *out = sol_tape_data(t, y);
     ck_assert_float_eq(out[0], 1 * 1 + 2 * 2 + 2);
     ck_assert_float_eq(out[3], 3 * 3 + 4 * 5 + 8);
@@ -103,6 +103,9 @@ START_TEST(gradients_of_one_tensor_add_up)
     ck_assert_float_eq(dx[2], 2 * 1 - 3 + 4);
     ck_assert_float_eq(dx[3], 2 * 2 - 5 - 2);
     ck_assert_float_eq(dw[0], 1 + 2 * 3);
+    ck_assert_float_eq(dw[3], -4);
+    sol_tape_run_backward(t, true); /* set, not added to */
+    ck_assert_float_eq(dx[0], 1 + 2);
     ck_assert_float_eq(dw[3], -4);
     sol_tape_free(&t);
     sol_ctx_free(&ctx);

@@ -50,7 +50,7 @@ static double run(sol_graph *g, sol_residual_mix mix, int micro_batches)
     int64_t n;
     draw_tokens(tokens, targets);
     sol_graph_begin_step(g, mix);
-    sol_graph_zero_grads(g);
+    sol_graph_new_grads(g);
     for (int i = 0; i < micro_batches; i++) {
         sol_graph_accumulate(g, tokens, targets, NULL, 1.0f, &loss, &n);
         sum += loss;
@@ -200,7 +200,7 @@ START_TEST(gradient_through_tequilas_bias)
     int32_t tokens[B * T], targets[B * T];
     draw_tokens(tokens, targets);
     sol_graph_begin_step(twin, mix);
-    sol_graph_zero_grads(twin);
+    sol_graph_new_grads(twin);
     sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss, &n); /* not finished: the straight part alone */
     for (int r = 0; r < 36; r++) {
         row_part[r] = NAN;

@@ -74,7 +74,7 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     sol_status st = draw(t, &counted, err);
     if (st != SOL_OK) return st;
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda));
-    sol_graph_zero_grads(t->graph);
+    sol_graph_new_grads(t->graph);
     for (int64_t i = 0; i < t->config->train.accumulate; i++) {
         micro_batch b = batch_at(t, i);
         double loss;

@@ -123,7 +123,7 @@ static void emit(sol_tape *t, step_kind kind, int node)
 static void emit_backward(sol_tape *t, int node)
 {
     const tape_node *n = tape_node_at(t, node);
-    unsigned arrives = 0, wanted = 0, add = 0;
+    unsigned arrives = 0, wanted = 0, add = 0, first = 0;
     for (int o = 0; o < n->op->n_out; o++)
         if (tape_var_at(t, n->out[o])->grad_written) arrives |= 1u << o;
     for (int i = 0; i < n->op->n_in; i++)
@@ -139,6 +139,7 @@ static void emit_backward(sol_tape *t, int node)
     for (int i = 0; i < n->op->n_in; i++) {
         if (!(wanted >> i & 1)) continue;
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
+        if (home->kind == VAR_PARAM && !home->grad_written) first |= 1u << i;
         if (home->kind == VAR_PARAM || home->grad_written) add |= 1u << i;
         if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, home->bytes, step);
         home->grad_written = true;
@@ -147,6 +148,7 @@ static void emit_backward(sol_tape *t, int node)
     s->out_grad = arrives;
     s->grad_wanted = wanted;
     s->grad_add = add;
+    s->grad_first = first;
 }
 
 /* Runs again the nodes [first, last] of a segment that the backward pass of the segment depends on. */

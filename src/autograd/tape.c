@@ -197,6 +197,12 @@ void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user)
     t->watch_user = user;
 }
 
+void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user)
+{
+    t->trace = fn;
+    t->trace_user = user;
+}
+
 static void run_step(const sol_tape *t, const tape_step *s)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -206,6 +212,7 @@ static void run_step(const sol_tape *t, const tape_step *s)
     } else {
         n->op->forward(&s->call);
     }
+    if (t->trace) t->trace(t->trace_user, n->op, s->kind == STEP_BACKWARD);
 }
 
 void sol_tape_prepare(sol_tape *t)
@@ -224,8 +231,12 @@ void sol_tape_run_forward(sol_tape *t)
         tape_node_at(t, s[i].node)->op->forward(&s[i].call);
 }
 
-void sol_tape_run_backward(sol_tape *t)
+void sol_tape_run_backward(sol_tape *t, bool fresh)
 {
-    const tape_step *s = t->steps.items;
-    for (int i = 0; i < t->steps.n; i++) run_step(t, &s[i]);
+    tape_step *s = t->steps.items;
+    for (int i = 0; i < t->steps.n; i++) {
+        for (int j = 0; s[i].grad_first >> j; j++)
+            if (s[i].grad_first >> j & 1) s[i].call.in[j].grad_add = !fresh;
+        run_step(t, &s[i]);
+    }
 }

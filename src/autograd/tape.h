@@ -8,7 +8,7 @@
  *     st = sol_tape_plan(t, loss, &opts, err);                                  // schedule, lifetimes, offsets
  *     st = sol_tape_allocate(t, err);
  *     fill sol_tape_data(t, x); sol_tape_prepare(t);
- *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t);                    // forward and backward
+ *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t, true);              // forward and backward
  *
  * The plan turns the nodes into a list of calls (forward; backward, where with `recompute` the forward nodes of a
  * segment run again before its backward ones), computes for every tensor and gradient from which call to which it
@@ -33,7 +33,7 @@ void sol_tape_free(sol_tape **t);
 
 /* A tensor that the caller fills before a run; its memory belongs to the tape. Takes no gradient. */
 sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
-/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run adds to it. data may be NULL in
+/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run sets it or adds to it. data may be NULL in
  * a tape that is only planned. */
 sol_var sol_tape_param(sol_tape *t, sol_shape shape, const float *data, float *grad);
 /* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
@@ -65,7 +65,12 @@ void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
 
 void sol_tape_prepare(sol_tape *t);
 void sol_tape_run_forward(sol_tape *t);
-/* Forward and backward. The root's gradient must be filled. */
-void sol_tape_run_backward(sol_tape *t);
+/* Forward and backward. The root's gradient must be filled. fresh: the gradients of params are set, whatever they held;
+ * otherwise this run's are added to them. */
+void sol_tape_run_backward(sol_tape *t, bool fresh);
+
+/* Called after every call of a node, those of sol_tape_prepare too, for who measures times. fn NULL: none. */
+typedef void (*sol_tape_trace_fn)(void *user, const sol_op *op, bool backward);
+void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user);
 
 #endif

@@ -40,6 +40,7 @@ typedef struct tape_step {
     int node;
     int scratch;                    /* buffer; -1: none */
     unsigned grad_add, grad_wanted; /* bit i: of in[i] */
+    unsigned grad_first;            /* bit i: the first of a run to write the gradient of in[i], a param's */
     unsigned out_grad;              /* bit o: a gradient arrives for out[o] */
     sol_op_call call;               /* filled by sol_tape_allocate */
 } tape_step;
@@ -70,6 +71,8 @@ struct sol_tape {
     unsigned char *block;
     sol_tape_watch_fn watch; /* NULL: none */
     void *watch_user;
+    sol_tape_trace_fn trace; /* NULL: none */
+    void *trace_user;
 };
 
 static inline tape_var *tape_var_at(const sol_tape *t, int i)

@@ -13,6 +13,7 @@ struct sol_graph {
     sol_quant_mix mix; /* read by the fake-quant nodes */
     sol_tape *tape;
     float *grads;                 /* [model->n_elements] */
+    bool fresh_grads;             /* the next micro-batch sets them */
     sol_var *weight;              /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
     sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
@@ -186,7 +187,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     sol_status st = check(m, o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
     if (st != SOL_OK) return st;
-    *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}};
+    *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .fresh_grads = true};
     if (spec) g->spec = *spec;
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK)
@@ -278,7 +279,8 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     float *dloss = sol_tape_grad(g->tape, g->loss);
     set_inputs(g, tokens, targets, doc_start);
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = weight;
-    sol_tape_run_backward(g->tape);
+    sol_tape_run_backward(g->tape, g->fresh_grads);
+    g->fresh_grads = false;
     read_loss(g, loss_sum, n);
 }
 
@@ -339,8 +341,16 @@ void sol_graph_finish_step(sol_graph *g)
     }
 }
 
-void sol_graph_zero_grads(sol_graph *g)
+/* Only what is added to outside the tape needs zeros: the gradients of learned parameters. */
+void sol_graph_new_grads(sol_graph *g)
 {
-    memset(g->grads, 0, (size_t)g->model->n_elements * sizeof *g->grads);
-    if (g->d_row_bias) memset(g->d_row_bias, 0, (size_t)total_rows(g) * sizeof *g->d_row_bias);
+    const sol_model *m = g->model;
+    for (int i = sol_model_plain_params(m); i < m->n_params; i++)
+        memset(g->grads + m->params[i].offset, 0, (size_t)sol_param_count(&m->params[i]) * sizeof *g->grads);
+    g->fresh_grads = true;
+}
+
+void sol_graph_trace(sol_graph *g, sol_tape_trace_fn fn, void *user)
+{
+    sol_tape_trace(g->tape, fn, user);
 }

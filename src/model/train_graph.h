@@ -3,10 +3,10 @@
  *     sol_graph *g;
  *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err);   // everything the step needs, allocated once
  *     sol_graph_begin_step(g, mix);                // makes W_eff = a Q(W) + b W for all quantized layers, once a step
+ *     sol_graph_new_grads(g);
  *     for each micro-batch: sol_graph_accumulate(g, tokens, targets, weight, &loss);      // grads += weight * dloss
  *     sol_graph_finish_step(g);                    // gradients through methods that are not straight-through
  *     ... clip, optimizer on sol_graph_grads(g) ...
- *     sol_graph_zero_grads(g);
  *
  * Quantized are q, k, v, o, gate, up and down of every block; embedding, head and norms never. After sol_graph_create
  * nothing allocates. All results are the same bits for any number of threads, with and without activation checkpoints.
@@ -14,6 +14,7 @@
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 
+#include "autograd/tape.h"
 #include "base/mem.h"
 #include "kernels/ctx.h"
 #include "model/model.h"
@@ -61,9 +62,13 @@ void sol_graph_logits(sol_graph *g, float *logits);
 typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
-/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; zero at the start; NULL with
- * no_grad. */
+/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; NULL with no_grad. Gaps
+ * between the parameters hold zeros. */
 float *sol_graph_grads(sol_graph *g);
-void sol_graph_zero_grads(sol_graph *g);
+/* The next sol_graph_accumulate sets the gradients, the ones after it add to them. Implied by sol_graph_create. */
+void sol_graph_new_grads(sol_graph *g);
+
+/* sol_tape_trace of the graph's tape. */
+void sol_graph_trace(sol_graph *g, sol_tape_trace_fn fn, void *user);
 
 #endif
