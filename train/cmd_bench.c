@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 #include "bench.h"
+#include "bench_series.h"
+#include "bench_train.h"
 #include "open_net.h"
 
 struct args {
@@ -10,12 +12,14 @@ struct args {
     const char *shape, *embed_type;
     int64_t group, context, prompt;
     double seconds;
-    bool json;
+    bool json, train;
+    int64_t batch, seq;
 };
 
 static const sol_opt options[] = {
     {.name = "--shape", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, shape),
-     .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m, ..."},
+     .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m (the default "
+             "of --train), ..."},
     {.name = "--group", .value = "G", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
      .max = 1e6, .help = "of the random weights: columns a scale; 0: one scale a matrix"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q4",
@@ -26,36 +30,18 @@ static const sol_opt options[] = {
      .max = 1e6, .help = "tokens of the prefill"},
     {.name = "--seconds", .value = "S", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, seconds), .preset = "10",
      .min = 0.1, .max = 3600, .help = "how long to measure"},
+    {.name = "--train", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, train),
+     .help = "whole training steps of a model of random weights (--shape), instead of inference"},
+    {.name = "--batch", .value = "B", .kind = SOL_OPT_INT, .offset = offsetof(struct args, batch), .preset = "4", .min = 1,
+     .max = 4096, .help = "--train: windows a step"},
+    {.name = "--seq", .value = "T", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .preset = "256", .min = 1,
+     .max = 65536, .help = "--train: tokens a window"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f16"),
     {0},
 };
 
-enum { MAX_ROUNDS = 200, DECODE_TOKENS = 8, MIN_MEMORY = 256 << 20 };
-
-/* Measurements of one kind, a round each. */
-typedef struct series {
-    double value[MAX_ROUNDS];
-    int n;
-} series;
-
-static void series_add(series *s, double value)
-{
-    if (s->n < MAX_ROUNDS) s->value[s->n++] = value;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(series *s)
-{
-    if (s->n == 0) return 0;
-    qsort(s->value, (size_t)s->n, sizeof *s->value, compare_doubles);
-    return (s->value[s->n / 2] + s->value[(s->n - 1) / 2]) / 2;
-}
+enum { DECODE_TOKENS = 8, MIN_MEMORY = 256 << 20 };
 
 typedef struct bench {
     const struct args *a;
@@ -69,7 +55,7 @@ typedef struct bench {
     sol_bench_memory memory;
     sol_bench_product product;
     double load_seconds;
-    series decode, prefill, bandwidth, product_rate; /* tokens/s, tokens/s, bytes/s, multiplications/s */
+    sol_bench_series decode, prefill, bandwidth, product_rate; /* tokens/s, tokens/s, bytes/s, multiplications/s */
 } bench;
 
 /* Any tokens: which ones they are changes no time. */
@@ -87,7 +73,7 @@ static sol_status measure_decode(bench *b, sol_err *err)
     sol_kv_truncate(b->kv, b->a->context);
     double from = sol_clock();
     for (int i = 0; st == SOL_OK && i < DECODE_TOKENS; i++) st = feed(b, 1, err);
-    series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
+    sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
     return st;
 }
 
@@ -96,7 +82,7 @@ static sol_status measure_prefill(bench *b, sol_err *err)
     sol_kv_truncate(b->kv, 0);
     double from = sol_clock();
     sol_status st = feed(b, b->prompt, err);
-    series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
+    sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
     return st;
 }
 
@@ -150,8 +136,8 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
     for (int round = 0; st == SOL_OK && (round < 2 || sol_clock() < end); round++) {
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         sol_live_show(p, false, "bench: round %d", round + 1);
-        series_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-        if (b->product.t) series_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+        sol_bench_series_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
+        if (b->product.t) sol_bench_series_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
         st = measure_prefill(b, err);
         if (st == SOL_OK && b->a->context > b->prompt) st = feed(b, b->a->context - b->prompt, err);
         if (st == SOL_OK) st = measure_decode(b, err);
@@ -171,8 +157,8 @@ static void print(bench *b)
     const sol_model_config *c = sol_net_config(b->net);
     const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.tier);
     uint64_t bytes = sol_net_bytes_per_token(b->net);
-    double decode = median(&b->decode), prefill = median(&b->prefill), bandwidth = median(&b->bandwidth);
-    double product = median(&b->product_rate), share = product > 0 ? prefill * linear_weights(c) / product : 0;
+    double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = sol_bench_series_median(&b->bandwidth);
+    double product = sol_bench_series_median(&b->product_rate), share = product > 0 ? prefill * linear_weights(c) / product : 0;
     double of_memory = decode * (double)bytes / bandwidth;
     int threads = sol_pool_threads(b->ctx->pool);
     if (b->a->json)
@@ -191,8 +177,20 @@ static void print(bench *b)
                100 * of_memory, kind, b->load_seconds, tier, threads, b->decode.n);
 }
 
+static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
+{
+    if (p->n_words) return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s", p->word[0]);
+    sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
+                              .batch = a->batch,
+                              .seq = a->seq,
+                              .seconds = a->seconds,
+                              .json = a->json};
+    return sol_bench_train(p, &o, err);
+}
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
+    if (((struct args *)argsp)->train) return run_train(p, argsp, err);
     bench b = {.a = argsp};
     sol_interrupt_catch();
     sol_status st = sol_program_ctx(p, &b.ctx, err);
@@ -215,9 +213,11 @@ const sol_verb sol_verb_bench = {
     .words = "[MODEL]",
     .min_words = 0,
     .max_words = 1,
-    .summary = "speed of inference on this machine",
+    .summary = "speed of inference or training on this machine",
     .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
-               "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.",
+               "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.\n"
+               "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same products of matrices alone;\n"
+               "gemm_share is the part of a step that they would take.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

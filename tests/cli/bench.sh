@@ -11,6 +11,14 @@ grep -q '"context": 40, "prompt": 24' "$dir/out" || fail "$(cat "$dir/out")"
 grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out")"
 "$SOLERA" bench --shape embedded --group 64 --embed-type q6 --kv f16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
 grep -q '^kernels *c, 2 threads' "$dir/out" || fail "$(cat "$dir/out")"
+"$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
+[ "$(wc -l <"$dir/out")" -eq 1 ] || fail "more than one line: $(cat "$dir/out")"
+for key in train_tok_s gflops_6n gflops_executed gemm_gflops gemm_share peak_memory_bytes threads tier linear adamw; do
+    grep -q "\"$key\": " "$dir/out" || fail "no $key in $(cat "$dir/out")"
+done
+"$SOLERA" bench --train --shape tiny --seq 16 --seconds 0.1 -t 1 >"$dir/out" 2>"$dir/err"
+grep -q '^  attention ' "$dir/out" || fail "$(cat "$dir/out")"
+expect 2 "no model file" "$SOLERA" bench --train "$dir/none.h5"
 expect 2 "llama-3.2-1b" "$SOLERA" bench --shape llama-3.2-1
 expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group 128
 expect 2 "one of them" "$SOLERA" bench "$dir/none.h5" --shape 15m

@@ -1,0 +1,21 @@
+#include "bench_series.h"
+
+#include <stdlib.h>
+
+void sol_bench_series_add(sol_bench_series *s, double value)
+{
+    if (s->n < SOL_BENCH_MAX_ROUNDS) s->value[s->n++] = value;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double sol_bench_series_median(sol_bench_series *s)
+{
+    if (s->n == 0) return 0;
+    qsort(s->value, (size_t)s->n, sizeof *s->value, compare_doubles);
+    return (s->value[s->n / 2] + s->value[(s->n - 1) / 2]) / 2;
+}

@@ -1,0 +1,303 @@
+#include "bench_train.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "bench_series.h"
+
+enum { GROUP = 32, MAX_OPS = 32, MAX_PRODUCTS = 32 };
+
+/* ---- the products of a step alone ---- */
+
+/* C[m, n] = op(A) op(B) as linear and head_loss call it, `count` times a step. */
+typedef struct product {
+    bool trans_a, trans_b;
+    int64_t m, n, k, count;
+    sol_bench_series seconds;
+} product;
+
+typedef struct products {
+    product list[MAX_PRODUCTS];
+    int n;
+    float *a, *b, *c;
+} products;
+
+static void add_product(products *p, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, int64_t count)
+{
+    for (int i = 0; i < p->n; i++) {
+        product *q = &p->list[i];
+        if (q->trans_a == trans_a && q->trans_b == trans_b && q->m == m && q->n == n && q->k == k) {
+            q->count += count;
+            return;
+        }
+    }
+    if (p->n < MAX_PRODUCTS)
+        p->list[p->n++] = (product){.trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k, .count = count};
+}
+
+/* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. */
+static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count)
+{
+    add_product(p, false, true, tokens, out, in, count);
+    add_product(p, false, false, tokens, in, out, count);
+    add_product(p, true, false, out, in, tokens, count);
+}
+
+static void list_products(products *p, const sol_model_config *c, int64_t tokens)
+{
+    int64_t L = c->num_hidden_layers, C = c->hidden_size, F = c->intermediate_size, q = c->num_attention_heads * c->head_dim,
+            kv = c->num_key_value_heads * c->head_dim;
+    add_linear(p, tokens, q, C, L);
+    add_linear(p, tokens, kv, C, 2 * L);
+    add_linear(p, tokens, C, q, L);
+    add_linear(p, tokens, F, C, 2 * L);
+    add_linear(p, tokens, C, F, L);
+    add_linear(p, tokens, c->vocab_size, C, 1);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static sol_status alloc_products(products *p, sol_err *err)
+{
+    int64_t a = 0, b = 0, c = 0;
+    for (int i = 0; i < p->n; i++) {
+        a = larger(a, p->list[i].m * p->list[i].k);
+        b = larger(b, p->list[i].k * p->list[i].n);
+        c = larger(c, p->list[i].m * p->list[i].n);
+    }
+    sol_status st = sol_alloc_array((void **)&p->a, (size_t)a, sizeof *p->a, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->b, (size_t)b, sizeof *p->b, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->c, (size_t)c, sizeof *p->c, err);
+    for (int64_t i = 0; st == SOL_OK && i < a; i++) p->a[i] = (float)(i % 7) - 3.0f;
+    for (int64_t i = 0; st == SOL_OK && i < b; i++) p->b[i] = (float)(i % 5) - 2.0f;
+    return st;
+}
+
+static void free_products(products *p)
+{
+    sol_free(p->a);
+    sol_free(p->b);
+    sol_free(p->c);
+}
+
+static double product_flops(const product *q)
+{
+    return 2.0 * (double)q->m * (double)q->n * (double)q->k;
+}
+
+/* Each once; the second of two calls counts, so that the operands lie where a step would have them. */
+static void measure_products(products *p, const sol_ctx *ctx)
+{
+    for (int i = 0; i < p->n; i++) {
+        product *q = &p->list[i];
+        double took = 0;
+        for (int turn = 0; turn < 2; turn++) {
+            double from = sol_clock();
+            sol_gemm(ctx, q->trans_a, q->trans_b, q->m, q->n, q->k, 1, p->a, q->trans_a ? q->m : q->k, p->b,
+                     q->trans_b ? q->k : q->n, 0, p->c, q->n);
+            took = sol_clock() - from;
+        }
+        sol_bench_series_add(&q->seconds, took);
+    }
+}
+
+/* ---- the steps ---- */
+
+/* Seconds of a step by kind of op; what is not an op of the tape comes last. */
+typedef struct profile {
+    double at; /* sol_clock() of the last call's end */
+    double forward[MAX_OPS], backward[MAX_OPS], clip, update;
+} profile;
+
+typedef struct bench {
+    const sol_bench_train_opts *o;
+    sol_ctx *ctx;
+    sol_model_config config;
+    sol_model *model;
+    sol_graph *graph;
+    sol_adamw *optim;
+    int32_t *tokens, *targets;
+    products products;
+    sol_bench_series step;
+    profile profile;
+    int steps;       /* in the profile */
+    uint64_t memory; /* at most, before the products got theirs */
+} bench;
+
+static void add_time(void *user, const sol_op *op, bool backward)
+{
+    profile *p = user;
+    double now = sol_clock();
+    for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
+        if (sol_op_at(i) == op) *(backward ? &p->backward[i] : &p->forward[i]) += now - p->at;
+    p->at = now;
+}
+
+static double passed(profile *p)
+{
+    double from = p->at;
+    p->at = sol_clock();
+    return p->at - from;
+}
+
+/* What sol_trainer_step does between its batch and its line. */
+static double run_step(bench *b)
+{
+    double begun = sol_clock(), loss;
+    int64_t counted;
+    b->profile.at = begun;
+    sol_graph_begin_step(b->graph, (sol_residual_mix){1, 0.5f});
+    sol_graph_new_grads(b->graph);
+    sol_graph_accumulate(b->graph, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq), &loss, &counted);
+    sol_graph_finish_step(b->graph);
+    passed(&b->profile);
+    double norm = sol_global_norm(b->ctx, sol_graph_grads(b->graph), b->model->n_elements);
+    b->profile.clip += passed(&b->profile);
+    sol_adamw_update(b->ctx, b->optim, b->model, sol_graph_grads(b->graph), sol_clip_scale(norm, 1), 1e-4f);
+    b->profile.update += passed(&b->profile);
+    return b->profile.at - begun;
+}
+
+static sol_status prepare(bench *b, sol_err *err)
+{
+    const sol_bench_train_opts *o = b->o;
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = GROUP};
+    sol_graph_opts g = {.batch = o->batch, .seq = o->seq};
+    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    int64_t n = o->batch * o->seq;
+    sol_status st = sol_model_config_named(o->shape, &b->config, err);
+    if (st == SOL_OK) st = sol_model_create(&b->model, &b->config, SOL_F32, err);
+    if (st != SOL_OK) return st;
+    sol_model_init_random(b->ctx, b->model, 1);
+    st = sol_graph_create(&b->graph, b->ctx, b->model, &spec, &g, err);
+    if (st == SOL_OK) st = sol_adamw_create(&b->optim, b->model, &adamw, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->tokens, (size_t)n, sizeof *b->tokens, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&b->targets, (size_t)n, sizeof *b->targets, err);
+    sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
+        b->tokens[i] = (int32_t)(sol_rng_uniform(&rng) * (float)b->config.vocab_size);
+        b->targets[i] = (int32_t)(sol_rng_uniform(&rng) * (float)b->config.vocab_size);
+    }
+    return st;
+}
+
+/* Steps and products alternate, so that a slow moment of the machine meets both. */
+static sol_status measure(bench *b, sol_program *p, sol_err *err)
+{
+    double end = sol_clock() + b->o->seconds;
+    run_step(b);
+    b->memory = sol_peak_rss();
+    sol_status st = alloc_products(&b->products, err);
+    if (st != SOL_OK) return st;
+    b->profile = (profile){0};
+    sol_graph_trace(b->graph, add_time, &b->profile);
+    for (int round = 0; round < 2 || sol_clock() < end; round++) {
+        if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        sol_live_show(p, false, "bench: round %d", round + 1);
+        measure_products(&b->products, b->ctx);
+        sol_bench_series_add(&b->step, run_step(b));
+        b->steps++;
+    }
+    return SOL_OK;
+}
+
+/* ---- the result ---- */
+
+typedef struct result {
+    double step;                  /* seconds */
+    double tokens;                /* of a step */
+    double executed;              /* operations of its products, those inside attention too */
+    double six_n;                 /* 6 N a token for N weights */
+    double gemm_rate;             /* operations a second of the products alone */
+    double share;                 /* of the step in products at that rate */
+    uint64_t memory;
+} result;
+
+/* Attention: two products forward and five backward, over T / 2 positions on average. */
+static result evaluate(bench *b)
+{
+    result r = {.step = sol_bench_series_median(&b->step), .tokens = (double)(b->o->batch * b->o->seq)};
+    double alone = 0, with_weights = 0;
+    const sol_model_config *c = &b->config;
+    for (int i = 0; i < b->products.n; i++) {
+        product *q = &b->products.list[i];
+        with_weights += (double)q->count * product_flops(q);
+        alone += (double)q->count * sol_bench_series_median(&q->seconds);
+    }
+    r.six_n = 6 * (double)b->model->n_weights * r.tokens;
+    r.executed = with_weights + 7 * r.tokens * (double)(b->o->seq * c->num_attention_heads * c->head_dim * c->num_hidden_layers);
+    r.gemm_rate = with_weights / alone;
+    r.share = alone / r.step;
+    r.memory = b->memory;
+    return r;
+}
+
+static void print_json(const bench *b, const result *r)
+{
+    printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
+           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
+           ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, \"profile\": {",
+           r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9, r->share,
+           r->memory, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
+           b->step.n);
+    for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
+        if (b->profile.forward[i] + b->profile.backward[i] > 0)
+            printf("\"%s\": [%.6f, %.6f], ", sol_op_at(i)->name, b->profile.forward[i] / b->steps,
+                   b->profile.backward[i] / b->steps);
+    printf("\"norm\": [%.6f, 0], \"adamw\": [%.6f, 0]}}\n", b->profile.clip / b->steps, b->profile.update / b->steps);
+}
+
+static void print_row(const bench *b, const char *name, double forward, double backward)
+{
+    double total = 0;
+    for (int i = 0; i < MAX_OPS; i++) total += b->profile.forward[i] + b->profile.backward[i];
+    total += b->profile.clip + b->profile.update;
+    if (forward + backward > 0)
+        printf("  %-12s %9.2f %9.2f %6.1f\n", name, 1e3 * forward / b->steps, 1e3 * backward / b->steps,
+               100 * (forward + backward) / total);
+}
+
+static void print_text(const bench *b, const result *r)
+{
+    char memory[32];
+    printf("training    %.0f tokens/s; a step of %.0f tokens takes %.3f s\n"
+           "arithmetic  %.1f GFLOP/s; the products alone reach %.1f and would take %.0f %% of the step\n"
+           "memory      at most %s\n"
+           "kernels     %s, %d threads; medians of %d rounds\n"
+           "ms a step      forward  backward      %%\n",
+           r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, 100 * r->share,
+           sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier), sol_pool_threads(b->ctx->pool),
+           b->step.n);
+    for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
+        print_row(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);
+    print_row(b, "norm", b->profile.clip, 0);
+    print_row(b, "adamw", b->profile.update, 0);
+}
+
+sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_err *err)
+{
+    bench b = {.o = o};
+    sol_interrupt_catch();
+    sol_status st = sol_program_ctx(p, &b.ctx, err);
+    if (st == SOL_OK) st = prepare(&b, err);
+    if (st == SOL_OK) list_products(&b.products, &b.config, o->batch * o->seq);
+    if (st == SOL_OK) st = measure(&b, p, err);
+    sol_live_clear(p);
+    if (st == SOL_OK) {
+        result r = evaluate(&b);
+        if (o->json)
+            print_json(&b, &r);
+        else
+            print_text(&b, &r);
+    }
+    free_products(&b.products);
+    sol_free(b.tokens);
+    sol_free(b.targets);
+    sol_adamw_free(&b.optim);
+    sol_graph_free(&b.graph);
+    sol_model_free(&b.model);
+    return st;
+}

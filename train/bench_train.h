@@ -1,0 +1,18 @@
+/* The bench of training: whole optimizer steps of a model of random weights, and in turns with them the products of
+ * matrices of such a step alone. */
+#ifndef SOLERA_TRAIN_BENCH_TRAIN_H
+#define SOLERA_TRAIN_BENCH_TRAIN_H
+
+#include "program.h"
+
+typedef struct sol_bench_train_opts {
+    const char *shape; /* sol_model_config_named */
+    int64_t batch, seq;
+    double seconds;
+    bool json;
+} sol_bench_train_opts;
+
+/* Measures and prints. */
+sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_err *err);
+
+#endif
