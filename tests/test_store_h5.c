@@ -256,6 +256,87 @@ START_TEST(foreign_files)
 }
 END_TEST
 
+static void set_text(hid_t object, const char *name, const char *text)
+{
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    hid_t a = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    ck_assert(H5Awrite(a, type, &text) >= 0);
+    H5Aclose(a);
+    H5Sclose(space);
+    H5Tclose(type);
+}
+
+/* Attributes as h5py makes them: strings of variable length, many and long ones, and an enumeration for a bool. */
+static void write_as_h5py(void)
+{
+    char name[16], text[300] = {0};
+    int8_t yes = 1;
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), type = H5Tenum_create(H5T_STD_I8LE), space = H5Screate(H5S_SCALAR);
+    H5Tenum_insert(type, "FALSE", (int8_t[]){0});
+    H5Tenum_insert(type, "TRUE", &yes);
+    hid_t a = H5Acreate2(f, "tied", type, space, H5P_DEFAULT, H5P_DEFAULT);
+    ck_assert(H5Awrite(a, type, &yes) >= 0);
+    H5Aclose(a);
+    H5Sclose(space);
+    H5Tclose(type);
+    set_text(f, "format", "solera-test");
+    set_text(f, "empty", "");
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "text-%d", i);
+        memset(text, 'a' + i % 26, (size_t)i * 5);
+        set_text(f, name, text);
+    }
+    ck_assert(H5Fclose(f) >= 0);
+}
+
+START_TEST(strings_of_variable_length)
+{
+    sol_h5_file f;
+    const char *text;
+    int64_t tied;
+    write_as_h5py();
+    ck_ok(sol_h5_open(&f, path, err));
+    const sol_h5_node *root = &f.tree.node[0];
+    ck_ok(sol_h5_get_text(&f, root, "format", &text, err));
+    ck_assert_str_eq(text, "solera-test");
+    ck_ok(sol_h5_get_text(&f, root, "empty", &text, err));
+    ck_assert_str_eq(text, "");
+    ck_ok(sol_h5_get_text(&f, root, "text-59", &text, err));
+    ck_assert_uint_eq(strlen(text), 59 * 5);
+    ck_assert_int_eq(text[0], 'a' + 59 % 26);
+    ck_ok(sol_h5_get_i64(&f, root, "tied", 0, 1, &tied, err));
+    ck_assert_int_eq(tied, 1);
+    sol_h5_close(&f);
+}
+END_TEST
+
+/* No byte of the file, wrong in any bit of one place at a time, may lead the parser out of it (run under ASan). What still
+ * parses is another text. */
+START_TEST(damaged_heaps)
+{
+    char *bytes;
+    size_t n, refused = 0;
+    write_as_h5py();
+    ck_ok(sol_file_read(path, &bytes, &n, err));
+    char *heap = memmem(bytes, n, "GCOL", 4);
+    ck_assert_ptr_nonnull(heap);
+    for (size_t i = 0; i < 4096 && heap + i < bytes + n; i += i < 256 ? 1 : 13) {
+        sol_h5_tree t = {0};
+        sol_err err = {0};
+        char was = heap[i];
+        heap[i] = (char)(was ^ (i % 3 ? 0xff : 0x81));
+        refused += sol_h5_parse(&t, (const uint8_t *)bytes, n, &err) != SOL_OK;
+        heap[i] = was;
+        sol_h5_tree_free(&t);
+    }
+    ck_assert_uint_gt(refused, 16);
+    sol_free(bytes);
+}
+END_TEST
+
 SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, crc_known_answers);
               tcase_add_test(tc, our_reader_reads); tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
-              tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files))
+              tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files);
+              tcase_add_test(tc, strings_of_variable_length); tcase_add_test(tc, damaged_heaps))

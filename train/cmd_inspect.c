@@ -37,6 +37,7 @@ static json_t *attr_json(const sol_h5_attr *a)
         memcpy(&real, a->value, sizeof real);
         return real - real == 0 ? json_real(real) : json_null(); /* infinity: none yet */
     case SOL_H5_U8: case SOL_H5_U16: case SOL_H5_U32: case SOL_H5_U64: case SOL_H5_I64: return integer_json(a);
+    case SOL_H5_I8: return json_integer(*(const int8_t *)a->value);
     default: return json_string(sol_h5_type_name(a->type));
     }
 }

@@ -10,7 +10,8 @@
  * a failed write never happens inside libhdf5, the size is known before the first byte, and a dataset may stream.
  *
  * Reading: our own parser (h5_parse.c) walks the map of the file. libhdf5 was not made for files from strangers; this parser is,
- * and refuses what we never write: links, filters, chunks, variable lengths, external files.
+ * and refuses what we never write: links, filters, chunks, external files. Strings of variable length are read as attributes, because
+ * h5py writes them.
  *
  * One thread at a time may write (libhdf5 has global state); readers are independent of each other. */
 #ifndef SOLERA_STORE_H5_H

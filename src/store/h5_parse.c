@@ -1,5 +1,6 @@
 /* A reader of HDF5 structure for the form that solera writes (HDF5 File Format Specification 3.0: superblock version 0 or 1,
- * symbol-table groups, version 1 object headers, contiguous layout). Everything is a bounds-checked read from the mapped
+ * symbol-table groups, version 1 object headers, contiguous layout), and for what h5py makes of a Python string or bool as an
+ * attribute: variable-length strings in a global heap, enumerations. Everything is a bounds-checked read from the mapped
  * bytes; the number of objects, the depth and the work are bounded by the size of the file. */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -107,6 +108,7 @@ static sol_status parse_space(parser *s, span b, shape *out)
 typedef struct type {
     sol_h5_type type;
     uint64_t size;
+    bool in_heap; /* a string of variable length: its bytes lie in a global heap */
 } type;
 
 static sol_h5_type integer_type(uint64_t size, bool is_signed)
@@ -141,7 +143,7 @@ static sol_status parse_type(parser *s, span b, type *out)
     if (b.left < 8) return bad(s, "the datatype ends early");
     int head = (int)take(&b, 1), version = head >> 4, class = head & 15;
     uint32_t bits = (uint32_t)take(&b, 3);
-    *out = (type){SOL_H5_OTHER, take(&b, 4)};
+    *out = (type){SOL_H5_OTHER, take(&b, 4), false};
     if (version < 1 || version > 3) return bad(s, "datatype version %d, expected 1 to 3", version);
     if (class == 0) {
         uint64_t offset = take(&b, 2), precision = take(&b, 2);
@@ -150,8 +152,24 @@ static sol_status parse_type(parser *s, span b, type *out)
         out->type = float_type(out->size, bits, b);
     } else if (class == 3 && (bits & 15) <= 1) { /* terminated or padded with 0 */
         out->type = SOL_H5_STRING;
+    } else if (class == 9 && (bits & 15) == 1 && out->size == 16) {
+        out->in_heap = true;
     }
     return SOL_OK;
+}
+
+/* A Python bool is an enumeration over int8: as an attribute, its number. The type of its numbers follows the first 8 bytes. */
+static sol_status parse_attr_type(parser *s, span b, type *out)
+{
+    type base;
+    sol_status st = parse_type(s, b, out);
+    if (st != SOL_OK || (b.p[0] & 15) != 8) return st;
+    b.p += 8;
+    b.left -= 8;
+    if (b.left < 8 || (b.p[0] & 15) != 0) return SOL_OK;
+    st = parse_type(s, b, &base);
+    if (st == SOL_OK && base.size == out->size) out->type = base.type;
+    return st;
 }
 
 static uint64_t padded(uint64_t n, int version)
@@ -164,6 +182,35 @@ static sol_status hold(parser *s, uint64_t bytes)
 {
     s->held += bytes;
     return s->held > s->size ? bad(s, "the objects together are larger than the file") : SOL_OK;
+}
+
+/* The string of variable length that the 16 bytes of `b` refer to: length, address of a global heap collection, index of
+ * the object in it. */
+static sol_status find_in_heap(parser *s, const char *name, span b, span *out)
+{
+    span heap, object = {0};
+    uint64_t length = take(&b, 4), address = take(&b, 8), want = take(&b, 4), index = 0;
+    *out = (span){(const uint8_t *)"", 0};
+    if (length == 0) return SOL_OK;
+    if (!span_at(s, address, 16, &heap) || memcmp(heap.p, "GCOL\1", 5) != 0) return bad(s, "attribute %s: its global heap is missing", name);
+    take(&heap, 8);
+    uint64_t size = take(&heap, 8);
+    if (size < 16 || !span_at(s, address + 16, size - 16, &heap)) return bad(s, "attribute %s: its global heap ends outside the file", name);
+    while (heap.left >= 16) {
+        sol_status st = visit(s);
+        if (st != SOL_OK) return st;
+        index = take(&heap, 2);
+        take(&heap, 6);
+        uint64_t bytes = take(&heap, 8);
+        if (index == 0 || index == want) { /* 0: the free rest */
+            if (index != 0) cut(&heap, bytes, &object);
+            break;
+        }
+        if (bytes > heap.left || !cut(&heap, padded(bytes, 1), &object)) return bad(s, "attribute %s: its global heap is malformed", name);
+    }
+    if (index == 0 || index != want || object.left < length) return bad(s, "attribute %s: its text is not in the global heap", name);
+    *out = (span){object.p, length};
+    return SOL_OK;
 }
 
 static sol_status parse_attr(parser *s, span b, sol_h5_node *n)
@@ -183,15 +230,20 @@ static sol_status parse_attr(parser *s, span b, sol_h5_node *n)
     if (sol_h5_node_attr(n, text)) return bad(s, "attribute %s is there twice", text);
     type t;
     shape sh;
-    sol_status st = parse_type(s, type_bytes, &t);
+    sol_status st = parse_attr_type(s, type_bytes, &t);
     if (st == SOL_OK) st = parse_space(s, space_bytes, &sh);
     if (st != SOL_OK) return st;
     uint64_t size;
     if (__builtin_mul_overflow(t.size, sh.count, &size) || size > b.left)
         return bad(s, "attribute %s ends early", text);
     if (sh.count != 1) t.type = SOL_H5_OTHER;
-    if (t.type == SOL_H5_STRING)
-        size = strnlen((const char *)b.p, size);
+    if (sh.count == 1 && t.in_heap) {
+        st = find_in_heap(s, text, b, &b);
+        if (st != SOL_OK) return st;
+        t.type = SOL_H5_STRING;
+        size = b.left;
+    }
+    if (t.type == SOL_H5_STRING) size = strnlen((const char *)b.p, size);
     if (n->is_dataset && t.type == SOL_H5_U32 && strcmp(text, "crc32c") == 0) {
         n->crc = (uint32_t)take(&b, 4);
         n->has_crc = true;
@@ -408,13 +460,13 @@ static int by_path(const void *a, const void *b)
 
 sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_err *err)
 {
-    parser s = {data, size, t, 256 + size / 4, 0, "superblock", err};
+    parser s = {data, size, t, 4096 + size / 4, 0, "superblock", err};
     span b;
     if (size < 8 || memcmp(data, "\x89HDF\r\n\x1a\n", 8) != 0)
         return sol_fail(err, SOL_ERR_FORMAT, "is not an HDF5 file (no signature at its start)");
     if (size < 100) return bad(&s, "the file ends after %zu bytes", size);
     int version = data[8], offsets = data[13], lengths = data[14];
-    if (version > 1) return bad(&s, "version %d, expected 0 (the form that libhdf5 writes by default)", version);
+    if (version > 1) return bad(&s, "version %d, expected 0 (in h5py libver=\"earliest\")", version);
     if (offsets != 8 || lengths != 8) return bad(&s, "offsets of %d and lengths of %d bytes, expected 8", offsets, lengths);
     b = (span){data + 24 + 4 * version, size - 24 - 4 * (size_t)version};
     uint64_t base = take(&b, 8);

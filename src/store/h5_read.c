@@ -139,7 +139,7 @@ sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const cha
     *text = NULL;
     sol_status st = need_attr(f, n, name, &a, err);
     if (st != SOL_OK) return st;
-    if (a->type != SOL_H5_STRING) return wrong_type(f, n, a, "a fixed-length string", err);
+    if (a->type != SOL_H5_STRING) return wrong_type(f, n, a, "a string", err);
     *text = a->value;
     return SOL_OK;
 }
