@@ -145,7 +145,7 @@ START_TEST(tape_watch)
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_tape_create(&tape, ctx, err));
     sol_var x = sol_tape_input(tape, SOL_F32, sol_shape2(1, 2));
-    sol_var wa = sol_tape_param(tape, sol_shape2(2, 2), a, grad_a), wb = sol_tape_param(tape, sol_shape2(2, 2), b, grad_b);
+    sol_var wa = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), a, grad_a), wb = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), b, grad_b);
     sol_var y = sol_linear(tape, sol_linear(tape, x, wa), wb);
     ck_ok(sol_tape_plan(tape, y, &(sol_tape_opts){0}, err));
     ck_ok(sol_tape_allocate(tape, err));

@@ -307,10 +307,9 @@ START_TEST(a_whole_run)
 END_TEST
 
 /* The undisturbed run against one that lost everything after its checkpoint three times, with other thread counts. */
-START_TEST(a_resume_gives_the_same_bits)
+static void check_resume(const char *const *set)
 {
     static const int stop_after[] = {2, 5, 10};
-    static const char *const set[] = {"study.every=2", NULL};
     world w;
     world_make(&w);
     ck_ok(run_job(&w, "a", set, false, err));
@@ -335,6 +334,43 @@ START_TEST(a_resume_gives_the_same_bits)
     }
     expect_same_run(&w, "a", "b", 12);
     expect_same_file(&w, "a/study.h5", "b/study.h5");
+    world_remove(&w);
+}
+
+START_TEST(a_resume_gives_the_same_bits)
+{
+    static const char *const sets[][3] = {{"study.every=2"},
+                                          {"study.every=2", "train.param_dtype=bf16_stochastic"},
+                                          {"study.every=2", "train.param_dtype=bf16_nearest"}};
+    check_resume(sets[_i]);
+}
+END_TEST
+
+/* The three ways of holding parameters are three different runs, and the file holds what they are in memory. */
+START_TEST(storage_of_parameters)
+{
+    static const char *const word[] = {"fp32", "bf16_stochastic", "bf16_nearest"};
+    sol_checkpoint ck[3];
+    world w;
+    world_make(&w);
+    for (int i = 0; i < 3; i++) {
+        char run[8], set[64];
+        snprintf(run, sizeof run, "r%d", i);
+        snprintf(set, sizeof set, "train.param_dtype=%s", word[i]);
+        ck_ok(run_job(&w, run, (const char *const[]){set, NULL}, false, err));
+        read_checkpoint(&w, run, 12, &ck[i]);
+        const uint32_t *bits = ck[i].model->data;
+        uint32_t low = 0;
+        for (int64_t k = 0; k < ck[i].model->n_elements; k++) low |= bits[k] & 0xffff;
+        ck_assert(i == 0 ? low != 0 : low == 0);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_ne(memcmp(ck[i].model->data, ck[(i + 1) % 3].model->data, (size_t)ck[i].model->n_elements * 4), 0);
+    ck_fails(run_job(&w, "r1", (const char *const[]){"train.param_dtype=fp32", NULL}, true, err), SOL_ERR_CONFIG,
+             "another run: train.param_dtype: bf16_stochastic -> fp32");
+    ck_fails(run_job(&w, "r3", (const char *const[]){"train.param_dtype=bf16_nearest", "quant.method=lsq", NULL}, false, err),
+             SOL_ERR_CONFIG, "key 'train.param_dtype': lsq learns");
+    for (int i = 0; i < 3; i++) sol_checkpoint_free(&ck[i]);
     world_remove(&w);
 }
 END_TEST
@@ -551,7 +587,7 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
 END_TEST
 
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
-              tcase_add_test(tc, a_resume_gives_the_same_bits); tcase_add_test(tc, a_step_allocates_nothing);
+              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 3); tcase_add_test(tc, storage_of_parameters); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
               tcase_add_test(tc, lost_metrics_do_not_stop_a_resume); tcase_add_test(tc, without_a_quantizer);

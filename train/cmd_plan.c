@@ -81,7 +81,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .activation_checkpoints = c->train.activation_checkpoints};
     size_t n = (size_t)m->n_elements * sizeof(float);
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
-    sol_plan_add(plan, "parameters", n);
+    sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", 2 * n);
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
@@ -144,7 +144,7 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     sol_ctx *ctx;
     sol_status st = sol_config_quant(c, &spec, err);
     if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
-    if (st == SOL_OK) st = sol_model_describe(&m, &config, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_describe(&m, &config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);

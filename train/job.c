@@ -75,7 +75,7 @@ static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_check
 {
     sol_model_config m;
     sol_status st = random_config(c, &m, &ck->tokenizer, err);
-    if (st == SOL_OK) st = sol_model_create(&ck->model, &m, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_create(&ck->model, &m, sol_config_param_dtype(c), err);
     if (st == SOL_OK) sol_model_init_random(ctx, ck->model, (uint64_t)c->run.seed);
     return st;
 }
@@ -88,7 +88,7 @@ static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *e
     if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init,
                       kind == SOL_FILE_PACKED ? "a packed model" : kind == SOL_FILE_DATASET ? "a dataset" : "a study");
-    if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, SOL_F32, &why);
+    if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, sol_config_param_dtype(c), &why);
     if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
     return st == SOL_OK ? SOL_OK : blame_key(c, "model.init", st, &why, err);
 }

@@ -159,7 +159,7 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
     sol_checkpoint with_study = t->ck; /* borrows everything */
     if (t->study) with_study.study = (void *)(uintptr_t)sol_study_state(t->study, &with_study.study_bytes);
-    if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, SOL_F32, err);
+    if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
     if (st != SOL_OK) return st;
     t->saved_step = (int64_t)t->ck.state.step;
     return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep,

@@ -127,7 +127,7 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
         char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 16];
         sol_err why = {0};
         sol_run_dir_checkpoint(&t->dir, steps[i], path);
-        last = sol_checkpoint_read(&t->ck, path, SOL_F32, &why);
+        last = sol_checkpoint_read(&t->ck, path, sol_config_param_dtype(t->config), &why);
         if (last == SOL_OK && (!t->ck.optim || !t->ck.config_yaml || !t->ck.tokenizer))
             last = sol_fail(&why, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
         *found = last == SOL_OK;

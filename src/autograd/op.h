@@ -58,7 +58,7 @@ typedef struct sol_op {
     /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
     bool backward_computes;
     /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one
-     * buffer and hands the factor to those who write it, so that the op's backward costs nothing. */
+     * buffer and hands the factor to those who write it, so that the op's backward costs nothing. A NULL factor is 1. */
     const float *(*alias_factor)(const void *attr);
     /* What the gradient is the gradient of, where that is not forward (straight-through); NULL: forward. */
     void (*surrogate)(const sol_op_call *c);

@@ -45,6 +45,8 @@ typedef struct sol_quant_extra {
  * used at every run and must outlive the tape. */
 sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
                        const sol_quant_extra *extra);
+/* The same values as f32: of a parameter that is held in bf16. */
+sol_var sol_widen(sol_tape *t, sol_var w);
 /* x [N, C] + bias [1, C]. */
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);
 

@@ -69,9 +69,11 @@ static sol_status mark_aliases(sol_tape *t, sol_err *err)
     for (int i = 0; i < t->nodes.n && !t->opts.no_grad; i++) {
         const tape_node *n = tape_node_at(t, i);
         tape_var *out = tape_var_at(t, n->out[0]);
-        if (n->op->alias_factor && tape_var_at(t, n->in[0])->alias < 0 && readers_scale(t, n->out[0])) {
-            out->alias = n->in[0];
-            out->factor = n->op->alias_factor(n->attr);
+        const float *factor = n->op->alias_factor ? n->op->alias_factor(n->attr) : NULL;
+        bool whole = !tape_var_at(t, n->in[0])->factor; /* factors do not multiply */
+        if (n->op->alias_factor && whole && (!factor || readers_scale(t, n->out[0]))) {
+            out->alias = tape_grad_home(t, n->in[0]);
+            out->factor = factor;
         } else if (n->prologue && out->needs_grad) {
             return sol_fail(err, SOL_ERR_UNSUPPORTED, "op %s: a prologue node's gradient must alias that of its input",
                             n->op->name);
@@ -111,13 +113,19 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
     if (bytes) touch(t, &s->scratch, bytes, i);
 }
 
+/* Lifetimes count the steps of the prologue first. */
+static int step_time(const sol_tape *t, int step)
+{
+    return t->prologue_steps.n + step;
+}
+
 static void emit(sol_tape *t, step_kind kind, int node)
 {
     tape_step *s = tape_append(t, &t->steps, sizeof *s);
     if (!s) return;
     s->kind = kind;
     s->node = node;
-    touch_data(t, s, t->steps.n - 1);
+    touch_data(t, s, step_time(t, t->steps.n - 1));
 }
 
 static void emit_backward(sol_tape *t, int node)
@@ -131,17 +139,17 @@ static void emit_backward(sol_tape *t, int node)
     if (!arrives || !wanted || tape_var_at(t, n->out[0])->alias >= 0) return;
     emit(t, STEP_BACKWARD, node);
     if (t->status != SOL_OK) return;
-    int step = t->steps.n - 1;
+    int step = t->steps.n - 1, now = step_time(t, step);
     for (int o = 0; o < n->op->n_out; o++) {
         tape_var *v = tape_var_at(t, n->out[o]);
-        if (arrives >> o & 1) touch(t, &v->grad_buffer, v->bytes, step);
+        if (arrives >> o & 1) touch(t, &v->grad_buffer, v->bytes, now);
     }
     for (int i = 0; i < n->op->n_in; i++) {
         if (!(wanted >> i & 1)) continue;
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
         if (home->kind == VAR_PARAM && !home->grad_written) first |= 1u << i;
         if (home->kind == VAR_PARAM || home->grad_written) add |= 1u << i;
-        if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, home->bytes, step);
+        if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, home->bytes, now);
         home->grad_written = true;
     }
     tape_step *s = (tape_step *)t->steps.items + step;
@@ -204,12 +212,19 @@ static void schedule_prologue(sol_tape *t)
         if (!tape_node_at(t, i)->prologue) continue;
         tape_step *s = tape_append(t, &t->prologue_steps, sizeof *s);
         if (!s) return;
-        *s = (tape_step){.kind = STEP_FORWARD, .node = i, .scratch = -1};
-        sol_op_call c = call_shapes(t, tape_node_at(t, i));
-        const sol_op *op = tape_node_at(t, i)->op;
-        size_t bytes = op->scratch ? op->scratch(&c, false) : 0;
-        if (bytes) s->scratch = add_buffer(t, bytes, ALWAYS_FIRST, ALWAYS_LAST);
+        *s = (tape_step){.kind = STEP_FORWARD, .node = i};
+        touch_data(t, s, t->prologue_steps.n - 1);
     }
+}
+
+static bool read_by_main(const sol_tape *t, int var)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; !n->prologue && j < n->op->n_in; j++)
+            if (n->in[j] == var) return true;
+    }
+    return false;
 }
 
 /* Memory that belongs to the caller's side of a run: it never shares its place. */
@@ -217,7 +232,8 @@ static void add_permanent(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
-        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (v->prologue || v->keep || i == t->root));
+        bool made = v->prologue && read_by_main(t, i);
+        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (made || v->keep || i == t->root));
         if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
         if (i == t->root && !t->opts.no_grad) v->grad_buffer = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
     }
@@ -301,7 +317,7 @@ void sol_tape_report(const sol_tape *t, sol_plan *plan)
         const tape_var *v = tape_var_at(t, i);
         if (v->buffer[0] < 0) continue;
         if (v->kind == VAR_INPUT) inputs += tape_buffer_at(t, v->buffer[0])->bytes;
-        if (v->prologue) weights += tape_buffer_at(t, v->buffer[0])->bytes;
+        if (v->prologue && tape_buffer_at(t, v->buffer[0])->first < 0) weights += tape_buffer_at(t, v->buffer[0])->bytes;
     }
     if (weights) sol_plan_add(plan, "effective weights", weights);
     sol_plan_add(plan, "inputs and tables", inputs);

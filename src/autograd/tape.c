@@ -57,9 +57,9 @@ sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape)
     return add_var(t, VAR_INPUT, dtype, shape);
 }
 
-sol_var sol_tape_param(sol_tape *t, sol_shape shape, const float *data, float *grad)
+sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data, float *grad)
 {
-    sol_var v = add_var(t, VAR_PARAM, SOL_F32, shape);
+    sol_var v = add_var(t, VAR_PARAM, dtype, shape);
     if (v < 0) return v;
     tape_var_at(t, v)->outside_data = data;
     tape_var_at(t, v)->outside_grad = grad;

@@ -3,7 +3,7 @@
  *     sol_tape *t;
  *     st = sol_tape_create(&t, ctx, err);
  *     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(N, C));
- *     sol_var w = sol_tape_param(t, sol_shape2(V, C), weights, grads);
+ *     sol_var w = sol_tape_param(t, SOL_F32, sol_shape2(V, C), weights, grads);
  *     sol_var y = sol_linear(t, x, w), loss = sol_head_loss(t, y, ...);        // ops.h
  *     st = sol_tape_plan(t, loss, &opts, err);                                  // schedule, lifetimes, offsets
  *     st = sol_tape_allocate(t, err);
@@ -33,14 +33,14 @@ void sol_tape_free(sol_tape **t);
 
 /* A tensor that the caller fills before a run; its memory belongs to the tape. Takes no gradient. */
 sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
-/* A leaf in memory of the caller. grad NULL: no gradient; otherwise every backward run sets it or adds to it. data may be NULL in
- * a tape that is only planned. */
-sol_var sol_tape_param(sol_tape *t, sol_shape shape, const float *data, float *grad);
+/* A leaf in memory of the caller, f32 or bf16. grad (always f32) NULL: no gradient; otherwise every backward run sets it or
+ * adds to it. data may be NULL in a tape that is only planned. */
+sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data, float *grad);
 /* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
 
 /* Nodes recorded while `on` depend on parameters alone and run in sol_tape_prepare instead of in every run. Record them
- * before the segments. */
+ * before the segments. What only they read lives no longer than they need it. */
 void sol_tape_prologue(sol_tape *t, bool on);
 /* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
 void sol_tape_segment(sol_tape *t, int id);

@@ -17,10 +17,10 @@ typedef struct tape_var {
     bool needs_grad;
     bool crosses;              /* read outside its segment: never recomputed */
     bool recomputed;           /* has a second life in the backward pass, in buffer[1] */
-    const float *outside_data; /* params */
+    const void *outside_data; /* params */
     float *outside_grad;
     int alias;                  /* the var whose gradient this one's is a multiple of; -1: its own */
-    const float *factor;        /* of the alias */
+    const float *factor;        /* of the alias; NULL: 1 */
     int buffer[2], grad_buffer; /* -1: none */
     bool grad_written;          /* while planning: a backward call has set it */
 } tape_var;

@@ -93,5 +93,6 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
 sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);
+sol_dtype sol_config_param_dtype(const sol_config *c); /* SOL_F32 or SOL_BF16 */
 
 #endif

@@ -97,7 +97,14 @@ sol_adamw_config sol_config_adamw(const sol_config *c)
         .beta2 = (float)c->optim.beta2,
         .eps = (float)c->optim.eps,
         .weight_decay = (float)c->optim.weight_decay,
+        .stochastic_rounding = strcmp(c->train.param_dtype, "bf16_stochastic") == 0,
+        .seed = (uint64_t)c->run.seed,
     };
+}
+
+sol_dtype sol_config_param_dtype(const sol_config *c)
+{
+    return strcmp(c->train.param_dtype, "fp32") == 0 ? SOL_F32 : SOL_BF16;
 }
 
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
@@ -133,6 +140,9 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
     sol_status st = check_model_and_data(c, err);
     if (st == SOL_OK) st = sol_config_quant(c, &spec, err);
     if (st != SOL_OK) return st;
+    if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
+        return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
+                               c->quant.method, c->train.param_dtype);
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
         return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
                                c->residual.warmup_fraction, c->residual.end_fraction);

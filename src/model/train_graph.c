@@ -19,6 +19,7 @@ struct sol_graph {
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
     sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
     sol_var embedding, head, hidden, loss;
+    float *wide; /* the largest linear layer in f32, for gradients of a bf16 model that are not straight through; NULL: not needed */
     sol_graph_watch_fn watch; /* NULL: none */
     void *watch_user;
 };
@@ -28,10 +29,12 @@ static sol_shape param_shape(const sol_param *p)
     return sol_shape2(p->rows, p->cols);
 }
 
+/* A parameter in f32. In the prologue: a bf16 parameter is widened once a step. */
 static sol_var leaf(sol_graph *g, const sol_param *p)
 {
-    const float *data = g->model->data ? sol_model_f32(g->model, p) : NULL;
-    return sol_tape_param(g->tape, param_shape(p), data, g->grads ? g->grads + p->offset : NULL);
+    const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
+    sol_var v = sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, g->grads ? g->grads + p->offset : NULL);
+    return g->model->dtype == SOL_F32 ? v : sol_widen(g->tape, v);
 }
 
 static bool has_bias(const sol_graph *g)
@@ -53,7 +56,7 @@ static sol_status record_quantized(sol_graph *g, const sol_param *p, int64_t ind
     if (has_bias(g)) {
         extra.bias = g->row_bias ? g->row_bias + *row : NULL;
         float *d = g->d_row_bias ? g->d_row_bias + *row : NULL;
-        g->bias[index] = sol_tape_param(g->tape, sol_shape2(1, p->rows), extra.bias, d);
+        g->bias[index] = sol_tape_param(g->tape, SOL_F32, sol_shape2(1, p->rows), extra.bias, d);
         *row += p->rows;
     }
     g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra);
@@ -132,9 +135,11 @@ static sol_status record(sol_graph *g, sol_err *err)
     const sol_model *m = g->model;
     sol_tape *t = g->tape;
     record_inputs(g);
+    sol_tape_prologue(t, true);
     g->embedding = leaf(g, sol_model_embedding(m));
     sol_var final_norm = leaf(g, sol_model_final_norm(m));
     g->head = m->config.tie_word_embeddings ? g->embedding : leaf(g, sol_model_head(m));
+    sol_tape_prologue(t, false);
     sol_status st = record_weights(g, err);
     if (st != SOL_OK) return st;
     sol_var x = sol_embedding(t, g->tokens, g->embedding);
@@ -168,11 +173,19 @@ static sol_status alloc_biases(sol_graph *g, sol_err *err)
     return st;
 }
 
-static sol_status check(const sol_model *m, const sol_graph_opts *o, sol_err *err)
+static size_t wide_count(const sol_graph *g)
 {
-    if (m->dtype != SOL_F32)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "training computes in fp32: the model's parameters are %s",
-                        sol_dtype_name(m->dtype));
+    int64_t most = 0;
+    if (g->model->dtype == SOL_F32 || g->opts.no_grad || sol_quant_is_straight_through(&g->spec)) return 0;
+    for (int i = 0; i < g->model->n_params; i++) {
+        const sol_param *p = &g->model->params[i];
+        if (p->kind == SOL_PARAM_LINEAR && sol_param_count(p) > most) most = sol_param_count(p);
+    }
+    return (size_t)most;
+}
+
+static sol_status check(const sol_graph_opts *o, sol_err *err)
+{
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
         return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range", (long long)o->batch,
                         (long long)o->seq);
@@ -184,7 +197,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
 {
     *out = NULL;
     sol_graph *g;
-    sol_status st = check(m, o, err);
+    sol_status st = check(o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
     if (st != SOL_OK) return st;
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .fresh_grads = true};
@@ -197,6 +210,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
         st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias,
                              err);
     if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
+    if (st == SOL_OK && !dry) st = sol_alloc_array((void **)&g->wide, wide_count(g), sizeof *g->wide, err);
     if (st == SOL_OK && !dry && !o->no_grad)
         st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
     if (st == SOL_OK) st = record(g, err);
@@ -213,6 +227,7 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
     sol_status st = create(&g, NULL, m, spec, o, true, err);
     if (st != SOL_OK) return st;
     if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)m->n_elements * sizeof(float));
+    if (wide_count(g)) sol_plan_add(plan, "layer in fp32", wide_count(g) * sizeof(float));
     sol_tape_report(g->tape, plan);
     sol_graph_free(&g);
     return SOL_OK;
@@ -238,6 +253,7 @@ void sol_graph_free(sol_graph **gp)
     sol_free(g->bias);
     sol_free(g->row_bias);
     sol_free(g->d_row_bias);
+    sol_free(g->wide);
     sol_free(g);
     *gp = NULL;
 }
@@ -292,12 +308,17 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
     read_loss(g, loss_sum, n);
 }
 
+static const float *head_data(const sol_graph *g)
+{
+    if (g->model->dtype == SOL_F32) return sol_model_f32(g->model, sol_model_head(g->model));
+    return sol_tape_data(g->tape, g->head);
+}
+
 void sol_graph_logits(sol_graph *g, float *logits)
 {
     const sol_model_config *c = &g->model->config;
     sol_gemm(g->ctx, false, true, g->opts.batch * g->opts.seq, c->vocab_size, c->hidden_size, 1,
-             sol_tape_data(g->tape, g->hidden), c->hidden_size, sol_model_f32(g->model, sol_model_head(g->model)),
-             c->hidden_size, 0, logits, c->vocab_size);
+             sol_tape_data(g->tape, g->hidden), c->hidden_size, head_data(g), c->hidden_size, 0, logits, c->vocab_size);
 }
 
 static void watch_linear(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call)
@@ -325,6 +346,13 @@ float *sol_graph_grads(sol_graph *g)
     return g->grads;
 }
 
+static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)
+{
+    if (g->model->dtype == SOL_F32) return sol_model_quant_matrix(g->model, p);
+    sol_convert(g->wide, SOL_F32, sol_model_at(g->model, p), g->model->dtype, sol_param_count(p));
+    return (sol_quant_matrix){.w = g->wide, .rows = p->rows, .cols = p->cols};
+}
+
 void sol_graph_finish_step(sol_graph *g)
 {
     const float *d_bias = g->d_row_bias;
@@ -332,7 +360,7 @@ void sol_graph_finish_step(sol_graph *g)
     for (int i = 0; i < sol_model_plain_params(g->model); i++) {
         const sol_param *p = &g->model->params[i];
         if (p->kind != SOL_PARAM_LINEAR) continue;
-        sol_quant_matrix x = sol_model_quant_matrix(g->model, p);
+        sol_quant_matrix x = quant_matrix(g, p);
         float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
         for (int k = 0; k < g->model->n_learned; k++)
             d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;

@@ -31,8 +31,8 @@ typedef struct sol_graph_opts {
 /* What sol_graph_create would allocate, by kind. */
 sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
                           sol_err *err);
-/* The model is borrowed, must be SOL_F32 and outlive the graph, which reads its parameters at every run. spec NULL or
- * method NULL: full precision. SOL_ERR_USAGE: a method that learns, but the model lacks its parameters
+/* The model is borrowed and must outlive the graph, which reads its parameters at every step: f32, or bf16, which are widened
+ * (exactly) before anything is computed with them. spec NULL or method NULL: full precision. SOL_ERR_USAGE: a method that learns, but the model lacks its parameters
  * (sol_model_add_learned). */
 sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                             const sol_graph_opts *o, sol_err *err);
