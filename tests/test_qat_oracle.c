@@ -1,12 +1,11 @@
 /* Quantizer, residual, engine and optimizer together, held against the published QAT modules run in PyTorch
  * (oracles/qat-*): forward losses, gradient norms, a whole gradient, and the 30-step training trajectories.
  *
- * How exact a comparison can be is a property of the oracle. With the residual these networks are badly conditioned: the same
- * step in float64 differs from the oracle's float32 gradient norms by up to 1.1e-3 (llama2xs, per tensor, lambda 0.5), hence
- * the 2e-3 there. And the 30 steps are chaotic, AdamW's first updates being lr * sign(g): two float64 trainings whose first
- * weights differ by one rounding (6e-8) are 1e-5 apart in loss after 2 steps, 1e-2 after 5 and up to 1e-1 from there on,
- * and float64 misses the oracle by as much. So the first steps are held tightly, the later ones to that spread, their mean and
- * the norms of the trained parameters tightly again. */
+ * How exact a comparison can be is measured, not assumed: everything is run again from neighbours of the model whose weights
+ * differ by one rounding (a factor of 1 +- 2^-24). What one rounding moves by more than the tolerance no two implementations
+ * agree on, and twice that spread is added to the tolerance of 1e-3. It is below 1e-3 for all gradients but those of llama2xs with a
+ * residual and one scale a matrix (up to 2e-3), and in training for the first three steps: AdamW's first updates are
+ * lr * sign(g), and the 30 steps are chaotic from there (1e-2 after 5 steps, up to 1e-1 later). */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -14,14 +13,15 @@
 #include "llama2c.h"
 #include "suite.h"
 
-enum { B = 4, T = 128, STEPS = 30 };
+enum { B = 4, T = 128, STEPS = 30, NEIGHBOURS = 3, FOLLOWED = 10 };
 
 typedef struct oracle {
     json_t *json;
     sol_model *m;
     sol_ctx *ctx;
     int32_t inputs[STEPS][B * T], targets[STEPS][B * T];
-    float *in_file_order; /* [n_weights] */
+    float *original;                             /* [n_weights], the model as published */
+    float *in_file_order, *neighbour_file_order; /* [n_weights] */
 } oracle;
 
 static double number(const json_t *j, const char *key)
@@ -44,7 +44,9 @@ static bool oracle_open(oracle *o, const char *name, int threads)
     ck_assert_ptr_nonnull(found = sol_test_data(path));
     sol_test_llama2c_read(&o->m, found);
     ck_ok(sol_ctx_create(&o->ctx, threads, SOL_TIER_BEST, NULL, err));
-    ck_ok(sol_alloc_array((void **)&o->in_file_order, (size_t)o->m->n_weights, sizeof(float), err));
+    float **block[] = {&o->original, &o->in_file_order, &o->neighbour_file_order};
+    for (int i = 0; i < 3; i++) ck_ok(sol_alloc_array((void **)block[i], (size_t)o->m->n_weights, sizeof(float), err));
+    memcpy(o->original, o->m->data, (size_t)o->m->n_weights * sizeof(float));
     snprintf(path, sizeof path, "oracles/qat-%s-tokens.i32", name);
     ck_ok(sol_file_read(sol_test_data(path), &data, &size, err));
     ck_assert_uint_eq(size, STEPS * B * (T + 1) * sizeof(int32_t));
@@ -62,9 +64,22 @@ static bool oracle_open(oracle *o, const char *name, int threads)
 static void oracle_close(oracle *o)
 {
     json_decref(o->json);
+    sol_free(o->original);
     sol_free(o->in_file_order);
+    sol_free(o->neighbour_file_order);
     sol_model_free(&o->m);
     sol_ctx_free(&o->ctx);
+}
+
+/* Sets the weights: neighbour 0 is the model as published, every other one differs by a rounding in each weight. */
+static void set_neighbour(oracle *o, int neighbour)
+{
+    sol_rng rng = sol_rng_make((uint64_t)neighbour, SOL_STREAM_SAMPLER);
+    float *weight = o->m->data;
+    for (int64_t i = 0; i < o->m->n_weights; i++) {
+        float up = neighbour == 0 ? 0 : sol_rng_u32(&rng) & 1 ? 0x1p-24f : -0x1p-24f;
+        weight[i] = o->original[i] + up * o->original[i];
+    }
 }
 
 /* The published modules keep the scale in fp32. */
@@ -104,21 +119,57 @@ static double norm(const float *x, int64_t n)
     return sqrt(sum);
 }
 
-/* Norms of each kind of tensor in a block of the model's form, against the oracle's. */
-static void compare_norms(const oracle *o, float *block, const json_t *want, double tolerance, const char *what)
+/* Norm of the difference of two tensors. */
+static double distance(const float *x, const float *y, int64_t n)
 {
-    sol_test_llama2c_order(o->m, block, o->in_file_order, true);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += pow((double)x[i] - (double)y[i], 2);
+    return sqrt(sum);
+}
+
+/* What one rounding in the weights does to each kind of tensor, relative to the tensor's norm. */
+typedef struct spread {
+    double norm[SOL_TEST_LLAMA2C_KINDS];     /* to its norm */
+    double distance[SOL_TEST_LLAMA2C_KINDS]; /* to its elements */
+} spread;
+
+static void widen(double *x, double by)
+{
+    if (by > *x) *x = by;
+}
+
+/* Adds the neighbour's block to the spread around the one in in_file_order. */
+static void spread_add(oracle *o, spread *sp, float *block)
+{
+    sol_test_llama2c_order(o->m, block, o->neighbour_file_order, true);
+    const float *x = o->in_file_order, *y = o->neighbour_file_order;
+    for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
+        int64_t n = sol_test_llama2c_count(o->m, kind);
+        widen(&sp->norm[kind], fabs(norm(y, n) / norm(x, n) - 1));
+        widen(&sp->distance[kind], distance(x, y, n) / norm(x, n));
+        x += n, y += n;
+    }
+}
+
+static double tolerance(double rounding)
+{
+    return 1e-3 + 2 * rounding;
+}
+
+/* Norms of each kind of tensor in in_file_order against the oracle's. */
+static void compare_norms(const oracle *o, const json_t *want, const spread *sp, const char *what)
+{
     const float *x = o->in_file_order;
     for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
         int64_t n = sol_test_llama2c_count(o->m, kind);
         double expect = number(want, sol_test_llama2c_kind[kind]), got = norm(x, n);
-        ck_assert_msg(fabs(got - expect) <= tolerance * expect, "%s: norm of %s is %g, want %g", what,
-                      sol_test_llama2c_kind[kind], got, expect);
+        ck_assert_msg(fabs(got - expect) <= tolerance(sp->norm[kind]) * expect, "%s: norm of %s is %g, want %g, spread %g",
+                      what, sol_test_llama2c_kind[kind], got, expect, sp->norm[kind]);
         x += n;
     }
 }
 
-static void compare_gradient_file(const oracle *o, const char *name, double tolerance)
+static void compare_gradient_file(const oracle *o, const char *name, const spread *sp)
 {
     char path[96], *data;
     size_t size;
@@ -128,13 +179,40 @@ static void compare_gradient_file(const oracle *o, const char *name, double tole
     const float *want = (const float *)data, *got = o->in_file_order;
     for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
         int64_t n = sol_test_llama2c_count(o->m, kind);
-        double difference = 0;
-        for (int64_t i = 0; i < n; i++) difference += pow((double)got[i] - (double)want[i], 2);
-        ck_assert_msg(sqrt(difference) <= tolerance * norm(want, n), "gradient of %s differs by %g of %g",
-                      sol_test_llama2c_kind[kind], sqrt(difference), norm(want, n));
+        double off = distance(got, want, n) / norm(want, n);
+        ck_assert_msg(off <= tolerance(sp->distance[kind]), "gradient of %s is off by %g, spread %g",
+                      sol_test_llama2c_kind[kind], off, sp->distance[kind]);
         got += n, want += n;
     }
     sol_free(data);
+}
+
+/* One granularity and lambda: loss and gradients on batch 0, and their spread over the neighbours. */
+static void check_forward_case(oracle *o, const char *name, const json_t *c)
+{
+    sol_quant_spec spec = spec_of(c);
+    spread sp = {0};
+    char what[96];
+    float lambda = (float)number(c, "lambda");
+    snprintf(what, sizeof what, "%s %s %d lambda %g", name, json_string_value(json_object_get(c, "granularity")),
+             spec.group_size, (double)lambda);
+    set_neighbour(o, 0);
+    sol_graph *g = graph_of(o, &spec);
+    double loss = step_gradients(g, o, 0, lambda);
+    ck_assert_msg(fabs(loss - number(c, "loss")) <= 1e-5, "%s: loss %.7f, want %.7f", what, loss, number(c, "loss"));
+    sol_test_llama2c_order(o->m, sol_graph_grads(g), o->in_file_order, true);
+    for (int neighbour = 1; neighbour <= NEIGHBOURS; neighbour++) {
+        set_neighbour(o, neighbour);
+        step_gradients(g, o, 0, lambda);
+        spread_add(o, &sp, sol_graph_grads(g));
+    }
+    for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++)
+        ck_assert_msg(sp.norm[kind] <= (lambda > 0 && strcmp(name, "llama2xs") == 0 ? 4e-3 : 5e-4), "%s: %s is spread by %g", what,
+                      sol_test_llama2c_kind[kind], sp.norm[kind]);
+    compare_norms(o, json_object_get(c, "grad_norm"), &sp, what);
+    const char *file = json_string_value(json_object_get(c, "grads_file"));
+    if (file) compare_gradient_file(o, file, &sp);
+    sol_graph_free(&g);
 }
 
 static void check_forward(const char *name)
@@ -143,21 +221,7 @@ static void check_forward(const char *name)
     if (!oracle_open(&o, name, 2)) return;
     const json_t *cases = json_object_get(o.json, "forward");
     ck_assert_uint_ge(json_array_size(cases), 6);
-    for (size_t i = 0; i < json_array_size(cases); i++) {
-        const json_t *c = json_array_get(cases, i);
-        sol_quant_spec spec = spec_of(c);
-        char what[96];
-        snprintf(what, sizeof what, "%s %s %d lambda %g", name, json_string_value(json_object_get(c, "granularity")),
-                 spec.group_size, number(c, "lambda"));
-        sol_graph *g = graph_of(&o, &spec);
-        double loss = step_gradients(g, &o, 0, (float)number(c, "lambda"));
-        ck_assert_msg(fabs(loss - number(c, "loss")) <= 1e-5, "%s: loss %.7f, want %.7f", what, loss, number(c, "loss"));
-        double tolerance = number(c, "lambda") > 0 ? 2e-3 : 1e-3;
-        compare_norms(&o, sol_graph_grads(g), json_object_get(c, "grad_norm"), tolerance, what);
-        const char *file = json_string_value(json_object_get(c, "grads_file"));
-        if (file) compare_gradient_file(&o, file, tolerance);
-        sol_graph_free(&g);
-    }
+    for (size_t i = 0; i < json_array_size(cases); i++) check_forward_case(&o, name, json_array_get(cases, i));
     oracle_close(&o);
 }
 
@@ -176,41 +240,61 @@ END_TEST
 static const sol_residual published = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_ADDITIVE, .warmup = true,
                                        .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
 
-/* What rounding alone does to the loss of step s. */
-static double allowed(int s)
+/* Losses before each step and, at lambda 0, after the last. */
+typedef struct trajectory {
+    double loss[STEPS + 1];
+    double grad_norm[STEPS];
+} trajectory;
+
+static void train_from(oracle *o, int neighbour, const json_t *train, int steps, trajectory *t)
 {
-    return s < 3 ? 1e-3 : s == 3 ? 2e-2 : 0.3;
+    sol_quant_spec spec = spec_of(train);
+    sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    sol_adamw *optim;
+    set_neighbour(o, neighbour);
+    ck_ok(sol_adamw_create(&optim, o->m, &c, err));
+    sol_graph *g = graph_of(o, &spec);
+    for (int s = 0; s < steps; s++) {
+        t->loss[s] = step_gradients(g, o, s, sol_residual_lambda(&published, s, STEPS));
+        t->grad_norm[s] = sol_global_norm(o->ctx, sol_graph_grads(g), o->m->n_elements);
+        sol_adamw_update(o->ctx, optim, o->m, sol_graph_grads(g), sol_clip_scale(t->grad_norm[s], 1), 1e-3f);
+    }
+    if (steps == STEPS) t->loss[STEPS] = step_gradients(g, o, 0, 0);
+    sol_graph_free(&g);
+    sol_adamw_free(&optim);
+}
+
+/* How far a loss may be from the oracle's: exact for three steps, then what one rounding at the start has done so far, and
+ * once the trajectories have parted (the neighbours are followed no longer) as far as trained models of this size lie apart. */
+static double allowed(int step, double rounding)
+{
+    return step < 3 ? 1e-3 : step < FOLLOWED ? tolerance(rounding) : 0.3;
 }
 
 static void check_trajectory(const char *name)
 {
     static oracle o;
-    double bias = 0;
+    static trajectory t, neighbour[NEIGHBOURS];
+    double bias = 0, rounding = 0;
     if (!oracle_open(&o, name, 2)) return;
     const json_t *train = json_object_get(o.json, "train"), *steps = json_object_get(train, "steps");
-    sol_quant_spec spec = spec_of(train);
-    sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-    sol_adamw *optim;
-    ck_ok(sol_adamw_create(&optim, o.m, &c, err));
-    sol_graph *g = graph_of(&o, &spec);
     ck_assert_uint_eq(json_array_size(steps), STEPS);
+    for (int i = 0; i < NEIGHBOURS; i++) train_from(&o, i + 1, train, FOLLOWED, &neighbour[i]);
+    train_from(&o, 0, train, STEPS, &t);
     for (int s = 0; s < STEPS; s++) {
-        const json_t *want = json_array_get(steps, (size_t)s);
-        float lambda = sol_residual_lambda(&published, s, STEPS);
-        ck_assert_double_eq_tol(lambda, number(want, "lambda"), 1e-6);
-        double loss = step_gradients(g, &o, s, lambda), difference = loss - number(want, "loss");
-        ck_assert_msg(fabs(difference) <= allowed(s), "step %d: loss %.6f, want %.6f", s, loss, number(want, "loss"));
-        bias += difference / STEPS;
-        double grad_norm = sol_global_norm(o.ctx, sol_graph_grads(g), o.m->n_elements);
-        if (s < 2) ck_assert_double_eq_tol(grad_norm / number(want, "grad_norm"), 1, 2e-3);
-        sol_adamw_update(o.ctx, optim, o.m, sol_graph_grads(g), sol_clip_scale(grad_norm, 1), 1e-3f);
+        const json_t *step = json_array_get(steps, (size_t)s);
+        double want = number(step, "loss");
+        for (int i = 0; i < NEIGHBOURS && s < FOLLOWED; i++) widen(&rounding, fabs(neighbour[i].loss[s] - t.loss[s]));
+        ck_assert_msg(fabs(t.loss[s] - want) <= allowed(s, rounding), "step %d: loss %.6f, want %.6f, spread %g", s, t.loss[s],
+                      want, rounding);
+        ck_assert_double_eq_tol(sol_residual_lambda(&published, s, STEPS), number(step, "lambda"), 1e-6);
+        if (s < 2) ck_assert_double_eq_tol(t.grad_norm[s] / number(step, "grad_norm"), 1, 2e-3);
+        bias += (t.loss[s] - want) / STEPS;
     }
     ck_assert_msg(fabs(bias) <= 0.05, "losses are %.4f off on the average", bias);
-    double last = step_gradients(g, &o, 0, 0);
-    ck_assert_double_eq_tol(last, number(train, "final_loss_lambda0_batch0"), allowed(STEPS));
-    compare_norms(&o, o.m->data, json_object_get(train, "final_param_norm"), 2e-3, "after training");
-    sol_graph_free(&g);
-    sol_adamw_free(&optim);
+    ck_assert_double_eq_tol(t.loss[STEPS], number(train, "final_loss_lambda0_batch0"), 0.3);
+    sol_test_llama2c_order(o.m, o.m->data, o.in_file_order, true);
+    compare_norms(&o, json_object_get(train, "final_param_norm"), &(spread){0}, "after training");
     oracle_close(&o);
 }
 
