@@ -85,7 +85,7 @@ test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 run-tests: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
 	@BUILD=$(BUILD) tests/run.sh
 
-run-fuzz: $(FUZZ_BIN)
+run-fuzz: $(FUZZ_BIN) $(BUILD)/tests/fuzz/make_seeds
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
 
 run-demo: $(BUILD)/solera
@@ -106,8 +106,11 @@ CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/base/textio.c,$(filter src/base
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libsolera.a
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/tiny.o $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/fuzz/make_seeds: $(call obj,tests/fuzz/make_seeds.c tests/fuzz/tiny.c) $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # One instruction set a file, by the suffix of its name.
 $(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
@@ -120,4 +123,4 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(TIER_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC)))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/fuzz/*.c)))

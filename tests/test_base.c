@@ -107,6 +107,15 @@ START_TEST(replace_is_atomic)
 }
 END_TEST
 
+/* What a file or a command line holds cannot move the cursor of the terminal that shows the error. */
+START_TEST(errors_are_one_line_of_text)
+{
+    sol_err e = {0};
+    sol_fail(&e, SOL_ERR_FORMAT, "%s", "a\nb\r\tc\033[2Jd\177e\xc2\x9b" "f\xc3\xa9\xc2");
+    ck_assert_str_eq(e.text, "a b  c?[2Jd?e??f\xc3\xa9\xc2");
+}
+END_TEST
+
 START_TEST(status_names_and_nearest)
 {
     static const char *const names[] = {"train.steps", "train.batch", "quant.method"};
@@ -122,4 +131,4 @@ END_TEST
 SOL_TEST_MAIN("base", tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
               tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic);
-              tcase_add_test(tc, status_names_and_nearest))
+              tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

@@ -1,12 +1,17 @@
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+/* Names from files come into these texts, and these on terminals: no control characters, also not those of two bytes. */
 static void one_line(char *s)
 {
-    for (; *s; s++)
-        if (*s == '\n' || *s == '\r') *s = ' ';
+    for (unsigned char *c = (unsigned char *)s; *c; c++) {
+        bool two = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        if (two) c[1] = '?';
+        if (two || *c < ' ' || *c == 0x7f) *c = *c == '\n' || *c == '\r' || *c == '\t' ? ' ' : '?';
+    }
 }
 
 sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...)

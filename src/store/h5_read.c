@@ -227,7 +227,7 @@ sol_status sol_h5_verify(const sol_h5_file *f, const sol_h5_node *n, sol_err *er
     enum { PIECE = 1 << 18 };
     uint8_t *buffer;
     sol_h5_stream s = {.file = f, .node = n};
-    sol_status st = sol_alloc_array((void **)&buffer, PIECE, 1, err);
+    sol_status st = sol_alloc_array((void **)&buffer, n->bytes < PIECE ? (size_t)n->bytes : PIECE, 1, err);
     while (st == SOL_OK && s.done < n->bytes)
         st = sol_h5_stream_next(&s, buffer, n->bytes - s.done < PIECE ? (size_t)(n->bytes - s.done) : PIECE, err);
     sol_free(buffer);

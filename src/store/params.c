@@ -102,7 +102,8 @@ sol_status sol_params_in_open(sol_params_in *in, const sol_h5_file *f, const sol
     sol_status st = find_param(f, p, &n, &in->stored, err);
     if (st != SOL_OK) return st;
     in->stream = (sol_h5_stream){.file = f, .node = n};
-    return sol_alloc_array(&in->buffer, PIECE, 4, err);
+    int64_t count = sol_param_count(p);
+    return sol_alloc_array(&in->buffer, (size_t)(count < PIECE ? count : PIECE), 4, err);
 }
 
 sol_status sol_params_in_next(sol_params_in *in, void *out, sol_dtype to, int64_t n, sol_err *err)

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "store/parts.h"
 
-enum { PIECE = 1 << 20 }; /* elements at a time, at least one head or one row */
+enum { PIECE = 1 << 20 }; /* elements at a time, but at least one head or one row */
 
 void sol_source_close(sol_source *s)
 {
@@ -60,10 +60,12 @@ typedef struct piece_buffers {
 
 static sol_status alloc_pieces(piece_buffers *b, const sol_model *table, sol_err *err)
 {
-    b->elements = PIECE;
+    b->elements = 1;
     for (int i = 0; i < table->n_params; i++) {
-        int64_t least = table->params[i].cols * (is_rotated(&table->params[i]) ? table->config.head_dim : 1);
-        if (least > b->elements) b->elements = least;
+        const sol_param *p = &table->params[i];
+        int64_t least = p->cols * (is_rotated(p) ? table->config.head_dim : 1), all = sol_param_count(p);
+        int64_t wanted = all < PIECE ? all : least > PIECE ? least : PIECE;
+        if (wanted > b->elements) b->elements = wanted;
     }
     sol_status st = sol_alloc_array((void **)&b->raw, (size_t)b->elements, sizeof *b->raw, err);
     return st == SOL_OK ? sol_alloc_array((void **)&b->turned, (size_t)b->elements, sizeof *b->turned, err) : st;
