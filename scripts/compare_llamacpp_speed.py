@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Speed of solera against llama.cpp TQ2_0: one shape, head in the same precision, measured in turns on this machine.
+
+    npm pack @node-llama-cpp/linux-x64 && tar xzf node-llama-cpp-linux-x64-*.tgz      # prebuilt libllama.so, outside the project
+    scripts/compare_llamacpp_speed.py --lib package/bins/linux-x64 --threads 1,2 --head q6,q4
+
+Random weights in both: llama.cpp reads a GGUF file that is written here (in --work, 0.4 GB), solera makes its own; values change no time. Each round
+runs llama.cpp, then `solera bench`; the ratios are of medians over the rounds. Decode starts behind an empty context, prefill is --prompt tokens.
+--backend names one of the libggml-cpu-*.so of DIR; without it llama.cpp takes the one it scores best for this processor, and the output says
+which. Python's standard library is enough. Not a test: a third-party program, run by hand.
+"""
+import argparse
+import ctypes
+import json
+import os
+import random
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+SHAPES = {  # hidden, layers, ffn, heads, kv heads, head_dim, vocab
+    "llama-3.2-1b": (2048, 16, 8192, 32, 8, 64, 128256),
+    "llama-3.2-3b": (3072, 28, 8192, 24, 8, 128, 128256),
+}
+# ggml type id, weights of a block, its bytes, where its float16 scale lies
+F32, TQ2_0 = (0, 1, 4, None), (35, 256, 66, 64)
+HEADS = {"q8": (8, 32, 34, 0), "q6": (14, 256, 210, 208), "q4": (2, 32, 18, 0)}  # Q8_0, Q6_K, Q4_0
+HEAD_NAMES = {"q8": "Q8_0", "q6": "Q6_K", "q4": "Q4_0"}
+DECODE_TOKENS = 16
+
+
+def tensors(shape, head):
+    C, L, F, H, K, D, V = shape
+    yield "token_embd.weight", (C, V), head
+    yield "output_norm.weight", (C,), F32
+    for i in range(L):
+        yield f"blk.{i}.attn_norm.weight", (C,), F32
+        yield f"blk.{i}.ffn_norm.weight", (C,), F32
+        for name, dims in (("attn_q", (C, H * D)), ("attn_k", (C, K * D)), ("attn_v", (C, K * D)), ("attn_output", (H * D, C)),
+                           ("ffn_gate", (C, F)), ("ffn_up", (C, F)), ("ffn_down", (F, C))):
+            yield f"blk.{i}.{name}.weight", dims, TQ2_0
+
+
+def text(s):
+    return struct.pack("<Q", len(s)) + s.encode()
+
+
+def key(name, value):
+    if isinstance(value, str):
+        return text(name) + struct.pack("<I", 8) + text(value)
+    kind, code = (6, "f") if isinstance(value, float) else (4, "I")
+    return text(name) + struct.pack("<I", kind) + struct.pack("<" + code, value)
+
+
+def size_of(dims, kind):
+    count = 1
+    for d in dims:
+        count *= d
+    return count // kind[1] * kind[2]
+
+
+def random_run(rng, kind):
+    """About a megabyte of random blocks with small scales."""
+    _, _, size, at = kind
+    blocks = bytearray(rng.randbytes((1 << 20) // size * size))
+    for b in range(0, len(blocks), size):
+        blocks[b + at : b + at + 2] = struct.pack("<e", 0.0002 if size == 210 else 0.02)
+    return bytes(blocks)
+
+
+def write_gguf(path, shape, head):
+    C, L, F, H, K, D, V = shape
+    meta = [key("general.architecture", "llama"), key("llama.block_count", L), key("llama.context_length", 8192),
+            key("llama.embedding_length", C), key("llama.feed_forward_length", F), key("llama.attention.head_count", H),
+            key("llama.attention.head_count_kv", K), key("llama.rope.dimension_count", D), key("llama.vocab_size", V),
+            key("llama.attention.layer_norm_rms_epsilon", 1e-5), key("llama.rope.freq_base", 500000.0),
+            key("tokenizer.ggml.model", "no_vocab")]
+    table = list(tensors(shape, head))
+    out, at = struct.pack("<IIQQ", 0x46554747, 3, len(table), len(meta)) + b"".join(meta), 0
+    for name, dims, kind in table:
+        out += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind[0], at)
+        at += (size_of(dims, kind) + 31) // 32 * 32
+    rng, runs = random.Random(1), {}
+    with open(path, "wb") as f:
+        f.write(out + bytes(-len(out) % 32))
+        for _, dims, kind in table:
+            left = size_of(dims, kind)
+            if kind is F32:
+                f.write(struct.pack("<f", 1.0) * (left // 4))
+            else:
+                run = runs.setdefault(kind, random_run(rng, kind))
+                for done in range(0, left, len(run)):
+                    f.write(run[: left - done])
+            f.write(bytes(-left % 32))
+
+
+class Params(ctypes.Structure):
+    """A parameter struct of any version: passed by value in memory, of which the callee reads what it knows."""
+    _fields_ = [("word", ctypes.c_uint32 * 256), ("align", ctypes.c_uint64)]
+
+
+class Batch(ctypes.Structure):
+    _fields_ = [("n_tokens", ctypes.c_int32)] + [(n, ctypes.c_void_p) for n in ("token", "embd", "pos", "n_seq_id", "seq_id", "logits")]
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class Library:
+    def __init__(self, folder, backend):
+        for name in ("ggml-base", "ggml", "llama"):
+            found = [n for n in sorted(os.listdir(folder)) if n.startswith(f"lib{name}.") and ".so" in n]
+            if not found:
+                sys.exit(f"{folder}: has no lib{name}.so")
+            lib = ctypes.CDLL(os.path.join(folder, found[0]), mode=ctypes.RTLD_GLOBAL)
+            setattr(self, name.replace("-", "_"), lib)
+        self.log_fn = LOG(lambda level, line, user: None)
+        self.llama.llama_log_set(self.log_fn, None)
+        self.ggml.ggml_backend_load.restype = ctypes.c_void_p
+        self.ggml.ggml_backend_load.argtypes = [ctypes.c_char_p]
+        self.ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+        if backend:
+            if not self.ggml.ggml_backend_load(os.path.join(folder, f"libggml-cpu-{backend}.so").encode()):
+                sys.exit(f"{folder}: backend {backend} does not load here")
+        else:
+            self.ggml.ggml_backend_load_all_from_path(folder.encode())
+        self.llama.llama_backend_init()
+
+    def backend(self):
+        """The CPU library that is mapped into this process."""
+        with open("/proc/self/maps", encoding="utf-8") as f:
+            names = {os.path.basename(line.split()[-1]) for line in f if "libggml-cpu-" in line}
+        return " ".join(sorted(names))
+
+
+class Llama:
+    def __init__(self, library, path, threads, prompt):
+        lib = self.lib = library.llama
+        for name, result, args in (("llama_model_default_params", Params, []), ("llama_context_default_params", Params, []),
+                                   ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Params]),
+                                   ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Params]),
+                                   ("llama_set_n_threads", None, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]),
+                                   ("llama_n_batch", ctypes.c_uint32, [ctypes.c_void_p]), ("llama_n_ubatch", ctypes.c_uint32, [ctypes.c_void_p]),
+                                   ("llama_get_memory", ctypes.c_void_p, [ctypes.c_void_p]),
+                                   ("llama_memory_clear", None, [ctypes.c_void_p, ctypes.c_bool]),
+                                   ("llama_synchronize", None, [ctypes.c_void_p]),
+                                   ("llama_batch_get_one", Batch, [ctypes.POINTER(ctypes.c_int32), ctypes.c_int32]),
+                                   ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]),
+                                   ("llama_free", None, [ctypes.c_void_p]), ("llama_model_free", None, [ctypes.c_void_p])):
+            fn = getattr(lib, name)
+            fn.restype, fn.argtypes = result, args
+        self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
+        if not self.model:
+            sys.exit(f"{path}: llama.cpp does not load it")
+        p = lib.llama_context_default_params()
+        p.word[0], p.word[1], p.word[2] = 2 * prompt, prompt, prompt  # n_ctx, n_batch, n_ubatch
+        self.ctx = lib.llama_init_from_model(self.model, p)
+        if not self.ctx or lib.llama_n_batch(self.ctx) != prompt or lib.llama_n_ubatch(self.ctx) != prompt:
+            sys.exit("this libllama.so orders its context parameters in another way")
+        lib.llama_set_n_threads(self.ctx, threads, threads)
+        self.prompt = prompt
+        self.feed(0, 1)
+
+    def feed(self, first, n):
+        ids = (ctypes.c_int32 * n)(*[(first + i) * 7919 % 100000 for i in range(n)])
+        if self.lib.llama_decode(self.ctx, self.lib.llama_batch_get_one(ids, n)) != 0:
+            sys.exit("llama_decode failed")
+        self.lib.llama_synchronize(self.ctx)
+
+    def rates(self):
+        """Tokens a second: decode, prefill."""
+        clear = lambda: self.lib.llama_memory_clear(self.lib.llama_get_memory(self.ctx), True)
+        clear()
+        start = time.monotonic()
+        self.feed(0, self.prompt)
+        prefill = self.prompt / (time.monotonic() - start)
+        clear()
+        self.feed(0, 1)
+        start = time.monotonic()
+        for i in range(DECODE_TOKENS):
+            self.feed(i, 1)
+        return DECODE_TOKENS / (time.monotonic() - start), prefill
+
+    def close(self):
+        self.lib.llama_free(self.ctx)
+        self.lib.llama_model_free(self.model)
+
+
+def solera(o, threads, head):
+    words = [o.solera, "bench", "--shape", o.shape, "--embed-type", head, "-t", str(threads), "--prompt", str(o.prompt), "--seconds",
+             str(o.seconds), "--json"]
+    r = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return r["decode_tok_s"], r["prefill_tok_s"], r["bytes_per_token"], r["tier"]
+
+
+def compare(o, library, head, threads):
+    path = os.path.join(o.work, f"{o.shape}-tq2_0-{head}.gguf")
+    if not os.path.exists(path):
+        write_gguf(path + ".tmp", SHAPES[o.shape], HEADS[head])
+        os.replace(path + ".tmp", path)
+    llama = Llama(library, path, threads, o.prompt)
+    theirs, ours = [], []
+    for _ in range(o.rounds):
+        theirs.append(llama.rates())
+        ours.append(solera(o, threads, head))
+    llama.close()
+    read = sum(size_of(d, k) for _, d, k in tensors(SHAPES[o.shape], HEADS[head]))
+    middle = lambda rows, i: statistics.median(r[i] for r in rows)
+    decode, prefill = [(middle(ours, i), middle(theirs, i)) for i in (0, 1)]
+    print(f"{threads} threads, head {head} / {HEAD_NAMES[head]}: decode {decode[0]:.1f} / {decode[1]:.1f} = {decode[0] / decode[1]:.2f}; "
+          f"prefill {prefill[0]:.1f} / {prefill[1]:.1f} = {prefill[0] / prefill[1]:.2f}; "
+          f"{ours[0][2] / 1e6:.0f} / {read / 1e6:.0f} MB a token", flush=True)
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--lib", required=True, metavar="DIR", help="folder with libllama.so and libggml*.so")
+    a.add_argument("--backend", help="e.g. zen4, icelake, sapphirerapids")
+    a.add_argument("--solera", default="build/release/solera")
+    a.add_argument("--shape", default="llama-3.2-1b", choices=SHAPES)
+    a.add_argument("--head", default="q6", help="types of embedding and head, with commas: q8, q6, q4")
+    a.add_argument("--threads", default="1,2")
+    a.add_argument("--prompt", type=int, default=512)
+    a.add_argument("--rounds", type=int, default=5)
+    a.add_argument("--seconds", type=float, default=2, help="of each run of solera bench")
+    a.add_argument("--work", default="/tmp", metavar="DIR", help="where the GGUF file goes, and stays")
+    o = a.parse_args()
+    unknown = [h for h in o.head.split(",") if h not in HEADS]
+    if unknown:
+        a.error(f"--head {unknown[0]}: one of {', '.join(HEADS)}")
+    library = Library(os.path.abspath(o.lib), o.backend)
+    print(f"solera / llama.cpp ({library.backend()}), {o.shape}, prompt of {o.prompt}: tokens/s, medians of {o.rounds} rounds in turns")
+    for head in o.head.split(","):
+        for threads in o.threads.split(","):
+            compare(o, library, head, int(threads))
+
+
+if __name__ == "__main__":
+    main()
