@@ -3,10 +3,8 @@
  *
  * The median is found by bisection on the bit patterns of |w|, which order like the numbers: each pass counts the
  * weights that are at most the middle of what is left. 31 passes, no memory, counts add up in any order. */
-#include <math.h>
-
 #include "base/half.h"
-#include "quant/quant.h"
+#include "quant/dense.h"
 
 static uint32_t middle(const sol_quant_group *g)
 {
@@ -40,18 +38,11 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
-{
-    (void)k, (void)spec;
-    for (int64_t i = 0; i < n; i++) t[i] = (int8_t)((w[i] > g->threshold) - (w[i] < -g->threshold));
-}
-
 const sol_quantizer sol_quantizer_absmedian = {
     .name = "absmedian",
     .summary = "dense ternary, 1.58 bits a weight: as absmean with the median of |w|",
     .block = 1,
     .measure = measure,
     .settle = settle,
-    .levels = levels,
+    .levels = sol_dense_levels,
 };

@@ -1,19 +1,5 @@
 /* Binary: t = sign(w), 0 counts as +; alpha = mean |w|, the L2 optimum (XNOR-Net). */
-#include "quant/quant.h"
-
-static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
-                    int64_t n, sol_quant_acc *acc)
-{
-    (void)spec, (void)pass, (void)g;
-    k->e.abs_sum(w, n, &acc->sum);
-}
-
-static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g)
-{
-    (void)spec, (void)pass;
-    g->scale = (float)(acc->sum / (double)n);
-    return false;
-}
+#include "quant/dense.h"
 
 static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
                    int8_t *t)
@@ -26,7 +12,7 @@ const sol_quantizer sol_quantizer_binary = {
     .name = "binary",
     .summary = "one bit a weight: the sign, scale mean |w|",
     .block = 1,
-    .measure = measure,
-    .settle = settle,
+    .measure = sol_dense_measure_mean,
+    .settle = sol_dense_settle_mean,
     .levels = levels,
 };

@@ -1,19 +1,13 @@
 /* LSQ (Esser et al. 2020) at three levels: Q(w) = step round(clamp(w / step, -1, 1)), the step learned.
  *   dQ/dw    = 1 where |w| <= step, else 0
  *   dQ/dstep = round(x) - x with x = w / step where |x| <= 1, else sign(x) */
+#include "quant/dense.h"
 #include "quant/learned.h"
 
 static void derive(sol_quant_group *g)
 {
     g->scale = sol_learned_step(g);
     g->threshold = g->scale / 2; /* rounding to even sends exactly half to 0 */
-}
-
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
-{
-    (void)k, (void)spec;
-    for (int64_t i = 0; i < n; i++) t[i] = (int8_t)((w[i] > g->threshold) - (w[i] < -g->threshold));
 }
 
 static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum)
@@ -33,7 +27,7 @@ const sol_quantizer sol_quantizer_lsq = {
     .block = 1,
     .measure = sol_learned_measure,
     .settle = sol_learned_settle,
-    .levels = levels,
+    .levels = sol_dense_levels,
     .n_learned = 1,
     .learned_name = {"quant_step"},
     .derive = derive,

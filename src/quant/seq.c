@@ -2,6 +2,7 @@
  * {-2/3, 0, 2/3}, the step learned; so scale = 2/3 step, and a weight is 0 up to step / 3.
  *   dQ/dw    = 1 where |w| <= 0.99 step, else 0
  *   dQ/dstep = q - x with x = w / step where |x| <= 0.99, else sign(x), as published (the level there is 2/3) */
+#include "quant/dense.h"
 #include "quant/learned.h"
 
 enum { CLAMP_PERCENT = 99 };
@@ -11,13 +12,6 @@ static void derive(sol_quant_group *g)
     float step = sol_learned_step(g);
     g->scale = step / 1.5f;
     g->threshold = step / 3;
-}
-
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
-{
-    (void)k, (void)spec;
-    for (int64_t i = 0; i < n; i++) t[i] = (int8_t)((w[i] > g->threshold) - (w[i] < -g->threshold));
 }
 
 static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum)
@@ -37,7 +31,7 @@ const sol_quantizer sol_quantizer_seq = {
     .block = 1,
     .measure = sol_learned_measure,
     .settle = sol_learned_settle,
-    .levels = levels,
+    .levels = sol_dense_levels,
     .n_learned = 1,
     .learned_name = {"quant_step"},
     .derive = derive,

@@ -1,7 +1,7 @@
 /* Ternary weight networks (Li et al. 2016): threshold 0.75 mean |w|, alpha = mean |w| over the kept weights. */
 #include <math.h>
 
-#include "quant/quant.h"
+#include "quant/dense.h"
 
 static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
                     int64_t n, sol_quant_acc *acc)
@@ -30,18 +30,11 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
-{
-    (void)k, (void)spec;
-    for (int64_t i = 0; i < n; i++) t[i] = (int8_t)((w[i] > g->threshold) - (w[i] < -g->threshold));
-}
-
 const sol_quantizer sol_quantizer_twn = {
     .name = "twn",
     .summary = "dense ternary, 1.58 bits a weight: zero up to 0.75 mean |w|, scale mean |w| of the rest (TWN)",
     .block = 1,
     .measure = measure,
     .settle = settle,
-    .levels = levels,
+    .levels = sol_dense_levels,
 };
