@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "config/sweep.h"
 #include "eval/eval.h"
 #include "eval/tasks.h"
 #include "eval/text.h"

@@ -1,0 +1,86 @@
+. tests/cli/common
+make_job
+cat >"$dir/sweep.yaml" <<YAML
+base: job.yaml
+dir: $dir/swept
+seeds: [1, 2]
+set: {study.every: 8, study.rows: 16}
+points:
+  naive: {residual.schedule: none}
+  full: {quant.method: none}
+grid: {optim.lr: [0.001, 0.002]}
+against: naive_0.001
+measures: [near_alpha, zero_flips]
+YAML
+rows() { grep -c '^| [nf]' "$1"; }
+
+# Bad input: one line, and nothing is written.
+refuse() { # TEXT SED
+    sed "$2" "$dir/sweep.yaml" >"$dir/bad.yaml"
+    expect 2 "$1" "$SOLERA" sweep "$dir/bad.yaml"
+    [ ! -e "$dir/swept" ] || fail "'$2' left something"
+}
+refuse "bad.yaml:3:1: unknown key 'seedz'; did you mean 'seeds'?" 's/^seeds/seedz/'
+refuse "cannot open" 's/job.yaml/none.yaml/'
+refuse "optim.lrr" 's/optim.lr:/optim.lrr:/'
+refuse "bad.yaml:8:8: quant.group_size=3: " 's/{optim.lr: .*}/{quant.group_size: [64, 3]}/; s/^against.*//'
+refuse "point naive_48: key 'quant.group_size': model.layers.0" 's/{optim.lr: .*}/{quant.group_size: [48]}/; s/^against.*//'
+refuse "there is no 'near_alfa'; did you mean 'near_alpha'?" 's/near_alpha/near_alfa/'
+refuse "has no study.every" 's/study.every: 8/study.every: 0/'
+refuse "against: expected the name of a point, as naive_0.001" 's/^against.*/against: nobody/'
+refuse "is set by the sweep" 's/study.rows: 16/run.seed: 4/'
+expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml" --set run.dir=x
+[ ! -e "$dir/swept" ] || fail "a refused sweep left something"
+
+# Killed: its run dies with it; the same command goes on, two at a time, and what was done is not done again.
+"$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=60 >"$dir/out.txt" 2>"$dir/err" &
+pid=$!
+for i in $(seq 600); do
+    [ "$(cat "$dir"/swept/*/*/metrics.jsonl 2>/dev/null | wc -l)" -gt 70 ] && break
+    sleep 0.05
+done
+kill -9 $pid
+wait $pid 2>/dev/null || true
+pid=
+done_before=$(ls -d "$dir"/swept/*/seed-*/ckpt/step-000060.h5 2>/dev/null | wc -l)
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=60 --jobs 2
+[ "$done_before" -ge 1 ] && [ "$done_before" -lt 8 ] || fail "$done_before runs were done when it was killed"
+grep -q "8 runs, $done_before of them done" "$dir/err" || fail "$(cat "$dir/err")"
+[ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "$(cat "$dir/swept/table.md")"
+grep -q '^| naive | 0.001 *| 2 .*| +0.0000 ± 0.0000 *|' "$dir/swept/table.md" || fail "$(cat "$dir/swept/table.md")"
+[ "$(wc -l <"$dir/swept/table.csv")" -eq 5 ] || fail "$(cat "$dir/swept/table.csv")"
+head -n 1 "$dir/swept/table.csv" | grep -q '^point,optim.lr,seeds,eval loss,eval loss deviation,packed loss,' || fail "$(cat "$dir/swept/table.csv")"
+
+# A run of the sweep is the run that `solera train` makes.
+"$SOLERA" train "$dir/job.yaml" --set train.steps=60 --set study.every=8 --set study.rows=16 --set residual.schedule=none --set optim.lr=0.002 \
+    --set run.seed=2 --set run.dir="$dir/alone" 2>/dev/null
+metrics_of "$dir/alone" >"$dir/a"
+metrics_of "$dir/swept/naive_0.002/seed-2" >"$dir/b"
+cmp "$dir/a" "$dir/b" || fail "a run of the sweep differs from the job"
+
+# The table alone; other keys make other runs; a run that fails is named, the others go on.
+rm "$dir/swept/table.md"
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=60 --table
+[ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "--table"
+expect 2 "holds another run, by these keys: train.batch" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=60 --set train.batch=2
+head -c 3000 "$dir/data.h5" >"$dir/cut.h5"
+sed "s|{residual.schedule: none}|{data.eval: $dir/cut.h5}|; s/lr: .*}/lr: [0.001]}/" "$dir/sweep.yaml" >"$dir/half.yaml"
+expect 1 "2 of 4 runs failed, first naive_0.001 seed 1: key 'data.eval': $dir/cut.h5" "$SOLERA" sweep "$dir/half.yaml" --dir "$dir/half" --set train.steps=8
+grep -q '^| full  | 0.001 *| 2 ' "$dir/half/table.md" || fail "$(cat "$dir/half/table.md")"
+
+# Without checkpoints, and stopped by a signal.
+sed 's/^measures.*/keep_checkpoints: false/' "$dir/sweep.yaml" >"$dir/small.yaml"
+expect 0 "" "$SOLERA" sweep "$dir/small.yaml" --dir "$dir/small" --set train.steps=8 --jobs 2
+[ -z "$(find "$dir/small" -name "*.h5" -path "*ckpt*")" ] || fail "checkpoints stayed"
+"$SOLERA" sweep "$dir/sweep.yaml" --dir "$dir/long" --set train.steps=100000 >"$dir/out.txt" 2>"$dir/err" &
+pid=$!
+for i in $(seq 600); do
+    [ -s "$dir/long/naive_0.001/seed-1/metrics.jsonl" ] && break
+    sleep 0.05
+done
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+pid=
+[ "$code" -eq 130 ] || fail "exit code $code after SIGTERM: $(cat "$dir/err")"
+ls "$dir"/long/naive_0.001/seed-1/ckpt/step-*.h5 >/dev/null || fail "the run was not saved"

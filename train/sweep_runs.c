@@ -1,0 +1,307 @@
+/* The processes of a sweep. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "job.h"
+#include "metrics.h"
+#include "sweep.h"
+
+static const char *point_name(const sol_sweep_runs *r, const sol_sweep_run *run)
+{
+    return r->sweep->point[run->point].name;
+}
+
+static long long seed_of(const sol_sweep_runs *r, const sol_sweep_run *run)
+{
+    return (long long)r->sweep->seed[run->seed];
+}
+
+/* ---- looking at what is there ---- */
+
+/* Every key of a run is set on a command line, which is not the user's: its place in errors says nothing. */
+static const char *without_set(const char *text)
+{
+    return strncmp(text, "--set: ", 7) == 0 ? text + 7 : text;
+}
+
+/* The points differ in the quantizer and perhaps in the model: the first seed stands for all. */
+static sol_status check_model(const sol_config *c, const char *point, sol_err *err)
+{
+    sol_model_config config;
+    sol_model *m = NULL;
+    sol_quant_spec spec;
+    sol_err why = {0};
+    sol_status st = sol_config_quant(c, &spec, &why);
+    if (st == SOL_OK) st = sol_job_model_config(c, &config, &why);
+    if (st == SOL_OK) st = sol_model_describe(&m, &config, SOL_F32, &why);
+    if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, &why);
+    sol_model_free(&m);
+    if (st == SOL_OK) return SOL_OK;
+    return sol_fail(err, st, "point %s: %s", point, without_set(why.text));
+}
+
+static sol_status compare_jobs(const sol_config *now, const char *file, sol_err *err)
+{
+    sol_config *old = NULL;
+    char *text = NULL;
+    bool fatal = false;
+    sol_status st = sol_config_read(&old, file, err);
+    if (st == SOL_OK) st = sol_config_diff(old, now, &text, &fatal, err);
+    if (st == SOL_OK && fatal)
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s", now->run.dir, text);
+    sol_free(text);
+    sol_config_free(&old);
+    return st;
+}
+
+static sol_status is_done(const sol_sweep_runs *r, const sol_config *c, bool *done, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_study_curve curve = {0};
+    sol_status st = SOL_OK;
+    *done = false;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", c->run.dir);
+    if (sol_file_exists(path)) st = sol_metrics_read(path, &curve, err);
+    if (st == SOL_OK) *done = curve.n > 0 && curve.step[curve.n - 1] >= (double)c->train.steps;
+    sol_metrics_free(&curve);
+    snprintf(path, sizeof path, "%s/ckpt/step-%06" PRId64 ".h5", c->run.dir, c->train.steps);
+    if (r->sweep->keep_checkpoints && !sol_file_exists(path)) *done = false; /* killed between its last line and its checkpoint */
+    return st;
+}
+
+static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    bool done = false;
+    sol_status st = sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err);
+    if (st == SOL_OK && run->seed == 0) st = check_model(run->job, point_name(r, run), err);
+    if (st == SOL_OK && r->sweep->n_measures > 0 && run->job->study.every == 0)
+        st = sol_fail(err, SOL_ERR_CONFIG, "point %s: has no study.every, which the measures need", point_name(r, run));
+    if (st != SOL_OK) return st;
+    snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
+    if (sol_file_exists(path)) {
+        st = compare_jobs(run->job, path, err);
+        if (st == SOL_OK) st = is_done(r, run->job, &done, err);
+    }
+    run->phase = done ? SOL_RUN_DONE : SOL_RUN_WAITS;
+    return st;
+}
+
+sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_sweep *s, sol_err *err)
+{
+    sol_sweep_runs *r = NULL;
+    int most = s->n_points * s->n_seeds;
+    *out = NULL;
+    sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
+    if (st != SOL_OK) return st;
+    r->program = p;
+    r->sweep = s;
+    st = sol_alloc_array((void **)&r->run, (size_t)most, sizeof *r->run, err);
+    for (int i = 0; st == SOL_OK && i < most; i++) {
+        r->n++;
+        r->run[i].point = i / s->n_seeds;
+        r->run[i].seed = i % s->n_seeds;
+        st = look(r, &r->run[i], err);
+    }
+    if (st != SOL_OK) sol_sweep_runs_free(&r);
+    *out = r;
+    return st;
+}
+
+void sol_sweep_runs_free(sol_sweep_runs **rp)
+{
+    sol_sweep_runs *r = *rp;
+    if (!r) return;
+    for (int i = 0; i < r->n; i++) sol_config_free(&r->run[i].job);
+    sol_free(r->run);
+    sol_free(r);
+    *rp = NULL;
+}
+
+/* ---- processes ---- */
+
+static void output_path(const sol_sweep_runs *r, const sol_sweep_run *run, char out[SOL_PATH_MAX])
+{
+    snprintf(out, SOL_PATH_MAX, "%s/%s/seed-%lld.txt", r->sweep->dir, point_name(r, run), seed_of(r, run));
+}
+
+/* Several at a time share the processors, unless -t or the job say how many threads each one has. */
+static int64_t threads_of(const sol_sweep_runs *r, const sol_config *c)
+{
+    if (r->program->threads > 0 || c->run.threads > 0 || r->sweep->jobs == 1) return r->program->threads;
+    sol_cpu cpu;
+    sol_cpu_detect(&cpu);
+    return cpu.n_online > r->sweep->jobs ? cpu.n_online / r->sweep->jobs : 1;
+}
+
+/* Between fork and exec only what POSIX allows there. The process dies with its parent: its run is as safe as after any kill, and a
+ * sweep that is started again finds it free. */
+static void become(char *const *argv, int output, pid_t parent)
+{
+    int null = open("/dev/null", O_RDONLY);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent || null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) _exit(1);
+    execv("/proc/self/exe", argv);
+    _exit(1);
+}
+
+static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err)
+{
+    const sol_sweep_point *p = &r->sweep->point[run->point];
+    char path[SOL_PATH_MAX], threads[32], dir[SOL_PATH_MAX + 16], seed[48];
+    const char **argv = NULL;
+    int n = 0, output = -1;
+    snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
+    sol_status st = sol_dir_create(path, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&argv, 16 + 2 * (size_t)p->n_set, sizeof *argv, err);
+    if (st != SOL_OK) return st;
+    snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
+    snprintf(dir, sizeof dir, "run.dir=%s", run->job->run.dir);
+    snprintf(seed, sizeof seed, "run.seed=%lld", seed_of(r, run));
+    const char *const head[] = {"solera", "train", r->sweep->base, "--resume", "-t", threads, "--tier", r->program->tier};
+    for (size_t i = 0; i < sizeof head / sizeof *head; i++) argv[n++] = head[i];
+    for (int i = 0; i < p->n_set + 2; i++) {
+        argv[n++] = "--set";
+        argv[n++] = i < p->n_set ? p->set[i] : i == p->n_set ? dir : seed;
+    }
+    output_path(r, run, path);
+    output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (output < 0) st = sol_fail_errno(err, path, "cannot write");
+    pid_t parent = getpid();
+    if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
+    if (st == SOL_OK && run->pid < 0) st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
+    if (output >= 0) close(output);
+    sol_free(argv);
+    run->started = sol_clock();
+    if (st == SOL_OK) run->phase = SOL_RUN_GOES;
+    return st;
+}
+
+/* The last line that the process wrote, without "solera train: ". */
+static void last_words(const sol_sweep_runs *r, const sol_sweep_run *run, char *out, size_t size)
+{
+    char path[SOL_PATH_MAX], *text = NULL;
+    size_t n = 0;
+    snprintf(out, size, "it said nothing");
+    output_path(r, run, path);
+    if (sol_file_read(path, &text, &n, NULL) != SOL_OK) return;
+    while (n > 0 && text[n - 1] == '\n') text[--n] = 0;
+    const char *line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    if (strncmp(line, "solera train: ", 14) == 0) line += 14;
+    if (*line) snprintf(out, size, "%s", without_set(line));
+    sol_free(text);
+}
+
+static void remove_checkpoints(const sol_config *c)
+{
+    char path[SOL_PATH_MAX], file[SOL_PATH_MAX + 272];
+    snprintf(path, sizeof path, "%s/ckpt", c->run.dir);
+    DIR *dir = opendir(path);
+    if (!dir) return;
+    for (struct dirent *e; (e = readdir(dir));) {
+        size_t n = strlen(e->d_name);
+        if (n < 3 || strcmp(e->d_name + n - 3, ".h5") != 0) continue;
+        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        unlink(file);
+    }
+    closedir(dir);
+}
+
+static int count(const sol_sweep_runs *r, sol_run_phase phase)
+{
+    int n = 0;
+    for (int i = 0; i < r->n; i++) n += r->run[i].phase == phase;
+    return n;
+}
+
+static void finish_failed(sol_sweep_runs *r, sol_sweep_run *run, int status)
+{
+    char words[320];
+    last_words(r, run, words, sizeof words);
+    if (WIFSIGNALED(status)) snprintf(words, sizeof words, "killed by signal %d", WTERMSIG(status));
+    run->phase = SOL_RUN_FAILED;
+    if (r->n_failed++ == 0) snprintf(r->failed, sizeof r->failed, "%.120s seed %lld: %s", point_name(r, run), seed_of(r, run), words);
+    sol_log_line(&r->program->log, SOL_LOG_WARN, "%s seed %lld failed: %s", point_name(r, run), seed_of(r, run), words);
+}
+
+static sol_status finish(sol_sweep_runs *r, sol_sweep_run *run, int status, sol_err *err)
+{
+    char took[32];
+    bool done = false;
+    sol_status st = SOL_OK;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) st = is_done(r, run->job, &done, err);
+    if (st != SOL_OK) return st;
+    if (!done && sol_interrupted()) {
+        run->phase = SOL_RUN_WAITS;
+        return SOL_OK;
+    }
+    if (!done) {
+        finish_failed(r, run, status);
+        return SOL_OK;
+    }
+    run->phase = SOL_RUN_DONE;
+    if (!r->sweep->keep_checkpoints) remove_checkpoints(run->job);
+    sol_log_line(&r->program->log, SOL_LOG_INFO, "%d of %d: %s seed %lld, %s", count(r, SOL_RUN_DONE), r->n, point_name(r, run),
+                 seed_of(r, run), sol_duration_text(sol_clock() - run->started, took));
+    return SOL_OK;
+}
+
+/* What ended since the last look. */
+static sol_status reap(sol_sweep_runs *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < r->n; i++) {
+        int status = 0;
+        if (r->run[i].phase == SOL_RUN_GOES && waitpid(r->run[i].pid, &status, WNOHANG) == r->run[i].pid)
+            st = finish(r, &r->run[i], status, err);
+    }
+    return st;
+}
+
+static void tell_all(const sol_sweep_runs *r, int sig)
+{
+    for (int i = 0; i < r->n; i++)
+        if (r->run[i].phase == SOL_RUN_GOES) kill(r->run[i].pid, sig);
+}
+
+sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    bool told = false;
+    int next = 0, going = 0;
+    sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir, r->n, count(r, SOL_RUN_DONE));
+    for (;;) {
+        while (st == SOL_OK && !sol_interrupted() && going < r->sweep->jobs && next < r->n) {
+            if (r->run[next].phase == SOL_RUN_WAITS) st = start(r, &r->run[next], err);
+            next++;
+            going = count(r, SOL_RUN_GOES);
+        }
+        if ((st != SOL_OK || sol_interrupted()) && !told) {
+            tell_all(r, SIGTERM);
+            told = true;
+        }
+        sol_status ended = reap(r, st == SOL_OK ? err : NULL);
+        if (st == SOL_OK) st = ended;
+        going = count(r, SOL_RUN_GOES);
+        if (going == 0 && (next == r->n || told)) break;
+        sol_live_show(r->program, false, "%d of %d runs done, %d at work", count(r, SOL_RUN_DONE), r->n, going);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    sol_live_clear(r->program);
+    if (st == SOL_OK && sol_interrupted())
+        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted with %d of %d runs done; the same command goes on", count(r, SOL_RUN_DONE), r->n);
+    return st;
+}

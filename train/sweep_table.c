@@ -1,0 +1,298 @@
+/* What the runs of a sweep found, over the seeds. */
+#include <math.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "metrics.h"
+#include "sweep.h"
+
+/* The columns that are measured: three losses, the difference to the point of `against`, then the measures. */
+enum { EVAL_LOSS, PACKED_LOSS, TRAIN_LOSS, DIFFERENCE, MEASURES };
+
+typedef struct summary {
+    double mean, deviation; /* NaN: of nothing, of one */
+    int n;
+} summary;
+
+typedef struct table {
+    const sol_sweep_runs *runs;
+    int n_values;
+    double *value;   /* [runs, n_values]; NaN where there is none */
+    summary *summary; /* [points, n_values] */
+    bool *shown;     /* [n_values] */
+} table;
+
+static double *value_of(const table *t, int point, int seed)
+{
+    return t->value + ((size_t)point * (size_t)t->runs->sweep->n_seeds + (size_t)seed) * (size_t)t->n_values;
+}
+
+/* ---- reading ---- */
+
+/* Loss over the last tenth of the steps: one step's batch alone says little. */
+static double last_training_loss(const sol_study_curve *c)
+{
+    double sum = 0;
+    int64_t n = (c->n + 9) / 10;
+    for (int64_t i = c->n - n; i < c->n; i++) sum += c->loss[i];
+    return n ? sum / (double)n : NAN;
+}
+
+static int measure_number(const char *name)
+{
+    for (int i = 0; i < SOL_MEASURE_COUNT; i++)
+        if (strcmp(sol_measure_at(i)->name, name) == 0) return i;
+    return -1;
+}
+
+static sol_status read_study(const table *t, const sol_sweep_run *run, double *value, sol_err *err)
+{
+    const sol_sweep *s = t->runs->sweep;
+    char path[SOL_PATH_MAX];
+    sol_study_run records;
+    snprintf(path, sizeof path, "%s/study.h5", run->job->run.dir);
+    sol_status st = sol_study_run_read(&records, path, run->job->run.dir, err);
+    if (st != SOL_OK) return st;
+    for (int i = 0; i < s->n_measures; i++) value[MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
+    sol_study_run_free(&records);
+    return SOL_OK;
+}
+
+static sol_status read_run(const table *t, const sol_sweep_run *run, double *value, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_study_curve c;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", run->job->run.dir);
+    sol_status st = sol_metrics_read(path, &c, err);
+    if (st != SOL_OK) return st;
+    value[TRAIN_LOSS] = last_training_loss(&c);
+    if (c.n_evals > 0) {
+        value[EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
+        value[PACKED_LOSS] = c.packed_loss[c.n_evals - 1];
+    }
+    sol_metrics_free(&c);
+    return t->runs->sweep->n_measures > 0 ? read_study(t, run, value, err) : SOL_OK;
+}
+
+static sol_status read_all(const table *t, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < t->runs->n; i++) {
+        const sol_sweep_run *run = &t->runs->run[i];
+        double *value = value_of(t, run->point, run->seed);
+        for (int k = 0; k < t->n_values; k++) value[k] = NAN;
+        if (run->phase == SOL_RUN_DONE) st = read_run(t, run, value, err);
+    }
+    return st;
+}
+
+/* ---- over the seeds ---- */
+
+static summary summarize(const table *t, int point, int column)
+{
+    summary s = {.mean = NAN, .deviation = NAN};
+    double sum = 0, squares = 0;
+    int n_seeds = t->runs->sweep->n_seeds;
+    for (int i = 0; i < n_seeds; i++) {
+        double x = value_of(t, point, i)[column];
+        if (!isfinite(x)) continue;
+        sum += x;
+        s.n++;
+    }
+    if (s.n > 0) s.mean = sum / s.n;
+    for (int i = 0; s.n > 1 && i < n_seeds; i++) {
+        double x = value_of(t, point, i)[column];
+        if (isfinite(x)) squares += (x - s.mean) * (x - s.mean);
+    }
+    if (s.n > 1) s.deviation = sqrt(squares / (s.n - 1));
+    return s;
+}
+
+/* Runs of one seed saw the same batches: their differences vary less than they do. */
+static void subtract(const table *t)
+{
+    const sol_sweep *s = t->runs->sweep;
+    if (s->against < 0) return;
+    for (int p = 0; p < s->n_points; p++)
+        for (int i = 0; i < s->n_seeds; i++)
+            value_of(t, p, i)[DIFFERENCE] = value_of(t, p, i)[EVAL_LOSS] - value_of(t, s->against, i)[EVAL_LOSS];
+}
+
+static void summarize_all(const table *t)
+{
+    for (int p = 0; p < t->runs->sweep->n_points; p++)
+        for (int k = 0; k < t->n_values; k++) {
+            summary *s = &t->summary[p * t->n_values + k];
+            *s = summarize(t, p, k);
+            if (s->n > 0 || k >= MEASURES) t->shown[k] = true;
+        }
+}
+
+static int seeds_done(const table *t, int point)
+{
+    int n = 0;
+    for (int i = 0; i < t->runs->sweep->n_seeds; i++)
+        n += t->runs->run[point * t->runs->sweep->n_seeds + i].phase == SOL_RUN_DONE;
+    return n;
+}
+
+/* ---- writing ---- */
+
+static void column_title(const table *t, int k, char *out, size_t size)
+{
+    static const char *const losses[] = {"eval loss", "packed loss", "train loss"};
+    const sol_sweep *s = t->runs->sweep;
+    if (k < DIFFERENCE)
+        snprintf(out, size, "%s", losses[k]);
+    else if (k == DIFFERENCE)
+        snprintf(out, size, "eval loss - %.100s", s->against >= 0 ? s->point[s->against].name : "");
+    else
+        snprintf(out, size, "%s", s->measure[k - MEASURES]);
+}
+
+static void cell_text(const table *t, int point, int k, char *out, size_t size)
+{
+    const summary *s = &t->summary[point * t->n_values + k];
+    if (s->n == 0)
+        snprintf(out, size, "-");
+    else if (s->n == 1)
+        snprintf(out, size, k == DIFFERENCE ? "%+.4f" : "%.4f", s->mean);
+    else
+        snprintf(out, size, k == DIFFERENCE ? "%+.4f ± %.4f" : "%.4f ± %.4f", s->mean, s->deviation);
+}
+
+/* Row -1 is the heading. Columns: the point's own, the seeds, what was measured and is shown. */
+static void table_cell(const table *t, int row, int column, char *out, size_t size)
+{
+    const sol_sweep *s = t->runs->sweep;
+    int k = column - s->n_columns - 1;
+    if (k < -1)
+        snprintf(out, size, "%s", row < 0 ? s->column[column] : s->point[row].cell[column]);
+    else if (k == -1 && row < 0)
+        snprintf(out, size, "seeds");
+    else if (k == -1)
+        snprintf(out, size, "%d", seeds_done(t, row));
+    else if (row < 0)
+        column_title(t, k, out, size);
+    else
+        cell_text(t, row, k, out, size);
+}
+
+static bool column_shown(const table *t, int column)
+{
+    int k = column - t->runs->sweep->n_columns - 1;
+    return k < 0 || t->shown[k];
+}
+
+static int columns_on_screen(const char *s)
+{
+    int n = 0;
+    for (; *s; s++) n += ((unsigned char)*s & 0xC0) != 0x80;
+    return n;
+}
+
+enum { CELL = 320 };
+
+static void add_markdown_row(const table *t, int row, const int *width, sol_text *out)
+{
+    char text[CELL];
+    for (int c = 0; c < t->runs->sweep->n_columns + 1 + t->n_values; c++) {
+        if (!column_shown(t, c)) continue;
+        table_cell(t, row, c, text, sizeof text);
+        sol_text_add(out, NULL, "| %s%*s ", text, width[c] - columns_on_screen(text), "");
+    }
+    sol_text_add(out, NULL, "|\n");
+}
+
+static sol_status make_markdown(const table *t, sol_text *out, sol_err *err)
+{
+    const sol_sweep *s = t->runs->sweep;
+    char text[CELL];
+    int *width = NULL, n = s->n_columns + 1 + t->n_values;
+    sol_status st = sol_alloc_array((void **)&width, (size_t)n, sizeof *width, err);
+    if (st != SOL_OK) return st;
+    for (int c = 0; c < n; c++)
+        for (int row = -1; row < s->n_points; row++) {
+            table_cell(t, row, c, text, sizeof text);
+            if (columns_on_screen(text) > width[c]) width[c] = columns_on_screen(text);
+        }
+    add_markdown_row(t, -1, width, out);
+    for (int c = 0; c < n; c++) {
+        if (!column_shown(t, c)) continue;
+        sol_text_add(out, NULL, "|");
+        for (int i = 0; i < width[c] + 2; i++) sol_text_add(out, NULL, "-");
+    }
+    sol_text_add(out, NULL, "|\n");
+    for (int row = 0; row < s->n_points; row++) add_markdown_row(t, row, width, out);
+    sol_free(width);
+    return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
+}
+
+static void add_csv_text(sol_text *out, const char *s)
+{
+    bool quoted = s[strcspn(s, ",\"\n")] != 0;
+    if (quoted) sol_text_add(out, NULL, "\"");
+    for (; *s; s++) sol_text_add(out, NULL, *s == '"' ? "\"\"" : "%c", *s);
+    if (quoted) sol_text_add(out, NULL, "\"");
+}
+
+static sol_status make_csv(const table *t, sol_text *out, sol_err *err)
+{
+    const sol_sweep *s = t->runs->sweep;
+    char text[CELL];
+    for (int row = -1; row < s->n_points; row++) {
+        for (int c = 0; c <= s->n_columns; c++) {
+            table_cell(t, row, c, text, sizeof text);
+            if (c) sol_text_add(out, NULL, ",");
+            add_csv_text(out, text);
+        }
+        for (int k = 0; k < t->n_values; k++) {
+            if (!t->shown[k]) continue;
+            const summary *x = row < 0 ? NULL : &t->summary[row * t->n_values + k];
+            column_title(t, k, text, sizeof text);
+            if (row < 0) sol_text_add(out, NULL, ",%s,%s deviation", text, text);
+            if (x) sol_text_add(out, NULL, ",");
+            if (x && x->n > 0) sol_text_add(out, NULL, "%.9g", x->mean);
+            if (x) sol_text_add(out, NULL, ",");
+            if (x && x->n > 1) sol_text_add(out, NULL, "%.9g", x->deviation);
+        }
+        sol_text_add(out, NULL, "\n");
+    }
+    return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
+}
+
+static sol_status write_text(const sol_sweep *s, const char *name, const sol_text *text, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    sol_status st = sol_dir_create(s->dir, err);
+    return st == SOL_OK ? sol_file_write(path, text->data, text->n, err) : st;
+}
+
+sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err)
+{
+    const sol_sweep *s = r->sweep;
+    table t = {.runs = r, .n_values = MEASURES + s->n_measures};
+    sol_text markdown = {0}, csv = {0};
+    sol_status st = sol_alloc_array((void **)&t.value, (size_t)r->n * (size_t)t.n_values, sizeof *t.value, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t.summary, (size_t)s->n_points * (size_t)t.n_values, sizeof *t.summary, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t.shown, (size_t)t.n_values, sizeof *t.shown, err);
+    if (st == SOL_OK) st = read_all(&t, err);
+    if (st == SOL_OK) {
+        subtract(&t);
+        summarize_all(&t);
+        st = make_markdown(&t, &markdown, err);
+    }
+    if (st == SOL_OK) st = make_csv(&t, &csv, err);
+    if (st == SOL_OK) st = write_text(s, "table.md", &markdown, err);
+    if (st == SOL_OK) st = write_text(s, "table.csv", &csv, err);
+    if (st == SOL_OK) fputs(markdown.data, stdout);
+    sol_free(markdown.data);
+    sol_free(csv.data);
+    sol_free(t.value);
+    sol_free(t.summary);
+    sol_free(t.shown);
+    return st;
+}
