@@ -47,6 +47,8 @@ static sol_status make_inputs(check *k, sol_rng *rng, sol_err *err)
         if (st != SOL_OK) break;
         if (k->item->ints[i])
             memcpy(s->data, k->item->ints[i], n * sizeof(int32_t));
+        else if (k->item->floats[i])
+            memcpy(s->data, k->item->floats[i], n * sizeof(float));
         else
             fill_normal(rng, s->data, (int64_t)n);
         memcpy(k->copy[i], s->data, n * sizeof(float));

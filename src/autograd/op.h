@@ -41,6 +41,7 @@ typedef struct sol_op_case {
     sol_shape in[SOL_OP_MAX_IN];
     const int32_t *ints[SOL_OP_MAX_IN]; /* values of integer inputs; NULL: a float input that is differentiated */
     bool constant[SOL_OP_MAX_IN];       /* a float input that takes no gradient */
+    const float *floats[SOL_OP_MAX_IN]; /* values of such an input; NULL: drawn like the others */
     _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
 } sol_op_case;
 

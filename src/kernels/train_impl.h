@@ -228,6 +228,81 @@ static void train_rope(const sol_rope_turn *t)
     if (i < t->half) turn_step(t, i, t->half - i);
 }
 
+/* What stands for logits beyond the end of a row: its exponential is 0, and differences of it stay finite. */
+#define NO_LOGIT (-1e30f)
+
+ALWAYS_INLINE vf log_probability(const float *x, int64_t i, int64_t m, float scale, float lse)
+{
+    return FMA(load_some(x + i, m, NO_LOGIT), splat(scale), splat(-lse));
+}
+
+static float train_log_sum_exp(const float *x, int64_t n, float scale)
+{
+    float high = train_max(x, n) * scale;
+    double sum = 0;
+    for (int64_t first = 0; first < n; first += SOL_TRAIN_RUN) {
+        int64_t i = 0, count = n - first < SOL_TRAIN_RUN ? n - first : SOL_TRAIN_RUN;
+        const float *at = x + first;
+        lane_sum part = {0};
+        for (; i + VW <= count; i += VW) *lanes_at(&part, i) += vexp(log_probability(at, i, VW, scale, high));
+        if (i < count) *lanes_at(&part, i) += vexp(log_probability(at, i, count - i, scale, high));
+        sum += add_lanes(part.v);
+    }
+    return (float)(high + log(sum));
+}
+
+ALWAYS_INLINE void kl_step(const sol_kl_row *r, int64_t i, int64_t m, lane_sum *forward, lane_sum *reverse)
+{
+    vf u = log_probability(r->z, i, m, r->scale, r->lse_z), v = log_probability(r->t, i, m, r->scale, r->lse_t);
+    *lanes_at(forward, i) = FMA(vexp(v), v - u, *lanes_at(forward, i));
+    *lanes_at(reverse, i) = FMA(vexp(u), u - v, *lanes_at(reverse, i));
+}
+
+static void train_kl(const sol_kl_row *r, int64_t n, double kl[2])
+{
+    kl[0] = kl[1] = 0;
+    for (int64_t first = 0; first < n; first += SOL_TRAIN_RUN) {
+        int64_t i = 0, count = n - first < SOL_TRAIN_RUN ? n - first : SOL_TRAIN_RUN;
+        sol_kl_row at = {r->z + first, r->t + first, r->scale, r->lse_z, r->lse_t};
+        lane_sum forward = {0}, reverse = {0};
+        for (; i + VW <= count; i += VW) kl_step(&at, i, VW, &forward, &reverse);
+        if (i < count) kl_step(&at, i, count - i, &forward, &reverse);
+        kl[0] += add_lanes(forward.v);
+        kl[1] += add_lanes(reverse.v);
+    }
+}
+
+ALWAYS_INLINE void distill_grad_step(const sol_distill_grad *g, int64_t i, int64_t m, bool teacher, bool ce, float *z)
+{
+    vf u = log_probability(z, i, m, g->row.scale, g->row.lse_z), factor = splat(g->q), sum = {0};
+    if (teacher) {
+        vf v = log_probability(g->row.t, i, m, g->row.scale, g->row.lse_t);
+        factor = FMA(splat(g->log), u - v, factor);
+        sum = splat(g->p) * vexp(v);
+    }
+    if (ce) sum = FMA(splat(g->ce), vexp(log_probability(z, i, m, 1, g->lse_1)), sum);
+    store_some(z + i, FMA(vexp(u), factor, sum), m, false);
+}
+
+ALWAYS_INLINE void distill_grad_row(const sol_distill_grad *g, int64_t n, bool teacher, bool ce, float *z)
+{
+    int64_t i = 0;
+    for (; i + VW <= n; i += VW) distill_grad_step(g, i, VW, teacher, ce, z);
+    if (i < n) distill_grad_step(g, i, n - i, teacher, ce, z);
+}
+
+static void train_distill_grad(const sol_distill_grad *g, int64_t n, float *z)
+{
+    if (g->row.t && g->ce != 0)
+        distill_grad_row(g, n, true, true, z);
+    else if (g->row.t)
+        distill_grad_row(g, n, true, false, z);
+    else if (g->ce != 0)
+        distill_grad_row(g, n, false, true, z);
+    else
+        distill_grad_row(g, n, false, false, z);
+}
+
 void TRAIN_OPS_NAME(sol_train_ops *t)
 {
     *t = (sol_train_ops){.softmax = train_softmax,
@@ -236,5 +311,8 @@ void TRAIN_OPS_NAME(sol_train_ops *t)
                          .swiglu_backward = train_swiglu_backward,
                          .rmsnorm = train_rmsnorm,
                          .rmsnorm_backward = train_rmsnorm_backward,
-                         .rope = train_rope};
+                         .rope = train_rope,
+                         .log_sum_exp = train_log_sum_exp,
+                         .kl = train_kl,
+                         .distill_grad = train_distill_grad};
 }

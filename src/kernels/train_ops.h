@@ -1,6 +1,7 @@
-/* Row kernels of training, forward and backward: softmax of attention, cross-entropy, SwiGLU, RMSNorm, RoPE. One source
- * (train_impl.h) compiled once a tier beside float_impl.h. Each runs on the calling thread on one row; `add` says
- * whether an output is set or added to; outputs must not overlap inputs unless said. Any n, any alignment.
+/* Row kernels of training, forward and backward: softmax of attention, cross-entropy, SwiGLU, RMSNorm, RoPE, losses of
+ * distillation. One source (train_impl.h) compiled once a tier beside float_impl.h. Each runs on the calling thread on
+ * one row; `add` says whether an output is set or added to; outputs must not overlap inputs unless said. Any n, any
+ * alignment.
  *
  * Sums: 16 partial sums as in float_ops.h; softmax and cross_entropy fold them into a double every SOL_TRAIN_RUN
  * elements, RMSNorm's are double throughout (they scale whole rows). A NaN or infinity in a row makes its results NaN,
@@ -37,6 +38,19 @@ typedef struct sol_rope_turn {
     bool add;
 } sol_rope_turn;
 
+/* A row of distillation: logits of student and teacher; u = scale z - lse_z and v = scale t - lse_t are the logarithms
+ * of their distributions at the temperature 1 / scale. */
+typedef struct sol_kl_row {
+    const float *z, *t;
+    float scale, lse_z, lse_t;
+} sol_kl_row;
+
+/* In place: z = ce exp(z - lse_1) + exp(u) (q + log (u - v)) + p exp(v). row.t NULL: p and log count as 0. */
+typedef struct sol_distill_grad {
+    sol_kl_row row;
+    float lse_1, ce, q, p, log;
+} sol_distill_grad;
+
 typedef struct sol_train_ops {
     /* In place: s[from, to) becomes exp(s - m) and the rest of s[0, n) 0; norm = {m = largest, 1 / sum}. from < to. */
     void (*softmax)(float *s, int64_t n, int64_t from, int64_t to, float *norm);
@@ -50,6 +64,11 @@ typedef struct sol_train_ops {
     float (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     void (*rmsnorm_backward)(const sol_rmsnorm_grad *a, int64_t n);
     void (*rope)(const sol_rope_turn *t);
+    /* ln sum exp(scale x), scale > 0. */
+    float (*log_sum_exp)(const float *x, int64_t n, float scale);
+    /* kl[0] = sum exp(v) (v - u), kl[1] = sum exp(u) (u - v). */
+    void (*kl)(const sol_kl_row *r, int64_t n, double kl[2]);
+    void (*distill_grad)(const sol_distill_grad *g, int64_t n, float *z);
 } sol_train_ops;
 
 void sol_train_ops_c(sol_train_ops *t);

@@ -1,0 +1,71 @@
+/* Learning from a teacher: losses between the next-token distributions of student and teacher, fused with both output
+ * heads so that logits exist for one chunk of tokens at a time, and a loss between hidden states.
+ *
+ * With the student's logits z, the teacher's t, a temperature T, q = softmax(z / T), p = softmax(t / T) over V tokens:
+ *
+ *   forward KL   F = sum_v p ln(p / q)              Hinton et al. 2015, arXiv 1503.02531, section 2
+ *   reverse KL   R = sum_v q ln(q / p)              Gu et al. 2023 (MiniLLM), arXiv 2306.08543, section 2
+ *   CAKLD        gamma R + (1 - gamma) F            Du et al. 2024 (BitDistiller), arXiv 2402.10631, section 3.3
+ *                gamma: mean probability (T = 1) that the teacher gives the true next token, measured before training
+ *
+ *   loss[n] = weight T^2 D + ce_weight (-ln softmax(z)[target])       D one of these; T^2: Hinton, section 2
+ *
+ *   dF/dz = (q - p) / T            dR/dz = q (ln(q / p) - R) / T
+ *
+ * top_k = k > 0: the teacher's k most probable tokens stay, everything else is one event, the rest: p and q become
+ * distributions over k + 1 events, P = 1 - sum p and Q = 1 - sum q those of the rest, with the same formulas for F and
+ * R.
+ * That is a lower bound of the full divergence (grouping events loses information), and unlike a renormalized top k it
+ * says how much mass the rest may have. For a token v of the rest dF/dz_v = q_v (1 - P / Q) / T and dR/dz_v =
+ * q_v (ln(Q / P) - R) / T. In logarithms and quotients a probability below 2^-24, the smallest fp16, counts as 2^-24.
+ *
+ * Tokens whose target is -1 have loss 0 and no gradient. Shapes: N tokens, V vocabulary, C and Ct widths of student
+ * and teacher. */
+#ifndef SOLERA_AUTOGRAD_DISTILL_H
+#define SOLERA_AUTOGRAD_DISTILL_H
+
+#include "autograd/tape.h"
+#include "kernels/stored.h"
+
+typedef enum { SOL_DISTILL_FORWARD_KL, SOL_DISTILL_REVERSE_KL, SOL_DISTILL_CAKLD } sol_distill_kind;
+
+typedef struct sol_distill {
+    sol_distill_kind kind;
+    float temperature; /* T > 0 */
+    int64_t top_k;     /* 0: all tokens */
+    float weight, ce_weight;
+    float gamma; /* CAKLD */
+} sol_distill;
+
+/* Columns of the `parts` of a distillation loss: unweighted. */
+enum {
+    SOL_PART_NEXT_TOKEN, /* -ln softmax(z)[target] */
+    SOL_PART_DISTILL,    /* T^2 D */
+    SOL_PART_TEACHER,    /* the teacher's probability of the target at T = 1; 0 with a cache */
+    SOL_PARTS
+};
+
+/* loss [N, 1] plus `extra`, which is masked like the rest, and *parts [N, SOL_PARTS] (call sol_tape_keep to read it).
+ * x [N, C], w [V, C], targets [N] i32, teacher_x [N, Ct], head [V, Ct], extra [N, 1]. head and d are read at every run
+ * and must outlive the tape. */
+sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
+                         const sol_stored *head, const sol_distill *d, sol_var *parts);
+
+/* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's most probable tokens, probs [N, k + 1] their
+ * probabilities at temperature T, the rest last. */
+sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
+                           const sol_distill *d, sol_var *parts);
+
+/* sum [N, 1] + factor mean_c (x - teacher)^2; x and teacher [N, C] (Jiao et al. 2020, TinyBERT, arXiv 1909.10351,
+ * section 3.1, without its projection). No gradient to the teacher. */
+sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
+
+/* The teacher's side: a matrix that is held in fewer bits, widened [rows, cols]; rows of it by token [N, cols]. s must
+ * outlive the tape. */
+sol_var sol_stored_weight(sol_tape *t, const sol_stored *s);
+sol_var sol_stored_embedding(sol_tape *t, sol_var tokens, const sol_stored *s);
+
+/* The k largest of x[n], largest first, equal ones in the order of their index. 0 < k <= n. */
+void sol_top_k(const float *x, int64_t n, int64_t k, int32_t *index);
+
+#endif

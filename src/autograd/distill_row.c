@@ -1,0 +1,159 @@
+#include "autograd/distill_row.h"
+
+#include <math.h>
+#include <stddef.h>
+
+static const double LEAST = 0x1p-24;
+
+typedef struct mix {
+    double forward, reverse; /* shares of the two divergences */
+} mix;
+
+static mix mix_of(const sol_distill *d)
+{
+    if (d->kind == SOL_DISTILL_FORWARD_KL) return (mix){1, 0};
+    if (d->kind == SOL_DISTILL_REVERSE_KL) return (mix){0, 1};
+    return (mix){1 - (double)d->gamma, d->gamma};
+}
+
+/* ln sum exp(z) at T = 1, which is `scaled` where T is 1. */
+static float plain_lse(const sol_distill_row *r, const float *z, float scale, float scaled)
+{
+    return scale == 1 ? scaled : r->ops->log_sum_exp(z, r->V, 1);
+}
+
+static float total(sol_distill_row *r, double divergence, float ce)
+{
+    float t2 = r->d->temperature * r->d->temperature;
+    r->part[SOL_PART_NEXT_TOKEN] = ce;
+    r->part[SOL_PART_DISTILL] = (float)(t2 * divergence);
+    return r->d->weight * r->part[SOL_PART_DISTILL] + r->d->ce_weight * ce;
+}
+
+float sol_distill_row_full(sol_distill_row *r, float *z, const float *t)
+{
+    const sol_distill *d = r->d;
+    float scale = 1 / d->temperature;
+    sol_kl_row row = {.z = z, .t = t, .scale = scale};
+    double kl[2];
+    mix m = mix_of(d);
+    row.lse_z = r->ops->log_sum_exp(z, r->V, scale);
+    row.lse_t = r->ops->log_sum_exp(t, r->V, scale);
+    float lse_1 = plain_lse(r, z, scale, row.lse_z);
+    r->ops->kl(&row, r->V, kl);
+    r->part[SOL_PART_TEACHER] = expf(t[r->target] - plain_lse(r, t, scale, row.lse_t));
+    float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
+    if (!r->dloss) return loss;
+    /* dz = dloss (weight T (forward (q - p) + reverse q (ln(q / p) - R)) + ce_weight (softmax(z) - onehot)) */
+    double g = *r->dloss, soft = g * d->weight * d->temperature;
+    float ce = (float)(g * d->ce_weight);
+    sol_distill_grad grad = {.row = row,
+                             .lse_1 = lse_1,
+                             .ce = scale == 1 ? 0 : ce,
+                             .q = (float)(soft * (m.forward - m.reverse * kl[1]) + (scale == 1 ? ce : 0)),
+                             .p = (float)(-soft * m.forward),
+                             .log = (float)(soft * m.reverse)};
+    r->ops->distill_grad(&grad, r->V, z);
+    z[r->target] -= ce;
+    return loss;
+}
+
+/* p ln(p / q) and q ln(q / p) of one event. */
+static double log_ratio(double a, double b)
+{
+    return log((a > LEAST ? a : LEAST) / (b > LEAST ? b : LEAST));
+}
+
+static double at_least(double x)
+{
+    return x > LEAST ? x : LEAST;
+}
+
+float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids, const float *probs,
+                          float *turned)
+{
+    const sol_distill *d = r->d;
+    float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale), lse_1 = plain_lse(r, z, scale, lse);
+    double rest = 1, forward = 0, reverse = 0;
+    mix m = mix_of(d);
+    for (int64_t i = 0; i < k; i++) {
+        double q = exp((double)z[ids[i]] * scale - lse), p = probs[i];
+        rest -= q;
+        forward += p * log_ratio(p, q);
+        reverse += q * log_ratio(q, p);
+    }
+    if (!(rest < 0)) { /* NaN shows */
+        forward += probs[k] * log_ratio(probs[k], rest);
+        reverse += rest * log_ratio(rest, probs[k]);
+    }
+    float loss = total(r, m.forward * forward + m.reverse * reverse, lse_1 - z[r->target]);
+    if (!r->dloss) return loss;
+    double g = *r->dloss, soft = g * d->weight * d->temperature;
+    float ce = (float)(g * d->ce_weight);
+    for (int64_t i = 0; i < k; i++) {
+        double q = exp((double)z[ids[i]] * scale - lse), p = probs[i];
+        double turn = m.forward * (q - p) + m.reverse * q * (log_ratio(q, p) - reverse);
+        turned[i] = (float)(soft * turn + ce * exp((double)z[ids[i]] - lse_1));
+    }
+    double away = m.forward * (1 - probs[k] / at_least(rest)) + m.reverse * (log_ratio(rest, probs[k]) - reverse);
+    sol_distill_grad grad = {.row = {.z = z, .scale = scale, .lse_z = lse},
+                             .lse_1 = lse_1,
+                             .ce = scale == 1 ? 0 : ce,
+                             .q = (float)(soft * away + (scale == 1 ? ce : 0))};
+    r->ops->distill_grad(&grad, r->V, z);
+    for (int64_t i = 0; i < k; i++) z[ids[i]] = turned[i];
+    z[r->target] -= ce;
+    return loss;
+}
+
+void sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, int64_t k, float temperature,
+                            int32_t *ids, float *probs)
+{
+    float scale = 1 / temperature, lse = ops->log_sum_exp(t, V, scale);
+    double rest = 1;
+    sol_top_k(t, V, k, ids);
+    for (int64_t i = 0; i < k; i++) {
+        double p = exp((double)t[ids[i]] * scale - lse);
+        probs[i] = (float)p;
+        rest -= p;
+    }
+    probs[k] = rest < 0 || k == V ? 0 : (float)rest;
+}
+
+/* Does element a come after element b in the order of sol_top_k? */
+static bool comes_after(const float *x, int32_t a, int32_t b)
+{
+    return x[a] < x[b] || (x[a] == x[b] && a > b);
+}
+
+/* heap[0, n) holds at its top the element that comes last. */
+static void sift(const float *x, int32_t *heap, int64_t n, int64_t i)
+{
+    for (;;) {
+        int64_t next = 2 * i + 1;
+        if (next >= n) return;
+        if (next + 1 < n && comes_after(x, heap[next + 1], heap[next])) next++;
+        if (!comes_after(x, heap[next], heap[i])) return;
+        int32_t swap = heap[i];
+        heap[i] = heap[next];
+        heap[next] = swap;
+        i = next;
+    }
+}
+
+void sol_top_k(const float *x, int64_t n, int64_t k, int32_t *index)
+{
+    for (int64_t i = 0; i < k; i++) index[i] = (int32_t)i;
+    for (int64_t i = k / 2 - 1; i >= 0; i--) sift(x, index, k, i);
+    for (int64_t i = k; i < n; i++) {
+        if (!(x[i] > x[index[0]])) continue; /* an equal one comes after */
+        index[0] = (int32_t)i;
+        sift(x, index, k, 0);
+    }
+    for (int64_t m = k - 1; m > 0; m--) {
+        int32_t last = index[0];
+        index[0] = index[m];
+        index[m] = last;
+        sift(x, index, m, 0);
+    }
+}

@@ -1,0 +1,41 @@
+/* Matrices that are only read, held in fewer bits than they compute in: the weights of a teacher.
+ *
+ *     sol_stored w = {.type = SOL_STORED_Q8, .rows = R, .cols = C};
+ *     w.data, w.scales = sol_stored_bytes, sol_stored_scale_bytes bytes of the caller's memory
+ *     sol_stored_fill(ctx, &w, weights);
+ *     sol_stored_rows(&w, 0, R, out);                         // back in fp32
+ *
+ * f32 is exact, bf16 rounds to nearest even, q8 is SOL_DENSE_Q8 of dense.h: one fp16 scale for 32 columns of int8. */
+#ifndef SOLERA_KERNELS_STORED_H
+#define SOLERA_KERNELS_STORED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/half.h"
+#include "kernels/ctx.h"
+
+typedef enum { SOL_STORED_F32, SOL_STORED_BF16, SOL_STORED_Q8 } sol_stored_type;
+
+typedef struct sol_stored {
+    sol_stored_type type;
+    int64_t rows, cols;
+    void *data;      /* [rows, cols] of the type */
+    sol_f16 *scales; /* q8: [rows, ceil(cols / 32)]; else NULL */
+} sol_stored;
+
+size_t sol_stored_bytes(const sol_stored *s);       /* of data */
+size_t sol_stored_scale_bytes(const sol_stored *s); /* of scales; 0 without them */
+
+/* Rounds w[rows, cols] into data and scales, over the pool; the same bits everywhere. */
+void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w);
+/* out[n, cols] = rows from .. from + n - 1, on the calling thread. */
+void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
+/* out[rows, cols], over the pool. */
+void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
+
+/* y[m, rows] = x[m, cols] W^T (sets). scratch: sol_stored_scratch_bytes; W is widened into it in blocks of rows. */
+size_t sol_stored_scratch_bytes(const sol_stored *s);
+void sol_stored_gemm(const sol_ctx *ctx, const float *x, int64_t m, const sol_stored *s, float *y, float *scratch);
+
+#endif

@@ -1,0 +1,272 @@
+/* Distillation losses against PyTorch's numbers (tests/golden/distill.txt, made by scripts/make_distill_golden.py),
+ * and their parts. */
+#include <math.h>
+#include <string.h>
+
+#include "autograd/distill.h"
+#include "autograd/distill_row.h"
+#include "suite.h"
+
+enum { MAX_ITEMS = 256 };
+
+typedef struct golden {
+    FILE *f;
+    int N, C, Ct, V, cases;
+    float x[MAX_ITEMS], w[MAX_ITEMS], xt[MAX_ITEMS], wt[MAX_ITEMS];
+    int32_t targets[MAX_ITEMS];
+} golden;
+
+static void read_floats(FILE *f, const char *name, int n, float *out)
+{
+    char word[32];
+    ck_assert_int_eq(fscanf(f, "%31s", word), 1);
+    ck_assert_str_eq(word, name);
+    for (int i = 0; i < n; i++) ck_assert_int_eq(fscanf(f, "%f", &out[i]), 1);
+}
+
+static void golden_open(golden *g)
+{
+    g->f = fopen("tests/golden/distill.txt", "r");
+    ck_assert_ptr_nonnull(g->f);
+    ck_assert_int_eq(fscanf(g->f, "shape %d %d %d %d %d", &g->N, &g->C, &g->Ct, &g->V, &g->cases), 5);
+    read_floats(g->f, "x", g->N * g->C, g->x);
+    read_floats(g->f, "w", g->V * g->C, g->w);
+    read_floats(g->f, "xt", g->N * g->Ct, g->xt);
+    read_floats(g->f, "wt", g->V * g->Ct, g->wt);
+    ck_assert_int_eq(fscanf(g->f, " targets"), 0);
+    for (int i = 0; i < g->N; i++) ck_assert_int_eq(fscanf(g->f, "%d", &g->targets[i]), 1);
+}
+
+static void next_case(golden *g, sol_distill *d)
+{
+    int kind, k;
+    int n = fscanf(g->f, " case %d %f %d %f %f %f", &kind, &d->temperature, &k, &d->weight, &d->ce_weight, &d->gamma);
+    ck_assert_int_eq(n, 6);
+    d->kind = (sol_distill_kind)kind;
+    d->top_k = k;
+}
+
+static void compare(FILE *f, const char *name, const float *got, int stride, int n, float tolerance)
+{
+    float want[MAX_ITEMS];
+    read_floats(f, name, n, want);
+    for (int i = 0; i < n; i++)
+        ck_assert_msg(fabsf(got[i * stride] - want[i]) <= tolerance * (1 + fabsf(want[i])), "%s[%d]: %.9g, not %.9g",
+                      name, i, (double)got[i * stride], (double)want[i]);
+}
+
+typedef struct head {
+    sol_tape *t;
+    sol_var loss, parts, targets, given[2];
+    float dx[MAX_ITEMS], dw[MAX_ITEMS];
+} head;
+
+/* The loss on a tape of its own; cached: from ids and probabilities instead of the teacher's states. */
+static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_stored *wt, const sol_distill *d,
+                      bool cached)
+{
+    memset(h, 0, sizeof *h);
+    ck_ok(sol_tape_create(&h->t, ctx, err));
+    sol_var x = sol_tape_param(h->t, SOL_F32, sol_shape2(g->N, g->C), g->x, h->dx);
+    sol_var w = sol_tape_param(h->t, SOL_F32, sol_shape2(g->V, g->C), g->w, h->dw);
+    h->targets = sol_tape_input(h->t, SOL_I32, sol_shape1(g->N));
+    if (cached) {
+        h->given[0] = sol_tape_input(h->t, SOL_I32, sol_shape2(g->N, d->top_k));
+        h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, d->top_k + 1));
+        h->loss = sol_distill_cached(h->t, x, w, h->targets, h->given[0], h->given[1], d, &h->parts);
+    } else {
+        h->given[0] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, g->Ct));
+        h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, 1));
+        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, &h->parts);
+    }
+    sol_tape_keep(h->t, h->parts);
+    ck_ok(sol_tape_plan(h->t, h->loss, &(sol_tape_opts){0}, err));
+    ck_ok(sol_tape_allocate(h->t, err));
+    memcpy(sol_tape_data(h->t, h->targets), g->targets, (size_t)g->N * sizeof(int32_t));
+    for (int n = 0; n < g->N; n++) sol_tape_grad(h->t, h->loss)[n] = (float)(n + 1);
+}
+
+static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distill *d, int32_t *ids, float *probs)
+{
+    float t[MAX_ITEMS];
+    for (int n = 0; n < g->N; n++) {
+        for (int v = 0; v < g->V; v++) {
+            t[v] = 0;
+            for (int c = 0; c < g->Ct; c++) t[v] += g->xt[n * g->Ct + c] * g->wt[v * g->Ct + c];
+        }
+        sol_distill_row_select(&ctx->k.t, t, g->V, d->top_k, d->temperature, ids + n * d->top_k,
+                               probs + n * (d->top_k + 1));
+    }
+}
+
+static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, bool cached)
+{
+    head h;
+    sol_stored wt = {.type = SOL_STORED_F32, .rows = g->V, .cols = g->Ct, .data = g->wt};
+    head_make(&h, ctx, g, &wt, d, cached);
+    if (cached)
+        teacher_choice(g, ctx, d, sol_tape_data(h.t, h.given[0]), sol_tape_data(h.t, h.given[1]));
+    else
+        memcpy(sol_tape_data(h.t, h.given[0]), g->xt, (size_t)(g->N * g->Ct) * sizeof(float));
+    sol_tape_run_backward(h.t, true);
+    const float *parts = sol_tape_data(h.t, h.parts);
+    compare(g->f, "loss", sol_tape_data(h.t, h.loss), 1, g->N, 3e-6f);
+    compare(g->f, "ce", parts + SOL_PART_NEXT_TOKEN, SOL_PARTS, g->N, 3e-6f);
+    compare(g->f, "divergence", parts + SOL_PART_DISTILL, SOL_PARTS, g->N, 3e-6f);
+    float none[MAX_ITEMS];
+    if (cached)
+        read_floats(g->f, "teacher", g->N, none);
+    else
+        compare(g->f, "teacher", parts + SOL_PART_TEACHER, SOL_PARTS, g->N, 3e-6f);
+    compare(g->f, "dx", h.dx, 1, g->N * g->C, 1e-5f);
+    compare(g->f, "dw", h.dw, 1, g->V * g->C, 1e-5f);
+    sol_tape_free(&h.t);
+}
+
+static void skip_case(golden *g)
+{
+    float none[MAX_ITEMS];
+    for (const char *name = "loss\0ce\0divergence\0teacher\0"; *name; name += strlen(name) + 1) read_floats(g->f,
+         name, g->N, none);
+    read_floats(g->f, "dx", g->N * g->C, none);
+    read_floats(g->f, "dw", g->V * g->C, none);
+}
+
+static void check_golden(bool cached)
+{
+    sol_cpu cpu;
+    sol_cpu_detect(&cpu);
+    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
+        sol_ctx *ctx;
+        golden g;
+        int done = 0;
+        ck_ok(sol_ctx_create(&ctx, 2, (sol_tier)tier, NULL, err));
+        golden_open(&g);
+        for (int i = 0; i < g.cases; i++) {
+            sol_distill d;
+            next_case(&g, &d);
+            if (cached && d.top_k == 0) {
+                skip_case(&g);
+                continue;
+            }
+            check_case(ctx, &g, &d, cached);
+            done++;
+        }
+        ck_assert_int_gt(done, 2);
+        fclose(g.f);
+        sol_ctx_free(&ctx);
+    }
+}
+
+START_TEST(losses_and_gradients_are_those_of_pytorch)
+{
+    check_golden(false);
+}
+END_TEST
+
+START_TEST(from_a_cache_too)
+{
+    check_golden(true);
+}
+END_TEST
+
+START_TEST(the_largest_come_first_and_equal_ones_in_order)
+{
+    static float x[1000];
+    static int32_t id[1000];
+    sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
+    for (int i = 0; i < 1000; i++) x[i] = floorf(20 * sol_rng_uniform(&rng));
+    for (int k = 1; k <= 1000; k += k < 20 ? 1 : 97) {
+        bool taken[1000] = {false};
+        sol_top_k(x, 1000, k, id);
+        for (int i = 0; i < k; i++) {
+            ck_assert(id[i] >= 0 && id[i] < 1000 && !taken[id[i]]);
+            taken[id[i]] = true;
+            if (i > 0) ck_assert(x[id[i - 1]] > x[id[i]] || (x[id[i - 1]] == x[id[i]] && id[i - 1] < id[i]));
+        }
+        for (int j = 0; j < 1000; j++)
+            if (!taken[j]) ck_assert(x[j] < x[id[k - 1]] || (x[j] == x[id[k - 1]] && j > id[k - 1]));
+    }
+}
+END_TEST
+
+/* Long rows with odd tails, in every tier, against the definitions in double. */
+START_TEST(row_kernels)
+{
+    static const int sizes[] = {1, 2, 7, 16, 17, 1025, 2600};
+    static float z[2600], t[2600], dz[2600];
+    sol_cpu cpu;
+    sol_kernels k;
+    sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
+    sol_cpu_detect(&cpu);
+    for (int i = 0; i < 2600; i++) z[i] = 3 * sol_rng_normal(&rng);
+    for (int i = 0; i < 2600; i++) t[i] = z[i] + sol_rng_normal(&rng);
+    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
+        sol_kernels_init(&k, &cpu, (sol_tier)tier);
+        for (int s = 0; s < 7; s++) {
+            int n = sizes[s];
+            double sz = 0, st = 0, s1 = 0, kl[2], want[2] = {0, 0};
+            for (int i = 0; i < n; i++) sz += exp(z[i] * 0.5), st += exp(t[i] * 0.5), s1 += exp(z[i]);
+            for (int i = 0; i < n; i++) {
+                double q = exp(z[i] * 0.5) / sz, p = exp(t[i] * 0.5) / st;
+                want[0] += p * log(p / q);
+                want[1] += q * log(q / p);
+            }
+            ck_assert_double_eq_tol(k.t.log_sum_exp(z, n, 0.5f), log(sz), 2e-6);
+            sol_kl_row row = {z, t, 0.5f, (float)log(sz), (float)log(st)};
+            k.t.kl(&row, n, kl);
+            ck_assert_double_eq_tol(kl[0], want[0], 2e-6);
+            ck_assert_double_eq_tol(kl[1], want[1], 2e-6);
+            sol_distill_grad g = {.row = row, .lse_1 = (float)log(s1), .ce = 0.3f, .q = 2, .p = -1, .log = 0.5f};
+            memcpy(dz, z, sizeof dz);
+            g.row.z = dz;
+            k.t.distill_grad(&g, n, dz);
+            for (int i = 0; i < n; i++) {
+                double q = exp(z[i] * 0.5) / sz, p = exp(t[i] * 0.5) / st;
+                ck_assert_double_eq_tol(dz[i], 0.3 * exp(z[i]) / s1 + q * (2 + 0.5 * log(q / p)) - p, 2e-6);
+            }
+            for (int i = n; i < 2600; i++) ck_assert_float_eq(dz[i], z[i]);
+        }
+        dz[3] = NAN;
+        ck_assert(isnan(k.t.log_sum_exp(dz, 20, 1)));
+    }
+}
+END_TEST
+
+/* What is held in fewer bits comes back near, and its product is that of what comes back. */
+START_TEST(stored_matrices)
+{
+    enum { ROWS = 300, COLS = 70, M = 3 };
+    static float w[ROWS * COLS], wide[ROWS * COLS], x[M * COLS], y[M * ROWS], want[M * ROWS];
+    static const double tolerance[] = {0, 1.0 / 256, 1.0 / 64};
+    sol_ctx *ctx;
+    sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = sol_rng_normal(&rng);
+    for (int i = 0; i < M * COLS; i++) x[i] = sol_rng_normal(&rng);
+    for (int type = SOL_STORED_F32; type <= SOL_STORED_Q8; type++) {
+        sol_stored s = {.type = (sol_stored_type)type, .rows = ROWS, .cols = COLS};
+        void *scratch;
+        ck_ok(sol_alloc_array(&s.data, sol_stored_bytes(&s), 1, err));
+        ck_ok(sol_alloc_array((void **)&s.scales, sol_stored_scale_bytes(&s), 1, err));
+        ck_ok(sol_alloc_array(&scratch, sol_stored_scratch_bytes(&s), 1, err));
+        sol_stored_fill(ctx, &s, w);
+        sol_stored_widen(ctx, &s, wide);
+        for (int i = 0; i < ROWS * COLS; i++)
+            ck_assert_msg(fabs(wide[i] - w[i]) <= tolerance[type] * fmax(fabs(w[i]), type == SOL_STORED_Q8 ? 2 : 0),
+                          "type %d, item %d: %g, not %g", type, i, (double)wide[i], (double)w[i]);
+        sol_stored_gemm(ctx, x, M, &s, y, scratch);
+        sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, wide, COLS, 0, want, ROWS);
+        for (int i = 0; i < M * ROWS; i++) ck_assert_float_eq_tol(y[i], want[i], 1e-4f);
+        sol_free(s.data);
+        sol_free(s.scales);
+        sol_free(scratch);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch); tcase_add_test(tc,
+              from_a_cache_too);
+              tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order); tcase_add_test(tc, row_kernels);
+              tcase_add_test(tc, stored_matrices))
