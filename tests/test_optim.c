@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "optim/moments.h"
+
 static sol_model *tiny_model(sol_dtype dtype, bool tied)
 {
     sol_model_config c = {.vocab_size = 33, .hidden_size = 20, .intermediate_size = 36, .num_hidden_layers = 2,
@@ -111,20 +113,27 @@ END_TEST
 
 START_TEST(adamw_same_bits_for_any_threads_and_tier)
 {
-    for (int kind = 0; kind < 3; kind++) { /* fp32, bf16, bf16 with stochastic rounding */
+    for (int kind = 0; kind < 9; kind++) { /* fp32, bf16, bf16 with stochastic rounding; the same with each form of moments */
         sol_adamw_config c = plain;
-        c.stochastic_rounding = kind == 2;
+        c.stochastic_rounding = kind % 3 == 2;
+        c.moments = (sol_moments)(kind / 3);
         c.seed = 11;
         sol_model *first = NULL;
         for (int k = 0; k < 9; k++) {
             sol_ctx *ctx = context(1 + k % 3, (sol_tier)(k / 3));
-            sol_model *m = tiny_model(kind ? SOL_BF16 : SOL_F32, true);
+            sol_model *m = tiny_model(kind % 3 ? SOL_BF16 : SOL_F32, true);
             sol_adamw *o;
             ck_ok(sol_adamw_create(&o, m, &c, err));
             for (int t = 0; t < 3; t++) {
                 float *g = gradient(m, (uint64_t)t);
                 uint64_t before = sol_alloc_count();
-                sol_adamw_update(ctx, o, m, g, 0.3f, 0.001f);
+                if (k % 2) { /* in parts, backwards */
+                    sol_adamw_begin(o, 0.001f);
+                    sol_adamw_update_params(ctx, o, m, 5, m->n_params - 5, g + m->params[5].offset, 0.3f);
+                    sol_adamw_update_params(ctx, o, m, 0, 5, g, 0.3f);
+                } else {
+                    sol_adamw_update(ctx, o, m, g, 0.3f, 0.001f);
+                }
                 ck_assert_uint_eq(sol_alloc_count(), before);
                 sol_free(g);
             }
@@ -167,6 +176,111 @@ START_TEST(stochastic_rounding_keeps_the_mean)
         sol_adamw_free(&o);
         sol_model_free(&m);
     }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* Moments of the first 8-bit blocks of a model set to x, packed and unpacked. */
+static void through_8bit(const float *x, int64_t n, float *m, float *v)
+{
+    sol_model *model = tiny_model(SOL_F32, true);
+    sol_adamw_config c = plain;
+    sol_adamw *o;
+    float size[SOL_MOMENT_CHUNK];
+    c.moments = SOL_MOMENTS_8BIT;
+    ck_ok(sol_adamw_create(&o, model, &c, err));
+    sol_moment_chunk chunk = {.o = o, .n = n};
+    for (int64_t i = 0; i < n; i++) size[i] = fabsf(x[i]);
+    sol_moments_store(&chunk, x, size);
+    ck_assert_ptr_eq(sol_moment_load(&chunk, false, m), m);
+    ck_assert_ptr_eq(sol_moment_load(&chunk, true, v), v);
+    sol_adamw_free(&o);
+    sol_model_free(&model);
+}
+
+/* Ratios keep to 1/16, whatever the size of the block; the largest is exact; v above 0 stays above 0. */
+START_TEST(codes_of_8_bits)
+{
+    enum { N = 600 }; /* two blocks and a part */
+    static const float size[] = {1, 1e-30f, 1e30f, 1e-40f, 3e-45f, 0};
+    for (int k = 0; k < 6; k++) {
+        float x[N], m[N], v[N], again[N], unused[N];
+        sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
+        for (int i = 0; i < N; i++)
+            x[i] = i % 7 == 3 ? 0 : size[k] * exp2f(-20 * sol_rng_uniform(&rng)) * (sol_rng_u32(&rng) & 1 ? 1 : -1);
+        x[5] = x[300] = x[599] = -size[k];
+        through_8bit(x, N, m, v);
+        for (int i = 0; i < N; i++) {
+            double want = x[i], least = (double)size[k] / 1.875;
+            ck_assert_msg(fabs(m[i] - want) <= fabs(want) / 16 + least * 0x1p-18 + 2e-45, "m %g became %g", want, (double)m[i]);
+            ck_assert_msg(fabs(v[i] - fabs(want)) <= fabs(want) / 16 + least * 0x1p-33 + 2e-45, "v %g became %g", want,
+                          (double)v[i]);
+            if (size[k] > 1e-35f) ck_assert((x[i] == 0) == (v[i] == 0));
+        }
+        ck_assert_float_eq_tol(m[5], x[5], 1e-6f * size[k] + 1e-44f);
+        ck_assert_float_eq_tol(v[300], -x[300], 1e-6f * size[k] + 1e-44f);
+        if (size[k] < 1e-35f) continue;
+        through_8bit(m, N, again, unused);
+        for (int i = 0; i < N; i++) ck_assert_float_eq_tol(again[i], m[i], 1e-6f * size[k]);
+    }
+}
+END_TEST
+
+/* Without gradients v falls by 0.999 a step in every form, although no single step is as large as the spacing of bf16. */
+START_TEST(moments_decay)
+{
+    sol_ctx *ctx = context(2, SOL_TIER_BEST);
+    sol_model *m = tiny_model(SOL_F32, true);
+    float *g = gradient(m, 1), buffer[SOL_MOMENT_CHUNK];
+    for (int kind = 0; kind < 3; kind++) {
+        sol_adamw_config c = plain;
+        sol_adamw *o;
+        double sum[2];
+        c.moments = (sol_moments)kind;
+        c.seed = 4;
+        ck_ok(sol_adamw_create(&o, m, &c, err));
+        sol_moment_chunk chunk = {.o = o, .n = 656}; /* the embedding, 33 x 20, but for its end */
+        for (int k = 0; k < 2; k++) {
+            sum[k] = 0;
+            for (int t = 0; t < (k ? 1000 : 1); t++) sol_adamw_update(ctx, o, m, g, k ? 0 : 1, 0);
+            const float *v = sol_moment_load(&chunk, true, buffer);
+            for (int i = 0; i < 656; i++) sum[k] += (double)v[i];
+        }
+        ck_assert_double_eq_tol(sum[1] / sum[0], pow(0.999, 1000), kind == 1 ? 0.01 : 1e-3);
+        sol_adamw_free(&o);
+    }
+    sol_free(g);
+    sol_model_free(&m);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* Noisy gradients of |p - target|^2: every form of moments comes as near as fp32 does. */
+START_TEST(moments_minimize_alike)
+{
+    double distance[3];
+    sol_ctx *ctx = context(2, SOL_TIER_BEST);
+    for (int kind = 0; kind < 3; kind++) {
+        sol_model *m = tiny_model(SOL_F32, true);
+        sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .moments = (sol_moments)kind};
+        sol_adamw *o;
+        float *p = m->data, *target = gradient(m, 99);
+        ck_ok(sol_adamw_create(&o, m, &c, err));
+        for (int t = 0; t < 400; t++) {
+            float *g = gradient(m, (uint64_t)t); /* noise of 1, of different size in every weight */
+            for (int64_t i = 0; i < m->n_elements; i++) g[i] = (g[i] + 2 * (p[i] - target[i])) * exp2f((float)(i % 13) - 6);
+            sol_adamw_update(ctx, o, m, g, 1, 0.02f * (float)(400 - t) / 400);
+            sol_free(g);
+        }
+        distance[kind] = 0;
+        for (int64_t i = 0; i < m->n_elements; i++)
+            distance[kind] += (double)(p[i] - target[i]) * (double)(p[i] - target[i]) / (double)m->n_weights;
+        sol_free(target);
+        sol_adamw_free(&o);
+        sol_model_free(&m);
+    }
+    ck_assert_double_lt(distance[0], 0.1);
+    for (int kind = 1; kind < 3; kind++) ck_assert_double_lt(distance[kind], 1.2 * distance[0]);
     sol_ctx_free(&ctx);
 }
 END_TEST
@@ -244,5 +358,7 @@ END_TEST
 
 SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand); tcase_add_test(tc, adamw_follows_the_double_reference);
               tcase_add_test(tc, adamw_same_bits_for_any_threads_and_tier);
-              tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, global_norm);
+              tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, codes_of_8_bits);
+              tcase_add_test(tc, moments_decay); tcase_add_test(tc, moments_minimize_alike);
+              tcase_add_test(tc, global_norm);
               tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners))

@@ -52,8 +52,8 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
     sol_model_init_random(NULL, c->model, 42);
     ck_ok(sol_adamw_create(&c->optim, c->model, &a, err));
     for (int64_t i = 0; i < c->optim->n_elements; i++) {
-        c->optim->m[i] = (float)(i % 97) * 1e-3f;
-        c->optim->v[i] = (float)(i % 89) * 1e-6f;
+        ((float *)c->optim->m)[i] = (float)(i % 97) * 1e-3f;
+        ((float *)c->optim->v)[i] = (float)(i % 89) * 1e-6f;
     }
     c->optim->t = 123;
     c->state = (sol_run_state){.step = 123, .tokens = 1ull << 40, .drawn = 99, .skipped = 1, .seed = ~0ull,

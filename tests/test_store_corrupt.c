@@ -47,7 +47,7 @@ static void setup(void)
     sol_model_init_random(NULL, original.model, 3);
     ck_ok(sol_adamw_create(&original.optim, original.model, &a, err));
     make_tokenizer(&original.tokenizer);
-    for (int64_t i = 0; i < original.optim->n_elements; i++) original.optim->v[i] = (float)i;
+    for (int64_t i = 0; i < original.optim->n_elements; i++) ((float *)original.optim->v)[i] = (float)i;
     original.state.step = 9;
     original.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
     ck_ok(sol_copy_string(&original.config_yaml, "run:\n", 5, err));

@@ -191,8 +191,12 @@ static void expect_same_run(const world *w, const char *a, const char *b, int st
     read_checkpoint(w, b, step, &y);
     size_t bytes = (size_t)x.model->n_elements * sizeof(float);
     ck_assert_mem_eq(x.model->data, y.model->data, bytes);
-    ck_assert_mem_eq(x.optim->m, y.optim->m, bytes);
-    ck_assert_mem_eq(x.optim->v, y.optim->v, bytes);
+    ck_assert_int_eq(x.optim->config.moments, y.optim->config.moments);
+    size_t size = x.optim->config.moments == SOL_MOMENTS_F32 ? 4 : x.optim->config.moments == SOL_MOMENTS_BF16 ? 2 : 1;
+    ck_assert_mem_eq(x.optim->m, y.optim->m, (size_t)x.model->n_elements * size);
+    ck_assert_mem_eq(x.optim->v, y.optim->v, (size_t)x.model->n_elements * size);
+    if (size == 1) ck_assert_mem_eq(x.optim->m_scale, y.optim->m_scale, (size_t)x.optim->n_blocks * sizeof(float));
+    if (size == 1) ck_assert_mem_eq(x.optim->v_scale, y.optim->v_scale, (size_t)x.optim->n_blocks * sizeof(float));
     ck_assert_int_eq(x.optim->t, y.optim->t);
     ck_assert_uint_eq(x.state.drawn, y.state.drawn);
     ck_assert_uint_eq(x.state.step, y.state.step);
@@ -339,9 +343,9 @@ static void check_resume(const char *const *set)
 
 START_TEST(a_resume_gives_the_same_bits)
 {
-    static const char *const sets[][3] = {{"study.every=2"},
-                                          {"study.every=2", "train.param_dtype=bf16_stochastic"},
-                                          {"study.every=2", "train.param_dtype=bf16_nearest"}};
+    static const char *const sets[][4] = {{"study.every=2"},
+                                          {"study.every=2", "train.param_dtype=bf16_stochastic", "optim.moments=bf16"},
+                                          {"study.every=2", "train.param_dtype=bf16_nearest", "optim.moments=8bit"}};
     check_resume(sets[_i]);
 }
 END_TEST

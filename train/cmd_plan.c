@@ -79,10 +79,10 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_graph_opts o = {.batch = c->train.batch,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints};
-    size_t n = (size_t)m->n_elements * sizeof(float);
+    sol_adamw_config adamw = sol_config_adamw(c);
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
-    sol_plan_add(plan, "optimizer moments", 2 * n);
+    sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
     if (c->train.eval_every > 0 && spec->method) sol_plan_add(plan, "evaluation", linear_weights(m) * sizeof(float));

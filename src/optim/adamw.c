@@ -2,10 +2,38 @@
 
 #include "base/half.h"
 #include "base/rng.h"
-#include "optim/optim.h"
+#include "optim/moments.h"
 
-/* TILE: elements a thread takes at a time; CHUNK: elements of a bf16 model that are updated in float at a time. */
-enum { TILE = 1 << 15, CHUNK = 1024, NORM_TILES = 256 };
+/* TILE: elements of a parameter that a thread takes at a time, in chunks that are unpacked. */
+enum { TILE = 1 << 15, CHUNK = SOL_MOMENT_CHUNK, NORM_TILES = 256 };
+
+static size_t moment_size(sol_moments kind)
+{
+    return kind == SOL_MOMENTS_F32 ? 4 : kind == SOL_MOMENTS_BF16 ? 2 : 1;
+}
+
+int64_t sol_moment_blocks(const sol_param *p)
+{
+    return (sol_param_count(p) + SOL_MOMENT_BLOCK - 1) / SOL_MOMENT_BLOCK;
+}
+
+size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
+{
+    size_t blocks = 0;
+    for (int i = 0; i < model->n_params && c->moments == SOL_MOMENTS_8BIT; i++)
+        blocks += (size_t)sol_moment_blocks(&model->params[i]);
+    return 2 * ((size_t)model->n_elements * moment_size(c->moments) + blocks * sizeof(float));
+}
+
+static sol_status alloc_moments(sol_adamw *o, sol_err *err)
+{
+    size_t n = (size_t)o->n_elements, size = moment_size(o->config.moments), blocks = (size_t)o->n_blocks;
+    sol_status st = sol_alloc_array(&o->m, n, size, err);
+    if (st == SOL_OK) st = sol_alloc_array(&o->v, n, size, err);
+    if (st != SOL_OK || o->config.moments != SOL_MOMENTS_8BIT) return st;
+    st = sol_alloc_array((void **)&o->m_scale, blocks, sizeof(float), err);
+    return st == SOL_OK ? sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err) : st;
+}
 
 sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c, sol_err *err)
 {
@@ -15,8 +43,12 @@ sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_a
     if (st != SOL_OK) return st;
     o->config = *c;
     o->n_elements = model->n_elements;
-    st = sol_alloc_array((void **)&o->m, (size_t)o->n_elements, sizeof *o->m, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&o->v, (size_t)o->n_elements, sizeof *o->v, err);
+    st = sol_alloc_array((void **)&o->block, (size_t)model->n_params, sizeof *o->block, err);
+    for (int i = 0; st == SOL_OK && i < model->n_params; i++) {
+        o->block[i] = o->n_blocks;
+        o->n_blocks += sol_moment_blocks(&model->params[i]);
+    }
+    if (st == SOL_OK) st = alloc_moments(o, err);
     if (st != SOL_OK) sol_adamw_free(&o);
     *out = o;
     return st;
@@ -27,6 +59,9 @@ void sol_adamw_free(sol_adamw **o)
     if (!*o) return;
     sol_free((*o)->m);
     sol_free((*o)->v);
+    sol_free((*o)->m_scale);
+    sol_free((*o)->v_scale);
+    sol_free((*o)->block);
     sol_free(*o);
     *o = NULL;
 }
@@ -35,37 +70,41 @@ typedef struct update_args {
     const sol_ctx *ctx;
     sol_adamw *o;
     sol_model *model;
-    const float *grads;
+    int index;          /* of the parameter */
+    const float *grads; /* its gradient */
     sol_adamw_step step;
-    float keep_decayed, keep_plain;
 } update_args;
 
-/* Element i of step t draws half-word i % 8 of block i / 8 of the step's stream. */
-static void store_bf16(const update_args *a, int64_t first, int64_t n, const float *p, sol_bf16 *out)
+static void store_bf16(const sol_adamw *o, int64_t first, int64_t n, const float *p, sol_bf16 *out)
 {
-    uint32_t word[4] = {0};
-    for (int64_t i = first; i < first + n; i++) {
-        float x = p[i - first];
-        if (!a->o->config.stochastic_rounding || !isfinite(x)) {
-            out[i] = sol_f32_to_bf16(x);
-            continue;
-        }
-        if (i == first || i % 8 == 0)
-            sol_philox4x32(a->o->config.seed, SOL_STREAM_ROUNDING + ((uint64_t)a->o->t << 8), (uint64_t)i / 8, word);
-        uint32_t draw = word[i % 8 / 2] >> 16 * (i % 2) & 0xffff, bits = sol_f32_bits(x);
-        out[i] = (sol_bf16)((bits + draw) >> 16);
+    uint16_t draw[CHUNK];
+    if (!o->config.stochastic_rounding) {
+        for (int64_t i = 0; i < n; i++) out[i] = sol_f32_to_bf16(p[i]);
+        return;
     }
+    sol_moment_draws(o->config.seed, SOL_STREAM_ROUNDING + ((uint64_t)o->t << 8), first, n, draw);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = isfinite(p[i]) ? (sol_bf16)((sol_f32_bits(p[i]) + draw[i]) >> 16) : sol_f32_to_bf16(p[i]);
 }
 
-static void update_bf16(const update_args *a, const sol_adamw_step *step, int64_t first, int64_t n)
+static void update_tile(void *arg, int64_t tile, int thread)
 {
-    sol_bf16 *data = a->model->data;
-    for (int64_t i = first; i < first + n; i += CHUNK) {
-        float p[CHUNK];
-        int64_t m = first + n - i < CHUNK ? first + n - i : CHUNK;
-        for (int64_t k = 0; k < m; k++) p[k] = sol_bf16_to_f32(data[i + k]);
-        a->ctx->k.e.adamw(step, a->grads + i, m, p, a->o->m + i, a->o->v + i);
-        store_bf16(a, i, m, p, data);
+    const update_args *a = arg;
+    const sol_param *p = &a->model->params[a->index];
+    int64_t count = sol_param_count(p), end = (tile + 1) * TILE < count ? (tile + 1) * TILE : count;
+    bool narrow = a->model->dtype == SOL_BF16;
+    (void)thread;
+    for (int64_t i = tile * TILE; i < end; i += CHUNK) {
+        float wide[CHUNK], m_buffer[CHUNK], v_buffer[CHUNK];
+        int64_t n = end - i < CHUNK ? end - i : CHUNK, at = p->offset + i;
+        sol_moment_chunk c = {a->o, at, n, a->o->block[a->index] + i / SOL_MOMENT_BLOCK};
+        sol_bf16 *data = (sol_bf16 *)a->model->data + at;
+        float *w = narrow ? wide : (float *)a->model->data + at;
+        float *m = sol_moment_load(&c, false, m_buffer), *v = sol_moment_load(&c, true, v_buffer);
+        if (narrow) sol_convert(wide, SOL_F32, data, SOL_BF16, n);
+        a->ctx->k.e.adamw(&a->step, a->grads + i, n, w, m, v);
+        sol_moments_store(&c, m, v);
+        if (narrow) store_bf16(a->o, at, n, wide, data);
     }
 }
 
@@ -74,34 +113,18 @@ static bool decays(const sol_param *p)
     return p->kind == SOL_PARAM_LINEAR || p->kind == SOL_PARAM_HEAD;
 }
 
-/* The parameters that overlap the tile, each with its own decay; the gaps between them stay zero. */
-static void update_tile(void *arg, int64_t tile, int thread)
+void sol_adamw_begin(sol_adamw *o, float lr)
 {
-    const update_args *a = arg;
-    int64_t begin = tile * TILE, end = begin + TILE;
-    (void)thread;
-    for (int i = 0; i < a->model->n_params; i++) {
-        const sol_param *p = &a->model->params[i];
-        int64_t from = p->offset > begin ? p->offset : begin, to = p->offset + sol_param_count(p);
-        if (to > end) to = end;
-        if (from >= to) continue;
-        sol_adamw_step step = a->step;
-        step.keep = decays(p) ? a->keep_decayed : a->keep_plain;
-        if (a->model->dtype == SOL_BF16)
-            update_bf16(a, &step, from, to - from);
-        else
-            a->ctx->k.e.adamw(&step, a->grads + from, to - from, (float *)a->model->data + from, a->o->m + from,
-                              a->o->v + from);
-    }
+    o->t++;
+    o->lr = lr;
 }
 
-void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr)
+void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n, const float *grads,
+                             float grad_scale)
 {
     const sol_adamw_config *c = &o->config;
-    o->t++;
     double correction1 = 1 - pow(c->beta1, (double)o->t), correction2 = 1 - pow(c->beta2, (double)o->t);
-    update_args a = {.ctx = ctx, .o = o, .model = model, .grads = grads, .keep_plain = 1};
-    a.keep_decayed = (float)(1 - (double)lr * (double)c->weight_decay);
+    update_args a = {.ctx = ctx, .o = o, .model = model};
     a.step = (sol_adamw_step){
         .grad_scale = grad_scale,
         .beta1 = c->beta1,
@@ -110,9 +133,20 @@ void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const 
         .one_minus_2 = (float)(1 - (double)c->beta2),
         .inv_sqrt_correction = (float)(1 / sqrt(correction2)),
         .eps = c->eps,
-        .rate = (float)((double)lr / correction1),
+        .rate = (float)((double)o->lr / correction1),
     };
-    sol_pool_run(ctx->pool, (model->n_elements + TILE - 1) / TILE, update_tile, &a);
+    for (a.index = first; a.index < first + n; a.index++) {
+        const sol_param *p = &model->params[a.index];
+        a.grads = grads + (p->offset - model->params[first].offset);
+        a.step.keep = decays(p) ? (float)(1 - (double)o->lr * (double)c->weight_decay) : 1;
+        sol_pool_run(ctx->pool, (sol_param_count(p) + TILE - 1) / TILE, update_tile, &a);
+    }
+}
+
+void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr)
+{
+    sol_adamw_begin(o, lr);
+    sol_adamw_update_params(ctx, o, model, 0, model->n_params, grads, grad_scale);
 }
 
 typedef struct norm_args {

@@ -11,26 +11,43 @@
 #include "kernels/ctx.h"
 #include "model/model.h"
 
+/* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas: optim/moments.h. */
+typedef enum { SOL_MOMENTS_F32, SOL_MOMENTS_BF16, SOL_MOMENTS_8BIT } sol_moments;
+enum { SOL_MOMENT_BLOCK = 256 };
+int64_t sol_moment_blocks(const sol_param *p); /* of 8-bit moments of a parameter */
+
 typedef struct sol_adamw_config {
     float beta1, beta2, eps, weight_decay; /* decoupled; only on linear layers and an untied head (Loshchilov & Hutter 2019) */
     bool stochastic_rounding;              /* SOL_BF16 models: round up with the probability of the part cut off, else to nearest */
-    uint64_t seed;                         /* of the stochastic rounding */
+    sol_moments moments;
+    uint64_t seed;                         /* of the random rounding of parameters and moments, which is a function of (seed, t, element) */
 } sol_adamw_config;
 
 typedef struct sol_adamw {
     sol_adamw_config config;
-    float *m, *v;       /* [n_elements] first and second moments; owned */
-    int64_t n_elements;
-    int64_t t;          /* updates done: bias correction */
+    void *m, *v;              /* [n_elements] first and second moments: float, bf16, or codes of 8 bits; owned */
+    float *m_scale, *v_scale; /* [n_blocks] of 8-bit moments, else NULL; owned */
+    int64_t n_elements, n_blocks;
+    int64_t *block;           /* [parameters]: the first block of each; owned */
+    int64_t t;                /* updates done: bias correction */
+    float lr;                 /* of the update that began last */
 } sol_adamw;
 
 sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c, sol_err *err);
 void sol_adamw_free(sol_adamw **o);
-/* One update of the whole block with gradient g = grad_scale * grads (t counts from 1):
+/* Bytes that sol_adamw_create takes for the moments; only model's table is read. */
+size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
+
+/* One update of all parameters with gradient g = grad_scale * grads (t counts from 1):
  *   m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2
  *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr);
+/* The same in parts: an update begins, then every parameter takes part once, in any order, to the same bits. grads holds the
+ * gradients of parameters [first, first + n) at the distances that these have in the flat block. */
+void sol_adamw_begin(sol_adamw *o, float lr);
+void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n, const float *grads,
+                             float grad_scale);
 
 /* L2 norm of a block, accumulated in double over fixed tiles; not finite when any element is not. */
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);

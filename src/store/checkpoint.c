@@ -81,9 +81,29 @@ static sol_status get_study(const sol_h5_file *f, sol_checkpoint *c, sol_err *er
 
 /* ---- optimizer ---- */
 
-static const char *const moment_paths[2] = {"/optim/m", "/optim/v"};
+enum { N_MOMENT_PARTS = 4 };
+static const char *const moment_names[] = {[SOL_MOMENTS_F32] = "fp32", [SOL_MOMENTS_BF16] = "bf16", [SOL_MOMENTS_8BIT] = "8bit"};
 
-static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[2], sol_err *err)
+/* A dataset of the moments. */
+typedef struct moment_part {
+    const char *path;
+    void *data;
+    sol_h5_type type;
+    int64_t n;
+} moment_part;
+
+/* How many of the parts there are. */
+static int moment_parts(const sol_adamw *o, moment_part part[N_MOMENT_PARTS])
+{
+    static const sol_h5_type type[] = {[SOL_MOMENTS_F32] = SOL_H5_F32, [SOL_MOMENTS_BF16] = SOL_H5_U16, [SOL_MOMENTS_8BIT] = SOL_H5_U8};
+    part[0] = (moment_part){"/optim/m", o->m, type[o->config.moments], o->n_elements};
+    part[1] = (moment_part){"/optim/v", o->v, type[o->config.moments], o->n_elements};
+    part[2] = (moment_part){"/optim/m_scale", o->m_scale, SOL_H5_F32, o->n_blocks};
+    part[3] = (moment_part){"/optim/v_scale", o->v_scale, SOL_H5_F32, o->n_blocks};
+    return o->config.moments == SOL_MOMENTS_8BIT ? N_MOMENT_PARTS : 2;
+}
+
+static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOMENT_PARTS], sol_err *err)
 {
     int id;
     sol_status st = sol_h5_group(w, "/optim", &id, err);
@@ -95,8 +115,51 @@ static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[2], so
     if (st == SOL_OK) st = sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err);
     if (st == SOL_OK) st = sol_h5_set_u64(w, id, "seed", o->config.seed, err);
-    for (int i = 0; st == SOL_OK && i < 2; i++)
-        st = sol_h5_dataset(w, moment_paths[i], SOL_H5_F32, 1, &o->n_elements, &ids[i], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "moments", moment_names[o->config.moments], err);
+    moment_part part[N_MOMENT_PARTS];
+    for (int i = 0, n = moment_parts(o, part); st == SOL_OK && i < n; i++)
+        st = sol_h5_dataset(w, part[i].path, part[i].type, 1, &part[i].n, &ids[i], err);
+    return st;
+}
+
+static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int ids[N_MOMENT_PARTS], sol_err *err)
+{
+    moment_part part[N_MOMENT_PARTS];
+    sol_status st = SOL_OK;
+    for (int i = 0, n = moment_parts(o, part); st == SOL_OK && i < n; i++)
+        st = sol_h5_append(w, ids[i], part[i].data, (size_t)part[i].n * sol_h5_type_size(part[i].type), err);
+    return st;
+}
+
+/* Files from before there was a choice hold fp32. */
+static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_moments *kind, sol_err *err)
+{
+    const char *name = moment_names[SOL_MOMENTS_F32];
+    sol_status st = sol_h5_node_attr(group, "moments") ? sol_h5_get_text(f, group, "moments", &name, err) : SOL_OK;
+    if (st != SOL_OK) return st;
+    for (int i = 0; i < 3; i++) {
+        *kind = (sol_moments)i;
+        if (strcmp(name, moment_names[i]) == 0) return SOL_OK;
+    }
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected fp32, bf16 or 8bit", f->path, name);
+}
+
+/* The datasets are all there before memory for them is taken. */
+static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c, sol_adamw **o, sol_err *err)
+{
+    const sol_h5_node *node;
+    moment_part part[N_MOMENT_PARTS];
+    sol_adamw sizes = {.config = *c, .n_elements = m->n_elements};
+    for (int i = 0; i < m->n_params; i++) sizes.n_blocks += sol_moment_blocks(&m->params[i]);
+    sol_status st = SOL_OK;
+    for (int i = 0, n = moment_parts(&sizes, part); st == SOL_OK && i < n; i++)
+        st = sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err);
+    if (st == SOL_OK) st = sol_adamw_create(o, m, c, err);
+    if (st != SOL_OK) return st;
+    for (int i = 0, n = moment_parts(*o, part); st == SOL_OK && i < n; i++) {
+        st = sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err);
+        if (st == SOL_OK) st = sol_h5_read(f, node, part[i].data, err);
+    }
     return st;
 }
 
@@ -110,7 +173,7 @@ static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const c
 
 static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw **o, sol_err *err)
 {
-    const sol_h5_node *group, *moment[2];
+    const sol_h5_node *group;
     sol_adamw_config c = {0};
     const char *kind;
     int64_t t, stochastic = 0;
@@ -126,20 +189,17 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
     if (st == SOL_OK) st = sol_h5_get_i64(f, group, "stochastic_rounding", 0, 1, &stochastic, err);
     if (st == SOL_OK) st = sol_h5_get_u64(f, group, "seed", &c.seed, err);
     c.stochastic_rounding = stochastic;
-    for (int i = 0; st == SOL_OK && i < 2; i++)
-        st = sol_h5_need_dataset(f, moment_paths[i], SOL_H5_F32, 1, &m->n_elements, &moment[i], err);
-    if (st == SOL_OK) st = sol_adamw_create(o, m, &c, err);
-    if (st != SOL_OK) return st;
-    (*o)->t = t;
-    st = sol_h5_read(f, moment[0], (*o)->m, err);
-    return st == SOL_OK ? sol_h5_read(f, moment[1], (*o)->v, err) : st;
+    if (st == SOL_OK) st = get_moments_kind(f, group, &c.moments, err);
+    if (st == SOL_OK) st = get_moments(f, m, &c, o, err);
+    if (st == SOL_OK) (*o)->t = t;
+    return st;
 }
 
 /* ---- the whole ---- */
 
 /* Everything but the bytes of the datasets. */
 static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype dtype, sol_params_out *params,
-                          sol_part_blob *tokenizer, int moments[2], int *study, sol_err *err)
+                          sol_part_blob *tokenizer, int moments[N_MOMENT_PARTS], int *study, sol_err *err)
 {
     sol_status st = sol_part_put_root(w, c->config_yaml, c->state.step, c->state.tokens, err);
     if (st == SOL_OK) st = sol_part_put_config(w, &c->model->config, err);
@@ -157,7 +217,7 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
     sol_h5_writer *w = NULL;
     sol_params_out params = {0};
     sol_part_blob tokenizer = {0};
-    int moments[2], study;
+    int moments[N_MOMENT_PARTS], study;
     const sol_model *m = c->model;
     sol_status st = sol_h5_create(&w, path, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = declare(c, w, params_dtype, &params, &tokenizer, moments, &study, err);
@@ -166,9 +226,7 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
     for (int i = 0; st == SOL_OK && i < m->n_params; i++)
         st = sol_params_put(&params, i, sol_model_at(m, &m->params[i]), m->dtype, sol_param_count(&m->params[i]), err);
     if (st == SOL_OK && c->optim) {
-        size_t bytes = (size_t)c->optim->n_elements * sizeof(float);
-        st = sol_h5_append(w, moments[0], c->optim->m, bytes, err);
-        if (st == SOL_OK) st = sol_h5_append(w, moments[1], c->optim->v, bytes, err);
+        st = append_moments(w, c->optim, moments, err);
         if (st == SOL_OK && c->study) st = sol_h5_append(w, study, c->study, c->study_bytes, err);
     }
     sol_params_out_free(&params);
