@@ -189,6 +189,36 @@ static double gaussian_value(int m)
     }
 }
 
+static bool was_measured(const sol_study_run *runs, int n, int m)
+{
+    for (int r = 0; r < n; r++)
+        for (int64_t i = 0; i < runs[r].n_records; i++)
+            if (sol_study_comparable(&runs[r], m, i) && isfinite(sol_study_mean(&runs[r], m, i))) return true;
+    return false;
+}
+
+/* A panel without a number says so; gnuplot would refuse it. */
+static void add_empty_panel(sol_text *t)
+{
+    sol_text_add(t, NULL, "set xrange [0:1]\nset yrange [0:1]\nset label 999 'not measured in these records' at graph 0.5,0.5 center "
+                          "tc rgb '#777777'\nplot 2\nunset label 999\nset xrange [*:*]\nset yrange [*:*]\n");
+}
+
+/* Measure m of all n runs, column 3 k + 2 of their data. */
+static void add_measure_panel(sol_text *t, int m, int k, int n)
+{
+    double gauss = gaussian_value(m);
+    sol_text_add(t, NULL, "plot ");
+    if (isfinite(gauss)) sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
+    for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
+        sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
+                     sol_run_color(r));
+    for (int r = 0; r < n; r++)
+        sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'", r ? ", \\\n" : "", r,
+                     3 * k + 2, sol_run_color(r));
+    sol_text_add(t, NULL, "\n");
+}
+
 void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n)
 {
     sol_figure_size size = {.width = 900, .panel_height = 210, .rows = (n_measures + 1) / 2, .columns = 2, .legend = true};
@@ -203,17 +233,12 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
     sol_text_add(t, NULL, "set yrange [*:*]\nset style fill transparent solid 0.15 noborder\n");
     for (int k = 0; k < n_measures; k++) {
         const sol_measure_row *row = sol_measure_at(measures[k]);
-        double gauss = gaussian_value(measures[k]);
-        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\nplot ", row->title, row->unit,
+        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n", row->title, row->unit,
                      k >= n_measures - 2 ? "optimizer steps" : "");
-        if (isfinite(gauss)) sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
-        for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
-            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
-                         sol_run_color(r));
-        for (int r = 0; r < n; r++)
-            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'", r ? ", \\\n" : "", r,
-                         3 * k + 2, sol_run_color(r));
-        sol_text_add(t, NULL, "\n");
+        if (was_measured(runs, n, measures[k]))
+            add_measure_panel(t, measures[k], k, n);
+        else
+            add_empty_panel(t);
         if (k == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");

@@ -103,15 +103,16 @@ sol_status sol_plot_available(sol_err *err)
     return spawn(".", "/dev/null", argv, &status, err);
 }
 
-/* The first line of the log that says something. */
+/* The last line of the log: warnings stand before it. */
 static sol_status gnuplot_failed(const char *dir, sol_err *err)
 {
     char path[SOL_PATH_MAX], *text = NULL;
     size_t size;
     snprintf(path, sizeof path, "%s/" LOG, dir);
     if (sol_file_read(path, &text, &size, NULL) != SOL_OK) return sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed", dir);
-    const char *line = text + strspn(text, " \n^");
-    sol_status st = sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %.*s", path, (int)strcspn(line, "\n"), line);
+    while (size > 0 && strchr(" \n", text[size - 1])) text[--size] = 0;
+    const char *line = strrchr(text, '\n');
+    sol_status st = sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %s", path, line ? line + 1 : text);
     sol_free(text);
     return st;
 }
