@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """Compares solera with llama.cpp on one model: ids, per-token log-probabilities (perplexity), greedy text.
 
-    scripts/compare_llamacpp.py --solera build/release/solera --model m.h5 --gguf m.gguf --text some.txt [--tokens 512]
+    scripts/compare_llamacpp.py --solera build/release/solera --model m.h5 --gguf m.gguf --text some.txt [--tokens 512] [--windows 4]
 
 --model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was exported from it, or what it was
 imported from. Needs the Python package llama-cpp-python. Where that cannot be built: its unpacked source on PYTHONPATH and
 LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so, e.g. of the npm package @node-llama-cpp/linux-x64 (links without version).
-Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance.
+Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance. Where greedy texts part, the
+margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
+
+llama.cpp rounds activations to 8 bits before it multiplies by quantized weights. How much of a difference is that: compare the same weights
+as F32 (`solera export m.h5 -o f32.gguf --type f32 --embed-type f32`).
 """
 import argparse
 import ctypes
+import functools
 import json
 import math
 import os
@@ -27,14 +32,20 @@ def load_backends():
         ggml.ggml_backend_load_all_from_path(path.encode())
 
 
+@functools.cache
+def library():
+    """The loaded library, without its log. llama.cpp goes on calling the callback: it lives as long as the program."""
+    import llama_cpp as lc
+    lc.quiet = lc.llama_log_callback(lambda level, text, user: None)
+    lc.llama_log_set(lc.quiet, None)
+    lc.llama_backend_init()
+    load_backends()
+    return lc
+
+
 class Llama:
-    def __init__(self, path, n_ctx, flash):
-        import llama_cpp as lc
-        self.lc = lc
-        lc.llama_backend_init()
-        load_backends()
-        self.quiet = lc.llama_log_callback(lambda level, text, user: None)
-        lc.llama_log_set(self.quiet, None)
+    def __init__(self, path, n_ctx):
+        self.lc = lc = library()
         self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
         if not self.model:
             sys.exit(f"{path}: llama.cpp does not load it")
@@ -51,6 +62,11 @@ class Llama:
         out = (ctypes.c_int32 * (len(data) + 8))()
         n = self.lc.llama_tokenize(self.vocab, data, len(data), out, len(out), bos, False)
         return list(out[:n])
+
+    def piece(self, token):
+        out = ctypes.create_string_buffer(256)
+        n = self.lc.llama_token_to_piece(self.vocab, token, out, len(out), 0, False)
+        return out.raw[:n]
 
     def logits(self, ids, all_rows=True, start=0):
         """Rows of logits for ids at positions start, start + 1, ...; start 0 forgets what came before."""
@@ -80,6 +96,33 @@ def log_probs(logits, targets):
     return logits[np.arange(len(targets)), targets] - norm
 
 
+def prompts(text, n):
+    """The first words of n paragraphs."""
+    long = [p.strip() for p in text.split("\n") if len(p.split()) > 24]
+    return [" ".join(p.split()[:12]) for p in long[:n]]
+
+
+def compare_greedy(o, run, llama, prompt):
+    """Whether both programs go on in the same way; prints where they part."""
+    ours = run("generate", o.model, "-p", prompt, "-n", str(o.greedy), "--temp", "0", "--no-echo", "--kv", "f32", *o.kind)
+    line = json.loads(run("tokenize", "--tokenizer", o.model, "--ids", input=json.dumps({"text": prompt}) + "\n"))
+    theirs, row = b"", llama.logits(line, all_rows=False)
+    for _ in range(o.greedy):
+        best = int(row[0].argmax())
+        if llama.lc.llama_vocab_is_eog(llama.vocab, best):
+            break
+        piece = llama.piece(best)
+        if not ours.encode().startswith(theirs + piece):
+            second = np.sort(row[0])[-2]
+            print(f"greedy: {prompt!r}: parts after {theirs.decode(errors='replace')!r}: llama.cpp goes on with {piece!r}, "
+                  f"margin {row[0].max() - second:.4f} in logits")
+            return False
+        theirs += piece
+        line.append(best)
+        row = llama.logits(line[-1:], all_rows=False, start=len(line) - 1)
+    return True
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--solera", default="build/release/solera")
@@ -88,17 +131,19 @@ def main():
     a.add_argument("--text", required=True)
     a.add_argument("--tokens", type=int, default=512, help="length of a window")
     a.add_argument("--windows", type=int, default=4)
-    a.add_argument("--greedy", type=int, default=24, help="tokens of greedy text")
+    a.add_argument("--prompts", type=int, default=8)
+    a.add_argument("--greedy", type=int, default=24, help="tokens of greedy text after each prompt")
+    a.add_argument("--kind", nargs="*", default=[], help="words for score and generate, as --kind=--float-activations")
     a.add_argument("--tolerance", type=float, default=0.005)
     o = a.parse_args()
     text = open(o.text, encoding="utf-8").read()[: o.tokens * o.windows * 8]
     run = lambda *words, **kw: subprocess.run([o.solera, *words], check=True, capture_output=True, text=True, **kw).stdout
     ids = json.loads(run("tokenize", "--tokenizer", o.model, "--ids", input=json.dumps({"text": text}) + "\n"))
-    llama = Llama(o.gguf, o.tokens + 8, False)
+    llama = Llama(o.gguf, o.tokens + 8)
     theirs = llama.tokenize(text, bool(ids) and ids[0] == llama.lc.llama_vocab_bos(llama.vocab))
     print(f"ids: {'equal' if theirs == ids else 'DIFFERENT'} ({len(ids)} and {len(theirs)})")
     windows = [ids[i : i + o.tokens] for i in range(0, len(ids) - 1, o.tokens)][: o.windows]
-    ours = [json.loads(line) for line in run("score", o.model, input="".join(json.dumps(w) + "\n" for w in windows)).splitlines()]
+    ours = [json.loads(line) for line in run("score", o.model, *o.kind, input="".join(json.dumps(w) + "\n" for w in windows)).splitlines()]
     total = {"solera": 0.0, "llama.cpp": 0.0}
     worst, n = 0.0, 0
     for w, p in zip(windows, ours):
@@ -111,13 +156,8 @@ def main():
     ratio = ppl["solera"] / ppl["llama.cpp"] - 1
     print(f"perplexity over {n} tokens: solera {ppl['solera']:.5f}, llama.cpp {ppl['llama.cpp']:.5f}, "
           f"{100 * ratio:+.4f} %, largest difference of a log-probability {worst:.4g}")
-    line = windows[0][: min(16, len(windows[0]))]
-    row = llama.logits(line, all_rows=False)
-    for _ in range(o.greedy):
-        line.append(int(row[0].argmax()))
-        row = llama.logits(line[-1:], all_rows=False, start=len(line) - 1)
-    greedy = json.loads(run("score", o.model, input=json.dumps(line) + "\n"))
-    print(f"greedy: llama.cpp goes on with ids {line[-o.greedy:]}; their log-probabilities here {np.mean(greedy[-o.greedy:]):.4f} on average")
+    ids_again = [compare_greedy(o, run, llama, p) for p in prompts(text, o.prompts)]
+    print(f"greedy: {sum(ids_again)} of {len(ids_again)} texts of {o.greedy} tokens are equal")
     sys.exit(abs(ratio) > o.tolerance)
 
 

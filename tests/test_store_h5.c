@@ -271,7 +271,7 @@ static void set_text(hid_t object, const char *name, const char *text)
 /* Attributes as h5py makes them: strings of variable length, many and long ones, and an enumeration for a bool. */
 static void write_as_h5py(void)
 {
-    char name[16], text[300] = {0};
+    char name[24], text[300] = {0};
     int8_t yes = 1;
     hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), type = H5Tenum_create(H5T_STD_I8LE), space = H5Screate(H5S_SCALAR);
     H5Tenum_insert(type, "FALSE", (int8_t[]){0});
