@@ -444,21 +444,86 @@ START_TEST(bf16_parameters_compute_as_their_values)
 }
 END_TEST
 
+typedef struct collector {
+    const sol_model *m;
+    float *grads;
+    int parts;
+    double loss;
+} collector;
+
+static void collect(void *user, const sol_graph_part *part)
+{
+    collector *c = user;
+    memcpy(c->grads + c->m->params[part->first].offset, part->grads, (size_t)part->n_elements * sizeof(float));
+    /* The parameters are not needed any more: spoiled here, they must not change what follows. */
+    for (int i = part->first; i < part->first + part->n; i++) {
+        const sol_param *p = &c->m->params[i];
+        memset(sol_model_at(c->m, p), 0x7f, (size_t)sol_param_count(p) * sol_dtype_size(c->m->dtype));
+    }
+    c->loss = part->loss_sum;
+    c->parts++;
+}
+
+/* Block by block the gradients are those of the whole, also when each block is overwritten as soon as it is through. */
+START_TEST(gradients_block_by_block)
+{
+    const sol_quant_spec *const specs[] = {NULL, sherry(), tequila()};
+    for (int i = 0; i < 12; i++) {
+        sol_model_config c = tiny_config();
+        c.tie_word_embeddings = i % 2 == 0;
+        sol_model *f32 = random_model(&c), *m;
+        int32_t tokens[64], targets[64];
+        double want_loss, loss;
+        int64_t n;
+        random_tokens(9, c.vocab_size, 64, tokens, targets);
+        ck_ok(sol_model_create(&m, &c, i % 4 / 2 ? SOL_BF16 : SOL_F32, err));
+        sol_convert(m->data, m->dtype, f32->data, SOL_F32, m->n_elements);
+        sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 3 != 0};
+        float *want = step(m, specs[i / 4], some_mix, o, 2, tokens, targets, NULL, &want_loss);
+        collector got = {.m = m};
+        ck_ok(sol_alloc_array((void **)&got.grads, (size_t)m->n_elements, sizeof(float), err));
+        o.by_layer = true;
+        sol_ctx *ctx = make_ctx(1);
+        sol_graph *g;
+        ck_ok(sol_graph_create(&g, ctx, m, specs[i / 4], &o, err));
+        ck_assert_ptr_null(sol_graph_grads(g));
+        sol_graph_on_gradients(g, collect, &got);
+        sol_graph_begin_step(g, some_mix);
+        sol_graph_new_grads(g);
+        uint64_t before = sol_alloc_count();
+        sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
+        sol_graph_finish_step(g);
+        ck_assert_uint_eq(sol_alloc_count(), before);
+        ck_assert_double_eq(loss, want_loss);
+        ck_assert_double_eq(got.loss, want_loss);
+        ck_assert_int_eq(got.parts, 5);
+        ck_assert_mem_eq(got.grads, want, (size_t)m->n_elements * sizeof(float));
+        sol_graph_free(&g);
+        sol_ctx_free(&ctx);
+        sol_free(got.grads);
+        sol_free(want);
+        sol_model_free(&m);
+        sol_model_free(&f32);
+    }
+}
+END_TEST
+
 START_TEST(plan_counts_and_checkpoints_save)
 {
     sol_model_config c = tiny_config();
     c.num_hidden_layers = 12;
     sol_model *m;
     ck_ok(sol_model_describe(&m, &c, SOL_F32, err));
-    size_t total[3];
-    for (int i = 0; i < 3; i++) {
+    size_t total[4];
+    for (int i = 0; i < 4; i++) {
         sol_plan plan = {0};
-        sol_graph_opts o = {.batch = 2, .seq = 64, .activation_checkpoints = i == 1, .no_grad = i == 2};
+        sol_graph_opts o = {.batch = 2, .seq = 64, .activation_checkpoints = i % 2, .no_grad = i == 2, .by_layer = i == 3};
         ck_ok(sol_graph_plan(m, sherry(), &o, &plan, err));
         total[i] = sol_plan_total(&plan);
     }
     ck_assert_uint_lt(total[1], total[0] / 2);
     ck_assert_uint_lt(total[2], total[1]);
+    ck_assert_uint_lt(total[3], total[1]);
     sol_plan plan = {0};
     sol_quant_spec spec = *sherry();
     spec.group_size = 7;
@@ -473,5 +538,5 @@ SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(
               tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
               tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
               tcase_add_test(tc, quantized_layers_are_straight_through);
-              tcase_add_test(tc, bf16_parameters_compute_as_their_values);
+              tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);
               tcase_add_test(tc, plan_counts_and_checkpoints_save))

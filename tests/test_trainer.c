@@ -350,6 +350,84 @@ START_TEST(a_resume_gives_the_same_bits)
 }
 END_TEST
 
+/* An update inside the backward pass gives the bits of the one after it, in every storage. */
+START_TEST(a_fused_update_gives_the_same_bits)
+{
+    static const char *const storage[][2] = {{"train.param_dtype=fp32", "optim.moments=fp32"},
+                                             {"train.param_dtype=bf16_stochastic", "optim.moments=8bit"}};
+    const char *set[] = {"train.grad_clip=0", "train.accumulate=1", NULL, NULL, "optim.fused=false", NULL, NULL};
+    world w;
+    sol_checkpoint a, b;
+    world_make(&w);
+    for (int i = 0; i < 4; i++) {
+        char run[8];
+        snprintf(run, sizeof run, "f%d", i);
+        set[2] = storage[i / 2][0];
+        set[3] = storage[i / 2][1];
+        set[4] = i % 2 ? "optim.fused=true" : "optim.fused=false";
+        set[5] = i % 2 ? "train.activation_checkpoints=true" : NULL;
+        sol_program_free(&w.program);
+        w.program.threads = 1 + i % 2;
+        ck_ok(run_job(&w, run, set, false, err));
+    }
+    for (int i = 0; i < 4; i += 2) {
+        read_checkpoint(&w, i ? "f2" : "f0", 12, &a);
+        read_checkpoint(&w, i ? "f3" : "f1", 12, &b);
+        size_t n = (size_t)a.model->n_elements;
+        ck_assert_mem_eq(a.model->data, b.model->data, n * sizeof(float));
+        ck_assert_mem_eq(a.optim->m, b.optim->m, n * (i ? 1 : 4));
+        ck_assert_mem_eq(a.optim->v, b.optim->v, n * (i ? 1 : 4));
+        ck_assert(a.state.best_eval_loss == b.state.best_eval_loss && a.state.ema_loss == b.state.ema_loss);
+        sol_checkpoint_free(&a);
+        sol_checkpoint_free(&b);
+    }
+    set[4] = "optim.fused=true";
+    set[5] = NULL;
+    static const char *const refused[][2] = {{"train.grad_clip=1", "needs train.grad_clip 0, not 1"},
+                                             {"train.accumulate=2", "needs train.accumulate 1, not 2"},
+                                             {"study.every=2", "study.every 2"},
+                                             {"quant.method=lsq", "not for lsq"}};
+    set[2] = "train.param_dtype=fp32";
+    for (int i = 0; i < 4; i++) {
+        set[5] = refused[i][0];
+        ck_fails(run_job(&w, "g", set, false, err), SOL_ERR_CONFIG, refused[i][1]);
+    }
+    world_remove(&w);
+}
+END_TEST
+
+/* A fused step that is not finite moves nothing when the loss shows it. */
+START_TEST(a_fused_step_that_is_not_finite)
+{
+    static const char *const set[] = {"train.grad_clip=0", "train.accumulate=1", "optim.fused=true", "train.eval_every=0",
+                                      "checkpoint.every=1000", NULL};
+    world w;
+    sol_trainer *t;
+    world_make(&w);
+    sol_config *c = make_job(&w, "a", set);
+    ck_ok(open_job(&w, &t, c, false, err));
+    ck_ok(sol_trainer_step(t, err));
+    size_t bytes = (size_t)t->ck.model->n_elements * sizeof(float);
+    float *x = sol_model_f32(t->ck.model, sol_model_final_norm(t->ck.model)), *copy = malloc(bytes);
+    *x = NAN;
+    memcpy(copy, t->ck.model->data, bytes);
+    ck_ok(sol_trainer_step(t, err));
+    ck_assert_mem_eq(copy, t->ck.model->data, bytes);
+    ck_assert_uint_eq(t->ck.state.skipped, 1);
+    ck_assert_int_eq(t->ck.optim->t, 1);
+    *x = 1;
+    uint64_t before = sol_alloc_count();
+    ck_ok(sol_trainer_step(t, err));
+    ck_assert_uint_eq(sol_alloc_count(), before);
+    ck_assert_int_eq(t->ck.optim->t, 2);
+    ck_assert_int_ne(memcmp(copy, t->ck.model->data, bytes), 0);
+    free(copy);
+    sol_trainer_free(&t);
+    sol_config_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
 /* The three ways of holding parameters are three different runs, and the file holds what they are in memory. */
 START_TEST(storage_of_parameters)
 {
@@ -591,7 +669,10 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
 END_TEST
 
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
-              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 3); tcase_add_test(tc, storage_of_parameters); tcase_add_test(tc, a_step_allocates_nothing);
+              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 3);
+              tcase_add_test(tc, storage_of_parameters);
+              tcase_add_test(tc, a_fused_update_gives_the_same_bits);
+              tcase_add_test(tc, a_fused_step_that_is_not_finite); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
               tcase_add_test(tc, lost_metrics_do_not_stop_a_resume); tcase_add_test(tc, without_a_quantizer);

@@ -66,7 +66,21 @@ static bool study_due(const sol_trainer *t)
     return t->study && sol_study_due(t->study, (int64_t)t->ck.state.step);
 }
 
-/* Loss and gradient of the whole step. */
+/* sol_graph_done_fn */
+static void update_part(void *user, const sol_graph_part *part)
+{
+    sol_trainer *t = user;
+    sol_fused *f = &t->fused;
+    double norm = sol_global_norm(t->ctx, part->grads, part->n_elements);
+    f->square += norm * norm;
+    f->stop = f->stop || !isfinite(part->loss_sum) || !isfinite(norm);
+    if (f->stop) return;
+    if (!f->begun) sol_adamw_begin(t->ck.optim, f->lr);
+    f->begun = true;
+    sol_adamw_update_params(t->ctx, t->ck.optim, t->ck.model, part->first, part->n, part->grads, 1);
+}
+
+/* Loss and gradient of the whole step; with optim.fused its update, too. */
 static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     double sum = 0;
@@ -75,6 +89,10 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     if (st != SOL_OK) return st;
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda));
     sol_graph_new_grads(t->graph);
+    if (t->config->optim.fused) {
+        t->fused = (sol_fused){.lr = (float)r->lr, .stop = counted == 0};
+        sol_graph_on_gradients(t->graph, update_part, t);
+    }
     for (int64_t i = 0; i < t->config->train.accumulate; i++) {
         micro_batch b = batch_at(t, i);
         double loss;
@@ -86,7 +104,8 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     }
     sol_graph_finish_step(t->graph);
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
-    r->grad_norm = sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
+    r->grad_norm = t->config->optim.fused ? sqrt(t->fused.square)
+                                          : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
     return SOL_OK;
 }
 
@@ -269,7 +288,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
         return st;
     }
     r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm);
-    if (!r.skipped) update(t, &r);
+    if (!r.skipped && !t->config->optim.fused) update(t, &r);
     s->step = r.step;
     s->tokens = r.tokens;
     s->drawn = t->batcher.drawn;

@@ -5,7 +5,8 @@
  *     st = sol_trainer_run(t, err);                              // to the last step, or until sol_interrupted()
  *     sol_trainer_free(&t);
  *
- * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW. Then, where due:
+ * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW (with optim.fused block by block inside
+ * the backward pass; a gradient that is not finite then stops the update where it shows, the blocks above it have moved). Then, where due:
  * evaluation, the line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step depends on, and the
  * length of metrics.jsonl at that moment; a resume cuts the file to it. So a run that was killed anywhere goes on
  * with the same bits. */
@@ -29,6 +30,13 @@ typedef struct sol_step_record {
  */
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
+/* A fused update while the backward pass runs. */
+typedef struct sol_fused {
+    float lr;
+    double square;    /* of the norm of the gradients so far */
+    bool begun, stop; /* stop: the loss, or a gradient, was not finite: the rest of the parameters stays as it is */
+} sol_fused;
+
 typedef struct sol_trainer {
     sol_program *program;     /* borrowed */
     const sol_config *config; /* borrowed */
@@ -43,6 +51,7 @@ typedef struct sol_trainer {
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;
     sol_lr_schedule lr;
+    sol_fused fused;
     int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
     double started, logged; /* sol_clock() */
     uint64_t first_step, logged_step;

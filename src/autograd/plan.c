@@ -206,6 +206,18 @@ static void schedule(sol_tape *t)
     }
 }
 
+static void mark_segment_ends(sol_tape *t)
+{
+    tape_step *s = t->steps.items;
+    int segment = -1;
+    for (int i = t->steps.n - 1; i >= 0; i--) {
+        if (s[i].kind != STEP_BACKWARD) continue;
+        int own = tape_node_at(t, s[i].node)->segment;
+        s[i].ends_segment = own >= 0 && own != segment;
+        segment = own;
+    }
+}
+
 static void schedule_prologue(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -305,6 +317,7 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
         add_permanent(t);
         schedule_prologue(t);
         schedule(t);
+        mark_segment_ends(t);
     }
     if (t->status != SOL_OK) return sol_fail(err, t->status, "%s", t->err.text);
     return pack(t, err);

@@ -197,6 +197,12 @@ void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user)
     t->watch_user = user;
 }
 
+void sol_tape_after_segment(sol_tape *t, sol_tape_segment_fn fn, void *user)
+{
+    t->after_segment = fn;
+    t->segment_user = user;
+}
+
 void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user)
 {
     t->trace = fn;
@@ -238,5 +244,6 @@ void sol_tape_run_backward(sol_tape *t, bool fresh)
         for (int j = 0; s[i].grad_first >> j; j++)
             if (s[i].grad_first >> j & 1) s[i].call.in[j].grad_add = !fresh;
         run_step(t, &s[i]);
+        if (s[i].ends_segment && t->after_segment) t->after_segment(t->segment_user, tape_node_at(t, s[i].node)->segment);
     }
 }

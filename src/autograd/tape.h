@@ -69,6 +69,12 @@ void sol_tape_run_forward(sol_tape *t);
  * otherwise this run's are added to them. */
 void sol_tape_run_backward(sol_tape *t, bool fresh);
 
+/* Called in a backward run when the last backward call of segment `id` is done: the gradients of params that only this segment reads
+ * are complete, and the data of these params is not read again in this run: fn may use the one and change the other.
+ * fn NULL: none. */
+typedef void (*sol_tape_segment_fn)(void *user, int id);
+void sol_tape_after_segment(sol_tape *t, sol_tape_segment_fn fn, void *user);
+
 /* Called after every call of a node, those of sol_tape_prepare too, for who measures times. fn NULL: none. */
 typedef void (*sol_tape_trace_fn)(void *user, const sol_op *op, bool backward);
 void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user);

@@ -42,6 +42,7 @@ typedef struct tape_step {
     unsigned grad_add, grad_wanted; /* bit i: of in[i] */
     unsigned grad_first;            /* bit i: the first of a run to write the gradient of in[i], a param's */
     unsigned out_grad;              /* bit o: a gradient arrives for out[o] */
+    bool ends_segment;              /* the last backward call of its node's segment */
     sol_op_call call;               /* filled by sol_tape_allocate */
 } tape_step;
 
@@ -73,6 +74,8 @@ struct sol_tape {
     void *watch_user;
     sol_tape_trace_fn trace; /* NULL: none */
     void *trace_user;
+    sol_tape_segment_fn after_segment; /* NULL: none */
+    void *segment_user;
 };
 
 static inline tape_var *tape_var_at(const sol_tape *t, int i)

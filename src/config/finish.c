@@ -109,6 +109,22 @@ sol_dtype sol_config_param_dtype(const sol_config *c)
     return strcmp(c->train.param_dtype, "fp32") == 0 ? SOL_F32 : SOL_BF16;
 }
 
+/* What a fused update cannot have: a look at all gradients before the first of them is used. */
+static sol_status check_fused(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
+{
+    if (!c->optim.fused) return SOL_OK;
+    if (c->train.grad_clip != 0)
+        return sol_config_fail(c, "optim.fused", err, "needs train.grad_clip 0, not %g: the norm of all gradients is not "
+                               "known before the last of them", c->train.grad_clip);
+    if (c->train.accumulate != 1)
+        return sol_config_fail(c, "optim.fused", err, "needs train.accumulate 1, not %lld", (long long)c->train.accumulate);
+    if (c->study.every > 0)
+        return sol_config_fail(c, "optim.fused", err, "leaves no gradients for study.every %lld", (long long)c->study.every);
+    if (spec->method && spec->method->n_learned > 0)
+        return sol_config_fail(c, "optim.fused", err, "is not for %s, which learns the scales of its quantizer", c->quant.method);
+    return SOL_OK;
+}
+
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
 {
     bool random = strncmp(c->model.init, "random:", 7) == 0;
@@ -145,6 +161,8 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
         return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
                                c->quant.method, c->train.param_dtype);
+    st = check_fused(c, &spec, err);
+    if (st != SOL_OK) return st;
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
         return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
                                c->residual.warmup_fraction, c->residual.end_fraction);

@@ -14,6 +14,8 @@ struct sol_graph {
     sol_tape *tape;
     float *grads;                 /* [model->n_elements] */
     bool fresh_grads;             /* the next micro-batch sets them */
+    sol_graph_done_fn done;       /* by_layer; NULL: none */
+    void *done_user;
     sol_var *weight;              /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
     sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
@@ -29,11 +31,54 @@ static sol_shape param_shape(const sol_param *p)
     return sol_shape2(p->rows, p->cols);
 }
 
-/* A parameter in f32. In the prologue: a bf16 parameter is widened once a step. */
+/* ---- gradients: of the whole model, or (by_layer) of one block, then of what lies outside the blocks ---- */
+
+/* Elements from a block's first parameter to the end of its last. */
+static int64_t block_elements(const sol_model *m)
+{
+    const sol_param *last = sol_model_block_param(m, 0, SOL_BLOCK_DOWN);
+    return last->offset + sol_param_count(last) - sol_model_block_param(m, 0, SOL_BLOCK_INPUT_NORM)->offset;
+}
+
+static int64_t round_up(int64_t n)
+{
+    return (n + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+}
+
+/* The first parameter whose gradient lies together with that of p. */
+static const sol_param *group_start(const sol_model *m, const sol_param *p)
+{
+    if (p->layer >= 0) return sol_model_block_param(m, p->layer, SOL_BLOCK_INPUT_NORM);
+    return p == sol_model_embedding(m) ? p : sol_model_final_norm(m);
+}
+
+static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
+{
+    if (o->no_grad) return 0;
+    if (!o->by_layer) return m->n_elements;
+    return round_up(block_elements(m)) + round_up(sol_param_count(sol_model_embedding(m))) +
+           (m->n_elements - sol_model_final_norm(m)->offset);
+}
+
+/* Where the gradient of p begins in g->grads. */
+static int64_t grad_offset(const sol_graph *g, const sol_param *p)
+{
+    const sol_model *m = g->model;
+    if (!g->opts.by_layer) return p->offset;
+    int64_t at = p->offset - group_start(m, p)->offset;
+    if (p->layer >= 0) return at;
+    at += round_up(block_elements(m));
+    return p == sol_model_embedding(m) ? at : at + round_up(sol_param_count(sol_model_embedding(m)));
+}
+
+/* ---- recording ---- */
+
+/* A parameter in f32: a bf16 parameter is widened, once a step in the prologue, or by_layer where its block needs it. */
 static sol_var leaf(sol_graph *g, const sol_param *p)
 {
     const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
-    sol_var v = sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, g->grads ? g->grads + p->offset : NULL);
+    float *grad = g->grads ? g->grads + grad_offset(g, p) : NULL;
+    sol_var v = sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, grad);
     return g->model->dtype == SOL_F32 ? v : sol_widen(g->tape, v);
 }
 
@@ -42,45 +87,69 @@ static bool has_bias(const sol_graph *g)
     return g->spec.method && g->spec.method->dead_bias != 0;
 }
 
-/* W_eff of a linear layer, and its bias where the method makes one. *row: its place among all rows, moved on. */
-static sol_status record_quantized(sol_graph *g, const sol_param *p, int64_t index, int64_t *row, sol_err *err)
+/* Rows of the linear layers before parameter p; of all of them with NULL. */
+static int64_t rows_before(const sol_model *m, const sol_param *p)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < m->n_params && &m->params[i] != p; i++)
+        if (m->params[i].kind == SOL_PARAM_LINEAR) rows += m->params[i].rows;
+    return rows;
+}
+
+/* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
+static void record_quantized(sol_graph *g, const sol_param *p, int64_t index)
 {
     const sol_quantizer *q = g->spec.method;
     sol_quant_extra extra = {{0}, NULL};
-    sol_status st = sol_quant_check(&g->spec, p->name, p->rows, p->cols, err);
-    if (st == SOL_OK && g->model->data && g->model->n_learned != q->n_learned)
-        st = sol_fail(err, SOL_ERR_USAGE, "%s: the model lacks the parameters that %s learns", p->name, q->name);
-    if (st != SOL_OK) return st;
     for (int k = 0; g->model->data && k < q->n_learned; k++)
         extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
     if (has_bias(g)) {
-        extra.bias = g->row_bias ? g->row_bias + *row : NULL;
-        float *d = g->d_row_bias ? g->d_row_bias + *row : NULL;
+        int64_t row = rows_before(g->model, p);
+        extra.bias = g->row_bias ? g->row_bias + row : NULL;
+        float *d = g->d_row_bias ? g->d_row_bias + row : NULL;
         g->bias[index] = sol_tape_param(g->tape, SOL_F32, sol_shape2(1, p->rows), extra.bias, d);
-        *row += p->rows;
     }
     g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra);
-    return SOL_OK;
 }
 
-/* The leaves of all blocks, and W_eff = a Q(W) + b W for the linear ones. */
-static sol_status record_weights(sol_graph *g, sol_err *err)
+static sol_status check_quant(const sol_graph *g, sol_err *err)
 {
     const sol_model *m = g->model;
+    const sol_quantizer *q = g->spec.method;
     sol_status st = SOL_OK;
-    int64_t row = 0;
-    sol_tape_prologue(g->tape, true);
-    for (int64_t l = 0; st == SOL_OK && l < m->config.num_hidden_layers; l++) {
-        for (int i = 0; st == SOL_OK && i < SOL_BLOCK_PARAMS; i++) {
-            const sol_param *p = sol_model_block_param(m, l, (sol_block_param)i);
-            int64_t index = l * SOL_BLOCK_PARAMS + i;
-            g->weight[index] = leaf(g, p);
-            g->bias[index] = -1;
-            if (p->kind == SOL_PARAM_LINEAR && g->spec.method) st = record_quantized(g, p, index, &row, err);
-        }
-    }
-    sol_tape_prologue(g->tape, false);
+    if (q && m->data && m->n_learned != q->n_learned)
+        return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns", q->name);
+    if (q && q->n_learned > 0 && g->opts.by_layer)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: their gradients are not made block by block", q->name);
+    for (int i = 0; q && st == SOL_OK && i < m->n_params; i++)
+        if (m->params[i].kind == SOL_PARAM_LINEAR)
+            st = sol_quant_check(&g->spec, m->params[i].name, m->params[i].rows, m->params[i].cols, err);
     return st;
+}
+
+/* What block `layer` computes with in place of a parameter. */
+static void record_weight(sol_graph *g, int64_t layer, sol_block_param which)
+{
+    const sol_param *p = sol_model_block_param(g->model, layer, which);
+    int64_t index = layer * SOL_BLOCK_PARAMS + which;
+    g->weight[index] = leaf(g, p);
+    g->bias[index] = -1;
+    if (p->kind == SOL_PARAM_LINEAR && g->spec.method) record_quantized(g, p, index);
+}
+
+/* Of all blocks, once a step. */
+static void record_weights(sol_graph *g)
+{
+    sol_tape_prologue(g->tape, true);
+    for (int64_t l = 0; l < g->model->config.num_hidden_layers; l++)
+        for (int i = 0; i < SOL_BLOCK_PARAMS; i++) record_weight(g, l, (sol_block_param)i);
+    sol_tape_prologue(g->tape, false);
+}
+
+static sol_var weight(sol_graph *g, int64_t layer, sol_block_param which)
+{
+    if (g->opts.by_layer) record_weight(g, layer, which);
+    return g->weight[layer * SOL_BLOCK_PARAMS + which];
 }
 
 static void record_inputs(sol_graph *g)
@@ -100,19 +169,18 @@ static void record_inputs(sol_graph *g)
 static sol_var project(sol_graph *g, int64_t layer, sol_block_param which, sol_var x)
 {
     int64_t index = layer * SOL_BLOCK_PARAMS + which;
-    sol_var y = sol_linear(g->tape, x, g->weight[index]);
+    sol_var y = sol_linear(g->tape, x, weight(g, layer, which));
     return g->bias[index] < 0 ? y : sol_add_bias(g->tape, y, g->bias[index]);
 }
 
 /* x + attention(norm(x)) */
 static sol_var record_attention(sol_graph *g, int64_t l, sol_var x)
 {
-    const sol_var *w = g->weight + l * SOL_BLOCK_PARAMS;
     const sol_model_config *c = &g->model->config;
     sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads,
                                  c->head_dim};
     sol_tape *t = g->tape;
-    sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_INPUT_NORM], (float)c->rms_norm_eps);
+    sol_var h = sol_rmsnorm(t, x, weight(g, l, SOL_BLOCK_INPUT_NORM), (float)c->rms_norm_eps);
     sol_var q = sol_rope(t, project(g, l, SOL_BLOCK_Q, h), g->position, g->cosine, g->sine, c->head_dim);
     sol_var k = sol_rope(t, project(g, l, SOL_BLOCK_K, h), g->position, g->cosine, g->sine, c->head_dim);
     sol_var v = project(g, l, SOL_BLOCK_V, h);
@@ -123,9 +191,8 @@ static sol_var record_attention(sol_graph *g, int64_t l, sol_var x)
 /* x + down(silu(gate(norm(x))) * up(norm(x))) */
 static sol_var record_mlp(sol_graph *g, int64_t l, sol_var x)
 {
-    const sol_var *w = g->weight + l * SOL_BLOCK_PARAMS;
     sol_tape *t = g->tape;
-    sol_var h = sol_rmsnorm(t, x, w[SOL_BLOCK_POST_NORM], (float)g->model->config.rms_norm_eps);
+    sol_var h = sol_rmsnorm(t, x, weight(g, l, SOL_BLOCK_POST_NORM), (float)g->model->config.rms_norm_eps);
     sol_var a = sol_swiglu(t, project(g, l, SOL_BLOCK_GATE, h), project(g, l, SOL_BLOCK_UP, h));
     return sol_add(t, x, project(g, l, SOL_BLOCK_DOWN, a));
 }
@@ -134,14 +201,15 @@ static sol_status record(sol_graph *g, sol_err *err)
 {
     const sol_model *m = g->model;
     sol_tape *t = g->tape;
+    sol_status st = check_quant(g, err);
+    if (st != SOL_OK) return st;
     record_inputs(g);
     sol_tape_prologue(t, true);
     g->embedding = leaf(g, sol_model_embedding(m));
     sol_var final_norm = leaf(g, sol_model_final_norm(m));
     g->head = m->config.tie_word_embeddings ? g->embedding : leaf(g, sol_model_head(m));
     sol_tape_prologue(t, false);
-    sol_status st = record_weights(g, err);
-    if (st != SOL_OK) return st;
+    if (!g->opts.by_layer) record_weights(g);
     sol_var x = sol_embedding(t, g->tokens, g->embedding);
     for (int64_t l = 0; l < m->config.num_hidden_layers; l++) {
         sol_tape_segment(t, (int)l);
@@ -155,18 +223,10 @@ static sol_status record(sol_graph *g, sol_err *err)
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
 }
 
-static int64_t total_rows(const sol_graph *g)
-{
-    int64_t rows = 0;
-    for (int i = 0; i < g->model->n_params; i++)
-        if (g->model->params[i].kind == SOL_PARAM_LINEAR) rows += g->model->params[i].rows;
-    return rows;
-}
-
 /* Biases of all linear layers in one block, their gradients in another. */
 static sol_status alloc_biases(sol_graph *g, sol_err *err)
 {
-    int64_t rows = total_rows(g);
+    int64_t rows = rows_before(g->model, NULL);
     sol_status st = sol_alloc_array((void **)&g->row_bias, (size_t)rows, sizeof *g->row_bias, err);
     if (st == SOL_OK && !g->opts.no_grad)
         st = sol_alloc_array((void **)&g->d_row_bias, (size_t)rows, sizeof *g->d_row_bias, err);
@@ -212,7 +272,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
     if (st == SOL_OK && !dry) st = sol_alloc_array((void **)&g->wide, wide_count(g), sizeof *g->wide, err);
     if (st == SOL_OK && !dry && !o->no_grad)
-        st = sol_alloc_array((void **)&g->grads, (size_t)m->n_elements, sizeof(float), err);
+        st = sol_alloc_array((void **)&g->grads, (size_t)grad_count(m, o), sizeof(float), err);
     if (st == SOL_OK) st = record(g, err);
     if (st == SOL_OK && !dry) st = sol_tape_allocate(g->tape, err);
     if (st != SOL_OK) sol_graph_free(&g);
@@ -226,7 +286,7 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
     sol_graph *g;
     sol_status st = create(&g, NULL, m, spec, o, true, err);
     if (st != SOL_OK) return st;
-    if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)m->n_elements * sizeof(float));
+    if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)grad_count(m, o) * sizeof(float));
     if (wide_count(g)) sol_plan_add(plan, "layer in fp32", wide_count(g) * sizeof(float));
     sol_tape_report(g->tape, plan);
     sol_graph_free(&g);
@@ -289,15 +349,72 @@ static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
     }
 }
 
-void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
-                          float weight, double *loss_sum, int64_t *n)
+static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)
 {
+    if (g->model->dtype == SOL_F32) return sol_model_quant_matrix(g->model, p);
+    sol_convert(g->wide, SOL_F32, sol_model_at(g->model, p), g->model->dtype, sol_param_count(p));
+    return (sol_quant_matrix){.w = g->wide, .rows = p->rows, .cols = p->cols};
+}
+
+/* The gradients of W_eff become those of W, for parameters [first, first + n). */
+static void finish_gradients(sol_graph *g, int first, int n)
+{
+    if (sol_quant_is_straight_through(&g->spec)) return;
+    for (int i = first; i < first + n; i++) {
+        const sol_param *p = &g->model->params[i];
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        sol_quant_matrix x = quant_matrix(g, p);
+        const float *d_bias = g->d_row_bias ? g->d_row_bias + rows_before(g->model, p) : NULL;
+        float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
+        for (int k = 0; k < g->model->n_learned; k++)
+            d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
+        sol_quant_backward(g->ctx, &g->spec, &x, g->mix.mix, d_bias, g->grads + grad_offset(g, p), d_learned);
+    }
+}
+
+void sol_graph_finish_step(sol_graph *g)
+{
+    if (!g->opts.by_layer) finish_gradients(g, 0, sol_model_plain_params(g->model));
+}
+
+/* Hands out the gradients of n parameters that lie together. */
+static void hand_out(sol_graph *g, const sol_param *p, int n)
+{
+    const sol_param *last = p + n - 1;
+    sol_graph_part part = {.first = (int)(p - g->model->params), .n = n, .grads = g->grads + grad_offset(g, p),
+                           .n_elements = last->offset + sol_param_count(last) - p->offset};
+    int64_t counted;
+    finish_gradients(g, part.first, n);
+    read_loss(g, &part.loss_sum, &counted);
+    if (g->done) g->done(g->done_user, &part);
+}
+
+static void after_block(void *user, int layer)
+{
+    sol_graph *g = user;
+    hand_out(g, sol_model_block_param(g->model, layer, SOL_BLOCK_INPUT_NORM), SOL_BLOCK_PARAMS);
+}
+
+void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
+{
+    g->done = fn;
+    g->done_user = user;
+    sol_tape_after_segment(g->tape, fn ? after_block : NULL, g);
+}
+
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
+                          float scale, double *loss_sum, int64_t *n)
+{
+    const sol_model *m = g->model;
     float *dloss = sol_tape_grad(g->tape, g->loss);
     set_inputs(g, tokens, targets, doc_start);
-    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = weight;
-    sol_tape_run_backward(g->tape, g->fresh_grads);
+    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
+    sol_tape_run_backward(g->tape, g->fresh_grads || g->opts.by_layer);
     g->fresh_grads = false;
     read_loss(g, loss_sum, n);
+    if (!g->opts.by_layer) return;
+    hand_out(g, sol_model_embedding(m), 1);
+    hand_out(g, sol_model_final_norm(m), m->config.tie_word_embeddings ? 1 : 2);
 }
 
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
@@ -343,30 +460,7 @@ void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user)
 
 float *sol_graph_grads(sol_graph *g)
 {
-    return g->grads;
-}
-
-static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)
-{
-    if (g->model->dtype == SOL_F32) return sol_model_quant_matrix(g->model, p);
-    sol_convert(g->wide, SOL_F32, sol_model_at(g->model, p), g->model->dtype, sol_param_count(p));
-    return (sol_quant_matrix){.w = g->wide, .rows = p->rows, .cols = p->cols};
-}
-
-void sol_graph_finish_step(sol_graph *g)
-{
-    const float *d_bias = g->d_row_bias;
-    if (sol_quant_is_straight_through(&g->spec)) return;
-    for (int i = 0; i < sol_model_plain_params(g->model); i++) {
-        const sol_param *p = &g->model->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
-        sol_quant_matrix x = quant_matrix(g, p);
-        float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
-        for (int k = 0; k < g->model->n_learned; k++)
-            d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
-        sol_quant_backward(g->ctx, &g->spec, &x, g->mix.mix, d_bias, g->grads + p->offset, d_learned);
-        if (d_bias) d_bias += p->rows;
-    }
+    return g->opts.by_layer ? NULL : g->grads;
 }
 
 /* Only what is added to outside the tape needs zeros: the gradients of learned parameters. */

@@ -26,6 +26,8 @@ typedef struct sol_graph_opts {
     int64_t batch, seq;          /* B, T of a micro-batch */
     bool activation_checkpoints; /* recompute each block in the backward pass */
     bool no_grad;                /* loss only: no gradient buffers */
+    bool by_layer;               /* gradients, W_eff and widened parameters for one block at a time: sol_graph_on_gradients.
+                                  * W_eff is made in every forward (and recomputed) pass. Not for methods that learn. */
 } sol_graph_opts;
 
 /* What sol_graph_create would allocate, by kind. */
@@ -62,7 +64,20 @@ void sol_graph_logits(sol_graph *g, float *logits);
 typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
-/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; NULL with no_grad. Gaps
+/* by_layer: in sol_graph_accumulate, fn gets the gradients of every block as soon as they are complete, last block first, then of
+ * the embedding, then of the final norm and an untied head: of parameters [first, first + n) of the model's table, at the
+ * distances that these have in the flat block (gaps are zeros). They live until fn returns, which may change these parameters, and
+ * only them. loss_sum: as sol_graph_accumulate will return it. fn NULL: none. */
+typedef struct sol_graph_part {
+    int first, n;
+    const float *grads;
+    int64_t n_elements; /* of grads */
+    double loss_sum;
+} sol_graph_part;
+typedef void (*sol_graph_done_fn)(void *user, const sol_graph_part *part);
+void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user);
+
+/* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; NULL with no_grad and by_layer. Gaps
  * between the parameters hold zeros. */
 float *sol_graph_grads(sol_graph *g);
 /* The next sol_graph_accumulate sets the gradients, the ones after it add to them. Implied by sol_graph_create. */
