@@ -60,6 +60,11 @@ sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, s
  * section 3.1, without its projection). No gradient to the teacher. */
 sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
 
+/* What a cache keeps: probs [N, k + 2] of the k = d->top_k most probable tokens of x head^T at temperature T, the
+ * rest, the target at temperature 1; *ids [N, k] i32. */
+sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
+                        sol_var *ids);
+
 /* The teacher's side: a matrix that is held in fewer bits, widened [rows, cols]; rows of it by token [N, cols]. s must
  * outlive the tape. */
 sol_var sol_stored_weight(sol_tape *t, const sol_stored *s);

@@ -32,8 +32,10 @@ static void touch(sol_tape *t, int *buffer, size_t bytes, int i)
 
 static void mark_gradients(sol_tape *t)
 {
-    for (int i = 0; i < t->vars.n; i++)
-        tape_var_at(t, i)->needs_grad = tape_var_at(t, i)->kind == VAR_PARAM && !t->opts.no_grad;
+    for (int i = 0; i < t->vars.n; i++) {
+        tape_var *v = tape_var_at(t, i);
+        v->needs_grad = v->kind == VAR_PARAM && !v->constant && !t->opts.no_grad;
+    }
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         bool any = false;

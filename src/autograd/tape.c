@@ -66,6 +66,13 @@ sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void
     return v;
 }
 
+sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data)
+{
+    sol_var v = sol_tape_param(t, dtype, shape, data, NULL);
+    if (v >= 0) tape_var_at(t, v)->constant = true;
+    return v;
+}
+
 /* The same tensor twice in one node would make "set" and "add" of its gradient depend on the order inside the op. */
 static sol_status check_inputs(sol_tape *t, const sol_op *op, const sol_var *in)
 {

@@ -36,6 +36,8 @@ sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
 /* A leaf in memory of the caller, f32 or bf16. grad (always f32) NULL: no gradient; otherwise every backward run sets it or
  * adds to it. data may be NULL in a tape that is only planned. */
 sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data, float *grad);
+/* The same without a gradient: nothing that depends on constants and inputs alone has a backward pass. */
+sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data);
 /* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
 

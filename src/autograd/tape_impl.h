@@ -14,6 +14,7 @@ typedef struct tape_var {
     int node;    /* that makes it; -1 for leaves */
     int segment; /* of that node */
     bool prologue, keep;
+    bool constant; /* a param without gradient */
     bool needs_grad;
     bool crosses;              /* read outside its segment: never recomputed */
     bool recomputed;           /* has a second life in the backward pass, in buffer[1] */

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-#include "autograd/ops.h"
 #include "kernels/gemm.h"
+#include "model/block.h"
+#include "model/teacher_net.h"
 
 struct sol_graph {
     sol_ctx *ctx;
@@ -19,8 +20,12 @@ struct sol_graph {
     sol_var *weight;              /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
     sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
-    sol_var tokens, targets, doc_start, position, cosine, sine; /* inputs */
+    sol_block_inputs in;
+    sol_block block;
     sol_var embedding, head, hidden, loss;
+    sol_distill distill; /* read by the loss */
+    sol_teacher_net teacher;
+    sol_var extra, hidden_sum, parts, top_ids, top_probs;
     float *wide; /* the largest linear layer in f32, for gradients of a bf16 model that are not straight through; NULL: not needed */
     sol_graph_watch_fn watch; /* NULL: none */
     void *watch_user;
@@ -146,81 +151,124 @@ static void record_weights(sol_graph *g)
     sol_tape_prologue(g->tape, false);
 }
 
-static sol_var weight(sol_graph *g, int64_t layer, sol_block_param which)
+static sol_var block_weight(void *user, int64_t layer, sol_block_param which)
 {
+    sol_graph *g = user;
     if (g->opts.by_layer) record_weight(g, layer, which);
     return g->weight[layer * SOL_BLOCK_PARAMS + which];
 }
 
-static void record_inputs(sol_graph *g)
+static sol_var block_bias(void *user, int64_t layer, sol_block_param which)
 {
-    const sol_model_config *c = &g->model->config;
-    sol_tape *t = g->tape;
-    int64_t n = g->opts.batch * g->opts.seq;
-    g->tokens = sol_tape_input(t, SOL_I32, sol_shape1(n));
-    g->targets = sol_tape_input(t, SOL_I32, sol_shape1(n));
-    g->doc_start = sol_tape_input(t, SOL_I32, sol_shape1(n));
-    g->position = sol_tape_input(t, SOL_I32, sol_shape1(n));
-    g->cosine = sol_tape_input(t, SOL_F32, sol_shape2(g->opts.seq, c->head_dim / 2));
-    g->sine = sol_tape_input(t, SOL_F32, sol_shape2(g->opts.seq, c->head_dim / 2));
+    return ((const sol_graph *)user)->bias[layer * SOL_BLOCK_PARAMS + which];
 }
 
-/* A linear layer of a block. */
-static sol_var project(sol_graph *g, int64_t layer, sol_block_param which, sol_var x)
+/* All blocks; out[layer], unless out is NULL: what each puts out. */
+static sol_var record_blocks(sol_graph *g, sol_var x, sol_var *out)
 {
-    int64_t index = layer * SOL_BLOCK_PARAMS + which;
-    sol_var y = sol_linear(g->tape, x, weight(g, layer, which));
-    return g->bias[index] < 0 ? y : sol_add_bias(g->tape, y, g->bias[index]);
+    for (int64_t l = 0; l < g->model->config.num_hidden_layers; l++) {
+        sol_tape_segment(g->tape, (int)l);
+        x = sol_block_record(&g->block, l, x);
+        if (out) out[l] = x;
+    }
+    sol_tape_segment(g->tape, -1);
+    return x;
 }
 
-/* x + attention(norm(x)) */
-static sol_var record_attention(sol_graph *g, int64_t l, sol_var x)
+static sol_status check_teacher(const sol_graph *g, sol_err *err)
 {
-    const sol_model_config *c = &g->model->config;
-    sol_attention_shape shape = {g->opts.batch, g->opts.seq, c->num_attention_heads, c->num_key_value_heads,
-                                 c->head_dim};
-    sol_tape *t = g->tape;
-    sol_var h = sol_rmsnorm(t, x, weight(g, l, SOL_BLOCK_INPUT_NORM), (float)c->rms_norm_eps);
-    sol_var q = sol_rope(t, project(g, l, SOL_BLOCK_Q, h), g->position, g->cosine, g->sine, c->head_dim);
-    sol_var k = sol_rope(t, project(g, l, SOL_BLOCK_K, h), g->position, g->cosine, g->sine, c->head_dim);
-    sol_var v = project(g, l, SOL_BLOCK_V, h);
-    sol_var o = sol_attention(t, q, k, v, g->doc_start, &shape);
-    return sol_add(t, x, project(g, l, SOL_BLOCK_O, o));
+    const sol_model_config *s = &g->model->config, *t = g->opts.teacher ? &g->opts.teacher->config : NULL;
+    if (t && t->vocab_size != s->vocab_size)
+        return sol_fail(err, SOL_ERR_SHAPE, "the teacher has %lld tokens, the model %lld", (long long)t->vocab_size,
+                        (long long)s->vocab_size);
+    if (t && g->opts.hidden_weight > 0 &&
+        (t->hidden_size != s->hidden_size || t->num_hidden_layers != s->num_hidden_layers))
+        return sol_fail(err, SOL_ERR_SHAPE, "hidden states of %lld layers of %lld cannot follow %lld of %lld",
+                        (long long)s->num_hidden_layers, (long long)s->hidden_size, (long long)t->num_hidden_layers,
+                        (long long)t->hidden_size);
+    if (!t && (g->opts.hidden_weight > 0 || g->distill.top_k < 1))
+        return sol_fail(err, SOL_ERR_USAGE, "a cache holds no hidden states, and some most probable tokens");
+    return SOL_OK;
 }
 
-/* x + down(silu(gate(norm(x))) * up(norm(x))) */
-static sol_var record_mlp(sol_graph *g, int64_t l, sol_var x)
+/* The teacher's side first: what it makes is gone, but for its last hidden states, when the student's begins. */
+static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err *err)
 {
-    sol_tape *t = g->tape;
-    sol_var h = sol_rmsnorm(t, x, weight(g, l, SOL_BLOCK_POST_NORM), (float)g->model->config.rms_norm_eps);
-    sol_var a = sol_swiglu(t, project(g, l, SOL_BLOCK_GATE, h), project(g, l, SOL_BLOCK_UP, h));
-    return sol_add(t, x, project(g, l, SOL_BLOCK_DOWN, a));
+    int64_t n = g->opts.batch * g->opts.seq, k = g->distill.top_k;
+    sol_status st = check_teacher(g, err);
+    if (st != SOL_OK) return st;
+    if (g->opts.teacher) {
+        g->extra = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, 1)); /* stays zero */
+        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, out);
+    } else {
+        g->top_ids = sol_tape_input(g->tape, SOL_I32, sol_shape2(n, k));
+        g->top_probs = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, k + 1));
+    }
+    return SOL_OK;
 }
 
-static sol_status record(sol_graph *g, sol_err *err)
+/* hidden_weight / L sum_l mean_c (x_l - teacher_l)^2 of each token. */
+static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var *teacher)
+{
+    int64_t L = g->model->config.num_hidden_layers;
+    sol_var sum = g->extra;
+    for (int64_t l = 0; g->opts.hidden_weight > 0 && l < L; l++)
+        sum = sol_hidden_mse(g->tape, student[l], teacher[l], sum, g->opts.hidden_weight / (float)L);
+    return sum;
+}
+
+static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
+{
+    if (!g->opts.distill) return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets);
+    sol_var loss;
+    if (g->opts.teacher)
+        loss = sol_distill_loss(g->tape, g->hidden, g->head, g->in.targets, teacher_x, hidden,
+                                sol_teacher_head(g->opts.teacher), &g->distill, &g->parts);
+    else
+        loss = sol_distill_cached(g->tape, g->hidden, g->head, g->in.targets, g->top_ids, g->top_probs, &g->distill,
+                                  &g->parts);
+    sol_tape_keep(g->tape, g->parts);
+    if (g->opts.hidden_weight > 0) sol_tape_keep(g->tape, hidden);
+    g->hidden_sum = hidden;
+    return loss;
+}
+
+static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, sol_err *err)
 {
     const sol_model *m = g->model;
     sol_tape *t = g->tape;
+    sol_var teacher_x = -1;
     sol_status st = check_quant(g, err);
     if (st != SOL_OK) return st;
-    record_inputs(g);
+    sol_block_inputs_record(&g->in, t, g->opts.batch, g->opts.seq);
+    g->block = (sol_block){.t = t, .config = &m->config, .in = &g->in, .weight = block_weight, .bias = block_bias, .user = g};
+    sol_block_tables_record(&g->block);
     sol_tape_prologue(t, true);
     g->embedding = leaf(g, sol_model_embedding(m));
     sol_var final_norm = leaf(g, sol_model_final_norm(m));
     g->head = m->config.tie_word_embeddings ? g->embedding : leaf(g, sol_model_head(m));
     sol_tape_prologue(t, false);
     if (!g->opts.by_layer) record_weights(g);
-    sol_var x = sol_embedding(t, g->tokens, g->embedding);
-    for (int64_t l = 0; l < m->config.num_hidden_layers; l++) {
-        sol_tape_segment(t, (int)l);
-        x = record_attention(g, l, x);
-        x = record_mlp(g, l, x);
-    }
-    sol_tape_segment(t, -1);
+    if (g->opts.distill) st = record_teacher(g, &teacher_x, teacher, err);
+    if (st != SOL_OK) return st;
+    sol_var x = record_blocks(g, sol_embedding(t, g->in.tokens, g->embedding), student);
+    sol_var hidden = g->opts.teacher ? record_hidden(g, student, teacher) : -1;
     g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps);
     sol_tape_keep(t, g->hidden);
-    g->loss = sol_head_loss(t, g->hidden, g->head, g->targets);
+    g->loss = record_loss(g, teacher_x, hidden);
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
+}
+
+/* The outputs of the blocks of both sides are kept track of while the hidden states are to be compared. */
+static sol_status record(sol_graph *g, sol_err *err)
+{
+    size_t L = (size_t)g->model->config.num_hidden_layers;
+    sol_var *out = NULL;
+    sol_status st = SOL_OK;
+    if (g->opts.hidden_weight > 0) st = sol_alloc_array((void **)&out, 2 * L, sizeof *out, err);
+    if (st == SOL_OK) st = record_all(g, out, out ? out + L : NULL, err);
+    sol_free(out);
+    return st;
 }
 
 /* Biases of all linear layers in one block, their gradients in another. */
@@ -262,6 +310,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     if (st != SOL_OK) return st;
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .fresh_grads = true};
     if (spec) g->spec = *spec;
+    if (o->distill) g->distill = *o->distill;
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS,
@@ -299,7 +348,8 @@ sol_status sol_graph_create(sol_graph **out, sol_ctx *ctx, const sol_model *m, c
     sol_status st = create(out, ctx, m, spec, o, false, err);
     if (st != SOL_OK) return st;
     sol_graph *g = *out;
-    sol_rope_tables(&m->config, o->seq, sol_tape_data(g->tape, g->cosine), sol_tape_data(g->tape, g->sine));
+    sol_block_tables_fill(&g->block);
+    if (o->teacher) sol_block_tables_fill(&g->teacher.block);
     return SOL_OK;
 }
 
@@ -324,29 +374,43 @@ void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix)
     sol_tape_prepare(g->tape);
 }
 
-static void set_inputs(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start)
-{
-    int64_t n = g->opts.batch * g->opts.seq, T = g->opts.seq;
-    int32_t *start = sol_tape_data(g->tape, g->doc_start), *position = sol_tape_data(g->tape, g->position);
-    memcpy(sol_tape_data(g->tape, g->tokens), tokens, (size_t)n * sizeof *tokens);
-    memcpy(sol_tape_data(g->tape, g->targets), targets, (size_t)n * sizeof *targets);
-    for (int64_t i = 0; i < n; i++) {
-        start[i] = doc_start ? doc_start[i] : 0;
-        position[i] = (int32_t)(i % T) - start[i];
-    }
-}
-
+/* With a teacher the loss that is reported stays the next-token loss. */
 static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
 {
-    int64_t count = g->opts.batch * g->opts.seq;
-    const int32_t *target = sol_tape_data(g->tape, g->targets);
-    const float *loss = sol_tape_data(g->tape, g->loss);
+    int64_t count = g->opts.batch * g->opts.seq, stride = g->opts.distill ? SOL_PARTS : 1;
+    const int32_t *target = sol_tape_data(g->tape, g->in.targets);
+    const float *loss = sol_tape_data(g->tape, g->opts.distill ? g->parts : g->loss);
     *loss_sum = 0;
     *n = 0;
     for (int64_t i = 0; i < count; i++) {
-        *loss_sum += loss[i];
+        *loss_sum += loss[i * stride];
         *n += target[i] >= 0;
     }
+}
+
+sol_graph_distilled sol_graph_last_distilled(const sol_graph *g)
+{
+    sol_graph_distilled sum = {0, 0, 0};
+    const int32_t *target = sol_tape_data(g->tape, g->in.targets);
+    const float *part = sol_tape_data(g->tape, g->parts);
+    const float *hidden = g->opts.hidden_weight > 0 ? sol_tape_data(g->tape, g->hidden_sum) : NULL;
+    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++, part += SOL_PARTS) {
+        sum.distill += part[SOL_PART_DISTILL];
+        sum.teacher += part[SOL_PART_TEACHER];
+        if (hidden && target[i] >= 0) sum.hidden += hidden[i] / g->opts.hidden_weight;
+    }
+    return sum;
+}
+
+void sol_graph_set_gamma(sol_graph *g, float gamma)
+{
+    g->distill.gamma = gamma;
+}
+
+void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs)
+{
+    *ids = sol_tape_data(g->tape, g->top_ids);
+    *probs = sol_tape_data(g->tape, g->top_probs);
 }
 
 static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)
@@ -407,7 +471,7 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
 {
     const sol_model *m = g->model;
     float *dloss = sol_tape_grad(g->tape, g->loss);
-    set_inputs(g, tokens, targets, doc_start);
+    sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
     sol_tape_run_backward(g->tape, g->fresh_grads || g->opts.by_layer);
     g->fresh_grads = false;
@@ -420,7 +484,7 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
                     double *loss_sum, int64_t *n)
 {
-    set_inputs(g, tokens, targets, doc_start);
+    sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     sol_tape_run_forward(g->tape);
     read_loss(g, loss_sum, n);
 }

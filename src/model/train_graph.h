@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "kernels/ctx.h"
 #include "model/model.h"
+#include "model/teacher.h"
 #include "quant/quant.h"
 
 typedef struct sol_graph sol_graph;
@@ -28,6 +29,10 @@ typedef struct sol_graph_opts {
     bool no_grad;                /* loss only: no gradient buffers */
     bool by_layer;               /* gradients, W_eff and widened parameters for one block at a time: sol_graph_on_gradients.
                                   * W_eff is made in every forward (and recomputed) pass. Not for methods that learn. */
+    /* What is minimized instead of the next-token loss (autograd/distill.h); copied. NULL: nothing. */
+    const sol_distill *distill;
+    const sol_teacher *teacher; /* borrowed; NULL with distill: from a cache, sol_graph_cached_inputs */
+    float hidden_weight; /* of the mean squared difference of the blocks' outputs to the teacher's, of the same shape */
 } sol_graph_opts;
 
 /* What sol_graph_create would allocate, by kind. */
@@ -55,6 +60,16 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
 /* Forward only. */
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
                     double *loss_sum, int64_t *n);
+/* With opts.distill: sums over the counted targets of the last run, unweighted: the divergence, the mean squared
+ * difference of the hidden states, and the probability that the teacher gave to the target (0 with a cache). */
+typedef struct sol_graph_distilled {
+    double distill, hidden, teacher;
+} sol_graph_distilled;
+sol_graph_distilled sol_graph_last_distilled(const sol_graph *g);
+/* The share of the reverse divergence in CAKLD, from the next run on. */
+void sol_graph_set_gamma(sol_graph *g, float gamma);
+/* With opts.distill and no teacher: ids [B T, k] in [0, V) and probs [B T, k + 1], the rest last, to be filled before a run. */
+void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs);
 /* Logits [B*T, V] of the last forward pass, for tests and scoring. */
 void sol_graph_logits(sol_graph *g, float *logits);
 

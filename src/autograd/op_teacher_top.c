@@ -1,0 +1,110 @@
+/* What a cache keeps of the teacher, t = x W^T chunk by chunk: ids [N, k] i32 of its k most probable tokens, probs [N,
+ * k + 2] their probabilities at temperature T, the rest, and the probability of the target at temperature 1 (0 where
+ * it is -1).
+ * x [N, C]; targets [N] i32; W [V, C] stored. No gradient. */
+#include <math.h>
+
+#include "autograd/distill_chunk.h"
+
+typedef struct attr {
+    const sol_stored *head;
+    const sol_distill *d;
+} attr;
+
+static sol_status shapes(sol_op_call *c, sol_err *err)
+{
+    const attr *a = c->attr;
+    const sol_shape *x = &c->in[0].shape;
+    int64_t k = a->d->top_k;
+    if (x->n_dims != 2 || x->dim[1] != a->head->cols || c->in[1].dtype != SOL_I32 ||
+        sol_shape_count(&c->in[1].shape) != x->dim[0])
+        return sol_fail(err, SOL_ERR_SHAPE, "expects rows of %lld and an i32 target each", (long long)a->head->cols);
+    if (k < 1 || k > a->head->rows)
+        return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k,
+                        (long long)a->head->rows);
+    c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], k + 2), .dtype = SOL_F32};
+    c->out[1] = (sol_slot){.shape = sol_shape2(x->dim[0], k), .dtype = SOL_I32};
+    return SOL_OK;
+}
+
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    const attr *a = c->attr;
+    int64_t rows = sol_distill_chunk_rows(c->in[0].shape.dim[0], a->head->rows);
+    (void)backward;
+    return sol_distill_chunk_bytes(rows * a->head->rows) + sol_stored_scratch_bytes(a->head);
+}
+
+typedef struct part {
+    const sol_op_call *c;
+    const float *t;
+    int64_t from, rows;
+} part;
+
+static void row_tile(void *arg, int64_t tile, int thread)
+{
+    const part *q = arg;
+    const attr *a = q->c->attr;
+    const sol_train_ops *ops = &q->c->ctx->k.t;
+    const int32_t *target = q->c->in[1].data;
+    int64_t k = a->d->top_k, V = a->head->rows;
+    (void)thread;
+    for (int64_t i = tile * SOL_CHUNK_TILE, end = sol_min64(i + SOL_CHUNK_TILE, q->rows); i < end; i++) {
+        int64_t n = q->from + i;
+        const float *t = q->t + i * V;
+        float *probs = (float *)q->c->out[0].data + n * (k + 2);
+        sol_distill_row_select(ops, t, V, k, a->d->temperature, (int32_t *)q->c->out[1].data + n * k, probs);
+        probs[k + 1] = target[n] < 0 ? 0 : expf(t[target[n]] - ops->log_sum_exp(t, V, 1));
+    }
+}
+
+static void forward(const sol_op_call *c)
+{
+    const attr *a = c->attr;
+    int64_t N = c->in[0].shape.dim[0], C = a->head->cols, V = a->head->rows, step = sol_distill_chunk_rows(N, V);
+    float *t = c->scratch, *wide = (float *)((char *)c->scratch + sol_distill_chunk_bytes(step * V));
+    for (int64_t n = 0; n < N; n += step) {
+        part q = {.c = c, .t = t, .from = n, .rows = sol_min64(step, N - n)};
+        sol_stored_gemm(c->ctx, (const float *)c->in[0].data + n * C, q.rows, a->head, t, wide);
+        sol_pool_run(c->ctx->pool, sol_tile_count(q.rows, SOL_CHUNK_TILE), row_tile, &q);
+    }
+}
+
+static void backward(const sol_op_call *c)
+{
+    (void)c;
+}
+
+static bool check_case(int i, sol_op_case *c)
+{
+    static const int32_t targets[] = {3, -1};
+    static float weights[5 * 3];
+    static const sol_stored head = {.type = SOL_STORED_F32, .rows = 5, .cols = 3, .data = weights};
+    static const sol_distill d = {.temperature = 1, .top_k = 2};
+    if (i >= 1) return false;
+    c->in[0] = sol_shape2(2, 3);
+    c->in[1] = sol_shape1(2);
+    c->ints[1] = targets;
+    c->constant[0] = true;
+    *(attr *)c->attr = (attr){&head, &d};
+    return true;
+}
+
+const sol_op sol_op_teacher_top = {.name = "teacher_top",
+                                   .n_in = 2,
+                                   .n_out = 2,
+                                   .attr_size = sizeof(attr),
+                                   .shapes = shapes,
+                                   .scratch = scratch,
+                                   .forward = forward,
+                                   .backward = backward,
+                                   .check_case = check_case};
+
+sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
+                        sol_var *ids)
+{
+    sol_var out[2];
+    sol_tape_apply(t, &sol_op_teacher_top, (sol_var[]){x, targets}, out, &(attr){head, d});
+    *ids = out[1];
+    return out[0];
+}

@@ -1,0 +1,35 @@
+/* The architecture, once: inputs and blocks of a LLaMA model as nodes on a tape, for whatever its weights are.
+ * Internal to model. */
+#ifndef SOLERA_MODEL_BLOCK_H
+#define SOLERA_MODEL_BLOCK_H
+
+#include "autograd/ops.h"
+#include "model/model.h"
+
+typedef struct sol_block_inputs {
+    int64_t batch, seq;
+    sol_var tokens, targets, doc_start, position; /* [B T] i32 */
+} sol_block_inputs;
+
+void sol_block_inputs_record(sol_block_inputs *in, sol_tape *t, int64_t batch, int64_t seq);
+/* The arrays of sol_graph_accumulate. */
+void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens, const int32_t *targets,
+                           const int32_t *doc_start);
+
+typedef struct sol_block {
+    sol_tape *t;
+    const sol_model_config *config;
+    const sol_block_inputs *in;
+    sol_var cosine, sine; /* [T, D/2] of this model */
+    /* What the block multiplies by, asked for right before it is read; bias: -1 for none, may be NULL. */
+    sol_var (*weight)(void *user, int64_t layer, sol_block_param which);
+    sol_var (*bias)(void *user, int64_t layer, sol_block_param which);
+    void *user;
+} sol_block;
+
+void sol_block_tables_record(sol_block *b);
+void sol_block_tables_fill(const sol_block *b);
+/* y = x + attention(norm(x)), y + down(silu(gate(norm(y))) * up(norm(y))). */
+sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x);
+
+#endif

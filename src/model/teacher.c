@@ -1,0 +1,168 @@
+#include "model/teacher.h"
+
+#include "model/teacher_net.h"
+
+/* ---- weights ---- */
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+}
+
+sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_stored_type type, sol_err *err)
+{
+    sol_teacher *t;
+    sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
+    *out = t;
+    if (st != SOL_OK) return st;
+    t->config = *c;
+    st = sol_model_describe(&t->table, c, SOL_F32, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&t->param, (size_t)t->table->n_params, sizeof *t->param, err);
+    if (st != SOL_OK) {
+        sol_teacher_free(out);
+        return st;
+    }
+    for (int i = 0; i < t->table->n_params; i++) {
+        const sol_param *p = &t->table->params[i];
+        t->param[i] = (sol_stored){.type = p->kind == SOL_PARAM_NORM ? SOL_STORED_F32 : type, .rows = p->rows,
+                       .cols = p->cols};
+        t->bytes += aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
+    }
+    return SOL_OK;
+}
+
+static void place(sol_teacher *t)
+{
+    char *at = t->block;
+    for (int i = 0; i < t->table->n_params; i++) {
+        sol_stored *s = &t->param[i];
+        size_t scales = sol_stored_scale_bytes(s);
+        s->data = at;
+        at += aligned(sol_stored_bytes(s));
+        s->scales = scales ? (sol_f16 *)at : NULL;
+        at += aligned(scales);
+    }
+}
+
+sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m, sol_stored_type type,
+                              sol_err *err)
+{
+    sol_status st = sol_teacher_describe(out, &m->config, type, err);
+    if (st != SOL_OK) return st;
+    sol_teacher *t = *out;
+    st = sol_alloc_array(&t->block, t->bytes, 1, err);
+    if (st != SOL_OK) {
+        sol_teacher_free(out);
+        return st;
+    }
+    place(t);
+    for (int i = 0; i < t->table->n_params; i++) sol_stored_fill(ctx, &t->param[i], sol_model_f32(m, &m->params[i]));
+    return SOL_OK;
+}
+
+void sol_teacher_free(sol_teacher **tp)
+{
+    sol_teacher *t = *tp;
+    if (!t) return;
+    sol_model_free(&t->table);
+    sol_free(t->param);
+    sol_free(t->block);
+    sol_free(t);
+    *tp = NULL;
+}
+
+const sol_stored *sol_teacher_param(const sol_teacher *t, const sol_param *p)
+{
+    return &t->param[p - t->table->params];
+}
+
+const sol_stored *sol_teacher_head(const sol_teacher *t)
+{
+    return sol_teacher_param(t, sol_model_head(t->table));
+}
+
+/* ---- its forward pass ---- */
+
+/* In f32 where it lies; otherwise widened here, to live until it is read. */
+static sol_var weight(const sol_teacher_net *n, const sol_param *p)
+{
+    const sol_stored *s = sol_teacher_param(n->teacher, p);
+    if (s->type == SOL_STORED_F32)
+        return sol_tape_constant(n->block.t, SOL_F32, sol_shape2(s->rows, s->cols), s->data);
+    return sol_stored_weight(n->block.t, s);
+}
+
+static sol_var block_weight(void *user, int64_t layer, sol_block_param which)
+{
+    const sol_teacher_net *n = user;
+    return weight(n, sol_model_block_param(n->teacher->table, layer, which));
+}
+
+sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
+                           sol_var *out)
+{
+    const sol_model *table = teacher->table;
+    n->teacher = teacher;
+    n->block = (sol_block){.t = t, .config = &teacher->config, .in = in, .weight = block_weight, .user = n};
+    sol_block_tables_record(&n->block);
+    sol_var x = sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
+    for (int64_t l = 0; l < teacher->config.num_hidden_layers; l++) {
+        x = sol_block_record(&n->block, l, x);
+        if (out) out[l] = x;
+    }
+    return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)), (float)teacher->config.rms_norm_eps);
+}
+
+/* ---- what it thinks of a batch ---- */
+
+struct sol_teacher_graph {
+    sol_tape *tape;
+    sol_teacher_net net;
+    sol_block_inputs in;
+    sol_distill d;
+    sol_var probs, ids;
+};
+
+sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
+                                    int64_t seq,
+                                    const sol_distill *d, sol_err *err)
+{
+    sol_teacher_graph *g;
+    sol_status st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
+    *out = g;
+    if (st != SOL_OK) return st;
+    g->d = *d;
+    st = sol_tape_create(&g->tape, ctx, err);
+    if (st == SOL_OK) {
+        sol_block_inputs_record(&g->in, g->tape, batch, seq);
+        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, NULL);
+        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, &g->ids);
+        sol_tape_keep(g->tape, g->ids);
+        st = sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err);
+    }
+    if (st == SOL_OK) st = sol_tape_allocate(g->tape, err);
+    if (st == SOL_OK)
+        sol_block_tables_fill(&g->net.block);
+    else
+        sol_teacher_graph_free(out);
+    return st;
+}
+
+void sol_teacher_graph_free(sol_teacher_graph **gp)
+{
+    sol_teacher_graph *g = *gp;
+    if (!g) return;
+    sol_tape_free(&g->tape);
+    sol_free(g);
+    *gp = NULL;
+}
+
+void sol_teacher_graph_run(sol_teacher_graph *g, const int32_t *tokens, const int32_t *targets,
+                           const int32_t *doc_start,
+                           const int32_t **ids, const float **probs)
+{
+    sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
+    sol_tape_run_forward(g->tape);
+    *ids = sol_tape_data(g->tape, g->ids);
+    *probs = sol_tape_data(g->tape, g->probs);
+}

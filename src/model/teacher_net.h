@@ -1,0 +1,18 @@
+/* A teacher's forward pass as nodes on a tape. Internal to model. */
+#ifndef SOLERA_MODEL_TEACHER_NET_H
+#define SOLERA_MODEL_TEACHER_NET_H
+
+#include "model/block.h"
+#include "model/teacher.h"
+
+typedef struct sol_teacher_net {
+    const sol_teacher *teacher;
+    sol_block block;
+} sol_teacher_net;
+
+/* Returns the normed last hidden states [B T, C]; out[layer], unless out is NULL: what each block put out. After
+ * sol_tape_allocate: sol_block_tables_fill(&n->block). n must outlive the recording only for that. */
+sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
+                           sol_var *out);
+
+#endif
