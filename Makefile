@@ -5,7 +5,7 @@ CC := gcc
 endif
 PKG_CONFIG ?= pkg-config
 BUILD := build/$(VARIANT)
-ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
