@@ -158,7 +158,7 @@ sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, in
     *b = (sol_bench_product){.n = n};
     sol_status st = random_linear(&m, rows, cols, group_size, 3, err);
     sol_ternary_part part = {.rows = rows, .codes = m.codes, .signs = m.signs, .scales = m.scales};
-    if (st == SOL_OK) st = sol_ternary_prepare(&b->t, ctx, cols, group_size, SOL_LAYOUT_CONTIGUOUS, &part, 1, err);
+    if (st == SOL_OK) st = sol_ternary_prepare(&b->t, ctx, cols, group_size, SOL_LAYOUT_CONTIGUOUS, &part, 1, NULL, err);
     sol_packed_free(&m);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->x, (size_t)(n * cols), sizeof(float), err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->y, (size_t)(n * rows), sizeof(float), err);

@@ -61,6 +61,7 @@ void sol_net_free(sol_net **netp)
     for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
     sol_free(net->norms);
+    sol_free(net->weights);
     sol_free(net->rope_cos);
     sol_free(net->rope_sin);
     net_scratch_free(&net->scratch);
@@ -104,13 +105,19 @@ static int64_t runs_of(int64_t rows)
     return (rows + HEAD_COLS - 1) / HEAD_COLS;
 }
 
+/* Rows of the run that begins at row `first`. */
+static int64_t run_rows(int64_t rows, int64_t first)
+{
+    return rows - first < HEAD_COLS ? rows - first : HEAD_COLS;
+}
+
 /* Cuts a dense [V, C] matrix into runs of HEAD_COLS rows. */
 static sol_status cut_runs(net_matrix **runs, int64_t *n, const void *data, sol_dtype type, int64_t V, int64_t C, sol_err *err)
 {
     *n = runs_of(V);
     sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
     for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
-        int64_t first = p * HEAD_COLS, rows = V - first < HEAD_COLS ? V - first : HEAD_COLS;
+        int64_t first = p * HEAD_COLS, rows = run_rows(V, first);
         (*runs)[p] = (net_matrix){.rows = rows, .cols = C, .type = type, .n_parts = 1, .part_rows = {rows},
                                   .part = {(const char *)data + (size_t)(first * C) * sol_dtype_size(type)}};
     }
@@ -252,8 +259,35 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
     return st;
 }
 
+/* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
+ * addresses to be translated. */
+static size_t packed_room(const sol_net *net, const sol_packed_model *p)
+{
+    const sol_dense_src *dense[] = {&p->embed, &p->head};
+    size_t bytes = 0;
+    for (int k = 0; k < 2; k++)
+        for (int64_t first = 0; dense[k]->data && first < dense[k]->rows; first += HEAD_COLS)
+            bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
+    for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
+        const sol_packed_mat *m = p->linear + 7 * l;
+        for (int which = 0; which < NET_MATRICES; which++) {
+            int64_t rows = 0, cols = m->cols, group = m->group_size;
+            for (int i = 0; i < stacks[which].n; i++) rows += (m++)->rows;
+            bytes += sol_ternary_room(net->ctx, rows, cols, group);
+        }
+    }
+    return bytes;
+}
+
+static void *take_room(sol_net *net, size_t bytes)
+{
+    uint8_t *at = net->weights + net->weights_used;
+    net->weights_used += bytes;
+    return at;
+}
+
 /* Stacks n packed matrices with the same input. */
-static sol_status stack_packed(const sol_net *net, const sol_packed_mat *m, int n, net_matrix *to, sol_err *err)
+static sol_status stack_packed(sol_net *net, const sol_packed_mat *m, int n, net_matrix *to, sol_err *err)
 {
     sol_ternary_part part[NET_MAX_PARTS];
     *to = (net_matrix){.cols = m->cols};
@@ -261,22 +295,24 @@ static sol_status stack_packed(const sol_net *net, const sol_packed_mat *m, int 
         part[i] = (sol_ternary_part){.rows = m[i].rows, .codes = m[i].codes, .signs = m[i].signs, .scales = m[i].scales};
         to->rows += m[i].rows;
     }
-    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, n, err);
+    void *room = take_room(net, sol_ternary_room(net->ctx, to->rows, m->cols, m->group_size));
+    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, n, room, err);
 }
 
 /* Prepares the runs of a stored matrix for the dense kernels. */
-static sol_status prepare_runs(const sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *src, sol_err *err)
+static sol_status prepare_runs(sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *src, sol_err *err)
 {
     *n = runs_of(src->rows);
     sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
     for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
         int64_t first = p * HEAD_COLS;
         sol_dense_src run = *src;
-        run.rows = src->rows - first < HEAD_COLS ? src->rows - first : HEAD_COLS;
+        run.rows = run_rows(src->rows, first);
         run.data = (const char *)src->data + (size_t)first * sol_dense_row_bytes(src->type, src->cols);
         if (src->scales) run.scales = src->scales + first * sol_dense_row_scales(src->type, src->cols);
         (*runs)[p] = (net_matrix){.rows = run.rows, .cols = run.cols};
-        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &run, err);
+        void *room = take_room(net, sol_dense_room(net->ctx, run.type, run.rows, run.cols));
+        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &run, room, err);
     }
     return st;
 }
@@ -300,7 +336,8 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = packed_bits(p);
     place_norms(net, p->norms);
-    st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
+    st = sol_alloc_array((void **)&net->weights, packed_room(net, p), 1, err);
+    if (st == SOL_OK) st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
     if (st == SOL_OK && p->head.data) {
         st = prepare_runs(net, &net->head, &net->n_head, &p->head, err);
     } else {

@@ -58,6 +58,8 @@ struct sol_net {
     int64_t rope_positions;
     net_scratch scratch;
     float *norms;    /* owned: [2L + 1, C] where the model has them in another type */
+    uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
+    size_t weights_used;
     float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
     sol_checkpoint file;     /* owned, of sol_net_open */
     sol_packed_model packed; /* likewise */

@@ -14,6 +14,7 @@ struct sol_dense {
     const void *data;      /* F32, F16: borrowed */
     size_t row_bytes, tile_bytes;
     uint8_t *tiles;        /* the others: [n_tiles, tile_bytes] */
+    bool owned;            /* tiles */
 };
 
 /* Rows of a float product that are decoded together, and tokens they are multiplied with before the next rows. */
@@ -79,7 +80,14 @@ static void pack_tile(void *arg, int64_t tile, int thread)
                  a->src->scales + first * d->seg.n_groups, n, d->tiles + (size_t)tile * d->tile_bytes);
 }
 
-sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dense_src *src, sol_err *err)
+size_t sol_dense_room(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int64_t cols)
+{
+    const sol_dense_ops *ops = ctx->k.dense;
+    sol_segments s = sol_segments_make(cols, SOL_DENSE_BLOCK, SOL_DENSE_BLOCK);
+    return is_float(type) ? 0 : (size_t)((rows + ops->tile_rows - 1) / ops->tile_rows) * ops->tile_bytes(type, &s);
+}
+
+sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dense_src *src, void *room, sol_err *err)
 {
     sol_dense *d = NULL;
     *out = NULL;
@@ -98,7 +106,9 @@ sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dens
     } else {
         d->n_tiles = (d->rows + d->ops->tile_rows - 1) / d->ops->tile_rows;
         d->tile_bytes = d->ops->tile_bytes(d->type, &d->seg);
-        st = sol_alloc_array((void **)&d->tiles, (size_t)d->n_tiles, d->tile_bytes, err);
+        d->tiles = room;
+        d->owned = !room;
+        if (d->owned) st = sol_alloc_array((void **)&d->tiles, (size_t)d->n_tiles, d->tile_bytes, err);
         pack_args args = {.d = d, .src = src};
         if (st == SOL_OK) sol_pool_run(ctx->pool, d->n_tiles, pack_tile, &args);
     }
@@ -110,7 +120,7 @@ sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dens
 void sol_dense_free(sol_dense **d)
 {
     if (!*d) return;
-    sol_free((*d)->tiles);
+    if ((*d)->owned) sol_free((*d)->tiles);
     sol_free(*d);
     *d = NULL;
 }

@@ -50,8 +50,10 @@ double sol_dense_bits(sol_dense_type type);                      /* a weight, sc
 void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, void *data,
                         sol_f16 *scales);
 
-/* F32 and F16 borrow src->data, which must outlive *d; the others are copied into the layout of the tier. */
-sol_status sol_dense_prepare(sol_dense **d, const sol_ctx *ctx, const sol_dense_src *src, sol_err *err);
+/* F32 and F16 borrow src->data, which must outlive *d; the others are copied into the layout of the tier. room as in
+ * sol_ternary_prepare. */
+sol_status sol_dense_prepare(sol_dense **d, const sol_ctx *ctx, const sol_dense_src *src, void *room, sol_err *err);
+size_t sol_dense_room(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int64_t cols); /* a multiple of 64; 0 for F32, F16 */
 void sol_dense_free(sol_dense **d);
 
 int64_t sol_dense_rows(const sol_dense *d);

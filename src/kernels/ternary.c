@@ -14,6 +14,7 @@ struct sol_ternary {
     const sol_ternary_ops *ops;
     size_t tile_bytes;
     uint8_t *tiles; /* [n_tiles, tile_bytes] */
+    bool owned;     /* tiles */
 };
 
 typedef struct pack_args {
@@ -55,8 +56,15 @@ static sol_status check_shape(int64_t cols, int64_t group_size, sol_block_layout
     return SOL_OK;
 }
 
+size_t sol_ternary_room(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group_size)
+{
+    const sol_ternary_ops *ops = ctx->k.ternary;
+    sol_segments s = sol_segments_make(cols, group_size ? group_size : cols, SOL_TERNARY_BLOCK);
+    return (size_t)((rows + ops->tile_rows - 1) / ops->tile_rows) * ops->tile_bytes(&s);
+}
+
 sol_status sol_ternary_prepare(sol_ternary **out, const sol_ctx *ctx, int64_t cols, int64_t group_size, sol_block_layout layout,
-                               const sol_ternary_part *parts, int n_parts, sol_err *err)
+                               const sol_ternary_part *parts, int n_parts, void *room, sol_err *err)
 {
     sol_ternary *t = NULL;
     sol_f16 *row_scales = NULL;
@@ -75,7 +83,9 @@ sol_status sol_ternary_prepare(sol_ternary **out, const sol_ctx *ctx, int64_t co
     t->ops = ctx->k.ternary;
     t->n_tiles = (rows + t->ops->tile_rows - 1) / t->ops->tile_rows;
     t->tile_bytes = t->ops->tile_bytes(&t->seg);
-    st = sol_alloc_array((void **)&t->tiles, (size_t)t->n_tiles, t->tile_bytes, err);
+    t->tiles = room;
+    t->owned = !room;
+    if (t->owned) st = sol_alloc_array((void **)&t->tiles, (size_t)t->n_tiles, t->tile_bytes, err);
     if (st == SOL_OK && group_size == 0) st = sol_alloc_array((void **)&row_scales, (size_t)rows, sizeof *row_scales, err);
     if (st != SOL_OK) goto done;
     for (int64_t p = 0, r = 0; row_scales && p < n_parts; p++)
@@ -93,7 +103,7 @@ done:
 void sol_ternary_free(sol_ternary **t)
 {
     if (!*t) return;
-    sol_free((*t)->tiles);
+    if ((*t)->owned) sol_free((*t)->tiles);
     sol_free(*t);
     *t = NULL;
 }

@@ -2,7 +2,7 @@
  *
  *     sol_ternary_part part = {.rows = m->rows, .codes = m->codes, .signs = m->signs, .scales = m->scales};
  *     sol_ternary *t;
- *     st = sol_ternary_prepare(&t, ctx, m->cols, m->group_size, m->layout, &part, 1, err);
+ *     st = sol_ternary_prepare(&t, ctx, m->cols, m->group_size, m->layout, &part, 1, NULL, err);
  *     void *scratch = ... sol_ternary_scratch_bytes(ctx, t, max_tokens) bytes ...
  *     sol_ternary_matmul(ctx, t, SOL_ACT_INT8, x, n_tokens, y, scratch);       // y[n, rows] = x[n, cols] W^T
  *     sol_ternary_free(&t);
@@ -45,9 +45,11 @@ typedef struct sol_ternary_part {
 } sol_ternary_part;
 
 /* cols: a multiple of 4 (64 for stride16). group_size: divides cols, a multiple of 4 (64 for stride16), or 0: one scale for
- * each part. SOL_ERR_RANGE otherwise. *t is owned by the caller. Uses the pool of ctx. */
+ * each part. SOL_ERR_RANGE otherwise. *t is owned by the caller. Uses the pool of ctx. room: sol_ternary_room bytes of zeros,
+ * 64-byte aligned, that outlive *t; NULL: memory of its own. (All matrices of a network in one block lie on huge pages.) */
 sol_status sol_ternary_prepare(sol_ternary **t, const sol_ctx *ctx, int64_t cols, int64_t group_size, sol_block_layout layout,
-                               const sol_ternary_part *parts, int n_parts, sol_err *err);
+                               const sol_ternary_part *parts, int n_parts, void *room, sol_err *err);
+size_t sol_ternary_room(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group_size); /* a multiple of 64 */
 void sol_ternary_free(sol_ternary **t);
 
 int64_t sol_ternary_rows(const sol_ternary *t); /* of all parts */

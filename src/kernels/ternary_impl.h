@@ -19,6 +19,35 @@ typedef struct sol_ternary_source {
     const sol_f16 *scales[SOL_TERNARY_TILE_MAX];  /* [n_groups] each */
 } sol_ternary_source;
 
+/* A tile is one stream of memory: codes and scales alternate in units of the fewest chunks of 64 columns that hold whole
+ * scale groups. A unit is its chunks, then the scales of its groups, [groups, tile_rows] fp16. */
+typedef struct sol_unit {
+    int64_t chunks, groups, count; /* of a unit; units of a tile, the last may be partly empty */
+    int64_t scales, bytes;         /* where the scales begin; bytes of the unit */
+} sol_unit;
+
+static inline sol_unit sol_unit_make(const sol_segments *s, int64_t chunk_bytes, int64_t tile_rows)
+{
+    sol_unit u = {.groups = 1};
+    while (u.groups < s->n_groups && u.groups * s->group % 64 != 0) u.groups++;
+    u.chunks = (u.groups * s->group + 63) / 64;
+    u.count = (s->n_groups + u.groups - 1) / u.groups;
+    u.scales = u.chunks * chunk_bytes;
+    u.bytes = u.scales + u.groups * tile_rows * (int64_t)sizeof(sol_f16);
+    return u;
+}
+
+/* Where chunk c of a tile lies, and the scales of group g. */
+static inline int64_t sol_unit_chunk(const sol_unit *u, int64_t c)
+{
+    return c / u->chunks * u->bytes + c % u->chunks * (u->scales / u->chunks);
+}
+
+static inline int64_t sol_unit_scales(const sol_unit *u, int64_t g)
+{
+    return g / u->groups * u->bytes + u->scales + g % u->groups * ((u->bytes - u->scales) / u->groups);
+}
+
 /* A product of tiles [first, last) with the tokens of acts. */
 typedef struct sol_ternary_job {
     const sol_segments *seg;

@@ -29,8 +29,8 @@ static sol_status open_packed(sol_view *v, sol_err *err)
     v->tokenizer = v->packed.tokenizer;
     v->packed.tokenizer = NULL;
     st = sol_model_describe(&v->table, &v->packed.config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_dense_prepare(&v->embed, v->ctx, &v->packed.embed, err);
-    if (st == SOL_OK && v->packed.head.data) st = sol_dense_prepare(&v->head, v->ctx, &v->packed.head, err);
+    if (st == SOL_OK) st = sol_dense_prepare(&v->embed, v->ctx, &v->packed.embed, NULL, err);
+    if (st == SOL_OK && v->packed.head.data) st = sol_dense_prepare(&v->head, v->ctx, &v->packed.head, NULL, err);
     return st;
 }
 

@@ -92,7 +92,7 @@ static void bench_dense(const sol_ctx *ctx, sol_dense_type type, int64_t rows, i
     for (size_t i = 0; i < (size_t)rows * sol_dense_row_bytes(type, cols); i++) data[i] = type == SOL_DENSE_F16 ? 0 : (uint8_t)sol_rng_u32(&rng);
     for (size_t i = 0; i < n_scales; i++) scales[i] = 0x2000;
     sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
-    REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, err));
+    REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
     task k = {.ctx = ctx, .d = d, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
     k.scratch = get(sol_dense_scratch_bytes(ctx, d, n), 1);
     fill((float *)k.x, n * cols, NORMAL, &rng);

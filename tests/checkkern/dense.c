@@ -53,7 +53,7 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
         sol_dense *d;
         sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p);
         sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
-        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, err));
+        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
         for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
             multiply_dense(ctx, d, (sol_act)act, x.p, n, y.p);
             for (int64_t r = 0; r < rows; r++) {
@@ -124,7 +124,7 @@ void check_dense_edges(void)
         if (t < SOL_DENSE_Q8) continue;
         sol_dense_quantize(ctx, type, w, 1, 64, data, scales);
         sol_dense_src src = {.type = type, .rows = 1, .cols = 64, .data = data, .scales = scales};
-        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, err));
+        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
         sol_dense_row(d, 0, row);
         for (int c = 0; c < 64; c++) REQUIRE(row[c] == 0, "%g", (double)row[c]);
         multiply_dense(ctx, d, SOL_ACT_INT8, x, 1, y);

@@ -99,7 +99,7 @@ sol_ternary *prepare(const sol_ctx *ctx, const matrix *m, int n)
     sol_ternary *t;
     sol_ternary_part parts[4];
     for (int i = 0; i < n; i++) parts[i] = part_of(&m[i]);
-    REQUIRE_OK(sol_ternary_prepare(&t, ctx, m->cols, m->group, m->layout, parts, n, err));
+    REQUIRE_OK(sol_ternary_prepare(&t, ctx, m->cols, m->group, m->layout, parts, n, NULL, err));
     return t;
 }
 
@@ -226,7 +226,7 @@ static void refused(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t grou
     sol_err err = {0};
     sol_ternary *t;
     sol_ternary_part p = {.rows = rows, .codes = &byte, .signs = &byte, .scales = &scale};
-    sol_status st = sol_ternary_prepare(&t, ctx, cols, group, layout, &p, 1, &err);
+    sol_status st = sol_ternary_prepare(&t, ctx, cols, group, layout, &p, 1, NULL, &err);
     REQUIRE(st == SOL_ERR_RANGE && !t && strstr(err.text, part), "status %d, '%s' lacks '%s'", st, err.text, part);
 }
 

@@ -33,14 +33,15 @@ enum {
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static int64_t n_chunks(const sol_segments *s)
+static sol_unit unit_of(const sol_segments *s)
 {
-    return s->cols_pad / 64;
+    return sol_unit_make(s, CHUNK_BYTES, TILE_ROWS);
 }
 
 static size_t tile_bytes(const sol_segments *s)
 {
-    return (size_t)(n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16));
+    sol_unit u = unit_of(s);
+    return (size_t)(u.count * u.bytes);
 }
 
 /* ---- packing ---- */
@@ -66,37 +67,40 @@ static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_
 
 static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
 {
-    sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    const sol_unit u = unit_of(s);
     for (int r = 0; r < rows->n; r++) {
         int half = r / 32, word = r % 16 * 2 + r % 32 / 16;
-        for (int64_t c = 0; c < n_chunks(s); c++) {
-            uint64_t slots;
-            uint32_t sign;
-            read_chunk(s, rows->codes[r], rows->signs[r], c, &slots, &sign);
-            uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
-            uint16_t *to = (uint16_t *)(tile + c * CHUNK_BYTES + half * WORDS * 64) + word;
-            to[0] = (uint16_t)low;
-            to[32] = (uint16_t)(low >> 16);
-            to[64] = (uint16_t)(low >> 32 | high << 8);
-            to[96] = (uint16_t)(high >> 8);
-            to[128] = (uint16_t)(high >> 24);
+        for (int64_t c = 0, k = 0; c < s->cols_pad / 64; k++) {
+            uint8_t *at = tile + k * u.bytes + half * WORDS * 64;
+            for (int64_t end = sol_min_i64(c + u.chunks, s->cols_pad / 64); c < end; c++, at += CHUNK_BYTES) {
+                uint64_t slots;
+                uint32_t sign;
+                read_chunk(s, rows->codes[r], rows->signs[r], c, &slots, &sign);
+                uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
+                uint16_t *to = (uint16_t *)at + word;
+                to[0] = (uint16_t)low;
+                to[32] = (uint16_t)(low >> 16);
+                to[64] = (uint16_t)(low >> 32 | high << 8);
+                to[96] = (uint16_t)(high >> 8);
+                to[128] = (uint16_t)(high >> 24);
+            }
         }
-        for (int64_t g = 0; g < s->n_groups; g++) scales[g * TILE_ROWS + r] = rows->scales[r][g];
+        for (int64_t g = 0; g < s->n_groups; g++) ((sol_f16 *)(tile + sol_unit_scales(&u, g)))[r] = rows->scales[r][g];
     }
 }
 
 static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
 {
-    const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    const sol_unit u = unit_of(s);
     int64_t half = r / 32, word = r % 16 * 2 + r % 32 / 16;
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint16_t *words = (const uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + half * WORDS * 64) + word;
+        const uint16_t *words = (const uint16_t *)(tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS) + half * WORDS * 64) + word;
         int64_t bit = 5 * (b % CHUNK_BLOCKS), i = bit / 16;
         uint32_t both = words[32 * i] | (i < WORDS - 1 ? (uint32_t)words[32 * i + 32] << 16 : 0);
         uint32_t code = both >> bit % 16 & 31;
         codes[b] = (uint8_t)((code & 1) << 4 | code >> 1);
     }
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
+    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
 /* Code K of a half chunk at w, in the low five bits of each word. */
@@ -206,31 +210,47 @@ static void look_up_blocks(const __m512i *a, const __m512i *b, const __m512i *ta
     }
 }
 
-/* One token and two tiles: y[0..3] of the 64 rows of a, y[4..7] of b. The last segment of a row may run into the zeros
- * behind its end, up to a whole chunk. */
-static void look_up_tiles(const sol_segments *s, const uint8_t *a, const uint8_t *b, const __m512i *table, const float *d, __m512 y[8])
+/* Segment of len columns from `start` on, both inside one unit. The last segment of a row may run into the zeros behind its
+ * end, up to a whole chunk. */
+ALWAYS_INLINE void look_up_segment(const uint8_t *a, const uint8_t *b, const __m512i *table, int64_t start, int64_t len, __m512i acc[4])
 {
-    const sol_f16 *scales_a = (const sol_f16 *)(a + n_chunks(s) * CHUNK_BYTES);
-    const sol_f16 *scales_b = (const sol_f16 *)(b + n_chunks(s) * CHUNK_BYTES);
+    int64_t c = start / 64;
+    if (start % 64 == 0 && len % 64 == 0)
+        look_up_chunks((const __m512i *)(a + c * CHUNK_BYTES), (const __m512i *)(b + c * CHUNK_BYTES), table + c * CHUNK_BLOCKS, len / 64,
+                       acc);
+    else
+        look_up_blocks((const __m512i *)a, (const __m512i *)b, table, start / 4, (start + len) / 4, acc);
+}
+
+/* Adds scales[64] * u[4] to y[4]. */
+ALWAYS_INLINE void add_group(const uint8_t *scales, const __m512 u[4], __m512 y[4])
+{
+    for (int j = 0; j < 4; j++) y[j] = _mm512_fmadd_ps(load_scales((const sol_f16 *)scales + 16 * j), u[j], y[j]);
+}
+
+/* One token and two tiles: y[0..3] of the 64 rows of a, y[4..7] of b. */
+static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uint8_t *a, const uint8_t *b, const __m512i *table,
+                          const float *d, __m512 y[8])
+{
     for (int j = 0; j < 8; j++) y[j] = _mm512_setzero_ps();
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales_a += TILE_ROWS, scales_b += TILE_ROWS) {
-        __m512 u[8];
-        for (int j = 0; j < 8; j++) u[j] = _mm512_setzero_ps();
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            __m512i acc[4];
-            int64_t len, start = sol_segment_at(s, i, &len), c = start / 64;
-            if (i == s->n_segs - 1 && start % 64 == 0) len = s->cols_pad - start;
-            if (start % 64 == 0 && len % 64 == 0)
-                look_up_chunks((const __m512i *)(a + c * CHUNK_BYTES), (const __m512i *)(b + c * CHUNK_BYTES),
-                               table + c * CHUNK_BLOCKS, len / 64, acc);
-            else
-                look_up_blocks((const __m512i *)a, (const __m512i *)b, table, start / 4, (start + len) / 4, acc);
-            for (int h = 0; h < 4; h++) flush_sums(acc[h], _mm512_set1_ps(d[i]), u + 2 * h);
+    for (int64_t first = 0; first < s->n_groups; first += unit->groups) {
+        int64_t end = sol_min_i64(unit->groups, s->n_groups - first), start = 0, left = s->cols - first * s->group;
+        for (int64_t g = 0; g < end; g++) {
+            __m512 u[8];
+            for (int j = 0; j < 8; j++) u[j] = _mm512_setzero_ps();
+            for (int64_t group_end = start + s->group; start < group_end; d++) {
+                __m512i acc[4];
+                int64_t len = sol_min_i64(s->block, group_end - start), to_end = start + len == left ? sol_round_up(left, 64) - start : len;
+                look_up_segment(a, b, table, start, start % 64 == 0 ? to_end : len, acc);
+                for (int h = 0; h < 4; h++) flush_sums(acc[h], _mm512_set1_ps(*d), u + 2 * h);
+                start += len;
+            }
+            add_group(a + unit->scales + g * TILE_ROWS * 2, u, y);
+            add_group(b + unit->scales + g * TILE_ROWS * 2, u + 4, y + 4);
         }
-        for (int j = 0; j < 4; j++) {
-            y[j] = _mm512_fmadd_ps(load_scales(scales_a + 16 * j), u[j], y[j]);
-            y[4 + j] = _mm512_fmadd_ps(load_scales(scales_b + 16 * j), u[4 + j], y[4 + j]);
-        }
+        a += unit->bytes;
+        b += unit->bytes;
+        table += unit->chunks * CHUNK_BLOCKS;
     }
 }
 
@@ -239,6 +259,7 @@ static void look_up_tiles(const sol_segments *s, const uint8_t *a, const uint8_t
 static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
+    const sol_unit unit = unit_of(s);
     int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first + 1) / 2;
     if (!*ready)
         for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
@@ -248,7 +269,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
         const uint8_t *a = job->tiles + (size_t)i * job->tile_bytes, *b = job->tiles + (size_t)j * job->tile_bytes;
         for (int64_t t = 0; t < n; t++) {
             __m512 y[8];
-            look_up_tiles(s, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            look_up_tiles(s, &unit, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
             for (int h = 0; h < 4; h++) {
                 store_rows(job->y + t * job->rows, i * TILE_ROWS + 16 * h, job->rows, y[h]);
                 store_rows(job->y + t * job->rows, j * TILE_ROWS + 16 * h, job->rows, y[4 + h]);
@@ -284,17 +305,17 @@ static code_book make_book(int bias)
     DECODE(CODE(at, K), &w[0][i + (K)], &w[1][i + (K)]);                                                    \
     DECODE(CODE(at + WORDS, K), &w[2][i + (K)], &w[3][i + (K)]);
 
-/* Blocks b.. of a tile to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, a byte a weight. */
-static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, const code_book *book, __m512i (*w)[SEGMENT_BLOCKS])
+/* Blocks b.. of a unit to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, a byte a weight. */
+static void decode_segment(const uint8_t *unit, int64_t b, int64_t blocks, const code_book *book, __m512i (*w)[SEGMENT_BLOCKS])
 {
     int64_t i = 0;
     for (; b % CHUNK_BLOCKS == 0 && i + CHUNK_BLOCKS <= blocks; i += CHUNK_BLOCKS) {
-        const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
+        const __m512i *at = (const __m512i *)(unit + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
         DECODE_BOTH(0) DECODE_BOTH(1) DECODE_BOTH(2) DECODE_BOTH(3) DECODE_BOTH(4) DECODE_BOTH(5) DECODE_BOTH(6) DECODE_BOTH(7)
         DECODE_BOTH(8) DECODE_BOTH(9) DECODE_BOTH(10) DECODE_BOTH(11) DECODE_BOTH(12) DECODE_BOTH(13) DECODE_BOTH(14) DECODE_BOTH(15)
     }
     for (; i < blocks; i++) {
-        const __m512i *at = (const __m512i *)(tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
+        const __m512i *at = (const __m512i *)(unit + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
         int64_t k = (b + i) % CHUNK_BLOCKS;
         DECODE(code_at(at, k), &w[0][i], &w[1][i]);
         DECODE(code_at(at + WORDS, k), &w[2][i], &w[3][i]);
@@ -448,15 +469,17 @@ typedef struct gemm_room {
 static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_room *room)
 {
     const sol_segments *s = job->seg;
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES) + g * TILE_ROWS;
-    int64_t n = job->acts->n, first = g * s->segs_per_group;
+    const sol_unit u = unit_of(s);
+    const uint8_t *unit = tile + g / u.groups * u.bytes;
+    const sol_f16 *scales = (const sol_f16 *)(unit + u.scales) + g % u.groups * TILE_ROWS;
+    int64_t n = job->acts->n, first = g * s->segs_per_group, skip = g / u.groups * u.groups * s->group;
     gemm_sums to = {.only = s->segs_per_group == 1};
     to.to = to.only ? room->y : room->u;
     for (int j = 0; j < 4; j++) to.scale[j] = load_scales(scales + 16 * j);
     if (!to.only) memset(room->u, 0, (size_t)n * sizeof *room->u);
     for (int64_t i = first; i < first + s->segs_per_group; i++) {
         int64_t len, start = sol_segment_at(s, i, &len);
-        decode_segment(tile, start / 4, len / 4, book, room->w);
+        decode_segment(unit, (start - skip) / 4, len / 4, book, room->w);
         (amx ? amx_segment : gemm_segment)(s, room->w, i, job->acts, to);
     }
     for (int64_t t = 0; t < n && !to.only; t++)
