@@ -102,7 +102,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TR
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib stays out.
-CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
+CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 

@@ -74,36 +74,83 @@ ALWAYS_INLINE void pack_block(sol_dense_type type, const uint8_t v[32], int64_t 
     for (int64_t i = 0; i < 2; i++) memcpy(block + word_at(type, r, 4 + i), upper[i], 4);
 }
 
-ALWAYS_INLINE void pack_row(sol_dense_type type, const sol_segments *s, const uint8_t *from, const sol_f16 *scales, int64_t r,
-                            uint8_t *tile)
+/* Four bytes, each to the low half of 16 bits. */
+ALWAYS_INLINE uint64_t spread_bytes(uint32_t v)
 {
-    for (int64_t g = 0; g < s->n_groups; g++) {
-        uint8_t v[32] = {0}, *block = tile + (size_t)g * block_bytes(type);
-        ((sol_f16 *)block)[r] = scales[g];
-        if (type == SOL_DENSE_Q4 && 32 * (g + 1) <= s->cols) {
-            for (int64_t i = 0; i < 16; i++) {
-                v[2 * i] = from[16 * g + i] & 15;
-                v[2 * i + 1] = from[16 * g + i] >> 4;
-            }
-        } else {
-            for (int64_t c = 32 * g; c < sol_min_i64(32 * (g + 1), s->cols); c++)
-                v[c - 32 * g] = (uint8_t)(sol_dense_stored(type, from, s->cols, c) + offset_of(type));
-        }
-        pack_block(type, v, r, block);
+    uint64_t x = (v | (uint64_t)v << 16) & 0x0000ffff0000ffffull;
+    return (x | x << 8) & 0x00ff00ff00ff00ffull;
+}
+
+/* The same from the 16 bytes of a whole stored block of nibbles: eight columns a step, without taking them apart. */
+ALWAYS_INLINE void pack_nibbles(const uint8_t *from, int64_t r, uint8_t *block, sol_dense_type type)
+{
+    const uint64_t low = 0x0f0f0f0f0f0f0f0full;
+    uint64_t a, b;
+    memcpy(&a, from, 8);
+    memcpy(&b, from + 8, 8);
+    uint64_t even = (a & low) | (b & low) << 4, odd = (a >> 4 & low) | (b & low << 4);
+    for (int64_t i = 0; i < 4; i += 2, even >>= 32, odd >>= 32) {
+        uint64_t eight = spread_bytes((uint32_t)even) | spread_bytes((uint32_t)odd) << 8;
+        memcpy(block + word_at(type, r, i), &eight, 4);
+        eight >>= 32;
+        memcpy(block + word_at(type, r, i + 1), &eight, 4);
     }
+}
+
+/* Upper bits: 16 pairs a word, pair 4 m + b goes to pair 4 b + m. */
+ALWAYS_INLINE uint32_t transpose_pairs(uint32_t x)
+{
+    uint32_t t = (x ^ x >> 6) & 0x00cc00ccu;
+    x ^= t ^ t << 6;
+    t = (x ^ x >> 12) & 0x0000f0f0u;
+    return x ^ t ^ t << 12;
+}
+
+/* Block g of row `from`, all 32 columns there. */
+ALWAYS_INLINE void pack_whole(sol_dense_type type, const sol_segments *s, const uint8_t *from, int64_t g, int64_t r, uint8_t *block)
+{
+    uint32_t word;
+    for (int64_t i = 0; type == SOL_DENSE_Q8 && i < 8; i++) {
+        memcpy(&word, from + 32 * g + 4 * i, 4);
+        word ^= Q8_OFFSET * 0x01010101u;
+        memcpy(block + word_at(type, r, i), &word, 4);
+    }
+    if (type == SOL_DENSE_Q8) return;
+    pack_nibbles(from + 16 * g, r, block, type);
+    for (int64_t i = 0; type == SOL_DENSE_Q6 && i < 2; i++) {
+        memcpy(&word, from + (s->cols + 1) / 2 + 8 * g + 4 * i, 4);
+        word = transpose_pairs(word);
+        memcpy(block + word_at(type, r, 4 + i), &word, 4);
+    }
+}
+
+/* All rows of a block, then the next block: the tile is written once from front to back. */
+ALWAYS_INLINE void pack_rows(sol_dense_type type, const sol_segments *s, const uint8_t *src, const sol_f16 *scales, int64_t n,
+                             uint8_t *block)
+{
+    size_t row_bytes = sol_dense_row_bytes(type, s->cols);
+    for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type))
+        for (int64_t r = 0; r < n; r++) {
+            const uint8_t *from = src + (size_t)r * row_bytes;
+            uint8_t v[32] = {0};
+            ((sol_f16 *)block)[r] = scales[r * s->n_groups + g];
+            if (32 * (g + 1) <= s->cols) {
+                pack_whole(type, s, from, g, r, block);
+                continue;
+            }
+            for (int64_t c = 32 * g; c < s->cols; c++) v[c - 32 * g] = (uint8_t)(sol_dense_stored(type, from, s->cols, c) + offset_of(type));
+            pack_block(type, v, r, block);
+        }
 }
 
 static void pack(sol_dense_type type, const sol_segments *s, const uint8_t *src, const sol_f16 *scales, int64_t n, uint8_t *tile)
 {
-    size_t row_bytes = sol_dense_row_bytes(type, s->cols);
-    for (int64_t r = 0; r < n; r++, src += row_bytes, scales += s->n_groups) {
-        if (type == SOL_DENSE_Q8)
-            pack_row(SOL_DENSE_Q8, s, src, scales, r, tile);
-        else if (type == SOL_DENSE_Q6)
-            pack_row(SOL_DENSE_Q6, s, src, scales, r, tile);
-        else
-            pack_row(SOL_DENSE_Q4, s, src, scales, r, tile);
-    }
+    if (type == SOL_DENSE_Q8)
+        pack_rows(SOL_DENSE_Q8, s, src, scales, n, tile);
+    else if (type == SOL_DENSE_Q6)
+        pack_rows(SOL_DENSE_Q6, s, src, scales, n, tile);
+    else
+        pack_rows(SOL_DENSE_Q4, s, src, scales, n, tile);
 }
 
 static void row(sol_dense_type type, const sol_segments *s, const uint8_t *tile, int64_t r, float *w)
