@@ -238,7 +238,7 @@ static int count_files(const world *w, const char *sub, const char *suffix)
 
 START_TEST(a_line_of_metrics)
 {
-    char line[512];
+    char line[SOL_STEP_LINE];
     sol_step_record r = {.step = 3,
                          .tokens = 192,
                          .loss = 2.5,
@@ -638,6 +638,54 @@ static void expect_refusal(world *w, const char *set, sol_status status, const c
     ck_assert_msg(!sol_file_exists(path), "%s: left a run directory behind", set);
 }
 
+/* Of the packed model, in the lines of the evaluations, and the same as a run of the task alone. */
+START_TEST(tasks_go_into_the_metrics)
+{
+    world w;
+    char path[160], name[200], last_step[160];
+    sol_net *net;
+    sol_task *task;
+    sol_task_opts o = {0};
+    sol_task_result r;
+    world_make(&w);
+    path_in(&w, "piqa.jsonl", path);
+    FILE *f = fopen(path, "w");
+    for (int i = 0; i < 7; i++) fprintf(f, "{\"goal\": \"a%d\", \"sol1\": \"b c%d\", \"sol2\": \"d\", \"label\": %d}\n", i, i, i % 2);
+    fclose(f);
+    snprintf(name, sizeof name, "eval.tasks=piqa=%s", path);
+    const char *const set[] = {name, "eval.limit=5", NULL};
+    ck_ok(run_job(&w, "a", set, false, err));
+    char *m = metrics_of(&w, "a"), *line = m, *at;
+    int lines = 0;
+    double acc = -1, norm = -1;
+    long long items = 0;
+    for (; (at = strstr(line, "\"tasks\": {")) != NULL; line = at + 1, lines++)
+        ck_assert_int_eq(sscanf(at, "\"tasks\": {\"piqa\": {\"acc\": %lf, \"acc_norm\": %lf, \"items\": %lld}}", &acc, &norm, &items), 3);
+    sol_free(m);
+    ck_assert_int_eq(lines, 3);
+    ck_assert_int_eq(items, 5);
+    path_in(&w, "a/ckpt/step-000012.h5", last_step);
+    sol_checkpoint c;
+    sol_packed_model packed = {0};
+    sol_ctx *ctx;
+    ck_ok(sol_program_ctx(&w.program, &ctx, err));
+    ck_ok(sol_checkpoint_read_model(&c, last_step, SOL_F32, err));
+    ck_ok(sol_packed_model_from(ctx, &packed, c.model, &c.quant, SOL_DENSE_F16, err));
+    packed.tokenizer = c.tokenizer; /* lent */
+    ck_ok(sol_net_from_packed(&net, ctx, &packed, NULL, err));
+    ck_ok(sol_task_read(&task, sol_task_find("piqa"), path, 5, err));
+    ck_ok(sol_task_run(net, task, &o, &r, err));
+    ck_assert_double_eq_tol(r.acc, acc, 1e-6);
+    ck_assert_double_eq_tol(r.acc_norm, norm, 1e-6);
+    sol_task_free(&task);
+    sol_net_free(&net);
+    packed.tokenizer = NULL;
+    sol_packed_model_free(&packed);
+    sol_checkpoint_free(&c);
+    world_remove(&w);
+}
+END_TEST
+
 START_TEST(bad_input_is_refused_and_leaves_nothing)
 {
     world w;
@@ -647,6 +695,8 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
     expect_refusal(&w, "model.init=/nowhere/m.h5", SOL_ERR_IO, "--set: key 'model.init': /nowhere/m.h5");
     expect_refusal(&w, "data.train=/nowhere/d.h5", SOL_ERR_IO, "key 'data.train': /nowhere/d.h5");
     expect_refusal(&w, "data.eval=/nowhere/d.h5", SOL_ERR_IO, "key 'data.eval': /nowhere/d.h5");
+    expect_refusal(&w, "eval.tasks=piqqa", SOL_ERR_CONFIG, "--set: key 'eval.tasks': unknown task 'piqqa'; did you mean piqa");
+    expect_refusal(&w, "eval.tasks=piqa=/nowhere.jsonl", SOL_ERR_CONFIG, "key 'eval.tasks': /nowhere.jsonl");
     expect_refusal(&w, "train.seq=65", SOL_ERR_CONFIG, "65 is more than the model's 64 positions");
     expect_refusal(&w, "quant.group_size=24", SOL_ERR_SHAPE, "q_proj");
     snprintf(set, sizeof set, "data.train=%s/model.h5", w.dir);
@@ -677,4 +727,4 @@ SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(t
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
               tcase_add_test(tc, lost_metrics_do_not_stop_a_resume); tcase_add_test(tc, without_a_quantizer);
               tcase_add_test(tc, text_from_the_model_itself);
-              tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))
+              tcase_add_test(tc, tasks_go_into_the_metrics); tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))

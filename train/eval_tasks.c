@@ -1,20 +1,11 @@
 #include <errno.h>
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "eval_args.h"
-
-enum { MAX_TASKS = 16 };
-
-typedef struct plan {
-    const sol_task_kind *kind;
-    char path[SOL_PATH_MAX];
-    sol_task *task;
-    sol_task_result result;
-} plan;
+#include "task_plan.h"
 
 typedef struct job {
     sol_program *program;
@@ -22,69 +13,6 @@ typedef struct job {
     double start;
     FILE *samples;
 } job;
-
-/* The file of a task in one folder, gzipped or not. */
-static bool find_in(const char *dir, const char *sub, const sol_task_kind *kind, char *path)
-{
-    static const char *const ends[] = {"", ".gz"};
-    for (int i = 0; dir && i < 2; i++) {
-        int n = snprintf(path, SOL_PATH_MAX, "%s%s/%s%s", dir, sub, kind->file, ends[i]);
-        if (n > 0 && n < SOL_PATH_MAX && sol_file_exists(path)) return true;
-    }
-    return false;
-}
-
-static sol_status find_file(const sol_eval_args *a, const sol_task_kind *kind, char *path, sol_err *err)
-{
-    if (a->task_dir) {
-        if (find_in(a->task_dir, "", kind, path)) return SOL_OK;
-        return sol_fail(err, SOL_ERR_IO, "%s: has no file %s or %s.gz for task %s", a->task_dir, kind->file, kind->file, kind->name);
-    }
-    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path) ||
-        find_in("../shared/data/eval", "", kind, path))
-        return SOL_OK;
-    return sol_fail(err, SOL_ERR_IO, "no file %s or %s.gz for task %s in $SOLERA_DATA/eval, data/eval or ../shared/data/eval; --task-dir DIR "
-                    "names another folder", kind->file, kind->file, kind->name);
-}
-
-/* One word of --task: NAME or NAME=FILE. */
-static sol_status plan_task(const sol_eval_args *a, const char *word, size_t n, plan *t, sol_err *err)
-{
-    char name[64];
-    const char *names[MAX_TASKS];
-    const char *equals = memchr(word, '=', n);
-    size_t length = equals ? (size_t)(equals - word) : n, rest = equals ? n - length - 1 : 0;
-    snprintf(name, sizeof name, "%.*s", (int)(length < 63 ? length : 63), word);
-    t->kind = sol_task_find(name);
-    if (!t->kind) {
-        int count = 0;
-        for (; count < sol_task_count() && count < MAX_TASKS; count++) names[count] = sol_task_at(count)->name;
-        const char *near = sol_nearest_name(name, names, count);
-        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'; %s%s", name, near ? "did you mean " : "known: ",
-                        near ? near : "arc_easy, arc_challenge, hellaswag, piqa, winogrande");
-    }
-    if (!equals) return find_file(a, t->kind, t->path, err);
-    if (rest >= sizeof t->path) return sol_fail(err, SOL_ERR_USAGE, "the file name of task %s is too long", name);
-    memcpy(t->path, equals + 1, rest);
-    t->path[rest] = 0;
-    return SOL_OK;
-}
-
-/* All files are read before the first task runs. */
-static sol_status plan_tasks(const sol_eval_args *a, plan *tasks, int *count, sol_err *err)
-{
-    sol_status st = SOL_OK;
-    for (const char *at = a->tasks; st == SOL_OK; at++) {
-        size_t n = strcspn(at, ",");
-        if (*count == MAX_TASKS) return sol_fail(err, SOL_ERR_USAGE, "more than %d tasks", MAX_TASKS);
-        plan *t = &tasks[(*count)++];
-        st = plan_task(a, at, n, t, err);
-        if (st == SOL_OK) st = sol_task_read(&t->task, t->kind, t->path, a->limit, err);
-        at += n;
-        if (!*at) break;
-    }
-    return st;
-}
 
 static bool show(void *user, int64_t done, int64_t total)
 {
@@ -111,7 +39,7 @@ static sol_status write_sample(void *user, const sol_task *t, int64_t item, cons
     return bad || putc('\n', j->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write") : SOL_OK;
 }
 
-static void print_table(const plan *tasks, int n)
+static void print_table(const sol_task_plan *tasks, int n)
 {
     double sum = 0;
     printf("| Task          | Items | Metric   |  Value |   | Stderr |\n|---------------|------:|----------|-------:|---|-------:|\n");
@@ -124,7 +52,7 @@ static void print_table(const plan *tasks, int n)
     printf("\naverage acc %.4f\n", sum / n);
 }
 
-static void print_json(const plan *tasks, int n, const sol_net *net)
+static void print_json(const sol_task_plan *tasks, int n, const sol_net *net)
 {
     double sum = 0;
     printf("{\"results\": {");
@@ -140,7 +68,7 @@ static void print_json(const plan *tasks, int n, const sol_net *net)
            sol_net_kind_name(sol_net_kind_of(net)), sol_net_bits_per_weight(net));
 }
 
-static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, plan *tasks, int n, sol_err *err)
+static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *tasks, int n, sol_err *err)
 {
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < n; i++) {
@@ -162,12 +90,11 @@ static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, plan
 
 sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
 {
-    plan *tasks = NULL;
+    sol_task_plan *tasks = NULL;
     job j = {.program = p};
     sol_replace out;
     int n = 0;
-    sol_status st = sol_alloc_array((void **)&tasks, MAX_TASKS, sizeof *tasks, err);
-    if (st == SOL_OK) st = plan_tasks(a, tasks, &n, err);
+    sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
     if (st == SOL_OK && a->samples) {
         st = sol_replace_begin(&out, a->samples, err);
         if (st == SOL_OK && !(j.samples = fopen(out.temp_path, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");
@@ -180,7 +107,6 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
         print_json(tasks, n, net);
     else if (st == SOL_OK)
         print_table(tasks, n);
-    for (int i = 0; i < n; i++) sol_task_free(&tasks[i].task);
-    sol_free(tasks);
+    sol_task_plans_free(&tasks, n);
     return st;
 }

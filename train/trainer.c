@@ -13,6 +13,18 @@ static size_t add_number(char *out, size_t n, const char *name, double x)
     return n + (size_t)sprintf(out + n, ", \"%s\": %.9g", name, x);
 }
 
+/* "tasks": {"piqa": {"acc": 0.61, "acc_norm": 0.62, "items": 100}, ...} */
+static size_t add_tasks(char *out, size_t n, const sol_step_record *r)
+{
+    for (int i = 0; i < r->n_tasks; i++) {
+        const sol_task_plan *t = &r->tasks[i];
+        n += (size_t)sprintf(out + n, "%s\"%s\": {\"acc\": %.6g", i ? ", " : ", \"tasks\": {", t->kind->name, t->result.acc);
+        if (t->kind->norm) n = add_number(out, n, "acc_norm", t->result.acc_norm);
+        n += (size_t)sprintf(out + n, ", \"items\": %" PRId64 "}", t->result.n);
+    }
+    return r->n_tasks ? n + (size_t)sprintf(out + n, "}") : n;
+}
+
 size_t sol_step_record_json(const sol_step_record *r, char *out)
 {
     size_t n = (size_t)sprintf(out, "{\"step\": %" PRIu64 ", \"tokens\": %" PRIu64, r->step, r->tokens);
@@ -22,6 +34,7 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     n = add_number(out, n, "grad_norm", r->grad_norm);
     if (r->has_eval) n = add_number(out, n, "eval_loss", r->eval_loss);
     if (r->has_packed) n = add_number(out, n, "packed_loss", r->packed_loss);
+    n = add_tasks(out, n, r);
     if (r->skipped) n += (size_t)sprintf(out + n, ", \"skipped\": true");
     n = add_number(out, n, "tok_s", r->tok_s);
     return n + (size_t)sprintf(out + n, "}\n");
@@ -150,6 +163,34 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
     return st == SOL_OK || st == SOL_ERR_NONFINITE ? SOL_OK : sol_fail(err, st, "%s", why.text);
 }
 
+static bool watch_task(void *user, int64_t done, int64_t total)
+{
+    sol_trainer *t = user;
+    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  tasks: %" PRId64 " of %" PRId64 " items", t->ck.state.step,
+                  t->config->train.steps, done, total);
+    return true;
+}
+
+/* As with the loss: scores that are not numbers do not end the run, the line goes without. */
+static sol_status measure_tasks(sol_trainer *t, sol_net *net, sol_step_record *r, sol_err *err)
+{
+    sol_task_opts o = {.watch = {.fn = watch_task, .user = t}};
+    for (int i = 0; i < t->n_tasks; i++) {
+        sol_err why = {0};
+        sol_status st = sol_task_run(net, t->tasks[i].task, &o, &t->tasks[i].result, &why);
+        if (st != SOL_OK && st != SOL_ERR_NONFINITE) return sol_fail(err, st, "%s: %s", t->tasks[i].path, why.text);
+        if (st != SOL_OK) {
+            sol_log_line(&t->program->log, SOL_LOG_WARN, "%s: %s", t->tasks[i].path, why.text);
+            return SOL_OK;
+        }
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s: acc %.4f of %" PRId64 " items", t->tasks[i].kind->name, t->tasks[i].result.acc,
+                     t->tasks[i].result.n);
+    }
+    r->tasks = t->tasks;
+    r->n_tasks = t->n_tasks;
+    return SOL_OK;
+}
+
 /* Latent: Q(W) at lambda 0 in float. Packed: what an export would write, by the kernels it ships with. */
 static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
@@ -157,13 +198,18 @@ static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
     sol_net *net = NULL;
     sol_packed_model packed = {0};
     sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, spec, NULL, err);
+    bool packs = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
     if (st == SOL_OK) st = measure(t, net, &r->has_eval, &r->eval_loss, err);
+    if (st == SOL_OK && !packs) st = measure_tasks(t, net, r, err);
     sol_net_free(&net);
-    if (st != SOL_OK || !spec->method || !spec->method->packable || spec->scale_dtype != SOL_F16) return st;
+    if (st != SOL_OK || !packs) return st;
     st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, err);
+    packed.tokenizer = t->ck.tokenizer; /* lent, for the tasks */
     if (st == SOL_OK) st = sol_net_from_packed(&net, t->ctx, &packed, NULL, err);
     if (st == SOL_OK) st = measure(t, net, &r->has_packed, &r->packed_loss, err);
+    if (st == SOL_OK) st = measure_tasks(t, net, r, err);
     sol_net_free(&net);
+    packed.tokenizer = NULL;
     sol_packed_model_free(&packed);
     return st;
 }
@@ -250,7 +296,7 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_config *c = t->config;
     sol_run_state *s = &t->ck.state;
-    char line[512];
+    char line[SOL_STEP_LINE];
     bool last = r->step == (uint64_t)c->train.steps, best = false;
     sol_status st = SOL_OK, stop = SOL_OK;
     if (r->skipped)

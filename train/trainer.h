@@ -16,6 +16,7 @@
 #include "job.h"
 #include "program.h"
 #include "run_dir.h"
+#include "task_plan.h"
 
 /* One line of metrics.jsonl. */
 typedef struct sol_step_record {
@@ -24,10 +25,12 @@ typedef struct sol_step_record {
     bool skipped; /* loss or gradient was not finite: parameters as before */
     bool has_eval, has_packed;
     double eval_loss, packed_loss;
+    const sol_task_plan *tasks; /* [n_tasks] with results of this step */
+    int n_tasks;
 } sol_step_record;
 
-/* The line with its line break into a buffer of at least 512 bytes; returns its length. What is not finite is null.
- */
+/* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
+enum { SOL_STEP_LINE = 3072 };
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */
@@ -46,6 +49,8 @@ typedef struct sol_trainer {
     sol_graph *graph;
     sol_study *study; /* NULL without study.every */
     sol_job_tokens train, eval;
+    sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
+    int n_tasks;
     bool same_eval;          /* a resume whose data.eval is the file of the last time */
     sol_batcher batcher;
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */

@@ -89,6 +89,12 @@ static sol_status open_data(sol_trainer *t, sol_err *err)
     if (st == SOL_OK && c->train.eval_every > 0)
         st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep && t->same_eval,
                                  t->ck.tokenizer, &t->eval, err);
+    if (st == SOL_OK && c->eval.tasks[0]) {
+        sol_err why = {0};
+        const char *dir = c->eval.task_dir[0] ? c->eval.task_dir : NULL;
+        st = sol_task_plans_read(&t->tasks, &t->n_tasks, c->eval.tasks, dir, c->eval.limit, &why);
+        if (st != SOL_OK) st = sol_config_fail(c, "eval.tasks", err, "%s", why.text);
+    }
     if (st == SOL_OK)
         st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
     t->batcher.drawn = t->ck.state.drawn;
@@ -291,6 +297,7 @@ void sol_trainer_free(sol_trainer **tp)
     sol_free(t->batch);
     sol_job_close_tokens(&t->train);
     sol_job_close_tokens(&t->eval);
+    sol_task_plans_free(&t->tasks, t->n_tasks);
     sol_checkpoint_free(&t->ck);
     t->program->log_file = NULL;
     sol_run_dir_close(&t->dir);

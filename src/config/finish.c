@@ -143,6 +143,8 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
         return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
     if (c->train.eval_every > 0 && !c->data.eval[0])
         return sol_config_fail(c, "data.eval", err, "is needed where train.eval_every is set");
+    if (c->eval.tasks[0] && c->train.eval_every == 0)
+        return sol_config_fail(c, "eval.tasks", err, "needs train.eval_every, which is 0");
     return SOL_OK;
 }
 

@@ -1,0 +1,84 @@
+#include "task_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+enum { MAX_TASKS = 16 };
+
+/* The file of a task in one folder, gzipped or not. */
+static bool find_in(const char *dir, const char *sub, const sol_task_kind *kind, char *path)
+{
+    static const char *const ends[] = {"", ".gz"};
+    for (int i = 0; dir && i < 2; i++) {
+        int n = snprintf(path, SOL_PATH_MAX, "%s%s/%s%s", dir, sub, kind->file, ends[i]);
+        if (n > 0 && n < SOL_PATH_MAX && sol_file_exists(path)) return true;
+    }
+    return false;
+}
+
+static sol_status find_file(const char *dir, const sol_task_kind *kind, char *path, sol_err *err)
+{
+    if (dir) {
+        if (find_in(dir, "", kind, path)) return SOL_OK;
+        return sol_fail(err, SOL_ERR_IO, "%s: has no file %s or %s.gz for task %s", dir, kind->file, kind->file, kind->name);
+    }
+    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path) ||
+        find_in("../shared/data/eval", "", kind, path))
+        return SOL_OK;
+    return sol_fail(err, SOL_ERR_IO, "no file %s or %s.gz for task %s in $SOLERA_DATA/eval, data/eval or ../shared/data/eval: name "
+                    "another folder, or NAME=FILE", kind->file, kind->file, kind->name);
+}
+
+/* NAME or NAME=FILE. */
+static sol_status plan_task(const char *dir, const char *word, size_t n, sol_task_plan *t, sol_err *err)
+{
+    char name[64];
+    const char *names[MAX_TASKS];
+    const char *equals = memchr(word, '=', n);
+    size_t length = equals ? (size_t)(equals - word) : n, rest = equals ? n - length - 1 : 0;
+    snprintf(name, sizeof name, "%.*s", (int)(length < 63 ? length : 63), word);
+    t->kind = sol_task_find(name);
+    if (!t->kind) {
+        int count = 0;
+        for (; count < sol_task_count() && count < MAX_TASKS; count++) names[count] = sol_task_at(count)->name;
+        const char *near = sol_nearest_name(name, names, count);
+        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'; %s%s", name, near ? "did you mean " : "known: ",
+                        near ? near : "arc_easy, arc_challenge, hellaswag, piqa, winogrande");
+    }
+    if (!equals) return find_file(dir, t->kind, t->path, err);
+    if (rest >= sizeof t->path) return sol_fail(err, SOL_ERR_USAGE, "the file name of task %s is too long", name);
+    memcpy(t->path, equals + 1, rest);
+    t->path[rest] = 0;
+    return SOL_OK;
+}
+
+void sol_task_plans_free(sol_task_plan **plans, int n)
+{
+    if (!*plans) return;
+    for (int i = 0; i < n; i++) sol_task_free(&(*plans)[i].task);
+    sol_free(*plans);
+    *plans = NULL;
+}
+
+sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names, const char *dir, int64_t limit, sol_err *err)
+{
+    *n = 0;
+    sol_status st = sol_alloc_array((void **)plans, MAX_TASKS, sizeof **plans, err);
+    for (const char *at = names; st == SOL_OK; at++) {
+        size_t length = strcspn(at, ",");
+        if (*n == MAX_TASKS) {
+            st = sol_fail(err, SOL_ERR_USAGE, "more than %d tasks", MAX_TASKS);
+            break;
+        }
+        sol_task_plan *t = &(*plans)[(*n)++];
+        st = plan_task(dir, at, length, t, err);
+        if (st == SOL_OK) st = sol_task_read(&t->task, t->kind, t->path, limit, err);
+        at += length;
+        if (!*at) break;
+    }
+    if (st != SOL_OK) sol_task_plans_free(plans, *n);
+    return st;
+}
