@@ -1,5 +1,6 @@
 #include "kernels/kernels.h"
 
+#include "kernels/bf16.h"
 #include "kernels/dense_impl.h"
 #include "kernels/ternary_impl.h"
 #if defined(__x86_64__)
@@ -19,6 +20,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
     k->act_quantize = sol_act_quantize_ref;
     k->ternary = &sol_ternary_ops_ref;
     k->dense = &sol_dense_ops_ref;
+    k->bf16 = &sol_bf16_ops_c;
 #if defined(__x86_64__)
     if (k->tier == SOL_TIER_AVX2) {
         sol_float_ops_avx2(&k->f);
@@ -27,6 +29,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         k->act_quantize = sol_act_quantize_avx2;
         k->ternary = &sol_ternary_ops_avx2;
         k->dense = &sol_dense_ops_avx2;
+        k->bf16 = &sol_bf16_ops_avx2;
     }
     if (k->tier == SOL_TIER_AVX512) {
         sol_float_ops_avx512(&k->f);
@@ -35,6 +38,7 @@ void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier)
         k->act_quantize = sol_act_quantize_avx512;
         k->ternary = cpu->amx_int8 ? &sol_ternary_ops_amx : &sol_ternary_ops_avx512;
         k->dense = &sol_dense_ops_avx512;
+        k->bf16 = cpu->amx_bf16 ? &sol_bf16_ops_amx : cpu->avx512_bf16 ? &sol_bf16_ops_dot : &sol_bf16_ops_avx512;
     }
 #elif defined(__aarch64__)
     if (k->tier == SOL_TIER_NEON) {

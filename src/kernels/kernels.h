@@ -15,6 +15,7 @@
 
 struct sol_ternary_ops;
 struct sol_dense_ops;
+struct sol_bf16_ops;
 
 typedef struct sol_kernels {
     sol_tier tier;
@@ -24,6 +25,7 @@ typedef struct sol_kernels {
     sol_act_quantize_fn act_quantize;
     const struct sol_ternary_ops *ternary;
     const struct sol_dense_ops *dense;
+    const struct sol_bf16_ops *bf16;
 } sol_kernels;
 
 /* Fills the table for `tier`, lowered to what cpu and build have. */

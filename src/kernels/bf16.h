@@ -1,0 +1,45 @@
+/* The inner kernels of products of bf16 matrices with fp32 sums: entries of sol_kernels. gemm_bf16.c builds the product from
+ * them; its blocks have one layout for all tiers:
+ *
+ *   a block of A: 16 rows of 32 numbers along k, row after row              uint16_t [16][32]
+ *   a block of B: 16 pairs of numbers along k, for each 16 columns          uint16_t [16][16][2]
+ *
+ * In both a block is 1 KiB, and the 32-bit words of one are those of the other transposed. Numbers are rounded to the
+ * nearest bf16, ties to even. */
+#ifndef SOLERA_KERNELS_BF16_H
+#define SOLERA_KERNELS_BF16_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SOL_BF16_EDGE = 16, SOL_BF16_DEPTH = 32, SOL_BF16_BLOCK = SOL_BF16_EDGE * SOL_BF16_DEPTH, SOL_BF16_TILE = 32 };
+
+/* A part of a matrix, along k and along the edge (rows of A, columns of B). */
+typedef struct sol_bf16_source {
+    const void *data; /* its first element; fp32, or bf16 */
+    int64_t ld;       /* between rows, in elements */
+    bool bf16;
+    bool k_inner;     /* k runs along the rows of the matrix (A [m, k], B^T [n, k]); else down its columns */
+    int64_t edge, depth; /* how much there is, at most 16 and 32: zeros follow */
+    float scale;         /* the numbers are multiplied by it before they are rounded */
+} sol_bf16_source;
+
+typedef struct sol_bf16_ops {
+    const char *name;
+    bool native; /* by instructions made for it */
+    /* To a block of A, or of B (`pairs`). */
+    void (*pack)(const sol_bf16_source *s, bool pairs, uint16_t *block);
+    /* A tile of 32 x 32 sums over `blocks` blocks, C = A B or C += A B, for rows of A in two halves, `a` and `a + half_a`, and
+     * columns of B in two halves likewise (offsets in elements). The sum runs over k in ascending order, from 0 or from C; how
+     * the two products of a pair and the sum are rounded is the tier's. Call between begin and end. */
+    void (*tile)(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c,
+                 int64_t ldc);
+    void (*begin)(void), (*end)(void); /* on the calling thread, around calls of tile */
+} sol_bf16_ops;
+
+extern const sol_bf16_ops sol_bf16_ops_c;
+#if defined(__x86_64__)
+extern const sol_bf16_ops sol_bf16_ops_avx2, sol_bf16_ops_avx512, sol_bf16_ops_dot, sol_bf16_ops_amx;
+#endif
+
+#endif
