@@ -92,6 +92,16 @@ static void check_adamw(const sol_elementwise *c, const sol_elementwise *k, cons
     }
 }
 
+static void check_to_bf16(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n)
+{
+    uint16_t want[MAX_N + 1], got[MAX_N + 1];
+    want[n] = got[n] = 0x5a5a;
+    c->to_bf16(w, n, want);
+    k->to_bf16(w, n, got);
+    ck_assert_mem_eq(got, want, (size_t)(n + 1) * sizeof *got);
+    for (int64_t i = 0; i < n; i++) ck_assert_uint_eq(want[i], sol_f32_to_bf16(w[i]));
+}
+
 START_TEST(every_tier_equals_c)
 {
     sol_cpu cpu;
@@ -105,6 +115,7 @@ START_TEST(every_tier_equals_c)
             const float *w = numbers + n % 5; /* unaligned */
             check_sums(&c.e, &k.e, w, n);
             check_adamw(&c.e, &k.e, w, n);
+            check_to_bf16(&c.e, &k.e, w, n);
             if (n % 4 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_CONTIGUOUS);
             if (n % 64 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_STRIDE16);
         }

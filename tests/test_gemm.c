@@ -71,4 +71,78 @@ START_TEST(products_of_all_forms)
 }
 END_TEST
 
-SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms))
+/* The number that a product in bf16 takes for x. */
+static double rounded(float x)
+{
+    return sol_bf16_to_f32(sol_f32_to_bf16(x));
+}
+
+/* The same in bf16: operands in fp32 and in bf16, against sums of the rounded numbers in double; all threads the same bits. */
+static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, bool b_bf16)
+{
+    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD, ldc = p->n + PAD;
+    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda), nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
+    size_t nc = (size_t)(p->m * ldc);
+    float *a, *b, *c[3], *before;
+    sol_bf16 *a16, *b16;
+    ck_ok(sol_alloc_array((void **)&a, na, sizeof *a, err));
+    ck_ok(sol_alloc_array((void **)&b, nb, sizeof *b, err));
+    ck_ok(sol_alloc_array((void **)&a16, na, sizeof *a16, err));
+    ck_ok(sol_alloc_array((void **)&b16, nb, sizeof *b16, err));
+    ck_ok(sol_alloc_array((void **)&before, nc, sizeof *before, err));
+    fill(a, na, 1);
+    fill(b, nb, 2);
+    fill(before, nc, 3);
+    sol_convert(a16, SOL_BF16, a, SOL_F32, (int64_t)na);
+    sol_convert(b16, SOL_BF16, b, SOL_F32, (int64_t)nb);
+    for (int threads = 1; threads <= 3; threads++) {
+        sol_ctx *ctx;
+        void *scratch;
+        float **to = &c[threads - 1];
+        sol_operand x = {a_bf16 ? (void *)a16 : (void *)a, lda, p->trans_a, a_bf16},
+                    y = {b_bf16 ? (void *)b16 : (void *)b, ldb, p->trans_b, b_bf16};
+        ck_ok(sol_ctx_create(&ctx, threads, SOL_TIER_BEST, NULL, err));
+        ck_ok(sol_alloc_array((void **)to, nc, sizeof **to, err));
+        ck_ok(sol_alloc_array(&scratch, sol_gemm_bf16_scratch(p->n, p->k), 1, err));
+        memcpy(*to, before, nc * sizeof **to);
+        sol_gemm_bf16(ctx, p->m, p->n, p->k, alpha, &x, &y, beta, *to, ldc, scratch);
+        ck_assert_mem_eq(*to, c[0], nc * sizeof **to);
+        sol_free(scratch);
+        sol_ctx_free(&ctx);
+    }
+    for (int64_t i = 0; i < p->m; i++) {
+        for (int64_t j = 0; j < ldc; j++) {
+            double sum = 0, size = 0;
+            for (int64_t l = 0; j < p->n && l < p->k; l++) {
+                float x = a[p->trans_a ? l * lda + i : i * lda + l];
+                double t = rounded(a_bf16 ? alpha * (float)rounded(x) : alpha * x) *
+                           rounded(b[p->trans_b ? j * ldb + l : l * ldb + j]);
+                sum += t;
+                size += fabs(t);
+            }
+            double old = before[i * ldc + j], want = j < p->n ? sum + beta * old : old;
+            ck_assert_double_le(fabs(c[0][i * ldc + j] - want), 2e-6 * (size + fabs(old)));
+        }
+    }
+    sol_free(a);
+    sol_free(b);
+    sol_free(a16);
+    sol_free(b16);
+    sol_free(before);
+    for (int t = 0; t < 3; t++) sol_free(c[t]);
+}
+
+START_TEST(bf16_products_of_all_forms)
+{
+    static const int64_t dims[][3] = {{1, 1, 1}, {3, 5, 7}, {40, 64, 1090}, {300, 20, 32}, {17, 4200, 12}, {129, 129, 65}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+        for (int form = 0; form < 4; form++) {
+            product p = {form & 1, form & 2, dims[i][0], dims[i][1], dims[i][2]};
+            check_bf16(&p, 1, 0, false, false);
+            check_bf16(&p, 0.75f, 1, form == 1, true);
+            check_bf16(&p, 1, 0.5f, true, form == 2);
+        }
+}
+END_TEST
+
+SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms); tcase_add_test(tc, bf16_products_of_all_forms))

@@ -227,6 +227,58 @@ START_TEST(same_bits_for_any_threads_and_with_checkpoints)
 }
 END_TEST
 
+/* |a - b| <= tolerance * |b| over the whole block. */
+static void assert_close(const float *a, const float *b, int64_t n, double tolerance)
+{
+    double difference = 0;
+    for (int64_t i = 0; i < n; i++) difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g", sqrt(difference),
+                  norm(b, n));
+}
+
+/* Products in bf16: the same bits for any threads, and near the gradients of fp32. */
+START_TEST(bf16_compute)
+{
+    sol_model_config c = tiny_config();
+    sol_model *m;
+    ck_ok(sol_model_create(&m, &c, SOL_F32, err));
+    sol_model_init_random(NULL, m, 1); /* as a training begins: sums of rounding errors stay small */
+    int32_t tokens[MAX_TOKENS], targets[MAX_TOKENS], start[3 * 150];
+    random_tokens(1, c.vocab_size, 3 * 150, tokens, targets);
+    for (int i = 0; i < 3 * 150; i++) start[i] = i % 150 < 41 ? 0 : i % 150 < 120 ? 41 : 120;
+    double exact_loss, want_loss, loss;
+    sol_graph_opts o = {.batch = 3, .seq = 150};
+    float *exact = step(m, sherry(), some_mix, o, 1, tokens, targets, start, &exact_loss);
+    o.compute = SOL_BF16;
+    float *want = step(m, sherry(), some_mix, o, 1, tokens, targets, start, &want_loss);
+    ck_assert_double_ne(want_loss, exact_loss);
+    ck_assert_double_eq_tol(want_loss, exact_loss, 1e-3 * exact_loss);
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        int64_t n = sol_param_count(p);
+        double difference = 0;
+        for (int64_t k = p->offset; k < p->offset + n; k++) difference += ((double)want[k] - exact[k]) * ((double)want[k] - exact[k]);
+        ck_assert_msg(sqrt(difference) <= 0.02 * norm(exact + p->offset, n), "%s: off by %g of %g", p->name, sqrt(difference),
+                      norm(exact + p->offset, n));
+    }
+    for (int threads = 2; threads <= 3; threads++) {
+        o.activation_checkpoints = threads == 3;
+        float *got = step(m, sherry(), some_mix, o, threads, tokens, targets, start, &loss);
+        ck_assert_double_eq(loss, want_loss);
+        ck_assert_mem_eq(got, want, (size_t)m->n_elements * sizeof *got);
+        sol_free(got);
+    }
+    sol_free(exact);
+    sol_free(want);
+    want = step(m, NULL, some_mix, o, 2, tokens, targets, NULL, &loss); /* weights that are not quantized stay in fp32 */
+    exact = step(m, NULL, some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 2, tokens, targets, NULL, &exact_loss);
+    assert_close(want, exact, m->n_elements, 0.02);
+    sol_free(exact);
+    sol_free(want);
+    sol_model_free(&m);
+}
+END_TEST
+
 START_TEST(a_step_allocates_nothing)
 {
     sol_model_config c = tiny_config();
@@ -252,15 +304,6 @@ START_TEST(a_step_allocates_nothing)
     sol_model_free(&m);
 }
 END_TEST
-
-/* |a - b| <= tolerance * |b| over the whole block. */
-static void assert_close(const float *a, const float *b, int64_t n, double tolerance)
-{
-    double difference = 0;
-    for (int64_t i = 0; i < n; i++) difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g", sqrt(difference),
-                  norm(b, n));
-}
 
 START_TEST(micro_batches_add_up_to_the_large_batch)
 {
@@ -535,7 +578,7 @@ END_TEST
 
 SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(tc, loss_and_gradients_match_pytorch);
               tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints);
-              tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
+              tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
               tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);

@@ -171,8 +171,9 @@ typedef struct seen {
     const sol_param *param[MAX_LAYERS];
 } seen;
 
-static void note(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens)
+static void note(void *user, const sol_param *p, const sol_operand *op, const float *dy, int64_t tokens)
 {
+    const float *w = op->data;
     seen *s = user;
     ck_assert_int_eq(tokens, TOKENS);
     ck_assert_int_lt(s->calls, MAX_LAYERS);

@@ -20,6 +20,7 @@ typedef struct products {
     product list[MAX_PRODUCTS];
     int n;
     float *a, *b, *c;
+    void *scratch; /* NULL: the products are of fp32 */
 } products;
 
 static void add_product(products *p, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, int64_t count)
@@ -60,17 +61,21 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static sol_status alloc_products(products *p, sol_err *err)
+static sol_status alloc_products(products *p, bool bf16, sol_err *err)
 {
     int64_t a = 0, b = 0, c = 0;
+    size_t scratch = 0;
     for (int i = 0; i < p->n; i++) {
         a = larger(a, p->list[i].m * p->list[i].k);
         b = larger(b, p->list[i].k * p->list[i].n);
         c = larger(c, p->list[i].m * p->list[i].n);
+        size_t bytes = sol_gemm_bf16_scratch(p->list[i].n, p->list[i].k);
+        if (bytes > scratch) scratch = bytes;
     }
     sol_status st = sol_alloc_array((void **)&p->a, (size_t)a, sizeof *p->a, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->b, (size_t)b, sizeof *p->b, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->c, (size_t)c, sizeof *p->c, err);
+    if (st == SOL_OK && bf16) st = sol_alloc_array(&p->scratch, scratch, 1, err);
     for (int64_t i = 0; st == SOL_OK && i < a; i++) p->a[i] = (float)(i % 7) - 3.0f;
     for (int64_t i = 0; st == SOL_OK && i < b; i++) p->b[i] = (float)(i % 5) - 2.0f;
     return st;
@@ -81,6 +86,7 @@ static void free_products(products *p)
     sol_free(p->a);
     sol_free(p->b);
     sol_free(p->c);
+    sol_free(p->scratch);
 }
 
 static double product_flops(const product *q)
@@ -96,8 +102,11 @@ static void measure_products(products *p, const sol_ctx *ctx)
         double took = 0;
         for (int turn = 0; turn < 2; turn++) {
             double from = sol_clock();
-            sol_gemm(ctx, q->trans_a, q->trans_b, q->m, q->n, q->k, 1, p->a, q->trans_a ? q->m : q->k, p->b,
-                     q->trans_b ? q->k : q->n, 0, p->c, q->n);
+            sol_operand a = {p->a, q->trans_a ? q->m : q->k, q->trans_a, false}, b = {p->b, q->trans_b ? q->k : q->n, q->trans_b, false};
+            if (p->scratch)
+                sol_gemm_bf16(ctx, q->m, q->n, q->k, 1, &a, &b, 0, p->c, q->n, p->scratch);
+            else
+                sol_gemm(ctx, a.trans, b.trans, q->m, q->n, q->k, 1, a.data, a.ld, b.data, b.ld, 0, p->c, q->n);
             took = sol_clock() - from;
         }
         sol_bench_series_add(&q->seconds, took);
@@ -165,7 +174,7 @@ static sol_status prepare(bench *b, sol_err *err)
 {
     const sol_bench_train_opts *o = b->o;
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = GROUP};
-    sol_graph_opts g = {.batch = o->batch, .seq = o->seq};
+    sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
     int64_t n = o->batch * o->seq;
     sol_status st = sol_model_config_named(o->shape, &b->config, err);
@@ -190,7 +199,7 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
     double end = sol_clock() + b->o->seconds;
     run_step(b);
     b->memory = sol_peak_rss();
-    sol_status st = alloc_products(&b->products, err);
+    sol_status st = alloc_products(&b->products, b->o->bf16, err);
     if (st != SOL_OK) return st;
     b->profile = (profile){0};
     sol_graph_trace(b->graph, add_time, &b->profile);
@@ -238,10 +247,10 @@ static result evaluate(bench *b)
 static void print_json(const bench *b, const result *r)
 {
     printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
-           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
+           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
            ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, \"profile\": {",
            r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9, r->share,
-           r->memory, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
+           r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
            b->step.n);
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         if (b->profile.forward[i] + b->profile.backward[i] > 0)
@@ -266,10 +275,11 @@ static void print_text(const bench *b, const result *r)
     printf("training    %.0f tokens/s; a step of %.0f tokens takes %.3f s\n"
            "arithmetic  %.1f GFLOP/s; the products alone reach %.1f and would take %.0f %% of the step\n"
            "memory      at most %s\n"
-           "kernels     %s, %d threads; medians of %d rounds\n"
+           "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n"
            "ms a step      forward  backward      %%\n",
            r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, 100 * r->share,
-           sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier), sol_pool_threads(b->ctx->pool),
+           sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier),
+           b->o->bf16 ? "bf16" : "fp32", b->o->bf16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
            b->step.n);
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         print_row(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);

@@ -9,7 +9,7 @@ typedef struct sol_bench_train_opts {
     const char *shape; /* sol_model_config_named */
     int64_t batch, seq;
     double seconds;
-    bool json;
+    bool bf16, json;
 } sol_bench_train_opts;
 
 /* Measures and prints. */

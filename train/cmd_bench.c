@@ -14,6 +14,7 @@ struct args {
     double seconds;
     bool json, train;
     int64_t batch, seq;
+    const char *compute;
 };
 
 static const sol_opt options[] = {
@@ -36,6 +37,8 @@ static const sol_opt options[] = {
      .max = 4096, .help = "--train: windows a step"},
     {.name = "--seq", .value = "T", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .preset = "256", .min = 1,
      .max = 65536, .help = "--train: tokens a window"},
+    {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, compute), .preset = "fp32",
+     .choices = "fp32|bf16", .help = "--train: as train.compute"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f16"),
     {0},
@@ -184,6 +187,7 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
                               .batch = a->batch,
                               .seq = a->seq,
                               .seconds = a->seconds,
+                              .bf16 = strcmp(a->compute, "bf16") == 0,
                               .json = a->json};
     return sol_bench_train(p, &o, err);
 }

@@ -79,7 +79,8 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_graph_opts o = {.batch = c->train.batch,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .by_layer = c->optim.fused};
+                        .by_layer = c->optim.fused,
+                        .compute = sol_config_compute(c)};
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));

@@ -194,7 +194,8 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     sol_graph_opts o = {.batch = c->train.batch,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .by_layer = c->optim.fused};
+                        .by_layer = c->optim.fused,
+                        .compute = sol_config_compute(c)};
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);

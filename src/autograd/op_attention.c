@@ -6,20 +6,19 @@
  *   backward:  p = r exp(s - m),  dv = p^T do,  dp = do v^T,  ds = p (dp - sum(p dp)) / sqrt(D),  dq = ds k,  dk = ds^T q
  *   sum(p dp) and not rowsum(do o), the same but for its rounding: where p is all on one position, ds is exactly 0
  *
- * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for ROWS rows of a
+ * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for SOL_ATTENTION_ROWS rows of a
  * head at a time, in scratch: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a
- * batch row; a backward tile a kv head with all its query heads, so that dk and dv have one owner and one order. */
-#include <math.h>
+ * batch row; a backward tile a kv head with all its query heads, so that dk and dv have one owner and one order.
+ *
+ * With o in bf16 (rounded) the products take operands rounded to bf16, too: attention_bf16.c. */
 #include <string.h>
 
-#include "autograd/ops.h"
+#include "autograd/attention.h"
 #include "kernels/gemm.h"
-
-enum { ROWS = 64 };
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
-    const sol_attention_shape *a = c->attr;
+    const sol_attention_shape *a = sol_attention_shape_of(c);
     int64_t n = a->batch * a->time, kv = a->kv_heads * a->head_dim;
     const sol_shape *q = &c->in[0].shape, *k = &c->in[1].shape, *v = &c->in[2].shape;
     char s[96], z[96];
@@ -32,57 +31,27 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
                         sol_shape_text(k, z));
     if (c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != n)
         return sol_fail(err, SOL_ERR_SHAPE, "expects i32 document starts of %lld tokens", (long long)n);
-    c->out[0] = (sol_slot){.shape = *q, .dtype = SOL_F32};
+    c->out[0] = (sol_slot){.shape = *q, .dtype = ((const sol_attention_attr *)c->attr)->out};
     c->out[1] = (sol_slot){.shape = sol_shape4(a->batch, a->heads, a->time, 2), .dtype = SOL_F32};
     return SOL_OK;
 }
 
 static size_t scratch(const sol_op_call *c, bool backward)
 {
-    const sol_attention_shape *a = c->attr;
-    return (size_t)(a->batch * (backward ? 2 * a->kv_heads : a->heads) * ROWS * a->time) * sizeof(float);
-}
-
-/* A row block of one head: where its matrices start, which rows it has and which columns they see together. */
-typedef struct block {
-    int64_t q_ld, kv_ld, row, rows, column, columns; /* rows [row, row + rows), columns [column, column + columns) */
-    int64_t q_at, kv_at,
-        norm_at;          /* first element: of the rows in q and o, of the columns in k and v, of the rows in m, r */
-    const int32_t *start; /* doc_start of the rows */
-    float scale;
-} block;
-
-static block block_of(const sol_op_call *c, int64_t b, int64_t h, int64_t row)
-{
-    const sol_attention_shape *a = c->attr;
-    int64_t D = a->head_dim, kvh = h / (a->heads / a->kv_heads);
-    block k = {.q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min64(ROWS, a->time - row)};
-    k.start = (const int32_t *)c->in[3].data + b * a->time + row;
-    k.column = k.start[0];
-    k.columns = row + k.rows - k.column;
-    k.q_at = (b * a->time + row) * k.q_ld + h * D;
-    k.kv_at = (b * a->time + k.column) * k.kv_ld + kvh * D;
-    k.norm_at = ((b * a->heads + h) * a->time + row) * 2;
-    k.scale = (float)(1 / sqrt((double)D));
-    return k;
-}
-
-/* Columns [*from, *to) of the block that row i sees; never empty. */
-static void visible(const block *k, int64_t i, int64_t *from, int64_t *to)
-{
-    *from = k->start[i] - k->column;
-    *to = k->row + i + 1 - k->column;
+    const sol_attention_shape *a = sol_attention_shape_of(c);
+    if (c->out[0].dtype == SOL_BF16) return sol_attention_bf16_scratch(c, backward);
+    return (size_t)(a->batch * (backward ? 2 * a->kv_heads : a->heads) * SOL_ATTENTION_ROWS * a->time) * sizeof(float);
 }
 
 static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *s)
 {
-    block k = block_of(c, b, h, row);
-    int64_t D = ((const sol_attention_shape *)c->attr)->head_dim, n = k.columns, from, to;
+    sol_attention_block k = sol_attention_block_of(c, b, h, row);
+    int64_t D = sol_attention_shape_of(c)->head_dim, n = k.columns, from, to;
     float *o = (float *)c->out[0].data + k.q_at, *norm = (float *)c->out[1].data + k.norm_at;
     sol_gemm_tile(false, true, k.rows, n, D, k.scale, (const float *)c->in[0].data + k.q_at, k.q_ld,
                   (const float *)c->in[1].data + k.kv_at, k.kv_ld, 0, s, n);
     for (int64_t i = 0; i < k.rows; i++) {
-        visible(&k, i, &from, &to);
+        sol_attention_visible(&k, i, &from, &to);
         c->ctx->k.t.softmax(s + i * n, n, from, to, norm + 2 * i);
     }
     sol_gemm_tile(false, false, k.rows, D, n, 1, s, n, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, o, k.q_ld);
@@ -93,22 +62,25 @@ static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t ro
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    const sol_attention_shape *a = c->attr;
+    const sol_attention_shape *a = sol_attention_shape_of(c);
     (void)thread;
-    for (int64_t row = 0; row < a->time; row += ROWS)
-        forward_block(c, tile / a->heads, tile % a->heads, row, (float *)c->scratch + tile * ROWS * a->time);
+    for (int64_t row = 0; row < a->time; row += SOL_ATTENTION_ROWS)
+        forward_block(c, tile / a->heads, tile % a->heads, row, (float *)c->scratch + tile * SOL_ATTENTION_ROWS * a->time);
 }
 
 static void forward(const sol_op_call *c)
 {
-    const sol_attention_shape *a = c->attr;
-    sol_pool_run(c->ctx->pool, a->batch * a->heads, forward_tile, (void *)c);
+    const sol_attention_shape *a = sol_attention_shape_of(c);
+    if (c->out[0].dtype == SOL_BF16)
+        sol_attention_bf16_forward(c);
+    else
+        sol_pool_run(c->ctx->pool, a->batch * a->heads, forward_tile, (void *)c);
 }
 
 static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t row, float *p)
 {
-    block k = block_of(c, b, h, row);
-    int64_t D = ((const sol_attention_shape *)c->attr)->head_dim, n = k.columns, from, to;
+    sol_attention_block k = sol_attention_block_of(c, b, h, row);
+    int64_t D = sol_attention_shape_of(c)->head_dim, n = k.columns, from, to;
     const float *q = (const float *)c->in[0].data + k.q_at, *key = (const float *)c->in[1].data + k.kv_at;
     const float *norm = (const float *)c->out[1].data + k.norm_at, *d_o = c->out[0].grad + k.q_at;
     float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at,
@@ -116,7 +88,7 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
     sol_gemm_tile(false, true, k.rows, n, D, k.scale, q, k.q_ld, key, k.kv_ld, 0, p, n);
     sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
-        visible(&k, i, &from, &to);
+        sol_attention_visible(&k, i, &from, &to);
         c->ctx->k.t.softmax_backward(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
     }
     sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv, k.kv_ld);
@@ -124,31 +96,28 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
     sol_gemm_tile(false, false, k.rows, D, n, 1, ds, n, key, k.kv_ld, c->in[0].grad_add, dq, k.q_ld);
 }
 
-/* Sets T rows of D columns of a gradient to 0, unless it adds. */
-static void clear(const sol_slot *s, int64_t at, int64_t T, int64_t D, int64_t ld)
-{
-    for (int64_t t = 0; t < T && !s->grad_add; t++) memset(s->grad + at + t * ld, 0, (size_t)D * sizeof(float));
-}
-
 static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    const sol_attention_shape *a = c->attr;
+    const sol_attention_shape *a = sol_attention_shape_of(c);
     (void)thread;
     int64_t b = tile / a->kv_heads, kvh = tile % a->kv_heads, group = a->heads / a->kv_heads,
             ld = a->kv_heads * a->head_dim;
     int64_t at = b * a->time * ld + kvh * a->head_dim;
-    clear(&c->in[1], at, a->time, a->head_dim, ld);
-    clear(&c->in[2], at, a->time, a->head_dim, ld);
+    sol_attention_clear(&c->in[1], at, a->time, a->head_dim, ld);
+    sol_attention_clear(&c->in[2], at, a->time, a->head_dim, ld);
     for (int64_t h = kvh * group; h < (kvh + 1) * group; h++)
-        for (int64_t row = 0; row < a->time; row += ROWS)
-            backward_block(c, b, h, row, (float *)c->scratch + tile * 2 * ROWS * a->time);
+        for (int64_t row = 0; row < a->time; row += SOL_ATTENTION_ROWS)
+            backward_block(c, b, h, row, (float *)c->scratch + tile * 2 * SOL_ATTENTION_ROWS * a->time);
 }
 
 static void backward(const sol_op_call *c)
 {
-    const sol_attention_shape *a = c->attr;
-    sol_pool_run(c->ctx->pool, a->batch * a->kv_heads, backward_tile, (void *)c);
+    const sol_attention_shape *a = sol_attention_shape_of(c);
+    if (c->out[0].dtype == SOL_BF16)
+        sol_attention_bf16_backward(c);
+    else
+        sol_pool_run(c->ctx->pool, a->batch * a->kv_heads, backward_tile, (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)
@@ -161,14 +130,14 @@ static bool check_case(int i, sol_op_case *c)
     c->in[1] = c->in[2] = sol_shape2(n, shape[i].kv_heads * shape[i].head_dim);
     c->in[3] = sol_shape1(n);
     c->ints[3] = n > 10 ? none : start;
-    memcpy(c->attr, &shape[i], sizeof shape[i]);
+    *(sol_attention_attr *)c->attr = (sol_attention_attr){shape[i], SOL_F32};
     return true;
 }
 
 const sol_op sol_op_attention = {.name = "attention",
                                  .n_in = 4,
                                  .n_out = 2,
-                                 .attr_size = sizeof(sol_attention_shape),
+                                 .attr_size = sizeof(sol_attention_attr),
                                  .shapes = shapes,
                                  .scratch = scratch,
                                  .forward = forward,
@@ -177,8 +146,9 @@ const sol_op sol_op_attention = {.name = "attention",
                                  .reads_out = 2,
                                  .check_case = check_case};
 
-sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape)
+sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape,
+                      sol_dtype type)
 {
     sol_var out[2];
-    return sol_tape_apply(t, &sol_op_attention, (sol_var[]){q, k, v, doc_start}, out, shape);
+    return sol_tape_apply(t, &sol_op_attention, (sol_var[]){q, k, v, doc_start}, out, &(sol_attention_attr){*shape, type});
 }

@@ -12,6 +12,7 @@ typedef struct attr {
     sol_quant_spec spec;
     const sol_quant_mix *mix;
     sol_quant_extra extra;
+    sol_dtype out;
 } attr;
 
 _Static_assert(sizeof(attr) <= SOL_OP_MAX_ATTR, "the attributes must fit a node");
@@ -20,7 +21,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *w = &c->in[0].shape;
     if (c->in[0].dtype != SOL_F32 || w->n_dims != 2) return sol_fail(err, SOL_ERR_SHAPE, "expects a matrix f32");
-    c->out[0] = (sol_slot){.shape = *w, .dtype = SOL_F32};
+    c->out[0] = (sol_slot){.shape = *w, .dtype = ((const attr *)c->attr)->out};
     return SOL_OK;
 }
 
@@ -29,7 +30,10 @@ static void forward(const sol_op_call *c)
     const attr *a = c->attr;
     sol_quant_matrix x = {.w = c->in[0].data, .rows = c->in[0].shape.dim[0], .cols = c->in[0].shape.dim[1]};
     memcpy(x.learned, a->extra.learned, sizeof x.learned);
-    sol_quant_forward(c->ctx, &a->spec, &x, a->mix->mix, c->out[0].data, a->extra.bias);
+    if (a->out == SOL_BF16)
+        sol_quant_forward_bf16(c->ctx, &a->spec, &x, a->mix->mix, c->out[0].data, a->extra.bias);
+    else
+        sol_quant_forward(c->ctx, &a->spec, &x, a->mix->mix, c->out[0].data, a->extra.bias);
 }
 
 typedef struct scaled {
@@ -94,9 +98,9 @@ const sol_op sol_op_fake_quant = {.name = "fake_quant",
                                   .check_case = check_case};
 
 sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
-                       const sol_quant_extra *extra)
+                       const sol_quant_extra *extra, sol_dtype type)
 {
     sol_var out;
     return sol_tape_apply(t, &sol_op_fake_quant, &w, &out,
-                          &(attr){*spec, mix, extra ? *extra : (sol_quant_extra){{0}, NULL}});
+                          &(attr){*spec, mix, extra ? *extra : (sol_quant_extra){{0}, NULL}, type});
 }

@@ -6,10 +6,15 @@
 #include <string.h>
 
 #include "autograd/ops.h"
+#include "base/mem.h"
 #include "kernels/gemm.h"
 
 /* Rows of a chunk: enough that W and dW, which pass through memory once a chunk, cost little beside the products. */
 enum { CHUNK_ITEMS = 4 << 20, CHUNK_ROWS = 256, ROWS = 8 };
+
+typedef struct attr {
+    sol_dtype compute;
+} attr;
 
 typedef struct chunk {
     const sol_op_call *c;
@@ -36,10 +41,37 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
+static bool in_bf16(const sol_op_call *c)
+{
+    return ((const attr *)c->attr)->compute == SOL_BF16;
+}
+
+static size_t logit_bytes(const sol_op_call *c)
+{
+    size_t bytes = (size_t)chunk_rows(c) * (size_t)c->in[1].shape.dim[0] * sizeof(float);
+    return (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+}
+
+/* The logits of a chunk, and behind them what a product in bf16 wants. */
 static size_t scratch(const sol_op_call *c, bool backward)
 {
-    (void)backward;
-    return (size_t)chunk_rows(c) * (size_t)c->in[1].shape.dim[0] * sizeof(float);
+    int64_t C = c->in[1].shape.dim[1], V = c->in[1].shape.dim[0], inner[] = {C, V, chunk_rows(c)};
+    int64_t outer[] = {V, C, C};
+    size_t most = 0;
+    for (int i = 0; in_bf16(c) && i < (backward ? 3 : 1); i++) {
+        size_t bytes = sol_gemm_bf16_scratch(outer[i], inner[i]);
+        if (bytes > most) most = bytes;
+    }
+    return logit_bytes(c) + most;
+}
+
+/* C = op(A) op(B) + beta C, f32 all of them, in the type the op computes in. */
+static void product(const sol_op_call *c, int64_t m, int64_t n, int64_t k, sol_operand a, sol_operand b, bool add, float *out)
+{
+    if (in_bf16(c))
+        sol_gemm_bf16(c->ctx, m, n, k, 1, &a, &b, add, out, n, (char *)c->scratch + logit_bytes(c));
+    else
+        sol_gemm(c->ctx, a.trans, b.trans, m, n, k, 1, a.data, a.ld, b.data, b.ld, add, out, n);
 }
 
 /* One row: the loss; with dloss the logits turn into dz in place. */
@@ -71,11 +103,12 @@ static void run(const sol_op_call *c, bool grads)
     float *z = c->scratch, *dx = c->in[0].grad, *dw = c->in[1].grad;
     for (int64_t n = 0; n < N; n += step) {
         chunk k = {.c = c, .from = n, .rows = sol_min64(step, N - n), .grads = grads};
-        sol_gemm(c->ctx, false, true, k.rows, V, C, 1, x + n * C, C, w, C, 0, z, V);
+        product(c, k.rows, V, C, (sol_operand){x + n * C, C, false, false}, (sol_operand){w, C, true, false}, false, z);
         sol_pool_run(c->ctx->pool, sol_tile_count(k.rows, ROWS), row_tile, &k);
         if (!grads) continue;
-        if (dx) sol_gemm(c->ctx, false, false, k.rows, C, V, 1, z, V, w, C, c->in[0].grad_add, dx + n * C, C);
-        if (dw) sol_gemm(c->ctx, true, false, V, C, k.rows, 1, z, V, x + n * C, C, c->in[1].grad_add || n > 0, dw, C);
+        sol_operand dz = {z, V, false, false}, dz_t = {z, V, true, false};
+        if (dx) product(c, k.rows, C, V, dz, (sol_operand){w, C, false, false}, c->in[0].grad_add, dx + n * C);
+        if (dw) product(c, V, C, k.rows, dz_t, (sol_operand){x + n * C, C, false, false}, c->in[1].grad_add || n > 0, dw);
     }
 }
 
@@ -104,6 +137,7 @@ static bool check_case(int i, sol_op_case *c)
 const sol_op sol_op_head_loss = {.name = "head_loss",
                                  .n_in = 3,
                                  .n_out = 1,
+                                 .attr_size = sizeof(attr),
                                  .shapes = shapes,
                                  .scratch = scratch,
                                  .forward = forward,
@@ -112,8 +146,8 @@ const sol_op sol_op_head_loss = {.name = "head_loss",
                                  .backward_computes = true,
                                  .check_case = check_case};
 
-sol_var sol_head_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets)
+sol_var sol_head_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_dtype compute)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_head_loss, (sol_var[]){x, w, targets}, &out, NULL);
+    return sol_tape_apply(t, &sol_op_head_loss, (sol_var[]){x, w, targets}, &out, &(attr){compute});
 }

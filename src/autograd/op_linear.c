@@ -1,24 +1,59 @@
 /* Y = X W^T.  Backward: dX = dY W, dW (+)= s dY^T X, where s is W's gradient factor (a fake-quantized W).
- * X [N, in]; W [out, in]; Y [N, out]. */
+ * X [N, in], f32, or bf16: then all three products take operands rounded to bf16 and sum in f32; W [out, in] f32, or with X in
+ * bf16 also bf16; Y [N, out] f32. */
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
-    const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
+    const sol_slot *x = &c->in[0], *w = &c->in[1];
     char a[96], b[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || w->n_dims != 2 ||
-        x->dim[1] != w->dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply", sol_shape_text(x, a),
-                        sol_shape_text(w, b));
-    c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], w->dim[0]), .dtype = SOL_F32};
+    bool bf16 = x->dtype == SOL_BF16, types = (bf16 || x->dtype == SOL_F32) && (w->dtype == SOL_F32 || (bf16 && w->dtype == SOL_BF16));
+    if (x->shape.n_dims != 2 || w->shape.n_dims != 2 || x->shape.dim[1] != w->shape.dim[1] || !types)
+        return sol_fail(err, SOL_ERR_SHAPE, "X %s %s and W %s %s do not multiply", sol_shape_text(&x->shape, a),
+                        sol_dtype_name(x->dtype), sol_shape_text(&w->shape, b), sol_dtype_name(w->dtype));
+    c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]), .dtype = SOL_F32};
     return SOL_OK;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
+    if (c->in[0].dtype != SOL_BF16) return 0;
+    if (!backward) return sol_gemm_bf16_scratch(out, in);
+    return larger(sol_gemm_bf16_scratch(in, out), sol_gemm_bf16_scratch(in, n));
+}
+
+static sol_operand operand(const sol_slot *s, bool trans)
+{
+    return (sol_operand){.data = s->data, .ld = s->shape.dim[1], .trans = trans, .bf16 = s->dtype == SOL_BF16};
 }
 
 static void forward(const sol_op_call *c)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
+    if (c->in[0].dtype == SOL_BF16) {
+        sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
+        sol_gemm_bf16(c->ctx, n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
+        return;
+    }
     sol_gemm(c->ctx, false, true, n, out, in, 1, c->in[0].data, in, c->in[1].data, in, 0, c->out[0].data, out);
+}
+
+static void backward_bf16(const sol_op_call *c)
+{
+    const sol_slot *x = &c->in[0], *w = &c->in[1];
+    int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
+    sol_operand dy = {.data = c->out[0].grad, .ld = out}, dy_t = {.data = c->out[0].grad, .ld = out, .trans = true};
+    sol_operand wx = operand(w, false), xx = operand(x, false);
+    if (x->grad) sol_gemm_bf16(c->ctx, n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->scratch);
+    if (w->grad)
+        sol_gemm_bf16(c->ctx, out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in, c->scratch);
 }
 
 static void backward(const sol_op_call *c)
@@ -26,6 +61,10 @@ static void backward(const sol_op_call *c)
     const sol_slot *x = &c->in[0], *w = &c->in[1];
     int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
     const float *dy = c->out[0].grad;
+    if (x->dtype == SOL_BF16) {
+        backward_bf16(c);
+        return;
+    }
     if (x->grad) sol_gemm(c->ctx, false, false, n, in, out, 1, dy, out, w->data, in, x->grad_add, x->grad, in);
     if (w->grad)
         sol_gemm(c->ctx, true, false, out, in, n, w->grad_scale ? *w->grad_scale : 1, dy, out, x->data, in, w->grad_add,
@@ -45,6 +84,7 @@ const sol_op sol_op_linear = {.name = "linear",
                               .n_in = 2,
                               .n_out = 1,
                               .shapes = shapes,
+                              .scratch = scratch,
                               .forward = forward,
                               .backward = backward,
                               .reads_in = 3,

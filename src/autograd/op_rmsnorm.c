@@ -1,12 +1,13 @@
 /* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
  * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
- * x, y [N, C]; w [1, C]; r [N]. dw is summed over fixed blocks of rows first, then over the blocks in order. */
+ * x, y [N, C], y may be bf16 (rounded); w [1, C]; r [N]. dw is summed over fixed blocks of rows first, then over the blocks in order. */
 #include "autograd/ops.h"
 
 enum { ROWS = 32 };
 
 typedef struct attr {
     float eps;
+    sol_dtype out;
 } attr;
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
@@ -15,9 +16,15 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     char a[96], b[96];
     if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || sol_shape_count(w) != x->dim[1])
         return sol_fail(err, SOL_ERR_SHAPE, "x %s and w %s do not fit", sol_shape_text(x, a), sol_shape_text(w, b));
-    c->out[0] = (sol_slot){.shape = *x, .dtype = SOL_F32};
+    c->out[0] = (sol_slot){.shape = *x, .dtype = ((const attr *)c->attr)->out};
     c->out[1] = (sol_slot){.shape = sol_shape1(x->dim[0]), .dtype = SOL_F32};
     return SOL_OK;
+}
+
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    size_t blocks = (size_t)sol_tile_count(c->in[0].shape.dim[0], ROWS);
+    return backward || c->out[0].dtype == SOL_BF16 ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)
@@ -27,19 +34,17 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
     const float *w = c->in[1].data;
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
-        r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, (float *)c->out[0].data + i * C);
+    bool narrow = c->out[0].dtype == SOL_BF16;
+    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+        float *y = narrow ? (float *)c->scratch + tile * C : (float *)c->out[0].data + i * C;
+        r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
+        if (narrow) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
+    }
 }
 
 static void forward(const sol_op_call *c)
 {
     sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
-}
-
-static size_t scratch(const sol_op_call *c, bool backward)
-{
-    size_t blocks = (size_t)sol_tile_count(c->in[0].shape.dim[0], ROWS);
-    return backward ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -97,8 +102,8 @@ const sol_op sol_op_rmsnorm = {.name = "rmsnorm",
                                .reads_out = 2,
                                .check_case = check_case};
 
-sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps)
+sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype type)
 {
     sol_var out[2];
-    return sol_tape_apply(t, &sol_op_rmsnorm, (sol_var[]){x, w}, out, &(attr){eps});
+    return sol_tape_apply(t, &sol_op_rmsnorm, (sol_var[]){x, w}, out, &(attr){eps, type});
 }

@@ -87,9 +87,21 @@ static sol_status mark_aliases(sol_tape *t, sol_err *err)
 static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
 {
     sol_op_call c = {.ctx = t->ctx, .attr = n->attr};
-    for (int i = 0; i < n->op->n_in; i++) c.in[i].shape = tape_var_at(t, n->in[i])->shape;
-    for (int o = 0; o < n->op->n_out; o++) c.out[o].shape = tape_var_at(t, n->out[o])->shape;
+    for (int i = 0; i < n->op->n_in; i++) {
+        const tape_var *v = tape_var_at(t, n->in[i]);
+        c.in[i] = (sol_slot){.shape = v->shape, .dtype = v->dtype};
+    }
+    for (int o = 0; o < n->op->n_out; o++) {
+        const tape_var *v = tape_var_at(t, n->out[o]);
+        c.out[o] = (sol_slot){.shape = v->shape, .dtype = v->dtype};
+    }
     return c;
+}
+
+/* Gradients are f32, whatever the tensor is. */
+static size_t grad_bytes(const tape_var *v)
+{
+    return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
 /* Data that a step reads or writes, and its scratch. */
@@ -144,14 +156,14 @@ static void emit_backward(sol_tape *t, int node)
     int step = t->steps.n - 1, now = step_time(t, step);
     for (int o = 0; o < n->op->n_out; o++) {
         tape_var *v = tape_var_at(t, n->out[o]);
-        if (arrives >> o & 1) touch(t, &v->grad_buffer, v->bytes, now);
+        if (arrives >> o & 1) touch(t, &v->grad_buffer, grad_bytes(v), now);
     }
     for (int i = 0; i < n->op->n_in; i++) {
         if (!(wanted >> i & 1)) continue;
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
         if (home->kind == VAR_PARAM && !home->grad_written) first |= 1u << i;
         if (home->kind == VAR_PARAM || home->grad_written) add |= 1u << i;
-        if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, home->bytes, now);
+        if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, grad_bytes(home), now);
         home->grad_written = true;
     }
     tape_step *s = (tape_step *)t->steps.items + step;

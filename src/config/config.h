@@ -90,6 +90,7 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
 
 /* The library's view of the words above. quant.method none gives spec->method NULL and no residual. */
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err);
+sol_dtype sol_config_compute(const sol_config *c);
 sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);

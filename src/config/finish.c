@@ -64,6 +64,11 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     return SOL_OK;
 }
 
+sol_dtype sol_config_compute(const sol_config *c)
+{
+    return strcmp(c->train.compute, "bf16") == 0 ? SOL_BF16 : SOL_F32;
+}
+
 sol_residual sol_config_residual(const sol_config *c)
 {
     static const char *const schedule[] = {"none", "linear", "cosine", "exp"};

@@ -111,6 +111,11 @@ static void square_sum(const float *x, int64_t n, double *sum)
     *sum += lane[0];
 }
 
+static void to_bf16(const float *x, int64_t n, uint16_t *out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = sol_f32_to_bf16(x[i]);
+}
+
 void sol_elementwise_c(sol_elementwise *k)
 {
     *k = (sol_elementwise){
@@ -120,5 +125,6 @@ void sol_elementwise_c(sol_elementwise *k)
         .sherry_effective = sherry_effective,
         .adamw = adamw,
         .square_sum = square_sum,
+        .to_bf16 = to_bf16,
     };
 }

@@ -36,6 +36,8 @@ typedef struct sol_elementwise {
     void (*adamw)(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m, float *v);
     /* *sum += (double)x[i] * x[i], in 16 double lanes folded once at the end as above. */
     void (*square_sum)(const float *x, int64_t n, double *sum);
+    /* out[i] = x[i] rounded to bf16, to nearest even; a NaN stays one. */
+    void (*to_bf16)(const float *x, int64_t n, uint16_t *out);
 } sol_elementwise;
 
 void sol_elementwise_c(sol_elementwise *k);

@@ -12,6 +12,8 @@ enum { NV = SOL_SUM_LANES / VW };
 
 typedef float vf __attribute__((vector_size(VW * 4)));
 typedef int32_t vi __attribute__((vector_size(VW * 4)));
+typedef uint32_t vu __attribute__((vector_size(VW * 4)));
+typedef uint16_t vh __attribute__((vector_size(VW * 2)));
 typedef int8_t vb __attribute__((vector_size(VW)));
 typedef float vhalf __attribute__((vector_size(VW * 2)));
 typedef double vd __attribute__((vector_size(VW * 4)));
@@ -271,6 +273,19 @@ static void square_sum(const float *x, int64_t n, double *sum)
     *sum += lane[0];
 }
 
+static void to_bf16(const float *x, int64_t n, uint16_t *out)
+{
+    int64_t i = 0;
+    for (; i + VW <= n; i += VW) {
+        vf v = load(x + i);
+        vu bits = (vu)v, up = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+        vi is_nan = v != v;
+        vh h = __builtin_convertvector(((vu)is_nan & nan) | (~(vu)is_nan & up), vh);
+        memcpy(out + i, &h, sizeof h);
+    }
+    for (; i < n; i++) out[i] = sol_f32_to_bf16(x[i]);
+}
+
 void ELEMENTWISE_NAME(sol_elementwise *k)
 {
     *k = (sol_elementwise){
@@ -280,5 +295,6 @@ void ELEMENTWISE_NAME(sol_elementwise *k)
         .sherry_effective = sherry_effective,
         .adamw = adamw,
         .square_sum = square_sum,
+        .to_bf16 = to_bf16,
     };
 }

@@ -33,6 +33,32 @@ size_t sol_gemm_bf16_scratch(int64_t n, int64_t k);
 void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
                    float beta, float *c, int64_t ldc, void *scratch);
 
+/* The kernel that multiplies bf16: "amx-bf16", "avx512-bf16"; without instructions for it "avx512", "avx2" or "c". */
+const char *sol_gemm_bf16_kernel(const sol_ctx *ctx);
+bool sol_gemm_bf16_native(const sol_ctx *ctx); /* with instructions for it */
+
+/* The same by parts, on the calling thread, for use inside a tile: operands packed once and used often. A packed operand is a
+ * row of panels, each 16 rows of op(A) or 16 columns of op(B) with all of k in blocks of 32; zeros fill the last panel (of an
+ * even number) and the last block. A part of one begins whole panels or whole blocks later. */
+enum { SOL_BF16_PANEL = 16, SOL_BF16_STEP = 32 };
+typedef struct sol_packed_operand {
+    const uint16_t *data;
+    int64_t panel; /* between panels, in elements */
+} sol_packed_operand;
+/* Bytes of `edge` rows or columns along k, a multiple of 64. */
+size_t sol_bf16_packed_bytes(int64_t edge, int64_t k);
+/* scale * op(A) [edge, k], or with `right` scale * op(B) [k, edge]. */
+sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale,
+                                 uint16_t *room);
+static inline sol_packed_operand sol_packed_part(sol_packed_operand p, int64_t edge_at, int64_t k_at)
+{
+    p.data += edge_at / SOL_BF16_PANEL * p.panel + k_at / SOL_BF16_STEP * SOL_BF16_STEP * SOL_BF16_PANEL;
+    return p;
+}
+/* C[m, n] = A B + beta C over k. */
+void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
+                       float *c, int64_t ldc);
+
 /* "OpenBLAS 0.3.21 ...": what multiplies. Static storage. */
 const char *sol_gemm_library(void);
 

@@ -46,7 +46,7 @@ static sol_var project(const sol_block *b, int64_t layer, sol_block_param which,
 
 static sol_var norm(const sol_block *b, int64_t layer, sol_block_param which, sol_var x)
 {
-    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, which), (float)b->config->rms_norm_eps);
+    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, which), (float)b->config->rms_norm_eps, b->compute);
 }
 
 static sol_var turn(const sol_block *b, sol_var x)
@@ -62,9 +62,9 @@ sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
     sol_var h = norm(b, layer, SOL_BLOCK_INPUT_NORM, x);
     sol_var q = turn(b, project(b, layer, SOL_BLOCK_Q, h)), k = turn(b, project(b, layer, SOL_BLOCK_K, h));
     sol_var v = project(b, layer, SOL_BLOCK_V, h);
-    sol_var o = sol_attention(b->t, q, k, v, b->in->doc_start, &shape);
+    sol_var o = sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
     x = sol_add(b->t, x, project(b, layer, SOL_BLOCK_O, o));
     h = norm(b, layer, SOL_BLOCK_POST_NORM, x);
     sol_var gate = project(b, layer, SOL_BLOCK_GATE, h), up = project(b, layer, SOL_BLOCK_UP, h);
-    return sol_add(b->t, x, project(b, layer, SOL_BLOCK_DOWN, sol_swiglu(b->t, gate, up)));
+    return sol_add(b->t, x, project(b, layer, SOL_BLOCK_DOWN, sol_swiglu(b->t, gate, up, b->compute)));
 }

@@ -21,6 +21,7 @@ typedef struct sol_block {
     const sol_model_config *config;
     const sol_block_inputs *in;
     sol_var cosine, sine; /* [T, D/2] of this model */
+    sol_dtype compute;    /* operands of products: SOL_F32 or SOL_BF16 */
     /* What the block multiplies by, asked for right before it is read; bias: -1 for none, may be NULL. */
     sol_var (*weight)(void *user, int64_t layer, sol_block_param which);
     sol_var (*bias)(void *user, int64_t layer, sol_block_param which);

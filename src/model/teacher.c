@@ -110,7 +110,7 @@ sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_t
         x = sol_block_record(&n->block, l, x);
         if (out) out[l] = x;
     }
-    return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)), (float)teacher->config.rms_norm_eps);
+    return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)), (float)teacher->config.rms_norm_eps, SOL_F32);
 }
 
 /* ---- what it thinks of a batch ---- */

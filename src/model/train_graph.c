@@ -114,7 +114,7 @@ static void record_quantized(sol_graph *g, const sol_param *p, int64_t index)
         float *d = g->d_row_bias ? g->d_row_bias + row : NULL;
         g->bias[index] = sol_tape_param(g->tape, SOL_F32, sol_shape2(1, p->rows), extra.bias, d);
     }
-    g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra);
+    g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra, g->opts.compute);
 }
 
 static sol_status check_quant(const sol_graph *g, sol_err *err)
@@ -219,7 +219,7 @@ static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var
 
 static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
 {
-    if (!g->opts.distill) return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets);
+    if (!g->opts.distill) return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets, g->opts.compute);
     sol_var loss;
     if (g->opts.teacher)
         loss = sol_distill_loss(g->tape, g->hidden, g->head, g->in.targets, teacher_x, hidden,
@@ -241,7 +241,8 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     sol_status st = check_quant(g, err);
     if (st != SOL_OK) return st;
     sol_block_inputs_record(&g->in, t, g->opts.batch, g->opts.seq);
-    g->block = (sol_block){.t = t, .config = &m->config, .in = &g->in, .weight = block_weight, .bias = block_bias, .user = g};
+    g->block = (sol_block){.t = t, .config = &m->config, .in = &g->in, .weight = block_weight, .bias = block_bias, .user = g,
+                           .compute = g->opts.compute};
     sol_block_tables_record(&g->block);
     sol_tape_prologue(t, true);
     g->embedding = leaf(g, sol_model_embedding(m));
@@ -253,7 +254,7 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     if (st != SOL_OK) return st;
     sol_var x = record_blocks(g, sol_embedding(t, g->in.tokens, g->embedding), student);
     sol_var hidden = g->opts.teacher ? record_hidden(g, student, teacher) : -1;
-    g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps);
+    g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps, SOL_F32);
     sol_tape_keep(t, g->hidden);
     g->loss = record_loss(g, teacher_x, hidden);
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
@@ -511,7 +512,8 @@ static void watch_linear(void *user, const sol_op *op, const sol_var *in, const 
         if (g->weight[i] != in[1]) continue;
         const sol_param *p =
             sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
-        g->watch(g->watch_user, p, call->in[1].data, call->out[0].grad, call->out[0].shape.dim[0]);
+        sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
+        g->watch(g->watch_user, p, &w, call->out[0].grad, call->out[0].shape.dim[0]);
     }
 }
 

@@ -17,6 +17,7 @@
 #include "autograd/tape.h"
 #include "base/mem.h"
 #include "kernels/ctx.h"
+#include "kernels/gemm.h"
 #include "model/model.h"
 #include "model/teacher.h"
 #include "quant/quant.h"
@@ -27,6 +28,7 @@ typedef struct sol_graph_opts {
     int64_t batch, seq;          /* B, T of a micro-batch */
     bool activation_checkpoints; /* recompute each block in the backward pass */
     bool no_grad;                /* loss only: no gradient buffers */
+    sol_dtype compute;           /* operands of products: SOL_F32, or SOL_BF16 (sums, master weights, gradients stay f32) */
     bool by_layer;               /* gradients, W_eff and widened parameters for one block at a time: sol_graph_on_gradients.
                                   * W_eff is made in every forward (and recomputed) pass. Not for methods that learn. */
     /* What is minimized instead of the next-token loss (autograd/distill.h); copied. NULL: nothing. */
@@ -74,9 +76,10 @@ void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs);
 void sol_graph_logits(sol_graph *g, float *logits);
 
 /* A look at the gradients between the layers: sol_graph_accumulate calls fn for every linear layer of the blocks when
- * its dL/dY has arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized); dy: [tokens, rows];
+ * its dL/dY has arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized), in the type it does so; dy: [tokens, rows];
  * so dL/dX of the layer is dy w. Both live until fn returns, which must change nothing. fn NULL: none. */
-typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens);
+typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_operand *w, const float *dy,
+                                   int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
 /* by_layer: in sol_graph_accumulate, fn gets the gradients of every block as soon as they are complete, last block first, then of

@@ -17,6 +17,7 @@ typedef struct job {
     sol_residual_mix mix;
     /* What is wanted; NULL: not. */
     float *w_eff, *bias;
+    uint16_t *w_eff_bf16;
     sol_quant_parts parts;
     float *dw;
     const float *d_bias;
@@ -100,6 +101,16 @@ static void emit_effective(const job *j, const sol_quant_group *g, const float *
     }
 }
 
+static void emit_bf16(const job *j, const sol_quant_group *g, const float *w, int64_t n, uint16_t *out)
+{
+    float part[CHUNK];
+    for (int64_t i = 0; i < n; i += j->chunk) {
+        int64_t m = min64(n - i, j->chunk);
+        emit_effective(j, g, w + i, m, part);
+        j->k->e.to_bf16(part, m, out + i);
+    }
+}
+
 static void add_dead(const job *j, const sol_quant_group *g, const float *w, int64_t n, float *bias)
 {
     double sum = 0;
@@ -140,6 +151,7 @@ static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t fi
 {
     const float *w = j->x->w + first;
     if (j->w_eff) emit_effective(j, g, w, n, j->w_eff + first);
+    if (j->w_eff_bf16) emit_bf16(j, g, w, n, j->w_eff_bf16 + first);
     if (j->bias) add_dead(j, g, w, n, j->bias + row);
     if (j->parts.ternary) j->spec->method->levels(j->k, j->spec, g, w, n, j->parts.ternary + first);
     if (j->dw) emit_backward(j, g, row, w, n, j->dw + first, learned);
@@ -251,6 +263,13 @@ void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol
         return;
     }
     job j = {.spec = spec, .x = x, .mix = mix, .w_eff = w_eff, .bias = bias};
+    run(ctx, &j);
+}
+
+void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                            uint16_t *w_eff, float *bias)
+{
+    job j = {.spec = spec, .x = x, .mix = mix, .w_eff_bf16 = w_eff, .bias = bias};
     run(ctx, &j);
 }
 

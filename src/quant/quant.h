@@ -130,6 +130,9 @@ typedef struct sol_quant_parts {
 /* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the sum of the dead weights. */
 void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
                        float *w_eff, float *bias);
+/* The same, rounded to bf16. */
+void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
+                            uint16_t *w_eff, float *bias);
 void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts);
 
 /* True when dL/dW = (a + b) dL/dW_eff is the whole backward pass, so that a caller can fold the factor into another product. */

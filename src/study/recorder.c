@@ -42,6 +42,7 @@ struct sol_study {
     bool has_dx;     /* the watch has seen this step's gradients */
     float *dense;    /* the largest layer in fp32 when the model is not */
     float *dy;       /* sampled rows of dL/dY of the widest layer */
+    void *product;   /* scratch of a product in bf16 */
     double *rank;    /* [threads] times rank_size doubles */
     float *gathered; /* [threads] times gather_size floats */
     size_t rank_size, gather_size;
@@ -113,7 +114,7 @@ static int64_t min64(int64_t a, int64_t b)
 
 typedef struct sizes {
     int n_layers;
-    size_t state, dx, rank, gather; /* bytes; rank and gather of one thread */
+    size_t state, dx, rank, gather, product; /* bytes; rank and gather of one thread */
     int64_t rows, largest, widest;  /* sampled rows in all; weights of the largest layer; rows of the tallest */
 } sizes;
 
@@ -134,6 +135,8 @@ static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_stu
         size_t rank = sol_rank_work(taller, p->cols) * sizeof(double), gather = (size_t)(sampled * p->cols) * sizeof(float);
         if (rank > z.rank) z.rank = rank;
         if (gather > z.gather) z.gather = gather;
+        size_t product = sol_gemm_bf16_scratch(p->cols, p->rows);
+        if (product > z.product) z.product = product;
     }
     return z;
 }
@@ -153,7 +156,7 @@ sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threa
     sizes z = {0};
     sol_status st = choose(m, o, &chosen, &z, err);
     if (st == SOL_OK)
-        sol_plan_add(plan, "study", z.state + z.dx + (size_t)threads * (z.rank + z.gather) + (size_t)z.largest * 2 +
+        sol_plan_add(plan, "study", z.state + z.dx + z.product + (size_t)threads * (z.rank + z.gather) + (size_t)z.largest * 2 +
                                         (m->dtype == SOL_F32 ? 0 : (size_t)z.largest * sizeof(float)));
     sol_free(chosen);
     return st;
@@ -187,6 +190,7 @@ static sol_status allocate(sol_study *s, const sizes *z, sol_err *err)
         st = sol_alloc_array((void **)&s->dense, (size_t)z->largest, sizeof *s->dense, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&s->dy, (size_t)(z->widest * min64(s->opts.tokens, s->opts.sample_rows)), sizeof *s->dy, err);
+    if (st == SOL_OK) st = sol_alloc_array(&s->product, z->product, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->rank, threads, z->rank, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->gathered, threads, z->gather, err);
     if (st == SOL_OK) st = sol_measure_scratch_create(&s->scratch, z->largest, err);
@@ -265,6 +269,7 @@ void sol_study_free(sol_study **sp)
     sol_free(s->dx);
     sol_free(s->dense);
     sol_free(s->dy);
+    sol_free(s->product);
     sol_free(s->rank);
     sol_free(s->gathered);
     sol_measure_scratch_free(&s->scratch);
@@ -365,8 +370,8 @@ static int find_layer(const sol_study *s, const sol_param *p)
     return -1;
 }
 
-/* dL/dX of the layer alone, on the sampled tokens: dY W_eff. */
-static void look(void *user, const sol_param *p, const float *w, const float *dy, int64_t tokens)
+/* dL/dX of the layer alone, on the sampled tokens: dY W_eff, in the type the training computes in. */
+static void look(void *user, const sol_param *p, const sol_operand *w, const float *dy, int64_t tokens)
 {
     sol_study *s = user;
     int i = find_layer(s, p);
@@ -376,7 +381,11 @@ static void look(void *user, const sol_param *p, const float *w, const float *dy
     int64_t n = s->info[i].token_rows;
     for (int64_t r = 0; r < n; r++)
         memcpy(s->dy + r * p->rows, dy + l->token_row[r] * p->rows, (size_t)p->rows * sizeof *dy);
-    sol_gemm(s->ctx, false, false, n, p->cols, p->rows, 1, s->dy, p->rows, w, p->cols, 0, l->dx, p->cols);
+    sol_operand a = {.data = s->dy, .ld = p->rows};
+    if (w->bf16)
+        sol_gemm_bf16(s->ctx, n, p->cols, p->rows, 1, &a, w, 0, l->dx, p->cols, s->product);
+    else
+        sol_gemm(s->ctx, false, false, n, p->cols, p->rows, 1, s->dy, p->rows, w->data, p->cols, 0, l->dx, p->cols);
     s->has_dx = true;
 }
 

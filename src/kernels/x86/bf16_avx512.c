@@ -88,25 +88,30 @@ ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf1
     for (int i = 0; i < 16; i++) _mm512_storeu_si512(block + 32 * i, r[i]);
 }
 
-/* A copy with zeros around it where less than a block is left; in fp32 where numbers of bf16 are to be multiplied. */
-ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool pairs, uint16_t *block)
+/* A copy with zeros around it where less than a block is left; `wide`: of bf16 as fp32, to be multiplied. */
+ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide, bool pairs, uint16_t *block)
 {
-    float part[BLOCK] = {0};
+    _Alignas(64) char part[BLOCK * sizeof(float)] = {0};
     sol_bf16_source whole = *s;
     int64_t rows = s->k_inner ? s->edge : s->depth, cols = s->k_inner ? s->depth : s->edge;
+    size_t size = s->bf16 ? 2 : 4;
     whole.data = part;
     whole.ld = s->k_inner ? DEPTH : EDGE;
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            part[i * whole.ld + j] = s->bf16 ? sol_bf16_to_f32(((const sol_bf16 *)s->data)[i * s->ld + j])
-                                             : ((const float *)s->data)[i * s->ld + j];
-    pack_whole(round, &whole, false, pairs, block);
+    for (int64_t i = 0; i < rows; i++) {
+        const char *from = (const char *)s->data + (size_t)(i * s->ld) * size;
+        if (wide)
+            for (int64_t j = 0; j < cols; j++) ((float *)part)[i * whole.ld + j] = sol_bf16_to_f32(((const sol_bf16 *)from)[j]);
+        else
+            memcpy(part + (size_t)(i * whole.ld) * size, from, (size_t)cols * size);
+    }
+    pack_whole(round, &whole, s->bf16 && !wide, pairs, block);
 }
 
 ALWAYS_INLINE void pack_by(round_fn round, const sol_bf16_source *s, bool pairs, uint16_t *block)
 {
-    if (s->edge < EDGE || s->depth < DEPTH || (s->bf16 && s->scale != 1))
-        pack_part(round, s, pairs, block);
+    bool wide = s->bf16 && s->scale != 1;
+    if (s->edge < EDGE || s->depth < DEPTH || wide)
+        pack_part(round, s, wide, pairs, block);
     else if (s->bf16)
         pack_whole(round, s, true, pairs, block);
     else
