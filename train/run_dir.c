@@ -135,12 +135,12 @@ sol_status sol_run_dir_prune(const sol_run_dir *d, int64_t keep, uint64_t best, 
 }
 
 /* A killed process leaves at most the temporary file of the write it was in. */
-static void remove_leftovers(const sol_run_dir *d, const char *sub)
+static sol_status remove_leftovers(const sol_run_dir *d, const char *sub, sol_err *err)
 {
     char path[SOL_PATH_MAX], file[SOL_PATH_MAX + 256];
     sol_run_dir_file(d, sub, path);
     DIR *dir = opendir(path);
-    if (!dir) return;
+    if (!dir) return sol_fail_errno(err, path, "cannot read");
     for (struct dirent *e; (e = readdir(dir));) {
         size_t n = strlen(e->d_name);
         if (n < 4 || strcmp(e->d_name + n - 4, ".tmp") != 0) continue;
@@ -148,6 +148,7 @@ static void remove_leftovers(const sol_run_dir *d, const char *sub)
         unlink(file);
     }
     closedir(dir);
+    return SOL_OK;
 }
 
 /* ---- opening ---- */
@@ -185,10 +186,10 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
 sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    remove_leftovers(d, "");
-    remove_leftovers(d, "ckpt");
+    sol_status st = remove_leftovers(d, "", err);
+    if (st == SOL_OK) st = remove_leftovers(d, "ckpt", err);
     sol_run_dir_file(d, "config.yaml", path);
-    sol_status st = sol_file_write(path, config_yaml, strlen(config_yaml), err);
+    if (st == SOL_OK) st = sol_file_write(path, config_yaml, strlen(config_yaml), err);
     if (st != SOL_OK) return st;
     d->has_run = true;
     sol_run_dir_file(d, "log.txt", path);

@@ -22,7 +22,11 @@ static H5FD_t *mem_open(const char *name, unsigned flags, hid_t fapl, haddr_t ma
     (void)name, (void)flags, (void)max_address;
     sol_h5_image *const *image = H5Pget_driver_info(fapl);
     mem_file *f = NULL;
-    if (!image || sol_alloc_array((void **)&f, 1, sizeof *f, NULL) != SOL_OK) return NULL;
+    if (!image) return NULL;
+    if (sol_alloc_array((void **)&f, 1, sizeof *f, NULL) != SOL_OK) {
+        (*image)->failed = true;
+        return NULL;
+    }
     f->image = *image;
     return &f->pub;
 }

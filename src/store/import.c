@@ -56,14 +56,15 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
     return st == SOL_OK ? sol_source_to_file(s, out, dtype, o->progress.show ? &o->progress : NULL, &r->weights, err) : st;
 }
 
-static bool is_gguf(const char *path)
+static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
 {
     char first[4] = {0};
     sol_in in;
-    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
-    sol_status st = sol_in_read(&in, 0, first, sizeof first, NULL);
+    sol_status st = sol_in_open(&in, path, err);
+    if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
     sol_in_close(&in);
-    return st == SOL_OK && memcmp(first, "GGUF", sizeof first) == 0;
+    *yes = memcmp(first, "GGUF", sizeof first) == 0;
+    return st;
 }
 
 static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)
@@ -73,12 +74,15 @@ static sol_status open_source(sol_source *s, const char *path, const sol_import_
         *name = "Hugging Face";
         return sol_source_open_hf(s, path, !o->tokenizer, err);
     }
-    if (is_gguf(path)) {
+    bool gguf;
+    sol_status st = is_gguf(path, &gguf, err);
+    if (st != SOL_OK) return st;
+    if (gguf) {
         *name = "GGUF";
         return sol_source_open_gguf(s, path, !o->tokenizer, err);
     }
     *name = "llama2.c";
-    sol_status st = sol_source_open_llama2c(s, path, NULL, err);
+    st = sol_source_open_llama2c(s, path, NULL, err);
     if (st == SOL_OK && !o->tokenizer)
         st = sol_fail(err, SOL_ERR_USAGE, "%s: a llama2.c model comes without its tokenizer: name its file, too (--tokenizer)", path);
     return st;

@@ -1,4 +1,3 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "store/parts.h"
@@ -27,14 +26,15 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
     return st;
 }
 
-static bool is_hdf5(const char *path)
+static sol_status is_hdf5(const char *path, bool *yes, sol_err *err)
 {
     char first[8] = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f) return false;
-    size_t n = fread(first, 1, sizeof first, f);
-    fclose(f);
-    return n == sizeof first && memcmp(first, "\x89HDF\r\n\x1a\n", sizeof first) == 0;
+    sol_in in;
+    sol_status st = sol_in_open(&in, path, err);
+    if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
+    sol_in_close(&in);
+    *yes = memcmp(first, "\x89HDF\r\n\x1a\n", sizeof first) == 0;
+    return st;
 }
 
 sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err)
@@ -42,8 +42,11 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
     sol_h5_file f;
     sol_model_config any = {.vocab_size = INT32_MAX};
     *t = NULL;
-    if (!is_hdf5(path)) return sol_tokenizer_open(t, path, err);
-    sol_status st = sol_h5_open(&f, path, err);
+    bool hdf5;
+    sol_status st = is_hdf5(path, &hdf5, err);
+    if (st != SOL_OK) return st;
+    if (!hdf5) return sol_tokenizer_open(t, path, err);
+    st = sol_h5_open(&f, path, err);
     if (st != SOL_OK) return st;
     const sol_h5_node *n = sol_h5_find(&f, "/tokenizer");
     if (!n || !n->is_dataset)

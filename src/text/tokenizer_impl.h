@@ -75,7 +75,7 @@ sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err);
 static inline const char *sol_tok_text(const sol_tokenizer *t, int32_t id, size_t *n)
 {
     *n = (size_t)(t->offset[id + 1] - t->offset[id]);
-    return t->bytes + t->offset[id];
+    return t->bytes ? t->bytes + t->offset[id] : ""; /* tokens without any text between them have no bytes */
 }
 
 /* NULL when the pair does not merge. */

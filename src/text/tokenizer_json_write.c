@@ -69,15 +69,23 @@ static json_t *added_value(const sol_tokenizer *t)
     return added;
 }
 
+/* A list that lacks an item becomes NULL, which json_pack hands on. */
+static void append(json_t **list, json_t *item)
+{
+    if (json_array_append_new(*list, item) == 0) return;
+    json_decref(*list);
+    *list = NULL;
+}
+
 static json_t *pretokenizer_value(const sol_tokenizer *t)
 {
     if (t->kind == SOL_TOK_SENTENCEPIECE) return json_null();
     json_t *list = json_array();
     for (int i = 0; i < t->pretok.n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                              t->pretok.source[i], "behavior", "Isolated", "invert", 0));
-    json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
-                                          "trim_offsets", 1, "use_regex", 0));
+        append(&list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
+                                t->pretok.source[i], "behavior", "Isolated", "invert", 0));
+    append(&list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                            "trim_offsets", 1, "use_regex", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
@@ -89,9 +97,9 @@ static json_t *normalizer_value(const sol_tokenizer *t)
     if (t->kind == SOL_TOK_BYTE_LEVEL) return json_null();
     json_t *list = json_array();
     if (t->add_space_prefix)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", UNDERSCORE));
-    json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
-                                          "content", UNDERSCORE));
+        append(&list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", UNDERSCORE));
+    append(&list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
+                            "content", UNDERSCORE));
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
 }
 
@@ -103,8 +111,7 @@ static json_t *decoder_value(const sol_tokenizer *t)
     json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
                              UNDERSCORE, "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (t->add_space_prefix)
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+        append(&list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 
@@ -116,22 +123,24 @@ static json_t *special_item(const sol_tokenizer *t, int32_t id)
 static json_t *template_value(const sol_tokenizer *t)
 {
     json_t *single = json_array(), *specials = json_object();
-    for (int i = 0; i < t->n_head; i++) json_array_append_new(single, special_item(t, t->head[i]));
-    json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
-    for (int i = 0; i < t->n_tail; i++) json_array_append_new(single, special_item(t, t->tail[i]));
+    for (int i = 0; i < t->n_head; i++) append(&single, special_item(t, t->head[i]));
+    append(&single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
+    for (int i = 0; i < t->n_tail; i++) append(&single, special_item(t, t->tail[i]));
     for (int i = 0; i < t->n_head + t->n_tail; i++) {
         int32_t id = i < t->n_head ? t->head[i] : t->tail[i - t->n_head];
         json_t *text = text_value(t, id);
         const char *name = json_string_value(text);
-        if (name)
-            json_object_set_new(specials, name,
-                                json_pack("{s:s, s:[i], s:[s]}", "id", name, "ids", id, "tokens", name));
+        json_t *about = json_pack("{s:s, s:[i], s:[s]}", "id", name, "ids", id, "tokens", name);
+        if (json_object_set_new(specials, name, about) != 0) { /* NULL for any of them fails, too */
+            json_decref(specials);
+            specials = NULL;
+        }
         json_decref(text);
     }
     /* A pair of texts is the first one's template followed by a bare second text, as far as anything asks for
      * one. */
     json_t *pair = json_deep_copy(single);
-    json_array_append_new(pair, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "B", "type_id", 1));
+    append(&pair, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "B", "type_id", 1));
     return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
                      "special_tokens", specials);
 }
