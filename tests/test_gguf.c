@@ -271,6 +271,38 @@ START_TEST(exact_exports)
 }
 END_TEST
 
+static uint64_t exported_bytes(const char *type)
+{
+    sol_gguf_options o = {.type = type, .embed_type = "f16"};
+    sol_gguf_result r;
+    uint64_t bytes;
+    ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
+    ck_ok(sol_file_size(file, &bytes, err));
+    ck_assert_uint_eq(bytes, r.bytes);
+    ck_assert_uint_eq(bytes, r.predicted);
+    return bytes;
+}
+
+/* Bits a weight as the formats promise, beside what every type has: header, embedding, norms. */
+START_TEST(sizes_are_as_predicted)
+{
+    static const struct { const char *type; double bits; } cases[] = {
+        {"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q8_0", 8.5}, {"f16", 16}, {"bf16", 16}};
+    sol_checkpoint c;
+    double linear = 0;
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    for (int i = 0; i < c.model->n_params; i++)
+        if (c.model->params[i].kind == SOL_PARAM_LINEAR) linear += (double)sol_param_count(&c.model->params[i]);
+    sol_checkpoint_free(&c);
+    double rest = (double)exported_bytes("f32") - 4 * linear;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        double want = rest + linear * cases[k].bits / 8, is = (double)exported_bytes(cases[k].type);
+        ck_assert_msg(fabs(is - want) < 0.01 * want, "%s: %.0f bytes, predicted %.0f", cases[k].type, is, want);
+    }
+}
+END_TEST
+
 START_TEST(stq_blocks_are_the_trained_ones)
 {
     sol_gguf g;
@@ -311,6 +343,8 @@ START_TEST(metadata_and_tokenizer)
     ck_assert(sol_gguf_integer(sol_gguf_find(&g, "general.file_type"), &v) && v == 7);
     ck_assert(sol_gguf_real(sol_gguf_find(&g, "llama.rope.freq_base"), &real) && real == 5e5);
     ck_assert(sol_gguf_text(sol_gguf_find(&g, "solera.quant.method"), &s) && s.n == 6 && memcmp(s.at, "sherry", 6) == 0);
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.quantized_by"), &s) && s.n == 8 && memcmp(s.at, "solera 1", 8) == 0);
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.description"), &s) && memmem(s.at, s.n, "per_channel scales, blocks contiguous", 37));
     ck_assert_ptr_null(sol_gguf_tensor_named(&g, "output.weight"));
     ck_assert_ptr_nonnull(sol_gguf_tensor_named(&g, "rope_freqs.weight"));
     ck_assert_str_eq(sol_gguf_tensor_named(&g, "token_embd.weight")->type->name, "Q8_0");
@@ -435,6 +469,6 @@ END_TEST
 SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
               tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
-              tcase_add_test(tc, exact_exports); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, exact_exports); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
               tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
               tcase_add_test(tc, bad_headers))

@@ -3,11 +3,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "card.h"
 
 struct args {
     const char *out, *format, *type, *embed_type, *dtype, *method, *granularity, *layout, *stq_id;
     int64_t group_size;
-    bool dequantize, latent, requantize;
+    bool dequantize, latent, requantize, no_card;
 };
 
 static const sol_opt options[] = {
@@ -29,6 +30,8 @@ static const sol_opt options[] = {
      .choices = "43|42", .help = "gguf: type id of STQ1_0; 42 for its first readers"},
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
+    {.name = "--no-card", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_card),
+     .help = "no README.md and solera.json beside the model"},
     {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
      .choices = "keep|f32|bf16|f16", .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with --dequantize; a model file f32"},
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
@@ -62,6 +65,18 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
     return SOL_OK;
 }
 
+/* quantized: the linear layers of the file are Q(W). */
+static sol_status write_card(sol_program *p, const struct args *a, const char *format, bool quantized, sol_err *err)
+{
+    sol_card c = {.source = p->word[0], .out = a->out, .format = format, .rounded_with = a->method, .quantized = quantized};
+    bool kept = false;
+    if (a->no_card) return SOL_OK;
+    sol_status st = sol_card_write(&c, &kept, err);
+    if (st == SOL_OK && kept)
+        sol_log_line(&p->log, SOL_LOG_INFO, "the README.md beside %s is no model card and stays as it is; solera.json is written", a->out);
+    return st;
+}
+
 static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
                        sol_checkpoint *c, sol_err *err)
 {
@@ -92,7 +107,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
     sol_packed_model_free(&packed);
     sol_checkpoint_free(&c);
-    return st;
+    return st == SOL_OK ? write_card(p, a, "packed", true, err) : st;
 }
 
 static bool show(void *user, const char *tensor, int64_t done, int64_t total)
@@ -115,11 +130,11 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
     sol_interrupt_catch();
     st = sol_export_safetensors(ctx, p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
-    if (st == SOL_OK)
-        sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
-                     r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
-                     r.has_tokenizer ? "with" : "no");
-    return st;
+    if (st != SOL_OK) return st;
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
+                 r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
+                 r.has_tokenizer ? "with" : "no");
+    return write_card(p, a, "safetensors", r.dequantized, err);
 }
 
 static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
@@ -137,7 +152,7 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
                      sol_bytes_text((double)bytes, text));
     sol_checkpoint_free(&c);
-    return st;
+    return st == SOL_OK ? write_card(p, a, "model", false, err) : st;
 }
 
 static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
@@ -160,7 +175,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
                  sol_bytes_text((double)r.bytes, text));
     if (a->requantize)
         sol_log_line(&p->log, SOL_LOG_WARN, "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g", r.nmse);
-    return SOL_OK;
+    return write_card(p, a, "gguf", r.dequantized, err);
 }
 
 /* A row a format. */
@@ -186,7 +201,9 @@ const sol_verb sol_verb_export = {
     .min_words = 1,
     .max_words = 1,
     .summary = "write a trained model in a form that ships",
-    .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training.",
+    .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training. README.md and\n"
+               "solera.json beside the model (in the folder of safetensors) say what it is made of, how it was trained and how to run\n"
+               "it; a README.md that is no such card stays as it is.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

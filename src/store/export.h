@@ -42,6 +42,7 @@ typedef struct sol_gguf_options {
 
 typedef struct sol_gguf_result {
     uint64_t bytes;
+    uint64_t predicted; /* from shapes and header, before the first byte; what free space is compared with */
     bool permuted;    /* channels were permuted for STQ1_0 */
     bool dequantized; /* Q(W), not latent or full precision */
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */

@@ -32,7 +32,7 @@ typedef struct gguf_writer {
     bool permute;       /* contiguous blocks to stride 16 */
     sol_replace replace;
     sol_out out;
-    uint64_t at;
+    uint64_t at, predicted;
     float *rows, *turned; /* owned */
     uint8_t *bytes;       /* owned */
     double error, energy; /* of --requantize */
@@ -164,8 +164,18 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
 {
     static const char *const granularity[] = {"per_tensor", "per_channel", "per_group"};
     const sol_quant_spec *q = &w->view.quant;
+    const char *layout = sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout);
+    char text[160];
     put_key_text(b, "general.architecture", "llama", err);
+    put_key_text(b, "general.type", "model", err);
     put_key_text(b, "general.name", w->o->name ? w->o->name : "solera", err);
+    snprintf(text, sizeof text, "solera %s", w->o->version ? w->o->version : "");
+    put_key_text(b, "general.quantized_by", text, err);
+    if (w->view.dequantize && q->granularity == SOL_PER_GROUP)
+        snprintf(text, sizeof text, "%s, a scale for %d weights, blocks %s", q->method->name, q->group_size, layout);
+    else
+        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "", granularity[q->granularity], layout);
+    put_key_text(b, "general.description", w->view.dequantize ? text : "weights as they are, without a quantizer", err);
     put_key_u32(b, "general.quantization_version", 2, err);
     put_key_u32(b, "general.file_type", file_type(w->linear), err);
     put_key_u32(b, "general.alignment", ALIGNMENT, err);
@@ -174,7 +184,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     put_key_text(b, "solera.quant.method", q->method->name, err);
     put_key_text(b, "solera.quant.granularity", granularity[q->granularity], err);
     put_key_u32(b, "solera.quant.group_size", q->group_size, err);
-    put_key_text(b, "solera.quant.block_layout", sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout), err);
+    put_key_text(b, "solera.quant.block_layout", layout, err);
 }
 
 static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
@@ -415,11 +425,12 @@ static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
     uint64_t data = 0, have = 0;
     bool begun = false;
     sol_status st = make_header(w, &header, &data, err);
+    w->predicted = header.n + data;
     if (st == SOL_OK) st = alloc_rows(w, err);
     if (st == SOL_OK) st = sol_dir_free_space(path, &have, err);
-    if (st == SOL_OK && have < header.n + data)
+    if (st == SOL_OK && have < w->predicted)
         st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", path,
-                      (double)(header.n + data) / 1e6, (double)have / 1e6);
+                      (double)w->predicted / 1e6, (double)have / 1e6);
     if (st == SOL_OK) st = sol_replace_begin(&w->replace, path, err);
     begun = st == SOL_OK;
     if (st == SOL_OK) st = sol_out_open(&w->out, &w->replace, err);
@@ -474,6 +485,7 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, c
     if (st == SOL_OK) st = check_fit(&w, err);
     if (st == SOL_OK) st = write_file(&w, path, err);
     r->bytes = w.at;
+    r->predicted = w.predicted;
     r->permuted = w.permute;
     r->dequantized = w.view.dequantize;
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;

@@ -1,0 +1,340 @@
+#include "card.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "program.h"
+#include "store/gguf.h"
+#include "store/h5.h"
+#include "store/safetensors.h"
+
+static const char mark[] = "<!-- model card of solera -->";
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* ---- tensors of the exported file ---- */
+
+static void add_tensor(json_t *list, const char *name, size_t n_name, const char *type, json_t *shape, double weights, uint64_t bytes)
+{
+    json_array_append_new(list, json_pack("{s:s%, s:s, s:o, s:f, s:I}", "name", name, n_name, "type", type, "shape", shape, "bits_per_weight",
+                                          weights > 0 ? 8.0 * (double)bytes / weights : 0.0, "bytes", (json_int_t)bytes));
+}
+
+static sol_status gguf_tensors(const char *path, json_t *list, sol_err *err)
+{
+    sol_gguf g;
+    sol_status st = sol_gguf_open(&g, path, err);
+    if (st != SOL_OK) return st;
+    for (size_t i = 0; i < g.n_tensors; i++) {
+        const sol_gguf_tensor *t = &g.tensor[i];
+        double weights = 1;
+        json_t *shape = json_array();
+        for (int d = t->n_dims - 1; d >= 0; d--) {
+            json_array_append_new(shape, json_integer(t->dim[d]));
+            weights *= (double)t->dim[d];
+        }
+        add_tensor(list, t->name.at, t->name.n, t->type->name, shape, weights, t->bytes);
+    }
+    sol_gguf_close(&g);
+    return SOL_OK;
+}
+
+static sol_status safetensors_tensors(const char *dir, json_t *list, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_safetensors t;
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    sol_status st = sol_safetensors_open(&t, path, err);
+    if (st != SOL_OK) return st;
+    for (size_t i = 0; i < t.n; i++) {
+        double weights = 1;
+        json_t *shape = json_array();
+        for (int d = 0; d < t.tensor[i].shape.n_dims; d++) {
+            json_array_append_new(shape, json_integer(t.tensor[i].shape.dim[d]));
+            weights *= (double)t.tensor[i].shape.dim[d];
+        }
+        add_tensor(list, t.tensor[i].name, strlen(t.tensor[i].name), t.tensor[i].dtype, shape, weights, t.tensor[i].end - t.tensor[i].begin);
+    }
+    sol_safetensors_close(&t);
+    return SOL_OK;
+}
+
+static int64_t integer_attr(const sol_h5_node *n, const char *name)
+{
+    const sol_h5_attr *a = sol_h5_node_attr(n, name);
+    int64_t v = 0;
+    if (a && a->type == SOL_H5_I64) memcpy(&v, a->value, sizeof v);
+    return v;
+}
+
+/* A matrix in parts (codes, signs, scales) is a group with rows and cols; anything else below /params is one dataset. */
+static void add_h5_object(const sol_h5_file *f, size_t i, json_t *list)
+{
+    const sol_h5_node *n = &f->tree.node[i];
+    const char *name = n->path + strlen("/params/");
+    size_t length = strlen(n->path);
+    int64_t rows = integer_attr(n, "rows"), cols = integer_attr(n, "cols");
+    uint64_t bytes = n->bytes;
+    if (n->is_dataset) {
+        double weights = 1;
+        json_t *shape = json_array();
+        for (int d = 0; d < n->n_dims; d++) {
+            json_array_append_new(shape, json_integer((json_int_t)n->dim[d]));
+            weights *= (double)n->dim[d];
+        }
+        const sol_h5_attr *dtype = sol_h5_node_attr(n, "dtype");
+        add_tensor(list, name, strlen(name), dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type), shape, weights, bytes);
+    } else if (rows > 0 && cols > 0) {
+        bool signs = false;
+        bytes = 0;
+        for (size_t k = i + 1; k < f->tree.n && strncmp(f->tree.node[k].path, n->path, length) == 0 && f->tree.node[k].path[length] == '/'; k++) {
+            bytes += f->tree.node[k].bytes;
+            signs |= strcmp(f->tree.node[k].path + length, "/signs") == 0;
+        }
+        add_tensor(list, name, strlen(name), signs ? "3:4 ternary" : "blocks", json_pack("[I, I]", (json_int_t)rows, (json_int_t)cols),
+                   (double)rows * (double)cols, bytes);
+    }
+}
+
+static sol_status h5_tensors(const char *path, json_t *list, sol_err *err)
+{
+    sol_h5_file f;
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    for (size_t i = 0; i < f.tree.n; i++) {
+        const char *p = f.tree.node[i].path;
+        if (strncmp(p, "/params/", 8) == 0 && !strchr(p + 8, '/')) add_h5_object(&f, i, list);
+    }
+    sol_h5_close(&f);
+    return SOL_OK;
+}
+
+/* ---- where it comes from ---- */
+
+static json_t *attr_json(const sol_h5_attr *a)
+{
+    double real;
+    int64_t whole;
+    if (a->type == SOL_H5_STRING) return json_string(a->value);
+    if (a->type == SOL_H5_F64) {
+        memcpy(&real, a->value, sizeof real);
+        return real - real == 0 ? json_real(real) : json_null();
+    }
+    if (a->type != SOL_H5_I64 && a->type != SOL_H5_U64) return NULL;
+    memcpy(&whole, a->value, sizeof whole);
+    return json_integer(whole);
+}
+
+static void add_group(json_t *card, const sol_h5_file *f, const char *path, const char *name, const char *const *only)
+{
+    const sol_h5_node *n = sol_h5_find(f, path);
+    json_t *o = json_object();
+    for (size_t i = 0; n && i < n->n_attrs; i++) {
+        bool wanted = !only;
+        for (int k = 0; only && only[k]; k++) wanted |= strcmp(only[k], n->attr[i].name) == 0;
+        json_t *value = wanted ? attr_json(&n->attr[i]) : NULL;
+        if (value) json_object_set_new(o, n->attr[i].name, value);
+    }
+    if (json_object_size(o)) json_object_set(card, name, o);
+    json_decref(o);
+}
+
+/* What another person needs to do it again; folders of this machine are left out. */
+static void add_job(json_t *card, const char *yaml)
+{
+    sol_config *c = NULL;
+    if (sol_config_parse(&c, "job", yaml, strlen(yaml), NULL) != SOL_OK) return;
+    bool self = strcmp(c->data.source, "self") == 0;
+    json_object_set_new(card, "base_model", json_string(base_name(c->model.init)));
+    json_object_set_new(card, "data", json_pack("{s:s, s:s}", "train", self ? "sampled from the base model" : base_name(c->data.train), "eval", base_name(c->data.eval)));
+    json_object_set_new(card, "recipe", json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:I, s:s, s:s, s:b, s:f, s:I}", "steps", (json_int_t)c->train.steps,
+        "batch", (json_int_t)c->train.batch, "seq", (json_int_t)c->train.seq, "accumulate", (json_int_t)c->train.accumulate,
+        "lr_schedule", c->optim.schedule, "lr", c->optim.lr, "lr_warmup_steps", (json_int_t)c->optim.warmup_steps,
+        "residual_schedule", strcmp(c->quant.method, "none") == 0 ? "none" : c->residual.schedule, "residual_form", c->residual.form,
+        "residual_warmup", c->residual.warmup, "residual_end_fraction", c->residual.end_fraction, "seed", (json_int_t)c->run.seed));
+    sol_config_free(&c);
+}
+
+static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
+{
+    static const char *const losses[] = {"step", "tokens", "ema_loss", "best_eval_loss", "best_step", NULL};
+    sol_h5_file f;
+    sol_status st = sol_h5_open(&f, c->source, err);
+    if (st != SOL_OK) return st;
+    add_group(card, &f, "/model", "model", NULL);
+    if (!c->rounded_with) add_group(card, &f, "/quant", "quantizer", NULL);
+    if (c->rounded_with) json_object_set_new(card, "quantizer", json_pack("{s:s, s:s}", "method", c->rounded_with, "trained", "no: rounded after training"));
+    add_group(card, &f, "/state", "training", losses);
+    const sol_h5_attr *yaml = sol_h5_node_attr(&f.tree.node[0], "config");
+    if (yaml && yaml->type == SOL_H5_STRING) add_job(card, yaml->value);
+    sol_h5_close(&f);
+    return SOL_OK;
+}
+
+/* ---- README.md ---- */
+
+/* "model.layers.*.mlp.up_proj.weight": numbers between dots become stars. */
+static void family(const char *name, char *out, size_t size)
+{
+    size_t n = 0;
+    for (const char *p = name; *p && n + 2 < size;) {
+        if ((p == name || p[-1] == '.') && isdigit((unsigned char)*p)) {
+            while (isdigit((unsigned char)*p)) p++;
+            out[n++] = '*';
+        } else {
+            out[n++] = *p++;
+        }
+    }
+    out[n] = 0;
+}
+
+static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
+{
+    enum { MOST = 64 };
+    struct row { char name[128]; const json_t *first; int count; } row[MOST];
+    int n = 0;
+    size_t i;
+    const json_t *one;
+    json_array_foreach (tensors, i, one) {
+        char name[128];
+        int k = 0;
+        family(json_string_value(json_object_get(one, "name")), name, sizeof name);
+        while (k < n && strcmp(row[k].name, name) != 0) k++;
+        if (k == MOST) continue;
+        if (k == n) {
+            row[n].first = one;
+            row[n].count = 0;
+            memcpy(row[n++].name, name, sizeof name);
+        }
+        row[k].count++;
+    }
+    sol_text_add(t, err, "## Weights\n\n| tensors | number | shape | type | bits a weight |\n|---|---:|---|---|---:|\n");
+    for (int k = 0; k < n; k++) {
+        char *shape = json_dumps(json_object_get(row[k].first, "shape"), 0);
+        sol_text_add(t, err, "| %s | %d | %s | %s | %.4g |\n", row[k].name, row[k].count, shape ? shape : "?",
+                     json_string_value(json_object_get(row[k].first, "type")), json_real_value(json_object_get(row[k].first, "bits_per_weight")));
+        free(shape);
+    }
+}
+
+/* "name: value" of a group, a line each. */
+static void add_list(sol_text *t, const json_t *card, const char *key, const char *title, sol_err *err)
+{
+    json_t *group = json_object_get(card, key), *value;
+    const char *name;
+    if (!group) return;
+    sol_text_add(t, err, "\n## %s\n\n", title);
+    json_object_foreach (group, name, value) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+        sol_text_add(t, err, "- %s: %s\n", name, json_is_string(value) ? json_string_value(value) : text ? text : "?");
+        free(text);
+    }
+}
+
+static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, bool stq, sol_err *err)
+{
+    sol_text_add(t, err, "\n## How to run it\n\n```sh\n");
+    if (strcmp(c->format, "gguf") == 0) {
+        sol_text_add(t, err, "llama-cli -m %s -p \"Once upon a time\" -n 100      # llama.cpp%s\n", file, stq ? " with STQ1_0" : "");
+        sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
+    } else if (strcmp(c->format, "safetensors") == 0) {
+        sol_text_add(t, err, "python3 -c 'from transformers import pipeline; print(pipeline(\"text-generation\", \"%s\")(\"Once upon a time\"))'\n", file);
+        sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
+    } else {
+        sol_text_add(t, err, "solera generate %s -p \"Once upon a time\" -n 100\nsolera eval %s --text FILE\n", file, file);
+        sol_text_add(t, err, "solera export MODEL.h5 -o model.gguf --type tq2_0     # of the weights it was made from: for llama.cpp\n");
+    }
+    sol_text_add(t, err, "```\n");
+}
+
+static sol_status make_readme(const sol_card *c, const json_t *card, sol_text *t, sol_err *err)
+{
+    const char *base = json_string_value(json_object_get(card, "base_model")), *file = json_string_value(json_object_get(card, "file"));
+    const json_t *tensors = json_object_get(card, "tensors");
+    bool stq = false;
+    size_t i;
+    const json_t *one;
+    json_array_foreach (tensors, i, one) stq |= strcmp(json_string_value(json_object_get(one, "type")), "STQ1_0") == 0;
+    sol_text_add(t, err, "%s\n# %s\n\nA LLaMA-architecture language model, written by solera %s", mark, file, SOL_VERSION);
+    sol_text_add(t, err, base ? " from a model that was trained from %s.\n\n" : ".%s\n\n", base ? base : "");
+    sol_text_add(t, err, "Its linear layers are %s. The whole file has %.1f MB. `solera.json` has all of this in a form for programs.\n\n",
+                 !c->quantized ? "plain weights" : c->rounded_with ? "quantized without training" : "quantized, as the training saw them",
+                 (double)json_integer_value(json_object_get(card, "bytes")) / 1e6);
+    add_tensor_table(t, tensors, err);
+    add_list(t, card, "quantizer", "Quantizer", err);
+    add_list(t, card, "recipe", "Recipe", err);
+    add_list(t, card, "data", "Data", err);
+    add_list(t, card, "training", "Training and losses (nats a token)", err);
+    add_how_to_run(t, c, file, stq, err);
+    return t->status;
+}
+
+/* ---- */
+
+static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
+{
+    json_t *tensors = json_array(), *one;
+    json_int_t bytes = 0;
+    size_t i;
+    bool folder = strcmp(c->format, "safetensors") == 0;
+    json_object_set_new(card, "solera", json_string(SOL_VERSION));
+    json_object_set_new(card, "file", json_string(base_name(c->out)));
+    json_object_set_new(card, "format", json_string(c->format));
+    json_object_set_new(card, "source", json_string(base_name(c->source)));
+    json_object_set_new(card, "tensors", tensors);
+    sol_status st = strcmp(c->format, "gguf") == 0 ? gguf_tensors(c->out, tensors, err)
+                    : folder                       ? safetensors_tensors(c->out, tensors, err)
+                                                   : h5_tensors(c->out, tensors, err);
+    json_array_foreach (tensors, i, one) bytes += json_integer_value(json_object_get(one, "bytes"));
+    uint64_t size = (uint64_t)bytes;
+    if (st == SOL_OK && !folder) st = sol_file_size(c->out, &size, err);
+    json_object_set_new(card, "bytes", json_integer((json_int_t)size));
+    return st == SOL_OK ? add_source(card, c, err) : st;
+}
+
+/* Whether `path` may be written: it is not there, or is a card. */
+static bool is_ours(const char *path)
+{
+    char *text;
+    size_t n;
+    if (!sol_file_exists(path)) return true;
+    if (sol_file_read(path, &text, &n, NULL) != SOL_OK) return false;
+    bool ours = strncmp(text, mark, strlen(mark)) == 0;
+    sol_free(text);
+    return ours;
+}
+
+static void beside(const sol_card *c, const char *name, char path[SOL_PATH_MAX])
+{
+    bool folder = strcmp(c->format, "safetensors") == 0;
+    int n = folder ? (int)strlen(c->out) : (int)(base_name(c->out) - c->out);
+    snprintf(path, SOL_PATH_MAX, "%.*s%s%s", n, c->out, folder ? "/" : "", name);
+}
+
+sol_status sol_card_write(const sol_card *c, bool *kept, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *json = NULL;
+    json_t *card = json_object();
+    sol_text readme = {0};
+    sol_status st = make_card(c, card, err);
+    if (st == SOL_OK && !(json = json_dumps(card, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))))
+        st = sol_fail(err, SOL_ERR_NOMEM, "out of memory for the model card");
+    if (st == SOL_OK) st = make_readme(c, card, &readme, err);
+    beside(c, "solera.json", path);
+    if (st == SOL_OK) st = sol_file_write(path, json, strlen(json), err);
+    beside(c, "README.md", path);
+    *kept = !is_ours(path);
+    if (st == SOL_OK && !*kept) st = sol_file_write(path, readme.data, readme.n, err);
+    sol_free(readme.data);
+    free(json);
+    json_decref(card);
+    return st;
+}

@@ -1,0 +1,23 @@
+/* The card of an exported model: solera.json and README.md beside it. What it is made of comes from the exported file (tensors, types,
+ * bits), and from the file it was made of (job, steps, losses).
+ *
+ *     sol_card c = {.source = "run/ckpt/best.h5", .out = "m.gguf", .format = "gguf", .quantized = true};
+ *     st = sol_card_write(&c, &kept, err); */
+#ifndef SOLERA_TRAIN_CARD_H
+#define SOLERA_TRAIN_CARD_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+
+typedef struct sol_card {
+    const char *source, *out;
+    const char *format;        /* packed, gguf, model, safetensors (out is a folder) */
+    const char *rounded_with;  /* quantizer of --method, which no training went with; NULL: the file's own */
+    bool quantized;            /* linear layers are Q(W), not latent or full precision */
+} sol_card;
+
+/* *kept: there is a README.md that is not a card, which stays as it is. */
+sol_status sol_card_write(const sol_card *c, bool *kept, sol_err *err);
+
+#endif
