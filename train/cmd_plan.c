@@ -82,12 +82,18 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
     sol_adamw_config adamw = sol_config_adamw(c);
+    /* After the products of measure_gemm: the buffers of the BLAS library are among it. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
-    if (c->train.eval_every > 0 && spec->method) sol_plan_add(plan, "evaluation", linear_weights(m) * sizeof(float));
+    if (c->train.eval_every > 0) {
+        int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
+        if (all > 0 && all < rows) rows = all;
+        sol_plan_add(plan, "evaluation", (size_t)rows * sol_net_row_bytes(&m->config));
+        if (spec->method) sol_plan_add(plan, "evaluation", linear_weights(m) * sizeof(float));
+    }
     sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
     return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }
@@ -150,8 +156,8 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = plan_memory(c, m, &spec, sol_pool_threads(ctx->pool), &plan, err);
     if (st == SOL_OK) st = measure_gemm(ctx, &e.gemm_rate, err);
+    if (st == SOL_OK) st = plan_memory(c, m, &spec, sol_pool_threads(ctx->pool), &plan, err);
     if (st == SOL_OK) {
         count_weights(m, &spec, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;

@@ -26,6 +26,14 @@ static size_t kernel_scratch(const sol_net *net, int64_t n)
     return most;
 }
 
+size_t sol_net_row_bytes(const sol_model_config *c)
+{
+    int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
+    int64_t floats = 3 * c->hidden_size + 2 * q + 2 * kv + 3 * c->intermediate_size;
+    int64_t cache = 2 * c->num_hidden_layers * kv;
+    return (size_t)(floats + cache) * sizeof(float) + sizeof(int64_t);
+}
+
 static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
 {
     const sol_model_config *c = &net->config;

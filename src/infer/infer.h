@@ -38,6 +38,8 @@ sol_status sol_net_from_model(sol_net **net, sol_ctx *ctx, const sol_model *m, c
 sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err);
 void sol_net_free(sol_net **net);
 
+/* What a row takes while it is computed, its place in an fp32 cache included: for plans. */
+size_t sol_net_row_bytes(const sol_model_config *c);
 const sol_model_config *sol_net_config(const sol_net *net);
 const sol_tokenizer *sol_net_tokenizer(const sol_net *net); /* may be NULL */
 sol_net_kind sol_net_kind_of(const sol_net *net);
