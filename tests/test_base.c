@@ -30,6 +30,32 @@ START_TEST(f16_rounds_to_nearest_even)
 }
 END_TEST
 
+/* Whole rows convert as single numbers do, from every 16-bit pattern and from floats of every exponent. */
+START_TEST(convert_as_single_numbers)
+{
+    enum { N = 1 << 16 };
+    float *wide = malloc(N * sizeof *wide);
+    uint16_t *half = malloc(N * sizeof *half), *back = malloc(N * sizeof *back);
+    for (int i = 0; i < N; i++) half[i] = (uint16_t)i;
+    for (int kind = 0; kind < 2; kind++) {
+        sol_dtype type = kind ? SOL_BF16 : SOL_F16, other = kind ? SOL_F16 : SOL_BF16;
+        sol_convert(wide, SOL_F32, half, type, N);
+        for (int i = 0; i < N; i++)
+            ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(kind ? sol_bf16_to_f32(half[i]) : sol_f16_to_f32(half[i])));
+        sol_convert(back, other, half, type, N - 3);
+        for (int i = 0; i < N - 3; i++)
+            ck_assert_uint_eq(back[i], kind ? sol_f32_to_f16(wide[i]) : sol_f32_to_bf16(wide[i]));
+        for (int i = 0; i < N; i++) wide[i] = sol_f32_from_bits((uint32_t)i << 16 | ((uint32_t)i * 40503u & 0xffff));
+        sol_convert(back, type, wide, SOL_F32, N - 1);
+        for (int i = 0; i < N - 1; i++)
+            ck_assert_uint_eq(back[i], kind ? sol_f32_to_bf16(wide[i]) : sol_f32_to_f16(wide[i]));
+    }
+    free(wide);
+    free(half);
+    free(back);
+}
+END_TEST
+
 START_TEST(philox_known_answers)
 {
     /* Random123's kat_vectors for philox4x32-10. */
@@ -129,6 +155,7 @@ START_TEST(status_names_and_nearest)
 END_TEST
 
 SOL_TEST_MAIN("base", tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
+              tcase_add_test(tc, convert_as_single_numbers);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
               tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic);
               tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

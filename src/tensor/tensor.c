@@ -68,24 +68,54 @@ sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_e
     return st;
 }
 
-static float load(const void *src, sol_dtype t, int64_t i)
+/* One loop a pair of types, so that the compiler can widen it to vectors. */
+static void bf16_to_f32(float *out, const sol_bf16 *in, int64_t n)
 {
-    if (t == SOL_F32) return ((const float *)src)[i];
-    uint16_t h = ((const uint16_t *)src)[i];
-    return t == SOL_BF16 ? sol_bf16_to_f32(h) : sol_f16_to_f32(h);
+    for (int64_t i = 0; i < n; i++) out[i] = sol_bf16_to_f32(in[i]);
+}
+
+static void f32_to_bf16(sol_bf16 *out, const float *in, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = sol_f32_bits(in[i]), nearest = u + 0x7fffu + (u >> 16 & 1), quiet = u | 0x400000u;
+        out[i] = (sol_bf16)(((u & 0x7fffffffu) > 0x7f800000u ? quiet : nearest) >> 16);
+    }
+}
+
+static void f16_to_f32(float *out, const sol_f16 *in, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = sol_f16_to_f32(in[i]);
+}
+
+static void f32_to_f16(sol_f16 *out, const float *in, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = sol_f32_to_f16(in[i]);
+}
+
+/* Between two types of 16 bits: through fp32, a piece at a time. */
+static void between_halves(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n)
+{
+    enum { PIECE = 256 };
+    for (int64_t i = 0; i < n; i += PIECE) {
+        float x[PIECE];
+        int64_t some = n - i < PIECE ? n - i : PIECE;
+        sol_convert(x, SOL_F32, (const uint16_t *)src + i, src_type, some);
+        sol_convert((uint16_t *)dst + i, dst_type, x, SOL_F32, some);
+    }
 }
 
 void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n)
 {
-    if (dst_type == src_type) {
+    if (dst_type == src_type)
         memcpy(dst, src, (size_t)n * sol_dtype_size(dst_type));
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        float x = load(src, src_type, i);
-        if (dst_type == SOL_F32)
-            ((float *)dst)[i] = x;
-        else
-            ((uint16_t *)dst)[i] = dst_type == SOL_BF16 ? sol_f32_to_bf16(x) : sol_f32_to_f16(x);
-    }
+    else if (dst_type == SOL_F32 && src_type == SOL_BF16)
+        bf16_to_f32(dst, src, n);
+    else if (dst_type == SOL_F32)
+        f16_to_f32(dst, src, n);
+    else if (src_type == SOL_F32 && dst_type == SOL_BF16)
+        f32_to_bf16(dst, src, n);
+    else if (src_type == SOL_F32)
+        f32_to_f16(dst, src, n);
+    else
+        between_halves(dst, dst_type, src, src_type, n);
 }
