@@ -3,10 +3,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/mem.h"
 #include "store/parts.h"
 
-enum { PIECE = 1 << 20 }; /* elements at a time, but at least one head or one row */
+enum { PIECE = 1 << 16 }; /* elements at a time, so that they stay in the cache, but at least one head or one row */
 
 void sol_source_close(sol_source *s)
 {
@@ -46,7 +47,12 @@ static void split_halves(const float *from, int64_t rows, int64_t cols, int64_t 
 
 static sol_status check_finite(const sol_source *s, const sol_param *p, int64_t row, const float *x, int64_t n, sol_err *err)
 {
-    for (int64_t i = 0; i < n; i++)
+    uint32_t most = 0; /* the largest magnitude, as bits: infinity and NaN are above all numbers */
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t size = sol_f32_bits(x[i]) & 0x7fffffffu;
+        most = size > most ? size : most;
+    }
+    for (int64_t i = 0; most >= 0x7f800000u && i < n; i++)
         if (!isfinite(x[i]))
             return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number", s->path, p->name,
                             (long long)(row + i / p->cols), (long long)(i % p->cols));
