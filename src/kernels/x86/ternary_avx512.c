@@ -29,6 +29,7 @@ enum {
     TOKENS = 256,                    /* of one job */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 1536,                 /* bytes ahead */
+    PACK_CHUNKS = 8,                 /* a line of codes */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -58,34 +59,47 @@ static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_
     int64_t blocks = s->cols / 4, first = c * CHUNK_BLOCKS, n = sol_min_i64(CHUNK_BLOCKS, blocks - first);
     *slots = 0;
     *sign = 0;
+    if (n == CHUNK_BLOCKS) {
+        memcpy(slots, codes + first / 2, 8);
+        memcpy(sign, signs + first / 8, 2);
+        return;
+    }
     memcpy(slots, codes + first / 2, (size_t)(n + 1) / 2);
     memcpy(sign, signs + first / 8, (size_t)(n + 7) / 8);
-    if (n == CHUNK_BLOCKS) return;
     *slots &= (1ull << 4 * n) - 1;
     *sign &= (1u << n) - 1;
 }
 
+/* Chunk c of a row into its half chunk at `to`, at the row's word. */
+ALWAYS_INLINE void pack_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs, int64_t c, uint16_t *to)
+{
+    uint64_t slots;
+    uint32_t sign;
+    read_chunk(s, codes, signs, c, &slots, &sign);
+    uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
+    to[0] = (uint16_t)low;
+    to[32] = (uint16_t)(low >> 16);
+    to[64] = (uint16_t)(low >> 32 | high << 8);
+    to[96] = (uint16_t)(high >> 8);
+    to[128] = (uint16_t)(high >> 24);
+}
+
+/* A few chunks of all rows, then the next: they and a line of each row stay in the first cache. */
 static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
 {
     const sol_unit u = unit_of(s);
-    for (int r = 0; r < rows->n; r++) {
-        int half = r / 32, word = r % 16 * 2 + r % 32 / 16;
-        for (int64_t c = 0, k = 0; c < s->cols_pad / 64; k++) {
-            uint8_t *at = tile + k * u.bytes + half * WORDS * 64;
-            for (int64_t end = sol_min_i64(c + u.chunks, s->cols_pad / 64); c < end; c++, at += CHUNK_BYTES) {
-                uint64_t slots;
-                uint32_t sign;
-                read_chunk(s, rows->codes[r], rows->signs[r], c, &slots, &sign);
-                uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
-                uint16_t *to = (uint16_t *)at + word;
-                to[0] = (uint16_t)low;
-                to[32] = (uint16_t)(low >> 16);
-                to[64] = (uint16_t)(low >> 32 | high << 8);
-                to[96] = (uint16_t)(high >> 8);
-                to[128] = (uint16_t)(high >> 24);
-            }
+    int64_t chunks = s->cols_pad / 64, at[PACK_CHUNKS];
+    for (int64_t first = 0; first < chunks; first += PACK_CHUNKS) {
+        int64_t n = sol_min_i64(PACK_CHUNKS, chunks - first);
+        for (int64_t i = 0; i < n; i++) at[i] = sol_unit_chunk(&u, first + i);
+        for (int r = 0; r < rows->n; r++) {
+            uint16_t *to = (uint16_t *)(tile + r / 32 * WORDS * 64) + (r % 16 * 2 + r % 32 / 16);
+            for (int64_t i = 0; i < n; i++) pack_chunk(s, rows->codes[r], rows->signs[r], first + i, to + at[i] / 2);
         }
-        for (int64_t g = 0; g < s->n_groups; g++) ((sol_f16 *)(tile + sol_unit_scales(&u, g)))[r] = rows->scales[r][g];
+    }
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
+        for (int r = 0; r < rows->n; r++) scales[r] = rows->scales[r][g];
     }
 }
 
