@@ -78,7 +78,7 @@ ARM_CC ?= aarch64-linux-gnu-gcc
 ARM_EMULATOR ?= qemu-aarch64
 test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 	@for t in $(ARM_CC) $(ARM_EMULATOR); do command -v $$t >/dev/null || \
-	    { echo "test-arm64: $$t is missing (Debian: gcc-aarch64-linux-gnu qemu-user)"; exit 1; }; done
+	    { echo "test-arm64: $$t is missing (scripts/deps.sh arm64 gets it on Debian and Ubuntu)"; exit 1; }; done
 	@$(MAKE) --no-print-directory VARIANT=arm64 CC=$(ARM_CC) PKG_CONFIG=false build/arm64/tests/checkkern/checkkern
 	$(ARM_EMULATOR) build/arm64/tests/checkkern/checkkern
 

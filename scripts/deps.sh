@@ -1,11 +1,18 @@
 #!/bin/sh
-# What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install` gets it.
+# What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install` gets it; `arm64` gets what
+# only `make test-arm64` needs.
 set -u
+tools="${CC:-gcc} make pkg-config"
 modules="openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib check"
 debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libjansson-dev zlib1g-dev gnuplot-nox"
+if [ "${1:-check}" = arm64 ]; then
+    tools="aarch64-linux-gnu-gcc qemu-aarch64"
+    modules=
+    debian="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+fi
 
 missing() {
-    for tool in "${CC:-gcc}" make pkg-config; do
+    for tool in $tools; do
         command -v "$tool" >/dev/null 2>&1 || printf ' %s' "$tool"
     done
     command -v pkg-config >/dev/null 2>&1 || return
@@ -17,8 +24,12 @@ missing() {
 lack=$(missing)
 [ -z "$lack" ] && exit 0
 echo "deps: missing:$lack" >&2
-[ "${1:-check}" = install ] || exit 1
+[ "${1:-check}" != check ] || exit 1
 
+if ! command -v apt-get >/dev/null 2>&1 && [ "$1" = arm64 ]; then
+    echo "deps: this system has no apt-get. Install a C compiler for arm64 and qemu-user by hand" >&2
+    exit 1
+fi
 if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<MSG
 deps: this system has no apt-get. Install by hand, then run make again:
