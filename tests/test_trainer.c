@@ -343,10 +343,12 @@ static void check_resume(const char *const *set)
 
 START_TEST(a_resume_gives_the_same_bits)
 {
-    static const char *const sets[][4] = {{"study.every=2"},
+    static const char *const sets[][5] = {{"study.every=2"},
                                           {"study.every=2", "train.param_dtype=bf16_stochastic", "optim.moments=bf16"},
                                           {"study.every=2", "train.param_dtype=bf16_nearest", "optim.moments=8bit"},
-                                          {"study.every=2", "train.compute=bf16"}};
+                                          {"study.every=2", "train.compute=bf16"},
+                                          {"study.every=2", "distill.teacher=self", "distill.loss=cakld",
+                                           "distill.hidden_weight=0.1"}};
     check_resume(sets[_i]);
 }
 END_TEST
@@ -720,7 +722,7 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
 END_TEST
 
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
-              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 4);
+              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 5);
               tcase_add_test(tc, storage_of_parameters);
               tcase_add_test(tc, a_fused_update_gives_the_same_bits);
               tcase_add_test(tc, a_fused_step_that_is_not_finite); tcase_add_test(tc, a_step_allocates_nothing);

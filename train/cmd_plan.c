@@ -1,6 +1,6 @@
 #include <inttypes.h>
 
-#include "job.h"
+#include "distill.h"
 
 struct args {
     sol_words set;
@@ -37,15 +37,27 @@ static size_t linear_weights(const sol_model *m)
  * optimizer. */
 static const double step_share = 0.6;
 
-/* Forward 2 N, backward 4 N a token for N weights in products (the head's, tied or not, among them); causal attention
- * reads T / 2 positions on average. Recomputation adds one forward pass of the blocks. */
-static double step_flops(const sol_config *c, const sol_model *m, int64_t tokens)
+/* The forward pass of a token: 2 N for N weights in products; causal attention reads T / 2 positions on average. */
+static double block_flops(const sol_config *c, const sol_model *m)
 {
     const sol_model_config *k = &m->config;
-    double linear = (double)linear_weights(m), head = (double)k->vocab_size * (double)k->hidden_size;
     double attention = 2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
-    double blocks = 2 * linear + attention;
-    return (double)tokens * (3 * (blocks + 2 * head) + (c->train.activation_checkpoints ? blocks : 0));
+    return 2 * (double)linear_weights(m) + attention;
+}
+
+static double head_flops(const sol_model *m)
+{
+    return 2 * (double)m->config.vocab_size * (double)m->config.hidden_size;
+}
+
+/* The backward pass takes twice the forward pass. Recomputation adds one forward pass of the blocks, a teacher one of
+ * its own. */
+static double step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher, int64_t tokens)
+{
+    double blocks = block_flops(c, m), flops = 3 * (blocks + head_flops(m));
+    if (c->train.activation_checkpoints) flops += blocks;
+    if (teacher) flops += block_flops(c, teacher->table) + head_flops(teacher->table);
+    return (double)tokens * flops;
 }
 
 static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
@@ -67,9 +79,20 @@ static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
     return SOL_OK;
 }
 
+/* The teacher without its weights. */
+static sol_status describe_teacher(const sol_config *c, const sol_model_config *student, sol_job_teacher *t,
+                                   sol_err *err)
+{
+    sol_model_config config;
+    if (!sol_job_has_teacher(c)) return SOL_OK;
+    t->loss = sol_config_distill(c);
+    sol_status st = sol_job_teacher_config(c, student, &config, err);
+    return st == SOL_OK ? sol_teacher_describe(&t->teacher, &config, sol_config_teacher_type(c), err) : st;
+}
+
 /* The evaluation of a quantized model holds Q(W) in float beside it. */
-static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, int threads,
-                              sol_plan *plan, sol_err *err)
+static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
+                              const sol_job_teacher *teacher, int threads, sol_plan *plan, sol_err *err)
 {
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
@@ -88,6 +111,8 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
+    if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
+    if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
     if (c->train.eval_every > 0) {
         int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
         if (all > 0 && all < rows) rows = all;
@@ -149,25 +174,28 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     sol_quant_spec spec;
     sol_plan plan = {0};
     estimate e = {0};
+    sol_job_teacher teacher = {0};
     sol_ctx *ctx;
     sol_status st = sol_config_quant(c, &spec, err);
     if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
     if (st == SOL_OK) st = sol_model_describe(&m, &config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
+    if (st == SOL_OK) st = describe_teacher(c, &config, &teacher, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st == SOL_OK) st = measure_gemm(ctx, &e.gemm_rate, err);
-    if (st == SOL_OK) st = plan_memory(c, m, &spec, sol_pool_threads(ctx->pool), &plan, err);
+    if (st == SOL_OK) st = plan_memory(c, m, &spec, &teacher, sol_pool_threads(ctx->pool), &plan, err);
     if (st == SOL_OK) {
         count_weights(m, &spec, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
-        e.flops = step_flops(c, m, e.tokens);
+        e.flops = step_flops(c, m, teacher.teacher, e.tokens);
         e.seconds = e.flops * (double)c->train.steps / (step_share * e.gemm_rate);
         if (json)
             print_json(c, &e, &plan);
         else
             print_text(c, &e, &plan, sol_pool_threads(ctx->pool));
     }
+    sol_job_teacher_close(&teacher);
     sol_model_free(&m);
     return st;
 }

@@ -9,8 +9,7 @@ static const char *random_shape(const sol_config *c)
     return strncmp(c->model.init, "random:", 7) == 0 ? c->model.init + 7 : NULL;
 }
 
-/* The reason of a callee under the key and the place that named the thing. */
-static sol_status blame_key(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
+sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
 {
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);
     sol_config_fail(c, key, err, "%s", why->text);
@@ -37,9 +36,9 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
 {
     sol_err why = {0};
     sol_status st = sol_model_config_named(random_shape(c), m, &why);
-    if (st != SOL_OK) return blame_key(c, "model.init", st, &why, err);
+    if (st != SOL_OK) return sol_job_blame(c, "model.init", st, &why, err);
     st = sol_job_open_tokenizer(c->model.tokenizer, t, &why);
-    if (st != SOL_OK) return blame_key(c, "model.tokenizer", st, &why, err);
+    if (st != SOL_OK) return sol_job_blame(c, "model.tokenizer", st, &why, err);
     int64_t n = sol_tokenizer_vocab_size(*t);
     if (n > m->vocab_size)
         return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld",
@@ -66,7 +65,7 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
         sol_tokenizer_free(&t);
     } else {
         st = sol_store_read_header(c->model.init, m, NULL, &why);
-        if (st != SOL_OK) st = blame_key(c, "model.init", st, &why, err);
+        if (st != SOL_OK) st = sol_job_blame(c, "model.init", st, &why, err);
     }
     return st == SOL_OK ? check_seq(c, m, err) : st;
 }
@@ -90,7 +89,7 @@ static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *e
                       kind == SOL_FILE_PACKED ? "a packed model" : kind == SOL_FILE_DATASET ? "a dataset" : "a study");
     if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, sol_config_param_dtype(c), &why);
     if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
-    return st == SOL_OK ? SOL_OK : blame_key(c, "model.init", st, &why, err);
+    return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
 }
 
 sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
@@ -112,7 +111,7 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
         if (p->kind != SOL_PARAM_LINEAR) continue;
         sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);
         if (st != SOL_OK)
-            return blame_key(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,
+            return sol_job_blame(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,
                              err);
     }
     return SOL_OK;
@@ -158,7 +157,7 @@ sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *
     if (st == SOL_OK) return SOL_OK;
     sol_job_close_tokens(d);
     if (st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why.text);
-    return blame_key(c, key, st, &why, err);
+    return sol_job_blame(c, key, st, &why, err);
 }
 
 void sol_job_close_tokens(sol_job_tokens *d)

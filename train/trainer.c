@@ -32,6 +32,7 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     n = add_number(out, n, "lr", r->lr);
     n = add_number(out, n, "lambda", r->lambda);
     n = add_number(out, n, "grad_norm", r->grad_norm);
+    if (r->has_distill) n = add_number(out, n, "distill_loss", r->distill_loss);
     if (r->has_eval) n = add_number(out, n, "eval_loss", r->eval_loss);
     if (r->has_packed) n = add_number(out, n, "packed_loss", r->packed_loss);
     n = add_tasks(out, n, r);
@@ -96,7 +97,7 @@ static void update_part(void *user, const sol_graph_part *part)
 /* Loss and gradient of the whole step; with optim.fused its update, too. */
 static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
-    double sum = 0;
+    double sum = 0, distilled = 0;
     int64_t counted;
     sol_status st = draw(t, &counted, err);
     if (st != SOL_OK) return st;
@@ -114,8 +115,11 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         if (study_due(t) && i + 1 == t->config->train.accumulate) sol_study_watch(t->study, t->graph);
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
+        if (sol_job_has_teacher(t->config)) distilled += sol_graph_last_distilled(t->graph).distill;
     }
     sol_graph_finish_step(t->graph);
+    r->has_distill = sol_job_has_teacher(t->config);
+    r->distill_loss = distilled / (double)counted;
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
     r->grad_norm = t->config->optim.fused ? sqrt(t->fused.square)
                                           : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
@@ -333,7 +337,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
         t->batcher.drawn = s->drawn;
         return st;
     }
-    r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm);
+    r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm) || (r.has_distill && !isfinite(r.distill_loss));
     if (!r.skipped && !t->config->optim.fused) update(t, &r);
     s->step = r.step;
     s->tokens = r.tokens;

@@ -13,6 +13,7 @@
 #ifndef SOLERA_TRAIN_TRAINER_H
 #define SOLERA_TRAIN_TRAINER_H
 
+#include "distill.h"
 #include "job.h"
 #include "program.h"
 #include "run_dir.h"
@@ -23,8 +24,8 @@ typedef struct sol_step_record {
     uint64_t step, tokens; /* after this step */
     double loss, lambda, lr, grad_norm, tok_s;
     bool skipped; /* loss or gradient was not finite: parameters as before */
-    bool has_eval, has_packed;
-    double eval_loss, packed_loss;
+    bool has_eval, has_packed, has_distill;
+    double eval_loss, packed_loss, distill_loss;
     const sol_task_plan *tasks; /* [n_tasks] with results of this step */
     int n_tasks;
 } sol_step_record;
@@ -51,6 +52,7 @@ typedef struct sol_trainer {
     sol_job_tokens train, eval;
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
+    sol_job_teacher teacher; /* empty without distill.teacher */
     bool same_eval;          /* a resume whose data.eval is the file of the last time */
     sol_batcher batcher;
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */

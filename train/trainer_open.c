@@ -189,6 +189,20 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
     return st;
 }
 
+/* Read anew at a resume: it must be the same. */
+static sol_status open_teacher(sol_trainer *t, sol_err *err)
+{
+    const sol_config *c = t->config;
+    sol_run_state *s = &t->ck.state;
+    if (!sol_job_has_teacher(c)) return SOL_OK;
+    sol_status st = sol_job_teacher_open(t->ctx, c, &t->ck.model->config, t->ck.tokenizer, &t->teacher, err);
+    if (st == SOL_OK && s->teacher_digest && s->teacher_digest != t->teacher.digest)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
+                        sol_job_teacher_path(c));
+    s->teacher_digest = t->teacher.digest;
+    return st;
+}
+
 static sol_status open_graph(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
@@ -197,9 +211,14 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .activation_checkpoints = c->train.activation_checkpoints,
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
+    if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);
+    if (st == SOL_OK && sol_job_has_teacher(c) && t->teacher.loss.kind == SOL_DISTILL_CAKLD) {
+        t->teacher.loss.gamma = sol_job_teacher_gamma(c, t->graph, &t->batcher, t->batch);
+        sol_graph_set_gamma(t->graph, t->teacher.loss.gamma);
+    }
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
                             .layers = c->study.layers,
@@ -241,6 +260,10 @@ static void log_start(const sol_trainer *t, bool resumed)
                  sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs,
                  sol_count_text((double)sol_trainer_step_tokens(t), b),
                  sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
+    if (t->teacher.loss.kind == SOL_DISTILL_CAKLD) snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
+    if (sol_job_has_teacher(c))
+        sol_log_line(log, SOL_LOG_INFO, "teacher %s in %s, loss %s%s", sol_job_teacher_path(c),
+                     c->distill.teacher_dtype, c->distill.loss, t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (resumed)
         sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
 }
@@ -260,6 +283,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     t->ck.config_yaml = NULL;
     if (st == SOL_OK) st = sol_config_write(c, &t->ck.config_yaml, err);
     if (st == SOL_OK) st = open_data(t, err);
+    if (st == SOL_OK) st = open_teacher(t, err);
     if (st == SOL_OK) st = open_graph(t, err);
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
@@ -296,6 +320,7 @@ void sol_trainer_free(sol_trainer **tp)
     if (!t) return;
     sol_study_free(&t->study);
     sol_graph_free(&t->graph);
+    sol_job_teacher_close(&t->teacher);
     sol_free(t->batch);
     sol_job_close_tokens(&t->train);
     sol_job_close_tokens(&t->eval);

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "autograd/distill.h"
 #include "base/status.h"
 #include "optim/optim.h"
 #include "quant/quant.h"
@@ -95,5 +96,9 @@ sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);
 sol_dtype sol_config_param_dtype(const sol_config *c); /* SOL_F32 or SOL_BF16 */
+
+/* gamma 0. Only with a distill.teacher does it mean anything. */
+sol_distill sol_config_distill(const sol_config *c);
+sol_stored_type sol_config_teacher_type(const sol_config *c);
 
 #endif

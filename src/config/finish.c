@@ -130,6 +130,34 @@ static sol_status check_fused(const sol_config *c, const sol_quant_spec *spec, s
     return SOL_OK;
 }
 
+sol_distill sol_config_distill(const sol_config *c)
+{
+    static const char *const kind[] = {"forward_kl", "reverse_kl", "cakld"};
+    return (sol_distill){
+        .kind = (sol_distill_kind)word_index(c->distill.loss, kind, 3),
+        .temperature = (float)c->distill.temperature,
+        .top_k = c->distill.top_k,
+        .weight = (float)c->distill.weight,
+        .ce_weight = (float)c->distill.ce_weight,
+    };
+}
+
+sol_stored_type sol_config_teacher_type(const sol_config *c)
+{
+    static const char *const type[] = {"fp32", "bf16", "int8"};
+    return (sol_stored_type)word_index(c->distill.teacher_dtype, type, 3);
+}
+
+static sol_status check_distill(const sol_config *c, sol_err *err)
+{
+    if (!c->distill.teacher[0]) return SOL_OK;
+    if (strcmp(c->distill.teacher, "self") == 0 && strncmp(c->model.init, "random:", 7) == 0)
+        return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s", c->model.init);
+    if (c->distill.weight == 0 && c->distill.ce_weight == 0)
+        return sol_config_fail(c, "distill.weight", err, "0 and distill.ce_weight 0 leave nothing to learn");
+    return SOL_OK;
+}
+
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
 {
     bool random = strncmp(c->model.init, "random:", 7) == 0;
@@ -163,6 +191,7 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
             return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
     }
     sol_status st = check_model_and_data(c, err);
+    if (st == SOL_OK) st = check_distill(c, err);
     if (st == SOL_OK) st = sol_config_quant(c, &spec, err);
     if (st != SOL_OK) return st;
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)

@@ -29,7 +29,7 @@ typedef struct state_row {
 static const state_row state_rows[] = {
     ROW(step, false), ROW(tokens, false), ROW(drawn, false), ROW(skipped, false), ROW(seed, false),
     ROW(best_eval_loss, true), ROW(best_step, false), ROW(metrics_bytes, false), ROW(ema_loss, true),
-    ROW(data_digest, false),
+    ROW(data_digest, false), ROW(teacher_digest, false),
 };
 #undef ROW
 enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };
@@ -52,7 +52,9 @@ static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err
     sol_status st = sol_h5_need_group(f, "/state", &n, err);
     for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
         void *at = (char *)s + state_rows[i].offset;
-        if (!sol_h5_node_attr(n, state_rows[i].name) && strcmp(state_rows[i].name, "data_digest") == 0) continue;
+        /* The first files had no digests. */
+        bool later = strcmp(state_rows[i].name + strlen(state_rows[i].name) - 7, "_digest") == 0;
+        if (later && !sol_h5_node_attr(n, state_rows[i].name)) continue;
         st = state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
                                 : sol_h5_get_u64(f, n, state_rows[i].name, at, err);
     }

@@ -68,6 +68,8 @@ const sol_h5_attr *sol_h5_node_attr(const sol_h5_node *n, const char *name); /* 
 /* Adds or replaces; a replaced value must keep its size once the layout is made. */
 sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value, size_t size, sol_err *err);
 /* FNV-1a over a canonical text of all nodes in path order: path, type, shape, crc32c, attributes by name (but the root's `digest`). */
+/* The same over one node, continued from h. crc: of its bytes. */
+uint64_t sol_h5_node_digest(uint64_t h, const sol_h5_node *n, uint32_t crc);
 sol_status sol_h5_tree_digest(const sol_h5_tree *t, uint64_t *digest, sol_err *err);
 
 /* ---- writing ---- */

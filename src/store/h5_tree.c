@@ -112,14 +112,15 @@ static const sol_h5_attr *next_attr(const sol_h5_node *n, const char *after)
     return best;
 }
 
-static uint64_t put_node(uint64_t h, const sol_h5_node *n, bool is_root)
+uint64_t sol_h5_node_digest(uint64_t h, const sol_h5_node *n, uint32_t crc)
 {
+    bool is_root = strcmp(n->path, "/") == 0;
     h = put_text(h, n->path);
     h = put_text(h, n->is_dataset ? sol_h5_type_name(n->type) : "group");
     if (n->is_dataset) {
         h = put_u64(h, (uint64_t)n->n_dims);
         for (int i = 0; i < n->n_dims; i++) h = put_u64(h, n->dim[i]);
-        h = put_u64(h, n->crc);
+        h = put_u64(h, crc);
     }
     for (const sol_h5_attr *a = next_attr(n, NULL); a; a = next_attr(n, a->name)) {
         if (is_root && strcmp(a->name, "digest") == 0) continue;
@@ -145,7 +146,7 @@ sol_status sol_h5_tree_digest(const sol_h5_tree *t, uint64_t *digest, sol_err *e
     for (size_t i = 0; i < t->n; i++) order[i] = &t->node[i];
     qsort(order, t->n, sizeof *order, by_path);
     uint64_t h = SOL_FNV_START;
-    for (size_t i = 0; i < t->n; i++) h = put_node(h, order[i], strcmp(order[i]->path, "/") == 0);
+    for (size_t i = 0; i < t->n; i++) h = sol_h5_node_digest(h, order[i], order[i]->crc);
     sol_free(order);
     *digest = h;
     return SOL_OK;

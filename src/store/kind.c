@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/crc.h"
 #include "store/parts.h"
 #include "store/store.h"
 
@@ -73,4 +74,24 @@ sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *byte
     }
     sol_h5_close(&f);
     return st;
+}
+
+sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err)
+{
+    sol_h5_file f;
+    sol_file_kind kind;
+    sol_status st = sol_store_kind(path, &kind, err);
+    if (st == SOL_OK && kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", path);
+    if (st == SOL_OK) st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    *digest = SOL_FNV_START;
+    for (size_t i = 0; i < f.tree.n; i++) { /* in the order of the paths */
+        const sol_h5_node *n = &f.tree.node[i];
+        if (strcmp(n->path, "/model") != 0 && strncmp(n->path, "/params/", 8) != 0) continue;
+        uint32_t crc = n->is_dataset && !n->has_crc ? sol_crc32c(0, f.map.data + n->offset, n->bytes) : n->crc;
+        *digest = sol_h5_node_digest(*digest, n, crc);
+    }
+    sol_h5_close(&f);
+    return SOL_OK;
 }

@@ -30,6 +30,7 @@ typedef struct sol_run_state {
     uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
     double ema_loss;
     uint64_t data_digest; /* sol_dataset.digest of the training data; 0: unknown */
+    uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
 } sol_run_state;
 
 typedef struct sol_checkpoint {
@@ -48,6 +49,8 @@ void sol_checkpoint_free(sol_checkpoint *c);
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* The same without the moments of the optimizer, which are twice the size of the model. */
 sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* A number for the model in a checkpoint or model file: of its configuration and its parameters, whatever else the file holds. */
+sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
 /* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may be NULL. The caller owns
  * *tokenizer, which is NULL when the file has none. */
 sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err);

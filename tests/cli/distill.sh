@@ -1,0 +1,50 @@
+. tests/cli/common
+make_job
+"$SOLERA" train "$dir/job.yaml" --set quant.method=none --set train.eval_every=0 --set run.dir="$dir/base" 2>/dev/null
+base=$dir/base/ckpt/step-000024.h5
+cat >"$dir/qat.yaml" <<YAML
+run: {dir: $dir/qat, seed: 3}
+model: {init: $base}
+data: {train: $dir/data.h5, eval: $dir/data.h5}
+quant: {group_size: 64}
+distill: {teacher: self, loss: cakld}
+train: {steps: 6, batch: 2, seq: 16, eval_every: 3, eval_windows: 2}
+optim: {lr: 0.001}
+YAML
+qat() {
+    "$SOLERA" train "$dir/qat.yaml" "$@"
+}
+
+# A teacher in memory: its loss is in the metrics, its memory in the plan.
+qat 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -q "teacher $base in bf16, loss cakld, gamma 0" "$dir/err" || fail "no word about the teacher: $(cat "$dir/err")"
+[ "$(grep -c '"distill_loss": [0-9]' "$dir/qat/metrics.jsonl")" -eq 6 ] || fail "distill_loss is missing"
+"$SOLERA" plan "$dir/qat.yaml" --json >"$dir/plan"
+grep -q '"teacher": [1-9]' "$dir/plan" || fail "the plan does not count the teacher: $(cat "$dir/plan")"
+
+# A teacher that changed under a run, and teachers that do not fit.
+cp "$base" "$dir/moving.h5"
+"$SOLERA" train "$dir/qat.yaml" --set run.dir="$dir/moved" --set distill.teacher="$dir/moving.h5" --set checkpoint.every=3 2>/dev/null
+"$SOLERA" train "$dir/job.yaml" --set quant.method=none --set train.eval_every=0 --set run.dir="$dir/base2" --set run.seed=4 2>/dev/null
+cp "$dir/base2/ckpt/step-000024.h5" "$dir/moving.h5"
+rm "$dir/moved/ckpt/step-000006.h5"
+expect 2 "cannot resume, this is not the teacher" "$SOLERA" train "$dir/qat.yaml" --set run.dir="$dir/moved" \
+    --set distill.teacher="$dir/moving.h5" --set checkpoint.every=3 --resume
+refuse() { # text, settings: in a fresh directory
+    text=$1
+    shift
+    expect 2 "$text" qat --set run.dir="$dir/no" "$@"
+    [ ! -e "$dir/no" ] || fail "a refused job left a run directory"
+}
+"$SOLERA" train-tokenizer --vocab 290 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
+"$SOLERA" import --random tiny --tokenizer "$dir/other.json" -o "$dir/tongue.h5" 2>/dev/null
+"$SOLERA" import --random embedded --tokenizer "$dir/tokenizer.json" -o "$dir/wide.h5" 2>/dev/null
+refuse "key 'distill.teacher': $dir/none.h5" --set distill.teacher="$dir/none.h5"
+refuse "key 'distill.teacher': $dir/data.h5: is not a model with its weights" --set distill.teacher="$dir/data.h5"
+refuse "has another tokenizer than the model" --set distill.teacher="$dir/tongue.h5"
+refuse "has a vocabulary of 2048 tokens, the model one of 512" --set distill.teacher="$dir/wide.h5"
+refuse "was trained with quant.method sherry" --set distill.teacher="$(ls "$dir"/qat/ckpt/step-*.h5 | tail -n 1)"
+refuse "key 'distill.top_k': 600 is more than the vocabulary" --set distill.top_k=600
+refuse "leave nothing to learn" --set distill.weight=0
+refuse "key 'distill.loss': 'kl' is not allowed" --set distill.loss=kl
+expect 2 "self is a trained model, not random:tiny" "$SOLERA" train "$dir/job.yaml" --set distill.teacher=self
