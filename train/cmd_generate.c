@@ -9,7 +9,7 @@ struct args {
     const char *prompt;
     int64_t n, seed, top_k, window;
     double temp, top_p, min_p, penalty;
-    bool no_echo;
+    bool no_echo, special;
     sol_words stop;
 };
 
@@ -34,6 +34,8 @@ static const sol_opt options[] = {
      .min = 0, .max = 1e9, .help = "how many tokens count as recent"},
     {.name = "--stop", .value = "TOKEN", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, stop),
      .help = "a token of the vocabulary that ends the text, besides the model's own"},
+    {.name = "--special", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, special),
+     .help = "-p: read special tokens in the text, such as <|im_start|> of a chat template"},
     {.name = "--no-echo", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_echo),
      .help = "print the new text only, without the prompt"},
     SOL_NET_OPTIONS("f16"),
@@ -69,10 +71,10 @@ static bool interrupted(void *user)
     return sol_interrupted();
 }
 
-static sol_status encode_prompt(const sol_net *net, const char *text, sol_ids *ids, sol_err *err)
+static sol_status encode_prompt(const sol_net *net, const char *text, bool special, sol_ids *ids, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
-    sol_status st = sol_tokenizer_encode(sol_net_tokenizer(net), text, strlen(text), SOL_ENCODE_BOS, ids, err);
+    sol_status st = sol_tokenizer_encode(sol_net_tokenizer(net), text, strlen(text), SOL_ENCODE_BOS | (special ? SOL_ENCODE_SPECIAL : 0), ids, err);
     if (st != SOL_OK || ids->n > 0) return st;
     if (c->bos_token_id < 0) return sol_fail(err, SOL_ERR_USAGE, "the model has no BOS token: -p needs a text");
     st = sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err);
@@ -133,7 +135,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (!sol_net_tokenizer(net))
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer, so that text cannot be read or written", p->word[0]);
     if (st == SOL_OK) st = find_stops(sol_net_tokenizer(net), &a->stop, &stop, err);
-    if (st == SOL_OK) st = encode_prompt(net, a->prompt, &ids, err);
+    if (st == SOL_OK) st = encode_prompt(net, a->prompt, a->special, &ids, err);
     if (st == SOL_OK) st = generate(p, a, net, &ids, stop, err);
     sol_free(stop);
     sol_ids_free(&ids);

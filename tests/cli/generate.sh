@@ -20,6 +20,12 @@ done
 "$SOLERA" generate "$dir/m.h5" -n 5 --temp 0 --top-k 5 --top-p 0.5 --min-p 0.1 --repeat-penalty 1.2 --repeat-window 8 --kv f16 >/dev/null 2>&1 ||
     fail "every option at once"
 
+for flag in "" --special; do
+    "$SOLERA" generate "$dir/m.h5" -p "the<|end_of_text|>" -n 1 --temp 0 $flag >/dev/null 2>"$dir/err$flag" || fail "generate $flag"
+done
+[ "$(sed 's/.*prompt \([0-9]*\) .*/\1/' "$dir/err--special")" -lt "$(sed 's/.*prompt \([0-9]*\) .*/\1/' "$dir/err")" ] ||
+    fail "--special does not read a special token: $(cat "$dir/err--special")"
+
 expect 2 "context overflow: a prompt of 2 tokens and 3000 new ones; the model has room for 2048" \
     "$SOLERA" generate "$dir/m.h5" -p "the" -n 3000
 [ ! -s "$dir/out" ] || fail "a prompt that does not fit is printed"
