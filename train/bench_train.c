@@ -5,13 +5,14 @@
 
 #include "bench_series.h"
 
-enum { GROUP = 32, MAX_OPS = 32, MAX_PRODUCTS = 32 };
+enum { MAX_OPS = 32, MAX_PRODUCTS = 32 };
 
 /* ---- the products of a step alone ---- */
 
 /* C[m, n] = op(A) op(B) as linear and head_loss call it, `count` times a step. */
 typedef struct product {
     bool trans_a, trans_b;
+    bool a_bf16, b_bf16; /* in a step in bf16 */
     int64_t m, n, k, count;
     sol_bench_series seconds;
 } product;
@@ -23,37 +24,37 @@ typedef struct products {
     void *scratch; /* NULL: the products are of fp32 */
 } products;
 
-static void add_product(products *p, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, int64_t count)
+static void add_product(products *p, product x)
 {
     for (int i = 0; i < p->n; i++) {
         product *q = &p->list[i];
-        if (q->trans_a == trans_a && q->trans_b == trans_b && q->m == m && q->n == n && q->k == k) {
-            q->count += count;
+        if (q->trans_a == x.trans_a && q->trans_b == x.trans_b && q->m == x.m && q->n == x.n && q->k == x.k && q->b_bf16 == x.b_bf16) {
+            q->count += x.count;
             return;
         }
     }
-    if (p->n < MAX_PRODUCTS)
-        p->list[p->n++] = (product){.trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k, .count = count};
+    if (p->n < MAX_PRODUCTS) p->list[p->n++] = x;
 }
 
-/* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. */
-static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count)
+/* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. In the blocks X and W are made in the type of the products, those of the
+ * head are rounded on the way. */
+static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count, bool head)
 {
-    add_product(p, false, true, tokens, out, in, count);
-    add_product(p, false, false, tokens, in, out, count);
-    add_product(p, true, false, out, in, tokens, count);
+    add_product(p, (product){.trans_b = true, .m = tokens, .n = out, .k = in, .count = count, .a_bf16 = !head, .b_bf16 = !head});
+    add_product(p, (product){.m = tokens, .n = in, .k = out, .count = count, .b_bf16 = !head});
+    add_product(p, (product){.trans_a = true, .m = out, .n = in, .k = tokens, .count = count, .b_bf16 = !head});
 }
 
 static void list_products(products *p, const sol_model_config *c, int64_t tokens)
 {
     int64_t L = c->num_hidden_layers, C = c->hidden_size, F = c->intermediate_size, q = c->num_attention_heads * c->head_dim,
             kv = c->num_key_value_heads * c->head_dim;
-    add_linear(p, tokens, q, C, L);
-    add_linear(p, tokens, kv, C, 2 * L);
-    add_linear(p, tokens, C, q, L);
-    add_linear(p, tokens, F, C, 2 * L);
-    add_linear(p, tokens, C, F, L);
-    add_linear(p, tokens, c->vocab_size, C, 1);
+    add_linear(p, tokens, q, C, L, false);
+    add_linear(p, tokens, kv, C, 2 * L, false);
+    add_linear(p, tokens, C, q, L, false);
+    add_linear(p, tokens, F, C, 2 * L, false);
+    add_linear(p, tokens, C, F, L, false);
+    add_linear(p, tokens, c->vocab_size, C, 1, true);
 }
 
 static int64_t larger(int64_t a, int64_t b)
@@ -102,7 +103,8 @@ static void measure_products(products *p, const sol_ctx *ctx)
         double took = 0;
         for (int turn = 0; turn < 2; turn++) {
             double from = sol_clock();
-            sol_operand a = {p->a, q->trans_a ? q->m : q->k, q->trans_a, false}, b = {p->b, q->trans_b ? q->k : q->n, q->trans_b, false};
+            sol_operand a = {p->a, q->trans_a ? q->m : q->k, q->trans_a, p->scratch && q->a_bf16};
+            sol_operand b = {p->b, q->trans_b ? q->k : q->n, q->trans_b, p->scratch && q->b_bf16};
             if (p->scratch)
                 sol_gemm_bf16(ctx, q->m, q->n, q->k, 1, &a, &b, 0, p->c, q->n, p->scratch);
             else
@@ -170,10 +172,18 @@ static double run_step(bench *b)
     return b->profile.at - begun;
 }
 
+/* 128 weights a scale where that divides the width of every layer, else 64 or 32. */
+static int64_t group_size(const sol_model_config *c)
+{
+    int64_t q = c->num_attention_heads * c->head_dim, g = 128;
+    while (g > 32 && (c->hidden_size % g || c->intermediate_size % g || q % g)) g /= 2;
+    return g;
+}
+
 static sol_status prepare(bench *b, sol_err *err)
 {
     const sol_bench_train_opts *o = b->o;
-    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = GROUP};
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP};
     sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
     int64_t n = o->batch * o->seq;
@@ -181,6 +191,7 @@ static sol_status prepare(bench *b, sol_err *err)
     if (st == SOL_OK) st = sol_model_create(&b->model, &b->config, SOL_F32, err);
     if (st != SOL_OK) return st;
     sol_model_init_random(b->ctx, b->model, 1);
+    spec.group_size = group_size(&b->config);
     st = sol_graph_create(&b->graph, b->ctx, b->model, &spec, &g, err);
     if (st == SOL_OK) st = sol_adamw_create(&b->optim, b->model, &adamw, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->tokens, (size_t)n, sizeof *b->tokens, err);

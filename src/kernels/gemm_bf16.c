@@ -3,9 +3,9 @@
 
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
 
-/* B is packed in parts of at most PART_K x PART_N. A strip of A, packed on the stack, stays in a cache of the second level
- * while they pass over it; it is lower where that gives fewer than LEAST_STRIPS for the threads to share. */
-enum { PART_K = 1024, PART_N = 4096, STRIP = 128, LEAST_STRIPS = 8, PANELS_A_TILE = 4 };
+/* B is packed in parts of at most PART_K x PART_N. A strip of A, packed on the stack (STRIP_ROOM), stays in a cache of the
+ * second level while they pass over it: the more rows it has, the less often they do. */
+enum { PART_K = 1024, PART_N = 4096, STRIP = 128, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -33,21 +33,32 @@ size_t sol_bf16_packed_bytes(int64_t edge, int64_t k)
     return (size_t)(round_up(edge, SOL_BF16_TILE) * round_up(k, SOL_BF16_DEPTH)) * sizeof(uint16_t);
 }
 
-/* Panels [from, to) of an operand. */
+/* Block i along k of panel p. */
+static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale, int64_t p,
+                       int64_t i, uint16_t *block)
+{
+    bool k_inner = x->trans == right;
+    int64_t first = p * SOL_BF16_EDGE, depth = i * SOL_BF16_DEPTH, at = k_inner ? first * x->ld + depth : depth * x->ld + first;
+    sol_bf16_source s = {.ld = x->ld, .bf16 = x->bf16, .k_inner = k_inner, .scale = scale};
+    s.edge = first < edge ? min64(SOL_BF16_EDGE, edge - first) : 0;
+    s.depth = min64(SOL_BF16_DEPTH, k - depth);
+    s.data = s.edge > 0 ? (const char *)x->data + at * (x->bf16 ? 2 : 4) : x->data;
+    ops->pack(&s, right, block);
+}
+
+/* Panels [from, to) of an operand, in the order in which its rows lie in memory. */
 static void pack_panels(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale, int64_t from,
                         int64_t to, uint16_t *out)
 {
-    bool k_inner = x->trans == right;
-    int64_t size = x->bf16 ? 2 : 4;
-    sol_bf16_source s = {.ld = x->ld, .bf16 = x->bf16, .k_inner = k_inner, .scale = scale};
-    for (int64_t p = from; p < to; p++)
-        for (int64_t i = 0; i < k; i += SOL_BF16_DEPTH, out += SOL_BF16_BLOCK) {
-            int64_t first = p * SOL_BF16_EDGE, at = k_inner ? first * x->ld + i : i * x->ld + first;
-            s.edge = first < edge ? min64(SOL_BF16_EDGE, edge - first) : 0;
-            s.depth = min64(SOL_BF16_DEPTH, k - i);
-            s.data = s.edge > 0 ? (const char *)x->data + at * size : x->data;
-            ops->pack(&s, right, out);
-        }
+    int64_t blocks = parts(k, SOL_BF16_DEPTH);
+    if (x->trans == right) {
+        for (int64_t p = from; p < to; p++)
+            for (int64_t i = 0; i < blocks; i++, out += SOL_BF16_BLOCK) pack_block(ops, x, right, edge, k, scale, p, i, out);
+        return;
+    }
+    for (int64_t i = 0; i < blocks; i++)
+        for (int64_t p = from; p < to; p++)
+            pack_block(ops, x, right, edge, k, scale, p, i, out + ((p - from) * blocks + i) * SOL_BF16_BLOCK);
 }
 
 static int64_t panel_count(int64_t edge)
@@ -117,7 +128,7 @@ static void pack_tile(void *arg, int64_t index, int thread)
 static void product_strip(void *arg, int64_t index, int thread)
 {
     const job *j = arg;
-    _Alignas(64) uint16_t room[STRIP * PART_K];
+    _Alignas(64) uint16_t room[STRIP_ROOM];
     int64_t row = index * j->rows_a_strip, rows = min64(j->rows_a_strip, j->m - row);
     sol_operand a = j->a;
     sol_packed_operand b = {j->packed, round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
@@ -134,12 +145,19 @@ static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
     return y;
 }
 
+/* As many strips for each thread. How A is cut changes no sum. */
+static int64_t strip_rows(int64_t m, int64_t k, int threads)
+{
+    int64_t most = min64(STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE), strips = round_up(parts(m, most), threads);
+    return round_up(parts(m, strips), SOL_BF16_TILE);
+}
+
 void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
                    float beta, float *c, int64_t ldc, void *scratch)
 {
     int64_t part_n = part_size(n, PART_N, SOL_BF16_TILE), part_k = part_size(k, PART_K, SOL_BF16_DEPTH);
     job j = {.ctx = ctx, .m = m, .ldc = ldc, .alpha = alpha, .packed = scratch};
-    j.rows_a_strip = min64(STRIP, round_up(parts(m, LEAST_STRIPS), SOL_BF16_TILE));
+    j.rows_a_strip = strip_rows(m, part_k, sol_pool_threads(ctx->pool));
     for (int64_t at_n = 0; at_n < n; at_n += part_n)
         for (int64_t at_k = 0; at_k < k; at_k += part_k) {
             j.a = moved(a, 0, at_k);

@@ -69,8 +69,9 @@ ALWAYS_INLINE void transpose(__m512i r[16])
     }
 }
 
-/* A whole block. Rows of words: by edge (as a block of A has them) when k runs along the rows, else by pairs of k (B). */
-ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf16, bool pairs, uint16_t *block)
+/* A whole block. Rows of words: by edge (as a block of A has them) when k runs along the rows, else by pairs of k (B). Lines
+ * that the next blocks will want are fetched: the rows are too many for the processor to see where they go. */
+ALWAYS_INLINE void pack_form(round_fn round, const sol_bf16_source *s, bool bf16, bool k_inner, bool pairs, uint16_t *block)
 {
     static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
@@ -78,14 +79,32 @@ ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf1
     int64_t step = s->ld * (bf16 ? 2 : 4);
     __m512i r[16], interleave = _mm512_loadu_si512(order);
     __m512 scale = _mm512_set1_ps(s->scale);
+#pragma GCC unroll 16
     for (int i = 0; i < 16; i++)
-        if (s->k_inner)
-            r[i] = load_two(round, p + i * step, p + i * step + (bf16 ? 32 : 64), bf16, scale);
-        else
-            r[i] = _mm512_permutexvar_epi16(interleave,
-                                            load_two(round, p + 2 * i * step, p + (2 * i + 1) * step, bf16, scale));
-    if (s->k_inner == pairs) transpose(r);
+        if (k_inner) {
+            const char *row = p + i * step;
+            r[i] = load_two(round, row, row + (bf16 ? 32 : 64), bf16, scale);
+            _mm_prefetch(row + 256, _MM_HINT_T0);
+            if (!bf16) _mm_prefetch(row + 320, _MM_HINT_T0);
+        } else {
+            const char *row = p + 2 * i * step;
+            r[i] = _mm512_permutexvar_epi16(interleave, load_two(round, row, row + step, bf16, scale));
+        }
+    if (k_inner == pairs) transpose(r);
+#pragma GCC unroll 16
     for (int i = 0; i < 16; i++) _mm512_storeu_si512(block + 32 * i, r[i]);
+}
+
+ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf16, bool pairs, uint16_t *block)
+{
+    if (s->k_inner && pairs)
+        pack_form(round, s, bf16, true, true, block);
+    else if (s->k_inner)
+        pack_form(round, s, bf16, true, false, block);
+    else if (pairs)
+        pack_form(round, s, bf16, false, true, block);
+    else
+        pack_form(round, s, bf16, false, false, block);
 }
 
 /* A copy with zeros around it where less than a block is left; `wide`: of bf16 as fp32, to be multiplied. */
