@@ -94,30 +94,43 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
 
 /* ---- memory ---- */
 
+/* Ways to read a share: as one stream or as several side by side, with or without asking for lines ahead. Which is fastest differs
+ * between processors. */
+static const struct {
+    int streams;
+    bool prefetch;
+} read_ways[] = {{1, false}, {1, true}, {2, true}, {4, true}};
+enum { READ_WAYS = sizeof read_ways / sizeof read_ways[0], READ_STEP = 256 };
+
 typedef struct read_args {
     const sol_bench_memory *m;
     int64_t shares;
-    bool prefetch;
+    int way;
     uint64_t sum[64];
 } read_args;
 
 typedef uint64_t wide __attribute__((vector_size(64)));
 
+static inline void read_step(const uint8_t *p, bool prefetch, wide sum[4])
+{
+    for (int k = 0; k < 4; k++) {
+        wide v;
+        if (prefetch) __builtin_prefetch(p + 64 * k + 1536);
+        memcpy(&v, p + 64 * k, sizeof v);
+        sum[k] += v;
+    }
+}
+
 static void read_share(void *arg, int64_t i, int thread)
 {
     read_args *a = arg;
-    size_t share = a->m->bytes / (size_t)a->shares / 256 * 256;
-    const uint8_t *p = a->m->data + (size_t)i * share;
+    int streams = read_ways[a->way].streams;
+    size_t length = a->m->bytes / (size_t)(a->shares * streams) / READ_STEP * READ_STEP;
+    const uint8_t *p = a->m->data + (size_t)i * length * (size_t)streams;
     wide sum[4] = {{0}};
     (void)thread;
-    for (size_t at = 0; at < share; at += 256) {
-        for (int k = 0; k < 4; k++) {
-            wide v;
-            if (a->prefetch) __builtin_prefetch(p + at + 64 * k + 1536);
-            memcpy(&v, p + at + 64 * k, sizeof v);
-            sum[k] += v;
-        }
-    }
+    for (size_t at = 0; at < length; at += READ_STEP)
+        for (int s = 0; s < streams; s++) read_step(p + (size_t)s * length + at, read_ways[a->way].prefetch, sum);
     sum[0] += sum[1] + sum[2] + sum[3];
     a->sum[i % 64] = sum[0][0] + sum[0][3];
 }
@@ -139,8 +152,8 @@ void sol_bench_memory_free(sol_bench_memory *m)
 double sol_bench_memory_rate(const sol_bench_memory *m, const sol_ctx *ctx)
 {
     double best = 1e30;
-    for (int prefetch = 0; prefetch < 2; prefetch++) {
-        read_args a = {.m = m, .shares = sol_pool_threads(ctx->pool), .prefetch = prefetch};
+    for (int way = 0; way < READ_WAYS; way++) {
+        read_args a = {.m = m, .shares = sol_pool_threads(ctx->pool), .way = way};
         double from = sol_clock();
         sol_pool_run(ctx->pool, a.shares, read_share, &a);
         double took = sol_clock() - from;

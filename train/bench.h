@@ -9,7 +9,7 @@
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
                                 int64_t group_size, sol_dense_type embed_type, sol_dtype kv_type, double *load_seconds, sol_err *err);
 
-/* Memory read by all threads at once, each its own contiguous share: the better of plain and prefetched reading. */
+/* Memory read by all threads at once, each its own contiguous share: the best of several ways to read it. */
 typedef struct sol_bench_memory {
     uint8_t *data;
     size_t bytes;

@@ -190,21 +190,25 @@ typedef struct attend_state {
     float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
 } attend_state;
 
-/* p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key vector is loaded once for
+/* Keys and values are each read one run ahead: a cache that is longer than the processor's would else be waited for.
+ *
+ * p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key vector is loaded once for
  * all heads. */
 ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks, const sol_attend_args *a, int64_t h0,
                                  int64_t first, int64_t j, attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_BLOCKS][NV];
     const uint8_t *keys = (const uint8_t *)a->keys + (size_t)((first + j) * a->D) * size;
-    size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size;
+    size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size, run_bytes = (size_t)(a->D * ATTEND_RUN) * size;
     for (int h = 0; h < heads; h++)
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) acc[h][b][v] = splat(0.0f);
     for (int64_t d = 0; d < a->D; d++)
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) {
-                vf key = load(keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size);
+                const uint8_t *at = keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size;
+                vf key = load(at);
+                __builtin_prefetch(at + run_bytes);
                 for (int h = 0; h < heads; h++)
                     acc[h][b][v] = FMA(splat(a->q[(h0 + h) * a->ldq + d]), key, acc[h][b][v]);
             }
@@ -256,6 +260,7 @@ ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vect
         for (int c = 0; c < vectors; c++) acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
     for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size)
         for (int c = 0; c < vectors; c++) {
+            if ((size_t)(c * VW) * size % 64 == 0) __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D + c * VW) * size);
             uint8_t padded[VW * 4] = {0};
             bool whole = width >= VW * size * (size_t)(c + 1);
             vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, width));
