@@ -39,21 +39,21 @@ static void store_bf16(const sol_moment_chunk *c, const float *m, const float *v
 
 /* ---- 8 bit: a float whose exponent starts at `bias`, three bits of fraction ---- */
 
-/* x in [0, 2) to its code. Below 2^(1 - bias) adding that number moves x into a binade where the fraction counts evenly. */
+/* x in [0, 2) to its code. Below 2^(1 - bias) adding that number moves x into a binade where the fraction counts evenly. Choices are
+ * made among integers, by masks: so the loops around become vectors. */
 static inline uint32_t encode(float x, int bias, uint32_t top)
 {
-    float least = sol_f32_from_bits((uint32_t)(128 - bias) << 23);
-    bool small = x < least;
-    uint32_t bits = sol_f32_bits(small ? x + least : x);
-    uint32_t code = ((bits + 0x7ffffu + (bits >> 20 & 1)) >> 20) - (uint32_t)((small ? 128 : 127) - bias) * 8;
+    uint32_t least = (uint32_t)(128 - bias) << 23, small = sol_f32_bits(x) < least;
+    uint32_t bits = sol_f32_bits(x + sol_f32_from_bits(least & (0u - small)));
+    uint32_t code = ((bits + 0x7ffffu + (bits >> 20 & 1)) >> 20) - ((uint32_t)(127 - bias) + small) * 8;
     return code < top ? code : top;
 }
 
 static inline float decode(uint32_t code, int bias)
 {
-    float least = sol_f32_from_bits((uint32_t)(128 - bias) << 23);
-    bool small = code < 8;
-    return sol_f32_from_bits((code + (uint32_t)((small ? 128 : 127) - bias) * 8) << 20) - (small ? least : 0);
+    uint32_t least = (uint32_t)(128 - bias) << 23, small = code < 8;
+    float x = sol_f32_from_bits((code + ((uint32_t)(127 - bias) + small) * 8) << 20);
+    return x - sol_f32_from_bits(least & (0u - small));
 }
 
 /* The scale of a block: its largest magnitude over the top code. */
@@ -67,46 +67,72 @@ static float scale_of(const float *x, int64_t n)
     return sol_f32_from_bits(most) / 1.875f;
 }
 
-static float store_m8(const float *x, int64_t n, uint8_t *code)
+/* One block each: plain loops that the compiler turns into vectors. */
+static void encode_m(const float *restrict x, float scale, int64_t n, uint8_t *restrict code)
 {
-    float scale = scale_of(x, n);
-    if (scale == 0) memset(code, 0, (size_t)n);
-    for (int64_t i = 0; scale != 0 && i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         uint32_t bits = sol_f32_bits(x[i]);
         float size = sol_f32_from_bits(bits & 0x7fffffffu) / scale;
         code[i] = (uint8_t)(encode(size, 15, M_TOP) | (bits >> 31) << 7);
     }
+}
+
+static void encode_v(const float *restrict x, float scale, int64_t n, uint8_t *restrict code)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t c = encode(x[i] / scale, 31, V_TOP), least = sol_f32_bits(x[i]) != 0;
+        code[i] = (uint8_t)(c | (least & (c == 0)));
+    }
+}
+
+static void decode_m(const uint8_t *restrict code, float scale, int64_t n, float *restrict out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t c = code[i];
+        out[i] = sol_f32_from_bits(sol_f32_bits(scale * decode(c & 0x7f, 15)) | (c >> 7) << 31);
+    }
+}
+
+static void decode_v(const uint8_t *restrict code, float scale, int64_t n, float *restrict out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = scale * decode(code[i], 31);
+}
+
+static float store_block(const float *x, int64_t n, bool second, uint8_t *code)
+{
+    float scale = scale_of(x, n);
+    if (scale == 0)
+        memset(code, 0, (size_t)n);
+    else if (second)
+        encode_v(x, scale, n, code);
+    else
+        encode_m(x, scale, n, code);
     return scale;
 }
 
-static float store_v8(const float *x, int64_t n, uint8_t *code)
+static int64_t block_length(const sol_moment_chunk *c, int64_t i)
 {
-    float scale = scale_of(x, n);
-    if (scale == 0) memset(code, 0, (size_t)n);
-    for (int64_t i = 0; scale != 0 && i < n; i++) {
-        uint32_t c = encode(x[i] / scale, 31, V_TOP);
-        code[i] = (uint8_t)(c == 0 && x[i] > 0 ? 1 : c);
-    }
-    return scale;
+    return c->n - i < BLOCK ? c->n - i : BLOCK;
 }
 
 static void load_8(const sol_moment_chunk *c, bool second, float *out)
 {
     const uint8_t *code = (const uint8_t *)(second ? c->o->v : c->o->m) + c->first;
     const float *scale = (second ? c->o->v_scale : c->o->m_scale) + c->block;
-    for (int64_t i = 0; i < c->n; i++) {
-        uint32_t x = code[i];
-        float value = second ? decode(x, 31) : decode(x & 0x7f, 15);
-        out[i] = scale[i / BLOCK] * (!second && x >> 7 ? -value : value);
+    for (int64_t i = 0; i < c->n; i += BLOCK) {
+        if (second)
+            decode_v(code + i, scale[i / BLOCK], block_length(c, i), out + i);
+        else
+            decode_m(code + i, scale[i / BLOCK], block_length(c, i), out + i);
     }
 }
 
 static void store_8(const sol_moment_chunk *c, const float *m, const float *v)
 {
     for (int64_t i = 0; i < c->n; i += BLOCK) {
-        int64_t n = c->n - i < BLOCK ? c->n - i : BLOCK, b = c->block + i / BLOCK;
-        c->o->m_scale[b] = store_m8(m + i, n, (uint8_t *)c->o->m + c->first + i);
-        c->o->v_scale[b] = store_v8(v + i, n, (uint8_t *)c->o->v + c->first + i);
+        int64_t n = block_length(c, i), b = c->block + i / BLOCK;
+        c->o->m_scale[b] = store_block(m + i, n, false, (uint8_t *)c->o->m + c->first + i);
+        c->o->v_scale[b] = store_block(v + i, n, true, (uint8_t *)c->o->v + c->first + i);
     }
 }
 
