@@ -19,6 +19,6 @@ printf '%-28s %8s %8s %8s\n' "parameters, moments" "seed 1" "seed 2" "lr 1e-4"
 for storage in "fp32 fp32" "bf16_stochastic fp32" "bf16_nearest fp32" "fp32 bf16" "fp32 8bit" "bf16_stochastic 8bit"; do
     p=${storage% *} m=${storage#* }
     set -- --set train.param_dtype="$p" --set optim.moments="$m"
-    printf '%-28s %8s %8s %8s\n' "$p, $m" "$(run "$p-$m-1" "$@")" "$(run "$p-$m-2" "$@" --set run.seed=2)" \
+    printf '%-28s %8.4f %8.4f %8.4f\n' "$p, $m" "$(run "$p-$m-1" "$@")" "$(run "$p-$m-2" "$@" --set run.seed=2)" \
         "$(run "$p-$m-slow" "$@" --set optim.lr=0.0001)"
 done
