@@ -53,7 +53,7 @@ static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err
     for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
         void *at = (char *)s + state_rows[i].offset;
         /* The first files had no digests. */
-        bool later = strcmp(state_rows[i].name + strlen(state_rows[i].name) - 7, "_digest") == 0;
+        bool later = strstr(state_rows[i].name, "_digest") != NULL;
         if (later && !sol_h5_node_attr(n, state_rows[i].name)) continue;
         st = state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
                                 : sol_h5_get_u64(f, n, state_rows[i].name, at, err);
