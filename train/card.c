@@ -147,11 +147,15 @@ static void add_group(json_t *card, const sol_h5_file *f, const char *path, cons
     json_decref(o);
 }
 
-/* What another person needs to do it again; folders of this machine are left out. */
-static void add_job(json_t *card, const char *yaml)
+/* What another person needs to do it again; folders of this machine are left out, and so is a job that this program does not
+ * understand (a later one wrote it). */
+static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
 {
     sol_config *c = NULL;
-    if (sol_config_parse(&c, "job", yaml, strlen(yaml), NULL) != SOL_OK) return;
+    sol_err why = {0};
+    sol_status st = sol_config_parse(&c, "job", yaml, strlen(yaml), &why);
+    if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
+    if (st != SOL_OK) return SOL_OK;
     bool self = strcmp(c->data.source, "self") == 0;
     json_object_set_new(card, "base_model", json_string(base_name(c->model.init)));
     json_object_set_new(card, "data", json_pack("{s:s, s:s}", "train", self ? "sampled from the base model" : base_name(c->data.train), "eval", base_name(c->data.eval)));
@@ -161,6 +165,7 @@ static void add_job(json_t *card, const char *yaml)
         "residual_schedule", strcmp(c->quant.method, "none") == 0 ? "none" : c->residual.schedule, "residual_form", c->residual.form,
         "residual_warmup", c->residual.warmup, "residual_end_fraction", c->residual.end_fraction, "seed", (json_int_t)c->run.seed));
     sol_config_free(&c);
+    return SOL_OK;
 }
 
 static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
@@ -174,9 +179,9 @@ static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
     if (c->rounded_with) json_object_set_new(card, "quantizer", json_pack("{s:s, s:s}", "method", c->rounded_with, "trained", "no: rounded after training"));
     add_group(card, &f, "/state", "training", losses);
     const sol_h5_attr *yaml = sol_h5_node_attr(&f.tree.node[0], "config");
-    if (yaml && yaml->type == SOL_H5_STRING) add_job(card, yaml->value);
+    if (yaml && yaml->type == SOL_H5_STRING) st = add_job(card, yaml->value, err);
     sol_h5_close(&f);
-    return SOL_OK;
+    return st;
 }
 
 /* ---- README.md ---- */
