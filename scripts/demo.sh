@@ -27,12 +27,12 @@ say "QAT without the residual: the same job, the same text"
 
 say "export and evaluation"
 "$solera" tokenize --tokenizer "$base" --input data/sample/stories.txt -o "$dir/stories.h5"
-"$solera" export "$base" --method sherry --group-size 128 -o "$dir/rounded.h5"
+"$solera" export "$base" --method sherry --group-size 128 --embed-type f16 -o "$dir/rounded.h5"
 naive=$(ls "$dir"/naive/ckpt/step-*.h5 | tail -n 1)
 arenas=$(ls "$dir"/arenas/ckpt/step-*.h5 | tail -n 1)
 "$solera" export "$naive" --format model -o "$dir/naive.h5"
 "$solera" export "$arenas" --format model -o "$dir/arenas.h5"
-"$solera" export "$arenas" -o "$dir/packed.h5"
+"$solera" export "$arenas" --embed-type f16 -o "$dir/packed.h5"
 
 # NAME FILE EVAL_OPTIONS...: one row; leaves loss, bits, bytes and speed
 measure() {

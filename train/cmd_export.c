@@ -20,8 +20,10 @@ static const sol_opt options[] = {
              "safetensors: a Hugging Face folder"},
     {.name = "--type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, type),
      .choices = "stq1_0|tq1_0|tq2_0|q8_0|f16|bf16|f32", .help = "gguf: of the linear layers, default f16; implies --format gguf"},
-    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "f16",
-     .choices = "f32|f16|bf16|q8_0|q8|q6|q4", .help = "of embedding and head; packed: f32 f16 q8 q6 q4; gguf: f32 f16 bf16 q8_0"},
+    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type),
+     .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
+     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default q6; "
+             "gguf: f32 f16 bf16 q8_0, default f16"},
     {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
     {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
@@ -186,12 +188,13 @@ static const struct {
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
-    const struct args *a = argsp;
+    struct args *a = argsp;
     sol_quant_spec asked = {0};
     sol_status st = a->method ? asked_quant(a, &asked, err) : SOL_OK;
     if (st != SOL_OK) return st;
     size_t i = 0; /* the options' table knows the same names */
     while (strcmp(formats[i].name, a->type ? "gguf" : a->format) != 0) i++;
+    if (!a->embed_type) a->embed_type = formats[i].write == export_packed ? "q6" : "f16";
     return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }
 

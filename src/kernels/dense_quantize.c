@@ -7,37 +7,52 @@
 typedef struct quantize_args {
     sol_dense_type type;
     const float *w;
-    int64_t cols;
+    int64_t rows, cols;
     uint8_t *data;
     sol_f16 *scales;
+    float *weight; /* [cols] or NULL */
 } quantize_args;
 
-/* q = clamp(round(w / scale)); returns the squared error of scale * q. */
-static float round_block(const float *w, int64_t n, float scale, float low, float high, int8_t *q)
+enum { WEIGHT_COLS = 64 };
+
+/* Mean squares of WEIGHT_COLS columns, summed in double, row after row. */
+static void weigh_columns(void *arg, int64_t tile, int thread)
+{
+    const quantize_args *a = arg;
+    int64_t first = tile * WEIGHT_COLS, n = sol_min_i64(WEIGHT_COLS, a->cols - first);
+    double sum[WEIGHT_COLS] = {0};
+    (void)thread;
+    for (int64_t r = 0; r < a->rows; r++)
+        for (int64_t c = 0; c < n; c++) sum[c] += (double)a->w[r * a->cols + first + c] * (double)a->w[r * a->cols + first + c];
+    for (int64_t c = 0; c < n; c++) a->weight[first + c] = (float)(sum[c] / (double)a->rows);
+}
+
+/* q = clamp(round(w / scale)); returns the squared error of scale * q, each element times m. */
+static float round_block(const float *w, const float *m, int64_t n, float scale, float low, float high, int8_t *q)
 {
     float inverse = scale != 0 ? 1 / scale : 0, error = 0;
     for (int64_t i = 0; i < n; i++) {
         float v = rintf(w[i] * inverse);
         v = v > high ? high : v >= low ? v : low; /* NaN goes low, too */
         q[i] = (int8_t)v;
-        error += (w[i] - scale * v) * (w[i] - scale * v);
+        error += m[i] * (w[i] - scale * v) * (w[i] - scale * v);
     }
     return error;
 }
 
-static float least_squares_scale(const float *w, const int8_t *q, int64_t n)
+static float least_squares_scale(const float *w, const float *m, const int8_t *q, int64_t n)
 {
     float wq = 0, qq = 0;
     for (int64_t i = 0; i < n; i++) {
-        wq += w[i] * (float)q[i];
-        qq += (float)(q[i] * q[i]);
+        wq += m[i] * w[i] * (float)q[i];
+        qq += m[i] * (float)(q[i] * q[i]);
     }
     return qq > 0 ? wq / qq : 0;
 }
 
 /* The element furthest from 0 goes to `low` (which has one level more than `high`) or near it: starting there, each
  * candidate scale is refined once by least squares, and the best of all is kept. */
-static sol_f16 quantize_block(const float *w, int64_t n, float low, float high, int n_candidates, int8_t *q)
+static sol_f16 quantize_block(const float *w, const float *m, int64_t n, float low, float high, int n_candidates, int8_t *q)
 {
     float top = 0, best_error = INFINITY;
     int8_t trial[SOL_DENSE_BLOCK] = {0};
@@ -46,13 +61,13 @@ static sol_f16 quantize_block(const float *w, int64_t n, float low, float high, 
     for (int k = 0; k < n_candidates; k++) {
         float scale = sol_f16_to_f32(sol_f32_to_f16(top / (low + 0.15f * (float)(k - n_candidates / 3))));
         for (int turn = 0; turn < 2; turn++) {
-            float error = round_block(w, n, scale, low, high, trial);
+            float error = round_block(w, m, n, scale, low, high, trial);
             if (error < best_error) {
                 best_error = error;
                 best = sol_f32_to_f16(scale);
                 memcpy(q, trial, (size_t)n);
             }
-            scale = sol_f16_to_f32(sol_f32_to_f16(least_squares_scale(w, trial, n)));
+            scale = sol_f16_to_f32(sol_f32_to_f16(least_squares_scale(w, m, trial, n)));
         }
     }
     return best;
@@ -94,17 +109,21 @@ static void quantize_row(void *arg, int64_t r, int thread)
     }
     memset(row, 0, row_bytes);
     sol_f16 *scales = a->scales + r * sol_dense_row_scales(a->type, a->cols);
+    float alike[SOL_DENSE_BLOCK];
+    for (int i = 0; i < SOL_DENSE_BLOCK; i++) alike[i] = 1;
     for (int64_t c = 0; c < a->cols; c += SOL_DENSE_BLOCK) {
+        const float *m = a->weight ? a->weight + c : alike;
         int8_t q[SOL_DENSE_BLOCK] = {0};
         int64_t n = sol_min_i64(SOL_DENSE_BLOCK, a->cols - c);
-        scales[c / SOL_DENSE_BLOCK] = quantize_block(w + c, n, low[a->type], high[a->type], candidates[a->type], q);
+        scales[c / SOL_DENSE_BLOCK] = quantize_block(w + c, m, n, low[a->type], high[a->type], candidates[a->type], q);
         store_row(a->type, q, c, n, a->cols, row);
     }
 }
 
 void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, void *data,
-                        sol_f16 *scales)
+                        sol_f16 *scales, float *weight)
 {
-    quantize_args args = {.type = type, .w = w, .cols = cols, .data = data, .scales = scales};
+    quantize_args args = {.type = type, .w = w, .rows = rows, .cols = cols, .data = data, .scales = scales, .weight = weight};
+    if (weight) sol_pool_run(ctx->pool, (cols + WEIGHT_COLS - 1) / WEIGHT_COLS, weigh_columns, &args);
     sol_pool_run(ctx->pool, rows, quantize_row, &args);
 }

@@ -95,7 +95,7 @@ void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w)
     tiles t = {.s = s, .in = w, .rows = s->rows, .tile = tile_rows(s)};
     if (s->type == SOL_STORED_F32) memcpy(s->data, w, sol_stored_bytes(s));
     if (s->type == SOL_STORED_BF16) sol_pool_run(ctx->pool, (t.rows + t.tile - 1) / t.tile, round_tile, &t);
-    if (s->type == SOL_STORED_Q8) sol_dense_quantize(ctx, SOL_DENSE_Q8, w, s->rows, s->cols, s->data, s->scales);
+    if (s->type == SOL_STORED_Q8) sol_dense_quantize(ctx, SOL_DENSE_Q8, w, s->rows, s->cols, s->data, s->scales, NULL);
 }
 
 static int64_t block_rows(const sol_stored *s)

@@ -91,9 +91,12 @@ static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
 static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dense_type type, float *buffer,
                              sol_dense_src *d, sol_err *err)
 {
+    float *weight = NULL;
     sol_status st = alloc_dense(d, type, from->rows, from->cols, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err);
     if (st == SOL_OK)
-        sol_dense_quantize(ctx, type, as_f32(m, from, buffer), from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales);
+        sol_dense_quantize(ctx, type, as_f32(m, from, buffer), from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales, weight);
+    sol_free(weight);
     return st;
 }
 

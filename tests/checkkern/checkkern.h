@@ -75,6 +75,7 @@ void check_ternary_batches(void);
 void check_ternary_refusals(void);
 void check_dense_shapes(void);
 void check_dense_edges(void);
+void check_dense_weight(void);
 void check_bf16_packing(void);
 void check_bf16_tiles(void);
 void bench(void);

@@ -51,7 +51,7 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
         sol_ctx *ctx = tier_context(tier, 2);
         if (!ctx) continue;
         sol_dense *d;
-        sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p);
+        sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p, NULL);
         sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
         REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
         for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
@@ -109,6 +109,49 @@ void check_dense_shapes(void)
             check_dense((sol_dense_type)type, shape[i][0], shape[i][1], shape[i][2], i % 2);
 }
 
+/* Squared error of a rounded matrix, each column times its mean square. */
+static double weighed_error(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, float *weight)
+{
+    uint8_t *data = get((size_t)rows, sol_dense_row_bytes(type, cols));
+    sol_f16 *scales = get((size_t)(rows * sol_dense_row_scales(type, cols)), sizeof *scales);
+    float *row = get((size_t)cols, sizeof *row);
+    double error = 0, *square = get((size_t)cols, sizeof *square);
+    sol_dense *d;
+    for (int64_t i = 0; i < rows * cols; i++) square[i % cols] += (double)w[i] * w[i];
+    sol_dense_quantize(ctx, type, w, rows, cols, data, scales, weight);
+    sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
+    REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
+    for (int64_t r = 0; r < rows; r++) {
+        sol_dense_row(d, r, row);
+        for (int64_t c = 0; c < cols; c++) error += square[c] * ((double)row[c] - w[r * cols + c]) * ((double)row[c] - w[r * cols + c]);
+    }
+    sol_dense_free(&d);
+    sol_free(data);
+    sol_free(scales);
+    sol_free(row);
+    sol_free(square);
+    return error;
+}
+
+/* Rounding by weight of the columns serves the large ones, at every width. */
+void check_dense_weight(void)
+{
+    enum { ROWS = 40, COLS = 100 };
+    float w[ROWS * COLS], weight[COLS];
+    sol_rng rng = sol_rng_make(12, SOL_STREAM_TEST);
+    sol_ctx *ctx;
+    REQUIRE_OK(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    fill(w, ROWS * COLS, NORMAL, &rng);
+    for (int i = 0; i < ROWS * COLS; i++) w[i] *= i % COLS % 32 == 7 ? 3.0f : 1.0f;
+    for (int type = SOL_DENSE_Q6; type <= SOL_DENSE_Q4; type++) {
+        double alike = weighed_error(ctx, (sol_dense_type)type, w, ROWS, COLS, NULL);
+        double weighed = weighed_error(ctx, (sol_dense_type)type, w, ROWS, COLS, weight);
+        REQUIRE(weighed < 0.97 * alike, "%s: %g by weight, %g alike", sol_dense_type_name((sol_dense_type)type), weighed, alike);
+        REQUIRE(weight[7] > 5 && weight[8] < 3, "weights %g, %g", (double)weight[7], (double)weight[8]);
+    }
+    sol_ctx_free(&ctx);
+}
+
 void check_dense_edges(void)
 {
     sol_ctx *ctx;
@@ -122,7 +165,7 @@ void check_dense_edges(void)
         REQUIRE_OK(sol_dense_type_from_name(sol_dense_type_name((sol_dense_type)t), &type, err));
         REQUIRE((int)type == t, "%lld", (long long)(int)type);
         if (t < SOL_DENSE_Q8) continue;
-        sol_dense_quantize(ctx, type, w, 1, 64, data, scales);
+        sol_dense_quantize(ctx, type, w, 1, 64, data, scales, NULL);
         sol_dense_src src = {.type = type, .rows = 1, .cols = 64, .data = data, .scales = scales};
         REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
         sol_dense_row(d, 0, row);

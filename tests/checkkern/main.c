@@ -126,6 +126,7 @@ static const struct {
     {"ternary: refusals", check_ternary_refusals},
     {"dense: any shape", check_dense_shapes},
     {"dense: edges", check_dense_edges},
+    {"dense: columns by weight", check_dense_weight},
     {"bf16: packing", check_bf16_packing},
     {"bf16: tiles", check_bf16_tiles},
 };
