@@ -431,6 +431,33 @@ START_TEST(a_fused_step_that_is_not_finite)
 }
 END_TEST
 
+/* The packed loss alone: the same figure, and what the best checkpoint goes by. */
+START_TEST(only_the_packed_form_is_evaluated)
+{
+    world w;
+    sol_checkpoint a, b;
+    world_make(&w);
+    ck_ok(run_job(&w, "a", NULL, false, err));
+    ck_ok(run_job(&w, "b", (const char *const[]){"train.eval_form=packed", NULL}, false, err));
+    char *both = metrics_of(&w, "a"), *packed = metrics_of(&w, "b");
+    ck_assert_ptr_null(strstr(packed, "eval_loss"));
+    const char *x = strstr(both, "packed_loss"), *y = strstr(packed, "packed_loss");
+    ck_assert(x && y && strncmp(x, y, strcspn(x, "}\n")) == 0);
+    read_checkpoint(&w, "a", 12, &a);
+    read_checkpoint(&w, "b", 12, &b);
+    ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * sizeof(float));
+    ck_assert_uint_gt(b.state.best_step, 0);
+    ck_assert_double_eq_tol(a.state.best_eval_loss, b.state.best_eval_loss, 0.05);
+    ck_fails(run_job(&w, "c", (const char *const[]){"train.eval_form=packed", "quant.method=absmean", NULL}, false, err),
+             SOL_ERR_CONFIG, "packed needs a method that can be packed, with scales in fp16, not absmean in fp16");
+    sol_free(both);
+    sol_free(packed);
+    sol_checkpoint_free(&a);
+    sol_checkpoint_free(&b);
+    world_remove(&w);
+}
+END_TEST
+
 /* The three ways of holding parameters are three different runs, and the file holds what they are in memory. */
 START_TEST(storage_of_parameters)
 {
@@ -723,7 +750,7 @@ END_TEST
 
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
               tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 5);
-              tcase_add_test(tc, storage_of_parameters);
+              tcase_add_test(tc, only_the_packed_form_is_evaluated); tcase_add_test(tc, storage_of_parameters);
               tcase_add_test(tc, a_fused_update_gives_the_same_bits);
               tcase_add_test(tc, a_fused_step_that_is_not_finite); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "distill.h"
 
@@ -90,7 +91,36 @@ static sol_status describe_teacher(const sol_config *c, const sol_model_config *
     return st == SOL_OK ? sol_teacher_describe(&t->teacher, &config, sol_config_teacher_type(c), err) : st;
 }
 
-/* The evaluation of a quantized model holds Q(W) in float beside it. */
+/* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read them, or the parameter that is
+ * being packed in fp32. */
+static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
+{
+    double codes = 0, dense = 0, largest = 0;
+    for (int i = 0; i < sol_model_plain_params(m); i++) {
+        const sol_param *p = &m->params[i];
+        double n = (double)sol_param_count(p);
+        if (p->kind == SOL_PARAM_LINEAR)
+            codes += (1.25 * n + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols)) / 8;
+        else if (p->kind != SOL_PARAM_NORM)
+            dense += 2 * n;
+        if (n > largest) largest = n;
+    }
+    double wide = m->dtype == SOL_F32 ? 0 : largest * sizeof(float);
+    return (size_t)(codes + dense + (codes > wide ? codes : wide));
+}
+
+/* Rows on their way through the network, and beside the model Q(W) in fp32, then the packed form. */
+static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const sol_quant_spec *spec)
+{
+    int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
+    if (all > 0 && all < rows) rows = all;
+    size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
+    bool latent = spec->method && strcmp(c->train.eval_form, "packed") != 0;
+    size_t q = latent ? linear_weights(m) * sizeof(float) : 0;
+    size_t packed = spec->method && spec->method->packable ? packed_bytes(m, spec) : 0;
+    return network + (q > packed ? q : packed);
+}
+
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
                               const sol_job_teacher *teacher, int threads, sol_plan *plan, sol_err *err)
 {
@@ -113,12 +143,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
     if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
-    if (c->train.eval_every > 0) {
-        int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
-        if (all > 0 && all < rows) rows = all;
-        sol_plan_add(plan, "evaluation", (size_t)rows * sol_net_row_bytes(&m->config));
-        if (spec->method) sol_plan_add(plan, "evaluation", linear_weights(m) * sizeof(float));
-    }
+    if (c->train.eval_every > 0) sol_plan_add(plan, "evaluation", evaluation_bytes(c, m, spec));
     sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
     return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }

@@ -195,19 +195,24 @@ static sol_status measure_tasks(sol_trainer *t, sol_net *net, sol_step_record *r
     return SOL_OK;
 }
 
-/* Latent: Q(W) at lambda 0 in float. Packed: what an export would write, by the kernels it ships with. */
-static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
+/* Q(W) at lambda 0 in float. */
+static sol_status evaluate_latent(sol_trainer *t, sol_step_record *r, bool tasks, sol_err *err)
+{
+    sol_net *net = NULL;
+    sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, &t->ck.quant, NULL, err);
+    if (st == SOL_OK) st = measure(t, net, &r->has_eval, &r->eval_loss, err);
+    if (st == SOL_OK && tasks) st = measure_tasks(t, net, r, err);
+    sol_net_free(&net);
+    return st;
+}
+
+/* What an export would write, by the kernels it ships with. */
+static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_quant_spec *spec = &t->ck.quant;
     sol_net *net = NULL;
     sol_packed_model packed = {0};
-    sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, spec, NULL, err);
-    bool packs = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
-    if (st == SOL_OK) st = measure(t, net, &r->has_eval, &r->eval_loss, err);
-    if (st == SOL_OK && !packs) st = measure_tasks(t, net, r, err);
-    sol_net_free(&net);
-    if (st != SOL_OK || !packs) return st;
-    st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, err);
+    sol_status st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, err);
     packed.tokenizer = t->ck.tokenizer; /* lent, for the tasks */
     if (st == SOL_OK) st = sol_net_from_packed(&net, t->ctx, &packed, NULL, err);
     if (st == SOL_OK) st = measure(t, net, &r->has_packed, &r->packed_loss, err);
@@ -216,6 +221,26 @@ static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
     packed.tokenizer = NULL;
     sol_packed_model_free(&packed);
     return st;
+}
+
+static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
+{
+    const sol_quant_spec *spec = &t->ck.quant;
+    bool packs = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
+    bool latent = strcmp(t->config->train.eval_form, "packed") != 0;
+    sol_status st = latent ? evaluate_latent(t, r, !packs, err) : SOL_OK;
+    return st == SOL_OK && packs ? evaluate_packed(t, r, err) : st;
+}
+
+static bool was_evaluated(const sol_step_record *r)
+{
+    return r->has_eval || r->has_packed;
+}
+
+/* What the best checkpoint is chosen by. */
+static double score(const sol_step_record *r)
+{
+    return r->has_eval ? r->eval_loss : r->packed_loss;
 }
 
 sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
@@ -246,20 +271,19 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     char rate[32], rest[32], skipped[48] = "", eval[80] = "";
     sol_duration_text(passed / (double)done * (double)left, rest);
     if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
-    sol_live_show(t->program, r->has_eval,
+    sol_live_show(t->program, was_evaluated(r),
                   "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step,
                   c->train.steps, t->ck.state.ema_loss, r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
-    bool due = r->step % (uint64_t)c->train.log_every == 0 || r->has_eval || left == 0;
+    bool due = r->step % (uint64_t)c->train.log_every == 0 || was_evaluated(r) || left == 0;
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
     double speed = (double)steps * (double)sol_trainer_step_tokens(t) / (now - t->logged);
-    if (r->has_packed)
-        snprintf(eval, sizeof eval, "  eval %.4f  packed %.4f", r->eval_loss, r->packed_loss);
-    else if (r->has_eval)
-        snprintf(eval, sizeof eval, "  eval %.4f", r->eval_loss);
+    size_t used = 0;
+    if (r->has_eval) used = (size_t)snprintf(eval, sizeof eval, "  eval %.4f", r->eval_loss);
+    if (r->has_packed && used < sizeof eval) snprintf(eval + used, sizeof eval - used, "  packed %.4f", r->packed_loss);
     /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
      * log.txt. */
-    sol_log_line(&t->program->log, t->program->terminal && !r->has_eval ? SOL_LOG_DEBUG : SOL_LOG_INFO,
+    sol_log_line(&t->program->log, t->program->terminal && !was_evaluated(r) ? SOL_LOG_DEBUG : SOL_LOG_INFO,
                  "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s  %s left%s%s",
                  r->step, c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate), rest,
                  skipped, eval);
@@ -309,9 +333,9 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         smooth_loss(t, r);
     bool eval_due = c->train.eval_every > 0 && (last || r->step % (uint64_t)c->train.eval_every == 0);
     if (eval_due && stop == SOL_OK) st = evaluate(t, r, err);
-    if (st == SOL_OK && r->has_eval && r->eval_loss < s->best_eval_loss) {
+    if (st == SOL_OK && was_evaluated(r) && score(r) < s->best_eval_loss) {
         best = true;
-        s->best_eval_loss = r->eval_loss;
+        s->best_eval_loss = score(r);
         s->best_step = r->step;
     }
     if (st == SOL_OK)

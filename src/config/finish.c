@@ -158,6 +158,14 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
     return SOL_OK;
 }
 
+static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
+{
+    if (strcmp(c->train.eval_form, "packed") != 0 || (spec->method && spec->method->packable && spec->scale_dtype == SOL_F16))
+        return SOL_OK;
+    return sol_config_fail(c, "train.eval_form", err, "packed needs a method that can be packed, with scales in fp16, not %s in %s",
+                           c->quant.method, c->quant.scale_dtype);
+}
+
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
 {
     bool random = strncmp(c->model.init, "random:", 7) == 0;
@@ -198,6 +206,7 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
         return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
                                c->quant.method, c->train.param_dtype);
     st = check_fused(c, &spec, err);
+    if (st == SOL_OK) st = check_eval_form(c, &spec, err);
     if (st != SOL_OK) return st;
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
         return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",

@@ -17,5 +17,5 @@ set -- --set train.steps=1 --set optim.warmup_steps=0 --set train.seq=128 --set 
 check "$@" --set model.init=random:embedded --set train.eval_every=1
 check "$@" --set model.init=random:embedded --set train.eval_every=0 --set train.param_dtype=bf16_stochastic \
     --set optim.moments=bf16 --set train.activation_checkpoints=true
-check "$@" --set model.init=random:15m --set train.eval_every=0 --set train.seq=32 --set train.batch=1 --set optim.moments=8bit \
+check "$@" --set model.init=random:15m --set train.eval_every=1 --set train.eval_form=packed --set train.seq=32 --set train.batch=1 --set optim.moments=8bit \
     --set optim.fused=true --set train.grad_clip=0 --set train.activation_checkpoints=true
