@@ -22,7 +22,7 @@ static const sol_opt options[] = {
      .choices = "stq1_0|tq1_0|tq2_0|q8_0|f16|bf16|f32", .help = "gguf: of the linear layers, default f16; implies --format gguf"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type),
      .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
-     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default q6; "
+     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default q6 (perplexity of SmolLM2 +0.3 %, q4 +8 %); "
              "gguf: f32 f16 bf16 q8_0, default f16"},
     {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},

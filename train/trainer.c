@@ -206,7 +206,7 @@ static sol_status evaluate_latent(sol_trainer *t, sol_step_record *r, bool tasks
     return st;
 }
 
-/* What an export would write, by the kernels it ships with. */
+/* What an export with its embedding in f16 would write, by the kernels it ships with. */
 static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_quant_spec *spec = &t->ck.quant;
