@@ -29,9 +29,9 @@ struct sol_pool {
     int64_t n_tiles;
 };
 
-/* Turns to spin before sleeping, some 20 to 40 microseconds: matrix-vector products come sooner than that, and a futex round trip costs
- * as much; a thread that spins longer takes the time of others where cores are shared. */
-enum { SPIN_TURNS = 1000 };
+/* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round trip costs as much. With 1000 turns
+ * decoding with two threads on a busy machine is a fifth slower, with 16000 no faster. */
+enum { SPIN_TURNS = 4000 };
 
 /* A worker takes part in a run only if it comes while the gate is open; the caller closes it when no tile is left and waits for
  * those inside. So a worker that the system did not schedule in time is not waited for. */
