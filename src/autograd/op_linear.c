@@ -8,10 +8,13 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_slot *x = &c->in[0], *w = &c->in[1];
     char a[96], b[96];
-    bool bf16 = x->dtype == SOL_BF16, types = (bf16 || x->dtype == SOL_F32) && (w->dtype == SOL_F32 || (bf16 && w->dtype == SOL_BF16));
-    if (x->shape.n_dims != 2 || w->shape.n_dims != 2 || x->shape.dim[1] != w->shape.dim[1] || !types)
-        return sol_fail(err, SOL_ERR_SHAPE, "X %s %s and W %s %s do not multiply", sol_shape_text(&x->shape, a),
-                        sol_dtype_name(x->dtype), sol_shape_text(&w->shape, b), sol_dtype_name(w->dtype));
+    bool bf16 = x->dtype == SOL_BF16;
+    if (x->shape.n_dims != 2 || w->shape.n_dims != 2 || x->shape.dim[1] != w->shape.dim[1])
+        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply", sol_shape_text(&x->shape, a),
+                        sol_shape_text(&w->shape, b));
+    if (!(bf16 || x->dtype == SOL_F32) || !(w->dtype == SOL_F32 || (bf16 && w->dtype == SOL_BF16)))
+        return sol_fail(err, SOL_ERR_SHAPE, "X in %s and W in %s do not multiply", sol_dtype_name(x->dtype),
+                        sol_dtype_name(w->dtype));
     c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]), .dtype = SOL_F32};
     return SOL_OK;
 }
