@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "distill.h"
+#include "speed.h"
 
 struct args {
     sol_words set;
@@ -26,58 +27,11 @@ typedef struct estimate {
     double seconds;                /* the whole run */
 } estimate;
 
-static size_t linear_weights(const sol_model *m)
-{
-    size_t n = 0;
-    for (int i = 0; i < m->n_params; i++)
-        if (m->params[i].kind == SOL_PARAM_LINEAR) n += (size_t)sol_param_count(&m->params[i]);
-    return n;
-}
-
 /* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
  * optimizer. */
-static const double step_share = 0.6;
-
-/* The forward pass of a token: 2 N for N weights in products; causal attention reads T / 2 positions on average. */
-static double block_flops(const sol_config *c, const sol_model *m)
+static double step_share(const sol_config *c)
 {
-    const sol_model_config *k = &m->config;
-    double attention = 2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
-    return 2 * (double)linear_weights(m) + attention;
-}
-
-static double head_flops(const sol_model *m)
-{
-    return 2 * (double)m->config.vocab_size * (double)m->config.hidden_size;
-}
-
-/* The backward pass takes twice the forward pass. Recomputation adds one forward pass of the blocks, a teacher one of
- * its own. */
-static double step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher, int64_t tokens)
-{
-    double blocks = block_flops(c, m), flops = 3 * (blocks + head_flops(m));
-    if (c->train.activation_checkpoints) flops += blocks;
-    if (teacher) flops += block_flops(c, teacher->table) + head_flops(teacher->table);
-    return (double)tokens * flops;
-}
-
-static sol_status measure_gemm(sol_ctx *ctx, double *rate, sol_err *err)
-{
-    enum { N = 768 };
-    float *x = NULL;
-    sol_status st = sol_alloc_array((void **)&x, 3 * N * N, sizeof *x, err);
-    if (st != SOL_OK) return st;
-    for (int i = 0; i < 2 * N * N; i++) x[i] = (float)(i % 7) - 3.0f;
-    double best = 1e30, begun = sol_clock();
-    for (int turn = 0; turn < 20 && sol_clock() - begun < 0.3; turn++) {
-        double from = sol_clock();
-        sol_gemm(ctx, false, true, N, N, N, 1.0f, x, N, x + N * N, N, 0.0f, x + 2 * N * N, N);
-        double took = sol_clock() - from;
-        if (took < best) best = took;
-    }
-    sol_free(x);
-    *rate = 2.0 * N * N * N / best;
-    return SOL_OK;
+    return sol_config_compute(c) == SOL_BF16 ? 0.4 : 0.6;
 }
 
 /* The teacher without its weights. */
@@ -116,7 +70,7 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
     if (all > 0 && all < rows) rows = all;
     size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
     bool latent = spec->method && strcmp(c->train.eval_form, "packed") != 0;
-    size_t q = latent ? linear_weights(m) * sizeof(float) : 0;
+    size_t q = latent ? sol_linear_weights(m) * sizeof(float) : 0;
     size_t packed = spec->method && spec->method->packable ? packed_bytes(m, spec) : 0;
     return network + (q > packed ? q : packed);
 }
@@ -135,7 +89,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
     sol_adamw_config adamw = sol_config_adamw(c);
-    /* After the products of measure_gemm: the buffers of the BLAS library are among it. */
+    /* After the products of sol_product_rate: the buffers of the BLAS library are among it. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
@@ -177,7 +131,7 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
     printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
            "threads\n",
-           sol_duration_text(e->seconds, b), 100 * step_share, sol_count_text(e->gemm_rate, a), threads);
+           sol_duration_text(e->seconds, b), 100 * step_share(c), sol_count_text(e->gemm_rate, a), threads);
 }
 
 static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan)
@@ -208,13 +162,13 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     if (st == SOL_OK) st = describe_teacher(c, &config, &teacher, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = measure_gemm(ctx, &e.gemm_rate, err);
+    if (st == SOL_OK) st = sol_product_rate(ctx, sol_config_compute(c), &e.gemm_rate, err);
     if (st == SOL_OK) st = plan_memory(c, m, &spec, &teacher, sol_pool_threads(ctx->pool), &plan, err);
     if (st == SOL_OK) {
         count_weights(m, &spec, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
-        e.flops = step_flops(c, m, teacher.teacher, e.tokens);
-        e.seconds = e.flops * (double)c->train.steps / (step_share * e.gemm_rate);
+        e.flops = sol_step_flops(c, m, teacher.teacher, e.tokens);
+        e.seconds = e.flops * (double)c->train.steps / (step_share(c) * e.gemm_rate);
         if (json)
             print_json(c, &e, &plan);
         else

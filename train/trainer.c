@@ -284,9 +284,9 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
      * log.txt. */
     sol_log_line(&t->program->log, t->program->terminal && !was_evaluated(r) ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-                 "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s  %s left%s%s",
-                 r->step, c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate), rest,
-                 skipped, eval);
+                 "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s (%.0f %% of peak)  %s left%s%s",
+                 r->step, c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate),
+                 100 * speed / t->step_peak, rest, skipped, eval);
     t->logged = now;
     t->logged_step = r->step;
     t->loss_sum = 0;

@@ -1,4 +1,5 @@
 /* Everything before the first step: run directory, checkpoint or model, data, graph. */
+#include "speed.h"
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -244,6 +245,28 @@ static sol_status start_study(sol_trainer *t, sol_err *err)
     return st;
 }
 
+/* How fast products are here, in the type they are computed in: what a step is measured against. Products in bf16 without
+ * instructions for it are worth a word. */
+static sol_status measure_speed(sol_trainer *t, sol_err *err)
+{
+    sol_dtype type = sol_config_compute(t->config);
+    int64_t tokens = sol_trainer_step_tokens(t);
+    double rate, plain;
+    char a[32];
+    sol_status st = sol_product_rate(t->ctx, type, &rate, err);
+    if (st != SOL_OK) return st;
+    t->step_peak = rate * (double)tokens / sol_step_flops(t->config, t->ck.model, t->teacher.teacher, tokens);
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s", t->config->train.compute,
+                 type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(), sol_count_text(rate, a));
+    if (type != SOL_BF16 || sol_gemm_bf16_native(t->ctx)) return SOL_OK;
+    st = sol_product_rate(t->ctx, SOL_F32, &plain, err);
+    if (st == SOL_OK)
+        sol_log_line(&t->program->log, SOL_LOG_WARN,
+                     "train.compute bf16: this processor has no instructions for bf16; its products take %.1f times as long as in fp32",
+                     plain / rate);
+    return st;
+}
+
 static void log_start(const sol_trainer *t, bool resumed)
 {
     const sol_config *c = t->config;
@@ -292,6 +315,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
         sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK) st = start_study(t, err);
     if (st == SOL_OK) log_start(t, resumed);
+    if (st == SOL_OK) st = measure_speed(t, err);
     return st;
 }
 
