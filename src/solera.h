@@ -36,6 +36,7 @@
 #include "store/import.h"
 #include "store/store.h"
 #include "store/study_file.h"
+#include "store/teacher_cache.h"
 #include "study/measures.h"
 #include "study/rank.h"
 #include "study/recorder.h"

@@ -61,7 +61,7 @@ static json_t *dataset_json(const sol_h5_node *n)
                      "crc32c", n->has_crc ? crc : "");
 }
 
-static const char *const kind_names[] = {"checkpoint", "model", "packed", "dataset", "study"};
+static const char *const kind_names[] = {"checkpoint", "model", "packed", "dataset", "study", "teacher cache"};
 
 /* Elements of the datasets below /params whose type holds one weight an element. */
 static json_int_t count_weights(const sol_h5_file *f)
@@ -100,7 +100,7 @@ static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
     }
     const sol_h5_node *rope = sol_h5_find(f, "/model/rope_scaling");
     if (rope) json_object_set_new(json_object_get(o, "model"), "rope_scaling", attrs_json(rope));
-    if (kind != SOL_FILE_DATASET && kind != SOL_FILE_STUDY) json_object_set_new(o, "weights", json_integer(count_weights(f)));
+    if (kind < SOL_FILE_DATASET) json_object_set_new(o, "weights", json_integer(count_weights(f)));
     for (size_t i = 0; i < f->tree.n; i++)
         if (f->tree.node[i].is_dataset) json_array_append_new(sets, dataset_json(&f->tree.node[i]));
     json_object_set_new(o, "datasets", sets);
@@ -181,7 +181,7 @@ const sol_verb sol_verb_inspect = {
     .words = "FILE",
     .min_words = 1,
     .max_words = 1,
-    .summary = "show what is in a checkpoint, model, packed model, dataset or study",
+    .summary = "show what is in a checkpoint, model, packed model, dataset, study or teacher cache",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -34,17 +34,6 @@ static double step_share(const sol_config *c)
     return sol_config_compute(c) == SOL_BF16 ? 0.4 : 0.6;
 }
 
-/* The teacher without its weights. */
-static sol_status describe_teacher(const sol_config *c, const sol_model_config *student, sol_job_teacher *t,
-                                   sol_err *err)
-{
-    sol_model_config config;
-    if (!sol_job_has_teacher(c)) return SOL_OK;
-    t->loss = sol_config_distill(c);
-    sol_status st = sol_job_teacher_config(c, student, &config, err);
-    return st == SOL_OK ? sol_teacher_describe(&t->teacher, &config, sol_config_teacher_type(c), err) : st;
-}
-
 /* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read them, or the parameter that is
  * being packed in fp32. */
 static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
@@ -159,7 +148,7 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
     if (st == SOL_OK) st = sol_model_describe(&m, &config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
-    if (st == SOL_OK) st = describe_teacher(c, &config, &teacher, err);
+    if (st == SOL_OK) st = sol_job_teacher_describe(c, &config, &teacher, err);
     if (p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st == SOL_OK) st = sol_product_rate(ctx, sol_config_compute(c), &e.gemm_rate, err);

@@ -52,33 +52,139 @@ static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, cons
     return SOL_OK;
 }
 
-static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_model_config *student,
-                               const sol_tokenizer *tokenizer, sol_job_teacher *t, sol_err *err)
+static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
+                               sol_err *err)
 {
     sol_err why = {0};
     sol_checkpoint ck = {0};
     sol_status st = sol_checkpoint_read_model(&ck, sol_job_teacher_path(c), SOL_F32, &why);
     if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
-    st = check_config(c, student, &ck.model->config, err);
-    if (st == SOL_OK) st = check_file(c, &ck, tokenizer, err);
+    st = check_config(c, s->config, &ck.model->config, err);
+    if (st == SOL_OK) st = check_file(c, &ck, s->tokenizer, err);
     if (st == SOL_OK) st = sol_teacher_create(&t->teacher, ctx, ck.model, sol_config_teacher_type(c), err);
     sol_checkpoint_free(&ck);
     return st;
 }
 
-sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_model_config *student,
-                                const sol_tokenizer *tokenizer, sol_job_teacher *t, sol_err *err)
+static sol_status read_digest(const sol_config *c, sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
     *t = (sol_job_teacher){.loss = sol_config_distill(c)};
     sol_status st = sol_store_model_digest(sol_job_teacher_path(c), &t->digest, &why);
-    if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
-    return read_weights(ctx, c, student, tokenizer, t, err);
+    return st == SOL_OK ? st : sol_job_blame(c, "distill.teacher", st, &why, err);
+}
+
+/* ---- the cache ---- */
+
+static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_student *s, const sol_job_teacher *t)
+{
+    return (sol_teacher_cache_head){.data_digest = s->data->digest,
+                                    .teacher_digest = t->digest,
+                                    .tokenizer_hash = sol_tokenizer_hash(s->tokenizer),
+                                    .vocab_size = s->config->vocab_size,
+                                    .windows = (s->data->tokens.n - 1) / c->train.seq,
+                                    .seq = c->train.seq,
+                                    .k = c->distill.top_k,
+                                    .temperature = (float)c->distill.temperature};
+}
+
+static sol_status check_cache(const sol_config *c, const sol_teacher_cache_head *want,
+                              const sol_teacher_cache_head *is,
+                              sol_err *err)
+{
+    const char *path = c->distill.cache, *what = NULL;
+    if (is->tokenizer_hash != want->tokenizer_hash) what = "another tokenizer than the model's";
+    else if (is->vocab_size != want->vocab_size) what = "another vocabulary";
+    else if (is->data_digest != want->data_digest) what = "other data than data.train";
+    else if (is->teacher_digest != want->teacher_digest) what = "another teacher";
+    if (what) return sol_config_fail(c, "distill.cache", err, "%s: was made for %s", path, what);
+    if (is->seq != want->seq || is->windows != want->windows)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for train.seq %lld, not %lld", path,
+                               (long long)is->seq,
+                               (long long)want->seq);
+    if (is->temperature != want->temperature)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.temperature %g, not %g", path,
+                               is->temperature, want->temperature);
+    return SOL_OK;
+}
+
+static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool write, sol_job_teacher *t,
+                             sol_err *err)
+{
+    sol_err why = {0};
+    sol_teacher_cache_head want = wanted_head(c, s, t);
+    sol_status st = sol_teacher_cache_open(&t->cache, c->distill.cache, write, &why);
+    return st == SOL_OK ? check_cache(c, &want, sol_teacher_cache_get_head(t->cache), err)
+                        : sol_job_blame(c, "distill.cache", st, &why, err);
+}
+
+static sol_status open_trained_cache(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+{
+    sol_status st = open_cache(c, s, false, t, err);
+    if (st != SOL_OK) return st;
+    const sol_teacher_cache_head *h = sol_teacher_cache_get_head(t->cache);
+    if (sol_teacher_cache_done(t->cache) < h->windows)
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: holds %lld of %lld windows: solera distill-cache completes it",
+                               c->distill.cache, (long long)sol_teacher_cache_done(t->cache), (long long)h->windows);
+    if (c->distill.top_k > h->k)
+        return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld", (long long)c->distill.top_k,
+                               c->distill.cache,
+                               (long long)h->k);
+    if (c->distill.top_k == 0) t->loss.top_k = h->k;
+    return SOL_OK;
+}
+
+/* ---- opening ---- */
+
+sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
+                                sol_err *err)
+{
+    sol_status st = read_digest(c, t, err);
+    if (st != SOL_OK) return st;
+    return c->distill.cache[0] ? open_trained_cache(c, s, t, err) : read_weights(ctx, c, s, t, err);
+}
+
+sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+                                      sol_job_teacher *t,
+                                      sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = read_digest(c, t, err);
+    sol_teacher_cache_head want = wanted_head(c, s, t);
+    if (st == SOL_OK) st = read_weights(ctx, c, s, t, err);
+    if (st != SOL_OK) return st;
+    if (!sol_file_exists(c->distill.cache)) {
+        st = sol_teacher_cache_create(&t->cache, c->distill.cache, &want, &why);
+        return st == SOL_OK ? st : sol_job_blame(c, "distill.cache", st, &why, err);
+    }
+    st = open_cache(c, s, true, t, err);
+    if (st == SOL_OK && sol_teacher_cache_get_head(t->cache)->k != want.k)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld",
+                               c->distill.cache,
+                               (long long)sol_teacher_cache_get_head(t->cache)->k, (long long)want.k);
+    return st;
+}
+
+/* A cache's head is not read: its k is that of the job, or the usual one. */
+sol_status sol_job_teacher_describe(const sol_config *c, const sol_model_config *student, sol_job_teacher *t,
+                                    sol_err *err)
+{
+    sol_model_config config;
+    *t = (sol_job_teacher){0};
+    if (!sol_job_has_teacher(c)) return SOL_OK;
+    t->loss = sol_config_distill(c);
+    sol_status st = sol_job_teacher_config(c, student, &config, err);
+    if (st != SOL_OK) return st;
+    if (!c->distill.cache[0]) return sol_teacher_describe(&t->teacher, &config, sol_config_teacher_type(c), err);
+    if (t->loss.top_k == 0) t->loss.top_k = config.vocab_size < 64 ? config.vocab_size : 64;
+    return SOL_OK;
 }
 
 void sol_job_teacher_close(sol_job_teacher *t)
 {
     sol_teacher_free(&t->teacher);
+    sol_teacher_cache_close(&t->cache);
     *t = (sol_job_teacher){0};
 }
 
@@ -89,23 +195,86 @@ void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_gra
     o->hidden_weight = (float)c->distill.hidden_weight;
 }
 
-float sol_job_teacher_gamma(const sol_config *c, sol_graph *g, const sol_batcher *data, int32_t *buffer)
+sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *b,
+                                uint64_t drawn,
+                                sol_err *err)
 {
-    int64_t B = c->train.batch, T = c->train.seq, windows = sol_batcher_windows(data), counted = 0;
+    int64_t k = t->loss.top_k, T = c->train.seq;
+    int32_t *ids;
+    float *probs;
+    sol_status st = SOL_OK;
+    if (!t->cache) return SOL_OK;
+    sol_graph_cached_inputs(g, &ids, &probs);
+    for (int64_t row = 0; st == SOL_OK && row < c->train.batch; row++)
+        st = sol_teacher_cache_read(t->cache, sol_batcher_index(b, drawn + (uint64_t)row), k, ids + row * T * k,
+                                    probs + row * T * (k + 1), NULL, err);
+    return st;
+}
+
+/* ---- gamma ---- */
+
+typedef struct gamma_sum {
+    double sum;
+    int64_t counted;
+} gamma_sum;
+
+static sol_status gamma_of_cache(sol_job_teacher *t, const sol_batcher *data, int64_t windows, int32_t *buffer,
+                                 gamma_sum *s,
+                                 sol_err *err)
+{
+    int64_t T = data->seq, k = t->loss.top_k;
+    int32_t *targets = buffer + T, *ids = NULL;
+    float *probs = NULL, *target = NULL;
+    sol_status st = sol_alloc_array((void **)&ids, (size_t)(T * k), sizeof *ids, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&probs, (size_t)(T * (k + 1)), sizeof *probs, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&target, (size_t)T, sizeof *target, err);
+    for (int64_t i = 0; st == SOL_OK && i < windows; i++) {
+        sol_batcher_window(data, i, buffer, targets, buffer + 2 * T);
+        st = sol_teacher_cache_read(t->cache, i, k, ids, probs, target, err);
+        for (int64_t n = 0; st == SOL_OK && n < T; n++) {
+            s->sum += targets[n] >= 0 ? target[n] : 0;
+            s->counted += targets[n] >= 0;
+        }
+    }
+    sol_free(ids);
+    sol_free(probs);
+    sol_free(target);
+    return st;
+}
+
+static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batcher *data, int64_t windows,
+                             int32_t *buffer,
+                             gamma_sum *s)
+{
+    int64_t B = c->train.batch, T = c->train.seq;
     int32_t *inputs = buffer, *targets = buffer + B * T, *doc_start = buffer + 2 * B * T;
-    double sum = 0;
-    if (windows > SOL_GAMMA_WINDOWS) windows = SOL_GAMMA_WINDOWS;
     sol_graph_begin_step(g, (sol_residual_mix){1, 0});
     for (int64_t i = 0; i < windows; i += B) {
         double loss;
         int64_t n;
-        for (int64_t b = 0; b < B; b++) { /* what is left of the last batch does not count */
+        for (int64_t b = 0; b < B; b++) { /* what fills the last batch does not count */
             sol_batcher_window(data, (i + b) % windows, inputs + b * T, targets + b * T, doc_start + b * T);
-            for (int64_t k = 0; i + b >= windows && k < T; k++) targets[b * T + k] = -1;
+            for (int64_t j = 0; i + b >= windows && j < T; j++) targets[b * T + j] = -1;
         }
         sol_graph_loss(g, inputs, targets, doc_start, &loss, &n);
-        sum += sol_graph_last_distilled(g).teacher;
-        counted += n;
+        s->sum += sol_graph_last_distilled(g).teacher;
+        s->counted += n;
     }
-    return counted ? (float)(sum / (double)counted) : 0;
+}
+
+sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *data,
+                                 int32_t *buffer, sol_err *err)
+{
+    int64_t windows = sol_batcher_windows(data);
+    gamma_sum s = {0, 0};
+    sol_status st = SOL_OK;
+    if (t->loss.kind != SOL_DISTILL_CAKLD) return SOL_OK;
+    if (windows > SOL_GAMMA_WINDOWS) windows = SOL_GAMMA_WINDOWS;
+    if (t->cache)
+        st = gamma_of_cache(t, data, windows, buffer, &s, err);
+    else
+        gamma_of_teacher(c, g, data, windows, buffer, &s);
+    t->loss.gamma = s.counted ? (float)(s.sum / (double)s.counted) : 0;
+    sol_graph_set_gamma(g, t->loss.gamma);
+    return st;
 }

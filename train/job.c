@@ -55,19 +55,26 @@ static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_
                            (long long)c->train.seq, (long long)m->max_position_embeddings);
 }
 
-sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err)
+sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
 {
     sol_err why = {0};
-    sol_tokenizer *t = NULL;
-    sol_status st = SOL_OK;
+    sol_status st;
+    *t = NULL;
     if (random_shape(c)) {
-        st = random_config(c, m, &t, err);
-        sol_tokenizer_free(&t);
+        st = random_config(c, m, t, err);
     } else {
-        st = sol_store_read_header(c->model.init, m, NULL, &why);
+        st = sol_store_read_header(c->model.init, m, t, &why);
         if (st != SOL_OK) st = sol_job_blame(c, "model.init", st, &why, err);
     }
     return st == SOL_OK ? check_seq(c, m, err) : st;
+}
+
+sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err)
+{
+    sol_tokenizer *t;
+    sol_status st = sol_job_model_header(c, m, &t, err);
+    sol_tokenizer_free(&t);
+    return st;
 }
 
 static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
@@ -84,9 +91,10 @@ static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *e
     sol_err why = {0};
     sol_file_kind kind;
     sol_status st = sol_store_kind(c->model.init, &kind, &why);
+    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
+                                        [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
     if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
-        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init,
-                      kind == SOL_FILE_PACKED ? "a packed model" : kind == SOL_FILE_DATASET ? "a dataset" : "a study");
+        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init, names[kind]);
     if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, sol_config_param_dtype(c), &why);
     if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
     return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);

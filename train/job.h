@@ -6,6 +6,8 @@
 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);
+/* With the tokenizer, which the caller owns; NULL when the file has none. */
+sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err);
 
 /* Fills ck->model (fp32) and ck->tokenizer from model.init; nothing else of the file is kept. */
 sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err);

@@ -113,6 +113,9 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         int64_t n;
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         if (study_due(t) && i + 1 == t->config->train.accumulate) sol_study_watch(t->study, t->graph);
+        st = sol_job_teacher_feed(t->config, &t->teacher, t->graph, &t->batcher,
+                                  t->ck.state.drawn + (uint64_t)(i * t->config->train.batch), err);
+        if (st != SOL_OK) return st;
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
         if (sol_job_has_teacher(t->config)) distilled += sol_graph_last_distilled(t->graph).distill;

@@ -196,7 +196,8 @@ static sol_status open_teacher(sol_trainer *t, sol_err *err)
     const sol_config *c = t->config;
     sol_run_state *s = &t->ck.state;
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    sol_status st = sol_job_teacher_open(t->ctx, c, &t->ck.model->config, t->ck.tokenizer, &t->teacher, err);
+    sol_job_student student = {&t->ck.model->config, t->ck.tokenizer, &t->train.file};
+    sol_status st = sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err);
     if (st == SOL_OK && s->teacher_digest && s->teacher_digest != t->teacher.digest)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
                         sol_job_teacher_path(c));
@@ -216,10 +217,8 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);
-    if (st == SOL_OK && sol_job_has_teacher(c) && t->teacher.loss.kind == SOL_DISTILL_CAKLD) {
-        t->teacher.loss.gamma = sol_job_teacher_gamma(c, t->graph, &t->batcher, t->batch);
-        sol_graph_set_gamma(t->graph, t->teacher.loss.gamma);
-    }
+    if (st == SOL_OK && sol_job_has_teacher(c))
+        st = sol_job_teacher_gamma(c, &t->teacher, t->graph, &t->batcher, t->batch, err);
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
                             .layers = c->study.layers,
@@ -285,8 +284,9 @@ static void log_start(const sol_trainer *t, bool resumed)
                  sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
     if (t->teacher.loss.kind == SOL_DISTILL_CAKLD) snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
     if (sol_job_has_teacher(c))
-        sol_log_line(log, SOL_LOG_INFO, "teacher %s in %s, loss %s%s", sol_job_teacher_path(c),
-                     c->distill.teacher_dtype, c->distill.loss, t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
+        sol_log_line(log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
+                     t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : c->distill.teacher_dtype,
+                     c->distill.loss, t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (resumed)
         sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
 }

@@ -150,7 +150,12 @@ sol_stored_type sol_config_teacher_type(const sol_config *c)
 
 static sol_status check_distill(const sol_config *c, sol_err *err)
 {
+    if (!c->distill.teacher[0] && c->distill.cache[0])
+        return sol_config_fail(c, "distill.teacher", err, "is needed: the cache must be of this teacher");
     if (!c->distill.teacher[0]) return SOL_OK;
+    if (c->distill.cache[0] && c->distill.hidden_weight > 0)
+        return sol_config_fail(c, "distill.hidden_weight", err,
+                               "needs the teacher itself: a cache holds no hidden states");
     if (strcmp(c->distill.teacher, "self") == 0 && strncmp(c->model.init, "random:", 7) == 0)
         return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s", c->model.init);
     if (c->distill.weight == 0 && c->distill.ce_weight == 0)

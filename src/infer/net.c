@@ -402,8 +402,9 @@ sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol
     *net = NULL;
     sol_status st = sol_store_kind(path, &kind, err);
     if (st != SOL_OK) return st;
-    if (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s; a model is needed", path, kind == SOL_FILE_DATASET ? "dataset" : "study");
+    if (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s; a model is needed", path,
+                        kind == SOL_FILE_DATASET ? "dataset" : kind == SOL_FILE_STUDY ? "study" : "teacher's cache");
     if (kind == SOL_FILE_PACKED && o && o->full_precision)
         return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights", path);
     return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err) : open_model(net, ctx, path, o, err);

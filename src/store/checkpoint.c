@@ -301,8 +301,9 @@ sol_status sol_store_read_header(const char *path, sol_model_config *config, sol
     sol_file_kind kind;
     if (tokenizer) *tokenizer = NULL;
     sol_status st = sol_store_kind(path, &kind, err);
-    if (st == SOL_OK && (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY))
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path, kind == SOL_FILE_DATASET ? "dataset" : "study");
+    if (st == SOL_OK && (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE))
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path,
+                      kind == SOL_FILE_DATASET ? "dataset" : kind == SOL_FILE_STUDY ? "study" : "teacher's cache");
     if (st == SOL_OK) st = sol_h5_open(&f, path, err);
     if (st != SOL_OK) return st;
     st = sol_part_get_config(&f, &c, err);

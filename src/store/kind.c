@@ -21,6 +21,8 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
         *kind = SOL_FILE_DATASET;
     else if (strcmp(format, SOL_FORMAT_STUDY) == 0)
         *kind = SOL_FILE_STUDY;
+    else if (strcmp(format, SOL_FORMAT_TEACHER_CACHE) == 0)
+        *kind = SOL_FILE_TEACHER_CACHE;
     else
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, not a file of solera", path, format);
     sol_h5_close(&f);

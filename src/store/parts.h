@@ -11,6 +11,7 @@
 #define SOL_FORMAT_PACKED "solera-packed"
 #define SOL_FORMAT_DATASET "solera-dataset"
 #define SOL_FORMAT_STUDY "solera-study"
+#define SOL_FORMAT_TEACHER_CACHE "solera-teacher-cache"
 
 /* The root's format and version. */
 sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_err *err);

@@ -83,7 +83,8 @@ double sol_packed_model_bits(const sol_packed_model *p);
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
 
-typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY } sol_file_kind;
+typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY,
+               SOL_FILE_TEACHER_CACHE } sol_file_kind;
 /* By the root attributes; SOL_ERR_FORMAT for anything else. */
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
 /* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when there is none in it), or what

@@ -68,13 +68,16 @@ void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, in
     }
 }
 
+int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn)
+{
+    uint64_t windows = (uint64_t)sol_batcher_windows(b), epoch = drawn / windows;
+    return (int64_t)sol_permute(b->seed, SOL_STREAM_DATA | epoch << 8, windows, drawn % windows);
+}
+
 void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start)
 {
-    uint64_t windows = (uint64_t)sol_batcher_windows(b);
     for (int64_t row = 0; row < batch; row++, b->drawn++) {
-        uint64_t epoch = b->drawn / windows, i = b->drawn % windows;
-        uint64_t index = sol_permute(b->seed, SOL_STREAM_DATA | epoch << 8, windows, i);
         int64_t at = row * b->seq;
-        sol_batcher_window(b, (int64_t)index, inputs + at, targets + at, doc_start + at);
+        sol_batcher_window(b, sol_batcher_index(b, b->drawn), inputs + at, targets + at, doc_start + at);
     }
 }

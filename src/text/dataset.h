@@ -33,6 +33,7 @@ typedef struct sol_batcher {
 /* Checks that the data holds at least one window and that all is in range. */
 sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err);
 int64_t sol_batcher_windows(const sol_batcher *b); /* windows an epoch */
+int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn); /* the window of draw number `drawn`, in file order */
 /* Fills rows [batch, T] of inputs, targets and doc_start (sol_graph_accumulate's forms) and moves `drawn` on.
  * The target of a document's last token is -1 only if the next token belongs to another document. */
 void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start);

@@ -48,3 +48,32 @@ refuse "key 'distill.top_k': 600 is more than the vocabulary" --set distill.top_
 refuse "leave nothing to learn" --set distill.weight=0
 refuse "key 'distill.loss': 'kl' is not allowed" --set distill.loss=kl
 expect 2 "self is a trained model, not random:tiny" "$SOLERA" train "$dir/job.yaml" --set distill.teacher=self
+
+# A cache: made in two goes, used without the teacher in memory; another one is refused.
+cached() {
+    qat --set run.dir="$dir/cached" --set distill.cache="$dir/cache.h5" --set distill.top_k=512 "$@"
+}
+make_cache() {
+    "$SOLERA" distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5" --set distill.top_k=512 "$@"
+}
+expect 2 "key 'distill.cache': $dir/cache.h5" cached
+expect 2 "key 'distill.top_k': is needed" "$SOLERA" distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5"
+make_cache 2>"$dir/err" || fail "$(cat "$dir/err")"
+make_cache 2>"$dir/err" || fail "a complete cache: $(cat "$dir/err")"
+cached 2>"$dir/err" || fail "$(cat "$dir/err")"
+# All 512 tokens are in it: the losses are those of the teacher in memory but for fp16.
+paste -d' ' "$dir/qat/metrics.jsonl" "$dir/cached/metrics.jsonl" | awk '{
+    for (i = 1; i <= NF; i++) if ($i == "\"distill_loss\":") x[++n] = $(i + 1) + 0
+} END {
+    for (i = 1; i < n; i += 2) if ((x[i] - x[i + 1]) ^ 2 > (0.01 * x[i] + 1e-3) ^ 2) { print x[i], x[i + 1]; exit 1 }
+    exit n != 12
+}' >"$dir/out" || fail "another loss from the cache: $(cat "$dir/out")"
+rm -r "$dir/cached"
+expect 2 "was made for train.seq 16, not 8" cached --set train.seq=8
+expect 2 "was made for distill.temperature 1, not 2" cached --set distill.temperature=2
+expect 2 "was made for another teacher" cached --set distill.teacher="$dir/moving.h5"
+head -n 900 "$dir/text.txt" >"$dir/less.txt"
+"$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/less.txt" -o "$dir/less.h5" 2>/dev/null
+expect 2 "was made for other data than data.train" cached --set data.train="$dir/less.h5"
+expect 2 "was made for distill.top_k 512, not 4" make_cache --set distill.top_k=4
+expect 2 "a cache holds no hidden states" cached --set distill.hidden_weight=1

@@ -1,0 +1,276 @@
+#include "store/teacher_cache.h"
+
+#include <string.h>
+
+#include "base/crc.h"
+#include "base/file.h"
+#include "base/half.h"
+#include "base/mem.h"
+#include "store/parts.h"
+
+/* The columns of a window, in the order of its checksum. */
+enum { IDS, PROBS, REST, TARGET, COLUMNS };
+static const char *const column_path[COLUMNS] = {"/ids", "/probs", "/rest", "/target"};
+
+struct sol_teacher_cache {
+    sol_teacher_cache_head head;
+    int64_t done, committed;
+    uint64_t offset[COLUMNS], crc_offset, count_offset; /* in the file */
+    size_t bytes[COLUMNS], at[COLUMNS];                 /* of a window; its place in `window` */
+    size_t total;
+    uint8_t *window; /* one window as it lies in the file; owned */
+    char *path;      /* owned */
+    sol_in in;
+    sol_out out;
+};
+
+static sol_h5_type column_type(const sol_teacher_cache_head *h, int column)
+{
+    if (column == IDS) return h->vocab_size <= 0x10000 ? SOL_H5_U16 : SOL_H5_U32;
+    return column == PROBS ? SOL_H5_F16 : SOL_H5_F32;
+}
+
+static int column_dims(const sol_teacher_cache_head *h, int column, int64_t dims[3])
+{
+    dims[0] = h->windows;
+    dims[1] = h->seq;
+    dims[2] = h->k;
+    return column == IDS || column == PROBS ? 3 : 2;
+}
+
+/* ---- creating and opening ---- */
+
+static sol_status declare(sol_h5_writer *w, const sol_teacher_cache_head *h, sol_err *err)
+{
+    int id;
+    int64_t one = 1, dims[3];
+    sol_status st = sol_h5_set_u64(w, 0, "data_digest", h->data_digest, err);
+    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "teacher_digest", h->teacher_digest, err);
+    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "tokenizer_hash", h->tokenizer_hash, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "vocab_size", h->vocab_size, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "windows", h->windows, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seq", h->seq, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "k", h->k, err);
+    if (st == SOL_OK) st = sol_h5_set_f64(w, 0, "temperature", h->temperature, err);
+    if (st == SOL_OK) st = sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err);
+    if (st == SOL_OK) st = sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err);
+    for (int i = 0; st == SOL_OK && i < COLUMNS; i++) {
+        int n = column_dims(h, i, dims);
+        st = sol_h5_live(w, column_path[i], column_type(h, i), n, dims, &id, err);
+    }
+    return st;
+}
+
+sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
+                                    sol_err *err)
+{
+    sol_h5_writer *w = NULL;
+    *c = NULL;
+    sol_status st = sol_h5_create(&w, path, SOL_FORMAT_TEACHER_CACHE, err);
+    if (st == SOL_OK) st = declare(w, head, err);
+    if (st == SOL_OK) st = sol_h5_begin(w, err);
+    if (st == SOL_OK) st = sol_h5_commit(&w, err);
+    sol_h5_abort(&w);
+    return st == SOL_OK ? sol_teacher_cache_open(c, path, true, err) : st;
+}
+
+static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol_err *err)
+{
+    const sol_h5_node *root = &f->tree.node[0];
+    sol_status st = sol_part_check_format(f, SOL_FORMAT_TEACHER_CACHE, err);
+    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "data_digest", &h->data_digest, err);
+    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "teacher_digest", &h->teacher_digest, err);
+    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "tokenizer_hash", &h->tokenizer_hash, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "vocab_size", 1, INT32_MAX, &h->vocab_size, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "windows", 1, INT64_MAX, &h->windows, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "seq", 1, INT32_MAX, &h->seq, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "k", 1, h->vocab_size, &h->k, err);
+    if (st == SOL_OK) st = sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
+    return st;
+}
+
+/* Every dataset has the shape that the head says, so that all places follow from it. */
+static sol_status find_columns(sol_teacher_cache *c, const sol_h5_file *f, sol_err *err)
+{
+    const sol_h5_node *n;
+    int64_t one = 1, dims[3];
+    uint64_t count = 0;
+    sol_status st = sol_h5_need_dataset(f, "/n_windows", SOL_H5_U64, 1, &one, &n, err);
+    if (st == SOL_OK) st = sol_h5_read(f, n, &count, err);
+    if (st == SOL_OK) c->count_offset = n->offset;
+    if (st == SOL_OK) st = sol_h5_need_dataset(f, "/window_crc32c", SOL_H5_U32, 1, &c->head.windows, &n, err);
+    if (st == SOL_OK) c->crc_offset = n->offset;
+    for (int i = 0; st == SOL_OK && i < COLUMNS; i++) {
+        int n_dims = column_dims(&c->head, i, dims);
+        st = sol_h5_need_dataset(f, column_path[i], column_type(&c->head, i), n_dims, dims, &n, err);
+        if (st != SOL_OK) break;
+        c->offset[i] = n->offset;
+        c->bytes[i] = (size_t)(n->bytes / n->dim[0]);
+        c->at[i] = c->total;
+        c->total += (c->bytes[i] + 7) / 8 * 8;
+    }
+    if (st == SOL_OK && count > (uint64_t)c->head.windows)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /n_windows is %llu, expected at most %lld", f->path,
+                      (unsigned long long)count,
+                      (long long)c->head.windows);
+    c->done = c->committed = (int64_t)count;
+    return st;
+}
+
+sol_status sol_teacher_cache_open(sol_teacher_cache **out, const char *path, bool write, sol_err *err)
+{
+    sol_teacher_cache *c;
+    sol_h5_file f = {.in.fd = -1};
+    sol_status st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
+    *out = c;
+    if (st != SOL_OK) return st;
+    c->in.fd = c->out.fd = -1;
+    st = sol_copy_string(&c->path, path, strlen(path), err);
+    if (st == SOL_OK) st = sol_h5_open(&f, c->path, err);
+    if (st == SOL_OK) {
+        st = read_head(&f, &c->head, err);
+        if (st == SOL_OK) st = find_columns(c, &f, err);
+        sol_h5_close(&f);
+    }
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->window, c->total, 1, err);
+    if (st == SOL_OK) st = sol_in_open(&c->in, c->path, err);
+    if (st == SOL_OK && write) st = sol_out_reopen(&c->out, c->path, err);
+    if (st != SOL_OK) sol_teacher_cache_close(out);
+    return st;
+}
+
+void sol_teacher_cache_close(sol_teacher_cache **cp)
+{
+    sol_teacher_cache *c = *cp;
+    if (!c) return;
+    sol_in_close(&c->in);
+    sol_out_close(&c->out, NULL);
+    sol_free(c->window);
+    sol_free(c->path);
+    sol_free(c);
+    *cp = NULL;
+}
+
+const sol_teacher_cache_head *sol_teacher_cache_get_head(const sol_teacher_cache *c)
+{
+    return &c->head;
+}
+
+int64_t sol_teacher_cache_done(const sol_teacher_cache *c)
+{
+    return c->done;
+}
+
+/* ---- windows ---- */
+
+/* Checksum of the window in the buffer; the padding between the columns is zero. */
+static uint32_t window_crc(const sol_teacher_cache *c)
+{
+    return sol_crc32c(0, c->window, c->total);
+}
+
+static void pack_window(sol_teacher_cache *c, const int32_t *ids, const float *probs)
+{
+    int64_t k = c->head.k;
+    bool narrow = column_type(&c->head, IDS) == SOL_H5_U16;
+    sol_f16 *p16 = (sol_f16 *)(c->window + c->at[PROBS]);
+    float *rest = (float *)(c->window + c->at[REST]), *target = (float *)(c->window + c->at[TARGET]);
+    for (int64_t i = 0; i < c->head.seq * k; i++) {
+        if (narrow)
+            ((uint16_t *)(c->window + c->at[IDS]))[i] = (uint16_t)ids[i];
+        else
+            ((uint32_t *)(c->window + c->at[IDS]))[i] = (uint32_t)ids[i];
+    }
+    for (int64_t n = 0; n < c->head.seq; n++) {
+        const float *p = probs + n * (k + 2);
+        for (int64_t j = 0; j < k; j++) p16[n * k + j] = sol_f32_to_f16(p[j]);
+        rest[n] = p[k]; /* what rounding takes from the tokens does not become probability of the rest */
+        target[n] = p[k + 1];
+    }
+}
+
+sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    if (c->done == c->head.windows)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld windows", c->path, (long long)c->done);
+    pack_window(c, ids, probs);
+    for (int i = 0; st == SOL_OK && i < COLUMNS; i++)
+        st = sol_out_write(&c->out, c->offset[i] + (uint64_t)c->done * c->bytes[i], c->window + c->at[i], c->bytes[i],
+                           err);
+    uint32_t crc = window_crc(c);
+    if (st == SOL_OK) st = sol_out_write(&c->out, c->crc_offset + (uint64_t)c->done * sizeof crc, &crc, sizeof crc,
+        err);
+    if (st == SOL_OK) c->done++;
+    return st;
+}
+
+sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err)
+{
+    uint64_t count = (uint64_t)c->done;
+    if (c->done == c->committed) return SOL_OK;
+    sol_status st = sol_out_sync(&c->out, err);
+    if (st == SOL_OK) st = sol_out_write(&c->out, c->count_offset, &count, sizeof count, err);
+    if (st == SOL_OK) st = sol_out_sync(&c->out, err);
+    if (st == SOL_OK) c->committed = c->done;
+    return st;
+}
+
+static int64_t id_at(const sol_teacher_cache *c, int64_t i)
+{
+    const uint8_t *ids = c->window + c->at[IDS];
+    return column_type(&c->head, IDS) == SOL_H5_U16 ? ((const uint16_t *)ids)[i] : ((const uint32_t *)ids)[i];
+}
+
+static bool is_probability(float p)
+{
+    return p >= 0 && p <= 1;
+}
+
+/* The k first of the window's tokens; the others join the rest. false: a number that cannot be. */
+static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, float *probs, float *target)
+{
+    int64_t K = c->head.k;
+    const sol_f16 *p16 = (const sol_f16 *)(c->window + c->at[PROBS]);
+    const float *rest = (const float *)(c->window + c->at[REST]);
+    bool good = true;
+    for (int64_t n = 0; n < c->head.seq; n++) {
+        float *p = probs + n * (k + 1);
+        double others = rest[n];
+        good = good && is_probability(rest[n]);
+        for (int64_t j = 0; j < K; j++) {
+            int64_t id = id_at(c, n * K + j);
+            float value = sol_f16_to_f32(p16[n * K + j]);
+            good = good && id < c->head.vocab_size && is_probability(value);
+            if (j < k) ids[n * k + j] = good ? (int32_t)id : 0;
+            if (j < k)
+                p[j] = value;
+            else
+                others += value;
+        }
+        p[k] = (float)others;
+    }
+    if (target) memcpy(target, c->window + c->at[TARGET], c->bytes[TARGET]);
+    return good;
+}
+
+sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
+                                  float *target,
+                                  sol_err *err)
+{
+    uint32_t crc = 0;
+    sol_status st = SOL_OK;
+    if (window < 0 || window >= c->committed || k < 1 || k > c->head.k)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: window %lld with %lld tokens is not among its %lld with %lld",
+                        c->path,
+                        (long long)window, (long long)k, (long long)c->committed, (long long)c->head.k);
+    for (int i = 0; st == SOL_OK && i < COLUMNS; i++)
+        st = sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i], c->window + c->at[i], c->bytes[i],
+                         err);
+    if (st == SOL_OK) st = sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err);
+    if (st != SOL_OK) return st;
+    if (crc != window_crc(c) || !unpack_window(c, k, ids, probs, target))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged: its checksum differs", c->path,
+                        (long long)window);
+    return SOL_OK;
+}

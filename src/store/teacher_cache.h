@@ -1,0 +1,51 @@
+/* What a teacher thinks of a dataset, kept: for every position of every window of a batcher (text/dataset.h) its k
+ * most probable next tokens, their probabilities, the rest.
+ *
+ * Every dataset has its full length from the start (windows of the future are zeros, and take no disk space); windows
+ * are written in order at their places, synced, and only then counted, so that a process that dies at any moment
+ * leaves a file that goes on where it was counted. Layout: checkpoints/SCHEMA.md.
+ *
+ *     sol_teacher_cache *c;
+ *     st = sol_teacher_cache_create(&c, path, &head, err);                 // or _open, to go on
+ *     while (sol_teacher_cache_done(c) < head.windows) { st = sol_teacher_cache_append(c, ids, probs, err); ... }
+ *     st = sol_teacher_cache_commit(c, err);                               // now and then, and at the end
+ *     st = sol_teacher_cache_read(c, window, k, ids, probs, target, err);  // allocates nothing */
+#ifndef SOLERA_STORE_TEACHER_CACHE_H
+#define SOLERA_STORE_TEACHER_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct sol_teacher_cache_head {
+    uint64_t data_digest, teacher_digest, tokenizer_hash;
+    int64_t vocab_size, windows, seq, k;
+    double temperature;
+} sol_teacher_cache_head;
+
+typedef struct sol_teacher_cache sol_teacher_cache;
+
+/* Replaces what is at `path`. The caller owns *c. */
+sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
+                                    sol_err *err);
+sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool write, sol_err *err);
+/* What was appended since the last commit is lost. NULL is fine. */
+void sol_teacher_cache_close(sol_teacher_cache **c);
+
+const sol_teacher_cache_head *sol_teacher_cache_get_head(const sol_teacher_cache *c);
+int64_t sol_teacher_cache_done(const sol_teacher_cache *c); /* windows, those that are not committed included */
+
+/* The next window: ids [seq, k], probs [seq, k + 2] as sol_teacher_graph_run gives them: the k tokens in falling
+ * order, the rest, the target at temperature 1. Probabilities of tokens are rounded to fp16. */
+sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err);
+sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
+
+/* A window's `k` most probable tokens (at most head.k): ids [seq, k], probs [seq, k + 1], the rest last; target [seq]
+ * may be NULL.
+ * SOL_ERR_FORMAT: it is damaged. */
+sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
+                                  float *target,
+                                  sol_err *err);
+
+#endif

@@ -1,0 +1,169 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "distill.h"
+
+struct args {
+    sol_words set;
+};
+
+static const sol_opt options[] = {
+    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+     .help = "change a key of the job"},
+    {0},
+};
+
+static const double commit_seconds = 20;
+
+typedef struct maker {
+    sol_program *program;
+    const sol_config *config;
+    sol_ctx *ctx;
+    sol_model_config student;
+    sol_tokenizer *tokenizer; /* of the student */
+    sol_job_tokens data;
+    sol_batcher batcher;
+    sol_job_teacher teacher;
+    sol_teacher_graph *graph;
+    int32_t *batch; /* inputs, targets, doc_start of [B, T] */
+} maker;
+
+static sol_status check_keys(const sol_config *c, sol_err *err)
+{
+    if (!sol_job_has_teacher(c)) return sol_config_fail(c, "distill.teacher", err, "is needed");
+    if (!c->distill.cache[0]) return sol_config_fail(c, "distill.cache", err, "is needed: the file to write");
+    if (c->distill.top_k == 0)
+        return sol_config_fail(c, "distill.top_k", err,
+                               "is needed: how many tokens a cache keeps; 64 is a good start");
+    if (strcmp(c->data.source, "self") == 0)
+        return sol_config_fail(c, "data.source", err,
+                               "self has no text before its run: name tokens-self.h5 of a run as data.train");
+    return SOL_OK;
+}
+
+/* A text file is tokenized beside the cache, as a run does it in its directory. */
+static sol_status open_data(maker *m, sol_err *err)
+{
+    const sol_config *c = m->config;
+    char made[SOL_PATH_MAX];
+    snprintf(made, sizeof made, "%s.tokens", c->distill.cache);
+    sol_status st = sol_job_open_tokens(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
+                                        &m->data, err);
+    if (st == SOL_OK)
+        st = sol_batcher_init(&m->batcher, &m->data.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
+    return st;
+}
+
+static sol_status open_all(maker *m, sol_err *err)
+{
+    const sol_config *c = m->config;
+    sol_status st = sol_program_ctx(m->program, &m->ctx, err);
+    if (st == SOL_OK) st = sol_job_model_header(c, &m->student, &m->tokenizer, err);
+    sol_job_student student = {&m->student, m->tokenizer, &m->data.file};
+    if (st == SOL_OK && !m->tokenizer)
+        st = sol_config_fail(c, "model.init", err, "%s: holds no tokenizer", c->model.init);
+    if (st == SOL_OK) st = open_data(m, err);
+    if (st == SOL_OK) st = sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err);
+    if (st == SOL_OK)
+        st = sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch, c->train.seq,
+                                      &m->teacher.loss, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq), 3 * sizeof *m->batch, err);
+    return st;
+}
+
+static void close_all(maker *m)
+{
+    sol_teacher_graph_free(&m->graph);
+    sol_job_teacher_close(&m->teacher);
+    sol_job_close_tokens(&m->data);
+    sol_tokenizer_free(&m->tokenizer);
+    sol_free(m->batch);
+}
+
+/* The windows from `first` on that fit a batch; the rest of the batch repeats the last one. */
+static sol_status add_batch(maker *m, int64_t first, sol_err *err)
+{
+    int64_t B = m->config->train.batch, T = m->config->train.seq, windows = sol_batcher_windows(&m->batcher);
+    int64_t k = m->config->distill.top_k, n = windows - first < B ? windows - first : B;
+    int32_t *inputs = m->batch, *targets = inputs + B * T, *doc_start = targets + B * T;
+    const int32_t *ids;
+    const float *probs;
+    sol_status st = SOL_OK;
+    for (int64_t b = 0; b < B; b++)
+        sol_batcher_window(&m->batcher, first + (b < n ? b : n - 1), inputs + b * T, targets + b * T,
+                           doc_start + b * T);
+    for (int64_t i = 0; i < B * T; i++)
+        if (inputs[i] < 0 || inputs[i] >= m->student.vocab_size || targets[i] >= m->student.vocab_size)
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
+                            m->config->data.train, inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
+                            m->student.vocab_size - 1);
+    sol_teacher_graph_run(m->graph, inputs, targets, doc_start, &ids, &probs);
+    for (int64_t b = 0; st == SOL_OK && b < n; b++)
+        st = sol_teacher_cache_append(m->teacher.cache, ids + b * T * k, probs + b * T * (k + 2), err);
+    return st;
+}
+
+static sol_status make(maker *m, sol_err *err)
+{
+    sol_teacher_cache *c = m->teacher.cache;
+    int64_t windows = sol_batcher_windows(&m->batcher), begun_at = sol_teacher_cache_done(c);
+    double begun = sol_clock(), committed = begun;
+    sol_status st = SOL_OK;
+    char left[32], took[32];
+    while (st == SOL_OK && sol_teacher_cache_done(c) < windows) {
+        if (sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted, saved; the same command goes on");
+        if (st == SOL_OK) st = add_batch(m, sol_teacher_cache_done(c), err);
+        int64_t done = sol_teacher_cache_done(c);
+        double now = sol_clock();
+        if (done > begun_at)
+            sol_duration_text((now - begun) / (double)(done - begun_at) * (double)(windows - done), left);
+        sol_live_show(m->program, false, "window %" PRId64 " of %" PRId64 "  %s left", done, windows,
+                      done > begun_at ? left : "?");
+        if (st == SOL_OK && now - committed < commit_seconds) continue;
+        sol_status saved = sol_teacher_cache_commit(c, st == SOL_OK ? err : NULL);
+        if (st == SOL_OK) st = saved;
+        committed = now;
+    }
+    if (st == SOL_OK) st = sol_teacher_cache_commit(c, err);
+    sol_live_clear(m->program);
+    if (st == SOL_OK)
+        sol_log_line(&m->program->log, SOL_LOG_INFO, "%s: %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
+                     " tokens of the teacher each, in %s", m->config->distill.cache, windows, m->config->train.seq,
+                     m->config->distill.top_k, sol_duration_text(sol_clock() - begun, took));
+    return st;
+}
+
+static sol_status run(sol_program *p, void *argp, sol_err *err)
+{
+    struct args *args = argp;
+    sol_config *c = NULL;
+    maker m = {.program = p};
+    sol_status st = sol_config_read(&c, p->word[0], err);
+    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
+    if (st == SOL_OK) st = sol_config_finish(c, err);
+    if (st == SOL_OK) st = check_keys(c, err);
+    if (st == SOL_OK) sol_interrupt_catch();
+    if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
+    m.config = c;
+    if (st == SOL_OK) st = open_all(&m, err);
+    if (st == SOL_OK) st = make(&m, err);
+    close_all(&m);
+    sol_config_free(&c);
+    return st;
+}
+
+const sol_verb sol_verb_distill_cache = {
+    .name = "distill-cache",
+    .words = "CONFIG.yaml",
+    .min_words = 1,
+    .max_words = 1,
+    .summary = "write what a job's teacher thinks of its data to distill.cache, for any number of runs",
+    .details = "Keeps the distill.top_k most probable next tokens of every position, their probabilities (fp16) and the rest.\n"
+               "A file that is there for the same data, teacher, distill.temperature and train.seq is completed, any other one\n"
+               "refused. `solera train` with the same job then trains without the teacher in memory.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};
