@@ -45,7 +45,7 @@ TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz
+.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz FORCE
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -121,6 +121,12 @@ $(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
 $(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
 $(BUILD)/%_neon.o: TIER_CFLAGS := -march=armv8.2-a+dotprod
 
+# Made anew when the commit is another one.
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+FORCE:
+$(BUILD)/train/cmd_version.o: $(BUILD)/commit
 $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'
 
 $(BUILD)/%.o: %.c

@@ -7,6 +7,8 @@
 #define SOL_VARIANT "unknown"
 #endif
 
+const char sol_build_commit[] = SOL_COMMIT;
+
 static sol_status run(sol_program *p, void *args, sol_err *err)
 {
     sol_ctx *ctx;
@@ -14,7 +16,7 @@ static sol_status run(sol_program *p, void *args, sol_err *err)
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     printf("solera %s\n", SOL_VERSION);
-    printf("commit   %s\n", SOL_COMMIT[0] ? SOL_COMMIT : "unknown");
+    printf("commit   %s\n", sol_build_commit[0] ? sol_build_commit : "unknown");
     printf("build    %s, %s\n", SOL_VARIANT, __VERSION__);
     printf("kernels  %s (best here: %s)\n", sol_tier_name(ctx->k.tier), sol_tier_name(sol_cpu_tier(&ctx->cpu)));
     printf("gemm     %s\n", sol_gemm_library());

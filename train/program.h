@@ -81,6 +81,9 @@ struct sol_program {
     double live_at;    /* when it was drawn last */
 };
 
+/* The commit that this program was built from; "": unknown. */
+extern const char sol_build_commit[];
+
 /* All verbs in the order of commands.def; find returns NULL for an unknown name. */
 int sol_verb_count(void);
 const sol_verb *sol_verb_at(int i);

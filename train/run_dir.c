@@ -215,6 +215,7 @@ void sol_run_dir_close(sol_run_dir *d)
 {
     if (!d->path[0]) return;
     if (d->log) fclose(d->log);
+    sol_free(d->waiting.data);
     if (d->metrics_fd >= 0) close(d->metrics_fd);
     if (d->lock_fd >= 0) {
         if (!d->has_run) remove_empty(d);
@@ -239,21 +240,42 @@ sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err)
+static sol_status append(sol_run_dir *d, const char *text, size_t n, sol_err *err)
 {
     for (size_t done = 0; done < n;) {
-        ssize_t w = write(d->metrics_fd, line + done, n - done);
+        ssize_t w = write(d->metrics_fd, text + done, n - done);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) return sol_fail_errno(err, d->path, "metrics.jsonl: cannot write");
+        if (w < 0) {
+            sol_status st = sol_fail_errno(err, d->path, "metrics.jsonl: cannot write");
+            if (ftruncate(d->metrics_fd, (off_t)d->metrics_bytes) != 0)
+                return sol_fail_errno(err, d->path, "metrics.jsonl: cannot cut a torn line");
+            return st;
+        }
         done += (size_t)w;
     }
     d->metrics_bytes += n;
     return SOL_OK;
 }
 
+static sol_status append_waiting(sol_run_dir *d, sol_err *err)
+{
+    sol_status st = d->waiting.n ? append(d, d->waiting.data, d->waiting.n, err) : SOL_OK;
+    if (st == SOL_OK) d->waiting.n = 0;
+    return st;
+}
+
+sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err)
+{
+    sol_status st = append_waiting(d, err);
+    if (st == SOL_OK) st = append(d, line, n, err);
+    if (st != SOL_ERR_NOSPACE || !d->wait_when_full) return st;
+    return sol_text_add(&d->waiting, err, "%.*s", (int)n, line);
+}
+
 sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err)
 {
-    if (d->metrics_fd >= 0 && fsync(d->metrics_fd) != 0 && errno != EINVAL)
+    sol_status st = append_waiting(d, err);
+    if (st == SOL_OK && d->metrics_fd >= 0 && fsync(d->metrics_fd) != 0 && errno != EINVAL)
         return sol_fail_errno(err, d->path, "metrics.jsonl: cannot sync");
-    return SOL_OK;
+    return st;
 }

@@ -14,12 +14,15 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "base/text.h"
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];
     bool has_run; /* it holds a run: there was one when it was opened, or one began */
     int lock_fd, metrics_fd;
     uint64_t metrics_bytes; /* length of metrics.jsonl */
+    bool wait_when_full;    /* lines for which the disk has no space wait in memory */
+    sol_text waiting;       /* owned */
     FILE *log;              /* log.txt, appended to */
 } sol_run_dir;
 
@@ -37,8 +40,9 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
 
 /* Opens metrics.jsonl and cuts it to `bytes`; a shorter one stays as it is: d->metrics_bytes tells. */
 sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err);
-/* Appends one line of n bytes, line break included. */
+/* Appends one line of n bytes, line break included: whole or not at all. */
 sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err);
+/* All lines are on the disk, those that waited, too. */
 sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err);
 
 /* Steps of the checkpoints, newest first; *steps is owned by the caller. */

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/crc.h"
+
 /* ---- one line of metrics.jsonl ---- */
 
 static size_t add_number(char *out, size_t n, const char *name, double x)
@@ -252,8 +254,8 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     if (t->saved_step == (int64_t)t->ck.state.step) return SOL_OK;
     sol_live_show(t->program, true, "step %" PRIu64 "/%" PRId64 "  saving", t->ck.state.step, t->config->train.steps);
     sol_run_dir_checkpoint(&t->dir, t->ck.state.step, path);
-    t->ck.state.metrics_bytes = t->dir.metrics_bytes;
     sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
+    t->ck.state.metrics_bytes = t->dir.metrics_bytes;
     sol_checkpoint with_study = t->ck; /* borrows everything */
     if (t->study) with_study.study = (void *)(uintptr_t)sol_study_state(t->study, &with_study.study_bytes);
     if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
@@ -306,20 +308,63 @@ static void smooth_loss(sol_trainer *t, const sol_step_record *r)
     t->loss_count++;
 }
 
+static const char *saved_text(const sol_trainer *t, char out[64])
+{
+    snprintf(out, 64, "there is no checkpoint yet");
+    if (t->saved_step >= 0) snprintf(out, 64, "the last checkpoint is of step %" PRId64, t->saved_step);
+    return out;
+}
+
+/* A checkpoint that is due. A full disk ends the run or not, by checkpoint.on_full; at the last step always. */
+static sol_status save_due(sol_trainer *t, bool last, sol_err *err)
+{
+    char saved[64];
+    sol_err why = {0};
+    sol_status st = sol_trainer_save(t, &why);
+    if (st == SOL_OK) return SOL_OK;
+    if (st != SOL_ERR_NOSPACE || last || !t->dir.wait_when_full) return sol_fail(err, st, "%s; %s", why.text, saved_text(t, saved));
+    sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": %s; training goes on, %s", t->ck.state.step, why.text,
+                 saved_text(t, saved));
+    return SOL_OK;
+}
+
+/* What computes the steps from this record on, at the end of the line (in place of its closing brace). */
+static size_t add_origin(const sol_trainer *t, char *line, size_t n)
+{
+    uint64_t config = sol_fnv1a(SOL_FNV_START, t->ck.config_yaml, strlen(t->ck.config_yaml));
+    n -= 2;
+    return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n,
+                                ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"threads\": %d, "
+                                "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
+                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.tier), sol_pool_threads(t->ctx->pool), config,
+                                t->train.file.digest);
+}
+
+static sol_status add_metrics(sol_trainer *t, const sol_step_record *r, sol_err *err)
+{
+    char line[SOL_STEP_LINE];
+    size_t n = sol_step_record_json(r, line), waited = t->dir.waiting.n;
+    if (r->step == t->first_step + 1) n = add_origin(t, line, n);
+    sol_status st = sol_run_dir_metrics_add(&t->dir, line, n, err);
+    if (st == SOL_OK && t->dir.waiting.n && !waited)
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": the disk is full: lines of metrics.jsonl wait in memory",
+                     r->step);
+    return st;
+}
+
 static sol_status count_skipped(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
     sol_run_state *s = &t->ck.state;
-    char saved[64] = "there is no checkpoint yet";
+    char saved[64];
     s->skipped++;
     sol_log_line(&t->program->log, SOL_LOG_WARN,
                  "step %" PRIu64 ": loss %g, gradient norm %g: skipped, parameters stay as they were", r->step,
                  r->loss, r->grad_norm);
     if (s->skipped <= (uint64_t)t->config->train.max_skipped) return SOL_OK;
-    if (t->saved_step >= 0) snprintf(saved, sizeof saved, "the last checkpoint is of step %" PRId64, t->saved_step);
     return sol_fail(err, SOL_ERR_NONFINITE,
                     "step %" PRIu64 ": loss %g, gradient norm %g; %" PRIu64
                     " skipped steps are more than train.max_skipped; %s",
-                    r->step, r->loss, r->grad_norm, s->skipped, saved);
+                    r->step, r->loss, r->grad_norm, s->skipped, saved_text(t, saved));
 }
 
 /* What follows the update: evaluation, line, progress, checkpoint. */
@@ -327,7 +372,6 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_config *c = t->config;
     sol_run_state *s = &t->ck.state;
-    char line[SOL_STEP_LINE];
     bool last = r->step == (uint64_t)c->train.steps, best = false;
     sol_status st = SOL_OK, stop = SOL_OK;
     if (r->skipped)
@@ -341,13 +385,12 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         s->best_eval_loss = score(r);
         s->best_step = r->step;
     }
-    if (st == SOL_OK)
-        st = sol_run_dir_metrics_add(&t->dir, line, sol_step_record_json(r, line), stop == SOL_OK ? err : NULL);
+    if (st == SOL_OK) st = add_metrics(t, r, stop == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = stop;
     if (st != SOL_OK) return st;
     show_progress(t, r);
     bool save = last || r->step % (uint64_t)c->checkpoint.every == 0 || (best && c->checkpoint.best);
-    return save ? sol_trainer_save(t, err) : SOL_OK;
+    return save ? save_due(t, last, err) : SOL_OK;
 }
 
 sol_status sol_trainer_step(sol_trainer *t, sol_err *err)

@@ -31,7 +31,7 @@ typedef struct sol_step_record {
 } sol_step_record;
 
 /* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
-enum { SOL_STEP_LINE = 3072 };
+enum { SOL_STEP_LINE = 3328 };
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */

@@ -310,6 +310,8 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = open_graph(t, err);
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
+    t->dir.wait_when_full = strcmp(c->checkpoint.on_full, "continue") == 0;
+    t->first_step = t->ck.state.step;
     if (st == SOL_OK) st = sol_run_dir_metrics_cut(&t->dir, t->ck.state.metrics_bytes, err);
     if (st == SOL_OK && t->dir.metrics_bytes < t->ck.state.metrics_bytes)
         sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
