@@ -45,7 +45,7 @@ TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz FORCE
+.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static cov run-cov FORCE
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -68,6 +68,12 @@ demo: need-deps ## the main job on the embedded model, from nothing, in about 3 
 fuzz: ## run every libFuzzer target for FUZZ_SECONDS (60); needs clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang run-fuzz
 
+static: ## static checks: cppcheck over src and train, clean
+	@scripts/static.sh
+
+cov: ## line coverage of src by the tests: report in build/cov/lines.txt, at least COV_LINES (90) %
+	@$(MAKE) --no-print-directory VARIANT=cov run-cov
+
 layers: ## check that every module includes lower layers only
 	@scripts/check_layers.sh
 
@@ -87,6 +93,14 @@ run-tests: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
 
 run-fuzz: $(FUZZ_BIN) $(BUILD)/tests/fuzz/make_seeds
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
+
+COV_LINES ?= 90
+run-cov: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
+	@command -v gcovr >/dev/null || { echo "cov: gcovr is missing (Debian: gcovr)"; exit 1; }
+	@find $(BUILD) -name '*.gcda' -delete
+	@BUILD=$(BUILD) tests/run.sh
+	@gcovr --root . --filter src/ --sort-percentage --txt $(BUILD)/lines.txt --fail-under-line $(COV_LINES) $(BUILD)
+	@tail -n 4 $(BUILD)/lines.txt
 
 run-demo: $(BUILD)/solera
 	@scripts/demo.sh $(BUILD)/solera

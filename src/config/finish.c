@@ -13,7 +13,8 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     int i = sol_key_find(key);
-    sol_config_mark m = i < 0 ? (sol_config_mark){0} : c->mark[i];
+    sol_config_mark m = {0};
+    if (i >= 0) m = c->mark[i];
     if (m.line > 0)
         return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file, m.line, m.column, key, text);
     return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->file, key, text);

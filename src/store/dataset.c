@@ -132,7 +132,7 @@ static sol_status check_offsets(const sol_h5_file *f, const sol_tokens *t, sol_e
 
 static sol_status read_all(sol_dataset *d, sol_h5_file *f, sol_err *err)
 {
-    const sol_h5_node *tokens, *offsets, *tokenizer;
+    const sol_h5_node *tokens, *offsets = NULL, *tokenizer;
     int64_t any = -1;
     uint64_t *doc_offsets = NULL;
     const sol_h5_node *probe = sol_h5_find(f, "/tokens");

@@ -73,7 +73,7 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
 
 sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant, bool dequantize, sol_err *err)
 {
-    sol_file_kind kind;
+    sol_file_kind kind = SOL_FILE_MODEL;
     *v = (sol_view){.ctx = ctx, .dequantize = dequantize, .file.in.fd = -1};
     sol_status st = sol_copy_string(&v->path, path, strlen(path), err);
     if (st == SOL_OK) st = sol_store_kind(path, &kind, err);

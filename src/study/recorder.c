@@ -503,7 +503,7 @@ const void *sol_study_state(const sol_study *s, size_t *size)
 
 sol_status sol_study_restore(sol_study *s, const void *state, size_t size, sol_err *err)
 {
-    state_head head;
+    state_head head = {0};
     if (size == s->state_bytes) memcpy(&head, state, sizeof head);
     if (size != s->state_bytes || head.layout != s->state->layout)
         return sol_fail(err, SOL_ERR_FORMAT, "the state of the study is of other layers or samples than study.layers and study.rows "

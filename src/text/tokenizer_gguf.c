@@ -74,7 +74,7 @@ static sol_status add_gguf_vocab(sol_tokenizer *t, const sol_tokenizer_arrays *a
     sol_status st = sol_alloc_array((void **)&scratch, longest, 1, err);
     for (int64_t id = 0; st == SOL_OK && id < a->n_tokens; id++) {
         sol_bytemap_entry *e;
-        int is_new;
+        int is_new = 0;
         st = add_gguf_token(t, a, id, scratch, err);
         if (st == SOL_OK && a->n_merges)
             st = sol_bytemap_put(&by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err);
