@@ -542,7 +542,25 @@ START_TEST(damaged_llama2c)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, json_forms); tcase_add_test(tc, json_digits_and_smollm);
+/* A vocabulary without a single byte of text, as a file from a stranger may have. */
+START_TEST(empty_tokens)
+{
+    sol_span tokens[2] = {{"", 0}, {"", 0}};
+    float scores[2] = {0};
+    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = 2, .scores = scores, .bos = -1, .eos = -1,
+                              .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    sol_tokenizer *t;
+    sol_ids ids = {0};
+    sol_err why = {0};
+    sol_status st = sol_tokenizer_from_arrays(&t, "test", &a, &why);
+    ck_assert((st == SOL_OK) == (t != NULL));
+    if (t) ck_assert_int_eq(sol_tokenizer_encode(t, "a", 1, 0, &ids, &why), SOL_OK);
+    sol_ids_free(&ids);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms); tcase_add_test(tc, json_digits_and_smollm);
               tcase_add_test(tc, json_sentencepiece); tcase_add_test(tc, hostile_json);
               tcase_add_test(tc, deep_json); tcase_add_test(tc, a_regex_that_explodes_is_an_error);
               tcase_add_test(tc, words); tcase_add_test(tc, named_pretokenizers);

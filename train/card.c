@@ -212,6 +212,7 @@ static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
         char name[128];
         int k = 0;
         family(json_string_value(json_object_get(one, "name")), name, sizeof name);
+        /* cppcheck-suppress negativeIndex -- k counts up from 0 */
         while (k < n && strcmp(row[k].name, name) != 0) k++;
         if (k == MOST) continue;
         if (k == n) {
