@@ -363,7 +363,7 @@ START_TEST(a_fused_update_gives_the_same_bits)
     sol_checkpoint a, b;
     world_make(&w);
     for (int i = 0; i < 4; i++) {
-        char run[8];
+        char run[16];
         snprintf(run, sizeof run, "f%d", i);
         set[2] = storage[i / 2][0];
         set[3] = storage[i / 2][1];
@@ -466,7 +466,7 @@ START_TEST(storage_of_parameters)
     world w;
     world_make(&w);
     for (int i = 0; i < 3; i++) {
-        char run[8], set[64];
+        char run[16], set[64];
         snprintf(run, sizeof run, "r%d", i);
         snprintf(set, sizeof set, "train.param_dtype=%s", word[i]);
         ck_ok(run_job(&w, run, (const char *const[]){set, NULL}, false, err));
