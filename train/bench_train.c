@@ -5,7 +5,7 @@
 
 #include "bench_series.h"
 
-enum { MAX_OPS = 32, MAX_PRODUCTS = 32 };
+enum { MAX_OPS = 32, MAX_PRODUCTS = 32, CACHED_TOKENS = 64 };
 
 /* ---- the products of a step alone ---- */
 
@@ -123,6 +123,13 @@ typedef struct profile {
     double forward[MAX_OPS], backward[MAX_OPS], clip, update;
 } profile;
 
+/* Steps that learn from a teacher; graph NULL: none were asked for. */
+typedef struct taught {
+    sol_teacher *teacher; /* NULL: a cache */
+    sol_graph *graph;
+    sol_bench_series step;
+} taught;
+
 typedef struct bench {
     const sol_bench_train_opts *o;
     sol_ctx *ctx;
@@ -133,8 +140,9 @@ typedef struct bench {
     int32_t *tokens, *targets;
     products products;
     sol_bench_series step;
-    profile profile;
+    profile profile; /* of the steps without a teacher */
     int steps;       /* in the profile */
+    taught taught;
     uint64_t memory; /* at most, before the products got theirs */
 } bench;
 
@@ -155,21 +163,21 @@ static double passed(profile *p)
 }
 
 /* What sol_trainer_step does between its batch and its line. */
-static double run_step(bench *b)
+static double run_step(bench *b, sol_graph *g, profile *p)
 {
     double begun = sol_clock(), loss;
     int64_t counted;
-    b->profile.at = begun;
-    sol_graph_begin_step(b->graph, (sol_residual_mix){1, 0.5f});
-    sol_graph_new_grads(b->graph);
-    sol_graph_accumulate(b->graph, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq), &loss, &counted);
-    sol_graph_finish_step(b->graph);
-    passed(&b->profile);
-    double norm = sol_global_norm(b->ctx, sol_graph_grads(b->graph), b->model->n_elements);
-    b->profile.clip += passed(&b->profile);
-    sol_adamw_update(b->ctx, b->optim, b->model, sol_graph_grads(b->graph), sol_clip_scale(norm, 1), 1e-4f);
-    b->profile.update += passed(&b->profile);
-    return b->profile.at - begun;
+    p->at = begun;
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0.5f});
+    sol_graph_new_grads(g);
+    sol_graph_accumulate(g, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq), &loss, &counted);
+    sol_graph_finish_step(g);
+    passed(p);
+    double norm = sol_global_norm(b->ctx, sol_graph_grads(g), b->model->n_elements);
+    p->clip += passed(p);
+    sol_adamw_update(b->ctx, b->optim, b->model, sol_graph_grads(g), sol_clip_scale(norm, 1), 1e-4f);
+    p->update += passed(p);
+    return p->at - begun;
 }
 
 /* 128 weights a scale where that divides the width of every layer, else 64 or 32. */
@@ -178,6 +186,30 @@ static int64_t group_size(const sol_model_config *c)
     int64_t q = c->num_attention_heads * c->head_dim, g = 128;
     while (g > 32 && (c->hidden_size % g || c->intermediate_size % g || q % g)) g /= 2;
     return g;
+}
+
+/* The same job with a teacher: the model as it starts, or the k most probable tokens of a cache. */
+static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol_graph_opts *plain, sol_err *err)
+{
+    sol_distill d = {.kind = SOL_DISTILL_FORWARD_KL, .temperature = 1, .weight = 1};
+    sol_graph_opts o = *plain;
+    sol_status st = SOL_OK;
+    if (strcmp(b->o->distill, "none") == 0) return SOL_OK;
+    bool cache = strcmp(b->o->distill, "cache") == 0;
+    if (cache) d.top_k = b->config.vocab_size < CACHED_TOKENS ? b->config.vocab_size : CACHED_TOKENS;
+    if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_STORED_BF16, err);
+    o.distill = &d;
+    o.teacher = b->taught.teacher;
+    if (st == SOL_OK) st = sol_graph_create(&b->taught.graph, b->ctx, b->model, spec, &o, err);
+    if (st != SOL_OK || !cache) return st;
+    int32_t *ids;
+    float *probs;
+    sol_graph_cached_inputs(b->taught.graph, &ids, &probs);
+    for (int64_t n = 0; n < b->o->batch * b->o->seq; n++) {
+        for (int64_t i = 0; i < d.top_k; i++) ids[n * d.top_k + i] = (int32_t)((n + i) % b->config.vocab_size);
+        for (int64_t i = 0; i <= d.top_k; i++) probs[n * (d.top_k + 1) + i] = 1.0f / (float)(d.top_k + 1);
+    }
+    return SOL_OK;
 }
 
 static sol_status prepare(bench *b, sol_err *err)
@@ -193,6 +225,7 @@ static sol_status prepare(bench *b, sol_err *err)
     sol_model_init_random(b->ctx, b->model, 1);
     spec.group_size = group_size(&b->config);
     st = sol_graph_create(&b->graph, b->ctx, b->model, &spec, &g, err);
+    if (st == SOL_OK) st = prepare_taught(b, &spec, &g, err);
     if (st == SOL_OK) st = sol_adamw_create(&b->optim, b->model, &adamw, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->tokens, (size_t)n, sizeof *b->tokens, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->targets, (size_t)n, sizeof *b->targets, err);
@@ -208,7 +241,9 @@ static sol_status prepare(bench *b, sol_err *err)
 static sol_status measure(bench *b, sol_program *p, sol_err *err)
 {
     double end = sol_clock() + b->o->seconds;
-    run_step(b);
+    profile unread = {0};
+    run_step(b, b->graph, &b->profile);
+    if (b->taught.graph) run_step(b, b->taught.graph, &unread);
     b->memory = sol_peak_rss();
     sol_status st = alloc_products(&b->products, b->o->bf16, err);
     if (st != SOL_OK) return st;
@@ -218,8 +253,9 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         sol_live_show(p, false, "bench: round %d", round + 1);
         measure_products(&b->products, b->ctx);
-        sol_bench_series_add(&b->step, run_step(b));
+        sol_bench_series_add(&b->step, run_step(b, b->graph, &b->profile));
         b->steps++;
+        if (b->taught.graph) sol_bench_series_add(&b->taught.step, run_step(b, b->taught.graph, &unread));
     }
     return SOL_OK;
 }
@@ -233,6 +269,7 @@ typedef struct result {
     double six_n;                 /* 6 N a token for N weights */
     double gemm_rate;             /* operations a second of the products alone */
     double share;                 /* of the step in products at that rate */
+    double distill_ratio;         /* a step with a teacher to one without; 0: not asked for */
     uint64_t memory;
 } result;
 
@@ -252,6 +289,7 @@ static result evaluate(bench *b)
     r.gemm_rate = with_weights / alone;
     r.share = alone / r.step;
     r.memory = b->memory;
+    if (b->taught.graph) r.distill_ratio = sol_bench_series_median(&b->taught.step) / r.step;
     return r;
 }
 
@@ -259,10 +297,12 @@ static void print_json(const bench *b, const result *r)
 {
     printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
            "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
-           ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, \"profile\": {",
+           ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
            r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9, r->share,
            r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
            b->step.n);
+    if (b->taught.graph) printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
+    printf("\"profile\": {");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         if (b->profile.forward[i] + b->profile.backward[i] > 0)
             printf("\"%s\": [%.6f, %.6f], ", sol_op_at(i)->name, b->profile.forward[i] / b->steps,
@@ -286,12 +326,13 @@ static void print_text(const bench *b, const result *r)
     printf("training    %.0f tokens/s; a step of %.0f tokens takes %.3f s\n"
            "arithmetic  %.1f GFLOP/s; the products alone reach %.1f and would take %.0f %% of the step\n"
            "memory      at most %s\n"
-           "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n"
-           "ms a step      forward  backward      %%\n",
+           "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n",
            r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, 100 * r->share,
            sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier),
            b->o->bf16 ? "bf16" : "fp32", b->o->bf16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
            b->step.n);
+    if (b->taught.graph) printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill, r->distill_ratio);
+    puts("ms a step      forward  backward      %");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         print_row(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);
     print_row(b, "norm", b->profile.clip, 0);
@@ -318,6 +359,8 @@ sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_er
     sol_free(b.tokens);
     sol_free(b.targets);
     sol_adamw_free(&b.optim);
+    sol_graph_free(&b.taught.graph);
+    sol_teacher_free(&b.taught.teacher);
     sol_graph_free(&b.graph);
     sol_model_free(&b.model);
     return st;

@@ -14,7 +14,7 @@ struct args {
     double seconds;
     bool json, train;
     int64_t batch, seq;
-    const char *compute;
+    const char *compute, *distill;
 };
 
 static const sol_opt options[] = {
@@ -39,6 +39,8 @@ static const sol_opt options[] = {
      .max = 65536, .help = "--train: tokens a window"},
     {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, compute), .preset = "fp32",
      .choices = "fp32|bf16", .help = "--train: as train.compute"},
+    {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
+     .choices = "none|self|cache", .help = "--train: in turns, steps with a teacher too"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f16"),
     {0},
@@ -188,7 +190,8 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
                               .seq = a->seq,
                               .seconds = a->seconds,
                               .bf16 = strcmp(a->compute, "bf16") == 0,
-                              .json = a->json};
+                              .json = a->json,
+                              .distill = a->distill};
     return sol_bench_train(p, &o, err);
 }
 
@@ -221,7 +224,8 @@ const sol_verb sol_verb_bench = {
     .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
                "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.\n"
                "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same products of matrices alone;\n"
-               "gemm_share is the part of a step that they would take.",
+               "gemm_share is the part of a step that they would take. --distill: forward KL to a teacher of the same shape in memory (self,\n"
+               "in bf16) or to its 64 most probable tokens (cache, without the reading of the file); distill_ratio: a step with to one without.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

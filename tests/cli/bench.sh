@@ -18,6 +18,10 @@ for key in train_tok_s gflops_6n gflops_executed gemm_gflops gemm_share peak_mem
 done
 "$SOLERA" bench --train --shape tiny --seq 16 --seconds 0.1 -t 1 >"$dir/out" 2>"$dir/err"
 grep -q '^  attention ' "$dir/out" || fail "$(cat "$dir/out")"
+for teacher in self cache; do
+    "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --distill $teacher --json >"$dir/out" 2>"$dir/err"
+    grep -q "\"distill\": \"$teacher\", \"distill_ratio\": [0-9]" "$dir/out" || fail "$(cat "$dir/out" "$dir/err")"
+done
 expect 2 "no model file" "$SOLERA" bench --train "$dir/none.h5"
 expect 2 "llama-3.2-1b" "$SOLERA" bench --shape llama-3.2-1
 expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group 128
