@@ -249,21 +249,22 @@ ALWAYS_INLINE void attend_softmax(int64_t n, attend_state *s)
     s->max = high;
 }
 
-/* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value is loaded once. */
+/* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value is loaded once. Columns
+ * from D on hold what the loads found there, and are never read. */
 ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors, const sol_attend_args *a, int64_t first,
                                   int64_t n, int64_t d, attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_COLUMNS];
     const uint8_t *value = (const uint8_t *)a->values + (size_t)(first * a->D + d) * size;
-    size_t width = (size_t)(a->D - d) * size;
+    size_t left = (size_t)((a->n - first) * a->D - d) * size; /* bytes to the end of the values: a load may run into the next row */
     for (int h = 0; h < heads; h++)
         for (int c = 0; c < vectors; c++) acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
-    for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size)
+    for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size, left -= (size_t)a->D * size)
         for (int c = 0; c < vectors; c++) {
             if ((size_t)(c * VW) * size % 64 == 0) __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D + c * VW) * size);
             uint8_t padded[VW * 4] = {0};
-            bool whole = width >= VW * size * (size_t)(c + 1);
-            vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, width));
+            bool whole = left >= VW * size * (size_t)(c + 1);
+            vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, left));
             for (int h = 0; h < heads; h++) acc[h][c] = FMA(splat(s[h].p[j]), x, acc[h][c]);
         }
     for (int h = 0; h < heads; h++)
