@@ -271,6 +271,20 @@ START_TEST(exact_exports)
 }
 END_TEST
 
+/* From the shapes alone, as a plan does it. */
+static uint64_t foretold_bytes(const sol_gguf_options *o)
+{
+    sol_checkpoint c;
+    sol_model *shapes;
+    uint64_t bytes;
+    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_describe(&shapes, &c.model->config, SOL_F32, err));
+    ck_ok(sol_export_gguf_bytes(shapes, c.tokenizer, &c.quant, o, &bytes, err));
+    sol_model_free(&shapes);
+    sol_checkpoint_free(&c);
+    return bytes;
+}
+
 static uint64_t exported_bytes(const char *type)
 {
     sol_gguf_options o = {.type = type, .embed_type = "f16"};
@@ -280,6 +294,7 @@ static uint64_t exported_bytes(const char *type)
     ck_ok(sol_file_size(file, &bytes, err));
     ck_assert_uint_eq(bytes, r.bytes);
     ck_assert_uint_eq(bytes, r.predicted);
+    ck_assert_uint_eq(bytes, foretold_bytes(&o));
     return bytes;
 }
 

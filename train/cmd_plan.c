@@ -3,6 +3,7 @@
 
 #include "distill.h"
 #include "speed.h"
+#include "store/export.h"
 
 struct args {
     sol_words set;
@@ -26,6 +27,14 @@ typedef struct estimate {
     double gemm_rate;              /* operations a second of a large product on this machine, now */
     double seconds;                /* the whole run */
 } estimate;
+
+/* The files that `solera export` makes of the trained model, in its order of types; bytes 0: refused, and why. */
+enum { EXPORTS = 8 };
+typedef struct export_plan {
+    const char *type;
+    uint64_t bytes;
+    sol_err why;
+} export_plan;
 
 /* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
  * optimizer. */
@@ -105,7 +114,29 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
     e->bits = e->quantized ? bits / (double)e->quantized : 32;
 }
 
-static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan, int threads)
+/* With the default types of embedding and head. */
+static void plan_exports(sol_model *m, sol_tokenizer *t, const sol_quant_spec *spec, export_plan x[EXPORTS])
+{
+    static const char *const types[EXPORTS] = {"packed", "stq1_0", "tq1_0", "tq2_0", "q8_0", "f16", "bf16", "f32"};
+    for (int i = 0; i < EXPORTS; i++) {
+        sol_gguf_options o = {.type = types[i]};
+        x[i] = (export_plan){.type = types[i]};
+        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, SOL_DENSE_Q6, &x[i].bytes, &x[i].why)
+                               : sol_export_gguf_bytes(m, t, spec, &o, &x[i].bytes, &x[i].why);
+        if (st != SOL_OK) x[i].bytes = 0;
+    }
+}
+
+static void print_exports(const export_plan x[EXPORTS])
+{
+    char a[32];
+    puts("exports      files of the trained model, with the default type of the embedding");
+    for (int i = 0; i < EXPORTS; i++)
+        printf("  %-26s %10s%s%s\n", x[i].type, x[i].bytes ? sol_bytes_text((double)x[i].bytes, a) : "-", x[i].bytes ? "" : "  ",
+               x[i].bytes ? "" : x[i].why.text);
+}
+
+static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan, const export_plan x[EXPORTS], int threads)
 {
     char a[32], b[32];
     printf("model        %s: %s parameters", c->model.init, sol_count_text((double)e->parameters, a));
@@ -121,9 +152,10 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
            "threads\n",
            sol_duration_text(e->seconds, b), 100 * step_share(c), sol_count_text(e->gemm_rate, a), threads);
+    print_exports(x);
 }
 
-static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan)
+static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan, const export_plan x[EXPORTS])
 {
     printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64 ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64
            ", \"tokens_per_step\": %" PRId64
@@ -132,6 +164,9 @@ static void print_json(const sol_config *c, const estimate *e, const sol_plan *p
            e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds,
            sol_plan_total(plan));
     for (int i = 0; i < plan->n; i++) printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
+    printf("}, \"export_bytes\": {");
+    for (int i = 0, n = 0; i < EXPORTS; i++)
+        if (x[i].bytes) printf("%s\"%s\": %" PRIu64, n++ ? ", " : "", x[i].type, x[i].bytes);
     puts("}}");
 }
 
@@ -143,9 +178,11 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     sol_plan plan = {0};
     estimate e = {0};
     sol_job_teacher teacher = {0};
+    export_plan exports[EXPORTS];
+    sol_tokenizer *tokenizer = NULL;
     sol_ctx *ctx;
     sol_status st = sol_config_quant(c, &spec, err);
-    if (st == SOL_OK) st = sol_job_model_config(c, &config, err);
+    if (st == SOL_OK) st = sol_job_model_header(c, &config, &tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&m, &config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
     if (st == SOL_OK) st = sol_job_teacher_describe(c, &config, &teacher, err);
@@ -158,11 +195,13 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
         e.flops = sol_step_flops(c, m, teacher.teacher, e.tokens);
         e.seconds = e.flops * (double)c->train.steps / (step_share(c) * e.gemm_rate);
+        plan_exports(m, tokenizer, &spec, exports);
         if (json)
-            print_json(c, &e, &plan);
+            print_json(c, &e, &plan, exports);
         else
-            print_text(c, &e, &plan, sol_pool_threads(ctx->pool));
+            print_text(c, &e, &plan, exports, sol_pool_threads(ctx->pool));
     }
+    sol_tokenizer_free(&tokenizer);
     sol_job_teacher_close(&teacher);
     sol_model_free(&m);
     return st;
@@ -185,7 +224,7 @@ const sol_verb sol_verb_plan = {
     .words = "CONFIG.yaml",
     .min_words = 1,
     .max_words = 1,
-    .summary = "parameters, memory, arithmetic and time of a job, before anything is allocated",
+    .summary = "parameters, memory, arithmetic and time of a job and the sizes of its exports, before anything is allocated",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -109,19 +109,24 @@ static sol_status not_packable(const sol_quant_spec *spec, sol_err *err)
                     spec->method ? spec->method->name : "full-precision");
 }
 
+sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_packed_mat *m, sol_err *err)
+{
+    *m = (sol_packed_mat){.rows = rows, .cols = cols, .layout = spec->layout};
+    if (!spec->method || !spec->method->packable) return not_packable(spec, err);
+    sol_status st = sol_quant_check(spec, name, rows, cols, err);
+    if (st == SOL_OK && spec->granularity != SOL_PER_TENSOR) m->group_size = sol_quant_group_weights(spec, rows, cols);
+    return st;
+}
+
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
                                    int64_t cols, sol_packed_mat *m, sol_err *err)
 {
     int8_t *t = NULL;
     float *scales = NULL;
-    *m = (sol_packed_mat){.rows = rows, .cols = cols};
-    if (!spec->method || !spec->method->packable) return not_packable(spec, err);
-    sol_status st = sol_quant_check(spec, "packing", rows, cols, err);
+    sol_status st = sol_packed_shape(spec, "packing", rows, cols, m, err);
     if (st != SOL_OK) return st;
     sol_quant_spec as_shipped = *spec;
     as_shipped.scale_dtype = SOL_F16;
-    m->layout = spec->layout;
-    m->group_size = spec->granularity == SOL_PER_TENSOR ? 0 : sol_quant_group_weights(spec, rows, cols);
     st = sol_packed_alloc(m, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t, (size_t)rows * (size_t)cols, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&scales, (size_t)sol_packed_scale_count(m), sizeof *scales, err);

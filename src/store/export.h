@@ -51,5 +51,9 @@ typedef struct sol_gguf_result {
 /* A GGUF file that llama.cpp loads. What the type cannot hold exactly is refused with the reason and the way out. */
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
                            sol_err *err);
+/* What sol_gguf_result.predicted will be for a model of these shapes, which needs no weights; fails where the export does. q: the
+ * quantizer it is trained with, method NULL: none; o->quant is not looked at. */
+sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q, const sol_gguf_options *o,
+                                 uint64_t *bytes, sol_err *err);
 
 #endif

@@ -301,11 +301,10 @@ static sol_status check_fit(gguf_writer *w, sol_err *err)
     sol_status st = SOL_OK;
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
-    if (is_ternary(w->linear)) st = check_scales(w, err);
-    w->permute = w->linear->id == 43 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
-    if (st == SOL_OK && w->linear->id == 43) st = check_stq(w, err);
     for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = check_width(w, &w->view.table->params[i], err);
-    return st;
+    if (st == SOL_OK && is_ternary(w->linear)) st = check_scales(w, err);
+    w->permute = w->linear->id == 43 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
+    return st == SOL_OK && w->linear->id == 43 ? check_stq(w, err) : st;
 }
 
 /* ---- data ---- */
@@ -471,6 +470,24 @@ static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, so
     if (!w->view.quant.method && !is_ternary(w->linear)) return SOL_OK;
     sol_view_close(&w->view);
     return sol_view_open(&w->view, ctx, source, w->o->quant, true, err);
+}
+
+sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q, const sol_gguf_options *o,
+                                 uint64_t *bytes, sol_err *err)
+{
+    char who[] = "the model";
+    gguf_writer w = {.o = o, .view = {.path = who, .table = table, .tokenizer = t, .quant = *q,
+                                      .dequantize = q->method && !o->latent}};
+    blob header = {0};
+    uint64_t data = 0;
+    sol_status st = choose_types(&w, err);
+    if (st == SOL_OK && is_ternary(w.linear) && !w.view.dequantize)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s has no quantizer: %s holds ternary weights", who, w.linear->name);
+    if (st == SOL_OK) st = check_fit(&w, err);
+    if (st == SOL_OK) st = make_header(&w, &header, &data, err);
+    *bytes = header.n + data;
+    sol_free(header.data);
+    return st;
 }
 
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,

@@ -93,6 +93,8 @@ sol_status sol_h5_set_i64(sol_h5_writer *w, int id, const char *name, int64_t va
 sol_status sol_h5_set_u64(sol_h5_writer *w, int id, const char *name, uint64_t value, sol_err *err);
 sol_status sol_h5_set_f64(sol_h5_writer *w, int id, const char *name, double value, sol_err *err);
 
+/* What is declared, as bytes of a file. */
+sol_status sol_h5_size(sol_h5_writer *w, uint64_t *bytes, sol_err *err);
 /* Lays the file out, checks that it fits the file system, opens the temporary file. After the growing dataset is complete
  * and the others are added: call it again. */
 sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err);

@@ -139,6 +139,13 @@ static sol_status settle(sol_h5_writer *w, sol_err *err)
     return st;
 }
 
+sol_status sol_h5_size(sol_h5_writer *w, uint64_t *bytes, sol_err *err)
+{
+    sol_status st = sol_h5_layout(&w->tree, &w->image, w->path, err);
+    *bytes = w->image.end;
+    return st;
+}
+
 sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err)
 {
     if (w->begun) return settle(w, err);

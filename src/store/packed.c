@@ -233,7 +233,7 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
     if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
     for (int64_t i = 0; st == SOL_OK && i < n; i++) st = declare_linear(w, linear_param(table, i), &p->linear[i], &ids[i], err);
     if (st == SOL_OK) st = declare_dense(w, sol_model_embedding(table), &p->embed, &ids[n], err);
-    if (st == SOL_OK && p->head.data) st = declare_dense(w, sol_model_head(table), &p->head, &ids[n + 1], err);
+    if (st == SOL_OK && !p->config.tie_word_embeddings) st = declare_dense(w, sol_model_head(table), &p->head, &ids[n + 1], err);
     for (int64_t i = 0; st == SOL_OK && i < n_norms; i++) {
         char path[160];
         param_path(path, norm_param(table, i)->name, "");
@@ -272,6 +272,33 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
     sol_model_free(&table);
     if (st == SOL_OK) return sol_h5_commit(&w, err);
     sol_h5_abort(&w);
+    return st;
+}
+
+sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
+                                  sol_dense_type embed_type, uint64_t *bytes, sol_err *err)
+{
+    const sol_param *embed = sol_model_embedding(table), *head = sol_model_head(table);
+    sol_packed_model p = {.config = table->config, .quant = *spec,
+                          .embed = {.type = embed_type, .rows = embed->rows, .cols = embed->cols},
+                          .head = {.type = embed_type, .rows = head->rows, .cols = head->cols}};
+    sol_h5_writer *w = NULL;
+    sol_part_blob blob = {0};
+    int *ids = NULL;
+    int64_t n = n_linears(&p.config);
+    sol_status st = sol_alloc_array((void **)&p.linear, (size_t)n, sizeof *p.linear, err);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
+        const sol_param *from = linear_param(table, i);
+        st = sol_packed_shape(spec, from->name, from->rows, from->cols, &p.linear[i], err);
+    }
+    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)(n + 2 * p.config.num_hidden_layers + 3), sizeof *ids, err);
+    if (st == SOL_OK) st = sol_h5_create(&w, "packed", SOL_FORMAT_PACKED, err);
+    if (st == SOL_OK) st = declare(w, &p, t, table, &blob, ids, err);
+    if (st == SOL_OK) st = sol_h5_size(w, bytes, err);
+    sol_h5_abort(&w);
+    sol_free(blob.data);
+    sol_free(ids);
+    sol_free(p.linear);
     return st;
 }
 

@@ -82,6 +82,9 @@ double sol_packed_model_bits(const sol_packed_model *p);
 /* tokenizer: stored with the model, may be NULL; normally p->tokenizer. */
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
+/* Bytes of the file that sol_packed_model_from and _write make of a model of these shapes; fails where they do. Needs no weights. */
+sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
+                                  sol_dense_type embed_type, uint64_t *bytes, sol_err *err);
 
 typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY,
                SOL_FILE_TEACHER_CACHE } sol_file_kind;

@@ -11,6 +11,19 @@ grep -q '"bits_per_weight": 1.5,' "$dir/out" || fail "sherry, group 64: $(cat "$
 expect 0 "" "$SOLERA" plan "$dir/job.yaml" --set model.init=random:llama-3.2-1b --set train.seq=1024 --set train.batch=4
 grep -q '1.24 G parameters, 973 M of them quantized by sherry to 1.5 bits' "$dir/out" || fail "1B: $(cat "$dir/out")"
 grep -q 'optimizer moments  *9.21 GiB' "$dir/out" || fail "1B moments: $(cat "$dir/out")"
+grep -q 'stq1_0  *-  .*one scale for 256 weights' "$dir/out" || fail "STQ1_0 of group 64: $(cat "$dir/out")"
+
+# The files of an export never exceed what was foretold by more than 1 %.
+"$SOLERA" export checkpoints/embedded.h5 -o "$dir/m.h5" --format model --no-card 2>/dev/null
+grep -v '^model:' "$dir/job.yaml" >"$dir/real.yaml"
+expect 0 "" "$SOLERA" plan "$dir/real.yaml" --set model.init="$dir/m.h5" --set quant.granularity=per_channel --json
+for type in packed stq1_0 tq2_0 q8_0; do
+    [ $type = packed ] && how=--no-card || how="--type $type"
+    # shellcheck disable=SC2086
+    "$SOLERA" export "$dir/m.h5" -o "$dir/x" $how --no-card --method sherry --granularity per_channel 2>/dev/null || fail "export $type"
+    awk -v is="$(wc -c <"$dir/x")" -v want="$(sed "s/.*\"$type\": \([0-9]*\).*/\1/" "$dir/out")" \
+        'BEGIN { exit !(want > 1e6 && is <= 1.01 * want && is > 0.99 * want) }' || fail "$type: $(wc -c <"$dir/x") bytes: $(cat "$dir/out")"
+done
 expect 2 "group_size" "$SOLERA" plan "$dir/job.yaml" --set quant.group_size=96
 expect 2 "unknown model shape 'llama-3.2-2b', did you mean 'llama-3.2-1b'" "$SOLERA" plan "$dir/job.yaml" \
     --set model.init=random:llama-3.2-2b
