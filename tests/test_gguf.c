@@ -121,6 +121,33 @@ START_TEST(k_blocks_decode)
 }
 END_TEST
 
+/* The block of llama.cpp's STQ1_0 from its definition in words: 32 bytes of 4-bit slots, 8 of signs, then the scale. Slot = 4 * zero lane
+ * + (second non-zero lane differs in sign from the first) + 2 * (third does); sign = the first is negative. Lane p of group g is weight
+ * g / 16 * 64 + g % 16 + 16 p. */
+START_TEST(stq_block_as_published)
+{
+    const sol_ggml_type *t = sol_ggml_type_named("stq1_0");
+    uint8_t want[42] = {[40] = 0x00, [41] = 0x3a}, has[42]; /* 0.75 */
+    float x[256], out[256];
+    for (int g = 0; g < 64; g++) {
+        int code = (g * 7 + 3) % 32, slot = code & 15, n = 0;
+        want[g / 2] |= (uint8_t)(slot << 4 * (g & 1));
+        want[32 + g / 8] |= (uint8_t)((code >> 4) << g % 8);
+        for (int p = 0; p < 4; p++) {
+            bool negative = (code >> 4) ^ (n == 1 ? slot & 1 : n == 2 ? slot >> 1 & 1 : 0);
+            x[g / 16 * 64 + g % 16 + 16 * p] = p == slot >> 2 ? 0 : negative ? -0.75f : 0.75f;
+            n += p != slot >> 2;
+        }
+    }
+    ck_assert_uint_eq(t->id, 43);
+    ck_assert_uint_eq(t->bytes, sizeof want);
+    sol_ggml_encode(t, x, 256, has);
+    ck_assert_mem_eq(has, want, sizeof want);
+    sol_ggml_decode(t, want, 256, out);
+    for (int i = 0; i < 256; i++) ck_assert(out[i] == x[i]);
+}
+END_TEST
+
 START_TEST(encoders_keep_what_they_can_hold)
 {
     float x[256], out[256];
@@ -318,28 +345,51 @@ START_TEST(sizes_are_as_predicted)
 }
 END_TEST
 
+/* Channel 4 j + p of a chunk of 64 is at j + 16 p of the file. */
+static int64_t moved(int64_t channel)
+{
+    return channel / 64 * 64 + channel % 64 / 4 + channel % 4 * 16;
+}
+
+/* The row of the file that row r of the model became: rows of q and k in pairs (i, i + 32) of a head of 64, the others with their channels. */
+static int64_t row_in_file(sol_block_param which, int64_t r)
+{
+    if (which == SOL_BLOCK_Q || which == SOL_BLOCK_K) return r / 64 * 64 + r % 32 * 2 + r % 64 / 32;
+    return moved(r);
+}
+
 START_TEST(stq_blocks_are_the_trained_ones)
 {
+    static const struct { sol_block_param which; const char *name; } linears[] = {
+        {SOL_BLOCK_Q, "attn_q"}, {SOL_BLOCK_K, "attn_k"}, {SOL_BLOCK_V, "attn_v"}, {SOL_BLOCK_O, "attn_output"},
+        {SOL_BLOCK_GATE, "ffn_gate"}, {SOL_BLOCK_UP, "ffn_up"}, {SOL_BLOCK_DOWN, "ffn_down"}};
     sol_gguf g;
     sol_checkpoint c;
     float *q, out[512];
+    char name[64];
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    export("stq1_0", "f16", 43);
     ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
-    ck_ok(sol_gguf_open(&g, file, err));
-    const sol_param *down = sol_model_block_param(c.model, 1, SOL_BLOCK_DOWN);
-    const sol_gguf_tensor *t = sol_gguf_tensor_named(&g, "blk.1.ffn_down.weight");
-    ck_assert_str_eq(t->type->name, "STQ1_0");
-    ck_ok(sol_alloc_array((void **)&q, 256 * 512, sizeof *q, err));
-    sol_quant_effective(ctx, &c.quant, sol_model_f32(c.model, down), 256, 512, (sol_residual_mix){1, 0}, q);
-    for (int64_t r = 0; r < 256; r++) {
-        /* Channel 4 j + p of a chunk is at j + 16 p: of the rows (residual stream) and of the columns (hidden layer). */
-        int64_t row = r / 64 * 64 + r % 64 / 4 + r % 4 * 16;
-        sol_ggml_decode(t->type, g.map.data + t->offset + (uint64_t)row * 84, 512, out);
-        for (int64_t i = 0; i < 512; i++) ck_assert(out[i / 64 * 64 + i % 64 / 4 + i % 4 * 16] == q[r * 512 + i]);
+    ck_ok(sol_alloc_array((void **)&q, 512 * 512, sizeof *q, err));
+    for (int id = 42; id <= 43; id++) {
+        export("stq1_0", "f16", id);
+        ck_ok(sol_gguf_open(&g, file, err));
+        for (int k = 0; k < 14; k++) {
+            const sol_param *p = sol_model_block_param(c.model, k / 7, linears[k % 7].which);
+            snprintf(name, sizeof name, "blk.%d.%s.weight", k / 7, linears[k % 7].name);
+            const sol_gguf_tensor *t = sol_gguf_tensor_named(&g, name);
+            ck_assert_str_eq(t->type->name, "STQ1_0");
+            /* Its number stands in the header behind name, number of dimensions and two dimensions. */
+            ck_assert_int_eq(*(const uint8_t *)(t->name.at + t->name.n + 20), id);
+            sol_quant_effective(ctx, &c.quant, sol_model_f32(c.model, p), p->rows, p->cols, (sol_residual_mix){1, 0}, q);
+            for (int64_t r = 0; r < p->rows; r++) {
+                uint64_t row = (uint64_t)(row_in_file(linears[k % 7].which, r) * p->cols / 256 * 42);
+                sol_ggml_decode(t->type, g.map.data + t->offset + row, p->cols, out);
+                for (int64_t i = 0; i < p->cols; i++) ck_assert_msg(out[moved(i)] == q[r * p->cols + i], "%s: row %d", name, (int)r);
+            }
+        }
+        sol_gguf_close(&g);
     }
     sol_free(q);
-    sol_gguf_close(&g);
     sol_checkpoint_free(&c);
 }
 END_TEST
@@ -478,12 +528,16 @@ START_TEST(bad_headers)
     ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "lie outside the file");
     ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f" "\x04\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err),
              SOL_ERR_FORMAT, "dimension 1 is not a size");
+    /* llama.cpp gave 42 to Q2_0 later: 72 bytes for 256 weights, 42 as STQ1_0. */
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x00\x01\0\0\0\0\0\0" "\x2a\0\0\0" "\0\0\0\0\0\0\0\0" "123456"
+                         "12345678901234567890123456789012345678901234567890123456789012345678901234567890123"), 3, 1, 0, err),
+             SOL_ERR_UNSUPPORTED, "stands for another type here");
 }
 END_TEST
 
 SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
               tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
-              tcase_add_test(tc, exact_exports); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
               tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
               tcase_add_test(tc, bad_headers))

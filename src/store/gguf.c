@@ -221,6 +221,15 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     return SOL_OK;
 }
 
+/* Numbers 42 and 43 mean STQ1_0 in some versions of llama.cpp and other types in others: the room up to the next tensor, or to the end
+ * of the file, tells. */
+static sol_status check_stq_room(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment, sol_err *err)
+{
+    if (t->type->id != 43 || end - t->offset < t->bytes + alignment) return SOL_OK;
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "tensor %.*s: takes %llu bytes, %llu as STQ1_0: the number of its type stands for another type here, "
+                    "which is not read", (int)t->name.n, t->name.at, (unsigned long long)(end - t->offset), (unsigned long long)t->bytes);
+}
+
 /* Inside the file, aligned, one after the other; leaves them sorted by name. */
 static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size, sol_err *err)
 {
@@ -236,6 +245,10 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
         if (g->tensor[i].offset < g->tensor[i - 1].offset + g->tensor[i - 1].bytes)
             return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s", (int)g->tensor[i].name.n,
                             g->tensor[i].name.at, (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
+    for (size_t i = 0; i < g->n_tensors; i++) {
+        sol_status st = check_stq_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size, alignment, err);
+        if (st != SOL_OK) return st;
+    }
     if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_name);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (by_name(&g->tensor[i - 1], &g->tensor[i]) == 0)
