@@ -123,6 +123,28 @@ def compare_greedy(o, run, llama, prompt):
     return True
 
 
+def compare_perplexity(o, run, llama, windows):
+    """The relative difference; a few windows at a time, so that a long run says how far it is."""
+    total = {"solera": 0.0, "llama.cpp": 0.0}
+    worst, n, step = 0.0, 0, 16
+    for first in range(0, len(windows), step):
+        some = windows[first : first + step]
+        ours = run("score", o.model, *o.kind, input="".join(json.dumps(w) + "\n" for w in some)).splitlines()
+        for w, line in zip(some, ours, strict=True):
+            p = np.array(json.loads(line))
+            q = log_probs(llama.logits(w)[:-1], np.array(w[1:]))
+            total["solera"] += p.sum()
+            total["llama.cpp"] += q.sum()
+            worst = max(worst, np.abs(q - p).max())
+            n += len(p)
+        ppl = {k: math.exp(-v / n) for k, v in total.items()}
+        ratio = ppl["solera"] / ppl["llama.cpp"] - 1
+        text = (f"perplexity over {n} tokens in {first + len(some)} of {len(windows)} windows: solera {ppl['solera']:.5f}, "
+                f"llama.cpp {ppl['llama.cpp']:.5f}, {100 * ratio:+.4f} %, largest difference of a log-probability {worst:.4g}")
+        print(text, file=sys.stdout if first + step >= len(windows) else sys.stderr, flush=True)
+    return ratio
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--solera", default="build/release/solera")
@@ -143,19 +165,7 @@ def main():
     theirs = llama.tokenize(text, bool(ids) and ids[0] == llama.lc.llama_vocab_bos(llama.vocab))
     print(f"ids: {'equal' if theirs == ids else 'DIFFERENT'} ({len(ids)} and {len(theirs)})")
     windows = [ids[i : i + o.tokens] for i in range(0, len(ids) - 1, o.tokens)][: o.windows]
-    ours = [json.loads(line) for line in run("score", o.model, *o.kind, input="".join(json.dumps(w) + "\n" for w in windows)).splitlines()]
-    total = {"solera": 0.0, "llama.cpp": 0.0}
-    worst, n = 0.0, 0
-    for w, p in zip(windows, ours):
-        q = log_probs(llama.logits(w)[:-1], np.array(w[1:]))
-        total["solera"] += sum(p)
-        total["llama.cpp"] += q.sum()
-        worst = max(worst, np.abs(q - np.array(p)).max())
-        n += len(p)
-    ppl = {k: math.exp(-v / n) for k, v in total.items()}
-    ratio = ppl["solera"] / ppl["llama.cpp"] - 1
-    print(f"perplexity over {n} tokens: solera {ppl['solera']:.5f}, llama.cpp {ppl['llama.cpp']:.5f}, "
-          f"{100 * ratio:+.4f} %, largest difference of a log-probability {worst:.4g}")
+    ratio = compare_perplexity(o, run, llama, windows)
     ids_again = [compare_greedy(o, run, llama, p) for p in prompts(text, o.prompts)]
     print(f"greedy: {sum(ids_again)} of {len(ids_again)} texts of {o.greedy} tokens are equal")
     sys.exit(abs(ratio) > o.tolerance)

@@ -48,8 +48,9 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
+    o.pool = ctx->pool;
     sol_interrupt_catch();
-    st = a->random ? sol_import_random(ctx, a->random, (uint64_t)a->seed, a->out, &o, &r, err)
+    st = a->random ? sol_import_random(a->random, (uint64_t)a->seed, a->out, &o, &r, err)
                    : sol_import(p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
     if (st == SOL_OK) report(p, a, &r, sol_clock() - from);

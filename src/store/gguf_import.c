@@ -12,8 +12,6 @@
 typedef struct gguf_source {
     sol_gguf g;
     const sol_gguf_tensor **tensor; /* [n_params]; owned */
-    uint8_t *buffer;                /* of one read; owned */
-    size_t capacity;
 } gguf_source;
 
 static void close_file(sol_source *s)
@@ -21,7 +19,6 @@ static void close_file(sol_source *s)
     gguf_source *f = s->impl;
     sol_gguf_close(&f->g);
     sol_free(f->tensor);
-    sol_free(f->buffer);
     sol_free(f);
 }
 
@@ -280,14 +277,15 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
     return st;
 }
 
-static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
+                            void *out, sol_err *err)
 {
-    gguf_source *f = s->impl;
+    const gguf_source *f = s->impl;
     const sol_gguf_tensor *t = f->tensor[param];
     size_t row_bytes = (size_t)(p->cols / t->type->block) * t->type->bytes, bytes = (size_t)n * row_bytes;
-    sol_status st = sol_grow_array((void **)&f->buffer, &f->capacity, bytes, 1, err);
-    if (st == SOL_OK) st = sol_in_read(&f->g.in, t->offset + (uint64_t)row * row_bytes, f->buffer, bytes, err);
-    if (st == SOL_OK) sol_ggml_decode(t->type, f->buffer, n * p->cols, out);
+    sol_status st = sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err);
+    if (st == SOL_OK) st = sol_in_read(&f->g.in, t->offset + (uint64_t)row * row_bytes, scratch->data, bytes, err);
+    if (st == SOL_OK) sol_ggml_decode(t->type, scratch->data, n * p->cols, out);
     return st;
 }
 

@@ -7,7 +7,7 @@
 #include "store/safetensors.h"
 #include "store/source.h"
 
-enum { MAX_SHARDS = 512, PIECE = 1 << 16 };
+enum { MAX_SHARDS = 512 };
 #define MAX_JSON (64u << 20)
 
 typedef struct hf_source {
@@ -15,7 +15,6 @@ typedef struct hf_source {
     int n_shards;
     const sol_st_tensor **tensor; /* [n_params] of the table; owned */
     int *where;                   /* [n_params] its shard; owned */
-    void *buffer;                 /* [PIECE] elements; owned */
 } hf_source;
 
 static void close_folder(sol_source *s)
@@ -25,7 +24,6 @@ static void close_folder(sol_source *s)
     sol_free(f->shard);
     sol_free(f->tensor);
     sol_free(f->where);
-    sol_free(f->buffer);
     sol_free(f);
 }
 
@@ -167,21 +165,24 @@ static sol_status place_params(sol_source *s, sol_err *err)
     return st;
 }
 
-static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+static sol_dtype given_type(const sol_source *s, int param)
+{
+    const hf_source *f = s->impl;
+    return f->tensor[param]->type == SOL_BF16 ? SOL_BF16 : SOL_F32;
+}
+
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
+                            void *out, sol_err *err)
 {
     const hf_source *f = s->impl;
     const sol_st_tensor *x = f->tensor[param];
     const sol_in *in = &f->shard[f->where[param]].in;
-    size_t size = sol_dtype_size(x->type);
+    size_t size = sol_dtype_size(x->type), bytes = (size_t)(n * p->cols) * size;
     uint64_t at = x->begin + (uint64_t)(row * p->cols) * size;
-    int64_t count = n * p->cols;
-    if (x->type == SOL_F32) return sol_in_read(in, at, out, (size_t)count * size, err);
-    sol_status st = SOL_OK;
-    for (int64_t done = 0; st == SOL_OK && done < count; done += PIECE) {
-        int64_t some = count - done < PIECE ? count - done : PIECE;
-        st = sol_in_read(in, at + (uint64_t)done * size, f->buffer, (size_t)some * size, err);
-        if (st == SOL_OK) sol_convert(out + done, SOL_F32, f->buffer, x->type, some);
-    }
+    if (x->type != SOL_F16) return sol_in_read(in, at, out, bytes, err);
+    sol_status st = sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err);
+    if (st == SOL_OK) st = sol_in_read(in, at, scratch->data, bytes, err);
+    if (st == SOL_OK) sol_convert(out, SOL_F32, scratch->data, SOL_F16, n * p->cols);
     return st;
 }
 
@@ -234,10 +235,10 @@ sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenize
     sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
     if (st != SOL_OK) return st;
     s->impl = f;
+    s->type = given_type;
     s->read = read_rows;
     s->close = close_folder;
     st = sol_copy_string(&s->path, dir, strlen(dir), err);
-    if (st == SOL_OK) st = sol_alloc_array(&f->buffer, PIECE, 2, err);
     if (st == SOL_OK) st = read_config(s, err);
     if (st == SOL_OK) st = open_shards(f, dir, err);
     if (st == SOL_OK) st = place_params(s, err);

@@ -8,16 +8,16 @@
 #include "store/source.h"
 
 typedef struct random_source {
-    const sol_ctx *ctx; /* borrowed */
     uint64_t seed;
     sol_model *table; /* owned */
 } random_source;
 
-static sol_status random_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+static sol_status random_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
+                              void *out, sol_err *err)
 {
     const random_source *r = s->impl;
-    (void)err;
-    sol_param_init_random(r->ctx, r->table, param, r->seed, row * p->cols, n * p->cols, SOL_F32, out);
+    (void)scratch, (void)err;
+    sol_param_init_random(NULL, r->table, param, r->seed, row * p->cols, n * p->cols, SOL_F32, out);
     return SOL_OK;
 }
 
@@ -28,13 +28,13 @@ static void random_close(sol_source *s)
     sol_free(r);
 }
 
-sol_status sol_source_open_random(sol_source *s, const sol_ctx *ctx, const char *shape, uint64_t seed, sol_err *err)
+sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err)
 {
     random_source *r;
     *s = (sol_source){.dtype = SOL_F32};
     sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
     if (st != SOL_OK) return st;
-    *r = (random_source){.ctx = ctx, .seed = seed};
+    *r = (random_source){.seed = seed};
     s->impl = r;
     s->read = random_rows;
     s->close = random_close;
@@ -53,7 +53,8 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
     r->dtype = dtype;
     r->config = s->config;
     r->has_tokenizer = s->tokenizer != NULL;
-    return st == SOL_OK ? sol_source_to_file(s, out, dtype, o->progress.show ? &o->progress : NULL, &r->weights, err) : st;
+    if (st != SOL_OK) return st;
+    return sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL, &r->weights, err);
 }
 
 static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
@@ -98,12 +99,12 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opti
     return st;
 }
 
-sol_status sol_import_random(const sol_ctx *ctx, const char *shape, uint64_t seed, const char *out, const sol_import_options *o,
-                             sol_import_result *r, sol_err *err)
+sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
+                             sol_err *err)
 {
     sol_source s = {0};
     *r = (sol_import_result){.source = "random"};
-    sol_status st = sol_source_open_random(&s, ctx, shape, seed, err);
+    sol_status st = sol_source_open_random(&s, shape, seed, err);
     if (st == SOL_OK) st = finish(&s, out, o, r, err);
     sol_source_close(&s);
     return st;

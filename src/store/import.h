@@ -9,7 +9,7 @@
 #ifndef SOLERA_STORE_IMPORT_H
 #define SOLERA_STORE_IMPORT_H
 
-#include "kernels/ctx.h"
+#include "base/pool.h"
 #include "store/store.h"
 
 /* Called after each piece: `done` of `total` weights; false stops the import (SOL_ERR_INTERRUPTED). */
@@ -24,6 +24,7 @@ typedef struct sol_import_options {
     const char *tokenizer;        /* file; needed for llama2.c, elsewhere instead of the model's own; NULL: none */
     sol_import_dtype dtype;
     sol_import_progress progress; /* show NULL: none */
+    sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the same for any number of threads */
 } sol_import_options;
 
 typedef struct sol_import_result {
@@ -36,8 +37,8 @@ typedef struct sol_import_result {
 
 sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);
 /* Random weights of a named shape (sol_model_config_named), as sol_model_init_random makes them. KEEP: fp32. */
-sol_status sol_import_random(const sol_ctx *ctx, const char *shape, uint64_t seed, const char *out, const sol_import_options *o,
-                             sol_import_result *r, sol_err *err);
+sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
+                             sol_err *err);
 
 /* llama2.c into memory, as fp32. tokenizer_path NULL: without one. */
 sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);

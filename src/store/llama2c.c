@@ -67,9 +67,11 @@ static sol_status read_header(sol_source *s, llama2c *f, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err)
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
+                            void *out, sol_err *err)
 {
     const llama2c *f = s->impl;
+    (void)scratch;
     uint64_t at = f->embed;
     if (p->layer >= 0) {
         int which = (param - 1) % SOL_BLOCK_PARAMS; /* after the embedding, block after block */
@@ -77,7 +79,7 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     } else if (p->kind != SOL_PARAM_EMBED) {
         at = p->kind == SOL_PARAM_NORM ? f->norm : f->head;
     }
-    return sol_in_read(&f->in, at + 4 * (uint64_t)(row * p->cols), out, (size_t)(n * p->cols) * sizeof *out, err);
+    return sol_in_read(&f->in, at + 4 * (uint64_t)(row * p->cols), out, (size_t)(n * p->cols) * sizeof(float), err);
 }
 
 static void close_file(sol_source *s)

@@ -35,133 +35,250 @@ static bool is_rotated(const sol_param *p)
 
 /* Interleaved RoPE turns rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the even rows go to the first
  * half. rows is a number of whole heads. */
-static void split_halves(const float *from, int64_t rows, int64_t cols, int64_t head_dim, float *to)
+static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64_t head_dim, char *to)
 {
     int64_t half = head_dim / 2;
     for (int64_t r = 0; r < rows; r++) {
         int64_t head = r / head_dim * head_dim, i = r % head_dim;
         int64_t source = head + (i < half ? 2 * i : 2 * (i - half) + 1);
-        memcpy(to + r * cols, from + source * cols, (size_t)cols * sizeof *to);
+        memcpy(to + (size_t)r * row_bytes, from + (size_t)source * row_bytes, row_bytes);
     }
 }
 
-static sol_status check_finite(const sol_source *s, const sol_param *p, int64_t row, const float *x, int64_t n, sol_err *err)
+/* Index of the first element that is infinite or NaN; n: there is none. The largest magnitude, as bits, tells whether to look. */
+static int64_t first_not_finite(const void *x, sol_dtype type, int64_t n)
 {
-    uint32_t most = 0; /* the largest magnitude, as bits: infinity and NaN are above all numbers */
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t size = sol_f32_bits(x[i]) & 0x7fffffffu;
-        most = size > most ? size : most;
+    const sol_bf16 *h = x;
+    const float *f = x;
+    uint16_t most_bf16 = 0;
+    uint32_t most = 0;
+    if (type == SOL_BF16) {
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t size = h[i] & 0x7fffu;
+            most_bf16 = size > most_bf16 ? size : most_bf16;
+        }
+        most = (uint32_t)most_bf16 << 16;
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t size = sol_f32_bits(f[i]) & 0x7fffffffu;
+            most = size > most ? size : most;
+        }
     }
-    for (int64_t i = 0; most >= 0x7f800000u && i < n; i++)
-        if (!isfinite(x[i]))
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number", s->path, p->name,
-                            (long long)(row + i / p->cols), (long long)(i % p->cols));
-    return SOL_OK;
+    int64_t i = 0;
+    while (most >= 0x7f800000u && isfinite(type == SOL_BF16 ? sol_bf16_to_f32(h[i]) : f[i])) i++;
+    return most >= 0x7f800000u ? i : n;
 }
 
-typedef struct piece_buffers {
-    float *raw, *turned; /* owned */
-    int64_t elements;
-} piece_buffers;
+/* What a thread needs to read a piece. */
+typedef struct reader {
+    void *raw, *turned; /* [elements] fp32; owned */
+    sol_source_scratch scratch;
+} reader;
 
-static sol_status alloc_pieces(piece_buffers *b, const sol_model *table, sol_err *err)
+/* Elements of the largest piece. */
+static int64_t piece_elements(const sol_source *s, const sol_model *table)
 {
-    b->elements = 1;
+    int64_t most = 1;
     for (int i = 0; i < table->n_params; i++) {
         const sol_param *p = &table->params[i];
-        int64_t least = p->cols * (is_rotated(p) ? table->config.head_dim : 1), all = sol_param_count(p);
+        int64_t least = p->cols * (s->interleaved && is_rotated(p) ? table->config.head_dim : 1), all = sol_param_count(p);
         int64_t wanted = all < PIECE ? all : least > PIECE ? least : PIECE;
-        if (wanted > b->elements) b->elements = wanted;
+        if (wanted > most) most = wanted;
     }
-    sol_status st = sol_alloc_array((void **)&b->raw, (size_t)b->elements, sizeof *b->raw, err);
-    return st == SOL_OK ? sol_alloc_array((void **)&b->turned, (size_t)b->elements, sizeof *b->turned, err) : st;
+    return most;
 }
 
-static void free_pieces(piece_buffers *b)
+static sol_status reader_create(reader *r, int64_t elements, sol_err *err)
 {
-    sol_free(b->raw);
-    sol_free(b->turned);
+    sol_status st = sol_alloc_array(&r->raw, (size_t)elements, sizeof(float), err);
+    return st == SOL_OK ? sol_alloc_array(&r->turned, (size_t)elements, sizeof(float), err) : st;
+}
+
+static void reader_free(reader *r)
+{
+    sol_free(r->raw);
+    sol_free(r->turned);
+    sol_free(r->scratch.data);
 }
 
 /* Rows a piece of this parameter may have. */
-static int64_t piece_rows(const piece_buffers *b, const sol_model *table, const sol_param *p)
+static int64_t piece_rows(const sol_source *s, const sol_param *p, int64_t elements)
 {
-    int64_t rows = b->elements / p->cols;
-    return is_rotated(p) ? rows / table->config.head_dim * table->config.head_dim : rows;
+    int64_t rows = elements / p->cols;
+    return s->interleaved && is_rotated(p) ? rows / s->config.head_dim * s->config.head_dim : rows;
 }
 
-/* *out is raw or turned. */
-static sol_status read_piece(sol_source *s, int index, const sol_param *p, int64_t row, int64_t n, piece_buffers *b,
-                             const float **out, sol_err *err)
+/* Rows [row, row + n) of parameter `index` as `to` (fp32 or bf16), in our order. */
+static sol_status read_piece(const sol_source *s, int index, const sol_param *p, int64_t row, int64_t n, reader *r, sol_dtype to,
+                             void *out, sol_err *err)
 {
-    sol_status st = s->read(s, index, p, row, n, b->raw, err);
-    if (st == SOL_OK) st = check_finite(s, p, row, b->raw, n * p->cols, err);
-    *out = b->raw;
-    if (st == SOL_OK && s->interleaved && is_rotated(p)) {
-        split_halves(b->raw, n, p->cols, s->config.head_dim, b->turned);
-        *out = b->turned;
+    int64_t count = n * p->cols;
+    sol_dtype is = s->type ? s->type(s, index) : SOL_F32;
+    bool turn = s->interleaved && is_rotated(p);
+    void *x = is == to && !turn ? out : r->raw;
+    sol_status st = s->read(s, index, p, row, n, &r->scratch, x, err);
+    if (st != SOL_OK) return st;
+    int64_t bad = first_not_finite(x, is, count);
+    if (bad < count)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number", s->path, p->name,
+                        (long long)(row + bad / p->cols), (long long)(bad % p->cols));
+    if (turn) {
+        split_halves(x, n, (size_t)p->cols * sol_dtype_size(is), s->config.head_dim, r->turned);
+        x = r->turned;
     }
-    return st;
+    if (x != out) sol_convert(out, to, x, is, count);
+    return SOL_OK;
 }
 
 sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err)
 {
-    piece_buffers b = {0};
+    reader r = {0};
     *c = (sol_checkpoint){0};
     sol_status st = sol_model_create(&c->model, &s->config, SOL_F32, err);
-    if (st == SOL_OK) st = alloc_pieces(&b, c->model, err);
+    int64_t elements = st == SOL_OK ? piece_elements(s, c->model) : 0;
+    if (st == SOL_OK) st = reader_create(&r, elements, err);
     for (int i = 0; st == SOL_OK && i < c->model->n_params; i++) {
         const sol_param *p = &c->model->params[i];
-        int64_t step = piece_rows(&b, c->model, p);
+        int64_t step = piece_rows(s, p, elements);
         for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
             int64_t n = p->rows - row < step ? p->rows - row : step;
-            const float *data;
-            st = read_piece(s, i, p, row, n, &b, &data, err);
-            if (st == SOL_OK)
-                memcpy(sol_model_f32(c->model, p) + row * p->cols, data, (size_t)(n * p->cols) * sizeof *data);
+            st = read_piece(s, i, p, row, n, &r, SOL_F32, sol_model_f32(c->model, p) + row * p->cols, err);
         }
     }
-    free_pieces(&b);
+    reader_free(&r);
     c->tokenizer = s->tokenizer;
     s->tokenizer = NULL;
     if (st != SOL_OK) sol_checkpoint_free(c);
     return st;
 }
 
+/* ---- into a file: while one batch of pieces is read, the one before it is written ---- */
+
+enum { BATCH_PIECES = 16, WRITE_TILE = 0, FIRST_READ_TILE = 1 };
+
+typedef struct piece {
+    int param;
+    int64_t row, n; /* rows */
+    int64_t at;     /* element of the batch's data */
+    sol_err err;    /* status SOL_OK: read */
+} piece;
+
+typedef struct batch {
+    piece piece[BATCH_PIECES];
+    int n_pieces;
+    char *data; /* [capacity] elements as they are written; owned */
+} batch;
+
 typedef struct transfer {
-    sol_source *s;
+    const sol_source *s;
     sol_model *table;
     sol_h5_writer *w;
     sol_params_out params;
-    piece_buffers pieces;
-    const sol_import_progress *progress;
+    sol_dtype dtype;
+    reader *reader; /* [n_readers], one a thread */
+    int n_readers;
+    int64_t elements, capacity; /* of a piece, of a batch */
+    batch batch[2];
+    batch *reading, *writing; /* of this step; NULL: nothing to do */
+    int param;                /* the next piece begins with this row of this parameter */
+    int64_t row, done;
+    sol_err write_err;
 } transfer;
 
-static sol_status copy_param(transfer *t, int index, int64_t *done, sol_err *err)
+/* The next pieces of the model, as many as the batch holds; their order and size depend on the model alone. */
+static void next_batch(transfer *t, batch *b)
 {
-    const sol_param *p = &t->table->params[index];
-    int64_t step = piece_rows(&t->pieces, t->table, p);
+    int64_t filled = 0;
+    for (b->n_pieces = 0; t->param < t->table->n_params && b->n_pieces < BATCH_PIECES; b->n_pieces++) {
+        const sol_param *p = &t->table->params[t->param];
+        int64_t step = piece_rows(t->s, p, t->elements), n = p->rows - t->row < step ? p->rows - t->row : step;
+        if (filled + n * p->cols > t->capacity) break;
+        b->piece[b->n_pieces] = (piece){.param = t->param, .row = t->row, .n = n, .at = filled};
+        filled += n * p->cols;
+        t->row += n;
+        if (t->row < p->rows) continue;
+        t->row = 0;
+        t->param++;
+    }
+}
+
+static void write_batch(transfer *t, const batch *b)
+{
     sol_status st = SOL_OK;
-    for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
-        int64_t n = p->rows - row < step ? p->rows - row : step;
-        const float *data;
-        st = read_piece(t->s, index, p, row, n, &t->pieces, &data, err);
-        if (st == SOL_OK) st = sol_params_put(&t->params, index, data, SOL_F32, n * p->cols, err);
-        *done += n * p->cols;
-        if (st == SOL_OK && t->progress && !t->progress->show(t->progress->user, p->name, *done, t->table->n_weights))
+    for (int i = 0; st == SOL_OK && i < b->n_pieces; i++) {
+        const piece *x = &b->piece[i];
+        int64_t count = x->n * t->table->params[x->param].cols;
+        st = sol_params_put(&t->params, x->param, b->data + (size_t)x->at * sol_dtype_size(t->dtype), t->dtype, count, &t->write_err);
+        t->done += count;
+    }
+}
+
+static void run_tile(void *arg, int64_t tile, int thread)
+{
+    transfer *t = arg;
+    if (tile == WRITE_TILE) {
+        if (t->writing) write_batch(t, t->writing);
+        return;
+    }
+    piece *x = &t->reading->piece[tile - FIRST_READ_TILE];
+    read_piece(t->s, x->param, &t->table->params[x->param], x->row, x->n, &t->reader[thread], t->dtype,
+               t->reading->data + (size_t)x->at * sol_dtype_size(t->dtype), &x->err);
+}
+
+/* The first failure in the order of the parameters. */
+static sol_status step_status(const transfer *t, sol_err *err)
+{
+    const sol_err *first = t->write_err.status ? &t->write_err : NULL;
+    for (int i = 0; !first && t->reading && i < t->reading->n_pieces; i++)
+        if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
+    return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
+}
+
+static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int step = 0; st == SOL_OK; step++) {
+        t->writing = t->reading;
+        t->reading = &t->batch[step % 2];
+        next_batch(t, t->reading);
+        if (t->reading->n_pieces == 0) t->reading = NULL;
+        if (!t->reading && !t->writing) break;
+        sol_pool_run(pool, FIRST_READ_TILE + (t->reading ? t->reading->n_pieces : 0), run_tile, t);
+        st = step_status(t, err);
+        const char *name = t->table->params[(t->writing ? t->writing : t->reading)->piece[0].param].name;
+        if (st == SOL_OK && progress && !progress->show(progress->user, name, t->done, t->table->n_weights))
             st = sol_fail(err, SOL_ERR_INTERRUPTED, "%s: import interrupted", t->s->path);
     }
     return st;
 }
 
-sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, const sol_import_progress *progress,
+static sol_status alloc_transfer(transfer *t, int threads, sol_err *err)
+{
+    t->elements = piece_elements(t->s, t->table);
+    t->capacity = t->elements > BATCH_PIECES * PIECE ? t->elements : BATCH_PIECES * PIECE;
+    sol_status st = sol_alloc_array((void **)&t->reader, (size_t)threads, sizeof *t->reader, err);
+    for (; st == SOL_OK && t->n_readers < threads; t->n_readers++) st = reader_create(&t->reader[t->n_readers], t->elements, err);
+    for (int i = 0; st == SOL_OK && i < 2; i++)
+        st = sol_alloc_array((void **)&t->batch[i].data, (size_t)t->capacity, sol_dtype_size(t->dtype), err);
+    return st;
+}
+
+static void free_transfer(transfer *t)
+{
+    for (int i = 0; i < t->n_readers; i++) reader_free(&t->reader[i]);
+    sol_free(t->reader);
+    for (int i = 0; i < 2; i++) sol_free(t->batch[i].data);
+    sol_params_out_free(&t->params);
+    sol_model_free(&t->table);
+}
+
+sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
                               int64_t *weights, sol_err *err)
 {
-    transfer t = {.s = s, .progress = progress};
+    transfer t = {.s = s, .dtype = dtype};
     sol_part_blob tokenizer = {0};
-    *weights = 0;
     sol_status st = sol_model_describe(&t.table, &s->config, dtype, err);
-    if (st == SOL_OK) st = alloc_pieces(&t.pieces, t.table, err);
+    if (st == SOL_OK) st = alloc_transfer(&t, sol_pool_threads(pool), err);
     if (st == SOL_OK) st = sol_h5_create(&t.w, path, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = sol_part_put_root(t.w, NULL, 0, 0, err);
     if (st == SOL_OK) st = sol_part_put_config(t.w, &s->config, err);
@@ -169,14 +286,13 @@ sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, 
     if (st == SOL_OK) st = sol_params_declare(&t.params, t.w, t.table, dtype, err);
     if (st == SOL_OK) st = sol_h5_begin(t.w, err);
     if (st == SOL_OK) st = sol_part_fill(t.w, &tokenizer, err);
-    for (int i = 0; st == SOL_OK && i < t.table->n_params; i++) st = copy_param(&t, i, weights, err);
+    if (st == SOL_OK) st = copy_params(&t, pool, progress, err);
     if (st == SOL_OK)
         st = sol_h5_commit(&t.w, err);
     else
         sol_h5_abort(&t.w);
-    sol_params_out_free(&t.params);
+    *weights = t.done;
     sol_free(tokenizer.data);
-    free_pieces(&t.pieces);
-    sol_model_free(&t.table);
+    free_transfer(&t);
     return st;
 }

@@ -7,6 +7,13 @@
 #include "store/import.h"
 
 typedef struct sol_source sol_source;
+
+/* Memory of one thread for what a read must decode; start from {0}, release `data` with sol_free. */
+typedef struct sol_source_scratch {
+    void *data;
+    size_t capacity; /* bytes */
+} sol_source_scratch;
+
 struct sol_source {
     char *path; /* owned; for errors */
     sol_model_config config;
@@ -14,8 +21,11 @@ struct sol_source {
     sol_dtype dtype;          /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */
     bool interleaved;         /* q and k rows are in the order of interleaved RoPE pairs */
     void *impl;               /* owned through close */
-    /* Rows [row, row + n) of parameter p (index `param` of the table) as fp32, in the order of the file. */
-    sol_status (*read)(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, float *out, sol_err *err);
+    /* SOL_F32 or SOL_BF16: what read gives for parameter `param` of the table. NULL: all are fp32. */
+    sol_dtype (*type)(const sol_source *s, int param);
+    /* Rows [row, row + n) of parameter p (index `param` of the table), in the order of the file. Several threads may read at once. */
+    sol_status (*read)(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch, void *out,
+                       sol_err *err);
     void (*close)(sol_source *s);
 };
 
@@ -28,14 +38,14 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
 /* A Hugging Face folder. */
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err);
-sol_status sol_source_open_random(sol_source *s, const sol_ctx *ctx, const char *shape, uint64_t seed, sol_err *err);
+sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err);
 /* Replaces the tokenizer by the one in a file. */
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err);
 
 /* Into memory, as fp32. The tokenizer moves to the checkpoint. */
 sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
-/* Into a model file. *weights: how many. */
-sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, const sol_import_progress *progress,
+/* Into a model file: a thread of the pool (may be NULL) writes what the others read before. *weights: how many. */
+sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
                               int64_t *weights, sol_err *err);
 
 #endif
