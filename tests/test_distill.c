@@ -61,23 +61,29 @@ typedef struct head {
     float dx[MAX_ITEMS], dw[MAX_ITEMS];
 } head;
 
-/* The loss on a tape of its own; cached: from ids and probabilities instead of the teacher's states. */
+typedef struct way {
+    bool cached; /* from ids and probabilities instead of the teacher's states */
+    sol_dtype compute;
+    float tolerance, grad_tolerance;
+} way;
+
+/* The loss on a tape of its own. */
 static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_stored *wt, const sol_distill *d,
-                      bool cached)
+                      const way *how)
 {
     memset(h, 0, sizeof *h);
     ck_ok(sol_tape_create(&h->t, ctx, err));
     sol_var x = sol_tape_param(h->t, SOL_F32, sol_shape2(g->N, g->C), g->x, h->dx);
     sol_var w = sol_tape_param(h->t, SOL_F32, sol_shape2(g->V, g->C), g->w, h->dw);
     h->targets = sol_tape_input(h->t, SOL_I32, sol_shape1(g->N));
-    if (cached) {
+    if (how->cached) {
         h->given[0] = sol_tape_input(h->t, SOL_I32, sol_shape2(g->N, d->top_k));
         h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, d->top_k + 1));
-        h->loss = sol_distill_cached(h->t, x, w, h->targets, h->given[0], h->given[1], d, &h->parts);
+        h->loss = sol_distill_cached(h->t, x, w, h->targets, h->given[0], h->given[1], d, how->compute, &h->parts);
     } else {
         h->given[0] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, g->Ct));
         h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, 1));
-        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, &h->parts);
+        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, how->compute, &h->parts);
     }
     sol_tape_keep(h->t, h->parts);
     ck_ok(sol_tape_plan(h->t, h->loss, &(sol_tape_opts){0}, err));
@@ -94,32 +100,31 @@ static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distil
             t[v] = 0;
             for (int c = 0; c < g->Ct; c++) t[v] += g->xt[n * g->Ct + c] * g->wt[v * g->Ct + c];
         }
-        sol_distill_row_select(&ctx->k.t, t, g->V, d->top_k, d->temperature, ids + n * d->top_k,
-                               probs + n * (d->top_k + 1));
+        sol_distill_row_select(&ctx->k.t, t, g->V, d, -1, ids + n * d->top_k, probs + n * (d->top_k + 1));
     }
 }
 
-static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, bool cached)
+static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, const way *how)
 {
     head h;
     sol_stored wt = {.type = SOL_STORED_F32, .rows = g->V, .cols = g->Ct, .data = g->wt};
-    head_make(&h, ctx, g, &wt, d, cached);
-    if (cached)
+    head_make(&h, ctx, g, &wt, d, how);
+    if (how->cached)
         teacher_choice(g, ctx, d, sol_tape_data(h.t, h.given[0]), sol_tape_data(h.t, h.given[1]));
     else
         memcpy(sol_tape_data(h.t, h.given[0]), g->xt, (size_t)(g->N * g->Ct) * sizeof(float));
     sol_tape_run_backward(h.t, true);
     const float *parts = sol_tape_data(h.t, h.parts);
-    compare(g->f, "loss", sol_tape_data(h.t, h.loss), 1, g->N, 3e-6f);
-    compare(g->f, "ce", parts + SOL_PART_NEXT_TOKEN, SOL_PARTS, g->N, 3e-6f);
-    compare(g->f, "divergence", parts + SOL_PART_DISTILL, SOL_PARTS, g->N, 3e-6f);
+    compare(g->f, "loss", sol_tape_data(h.t, h.loss), 1, g->N, how->tolerance);
+    compare(g->f, "ce", parts + SOL_PART_NEXT_TOKEN, SOL_PARTS, g->N, how->tolerance);
+    compare(g->f, "divergence", parts + SOL_PART_DISTILL, SOL_PARTS, g->N, how->tolerance);
     float none[MAX_ITEMS];
-    if (cached)
+    if (how->cached)
         read_floats(g->f, "teacher", g->N, none);
     else
-        compare(g->f, "teacher", parts + SOL_PART_TEACHER, SOL_PARTS, g->N, 3e-6f);
-    compare(g->f, "dx", h.dx, 1, g->N * g->C, 1e-5f);
-    compare(g->f, "dw", h.dw, 1, g->V * g->C, 1e-5f);
+        compare(g->f, "teacher", parts + SOL_PART_TEACHER, SOL_PARTS, g->N, how->tolerance);
+    compare(g->f, "dx", h.dx, 1, g->N * g->C, how->grad_tolerance);
+    compare(g->f, "dw", h.dw, 1, g->V * g->C, how->grad_tolerance);
     sol_tape_free(&h.t);
 }
 
@@ -132,7 +137,7 @@ static void skip_case(golden *g)
     read_floats(g->f, "dw", g->V * g->C, none);
 }
 
-static void check_golden(bool cached)
+static void check_golden(const way *how)
 {
     sol_cpu cpu;
     sol_cpu_detect(&cpu);
@@ -145,11 +150,11 @@ static void check_golden(bool cached)
         for (int i = 0; i < g.cases; i++) {
             sol_distill d;
             next_case(&g, &d);
-            if (cached && d.top_k == 0) {
+            if (how->cached && d.top_k == 0) {
                 skip_case(&g);
                 continue;
             }
-            check_case(ctx, &g, &d, cached);
+            check_case(ctx, &g, &d, how);
             done++;
         }
         ck_assert_int_gt(done, 2);
@@ -160,13 +165,20 @@ static void check_golden(bool cached)
 
 START_TEST(losses_and_gradients_are_those_of_pytorch)
 {
-    check_golden(false);
+    check_golden(&(way){false, SOL_F32, 3e-6f, 1e-5f});
 }
 END_TEST
 
 START_TEST(from_a_cache_too)
 {
-    check_golden(true);
+    check_golden(&(way){true, SOL_F32, 3e-6f, 1e-5f});
+}
+END_TEST
+
+/* Operands are off by at most 2^-9 of themselves. */
+START_TEST(with_products_in_bf16)
+{
+    for (int cached = 0; cached < 2; cached++) check_golden(&(way){cached, SOL_BF16, 0.02f, 0.04f});
 }
 END_TEST
 
@@ -246,27 +258,29 @@ START_TEST(stored_matrices)
     for (int i = 0; i < M * COLS; i++) x[i] = sol_rng_normal(&rng);
     for (int type = SOL_STORED_F32; type <= SOL_STORED_Q8; type++) {
         sol_stored s = {.type = (sol_stored_type)type, .rows = ROWS, .cols = COLS};
-        void *scratch;
         ck_ok(sol_alloc_array(&s.data, sol_stored_bytes(&s), 1, err));
         ck_ok(sol_alloc_array((void **)&s.scales, sol_stored_scale_bytes(&s), 1, err));
-        ck_ok(sol_alloc_array(&scratch, sol_stored_scratch_bytes(&s), 1, err));
         sol_stored_fill(ctx, &s, w);
         sol_stored_widen(ctx, &s, wide);
         for (int i = 0; i < ROWS * COLS; i++)
             ck_assert_msg(fabs(wide[i] - w[i]) <= tolerance[type] * fmax(fabs(w[i]), type == SOL_STORED_Q8 ? 2 : 0),
                           "type %d, item %d: %g, not %g", type, i, (double)wide[i], (double)w[i]);
-        sol_stored_gemm(ctx, x, M, &s, y, scratch);
         sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, wide, COLS, 0, want, ROWS);
-        for (int i = 0; i < M * ROWS; i++) ck_assert_float_eq_tol(y[i], want[i], 1e-4f);
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            void *scratch;
+            ck_ok(sol_alloc_array(&scratch, sol_stored_scratch_bytes(&s, bf16), 1, err));
+            sol_stored_gemm(ctx, bf16, x, M, &s, y, scratch);
+            for (int i = 0; i < M * ROWS; i++) ck_assert_float_eq_tol(y[i], want[i], bf16 ? 0.15f : 1e-4f);
+            sol_free(scratch);
+        }
         sol_free(s.data);
         sol_free(s.scales);
-        sol_free(scratch);
     }
     sol_ctx_free(&ctx);
 }
 END_TEST
 
 SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch); tcase_add_test(tc,
-              from_a_cache_too);
+              from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
               tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order); tcase_add_test(tc, row_kernels);
               tcase_add_test(tc, stored_matrices))

@@ -138,7 +138,7 @@ START_TEST(gradients_are_slopes)
 END_TEST
 
 /* Gradients of one micro-batch with 3:4 weights; owned by the caller. */
-static float *gradients(int threads, bool checkpoints, int cached, const sol_distill *d, double *distilled)
+static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool cached, const sol_distill *d, double *distilled)
 {
     sol_model *other = make_model(48, 3, 9);
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL,
@@ -148,7 +148,8 @@ static float *gradients(int threads, bool checkpoints, int cached, const sol_dis
     double loss;
     int64_t n;
     world_make(&w, threads, other, SOL_STORED_BF16);
-    sol_graph_opts o = {.distill = d, .teacher = cached ? NULL : w.teacher, .activation_checkpoints = checkpoints};
+    sol_graph_opts o = {.distill = d, .teacher = cached ? NULL : w.teacher, .activation_checkpoints = checkpoints,
+                        .compute = compute};
     sol_graph *g = make_graph(&w, o, &spec);
     if (cached) {
         sol_teacher_graph *tg;
@@ -156,7 +157,7 @@ static float *gradients(int threads, bool checkpoints, int cached, const sol_dis
         const float *probs;
         int32_t *in_ids;
         float *in_probs;
-        ck_ok(sol_teacher_graph_create(&tg, w.ctx, w.teacher, B, T, d, err));
+        ck_ok(sol_teacher_graph_create(&tg, w.ctx, w.teacher, B, T, d, compute, err));
         sol_teacher_graph_run(tg, w.tokens, w.targets, w.start, &ids, &probs);
         sol_graph_cached_inputs(g, &in_ids, &in_probs);
         memcpy(in_ids, ids, (size_t)(N * d->top_k) * sizeof *ids);
@@ -182,14 +183,17 @@ START_TEST(the_same_bits_everywhere)
     sol_model *m = make_model(32, 2, 1);
     size_t bytes = (size_t)m->n_elements * sizeof(float);
     double sum, other;
-    float *want = gradients(1, false, false, &d, &sum);
-    for (int i = 0; i < 4; i++) {
-        float *got = gradients(1 + i % 3, i & 1, i == 3, &d, &other);
-        ck_assert_mem_eq(got, want, bytes);
-        ck_assert(other == sum);
-        sol_free(got);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        sol_dtype compute = bf16 ? SOL_BF16 : SOL_F32;
+        float *want = gradients(1, compute, false, false, &d, &sum);
+        for (int i = 0; i < 4; i++) {
+            float *got = gradients(1 + i % 3, compute, i & 1, i == 3, &d, &other);
+            ck_assert_mem_eq(got, want, bytes);
+            ck_assert(other == sum);
+            sol_free(got);
+        }
+        sol_free(want);
     }
-    sol_free(want);
     sol_model_free(&m);
 }
 END_TEST

@@ -66,7 +66,7 @@ static sol_status open_all(maker *m, sol_err *err)
     if (st == SOL_OK) st = sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err);
     if (st == SOL_OK)
         st = sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch, c->train.seq,
-                                      &m->teacher.loss, err);
+                                      &m->teacher.loss, sol_config_compute(c), err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq), 3 * sizeof *m->batch, err);
     return st;

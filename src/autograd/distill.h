@@ -47,14 +47,14 @@ enum {
 
 /* loss [N, 1] plus `extra`, which is masked like the rest, and *parts [N, SOL_PARTS] (call sol_tape_keep to read it).
  * x [N, C], w [V, C], targets [N] i32, teacher_x [N, Ct], head [V, Ct], extra [N, 1]. head and d are read at every run
- * and must outlive the tape. */
+ * and must outlive the tape. compute: SOL_F32, or SOL_BF16 for the products of both heads. */
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
-                         const sol_stored *head, const sol_distill *d, sol_var *parts);
+                         const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts);
 
 /* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's most probable tokens, probs [N, k + 1] their
  * probabilities at temperature T, the rest last. */
 sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
-                           const sol_distill *d, sol_var *parts);
+                           const sol_distill *d, sol_dtype compute, sol_var *parts);
 
 /* sum [N, 1] + factor mean_c (x - teacher)^2; x and teacher [N, C] (Jiao et al. 2020, TinyBERT, arXiv 1909.10351,
  * section 3.1, without its projection). No gradient to the teacher. */
@@ -63,7 +63,7 @@ sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, flo
 /* What a cache keeps: probs [N, k + 2] of the k = d->top_k most probable tokens of x head^T at temperature T, the
  * rest, the target at temperature 1; *ids [N, k] i32. */
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
-                        sol_var *ids);
+                        sol_dtype compute, sol_var *ids);
 
 /* The teacher's side: a matrix that is held in fewer bits, widened [rows, cols]; rows of it by token [N, cols]. s must
  * outlive the tape. */

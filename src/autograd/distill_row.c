@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 
-static const double LEAST = 0x1p-24;
+static const double LEAST = 0x1p-24, LOG_LEAST = -16.635532333438686; /* ln 2^-24 */
 
 typedef struct mix {
     double forward, reverse; /* shares of the two divergences */
@@ -17,9 +17,9 @@ static mix mix_of(const sol_distill *d)
 }
 
 /* ln sum exp(z) at T = 1, which is `scaled` where T is 1. */
-static float plain_lse(const sol_distill_row *r, const float *z, float scale, float scaled)
+static float plain_lse(const sol_train_ops *ops, const float *z, int64_t V, float scale, float scaled)
 {
-    return scale == 1 ? scaled : r->ops->log_sum_exp(z, r->V, 1);
+    return scale == 1 ? scaled : ops->log_sum_exp(z, V, 1);
 }
 
 static float total(sol_distill_row *r, double divergence, float ce)
@@ -39,9 +39,9 @@ float sol_distill_row_full(sol_distill_row *r, float *z, const float *t)
     mix m = mix_of(d);
     row.lse_z = r->ops->log_sum_exp(z, r->V, scale);
     row.lse_t = r->ops->log_sum_exp(t, r->V, scale);
-    float lse_1 = plain_lse(r, z, scale, row.lse_z);
+    float lse_1 = plain_lse(r->ops, z, r->V, scale, row.lse_z);
     r->ops->kl(&row, r->V, kl);
-    r->part[SOL_PART_TEACHER] = expf(t[r->target] - plain_lse(r, t, scale, row.lse_t));
+    r->part[SOL_PART_TEACHER] = expf(t[r->target] - plain_lse(r->ops, t, r->V, scale, row.lse_t));
     float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
     if (!r->dloss) return loss;
     /* dz = dloss (weight T (forward (q - p) + reverse q (ln(q / p) - R)) + ce_weight (softmax(z) - onehot)) */
@@ -58,44 +58,43 @@ float sol_distill_row_full(sol_distill_row *r, float *z, const float *t)
     return loss;
 }
 
-/* p ln(p / q) and q ln(q / p) of one event. */
-static double log_ratio(double a, double b)
-{
-    return log((a > LEAST ? a : LEAST) / (b > LEAST ? b : LEAST));
-}
-
 static double at_least(double x)
 {
     return x > LEAST ? x : LEAST;
+}
+
+/* One event of the two divergences, with the logarithm of its q; NaN shows. */
+static double add_event(double p, double q, double log_q, double kl[2])
+{
+    double ratio = (log_q < LOG_LEAST ? LOG_LEAST : log_q) - log(at_least(p));
+    kl[0] -= p * ratio;
+    kl[1] += q * ratio;
+    return ratio;
 }
 
 float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids, const float *probs,
                           float *turned)
 {
     const sol_distill *d = r->d;
-    float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale), lse_1 = plain_lse(r, z, scale, lse);
-    double rest = 1, forward = 0, reverse = 0;
+    float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale), lse_1 = plain_lse(r->ops, z, r->V, scale, lse);
+    double q_rest = 1, kl[2] = {0, 0};
     mix m = mix_of(d);
     for (int64_t i = 0; i < k; i++) {
-        double q = exp((double)z[ids[i]] * scale - lse), p = probs[i];
-        rest -= q;
-        forward += p * log_ratio(p, q);
-        reverse += q * log_ratio(q, p);
+        double log_q = (double)z[ids[i]] * scale - lse, q = exp(log_q);
+        q_rest -= q;
+        turned[i] = (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
     }
-    if (!(rest < 0)) { /* NaN shows */
-        forward += probs[k] * log_ratio(probs[k], rest);
-        reverse += rest * log_ratio(rest, probs[k]);
-    }
-    float loss = total(r, m.forward * forward + m.reverse * reverse, lse_1 - z[r->target]);
+    if (q_rest < 0) q_rest = 0;
+    double ratio = add_event(probs[k], q_rest, log(at_least(q_rest)), kl);
+    float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
     if (!r->dloss) return loss;
     double g = *r->dloss, soft = g * d->weight * d->temperature;
     float ce = (float)(g * d->ce_weight);
     for (int64_t i = 0; i < k; i++) {
-        double q = exp((double)z[ids[i]] * scale - lse), p = probs[i];
-        double turn = m.forward * (q - p) + m.reverse * q * (log_ratio(q, p) - reverse);
-        turned[i] = (float)(soft * turn + ce * exp((double)z[ids[i]] - lse_1));
+        double q = exp((double)z[ids[i]] * scale - lse), q_1 = scale == 1 ? q : exp((double)z[ids[i]] - lse_1);
+        turned[i] = (float)(soft * (turned[i] - m.reverse * q * kl[1]) + ce * q_1);
     }
-    double away = m.forward * (1 - probs[k] / at_least(rest)) + m.reverse * (log_ratio(rest, probs[k]) - reverse);
+    double away = m.forward * (1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
     sol_distill_grad grad = {.row = {.z = z, .scale = scale, .lse_z = lse},
                              .lse_1 = lse_1,
                              .ce = scale == 1 ? 0 : ce,
@@ -106,10 +105,11 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
     return loss;
 }
 
-void sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, int64_t k, float temperature,
-                            int32_t *ids, float *probs)
+float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, int32_t target,
+                             int32_t *ids, float *probs)
 {
-    float scale = 1 / temperature, lse = ops->log_sum_exp(t, V, scale);
+    int64_t k = d->top_k;
+    float scale = 1 / d->temperature, lse = ops->log_sum_exp(t, V, scale);
     double rest = 1;
     sol_top_k(t, V, k, ids);
     for (int64_t i = 0; i < k; i++) {
@@ -118,6 +118,7 @@ void sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V,
         rest -= p;
     }
     probs[k] = rest < 0 || k == V ? 0 : (float)rest;
+    return target < 0 ? 0 : expf(t[target] - plain_lse(ops, t, V, scale, lse));
 }
 
 /* Does element a come after element b in the order of sol_top_k? */

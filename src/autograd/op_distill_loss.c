@@ -1,86 +1,114 @@
-/* The distillation head with the teacher in memory (formulas: distill.h). For each chunk of tokens: the student's
- * logits z = x W^T, the teacher's t = xt Wt^T with Wt widened in blocks, the losses, then as in op_head_loss.c dx = dz W
- * and dW += dz^T x.
- * x [N, C]; W [V, C]; targets [N] i32; xt [N, Ct] without gradient; extra [N, 1]; loss [N, 1]; parts [N, SOL_PARTS].
- * d extra = dloss where the target is not -1. */
+/* The distillation head (formulas: distill.h; chunk by chunk: head.h), with the teacher in memory or with a cache of its
+ * most probable tokens.
+ * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]; parts [N, SOL_PARTS].
+ * The teacher in memory: xt [N, Ct] without gradient and extra [N, 1]; its logits are t = xt Wt^T; d extra = dloss where the
+ * target is not -1. A cache: ids [N, k] i32 and probs [N, k + 1], the rest last. */
 #include <math.h>
+#include <string.h>
 
-#include "autograd/distill_chunk.h"
+#include "autograd/distill_row.h"
+#include "autograd/head.h"
 
 typedef struct attr {
-    const sol_stored *head;
+    const sol_stored *head; /* Wt; NULL: a cache */
     const sol_distill *d;
+    sol_dtype compute;
 } attr;
 
-static sol_status shapes(sol_op_call *c, sol_err *err)
+static sol_status teacher_shapes(const sol_op_call *c, sol_err *err)
 {
-    const attr *a = c->attr;
+    const sol_stored *head = ((const attr *)c->attr)->head;
     const sol_shape *x = &c->in[0].shape, *xt = &c->in[3].shape;
-    sol_status st = sol_distill_chunk_shapes(c, a->d, err);
-    if (st != SOL_OK) return st;
-    if (xt->n_dims != 2 || xt->dim[0] != x->dim[0] || xt->dim[1] != a->head->cols ||
-        a->head->rows != c->in[1].shape.dim[0])
+    if (xt->n_dims != 2 || xt->dim[0] != x->dim[0] || xt->dim[1] != head->cols || head->rows != c->in[1].shape.dim[0])
         return sol_fail(err, SOL_ERR_SHAPE, "the teacher's head is [%lld, %lld], expected [%lld, %lld]",
-                        (long long)a->head->rows, (long long)a->head->cols, (long long)c->in[1].shape.dim[0],
+                        (long long)head->rows, (long long)head->cols, (long long)c->in[1].shape.dim[0],
                         (long long)xt->dim[1]);
     if (sol_shape_count(&c->in[4].shape) != x->dim[0])
         return sol_fail(err, SOL_ERR_SHAPE, "expects one extra loss for each of %lld rows", (long long)x->dim[0]);
     return SOL_OK;
 }
 
-/* Scratch in this order: z, t, the widened part of the head, and for top_k the teacher's choice and the gradients of
- * it. */
+static sol_status shapes(sol_op_call *c, sol_err *err)
+{
+    const attr *a = c->attr;
+    int64_t N = c->in[0].shape.dim[0], V = c->in[1].shape.dim[0], k = a->d->top_k;
+    sol_status st = sol_head_shapes(c, err);
+    if (st != SOL_OK) return st;
+    if (k < 0 || k > V)
+        return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k, (long long)V);
+    c->out[1] = (sol_slot){.shape = sol_shape2(N, SOL_PARTS), .dtype = SOL_F32};
+    if (a->head) return teacher_shapes(c, err);
+    if (k < 1 || c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != N * k ||
+        sol_shape_count(&c->in[4].shape) != N * (k + 1))
+        return sol_fail(err, SOL_ERR_SHAPE, "expects ids [%lld, %lld] and one probability more a row", (long long)N,
+                        (long long)k);
+    return SOL_OK;
+}
+
+/* The room of a chunk: the gradients of the k tokens; with a teacher its choice of them, its logits, and what their product
+ * wants. */
 typedef struct room {
-    float *z, *t, *wide, *probs, *turned;
+    float *turned, *probs, *t;
     int32_t *ids;
+    char *product;
     size_t bytes;
 } room;
 
-static room divide(const sol_op_call *c)
+static room divide(const sol_op_call *c, char *base)
 {
     const attr *a = c->attr;
-    int64_t V = c->in[1].shape.dim[0], rows = sol_distill_chunk_rows(c->in[0].shape.dim[0], V), k = a->d->top_k;
-    size_t logits = sol_distill_chunk_bytes(rows * V), at = 2 * logits;
-    size_t wide = (sol_stored_scratch_bytes(a->head) + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
-    char *base = c->scratch;
-    room r = {0};
-    if (!base) {
-        r.bytes = at + wide + 2 * sol_distill_chunk_bytes(rows * k) + sol_distill_chunk_bytes(rows * (k + 1));
-        return r;
-    }
-    r.z = (float *)base;
-    r.t = (float *)(base + logits);
-    r.wide = (float *)(base + at);
-    r.ids = (int32_t *)(base + at + wide);
-    r.turned = (float *)(base + at + wide + sol_distill_chunk_bytes(rows * k));
-    r.probs = (float *)(base + at + wide + 2 * sol_distill_chunk_bytes(rows * k));
+    int64_t V = c->in[1].shape.dim[0], rows = sol_head_rows(c->in[0].shape.dim[0], V, a->compute), k = a->d->top_k;
+    bool teacher = a->head;
+    size_t turned = sol_head_bytes((size_t)(rows * k) * sizeof(float));
+    size_t probs = turned + (teacher ? sol_head_bytes((size_t)(rows * (k + 1)) * sizeof(float)) : 0);
+    size_t ids = probs + (teacher ? turned : 0), t = ids + (teacher ? sol_head_bytes((size_t)(rows * V) * sizeof(float)) : 0);
+    room r = {.bytes = t + (teacher ? sol_stored_scratch_bytes(a->head, a->compute == SOL_BF16) : 0)};
+    if (!base) return r;
+    r.turned = (float *)base;
+    r.probs = (float *)(base + turned);
+    r.ids = (int32_t *)(base + probs);
+    r.t = (float *)(base + ids);
+    r.product = base + t;
     return r;
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static void teacher_logits(const sol_head_chunk *k)
 {
-    sol_op_call without = *c;
-    without.scratch = NULL;
-    (void)backward;
-    return divide(&without).bytes;
+    const sol_op_call *c = k->head->c;
+    const attr *a = c->attr;
+    room r = divide(c, k->own);
+    const float *xt = (const float *)c->in[3].data + k->from * a->head->cols;
+    sol_stored_gemm(c->ctx, a->compute == SOL_BF16, xt, k->rows, a->head, r.t, r.product);
 }
 
-static float row(const sol_distill_chunk *q, sol_distill_row *r, int64_t i)
+static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r, int64_t i, float *z)
 {
-    int64_t V = r->V, k = q->d->top_k;
-    const float *extra = q->c->in[4].data, *t = q->t + i * V;
-    float *z = q->z + i * V, loss;
-    if (k) {
-        int32_t *ids = q->ids + i * k;
-        float *probs = q->probs + i * (k + 1);
-        float plain = r->ops->log_sum_exp(t, V, 1);
-        sol_distill_row_select(r->ops, t, V, k, q->d->temperature, ids, probs);
-        r->part[SOL_PART_TEACHER] = expf(t[r->target] - plain);
-        loss = sol_distill_row_top(r, z, k, ids, probs, q->turned + i * k);
-    } else {
-        loss = sol_distill_row_full(r, z, t);
-    }
-    return loss + extra[q->from + i];
+    const attr *a = c->attr;
+    int64_t k = a->d->top_k;
+    const float *t = q->t + i * r->V;
+    if (k == 0) return sol_distill_row_full(r, z, t);
+    int32_t *ids = q->ids + i * k;
+    float *probs = q->probs + i * (k + 1);
+    r->part[SOL_PART_TEACHER] = sol_distill_row_select(r->ops, t, r->V, a->d, r->target, ids, probs);
+    return sol_distill_row_top(r, z, k, ids, probs, q->turned + i * k);
+}
+
+static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dloss)
+{
+    const sol_op_call *c = k->head->c;
+    const attr *a = c->attr;
+    int64_t n = k->from + i, top_k = a->d->top_k;
+    room q = divide(c, k->own);
+    float loss;
+    sol_distill_row r = {.ops = &c->ctx->k.t, .d = a->d, .V = c->in[1].shape.dim[0],
+                         .target = ((const int32_t *)c->in[2].data)[n], .dloss = dloss};
+    if (a->head)
+        loss = teacher_row(c, &q, &r, i, z) + ((const float *)c->in[4].data)[n];
+    else
+        loss = sol_distill_row_top(&r, z, top_k, (const int32_t *)c->in[3].data + n * top_k,
+                                   (const float *)c->in[4].data + n * (top_k + 1), q.turned + i * top_k);
+    memcpy((float *)c->out[1].data + n * SOL_PARTS, r.part, sizeof r.part);
+    return loss;
 }
 
 /* d extra (+)= dloss of the tokens that count. */
@@ -91,29 +119,51 @@ static void pass_extra(const sol_op_call *c)
         c->in[4].grad[n] = (c->in[4].grad_add ? c->in[4].grad[n] : 0) + (target[n] >= 0 ? c->out[0].grad[n] : 0);
 }
 
-static void run(const sol_op_call *c, bool grads)
+static sol_head head(const sol_op_call *c)
 {
     const attr *a = c->attr;
-    int64_t N = c->in[0].shape.dim[0], V = c->in[1].shape.dim[0], Ct = a->head->cols;
-    int64_t step = sol_distill_chunk_rows(N, V);
-    room r = divide(c);
-    for (int64_t n = 0; n < N; n += step) {
-        sol_distill_chunk k = {.c = c, .d = a->d, .from = n, .rows = sol_min64(step, N - n), .grads = grads,
-                               .z = r.z, .row = row, .t = r.t, .ids = r.ids, .probs = r.probs, .turned = r.turned};
-        sol_stored_gemm(c->ctx, (const float *)c->in[3].data + n * Ct, k.rows, a->head, r.t, r.wide);
-        sol_distill_chunk_run(&k);
-    }
-    if (grads) pass_extra(c);
+    return (sol_head){.c = c, .compute = a->compute, .own = divide(c, NULL).bytes,
+                      .begin = a->head ? teacher_logits : NULL, .row = row};
+}
+
+static size_t scratch(const sol_op_call *c, bool backward)
+{
+    sol_head h = head(c);
+    return sol_head_scratch(&h, backward);
 }
 
 static void forward(const sol_op_call *c)
 {
-    run(c, false);
+    sol_head h = head(c);
+    sol_head_run(&h, false);
 }
 
 static void backward(const sol_op_call *c)
 {
-    run(c, true);
+    sol_head h = head(c);
+    sol_head_run(&h, true);
+    pass_extra(c);
+}
+
+static bool cached_case(int i, sol_op_case *c)
+{
+    static const int32_t targets[] = {3, 0, -1, 2}, ids[] = {3, 1, 0, 5, 0, 1, 6, 2};
+    static const sol_distill cases[] = {{SOL_DISTILL_FORWARD_KL, 1, 2, 1, 0.5f, 0},
+                                        {SOL_DISTILL_REVERSE_KL, 2, 2, 1, 0.5f, 0},
+                                        {SOL_DISTILL_CAKLD, 1.5f, 2, 0.5f, 0, 0.25f}};
+    static const float probs[] = {0.5f, 0.25f, 0.25f, 0.75f, 0.125f, 0.125f, 0.5f, 0.5f, 0, 0.25f, 0.25f, 0.5f};
+    if (i >= (int)(sizeof cases / sizeof *cases)) return false;
+    c->in[0] = sol_shape2(4, 3);
+    c->in[1] = sol_shape2(7, 3);
+    c->in[2] = sol_shape1(4);
+    c->in[3] = sol_shape2(4, 2);
+    c->in[4] = sol_shape2(4, 3);
+    c->ints[2] = targets;
+    c->ints[3] = ids;
+    c->constant[4] = true;
+    c->floats[4] = probs;
+    *(attr *)c->attr = (attr){NULL, &cases[i], SOL_F32};
+    return true;
 }
 
 static bool check_case(int i, sol_op_case *c)
@@ -127,7 +177,8 @@ static bool check_case(int i, sol_op_case *c)
         {SOL_DISTILL_FORWARD_KL, 1, 4, 1, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 4, 1, 0, 0},
         {SOL_DISTILL_CAKLD, 1.5f, 4, 0.7f, 0.4f, 0.3f},  {SOL_DISTILL_CAKLD, 1, 11, 1, 0.5f, 0.5f},
     };
-    if (i >= (int)(sizeof cases / sizeof *cases)) return false;
+    int n = (int)(sizeof cases / sizeof *cases);
+    if (i >= n) return cached_case(i - n, c);
     for (int j = 0; j < 33; j++) weights[j] = 0.25f * (float)((j * 7) % 11 - 5);
     c->in[0] = sol_shape2(6, 4);
     c->in[1] = sol_shape2(11, 4);
@@ -136,7 +187,7 @@ static bool check_case(int i, sol_op_case *c)
     c->in[4] = sol_shape2(6, 1);
     c->ints[2] = targets;
     c->constant[3] = true;
-    *(attr *)c->attr = (attr){&head, &cases[i]};
+    *(attr *)c->attr = (attr){&head, &cases[i], SOL_F32};
     return true;
 }
 
@@ -153,10 +204,16 @@ const sol_op sol_op_distill_loss = {.name = "distill_loss",
                                     .check_case = check_case};
 
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
-                         const sol_stored *head, const sol_distill *d, sol_var *parts)
+                         const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts)
 {
     sol_var out[2];
-    sol_tape_apply(t, &sol_op_distill_loss, (sol_var[]){x, w, targets, teacher_x, extra}, out, &(attr){head, d});
+    sol_tape_apply(t, &sol_op_distill_loss, (sol_var[]){x, w, targets, teacher_x, extra}, out, &(attr){head, d, compute});
     *parts = out[1];
     return out[0];
+}
+
+sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
+                           const sol_distill *d, sol_dtype compute, sol_var *parts)
+{
+    return sol_distill_loss(t, x, w, targets, ids, probs, NULL, d, compute, parts);
 }

@@ -2,13 +2,13 @@
  * k + 2] their probabilities at temperature T, the rest, and the probability of the target at temperature 1 (0 where
  * it is -1).
  * x [N, C]; targets [N] i32; W [V, C] stored. No gradient. */
-#include <math.h>
-
-#include "autograd/distill_chunk.h"
+#include "autograd/distill_row.h"
+#include "autograd/head.h"
 
 typedef struct attr {
     const sol_stored *head;
     const sol_distill *d;
+    sol_dtype compute;
 } attr;
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
@@ -27,17 +27,22 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
+static size_t logit_bytes(const sol_op_call *c)
+{
+    const attr *a = c->attr;
+    return sol_head_bytes((size_t)(sol_head_rows(c->in[0].shape.dim[0], a->head->rows, a->compute) * a->head->rows) *
+                          sizeof(float));
+}
+
 static size_t scratch(const sol_op_call *c, bool backward)
 {
     const attr *a = c->attr;
-    int64_t rows = sol_distill_chunk_rows(c->in[0].shape.dim[0], a->head->rows);
     (void)backward;
-    return sol_distill_chunk_bytes(rows * a->head->rows) + sol_stored_scratch_bytes(a->head);
+    return logit_bytes(c) + sol_stored_scratch_bytes(a->head, a->compute == SOL_BF16);
 }
 
 typedef struct part {
     const sol_op_call *c;
-    const float *t;
     int64_t from, rows;
 } part;
 
@@ -45,28 +50,26 @@ static void row_tile(void *arg, int64_t tile, int thread)
 {
     const part *q = arg;
     const attr *a = q->c->attr;
-    const sol_train_ops *ops = &q->c->ctx->k.t;
     const int32_t *target = q->c->in[1].data;
     int64_t k = a->d->top_k, V = a->head->rows;
     (void)thread;
-    for (int64_t i = tile * SOL_CHUNK_TILE, end = sol_min64(i + SOL_CHUNK_TILE, q->rows); i < end; i++) {
+    for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min64(i + SOL_HEAD_TILE, q->rows); i < end; i++) {
         int64_t n = q->from + i;
-        const float *t = q->t + i * V;
         float *probs = (float *)q->c->out[0].data + n * (k + 2);
-        sol_distill_row_select(ops, t, V, k, a->d->temperature, (int32_t *)q->c->out[1].data + n * k, probs);
-        probs[k + 1] = target[n] < 0 ? 0 : expf(t[target[n]] - ops->log_sum_exp(t, V, 1));
+        probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->scratch + i * V, V, a->d, target[n],
+                                              (int32_t *)q->c->out[1].data + n * k, probs);
     }
 }
 
 static void forward(const sol_op_call *c)
 {
     const attr *a = c->attr;
-    int64_t N = c->in[0].shape.dim[0], C = a->head->cols, V = a->head->rows, step = sol_distill_chunk_rows(N, V);
-    float *t = c->scratch, *wide = (float *)((char *)c->scratch + sol_distill_chunk_bytes(step * V));
+    int64_t N = c->in[0].shape.dim[0], C = a->head->cols, step = sol_head_rows(N, a->head->rows, a->compute);
     for (int64_t n = 0; n < N; n += step) {
-        part q = {.c = c, .t = t, .from = n, .rows = sol_min64(step, N - n)};
-        sol_stored_gemm(c->ctx, (const float *)c->in[0].data + n * C, q.rows, a->head, t, wide);
-        sol_pool_run(c->ctx->pool, sol_tile_count(q.rows, SOL_CHUNK_TILE), row_tile, &q);
+        part q = {.c = c, .from = n, .rows = sol_min64(step, N - n)};
+        sol_stored_gemm(c->ctx, a->compute == SOL_BF16, (const float *)c->in[0].data + n * C, q.rows, a->head, c->scratch,
+                        (char *)c->scratch + logit_bytes(c));
+        sol_pool_run(c->ctx->pool, sol_tile_count(q.rows, SOL_HEAD_TILE), row_tile, &q);
     }
 }
 
@@ -86,7 +89,7 @@ static bool check_case(int i, sol_op_case *c)
     c->in[1] = sol_shape1(2);
     c->ints[1] = targets;
     c->constant[0] = true;
-    *(attr *)c->attr = (attr){&head, &d};
+    *(attr *)c->attr = (attr){&head, &d, SOL_F32};
     return true;
 }
 
@@ -101,10 +104,10 @@ const sol_op sol_op_teacher_top = {.name = "teacher_top",
                                    .check_case = check_case};
 
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
-                        sol_var *ids)
+                        sol_dtype compute, sol_var *ids)
 {
     sol_var out[2];
-    sol_tape_apply(t, &sol_op_teacher_top, (sol_var[]){x, targets}, out, &(attr){head, d});
+    sol_tape_apply(t, &sol_op_teacher_top, (sol_var[]){x, targets}, out, &(attr){head, d, compute});
     *ids = out[1];
     return out[0];
 }

@@ -73,6 +73,20 @@ void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t
     sol_pool_run(ctx->pool, tile_count(m, g.tile_m) * g.tiles_n, gemm_tile, &g);
 }
 
+size_t sol_product_scratch(bool bf16, int64_t n, int64_t k)
+{
+    return bf16 ? sol_gemm_bf16_scratch(n, k) : 0;
+}
+
+void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a,
+                 const sol_operand *b, float beta, float *c, int64_t ldc, void *scratch)
+{
+    if (bf16)
+        sol_gemm_bf16(ctx, m, n, k, alpha, a, b, beta, c, ldc, scratch);
+    else
+        sol_gemm(ctx, a->trans, b->trans, m, n, k, alpha, a->data, a->ld, b->data, b->ld, beta, c, ldc);
+}
+
 const char *sol_gemm_library(void)
 {
     return openblas_get_config();

@@ -2,11 +2,11 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
 
-/* Items of a tile that is widened or rounded, and of a block that a product widens: large enough that the product
- * runs at full
+/* Items of a tile that is widened or rounded, and of a block that a product widens: large enough that the product runs at full
  * speed, small enough to come back out of a cache. */
 enum { TILE_ITEMS = 1 << 16, BLOCK_ITEMS = 1 << 21, BLOCK_ROWS = 256 };
 
@@ -98,25 +98,39 @@ void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w)
     if (s->type == SOL_STORED_Q8) sol_dense_quantize(ctx, SOL_DENSE_Q8, w, s->rows, s->cols, s->data, s->scales, NULL);
 }
 
-static int64_t block_rows(const sol_stored *s)
+static bool as_it_lies(const sol_stored *s, bool bf16)
+{
+    return s->type == SOL_STORED_F32 || (bf16 && s->type == SOL_STORED_BF16);
+}
+
+static int64_t block_rows(const sol_stored *s, bool bf16)
 {
     int64_t rows = BLOCK_ITEMS / s->cols;
     if (rows < BLOCK_ROWS) rows = BLOCK_ROWS;
-    return rows < s->rows ? rows : s->rows;
+    return rows < s->rows && !as_it_lies(s, bf16) ? rows : s->rows;
 }
 
-size_t sol_stored_scratch_bytes(const sol_stored *s)
+static size_t wide_bytes(const sol_stored *s, bool bf16)
 {
-    return s->type == SOL_STORED_F32 ? 0 : (size_t)(block_rows(s) * s->cols) * sizeof(float);
+    size_t bytes = (size_t)(block_rows(s, bf16) * s->cols) * sizeof(float);
+    return as_it_lies(s, bf16) ? 0 : (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
 }
 
-void sol_stored_gemm(const sol_ctx *ctx, const float *x, int64_t m, const sol_stored *s, float *y, float *scratch)
+size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16)
 {
-    int64_t C = s->cols, block = s->type == SOL_STORED_F32 ? s->rows : block_rows(s);
+    return wide_bytes(s, bf16) + sol_product_scratch(bf16, block_rows(s, bf16), s->cols);
+}
+
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y, void *scratch)
+{
+    int64_t C = s->cols, block = block_rows(s, bf16);
+    bool lies = as_it_lies(s, bf16);
+    char *room = (char *)scratch + wide_bytes(s, bf16);
+    sol_operand a = {.data = x, .ld = C}, w = {.data = s->data, .ld = C, .trans = true, .bf16 = s->type == SOL_STORED_BF16};
+    if (!lies) w.data = scratch, w.bf16 = false;
     for (int64_t r = 0; r < s->rows; r += block) {
         int64_t n = s->rows - r < block ? s->rows - r : block;
-        const float *w = s->type == SOL_STORED_F32 ? s->data : scratch;
-        if (s->type != SOL_STORED_F32) widen_part(ctx, s, r, n, scratch);
-        sol_gemm(ctx, false, true, m, n, C, 1, x, C, w, C, 0, y + r, s->rows);
+        if (!lies) widen_part(ctx, s, r, n, scratch);
+        sol_product(ctx, bf16, m, n, C, 1, &a, &w, 0, y + r, s->rows, room);
     }
 }

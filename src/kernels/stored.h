@@ -9,6 +9,7 @@
 #ifndef SOLERA_KERNELS_STORED_H
 #define SOLERA_KERNELS_STORED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,8 +35,9 @@ void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
 /* out[rows, cols], over the pool. */
 void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
 
-/* y[m, rows] = x[m, cols] W^T (sets). scratch: sol_stored_scratch_bytes; W is widened into it in blocks of rows. */
-size_t sol_stored_scratch_bytes(const sol_stored *s);
-void sol_stored_gemm(const sol_ctx *ctx, const float *x, int64_t m, const sol_stored *s, float *y, float *scratch);
+/* y[m, rows] = x[m, cols] W^T (sets), in fp32 or bf16 (gemm.h). W is multiplied as it lies where its type allows it, else
+ * widened in blocks of rows. scratch: sol_stored_scratch_bytes, 64-byte aligned. */
+size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16);
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y, void *scratch);
 
 #endif

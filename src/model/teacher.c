@@ -83,12 +83,14 @@ const sol_stored *sol_teacher_head(const sol_teacher *t)
 
 /* ---- its forward pass ---- */
 
-/* In f32 where it lies; otherwise widened here, to live until it is read. */
+/* As it lies where products take it so; otherwise widened here, to live until it is read. */
 static sol_var weight(const sol_teacher_net *n, const sol_param *p)
 {
     const sol_stored *s = sol_teacher_param(n->teacher, p);
     if (s->type == SOL_STORED_F32)
         return sol_tape_constant(n->block.t, SOL_F32, sol_shape2(s->rows, s->cols), s->data);
+    if (s->type == SOL_STORED_BF16 && n->block.compute == SOL_BF16)
+        return sol_tape_constant(n->block.t, SOL_BF16, sol_shape2(s->rows, s->cols), s->data);
     return sol_stored_weight(n->block.t, s);
 }
 
@@ -99,11 +101,12 @@ static sol_var block_weight(void *user, int64_t layer, sol_block_param which)
 }
 
 sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
-                           sol_var *out)
+                           sol_dtype compute, sol_var *out)
 {
     const sol_model *table = teacher->table;
     n->teacher = teacher;
-    n->block = (sol_block){.t = t, .config = &teacher->config, .in = in, .weight = block_weight, .user = n};
+    n->block = (sol_block){.t = t, .config = &teacher->config, .in = in, .compute = compute,
+                           .weight = block_weight, .user = n};
     sol_block_tables_record(&n->block);
     sol_var x = sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
     for (int64_t l = 0; l < teacher->config.num_hidden_layers; l++) {
@@ -124,8 +127,7 @@ struct sol_teacher_graph {
 };
 
 sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
-                                    int64_t seq,
-                                    const sol_distill *d, sol_err *err)
+                                    int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err)
 {
     sol_teacher_graph *g;
     sol_status st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
@@ -135,8 +137,8 @@ sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK) {
         sol_block_inputs_record(&g->in, g->tape, batch, seq);
-        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, NULL);
-        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, &g->ids);
+        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL);
+        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, compute, &g->ids);
         sol_tape_keep(g->tape, g->ids);
         st = sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err);
     }

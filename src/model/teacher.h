@@ -33,10 +33,9 @@ const sol_stored *sol_teacher_head(const sol_teacher *t);
 
 /* The k most probable next tokens of a batch. */
 typedef struct sol_teacher_graph sol_teacher_graph;
-/* d: top_k > 0 and temperature; the teacher must outlive the graph. */
+/* d: top_k > 0 and temperature; compute: SOL_F32 or SOL_BF16, of the products; the teacher must outlive the graph. */
 sol_status sol_teacher_graph_create(sol_teacher_graph **g, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
-                                    int64_t seq,
-                                    const sol_distill *d, sol_err *err);
+                                    int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err);
 void sol_teacher_graph_free(sol_teacher_graph **g);
 /* Arrays as in sol_graph_accumulate. *ids [B T, k], *probs [B T, k + 2]: their probabilities at d's temperature, the
  * rest, and the probability of the target at temperature 1 (0 where it is -1). They live until the next run. */

@@ -199,7 +199,7 @@ static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err
     if (st != SOL_OK) return st;
     if (g->opts.teacher) {
         g->extra = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, 1)); /* stays zero */
-        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, out);
+        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, g->opts.compute, out);
     } else {
         g->top_ids = sol_tape_input(g->tape, SOL_I32, sol_shape2(n, k));
         g->top_probs = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, k + 1));
@@ -223,10 +223,10 @@ static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
     sol_var loss;
     if (g->opts.teacher)
         loss = sol_distill_loss(g->tape, g->hidden, g->head, g->in.targets, teacher_x, hidden,
-                                sol_teacher_head(g->opts.teacher), &g->distill, &g->parts);
+                                sol_teacher_head(g->opts.teacher), &g->distill, g->opts.compute, &g->parts);
     else
         loss = sol_distill_cached(g->tape, g->hidden, g->head, g->in.targets, g->top_ids, g->top_probs, &g->distill,
-                                  &g->parts);
+                                  g->opts.compute, &g->parts);
     sol_tape_keep(g->tape, g->parts);
     if (g->opts.hidden_weight > 0) sol_tape_keep(g->tape, hidden);
     g->hidden_sum = hidden;
