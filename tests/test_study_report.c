@@ -138,6 +138,10 @@ START_TEST(page_stands_alone)
             snprintf(file, sizeof file, "%s/%s.%s", out, figures[i], kinds[k]);
             ck_assert_msg(sol_file_exists(file), "%s", file);
         }
+    char *heat = read_page("heat_zero_flips.gp");
+    ck_assert_int_gt(count(heat, " 0.25"), 0);
+    ck_assert_int_eq(count(heat, " 0.9\n") + count(heat, " 0.9 "), 0); /* flips of the short interval */
+    sol_free(heat);
     char *csv = read_page("measures.csv");
     ck_assert_int_eq(count(csv, "\n"), 1 + 2 * RECORDS);
     ck_assert_ptr_nonnull(strstr(csv, "\"a<b>&\"\"'$1 it's\",0,1,3,"));

@@ -1,6 +1,7 @@
 /* Figures over layers: heat maps, profiles, histograms. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "study/figures.h"
 
@@ -43,7 +44,8 @@ static void add_matrix(sol_text *t, const sol_study_run *run, int m, int r, doub
     sol_text_add(t, NULL, "$heat%d << EOD\n", r);
     for (int i = 0; i < run->n_layers; i++) {
         for (int64_t c = 0; c < columns; c++) {
-            double x = (double)run->measure[m][heat_record(run, c, columns) * run->n_layers + i];
+            int64_t record = heat_record(run, c, columns);
+            double x = sol_study_comparable(run, m, record) ? (double)run->measure[m][record * run->n_layers + i] : NAN;
             sol_plot_number(t, x);
             if (isfinite(x)) *lo = fmin(*lo, x), *hi = fmax(*hi, x);
         }
@@ -166,11 +168,13 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
         }
         sol_text_add(&p->data, NULL, "EOD\n");
     }
+    static const char *const raised[] = {"\u2070", "\u00b9", "\u00b2", "\u00b3", "\u2074", "\u2075", "\u2076", "\u2077", "\u2078", "\u2079"};
     sol_text *t = &p->draw;
     sol_text_add(t, NULL, "set key top left Left reverse samplen 2\nset xtics (");
     for (int e = -14; e <= 2; e++) { /* a name at every second power */
-        char power[16] = "";
-        if (e % 2 == 0) snprintf(power, sizeof power, "2^%d", e);
+        char power[24] = "";
+        if (e % 2 == 0)
+            snprintf(power, sizeof power, "2%s%s%s", e < 0 ? "\u207b" : "", abs(e) > 9 ? raised[1] : "", raised[abs(e) % 10]);
         sol_text_add(t, NULL, "%s'%s' %d %d", e > -14 ? ", " : "", power, e, e % 2 != 0);
     }
     sol_text_add(t, NULL, ")\nset grid mxtics xtics ytics lc rgb '#d0d0d0' lt 1, lc rgb '#d0d0d0' lt 1\nset xrange [-14:2]\n"

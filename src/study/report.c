@@ -21,10 +21,10 @@ static const char page_style[] =
     ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
     "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:left;"
     "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    ".scroll{overflow-x:auto}figure{margin:.6em 0;break-inside:avoid}figure svg{width:100%;height:auto;display:block}\n"
+    ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure svg{width:100%;height:auto;display:block}\n"
     "code,pre{font:13px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
-    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:11pt}h2,h3{break-after:avoid}"
-    ".scroll{overflow:visible}table{font-size:8.5pt}}\n"
+    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:10.5pt}h2,h3,h2+.look{break-after:avoid}tr{break-inside:avoid}"
+    ".scroll{overflow:visible}table{font-size:8.5pt}.layer svg{max-height:112mm}}\n" /* two layers a page */
     "</style>\n</head>\n<body>\n";
 static const char introduction[] =
     "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by &minus;&alpha;, 0 or +&alpha;, but training moves a "
@@ -112,13 +112,13 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
 
 static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
 {
-    sol_text_add(t, NULL, "<h3 id=\"%s\">", f->name);
+    sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", f->layer >= 0 ? " class=\"layer\"" : "", f->name);
     add_html(t, f->title);
     sol_text_add(t, NULL, "</h3>\n");
     if (f->look[0]) sol_text_add(t, NULL, "<p class=\"look\">%s</p>\n", f->look);
     sol_text_add(t, NULL, "<figure role=\"img\">\n");
     sol_status st = add_svg(t, dir, f, err);
-    sol_text_add(t, NULL, "</figure>\n");
+    sol_text_add(t, NULL, "</figure>\n</section>\n");
     return st;
 }
 
@@ -168,7 +168,8 @@ static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, dou
     return &run->layers[best];
 }
 
-/* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the valley. */
+/* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the valley. A learned step may be so large
+ * that few weights come near alpha at all. */
 static void add_verdict(sol_text *t, const sol_study_run *run)
 {
     char label[96];
@@ -176,6 +177,8 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
     const sol_study_layer *layer = extreme_layer(run, SOL_M_near_alpha, &worst);
     const char *verdict = near_alpha > 0.18 && valley < 0.12   ? "the latent weights pile up at two magnitudes: trapped"
                           : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
+                          : valley > 0.35                      ? "no pile-up, but &alpha; is far above most weights, which so are 0 or far from "
+                                                                 "their level"
                                                                : "no pile-up: the weights are spread like those of an ordinary layer";
     sol_text_add(t, NULL, "<li><b>");
     add_html(t, run->name);
@@ -227,8 +230,11 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
 /* What a careful reader must know about the numbers. */
 static void add_notes(sol_text *t, const sol_study_run *runs, int n)
 {
-    bool same = true;
-    for (int r = 1; r < n; r++) same = same && runs[r].head.every == runs[0].head.every;
+    bool same = true, one_method = true;
+    for (int r = 1; r < n; r++) {
+        same = same && runs[r].head.every == runs[0].head.every;
+        one_method = one_method && strcmp(runs[r].head.method, runs[0].head.method) == 0;
+    }
     sol_text_add(t, NULL, "<h2>Notes</h2>\n<ul>\n");
     if (!runs[0].is_static) {
         sol_text_add(t, NULL, "<li>Effective ranks, the cosine of gradients and the share of unchanged weights look at a fixed sample of at "
@@ -241,6 +247,9 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                               "f[\"n_records\"][0]\nnames = [f[f\"layers/{i}\"].attrs[\"name\"] for i in range(len(f[\"layers\"]))]\n"
                               "valley = f[\"measures/valley_mass\"][:n]    # [records, layers]</pre></li>\n");
     }
+    if (!one_method)
+        sol_text_add(t, NULL, "<li><b>These runs differ in the quantizer, and so in what &alpha; is</b>: mass near &alpha;, valley and error "
+                              "compare over time within a run, not between runs. Gaussian values are those of 3:4.</li>\n");
     sol_text_add(t, NULL, "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script that makes it; "
                           "<code>measures.csv</code> holds the means of the table.</li>\n</ul>\n");
 }
@@ -291,7 +300,8 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
     sol_text_add(&t, NULL, "%s%s<h2>In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
     for (int r = 0; r < n; r++) add_verdict(&t, &runs[r]);
     sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
-                           "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers.</p>\n");
+                           "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 q\" is the query projection of block 0; k key, "
+                           "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
     sol_status st = add_figures(&t, dir, figures, n_figures, runs, n, err);
     add_measures(&t, runs, n);
     add_notes(&t, runs, n);
