@@ -33,6 +33,7 @@ START_TEST(published_parameter_counts)
         {"smollm2-135m", 134515008, 106168320},
         {"15m", 15191712, 5971968},
         {"embedded", 3672320, 3145728},
+        {"mini", 1443456, 1179648},
         {"tiny", 106816, 73728},
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {

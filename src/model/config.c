@@ -91,6 +91,8 @@ static const shape_row shapes[] = {
     {"15m", 32000, 288, 768, 6, 6, 6, 48, 256, 10000, false, 1, 2},
     /* The model of checkpoints/: the last two tokens are begin and end of text. */
     {"embedded", 2048, 256, 768, 4, 4, 2, 64, 2048, 500000, true, 2046, 2047},
+    /* 1.4 M parameters: the second model of configs/study. The vocabulary is that of `embedded`. */
+    {"mini", 2048, 128, 384, 6, 4, 2, 32, 2048, 500000, true, 2046, 2047},
     /* Milliseconds a step: for tests and for trying out a job. */
     {"tiny", 512, 64, 128, 2, 2, 1, 32, 512, 500000, true, -1, -1},
 };

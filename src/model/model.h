@@ -70,7 +70,8 @@ typedef struct sol_model {
 /* Range and divisibility of every field; the error names the field, its value and what fits. */
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
 /* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary 256), smollm2-135m, 15m,
- * embedded (the model in checkpoints/), tiny (for tests). SOL_ERR_USAGE names the nearest and all of them. */
+ * embedded (the model in checkpoints/), mini (1.4 M parameters, for configs/study), tiny (for tests). SOL_ERR_USAGE names the
+ * nearest and all of them. */
 sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err);
 int sol_model_shape_count(void);
 const char *sol_model_shape_name(int i);
