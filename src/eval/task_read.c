@@ -76,6 +76,14 @@ static const char *text_of(const json_t *line, const char *key, sol_err *err)
     return s;
 }
 
+static const json_t *list_of(const json_t *line, const char *key, sol_err *err)
+{
+    const json_t *list = json_object_get(line, key);
+    if (!json_is_array(list)) list = NULL;
+    if (!list) sol_fail(err, SOL_ERR_FORMAT, "no list under \"%s\"", key);
+    return list;
+}
+
 /* A whole number, also as a string ("2"), as some of the datasets have it. */
 static sol_status whole_of(const json_t *line, const char *key, int64_t *value, sol_err *err)
 {
@@ -102,10 +110,10 @@ static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, 
 /* {ctx, choices, gold} */
 static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    const json_t *choices = json_object_get(line, "choices");
     const char *ctx = text_of(line, "ctx", err);
+    const json_t *choices = ctx ? list_of(line, "choices", err) : NULL;
     int64_t gold;
-    if (!ctx) return SOL_ERR_FORMAT;
+    if (!choices) return SOL_ERR_FORMAT;
     sol_status st = SOL_OK;
     for (size_t i = 0; st == SOL_OK && i < json_array_size(choices) && i < MAX_CHOICES; i++) {
         const char *text = json_string_value(json_array_get(choices, i));
@@ -119,10 +127,10 @@ static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err
 /* {contexts, continuation, gold} */
 static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    const json_t *contexts = json_object_get(line, "contexts");
     const char *text = text_of(line, "continuation", err);
+    const json_t *contexts = text ? list_of(line, "contexts", err) : NULL;
     int64_t gold;
-    if (!text) return SOL_ERR_FORMAT;
+    if (!contexts) return SOL_ERR_FORMAT;
     sol_status st = SOL_OK;
     for (size_t i = 0; st == SOL_OK && i < json_array_size(contexts) && i < MAX_CHOICES; i++) {
         const char *ctx = json_string_value(json_array_get(contexts, i));
@@ -189,10 +197,10 @@ static sol_status clean_hellaswag(const char *text, sol_text *out, sol_err *err)
 static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err), *b = text_of(line, "ctx_b", err);
-    const json_t *endings = json_object_get(line, "endings");
+    const json_t *endings = activity && a && b ? list_of(line, "endings", err) : NULL;
     sol_text query = {0}, ctx = {0};
     int64_t gold;
-    if (!activity || !a || !b) return SOL_ERR_FORMAT;
+    if (!endings) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&query, err, "%s: %s ", activity, a);
     for (size_t i = 0; st == SOL_OK && b[i]; i++) { /* Python's capitalize, for ASCII */
         unsigned char c = (unsigned char)b[i];
@@ -281,7 +289,7 @@ static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *er
     json_t *object = json_loadb(line, n, 0, &where);
     if (!object) return sol_fail(err, SOL_ERR_FORMAT, "not a JSON object: %s", where.text);
     t->item[t->n] = (sol_task_item){0};
-    st = read_item(object, &t->item[t->n++], err);
+    st = json_is_object(object) ? read_item(object, &t->item[t->n++], err) : sol_fail(err, SOL_ERR_FORMAT, "not a JSON object");
     json_decref(object);
     return st;
 }
