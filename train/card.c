@@ -10,6 +10,7 @@
 #include "program.h"
 #include "store/gguf.h"
 #include "store/h5.h"
+#include "store/parts.h"
 #include "store/safetensors.h"
 
 static const char mark[] = "<!-- model card of solera -->";
@@ -176,7 +177,12 @@ static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
     if (st != SOL_OK) return st;
     add_group(card, &f, "/model", "model", NULL);
     if (!c->rounded_with) add_group(card, &f, "/quant", "quantizer", NULL);
-    if (c->rounded_with) json_object_set_new(card, "quantizer", json_pack("{s:s, s:s}", "method", c->rounded_with, "trained", "no: rounded after training"));
+    if (c->rounded_with) {
+        const sol_quant_spec *q = c->rounded_with;
+        json_object_set_new(card, "quantizer", json_pack("{s:s, s:s, s:i, s:s, s:s}", "method", q->method->name, "granularity",
+                            sol_granularity_name(q->granularity), "group_size", q->group_size, "block_layout", sol_layout_name(q->layout),
+                            "trained", "no: rounded after training"));
+    }
     add_group(card, &f, "/state", "training", losses);
     const sol_h5_attr *yaml = sol_h5_node_attr(&f.tree.node[0], "config");
     if (yaml && yaml->type == SOL_H5_STRING) st = add_job(card, yaml->value, err);
@@ -249,14 +255,17 @@ static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, boo
 {
     sol_text_add(t, err, "\n## How to run it\n\n```sh\n");
     if (strcmp(c->format, "gguf") == 0) {
-        sol_text_add(t, err, "llama-cli -m %s -p \"Once upon a time\" -n 100      # llama.cpp%s\n", file, stq ? " with STQ1_0" : "");
+        sol_text_add(t, err, "llama-completion -m %s -no-cnv -p \"Once upon a time\" -n 100      # llama.cpp%s; old versions: llama-cli\n", file, stq ? " with STQ1_0" : "");
         sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
     } else if (strcmp(c->format, "safetensors") == 0) {
         sol_text_add(t, err, "python3 -c 'from transformers import pipeline; print(pipeline(\"text-generation\", \"%s\")(\"Once upon a time\"))'\n", file);
         sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
     } else {
         sol_text_add(t, err, "solera generate %s -p \"Once upon a time\" -n 100\nsolera eval %s --text FILE\n", file, file);
-        sol_text_add(t, err, "solera export MODEL.h5 -o model.gguf --type tq2_0     # of the weights it was made from: for llama.cpp\n");
+        if (c->gguf_type)
+            sol_text_add(t, err, "solera export %s -o model.gguf --type %s && \\\n"
+                         "    llama-completion -m model.gguf -no-cnv -p \"Once upon a time\" -n 100      # llama.cpp; old versions: llama-cli\n",
+                         file, c->gguf_type);
     }
     sol_text_add(t, err, "```\n");
 }

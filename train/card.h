@@ -9,11 +9,13 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "quant/quant.h"
 
 typedef struct sol_card {
     const char *source, *out;
     const char *format;        /* packed, gguf, model, safetensors (out is a folder) */
-    const char *rounded_with;  /* quantizer of --method, which no training went with; NULL: the file's own */
+    const sol_quant_spec *rounded_with; /* quantizer of --method, which no training went with; NULL: the file's own */
+    const char *gguf_type;     /* packed, model: what it can become for llama.cpp; NULL: nothing */
     bool quantized;            /* linear layers are Q(W), not latent or full precision */
 } sol_card;
 

@@ -67,10 +67,28 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
     return SOL_OK;
 }
 
-/* quantized: the linear layers of the file are Q(W). */
-static sol_status write_card(sol_program *p, const struct args *a, const char *format, bool quantized, sol_err *err)
+/* The type of GGUF that the card proposes for llama.cpp; NULL: none takes the model. */
+static const char *gguf_type_of(const sol_model_config *config, sol_tokenizer *t, const sol_quant_spec *q)
 {
-    sol_card c = {.source = p->word[0], .out = a->out, .format = format, .rounded_with = a->method, .quantized = quantized};
+    static const char *const types[] = {"tq2_0", "q8_0", "f16"};
+    const char *found = NULL;
+    sol_model *table;
+    uint64_t bytes;
+    if (sol_model_describe(&table, config, SOL_F32, NULL) != SOL_OK) return NULL;
+    for (int i = 0; i < 3 && !found; i++) {
+        sol_gguf_options o = {.type = types[i]};
+        if (sol_export_gguf_bytes(table, t, q, &o, &bytes, NULL) == SOL_OK) found = types[i];
+    }
+    sol_model_free(&table);
+    return found;
+}
+
+/* quantized: the linear layers of the file are Q(W). */
+static sol_status write_card(sol_program *p, const struct args *a, const char *format, const sol_quant_spec *asked, bool quantized,
+                             const char *gguf_type, sol_err *err)
+{
+    sol_card c = {.source = p->word[0], .out = a->out, .format = format, .rounded_with = asked, .quantized = quantized,
+                  .gguf_type = gguf_type};
     bool kept = false;
     if (a->no_card) return SOL_OK;
     sol_status st = sol_card_write(&c, &kept, err);
@@ -99,6 +117,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
 {
     sol_packed_model packed = {0};
     sol_checkpoint c = {0};
+    const char *gguf_type = NULL;
     uint64_t bytes;
     char text[32];
     sol_status st = pack(p, a, asked, &packed, &c, err);
@@ -107,9 +126,10 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
+    if (st == SOL_OK) gguf_type = gguf_type_of(&packed.config, c.tokenizer, &packed.quant);
     sol_packed_model_free(&packed);
     sol_checkpoint_free(&c);
-    return st == SOL_OK ? write_card(p, a, "packed", true, err) : st;
+    return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
 }
 
 static bool show(void *user, const char *tensor, int64_t done, int64_t total)
@@ -136,12 +156,13 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
                  r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
                  r.has_tokenizer ? "with" : "no");
-    return write_card(p, a, "safetensors", r.dequantized, err);
+    return write_card(p, a, "safetensors", asked, r.dequantized, NULL, err);
 }
 
 static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     sol_checkpoint c = {0};
+    const char *gguf_type = NULL;
     uint64_t bytes;
     char text[32];
     if (asked) return sol_fail(err, SOL_ERR_USAGE, "--method: a model file keeps its own quantizer; it goes with --format packed");
@@ -153,8 +174,9 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
                      sol_bytes_text((double)bytes, text));
+    if (st == SOL_OK) gguf_type = gguf_type_of(&c.model->config, c.tokenizer, &c.quant);
     sol_checkpoint_free(&c);
-    return st == SOL_OK ? write_card(p, a, "model", false, err) : st;
+    return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
 }
 
 static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
@@ -177,7 +199,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
                  sol_bytes_text((double)r.bytes, text));
     if (a->requantize)
         sol_log_line(&p->log, SOL_LOG_WARN, "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g", r.nmse);
-    return write_card(p, a, "gguf", r.dequantized, err);
+    return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);
 }
 
 /* A row a format. */

@@ -162,7 +162,6 @@ static int64_t file_type(const sol_ggml_type *t)
 
 static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
 {
-    static const char *const granularity[] = {"per_tensor", "per_channel", "per_group"};
     const sol_quant_spec *q = &w->view.quant;
     const char *layout = sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout);
     char text[160];
@@ -174,7 +173,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     if (w->view.dequantize && q->granularity == SOL_PER_GROUP)
         snprintf(text, sizeof text, "%s, a scale for %d weights, blocks %s", q->method->name, q->group_size, layout);
     else
-        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "", granularity[q->granularity], layout);
+        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "", sol_granularity_name(q->granularity), layout);
     put_key_text(b, "general.description", w->view.dequantize ? text : "weights as they are, without a quantizer", err);
     put_key_u32(b, "general.quantization_version", 2, err);
     put_key_u32(b, "general.file_type", file_type(w->linear), err);
@@ -182,7 +181,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     put_key_text(b, "solera.version", w->o->version ? w->o->version : "", err);
     if (!w->view.dequantize) return;
     put_key_text(b, "solera.quant.method", q->method->name, err);
-    put_key_text(b, "solera.quant.granularity", granularity[q->granularity], err);
+    put_key_text(b, "solera.quant.granularity", sol_granularity_name(q->granularity), err);
     put_key_u32(b, "solera.quant.group_size", q->group_size, err);
     put_key_text(b, "solera.quant.block_layout", layout, err);
 }

@@ -159,6 +159,11 @@ const char *sol_layout_name(sol_block_layout layout)
     return layouts[layout];
 }
 
+const char *sol_granularity_name(sol_granularity granularity)
+{
+    return granularities[granularity];
+}
+
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err)
 {
     int i = 0;

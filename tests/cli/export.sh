@@ -3,7 +3,7 @@
 e=checkpoints/embedded.h5
 mkdir "$dir/a" "$dir/b" "$dir/c" "$dir/hf"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/a/p.h5" --method sherry
-for word in "rounded after training" "3:4 ternary | 1.375" "solera generate p.h5"; do
+for word in "rounded after training" "- group_size: 128" "3:4 ternary | 1.375" "solera generate p.h5" "solera export p.h5 -o model.gguf --type q8_0"; do
     grep -qF -- "$word" "$dir/a/README.md" || fail "'$word' is not in the card: $(cat "$dir/a/README.md")"
 done
 grep -q '"bits_per_weight": 1.375' "$dir/a/solera.json" || fail "solera.json has no bits"
