@@ -109,6 +109,53 @@ START_TEST(checkpoint_round_trip)
 }
 END_TEST
 
+typedef struct streamed {
+    const sol_model *want;
+    int begun, blocks;
+    int64_t elements;
+} streamed;
+
+static sol_status see_header(void *user, const sol_checkpoint *c, sol_err *err)
+{
+    streamed *s = user;
+    ck_assert_ptr_null(c->model->data);
+    ck_assert_ptr_null(c->optim);
+    ck_assert_ptr_nonnull(c->quant.method);
+    check_same_config(&c->model->config, &s->want->config);
+    return s->begun++ ? sol_fail(err, SOL_ERR_USAGE, "begun twice") : SOL_OK;
+}
+
+static sol_status see_rows(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err)
+{
+    streamed *s = user;
+    const sol_param *own = sol_model_param(s->want, p->name);
+    ck_assert_int_le(from + n, own->rows);
+    ck_assert_mem_eq(rows, sol_model_f32(s->want, own) + from * p->cols, (size_t)(n * p->cols) * sizeof *rows);
+    s->blocks++;
+    s->elements += n * p->cols;
+    return s->blocks > 100 ? sol_fail(err, SOL_ERR_USAGE, "enough") : SOL_OK;
+}
+
+START_TEST(a_model_is_streamed_in_blocks_of_rows)
+{
+    sol_checkpoint a;
+    sol_model_config config = small_config(true, false);
+    config.vocab_size = 40000; /* a matrix that is larger than a block */
+    make_checkpoint(&a, config, SOL_F32);
+    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    streamed s = {.want = a.model};
+    sol_param_sink sink = {see_header, see_rows, &s};
+    ck_ok(sol_checkpoint_stream(path, &sink, err));
+    ck_assert_int_eq(s.begun, 1);
+    ck_assert_int_gt(s.blocks, a.model->n_params);
+    ck_assert_int_eq(s.elements, a.model->n_weights);
+    ck_fails(sol_checkpoint_stream(path, &sink, err), SOL_ERR_USAGE, "begun twice");
+    s = (streamed){.want = a.model, .blocks = 100};
+    ck_fails(sol_checkpoint_stream(path, &sink, err), SOL_ERR_USAGE, "enough");
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
 START_TEST(model_file_converts)
 {
     sol_checkpoint a, b;
@@ -381,7 +428,8 @@ START_TEST(stranger_is_named)
 END_TEST
 
 SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, checkpoint_round_trip);
-              tcase_add_test(tc, model_file_converts); tcase_add_test(tc, same_state_same_bytes);
+              tcase_add_test(tc, model_file_converts);
+              tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows); tcase_add_test(tc, same_state_same_bytes);
               tcase_add_test(tc, packed_round_trip); tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
               tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models);
               tcase_add_test(tc, shapes_before_memory); tcase_add_test(tc, stranger_is_named))

@@ -52,17 +52,47 @@ static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, cons
     return SOL_OK;
 }
 
+/* The teacher, as its file is read. */
+typedef struct reading {
+    const sol_ctx *ctx;
+    const sol_config *config;
+    const sol_job_student *student;
+    sol_teacher *teacher;
+    bool blamed; /* err is complete */
+} reading;
+
+static sol_status begin_reading(void *user, const sol_checkpoint *ck, sol_err *err)
+{
+    reading *r = user;
+    r->blamed = true;
+    sol_status st = check_config(r->config, r->student->config, &ck->model->config, err);
+    if (st == SOL_OK) st = check_file(r->config, ck, r->student->tokenizer, err);
+    if (st == SOL_OK)
+        st = sol_teacher_describe(&r->teacher, &ck->model->config, sol_config_teacher_type(r->config), err);
+    if (st == SOL_OK) st = sol_teacher_allocate(r->teacher, err);
+    r->blamed = st != SOL_OK;
+    return st;
+}
+
+static sol_status read_rows(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err)
+{
+    const reading *r = user;
+    (void)err;
+    sol_teacher_fill(r->teacher, r->ctx, p, from, n, rows);
+    return SOL_OK;
+}
+
 static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
                                sol_err *err)
 {
     sol_err why = {0};
-    sol_checkpoint ck = {0};
-    sol_status st = sol_checkpoint_read_model(&ck, sol_job_teacher_path(c), SOL_F32, &why);
-    if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
-    st = check_config(c, s->config, &ck.model->config, err);
-    if (st == SOL_OK) st = check_file(c, &ck, s->tokenizer, err);
-    if (st == SOL_OK) st = sol_teacher_create(&t->teacher, ctx, ck.model, sol_config_teacher_type(c), err);
-    sol_checkpoint_free(&ck);
+    reading r = {.ctx = ctx, .config = c, .student = s};
+    sol_param_sink sink = {begin_reading, read_rows, &r};
+    sol_status st = sol_checkpoint_stream(sol_job_teacher_path(c), &sink, &why);
+    t->teacher = r.teacher;
+    if (st == SOL_OK) return st;
+    if (!r.blamed) return sol_job_blame(c, "distill.teacher", st, &why, err);
+    if (err) *err = why;
     return st;
 }
 

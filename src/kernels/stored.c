@@ -26,6 +26,16 @@ size_t sol_stored_scale_bytes(const sol_stored *s)
     return (size_t)s->rows * (size_t)row_scales(s) * sizeof(sol_f16);
 }
 
+sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n)
+{
+    sol_stored part = *s, before = *s;
+    before.rows = from;
+    part.rows = n;
+    part.data = (char *)s->data + sol_stored_bytes(&before);
+    if (s->scales) part.scales = s->scales + from * row_scales(s);
+    return part;
+}
+
 static void widen_bf16(const sol_bf16 *in, int64_t n, float *out)
 {
     for (int64_t i = 0; i < n; i++) out[i] = sol_bf16_to_f32(in[i]);

@@ -28,6 +28,8 @@ typedef struct sol_stored {
 size_t sol_stored_bytes(const sol_stored *s);       /* of data */
 size_t sol_stored_scale_bytes(const sol_stored *s); /* of scales; 0 without them */
 
+/* Rows [from, from + n) as a matrix of their own, which shares s's memory. */
+sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n);
 /* Rounds w[rows, cols] into data and scales, over the pool; the same bits everywhere. */
 void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w);
 /* out[n, cols] = rows from .. from + n - 1, on the calling thread. */

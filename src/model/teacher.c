@@ -31,8 +31,10 @@ sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, so
     return SOL_OK;
 }
 
-static void place(sol_teacher *t)
+sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err)
 {
+    sol_status st = sol_alloc_array(&t->block, t->bytes, 1, err);
+    if (st != SOL_OK) return st;
     char *at = t->block;
     for (int i = 0; i < t->table->n_params; i++) {
         sol_stored *s = &t->param[i];
@@ -42,21 +44,30 @@ static void place(sol_teacher *t)
         s->scales = scales ? (sol_f16 *)at : NULL;
         at += aligned(scales);
     }
+    return SOL_OK;
+}
+
+void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n, const float *rows)
+{
+    const sol_param *own = sol_model_param(t->table, p->name);
+    if (!own) return; /* what a quantizer learned */
+    sol_stored part = sol_stored_part(sol_teacher_param(t, own), from, n);
+    sol_stored_fill(ctx, &part, rows);
 }
 
 sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m, sol_stored_type type,
                               sol_err *err)
 {
     sol_status st = sol_teacher_describe(out, &m->config, type, err);
-    if (st != SOL_OK) return st;
-    sol_teacher *t = *out;
-    st = sol_alloc_array(&t->block, t->bytes, 1, err);
+    if (st == SOL_OK) st = sol_teacher_allocate(*out, err);
     if (st != SOL_OK) {
         sol_teacher_free(out);
         return st;
     }
-    place(t);
-    for (int i = 0; i < t->table->n_params; i++) sol_stored_fill(ctx, &t->param[i], sol_model_f32(m, &m->params[i]));
+    for (int i = 0; i < (*out)->table->n_params; i++) {
+        const sol_param *p = &(*out)->table->params[i];
+        sol_teacher_fill(*out, ctx, p, 0, p->rows, sol_model_f32(m, &m->params[i]));
+    }
     return SOL_OK;
 }
 

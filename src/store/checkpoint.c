@@ -238,15 +238,22 @@ sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_d
     return st;
 }
 
-/* The parameters are all there before memory for them is taken. */
+/* The table of a file's parameters, which are all there. */
+static sol_status read_table(const sol_h5_file *f, const sol_model_config *config, const sol_quant_spec *quant, sol_dtype dtype,
+                             sol_model **table, sol_err *err)
+{
+    bool all_bf16;
+    sol_status st = sol_model_describe(table, config, dtype, err);
+    if (st == SOL_OK) st = sol_model_add_learned(*table, quant, err);
+    if (st == SOL_OK) st = sol_params_check(f, *table, &all_bf16, err);
+    return st;
+}
+
 static sol_status read_params(const sol_h5_file *f, const sol_model_config *config, const sol_quant_spec *quant, sol_dtype dtype,
                               sol_model **m, sol_err *err)
 {
     sol_model *table = NULL;
-    bool all_bf16;
-    sol_status st = sol_model_describe(&table, config, dtype, err);
-    if (st == SOL_OK) st = sol_model_add_learned(table, quant, err);
-    if (st == SOL_OK) st = sol_params_check(f, table, &all_bf16, err);
+    sol_status st = read_table(f, config, quant, dtype, &table, err);
     sol_model_free(&table);
     if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
     if (st == SOL_OK) st = sol_model_add_learned(*m, quant, err);
@@ -263,6 +270,18 @@ static sol_status read_config_text(const sol_h5_file *f, char **out, sol_err *er
     return st == SOL_OK ? sol_copy_string(out, text, strlen(text), err) : st;
 }
 
+/* What stands beside the weights. */
+static sol_status read_beside(const sol_h5_file *f, sol_checkpoint *c, sol_model_config *config, sol_err *err)
+{
+    sol_status st = sol_part_check_format(f, SOL_FORMAT_CHECKPOINT, err);
+    if (st == SOL_OK) st = sol_part_get_config(f, config, err);
+    if (st == SOL_OK) st = sol_part_get_quant(f, &c->quant, err);
+    if (st == SOL_OK) st = read_config_text(f, &c->config_yaml, err);
+    if (st == SOL_OK && sol_h5_find(f, "/state")) st = get_state(f, &c->state, err);
+    if (st == SOL_OK) st = sol_part_get_tokenizer(f, config, &c->tokenizer, err);
+    return st;
+}
+
 static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype, bool with_optim, sol_err *err)
 {
     sol_h5_file f;
@@ -270,17 +289,48 @@ static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype
     *c = (sol_checkpoint){0};
     sol_status st = sol_h5_open(&f, path, err);
     if (st != SOL_OK) return st;
-    st = sol_part_check_format(&f, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = sol_part_get_config(&f, &config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(&f, &c->quant, err);
-    if (st == SOL_OK) st = read_config_text(&f, &c->config_yaml, err);
-    if (st == SOL_OK && sol_h5_find(&f, "/state")) st = get_state(&f, &c->state, err);
-    if (st == SOL_OK) st = sol_part_get_tokenizer(&f, &config, &c->tokenizer, err);
+    st = read_beside(&f, c, &config, err);
     if (st == SOL_OK) st = read_params(&f, &config, &c->quant, dtype, &c->model, err);
     if (st == SOL_OK && with_optim && sol_h5_find(&f, "/optim")) st = get_optim(&f, c->model, &c->optim, err);
     if (st == SOL_OK && with_optim && sol_h5_find(&f, study_path)) st = get_study(&f, c, err);
     sol_h5_close(&f);
     if (st != SOL_OK) sol_checkpoint_free(c);
+    return st;
+}
+
+enum { STREAM_ITEMS = 1 << 20 };
+
+static sol_status stream_param(const sol_h5_file *f, const sol_param *p, const sol_param_sink *sink, sol_err *err)
+{
+    sol_params_in in = {0};
+    float *rows = NULL;
+    int64_t most = p->cols < STREAM_ITEMS ? STREAM_ITEMS / p->cols : 1;
+    if (most > p->rows) most = p->rows;
+    sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
+    if (st == SOL_OK) st = sol_params_in_open(&in, f, p, err);
+    for (int64_t at = 0; st == SOL_OK && at < p->rows; at += most) {
+        int64_t n = p->rows - at < most ? p->rows - at : most;
+        st = sol_params_in_next(&in, rows, SOL_F32, n * p->cols, err);
+        if (st == SOL_OK) st = sink->rows(sink->user, p, at, n, rows, err);
+    }
+    sol_params_in_free(&in);
+    sol_free(rows);
+    return st;
+}
+
+sol_status sol_checkpoint_stream(const char *path, const sol_param_sink *sink, sol_err *err)
+{
+    sol_h5_file f;
+    sol_model_config config;
+    sol_checkpoint c = {0};
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = read_beside(&f, &c, &config, err);
+    if (st == SOL_OK) st = read_table(&f, &config, &c.quant, SOL_F32, &c.model, err);
+    if (st == SOL_OK) st = sink->begin(sink->user, &c, err);
+    for (int i = 0; st == SOL_OK && i < c.model->n_params; i++) st = stream_param(&f, &c.model->params[i], sink, err);
+    sol_checkpoint_free(&c);
+    sol_h5_close(&f);
     return st;
 }
 

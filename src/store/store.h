@@ -49,6 +49,14 @@ void sol_checkpoint_free(sol_checkpoint *c);
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* The same without the moments of the optimizer, which are twice the size of the model. */
 sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* Reads a model without ever holding all of it: `begin` sees the file without its weights (c->model is described, optim NULL),
+ * then `rows` gets rows [from, from + n) of every parameter in order, in f32. */
+typedef struct sol_param_sink {
+    sol_status (*begin)(void *user, const sol_checkpoint *c, sol_err *err);
+    sol_status (*rows)(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err);
+    void *user;
+} sol_param_sink;
+sol_status sol_checkpoint_stream(const char *path, const sol_param_sink *sink, sol_err *err);
 /* A number for the model in a checkpoint or model file: of its configuration and its parameters, whatever else the file holds. */
 sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
 /* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may be NULL. The caller owns
