@@ -44,7 +44,7 @@ def library():
 
 
 class Llama:
-    def __init__(self, path, n_ctx):
+    def __init__(self, path, n_ctx, threads):
         self.lc = lc = library()
         self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
         if not self.model:
@@ -52,7 +52,7 @@ class Llama:
         p = lc.llama_context_default_params()
         p.n_ctx = n_ctx
         p.n_batch = p.n_ubatch = n_ctx
-        p.n_threads = p.n_threads_batch = 2
+        p.n_threads = p.n_threads_batch = threads
         self.ctx = lc.llama_init_from_model(self.model, p)
         self.vocab = lc.llama_model_get_vocab(self.model)
         self.n_vocab = lc.llama_vocab_n_tokens(self.vocab)
@@ -129,7 +129,7 @@ def compare_perplexity(o, run, llama, windows):
     worst, n, step = 0.0, 0, 16
     for first in range(0, len(windows), step):
         some = windows[first : first + step]
-        ours = run("score", o.model, *o.kind, input="".join(json.dumps(w) + "\n" for w in some)).splitlines()
+        ours = run("score", o.model, "-t", str(o.threads), *o.kind, input="".join(json.dumps(w) + "\n" for w in some)).splitlines()
         for w, line in zip(some, ours, strict=True):
             p = np.array(json.loads(line))
             q = log_probs(llama.logits(w)[:-1], np.array(w[1:]))
@@ -156,12 +156,13 @@ def main():
     a.add_argument("--prompts", type=int, default=8)
     a.add_argument("--greedy", type=int, default=24, help="tokens of greedy text after each prompt")
     a.add_argument("--kind", nargs="*", default=[], help="words for score and generate, as --kind=--float-activations")
+    a.add_argument("--threads", type=int, default=2, help="of both programs")
     a.add_argument("--tolerance", type=float, default=0.005)
     o = a.parse_args()
     text = open(o.text, encoding="utf-8").read()[: o.tokens * o.windows * 8]
     run = lambda *words, **kw: subprocess.run([o.solera, *words], check=True, capture_output=True, text=True, **kw).stdout
     ids = json.loads(run("tokenize", "--tokenizer", o.model, "--ids", input=json.dumps({"text": text}) + "\n"))
-    llama = Llama(o.gguf, o.tokens + 8)
+    llama = Llama(o.gguf, o.tokens + 8, o.threads)
     theirs = llama.tokenize(text, bool(ids) and ids[0] == llama.lc.llama_vocab_bos(llama.vocab))
     print(f"ids: {'equal' if theirs == ids else 'DIFFERENT'} ({len(ids)} and {len(theirs)})")
     windows = [ids[i : i + o.tokens] for i in range(0, len(ids) - 1, o.tokens)][: o.windows]

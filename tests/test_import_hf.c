@@ -387,7 +387,61 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* Several batches and a tokenizer that is read meanwhile: the same file for any number of threads; the same weights. */
+START_TEST(threads)
+{
+    sol_export_result made;
+    sol_checkpoint a, b;
+    char *first = NULL, *bytes;
+    size_t n_first = 0, n;
+    ck_ok(sol_export_safetensors(ctx, "checkpoints/embedded.h5", folder, &(sol_export_options){0}, &made, err));
+    for (int t = 0; t < 4; t++) {
+        sol_import_options o = {0};
+        sol_import_result r;
+        if (t) ck_ok(sol_pool_create(&o.pool, t, err));
+        ck_ok(sol_import(folder, back, &o, &r, err));
+        sol_pool_free(&o.pool);
+        ck_assert(r.has_tokenizer);
+        ck_assert_int_eq(r.weights, 3672320);
+        ck_ok(sol_file_read(back, &bytes, &n, err));
+        ck_assert(!first || (n == n_first && memcmp(bytes, first, n) == 0));
+        if (first)
+            sol_free(bytes);
+        else
+            first = bytes, n_first = n;
+    }
+    sol_free(first);
+    ck_ok(sol_checkpoint_read(&a, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+    ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
+    ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
+    sol_checkpoint_free(&a);
+    sol_checkpoint_free(&b);
+}
+END_TEST
+
+/* What is wrong with the tokenizer shows while the weights are copied: an older file stays, no other is left. */
+START_TEST(bad_tokenizer)
+{
+    static const char *const text[] = {"{\"model\": 3}", "no JSON"};
+    char path[96];
+    good_folder();
+    put("config.json", "{" CONFIG "}");
+    for (int k = 0; k < 2; k++) {
+        put("tokenizer.json", text[k]);
+        ck_ok(sol_file_write(back, "old", 3, err));
+        ck_fails(import(err), SOL_ERR_FORMAT, "tokenizer.json");
+        uint64_t size;
+        ck_ok(sol_file_size(back, &size, err));
+        ck_assert_uint_eq(size, 3);
+        snprintf(path, sizeof path, "%s.tmp", back);
+        ck_assert(!sol_file_exists(path));
+    }
+}
+END_TEST
+
 SOL_TEST_MAIN("import_hf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, round_trip);
               tcase_add_test(tc, dequantized); tcase_add_test(tc, dtypes); tcase_add_test(tc, configurations);
               tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
-              tcase_add_test(tc, hostile_headers); tcase_add_test(tc, not_finite))
+              tcase_add_test(tc, hostile_headers); tcase_add_test(tc, not_finite);
+              tcase_add_test(tc, threads); tcase_add_test(tc, bad_tokenizer))

@@ -95,8 +95,8 @@ sol_status sol_h5_set_f64(sol_h5_writer *w, int id, const char *name, double val
 
 /* What is declared, as bytes of a file. */
 sol_status sol_h5_size(sol_h5_writer *w, uint64_t *bytes, sol_err *err);
-/* Lays the file out, checks that it fits the file system, opens the temporary file. After the growing dataset is complete
- * and the others are added: call it again. */
+/* Lays the file out, checks that it fits the file system, opens the temporary file. When the growing dataset is complete or others were
+ * added behind those that are full: call it again. */
 sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err);
 /* Appends n bytes to a dataset (datasets in any order). */
 sol_status sol_h5_append(sol_h5_writer *w, int id, const void *data, size_t n, sol_err *err);

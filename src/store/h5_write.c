@@ -126,16 +126,22 @@ static sol_status check_space(const sol_h5_writer *w, sol_err *err)
     return st;
 }
 
-/* The growing dataset is complete: what was written so far is its length. Its place must be what it was. */
+/* The growing dataset is complete: what was written so far is its length. What is written must be where it was. */
 static sol_status settle(sol_h5_writer *w, sol_err *err)
 {
-    sol_h5_node *n = &w->tree.node[w->growing];
-    uint64_t offset = n->offset;
-    n->bytes = n->filled;
-    n->dim[0] = n->filled / sol_h5_type_size(n->type);
-    sol_status st = sol_h5_layout(&w->tree, &w->image, w->path, err);
-    if (st == SOL_OK && n->bytes && w->tree.node[w->growing].offset != offset)
-        st = sol_fail(err, SOL_ERR_LIBRARY, "%s: libhdf5 moved %s while it grew", w->path, n->path);
+    uint64_t *offset = NULL;
+    if (w->growing) {
+        sol_h5_node *n = &w->tree.node[w->growing];
+        n->bytes = n->filled;
+        n->dim[0] = n->filled / sol_h5_type_size(n->type);
+    }
+    sol_status st = sol_alloc_array((void **)&offset, w->tree.n, sizeof *offset, err);
+    for (size_t i = 0; st == SOL_OK && i < w->tree.n; i++) offset[i] = w->tree.node[i].offset;
+    if (st == SOL_OK) st = sol_h5_layout(&w->tree, &w->image, w->path, err);
+    for (size_t i = 0; st == SOL_OK && i < w->tree.n; i++)
+        if (w->tree.node[i].filled && w->tree.node[i].offset != offset[i])
+            st = sol_fail(err, SOL_ERR_LIBRARY, "%s: libhdf5 moved %s while the file grew", w->path, w->tree.node[i].path);
+    sol_free(offset);
     return st;
 }
 

@@ -203,17 +203,11 @@ static sol_status read_ids(sol_source *s, sol_err *err)
     return st;
 }
 
-static sol_status open_tokenizer(sol_source *s, sol_err *err)
+static sol_status find_tokenizer(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_status st = join(path, s->path, "tokenizer.json", err);
-    if (st != SOL_OK || !sol_file_exists(path)) return st;
-    st = sol_source_set_tokenizer(s, path, err);
-    int32_t n = st == SOL_OK ? sol_tokenizer_vocab_size(s->tokenizer) : 0;
-    int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
-    if (st == SOL_OK)
-        st = sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1, eos < n ? (int32_t)eos : -1, err);
-    return st;
+    return st == SOL_OK && sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : st;
 }
 
 static sol_status read_config(sol_source *s, sol_err *err)
@@ -242,7 +236,7 @@ sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenize
     if (st == SOL_OK) st = read_config(s, err);
     if (st == SOL_OK) st = open_shards(f, dir, err);
     if (st == SOL_OK) st = place_params(s, err);
-    if (st == SOL_OK && with_tokenizer) st = open_tokenizer(s, err);
+    if (st == SOL_OK && with_tokenizer) st = find_tokenizer(s, err);
     if (st != SOL_OK) sol_source_close(s);
     return st;
 }

@@ -49,12 +49,12 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
 {
     sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype : o->dtype == SOL_TO_F32 ? SOL_F32 : SOL_BF16;
     sol_status st = SOL_OK;
-    if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, err);
+    if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, false, err);
     r->dtype = dtype;
     r->config = s->config;
+    if (st == SOL_OK) st = sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL, &r->weights, err);
     r->has_tokenizer = s->tokenizer != NULL;
-    if (st != SOL_OK) return st;
-    return sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL, &r->weights, err);
+    return st;
 }
 
 static sol_status is_gguf(const char *path, bool *yes, sol_err *err)

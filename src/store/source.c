@@ -1,6 +1,7 @@
 #include "store/source.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -13,18 +14,31 @@ void sol_source_close(sol_source *s)
 {
     if (s->close) s->close(s);
     sol_tokenizer_free(&s->tokenizer);
+    sol_free(s->tokenizer_path);
     sol_free(s->path);
     *s = (sol_source){0};
 }
 
-sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err)
+sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err)
 {
     sol_tokenizer_free(&s->tokenizer);
-    sol_status st = sol_tokenizer_open(&s->tokenizer, path, err);
-    if (st == SOL_OK && sol_tokenizer_vocab_size(s->tokenizer) > s->config.vocab_size)
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", path,
-                      (int)sol_tokenizer_vocab_size(s->tokenizer), s->path, (long long)s->config.vocab_size);
-    return st;
+    sol_free(s->tokenizer_path);
+    s->own_tokenizer = own;
+    return sol_copy_string(&s->tokenizer_path, path, strlen(path), err);
+}
+
+static sol_status load_tokenizer(sol_source *s, sol_err *err)
+{
+    if (!s->tokenizer_path) return SOL_OK;
+    sol_status st = sol_tokenizer_open(&s->tokenizer, s->tokenizer_path, err);
+    if (st != SOL_OK) return st;
+    int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
+    if (n > s->config.vocab_size)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", s->tokenizer_path, (int)n, s->path,
+                        (long long)s->config.vocab_size);
+    int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
+    if (!s->own_tokenizer) return SOL_OK;
+    return sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1, eos < n ? (int32_t)eos : -1, err);
 }
 
 static bool is_rotated(const sol_param *p)
@@ -134,7 +148,8 @@ sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err)
 {
     reader r = {0};
     *c = (sol_checkpoint){0};
-    sol_status st = sol_model_create(&c->model, &s->config, SOL_F32, err);
+    sol_status st = load_tokenizer(s, err);
+    if (st == SOL_OK) st = sol_model_create(&c->model, &s->config, SOL_F32, err);
     int64_t elements = st == SOL_OK ? piece_elements(s, c->model) : 0;
     if (st == SOL_OK) st = reader_create(&r, elements, err);
     for (int i = 0; st == SOL_OK && i < c->model->n_params; i++) {
@@ -170,7 +185,7 @@ typedef struct batch {
 } batch;
 
 typedef struct transfer {
-    const sol_source *s;
+    sol_source *s;
     sol_model *table;
     sol_h5_writer *w;
     sol_params_out params;
@@ -182,7 +197,8 @@ typedef struct transfer {
     batch *reading, *writing; /* of this step; NULL: nothing to do */
     int param;                /* the next piece begins with this row of this parameter */
     int64_t row, done;
-    sol_err write_err;
+    sol_err write_err, tokenizer_err;
+    atomic_bool tokenizer_done;
 } transfer;
 
 /* The next pieces of the model, as many as the batch holds; their order and size depend on the model alone. */
@@ -213,22 +229,45 @@ static void write_batch(transfer *t, const batch *b)
     }
 }
 
+static sol_status read_in_batch(const transfer *t, batch *b, int i, int thread)
+{
+    piece *x = &b->piece[i];
+    return read_piece(t->s, x->param, &t->table->params[x->param], x->row, x->n, &t->reader[thread], t->dtype,
+                      b->data + (size_t)x->at * sol_dtype_size(t->dtype), &x->err);
+}
+
 static void run_tile(void *arg, int64_t tile, int thread)
 {
     transfer *t = arg;
-    if (tile == WRITE_TILE) {
-        if (t->writing) write_batch(t, t->writing);
+    if (tile >= FIRST_READ_TILE)
+        read_in_batch(t, t->reading, (int)(tile - FIRST_READ_TILE), thread);
+    else if (t->writing)
+        write_batch(t, t->writing);
+}
+
+/* Tile 0 reads the tokenizer; until it is there, tile 1 reads and writes on its own. With one thread it finds nothing to wait for. */
+static void run_first_tile(void *arg, int64_t tile, int thread)
+{
+    transfer *t = arg;
+    if (tile == 0) {
+        load_tokenizer(t->s, &t->tokenizer_err);
+        atomic_store(&t->tokenizer_done, true);
         return;
     }
-    piece *x = &t->reading->piece[tile - FIRST_READ_TILE];
-    read_piece(t->s, x->param, &t->table->params[x->param], x->row, x->n, &t->reader[thread], t->dtype,
-               t->reading->data + (size_t)x->at * sol_dtype_size(t->dtype), &x->err);
+    batch *b = t->reading = &t->batch[0];
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && !t->write_err.status && !atomic_load(&t->tokenizer_done)) {
+        next_batch(t, b);
+        for (int i = 0; st == SOL_OK && i < b->n_pieces; i++) st = read_in_batch(t, b, i, thread);
+        if (st == SOL_OK) write_batch(t, b);
+        if (b->n_pieces == 0) break;
+    }
 }
 
 /* The first failure in the order of the parameters. */
 static sol_status step_status(const transfer *t, sol_err *err)
 {
-    const sol_err *first = t->write_err.status ? &t->write_err : NULL;
+    const sol_err *first = t->tokenizer_err.status ? &t->tokenizer_err : t->write_err.status ? &t->write_err : NULL;
     for (int i = 0; !first && t->reading && i < t->reading->n_pieces; i++)
         if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
@@ -236,7 +275,9 @@ static sol_status step_status(const transfer *t, sol_err *err)
 
 static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress, sol_err *err)
 {
-    sol_status st = SOL_OK;
+    sol_pool_run(pool, 2, run_first_tile, t);
+    sol_status st = step_status(t, err);
+    t->reading = NULL;
     for (int step = 0; st == SOL_OK; step++) {
         t->writing = t->reading;
         t->reading = &t->batch[step % 2];
@@ -282,11 +323,12 @@ sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, 
     if (st == SOL_OK) st = sol_h5_create(&t.w, path, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = sol_part_put_root(t.w, NULL, 0, 0, err);
     if (st == SOL_OK) st = sol_part_put_config(t.w, &s->config, err);
-    if (st == SOL_OK) st = sol_part_put_tokenizer(t.w, s->tokenizer, &tokenizer, err);
     if (st == SOL_OK) st = sol_params_declare(&t.params, t.w, t.table, dtype, err);
     if (st == SOL_OK) st = sol_h5_begin(t.w, err);
-    if (st == SOL_OK) st = sol_part_fill(t.w, &tokenizer, err);
     if (st == SOL_OK) st = copy_params(&t, pool, progress, err);
+    if (st == SOL_OK) st = sol_part_put_tokenizer(t.w, s->tokenizer, &tokenizer, err);
+    if (st == SOL_OK) st = sol_h5_begin(t.w, err);
+    if (st == SOL_OK) st = sol_part_fill(t.w, &tokenizer, err);
     if (st == SOL_OK)
         st = sol_h5_commit(&t.w, err);
     else

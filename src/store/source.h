@@ -18,6 +18,8 @@ struct sol_source {
     char *path; /* owned; for errors */
     sol_model_config config;
     sol_tokenizer *tokenizer; /* owned; may be NULL */
+    char *tokenizer_path;     /* owned; a file that is still to be read; NULL: none */
+    bool own_tokenizer;       /* that file belongs to the model: BOS and EOS are what the configuration says */
     sol_dtype dtype;          /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */
     bool interleaved;         /* q and k rows are in the order of interleaved RoPE pairs */
     void *impl;               /* owned through close */
@@ -39,12 +41,13 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err);
-/* Replaces the tokenizer by the one in a file. */
-sol_status sol_source_set_tokenizer(sol_source *s, const char *path, sol_err *err);
+/* The tokenizer of the model is in this file; it is read with the parameters. */
+sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err);
 
 /* Into memory, as fp32. The tokenizer moves to the checkpoint. */
 sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
-/* Into a model file: a thread of the pool (may be NULL) writes what the others read before. *weights: how many. */
+/* Into a model file: a thread of the pool (may be NULL) writes what the others read before. *weights: how many. The tokenizer comes last
+ * in the file: reading tokenizer.json takes as long as copying hundreds of megabytes, and is done meanwhile. */
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
                               int64_t *weights, sol_err *err);
 
