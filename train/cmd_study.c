@@ -21,24 +21,48 @@ static bool is_directory(const char *path)
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
 }
 
-/* The last part of the path; of RUN/study.h5 that of RUN. Two of the same name are told apart by their whole paths. */
-static const char *name_of(const char *path, bool whole, char out[SOL_PATH_MAX])
+/* The path without slashes at its end and without /study.h5. */
+static const char *plain_path(const char *path, char out[SOL_PATH_MAX])
 {
     snprintf(out, SOL_PATH_MAX, "%s", path);
     size_t n = strlen(out);
     while (n > 1 && out[n - 1] == '/') out[--n] = 0;
-    if (whole) return out;
     if (n > 9 && strcmp(out + n - 9, "/study.h5") == 0) out[n - 9] = 0;
-    char *slash = strrchr(out, '/');
-    return slash && slash[1] ? slash + 1 : out;
+    return out;
 }
 
+/* The last k parts of a path; all of it where it has no more. */
+static const char *last_parts(const char *path, int k)
+{
+    const char *s = path + strlen(path);
+    while (s > path && (s[-1] != '/' || --k > 0)) s--;
+    return s;
+}
+
+/* Do the last k parts of word i differ from those of all other words (any false), or are all of them equal (any true)? */
+static bool parts_differ(const sol_program *p, int i, int k, bool any)
+{
+    char mine[SOL_PATH_MAX], other[SOL_PATH_MAX];
+    bool differ = !any;
+    const char *name = last_parts(plain_path(p->word[i], mine), k);
+    for (int n = 0; n < p->n_words; n++) {
+        bool same = n == i || strcmp(name, last_parts(plain_path(p->word[n], other), k)) == 0;
+        differ = any ? differ || !same : differ && (n == i || !same);
+    }
+    return differ;
+}
+
+/* As few parts of the path as tell it from the others, without those at the end that all have: of a/x/seed-1 and b/y/seed-1, x and y. */
 static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX])
 {
-    char other[SOL_PATH_MAX];
-    const char *name = name_of(p->word[i], false, out);
-    for (int k = 0; k < p->n_words; k++)
-        if (k != i && strcmp(name, name_of(p->word[k], false, other)) == 0) return name_of(p->word[i], true, out);
+    enum { MOST = 16 };
+    int k = 1, common = 0;
+    plain_path(p->word[i], out);
+    while (k < MOST && !parts_differ(p, i, k, false)) k++;
+    if (k == MOST) return out;
+    while (common + 1 < k && !parts_differ(p, i, common + 1, true)) common++;
+    const char *name = last_parts(out, k);
+    if (common > 0) out[last_parts(out, common) - out - 1] = 0;
     return name;
 }
 

@@ -96,11 +96,12 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
         bool first = r % columns == 0;
         add_layer_tics(t, "y", &runs[r], first && label_all);
         add_time_tics(t, &runs[r]);
-        sol_text_add(t, NULL, "set ytics font ',%d'\nset ylabel '%s' offset %d,0\nset xlabel 'optimizer steps'\n", label_all ? 9 : 11,
-                     !first ? "" : label_all ? "block and projection" : "first layer of block", label_all ? -1 : 0);
-        sol_text_add(t, NULL, "%s colorbox\nset title ", r % columns == columns - 1 || r == n - 1 ? "set" : "unset");
-        sol_plot_quote(t, runs[r].name);
-        sol_text_add(t, NULL, "\nplot $heat%d matrix with image pixels\n", r);
+        sol_text_add(t, NULL, "set ytics font ',%d'\nset ylabel '%s' offset %d,0\nset xlabel '%s'\n", label_all ? 9 : 11,
+                     !first ? "" : label_all ? "block and projection" : "first layer of block", label_all ? -1 : 0,
+                     r + columns >= n ? "optimizer steps" : "");
+        sol_text_add(t, NULL, "%s colorbox\n", r % columns == columns - 1 || r == n - 1 ? "set" : "unset");
+        sol_plot_title(t, runs[r].name, (size.width - size.left - size.right) / columns);
+        sol_text_add(t, NULL, "plot $heat%d matrix with image pixels\n", r);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -180,9 +181,8 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, ")\nset grid mxtics xtics ytics lc rgb '#d0d0d0' lt 1, lc rgb '#d0d0d0' lt 1\nset xrange [-14:2]\n"
                           "set yrange [0:*]\n");
     for (int r = 0; r < n; r++) {
-        sol_text_add(t, NULL, "set title ");
-        sol_plot_quote(t, runs[r].name);
-        sol_text_add(t, NULL, "\nset ylabel 'weights, density over log2 |w|'\nset xlabel '|w|'\nplot ");
+        sol_plot_title(t, runs[r].name, 800 / columns);
+        sol_text_add(t, NULL, "set ylabel 'weights, density over log2 |w|'\nset xlabel '%s'\nplot ", r + columns >= n ? "|w|" : "");
         if (runs[r].n_slices > 1)
             sol_text_add(t, NULL, "$log%d using 1:2 with lines lw 1.2 lc rgb '#999999' title 'first record', ", r);
         sol_text_add(t, NULL, "$log%d using 1:3 with lines lw 1.6 lc rgb '%s' title '%s'\n", r, sol_run_color(r),
@@ -253,17 +253,24 @@ static void draw_ridges_of(sol_text *t, const ridges *d, int r, const sol_study_
     sol_text_add(t, NULL, "set yrange [-0.1:%.2f]\nplot ", n > 1 ? n + 1.6 : 1.3);
     for (int s = n - 1; s >= 0; s--) { /* later ones behind */
         sol_text_add(t, NULL, "%s$%s%d index %d with filledcurves closed fc rgb '%s' %s title '%s'", s < n - 1 ? ", \\\n" : "", d->name, r,
-                     two ? 2 * s : s, two ? kept : all, look, s == 0 && two ? "kept weights" : "");
+                     two ? 2 * s : s, two ? kept : all, look, s == 0 && two ? "kept" : "");
         if (two)
             sol_text_add(t, NULL, ", \\\n$%s%d index %d with filledcurves closed fc rgb '%s' %s title '%s'", d->name, r, 2 * s + 1, zeroed,
-                         look, s == 0 ? "zeroed weights" : "");
+                         look, s == 0 ? "zeroed" : "");
     }
     sol_text_add(t, NULL, "\n");
 }
 
+/* Of 1, 2 and 5 times a power of ten the largest up to x. */
+static double round_step(double x)
+{
+    double power = pow(10, floor(log10(x)));
+    return power * (x >= 5 * power ? 5 : x >= 2 * power ? 2 : 1);
+}
+
 void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n)
 {
-    char name[64], label[96], title[256];
+    char name[64], label[96], axis[128];
     ridges x = {.name = "x", .kind = 1, .second = 0, .merge = 1, .hi = SOL_HIST_X_MAX, .shown = 3.2};
     ridges w = {.name = "w", .kind = 2, .second = -1, .merge = 2};
     snprintf(name, sizeof name, "layer_%03d", layer);
@@ -276,21 +283,23 @@ void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n)
         add_ridges(&p->data, &w, r, &runs[r], layer);
     }
     sol_text *t = &p->draw;
-    sol_study_layer_label(&runs[0].layers[layer], label, sizeof label);
-    sol_text_add(t, NULL, "set grid x noy\nset key top right samplen 1\nset xrange [0:3.2]\nset xlabel '|w| / alpha'\nset format x '%%g'\n"
-                          "set arrow 1 from 1, graph 0 to 1, graph 1 nohead dt 2 lw 1 lc rgb '#444444' front\n");
+    sol_text_add(t, NULL, "set grid x noy\nset key top right samplen 1\nset xrange [0:3.2]\nset xtics %s\nset format x '%%g'\n"
+                          "set arrow 1 from 1, graph 0 to 1, graph 1 nohead dt 2 lw 1 lc rgb '#444444' front\nset xlabel ", n < 3 ? "0.5" : "1");
+    snprintf(axis, sizeof axis, "|w| / alpha of %s", sol_study_layer_label(&runs[0].layers[layer], label, sizeof label));
+    sol_plot_quote(t, axis);
+    sol_text_add(t, NULL, "\n");
     for (int r = 0; r < n; r++) {
-        sol_text_add(t, NULL, "set title ");
-        snprintf(title, sizeof title, "%.120s: %s", runs[r].name, label);
-        sol_plot_quote(t, title);
-        sol_text_add(t, NULL, "\n");
+        sol_plot_title(t, runs[r].name, (n < 4 ? 900 / n : 250) - 30);
         draw_ridges_of(t, &x, r, &runs[r]);
         if (r == 0) sol_text_add(t, NULL, "unset key\n");
     }
-    sol_text_add(t, NULL, "unset arrow 1\nset xlabel 'w'\nset title ''\n");
+    snprintf(axis, sizeof axis, "w of %s", label);
+    sol_text_add(t, NULL, "unset arrow 1\nset title ''\nset xlabel ");
+    sol_plot_quote(t, axis);
+    sol_text_add(t, NULL, "\n");
     for (int r = 0; r < n; r++) {
         double range = runs[r].layers[layer].w_range;
-        sol_text_add(t, NULL, "set xrange [%.6g:%.6g]\n", -range, range);
+        sol_text_add(t, NULL, "set xrange [%.6g:%.6g]\nset xtics %.6g\n", -range, range, round_step(n < 3 ? range / 2 : range));
         draw_ridges_of(t, &w, r, &runs[r]);
     }
     sol_text_add(t, NULL, "unset multiplot\n");

@@ -38,6 +38,17 @@ void sol_plot_quote(sol_text *t, const char *s)
     sol_text_add(t, NULL, "'");
 }
 
+void sol_plot_title(sol_text *t, const char *s, int width)
+{
+    size_t room = (size_t)width / 7, n = strlen(s), cut = n > room ? n - room + 1 : 0;
+    while (cut > 0 && ((unsigned char)s[cut] & 0xc0) == 0x80) cut++; /* not within a character */
+    char text[256];
+    snprintf(text, sizeof text, "%s%.240s", cut ? "\xe2\x80\xa6" : "", s + cut);
+    sol_text_add(t, NULL, "set title ");
+    sol_plot_quote(t, text);
+    sol_text_add(t, NULL, "\n");
+}
+
 /* The same drawing in both formats. The SVG's ids get the figure's name, because several figures share one page. */
 static const char frame[] =
     "# gnuplot %s.gp makes %s.svg and %s.png\n"

@@ -25,6 +25,8 @@ void sol_plot_begin(sol_plot *p, const char *name, int width, int height);
 void sol_plot_free(sol_plot *p);
 /* A text as gnuplot's single-quoted string; enhanced text is off everywhere. */
 void sol_plot_quote(sol_text *t, const char *s);
+/* "set title" of a panel that is `width` points wide: of a text too long for it the end stays. */
+void sol_plot_title(sol_text *t, const char *s, int width);
 
 /* Writes DIR/NAME.gp. Fails when memory was short while the texts grew. */
 sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err);
