@@ -358,7 +358,7 @@ START_TEST(a_fused_update_gives_the_same_bits)
 {
     static const char *const storage[][2] = {{"train.param_dtype=fp32", "optim.moments=fp32"},
                                              {"train.param_dtype=bf16_stochastic", "optim.moments=8bit"}};
-    const char *set[] = {"train.grad_clip=0", "train.accumulate=1", NULL, NULL, "optim.fused=false", NULL, NULL};
+    const char *set[] = {"train.grad_clip=0", "train.accumulate=1", NULL, NULL, "optim.fused=false", NULL, NULL, NULL};
     world w;
     sol_checkpoint a, b;
     world_make(&w);
@@ -368,7 +368,8 @@ START_TEST(a_fused_update_gives_the_same_bits)
         set[2] = storage[i / 2][0];
         set[3] = storage[i / 2][1];
         set[4] = i % 2 ? "optim.fused=true" : "optim.fused=false";
-        set[5] = i % 2 ? "train.activation_checkpoints=true" : NULL;
+        set[5] = i % 2 ? "train.activation_checkpoints=true" : "train.activation_checkpoints=false";
+        set[6] = i / 2 ? "distill.teacher=self" : NULL;
         sol_program_free(&w.program);
         w.program.threads = 1 + i % 2;
         ck_ok(run_job(&w, run, set, false, err));
@@ -385,7 +386,7 @@ START_TEST(a_fused_update_gives_the_same_bits)
         sol_checkpoint_free(&b);
     }
     set[4] = "optim.fused=true";
-    set[5] = NULL;
+    set[5] = set[6] = NULL;
     static const char *const refused[][2] = {{"train.grad_clip=1", "needs train.grad_clip 0, not 1"},
                                              {"train.accumulate=2", "needs train.accumulate 1, not 2"},
                                              {"study.every=2", "study.every 2"},

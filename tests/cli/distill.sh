@@ -68,6 +68,40 @@ paste -d' ' "$dir/qat/metrics.jsonl" "$dir/cached/metrics.jsonl" | awk '{
     for (i = 1; i < n; i += 2) if ((x[i] - x[i + 1]) ^ 2 > (0.01 * x[i] + 1e-3) ^ 2) { print x[i], x[i + 1]; exit 1 }
     exit n != 12
 }' >"$dir/out" || fail "another loss from the cache: $(cat "$dir/out")"
+# A resume from the cache gives the same bits.
+metrics_of "$dir/cached" >"$dir/whole.jsonl"
+cached --set run.dir="$dir/resumed" --set checkpoint.every=3 2>/dev/null
+"$SOLERA" export "$dir/resumed/ckpt/step-000006.h5" --format model -o "$dir/whole.h5" 2>/dev/null
+rm "$dir/resumed/ckpt/step-000006.h5"
+cached --set run.dir="$dir/resumed" --set checkpoint.every=3 --resume 2>/dev/null
+"$SOLERA" export "$dir/resumed/ckpt/step-000006.h5" --format model -o "$dir/again.h5" 2>/dev/null
+cmp "$dir/whole.h5" "$dir/again.h5" || fail "a resume from the cache: other weights"
+metrics_of "$dir/resumed" | cmp -s - "$dir/whole.jsonl" || fail "a resume from the cache: other metrics"
+
+# A cache that was killed, then interrupted, then completed has the same bytes.
+cp "$dir/cache.h5" "$dir/undisturbed.h5"
+rm "$dir/cache.h5"
+for signal in KILL INT; do
+    make_cache -t 1 2>/dev/null &
+    pid=$!
+    while [ ! -e "$dir/cache.h5" ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    sleep 0.05
+    kill -$signal $pid 2>/dev/null || true
+    wait $pid 2>/dev/null || true
+done
+pid=
+make_cache 2>/dev/null
+cmp "$dir/cache.h5" "$dir/undisturbed.h5" || fail "a cache that was killed and completed has other bytes"
+
+# A damaged cache is found when a window of it is read, one that ends early at once.
+size=$(wc -c <"$dir/cache.h5")
+cp "$dir/cache.h5" "$dir/damaged.h5"
+dd if=/dev/urandom of="$dir/damaged.h5" bs=1024 seek=$((size * 5 / 8192)) count=$((size / 4096)) conv=notrunc 2>/dev/null
+code=0
+cached --set run.dir="$dir/torn" --set distill.cache="$dir/damaged.h5" 2>"$dir/err" || code=$?
+[ $code -eq 2 ] && tail -n 1 "$dir/err" | grep -q "damaged.h5: window [0-9]* is damaged" || fail "$code: $(cat "$dir/err")"
+head -c 3000 "$dir/cache.h5" >"$dir/short.h5"
+refuse "$dir/short.h5" --set distill.cache="$dir/short.h5"
 rm -r "$dir/cached"
 expect 2 "was made for train.seq 16, not 8" cached --set train.seq=8
 expect 2 "was made for distill.temperature 1, not 2" cached --set distill.temperature=2
