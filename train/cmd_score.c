@@ -1,4 +1,5 @@
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,10 @@ static sol_status answer(scorer *s, sol_err *err)
     }
     if (st == SOL_OK && n > 0) st = sol_net_logprobs(s->net, s->row, n, s->target, s->logprob, err);
     sol_kv_free(&kv);
+    for (int64_t i = 0; st == SOL_OK && i < n; i++) /* JSON has no word for it */
+        if (!isfinite(s->logprob[i]))
+            st = sol_fail(err, SOL_ERR_NONFINITE, "the log-probability of item %lld is %g: the model's weights are broken",
+                          (long long)i + 2, s->logprob[i]);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s:%lld", s->name, s->line);
     putchar('[');
     for (int64_t i = 0; i < n; i++) printf("%s%.9g", i ? ", " : "", s->logprob[i]);

@@ -217,9 +217,17 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
     const sol_quant_spec *spec = &t->ck.quant;
     sol_net *net = NULL;
     sol_packed_model packed = {0};
-    sol_status st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, err);
+    sol_err why = {0};
+    sol_status st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, &why);
+    if (st == SOL_ERR_NONFINITE) { /* weights that cannot ship, with the same consequence as a loss that is no number */
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "packing: %s", why.text);
+        r->has_packed = true;
+        r->packed_loss = NAN;
+        return SOL_OK;
+    }
+    if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
     packed.tokenizer = t->ck.tokenizer; /* lent, for the tasks */
-    if (st == SOL_OK) st = sol_net_from_packed(&net, t->ctx, &packed, NULL, err);
+    st = sol_net_from_packed(&net, t->ctx, &packed, NULL, err);
     if (st == SOL_OK) st = measure(t, net, &r->has_packed, &r->packed_loss, err);
     if (st == SOL_OK) st = measure_tasks(t, net, r, err);
     sol_net_free(&net);

@@ -8,6 +8,10 @@
 typedef uint16_t sol_f16;
 typedef uint16_t sol_bf16;
 
+/* The largest floats that do not round to infinity: just below half a step above 65504 and 3.39e38. */
+#define SOL_F16_MOST 0x1.ffdffep15f
+#define SOL_BF16_MOST 0x1.fefffep127f
+
 static inline uint32_t sol_f32_bits(float x)
 {
     uint32_t u;

@@ -1,6 +1,7 @@
 /* The dense product above its tiers: types, checks, packing into tiles, threads, row lookup. */
 #include "kernels/dense.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -63,6 +64,12 @@ double sol_dense_bits(sol_dense_type type)
 {
     static const double bits[] = {32, 16, 8.5, 6.5, 4.5};
     return bits[type];
+}
+
+float sol_dense_most(sol_dense_type type)
+{
+    static const float most[] = {FLT_MAX, SOL_F16_MOST, 127 * SOL_F16_MOST, 32 * SOL_F16_MOST, 8 * SOL_F16_MOST};
+    return most[type];
 }
 
 typedef struct pack_args {

@@ -45,10 +45,14 @@ size_t sol_dense_row_bytes(sol_dense_type type, int64_t cols);
 int64_t sol_dense_row_scales(sol_dense_type type, int64_t cols); /* 0 for F32 and F16 */
 double sol_dense_bits(sol_dense_type type);                      /* a weight, scales included */
 
+/* The largest magnitude that a matrix of this type can hold. */
+float sol_dense_most(sol_dense_type type);
 /* Rounds w[rows, cols] to `type` into data and scales as above (caller's memory), over the pool. The scale of a block is the one of
  * a small search with the least squared error; the same bits everywhere. weight NULL: all columns count alike. Else [cols] floats
  * of room: each column counts by its mean square. That suits an output matrix, which is large where the hidden states are.
- * Perplexity of SmolLM2-135M on wikitext-2 with embedding and head rounded, tied: q8 +0 %, q6 +0.3 %, q4 +14.7 %, by weight +8.0 %. */
+ * Perplexity of SmolLM2-135M on wikitext-2 with embedding and head rounded, tied: q8 +0 %, q6 +0.3 %, q4 +14.7 %, by weight +8.0 %.
+ * w must lie within sol_dense_most(type): beyond it, as for what is not a number, there is no scale. A block whose scale rounds to 0 in
+ * fp16 (below 2^-25) becomes zeros. */
 void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, void *data,
                         sol_f16 *scales, float *weight);
 

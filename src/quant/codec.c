@@ -1,5 +1,6 @@
 #include "quant/codec.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -118,6 +119,18 @@ sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_
     return st;
 }
 
+/* What is packed ships: its scales are numbers. */
+static sol_status take_scales(const float *scales, sol_packed_mat *m, sol_err *err)
+{
+    int64_t n = sol_packed_scale_count(m), per_row = m->group_size ? m->cols / m->group_size : 1;
+    int64_t bad = sol_first_beyond(scales, n, FLT_MAX); /* rounded to fp16 already */
+    if (bad >= 0)
+        return sol_fail(err, SOL_ERR_NONFINITE, "scale %lld of row %lld is %g: its weights are not numbers, or their mean is above "
+                        "65504, the largest fp16", (long long)(bad % per_row), (long long)(bad / per_row), (double)scales[bad]);
+    for (int64_t i = 0; i < n; i++) m->scales[i] = sol_f32_to_f16(scales[i]);
+    return SOL_OK;
+}
+
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
                                    int64_t cols, sol_packed_mat *m, sol_err *err)
 {
@@ -134,10 +147,9 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
         sol_quant_split(ctx, &as_shipped, w, rows, cols, t, scales);
         pack_args a = {m, t};
         sol_pool_run(ctx->pool, rows, pack_row, &a);
-        for (int64_t i = 0; i < sol_packed_scale_count(m); i++) m->scales[i] = sol_f32_to_f16(scales[i]);
-    } else {
-        sol_packed_free(m);
+        st = take_scales(scales, m, err);
     }
+    if (st != SOL_OK) sol_packed_free(m);
     sol_free(t);
     sol_free(scales);
     return st;

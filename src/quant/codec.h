@@ -42,7 +42,8 @@ void sol_code_decode(int code, int8_t t[4]);
 sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_packed_mat *m, sol_err *err);
 
 /* Packs Q(w) of a packable spec: bit for bit what sol_quant_effective gives at mix {1, 0}. Scales are packed as fp16, also
- * when the spec trains with fp32 ones (then the packed scale is the rounded one). *m is allocated here and owned by the caller. Not packable: SOL_ERR_UNSUPPORTED with the way out. */
+ * when the spec trains with fp32 ones (then the packed scale is the rounded one). *m is allocated here and owned by the caller. Not packable:
+ * SOL_ERR_UNSUPPORTED with the way out; a scale that is infinite or NaN: SOL_ERR_NONFINITE. */
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
                                    int64_t cols, sol_packed_mat *m, sol_err *err);
 

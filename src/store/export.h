@@ -1,7 +1,10 @@
 /* Model files, checkpoints and packed models in the forms of other programs, streamed parameter by parameter.
  *
  *     sol_export_options o = {.dequantize = true};
- *     st = sol_export_safetensors(ctx, "m.h5", "out-dir", &o, &result, err); */
+ *     st = sol_export_safetensors(ctx, "m.h5", "out-dir", &o, &result, err);
+ *
+ * What is written is a number: a weight that is none, or that the type in the file would round to infinity, is refused
+ * (SOL_ERR_NONFINITE, with the parameter) and nothing is left under the final name. */
 #ifndef SOLERA_STORE_EXPORT_H
 #define SOLERA_STORE_EXPORT_H
 

@@ -1,6 +1,7 @@
 #include "store/ggml.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -112,7 +113,7 @@ static void encode_q8_0(const float *x, uint8_t *b)
 {
     float most = 0;
     for (int j = 0; j < 32; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-    float d = most / 127, inverse = d != 0 ? 1 / d : 0;
+    float d = most / 127, inverse = d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
     put_u16(b, sol_f32_to_f16(d));
     for (int j = 0; j < 32; j++) b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
 }
@@ -285,7 +286,7 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 /* ---- the table ---- */
 
 static const sol_ggml_type types[] = {
-#define SOL_GGML(name, id, block, bytes, decode, encode) {#name, id, block, bytes, decode, encode},
+#define SOL_GGML(name, id, block, bytes, decode, encode, most) {#name, id, block, bytes, decode, encode, most},
 #include "store/ggml_types.def"
 #undef SOL_GGML
 };

@@ -15,6 +15,7 @@ typedef struct sol_ggml_type {
     size_t bytes;          /* of a block */
     void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
     void (*encode)(const float *x, uint8_t *block);        /* one block; NULL: not written */
+    float most;            /* largest magnitude that encode takes: above it, and for what is no number, there is no scale */
 } sol_ggml_type;
 
 /* NULL for an id that is not known. STQ1_0 answers to 43 and to 42, which it had in its first files. */

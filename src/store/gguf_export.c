@@ -358,9 +358,11 @@ static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_t
     float *turned = w->turned;
     for (int64_t i = 0; i < p->cols; i++) turned[i] = row[w->permute ? old_channel(i) : i];
     if (w->o->requantize && is_ternary(t) && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
+    sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->most, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
     sol_ggml_encode(t, turned, p->cols, w->bytes);
     size_t n = (size_t)tensor_bytes(t, 1, p->cols);
-    sol_status st = sol_out_write(&w->out, w->at, w->bytes, n, err);
+    st = sol_out_write(&w->out, w->at, w->bytes, n, err);
     w->at += n;
     return st;
 }

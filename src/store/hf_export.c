@@ -86,6 +86,8 @@ static sol_status write_param(folder *f, int index, sol_err *err)
         int64_t n = p->rows - row < step ? p->rows - row : step;
         size_t bytes = (size_t)(n * p->cols) * sol_dtype_size(f->dtype);
         st = sol_view_next(&f->view, f->rows, n, err);
+        if (st == SOL_OK)
+            st = sol_part_refuse_beyond(p->name, f->rows, n * p->cols, sol_dtype_name(f->dtype), sol_dtype_most(f->dtype), err);
         if (st != SOL_OK) break;
         sol_convert(f->bytes, f->dtype, f->rows, SOL_F32, n * p->cols);
         st = sol_out_write(&f->out, f->at, f->bytes, bytes, err);

@@ -1,4 +1,5 @@
 /* Packed models: made from a trained model, written, read. The names are those of the parameters they stand for. */
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,12 +93,28 @@ static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *
                              sol_dense_src *d, sol_err *err)
 {
     float *weight = NULL;
-    sol_status st = alloc_dense(d, type, from->rows, from->cols, err);
+    const float *w = as_f32(m, from, buffer);
+    sol_status st = sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dense_type_name(type), sol_dense_most(type), err);
+    if (st == SOL_OK) st = alloc_dense(d, type, from->rows, from->cols, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err);
-    if (st == SOL_OK)
-        sol_dense_quantize(ctx, type, as_f32(m, from, buffer), from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales, weight);
+    if (st == SOL_OK) sol_dense_quantize(ctx, type, w, from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales, weight);
     sol_free(weight);
     return st;
+}
+
+static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_packed_mat *m,
+                              sol_err *err)
+{
+    sol_status st = sol_quant_check(spec, from->name, from->rows, from->cols, err);
+    if (st != SOL_OK) return st;
+    st = sol_packed_from_weights(ctx, spec, w, from->rows, from->cols, m, err);
+    return st == SOL_ERR_NONFINITE ? sol_err_prefix(err, st, "%s", from->name) : st;
+}
+
+static sol_status take_norm(const sol_model *m, const sol_param *from, float *out, sol_err *err)
+{
+    sol_convert(out, SOL_F32, sol_model_at(m, from), m->dtype, from->cols);
+    return sol_part_refuse_beyond(from->name, out, from->cols, "f32", FLT_MAX, err);
 }
 
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
@@ -109,13 +126,10 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
     if (st == SOL_OK) st = alloc_buffer(m, &buffer, err);
     for (int64_t i = 0; st == SOL_OK && i < n_linears(&m->config); i++) {
         const sol_param *from = linear_param(m, i);
-        st = sol_quant_check(spec, from->name, from->rows, from->cols, err);
-        if (st == SOL_OK)
-            st = sol_packed_from_weights(ctx, spec, as_f32(m, from, buffer), from->rows, from->cols, &p->linear[i], err);
+        st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
     }
     for (int64_t i = 0; st == SOL_OK && i <= 2 * m->config.num_hidden_layers; i++)
-        sol_convert(p->norms + i * m->config.hidden_size, SOL_F32, sol_model_at(m, norm_param(m, i)), m->dtype,
-                    m->config.hidden_size);
+        st = take_norm(m, norm_param(m, i), p->norms + i * m->config.hidden_size, err);
     if (st == SOL_OK) st = pack_dense(ctx, m, sol_model_embedding(m), embed_type, buffer, &p->embed, err);
     if (st == SOL_OK && !m->config.tie_word_embeddings)
         st = pack_dense(ctx, m, sol_model_head(m), embed_type, buffer, &p->head, err);

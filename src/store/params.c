@@ -39,13 +39,25 @@ sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_mod
     return st;
 }
 
+sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err)
+{
+    int64_t bad = sol_first_beyond(w, n, most);
+    if (bad < 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_NONFINITE, "%s: a weight is %g: %s holds numbers up to %g", name, (double)w[bad], type, (double)most);
+}
+
 sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dtype from, int64_t n, sol_err *err)
 {
     if (from == o->dtype) return sol_h5_append(o->w, o->first + index, data, (size_t)n * sol_dtype_size(from), err);
     sol_status st = SOL_OK;
     for (int64_t at = 0; st == SOL_OK && at < n; at += PIECE) {
         int64_t some = n - at < PIECE ? n - at : PIECE;
-        sol_convert(o->buffer, o->dtype, (const char *)data + (size_t)at * sol_dtype_size(from), from, some);
+        const char *here = (const char *)data + (size_t)at * sol_dtype_size(from);
+        if (from == SOL_F32)
+            st = sol_part_refuse_beyond(o->table->params[index].name, (const float *)(const void *)here, some, sol_dtype_name(o->dtype),
+                                        sol_dtype_most(o->dtype), err);
+        if (st != SOL_OK) break;
+        sol_convert(o->buffer, o->dtype, here, from, some);
         st = sol_h5_append(o->w, o->first + index, o->buffer, (size_t)some * sol_dtype_size(o->dtype), err);
     }
     return st;

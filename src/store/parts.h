@@ -51,9 +51,12 @@ typedef struct sol_params_out {
     void *buffer; /* owned; for conversion */
 } sol_params_out;
 sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_model *table, sol_dtype dtype, sol_err *err);
-/* The next n elements of parameter `index`, of type `from`. */
+/* The next n elements of parameter `index`, of type `from`. What bf16 cannot hold is refused (SOL_ERR_NONFINITE). */
 sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dtype from, int64_t n, sol_err *err);
 void sol_params_out_free(sol_params_out *o);
+
+/* SOL_ERR_NONFINITE when one of the n weights of parameter `name` is not a number of at most `most`, what `type` holds. */
+sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err);
 
 /* Every parameter of the table is there with its shape, and nothing else is. *all_bf16: all stored as bfloat16. */
 sol_status sol_params_check(const sol_h5_file *f, const sol_model *table, bool *all_bf16, sol_err *err);

@@ -81,7 +81,8 @@ enum { SOL_PACKED_LINEARS = 7 };
 sol_block_param sol_packed_linear_param(int i);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are rounded to embed_type.
- * p->tokenizer stays NULL. */
+ * p->tokenizer stays NULL. SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot hold, and
+ * embeddings outside sol_dense_most. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
                                  sol_dense_type embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);

@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,4 +119,21 @@ void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_t
         f32_to_f16(dst, src, n);
     else
         between_halves(dst, dst_type, src, src_type, n);
+}
+
+float sol_dtype_most(sol_dtype t)
+{
+    return t == SOL_F16 ? SOL_F16_MOST : t == SOL_BF16 ? SOL_BF16_MOST : FLT_MAX;
+}
+
+int64_t sol_first_beyond(const float *x, int64_t n, float most)
+{
+    uint32_t limit = sol_f32_bits(most), top = 0; /* as bits infinity and NaN are above all numbers */
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t size = sol_f32_bits(x[i]) & 0x7fffffffu;
+        top = size > top ? size : top;
+    }
+    for (int64_t i = 0; top > limit && i < n; i++)
+        if ((sol_f32_bits(x[i]) & 0x7fffffffu) > limit) return i;
+    return -1;
 }

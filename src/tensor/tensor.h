@@ -29,7 +29,13 @@ const char *sol_shape_text(const sol_shape *s, char *buffer);
 /* Bytes of a tensor, with overflow checked. */
 sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_err *err);
 
-/* Copies n elements between float types (F32, F16, BF16); rounds to nearest even. */
+/* Copies n elements between float types (F32, F16, BF16); rounds to nearest even: what is above sol_dtype_most becomes infinity. */
 void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n);
+
+/* The largest float that a float type (F32, F16, BF16) can hold, rounded. */
+float sol_dtype_most(sol_dtype t);
+/* Index of the first of n numbers whose magnitude is above `most`, infinity and NaN among them; -1: there is none. Files that leave the
+ * house hold numbers only: their writers refuse with SOL_ERR_NONFINITE. */
+int64_t sol_first_beyond(const float *x, int64_t n, float most);
 
 #endif
