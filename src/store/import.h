@@ -5,7 +5,7 @@
  *
  * A folder is a Hugging Face model (config.json, model.safetensors or its sharded index, tokenizer.json,
  * generation_config.json); a file is GGUF by its first bytes, otherwise a llama2.c `.bin`. The result is in Hugging Face layout (q/k rows for
- * half-split RoPE). A parameter that is not a finite number is refused. */
+ * half-split RoPE). A parameter that is not a finite number, in the type that is written, is refused. */
 #ifndef SOLERA_STORE_IMPORT_H
 #define SOLERA_STORE_IMPORT_H
 

@@ -59,28 +59,20 @@ static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64
     }
 }
 
-/* Index of the first element that is infinite or NaN; n: there is none. The largest magnitude, as bits, tells whether to look. */
-static int64_t first_not_finite(const void *x, sol_dtype type, int64_t n)
+/* Index of the first element that is infinite or NaN, or as fp32 above `most`; -1: there is none. The largest magnitude, as bits,
+ * tells whether to look. */
+static int64_t first_bad(const void *x, sol_dtype type, float most, int64_t n)
 {
     const sol_bf16 *h = x;
-    const float *f = x;
-    uint16_t most_bf16 = 0;
-    uint32_t most = 0;
-    if (type == SOL_BF16) {
-        for (int64_t i = 0; i < n; i++) {
-            uint16_t size = h[i] & 0x7fffu;
-            most_bf16 = size > most_bf16 ? size : most_bf16;
-        }
-        most = (uint32_t)most_bf16 << 16;
-    } else {
-        for (int64_t i = 0; i < n; i++) {
-            uint32_t size = sol_f32_bits(f[i]) & 0x7fffffffu;
-            most = size > most ? size : most;
-        }
+    uint16_t top = 0;
+    if (type != SOL_BF16) return sol_first_beyond(x, n, most);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t size = h[i] & 0x7fffu;
+        top = size > top ? size : top;
     }
-    int64_t i = 0;
-    while (most >= 0x7f800000u && isfinite(type == SOL_BF16 ? sol_bf16_to_f32(h[i]) : f[i])) i++;
-    return most >= 0x7f800000u ? i : n;
+    for (int64_t i = 0; top >= 0x7f80u && i < n; i++)
+        if ((h[i] & 0x7fffu) >= 0x7f80u) return i;
+    return -1;
 }
 
 /* What a thread needs to read a piece. */
@@ -132,10 +124,11 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     void *x = is == to && !turn ? out : r->raw;
     sol_status st = s->read(s, index, p, row, n, &r->scratch, x, err);
     if (st != SOL_OK) return st;
-    int64_t bad = first_not_finite(x, is, count);
-    if (bad < count)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number", s->path, p->name,
-                        (long long)(row + bad / p->cols), (long long)(bad % p->cols));
+    int64_t bad = first_bad(x, is, sol_dtype_most(to), count);
+    if (bad >= 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,
+                        (long long)(row + bad / p->cols), (long long)(bad % p->cols),
+                        is == SOL_F32 && isfinite(((const float *)x)[bad]) ? " in bf16" : "");
     if (turn) {
         split_halves(x, n, (size_t)p->cols * sol_dtype_size(is), s->config.head_dim, r->turned);
         x = r->turned;
