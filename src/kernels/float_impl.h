@@ -307,8 +307,9 @@ ALWAYS_INLINE void attend_any(load_fn load, size_t size, const sol_attend_args *
 {
     int64_t h = 0;
     for (; h + ATTEND_HEADS <= a->heads; h += ATTEND_HEADS) attend_heads(load, size, ATTEND_HEADS, a, h);
-    for (; h + 2 <= a->heads; h += 2) attend_heads(load, size, 2, a, h);
-    for (; h < a->heads; h++) attend_heads(load, size, 1, a, h);
+    if (a->heads - h == 3) attend_heads(load, size, 3, a, h);
+    if (a->heads - h == 2) attend_heads(load, size, 2, a, h);
+    if (a->heads - h == 1) attend_heads(load, size, 1, a, h);
 }
 
 static void attend_f32(const sol_attend_args *a)
