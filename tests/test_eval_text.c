@@ -270,8 +270,8 @@ START_TEST(bad_task_files_are_named_with_their_line)
 }
 END_TEST
 
-/* Score of one choice, all its tokens computed for itself. */
-static double score_alone(const fixture *f, const sol_task_choice *c, bool bos)
+/* Score of one choice, all its tokens computed for itself; *rows: counts them. */
+static double score_alone(const fixture *f, const sol_task_choice *c, bool bos, int64_t *rows)
 {
     sol_ids context = {0}, whole = {0};
     char both[512];
@@ -292,6 +292,7 @@ static double score_alone(const fixture *f, const sol_task_choice *c, bool bos)
     size_t cut = whole.n > CONTEXT + 1 ? whole.n - CONTEXT - 1 : 0;
     for (size_t at = context.n + prefix > cut + 1 ? context.n + prefix : cut + 1; at < whole.n; at++)
         sum -= surprise(f->net, whole.id, (int64_t)cut, (int64_t)at);
+    *rows += (int64_t)(whole.n - cut) - 1;
     sol_ids_free(&context);
     sol_ids_free(&whole);
     return sum;
@@ -300,7 +301,7 @@ static double score_alone(const fixture *f, const sol_task_choice *c, bool bos)
 typedef struct seen {
     const fixture *f;
     bool bos;
-    int64_t items, right, right_norm;
+    int64_t items, right, right_norm, rows;
 } seen;
 
 static sol_status look(void *user, const sol_task *t, int64_t i, const double *score, int picked, int picked_norm, sol_err *err)
@@ -311,7 +312,7 @@ static sol_status look(void *user, const sol_task *t, int64_t i, const double *s
     (void)err;
     ck_assert_int_eq(i, s->items++);
     for (int c = 0; c < item->n_choices; c++) {
-        ck_assert_double_eq(score[c], score_alone(s->f, &item->choice[c], s->bos));
+        ck_assert_double_eq(score[c], score_alone(s->f, &item->choice[c], s->bos, &s->rows));
         if (score[c] > score[best]) best = c;
         if (score[c] / (double)item->choice[c].characters > score[norm] / (double)item->choice[norm].characters) norm = c;
     }
@@ -340,6 +341,7 @@ START_TEST(shared_beginnings_change_no_score)
         ck_ok(sol_task_run(f.net, t, &o, &r, err));
         ck_assert_int_eq(s.items, 5);
         ck_assert_int_eq(r.n, 5);
+        ck_assert_msg(r.tokens < s.rows, "%ld tokens were computed, %ld without sharing", (long)r.tokens, (long)s.rows);
         ck_assert_double_eq_tol(r.acc, (double)s.right / 5, 1e-12);
         ck_assert_double_eq_tol(r.acc_norm, (double)s.right_norm / 5, 1e-12);
         ck_assert_double_eq_tol(r.acc_stderr, sqrt(r.acc * (1 - r.acc) / 4), 1e-12);
