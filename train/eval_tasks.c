@@ -17,9 +17,13 @@ typedef struct job {
 static bool show(void *user, int64_t done, int64_t total)
 {
     const job *j = user;
-    double seconds = sol_clock() - j->start;
-    sol_live_show(j->program, false, "%s: %lld of %lld items, %.1f a second", j->name, (long long)done, (long long)total,
-                  seconds > 0 ? (double)done / seconds : 0.0);
+    static const char full[] = "====================";
+    enum { WIDTH = sizeof full - 1 };
+    double seconds = sol_clock() - j->start, rate = seconds > 0 ? (double)done / seconds : 0.0;
+    int part = total > 0 ? (int)(WIDTH * done / total) : 0;
+    char left[32];
+    sol_live_show(j->program, false, "%s [%.*s%*s] %lld of %lld items, %.1f a second, %s left", j->name, part, full, WIDTH - part, "",
+                  (long long)done, (long long)total, rate, sol_duration_text(rate > 0 ? (double)(total - done) / rate : 0.0, left));
     return !sol_interrupted();
 }
 
