@@ -12,8 +12,8 @@ COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla
 WARN += $(if $(WERROR),-Werror)
 CFLAGS_release := -O3 -g
-CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_asan := -O2 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O2 -g -fsanitize=thread
 CFLAGS_cov := -O0 -g --coverage
 CFLAGS_debug := -O0 -g
 CFLAGS_arm64 := -O2 -g -static

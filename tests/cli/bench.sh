@@ -9,7 +9,7 @@ for key in decode_tok_s prefill_tok_s gemm_share threads tier bytes_per_token ba
 done
 grep -q '"context": 40, "prompt": 24' "$dir/out" || fail "$(cat "$dir/out")"
 grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out")"
-"$SOLERA" bench --shape embedded --group 64 --embed-type q6 --kv f16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
+"$SOLERA" bench --shape tiny --group 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
 grep -q '^kernels *c, 2 threads' "$dir/out" || fail "$(cat "$dir/out")"
 "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
 [ "$(wc -l <"$dir/out")" -eq 1 ] || fail "more than one line: $(cat "$dir/out")"
