@@ -306,7 +306,7 @@ START_TEST(bad_tensors)
     put_weights("model.safetensors", "F64", NULL, NULL, 0, 12);
     ck_fails(import(err), SOL_ERR_UNSUPPORTED, "has dtype F64, only F32, F16 and BF16");
     drop("model.safetensors");
-    ck_fails(import(err), SOL_ERR_IO, "model.safetensors: cannot open");
+    ck_fails(import(err), SOL_ERR_IO, "cannot open model.safetensors or model.safetensors.index.json: neither is there");
 }
 END_TEST
 

@@ -14,9 +14,9 @@ struct args {
 static const sol_opt options[] = {
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "what to write"},
-    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format), .preset = "packed",
+    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
      .choices = "packed|gguf|model|safetensors",
-     .help = "packed: 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
+     .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
              "safetensors: a Hugging Face folder"},
     {.name = "--type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, type),
      .choices = "stq1_0|tq1_0|tq2_0|q8_0|f16|bf16|f32", .help = "gguf: of the linear layers, default f16; implies --format gguf"},
@@ -212,10 +212,14 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
     sol_quant_spec asked = {0};
-    sol_status st = a->method ? asked_quant(a, &asked, err) : SOL_OK;
+    if (!a->format) a->format = a->type ? "gguf" : "packed";
+    if (a->type && strcmp(a->format, "gguf") != 0)
+        return sol_fail(err, SOL_ERR_USAGE, "--type %s goes with --format gguf, not with %s", a->type, a->format);
+    sol_status st = sol_file_differs(p->word[0], a->out, err);
+    if (st == SOL_OK && a->method) st = asked_quant(a, &asked, err);
     if (st != SOL_OK) return st;
     size_t i = 0; /* the options' table knows the same names */
-    while (strcmp(formats[i].name, a->type ? "gguf" : a->format) != 0) i++;
+    while (strcmp(formats[i].name, a->format) != 0) i++;
     if (!a->embed_type) a->embed_type = formats[i].write == export_packed ? "q6" : "f16";
     return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }

@@ -46,7 +46,9 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (strcmp(a->dtype, "keep") != 0) o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
     if ((p->n_words > 0) == (a->random != NULL))
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
-    sol_status st = sol_program_ctx(p, &ctx, err);
+    sol_status st = p->n_words ? sol_file_differs(p->word[0], a->out, err) : SOL_OK;
+    if (st == SOL_OK && a->tokenizer) st = sol_file_differs(a->tokenizer, a->out, err);
+    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     o.pool = ctx->pool;
     sol_interrupt_catch();

@@ -100,7 +100,9 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (a->ids == (a->input.n > 0))
         return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
     if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
-    sol_status st = sol_store_tokenizer(&t, a->tokenizer, err);
+    sol_status st = a->ids ? SOL_OK : sol_file_differs(a->tokenizer, a->out, err);
+    for (int i = 0; st == SOL_OK && i < a->input.n; i++) st = sol_file_differs(a->input.word[i], a->out, err);
+    if (st == SOL_OK) st = sol_store_tokenizer(&t, a->tokenizer, err);
     if (st != SOL_OK) return st;
     int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
     st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);

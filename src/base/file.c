@@ -248,6 +248,13 @@ bool sol_file_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+sol_status sol_file_differs(const char *in, const char *out, sol_err *err)
+{
+    struct stat a, b;
+    if (stat(in, &a) != 0 || stat(out, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return SOL_OK;
+    return sol_fail(err, SOL_ERR_USAGE, "%s: is read, too: write another file", out);
+}
+
 sol_status sol_file_size(const char *path, uint64_t *size, sol_err *err)
 {
     struct stat s;

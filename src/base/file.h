@@ -66,6 +66,8 @@ sol_status sol_out_sync(const sol_out *o, sol_err *err);
 sol_status sol_out_close(sol_out *o, sol_err *err);
 
 bool sol_file_exists(const char *path);
+/* SOL_ERR_USAGE when `out` is to be written and is the file `in`, under whatever name. */
+sol_status sol_file_differs(const char *in, const char *out, sol_err *err);
 sol_status sol_file_size(const char *path, uint64_t *size, sol_err *err);
 /* Makes a directory and its parents; an existing one is fine. */
 sol_status sol_dir_create(const char *path, sol_err *err);

@@ -63,6 +63,8 @@ sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol
     if (code == Z_OK || code == Z_STREAM_END) return SOL_OK;
     if (code == Z_ERRNO) return sol_fail_errno(err, r->path, "cannot read");
     if (code == Z_MEM_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
+    size_t name = strlen(r->path); /* zlib begins with it */
+    if (strncmp(why, r->path, name) == 0 && strncmp(why + name, ": ", 2) == 0) why += name + 2;
     return sol_fail(err, SOL_ERR_FORMAT, "%s: damaged gzip file at byte %llu: %s", r->path,
                     (unsigned long long)sol_reader_position(r), why);
 }

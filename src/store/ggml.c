@@ -300,6 +300,16 @@ const sol_ggml_type *sol_ggml_type_of(uint32_t id)
     return NULL;
 }
 
+const char *sol_ggml_names(void)
+{
+#define SOL_GGML(name, ...) " " #name
+    static const char names[] =
+#include "ggml_types.def"
+        ;
+#undef SOL_GGML
+    return names + 1;
+}
+
 const sol_ggml_type *sol_ggml_type_named(const char *name)
 {
     for (int i = 0; i < N_TYPES; i++) {

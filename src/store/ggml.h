@@ -20,6 +20,8 @@ typedef struct sol_ggml_type {
 
 /* NULL for an id that is not known. STQ1_0 answers to 43 and to 42, which it had in its first files. */
 const sol_ggml_type *sol_ggml_type_of(uint32_t id);
+/* The names of all types that are read, with blanks between them. */
+const char *sol_ggml_names(void);
 /* By the lower-case name: "q8_0", "stq1_0"; NULL: none. */
 const sol_ggml_type *sol_ggml_type_named(const char *name);
 

@@ -211,8 +211,8 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     if (st != SOL_OK) return st;
     t->type = sol_ggml_type_of((uint32_t)type);
     if (!t->type || !t->type->decode)
-        return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu, which is not read", shown, t->name.at,
-                        (unsigned long long)type);
+        return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu; read are %s", shown, t->name.at,
+                        (unsigned long long)type, sol_ggml_names());
     if (t->dim[0] % t->type->block)
         return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its rows of %lld are no multiple of %lld, as %s needs", shown, t->name.at,
                         (long long)t->dim[0], (long long)t->type->block, t->type->name);

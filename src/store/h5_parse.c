@@ -466,7 +466,7 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
         return sol_fail(err, SOL_ERR_FORMAT, "is not an HDF5 file (no signature at its start)");
     if (size < 100) return bad(&s, "the file ends after %zu bytes", size);
     int version = data[8], offsets = data[13], lengths = data[14];
-    if (version > 1) return bad(&s, "version %d, expected 0 (in h5py libver=\"earliest\")", version);
+    if (version > 1) return bad(&s, "version %d, expected 0: written with libver=\"latest\"? h5py's default, libver=\"earliest\", is read", version);
     if (offsets != 8 || lengths != 8) return bad(&s, "offsets of %d and lengths of %d bytes, expected 8", offsets, lengths);
     b = (span){data + 24 + 4 * version, size - 24 - 4 * (size_t)version};
     uint64_t base = take(&b, 8);

@@ -89,7 +89,9 @@ static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
     if (st == SOL_OK) st = join(single, dir, "model.safetensors", err);
     if (st == SOL_OK) st = join(index, dir, "model.safetensors.index.json", err);
     if (st != SOL_OK) return st;
-    if (sol_file_exists(index) && !sol_file_exists(single)) return open_index(f, dir, index, err);
+    if (!sol_file_exists(index) && !sol_file_exists(single))
+        return sol_fail(err, SOL_ERR_IO, "%s: cannot open model.safetensors or model.safetensors.index.json: neither is there", dir);
+    if (!sol_file_exists(single)) return open_index(f, dir, index, err);
     return add_shard(f, dir, "model.safetensors", err);
 }
 

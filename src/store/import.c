@@ -57,15 +57,24 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_option
     return st;
 }
 
+/* Whether a file is GGUF. What other programs, and this one, write and what is not imported as a file is told what it is. */
 static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
 {
     char first[4] = {0};
     sol_in in;
+    size_t n = strlen(path);
     sol_status st = sol_in_open(&in, path, err);
     if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
     sol_in_close(&in);
     *yes = memcmp(first, "GGUF", sizeof first) == 0;
-    return st;
+    if (st != SOL_OK || *yes) return st;
+    if (memcmp(first, "\x89HDF", sizeof first) == 0)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: is an HDF5 file, as solera's own models are: those need no import", path);
+    if (memcmp(first, "PK\3\4", sizeof first) == 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: is a PyTorch file: save the model as safetensors and import its folder", path);
+    if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: import the folder that it lies in, with config.json beside it", path);
+    return SOL_OK;
 }
 
 static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)

@@ -50,7 +50,7 @@ static sol_status read_header(sol_source *s, llama2c *f, sol_err *err)
                         s->path, (int)h[1]);
     int64_t heads = h[3], vocab = h[5] < 0 ? -(int64_t)h[5] : h[5];
     if (heads < 1 || h[0] < 1 || h[0] % heads)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a llama2.c model: width %d and %d heads in its header", s->path, (int)h[0],
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is neither GGUF nor a llama2.c model: width %d and %d heads in its header", s->path, (int)h[0],
                         (int)h[3]);
     s->config = (sol_model_config){
         .hidden_size = h[0], .intermediate_size = h[1], .num_hidden_layers = h[2], .num_attention_heads = heads,

@@ -60,7 +60,8 @@ static sol_status read_dtype(sol_st_tensor *x, const json_t *v, sol_err *err)
 {
     const char *text = json_string_value(v);
     if (!text || strlen(text) >= sizeof x->dtype || !element_bytes(text))
-        return sol_fail(err, SOL_ERR_FORMAT, "tensor %.100s: dtype %.40s is not known", x->name, text ? text : "is missing or");
+        return sol_fail(err, SOL_ERR_FORMAT, "tensor %.100s: dtype %.40s is not known (read are F32, F16 and BF16)", x->name,
+                        text ? text : "is missing or");
     memcpy(x->dtype, text, strlen(text) + 1);
     x->readable = true;
     if (strcmp(text, "F32") == 0)

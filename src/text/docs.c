@@ -283,6 +283,10 @@ sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece
     *text = b->text + p->at;
     *n = p->n;
     if (!p->json) return SOL_OK;
+    if (p->line == 1 && *n >= 3 && memcmp(*text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark is no part of JSON */
+        *text += 3;
+        *n -= 3;
+    }
     json_t *line = json_loadb(*text, *n, JSON_ALLOW_NUL, &where);
     const json_t *value = json_object_get(line, "text");
     sol_status st = SOL_OK;

@@ -28,6 +28,9 @@ for word in "## Recipe" "- lr: " "- tokens: " "- method: sherry"; do
     grep -qF -- "$word" "$dir/d/README.md" || fail "'$word' is not in the card: $(cat "$dir/d/README.md")"
 done
 
+cp "$e" "$dir/s.h5"
+expect 2 "--type q8_0 goes with --format gguf, not with safetensors" "$SOLERA" export "$e" -o "$dir/x.gguf" --type q8_0 --format safetensors
+expect 2 "s.h5: is read, too" "$SOLERA" export "$dir/c/../s.h5" -o "$dir/s.h5" --format model
 expect 2 "tq3_0" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq3_0
 expect 2 "was trained in full precision" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq1_0
 expect 2 "one scale for 256 weights, this model one for 128: train with" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry
