@@ -44,7 +44,7 @@ def library():
 
 
 class Llama:
-    def __init__(self, path, n_ctx, threads):
+    def __init__(self, path, n_ctx, threads=2):
         self.lc = lc = library()
         self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
         if not self.model:

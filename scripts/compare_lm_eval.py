@@ -21,12 +21,16 @@ FILES = {"arc_easy": "arc_easy_test", "arc_challenge": "arc_challenge_test", "he
          "winogrande": "winogrande_xl_dev"}
 
 
-def unpacked(data, name, folder):
+def pieces(data, name, limit, size, folder):
+    """Files of at most `size` items each (0: one file)."""
     path = os.path.join(data, FILES[name] + ".jsonl")
-    out = os.path.join(folder, name + ".jsonl")
-    with (open(path, "rb") if os.path.exists(path) else gzip.open(path + ".gz")) as src, open(out, "wb") as dst:
-        dst.write(src.read())
-    return out
+    with (open(path, "rb") if os.path.exists(path) else gzip.open(path + ".gz")) as src:
+        lines = src.read().splitlines(True)[: limit or None]
+    for at in range(0, len(lines), size or len(lines)):
+        out = os.path.join(folder, f"{name}-{at}.jsonl")
+        with open(out, "wb") as dst:
+            dst.write(b"".join(lines[at : at + (size or len(lines))]))
+        yield at, out
 
 
 def harness_task(name, path):
@@ -40,16 +44,21 @@ def harness_task(name, path):
     return ConfigurableTask(config=config)
 
 
-def harness(o, names, folder):
+def harness(lm, name, path):
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    lm = HFLM(pretrained=o.folder, dtype=o.dtype, device="cpu", batch_size=o.batch)
-    tasks = {n: harness_task(n, unpacked(o.data, n, folder)) for n in names}
-    return lm_eval.evaluate(lm=lm, task_dict=tasks, limit=o.limit or None, log_samples=True)
+    return lm_eval.evaluate(lm=lm, task_dict={name: harness_task(name, path)}, log_samples=True)
 
 
-def compare(name, ours, theirs, docs):
-    """Answers that differ; the largest difference of a score."""
+def solera(o, name, path, folder):
+    """Result of the task, and the samples."""
+    samples = os.path.join(folder, "ours.jsonl")
+    out = subprocess.run([o.solera, "eval", o.model, "--task", f"{name}={path}", "--json", "--samples", samples], check=True,
+                         capture_output=True, text=True).stdout
+    return json.loads(out)["results"][name], [json.loads(line) for line in open(samples)]
+
+
+def compare(name, first, ours, theirs, docs):
+    """Answers that differ; the largest difference of a score. first: number of the first item."""
     different, worst = [], 0.0
     for line, sample, doc in zip(ours, theirs, docs):
         scores = [float(r[0]) for r in sample["filtered_resps"]]
@@ -60,7 +69,7 @@ def compare(name, ours, theirs, docs):
             best = values.index(max(values))
             if best != line[key] and not (name == "winogrande" and key == "picked_norm"):
                 top = sorted(values)
-                different.append(f"{name} item {line['item']}, {key}: {line[key]} here, {best} there, which leads by {top[-1] - top[-2]:.2g}")
+                different.append(f"{name} item {first + line['item']}, {key}: {line[key]} here, {best} there, which leads by {top[-1] - top[-2]:.2g}")
     return different, worst
 
 
@@ -72,26 +81,32 @@ def main():
     a.add_argument("--data", required=True)
     a.add_argument("--tasks", default=",".join(FILES))
     a.add_argument("--limit", type=int, default=0)
+    a.add_argument("--piece", type=int, default=0, help="items at a time, so that figures come early; 0: a task at a time")
     a.add_argument("--batch", type=int, default=16)
     a.add_argument("--dtype", default="float32")
     o = a.parse_args()
-    names = o.tasks.split(",")
-    with tempfile.TemporaryDirectory() as folder:
-        samples = os.path.join(folder, "ours.jsonl")
-        out = subprocess.run([o.solera, "eval", o.model, "--task", o.tasks, "--task-dir", o.data, "--limit", str(o.limit), "--json", "--samples", samples],
-                             check=True, capture_output=True, text=True).stdout
-        ours, lines = json.loads(out)["results"], [json.loads(line) for line in open(samples)]
-        theirs = harness(o, names, folder)
+    from lm_eval.models.huggingface import HFLM
+    lm = HFLM(pretrained=o.folder, dtype=o.dtype, device="cpu", batch_size=o.batch)
     different = []
-    for n in names:
-        r, samples = theirs["results"][n], sorted(theirs["samples"][n], key=lambda s: s["doc_id"])
-        more, worst = compare(n, [x for x in lines if x["task"] == n], samples, [s["doc"] for s in samples])
-        different += more
-        for m in ("acc", "acc_stderr", "acc_norm", "acc_norm_stderr"):
-            if m in ours[n]:
-                print(f"{n:14} {m:16} solera {ours[n][m]:.6f}  lm-eval {r[m + ',none']:.6f}")
-        print(f"{n:14} {len(samples)} items, largest difference of a score {worst:.3g}")
-    print("\n".join(different) if different else "every answer is the same")
+    with tempfile.TemporaryDirectory() as folder:
+        left = {n: pieces(o.data, n, o.limit, o.piece, folder) for n in o.tasks.split(",")}
+        while left:  # a piece of every task, then the next of every task
+            for n in list(left):
+                first, path = next(left[n], (None, None))
+                if path is None:
+                    del left[n]
+                    continue
+                ours, lines = solera(o, n, path, folder)
+                theirs = harness(lm, n, path)
+                samples = sorted(theirs["samples"][n], key=lambda s: s["doc_id"])
+                more, worst = compare(n, first, lines, samples, [s["doc"] for s in samples])
+                for m in ("acc", "acc_stderr", "acc_norm", "acc_norm_stderr"):
+                    if m in ours:
+                        print(f"{n:14} {m:16} solera {ours[m]:.6f}  lm-eval {theirs['results'][n][m + ',none']:.6f}")
+                print(f"{n:14} {len(samples)} items from {first} on, {len(more)} other answers, largest difference of a score {worst:.3g}")
+                print("".join(line + "\n" for line in more), end="", flush=True)
+                different += more
+    print(f"{len(different)} answers differ" if different else "every answer is the same")
     sys.exit(bool(different))
 
 
