@@ -202,6 +202,49 @@ START_TEST(the_largest_come_first_and_equal_ones_in_order)
 }
 END_TEST
 
+/* Tokens that are drawn are none of the most probable ones, and stand for the rest: sums over them, weighted with the rest's
+ * probability, are those over the rest. */
+START_TEST(samples_stand_for_the_rest)
+{
+    enum { N = 400, SIZE = 3000, K = 24, S = 16 };
+    static float t[SIZE];
+    sol_distill d = {.temperature = 2, .top_k = K, .samples = S};
+    sol_ctx *ctx;
+    sol_rng rng = sol_rng_make(11, SOL_STREAM_TEST);
+    double drawn = 0, exact = 0, mass = 0;
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    for (int n = 0; n < N; n++) {
+        int32_t ids[K], again[K], plain[K];
+        float probs[K + 1], p2[K + 1];
+        for (int v = 0; v < SIZE; v++) t[v] = floorf(16 * sol_rng_normal(&rng)) / 4; /* with many ties */
+        double lse = ctx->k.t.log_sum_exp(t, SIZE, 0.5f), rest = 0;
+        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, -1, ids, probs);
+        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, -1, again, p2);
+        ck_assert_mem_eq(ids, again, sizeof ids);
+        sol_top_k(t, SIZE, K - S, plain);
+        ck_assert_mem_eq(ids, plain, (K - S) * sizeof *ids);
+        for (int i = K - S; i < K; i++) {
+            ck_assert(ids[i] >= 0 && ids[i] < SIZE);
+            ck_assert_double_eq_tol(probs[i], exp(t[ids[i]] * 0.5 - lse), 1e-6);
+            for (int j = 0; j < K - S; j++) ck_assert_int_ne(ids[i], ids[j]);
+            drawn += (double)probs[K] / S * (t[ids[i]] + (ids[i] % 3 == 0)); /* of a function of token and logit */
+        }
+        for (int v = 0; v < SIZE; v++) {
+            bool top = false;
+            for (int j = 0; j < K - S; j++) top = top || ids[j] == v;
+            double p = top ? 0 : exp(t[v] * 0.5 - lse);
+            rest += p;
+            exact += p * (t[v] + (v % 3 == 0));
+        }
+        ck_assert_double_eq_tol(probs[K], rest, 1e-5);
+        mass += rest;
+    }
+    ck_assert_double_eq_tol(drawn / mass, exact / mass, 0.1); /* deviation 3 / sqrt(N S) */
+    ck_assert_double_gt(exact / mass, 1);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 /* Long rows with odd tails, in every tier, against the definitions in double. */
 START_TEST(row_kernels)
 {
@@ -282,5 +325,6 @@ END_TEST
 
 SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch); tcase_add_test(tc,
               from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
+              tcase_add_test(tc, samples_stand_for_the_rest);
               tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order); tcase_add_test(tc, row_kernels);
               tcase_add_test(tc, stored_matrices))

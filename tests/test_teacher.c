@@ -78,7 +78,7 @@ static double total(const sol_graph *g, const sol_graph_opts *o, double next_tok
 START_TEST(a_model_agrees_with_itself)
 {
     world w;
-    sol_distill d = {SOL_DISTILL_CAKLD, 1, 0, 1, 0, 0.5f};
+    sol_distill d = {SOL_DISTILL_CAKLD, 1, 0, 1, 0, 0.5f, 0};
     world_make(&w, 2, NULL, SOL_STORED_F32);
     sol_graph_opts o = {.distill = &d, .teacher = w.teacher, .hidden_weight = 1};
     sol_graph *g = make_graph(&w, o, NULL);
@@ -122,8 +122,8 @@ static void check_slope(world *w, const sol_graph_opts *o)
 
 START_TEST(gradients_are_slopes)
 {
-    static const sol_distill d[] = {{SOL_DISTILL_FORWARD_KL, 2, 0, 1, 0.5f, 0}, {SOL_DISTILL_REVERSE_KL, 1, 6, 1, 0,
-        0}};
+    static const sol_distill d[] = {{SOL_DISTILL_FORWARD_KL, 2, 0, 1, 0.5f, 0, 0}, {SOL_DISTILL_REVERSE_KL, 1, 6, 1, 0,
+        0, 0}};
     sol_model *other = make_model(48, 3, 9), *alike = make_model(32, 2, 5);
     world w;
     world_make(&w, 2, other, SOL_STORED_BF16);
@@ -179,7 +179,7 @@ static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool c
 
 START_TEST(the_same_bits_everywhere)
 {
-    sol_distill d = {SOL_DISTILL_CAKLD, 1.5f, 6, 1, 0.25f, 0.4f};
+    sol_distill d = {SOL_DISTILL_CAKLD, 1.5f, 6, 1, 0.25f, 0.4f, 2};
     sol_model *m = make_model(32, 2, 1);
     size_t bytes = (size_t)m->n_elements * sizeof(float);
     double sum, other;
@@ -200,7 +200,7 @@ END_TEST
 
 START_TEST(teachers_that_do_not_fit)
 {
-    sol_distill d = {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0};
+    sol_distill d = {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0, 0};
     sol_model *other = make_model(48, 3, 9);
     sol_graph *g;
     world w;
@@ -222,7 +222,7 @@ END_TEST
 
 /* Mean divergence of a model half way to 3:4 from itself in full precision, on the start of a story. */
 static double divergence(sol_ctx *ctx, const sol_model *m, const sol_teacher *teacher, int64_t top_k,
-                         sol_distill_kind kind)
+                         int64_t samples, sol_distill_kind kind)
 {
     enum { REAL_T = 128 };
     int32_t tokens[REAL_T], targets[REAL_T];
@@ -230,7 +230,7 @@ static double divergence(sol_ctx *ctx, const sol_model *m, const sol_teacher *te
     const json_t *row = json_array_get(json_object_get(j, "tokens"), 0);
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL,
                                                         .scale_dtype = SOL_F16};
-    sol_distill d = {kind, 1, top_k, 1, 0, 0};
+    sol_distill d = {kind, 1, top_k, 1, 0, 0, samples};
     sol_graph *g;
     double loss;
     int64_t n;
@@ -257,10 +257,15 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
     sol_test_llama2c_read(&m, path);
     ck_ok(sol_teacher_create(&teacher, ctx, m, SOL_STORED_F32, err));
     for (int kind = 0; kind < 2; kind++) {
-        double full = divergence(ctx, m, teacher, 0, (sol_distill_kind)kind);
-        double few = divergence(ctx, m, teacher, 64, (sol_distill_kind)kind);
+        double full = divergence(ctx, m, teacher, 0, 0, (sol_distill_kind)kind);
+        double few = divergence(ctx, m, teacher, 64, 0, (sol_distill_kind)kind);
         ck_assert_double_gt(full, 0.1);
         ck_assert_double_le(few, full + 1e-4);
+        double drawn = divergence(ctx, m, teacher, 12, 4, (sol_distill_kind)kind);
+        if (kind == SOL_DISTILL_FORWARD_KL) { /* 8 tokens and 4 of the others drawn say what 12 do not */
+            ck_assert_double_lt(divergence(ctx, m, teacher, 12, 0, SOL_DISTILL_FORWARD_KL), 0.97 * full);
+            ck_assert_double_eq_tol(drawn, full, 0.01 * full);
+        }
         /* The reverse divergence sees what a student that is still far away puts on tokens the teacher excludes. */
         ck_assert_msg(few > (kind == SOL_DISTILL_FORWARD_KL ? 0.99 : 0.9) * full, "kind %d: %g of %g", kind, few,
                       full);

@@ -197,6 +197,7 @@ static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol
     if (strcmp(b->o->distill, "none") == 0) return SOL_OK;
     bool cache = strcmp(b->o->distill, "cache") == 0;
     if (cache) d.top_k = b->config.vocab_size < CACHED_TOKENS ? b->config.vocab_size : CACHED_TOKENS;
+    if (cache) d.samples = d.top_k / 4;
     if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_STORED_BF16, err);
     o.distill = &d;
     o.teacher = b->taught.teacher;

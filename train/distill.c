@@ -115,6 +115,7 @@ static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_stu
                                     .windows = (s->data->tokens.n - 1) / c->train.seq,
                                     .seq = c->train.seq,
                                     .k = c->distill.top_k,
+                                    .samples = sol_distill_samples(&t->loss, s->config->vocab_size),
                                     .temperature = (float)c->distill.temperature};
 }
 
@@ -161,7 +162,11 @@ static sol_status open_trained_cache(const sol_config *c, const sol_job_student 
         return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld", (long long)c->distill.top_k,
                                c->distill.cache,
                                (long long)h->k);
+    if (c->distill.top_k > 0 && c->distill.top_k < h->k && h->samples)
+        return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld, %lld of them drawn: they go together",
+                               (long long)c->distill.top_k, c->distill.cache, (long long)h->k, (long long)h->samples);
     if (c->distill.top_k == 0) t->loss.top_k = h->k;
+    t->loss.samples = h->samples;
     return SOL_OK;
 }
 
@@ -189,10 +194,14 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
         return st == SOL_OK ? st : sol_job_blame(c, "distill.cache", st, &why, err);
     }
     st = open_cache(c, s, true, t, err);
-    if (st == SOL_OK && sol_teacher_cache_get_head(t->cache)->k != want.k)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld",
-                               c->distill.cache,
-                               (long long)sol_teacher_cache_get_head(t->cache)->k, (long long)want.k);
+    if (st != SOL_OK) return st;
+    const sol_teacher_cache_head *is = sol_teacher_cache_get_head(t->cache);
+    if (is->k != want.k)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld", c->distill.cache,
+                               (long long)is->k, (long long)want.k);
+    if (is->samples != want.samples)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.samples %lld, not %lld", c->distill.cache,
+                               (long long)is->samples, (long long)want.samples);
     return st;
 }
 

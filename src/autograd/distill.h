@@ -17,7 +17,13 @@
  * R.
  * That is a lower bound of the full divergence (grouping events loses information), and unlike a renormalized top k it
  * says how much mass the rest may have. For a token v of the rest dF/dz_v = q_v (1 - P / Q) / T and dR/dz_v =
- * q_v (ln(Q / P) - R) / T. In logarithms and quotients a probability below 2^-24, the smallest fp16, counts as 2^-24.
+ * q_v (ln(Q / P) - R) / T. In logarithms and quotients p, P and Q below 2^-24, the smallest fp16, count as 2^-24.
+ * With a large vocabulary that bound is not tight: SmolLM2 with k = 64 of 49152 loses a fifth of F. Therefore
+ *
+ * samples = s > 0: k - s most probable tokens, and s tokens drawn from the rest by their probability (systematic sampling; the
+ * idea is Anshumann et al. 2025, arXiv 2503.16870). In F the rest then stands for P / s sum_s ln(p_s / q_s), which is right on
+ * average, and dF/dz = (q - p^) / T with p^ = p on the most probable tokens and P / s on each that was drawn. R keeps the
+ * rest as one event: where the student puts mass on what the teacher excludes, no sample of the teacher's tells.
  *
  * Tokens whose target is -1 have loss 0 and no gradient. Shapes: N tokens, V vocabulary, C and Ct widths of student
  * and teacher. */
@@ -35,7 +41,14 @@ typedef struct sol_distill {
     int64_t top_k;     /* 0: all tokens */
     float weight, ce_weight;
     float gamma; /* CAKLD */
+    int64_t samples; /* of top_k, less than it */
 } sol_distill;
+
+/* What counts of d->samples: none where every token stays. */
+static inline int64_t sol_distill_samples(const sol_distill *d, int64_t V)
+{
+    return d->top_k > 0 && d->top_k < V ? d->samples : 0;
+}
 
 /* Columns of the `parts` of a distillation loss: unweighted. */
 enum {
@@ -51,7 +64,7 @@ enum {
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
                          const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts);
 
-/* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's most probable tokens, probs [N, k + 1] their
+/* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's tokens, the samples last, probs [N, k + 1] their
  * probabilities at temperature T, the rest last. */
 sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
                            const sol_distill *d, sol_dtype compute, sol_var *parts);
@@ -60,7 +73,7 @@ sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, s
  * section 3.1, without its projection). No gradient to the teacher. */
 sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
 
-/* What a cache keeps: probs [N, k + 2] of the k = d->top_k most probable tokens of x head^T at temperature T, the
+/* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T, d->samples of them drawn, the
  * rest, the target at temperature 1; *ids [N, k] i32. */
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
                         sol_dtype compute, sol_var *ids);

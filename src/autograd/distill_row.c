@@ -1,9 +1,12 @@
 #include "autograd/distill_row.h"
 
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
-static const double LEAST = 0x1p-24, LOG_LEAST = -16.635532333438686; /* ln 2^-24 */
+#include "base/rng.h"
+
+enum { BLOCKS = 256 };
+static const double LEAST = 0x1p-24;
 
 typedef struct mix {
     double forward, reverse; /* shares of the two divergences */
@@ -66,10 +69,18 @@ static double at_least(double x)
 /* One event of the two divergences, with the logarithm of its q; NaN shows. */
 static double add_event(double p, double q, double log_q, double kl[2])
 {
-    double ratio = (log_q < LOG_LEAST ? LOG_LEAST : log_q) - log(at_least(p));
+    double ratio = log_q - log(at_least(p));
     kl[0] -= p * ratio;
     kl[1] += q * ratio;
     return ratio;
+}
+
+/* sum ln(p / q) of n tokens. */
+static double drawn_ratios(const float *z, float scale, float lse, const int32_t *ids, const float *probs, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += log(at_least(probs[i])) - ((double)z[ids[i]] * scale - lse);
+    return sum;
 }
 
 float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids, const float *probs,
@@ -77,48 +88,35 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
 {
     const sol_distill *d = r->d;
     float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale), lse_1 = plain_lse(r->ops, z, r->V, scale, lse);
-    double q_rest = 1, kl[2] = {0, 0};
+    int64_t samples = sol_distill_samples(d, r->V), top = k - samples;
+    double q_rest = 1, kl[2] = {0, 0}, share = samples ? probs[k] / (double)samples : 0;
     mix m = mix_of(d);
-    for (int64_t i = 0; i < k; i++) {
+    for (int64_t i = 0; i < top; i++) {
         double log_q = (double)z[ids[i]] * scale - lse, q = exp(log_q);
         q_rest -= q;
         turned[i] = (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
     }
     if (q_rest < 0) q_rest = 0;
-    double ratio = add_event(probs[k], q_rest, log(at_least(q_rest)), kl);
+    double known = kl[0], ratio = add_event(probs[k], q_rest, log(at_least(q_rest)), kl);
+    if (samples) kl[0] = known + share * drawn_ratios(z, scale, lse, ids + top, probs + top, samples);
     float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
     if (!r->dloss) return loss;
     double g = *r->dloss, soft = g * d->weight * d->temperature;
     float ce = (float)(g * d->ce_weight);
-    for (int64_t i = 0; i < k; i++) {
+    for (int64_t i = 0; i < top; i++) {
         double q = exp((double)z[ids[i]] * scale - lse), q_1 = scale == 1 ? q : exp((double)z[ids[i]] - lse_1);
         turned[i] = (float)(soft * (turned[i] - m.reverse * q * kl[1]) + ce * q_1);
     }
-    double away = m.forward * (1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
+    double away = m.forward * (samples ? 1 : 1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
     sol_distill_grad grad = {.row = {.z = z, .scale = scale, .lse_z = lse},
                              .lse_1 = lse_1,
                              .ce = scale == 1 ? 0 : ce,
                              .q = (float)(soft * away + (scale == 1 ? ce : 0))};
     r->ops->distill_grad(&grad, r->V, z);
-    for (int64_t i = 0; i < k; i++) z[ids[i]] = turned[i];
+    for (int64_t i = 0; i < top; i++) z[ids[i]] = turned[i];
+    for (int64_t i = top; i < k; i++) z[ids[i]] -= (float)(soft * m.forward * share); /* one may be drawn twice */
     z[r->target] -= ce;
     return loss;
-}
-
-float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, int32_t target,
-                             int32_t *ids, float *probs)
-{
-    int64_t k = d->top_k;
-    float scale = 1 / d->temperature, lse = ops->log_sum_exp(t, V, scale);
-    double rest = 1;
-    sol_top_k(t, V, k, ids);
-    for (int64_t i = 0; i < k; i++) {
-        double p = exp((double)t[ids[i]] * scale - lse);
-        probs[i] = (float)p;
-        rest -= p;
-    }
-    probs[k] = rest < 0 || k == V ? 0 : (float)rest;
-    return target < 0 ? 0 : expf(t[target] - plain_lse(ops, t, V, scale, lse));
 }
 
 /* Does element a come after element b in the order of sol_top_k? */
@@ -157,4 +155,86 @@ void sol_top_k(const float *x, int64_t n, int64_t k, int32_t *index)
         index[m] = last;
         sift(x, index, m, 0);
     }
+}
+
+/* A teacher's logits, and the order of sol_top_k up to the last of its most probable tokens. */
+typedef struct tail {
+    const float *t;
+    int64_t V;
+    float scale, lse;
+    int32_t last;
+} tail;
+
+static bool in_tail(const tail *a, int64_t v)
+{
+    return comes_after(a->t, (int32_t)v, a->last);
+}
+
+static double mass_of(const tail *a, int64_t v)
+{
+    return exp((double)a->t[v] * a->scale - a->lse);
+}
+
+/* The probability of the tail in each of the blocks of `size` tokens; returns the sum. */
+static double block_masses(const sol_train_ops *ops, const tail *a, const int32_t *top, int64_t n_top, int64_t size,
+                           double mass[BLOCKS])
+{
+    double sum = 0;
+    for (int64_t b = 0; b < BLOCKS; b++) {
+        int64_t from = b * size, n = a->V - from < size ? a->V - from : size;
+        mass[b] = n > 0 ? exp((double)ops->log_sum_exp(a->t + from, n, a->scale) - a->lse) : 0;
+    }
+    for (int64_t i = 0; i < n_top; i++) mass[top[i] / size] -= mass_of(a, top[i]);
+    for (int b = 0; b < BLOCKS; b++) {
+        if (!(mass[b] > 0)) mass[b] = 0; /* rounding */
+        sum += mass[b];
+    }
+    return sum;
+}
+
+/* Systematic sampling: n points at equal distances in the tail's mass, from a random start that the logits alone decide, so
+ * that a position gets the same tokens in any batch and after any interruption. */
+static void draw(const sol_train_ops *ops, const tail *a, const int32_t *top, int64_t n_top, int64_t n, int32_t *out)
+{
+    double mass[BLOCKS], before = 0, inside = 0;
+    int64_t size = (a->V + BLOCKS - 1) / BLOCKS, b = 0, v = 0, found = -1;
+    double step = block_masses(ops, a, top, n_top, size, mass) / (double)n;
+    uint32_t bits;
+    memcpy(&bits, &a->lse, sizeof bits);
+    sol_rng rng = sol_rng_make((uint64_t)bits << 32 | (uint32_t)top[0], SOL_STREAM_TEACHER);
+    double start = sol_rng_uniform(&rng);
+    for (int64_t i = 0; i < n; i++) {
+        double at = ((double)i + start) * step;
+        while (b < BLOCKS - 1 && before + mass[b] <= at) {
+            before += mass[b++];
+            inside = 0;
+            v = b * size;
+        }
+        for (int64_t end = sol_min64((b + 1) * size, a->V); v < end && before + inside <= at; v++) {
+            if (!in_tail(a, v)) continue;
+            inside += mass_of(a, v);
+            found = v;
+        }
+        for (int64_t w = 0; found < 0; w++) /* nothing but rounding was left in the block */
+            if (in_tail(a, w)) found = w;
+        out[i] = (int32_t)found;
+    }
+}
+
+float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, int32_t target,
+                             int32_t *ids, float *probs)
+{
+    int64_t k = d->top_k, samples = sol_distill_samples(d, V), top = k - samples;
+    float scale = 1 / d->temperature, lse = ops->log_sum_exp(t, V, scale);
+    double rest = 1;
+    sol_top_k(t, V, top, ids);
+    tail a = {t, V, scale, lse, ids[top - 1]};
+    if (samples) draw(ops, &a, ids, top, samples, ids + top);
+    for (int64_t i = 0; i < k; i++) {
+        double p = mass_of(&a, ids[i]);
+        probs[i] = (float)p;
+        if (i < top) rest -= p;
+    }
+    probs[k] = rest < 0 || k == V ? 0 : (float)rest;
+    return target < 0 ? 0 : expf(t[target] - plain_lse(ops, t, V, scale, lse));
 }

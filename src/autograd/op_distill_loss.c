@@ -36,6 +36,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     if (st != SOL_OK) return st;
     if (k < 0 || k > V)
         return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k, (long long)V);
+    if (a->d->samples < 0 || (k > 0 && a->d->samples >= k))
+        return sol_fail(err, SOL_ERR_RANGE, "%lld of %lld tokens are to be drawn", (long long)a->d->samples, (long long)k);
     c->out[1] = (sol_slot){.shape = sol_shape2(N, SOL_PARTS), .dtype = SOL_F32};
     if (a->head) return teacher_shapes(c, err);
     if (k < 1 || c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != N * k ||
@@ -148,10 +150,12 @@ static void backward(const sol_op_call *c)
 static bool cached_case(int i, sol_op_case *c)
 {
     static const int32_t targets[] = {3, 0, -1, 2}, ids[] = {3, 1, 0, 5, 0, 1, 6, 2};
-    static const sol_distill cases[] = {{SOL_DISTILL_FORWARD_KL, 1, 2, 1, 0.5f, 0},
-                                        {SOL_DISTILL_REVERSE_KL, 2, 2, 1, 0.5f, 0},
-                                        {SOL_DISTILL_CAKLD, 1.5f, 2, 0.5f, 0, 0.25f}};
+    static const sol_distill cases[] = {{SOL_DISTILL_FORWARD_KL, 1, 2, 1, 0.5f, 0, 0},
+                                        {SOL_DISTILL_REVERSE_KL, 2, 2, 1, 0.5f, 0, 0},
+                                        {SOL_DISTILL_CAKLD, 1.5f, 2, 0.5f, 0, 0.25f, 0},
+                                        {SOL_DISTILL_CAKLD, 1.5f, 2, 0.5f, 0.25f, 0.25f, 1}};
     static const float probs[] = {0.5f, 0.25f, 0.25f, 0.75f, 0.125f, 0.125f, 0.5f, 0.5f, 0, 0.25f, 0.25f, 0.5f};
+    static const float drawn[] = {0.5f, 0.25f, 0.5f, 0.75f, 0.125f, 0.25f, 0.5f, 0.5f, 0.5f, 0.25f, 0.25f, 0.75f};
     if (i >= (int)(sizeof cases / sizeof *cases)) return false;
     c->in[0] = sol_shape2(4, 3);
     c->in[1] = sol_shape2(7, 3);
@@ -161,7 +165,7 @@ static bool cached_case(int i, sol_op_case *c)
     c->ints[2] = targets;
     c->ints[3] = ids;
     c->constant[4] = true;
-    c->floats[4] = probs;
+    c->floats[4] = cases[i].samples ? drawn : probs;
     *(attr *)c->attr = (attr){NULL, &cases[i], SOL_F32};
     return true;
 }
@@ -172,10 +176,11 @@ static bool check_case(int i, sol_op_case *c)
     static float weights[11 * 3];
     static const sol_stored head = {.type = SOL_STORED_F32, .rows = 11, .cols = 3, .data = weights};
     static const sol_distill cases[] = {
-        {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 0, 1, 0, 0},
-        {SOL_DISTILL_CAKLD, 1, 0, 0.7f, 0.4f, 0.3f},     {SOL_DISTILL_CAKLD, 2, 0, 0.7f, 0.4f, 0.3f},
-        {SOL_DISTILL_FORWARD_KL, 1, 4, 1, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 4, 1, 0, 0},
-        {SOL_DISTILL_CAKLD, 1.5f, 4, 0.7f, 0.4f, 0.3f},  {SOL_DISTILL_CAKLD, 1, 11, 1, 0.5f, 0.5f},
+        {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 0, 1, 0, 0, 0},
+        {SOL_DISTILL_CAKLD, 1, 0, 0.7f, 0.4f, 0.3f, 0},     {SOL_DISTILL_CAKLD, 2, 0, 0.7f, 0.4f, 0.3f, 0},
+        {SOL_DISTILL_FORWARD_KL, 1, 4, 1, 0, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 4, 1, 0, 0, 0},
+        {SOL_DISTILL_CAKLD, 1.5f, 4, 0.7f, 0.4f, 0.3f, 0},  {SOL_DISTILL_CAKLD, 1, 11, 1, 0.5f, 0.5f, 3},
+        {SOL_DISTILL_FORWARD_KL, 2, 6, 1, 0, 0, 4},
     };
     int n = (int)(sizeof cases / sizeof *cases);
     if (i >= n) return cached_case(i - n, c);

@@ -1,6 +1,6 @@
-/* What a cache keeps of the teacher, t = x W^T chunk by chunk: ids [N, k] i32 of its k most probable tokens, probs [N,
- * k + 2] their probabilities at temperature T, the rest, and the probability of the target at temperature 1 (0 where
- * it is -1).
+/* What a cache keeps of the teacher, t = x W^T chunk by chunk: ids [N, k] i32 of its k tokens (most probable ones, then
+ * samples), probs [N, k + 2] their probabilities at temperature T, the rest, and the probability of the target at temperature 1
+ * (0 where it is -1).
  * x [N, C]; targets [N] i32; W [V, C] stored. No gradient. */
 #include "autograd/distill_row.h"
 #include "autograd/head.h"
@@ -19,9 +19,9 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     if (x->n_dims != 2 || x->dim[1] != a->head->cols || c->in[1].dtype != SOL_I32 ||
         sol_shape_count(&c->in[1].shape) != x->dim[0])
         return sol_fail(err, SOL_ERR_SHAPE, "expects rows of %lld and an i32 target each", (long long)a->head->cols);
-    if (k < 1 || k > a->head->rows)
-        return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k,
-                        (long long)a->head->rows);
+    if (k < 1 || k > a->head->rows || a->d->samples < 0 || a->d->samples >= k)
+        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of %lld, %lld of them drawn", (long long)k, (long long)a->head->rows,
+                        (long long)a->d->samples);
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], k + 2), .dtype = SOL_F32};
     c->out[1] = (sol_slot){.shape = sol_shape2(x->dim[0], k), .dtype = SOL_I32};
     return SOL_OK;

@@ -24,6 +24,7 @@ enum {
     SOL_STREAM_SELF = 6,     /* self-generated training text; + document << 8 */
     SOL_STREAM_TEST = 7,
     SOL_STREAM_MOMENTS = 8,  /* stochastic rounding of moments; + step << 8 */
+    SOL_STREAM_TEACHER = 9,  /* samples of a teacher's improbable tokens */
 };
 
 sol_rng sol_rng_make(uint64_t seed, uint64_t stream);

@@ -138,6 +138,7 @@ sol_distill sol_config_distill(const sol_config *c)
         .kind = (sol_distill_kind)word_index(c->distill.loss, kind, 3),
         .temperature = (float)c->distill.temperature,
         .top_k = c->distill.top_k,
+        .samples = c->distill.samples < c->distill.top_k / 4 ? c->distill.samples : c->distill.top_k / 4,
         .weight = (float)c->distill.weight,
         .ce_weight = (float)c->distill.ce_weight,
     };

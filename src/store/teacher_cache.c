@@ -51,6 +51,7 @@ static sol_status declare(sol_h5_writer *w, const sol_teacher_cache_head *h, sol
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "windows", h->windows, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seq", h->seq, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "k", h->k, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "samples", h->samples, err);
     if (st == SOL_OK) st = sol_h5_set_f64(w, 0, "temperature", h->temperature, err);
     if (st == SOL_OK) st = sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err);
     if (st == SOL_OK) st = sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err);
@@ -85,6 +86,9 @@ static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol
     if (st == SOL_OK) st = sol_h5_get_i64(f, root, "windows", 1, INT64_MAX, &h->windows, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, root, "seq", 1, INT32_MAX, &h->seq, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, root, "k", 1, h->vocab_size, &h->k, err);
+    /* The first files had none. */
+    if (st == SOL_OK && sol_h5_node_attr(root, "samples"))
+        st = sol_h5_get_i64(f, root, "samples", 0, h->k - 1, &h->samples, err);
     if (st == SOL_OK) st = sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
     return st;
 }
@@ -260,7 +264,7 @@ sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t 
 {
     uint32_t crc = 0;
     sol_status st = SOL_OK;
-    if (window < 0 || window >= c->committed || k < 1 || k > c->head.k)
+    if (window < 0 || window >= c->committed || k < 1 || k > c->head.k || (c->head.samples && k != c->head.k))
         return sol_fail(err, SOL_ERR_RANGE, "%s: window %lld with %lld tokens is not among its %lld with %lld",
                         c->path,
                         (long long)window, (long long)k, (long long)c->committed, (long long)c->head.k);
