@@ -4,7 +4,6 @@
 
 #include "kernels/ternary_impl.h"
 
-/* The largest |x| as bits: NaN > infinity > numbers, so that one comparison finds what is not finite. */
 static uint32_t max_magnitude(const float *x, int64_t n)
 {
     uint32_t m = 0;
@@ -15,36 +14,13 @@ static uint32_t max_magnitude(const float *x, int64_t n)
     return m;
 }
 
-/* Rounds one activation block; returns d. */
-static float quantize_block(const float *x, int64_t n, int8_t *q)
+static void round_block(const float *x, int64_t n, float inverse, int8_t *q)
 {
-    uint32_t bits = max_magnitude(x, n);
-    float top = sol_f32_from_bits(bits);
-    if (bits >= 0x7f800000u || top < 0x1p-100f) {
-        memset(q, 0, (size_t)n);
-        return bits >= 0x7f800000u ? sol_f32_from_bits(0x7fc00000u) : 0;
-    }
-    float inverse = 127.0f / top;
     for (int64_t i = 0; i < n; i++) q[i] = (int8_t)rintf(x[i] * inverse);
-    return top / 127.0f;
 }
 
-void sol_act_quantize_ref(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum)
-{
-    memset(q + s->cols, 0, (size_t)(s->cols_pad - s->cols));
-    for (int64_t i = 0; i < s->n_segs;) {
-        int64_t len, first = sol_segment_at(s, i, &len), last = sol_min_i64(i + s->groups_per_block, s->n_segs);
-        int64_t start = sol_segment_at(s, last - 1, &len);
-        float scale = quantize_block(x + first, start + len - first, q + first);
-        for (; i < last; i++) {
-            int32_t sum = 0;
-            start = sol_segment_at(s, i, &len);
-            for (int64_t c = start; c < start + len; c++) sum += q[c];
-            d[i] = scale;
-            nsum[i] = -sum;
-        }
-    }
-}
+#define ACT_QUANTIZE sol_act_quantize_ref
+#include "kernels/act_impl.h"
 
 void sol_code_table(int8_t table[32][4])
 {

@@ -2,7 +2,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "kernels/x86/tiers.h"
 
 /* Up to eight floats, zero behind n. */
@@ -25,37 +24,16 @@ static uint32_t max_magnitude(const float *x, int64_t n)
     return m;
 }
 
-static float quantize_block(const float *x, int64_t n, int8_t *q)
+static void round_block(const float *x, int64_t n, float inverse, int8_t *q)
 {
-    uint32_t bits = max_magnitude(x, n);
-    float top = sol_f32_from_bits(bits);
-    if (bits >= 0x7f800000u || top < 0x1p-100f) {
-        memset(q, 0, (size_t)n);
-        return bits >= 0x7f800000u ? sol_f32_from_bits(0x7fc00000u) : 0;
-    }
-    __m256 inverse = _mm256_set1_ps(127.0f / top);
+    __m256 factor = _mm256_set1_ps(inverse);
     for (int64_t c = 0; c < n; c += 8) {
-        __m256i v = _mm256_cvtps_epi32(_mm256_mul_ps(load_some(x + c, n - c), inverse));
+        __m256i v = _mm256_cvtps_epi32(_mm256_mul_ps(load_some(x + c, n - c), factor));
         __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
         int64_t bytes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
         memcpy(q + c, &bytes, (size_t)sol_min_i64(8, n - c));
     }
-    return top / 127.0f;
 }
 
-void sol_act_quantize_avx2(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum)
-{
-    memset(q + s->cols, 0, (size_t)(s->cols_pad - s->cols));
-    for (int64_t i = 0; i < s->n_segs;) {
-        int64_t len, first = sol_segment_at(s, i, &len), last = sol_min_i64(i + s->groups_per_block, s->n_segs);
-        int64_t start = sol_segment_at(s, last - 1, &len);
-        float scale = quantize_block(x + first, start + len - first, q + first);
-        for (; i < last; i++) {
-            int32_t sum = 0;
-            start = sol_segment_at(s, i, &len);
-            for (int64_t c = start; c < start + len; c++) sum += q[c];
-            d[i] = scale;
-            nsum[i] = -sum;
-        }
-    }
-}
+#define ACT_QUANTIZE sol_act_quantize_avx2
+#include "kernels/act_impl.h"
