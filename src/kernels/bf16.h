@@ -24,16 +24,23 @@ typedef struct sol_bf16_source {
     float scale;         /* the numbers are multiplied by it before they are rounded */
 } sol_bf16_source;
 
+/* 32 rows of A, in blocks (row 32, step 512) or as they lie in a matrix (step 32); distances in elements. */
+typedef struct sol_bf16_rows {
+    const uint16_t *data;
+    int64_t row;  /* between rows */
+    int64_t half; /* from row 0 to row 16 */
+    int64_t step; /* from 32 numbers along k to the next */
+} sol_bf16_rows;
+
 typedef struct sol_bf16_ops {
     const char *name;
     bool native; /* by instructions made for it */
     /* To a block of A, or of B (`pairs`). */
     void (*pack)(const sol_bf16_source *s, bool pairs, uint16_t *block);
-    /* A tile of 32 x 32 sums over `blocks` blocks, C = A B or C += A B, for rows of A in two halves, `a` and `a + half_a`, and
-     * columns of B in two halves likewise (offsets in elements). The sum runs over k in ascending order, from 0 or from C; how
-     * the two products of a pair and the sum are rounded is the tier's. Call between begin and end. */
-    void (*tile)(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c,
-                 int64_t ldc);
+    /* A tile of 32 x 32 sums over `blocks` blocks, C = A B or C += A B, columns of B in two halves, `b` and `b + half_b` (in
+     * elements). The sum runs over k in ascending order, from 0 or from C; how the two products of a pair and the sum are
+     * rounded is the tier's. Call between begin and end. */
+    void (*tile)(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc);
     void (*begin)(void), (*end)(void); /* on the calling thread, around calls of tile */
 } sol_bf16_ops;
 

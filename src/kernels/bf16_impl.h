@@ -21,29 +21,28 @@ static void pack(const sol_bf16_source *s, bool pairs, uint16_t *block)
 }
 
 /* 16 x 16 sums in float over all blocks. */
-static void quarter(const uint16_t *a, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
     float sum[SOL_BF16_EDGE][SOL_BF16_EDGE] = {{0}};
     for (int m = 0; add && m < SOL_BF16_EDGE; m++) memcpy(sum[m], c + m * ldc, sizeof sum[m]);
-    for (int64_t i = 0; i < blocks; i++, a += SOL_BF16_BLOCK, b += SOL_BF16_BLOCK) {
+    for (int64_t i = 0; i < blocks; i++, a += at->step, b += SOL_BF16_BLOCK) {
         float wide[SOL_BF16_DEPTH][SOL_BF16_EDGE];
         for (int k = 0; k < SOL_BF16_DEPTH; k++)
             for (int n = 0; n < SOL_BF16_EDGE; n++) wide[k][n] = sol_bf16_to_f32(b[k / 2 * SOL_BF16_DEPTH + 2 * n + k % 2]);
         for (int m = 0; m < SOL_BF16_EDGE; m++)
             for (int k = 0; k < SOL_BF16_DEPTH; k++) {
-                float x = sol_bf16_to_f32(a[m * SOL_BF16_DEPTH + k]);
+                float x = sol_bf16_to_f32(a[m * at->row + k]);
                 for (int n = 0; n < SOL_BF16_EDGE; n++) sum[m][n] += x * wide[k][n];
             }
     }
     for (int m = 0; m < SOL_BF16_EDGE; m++) memcpy(c + m * ldc, sum[m], sizeof sum[m]);
 }
 
-static void tile(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c,
-                 int64_t ldc)
+static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++)
-            quarter(a + i * half_a, b + j * half_b, blocks, add, c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
+            quarter(a->data + i * a->half, a, b + j * half_b, blocks, add, c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
 }
 
 static void nothing(void)

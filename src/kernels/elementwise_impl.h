@@ -42,13 +42,36 @@ ALWAYS_INLINE vi magnitude(vf x)
     return (vi)x & 0x7fffffff;
 }
 
+/* The lanes of a vector and those 8, 4, 2 and 1 further, as far as there are so many. */
+#if VW == 4
+#define AND_8_FURTHER(x) (x)
+#define AND_4_FURTHER(x) (x)
+#define AND_2_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1))
+#define AND_1_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2))
+#elif VW == 8
+#define AND_8_FURTHER(x) (x)
+#define AND_4_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3))
+#define AND_2_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5))
+#define AND_1_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6))
+#else
+#define AND_8_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7))
+#define AND_4_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11))
+#define AND_2_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13))
+#define AND_1_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
+#endif
+
 ALWAYS_INLINE void fold(const vf acc[NV], double *sum)
 {
-    float lane[SOL_SUM_LANES];
-    memcpy(lane, acc, sizeof lane);
-    for (int apart = SOL_SUM_LANES / 2; apart > 0; apart /= 2)
-        for (int i = 0; i < apart; i++) lane[i] += lane[i + apart];
-    *sum += (double)lane[0];
+    vf part[NV];
+    memcpy(part, acc, sizeof part);
+    for (int apart = NV / 2; apart > 0; apart /= 2)
+        for (int v = 0; v < apart; v++) part[v] += part[v + apart];
+    vf x = part[0];
+    x = AND_8_FURTHER(x);
+    x = AND_4_FURTHER(x);
+    x = AND_2_FURTHER(x);
+    x = AND_1_FURTHER(x);
+    *sum += (double)x[0];
 }
 
 /* Of contiguous blocks of four: -1 in the lanes that are kept. Lane i is not the one left out if a later lane of its block is

@@ -3,9 +3,9 @@
 
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
 
-/* B is packed in parts of at most PART_K x PART_N. A strip of A, packed on the stack (STRIP_ROOM), stays in a cache of the
- * second level while they pass over it: the more rows it has, the less often they do. */
-enum { PART_K = 1024, PART_N = 4096, STRIP = 128, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
+/* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the second level while strips of A
+ * pass over them. A strip is packed on the stack (STRIP_ROOM), unless it can be read as it lies. */
+enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -80,31 +80,61 @@ static void add_part(const float *sums, int64_t rows, int64_t cols, float beta, 
         for (int64_t j = 0; j < cols; j++) c[j] = beta == 0 ? sums[j] : beta * c[j] + sums[j];
 }
 
-/* Panels of B in the outer loop: one stays in the first level of the cache for all rows. */
-void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
-                       float *c, int64_t ldc)
+/* A as tiles read it, `tile` elements from one to the next. */
+typedef struct left {
+    sol_bf16_rows rows;
+    int64_t tile;
+} left;
+
+static left left_packed(sol_packed_operand a)
 {
-    const sol_bf16_ops *ops = ctx->k.bf16;
+    return (left){{a.data, SOL_BF16_DEPTH, a.panel, SOL_BF16_BLOCK}, 2 * a.panel};
+}
+
+/* Panels of B in the outer loop: one stays in the first level of the cache for all rows. */
+static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
+                     float *c, int64_t ldc)
+{
     _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
     int64_t blocks = parts(k, SOL_BF16_DEPTH);
     ops->begin();
-    for (int64_t j = 0; j < n; j += SOL_BF16_TILE)
-        for (int64_t i = 0; i < m; i += SOL_BF16_TILE) {
-            int64_t rows = min64(SOL_BF16_TILE, m - i), cols = min64(SOL_BF16_TILE, n - j);
-            bool whole = rows == SOL_BF16_TILE && cols == SOL_BF16_TILE && (beta == 0 || beta == 1);
+    for (int64_t j = 0; j < n; j += SOL_BF16_TILE) {
+        sol_bf16_rows rows = a->rows;
+        for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile) {
+            int64_t high = min64(SOL_BF16_TILE, m - i), wide = min64(SOL_BF16_TILE, n - j);
+            bool whole = high == SOL_BF16_TILE && wide == SOL_BF16_TILE && (beta == 0 || beta == 1);
             float *at = c + i * ldc + j;
-            ops->tile(sol_packed_part(a, i, 0).data, a.panel, sol_packed_part(b, j, 0).data, b.panel, blocks, whole && beta == 1,
-                      whole ? at : sums, whole ? ldc : SOL_BF16_TILE);
-            if (!whole) add_part(sums, rows, cols, beta, at, ldc);
+            ops->tile(&rows, sol_packed_part(b, j, 0).data, b.panel, blocks, whole && beta == 1, whole ? at : sums,
+                      whole ? ldc : SOL_BF16_TILE);
+            if (!whole) add_part(sums, high, wide, beta, at, ldc);
         }
+    }
     ops->end();
+}
+
+void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
+                       float *c, int64_t ldc)
+{
+    left rows = left_packed(a);
+    multiply(ctx->k.bf16, &rows, b, m, n, k, beta, c, ldc);
 }
 
 /* ---- a product over the pool ---- */
 
+static int64_t part_k_size(int64_t k)
+{
+    return part_size(k, PART_K, SOL_BF16_DEPTH);
+}
+
+static int64_t part_n_size(int64_t n, int64_t part_k)
+{
+    return part_size(n, min64(PART_N, PART / part_k / SOL_BF16_TILE * SOL_BF16_TILE), SOL_BF16_TILE);
+}
+
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k)
 {
-    return sol_bf16_packed_bytes(part_size(n, PART_N, SOL_BF16_TILE), part_size(k, PART_K, SOL_BF16_DEPTH));
+    int64_t part_k = part_k_size(k);
+    return sol_bf16_packed_bytes(part_n_size(n, part_k), part_k);
 }
 
 typedef struct job {
@@ -125,19 +155,6 @@ static void pack_tile(void *arg, int64_t index, int thread)
                 j->packed + from * SOL_BF16_EDGE * round_up(j->k, SOL_BF16_DEPTH));
 }
 
-static void product_strip(void *arg, int64_t index, int thread)
-{
-    const job *j = arg;
-    _Alignas(64) uint16_t room[STRIP_ROOM];
-    int64_t row = index * j->rows_a_strip, rows = min64(j->rows_a_strip, j->m - row);
-    sol_operand a = j->a;
-    sol_packed_operand b = {j->packed, round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
-    (void)thread;
-    a.data = (const char *)a.data + (a.trans ? row : row * a.ld) * (a.bf16 ? 2 : 4);
-    sol_bf16_multiply(j->ctx, sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, room), b, rows, j->n, j->k, j->beta,
-                      j->c + row * j->ldc, j->ldc);
-}
-
 static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
 {
     sol_operand y = *x;
@@ -145,19 +162,39 @@ static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
     return y;
 }
 
-/* As many strips for each thread. How A is cut changes no sum. */
-static int64_t strip_rows(int64_t m, int64_t k, int threads)
+/* Rows of A can be read as they lie when they are whole tiles of bf16, and not to be scaled. */
+static bool lies_well(const job *j, int64_t rows)
 {
-    int64_t most = min64(STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE), strips = round_up(parts(m, most), threads);
-    return round_up(parts(m, strips), SOL_BF16_TILE);
+    return j->a.bf16 && !j->a.trans && j->alpha == 1 && rows % SOL_BF16_TILE == 0 && j->k % SOL_BF16_DEPTH == 0;
+}
+
+static void product_strip(void *arg, int64_t index, int thread)
+{
+    const job *j = arg;
+    _Alignas(64) uint16_t room[STRIP_ROOM];
+    int64_t row = index * j->rows_a_strip, rows = min64(j->rows_a_strip, j->m - row), ld = j->a.ld;
+    sol_operand a = moved(&j->a, row, 0);
+    sol_packed_operand b = {j->packed, round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
+    left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
+    (void)thread;
+    if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, room));
+    multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, j->beta, j->c + row * j->ldc, j->ldc);
+}
+
+/* As many strips for each thread; wider where rows of A are columns of a matrix, which is read along its rows. How A is cut
+ * changes no sum. */
+static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
+{
+    int64_t most = min64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
+    return round_up(parts(m, round_up(parts(m, most), threads)), SOL_BF16_TILE);
 }
 
 void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
                    float beta, float *c, int64_t ldc, void *scratch)
 {
-    int64_t part_n = part_size(n, PART_N, SOL_BF16_TILE), part_k = part_size(k, PART_K, SOL_BF16_DEPTH);
+    int64_t part_k = part_k_size(k), part_n = part_n_size(n, part_k);
     job j = {.ctx = ctx, .m = m, .ldc = ldc, .alpha = alpha, .packed = scratch};
-    j.rows_a_strip = strip_rows(m, part_k, sol_pool_threads(ctx->pool));
+    j.rows_a_strip = strip_rows(a, m, part_k, sol_pool_threads(ctx->pool));
     for (int64_t at_n = 0; at_n < n; at_n += part_n)
         for (int64_t at_k = 0; at_k < k; at_k += part_k) {
             j.a = moved(a, 0, at_k);

@@ -77,12 +77,13 @@ void check_bf16_packing(void)
 }
 
 /* Against sums in double: each product is exact in fp32, each addition may be off by a rounding. */
-static void check_tile(const sol_bf16_ops *ops, int64_t blocks, bool add, sol_rng *rng)
+static void check_tile(const sol_bf16_ops *ops, int64_t blocks, bool add, bool in_blocks, sol_rng *rng)
 {
     enum { PAD = 5 };
     int64_t half = blocks * SOL_BF16_BLOCK, ldc = SOL_BF16_TILE + PAD;
     uint16_t *a = get((size_t)(2 * half), sizeof *a), *b = get((size_t)(2 * half), sizeof *b);
     float *c = get((size_t)(SOL_BF16_TILE * ldc), sizeof *c), *before = get((size_t)(SOL_BF16_TILE * ldc), sizeof *before);
+    sol_bf16_rows rows = {a, in_blocks ? SOL_BF16_DEPTH : blocks * SOL_BF16_DEPTH, half, in_blocks ? SOL_BF16_BLOCK : SOL_BF16_DEPTH};
     for (int64_t i = 0; i < 2 * half; i++) {
         a[i] = sol_f32_to_bf16(sol_rng_normal(rng));
         b[i] = sol_f32_to_bf16(sol_rng_normal(rng));
@@ -90,16 +91,16 @@ static void check_tile(const sol_bf16_ops *ops, int64_t blocks, bool add, sol_rn
     fill(before, SOL_BF16_TILE * ldc, NORMAL, rng);
     memcpy(c, before, (size_t)(SOL_BF16_TILE * ldc) * sizeof *c);
     ops->begin();
-    ops->tile(a, half, b, half, blocks, add, c, ldc);
+    ops->tile(&rows, b, half, blocks, add, c, ldc);
     ops->end();
     for (int64_t i = 0; i < SOL_BF16_TILE; i++)
         for (int64_t j = 0; j < ldc; j++) {
-            const uint16_t *x = a + i / SOL_BF16_EDGE * half + i % SOL_BF16_EDGE * SOL_BF16_DEPTH;
+            const uint16_t *x = a + i / SOL_BF16_EDGE * half + i % SOL_BF16_EDGE * rows.row;
             const uint16_t *y = b + j / SOL_BF16_EDGE * half + j % SOL_BF16_EDGE * 2;
             double old = (double)before[i * ldc + j], sum = add ? old : 0, size = fabs(sum);
             for (int64_t k = 0; j < SOL_BF16_TILE && k < blocks * SOL_BF16_DEPTH; k++) {
                 int64_t at = k / SOL_BF16_DEPTH * SOL_BF16_BLOCK, d = k % SOL_BF16_DEPTH;
-                double t = (double)sol_bf16_to_f32(x[at + d]) * (double)sol_bf16_to_f32(y[at + d / 2 * SOL_BF16_DEPTH + d % 2]);
+                double t = (double)sol_bf16_to_f32(x[k / SOL_BF16_DEPTH * rows.step + d]) * (double)sol_bf16_to_f32(y[at + d / 2 * SOL_BF16_DEPTH + d % 2]);
                 sum += t;
                 size += fabs(t);
             }
@@ -119,6 +120,6 @@ void check_bf16_tiles(void)
     for (int f = 0; f < N_FORMS; f++) {
         const sol_bf16_ops *ops = form(f);
         for (int64_t blocks = 1; ops && blocks <= 40; blocks = blocks * 2 + 1)
-            for (int add = 0; add < 2; add++) check_tile(ops, blocks, add, &rng);
+            for (int way = 0; way < 4; way++) check_tile(ops, blocks, way & 1, way & 2, &rng);
     }
 }

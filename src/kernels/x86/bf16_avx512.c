@@ -166,21 +166,20 @@ ALWAYS_INLINE __m512 dot_native(__m512 sum, __m512i a, __m512i b)
     return sum;
 }
 
-ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const uint16_t *a, int64_t half_a, const uint16_t *b,
-                           int64_t half_b, int64_t blocks, bool add,
-                           float *c, int64_t ldc)
+ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const sol_bf16_rows *a, const uint16_t *b,
+                           int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
     for (int r = 0; r < TILE; r += ROWS) {
-        const uint16_t *rows = a + r / EDGE * half_a + r % EDGE * DEPTH;
+        const uint16_t *rows = a->data + r / EDGE * a->half + r % EDGE * a->row;
         __m512 sum[ROWS][2];
         for (int i = 0; i < ROWS; i++)
             for (int j = 0; j < 2; j++) sum[i][j] = add ? _mm512_loadu_ps(c + (r + i) * ldc + 16 * j) : _mm512_setzero_ps();
-        for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK)
+        for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK, rows += a->step)
             for (int p = 0; p < DEPTH / 2; p++) {
                 __m512i b0 = _mm512_loadu_si512(b + k + p * DEPTH), b1 = _mm512_loadu_si512(b + half_b + k + p * DEPTH);
                 for (int i = 0; i < ROWS; i++) {
                     int32_t pair;
-                    memcpy(&pair, rows + k + i * DEPTH + 2 * p, sizeof pair);
+                    memcpy(&pair, rows + i * a->row + 2 * p, sizeof pair);
                     __m512i x = _mm512_set1_epi32(pair);
                     sum[i][0] = dot(sum[i][0], x, b0);
                     sum[i][1] = dot(sum[i][1], x, b1);
@@ -191,16 +190,14 @@ ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const uint16
     }
 }
 
-static void tile_widened(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add,
-                           float *c, int64_t ldc)
+static void tile_widened(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
-    tile_by(dot_widened, a, half_a, b, half_b, blocks, add, c, ldc);
+    tile_by(dot_widened, a, b, half_b, blocks, add, c, ldc);
 }
 
-static void tile_dot(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add,
-                           float *c, int64_t ldc)
+static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
-    tile_by(dot_native, a, half_a, b, half_b, blocks, add, c, ldc);
+    tile_by(dot_native, a, b, half_b, blocks, add, c, ldc);
 }
 
 static void nothing(void)
@@ -231,9 +228,10 @@ static void amx_end(void)
     __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)(stride)) : "memory")
 #define TILE_DOT(sums, x, w) __asm__ volatile("tdpbf16ps %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
 
-static void tile_amx(const uint16_t *a, int64_t half_a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add,
-                           float *c, int64_t ldc)
+static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
+    const uint16_t *a = rows->data;
+    int64_t step = rows->step, half_a = rows->half, row = 2 * rows->row;
     if (add) {
         TILE_LOAD(0, c, 4 * ldc);
         TILE_LOAD(1, c + EDGE, 4 * ldc);
@@ -246,13 +244,13 @@ static void tile_amx(const uint16_t *a, int64_t half_a, const uint16_t *b, int64
         TILE_ZERO(3);
     }
     /* The lines of C are fetched on the way, two at a time, so that the stores at the end find them. */
-    for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK) {
+    for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK, a += step) {
         const float *ahead = c + k / BLOCK % TILE * ldc;
         __asm__ volatile("prefetchw (%0)\n\tprefetchw 64(%0)" : : "r"(ahead));
         TILE_LOAD(6, b + k, 64);
-        TILE_LOAD(4, a + k, 64);
+        TILE_LOAD(4, a, row);
         TILE_LOAD(7, b + half_b + k, 64);
-        TILE_LOAD(5, a + half_a + k, 64);
+        TILE_LOAD(5, a + half_a, row);
         TILE_DOT(0, 4, 6);
         TILE_DOT(1, 4, 7);
         TILE_DOT(2, 5, 6);
