@@ -64,7 +64,7 @@ START_TEST(recording_errors_stick)
     ck_ok(sol_tape_create(&t, NULL, err));
     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(4, 6));
     sol_var w = sol_tape_param(t, SOL_F32, sol_shape2(3, 5), NULL, NULL);
-    sol_var y = sol_linear(t, x, w);
+    sol_var y = sol_linear(t, x, w, SOL_F32);
     ck_assert_int_eq(y, -1);
     ck_assert_int_eq(sol_add(t, y, x), -1);
     ck_fails(sol_tape_plan(t, y, &(sol_tape_opts){0}, err), SOL_ERR_SHAPE, "op linear: X [4, 6] and W [3, 5]");
@@ -87,7 +87,7 @@ START_TEST(gradients_of_one_tensor_add_up)
     ck_ok(sol_tape_create(&t, ctx, err));
     float x[] = {1, 2, 3, 4}, w[] = {1, 2, 3, 5}, dx[4] = {100, 0, 0, 0}, dw[4] = {0};
     sol_var vx = sol_tape_param(t, SOL_F32, sol_shape2(2, 2), x, dx), vw = sol_tape_param(t, SOL_F32, sol_shape2(2, 2), w, dw);
-    sol_var y = sol_add(t, sol_add(t, sol_linear(t, vx, vw), vx), vx);
+    sol_var y = sol_add(t, sol_add(t, sol_linear(t, vx, vw, SOL_F32), vx), vx);
     ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){0}, err));
     ck_ok(sol_tape_allocate(t, err));
     float *dy = sol_tape_grad(t, y);

@@ -92,7 +92,7 @@ static void check_adamw(const sol_elementwise *c, const sol_elementwise *k, cons
     }
 }
 
-static void check_to_bf16(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n)
+static void check_bf16(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n)
 {
     uint16_t want[MAX_N + 1], got[MAX_N + 1];
     want[n] = got[n] = 0x5a5a;
@@ -100,6 +100,11 @@ static void check_to_bf16(const sol_elementwise *c, const sol_elementwise *k, co
     k->to_bf16(w, n, got);
     ck_assert_mem_eq(got, want, (size_t)(n + 1) * sizeof *got);
     for (int64_t i = 0; i < n; i++) ck_assert_uint_eq(want[i], sol_f32_to_bf16(w[i]));
+    float wide[MAX_N + 1];
+    wide[n] = 77;
+    k->from_bf16(got, n, wide);
+    for (int64_t i = 0; i < n; i++) ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(sol_bf16_to_f32(got[i])));
+    ck_assert(wide[n] == 77);
 }
 
 START_TEST(every_tier_equals_c)
@@ -115,7 +120,7 @@ START_TEST(every_tier_equals_c)
             const float *w = numbers + n % 5; /* unaligned */
             check_sums(&c.e, &k.e, w, n);
             check_adamw(&c.e, &k.e, w, n);
-            check_to_bf16(&c.e, &k.e, w, n);
+            check_bf16(&c.e, &k.e, w, n);
             if (n % 4 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_CONTIGUOUS);
             if (n % 64 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_STRIDE16);
         }

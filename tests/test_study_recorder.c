@@ -146,7 +146,7 @@ START_TEST(tape_watch)
     ck_ok(sol_tape_create(&tape, ctx, err));
     sol_var x = sol_tape_input(tape, SOL_F32, sol_shape2(1, 2));
     sol_var wa = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), a, grad_a), wb = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), b, grad_b);
-    sol_var y = sol_linear(tape, sol_linear(tape, x, wa), wb);
+    sol_var y = sol_linear(tape, sol_linear(tape, x, wa, SOL_F32), wb, SOL_F32);
     ck_ok(sol_tape_plan(tape, y, &(sol_tape_opts){0}, err));
     ck_ok(sol_tape_allocate(tape, err));
     float *in = sol_tape_data(tape, x), *out = sol_tape_grad(tape, y);
@@ -171,9 +171,9 @@ typedef struct seen {
     const sol_param *param[MAX_LAYERS];
 } seen;
 
-static void note(void *user, const sol_param *p, const sol_operand *op, const float *dy, int64_t tokens)
+static void note(void *user, const sol_param *p, const sol_operand *op, const sol_operand *d, int64_t tokens)
 {
-    const float *w = op->data;
+    const float *w = op->data, *dy = d->data;
     seen *s = user;
     ck_assert_int_eq(tokens, TOKENS);
     ck_assert_int_lt(s->calls, MAX_LAYERS);

@@ -19,13 +19,14 @@
 
 enum { SOL_OP_MAX_IN = 5, SOL_OP_MAX_OUT = 2, SOL_OP_MAX_ATTR = 96 };
 
-/* One tensor as an op sees it during a call. Gradients are fp32. */
+/* One tensor as an op sees it during a call. Gradients are fp32, or bf16 where narrow_in says so. */
 typedef struct sol_slot {
     sol_shape shape;
     sol_dtype dtype;
     void *data;
     float *grad;   /* input: NULL when none is wanted; output: NULL when none arrives */
-    bool grad_add; /* input: add to grad instead of setting it */
+    bool grad_bf16; /* grad holds bf16 */
+    bool grad_add;  /* input: add to grad instead of setting it */
     const float *grad_scale; /* input: *grad_scale times the gradient is due, where scaled_in allows; NULL: 1 */
 } sol_slot;
 
@@ -56,6 +57,7 @@ typedef struct sol_op {
     void (*backward)(const sol_op_call *c);
     unsigned reads_in, reads_out; /* bit i: backward reads in[i].data / out[i].data */
     unsigned scaled_in;           /* bit i: backward honours in[i].grad_scale */
+    unsigned narrow_in;           /* bit i: backward sets in[i].grad in bf16 where in[i] is of bf16 and nothing else reads it */
     /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
     bool backward_computes;
     /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one

@@ -1,8 +1,12 @@
 /* Y = X W^T.  Backward: dX = dY W, dW (+)= s dY^T X, where s is W's gradient factor (a fake-quantized W).
  * X [N, in], f32, or bf16: then all three products take operands rounded to bf16 and sum in f32; W [out, in] f32, or with X in
- * bf16 also bf16; Y [N, out] f32. */
+ * bf16 also bf16; Y [N, out] f32, or with X in bf16 bf16 where it is asked for and rows of X are not too long for that. */
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
+
+typedef struct attr {
+    sol_dtype out;
+} attr;
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
@@ -15,7 +19,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     if (!(bf16 || x->dtype == SOL_F32) || !(w->dtype == SOL_F32 || (bf16 && w->dtype == SOL_BF16)))
         return sol_fail(err, SOL_ERR_SHAPE, "X in %s and W in %s do not multiply", sol_dtype_name(x->dtype),
                         sol_dtype_name(w->dtype));
-    c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]), .dtype = SOL_F32};
+    bool narrow = bf16 && ((const attr *)c->attr)->out == SOL_BF16 && x->shape.dim[1] <= SOL_GEMM_NARROW_K;
+    c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]), .dtype = narrow ? SOL_BF16 : SOL_F32};
     return SOL_OK;
 }
 
@@ -42,7 +47,10 @@ static void forward(const sol_op_call *c)
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     if (c->in[0].dtype == SOL_BF16) {
         sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
-        sol_gemm_bf16(c->ctx, n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
+        if (c->out[0].dtype == SOL_BF16)
+            sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->scratch);
+        else
+            sol_gemm_bf16(c->ctx, n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
         return;
     }
     sol_gemm(c->ctx, false, true, n, out, in, 1, c->in[0].data, in, c->in[1].data, in, 0, c->out[0].data, out);
@@ -52,8 +60,9 @@ static void backward_bf16(const sol_op_call *c)
 {
     const sol_slot *x = &c->in[0], *w = &c->in[1];
     int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
-    sol_operand dy = {.data = c->out[0].grad, .ld = out}, dy_t = {.data = c->out[0].grad, .ld = out, .trans = true};
+    sol_operand dy = {.data = c->out[0].grad, .ld = out, .bf16 = c->out[0].grad_bf16}, dy_t = dy;
     sol_operand wx = operand(w, false), xx = operand(x, false);
+    dy_t.trans = true;
     if (x->grad) sol_gemm_bf16(c->ctx, n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->scratch);
     if (w->grad)
         sol_gemm_bf16(c->ctx, out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in, c->scratch);
@@ -86,6 +95,7 @@ static bool check_case(int i, sol_op_case *c)
 const sol_op sol_op_linear = {.name = "linear",
                               .n_in = 2,
                               .n_out = 1,
+                              .attr_size = sizeof(attr),
                               .shapes = shapes,
                               .scratch = scratch,
                               .forward = forward,
@@ -94,8 +104,8 @@ const sol_op sol_op_linear = {.name = "linear",
                               .scaled_in = 2,
                               .check_case = check_case};
 
-sol_var sol_linear(sol_tape *t, sol_var x, sol_var w)
+sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype type)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_linear, (sol_var[]){x, w}, &out, NULL);
+    return sol_tape_apply(t, &sol_op_linear, (sol_var[]){x, w}, &out, &(attr){type});
 }

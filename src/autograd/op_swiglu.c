@@ -1,5 +1,6 @@
 /* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)).
- * Backward: du = dh g s,  dg = dh u s (1 + g (1 - s)).   g, u, h: one shape; h may be bf16 (rounded). */
+ * Backward: du = dh g s,  dg = dh u s (1 + g (1 - s)).   g, u, h: one shape; g and u may be
+ * bf16, and so may h (rounded). */
 #include <string.h>
 
 #include "autograd/ops.h"
@@ -12,30 +13,76 @@ typedef struct attr {
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
-    const sol_shape *a = &c->in[0].shape, *b = &c->in[1].shape;
+    const sol_slot *g = &c->in[0], *u = &c->in[1];
     char s[96], z[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || memcmp(a, b, sizeof *a) != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "gate %s and up %s differ", sol_shape_text(a, s), sol_shape_text(b, z));
-    c->out[0] = (sol_slot){.shape = *a, .dtype = ((const attr *)c->attr)->out};
+    if (g->dtype != u->dtype || (g->dtype != SOL_F32 && g->dtype != SOL_BF16) || memcmp(&g->shape, &u->shape, sizeof g->shape) != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "gate %s and up %s differ", sol_shape_text(&g->shape, s), sol_shape_text(&u->shape, z));
+    c->out[0] = (sol_slot){.shape = g->shape, .dtype = ((const attr *)c->attr)->out};
     return SOL_OK;
+}
+
+/* Numbers [at, at + n) of a tensor or a gradient in fp32: where they lie, or widened into the buffer. */
+static const float *wide(const sol_op_call *c, const void *data, bool bf16, int64_t at, int64_t n, float *buffer)
+{
+    if (!bf16) return (const float *)data + at;
+    c->ctx->k.e.from_bf16((const uint16_t *)data + at, n, buffer);
+    return buffer;
+}
+
+/* Where they are to be set: in place, or in the buffer, which `settle` rounds. */
+static float *place(void *data, bool bf16, int64_t at, float *buffer)
+{
+    if (!data) return NULL;
+    return bf16 ? buffer : (float *)data + at;
+}
+
+static void settle(const sol_op_call *c, void *data, bool bf16, int64_t at, int64_t n, const float *buffer)
+{
+    if (bf16 && data) c->ctx->k.e.to_bf16(buffer, n, (uint16_t *)data + at);
+}
+
+static void forward_part(const sol_op_call *c, int64_t at, int64_t n)
+{
+    float g[PART], u[PART], h[PART];
+    bool narrow = c->in[0].dtype == SOL_BF16, narrow_out = c->out[0].dtype == SOL_BF16;
+    c->ctx->k.f.swiglu(wide(c, c->in[0].data, narrow, at, n, g), wide(c, c->in[1].data, narrow, at, n, u), n,
+                       place(c->out[0].data, narrow_out, at, h));
+    settle(c, c->out[0].data, narrow_out, at, n, h);
+}
+
+static void backward_part(const sol_op_call *c, int64_t at, int64_t n)
+{
+    float g[PART], u[PART], dg[PART], du[PART];
+    const sol_slot *gate = &c->in[0], *up = &c->in[1];
+    bool narrow = gate->dtype == SOL_BF16;
+    sol_swiglu_grad a = {.g = wide(c, gate->data, narrow, at, n, g),
+                         .u = wide(c, up->data, narrow, at, n, u),
+                         .dh = c->out[0].grad + at,
+                         .dg = place(gate->grad, gate->grad_bf16, at, dg),
+                         .du = place(up->grad, up->grad_bf16, at, du),
+                         .add_g = gate->grad_add,
+                         .add_u = up->grad_add};
+    c->ctx->k.t.swiglu_backward(&a, n);
+    settle(c, gate->grad, gate->grad_bf16, at, n, dg);
+    settle(c, up->grad, up->grad_bf16, at, n, du);
+}
+
+static void each_part(const sol_op_call *c, int64_t tile, void (*part)(const sol_op_call *c, int64_t at, int64_t n))
+{
+    int64_t end = sol_min64((tile + 1) * ITEMS, sol_shape_count(&c->out[0].shape));
+    for (int64_t at = tile * ITEMS; at < end; at += PART) part(c, at, sol_min64(PART, end - at));
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
-    const sol_op_call *c = arg;
     (void)thread;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
-    const float *g = (const float *)c->in[0].data + from, *u = (const float *)c->in[1].data + from;
-    if (c->out[0].dtype == SOL_F32) {
-        c->ctx->k.f.swiglu(g, u, n, (float *)c->out[0].data + from);
-        return;
-    }
-    for (int64_t i = 0; i < n; i += PART) {
-        float h[PART];
-        int64_t m = sol_min64(PART, n - i);
-        c->ctx->k.f.swiglu(g + i, u + i, m, h);
-        c->ctx->k.e.to_bf16(h, m, (uint16_t *)c->out[0].data + from + i);
-    }
+    each_part(arg, tile, forward_part);
+}
+
+static void backward_tile(void *arg, int64_t tile, int thread)
+{
+    (void)thread;
+    each_part(arg, tile, backward_part);
 }
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
@@ -46,22 +93,6 @@ static void run(const sol_op_call *c, sol_tile_fn fn)
 static void forward(const sol_op_call *c)
 {
     run(c, forward_tile);
-}
-
-static void backward_tile(void *arg, int64_t tile, int thread)
-{
-    const sol_op_call *c = arg;
-    (void)thread;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
-    const sol_slot *gate = &c->in[0], *up = &c->in[1];
-    sol_swiglu_grad a = {.g = (const float *)gate->data + from,
-                         .u = (const float *)up->data + from,
-                         .dh = c->out[0].grad + from,
-                         .dg = gate->grad ? gate->grad + from : NULL,
-                         .du = up->grad ? up->grad + from : NULL,
-                         .add_g = gate->grad_add,
-                         .add_u = up->grad_add};
-    c->ctx->k.t.swiglu_backward(&a, n);
 }
 
 static void backward(const sol_op_call *c)
@@ -84,6 +115,7 @@ const sol_op sol_op_swiglu = {.name = "swiglu",
                               .forward = forward,
                               .backward = backward,
                               .reads_in = 3,
+                              .narrow_in = 3,
                               .check_case = check_case};
 
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up, sol_dtype type)

@@ -1,5 +1,6 @@
 /* The ops as functions that record a node on a tape. Shapes: N = B T tokens; float tensors are fp32, [rows, cols], but for
- * those that are multiplied next: with SOL_BF16 as their `out` type they are rounded, and sol_linear computes in bf16.
+ * those that are multiplied next or kept for long: with SOL_BF16 as their `out` type they are rounded, and sol_linear computes in
+ * bf16 where its X is.
  * Errors stick to the tape (sol_tape_plan returns the first one), so a model reads as its formula. */
 #ifndef SOLERA_AUTOGRAD_OPS_H
 #define SOLERA_AUTOGRAD_OPS_H
@@ -10,7 +11,7 @@
 /* out[n] = W[token[n]]; tokens [N] i32 in [0, V), W [V, C]. */
 sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w);
 /* X [N, in] times W [out, in] transposed; in bf16 with fp32 sums where X is bf16. */
-sol_var sol_linear(sol_tape *t, sol_var x, sol_var w);
+sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype out);
 /* x / sqrt(mean(x^2) + eps) * w; x [N, C], w [1, C]. */
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype out);
 /* Half-split rotary embedding of x [N, heads * D]: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin) for lanes i and i +
@@ -24,7 +25,7 @@ typedef struct sol_attention_shape {
  * doc_start [N] i32, counted from the start of the row. Query head h reads kv head h / (H / K). */
 sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start,
                       const sol_attention_shape *shape, sol_dtype out);
-/* silu(gate) * up. */
+/* silu(gate) * up, both fp32 or both bf16. */
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up, sol_dtype out);
 sol_var sol_add(sol_tape *t, sol_var a, sol_var b);
 /* Loss of each token, [N, 1]: -ln softmax(x W^T)[target]; 0 where the target is -1. x [N, C], W [V, C], targets [N]

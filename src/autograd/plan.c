@@ -44,6 +44,19 @@ static void mark_gradients(sol_tape *t)
     }
 }
 
+/* A gradient lies in bf16 where the one op that reads the tensor, itself of bf16, sets it so. */
+static void mark_narrow(sol_tape *t)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; j < n->op->n_in; j++) {
+            tape_var *v = tape_var_at(t, n->in[j]);
+            v->narrow_grad = v->readers == 0 && v->dtype == SOL_BF16 && v->kind == VAR_NODE && (n->op->narrow_in >> j & 1);
+            v->readers++;
+        }
+    }
+}
+
 static void mark_crossing(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -98,9 +111,9 @@ static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
     return c;
 }
 
-/* Gradients are f32, whatever the tensor is. */
 static size_t grad_bytes(const tape_var *v)
 {
+    if (v->narrow_grad) return v->bytes;
     return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
@@ -324,6 +337,7 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
                 return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph",
                                 tape_node_at(t, i)->op->name);
         mark_gradients(t);
+        mark_narrow(t);
         mark_crossing(t);
         t->status = mark_aliases(t, &t->err);
     }

@@ -168,6 +168,7 @@ static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bo
     if (grad) {
         s.grad = home->kind == VAR_PARAM ? home->outside_grad : buffer_address(t, home->grad_buffer);
         s.grad_scale = v->factor;
+        s.grad_bf16 = v->narrow_grad;
     }
     return s;
 }

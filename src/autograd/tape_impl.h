@@ -16,6 +16,8 @@ typedef struct tape_var {
     bool prologue, keep;
     bool constant; /* a param without gradient */
     bool needs_grad;
+    bool narrow_grad;          /* its gradient is bf16 */
+    int readers;               /* nodes that read it, counted while planning */
     bool crosses;              /* read outside its segment: never recomputed */
     bool recomputed;           /* has a second life in the backward pass, in buffer[1] */
     const void *outside_data; /* params */

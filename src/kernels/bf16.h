@@ -42,6 +42,8 @@ typedef struct sol_bf16_ops {
      * rounded is the tier's. Call between begin and end. */
     void (*tile)(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc);
     void (*begin)(void), (*end)(void); /* on the calling thread, around calls of tile */
+    /* C [rows, cols], at most 32 x 32, of sums with rows of 32, rounded. */
+    void (*narrow)(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc);
 } sol_bf16_ops;
 
 extern const sol_bf16_ops sol_bf16_ops_c;

@@ -45,8 +45,14 @@ static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int6
             quarter(a->data + i * a->half, a, b + j * half_b, blocks, add, c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
 }
 
+static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+{
+    for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
+        for (int64_t j = 0; j < cols; j++) c[j] = sol_f32_to_bf16(sums[j]);
+}
+
 static void nothing(void)
 {
 }
 
-const sol_bf16_ops BF16_OPS_NAME = {BF16_TIER, false, pack, tile, nothing, nothing};
+const sol_bf16_ops BF16_OPS_NAME = {BF16_TIER, false, pack, tile, nothing, nothing, narrow};

@@ -116,6 +116,11 @@ static void to_bf16(const float *x, int64_t n, uint16_t *out)
     for (int64_t i = 0; i < n; i++) out[i] = sol_f32_to_bf16(x[i]);
 }
 
+static void from_bf16(const uint16_t *x, int64_t n, float *out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = sol_bf16_to_f32(x[i]);
+}
+
 void sol_elementwise_c(sol_elementwise *k)
 {
     *k = (sol_elementwise){
@@ -126,5 +131,6 @@ void sol_elementwise_c(sol_elementwise *k)
         .adamw = adamw,
         .square_sum = square_sum,
         .to_bf16 = to_bf16,
+        .from_bf16 = from_bf16,
     };
 }

@@ -38,6 +38,7 @@ typedef struct sol_elementwise {
     void (*square_sum)(const float *x, int64_t n, double *sum);
     /* out[i] = x[i] rounded to bf16, to nearest even; a NaN stays one. */
     void (*to_bf16)(const float *x, int64_t n, uint16_t *out);
+    void (*from_bf16)(const uint16_t *x, int64_t n, float *out);
 } sol_elementwise;
 
 void sol_elementwise_c(sol_elementwise *k);

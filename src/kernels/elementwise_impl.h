@@ -309,6 +309,17 @@ static void to_bf16(const float *x, int64_t n, uint16_t *out)
     for (; i < n; i++) out[i] = sol_f32_to_bf16(x[i]);
 }
 
+static void from_bf16(const uint16_t *x, int64_t n, float *out)
+{
+    int64_t i = 0;
+    for (; i + VW <= n; i += VW) {
+        vh h;
+        memcpy(&h, x + i, sizeof h);
+        store(out + i, (vf)(__builtin_convertvector(h, vu) << 16));
+    }
+    for (; i < n; i++) out[i] = sol_bf16_to_f32(x[i]);
+}
+
 void ELEMENTWISE_NAME(sol_elementwise *k)
 {
     *k = (sol_elementwise){
@@ -319,5 +330,6 @@ void ELEMENTWISE_NAME(sol_elementwise *k)
         .adamw = adamw,
         .square_sum = square_sum,
         .to_bf16 = to_bf16,
+        .from_bf16 = from_bf16,
     };
 }

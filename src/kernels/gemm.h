@@ -38,6 +38,11 @@ size_t sol_product_scratch(bool bf16, int64_t n, int64_t k);
 void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a,
                  const sol_operand *b, float beta, float *c, int64_t ldc, void *scratch);
 
+/* C = op(A) op(B) rounded to bf16, k at most SOL_GEMM_NARROW_K. */
+enum { SOL_GEMM_NARROW_K = 4096 };
+void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a, const sol_operand *b, uint16_t *c,
+                          int64_t ldc, void *scratch);
+
 /* The kernel that multiplies bf16: "amx-bf16", "avx512-bf16"; without instructions for it "avx512", "avx2" or "c". */
 const char *sol_gemm_bf16_kernel(const sol_ctx *ctx);
 bool sol_gemm_bf16_native(const sol_ctx *ctx); /* with instructions for it */

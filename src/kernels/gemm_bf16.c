@@ -1,6 +1,7 @@
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 
+_Static_assert((int)SOL_GEMM_NARROW_K * (int)SOL_BF16_TILE <= 128 * 1024, "a tile of rows fits a strip");
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
 
 /* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the second level while strips of A
@@ -91,9 +92,16 @@ static left left_packed(sol_packed_operand a)
     return (left){{a.data, SOL_BF16_DEPTH, a.panel, SOL_BF16_BLOCK}, 2 * a.panel};
 }
 
+/* C = sums + beta C, or with `narrow` the sums in bf16 (beta is 0). */
+typedef struct result {
+    float *c;
+    uint16_t *narrow;
+    int64_t ld;
+    float beta;
+} result;
+
 /* Panels of B in the outer loop: one stays in the first level of the cache for all rows. */
-static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
-                     float *c, int64_t ldc)
+static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, const result *r)
 {
     _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
     int64_t blocks = parts(k, SOL_BF16_DEPTH);
@@ -102,11 +110,14 @@ static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand 
         sol_bf16_rows rows = a->rows;
         for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile) {
             int64_t high = min64(SOL_BF16_TILE, m - i), wide = min64(SOL_BF16_TILE, n - j);
-            bool whole = high == SOL_BF16_TILE && wide == SOL_BF16_TILE && (beta == 0 || beta == 1);
-            float *at = c + i * ldc + j;
-            ops->tile(&rows, sol_packed_part(b, j, 0).data, b.panel, blocks, whole && beta == 1, whole ? at : sums,
-                      whole ? ldc : SOL_BF16_TILE);
-            if (!whole) add_part(sums, high, wide, beta, at, ldc);
+            bool whole = !r->narrow && high == SOL_BF16_TILE && wide == SOL_BF16_TILE && (r->beta == 0 || r->beta == 1);
+            int64_t at = i * r->ld + j;
+            ops->tile(&rows, sol_packed_part(b, j, 0).data, b.panel, blocks, whole && r->beta == 1, whole ? r->c + at : sums,
+                      whole ? r->ld : SOL_BF16_TILE);
+            if (r->narrow)
+                ops->narrow(sums, high, wide, r->narrow + at, r->ld);
+            else if (!whole)
+                add_part(sums, high, wide, r->beta, r->c + at, r->ld);
         }
     }
     ops->end();
@@ -116,7 +127,7 @@ void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_oper
                        float *c, int64_t ldc)
 {
     left rows = left_packed(a);
-    multiply(ctx->k.bf16, &rows, b, m, n, k, beta, c, ldc);
+    multiply(ctx->k.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
 }
 
 /* ---- a product over the pool ---- */
@@ -134,15 +145,17 @@ static int64_t part_n_size(int64_t n, int64_t part_k)
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k)
 {
     int64_t part_k = part_k_size(k);
-    return sol_bf16_packed_bytes(part_n_size(n, part_k), part_k);
+    size_t bytes = sol_bf16_packed_bytes(part_n_size(n, part_k), part_k), narrow = 0;
+    if (k <= SOL_GEMM_NARROW_K) narrow = sol_bf16_packed_bytes(part_n_size(n, k), k);
+    return bytes > narrow ? bytes : narrow;
 }
 
 typedef struct job {
     const sol_ctx *ctx;
     sol_operand a, b; /* at the part of k, and B at the part of n */
-    int64_t m, n, k, ldc, rows_a_strip;
-    float alpha, beta;
-    float *c;
+    int64_t m, n, k, rows_a_strip;
+    float alpha;
+    result c;
     uint16_t *packed;
 } job;
 
@@ -162,6 +175,14 @@ static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
     return y;
 }
 
+static result moved_result(const result *c, int64_t row, int64_t column)
+{
+    result r = *c;
+    if (r.c) r.c += row * r.ld + column;
+    if (r.narrow) r.narrow += row * r.ld + column;
+    return r;
+}
+
 /* Rows of A can be read as they lie when they are whole tiles of bf16, and not to be scaled. */
 static bool lies_well(const job *j, int64_t rows)
 {
@@ -178,7 +199,8 @@ static void product_strip(void *arg, int64_t index, int thread)
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
     if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, room));
-    multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, j->beta, j->c + row * j->ldc, j->ldc);
+    result c = moved_result(&j->c, row, 0);
+    multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
 }
 
 /* As many strips for each thread; wider where rows of A are columns of a matrix, which is read along its rows. How A is cut
@@ -189,23 +211,35 @@ static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int thread
     return round_up(parts(m, round_up(parts(m, most), threads)), SOL_BF16_TILE);
 }
 
+static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k, int64_t part_k, const result *c)
+{
+    int64_t part_n = part_n_size(n, part_k);
+    j->rows_a_strip = strip_rows(a, j->m, part_k, sol_pool_threads(j->ctx->pool));
+    for (int64_t at_n = 0; at_n < n; at_n += part_n)
+        for (int64_t at_k = 0; at_k < k; at_k += part_k) {
+            j->a = moved(a, 0, at_k);
+            j->b = moved(b, at_k, at_n);
+            j->n = min64(part_n, n - at_n);
+            j->k = min64(part_k, k - at_k);
+            j->c = moved_result(c, 0, at_n);
+            if (at_k > 0) j->c.beta = 1;
+            sol_pool_run(j->ctx->pool, parts(panel_count(j->n), PANELS_A_TILE), pack_tile, j);
+            sol_pool_run(j->ctx->pool, parts(j->m, j->rows_a_strip), product_strip, j);
+        }
+}
+
 void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
                    float beta, float *c, int64_t ldc, void *scratch)
 {
-    int64_t part_k = part_k_size(k), part_n = part_n_size(n, part_k);
-    job j = {.ctx = ctx, .m = m, .ldc = ldc, .alpha = alpha, .packed = scratch};
-    j.rows_a_strip = strip_rows(a, m, part_k, sol_pool_threads(ctx->pool));
-    for (int64_t at_n = 0; at_n < n; at_n += part_n)
-        for (int64_t at_k = 0; at_k < k; at_k += part_k) {
-            j.a = moved(a, 0, at_k);
-            j.b = moved(b, at_k, at_n);
-            j.n = min64(part_n, n - at_n);
-            j.k = min64(part_k, k - at_k);
-            j.beta = at_k == 0 ? beta : 1;
-            j.c = c + at_n;
-            sol_pool_run(ctx->pool, parts(panel_count(j.n), PANELS_A_TILE), pack_tile, &j);
-            sol_pool_run(ctx->pool, parts(m, j.rows_a_strip), product_strip, &j);
-        }
+    job j = {.ctx = ctx, .m = m, .alpha = alpha, .packed = scratch};
+    run(&j, a, b, n, k, part_k_size(k), &(result){.c = c, .ld = ldc, .beta = beta});
+}
+
+void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a, const sol_operand *b, uint16_t *c,
+                          int64_t ldc, void *scratch)
+{
+    job j = {.ctx = ctx, .m = m, .alpha = 1, .packed = scratch};
+    run(&j, a, b, n, k, k, &(result){.narrow = c, .ld = ldc});
 }
 
 const char *sol_gemm_bf16_kernel(const sol_ctx *ctx)

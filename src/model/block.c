@@ -37,10 +37,11 @@ void sol_block_tables_fill(const sol_block *b)
     sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine), sol_tape_data(b->t, b->sine));
 }
 
-static sol_var project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x)
+/* type: of what comes out, where no bias is added. */
+static sol_var project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x, sol_dtype type)
 {
-    sol_var y = sol_linear(b->t, x, b->weight(b->user, layer, which));
-    sol_var bias = b->bias ? b->bias(b->user, layer, which) : -1;
+    sol_var w = b->weight(b->user, layer, which), bias = b->bias ? b->bias(b->user, layer, which) : -1;
+    sol_var y = sol_linear(b->t, x, w, bias < 0 ? type : SOL_F32);
     return bias < 0 ? y : sol_add_bias(b->t, y, bias);
 }
 
@@ -60,11 +61,12 @@ sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
     sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
         c->head_dim};
     sol_var h = norm(b, layer, SOL_BLOCK_INPUT_NORM, x);
-    sol_var q = turn(b, project(b, layer, SOL_BLOCK_Q, h)), k = turn(b, project(b, layer, SOL_BLOCK_K, h));
-    sol_var v = project(b, layer, SOL_BLOCK_V, h);
+    sol_var q = turn(b, project(b, layer, SOL_BLOCK_Q, h, SOL_F32)), k = turn(b, project(b, layer, SOL_BLOCK_K, h, SOL_F32));
+    sol_var v = project(b, layer, SOL_BLOCK_V, h, SOL_F32);
     sol_var o = sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
-    x = sol_add(b->t, x, project(b, layer, SOL_BLOCK_O, o));
+    x = sol_add(b->t, x, project(b, layer, SOL_BLOCK_O, o, SOL_F32));
     h = norm(b, layer, SOL_BLOCK_POST_NORM, x);
-    sol_var gate = project(b, layer, SOL_BLOCK_GATE, h), up = project(b, layer, SOL_BLOCK_UP, h);
-    return sol_add(b->t, x, project(b, layer, SOL_BLOCK_DOWN, sol_swiglu(b->t, gate, up, b->compute)));
+    sol_var gate = project(b, layer, SOL_BLOCK_GATE, h, b->compute), up = project(b, layer, SOL_BLOCK_UP, h, b->compute);
+    h = sol_swiglu(b->t, gate, up, b->compute);
+    return sol_add(b->t, x, project(b, layer, SOL_BLOCK_DOWN, h, SOL_F32));
 }

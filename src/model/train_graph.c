@@ -513,7 +513,8 @@ static void watch_linear(void *user, const sol_op *op, const sol_var *in, const 
         const sol_param *p =
             sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
         sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
-        g->watch(g->watch_user, p, &w, call->out[0].grad, call->out[0].shape.dim[0]);
+        sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false, call->out[0].grad_bf16};
+        g->watch(g->watch_user, p, &w, &dy, call->out[0].shape.dim[0]);
     }
 }
 

@@ -76,9 +76,9 @@ void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs);
 void sol_graph_logits(sol_graph *g, float *logits);
 
 /* A look at the gradients between the layers: sol_graph_accumulate calls fn for every linear layer of the blocks when
- * its dL/dY has arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized), in the type it does so; dy: [tokens, rows];
+ * its dL/dY has arrived. w: [rows, cols], what the layer multiplies by (W_eff when p is quantized), in the type it does so; dy: [tokens, rows], too;
  * so dL/dX of the layer is dy w. Both live until fn returns, which must change nothing. fn NULL: none. */
-typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_operand *w, const float *dy,
+typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy,
                                    int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 

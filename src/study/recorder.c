@@ -371,7 +371,7 @@ static int find_layer(const sol_study *s, const sol_param *p)
 }
 
 /* dL/dX of the layer alone, on the sampled tokens: dY W_eff, in the type the training computes in. */
-static void look(void *user, const sol_param *p, const sol_operand *w, const float *dy, int64_t tokens)
+static void look(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy, int64_t tokens)
 {
     sol_study *s = user;
     int i = find_layer(s, p);
@@ -379,8 +379,10 @@ static void look(void *user, const sol_param *p, const sol_operand *w, const flo
     if (i < 0 || !s->layer[i].dx) return;
     const layer *l = &s->layer[i];
     int64_t n = s->info[i].token_rows;
+    sol_dtype type = dy->bf16 ? SOL_BF16 : SOL_F32;
     for (int64_t r = 0; r < n; r++)
-        memcpy(s->dy + r * p->rows, dy + l->token_row[r] * p->rows, (size_t)p->rows * sizeof *dy);
+        sol_convert(s->dy + r * p->rows, SOL_F32, (const char *)dy->data + (size_t)(l->token_row[r] * dy->ld) * sol_dtype_size(type), type,
+                    p->rows);
     sol_operand a = {.data = s->dy, .ld = p->rows};
     if (w->bf16)
         sol_gemm_bf16(s->ctx, n, p->cols, p->rows, 1, &a, w, 0, l->dx, p->cols, s->product);

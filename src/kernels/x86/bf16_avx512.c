@@ -200,6 +200,23 @@ static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, 
     tile_by(dot_native, a, b, half_b, blocks, add, c, ldc);
 }
 
+ALWAYS_INLINE void narrow_by(round_fn round, const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+{
+    __mmask32 there = (__mmask32)((1ull << cols) - 1);
+    for (int64_t i = 0; i < rows; i++, sums += TILE, c += ldc)
+        _mm512_mask_storeu_epi16(c, there, round(_mm512_loadu_ps(sums), _mm512_loadu_ps(sums + EDGE)));
+}
+
+static void narrow_steps(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+{
+    narrow_by(round_steps, sums, rows, cols, c, ldc);
+}
+
+static void narrow_native(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+{
+    narrow_by(round_native, sums, rows, cols, c, ldc);
+}
+
 static void nothing(void)
 {
 }
@@ -262,6 +279,6 @@ static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_
     TILE_STORE(3, c + EDGE * ldc + EDGE, 4 * ldc);
 }
 
-const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false, pack_steps, tile_widened, nothing, nothing};
-const sol_bf16_ops sol_bf16_ops_dot = {"avx512-bf16", true, pack_native, tile_dot, nothing, nothing};
-const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true, pack_native, tile_amx, amx_begin, amx_end};
+const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false, pack_steps, tile_widened, nothing, nothing, narrow_steps};
+const sol_bf16_ops sol_bf16_ops_dot = {"avx512-bf16", true, pack_native, tile_dot, nothing, nothing, narrow_native};
+const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true, pack_native, tile_amx, amx_begin, amx_end, narrow_native};
