@@ -77,6 +77,18 @@ static double rounded(float x)
     return sol_bf16_to_f32(sol_f32_to_bf16(x));
 }
 
+/* The result in bf16 is that in fp32, rounded. */
+static void check_narrow(const sol_ctx *ctx, const product *p, const sol_operand *x, const sol_operand *y, const float *c, void *scratch)
+{
+    int64_t ld = p->n + PAD;
+    sol_bf16 *narrow;
+    ck_ok(sol_alloc_array((void **)&narrow, (size_t)(p->m * ld), sizeof *narrow, err));
+    sol_gemm_bf16_narrow(ctx, p->m, p->n, p->k, x, y, narrow, ld, scratch);
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < ld; j++) ck_assert_uint_eq(narrow[i * ld + j], j < p->n ? sol_f32_to_bf16(c[i * ld + j]) : 0);
+    sol_free(narrow);
+}
+
 /* The same in bf16: operands in fp32 and in bf16, against sums of the rounded numbers in double; all threads the same bits. */
 static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, bool b_bf16)
 {
@@ -107,6 +119,7 @@ static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, b
         memcpy(*to, before, nc * sizeof **to);
         sol_gemm_bf16(ctx, p->m, p->n, p->k, alpha, &x, &y, beta, *to, ldc, scratch);
         ck_assert_mem_eq(*to, c[0], nc * sizeof **to);
+        if (alpha == 1 && beta == 0) check_narrow(ctx, p, &x, &y, *to, scratch);
         sol_free(scratch);
         sol_ctx_free(&ctx);
     }
@@ -139,6 +152,7 @@ START_TEST(bf16_products_of_all_forms)
         for (int form = 0; form < 4; form++) {
             product p = {form & 1, form & 2, dims[i][0], dims[i][1], dims[i][2]};
             check_bf16(&p, 1, 0, false, false);
+            check_bf16(&p, 1, 0, true, true);
             check_bf16(&p, 0.75f, 1, form == 1, true);
             check_bf16(&p, 1, 0.5f, true, form == 2);
         }
