@@ -16,7 +16,7 @@ study=$1 model=$2 text=$3
 solera=${SOLERA:-build/release/solera}
 dir=runs/study/$model
 case $model in embedded) [ $# -eq 3 ] || usage ;; llama2xs) [ $# -eq 5 ] || usage ;; *) usage ;; esac
-[ "$study" != all ] || study='recipe methods schedules granularity precision'
+[ "$study" != all ] || study='recipe methods schedules granularity precision teacher'
 mkdir -p "$dir"
 
 if [ ! -e "$dir/model.h5" ]; then

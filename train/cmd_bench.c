@@ -225,7 +225,7 @@ const sol_verb sol_verb_bench = {
                "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.\n"
                "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same products of matrices alone;\n"
                "gemm_share is the part of a step that they would take. --distill: forward KL to a teacher of the same shape in memory (self,\n"
-               "in bf16) or to its 64 most probable tokens (cache, without the reading of the file); distill_ratio: a step with to one without.",
+               "in bf16) or to 64 of its tokens a position (cache, without the reading of the file); distill_ratio: a step with to one without.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -160,7 +160,8 @@ const sol_verb sol_verb_distill_cache = {
     .min_words = 1,
     .max_words = 1,
     .summary = "write what a job's teacher thinks of its data to distill.cache, for any number of runs",
-    .details = "Keeps the distill.top_k most probable next tokens of every position, their probabilities (fp16) and the rest.\n"
+    .details = "Keeps distill.top_k next tokens of every position (the most probable ones, and distill.samples drawn from the others), their\n"
+               "probabilities (fp16) and the rest.\n"
                "A file that is there for the same data, teacher, distill.temperature and train.seq is completed, any other one\n"
                "refused. `solera train` with the same job then trains without the teacher in memory.",
     .options = options,
