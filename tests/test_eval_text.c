@@ -337,7 +337,7 @@ START_TEST(shared_beginnings_change_no_score)
     for (int bos = 0; bos < 2; bos++) {
         seen s = {.f = &f, .bos = bos};
         sol_task_result r;
-        sol_task_opts o = {.add_bos = bos, .sample = look, .sample_user = &s};
+        sol_task_opts o = {.no_bos = !bos, .sample = look, .sample_user = &s};
         ck_ok(sol_task_run(f.net, t, &o, &r, err));
         ck_assert_int_eq(s.items, 5);
         ck_assert_int_eq(r.n, 5);

@@ -76,7 +76,7 @@ static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, sol_
 {
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < n; i++) {
-        sol_task_opts o = {.add_bos = a->add_bos, .watch = {.fn = show, .user = j},
+        sol_task_opts o = {.no_bos = a->no_bos, .watch = {.fn = show, .user = j},
                            .sample = j->samples ? write_sample : NULL, .sample_user = j};
         j->name = tasks[i].kind->name;
         j->start = sol_clock();

@@ -78,7 +78,7 @@ static bool is_blank(char c)
 static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q, sol_err *err)
 {
     const sol_tokenizer *t = sol_net_tokenizer(r->net);
-    int flags = SOL_ENCODE_SPECIAL | (r->o->add_bos ? SOL_ENCODE_BOS : 0);
+    int flags = SOL_ENCODE_SPECIAL | (r->o->no_bos ? 0 : SOL_ENCODE_BOS);
     size_t whole = strlen(choice->context), n = whole;
     sol_text text = {0};
     sol_ids context = {0};

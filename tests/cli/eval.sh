@@ -56,7 +56,7 @@ printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": %d}\n' 0 1
     --json >"$dir/a" 2>/dev/null
 grep -q '"piqa": {"acc": 0\.[36]' "$dir/a" || fail "tasks: $(cat "$dir/a")"
 [ "$(wc -l <"$dir/s.jsonl")" -eq 6 ] || fail "samples"
-"$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --limit 2 --add-bos 2>/dev/null | grep -q '^| piqa .* 2 | acc ' || fail "no table"
+"$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --limit 2 --no-bos 2>/dev/null | grep -q '^| piqa .* 2 | acc ' || fail "no table"
 expect 2 "unknown task 'pica'; did you mean piqa" "$SOLERA" eval "$dir/p.h5" --task pica
 expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa,hellaswag --task-dir "$dir/tasks"
 printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"
