@@ -24,6 +24,11 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
+static bool in_bf16(const sol_op_call *c)
+{
+    return c->in[0].dtype == SOL_BF16;
+}
+
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -32,9 +37,8 @@ static size_t larger(size_t a, size_t b)
 static size_t scratch(const sol_op_call *c, bool backward)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
-    if (c->in[0].dtype != SOL_BF16) return 0;
-    if (!backward) return sol_gemm_bf16_scratch(out, in);
-    return larger(sol_gemm_bf16_scratch(in, out), sol_gemm_bf16_scratch(in, n));
+    if (!backward) return sol_product_scratch(in_bf16(c), out, in);
+    return larger(sol_product_scratch(in_bf16(c), in, out), sol_product_scratch(in_bf16(c), in, n));
 }
 
 static sol_operand operand(const sol_slot *s, bool trans)
@@ -45,42 +49,23 @@ static sol_operand operand(const sol_slot *s, bool trans)
 static void forward(const sol_op_call *c)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
-    if (c->in[0].dtype == SOL_BF16) {
-        sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
-        if (c->out[0].dtype == SOL_BF16)
-            sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->scratch);
-        else
-            sol_gemm_bf16(c->ctx, n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
-        return;
-    }
-    sol_gemm(c->ctx, false, true, n, out, in, 1, c->in[0].data, in, c->in[1].data, in, 0, c->out[0].data, out);
-}
-
-static void backward_bf16(const sol_op_call *c)
-{
-    const sol_slot *x = &c->in[0], *w = &c->in[1];
-    int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
-    sol_operand dy = {.data = c->out[0].grad, .ld = out, .bf16 = c->out[0].grad_bf16}, dy_t = dy;
-    sol_operand wx = operand(w, false), xx = operand(x, false);
-    dy_t.trans = true;
-    if (x->grad) sol_gemm_bf16(c->ctx, n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->scratch);
-    if (w->grad)
-        sol_gemm_bf16(c->ctx, out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in, c->scratch);
+    sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
+    if (c->out[0].dtype == SOL_BF16)
+        sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->scratch);
+    else
+        sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
 }
 
 static void backward(const sol_op_call *c)
 {
-    const sol_slot *x = &c->in[0], *w = &c->in[1];
+    const sol_slot *x = &c->in[0], *w = &c->in[1], *y = &c->out[0];
     int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
-    const float *dy = c->out[0].grad;
-    if (x->dtype == SOL_BF16) {
-        backward_bf16(c);
-        return;
-    }
-    if (x->grad) sol_gemm(c->ctx, false, false, n, in, out, 1, dy, out, w->data, in, x->grad_add, x->grad, in);
+    sol_operand dy = {.data = y->grad, .ld = out, .bf16 = y->grad_bf16}, dy_t = dy, wx = operand(w, false), xx = operand(x, false);
+    dy_t.trans = true;
+    if (x->grad) sol_product(c->ctx, in_bf16(c), n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->scratch);
     if (w->grad)
-        sol_gemm(c->ctx, true, false, out, in, n, w->grad_scale ? *w->grad_scale : 1, dy, out, x->data, in, w->grad_add,
-                 w->grad, in);
+        sol_product(c->ctx, in_bf16(c), out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in,
+                    c->scratch);
 }
 
 static bool check_case(int i, sol_op_case *c)
