@@ -132,6 +132,8 @@ static void write_text(text_file *f, const char *name, const char *text, size_t 
     ck_assert_int_eq(gzclose(gz), Z_OK);
 }
 
+static size_t longest_piece; /* that read_docs met */
+
 /* All documents of one file, each followed by '|'; returns the first error. */
 static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char *out, sol_err *err)
 {
@@ -140,11 +142,13 @@ static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char 
                           .n_files = 1,
                           .separator = {SOL_DOCS_SEPARATOR, "<eos>"},
                           .unix_lines = unix_lines,
-                          .cut = cut};
+                          .cut = cut,
+                          .cut_lines = cut};
     sol_docs *d;
     sol_batch b = {0};
     size_t at = 0;
     bool first = true;
+    longest_piece = 0;
     sol_status st = sol_docs_open(&d, &o, err);
     while (st == SOL_OK) {
         st = sol_docs_read(d, &b, err);
@@ -156,6 +160,7 @@ static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char 
             st = sol_piece_text(d, &b, &b.piece[i], &text, &n, &owner, err);
             if (st != SOL_OK) break;
             ck_assert(b.piece[i].first == first);
+            if (n > longest_piece) longest_piece = n;
             first = b.piece[i].last;
             memcpy(out + at, text, n);
             at += n;
@@ -256,7 +261,17 @@ START_TEST(long_documents)
             ck_assert_int_eq(memcmp(out, text, n / 2 - 1), 0);
             ck_assert_int_eq(memcmp(out + n / 2, text + n / 2 + 16, n - n / 2 - 16), 0);
         }
+        ck_assert(kind == 1 || longest_piece < 2 * SOL_DOCS_PIECE);
     }
+    /* A script without blanks, in lines that end with its full stop; a separator behind every 40000th. */
+    size_t at = 0;
+    for (int line = 0; at + 32 < n; line++)
+        at += (size_t)sprintf(text + at, line % 40000 == 39999 ? "<|endoftext|>\n" : "%s\xE3\x80\x82\n", line % 3 ? "\xE6\x97\xA5" : "\xE3\x81\x82");
+    write_text(&f, "a.txt", text, at);
+    ck_ok(read_docs(&f, false, true, out, err));
+    ck_assert(longest_piece < 2 * SOL_DOCS_PIECE);
+    ck_ok(read_docs(&f, false, false, text, err));
+    ck_assert_str_eq(out, text);
     free(text);
     free(out);
     sol_test_dir_remove(f.dir);

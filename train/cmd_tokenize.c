@@ -79,7 +79,8 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     sol_tokenize_job job = {.tokenizer = t, .out = a->out, .special = strcmp(a->special, "yes") == 0};
     job.docs = (sol_docs_options){.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t) && !job.special};
+                                  .cut = sol_tokenizer_can_cut(t) && !job.special,
+                                  .cut_lines = sol_tokenizer_can_cut_lines(t)};
     sol_interrupt_catch();
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     if (st != SOL_OK) return st;

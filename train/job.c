@@ -143,7 +143,8 @@ static sol_status make_dataset(sol_program *p, const char *path, const char *mad
     job.docs = (sol_docs_options){.files = &path,
                                   .n_files = 1,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t)};
+                                  .cut = sol_tokenizer_can_cut(t),
+                                  .cut_lines = sol_tokenizer_can_cut_lines(t)};
     return sol_tokenize_files(p, &job, &r, err);
 }
 

@@ -77,6 +77,7 @@ static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *
                           .n_files = bpe->n_files,
                           .unix_lines = bpe->unix_lines,
                           .cut = true,
+                          .cut_lines = true,
                           .separator = {SOL_DOCS_SEPARATOR, eos_text}};
     sol_docs *docs = NULL;
     sol_batch batch = {0};

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/textio.h"
+#include "text/pretokenize.h"
 
 enum { READ_STEP = 1 << 20, MAX_LINE = 1 << 30 };
 
@@ -185,10 +186,29 @@ static bool is_separator(const sol_docs *d, const char *line, size_t n)
     return false;
 }
 
-size_t sol_text_last_cut(const char *text, size_t n)
+/* Whether text[0, n) begins with a character that is no white space. All white space of Unicode begins with the bytes left out here. */
+static bool begins_solid(const char *text, size_t n)
 {
-    for (size_t i = n; i-- > 1;)
-        if (text[i] == ' ' && text[i - 1] > ' ' && text[i - 1] < 0x7F) return i;
+    uint8_t c = (uint8_t)text[0];
+    if (c < 0x80) return c > ' ' && c < 0x7F;
+    if (c <= 0xC2 || c == 0xE1 || c == 0xE2 || sol_utf8_char(text, n) == 0) return false;
+    return n < 3 || memcmp(text, "\xE3\x80\x80", 3) != 0;
+}
+
+/* Whether text[0, n) ends with such a character. */
+static bool ends_solid(const char *text, size_t n)
+{
+    size_t at = n - 1;
+    while (at > 0 && n - at < 4 && ((uint8_t)text[at] & 0xC0) == 0x80) at--;
+    return begins_solid(text + at, n - at) && sol_utf8_char(text + at, n - at) == n - at;
+}
+
+size_t sol_text_last_cut(const char *text, size_t n, bool lines)
+{
+    for (size_t i = n; i-- > 1;) {
+        if (text[i] == ' ' && ends_solid(text, i)) return i;
+        if (lines && i > 1 && text[i - 1] == '\n' && begins_solid(text + i, n - i) && ends_solid(text, i - 1)) return i;
+    }
     return 0;
 }
 
@@ -196,8 +216,10 @@ size_t sol_text_last_cut(const char *text, size_t n)
 static size_t cut_before(sol_docs *d, size_t to)
 {
     if (!d->o->cut || to - d->from < SOL_DOCS_PIECE) return 0;
-    size_t start = d->searched > d->from ? d->searched - 1 : d->from;
-    size_t cut = sol_text_last_cut(d->buf + start, to - start);
+    size_t start = d->searched > d->from + 8 ? d->searched - 8 : d->from; /* a character may lie across */
+    size_t cut = sol_text_last_cut(d->buf + start, to - start, d->o->cut_lines);
+    /* Where the last line begins a separator may begin: the line break before it would be a part of that. */
+    if (cut && start + cut == d->scan && d->buf[d->scan - 1] == '\n') cut = 0;
     if (!cut) d->searched = to;
     return cut ? start + cut : 0;
 }

@@ -24,7 +24,8 @@ typedef struct sol_docs_options {
     int n_files;
     const char *separator[2]; /* texts of separator lines; NULL: none */
     bool unix_lines;          /* read CR LF as LF */
-    bool cut;                 /* cut long .txt documents where a blank follows a printable ASCII character */
+    bool cut;                 /* cut long .txt documents where a blank follows a character that is none */
+    bool cut_lines;           /* and where a single line break lies between two such characters */
 } sol_docs_options;
 
 typedef struct sol_piece {
@@ -58,8 +59,9 @@ sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece
                           size_t *n, void **owner, sol_err *err);
 void sol_piece_release(void *owner);
 
-/* The last place in text[0, n) where a blank follows a printable ASCII character; 0: none. */
-size_t sol_text_last_cut(const char *text, size_t n);
+/* The last place in text[0, n) where a blank follows a character that is none or, with `lines`, behind a single line break between two
+ * such characters; 0: none. Characters that are rarely there (invalid UTF-8, U+1000 to U+2FFF) do not count. */
+size_t sol_text_last_cut(const char *text, size_t n, bool lines);
 /* Nothing but ASCII white space. */
 bool sol_text_is_blank(const char *text, size_t n);
 

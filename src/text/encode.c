@@ -346,7 +346,12 @@ bool sol_tokenizer_can_cut(const sol_tokenizer *t)
     return t->kind == SOL_TOK_BYTE_LEVEL ? sol_pretok_is_known(&t->pretok) : t->word_local;
 }
 
+bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t)
+{
+    return t->kind == SOL_TOK_BYTE_LEVEL && sol_tokenizer_can_cut(t);
+}
+
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n)
 {
-    return sol_tokenizer_can_cut(t) ? sol_text_last_cut(text, n) : 0;
+    return sol_tokenizer_can_cut(t) ? sol_text_last_cut(text, n, sol_tokenizer_can_cut_lines(t)) : 0;
 }

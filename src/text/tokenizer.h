@@ -99,8 +99,10 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
  * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must not lie
  * across it. */
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
-/* Whether such places are known at all: then a blank behind a printable ASCII character is one. */
+/* Whether such places are known at all: then a blank behind a character that is none is one. */
 bool sol_tokenizer_can_cut(const sol_tokenizer *t);
+/* Whether behind a single line break between two characters that are no white space is one, too. */
+bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t);
 
 /* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a control
  * token. prev is the token before it, or -1 at the start (SentencePiece drops the blank after BOS). */

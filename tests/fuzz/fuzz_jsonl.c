@@ -13,6 +13,7 @@ static uint64_t digest(const char *path, bool cut, bool unix_lines)
                           .n_files = 1,
                           .separator = {SOL_DOCS_SEPARATOR, "ab"},
                           .cut = cut,
+                          .cut_lines = cut,
                           .unix_lines = unix_lines};
     sol_docs *d;
     sol_batch b = {0};
