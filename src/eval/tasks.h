@@ -52,7 +52,7 @@ sol_status sol_task_read(sol_task **t, const sol_task_kind *kind, const char *pa
 void sol_task_free(sol_task **t);
 
 typedef struct sol_task_opts {
-    bool no_bos; /* without what the tokenizer's template puts in front (the harness' add_bos_token=False, its default before 0.4.10) */
+    bool no_bos; /* without what the tokenizer's template puts in front (the harness' add_bos_token=False, the default of older versions) */
     sol_eval_watch watch; /* items done and in all */
     /* Called for every item in order with the scores of its choices; may be NULL. */
     sol_status (*sample)(void *user, const sol_task *t, int64_t item, const double *score, int picked, int picked_norm, sol_err *err);
