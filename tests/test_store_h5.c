@@ -215,34 +215,63 @@ START_TEST(writer_is_atomic_and_strict)
 END_TEST
 
 /* What other programs write: with libhdf5's defaults it is read without a seal; what solera does not use is refused. */
-static void foreign(int what)
+typedef enum {
+    DEFAULTS, NEW_FORM, CHUNKS, DEFLATE, FLETCHER, COMPACT, EXTERNAL_FILE, SOFT_LINK, EXTERNAL_LINK, LOOP, HUGE_SHAPE, LONG_ELEMENTS, NAMED_TYPE,
+    VIRTUAL, USER_BLOCK, N_FOREIGN
+} foreign_kind;
+
+static void foreign_layout(foreign_kind what, hid_t how)
 {
     hsize_t n = 8;
+    hid_t space = H5Screate_simple(1, &n, NULL);
+    if (what >= CHUNKS && what <= FLETCHER) H5Pset_chunk(how, 1, &n);
+    if (what == DEFLATE) H5Pset_deflate(how, 6);
+    if (what == FLETCHER) H5Pset_fletcher32(how);
+    if (what == COMPACT) H5Pset_layout(how, H5D_COMPACT);
+    if (what == EXTERNAL_FILE) H5Pset_external(how, "/etc/hostname", 0, 32);
+    if (what == VIRTUAL) H5Pset_virtual(how, space, "other.h5", "/x", space);
+    H5Sclose(space);
+}
+
+static void foreign(foreign_kind what)
+{
+    hsize_t n = what == HUGE_SHAPE ? (hsize_t)1 << 44 : 8;
     int32_t data[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS), how = H5Pcreate(H5P_DATASET_CREATE);
-    if (what == 1) H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
-    if (what == 2) H5Pset_chunk(how, 1, &n);
-    if (what == 3) H5Pset_external(how, "/etc/hostname", 0, 32);
-    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, fapl), s = H5Screate_simple(1, &n, NULL);
-    hid_t d = H5Dcreate2(f, "/x", H5T_STD_I32LE, s, H5P_DEFAULT, how, H5P_DEFAULT);
-    if (what != 3) H5Dwrite(d, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data);
-    if (what == 4) H5Lcreate_soft("/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
-    if (what == 5) H5Lcreate_external("other.h5", "/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
-    if (what == 6) H5Lcreate_hard(f, "/", f, "/loop", H5P_DEFAULT, H5P_DEFAULT);
-    H5Dclose(d);
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS), fcpl = H5Pcreate(H5P_FILE_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t type = what == LONG_ELEMENTS ? H5Tvlen_create(H5T_STD_I32LE) : H5Tcopy(H5T_STD_I32LE);
+    if (what == NEW_FORM) H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+    if (what == USER_BLOCK) H5Pset_userblock(fcpl, 512);
+    foreign_layout(what, how);
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, fcpl, fapl), s = H5Screate_simple(1, &n, NULL);
+    if (what == NAMED_TYPE) ck_assert(H5Tcommit2(f, "/type", type, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    hid_t d = H5Dcreate2(f, "/x", type, s, H5P_DEFAULT, how, H5P_DEFAULT);
+    bool plain = what != HUGE_SHAPE && what != LONG_ELEMENTS && what != EXTERNAL_FILE && what != VIRTUAL;
+    if (plain) ck_assert(H5Dwrite(d, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    if (what == SOFT_LINK) H5Lcreate_soft("/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
+    if (what == EXTERNAL_LINK) H5Lcreate_external("other.h5", "/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
+    if (what == LOOP) H5Lcreate_hard(f, "/", f, "/loop", H5P_DEFAULT, H5P_DEFAULT);
+    ck_assert(d >= 0 && H5Dclose(d) >= 0);
     H5Sclose(s);
+    H5Tclose(type);
     H5Pclose(how);
+    H5Pclose(fcpl);
     H5Pclose(fapl);
-    H5Fclose(f);
+    ck_assert(H5Fclose(f) >= 0);
 }
 
 START_TEST(foreign_files)
 {
-    static const char *const why[] = {"", "superblock: version", "/x: is stored chunked", "/x: lies in an external file", "soft link", "", "nested deeper"};
-    for (int what = 0; what < 7; what++) {
+    static const char *const why[N_FOREIGN] = {
+        [NEW_FORM] = "superblock: version", [CHUNKS] = "/x: is stored chunked", [DEFLATE] = "/x: is stored through a filter",
+        [FLETCHER] = "/x: is stored through a filter",
+        [COMPACT] = "/x: is stored compact", [EXTERNAL_FILE] = "/x: lies in an external file", [SOFT_LINK] = "/: holds a soft link",
+        [EXTERNAL_LINK] = "newer form of HDF5", [LOOP] = "nested deeper", [HUGE_SHAPE] = "/x: its data lie outside the file",
+        [LONG_ELEMENTS] = "/x: has an element type", [NAMED_TYPE] = "/type: is neither",
+        [VIRTUAL] = "/x: is stored virtual", [USER_BLOCK] = "is not an HDF5 file"};
+    for (foreign_kind what = DEFAULTS; what < N_FOREIGN; what++) {
         sol_h5_file f;
         foreign(what);
-        if (what > 0) {
+        if (what > DEFAULTS) {
             ck_fails(sol_h5_open(&f, path, err), SOL_ERR_FORMAT, why[what]);
             continue;
         }
