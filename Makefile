@@ -14,7 +14,7 @@ WARN += $(if $(WERROR),-Werror)
 CFLAGS_release := -O3 -g
 CFLAGS_asan := -O2 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O2 -g -fsanitize=thread
-CFLAGS_cov := -O0 -g --coverage
+CFLAGS_cov := -O0 -g --coverage -fprofile-update=atomic
 CFLAGS_debug := -O0 -g
 CFLAGS_arm64 := -O2 -g -static
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -41,11 +41,12 @@ TRAIN_LIB_OBJ := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ))
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 FUZZ_SECONDS ?= 60
+MEMCHECK := codec store_h5
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static cov run-cov FORCE
+.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -68,8 +69,11 @@ demo: need-deps ## the main job on the embedded model, from nothing, in about 3 
 fuzz: ## run every libFuzzer target for FUZZ_SECONDS (60); needs clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang run-fuzz
 
-static: ## static checks: cppcheck over src and train, clean
-	@scripts/static.sh
+static: ## static checks: cppcheck and clang-tidy over src and train, clean
+	@CPPFLAGS='$(CPPFLAGS)' scripts/static.sh
+
+memcheck: $(BUILD)/solera $(MEMCHECK:%=$(BUILD)/tests/test_%) ## a small job and some test programs under valgrind
+	@BUILD=$(BUILD) scripts/memcheck.sh $(MEMCHECK)
 
 cov: ## line coverage of src by the tests: report in build/cov/lines.txt, at least COV_LINES (90) %
 	@$(MAKE) --no-print-directory VARIANT=cov run-cov

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install` gets it; `arm64` gets what
-# only `make test-arm64` needs.
+# only `make test-arm64` needs, `static` what only `make static` and `make memcheck` need.
 set -u
 tools="${CC:-gcc} make pkg-config"
 modules="openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib check"
@@ -9,6 +9,11 @@ if [ "${1:-check}" = arm64 ]; then
     tools="aarch64-linux-gnu-gcc qemu-aarch64"
     modules=
     debian="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+fi
+if [ "${1:-check}" = static ]; then
+    tools="cppcheck clang-tidy valgrind"
+    modules=
+    debian="$tools"
 fi
 
 missing() {
@@ -26,8 +31,8 @@ lack=$(missing)
 echo "deps: missing:$lack" >&2
 [ "${1:-check}" != check ] || exit 1
 
-if ! command -v apt-get >/dev/null 2>&1 && [ "$1" = arm64 ]; then
-    echo "deps: this system has no apt-get. Install a C compiler for arm64 and qemu-user by hand" >&2
+if ! command -v apt-get >/dev/null 2>&1 && [ "$1" != install ]; then
+    echo "deps: this system has no apt-get. Install by hand what Debian calls $debian" >&2
     exit 1
 fi
 if ! command -v apt-get >/dev/null 2>&1; then

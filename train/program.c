@@ -52,8 +52,8 @@ static int terminal_width(void)
     struct winsize w;
     const char *columns = getenv("COLUMNS");
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
-    int n = columns ? atoi(columns) : 0;
-    return n > 0 ? n : 80;
+    long n = columns ? strtol(columns, NULL, 10) : 0;
+    return n > 0 && n < 10000 ? (int)n : 80;
 }
 
 /* One column stays free: a full line would wrap on many terminals. Bytes count as columns: the line is ASCII. */

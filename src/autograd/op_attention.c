@@ -11,7 +11,6 @@
  * batch row; a backward tile a kv head with all its query heads, so that dk and dv have one owner and one order.
  *
  * With o in bf16 (rounded) the products take operands rounded to bf16, too: attention_bf16.c. */
-#include <string.h>
 
 #include "autograd/attention.h"
 #include "kernels/gemm.h"
@@ -26,7 +25,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
         return sol_fail(err, SOL_ERR_SHAPE, "%lld heads do not share %lld kv heads", (long long)a->heads,
                         (long long)a->kv_heads);
     if (q->dim[0] != n || q->dim[1] != a->heads * a->head_dim || k->dim[0] != n || k->dim[1] != kv ||
-        memcmp(k, v, sizeof *k) != 0)
+        !sol_shape_equal(k, v))
         return sol_fail(err, SOL_ERR_SHAPE, "q %s and k %s do not fit the heads", sol_shape_text(q, s),
                         sol_shape_text(k, z));
     if (c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != n)

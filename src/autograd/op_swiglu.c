@@ -1,7 +1,6 @@
 /* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)).
  * Backward: du = dh g s,  dg = dh u s (1 + g (1 - s)).   g, u, h: one shape; g and u may be
  * bf16, and so may h (rounded). */
-#include <string.h>
 
 #include "autograd/ops.h"
 
@@ -15,7 +14,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_slot *g = &c->in[0], *u = &c->in[1];
     char s[96], z[96];
-    if (g->dtype != u->dtype || (g->dtype != SOL_F32 && g->dtype != SOL_BF16) || memcmp(&g->shape, &u->shape, sizeof g->shape) != 0)
+    if (g->dtype != u->dtype || (g->dtype != SOL_F32 && g->dtype != SOL_BF16) || !sol_shape_equal(&g->shape, &u->shape))
         return sol_fail(err, SOL_ERR_SHAPE, "gate %s and up %s differ", sol_shape_text(&g->shape, s), sol_shape_text(&u->shape, z));
     c->out[0] = (sol_slot){.shape = g->shape, .dtype = ((const attr *)c->attr)->out};
     return SOL_OK;

@@ -136,7 +136,7 @@ static sol_status place_param(const sol_source *s, hf_source *f, const sol_param
     }
     if (!x) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, p->name);
     const char *path = f->shard[f->where[index]].path;
-    if (x->shape.n_dims != shape.n_dims || memcmp(x->shape.dim, shape.dim, (size_t)shape.n_dims * sizeof *shape.dim) != 0)
+    if (!sol_shape_equal(&x->shape, &shape))
         return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path, p->name,
                         sol_shape_text(&x->shape, has), sol_shape_text(&shape, want));
     if (!x->readable)

@@ -300,7 +300,7 @@ double sol_measure_norm(sol_pool *pool, const float *g, int64_t n)
 double sol_share_unchanged(const float *now, const float *previous, int64_t n)
 {
     int64_t same = 0;
-    for (int64_t i = 0; i < n; i++) same += memcmp(&now[i], &previous[i], sizeof *now) == 0;
+    for (int64_t i = 0; i < n; i++) same += sol_f32_bits(now[i]) == sol_f32_bits(previous[i]);
     return n > 0 ? (double)same / (double)n : NAN;
 }
 

@@ -273,7 +273,7 @@ const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, si
 {
     int block = 0;
     char part[64] = "";
-    if (sscanf(layer->name, "model.layers.%d.%*[^.].%60[a-z]_proj", &block, part) == 2)
+    if (sscanf(layer->name, "model.layers.%4d.%*[^.].%60[a-z]_proj", &block, part) == 2)
         snprintf(buffer, size, "%d %s", block, part);
     else
         snprintf(buffer, size, "%s", layer->name);

@@ -3,6 +3,7 @@
 #ifndef SOLERA_TENSOR_TENSOR_H
 #define SOLERA_TENSOR_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ sol_shape sol_shape2(int64_t a, int64_t b);
 sol_shape sol_shape3(int64_t a, int64_t b, int64_t c);
 sol_shape sol_shape4(int64_t a, int64_t b, int64_t c, int64_t d);
 int64_t sol_shape_count(const sol_shape *s); /* product of the dimensions */
+bool sol_shape_equal(const sol_shape *a, const sol_shape *b);
 /* "[32, 64]" into a buffer of at least 96 bytes; returns it. */
 const char *sol_shape_text(const sol_shape *s, char *buffer);
 /* Bytes of a tensor, with overflow checked. */
