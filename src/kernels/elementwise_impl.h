@@ -66,12 +66,8 @@ ALWAYS_INLINE void fold(const vf acc[NV], double *sum)
     memcpy(part, acc, sizeof part);
     for (int apart = NV / 2; apart > 0; apart /= 2)
         for (int v = 0; v < apart; v++) part[v] += part[v + apart];
-    vf x = part[0];
-    x = AND_8_FURTHER(x);
-    x = AND_4_FURTHER(x);
-    x = AND_2_FURTHER(x);
-    x = AND_1_FURTHER(x);
-    *sum += (double)x[0];
+    vf by8 = AND_8_FURTHER(part[0]), by4 = AND_4_FURTHER(by8), by2 = AND_2_FURTHER(by4), by1 = AND_1_FURTHER(by2);
+    *sum += (double)by1[0];
 }
 
 /* Of contiguous blocks of four: -1 in the lanes that are kept. Lane i is not the one left out if a later lane of its block is
