@@ -167,24 +167,3 @@ sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
     v->row += rows;
     return st;
 }
-
-static sol_status copy_packed(const sol_packed_mat *from, sol_packed_mat *m, sol_err *err)
-{
-    *m = *from;
-    sol_status st = sol_packed_alloc(m, err);
-    if (st != SOL_OK) return st;
-    memcpy(m->codes, from->codes, sol_packed_code_bytes(m->rows, m->cols));
-    memcpy(m->signs, from->signs, sol_packed_sign_bytes(m->rows, m->cols));
-    memcpy(m->scales, from->scales, (size_t)sol_packed_scale_count(m) * sizeof *m->scales);
-    return SOL_OK;
-}
-
-sol_status sol_view_packed(sol_view *v, int index, sol_packed_mat *m, sol_err *err)
-{
-    const sol_param *p = &v->table->params[index];
-    *m = (sol_packed_mat){0};
-    if (v->is_packed) return copy_packed(packed_of(v, index), m, err);
-    sol_status st = grow(&v->latent, &v->latent_capacity, p, err);
-    if (st == SOL_OK) st = sol_params_get(&v->file, p, v->latent, SOL_F32, err);
-    return st == SOL_OK ? sol_packed_from_weights(v->ctx, &v->quant, v->latent, p->rows, p->cols, m, err) : st;
-}

@@ -35,7 +35,5 @@ void sol_view_close(sol_view *v);
 /* Parameter `index` of the table from its first row on; then n rows at a time, as fp32. */
 sol_status sol_view_begin(sol_view *v, int index, sol_err *err);
 sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err);
-/* A linear layer in its packed form; *m is owned by the caller. */
-sol_status sol_view_packed(sol_view *v, int index, sol_packed_mat *m, sol_err *err);
 
 #endif
