@@ -204,11 +204,12 @@ static void add_empty_panel(sol_text *t)
                           "tc rgb '#777777'\nplot 2\nunset label 999\nset xrange [*:*]\nset yrange [*:*]\n");
 }
 
-/* Measure m of all n runs, column 3 k + 2 of their data. */
-static void add_measure_panel(sol_text *t, int m, int k, int n)
+/* Measure m of all n runs, column 3 k + 2 of their data, on an axis of time that is the same in all panels. */
+static void add_measure_panel(sol_text *t, int m, int k, const sol_study_run *runs, int n)
 {
-    double gauss = gaussian_value(m);
-    sol_text_add(t, NULL, "plot ");
+    double gauss = gaussian_value(m), last = 1;
+    for (int r = 0; r < n; r++) last = fmax(last, runs[r].step[runs[r].n_records - 1] + 1);
+    sol_text_add(t, NULL, "set xrange [0:%.0f]\nplot ", last);
     if (isfinite(gauss)) sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
     for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
         sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
@@ -236,7 +237,7 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
         sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n", row->title, row->unit,
                      k >= n_measures - 2 ? "optimizer steps" : "");
         if (was_measured(runs, n, measures[k]))
-            add_measure_panel(t, measures[k], k, n);
+            add_measure_panel(t, measures[k], k, runs, n);
         else
             add_empty_panel(t);
         if (k == 0) sol_figure_next(p);
