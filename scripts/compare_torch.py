@@ -161,7 +161,7 @@ class Solera:
     def step(self):
         o = self.o
         words = [o.solera, "bench", "--train", "--json", "--shape", o.shape, "--batch", o.batch, "--seq", o.seq, "--compute",
-                 self.compute, "--seconds", o.seconds, "-t", o.threads]
+                 self.compute, "--moments", o.moments, "--seconds", o.seconds, "-t", o.threads]
         r = json.loads(subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True).stdout)
         self.seconds.append(r["step_seconds"])
         self.memory = r["peak_memory_bytes"]
@@ -200,6 +200,7 @@ def main():
     a.add_argument("--seconds", type=float, default=5, help="of each run of solera bench")
     a.add_argument("--types", default="fp32,bf16")
     a.add_argument("--modes", default="eager,compile")
+    a.add_argument("--moments", default="fp32", help="of solera: fp32, bf16 or 8bit; those of torch are fp32")
     a.add_argument("--json", action="store_true")
     a.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     for name in ("--form", "--mode", "--compute"):

@@ -218,7 +218,7 @@ static sol_status prepare(bench *b, sol_err *err)
     const sol_bench_train_opts *o = b->o;
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP};
     sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
-    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .moments = sol_moments_named(o->moments)};
     int64_t n = o->batch * o->seq;
     sol_status st = sol_model_config_named(o->shape, &b->config, err);
     if (st == SOL_OK) st = sol_model_create(&b->model, &b->config, SOL_F32, err);
@@ -297,10 +297,10 @@ static result evaluate(bench *b)
 static void print_json(const bench *b, const result *r)
 {
     printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
-           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
+           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
            ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
            r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9, r->share,
-           r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
+           r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->moments, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
            b->step.n);
     if (b->taught.graph) printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
     printf("\"profile\": {");

@@ -10,6 +10,7 @@ typedef struct sol_bench_train_opts {
     int64_t batch, seq;
     double seconds;
     bool bf16, json;
+    const char *moments; /* as optim.moments */
     const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16, "cache" with its 64 most probable tokens */
 } sol_bench_train_opts;
 

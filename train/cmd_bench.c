@@ -14,7 +14,7 @@ struct args {
     double seconds;
     bool json, train;
     int64_t batch, seq;
-    const char *compute, *distill;
+    const char *compute, *moments, *distill;
 };
 
 static const sol_opt options[] = {
@@ -39,6 +39,8 @@ static const sol_opt options[] = {
      .max = 65536, .help = "--train: tokens a window"},
     {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, compute), .preset = "fp32",
      .choices = "fp32|bf16", .help = "--train: as train.compute"},
+    {.name = "--moments", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, moments), .preset = "fp32",
+     .choices = "fp32|bf16|8bit", .help = "--train: as optim.moments"},
     {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
      .choices = "none|self|cache", .help = "--train: in turns, steps with a teacher too"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
@@ -190,6 +192,7 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
                               .seq = a->seq,
                               .seconds = a->seconds,
                               .bf16 = strcmp(a->compute, "bf16") == 0,
+                              .moments = a->moments,
                               .json = a->json,
                               .distill = a->distill};
     return sol_bench_train(p, &o, err);

@@ -98,14 +98,13 @@ sol_lr_schedule sol_config_lr(const sol_config *c)
 
 sol_adamw_config sol_config_adamw(const sol_config *c)
 {
-    static const char *const moments[] = {"fp32", "bf16", "8bit"};
     return (sol_adamw_config){
         .beta1 = (float)c->optim.beta1,
         .beta2 = (float)c->optim.beta2,
         .eps = (float)c->optim.eps,
         .weight_decay = (float)c->optim.weight_decay,
         .stochastic_rounding = strcmp(c->train.param_dtype, "bf16_stochastic") == 0,
-        .moments = (sol_moments)word_index(c->optim.moments, moments, 3),
+        .moments = sol_moments_named(c->optim.moments),
         .seed = (uint64_t)c->run.seed,
     };
 }

@@ -13,6 +13,7 @@
 
 /* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas: optim/moments.h. */
 typedef enum { SOL_MOMENTS_F32, SOL_MOMENTS_BF16, SOL_MOMENTS_8BIT } sol_moments;
+sol_moments sol_moments_named(const char *name); /* "fp32", "bf16", "8bit" */
 enum { SOL_MOMENT_BLOCK = 256 };
 int64_t sol_moment_blocks(const sol_param *p); /* of 8-bit moments of a parameter */
 
