@@ -197,11 +197,11 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
     if (st != SOL_OK) return st;
     const sol_teacher_cache_head *is = sol_teacher_cache_get_head(t->cache);
     if (is->k != want.k)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld", c->distill.cache,
-                               (long long)is->k, (long long)want.k);
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld",
+                               c->distill.cache, (long long)is->k, (long long)want.k);
     if (is->samples != want.samples)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.samples %lld, not %lld", c->distill.cache,
-                               (long long)is->samples, (long long)want.samples);
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.samples %lld, not %lld",
+                               c->distill.cache, (long long)is->samples, (long long)want.samples);
     return st;
 }
 

@@ -1,7 +1,8 @@
-/* Learning from a teacher: losses between the next-token distributions of student and teacher, fused with both output
- * heads so that logits exist for one chunk of tokens at a time, and a loss between hidden states.
+/* Learning from a teacher: losses between the next-token distributions of student and teacher, fused with both
+ * output heads so that logits exist for one chunk of tokens at a time, and a loss between hidden states.
  *
- * With the student's logits z, the teacher's t, a temperature T, q = softmax(z / T), p = softmax(t / T) over V tokens:
+ * With the student's logits z, the teacher's t, a temperature T, q = softmax(z / T), p = softmax(t / T) over V
+ * tokens:
  *
  *   forward KL   F = sum_v p ln(p / q)              Hinton et al. 2015, arXiv 1503.02531, section 2
  *   reverse KL   R = sum_v q ln(q / p)              Gu et al. 2023 (MiniLLM), arXiv 2306.08543, section 2
@@ -13,17 +14,18 @@
  *   dF/dz = (q - p) / T            dR/dz = q (ln(q / p) - R) / T
  *
  * top_k = k > 0: the teacher's k most probable tokens stay, everything else is one event, the rest: p and q become
- * distributions over k + 1 events, P = 1 - sum p and Q = 1 - sum q those of the rest, with the same formulas for F and
- * R.
- * That is a lower bound of the full divergence (grouping events loses information), and unlike a renormalized top k it
- * says how much mass the rest may have. For a token v of the rest dF/dz_v = q_v (1 - P / Q) / T and dR/dz_v =
- * q_v (ln(Q / P) - R) / T. In logarithms and quotients p, P and Q below 2^-24, the smallest fp16, count as 2^-24.
- * With a large vocabulary that bound is not tight: SmolLM2 with k = 64 of 49152 loses a fifth of F. Therefore
+ * distributions over k + 1 events, P = 1 - sum p and Q = 1 - sum q those of the rest, with the same formulas for F
+ * and R. That is a lower bound of the full divergence (grouping events loses information), and unlike a
+ * renormalized top k it says how much mass the rest may have. For a token v of the rest dF/dz_v = q_v (1 - P / Q) /
+ * T and dR/dz_v = q_v (ln(Q / P) - R) / T. In logarithms and quotients p, P and Q below 2^-24, the smallest fp16,
+ * count as 2^-24. With a large vocabulary that bound is not tight: SmolLM2 with k = 64 of 49152 loses a fifth of F.
+ * Therefore
  *
- * samples = s > 0: k - s most probable tokens, and s tokens drawn from the rest by their probability (systematic sampling; the
- * idea is Anshumann et al. 2025, arXiv 2503.16870). In F the rest then stands for P / s sum_s ln(p_s / q_s), which is right on
- * average, and dF/dz = (q - p^) / T with p^ = p on the most probable tokens and P / s on each that was drawn. R keeps the
- * rest as one event: where the student puts mass on what the teacher excludes, no sample of the teacher's tells.
+ * samples = s > 0: k - s most probable tokens, and s tokens drawn from the rest by their probability (systematic
+ * sampling; the idea is Anshumann et al. 2025, arXiv 2503.16870). In F the rest then stands for P / s sum_s ln(p_s
+ * / q_s), which is right on average, and dF/dz = (q - p^) / T with p^ = p on the most probable tokens and P / s on
+ * each that was drawn. R keeps the rest as one event: where the student puts mass on what the teacher excludes, no
+ * sample of the teacher's tells.
  *
  * Tokens whose target is -1 have loss 0 and no gradient. Shapes: N tokens, V vocabulary, C and Ct widths of student
  * and teacher. */
@@ -64,8 +66,8 @@ enum {
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
                          const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts);
 
-/* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's tokens, the samples last, probs [N, k + 1] their
- * probabilities at temperature T, the rest last. */
+/* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's tokens, the samples last, probs [N, k +
+ * 1] their probabilities at temperature T, the rest last. */
 sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
                            const sol_distill *d, sol_dtype compute, sol_var *parts);
 
@@ -73,8 +75,8 @@ sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, s
  * section 3.1, without its projection). No gradient to the teacher. */
 sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
 
-/* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T, d->samples of them drawn, the
- * rest, the target at temperature 1; *ids [N, k] i32. */
+/* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T, d->samples of them
+ * drawn, the rest, the target at temperature 1; *ids [N, k] i32. */
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
                         sol_dtype compute, sol_var *ids);
 

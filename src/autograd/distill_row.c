@@ -87,7 +87,8 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
                           float *turned)
 {
     const sol_distill *d = r->d;
-    float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale), lse_1 = plain_lse(r->ops, z, r->V, scale, lse);
+    float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale);
+    float lse_1 = plain_lse(r->ops, z, r->V, scale, lse);
     int64_t samples = sol_distill_samples(d, r->V), top = k - samples;
     double q_rest = 1, kl[2] = {0, 0}, share = samples ? probs[k] / (double)samples : 0;
     mix m = mix_of(d);
@@ -192,8 +193,8 @@ static double block_masses(const sol_train_ops *ops, const tail *a, const int32_
     return sum;
 }
 
-/* Systematic sampling: n points at equal distances in the tail's mass, from a random start that the logits alone decide, so
- * that a position gets the same tokens in any batch and after any interruption. */
+/* Systematic sampling: n points at equal distances in the tail's mass, from a random start that the logits alone
+ * decide, so that a position gets the same tokens in any batch and after any interruption. */
 static void draw(const sol_train_ops *ops, const tail *a, const int32_t *top, int64_t n_top, int64_t n, int32_t *out)
 {
     double mass[BLOCKS], before = 0, inside = 0;

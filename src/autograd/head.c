@@ -61,7 +61,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     const int32_t *target = c->in[2].data;
     float *loss = c->out[0].data;
     for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min64(i + SOL_HEAD_TILE, k->rows); i < end; i++) {
-        int64_t n = k->from + i, others = c->out[1].data ? sol_shape_count(&c->out[1].shape) / c->out[1].shape.dim[0] : 0;
+        int64_t n = k->from + i, others = c->out[1].data ? c->out[1].shape.dim[1] : 0;
         float *z = k->z + i * V;
         loss[n] = 0;
         if (target[n] >= 0) {

@@ -1,8 +1,8 @@
-/* The distillation head (formulas: distill.h; chunk by chunk: head.h), with the teacher in memory or with a cache of its
- * most probable tokens.
+/* The distillation head (formulas: distill.h; chunk by chunk: head.h), with the teacher in memory or with a cache
+ * of some of its tokens.
  * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]; parts [N, SOL_PARTS].
- * The teacher in memory: xt [N, Ct] without gradient and extra [N, 1]; its logits are t = xt Wt^T; d extra = dloss where the
- * target is not -1. A cache: ids [N, k] i32 and probs [N, k + 1], the rest last. */
+ * The teacher in memory: xt [N, Ct] without gradient and extra [N, 1]; its logits are t = xt Wt^T; d extra = dloss
+ * where the target is not -1. A cache: ids [N, k] i32 and probs [N, k + 1], the rest last. */
 #include <math.h>
 #include <string.h>
 
@@ -37,7 +37,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     if (k < 0 || k > V)
         return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k, (long long)V);
     if (a->d->samples < 0 || (k > 0 && a->d->samples >= k))
-        return sol_fail(err, SOL_ERR_RANGE, "%lld of %lld tokens are to be drawn", (long long)a->d->samples, (long long)k);
+        return sol_fail(err, SOL_ERR_RANGE, "%lld of %lld tokens are to be drawn", (long long)a->d->samples,
+                        (long long)k);
     c->out[1] = (sol_slot){.shape = sol_shape2(N, SOL_PARTS), .dtype = SOL_F32};
     if (a->head) return teacher_shapes(c, err);
     if (k < 1 || c->in[3].dtype != SOL_I32 || sol_shape_count(&c->in[3].shape) != N * k ||
@@ -47,8 +48,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-/* The room of a chunk: the gradients of the k tokens; with a teacher its choice of them, its logits, and what their product
- * wants. */
+/* The room of a chunk: the gradients of the k tokens; with a teacher its choice of them, its logits, and what their
+ * product wants. */
 typedef struct room {
     float *turned, *probs, *t;
     int32_t *ids;
@@ -63,7 +64,8 @@ static room divide(const sol_op_call *c, char *base)
     bool teacher = a->head;
     size_t turned = sol_head_bytes((size_t)(rows * k) * sizeof(float));
     size_t probs = turned + (teacher ? sol_head_bytes((size_t)(rows * (k + 1)) * sizeof(float)) : 0);
-    size_t ids = probs + (teacher ? turned : 0), t = ids + (teacher ? sol_head_bytes((size_t)(rows * V) * sizeof(float)) : 0);
+    size_t ids = probs + (teacher ? turned : 0);
+    size_t t = ids + (teacher ? sol_head_bytes((size_t)(rows * V) * sizeof(float)) : 0);
     room r = {.bytes = t + (teacher ? sol_stored_scratch_bytes(a->head, a->compute == SOL_BF16) : 0)};
     if (!base) return r;
     r.turned = (float *)base;
@@ -212,7 +214,8 @@ sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol
                          const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts)
 {
     sol_var out[2];
-    sol_tape_apply(t, &sol_op_distill_loss, (sol_var[]){x, w, targets, teacher_x, extra}, out, &(attr){head, d, compute});
+    attr a = {head, d, compute};
+    sol_tape_apply(t, &sol_op_distill_loss, (sol_var[]){x, w, targets, teacher_x, extra}, out, &a);
     *parts = out[1];
     return out[0];
 }

@@ -1,7 +1,6 @@
-/* What a cache keeps of the teacher, t = x W^T chunk by chunk: ids [N, k] i32 of its k tokens (most probable ones, then
- * samples), probs [N, k + 2] their probabilities at temperature T, the rest, and the probability of the target at temperature 1
- * (0 where it is -1).
- * x [N, C]; targets [N] i32; W [V, C] stored. No gradient. */
+/* What a cache keeps of the teacher, t = x W^T chunk by chunk: ids [N, k] i32 of its k tokens (most probable ones,
+ * then samples), probs [N, k + 2] their probabilities at temperature T, the rest, and the probability of the target
+ * at temperature 1 (0 where it is -1). x [N, C]; targets [N] i32; W [V, C] stored. No gradient. */
 #include "autograd/distill_row.h"
 #include "autograd/head.h"
 
@@ -20,8 +19,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
         sol_shape_count(&c->in[1].shape) != x->dim[0])
         return sol_fail(err, SOL_ERR_SHAPE, "expects rows of %lld and an i32 target each", (long long)a->head->cols);
     if (k < 1 || k > a->head->rows || a->d->samples < 0 || a->d->samples >= k)
-        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of %lld, %lld of them drawn", (long long)k, (long long)a->head->rows,
-                        (long long)a->d->samples);
+        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of %lld, %lld of them drawn", (long long)k,
+                        (long long)a->head->rows, (long long)a->d->samples);
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], k + 2), .dtype = SOL_F32};
     c->out[1] = (sol_slot){.shape = sol_shape2(x->dim[0], k), .dtype = SOL_I32};
     return SOL_OK;
@@ -67,7 +66,8 @@ static void forward(const sol_op_call *c)
     int64_t N = c->in[0].shape.dim[0], C = a->head->cols, step = sol_head_rows(N, a->head->rows, a->compute);
     for (int64_t n = 0; n < N; n += step) {
         part q = {.c = c, .from = n, .rows = sol_min64(step, N - n)};
-        sol_stored_gemm(c->ctx, a->compute == SOL_BF16, (const float *)c->in[0].data + n * C, q.rows, a->head, c->scratch,
+        const float *x = (const float *)c->in[0].data + n * C;
+        sol_stored_gemm(c->ctx, a->compute == SOL_BF16, x, q.rows, a->head, c->scratch,
                         (char *)c->scratch + logit_bytes(c));
         sol_pool_run(c->ctx->pool, sol_tile_count(q.rows, SOL_HEAD_TILE), row_tile, &q);
     }

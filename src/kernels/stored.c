@@ -6,8 +6,8 @@
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
 
-/* Items of a tile that is widened or rounded, and of a block that a product widens: large enough that the product runs at full
- * speed, small enough to come back out of a cache. */
+/* Items of a tile that is widened or rounded, and of a block that a product widens: large enough that the product
+ * runs at full speed, small enough to come back out of a cache. */
 enum { TILE_ITEMS = 1 << 16, BLOCK_ITEMS = 1 << 21, BLOCK_ROWS = 256 };
 
 size_t sol_stored_bytes(const sol_stored *s)
@@ -131,12 +131,14 @@ size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16)
     return wide_bytes(s, bf16) + sol_product_scratch(bf16, block_rows(s, bf16), s->cols);
 }
 
-void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y, void *scratch)
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y,
+                     void *scratch)
 {
     int64_t C = s->cols, block = block_rows(s, bf16);
     bool lies = as_it_lies(s, bf16);
     char *room = (char *)scratch + wide_bytes(s, bf16);
-    sol_operand a = {.data = x, .ld = C}, w = {.data = s->data, .ld = C, .trans = true, .bf16 = s->type == SOL_STORED_BF16};
+    sol_operand a = {.data = x, .ld = C};
+    sol_operand w = {.data = s->data, .ld = C, .trans = true, .bf16 = s->type == SOL_STORED_BF16};
     if (!lies) w.data = scratch, w.bf16 = false;
     for (int64_t r = 0; r < s->rows; r += block) {
         int64_t n = s->rows - r < block ? s->rows - r : block;

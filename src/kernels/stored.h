@@ -37,9 +37,10 @@ void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
 /* out[rows, cols], over the pool. */
 void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
 
-/* y[m, rows] = x[m, cols] W^T (sets), in fp32 or bf16 (gemm.h). W is multiplied as it lies where its type allows it, else
- * widened in blocks of rows. scratch: sol_stored_scratch_bytes, 64-byte aligned. */
+/* y[m, rows] = x[m, cols] W^T (sets), in fp32 or bf16 (gemm.h). W is multiplied as it lies where its type allows
+ * it, else widened in blocks of rows. scratch: sol_stored_scratch_bytes, 64-byte aligned. */
 size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16);
-void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y, void *scratch);
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y,
+                     void *scratch);
 
 #endif

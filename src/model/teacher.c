@@ -47,7 +47,8 @@ sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err)
     return SOL_OK;
 }
 
-void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n, const float *rows)
+void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n,
+                      const float *rows)
 {
     const sol_param *own = sol_model_param(t->table, p->name);
     if (!own) return; /* what a quantizer learned */

@@ -24,10 +24,12 @@ typedef struct sol_teacher {
 /* m: f32. */
 sol_status sol_teacher_create(sol_teacher **t, const sol_ctx *ctx, const sol_model *m, sol_stored_type type,
                               sol_err *err);
-/* By parts: without weights, for plans; with room for them; rows [from, from + n) of parameter p of any table with its names. */
+/* By parts: without weights, for plans; with room for them; rows [from, from + n) of parameter p of any table with
+ * its names. */
 sol_status sol_teacher_describe(sol_teacher **t, const sol_model_config *c, sol_stored_type type, sol_err *err);
 sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err);
-void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n, const float *rows);
+void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n,
+                      const float *rows);
 void sol_teacher_free(sol_teacher **t);
 /* p: of t->table. */
 const sol_stored *sol_teacher_param(const sol_teacher *t, const sol_param *p);

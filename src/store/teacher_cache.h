@@ -1,9 +1,9 @@
-/* What a teacher thinks of a dataset, kept: for every position of every window of a batcher (text/dataset.h) k next tokens,
- * their probabilities, the rest.
+/* What a teacher thinks of a dataset, kept: for every position of every window of a batcher (text/dataset.h) k next
+ * tokens, their probabilities, the rest.
  *
- * Every dataset has its full length from the start (windows of the future are zeros, and take no disk space); windows
- * are written in order at their places, synced, and only then counted, so that a process that dies at any moment
- * leaves a file that goes on where it was counted. Layout: checkpoints/SCHEMA.md.
+ * Every dataset has its full length from the start (windows of the future are zeros, and take no disk space);
+ * windows are written in order at their places, synced, and only then counted, so that a process that dies at any
+ * moment leaves a file that goes on where it was counted. Layout: checkpoints/SCHEMA.md.
  *
  *     sol_teacher_cache *c;
  *     st = sol_teacher_cache_create(&c, path, &head, err);                 // or _open, to go on
@@ -21,7 +21,7 @@
 typedef struct sol_teacher_cache_head {
     uint64_t data_digest, teacher_digest, tokenizer_hash;
     int64_t vocab_size, windows, seq, k;
-    int64_t samples; /* the last of the k, drawn from the rest (autograd/distill.h); the others are the most probable ones */
+    int64_t samples; /* the last of the k, drawn from the rest (autograd/distill.h); the others: most probable */
     double temperature;
 } sol_teacher_cache_head;
 
@@ -42,9 +42,8 @@ int64_t sol_teacher_cache_done(const sol_teacher_cache *c); /* windows, those th
 sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err);
 sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
 
-/* A window's `k` most probable tokens (at most head.k; all of them where some are samples): ids [seq, k], probs [seq, k + 1], the rest last; target [seq]
- * may be NULL.
- * SOL_ERR_FORMAT: it is damaged. */
+/* A window's `k` most probable tokens (at most head.k; all of them where some are samples): ids [seq, k], probs
+ * [seq, k + 1], the rest last; target [seq] may be NULL. SOL_ERR_FORMAT: it is damaged. */
 sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
                                   float *target,
                                   sol_err *err);
