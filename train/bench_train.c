@@ -343,7 +343,7 @@ static void print_text(const bench *b, const result *r)
 sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_err *err)
 {
     bench b = {.o = o};
-    sol_interrupt_catch();
+    sol_interrupt_catch(false);
     sol_status st = sol_program_ctx(p, &b.ctx, err);
     if (st == SOL_OK) st = prepare(&b, err);
     if (st == SOL_OK) list_products(&b.products, &b.config, o->batch * o->seq);

@@ -202,7 +202,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     if (((struct args *)argsp)->train) return run_train(p, argsp, err);
     bench b = {.a = argsp};
-    sol_interrupt_catch();
+    sol_interrupt_catch(false);
     sol_status st = sol_program_ctx(p, &b.ctx, err);
     if (st == SOL_OK) st = prepare(&b, p, err);
     if (st == SOL_OK) st = measure(&b, p, err);

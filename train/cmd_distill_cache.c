@@ -144,7 +144,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
     if (st == SOL_OK) st = sol_config_finish(c, err);
     if (st == SOL_OK) st = check_keys(c, err);
-    if (st == SOL_OK) sol_interrupt_catch();
+    if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
     m.config = c;
     if (st == SOL_OK) st = open_all(&m, err);

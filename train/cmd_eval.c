@@ -126,7 +126,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_dataset data = {0};
     if (!a->data + !a->text + !a->tasks != 2)
         return sol_fail(err, SOL_ERR_USAGE, "one of --data, --text and --task says what to evaluate on");
-    sol_interrupt_catch();
+    sol_interrupt_catch(false);
     sol_status st = a->data ? sol_dataset_open(&data, a->data, err) : SOL_OK;
     if (st != SOL_OK) return st;
     st = sol_program_net(p, &a->net, p->word[0], &net, err);

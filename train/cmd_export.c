@@ -149,7 +149,7 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
         o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_EXPORT_F32 : strcmp(a->dtype, "f16") == 0 ? SOL_EXPORT_F16 : SOL_EXPORT_BF16;
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
-    sol_interrupt_catch();
+    sol_interrupt_catch(true);
     st = sol_export_safetensors(ctx, p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
     if (st != SOL_OK) return st;
@@ -190,7 +190,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     char text[32];
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
-    sol_interrupt_catch();
+    sol_interrupt_catch(true);
     st = sol_export_gguf(ctx, p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
     if (st != SOL_OK) return st;

@@ -129,7 +129,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_net *net = NULL;
     sol_ids ids = {0};
     int32_t *stop = NULL;
-    sol_interrupt_catch();
+    sol_interrupt_catch(false);
     sol_status st = sol_program_net(p, &a->net, p->word[0], &net, err);
     if (st != SOL_OK) return st;
     if (!sol_net_tokenizer(net))

@@ -51,7 +51,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     o.pool = ctx->pool;
-    sol_interrupt_catch();
+    sol_interrupt_catch(true);
     st = a->random ? sol_import_random(a->random, (uint64_t)a->seed, a->out, &o, &r, err)
                    : sol_import(p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);

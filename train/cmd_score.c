@@ -119,7 +119,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     scorer s = {.name = a->ids ? a->ids : "standard input"};
     FILE *from = a->ids ? fopen(a->ids, "r") : stdin;
     if (!from) return sol_fail_errno(err, a->ids, "cannot open");
-    sol_interrupt_catch();
+    sol_interrupt_catch(false);
     sol_status st = sol_program_net(p, &a->net, p->word[0], &s.net, err);
     if (st == SOL_OK) st = score_lines(&s, from, err);
     if (a->ids) fclose(from);

@@ -50,7 +50,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     if (st == SOL_OK) st = check_measures(s, p->word[0], err);
     if (st == SOL_OK) st = sol_sweep_runs_open(&r, p, s, err);
     if (st == SOL_OK && !args->table) {
-        sol_interrupt_catch();
+        sol_interrupt_catch(true);
         st = sol_sweep_runs_go(r, err);
     }
     if (st == SOL_OK) st = sol_sweep_table(r, err);

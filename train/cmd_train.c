@@ -21,7 +21,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     sol_status st = sol_config_read(&c, p->word[0], err);
     for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
     if (st == SOL_OK) st = sol_config_finish(c, err);
-    if (st == SOL_OK) sol_interrupt_catch();
+    if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK) st = sol_trainer_open(&t, p, c, args->resume, err);
     if (st == SOL_OK) st = sol_trainer_run(t, err);
     sol_trainer_free(&t);

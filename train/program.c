@@ -161,14 +161,14 @@ static void on_interrupt(int sig)
     interrupted = 1;
 }
 
-void sol_interrupt_catch(void)
+void sol_interrupt_catch(bool writes_files)
 {
     struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
+    if (writes_files) signal(SIGPIPE, SIG_IGN);
 }
 
 bool sol_interrupted(void)

@@ -114,8 +114,9 @@ const char *sol_count_text(double count, char *buffer);
 double sol_clock(void); /* seconds, monotonic */
 
 /* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second
- * SIGINT ends the process at once with 130. SIGHUP and SIGPIPE are ignored from then on. */
-void sol_interrupt_catch(void);
+ * SIGINT ends the process at once with 130. SIGHUP is ignored from then on; SIGPIPE, too, where files are written: a reader that goes
+ * away then ends nothing, while a verb whose results go to stdout is done with it. */
+void sol_interrupt_catch(bool writes_files);
 bool sol_interrupted(void);
 
 #endif

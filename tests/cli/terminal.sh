@@ -44,6 +44,9 @@ on_terminal 80 TERM=dumb "$dir/dumb" >"$dir/screen" || fail "TERM=dumb"
 [ ! -s "$dir/err" ] || fail "a word to a reader that went away: $(cat "$dir/err")"
 (code=0; "$SOLERA" help config || code=$?; echo "$code" >"$dir/code") 2>>"$dir/err" | true
 [ "$(cat "$dir/code")" -eq 0 ] || fail "exit code $(cat "$dir/code") after SIGPIPE"
+model=$dir/plain/ckpt/best.h5
+(code=0; "$SOLERA" generate "$model" -p "the cat" -n 12 2>"$dir/err" || code=$?; echo "$code" >"$dir/code") | head -c 1 >"$dir/first"
+[ "$(cat "$dir/code")" -eq 0 ] && ! grep -q written "$dir/err" || fail "generate for a reader that went away: $(cat "$dir/code" "$dir/err")"
 code=0
 "$SOLERA" version >/dev/full 2>"$dir/err" || code=$?
 [ "$code" -eq 1 ] && grep -q "stdout: not all of the output could be written" "$dir/err" || fail "/dev/full: exit code $code"
