@@ -5,7 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/crc.h"
 
 /* ---- one line of metrics.jsonl ---- */
 
@@ -339,13 +338,12 @@ static sol_status save_due(sol_trainer *t, bool last, sol_err *err)
 /* What computes the steps from this record on, at the end of the line (in place of its closing brace). */
 static size_t add_origin(const sol_trainer *t, char *line, size_t n)
 {
-    uint64_t config = sol_fnv1a(SOL_FNV_START, t->ck.config_yaml, strlen(t->ck.config_yaml));
     n -= 2;
     return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n,
                                 ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"threads\": %d, "
                                 "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
-                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.tier), sol_pool_threads(t->ctx->pool), config,
-                                t->train.file.digest);
+                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.tier), sol_pool_threads(t->ctx->pool),
+                                t->config_digest, t->train.file.digest);
 }
 
 static sol_status add_metrics(sol_trainer *t, const sol_step_record *r, sol_err *err)

@@ -62,6 +62,7 @@ typedef struct sol_trainer {
     int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
     double started, logged; /* sol_clock() */
     double step_peak;       /* tokens a second, were a step its products alone, at the rate of a large one */
+    uint64_t config_digest;
     uint64_t first_step, logged_step;
     double loss_sum; /* since the last log line, for it */
     int64_t loss_count;

@@ -85,6 +85,9 @@ sol_status sol_config_reference(const char *section, char **yaml, sol_err *err);
  * them makes it another run (model, data, quantizer, seed, schedule, ...), and then *text holds only those. */
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err);
 
+/* A number for the job: of the keys that make it another run, whatever its directory, threads and what is measured or kept on the way. */
+sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err);
+
 /* An error about a key's value, with the place that set it: "job.yaml:7:3: key 'a.b': ...". */
 sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

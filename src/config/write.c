@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crc.h"
 #include "base/mem.h"
 #include "config/keys.h"
 
@@ -158,6 +159,21 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     }
     sol_free(a);
     sol_free(b);
+    return st;
+}
+
+sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    *digest = SOL_FNV_START;
+    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
+        char *text = NULL;
+        if (!(sol_keys[i].flags & (SOL_KEY_RUN | SOL_KEY_LENGTH))) continue;
+        st = value_text(c, i, &text, err);
+        *digest = sol_fnv1a(*digest, sol_keys[i].path, strlen(sol_keys[i].path) + 1);
+        if (st == SOL_OK) *digest = sol_fnv1a(*digest, text, strlen(text) + 1);
+        sol_free(text);
+    }
     return st;
 }
 

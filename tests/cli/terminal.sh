@@ -63,6 +63,8 @@ for part in "\"version\": \"$("$SOLERA" version | sed -n '1s/solera //p')\"" '"t
 done
 case $commit in unknown) ;; *) case $first in *"\"commit\": \"$commit\""*) ;; *) fail "no commit $commit in $first" ;; esac ;; esac
 [ "$(grep -c '"version"' "$dir/plain/metrics.jsonl")" -eq 1 ] || fail "more than one record names the version"
-same() { sed -n 's/.*"version"/"version"/p' "$1/metrics.jsonl" | sed 's/"config_digest": "[0-9a-f]*"//; s/"threads": [0-9]*//'; }
+same() { sed -n 's/.*"version"/"version"/p' "$1/metrics.jsonl" | sed 's/"threads": [0-9]*//'; }
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/again" -t 1 2>/dev/null
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/other" --set run.seed=4 -t 1 2>/dev/null
+[ "$(same "$dir/plain")" != "$(same "$dir/other")" ] || fail "another job has the same digest"
 [ "$(same "$dir/plain")" = "$(same "$dir/again")" ] || fail "another run names something else: $(same "$dir/again")"
