@@ -68,19 +68,21 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
 }
 
 /* The type of GGUF that the card proposes for llama.cpp; NULL: none takes the model. */
-static const char *gguf_type_of(const sol_model_config *config, sol_tokenizer *t, const sol_quant_spec *q)
+static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t, const sol_quant_spec *q, const char **found, sol_err *err)
 {
     static const char *const types[] = {"tq2_0", "q8_0", "f16"};
-    const char *found = NULL;
     sol_model *table;
     uint64_t bytes;
-    if (sol_model_describe(&table, config, SOL_F32, NULL) != SOL_OK) return NULL;
-    for (int i = 0; i < 3 && !found; i++) {
+    *found = NULL;
+    sol_status st = sol_model_describe(&table, config, SOL_F32, err);
+    if (st != SOL_OK) return st;
+    for (int i = 0; i < 3 && st != SOL_ERR_NOMEM && !*found; i++) {
         sol_gguf_options o = {.type = types[i]};
-        if (sol_export_gguf_bytes(table, t, q, &o, &bytes, NULL) == SOL_OK) found = types[i];
+        st = sol_export_gguf_bytes(table, t, q, &o, &bytes, err);
+        if (st == SOL_OK) *found = types[i];
     }
     sol_model_free(&table);
-    return found;
+    return st == SOL_ERR_NOMEM ? st : SOL_OK;
 }
 
 /* quantized: the linear layers of the file are Q(W). */
@@ -126,7 +128,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
-    if (st == SOL_OK) gguf_type = gguf_type_of(&packed.config, c.tokenizer, &packed.quant);
+    if (st == SOL_OK) st = gguf_type_of(&packed.config, c.tokenizer, &packed.quant, &gguf_type, err);
     sol_packed_model_free(&packed);
     sol_checkpoint_free(&c);
     return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
@@ -174,7 +176,7 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
                      sol_bytes_text((double)bytes, text));
-    if (st == SOL_OK) gguf_type = gguf_type_of(&c.model->config, c.tokenizer, &c.quant);
+    if (st == SOL_OK) st = gguf_type_of(&c.model->config, c.tokenizer, &c.quant, &gguf_type, err);
     sol_checkpoint_free(&c);
     return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
 }
