@@ -5,7 +5,9 @@
  *     st = sol_teacher_create(&t, ctx, model, SOL_STORED_BF16, err);     // rounds; the model may go
  *     opts.teacher = t;  opts.distill = &d;                              // train_graph.h
  *
- * Its forward pass is recorded on the tape of the student: its activations are gone when those of the student begin. */
+ * Its forward pass is recorded on the tape of the student: its activations are gone when those of the student begin. It shares no
+ * weights with the student, also where it is the model as it was before the training: training moves every parameter, embedding and
+ * norms too. */
 #ifndef SOLERA_MODEL_TEACHER_H
 #define SOLERA_MODEL_TEACHER_H
 
