@@ -158,4 +158,33 @@ START_TEST(bf16_products_of_all_forms)
 }
 END_TEST
 
-SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms); tcase_add_test(tc, bf16_products_of_all_forms))
+/* A sum is the same whatever else is summed beside it: rows and columns of a part of C, cut anywhere, are those of the whole,
+ * in every tier and for every beta, over more of k than is packed at a time. */
+START_TEST(bf16_sums_do_not_depend_on_their_place)
+{
+    enum { M = 96, N = 64, K = 1090 };
+    static float a[M * K], b[K * N], whole[M * N], part[M * N];
+    static const float betas[] = {0, 1, 0.5f};
+    fill(a, M * K, 1);
+    fill(b, K * N, 2);
+    for (int tier = SOL_TIER_C; tier <= SOL_TIER_NEON; tier++) {
+        sol_ctx *ctx;
+        void *scratch;
+        ck_ok(sol_ctx_create(&ctx, 2, (sol_tier)tier, NULL, err));
+        ck_ok(sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, K), 1, err));
+        for (int i = 0; i < 3; i++) {
+            sol_operand x = {a, K, false, false}, y = {b, N, false, false};
+            fill(whole, M * N, 3);
+            memcpy(part, whole, sizeof part);
+            sol_gemm_bf16(ctx, M, N, K, 1, &x, &y, betas[i], whole, N, scratch);
+            sol_gemm_bf16(ctx, M - 13, N - 27, K, 1, &x, &y, betas[i], part, N, scratch);
+            for (int r = 0; r < M - 13; r++) ck_assert_mem_eq(part + r * N, whole + r * N, (N - 27) * sizeof *part);
+        }
+        sol_free(scratch);
+        sol_ctx_free(&ctx);
+    }
+}
+END_TEST
+
+SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms); tcase_add_test(tc, bf16_products_of_all_forms);
+              tcase_add_test(tc, bf16_sums_do_not_depend_on_their_place))

@@ -22,8 +22,8 @@ void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, 
 /* The same with bf16 operands and fp32 sums, by kernels of our own (bf16.h), the same bits for any number of threads. Operands
  * may be fp32 (rounded on the way, to nearest even) or bf16; trans as above: A is [k, m], B is [n, k]. C is fp32. `scratch`
  * has sol_gemm_bf16_scratch bytes, 64-byte aligned.
- * Error: each operand is off by at most 2^-9 of itself, the sums are those of fp32 in ascending order of k; processors with
- * instructions for bf16 take denormals for zero. */
+ * Error: each operand is off by at most 2^-9 of itself. A sum is one of fp32 over k in ascending order, from 0 or from beta C,
+ * wherever in C it stands. Processors with instructions for bf16 take denormals for zero. */
 typedef struct sol_operand {
     const void *data;
     int64_t ld;

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 
@@ -74,11 +76,17 @@ sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool 
     return (sol_packed_operand){room, round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
-/* C = beta C + S for what is left at the edges, S [32, 32]; C is not read where beta is 0. */
-static void add_part(const float *sums, int64_t rows, int64_t cols, float beta, float *c, int64_t ldc)
+/* Room for a tile that C does not have, or not as it is: beta C before the sums, and C = S after them. S [32, 32]. */
+static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const float *c, int64_t ldc)
 {
+    memset(sums, 0, SOL_BF16_TILE * SOL_BF16_TILE * sizeof *sums);
     for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
-        for (int64_t j = 0; j < cols; j++) c[j] = beta == 0 ? sums[j] : beta * c[j] + sums[j];
+        for (int64_t j = 0; j < cols; j++) sums[j] = beta * c[j];
+}
+
+static void store_part(const float *sums, int64_t rows, int64_t cols, float *c, int64_t ldc)
+{
+    for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc) memcpy(c, sums, (size_t)cols * sizeof *c);
 }
 
 /* A as tiles read it, `tile` elements from one to the next. */
@@ -100,25 +108,33 @@ typedef struct result {
     float beta;
 } result;
 
+/* The tile at c [rows, cols]. Its sums begin from 0 or from beta C, whether C has the room of a whole tile or not. */
+static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed_operand b, int64_t blocks, int64_t rows, int64_t cols,
+                     const result *r, int64_t at)
+{
+    _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
+    bool add = r->beta != 0;
+    if (!r->narrow && rows == SOL_BF16_TILE && cols == SOL_BF16_TILE && (!add || r->beta == 1)) {
+        ops->tile(a, b.data, b.panel, blocks, add, r->c + at, r->ld);
+        return;
+    }
+    if (add) load_part(sums, rows, cols, r->beta, r->c + at, r->ld);
+    ops->tile(a, b.data, b.panel, blocks, add, sums, SOL_BF16_TILE);
+    if (r->narrow)
+        ops->narrow(sums, rows, cols, r->narrow + at, r->ld);
+    else
+        store_part(sums, rows, cols, r->c + at, r->ld);
+}
+
 /* Panels of B in the outer loop: one stays in the first level of the cache for all rows. */
 static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, const result *r)
 {
-    _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
-    int64_t blocks = parts(k, SOL_BF16_DEPTH);
     ops->begin();
     for (int64_t j = 0; j < n; j += SOL_BF16_TILE) {
         sol_bf16_rows rows = a->rows;
-        for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile) {
-            int64_t high = min64(SOL_BF16_TILE, m - i), wide = min64(SOL_BF16_TILE, n - j);
-            bool whole = !r->narrow && high == SOL_BF16_TILE && wide == SOL_BF16_TILE && (r->beta == 0 || r->beta == 1);
-            int64_t at = i * r->ld + j;
-            ops->tile(&rows, sol_packed_part(b, j, 0).data, b.panel, blocks, whole && r->beta == 1, whole ? r->c + at : sums,
-                      whole ? r->ld : SOL_BF16_TILE);
-            if (r->narrow)
-                ops->narrow(sums, high, wide, r->narrow + at, r->ld);
-            else if (!whole)
-                add_part(sums, high, wide, r->beta, r->c + at, r->ld);
-        }
+        for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile)
+            one_tile(ops, &rows, sol_packed_part(b, j, 0), parts(k, SOL_BF16_DEPTH), min64(SOL_BF16_TILE, m - i),
+                     min64(SOL_BF16_TILE, n - j), r, i * r->ld + j);
     }
     ops->end();
 }
