@@ -25,6 +25,7 @@ typedef struct estimate {
     int64_t tokens;                /* a step */
     double flops;                  /* a step */
     double gemm_rate;              /* operations a second of a large product on this machine, now */
+    double share;                  /* of it that a step reaches */
     double seconds;                /* the whole run */
 } estimate;
 
@@ -37,10 +38,10 @@ typedef struct export_plan {
 } export_plan;
 
 /* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
- * optimizer. */
-static double step_share(const sol_config *c)
+ * optimizer. It is smaller where instructions for bf16 make products faster than all else. */
+static double step_share(const sol_config *c, const sol_ctx *ctx)
 {
-    return sol_config_compute(c) == SOL_BF16 ? 0.4 : 0.6;
+    return sol_config_compute(c) == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
 }
 
 /* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read them, or the parameter that is
@@ -151,7 +152,7 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
     printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
            "threads\n",
-           sol_duration_text(e->seconds, b), 100 * step_share(c), sol_count_text(e->gemm_rate, a), threads);
+           sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a), threads);
     print_exports(x);
 }
 
@@ -194,7 +195,8 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
         count_weights(m, &spec, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
         e.flops = sol_step_flops(c, m, teacher.teacher, e.tokens);
-        e.seconds = e.flops * (double)c->train.steps / (step_share(c) * e.gemm_rate);
+        e.share = step_share(c, ctx);
+        e.seconds = e.flops * (double)c->train.steps / (e.share * e.gemm_rate);
         plan_exports(m, tokenizer, &spec, exports);
         if (json)
             print_json(c, &e, &plan, exports);

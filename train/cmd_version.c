@@ -20,7 +20,7 @@ static sol_status run(sol_program *p, void *args, sol_err *err)
     printf("build    %s, %s\n", SOL_VARIANT, __VERSION__);
     printf("kernels  %s (best here: %s)\n", sol_tier_name(ctx->k.tier), sol_tier_name(sol_cpu_tier(&ctx->cpu)));
     printf("gemm     %s\n", sol_gemm_library());
-    printf("bf16     %s%s\n", sol_gemm_bf16_kernel(ctx), sol_gemm_bf16_native(ctx) ? "" : " (no instructions for it: slow)");
+    printf("bf16     %s%s\n", sol_gemm_bf16_kernel(ctx), sol_gemm_bf16_native(ctx) ? "" : " (no instructions for it: widened to fp32)");
     printf("cpu      %s\n", ctx->cpu.model);
     printf("threads  %d\n", sol_pool_threads(ctx->pool));
     return SOL_OK;

@@ -1,4 +1,200 @@
-/* bf16.h for AVX2. */
-#define BF16_OPS_NAME sol_bf16_ops_avx2
-#define BF16_TIER "avx2"
-#include "kernels/bf16_impl.h"
+/* bf16.h for AVX2: numbers are widened to float by shifts, as they are multiplied. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "kernels/bf16.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum { EDGE = SOL_BF16_EDGE, DEPTH = SOL_BF16_DEPTH, BLOCK = SOL_BF16_BLOCK, TILE = SOL_BF16_TILE, LANES = 8 };
+
+/* ---- packing ---- */
+
+/* The nearest bf16, ties to even, in the upper half of each word, with anything below; a NaN stays one. */
+ALWAYS_INLINE __m256i round_up(__m256 x)
+{
+    __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256 quiet = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x400000)));
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(near), quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
+
+/* 16 numbers in order. */
+ALWAYS_INLINE __m256i round_two(__m256 low, __m256 high)
+{
+    __m256i x = _mm256_packus_epi32(_mm256_srli_epi32(round_up(low), 16), _mm256_srli_epi32(round_up(high), 16));
+    return _mm256_permute4x64_epi64(x, 0xd8);
+}
+
+ALWAYS_INLINE __m256 load_scaled(const void *p, int64_t at, __m256 scale)
+{
+    return _mm256_mul_ps(scale, _mm256_loadu_ps((const float *)p + at));
+}
+
+/* 16 words of pairs along k, from a row of 32 numbers, or from two rows of 16 for even and odd k. */
+ALWAYS_INLINE void pairs_in_row(const char *row, bool bf16, __m256 scale, __m256i out[2])
+{
+    for (int i = 0; i < 2; i++)
+        out[i] = bf16 ? _mm256_loadu_si256((const void *)(row + 32 * i))
+                      : round_two(load_scaled(row, 16 * i, scale), load_scaled(row, 16 * i + 8, scale));
+}
+
+ALWAYS_INLINE void pairs_of_rows(const char *even, const char *odd, bool bf16, __m256 scale, __m256i out[2])
+{
+    if (bf16) {
+        __m256i e = _mm256_loadu_si256((const void *)even), o = _mm256_loadu_si256((const void *)odd);
+        __m256i low = _mm256_unpacklo_epi16(e, o), high = _mm256_unpackhi_epi16(e, o);
+        out[0] = _mm256_permute2x128_si256(low, high, 0x20);
+        out[1] = _mm256_permute2x128_si256(low, high, 0x31);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        __m256i e = round_up(load_scaled(even, 8 * i, scale)), o = round_up(load_scaled(odd, 8 * i, scale));
+        out[i] = _mm256_blend_epi16(_mm256_srli_epi32(e, 16), o, 0xaa);
+    }
+}
+
+/* The transpose of 8 x 8 words, rows 16 words apart. */
+ALWAYS_INLINE void transpose(const uint32_t *from, uint32_t *to)
+{
+    __m256 r[8], t[8];
+    for (int i = 0; i < 8; i++) r[i] = _mm256_load_ps((const float *)from + 16 * i);
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+            r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps((float *)to + 16 * i, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps((float *)to + 16 * (i + 4), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+/* A whole block. Rows of 16 words: by edge (as a block of A has them) when k runs along the rows, else by pairs of k (B). */
+ALWAYS_INLINE void pack_form(const sol_bf16_source *s, bool bf16, bool k_inner, bool pairs, uint16_t *block)
+{
+    _Alignas(32) uint32_t words[EDGE * 16];
+    const char *p = s->data;
+    int64_t step = s->ld * (bf16 ? 2 : 4);
+    __m256 scale = _mm256_set1_ps(s->scale);
+    bool turn = k_inner == pairs;
+    char *to = turn ? (char *)words : (char *)block;
+    for (int i = 0; i < 16; i++) {
+        __m256i out[2];
+        if (k_inner)
+            pairs_in_row(p + i * step, bf16, scale, out);
+        else
+            pairs_of_rows(p + 2 * i * step, p + (2 * i + 1) * step, bf16, scale, out);
+        for (int j = 0; j < 2; j++) _mm256_storeu_si256((void *)(to + 64 * i + 32 * j), out[j]);
+    }
+    for (int i = 0; turn && i < 4; i++)
+        transpose(words + i / 2 * 128 + i % 2 * 8, (uint32_t *)(void *)block + i % 2 * 128 + i / 2 * 8);
+}
+
+ALWAYS_INLINE void pack_whole(const sol_bf16_source *s, bool bf16, bool pairs, uint16_t *block)
+{
+    if (s->k_inner && pairs)
+        pack_form(s, bf16, true, true, block);
+    else if (s->k_inner)
+        pack_form(s, bf16, true, false, block);
+    else if (pairs)
+        pack_form(s, bf16, false, true, block);
+    else
+        pack_form(s, bf16, false, false, block);
+}
+
+/* A copy with zeros around it where less than a block is left; as fp32 where bf16 is to be multiplied. */
+static void pack_part(const sol_bf16_source *s, bool pairs, uint16_t *block)
+{
+    _Alignas(32) float part[BLOCK] = {0};
+    sol_bf16_source whole = *s;
+    int64_t rows = s->k_inner ? s->edge : s->depth, cols = s->k_inner ? s->depth : s->edge;
+    whole.data = part;
+    whole.ld = s->k_inner ? DEPTH : EDGE;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            part[i * whole.ld + j] = s->bf16 ? sol_bf16_to_f32(((const sol_bf16 *)s->data)[i * s->ld + j])
+                                             : ((const float *)s->data)[i * s->ld + j];
+    pack_whole(&whole, false, pairs, block);
+}
+
+static void pack(const sol_bf16_source *s, bool pairs, uint16_t *block)
+{
+    if (s->edge < EDGE || s->depth < DEPTH || (s->bf16 && s->scale != 1))
+        pack_part(s, pairs, block);
+    else if (s->bf16)
+        pack_whole(s, true, pairs, block);
+    else
+        pack_whole(s, false, pairs, block);
+}
+
+/* ---- tiles ---- */
+
+/* ROWS x 16 sums stay in registers: the even numbers along k stand in the lower half of a word, the odd ones in the upper. */
+ALWAYS_INLINE void sums(int rows, const uint16_t *a, int64_t row, int64_t step, const uint16_t *b, int64_t blocks, bool add, float *c,
+                        int64_t ldc)
+{
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
+    __m256 sum[6][2];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2; j++) sum[i][j] = add ? _mm256_loadu_ps(c + i * ldc + LANES * j) : _mm256_setzero_ps();
+    for (const uint16_t *end = b + blocks * BLOCK; b < end; b += BLOCK, a += step)
+        for (int p = 0; p < DEPTH; p += 2) {
+            const __m256i *w = (const void *)(b + p * EDGE);
+            __m256 e0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w), 16));
+            __m256 e1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w + 1), 16));
+#pragma GCC unroll 6
+            for (int i = 0; i < rows; i++) {
+                int32_t pair;
+                memcpy(&pair, a + i * row + p, sizeof pair);
+                __m256 x = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_set1_epi32(pair), 16));
+                sum[i][0] = _mm256_fmadd_ps(x, e0, sum[i][0]);
+                sum[i][1] = _mm256_fmadd_ps(x, e1, sum[i][1]);
+            }
+            __m256 o0 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w), upper));
+            __m256 o1 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w + 1), upper));
+#pragma GCC unroll 6
+            for (int i = 0; i < rows; i++) {
+                int32_t pair;
+                memcpy(&pair, a + i * row + p, sizeof pair);
+                __m256 x = _mm256_castsi256_ps(_mm256_and_si256(_mm256_set1_epi32(pair), upper));
+                sum[i][0] = _mm256_fmadd_ps(x, o0, sum[i][0]);
+                sum[i][1] = _mm256_fmadd_ps(x, o1, sum[i][1]);
+            }
+        }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2; j++) _mm256_storeu_ps(c + i * ldc + LANES * j, sum[i][j]);
+}
+
+static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+{
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) {
+            const uint16_t *x = a->data + i * a->half, *y = b + j * half_b;
+            float *z = c + i * EDGE * ldc + j * EDGE;
+            sums(6, x, a->row, a->step, y, blocks, add, z, ldc);
+            sums(5, x + 6 * a->row, a->row, a->step, y, blocks, add, z + 6 * ldc, ldc);
+            sums(5, x + 11 * a->row, a->row, a->step, y, blocks, add, z + 11 * ldc, ldc);
+        }
+}
+
+static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+{
+    for (int64_t i = 0; i < rows; i++, sums += TILE, c += ldc) {
+        int64_t j = 0;
+        for (; j + 16 <= cols; j += 16)
+            _mm256_storeu_si256((void *)(c + j), round_two(_mm256_loadu_ps(sums + j), _mm256_loadu_ps(sums + j + 8)));
+        for (; j < cols; j++) c[j] = sol_f32_to_bf16(sums[j]);
+    }
+}
+
+static void nothing(void)
+{
+}
+
+const sol_bf16_ops sol_bf16_ops_avx2 = {"avx2", false, pack, tile, nothing, nothing, narrow};
