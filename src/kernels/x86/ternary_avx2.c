@@ -10,6 +10,7 @@
  * Many tokens: blocks are decoded once to bytes 0, 1, 2, four of a row together, for pmaddubsw; 32 blocks stay below
  * 32 x 2 x 127 x 2 < 32768, so that one pmaddwd a segment suffices. */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/x86/tiers.h"
@@ -113,6 +114,9 @@ static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
     }
 }
 
+/* sum += words, written out: the compiler would add in a tree, with more sums than registers. */
+#define ADD_WORDS(sum, words) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(words))
+
 /* acc[0..1] += signed sums of one block for 32 rows; a negative word of sign[0..1] turns the sum of its row. */
 ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign0, __m256i sign1, __m256i acc[2])
 {
@@ -120,8 +124,8 @@ ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign0, 
     __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->high));
     low = _mm256_shuffle_epi8(low, slots);
     high = _mm256_shuffle_epi8(high, slots);
-    acc[0] = _mm256_add_epi16(acc[0], _mm256_sign_epi16(_mm256_unpacklo_epi8(low, high), sign0));
-    acc[1] = _mm256_add_epi16(acc[1], _mm256_sign_epi16(_mm256_unpackhi_epi8(low, high), sign1));
+    ADD_WORDS(acc[0], _mm256_sign_epi16(_mm256_unpacklo_epi8(low, high), sign0));
+    ADD_WORDS(acc[1], _mm256_sign_epi16(_mm256_unpackhi_epi8(low, high), sign1));
 }
 
 static void look_up_chunk(const uint8_t *chunk, const slot_sums *table, __m256i acc[2])
@@ -130,7 +134,8 @@ static void look_up_chunk(const uint8_t *chunk, const slot_sums *table, __m256i 
     __m256i all0 = load(chunk + SLOT_BYTES), all1 = load(chunk + SLOT_BYTES + 32);
     /* Bit 15 is the sign of the block at hand; the 1 below keeps the word from being 0, which psignw would take for 0. */
     __m256i sign0 = _mm256_or_si256(all0, one), sign1 = _mm256_or_si256(all1, one);
-    for (int64_t k = 0; k < CHUNK_BLOCKS; k++) {
+#pragma GCC unroll 16
+    for (int k = 0; k < CHUNK_BLOCKS; k++) {
         look_up(table + k, slots_at(chunk, k), sign0, sign1, acc);
         sign0 = k < 14 ? _mm256_add_epi16(sign0, sign0) : _mm256_or_si256(_mm256_slli_epi16(all0, 15), one);
         sign1 = k < 14 ? _mm256_add_epi16(sign1, sign1) : _mm256_or_si256(_mm256_slli_epi16(all1, 15), one);
@@ -255,57 +260,60 @@ static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, __m25
     }
 }
 
-ALWAYS_INLINE __m256i dot_pairs(__m256i acc, __m256i w, const int8_t *q)
+/* A segment of one token and a vector of rows: u + d * (sum of weight * q), of pairs of (weight + 1) * q and -sum of q. */
+ALWAYS_INLINE __m256 finish(__m256i pairs, int32_t nsum, float d, __m256 u)
 {
-    int32_t four;
-    memcpy(&four, q, 4);
-    return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, _mm256_set1_epi32(four)));
-}
-
-ALWAYS_INLINE __m256 finish(__m256i acc, int32_t nsum, float d, __m256 u)
-{
-    __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(acc, _mm256_set1_epi16(1)), _mm256_set1_epi32(nsum));
+    __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), _mm256_set1_epi32(nsum));
     return _mm256_fmadd_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(sum), u);
 }
 
-/* T (1 or 2) tokens by 32 rows over one segment: u[t][j] += d[t] * sum. */
-ALWAYS_INLINE void gemm_tokens(int T, const sol_segments *s, __m256i (*w)[4], int64_t blocks, const int8_t *q, const float *d,
-                               const int32_t *nsum, __m256 (*u)[4])
-{
-    const int8_t *q1 = T > 1 ? q + s->q_stride : q;
-    __m256i zero = _mm256_setzero_si256();
-    __m256i a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
-    for (int64_t i = 0; i < blocks; i++) {
-        a0 = dot_pairs(a0, w[i][0], q + 4 * i);
-        a1 = dot_pairs(a1, w[i][1], q + 4 * i);
-        a2 = dot_pairs(a2, w[i][2], q + 4 * i);
-        a3 = dot_pairs(a3, w[i][3], q + 4 * i);
-        if (T == 1) continue;
-        b0 = dot_pairs(b0, w[i][0], q1 + 4 * i);
-        b1 = dot_pairs(b1, w[i][1], q1 + 4 * i);
-        b2 = dot_pairs(b2, w[i][2], q1 + 4 * i);
-        b3 = dot_pairs(b3, w[i][3], q1 + 4 * i);
-    }
-    u[0][0] = finish(a0, nsum[0], d[0], u[0][0]);
-    u[0][1] = finish(a1, nsum[0], d[0], u[0][1]);
-    u[0][2] = finish(a2, nsum[0], d[0], u[0][2]);
-    u[0][3] = finish(a3, nsum[0], d[0], u[0][3]);
-    if (T == 1) return;
-    u[1][0] = finish(b0, nsum[s->n_segs], d[s->n_segs], u[1][0]);
-    u[1][1] = finish(b1, nsum[s->n_segs], d[s->n_segs], u[1][1]);
-    u[1][2] = finish(b2, nsum[s->n_segs], d[s->n_segs], u[1][2]);
-    u[1][3] = finish(b3, nsum[s->n_segs], d[s->n_segs], u[1][3]);
-}
+/* A segment of a tile in the many-token product. */
+typedef struct gemm_step {
+    const sol_segments *seg;
+    __m256i (*w)[4]; /* of decode_segment */
+    int64_t blocks;
+    const int8_t *q; /* of the first token, as d and nsum */
+    const float *d;
+    const int32_t *nsum;
+    bool first, last;  /* of its scale group */
+    __m256 scale[4];   /* of the group */
+    __m256 (*u)[4], (*y)[4]; /* [tokens] */
+} gemm_step;
 
-static void gemm_segment(const sol_segments *s, __m256i (*w)[4], int64_t seg, const sol_acts *a, __m256 (*u)[4])
+/* T (1 or 2) tokens from t on: u += d * sum, from 0 at the first segment of a group; at its last y += scale * u. The q of the next
+ * segment are fetched: they are too far from each other for the processor to see where they go. */
+ALWAYS_INLINE void gemm_tokens(int T, const gemm_step *g, int64_t t)
 {
-    int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
-    const int8_t *q = a->q + start;
-    const float *d = a->d + seg;
-    const int32_t *nsum = a->nsum + seg;
-    for (; t + 2 <= a->n; t += 2)
-        gemm_tokens(2, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
-    if (t < a->n) gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, u + t);
+    int64_t stride = g->seg->q_stride, segs = g->seg->n_segs;
+    const int8_t *q = g->q + t * stride;
+    __m256i sum[2][4];
+    for (int k = 0; k < T; k++) {
+        for (int j = 0; j < 4; j++) sum[k][j] = _mm256_setzero_si256();
+        for (int line = 0; line < SOL_TERNARY_BLOCK; line += 64)
+            _mm_prefetch((const char *)q + k * stride + SOL_TERNARY_BLOCK + line, _MM_HINT_T1);
+    }
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < g->blocks; i++) {
+        __m256i x[2];
+        for (int k = 0; k < T; k++) {
+            int32_t four;
+            memcpy(&four, q + k * stride + 4 * i, 4);
+            x[k] = _mm256_set1_epi32(four);
+        }
+        for (int j = 0; j < 4; j++) {
+            __m256i rows = g->w[i][j];
+            for (int k = 0; k < T; k++) ADD_WORDS(sum[k][j], _mm256_maddubs_epi16(rows, x[k]));
+        }
+    }
+    for (int k = 0; k < T; k++)
+        for (int j = 0; j < 4; j++) {
+            __m256 u = g->first ? _mm256_setzero_ps() : g->u[t + k][j];
+            u = finish(sum[k][j], g->nsum[(t + k) * segs], g->d[(t + k) * segs], u);
+            if (g->last)
+                g->y[t + k][j] = _mm256_fmadd_ps(g->scale[j], u, g->y[t + k][j]);
+            else
+                g->u[t + k][j] = u;
+        }
 }
 
 /* Scratch of a thread in the many-token product. */
@@ -317,23 +325,25 @@ typedef struct gemm_room {
 static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
 {
     const sol_segments *s = job->seg;
+    const sol_acts *a = job->acts;
     const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
     const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
-    int64_t n = job->acts->n;
-    memset(room->y, 0, (size_t)n * sizeof *room->y);
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
-        memset(room->u, 0, (size_t)n * sizeof *room->u);
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            int64_t len, start = sol_segment_at(s, i, &len);
-            decode_segment(tile, start / 4, len / 4, room->w);
-            gemm_segment(s, room->w, i, job->acts, room->u);
-        }
-        for (int j = 0; j < 4; j++) {
-            __m256 scale = load_scales(scales + 8 * j);
-            for (int64_t t = 0; t < n; t++) room->y[t][j] = _mm256_fmadd_ps(scale, room->u[t][j], room->y[t][j]);
-        }
+    gemm_step g = {.seg = s, .w = room->w, .u = room->u, .y = room->y};
+    memset(room->y, 0, (size_t)a->n * sizeof *room->y);
+    for (int64_t i = 0; i < s->n_segs; i++) {
+        int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group, t = 0;
+        g.first = in_group == 0;
+        g.last = in_group == s->segs_per_group - 1;
+        for (int j = 0; g.first && j < 4; j++) g.scale[j] = load_scales(scales + i / s->segs_per_group * TILE_ROWS + 8 * j);
+        g.blocks = len / 4;
+        g.q = a->q + start;
+        g.d = a->d + i;
+        g.nsum = a->nsum + i;
+        decode_segment(tile, start / 4, g.blocks, room->w);
+        for (; t + 2 <= a->n; t += 2) gemm_tokens(2, &g, t);
+        if (t < a->n) gemm_tokens(1, &g, t);
     }
-    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
+    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
