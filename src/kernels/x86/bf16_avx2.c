@@ -135,52 +135,87 @@ static void pack(const sol_bf16_source *s, bool pairs, uint16_t *block)
 
 /* ---- tiles ---- */
 
-/* ROWS x 16 sums stay in registers: the even numbers along k stand in the lower half of a word, the odd ones in the upper. */
-ALWAYS_INLINE void sums(int rows, const uint16_t *a, int64_t row, int64_t step, const uint16_t *b, int64_t blocks, bool add, float *c,
-                        int64_t ldc)
+/* A is widened CHUNK blocks at a time, all 32 rows, since each number meets 32 of B. A row of a block keeps its 16 pairs as two
+ * times 8 even and 8 odd numbers; B, 16 pairs a row, is widened as it is read. */
+enum { CHUNK = 2, ROW = CHUNK * DEPTH };
+
+ALWAYS_INLINE __m256i load(const uint16_t *p)
 {
-    const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
+    return _mm256_loadu_si256((const void *)p);
+}
+
+ALWAYS_INLINE __m256 even(__m256i pairs)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+}
+
+/* By two shifts: a mask would want a register that the sums need. */
+ALWAYS_INLINE __m256 odd(__m256i pairs)
+{
+    return even(_mm256_srli_epi32(pairs, 16));
+}
+
+static void widen(const sol_bf16_rows *a, int64_t first, int64_t blocks, float *wide)
+{
+    for (int64_t i = 0; i < TILE; i++, wide += ROW) {
+        const uint16_t *row = a->data + i / EDGE * a->half + i % EDGE * a->row + first * a->step;
+        for (int64_t k = 0; k < blocks; k++, row += a->step)
+            for (int h = 0; h < 2; h++) {
+                __m256i pairs = _mm256_loadu_si256((const void *)(row + 16 * h));
+                _mm256_store_ps(wide + k * DEPTH + 16 * h, even(pairs));
+                _mm256_store_ps(wide + k * DEPTH + 16 * h + LANES, odd(pairs));
+            }
+    }
+}
+
+/* sum += x b for one k. */
+ALWAYS_INLINE void step(int rows, __m256 sum[6][2], const float *x, __m256 b0, __m256 b1)
+{
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+        __m256 a = _mm256_broadcast_ss(x + i * ROW);
+        sum[i][0] = _mm256_fmadd_ps(a, b0, sum[i][0]);
+        sum[i][1] = _mm256_fmadd_ps(a, b1, sum[i][1]);
+    }
+}
+
+/* rows x 16 sums, which stay in registers. */
+ALWAYS_INLINE void sums_by(int rows, const float *a, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
+{
     __m256 sum[6][2];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < 2; j++) sum[i][j] = add ? _mm256_loadu_ps(c + i * ldc + LANES * j) : _mm256_setzero_ps();
-    for (const uint16_t *end = b + blocks * BLOCK; b < end; b += BLOCK, a += step)
-        for (int p = 0; p < DEPTH; p += 2) {
-            const __m256i *w = (const void *)(b + p * EDGE);
-            __m256 e0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w), 16));
-            __m256 e1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w + 1), 16));
-#pragma GCC unroll 6
-            for (int i = 0; i < rows; i++) {
-                int32_t pair;
-                memcpy(&pair, a + i * row + p, sizeof pair);
-                __m256 x = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_set1_epi32(pair), 16));
-                sum[i][0] = _mm256_fmadd_ps(x, e0, sum[i][0]);
-                sum[i][1] = _mm256_fmadd_ps(x, e1, sum[i][1]);
-            }
-            __m256 o0 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w), upper));
-            __m256 o1 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w + 1), upper));
-#pragma GCC unroll 6
-            for (int i = 0; i < rows; i++) {
-                int32_t pair;
-                memcpy(&pair, a + i * row + p, sizeof pair);
-                __m256 x = _mm256_castsi256_ps(_mm256_and_si256(_mm256_set1_epi32(pair), upper));
-                sum[i][0] = _mm256_fmadd_ps(x, o0, sum[i][0]);
-                sum[i][1] = _mm256_fmadd_ps(x, o1, sum[i][1]);
-            }
+    for (int64_t half = 0; half < 2 * blocks; half++, a += 16)
+        for (int p = 0; p < 8; p++, b += 2 * EDGE) {
+            step(rows, sum, a + p, even(load(b)), even(load(b + EDGE)));
+            step(rows, sum, a + p + LANES, odd(load(b)), odd(load(b + EDGE)));
         }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < 2; j++) _mm256_storeu_ps(c + i * ldc + LANES * j, sum[i][j]);
 }
 
+static void sums_6(const float *a, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
+{
+    sums_by(6, a, b, blocks, add, c, ldc);
+}
+
+static void sums_4(const float *a, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
+{
+    sums_by(4, a, b, blocks, add, c, ldc);
+}
+
 static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
 {
-    for (int i = 0; i < 2; i++)
+    _Alignas(32) float wide[TILE * ROW];
+    for (int64_t first = 0; first < blocks; first += CHUNK, b += CHUNK * BLOCK, add = true) {
+        int64_t n = blocks - first < CHUNK ? blocks - first : CHUNK;
+        widen(a, first, n, wide);
         for (int j = 0; j < 2; j++) {
-            const uint16_t *x = a->data + i * a->half, *y = b + j * half_b;
-            float *z = c + i * EDGE * ldc + j * EDGE;
-            sums(6, x, a->row, a->step, y, blocks, add, z, ldc);
-            sums(5, x + 6 * a->row, a->row, a->step, y, blocks, add, z + 6 * ldc, ldc);
-            sums(5, x + 11 * a->row, a->row, a->step, y, blocks, add, z + 11 * ldc, ldc);
+            int i = 0;
+            for (; i < 24; i += 6) sums_6(wide + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
+            for (; i < TILE; i += 4) sums_4(wide + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
         }
+    }
 }
 
 static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
