@@ -1,12 +1,15 @@
 /* The ternary product with AVX2.
  *
  * Layout. A tile is 32 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte r of vector j holding row
- * r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of signs, a word a row with block k's sign in bit
- * 15 - k: rows 0-7, 16-23 and 8-15, 24-31, the order in which punpck makes words of bytes. The last chunk is filled up with
- * code 0 (its activations are 0). Then the scales, [n_groups, 32] fp16.
+ * r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of signs, byte r of vector v with the sign of block 8v + k in
+ * bit 7 - k. The last chunk is filled up; its activations are 0. Scales follow the chunks of their groups
+ * (sol_unit in ternary_impl.h).
  *
- * One token (or few): for each block of four activations the 16 sums of the slots are a table of low and of high bytes; two
- * pshufb look up 32 rows, punpck makes words, psignw puts the signs. Sums stay exact in int16 over a segment of 128.
+ * One token (or few): for each block of four activations the 16 sums of the slots, written as 31 high + low with |low| <= 15 and
+ * |high| <= 12, are two tables of bytes. Two pshufb look up 32 rows, psignb puts the signs; both parts stay exact in int8
+ * over eight blocks (8 x 15, 8 x 12 < 128), then punpck and pmaddubsw with (1, 31) make words, exact over a segment of 128.
+ * Measured against it on one core of a Zen 3, in cache: tables of the sums' low and high bytes, which must become words block by
+ * block, LOST_TABLES of its rate; decoding into pmaddubsw for one token LOST_DECODE.
  * Many tokens: blocks are decoded once to bytes 0, 1, 2, four of a row together, for pmaddubsw; 32 blocks stay below
  * 32 x 2 x 127 x 2 < 32768, so that one pmaddwd a segment suffices. */
 #include <immintrin.h>
@@ -20,60 +23,103 @@ enum {
     CHUNK_BLOCKS = 16,
     SLOT_BYTES = 256,
     CHUNK_BYTES = SLOT_BYTES + 64,
-    TABLE_TOKENS = 6, /* up to so many tokens go through the tables */
+    PART_BLOCKS = 8,  /* of a chunk, with one vector of signs */
+    TABLE_TOKENS = 10, /* up to so many tokens go through the tables */
     TOKENS = 256,     /* of one job */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 1280,  /* bytes ahead */
+    PACK_CHUNKS = 4,  /* eight bytes of signs */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static int64_t n_chunks(const sol_segments *s)
+static sol_unit unit_of(const sol_segments *s)
 {
-    return s->cols_pad / 64;
+    return sol_unit_make(s, CHUNK_BYTES, TILE_ROWS);
 }
 
 static size_t tile_bytes(const sol_segments *s)
 {
-    return (size_t)(n_chunks(s) * CHUNK_BYTES + sol_round_up(s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64));
+    sol_unit u = unit_of(s);
+    return (size_t)(u.count * u.bytes);
 }
 
 /* ---- packing ---- */
 
-/* The sign word of row r in a chunk. */
-static uint16_t *sign_word(uint8_t *chunk, int64_t r)
+/* Bytes [at, at + 8) of a row of n, zero beyond its end. */
+static uint64_t eight_bytes(const uint8_t *row, int64_t at, int64_t n)
 {
-    int64_t lane = r / 16, vector = r % 16 / 8;
-    return (uint16_t *)(chunk + SLOT_BYTES + 32 * vector) + 8 * lane + r % 8;
+    uint64_t v = 0;
+    if (at + 8 <= n)
+        memcpy(&v, row + at, 8);
+    else if (at < n)
+        memcpy(&v, row + at, (size_t)(n - at));
+    return v;
+}
+
+/* Byte i of v[r] to byte r of out[i]. */
+ALWAYS_INLINE void transpose_bytes(const uint64_t v[8], uint64_t out[8])
+{
+    __m128i pair[4], quad[4];
+    for (int i = 0; i < 4; i++)
+        pair[i] = _mm_unpacklo_epi8(_mm_cvtsi64_si128((int64_t)v[2 * i]), _mm_cvtsi64_si128((int64_t)v[2 * i + 1]));
+    for (int i = 0; i < 2; i++) {
+        quad[2 * i] = _mm_unpacklo_epi16(pair[2 * i], pair[2 * i + 1]);
+        quad[2 * i + 1] = _mm_unpackhi_epi16(pair[2 * i], pair[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        _mm_storeu_si128((__m128i *)(out + 4 * i), _mm_unpacklo_epi32(quad[i], quad[2 + i]));
+        _mm_storeu_si128((__m128i *)(out + 4 * i + 2), _mm_unpackhi_epi32(quad[i], quad[2 + i]));
+    }
+}
+
+/* The bits of each byte from back to front. */
+static uint64_t reverse_bits(uint64_t x)
+{
+    x = (x >> 1 & 0x5555555555555555ull) | (x & 0x5555555555555555ull) << 1;
+    x = (x >> 2 & 0x3333333333333333ull) | (x & 0x3333333333333333ull) << 2;
+    return (x >> 4 & 0x0f0f0f0f0f0f0f0full) | (x & 0x0f0f0f0f0f0f0f0full) << 4;
+}
+
+/* Rows r to r + 7 of a tile (those that there are), n chunks from `first` on. */
+static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_ternary_source *rows, int64_t r, int64_t first, int64_t n,
+                       uint8_t *tile)
+{
+    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = (s->cols / 4 + 7) / 8, there = sol_min_i64(8, rows->n - r);
+    uint64_t v[8] = {0}, out[8];
+    for (int64_t c = first; c < first + n; c++) {
+        uint8_t *to = tile + sol_unit_chunk(u, c) + r;
+        for (int64_t i = 0; i < there; i++) v[i] = eight_bytes(rows->codes[r + i], 8 * c, code_bytes);
+        transpose_bytes(v, out);
+        for (int64_t i = 0; i < 8; i++) memcpy(to + 32 * i, &out[i], 8);
+    }
+    for (int64_t i = 0; i < there; i++) v[i] = reverse_bits(eight_bytes(rows->signs[r + i], 2 * first, sign_bytes));
+    transpose_bytes(v, out);
+    for (int64_t i = 0; i < 2 * n; i++) memcpy(tile + sol_unit_chunk(u, first + i / 2) + SLOT_BYTES + i % 2 * 32 + r, &out[i], 8);
 }
 
 static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
 {
-    int64_t blocks = s->cols / 4;
-    sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
-    for (int r = 0; r < rows->n; r++) {
-        const uint8_t *codes = rows->codes[r], *signs = rows->signs[r];
-        for (int64_t j = 0; j < (blocks + 1) / 2; j++)
-            tile[j / 8 * CHUNK_BYTES + j % 8 * 32 + r] = codes[j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
-        for (int64_t j = 0; j < (blocks + 7) / 8; j++) {
-            uint8_t bits = 0;
-            for (int64_t k = 0; k < 8 && 8 * j + k < blocks; k++) bits |= (uint8_t)((signs[j] >> k & 1) << (7 - k));
-            *sign_word(tile + j / 2 * CHUNK_BYTES, r) |= (uint16_t)(j % 2 ? bits : bits << 8);
-        }
-        for (int64_t g = 0; g < s->n_groups; g++) scales[g * TILE_ROWS + r] = rows->scales[r][g];
+    const sol_unit u = unit_of(s);
+    int64_t chunks = s->cols_pad / 64;
+    for (int64_t first = 0; first < chunks; first += PACK_CHUNKS)
+        for (int64_t r = 0; r < rows->n; r += 8) pack_eight(s, &u, rows, r, first, sol_min_i64(PACK_CHUNKS, chunks - first), tile);
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
+        for (int r = 0; r < rows->n; r++) scales[r] = rows->scales[r][g];
     }
 }
 
 static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
 {
-    const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    const sol_unit u = unit_of(s);
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint8_t *chunk = tile + b / CHUNK_BLOCKS * CHUNK_BYTES;
+        const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
         int64_t k = b % CHUNK_BLOCKS;
-        int sign = *sign_word((uint8_t *)chunk, r) >> (15 - k) & 1;
+        int sign = chunk[SLOT_BYTES + k / 8 * 32 + r] >> (7 - k % 8) & 1;
         codes[b] = (uint8_t)(sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15));
     }
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
+    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
 ALWAYS_INLINE __m256i load(const void *p)
@@ -88,78 +134,104 @@ ALWAYS_INLINE __m256i slots_at(const uint8_t *chunk, int64_t k)
     return _mm256_and_si256(k & 1 ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
 }
 
+/* For psignb: a byte a row that is negative where block k of a chunk has the sign -, and never 0. Shifts of words: what comes over from
+ * the byte below is not looked at. */
+ALWAYS_INLINE __m256i signs_at(const uint8_t *chunk, int64_t k)
+{
+    __m256i bits = _mm256_sll_epi16(load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), _mm_cvtsi32_si128((int)(k % PART_BLOCKS)));
+    return _mm256_or_si256(bits, _mm256_set1_epi8(1));
+}
+
+/* sum += x, written out: the compiler would add in a tree, with more sums than registers. */
+#define ADD_BYTES(sum, x) __asm__("vpaddb %1, %0, %0" : "+x"(sum) : "x"(x))
+#define ADD_WORDS(sum, x) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x))
+
 /* ---- tables: one token ---- */
 
-/* Sums of the 16 slots with sign + for one block: 16 low bytes, 16 high bytes. */
+/* Sums of the 16 slots with sign + for one block, each HIGH_WEIGHT * high + low. */
+enum { HIGH_WEIGHT = 31 };
 typedef struct slot_sums {
-    uint8_t low[16], high[16];
+    int8_t low[16], high[16];
 } slot_sums;
 
 static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
 {
     int8_t codes[32][4], pair[2][16][2];
+    int16_t offset[16];
     sol_code_table(codes);
-    for (int slot = 0; slot < 16; slot++)
-        for (int p = 0; p < 4; p++) pair[p / 2][slot][p % 2] = (int8_t)(codes[slot][p] + 1);
-    const __m256i first = load(pair[0]), second = load(pair[1]), bytes = _mm256_set1_epi16(255);
+    for (int slot = 0; slot < 16; slot++) {
+        offset[slot] = 0;
+        for (int p = 0; p < 4; p++) {
+            pair[p / 2][slot][p % 2] = codes[slot][p];
+            offset[slot] = (int16_t)(offset[slot] + 128 * codes[slot][p]);
+        }
+    }
+    const __m256i first = load(pair[0]), second = load(pair[1]), offsets = load(offset);
     for (int64_t b = 0; b < blocks; b++, q += 4) {
-        uint16_t x01, x23;
-        memcpy(&x01, q, 2);
-        memcpy(&x23, q + 2, 2);
-        __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(first, _mm256_set1_epi16((short)x01)),
-                                       _mm256_maddubs_epi16(second, _mm256_set1_epi16((short)x23)));
-        sum = _mm256_sub_epi16(sum, _mm256_set1_epi16((short)(q[0] + q[1] + q[2] + q[3])));
-        __m256i split = _mm256_packus_epi16(_mm256_and_si256(sum, bytes), _mm256_srli_epi16(sum, 8));
-        _mm256_storeu_si256((__m256i *)&table[b], _mm256_permute4x64_epi64(split, 0xd8));
+        uint32_t x;
+        memcpy(&x, q, 4);
+        x ^= 0x80808080u; /* q + 128, for pmaddubsw */
+        __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_set1_epi16((short)x), first),
+                                       _mm256_maddubs_epi16(_mm256_set1_epi16((short)(x >> 16)), second));
+        sum = _mm256_sub_epi16(sum, offsets);
+        /* sum / 31 to nearest: never halfway between two, as 31 is odd. */
+        __m256i high = _mm256_mulhrs_epi16(sum, _mm256_set1_epi16((32768 + HIGH_WEIGHT / 2) / HIGH_WEIGHT));
+        __m256i low = _mm256_sub_epi16(sum, _mm256_mullo_epi16(high, _mm256_set1_epi16(HIGH_WEIGHT)));
+        _mm256_storeu_si256((__m256i *)&table[b], _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
     }
 }
 
-/* sum += words, written out: the compiler would add in a tree, with more sums than registers. */
-#define ADD_WORDS(sum, words) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(words))
-
-/* acc[0..1] += signed sums of one block for 32 rows; a negative word of sign[0..1] turns the sum of its row. */
-ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign0, __m256i sign1, __m256i acc[2])
+/* low, high += the signed parts of the sums of one block, for 32 rows. */
+ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign, __m256i *low, __m256i *high)
 {
-    __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->low));
-    __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->high));
-    low = _mm256_shuffle_epi8(low, slots);
-    high = _mm256_shuffle_epi8(high, slots);
-    ADD_WORDS(acc[0], _mm256_sign_epi16(_mm256_unpacklo_epi8(low, high), sign0));
-    ADD_WORDS(acc[1], _mm256_sign_epi16(_mm256_unpackhi_epi8(low, high), sign1));
+    __m256i lows = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->low));
+    __m256i highs = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->high));
+    ADD_BYTES(*low, _mm256_sign_epi8(_mm256_shuffle_epi8(lows, slots), sign));
+    ADD_BYTES(*high, _mm256_sign_epi8(_mm256_shuffle_epi8(highs, slots), sign));
 }
 
-static void look_up_chunk(const uint8_t *chunk, const slot_sums *table, __m256i acc[2])
+/* acc[0] (rows 0-7, 16-23) and acc[1] (8-15, 24-31) += the sums of at most PART_BLOCKS blocks. */
+ALWAYS_INLINE void join_parts(__m256i low, __m256i high, __m256i acc[2])
 {
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i all0 = load(chunk + SLOT_BYTES), all1 = load(chunk + SLOT_BYTES + 32);
-    /* Bit 15 is the sign of the block at hand; the 1 below keeps the word from being 0, which psignw would take for 0. */
-    __m256i sign0 = _mm256_or_si256(all0, one), sign1 = _mm256_or_si256(all1, one);
-#pragma GCC unroll 16
-    for (int k = 0; k < CHUNK_BLOCKS; k++) {
-        look_up(table + k, slots_at(chunk, k), sign0, sign1, acc);
-        sign0 = k < 14 ? _mm256_add_epi16(sign0, sign0) : _mm256_or_si256(_mm256_slli_epi16(all0, 15), one);
-        sign1 = k < 14 ? _mm256_add_epi16(sign1, sign1) : _mm256_or_si256(_mm256_slli_epi16(all1, 15), one);
+    const __m256i weights = _mm256_set1_epi16(HIGH_WEIGHT << 8 | 1);
+    ADD_WORDS(acc[0], _mm256_maddubs_epi16(weights, _mm256_unpacklo_epi8(low, high)));
+    ADD_WORDS(acc[1], _mm256_maddubs_epi16(weights, _mm256_unpackhi_epi8(low, high)));
+}
+
+/* The PART_BLOCKS blocks of a chunk from block k on. */
+ALWAYS_INLINE void look_up_part(const uint8_t *chunk, int64_t k, const slot_sums *table, __m256i acc[2])
+{
+    const __m256i one = _mm256_set1_epi8(1);
+    __m256i all = load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), low = _mm256_setzero_si256(), high = low;
+    /* Bit 7 is the sign of the block at hand; the 1 below keeps the byte from being 0, which psignb would take for 0. */
+    __m256i sign = _mm256_or_si256(all, one);
+#pragma GCC unroll 8
+    for (int i = 0; i < PART_BLOCKS; i++) {
+        look_up(table + i, slots_at(chunk + k / 2 * 32, i), sign, &low, &high);
+        sign = i < PART_BLOCKS - 2 ? _mm256_add_epi8(sign, sign) : _mm256_or_si256(_mm256_slli_epi16(all, 7), one);
     }
+    join_parts(low, high, acc);
 }
 
-static void look_up_segment(const uint8_t *tile, int64_t b, int64_t blocks, const slot_sums *table, __m256i acc[2])
+/* acc = the sums of `blocks` blocks of a unit from block k on; `table` is that of the first. */
+ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t blocks, const slot_sums *table, __m256i acc[2])
 {
     acc[0] = acc[1] = _mm256_setzero_si256();
-    if (b % CHUNK_BLOCKS == 0 && blocks % CHUNK_BLOCKS == 0) {
-        for (int64_t c = b / CHUNK_BLOCKS; c < (b + blocks) / CHUNK_BLOCKS; c++) {
-            const uint8_t *chunk = tile + c * CHUNK_BYTES;
-            for (int line = 0; line < CHUNK_BYTES; line += 64) _mm_prefetch((const char *)chunk + PREFETCH + line, _MM_HINT_T0);
-            look_up_chunk(chunk, table + c * CHUNK_BLOCKS, acc);
+    for (const slot_sums *end = table + blocks; table < end;) {
+        const uint8_t *chunk = unit + k / CHUNK_BLOCKS * CHUNK_BYTES;
+        int64_t in_chunk = k % CHUNK_BLOCKS;
+        for (int line = 0; in_chunk == 0 && line < CHUNK_BYTES; line += 64)
+            _mm_prefetch((const char *)chunk + PREFETCH + line, _MM_HINT_T0);
+        if (in_chunk % PART_BLOCKS == 0 && end - table >= PART_BLOCKS) {
+            look_up_part(chunk, in_chunk, table, acc);
+            k += PART_BLOCKS;
+            table += PART_BLOCKS;
+        } else {
+            __m256i low = _mm256_setzero_si256(), high = low;
+            look_up(table++, slots_at(chunk, in_chunk), signs_at(chunk, in_chunk), &low, &high);
+            join_parts(low, high, acc);
+            k++;
         }
-        return;
-    }
-    for (int64_t i = b; i < b + blocks; i++) {
-        const uint8_t *chunk = tile + i / CHUNK_BLOCKS * CHUNK_BYTES;
-        const __m256i one = _mm256_set1_epi16(1);
-        __m128i k = _mm_cvtsi32_si128((int)(i % CHUNK_BLOCKS));
-        __m256i sign0 = _mm256_or_si256(_mm256_sll_epi16(load(chunk + SLOT_BYTES), k), one);
-        __m256i sign1 = _mm256_or_si256(_mm256_sll_epi16(load(chunk + SLOT_BYTES + 32), k), one);
-        look_up(table + i, slots_at(chunk, i % CHUNK_BLOCKS), sign0, sign1, acc);
     }
 }
 
@@ -185,31 +257,45 @@ static void store_rows(float *y, int64_t r, int64_t rows, const __m256 v[4])
     memcpy(y + r, all, (size_t)(rows - r) * sizeof *y);
 }
 
-/* One token and one tile. The last segment of a row may run into the zeros behind its end, up to a whole chunk. */
-static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_sums *table, const float *d, __m256 y[4])
+/* u += the segments of one scale group, `at` columns behind the start of its unit. `padded`: its last segment may run on, up to a
+ * whole chunk. */
+ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at, bool padded, const slot_sums *table,
+                                 const float *d, __m256 u[4])
 {
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    for (int64_t begin = 0; begin < s->group; begin += SOL_TERNARY_BLOCK, d++) {
+        __m256i acc[2];
+        int64_t end = sol_min_i64(begin + SOL_TERNARY_BLOCK, s->group);
+        if (padded && end == s->group && (at + begin) % 64 == 0) end = sol_round_up(at + end, 64) - at;
+        look_up_segment(unit, (at + begin) / 4, (end - begin) / 4, table + begin / 4, acc);
+        __m256 scale = _mm256_broadcast_ss(d);
+        u[0] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[0])), u[0]);
+        u[1] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[1])), u[1]);
+        u[2] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[0], 1)), u[2]);
+        u[3] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[1], 1)), u[3]);
+    }
+}
+
+/* One token and one tile. */
+static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint8_t *tile, const slot_sums *table, const float *d,
+                         __m256 y[4])
+{
     for (int j = 0; j < 4; j++) y[j] = _mm256_setzero_ps();
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
-        __m256 u[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            __m256i acc[2];
-            int64_t len, start = sol_segment_at(s, i, &len);
-            if (i == s->n_segs - 1 && start % 64 == 0) len = s->cols_pad - start;
-            look_up_segment(tile, start / 4, len / 4, table, acc);
-            __m256 scale = _mm256_set1_ps(d[i]);
-            u[0] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[0])), u[0]);
-            u[1] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[1])), u[1]);
-            u[2] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[0], 1)), u[2]);
-            u[3] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[1], 1)), u[3]);
+    for (int64_t g = 0; g < s->n_groups; tile += unit->bytes) {
+        const sol_f16 *scales = (const sol_f16 *)(tile + unit->scales);
+        for (int64_t end = sol_min_i64(g + unit->groups, s->n_groups), at = 0; g < end; g++, at += s->group, scales += TILE_ROWS) {
+            __m256 u[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+            look_up_group(s, tile, at, g == s->n_groups - 1, table, d, u);
+            for (int j = 0; j < 4; j++) y[j] = _mm256_fmadd_ps(load_scales(scales + 8 * j), u[j], y[j]);
+            table += s->group / 4;
+            d += s->segs_per_group;
         }
-        for (int j = 0; j < 4; j++) y[j] = _mm256_fmadd_ps(load_scales(scales + 8 * j), u[j], y[j]);
     }
 }
 
 static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
+    const sol_unit unit = unit_of(s);
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
     if (!*ready)
         for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
@@ -217,7 +303,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             __m256 y[4];
-            look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            look_up_tile(s, &unit, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
             store_rows(job->y + t * job->rows, i * TILE_ROWS, job->rows, y);
         }
     }
@@ -233,20 +319,18 @@ static __m256i lane_table(const int8_t codes[32][4], int p)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lane));
 }
 
-/* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 8 j.. of block b + i, four bytes weight + 1 each. */
-static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, __m256i (*w)[4])
+/* Blocks [b, b + blocks) of a row to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 8 j.. of block b + i, four bytes weight + 1
+ * each. They lie in one unit; `chunk` holds the first. */
+static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m256i (*w)[4])
 {
     int8_t codes[32][4];
     sol_code_table(codes);
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i lane[4] = {lane_table(codes, 0), lane_table(codes, 1), lane_table(codes, 2), lane_table(codes, 3)};
     for (int64_t i = 0; i < blocks; i++) {
-        const uint8_t *chunk = tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES;
-        int64_t k = (b + i) % CHUNK_BLOCKS;
-        __m128i shift = _mm_cvtsi32_si128((int)k);
-        __m256i minus0 = _mm256_srai_epi16(_mm256_sll_epi16(load(chunk + SLOT_BYTES), shift), 15);
-        __m256i minus1 = _mm256_srai_epi16(_mm256_sll_epi16(load(chunk + SLOT_BYTES + 32), shift), 15);
-        __m256i sign = _mm256_or_si256(_mm256_packs_epi16(minus0, minus1), one), slots = slots_at(chunk, k), t[4];
+        int64_t k = b % CHUNK_BLOCKS + i;
+        const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
+        __m256i sign = signs_at(at, k % CHUNK_BLOCKS), slots = slots_at(at, k % CHUNK_BLOCKS), t[4];
         for (int p = 0; p < 4; p++)
             t[p] = _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(lane[p], slots), sign), one);
         __m256i a0 = _mm256_unpacklo_epi8(t[0], t[1]), a1 = _mm256_unpackhi_epi8(t[0], t[1]);
@@ -327,19 +411,20 @@ static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm
     const sol_segments *s = job->seg;
     const sol_acts *a = job->acts;
     const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    const sol_unit unit = unit_of(s);
     gemm_step g = {.seg = s, .w = room->w, .u = room->u, .y = room->y};
     memset(room->y, 0, (size_t)a->n * sizeof *room->y);
     for (int64_t i = 0; i < s->n_segs; i++) {
         int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group, t = 0;
         g.first = in_group == 0;
         g.last = in_group == s->segs_per_group - 1;
-        for (int j = 0; g.first && j < 4; j++) g.scale[j] = load_scales(scales + i / s->segs_per_group * TILE_ROWS + 8 * j);
+        const sol_f16 *scales = (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
+        for (int j = 0; g.first && j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
         g.blocks = len / 4;
         g.q = a->q + start;
         g.d = a->d + i;
         g.nsum = a->nsum + i;
-        decode_segment(tile, start / 4, g.blocks, room->w);
+        decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, g.blocks, room->w);
         for (; t + 2 <= a->n; t += 2) gemm_tokens(2, &g, t);
         if (t < a->n) gemm_tokens(1, &g, t);
     }
