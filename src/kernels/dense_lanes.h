@@ -2,7 +2,8 @@
  *
  *   LANES              rows of a vector (4, 8, 16)
  *   Q8_OFFSET          128 where DOT_4 wants unsigned weights, 0 where it takes signed ones
- *   DOT_4(acc, w, x)   acc[r] += sum of the four products of bytes w[4r..] and x; x: one doubleword for all rows
+ *   DOT_4(type, i, acc, words, w, x)   acc[r] += sum of the four products of bytes w[4r..] and x; x: one doubleword for all rows.
+ *                      It may keep sums in words, a vector of its own, from i = 0 on, and add them to acc by i = 7
  *   FMA(a, b, c)       a * b + c on vectors
  *   LOAD_F16(p)        a vector from LANES float16 at p
  *   PREFETCH_LINE(p)   asks for the line at p
@@ -194,7 +195,8 @@ ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s
     UNROLL for (int t = 0; t < T; t++) y[t][0] = y[t][1] = (vf){0};
     for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type), q += 32) {
         const uint8_t *w = block + SCALE_BYTES, *w1 = w + VECTOR * n_vectors(type);
-        vi acc[TOKENS_AT_ONCE][2];
+        vi acc[TOKENS_AT_ONCE][2], words[TOKENS_AT_ONCE][2];
+        (void)words;
         for (size_t line = 0; line < block_bytes(type); line += 64) PREFETCH_LINE(block + PREFETCH + line);
         UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] = offset_of(type) * nsum[t * s->n_segs + g] - (vi){0};
         UNROLL for (int i = 0; i < 8; i++) {
@@ -203,8 +205,8 @@ ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s
                 int32_t four;
                 memcpy(&four, q + t * s->q_stride + 4 * i, 4);
                 vi x = four - (vi){0};
-                DOT_4(acc[t][0], v0, x);
-                DOT_4(acc[t][1], v1, x);
+                DOT_4(type, i, acc[t][0], words[t][0], v0, x);
+                DOT_4(type, i, acc[t][1], words[t][1], v1, x);
             }
         }
         vf scale0 = LOAD_F16(block), scale1 = LOAD_F16(block + SCALE_BYTES / 2);

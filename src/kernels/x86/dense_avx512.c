@@ -6,7 +6,7 @@
 #define LANES 16
 #define Q8_OFFSET 128
 /* Not the intrinsic: through it gcc 12 copies and spills the accumulators of a loop. */
-#define DOT_4(acc, w, x) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x))
+#define DOT_4(type, i, acc, words, w, x) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x))
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define PREFETCH_LINE(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
