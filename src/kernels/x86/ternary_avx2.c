@@ -359,14 +359,13 @@ typedef struct gemm_step {
     const int8_t *q; /* of the first token, as d and nsum */
     const float *d;
     const int32_t *nsum;
-    bool first, last;  /* of its scale group */
-    __m256 scale[4];   /* of the group */
+    __m256 scale[4];         /* of its scale group */
     __m256 (*u)[4], (*y)[4]; /* [tokens] */
 } gemm_step;
 
 /* T (1 or 2) tokens from t on: u += d * sum, from 0 at the first segment of a group; at its last y += scale * u. The q of the next
  * segment are fetched: they are too far from each other for the processor to see where they go. */
-ALWAYS_INLINE void gemm_tokens(int T, const gemm_step *g, int64_t t)
+ALWAYS_INLINE void gemm_tokens(int T, bool first, bool last, const gemm_step *g, int64_t t)
 {
     int64_t stride = g->seg->q_stride, segs = g->seg->n_segs;
     const int8_t *q = g->q + t * stride;
@@ -391,13 +390,20 @@ ALWAYS_INLINE void gemm_tokens(int T, const gemm_step *g, int64_t t)
     }
     for (int k = 0; k < T; k++)
         for (int j = 0; j < 4; j++) {
-            __m256 u = g->first ? _mm256_setzero_ps() : g->u[t + k][j];
+            __m256 u = first ? _mm256_setzero_ps() : g->u[t + k][j];
             u = finish(sum[k][j], g->nsum[(t + k) * segs], g->d[(t + k) * segs], u);
-            if (g->last)
+            if (last)
                 g->y[t + k][j] = _mm256_fmadd_ps(g->scale[j], u, g->y[t + k][j]);
             else
                 g->u[t + k][j] = u;
         }
+}
+
+ALWAYS_INLINE void gemm_all(bool first, bool last, const gemm_step *g, int64_t n)
+{
+    int64_t t = 0;
+    for (; t + 2 <= n; t += 2) gemm_tokens(2, first, last, g, t);
+    if (t < n) gemm_tokens(1, first, last, g, t);
 }
 
 /* Scratch of a thread in the many-token product. */
@@ -415,18 +421,19 @@ static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm
     gemm_step g = {.seg = s, .w = room->w, .u = room->u, .y = room->y};
     memset(room->y, 0, (size_t)a->n * sizeof *room->y);
     for (int64_t i = 0; i < s->n_segs; i++) {
-        int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group, t = 0;
-        g.first = in_group == 0;
-        g.last = in_group == s->segs_per_group - 1;
+        int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group;
+        bool first = in_group == 0, last = in_group == s->segs_per_group - 1;
         const sol_f16 *scales = (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
-        for (int j = 0; g.first && j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
+        for (int j = 0; first && j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
         g.blocks = len / 4;
         g.q = a->q + start;
         g.d = a->d + i;
         g.nsum = a->nsum + i;
         decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, g.blocks, room->w);
-        for (; t + 2 <= a->n; t += 2) gemm_tokens(2, &g, t);
-        if (t < a->n) gemm_tokens(1, &g, t);
+        if (first && last)
+            gemm_all(true, true, &g, a->n);
+        else
+            gemm_all(first, last, &g, a->n);
     }
     for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
 }
