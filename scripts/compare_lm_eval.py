@@ -5,8 +5,8 @@
     scripts/compare_lm_eval.py --solera build/release/solera --model m.h5 --folder folder --data DIR [--limit 100]
 
 DIR holds the prepared task files (arc_easy_test.jsonl.gz, ...; README, "Zero-shot tasks"). Prints both scores of every task and the samples
-whose answer (acc or acc_norm) is another one, with how far apart the two best scores are. Needs the Python packages lm_eval, torch (CPU is
-enough) and transformers. Not a test: third-party programs, run by hand. Exit code 1 when an answer differs.
+whose answer (acc or acc_norm) is another one, with how far the best score leads in each program. Needs the Python packages lm_eval[hf] and
+torch (CPU is enough). Not a test: third-party programs, run by hand. Exit code 1 when an answer differs.
 """
 import argparse
 import gzip
@@ -21,16 +21,18 @@ FILES = {"arc_easy": "arc_easy_test", "arc_challenge": "arc_challenge_test", "he
          "winogrande": "winogrande_xl_dev"}
 
 
-def pieces(data, name, limit, size, folder):
-    """Files of at most `size` items each (0: one file)."""
-    path = os.path.join(data, FILES[name] + ".jsonl")
+def pieces(o, name, folder):
+    """The items to compare as files of at most o.piece items each (0: one file), with the numbers of the items."""
+    path = os.path.join(o.data, FILES[name] + ".jsonl")
     with (open(path, "rb") if os.path.exists(path) else gzip.open(path + ".gz")) as src:
-        lines = src.read().splitlines(True)[: limit or None]
-    for at in range(0, len(lines), size or len(lines)):
+        lines = src.read().splitlines(True)
+    items = range(len(lines))[o.first :: o.every][: o.limit or None]
+    for at in range(0, len(items), o.piece or len(items)):
+        some = items[at : at + (o.piece or len(items))]
         out = os.path.join(folder, f"{name}-{at}.jsonl")
         with open(out, "wb") as dst:
-            dst.write(b"".join(lines[at : at + (size or len(lines))]))
-        yield at, out
+            dst.write(b"".join(lines[i] for i in some))
+        yield some, out
 
 
 def harness_task(name, path):
@@ -52,25 +54,43 @@ def harness(lm, name, path):
 def solera(o, name, path, folder):
     """Result of the task, and the samples."""
     samples = os.path.join(folder, "ours.jsonl")
-    out = subprocess.run([o.solera, "eval", o.model, "--task", f"{name}={path}", "--json", "--samples", samples], check=True,
-                         capture_output=True, text=True).stdout
+    out = subprocess.run([o.solera, "eval", o.model, "--task", f"{name}={path}", "--json", "--samples", samples, "-t", str(o.threads)],
+                         check=True, capture_output=True, text=True).stdout
     return json.loads(out)["results"][name], [json.loads(line) for line in open(samples)]
 
 
-def compare(name, first, ours, theirs, docs):
-    """Answers that differ; the largest difference of a score. first: number of the first item."""
+def picks(scores, lengths):
+    """Answer and lead over the second of each metric."""
+    for key, values in (("picked", scores), ("picked_norm", [s / n for s, n in zip(scores, lengths)])):
+        first, second = sorted(values)[:-3:-1]
+        yield key, values.index(first), first - second
+
+
+def compare(name, items, ours, theirs):
+    """Answers that differ; the largest difference of a score."""
     different, worst = [], 0.0
-    for line, sample, doc in zip(ours, theirs, docs):
+    for i, line, sample in zip(items, ours, theirs, strict=True):
         scores = [float(r[0]) for r in sample["filtered_resps"]]
-        worst = max([worst] + [abs(a - b) for a, b in zip(scores, line["scores"])])
-        lengths = [1.0] * len(scores) if name == "winogrande" else [float(len(c)) for c in doc["choices"]]
-        for key, divide in (("picked", [1.0] * len(scores)), ("picked_norm", lengths)):
-            values = [s / d for s, d in zip(scores, divide)]
-            best = values.index(max(values))
-            if best != line[key] and not (name == "winogrande" and key == "picked_norm"):
-                top = sorted(values)
-                different.append(f"{name} item {first + line['item']}, {key}: {line[key]} here, {best} there, which leads by {top[-1] - top[-2]:.2g}")
+        worst = max([worst] + [abs(a - b) for a, b in zip(scores, line["scores"], strict=True)])
+        lengths = [len(c) for c in sample["doc"].get("choices", ["1"] * len(scores))]
+        for key, best, lead in picks(scores, lengths):
+            if best != line[key]:
+                mine = next(p[2] for p in picks(line["scores"], lengths) if p[0] == key)
+                different.append(f"{name} item {i}, {key}: {line[key]} here by {mine:.2g}, {best} there by {lead:.2g}")
     return different, worst
+
+
+class Total:
+    """What is the same over all pieces of a task."""
+
+    def __init__(self):
+        self.items, self.different, self.worst = 0, 0, 0.0
+
+    def add(self, items, different, worst):
+        self.items, self.different, self.worst = self.items + items, self.different + different, max(self.worst, worst)
+
+    def __str__(self):
+        return f"{self.items} items, {self.different} other answers, largest difference of a score {self.worst:.3g}"
 
 
 def main():
@@ -81,33 +101,32 @@ def main():
     a.add_argument("--data", required=True)
     a.add_argument("--tasks", default=",".join(FILES))
     a.add_argument("--limit", type=int, default=0)
+    a.add_argument("--first", type=int, default=0, help="number of the first item")
+    a.add_argument("--every", type=int, default=1, help="every N-th item only")
     a.add_argument("--piece", type=int, default=0, help="items at a time, so that figures come early; 0: a task at a time")
     a.add_argument("--batch", type=int, default=16)
+    a.add_argument("--threads", type=int, default=2, help="of both programs")
     a.add_argument("--dtype", default="float32")
     o = a.parse_args()
+    import torch
     from lm_eval.models.huggingface import HFLM
+    torch.set_num_threads(o.threads)
     lm = HFLM(pretrained=o.folder, dtype=o.dtype, device="cpu", batch_size=o.batch)
-    different = []
+    total = {n: Total() for n in o.tasks.split(",")}
     with tempfile.TemporaryDirectory() as folder:
-        left = {n: pieces(o.data, n, o.limit, o.piece, folder) for n in o.tasks.split(",")}
-        while left:  # a piece of every task, then the next of every task
-            for n in list(left):
-                first, path = next(left[n], (None, None))
-                if path is None:
-                    del left[n]
-                    continue
+        for n in total:
+            for items, path in pieces(o, n, folder):
                 ours, lines = solera(o, n, path, folder)
                 theirs = harness(lm, n, path)
-                samples = sorted(theirs["samples"][n], key=lambda s: s["doc_id"])
-                more, worst = compare(n, first, lines, samples, [s["doc"] for s in samples])
+                more, worst = compare(n, items, lines, sorted(theirs["samples"][n], key=lambda s: s["doc_id"]))
                 for m in ("acc", "acc_stderr", "acc_norm", "acc_norm_stderr"):
                     if m in ours:
                         print(f"{n:14} {m:16} solera {ours[m]:.6f}  lm-eval {theirs['results'][n][m + ',none']:.6f}")
-                print(f"{n:14} {len(samples)} items from {first} on, {len(more)} other answers, largest difference of a score {worst:.3g}")
-                print("".join(line + "\n" for line in more), end="", flush=True)
-                different += more
-    print(f"{len(different)} answers differ" if different else "every answer is the same")
-    sys.exit(bool(different))
+                total[n].add(len(items), len(more), worst)
+                print("".join(line + "\n" for line in more) + f"{n:14} up to item {items[-1]}: {total[n]}", flush=True)
+    for n, t in total.items():
+        print(f"{n:14} {t}")
+    sys.exit(any(t.different for t in total.values()))
 
 
 if __name__ == "__main__":
