@@ -155,6 +155,8 @@ START_TEST(pages_and_words)
     ck_assert(!sol_wikitext_titled("= = =\n", 6));
     ck_assert_int_eq(sol_count_words("a b", 3), 2);
     ck_assert_int_eq(sol_count_words(" a \n\n b ", 8), 4); /* the empty ones at both ends count, as in Python */
+    ck_assert_int_eq(sol_count_words("a\xC2\xA0" "b\xE2\x80\x83 c", 8), 3);
+    ck_assert_int_eq(sol_count_words("\xE1\x9A\x80" "a\xE2\x80\xAF" "b\xE2\x81\x9F" "c\xE2\x80\x8B" "d\x1C" "e\xC2\x85", 20), 6); /* U+200B is none */
     ck_assert_int_eq(sol_count_words("", 0), 1);
 }
 END_TEST
@@ -212,9 +214,15 @@ START_TEST(every_form_of_a_task_file)
          "{\"activity_label\": \"Roof [x] work\", \"ctx_a\": \"A man sits. [title] Then\", \"ctx_b\": \"he GOES\", \"ctx\": \"unused\", "
          "\"endings\": [\"[step] up  there.\", \" down \\u00e9.\"], \"label\": \"1\"}",
          2, 1, "Roof work: A man sits.. Then He goes", " down \xC3\xA9.", 7},
+        {"hellaswag", /* the title goes before the brackets, brackets end with their line, strip() knows U+00A0 and U+2003 */
+         "{\"activity_label\": \"\\u2003Roof\", \"ctx_a\": \"[a [title] b] [c\\nd]\", \"ctx_b\": \"\", "
+         "\"endings\": [\"x\", \"\\u00a0[[a]b] [] [title]   up\\u00a0\"], \"label\": 1}",
+         2, 1, "Roof: [c\nd]", " b] .  up", 8},
         {"piqa", "{\"goal\": \"How?\", \"sol1\": \"so \", \"sol2\": \"no\", \"label\": 0}", 2, 0, "Question: How?\nAnswer:", " so ", 3},
         {"winogrande", "{\"sentence\": \"Ann met Eve so _  smiled. \", \"option1\": \"Ann\", \"option2\": \"Eve\", \"answer\": \"2\"}", 2, 1,
          "Ann met Eve so Eve", " smiled.", 7},
+        {"winogrande", "{\"sentence\": \"Ann met Eve so _\\u3000smiled.\\u0085\", \"option1\": \"Ann\", \"option2\": \"Eve\", \"answer\": \"1\"}",
+         2, 0, "Ann met Eve so Ann", " smiled.", 7},
     };
     fixture f = make_net();
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -278,7 +286,7 @@ static double score_alone(const fixture *f, const sol_task_choice *c, bool bos, 
     int flags = SOL_ENCODE_SPECIAL | (bos ? SOL_ENCODE_BOS : 0);
     snprintf(both, sizeof both, "%s%s", c->context, c->continuation);
     size_t n = strlen(c->context), prefix = 0;
-    while (n > 0 && c->context[n - 1] == ' ') n--;
+    while (n > 0 && (c->context[n - 1] == ' ' || c->context[n - 1] == '\xA0')) n -= c->context[n - 1] == ' ' ? 1 : 2; /* U+00A0 */
     if (n > 0) {
         ck_ok(sol_tokenizer_encode(f->tokenizer, both, n, flags, &context, err));
     } else {
@@ -328,6 +336,7 @@ START_TEST(shared_beginnings_change_no_score)
     static const char lines[] =
         "{\"ctx\": \"the cat sees\", \"choices\": [\"a dog\", \"a dog in the tree\", \"them\", \"a dog\"], \"gold\": 0}\n"
         "{\"ctx\": \"a bird \", \"choices\": [\"hears\", \"x\"], \"gold\": 1}\n"
+        "{\"ctx\": \"a bird\\u00a0 \", \"choices\": [\"hears\", \"x\"], \"gold\": 1}\n"
         "{\"contexts\": [\"the dog sees the cat\", \"a dog\"], \"continuation\": \"and all\", \"gold\": 0}\n"
         "{\"ctx\": \"\", \"choices\": [\"the tree\", \"the garden\"], \"gold\": 1}\n"
         "{\"ctx\": \"the cat sees a dog and the dog sees the cat; a bird hears them all in the tree of the garden; the cat sees a dog "
@@ -339,13 +348,13 @@ START_TEST(shared_beginnings_change_no_score)
         sol_task_result r;
         sol_task_opts o = {.no_bos = !bos, .sample = look, .sample_user = &s};
         ck_ok(sol_task_run(f.net, t, &o, &r, err));
-        ck_assert_int_eq(s.items, 5);
-        ck_assert_int_eq(r.n, 5);
+        ck_assert_int_eq(s.items, 6);
+        ck_assert_int_eq(r.n, 6);
         ck_assert_msg(r.tokens < s.rows, "%ld tokens were computed, %ld without sharing", (long)r.tokens, (long)s.rows);
-        ck_assert_double_eq_tol(r.acc, (double)s.right / 5, 1e-12);
-        ck_assert_double_eq_tol(r.acc_norm, (double)s.right_norm / 5, 1e-12);
-        ck_assert_double_eq_tol(r.acc_stderr, sqrt(r.acc * (1 - r.acc) / 4), 1e-12);
-        ck_assert_double_eq_tol(r.acc_norm_stderr, sqrt(r.acc_norm * (1 - r.acc_norm) / 4), 1e-12);
+        ck_assert_double_eq_tol(r.acc, (double)s.right / 6, 1e-12);
+        ck_assert_double_eq_tol(r.acc_norm, (double)s.right_norm / 6, 1e-12);
+        ck_assert_double_eq_tol(r.acc_stderr, sqrt(r.acc * (1 - r.acc) / 5), 1e-12);
+        ck_assert_double_eq_tol(r.acc_norm_stderr, sqrt(r.acc_norm * (1 - r.acc_norm) / 5), 1e-12);
     }
     sol_task_free(&t);
     ck_assert_ptr_null(t);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/textio.h"
+#include "eval/blank.h"
 #include "eval/tasks.h"
 
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
@@ -167,38 +168,50 @@ static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err
     return st;
 }
 
-/* The harness' clean-up of HellaSwag: strip, " [title]" becomes ". ", other [..] go, double blanks become single ones. */
-static sol_status clean_hellaswag(const char *text, sol_text *out, sol_err *err)
+/* Bytes of the "[...]" that text[n] begins with, closed in the same line; 0: none. */
+static size_t bracket(const char *text, size_t n)
 {
-    sol_text once = {0};
-    size_t n = strlen(text);
-    while (n > 0 && isspace((unsigned char)*text)) text++, n--;
-    while (n > 0 && isspace((unsigned char)text[n - 1])) n--;
-    sol_status st = sol_text_add(&once, err, "%s", "");
-    for (const char *end = text + n; st == SOL_OK && text < end;) {
-        const char *close = *text == '[' ? memchr(text, ']', (size_t)(end - text)) : NULL;
-        if ((size_t)(end - text) >= 8 && memcmp(text, " [title]", 8) == 0) {
-            st = sol_text_add(&once, err, ". ");
-            text += 8;
-        } else if (close) {
-            text = close + 1;
-        } else {
-            st = sol_text_add(&once, err, "%c", *text++);
-        }
+    const char *line_end = memchr(text, '\n', n);
+    const char *close = n > 0 && *text == '[' ? memchr(text, ']', line_end ? (size_t)(line_end - text) : n) : NULL;
+    return close ? (size_t)(close - text) + 1 : 0;
+}
+
+/* The harness' clean-up of HellaSwag, in its order: strip; " [title]" becomes ". "; what stands in brackets goes; double blanks become
+ * single ones. *out is owned by the caller. */
+static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
+{
+    static const char title[] = " [title]";
+    size_t n = strlen(text), to = 0;
+    sol_blank_strip(&text, &n);
+    sol_status st = sol_copy_string(out, text, n, err);
+    if (st != SOL_OK) return st;
+    char *s = *out; /* each pass writes behind where it reads */
+    for (char *hit = s; (hit = strstr(hit, title)) != NULL; n -= 6) {
+        memcpy(hit, ". ", 2);
+        memmove(hit + 2, hit + 8, n - (size_t)(hit - s) - 8 + 1);
+        hit += 2;
     }
-    for (size_t i = 0; st == SOL_OK && i < once.n; i++) {
-        st = sol_text_add(out, err, "%c", once.data[i]);
-        if (once.data[i] == ' ' && once.data[i + 1] == ' ') i++;
+    for (size_t i = 0; i < n;) {
+        size_t skip = bracket(s + i, n - i);
+        if (!skip) s[to++] = s[i++];
+        i += skip;
     }
-    sol_free(once.data);
-    return st;
+    n = to;
+    to = 0;
+    for (size_t i = 0; i < n; i++) {
+        s[to++] = s[i];
+        if (s[i] == ' ' && i + 1 < n && s[i + 1] == ' ') i++;
+    }
+    s[to] = 0;
+    return SOL_OK;
 }
 
 static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err), *b = text_of(line, "ctx_b", err);
     const json_t *endings = activity && a && b ? list_of(line, "endings", err) : NULL;
-    sol_text query = {0}, ctx = {0};
+    sol_text query = {0};
+    char *ctx = NULL;
     int64_t gold;
     if (!endings) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&query, err, "%s: %s ", activity, a);
@@ -209,15 +222,15 @@ static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_er
     if (st == SOL_OK) st = clean_hellaswag(query.data, &ctx, err);
     for (size_t i = 0; st == SOL_OK && i < json_array_size(endings) && i < MAX_CHOICES; i++) {
         const char *text = json_string_value(json_array_get(endings, i));
-        sol_text clean = {0};
+        char *clean = NULL;
         st = text ? clean_hellaswag(text, &clean, err) : sol_fail(err, SOL_ERR_FORMAT, "ending %zu is not a string", i);
-        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, clean.data ? clean.data : "", err);
-        sol_free(clean.data);
+        if (st == SOL_OK) st = add_choice(item, ctx, strlen(ctx), clean, err);
+        sol_free(clean);
     }
     if (st == SOL_OK) st = whole_of(line, "label", &gold, err);
     if (st == SOL_OK) st = set_gold(item, "label", gold, 0, err);
     sol_free(query.data);
-    sol_free(ctx.data);
+    sol_free(ctx);
     return st;
 }
 
@@ -245,8 +258,7 @@ static sol_status read_winogrande(const json_t *line, sol_task_item *item, sol_e
     if (!gap) return sol_fail(err, SOL_ERR_FORMAT, "\"sentence\" has no gap (_)");
     const char *rest = gap + 1;
     size_t n = strlen(rest);
-    while (n > 0 && isspace((unsigned char)*rest)) rest++, n--;
-    while (n > 0 && isspace((unsigned char)rest[n - 1])) n--;
+    sol_blank_strip(&rest, &n);
     char *tail = NULL;
     sol_status st = sol_copy_string(&tail, rest, n, err);
     for (int i = 0; st == SOL_OK && i < 2; i++) {

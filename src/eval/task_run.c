@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "eval/blank.h"
 #include "eval/tasks.h"
 
 /* Items that go through the network together, as far as their tokens fit. */
@@ -69,11 +70,6 @@ static sol_status add_prefix(const sol_net *net, sol_ids *ids, sol_err *err)
     return st;
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 /* Tokens of one choice, cut from the left to what the model can read. */
 static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q, sol_err *err)
 {
@@ -82,7 +78,7 @@ static sol_status make_request(const runner *r, const sol_task_choice *choice, r
     size_t whole = strlen(choice->context), n = whole;
     sol_text text = {0};
     sol_ids context = {0};
-    while (n > 0 && is_blank(choice->context[n - 1])) n--;
+    for (size_t k; (k = sol_blank_last(choice->context, n)) > 0;) n -= k;
     sol_status st = sol_text_add(&text, err, "%s%s", choice->context, choice->continuation);
     if (st == SOL_OK && n > 0) st = sol_tokenizer_encode(t, text.data, n, flags, &context, err);
     if (st == SOL_OK && n == 0) st = add_prefix(r->net, &q->ids, err);

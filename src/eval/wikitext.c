@@ -1,18 +1,18 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "eval/blank.h"
 #include "eval/text.h"
-
-/* Python's \s for the bytes that can stand alone; two- and three-byte blanks do not occur in this text. */
-static bool is_blank(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
-}
 
 int64_t sol_count_words(const char *text, size_t n)
 {
     int64_t words = 1;
-    for (size_t i = 0; i < n; i++) words += is_blank(text[i]) && (i == 0 || !is_blank(text[i - 1]));
+    bool in_word = true;
+    for (size_t i = 0, k; i < n; i += k ? k : 1) {
+        k = sol_blank_first(text + i, n - i);
+        words += k > 0 && in_word;
+        in_word = k == 0;
+    }
     return words;
 }
 
@@ -71,13 +71,13 @@ static void tighten(sol_text *t, char open, char close)
             t->data[to++] = t->data[i++];
             continue;
         }
-        size_t from = i + 1, stop = (size_t)(end - t->data);
-        while (from < stop && is_blank(t->data[from])) from++;
-        while (stop > from && is_blank(t->data[stop - 1])) stop--;
+        const char *inner = t->data + i + 1;
+        size_t length = (size_t)(end - inner);
+        sol_blank_strip(&inner, &length);
         i = (size_t)(end - t->data) + 1;
         t->data[to++] = open;
-        memmove(t->data + to, t->data + from, stop - from);
-        to += stop - from;
+        memmove(t->data + to, inner, length);
+        to += length;
         t->data[to++] = close;
     }
     t->n = to;
