@@ -244,6 +244,8 @@ START_TEST(bad_task_files_are_named_with_their_line)
 {
     static const char *const bad[][2] = {
         {"", "is empty"},
+        {"\n \r\n", "is empty"},
+        {"\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\r\n\r\n{}", "task.jsonl:4: neither"},
         {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"]}", "task.jsonl:1: no whole number under \"gold\""},
         {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 2}",
          "task.jsonl:2: \"gold\" is 2: there are 2 choices"},

@@ -99,6 +99,8 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
     sol_replace out;
     int n = 0;
     sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
+    if (st == SOL_OK && a->samples) st = sol_file_differs(p->word[0], a->samples, err);
+    for (int i = 0; st == SOL_OK && a->samples && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
     if (st == SOL_OK && a->samples) {
         st = sol_replace_begin(&out, a->samples, err);
         if (st == SOL_OK && !(j.samples = fopen(out.temp_path, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");

@@ -75,6 +75,8 @@ sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names,
         }
         sol_task_plan *t = &(*plans)[(*n)++];
         st = plan_task(dir, at, length, t, err);
+        for (int i = 0; st == SOL_OK && i < *n - 1; i++)
+            if ((*plans)[i].kind == t->kind) st = sol_fail(err, SOL_ERR_USAGE, "task %s is named twice", t->kind->name);
         if (st == SOL_OK) st = sol_task_read(&t->task, t->kind, t->path, limit, err);
         at += length;
         if (!*at) break;

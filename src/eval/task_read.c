@@ -7,6 +7,7 @@
 #include "base/textio.h"
 #include "eval/blank.h"
 #include "eval/tasks.h"
+#include "text/docs.h"
 
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
 
@@ -319,7 +320,7 @@ sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *
     for (size_t at = 0; st == SOL_OK && at < size && (limit == 0 || t->n < limit); number++) {
         const char *end = memchr(data + at, '\n', size - at);
         size_t n = end ? (size_t)(end - data) - at : size - at;
-        st = read_line(t, data + at, n, err);
+        if (!sol_text_is_blank(data + at, n)) st = read_line(t, data + at, n, err);
         if (st != SOL_OK) sol_err_prefix(err, st, "%s:%lld", path, number);
         at += n + 1;
     }

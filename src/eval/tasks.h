@@ -41,7 +41,7 @@ typedef struct sol_task {
     size_t capacity;
 } sol_task;
 
-/* A JSONL file, gzipped or not. Each line in the prepared form ({ctx, choices, gold} or {contexts, continuation, gold}) or in that
+/* A JSONL file, gzipped or not; blank lines do not count. Each line in the prepared form ({ctx, choices, gold} or {contexts, continuation, gold}) or in that
  * of the original dataset:
  *   arc_*       {question: {stem, choices: [{label, text}]}, answerKey}, or Hugging Face's {question, choices: {label, text}, answerKey}
  *   hellaswag   {activity_label, ctx_a, ctx_b, endings, label}

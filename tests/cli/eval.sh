@@ -62,6 +62,11 @@ expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piq
 printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"
 expect 2 'bad.jsonl:1: "gold" is 2: there are 2 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/bad.jsonl" --samples "$dir/t.jsonl"
 [ ! -e "$dir/t.jsonl" ] || fail "samples of a task that did not run"
+expect 2 "piqa is named twice" "$SOLERA" eval "$dir/p.h5" --task piqa,winogrande="$dir/tasks/piqa_valid.jsonl",piqa --task-dir "$dir/tasks"
+cp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl"
+expect 2 "mine.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/mine.jsonl" --samples "$dir/mine.jsonl"
+cmp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl" || fail "the samples overwrote their task"
+expect 2 "p.h5" "$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --samples "$dir/p.h5"
 
 data=${SOLERA_DATA:-../shared/data}
 if [ -e "$data/models/stories260K.bin" ]; then
