@@ -112,6 +112,48 @@ START_TEST(gradients_of_one_tensor_add_up)
 }
 END_TEST
 
+static void count_norms(void *user, const sol_op *op, bool backward)
+{
+    if (op == &sol_op_rmsnorm && !backward) ++*(int *)user;
+}
+
+/* A cheap node whose output the backward pass reads runs twice, unless that output is kept; no gradient changes. */
+START_TEST(cheap_nodes_run_again)
+{
+    enum { N = 40, C = 6 };
+    sol_ctx *ctx;
+    float x[N * C], w[] = {1, 2, 3, 4, 5, 6}, m[2 * C], grads[2][N * C + C + 2 * C];
+    size_t bytes[2];
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < N * C; i++) x[i] = (float)(i % 7) - 2.5f;
+    for (int i = 0; i < 2 * C; i++) m[i] = (float)(i % 3) - 0.75f;
+    for (int kept = 0; kept < 2; kept++) {
+        sol_tape *t;
+        sol_plan plan = {0};
+        int calls = 0;
+        float *dx = grads[kept], *dw = dx + N * C, *dm = dw + C;
+        ck_ok(sol_tape_create(&t, ctx, err));
+        sol_var vx = sol_tape_param(t, SOL_F32, sol_shape2(N, C), x, dx), vw = sol_tape_param(t, SOL_F32, sol_shape2(1, C), w, dw);
+        sol_var vm = sol_tape_param(t, SOL_F32, sol_shape2(2, C), m, dm), h = sol_rmsnorm(t, vx, vw, 1e-5f, SOL_F32);
+        sol_var y = sol_linear(t, h, vm, SOL_F32);
+        if (kept) sol_tape_keep(t, h);
+        ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){0}, err));
+        sol_tape_report(t, &plan);
+        bytes[kept] = sol_plan_total(&plan);
+        ck_ok(sol_tape_allocate(t, err));
+        for (int i = 0; i < 2 * N; i++) sol_tape_grad(t, y)[i] = (float)(i % 5) - 1.5f;
+        sol_tape_trace(t, count_norms, &calls);
+        sol_tape_run_backward(t, true);
+        ck_assert_int_eq(calls, kept ? 1 : 2);
+        sol_tape_free(&t);
+    }
+    ck_assert_mem_eq(grads[0], grads[1], sizeof grads[0]);
+    ck_assert_uint_le(bytes[0], bytes[1]);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check);
               tcase_add_test(tc, gradient_check_finds_faults); tcase_add_test(tc, recording_errors_stick);
-              tcase_add_test(tc, gradients_of_one_tensor_add_up))
+              tcase_add_test(tc, gradients_of_one_tensor_add_up);
+              tcase_add_test(tc, cheap_nodes_run_again))

@@ -60,6 +60,9 @@ typedef struct sol_op {
     unsigned narrow_in;           /* bit i: backward sets in[i].grad in bf16 where in[i] is of bf16 and nothing else reads it */
     /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
     bool backward_computes;
+    /* A pass over its inputs, which its backward reads anyway: what backward calls of others read of the outputs is computed again
+     * before the first of them, not kept since the forward pass. */
+    bool cheap;
     /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one
      * buffer and hands the factor to those who write it, so that the op's backward costs nothing. A NULL factor is 1. */
     const float *(*alias_factor)(const void *attr);

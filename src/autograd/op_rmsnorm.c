@@ -100,6 +100,7 @@ const sol_op sol_op_rmsnorm = {.name = "rmsnorm",
                                .backward = backward,
                                .reads_in = 3,
                                .reads_out = 2,
+                               .cheap = true,
                                .check_case = check_case};
 
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype type)

@@ -115,6 +115,7 @@ const sol_op sol_op_swiglu = {.name = "swiglu",
                               .backward = backward,
                               .reads_in = 3,
                               .narrow_in = 3,
+                              .cheap = true,
                               .check_case = check_case};
 
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up, sol_dtype type)

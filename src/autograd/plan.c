@@ -155,6 +155,30 @@ static void emit(sol_tape *t, step_kind kind, int node)
     touch_data(t, s, step_time(t, t->steps.n - 1));
 }
 
+static bool runs_again(const sol_tape *t, int var)
+{
+    const tape_var *v = tape_var_at(t, var);
+    if (v->kind != VAR_NODE || v->prologue || v->keep || v->recomputed) return false;
+    const tape_node *n = tape_node_at(t, v->node);
+    bool kept = false;
+    for (int o = 0; o < n->op->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
+    return n->op->cheap && !kept;
+}
+
+/* Runs again the cheap nodes whose outputs the backward call of a node reads, once each. The root's call follows the forward
+ * pass at once: for it they are kept. */
+static void emit_cheap(sol_tape *t, const tape_node *reader)
+{
+    for (int j = 0; j < reader->op->n_in && !reader->op->backward_computes; j++) {
+        if (!(reader->op->reads_in >> j & 1) || !runs_again(t, reader->in[j])) continue;
+        int node = tape_var_at(t, reader->in[j])->node;
+        const tape_node *n = tape_node_at(t, node);
+        emit_cheap(t, n);
+        for (int o = 0; o < n->op->n_out; o++) tape_var_at(t, n->out[o])->recomputed = true;
+        emit(t, STEP_RECOMPUTE, node);
+    }
+}
+
 static void emit_backward(sol_tape *t, int node)
 {
     const tape_node *n = tape_node_at(t, node);
@@ -164,6 +188,7 @@ static void emit_backward(sol_tape *t, int node)
     for (int i = 0; i < n->op->n_in; i++)
         if (tape_var_at(t, n->in[i])->needs_grad) wanted |= 1u << i;
     if (!arrives || !wanted || tape_var_at(t, n->out[0])->alias >= 0) return;
+    if (!is_recomputed_segment(t, n->segment)) emit_cheap(t, n);
     emit(t, STEP_BACKWARD, node);
     if (t->status != SOL_OK) return;
     int step = t->steps.n - 1, now = step_time(t, step);

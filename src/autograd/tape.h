@@ -10,9 +10,9 @@
  *     fill sol_tape_data(t, x); sol_tape_prepare(t);
  *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t, true);              // forward and backward
  *
- * The plan turns the nodes into a list of calls (forward; backward, where with `recompute` the forward nodes of a
- * segment run again before its backward ones), computes for every tensor and gradient from which call to which it
- * lives, and packs them by offset into one block. A run allocates nothing. */
+ * The plan turns the nodes into a list of calls (forward; backward, where cheap nodes, and with `recompute` the forward
+ * nodes of a segment, run again before the backward ones that read what they made), computes for every tensor and gradient
+ * from which call to which it lives, and packs them by offset into one block. A run allocates nothing. */
 #ifndef SOLERA_AUTOGRAD_TAPE_H
 #define SOLERA_AUTOGRAD_TAPE_H
 
