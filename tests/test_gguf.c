@@ -228,8 +228,8 @@ static void write_model(bool tied, sol_block_layout layout, sol_granularity gran
     sol_model_config config = {
         .vocab_size = VOCAB, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2, .num_attention_heads = 4,
         .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 5e5,
-        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 2, .rope_factor = 32, .rope_low_freq_factor = 1,
-        .rope_high_freq_factor = 4, .rope_original_max_position = 8192,
+        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 2, .rope_factor = tied ? 32 : 8,
+        .rope_low_freq_factor = tied ? 1 : 1.5, .rope_high_freq_factor = tied ? 4 : 6, .rope_original_max_position = tied ? 8192 : 64,
     };
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);

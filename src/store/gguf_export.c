@@ -202,6 +202,12 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
     put_key_u32(b, "llama.attention.value_length", c->head_dim, err);
     put_key_f32(b, "llama.attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
     put_key_f32(b, "llama.rope.freq_base", c->rope_theta, err);
+    if (c->rope_factor != 0) { /* llama.cpp reads the table of divisors; an import wants what made it */
+        put_key_f32(b, "solera.rope.factor", c->rope_factor, err);
+        put_key_f32(b, "solera.rope.low_freq_factor", c->rope_low_freq_factor, err);
+        put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);
+        put_key_u32(b, "solera.rope.original_max_position", c->rope_original_max_position, err);
+    }
     put_tokenizer(b, w->view.tokenizer, c->vocab_size, err);
 }
 

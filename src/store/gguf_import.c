@@ -75,12 +75,11 @@ static sol_status read_vocab(const sol_gguf *g, int64_t *vocab, sol_err *err)
     return SOL_OK;
 }
 
-/* rope_freqs.weight holds, for each pair, what its frequency is divided by. The llama3 parameters are not in the file, but there is only
- * one published set beside the factor; the table must be the one they give. */
+/* rope_freqs.weight holds, for each pair, what its frequency is divided by. The llama3 parameters are in our own files only; but there is
+ * one published set beside the factor, which the largest divisor is. The table must be the one they give. */
 static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "rope_freqs.weight");
-    static const struct { double low, high; int64_t original; } published[] = {{1, 4, 8192}};
     if (!t) return SOL_OK;
     int64_t half = c->head_dim / 2;
     if (t->n_dims != 1 || t->dim[0] != half || strcmp(t->type->name, "F32") != 0)
@@ -91,17 +90,18 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
         sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
         if (x > largest) largest = x;
     }
-    c->rope_factor = largest;
-    c->rope_low_freq_factor = published[0].low;
-    c->rope_high_freq_factor = published[0].high;
-    c->rope_original_max_position = published[0].original;
-    bool same = largest >= 1 && largest <= 1e6;
+    sol_status st = need_real(g, "solera.rope.factor", largest, &c->rope_factor, err);
+    if (st == SOL_OK) st = need_real(g, "solera.rope.low_freq_factor", 1, &c->rope_low_freq_factor, err);
+    if (st == SOL_OK) st = need_real(g, "solera.rope.high_freq_factor", 4, &c->rope_high_freq_factor, err);
+    if (st == SOL_OK) st = need_int(g, "solera.rope.original_max_position", 8192, &c->rope_original_max_position, err);
+    if (st != SOL_OK) return st;
+    bool same = c->rope_factor >= 1 && c->rope_factor <= 1e6;
     for (int64_t i = 0; same && i < half; i++) {
         float x;
         sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
         same = fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x);
     }
-    if (same && largest == 1) c->rope_factor = 0;
+    if (same && c->rope_factor == 1) c->rope_factor = 0;
     return same ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: rope_freqs.weight is not a llama3 scaling", g->path);
 }
 
