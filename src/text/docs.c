@@ -9,7 +9,7 @@
 #include "base/textio.h"
 #include "text/pretokenize.h"
 
-enum { READ_STEP = 1 << 20, MAX_LINE = 1 << 30 };
+enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_LINE = 1 << 30 };
 
 struct sol_docs {
     const sol_docs_options *o;
@@ -111,8 +111,10 @@ static sol_status fill(sol_docs *d, sol_err *err)
     if (d->json && d->n > MAX_LINE)
         return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a line of more than %d bytes", path, (long long)d->line,
                         MAX_LINE);
-    sol_status st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + READ_STEP, 1, err);
-    if (st == SOL_OK) st = sol_reader_read(d->reader, d->buf + d->n, READ_STEP, &got, err);
+    sol_status st = SOL_OK;
+    if (d->capacity - d->n < FIRST_STEP / 2)
+        st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), 1, err);
+    if (st == SOL_OK) st = sol_reader_read(d->reader, d->buf + d->n, d->capacity - d->n, &got, err);
     if (st != SOL_OK) return st;
     const char *zero = got ? memchr(d->buf + d->n, 0, got) : NULL;
     if (zero)

@@ -1,7 +1,6 @@
 /* Text and JSON-lines files as streams of documents: any bytes are an error or documents, and cutting long ones
  * changes no text. The first byte chooses the kind of file. */
 #include <string.h>
-#include <unistd.h>
 
 #include "fuzz.h"
 #include "text/docs.h"
@@ -39,13 +38,11 @@ static uint64_t digest(const char *path, bool cut, bool unix_lines)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char path[64];
+    char path[96];
     if (size == 0) return -1;
-    snprintf(path, sizeof path, "/tmp/solera-fuzz-%d.%s", (int)getpid(), data[0] & 1 ? "jsonl" : "txt");
-    FILE *f = fopen(path, "wb");
-    fuzz_check(f && fwrite(data + 1, 1, size - 1, f) == size - 1 && fclose(f) == 0);
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), data[0] & 1 ? "a.jsonl" : "a.txt");
+    fuzz_write(path, data + 1, size - 1);
     bool unix_lines = data[0] & 2;
     fuzz_check(digest(path, false, unix_lines) == digest(path, true, unix_lines));
-    unlink(path);
     return 0;
 }
