@@ -1,5 +1,6 @@
 #include "suite.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -113,7 +114,7 @@ START_TEST(replace_is_atomic)
     sol_test_dir_make(dir);
     snprintf(path, sizeof path, "%s/a", dir);
     ck_ok(sol_file_write(path, "old", 3, err));
-    ck_ok(sol_replace_begin(&r, path, err));
+    ck_ok(sol_replace_begin(&r, path, 0, err));
     ck_assert(sol_file_exists(r.temp_path));
     ck_ok(sol_file_read(path, &data, &n, err));
     ck_assert_str_eq(data, "old");
@@ -130,6 +131,51 @@ START_TEST(replace_is_atomic)
     ck_fails(sol_file_write("/nonexistent/x", "a", 1, err), SOL_ERR_IO, "/nonexistent/x");
     ck_fails(sol_file_read(dir, &data, &n, err), SOL_ERR_IO, "regular");
     sol_test_dir_remove(dir);
+}
+END_TEST
+
+/* A leftover of a killed process is taken over; a file that another one writes is not. */
+START_TEST(replacement_is_locked)
+{
+    char dir[64], path[96], temp[112], *data;
+    size_t n;
+    sol_replace r, second;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    snprintf(temp, sizeof temp, "%s.tmp", path);
+    FILE *f = fopen(temp, "w");
+    ck_assert(f && fputs("half of a file", f) >= 0 && fclose(f) == 0);
+    ck_ok(sol_replace_begin(&r, path, 0, err));
+    ck_fails(sol_replace_begin(&second, path, 0, err), SOL_ERR_LOCKED, "/a: another process is writing it");
+    sol_replace_abort(&second);
+    ck_assert(sol_file_exists(temp));
+    ck_ok(sol_replace_commit(&r, err));
+    ck_assert(!sol_file_exists(temp));
+    ck_ok(sol_file_read(path, &data, &n, err));
+    ck_assert_uint_eq(n, 0);
+    sol_free(data);
+    ck_fails(sol_replace_begin(&r, path, UINT64_MAX, err), SOL_ERR_NOSPACE, "/a: needs");
+    ck_assert(!sol_file_exists(temp));
+    ck_ok(sol_replace_begin(&r, path, 1, err));
+    sol_replace_abort(&r);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+/* Exit code 2 is for what the user can mend in a path, 1 for what the system lacks. */
+START_TEST(causes_of_the_system)
+{
+    static const struct {
+        int cause;
+        sol_status status;
+    } want[] = {{ENOENT, SOL_ERR_IO},      {EACCES, SOL_ERR_IO},       {ENOSPC, SOL_ERR_NOSPACE}, {EFBIG, SOL_ERR_NOSPACE},
+                {EDQUOT, SOL_ERR_NOSPACE}, {EMFILE, SOL_ERR_SYSTEM},   {EIO, SOL_ERR_SYSTEM},     {ENOMEM, SOL_ERR_SYSTEM}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        sol_err e = {0};
+        errno = want[i].cause;
+        ck_assert_int_eq(sol_fail_errno(&e, "f", "cannot read"), want[i].status);
+        ck_assert_int_eq(sol_status_exit_code(want[i].status), want[i].status == SOL_ERR_IO ? 2 : 1);
+    }
 }
 END_TEST
 
@@ -157,5 +203,6 @@ END_TEST
 SOL_TEST_MAIN("base", tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
               tcase_add_test(tc, convert_as_single_numbers);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
-              tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic);
+              tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);
+              tcase_add_test(tc, causes_of_the_system);
               tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

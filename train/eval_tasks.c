@@ -102,7 +102,7 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
     if (st == SOL_OK && a->samples) st = sol_file_differs(p->word[0], a->samples, err);
     for (int i = 0; st == SOL_OK && a->samples && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
     if (st == SOL_OK && a->samples) {
-        st = sol_replace_begin(&out, a->samples, err);
+        st = sol_replace_begin(&out, a->samples, 0, err);
         if (st == SOL_OK && !(j.samples = fopen(out.temp_path, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");
     }
     if (st == SOL_OK) st = run_planned(&j, a, net, tasks, n, err);

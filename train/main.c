@@ -1,7 +1,11 @@
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "program.h"
 
@@ -10,6 +14,40 @@ static void on_sigpipe(int sig)
 {
     (void)sig;
     _exit(0);
+}
+
+/* The path of what is mapped at this address; "" when it is no file. For a signal handler: no allocation, no stdio. */
+static const char *mapped_path(uint64_t address)
+{
+    static char maps[1 << 16];
+    size_t n = 0;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    for (ssize_t got = 1; fd >= 0 && got > 0 && n < sizeof maps - 1; n += got > 0 ? (size_t)got : 0)
+        got = read(fd, maps + n, sizeof maps - 1 - n);
+    for (char *line = maps, *end = line; *line; line = end + (*end == '\n')) {
+        end = line + strcspn(line, "\n");
+        char *dash, *path = memchr(line, '/', (size_t)(end - line));
+        uint64_t from = strtoull(line, &dash, 16), to = *dash == '-' ? strtoull(dash + 1, NULL, 16) : 0;
+        if (address < from || address >= to || !path) continue;
+        *end = 0;
+        return path;
+    }
+    return "";
+}
+
+static void say(const char *text)
+{
+    (void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+/* Datasets and models are mapped: when another process makes such a file shorter, or its disk fails, the next look at it is a signal. */
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+    (void)sig, (void)context;
+    say("solera: ");
+    say(mapped_path((uint64_t)(uintptr_t)info->si_addr));
+    say(": a file in use became shorter or can no longer be read\n");
+    _exit(1);
 }
 
 static sol_status unknown_verb(const char *word, sol_err *err)
@@ -44,12 +82,30 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     return st;
 }
 
+/* OpenBLAS starts a thread a processor before main. Under `ulimit -v` they may not get their buffers of 128 MB and then ask for them for
+ * ever, at exit, too. We use none of them, but the only way to say so is the environment of a program that starts. */
+static void restart_without_blas_threads(char **argv)
+{
+    char self[SOL_PATH_MAX];
+    struct rlimit limit;
+    const char *name = "OPENBLAS_NUM_THREADS";
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || getenv(name)) return;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0 || setenv(name, "1", 1) != 0) return;
+    self[n] = 0;
+    execv(self, argv);
+}
+
 int main(int argc, char **argv)
 {
     sol_err err = {0};
     sol_program p;
+    struct sigaction bus = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    restart_without_blas_threads(argv);
     sol_program_init(&p);
+    sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, on_sigpipe);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` is an error like a full disk */
     sol_status st = run_verb(&p, argc, argv, &err);
     sol_live_clear(&p);
     if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK)

@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +21,7 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
     snprintf(out, SOL_PATH_MAX, "%s/ckpt/step-%06" PRIu64 ".h5", d->path, step);
 }
 
-/* ---- lock: flock, so that the kernel releases it with the process, however that ends ---- */
+/* ---- lock ---- */
 
 static sol_status refuse_locked(const sol_run_dir *d, int fd, sol_err *err)
 {
@@ -33,33 +32,19 @@ static sol_status refuse_locked(const sol_run_dir *d, int fd, sol_err *err)
     return sol_fail(err, SOL_ERR_LOCKED, "%s: in use by process %s", d->path, owner[0] ? owner : "(unknown)");
 }
 
-/* *again: the file was removed by its owner between our open and our lock. */
-static sol_status try_lock(sol_run_dir *d, const char *path, bool *again, sol_err *err)
-{
-    struct stat mine, there;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) return sol_fail_errno(err, path, "cannot open");
-    sol_status st = SOL_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        st = errno == EWOULDBLOCK ? refuse_locked(d, fd, err) : sol_fail_errno(err, path, "cannot lock");
-    else if (fstat(fd, &mine) != 0)
-        st = sol_fail_errno(err, path, "cannot read");
-    *again = st == SOL_OK && (stat(path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev);
-    if (st != SOL_OK || *again)
-        close(fd);
-    else
-        d->lock_fd = fd;
-    return st;
-}
-
 static sol_status lock_dir(sol_run_dir *d, sol_err *err)
 {
     char path[SOL_PATH_MAX], text[32];
-    bool again = true;
-    sol_status st = SOL_OK;
+    bool taken;
+    int fd;
     sol_run_dir_file(d, "lock", path);
-    while (st == SOL_OK && again) st = try_lock(d, path, &again, err);
+    sol_status st = sol_lock_open(&fd, &(sol_lock){.path = path, .name = path, .must = true}, &taken, err);
+    if (st == SOL_OK && taken) {
+        st = refuse_locked(d, fd, err);
+        close(fd);
+    }
     if (st != SOL_OK) return st;
+    d->lock_fd = fd;
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (ftruncate(d->lock_fd, 0) != 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
         return sol_fail_errno(err, path, "cannot write");

@@ -143,7 +143,7 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
         sol_checkpoint_free(&t->ck);
         memset(&t->ck, 0, sizeof t->ck);
         /* A file that could not be read is not a damaged one. */
-        if (last == SOL_ERR_NOMEM || last == SOL_ERR_IO) st = sol_fail(err, last, "%s", why.text);
+        if (last == SOL_ERR_NOMEM || last == SOL_ERR_IO || last == SOL_ERR_SYSTEM) st = sol_fail(err, last, "%s", why.text);
         if (i + 1 == n && st == SOL_OK) st = sol_fail(err, last, "%s; no other checkpoint is left", why.text);
         if (st != SOL_OK) break;
         sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);

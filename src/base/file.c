@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -11,11 +12,26 @@
 
 #include "base/mem.h"
 
+static sol_status status_of(int e)
+{
+    switch (e) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return SOL_ERR_NOSPACE;
+    case EIO:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN:
+    case ENOLCK: return SOL_ERR_SYSTEM;
+    default: return SOL_ERR_IO;
+    }
+}
+
 sol_status sol_fail_errno(sol_err *err, const char *path, const char *what)
 {
     int e = errno;
-    sol_status st = e == ENOSPC || e == EDQUOT ? SOL_ERR_NOSPACE : SOL_ERR_IO;
-    return sol_fail(err, st, "%s: %s: %s", path, what, strerror(e));
+    return sol_fail(err, status_of(e), "%s: %s: %s", path, what, strerror(e));
 }
 
 static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err *err)
@@ -140,10 +156,49 @@ static void parent_dir(char out[SOL_PATH_MAX], const char *path)
         slash[slash == out] = 0;
 }
 
-sol_status sol_replace_begin(sol_replace *r, const char *path, sol_err *err)
+/* *again: its owner renamed or removed the file between our open and our lock. */
+static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again, sol_err *err)
+{
+    struct stat mine, there;
+    int fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return sol_fail_errno(err, l->name, "cannot write");
+    sol_status st = SOL_OK;
+    bool mine_now = flock(fd, l->wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0;
+    *taken = !mine_now && errno == EWOULDBLOCK;
+    if (!mine_now && !*taken && l->must)
+        st = sol_fail_errno(err, l->name, "cannot lock");
+    else if (fstat(fd, &mine) != 0)
+        st = sol_fail_errno(err, l->name, "cannot read");
+    *again = st == SOL_OK && !*taken && (stat(l->path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev);
+    if (st != SOL_OK || *again)
+        close(fd);
+    else
+        *out = fd;
+    return st;
+}
+
+sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *err)
+{
+    bool again = true;
+    sol_status st = SOL_OK;
+    *fd = -1;
+    *taken = false;
+    while (st == SOL_OK && again) st = try_lock(fd, what, taken, &again, err);
+    return st;
+}
+
+static void unlock(sol_replace *r)
+{
+    if (r->lock >= 0) close(r->lock);
+    r->lock = -1;
+}
+
+static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *err)
 {
     struct stat s;
+    bool taken = false;
     memset(r, 0, sizeof *r);
+    r->lock = -1;
     if (strlen(path) > SOL_PATH_MAX - 32) return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
     if (path[0] == 0) return sol_fail(err, SOL_ERR_IO, "the path to write to is empty");
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode))
@@ -152,14 +207,31 @@ sol_status sol_replace_begin(sol_replace *r, const char *path, sol_err *err)
     /* A fixed suffix, so that a leftover of a killed process is overwritten by its successor and never piles up. */
     memcpy(r->temp_path, path, strlen(path) + 1);
     strcat(r->temp_path, ".tmp");
-    int fd = open(r->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        sol_status st = sol_fail_errno(err, path, "cannot write");
+    sol_status st = sol_lock_open(&r->lock, &(sol_lock){.path = r->temp_path, .name = path, .wait = wait}, &taken, err);
+    if (taken)
+        st = sol_fail(err, SOL_ERR_LOCKED, "%s: another process is writing it", path);
+    else if (st == SOL_OK && ftruncate(r->lock, 0) != 0)
+        st = sol_fail_errno(err, path, "cannot write");
+    if (st != SOL_OK) {
+        if (r->lock >= 0 && !taken) unlink(r->temp_path);
+        unlock(r);
         r->temp_path[0] = 0;
-        return st;
     }
-    close(fd);
-    return SOL_OK;
+    return st;
+}
+
+sol_status sol_replace_begin(sol_replace *r, const char *path, uint64_t bytes, sol_err *err)
+{
+    struct statvfs v;
+    sol_status st = begin(r, path, false, err);
+    if (st != SOL_OK || bytes == 0) return st;
+    if (fstatvfs(r->lock, &v) != 0)
+        st = sol_fail_errno(err, path, "cannot ask for free space");
+    else if ((uint64_t)v.f_bavail * v.f_frsize < bytes)
+        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.3f MB, but only %.3f MB are free on its file system", path,
+                      (double)bytes / 1e6, (double)v.f_bavail * (double)v.f_frsize / 1e6);
+    if (st != SOL_OK) sol_replace_abort(r);
+    return st;
 }
 
 sol_status sol_replace_commit(sol_replace *r, sol_err *err)
@@ -169,6 +241,7 @@ sol_status sol_replace_commit(sol_replace *r, sol_err *err)
     if (st != SOL_OK) return st;
     if (rename(r->temp_path, r->path) != 0) return sol_fail_errno(err, r->path, "cannot rename into place");
     r->temp_path[0] = 0;
+    unlock(r);
     parent_dir(dir, r->path);
     return sync_path(dir, O_RDONLY | O_DIRECTORY, err);
 }
@@ -177,6 +250,7 @@ void sol_replace_abort(sol_replace *r)
 {
     if (r->temp_path[0]) unlink(r->temp_path);
     r->temp_path[0] = 0;
+    unlock(r);
 }
 
 sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err)
@@ -233,7 +307,7 @@ sol_status sol_file_write(const char *path, const void *data, size_t size, sol_e
 {
     sol_replace r;
     sol_out o = {.fd = -1};
-    sol_status st = sol_replace_begin(&r, path, err);
+    sol_status st = begin(&r, path, true, err);
     if (st == SOL_OK) st = sol_out_open(&o, &r, err);
     if (st == SOL_OK) st = sol_out_write(&o, 0, data, size, err);
     sol_status closed = sol_out_close(&o, st == SOL_OK ? err : NULL);
@@ -279,21 +353,5 @@ sol_status sol_dir_create(const char *path, sol_err *err)
     }
     if (stat(path, &s) != 0 || !S_ISDIR(s.st_mode))
         return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a directory", path);
-    return SOL_OK;
-}
-
-sol_status sol_dir_free_space(const char *path, uint64_t *bytes, sol_err *err)
-{
-    char dir[SOL_PATH_MAX];
-    struct statvfs v;
-    snprintf(dir, sizeof dir, "%s", path);
-    while (statvfs(dir, &v) != 0) {
-        if (errno != ENOENT || strcmp(dir, ".") == 0 || strcmp(dir, "/") == 0)
-            return sol_fail_errno(err, path, "cannot ask for free space");
-        char up[SOL_PATH_MAX];
-        parent_dir(up, dir);
-        memcpy(dir, up, sizeof dir);
-    }
-    *bytes = (uint64_t)v.f_bavail * v.f_frsize;
     return SOL_OK;
 }

@@ -2,7 +2,7 @@
  * synced, renamed. A reader sees the old file or the new one, never a part.
  *
  *     sol_replace r;
- *     st = sol_replace_begin(&r, "out.h5", err);        // r.temp_path is where to write
+ *     st = sol_replace_begin(&r, "out.h5", 0, err);     // r.temp_path is where to write
  *     ... write r.temp_path by any means, close it ...
  *     st = st == SOL_OK ? sol_replace_commit(&r, err) : st;
  *     if (st != SOL_OK) sol_replace_abort(&r);          // removes the temporary file */
@@ -43,10 +43,22 @@ sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, 
 sol_status sol_in_map(const sol_in *in, sol_map *map, sol_err *err);
 void sol_in_close(sol_in *in);
 
+/* A lock on a file, made where there is none. It is gone when *fd is closed or the process ends, however it ends, so that a leftover is
+ * told from a file in use. *taken: another process has it, and *fd is open all the same. */
+typedef struct sol_lock {
+    const char *path, *name; /* name: what errors call it */
+    bool must;               /* a file system without locks is an error; otherwise it locks nothing there */
+    bool wait;               /* until the other process is done; never *taken */
+} sol_lock;
+sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *err);
+
 typedef struct sol_replace {
     char path[SOL_PATH_MAX], temp_path[SOL_PATH_MAX];
+    int lock; /* on the temporary file; -1: none */
 } sol_replace;
-sol_status sol_replace_begin(sol_replace *r, const char *path, sol_err *err);
+/* SOL_ERR_LOCKED while another process replaces the same file (sol_file_write waits for it), SOL_ERR_NOSPACE when an ordinary user may
+ * not write `bytes` (0: unknown) to its file system; a leftover of a killed process does not count. */
+sol_status sol_replace_begin(sol_replace *r, const char *path, uint64_t bytes, sol_err *err);
 sol_status sol_replace_commit(sol_replace *r, sol_err *err);
 void sol_replace_abort(sol_replace *r);
 
@@ -71,9 +83,8 @@ sol_status sol_file_differs(const char *in, const char *out, sol_err *err);
 sol_status sol_file_size(const char *path, uint64_t *size, sol_err *err);
 /* Makes a directory and its parents; an existing one is fine. */
 sol_status sol_dir_create(const char *path, sol_err *err);
-/* Bytes that an ordinary user may still write on the file system that holds `path` (or its nearest existing parent). */
-sol_status sol_dir_free_space(const char *path, uint64_t *bytes, sol_err *err);
-/* SOL_ERR_NOSPACE for ENOSPC and EDQUOT, SOL_ERR_IO otherwise; text "path: what: reason". Uses errno. */
+/* SOL_ERR_NOSPACE when the file may not grow (ENOSPC, EDQUOT, EFBIG), SOL_ERR_SYSTEM when the system lacks something (memory, open
+ * files) or a device fails, SOL_ERR_IO when it is about the path; text "path: what: reason". Uses errno. */
 sol_status sol_fail_errno(sol_err *err, const char *path, const char *what);
 
 #endif

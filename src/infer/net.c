@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/gemm.h"
 
 enum { MAX_ROWS = 512, MAX_HEAD_DIM = 512 };
 
@@ -93,6 +94,7 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     net->act = o && o->float_activations ? SOL_ACT_FLOAT : SOL_ACT_INT8;
     if (net->kv_type != SOL_F32 && net->kv_type != SOL_F16 && net->kv_type != SOL_I8)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s: f32, f16 and i8 are possible", sol_dtype_name(net->kv_type));
+    if (st == SOL_OK) st = sol_gemm_reserve(ctx, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&net->layers, (size_t)c->num_hidden_layers, sizeof *net->layers, err);
     if (st != SOL_OK) sol_net_free(&net);

@@ -1,6 +1,9 @@
 #include "kernels/gemm.h"
 
 #include <cblas.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "kernels/ctx.h"
 
@@ -85,6 +88,27 @@ void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k,
         sol_gemm_bf16(ctx, m, n, k, alpha, a, b, beta, c, ldc, scratch);
     else
         sol_gemm(ctx, a->trans, b->trans, m, n, k, alpha, a->data, a->ld, b->data, b->ld, beta, c, ldc);
+}
+
+/* OpenBLAS keeps what it once had. These two are how its own routines get a buffer; no header declares them. */
+extern void *blas_memory_alloc(int how) __attribute__((weak));
+extern void blas_memory_free(void *buffer) __attribute__((weak));
+
+sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err)
+{
+    enum { MOST = 64 }; /* half of what the builds of distributions have room for */
+    void *buffer[MOST];
+    int n = sol_pool_threads(ctx->pool) < MOST ? sol_pool_threads(ctx->pool) : MOST;
+    size_t bytes = (size_t)n * SOL_BLAS_BUFFER;
+    void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return sol_fail(err, SOL_ERR_NOMEM, "out of memory: products of matrices by %d threads want %zu MiB of address space: %s", n,
+                        bytes >> 20, strerror(errno));
+    munmap(room, bytes);
+    if (!blas_memory_alloc || !blas_memory_free) return SOL_OK;
+    for (int i = 0; i < n; i++) buffer[i] = blas_memory_alloc(0);
+    for (int i = 0; i < n; i++) blas_memory_free(buffer[i]);
+    return SOL_OK;
 }
 
 const char *sol_gemm_library(void)

@@ -15,6 +15,12 @@
 void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
+/* BLAS wants SOL_BLAS_BUFFER bytes of address space for each thread that multiplies and, where it gets none, asks for ever. This takes
+ * them for all threads of ctx, for as long as the process lives; SOL_ERR_NOMEM when they are not there. To be called before the first
+ * product by what owns a sequence of them. */
+enum { SOL_BLAS_BUFFER = (128 << 20) + (64 << 10) };
+sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err);
+
 /* The same product on the calling thread only, for use inside a tile. */
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);

@@ -428,16 +428,12 @@ static sol_status alloc_rows(gguf_writer *w, sol_err *err)
 static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
 {
     blob header = {0};
-    uint64_t data = 0, have = 0;
+    uint64_t data = 0;
     bool begun = false;
     sol_status st = make_header(w, &header, &data, err);
     w->predicted = header.n + data;
     if (st == SOL_OK) st = alloc_rows(w, err);
-    if (st == SOL_OK) st = sol_dir_free_space(path, &have, err);
-    if (st == SOL_OK && have < w->predicted)
-        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", path,
-                      (double)w->predicted / 1e6, (double)have / 1e6);
-    if (st == SOL_OK) st = sol_replace_begin(&w->replace, path, err);
+    if (st == SOL_OK) st = sol_replace_begin(&w->replace, path, w->predicted, err);
     begun = st == SOL_OK;
     if (st == SOL_OK) st = sol_out_open(&w->out, &w->replace, err);
     if (st == SOL_OK) st = sol_out_write(&w->out, 0, header.data, header.n, err);

@@ -116,16 +116,6 @@ sol_status sol_h5_set_f64(sol_h5_writer *w, int id, const char *name, double val
     return set(w, id, name, SOL_H5_F64, &value, sizeof value, err);
 }
 
-static sol_status check_space(const sol_h5_writer *w, sol_err *err)
-{
-    uint64_t have = 0;
-    sol_status st = sol_dir_free_space(w->path, &have, err);
-    if (st == SOL_OK && have < w->image.end)
-        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", w->path,
-                      (double)w->image.end / 1e6, (double)have / 1e6);
-    return st;
-}
-
 /* The growing dataset is complete: what was written so far is its length. What is written must be where it was. */
 static sol_status settle(sol_h5_writer *w, sol_err *err)
 {
@@ -156,8 +146,7 @@ sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err)
 {
     if (w->begun) return settle(w, err);
     sol_status st = sol_h5_layout(&w->tree, &w->image, w->path, err);
-    if (st == SOL_OK) st = check_space(w, err);
-    if (st == SOL_OK) st = sol_replace_begin(&w->replace, w->path, err);
+    if (st == SOL_OK) st = sol_replace_begin(&w->replace, w->path, w->image.end, err);
     if (st != SOL_OK) return st;
     w->begun = true;
     return sol_out_open(&w->out, &w->replace, err);

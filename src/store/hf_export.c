@@ -56,15 +56,11 @@ static sol_status begin_weights(folder *f, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_text header = {0};
     uint8_t length[8];
-    uint64_t have = 0, need;
+    uint64_t need;
     sol_status st = make_header(f, &header, err);
     need = header.n + 8 + (uint64_t)f->view.table->n_weights * sol_dtype_size(f->dtype);
     if (st == SOL_OK) st = join(path, f->dir, "model.safetensors", err);
-    if (st == SOL_OK) st = sol_dir_free_space(f->dir, &have, err);
-    if (st == SOL_OK && have < need)
-        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.1f MB, but only %.1f MB are free on its file system", path,
-                      (double)need / 1e6, (double)have / 1e6);
-    if (st == SOL_OK) st = sol_replace_begin(&f->replace, path, err);
+    if (st == SOL_OK) st = sol_replace_begin(&f->replace, path, need, err);
     if (st == SOL_OK) {
         f->begun = true;
         st = sol_out_open(&f->out, &f->replace, err);
