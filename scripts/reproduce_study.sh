@@ -51,14 +51,14 @@ if [ "$model" = mini ] && [ ! -e "$dir/model.h5" ]; then
         "$solera" tokenize --tokenizer "$tokenizer" --unix-lines --input "$dir/pretrain.txt" -o "$dir/pretrain.h5"
     fi
     "$solera" train configs/study/pretrain-mini.yaml --resume
-    "$solera" export "$dir/pretrain/ckpt/step-004000.h5" --format model -o "$dir/model.h5"
+    "$solera" export "$dir/pretrain/ckpt/step-002000.h5" --format model -o "$dir/model.h5"
 fi
 
 # The recipe study's warm start: the first half of its budget in full precision, on text in another order than that of the runs.
 warm_start() {
     half=$(sed -n 's/^  steps: \([0-9]*\)$/\1/p' "configs/study/$model.yaml") && half=$((half / 2))
     "$solera" train "configs/study/$model.yaml" --resume --set run.dir="$dir/warm" --set run.seed=101 --set quant.method=none \
-        --set train.compute=bf16 --set train.steps=$half --set train.eval_every=$half --set optim.schedule=constant
+        --set train.steps=$half --set train.eval_every=$half --set optim.schedule=constant
     "$solera" export "$dir/warm/ckpt/step-0000$half.h5" --format model -o "$dir/warm.h5"
 }
 
