@@ -7,6 +7,7 @@
 #define ATTEND_BLOCKS 1
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define LOAD_F16(p) widen_f16(p)
+#define IN_REGISTER(v) ((void)(v))
 #define FLOAT_OPS_NAME sol_float_ops_c
 #define TRAIN_OPS_NAME sol_train_ops_c
 

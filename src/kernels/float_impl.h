@@ -4,6 +4,7 @@
  *   FMA(a, b, c)       a * b + c on vectors
  *   LOAD_F16(p)        a vector from VW float16 at p
  *   DOT_ROWS DOT_OUTS  accumulators of 16 lanes that fit the registers
+ *   IN_REGISTER(v)     nothing, or keeps gcc from reading vector v from memory each time it is used
  *   ATTEND_BLOCKS      blocks of keys by 4 heads that fit the registers
  *   FLOAT_OPS_NAME     name of the exported function */
 #include <math.h>
@@ -59,14 +60,14 @@ ALWAYS_INLINE vf load_i8(const void *p)
     return __builtin_convertvector(__builtin_convertvector(b, vi), vf);
 }
 
-/* The lanes of NV vectors, added in halves. */
+/* The lanes of NV vectors, added in halves. By vectors of four: gcc makes a slow loop through memory of lanes. */
 ALWAYS_INLINE float add_lanes(const vf v[NV])
 {
-    float lane[LANES];
-    memcpy(lane, v, sizeof lane);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++) lane[j] += lane[j + half];
-    return lane[0];
+    typedef float four __attribute__((vector_size(16)));
+    four x[LANES / 4];
+    memcpy(x, v, sizeof x);
+    four sum = (x[0] + x[2]) + (x[1] + x[3]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 ALWAYS_INLINE vf select_f(vi mask, vf a, vf b)
@@ -122,7 +123,10 @@ ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8
     for (; i + LANES <= k; i += LANES)
         for (int v = 0; v < NV; v++) {
             vf b[DOT_OUTS];
-            for (int o = 0; o < O; o++) b[o] = load(w + (size_t)(o * ldw + i + v * VW) * size);
+            for (int o = 0; o < O; o++) {
+                b[o] = load(w + (size_t)(o * ldw + i + v * VW) * size);
+                IN_REGISTER(b[o]);
+            }
             for (int r = 0; r < R; r++) {
                 vf a = load_f32(x + r * ldx + i + v * VW);
                 for (int o = 0; o < O; o++) acc[r][o][v] = FMA(a, b[o], acc[r][o][v]);

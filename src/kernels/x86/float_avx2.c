@@ -8,6 +8,7 @@
 #define ATTEND_BLOCKS 1
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define LOAD_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
+#define IN_REGISTER(v) __asm__("" : "+x"(v))
 #define FLOAT_OPS_NAME sol_float_ops_avx2
 #define TRAIN_OPS_NAME sol_train_ops_avx2
 

@@ -8,6 +8,7 @@
 #define ATTEND_BLOCKS 4
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
+#define IN_REGISTER(v) ((void)(v))
 #define FLOAT_OPS_NAME sol_float_ops_avx512
 #define TRAIN_OPS_NAME sol_train_ops_avx512
 
