@@ -1,17 +1,21 @@
 #!/bin/sh
-# torture_resume.sh [KILLS]: kills a training run with SIGKILL at KILLS (200) random moments and resumes it after each one. Every other
-# kill waits for a checkpoint that is being written. When a run comes to its end, parameters, moments, state, data order and metrics
-# must have the bits of a run that was left alone, nothing temporary may be left, and the next run begins.
+# torture_resume.sh [KILLS [--set KEY=VALUE]...]: kills a training run with SIGKILL at KILLS (200) random moments and resumes it after each
+# one. Every other kill waits for a checkpoint that is being written. When a run comes to its end, parameters, moments, state, data order,
+# metrics and study.h5, if the job makes one, must have the bits of a run that was left alone, nothing temporary may be left, and the next
+# run begins.
 # $SOLERA: the program (build/release/solera); $KILL_SEED repeats a sequence of moments (as far as the machine does).
 SOLERA=${SOLERA:-$PWD/build/release/solera}
 . "$(dirname "$0")/../tests/cli/common"
 make_job
-kills=${1:-200} seed=${KILL_SEED:-$$} steps=24
+kills=${1:-200}
+[ $# -eq 0 ] || shift
+settings=$* seed=${KILL_SEED:-$$} steps=24
 last=$(printf 'step-%06d.h5' $steps)
 echo "seed $seed"
 
 train() { # run directory, threads; in a subshell of its own, whose process id becomes the program's
-    exec "$SOLERA" train "$dir/job.yaml" --set run.dir="$1" --set checkpoint.every=2 --set checkpoint.keep=2 --resume -t "$2" 2>>"$dir/log"
+    # shellcheck disable=SC2086
+    exec "$SOLERA" train "$dir/job.yaml" $settings --set run.dir="$1" --set checkpoint.every=2 --set checkpoint.keep=2 --resume -t "$2" 2>>"$dir/log"
 }
 
 # Checksums of all datasets, parameters and moments among them, and the state but for the length of metrics.jsonl, whose
@@ -20,6 +24,7 @@ bits_of() {
     "$SOLERA" inspect --verify --all --json "$1/ckpt/$last" >"$dir/bits" || fail "$1: inspect"
     grep -o '"datasets".*' "$dir/bits"
     grep -o '"state":{[^}]*}' "$dir/bits" | sed 's/"metrics_bytes":[0-9]*//'
+    [ ! -e "$1/study.h5" ] || "$SOLERA" inspect --verify --json "$1/study.h5" | grep -o '"digest":"[^"]*"'
 }
 
 random() { # counter, from, to: milliseconds, as seconds

@@ -1,2 +1,5 @@
-# A run that is killed at random moments and resumed gives the bits of a run that was left alone: the short form.
-exec scripts/torture_resume.sh 20
+# The short form of the kill test: the default job, and one with everything else that has a state.
+set -e
+scripts/torture_resume.sh 14
+exec scripts/torture_resume.sh 8 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit \
+    --set train.accumulate=2 --set train.activation_checkpoints=true --set study.every=3
