@@ -551,6 +551,55 @@ START_TEST(gradients_block_by_block)
 }
 END_TEST
 
+static size_t planned(const sol_model *m, const sol_quant_spec *spec, sol_graph_opts o)
+{
+    sol_plan plan = {0};
+    ck_ok(sol_graph_plan(m, spec, &o, &plan, err));
+    return sol_plan_total(&plan);
+}
+
+/* W_eff in the place of its gradient: the same bits in every step, and its memory less. */
+START_TEST(steps_of_one_batch)
+{
+    const sol_quant_spec *const specs[] = {NULL, sherry(), tequila()};
+    for (int i = 0; i < 24; i++) {
+        sol_model_config c = tiny_config();
+        c.tie_word_embeddings = i % 2 == 0;
+        sol_model *f32 = random_model(&c), *m;
+        const sol_quant_spec *spec = specs[i / 8];
+        int32_t tokens[64], targets[64];
+        double want_loss, loss;
+        int64_t n, linear = 0;
+        random_tokens(9, c.vocab_size, 64, tokens, targets);
+        ck_ok(sol_model_create(&m, &c, i % 4 / 2 ? SOL_BF16 : SOL_F32, err));
+        sol_convert(m->data, m->dtype, f32->data, SOL_F32, m->n_elements);
+        sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 3 != 0, .compute = i % 8 / 4 ? SOL_BF16 : SOL_F32};
+        float *want = step(m, spec, some_mix, o, 2, tokens, targets, NULL, &want_loss);
+        size_t apart = planned(m, spec, o);
+        o.one_batch = true;
+        for (int p = 0; p < m->n_params; p++)
+            if (m->params[p].kind == SOL_PARAM_LINEAR) linear += sol_param_count(&m->params[p]);
+        if (spec) ck_assert_uint_le(planned(m, spec, o) + (size_t)linear * sol_dtype_size(o.compute), apart);
+        sol_ctx *ctx = make_ctx(2);
+        sol_graph *g;
+        ck_ok(sol_graph_create(&g, ctx, m, spec, &o, err));
+        for (int s = 0; s < 3; s++) {
+            sol_graph_begin_step(g, some_mix);
+            if (s == 1) sol_graph_loss(g, tokens, targets, NULL, &loss, &n); /* reads what begin_step made */
+            sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
+            sol_graph_finish_step(g);
+            ck_assert_double_eq(loss, want_loss);
+            ck_assert_mem_eq(sol_graph_grads(g), want, (size_t)m->n_elements * sizeof(float));
+        }
+        sol_graph_free(&g);
+        sol_ctx_free(&ctx);
+        sol_free(want);
+        sol_model_free(&m);
+        sol_model_free(&f32);
+    }
+}
+END_TEST
+
 START_TEST(plan_counts_and_checkpoints_save)
 {
     sol_model_config c = tiny_config();
@@ -582,4 +631,5 @@ SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(
               tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);
+              tcase_add_test(tc, steps_of_one_batch);
               tcase_add_test(tc, plan_counts_and_checkpoints_save))

@@ -217,7 +217,7 @@ static sol_status prepare(bench *b, sol_err *err)
 {
     const sol_bench_train_opts *o = b->o;
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP};
-    sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
+    sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .one_batch = true, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .moments = sol_moments_named(o->moments)};
     int64_t n = o->batch * o->seq;
     sol_status st = sol_model_config_named(o->shape, &b->config, err);

@@ -85,6 +85,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_graph_opts o = {.batch = c->train.batch,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
+                        .one_batch = c->train.accumulate == 1,
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
     sol_adamw_config adamw = sol_config_adamw(c);

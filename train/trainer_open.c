@@ -211,6 +211,7 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     sol_graph_opts o = {.batch = c->train.batch,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
+                        .one_batch = c->train.accumulate == 1,
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);

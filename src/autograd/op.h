@@ -58,6 +58,7 @@ typedef struct sol_op {
     unsigned reads_in, reads_out; /* bit i: backward reads in[i].data / out[i].data */
     unsigned scaled_in;           /* bit i: backward honours in[i].grad_scale */
     unsigned narrow_in;           /* bit i: backward sets in[i].grad in bf16 where in[i] is of bf16 and nothing else reads it */
+    unsigned over_in;             /* bit i: backward may set in[i].grad in the place of in[i].data: it has read that before */
     /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
     bool backward_computes;
     /* A pass over its inputs, which its backward reads anyway: what backward calls of others read of the outputs is computed again

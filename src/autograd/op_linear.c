@@ -1,4 +1,4 @@
-/* Y = X W^T.  Backward: dX = dY W, dW (+)= s dY^T X, where s is W's gradient factor (a fake-quantized W).
+/* Y = X W^T.  Backward: dX = dY W, then dW (+)= s dY^T X, where s is W's gradient factor (a fake-quantized W).
  * X [N, in], f32, or bf16: then all three products take operands rounded to bf16 and sum in f32; W [out, in] f32, or with X in
  * bf16 also bf16; Y [N, out] f32, or with X in bf16 bf16 where it is asked for and rows of X are not too long for that. */
 #include "autograd/ops.h"
@@ -87,6 +87,7 @@ const sol_op sol_op_linear = {.name = "linear",
                               .backward = backward,
                               .reads_in = 3,
                               .scaled_in = 2,
+                              .over_in = 2,
                               .check_case = check_case};
 
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype type)

@@ -97,6 +97,31 @@ static sol_status mark_aliases(sol_tape *t, sol_err *err)
     return SOL_OK;
 }
 
+/* The nodes of the main part that set the gradient of this param; *over: the last one may set it over the data of var v. */
+static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
+{
+    int writers = 0;
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; !n->prologue && j < n->op->n_in; j++) {
+            if (tape_grad_home(t, n->in[j]) != param) continue;
+            *over = n->in[j] == v && (n->op->over_in >> j & 1);
+            writers++;
+        }
+    }
+    return writers;
+}
+
+static void mark_in_grad(sol_tape *t)
+{
+    for (int i = 0; i < t->vars.n && t->opts.fresh && !t->opts.no_grad; i++) {
+        tape_var *v = tape_var_at(t, i);
+        bool over = false;
+        if (!v->prologue || v->alias < 0 || v->keep || tape_var_at(t, v->alias)->kind != VAR_PARAM) continue;
+        v->in_grad = gradient_writers(t, v->alias, i, &over) == 1 && over;
+    }
+}
+
 static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
 {
     sol_op_call c = {.ctx = t->ctx, .attr = n->attr};
@@ -128,7 +153,7 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
         int index = is_in ? n->in[j] : n->out[j - op->n_in];
         unsigned reads = is_in ? op->reads_in >> j : op->reads_out >> (j - op->n_in);
         tape_var *v = tape_var_at(t, index);
-        if (v->kind == VAR_PARAM || (backward && !(reads & 1) && (is_in || !op->backward_computes))) continue;
+        if (v->kind == VAR_PARAM || v->in_grad || (backward && !(reads & 1) && (is_in || !op->backward_computes))) continue;
         touch(t, &v->buffer[late && v->recomputed], v->bytes, i);
     }
     size_t bytes = 0, back = 0;
@@ -296,7 +321,7 @@ static void add_permanent(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
-        bool made = v->prologue && read_by_main(t, i);
+        bool made = v->prologue && !v->in_grad && read_by_main(t, i);
         bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (made || v->keep || i == t->root));
         if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
         if (i == t->root && !t->opts.no_grad) v->grad_buffer = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
@@ -365,6 +390,7 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
         mark_narrow(t);
         mark_crossing(t);
         t->status = mark_aliases(t, &t->err);
+        mark_in_grad(t);
     }
     if (t->status == SOL_OK) {
         add_permanent(t);

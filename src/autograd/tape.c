@@ -167,6 +167,7 @@ static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bo
     sol_slot s = {.shape = v->shape, .dtype = v->dtype};
     if (data && v->kind == VAR_PARAM) s.data = (void *)(uintptr_t)v->outside_data;
     if (data && v->kind != VAR_PARAM) s.data = buffer_address(t, v->buffer[late && v->recomputed]);
+    if (data && v->in_grad) s.data = home->outside_grad;
     if (grad) {
         s.grad = home->kind == VAR_PARAM ? home->outside_grad : buffer_address(t, home->grad_buffer);
         s.grad_scale = v->factor;

@@ -25,6 +25,8 @@ typedef int sol_var; /* -1 after an error */
 typedef struct sol_tape_opts {
     bool no_grad;   /* forward only */
     bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
+    bool fresh;     /* the caller prepares before every backward run, and each is fresh: a prologue tensor lies where the gradient
+                     * of its param will, if one op reads it, which sets the one over the other */
 } sol_tape_opts;
 
 /* ctx may be NULL for a tape that is only planned. */

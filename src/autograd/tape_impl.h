@@ -18,6 +18,7 @@ typedef struct tape_var {
     bool needs_grad;
     bool narrow_grad;          /* its gradient is bf16 */
     int readers;               /* nodes that read it, counted while planning */
+    bool in_grad;              /* its data lies where the gradient of the param it aliases will */
     bool crosses;              /* read outside its segment: never recomputed */
     bool recomputed;           /* has a second life in the backward pass, in buffer[1] */
     const void *outside_data; /* params */

@@ -257,7 +257,7 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps, SOL_F32);
     sol_tape_keep(t, g->hidden);
     g->loss = record_loss(g, teacher_x, hidden);
-    return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints}, err);
+    return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints, g->opts.one_batch}, err);
 }
 
 /* The outputs of the blocks of both sides are kept track of while the hidden states are to be compared. */
@@ -474,7 +474,7 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     float *dloss = sol_tape_grad(g->tape, g->loss);
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
-    sol_tape_run_backward(g->tape, g->fresh_grads || g->opts.by_layer);
+    sol_tape_run_backward(g->tape, g->fresh_grads || g->opts.by_layer || g->opts.one_batch);
     g->fresh_grads = false;
     read_loss(g, loss_sum, n);
     if (!g->opts.by_layer) return;

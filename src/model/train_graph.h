@@ -29,6 +29,7 @@ typedef struct sol_graph_opts {
     bool activation_checkpoints; /* recompute each block in the backward pass */
     bool no_grad;                /* loss only: no gradient buffers */
     sol_dtype compute;           /* operands of products: SOL_F32, or SOL_BF16 (sums, master weights, gradients stay f32) */
+    bool one_batch;              /* a step is one micro-batch, begun by sol_graph_begin_step: W_eff lies where its gradient will */
     bool by_layer;               /* gradients, W_eff and widened parameters for one block at a time: sol_graph_on_gradients.
                                   * W_eff is made in every forward (and recomputed) pass. Not for methods that learn. */
     /* What is minimized instead of the next-token loss (autograd/distill.h); copied. NULL: nothing. */
