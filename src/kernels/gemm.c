@@ -7,9 +7,9 @@
 
 #include "kernels/ctx.h"
 
-/* Tiles of C. Each packs its parts of A and B anew, so they start large; a matrix that gives fewer than MIN_TILES is
- * cut along the longer side of a tile until the threads have something to share or the tiles get too small to pay. */
-enum { TILE_START = 512, TILE_LEAST = 128, MIN_TILES = 8 };
+/* Tiles of C, all of about one size. Each packs its parts of A and B anew, so they are large; C is cut until the threads have
+ * something to share or the tiles get too small to pay: into rows, while they are not much shorter than the columns. */
+enum { MOST_ROWS = 512, MOST_COLS = 2048, TILE_LEAST = 128, MIN_TILES = 8 };
 
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
@@ -65,12 +65,15 @@ void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t
                    .a = a,
                    .b = b,
                    .c = c};
-    g.tile_m = m < TILE_START ? m : TILE_START;
-    g.tile_n = n < TILE_START ? n : TILE_START;
-    while (tile_count(m, g.tile_m) * tile_count(n, g.tile_n) < MIN_TILES &&
-           (g.tile_m > TILE_LEAST || g.tile_n > TILE_LEAST)) {
-        int64_t *longer = g.tile_m >= g.tile_n ? &g.tile_m : &g.tile_n;
-        *longer = round_up((*longer + 1) / 2);
+    int64_t parts_m = 1, parts_n = 1;
+    g.tile_m = m, g.tile_n = n;
+    while (parts_m * parts_n < MIN_TILES || g.tile_m > MOST_ROWS || g.tile_n > MOST_COLS) {
+        if (g.tile_m >= 2 * TILE_LEAST && g.tile_m >= g.tile_n / 4)
+            g.tile_m = round_up(tile_count(m, parts_m *= 2));
+        else if (g.tile_n >= 2 * TILE_LEAST)
+            g.tile_n = round_up(tile_count(n, parts_n *= 2));
+        else
+            break;
     }
     g.tiles_n = tile_count(n, g.tile_n);
     sol_pool_run(ctx->pool, tile_count(m, g.tile_m) * g.tiles_n, gemm_tile, &g);
