@@ -5,7 +5,7 @@
  * differ by one rounding (a factor of 1 +- 2^-24). What one rounding moves by more than the tolerance no two implementations
  * agree on, and twice that spread is added to the tolerance of 1e-3. It is below 1e-3 for all gradients but those of llama2xs with a
  * residual and one scale a matrix (up to 2e-3), and in training for the first three steps: AdamW's first updates are
- * lr * sign(g), and the 30 steps are chaotic from there (1e-2 after 5 steps, up to 1e-1 later). */
+ * lr * sign(g), and the 30 steps are chaotic from there (1e-2 after 5 steps, up to 1e-1 later; norms of trained weights up to 1e-3). */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "llama2c.h"
 #include "suite.h"
 
-enum { B = 4, T = 128, STEPS = 30, NEIGHBOURS = 3, FOLLOWED = 10 };
+enum { B = 4, T = 128, STEPS = 30, NEIGHBOURS = 2, FOLLOWED = 10 };
 
 typedef struct oracle {
     json_t *json;
@@ -246,7 +246,7 @@ typedef struct trajectory {
     double grad_norm[STEPS];
 } trajectory;
 
-static void train_from(oracle *o, int neighbour, const json_t *train, int steps, trajectory *t)
+static void train_from(oracle *o, int neighbour, const json_t *train, trajectory *t)
 {
     sol_quant_spec spec = spec_of(train);
     sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
@@ -254,18 +254,18 @@ static void train_from(oracle *o, int neighbour, const json_t *train, int steps,
     set_neighbour(o, neighbour);
     ck_ok(sol_adamw_create(&optim, o->m, &c, err));
     sol_graph *g = graph_of(o, &spec);
-    for (int s = 0; s < steps; s++) {
+    for (int s = 0; s < STEPS; s++) {
         t->loss[s] = step_gradients(g, o, s, sol_residual_lambda(&published, s, STEPS));
         t->grad_norm[s] = sol_global_norm(o->ctx, sol_graph_grads(g), o->m->n_elements);
         sol_adamw_update(o->ctx, optim, o->m, sol_graph_grads(g), sol_clip_scale(t->grad_norm[s], 1), 1e-3f);
     }
-    if (steps == STEPS) t->loss[STEPS] = step_gradients(g, o, 0, 0);
+    t->loss[STEPS] = step_gradients(g, o, 0, 0);
     sol_graph_free(&g);
     sol_adamw_free(&optim);
 }
 
 /* How far a loss may be from the oracle's: exact for three steps, then what one rounding at the start has done so far, and
- * once the trajectories have parted (the neighbours are followed no longer) as far as trained models of this size lie apart. */
+ * once the trajectories have parted as far as trained models of this size lie apart. */
 static double allowed(int step, double rounding)
 {
     return step < 3 ? 1e-3 : step < FOLLOWED ? tolerance(rounding) : 0.3;
@@ -276,11 +276,16 @@ static void check_trajectory(const char *name)
     static oracle o;
     static trajectory t, neighbour[NEIGHBOURS];
     double bias = 0, rounding = 0;
+    spread sp = {0};
     if (!oracle_open(&o, name, 2)) return;
     const json_t *train = json_object_get(o.json, "train"), *steps = json_object_get(train, "steps");
     ck_assert_uint_eq(json_array_size(steps), STEPS);
-    for (int i = 0; i < NEIGHBOURS; i++) train_from(&o, i + 1, train, FOLLOWED, &neighbour[i]);
-    train_from(&o, 0, train, STEPS, &t);
+    train_from(&o, 0, train, &t);
+    sol_test_llama2c_order(o.m, o.m->data, o.in_file_order, true);
+    for (int i = 0; i < NEIGHBOURS; i++) {
+        train_from(&o, i + 1, train, &neighbour[i]);
+        spread_add(&o, &sp, o.m->data);
+    }
     for (int s = 0; s < STEPS; s++) {
         const json_t *step = json_array_get(steps, (size_t)s);
         double want = number(step, "loss");
@@ -293,8 +298,7 @@ static void check_trajectory(const char *name)
     }
     ck_assert_msg(fabs(bias) <= 0.05, "losses are %.4f off on the average", bias);
     ck_assert_double_eq_tol(t.loss[STEPS], number(train, "final_loss_lambda0_batch0"), 0.3);
-    sol_test_llama2c_order(o.m, o.m->data, o.in_file_order, true);
-    compare_norms(&o, json_object_get(train, "final_param_norm"), &(spread){0}, "after training");
+    compare_norms(&o, json_object_get(train, "final_param_norm"), &sp, "after training");
     oracle_close(&o);
 }
 
