@@ -21,10 +21,12 @@ static const char page_style[] =
     ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
     "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:left;"
     "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    "th.name{white-space:normal;overflow-wrap:anywhere}small{color:#555}\n"
     ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure svg{width:100%;height:auto;display:block}\n"
     "code,pre{font:13px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
-    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:10.5pt}h2,h3,h2+.look{break-after:avoid}tr{break-inside:avoid}"
-    ".scroll{overflow:visible}table{font-size:8.5pt}.layer svg{max-height:112mm}}\n" /* two layers a page */
+    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:10.5pt}h2,h3,.look{break-after:avoid}tr{break-inside:avoid}"
+    ".scroll{overflow:visible}table{font-size:8pt}th,td{padding:.2em .4em}figure svg{max-height:200mm}"
+    ".layer svg{max-height:112mm}}\n" /* two layers a page */
     "</style>\n</head>\n<body>\n";
 static const char introduction[] =
     "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by &minus;&alpha;, 0 or +&alpha;, but training moves a "
@@ -196,18 +198,20 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
     sol_text_add(t, NULL, " (%.3f).</li>\n", worst);
 }
 
+enum { MAX_PAIRS = 4 }; /* runs whose first and last records stand side by side across a page */
+
 static void add_measures(sol_text *t, const sol_study_run *runs, int n)
 {
-    bool over_time = !runs[0].is_static;
+    bool over_time = !runs[0].is_static, first = over_time && n <= MAX_PAIRS;
     sol_text_add(t, NULL, "<h2>All measures</h2>\n<p class=\"look\">Means over the layers%s. The formulas stand in "
                           "<code>src/study/measures.h</code>.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
-                 over_time ? ", first and last record" : "");
+                 first ? ", first and last record" : over_time ? ", last record; the others are in <code>measures.csv</code>" : "");
     for (int r = 0; r < n; r++) {
-        sol_text_add(t, NULL, "<th class=\"n\"%s>", over_time ? " colspan=\"2\"" : "");
+        sol_text_add(t, NULL, "<th class=\"n name\"%s>", first ? " colspan=\"2\"" : "");
         add_html(t, runs[r].name);
         sol_text_add(t, NULL, "</th>");
     }
-    sol_text_add(t, NULL, "<th>what it tells</th></tr>\n");
+    sol_text_add(t, NULL, "</tr>\n");
     for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
         const sol_measure_row *row = sol_measure_at(m);
         bool any = false;
@@ -215,14 +219,14 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
         if (!any) continue;
         sol_text_add(t, NULL, "<tr><td>");
         add_html(t, row->title);
-        sol_text_add(t, NULL, "</td>");
+        sol_text_add(t, NULL, row->good[0] ? "<br><small>" : "<small>");
+        add_html(t, row->good);
+        sol_text_add(t, NULL, "</small></td>");
         for (int r = 0; r < n; r++) {
-            if (over_time) add_cell(t, sol_study_first(&runs[r], m));
+            if (first) add_cell(t, sol_study_first(&runs[r], m));
             add_cell(t, sol_study_last(&runs[r], m));
         }
-        sol_text_add(t, NULL, "<td>");
-        add_html(t, row->good);
-        sol_text_add(t, NULL, "</td></tr>\n");
+        sol_text_add(t, NULL, "</tr>\n");
     }
     sol_text_add(t, NULL, "</table></div>\n");
 }
