@@ -30,6 +30,15 @@ expect 2 "$dir/cut.h5: " "$SOLERA" study "$dir/cut.h5"
 "$SOLERA" export "$dir/a/ckpt/step-000024.h5" -o "$dir/packed.h5" --format packed 2>/dev/null
 expect 2 "packed model, whose latent weights are gone" "$SOLERA" study "$dir/packed.h5"
 
+# A killed run: its records are there, up to the last.
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/killed" --set train.steps=5000 --set checkpoint.every=5000 --set study.every=1 \
+    --set study.rows=16 2>/dev/null &
+pid=$!
+until [ "$(cat "$dir/killed/metrics.jsonl" 2>/dev/null | wc -l)" -gt 5 ]; do kill -0 "$pid" || fail "the run ended"; sleep 0.1; done
+kill -9 "$pid"
+wait "$pid" || pid=
+expect 0 "" "$SOLERA" inspect "$dir/killed/study.h5"
+
 if ! command -v gnuplot >/dev/null; then
     expect 2 "package gnuplot-nox" "$SOLERA" study "$dir/a"
     echo "skipped: gnuplot is not installed"
@@ -37,6 +46,8 @@ if ! command -v gnuplot >/dev/null; then
 fi
 expect 0 "" "$SOLERA" study "$dir/a"
 [ "$(cat "$dir/out")" = "$dir/a/report/index.html" ] || fail "stdout: $(cat "$dir/out")"
+expect 0 "" "$SOLERA" study "$dir/killed"
+grep -q "<td class=\"n\">[5-9][0-9]*</td>\|<td class=\"n\">[1-9][0-9][0-9]*</td>" "$dir/killed/report/index.html" || fail "no records of a killed run"
 grep -q "last loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
 expect 0 "" "$SOLERA" study "$dir/a/ckpt/step-000024.h5" -o "$dir/still"
 [ -s "$dir/still/layers.png" ] || fail "no figure of a model"
