@@ -143,6 +143,8 @@ static sol_status check_complete(const sol_program *p, const bool *given, sol_er
     const sol_verb *v = p->verb;
     if (p->n_words < v->min_words)
         return sol_fail(err, SOL_ERR_USAGE, "wants %s; `solera help %s` explains", v->words, v->name);
+    for (int i = 0; i < p->n_words; i++)
+        if (!*p->word[i]) return sol_fail(err, SOL_ERR_USAGE, "an empty word in place of %s; `solera help %s` explains", v->words, v->name);
     if (p->n_words > v->max_words && v->max_words > 1)
         return sol_fail(err, SOL_ERR_USAGE, "'%s' is one too many: takes at most %d of %s", p->word[v->max_words], v->max_words, v->words);
     if (p->n_words > v->max_words)

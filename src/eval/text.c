@@ -72,7 +72,7 @@ static sol_status finish(const pass *p, double start, sol_text_result *r, sol_er
     r->tokens = p->counted;
     r->seconds = now() - start;
     if (!isfinite(r->loss))
-        return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %g: the model's weights are broken", r->loss);
+        return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken", isnan(r->loss) ? "not a number" : "infinite");
     return SOL_OK;
 }
 

@@ -142,7 +142,8 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     if (st == SOL_OK) {
         double loss = g.sum / (double)g.counted;
         *r = (sol_eval_result){.loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = now() - start};
-        if (!isfinite(loss)) st = sol_fail(err, SOL_ERR_NONFINITE, "the loss is %g: the model's weights are broken", loss);
+        if (!isfinite(loss)) st = sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
+                                             isnan(loss) ? "not a number" : "infinite");
     }
     gather_free(&g);
     return st;

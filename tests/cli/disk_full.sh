@@ -30,6 +30,32 @@ fill() { # all that is left
 
 (job "$dir/alone") 2>"$dir/alone.err" || fail "$(cat "$dir/alone.err")"
 
+# Everything else that writes says why it could not, and leaves nothing behind.
+printf 'base: %s\ndir: %s\nseeds: [1]\npoints: {a: {optim.lr: 0.001}}\n' "$dir/job.yaml" "$small/sweep" >"$dir/sweep.yaml"
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/studied" --set study.every=8 --set train.eval_every=0 2>/dev/null
+"$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" -o "$dir/fp.h5" 2>/dev/null
+model=$dir/studied/ckpt/step-000024.h5
+no_space() {
+    grep -q "No space left on device\|free on its file system" "$dir/err" "$dir/out" || fail "no cause: $(cat "$dir/err" "$dir/out")"
+}
+refused() { # path of the output, command...
+    to=$1
+    shift
+    expect 1 "" "$@"
+    no_space
+    [ ! -e "$to" ] || fail "$to is there: $*"
+}
+dd if=/dev/zero of="$small/filler" bs=1k count=8180 2>/dev/null || true
+refused "$small/m.h5" "$SOLERA" import --random embedded --tokenizer "$dir/tokenizer.json" -o "$small/m.h5"
+refused "$small/p.h5" "$SOLERA" export "$model" -o "$small/p.h5"
+refused "$small/cache.h5" "$SOLERA" distill-cache "$dir/job.yaml" --set distill.teacher="$dir/fp.h5" --set distill.top_k=8 --set distill.cache="$small/cache.h5"
+refused "$small/d.h5" "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$small/d.h5"
+if command -v gnuplot >/dev/null; then refused "$small/report/index.html" "$SOLERA" study "$dir/studied" -o "$small/report"; fi
+expect 1 "" "$SOLERA" sweep "$dir/sweep.yaml"
+no_space
+[ -z "$(find "$small" -name '*.tmp')" ] || fail "a temporary file is left"
+rm -rf "${small:?}"/*
+
 # stop: the run ends, its last checkpoint is whole, and with space again it ends as the other.
 job "$small/run" 2>"$dir/train.err" &
 pid=$!

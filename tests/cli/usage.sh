@@ -1,4 +1,5 @@
 . tests/cli/common
+expect 2 "an empty word in place of CONFIG.yaml" "$SOLERA" plan ""
 expect 2 "no verb given" "$SOLERA"
 expect 2 "unknown verb 'trian'; did you mean 'train'?" "$SOLERA" trian
 expect 2 "unknown option '--resum'; did you mean '--resume'?" "$SOLERA" train --resum
