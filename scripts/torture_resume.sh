@@ -24,7 +24,7 @@ bits_of() {
     "$SOLERA" inspect --verify --all --json "$1/ckpt/$last" >"$dir/bits" || fail "$1: inspect"
     grep -o '"datasets".*' "$dir/bits"
     grep -o '"state":{[^}]*}' "$dir/bits" | sed 's/"metrics_bytes":[0-9]*//'
-    [ ! -e "$1/study.h5" ] || "$SOLERA" inspect --verify --json "$1/study.h5" | grep -o '"digest":"[^"]*"'
+    [ ! -e "$1/study.h5" ] || cksum <"$1/study.h5"
 }
 
 random() { # counter, from, to: milliseconds, as seconds
