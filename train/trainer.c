@@ -255,6 +255,11 @@ static double score(const sol_step_record *r)
     return r->has_eval ? r->eval_loss : r->packed_loss;
 }
 
+sol_status sol_trainer_prune(sol_trainer *t, sol_err *err)
+{
+    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep, t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
+}
+
 sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -268,8 +273,7 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
     if (st != SOL_OK) return st;
     t->saved_step = (int64_t)t->ck.state.step;
-    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep,
-                             t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
+    return sol_trainer_prune(t, err);
 }
 
 /* ---- progress ---- */

@@ -90,5 +90,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err);
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
 /* Writes the checkpoint of the current step, unless it is there. */
 sol_status sol_trainer_save(sol_trainer *t, sol_err *err);
+/* Removes the checkpoints that the job does not keep; sol_trainer_save and a resume end with it. */
+sol_status sol_trainer_prune(sol_trainer *t, sol_err *err);
 
 #endif

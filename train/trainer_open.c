@@ -318,6 +318,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK && t->dir.metrics_bytes < t->ck.state.metrics_bytes)
         sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK) st = start_study(t, err);
+    if (st == SOL_OK && resumed) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
     if (st == SOL_OK) log_start(t, resumed);
     if (st == SOL_OK) st = measure_speed(t, err);
     return st;
