@@ -148,7 +148,7 @@ static void check_golden(const way *how)
         ck_ok(sol_ctx_create(&ctx, 2, (sol_tier)tier, NULL, err));
         golden_open(&g);
         for (int i = 0; i < g.cases; i++) {
-            sol_distill d;
+            sol_distill d = {0};
             next_case(&g, &d);
             if (how->cached && d.top_k == 0) {
                 skip_case(&g);
