@@ -10,8 +10,8 @@ Not a test: third-party programs, run by hand. Exit code 1 when the perplexities
 margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
 
 llama.cpp keeps keys and values in fp16 unless told otherwise; here it keeps them in fp32, as solera does (--cache f16: its default, which moved a
-log-probability of a small model by 0.17). It rounds activations to 8 bits before it multiplies by quantized weights. How much of a difference is that: compare the same weights
-as F32 (`solera export m.h5 -o f32.gguf --type f32 --embed-type f32`).
+log-probability of a small model by 0.17). It rounds activations to 8 bits before it multiplies by quantized weights. How much of a difference
+is that: compare the same weights as F32 (`solera export m.h5 -o f32.gguf --type f32 --embed-type f32`).
 """
 import argparse
 import ctypes
