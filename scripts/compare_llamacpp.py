@@ -10,8 +10,10 @@ Not a test: third-party programs, run by hand. Exit code 1 when the perplexities
 margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
 
 llama.cpp keeps keys and values in fp16 unless told otherwise; here it keeps them in fp32, as solera does (--cache f16: its default, which moved a
-log-probability of a small model by 0.17). It rounds activations to 8 bits before it multiplies by quantized weights. How much of a difference
-is that: compare the same weights as F32 (`solera export m.h5 -o f32.gguf --type f32 --embed-type f32`).
+log-probability of a small model by 0.17). It rounds activations to 8 bits before it multiplies by quantized weights. solera rounds in the same
+blocks with --kind=--activations=q8_k (TQ1_0, TQ2_0; --model is the packed model) or q8_0 (Q8_0; --model is the file imported again). What is left
+is chaos: a sum that differs in its last bit turns a rounding, which turns more. Without any rounding: compare the same weights as F32
+(`solera export m.h5 -o f32.gguf --type f32 --embed-type f32`, --kind=--activations=float).
 """
 import argparse
 import ctypes
@@ -160,12 +162,13 @@ def main():
     a.add_argument("--windows", type=int, default=4)
     a.add_argument("--prompts", type=int, default=8)
     a.add_argument("--greedy", type=int, default=24, help="tokens of greedy text after each prompt")
-    a.add_argument("--kind", nargs="*", default=[], help="words for score and generate, as --kind=--float-activations")
+    a.add_argument("--kind", nargs="*", default=[], help="words for score and generate, as --kind=--activations=q8_k")
     a.add_argument("--threads", type=int, default=2, help="of both programs")
     a.add_argument("--cache", default="f32", choices=("f32", "f16"), help="keys and values in llama.cpp")
     a.add_argument("--tolerance", type=float, default=0.005)
     o = a.parse_args()
-    text = open(o.text, encoding="utf-8").read()[: o.tokens * o.windows * 8]
+    whole = open(o.text, encoding="utf-8").read()
+    text = whole[: o.tokens * o.windows * 8]
     run = lambda *words, **kw: subprocess.run([o.solera, *words], check=True, capture_output=True, text=True, **kw).stdout
     ids = json.loads(run("tokenize", "--tokenizer", o.model, "--ids", "--special", "no", input=json.dumps({"text": text}) + "\n"))
     llama = Llama(o.gguf, o.tokens + 8, o.threads, o.cache)
@@ -173,7 +176,7 @@ def main():
     print(f"ids: {'equal' if theirs == ids else 'DIFFERENT'} ({len(ids)} and {len(theirs)})")
     windows = [ids[i : i + o.tokens] for i in range(0, len(ids) - 1, o.tokens)][: o.windows]
     ratio = compare_perplexity(o, run, llama, windows)
-    ids_again = [compare_greedy(o, run, llama, p) for p in prompts(text, o.prompts)]
+    ids_again = [compare_greedy(o, run, llama, p) for p in prompts(whole, o.prompts)]
     print(f"greedy: {sum(ids_again)} of {len(ids_again)} texts of {o.greedy} tokens are equal")
     sys.exit(abs(ratio) > o.tolerance)
 

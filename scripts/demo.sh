@@ -50,7 +50,7 @@ measure() {
 printf '%-34s %8s %10s %7s %10s %14s\n' model loss perplexity bits/w bytes 'decode tok/s' >"$dir/table.txt"
 measure 'full precision' "$base"
 fp_loss=$loss
-measure '3:4 rounded, no training' "$dir/rounded.h5" --float-activations
+measure '3:4 rounded, no training' "$dir/rounded.h5" --activations float
 rounded_loss=$loss
 measure 'QAT, no residual' "$dir/naive.h5"
 naive_loss=$loss

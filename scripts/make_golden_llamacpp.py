@@ -59,7 +59,7 @@ def case(solera, folder, type_, method):
     path = os.path.join(folder, type_ + ".gguf")
     how = ["--method", method, "--granularity", "per_channel"] if method else []
     subprocess.run([solera, "export", MODEL, "-o", path, "--type", type_, *how], check=True, stderr=subprocess.DEVNULL)
-    llama = Llama(path, WINDOW + 8)
+    llama = Llama(path, WINDOW + 8, 1, "f32")
     data = tensor_data(llama.lc.llama_cpp._lib, path)
     text = open(TEXT, encoding="utf-8").read()
     ids = llama.tokenize(text, False)

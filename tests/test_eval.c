@@ -250,7 +250,7 @@ START_TEST(packed_loss_on_a_real_model)
             if (form == 0)
                 ck_ok(sol_net_from_model(&net, ctx, m, NULL, &spec, NULL, err));
             else
-                ck_ok(sol_net_from_packed(&net, ctx, &p, &(sol_net_opts){.float_activations = form == 1}, err));
+                ck_ok(sol_net_from_packed(&net, ctx, &p, &(sol_net_opts){.activations = form == 1 ? SOL_ACTIVATIONS_FLOAT : SOL_ACTIVATIONS_INT8}, err));
             ck_ok(sol_eval_tokens(net, &t, 128, 0, &r, err));
             ck_assert_int_eq(r.tokens, 512);
             loss[form] = r.loss;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "infer/net.h"
 #include "llama2c.h"
 #include "suite.h"
 
@@ -56,7 +57,7 @@ static fixture make_net(int form, int threads, sol_tier tier, const sol_net_opts
     c.tie_word_embeddings = form != LATENT; /* both kinds of head */
     f.model = make_model(f.ctx, &c, form == BF16 ? SOL_BF16 : SOL_F32);
     if (form == PACKED || form == PACKED_FLOAT) {
-        o.float_activations = form == PACKED_FLOAT;
+        if (form == PACKED_FLOAT) o.activations = SOL_ACTIVATIONS_FLOAT;
         ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_DENSE_F32, err));
         ck_ok(sol_net_from_packed(&f.net, f.ctx, &f.packed, &o, err));
     } else {
@@ -263,6 +264,58 @@ START_TEST(float_activations_equal_the_latent_network)
 }
 END_TEST
 
+/* Worked by hand. Rows of 258: eight blocks of 32 and one of 2, or one of 256 and one of 2. */
+START_TEST(activations_are_rounded_as_llama_cpp_does)
+{
+    enum { COLS = 258 };
+    sol_ctx *ctx = make_ctx(2, SOL_TIER_BEST);
+    for (int k = 0; k < 2; k++) {
+        sol_net net = {.ctx = ctx, .activations = k ? SOL_ACTIVATIONS_Q8_K : SOL_ACTIVATIONS_Q8_0};
+        float x[2 * COLS] = {0}, *r = x + COLS; /* the first row is all zeros */
+        r[0] = -254, r[1] = 254, r[2] = 3, r[3] = 4.9f, r[4] = -5.1f, r[5] = 0.9f;
+        r[32] = 3, r[33] = 1000;
+        r[256] = 0x1p-110f, r[257] = -0x1p-120f;
+        net_round_activations(&net, x, 2, COLS);
+        for (int i = 0; i < COLS; i++) ck_assert_float_eq(x[i], 0);
+        double d = 1000.0 / 127, stored = k ? d : 7.875; /* 7.874 in fp16 */
+        ck_assert_double_eq_tol(r[33], 127 * stored, 1e-4);
+        ck_assert_float_eq(r[32], 0); /* 0.38 steps */
+        if (k) { /* one scale with the 1000: steps of 7.87 */
+            const double want[] = {-32 * d, 32 * d, 0, d, -d, 0};
+            for (int i = 0; i < 6; i++) ck_assert_double_eq_tol(r[i], want[i], 1e-4);
+        } else { /* steps of 2, half steps to even */
+            const float want[] = {-254, 254, 4, 4, -6, 0};
+            for (int i = 0; i < 6; i++) ck_assert_float_eq(r[i], want[i]);
+        }
+        ck_assert_float_eq(r[256], 0);
+        ck_assert_float_eq(r[257], 0);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* The rounding reaches the products of every kind of network, and is small. */
+START_TEST(rounded_activations_are_close)
+{
+    enum { V = 8230 };
+    for (int form = 0; form < N_FORMS; form++) {
+        if (form == PACKED_FLOAT) continue;
+        fixture f = make_net(form, 2, SOL_TIER_BEST, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT});
+        float *exact = decode_all(f.net, V);
+        free_net(&f);
+        for (int k = 0; k < 2; k++) {
+            f = make_net(form, 2, SOL_TIER_BEST, &(sol_net_opts){.activations = k ? SOL_ACTIVATIONS_Q8_K : SOL_ACTIVATIONS_Q8_0});
+            float *rounded = decode_all(f.net, V);
+            double far = distance(exact, rounded, N * V);
+            ck_assert_msg(far > 1e-5 && far < 0.1, "form %d: %g", form, far);
+            sol_free(rounded);
+            free_net(&f);
+        }
+        sol_free(exact);
+    }
+}
+END_TEST
+
 START_TEST(narrow_caches_are_close)
 {
     enum { V = 8230 };
@@ -386,7 +439,7 @@ START_TEST(files_run_as_the_memory_they_came_from)
         ck_ok(sol_packed_model_from(f.ctx, &p, f.model, &file.quant, types[i], err));
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         sol_packed_model_free(&p);
-        ck_ok(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.float_activations = true}, err));
+        ck_ok(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
         sol_free(got);
         got = decode_all(net, V);
         double limit = i == 0 ? 1e-5 : i == 1 ? 1e-3 : i == 2 ? 0.02 : 0.5;
@@ -445,6 +498,7 @@ SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company
               tcase_add_test(tc, threads_do_not_change_a_bit); tcase_add_test(tc, logprobs_are_the_log_softmax_of_the_logits);
               tcase_add_test(tc, every_tier_computes_the_same_function); tcase_add_test(tc, matches_the_training_graph);
               tcase_add_test(tc, float_activations_equal_the_latent_network);
+              tcase_add_test(tc, activations_are_rounded_as_llama_cpp_does); tcase_add_test(tc, rounded_activations_are_close);
               tcase_add_test(tc, narrow_caches_are_close); tcase_add_test(tc, caches_are_cut);
               tcase_add_test(tc, bad_rows_change_nothing); tcase_add_test(tc, impossible_networks_are_refused);
               tcase_add_test(tc, files_run_as_the_memory_they_came_from);

@@ -318,7 +318,7 @@ START_TEST(edges_pack_to_what_their_definition_says)
         sol_ctx *one;
         ck_ok(sol_ctx_create(&one, 1, (sol_tier)tier, NULL, err));
         for (int exact = 0; exact < 2; exact++) {
-            sol_net_opts o = {.float_activations = exact};
+            sol_net_opts o = {.activations = exact ? SOL_ACTIVATIONS_FLOAT : SOL_ACTIVATIONS_INT8};
             ck_ok(sol_net_from_packed(&net, one, &p, &o, err));
             logprobs(net, got);
             expect_near(got, exact ? want : tier == SOL_TIER_C ? got : int8, 1e-4);

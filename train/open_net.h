@@ -6,15 +6,16 @@
 #include "program.h"
 
 typedef struct sol_net_args {
-    bool float_activations, full_precision;
-    const char *kv;
+    bool full_precision;
+    const char *activations, *kv;
 } sol_net_args;
 
 #define SOL_NET_OPTIONS(kv_preset)                                                                                               \
     {.name = "--full-precision", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, full_precision),               \
      .help = "a checkpoint's weights as they are, without its quantizer"},                                             \
-    {.name = "--float-activations", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, float_activations),         \
-     .help = "a packed model without rounding activations to int8"},                                                   \
+    {.name = "--activations", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, activations),       \
+     .preset = "int8", .choices = "int8|float|q8_0|q8_k",                                                              \
+     .help = "inputs of products: with packed weights int8, as deployed, or float; as llama.cpp rounds them for Q8_0 or for TQ files"}, \
     {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
      .choices = "f32|f16|i8", .help = "type of the KV cache"}
 

@@ -133,20 +133,28 @@ static void add_rows(const sol_net *net, int64_t n)
     sol_pool_run(net->ctx->pool, n, add_tile, &a);
 }
 
+/* y = the product of matrix `which` with x, whose values it may round. */
+static void linear(const sol_net *net, int64_t layer, int which, float *x, int64_t n, float *y)
+{
+    const net_matrix *m = &net->layers[layer].matrix[which];
+    net_round_activations(net, x, n, m->cols);
+    net_matmul(net, m, x, n, y);
+}
+
 static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)
 {
     const net_layer *l = &net->layers[layer];
     const net_scratch *s = &net->scratch;
     row_args a = {.net = net};
     norm_rows(net, l->input_norm, s->x, n, s->h);
-    net_matmul(net, &l->matrix[NET_QKV], s->h, n, s->qkv);
+    linear(net, layer, NET_QKV, s->h, n, s->qkv);
     net_attention(net, layer, rows, n);
-    net_matmul(net, &l->matrix[NET_O], s->att, n, s->h);
+    linear(net, layer, NET_O, s->att, n, s->h);
     add_rows(net, n);
     norm_rows(net, l->post_norm, s->x, n, s->h);
-    net_matmul(net, &l->matrix[NET_GATE_UP], s->h, n, s->gate_up);
+    linear(net, layer, NET_GATE_UP, s->h, n, s->gate_up);
     sol_pool_run(net->ctx->pool, n, swiglu_tile, &a);
-    net_matmul(net, &l->matrix[NET_DOWN], s->act, n, s->h);
+    linear(net, layer, NET_DOWN, s->act, n, s->h);
     add_rows(net, n);
 }
 

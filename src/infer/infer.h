@@ -23,8 +23,14 @@ typedef struct sol_kv sol_kv;
 typedef enum { SOL_NET_FP, SOL_NET_LATENT, SOL_NET_PACKED } sol_net_kind; /* LATENT: Q(W) as dense fp32, lambda 0 */
 const char *sol_net_kind_name(sol_net_kind k);                            /* "fp", "latent", "packed" */
 
+/* The inputs of products. INT8: packed weights are multiplied with activations rounded to int8 (kernels/ternary.h, kernels/dense.h), as
+ * deployed; others in fp32. FLOAT: no rounding; a packed network equals the latent one to float rounding. Q8_0, Q8_K: the inputs of the
+ * blocks' linears are rounded as llama.cpp rounds them before it multiplies with Q8_0 weights (blocks of 32, scales in fp16), with TQ1_0
+ * and TQ2_0 (blocks of 256); then as FLOAT: what such a file computes there, to float rounding. A row's last block may be shorter. */
+typedef enum { SOL_ACTIVATIONS_INT8, SOL_ACTIVATIONS_FLOAT, SOL_ACTIVATIONS_Q8_0, SOL_ACTIVATIONS_Q8_K } sol_activations;
+
 typedef struct sol_net_opts {
-    bool float_activations; /* packed: no int8 rounding of activations; equals the latent network to float rounding */
+    sol_activations activations;
     int64_t max_rows;       /* rows computed at once, longer calls are cut; 0: 512 */
     sol_dtype kv_type;      /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position and head) */
     bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights, unquantized */

@@ -91,7 +91,8 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     net->tokenizer = t;
     net->max_rows = o && o->max_rows > 0 ? o->max_rows : MAX_ROWS;
     net->kv_type = o ? o->kv_type : SOL_F32;
-    net->act = o && o->float_activations ? SOL_ACT_FLOAT : SOL_ACT_INT8;
+    net->activations = o ? o->activations : SOL_ACTIVATIONS_INT8;
+    net->act = net->activations == SOL_ACTIVATIONS_INT8 ? SOL_ACT_INT8 : SOL_ACT_FLOAT;
     if (net->kv_type != SOL_F32 && net->kv_type != SOL_F16 && net->kv_type != SOL_I8)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s: f32, f16 and i8 are possible", sol_dtype_name(net->kv_type));
     if (st == SOL_OK) st = sol_gemm_reserve(ctx, err);

@@ -45,7 +45,8 @@ struct sol_net {
     const sol_tokenizer *tokenizer; /* borrowed or owned through `file` and `packed` */
     sol_net_kind kind;
     double bits_per_weight;
-    sol_act act;
+    sol_activations activations;
+    sol_act act; /* of the kernels */
     sol_dtype kv_type;
     int64_t max_rows;
     net_layer *layers;
@@ -79,6 +80,8 @@ struct sol_kv {
 
 /* y[n, m->rows] = x[n, m->cols] W^T */
 void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y);
+/* x[n, cols], the input of a block's linear, as net->activations wants it. */
+void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols);
 /* Row r as floats. */
 void net_matrix_row(const net_matrix *m, int64_t r, float *w);
 size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n);
