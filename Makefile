@@ -42,7 +42,11 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 FUZZ_SECONDS ?= 60
 MEMCHECK := codec store_h5
-TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+# Test programs that start no thread, which the linker sees to: nothing for the build that looks for races.
+SINGLE := config config_finish dataset elementwise faults float_ops gguf import_llama2c numbers store store_corrupt store_h5 store_space \
+    study_file study_report sweep teacher_cache tokenizer tokenizer_files train_ops
+TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(SINGLE:%=tests/test_%.c),$(TEST_SRC)),$(TEST_SRC)))
+TEST_BIN += $(BUILD)/tests/checkkern/checkkern
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
@@ -92,17 +96,17 @@ test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 	@$(MAKE) --no-print-directory VARIANT=arm64 CC=$(ARM_CC) PKG_CONFIG=false build/arm64/tests/checkkern/checkkern
 	$(ARM_EMULATOR) build/arm64/tests/checkkern/checkkern
 
-run-tests: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
-	@BUILD=$(BUILD) tests/run.sh
+run-tests: $(BUILD)/solera $(TEST_BIN)
+	@BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 
 run-fuzz: $(FUZZ_BIN) $(BUILD)/tests/fuzz/make_seeds
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
 
 COV_LINES ?= 90
-run-cov: $(BUILD)/solera $(TEST_BIN) $(BUILD)/tests/checkkern/checkkern
+run-cov: $(BUILD)/solera $(TEST_BIN)
 	@command -v gcovr >/dev/null || { echo "cov: gcovr is missing (Debian: gcovr)"; exit 1; }
 	@find $(BUILD) -name '*.gcda' -delete
-	@BUILD=$(BUILD) tests/run.sh
+	@BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 	@gcovr --root . --filter src/ --gcov-ignore-parse-errors --sort-percentage --txt $(BUILD)/lines.txt --fail-under-line $(COV_LINES) $(BUILD)
 	@tail -n 4 $(BUILD)/lines.txt
 
@@ -119,9 +123,10 @@ $(BUILD)/libsolera.a: $(LIB_OBJ)
 # Calls of the C library that tests/test_faults.c makes fail.
 WRAPPED := posix_memalign pwrite write fsync fdatasync rename symlink fopen opendir pread read ftruncate mmap open pcre2_jit_compile_8 pcre2_jit_stack_create_8
 LINK_faults := $(WRAPPED:%=-Wl,--wrap=%)
+$(SINGLE:%=$(BUILD)/tests/test_%): LINK_SINGLE := -Wl,--wrap=pthread_create
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LINK_$*) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LINK_$*) $(LINK_SINGLE) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib stays out.
 CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
