@@ -3,9 +3,9 @@ make_job
 "$SOLERA" import --random embedded --tokenizer "$dir/tokenizer.json" -o "$dir/m.h5" 2>/dev/null
 "$SOLERA" export "$dir/m.h5" -o "$dir/p.h5" --method sherry --group-size 64 2>/dev/null
 
-# number NAME FILE: a field of the JSON object
+# number NAME [FILE]: a field of the JSON object
 number() {
-    sed "s/.*\"$1\": \"\{0,1\}\([^,\"}]*\).*/\1/" "$2"
+    sed "s/.*\"$1\": \"\{0,1\}\([^,\"}]*\).*/\1/" "${2:--}"
 }
 for how in joined apart; do
     "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 64 --windows 4 --documents $how --json >"$dir/a" 2>/dev/null
@@ -19,6 +19,13 @@ done
 [ "$(number model_kind "$dir/a")" = packed ] && [ "$(number bits_per_weight "$dir/a")" = 1.5 ] && [ "$(number tokens "$dir/a")" = 256 ] ||
     fail "$(cat "$dir/a")"
 "$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --seq 64 --windows 4 2>/dev/null | grep -q '^perplexity  *[0-9]' || fail "no table"
+
+for how in int8 float q8_0 q8_k; do
+    "$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --seq 64 --windows 4 --activations $how --json 2>/dev/null | number loss
+done >"$dir/losses"
+[ "$(sort -u "$dir/losses" | wc -l)" -eq 4 ] && [ "$(sed 's/\(\...\).*/\1/' "$dir/losses" | sort -u | wc -l)" -le 2 ] ||
+    fail "roundings of activations: $(cat "$dir/losses")"
+expect 2 "q4" "$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --activations q4
 
 expect 2 "no.h5" "$SOLERA" eval "$dir/no.h5" --data "$dir/data.h5"
 expect 2 "no.h5" "$SOLERA" eval "$dir/m.h5" --data "$dir/no.h5"
