@@ -71,6 +71,7 @@ demo: need-deps ## the main job on the embedded model, from nothing, in about 3 
 	@$(MAKE) --no-print-directory run-demo
 
 fuzz: ## run every libFuzzer target for FUZZ_SECONDS (60); needs clang
+	@command -v clang >/dev/null || { echo "fuzz: clang is missing (Debian: clang)"; exit 1; }
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang run-fuzz
 
 static: ## static checks: cppcheck and clang-tidy over src and train, clean
