@@ -150,13 +150,13 @@ static bool is_f16(const json_t *one)
     return strcmp(text_of(one, "type"), "f16") == 0;
 }
 
-/* Half a percent of perplexity; where both multiply by the same numbers, a tenth of that, and F16 files come nearer still. */
+/* Half a percent of perplexity; where both multiply by the same numbers, a fifth of that, and F16 files come nearer still. */
 START_TEST(same_loss)
 {
     size_t k;
     json_t *one;
     json_array_foreach(json_object_get(golden, "cases"), k, one) {
-        if (SOL_TEST_SLOW && k % 2) continue; /* TQ1_0 and Q8_0: enough for what a sanitizer sees */
+        if (SOL_TEST_SLOW && k % 2) continue; /* the other two are the same networks as deployed */
         for (form how = DEPLOYED; how < (SOL_TEST_SLOW ? ROUNDED : FORMS); how++) {
             fixture f = open_net(one, how);
             double theirs = json_real_value(json_object_get(one, "loss")), ours = loss_of(f.net);
@@ -173,7 +173,7 @@ END_TEST
 static void check_greedy(sol_net *net, form how, const json_t *one, const json_t *text, int64_t *compared)
 {
     const json_t *ids = json_object_get(text, "ids"), *margins = json_object_get(text, "margins");
-    double needed = is_f16(one) ? 0.002 : how == ROUNDED ? 0.05 : 0.15;
+    double needed = is_f16(one) ? 0.002 : how == ROUNDED || strcmp(text_of(one, "method"), "none") == 0 ? 0.05 : 0.15;
     sol_generate_opts o = {.max_tokens = (int64_t)json_array_size(ids), .sampler = {.top_p = 1, .repetition_penalty = 1}};
     sol_generate_result r;
     sol_ids prompt = {0};
@@ -197,7 +197,7 @@ START_TEST(same_greedy_text)
     size_t k, i;
     json_t *one, *text;
     json_array_foreach(json_object_get(golden, "cases"), k, one) {
-        if (SOL_TEST_SLOW && k % 2) continue; /* TQ1_0 and Q8_0: enough for what a sanitizer sees */
+        if (SOL_TEST_SLOW && k % 2) continue; /* the other two are the same networks as deployed */
         for (form how = DEPLOYED; how < (SOL_TEST_SLOW ? ROUNDED : FORMS); how++) {
             int64_t compared = 0;
             fixture f = open_net(one, how);
