@@ -9,7 +9,7 @@ BEGIN {
     for (i in l) { split(l[i], kv, ":"); layer[kv[1]] = kv[2] }
     owner["cblas.h"] = "kernels"; owner["lapacke.h"] = "study"; owner["hdf5.h"] = "store"; owner["yaml.h"] = "config"
     owner["immintrin.h"] = "kernels"; owner["arm_neon.h"] = "kernels"; owner["pcre2.h"] = "text"
-    owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "text store eval train"
+    owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "base text store eval train"
     owner["oneapi/dnnl/dnnl.h"] = "kernels"
 }
 {

@@ -1,8 +1,11 @@
 #include "suite.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
+
+#include "base/json.h"
 
 START_TEST(half_round_trip)
 {
@@ -200,7 +203,51 @@ START_TEST(status_names_and_nearest)
 }
 END_TEST
 
-SOL_TEST_MAIN("base", tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
+/* Numbers of any size, and Python's words, are numbers; what stands in a string, or is no JSON at all, is not touched. */
+START_TEST(json_numbers_of_any_size)
+{
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {
+        {"9223372036854775807", 9223372036854775807.0},
+        {"-9223372036854775808", -9223372036854775808.0},
+        {"9223372036854775808", 9223372036854775808.0},
+        {"123456789012345678901234567890", 123456789012345678901234567890.0},
+        {"-123456789012345678901234567890", -123456789012345678901234567890.0},
+        {"1e400", DBL_MAX},
+        {"-1.5E+999", -DBL_MAX},
+        {"1e-400", 0},
+        {"NaN", DBL_MAX},
+        {"Infinity", DBL_MAX},
+        {"-Infinity", -DBL_MAX},
+        {"16.0", 16},
+    };
+    static const char *const bad[] = {"{\"v\":NaNa}", "{\"v\":-}", "{\"v\":1e400e5}", "{\"v\":0x10}", "{\"v\":nan}", "{\"v", "{NaN:1}", "{\"v\":1e400 \"w"};
+    char text[640];
+    json_error_t why;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(text, sizeof text, "{\"NaN\":\"1e400 \\\" NaN\",\"v\":[%s],\"w\":2}", good[i].text);
+        json_t *o = sol_json_load(text, strlen(text), 0, &why);
+        ck_assert_msg(o != NULL, "%s: %s", good[i].text, why.text);
+        ck_assert_str_eq(json_string_value(json_object_get(o, "NaN")), "1e400 \" NaN");
+        ck_assert(json_number_value(json_array_get(json_object_get(o, "v"), 0)) == good[i].value);
+        ck_assert_int_eq(json_integer_value(json_object_get(o, "w")), 2);
+        json_decref(o);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_ptr_null(sol_json_load(bad[i], strlen(bad[i]), 0, &why));
+    memset(text, '7', sizeof text);
+    text[0] = '[';
+    text[sizeof text - 1] = ']';
+    json_t *o = sol_json_load(text, sizeof text, 0, &why);
+    ck_assert(json_real_value(json_array_get(o, 0)) == DBL_MAX);
+    json_decref(o);
+}
+END_TEST
+
+SOL_TEST_MAIN("base", tcase_add_test(tc, json_numbers_of_any_size);
+               tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
               tcase_add_test(tc, convert_as_single_numbers);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
               tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);

@@ -217,6 +217,7 @@ START_TEST(json_documents)
     } bad[] = {
         {"{\"text\":\"a\"}\n{\"text\":\"a\"", ":2:"},
         {"\n\n[1]\n", ":3: no string under \"text\""},
+        {"{\"text\":NaN}\n", ":1: no string under \"text\""},
         {"{\"text\":7}\n", ":1: no string under \"text\""},
         {"{\"content\":\"a\"}\n", ":1: no string under"},
         {"hello\n", ":1:5: not a JSON object"},
@@ -225,7 +226,7 @@ START_TEST(json_documents)
     char out[256];
     text_file f = {0};
     static const char good[] =
-        "{\"text\":\"a\\nb\",\"x\":[1]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
+        "{\"text\":\"a\\nb\",\"x\":[1,1e400,NaN,123456789012345678901234567890]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
     write_text(&f, "a.jsonl.gz", good, strlen(good));
     ck_ok(read_docs(&f, true, false, out, err));
     ck_assert_int_eq(memcmp(out, "a\nb||c\n\0|", 9), 0); /* blank lines are none, an empty text is one */

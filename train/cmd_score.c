@@ -1,8 +1,8 @@
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "open_net.h"
 
@@ -86,7 +86,7 @@ static sol_status answer(scorer *s, sol_err *err)
 static sol_status score_line(scorer *s, const char *line, size_t n, sol_err *err)
 {
     json_error_t where;
-    json_t *array = json_loadb(line, n, 0, &where);
+    json_t *array = sol_json_load(line, n, 0, &where);
     if (!array)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON array of token ids: %s", s->name, s->line, where.column,
                         where.text);

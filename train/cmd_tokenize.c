@@ -1,7 +1,7 @@
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "tokenize.h"
 
@@ -33,7 +33,7 @@ static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_
                               sol_ids *ids, sol_err *err)
 {
     json_error_t where;
-    json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, &where);
+    json_t *object = sol_json_load(line, n, JSON_ALLOW_NUL, &where);
     const json_t *text = json_object_get(object, "text");
     sol_status st = SOL_OK;
     ids->n = 0;

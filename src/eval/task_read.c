@@ -1,7 +1,7 @@
 #include <ctype.h>
-#include <jansson.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/textio.h"
@@ -299,7 +299,7 @@ static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *er
     json_error_t where;
     sol_status st = sol_grow_array((void **)&t->item, &t->capacity, (size_t)t->n + 1, sizeof *t->item, err);
     if (st != SOL_OK) return st;
-    json_t *object = json_loadb(line, n, 0, &where);
+    json_t *object = sol_json_load(line, n, 0, &where);
     if (!object) return sol_fail(err, SOL_ERR_FORMAT, "not a JSON object: %s", where.text);
     t->item[t->n] = (sol_task_item){0};
     st = json_is_object(object) ? read_item(object, &t->item[t->n++], err) : sol_fail(err, SOL_ERR_FORMAT, "not a JSON object");

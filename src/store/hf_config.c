@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "store/hf.h"
 
@@ -18,7 +19,7 @@ sol_status sol_hf_read_json(const char *path, size_t max_bytes, json_t **root, s
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: has %llu bytes, at most %zu are read", path, (unsigned long long)bytes, max_bytes);
     if (st == SOL_OK) st = sol_file_read(path, &text, &n, err);
     if (st == SOL_OK) {
-        *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+        *root = sol_json_load(text, n, JSON_REJECT_DUPLICATES, &why);
         if (!*root) st = sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: %s", path, why.line, why.column, why.text);
     }
     if (st == SOL_OK && !json_is_object(*root)) {

@@ -1,10 +1,10 @@
 #include "text/docs.h"
 
-#include <jansson.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/textio.h"
 #include "text/pretokenize.h"
@@ -311,7 +311,7 @@ sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece
         *text += 3;
         *n -= 3;
     }
-    json_t *line = json_loadb(*text, *n, JSON_ALLOW_NUL, &where);
+    json_t *line = sol_json_load(*text, *n, JSON_ALLOW_NUL, &where);
     const json_t *value = json_object_get(line, "text");
     sol_status st = SOL_OK;
     if (!line)

@@ -1,8 +1,8 @@
 /* tokenizer.json of Hugging Face `tokenizers`, model BPE, read. */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
@@ -392,7 +392,7 @@ sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *da
     loader l = {0};
     json_error_t where;
     *t = NULL;
-    l.root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &where);
+    l.root = sol_json_load(data, size, JSON_REJECT_DUPLICATES, &where);
     if (!l.root)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: not a tokenizer.json: %s", name, where.line,
                         where.column, where.text);
