@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 
@@ -138,6 +139,31 @@ START_TEST(replace_is_atomic)
 END_TEST
 
 /* A leftover of a killed process is taken over; a file that another one writes is not. */
+START_TEST(replacement_keeps_permissions)
+{
+    static const mode_t modes[] = {0600, 0640, 0444};
+    char dir[64], path[96];
+    sol_replace r;
+    struct stat s;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    umask(027);
+    ck_ok(sol_file_write(path, "new", 3, err));
+    ck_assert_int_eq(stat(path, &s), 0);
+    ck_assert_uint_eq(s.st_mode & 0777, 0640);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        ck_assert_int_eq(chmod(path, modes[i]), 0);
+        ck_ok(sol_replace_begin(&r, path, 0, err));
+        ck_assert_int_eq(stat(r.temp_path, &s), 0);
+        ck_assert_uint_eq(s.st_mode & 0777, modes[i] | 0600); /* nobody else reads it while it is written */
+        ck_ok(sol_replace_commit(&r, err));
+        ck_assert_int_eq(stat(path, &s), 0);
+        ck_assert_uint_eq(s.st_mode & 0777, modes[i]);
+    }
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
 START_TEST(replacement_is_locked)
 {
     char dir[64], path[96], temp[112], *data;
@@ -251,5 +277,6 @@ SOL_TEST_MAIN("base", tcase_add_test(tc, json_numbers_of_any_size);
               tcase_add_test(tc, convert_as_single_numbers);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
               tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);
+              tcase_add_test(tc, replacement_keeps_permissions);
               tcase_add_test(tc, causes_of_the_system);
               tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

@@ -193,6 +193,13 @@ static void unlock(sol_replace *r)
     r->lock = -1;
 }
 
+/* The temporary file is never more open than the one that it replaces. */
+static sol_status set_mode(const sol_replace *r, unsigned mode, sol_err *err)
+{
+    if (r->mode == 0 || fchmod(r->lock, (mode_t)mode) == 0) return SOL_OK;
+    return sol_fail_errno(err, r->path, "cannot keep the permissions");
+}
+
 static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *err)
 {
     struct stat s;
@@ -201,8 +208,9 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
     r->lock = -1;
     if (strlen(path) > SOL_PATH_MAX - 32) return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
     if (path[0] == 0) return sol_fail(err, SOL_ERR_IO, "the path to write to is empty");
-    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode))
-        return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
+    bool there = stat(path, &s) == 0;
+    if (there && !S_ISREG(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
+    r->mode = there ? s.st_mode & 0777 : 0;
     memcpy(r->path, path, strlen(path) + 1);
     /* A fixed suffix, so that a leftover of a killed process is overwritten by its successor and never piles up. */
     memcpy(r->temp_path, path, strlen(path) + 1);
@@ -212,6 +220,8 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
         st = sol_fail(err, SOL_ERR_LOCKED, "%s: another process is writing it", path);
     else if (st == SOL_OK && ftruncate(r->lock, 0) != 0)
         st = sol_fail_errno(err, path, "cannot write");
+    else if (st == SOL_OK)
+        st = set_mode(r, r->mode | S_IRUSR | S_IWUSR, err);
     if (st != SOL_OK) {
         if (r->lock >= 0 && !taken) unlink(r->temp_path);
         unlock(r);
@@ -238,6 +248,7 @@ sol_status sol_replace_commit(sol_replace *r, sol_err *err)
 {
     char dir[SOL_PATH_MAX];
     sol_status st = sync_path(r->temp_path, O_RDWR, err);
+    if (st == SOL_OK) st = set_mode(r, r->mode, err);
     if (st != SOL_OK) return st;
     if (rename(r->temp_path, r->path) != 0) return sol_fail_errno(err, r->path, "cannot rename into place");
     r->temp_path[0] = 0;

@@ -54,7 +54,8 @@ sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *er
 
 typedef struct sol_replace {
     char path[SOL_PATH_MAX], temp_path[SOL_PATH_MAX];
-    int lock; /* on the temporary file; -1: none */
+    int lock;      /* on the temporary file; -1: none */
+    unsigned mode; /* permissions of the file that is replaced, which the new one gets; 0: it is new, the umask says */
 } sol_replace;
 /* SOL_ERR_LOCKED while another process replaces the same file (sol_file_write waits for it), SOL_ERR_NOSPACE when an ordinary user may
  * not write `bytes` (0: unknown) to its file system; a leftover of a killed process does not count. */
