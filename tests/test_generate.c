@@ -229,6 +229,19 @@ START_TEST(generation_is_the_loop_by_hand)
     ck_assert_int_eq(again.ended_by, r.ids[20]);
     sol_free(again.ids);
     o.n_stop = 0;
+    /* The same by an EOS of the model that is not its first. */
+    f.model->config.eos_token_id = r.ids[20] ? 0 : 1;
+    ck_ok(sol_model_add_eos(&f.model->config, r.ids[20], err));
+    sol_net_free(&f.net);
+    ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, NULL, NULL, err));
+    ck_ok(sol_generate(f.net, prompt, 3, &o, &again, err));
+    ck_assert_int_le(again.tokens, first);
+    ck_assert(again.ended_by == r.ids[20] || again.ended_by == f.model->config.eos_token_id);
+    sol_free(again.ids);
+    f.model->config.eos_token_id = -1;
+    f.model->config.n_more_eos = 0;
+    sol_net_free(&f.net);
+    ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, NULL, NULL, err));
     int calls = 0;
     o.interrupted = stop_at_once;
     o.user = &calls;

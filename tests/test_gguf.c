@@ -298,6 +298,36 @@ START_TEST(exact_exports)
 }
 END_TEST
 
+/* All that end a text come back in order; llama.cpp sees the three for which it has names. */
+START_TEST(eos_lists_come_back)
+{
+    sol_checkpoint c;
+    sol_model_config config;
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    for (int first = 2; first <= 260; first += 258) { /* the tokenizer's own EOS, and another */
+        ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+        c.model->config.eos_token_id = first;
+        c.model->config.n_more_eos = 0;
+        for (int k = 0; k < 3; k++) ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
+        ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+        export("f16", "f32", 0);
+        import();
+        ck_ok(sol_store_read_header(back, &config, NULL, err));
+        ck_assert_int_eq(config.eos_token_id, first);
+        ck_assert_int_eq(config.n_more_eos, 3);
+        ck_assert_mem_eq(config.more_eos, c.model->config.more_eos, sizeof config.more_eos);
+        sol_gguf g;
+        int64_t v;
+        ck_ok(sol_gguf_open(&g, file, err));
+        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eos_token_id"), &v) && v == 2);
+        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eot_token_id"), &v) && v == (first == 2 ? 259 : 260));
+        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eom_token_id"), &v) && v == (first == 2 ? 7 : 259));
+        sol_gguf_close(&g);
+        sol_checkpoint_free(&c);
+    }
+}
+END_TEST
+
 /* From the shapes alone, as a plan does it. */
 static uint64_t foretold_bytes(const sol_gguf_options *o)
 {
@@ -540,6 +570,6 @@ END_TEST
 SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
               tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
-              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
               tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
               tcase_add_test(tc, bad_headers))

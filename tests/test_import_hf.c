@@ -29,6 +29,7 @@ static sol_model_config small_config(bool tied, bool scaled)
         .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 32, .rms_norm_eps = 1e-6, .rope_theta = 5e5,
         .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 3,
     };
+    for (int i = 0; tied && i < 2; i++) ck_ok(sol_model_add_eos(&c, (int64_t[]){19, 0}[i], err));
     if (scaled) {
         c.rope_factor = 32;
         c.rope_low_freq_factor = 1;
@@ -232,6 +233,44 @@ START_TEST(configurations)
 }
 END_TEST
 
+/* Lists are kept whole and in order; generation_config.json wins, as it does in `generate` of transformers, where it names any. */
+START_TEST(eos_lists)
+{
+    static const struct {
+        const char *config, *generation, *want;
+    } cases[] = {
+        {"", NULL, ""},
+        {",\"eos_token_id\":null", NULL, ""},
+        {",\"eos_token_id\":[]", NULL, ""},
+        {",\"eos_token_id\":-1", NULL, ""},
+        {",\"eos_token_id\":2.0", NULL, "2"},
+        {",\"eos_token_id\":[3]", NULL, "3"},
+        {",\"eos_token_id\":[3,0,3,1]", NULL, "3 0 1"},
+        {",\"eos_token_id\":[-1,2]", NULL, "2"},
+        {",\"eos_token_id\":1", "{}", "1"},
+        {",\"eos_token_id\":1", "{\"eos_token_id\":null}", "1"},
+        {",\"eos_token_id\":1", "{\"eos_token_id\":[3,1]}", "3 1"},
+        {",\"eos_token_id\":[1,2]", "{\"eos_token_id\":0,\"temperature\":NaN}", "0"},
+        {"", "{\"eos_token_id\":[2,3]}", "2 3"},
+    };
+    good_folder();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512], has[64] = "";
+        sol_model_config c;
+        snprintf(text, sizeof text, "{" CONFIG "%s}", cases[i].config);
+        put("config.json", text);
+        drop("generation_config.json");
+        if (cases[i].generation) put("generation_config.json", cases[i].generation);
+        ck_ok(import(err));
+        ck_ok(sol_store_read_header(back, &c, NULL, err));
+        if (c.eos_token_id >= 0) snprintf(has, sizeof has, "%lld", (long long)c.eos_token_id);
+        for (int64_t k = 0; k < c.n_more_eos; k++)
+            snprintf(has + strlen(has), sizeof has - strlen(has), " %lld", (long long)c.more_eos[k]);
+        ck_assert_msg(strcmp(has, cases[i].want) == 0, "%s, %s: '%s'", cases[i].config, cases[i].generation, has);
+    }
+}
+END_TEST
+
 START_TEST(shards)
 {
     sol_checkpoint c;
@@ -273,6 +312,10 @@ START_TEST(bad_configurations)
         {"{" CONFIG ",\"rope_scaling\":7}", SOL_ERR_FORMAT, "rope_scaling is 7, expected an object"},
         {"{" CONFIG ",\"head_dim\":\"4\"}", SOL_ERR_FORMAT, "head_dim is \"4\", expected a whole number"},
         {"{" CONFIG ",\"head_dim\":3}", SOL_ERR_SHAPE, "head_dim is 3"},
+        {"{" CONFIG ",\"eos_token_id\":[1,4]}", SOL_ERR_FORMAT, "eos_token_id is 4, expected an id in the vocabulary"},
+        {"{" CONFIG ",\"eos_token_id\":[1,2.5]}", SOL_ERR_FORMAT, "eos_token_id is 2.5, expected a token id"},
+        {"{" CONFIG ",\"eos_token_id\":\"2\"}", SOL_ERR_FORMAT, "eos_token_id is \"2\", expected a token id"},
+        {"{" CONFIG ",\"eos_token_id\":NaN}", SOL_ERR_FORMAT, "expected a token id"},
         {"{" CONFIG ",\"eos_token_id\":4}", SOL_ERR_FORMAT, "eos_token_id is 4, expected an id in the vocabulary"},
         {"{" CONFIG ",\"num_key_value_heads\":0}", SOL_ERR_RANGE, "num_key_value_heads is 0"},
         {"{\"model_type\":\"gpt2\"}", SOL_ERR_UNSUPPORTED, "model_type is \"gpt2\": only llama"},
@@ -442,6 +485,6 @@ END_TEST
 
 SOL_TEST_MAIN("import_hf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, round_trip);
               tcase_add_test(tc, dequantized); tcase_add_test(tc, dtypes); tcase_add_test(tc, configurations);
-              tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
+              tcase_add_test(tc, eos_lists); tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
               tcase_add_test(tc, hostile_headers); tcase_add_test(tc, not_finite);
               tcase_add_test(tc, threads); tcase_add_test(tc, bad_tokenizer))

@@ -94,6 +94,22 @@ START_TEST(parameter_names_and_shapes)
 }
 END_TEST
 
+START_TEST(several_eos)
+{
+    sol_model_config c = {.eos_token_id = -1};
+    ck_assert(!sol_model_is_eos(&c, -1) && !sol_model_is_eos(&c, 0));
+    ck_ok(sol_model_add_eos(&c, -1, err));
+    ck_assert_int_eq(c.eos_token_id, -1);
+    for (int64_t i = 0; i < SOL_MAX_EOS; i++) {
+        ck_ok(sol_model_add_eos(&c, 3 * i, err));
+        ck_ok(sol_model_add_eos(&c, 3 * i, err)); /* there already */
+    }
+    ck_assert(c.eos_token_id == 0 && c.n_more_eos == SOL_MAX_EOS - 1 && c.more_eos[1] == 6);
+    ck_assert(sol_model_is_eos(&c, 0) && sol_model_is_eos(&c, 93) && !sol_model_is_eos(&c, 94));
+    ck_fails(sol_model_add_eos(&c, 1, err), SOL_ERR_UNSUPPORTED, "more than 32 tokens end a text");
+}
+END_TEST
+
 /* One field of a good configuration made bad: the error names it. */
 START_TEST(config_check_names_the_field)
 {
@@ -121,6 +137,11 @@ START_TEST(config_check_names_the_field)
     BAD(rope_original_max_position, 0, SOL_ERR_RANGE, "original_max_position_embeddings");
     BAD(bos_token_id, 128256, SOL_ERR_RANGE, "bos_token_id is 128256");
     BAD(eos_token_id, -2, SOL_ERR_RANGE, "eos_token_id is -2");
+    BAD(n_more_eos, SOL_MAX_EOS, SOL_ERR_RANGE, "number of further EOS is 32");
+    c = named("llama-3.2-1b");
+    c.n_more_eos = 1;
+    c.more_eos[0] = 128256;
+    ck_fails(sol_model_config_check(&c, err), SOL_ERR_RANGE, "eos_token_id is 128256");
 #undef BAD
     /* The smallest model there is. */
     c = (sol_model_config){.vocab_size = 1, .hidden_size = 1, .intermediate_size = 1, .num_hidden_layers = 1,
@@ -237,6 +258,6 @@ START_TEST(rope_tables_turn)
 END_TEST
 
 SOL_TEST_MAIN("model", tcase_add_test(tc, named_shapes_are_valid); tcase_add_test(tc, published_parameter_counts);
-              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, config_check_names_the_field);
+              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, several_eos); tcase_add_test(tc, config_check_names_the_field);
               tcase_add_test(tc, init_is_normal_and_the_same_for_any_threads);
               tcase_add_test(tc, rope_frequencies_of_llama3); tcase_add_test(tc, rope_tables_turn))

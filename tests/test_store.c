@@ -29,6 +29,7 @@ static sol_model_config small_config(bool tied, bool scaled)
         .num_key_value_heads = 2, .head_dim = 16, .max_position_embeddings = 32, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
         .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = -1,
     };
+    for (int i = 0; tied && i < 3; i++) ck_ok(sol_model_add_eos(&c, (int64_t[]){7, 39, 0}[i], err));
     if (scaled) {
         c.rope_factor = 32;
         c.rope_low_freq_factor = 1;
@@ -70,6 +71,8 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert_int_eq(a->tie_word_embeddings, b->tie_word_embeddings);
     ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
     ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
+    ck_assert_int_eq(a->n_more_eos, b->n_more_eos);
+    ck_assert_mem_eq(a->more_eos, b->more_eos, sizeof a->more_eos);
     ck_assert(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps && a->rope_factor == b->rope_factor &&
               a->rope_high_freq_factor == b->rope_high_freq_factor);
     ck_assert_int_eq(a->rope_original_max_position, b->rope_original_max_position);

@@ -83,6 +83,15 @@ static json_int_t count_weights(const sol_h5_file *f)
     return (json_int_t)n;
 }
 
+/* Several EOS are one list under the name that they have in config.json. */
+static void show_eos_list(json_t *model)
+{
+    json_t *list = json_loads(json_string_value(json_object_get(model, "eos_token_ids")), 0, NULL);
+    if (!list) return;
+    json_object_set_new(model, "eos_token_id", list);
+    json_object_del(model, "eos_token_ids");
+}
+
 static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
 {
     static const char *const groups[] = {"model", "quant", "optim", "state", "tokenizer"};
@@ -98,6 +107,7 @@ static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
         const sol_h5_node *n = sol_h5_find(f, path);
         if (n) json_object_set_new(o, groups[i], attrs_json(n));
     }
+    show_eos_list(json_object_get(o, "model"));
     const sol_h5_node *rope = sol_h5_find(f, "/model/rope_scaling");
     if (rope) json_object_set_new(json_object_get(o, "model"), "rope_scaling", attrs_json(rope));
     if (kind < SOL_FILE_DATASET) json_object_set_new(o, "weights", json_integer(count_weights(f)));

@@ -20,7 +20,7 @@ typedef struct slot {
 typedef struct sampling {
     sol_net *net;
     const sol_self_opts *o;
-    int32_t begin, end; /* BOS and EOS */
+    int32_t begin; /* BOS, or EOS where there is none */
     sol_sampler_config sampler;
     slot slot[SLOTS];
     document *docs; /* [n_docs] in order */
@@ -84,8 +84,9 @@ static sol_status step(sampling *s, int64_t *busy, sol_err *err)
         logits += V;
         if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
         document *d = &s->docs[x->doc];
-        if (id != s->begin || s->begin == s->end) st = append(s, d, id, err);
-        if (id == s->begin || id == s->end || (int64_t)d->n >= s->o->max_len) x->doc = -1;
+        bool ends = sol_model_is_eos(sol_net_config(s->net), id);
+        if (id != s->begin || ends) st = append(s, d, id, err);
+        if (id == s->begin || ends || (int64_t)d->n >= s->o->max_len) x->doc = -1;
     }
     *busy = n;
     return st;
@@ -151,7 +152,6 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
 {
     const sol_model_config *c = sol_net_config(net);
     sampling s = {.net = net, .o = o, .begin = (int32_t)(c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id),
-                  .end = (int32_t)c->eos_token_id,
                   .sampler = {.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed}};
     *out = (sol_self_data){0};
     for (int i = 0; i < SLOTS; i++) s.slot[i].doc = -1;

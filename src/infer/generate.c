@@ -66,7 +66,7 @@ static bool ends(const generation *g, int32_t id)
 {
     const sol_model_config *c = sol_net_config(g->net);
     const sol_tokenizer *t = sol_net_tokenizer(g->net);
-    if (id == c->eos_token_id || id == c->bos_token_id) return true;
+    if (sol_model_is_eos(c, id) || id == c->bos_token_id) return true;
     if (t && (id == sol_tokenizer_eos(t) || id == sol_tokenizer_bos(t))) return true;
     for (int i = 0; i < g->o->n_stop; i++)
         if (id == g->o->stop[i]) return true;

@@ -21,6 +21,26 @@ static sol_status check_int(const char *field, int64_t value, int64_t low, int64
                     (long long)high);
 }
 
+bool sol_model_is_eos(const sol_model_config *c, int64_t id)
+{
+    bool is = id >= 0 && id == c->eos_token_id;
+    for (int64_t i = 0; !is && i < c->n_more_eos; i++) is = id == c->more_eos[i];
+    return is;
+}
+
+sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err)
+{
+    if (id < 0 || sol_model_is_eos(c, id)) return SOL_OK;
+    if (c->eos_token_id < 0) {
+        c->eos_token_id = id;
+        return SOL_OK;
+    }
+    if (c->n_more_eos == SOL_MAX_EOS - 1)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d tokens end a text", SOL_MAX_EOS);
+    c->more_eos[c->n_more_eos++] = id;
+    return SOL_OK;
+}
+
 static sol_status check_sizes(const sol_model_config *c, sol_err *err)
 {
     const struct {
@@ -37,10 +57,13 @@ static sol_status check_sizes(const sol_model_config *c, sol_err *err)
         {"max_position_embeddings", c->max_position_embeddings, 1, MAX_POSITIONS},
         {"bos_token_id", c->bos_token_id, -1, c->vocab_size - 1},
         {"eos_token_id", c->eos_token_id, -1, c->vocab_size - 1},
+        {"number of further EOS", c->n_more_eos, 0, c->eos_token_id < 0 ? 0 : SOL_MAX_EOS - 1},
     };
     sol_status st = SOL_OK;
     for (size_t i = 0; st == SOL_OK && i < sizeof rows / sizeof rows[0]; i++)
         st = check_int(rows[i].field, rows[i].value, rows[i].low, rows[i].high, err);
+    for (int64_t i = 0; st == SOL_OK && i < c->n_more_eos; i++)
+        st = check_int("eos_token_id", c->more_eos[i], 0, c->vocab_size - 1, err);
     return st;
 }
 

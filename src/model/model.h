@@ -17,6 +17,8 @@
 #include "quant/quant.h"
 #include "tensor/tensor.h"
 
+enum { SOL_MAX_EOS = 32 }; /* tokens that end a text, at most */
+
 /* Names as in Hugging Face config.json. */
 typedef struct sol_model_config {
     int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
@@ -27,6 +29,7 @@ typedef struct sol_model_config {
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_max_position;
     int64_t bos_token_id, eos_token_id; /* -1: none */
+    int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first one is eos_token_id */
 } sol_model_config;
 
 typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
@@ -67,6 +70,10 @@ typedef struct sol_model {
     void *data;         /* [n_elements]; owned */
 } sol_model;
 
+/* Whether a text that the model writes ends with this token: one of its EOS. */
+bool sol_model_is_eos(const sol_model_config *c, int64_t id);
+/* Appends an EOS; one that is there already, or negative, changes nothing. SOL_ERR_UNSUPPORTED: there are SOL_MAX_EOS. */
+sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err);
 /* Range and divisibility of every field; the error names the field, its value and what fits. */
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
 /* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary 256), smollm2-135m, 15m,

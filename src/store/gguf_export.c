@@ -123,15 +123,35 @@ static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const
     put(b, data, (size_t)n * 4, err);
 }
 
-static void put_tokenizer(blob *b, const sol_tokenizer *t, int64_t vocab, sol_err *err)
+/* llama.cpp has names for three tokens that end a text, the second for the end of a turn, the third for the end of a message; by what
+ * the token says, else in order. solera.eos_token_ids keeps any number of them, and which is the first. */
+static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, int64_t eos, sol_err *err)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    int32_t ids[SOL_MAX_EOS] = {0};
+    bool used[2] = {false, false};
+    if (eos >= 0) put_key_u32(b, "tokenizer.ggml.eos_token_id", eos, err);
+    for (int64_t i = 0; i <= c->n_more_eos; i++) {
+        int32_t id = ids[i] = (int32_t)(i ? c->more_eos[i - 1] : c->eos_token_id);
+        size_t n;
+        const char *text = id >= 0 && id != eos ? sol_tokenizer_text(t, id, &n) : NULL;
+        if (!text || (used[0] && used[1])) continue;
+        int k = used[0] || (n >= 3 && memmem(text, n, "eom", 3) && !used[1]);
+        put_key_u32(b, keys[k], id, err);
+        used[k] = true;
+    }
+    if (c->n_more_eos || used[0] || used[1]) put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
+}
+
+static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c, sol_err *err)
 {
     sol_tokenizer_arrays a;
     sol_arrays_owner *owner = NULL;
     if (b->status == SOL_OK) b->status = sol_tokenizer_to_arrays(t, &a, &owner, err);
     if (b->status != SOL_OK) return;
-    if (a.n_tokens != vocab)
+    if (a.n_tokens != c->vocab_size)
         b->status = sol_fail(err, SOL_ERR_UNSUPPORTED, "the tokenizer has %" PRId64 " tokens, the model %" PRId64 ": GGUF wants the same number",
-                             a.n_tokens, vocab);
+                             a.n_tokens, c->vocab_size);
     put_key_text(b, "tokenizer.ggml.model", a.model, err);
     if (a.pre) put_key_text(b, "tokenizer.ggml.pre", a.pre, err);
     put_key_spans(b, "tokenizer.ggml.tokens", a.tokens, a.n_tokens, err);
@@ -139,7 +159,7 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, int64_t vocab, sol_er
     put_key_words(b, "tokenizer.ggml.token_type", SOL_GGUF_I32, a.types, a.n_tokens, err);
     if (a.merges) put_key_spans(b, "tokenizer.ggml.merges", a.merges, a.n_merges, err);
     if (a.bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", a.bos, err);
-    if (a.eos >= 0) put_key_u32(b, "tokenizer.ggml.eos_token_id", a.eos, err);
+    put_eos(b, c, t, a.eos, err);
     put_key_bool(b, "tokenizer.ggml.add_bos_token", a.add_bos, err);
     put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
     put_key_bool(b, "tokenizer.ggml.add_space_prefix", a.add_space_prefix, err);
@@ -208,7 +228,7 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
         put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);
         put_key_u32(b, "solera.rope.original_max_position", c->rope_original_max_position, err);
     }
-    put_tokenizer(b, w->view.tokenizer, c->vocab_size, err);
+    put_tokenizer(b, w->view.tokenizer, c, err);
 }
 
 /* ---- tensors ---- */

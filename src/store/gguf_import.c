@@ -114,6 +114,27 @@ static bool is_tied(const sol_gguf *g)
            memcmp(g->map.data + head->offset, g->map.data + embed->offset, head->bytes) == 0;
 }
 
+/* eos, and what else ends a text for llama.cpp: eot, eom. Our own files have them all, in order. */
+static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    const sol_gguf_value *list = sol_gguf_find(g, "solera.eos_token_ids");
+    sol_status st = SOL_OK;
+    if (list && (list->kind != SOL_GGUF_ARRAY || list->element != SOL_GGUF_I32))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: solera.eos_token_ids is not an array of int32", g->path);
+    for (uint64_t i = 0; st == SOL_OK && list && i < list->count; i++) {
+        int32_t id;
+        memcpy(&id, list->at + 4 * i, 4);
+        if (id < c->vocab_size) st = sol_model_add_eos(c, id, err);
+    }
+    for (int i = 0; st == SOL_OK && !list && i < 3; i++) {
+        int64_t id;
+        st = need_int(g, keys[i], -1, &id, err);
+        if (st == SOL_OK && id < c->vocab_size) st = sol_model_add_eos(c, id, err);
+    }
+    return st;
+}
+
 static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     int64_t rotated = 0, value_dim = 0, heads = 0;
@@ -132,7 +153,7 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     if (st == SOL_OK) st = need_real(g, "llama.attention.layer_norm_rms_epsilon", 1e-5, &c->rms_norm_eps, err);
     if (st == SOL_OK) st = need_real(g, "llama.rope.freq_base", 10000, &c->rope_theta, err);
     if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", -1, &c->bos_token_id, err);
-    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", -1, &c->eos_token_id, err);
+    if (st == SOL_OK) st = read_eos(g, c, err);
     if (st != SOL_OK) return st;
     /* Decimal constants went through a float. */
     c->rms_norm_eps = sol_gguf_decimal(c->rms_norm_eps);
@@ -140,7 +161,6 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     c->num_attention_heads = heads;
     c->tie_word_embeddings = is_tied(g);
     if (c->bos_token_id >= c->vocab_size || c->bos_token_id < 0) c->bos_token_id = -1;
-    if (c->eos_token_id >= c->vocab_size || c->eos_token_id < 0) c->eos_token_id = -1;
     if (rotated != c->head_dim || value_dim != c->head_dim)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64 " differ", g->path,
                         c->head_dim, value_dim, rotated);
@@ -203,10 +223,12 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
     void *score_copy = NULL, *type_copy = NULL;
     sol_span *tokens = NULL, *merges = NULL;
     const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"), *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
-    sol_tokenizer_arrays a = {.bos = s->config.bos_token_id, .eos = s->config.eos_token_id};
+    sol_tokenizer_arrays a = {.bos = s->config.bos_token_id};
     if (!list) return SOL_OK;
     sol_status st = sol_gguf_strings(g, list, &tokens, err);
     if (st == SOL_OK && merge_list) st = sol_gguf_strings(g, merge_list, &merges, err);
+    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", -1, &a.eos, err);
+    if (a.eos < 0 || a.eos >= s->config.vocab_size) a.eos = -1;
     if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.model", model, &a.model, err);
     if (st == SOL_OK && !a.model) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
     if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.pre", pre, &a.pre, err);

@@ -46,6 +46,15 @@ static sol_status wrong(const char *path, const char *key, const json_t *v, cons
     return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is %s, expected %s", path, key, value_text(v, text), want);
 }
 
+/* A whole number, be it written as 16 or as 16.0. */
+static bool get_whole(const json_t *v, int64_t *out)
+{
+    double x = json_number_value(v);
+    if (!json_is_number(v) || x != floor(x) || fabs(x) > 9e15) return false;
+    *out = (int64_t)x;
+    return true;
+}
+
 /* absent: the value when the key is missing or null; INT64_MIN: it must be there. */
 static sol_status get_int(const char *path, const json_t *o, const char *key, int64_t absent, int64_t *out, sol_err *err)
 {
@@ -55,9 +64,7 @@ static sol_status get_int(const char *path, const json_t *o, const char *key, in
         *out = absent;
         return SOL_OK;
     }
-    if (!json_is_integer(v)) return wrong(path, key, v, "a whole number", err);
-    *out = json_integer_value(v);
-    return SOL_OK;
+    return get_whole(v, out) ? SOL_OK : wrong(path, key, v, "a whole number", err);
 }
 
 static sol_status get_real(const char *path, const json_t *o, const char *key, double absent, double *out, sol_err *err)
@@ -130,26 +137,45 @@ static sol_status read_rope(const char *path, const json_t *root, sol_model_conf
     return st;
 }
 
-sol_status sol_hf_token_ids(const char *path, const json_t *root, int64_t vocab_size, sol_hf_ids *ids, sol_err *err)
+static sol_status get_id(const char *path, const char *key, const json_t *v, int64_t vocab_size, int64_t *id, sol_err *err)
 {
-    static const char *const keys[2] = {"bos_token_id", "eos_token_id"};
-    int64_t *out[2] = {&ids->bos, &ids->eos};
-    for (int i = 0; i < 2; i++) {
-        const json_t *v = json_object_get(root, keys[i]);
-        if (json_is_array(v)) v = json_array_get(v, 0);
-        *out[i] = -1;
-        if (!v || json_is_null(v)) continue;
-        if (!json_is_integer(v)) return wrong(path, keys[i], v, "a token id", err);
-        int64_t id = json_integer_value(v);
-        if (id >= vocab_size) return wrong(path, keys[i], v, "an id in the vocabulary", err);
-        if (id >= 0) *out[i] = id; /* some configurations say -1 for none */
+    if (!get_whole(v, id)) return wrong(path, key, v, "a token id", err);
+    return *id < vocab_size ? SOL_OK : wrong(path, key, v, "an id in the vocabulary", err);
+}
+
+static sol_status read_eos(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+{
+    static const char key[] = "eos_token_id";
+    sol_model_config found = {.eos_token_id = -1};
+    const json_t *v = json_object_get(root, key);
+    size_t n = json_is_array(v) ? json_array_size(v) : v && !json_is_null(v);
+    sol_status st = SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < n; i++) {
+        int64_t id = -1;
+        st = get_id(path, key, json_is_array(v) ? json_array_get(v, i) : v, c->vocab_size, &id, err);
+        if (st == SOL_OK) st = sol_model_add_eos(&found, id, err); /* some configurations say -1 for none */
+        if (st == SOL_ERR_UNSUPPORTED) sol_err_prefix(err, st, "%s: %s", path, key);
     }
+    if (st != SOL_OK || found.eos_token_id < 0) return st;
+    c->eos_token_id = found.eos_token_id;
+    c->n_more_eos = found.n_more_eos;
+    memcpy(c->more_eos, found.more_eos, sizeof c->more_eos);
     return SOL_OK;
+}
+
+sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+{
+    static const char key[] = "bos_token_id";
+    const json_t *v = json_object_get(root, key);
+    int64_t id = -1;
+    if (json_is_array(v)) v = json_array_get(v, 0);
+    sol_status st = v && !json_is_null(v) ? get_id(path, key, v, c->vocab_size, &id, err) : SOL_OK;
+    if (id >= 0) c->bos_token_id = id;
+    return st == SOL_OK ? read_eos(path, root, c, err) : st;
 }
 
 sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
 {
-    sol_hf_ids ids;
     int64_t heads = 0;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
     sol_status st = check_supported(path, root, err);
@@ -165,10 +191,8 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
     if (st == SOL_OK) st = get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err);
     if (st == SOL_OK) st = read_rope(path, root, c, err);
     c->num_attention_heads = heads;
-    if (st == SOL_OK) st = sol_hf_token_ids(path, root, c->vocab_size, &ids, err);
+    if (st == SOL_OK) st = sol_hf_token_ids(path, root, c, err);
     if (st != SOL_OK) return st;
-    c->bos_token_id = ids.bos;
-    c->eos_token_id = ids.eos;
     st = sol_model_config_check(c, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", path);
 }
@@ -176,6 +200,15 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
 static json_t *id_or_null(int64_t id)
 {
     return id < 0 ? json_null() : json_integer((json_int_t)id);
+}
+
+json_t *sol_hf_eos_json(const sol_model_config *c)
+{
+    if (c->n_more_eos == 0) return id_or_null(c->eos_token_id);
+    json_t *list = json_array();
+    json_array_append_new(list, id_or_null(c->eos_token_id));
+    for (int64_t i = 0; i < c->n_more_eos; i++) json_array_append_new(list, id_or_null(c->more_eos[i]));
+    return list;
 }
 
 sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype, json_t **root, sol_err *err)
@@ -194,7 +227,7 @@ sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype
                       "num_key_value_heads", (json_int_t)c->num_key_value_heads, "head_dim", (json_int_t)c->head_dim,
                       "max_position_embeddings", (json_int_t)c->max_position_embeddings, "rms_norm_eps", c->rms_norm_eps,
                       "rope_theta", c->rope_theta, "rope_scaling", rope, "tie_word_embeddings", (int)c->tie_word_embeddings,
-                      "bos_token_id", id_or_null(c->bos_token_id), "eos_token_id", id_or_null(c->eos_token_id), "torch_dtype",
+                      "bos_token_id", id_or_null(c->bos_token_id), "eos_token_id", sol_hf_eos_json(c), "torch_dtype",
                       torch_dtype, "initializer_range", 0.02);
     return *root ? SOL_OK : sol_fail(err, SOL_ERR_NOMEM, "config.json: out of memory");
 }

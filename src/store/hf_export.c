@@ -160,7 +160,7 @@ static sol_status write_configs(const folder *f, sol_err *err)
     const sol_model_config *c = &f->view.table->config;
     json_t *config, *generation = json_object();
     if (c->bos_token_id >= 0) json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
-    if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", json_integer((json_int_t)c->eos_token_id));
+    if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", sol_hf_eos_json(c));
     sol_status st = write_json(f->dir, "generation_config.json", generation, err);
     json_decref(generation);
     if (st == SOL_OK) st = sol_hf_config_make(c, names[f->dtype], &config, err);

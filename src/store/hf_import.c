@@ -188,20 +188,18 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     return st;
 }
 
-/* generation_config.json knows better than config.json which token ends a text; both may be silent. */
+/* generation_config.json knows better than config.json which tokens end a text: `generate` of transformers asks it first. Where it names
+ * none, those of config.json stay, which transformers then leaves to the caller. */
 static sol_status read_ids(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     json_t *root;
-    sol_hf_ids ids;
     sol_status st = join(path, s->path, "generation_config.json", err);
     if (st != SOL_OK || !sol_file_exists(path)) return st;
     st = sol_hf_read_json(path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
-    st = sol_hf_token_ids(path, root, s->config.vocab_size, &ids, err);
+    st = sol_hf_token_ids(path, root, &s->config, err);
     json_decref(root);
-    if (st == SOL_OK && ids.bos >= 0) s->config.bos_token_id = ids.bos;
-    if (st == SOL_OK && ids.eos >= 0) s->config.eos_token_id = ids.eos;
     return st;
 }
 

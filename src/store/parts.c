@@ -1,6 +1,7 @@
 /* Configuration, quantizer and tokenizer in a file: attributes by table, so that writing and reading cannot drift apart. */
 #include "store/parts.h"
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,12 +101,44 @@ static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, cons
     return st;
 }
 
+/* eos_token_id is one number; where there are several, eos_token_ids is a JSON array of all, that one first. */
+static sol_status put_eos_list(sol_h5_writer *w, int id, const sol_model_config *c, sol_err *err)
+{
+    char text[SOL_MAX_EOS * 12];
+    if (c->n_more_eos == 0) return SOL_OK;
+    int n = snprintf(text, sizeof text, "[%lld", (long long)c->eos_token_id);
+    for (int64_t i = 0; i < c->n_more_eos; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, ",%lld", (long long)c->more_eos[i]);
+    snprintf(text + n, sizeof text - (size_t)n, "]");
+    return sol_h5_set_text(w, id, "eos_token_ids", text, err);
+}
+
+static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_model_config *c, sol_err *err)
+{
+    const char *text;
+    size_t i;
+    json_t *v;
+    if (!sol_h5_node_attr(n, "eos_token_ids")) return SOL_OK;
+    sol_status st = sol_h5_get_text(f, n, "eos_token_ids", &text, err);
+    if (st != SOL_OK) return st;
+    json_t *list = json_loads(text, 0, NULL);
+    bool good = json_array_size(list) > 0 && json_integer_value(json_array_get(list, 0)) == c->eos_token_id;
+    json_array_foreach (list, i, v) {
+        good = good && json_is_integer(v) && json_integer_value(v) >= 0;
+        if (good && st == SOL_OK) st = sol_model_add_eos(c, json_integer_value(v), err);
+    }
+    json_decref(list);
+    return good ? st : sol_fail(err, SOL_ERR_FORMAT, "%s: /model: eos_token_ids is '%.60s', expected a JSON array of token ids that begins "
+                                "with eos_token_id", f->path, text);
+}
+
 sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err)
 {
     int id;
     sol_status st = sol_h5_group(w, "/model", &id, err);
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", "llama", err);
     if (st == SOL_OK) st = put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err);
+    if (st == SOL_OK) st = put_eos_list(w, id, c, err);
     if (st != SOL_OK || c->rope_factor == 0) return st;
     st = sol_h5_group(w, "/model/rope_scaling", &id, err);
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "rope_type", "llama3", err);
@@ -122,6 +155,7 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     if (st == SOL_OK && strcmp(type, "llama") != 0)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /model: model_type is %.40s, expected llama", f->path, type);
     if (st == SOL_OK) st = get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err);
+    if (st == SOL_OK) st = get_eos_list(f, n, c, err);
     if (st == SOL_OK && rope) {
         st = sol_h5_get_text(f, rope, "rope_type", &type, err);
         if (st == SOL_OK && strcmp(type, "llama3") != 0)

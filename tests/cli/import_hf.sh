@@ -1,0 +1,44 @@
+. tests/cli/common
+# Hugging Face folders as other programs write them: made by export, then changed by hand.
+expect 0 "" "$SOLERA" export checkpoints/embedded.h5 -o "$dir/hf" --format safetensors
+config=$(cat "$dir/hf/config.json")
+
+# with KEY VALUE: config.json with this key in place of its own.
+with() {
+    printf '%s\n' "$config" | grep -v "^  \"$1\":" | sed "s|^{|{\n  \"$1\": $2,|" >"$dir/hf/config.json"
+}
+
+# shows TEXT: what inspect --json says of the imported model.
+shows() {
+    expect 0 "" "$SOLERA" import "$dir/hf" -o "$dir/m.h5"
+    "$SOLERA" inspect "$dir/m.h5" --json >"$dir/shown"
+    grep -qF -- "$1" "$dir/shown" || fail "'$1' is not in: $(cat "$dir/shown")"
+}
+
+# EOS lists go through import, packing and both exports; generation stops at each of them.
+new_tokens() {
+    "$SOLERA" generate "$1" -p "Once upon a time" -n 40 --temp 0 >"$dir/text" 2>"$dir/err" || fail "generate $1: $(cat "$dir/err")"
+    sed -n 's/.* \([0-9]*\) new tokens.*/\1/p' "$dir/err"
+}
+free=$(new_tokens checkpoints/embedded.h5)
+[ "$free" -gt 5 ] || fail "the model stops at once: $free"
+printf '{"text": "%s"}\n' "$(head -c 60 "$dir/text" | tr '\n"\\' '   ')" |
+    "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --ids >"$dir/ids"
+id=$(tr -d '[] ' <"$dir/ids" | cut -d, -f8)
+rm "$dir/hf/generation_config.json"
+with eos_token_id "[2047, 3, $id]"
+shows "\"eos_token_id\":[2047,3,$id]"
+short=$(new_tokens "$dir/m.h5")
+[ "$short" -lt "$free" ] || fail "generate runs past an EOS: $short of $free tokens"
+expect 0 "" "$SOLERA" export "$dir/m.h5" -o "$dir/p.h5" --method sherry --group-size 128
+"$SOLERA" inspect "$dir/p.h5" | grep -qF "eos_token_id [2047,3,$id]" || fail "inspect: $("$SOLERA" inspect "$dir/p.h5")"
+expect 0 "" "$SOLERA" export "$dir/m.h5" -o "$dir/again" --format safetensors
+for file in config generation_config; do
+    tr -d '\n ' <"$dir/again/$file.json" | grep -qF "\"eos_token_id\":[2047,3,$id]" || fail "$file.json: $(cat "$dir/again/$file.json")"
+done
+expect 0 "" "$SOLERA" export "$dir/m.h5" -o "$dir/m.gguf" --type f16
+expect 0 "" "$SOLERA" import "$dir/m.gguf" -o "$dir/g.h5"
+"$SOLERA" inspect "$dir/g.h5" | grep -qF "eos_token_id [2047,3,$id]" || fail "GGUF: $("$SOLERA" inspect "$dir/g.h5")"
+printf '{"eos_token_id": [3, 2047]}\n' >"$dir/hf/generation_config.json"
+shows '"eos_token_id":[3,2047]'
+rm "$dir/hf/generation_config.json"
