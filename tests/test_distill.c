@@ -83,7 +83,7 @@ static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_st
     } else {
         h->given[0] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, g->Ct));
         h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, 1));
-        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, how->compute, &h->parts);
+        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, NULL, how->compute, &h->parts);
     }
     sol_tape_keep(h->t, h->parts);
     ck_ok(sol_tape_plan(h->t, h->loss, &(sol_tape_opts){0}, err));
@@ -100,7 +100,7 @@ static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distil
             t[v] = 0;
             for (int c = 0; c < g->Ct; c++) t[v] += g->xt[n * g->Ct + c] * g->wt[v * g->Ct + c];
         }
-        sol_distill_row_select(&ctx->k.t, t, g->V, d, -1, ids + n * d->top_k, probs + n * (d->top_k + 1));
+        sol_distill_row_select(&ctx->k.t, t, g->V, d, 0, -1, ids + n * d->top_k, probs + n * (d->top_k + 1));
     }
 }
 
@@ -218,8 +218,9 @@ START_TEST(samples_stand_for_the_rest)
         float probs[K + 1], p2[K + 1];
         for (int v = 0; v < SIZE; v++) t[v] = floorf(16 * sol_rng_normal(&rng)) / 4; /* with many ties */
         double lse = ctx->k.t.log_sum_exp(t, SIZE, 0.5f), rest = 0;
-        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, -1, ids, probs);
-        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, -1, again, p2);
+        float start = sol_distill_start(11, (uint64_t)n);
+        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, start, -1, ids, probs);
+        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, start, -1, again, p2);
         ck_assert_mem_eq(ids, again, sizeof ids);
         sol_top_k(t, SIZE, K - S, plain);
         ck_assert_mem_eq(ids, plain, (K - S) * sizeof *ids);

@@ -198,6 +198,70 @@ START_TEST(the_same_bits_everywhere)
 }
 END_TEST
 
+enum { ROWS = 4, DRAWN_K = 8 };
+
+/* A step of ROWS windows, `batch` at a time: its loss, gradients (owned by the caller), and the teacher's tokens of each position. */
+static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *distilled, int32_t ids[ROWS * T][DRAWN_K])
+{
+    sol_distill d = {SOL_DISTILL_FORWARD_KL, 2, DRAWN_K, 1, 0.25f, 0, 2};
+    sol_model *other = make_model(48, 3, 9);
+    sol_teacher_graph *tg;
+    sol_graph *g;
+    float *out;
+    world w;
+    world_make(&w, threads, other, SOL_STORED_F32);
+    sol_graph_opts o = {.batch = batch, .seq = T, .distill = &d, .teacher = w.teacher};
+    ck_ok(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err));
+    ck_ok(sol_teacher_graph_create(&tg, w.ctx, w.teacher, batch, T, &d, SOL_F32, err));
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+    *distilled = 0;
+    for (int64_t row = 0; row < ROWS; row += batch) {
+        int32_t tokens[ROWS * T], targets[ROWS * T];
+        const int32_t *top;
+        const float *probs;
+        double loss;
+        int64_t n;
+        for (int64_t i = 0; i < batch * T; i++) {
+            int64_t place = row * T + i;
+            tokens[i] = (int32_t)(place * 7 % V);
+            targets[i] = (int32_t)((place * 7 + 7) % V);
+            sol_graph_starts(g)[i] = sol_teacher_graph_starts(tg)[i] = sol_distill_start(seed, (uint64_t)place);
+        }
+        sol_teacher_graph_run(tg, tokens, targets, NULL, &top, &probs);
+        memcpy(ids[row * T], top, (size_t)(batch * T * DRAWN_K) * sizeof *top);
+        sol_graph_accumulate(g, tokens, targets, NULL, 1.0f / (ROWS * T), &loss, &n);
+        *distilled += sol_graph_last_distilled(g).distill;
+    }
+    ck_ok(sol_alloc_array((void **)&out, (size_t)w.student->n_elements, sizeof *out, err));
+    memcpy(out, sol_graph_grads(g), (size_t)w.student->n_elements * sizeof *out);
+    sol_teacher_graph_free(&tg);
+    sol_graph_free(&g);
+    world_free(&w);
+    sol_model_free(&other);
+    return out;
+}
+
+START_TEST(draws_depend_on_seed_and_place_alone)
+{
+    static int32_t ids[ROWS * T][DRAWN_K], want_ids[ROWS * T][DRAWN_K];
+    sol_model *m = make_model(32, 2, 1);
+    double want_sum, sum;
+    float *want = step_in_parts(ROWS, 1, 3, &want_sum, want_ids);
+    for (int i = 0; i < 3; i++) {
+        float *got = step_in_parts((int64_t[]){2, 1, 4}[i], 1 + i, 3, &sum, ids);
+        ck_assert_mem_eq(ids, want_ids, sizeof ids);
+        ck_assert_double_eq_tol(sum, want_sum, 1e-5 * want_sum);
+        for (int64_t k = 0; k < m->n_elements; k++) ck_assert_float_eq_tol(got[k], want[k], 1e-5f);
+        sol_free(got);
+    }
+    sol_free(step_in_parts(2, 2, 4, &sum, ids));
+    ck_assert_mem_ne(ids, want_ids, sizeof ids);
+    ck_assert_double_gt(fabs(sum - want_sum), 1e-3 * want_sum);
+    sol_free(want);
+    sol_model_free(&m);
+}
+END_TEST
+
 START_TEST(teachers_that_do_not_fit)
 {
     sol_distill d = {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0, 0};
@@ -239,6 +303,7 @@ static double divergence(sol_ctx *ctx, const sol_model *m, const sol_teacher *te
     json_decref(j);
     sol_graph_opts o = {.batch = 1, .seq = REAL_T, .distill = &d, .teacher = teacher, .no_grad = true};
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &o, err));
+    for (uint64_t i = 0; sol_graph_starts(g) && i < REAL_T; i++) sol_graph_starts(g)[i] = sol_distill_start(1, i);
     sol_graph_begin_step(g, (sol_residual_mix){0.5f, 0.5f});
     sol_graph_loss(g, tokens, targets, NULL, &loss, &n);
     double sum = sol_graph_last_distilled(g).distill;
@@ -277,5 +342,5 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
 END_TEST
 
 SOL_TEST_MAIN("teacher", tcase_add_test(tc, a_model_agrees_with_itself); tcase_add_test(tc, gradients_are_slopes);
-              tcase_add_test(tc, the_same_bits_everywhere); tcase_add_test(tc, teachers_that_do_not_fit);
+              tcase_add_test(tc, the_same_bits_everywhere); tcase_add_test(tc, draws_depend_on_seed_and_place_alone); tcase_add_test(tc, teachers_that_do_not_fit);
               tcase_add_test(tc, few_tokens_say_nearly_all_on_a_real_model))

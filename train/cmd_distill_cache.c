@@ -90,9 +90,11 @@ static sol_status add_batch(maker *m, int64_t first, sol_err *err)
     const int32_t *ids;
     const float *probs;
     sol_status st = SOL_OK;
-    for (int64_t b = 0; b < B; b++)
-        sol_batcher_window(&m->batcher, first + (b < n ? b : n - 1), inputs + b * T, targets + b * T,
-                           doc_start + b * T);
+    for (int64_t b = 0; b < B; b++) {
+        int64_t window = first + (b < n ? b : n - 1);
+        sol_batcher_window(&m->batcher, window, inputs + b * T, targets + b * T, doc_start + b * T);
+        sol_job_teacher_starts(&m->batcher, window, sol_teacher_graph_starts(m->graph) + b * T);
+    }
     for (int64_t i = 0; i < B * T; i++)
         if (inputs[i] < 0 || inputs[i] >= m->student.vocab_size || targets[i] >= m->student.vocab_size)
             return sol_fail(err, SOL_ERR_FORMAT,

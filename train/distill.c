@@ -116,6 +116,7 @@ static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_stu
                                     .seq = c->train.seq,
                                     .k = c->distill.top_k,
                                     .samples = sol_distill_samples(&t->loss, s->config->vocab_size),
+                                    .seed = c->run.seed,
                                     .temperature = (float)c->distill.temperature};
 }
 
@@ -202,6 +203,9 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
     if (is->samples != want.samples)
         return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.samples %lld, not %lld",
                                c->distill.cache, (long long)is->samples, (long long)want.samples);
+    if (is->samples && is->seed >= 0 && is->seed != want.seed)
+        return sol_config_fail(c, "distill.cache", err, "%s: its samples were drawn for run.seed %lld, not %lld",
+                               c->distill.cache, (long long)is->seed, (long long)want.seed);
     return st;
 }
 
@@ -234,14 +238,22 @@ void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_gra
     o->hidden_weight = (float)c->distill.hidden_weight;
 }
 
+void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start)
+{
+    uint64_t from = (uint64_t)(window * b->seq);
+    for (int64_t i = 0; i < b->seq; i++) start[i] = sol_distill_start(b->seed, from + (uint64_t)i);
+}
+
 sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *b,
                                 uint64_t drawn,
                                 sol_err *err)
 {
     int64_t k = t->loss.top_k, T = c->train.seq;
     int32_t *ids;
-    float *probs;
+    float *probs, *start = sol_graph_starts(g);
     sol_status st = SOL_OK;
+    for (int64_t row = 0; start && row < c->train.batch; row++)
+        sol_job_teacher_starts(b, sol_batcher_index(b, drawn + (uint64_t)row), start + row * T);
     if (!t->cache) return SOL_OK;
     sol_graph_cached_inputs(g, &ids, &probs);
     for (int64_t row = 0; st == SOL_OK && row < c->train.batch; row++)

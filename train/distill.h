@@ -47,7 +47,10 @@ void sol_job_teacher_close(sol_job_teacher *t);
 /* Fills the fields of the graph's options. */
 void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_graph_opts *o);
 
-/* With a cache: the inputs of a micro-batch whose first window is draw number `drawn` of the batcher. */
+/* start [seq]: where the drawing of samples begins for the tokens of a window, by run.seed and their places in the data. */
+void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start);
+/* What a micro-batch needs of the teacher beside its tokens, its first window being draw number `drawn` of the batcher: with a
+ * cache the teacher's tokens, else where the drawing of samples begins. */
 sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *b,
                                 uint64_t drawn,
                                 sol_err *err);

@@ -25,7 +25,8 @@
  * sampling; the idea is Anshumann et al. 2025, arXiv 2503.16870). In F the rest then stands for P / s sum_s ln(p_s
  * / q_s), which is right on average, and dF/dz = (q - p^) / T with p^ = p on the most probable tokens and P / s on
  * each that was drawn. R keeps the rest as one event: where the student puts mass on what the teacher excludes, no
- * sample of the teacher's tells.
+ * sample of the teacher's tells. Where the drawing begins is given for every token, so that it may depend on the token's
+ * place in the data alone: sol_distill_start.
  *
  * Tokens whose target is -1 have loss 0 and no gradient. Shapes: N tokens, V vocabulary, C and Ct widths of student
  * and teacher. */
@@ -60,11 +61,15 @@ enum {
     SOL_PARTS
 };
 
+/* Where the drawing of samples begins for the token at `position` of the data: uniform in [0, 1), a function of both alone. */
+float sol_distill_start(uint64_t seed, uint64_t position);
+
 /* loss [N, 1] plus `extra`, which is masked like the rest, and *parts [N, SOL_PARTS] (call sol_tape_keep to read it).
- * x [N, C], w [V, C], targets [N] i32, teacher_x [N, Ct], head [V, Ct], extra [N, 1]. head and d are read at every run
- * and must outlive the tape. compute: SOL_F32, or SOL_BF16 for the products of both heads. */
+ * x [N, C], w [V, C], targets [N] i32, teacher_x [N, Ct], head [V, Ct], extra [N, 1]. start [N]: of the drawing, in [0, 1);
+ * NULL without samples. head, d and start are read at every run and must outlive the tape. compute: SOL_F32, or SOL_BF16 for
+ * the products of both heads. */
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
-                         const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts);
+                         const sol_stored *head, const sol_distill *d, const float *start, sol_dtype compute, sol_var *parts);
 
 /* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's tokens, the samples last, probs [N, k +
  * 1] their probabilities at temperature T, the rest last. */
@@ -76,9 +81,9 @@ sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, s
 sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
 
 /* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T, d->samples of them
- * drawn, the rest, the target at temperature 1; *ids [N, k] i32. */
+ * drawn from start [N] on, the rest, the target at temperature 1; *ids [N, k] i32. */
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
-                        sol_dtype compute, sol_var *ids);
+                        const float *start, sol_dtype compute, sol_var *ids);
 
 /* The teacher's side: a matrix that is held in fewer bits, widened [rows, cols]; rows of it by token [N, cols]. s must
  * outlive the tape. */

@@ -1,7 +1,6 @@
 #include "autograd/distill_row.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/rng.h"
 
@@ -193,19 +192,23 @@ static double block_masses(const sol_train_ops *ops, const tail *a, const int32_
     return sum;
 }
 
-/* Systematic sampling: n points at equal distances in the tail's mass, from a random start that the logits alone
- * decide, so that a position gets the same tokens in any batch and after any interruption. */
-static void draw(const sol_train_ops *ops, const tail *a, const int32_t *top, int64_t n_top, int64_t n, int32_t *out)
+float sol_distill_start(uint64_t seed, uint64_t position)
+{
+    uint32_t word[4];
+    sol_philox4x32(seed, SOL_STREAM_TEACHER, position, word);
+    return (float)(word[0] >> 8) * 0x1p-24f;
+}
+
+/* Systematic sampling: n points at equal distances in the tail's mass, the first one `start` of a distance from its
+ * beginning. */
+static void draw(const sol_train_ops *ops, const tail *a, float start, const int32_t *top, int64_t n_top, int64_t n,
+                 int32_t *out)
 {
     double mass[BLOCKS], before = 0, inside = 0;
     int64_t size = (a->V + BLOCKS - 1) / BLOCKS, b = 0, v = 0, found = -1;
     double step = block_masses(ops, a, top, n_top, size, mass) / (double)n;
-    uint32_t bits;
-    memcpy(&bits, &a->lse, sizeof bits);
-    sol_rng rng = sol_rng_make((uint64_t)bits << 32 | (uint32_t)top[0], SOL_STREAM_TEACHER);
-    double start = sol_rng_uniform(&rng);
     for (int64_t i = 0; i < n; i++) {
-        double at = ((double)i + start) * step;
+        double at = ((double)i + (double)start) * step;
         while (b < BLOCKS - 1 && before + mass[b] <= at) {
             before += mass[b++];
             inside = 0;
@@ -222,15 +225,15 @@ static void draw(const sol_train_ops *ops, const tail *a, const int32_t *top, in
     }
 }
 
-float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, int32_t target,
-                             int32_t *ids, float *probs)
+float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, float start,
+                             int32_t target, int32_t *ids, float *probs)
 {
     int64_t k = d->top_k, samples = sol_distill_samples(d, V), top = k - samples;
     float scale = 1 / d->temperature, lse = ops->log_sum_exp(t, V, scale);
     double rest = 1;
     sol_top_k(t, V, top, ids);
     tail a = {t, V, scale, lse, ids[top - 1]};
-    if (samples) draw(ops, &a, ids, top, samples, ids + top);
+    if (samples) draw(ops, &a, start, ids, top, samples, ids + top);
     for (int64_t i = 0; i < k; i++) {
         double p = mass_of(&a, ids[i]);
         probs[i] = (float)p;

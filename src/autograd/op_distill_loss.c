@@ -12,6 +12,7 @@
 typedef struct attr {
     const sol_stored *head; /* Wt; NULL: a cache */
     const sol_distill *d;
+    const float *start; /* [N] of the drawing; NULL: a cache, or no samples */
     sol_dtype compute;
 } attr;
 
@@ -85,7 +86,8 @@ static void teacher_logits(const sol_head_chunk *k)
     sol_stored_gemm(c->ctx, a->compute == SOL_BF16, xt, k->rows, a->head, r.t, r.product);
 }
 
-static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r, int64_t i, float *z)
+/* Row i of a chunk, which draws from `start` on. */
+static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r, int64_t i, float start, float *z)
 {
     const attr *a = c->attr;
     int64_t k = a->d->top_k;
@@ -93,7 +95,7 @@ static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r
     if (k == 0) return sol_distill_row_full(r, z, t);
     int32_t *ids = q->ids + i * k;
     float *probs = q->probs + i * (k + 1);
-    r->part[SOL_PART_TEACHER] = sol_distill_row_select(r->ops, t, r->V, a->d, r->target, ids, probs);
+    r->part[SOL_PART_TEACHER] = sol_distill_row_select(r->ops, t, r->V, a->d, start, r->target, ids, probs);
     return sol_distill_row_top(r, z, k, ids, probs, q->turned + i * k);
 }
 
@@ -107,7 +109,7 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
     sol_distill_row r = {.ops = &c->ctx->k.t, .d = a->d, .V = c->in[1].shape.dim[0],
                          .target = ((const int32_t *)c->in[2].data)[n], .dloss = dloss};
     if (a->head)
-        loss = teacher_row(c, &q, &r, i, z) + ((const float *)c->in[4].data)[n];
+        loss = teacher_row(c, &q, &r, i, a->start ? a->start[n] : 0, z) + ((const float *)c->in[4].data)[n];
     else
         loss = sol_distill_row_top(&r, z, top_k, (const int32_t *)c->in[3].data + n * top_k,
                                    (const float *)c->in[4].data + n * (top_k + 1), q.turned + i * top_k);
@@ -168,7 +170,7 @@ static bool cached_case(int i, sol_op_case *c)
     c->ints[3] = ids;
     c->constant[4] = true;
     c->floats[4] = cases[i].samples ? drawn : probs;
-    *(attr *)c->attr = (attr){NULL, &cases[i], SOL_F32};
+    *(attr *)c->attr = (attr){NULL, &cases[i], NULL, SOL_F32};
     return true;
 }
 
@@ -176,6 +178,7 @@ static bool check_case(int i, sol_op_case *c)
 {
     static const int32_t targets[] = {3, 0, -1, 2, 4, 3};
     static float weights[11 * 3];
+    static const float starts[] = {0, 0.5f, 0.25f, 0.9f, 0.1f, 0.75f};
     static const sol_stored head = {.type = SOL_STORED_F32, .rows = 11, .cols = 3, .data = weights};
     static const sol_distill cases[] = {
         {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 0, 1, 0, 0, 0},
@@ -194,7 +197,7 @@ static bool check_case(int i, sol_op_case *c)
     c->in[4] = sol_shape2(6, 1);
     c->ints[2] = targets;
     c->constant[3] = true;
-    *(attr *)c->attr = (attr){&head, &cases[i], SOL_F32};
+    *(attr *)c->attr = (attr){&head, &cases[i], starts, SOL_F32};
     return true;
 }
 
@@ -211,10 +214,10 @@ const sol_op sol_op_distill_loss = {.name = "distill_loss",
                                     .check_case = check_case};
 
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
-                         const sol_stored *head, const sol_distill *d, sol_dtype compute, sol_var *parts)
+                         const sol_stored *head, const sol_distill *d, const float *start, sol_dtype compute, sol_var *parts)
 {
     sol_var out[2];
-    attr a = {head, d, compute};
+    attr a = {head, d, start, compute};
     sol_tape_apply(t, &sol_op_distill_loss, (sol_var[]){x, w, targets, teacher_x, extra}, out, &a);
     *parts = out[1];
     return out[0];
@@ -223,5 +226,5 @@ sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol
 sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
                            const sol_distill *d, sol_dtype compute, sol_var *parts)
 {
-    return sol_distill_loss(t, x, w, targets, ids, probs, NULL, d, compute, parts);
+    return sol_distill_loss(t, x, w, targets, ids, probs, NULL, d, NULL, compute, parts);
 }

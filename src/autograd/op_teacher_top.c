@@ -7,6 +7,7 @@
 typedef struct attr {
     const sol_stored *head;
     const sol_distill *d;
+    const float *start; /* [N] of the drawing; NULL: no samples */
     sol_dtype compute;
 } attr;
 
@@ -55,7 +56,8 @@ static void row_tile(void *arg, int64_t tile, int thread)
     for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min64(i + SOL_HEAD_TILE, q->rows); i < end; i++) {
         int64_t n = q->from + i;
         float *probs = (float *)q->c->out[0].data + n * (k + 2);
-        probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->scratch + i * V, V, a->d, target[n],
+        probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->scratch + i * V, V, a->d,
+                                              a->start ? a->start[n] : 0, target[n],
                                               (int32_t *)q->c->out[1].data + n * k, probs);
     }
 }
@@ -89,7 +91,7 @@ static bool check_case(int i, sol_op_case *c)
     c->in[1] = sol_shape1(2);
     c->ints[1] = targets;
     c->constant[0] = true;
-    *(attr *)c->attr = (attr){&head, &d, SOL_F32};
+    *(attr *)c->attr = (attr){&head, &d, NULL, SOL_F32};
     return true;
 }
 
@@ -104,10 +106,10 @@ const sol_op sol_op_teacher_top = {.name = "teacher_top",
                                    .check_case = check_case};
 
 sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
-                        sol_dtype compute, sol_var *ids)
+                        const float *start, sol_dtype compute, sol_var *ids)
 {
     sol_var out[2];
-    sol_tape_apply(t, &sol_op_teacher_top, (sol_var[]){x, targets}, out, &(attr){head, d, compute});
+    sol_tape_apply(t, &sol_op_teacher_top, (sol_var[]){x, targets}, out, &(attr){head, d, start, compute});
     *ids = out[1];
     return out[0];
 }

@@ -135,6 +135,7 @@ struct sol_teacher_graph {
     sol_teacher_net net;
     sol_block_inputs in;
     sol_distill d;
+    float *starts; /* [B T] */
     sol_var probs, ids;
 };
 
@@ -146,11 +147,12 @@ sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const
     *out = g;
     if (st != SOL_OK) return st;
     g->d = *d;
-    st = sol_tape_create(&g->tape, ctx, err);
+    st = sol_alloc_array((void **)&g->starts, (size_t)(batch * seq), sizeof *g->starts, err);
+    if (st == SOL_OK) st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK) {
         sol_block_inputs_record(&g->in, g->tape, batch, seq);
         sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL);
-        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, compute, &g->ids);
+        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, g->starts, compute, &g->ids);
         sol_tape_keep(g->tape, g->ids);
         st = sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err);
     }
@@ -167,8 +169,14 @@ void sol_teacher_graph_free(sol_teacher_graph **gp)
     sol_teacher_graph *g = *gp;
     if (!g) return;
     sol_tape_free(&g->tape);
+    sol_free(g->starts);
     sol_free(g);
     *gp = NULL;
+}
+
+float *sol_teacher_graph_starts(sol_teacher_graph *g)
+{
+    return g->starts;
 }
 
 void sol_teacher_graph_run(sol_teacher_graph *g, const int32_t *tokens, const int32_t *targets,

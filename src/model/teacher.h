@@ -43,6 +43,8 @@ typedef struct sol_teacher_graph sol_teacher_graph;
 sol_status sol_teacher_graph_create(sol_teacher_graph **g, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
                                     int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err);
 void sol_teacher_graph_free(sol_teacher_graph **g);
+/* [B T], zeros at first: where the drawing of each token's samples begins (sol_distill_start), to be filled before a run. */
+float *sol_teacher_graph_starts(sol_teacher_graph *g);
 /* Arrays as in sol_graph_accumulate. *ids [B T, k], *probs [B T, k + 2]: their probabilities at d's temperature, the
  * rest, and the probability of the target at temperature 1 (0 where it is -1). They live until the next run. */
 void sol_teacher_graph_run(sol_teacher_graph *g, const int32_t *tokens, const int32_t *targets,

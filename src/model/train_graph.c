@@ -24,6 +24,7 @@ struct sol_graph {
     sol_block block;
     sol_var embedding, head, hidden, loss;
     sol_distill distill; /* read by the loss */
+    float *starts;       /* [B T], too; NULL: it draws no samples */
     sol_teacher_net teacher;
     sol_var extra, hidden_sum, parts, top_ids, top_probs;
     float *wide; /* the largest linear layer in f32, for gradients of a bf16 model that are not straight through; NULL: not needed */
@@ -223,7 +224,7 @@ static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
     sol_var loss;
     if (g->opts.teacher)
         loss = sol_distill_loss(g->tape, g->hidden, g->head, g->in.targets, teacher_x, hidden,
-                                sol_teacher_head(g->opts.teacher), &g->distill, g->opts.compute, &g->parts);
+                                sol_teacher_head(g->opts.teacher), &g->distill, g->starts, g->opts.compute, &g->parts);
     else
         loss = sol_distill_cached(g->tape, g->hidden, g->head, g->in.targets, g->top_ids, g->top_probs, &g->distill,
                                   g->opts.compute, &g->parts);
@@ -293,6 +294,11 @@ static size_t wide_count(const sol_graph *g)
     return (size_t)most;
 }
 
+static bool draws(const sol_graph *g)
+{
+    return g->opts.teacher && sol_distill_samples(&g->distill, g->model->config.vocab_size) > 0;
+}
+
 static sol_status check(const sol_graph_opts *o, sol_err *err)
 {
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
@@ -320,6 +326,8 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
         st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias,
                              err);
     if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
+    if (st == SOL_OK && !dry && draws(g))
+        st = sol_alloc_array((void **)&g->starts, (size_t)(o->batch * o->seq), sizeof *g->starts, err);
     if (st == SOL_OK && !dry) st = sol_alloc_array((void **)&g->wide, wide_count(g), sizeof *g->wide, err);
     if (st == SOL_OK && !dry && !o->no_grad)
         st = sol_alloc_array((void **)&g->grads, (size_t)grad_count(m, o), sizeof(float), err);
@@ -365,6 +373,7 @@ void sol_graph_free(sol_graph **gp)
     sol_free(g->row_bias);
     sol_free(g->d_row_bias);
     sol_free(g->wide);
+    sol_free(g->starts);
     sol_free(g);
     *gp = NULL;
 }
@@ -412,6 +421,11 @@ void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs)
 {
     *ids = sol_tape_data(g->tape, g->top_ids);
     *probs = sol_tape_data(g->tape, g->top_probs);
+}
+
+float *sol_graph_starts(sol_graph *g)
+{
+    return g->starts;
 }
 
 static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)

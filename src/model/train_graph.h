@@ -73,6 +73,9 @@ sol_graph_distilled sol_graph_last_distilled(const sol_graph *g);
 void sol_graph_set_gamma(sol_graph *g, float gamma);
 /* With opts.distill and no teacher: ids [B T, k] in [0, V) and probs [B T, k + 1], the rest last, to be filled before a run. */
 void sol_graph_cached_inputs(sol_graph *g, int32_t **ids, float **probs);
+/* With opts.distill that draws samples from a teacher: [B T], zeros at first, where the drawing begins for each token
+ * (sol_distill_start), to be filled before a run. NULL: nothing is drawn. */
+float *sol_graph_starts(sol_graph *g);
 /* Logits [B*T, V] of the last forward pass, for tests and scoring. */
 void sol_graph_logits(sol_graph *g, float *logits);
 

@@ -52,6 +52,7 @@ static sol_status declare(sol_h5_writer *w, const sol_teacher_cache_head *h, sol
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seq", h->seq, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "k", h->k, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "samples", h->samples, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seed", h->seed, err);
     if (st == SOL_OK) st = sol_h5_set_f64(w, 0, "temperature", h->temperature, err);
     if (st == SOL_OK) st = sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err);
     if (st == SOL_OK) st = sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err);
@@ -89,6 +90,8 @@ static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol
     /* The first files had none. */
     if (st == SOL_OK && sol_h5_node_attr(root, "samples"))
         st = sol_h5_get_i64(f, root, "samples", 0, h->k - 1, &h->samples, err);
+    h->seed = -1;
+    if (st == SOL_OK && sol_h5_node_attr(root, "seed")) st = sol_h5_get_i64(f, root, "seed", 0, INT64_MAX, &h->seed, err);
     if (st == SOL_OK) st = sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
     return st;
 }

@@ -22,6 +22,7 @@ typedef struct sol_teacher_cache_head {
     uint64_t data_digest, teacher_digest, tokenizer_hash;
     int64_t vocab_size, windows, seq, k;
     int64_t samples; /* the last of the k, drawn from the rest (autograd/distill.h); the others: most probable */
+    int64_t seed;    /* of the drawing (run.seed); -1: a file from before it was kept */
     double temperature;
 } sol_teacher_cache_head;
 

@@ -22,6 +22,19 @@ grep -q "teacher $base in bf16, loss cakld, gamma 0" "$dir/err" || fail "no word
 "$SOLERA" plan "$dir/qat.yaml" --json >"$dir/plan"
 grep -q '"teacher": [1-9]' "$dir/plan" || fail "the plan does not count the teacher: $(cat "$dir/plan")"
 
+# Samples are drawn by seed and place in the data: the same losses however a step is cut into micro-batches.
+for shape in "4 1" "2 2" "1 4"; do
+    set -- $shape
+    qat --set run.dir="$dir/$1x$2" --set train.batch="$1" --set train.accumulate="$2" --set distill.top_k=32 --set train.eval_every=0 \
+        --set quant.method=none 2>"$dir/err" || fail "$(cat "$dir/err")"
+    paste -d' ' "$dir/4x1/metrics.jsonl" "$dir/$1x$2/metrics.jsonl" | awk '{
+        for (i = 1; i <= NF; i++) if ($i == "\"distill_loss\":" || $i == "\"loss\":") x[++n] = $(i + 1) + 0
+    } END {
+        for (i = 1; i < n; i++) if (int((i - 1) / 2) % 2 == 0 && (x[i] - x[i + 2]) ^ 2 > 1e-10) { print x[i], x[i + 2]; exit 1 }
+        exit n != 24
+    }' >"$dir/out" || fail "$1 x $2 windows: another loss: $(cat "$dir/out")"
+done
+
 # A teacher that changed under a run, and teachers that do not fit.
 cp "$base" "$dir/moving.h5"
 "$SOLERA" train "$dir/qat.yaml" --set run.dir="$dir/moved" --set distill.teacher="$dir/moving.h5" --set checkpoint.every=3 2>/dev/null
@@ -107,6 +120,7 @@ refuse "$dir/short.h5" --set distill.cache="$dir/short.h5"
 drawn="--set distill.cache=$dir/drawn.h5 --set distill.top_k=64"
 make_cache $drawn 2>"$dir/err" || fail "$(cat "$dir/err")"
 expect 2 "was made for distill.samples 16, not 4" make_cache $drawn --set distill.samples=4
+expect 2 "its samples were drawn for run.seed 3, not 4" make_cache $drawn --set run.seed=4
 cached $drawn --set run.dir="$dir/drawn" --set distill.samples=0 2>"$dir/err" || fail "$(cat "$dir/err")"
 refuse "holds 64, 16 of them drawn: they go together" $drawn --set distill.top_k=32
 rm -r "$dir/cached"
