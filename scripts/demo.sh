@@ -38,7 +38,7 @@ arenas=$(ls "$dir"/arenas/ckpt/step-*.h5 | tail -n 1)
 measure() {
     name=$1 file=$2
     shift 2
-    score=$("$solera" eval "$file" --data "$dir/stories.h5" --documents apart --seq 256 --json "$@")
+    score=$("$solera" eval "$file" --data "$dir/stories.h5" --documents apart --seq 256 --windows 0 --json "$@")
     loss=$(echo "$score" | field loss)
     bits=$(echo "$score" | field bits_per_weight)
     bytes=$(wc -c <"$file" | tr -d ' ')

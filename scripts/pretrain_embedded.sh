@@ -39,4 +39,4 @@ while [ $i -lt $stories_repeat ]; do set -- "$@" "$work/stories.txt"; i=$((i + 1
 "$solera" train configs/pretrain-embedded-anneal.yaml --set run.dir="$work/anneal" --set model.init="$work/run/ckpt/best.h5" \
     --set data.train="$work/train.h5" --set data.eval="$work/eval.h5"
 "$solera" export "$work/anneal/ckpt/best.h5" --format model --dtype bf16 -o checkpoints/embedded.h5
-"$solera" eval checkpoints/embedded.h5 --data "$work/eval.h5" --documents apart --seq 256
+"$solera" eval checkpoints/embedded.h5 --data "$work/eval.h5" --documents apart --seq 256 --windows 0

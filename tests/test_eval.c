@@ -79,7 +79,7 @@ START_TEST(windows_give_the_training_graphs_loss)
                 int64_t seq = seqs[i], n;
                 sol_eval_result r;
                 double want = graph_loss(&f, latent ? &spec : NULL, &t, seq, apart, &n);
-                sol_eval_opts o = {.seq = seq, .max_windows = 199 / seq, .apart = apart};
+                sol_eval_opts o = {.windows = {.seq = seq, .most = 199 / seq, .apart = apart}};
                 ck_ok(sol_eval_windows(f.net, &t, &o, &r, err));
                 ck_assert_int_eq(r.tokens, n);
                 ck_assert_double_eq_tol(r.loss, want, 1e-5);
@@ -95,13 +95,13 @@ START_TEST(the_last_window_may_be_short)
     fixture f = make_net(2, NULL);
     sol_tokens t = make_tokens();
     sol_eval_result all, whole, one;
-    sol_eval_opts o = {.seq = 60};
+    sol_eval_opts o = {.windows = {.seq = 60}};
     ck_ok(sol_eval_windows(f.net, &t, &o, &all, err));
     ck_assert_int_eq(all.tokens, 199);
-    o.max_windows = 3;
+    o.windows.most = 3;
     ck_ok(sol_eval_windows(f.net, &t, &o, &whole, err));
     ck_assert_int_eq(whole.tokens, 180);
-    o.max_windows = 4;
+    o.windows.most = 4;
     ck_ok(sol_eval_windows(f.net, &t, &o, &one, err));
     ck_assert_double_eq(one.loss, all.loss);
     ck_ok(sol_eval_tokens(f.net, &t, 60, 0, &one, err));
@@ -156,7 +156,7 @@ START_TEST(bad_data_is_refused)
     ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_SHAPE, "nothing to predict");
     t = make_tokens();
     int calls = 0;
-    sol_eval_opts o = {.seq = 20, .watch = {.fn = stop, .user = &calls}};
+    sol_eval_opts o = {.windows = {.seq = 20}, .watch = {.fn = stop, .user = &calls}};
     sol_net *narrow;
     ck_ok(sol_net_from_model(&narrow, f.ctx, f.model, NULL, NULL, NULL, err));
     ck_ok(sol_eval_windows(narrow, &t, &o, &r, err)); /* one batch, one call */

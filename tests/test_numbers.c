@@ -493,7 +493,7 @@ START_TEST(a_dataset_of_one_token)
     make_dataset("one.h5", &c, 1);
     ck_ok(sol_dataset_open(&d, at("one.h5"), err));
     ck_ok(sol_net_from_model(&net, ctx, c.model, NULL, &c.quant, NULL, err));
-    sol_eval_opts o = {.seq = 8};
+    sol_eval_opts o = {.windows = {.seq = 8}};
     sol_eval_result r;
     ck_fails(sol_eval_windows(net, &d.tokens, &o, &r, err), SOL_ERR_SHAPE, "the data holds 1 tokens: at least 2");
     sol_net_free(&net);

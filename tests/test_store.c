@@ -61,6 +61,14 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
                                .best_eval_loss = INFINITY, .best_step = 5, .metrics_bytes = 77, .ema_loss = 1.0 / 3};
     ck_ok(sol_copy_string(&c->config_yaml, "run:\n  seed: 1\n", 15, err));
     c->quant = small_spec();
+    c->windows = (sol_windows){.seq = 48, .most = 5, .apart = true};
+}
+
+static void check_windows(const sol_windows *w, int64_t seq, int64_t most, bool apart)
+{
+    ck_assert_int_eq(w->seq, seq);
+    ck_assert_int_eq(w->most, most);
+    ck_assert_int_eq(w->apart, apart);
 }
 
 static void check_same_config(const sol_model_config *a, const sol_model_config *b)
@@ -100,6 +108,7 @@ START_TEST(checkpoint_round_trip)
         ck_assert_str_eq(b.config_yaml, a.config_yaml);
         ck_assert_ptr_eq(b.quant.method, a.quant.method);
         ck_assert_int_eq(b.quant.group_size, 32);
+        check_windows(&b.windows, 48, 5, true);
         ck_assert_ptr_null(b.tokenizer);
         sol_checkpoint_free(&b);
         ck_ok(sol_checkpoint_read_model(&b, path, dtype, err));
@@ -217,6 +226,7 @@ START_TEST(packed_round_trip)
         a.quant.granularity = granularity[k % 3];
         a.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
         ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, (sol_dense_type)(k % 5), err));
+        p.windows = (sol_windows){.seq = k, .most = k & 1, .apart = k > 3}; /* k 0: none are known */
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
         ck_assert_int_eq(kind, SOL_FILE_PACKED);
@@ -235,6 +245,10 @@ START_TEST(packed_round_trip)
         if (p.head.data) check_dense(&p.head, &q.head);
         ck_assert_mem_eq(p.norms, q.norms, 5 * 64 * 4);
         ck_assert_ptr_eq(q.quant.method, a.quant.method);
+        check_windows(&q.windows, k, k & 1, k > 3);
+        sol_windows w;
+        ck_ok(sol_store_read_windows(path, &w, err));
+        check_windows(&w, k, k & 1, k > 3);
         sol_packed_model_free(&p);
         sol_packed_model_free(&q);
         sol_checkpoint_free(&a);
@@ -356,6 +370,20 @@ static void text_theta(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "rope_the
 static void version_2(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 0, "version", 2, err)); }
 static void other_family(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "model_type", "gptneox", err)); }
 
+static void put_windows(sol_h5_writer *w, int64_t seq, const char *documents, const char *bos)
+{
+    int id;
+    ck_ok(sol_h5_group(w, "/evaluation", &id, err));
+    ck_ok(sol_h5_set_i64(w, id, "seq", seq, err));
+    ck_ok(sol_h5_set_i64(w, id, "windows", 0, err));
+    ck_ok(sol_h5_set_text(w, id, "documents", documents, err));
+    ck_ok(sol_h5_set_text(w, id, "bos", bos, err));
+}
+
+static void no_seq(sol_h5_writer *w) { put_windows(w, 0, "apart", "none"); }
+static void other_join(sol_h5_writer *w) { put_windows(w, 8, "mixed", "none"); }
+static void other_bos(sol_h5_writer *w) { put_windows(w, 8, "apart", "each"); }
+
 START_TEST(hostile_models)
 {
     static const struct { void (*edit)(sol_h5_writer *); sol_status status; const char *text; } cases[] = {
@@ -374,6 +402,21 @@ START_TEST(hostile_models)
     }
     write_model_with(NULL, "head_dim");
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "/model: has no attribute head_dim");
+}
+END_TEST
+
+START_TEST(windows_that_are_not_understood)
+{
+    sol_windows w;
+    write_model_with(no_seq, "");
+    ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_RANGE, "seq is 0");
+    write_model_with(other_join, "");
+    ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_FORMAT, "documents is 'mixed', expected joined or apart");
+    write_model_with(other_bos, "");
+    ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_FORMAT, "bos is 'each', expected none");
+    write_model_with(NULL, "");
+    ck_ok(sol_store_read_windows(path, &w, err));
+    check_windows(&w, 0, 0, false);
 }
 END_TEST
 
@@ -434,5 +477,5 @@ SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown); tcase_add
               tcase_add_test(tc, model_file_converts);
               tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows); tcase_add_test(tc, same_state_same_bytes);
               tcase_add_test(tc, packed_round_trip); tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
-              tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models);
+              tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models); tcase_add_test(tc, windows_that_are_not_understood);
               tcase_add_test(tc, shapes_before_memory); tcase_add_test(tc, stranger_is_named))

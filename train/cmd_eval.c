@@ -7,13 +7,13 @@
 static const sol_opt options[] = {
     {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, data),
      .help = "a dataset, made by `solera tokenize` with the model's tokenizer"},
-    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, seq), .min = 0, .max = 1e9,
-     .help = "--data: tokens a window; 0: the model's context, at most 2048"},
-    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, max_windows), .min = 0,
-     .max = 1e15, .help = "--data: the first N windows only; 0: all"},
+    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, seq), .preset = "-1", .min = -1, .max = 1e9,
+     .help = "--data: tokens a window; 0: the model's context, at most 2048; -1: as in the model's training"},
+    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, max_windows), .preset = "-1", .min = -1,
+     .max = 1e15, .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
     {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, documents),
-     .preset = "joined", .choices = "joined|apart",
-     .help = "--data: windows of the whole stream, or attention restarts at each document, as in training"},
+     .preset = "trained", .choices = "joined|apart|trained",
+     .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's training"},
     {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, text),
      .help = "plain text, also gzipped: perplexity as papers print it"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
@@ -49,28 +49,59 @@ static int64_t window_of(const sol_net *net, int64_t asked)
     return asked ? asked : most < 2048 ? most : 2048;
 }
 
-static void print_data(const sol_eval_args *a, const sol_net *net, int64_t seq, const sol_eval_result *r)
+/* The windows of an evaluation, and whose they are. */
+typedef struct chosen {
+    sol_windows windows;
+    const char *from; /* "training", "default", "options" (at least one of them) */
+} chosen;
+
+/* Those of the model's training, else the usual ones, in place of what no option asks for. */
+static sol_status choose_windows(const sol_eval_args *a, const char *path, const sol_net *net, chosen *c, sol_err *err)
+{
+    sol_windows *w = &c->windows;
+    sol_status st = sol_store_read_windows(path, w, err);
+    c->from = w->seq ? "training" : "default";
+    if (a->seq >= 0) w->seq = a->seq;
+    if (a->max_windows >= 0) w->most = a->max_windows;
+    if (strcmp(a->documents, "trained") != 0) w->apart = strcmp(a->documents, "apart") == 0;
+    if (a->seq >= 0 || a->max_windows >= 0 || strcmp(a->documents, "trained") != 0) c->from = "options";
+    w->seq = window_of(net, w->seq);
+    return st;
+}
+
+static void print_data(const sol_eval_args *a, const sol_net *net, const chosen *c, const sol_eval_result *r)
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
+    const sol_windows *w = &c->windows;
+    const char *documents = w->apart ? "apart" : "joined",
+               *origin = strcmp(c->from, "training") == 0  ? "as the model's training measured itself"
+                         : strcmp(c->from, "options") == 0 ? "as asked for"
+                                                           : "by default: the file says nothing of a training";
+    char count[32] = "all";
+    if (w->most) snprintf(count, sizeof count, "the first %lld", (long long)w->most);
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
     if (a->json)
         printf("{\"loss\": %.12g, \"ppl\": %.12g, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
-               "\"seq\": %lld, \"documents\": \"%s\", \"seconds\": %.3f, \"tok_s\": %.1f}\n",
-               r->loss, r->ppl, (long long)r->tokens, kind, bits, (long long)seq, a->documents, r->seconds, rate);
+               "\"seq\": %lld, \"windows\": %lld, \"documents\": \"%s\", \"bos\": \"none\", \"windows_from\": \"%s\", \"seconds\": %.3f, "
+               "\"tok_s\": %.1f}\n",
+               r->loss, r->ppl, (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->most, documents, c->from, r->seconds,
+               rate);
     else
-        printf("loss             %.4f nats a token\nperplexity       %.4f\ntokens           %lld in windows of %lld, documents %s\n"
-               "model            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n",
-               r->loss, r->ppl, (long long)r->tokens, (long long)seq, a->documents, kind, bits, rate);
+        printf("loss             %.4f nats a token\nperplexity       %.4f\ntokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
+               "windows          %s\nmodel            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n",
+               r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, origin, kind, bits, rate);
 }
 
 static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net, const sol_dataset *data, sol_err *err)
 {
     sol_eval_result r;
-    sol_eval_opts o = {.seq = window_of(net, a->seq), .max_windows = a->max_windows,
-                       .apart = strcmp(a->documents, "apart") == 0, .watch = {.fn = show, .user = p}};
-    sol_status st = sol_eval_windows(net, &data->tokens, &o, &r, err);
+    chosen c;
+    sol_status st = choose_windows(a, p->word[0], net, &c, err);
+    if (st != SOL_OK) return st;
+    sol_eval_opts o = {.windows = c.windows, .watch = {.fn = show, .user = p}};
+    st = sol_eval_windows(net, &data->tokens, &o, &r, err);
     sol_live_clear(p);
-    if (st == SOL_OK) print_data(a, net, o.seq, &r);
+    if (st == SOL_OK) print_data(a, net, &c, &r);
     return st == SOL_OK || st == SOL_ERR_INTERRUPTED ? st : sol_err_prefix(err, st, "%s on %s", p->word[0], a->data);
 }
 
@@ -143,7 +174,9 @@ const sol_verb sol_verb_eval = {
     .max_words = 1,
     .summary = "loss and perplexity of a model on a dataset or text, zero-shot tasks",
     .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a quantizer) or a packed model. One of --data,\n"
-               "--text and --task says what it is evaluated on.",
+               "--text and --task says what it is evaluated on. --data is cut as the model's training cut what it was measured on (train.seq,\n"
+               "train.eval_windows, documents apart: its losses are eval_loss and packed_loss then); where the file says nothing of a training,\n"
+               "all windows of the model's context, at most 2048, documents joined. The result says what was used.",
     .options = options,
     .args_size = sizeof(sol_eval_args),
     .run = run,

@@ -117,13 +117,14 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
 }
 
 /* With the default types of embedding and head. */
-static void plan_exports(sol_model *m, sol_tokenizer *t, const sol_quant_spec *spec, export_plan x[EXPORTS])
+static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t, const sol_quant_spec *spec, export_plan x[EXPORTS])
 {
     static const char *const types[EXPORTS] = {"packed", "stq1_0", "tq1_0", "tq2_0", "q8_0", "f16", "bf16", "f32"};
+    sol_windows windows = sol_job_windows(c);
     for (int i = 0; i < EXPORTS; i++) {
         sol_gguf_options o = {.type = types[i]};
         x[i] = (export_plan){.type = types[i]};
-        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, SOL_DENSE_Q6, &x[i].bytes, &x[i].why)
+        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, SOL_DENSE_Q6, &x[i].bytes, &x[i].why)
                                : sol_export_gguf_bytes(m, t, spec, &o, &x[i].bytes, &x[i].why);
         if (st != SOL_OK) x[i].bytes = 0;
     }
@@ -198,7 +199,7 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
         e.flops = sol_step_flops(c, m, teacher.teacher, e.tokens);
         e.share = step_share(c, ctx);
         e.seconds = e.flops * (double)c->train.steps / (e.share * e.gemm_rate);
-        plan_exports(m, tokenizer, &spec, exports);
+        plan_exports(c, m, tokenizer, &spec, exports);
         if (json)
             print_json(c, &e, &plan, exports);
         else

@@ -125,6 +125,12 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
     return SOL_OK;
 }
 
+/* As sol_batcher cuts the data that the model is trained on. */
+sol_windows sol_job_windows(const sol_config *c)
+{
+    return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
+}
+
 static bool is_text(const char *path)
 {
     return has_suffix(path, ".txt") || has_suffix(path, ".jsonl") || has_suffix(path, ".txt.gz") ||

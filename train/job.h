@@ -21,6 +21,9 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 /* The reason of a callee under the key and the place that named the thing. */
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err);
 
+/* How the job cuts the data that it is measured on. */
+sol_windows sol_job_windows(const sol_config *c);
+
 /* Token data: a dataset file, mapped; a text file becomes one first. */
 typedef struct sol_job_tokens {
     sol_dataset file;

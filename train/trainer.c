@@ -160,10 +160,7 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
 {
     sol_err why = {0};
     sol_eval_result result = {0};
-    sol_eval_opts o = {.seq = t->config->train.seq,
-                       .max_windows = t->config->train.eval_windows,
-                       .apart = true,
-                       .watch = {.fn = watch_eval, .user = t}};
+    sol_eval_opts o = {.windows = t->ck.windows, .watch = {.fn = watch_eval, .user = t}};
     sol_status st = sol_eval_windows(net, &t->eval.file.tokens, &o, &result, &why);
     *has = true;
     *loss = st == SOL_OK ? result.loss : NAN;

@@ -305,6 +305,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
     sol_free(t->ck.config_yaml);
     t->ck.config_yaml = NULL;
+    t->ck.windows = sol_job_windows(c);
     if (st == SOL_OK) st = sol_config_write(c, &t->ck.config_yaml, err);
     if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
     if (st == SOL_OK) st = open_data(t, err);

@@ -1,7 +1,7 @@
 /* Scores: cross-entropy and perplexity of a network on token data, through the kernels it ships with; and text sampled from
  * the network itself.
  *
- *     sol_eval_opts o = {.seq = 512};
+ *     sol_eval_opts o = {.windows = {.seq = 512}};
  *     st = sol_eval_windows(net, &dataset.tokens, &o, &result, err);
  */
 #ifndef SOLERA_EVAL_EVAL_H
@@ -23,9 +23,7 @@ typedef struct sol_eval_result {
 } sol_eval_result;
 
 typedef struct sol_eval_opts {
-    int64_t seq;         /* tokens a window */
-    int64_t max_windows; /* 0: all */
-    bool apart;          /* see below */
+    sol_windows windows;
     sol_eval_watch watch;
 } sol_eval_opts;
 

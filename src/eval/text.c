@@ -83,6 +83,9 @@ sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const
     sol_ids ids = {0};
     double start = now();
     *r = (sol_text_result){0};
+    if (o->context == 1)
+        return sol_fail(err, SOL_ERR_RANGE, "windows of 1 token predict nothing, since a window never predicts its own first: "
+                        "at least 2 are needed");
     sol_status st = pass_make(&p, err);
     if (st == SOL_OK) st = sol_tokenizer_encode(sol_net_tokenizer(net), text, n, SOL_ENCODE_BOS, &ids, err);
     int64_t end = (int64_t)ids.n, seen = 0;

@@ -43,7 +43,7 @@ static void gather_free(gather *g)
 
 static sol_status gather_make(gather *g, sol_err *err)
 {
-    g->capacity = g->o->seq > GATHER_ROWS ? g->o->seq : GATHER_ROWS;
+    g->capacity = g->o->windows.seq > GATHER_ROWS ? g->o->windows.seq : GATHER_ROWS;
     size_t n = (size_t)g->capacity;
     sol_status st = sol_alloc_array((void **)&g->rows, n, sizeof *g->rows, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g->targets, n, sizeof *g->targets, err);
@@ -113,9 +113,9 @@ static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_
     const sol_tokenizer *tokenizer = sol_net_tokenizer(net);
     if (t->n < 2)
         return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: at least 2 are needed to predict one", (long long)t->n);
-    if (o->seq < 1 || o->seq > sol_net_config(net)->max_position_embeddings)
+    if (o->windows.seq < 1 || o->windows.seq > sol_net_config(net)->max_position_embeddings)
         return sol_fail(err, SOL_ERR_RANGE, "windows of %lld tokens were asked for: the model has a context of 1..%lld",
-                        (long long)o->seq, (long long)sol_net_config(net)->max_position_embeddings);
+                        (long long)o->windows.seq, (long long)sol_net_config(net)->max_position_embeddings);
     if (tokenizer && t->tokenizer_hash && t->tokenizer_hash != sol_tokenizer_hash(tokenizer))
         return sol_fail(err, SOL_ERR_FORMAT, "the data was made with another tokenizer (%016llx) than the model's (%016llx)",
                         (unsigned long long)t->tokenizer_hash, (unsigned long long)sol_tokenizer_hash(tokenizer));
@@ -129,12 +129,12 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     int64_t last = t->n - 1, doc = 0; /* the last token only is a target */
     sol_status st = check_data(net, t, o, err);
     if (st != SOL_OK) return st;
-    if (o->max_windows > 0 && o->max_windows <= last / o->seq) last = o->max_windows * o->seq;
+    if (o->windows.most > 0 && o->windows.most <= last / o->windows.seq) last = o->windows.most * o->windows.seq;
     g.total = last;
     st = gather_make(&g, err);
-    for (int64_t from = 0; st == SOL_OK && from < last; from += o->seq) {
-        int64_t to = from + o->seq < last ? from + o->seq : last;
-        st = o->apart ? add_apart(&g, t, from, to, &doc, err) : add_stretch(&g, t, from, to, false, err);
+    for (int64_t from = 0; st == SOL_OK && from < last; from += o->windows.seq) {
+        int64_t to = from + o->windows.seq < last ? from + o->windows.seq : last;
+        st = o->windows.apart ? add_apart(&g, t, from, to, &doc, err) : add_stretch(&g, t, from, to, false, err);
     }
     if (st == SOL_OK) st = flush(&g, err);
     if (st == SOL_OK && g.counted == 0)
@@ -151,6 +151,6 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
 
 sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r, sol_err *err)
 {
-    sol_eval_opts o = {.seq = seq, .max_windows = max_windows, .apart = true};
+    sol_eval_opts o = {.windows = {.seq = seq, .most = max_windows, .apart = true}};
     return sol_eval_windows(net, t, &o, r, err);
 }

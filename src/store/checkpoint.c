@@ -206,6 +206,7 @@ static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype d
     sol_status st = sol_part_put_root(w, c->config_yaml, c->state.step, c->state.tokens, err);
     if (st == SOL_OK) st = sol_part_put_config(w, &c->model->config, err);
     if (st == SOL_OK) st = sol_part_put_quant(w, &c->quant, err);
+    if (st == SOL_OK) st = sol_part_put_windows(w, &c->windows, err);
     if (st == SOL_OK) st = sol_part_put_tokenizer(w, c->tokenizer, tokenizer, err);
     if (st == SOL_OK) st = sol_params_declare(params, w, c->model, dtype, err);
     if (st == SOL_OK && c->optim) st = put_optim(w, c->optim, moments, err);
@@ -276,6 +277,7 @@ static sol_status read_beside(const sol_h5_file *f, sol_checkpoint *c, sol_model
     sol_status st = sol_part_check_format(f, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = sol_part_get_config(f, config, err);
     if (st == SOL_OK) st = sol_part_get_quant(f, &c->quant, err);
+    if (st == SOL_OK) st = sol_part_get_windows(f, &c->windows, err);
     if (st == SOL_OK) st = read_config_text(f, &c->config_yaml, err);
     if (st == SOL_OK && sol_h5_find(f, "/state")) st = get_state(f, &c->state, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(f, config, &c->tokenizer, err);
@@ -359,6 +361,16 @@ sol_status sol_store_read_header(const char *path, sol_model_config *config, sol
     st = sol_part_get_config(&f, &c, err);
     if (st == SOL_OK && tokenizer) st = sol_part_get_tokenizer(&f, &c, tokenizer, err);
     if (st == SOL_OK && config) *config = c;
+    sol_h5_close(&f);
+    return st;
+}
+
+sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err)
+{
+    sol_h5_file f;
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = sol_part_get_windows(&f, w, err);
     sol_h5_close(&f);
     return st;
 }

@@ -243,6 +243,7 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
     sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", sol_packed_model_bits(p), err);
     if (st == SOL_OK) st = sol_part_put_config(w, &p->config, err);
     if (st == SOL_OK) st = sol_part_put_quant(w, &p->quant, err);
+    if (st == SOL_OK) st = sol_part_put_windows(w, &p->windows, err);
     if (st == SOL_OK) st = sol_part_put_tokenizer(w, tokenizer, blob, err);
     if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
     for (int64_t i = 0; st == SOL_OK && i < n; i++) st = declare_linear(w, linear_param(table, i), &p->linear[i], &ids[i], err);
@@ -290,10 +291,10 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
 }
 
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  sol_dense_type embed_type, uint64_t *bytes, sol_err *err)
+                                  const sol_windows *windows, sol_dense_type embed_type, uint64_t *bytes, sol_err *err)
 {
     const sol_param *embed = sol_model_embedding(table), *head = sol_model_head(table);
-    sol_packed_model p = {.config = table->config, .quant = *spec,
+    sol_packed_model p = {.config = table->config, .quant = *spec, .windows = *windows,
                           .embed = {.type = embed_type, .rows = embed->rows, .cols = embed->cols},
                           .head = {.type = embed_type, .rows = head->rows, .cols = head->cols}};
     sol_h5_writer *w = NULL;
@@ -412,6 +413,7 @@ static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *e
     sol_status st = sol_part_check_format(f, SOL_FORMAT_PACKED, err);
     if (st == SOL_OK) st = sol_part_get_config(f, &p->config, err);
     if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, err);
+    if (st == SOL_OK) st = sol_part_get_windows(f, &p->windows, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(f, &p->config, &p->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&table, &p->config, SOL_F32, err);
     if (st == SOL_OK && p->config.hidden_size > (int64_t)f->map.size)

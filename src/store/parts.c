@@ -248,6 +248,40 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     return SOL_OK;
 }
 
+/* ---- windows of an evaluation ---- */
+
+static const char *const joins[] = {"joined", "apart"};
+static const char no_bos[] = "none"; /* stands in front of a window */
+
+sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err *err)
+{
+    int id;
+    if (s->seq == 0) return SOL_OK;
+    sol_status st = sol_h5_group(w, "/evaluation", &id, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "seq", s->seq, err);
+    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "windows", s->most, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "documents", joins[s->apart], err);
+    return st == SOL_OK ? sol_h5_set_text(w, id, "bos", no_bos, err) : st;
+}
+
+sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *err)
+{
+    const sol_h5_node *n;
+    const char *bos;
+    int apart = 0;
+    *s = (sol_windows){0};
+    if (!sol_h5_find(f, "/evaluation")) return SOL_OK;
+    sol_status st = sol_h5_need_group(f, "/evaluation", &n, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "seq", 1, INT32_MAX, &s->seq, err);
+    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->most, err);
+    if (st == SOL_OK) st = get_word(f, n, "documents", joins, 2, &apart, err);
+    if (st == SOL_OK) st = sol_h5_get_text(f, n, "bos", &bos, err);
+    if (st == SOL_OK && strcmp(bos, no_bos) != 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos, no_bos);
+    s->apart = apart;
+    return st;
+}
+
 /* ---- tokenizer ---- */
 
 sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_part_blob *blob, sol_err *err)

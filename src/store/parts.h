@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "quant/quant.h"
 #include "store/h5.h"
+#include "store/store.h"
 #include "text/tokenizer.h"
 
 #define SOL_FORMAT_CHECKPOINT "solera-checkpoint"
@@ -30,6 +31,10 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
 const char *sol_layout_name(sol_block_layout layout);
 const char *sol_granularity_name(sol_granularity granularity);
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err);
+
+/* /evaluation: absent where the windows are not known. */
+sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err *err);
+sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *err);
 
 /* /tokenizer: declared before the layout, filled after it. t may be NULL. */
 typedef struct sol_part_blob {

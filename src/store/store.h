@@ -33,6 +33,14 @@ typedef struct sol_run_state {
     uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
 } sol_run_state;
 
+/* How a run cuts the data that it is measured on: what an evaluation of its model does unless it is told otherwise. The windows
+ * hold the tokens of the data and no others: no BOS is put in front. */
+typedef struct sol_windows {
+    int64_t seq;  /* tokens a window; 0: not known (an import, a file from before this was kept) */
+    int64_t most; /* the first so many windows; 0: all */
+    bool apart;   /* attention restarts at each document, whose first token is not predicted */
+} sol_windows;
+
 typedef struct sol_checkpoint {
     sol_model *model;         /* owned */
     sol_tokenizer *tokenizer; /* owned; NULL when the file has none */
@@ -42,6 +50,7 @@ typedef struct sol_checkpoint {
     void *study;              /* [study_bytes] owned; the recorder's own state (study/recorder.h); NULL: none */
     size_t study_bytes;
     sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method NULL: full precision */
+    sol_windows windows;
 } sol_checkpoint;
 
 void sol_checkpoint_free(sol_checkpoint *c);
@@ -62,6 +71,8 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
 /* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may be NULL. The caller owns
  * *tokenizer, which is NULL when the file has none. */
 sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err);
+/* The windows of a checkpoint, model file or packed model. */
+sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err);
 /* Writes what is there: with optim a checkpoint, without a model file. params_dtype: SOL_F32 or SOL_BF16 on disk. */
 sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err);
 
@@ -70,6 +81,7 @@ typedef struct sol_packed_model {
     sol_model_config config;
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;
+    sol_windows windows;
     sol_packed_mat *linear;   /* [num_hidden_layers * 7]: q k v o gate up down of each layer; owned */
     sol_dense_src embed;      /* [V, C]; data and scales owned */
     sol_dense_src head;       /* likewise; data NULL when tied */
@@ -81,7 +93,7 @@ enum { SOL_PACKED_LINEARS = 7 };
 sol_block_param sol_packed_linear_param(int i);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are rounded to embed_type.
- * p->tokenizer stays NULL. SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot hold, and
+ * p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot hold, and
  * embeddings outside sol_dense_most. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
                                  sol_dense_type embed_type, sol_err *err);
@@ -93,7 +105,7 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
 /* Bytes of the file that sol_packed_model_from and _write make of a model of these shapes; fails where they do. Needs no weights. */
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  sol_dense_type embed_type, uint64_t *bytes, sol_err *err);
+                                  const sol_windows *windows, sol_dense_type embed_type, uint64_t *bytes, sol_err *err);
 
 typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY,
                SOL_FILE_TEACHER_CACHE } sol_file_kind;

@@ -41,6 +41,41 @@ expect 2 "made with another tokenizer" "$SOLERA" eval "$dir/m.h5" --data "$dir/o
 expect 2 "one of --data, --text and --task" "$SOLERA" eval "$dir/m.h5"
 expect 2 "one of --data, --text and --task" "$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --text "$dir/text.txt"
 
+# A run's own figures, from every form of its model: the file says how the run cut its data.
+sed 's/eval_windows: 2/eval_windows: 7/' "$dir/job.yaml" >"$dir/windows.yaml"
+"$SOLERA" train "$dir/windows.yaml" 2>/dev/null
+last() {
+    tail -n 1 "$dir/run/metrics.jsonl" | number "$1"
+}
+scored() { # name, as: file, options
+    name=$1
+    shift
+    "$SOLERA" eval "$@" --data "$dir/data.h5" --json >"$dir/$name.json" 2>"$dir/err" || fail "$name: $(cat "$dir/err")"
+    number loss "$dir/$name.json"
+}
+near() { # a, b, distance
+    awk -v a="$1" -v b="$2" -v d="$3" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 <= d ^ 2) }'
+}
+trained=$dir/run/ckpt/step-000024.h5
+for format in model packed; do "$SOLERA" export "$trained" --format $format -o "$dir/trained-$format.h5" --no-card 2>/dev/null; done
+for type in f16 f32; do "$SOLERA" export "$trained" --embed-type $type -o "$dir/trained-$type.h5" --no-card 2>/dev/null; done
+eval_loss=$(last eval_loss) packed_loss=$(last packed_loss)
+near "$(scored latent "$trained")" "$eval_loss" 1e-8 || fail "the checkpoint: $(cat "$dir/latent.json"), not $eval_loss"
+near "$(scored model "$dir/trained-model.h5")" "$eval_loss" 1e-8 || fail "the model file: $(cat "$dir/model.json"), not $eval_loss"
+near "$(scored packed "$dir/trained-f16.h5")" "$packed_loss" 1e-8 || fail "packed: $(cat "$dir/packed.json"), not $packed_loss"
+near "$(scored float "$dir/trained-f32.h5" --activations float)" "$eval_loss" 1e-6 || fail "float: $(cat "$dir/float.json"), not $eval_loss"
+near "$(scored q6 "$dir/trained-packed.h5")" "$eval_loss" 0.01 || fail "packed, as shipped: $(cat "$dir/q6.json"), not $eval_loss"
+used='"seq": 16, "windows": 7, "documents": "apart", "bos": "none", "windows_from": "training"'
+for name in latent model packed float q6; do grep -qF "$used" "$dir/$name.json" || fail "windows: $(cat "$dir/$name.json")"; done
+"$SOLERA" eval "$dir/trained-packed.h5" --data "$dir/data.h5" 2>/dev/null >"$dir/a"
+grep -q 'in the first 7 windows of 16, documents apart, no BOS added' "$dir/a" && grep -q "as the model's training measured" "$dir/a" ||
+    fail "windows: $(cat "$dir/a")"
+scored asked "$trained" --windows 0 >"$dir/a"
+grep -qF '"seq": 16, "windows": 0, "documents": "apart", "bos": "none", "windows_from": "options"' "$dir/asked.json" || fail "$(cat "$dir/asked.json")"
+scored default "$dir/m.h5" >"$dir/a"
+grep -qF '"seq": 2048, "windows": 0, "documents": "joined", "bos": "none", "windows_from": "default"' "$dir/default.json" ||
+    fail "$(cat "$dir/default.json")"
+
 # Plain text.
 head -n 40 "$dir/text.txt" >"$dir/some.txt"
 gzip -c "$dir/some.txt" >"$dir/some.gz"
@@ -54,6 +89,8 @@ awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir
 : >"$dir/empty.txt"
 expect 2 "empty.txt: the text has" "$SOLERA" eval "$dir/m.h5" --text "$dir/empty.txt"
 expect 2 "no.txt" "$SOLERA" eval "$dir/m.h5" --text "$dir/no.txt"
+expect 2 "windows of 1 token predict nothing" "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 1
+expect 2 "windows of 1 token predict nothing" "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 1 --word-level
 expect 2 "a stride of 33 tokens" "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --context 32 --stride 33
 
 # Tasks.
