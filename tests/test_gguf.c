@@ -542,15 +542,25 @@ static sol_status parse(const char *tail, size_t n, uint32_t version, uint64_t t
 
 #define KEY(c) "\x01\0\0\0\0\0\0\0" c
 #define BYTES(s) s, sizeof s - 1
+#define NEST(count) "\x09\0\0\0" count /* arrays in an array */
 
 START_TEST(bad_headers)
 {
     ck_ok(parse("", 0, 3, 0, 0, err));
     ck_fails(parse("", 0, 1, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 1");
+    ck_fails(parse("", 0, 0, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 0");
+    ck_fails(parse("", 0, 0x03000000, 0, 0, err), SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file");
+    ck_fails(parse("", 0, 0x02000000, 0, 0, err), SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file");
     ck_fails(parse("", 0, 3, 1ull << 60, 0, err), SOL_ERR_FORMAT, "tensors, more than it has room for");
     ck_fails(parse("", 0, 3, 0, 1ull << 60, err), SOL_ERR_FORMAT, "metadata values, more than it has room for");
     ck_fails(parse(BYTES(KEY("a") "\x0d\0\0\0" "\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "a: has type 13");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x09\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "array of type 9");
+    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" "\x09\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err));
+    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0" "\x01\0\0\0\0\0\0\0" KEY("s") "\x00\0\0\0" "\x02\0\0\0\0\0\0\0" "xy"), 3, 0, 1, err));
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0" "\x01\0\0\0\0\0\0\0" KEY("s")), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\xff\xff\xff\xff\xff\xff\xff\x7f") "\x09\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")),
+                   3, 0, 1, err), SOL_ERR_FORMAT, "a: arrays lie more than 8 deep");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x0d\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "a: has type 13");
     ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x06\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
     ck_fails(parse(BYTES(KEY("a") "\x08\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\xff"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
     ck_fails(parse(BYTES(KEY("a") "\x00\0\0\0" "x" KEY("a") "\x00\0\0\0" "y"), 3, 0, 2, err), SOL_ERR_FORMAT, "a: is there twice");

@@ -1,11 +1,13 @@
 #include "store/gguf.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-enum { MAX_KEY = 65535, MAX_TENSOR_NAME = 256, MAX_ALIGNMENT = 1 << 16 };
+enum { MAX_KEY = 65535, MAX_TENSOR_NAME = 256, MAX_ALIGNMENT = 1 << 16, MAX_NESTING = 8, MAX_PARTS = 99999 };
 
 static const uint8_t kind_bytes[SOL_GGUF_KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
@@ -53,21 +55,32 @@ static sol_status skip(cursor *c, uint64_t count, uint64_t size, const char *wha
 
 /* ---- metadata ---- */
 
-static sol_status take_array(cursor *c, sol_gguf_value *v)
+static sol_status fail_kind(const cursor *c, const sol_gguf_value *v, uint64_t kind)
+{
+    return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: has type %" PRIu64 ", which is none", v->key.n < 80 ? (int)v->key.n : 80, v->key.at, kind);
+}
+
+/* Arrays of arrays are stepped over: no key that is read holds one. */
+static sol_status take_array(cursor *c, sol_gguf_value *v, int depth)
 {
     uint64_t element, count;
     sol_span s;
     sol_status st = take(c, 4, &element, "an array");
     if (st == SOL_OK) st = take(c, 8, &count, "an array");
     if (st != SOL_OK) return st;
-    if (element >= SOL_GGUF_KINDS || element == SOL_GGUF_ARRAY)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: is an array of type %llu, which is not read",
-                        v->key.n < 80 ? (int)v->key.n : 80, v->key.at, (unsigned long long)element);
+    if (element >= SOL_GGUF_KINDS) return fail_kind(c, v, element);
+    if (depth == MAX_NESTING)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: arrays lie more than %d deep", v->key.n < 80 ? (int)v->key.n : 80, v->key.at, MAX_NESTING);
     v->element = (sol_gguf_kind)element;
     v->count = count;
     v->at = c->data + c->at;
-    if (v->element != SOL_GGUF_STRING) return skip(c, count, kind_bytes[element], "an array");
-    for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_string(c, UINT32_MAX, &s, "a string of an array");
+    sol_gguf_value inner = *v;
+    if (v->element == SOL_GGUF_ARRAY)
+        for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_array(c, &inner, depth + 1);
+    else if (v->element == SOL_GGUF_STRING)
+        for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_string(c, UINT32_MAX, &s, "a string of an array");
+    else
+        st = skip(c, count, kind_bytes[element], "an array");
     return st;
 }
 
@@ -79,12 +92,10 @@ static sol_status take_value(cursor *c, sol_gguf_value *v)
     sol_status st = take_string(c, MAX_KEY, &v->key, "a key");
     if (st == SOL_OK) st = take(c, 4, &kind, "a type");
     if (st != SOL_OK) return st;
-    if (kind >= SOL_GGUF_KINDS)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: has type %llu, which is none", v->key.n < 80 ? (int)v->key.n : 80, v->key.at,
-                        (unsigned long long)kind);
+    if (kind >= SOL_GGUF_KINDS) return fail_kind(c, v, kind);
     v->kind = (sol_gguf_kind)kind;
     v->at = c->data + c->at;
-    if (v->kind == SOL_GGUF_ARRAY) return take_array(c, v);
+    if (v->kind == SOL_GGUF_ARRAY) return take_array(c, v, 1);
     return v->kind == SOL_GGUF_STRING ? take_string(c, UINT32_MAX, &s, "a string") : skip(c, 1, kind_bytes[kind], "a value");
 }
 
@@ -123,6 +134,21 @@ const sol_gguf_tensor *sol_gguf_tensor_named(const sol_gguf *g, const char *name
     return g->n_tensors ? bsearch(&want, g->tensor, g->n_tensors, sizeof want, by_name) : NULL;
 }
 
+static const sol_gguf *file_of(const sol_gguf *g, const sol_gguf_tensor *t)
+{
+    return t->part ? &g->part[t->part - 1] : g;
+}
+
+const sol_in *sol_gguf_tensor_in(const sol_gguf *g, const sol_gguf_tensor *t)
+{
+    return &file_of(g, t)->in;
+}
+
+const uint8_t *sol_gguf_tensor_bytes(const sol_gguf *g, const sol_gguf_tensor *t)
+{
+    return file_of(g, t)->map.data + t->offset;
+}
+
 static uint64_t number_at(const uint8_t *p, int n)
 {
     uint64_t v = 0;
@@ -140,6 +166,18 @@ bool sol_gguf_integer(const sol_gguf_value *v, int64_t *out)
     if (v->kind == SOL_GGUF_U64 && u > INT64_MAX) return false;
     *out = (int64_t)u;
     return true;
+}
+
+bool sol_gguf_equal_integers(const sol_gguf_value *v, int64_t *out)
+{
+    if (v->kind != SOL_GGUF_ARRAY) return sol_gguf_integer(v, out);
+    int64_t next;
+    for (uint64_t i = 0; i < v->count; i++) {
+        sol_gguf_value one = {.kind = v->element, .count = 1, .at = v->at + i * kind_bytes[v->element]};
+        if (!sol_gguf_integer(&one, &next) || (i && next != *out)) return false;
+        *out = next;
+    }
+    return v->count > 0;
 }
 
 bool sol_gguf_real(const sol_gguf_value *v, double *out)
@@ -230,6 +268,15 @@ static sol_status check_stq_room(const sol_gguf_tensor *t, uint64_t end, uint64_
                     "which is not read", (int)t->name.n, t->name.at, (unsigned long long)(end - t->offset), (unsigned long long)t->bytes);
 }
 
+static sol_status sort_by_name(sol_gguf *g, sol_err *err)
+{
+    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_name);
+    for (size_t i = 1; i < g->n_tensors; i++)
+        if (by_name(&g->tensor[i - 1], &g->tensor[i]) == 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: is there twice", (int)g->tensor[i].name.n, g->tensor[i].name.at);
+    return SOL_OK;
+}
+
 /* Inside the file, aligned, one after the other; leaves them sorted by name. */
 static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size, sol_err *err)
 {
@@ -249,11 +296,7 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
         sol_status st = check_stq_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size, alignment, err);
         if (st != SOL_OK) return st;
     }
-    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_name);
-    for (size_t i = 1; i < g->n_tensors; i++)
-        if (by_name(&g->tensor[i - 1], &g->tensor[i]) == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: is there twice", (int)g->tensor[i].name.n, g->tensor[i].name.at);
-    return SOL_OK;
+    return sort_by_name(g, err);
 }
 
 static sol_status read_alignment(const sol_gguf *g, uint64_t *alignment, sol_err *err)
@@ -275,14 +318,22 @@ static sol_status take_count(cursor *c, uint64_t least, uint64_t *n, const char 
     return st;
 }
 
+static sol_status check_version(uint64_t version, sol_err *err)
+{
+    if (version == 2 || version == 3) return SOL_OK;
+    if (version && (version & 0xFFFF) == 0) /* no version is that large: its bytes are swapped */
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file, only little-endian ones are read: `gguf-convert-endian FILE little` "
+                        "of the Python package gguf turns a copy of it");
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "is GGUF version %" PRIu64 ", this program reads 2 and 3", version);
+}
+
 sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err *err)
 {
     cursor c = {data, size, 4, err};
     uint64_t version, tensors, values, alignment = 32;
     if (size < 24 || memcmp(data, "GGUF", 4) != 0) return sol_fail(err, SOL_ERR_FORMAT, "is not a GGUF file");
     sol_status st = take(&c, 4, &version, "the header");
-    if (version != 2 && version != 3)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "is GGUF version %llu, this program reads 2 and 3", (unsigned long long)version);
+    if (st == SOL_OK) st = check_version(version, err);
     if (st == SOL_OK) st = take_count(&c, 24, &tensors, "tensors");
     if (st == SOL_OK) st = take_count(&c, 13, &values, "metadata values");
     if (st == SOL_OK) st = sol_alloc_array((void **)&g->value, values, sizeof *g->value, err);
@@ -300,7 +351,7 @@ sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err
     return place_tensors(g, (c.at + alignment - 1) / alignment * alignment, alignment, size, err);
 }
 
-sol_status sol_gguf_open(sol_gguf *g, const char *path, sol_err *err)
+static sol_status open_file(sol_gguf *g, const char *path, sol_err *err)
 {
     *g = (sol_gguf){.in.fd = -1};
     sol_status st = sol_copy_string(&g->path, path, strlen(path), err);
@@ -314,8 +365,78 @@ sol_status sol_gguf_open(sol_gguf *g, const char *path, sol_err *err)
     return st;
 }
 
+/* ---- a model in several files ---- */
+
+static int64_t split_number(const sol_gguf *g, const char *key, int64_t absent)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    int64_t n;
+    return !v ? absent : sol_gguf_integer(v, &n) ? n : -1;
+}
+
+/* "dir/name-00001-of-00003.gguf": how long "dir/name" is; -1: it is not named so. */
+static int stem_length(const char *path, int64_t parts)
+{
+    char end[64];
+    size_t n = strlen(path), n_end = (size_t)snprintf(end, sizeof end, "-00001-of-%05" PRId64 ".gguf", parts);
+    return n > n_end && strcmp(path + n - n_end, end) == 0 ? (int)(n - n_end) : -1;
+}
+
+static sol_status open_part(sol_gguf *g, int64_t index, int64_t parts, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_gguf *p = &g->part[index - 1];
+    snprintf(path, sizeof path, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", stem_length(g->path, parts), g->path, index + 1, parts);
+    if (!sol_file_exists(path))
+        return sol_fail(err, SOL_ERR_IO, "%s: is part 1 of %" PRId64 ", but %s is missing", g->path, parts, path);
+    sol_status st = open_file(p, path, err);
+    if (st != SOL_OK) return st;
+    g->n_parts++;
+    if (split_number(p, "split.no", -1) != index || split_number(p, "split.count", -1) != parts)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: does not say that it is part %" PRId64 " of %" PRId64, path, index + 1, parts);
+    size_t capacity = g->n_tensors;
+    st = sol_grow_array((void **)&g->tensor, &capacity, g->n_tensors + p->n_tensors, sizeof *g->tensor, err);
+    for (size_t i = 0; st == SOL_OK && i < p->n_tensors; i++) {
+        g->tensor[g->n_tensors] = p->tensor[i];
+        g->tensor[g->n_tensors++].part = (int)index;
+    }
+    return st;
+}
+
+static sol_status open_parts(sol_gguf *g, sol_err *err)
+{
+    int64_t parts = split_number(g, "split.count", 0), index = split_number(g, "split.no", 0);
+    if (parts == 0 || parts == 1) return SOL_OK;
+    if (parts < 0 || parts > MAX_PARTS || index < 0 || index >= parts)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: split.no and split.count are not those of a part", g->path);
+    if (index > 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is part %" PRId64 " of %" PRId64 ": name part 1, the others are found beside it", g->path,
+                        index + 1, parts);
+    if (stem_length(g->path, parts) < 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is part 1 of %" PRId64 ": the parts must be named NAME-00001-of-%05" PRId64 ".gguf and so on, or "
+                        "be merged with `llama-gguf-split --merge`", g->path, parts, parts);
+    sol_status st = sol_alloc_array((void **)&g->part, (size_t)parts - 1, sizeof *g->part, err);
+    for (int64_t i = 1; st == SOL_OK && i < parts; i++) st = open_part(g, i, parts, err);
+    if (st != SOL_OK) return st;
+    if (split_number(g, "split.tensors.count", (int64_t)g->n_tensors) != (int64_t)g->n_tensors)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: its %" PRId64 " parts have %zu tensors, not as many as split.tensors.count says", g->path, parts,
+                        g->n_tensors);
+    st = sort_by_name(g, err);
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", g->path);
+}
+
+sol_status sol_gguf_open(sol_gguf *g, const char *path, sol_err *err)
+{
+    sol_status st = open_file(g, path, err);
+    if (st == SOL_OK) st = open_parts(g, err);
+    if (st != SOL_OK) sol_gguf_close(g);
+    return st;
+}
+
 void sol_gguf_close(sol_gguf *g)
 {
+    for (size_t i = 0; i < g->n_parts; i++) sol_gguf_close(&g->part[i]);
+    sol_free(g->part);
     sol_free(g->value);
     sol_free(g->tensor);
     sol_map_close(&g->map);

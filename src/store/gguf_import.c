@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "store/gguf.h"
+#include "store/gguf_keys.h"
 #include "store/gguf_names.h"
 #include "store/source.h"
 
@@ -29,8 +30,9 @@ static sol_status need_int(const sol_gguf *g, const char *key, int64_t absent, i
     const sol_gguf_value *v = sol_gguf_find(g, key);
     *out = absent;
     if (!v) return absent == INT64_MIN ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key) : SOL_OK;
-    if (!sol_gguf_integer(v, out)) return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a whole number", g->path, key);
-    return SOL_OK;
+    if (sol_gguf_equal_integers(v, out)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, v->kind == SOL_GGUF_ARRAY ? "%s: %s differs from block to block, which is not computed" :
+                    "%s: %s is not a whole number", g->path, key);
 }
 
 static sol_status need_real(const sol_gguf *g, const char *key, double absent, double *out, sol_err *err)
@@ -50,20 +52,15 @@ static bool is_text(const sol_gguf_value *v, const char *want)
 
 static sol_status check_architecture(const sol_gguf *g, sol_err *err)
 {
-    const sol_gguf_value *v = sol_gguf_find(g, "general.architecture");
-    const sol_gguf_value *scaling = sol_gguf_find(g, "llama.rope.scaling.type");
-    int64_t experts = 0;
+    const sol_gguf_value *v = sol_gguf_find(g, "general.architecture"), *type = sol_gguf_find(g, "general.type");
     sol_span s = {"", 0};
-    if (!is_text(v, "llama")) {
-        if (v) sol_gguf_text(v, &s);
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only llama is read", g->path,
-                        s.n < 40 ? (int)s.n : 40, s.at);
+    if (type && !is_text(type, "model")) {
+        sol_gguf_text(type, &s);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.type is '%.*s', only a whole model is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
     }
-    if (scaling && !is_text(scaling, "none"))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: llama.rope.scaling.type asks for a scaling that is not computed", g->path);
-    sol_status st = need_int(g, "llama.expert_count", 0, &experts, err);
-    if (st == SOL_OK && experts > 0) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: llama.expert_count is %" PRId64 ": experts are not computed", g->path, experts);
-    return st;
+    if (is_text(v, "llama")) return SOL_OK;
+    if (v) sol_gguf_text(v, &s);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only llama is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
 }
 
 /* The vocabulary is as large as the embedding. */
@@ -87,7 +84,7 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
     double largest = 0;
     for (int64_t i = 0; i < half; i++) {
         float x;
-        sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
+        sol_ggml_decode(t->type, sol_gguf_tensor_bytes(g, t) + 4 * i, 1, &x);
         if (x > largest) largest = x;
     }
     sol_status st = need_real(g, "solera.rope.factor", largest, &c->rope_factor, err);
@@ -98,7 +95,7 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
     bool same = c->rope_factor >= 1 && c->rope_factor <= 1e6;
     for (int64_t i = 0; same && i < half; i++) {
         float x;
-        sol_ggml_decode(t->type, g->map.data + t->offset + 4 * (uint64_t)i, 1, &x);
+        sol_ggml_decode(t->type, sol_gguf_tensor_bytes(g, t) + 4 * i, 1, &x);
         same = fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x);
     }
     if (same && c->rope_factor == 1) c->rope_factor = 0;
@@ -111,7 +108,13 @@ static bool is_tied(const sol_gguf *g)
     const sol_gguf_tensor *head = sol_gguf_tensor_named(g, "output.weight"), *embed = sol_gguf_tensor_named(g, "token_embd.weight");
     if (!head || !embed) return true;
     return head->type == embed->type && head->bytes == embed->bytes &&
-           memcmp(g->map.data + head->offset, g->map.data + embed->offset, head->bytes) == 0;
+           memcmp(sol_gguf_tensor_bytes(g, head), sol_gguf_tensor_bytes(g, embed), head->bytes) == 0;
+}
+
+/* What llama.cpp takes for a SentencePiece vocabulary that does not name its BOS or EOS; our own files name what there is. */
+static int64_t default_token(const sol_gguf *g, int64_t id)
+{
+    return is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") && !sol_gguf_find(g, "solera.version") ? id : -1;
 }
 
 /* eos, and what else ends a text for llama.cpp: eot, eom. Our own files have them all, in order. */
@@ -129,7 +132,7 @@ static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
     }
     for (int i = 0; st == SOL_OK && !list && i < 3; i++) {
         int64_t id;
-        st = need_int(g, keys[i], -1, &id, err);
+        st = need_int(g, keys[i], i == 0 ? default_token(g, 2) : -1, &id, err);
         if (st == SOL_OK && id < c->vocab_size) st = sol_model_add_eos(c, id, err);
     }
     return st;
@@ -150,10 +153,11 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     if (st == SOL_OK) st = need_int(g, "llama.attention.value_length", c->head_dim, &value_dim, err);
     if (st == SOL_OK) st = need_int(g, "llama.rope.dimension_count", c->head_dim, &rotated, err);
     if (st == SOL_OK) st = need_int(g, "llama.context_length", 2048, &c->max_position_embeddings, err);
-    if (st == SOL_OK) st = need_real(g, "llama.attention.layer_norm_rms_epsilon", 1e-5, &c->rms_norm_eps, err);
+    if (st == SOL_OK) st = need_real(g, "llama.attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
     if (st == SOL_OK) st = need_real(g, "llama.rope.freq_base", 10000, &c->rope_theta, err);
-    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", -1, &c->bos_token_id, err);
+    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
     if (st == SOL_OK) st = read_eos(g, c, err);
+    if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
     if (st != SOL_OK) return st;
     /* Decimal constants went through a float. */
     c->rms_norm_eps = sol_gguf_decimal(c->rms_norm_eps);
@@ -225,9 +229,10 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
     const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"), *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
     sol_tokenizer_arrays a = {.bos = s->config.bos_token_id};
     if (!list) return SOL_OK;
-    sol_status st = sol_gguf_strings(g, list, &tokens, err);
+    sol_status st = sol_gguf_check_tokenizer_keys(g, err);
+    if (st == SOL_OK) st = sol_gguf_strings(g, list, &tokens, err);
     if (st == SOL_OK && merge_list) st = sol_gguf_strings(g, merge_list, &merges, err);
-    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", -1, &a.eos, err);
+    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a.eos, err);
     if (a.eos < 0 || a.eos >= s->config.vocab_size) a.eos = -1;
     if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.model", model, &a.model, err);
     if (st == SOL_OK && !a.model) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
@@ -306,7 +311,7 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     const sol_gguf_tensor *t = f->tensor[param];
     size_t row_bytes = (size_t)(p->cols / t->type->block) * t->type->bytes, bytes = (size_t)n * row_bytes;
     sol_status st = sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err);
-    if (st == SOL_OK) st = sol_in_read(&f->g.in, t->offset + (uint64_t)row * row_bytes, scratch->data, bytes, err);
+    if (st == SOL_OK) st = sol_in_read(sol_gguf_tensor_in(&f->g, t), t->offset + (uint64_t)row * row_bytes, scratch->data, bytes, err);
     if (st == SOL_OK) sol_ggml_decode(t->type, scratch->data, n * p->cols, out);
     return st;
 }

@@ -1,4 +1,5 @@
 /* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*). */
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -108,6 +109,19 @@ static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a,
     return SOL_OK;
 }
 
+/* Some converters know no scores and write one for all, beside the merges that made the tokens: llama.cpp follows the scores, the model's own
+ * tokenizer the merges. */
+static bool contradicts_merges(const sol_tokenizer_arrays *a)
+{
+    float one = NAN;
+    for (int64_t i = 0; i < a->n_tokens; i++) {
+        if (a->types && a->types[i] != GGUF_NORMAL) continue;
+        if (isnan(one)) one = a->scores[i];
+        if (a->scores[i] != one) return false;
+    }
+    return a->n_merges > 0;
+}
+
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a,
                                      sol_err *err)
 {
@@ -122,6 +136,9 @@ sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, cons
         st = sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
     else if (spm && !a->scores)
         st = sol_fail(err, SOL_ERR_FORMAT, "a llama tokenizer without scores");
+    else if (spm && contradicts_merges(a))
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "the scores of all tokens are the same, and there are merges: which of them counts is not known; "
+                      "import with --tokenizer, and the tokenizer.json of the model");
     else if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
         st = sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens, SOL_TOK_MAX_IDS);
     sol_tokenizer_arrays own = *a;
