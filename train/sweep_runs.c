@@ -292,6 +292,7 @@ sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
         if ((st != SOL_OK || sol_interrupted()) && !told) {
             tell_all(r, SIGTERM);
             told = true;
+            if (going > 0) sol_log_line(&r->program->log, SOL_LOG_INFO, "stopping: %d runs save what they have", going);
         }
         sol_status ended = reap(r, st == SOL_OK ? err : NULL);
         if (st == SOL_OK) st = ended;
