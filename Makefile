@@ -47,6 +47,8 @@ SINGLE := config config_finish dataset elementwise faults float_ops gguf import_
     study_file study_report sweep teacher_cache tokenizer tokenizer_files train_ops
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(SINGLE:%=tests/test_%.c),$(TEST_SRC)),$(TEST_SRC)))
 TEST_BIN += $(BUILD)/tests/checkkern/checkkern
+# What `make test` needs built, beside the test programs themselves.
+TEST_NEEDS := $(BUILD)/solera $(BUILD)/tests/cli/held
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
@@ -97,14 +99,14 @@ test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 	@$(MAKE) --no-print-directory VARIANT=arm64 CC=$(ARM_CC) PKG_CONFIG=false build/arm64/tests/checkkern/checkkern
 	$(ARM_EMULATOR) build/arm64/tests/checkkern/checkkern
 
-run-tests: $(BUILD)/solera $(TEST_BIN)
+run-tests: $(TEST_NEEDS) $(TEST_BIN)
 	@BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 
 run-fuzz: $(FUZZ_BIN) $(BUILD)/tests/fuzz/make_seeds
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
 
 COV_LINES ?= 90
-run-cov: $(BUILD)/solera $(TEST_BIN)
+run-cov: $(TEST_NEEDS) $(TEST_BIN)
 	@command -v gcovr >/dev/null || { echo "cov: gcovr is missing (Debian: gcovr)"; exit 1; }
 	@find $(BUILD) -name '*.gcda' -delete
 	@BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
@@ -128,6 +130,11 @@ $(SINGLE:%=$(BUILD)/tests/test_%): LINK_SINGLE := -Wl,--wrap=pthread_create
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LINK_$*) $(LINK_SINGLE) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
+
+# The program with a brake: tests/cli/held.c says what for.
+HELD_CALLS := open write pwrite fsync ftruncate rename symlink unlink mkdir
+$(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsolera.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib stays out.
 CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
@@ -157,4 +164,4 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(TIER_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/fuzz/*.c)))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/cli/*.c tests/fuzz/*.c)))

@@ -43,7 +43,7 @@ if [ "${1:-}" = --one ]; then
     exit 0
 fi
 
-export BUILD SOLERA="$PWD/$BUILD/solera" CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-300}"
+export BUILD SOLERA="$PWD/$BUILD/solera" CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-0}"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1}"
 COUNTS=$(mktemp) || exit 1
 export COUNTS

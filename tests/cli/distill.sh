@@ -94,15 +94,13 @@ metrics_of "$dir/resumed" | cmp -s - "$dir/whole.jsonl" || fail "a resume from t
 # A cache that was killed, then interrupted, then completed has the same bytes.
 cp "$dir/cache.h5" "$dir/undisturbed.h5"
 rm "$dir/cache.h5"
-for signal in KILL INT; do
-    make_cache -t 1 2>/dev/null &
-    pid=$!
-    while [ ! -e "$dir/cache.h5" ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
-    sleep 0.05
-    kill -$signal $pid 2>/dev/null || true
-    wait $pid 2>/dev/null || true
-done
-pid=
+place=cache.h5:40 # where a window is written
+start $place distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5" --set distill.top_k=512
+killed
+start $place distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5" --set distill.top_k=512
+kill -INT "$pid"
+go_on
+ended 130
 make_cache 2>/dev/null
 cmp "$dir/cache.h5" "$dir/undisturbed.h5" || fail "a cache that was killed and completed has other bytes"
 

@@ -33,26 +33,20 @@ expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml
 [ ! -e "$dir/swept" ] || fail "a refused sweep left something"
 
 # Killed: its run dies with it; the same command goes on, two at a time, and what was done is not done again.
-"$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=150 >"$dir/out.txt" 2>"$dir/err" &
-pid=$!
-for i in $(seq 4000); do
-    [ "$(cat "$dir"/swept/*/*/metrics.jsonl 2>/dev/null | wc -l)" -gt 170 ] && break
-    sleep 0.05
-done
-kill -9 $pid
-wait $pid 2>/dev/null || true
-pid=
-done_before=$(ls -d "$dir"/swept/*/seed-*/ckpt/step-000150.h5 2>/dev/null | wc -l)
-expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=150 --jobs 2
-[ "$done_before" -ge 1 ] && [ "$done_before" -lt 8 ] || fail "$done_before runs were done when it was killed"
-grep -q "8 runs, $done_before of them done" "$dir/err" || fail "$(cat "$dir/err")"
+start metrics.jsonl:10 sweep "$dir/sweep.yaml"
+go_on
+stands "the second run"
+killed
+[ "$(ls -d "$dir"/swept/*/seed-*/ckpt/step-000024.h5)" = "$dir/swept/naive_0.001/seed-1/ckpt/step-000024.h5" ] || fail "not one run is done"
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --jobs 2
+grep -q "8 runs, 1 of them done" "$dir/err" || fail "$(cat "$dir/err")"
 [ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "$(cat "$dir/swept/table.md")"
 grep -q '^| naive | 0.001 *| 2 .*| +0.0000 ± 0.0000 *|' "$dir/swept/table.md" || fail "$(cat "$dir/swept/table.md")"
 [ "$(wc -l <"$dir/swept/table.csv")" -eq 5 ] || fail "$(cat "$dir/swept/table.csv")"
 head -n 1 "$dir/swept/table.csv" | grep -q '^point,optim.lr,seeds,eval loss,eval loss deviation,packed loss,' || fail "$(cat "$dir/swept/table.csv")"
 
 # A run of the sweep is the run that `solera train` makes.
-"$SOLERA" train "$dir/job.yaml" --set train.steps=150 --set study.every=8 --set study.rows=16 --set residual.schedule=none --set optim.lr=0.002 \
+"$SOLERA" train "$dir/job.yaml" --set study.every=8 --set study.rows=16 --set residual.schedule=none --set optim.lr=0.002 \
     --set run.seed=2 --set run.dir="$dir/alone" 2>/dev/null
 metrics_of "$dir/alone" >"$dir/a"
 metrics_of "$dir/swept/naive_0.002/seed-2" >"$dir/b"
@@ -60,9 +54,9 @@ cmp "$dir/a" "$dir/b" || fail "a run of the sweep differs from the job"
 
 # The table alone; other keys make other runs; a run that fails is named, the others go on.
 rm "$dir/swept/table.md"
-expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=150 --table
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table
 [ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "--table"
-expect 2 "holds another run, by these keys: train.batch" "$SOLERA" sweep "$dir/sweep.yaml" --set train.steps=150 --set train.batch=2
+expect 2 "holds another run, by these keys: train.batch" "$SOLERA" sweep "$dir/sweep.yaml" --set train.batch=2
 head -c 3000 "$dir/data.h5" >"$dir/cut.h5"
 sed "s|{residual.schedule: none}|{data.eval: $dir/cut.h5}|; s/lr: .*}/lr: [0.001]}/" "$dir/sweep.yaml" >"$dir/half.yaml"
 expect 1 "2 of 4 runs failed, first naive_0.001 seed 1: key 'data.eval': $dir/cut.h5" "$SOLERA" sweep "$dir/half.yaml" --dir "$dir/half" --set train.steps=8
@@ -72,15 +66,9 @@ grep -q '^| full  | 0.001 *| 2 ' "$dir/half/table.md" || fail "$(cat "$dir/half/
 sed 's/^measures.*/keep_checkpoints: false/' "$dir/sweep.yaml" >"$dir/small.yaml"
 expect 0 "" "$SOLERA" sweep "$dir/small.yaml" --dir "$dir/small" --set train.steps=8 --jobs 2
 [ -z "$(find "$dir/small" -name "*.h5" -path "*ckpt*")" ] || fail "checkpoints stayed"
-"$SOLERA" sweep "$dir/sweep.yaml" --dir "$dir/long" --set train.steps=100000 >"$dir/out.txt" 2>"$dir/err" &
-pid=$!
-for i in $(seq 4000); do
-    [ -s "$dir/long/naive_0.001/seed-1/metrics.jsonl" ] && break
-    sleep 0.05
-done
-kill -TERM $pid
-code=0
-wait $pid || code=$?
-pid=
-[ "$code" -eq 130 ] || fail "exit code $code after SIGTERM: $(cat "$dir/err")"
-ls "$dir"/long/naive_0.001/seed-1/ckpt/step-*.h5 >/dev/null || fail "the run was not saved"
+start metrics.jsonl:5 sweep "$dir/sweep.yaml" --dir "$dir/long"
+kill -TERM "$pid"
+until_said "stopping: 1 runs save what they have"
+go_on
+ended 130
+[ -e "$dir/long/naive_0.001/seed-1/ckpt/step-000005.h5" ] || fail "the run was not saved at once: $(ls "$dir/long/naive_0.001/seed-1/ckpt")"

@@ -87,13 +87,12 @@ want_error "out of range" "$SOLERA" train-tokenizer --vocab 100 --input $stories
 printf 'x\n' | "$SOLERA" tokenize --tokenizer "$d/t.json" --ids >/dev/null 2>"$d/stderr"
 [ $? -eq 2 ] && grep -q 'stdin:1:1: not a JSON object' "$d/stderr" || die "bad line on stdin: $(cat "$d/stderr")"
 
-# an interrupted run leaves nothing behind; the pipe holds it open until the signal has come
+# an interrupted run leaves nothing behind; the pipe holds it open until the signal has come, and holds less than is sent before that
 mkfifo "$d/pipe.txt"
 $t --input "$d/pipe.txt" 2>"$d/stderr" &
 run=$!
 {
-    cat $stories
-    sleep 1
+    cat "$d/many.txt"
     kill -INT $run
     cat $stories
 } >"$d/pipe.txt"
