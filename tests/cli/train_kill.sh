@@ -1,7 +1,7 @@
 # The short form of the kill test: the default job, and one with everything else that has a state. Then what a process leaves that is killed
 # between a checkpoint and the removal of an older one: a resume tidies up, so that many such kills do not fill a disk.
 set -e
-scripts/torture_resume.sh 14
+scripts/torture_resume.sh 20
 scripts/torture_resume.sh 8 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit \
     --set train.accumulate=2 --set train.activation_checkpoints=true --set study.every=3
 . tests/cli/common
