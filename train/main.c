@@ -96,11 +96,20 @@ static void restart_without_blas_threads(char **argv)
     execv(self, argv);
 }
 
+/* The next file that is opened gets the lowest free number: with stderr closed, log lines would go into a checkpoint. What holds the
+ * place fails as the closed one would: nothing can be read from 0, nothing written to 1 and 2. */
+static void reserve_standard_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(1);
+}
+
 int main(int argc, char **argv)
 {
     sol_err err = {0};
     sol_program p;
     struct sigaction bus = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    reserve_standard_descriptors();
     restart_without_blas_threads(argv);
     sol_program_init(&p);
     sigaction(SIGBUS, &bus, NULL);
