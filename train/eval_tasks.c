@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -97,18 +98,21 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
     sol_task_plan *tasks = NULL;
     job j = {.program = p};
     sol_replace out;
-    int n = 0;
+    bool begun = false;
+    int n = 0, fd = -1;
     sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
     if (st == SOL_OK && a->samples) st = sol_file_differs(p->word[0], a->samples, err);
     for (int i = 0; st == SOL_OK && a->samples && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
     if (st == SOL_OK && a->samples) {
         st = sol_replace_begin(&out, a->samples, 0, err);
-        if (st == SOL_OK && !(j.samples = fopen(out.temp_path, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");
+        begun = st == SOL_OK;
+        if (st == SOL_OK) st = sol_own_open(&fd, out.temp_path, a->samples, O_WRONLY, err);
+        if (st == SOL_OK && !(j.samples = fdopen(fd, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");
     }
     if (st == SOL_OK) st = run_planned(&j, a, net, tasks, n, err);
     if (j.samples && fclose(j.samples) != 0 && st == SOL_OK) st = sol_fail_errno(err, a->samples, "cannot write");
-    if (j.samples && st == SOL_OK) st = sol_replace_commit(&out, err);
-    if (j.samples && st != SOL_OK) sol_replace_abort(&out);
+    if (begun && st == SOL_OK) st = sol_replace_commit(&out, err);
+    if (begun && st != SOL_OK) sol_replace_abort(&out);
     if (st == SOL_OK && a->json)
         print_json(tasks, n, net);
     else if (st == SOL_OK)

@@ -156,13 +156,32 @@ static void parent_dir(char out[SOL_PATH_MAX], const char *path)
         slash[slash == out] = 0;
 }
 
+sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, sol_err *err)
+{
+    struct stat s;
+    const char *what = NULL;
+    *fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (*fd < 0 && errno == ELOOP && lstat(path, &s) == 0 && S_ISLNK(s.st_mode))
+        what = "is a symbolic link";
+    else if (*fd < 0 || fstat(*fd, &s) != 0)
+        return sol_fail_errno(err, name, "cannot write");
+    else if (!S_ISREG(s.st_mode))
+        what = "is not a regular file";
+    else if (s.st_nlink > 1)
+        what = "has a second name (a hard link)";
+    if (!what) return SOL_OK;
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+    return sol_fail(err, SOL_ERR_IO, "%s: %s, where only a file of its own is written: remove it or put a copy there", path, what);
+}
+
 /* *again: its owner renamed or removed the file between our open and our lock. */
 static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again, sol_err *err)
 {
     struct stat mine, there;
-    int fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) return sol_fail_errno(err, l->name, "cannot write");
-    sol_status st = SOL_OK;
+    int fd;
+    sol_status st = sol_own_open(&fd, l->path, l->name, O_RDWR | O_CREAT, err);
+    if (st != SOL_OK) return st;
     bool mine_now = flock(fd, l->wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0;
     *taken = !mine_now && errno == EWOULDBLOCK;
     if (!mine_now && !*taken && l->must)
@@ -266,14 +285,14 @@ void sol_replace_abort(sol_replace *r)
 
 sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err)
 {
-    *o = (sol_out){.fd = open(r->temp_path, O_WRONLY | O_CLOEXEC), .path = r->path};
-    return o->fd < 0 ? sol_fail_errno(err, o->path, "cannot write") : SOL_OK;
+    *o = (sol_out){.fd = -1, .path = r->path};
+    return sol_own_open(&o->fd, r->temp_path, r->path, O_WRONLY, err);
 }
 
 sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err)
 {
-    *o = (sol_out){.fd = open(path, O_WRONLY | O_CLOEXEC), .path = path};
-    return o->fd < 0 ? sol_fail_errno(err, path, "cannot write") : SOL_OK;
+    *o = (sol_out){.fd = -1, .path = path};
+    return sol_own_open(&o->fd, path, path, O_WRONLY, err);
 }
 
 sol_status sol_out_sync(const sol_out *o, sol_err *err)

@@ -43,6 +43,10 @@ sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, 
 sol_status sol_in_map(const sol_in *in, sol_map *map, sol_err *err);
 void sol_in_close(sol_in *in);
 
+/* Opens a file to be changed in place, with the flags of open(2) but O_TRUNC; O_CREAT makes it where there is none. A link, whose
+ * other name may be anybody's file, and what is no regular file are refused (SOL_ERR_IO). name: what other errors call it. */
+sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, sol_err *err);
+
 /* A lock on a file, made where there is none. It is gone when *fd is closed or the process ends, however it ends, so that a leftover is
  * told from a file in use. *taken: another process has it, and *fd is open all the same. */
 typedef struct sol_lock {

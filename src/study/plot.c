@@ -80,11 +80,11 @@ sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err)
 }
 
 /* In the child, after fork: only calls that are safe there. 127 when gnuplot is not there, as the shell has it. */
-static void exec_gnuplot(const char *dir, const char *log, char **argv)
+static void exec_gnuplot(const char *dir, int log, char **argv)
 {
     if (chdir(dir) != 0) _exit(126);
-    int out = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_RDWR);
-    if (out >= 0) dup2(out, STDERR_FILENO);
+    int null = open("/dev/null", O_RDWR);
+    dup2(log >= 0 ? log : null, STDERR_FILENO);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
         dup2(null, STDOUT_FILENO);
@@ -93,8 +93,8 @@ static void exec_gnuplot(const char *dir, const char *log, char **argv)
     _exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
 }
 
-/* *status: as waitpid has it. */
-static sol_status spawn(const char *dir, const char *log, char **argv, int *status, sol_err *err)
+/* log: where its stderr goes, -1: nowhere. *status: as waitpid has it. */
+static sol_status spawn(const char *dir, int log, char **argv, int *status, sol_err *err)
 {
     pid_t child = fork();
     if (child == 0) exec_gnuplot(dir, log, argv);
@@ -111,40 +111,42 @@ sol_status sol_plot_available(sol_err *err)
 {
     char *argv[] = {(char[]){"gnuplot"}, (char[]){"--version"}, NULL};
     int status;
-    return spawn(".", "/dev/null", argv, &status, err);
+    return spawn(".", -1, argv, &status, err);
 }
 
-/* The last line of the log: warnings stand before it. */
-static sol_status gnuplot_failed(const char *dir, sol_err *err)
+/* What it said becomes the log; its last line, the error: warnings stand before it. */
+static sol_status gnuplot_failed(const char *dir, FILE *said, sol_err *err)
 {
-    char path[SOL_PATH_MAX], *text = NULL;
-    size_t size;
+    char path[SOL_PATH_MAX], text[4096];
     snprintf(path, sizeof path, "%s/" LOG, dir);
-    if (sol_file_read(path, &text, &size, NULL) != SOL_OK) return sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed", dir);
-    while (size > 0 && strchr(" \n", text[size - 1])) text[--size] = 0;
+    rewind(said);
+    size_t size = fread(text, 1, sizeof text - 1, said);
+    sol_status st = sol_file_write(path, text, size, err);
+    if (st != SOL_OK) return st;
+    while (size > 0 && strchr(" \n", text[size - 1])) size--;
+    text[size] = 0;
     const char *line = strrchr(text, '\n');
-    sol_status st = sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %s", path, line ? line + 1 : text);
-    sol_free(text);
-    return st;
+    return sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %s", path, line ? line + 1 : text);
 }
 
 sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_err *err)
 {
-    char **argv = NULL, log[SOL_PATH_MAX];
+    char **argv = NULL;
     int status = 0;
-    sol_status st = sol_alloc_array((void **)&argv, (size_t)n + 2, sizeof *argv, err);
+    FILE *said = tmpfile();
+    sol_status st = said ? SOL_OK : sol_fail_errno(err, "gnuplot", "cannot make a temporary file");
+    if (st == SOL_OK) st = sol_alloc_array((void **)&argv, (size_t)n + 2, sizeof *argv, err);
     for (int i = 0; st == SOL_OK && i < n; i++) {
         st = sol_alloc_array((void **)&argv[i + 1], strlen(names[i]) + 4, 1, err);
         if (st == SOL_OK) snprintf(argv[i + 1], strlen(names[i]) + 4, "%s.gp", names[i]);
     }
     if (st == SOL_OK) {
         argv[0] = (char[]){"gnuplot"};
-        st = spawn(dir, LOG, argv, &status, err);
-        if (st == SOL_OK && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) st = gnuplot_failed(dir, err);
-        snprintf(log, sizeof log, "%s/" LOG, dir);
-        if (st != SOL_ERR_LIBRARY) unlink(log);
+        st = spawn(dir, fileno(said), argv, &status, err);
+        if (st == SOL_OK && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) st = gnuplot_failed(dir, said, err);
     }
     for (int i = 0; argv && i < n; i++) sol_free(argv[i + 1]);
     sol_free(argv);
+    if (said) fclose(said);
     return st;
 }
