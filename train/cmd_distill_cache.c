@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "distill.h"
 
@@ -42,11 +43,16 @@ static sol_status check_keys(const sol_config *c, sol_err *err)
 }
 
 /* A text file is tokenized beside the cache, as a run does it in its directory. */
+static void made_tokens(const sol_config *c, char out[SOL_PATH_MAX])
+{
+    snprintf(out, SOL_PATH_MAX, "%s.tokens", c->distill.cache);
+}
+
 static sol_status open_data(maker *m, sol_err *err)
 {
     const sol_config *c = m->config;
     char made[SOL_PATH_MAX];
-    snprintf(made, sizeof made, "%s.tokens", c->distill.cache);
+    made_tokens(c, made);
     sol_status st = sol_job_open_tokens(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
                                         &m->data, err);
     if (st == SOL_OK)
@@ -69,6 +75,19 @@ static sol_status open_all(maker *m, sol_err *err)
                                       &m->teacher.loss, sol_config_compute(c), err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq), 3 * sizeof *m->batch, err);
+    return st;
+}
+
+/* A job that is refused leaves nothing that was not there. */
+static sol_status open_or_leave_nothing(maker *m, sol_err *err)
+{
+    const char *cache = m->config->distill.cache;
+    char made[SOL_PATH_MAX];
+    made_tokens(m->config, made);
+    bool had_cache = sol_file_exists(cache), had_tokens = sol_file_exists(made);
+    sol_status st = open_all(m, err);
+    if (st != SOL_OK && !had_cache) unlink(cache);
+    if (st != SOL_OK && !had_tokens) unlink(made);
     return st;
 }
 
@@ -149,7 +168,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
     m.config = c;
-    if (st == SOL_OK) st = open_all(&m, err);
+    if (st == SOL_OK) st = open_or_leave_nothing(&m, err);
     if (st == SOL_OK) st = make(&m, err);
     close_all(&m);
     sol_config_free(&c);

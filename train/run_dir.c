@@ -21,46 +21,78 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
     snprintf(out, SOL_PATH_MAX, "%s/ckpt/step-%06" PRIu64 ".h5", d->path, step);
 }
 
+/* What a run makes beside ckpt/; the first is there before anything else. */
+static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",     "config.yaml",     "log.txt",        "metrics.jsonl",
+                                                         "study.h5", "tokens-train.h5", "tokens-eval.h5", "tokens-self.h5"};
+
+/* Links count, wherever they lead. */
+static bool is_there(const char *path)
+{
+    struct stat s;
+    return lstat(path, &s) == 0;
+}
+
 /* ---- lock ---- */
 
-static sol_status refuse_locked(const sol_run_dir *d, int fd, sol_err *err)
+static sol_status write_lock(const sol_run_dir *d, const char *text, sol_err *err)
 {
-    char owner[32] = "";
-    ssize_t n = read(fd, owner, sizeof owner - 1);
-    owner[n > 0 ? n : 0] = 0;
-    owner[strcspn(owner, "\n")] = 0;
-    return sol_fail(err, SOL_ERR_LOCKED, "%s: in use by process %s", d->path, owner[0] ? owner : "(unknown)");
+    ssize_t n = (ssize_t)strlen(text);
+    if (ftruncate(d->lock_fd, 0) == 0 && pwrite(d->lock_fd, text, (size_t)n, 0) == n) return SOL_OK;
+    return sol_fail_errno(err, d->path, "lock: cannot write");
+}
+
+static void look_for_files(sol_run_dir *d)
+{
+    char path[SOL_PATH_MAX];
+    for (int i = 1; i < SOL_RUN_DIR_FILES; i++) {
+        sol_run_dir_file(d, own_files[i], path);
+        d->had[i] = is_there(path);
+    }
 }
 
 static sol_status lock_dir(sol_run_dir *d, sol_err *err)
 {
-    char path[SOL_PATH_MAX], text[32];
+    char path[SOL_PATH_MAX];
     bool taken;
     int fd;
     sol_run_dir_file(d, "lock", path);
+    d->had[0] = is_there(path);
     sol_status st = sol_lock_open(&fd, &(sol_lock){.path = path, .name = path, .must = true}, &taken, err);
-    if (st == SOL_OK && taken) {
-        st = refuse_locked(d, fd, err);
-        close(fd);
-    }
     if (st != SOL_OK) return st;
+    ssize_t n = read(fd, d->lock_was, sizeof d->lock_was - 1);
+    d->lock_was[n > 0 ? n : 0] = 0;
+    size_t digits = strspn(d->lock_was, "0123456789");
+    if (taken)
+        st = sol_fail(err, SOL_ERR_LOCKED, "%s: in use by process %.*s", d->path, digits ? (int)digits : 9, digits ? d->lock_was : "(unknown)");
+    else if (n < 0)
+        st = sol_fail_errno(err, path, "cannot read");
+    else if (n > 0 && strcmp(d->lock_was + digits, "\n") != 0)
+        st = sol_fail(err, SOL_ERR_IO, "%s: is not the lock of a run, which holds the number of a process", path);
+    if (st != SOL_OK) {
+        close(fd);
+        return st;
+    }
     d->lock_fd = fd;
-    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(d->lock_fd, 0) != 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
-        return sol_fail_errno(err, path, "cannot write");
+    look_for_files(d);
     return SOL_OK;
+}
+
+static sol_status sign_lock(sol_run_dir *d, sol_err *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    return write_lock(d, text, err);
 }
 
 /* ---- listing ---- */
 
-/* "step-000120.h5" -> 120; false for anything else. */
-static bool parse_step(const char *name, uint64_t *step)
+bool sol_run_dir_step_of(const char *name, uint64_t *step)
 {
-    char *end;
-    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9') return false;
-    errno = 0;
-    *step = strtoull(name + 5, &end, 10);
-    return errno == 0 && strcmp(end, ".h5") == 0;
+    char exact[32];
+    if (strncmp(name, "step-", 5) != 0) return false;
+    *step = strtoull(name + 5, NULL, 10);
+    snprintf(exact, sizeof exact, "step-%06" PRIu64 ".h5", *step);
+    return strcmp(exact, name) == 0;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -81,7 +113,7 @@ sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol
     DIR *dir = opendir(path);
     if (!dir) return sol_fail_errno(err, path, "cannot read");
     for (struct dirent *e; st == SOL_OK && (e = readdir(dir));) {
-        if (!parse_step(e->d_name, &step)) continue;
+        if (!sol_run_dir_step_of(e->d_name, &step)) continue;
         st = sol_grow_array((void **)steps, &capacity, (size_t)*n + 1, sizeof **steps, err);
         if (st == SOL_OK) (*steps)[(*n)++] = step;
     }
@@ -93,11 +125,12 @@ sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol
 static sol_status link_best(const sol_run_dir *d, uint64_t best, sol_err *err)
 {
     char link[SOL_PATH_MAX], temp[SOL_PATH_MAX], path[SOL_PATH_MAX];
+    struct stat s;
     sol_run_dir_file(d, "ckpt/best.h5", link);
     sol_run_dir_file(d, "ckpt/best.h5.tmp", temp);
     sol_run_dir_checkpoint(d, best, path);
     if (!best || !sol_file_exists(path)) return SOL_OK;
-    unlink(temp);
+    if (lstat(temp, &s) == 0 && S_ISLNK(s.st_mode)) unlink(temp);
     if (symlink(strrchr(path, '/') + 1, temp) != 0 || rename(temp, link) != 0)
         return sol_fail_errno(err, link, "cannot link");
     return SOL_OK;
@@ -119,18 +152,34 @@ sol_status sol_run_dir_prune(const sol_run_dir *d, int64_t keep, uint64_t best, 
     return st;
 }
 
-/* A killed process leaves at most the temporary file of the write it was in. */
-static sol_status remove_leftovers(const sol_run_dir *d, const char *sub, sol_err *err)
+/* Of a file that is ours; a link of that name is not. */
+static void remove_leftover(const char *path)
 {
-    char path[SOL_PATH_MAX], file[SOL_PATH_MAX + 256];
-    sol_run_dir_file(d, sub, path);
+    struct stat s;
+    if (lstat(path, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1) unlink(path);
+}
+
+/* A killed process leaves at most the temporary file of the write it was in. */
+static sol_status remove_leftovers(const sol_run_dir *d, sol_err *err)
+{
+    char path[SOL_PATH_MAX], name[320];
+    uint64_t step;
+    for (int i = 0; i < SOL_RUN_DIR_FILES; i++) {
+        snprintf(name, sizeof name, "%s.tmp", own_files[i]);
+        sol_run_dir_file(d, name, path);
+        remove_leftover(path);
+    }
+    sol_run_dir_file(d, "ckpt", path);
     DIR *dir = opendir(path);
     if (!dir) return sol_fail_errno(err, path, "cannot read");
     for (struct dirent *e; (e = readdir(dir));) {
         size_t n = strlen(e->d_name);
         if (n < 4 || strcmp(e->d_name + n - 4, ".tmp") != 0) continue;
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        unlink(file);
+        snprintf(name, sizeof name, "%.*s", (int)n - 4, e->d_name);
+        if (!sol_run_dir_step_of(name, &step)) continue;
+        snprintf(name, sizeof name, "ckpt/%s", e->d_name);
+        sol_run_dir_file(d, name, path);
+        remove_leftover(path);
     }
     closedir(dir);
     return SOL_OK;
@@ -140,15 +189,41 @@ static sol_status remove_leftovers(const sol_run_dir *d, const char *sub, sol_er
 
 static sol_status look_for_run(sol_run_dir *d, sol_err *err)
 {
-    char path[SOL_PATH_MAX];
     uint64_t *steps;
     int n;
-    sol_run_dir_file(d, "config.yaml", path);
-    d->has_run = sol_file_exists(path);
+    d->has_run = d->had[1];
     sol_status st = sol_run_dir_steps(d, &steps, &n, err);
     if (n > 0) d->has_run = true;
     sol_free(steps);
     return st;
+}
+
+/* A new run would overwrite what somebody keeps here under these names; log.txt is only added to. */
+static sol_status refuse_foreign(const sol_run_dir *d, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    const char *name = NULL;
+    for (int i = 1; i < SOL_RUN_DIR_FILES && !name; i++)
+        if (d->had[i] && strcmp(own_files[i], "log.txt") != 0) name = own_files[i];
+    sol_run_dir_file(d, "ckpt/best.h5", path);
+    if (!name && is_there(path)) name = "ckpt/best.h5";
+    if (!name) return SOL_OK;
+    return sol_fail(err, SOL_ERR_USAGE, "%s: holds no run, but %s, which a run would overwrite: move it away or take another run.dir",
+                    d->path, name);
+}
+
+/* How much of a path's directories is there already. */
+static size_t part_that_is_there(const char *path)
+{
+    char part[SOL_PATH_MAX];
+    size_t n = strlen(path);
+    memcpy(part, path, n + 1);
+    while (n > 0 && !is_there(part)) {
+        while (n > 0 && part[n - 1] != '/') n--;
+        while (n > 1 && part[n - 1] == '/') n--;
+        part[n] = 0;
+    }
+    return n;
 }
 
 sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_err *err)
@@ -159,41 +234,125 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
     if (strlen(path) >= sizeof d->path) return sol_fail(err, SOL_ERR_IO, "run.dir %.100s...: path is too long", path);
     memcpy(d->path, path, strlen(path) + 1);
     sol_run_dir_file(d, "ckpt", ckpt);
+    d->had_dirs = part_that_is_there(ckpt);
     sol_status st = sol_dir_create(ckpt, err);
     if (st == SOL_OK) st = lock_dir(d, err);
     if (st == SOL_OK) st = look_for_run(d, err);
     if (st == SOL_OK && d->has_run && !resume)
         st = sol_fail(err, SOL_ERR_USAGE,
                       "%s: holds a run already; --resume goes on with it, another run.dir starts a new one", path);
+    if (st == SOL_OK && !d->has_run) st = refuse_foreign(d, err);
+    return st == SOL_OK ? sign_lock(d, err) : st;
+}
+
+static sol_status write_config(const sol_run_dir *d, const char *yaml, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_run_dir_file(d, "config.yaml", path);
+    return sol_file_write(path, yaml, strlen(yaml), err);
+}
+
+sol_status sol_run_dir_claim(sol_run_dir *d, const char *config_yaml, sol_err *err)
+{
+    return d->has_run ? SOL_OK : write_config(d, config_yaml, err);
+}
+
+/* A line that a crash cut short is ended. */
+static sol_status open_log(sol_run_dir *d, sol_err *err)
+{
+    char path[SOL_PATH_MAX], last = '\n';
+    int fd;
+    sol_run_dir_file(d, "log.txt", path);
+    sol_status st = sol_own_open(&fd, path, path, O_RDWR | O_CREAT | O_APPEND, err);
+    if (st != SOL_OK) return st;
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end > 0 && pread(fd, &last, 1, end - 1) != 1) last = '\n';
+    d->log = fdopen(fd, "a");
+    if (!d->log) {
+        close(fd);
+        return sol_fail_errno(err, path, "cannot write");
+    }
+    if (last != '\n') fputc('\n', d->log);
+    return SOL_OK;
+}
+
+/* Is it one whole line of metrics, its break included, of a step up to `last`? */
+static bool is_kept(const char *line, size_t n, uint64_t last)
+{
+    static const char head[] = "{\"step\": ";
+    if (n < sizeof head + 2 || memcmp(line, head, sizeof head - 1) != 0 || memcmp(line + n - 2, "}\n", 2) != 0) return false;
+    return !memchr(line, 0, n) && strtoull(line + sizeof head - 1, NULL, 10) <= last;
+}
+
+/* What is kept of metrics.jsonl: up to `bytes`, where the checkpoint of `step` saw it end. A crash may have taken lines, cut the last one
+ * or left zeros in its place. */
+static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *bytes, uint64_t step, sol_err *err)
+{
+    sol_in in = {.fd = d->metrics_fd, .path = path};
+    sol_map map;
+    struct stat s;
+    if (fstat(in.fd, &s) != 0) return sol_fail_errno(err, path, "cannot read");
+    in.size = (uint64_t)s.st_size;
+    sol_status st = sol_in_map(&in, &map, err);
+    if (st != SOL_OK) return st;
+    const char *text = (const char *)map.data;
+    size_t n = map.size < *bytes ? map.size : (size_t)*bytes;
+    for (size_t from; n > 0; n = from) {
+        const char *before = n > 1 ? memrchr(text, '\n', n - 1) : NULL;
+        from = before ? (size_t)(before + 1 - text) : 0;
+        if (is_kept(text + from, n - from, step)) break;
+    }
+    sol_map_close(&map);
+    *bytes = n;
+    return SOL_OK;
+}
+
+static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bool *lost, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    uint64_t kept = bytes;
+    sol_run_dir_file(d, "metrics.jsonl", path);
+    sol_status st = sol_own_open(&d->metrics_fd, path, path, O_RDWR | O_CREAT | O_APPEND, err);
+    if (st == SOL_OK) st = find_cut(d, path, &kept, step, err);
+    if (st == SOL_OK && ftruncate(d->metrics_fd, (off_t)kept) != 0) st = sol_fail_errno(err, path, "cannot cut");
+    d->metrics_bytes = kept;
+    *lost = kept < bytes;
     return st;
 }
 
-sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, sol_err *err)
+sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step, bool *lost, sol_err *err)
 {
-    char path[SOL_PATH_MAX];
-    sol_status st = remove_leftovers(d, "", err);
-    if (st == SOL_OK) st = remove_leftovers(d, "ckpt", err);
-    sol_run_dir_file(d, "config.yaml", path);
-    if (st == SOL_OK) st = sol_file_write(path, config_yaml, strlen(config_yaml), err);
-    if (st != SOL_OK) return st;
-    d->has_run = true;
-    sol_run_dir_file(d, "log.txt", path);
-    d->log = fopen(path, "ae");
-    return d->log ? SOL_OK : sol_fail_errno(err, path, "cannot write");
+    sol_status st = open_log(d, err);
+    if (st == SOL_OK) st = open_metrics(d, bytes, step, lost, err);
+    if (st == SOL_OK) st = remove_leftovers(d, err);
+    if (st == SOL_OK && d->has_run) st = write_config(d, config_yaml, err);
+    d->begun = st == SOL_OK;
+    return st;
 }
 
 /* rmdir takes empty directories only: nobody's file is lost. */
-static void remove_empty(const sol_run_dir *d)
+static void take_back(const sol_run_dir *d)
 {
-    static const char *const made[] = {"tokens-train.h5", "tokens-eval.h5", "tokens-self.h5", "lock"};
     char path[SOL_PATH_MAX];
-    for (int i = 0; i < 4; i++) {
-        sol_run_dir_file(d, made[i], path);
-        unlink(path);
+    for (int i = 1; i < SOL_RUN_DIR_FILES; i++) {
+        sol_run_dir_file(d, own_files[i], path);
+        if (!d->had[i]) unlink(path);
     }
+    sol_run_dir_file(d, "lock", path);
+    if (d->had[0])
+        write_lock(d, d->lock_was, NULL);
+    else
+        unlink(path);
+}
+
+static void remove_made_dirs(const sol_run_dir *d)
+{
+    char path[SOL_PATH_MAX];
     sol_run_dir_file(d, "ckpt", path);
-    rmdir(path);
-    rmdir(d->path);
+    for (size_t n = strlen(path); n > d->had_dirs && (rmdir(path) == 0 || errno == ENOENT); path[n] = 0) {
+        while (n > 0 && path[n - 1] != '/') n--;
+        while (n > 1 && path[n - 1] == '/') n--;
+    }
 }
 
 void sol_run_dir_close(sol_run_dir *d)
@@ -202,28 +361,14 @@ void sol_run_dir_close(sol_run_dir *d)
     if (d->log) fclose(d->log);
     sol_free(d->waiting.data);
     if (d->metrics_fd >= 0) close(d->metrics_fd);
-    if (d->lock_fd >= 0) {
-        if (!d->has_run) remove_empty(d);
-        close(d->lock_fd);
-    }
+    if (d->lock_fd >= 0 && !d->begun) take_back(d);
+    if (!d->begun) remove_made_dirs(d);
+    if (d->lock_fd >= 0) close(d->lock_fd);
     memset(d, 0, sizeof *d);
     d->lock_fd = d->metrics_fd = -1;
 }
 
 /* ---- metrics.jsonl ---- */
-
-sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err)
-{
-    char path[SOL_PATH_MAX];
-    struct stat s;
-    sol_run_dir_file(d, "metrics.jsonl", path);
-    if (d->metrics_fd < 0) d->metrics_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (d->metrics_fd < 0 || fstat(d->metrics_fd, &s) != 0) return sol_fail_errno(err, path, "cannot write");
-    if ((uint64_t)s.st_size < bytes) bytes = (uint64_t)s.st_size;
-    if (ftruncate(d->metrics_fd, (off_t)bytes) != 0) return sol_fail_errno(err, path, "cannot cut");
-    d->metrics_bytes = bytes;
-    return SOL_OK;
-}
 
 static sol_status append(sol_run_dir *d, const char *text, size_t n, sol_err *err)
 {

@@ -1,11 +1,15 @@
 /* The directory of a run: config.yaml metrics.jsonl log.txt lock tokens-*.h5 study.h5 ckpt/step-NNNNNN.h5
  *
  *     sol_run_dir d;
- *     st = sol_run_dir_open(&d, path, resume, err);      // made and locked
+ *     st = sol_run_dir_open(&d, path, resume, err);                // made and locked
+ *     st = sol_run_dir_claim(&d, yaml, err);                       // of a new run: who is killed from here on leaves one to resume
  *     ... whatever may still fail ...
- *     st = sol_run_dir_begin(&d, yaml, err);             // from here on it holds a run
- *     st = sol_run_dir_metrics_cut(&d, bytes, err);      // what a killed process wrote after its last checkpoint
- * goes away st = sol_run_dir_metrics_add(&d, line, n, err); ... sol_run_dir_close(&d); */
+ *     st = sol_run_dir_begin(&d, yaml, bytes, step, &lost, err);   // from here on it holds the run
+ *     st = sol_run_dir_metrics_add(&d, line, n, err); ...
+ *     sol_run_dir_close(&d);                                       // without a begin: everything as it was before the open
+ *
+ * Only what the run makes is ever changed or removed, by its exact names; links among them are refused, because what is written through
+ * them may be anybody's. */
 #ifndef SOLERA_TRAIN_RUN_DIR_H
 #define SOLERA_TRAIN_RUN_DIR_H
 
@@ -16,9 +20,15 @@
 #include "base/file.h"
 #include "base/text.h"
 
+enum { SOL_RUN_DIR_FILES = 8 };
+
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];
-    bool has_run; /* it holds a run: there was one when it was opened, or one began */
+    bool has_run;                  /* it held a run when it was opened */
+    bool begun;
+    bool had[SOL_RUN_DIR_FILES];   /* the files of a run that were there before */
+    size_t had_dirs;               /* how much of "<path>/ckpt" was there */
+    char lock_was[32];             /* what the lock held */
     int lock_fd, metrics_fd;
     uint64_t metrics_bytes; /* length of metrics.jsonl */
     bool wait_when_full;    /* lines for which the disk has no space wait in memory */
@@ -26,25 +36,28 @@ typedef struct sol_run_dir {
     FILE *log;              /* log.txt, appended to */
 } sol_run_dir;
 
-/* A directory that holds a run is refused unless `resume` (SOL_ERR_USAGE); one that another process uses always
- * (SOL_ERR_LOCKED, with its process id). */
+/* A directory that holds a run is refused unless `resume` (SOL_ERR_USAGE), as is one that holds no run but files of that name; one that
+ * another process uses always (SOL_ERR_LOCKED, with its process id). */
 sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_err *err);
-/* Writes config.yaml, opens log.txt, removes what a killed process left half-written. */
-sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, sol_err *err);
-/* A directory in which no run began is removed again. A failed open wants a close, too. */
+/* Writes config.yaml where no run was. */
+sol_status sol_run_dir_claim(sol_run_dir *d, const char *config_yaml, sol_err *err);
+/* Opens log.txt; opens metrics.jsonl and cuts it to `bytes` and whole lines of steps up to `step` (*lost: there were less); removes what a
+ * killed process left half-written; writes config.yaml. */
+sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step, bool *lost, sol_err *err);
+/* Without a begin removes what this process made. A failed open wants a close, too. */
 void sol_run_dir_close(sol_run_dir *d);
 
 /* "<path>/name" and "<path>/ckpt/step-NNNNNN.h5". */
 void sol_run_dir_file(const sol_run_dir *d, const char *name, char out[SOL_PATH_MAX]);
 void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PATH_MAX]);
 
-/* Opens metrics.jsonl and cuts it to `bytes`; a shorter one stays as it is: d->metrics_bytes tells. */
-sol_status sol_run_dir_metrics_cut(sol_run_dir *d, uint64_t bytes, sol_err *err);
 /* Appends one line of n bytes, line break included: whole or not at all. */
 sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err);
 /* All lines are on the disk, those that waited, too. */
 sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err);
 
+/* "step-000120.h5" -> 120; false for any other name. */
+bool sol_run_dir_step_of(const char *name, uint64_t *step);
 /* Steps of the checkpoints, newest first; *steps is owned by the caller. */
 sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol_err *err);
 /* Removes all checkpoints but the newest `keep`, and `best` (0: none). Makes ckpt/best.h5 a link to the latter, if it

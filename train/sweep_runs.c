@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "job.h"
 #include "metrics.h"
+#include "run_dir.h"
 #include "sweep.h"
 
 static const char *point_name(const sol_sweep_runs *r, const sol_sweep_run *run)
@@ -177,8 +178,8 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
         argv[n++] = i < p->n_set ? p->set[i] : i == p->n_set ? dir : seed;
     }
     output_path(r, run, path);
-    output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (output < 0) st = sol_fail_errno(err, path, "cannot write");
+    st = sol_own_open(&output, path, path, O_WRONLY | O_CREAT, err);
+    if (st == SOL_OK && ftruncate(output, 0) != 0) st = sol_fail_errno(err, path, "cannot write");
     pid_t parent = getpid();
     if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
     if (st == SOL_OK && run->pid < 0) st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
@@ -208,12 +209,12 @@ static void last_words(const sol_sweep_runs *r, const sol_sweep_run *run, char *
 static void remove_checkpoints(const sol_config *c)
 {
     char path[SOL_PATH_MAX], file[SOL_PATH_MAX + 272];
+    uint64_t step;
     snprintf(path, sizeof path, "%s/ckpt", c->run.dir);
     DIR *dir = opendir(path);
     if (!dir) return;
     for (struct dirent *e; (e = readdir(dir));) {
-        size_t n = strlen(e->d_name);
-        if (n < 3 || strcmp(e->d_name + n - 3, ".h5") != 0) continue;
+        if (!sol_run_dir_step_of(e->d_name, &step) && strcmp(e->d_name, "best.h5") != 0) continue;
         snprintf(file, sizeof file, "%s/%s", path, e->d_name);
         unlink(file);
     }

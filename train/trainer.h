@@ -53,7 +53,7 @@ typedef struct sol_trainer {
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */
-    bool same_eval;          /* a resume whose data.eval is the file of the last time */
+    bool same_eval;          /* a resume whose data.eval is the file of the last time, by all that tells */
     sol_batcher batcher;
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;

@@ -74,8 +74,8 @@ static sol_status compare_data(sol_trainer *t, sol_err *err)
 }
 
 /* Datasets that are made (from the model, from text files) lie in the run directory, so that a resume finds them: the
- * training data for good, the evaluation data as long as the job names the same file. */
-static sol_status open_data(sol_trainer *t, sol_err *err)
+ * training data once a checkpoint knows them, the evaluation data as long as the job names the same file. */
+static sol_status open_train_data(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
     bool self = strcmp(c->data.source, "self") == 0, keep = t->dir.has_run;
@@ -85,10 +85,22 @@ static sol_status open_data(sol_trainer *t, sol_err *err)
     if (self && !(keep && sol_file_exists(path))) st = sample_self(t, path, err);
     if (st == SOL_OK)
         st = sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train,
-                                 path, keep, t->ck.tokenizer, &t->train, err);
+                                 path, keep && t->saved_step >= 0, t->ck.tokenizer, &t->train, err);
+    if (st == SOL_OK)
+        st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
+    t->batcher.drawn = t->ck.state.drawn;
+    return st == SOL_OK ? compare_data(t, err) : st;
+}
+
+/* After all that a resume may be refused for: what it replaces belongs to the run as it was. */
+static sol_status open_eval_data(sol_trainer *t, sol_err *err)
+{
+    const sol_config *c = t->config;
+    char path[SOL_PATH_MAX];
+    sol_status st = SOL_OK;
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (st == SOL_OK && c->train.eval_every > 0)
-        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, keep && t->same_eval,
+        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
                                  t->ck.tokenizer, &t->eval, err);
     if (st == SOL_OK && c->eval.tasks[0]) {
         sol_err why = {0};
@@ -96,14 +108,11 @@ static sol_status open_data(sol_trainer *t, sol_err *err)
         st = sol_task_plans_read(&t->tasks, &t->n_tasks, c->eval.tasks, dir, c->eval.limit, &why);
         if (st != SOL_OK) st = sol_config_fail(c, "eval.tasks", err, "%s", why.text);
     }
-    if (st == SOL_OK)
-        st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
-    t->batcher.drawn = t->ck.state.drawn;
-    return st == SOL_OK ? compare_data(t, err) : st;
+    return st;
 }
 
-/* The checkpoint of a resume against the job that is asked for. */
-static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old_yaml, sol_err *err)
+/* The job of the last time against the one that is asked for. say: in the log, what changed. */
+static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old_yaml, bool say, sol_err *err)
 {
     sol_config *old = NULL;
     char *text = NULL;
@@ -113,11 +122,24 @@ static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old
     if (st == SOL_OK && fatal)
         st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path,
                       text);
-    if (st == SOL_OK) t->same_eval = strcmp(old->data.eval, t->config->data.eval) == 0;
-    if (st == SOL_OK && text[0])
+    if (st == SOL_OK) t->same_eval = t->same_eval && strcmp(old->data.eval, t->config->data.eval) == 0;
+    if (st == SOL_OK && say && text[0])
         sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);
     sol_config_free(&old);
+    return st;
+}
+
+/* config.yaml, which is newer than a checkpoint when the last resume was killed before its first one. */
+static sol_status compare_config(sol_trainer *t, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *yaml = NULL;
+    size_t n;
+    sol_run_dir_file(&t->dir, "config.yaml", path);
+    if (t->saved_step >= 0 && !sol_file_exists(path)) return SOL_OK;
+    sol_status st = sol_file_read(path, &yaml, &n, err);
+    if (st == SOL_OK) st = compare_jobs(t, path, yaml, t->saved_step < 0, err);
+    sol_free(yaml);
     return st;
 }
 
@@ -131,7 +153,7 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
     *found = false;
     sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
     for (int i = 0; st == SOL_OK && i < n && !*found; i++) {
-        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 16];
+        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
         sol_err why = {0};
         sol_run_dir_checkpoint(&t->dir, steps[i], path);
         last = sol_checkpoint_read(&t->ck, path, sol_config_param_dtype(t->config), &why);
@@ -148,6 +170,7 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
         if (st != SOL_OK) break;
         sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
         snprintf(aside, sizeof aside, "%s.damaged", path);
+        for (int k = 2; sol_file_exists(aside); k++) snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
         if (rename(path, aside) != 0) st = sol_fail_errno(err, path, "cannot put aside");
     }
     sol_free(steps);
@@ -169,18 +192,12 @@ static sol_status start_learned(sol_trainer *t, sol_err *err)
 static sol_status open_state(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
-    char path[SOL_PATH_MAX], *yaml = NULL;
-    size_t n;
     bool found = false;
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_status st = t->dir.has_run ? read_newest(t, &found, err) : SOL_OK;
-    if (st == SOL_OK && found) st = compare_jobs(t, "the checkpoint's job", t->ck.config_yaml, err);
-    if (st == SOL_OK && t->dir.has_run && !found) {
-        sol_run_dir_file(&t->dir, "config.yaml", path);
-        st = sol_file_read(path, &yaml, &n, err);
-        if (st == SOL_OK) st = compare_jobs(t, path, yaml, err);
-        sol_free(yaml);
-    }
+    t->same_eval = true;
+    if (st == SOL_OK && found) st = compare_jobs(t, "the checkpoint's job", t->ck.config_yaml, true, err);
+    if (st == SOL_OK && t->dir.has_run) st = compare_config(t, err);
     if (st == SOL_OK && !found) st = sol_job_open_model(t->ctx, c, &t->ck, err);
     if (st == SOL_OK && !found) st = start_learned(t, err);
     if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
@@ -297,7 +314,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     const sol_config *c = t->config;
     sol_status st = sol_config_quant(c, &t->ck.quant, err);
     if (st == SOL_OK) st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
-    bool resumed = t->dir.has_run;
+    bool resumed = t->dir.has_run, lost = false;
     if (st == SOL_OK && resume && !resumed)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
     if (st == SOL_OK) st = open_state(t, err);
@@ -308,17 +325,17 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     t->ck.windows = sol_job_windows(c);
     if (st == SOL_OK) st = sol_config_write(c, &t->ck.config_yaml, err);
     if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
-    if (st == SOL_OK) st = open_data(t, err);
+    if (st == SOL_OK) st = sol_run_dir_claim(&t->dir, t->ck.config_yaml, err);
+    if (st == SOL_OK) st = open_train_data(t, err);
     if (st == SOL_OK) st = open_teacher(t, err);
     if (st == SOL_OK) st = open_graph(t, err);
-    if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, err);
+    if (st == SOL_OK) st = start_study(t, err);
+    if (st == SOL_OK) st = open_eval_data(t, err);
+    if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
     t->dir.wait_when_full = strcmp(c->checkpoint.on_full, "continue") == 0;
     t->first_step = t->ck.state.step;
-    if (st == SOL_OK) st = sol_run_dir_metrics_cut(&t->dir, t->ck.state.metrics_bytes, err);
-    if (st == SOL_OK && t->dir.metrics_bytes < t->ck.state.metrics_bytes)
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
-    if (st == SOL_OK) st = start_study(t, err);
+    if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK && resumed) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
     if (st == SOL_OK) log_start(t, resumed);
     if (st == SOL_OK) st = measure_speed(t, err);

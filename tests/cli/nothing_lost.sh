@@ -1,0 +1,173 @@
+# Whatever a run directory holds that the run did not make is there afterwards, byte for byte: after a refusal everything, after a run
+# everything but the run's own files.
+. tests/cli/common
+make_job
+sums() { # names, checksums and where links lead, of everything in DIR
+    (cd "$1" && find . | sort && find . -type f -exec cksum {} + | sort && find . -type l -exec readlink {} +)
+}
+refuse() { # TEXT COMMAND...: the last line on stderr holds TEXT, and nothing changed in $dir/w
+    text=$1
+    shift
+    sums "$dir/w" >"$dir/before"
+    code=0
+    "$@" >"$dir/out" 2>"$dir/err" || code=$?
+    [ "$code" -eq 2 ] && tail -n 1 "$dir/err" | grep -qF -- "$text" || fail "'$text' is not what $* says: $code $(cat "$dir/err")"
+    sums "$dir/w" | cmp -s - "$dir/before" || fail "changed by a refused '$*': $(sums "$dir/w" | diff "$dir/before" -)"
+}
+fresh() { # an empty $dir/w/run
+    rm -rf "$dir/w"
+    mkdir -p "$dir/w/run"
+}
+train() {
+    "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/w/run" "$@"
+}
+mine="somebody's file"
+head -n 400 "$dir/text.txt" >"$dir/other.txt"
+"$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/other.txt" -o "$dir/other.h5" 2>/dev/null
+
+# A refused job leaves what it found: files of the names that a run makes, an empty directory, the lock of an earlier process.
+bad=--set=data.train=$dir/none.h5
+for name in tokens-train.h5 tokens-eval.h5 tokens-self.h5 metrics.jsonl study.h5 ckpt/best.h5; do
+    fresh
+    mkdir "$dir/w/run/ckpt"
+    echo "$mine" >"$dir/w/run/$name"
+    refuse "$dir/w/run: holds no run, but $name" train
+    refuse "$dir/w/run: holds no run, but $name" train --resume "$bad"
+done
+fresh
+echo "$mine" >"$dir/w/run/config.yaml"
+refuse "holds a run already" train
+refuse "config.yaml:1:" train --resume
+fresh
+echo "$mine" >"$dir/w/run/lock"
+refuse "run/lock: is not the lock of a run" train
+refuse "run/lock: is not the lock of a run" train --resume
+fresh
+echo 123 >"$dir/w/run/lock"
+echo "$mine" >"$dir/w/run/log.txt"
+echo "$mine" >"$dir/w/run/notes.tmp"
+for wrong in data.train=none.h5 data.eval=none.h5 model.tokenizer=none.json quant.group_size=48 train.seq=100000 study.layers=nothing distill.teacher=none.h5; do
+    refuse "" train --set study.every=1 --set "$wrong"
+    refuse "" train --set study.every=1 --set data.train="$dir/text.txt" --set "$wrong"
+done
+rm -r "$dir/w/run"
+refuse "none.h5" train "$bad"
+refuse "none.h5" train --set run.dir="$dir/w/a/b/c" "$bad"
+
+# A run beside files of others, killed in the middle, resumed.
+fresh
+mkdir "$dir/w/run/ckpt"
+for name in notes.tmp x.h5.tmp log.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do echo "$mine" >"$dir/w/run/$name"; done
+train --set data.train="$dir/text.txt" --set study.every=4 2>/dev/null || fail "a run beside files of others"
+echo half >"$dir/w/run/ckpt/step-000099.h5.tmp"
+echo half >"$dir/w/run/config.yaml.tmp"
+sums "$dir/w" >"$dir/before"
+refuse "optim.lr: 0.001 -> 0.5" train --resume --set optim.lr=0.5 --set data.train="$dir/text.txt"
+refuse "not the data" train --resume --set study.every=4 --set data.train="$dir/other.h5" --set data.eval="$dir/text.txt"
+refuse "other layers" train --resume --set data.train="$dir/text.txt" --set study.every=4 --set study.layers=0
+sed 's/^  batch: .*/  batch: 7/' "$dir/w/run/config.yaml" >"$dir/edited.yaml"
+cp "$dir/w/run/config.yaml" "$dir/kept.yaml"
+cp "$dir/edited.yaml" "$dir/w/run/config.yaml"
+refuse "another run: train.batch: 7 -> 1" train --resume --set data.train="$dir/text.txt" --set study.every=4
+cp "$dir/kept.yaml" "$dir/w/run/config.yaml"
+train --resume --set data.train="$dir/text.txt" --set study.every=4 2>/dev/null || fail "a resume beside files of others"
+[ ! -e "$dir/w/run/ckpt/step-000099.h5.tmp" ] && [ ! -e "$dir/w/run/config.yaml.tmp" ] || fail "a leftover stayed"
+for name in notes.tmp x.h5.tmp log.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do
+    [ "$(cat "$dir/w/run/$name")" = "$mine" ] || fail "$name is gone"
+done
+
+# Links that lie where a file of the run would be: nothing is written through them.
+for name in lock log.txt config.yaml.tmp tokens-train.h5.tmp study.h5.tmp ckpt/step-000003.h5.tmp; do
+    for kind in -s ""; do
+        fresh
+        mkdir "$dir/w/run/ckpt"
+        echo "$mine" >"$dir/w/precious"
+        ln $kind "$dir/w/precious" "$dir/w/run/$name"
+        code=0
+        train --set data.train="$dir/text.txt" --set study.every=4 2>"$dir/err" || code=$?
+        [ "$code" -eq 2 ] && tail -n 1 "$dir/err" | grep -q "$name: " || fail "a link as $name: $code $(cat "$dir/err")"
+        [ "$(cat "$dir/w/precious")" = "$mine" ] || fail "written through $name"
+        [ "$(cat "$dir/w/run/$name")" = "$mine" ] || fail "$name is gone"
+    done
+done
+fresh
+train --set study.every=4 2>/dev/null
+for name in lock log.txt metrics.jsonl study.h5; do
+    for kind in -s ""; do
+        cp "$dir/w/run/$name" "$dir/kept"
+        mv "$dir/w/run/$name" "$dir/w/elsewhere"
+        ln $kind "$dir/w/elsewhere" "$dir/w/run/$name"
+        refuse "$name: " train --resume --set study.every=4
+        rm "$dir/w/run/$name"
+        mv "$dir/w/elsewhere" "$dir/w/run/$name"
+        cmp -s "$dir/kept" "$dir/w/run/$name" || fail "$name changed"
+    done
+done
+train --resume --set study.every=4 2>/dev/null || fail "the links are gone, but no resume"
+
+# The same for outputs of other verbs: a link in the place of the temporary file, a link in the place of the file itself.
+model=$dir/w/run/ckpt/step-000024.h5
+mkdir "$dir/o"
+outputs() { # NAME COMMAND...
+    name=$1
+    shift
+    for kind in -s ""; do
+        echo "$mine" >"$dir/o/precious"
+        ln $kind "$dir/o/precious" "$dir/o/$name.tmp"
+        expect 2 "$name.tmp: " "$@"
+        [ "$(cat "$dir/o/$name.tmp")" = "$mine" ] || fail "$name.tmp: written through"
+        rm "$dir/o/$name.tmp"
+    done
+}
+outputs p.h5 "$SOLERA" export "$model" -o "$dir/o/p.h5" --no-card
+outputs m.gguf "$SOLERA" export checkpoints/embedded.h5 -o "$dir/o/m.gguf" --format gguf --type q8_0 --no-card
+outputs model.safetensors "$SOLERA" export "$model" -o "$dir/o" --format safetensors --no-card
+outputs r.h5 "$SOLERA" import --random tiny -o "$dir/o/r.h5"
+outputs d.h5 "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$dir/o/d.h5"
+outputs t.json "$SOLERA" train-tokenizer --vocab 280 --input "$dir/text.txt" -o "$dir/o/t.json"
+
+# A torn end of metrics.jsonl: every line is whole after a resume, and no step is there twice.
+train --set run.dir="$dir/w/ref" 2>/dev/null
+metrics_of "$dir/w/ref" >"$dir/ref"
+torn() { # what happened, shell words that change metrics.jsonl of a run that ended at step 12 of 24
+    rm -rf "$dir/w/torn"
+    cp -R "$dir/w/ref" "$dir/w/torn"
+    rm "$dir"/w/torn/ckpt/step-000024.h5
+    m=$dir/w/torn/metrics.jsonl
+    eval "$2"
+    train --resume --set run.dir="$dir/w/torn" 2>"$dir/err" || fail "$1: $(cat "$dir/err")"
+    metrics_of "$dir/w/torn" >"$dir/got"
+    grep -qv '^{"step": [0-9]*, .*}$' "$dir/got" && fail "$1: $(grep -v '^{"step": .*}$' "$dir/got")"
+    [ "$(tail -n 3 "$dir/got")" = "$(tail -n 3 "$dir/ref")" ] || fail "$1: the last steps differ"
+    [ "$(sed 's/,.*//' "$dir/got" | sort | uniq -d)" = "" ] || fail "$1: a step is there twice"
+    [ -z "$3" ] || cmp -s "$dir/ref" "$dir/got" || fail "$1: differs from the run in one piece"
+    [ -n "$3" ] || grep -q "lacks lines" "$dir/err" || fail "$1: no warning"
+}
+keep() { # the first N bytes
+    head -c "$1" "$m" >"$m.x" && mv "$m.x" "$m"
+}
+torn "untouched" : same
+torn "lines behind the checkpoint" 'printf "{\"step\": 25, \"tok" >>"$m"' same
+torn "cut in the first line" 'keep 30' ""
+torn "cut in the third line" 'keep $(($(head -n 2 "$m" | wc -c) + 30))' ""
+torn "the line break alone is missing" 'keep $(($(head -n 3 "$m" | wc -c) - 1))' ""
+torn "several lines are missing" 'keep $(head -n 5 "$m" | wc -c)' ""
+torn "zeros in place of the last lines" 'n=$(wc -c <"$m"); keep $(($(head -n 6 "$m" | wc -c) + 20)); head -c $((n - $(wc -c <"$m"))) /dev/zero >>"$m"' ""
+torn "the first lines are missing" 'tail -n +9 "$m" >"$m.x" && mv "$m.x" "$m"' ""
+torn "zeros alone" 'n=$(wc -c <"$m"); head -c $n /dev/zero >"$m"' ""
+torn "empty" ': >"$m"' ""
+printf 'half a line' >>"$dir/w/torn/log.txt"
+train --resume --set run.dir="$dir/w/torn" 2>/dev/null
+grep -q '^half a line$' "$dir/w/torn/log.txt" || fail "log.txt: a torn line was continued"
+
+# Standard descriptors that are closed: nothing of a log line gets into a file.
+train --set run.dir="$dir/w/closed" --set study.every=4 <&- >&- 2>&- || fail "closed descriptors: exit code $?"
+train --set run.dir="$dir/w/open" --set study.every=4 2>/dev/null
+for name in study.h5 ckpt/step-000024.h5; do
+    "$SOLERA" inspect "$dir/w/closed/$name" --verify >/dev/null || fail "$name of a run with closed descriptors"
+done
+cmp -s "$dir/w/closed/study.h5" "$dir/w/open/study.h5" || fail "study.h5 of a run with closed descriptors"
+"$SOLERA" export "$model" -o "$dir/w/closed.h5" 2>&- || fail "export with stderr closed"
+"$SOLERA" export "$model" -o "$dir/w/open.h5" 2>/dev/null
+cmp -s "$dir/w/closed.h5" "$dir/w/open.h5" || fail "an export with stderr closed"
+expect 1 "stdout: not all of the output could be written" sh -c '"$SOLERA" inspect "$0" >&-' "$model"
