@@ -37,6 +37,7 @@ struct sol_encoder {
     size_t cap_nodes, cap_heap;
     char *text; /* SentencePiece: the text with its leading blank */
     size_t cap_text;
+    int32_t last_rank; /* of the last merge in the last word; -1: none was made */
 };
 
 static sol_status create(sol_encoder **out, const sol_tokenizer *t, bool cached, sol_err *err)
@@ -101,8 +102,9 @@ static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, 
 }
 
 /* Merges id[0, n) in place, n <= SCAN_MAX: the best pair is found by looking at all. Returns the new count. */
-static size_t merge_by_scan(const sol_tokenizer *t, int32_t *id, size_t n)
+static size_t merge_by_scan(sol_encoder *e, int32_t *id, size_t n)
 {
+    const sol_tokenizer *t = e->t;
     const sol_merge *pair[SCAN_MAX];
     for (size_t i = 0; i + 1 < n; i++) pair[i] = sol_tok_pair(t, id[i], id[i + 1]);
     while (n > 1) {
@@ -115,6 +117,7 @@ static size_t merge_by_scan(const sol_tokenizer *t, int32_t *id, size_t n)
             }
         }
         if (best == n) break;
+        e->last_rank = rank;
         id[best] = pair[best]->result;
         n--;
         for (size_t i = best + 1; i < n; i++) id[i] = id[i + 1];
@@ -178,6 +181,7 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, sol_
         if (left->id != c.left || left->next < 0 || e->nodes[left->next].id != c.right)
             continue; /* out of date */
         node *right = &e->nodes[left->next];
+        e->last_rank = c.rank;
         left->id = c.result;
         left->next = right->next;
         right->id = -1;
@@ -198,13 +202,14 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
     if (st != SOL_OK) return st;
     int32_t *id = e->out->id + e->out->n;
     size_t count = 1;
+    e->last_rank = -1;
     const sol_bytemap_entry *whole = t->ignore_merges ? sol_bytemap_get(&t->words, word, n) : NULL;
     if (whole) {
         id[0] = (int32_t)whole->value;
     } else {
         count = first_symbols(t, word, n, id);
         if (count <= SCAN_MAX) /* 0 symbols: every byte was left out */
-            count = merge_by_scan(t, id, count);
+            count = merge_by_scan(e, id, count);
         else
             st = merge_by_heap(e, id, &count, err);
     }
@@ -321,20 +326,21 @@ sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t
     return st;
 }
 
-sol_status sol_tok_merges_reach_all(const sol_tokenizer *t, bool *all, sol_err *err)
+sol_status sol_tok_last_ranks(const sol_tokenizer *t, int32_t *rank, sol_err *err)
 {
     sol_encoder *e;
     sol_ids ids = {0};
     size_t n;
     sol_status st = create(&e, t, false, err);
     if (st == SOL_OK) e->out = &ids;
-    *all = !t->ignore_merges;
-    for (int32_t id = 0; st == SOL_OK && *all && id < t->n_tokens; id++) {
-        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
         const char *text = sol_tok_text(t, id, &n);
+        rank[id] = SOL_TOK_NOT_MERGED;
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
         ids.n = 0;
         st = merge_word(e, text, n, err);
-        *all = st == SOL_OK && ids.n == 1 && ids.id[0] == id;
+        bool reached = ids.n == 1 && ids.id[0] == id;
+        rank[id] = reached ? e->last_rank : ids.n == 2 ? SOL_TOK_TWO_LEFT : SOL_TOK_MORE_LEFT;
     }
     sol_ids_free(&ids);
     sol_encoder_free(&e);

@@ -66,10 +66,12 @@ typedef struct sol_tokenizer_arrays {
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a,
                                      sol_err *err);
 /* The way back, for writers of GGUF. *owner holds all that *a points to; release it with sol_arrays_owner_free.
- * A pre-tokenizer that no GGUF name stands for is SOL_ERR_UNSUPPORTED. */
+ * n_tokens: of the model; ids that the tokenizer lacks get placeholders. Merges of a SentencePiece tokenizer become
+ * scores. A pre-tokenizer that no GGUF name stands for, and merges whose order no scores can express, are
+ * SOL_ERR_UNSUPPORTED. */
 typedef struct sol_arrays_owner sol_arrays_owner;
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
-                                   sol_err *err);
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a,
+                                   sol_arrays_owner **owner, sol_err *err);
 void sol_arrays_owner_free(sol_arrays_owner **owner);
 
 /* For importers, before the tokenizer is shared: the ids that a model's config or generation_config.json names,

@@ -1,5 +1,6 @@
 /* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*). */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -160,6 +161,7 @@ struct sol_arrays_owner {
     size_t n_bytes, cap_bytes;
     sol_span *tokens, *merges;
     int32_t *types;
+    float *scores;
 };
 
 void sol_arrays_owner_free(sol_arrays_owner **op)
@@ -170,25 +172,39 @@ void sol_arrays_owner_free(sol_arrays_owner **op)
     sol_free(o->tokens);
     sol_free(o->merges);
     sol_free(o->types);
+    sol_free(o->scores);
     sol_free(o);
     *op = NULL;
 }
 
-/* Appends a token's text; spans hold offsets until the bytes stop moving. */
+/* Appends n bytes and one of room; spans hold offsets until the bytes stop moving. */
+static sol_status add_bytes(sol_arrays_owner *o, const char *text, size_t n, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)&o->bytes, &o->cap_bytes, o->n_bytes + n + 1, 1, err);
+    if (st == SOL_OK && n) memcpy(o->bytes + o->n_bytes, text, n);
+    if (st == SOL_OK) o->n_bytes += n;
+    return st;
+}
+
 static sol_status add_text(sol_arrays_owner *o, const sol_tokenizer *t, int32_t id, sol_err *err)
 {
     char *text;
     size_t n;
     sol_status st = sol_tok_file_text(t, id, &text, &n, err);
     if (st != SOL_OK) return st;
-    st = sol_grow_array((void **)&o->bytes, &o->cap_bytes, o->n_bytes + n + 1, 1, err);
-    if (st == SOL_OK) memcpy(o->bytes + o->n_bytes, text, n);
-    if (st == SOL_OK) o->n_bytes += n;
+    st = add_bytes(o, text, n, err);
     sol_free(text);
     return st;
 }
 
-static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, size_t n_merges, sol_err *err)
+/* What llama.cpp's converter writes for an id that the model has and the tokenizer lacks. */
+static sol_status add_placeholder(sol_arrays_owner *o, int64_t id, sol_err *err)
+{
+    char text[32];
+    return add_bytes(o, text, (size_t)snprintf(text, sizeof text, "[PAD%lld]", (long long)id), err);
+}
+
+static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, size_t n_merges, sol_err *err)
 {
     static const int32_t types[] = {[SOL_TOKEN_NORMAL] = GGUF_NORMAL,
                                     [SOL_TOKEN_CONTROL] = GGUF_CONTROL,
@@ -196,61 +212,109 @@ static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, size_t 
                                     [SOL_TOKEN_BYTE] = GGUF_BYTE,
                                     [SOL_TOKEN_UNUSED] = GGUF_UNUSED};
     sol_status st = SOL_OK;
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+    for (int64_t id = 0; st == SOL_OK && id < n_tokens; id++) {
         size_t from = o->n_bytes;
-        st = add_text(o, t, id, err);
+        bool own = id < t->n_tokens, unknown = id == t->unk && t->kind == SOL_TOK_SENTENCEPIECE;
+        st = own ? add_text(o, t, (int32_t)id, err) : add_placeholder(o, id, err);
         o->tokens[id].n = o->n_bytes - from;
-        bool unknown = id == t->unk && t->kind == SOL_TOK_SENTENCEPIECE;
-        o->types[id] = unknown ? GGUF_UNKNOWN : types[t->type[id]];
+        o->types[id] = unknown ? GGUF_UNKNOWN : own ? types[t->type[id]] : GGUF_UNUSED;
     }
     for (size_t i = 0; st == SOL_OK && i < n_merges; i++) {
         size_t from = o->n_bytes;
         st = add_text(o, t, t->merges[i].left, err);
-        if (st == SOL_OK) o->bytes[o->n_bytes++] = ' '; /* add_text left room for it */
+        if (st == SOL_OK) o->bytes[o->n_bytes++] = ' '; /* add_bytes left room for it */
         if (st == SOL_OK) st = add_text(o, t, t->merges[i].right, err);
         o->merges[i].n = o->n_bytes - from;
     }
     const char *at = o->bytes;
-    for (int32_t id = 0; id < t->n_tokens; at += o->tokens[id++].n) o->tokens[id].at = at;
+    for (int64_t id = 0; id < n_tokens; at += o->tokens[id++].n) o->tokens[id].at = at;
     for (size_t i = 0; i < n_merges; at += o->merges[i++].n) o->merges[i].at = at;
     return st;
 }
 
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
+/* Scores merge any two neighbours that spell a token, best token first; merges only the pairs that are listed, first pair first. The two do the same
+ * when the merges make every token out of its own text, because then only the pair that completes it there is ever seen side by side: its rank
+ * is the token's score. A token of three and more pieces is never spelled by two neighbours, one of two pieces is. */
+static sol_status scores_of_merges(const sol_tokenizer *t, float *score, sol_err *err)
+{
+    int32_t *rank = NULL;
+    sol_status st = sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err);
+    if (st == SOL_OK) st = sol_tok_last_ranks(t, rank, err);
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        size_t n;
+        const char *text = sol_tok_text(t, id, &n);
+        if (rank[id] == SOL_TOK_TWO_LEFT || rank[id] >= SOL_TOK_MAX_IDS) /* more do not fit into a float */
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                          "GGUF wants the scores of a SentencePiece tokenizer: this one has merges, whose order gives none, because "
+                          "token %d '%.*s' has no merge of its two parts", id, (int)(n < 64 ? n : 64), text);
+        score[id] = rank[id] >= 0 ? -(float)rank[id] : 0;
+    }
+    sol_free(rank);
+    return st;
+}
+
+static sol_status add_scores(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, sol_err *err)
+{
+    sol_status st = sol_alloc_array((void **)&o->scores, (size_t)n_tokens, sizeof *o->scores, err);
+    if (st != SOL_OK) return st;
+    for (int64_t id = t->n_tokens; id < n_tokens; id++) o->scores[id] = -10000;
+    if (t->merges_given) return scores_of_merges(t, o->scores, err);
+    memcpy(o->scores, t->score, (size_t)t->n_tokens * sizeof *o->scores);
+    return SOL_OK;
+}
+
+/* Names come with ignore_merges on or off; any will do where that makes no difference, because the merges make every token out of its text. */
+static sol_status find_pre(const sol_tokenizer *t, const char **pre, sol_err *err)
+{
+    int32_t *rank = NULL;
+    *pre = sol_pretok_name(&t->pretok, t->ignore_merges);
+    const char *other = *pre || t->ignore_merges ? NULL : sol_pretok_name(&t->pretok, true);
+    if (!other) return SOL_OK;
+    sol_status st = sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err);
+    if (st == SOL_OK) st = sol_tok_last_ranks(t, rank, err);
+    *pre = other;
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++)
+        if (rank[id] < SOL_TOK_NOT_MERGED) *pre = NULL;
+    sol_free(rank);
+    return st;
+}
+
+static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, size_t n_merges, sol_err *err)
+{
+    sol_status st = sol_alloc_array((void **)&o->tokens, (size_t)n_tokens, sizeof *o->tokens, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&o->types, (size_t)n_tokens, sizeof *o->types, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&o->merges, n_merges, sizeof *o->merges, err);
+    if (st == SOL_OK) st = add_texts(o, t, n_tokens, n_merges, err);
+    return st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE ? add_scores(o, t, n_tokens, err) : st;
+}
+
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
                                    sol_err *err)
 {
     bool spm = t->kind == SOL_TOK_SENTENCEPIECE;
-    const char *pre = spm ? NULL : sol_pretok_name(&t->pretok, t->ignore_merges);
-    bool either_way =
-        false; /* names come with ignore_merges on or off; where that makes no difference, any will do */
+    const char *pre = "default";
+    sol_arrays_owner *o;
     sol_status st = SOL_OK;
     *a = (sol_tokenizer_arrays){0};
     *owner = NULL;
-    if (!spm && !pre) st = sol_tok_merges_reach_all(t, &either_way, err);
+    if (n_tokens < t->n_tokens)
+        return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
+    if (!spm) st = find_pre(t, &pre, err);
     if (st != SOL_OK) return st;
-    if (either_way) pre = sol_pretok_name(&t->pretok, !t->ignore_merges);
-    if (!spm && !pre)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
-    if (spm && t->merges_given)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "GGUF wants the scores of a SentencePiece tokenizer: this one has merges only");
+    if (!pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
     size_t n_merges = spm ? 0 : t->n_merges;
-    sol_arrays_owner *o;
     st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
     if (st != SOL_OK) return st;
-    st = sol_alloc_array((void **)&o->tokens, (size_t)t->n_tokens, sizeof *o->tokens, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&o->types, (size_t)t->n_tokens, sizeof *o->types, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&o->merges, n_merges, sizeof *o->merges, err);
-    if (st == SOL_OK) st = add_texts(o, t, n_merges, err);
+    st = fill_owner(o, t, n_tokens, n_merges, err);
     if (st != SOL_OK) {
         sol_arrays_owner_free(&o);
         return st;
     }
     *a = (sol_tokenizer_arrays){.model = spm ? "llama" : "gpt2",
-                                .pre = spm ? "default" : pre,
+                                .pre = pre,
                                 .tokens = o->tokens,
-                                .n_tokens = t->n_tokens,
-                                .scores = spm ? t->score : NULL,
+                                .n_tokens = n_tokens,
+                                .scores = o->scores,
                                 .types = o->types,
                                 .merges = o->merges,
                                 .n_merges = (int64_t)n_merges,

@@ -81,9 +81,12 @@ static inline const char *sol_tok_text(const sol_tokenizer *t, int32_t id, size_
 /* NULL when the pair does not merge. */
 const sol_merge *sol_tok_pair(const sol_tokenizer *t, int32_t left, int32_t right);
 
-/* Whether the merges make every normal token out of its own text: then ignore_merges changes nothing. It is so
- * for tokens that training made by merges. */
-sol_status sol_tok_merges_reach_all(const sol_tokenizer *t, bool *all, sol_err *err);
+/* Into rank[n_tokens]: what the merges make of each normal token's own text. When they make the token, as it is for tokens that training made by
+ * merges, the rank of the merge that completes it; no other merge ever makes it in any text. */
+enum { SOL_TOK_NOT_MERGED = -1, /* the token is a first symbol, or no normal token */
+       SOL_TOK_TWO_LEFT = -2,   /* two symbols are left: a merge of theirs is missing */
+       SOL_TOK_MORE_LEFT = -3 };
+sol_status sol_tok_last_ranks(const sol_tokenizer *t, int32_t *rank, sol_err *err);
 
 /* The readers; each returns an unfinished error-free or no tokenizer. */
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size, sol_err *err);
