@@ -62,9 +62,11 @@ static void export(const sol_export_options *o)
 
 START_TEST(round_trip)
 {
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
         sol_checkpoint a, b;
-        make_model(&a, small_config(k & 1, k & 2));
+        sol_model_config config = small_config(k & 1, k & 2);
+        if (k == 4) sol_rope_set_linear(&config, 2.5);
+        make_model(&a, config);
         ck_ok(sol_checkpoint_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
         export(&(sol_export_options){0});
         ck_ok(import(err));
@@ -133,6 +135,8 @@ static void drop(const char *name)
 
 #define CONFIG "\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":1"
 
+static bool bare_names; /* put_weights leaves out "model." */
+
 /* safetensors of every parameter of a one-layer model with all dimensions 4, element k of the file being k; `skip` is left out, `extra` is
  * put in as a [4] tensor. Only parameters with index in [from, to) are written. */
 static void put_weights(const char *file, const char *dtype, const char *skip, const char *extra, int from, int to)
@@ -148,8 +152,9 @@ static void put_weights(const char *file, const char *dtype, const char *skip, c
     for (int i = from; i < to; i++) {
         bool norm = strstr(names[i], "norm") != NULL;
         if (skip && strcmp(skip, names[i]) == 0) continue;
+        const char *name = names[i] + (bare_names && i < 11 ? 6 : 0);
         uint64_t n = norm ? 4 : 16;
-        sol_text_add(&t, NULL, ",\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}", names[i], dtype,
+        sol_text_add(&t, NULL, ",\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}", name, dtype,
                      norm ? "[4]" : "[4,4]", (int)at, (int)(at + n * size));
         at += n * size;
     }
@@ -215,7 +220,8 @@ START_TEST(configurations)
     put("config.json", "{" CONFIG ",\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,\"eos_token_id\":[2,3],\"bos_token_id\":null,"
         "\"rope_theta\":5e5,\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
         "\"original_max_position_embeddings\":8192},\"unknown\":[{}]}");
-    ck_ok(import(err)); /* the stored lm_head of a tied model is left out */
+    put_weights("model.safetensors", "F32", NULL, NULL, 0, 11);
+    ck_ok(import(err));
     ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
     ck_assert(c.model->config.tie_word_embeddings && c.model->config.rope_factor == 8 && c.model->config.rope_theta == 5e5);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
@@ -271,6 +277,192 @@ START_TEST(eos_lists)
 }
 END_TEST
 
+#define L3(type) "{" type "\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}"
+#define L3_WITHOUT "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}"
+
+/* What transformers 5 makes of each, found by comparing log-probabilities of the two programs. */
+START_TEST(rope_settings)
+{
+    static const struct {
+        const char *text;
+        double theta, factor;
+        int original;
+    } cases[] = {
+        {"", 10000, 0, 0},
+        {"\"rope_theta\":500000", 5e5, 0, 0},
+        {"\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_theta\":5e5", 5e5, 0, 0},
+        {"\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7e4},\"rope_theta\":5e5", 7e4, 0, 0},
+        {"\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":5e5},\"rope_theta\":4e5,\"rope_scaling\":" L3("\"rope_type\":\"llama3\","), 4e5, 8, 16},
+        {"\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":5e5},\"rope_scaling\":" L3("\"rope_type\":\"llama3\","), 10000, 8, 16},
+        {"\"rope_parameters\":" L3("\"rope_theta\":5e5,\"rope_type\":\"llama3\",") ",\"rope_scaling\":{}", 5e5, 8, 16},
+        {"\"rope_parameters\":" L3("\"rope_theta\":5e5,\"rope_type\":\"llama3\",") ",\"rope_scaling\":null", 5e5, 8, 16},
+        {"\"rope_parameters\":" L3("\"rope_theta\":5e5,\"rope_type\":\"llama3\",") ",\"rope_scaling\":[]", 5e5, 8, 16},
+        {"\"rope_parameters\":" L3("\"rope_theta\":5e5,\"rope_type\":\"llama3\",") ",\"rope_scaling\":{\"type\":\"default\"}", 10000, 0, 0},
+        {"\"rope_parameters\":{},\"rope_theta\":3e4", 3e4, 0, 0},
+        {"\"rope_scaling\":{},\"rope_theta\":3e4", 3e4, 0, 0},
+        {"\"rope_scaling\":false,\"rope_theta\":3e4", 3e4, 0, 0},
+        {"\"rope_scaling\":" L3("\"rope_theta\":2e5,\"rope_type\":\"llama3\",") ",\"rope_theta\":3e4", 2e5, 8, 16},
+        {"\"rope_scaling\":" L3("\"type\":\"llama3\",") ",\"rope_theta\":3e4", 3e4, 8, 16},
+        {"\"rope_scaling\":" L3("\"rope_type\":\"default\",\"type\":\"llama3\","), 10000, 0, 0},
+        {"\"rope_scaling\":" L3("\"rope_type\":\"llama3\",\"type\":\"linear\",\"attention_factor\":2,"), 10000, 8, 16},
+        {"\"rope_scaling\":{\"factor\":4}", 10000, 0, 0},
+        {"\"rope_scaling\":" L3("\"type\":\"llama3\",") ",\"original_max_position_embeddings\":64", 10000, 8, 64},
+        {"\"rope_scaling\":" L3_WITHOUT ",\"original_max_position_embeddings\":32", 10000, 8, 32},
+        {"\"rope_scaling\":" L3_WITHOUT ",\"max_position_embeddings\":128.0", 10000, 8, 128},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}", 10000, 2.5, 1},
+        {"\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":4,\"rope_theta\":2e4},\"rope_theta\":5e5", 2e4, 4, 1},
+        {"\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4},\"rope_theta\":5e5", 5e5, 0, 0},
+        {"\"partial_rotary_factor\":1.0,\"rope_parameters\":{\"partial_rotary_factor\":1,\"mrope_section\":[1,1]}", 10000, 0, 0},
+    };
+    static const struct {
+        const char *text;
+        sol_status status;
+        const char *part;
+    } bad[] = {
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}", SOL_ERR_UNSUPPORTED, "rope_type is \"yarn\": only default, linear, llama3 and dynamic"},
+        {"\"rope_scaling\":{\"type\":\"longrope\"}", SOL_ERR_UNSUPPORTED, "rope_type is \"longrope\""},
+        {"\"rope_scaling\":{\"type\":\"linear\"}", SOL_ERR_FORMAT, "has no factor"},
+        {"\"rope_scaling\":{\"type\":\"dynamic\"}", SOL_ERR_FORMAT, "has no factor"},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":0}", SOL_ERR_RANGE, "rope_scaling factor is 0"},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", SOL_ERR_RANGE, "factor is 0.5"},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":NaN}", SOL_ERR_RANGE, "factor is 1.79769e+308"},
+        {"\"rope_scaling\":{\"rope_type\":null,\"type\":\"linear\",\"factor\":2}", SOL_ERR_FORMAT, "rope_type is null, expected a name"},
+        {"\"rope_scaling\":\"linear\"", SOL_ERR_FORMAT, "rope_scaling is \"linear\", expected an object"},
+        {"\"rope_parameters\":[1]", SOL_ERR_FORMAT, "rope_parameters is [1], expected an object"},
+        {"\"rope_parameters\":{\"full_attention\":{\"rope_theta\":5e5}}", SOL_ERR_UNSUPPORTED, "rope_parameters has settings of its own for full_attention"},
+        {"\"rope_parameters\":{\"partial_rotary_factor\":0.5}", SOL_ERR_UNSUPPORTED, "partial_rotary_factor is 0.5"},
+        {"\"rope_theta\":null", SOL_ERR_FORMAT, "rope_theta is null, expected a number"},
+        {"\"rope_theta\":\"1e4\"", SOL_ERR_FORMAT, "rope_theta is \"1e4\", expected a number"},
+        {"\"rope_theta\":1e400", SOL_ERR_RANGE, "rope_theta is 1.79769e+308"},
+        {"\"rope_theta\":5e5,\"rope_parameters\":{\"rope_theta\":null,\"rope_type\":\"default\"}", SOL_ERR_FORMAT, "rope_theta is null"},
+    };
+    char text[640];
+    sol_model_config c;
+    good_folder();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{" CONFIG "%s%s}", cases[i].text[0] ? "," : "", cases[i].text);
+        put("config.json", text);
+        ck_ok(import(err));
+        ck_ok(sol_store_read_header(back, &c, NULL, err));
+        ck_assert_msg(c.rope_theta == cases[i].theta && c.rope_factor == cases[i].factor && c.rope_original_max_position == cases[i].original,
+                      "%s: theta %g, factor %g, original %d", cases[i].text, c.rope_theta, c.rope_factor, (int)c.rope_original_max_position);
+        ck_assert(sol_rope_is_linear(&c) == (cases[i].original == 1));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "{" CONFIG ",%s}", bad[i].text);
+        put("config.json", text);
+        ck_fails(import(err), bad[i].status, bad[i].part);
+    }
+}
+END_TEST
+
+/* A key that changes the meaning is refused by name unless its value changes nothing; others are not looked at. */
+START_TEST(keys_with_a_meaning)
+{
+    static const char *const good[] = {
+        "\"hidden_act\":\"swish\"", "\"hidden_act\":\"silu\"", "\"quantization_config\":null", "\"attention_bias\":false", "\"mlp_bias\":0",
+        "\"sliding_window\":null", "\"sliding_window\":8,\"use_sliding_window\":false", "\"sliding_window\":64,\"max_position_embeddings\":64",
+        "\"layer_types\":[\"full_attention\"]", "\"layer_types\":null", "\"num_local_experts\":0", "\"pruned_heads\":{}", "\"rope_interleaved\":false",
+        "\"no_rope_layers\":[1,1]", "\"no_rope_layers\":[]", "\"logit_scale\":1.0", "\"logit_scale\":null", "\"final_logit_softcapping\":null",
+        "\"pretraining_tp\":2,\"use_cache\":true,\"torch_dtype\":\"float64\",\"attention_dropout\":0.5,\"auto_map\":{\"A\":[1]}",
+        "\"head_dim\":null,\"num_key_value_heads\":null", "\"initializer_range\":NaN,\"a\":[-Infinity,1e999],\"b\":123456789012345678901234567890",
+        "\"num_key_value_heads\":1.0,\"head_dim\":4e0",
+    };
+    static const char *const bad[] = {
+        "\"hidden_act\":\"relu\"", "\"hidden_act\":7", "\"quantization_config\":{\"quant_method\":\"gptq\"}", "\"compression_config\":{}",
+        "\"attention_bias\":true", "\"attention_bias\":\"false\"", "\"mlp_bias\":true", "\"qkv_bias\":true", "\"use_bias\":true",
+        "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "\"layer_types\":[[\"full_attention\"]]", "\"attention_chunk_size\":8192",
+        "\"use_bidirectional_attention\":true", "\"is_encoder_decoder\":true", "\"add_cross_attention\":true", "\"num_experts\":8", "\"num_local_experts\":8",
+        "\"n_routed_experts\":8", "\"per_layer_config\":{\"0\":{}}", "\"pruned_heads\":{\"0\":[1]}", "\"alibi\":true", "\"use_alibi\":true",
+        "\"rope_interleaved\":true", "\"partial_rotary_factor\":0.5", "\"no_rope_layers\":[1,0]", "\"use_qk_norm\":true", "\"qk_norm\":true",
+        "\"qk_layernorm\":true", "\"attn_logit_softcapping\":50", "\"final_logit_softcapping\":30.0", "\"query_pre_attn_scalar\":256",
+        "\"attention_multiplier\":1.0", "\"embedding_multiplier\":12", "\"scale_emb\":12", "\"residual_multiplier\":0.22", "\"logit_scale\":0.0625",
+        "\"logits_scaling\":8", "\"lm_head_multiplier\":NaN", "\"sliding_window\":8", "\"sliding_window\":8,\"use_sliding_window\":true",
+        "\"sliding_window\":63,\"max_position_embeddings\":64",
+    };
+    char text[512];
+    good_folder();
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(text, sizeof text, "{" CONFIG ",%s}", good[i]);
+        put("config.json", text);
+        ck_ok(import(err));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char name[64];
+        sscanf(bad[i], "\"%60[^\"]", name);
+        strcat(name, " is ");
+        snprintf(text, sizeof text, "{" CONFIG ",%s}", bad[i]);
+        put("config.json", text);
+        ck_fails(import(err), SOL_ERR_UNSUPPORTED, name);
+    }
+    put("config.json", "{" CONFIG "}");
+    put("adapter_config.json", "{}");
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED, "adapter_config.json: the folder holds an adapter: merge it");
+    drop("adapter_config.json");
+}
+END_TEST
+
+/* The head [3, 3] of what is imported, -1 for a tied model, and whether there was something to say. */
+static double head_of(const char *tie, bool *noted)
+{
+    sol_checkpoint c;
+    sol_import_options o = {0};
+    sol_import_result r;
+    char text[320];
+    snprintf(text, sizeof text, "{" CONFIG ",\"tie_word_embeddings\":%s}", tie);
+    put("config.json", text);
+    ck_ok(sol_import(folder, back, &o, &r, err));
+    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    double x = c.model->config.tie_word_embeddings ? -1 : (double)sol_model_f32(c.model, sol_model_head(c.model))[15];
+    ck_assert(sol_model_f32(c.model, sol_model_embedding(c.model))[15] == 15);
+    *noted = strstr(r.notes, "lm_head.weight holds other values") != NULL;
+    sol_checkpoint_free(&c);
+    return x;
+}
+
+/* Element k of a file is k, so that tensors in files of their own can be the same. */
+START_TEST(heads_and_names)
+{
+    bool noted;
+    good_folder();
+    ck_assert(head_of("false", &noted) == 155 && !noted);
+    ck_assert(head_of("true", &noted) == 155 && noted); /* another head is kept */
+    put_weights("model.safetensors", "F32", NULL, NULL, 0, 11);
+    ck_assert(head_of("true", &noted) == -1 && !noted);
+    put("config.json", "{" CONFIG "}");
+    ck_fails(import(err), SOL_ERR_SHAPE, "has no tensor lm_head.weight: where the embedding is the head, config.json says tie_word_embeddings true");
+    /* Stored twice with the same values, in two types; the head alone; neither. */
+    drop("model.safetensors");
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"b.safetensors\",\"model.norm.weight\":\"c.safetensors\"}}");
+    put_weights("a.safetensors", "F32", NULL, NULL, 0, 1);
+    put_weights("b.safetensors", "BF16", NULL, NULL, 11, 12);
+    put_weights("c.safetensors", "F32", NULL, NULL, 1, 11);
+    ck_assert(head_of("true", &noted) == -1 && !noted);
+    ck_assert(head_of("false", &noted) == 15 && !noted);
+    put("model.safetensors.index.json", "{\"weight_map\":{\"lm_head.weight\":\"b.safetensors\",\"model.norm.weight\":\"c.safetensors\"}}");
+    ck_assert(head_of("true", &noted) == -1 && !noted);
+    put("config.json", "{" CONFIG "}");
+    ck_fails(import(err), SOL_ERR_SHAPE, "has no tensor model.embed_tokens.weight");
+    put("model.safetensors.index.json", "{\"weight_map\":{\"model.norm.weight\":\"c.safetensors\"}}");
+    put("config.json", "{" CONFIG ",\"tie_word_embeddings\":true}");
+    ck_fails(import(err), SOL_ERR_SHAPE, "has no tensor model.embed_tokens.weight");
+    /* Names of a model without its head, and tables of RoPE under all the names that they had. */
+    drop("model.safetensors.index.json");
+    bare_names = true;
+    put_weights("model.safetensors", "F32", NULL, "rotary_emb.inv_freq", 0, 11);
+    ck_assert(head_of("true", &noted) == -1 && !noted);
+    put_weights("model.safetensors", "F32", NULL, "layers.0.self_attn.rotary_emb.inv_freq", 0, 12);
+    ck_assert(head_of("true", &noted) == 155 && noted);
+    ck_assert(head_of("false", &noted) == 155 && !noted);
+    put_weights("model.safetensors", "F32", NULL, "layers.1.mlp.up_proj.weight", 0, 12);
+    ck_fails(import(err), SOL_ERR_SHAPE, "layers.1.mlp.up_proj.weight: is not a parameter");
+    bare_names = false;
+    put_weights("model.safetensors", "F32", NULL, "embed_tokens.weight", 0, 12);
+    put("config.json", "{" CONFIG "}");
+    ck_fails(import(err), SOL_ERR_FORMAT, "model.embed_tokens.weight: is in");
+}
+END_TEST
+
 START_TEST(shards)
 {
     sol_checkpoint c;
@@ -288,7 +480,7 @@ START_TEST(shards)
     put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"../a.safetensors\"}}");
     ck_fails(import(err), SOL_ERR_FORMAT, "is not in a file of this folder");
     put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"none.safetensors\"}}");
-    ck_fails(import(err), SOL_ERR_IO, "none.safetensors: cannot open");
+    ck_fails(import(err), SOL_ERR_IO, "index.json: names none.safetensors, which is not there");
     put("model.safetensors.index.json", "{\"weight_map\":[]}");
     ck_fails(import(err), SOL_ERR_FORMAT, "has no weight_map");
     put_weights("b.safetensors", "F32", NULL, NULL, 5, 12);
@@ -304,8 +496,9 @@ START_TEST(bad_configurations)
         {"[1]", SOL_ERR_FORMAT, "config.json: is not a JSON object"},
         {"{\"a\":1,\"a\":2}", SOL_ERR_FORMAT, "duplicate"},
         {"{" CONFIG ",\"attention_bias\":true}", SOL_ERR_UNSUPPORTED, "attention_bias is true: linear layers with a bias"},
-        {"{" CONFIG ",\"mlp_bias\":1}", SOL_ERR_FORMAT, "mlp_bias is 1, expected true or false"},
+        {"{" CONFIG ",\"mlp_bias\":1}", SOL_ERR_UNSUPPORTED, "mlp_bias is 1: linear layers with a bias"},
         {"{" CONFIG ",\"hidden_act\":\"gelu\"}", SOL_ERR_UNSUPPORTED, "hidden_act is \"gelu\": only silu"},
+        {"{" CONFIG ",\"tie_word_embeddings\":1}", SOL_ERR_FORMAT, "tie_word_embeddings is 1, expected true or false"},
         {"{" CONFIG ",\"quantization_config\":{}}", SOL_ERR_UNSUPPORTED, "quantization_config"},
         {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"yarn\"}}", SOL_ERR_UNSUPPORTED, "rope_type is \"yarn\""},
         {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"llama3\"}}", SOL_ERR_FORMAT, "has no factor"},
@@ -485,6 +678,7 @@ END_TEST
 
 SOL_TEST_MAIN("import_hf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, round_trip);
               tcase_add_test(tc, dequantized); tcase_add_test(tc, dtypes); tcase_add_test(tc, configurations);
-              tcase_add_test(tc, eos_lists); tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
+              tcase_add_test(tc, eos_lists); tcase_add_test(tc, rope_settings);
+              tcase_add_test(tc, keys_with_a_meaning); tcase_add_test(tc, heads_and_names); tcase_add_test(tc, shards); tcase_add_test(tc, bad_configurations); tcase_add_test(tc, bad_tensors);
               tcase_add_test(tc, hostile_headers); tcase_add_test(tc, not_finite);
               tcase_add_test(tc, threads); tcase_add_test(tc, bad_tokenizer))

@@ -110,6 +110,22 @@ START_TEST(several_eos)
 }
 END_TEST
 
+START_TEST(linear_scaling_divides_all)
+{
+    float plain[32], scaled[32];
+    sol_model_config c = named("smollm2-135m");
+    ck_assert(!sol_rope_is_linear(&c));
+    sol_rope_inv_freq(&c, plain);
+    sol_rope_set_linear(&c, 4);
+    ck_ok(sol_model_config_check(&c, err));
+    ck_assert(sol_rope_is_linear(&c));
+    sol_rope_inv_freq(&c, scaled);
+    for (int i = 0; i < 32; i++) ck_assert(scaled[i] == plain[i] / 4);
+    c = named("llama-3.2-1b");
+    ck_assert(!sol_rope_is_linear(&c));
+}
+END_TEST
+
 /* One field of a good configuration made bad: the error names it. */
 START_TEST(config_check_names_the_field)
 {
@@ -258,6 +274,6 @@ START_TEST(rope_tables_turn)
 END_TEST
 
 SOL_TEST_MAIN("model", tcase_add_test(tc, named_shapes_are_valid); tcase_add_test(tc, published_parameter_counts);
-              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, several_eos); tcase_add_test(tc, config_check_names_the_field);
+              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, several_eos); tcase_add_test(tc, linear_scaling_divides_all); tcase_add_test(tc, config_check_names_the_field);
               tcase_add_test(tc, init_is_normal_and_the_same_for_any_threads);
               tcase_add_test(tc, rope_frequencies_of_llama3); tcase_add_test(tc, rope_tables_turn))

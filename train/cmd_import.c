@@ -30,7 +30,10 @@ static bool show(void *user, const char *tensor, int64_t done, int64_t total)
 
 static void report(sol_program *p, const struct args *a, const sol_import_result *r, double seconds)
 {
-    char count[32], took[32];
+    char count[32], took[32], notes[SOL_IMPORT_NOTES];
+    memcpy(notes, r->notes, sizeof notes);
+    for (char *rest, *note = strtok_r(notes, "\n", &rest); note; note = strtok_r(NULL, "\n", &rest))
+        sol_log_line(&p->log, SOL_LOG_WARN, "%s", note);
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s, %s parameters in %s, %s tokenizer, %s", a->out, r->source,
                  sol_count_text((double)r->weights, count), sol_dtype_name(r->dtype), r->has_tokenizer ? "with" : "no",
                  sol_duration_text(seconds, took));

@@ -165,6 +165,20 @@ sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err
                     near ? near : "", near ? "'?" : "", all);
 }
 
+/* The highest frequency is 1: it turns 1/(2 pi) times in a context of one token, less than the low factor. */
+void sol_rope_set_linear(sol_model_config *c, double factor)
+{
+    c->rope_factor = factor;
+    c->rope_low_freq_factor = 1;
+    c->rope_high_freq_factor = 4;
+    c->rope_original_max_position = 1;
+}
+
+bool sol_rope_is_linear(const sol_model_config *c)
+{
+    return c->rope_factor != 0 && c->rope_original_max_position == 1 && c->rope_low_freq_factor == 1 && c->rope_high_freq_factor == 4;
+}
+
 /* Llama3 scaling keeps short wavelengths, divides long ones by the factor, and joins the two in between:
  *   wavelength = 2 pi / f;  smooth = (original / wavelength - low) / (high - low), clamped to 0..1
  *   f' = (1 - smooth) f / factor + smooth f */

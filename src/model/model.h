@@ -115,6 +115,10 @@ void *sol_model_at(const sol_model *m, const sol_param *p);             /* first
 float *sol_model_f32(const sol_model *m, const sol_param *p);           /* only for SOL_F32 models */
 int64_t sol_param_count(const sol_param *p);                            /* rows * cols */
 
+/* Linear scaling divides every frequency by the factor. It is llama3 scaling whose original context is so short that every frequency is
+ * a low one, and is kept as that: no reader needs to know a second kind. */
+void sol_rope_set_linear(sol_model_config *c, double factor);
+bool sol_rope_is_linear(const sol_model_config *c);
 /* For a checked configuration. inv_freq[D/2] of RoPE with llama3 scaling (Hugging Face modeling_rope_utils, _compute_llama3_parameters); computed in
  * double, rounded once. */
 void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq);

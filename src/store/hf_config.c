@@ -93,48 +93,173 @@ static sol_status refuse(const char *path, const char *key, const json_t *v, con
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s is %s: %s", path, key, value_text(v, text), why);
 }
 
+/* ---- keys that change what a model computes, and the values at which they change nothing ---- */
+
+typedef enum {
+    WHEN_ABSENT, /* only null, as if it were not there */
+    WHEN_OFF,    /* false, 0, "", [], {}, and lists of these */
+    WHEN_ONE,    /* 1, and lists of it */
+} neutral;
+
+static const struct meaning {
+    const char *key;
+    neutral neutral;
+    const char *words[2]; /* strings that are neutral, too */
+    const char *why;      /* it is refused otherwise, and what would help */
+} meanings[] = {
+    {"hidden_act", WHEN_ABSENT, {"silu", "swish"}, "only silu is computed"},
+    {"quantization_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
+    {"compression_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
+    {"attention_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
+    {"mlp_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
+    {"qkv_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
+    {"use_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
+    {"layer_types", WHEN_OFF, {"full_attention"}, "every layer must attend to the whole text: full_attention"},
+    {"attention_chunk_size", WHEN_OFF, {0}, "every layer must attend to the whole text"},
+    {"use_bidirectional_attention", WHEN_OFF, {0}, "only causal attention is computed"},
+    {"is_encoder_decoder", WHEN_OFF, {0}, "only decoders are computed"},
+    {"add_cross_attention", WHEN_OFF, {0}, "only decoders without cross-attention are computed"},
+    {"num_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
+    {"num_local_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
+    {"n_routed_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
+    {"per_layer_config", WHEN_OFF, {0}, "all layers must be of one kind"},
+    {"pruned_heads", WHEN_OFF, {0}, "all heads must be there"},
+    {"alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
+    {"use_alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
+    {"rope_interleaved", WHEN_OFF, {0}, "the rows of q and k must be in the order of transformers, halves"},
+    {"partial_rotary_factor", WHEN_ONE, {0}, "RoPE must turn whole heads"},
+    {"no_rope_layers", WHEN_ONE, {0}, "RoPE must be in every layer"},
+    {"use_qk_norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
+    {"qk_norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
+    {"qk_layernorm", WHEN_OFF, {0}, "norms of q and k are not computed"},
+    {"attn_logit_softcapping", WHEN_OFF, {0}, "scores of attention are not capped here"},
+    {"final_logit_softcapping", WHEN_OFF, {0}, "logits are not capped here"},
+    {"query_pre_attn_scalar", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
+    {"attention_multiplier", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
+    {"embedding_multiplier", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
+    {"scale_emb", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
+    {"residual_multiplier", WHEN_ONE, {0}, "what a layer adds is not scaled here: multiply it into o_proj and down_proj"},
+    {"logit_scale", WHEN_ONE, {0}, "logits are not scaled here: multiply them into the head"},
+    {"logits_scaling", WHEN_ONE, {0}, "logits are not scaled here: divide the head by it"},
+    {"lm_head_multiplier", WHEN_ONE, {0}, "logits are not scaled here: multiply them into the head"},
+};
+
+static bool is_off(const json_t *v)
+{
+    return json_is_false(v) || json_is_null(v) || (json_is_number(v) && json_number_value(v) == 0) ||
+           (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0) ||
+           (json_is_object(v) && json_object_size(v) == 0);
+}
+
+static bool is_neutral(const struct meaning *m, const json_t *v)
+{
+    const char *text = json_string_value(v);
+    if (!v || json_is_null(v) || (m->neutral == WHEN_OFF && is_off(v))) return true;
+    if (m->neutral == WHEN_ONE && json_is_number(v)) return json_number_value(v) == 1;
+    for (int i = 0; text && i < 2; i++)
+        if (m->words[i] && strcmp(text, m->words[i]) == 0) return true;
+    bool all = json_is_array(v) && m->neutral != WHEN_ABSENT;
+    for (size_t i = 0; all && i < json_array_size(v); i++) {
+        const json_t *one = json_array_get(v, i);
+        all = !json_is_array(one) && is_neutral(m, one);
+    }
+    return all;
+}
+
+/* A window that is as long as the model's positions hides nothing. */
+static sol_status check_window(const char *path, const json_t *root, sol_err *err)
+{
+    const json_t *window = json_object_get(root, "sliding_window"), *used = json_object_get(root, "use_sliding_window");
+    const json_t *positions = json_object_get(root, "max_position_embeddings");
+    if (!window || is_off(window) || (used && is_off(used))) return SOL_OK;
+    if (json_is_number(window) && json_is_number(positions) && json_number_value(window) >= json_number_value(positions)) return SOL_OK;
+    return refuse(path, "sliding_window", window, "every layer must attend to the whole text: set it to null where it is not used", err);
+}
+
 static sol_status check_supported(const char *path, const json_t *root, sol_err *err)
 {
-    const json_t *type = json_object_get(root, "model_type"), *act = json_object_get(root, "hidden_act");
-    const json_t *quant = json_object_get(root, "quantization_config");
-    static const char *const biases[] = {"attention_bias", "mlp_bias"};
+    const json_t *type = json_object_get(root, "model_type");
     if (!json_is_string(type) || strcmp(json_string_value(type), "llama") != 0)
         return refuse(path, "model_type", type ? type : json_null(), "only llama models are read", err);
-    if (act && (!json_is_string(act) || strcmp(json_string_value(act), "silu") != 0))
-        return refuse(path, "hidden_act", act, "only silu is computed", err);
-    if (quant && !json_is_null(quant)) return refuse(path, "quantization_config", quant, "only plain weights are read", err);
-    for (int i = 0; i < 2; i++) {
-        bool bias;
-        sol_status st = get_bool(path, root, biases[i], &bias, err);
-        if (st != SOL_OK) return st;
-        if (bias) return refuse(path, biases[i], json_object_get(root, biases[i]), "linear layers with a bias are not computed", err);
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
+        const json_t *v = json_object_get(root, meanings[i].key);
+        if (!is_neutral(&meanings[i], v)) return refuse(path, meanings[i].key, v, meanings[i].why, err);
     }
+    return check_window(path, root, err);
+}
+
+/* ---- RoPE, as RotaryEmbeddingConfigMixin of transformers 5 resolves it ---- */
+
+/* Where the settings are: an object, or NULL when there are none. rope_scaling wins over rope_parameters unless it is empty. */
+static sol_status find_rope(const char *path, const json_t *root, const json_t **rope, const char **key, sol_err *err)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    const char *inner;
+    json_t *v;
+    *rope = NULL;
+    for (int i = 0; i < 2 && !*rope; i++) {
+        *key = keys[i];
+        *rope = json_object_get(root, keys[i]);
+        if (is_off(*rope)) *rope = NULL;
+    }
+    if (!*rope) return SOL_OK;
+    if (!json_is_object(*rope)) return wrong(path, *key, *rope, "an object", err);
+    json_object_foreach ((json_t *)*rope, inner, v)
+        if (json_is_object(v))
+            return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s has settings of its own for %.40s: only one RoPE for all layers is computed",
+                            path, *key, inner);
+    v = json_object_get(*rope, "partial_rotary_factor");
+    if (v && (!json_is_number(v) || json_number_value(v) != 1))
+        return refuse(path, "partial_rotary_factor", v, "RoPE must turn whole heads", err);
     return SOL_OK;
 }
 
-/* rope_scaling (theta beside it), or rope_parameters (theta inside) in newer files. */
-static sol_status read_rope(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+static sol_status read_theta(const char *path, const json_t *root, const json_t *rope, sol_model_config *c, sol_err *err)
 {
-    const json_t *params = json_object_get(root, "rope_parameters");
-    const char *key = json_is_object(params) ? "rope_parameters" : "rope_scaling";
-    const json_t *scaling = json_object_get(root, key), *type;
-    sol_status st = get_real(path, json_is_object(params) ? params : root, "rope_theta", 10000, &c->rope_theta, err);
-    if (st != SOL_OK || !scaling || json_is_null(scaling)) return st;
-    if (!json_is_object(scaling)) return wrong(path, key, scaling, "an object", err);
-    type = json_object_get(scaling, "rope_type");
-    if (!type) type = json_object_get(scaling, "type");
-    const char *name = json_string_value(type);
-    if (!name) return sol_fail(err, SOL_ERR_FORMAT, "%s: %s has no rope_type", path, key);
+    const json_t *v = json_object_get(rope, "rope_theta");
+    if (!v) v = json_object_get(root, "rope_theta");
+    c->rope_theta = v ? json_number_value(v) : 10000;
+    return v && !json_is_number(v) ? wrong(path, "rope_theta", v, "a number", err) : SOL_OK;
+}
+
+static sol_status read_llama3(const char *path, const json_t *root, const json_t *rope, sol_model_config *c, sol_err *err)
+{
+    static const char original[] = "original_max_position_embeddings";
+    int64_t inside = 0;
+    sol_status st = get_real(path, rope, "low_freq_factor", NAN, &c->rope_low_freq_factor, err);
+    if (st == SOL_OK) st = get_real(path, rope, "high_freq_factor", NAN, &c->rope_high_freq_factor, err);
+    /* The one place where the top level is asked first. */
+    if (st == SOL_OK) st = get_int(path, rope, original, c->max_position_embeddings, &inside, err);
+    return st == SOL_OK ? get_int(path, root, original, inside, &c->rope_original_max_position, err) : st;
+}
+
+static sol_status read_rope(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
+{
+    const json_t *rope, *type;
+    const char *key;
+    sol_status st = find_rope(path, root, &rope, &key, err);
+    if (st == SOL_OK) st = read_theta(path, root, rope, c, err);
+    if (st != SOL_OK) return st;
+    type = json_object_get(rope, "rope_type");
+    if (!type) type = json_object_get(rope, "type");
+    if (type && !json_is_string(type)) return wrong(path, "rope_type", type, "a name", err);
+    const char *name = type ? json_string_value(type) : "default";
+    bool linear = strcmp(name, "linear") == 0, dynamic = strcmp(name, "dynamic") == 0;
     if (strcmp(name, "default") == 0) return SOL_OK;
-    if (strcmp(name, "llama3") != 0) return refuse(path, "rope_type", type, "only default and llama3 are computed", err);
-    st = get_real(path, scaling, "factor", NAN, &c->rope_factor, err);
-    if (st == SOL_OK) st = get_real(path, scaling, "low_freq_factor", NAN, &c->rope_low_freq_factor, err);
-    if (st == SOL_OK) st = get_real(path, scaling, "high_freq_factor", NAN, &c->rope_high_freq_factor, err);
-    if (st == SOL_OK)
-        st = get_int(path, scaling, "original_max_position_embeddings", INT64_MIN, &c->rope_original_max_position, err);
-    if (st == SOL_OK && c->rope_factor == 0)
-        st = sol_fail(err, SOL_ERR_RANGE, "%s: %s factor is 0: must be at least 1", path, key);
-    return st;
+    if (!linear && !dynamic && strcmp(name, "llama3") != 0)
+        return refuse(path, "rope_type", type,
+                      "only default, linear, llama3 and dynamic are computed: a model without this scaling is needed", err);
+    st = get_real(path, rope, "factor", NAN, &c->rope_factor, err);
+    if (st == SOL_OK && c->rope_factor == 0) st = sol_fail(err, SOL_ERR_RANGE, "%s: %s factor is 0: must be at least 1", path, key);
+    if (st != SOL_OK) return st;
+    if (!linear && !dynamic) return read_llama3(path, root, rope, c, err);
+    if (linear) {
+        sol_rope_set_linear(c, c->rope_factor);
+    } else {
+        c->rope_factor = 0;
+        *note = "RoPE scaling \"dynamic\" begins beyond max_position_embeddings, where this model ends: it is left out";
+    }
+    return SOL_OK;
 }
 
 static sol_status get_id(const char *path, const char *key, const json_t *v, int64_t vocab_size, int64_t *id, sol_err *err)
@@ -174,8 +299,9 @@ sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_conf
     return st == SOL_OK ? read_eos(path, root, c, err) : st;
 }
 
-sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
 {
+    *note = NULL;
     int64_t heads = 0;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
     sol_status st = check_supported(path, root, err);
@@ -189,7 +315,7 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
     if (st == SOL_OK) st = get_int(path, root, "max_position_embeddings", 2048, &c->max_position_embeddings, err);
     if (st == SOL_OK) st = get_real(path, root, "rms_norm_eps", 1e-6, &c->rms_norm_eps, err);
     if (st == SOL_OK) st = get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err);
-    if (st == SOL_OK) st = read_rope(path, root, c, err);
+    if (st == SOL_OK) st = read_rope(path, root, c, note, err);
     c->num_attention_heads = heads;
     if (st == SOL_OK) st = sol_hf_token_ids(path, root, c, err);
     if (st != SOL_OK) return st;
@@ -214,7 +340,9 @@ json_t *sol_hf_eos_json(const sol_model_config *c)
 sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype, json_t **root, sol_err *err)
 {
     json_t *rope = json_null();
-    if (c->rope_factor != 0)
+    if (sol_rope_is_linear(c))
+        rope = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", c->rope_factor);
+    else if (c->rope_factor != 0)
         rope = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor, "low_freq_factor",
                          c->rope_low_freq_factor, "high_freq_factor", c->rope_high_freq_factor,
                          "original_max_position_embeddings", (json_int_t)c->rope_original_max_position);

@@ -8,6 +8,7 @@
 #include "store/source.h"
 
 enum { MAX_SHARDS = 512 };
+static const char head_name[] = "lm_head.weight";
 #define MAX_JSON (64u << 20)
 
 typedef struct hf_source {
@@ -52,6 +53,14 @@ static int find_shard(const hf_source *f, const char *name)
     return -1;
 }
 
+static sol_status need_file(const char *dir, const char *name, const char *index_path, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_status st = join(path, dir, name, err);
+    if (st != SOL_OK || sol_file_exists(path)) return st;
+    return sol_fail(err, SOL_ERR_IO, "%s: names %.100s, which is not there: the folder needs every file of the model", index_path, name);
+}
+
 /* Opens every file that the index names, and checks that each tensor is where it says. */
 static sol_status open_index(hf_source *f, const char *dir, const char *index_path, sol_err *err)
 {
@@ -71,6 +80,7 @@ static sol_status open_index(hf_source *f, const char *dir, const char *index_pa
         int at = find_shard(f, name);
         if (at < 0 && f->n_shards == MAX_SHARDS)
             st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: names more than %d files", index_path, MAX_SHARDS);
+        if (at < 0 && st == SOL_OK) st = need_file(dir, name, index_path, err);
         if (at < 0 && st == SOL_OK) {
             at = f->n_shards;
             st = add_shard(f, dir, name, err);
@@ -90,17 +100,33 @@ static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
     if (st == SOL_OK) st = join(index, dir, "model.safetensors.index.json", err);
     if (st != SOL_OK) return st;
     if (!sol_file_exists(index) && !sol_file_exists(single))
-        return sol_fail(err, SOL_ERR_IO, "%s: cannot open model.safetensors or model.safetensors.index.json: neither is there", dir);
+        return sol_fail(err, SOL_ERR_IO, "%s: cannot open model.safetensors or model.safetensors.index.json: neither is there (other "
+                        "formats are not read: save the model as safetensors)", dir);
     if (!sol_file_exists(single)) return open_index(f, dir, index, err);
     return add_shard(f, dir, "model.safetensors", err);
 }
 
-/* Names that older files carry beside the parameters; everything else that is not a parameter is refused. */
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+static const char prefix[] = "model.";
+enum { PREFIX = sizeof prefix - 1 };
+
+/* Also without "model.", as a model that was saved without its head has them. */
+static bool is_parameter(const sol_model *table, const char *name)
+{
+    char full[96 + PREFIX];
+    return sol_model_param(table, name) ||
+           ((size_t)snprintf(full, sizeof full, "%s%s", prefix, name) < sizeof full && sol_model_param(table, full));
+}
+
+/* What stands beside the parameters: tables of RoPE in older files, and the head of a tied model, which was looked at before. */
 static bool is_harmless(const char *name, const sol_model_config *c)
 {
-    size_t n = strlen(name);
-    if (n > 29 && strcmp(name + n - 29, "self_attn.rotary_emb.inv_freq") == 0) return true;
-    return c->tie_word_embeddings && strcmp(name, "lm_head.weight") == 0;
+    return ends_with(name, "rotary_emb.inv_freq") || (c->tie_word_embeddings && strcmp(name, head_name) == 0);
 }
 
 static sol_status check_strangers(const sol_source *s, const sol_model *table, sol_err *err)
@@ -109,9 +135,8 @@ static sol_status check_strangers(const sol_source *s, const sol_model *table, s
     for (int i = 0; i < f->n_shards; i++) {
         for (size_t k = 0; k < f->shard[i].n; k++) {
             const char *name = f->shard[i].tensor[k].name;
-            size_t n = strlen(name);
-            if (is_harmless(name, &s->config) || sol_model_param(table, name)) continue;
-            if (n > 5 && strcmp(name + n - 5, ".bias") == 0)
+            if (is_harmless(name, &s->config) || is_parameter(table, name)) continue;
+            if (ends_with(name, ".bias"))
                 return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.100s: linear layers with a bias are not computed",
                                 f->shard[i].path, name);
             return sol_fail(err, SOL_ERR_SHAPE, "%s: %.100s: is not a parameter of the model that config.json describes",
@@ -121,27 +146,88 @@ static sol_status check_strangers(const sol_source *s, const sol_model *table, s
     return SOL_OK;
 }
 
+/* Under its name or the one without "model."; NULL: in none of the files. */
+static sol_status find_tensor(const hf_source *f, const char *name, const sol_st_tensor **x, int *where, sol_err *err)
+{
+    int names = strncmp(name, prefix, PREFIX) == 0 ? 2 : 1;
+    *x = NULL;
+    for (int k = 0; k < names * f->n_shards; k++) {
+        int i = k / names;
+        const sol_st_tensor *here = sol_safetensors_find(&f->shard[i], k % names ? name + PREFIX : name);
+        if (here && *x)
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is in %s, too", f->shard[i].path, name, f->shard[*where].path);
+        if (!here) continue;
+        *x = here;
+        *where = i;
+    }
+    return SOL_OK;
+}
+
 static sol_status place_param(const sol_source *s, hf_source *f, const sol_param *p, int index, sol_err *err)
 {
     char has[96], want[96];
     sol_shape shape = p->kind == SOL_PARAM_NORM ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
-    const sol_st_tensor *x = NULL;
-    for (int i = 0; i < f->n_shards; i++) {
-        const sol_st_tensor *here = sol_safetensors_find(&f->shard[i], p->name);
-        if (here && x)
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is in %s, too", f->shard[i].path, p->name, f->shard[f->where[index]].path);
-        if (!here) continue;
-        x = here;
-        f->where[index] = i;
-    }
-    if (!x) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, p->name);
+    const sol_st_tensor *x;
+    bool head = p->kind == SOL_PARAM_HEAD;
+    sol_status st = find_tensor(f, p->name, &x, &f->where[index], err);
+    if (st == SOL_OK && !x && p->kind == SOL_PARAM_EMBED && s->config.tie_word_embeddings)
+        st = find_tensor(f, head_name, &x, &f->where[index], err); /* which of the two was stored does not matter */
+    if (st != SOL_OK) return st;
+    if (!x)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s%s", s->path, p->name,
+                        head ? ": where the embedding is the head, config.json says tie_word_embeddings true" : "");
     const char *path = f->shard[f->where[index]].path;
     if (!sol_shape_equal(&x->shape, &shape))
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path, p->name,
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path, x->name,
                         sol_shape_text(&x->shape, has), sol_shape_text(&shape, want));
     if (!x->readable)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: has dtype %s, only F32, F16 and BF16 are read", path, p->name, x->dtype);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: has dtype %s, only F32, F16 and BF16 are read: save the model as one of them",
+                        path, x->name, x->dtype);
     f->tensor[index] = x;
+    return SOL_OK;
+}
+
+/* n elements of a tensor from element `at` on, in f32; raw holds them as they are. */
+static sol_status read_elements(const hf_source *f, int where, const sol_st_tensor *x, int64_t at, int64_t n, void *raw, float *out,
+                                sol_err *err)
+{
+    size_t size = sol_dtype_size(x->type);
+    sol_status st = sol_in_read(&f->shard[where].in, x->begin + (uint64_t)at * size, raw, (size_t)n * size, err);
+    if (st == SOL_OK) sol_convert(out, SOL_F32, raw, x->type, n);
+    return st;
+}
+
+static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2], const int where[2], bool *same, sol_err *err)
+{
+    enum { STEP = 1 << 16 };
+    float *part[3] = {NULL};
+    int64_t n = sol_shape_count(&x[0]->shape);
+    sol_status st = SOL_OK;
+    *same = sol_shape_equal(&x[0]->shape, &x[1]->shape) && x[0]->readable && x[1]->readable;
+    if (!*same) return SOL_OK;
+    for (int i = 0; st == SOL_OK && i < 3; i++) st = sol_alloc_array((void **)&part[i], STEP, sizeof(float), err);
+    for (int64_t at = 0; st == SOL_OK && *same && at < n; at += STEP) {
+        int64_t count = n - at < STEP ? n - at : STEP;
+        for (int i = 0; st == SOL_OK && i < 2; i++) st = read_elements(f, where[i], x[i], at, count, part[2], part[i], err);
+        *same = st == SOL_OK && memcmp(part[0], part[1], (size_t)count * sizeof(float)) == 0;
+    }
+    for (int i = 0; i < 3; i++) sol_free(part[i]);
+    return st;
+}
+
+/* transformers keeps a head that a tied model has stored beside its embedding, where it is another one. So does this. */
+static sol_status untie_other_head(sol_source *s, sol_err *err)
+{
+    const hf_source *f = s->impl;
+    const sol_st_tensor *x[2];
+    int where[2];
+    bool same = true;
+    sol_status st = find_tensor(f, "model.embed_tokens.weight", &x[0], &where[0], err);
+    if (st == SOL_OK) st = find_tensor(f, head_name, &x[1], &where[1], err);
+    if (st == SOL_OK && x[0] && x[1]) st = same_values(f, x, where, &same, err);
+    if (st != SOL_OK || same) return st;
+    s->config.tie_word_embeddings = false;
+    sol_source_note(s, "tie_word_embeddings is true, but lm_head.weight holds other values than the embedding: both are kept, untied");
     return SOL_OK;
 }
 
@@ -150,11 +236,13 @@ static sol_status place_params(sol_source *s, sol_err *err)
     hf_source *f = s->impl;
     sol_model *table = NULL;
     size_t tensors = 0;
+    sol_status st = s->config.tie_word_embeddings ? untie_other_head(s, err) : SOL_OK;
+    if (st != SOL_OK) return st;
     for (int i = 0; i < f->n_shards; i++) tensors += f->shard[i].n;
     if ((size_t)s->config.num_hidden_layers > tensors)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: config.json has %lld layers, the weights only %zu tensors", s->path,
                         (long long)s->config.num_hidden_layers, tensors);
-    sol_status st = sol_model_describe(&table, &s->config, SOL_F32, err);
+    st = sol_model_describe(&table, &s->config, SOL_F32, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&f->where, (size_t)table->n_params, sizeof *f->where, err);
     if (st == SOL_OK) st = check_strangers(s, table, err);
@@ -214,11 +302,17 @@ static sol_status read_config(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     json_t *root;
-    sol_status st = join(path, s->path, "config.json", err);
+    const char *note;
+    sol_status st = join(path, s->path, "adapter_config.json", err);
+    if (st == SOL_OK && sol_file_exists(path))
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                      "%s: the folder holds an adapter: merge it into its model (merge_and_unload), and import that", path);
+    if (st == SOL_OK) st = join(path, s->path, "config.json", err);
     if (st == SOL_OK) st = sol_hf_read_json(path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
-    st = sol_hf_config(path, root, &s->config, err);
+    st = sol_hf_config(path, root, &s->config, &note, err);
     json_decref(root);
+    if (st == SOL_OK && note) sol_source_note(s, note);
     return st == SOL_OK ? read_ids(s, err) : st;
 }
 

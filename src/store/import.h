@@ -27,12 +27,15 @@ typedef struct sol_import_options {
     sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the same for any number of threads */
 } sol_import_options;
 
+enum { SOL_IMPORT_NOTES = 512 };
+
 typedef struct sol_import_result {
     const char *source;   /* "llama2.c", "Hugging Face", "GGUF", "random" */
     int64_t weights;
     sol_dtype dtype;      /* as written */
     sol_model_config config;
     bool has_tokenizer;
+    char notes[SOL_IMPORT_NOTES]; /* what was read otherwise than a user may expect, a line each; "": nothing */
 } sol_import_result;
 
 sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -17,6 +18,12 @@ void sol_source_close(sol_source *s)
     sol_free(s->tokenizer_path);
     sol_free(s->path);
     *s = (sol_source){0};
+}
+
+void sol_source_note(sol_source *s, const char *text)
+{
+    size_t n = strlen(s->notes);
+    snprintf(s->notes + n, sizeof s->notes - n, "%s%s", n ? "\n" : "", text);
 }
 
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err)

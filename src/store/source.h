@@ -19,6 +19,7 @@ struct sol_source {
     sol_model_config config;
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     char *tokenizer_path;     /* owned; a file that is still to be read; NULL: none */
+    char notes[SOL_IMPORT_NOTES]; /* see sol_import_result */
     bool own_tokenizer;       /* that file belongs to the model: BOS and EOS are what the configuration says */
     sol_dtype dtype;          /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */
     bool interleaved;         /* q and k rows are in the order of interleaved RoPE pairs */
@@ -33,6 +34,9 @@ struct sol_source {
 
 /* Releases everything; a source that was never opened (all zero) is fine. */
 void sol_source_close(sol_source *s);
+
+/* Adds a line to the notes. */
+void sol_source_note(sol_source *s, const char *text);
 
 /* Openers close what they opened when they fail. */
 sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path, sol_err *err);

@@ -12,7 +12,7 @@ with() {
 shows() {
     expect 0 "" "$SOLERA" import "$dir/hf" -o "$dir/m.h5"
     "$SOLERA" inspect "$dir/m.h5" --json >"$dir/shown"
-    grep -qF -- "$1" "$dir/shown" || fail "'$1' is not in: $(cat "$dir/shown")"
+    grep -qF -- "$1" "$dir/shown" || fail "'$1' is not in: $(head -c 900 "$dir/shown")"
 }
 
 # EOS lists go through import, packing and both exports; generation stops at each of them.
@@ -42,3 +42,28 @@ expect 0 "" "$SOLERA" import "$dir/m.gguf" -o "$dir/g.h5"
 printf '{"eos_token_id": [3, 2047]}\n' >"$dir/hf/generation_config.json"
 shows '"eos_token_id":[3,2047]'
 rm "$dir/hf/generation_config.json"
+
+# RoPE: an empty rope_scaling is none, another wins over rope_parameters; linear scaling goes through both exports.
+with rope_parameters '{"rope_type": "default", "rope_theta": 70000}'
+shows '"rope_scaling":{"rope_type":"llama3","factor":32.0'
+shows '"rope_theta":500000.0'
+config=$(printf '%s\n' "$config" | sed '/"rope_scaling": {/,/}/d')
+with rope_scaling '{"type": "linear", "factor": 4}'
+shows '"factor":4.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":1'
+expect 0 "" "$SOLERA" export "$dir/m.h5" -o "$dir/again" --format safetensors
+tr -d '\n ' <"$dir/again/config.json" | grep -qF '"rope_scaling":{"rope_type":"linear","factor":4.0}' || fail "$(cat "$dir/again/config.json")"
+expect 0 "" "$SOLERA" export "$dir/m.h5" -o "$dir/m.gguf" --type f16
+expect 0 "" "$SOLERA" import "$dir/m.gguf" -o "$dir/g.h5"
+"$SOLERA" inspect "$dir/g.h5" --json | grep -qF '"factor":4.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":1' ||
+    fail "GGUF: $("$SOLERA" inspect "$dir/g.h5" --json)"
+with rope_scaling '{"type": "dynamic", "factor": 4}'
+expect 0 "warning: RoPE scaling \"dynamic\" begins beyond max_position_embeddings" "$SOLERA" import "$dir/hf" -o "$dir/m.h5"
+with rope_scaling '{"type": "yarn", "factor": 4}'
+expect 2 'rope_type is "yarn": only default, linear, llama3 and dynamic are computed' "$SOLERA" import "$dir/hf" -o "$dir/x.h5"
+
+# Numbers as Python writes them do no harm where nobody reads them.
+with head_dim '64.0, "a": [NaN, -Infinity, 1e400, 123456789012345678901234567890]'
+shows '"head_dim":64'
+with sliding_window 128
+expect 2 "sliding_window is 128: every layer must attend to the whole text" "$SOLERA" import "$dir/hf" -o "$dir/x.h5"
+[ ! -e "$dir/x.h5" ] || fail "a refused import leaves a file"
