@@ -1,20 +1,27 @@
 #include "base/textio.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 
-struct sol_reader {
-    gzFile file;
-    char *path;
-};
+enum { IN_BUFFER = 256 << 10, STEP_MAX = 1 << 30 };
 
-enum { GZ_BUFFER = 256 << 10 };
+struct sol_reader {
+    int fd;
+    char *path;
+    uint8_t *in; /* [at, n) is not taken yet */
+    size_t at, n;
+    uint64_t loaded; /* bytes of the file that went into `in` or, where it is not gzip, past it */
+    bool begun, gzip, eof;
+    z_stream z;
+    bool z_made, in_member; /* in_member: the running gzip member has not ended */
+};
 
 sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
 {
@@ -25,16 +32,11 @@ sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
     if (S_ISDIR(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: is a directory", path);
     sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
     if (st != SOL_OK) return st;
+    r->fd = -1;
     st = sol_copy_string(&r->path, path, strlen(path), err);
-    if (st == SOL_OK) {
-        errno = 0;
-        r->file = gzopen(path, "rbe");
-        if (!r->file)
-            st = errno ? sol_fail_errno(err, path, "cannot open")
-                       : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", path);
-        else
-            gzbuffer(r->file, GZ_BUFFER);
-    }
+    if (st == SOL_OK) st = sol_alloc_array((void **)&r->in, IN_BUFFER, 1, err);
+    if (st == SOL_OK && (r->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        st = sol_fail_errno(err, path, "cannot open");
     if (st != SOL_OK) sol_reader_close(&r);
     *out = r;
     return st;
@@ -44,35 +46,135 @@ void sol_reader_close(sol_reader **rp)
 {
     sol_reader *r = *rp;
     if (!r) return;
-    if (r->file) gzclose_r(r->file);
+    if (r->z_made) inflateEnd(&r->z);
+    if (r->fd >= 0) close(r->fd);
+    sol_free(r->in);
     sol_free(r->path);
     sol_free(r);
     *rp = NULL;
 }
 
-sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
+/* Up to `size` bytes of the file as it is; sets eof at its end. */
+static sol_status load(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
-    int code;
+    ssize_t got;
+    do got = read(r->fd, buf, size);
+    while (got < 0 && errno == EINTR);
     *n = 0;
-    int got = gzread(r->file, buf, size > INT_MAX / 2 ? INT_MAX / 2 : (unsigned)size);
-    if (got > 0) {
-        *n = (size_t)got;
-        return SOL_OK;
+    if (got < 0) return sol_fail_errno(err, r->path, "cannot read");
+    *n = (size_t)got;
+    r->loaded += *n;
+    r->eof = got == 0;
+    return SOL_OK;
+}
+
+/* At least `want` bytes in the buffer, fewer only at the end of the file. */
+static sol_status need(sol_reader *r, size_t want, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && r->n - r->at < want && !r->eof) {
+        size_t got;
+        memmove(r->in, r->in + r->at, r->n - r->at);
+        r->n -= r->at;
+        r->at = 0;
+        st = load(r, r->in + r->n, IN_BUFFER - r->n, &got, err);
+        r->n += got;
     }
-    const char *why = gzerror(r->file, &code);
-    if (code == Z_OK || code == Z_STREAM_END) return SOL_OK;
-    if (code == Z_ERRNO) return sol_fail_errno(err, r->path, "cannot read");
-    if (code == Z_MEM_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
-    size_t name = strlen(r->path); /* zlib begins with it */
-    if (strncmp(why, r->path, name) == 0 && strncmp(why + name, ": ", 2) == 0) why += name + 2;
+    return st;
+}
+
+static bool at_member(const sol_reader *r)
+{
+    return r->n - r->at >= 2 && r->in[r->at] == 0x1F && r->in[r->at + 1] == 0x8B;
+}
+
+static sol_status begin(sol_reader *r, sol_err *err)
+{
+    sol_status st = need(r, 2, err);
+    if (st != SOL_OK) return st;
+    r->begun = true;
+    r->gzip = at_member(r);
+    if (r->gzip && inflateInit2(&r->z, 16 + MAX_WBITS) != Z_OK)
+        return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
+    r->z_made = r->in_member = r->gzip;
+    return SOL_OK;
+}
+
+static sol_status damaged(const sol_reader *r, const char *why, sol_err *err)
+{
     return sol_fail(err, SOL_ERR_FORMAT, "%s: damaged gzip file at byte %llu: %s", r->path,
                     (unsigned long long)sol_reader_position(r), why);
 }
 
+/* What follows a member and is none: reads to the end of the file to say how much it is. */
+static sol_status trailing(sol_reader *r, sol_err *err)
+{
+    unsigned long long from = sol_reader_position(r);
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && !r->eof) {
+        r->at = r->n;
+        st = need(r, 1, err);
+    }
+    if (st != SOL_OK) return st;
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
+                    "the whole text, or cut them off",
+                    r->path, (unsigned long long)r->loaded - from, from);
+}
+
+/* Between two members, or before the end: zeros pad a file that lies in blocks. Begins the next member. */
+static sol_status next_member(sol_reader *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    do {
+        while (r->at < r->n && r->in[r->at] == 0) r->at++;
+        st = need(r, 2, err);
+    } while (st == SOL_OK && r->at < r->n && r->in[r->at] == 0);
+    if (st != SOL_OK || r->at == r->n) return st;
+    if (!at_member(r)) return trailing(r, err);
+    r->in_member = true;
+    return inflateReset(&r->z) == Z_OK ? SOL_OK : damaged(r, "inconsistent stream", err);
+}
+
+static sol_status inflate_some(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && *n == 0) {
+        st = r->in_member ? need(r, 1, err) : next_member(r, err);
+        if (st != SOL_OK || !r->in_member) return st;
+        if (r->at == r->n) return damaged(r, "it ends early", err);
+        r->z.next_in = r->in + r->at;
+        r->z.avail_in = (unsigned)(r->n - r->at);
+        r->z.next_out = buf;
+        r->z.avail_out = (unsigned)size;
+        int code = inflate(&r->z, Z_NO_FLUSH);
+        r->at = r->n - r->z.avail_in;
+        *n = size - r->z.avail_out;
+        r->in_member = code != Z_STREAM_END;
+        if (code == Z_MEM_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
+        if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
+            st = damaged(r, r->z.msg ? r->z.msg : "inconsistent stream", err);
+    }
+    return st;
+}
+
+sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
+{
+    *n = 0;
+    if (size > STEP_MAX) size = STEP_MAX;
+    sol_status st = r->begun ? SOL_OK : begin(r, err);
+    if (st != SOL_OK) return st;
+    if (r->gzip) return inflate_some(r, buf, size, n, err);
+    if (r->at == r->n) return r->eof ? SOL_OK : load(r, buf, size, n, err);
+    *n = r->n - r->at < size ? r->n - r->at : size;
+    memcpy(buf, r->in + r->at, *n);
+    r->at += *n;
+    return SOL_OK;
+}
+
 uint64_t sol_reader_position(const sol_reader *r)
 {
-    z_off_t at = gzoffset(r->file);
-    return at > 0 ? (uint64_t)at : 0;
+    return r->loaded - (r->n - r->at);
 }
 
 sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err)
