@@ -138,6 +138,27 @@ static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *
     return st;
 }
 
+/* Whether one of the options "--a|--b" was given. */
+static bool any_given(const sol_verb *v, const bool *given, const char *names)
+{
+    for (int i = 0; v->options[i].name; i++)
+        if (given[i] && is_choice(names, v->options[i].name)) return true;
+    return false;
+}
+
+/* No option is given in vain: it would say that something happened which did not. */
+static sol_status check_effect(const sol_verb *v, const bool *given, sol_err *err)
+{
+    for (int i = 0; v->options && v->options[i].name; i++) {
+        const sol_opt *o = &v->options[i];
+        if (given[i] && o->with && !any_given(v, given, o->with))
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect without %s", o->name, o->with);
+        if (given[i] && o->without && any_given(v, given, o->without))
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect with %s", o->name, o->without);
+    }
+    return SOL_OK;
+}
+
 static sol_status check_complete(const sol_program *p, const bool *given, sol_err *err)
 {
     const sol_verb *v = p->verb;
@@ -154,7 +175,7 @@ static sol_status check_complete(const sol_program *p, const bool *given, sol_er
         if (v->options[i].required && !given[i])
             return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", v->options[i].name, v->options[i].value,
                             v->options[i].help);
-    return SOL_OK;
+    return check_effect(v, given, err);
 }
 
 sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err)

@@ -1,37 +1,37 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/textio.h"
 #include "eval_args.h"
+#include "text/docs.h"
 
 static const sol_opt options[] = {
     {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, data),
      .help = "a dataset, made by `solera tokenize` with the model's tokenizer"},
     {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, seq), .preset = "-1", .min = -1, .max = 1e9,
-     .help = "--data: tokens a window; 0: the model's context, at most 2048; -1: as in the model's training"},
+     .with = "--data", .help = "--data: tokens a window; 0: the model's context, at most 2048; -1: as in the model's training"},
     {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, max_windows), .preset = "-1", .min = -1,
-     .max = 1e15, .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
+     .max = 1e15, .with = "--data", .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
     {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, documents),
      .preset = "trained", .choices = "joined|apart|trained",
-     .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's training"},
+     .with = "--data", .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's training"},
     {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, text),
-     .help = "plain text, also gzipped: perplexity as papers print it"},
+     .help = "plain text in UTF-8, also gzipped: perplexity as papers print it"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
-     .help = "--text: tokens a window; 0: the model's context, at most 2048"},
+     .with = "--text", .help = "--text: tokens a window; 0: the model's context, at most 2048"},
     {.name = "--stride", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, stride), .min = 0, .max = 1e9,
-     .help = "--text: tokens from window to window; 0: as many as a window has"},
+     .with = "--text", .help = "--text: tokens from window to window; 0: as many as a window has"},
     {.name = "--word-level", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, word_level),
-     .help = "--text: also the word perplexity of lm-evaluation-harness (wikitext, add_bos_token=False)"},
+     .with = "--text", .help = "--text: also the word perplexity of lm-evaluation-harness (wikitext, add_bos_token=False)"},
     {.name = "--task", .value = "NAMES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, tasks),
      .help = "zero-shot tasks, with commas between: arc_easy,arc_challenge,hellaswag,piqa,winogrande; NAME=FILE reads FILE"},
     {.name = "--task-dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, task_dir),
-     .help = "--task: where the files are; else $SOLERA_DATA/eval, data/eval or ../shared/data/eval"},
+     .with = "--task", .help = "--task: where the files are; else $SOLERA_DATA/eval, data/eval or ../shared/data/eval"},
     {.name = "--limit", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, limit), .min = 0, .max = 1e9,
-     .help = "--task: the first N items of each; 0: all"},
+     .with = "--task", .help = "--task: the first N items of each; 0: all"},
     {.name = "--no-bos", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, no_bos),
-     .help = "--task: no BOS where the tokenizer puts one in front (lm-evaluation-harness with add_bos_token=False)"},
+     .with = "--task", .help = "--task: no BOS where the tokenizer puts one in front (lm-evaluation-harness with add_bos_token=False)"},
     {.name = "--samples", .value = "OUT.jsonl", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, samples),
-     .help = "--task: write the scores of every item"},
+     .with = "--task", .help = "--task: write the scores of every item"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f32"),
     {0},
@@ -140,7 +140,7 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     sol_text_opts o = {.context = window_of(net, a->context), .watch = {.fn = show, .user = p}};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
-    sol_status st = sol_text_read(a->text, MOST, &text, &n, err);
+    sol_status st = sol_docs_plain(a->text, MOST, &text, &n, err);
     if (st != SOL_OK) return st;
     st = sol_eval_text_windows(net, text, n, &o, &r, err);
     if (st == SOL_OK && a->word_level) st = sol_eval_text_words(net, text, n, &o, &words, err);

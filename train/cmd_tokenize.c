@@ -1,51 +1,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/mem.h"
+#include "text/jsontext.h"
 #include "tokenize.h"
 
 struct args {
-    const char *tokenizer, *out, *special;
+    const char *tokenizer, *out, *special, *format;
     sol_words input;
-    bool ids, unix_lines, json;
+    bool ids, unix_lines, json, skip_bad;
 };
 
 static const sol_opt options[] = {
     {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
      .required = true, .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
     {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input),
-     .help = ".txt, .jsonl with \"text\", gzip of both"},
+     .help = SOL_INPUT_HELP},
+    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
+     .preset = "auto", .choices = "auto|text|json", .without = "--ids", .help = SOL_FORMAT_HELP},
     {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
-     .help = "dataset to write"},
+     .without = "--ids", .help = "dataset to write"},
     {.name = "--ids", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, ids),
      .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids a line on stdout"},
     {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special),
      .preset = "auto", .choices = "auto|yes|no", .help = "recognize special tokens in the text; auto: with --ids"},
-    {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),
+    {.name = "--skip-bad", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, skip_bad), .without = "--ids",
+     .help = SOL_SKIP_BAD_HELP},
+    {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines), .without = "--ids",
      .help = "read CR LF line ends as LF"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
-     .help = "print documents, tokens, text_bytes and seconds as JSON"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .without = "--ids",
+     .help = "print documents, tokens, text_bytes, skipped and seconds as JSON"},
     {0},
 };
 
-static sol_status ids_of_line(sol_encoder *e, const char *line, size_t n, int64_t number, int flags,
-                              sol_ids *ids, sol_err *err)
+static sol_status ids_of_line(sol_encoder *e, char *line, size_t n, int64_t number, int flags, sol_ids *ids,
+                              sol_err *err)
 {
-    json_error_t where;
-    json_t *object = sol_json_load(line, n, JSON_ALLOW_NUL, &where);
-    const json_t *text = json_object_get(object, "text");
-    sol_status st = SOL_OK;
+    sol_span text;
+    size_t bom = number == 1 ? sol_text_bom(line, n) : 0;
     ids->n = 0;
-    if (!object)
-        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld:%d: not a JSON object: %s", (long long)number, where.column,
-                      where.text);
-    else if (!json_is_string(text))
-        st = sol_fail(err, SOL_ERR_FORMAT, "stdin:%lld: no string under \"text\"", (long long)number);
-    else
-        st = sol_encoder_run(e, json_string_value(text), json_string_length(text), flags, ids, err);
-    json_decref(object);
-    return st;
+    sol_status st = sol_json_text(line + bom, n - bom, "stdin", number, &text, err);
+    return st == SOL_OK ? sol_encoder_run(e, text.at, text.n, flags, ids, err) : st;
 }
 
 static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)
@@ -76,8 +71,10 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     size_t n;
     const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
-    sol_tokenize_job job = {.tokenizer = t, .out = a->out, .special = strcmp(a->special, "yes") == 0};
+    sol_tokenize_job job = {.tokenizer = t, .out = a->out, .special = strcmp(a->special, "yes") == 0,
+                            .special_is_text = strcmp(a->special, "no") == 0};
     job.docs = (sol_docs_options){.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
+                                  .as = sol_read_as_named(a->format), .skip_bad = a->skip_bad, .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t) && !job.special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t)};
@@ -89,8 +86,9 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                  sol_bytes_text((double)r.text_bytes, size),
                  r.seconds > 0 ? (double)r.text_bytes / 1e6 / r.seconds : 0.0);
     if (a->json)
-        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"seconds\": %.3f}\n",
-               (long long)r.documents, (long long)r.tokens, (unsigned long long)r.text_bytes, r.seconds);
+        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"skipped\": %lld, \"seconds\": %.3f}\n",
+               (long long)r.documents, (long long)r.tokens, (unsigned long long)r.text_bytes, (long long)r.skipped,
+               r.seconds);
     return SOL_OK;
 }
 
@@ -114,9 +112,10 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 const sol_verb sol_verb_tokenize = {
     .name = "tokenize",
     .summary = "turn text into a token dataset, or lines of JSON into lines of ids",
-    .details = "A .txt file is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's\n"
-               "own end-of-text token) separate several; blanks beside such a line belong to it. A .jsonl file\n"
-               "holds one a line. Each document becomes BOS as the tokenizer's template says, its ids, and EOS\n"
+    .details = "Plain text is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's own\n"
+               "end-of-text token) separate several; blanks beside such a line belong to it. JSON holds a document a\n"
+               "line, or an item of one array: strings, or objects with a string under \"text\". Tables and binary files\n"
+               "are refused. Each document becomes BOS as the tokenizer's template says, its ids, and EOS\n"
                "when the tokenizer has one.",
     .options = options,
     .args_size = sizeof(struct args),

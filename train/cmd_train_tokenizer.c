@@ -1,10 +1,11 @@
 #include "base/mem.h"
-#include "program.h"
+#include "tokenize.h"
 
 struct args {
     int64_t vocab;
     sol_words input;
-    bool unix_lines;
+    bool unix_lines, skip_bad;
+    const char *format;
     const char *out;
 };
 
@@ -13,7 +14,10 @@ static const sol_opt options[] = {
      .min = 258, .max = 1 << 24, .required = true,
      .help = "tokens: 256 bytes, merges, <|begin_of_text|>, <|end_of_text|>"},
     {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input), .required = true,
-     .help = ".txt, .jsonl with \"text\", gzip of both"},
+     .help = SOL_INPUT_HELP},
+    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
+     .preset = "auto", .choices = "auto|text|json", .help = SOL_FORMAT_HELP},
+    {.name = "--skip-bad", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, skip_bad), .help = SOL_SKIP_BAD_HELP},
     {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines),
      .help = "read CR LF line ends as LF"},
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
@@ -25,6 +29,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
     sol_bpe_options o = {.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
+                         .skip_bad = a->skip_bad, .as = sol_read_as_named(a->format), .log = &p->log,
                          .vocab_size = (int32_t)a->vocab};
     double from = sol_clock();
     char took[32];

@@ -131,10 +131,17 @@ sol_windows sol_job_windows(const sol_config *c)
     return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
 }
 
+/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. */
 static bool is_text(const char *path)
 {
-    return has_suffix(path, ".txt") || has_suffix(path, ".jsonl") || has_suffix(path, ".txt.gz") ||
-           has_suffix(path, ".jsonl.gz");
+    static const char hdf5[] = "\x89HDF\r\n\x1A\n";
+    char head[sizeof hdf5 - 1];
+    sol_in in = {.fd = -1};
+    if (has_suffix(path, ".h5")) return false;
+    bool regular = sol_in_open(&in, path, NULL) == SOL_OK;
+    bool same = regular && sol_in_read(&in, 0, head, sizeof head, NULL) == SOL_OK && memcmp(head, hdf5, sizeof head) == 0;
+    sol_in_close(&in);
+    return !same;
 }
 
 static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t,
@@ -148,6 +155,7 @@ static sol_status make_dataset(sol_program *p, const char *path, const char *mad
     sol_tokenize_job job = {.tokenizer = t, .out = made};
     job.docs = (sol_docs_options){.files = &path,
                                   .n_files = 1,
+                                  .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t),
                                   .cut_lines = sol_tokenizer_can_cut_lines(t)};

@@ -51,6 +51,8 @@ typedef struct sol_opt {
     const char *help;
     const char *preset; /* the default as it would be typed; NULL: 0, NULL, empty */
     const char *choices; /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
+    const char *with;    /* options of the verb, "--a|--b": without any of them this one has no effect and is refused */
+    const char *without; /* likewise: with any of them */
     double min, max;
     bool required;
 } sol_opt;

@@ -10,8 +10,9 @@
 enum { N_SLOTS = 3, READ_TILE = 0, WRITE_TILE = 1, FIRST_GROUP_TILE = 2 };
 
 typedef struct piece_ids {
-    size_t end; /* of the piece's ids in its group's; they begin where the one before ends */
-    bool drop;  /* a JSON text of blanks alone */
+    size_t end;            /* of the piece's ids in its group's; they begin where the one before ends */
+    int64_t n_special;     /* control tokens that its text spells */
+    int32_t first_special; /* the first of them */
 } piece_ids;
 
 typedef struct group { /* about SOL_DOCS_PIECE bytes of consecutive pieces */
@@ -38,25 +39,24 @@ typedef struct pipeline {
     sol_dataset_writer *writer;
     int32_t last_id; /* written in the open document; -1: none */
     sol_err read_err, write_err;
+    int64_t n_special; /* control tokens that were spelled in the text and stay text */
+    bool warned;       /* of the first one */
     sol_tokenize_result *result;
 } pipeline;
 
 static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, sol_ids *ids, sol_err *err)
 {
     const sol_piece *piece = &s->batch.piece[i];
-    const char *text;
-    size_t n;
-    void *owner;
+    const char *text = s->batch.text + piece->at;
     int flags = (piece->first ? SOL_ENCODE_BOS : SOL_ENCODE_CONTINUE) | (piece->last ? SOL_ENCODE_TAIL : 0) |
                 (l->job->special ? SOL_ENCODE_SPECIAL : 0);
-    sol_status st = sol_piece_text(l->docs, &s->batch, piece, &text, &n, &owner, err);
-    if (st != SOL_OK) return st;
-    s->piece[i].drop = piece->json && sol_text_is_blank(text, n);
-    if (!s->piece[i].drop) st = sol_encoder_run(e, text, n, flags, ids, err);
+    sol_status st = sol_encoder_run(e, text, piece->n, flags, ids, err);
     if (st != SOL_OK)
         sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
-    s->piece[i].end = ids->n;
-    sol_piece_release(owner);
+    s->piece[i] = (piece_ids){.end = ids->n};
+    if (!l->job->special && !l->job->special_is_text)
+        s->piece[i].n_special =
+            sol_tokenizer_count_special(l->job->tokenizer, text, piece->n, &s->piece[i].first_special);
     return st;
 }
 
@@ -93,7 +93,7 @@ static void read_slot(pipeline *l, slot *s)
     sol_status st = sol_docs_read(l->docs, &s->batch, &l->read_err);
     if (st == SOL_OK) st = make_groups(s, &l->read_err);
     s->filled = st == SOL_OK && s->batch.n_pieces > 0;
-    l->result->text_bytes += s->batch.n_text;
+    for (size_t i = 0; i < s->batch.n_pieces; i++) l->result->text_bytes += s->batch.piece[i].n;
 }
 
 static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
@@ -119,8 +119,7 @@ static void write_slot(pipeline *l, slot *s)
         const group *one = &s->group[g];
         size_t at = 0;
         for (size_t i = one->from; st == SOL_OK && i < one->to; i++) {
-            if (!s->piece[i].drop)
-                st = write_piece(l, &s->batch.piece[i], one->ids.id + at, s->piece[i].end - at, &l->write_err);
+            st = write_piece(l, &s->batch.piece[i], one->ids.id + at, s->piece[i].end - at, &l->write_err);
             at = s->piece[i].end;
         }
     }
@@ -150,6 +149,23 @@ static void show_progress(sol_program *p, const pipeline *l, double from)
                   share > 0 ? sol_duration_text(seconds * (1 / share - 1), left) : "?");
 }
 
+/* Warns of the first control token that the encoded text spells. */
+static void watch_special(sol_program *p, pipeline *l, const slot *s)
+{
+    for (size_t i = 0; i < s->batch.n_pieces; i++) {
+        const sol_piece *at = &s->batch.piece[i];
+        size_t n;
+        l->n_special += s->piece[i].n_special;
+        if (l->warned || !s->piece[i].n_special) continue;
+        const char *text = sol_tokenizer_text(l->job->tokenizer, s->piece[i].first_special, &n);
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "%s:%lld: the text spells the special token %.*s, which is encoded as plain text; `solera tokenize "
+                     "--special yes` makes such texts tokens, --special no ends this warning",
+                     l->job->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64), text);
+        l->warned = true;
+    }
+}
+
 /* The first failure in the order of the text: what is being written came before what is being encoded, and so on. */
 static sol_status step_status(const pipeline *l, sol_err *err)
 {
@@ -174,6 +190,7 @@ static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_
         if (!l->reading && !l->encoding && !l->writing) break;
         sol_pool_run(pool, FIRST_GROUP_TILE + (l->encoding ? (int64_t)l->encoding->n_groups : 0), run_tile, l);
         st = step_status(l, err);
+        if (st == SOL_OK && l->encoding) watch_special(p, l, l->encoding);
         more = more && l->reading->filled;
         if (st == SOL_OK && sol_interrupted())
             st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
@@ -181,6 +198,21 @@ static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_
     }
     l->result->seconds = sol_clock() - from;
     return st;
+}
+
+static void report(sol_program *p, pipeline *l)
+{
+    uint64_t bytes;
+    sol_docs_report(l->docs);
+    sol_docs_skipped(l->docs, &l->result->skipped, &bytes);
+    if (l->n_special)
+        sol_log_line(&p->log, SOL_LOG_WARN, "special tokens that the text spells and that were encoded as plain text: %lld",
+                     (long long)l->n_special);
+}
+
+sol_read_as sol_read_as_named(const char *format)
+{
+    return strcmp(format, "text") == 0 ? SOL_READ_TEXT : strcmp(format, "json") == 0 ? SOL_READ_JSON : SOL_READ_AUTO;
 }
 
 static void pipeline_free(pipeline *l)
@@ -218,6 +250,7 @@ sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_t
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
     if (st == SOL_OK) st = sol_dataset_writer_close(&l.writer, err);
     sol_live_clear(p);
+    if (st == SOL_OK) report(p, &l);
     pipeline_free(&l);
     return st;
 }

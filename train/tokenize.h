@@ -6,16 +6,25 @@
 #include "program.h"
 #include "text/docs.h"
 
+#define SOL_INPUT_HELP "plain text, lines or an array of JSON with \"text\", gzip of these"
+#define SOL_FORMAT_HELP "what --input holds; auto: by content, and JSON by the names .json, .jsonl, .ndjson"
+#define SOL_SKIP_BAD_HELP "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
+
+/* What --format says. */
+sol_read_as sol_read_as_named(const char *format);
+
 typedef struct sol_tokenize_job {
     const sol_tokenizer *tokenizer;
     sol_docs_options docs;
-    bool special; /* recognize special tokens in the text */
+    bool special;         /* recognize special tokens in the text */
+    bool special_is_text; /* and not to do so is meant: no warning of those in it */
     const char *out;
 } sol_tokenize_job;
 
 typedef struct sol_tokenize_result {
     int64_t documents, tokens;
-    uint64_t text_bytes;
+    uint64_t text_bytes; /* of the documents, without the syntax of JSON */
+    int64_t skipped;     /* values of JSON left out */
     double seconds;
 } sol_tokenize_result;
 

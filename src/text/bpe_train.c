@@ -76,6 +76,9 @@ static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *
     sol_docs_options o = {.files = bpe->files,
                           .n_files = bpe->n_files,
                           .unix_lines = bpe->unix_lines,
+                          .skip_bad = bpe->skip_bad,
+                          .as = bpe->as,
+                          .log = bpe->log,
                           .cut = true,
                           .cut_lines = true,
                           .separator = {SOL_DOCS_SEPARATOR, eos_text}};
@@ -88,15 +91,11 @@ static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *
         st = sol_docs_read(docs, &batch, err);
         if (st != SOL_OK || batch.n_pieces == 0) break;
         for (size_t i = 0; st == SOL_OK && i < batch.n_pieces; i++) {
-            const char *text;
-            size_t n;
-            void *owner;
-            st = sol_piece_text(docs, &batch, &batch.piece[i], &text, &n, &owner, err);
-            if (st == SOL_OK)
-                st = sol_pretok_run(&tr->t->pretok, scratch, text, n, count_word, &tr->counts, err);
-            sol_piece_release(owner);
+            const sol_piece *p = &batch.piece[i];
+            st = sol_pretok_run(&tr->t->pretok, scratch, batch.text + p->at, p->n, count_word, &tr->counts, err);
         }
     }
+    if (st == SOL_OK) sol_docs_report(docs);
     sol_pretok_scratch_free(&scratch);
     sol_batch_free(&batch);
     sol_docs_close(&docs);

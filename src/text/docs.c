@@ -1,42 +1,136 @@
 #include "text/docs.h"
 
 #include <string.h>
-#include <strings.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/textio.h"
+#include "text/jsontext.h"
 #include "text/pretokenize.h"
 
-enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_LINE = 1 << 30 };
+enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_VALUE = 1 << 30 };
+
+/* Where the reading of an array of JSON stands. */
+typedef enum { BEFORE_ARRAY, IN_ARRAY, BEHIND_ARRAY } array_part;
 
 struct sol_docs {
     const sol_docs_options *o;
     sol_reader *reader; /* of the open file; NULL: the next one is to be opened */
     int file;
-    bool json, eof;
+    sol_text_kind kind;
+    bool eof;
     char *buf;                      /* [from, n) is not handed out yet */
-    size_t from, scan, n, capacity; /* lines before `scan` are known to be no separators */
-    size_t searched;                /* there is no place to cut in [from, searched) */
-    int64_t line, from_line;        /* line numbers at `scan` and `from` */
-    uint64_t offset;                /* in the decompressed file, of buf[0] */
-    bool first;                     /* the next piece begins a document */
-    bool parted;                    /* a separator came before in this file */
+    size_t from, scan, n, capacity; /* plain: lines before `scan` are no separators; JSON: the value was scanned up to it */
+    size_t searched;                /* plain: there is no place to cut in [from, searched) */
+    char tail[4];                   /* plain: bytes behind buf[n) that may be the beginning of a character */
+    size_t n_tail;
+    int64_t line, from_line; /* line numbers at `scan` and `from` */
+    uint64_t offset;         /* in the decompressed file, of buf[0] */
+    bool first;              /* the next piece begins a document */
+    bool parted;             /* plain: a separator came before in this file */
+    bool decoded;            /* JSON: buf[from, end) is a document; the file goes on at `next` */
+    size_t end, next;
+    array_part part; /* of an array of JSON */
+    int64_t items;   /* that were seen in it */
+    int depth;       /* of brackets inside the item at `scan` */
+    bool in_string, escaped;
     uint64_t done, total;
+    int64_t bad_values; /* left out */
+    uint64_t bad_bytes;
+    sol_err first_bad;        /* what was wrong with the first of them */
+    const char *piped_json;   /* a pipe whose content was taken for JSON, to be reported */
 };
 
-static bool ends_with(const char *name, size_t n, const char *end)
+static void forget_file(sol_docs *d)
 {
-    size_t k = strlen(end);
-    return n >= k && strncasecmp(name + n - k, end, k) == 0;
+    d->eof = d->parted = d->decoded = d->in_string = d->escaped = false;
+    d->from = d->scan = d->searched = d->n = d->n_tail = 0;
+    d->line = d->from_line = 1;
+    d->offset = 0;
+    d->first = true;
+    d->part = BEFORE_ARRAY;
+    d->items = 0;
+    d->depth = 0;
 }
 
-static bool is_json_name(const char *name)
+/* More of the file behind buf[n); sets eof at its end. */
+static sol_status load(sol_docs *d, size_t *got, sol_err *err)
 {
-    size_t n = strlen(name);
-    if (ends_with(name, n, ".gz")) n -= 3;
-    return ends_with(name, n, ".jsonl") || ends_with(name, n, ".ndjson");
+    sol_status st = SOL_OK;
+    *got = 0;
+    if (d->capacity - d->n < FIRST_STEP / 2)
+        st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), 1, err);
+    if (st != SOL_OK) return st;
+    memcpy(d->buf + d->n, d->tail, d->n_tail);
+    d->n += d->n_tail;
+    d->n_tail = 0;
+    st = sol_reader_read(d->reader, d->buf + d->n, d->capacity - d->n, got, err);
+    d->n += *got;
+    d->eof = st == SOL_OK && *got == 0;
+    return st;
+}
+
+/* Plain text from `at` on: UTF-8, the rest of a character that the buffer ends in goes to the tail. */
+static sol_status check_utf8(sol_docs *d, size_t at, sol_err *err)
+{
+    size_t in = at, out = at;
+    for (;;) {
+        size_t good = sol_utf8_valid_prefix(d->buf + in, d->n - in);
+        if (out != in) memmove(d->buf + out, d->buf + in, good);
+        out += good;
+        in += good;
+        if (in == d->n || (!d->eof && d->n - in < sizeof d->tail)) break;
+        if (!d->o->skip_bad)
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu (0x%02X) is no UTF-8%s: " SOL_TEXT_RECODE,
+                            d->o->files[d->file], (unsigned long long)(d->offset + in), (uint8_t)d->buf[in],
+                            d->n - in < sizeof d->tail ? ", or the file ends inside a character" : "");
+        in++;
+        d->bad_bytes++;
+    }
+    d->n_tail = d->n - in;
+    memcpy(d->tail, d->buf + in, d->n_tail);
+    d->n = out;
+    return SOL_OK;
+}
+
+/* What was loaded behind buf[at). */
+static sol_status check_text(sol_docs *d, size_t at, sol_err *err)
+{
+    const char *zero = d->n > at ? memchr(d->buf + at, 0, d->n - at) : NULL;
+    if (zero)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu is 0: not a text file", d->o->files[d->file],
+                        (unsigned long long)(d->offset + (uint64_t)(zero - d->buf)));
+    return d->kind == SOL_TEXT_PLAIN ? check_utf8(d, at, err) : SOL_OK;
+}
+
+/* Opens file number `file` and decides by its head what it is. */
+static sol_status open_file(sol_docs *d, bool *by_content, sol_err *err)
+{
+    const char *path = d->o->files[d->file];
+    size_t got = 1;
+    forget_file(d);
+    sol_status st = sol_reader_open(&d->reader, path, err);
+    while (st == SOL_OK && d->n < SOL_FILE_HEAD && !d->eof) st = load(d, &got, err);
+    size_t head = d->n < SOL_FILE_HEAD ? d->n : SOL_FILE_HEAD;
+    if (st == SOL_OK) st = sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, by_content, err);
+    if (st == SOL_OK) st = check_text(d, 0, err);
+    if (st == SOL_OK) d->from = d->scan = d->searched = sol_text_bom(d->buf, d->n);
+    return st;
+}
+
+/* Opening a pipe to look at it would take from it what is to be read. */
+static bool can_look(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode));
+}
+
+static void warn_of_json(const sol_log *log, const char *path)
+{
+    sol_log_line(log, SOL_LOG_WARN,
+                 "%s: begins as JSON and is read as such; --format text reads it as plain text, --format json or the name "
+                 ".jsonl ends this warning", path);
 }
 
 sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err)
@@ -46,14 +140,18 @@ sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err
     sol_status st = sol_alloc_array((void **)&d, 1, sizeof *d, err);
     if (st != SOL_OK) return st;
     d->o = o;
-    for (int i = 0; st == SOL_OK && i < o->n_files; i++) {
+    for (; st == SOL_OK && d->file < o->n_files; d->file++) {
+        const char *path = o->files[d->file];
+        bool by_content = false;
         uint64_t size;
-        st = sol_file_size(o->files[i], &size, err);
-        /* Only what holds bytes: opening a pipe to look at it would disturb its writer. */
-        if (st == SOL_OK && size > 0) st = sol_reader_open(&d->reader, o->files[i], err);
+        st = sol_file_size(path, &size, err);
+        if (st == SOL_OK && can_look(path)) st = open_file(d, &by_content, err);
         sol_reader_close(&d->reader);
         if (st == SOL_OK) d->total += size;
+        if (st == SOL_OK && by_content) warn_of_json(o->log, path);
     }
+    d->file = 0;
+    d->bad_bytes = 0; /* in the heads: they are read again */
     if (st != SOL_OK) sol_docs_close(&d);
     *out = d;
     return st;
@@ -82,23 +180,25 @@ void sol_docs_progress(const sol_docs *d, uint64_t *done, uint64_t *total)
     *total = d->total;
 }
 
-static sol_status open_next(sol_docs *d, sol_err *err)
+void sol_docs_skipped(const sol_docs *d, int64_t *values, uint64_t *bytes)
 {
-    const char *path = d->o->files[d->file];
-    d->json = is_json_name(path);
-    d->eof = false;
-    d->from = d->scan = d->searched = d->n = 0;
-    d->line = d->from_line = 1;
-    d->offset = 0;
-    d->first = true;
-    d->parted = false;
-    return sol_reader_open(&d->reader, path, err);
+    *values = d->bad_values;
+    *bytes = d->bad_bytes;
+}
+
+void sol_docs_report(const sol_docs *d)
+{
+    if (d->piped_json) warn_of_json(d->o->log, d->piped_json);
+    if (d->bad_values)
+        sol_log_line(d->o->log, SOL_LOG_WARN, "%lld values of JSON were left out, the first: %s", (long long)d->bad_values,
+                     d->first_bad.text);
+    if (d->bad_bytes)
+        sol_log_line(d->o->log, SOL_LOG_WARN, "%llu bytes that are no UTF-8 were left out", (unsigned long long)d->bad_bytes);
 }
 
 /* Appends more of the file to buf; sets eof at its end. */
 static sol_status fill(sol_docs *d, sol_err *err)
 {
-    const char *path = d->o->files[d->file];
     size_t got;
     if (d->from > 0) {
         memmove(d->buf, d->buf + d->from, d->n - d->from);
@@ -108,21 +208,12 @@ static sol_status fill(sol_docs *d, sol_err *err)
         d->n -= d->from;
         d->from = 0;
     }
-    if (d->json && d->n > MAX_LINE)
-        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a line of more than %d bytes", path, (long long)d->line,
-                        MAX_LINE);
-    sol_status st = SOL_OK;
-    if (d->capacity - d->n < FIRST_STEP / 2)
-        st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), 1, err);
-    if (st == SOL_OK) st = sol_reader_read(d->reader, d->buf + d->n, d->capacity - d->n, &got, err);
-    if (st != SOL_OK) return st;
-    const char *zero = got ? memchr(d->buf + d->n, 0, got) : NULL;
-    if (zero)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu is 0: not a text file", path,
-                        (unsigned long long)(d->offset + (uint64_t)(zero - d->buf)));
-    d->n += got;
-    d->eof = got == 0;
-    return SOL_OK;
+    if (d->kind != SOL_TEXT_PLAIN && d->n > MAX_VALUE)
+        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a value of more than %d bytes", d->o->files[d->file],
+                        (long long)d->from_line, MAX_VALUE);
+    size_t at = d->n;
+    sol_status st = load(d, &got, err);
+    return st == SOL_OK ? check_text(d, at, err) : st;
 }
 
 static bool is_blank(char c)
@@ -146,35 +237,61 @@ static size_t copy_unix_lines(char *out, const char *text, size_t n)
     return at;
 }
 
+/* A long piece changes hands with its buffer; what the file has behind `next` moves to the other one. */
+static sol_status swap_buffers(sol_docs *d, sol_batch *b, size_t next, sol_err *err)
+{
+    size_t rest = d->n - next, capacity = d->capacity;
+    char *buf = d->buf;
+    sol_status st = sol_grow_array((void **)&b->text, &b->cap_text, rest + FIRST_STEP, 1, err);
+    if (st != SOL_OK) return st;
+    memcpy(b->text, buf + next, rest);
+    d->buf = b->text;
+    d->capacity = b->cap_text;
+    b->text = buf;
+    b->cap_text = capacity;
+    d->offset += next;
+    d->n = rest;
+    d->scan -= d->scan < next ? d->scan : next;
+    d->searched = 0;
+    if (d->decoded) {
+        d->end -= next;
+        d->next -= next;
+    }
+    return SOL_OK;
+}
+
 /* Hands out buf[from, to) and goes on at `next`. A document of blanks alone is dropped, as far as it fits one
  * piece. */
 static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool last, sol_err *err)
 {
-    size_t n = to - d->from;
+    size_t n = to - d->from, at = b->n_text;
     bool drop = d->first && last && sol_text_is_blank(d->buf + d->from, n);
     sol_status st = SOL_OK;
     if (!drop) {
-        st = sol_grow_array((void **)&b->text, &b->cap_text, b->n_text + n, 1, err);
-        if (st == SOL_OK)
-            st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
+        bool swap = n > READ_STEP && b->n_text == 0;
+        st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
+        if (st == SOL_OK && !swap) st = sol_grow_array((void **)&b->text, &b->cap_text, b->n_text + n, 1, err);
         if (st != SOL_OK) return st;
-        if (d->o->unix_lines && !d->json)
-            n = copy_unix_lines(b->text + b->n_text, d->buf + d->from, n);
-        else if (n)
-            memcpy(b->text + b->n_text, d->buf + d->from, n);
-        b->piece[b->n_pieces++] = (sol_piece){.at = b->n_text,
-                                              .n = n,
-                                              .line = d->from_line,
-                                              .file = d->file,
-                                              .json = d->json,
-                                              .first = d->first,
-                                              .last = last};
-        b->n_text += n;
+        const char *text = d->buf + d->from;
+        if (swap) {
+            at = d->from;
+            st = swap_buffers(d, b, next, err);
+            if (st != SOL_OK) return st;
+            text = b->text + at;
+            next = 0;
+        }
+        if (d->o->unix_lines)
+            n = copy_unix_lines(b->text + at, text, n);
+        else if (n && !swap)
+            memcpy(b->text + at, text, n);
+        b->n_text = at + n;
+        b->piece[b->n_pieces++] = (sol_piece){
+            .at = at, .n = n, .line = d->from_line, .file = d->file, .first = d->first, .last = last};
     }
     d->first = last;
     d->from = next;
     if (d->scan < next) d->scan = next;
-    d->from_line = d->line;
+    if (d->kind == SOL_TEXT_PLAIN) d->from_line = d->line;
     return st;
 }
 
@@ -232,18 +349,101 @@ static const char *line_end(const sol_docs *d)
     return d->n > d->scan ? memchr(d->buf + d->scan, '\n', d->n - d->scan) : NULL;
 }
 
+/* The value of JSON in buf[from, to): its text becomes the document that goes on being handed out. Blanks alone are none. */
+static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
+{
+    sol_span text;
+    sol_err why = {0};
+    sol_status st = sol_json_text(d->buf + d->from, to - d->from, d->o->files[d->file], d->from_line, &text, &why);
+    if (st != SOL_OK && !d->o->skip_bad) return sol_fail(err, st, "%s", why.text);
+    if (st != SOL_OK) {
+        if (d->bad_values++ == 0) d->first_bad = why;
+        d->from = next;
+        d->from_line = d->line;
+        return SOL_OK;
+    }
+    d->decoded = true;
+    d->from = (size_t)(text.at - d->buf);
+    d->end = d->from + text.n;
+    d->next = next;
+    return SOL_OK;
+}
+
+/* A piece of the decoded document. */
+static sol_status step_decoded(sol_docs *d, sol_batch *b, sol_err *err)
+{
+    size_t cut = 0;
+    for (size_t n = SOL_DOCS_PIECE; d->o->cut && cut == 0 && n < d->end - d->from; n *= 2)
+        cut = sol_text_last_cut(d->buf + d->from, n, d->o->cut_lines);
+    if (cut) return emit(d, b, d->from + cut, d->from + cut, false, err);
+    size_t end = d->end;
+    sol_status st = emit(d, b, end, d->next, true, err);
+    d->decoded = false;
+    d->from_line = d->line;
+    return st;
+}
+
 /* One line of JSON or the end of the file. `scan` runs ahead so that a long line is searched once. */
-static sol_status step_json(sol_docs *d, sol_batch *b, sol_err *err)
+static sol_status step_line(sol_docs *d, sol_err *err)
 {
     const char *end = line_end(d);
     if (!end && !d->eof) {
         d->scan = d->n;
         return fill(d, err);
     }
-    size_t to = end ? (size_t)(end - d->buf) : d->n;
-    sol_status st = emit(d, b, to, to + (end != NULL), true, err);
-    d->from_line = ++d->line;
-    return st;
+    size_t to = end ? (size_t)(end - d->buf) : d->n, next = to + (end != NULL);
+    d->from_line = d->line++;
+    d->scan = next;
+    if (!sol_text_is_blank(d->buf + d->from, to - d->from)) return decode(d, to, next, err);
+    d->from = next;
+    return SOL_OK;
+}
+
+static sol_status fail_array(const sol_docs *d, const char *why, sol_err *err)
+{
+    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: %s", d->o->files[d->file], (long long)d->line, why);
+}
+
+/* The character at `scan`, inside an item: whether the item goes on behind it. */
+static bool in_item(sol_docs *d, char c)
+{
+    if (d->in_string) {
+        if (c == '"' && !d->escaped) d->in_string = false;
+        d->escaped = c == '\\' && !d->escaped;
+        return true;
+    }
+    if (d->depth == 0 && (c == ',' || c == ']')) return false;
+    d->in_string = c == '"';
+    d->depth += (c == '{' || c == '[') - ((c == '}' || c == ']') && d->depth > 0);
+    return true;
+}
+
+/* One item of an array of JSON, or the end of the file. */
+static sol_status step_array(sol_docs *d, sol_err *err)
+{
+    for (; d->scan < d->n; d->scan++) {
+        char c = d->buf[d->scan];
+        d->line += c == '\n';
+        if (d->part == IN_ARRAY) {
+            if (d->scan == d->from && is_blank(c)) d->from++, d->from_line = d->line;
+            if (d->scan < d->from || in_item(d, c)) continue;
+            size_t to = d->scan++;
+            if (c == ']') d->part = BEHIND_ARRAY;
+            if (c == ']' && d->items == 0 && to == d->from) return SOL_OK;
+            d->items++;
+            return decode(d, to, d->scan, err);
+        }
+        if (is_blank(c)) continue;
+        if (d->part == BEHIND_ARRAY) return fail_array(d, "something follows the array of JSON", err);
+        if (c != '[') return fail_array(d, "an array of JSON is expected", err);
+        d->part = IN_ARRAY;
+        d->from = d->scan + 1;
+        d->from_line = d->line;
+    }
+    if (d->part != IN_ARRAY) d->from = d->n;
+    if (!d->eof) return fill(d, err);
+    if (d->part == IN_ARRAY) return fail_array(d, "the array of JSON is not closed", err);
+    return SOL_OK;
 }
 
 /* A line, a piece of a long document, or the end of the file. Blanks and line breaks on both sides of a
@@ -279,58 +479,55 @@ static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
     return cut ? emit(d, b, cut, cut, false, err) : SOL_OK;
 }
 
+static bool inside_array(const sol_docs *d)
+{
+    return d->kind == SOL_TEXT_JSON_ARRAY && d->part == IN_ARRAY;
+}
+
 sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err)
 {
     sol_status st = SOL_OK;
+    bool by_content = false;
     b->n_text = b->n_pieces = 0;
     while (st == SOL_OK && b->n_text < SOL_DOCS_BATCH && d->file < d->o->n_files) {
         if (!d->reader) {
-            st = open_next(d, err);
-        } else if (d->eof && d->from == d->n && d->first) {
+            st = open_file(d, &by_content, err);
+            if (by_content && !can_look(d->o->files[d->file])) d->piped_json = d->o->files[d->file];
+        } else if (d->decoded) {
+            st = step_decoded(d, b, err);
+        } else if (d->eof && d->from == d->n && d->first && !inside_array(d)) {
             uint64_t size = sol_reader_position(d->reader);
             sol_reader_close(&d->reader);
             d->done += size;
             d->file++;
+        } else if (d->kind == SOL_TEXT_PLAIN) {
+            st = step_text(d, b, err);
         } else {
-            st = d->json ? step_json(d, b, err) : step_text(d, b, err);
+            st = d->kind == SOL_TEXT_JSON_LINES ? step_line(d, err) : step_array(d, err);
         }
     }
     return st;
 }
 
-sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text,
-                          size_t *n, void **owner, sol_err *err)
+sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err)
 {
-    json_error_t where;
-    const char *path = d->o->files[p->file];
-    *owner = NULL;
-    *text = b->text + p->at;
-    *n = p->n;
-    if (!p->json) return SOL_OK;
-    if (p->line == 1 && *n >= 3 && memcmp(*text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark is no part of JSON */
-        *text += 3;
-        *n -= 3;
+    sol_docs_options o = {.files = &path, .n_files = 1};
+    sol_docs *d;
+    sol_batch b = {0};
+    *text = NULL;
+    *n = 0;
+    sol_status st = sol_docs_open(&d, &o, err);
+    if (st == SOL_OK) st = sol_docs_read(d, &b, err);
+    if (st == SOL_OK && d->kind != SOL_TEXT_PLAIN)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is JSON, plain text is expected: `solera tokenize` makes a dataset of it", path);
+    if (st == SOL_OK && b.n_text > limit) st = sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
+    if (st == SOL_OK && b.n_pieces > 0) {
+        *n = b.piece[0].n;
+        memmove(b.text, b.text + b.piece[0].at, *n);
+        *text = b.text;
+        b.text = NULL;
     }
-    json_t *line = sol_json_load(*text, *n, JSON_ALLOW_NUL, &where);
-    const json_t *value = json_object_get(line, "text");
-    sol_status st = SOL_OK;
-    if (!line)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON object: %s", path, (long long)p->line,
-                      where.column, where.text);
-    else if (!json_is_string(value))
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\"", path, (long long)p->line);
-    else
-        st = sol_copy_string((char **)owner, json_string_value(value), json_string_length(value), err);
-    if (st == SOL_OK) {
-        *text = *owner;
-        *n = d->o->unix_lines ? copy_unix_lines(*owner, *owner, json_string_length(value))
-                              : json_string_length(value);
-    }
-    json_decref(line);
+    sol_batch_free(&b);
+    sol_docs_close(&d);
     return st;
-}
-
-void sol_piece_release(void *owner)
-{
-    sol_free(owner);
 }

@@ -1,7 +1,13 @@
-/* Text files as a stream of documents: .txt (documents end at a line that is a separator; blanks and line
- * breaks on both sides of it are not theirs), .jsonl (a document a line: the string under "text"), gzip of
- * both. Nothing is loaded whole: the stream comes in batches of pieces, and a long document may come in several
- * pieces. Batches depend on the files alone. */
+/* Text files as a stream of documents:
+ *   plain text   documents end at a line that is a separator; blanks and line breaks on both sides of it are not theirs
+ *   JSON         a value a line, or the items of one array: strings, or objects with a string under "text"
+ * and gzip of both (text/filekind.h: what is taken for what, and what is refused). Nothing is loaded whole: the stream comes
+ * in batches of pieces of UTF-8, and a long document may come in several pieces. Batches depend on the files alone.
+ *
+ *     st = sol_docs_open(&d, &options, err);
+ *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0) ...
+ *     if (st == SOL_OK) sol_docs_report(d);
+ *     sol_docs_close(&d); */
 #ifndef SOLERA_TEXT_DOCS_H
 #define SOLERA_TEXT_DOCS_H
 
@@ -9,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/status.h"
+#include "text/filekind.h"
 
 #define SOL_DOCS_SEPARATOR "<|endoftext|>" /* the usual separator line */
 
@@ -24,20 +32,22 @@ typedef struct sol_docs_options {
     int n_files;
     const char *separator[2]; /* texts of separator lines; NULL: none */
     bool unix_lines;          /* read CR LF as LF */
-    bool cut;                 /* cut long .txt documents where a blank follows a character that is none */
+    bool cut;                 /* cut long documents where a blank follows a character that is none */
     bool cut_lines;           /* and where a single line break lies between two such characters */
+    sol_read_as as;           /* SOL_READ_AUTO: by content and name */
+    bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes that are no UTF-8 */
+    const sol_log *log;       /* where warnings go; NULL: nowhere */
 } sol_docs_options;
 
 typedef struct sol_piece {
-    size_t at, n; /* in the batch's text; a JSON line as it stands in the file */
+    size_t at, n; /* in the batch's text */
     int64_t line; /* of its beginning, from 1 */
     int file;
-    bool json;
     bool first, last; /* of its document */
 } sol_piece;
 
 typedef struct sol_batch {
-    char *text;
+    char *text; /* pieces in order; what lies between them is nobody's */
     size_t n_text, cap_text;
     sol_piece *piece;
     size_t n_pieces, cap_pieces;
@@ -45,7 +55,7 @@ typedef struct sol_batch {
 void sol_batch_free(sol_batch *b);
 
 typedef struct sol_docs sol_docs;
-/* Options are borrowed until close. Every file is looked at before the first is read. */
+/* Options are borrowed until close. Every regular file is looked at before the first is read. */
 sol_status sol_docs_open(sol_docs **d, const sol_docs_options *o, sol_err *err);
 void sol_docs_close(sol_docs **d);
 /* The next batch; no pieces at the end. Documents of blanks alone are left out. */
@@ -53,11 +63,14 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err);
 /* Progress: bytes of the files consumed and in all (0: unknown). */
 void sol_docs_progress(const sol_docs *d, uint64_t *done, uint64_t *total);
 
-/* The document text of a piece: the bytes themselves, or the string of a JSON line, which lives until *owner is
- * released. */
-sol_status sol_piece_text(const sol_docs *d, const sol_batch *b, const sol_piece *p, const char **text,
-                          size_t *n, void **owner, sol_err *err);
-void sol_piece_release(void *owner);
+/* At the end of the work: warns of what was left out for skip_bad, and of a pipe that was taken for JSON. */
+void sol_docs_report(const sol_docs *d);
+/* Values that were left out for skip_bad, and bytes. */
+void sol_docs_skipped(const sol_docs *d, int64_t *values, uint64_t *bytes);
+
+/* A file of plain text as one document, without its byte order mark: *text is owned by the caller (sol_free). JSON is
+ * refused; more than `limit` bytes are SOL_ERR_RANGE. */
+sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err);
 
 /* The last place in text[0, n) where a blank follows a character that is none or, with `lines`, behind a single line break between two
  * such characters; 0: none. Characters that are rarely there (invalid UTF-8, U+1000 to U+2FFF) do not count. */

@@ -380,3 +380,22 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t)
 {
     return t->kind == SOL_TOK_BYTE_LEVEL ? "byte-level BPE" : "SentencePiece BPE";
 }
+
+int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first)
+{
+    int64_t count = 0;
+    size_t len;
+    *first = -1;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = (uint8_t)text[i];
+        for (int32_t k = t->special_first[c]; k < t->special_first[c + 1]; k++) {
+            int32_t id = t->special[k];
+            const char *special = sol_tok_text(t, id, &len);
+            if (t->type[id] != SOL_TOKEN_CONTROL || len > n - i || memcmp(text + i, special, len) != 0) continue;
+            if (count++ == 0) *first = id;
+            i += len - 1;
+            break;
+        }
+    }
+    return count;
+}

@@ -15,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/status.h"
+#include "text/filekind.h"
 
 typedef struct sol_tokenizer sol_tokenizer;
 
@@ -116,6 +118,8 @@ int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t);
 int32_t sol_tokenizer_bos(const sol_tokenizer *t); /* -1: none */
 int32_t sol_tokenizer_eos(const sol_tokenizer *t);
 bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
+/* How often text[n] spells a control token, which only SOL_ENCODE_SPECIAL makes that token; *first: its id, -1: none does. */
+int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first);
 /* Id of a token by its text, special or not; -1: none. */
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
 const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "SentencePiece BPE" */
@@ -125,7 +129,10 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "Se
 typedef struct sol_bpe_options {
     const char *const *files; /* as text/docs.h reads them */
     int n_files;
-    bool unix_lines;    /* read CR LF as LF */
+    bool unix_lines;     /* read CR LF as LF */
+    bool skip_bad;       /* and the next two as in sol_docs_options */
+    sol_read_as as;
+    const sol_log *log;
     int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
 } sol_bpe_options;
 sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err *err);

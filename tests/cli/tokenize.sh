@@ -58,6 +58,51 @@ printf '\357\273\277' | cat - "$d/s.jsonl" >"$d/bom.jsonl"
 "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/bom.jsonl" -o "$d/s3.h5" 2>/dev/null || die "byte order mark"
 cmp "$d/s1.h5" "$d/s3.h5" || die "a byte order mark changed the dataset"
 
+# the same text by every road: lines and an array of JSON, objects and strings, under any name, gzipped, through a pipe
+{
+    printf '['
+    sed 's/$/,/; $s/,$//' "$d/s.jsonl"
+    printf ']'
+} >"$d/s.json"
+sed 's/^{"text": //; s/}$//' "$d/s.jsonl" >"$d/strings.jsonl"
+cp "$d/s.jsonl" "$d/lines.txt"
+gzip -c "$d/s.json" >"$d/array.json.gz"
+for road in s.json strings.jsonl lines.txt array.json.gz; do
+    for n in 1 2; do
+        "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/$road" -o "$d/road.h5" -t $n 2>"$d/stderr" || die "$road: $(cat "$d/stderr")"
+        cmp "$d/s1.h5" "$d/road.h5" || die "$road changed the dataset"
+        rm "$d/road.h5"
+    done
+    warned=$(grep -c 'lines.txt: begins as JSON and is read as such; --format text' "$d/stderr")
+    [ "$warned" -eq $([ $road = lines.txt ] && echo 1 || echo 0) ] || die "$road: warned $warned times"
+done
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input /dev/stdin --format json -o "$d/road.h5" 2>/dev/null <"$d/s.jsonl" || die "stdin"
+cmp "$d/s1.h5" "$d/road.h5" || die "stdin changed the dataset"
+cat "$d/s.jsonl" | "$SOLERA" tokenize --tokenizer "$d/t.json" --input /dev/stdin -o "$d/piped.h5" 2>"$d/stderr" || die "a pipe"
+cmp "$d/s1.h5" "$d/piped.h5" || die "a pipe changed the dataset"
+grep -q '/dev/stdin: begins as JSON' "$d/stderr" || die "a pipe of JSON: no warning"
+
+# text_bytes counts the text alone; values without one are left out and counted if asked
+printf '{"text":"hi","meta":"a long field"}\n{"text":null}\n{"text":"\\ud800"}\n{"text":"\\u00e9"}\n' >"$d/some.jsonl"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/some.jsonl" -o "$d/some.h5" --skip-bad --json >"$d/counts" 2>"$d/stderr" || die "--skip-bad"
+grep -q '"documents": 2, .*"text_bytes": 4, "skipped": 2,' "$d/counts" || die "--skip-bad: $(cat "$d/counts")"
+grep -q '2 values of JSON were left out, the first: .*some.jsonl:2: no string under "text": it is null' "$d/stderr" || die "--skip-bad: $(cat "$d/stderr")"
+"$SOLERA" train-tokenizer --vocab 258 --input "$d/some.jsonl" --skip-bad -o "$d/some.json" 2>"$d/stderr" || die "train-tokenizer --skip-bad"
+grep -q '2 values of JSON were left out' "$d/stderr" || die "train-tokenizer --skip-bad: $(cat "$d/stderr")"
+
+# special tokens that a text spells: one warning, with the place and a way out, and their count
+printf '{"text":"a"}\n{"text":"b<|end_of_text|>"}\n{"text":"<|end_of_text|><|begin_of_text|>"}\n' >"$d/special.jsonl"
+special="$SOLERA tokenize --tokenizer $d/t.json --input $d/special.jsonl"
+$special -o "$d/special.h5" 2>"$d/stderr" || die "special tokens"
+[ "$(grep -c 'warning: ' "$d/stderr")" -eq 2 ] || die "special tokens: $(cat "$d/stderr")"
+grep -q 'special.jsonl:2: the text spells the special token <|end_of_text|>, .*--special yes' "$d/stderr" || die "special: $(cat "$d/stderr")"
+grep -q 'encoded as plain text: 3$' "$d/stderr" || die "special tokens: $(cat "$d/stderr")"
+for when in yes no; do
+    $special -o "$d/special-$when.h5" --special $when 2>"$d/stderr" || die "--special $when"
+    grep -q 'warning: ' "$d/stderr" && die "--special $when: $(cat "$d/stderr")"
+done
+cmp -s "$d/special-yes.h5" "$d/special-no.h5" && die "--special changes nothing"
+
 # bad input
 : >"$d/empty.txt"
 printf '{"text":"a"}\n{"text":\n' >"$d/bad.jsonl"
@@ -69,9 +114,23 @@ want_error "no text in it" $t --input "$d/empty.txt"
 want_error "bad.jsonl:2:" $t --input $stories "$d/bad.jsonl"
 want_error 'number.jsonl:1: no string under "text"' $t --input "$d/number.jsonl"
 want_error "damaged gzip file" $t --input "$d/cut.txt.gz"
+printf '[{"text":"a"},\n{"text":null}]' >"$d/null.json"
+printf 'a,b\n' >"$d/table.csv"
+printf 'caf\351\n' >"$d/latin.txt"
+{
+    gzip -c $stories
+    echo "and more"
+} >"$d/more.txt.gz"
+want_error 'null.json:2: no string under "text": it is null' $t --input "$d/null.json"
+want_error "table.csv: is a table" $t --input $stories "$d/table.csv"
+want_error "Latin-1" $t --input "$d/latin.txt"
+want_error "9 bytes that are no gzip follow" $t --input "$d/more.txt.gz"
+want_error "is a table" "$SOLERA" train-tokenizer --vocab 258 --input "$d/table.csv" -o "$d/out.h5"
+want_error "'-o' has no effect with --ids" $t --ids
+want_error "'--skip-bad' has no effect with --ids" "$SOLERA" tokenize --tokenizer "$d/t.json" --ids --skip-bad
 want_error "nowhere.txt: cannot" $t --input $stories "$d/nowhere.txt"
 want_error "is a directory" $t --input "$d"
-want_error "not a text file" $t --input "$d/1.h5"
+want_error "is an HDF5 file" $t --input "$d/1.h5"
 ln "$d/number.jsonl" "$d/link.jsonl"
 want_error "link.jsonl: is read, too" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories "$d/number.jsonl" -o "$d/link.jsonl"
 want_error "t.json: is read, too" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/t.json"
