@@ -15,6 +15,11 @@
 
 static const char mark[] = "<!-- model card of solera -->";
 
+static bool is_folder(const sol_card *c)
+{
+    return strcmp(c->format, "safetensors") == 0;
+}
+
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -257,7 +262,7 @@ static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, boo
     if (strcmp(c->format, "gguf") == 0) {
         sol_text_add(t, err, "llama-completion -m %s -no-cnv -p \"Once upon a time\" -n 100      # llama.cpp%s; old versions: llama-cli\n", file, stq ? " with STQ1_0" : "");
         sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
-    } else if (strcmp(c->format, "safetensors") == 0) {
+    } else if (is_folder(c)) {
         sol_text_add(t, err, "python3 -c 'from transformers import pipeline; print(pipeline(\"text-generation\", \"%s\")(\"Once upon a time\"))'\n", file);
         sol_text_add(t, err, "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a time\" -n 100\n", file);
     } else {
@@ -274,15 +279,17 @@ static sol_status make_readme(const sol_card *c, const json_t *card, sol_text *t
 {
     const char *base = json_string_value(json_object_get(card, "base_model")), *file = json_string_value(json_object_get(card, "file"));
     const json_t *tensors = json_object_get(card, "tensors");
+    char data_file[SOL_PATH_MAX];
     bool stq = false;
     size_t i;
     const json_t *one;
+    snprintf(data_file, sizeof data_file, is_folder(c) ? "solera.json" : "%s.json", file);
     json_array_foreach (tensors, i, one) stq |= strcmp(json_string_value(json_object_get(one, "type")), "STQ1_0") == 0;
     sol_text_add(t, err, "%s\n# %s\n\nA LLaMA-architecture language model, written by solera %s", mark, file, SOL_VERSION);
     sol_text_add(t, err, base ? " from a model that was trained from %s.\n\n" : ".%s\n\n", base ? base : "");
-    sol_text_add(t, err, "Its linear layers are %s. The whole file has %.1f MB. `solera.json` has all of this in a form for programs.\n\n",
+    sol_text_add(t, err, "Its linear layers are %s. The whole file has %.1f MB. `%s` has all of this in a form for programs.\n\n",
                  !c->quantized ? "plain weights" : c->rounded_with ? "quantized without training" : "quantized, as the training saw them",
-                 (double)json_integer_value(json_object_get(card, "bytes")) / 1e6);
+                 (double)json_integer_value(json_object_get(card, "bytes")) / 1e6, data_file);
     add_tensor_table(t, tensors, err);
     add_list(t, card, "quantizer", "Quantizer", err);
     add_list(t, card, "recipe", "Recipe", err);
@@ -299,7 +306,7 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     json_t *tensors = json_array(), *one;
     json_int_t bytes = 0;
     size_t i;
-    bool folder = strcmp(c->format, "safetensors") == 0;
+    bool folder = is_folder(c);
     json_object_set_new(card, "solera", json_string(SOL_VERSION));
     json_object_set_new(card, "file", json_string(base_name(c->out)));
     json_object_set_new(card, "format", json_string(c->format));
@@ -315,39 +322,33 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     return st == SOL_OK ? add_source(card, c, err) : st;
 }
 
-/* Whether `path` may be written: it is not there, or is a card. */
-static bool is_ours(const char *path)
+/* Writes a part of the card, unless a file of its name is there that does not begin as cards do. */
+static sol_status write_own(const char *path, const char *begins, const char *data, size_t n, char kept[SOL_PATH_MAX], sol_err *err)
 {
-    char *text;
-    size_t n;
-    if (!sol_file_exists(path)) return true;
-    if (sol_file_read(path, &text, &n, NULL) != SOL_OK) return false;
-    bool ours = strncmp(text, mark, strlen(mark)) == 0;
+    char *text = NULL;
+    size_t size;
+    bool ours = !sol_file_exists(path) || (sol_file_read(path, &text, &size, NULL) == SOL_OK && strncmp(text, begins, strlen(begins)) == 0);
     sol_free(text);
-    return ours;
+    if (ours) return sol_file_write(path, data, n, err);
+    snprintf(kept, SOL_PATH_MAX, "%s", path);
+    return SOL_OK;
 }
 
-static void beside(const sol_card *c, const char *name, char path[SOL_PATH_MAX])
+sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *err)
 {
-    bool folder = strcmp(c->format, "safetensors") == 0;
-    int n = folder ? (int)strlen(c->out) : (int)(base_name(c->out) - c->out);
-    snprintf(path, SOL_PATH_MAX, "%.*s%s%s", n, c->out, folder ? "/" : "", name);
-}
-
-sol_status sol_card_write(const sol_card *c, bool *kept, sol_err *err)
-{
+    bool folder = is_folder(c);
     char path[SOL_PATH_MAX], *json = NULL;
     json_t *card = json_object();
     sol_text readme = {0};
+    kept[0] = 0;
     sol_status st = make_card(c, card, err);
     if (st == SOL_OK && !(json = json_dumps(card, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))))
         st = sol_fail(err, SOL_ERR_NOMEM, "out of memory for the model card");
     if (st == SOL_OK) st = make_readme(c, card, &readme, err);
-    beside(c, "solera.json", path);
-    if (st == SOL_OK) st = sol_file_write(path, json, strlen(json), err);
-    beside(c, "README.md", path);
-    *kept = !is_ours(path);
-    if (st == SOL_OK && !*kept) st = sol_file_write(path, readme.data, readme.n, err);
+    snprintf(path, sizeof path, folder ? "%s/solera.json" : "%s.json", c->out);
+    if (st == SOL_OK) st = write_own(path, "{\n \"solera\":", json, strlen(json), kept, err);
+    snprintf(path, sizeof path, folder ? "%s/README.md" : "%s.md", c->out);
+    if (st == SOL_OK) st = write_own(path, mark, readme.data, readme.n, kept, err);
     sol_free(readme.data);
     free(json);
     json_decref(card);

@@ -1,13 +1,14 @@
-/* The card of an exported model: solera.json and README.md beside it. What it is made of comes from the exported file (tensors, types,
- * bits), and from the file it was made of (job, steps, losses).
+/* The card of an exported model: OUT.md and OUT.json beside the file OUT, README.md and solera.json in a folder. What it is made
+ * of comes from the exported file (tensors, types, bits), and from the file it was made of (job, steps, losses).
  *
  *     sol_card c = {.source = "run/ckpt/best.h5", .out = "m.gguf", .format = "gguf", .quantized = true};
- *     st = sol_card_write(&c, &kept, err); */
+ *     st = sol_card_write(&c, kept, err); */
 #ifndef SOLERA_TRAIN_CARD_H
 #define SOLERA_TRAIN_CARD_H
 
 #include <stdbool.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "quant/quant.h"
 
@@ -19,7 +20,7 @@ typedef struct sol_card {
     bool quantized;            /* linear layers are Q(W), not latent or full precision */
 } sol_card;
 
-/* *kept: there is a README.md that is not a card, which stays as it is. */
-sol_status sol_card_write(const sol_card *c, bool *kept, sol_err *err);
+/* kept: a file under the name of the card that is none and stays as it is; "": there is no such. */
+sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *err);
 
 #endif

@@ -4,16 +4,18 @@
 
 #include "base/mem.h"
 #include "card.h"
+#include "output.h"
 
 struct args {
     const char *out, *format, *type, *embed_type, *dtype, *method, *granularity, *layout, *stq_id;
     int64_t group_size;
-    bool dequantize, latent, requantize, no_card;
+    bool dequantize, latent, requantize, no_card, force;
 };
 
 static const sol_opt options[] = {
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "what to write"},
+    SOL_OPT_FORCE(struct args, NULL),
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
      .choices = "packed|gguf|model|safetensors",
      .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
@@ -33,7 +35,7 @@ static const sol_opt options[] = {
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
     {.name = "--no-card", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_card),
-     .help = "no README.md and solera.json beside the model"},
+     .help = "no model card beside the model"},
     {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
      .choices = "keep|f32|bf16|f16", .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with --dequantize; a model file f32"},
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
@@ -91,11 +93,10 @@ static sol_status write_card(sol_program *p, const struct args *a, const char *f
 {
     sol_card c = {.source = p->word[0], .out = a->out, .format = format, .rounded_with = asked, .quantized = quantized,
                   .gguf_type = gguf_type};
-    bool kept = false;
+    char kept[SOL_PATH_MAX];
     if (a->no_card) return SOL_OK;
-    sol_status st = sol_card_write(&c, &kept, err);
-    if (st == SOL_OK && kept)
-        sol_log_line(&p->log, SOL_LOG_INFO, "the README.md beside %s is no model card and stays as it is; solera.json is written", a->out);
+    sol_status st = sol_card_write(&c, kept, err);
+    if (st == SOL_OK && kept[0]) sol_log_line(&p->log, SOL_LOG_INFO, "%s is no model card and stays as it is", kept);
     return st;
 }
 
@@ -224,6 +225,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     size_t i = 0; /* the options' table knows the same names */
     while (strcmp(formats[i].name, a->format) != 0) i++;
     if (!a->embed_type) a->embed_type = formats[i].write == export_packed ? "q6" : "f16";
+    st = sol_output_check(a->out, formats[i].write == export_safetensors ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL, a->force, err);
+    if (st != SOL_OK) return st;
     return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }
 
@@ -233,9 +236,9 @@ const sol_verb sol_verb_export = {
     .min_words = 1,
     .max_words = 1,
     .summary = "write a trained model in a form that ships",
-    .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training. README.md and\n"
-               "solera.json beside the model (in the folder of safetensors) say what it is made of, how it was trained and how to run\n"
-               "it; a README.md that is no such card stays as it is.",
+    .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training. OUT.md and\n"
+               "OUT.json beside the model (README.md and solera.json in the folder of safetensors) say what it is made of, how it was\n"
+               "trained and how to run it; a file of that name that is no such card stays as it is.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

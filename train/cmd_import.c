@@ -2,14 +2,18 @@
 
 #include <string.h>
 
+#include "output.h"
+
 struct args {
     const char *out, *tokenizer, *random, *dtype;
     int64_t seed;
+    bool force;
 };
 
 static const sol_opt options[] = {
     {.name = "-o", .value = "M.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "model file to write"},
+    SOL_OPT_FORCE(struct args, NULL),
     {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
      .help = "tokenizer.json or llama2.c tokenizer, instead of the model's own"},
     {.name = "--random", .value = "SHAPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, random),
@@ -51,6 +55,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
     sol_status st = p->n_words ? sol_file_differs(p->word[0], a->out, err) : SOL_OK;
     if (st == SOL_OK && a->tokenizer) st = sol_file_differs(a->tokenizer, a->out, err);
+    if (st == SOL_OK) st = sol_output_check(a->out, SOL_OUTPUT_MODEL, a->force, err);
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     o.pool = ctx->pool;

@@ -2,13 +2,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "output.h"
 #include "text/jsontext.h"
 #include "tokenize.h"
 
 struct args {
     const char *tokenizer, *out, *special, *format;
     sol_words input;
-    bool ids, unix_lines, json, skip_bad;
+    bool ids, unix_lines, json, skip_bad, force;
 };
 
 static const sol_opt options[] = {
@@ -20,6 +21,7 @@ static const sol_opt options[] = {
      .preset = "auto", .choices = "auto|text|json", .without = "--ids", .help = SOL_FORMAT_HELP},
     {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
      .without = "--ids", .help = "dataset to write"},
+    SOL_OPT_FORCE(struct args, "--ids"),
     {.name = "--ids", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, ids),
      .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids a line on stdout"},
     {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special),
@@ -101,6 +103,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
     sol_status st = a->ids ? SOL_OK : sol_file_differs(a->tokenizer, a->out, err);
     for (int i = 0; st == SOL_OK && i < a->input.n; i++) st = sol_file_differs(a->input.word[i], a->out, err);
+    if (st == SOL_OK && !a->ids) st = sol_output_check(a->out, SOL_OUTPUT_DATASET, a->force, err);
     if (st == SOL_OK) st = sol_store_tokenizer(&t, a->tokenizer, err);
     if (st != SOL_OK) return st;
     int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);

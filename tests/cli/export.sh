@@ -4,20 +4,28 @@ e=checkpoints/embedded.h5
 mkdir "$dir/a" "$dir/b" "$dir/c" "$dir/hf"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/a/p.h5" --method sherry
 for word in "rounded after training" "- group_size: 128" "3:4 ternary | 1.375" "solera generate p.h5" "solera export p.h5 -o model.gguf --type q8_0"; do
-    grep -qF -- "$word" "$dir/a/README.md" || fail "'$word' is not in the card: $(cat "$dir/a/README.md")"
+    grep -qF -- "$word" "$dir/a/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/a/p.h5.md")"
 done
-grep -q '"bits_per_weight": 1.375' "$dir/a/solera.json" || fail "solera.json has no bits"
+grep -q '"bits_per_weight": 1.375' "$dir/a/p.h5.json" || fail "p.h5.json has no bits"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/a/m.gguf" --type tq2_0 --method sherry --granularity per_channel
-grep -q '^# m.gguf' "$dir/a/README.md" || fail "the card was not written anew"
-grep -q '| blk.\*.ffn_down.weight | 4 | \[256, 768\] | TQ2_0 | 2.062 |' "$dir/a/README.md" || fail "no row for ffn_down: $(cat "$dir/a/README.md")"
+grep -q '^# m.gguf' "$dir/a/m.gguf.md" || fail "no card beside m.gguf"
+grep -q '`m.gguf.json` has all of this' "$dir/a/m.gguf.md" || fail "the card does not name its other half"
+grep -q '^# p.h5' "$dir/a/p.h5.md" || fail "the card of another export was overwritten"
+grep -q '| blk.\*.ffn_down.weight | 4 | \[256, 768\] | TQ2_0 | 2.062 |' "$dir/a/m.gguf.md" || fail "no row for ffn_down: $(cat "$dir/a/m.gguf.md")"
+expect 0 "" "$SOLERA" export "$e" -o "$dir/a/m.gguf" --type q8_0
+grep -q 'Q8_0' "$dir/a/m.gguf.md" || fail "the card was not written anew"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/hf" --format safetensors --dtype bf16
 grep -q 'bits a weight' "$dir/hf/README.md" || fail "no card in the folder"
-echo "my own words" >"$dir/b/README.md"
-expect 0 "is no model card and stays" "$SOLERA" export "$e" -o "$dir/b/m.gguf" --type q8_0
-grep -q '^my own words$' "$dir/b/README.md" || fail "a foreign README.md was overwritten"
-[ -e "$dir/b/solera.json" ] || fail "no solera.json beside a foreign README.md"
+for name in README.md solera.json m.gguf.md m.gguf.json; do echo "my own words" >"$dir/b/$name"; done
+expect 0 "m.gguf.md is no model card and stays" "$SOLERA" export "$e" -o "$dir/b/m.gguf" --type q8_0 --force
+for name in README.md solera.json m.gguf.md m.gguf.json; do
+    [ "$(cat "$dir/b/$name")" = "my own words" ] || fail "$name, which is no card, was overwritten"
+done
+echo "my own words" >"$dir/hf/README.md"
+expect 0 "README.md is no model card and stays" "$SOLERA" export "$e" -o "$dir/hf" --format safetensors
+[ "$(cat "$dir/hf/README.md")" = "my own words" ] || fail "a foreign README.md was overwritten"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/c/m.gguf" --type q8_0 --no-card
-[ ! -e "$dir/c/README.md" ] && [ ! -e "$dir/c/solera.json" ] || fail "--no-card writes a card"
+[ "$(ls "$dir/c")" = m.gguf ] || fail "--no-card writes a card"
 
 # A run leaves job, losses and base model in the card of what is exported from it.
 make_job
@@ -25,7 +33,7 @@ make_job
 mkdir "$dir/d"
 expect 0 "" "$SOLERA" export "$dir/run/ckpt/best.h5" -o "$dir/d/p.h5"
 for word in "## Recipe" "- lr: " "- tokens: " "- method: sherry"; do
-    grep -qF -- "$word" "$dir/d/README.md" || fail "'$word' is not in the card: $(cat "$dir/d/README.md")"
+    grep -qF -- "$word" "$dir/d/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/d/p.h5.md")"
 done
 
 cp "$e" "$dir/s.h5"
@@ -37,7 +45,7 @@ expect 2 "one scale for 256 weights, this model one for 128: train with" "$SOLER
 expect 2 "are not 3:4 sparse" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method absmean --granularity per_channel
 expect 2 "needs rows of a multiple of 256" "$SOLERA" export "$dir/run/ckpt/best.h5" -o "$dir/x.gguf" --type tq2_0 --requantize
 expect 2 "43|42" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry --stq-id 41
-[ ! -e "$dir/x.gguf" ] && [ ! -e "$dir/x.gguf.tmp" ] && [ ! -e "$dir/solera.json" ] || fail "a refused export left something"
+[ ! -e "$dir/x.gguf" ] && [ ! -e "$dir/x.gguf.tmp" ] && [ ! -e "$dir/x.gguf.json" ] || fail "a refused export left something"
 expect 0 "changed the linear layers" "$SOLERA" export "$e" -o "$dir/c/s.gguf" --type stq1_0 --method sherry --requantize
 expect 0 "" "$SOLERA" import "$dir/c/s.gguf" -o "$dir/c/s.h5"
 "$SOLERA" generate "$dir/c/s.h5" -p "Once upon" -n 4 >/dev/null 2>&1 || fail "the imported STQ1_0 file does not run"
