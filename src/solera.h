@@ -4,6 +4,7 @@
 
 #define SOL_VERSION "0.1.0"
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/half.h"

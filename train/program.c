@@ -38,13 +38,6 @@ const sol_verb *sol_verb_find(const char *name)
     return NULL;
 }
 
-double sol_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- stderr ---- */
 
 static int terminal_width(void)

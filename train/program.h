@@ -113,7 +113,6 @@ const char *sol_duration_text(double seconds, char *buffer);
 const char *sol_bytes_text(double bytes, char *buffer);
 /* "1.24 M" likewise. */
 const char *sol_count_text(double count, char *buffer);
-double sol_clock(void); /* seconds, monotonic */
 
 /* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second
  * SIGINT ends the process at once with 130. SIGHUP is ignored from then on; SIGPIPE, too, where files are written: a reader that goes

@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "eval/blank.h"
@@ -39,13 +39,6 @@ typedef struct runner {
     double **owner; /* [n] where the log-probability of a row goes */
     int64_t right, right_norm;
 } runner;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void free_group(runner *r)
 {
@@ -231,7 +224,7 @@ static sol_status run_groups(runner *r, sol_err *err)
 sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err)
 {
     runner run = {.net = net, .task = t, .o = o, .r = r};
-    double start = now();
+    double start = sol_clock();
     *r = (sol_task_result){.n = t->n};
     if (!sol_net_tokenizer(net)) return sol_fail(err, SOL_ERR_FORMAT, "the model has no tokenizer, so that tasks cannot be read");
     sol_status st = run_groups(&run, err);
@@ -240,7 +233,7 @@ sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o,
         r->acc_norm = (double)run.right_norm / (double)t->n;
         r->acc_stderr = standard_error(run.right, t->n);
         r->acc_norm_stderr = standard_error(run.right_norm, t->n);
-        r->seconds = now() - start;
+        r->seconds = sol_clock() - start;
     }
     sol_free(run.row);
     sol_free(run.target);

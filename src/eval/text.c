@@ -1,16 +1,9 @@
 #include "eval/text.h"
 
 #include <math.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* What one pass over a text carries. */
 typedef struct pass {
@@ -70,7 +63,7 @@ static sol_status finish(const pass *p, double start, sol_text_result *r, sol_er
     r->loss = p->sum / (double)p->counted;
     r->ppl = exp(r->loss);
     r->tokens = p->counted;
-    r->seconds = now() - start;
+    r->seconds = sol_clock() - start;
     if (!isfinite(r->loss))
         return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken", isnan(r->loss) ? "not a number" : "infinite");
     return SOL_OK;
@@ -81,7 +74,7 @@ sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const
 {
     pass p = {.net = net, .o = o};
     sol_ids ids = {0};
-    double start = now();
+    double start = sol_clock();
     *r = (sol_text_result){0};
     if (o->context == 1)
         return sol_fail(err, SOL_ERR_RANGE, "windows of 1 token predict nothing, since a window never predicts its own first: "
@@ -141,7 +134,7 @@ sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const s
 {
     pass p = {.net = net, .o = o};
     sol_ids ids = {0};
-    double start = now();
+    double start = sol_clock();
     *r = (sol_text_result){.bytes = (int64_t)n};
     sol_status st = pass_make(&p, err);
     bool titled = sol_wikitext_titled(text, n);

@@ -1,6 +1,6 @@
 #include <math.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "eval/eval.h"
 
@@ -19,13 +19,6 @@ typedef struct gather {
     double sum;
     int64_t counted;
 } gather;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void free_kvs(gather *g)
 {
@@ -125,7 +118,7 @@ static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_
 sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_eval_result *r, sol_err *err)
 {
     gather g = {.net = net, .o = o};
-    double start = now();
+    double start = sol_clock();
     int64_t last = t->n - 1, doc = 0; /* the last token only is a target */
     sol_status st = check_data(net, t, o, err);
     if (st != SOL_OK) return st;
@@ -141,7 +134,7 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
         st = sol_fail(err, SOL_ERR_SHAPE, "no document of the data holds 2 tokens: nothing to predict");
     if (st == SOL_OK) {
         double loss = g.sum / (double)g.counted;
-        *r = (sol_eval_result){.loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = now() - start};
+        *r = (sol_eval_result){.loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = sol_clock() - start};
         if (!isfinite(loss)) st = sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
                                              isnan(loss) ? "not a number" : "infinite");
     }

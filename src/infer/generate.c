@@ -1,6 +1,6 @@
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "infer/infer.h"
 
@@ -15,13 +15,6 @@ typedef struct generation {
     int64_t n;
     sol_utf8_joiner joiner;
 } generation;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void free_generation(generation *g)
 {
@@ -114,12 +107,12 @@ sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, c
     generation g;
     *r = (sol_generate_result){.prompt_tokens = n_prompt, .ended_by = -1};
     sol_status st = begin(&g, net, prompt, n_prompt, o, err);
-    double start = now();
+    double start = sol_clock();
     if (st == SOL_OK) st = prefill(&g, err);
-    double middle = now();
+    double middle = sol_clock();
     r->prefill_seconds = middle - start;
     if (st == SOL_OK) st = decode(&g, r, err);
-    r->decode_seconds = now() - middle;
+    r->decode_seconds = sol_clock() - middle;
     if (o->text) sol_utf8_finish(&g.joiner, o->text, o->user);
     if (st == SOL_OK || st == SOL_ERR_INTERRUPTED) {
         memmove(g.ids, g.ids + n_prompt, (size_t)r->tokens * sizeof *g.ids);
