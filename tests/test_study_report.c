@@ -176,6 +176,31 @@ START_TEST(losses_make_one_more_figure)
 }
 END_TEST
 
+START_TEST(where_a_run_diverged)
+{
+    double step[] = {1, 2, 3, 4, 5}, records[] = {0, 2, 4};
+    static const struct {
+        double loss[5];
+        int n, first, from;
+    } cases[] = {{{3, 2, 1, 1, 1}, 0, -1, -1}, {{3, NAN, 2, INFINITY, 1}, 2, 2, -1}, {{3, 2, NAN, NAN, NAN}, 3, 3, 3},
+                 {{3, NAN, 2, NAN, NAN}, 3, 2, 4}, {{NAN, NAN, NAN, NAN, NAN}, 5, 1, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double loss[5];
+        memcpy(loss, cases[i].loss, sizeof loss);
+        sol_study_run run = {.curve = {.n = 5, .step = step, .loss = loss}};
+        sol_study_divergence d = sol_study_find_divergence(&run);
+        ck_assert_int_eq(d.n, cases[i].n);
+        ck_assert_int_eq((int)d.first, cases[i].first);
+        ck_assert_int_eq((int)d.from, cases[i].from);
+    }
+    double loss[] = {3, NAN, NAN}; /* records alone, without metrics.jsonl */
+    sol_study_run run = {.n_records = 3, .step = records, .loss = loss};
+    ck_assert_int_eq((int)sol_study_find_divergence(&run).first, 2);
+    run.is_static = true;
+    ck_assert_int_eq(sol_study_find_divergence(&run).n, 0);
+}
+END_TEST
+
 /* A run that was stopped early: flips are of no record. */
 START_TEST(one_record)
 {
@@ -236,5 +261,5 @@ START_TEST(labels)
 END_TEST
 
 SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, means_and_comparable_records);
-              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
+              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record); tcase_add_test(tc, where_a_run_diverged);
               tcase_add_test(tc, without_gnuplot); tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

@@ -69,6 +69,12 @@ void sol_figure_next(sol_plot *p)
     sol_text_add(&p->draw, NULL, "unset label\n");
 }
 
+void sol_draw_empty_panel(sol_text *t)
+{
+    sol_text_add(t, NULL, "set xrange [0:1]\nset yrange [0:1]\nset label 999 'not measured in these records' at graph 0.5,0.5 center "
+                          "tc rgb '#777777'\nplot 2\nunset label 999\nset xrange [*:*]\nset yrange [*:*]\n");
+}
+
 /* ---- loss and lambda ---- */
 
 enum { MAX_POINTS = 600 }; /* of a curve: longer ones are averaged in bins */
@@ -100,8 +106,8 @@ static void add_curve(sol_text *t, const sol_study_curve *c, int r)
     sol_text_add(t, NULL, "EOD\n");
 }
 
-/* The range of the losses without the first steps, which would flatten everything after them. */
-static void loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
+/* The range of the losses without the first steps, which would flatten everything after them; false: no loss is a number. */
+static bool loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
 {
     *lo = INFINITY;
     *hi = -INFINITY;
@@ -116,26 +122,36 @@ static void loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
             if (c->eval_step[i] >= 0.04 * c->step[c->n - 1]) *hi = fmax(*hi, c->eval_loss[i]);
         }
     }
+    if (!isfinite(*lo)) return false;
+    if (*hi < *lo) *hi = *lo; /* only the first steps have a loss */
     double room = 0.05 * (*hi - *lo) + 1e-3;
     *lo -= room;
     *hi += room;
+    return true;
 }
 
-void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
+static void draw_curves(sol_text *t, const sol_study_run *runs, int n)
 {
     double lo, hi;
-    sol_figure_begin(p, "loss", &(sol_figure_size){.width = 900, .panel_height = 200, .rows = 2, .columns = 1, .legend = true}, runs, n);
-    for (int r = 0; r < n; r++) add_curve(&p->data, &runs[r].curve, r);
-    loss_range(runs, n, &lo, &hi);
-    sol_text *t = &p->draw;
-    sol_text_add(t, NULL, "set xlabel ''\nset ylabel 'loss, nats a token'\nset title 'Training loss; points: evaluation at lambda 0'\n");
-    if (lo < hi) sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\n", lo, hi);
-    sol_text_add(t, NULL, "plot ");
+    if (!loss_range(runs, n, &lo, &hi)) {
+        sol_draw_empty_panel(t);
+        return;
+    }
+    sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\nplot ", lo, hi);
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "%s$loss%d using 1:2 with lines lw 1 lc rgb '%s', \\\n", r ? ", \\\n" : "", r, sol_run_color(r));
         sol_text_add(t, NULL, "$eval%d using 1:2 with linespoints pt 7 ps 0.7 dt 3 lw 1 lc rgb '%s'", r, sol_run_color(r));
     }
     sol_text_add(t, NULL, "\n");
+}
+
+void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
+{
+    sol_figure_begin(p, "loss", &(sol_figure_size){.width = 900, .panel_height = 200, .rows = 2, .columns = 1, .legend = true}, runs, n);
+    for (int r = 0; r < n; r++) add_curve(&p->data, &runs[r].curve, r);
+    sol_text *t = &p->draw;
+    sol_text_add(t, NULL, "set xlabel ''\nset ylabel 'loss, nats a token'\nset title 'Training loss; points: evaluation at lambda 0'\n");
+    draw_curves(t, runs, n);
     sol_figure_next(p);
     sol_text_add(t, NULL, "set yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset ylabel 'lambda'\n"
                           "set title 'Residual factor lambda'\nplot ");
@@ -197,13 +213,6 @@ static bool was_measured(const sol_study_run *runs, int n, int m)
     return false;
 }
 
-/* A panel without a number says so; gnuplot would refuse it. */
-static void add_empty_panel(sol_text *t)
-{
-    sol_text_add(t, NULL, "set xrange [0:1]\nset yrange [0:1]\nset label 999 'not measured in these records' at graph 0.5,0.5 center "
-                          "tc rgb '#777777'\nplot 2\nunset label 999\nset xrange [*:*]\nset yrange [*:*]\n");
-}
-
 /* Measure m of all n runs, column 3 k + 2 of their data, on an axis of time that is the same in all panels. */
 static void add_measure_panel(sol_text *t, int m, int k, const sol_study_run *runs, int n)
 {
@@ -239,7 +248,7 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
         if (was_measured(runs, n, measures[k]))
             add_measure_panel(t, measures[k], k, runs, n);
         else
-            add_empty_panel(t);
+            sol_draw_empty_panel(t);
         if (k == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");

@@ -36,6 +36,9 @@ const char *sol_run_color(int r);
 /* A number for gnuplot; NaN where it is not finite. */
 void sol_plot_number(sol_text *t, double x);
 
+/* A panel without a number says so; gnuplot would refuse it. */
+void sol_draw_empty_panel(sol_text *t);
+
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n);
 void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n);

@@ -108,6 +108,15 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
 
 /* ---- profiles ---- */
 
+/* Does any layer of any run have a number at its last record? */
+static bool any_number(const sol_study_run *runs, int n, int m)
+{
+    for (int r = 0; r < n; r++)
+        for (int i = 0; i < runs[r].n_layers; i++)
+            if (isfinite(runs[r].measure[m][(runs[r].n_records - 1) * runs[r].n_layers + i])) return true;
+    return false;
+}
+
 void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
 {
     static const int measures[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality, SOL_M_nmse};
@@ -128,12 +137,14 @@ void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "set offsets graph 0, graph 0, graph 0.05, graph 0.05\n");
     for (int k = 0; k < 4; k++) {
         const sol_measure_row *row = sol_measure_at(measures[k]);
-        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\nplot ", row->title, row->unit,
-                     k >= 2 ? "first layer of block" : "");
-        for (int r = 0; r < n; r++)
+        bool any = any_number(runs, n, measures[k]);
+        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n%s", row->title, row->unit,
+                     k >= 2 ? "first layer of block" : "", any ? "plot " : "");
+        for (int r = 0; any && r < n; r++)
             sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s'", r ? ", \\\n" : "", r, k + 2,
                          sol_run_color(r));
         sol_text_add(t, NULL, "\n");
+        if (!any) sol_draw_empty_panel(t);
         if (k == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");

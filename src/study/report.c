@@ -170,6 +170,22 @@ static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, dou
     return &run->layers[best];
 }
 
+/* Where a run had no loss. What the records after it say of the weights is no use then. */
+static bool add_divergence(sol_text *t, const sol_study_run *run)
+{
+    sol_study_divergence d = sol_study_find_divergence(run);
+    if (d.n == 0) return false;
+    sol_text_add(t, NULL, "<li><b>");
+    add_html(t, run->name);
+    if (d.from >= 0)
+        sol_text_add(t, NULL, "</b>: <b>diverged at step %.0f</b>: from there on its loss is not a finite number; later records say nothing.</li>\n",
+                     d.from);
+    else
+        sol_text_add(t, NULL, "</b>: the loss of %lld steps is not a finite number, that of step %.0f first; such steps are skipped.</li>\n",
+                     (long long)d.n, d.first);
+    return d.from >= 0;
+}
+
 /* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the valley. A learned step may be so large
  * that few weights come near alpha at all. */
 static void add_verdict(sol_text *t, const sol_study_run *run)
@@ -302,7 +318,8 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
     sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
     add_runs(&t, runs, n);
     sol_text_add(&t, NULL, "%s%s<h2>In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
-    for (int r = 0; r < n; r++) add_verdict(&t, &runs[r]);
+    for (int r = 0; r < n; r++)
+        if (!add_divergence(&t, &runs[r])) add_verdict(&t, &runs[r]);
     sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
                            "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 q\" is the query projection of block 0; k key, "
                            "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
@@ -315,6 +332,14 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
     if (st == SOL_OK) st = sol_file_write(path, t.data, t.n, err);
     sol_free(t.data);
     return st;
+}
+
+static void add_csv_number(sol_text *t, double x)
+{
+    if (isfinite(x))
+        sol_text_add(t, NULL, ",%.6g", x);
+    else
+        sol_text_add(t, NULL, ",");
 }
 
 static void add_csv_name(sol_text *t, const char *s)
@@ -334,14 +359,10 @@ static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, s
     for (int r = 0; r < n; r++)
         for (int64_t i = 0; i < runs[r].n_records; i++) {
             add_csv_name(&t, runs[r].name);
-            sol_text_add(&t, NULL, ",%.0f,%.6g,%.6g", runs[r].step[i], runs[r].lambda[i], runs[r].loss[i]);
-            for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
-                double x = sol_study_mean(&runs[r], m, i);
-                if (isfinite(x))
-                    sol_text_add(&t, NULL, ",%.6g", x);
-                else
-                    sol_text_add(&t, NULL, ",");
-            }
+            sol_text_add(&t, NULL, ",%.0f", runs[r].step[i]);
+            add_csv_number(&t, runs[r].lambda[i]);
+            add_csv_number(&t, runs[r].loss[i]);
+            for (int m = 0; m < SOL_MEASURE_COUNT; m++) add_csv_number(&t, sol_study_mean(&runs[r], m, i));
             sol_text_add(&t, NULL, "\n");
         }
     snprintf(path, sizeof path, "%s/measures.csv", dir);

@@ -269,6 +269,23 @@ double sol_study_last(const sol_study_run *run, int m)
     return x;
 }
 
+sol_study_divergence sol_study_find_divergence(const sol_study_run *run)
+{
+    const sol_study_curve *c = &run->curve;
+    const double *loss = c->n ? c->loss : run->loss, *step = c->n ? c->step : run->step;
+    int64_t steps = run->is_static ? 0 : c->n ? c->n : run->n_records;
+    bool before = true;
+    sol_study_divergence d = {.first = -1, .from = -1};
+    for (int64_t i = 0; i < steps; i++) {
+        bool finite = isfinite(loss[i]);
+        if (finite) d.from = -1;
+        if (!finite && before) d.from = step[i];
+        if (!finite && d.n++ == 0) d.first = step[i];
+        before = finite;
+    }
+    return d;
+}
+
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size)
 {
     int block = 0;

@@ -49,6 +49,14 @@ typedef struct sol_study_run {
     sol_study_curve curve;
 } sol_study_run;
 
+/* Steps whose loss is not a finite number, by the curve, or the records where there is none. */
+typedef struct sol_study_divergence {
+    int64_t n;    /* of them */
+    double first; /* of them; -1: none */
+    double from;  /* the first of those that no other step follows; -1: the last loss is a number */
+} sol_study_divergence;
+sol_study_divergence sol_study_find_divergence(const sol_study_run *run);
+
 /* SOL_ERR_FORMAT when the file is damaged or holds no record yet. */
 sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err);
 /* How the weights of the chosen parameters (NULL: of all linear layers) are looked at: as spec quantizes them; without a method as 3:4
