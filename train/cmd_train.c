@@ -40,6 +40,20 @@ const sol_verb sol_verb_train = {
                "SIGINT and SIGTERM save a checkpoint and end with exit code 130; a second SIGINT ends at once. A run "
                "that was\n"
                "killed in any way goes on with --resume as if nothing had happened, bit for bit.\n"
+               "A line of metrics.jsonl is a JSON object; null stands for what is not a finite number:\n"
+               "  step tokens             done after this step\n"
+               "  loss                    cross-entropy of the next token in nats, the mean over the tokens of this step\n"
+               "  lr lambda               of this step\n"
+               "  grad_norm               before clipping\n"
+               "  objective               with a teacher: what is minimized, distill.ce_weight * loss + distill.weight * distill_loss +\n"
+               "                          distill.hidden_weight * hidden_loss; without one it is the loss\n"
+               "  distill_loss            with a teacher: the divergence, times the square of distill.temperature\n"
+               "  hidden_loss             with distill.hidden_weight: the mean squared difference of the blocks' outputs\n"
+               "  eval_loss packed_loss   where measured: the loss on data.eval at lambda 0, and that of the packed model\n"
+               "  tasks                   where measured: acc, acc_norm and items of each\n"
+               "  skipped                 true: loss or gradient was not finite, the parameters stay as they were\n"
+               "  tok_s                   tokens a second of the step, without evaluations, checkpoints and study records\n"
+               "The losses in log.txt are means since its line before, the loss of the live line is one of about 20 steps.\n"
                "`solera help config` explains every key.",
     .options = options,
     .args_size = sizeof(struct args),

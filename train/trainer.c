@@ -33,7 +33,9 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     n = add_number(out, n, "lr", r->lr);
     n = add_number(out, n, "lambda", r->lambda);
     n = add_number(out, n, "grad_norm", r->grad_norm);
+    if (r->has_distill) n = add_number(out, n, "objective", r->objective);
     if (r->has_distill) n = add_number(out, n, "distill_loss", r->distill_loss);
+    if (r->has_hidden) n = add_number(out, n, "hidden_loss", r->hidden_loss);
     if (r->has_eval) n = add_number(out, n, "eval_loss", r->eval_loss);
     if (r->has_packed) n = add_number(out, n, "packed_loss", r->packed_loss);
     n = add_tasks(out, n, r);
@@ -95,10 +97,18 @@ static void update_part(void *user, const sol_graph_part *part)
     sol_adamw_update_params(t->ctx, t->ck.optim, t->ck.model, part->first, part->n, part->grads, 1);
 }
 
+static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
+{
+    sum->distill += x.distill;
+    sum->hidden += x.hidden;
+    sum->objective += x.objective;
+}
+
 /* Loss and gradient of the whole step; with optim.fused its update, too. */
 static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
-    double sum = 0, distilled = 0;
+    double sum = 0;
+    sol_graph_distilled d = {0};
     int64_t counted;
     sol_status st = draw(t, &counted, err);
     if (st != SOL_OK) return st;
@@ -119,12 +129,15 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         if (st != SOL_OK) return st;
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
-        if (sol_job_has_teacher(t->config)) distilled += sol_graph_last_distilled(t->graph).distill;
+        if (sol_job_has_teacher(t->config)) add_distilled(&d, sol_graph_last_distilled(t->graph));
     }
     sol_graph_finish_step(t->graph);
-    r->has_distill = sol_job_has_teacher(t->config);
-    r->distill_loss = distilled / (double)counted;
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
+    r->has_distill = sol_job_has_teacher(t->config);
+    r->has_hidden = r->has_distill && t->config->distill.hidden_weight > 0;
+    r->objective = r->has_distill ? d.objective / (double)counted : r->loss;
+    r->distill_loss = d.distill / (double)counted;
+    r->hidden_loss = d.hidden / (double)counted;
     r->grad_norm = t->config->optim.fused ? sqrt(t->fused.square)
                                           : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
     return SOL_OK;
@@ -275,44 +288,66 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
 
 /* ---- progress ---- */
 
+/* NaN has a sign, which means nothing. */
+static double unsigned_nan(double x)
+{
+    return isnan(x) ? (double)NAN : x;
+}
+
+enum { EMA_STEPS = 20 }; /* of the loss in the live line */
+
+/* The means since the last log line, of steps that were not skipped. */
+static const char *mean_losses(const sol_trainer *t, const sol_step_record *r, char out[96])
+{
+    double n = (double)t->loss_count;
+    if (t->loss_count == 0)
+        snprintf(out, 96, "loss %.4f (skipped)", unsigned_nan(r->loss));
+    else if (r->has_distill)
+        snprintf(out, 96, "objective %.4f  loss %.4f (means of %" PRId64 " steps)", t->objective_sum / n, t->loss_sum / n, t->loss_count);
+    else
+        snprintf(out, 96, "loss %.4f (mean of %" PRId64 " step%s)", t->loss_sum / n, t->loss_count, t->loss_count == 1 ? "" : "s");
+    return out;
+}
+
 static void show_progress(sol_trainer *t, const sol_step_record *r)
 {
     const sol_config *c = t->config;
     double now = sol_clock(), passed = now - t->started;
     uint64_t done = r->step - t->first_step, left = (uint64_t)c->train.steps - r->step;
-    double mean = t->loss_count ? t->loss_sum / (double)t->loss_count : r->loss;
-    char rate[32], rest[32], skipped[48] = "", eval[80] = "";
+    char rate[32], rest[32], skipped[48] = "", losses[96], eval[80] = "";
     sol_duration_text(passed / (double)done * (double)left, rest);
     if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
     sol_live_show(t->program, was_evaluated(r),
-                  "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  %s tok/s  %s left%s", r->step,
-                  c->train.steps, t->ck.state.ema_loss, r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
+                  "step %" PRIu64 "/%" PRId64 "  loss %.4f (mean of %s%d steps)  lambda %.3f  %s tok/s  %s left%s", r->step,
+                  c->train.steps, t->ck.state.ema_loss, r->step > EMA_STEPS ? "about " : "",
+                  (int)(r->step < EMA_STEPS ? r->step : EMA_STEPS), r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
     bool due = r->step % (uint64_t)c->train.log_every == 0 || was_evaluated(r) || left == 0;
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
-    double speed = (double)steps * (double)sol_trainer_step_tokens(t) / (now - t->logged);
+    double speed = (double)steps * (double)sol_trainer_step_tokens(t) / t->step_seconds;
+    if (speed > t->step_peak) t->step_peak = speed;
     size_t used = 0;
     if (r->has_eval) used = (size_t)snprintf(eval, sizeof eval, "  eval %.4f", r->eval_loss);
     if (r->has_packed && used < sizeof eval) snprintf(eval + used, sizeof eval - used, "  packed %.4f", r->packed_loss);
     /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
      * log.txt. */
     sol_log_line(&t->program->log, t->program->terminal && !was_evaluated(r) ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-                 "step %" PRIu64 "/%" PRId64 "  loss %.4f  lambda %.3f  lr %.3g  norm %.3f  %s tok/s (%.0f %% of peak)  %s left%s%s",
-                 r->step, c->train.steps, mean, r->lambda, r->lr, r->grad_norm, sol_count_text(speed, rate),
+                 "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s (%.0f %% of peak)  %s left%s%s",
+                 r->step, c->train.steps, mean_losses(t, r, losses), r->lambda, r->lr, unsigned_nan(r->grad_norm), sol_count_text(speed, rate),
                  100 * speed / t->step_peak, rest, skipped, eval);
-    t->logged = now;
     t->logged_step = r->step;
-    t->loss_sum = 0;
+    t->loss_sum = t->objective_sum = t->step_seconds = 0;
     t->loss_count = 0;
 }
 
-/* The mean of the first 20 steps, a moving average from then on. */
+/* The mean of the first steps, a moving average from then on. */
 static void smooth_loss(sol_trainer *t, const sol_step_record *r)
 {
     sol_run_state *s = &t->ck.state;
-    double share = r->step < 20 ? 1.0 / (double)r->step : 0.05;
+    double share = 1.0 / (double)(r->step < EMA_STEPS ? r->step : EMA_STEPS);
     s->ema_loss += share * (r->loss - s->ema_loss);
     t->loss_sum += r->loss;
+    t->objective_sum += r->objective;
     t->loss_count++;
 }
 
@@ -362,16 +397,17 @@ static sol_status add_metrics(sol_trainer *t, const sol_step_record *r, sol_err 
 static sol_status count_skipped(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
     sol_run_state *s = &t->ck.state;
+    double loss = unsigned_nan(r->loss), norm = unsigned_nan(r->grad_norm);
     char saved[64];
     s->skipped++;
     sol_log_line(&t->program->log, SOL_LOG_WARN,
                  "step %" PRIu64 ": loss %g, gradient norm %g: skipped, parameters stay as they were", r->step,
-                 r->loss, r->grad_norm);
+                 loss, norm);
     if (s->skipped <= (uint64_t)t->config->train.max_skipped) return SOL_OK;
     return sol_fail(err, SOL_ERR_NONFINITE,
                     "step %" PRIu64 ": loss %g, gradient norm %g; %" PRIu64
                     " skipped steps are more than train.max_skipped; %s",
-                    r->step, r->loss, r->grad_norm, s->skipped, saved_text(t, saved));
+                    r->step, loss, norm, s->skipped, saved_text(t, saved));
 }
 
 /* What follows the update: evaluation, line, progress, checkpoint. */
@@ -400,12 +436,17 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     return save ? save_due(t, last, err) : SOL_OK;
 }
 
+static double study_seconds(const sol_trainer *t)
+{
+    return t->study ? sol_study_seconds(t->study) : 0;
+}
+
 sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
 {
     sol_run_state *s = &t->ck.state;
     int64_t step = (int64_t)s->step, n_steps = t->config->train.steps;
     sol_step_record r = {.step = s->step + 1, .tokens = s->tokens + (uint64_t)sol_trainer_step_tokens(t)};
-    double begun = sol_clock();
+    double begun = sol_clock() - study_seconds(t);
     r.lambda = sol_residual_lambda(&t->residual, step, n_steps);
     r.lr = sol_lr_at(&t->lr, step, n_steps);
     sol_status st = accumulate(t, &r, err);
@@ -414,12 +455,14 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
         t->batcher.drawn = s->drawn;
         return st;
     }
-    r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm) || (r.has_distill && !isfinite(r.distill_loss));
+    r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm) || !isfinite(r.objective);
     if (!r.skipped && !t->config->optim.fused) update(t, &r);
     s->step = r.step;
     s->tokens = r.tokens;
     s->drawn = t->batcher.drawn;
-    r.tok_s = (double)sol_trainer_step_tokens(t) / (sol_clock() - begun);
+    double took = sol_clock() - study_seconds(t) - begun;
+    r.tok_s = (double)sol_trainer_step_tokens(t) / took;
+    t->step_seconds += took;
     return finish_step(t, &r, err);
 }
 
@@ -436,7 +479,7 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
 {
     sol_status st = SOL_OK;
     char duration[32], peak[32];
-    t->started = t->logged = sol_clock();
+    t->started = sol_clock();
     t->first_step = t->logged_step = t->ck.state.step;
     while (st == SOL_OK && t->ck.state.step < (uint64_t)t->config->train.steps)
         st = sol_interrupted() ? SOL_ERR_INTERRUPTED : sol_trainer_step(t, err);

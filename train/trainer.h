@@ -22,16 +22,22 @@
 /* One line of metrics.jsonl. */
 typedef struct sol_step_record {
     uint64_t step, tokens; /* after this step */
-    double loss, lambda, lr, grad_norm, tok_s;
-    bool skipped; /* loss or gradient was not finite: parameters as before */
-    bool has_eval, has_packed, has_distill;
-    double eval_loss, packed_loss, distill_loss;
+    double loss;           /* next-token cross-entropy, the mean over the tokens of the step */
+    double lambda, lr;     /* of this step */
+    double grad_norm;      /* before clipping */
+    double tok_s;          /* of the step alone: no evaluation, checkpoint or study record */
+    bool skipped;          /* loss or gradient was not finite: parameters as before */
+    bool has_distill, has_hidden;
+    double objective;      /* what is minimized: the loss, or with a teacher its weighted sum with the next two */
+    double distill_loss, hidden_loss;
+    bool has_eval, has_packed;
+    double eval_loss, packed_loss;
     const sol_task_plan *tasks; /* [n_tasks] with results of this step */
     int n_tasks;
 } sol_step_record;
 
 /* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
-enum { SOL_STEP_LINE = 3328 };
+enum { SOL_STEP_LINE = 3456 };
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */
@@ -60,12 +66,15 @@ typedef struct sol_trainer {
     sol_lr_schedule lr;
     sol_fused fused;
     int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
-    double started, logged; /* sol_clock() */
-    double step_peak;       /* tokens a second, were a step its products alone, at the rate of a large one */
+    double started;         /* sol_clock() */
+    double step_peak;       /* tokens a second, were a step its products alone, at the best rate of a large one; never less than
+                             * what was reached */
     uint64_t config_digest;
     uint64_t first_step, logged_step;
-    double loss_sum; /* since the last log line, for it */
+    /* Since the last log line, for it. */
+    double loss_sum, objective_sum;
     int64_t loss_count;
+    double step_seconds; /* of the steps alone */
 } sol_trainer;
 
 /* Tokens of a micro-batch and of a step. */

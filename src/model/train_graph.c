@@ -400,13 +400,14 @@ static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
 
 sol_graph_distilled sol_graph_last_distilled(const sol_graph *g)
 {
-    sol_graph_distilled sum = {0, 0, 0};
+    sol_graph_distilled sum = {0, 0, 0, 0};
     const int32_t *target = sol_tape_data(g->tape, g->in.targets);
-    const float *part = sol_tape_data(g->tape, g->parts);
+    const float *part = sol_tape_data(g->tape, g->parts), *loss = sol_tape_data(g->tape, g->loss);
     const float *hidden = g->opts.hidden_weight > 0 ? sol_tape_data(g->tape, g->hidden_sum) : NULL;
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++, part += SOL_PARTS) {
         sum.distill += part[SOL_PART_DISTILL];
         sum.teacher += part[SOL_PART_TEACHER];
+        sum.objective += loss[i];
         if (hidden && target[i] >= 0) sum.hidden += hidden[i] / g->opts.hidden_weight;
     }
     return sum;

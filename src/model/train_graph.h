@@ -63,10 +63,11 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
 /* Forward only. */
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
                     double *loss_sum, int64_t *n);
-/* With opts.distill: sums over the counted targets of the last run, unweighted: the divergence, the mean squared
- * difference of the hidden states, and the probability that the teacher gave to the target (0 with a cache). */
+/* With opts.distill: sums over the counted targets of the last run. Unweighted: the divergence, the mean squared difference of
+ * the hidden states, and the probability that the teacher gave to the target (0 with a cache). objective: what is minimized, the
+ * weighted sum of next-token loss, divergence and hidden states. */
 typedef struct sol_graph_distilled {
-    double distill, hidden, teacher;
+    double distill, hidden, teacher, objective;
 } sol_graph_distilled;
 sol_graph_distilled sol_graph_last_distilled(const sol_graph *g);
 /* The share of the reverse divergence in CAKLD, from the next run on. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/crc.h"
 #include "base/file.h"
 #include "kernels/gemm.h"
@@ -47,6 +48,7 @@ struct sol_study {
     float *gathered; /* [threads] times gather_size floats */
     size_t rank_size, gather_size;
     sol_measure_scratch scratch;
+    double seconds;                   /* in looks and records */
     float *measure;                   /* [SOL_MEASURE_COUNT, n_layers] */
     uint32_t *hist[SOL_HIST_KINDS];   /* [n_layers, bins] */
 };
@@ -371,13 +373,9 @@ static int find_layer(const sol_study *s, const sol_param *p)
 }
 
 /* dL/dX of the layer alone, on the sampled tokens: dY W_eff, in the type the training computes in. */
-static void look(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy, int64_t tokens)
+static void sample_dx(sol_study *s, const layer *l, int i, const sol_operand *w, const sol_operand *dy)
 {
-    sol_study *s = user;
-    int i = find_layer(s, p);
-    (void)tokens;
-    if (i < 0 || !s->layer[i].dx) return;
-    const layer *l = &s->layer[i];
+    const sol_param *p = l->param;
     int64_t n = s->info[i].token_rows;
     sol_dtype type = dy->bf16 ? SOL_BF16 : SOL_F32;
     for (int64_t r = 0; r < n; r++)
@@ -389,6 +387,17 @@ static void look(void *user, const sol_param *p, const sol_operand *w, const sol
     else
         sol_gemm(s->ctx, false, false, n, p->cols, p->rows, 1, s->dy, p->rows, w->data, p->cols, 0, l->dx, p->cols);
     s->has_dx = true;
+}
+
+/* sol_graph_watch_fn */
+static void look(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy, int64_t tokens)
+{
+    sol_study *s = user;
+    double begun = sol_clock();
+    int i = find_layer(s, p);
+    (void)tokens;
+    if (i >= 0 && s->layer[i].dx) sample_dx(s, &s->layer[i], i, w, dy);
+    s->seconds += sol_clock() - begun;
 }
 
 void sol_study_watch(sol_study *s, sol_graph *g)
@@ -480,6 +489,7 @@ static sol_status append(sol_study *s, const sol_study_at *at, sol_err *err)
 sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, sol_err *err)
 {
     sample_args a = {s, sol_graph_grads(g)};
+    double begun = sol_clock();
     sol_graph_watch(g, NULL, NULL);
     for (int i = 0; i < s->n_layers; i++) {
         const sol_param *p = s->layer[i].param;
@@ -492,7 +502,14 @@ sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, 
     s->state->has_weights = 1;
     s->state->has_gradient = a.grads != NULL;
     s->has_dx = false;
-    return append(s, at, err);
+    sol_status st = append(s, at, err);
+    s->seconds += sol_clock() - begun;
+    return st;
+}
+
+double sol_study_seconds(const sol_study *s)
+{
+    return s->seconds;
 }
 
 /* ---- the state ---- */

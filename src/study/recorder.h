@@ -52,6 +52,9 @@ typedef struct sol_study_at {
 /* Appends a record and ends the watch. */
 sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, sol_err *err);
 
+/* Time spent in looks and records so far: no part of the speed of the training. */
+double sol_study_seconds(const sol_study *s);
+
 /* The state for a checkpoint; borrowed until the next call of the recorder. */
 const void *sol_study_state(const sol_study *s, size_t *size);
 /* SOL_ERR_FORMAT when it is not from a recorder of the same layers and samples. */

@@ -1,0 +1,58 @@
+# What a run says of itself: labelled losses, the objective, speed without evaluations, and null where there is no number.
+. tests/cli/common
+make_job
+
+# field NAME: its values in metrics.jsonl on stdin, a line each
+field() {
+    sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p"
+}
+
+# The log's loss is the mean over the steps since its line before and says so; its speed is that of these steps alone, whatever
+# evaluations, checkpoints and study records took.
+"$SOLERA" train "$dir/job.yaml" --set train.log_every=5 --set study.every=2 --set checkpoint.every=1 2>"$dir/err" || fail "$(cat "$dir/err")"
+sed -n 's|^step \([0-9]*\)/.*loss \([0-9.]*\) (mean of \([0-9]*\) steps*).*  \([0-9.]*\)\( [kM]*\) *tok/s (.*|\1 \2 \3 \4\5|p' "$dir/err" >"$dir/log"
+[ "$(wc -l <"$dir/log")" -eq 7 ] || fail "lines of steps 5 8 10 15 16 20 24 are expected: $(cat "$dir/err")"
+paste -d' ' - - <<EOF >"$dir/steps"
+$(field loss <"$dir/run/metrics.jsonl" >"$dir/losses"; field tok_s <"$dir/run/metrics.jsonl" >"$dir/speeds"; paste -d'\n' "$dir/losses" "$dir/speeds")
+EOF
+awk 'NR == FNR { loss[NR] = $1; tok_s[NR] = $2; next }
+     { mean = seconds = 0
+       for (i = $1 - $3 + 1; i <= $1; i++) { mean += loss[i] / $3; seconds += 1 / tok_s[i] }
+       speed = $3 / seconds; said = $4 * ($5 == "k" ? 1e3 : $5 == "M" ? 1e6 : 1)
+       if ((mean - $2) ^ 2 > 1e-8 || (said / speed - 1) ^ 2 > 1e-4) { print "step", $1, mean, $2, speed, said; exit 1 } }' \
+    "$dir/steps" "$dir/log" >"$dir/out" || fail "the log does not fit metrics.jsonl: $(cat "$dir/out")"
+sed -n 's/.*(\([0-9]*\) % of peak.*/\1/p' "$dir/err" | awk '$1 > 100 { exit 1 }' || fail "more than 100 % of the peak: $(cat "$dir/err")"
+
+# With a teacher the objective is the sum that is minimized.
+cat >"$dir/taught.yaml" <<YAML
+run: {dir: $dir/taught}
+model: {init: $dir/run/ckpt/best.h5}
+data: {train: $dir/data.h5}
+quant: {group_size: 64}
+distill: {teacher: self, temperature: 2, weight: 0.75, ce_weight: 0.5, hidden_weight: 0.25}
+train: {steps: 4, batch: 2, seq: 16, accumulate: 2}
+YAML
+"$SOLERA" train "$dir/taught.yaml" 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -q "^step 4/4  objective [0-9.]*  loss [0-9.]* (means of 4 steps)" "$dir/err" || fail "no objective in the log: $(cat "$dir/err")"
+for name in objective loss distill_loss hidden_loss; do field "$name" <"$dir/taught/metrics.jsonl" >"$dir/$name"; done
+paste "$dir/objective" "$dir/loss" "$dir/distill_loss" "$dir/hidden_loss" |
+    awk '{ want = 0.5 * $2 + 0.75 * $3 + 0.25 * $4; if (!($4 > 0) || ($1 / want - 1) ^ 2 > 1e-10) { print; exit 1 } } END { exit NR != 4 }' \
+        >"$dir/out" || fail "the objective is not the weighted sum: $(cat "$dir/out" "$dir/taught/metrics.jsonl")"
+
+# A run that diverges: its lines stay JSON, its report is drawn and says where.
+code=0
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/wild" --set optim.lr=10 --set optim.weight_decay=10 --set optim.schedule=constant \
+    --set optim.warmup_steps=0 --set study.every=2 2>"$dir/err" || code=$?
+[ $code -eq 1 ] && tail -n 1 "$dir/err" | grep -q "more than train.max_skipped" || fail "$code: $(cat "$dir/err")"
+grep -q '"loss": null.*"skipped": true' "$dir/wild/metrics.jsonl" || fail "no null: $(cat "$dir/wild/metrics.jsonl")"
+! grep -qE '(nan|inf)[,}]' "$dir/wild/metrics.jsonl" || fail "no JSON: $(cat "$dir/wild/metrics.jsonl")"
+if command -v gnuplot >/dev/null 2>&1; then
+    expect 0 "" "$SOLERA" study "$dir/wild"
+    first=$(grep -n -m 1 '"loss": null' "$dir/wild/metrics.jsonl" | cut -d: -f1)
+    grep -q "diverged at step $first</b>" "$dir/wild/report/index.html" || fail "the report does not say that step $first diverged"
+    ! grep -qi '[-,]nan' "$dir/wild/report/measures.csv" || fail "nan in measures.csv"
+    expect 0 "" "$SOLERA" study "$dir/wild" "$dir/run" -o "$dir/both"
+    ! grep -q "<b>run</b>: <b>diverged" "$dir/both/index.html" || fail "a good run is called diverged"
+else
+    echo "skipped: the report needs gnuplot"
+fi
