@@ -165,14 +165,38 @@ START_TEST(rope_scaling)
 }
 END_TEST
 
-START_TEST(factor_without_effect)
+/* A factor beside a type: both keys are in the file. */
+static void write_scaling(const char *type, const char *key, float factor)
 {
-    write_with_text("llama.rope.scaling.type", "none");
-    sol_free(bytes);
+    char *plain = bytes;
+    size_t n_plain = n_bytes;
+    write_with_text("llama.rope.scaling.type", type);
     ck_ok(sol_file_read(file, &bytes, &n_bytes, err));
     rename_key("fill");
-    write_with_real("llama.rope.scaling.factor", 8);
-    ck_ok(import(err));
+    write_with_real(key, factor);
+    sol_free(bytes);
+    bytes = plain;
+    n_bytes = n_plain;
+}
+
+START_TEST(rope_scaling_by_type)
+{
+    static const char *const factors[] = {"llama.rope.scaling.factor", "llama.rope.scale_linear"};
+    sol_checkpoint c;
+    for (int i = 0; i < 2; i++) {
+        write_scaling("none", factors[i], 8);
+        ck_ok(import(err));
+        ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+        ck_assert(c.model->config.rope_factor == 0);
+        sol_checkpoint_free(&c);
+        write_scaling("linear", factors[i], 2.5f);
+        ck_ok(import(err));
+        ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+        ck_assert(sol_rope_is_linear(&c.model->config) && c.model->config.rope_factor == 2.5);
+        sol_checkpoint_free(&c);
+        write_scaling("linear", factors[i], -2);
+        ck_fails(import(err), SOL_ERR_RANGE, "factor is -2");
+    }
 }
 END_TEST
 
@@ -360,5 +384,5 @@ START_TEST(split_model)
 END_TEST
 
 SOL_TEST_MAIN("gguf_keys", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, rope_scaling);
-              tcase_add_test(tc, factor_without_effect); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted);
+              tcase_add_test(tc, rope_scaling_by_type); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted);
               tcase_add_test(tc, one_number_a_block); tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, split_model))

@@ -102,6 +102,20 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
     return same ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: rope_freqs.weight is not a llama3 scaling", g->path);
 }
 
+/* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here. */
+static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    const char *key = sol_gguf_find(g, "llama.rope.scaling.factor") ? "llama.rope.scaling.factor" : "llama.rope.scale_linear";
+    double factor = 0;
+    sol_status st = SOL_OK;
+    if (is_text(sol_gguf_find(g, "llama.rope.scaling.type"), "linear")) st = need_real(g, key, 0, &factor, err);
+    if (st != SOL_OK || factor == 0 || factor == 1) return st;
+    if (sol_gguf_tensor_named(g, "rope_freqs.weight"))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s beside rope_freqs.weight: two scalings of RoPE, which are not computed together", g->path, key);
+    sol_rope_set_linear(c, sol_gguf_decimal(factor));
+    return SOL_OK;
+}
+
 /* Some converters write the embedding a second time as the head. */
 static bool is_tied(const sol_gguf *g)
 {
@@ -158,6 +172,7 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
     if (st == SOL_OK) st = read_eos(g, c, err);
     if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
+    if (st == SOL_OK) st = read_linear_scaling(g, c, err);
     if (st != SOL_OK) return st;
     /* Decimal constants went through a float. */
     c->rms_norm_eps = sol_gguf_decimal(c->rms_norm_eps);
@@ -254,6 +269,9 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
         st = sol_fail(err, SOL_ERR_SHAPE, "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64 " rows",
                       g->path, a.n_tokens, s->config.vocab_size);
     if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
+    if (st == SOL_OK && !a.pre && strcmp(a.model, "gpt2") == 0)
+        sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as llama.cpp does by default, which need not be how the "
+                        "model was trained; --tokenizer takes its tokenizer.json");
     sol_free(tokens);
     sol_free(merges);
     sol_free(score_copy);

@@ -15,7 +15,7 @@ typedef enum key_want {
     CAUSAL_SCALE, /* 0, or 1 / sqrt(head_dim) */
     NO_WINDOW,    /* 0, or no smaller than the context */
     SCALING_TYPE,
-    SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling is "none" */
+    SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
 } key_want;
 
@@ -110,12 +110,11 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
     case ONE: return is_number(v, 1);
     case TRUE: return v->kind == SOL_GGUF_BOOL && is_number(v, 1);
     case SCALING_FACTOR:
-        if (is_text(sol_gguf_find(g, "llama.rope.scaling.type"), "none")) return true;
-        return is_nothing(v) || is_number(v, 1);
+        return sol_gguf_find(g, "llama.rope.scaling.type") || is_nothing(v) || is_number(v, 1); /* the type is checked by its own rule */
     case ONE_OR_0: return is_nothing(v) || is_number(v, 1);
     case CAUSAL_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
     case NO_WINDOW: return is_nothing(v) || (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
-    case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear"); /* linear: by the factor */
+    case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear");
     case LAYOUT: return is_text(v, "") || is_text(v, "Meta AI original pth");
     case NOTHING: break;
     }
@@ -164,8 +163,10 @@ static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, 
     if (begins(name, "llama.")) {
         key_want want = want_of(model_rules, (sol_span){name.at + 6, name.n - 6});
         if (satisfies(g, c, v, want)) return SOL_OK;
-        if (want == SCALING_TYPE || want == SCALING_FACTOR)
-            return refuse(g, v, "this scaling of RoPE is not computed (llama3 is): import a model without it", err);
+        if (want == SCALING_TYPE) return refuse(g, v, "this scaling of RoPE is not computed, only linear and llama3 are", err);
+        if (want == SCALING_FACTOR)
+            return refuse(g, v, "there is no llama.rope.scaling.type, and some programs scale by it and some do not: where it is linear scaling, say "
+                          "so in a copy of the file with that key", err);
         return refuse(g, v, remove_it, err);
     }
     if (begins(name, "general.") || begins(name, "tokenizer.")) return SOL_OK;
