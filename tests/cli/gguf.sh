@@ -9,7 +9,7 @@ grep -q warning "$dir/err" && fail "a warning about a whole file: $(cat "$dir/er
 # Without the name of its pre-tokenizer: as llama.cpp, with a warning; another tokenizer leaves nothing to warn of.
 sed 's/tokenizer\.ggml\.pre/xokenizer.ggml.pre/' "$dir/e.gguf" >"$dir/x.gguf"
 expect 0 "warning: there is no tokenizer.ggml.pre: " "$SOLERA" import "$dir/x.gguf" -o "$dir/x.h5"
-printf '{"text": "12345 and 6"}\n' >"$dir/text"
+printf '{"text": "She said, \\"It'\''s late!\\" and ran - fast."}\n' >"$dir/text"
 "$SOLERA" tokenize --tokenizer "$dir/e.h5" --ids <"$dir/text" >"$dir/named"
 "$SOLERA" tokenize --tokenizer "$dir/x.h5" --ids <"$dir/text" >"$dir/nameless"
 cmp -s "$dir/named" "$dir/nameless" && fail "the pre-tokenizer makes no difference: $(cat "$dir/named")"
