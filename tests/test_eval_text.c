@@ -364,7 +364,38 @@ START_TEST(shared_beginnings_change_no_score)
 }
 END_TEST
 
-SOL_TEST_MAIN("eval_text", tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
+/* Rows of the head that pad the vocabulary stand for no token: none of them is drawn, however likely the model makes it. */
+START_TEST(padding_of_the_vocabulary_is_never_drawn)
+{
+    fixture f = make_net();
+    int64_t tokens = sol_tokenizer_vocab_size(f.tokenizer);
+    sol_self_data d;
+    ck_assert_int_lt(tokens, V);
+    ck_assert_int_eq(sol_net_drawn_ids(f.net), tokens);
+    ck_ok(sol_self_sample(f.net, 3000, CONTEXT, 1.5f, 4, &d, err));
+    bool all[V] = {0};
+    for (int64_t i = 0; i < d.tokens.n; i++) all[sol_tokens_at(&d.tokens, i)] = true;
+    for (int id = 0; id < V; id++) ck_assert_msg(id < tokens || !all[id], "id %d was drawn", id);
+    sol_self_data_free(&d);
+    for (int seed = 0; seed < 20; seed++) {
+        int32_t prompt = 5;
+        sol_generate_opts o = {.max_tokens = CONTEXT, .sampler = {.temperature = seed ? 2.0f : 0.0f, .top_p = 1,
+                                                                  .repetition_penalty = 1, .seed = (uint64_t)seed}};
+        sol_generate_result r;
+        ck_ok(sol_generate(f.net, &prompt, 1, &o, &r, err));
+        for (int64_t i = 0; i < r.tokens; i++) ck_assert_int_lt(r.ids[i], tokens);
+        sol_free(r.ids);
+    }
+    f.model->config.bos_token_id = V - 1;
+    sol_net_free(&f.net);
+    ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, f.tokenizer, NULL, NULL, err));
+    ck_fails(sol_self_sample(f.net, 10, 10, 1.0f, 4, &d, err), SOL_ERR_UNSUPPORTED, "begins with id 299: its tokenizer has 280");
+    free_net(&f);
+}
+END_TEST
+
+SOL_TEST_MAIN("eval_text", tcase_add_test(tc, padding_of_the_vocabulary_is_never_drawn);
+              tcase_add_test(tc, a_window_predicts_what_is_new_in_it); tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
               tcase_add_test(tc, words_are_predicted_once_and_counted); tcase_add_test(tc, wikitext_is_cleaned);
               tcase_add_test(tc, pages_and_words); tcase_add_test(tc, what_cannot_be_measured);
               tcase_add_test(tc, every_form_of_a_task_file); tcase_add_test(tc, bad_task_files_are_named_with_their_line);

@@ -65,7 +65,7 @@ static sol_status begin_document(sampling *s, slot *x, sol_err *err)
 /* One token for every busy slot; *busy: how many there were. */
 static sol_status step(sampling *s, int64_t *busy, sol_err *err)
 {
-    int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
+    int64_t V = sol_net_config(s->net)->vocab_size, drawn = sol_net_drawn_ids(s->net), n = 0;
     sol_row rows[SLOTS];
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
@@ -80,7 +80,7 @@ static sol_status step(sampling *s, int64_t *busy, sol_err *err)
     for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
         slot *x = &s->slot[i];
         if (x->doc < 0) continue;
-        int32_t id = sol_sample(&s->sampler, &x->rng, logits, V, NULL, 0, s->scratch);
+        int32_t id = sol_sample(&s->sampler, &x->rng, logits, drawn, NULL, 0, s->scratch);
         logits += V;
         if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
         document *d = &s->docs[x->doc];
@@ -145,6 +145,10 @@ static sol_status check_options(const sol_net *net, const sol_self_opts *o, sol_
                         (long long)c->max_position_embeddings);
     if (c->bos_token_id < 0 && c->eos_token_id < 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS: nothing begins its own text");
+    int64_t begin = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
+    if (begin >= sol_net_drawn_ids(net))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model's own text begins with id %lld: its tokenizer has %lld tokens",
+                        (long long)begin, (long long)sol_net_drawn_ids(net));
     return SOL_OK;
 }
 

@@ -78,7 +78,7 @@ static void emit(generation *g, int32_t previous, int32_t id)
 static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
 {
     const sol_generate_opts *o = g->o;
-    int64_t V = sol_net_config(g->net)->vocab_size;
+    int64_t V = sol_net_drawn_ids(g->net);
     sol_status st = SOL_OK;
     r->ended_by = -1;
     while (st == SOL_OK && r->tokens < o->max_tokens) {

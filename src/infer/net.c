@@ -23,6 +23,12 @@ const sol_tokenizer *sol_net_tokenizer(const sol_net *net)
     return net->tokenizer;
 }
 
+int64_t sol_net_drawn_ids(const sol_net *net)
+{
+    int64_t V = net->config.vocab_size, tokens = net->tokenizer ? sol_tokenizer_vocab_size(net->tokenizer) : V;
+    return tokens < V ? tokens : V;
+}
+
 sol_net_kind sol_net_kind_of(const sol_net *net)
 {
     return net->kind;

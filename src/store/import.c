@@ -109,12 +109,25 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opti
     return st;
 }
 
+/* A shape by name knows no tokens: what begins and ends a text is the tokenizer's. */
+static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
+{
+    sol_tokenizer *t;
+    sol_status st = sol_tokenizer_open(&t, tokenizer, err);
+    if (st != SOL_OK) return st;
+    s->config.bos_token_id = sol_tokenizer_bos(t);
+    s->config.eos_token_id = sol_tokenizer_eos(t);
+    sol_tokenizer_free(&t);
+    return SOL_OK;
+}
+
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
                              sol_err *err)
 {
     sol_source s = {0};
     *r = (sol_import_result){.source = "random"};
     sol_status st = sol_source_open_random(&s, shape, seed, err);
+    if (st == SOL_OK && o->tokenizer) st = take_ends(&s, o->tokenizer, err);
     if (st == SOL_OK) st = finish(&s, out, o, r, err);
     sol_source_close(&s);
     return st;
