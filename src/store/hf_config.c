@@ -1,3 +1,4 @@
+#include <fnmatch.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static sol_status get_bool(const char *path, const json_t *o, const char *key, b
 static sol_status refuse(const char *path, const char *key, const json_t *v, const char *why, sol_err *err)
 {
     char text[64];
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s is %s: %s", path, key, value_text(v, text), why);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.80s is %s: %s", path, key, value_text(v, text), why);
 }
 
 /* ---- keys that change what a model computes, and the values at which they change nothing ---- */
@@ -102,7 +103,7 @@ typedef enum {
 } neutral;
 
 static const struct meaning {
-    const char *key;
+    const char *key; /* a pattern of fnmatch; the first that fits counts */
     neutral neutral;
     const char *words[2]; /* strings that are neutral, too */
     const char *why;      /* it is refused otherwise, and what would help */
@@ -110,39 +111,36 @@ static const struct meaning {
     {"hidden_act", WHEN_ABSENT, {"silu", "swish"}, "only silu is computed"},
     {"quantization_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
     {"compression_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
-    {"attention_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
-    {"mlp_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
-    {"qkv_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
-    {"use_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
+    {"*_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
     {"layer_types", WHEN_OFF, {"full_attention"}, "every layer must attend to the whole text: full_attention"},
     {"attention_chunk_size", WHEN_OFF, {0}, "every layer must attend to the whole text"},
     {"use_bidirectional_attention", WHEN_OFF, {0}, "only causal attention is computed"},
     {"is_encoder_decoder", WHEN_OFF, {0}, "only decoders are computed"},
     {"add_cross_attention", WHEN_OFF, {0}, "only decoders without cross-attention are computed"},
-    {"num_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
-    {"num_local_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
-    {"n_routed_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
+    {"*_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
     {"per_layer_config", WHEN_OFF, {0}, "all layers must be of one kind"},
     {"pruned_heads", WHEN_OFF, {0}, "all heads must be there"},
-    {"alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
-    {"use_alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
+    {"*alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
     {"rope_interleaved", WHEN_OFF, {0}, "the rows of q and k must be in the order of transformers, halves"},
     {"partial_rotary_factor", WHEN_ONE, {0}, "RoPE must turn whole heads"},
     {"no_rope_layers", WHEN_ONE, {0}, "RoPE must be in every layer"},
-    {"use_qk_norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
-    {"qk_norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
-    {"qk_layernorm", WHEN_OFF, {0}, "norms of q and k are not computed"},
-    {"attn_logit_softcapping", WHEN_OFF, {0}, "scores of attention are not capped here"},
-    {"final_logit_softcapping", WHEN_OFF, {0}, "logits are not capped here"},
+    {"*qk_*norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
+    {"*softcap*", WHEN_OFF, {0}, "nothing is capped here"},
     {"query_pre_attn_scalar", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
     {"attention_multiplier", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
     {"embedding_multiplier", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
-    {"scale_emb", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
+    {"scale_emb*", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
     {"residual_multiplier", WHEN_ONE, {0}, "what a layer adds is not scaled here: multiply it into o_proj and down_proj"},
-    {"logit_scale", WHEN_ONE, {0}, "logits are not scaled here: multiply them into the head"},
-    {"logits_scaling", WHEN_ONE, {0}, "logits are not scaled here: divide the head by it"},
-    {"lm_head_multiplier", WHEN_ONE, {0}, "logits are not scaled here: multiply them into the head"},
+    {"lm_head_multiplier", WHEN_ONE, {0}, "logits are not scaled here: scale the weights of the head"},
+    {"logit*_scal*", WHEN_ONE, {0}, "logits are not scaled here: scale the weights of the head"},
 };
+
+static const struct meaning *find_meaning(const char *key)
+{
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+        if (fnmatch(meanings[i].key, key, 0) == 0) return &meanings[i];
+    return NULL;
+}
 
 static bool is_off(const json_t *v)
 {
@@ -181,9 +179,11 @@ static sol_status check_supported(const char *path, const json_t *root, sol_err 
     const json_t *type = json_object_get(root, "model_type");
     if (!json_is_string(type) || strcmp(json_string_value(type), "llama") != 0)
         return refuse(path, "model_type", type ? type : json_null(), "only llama models are read", err);
-    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
-        const json_t *v = json_object_get(root, meanings[i].key);
-        if (!is_neutral(&meanings[i], v)) return refuse(path, meanings[i].key, v, meanings[i].why, err);
+    const char *key;
+    json_t *v;
+    json_object_foreach ((json_t *)root, key, v) {
+        const struct meaning *m = find_meaning(key);
+        if (m && !is_neutral(m, v)) return refuse(path, key, v, m->why, err);
     }
     return check_window(path, root, err);
 }

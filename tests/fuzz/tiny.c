@@ -45,7 +45,7 @@ sol_model *fuzz_tiny_model(int64_t vocab, int64_t width)
     sol_model_config c = {
         .vocab_size = vocab, .hidden_size = width, .intermediate_size = width, .num_hidden_layers = 1, .num_attention_heads = 2,
         .num_key_value_heads = 1, .head_dim = width / 2, .max_position_embeddings = 16, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2,
+        .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2, .n_more_eos = 1, .more_eos = {0},
     };
     fuzz_check(sol_model_create(&m, &c, SOL_F32, NULL) == SOL_OK);
     sol_model_init_random(NULL, m, 3);
