@@ -20,10 +20,13 @@ static bool is_folder(const sol_card *c)
     return strcmp(c->format, "safetensors") == 0;
 }
 
-static const char *base_name(const char *path)
+/* Without folders, and without slashes at the end. */
+static json_t *base_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
+    size_t to = strlen(path), from;
+    while (to > 1 && path[to - 1] == '/') to--;
+    for (from = to; from > 0 && path[from - 1] != '/';) from--;
+    return json_stringn(path + from, to - from);
 }
 
 /* ---- tensors of the exported file ---- */
@@ -163,8 +166,8 @@ static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
     bool self = strcmp(c->data.source, "self") == 0;
-    json_object_set_new(card, "base_model", json_string(base_name(c->model.init)));
-    json_object_set_new(card, "data", json_pack("{s:s, s:s}", "train", self ? "sampled from the base model" : base_name(c->data.train), "eval", base_name(c->data.eval)));
+    json_object_set_new(card, "base_model", base_name(c->model.init));
+    json_object_set_new(card, "data", json_pack("{s:o, s:o}", "train", self ? json_string("sampled from the base model") : base_name(c->data.train), "eval", base_name(c->data.eval)));
     json_object_set_new(card, "recipe", json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:I, s:s, s:s, s:b, s:f, s:I}", "steps", (json_int_t)c->train.steps,
         "batch", (json_int_t)c->train.batch, "seq", (json_int_t)c->train.seq, "accumulate", (json_int_t)c->train.accumulate,
         "lr_schedule", c->optim.schedule, "lr", c->optim.lr, "lr_warmup_steps", (json_int_t)c->optim.warmup_steps,
@@ -308,9 +311,9 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     size_t i;
     bool folder = is_folder(c);
     json_object_set_new(card, "solera", json_string(SOL_VERSION));
-    json_object_set_new(card, "file", json_string(base_name(c->out)));
+    json_object_set_new(card, "file", base_name(c->out));
     json_object_set_new(card, "format", json_string(c->format));
-    json_object_set_new(card, "source", json_string(base_name(c->source)));
+    json_object_set_new(card, "source", base_name(c->source));
     json_object_set_new(card, "tensors", tensors);
     sol_status st = strcmp(c->format, "gguf") == 0 ? gguf_tensors(c->out, tensors, err)
                     : folder                       ? safetensors_tensors(c->out, tensors, err)

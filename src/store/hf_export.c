@@ -1,6 +1,8 @@
 /* A folder for Hugging Face transformers. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -128,7 +130,22 @@ static void set_token(json_t *o, const char *key, const sol_tokenizer *t, int32_
     if (text) json_object_set_new(o, key, json_stringn(text, n));
 }
 
-/* A SentencePiece tokenizer has no tokenizer.json: the folder then comes without one. */
+static sol_status remove_file(const char *dir, const char *name, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_status st = join(path, dir, name, err);
+    if (st == SOL_OK && unlink(path) != 0 && errno != ENOENT) st = sol_fail_errno(err, path, "cannot remove");
+    return st;
+}
+
+/* The tokenizer of an earlier export is none of this model's. */
+static sol_status remove_tokenizer(const char *dir, sol_err *err)
+{
+    sol_status st = remove_file(dir, "tokenizer.json", err);
+    return st == SOL_OK ? remove_file(dir, "tokenizer_config.json", err) : st;
+}
+
+/* What has no tokenizer.json comes in a folder without one. */
 static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64_t positions, bool *written, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -136,9 +153,9 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
     size_t n;
     sol_err why = {0};
     *written = false;
-    if (!t) return SOL_OK;
+    if (!t) return remove_tokenizer(dir, err);
     sol_status st = sol_tokenizer_to_json(t, &json, &n, &why);
-    if (st == SOL_ERR_UNSUPPORTED) return SOL_OK;
+    if (st == SOL_ERR_UNSUPPORTED) return remove_tokenizer(dir, err);
     if (st != SOL_OK) return sol_fail(err, st, "tokenizer.json: %s", why.text);
     st = join(path, dir, "tokenizer.json", err);
     if (st == SOL_OK) st = sol_file_write(path, json, n, err);

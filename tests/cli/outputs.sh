@@ -66,3 +66,9 @@ mkdir "$o/hf"
 echo "my own words" >"$o/hf/notes.txt"
 expect 0 "" "$SOLERA" export "$e" -o "$o/hf" --format safetensors
 [ "$(cat "$o/hf/notes.txt")" = "my own words" ] || fail "a file that no export writes was changed"
+
+# A model without tokenizer does not inherit the one of an earlier export; a slash behind the folder changes nothing.
+expect 0 "" "$SOLERA" import --random tiny -o "$o/mute.h5"
+expect 0 "no tokenizer.json" "$SOLERA" export "$o/mute.h5" -o "$o/hf/" --format safetensors
+[ ! -e "$o/hf/tokenizer.json" ] && [ ! -e "$o/hf/tokenizer_config.json" ] || fail "the tokenizer of another model stays in the folder"
+grep -q '^# hf$' "$o/hf/README.md" || fail "the card does not name its folder"
