@@ -78,13 +78,12 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
 }
 
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
-                                int64_t group_size, sol_dense_type embed_type, sol_dtype kv_type, double *load_seconds, sol_err *err)
+                                int64_t group_size, sol_dense_type embed_type, const sol_net_opts *o, double *load_seconds, sol_err *err)
 {
-    sol_net_opts o = {.kv_type = kv_type};
     *net = NULL;
     sol_status st = random_packed(packed, c, group_size, embed_type, err);
     double from = sol_clock();
-    if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, &o, err);
+    if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, o, err);
     *load_seconds = sol_clock() - from;
     /* The net has the linears in its own layout now. */
     for (int64_t i = 0; packed->linear && i < c->num_hidden_layers * SOL_PACKED_LINEARS; i++) sol_packed_free(&packed->linear[i]);

@@ -7,7 +7,8 @@
 /* A packed network of the shape `c` with random weights, and the seconds it took to bring them into the kernels' layout.
  * group_size as in sol_packed_mat. The caller frees *net, then *packed, which it stands on. */
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
-                                int64_t group_size, sol_dense_type embed_type, sol_dtype kv_type, double *load_seconds, sol_err *err);
+                                int64_t group_size, sol_dense_type embed_type, const sol_net_opts *o, double *load_seconds,
+                                sol_err *err);
 
 /* Memory read by all threads at once, each its own contiguous share: the best of several ways to read it. */
 typedef struct sol_bench_memory {

@@ -22,27 +22,27 @@ static const sol_opt options[] = {
      .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m (the default "
              "of --train), ..."},
     {.name = "--group", .value = "G", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
-     .max = 1e6, .help = "of the random weights: columns a scale; 0: one scale a matrix"},
+     .max = 1e6, .without = "--train", .help = "of the random weights: columns a scale; 0: one scale a matrix"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q4",
-     .choices = "f32|f16|q8|q6|q4", .help = "of the random weights: embedding and head"},
+     .choices = "f32|f16|q8|q6|q4", .without = "--train", .help = "of the random weights: embedding and head"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, context), .min = 0, .max = 1e6,
-     .help = "decode behind N positions"},
+     .without = "--train", .help = "decode behind N positions"},
     {.name = "--prompt", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, prompt), .preset = "512", .min = 1,
-     .max = 1e6, .help = "tokens of the prefill"},
+     .max = 1e6, .without = "--train", .help = "tokens of the prefill"},
     {.name = "--seconds", .value = "S", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, seconds), .preset = "10",
      .min = 0.1, .max = 3600, .help = "how long to measure"},
     {.name = "--train", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, train),
      .help = "whole training steps of a model of random weights (--shape), instead of inference"},
     {.name = "--batch", .value = "B", .kind = SOL_OPT_INT, .offset = offsetof(struct args, batch), .preset = "4", .min = 1,
-     .max = 4096, .help = "--train: windows a step"},
+     .max = 4096, .with = "--train", .help = "--train: windows a step"},
     {.name = "--seq", .value = "T", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .preset = "256", .min = 1,
-     .max = 65536, .help = "--train: tokens a window"},
+     .max = 65536, .with = "--train", .help = "--train: tokens a window"},
     {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, compute), .preset = "fp32",
-     .choices = "fp32|bf16", .help = "--train: as train.compute"},
+     .choices = "fp32|bf16", .with = "--train", .help = "--train: as train.compute"},
     {.name = "--moments", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, moments), .preset = "fp32",
-     .choices = "fp32|bf16|8bit", .help = "--train: as optim.moments"},
+     .choices = "fp32|bf16|8bit", .with = "--train", .help = "--train: as optim.moments"},
     {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
-     .choices = "none|self|cache", .help = "--train: in turns, steps with a teacher too"},
+     .choices = "none|self|cache", .with = "--train", .help = "--train: in turns, steps with a teacher too"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f16"),
     {0},
@@ -106,15 +106,19 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     double from = sol_clock();
     if (p->n_words) {
         if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
+        if (a->group != 128 || strcmp(a->embed_type, "q4") != 0)
+            return sol_fail(err, SOL_ERR_USAGE, "options '--group' and '--embed-type' have no effect with a model file");
         sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
         b->load_seconds = sol_clock() - from;
         return st;
     }
+    if (a->net.full_precision)
+        return sol_fail(err, SOL_ERR_USAGE, "option '--full-precision' has no effect without a model file: random weights are packed");
     sol_status st = sol_model_config_named(a->shape ? a->shape : "llama-3.2-1b", &c, err);
     if (st == SOL_OK) st = sol_dense_type_from_name(a->embed_type, &type, err);
     if (st != SOL_OK) return st;
-    sol_dtype kv = strcmp(a->net.kv, "f16") == 0 ? SOL_F16 : SOL_F32;
-    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, kv, &b->load_seconds, err);
+    sol_net_opts o = sol_program_net_opts(&a->net);
+    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, &o, &b->load_seconds, err);
 }
 
 static sol_status prepare(bench *b, sol_program *p, sol_err *err)
@@ -187,6 +191,8 @@ static void print(bench *b)
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
 {
     if (p->n_words) return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s", p->word[0]);
+    if (a->net.full_precision || strcmp(a->net.activations, "int8") != 0 || strcmp(a->net.kv, "f16") != 0)
+        return sol_fail(err, SOL_ERR_USAGE, "options '--full-precision', '--activations' and '--kv' have no effect with --train");
     sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
                               .batch = a->batch,
                               .seq = a->seq,

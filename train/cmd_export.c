@@ -41,11 +41,11 @@ static const sol_opt options[] = {
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
      .help = "round with this quantizer, not with the one the model was trained with"},
     {.name = "--granularity", .value = "G", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, granularity),
-     .choices = "per_tensor|per_channel|per_group", .help = "with --method: what shares a scale", .preset = "per_group"},
+     .choices = "per_tensor|per_channel|per_group", .with = "--method", .help = "with --method: what shares a scale", .preset = "per_group"},
     {.name = "--group-size", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group_size), .preset = "128",
-     .min = 4, .max = 1 << 20, .help = "with --method: weights of a group"},
+     .min = 4, .max = 1 << 20, .with = "--method", .help = "with --method: weights of a group"},
     {.name = "--layout", .value = "L", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, layout), .preset = "contiguous",
-     .choices = "contiguous|stride16", .help = "with --method: which weights form a block"},
+     .choices = "contiguous|stride16", .with = "--method", .help = "with --method: which weights form a block"},
     {0},
 };
 
@@ -206,6 +206,33 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);
 }
 
+/* Options that the format, or another option, leaves without an effect. */
+static sol_status check_effect(const struct args *a, sol_err *err)
+{
+    bool gguf = strcmp(a->format, "gguf") == 0, packed = strcmp(a->format, "packed") == 0;
+    bool folder = strcmp(a->format, "safetensors") == 0, model = strcmp(a->format, "model") == 0;
+    bool ternary = a->type && (strcmp(a->type, "stq1_0") == 0 || a->type[0] == 't');
+    const struct {
+        bool vain;
+        const char *option, *goes_with;
+    } rows[] = {
+        {a->type && !gguf, "--type", "--format gguf"},
+        {a->embed_type && !gguf && !packed, "--embed-type", "--format packed or gguf"},
+        {a->latent && !gguf, "--latent", "--format gguf"},
+        {a->requantize && !(gguf && ternary), "--requantize", "--type stq1_0, tq1_0 or tq2_0"},
+        {strcmp(a->stq_id, "43") != 0 && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
+        {a->dequantize && !folder, "--dequantize", "--format safetensors"},
+        {strcmp(a->dtype, "keep") != 0 && !folder && !model, "--dtype", "--format safetensors or model"},
+        {a->method && folder && !a->dequantize, "--method", "--dequantize"},
+        {a->group_size != 128 && strcmp(a->granularity, "per_group") != 0, "--group-size", "--granularity per_group"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].vain)
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect here: it goes with %s", rows[i].option, rows[i].goes_with);
+    if (a->method && a->latent) return sol_fail(err, SOL_ERR_USAGE, "option '--method' has no effect with --latent");
+    return SOL_OK;
+}
+
 /* A row a format. */
 static const struct {
     const char *name;
@@ -217,9 +244,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     struct args *a = argsp;
     sol_quant_spec asked = {0};
     if (!a->format) a->format = a->type ? "gguf" : "packed";
-    if (a->type && strcmp(a->format, "gguf") != 0)
-        return sol_fail(err, SOL_ERR_USAGE, "--type %s goes with --format gguf, not with %s", a->type, a->format);
-    sol_status st = sol_file_differs(p->word[0], a->out, err);
+    sol_status st = check_effect(a, err);
+    if (st == SOL_OK) st = sol_file_differs(p->word[0], a->out, err);
     if (st == SOL_OK && a->method) st = asked_quant(a, &asked, err);
     if (st != SOL_OK) return st;
     size_t i = 0; /* the options' table knows the same names */

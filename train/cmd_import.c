@@ -19,7 +19,7 @@ static const sol_opt options[] = {
     {.name = "--random", .value = "SHAPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, random),
      .help = "no SRC: random weights of a named shape, e.g. llama-3.2-1b"},
     {.name = "--seed", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed), .preset = "1", .min = 0,
-     .max = 9e15, .help = "of the random weights"},
+     .max = 9e15, .with = "--random", .help = "of the random weights"},
     {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
      .choices = "keep|f32|bf16", .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
     {0},

@@ -15,7 +15,7 @@ static const sol_opt options[] = {
     {.name = "--dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dir),
      .help = "where the runs and tables go, in the place of the file's dir"},
     {.name = "--jobs", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, jobs), .min = 1, .max = 1024,
-     .help = "processes at a time; default: jobs of the file, 1"},
+     .without = "--table", .help = "processes at a time; default: jobs of the file, 1"},
     {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
      .help = "change a key of every point's job; what the point itself sets goes before it"},
     {.name = "--table", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, table),

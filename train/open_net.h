@@ -19,6 +19,8 @@ typedef struct sol_net_args {
     {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
      .choices = "f32|f16|i8", .help = "type of the KV cache"}
 
+/* What the options ask for. */
+sol_net_opts sol_program_net_opts(const sol_net_args *a);
 /* The network of the file `path`, which the caller frees; p's context is made where needed. */
 sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *path, sol_net **net, sol_err *err);
 

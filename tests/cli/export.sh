@@ -37,7 +37,7 @@ for word in "## Recipe" "- lr: " "- tokens: " "- method: sherry"; do
 done
 
 cp "$e" "$dir/s.h5"
-expect 2 "--type q8_0 goes with --format gguf, not with safetensors" "$SOLERA" export "$e" -o "$dir/x.gguf" --type q8_0 --format safetensors
+expect 2 "'--type' has no effect here: it goes with --format gguf" "$SOLERA" export "$e" -o "$dir/x.gguf" --type q8_0 --format safetensors
 expect 2 "s.h5: is read, too" "$SOLERA" export "$dir/c/../s.h5" -o "$dir/s.h5" --format model
 expect 2 "tq3_0" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq3_0
 expect 2 "was trained in full precision" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq1_0

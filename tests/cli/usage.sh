@@ -22,6 +22,52 @@ done
     "$SOLERA" help "$verb" | grep -q "^solera $verb" || fail "help $verb"
 done
 "$SOLERA" help config | cmp -s - configs/reference.yaml || fail "configs/reference.yaml is not what help config prints"
+# No option is taken that would do nothing; nothing is opened before that is said.
+while read -r words; do
+    [ -n "$words" ] || continue
+    expect 2 "no effect" "$SOLERA" $words
+done <<'END'
+eval m.h5 --text t.txt --limit 5
+eval m.h5 --text t.txt --windows 5
+eval m.h5 --text t.txt --seq 16
+eval m.h5 --text t.txt --documents apart
+eval m.h5 --text t.txt --samples s.jsonl
+eval m.h5 --data d.h5 --context 16
+eval m.h5 --data d.h5 --stride 16
+eval m.h5 --data d.h5 --word-level
+eval m.h5 --data d.h5 --no-bos
+eval m.h5 --task piqa --seq 16
+eval m.h5 --data d.h5 --task-dir d
+generate m.h5 --special
+generate m.h5 --no-echo
+generate m.h5 -p a --repeat-window 8
+bench --batch 2
+bench --compute bf16
+bench --distill self
+bench --train --context 4
+bench --train --embed-type q6
+bench --train --kv f32
+bench --full-precision
+bench m.h5 --group 32
+import folder -o m.h5 --seed 3
+sweep s.yaml --table --jobs 2
+export m.h5 -o p.h5 --granularity per_tensor
+export m.h5 -o p.h5 --layout stride16
+export m.h5 -o p.h5 --method sherry --granularity per_channel --group-size 64
+export m.h5 -o p.h5 --latent
+export m.h5 -o p.h5 --requantize
+export m.h5 -o p.h5 --dtype bf16
+export m.h5 -o p.h5 --dequantize
+export m.h5 -o p.gguf --type f16 --dtype bf16
+export m.h5 -o p.gguf --type f16 --requantize
+export m.h5 -o p.gguf --type q8_0 --stq-id 42
+export m.h5 -o p.gguf --type f16 --latent --method sherry
+export m.h5 -o p.h5 --format packed --type f16
+export m.h5 -o p --format safetensors --embed-type f16
+export m.h5 -o p --format safetensors --method sherry
+tokenize --tokenizer t.json --ids --unix-lines
+tokenize --tokenizer t.json --ids --json
+END
 # A reader that stops early is no error; a full disk is one.
 code=0
 { "$SOLERA" help config || code=$?; echo "$code" >"$dir/code"; } | head -n 1 >/dev/null
