@@ -9,18 +9,23 @@
 enum { FIRST = 3 + 256, MAX_SPAN_TEXT = 6 };
 
 /* A LLaMA-2 like tokenizer.json: <unk>, BOS, EOS, the 256 bytes, then a, b, c, U+2581 and what the case adds. */
-static void make(sol_tokenizer **t, const char *more_vocab, const char *merges)
+static void make_with(sol_tokenizer **t, const char *more_vocab, const char *merges, const char *post)
 {
     char *s = malloc(16384);
-    int at = sprintf(s, "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\",\"special\":true},"
+    int at = sprintf(s, "{%s\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\",\"special\":true},"
                         "{\"id\":2,\"content\":\"</s>\",\"special\":true}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
                         "{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
                         "\"content\":\"\xE2\x96\x81\"}]},\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"byte_fallback\":true,"
-                        "\"fuse_unk\":true,\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,");
+                        "\"fuse_unk\":true,\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,", post);
     for (int b = 0; b < 256; b++) at += sprintf(s + at, "\"<0x%02X>\":%d,", (unsigned)b, b + 3);
     sprintf(s + at, "\"a\":259,\"b\":260,\"c\":261,\"\xE2\x96\x81\":262%s},\"merges\":[%s]}}", more_vocab, merges);
     ck_ok(sol_tokenizer_from_memory(t, "t.json", s, strlen(s), err));
     free(s);
+}
+
+static void make(sol_tokenizer **t, const char *more_vocab, const char *merges)
+{
+    make_with(t, more_vocab, merges, "");
 }
 
 /* Every text of up to 6 characters a, b, c and blank gets the same ids from both. */
@@ -126,6 +131,40 @@ START_TEST(placeholders)
 }
 END_TEST
 
+#define TEMPLATE(single)                                                                        \
+    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"special_tokens\":{"   \
+    "\"<unk>\":{\"ids\":[0]},\"<s>\":{\"ids\":[1]},\"</s>\":{\"ids\":[2]}}},"
+#define SPECIAL(name) "{\"SpecialToken\":{\"id\":\"" name "\",\"type_id\":0}}"
+#define TEXT "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+
+START_TEST(templates)
+{
+    static const struct { const char *post; int bos, add_bos, add_eos; } cases[] = { /* bos -1: refused */
+        {TEMPLATE(TEXT), 1, 0, 0},
+        {TEMPLATE(SPECIAL("<s>") "," TEXT), 1, 1, 0},
+        {TEMPLATE(SPECIAL("<s>") "," TEXT "," SPECIAL("</s>")), 1, 1, 1},
+        {TEMPLATE(SPECIAL("<unk>") "," TEXT), 0, 1, 0}, /* what is put in front is BOS to GGUF */
+        {TEMPLATE(SPECIAL("<s>") "," SPECIAL("<s>") "," TEXT), -1, 0, 0},
+        {TEMPLATE(SPECIAL("<s>") "," TEXT "," SPECIAL("<unk>")), -1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sol_tokenizer *t;
+        sol_tokenizer_arrays a;
+        sol_arrays_owner *owner;
+        make_with(&t, "", "", cases[i].post);
+        ck_ok(sol_tokenizer_set_bos_eos(t, 1, 2, err));
+        if (cases[i].bos < 0) {
+            ck_fails(sol_tokenizer_to_arrays(t, 263, &a, &owner, err), SOL_ERR_UNSUPPORTED, "GGUF puts at most BOS in front");
+        } else {
+            ck_ok(sol_tokenizer_to_arrays(t, 263, &a, &owner, err));
+            ck_assert_msg(a.bos == cases[i].bos && a.add_bos == cases[i].add_bos && a.add_eos == cases[i].add_eos, "case %zu", i);
+        }
+        sol_arrays_owner_free(&owner);
+        sol_tokenizer_free(&t);
+    }
+}
+END_TEST
+
 START_TEST(flat_scores)
 {
     sol_tokenizer *t, *u;
@@ -153,4 +192,5 @@ START_TEST(flat_scores)
 END_TEST
 
 SOL_TEST_MAIN("tokenizer gguf", tcase_add_test(tc, merges_become_scores); tcase_add_test(tc, scores_in_order_of_the_merges);
-              tcase_add_test(tc, refused_merges); tcase_add_test(tc, placeholders); tcase_add_test(tc, flat_scores))
+              tcase_add_test(tc, refused_merges); tcase_add_test(tc, placeholders); tcase_add_test(tc, templates);
+              tcase_add_test(tc, flat_scores))

@@ -143,12 +143,16 @@ static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, 
     if (c->n_more_eos || used[0] || used[1]) put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
 }
 
-static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c, sol_err *err)
+static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c, const char *path, sol_err *err)
 {
     sol_tokenizer_arrays a;
     sol_arrays_owner *owner = NULL;
-    if (b->status == SOL_OK) b->status = sol_tokenizer_to_arrays(t, c->vocab_size, &a, &owner, err);
     if (b->status != SOL_OK) return;
+    b->status = sol_tokenizer_to_arrays(t, c->vocab_size, &a, &owner, err);
+    if (b->status != SOL_OK) {
+        sol_err_prefix(err, b->status, "%s", path);
+        return;
+    }
     put_key_text(b, "tokenizer.ggml.model", a.model, err);
     if (a.pre) put_key_text(b, "tokenizer.ggml.pre", a.pre, err);
     put_key_spans(b, "tokenizer.ggml.tokens", a.tokens, a.n_tokens, err);
@@ -225,7 +229,7 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
         put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);
         put_key_u32(b, "solera.rope.original_max_position", c->rope_original_max_position, err);
     }
-    put_tokenizer(b, w->view.tokenizer, c, err);
+    put_tokenizer(b, w->view.tokenizer, c, w->view.path, err);
 }
 
 /* ---- tensors ---- */

@@ -288,6 +288,14 @@ static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_
     return st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE ? add_scores(o, t, n_tokens, err) : st;
 }
 
+/* GGUF has one token in front of a text, which it calls BOS, and one behind it, which is EOS. */
+static sol_status check_template(const sol_tokenizer *t, sol_err *err)
+{
+    if (t->n_head <= 1 && (t->n_tail == 0 || (t->n_tail == 1 && t->tail[0] == t->eos))) return SOL_OK;
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF puts at most BOS in front of a text and EOS behind it: this tokenizer has %d and %d tokens there",
+                    t->n_head, t->n_tail);
+}
+
 sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
                                    sol_err *err)
 {
@@ -299,7 +307,8 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
     *owner = NULL;
     if (n_tokens < t->n_tokens)
         return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
-    if (!spm) st = find_pre(t, &pre, err);
+    st = check_template(t, err);
+    if (st == SOL_OK && !spm) st = find_pre(t, &pre, err);
     if (st != SOL_OK) return st;
     if (!pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
     size_t n_merges = spm ? 0 : t->n_merges;
@@ -318,7 +327,7 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
                                 .types = o->types,
                                 .merges = o->merges,
                                 .n_merges = (int64_t)n_merges,
-                                .bos = t->bos,
+                                .bos = t->n_head ? t->head[0] : t->bos,
                                 .eos = t->eos,
                                 .unk = t->unk,
                                 .add_bos = t->n_head > 0,
