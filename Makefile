@@ -136,8 +136,8 @@ HELD_CALLS := open write pwrite fsync ftruncate rename symlink unlink mkdir
 $(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
-# checkkern needs no library but libc: what multiplies through BLAS or reads through zlib stays out.
-CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
+# checkkern needs no library but libc: what multiplies through BLAS or reads through zlib or jansson stays out.
+CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 
