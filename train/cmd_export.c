@@ -201,6 +201,8 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: GGUF, %s weights in %s%s, embedding in %s, %s", a->out,
                  r.dequantized ? "quantized" : "plain", o.type, r.permuted ? " (channels permuted)" : "", o.embed_type,
                  sol_bytes_text((double)r.bytes, text));
+    if (r.taken_eos >= 0)
+        sol_log_line(&p->log, SOL_LOG_WARN, "%s: the tokenizer has no EOS, and llama.cpp takes token %d for it", a->out, (int)r.taken_eos);
     if (a->requantize)
         sol_log_line(&p->log, SOL_LOG_WARN, "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g", r.nmse);
     return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);

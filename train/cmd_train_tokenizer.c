@@ -1,10 +1,11 @@
 #include "base/mem.h"
+#include "output.h"
 #include "tokenize.h"
 
 struct args {
     int64_t vocab;
     sol_words input;
-    bool unix_lines, skip_bad;
+    bool unix_lines, skip_bad, force;
     const char *format;
     const char *out;
 };
@@ -22,6 +23,7 @@ static const sol_opt options[] = {
      .help = "read CR LF line ends as LF"},
     {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
      .help = "tokenizer.json to write"},
+    SOL_OPT_FORCE(struct args, NULL),
     {0},
 };
 
@@ -33,7 +35,10 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
                          .vocab_size = (int32_t)a->vocab};
     double from = sol_clock();
     char took[32];
-    sol_status st = sol_bpe_train(&o, a->out, err);
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < a->input.n; i++) st = sol_file_differs(a->input.word[i], a->out, err);
+    if (st == SOL_OK) st = sol_output_check(a->out, SOL_OUTPUT_TOKENIZER, a->force, err);
+    if (st == SOL_OK) st = sol_bpe_train(&o, a->out, err);
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld tokens in %s", a->out, (long long)a->vocab,
                      sol_duration_text(sol_clock() - from, took));

@@ -15,9 +15,28 @@ static bool is_our_gguf(const char *path)
     return ours;
 }
 
+static bool is_text(const sol_tokenizer *t, int32_t id, const char *want)
+{
+    size_t n;
+    const char *text = sol_tokenizer_text(t, id, &n);
+    return text && n == strlen(want) && memcmp(text, want, n) == 0;
+}
+
+/* train-tokenizer puts these two last, which no other program is known to do. */
+static bool is_our_tokenizer(const char *path)
+{
+    sol_tokenizer *t;
+    if (sol_tokenizer_open(&t, path, NULL) != SOL_OK) return false;
+    int32_t n = sol_tokenizer_vocab_size(t);
+    bool ours = is_text(t, n - 2, "<|begin_of_text|>") && is_text(t, n - 1, "<|end_of_text|>");
+    sol_tokenizer_free(&t);
+    return ours;
+}
+
 static bool is_ours(const char *path, sol_output_kind want)
 {
     sol_file_kind kind;
+    if (want == SOL_OUTPUT_TOKENIZER) return is_our_tokenizer(path);
     if (sol_store_kind(path, &kind, NULL) != SOL_OK) return want == SOL_OUTPUT_MODEL && is_our_gguf(path);
     if (want == SOL_OUTPUT_DATASET) return kind == SOL_FILE_DATASET;
     return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
@@ -50,10 +69,11 @@ static sol_status check_folder(const char *path, sol_err *err)
 
 sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, sol_err *err)
 {
+    static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model", [SOL_OUTPUT_DATASET] = "dataset", [SOL_OUTPUT_TOKENIZER] = "tokenizer"};
     struct stat s;
     if (force) return SOL_OK;
     if (kind == SOL_OUTPUT_FOLDER) return check_folder(path, err);
     if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || is_ours(path, kind)) return SOL_OK; /* what is no file is refused by the writer */
     return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and is no %s that solera wrote: name another file, or replace it with --force", path,
-                    kind == SOL_OUTPUT_DATASET ? "dataset" : "model");
+                    names[kind]);
 }

@@ -7,6 +7,7 @@
 typedef enum sol_output_kind {
     SOL_OUTPUT_MODEL,   /* checkpoint, model file, packed model or GGUF */
     SOL_OUTPUT_DATASET,
+    SOL_OUTPUT_TOKENIZER, /* of train-tokenizer */
     SOL_OUTPUT_FOLDER   /* of Hugging Face: the files that an export writes */
 } sol_output_kind;
 

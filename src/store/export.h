@@ -48,6 +48,7 @@ typedef struct sol_gguf_result {
     uint64_t predicted; /* from shapes and header, before the first byte; what free space is compared with */
     bool permuted;    /* channels were permuted for STQ1_0 */
     bool dequantized; /* Q(W), not latent or full precision */
+    int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has one */
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
 } sol_gguf_result;
 

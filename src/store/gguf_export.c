@@ -514,6 +514,13 @@ sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_q
     return st;
 }
 
+/* A file cannot say that there is no EOS. */
+static int32_t taken_eos(const sol_tokenizer *t)
+{
+    if (!t || sol_tokenizer_eos(t) >= 0) return -1;
+    return strcmp(sol_tokenizer_kind(t), "SentencePiece BPE") == 0 ? 2 : 11;
+}
+
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
                            sol_err *err)
 {
@@ -529,6 +536,7 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, c
     r->predicted = w.predicted;
     r->permuted = w.permute;
     r->dequantized = w.view.dequantize;
+    r->taken_eos = taken_eos(w.view.tokenizer);
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;
     sol_free(w.rows);
     sol_free(w.turned);

@@ -32,3 +32,8 @@ printf '{"text": "the cat sees [PAD300] our bird."}\n' >"$dir/text"
 "$SOLERA" tokenize --tokenizer "$dir/p.h5" --ids <"$dir/text" >"$dir/before"
 "$SOLERA" tokenize --tokenizer "$dir/again.h5" --ids <"$dir/text" >"$dir/after"
 cmp "$dir/before" "$dir/after" || fail "other ids after an export and an import"
+
+# A tokenizer without EOS, which a GGUF file cannot say.
+sed 's/tokenizer\.ggml\.eos/xokenizer.ggml.eos/; s/solera\.eos_token_ids/xolera.eos_token_ids/' "$dir/e.gguf" >"$dir/x.gguf"
+expect 0 "" "$SOLERA" import "$dir/x.gguf" -o "$dir/x.h5"
+expect 0 "the tokenizer has no EOS, and llama.cpp takes token 11 for it" "$SOLERA" export "$dir/x.h5" -o "$dir/x2.gguf" --type f16 --no-card

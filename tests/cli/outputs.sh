@@ -20,7 +20,7 @@ refused() {
     expect 0 "" "$@"
 }
 verbs() { # make NAME: puts what is not ours under that name
-    for name in p.h5 m.h5 m.gguf i.h5 d.h5; do
+    for name in p.h5 m.h5 m.gguf i.h5 d.h5 t.json; do
         "$1" "$o/$name"
         case $name in
         p.h5) refused $name "$SOLERA" export "$e" -o "$o/$name" --method sherry --no-card ;;
@@ -28,6 +28,7 @@ verbs() { # make NAME: puts what is not ours under that name
         m.gguf) refused $name "$SOLERA" export "$e" -o "$o/$name" --type q8_0 --no-card ;;
         i.h5) refused $name "$SOLERA" import --random tiny -o "$o/$name" ;;
         d.h5) refused $name "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$o/$name" ;;
+        t.json) refused $name "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$o/$name" ;;
         esac
     done
 }
@@ -41,6 +42,8 @@ verbs a_text
 verbs an_empty_file
 verbs a_torn_file
 verbs a_foreign_gguf
+
+expect 2 "text.txt: is read, too" "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/text.txt" --force
 
 # Ours, of another kind: a model becomes another model, and never a dataset.
 expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --method sherry --no-card
