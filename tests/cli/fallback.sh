@@ -2,9 +2,9 @@
 # A processor without fast kernels (an emulated x86-64-v2 one) runs the portable ones, says so once, and computes the same.
 . "$(dirname "$0")/common"
 
+[ "$(uname -m)" = x86_64 ] || exit 0
+! "$SOLERA" version | grep -q -e asan -e tsan || exit 0 # sanitizers do not run under qemu
 command -v qemu-x86_64 >/dev/null 2>&1 || { echo "skipped: no qemu-x86_64"; exit 0; }
-[ "$(uname -m)" = x86_64 ] || { echo "skipped: not an x86-64 machine"; exit 0; }
-"$SOLERA" version | grep -q -e asan -e tsan && { echo "skipped: sanitizers do not run under qemu"; exit 0; }
 
 set -- generate checkpoints/embedded.h5 -p "Once upon" -n 4 --temp 0 -t 2
 qemu-x86_64 -cpu Nehalem "$SOLERA" "$@" >"$dir/emulated" 2>"$dir/err" || fail "$(cat "$dir/err")"
