@@ -1,7 +1,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "llama2c.h"
 #include "suite.h"
 
 typedef struct fixture {
@@ -227,19 +226,21 @@ END_TEST
 /* The packed network on real text: no rounding of activations is the latent loss, rounding costs little. */
 START_TEST(packed_loss_on_a_real_model)
 {
-    const char *path = sol_test_data("oracles/qat-llama2xs-tokens.i32");
-    if (!path) return;
-    char *data;
-    size_t size;
-    uint16_t ids[4 * 129];
     static const uint64_t docs[] = {0, 129, 258, 387, 516};
+    uint16_t ids[4 * 129];
+    char *text;
+    size_t size;
+    sol_ids encoded = {0};
+    sol_checkpoint ck;
     sol_ctx *ctx;
-    sol_model *m;
-    ck_ok(sol_file_read(path, &data, &size, err));
-    for (int i = 0; i < 516; i++) ids[i] = (uint16_t)((const int32_t *)data)[i];
-    sol_free(data);
+    ck_ok(sol_checkpoint_read_model(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
+    ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, 0, &encoded, err));
+    for (int i = 0; i < 516; i++) ids[i] = (uint16_t)encoded.id[i];
+    sol_ids_free(&encoded);
+    sol_free(text);
     sol_tokens t = {.data = ids, .width = 2, .n = 516, .doc_offsets = docs, .n_docs = 4};
-    sol_test_llama2c_read(&m, sol_test_data("models/llama2xs-279K.bin"));
+    sol_model *m = ck.model;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     for (int layout = 0; layout < 2; layout++) {
         sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 64,
@@ -264,7 +265,7 @@ START_TEST(packed_loss_on_a_real_model)
         ck_assert(loss[2] != loss[0]);
         sol_packed_model_free(&p);
     }
-    sol_model_free(&m);
+    sol_checkpoint_free(&ck);
     sol_ctx_free(&ctx);
 }
 END_TEST

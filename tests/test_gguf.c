@@ -2,6 +2,7 @@
  * hostile files. */
 #include "suite.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -53,6 +54,33 @@ START_TEST(bytes_of_llama_cpp)
         sol_free(values);
     }
     sol_free(x);
+}
+END_TEST
+
+/* The same of the package gguf (scripts/make_golden_transformers.py). */
+START_TEST(bytes_of_package_gguf)
+{
+    static const char *const names[] = {"tq1_0", "tq2_0"};
+    json_t *j = json_load_file("tests/golden/ggml_tq.json", 0, NULL);
+    float x[1024], values[1024];
+    ck_assert_ptr_nonnull(j);
+    for (uint32_t i = 0; i < 1024; i++)
+        x[i] = ((float)((i * 2654435761u) >> 8) / 0x1p24f - 0.5f) * (float)(1 + i / 256);
+    for (int k = 0; k < 2; k++) {
+        const sol_ggml_type *t = sol_ggml_type_named(names[k]);
+        const char *want = json_string_value(json_object_get(json_object_get(j, names[k]), "bytes"));
+        uint8_t bytes[1024];
+        char hex[2049], hash[24];
+        uint64_t h = 0xCBF29CE484222325u;
+        sol_ggml_encode(t, x, 1024, bytes);
+        for (size_t i = 0; i < 4 * t->bytes; i++) snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+        ck_assert_str_eq(hex, want);
+        sol_ggml_decode(t, bytes, 1024, values);
+        for (size_t i = 0; i < sizeof values; i++) h = (h ^ ((const uint8_t *)values)[i]) * 0x100000001B3u;
+        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)h);
+        ck_assert_str_eq(hash, json_string_value(json_object_get(json_object_get(j, names[k]), "values")));
+    }
+    json_decref(j);
 }
 END_TEST
 
@@ -577,7 +605,7 @@ START_TEST(bad_headers)
 }
 END_TEST
 
-SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp);
+SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp); tcase_add_test(tc, bytes_of_package_gguf);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
               tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
               tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);

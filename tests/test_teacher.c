@@ -1,10 +1,8 @@
 /* Training graphs with a teacher: what the losses mean, that their gradients are theirs, and the same bits everywhere.
  * */
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
-#include "llama2c.h"
 #include "suite.h"
 
 enum { V = 50, B = 2, T = 12, N = B * T };
@@ -284,28 +282,23 @@ START_TEST(teachers_that_do_not_fit)
 }
 END_TEST
 
+enum { REAL_T = 128 };
+
 /* Mean divergence of a model half way to 3:4 from itself in full precision, on the start of a story. */
-static double divergence(sol_ctx *ctx, const sol_model *m, const sol_teacher *teacher, int64_t top_k,
+static double divergence(sol_ctx *ctx, const sol_model *m, const int32_t *tokens, const sol_teacher *teacher, int64_t top_k,
                          int64_t samples, sol_distill_kind kind)
 {
-    enum { REAL_T = 128 };
-    int32_t tokens[REAL_T], targets[REAL_T];
-    json_t *j = json_load_file(sol_test_data("oracles/stories260K-torch-step.json"), 0, NULL);
-    const json_t *row = json_array_get(json_object_get(j, "tokens"), 0);
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL,
                                                         .scale_dtype = SOL_F16};
     sol_distill d = {kind, 1, top_k, 1, 0, 0, samples};
     sol_graph *g;
     double loss;
     int64_t n;
-    for (size_t i = 0; i < REAL_T; i++) tokens[i] = (int32_t)json_integer_value(json_array_get(row, i));
-    for (size_t i = 0; i < REAL_T; i++) targets[i] = (int32_t)json_integer_value(json_array_get(row, i + 1));
-    json_decref(j);
     sol_graph_opts o = {.batch = 1, .seq = REAL_T, .distill = &d, .teacher = teacher, .no_grad = true};
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &o, err));
     for (uint64_t i = 0; sol_graph_starts(g) && i < REAL_T; i++) sol_graph_starts(g)[i] = sol_distill_start(1, i);
     sol_graph_begin_step(g, (sol_residual_mix){0.5f, 0.5f});
-    sol_graph_loss(g, tokens, targets, NULL, &loss, &n);
+    sol_graph_loss(g, tokens, tokens + 1, NULL, &loss, &n);
     double sum = sol_graph_last_distilled(g).distill;
     sol_graph_free(&g);
     return sum / (double)n;
@@ -313,30 +306,36 @@ static double divergence(sol_ctx *ctx, const sol_model *m, const sol_teacher *te
 
 START_TEST(few_tokens_say_nearly_all_on_a_real_model)
 {
-    const char *path = sol_test_data("models/stories260K.bin");
-    if (!path) return;
-    sol_model *m;
+    sol_checkpoint ck;
     sol_ctx *ctx;
     sol_teacher *teacher;
+    sol_ids ids = {0};
+    char *text;
+    size_t size;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-    sol_test_llama2c_read(&m, path);
+    ck_ok(sol_checkpoint_read_model(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
+    ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, SOL_ENCODE_BOS, &ids, err));
+    sol_free(text);
+    const sol_model *m = ck.model;
     ck_ok(sol_teacher_create(&teacher, ctx, m, SOL_STORED_F32, err));
     for (int kind = 0; kind < 2; kind++) {
-        double full = divergence(ctx, m, teacher, 0, 0, (sol_distill_kind)kind);
-        double few = divergence(ctx, m, teacher, 64, 0, (sol_distill_kind)kind);
+        double full = divergence(ctx, m, ids.id, teacher, 0, 0, (sol_distill_kind)kind);
+        double few = divergence(ctx, m, ids.id, teacher, 256, 0, (sol_distill_kind)kind);
         ck_assert_double_gt(full, 0.1);
         ck_assert_double_le(few, full + 1e-4);
-        double drawn = divergence(ctx, m, teacher, 12, 4, (sol_distill_kind)kind);
+        double drawn = divergence(ctx, m, ids.id, teacher, 12, 4, (sol_distill_kind)kind);
         if (kind == SOL_DISTILL_FORWARD_KL) { /* 8 tokens and 4 of the others drawn say what 12 do not */
-            ck_assert_double_lt(divergence(ctx, m, teacher, 12, 0, SOL_DISTILL_FORWARD_KL), 0.97 * full);
-            ck_assert_double_eq_tol(drawn, full, 0.01 * full);
+            ck_assert_double_lt(divergence(ctx, m, ids.id, teacher, 12, 0, SOL_DISTILL_FORWARD_KL), 0.97 * full);
+            ck_assert_double_eq_tol(drawn, full, 0.03 * full);
         }
         /* The reverse divergence sees what a student that is still far away puts on tokens the teacher excludes. */
-        ck_assert_msg(few > (kind == SOL_DISTILL_FORWARD_KL ? 0.99 : 0.9) * full, "kind %d: %g of %g", kind, few,
+        ck_assert_msg(few > (kind == SOL_DISTILL_FORWARD_KL ? 0.97 : 0.9) * full, "kind %d: %g of %g", kind, few,
                       full);
     }
     sol_teacher_free(&teacher);
-    sol_model_free(&m);
+    sol_ids_free(&ids);
+    sol_checkpoint_free(&ck);
     sol_ctx_free(&ctx);
 }
 END_TEST

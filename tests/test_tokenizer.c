@@ -136,32 +136,43 @@ static void check_ggml_vectors(const sol_tokenizer *t, const char *inp, const ch
 
 START_TEST(ggml_vectors)
 {
-    sol_tokenizer *t = open_data("tokenizers/llama3_2-tokenizer.json.gz");
-    if (t) check_ggml_vectors(t, "oracles/ggml-vocab-llama-bpe.inp", "oracles/ggml-vocab-llama-bpe.out");
-    sol_tokenizer_free(&t);
-    t = open_data("tokenizers/llama2-32k.bin");
-    if (t) check_ggml_vectors(t, "oracles/ggml-vocab-llama-spm.inp", "oracles/ggml-vocab-llama-spm.out");
+    static const char *const file[][3] = {
+        {"tokenizers/llama3_2-tokenizer.json.gz", "oracles/ggml-vocab-llama-bpe.inp", "oracles/ggml-vocab-llama-bpe.out"},
+        {"tokenizers/llama2-32k.bin", "oracles/ggml-vocab-llama-spm.inp", "oracles/ggml-vocab-llama-spm.out"}};
+    sol_tokenizer *t = open_data(file[_i][0]);
+    if (t) check_ggml_vectors(t, file[_i][1], file[_i][2]);
     sol_tokenizer_free(&t);
 }
 END_TEST
 
+static const char *const large[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+
+static void expect_random_text_survives(const sol_tokenizer *t)
+{
+    char text[600];
+    sol_rng r = sol_rng_make(7, SOL_STREAM_TEST);
+    for (int i = 0; i < 300; i++) expect_round_trip(t, text, random_text(&r, text, sizeof text, i % 2));
+    expect_round_trip(t, "", 0);
+    for (int b = 0; b < 256; b++) {
+        char one = (char)b;
+        expect_round_trip(t, &one, 1);
+    }
+}
+
 START_TEST(random_text_survives)
 {
-    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin",
-                                       "models/tok512.bin"};
-    char text[600];
-    for (int k = 0; k < 3; k++) {
-        sol_tokenizer *t = open_data(file[k]);
-        if (!t) return;
-        sol_rng r = sol_rng_make(7, SOL_STREAM_TEST);
-        for (int i = 0; i < 300; i++) expect_round_trip(t, text, random_text(&r, text, sizeof text, i % 2));
-        expect_round_trip(t, "", 0);
-        for (int b = 0; b < 256; b++) {
-            char one = (char)b;
-            expect_round_trip(t, &one, 1);
-        }
-        sol_tokenizer_free(&t);
-    }
+    sol_tokenizer *t;
+    ck_ok(sol_tokenizer_open(&t, "tests/golden/hf-bytes/tokenizer.json", err));
+    expect_random_text_survives(t);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
+START_TEST(random_text_survives_large_vocabularies)
+{
+    sol_tokenizer *t = open_data(large[_i]);
+    if (t) expect_random_text_survives(t);
+    sol_tokenizer_free(&t);
 }
 END_TEST
 
@@ -315,31 +326,44 @@ START_TEST(an_encoder_remembers_nothing)
 END_TEST
 
 /* Every place that sol_tokenizer_cut may name is one where the ids of the parts are the ids of the whole. */
+static void expect_cuts_change_nothing(const sol_tokenizer *t)
+{
+    char text[700];
+    ck_assert(sol_tokenizer_can_cut(t));
+    sol_rng r = sol_rng_make(11, SOL_STREAM_TEST);
+    sol_ids whole = {0}, parts = {0};
+    for (int i = 0; i < (SOL_TEST_SLOW ? 200 : 1000); i++) {
+        size_t n = random_text(&r, text, 100 + (size_t)i % 600, i % 2);
+        size_t cut = sol_tokenizer_cut(t, text, 1 + sol_rng_below(&r, n));
+        if (cut == 0) continue;
+        encode_into(t, text, n, 0, &whole);
+        encode_into(t, text, cut, 0, &parts);
+        ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE, &parts, err));
+        ck_assert_uint_eq(whole.n, parts.n);
+        ck_assert_int_eq(memcmp(whole.id, parts.id, whole.n * sizeof *whole.id), 0);
+    }
+    sol_ids_free(&whole);
+    sol_ids_free(&parts);
+}
+
 START_TEST(cuts_change_nothing)
 {
-    static const char *const file[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin",
-                                       "models/tok512.bin"};
-    char text[700];
-    for (int k = -1; k < 3; k++) {
-        sol_tokenizer *t = k < 0 ? small_tokenizer(true) : open_data(file[k]);
-        if (!t) return;
-        ck_assert(sol_tokenizer_can_cut(t));
-        sol_rng r = sol_rng_make(11, SOL_STREAM_TEST);
-        sol_ids whole = {0}, parts = {0};
-        for (int i = 0; i < (SOL_TEST_SLOW ? 200 : 1000); i++) {
-            size_t n = random_text(&r, text, 100 + (size_t)i % 600, i % 2);
-            size_t cut = sol_tokenizer_cut(t, text, 1 + sol_rng_below(&r, n));
-            if (cut == 0) continue;
-            encode_into(t, text, n, 0, &whole);
-            encode_into(t, text, cut, 0, &parts);
-            ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE, &parts, err));
-            ck_assert_uint_eq(whole.n, parts.n);
-            ck_assert_int_eq(memcmp(whole.id, parts.id, whole.n * sizeof *whole.id), 0);
-        }
-        sol_ids_free(&whole);
-        sol_ids_free(&parts);
+    static const char *const file[] = {"tests/golden/hf-bytes/tokenizer.json", "tests/golden/hf-pieces/tokenizer.json"};
+    for (int k = -1; k < 2; k++) {
+        sol_tokenizer *t = NULL;
+        if (k >= 0) ck_ok(sol_tokenizer_open(&t, file[k], err));
+        if (k < 0) t = small_tokenizer(true);
+        expect_cuts_change_nothing(t);
         sol_tokenizer_free(&t);
     }
+}
+END_TEST
+
+START_TEST(cuts_change_nothing_in_large_vocabularies)
+{
+    sol_tokenizer *t = open_data(large[_i]);
+    if (t) expect_cuts_change_nothing(t);
+    sol_tokenizer_free(&t);
 }
 END_TEST
 
@@ -367,8 +391,8 @@ START_TEST(llama2c_layout)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_test(tc, ggml_vectors);
-              tcase_add_test(tc, random_text_survives); tcase_add_test(tc, merges_follow_the_definition);
+SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_loop_test(tc, ggml_vectors, 0, 2);
+              tcase_add_test(tc, random_text_survives); tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3); tcase_add_test(tc, merges_follow_the_definition);
               tcase_add_test(tc, ignore_merges_takes_whole_words); tcase_add_test(tc, special_tokens);
-              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing);
+              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing); tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
               tcase_add_test(tc, llama2c_layout))
