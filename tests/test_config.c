@@ -88,8 +88,17 @@ static const struct {
     {"train:\n  steps: 5\n---\ntrain:\n  seq: 5\n",
      "job.yaml:3:1: a job file holds one document, a second one starts here"},
     {"train:\n\tsteps: 5\n",
-     "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token"},
+     "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token; a tab does "
+     "not indent, blanks do"},
     {"train: {steps: 5\n", "job.yaml:2:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
+    {"run:\n  dir: ~/runs\n", "job.yaml:2:8: key 'run.dir': '~/runs': ~ is not expanded here: write the path out, or ./~ for a name that "
+                              "begins so"},
+    {"data:\n  eval: $HOME/x\n", "job.yaml:2:9: key 'data.eval': '$HOME/x': $NAME is not expanded here: write the path out"},
+    {"data:\n  train: a/${X}.h5\n", "job.yaml:2:10: key 'data.train': 'a/${X}.h5': $NAME is not expanded here: write the path out"},
+    {"\xff\xfer\0u\0", "job.yaml: byte 0: is UTF-16: save it as UTF-8"},
+    {"%TAG !a! b\n---\nrun:\n", "job.yaml: byte 0: tags (%TAG) are not supported"},
+    {"train: [[[[[[[[[[1]]]]]]]]]]\n", "job.yaml:1:15: is nested deeper than 8 levels"},
+    {"[a, b]: 1\n", "job.yaml:1:1: a list cannot be a key"},
     {"run:\n  dir: \xff\xfe\n", "job.yaml: byte 12: invalid leading UTF-8 octet"},
     {"run:\n  dir: \"a\\0b\"\n", "job.yaml:2:8: key 'run.dir': is not valid UTF-8 text"},
     {"? \"\\n\"\n: 1\n", "job.yaml:1:3: this is not the name of a section"},
@@ -102,6 +111,101 @@ START_TEST(errors_say_where_what_and_what_else)
     ck_assert_int_eq(parse(&c, bad[_i].yaml, &e), SOL_ERR_CONFIG);
     ck_assert_ptr_null(c);
     ck_assert_str_eq(e.text, bad[_i].error);
+}
+END_TEST
+
+/* What a plain scalar means, by the core schema of YAML 1.2; NULL: a value, otherwise a part of the error. */
+static const struct {
+    const char *set;
+    double value;
+    const char *error;
+} scalars[] = {
+    {"run.seed=12", 12, NULL},
+    {"run.seed=+7", 7, NULL},
+    {"run.seed=0", 0, NULL},
+    {"run.seed=0x1F", 31, NULL},
+    {"run.seed=0xff", 255, NULL},
+    {"run.seed=0o17", 15, NULL},
+    {"run.seed=9007199254740991", 9007199254740991.0, NULL},
+    {"run.seed=9007199254740992", 0, "9007199254740992 is out of range"},
+    {"run.seed=0xffffffffffffffffff", 0, "is out of range"},
+    {"run.seed=-1", 0, "-1 is out of range"},
+    {"run.seed=010", 0, "'010' is not a whole number: write it without the leading 0 (octal is 0o17)"},
+    {"run.seed=00", 0, "without the leading 0"},
+    {"run.seed=1_000", 0, "'1_000' is not a whole number: write it without _"},
+    {"run.seed=0b101", 0, "'0b101' is not a whole number"},
+    {"run.seed=0o18", 0, "'0o18' is not a whole number"},
+    {"run.seed=0x", 0, "'0x' is not a whole number"},
+    {"run.seed=-0x10", 0, "'-0x10' is not a whole number"},
+    {"run.seed=0X10", 0, "'0X10' is not a whole number"},
+    {"run.seed=1e3", 0, "'1e3' is not a whole number: write 1000"},
+    {"run.seed=5.0", 0, "'5.0' is not a whole number: write 5"},
+    {"run.seed=1:30", 0, "'1:30' is not a whole number"},
+    {"run.seed=1,000", 0, "'1,000' is not a whole number"},
+    {"run.seed= 5", 0, "' 5' is not a whole number"},
+    {"run.seed=+-5", 0, "'+-5' is not a whole number"},
+    {"run.seed=", 0, "has no value"},
+    {"run.seed=~", 0, "has no value"},
+    {"run.seed=Null", 0, "has no value"},
+    {"optim.lr=.5", 0.5, NULL},
+    {"optim.lr=5.", 5, NULL},
+    {"optim.lr=+.5e0", 0.5, NULL},
+    {"optim.lr=1E-3", 1e-3, NULL},
+    {"optim.lr=00.5", 0.5, NULL},
+    {"optim.lr=-0.0", 0, NULL},
+    {"optim.lr=010", 0, "without the leading 0"},
+    {"optim.lr=1_0.5", 0, "'1_0.5' is not a number: write it without _"},
+    {"optim.lr=.inf", 0, "'.inf' is not a number"},
+    {"optim.lr=.NaN", 0, "'.NaN' is not a number"},
+    {"optim.lr=1e400", 0, "1e400 is out of range"},
+    {"optim.lr=1e-400", 0, "'1e-400' is too small to be told from 0"},
+    {"optim.lr=.", 0, "'.' is not a number"},
+    {"optim.lr=1e", 0, "'1e' is not a number"},
+    {"optim.lr=0,5", 0, "'0,5' is not a number"},
+    {"residual.warmup=True", 1, NULL},
+    {"residual.warmup=TRUE", 1, NULL},
+    {"residual.warmup=False", 0, NULL},
+    {"residual.warmup=FALSE", 0, NULL},
+    {"residual.warmup=tRue", 0, "'tRue' is neither true nor false"},
+    {"residual.warmup=Yes", 0, "'Yes' is neither true nor false"},
+    {"residual.warmup=on", 0, "'on' is neither true nor false"},
+    {"residual.warmup=1", 0, "'1' is neither true nor false"},
+    {"residual.warmup=", 0, "has no value"},
+};
+
+START_TEST(plain_scalars)
+{
+    sol_config *c;
+    const char *set = scalars[_i].set;
+    ck_ok(parse(&c, "", err));
+    if (scalars[_i].error) {
+        ck_fails(sol_config_set(c, set, err), SOL_ERR_CONFIG, scalars[_i].error);
+    } else {
+        ck_ok(sol_config_set(c, set, err));
+        double got = set[0] == 'o' ? c->optim.lr : strncmp(set, "run", 3) == 0 ? (double)c->run.seed : c->residual.warmup;
+        ck_assert_msg(got == scalars[_i].value, "%s is %g", set, got);
+    }
+    sol_config_free(&c);
+}
+END_TEST
+
+/* Texts are what stands there, whatever it would be elsewhere. */
+START_TEST(texts_stay_texts)
+{
+    static const char *const texts[] = {"1_000", "0x10", "yes", "True", "010", "1e3", "./~", "a~", "a$", "$1", "a/~b", "cost$9", "\"~\"", "\"null\""};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char yaml[64];
+        sol_config *c;
+        bool quoted = texts[i][0] == '"', tilde = strcmp(texts[i], "\"~\"") == 0;
+        snprintf(yaml, sizeof yaml, "\xef\xbb\xbfrun: {dir: %s}\r\n", texts[i]);
+        if (tilde) {
+            ck_fails(parse(&c, yaml, err), SOL_ERR_CONFIG, "~ is not expanded");
+            continue;
+        }
+        ck_ok(parse(&c, yaml, err));
+        ck_assert_int_eq(strncmp(c->run.dir, texts[i] + quoted, strlen(texts[i]) - 2 * (size_t)quoted), 0);
+        sol_config_free(&c);
+    }
 }
 END_TEST
 
@@ -204,5 +308,6 @@ END_TEST
 
 SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0, (int)(sizeof bad / sizeof bad[0]));
+              tcase_add_loop_test(tc, plain_scalars, 0, (int)(sizeof scalars / sizeof scalars[0])); tcase_add_test(tc, texts_stay_texts);
               tcase_add_test(tc, errors_of_set); tcase_add_test(tc, writing_reads_back);
               tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, reference_is_the_file_in_configs))

@@ -117,6 +117,38 @@ static const struct {
     {HEAD "measures: nmse\n", "measures: expected a list of names"},
     {HEAD "grid: {optim.lr: [1\n", "not YAML"},
     {HEAD "points: {\"a\\0b\": }\n", "points: expected a name"},
+    {HEAD "points: {.: }\n", "sweep.yaml:4:10: points: '.' is no name of a directory"},
+    {HEAD "points: {..: }\n", "points: '..' is no name of a directory"},
+    {HEAD "points: {...: }\n", "points: '...' is no name of a directory"},
+    {HEAD "points: {a/b: }\n", "points: 'a/b': a name holds no slash"},
+    {HEAD "points: {/etc: }\n", "points: '/etc': a name holds no slash"},
+    {HEAD "points: {'a\\b': }\n", "a name holds no slash"},
+    {HEAD "points: {a|b: }\n", "no bar"},
+    {HEAD "points: {\"a\\tb\": }\n", "no control character"},
+    {HEAD "points: {\"a\\x1b[2J\": }\n", "no control character"},
+    {HEAD "points: {\"a\\nb\": }\n", "no control character"},
+    {HEAD "points: {table.md: }\n", "a point cannot have the directory 'table.md'"},
+    {HEAD "points: {Table.CSV: }\n", "a point cannot have the directory 'Table.CSV'"},
+    {HEAD "points: {table.md.tmp: }\n", "a point cannot have the directory 'table.md.tmp'"},
+    {HEAD "points: {a: , A: }\n", "two points would share the directory A where capital letters do not count"},
+    {HEAD "points: {\"\": }\n", "points: expected a name"},
+    {HEAD "points: {a: , a: }\n", "points: 'a' is there twice"},
+    {HEAD "grid: {data.train: [.., a]}\n", "a point cannot have the directory '..'"},
+    {HEAD "grid: {data.train: [table.md]}\n", "a point cannot have the directory 'table.md'"},
+    {HEAD "grid: {data.train: [\"a\\nb\"]}\n", "a value holds no bar and no control character"},
+    {HEAD "grid: {data.train: [~/a.h5]}\n", "~ is not expanded"},
+    {HEAD "grid: {train.steps: [\"5\"]}\n", "\"5\" is a text, not a whole number"},
+    {HEAD "grid: {train.steps: [1_0]}\n", "write it without _"},
+    {HEAD "set: {data.train: \"null\"}\n", "the text \"null\" cannot be set by a sweep"},
+    {"base: ~/job.yaml\ndir: a\nseeds: [1]\n", "sweep.yaml:1:7: base: '~/job.yaml': ~ is not expanded"},
+    {"base: job.yaml\ndir: $HOME/a\nseeds: [1]\n", "sweep.yaml:2:6: dir: '$HOME/a': $NAME is not expanded"},
+    {"base: job.yaml\ndir: a\nseeds: [\"1\"]\n", "seeds: expected a whole number"},
+    {"base: job.yaml\ndir: a\nseeds: [010]\n", "seeds: expected a whole number"},
+    {HEAD "keep_checkpoints: yes\n", "keep_checkpoints: expected true or false"},
+    {HEAD "grid: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n", "sweep.yaml:4:14: is nested deeper than 8 levels"},
+    {"base: &a job.yaml\ndir: *a\n", "sweep.yaml:1:7: anchors (&) are not supported"},
+    {"base: !x job.yaml\n", "sweep.yaml:1:7: tags (!) are not supported"},
+    {HEAD "---\nbase: x\n", "sweep.yaml:4:1: a sweep holds one document, a second one starts here"},
 };
 
 START_TEST(what_is_refused)
@@ -126,6 +158,39 @@ START_TEST(what_is_refused)
         ck_fails(read_text(&s, bad[i].text, NULL, err), strstr(bad[i].part, "cannot open") ? SOL_ERR_IO : SOL_ERR_CONFIG, bad[i].part);
         ck_assert_ptr_null(s);
     }
+}
+END_TEST
+
+/* As many brackets, keys or bytes as one likes: an error at once. */
+START_TEST(hostile_sizes)
+{
+    static const struct {
+        const char *unit;
+        int n;
+        const char *part;
+    } rows[] = {{"[", 220000, "is nested deeper than 8 levels"}, {"- ", 220000, "is nested deeper than 8 levels"}, {"{a: ", 220000, "is nested deeper than 8 levels"},
+                {"a: &a\n", 100000, "anchors"},     {"%TAG !a! x\n", 90000, "tags (%TAG)"},           {"k: 1\n", 200000, "more than 10000 entries"},
+                {"# a comment\n", 100000, "has 1200000 bytes; no job or sweep has more than 1048576"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t len = strlen(rows[i].unit);
+        char *text = malloc(len * (size_t)rows[i].n + 1);
+        sol_sweep *s;
+        for (int k = 0; k < rows[i].n; k++) memcpy(text + len * (size_t)k, rows[i].unit, len);
+        text[len * (size_t)rows[i].n] = 0;
+        ck_fails(read_text(&s, text, NULL, err), SOL_ERR_CONFIG, rows[i].part);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_and_other_words)
+{
+    sol_sweep *s;
+    ck_ok(read_text(&s, "\xef\xbb\xbf" HEAD "keep_checkpoints: False\njobs: 0x2\npoints: {a: ~, b c: null, d: }\n", NULL, err));
+    ck_assert(!s->keep_checkpoints);
+    ck_assert_int_eq(s->jobs, 2);
+    ck_assert_int_eq(s->n_points, 3);
+    sol_sweep_free(&s);
 }
 END_TEST
 
@@ -141,4 +206,5 @@ START_TEST(too_many_points)
 END_TEST
 
 SOL_TEST_MAIN("sweep", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, points_times_grid);
-              tcase_add_test(tc, one_point_and_the_command_line); tcase_add_test(tc, what_is_refused); tcase_add_test(tc, too_many_points))
+              tcase_add_test(tc, one_point_and_the_command_line); tcase_add_test(tc, what_is_refused); tcase_add_test(tc, too_many_points);
+              tcase_add_test(tc, hostile_sizes); tcase_add_test(tc, a_byte_order_mark_and_other_words))

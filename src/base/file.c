@@ -227,6 +227,7 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
     r->lock = -1;
     if (strlen(path) > SOL_PATH_MAX - 32) return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
     if (path[0] == 0) return sol_fail(err, SOL_ERR_IO, "the path to write to is empty");
+    if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
     bool there = stat(path, &s) == 0;
     if (there && !S_ISREG(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
     r->mode = there ? s.st_mode & 0777 : 0;
@@ -347,6 +348,16 @@ sol_status sol_file_write(const char *path, const void *data, size_t size, sol_e
     return st;
 }
 
+sol_status sol_path_check(const char *path, sol_err *err)
+{
+    if (path[0] == '~')
+        return sol_fail(err, SOL_ERR_USAGE, "'%s': ~ is not expanded here: write the path out, or ./~ for a name that begins so", path);
+    for (const char *at = path; (at = strchr(at, '$')); at++)
+        if (at[1] == '{' || at[1] == '_' || ((at[1] | 32) >= 'a' && (at[1] | 32) <= 'z'))
+            return sol_fail(err, SOL_ERR_USAGE, "'%s': $NAME is not expanded here: write the path out", path);
+    return SOL_OK;
+}
+
 bool sol_file_exists(const char *path)
 {
     return access(path, F_OK) == 0;
@@ -373,6 +384,7 @@ sol_status sol_dir_create(const char *path, sol_err *err)
     struct stat s;
     size_t n = strlen(path);
     if (n == 0 || n >= sizeof part) return sol_fail(err, SOL_ERR_IO, "'%.200s': not a usable directory path", path);
+    if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
     memcpy(part, path, n + 1);
     for (size_t i = 1; i <= n; i++) {
         if (part[i] != '/' && part[i] != 0) continue;

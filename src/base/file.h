@@ -82,6 +82,9 @@ sol_status sol_out_sync(const sol_out *o, sol_err *err);
 /* Also after a failure; a second close does nothing. */
 sol_status sol_out_close(sol_out *o, sol_err *err);
 
+/* SOL_ERR_USAGE for a path that a shell would have changed: ~ at its beginning and $NAME are expanded by nobody else, and would become
+ * the names of directories. What makes a file or directory here asks this first. */
+sol_status sol_path_check(const char *path, sol_err *err);
 bool sol_file_exists(const char *path);
 /* SOL_ERR_USAGE when `out` is to be written and is the file `in`, under whatever name. */
 sol_status sol_file_differs(const char *in, const char *out, sol_err *err);

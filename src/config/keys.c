@@ -1,6 +1,5 @@
 #include "config/keys.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
 #include "base/mem.h"
+#include "config/scalar.h"
 
 const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 #define SOL_SECTION(section, text)
@@ -107,23 +108,20 @@ static bool is_utf8(const char *s, size_t n)
     return true;
 }
 
-static bool is_null(const char *text, size_t size)
-{
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    for (int i = 0; i < 5; i++)
-        if (strlen(nulls[i]) == size && memcmp(nulls[i], text, size) == 0) return true;
-    return false;
-}
-
 static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size, bool quoted, sol_err *err)
 {
     char list[256], *copy;
+    sol_err why = {0};
     if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
-    if (!quoted && is_null(text, size)) size = 0;
+    if (!quoted && sol_scalar_null(text, size)) size = 0;
     if (k->words && !is_word(k, text, size))
         return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80), text,
                         sol_key_words_text(k, list, sizeof list));
     sol_status st = sol_copy_string(&copy, text, size, err);
+    if (st == SOL_OK && (k->flags & SOL_KEY_PATH) && sol_path_check(copy, &why) != SOL_OK) {
+        sol_free(copy);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s", why.text);
+    }
     if (st != SOL_OK) return st;
     sol_free(*field);
     *field = copy;
@@ -137,35 +135,20 @@ static sol_status out_of_range(const sol_key *k, const char *text, sol_err *err)
 
 static sol_status set_int(const sol_key *k, int64_t *field, const char *text, sol_err *err)
 {
-    char *end;
-    errno = 0;
-    long long x = strtoll(text, &end, 10);
-    if (end == text || *end || strchr(" \t\n\r\v\f", text[0]))
-        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a whole number", text);
-    if (errno || (double)x < k->min || (double)x > k->max) return out_of_range(k, text, err);
-    *field = x;
-    return SOL_OK;
+    int64_t x = 0;
+    sol_status st = sol_scalar_int(text, &x, err);
+    if (st == SOL_ERR_RANGE || (st == SOL_OK && ((double)x < k->min || (double)x > k->max))) return out_of_range(k, text, err);
+    if (st == SOL_OK) *field = x;
+    return st;
 }
 
 static sol_status set_real(const sol_key *k, double *field, const char *text, sol_err *err)
 {
-    char *end;
-    if (strspn(text, "+-.0123456789eE") != strlen(text)) /* no hexadecimal, no blanks, no nan, no inf */
-        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a number", text);
-    double x = strtod(text, &end);
-    if (end == text || *end) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a number", text);
-    if (!(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
-    *field = x;
-    return SOL_OK;
-}
-
-static sol_status set_bool(bool *field, const char *text, sol_err *err)
-{
-    bool yes = strcmp(text, "true") == 0;
-    if (!yes && strcmp(text, "false") != 0)
-        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is neither true nor false", text);
-    *field = yes;
-    return SOL_OK;
+    double x = 0;
+    sol_status st = sol_scalar_real(text, &x, err);
+    if (st == SOL_OK && !(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
+    if (st == SOL_OK) *field = x;
+    return st;
 }
 
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err)
@@ -180,10 +163,10 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
     memcpy(plain, text, size);
     plain[size] = 0;
     if (quoted) return sol_fail(err, SOL_ERR_CONFIG, "\"%s\" is a text, not %s", plain, want[k->type]);
-    if (is_null(plain, size)) return sol_fail(err, SOL_ERR_CONFIG, "has no value: %s is needed", want[k->type]);
+    if (sol_scalar_null(plain, size)) return sol_fail(err, SOL_ERR_CONFIG, "has no value: %s is needed", want[k->type]);
     if (k->type == SOL_TYPE_INT) return set_int(k, field, plain, err);
     if (k->type == SOL_TYPE_REAL) return set_real(k, field, plain, err);
-    return set_bool(field, plain, err);
+    return sol_scalar_bool(plain, field, err);
 }
 
 /* ---- text ---- */

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "config/config.h"
 
-enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4 };
+enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4, SOL_KEY_PATH = 8 };
 
 typedef enum { SOL_TYPE_TEXT, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_key_type;
 

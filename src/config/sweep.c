@@ -1,70 +1,58 @@
 #include "config/sweep.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "config/keys.h"
+#include "config/scalar.h"
+#include "config/yaml_read.h"
 
-enum { MAX_POINTS = 10000, MAX_SEEDS = 1000 };
+enum { MAX_POINTS = 10000, MAX_SEEDS = 1000, MAX_PAIRS = 10000, MAX_NAME = 200 };
 
 typedef struct reader {
     const char *path;
     const sol_sweep_opts *opts;
-    yaml_document_t doc;
     sol_sweep *s;
-    yaml_node_t *set, *points, *grid, *against; /* NULL: not there */
+    const sol_yaml *set, *points, *grid, *against; /* NULL: not there */
 } reader;
 
-static sol_status fail_at(const reader *r, const yaml_node_t *n, sol_err *err, const char *fmt, ...)
+static sol_status fail_at(const reader *r, const sol_yaml *n, sol_err *err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-static sol_status fail_at(const reader *r, const yaml_node_t *n, sol_err *err, const char *fmt, ...)
+static sol_status fail_at(const reader *r, const sol_yaml *n, sol_err *err, const char *fmt, ...)
 {
     char text[640];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%zu:%zu: %s", r->path, n->start_mark.line + 1, n->start_mark.column + 1, text);
-}
-
-static yaml_node_t *node(reader *r, int index)
-{
-    return yaml_document_get_node(&r->doc, index);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->path, n->line, n->column, text);
 }
 
 /* The text of a scalar; NULL for anything else, and for one that holds a 0 byte. */
-static const char *text_of(const yaml_node_t *n)
+static const char *text_of(const sol_yaml *n)
 {
-    if (n->type != YAML_SCALAR_NODE) return NULL;
-    const char *s = (const char *)n->data.scalar.value;
-    return strlen(s) == n->data.scalar.length ? s : NULL;
+    return n->kind == SOL_YAML_SCALAR && strlen(n->text) == n->size ? n->text : NULL;
 }
 
-static int list_length(const yaml_node_t *n)
+static int pair_count(const sol_yaml *n)
 {
-    return (int)(n->data.sequence.items.top - n->data.sequence.items.start);
+    return n ? n->n / 2 : 0;
 }
 
-static int pair_count(const yaml_node_t *n)
+static const sol_yaml *pair_key(const sol_yaml *n, int i)
 {
-    return n ? (int)(n->data.mapping.pairs.top - n->data.mapping.pairs.start) : 0;
+    return &n->item[2 * i];
 }
 
-static yaml_node_t *pair_key(reader *r, const yaml_node_t *n, int i)
+static const sol_yaml *pair_value(const sol_yaml *n, int i)
 {
-    return node(r, n->data.mapping.pairs.start[i].key);
-}
-
-static yaml_node_t *pair_value(reader *r, const yaml_node_t *n, int i)
-{
-    return node(r, n->data.mapping.pairs.start[i].value);
+    return &n->item[2 * i + 1];
 }
 
 static sol_status copy_text(char **out, const char *s, sol_err *err)
@@ -74,50 +62,54 @@ static sol_status copy_text(char **out, const char *s, sol_err *err)
 
 /* ---- the single entries ---- */
 
-static sol_status take_text(reader *r, const yaml_node_t *n, char **out, sol_err *err)
+static sol_status take_text(reader *r, const sol_yaml *n, char **out, sol_err *err)
 {
     const char *s = text_of(n);
     return s && *s ? copy_text(out, s, err) : fail_at(r, n, err, "expected a text");
 }
 
+static sol_status take_path(reader *r, const sol_yaml *n, const char *name, const char *what, sol_err *err)
+{
+    sol_err why = {0};
+    const char *s = text_of(n);
+    if (!s || !*s) return fail_at(r, n, err, "%s: expected %s", name, what);
+    return sol_path_check(s, &why) == SOL_OK ? SOL_OK : fail_at(r, n, err, "%s: %s", name, why.text);
+}
+
 /* Relative to the sweep's own file, so that both can be moved together. */
-static sol_status take_base(reader *r, const yaml_node_t *n, sol_err *err)
+static sol_status take_base(reader *r, const sol_yaml *n, sol_err *err)
 {
     if (r->opts->base) return copy_text(&r->s->base, r->opts->base, err);
     const char *s = text_of(n), *slash = strrchr(r->path, '/');
     sol_text t = {0};
-    if (!s || !*s) return fail_at(r, n, err, "base: expected the path of a job file");
+    sol_status st = take_path(r, n, "base", "the path of a job file", err);
+    if (st != SOL_OK) return st;
     if (s[0] != '/' && slash) sol_text_add(&t, err, "%.*s", (int)(slash + 1 - r->path), r->path);
     sol_text_add(&t, err, "%s", s);
     r->s->base = t.data;
     return t.status;
 }
 
-static bool read_integer(const yaml_node_t *n, int64_t lo, int64_t hi, int64_t *out)
+static bool read_integer(const sol_yaml *n, int64_t lo, int64_t hi, int64_t *out)
 {
-    const char *s = text_of(n);
-    char *end;
-    errno = 0;
-    if (!s || !*s) return false;
-    *out = strtoll(s, &end, 10);
-    return errno == 0 && *end == 0 && *out >= lo && *out <= hi;
+    const char *s = n->quoted ? NULL : text_of(n);
+    return s && sol_scalar_int(s, out, NULL) == SOL_OK && *out >= lo && *out <= hi;
 }
 
-static sol_status take_bool(reader *r, const yaml_node_t *n, const char *name, bool *out, sol_err *err)
+static sol_status take_bool(reader *r, const sol_yaml *n, const char *name, bool *out, sol_err *err)
 {
-    const char *s = text_of(n);
-    *out = s && strcmp(s, "true") == 0;
-    return *out || (s && strcmp(s, "false") == 0) ? SOL_OK : fail_at(r, n, err, "%s: expected true or false", name);
+    const char *s = n->quoted ? NULL : text_of(n);
+    return s && sol_scalar_bool(s, out, NULL) == SOL_OK ? SOL_OK : fail_at(r, n, err, "%s: expected true or false", name);
 }
 
-static sol_status take_seeds(reader *r, yaml_node_t *n, sol_err *err)
+static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
 {
-    if (n->type != YAML_SEQUENCE_NODE || list_length(n) < 1 || list_length(n) > MAX_SEEDS)
+    if (n->kind != SOL_YAML_LIST || n->n < 1 || n->n > MAX_SEEDS)
         return fail_at(r, n, err, "seeds: expected a list of 1 to %d whole numbers", MAX_SEEDS);
-    int count = list_length(n);
+    int count = n->n;
     sol_status st = sol_alloc_array((void **)&r->s->seed, (size_t)count, sizeof *r->s->seed, err);
     for (int i = 0; st == SOL_OK && i < count; i++) {
-        const yaml_node_t *item = node(r, n->data.sequence.items.start[i]);
+        const sol_yaml *item = &n->item[i];
         if (!read_integer(item, 0, INT64_C(9007199254740991), &r->s->seed[i]))
             return fail_at(r, item, err, "seeds: expected a whole number from 0 to 9007199254740991");
         for (int k = 0; k < i; k++)
@@ -127,38 +119,42 @@ static sol_status take_seeds(reader *r, yaml_node_t *n, sol_err *err)
     return st;
 }
 
-static sol_status take_measures(reader *r, yaml_node_t *n, sol_err *err)
+static sol_status take_measures(reader *r, const sol_yaml *n, sol_err *err)
 {
-    if (n->type != YAML_SEQUENCE_NODE) return fail_at(r, n, err, "measures: expected a list of names");
-    int count = list_length(n);
+    if (n->kind != SOL_YAML_LIST || n->n > MAX_SEEDS) return fail_at(r, n, err, "measures: expected a list of names");
+    int count = n->n;
     sol_status st = sol_alloc_array((void **)&r->s->measure, (size_t)count, sizeof *r->s->measure, err);
     for (; st == SOL_OK && r->s->n_measures < count; r->s->n_measures++)
-        st = take_text(r, node(r, n->data.sequence.items.start[r->s->n_measures]), &r->s->measure[r->s->n_measures], err);
+        st = take_text(r, &n->item[r->s->n_measures], &r->s->measure[r->s->n_measures], err);
     return st;
 }
 
-static sol_status take_mapping(reader *r, yaml_node_t *n, const char *name, yaml_node_t **out, sol_err *err)
+static sol_status take_mapping(reader *r, const sol_yaml *n, const char *name, const sol_yaml **out, sol_err *err)
 {
-    if (n->type != YAML_MAPPING_NODE) return fail_at(r, n, err, "%s: expected a mapping", name);
+    if (n->kind != SOL_YAML_MAPPING) return fail_at(r, n, err, "%s: expected a mapping", name);
+    if (pair_count(n) > MAX_PAIRS) return fail_at(r, n, err, "%s: has more than %d entries", name, MAX_PAIRS);
     for (int i = 0; i < pair_count(n); i++) {
-        const yaml_node_t *key = pair_key(r, n, i);
+        const sol_yaml *key = pair_key(n, i);
         const char *s = text_of(key);
         if (!s || !*s) return fail_at(r, key, err, "%s: expected a name", name);
         for (int k = 0; k < i; k++)
-            if (strcmp(text_of(pair_key(r, n, k)), s) == 0) return fail_at(r, key, err, "%s: '%s' is there twice", name, s);
+            if (strcmp(text_of(pair_key(n, k)), s) == 0) return fail_at(r, key, err, "%s: '%s' is there twice", name, s);
     }
     *out = n;
     return SOL_OK;
 }
 
-static sol_status take_entry(reader *r, const yaml_node_t *key, yaml_node_t *value, sol_err *err)
+static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *value, sol_err *err)
 {
     static const char *const names[] = {"base", "dir", "seeds", "jobs", "keep_checkpoints", "set", "points", "grid", "against", "measures"};
     const char *name = text_of(key);
     if (!name) return fail_at(r, key, err, "expected a name");
     if (strcmp(name, "base") == 0) return take_base(r, value, err);
     if (strcmp(name, "dir") == 0 && r->opts->dir) return copy_text(&r->s->dir, r->opts->dir, err);
-    if (strcmp(name, "dir") == 0) return take_text(r, value, &r->s->dir, err);
+    if (strcmp(name, "dir") == 0) {
+        sol_status st = take_path(r, value, name, "the path of a directory", err);
+        return st == SOL_OK ? copy_text(&r->s->dir, text_of(value), err) : st;
+    }
     if (strcmp(name, "seeds") == 0) return take_seeds(r, value, err);
     if (strcmp(name, "measures") == 0) return take_measures(r, value, err);
     if (strcmp(name, "set") == 0) return take_mapping(r, value, name, &r->set, err);
@@ -176,12 +172,12 @@ static sol_status take_entry(reader *r, const yaml_node_t *key, yaml_node_t *val
                    "keep_checkpoints, set, points, grid, against or measures", near ? near : "", near ? "'?" : "");
 }
 
-static sol_status take_entries(reader *r, sol_err *err)
+static sol_status take_entries(reader *r, const sol_yaml *root, sol_err *err)
 {
-    yaml_node_t *root = yaml_document_get_root_node(&r->doc), *all;
-    if (!root) return sol_fail(err, SOL_ERR_CONFIG, "%s: is empty", r->path);
+    const sol_yaml *all;
+    if (root->kind == SOL_YAML_SCALAR && root->size == 0) return sol_fail(err, SOL_ERR_CONFIG, "%s: is empty", r->path);
     sol_status st = take_mapping(r, root, "sweep", &all, err);
-    for (int i = 0; st == SOL_OK && i < pair_count(root); i++) st = take_entry(r, pair_key(r, root, i), pair_value(r, root, i), err);
+    for (int i = 0; st == SOL_OK && i < pair_count(root); i++) st = take_entry(r, pair_key(root, i), pair_value(root, i), err);
     if (st != SOL_OK) return st;
     if (!r->s->base && r->opts->base) st = copy_text(&r->s->base, r->opts->base, err);
     if (st == SOL_OK && !r->s->dir && r->opts->dir) st = copy_text(&r->s->dir, r->opts->dir, err);
@@ -194,8 +190,20 @@ static sol_status take_entries(reader *r, sol_err *err)
 
 /* ---- points ---- */
 
+/* A run gets its keys on a command line, where there are no quotes. */
+static sol_status check_quoted(reader *r, sol_config *c, const char *name, const sol_yaml *value, sol_err *err)
+{
+    sol_err why = {0};
+    int i = sol_key_find(name);
+    if (i < 0 || !value->quoted) return SOL_OK; /* an unknown key is refused next */
+    if (value->size > 0 && sol_scalar_null(value->text, value->size))
+        return fail_at(r, value, err, "%s: the text \"%s\" cannot be set by a sweep", name, value->text);
+    sol_status st = sol_key_set(c, i, value->text, value->size, true, &why);
+    return st == SOL_ERR_CONFIG ? fail_at(r, value, err, "%s: %s", name, why.text) : st == SOL_OK ? SOL_OK : sol_fail(err, st, "%s", why.text);
+}
+
 /* One "key: value" as an assignment of the point, tried on the job. */
-static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, const yaml_node_t *key, const yaml_node_t *value, sol_err *err)
+static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *key, const sol_yaml *value, sol_err *err)
 {
     sol_text t = {0};
     sol_err why = {0};
@@ -203,18 +211,20 @@ static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, cons
     if (!v) return fail_at(r, value, err, "%s: expected one value", name);
     if (strcmp(name, "run.dir") == 0 || strcmp(name, "run.seed") == 0)
         return fail_at(r, key, err, "%s: is set by the sweep, by dir and seeds", name);
+    sol_status st = check_quoted(r, c, name, value, err);
+    if (st != SOL_OK) return st;
     if (sol_text_add(&t, err, "%s=%s", name, v) != SOL_OK) return t.status;
     p->set[p->n_set++] = t.data;
-    sol_status st = sol_config_set(c, t.data, &why);
+    st = sol_config_set(c, t.data, &why);
     if (st == SOL_ERR_CONFIG) return fail_at(r, key, err, "%s", strncmp(why.text, "--set ", 6) == 0 ? why.text + 6 : why.text);
     return st == SOL_OK ? SOL_OK : sol_fail(err, st, "%s", why.text);
 }
 
-static sol_status add_settings(reader *r, sol_sweep_point *p, sol_config *c, yaml_node_t *mapping, sol_err *err)
+static sol_status add_settings(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *mapping, sol_err *err)
 {
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < pair_count(mapping); i++)
-        st = add_setting(r, p, c, pair_key(r, mapping, i), pair_value(r, mapping, i), err);
+        st = add_setting(r, p, c, pair_key(mapping, i), pair_value(mapping, i), err);
     return st;
 }
 
@@ -232,6 +242,18 @@ static sol_status make_name(sol_sweep_point *p, int n_cells, sol_err *err)
     return t.status;
 }
 
+/* The directory of the point, beside the tables. */
+static sol_status check_name(const reader *r, const char *name, sol_err *err)
+{
+    static const char *const taken[] = {".", "..", "table.md", "table.csv", "table.md.tmp", "table.csv.tmp"};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcasecmp(name, taken[i]) == 0)
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: a point cannot have the directory '%s'", r->path, name);
+    if (strlen(name) <= MAX_NAME) return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: the directory of a point would have a name of %zu bytes, %.40s..., more than %d", r->path,
+                    strlen(name), name, MAX_NAME);
+}
+
 static sol_status check_point(reader *r, const sol_sweep_point *p, sol_config *c, sol_err *err)
 {
     sol_err why = {0};
@@ -239,9 +261,10 @@ static sol_status check_point(reader *r, const sol_sweep_point *p, sol_config *c
     if (st == SOL_OK && sol_config_finish(c, &why) != SOL_OK)
         st = sol_fail(err, SOL_ERR_CONFIG, "%s: point %s: %s", r->path, p->name, why.text);
     for (const sol_sweep_point *q = r->s->point; st == SOL_OK && q < p; q++)
-        if (strcmp(q->name, p->name) == 0)
-            st = sol_fail(err, SOL_ERR_CONFIG, "%s: two points would share the directory %s", r->path, p->name);
-    return st;
+        if (strcasecmp(q->name, p->name) == 0)
+            st = sol_fail(err, SOL_ERR_CONFIG, "%s: two points would share the directory %s%s", r->path, p->name,
+                          strcmp(q->name, p->name) == 0 ? "" : " where capital letters do not count");
+    return st == SOL_OK ? check_name(r, p->name, err) : st;
 }
 
 /* Those of the command line, whose errors name it. */
@@ -259,14 +282,32 @@ static sol_status add_options(reader *r, sol_sweep_point *p, sol_config *c, sol_
     return st;
 }
 
+/* What would break a row of the table. */
+static bool is_cell(const char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 127 || *s == '|') return false;
+    return true;
+}
+
+/* A name that tells nothing apart or leads elsewhere is a slip. */
+static sol_status check_listed_name(reader *r, const sol_yaml *key, sol_err *err)
+{
+    const char *name = text_of(key);
+    if (!is_cell(name) || name[strcspn(name, "/\\")])
+        return fail_at(r, key, err, "points: '%.60s': a name holds no slash, no bar and no control character", name);
+    return strspn(name, ".") == strlen(name) ? fail_at(r, key, err, "points: '%.60s' is no name of a directory", name) : SOL_OK;
+}
+
 /* What the list says of the point: its name and its keys, which may be none. */
 static sol_status add_listed(reader *r, sol_sweep_point *p, sol_config *c, int which, sol_err *err)
 {
-    yaml_node_t *keys = pair_value(r, r->points, which);
+    const sol_yaml *keys = pair_value(r->points, which);
     const char *nothing = text_of(keys);
-    sol_status st = copy_text(&p->cell[0], text_of(pair_key(r, r->points, which)), err);
-    if (st != SOL_OK || (nothing && !*nothing)) return st;
-    if (keys->type != YAML_MAPPING_NODE) return fail_at(r, keys, err, "points: expected a mapping of keys");
+    sol_status st = check_listed_name(r, pair_key(r->points, which), err);
+    if (st == SOL_OK) st = copy_text(&p->cell[0], text_of(pair_key(r->points, which)), err);
+    if (st != SOL_OK || (nothing && !keys->quoted && sol_scalar_null(nothing, keys->size))) return st;
+    if (keys->kind != SOL_YAML_MAPPING) return fail_at(r, keys, err, "points: expected a mapping of keys");
     st = take_mapping(r, keys, "points", &keys, err);
     return st == SOL_OK ? add_settings(r, p, c, keys, err) : st;
 }
@@ -277,20 +318,22 @@ static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, 
     sol_status st = SOL_OK;
     int first = r->points ? 1 : 0;
     for (int k = pair_count(r->grid) - 1; st == SOL_OK && k >= 0; k--) {
-        yaml_node_t *list = pair_value(r, r->grid, k);
-        const yaml_node_t *value = node(r, list->data.sequence.items.start[rest % list_length(list)]);
-        rest /= list_length(list);
-        st = add_setting(r, p, c, pair_key(r, r->grid, k), value, err);
+        const sol_yaml *list = pair_value(r->grid, k);
+        const sol_yaml *value = &list->item[rest % list->n];
+        rest /= list->n;
+        if (text_of(value) && !is_cell(text_of(value)))
+            return fail_at(r, value, err, "grid: '%.60s': a value holds no bar and no control character", text_of(value));
+        st = add_setting(r, p, c, pair_key(r->grid, k), value, err);
         if (st == SOL_OK) st = copy_text(&p->cell[first + k], text_of(value), err);
     }
     return st;
 }
 
-static int most_settings(reader *r, int which)
+static int most_settings(const reader *r, int which)
 {
-    const yaml_node_t *listed = r->points ? pair_value(r, r->points, which) : NULL;
+    const sol_yaml *listed = r->points ? pair_value(r->points, which) : NULL;
     int n = pair_count(r->set) + r->opts->n_set + pair_count(r->grid);
-    return n + (listed && listed->type == YAML_MAPPING_NODE ? pair_count(listed) : 0);
+    return n + (listed && listed->kind == SOL_YAML_MAPPING ? pair_count(listed) : 0);
 }
 
 static sol_status make_point(reader *r, int which, int64_t combination, sol_err *err)
@@ -325,10 +368,10 @@ static sol_status count_grid(reader *r, int64_t *combinations, sol_err *err)
 {
     *combinations = 1;
     for (int k = 0; k < pair_count(r->grid); k++) {
-        const yaml_node_t *list = pair_value(r, r->grid, k);
-        if (list->type != YAML_SEQUENCE_NODE || list_length(list) < 1)
-            return fail_at(r, list, err, "grid: %s: expected a list of values", text_of(pair_key(r, r->grid, k)));
-        *combinations *= list_length(list);
+        const sol_yaml *list = pair_value(r->grid, k);
+        if (list->kind != SOL_YAML_LIST || list->n < 1)
+            return fail_at(r, list, err, "grid: %s: expected a list of values", text_of(pair_key(r->grid, k)));
+        *combinations *= list->n;
         if (*combinations > MAX_POINTS) return fail_at(r, list, err, "grid: has more than %d combinations", MAX_POINTS);
     }
     return SOL_OK;
@@ -345,7 +388,7 @@ static sol_status make_points(reader *r, sol_err *err)
         st = fail_at(r, r->points, err, "points: with the grid there are more than %d", MAX_POINTS);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->column, (size_t)n_grid + 1, sizeof *s->column, err);
     if (st == SOL_OK && r->points) st = copy_text(&s->column[s->n_columns++], "point", err);
-    for (int k = 0; st == SOL_OK && k < n_grid; k++) st = copy_text(&s->column[s->n_columns++], text_of(pair_key(r, r->grid, k)), err);
+    for (int k = 0; st == SOL_OK && k < n_grid; k++) st = copy_text(&s->column[s->n_columns++], text_of(pair_key(r->grid, k)), err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->point, (size_t)(listed * combinations), sizeof *s->point, err);
     for (int i = 0; st == SOL_OK && i < listed; i++)
         for (int64_t k = 0; st == SOL_OK && k < combinations; k++) st = make_point(r, i, k, err);
@@ -354,43 +397,22 @@ static sol_status make_points(reader *r, sol_err *err)
 
 /* ---- reading ---- */
 
-static sol_status parser_error(const char *path, const yaml_parser_t *p, sol_err *err)
-{
-    if (p->error == YAML_MEMORY_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory while parsing", path);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%zu:%zu: not YAML: %s", path, p->problem_mark.line + 1, p->problem_mark.column + 1,
-                    p->problem ? p->problem : "unknown problem");
-}
-
-static sol_status parse(reader *r, const char *text, size_t size, sol_err *err)
-{
-    yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser)) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
-    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
-    sol_status st = SOL_OK;
-    if (!yaml_parser_load(&parser, &r->doc)) {
-        st = parser_error(r->path, &parser, err);
-    } else {
-        st = take_entries(r, err);
-        if (st == SOL_OK) st = make_points(r, err);
-        yaml_document_delete(&r->doc);
-    }
-    yaml_parser_delete(&parser);
-    return st;
-}
-
 sol_status sol_sweep_read(sol_sweep **out, const char *path, const sol_sweep_opts *o, sol_err *err)
 {
     reader r = {.path = path, .opts = o ? o : &(sol_sweep_opts){0}};
     char *text = NULL;
     size_t size;
+    sol_yaml *root = NULL;
     *out = NULL;
     sol_status st = sol_alloc_array((void **)&r.s, 1, sizeof *r.s, err);
     if (st != SOL_OK) return st;
     r.s->jobs = 1;
     r.s->keep_checkpoints = true;
-    st = sol_file_read(path, &text, &size, err);
-    if (st == SOL_OK) st = parse(&r, text, size, err);
+    st = sol_yaml_file(path, &text, &size, err);
+    if (st == SOL_OK) st = sol_yaml_read(&root, path, "a sweep", text, size, err);
+    if (st == SOL_OK) st = take_entries(&r, root, err);
+    if (st == SOL_OK) st = make_points(&r, err);
+    sol_yaml_free(&root);
     if (st == SOL_OK && r.opts->jobs > 0) r.s->jobs = r.opts->jobs;
     sol_free(text);
     if (st != SOL_OK) sol_sweep_free(&r.s);

@@ -110,7 +110,10 @@ sol_status sol_config_reference(const char *section, char **yaml, sol_err *err)
     sol_status st = sol_config_create(&c, err);
     if (st != SOL_OK) return st;
     st = sol_text_add(&t, err,
-                      "# Every key of a job file with its default. This text is made by `solera help config`.\n");
+                      "# Every key of a job file with its default. This text is made by `solera help config`.\n"
+                      "#\n"
+                      "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and 0o17, but no\n"
+                      "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n");
     const char *last = "";
     for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
         if (section && strcmp(section, sol_keys[i].section) != 0) continue;

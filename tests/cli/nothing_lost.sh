@@ -105,6 +105,8 @@ for name in lock log.txt metrics.jsonl study.h5; do
 done
 train --resume --set study.every=4 2>/dev/null || fail "the links are gone, but no resume"
 
+printf 'base: job.yaml\ndir: x\nseeds: [1]\n' >"$dir/sweep.yaml"
+
 # The same for outputs of other verbs: a link in the place of the temporary file, a link in the place of the file itself.
 model=$dir/w/run/ckpt/step-000024.h5
 mkdir "$dir/o"
@@ -125,6 +127,37 @@ outputs model.safetensors "$SOLERA" export "$model" -o "$dir/o" --format safeten
 outputs r.h5 "$SOLERA" import --random tiny -o "$dir/o/r.h5"
 outputs d.h5 "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$dir/o/d.h5"
 outputs t.json "$SOLERA" train-tokenizer --vocab 280 --input "$dir/text.txt" -o "$dir/o/t.json"
+
+# No directory is called ~ or $HOME.
+mkdir "$dir/cwd"
+(
+    cd "$dir/cwd"
+    expect 2 "is not expanded here" "$SOLERA" import --random tiny -o "~"
+    for path in '~/x' '~root/x' '$HOME/x' '${HOME}/x' 'a/$USER'; do
+        expect 2 "is not expanded here" "$SOLERA" train "$dir/job.yaml" --set run.dir="$path"
+        expect 2 "is not expanded here" "$SOLERA" train "$dir/job.yaml" --set data.train="$path"
+        expect 2 "is not expanded here" "$SOLERA" export "$model" -o "$path" --format safetensors
+        expect 2 "is not expanded here" "$SOLERA" export "$model" -o "$path"
+        expect 2 "is not expanded here" "$SOLERA" import --random tiny -o "$path"
+        expect 2 "is not expanded here" "$SOLERA" sweep "$dir/sweep.yaml" --dir "$path"
+    done
+    [ -z "$(ls -A)" ] || fail "made: $(ls -A)"
+)
+
+# A sweep: its words go through no link, and only the run's own checkpoints are removed.
+sed 's/, eval_every: 8, eval_windows: 2//' "$dir/job.yaml" >"$dir/base.yaml"
+printf 'base: base.yaml\ndir: %s/w/s\nseeds: [1]\nkeep_checkpoints: false\n' "$dir" >"$dir/sweep.yaml"
+for kind in -s ""; do
+    rm -rf "$dir/w/s"
+    mkdir -p "$dir/w/s/job/seed-1/ckpt"
+    echo "$mine" >"$dir/w/precious"
+    ln $kind "$dir/w/precious" "$dir/w/s/job/seed-1.txt"
+    refuse "seed-1.txt: " "$SOLERA" sweep "$dir/sweep.yaml"
+done
+rm "$dir/w/s/job/seed-1.txt"
+for name in x.h5 step-1.h5 best.h5.bak; do echo "$mine" >"$dir/w/s/job/seed-1/ckpt/$name"; done
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml"
+[ "$(ls "$dir/w/s/job/seed-1/ckpt" | tr '\n' ' ')" = "best.h5.bak step-1.h5 x.h5 " ] || fail "$(ls "$dir/w/s/job/seed-1/ckpt")"
 
 # A torn end of metrics.jsonl: every line is whole after a resume, and no step is there twice.
 train --set run.dir="$dir/w/ref" 2>/dev/null
