@@ -356,9 +356,36 @@ START_TEST(schedules_at_their_corners)
 }
 END_TEST
 
+/* The rate of the last step, and of runs of one and two: with d falling steps 1/d of the way is left, sin^2(pi / 2d) in cosine. */
+START_TEST(where_schedules_end)
+{
+    static const struct {
+        sol_lr_kind kind;
+        int warmup, steps, fall; /* d */
+    } cases[] = {
+        {SOL_LR_LINEAR, 0, 50, 50}, {SOL_LR_LINEAR, 10, 50, 40}, {SOL_LR_LINEAR, 0, 2, 2}, {SOL_LR_LINEAR, 0, 1, 1},
+        {SOL_LR_COSINE, 0, 50, 50}, {SOL_LR_COSINE, 10, 50, 40}, {SOL_LR_COSINE, 0, 2, 2}, {SOL_LR_COSINE, 0, 1, 1},
+        {SOL_LR_COSINE, 1, 2, 1},   {SOL_LR_WSD, 0, 50, 10},     {SOL_LR_WSD, 45, 50, 5},  {SOL_LR_WSD, 0, 10, 2},
+        {SOL_LR_WSD, 0, 5, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sol_lr_schedule s = {.kind = cases[i].kind, .peak = 2, .min_ratio = 0.25f, .warmup_steps = cases[i].warmup, .decay_fraction = 0.2f};
+        double d = cases[i].fall, left = s.kind == SOL_LR_COSINE ? pow(sin(M_PI / (2 * d)), 2) : 1 / d;
+        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps - 1, cases[i].steps), (float)(0.5 + 1.5 * left), 1e-6f);
+        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps, cases[i].steps), 0.5f, 1e-6f); /* the step after it */
+    }
+    sol_lr_schedule two = {.kind = SOL_LR_WSD, .peak = 2, .decay_fraction = 0.2f}; /* a fifth of two steps, or one, is none */
+    ck_assert_float_eq(sol_lr_at(&two, 0, 1), 2);
+    ck_assert_float_eq(sol_lr_at(&two, 0, 2), 2);
+    ck_assert_float_eq(sol_lr_at(&two, 1, 2), 2);
+    two.warmup_steps = 5; /* longer than the run: it ends on the way up */
+    ck_assert_float_eq_tol(sol_lr_at(&two, 1, 2), 0.8f, 1e-6f);
+}
+END_TEST
+
 SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand); tcase_add_test(tc, adamw_follows_the_double_reference);
               tcase_add_test(tc, adamw_same_bits_for_any_threads_and_tier);
               tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, codes_of_8_bits);
               tcase_add_test(tc, moments_decay); tcase_add_test(tc, moments_minimize_alike);
               tcase_add_test(tc, global_norm);
-              tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners))
+              tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners); tcase_add_test(tc, where_schedules_end))

@@ -403,6 +403,16 @@ START_TEST(residual_schedules_at_their_corners)
     ck_assert_float_eq(sol_residual_lambda(&r, 99, 100), 0);
     r = residual(SOL_RESIDUAL_LINEAR, false);
     ck_assert_double_eq_tol(sol_residual_lambda(&r, 25, 100), 0.75, 1e-7);
+    /* The last step, and runs of one and two: lambda reaches 0 with the step after it, exp with it. */
+    static const double last[3][3] = {{0.5, 1, 1.0 / 30}, {0.5, 1, 0.0027390523158633}, {0, 0, 0}};
+    for (int kind = SOL_RESIDUAL_LINEAR; kind <= SOL_RESIDUAL_EXP; kind++) {
+        r = residual((sol_residual_schedule)kind, false);
+        const double *want = last[kind - SOL_RESIDUAL_LINEAR];
+        ck_assert_double_eq_tol(sol_residual_lambda(&r, 0, 2), 1, 1e-7);
+        ck_assert_double_eq_tol(sol_residual_lambda(&r, 1, 2), want[0], 1e-7);
+        ck_assert_double_eq_tol(sol_residual_lambda(&r, 0, 1), want[1], 1e-7);
+        ck_assert_double_eq_tol(sol_residual_lambda(&r, 29, 30), want[2], 1e-7);
+    }
     r = residual(SOL_RESIDUAL_NONE, true);
     for (int s = 0; s < 100; s++) ck_assert_float_eq(sol_residual_lambda(&r, s, 100), 0);
 }

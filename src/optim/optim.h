@@ -61,7 +61,9 @@ float sol_clip_scale(double norm, double max_norm);
  *   constant  peak
  *   cosine    floor + (peak - floor) (1 + cos(pi p)) / 2
  *   linear    floor + (peak - floor) (1 - p)
- *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay) */
+ *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay)
+ * The last step, n - 1, so has a rate above floor: with d steps from the first of the fall to n, 1/d of the way is left for it in
+ * linear and wsd, sin^2(pi / 2d) in cosine. A fall of one step, as of a run of one, is a step at peak. */
 typedef enum { SOL_LR_CONSTANT, SOL_LR_COSINE, SOL_LR_LINEAR, SOL_LR_WSD } sol_lr_kind;
 typedef struct sol_lr_schedule {
     sol_lr_kind kind;

@@ -23,6 +23,27 @@ awk 'NR == FNR { loss[NR] = $1; tok_s[NR] = $2; next }
     "$dir/steps" "$dir/log" >"$dir/out" || fail "the log does not fit metrics.jsonl: $(cat "$dir/out")"
 sed -n 's/.*(\([0-9]*\) % of peak.*/\1/p' "$dir/err" | awk '$1 > 100 { exit 1 }' || fail "more than 100 % of the peak: $(cat "$dir/err")"
 
+# Where rate and lambda end, also after a resume: both reach their floor with the step after the last one, exp with the last.
+ends() { # schedule of the rate, of lambda, rate and lambda of the last step
+    at="$dir/$1-$2"
+    set -- "$1" "$2" "$3" "$4" --set run.dir="$at" --set optim.schedule="$1" --set residual.schedule="$2" --set train.steps=6 \
+        --set train.eval_every=0 --set optim.warmup_steps=2 --set optim.decay_fraction=0.5
+    rate=$3 lambda=$4 schedules="$1, $2"
+    shift 4
+    "$SOLERA" train "$dir/job.yaml" "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+    metrics_of "$at" | sed 's/, "version".*/}/' >"$dir/whole"
+    rm "$at/ckpt/step-000006.h5"
+    "$SOLERA" train "$dir/job.yaml" "$@" --resume 2>"$dir/err" || fail "$(cat "$dir/err")"
+    metrics_of "$at" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "$schedules: other rates after a resume"
+    tail -n 1 "$dir/whole" | awk -v lr="$rate" -v lambda="$lambda" '{ for (i = 1; i < NF; i++) x[$i] = $(i + 1) + 0 }
+        END { exit (x["\"lr\":"] - lr) ^ 2 > 1e-18 || (x["\"lambda\":"] - lambda) ^ 2 > 1e-12 }' ||
+        fail "$schedules: the last step is $(tail -n 1 "$dir/whole")"
+}
+ends cosine cosine 0.000146446609 0.0669872981
+ends linear linear 0.00025 0.166666667
+ends wsd exp 0.000333333333 0
+ends constant none 0.001 0
+
 # With a teacher the objective is the sum that is minimized.
 cat >"$dir/taught.yaml" <<YAML
 run: {dir: $dir/taught}
