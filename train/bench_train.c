@@ -1,9 +1,11 @@
 #include "bench_train.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "bench_series.h"
+#include "probe.h"
 
 enum { MAX_OPS = 32, MAX_PRODUCTS = 32, CACHED_TOKENS = 64 };
 
@@ -269,7 +271,7 @@ typedef struct result {
     double executed;              /* operations of its products, those inside attention too */
     double six_n;                 /* 6 N a token for N weights */
     double gemm_rate;             /* operations a second of the products alone */
-    double share;                 /* of the step in products at that rate */
+    double share;                 /* of the step in products at that rate; NaN: they were slower than the step */
     double distill_ratio;         /* a step with a teacher to one without; 0: not asked for */
     uint64_t memory;
 } result;
@@ -288,7 +290,7 @@ static result evaluate(bench *b)
     r.six_n = 6 * (double)b->model->n_weights * r.tokens;
     r.executed = with_weights + 7 * r.tokens * (double)(b->o->seq * c->num_attention_heads * c->head_dim * c->num_hidden_layers);
     r.gemm_rate = with_weights / alone;
-    r.share = alone / r.step;
+    r.share = sol_probe_share(alone, r.step);
     r.memory = b->memory;
     if (b->taught.graph) r.distill_ratio = sol_bench_series_median(&b->taught.step) / r.step;
     return r;
@@ -296,11 +298,12 @@ static result evaluate(bench *b)
 
 static void print_json(const bench *b, const result *r)
 {
+    char share[32];
     printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
-           "\"gemm_share\": %.4f, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
+           "\"gemm_share\": %s, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
            ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
-           r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9, r->share,
-           r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->moments, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
+           r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
+           sol_share_json(r->share, share), r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->moments, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
            b->step.n);
     if (b->taught.graph) printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
     printf("\"profile\": {");
@@ -323,12 +326,13 @@ static void print_row(const bench *b, const char *name, double forward, double b
 
 static void print_text(const bench *b, const result *r)
 {
-    char memory[32];
+    char memory[32], share[64] = "";
+    if (isfinite(r->share)) snprintf(share, sizeof share, " and would take %.0f %% of the step", 100 * r->share);
     printf("training    %.0f tokens/s; a step of %.0f tokens takes %.3f s\n"
-           "arithmetic  %.1f GFLOP/s; the products alone reach %.1f and would take %.0f %% of the step\n"
+           "arithmetic  %.1f GFLOP/s; the products alone reach %.1f%s\n"
            "memory      at most %s\n"
            "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n",
-           r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, 100 * r->share,
+           r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, share,
            sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier),
            b->o->bf16 ? "bf16" : "fp32", b->o->bf16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
            b->step.n);

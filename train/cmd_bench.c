@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "bench_series.h"
 #include "bench_train.h"
 #include "open_net.h"
+#include "probe.h"
 
 struct args {
     sol_net_args net;
@@ -49,6 +51,7 @@ static const sol_opt options[] = {
 };
 
 enum { DECODE_TOKENS = 8, MIN_MEMORY = 256 << 20 };
+static const double probe_seconds = 2;
 
 typedef struct bench {
     const struct args *a;
@@ -62,7 +65,8 @@ typedef struct bench {
     sol_bench_memory memory;
     sol_bench_product product;
     double load_seconds;
-    sol_bench_series decode, prefill, bandwidth, product_rate; /* tokens/s, tokens/s, bytes/s, multiplications/s */
+    sol_bench_series decode, prefill;  /* tokens/s */
+    sol_probe bandwidth, product_rate; /* bytes/s, multiplications/s */
 } bench;
 
 /* Any tokens: which ones they are changes no time. */
@@ -139,16 +143,27 @@ static sol_status prepare(bench *b, sol_program *p, sol_err *err)
     return st;
 }
 
+/* What the machine reaches at best. The rounds add to it. */
+static void probe(bench *b)
+{
+    b->bandwidth = sol_probe_begin(probe_seconds);
+    while (!sol_probe_settled(&b->bandwidth)) sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
+    if (!b->product.t) return;
+    b->product_rate = sol_probe_begin(probe_seconds);
+    while (!sol_probe_settled(&b->product_rate)) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+}
+
 /* Kinds of measurements alternate, so that a slow moment of the machine meets all of them. */
 static sol_status measure(bench *b, sol_program *p, sol_err *err)
 {
-    double end = sol_clock() + b->a->seconds;
     sol_status st = feed(b, 1, err);
+    probe(b);
+    double end = sol_clock() + b->a->seconds;
     for (int round = 0; st == SOL_OK && (round < 2 || sol_clock() < end); round++) {
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         sol_live_show(p, false, "bench: round %d", round + 1);
-        sol_bench_series_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-        if (b->product.t) sol_bench_series_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+        sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
+        if (b->product.t) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
         st = measure_prefill(b, err);
         if (st == SOL_OK && b->a->context > b->prompt) st = feed(b, b->a->context - b->prompt, err);
         if (st == SOL_OK) st = measure_decode(b, err);
@@ -168,24 +183,28 @@ static void print(bench *b)
     const sol_model_config *c = sol_net_config(b->net);
     const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.tier);
     uint64_t bytes = sol_net_bytes_per_token(b->net);
-    double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = sol_bench_series_median(&b->bandwidth);
-    double product = sol_bench_series_median(&b->product_rate), share = product > 0 ? prefill * linear_weights(c) / product : 0;
-    double of_memory = decode * (double)bytes / bandwidth;
+    double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
+    double of_product = sol_probe_share(prefill * linear_weights(c), b->product_rate.best);
+    double of_memory = sol_probe_share(decode * (double)bytes, bandwidth);
+    char product[64] = "", memory[64] = "; decoding reads from caches, faster than that", number[2][32];
+    if (isfinite(of_product)) snprintf(product, sizeof product, "; %.0f %% of the rate of the product alone", 100 * of_product);
+    if (isfinite(of_memory)) snprintf(memory, sizeof memory, ", decoding uses %.0f %% of it", 100 * of_memory);
     int threads = sol_pool_threads(b->ctx->pool);
     if (b->a->json)
-        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %.4f, \"threads\": %d, \"tier\": \"%s\", "
-               "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %.4f, \"context\": %lld, "
+        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": %d, \"tier\": \"%s\", "
+               "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %s, \"context\": %lld, "
                "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
-               decode, prefill, share, threads, tier, (unsigned long long)bytes, bandwidth / 1e9, of_memory,
+               decode, prefill, sol_share_json(of_product, number[0]), threads, tier, (unsigned long long)bytes, bandwidth / 1e9,
+               sol_share_json(of_memory, number[1]),
                (long long)b->a->context, (long long)b->prompt, kind, b->load_seconds, b->decode.n);
     else
         printf("decode      %.1f tokens/s behind %lld positions\n"
-               "prefill     %.1f tokens/s for %lld tokens; %.0f %% of the rate of the product alone\n"
-               "weights     %.1f MB a token; memory reads %.1f GB/s, decoding uses %.0f %% of it\n"
+               "prefill     %.1f tokens/s for %lld tokens%s\n"
+               "weights     %.1f MB a token; memory reads %.1f GB/s%s\n"
                "model       %s, layout made in %.2f s\n"
                "kernels     %s, %d threads; medians of %d rounds\n",
-               decode, (long long)b->a->context, prefill, (long long)b->prompt, 100 * share, (double)bytes / 1e6, bandwidth / 1e9,
-               100 * of_memory, kind, b->load_seconds, tier, threads, b->decode.n);
+               decode, (long long)b->a->context, prefill, (long long)b->prompt, product, (double)bytes / 1e6, bandwidth / 1e9,
+               memory, kind, b->load_seconds, tier, threads, b->decode.n);
 }
 
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
@@ -231,7 +250,9 @@ const sol_verb sol_verb_bench = {
     .max_words = 1,
     .summary = "speed of inference or training on this machine",
     .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
-               "token needs), and the ternary product alone. Without MODEL the weights are random: their values change no time.\n"
+               "token needs), and the ternary product alone: of these two the best, tried until it grows no more. Shares are of that; where a\n"
+               "model was faster (its weights stay in caches) there is none, in JSON null. Without MODEL the weights are random: their values\n"
+               "change no time.\n"
                "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same products of matrices alone;\n"
                "gemm_share is the part of a step that they would take. --distill: forward KL to a teacher of the same shape in memory (self,\n"
                "in bf16) or to 64 of its tokens a position (cache, without the reading of the file); distill_ratio: a step with to one without.",

@@ -1,6 +1,6 @@
 #include "speed.h"
 
-#include "program.h"
+#include "probe.h"
 
 size_t sol_linear_weights(const sol_model *m)
 {
@@ -52,15 +52,14 @@ sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, so
     sol_status st = sol_alloc_array((void **)&x, 3 * N * N, sizeof *x, err);
     if (st == SOL_OK && type == SOL_BF16) st = sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, N), 1, err);
     for (int i = 0; st == SOL_OK && i < 2 * N * N; i++) x[i] = (float)(i % 7) - 3.0f;
-    double best = 1e30, begun = sol_clock();
-    for (int turn = 0; st == SOL_OK && turn < 20 && (turn == 0 || sol_clock() - begun < 0.1); turn++) {
+    sol_probe p = sol_probe_begin(1);
+    while (st == SOL_OK && !sol_probe_settled(&p)) {
         double from = sol_clock();
         multiply(ctx, type, x, scratch);
-        double took = sol_clock() - from;
-        if (took < best) best = took;
+        sol_probe_add(&p, 2.0 * N * N * N / (sol_clock() - from));
     }
     sol_free(x);
     sol_free(scratch);
-    *rate = 2.0 * N * N * N / best;
+    *rate = p.best;
     return st;
 }

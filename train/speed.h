@@ -9,7 +9,8 @@
 double sol_step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher, int64_t tokens);
 /* Weights in linear layers of the blocks. */
 size_t sol_linear_weights(const sol_model *m);
-/* Operations a second of a large product in fp32 or bf16, now; takes about a tenth of a second. */
+/* Operations a second of a large product in fp32 or bf16, the best of tries until it grows no more: about a tenth of a second, at
+ * most one. */
 sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, sol_err *err);
 
 #endif

@@ -7,6 +7,10 @@
 for key in decode_tok_s prefill_tok_s gemm_share threads tier bytes_per_token bandwidth_gb_s; do
     grep -q "\"$key\": " "$dir/out" || fail "no $key in $(cat "$dir/out")"
 done
+# Shares of what the machine reaches: at most all of it, else none.
+for key in gemm_share bandwidth_share; do
+    grep -qE "\"$key\": (0\.[0-9]+|1\.0000|null)," "$dir/out" || fail "$key is no share: $(cat "$dir/out")"
+done
 grep -q '"context": 40, "prompt": 24' "$dir/out" || fail "$(cat "$dir/out")"
 grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out")"
 "$SOLERA" bench --shape tiny --group 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
