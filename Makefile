@@ -6,7 +6,7 @@ endif
 PKG_CONFIG ?= pkg-config
 BUILD := build/$(VARIANT)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
-PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib
+PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 libutf8proc jansson zlib
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla

@@ -8,7 +8,7 @@ BEGIN {
     split("base:0 kernels:1 quant:2 tensor:2 autograd:3 model:4 optim:4 text:4 store:5 infer:6 eval:7 study:7 config:7", l, " ")
     for (i in l) { split(l[i], kv, ":"); layer[kv[1]] = kv[2] }
     owner["cblas.h"] = "kernels"; owner["lapacke.h"] = "study"; owner["hdf5.h"] = "store"; owner["yaml.h"] = "config"
-    owner["immintrin.h"] = "kernels"; owner["arm_neon.h"] = "kernels"; owner["pcre2.h"] = "text"
+    owner["immintrin.h"] = "kernels"; owner["arm_neon.h"] = "kernels"; owner["pcre2.h"] = "text"; owner["utf8proc.h"] = "text"
     owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "base text store eval train"
     owner["oneapi/dnnl/dnnl.h"] = "kernels"
 }

@@ -1,89 +1,218 @@
 #!/usr/bin/env python3
-"""Speed and ids of `solera tokenize` beside Hugging Face `tokenizers` (pip install tokenizers), same text, same run.
+"""Ids and texts of solera beside those of Hugging Face `tokenizers`, for kinds of tokenizer that are made here.
 
-    scripts/compare_tokenizers.py TOKENIZER.json[.gz] TEXT.txt[.gz]... [--mb 8] [--threads 1,2] [--solera build/release/solera]
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install tokenizers==0.23.3
+    make && /tmp/venv/bin/python scripts/compare_tokenizers.py [--strings 5000] [--seed 1] [--only NAME] [--solera build/release/solera]
 
-Documents are what <|endoftext|> lines separate. Times are of encoding alone for `tokenizers` (encode_batch); for solera they
-are of the whole verb after loading: reading, encoding and writing the dataset. The runs alternate; the best of 3 counts.
+Every kind is trained on a small text (seconds), written as tokenizer.json, and asked for the ids of the same hostile strings by both
+programs: from the file, with and without special tokens in the text, and from a model file that holds the tokenizer. One line a kind:
+the strings, how many differ, or the refusal of solera. Exit 1 when anything differs.
 """
 import argparse
-import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
-import time
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers as N, pre_tokenizers as P, processors, trainers
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+TEXT = ["the cat sat on the mat and the dog ran to the cat", "a man and a hat, it's 1984 or 42!", "The Quick Brown Fox  jumps\n\nover",
+        "caf\u00e9 na\u00efve \u00fcber \u4f60\u597d \u4e16\u754c \u3053\u3093\u306b\u3061\u306f \ud55c\uad6d\uc5b4", "def f(x):\n    return x_1 + 2\r\n", "fi VIII one half"] * 20
+SPECIAL = ["<unk>", "<s>", "</s>"]
 
 
-def read(path):
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rb") as f:
-        return f.read()
+def train(model, size=420, alphabet=(), special=SPECIAL, **parts):
+    t = Tokenizer(model)
+    for name, part in parts.items():
+        setattr(t, name, part)
+    t.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=list(alphabet), show_progress=False))
+    return t
 
 
-def hf_run(tokenizer, docs_path, what):
-    """In a process of its own, because the number of threads is fixed at the first use."""
-    from tokenizers import Tokenizer
-    tok = Tokenizer.from_str(read(tokenizer).decode())
-    docs = json.load(open(docs_path))
-    start = time.perf_counter()
-    out = tok.encode_batch(docs)
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "ids": [e.ids for e in out] if what == "ids" else None}))
+def byte_level(pre=None, added=(), post=None, **parts):
+    t = train(models.BPE(), 520, P.ByteLevel.alphabet(), pre_tokenizer=pre or P.ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(), **parts)
+    t.add_tokens(list(added))
+    if post:
+        t.post_processor = post
+    return t
 
 
-def hf(args, docs_path, threads, what="speed"):
-    env = dict(os.environ, TOKENIZERS_PARALLELISM="true" if threads > 1 else "false", RAYON_NUM_THREADS=str(threads))
-    command = [sys.executable, __file__, "--hf", what, args.tokenizer, docs_path]
-    return json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout)
+LLAMA_DECODER = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
 
 
-def solera(args, text_path, out_path, threads):
-    command = [args.solera, "tokenize", "--tokenizer", args.tokenizer, "--input", text_path, "-o", out_path, "--json", "-t", str(threads)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return json.loads(done.stdout)["seconds"]
+def sentencepiece(pre=None, norm=None, added=(), decoder=None, **model):
+    parts = {k: v for k, v in (("pre_tokenizer", pre), ("normalizer", norm)) if v}
+    model = {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True, **model}
+    special = SPECIAL + [f"<0x{b:02X}>" for b in range(256)] if model["byte_fallback"] else SPECIAL
+    t = train(models.BPE(**model), 620 if model["byte_fallback"] else 300, special=special, **parts)
+    t.decoder = decoder or decoders.Sequence(LLAMA_DECODER)
+    file = json.loads(t.to_str())
+    file["added_tokens"] = [a for a in file["added_tokens"] if not a["content"].startswith("<0x")]
+    t = Tokenizer.from_str(json.dumps(file))
+    t.add_tokens(list(added))
+    return t
 
 
-def solera_ids(args, docs):
-    lines = "".join(json.dumps({"text": d}) + "\n" for d in docs)
-    done = subprocess.run([args.solera, "tokenize", "--tokenizer", args.tokenizer, "--ids"], input=lines.encode(), check=True,
-                          stdout=subprocess.PIPE)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def edited(t, change):
+    file = json.loads(t.to_str())
+    change(file)
+    return json.dumps(file)
+
+
+def hole(file):
+    file["added_tokens"].append({"id": 900, "content": "<pad>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True})
+
+
+def unused_ids(file):
+    file["model"]["vocab"]["zzzz"] = 700
+
+
+def old_merges(file):
+    file["model"]["merges"] = ["#version: 0.2"] + [" ".join(m) for m in file["model"]["merges"]]
+
+
+def split(pattern, behavior, invert=False):
+    return P.Sequence([P.Split(pattern, behavior, invert), P.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def sequence(*steps):
+    return P.Sequence(list(steps) + [P.ByteLevel(add_prefix_space=False)])
+
+
+STRIPS = [AddedToken("<mask>", lstrip=True, normalized=False), AddedToken("[R]", rstrip=True, normalized=False), AddedToken("ran", single_word=True, normalized=False),
+          AddedToken("\u4e16", single_word=True, normalized=True), AddedToken("[N]", lstrip=True, rstrip=True, normalized=True), AddedToken("  ", normalized=False)]
+BOS_EOS = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A $B", special_tokens=[("<s>", 1), ("</s>", 2)])
+LLAMA_NORM = N.Sequence([N.Prepend("\u2581"), N.Replace(" ", "\u2581")])
+
+KINDS = {
+    "llama3": lambda: byte_level(split(Regex(LLAMA3), "isolated"), post=BOS_EOS),
+    "gpt2": lambda: byte_level(),
+    "gpt2 prefix space": lambda: byte_level(P.ByteLevel(add_prefix_space=True), post=processors.RobertaProcessing(("</s>", 2), ("<s>", 1))),
+    "bytes without regex": lambda: byte_level(P.ByteLevel(add_prefix_space=False, use_regex=False), post=processors.BertProcessing(("</s>", 2), ("<s>", 1))),
+    "qwen2 with NFC": lambda: byte_level(split(Regex(QWEN2), "isolated"), normalizer=N.NFC()),
+    "smollm digits": lambda: byte_level(sequence(P.Digits(True)), post=BOS_EOS),
+    "digits together": lambda: byte_level(sequence(P.Digits(False))),
+    "ignore_merges": lambda: edited(byte_level(split(Regex(LLAMA3), "isolated")), lambda f: f["model"].update(ignore_merges=True)),
+    "split removed": lambda: byte_level(split(Regex(r"\s+"), "removed")),
+    "split merged_with_previous": lambda: byte_level(split(Regex(r"[\p{P}\p{S}]"), "merged_with_previous")),
+    "split merged_with_next": lambda: byte_level(split(" ", "merged_with_next")),
+    "split contiguous, inverted": lambda: byte_level(split(Regex(r"\p{L}"), "contiguous", True)),
+    "split empty matches": lambda: byte_level(split(Regex(r"a*|(?=\p{Lu})"), "isolated")),
+    "split \\w \\d": lambda: byte_level(split(Regex(r"\d|\w+|[^\w\s]+"), "isolated")),
+    "punctuation": lambda: byte_level(sequence(P.Punctuation("contiguous"), P.Digits(False))),
+    "whitespace": lambda: byte_level(sequence(P.Whitespace())),
+    "whitespace split": lambda: byte_level(sequence(P.WhitespaceSplit())),
+    "bert pre-tokenizer": lambda: byte_level(sequence(P.BertPreTokenizer())),
+    "char delimiter": lambda: byte_level(sequence(P.CharDelimiterSplit("a"))),
+    "added tokens that strip": lambda: byte_level(split(Regex(LLAMA3), "isolated"), added=STRIPS),
+    "added tokens and NFKC, lowercase": lambda: byte_level(added=STRIPS + [AddedToken("CAT", normalized=True)], normalizer=N.Sequence([N.NFKC(), N.Lowercase()])),
+    "added token behind a hole": lambda: edited(byte_level(), hole),
+    "ids with holes": lambda: edited(byte_level(), unused_ids),
+    "#version in merges": lambda: edited(byte_level(), old_merges),
+    "llama legacy": lambda: sentencepiece(norm=LLAMA_NORM, decoder=decoders.Sequence(LLAMA_DECODER + [decoders.Strip(" ", 1, 0)])),
+    "llama legacy, added tokens": lambda: sentencepiece(norm=LLAMA_NORM, added=STRIPS + [AddedToken("\u2581[X]", normalized=False), AddedToken("<y>", normalized=True)]),
+    "gemma": lambda: sentencepiece(norm=N.Replace(" ", "\u2581"), pre=P.Split(" ", "merged_with_previous"), added=[AddedToken("\n\n", normalized=False)]),
+    "metaspace first": lambda: sentencepiece(P.Metaspace(prepend_scheme="first", split=False), decoder=decoders.Metaspace(prepend_scheme="first", split=False)),
+    "metaspace always": lambda: sentencepiece(P.Metaspace(prepend_scheme="always", split=False)),
+    "metaspace never, split": lambda: sentencepiece(P.Metaspace(prepend_scheme="never", split=True), added=STRIPS),
+    "metaspace first, split, _": lambda: sentencepiece(P.Metaspace(replacement="_", prepend_scheme="first", split=True), decoder=decoders.Metaspace(replacement="_")),
+    "metaspace, NFKC": lambda: sentencepiece(P.Metaspace(prepend_scheme="first"), N.NFKC()),
+    "metaspace, lowercase": lambda: sentencepiece(P.Metaspace(prepend_scheme="never", split=False), N.Lowercase()),
+    "metaspace, strip": lambda: sentencepiece(P.Metaspace(prepend_scheme="always", split=False), N.Strip()),
+    "metaspace, NFD, replace": lambda: sentencepiece(P.Metaspace(prepend_scheme="always"), N.Sequence([N.NFD(), N.Replace(Regex(r"[\p{Mn}\s]{2,}|x?"), "~"), N.Strip(left=False, right=True)])),
+    "NFKD, no blanks replaced": lambda: sentencepiece(norm=N.NFKD(), byte_fallback=False, unk_token="<unk>", fuse_unk=False),
+    "characters, unknown fused": lambda: sentencepiece(P.Whitespace(), byte_fallback=False),
+    "characters without unknown": lambda: sentencepiece(P.Sequence([P.WhitespaceSplit(), P.Punctuation(), P.Digits(True)]), byte_fallback=False, unk_token=None),
+    "some bytes, unknown": lambda: edited(sentencepiece(norm=LLAMA_NORM), lambda f: [f["model"]["vocab"].pop(f"<0x{b:02X}>") for b in range(0xC0, 0xF5, 3)] and None),
+    "StripAccents": lambda: sentencepiece(P.Metaspace(), N.StripAccents()),
+    "BertNormalizer": lambda: byte_level(normalizer=N.BertNormalizer()),
+    "UnicodeScripts": lambda: byte_level(sequence(P.UnicodeScripts())),
+    "dropout": lambda: edited(byte_level(), lambda f: f["model"].update(dropout=0.1)),
+    "end_of_word_suffix": lambda: train(models.BPE(end_of_word_suffix="</w>"), pre_tokenizer=P.Whitespace()),
+    "Unigram": lambda: Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0)),
+    "WordPiece": lambda: Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1})),
+    "WordLevel": lambda: Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]")),
+}
+
+
+def hostile(rng, n):
+    words = " ".join(TEXT[:6]).split(" ") + ["the", "The", "THE", "'s", "'LL", "it'S", "1234567", "..", "!?", "x_1", "</s", "<s", "<0x0A>", "<|", "zzzz"]
+    odd = [" ", "  ", "   ", "\n", "\r\n", "\r", "\t", "\u2581", "\u2581\u2581", " \u2581", "\u00a0", "\u3000", "\u200b", "\u200d", "\x00", "\x01", "\x7f", "\x85", "\ufeff",
+           "e\u0301", "\u0301", "\u0327\u0301", "a\u0300\u0323", "\u1e9b\u0323", "\u212b", "\ufb01", "\ufb03", "\u2167", "\u00bd", "\u00b2", "\u24b6", "\u0130", "\u1e9e", "\u03a3\u03c2",
+           "\u017f", "\U0001f600", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u4e16\u754c", "\ud55c\uad6d", "\u1112\u1161\u11ab", "\uac00\u11a8", "\u05d0\u05bc", "\u0e01\u0e33",
+           "_", "__", "-", "~", "\ue000", "\U0010ffff", "\u180e", "\U00011de3", "\u0897", "\U000105d2\u0307", "\u32ff"]
+    special = SPECIAL + ["<mask>", "[R]", "[N]", "ran", "\u4e16", "CAT", "cat", "<pad>", "[X]", "\u2581[X]", "<y>", "\n\n"]
+
+    def point():
+        while True:
+            c = rng.choice((rng.randrange(0x3000), rng.randrange(0x20000), rng.randrange(0x110000)))
+            if not 0xD800 <= c <= 0xDFFF:
+                return chr(c)
+
+    out = ["", " ", "  ", "a", " a", "a ", "\u2581", "\u2581a", "\n"]
+    while len(out) < n:
+        parts = []
+        for _ in range(rng.randrange(1, 14)):
+            kind = rng.random()
+            parts.append(rng.choice(words) if kind < 0.4 else rng.choice(odd) if kind < 0.65 else rng.choice(special) if kind < 0.75 else point() if kind < 0.9 else
+                         rng.choice(words + odd) * rng.randrange(2, 60))
+            if rng.random() < 0.4:
+                parts.append(" ")
+        out.append("".join(parts))
+    return out[:n]
+
+
+def solera(args, verb, *options, stdin=None):
+    return subprocess.run([args.solera, *verb.split(), *options], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def first_difference(theirs, ours, strings):
+    for s, a, b in zip(strings, theirs, ours):
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+            return f"\n    {ascii(s)[:300]}\n    tokenizers {a[max(0, at - 2):at + 8]}\n    solera     {b[max(0, at - 2):at + 8]} (from id {max(0, at - 2)})"
+    return ""
+
+
+def compare(args, name, strings, folder):
+    made = KINDS[name]()
+    made = made if isinstance(made, str) else made.to_str()
+    path, lines = os.path.join(folder, "tokenizer.json"), "".join(json.dumps({"text": s}) + "\n" for s in strings).encode()
+    open(path, "w").write(made)
+    t = Tokenizer.from_str(made)
+    ways = [("special", "yes", False), ("plain", "no", True)]
+    bad, where = 0, ""
+    for _, special, plain in ways:
+        done = solera(args, "tokenize --ids --special", special, "--tokenizer", path, stdin=lines)
+        if done.returncode:
+            return None, done.stderr.decode().strip().split(": ", 2)[-1]
+        t.encode_special_tokens = plain
+        theirs, ours = [t.encode(s).ids for s in strings], [json.loads(x) for x in done.stdout.splitlines()]
+        bad += sum(a != b for a, b in zip(theirs, ours)) + abs(len(theirs) - len(ours))
+        where = where or first_difference(theirs, ours, strings)
+    return bad, where
 
 
 def main():
-    if len(sys.argv) == 5 and sys.argv[1] == "--hf":
-        return hf_run(sys.argv[3], sys.argv[4], sys.argv[2])
     p = argparse.ArgumentParser()
-    p.add_argument("tokenizer")
-    p.add_argument("text", nargs="+")
-    p.add_argument("--mb", type=float, default=8)
-    p.add_argument("--threads", default="1,2")
+    p.add_argument("--strings", type=int, default=5000)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--only")
     p.add_argument("--solera", default="build/release/solera")
     args = p.parse_args()
-    docs, size = [], 0
-    for path in args.text:
-        for doc in read(path).decode("utf-8", "ignore").replace("\r\n", "\n").split("\n<|endoftext|>\n"):
-            doc = doc.strip(" \t\n\v\f\r")
-            if doc and size < args.mb * 1e6:
-                docs.append(doc)
-                size += len(doc.encode())
-    with tempfile.TemporaryDirectory() as d:
-        docs_path, text_path, out_path = (os.path.join(d, n) for n in ("docs.json", "text.txt", "out.h5"))
-        json.dump(docs, open(docs_path, "w"))
-        open(text_path, "w").write("\n<|endoftext|>\n".join(docs))
-        ids, ours = hf(args, docs_path, 1, "ids")["ids"], solera_ids(args, docs)
-        different = sum(a != b for a, b in zip(ids, ours)) + abs(len(ids) - len(ours))
-        print(f"{len(docs)} documents, {size / 1e6:.1f} MB, {sum(map(len, ids))} ids, {different} documents differ")
-        for threads in map(int, args.threads.split(",")):
-            best = [1e9, 1e9]
-            for _ in range(3):
-                best[0] = min(best[0], hf(args, docs_path, threads)["seconds"])
-                best[1] = min(best[1], solera(args, text_path, out_path, threads))
-            print(f"{threads} threads: tokenizers {size / 1e6 / best[0]:6.1f} MB/s, solera {size / 1e6 / best[1]:6.1f} MB/s, "
-                  f"{best[0] / best[1]:.1f} times as fast")
-    return 1 if different else 0
+    strings, failed = hostile(random.Random(args.seed), args.strings), 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in KINDS:
+            if args.only and args.only not in name:
+                continue
+            bad, what = compare(args, name, strings, folder)
+            failed += bool(bad)
+            print(f"{name:34} " + (f"refused: {what}" if bad is None else f"{len(strings)} strings, {bad} differences{what}"), flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

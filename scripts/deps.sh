@@ -3,8 +3,8 @@
 # only `make test-arm64` needs, `static` what only `make static` and `make memcheck` need.
 set -u
 tools="${CC:-gcc} make pkg-config"
-modules="openblas hdf5 yaml-0.1 libpcre2-8 jansson zlib check"
-debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libjansson-dev zlib1g-dev gnuplot-nox"
+modules="openblas hdf5 yaml-0.1 libpcre2-8 libutf8proc jansson zlib check"
+debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox"
 if [ "${1:-check}" = arm64 ]; then
     tools="aarch64-linux-gnu-gcc qemu-aarch64"
     modules=
@@ -39,9 +39,9 @@ if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<MSG
 deps: this system has no apt-get. Install by hand, then run make again:
   Debian, Ubuntu  apt-get install $debian
-  Fedora          dnf install gcc make pkgconf git openblas-devel hdf5-devel libyaml-devel check-devel pcre2-devel jansson-devel zlib-devel gnuplot
-  Arch            pacman -S base-devel git openblas hdf5 libyaml check pcre2 jansson zlib gnuplot
-  macOS           brew install pkg-config openblas hdf5 libyaml check pcre2 jansson gnuplot
+  Fedora          dnf install gcc make pkgconf git openblas-devel hdf5-devel libyaml-devel check-devel pcre2-devel utf8proc-devel jansson-devel zlib-devel gnuplot
+  Arch            pacman -S base-devel git openblas hdf5 libyaml check pcre2 libutf8proc jansson zlib gnuplot
+  macOS           brew install pkg-config openblas hdf5 libyaml check pcre2 utf8proc jansson gnuplot
 MSG
     exit 1
 fi

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/textio.h"
 #include "text/jsontext.h"
-#include "text/pretokenize.h"
+#include "text/utf8.h"
 
 enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_VALUE = 1 << 30 };
 

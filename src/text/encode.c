@@ -4,12 +4,14 @@
 #include "base/mem.h"
 #include "text/docs.h"
 #include "text/tokenizer_impl.h"
+#include "text/utf8.h"
 
 enum {
     CACHE_SLOTS = 1 << 14, /* a power of two; 1 MiB in all */
     CACHE_KEY = 24,        /* longer words are not cached */
     CACHE_IDS = 8,
-    SCAN_MAX = 48 /* words of more symbols go through the heap */
+    SCAN_MAX = 48, /* words of more symbols go through the heap */
+    LONG = 64 << 10 /* bytes; longer words go through it part by part */
 };
 
 typedef struct cache_slot { /* one cache line */
@@ -27,6 +29,12 @@ typedef struct candidate { /* a pair that may merge */
     int32_t left, right, result;
 } candidate;
 
+typedef struct window { /* the last part of a long word */
+    int32_t *symbol, *id;
+    size_t *end; /* [n_ids] of each token's symbols */
+    size_t n_symbols, n_ids, cap_symbol, cap_id, cap_end;
+} window;
+
 struct sol_encoder {
     const sol_tokenizer *t;
     sol_pretok_scratch *pretok;
@@ -38,6 +46,10 @@ struct sol_encoder {
     char *text; /* SentencePiece: the text with its leading blank */
     size_t cap_text;
     int32_t last_rank; /* of the last merge in the last word; -1: none was made */
+    sol_normal_scratch normal;
+    window part[2]; /* of a long word */
+    int32_t *fresh;
+    size_t cap_fresh;
 };
 
 static sol_status create(sol_encoder **out, const sol_tokenizer *t, bool cached, sol_err *err)
@@ -47,7 +59,7 @@ static sol_status create(sol_encoder **out, const sol_tokenizer *t, bool cached,
     sol_status st = sol_alloc_array((void **)&e, 1, sizeof *e, err);
     if (st != SOL_OK) return st;
     e->t = t;
-    if (t->kind == SOL_TOK_BYTE_LEVEL) st = sol_pretok_scratch_create(&e->pretok, err);
+    st = sol_pretok_scratch_create(&e->pretok, err);
     if (st == SOL_OK && cached) st = sol_alloc_array((void **)&e->cache, CACHE_SLOTS, sizeof *e->cache, err);
     if (st != SOL_OK) sol_encoder_free(&e);
     *out = e;
@@ -68,6 +80,13 @@ void sol_encoder_free(sol_encoder **ep)
     sol_free(e->nodes);
     sol_free(e->heap);
     sol_free(e->text);
+    sol_free(e->fresh);
+    sol_normal_scratch_free(&e->normal);
+    for (int i = 0; i < 2; i++) {
+        sol_free(e->part[i].symbol);
+        sol_free(e->part[i].id);
+        sol_free(e->part[i].end);
+    }
     sol_free(e);
     *ep = NULL;
 }
@@ -78,25 +97,45 @@ static inline sol_status room(sol_ids *ids, size_t n, sol_err *err)
     return sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + n, sizeof *ids->id, err);
 }
 
-/* Splits a word into its first symbols, at most one a byte. Returns how many. */
-static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, int32_t *id)
+/* The tokens of a character's bytes; false: there are none. */
+static inline bool bytes_of(const sol_tokenizer *t, const char *text, size_t n, int32_t *id)
+{
+    for (size_t k = 0; k < n; k++)
+        if ((id[k] = t->byte_id[(uint8_t)text[k]]) < 0) return false;
+    return true;
+}
+
+/* Splits a word, or a part of one, into its first symbols, at most one a byte, and one more where the part before left an unknown
+ * character *open: only a known one, another unknown one, or the end of the word closes it. Returns how many. */
+static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, bool last, bool *open, int32_t *id)
 {
     size_t count = 0;
-    if (t->kind == SOL_TOK_BYTE_LEVEL) {
+    if (t->kind == SOL_TOK_BYTE_LEVEL && !t->fuse_unk) { /* byte_id has the unknown token */
         for (size_t i = 0; i < n; i++) {
             id[count] = t->byte_id[(uint8_t)word[i]];
             count += id[count] >= 0;
         }
         return count;
     }
-    for (size_t i = 0; i < n;) { /* a character that is a token, or its bytes */
-        size_t len = sol_utf8_char(word + i, n - i);
+    for (size_t i = 0; i < n;) { /* a character that is a token, or its bytes, or the unknown token */
+        size_t len = t->kind == SOL_TOK_BYTE_LEVEL ? 1 : sol_utf8_char(word + i, n - i);
         const sol_bytemap_entry *e = len ? sol_bytemap_get(&t->words, word + i, len) : NULL;
-        if (e)
+        if (!len) len = 1;
+        if (e) {
+            if (*open) id[count++] = t->unk;
+            *open = false;
             id[count++] = (int32_t)e->value;
-        else
-            for (size_t k = 0; k < (len ? len : 1); k++) id[count++] = t->byte_id[(uint8_t)word[i + k]];
-        i += len ? len : 1;
+        } else if (t->byte_fallback && bytes_of(t, word + i, len, id + count)) {
+            count += len;
+        } else if (t->unk >= 0) {
+            if (*open && !t->fuse_unk) id[count++] = t->unk;
+            *open = true;
+        }
+        i += len;
+    }
+    if (*open && last) {
+        id[count++] = t->unk;
+        *open = false;
     }
     return count;
 }
@@ -165,8 +204,8 @@ static void push_pair(sol_encoder *e, size_t *n_heap, int32_t at)
 }
 
 /* The same result for any length in O(n log n). Each merge retires one node and offers at most two new pairs,
- * so the heap never holds more than 3 n. */
-static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, sol_err *err)
+ * so the heap never holds more than 3 n. end[], unless NULL, says where each id's symbols end. */
+static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size_t *end, sol_err *err)
 {
     size_t n = *n_ids, n_heap = 0;
     if (n > INT32_MAX / 4) return sol_fail(err, SOL_ERR_RANGE, "a word of %zu bytes is too long to encode", n);
@@ -190,28 +229,116 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, sol_
         push_pair(e, &n_heap, c.at);
     }
     size_t count = 0;
-    for (int32_t i = 0; i >= 0; i = e->nodes[i].next) id[count++] = e->nodes[i].id;
+    for (int32_t i = 0; i >= 0; i = e->nodes[i].next) {
+        if (end) end[count] = e->nodes[i].next < 0 ? n : (size_t)e->nodes[i].next;
+        id[count++] = e->nodes[i].id;
+    }
     *n_ids = count;
     return SOL_OK;
+}
+
+/* ---- words of any length, in memory that does not grow with them ----
+ *
+ * Where BPE leaves a boundary, it leaves both sides what they are alone; and two encoded sides x, y stand beside each other unless the
+ * last token of x and the first of y merge when they are encoded together. So the last tokens of what is done are taken back and encoded
+ * again with the next part: if the first of them comes out as it was, so does all before it, for it stands beside that already. */
+
+/* Encodes `from`'s last `keep` tokens and the fresh symbols into `to`. */
+static sol_status encode_window(sol_encoder *e, const window *from, size_t keep, size_t n_fresh, window *to, sol_err *err)
+{
+    size_t begin = keep < from->n_ids ? from->end[from->n_ids - keep - 1] : 0, n_kept = from->n_symbols - begin, n = n_kept + n_fresh;
+    sol_status st = sol_grow_array((void **)&to->symbol, &to->cap_symbol, n, sizeof *to->symbol, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&to->id, &to->cap_id, n, sizeof *to->id, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&to->end, &to->cap_end, n, sizeof *to->end, err);
+    if (st != SOL_OK) return st;
+    if (n_kept) memcpy(to->symbol, from->symbol + begin, n_kept * sizeof *to->symbol);
+    if (n_fresh) memcpy(to->symbol + n_kept, e->fresh, n_fresh * sizeof *to->symbol);
+    if (n) memcpy(to->id, to->symbol, n * sizeof *to->id);
+    to->n_symbols = to->n_ids = n;
+    return n ? merge_by_heap(e, to->id, &to->n_ids, to->end, err) : SOL_OK;
+}
+
+/* Whether the first of the tokens taken back came out as it was. */
+static bool joins(const window *from, size_t keep, const window *to)
+{
+    if (keep == 0 || to->n_ids == 0) return keep == 0;
+    size_t i = from->n_ids - keep, begin = i ? from->end[i - 1] : 0;
+    return to->id[0] == from->id[i] && to->end[0] == from->end[i] - begin;
+}
+
+/* One part more: *done is false if the tokens at hand do not reach back far enough. */
+static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_start, size_t n_fresh, bool *done, sol_err *err)
+{
+    enum { TAKEN_BACK = 16 };
+    size_t keep = from->n_ids < TAKEN_BACK ? from->n_ids : TAKEN_BACK;
+    for (;; keep = keep * 4 < from->n_ids ? keep * 4 : from->n_ids) {
+        sol_status st = encode_window(e, from, keep, n_fresh, to, err);
+        if (st != SOL_OK) return st;
+        bool all = keep == from->n_ids;
+        *done = (all && from_start) || joins(from, keep, to);
+        if (*done || all) break;
+    }
+    if (!*done) return SOL_OK;
+    e->out->n -= keep;
+    sol_status st = room(e->out, to->n_ids, err);
+    if (st != SOL_OK) return st;
+    if (to->n_ids) memcpy(e->out->id + e->out->n, to->id, to->n_ids * sizeof *to->id);
+    e->out->n += to->n_ids;
+    return SOL_OK;
+}
+
+static size_t part_bytes(const char *text, size_t n)
+{
+    if (n <= LONG) return n;
+    size_t at = LONG;
+    while (at > LONG - 4 && ((uint8_t)text[at] & 0xC0) == 0x80) at--; /* no cut inside a character */
+    return at;
+}
+
+static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *done, sol_err *err)
+{
+    bool open = false, from_start = true;
+    int now = 0;
+    sol_status st = sol_grow_array((void **)&e->fresh, &e->cap_fresh, LONG + 1, sizeof *e->fresh, err);
+    e->part[0].n_symbols = e->part[0].n_ids = 0;
+    *done = true;
+    while (st == SOL_OK && *done && n > 0) {
+        size_t part = part_bytes(word, n), count = first_symbols(e->t, word, part, part == n, &open, e->fresh);
+        st = join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err);
+        from_start = from_start && e->part[now].n_ids == 0;
+        now = !now;
+        word += part;
+        n -= part;
+    }
+    return st;
 }
 
 static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
-    sol_status st = room(e->out, n, err);
+    sol_status st = SOL_OK;
+    const sol_bytemap_entry *whole = t->ignore_merges ? sol_bytemap_get(&t->words, word, n) : NULL;
+    if (n > LONG && !whole) {
+        size_t from = e->out->n;
+        bool done;
+        st = merge_long(e, word, n, &done, err);
+        if (st != SOL_OK || done) return st;
+        e->out->n = from; /* merges that reach farther than a part: the whole word at once */
+    }
+    st = room(e->out, n + 1, err);
     if (st != SOL_OK) return st;
     int32_t *id = e->out->id + e->out->n;
     size_t count = 1;
     e->last_rank = -1;
-    const sol_bytemap_entry *whole = t->ignore_merges ? sol_bytemap_get(&t->words, word, n) : NULL;
     if (whole) {
         id[0] = (int32_t)whole->value;
     } else {
-        count = first_symbols(t, word, n, id);
+        bool open = false;
+        count = first_symbols(t, word, n, true, &open, id);
         if (count <= SCAN_MAX) /* 0 symbols: every byte was left out */
             count = merge_by_scan(e, id, count);
         else
-            st = merge_by_heap(e, id, &count, err);
+            st = merge_by_heap(e, id, &count, NULL, err);
     }
     if (st == SOL_OK) e->out->n += count;
     return st;
@@ -240,20 +367,15 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
     return SOL_OK;
 }
 
-/* Words that begin where a blank follows a non-blank. */
-static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t n, bool prefix, sol_err *err)
+/* Words that begin where `space` follows something else. */
+static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const char *space, sol_err *err)
 {
-    if (prefix && e->t->add_space_prefix) {
-        sol_status st = sol_grow_array((void **)&e->text, &e->cap_text, n + 1, 1, err);
-        if (st != SOL_OK) return st;
-        e->text[0] = ' ';
-        memcpy(e->text + 1, text, n);
-        text = e->text;
-        n++;
-    }
-    size_t from = 0;
-    for (size_t i = 1; e->t->word_local && i < n; i++) {
-        if (text[i] != ' ' || text[i - 1] == ' ') continue;
+    size_t from = 0, n_space = strlen(space);
+    const char *at = text, *end = text + n;
+    while (e->t->word_local && (size_t)(end - at) >= n_space && (at = memmem(at, (size_t)(end - at), space, n_space)) != NULL) {
+        size_t i = (size_t)(at - text);
+        at += n_space;
+        if (i < n_space ? i == 0 : memcmp(text + i - n_space, space, n_space) == 0) continue;
         sol_status st = encode_word(e, text + from, i - from, err);
         if (st != SOL_OK) return st;
         from = i;
@@ -261,44 +383,130 @@ static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t 
     return encode_word(e, text + from, n - from, err);
 }
 
-/* Text without special tokens. */
-static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool prefix, sol_err *err)
+static sol_status encode_characters(void *user, const char *word, size_t n, sol_err *err)
 {
-    if (n == 0) return SOL_OK;
-    if (e->t->kind == SOL_TOK_SENTENCEPIECE) return encode_sentencepiece(e, text, n, prefix, err);
-    return sol_pretok_run(&e->t->pretok, e->pretok, text, n, encode_word, e, err);
+    sol_encoder *e = user;
+    return e->t->word_local ? encode_local(e, word, n, e->t->space, err) : encode_word(e, word, n, err);
 }
 
-/* The longest special token at text[0, n) that `flags` let pass; -1: none. */
-static int32_t special_at(const sol_tokenizer *t, const char *text, size_t n, int flags, size_t *len)
+static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t n, bool prefix, sol_err *err)
 {
-    uint8_t first = (uint8_t)text[0];
-    for (int32_t i = t->special_first[first]; i < t->special_first[first + 1]; i++) {
-        int32_t id = t->special[i];
-        const char *special = sol_tok_text(t, id, len);
-        if (t->type[id] == SOL_TOKEN_CONTROL && !(flags & SOL_ENCODE_SPECIAL)) continue;
-        if (*len <= n && memcmp(text, special, *len) == 0) return id;
+    static const char underscore[] = "\xE2\x96\x81";
+    bool in_front = prefix && e->t->add_space_prefix;
+    if (in_front || (e->t->underscore_is_blank && memmem(text, n, underscore, 3))) {
+        sol_status st = sol_grow_array((void **)&e->text, &e->cap_text, n + 1, 1, err);
+        if (st != SOL_OK) return st;
+        e->text[0] = ' ';
+        if (e->t->underscore_is_blank)
+            n = sol_underscores_to_blanks(text, n, e->text + in_front);
+        else
+            memcpy(e->text + in_front, text, n);
+        text = e->text;
+        n += in_front;
     }
-    return -1;
+    return encode_local(e, text, n, " ", err);
 }
 
-static sol_status encode_text(sol_encoder *e, const char *text, size_t n, int flags, sol_err *err)
+/* Text between added tokens. `first`: it begins the text; `prefix`: a blank belongs in front of it. */
+static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool first, bool prefix, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
-    size_t from = 0, len;
-    bool prefix = !(flags & SOL_ENCODE_CONTINUE);
-    for (size_t i = 0; t->n_special && i < n; i++) {
-        int32_t id = special_at(t, text + i, n - i, flags, &len);
-        if (id < 0) continue;
-        sol_status st = encode_plain(e, text + from, i - from, prefix, err);
+    if (n == 0) return SOL_OK;
+    if (t->kind == SOL_TOK_SENTENCEPIECE) return encode_sentencepiece(e, text, n, prefix, err);
+    return sol_pretok_run(&t->pretok, e->pretok, text, n, first, t->kind == SOL_TOK_CHARACTERS ? encode_characters : encode_word, e, err);
+}
+
+/* ---- added tokens ---- */
+
+/* The character that ends before text[at]; its length in *len, 0: none that is valid. */
+static const char *char_before(const char *text, size_t at, size_t *len)
+{
+    size_t from = at;
+    while (from > 0 && at - from < 4 && ((uint8_t)text[--from] & 0xC0) == 0x80) continue;
+    *len = from < at ? sol_utf8_char(text + from, at - from) : 0;
+    if (*len != at - from) *len = 0;
+    return text + from;
+}
+
+static sol_status is_word(const sol_encoder *e, const char *text, size_t len, bool *word, sol_err *err)
+{
+    sol_regex_at m = {0};
+    *word = false;
+    return len ? sol_regex_next(e->t->word_char, sol_pretok_regex_scratch(e->pretok), text, len, &m, word, err) : SOL_OK;
+}
+
+/* Whether text[from, to) stands between word characters' ends. */
+static sol_status is_alone(const sol_encoder *e, const char *text, size_t n, size_t from, size_t to, bool *alone, sol_err *err)
+{
+    size_t len;
+    bool before, behind;
+    const char *c = char_before(text, from, &len);
+    sol_status st = is_word(e, c, len, &before, err);
+    if (st == SOL_OK) st = is_word(e, text + to, to < n ? sol_utf8_char(text + to, n - to) : 0, &behind, err);
+    *alone = st == SOL_OK && !before && !behind;
+    return st;
+}
+
+/* Where the white space in front of text[at] begins, not before `from`. */
+static size_t spaces_before(const char *text, size_t from, size_t at)
+{
+    size_t len;
+    const char *c;
+    while (at > from && (c = char_before(text, at, &len), len > 0) && sol_is_space(sol_utf8_get(c, len))) at -= len;
+    return at > from ? at : from;
+}
+
+static size_t spaces_behind(const char *text, size_t n, size_t at)
+{
+    size_t len;
+    while (at < n && (len = sol_utf8_char(text + at, n - at)) > 0 && sol_is_space(sol_utf8_get(text + at, len))) at += len;
+    return at;
+}
+
+typedef sol_status (*plain_fn)(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err);
+
+/* The set's tokens in text[0, n), and `plain` for what lies between them. A control token that `flags` do not let pass hides the
+ * shorter ones in it. */
+static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const char *text, size_t n, int flags, bool first, bool prefix,
+                               plain_fn plain, sol_err *err)
+{
+    const sol_tokenizer *t = e->t;
+    size_t done = 0;
+    sol_status st = SOL_OK;
+    for (size_t i = 0; s->n && i < n;) {
+        const sol_added *a = sol_tok_longest_added(s, text + i, n - i);
+        size_t from = i;
+        i += a ? a->n : 1;
+        if (!a || (t->type[a->id] == SOL_TOKEN_CONTROL && !(flags & SOL_ENCODE_SPECIAL))) continue;
+        uint8_t how = sol_tok_added(t, a->id);
+        size_t to = i;
+        bool alone = true;
+        if (how & SOL_ADDED_SINGLE_WORD) st = is_alone(e, text, n, from, to, &alone, err);
+        if (st != SOL_OK) return st;
+        if (!alone) continue;
+        if (how & SOL_ADDED_LSTRIP) from = spaces_before(text, done, from);
+        if (how & SOL_ADDED_RSTRIP) to = spaces_behind(text, n, to);
+        if (done < from) st = plain(e, text + done, from - done, flags, first && done == 0, prefix, err);
         if (st == SOL_OK) st = room(e->out, 1, err);
         if (st != SOL_OK) return st;
-        e->out->id[e->out->n++] = id;
+        e->out->id[e->out->n++] = a->id;
         prefix = true;
-        from = i + len;
-        i = from - 1;
+        done = to;
     }
-    return encode_plain(e, text + from, n - from, prefix, err);
+    return done < n ? plain(e, text + done, n - done, flags, first && done == 0, prefix, err) : st;
+}
+
+static sol_status plain_normalized(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
+{
+    (void)flags;
+    return encode_plain(e, text, n, first, prefix, err);
+}
+
+static sol_status plain_raw(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
+{
+    const sol_tokenizer *t = e->t;
+    sol_status st = sol_normalizer_run(&t->normalizer, &e->normal, sol_pretok_regex_scratch(e->pretok), prefix, &text, &n, err);
+    return st == SOL_OK ? encode_added(e, &t->set[1], text, n, flags, first, prefix, plain_normalized, err) : st;
 }
 
 sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err)
@@ -309,7 +517,8 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
     if (st != SOL_OK) return st;
     if (flags & SOL_ENCODE_BOS)
         for (int i = 0; i < t->n_head; i++) ids->id[ids->n++] = t->head[i];
-    st = encode_text(e, text, n, flags, err);
+    bool begins = !(flags & SOL_ENCODE_CONTINUE);
+    st = encode_added(e, &t->set[0], text, n, flags, begins, begins, plain_raw, err);
     if (st == SOL_OK) st = room(ids, SOL_TOK_MAX_TEMPLATE, err);
     if (st == SOL_OK && (flags & SOL_ENCODE_TAIL))
         for (int i = 0; i < t->n_tail; i++) ids->id[ids->n++] = t->tail[i];
@@ -349,15 +558,15 @@ sol_status sol_tok_last_ranks(const sol_tokenizer *t, int32_t *rank, sol_err *er
 
 bool sol_tokenizer_can_cut(const sol_tokenizer *t)
 {
-    return t->kind == SOL_TOK_BYTE_LEVEL ? sol_pretok_is_known(&t->pretok) : t->word_local;
+    return t->can_cut;
 }
 
 bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t)
 {
-    return t->kind == SOL_TOK_BYTE_LEVEL && sol_tokenizer_can_cut(t);
+    return t->kind == SOL_TOK_BYTE_LEVEL && t->can_cut;
 }
 
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n)
 {
-    return sol_tokenizer_can_cut(t) ? sol_text_last_cut(text, n, sol_tokenizer_can_cut_lines(t)) : 0;
+    return t->can_cut ? sol_text_last_cut(text, n, sol_tokenizer_can_cut_lines(t)) : 0;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "text/filekind.h"
-#include "text/pretokenize.h"
+#include "text/utf8.h"
 
 enum { MAX_DEPTH = 1000 };
 

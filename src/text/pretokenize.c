@@ -1,127 +1,69 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pretokenize.h"
 
-#include <pcre2.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/utf8.h"
 
 struct sol_pretok_scratch {
-    pcre2_general_context *general;
-    pcre2_match_data *match;
-    pcre2_match_context *context;
-    pcre2_jit_stack *stack;
+    sol_regex_scratch *regex;
+    char *text; /* of the stage that changes it, of which a pre-tokenizer has one */
+    size_t cap_text;
 };
 
-/* Heap of one match outside the JIT, in KiB; the JIT's stack, in bytes. */
-enum { HEAP_LIMIT_KIB = 64 << 10, JIT_STACK_START = 32 << 10, JIT_STACK_MAX = 1 << 20 };
-
-static void *pcre_alloc(PCRE2_SIZE size, void *user)
+static sol_status add_stage(sol_pretok *p, sol_stage_kind kind, const char *source, sol_stage **stage, sol_err *err)
 {
-    void *block;
-    (void)user;
-    return sol_alloc_array(&block, size, 1, NULL) == SOL_OK ? block : NULL;
-}
-
-static void pcre_free(void *block, void *user)
-{
-    (void)user;
-    sol_free(block);
-}
-
-/* Rewrites \s and \S to Unicode's White_Space: PCRE2's own \s also takes U+180E, which Oniguruma does not. */
-static sol_status translate(const char *regex, char **out, sol_err *err)
-{
-    static const char set[] = "\\t-\\r\\x{85}\\p{Z}";
-    size_t n = strlen(regex), room, at = 0;
-    bool in_class = false;
-    sol_status st = sol_size_mul(n + 1, sizeof set + 4, &room, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)out, room, 1, err);
-    for (size_t i = 0; st == SOL_OK && i < n; i++) {
-        char c = regex[i], next = regex[i + 1];
-        if (c == '\\' && (next == 's' || (next == 'S' && !in_class))) {
-            const char *before = in_class ? "" : next == 's' ? "[" : "[^";
-            at += (size_t)snprintf(*out + at, room - at, "%s%s%s", before, set, in_class ? "" : "]");
-            i++;
-        } else if (c == '\\' && next) {
-            (*out)[at++] = c;
-            (*out)[at++] = next;
-            i++;
-        } else {
-            if (c == '[' && !in_class) {
-                in_class = true;
-                if (next == '^') (*out)[at++] = regex[i++];
-                if (regex[i + 1] == ']') (*out)[at++] = regex[i++];
-                c = regex[i];
-            } else if (c == ']') {
-                in_class = false;
-            }
-            (*out)[at++] = c;
-        }
-    }
+    *stage = NULL;
+    if (p->n == SOL_PRETOK_STAGES)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages", SOL_PRETOK_STAGES);
+    for (int i = 0; kind != SOL_STAGE_SPLIT && i < p->n; i++)
+        if (p->stage[i].kind != SOL_STAGE_SPLIT)
+            return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has two stages that put blanks in front");
+    sol_status st = sol_copy_string(&p->stage[p->n].source, source, strlen(source), err);
+    *stage = &p->stage[p->n++]; /* also after an error, so that free finds the source */
+    (*stage)->kind = kind;
     return st;
 }
 
-static sol_status compile(const char *regex, void **code, sol_err *err)
+sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert, sol_err *err)
 {
-    int number;
-    PCRE2_SIZE where;
-    PCRE2_UCHAR why[128];
-    char *translated = NULL;
-    sol_status st = SOL_OK;
-    *code = NULL;
-    pcre2_general_context *general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
-    pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
-    if (!context) {
-        st = sol_fail(err, SOL_ERR_NOMEM, "out of memory for a regular expression");
-        goto done;
-    }
-    st = translate(regex, &translated, err);
-    if (st != SOL_OK) goto done;
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C;
-    if (sol_utf8_valid_prefix(translated, strlen(translated)) < strlen(translated)) {
-        st = sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex is not UTF-8");
-        goto done;
-    }
-    pcre2_code *c = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &number, &where,
-                                  context);
-    if (!c) {
-        pcre2_get_error_message(number, why, sizeof why);
-        st = sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT,
-                      "pre-tokenizer regex '%.200s': %s", regex, (const char *)why);
-        goto done;
-    }
-    /* Where there is no JIT, pcre2_match interprets: slower, the same matches. */
-    pcre2_jit_compile(c, PCRE2_JIT_COMPLETE);
-    *code = c;
-done:
-    sol_free(translated);
-    pcre2_compile_context_free(context);
-    pcre2_general_context_free(general);
-    return st;
+    sol_stage *s;
+    sol_status st = add_stage(p, SOL_STAGE_SPLIT, regex, &s, err);
+    if (st != SOL_OK) return st;
+    s->split = split;
+    s->invert = invert;
+    if (strcmp(regex, SOL_REGEX_DIGIT) == 0) regex = "\\p{N17}"; /* Rust is one version of Unicode ahead of Oniguruma */
+    if (strcmp(regex, SOL_REGEX_DIGITS) == 0) regex = "\\p{N17}+";
+    st = sol_regex_create(&s->regex, regex, err);
+    return st == SOL_OK ? st : sol_err_prefix(err, st, "pre-tokenizer");
 }
 
 sol_status sol_pretok_add(sol_pretok *p, const char *regex, sol_err *err)
 {
-    size_t n = strlen(regex);
-    if (p->n == SOL_PRETOK_STAGES)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages", SOL_PRETOK_STAGES);
-    if (n == 0 || n > SOL_PRETOK_MAX_REGEX)
-        return sol_fail(err, SOL_ERR_FORMAT, "pre-tokenizer regex has %zu bytes: 1 to %d fit", n,
-                        SOL_PRETOK_MAX_REGEX);
-    sol_status st = sol_copy_string(&p->source[p->n], regex, n, err);
-    if (st == SOL_OK) st = compile(regex, &p->code[p->n], err);
-    p->n++; /* also after an error, so that free finds the source */
-    return st;
+    return sol_pretok_add_split(p, regex, SOL_SPLIT_ISOLATED, false, err);
+}
+
+sol_status sol_pretok_add_prefix_space(sol_pretok *p, sol_err *err)
+{
+    sol_stage *s;
+    return add_stage(p, SOL_STAGE_PREFIX_SPACE, " ", &s, err);
+}
+
+sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut, sol_err *err)
+{
+    sol_stage *s;
+    sol_status st = add_stage(p, SOL_STAGE_METASPACE, space, &s, err);
+    if (st != SOL_OK) return st;
+    s->prepend = prepend;
+    s->cut = cut;
+    return SOL_OK;
 }
 
 void sol_pretok_free(sol_pretok *p)
 {
     for (int i = 0; i < p->n; i++) {
-        sol_free(p->source[i]);
-        pcre2_code_free(p->code[i]);
+        sol_free(p->stage[i].source);
+        sol_regex_free(&p->stage[i].regex);
     }
     *p = (sol_pretok){0};
 }
@@ -159,11 +101,18 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
                     near ? "; nearest: '" : "", near ? near : "", near ? "'" : "");
 }
 
+bool sol_pretok_is_plain(const sol_pretok *p)
+{
+    for (int i = 0; i < p->n; i++)
+        if (p->stage[i].kind != SOL_STAGE_SPLIT || p->stage[i].split != SOL_SPLIT_ISOLATED) return false;
+    return true;
+}
+
 static bool is_named(const sol_pretok *p, const named_pretok *row)
 {
     int s = 0;
-    while (s < p->n && row->stage[s] && strcmp(p->source[s], row->stage[s]) == 0) s++;
-    return s > 0 && s == p->n && !row->stage[s];
+    while (s < p->n && row->stage[s] && strcmp(p->stage[s].source, row->stage[s]) == 0) s++;
+    return s > 0 && s == p->n && !row->stage[s] && sol_pretok_is_plain(p);
 }
 
 bool sol_pretok_is_known(const sol_pretok *p)
@@ -183,33 +132,25 @@ sol_status sol_pretok_scratch_create(sol_pretok_scratch **out, sol_err *err)
     sol_pretok_scratch *s;
     *out = NULL;
     sol_status st = sol_alloc_array((void **)&s, 1, sizeof *s, err);
-    if (st != SOL_OK) return st;
-    s->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
-    if (s->general) {
-        s->match = pcre2_match_data_create(1, s->general);
-        s->context = pcre2_match_context_create(s->general);
-        s->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, s->general); /* NULL without JIT */
-    }
-    if (!s->match || !s->context) {
-        sol_pretok_scratch_free(&s);
-        return sol_fail(err, SOL_ERR_NOMEM, "out of memory for a regular expression");
-    }
-    pcre2_set_heap_limit(s->context, HEAP_LIMIT_KIB);
-    if (s->stack) pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    if (st == SOL_OK) st = sol_regex_scratch_create(&s->regex, err);
+    if (st != SOL_OK) sol_pretok_scratch_free(&s);
     *out = s;
-    return SOL_OK;
+    return st;
 }
 
 void sol_pretok_scratch_free(sol_pretok_scratch **sp)
 {
     sol_pretok_scratch *s = *sp;
     if (!s) return;
-    pcre2_jit_stack_free(s->stack);
-    pcre2_match_context_free(s->context);
-    pcre2_match_data_free(s->match);
-    pcre2_general_context_free(s->general);
+    sol_regex_scratch_free(&s->regex);
+    sol_free(s->text);
     sol_free(s);
     *sp = NULL;
+}
+
+sol_regex_scratch *sol_pretok_regex_scratch(sol_pretok_scratch *s)
+{
+    return s->regex;
 }
 
 typedef struct word_sink {
@@ -219,90 +160,152 @@ typedef struct word_sink {
     void *user;
 } word_sink;
 
-static sol_status fail_match(int rc, size_t at, size_t n, sol_err *err)
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err);
+
+/* The pieces of a text under one Split: matches and what lies between them come in order, pieces go out. */
+typedef struct splitter {
+    const word_sink *k;
+    int stage;
+    const char *text;
+    bool first;
+    size_t from, to; /* the piece that may still grow; empty: none */
+    bool held, matched;
+} splitter;
+
+static sol_status hand_out(const splitter *s, size_t from, size_t to, sol_err *err)
 {
-    PCRE2_UCHAR why[128];
-    pcre2_get_error_message(rc, why, sizeof why);
-    return sol_fail(err, SOL_ERR_RANGE, "the pre-tokenizer regex fails at byte %zu of a text of %zu bytes: %s",
-                    at, n, (const char *)why);
+    if (from == to) return SOL_OK;
+    return run_stage(s->k, s->stage + 1, s->text + from, to - from, s->first && from == 0, err);
 }
 
-/* Valid UTF-8 through the stages from `stage` on. */
-static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_err *err)
+static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err *err)
+{
+    sol_split split = s->k->p->stage[s->stage].split;
+    bool joins = split == SOL_SPLIT_MERGED_WITH_PREVIOUS ? match && !s->matched
+                 : split == SOL_SPLIT_MERGED_WITH_NEXT   ? !match && s->matched
+                 : split == SOL_SPLIT_CONTIGUOUS         ? match == s->matched
+                                                         : false;
+    sol_status st = SOL_OK;
+    if (split == SOL_SPLIT_REMOVED && match) return st;
+    if (s->held && !joins) st = hand_out(s, s->from, s->to, err);
+    if (!s->held || !joins) s->from = from;
+    s->to = to;
+    s->held = true;
+    s->matched = match;
+    return st;
+}
+
+static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+{
+    const sol_stage *g = &k->p->stage[stage];
+    splitter s = {.k = k, .stage = stage, .text = text, .first = first};
+    sol_regex_at m = {0};
+    size_t done = 0; /* text before `done` was taken */
+    bool found;
+    sol_status st;
+    while ((st = sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err)) == SOL_OK && found) {
+        if (m.from > done) st = take(&s, done, m.from, g->invert, err);
+        if (st == SOL_OK) st = take(&s, m.from, m.to, !g->invert, err);
+        if (st != SOL_OK) return st;
+        done = m.to;
+    }
+    if (st == SOL_OK && done < n) st = take(&s, done, n, g->invert, err);
+    if (st == SOL_OK && s.held) st = hand_out(&s, s.from, s.to, err);
+    return st;
+}
+
+/* The same for the usual case, without the bookkeeping. */
+static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+{
+    const sol_stage *g = &k->p->stage[stage];
+    bool last = stage + 1 == k->p->n, found;
+    sol_regex_at m = {0};
+    size_t done = 0;
+    sol_status st;
+    while ((st = sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err)) == SOL_OK && found) {
+        if (m.from > done) st = run_stage(k, stage + 1, text + done, m.from - done, first && done == 0, err);
+        if (st == SOL_OK && m.to > m.from)
+            st = last ? k->fn(k->user, text + m.from, m.to - m.from, err)
+                      : run_stage(k, stage + 1, text + m.from, m.to - m.from, first && m.from == 0, err);
+        if (st != SOL_OK) return st;
+        done = m.to;
+    }
+    if (st == SOL_OK && done < n) st = run_stage(k, stage + 1, text + done, n - done, first && done == 0, err);
+    return st;
+}
+
+/* Copies a text into the scratch memory with `space` for each blank and, if asked for, in front. */
+static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in_front, const char **text, size_t *n, sol_err *err)
+{
+    size_t n_space = strlen(space), blanks = in_front, at = 0, room;
+    for (size_t i = 0; i < *n; i++) blanks += (*text)[i] == ' ';
+    if (!blanks) return SOL_OK;
+    sol_status st = sol_size_mul(blanks, n_space, &room, err);
+    if (st == SOL_OK) st = sol_grow_array((void **)&s->text, &s->cap_text, *n + room, 1, err);
+    if (st != SOL_OK) return st;
+    if (in_front) at += (memcpy(s->text, space, n_space), n_space);
+    for (size_t i = 0; i < *n; i++) {
+        if ((*text)[i] == ' ')
+            at += (memcpy(s->text + at, space, n_space), n_space);
+        else
+            s->text[at++] = (*text)[i];
+    }
+    *text = s->text;
+    *n = at;
+    return SOL_OK;
+}
+
+static sol_status run_metaspace(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+{
+    const sol_stage *g = &k->p->stage[stage];
+    size_t n_space = strlen(g->source);
+    bool begins = text[0] == ' ' || (n >= n_space && memcmp(text, g->source, n_space) == 0);
+    bool in_front = !begins && (g->prepend == SOL_PREPEND_ALWAYS || (g->prepend == SOL_PREPEND_FIRST && first));
+    sol_status st = write_spaces(k->s, g->source, in_front, &text, &n, err);
+    while (st == SOL_OK && n > 0) {
+        const char *next = g->cut && n > n_space ? memmem(text + 1, n - 1, g->source, n_space) : NULL;
+        size_t len = next ? (size_t)(next - text) : n;
+        st = run_stage(k, stage + 1, text, len, first, err);
+        first = false;
+        text += len;
+        n -= len;
+    }
+    return st;
+}
+
+static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+{
+    if (text[0] == ' ') return run_stage(k, stage + 1, text, n, first, err);
+    sol_status st = sol_grow_array((void **)&k->s->text, &k->s->cap_text, n + 1, 1, err);
+    if (st != SOL_OK) return st;
+    k->s->text[0] = ' ';
+    memcpy(k->s->text + 1, text, n);
+    return run_stage(k, stage + 1, k->s->text, n + 1, first, err);
+}
+
+/* Valid UTF-8, n > 0, through the stages from `stage` on. */
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
 {
     if (stage == k->p->n) return k->fn(k->user, text, n, err);
-    const pcre2_code *code = k->p->code[stage];
-    PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(k->s->match);
-    bool last = stage + 1 == k->p->n;
-    size_t done = 0, at = 0; /* text before `done` is handed out, the search goes on at `at` */
-    while (at < n) {
-        int rc = pcre2_match(code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, k->s->match, k->s->context);
-        if (rc == PCRE2_ERROR_NOMATCH) break;
-        if (rc < 0) return fail_match(rc, at, n, err);
-        size_t from = ovector[0], to = ovector[1];
-        if (from < at || to < from)
-            return sol_fail(err, SOL_ERR_FORMAT, "the pre-tokenizer regex moves backwards");
-        if (to == from) { /* an empty match isolates nothing: step over one character */
-            at = to + 1;
-            while (at < n && ((uint8_t)text[at] & 0xC0) == 0x80) at++;
-            continue;
-        }
-        sol_status st = SOL_OK;
-        if (from > done) st = run_stage(k, stage + 1, text + done, from - done, err);
-        if (st == SOL_OK)
-            st = last ? k->fn(k->user, text + from, to - from, err)
-                      : run_stage(k, stage + 1, text + from, to - from, err);
-        if (st != SOL_OK) return st;
-        done = at = to;
-    }
-    return done < n ? run_stage(k, stage + 1, text + done, n - done, err) : SOL_OK;
+    const sol_stage *g = &k->p->stage[stage];
+    if (g->kind == SOL_STAGE_METASPACE) return run_metaspace(k, stage, text, n, first, err);
+    if (g->kind == SOL_STAGE_PREFIX_SPACE) return run_prefix_space(k, stage, text, n, first, err);
+    return g->split == SOL_SPLIT_ISOLATED ? run_isolated(k, stage, text, n, first, err) : run_split(k, stage, text, n, first, err);
 }
 
-sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n,
+sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, bool first,
                           sol_word_fn fn, void *user, sol_err *err)
 {
     word_sink sink = {p, s, fn, user};
     sol_status st = SOL_OK;
     while (st == SOL_OK && n > 0) {
         size_t valid = sol_utf8_valid_prefix(text, n), bad = 0;
-        if (valid) st = run_stage(&sink, 0, text, valid, err);
+        if (valid) st = run_stage(&sink, 0, text, valid, first, err);
         while (valid + bad < n && sol_utf8_char(text + valid + bad, n - valid - bad) == 0) bad++;
         if (st == SOL_OK && bad) st = fn(user, text + valid, bad, err);
         text += valid + bad;
         n -= valid + bad;
+        first = false;
     }
     return st;
-}
-
-/* Unicode 15, table 3-7. */
-size_t sol_utf8_char(const char *text, size_t n)
-{
-    const uint8_t *s = (const uint8_t *)text;
-    uint8_t c = s[0];
-    if (c < 0x80) return 1;
-    if (c < 0xC2 || c > 0xF4) return 0;
-    size_t len = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (n < len) return 0;
-    uint8_t lo = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80, hi = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-    if (s[1] < lo || s[1] > hi) return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((s[i] & 0xC0) != 0x80) return 0;
-    return len;
-}
-
-size_t sol_utf8_valid_prefix(const char *text, size_t n)
-{
-    const uint8_t *s = (const uint8_t *)text;
-    size_t i = 0;
-    while (i < n) {
-        uint64_t w;
-        if (i + 8 <= n && (memcpy(&w, s + i, 8), (w & 0x8080808080808080u) == 0)) {
-            i += 8;
-            continue;
-        }
-        size_t len = sol_utf8_char(text + i, n - i);
-        if (!len) break;
-        i += len;
-    }
-    return i;
 }

@@ -19,6 +19,7 @@ sol_status sol_tok_create(sol_tokenizer **out, sol_tok_kind kind, sol_err *err)
     sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
     if (st != SOL_OK) return st;
     t->kind = kind;
+    t->byte_fallback = kind == SOL_TOK_SENTENCEPIECE;
     t->bos = t->eos = t->unk = -1;
     st = sol_grow_array((void **)&t->offset, &t->cap_offset, 1, sizeof *t->offset, err);
     if (st != SOL_OK) sol_tokenizer_free(&t);
@@ -36,9 +37,17 @@ void sol_tokenizer_free(sol_tokenizer **tp)
     sol_free(t->score);
     sol_free(t->merges);
     sol_free(t->pair);
-    sol_free(t->special);
+    sol_free(t->json);
+    sol_free(t->added);
+    sol_tok_added_free(t);
     sol_bytemap_free(&t->words);
     sol_pretok_free(&t->pretok);
+    sol_normalizer_free(&t->normalizer);
+    sol_decoder_free(&t->decoder);
+    for (int i = 0; i < 2; i++) {
+        sol_free(t->piece[i].bytes);
+        sol_free(t->piece[i].end);
+    }
     sol_free(t);
     *tp = NULL;
 }
@@ -75,28 +84,47 @@ sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int3
     return SOL_OK;
 }
 
-/* Normal tokens by text. SentencePiece files may hold one text twice: the lower id wins, as a linear search would. */
+/* One token into the index of words. */
+static sol_status index_word(sol_tokenizer *t, int32_t id, const char *text, size_t n, sol_err *err)
+{
+    int is_new;
+    sol_bytemap_entry *e;
+    if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "token %d is empty", id);
+    sol_status st = sol_bytemap_put(&t->words, text, n, &e, &is_new, err);
+    if (st != SOL_OK) return st;
+    if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
+        return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value,
+                        id, (int)(n < 64 ? n : 64), text);
+    if (is_new) e->value = id;
+    if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
+    return SOL_OK;
+}
+
+/* Tokens that merges may make, by text. SentencePiece files may hold one text twice: the lower id wins, as a linear search would. */
 static sol_status index_words(sol_tokenizer *t, sol_err *err)
 {
     sol_status st = SOL_OK;
+    bool characters = t->kind == SOL_TOK_CHARACTERS;
+    char *bytes = NULL;
+    size_t cap = 0;
     memset(t->byte_id, 0xFF, sizeof t->byte_id);
     for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
         size_t n;
-        int is_new;
-        sol_bytemap_entry *e;
         const char *text = sol_tok_text(t, id, &n);
-        if (t->type[id] == SOL_TOKEN_BYTE && n == 1) t->byte_id[(uint8_t)text[0]] = id;
-        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
-        if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "token %d is empty", id);
-        st = sol_bytemap_put(&t->words, text, n, &e, &is_new, err);
-        if (st != SOL_OK) return st;
-        if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
-            return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value,
-                            id, (int)(n < 64 ? n : 64), text);
-        if (is_new) e->value = id;
-        if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
+        if (t->type[id] == SOL_TOKEN_BYTE) {
+            int byte = characters ? sol_byte_token(text, n) : n == 1 ? (uint8_t)text[0] : -1;
+            if (byte >= 0) t->byte_id[byte] = id;
+        }
+        bool in_vocab = sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB;
+        if (t->type[id] == SOL_TOKEN_NORMAL || (characters && (in_vocab || t->type[id] == SOL_TOKEN_BYTE))) {
+            st = index_word(t, id, text, n, err);
+        } else if (in_vocab) { /* its text stands in the alphabet of byte-level vocabularies, or nothing makes it */
+            st = sol_grow_array((void **)&bytes, &cap, n, 1, err);
+            if (st == SOL_OK && sol_runes_to_bytes(text, n, bytes, &n)) st = index_word(t, id, bytes, n, err);
+        }
     }
-    for (int b = 0; st == SOL_OK && b < 256; b++) {
+    sol_free(bytes);
+    for (int b = 0; st == SOL_OK && b < 256 && !characters; b++) {
         if (t->byte_id[b] >= 0) continue;
         if (t->kind == SOL_TOK_BYTE_LEVEL)
             t->byte_id[b] = t->unk;
@@ -201,60 +229,46 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
     return SOL_OK;
 }
 
-typedef struct special_key {
-    const char *text;
-    size_t n;
-    int32_t id;
-} special_key;
-
-static int by_first_then_longest(const void *a, const void *b)
-{
-    const special_key *x = a, *y = b;
-    if (x->text[0] != y->text[0]) return (uint8_t)x->text[0] < (uint8_t)y->text[0] ? -1 : 1;
-    if (x->n != y->n) return x->n > y->n ? -1 : 1;
-    int order = memcmp(x->text, y->text, x->n);
-    return order ? order : (x->id > y->id) - (x->id < y->id);
-}
-
-static sol_status index_specials(sol_tokenizer *t, sol_err *err)
-{
-    special_key *key = NULL;
-    int32_t n = 0;
-    for (int32_t id = 0; id < t->n_tokens; id++)
-        n += t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
-    sol_status st = sol_alloc_array((void **)&key, (size_t)n, sizeof *key, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t->special, (size_t)n, sizeof *t->special, err);
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
-        if (t->type[id] != SOL_TOKEN_CONTROL && t->type[id] != SOL_TOKEN_USER) continue;
-        special_key *k = &key[t->n_special];
-        *k = (special_key){.id = id};
-        k->text = sol_tok_text(t, id, &k->n);
-        if (k->n == 0)
-            st = sol_fail(err, SOL_ERR_FORMAT, "special token %d is empty", id);
-        else
-            t->n_special++;
-    }
-    if (st == SOL_OK) qsort(key, (size_t)t->n_special, sizeof *key, by_first_then_longest);
-    for (int32_t i = 0; st == SOL_OK && i < t->n_special; i++) {
-        t->special[i] = key[i].id;
-        t->special_first[(uint8_t)key[i].text[0] + 1]++;
-    }
-    for (int b = 0; b < 256; b++) t->special_first[b + 1] += t->special_first[b];
-    sol_free(key);
-    return st;
-}
-
 /* Whether words that begin with blanks can be encoded one by one: no token has a blank behind a non-blank. */
 static bool words_are_local(const sol_tokenizer *t)
 {
+    const char *space = t->kind == SOL_TOK_CHARACTERS ? t->space : " ";
+    size_t n_space = strlen(space);
+    if (!n_space || (t->kind == SOL_TOK_CHARACTERS && (t->ignore_merges || find_word(t, space, n_space) < 0))) return false;
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        size_t n, solid = 0; /* bytes since the start or the last blank */
+        const char *text = sol_tok_text(t, id, &n);
+        if (t->type[id] != SOL_TOKEN_NORMAL && !(sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB)) continue;
+        for (size_t i = 0; i < n;) {
+            bool blank = n - i >= n_space && memcmp(text + i, space, n_space) == 0;
+            if (blank && solid) return false;
+            solid += !blank;
+            i += blank ? n_space : 1;
+        }
+    }
+    return true;
+}
+
+/* Whether sol_text_last_cut finds places where a text may be cut. */
+static bool cuts_are_known(const sol_tokenizer *t)
+{
+    for (int i = 0; i < t->normalizer.n; i++) {
+        const sol_normal_step *s = &t->normalizer.step[i];
+        if (s->kind == SOL_NORMAL_STRIP) return false;
+        if (s->kind == SOL_NORMAL_REPLACE && (!s->find || strcmp(s->find, " ") != 0)) return false;
+    }
     for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n;
         const char *text = sol_tok_text(t, id, &n);
-        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
-        for (size_t i = 1; i < n; i++)
-            if (text[i] == ' ' && text[i - 1] != ' ') return false;
+        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED)) return false;
+        if (t->type[id] == SOL_TOKEN_USER && (memchr(text, ' ', n) || memchr(text, '\n', n))) return false;
     }
-    return true;
+    if (t->kind == SOL_TOK_BYTE_LEVEL) return sol_pretok_is_known(&t->pretok);
+    if (t->kind == SOL_TOK_SENTENCEPIECE) return t->word_local;
+    /* U+2581 is no character to cut behind. */
+    return strcmp(t->space, "\xE2\x96\x81") == 0 &&
+           (t->pretok.n == 0 ? t->word_local : t->pretok.n == 1 && t->pretok.stage[0].kind == SOL_STAGE_METASPACE &&
+                                                   (t->pretok.stage[0].cut || t->word_local));
 }
 
 static uint64_t fnv1a(const uint8_t *s, size_t n)
@@ -298,9 +312,13 @@ sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err)
     if (st == SOL_OK) st = index_words(t, err);
     if (st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given) st = derive_merges(t, err);
     if (st == SOL_OK) st = index_pairs(t, err);
-    if (st == SOL_OK) st = index_specials(t, err);
+    if (st == SOL_OK) st = sol_tok_index_added(t, err);
+    if (st == SOL_OK && t->kind == SOL_TOK_CHARACTERS) st = sol_tok_index_pieces(t, err);
     if (st == SOL_OK) st = update_hash(t, err);
-    t->word_local = words_are_local(t);
+    if (st == SOL_OK) {
+        t->word_local = t->kind != SOL_TOK_BYTE_LEVEL && words_are_local(t);
+        t->can_cut = cuts_are_known(t);
+    }
     return st == SOL_OK ? st : sol_err_prefix(err, st, "%s", name);
 }
 
@@ -334,8 +352,14 @@ const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id
     *n = 0;
     if (id < 0 || id >= t->n_tokens) return "";
     if (t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_UNUSED) return "";
-    const char *text = sol_tok_text(t, id, n);
     bool first = prev < 0 || prev == t->bos;
+    if (t->kind == SOL_TOK_CHARACTERS) {
+        const sol_pieces *p = &t->piece[first];
+        uint64_t from = id ? p->end[id - 1] : 0;
+        *n = (size_t)(p->end[id] - from);
+        return *n ? p->bytes + from : "";
+    }
+    const char *text = sol_tok_text(t, id, n);
     if (t->add_space_prefix && first && *n > 0 && text[0] == ' ') {
         text++;
         --*n;
@@ -365,36 +389,31 @@ bool sol_tokenizer_adds_bos(const sol_tokenizer *t)
 
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text)
 {
-    size_t n = strlen(text);
-    int32_t id = find_word(t, text, n);
-    if (id >= 0 || n == 0) return id;
-    for (int32_t i = t->special_first[(uint8_t)text[0]]; i < t->special_first[(uint8_t)text[0] + 1]; i++) {
-        size_t len;
-        const char *special = sol_tok_text(t, t->special[i], &len);
-        if (len == n && memcmp(special, text, n) == 0) return t->special[i];
+    size_t n = strlen(text), len;
+    int32_t found = find_word(t, text, n);
+    for (int32_t id = 0; found < 0 && n > 0 && id < t->n_tokens; id++) {
+        const char *own = sol_tok_text(t, id, &len);
+        if (sol_tok_is_added(t, id) && len == n && memcmp(own, text, n) == 0) found = id;
     }
-    return -1;
+    return found;
 }
 
 const char *sol_tokenizer_kind(const sol_tokenizer *t)
 {
-    return t->kind == SOL_TOK_BYTE_LEVEL ? "byte-level BPE" : "SentencePiece BPE";
+    static const char *const names[] = {"byte-level BPE", "SentencePiece BPE", "character BPE"};
+    return names[t->kind];
 }
 
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first)
 {
     int64_t count = 0;
-    size_t len;
     *first = -1;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)text[i];
-        for (int32_t k = t->special_first[c]; k < t->special_first[c + 1]; k++) {
-            int32_t id = t->special[k];
-            const char *special = sol_tok_text(t, id, &len);
-            if (t->type[id] != SOL_TOKEN_CONTROL || len > n - i || memcmp(text + i, special, len) != 0) continue;
-            if (count++ == 0) *first = id;
-            i += len - 1;
-            break;
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; t->set[k].n && i < n; i++) {
+            const sol_added *a = sol_tok_longest_added(&t->set[k], text + i, n - i);
+            if (!a) continue;
+            i += a->n - 1;
+            if (t->type[a->id] == SOL_TOKEN_CONTROL && count++ == 0) *first = a->id;
         }
     }
     return count;

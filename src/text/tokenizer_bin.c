@@ -5,10 +5,11 @@
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
-/* Serialized: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, i32 unk, u32 n_head, ids, u32
+/* Serialized, version 2: the magic, u32 version 2, i32 bos, i32 eos, and a tokenizer.json to the end: of tokenizers that version 1
+ * cannot hold. Version 1: the magic, u32 version 1, u32 kind, u32 flags, i32 bos, i32 eos, i32 unk, u32 n_head, ids, u32
  * n_tail, ids, u32 stages, {u32 length, bytes}, u32 tokens, {u8 type, u32 length, bytes}, f32 scores[tokens]
  * with FLAG_SCORES, u32 merges, {i32 left, right, result}. */
-enum { VERSION = 1, FLAG_IGNORE_MERGES = 1, FLAG_SPACE_PREFIX = 2, FLAG_SCORES = 4 };
+enum { FLAG_IGNORE_MERGES = 1, FLAG_SPACE_PREFIX = 2, FLAG_SCORES = 4, FLAG_UNDERSCORES = 8, FLAGS = 15 };
 
 typedef struct bytes_out {
     char *data;
@@ -60,32 +61,47 @@ static sol_status put_tokens(bytes_out *o, const sol_tokenizer *t, bool scores, 
     return st;
 }
 
+static sol_status put_version_1(bytes_out *o, const sol_tokenizer *t, sol_err *err)
+{
+    bool scores = t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given;
+    uint32_t flags = (t->ignore_merges ? FLAG_IGNORE_MERGES : 0) |
+                     (t->add_space_prefix ? FLAG_SPACE_PREFIX : 0) | (scores ? FLAG_SCORES : 0) |
+                     (t->underscore_is_blank ? FLAG_UNDERSCORES : 0);
+    sol_status st = put_u32(o, 1, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->kind, err);
+    if (st == SOL_OK) st = put_u32(o, flags, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->bos, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->eos, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->unk, err);
+    if (st == SOL_OK) st = put_ids(o, t->head, t->n_head, err);
+    if (st == SOL_OK) st = put_ids(o, t->tail, t->n_tail, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->pretok.n, err);
+    for (int i = 0; st == SOL_OK && i < t->pretok.n; i++)
+        st = put_text(o, t->pretok.stage[i].source, strlen(t->pretok.stage[i].source), err);
+    if (st == SOL_OK) st = put_tokens(o, t, scores, err);
+    size_t n_merges = scores ? 0 : t->n_merges;
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)n_merges, err);
+    for (size_t i = 0; st == SOL_OK && i < n_merges; i++) {
+        st = put_u32(o, (uint32_t)t->merges[i].left, err);
+        if (st == SOL_OK) st = put_u32(o, (uint32_t)t->merges[i].right, err);
+        if (st == SOL_OK) st = put_u32(o, (uint32_t)t->merges[i].result, err);
+    }
+    return st;
+}
+
+static sol_status put_version_2(bytes_out *o, const sol_tokenizer *t, sol_err *err)
+{
+    sol_status st = put_u32(o, 2, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->bos, err);
+    if (st == SOL_OK) st = put_u32(o, (uint32_t)t->eos, err);
+    return st == SOL_OK ? put(o, t->json, t->n_json, err) : st;
+}
+
 sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *size, sol_err *err)
 {
     bytes_out o = {0};
-    bool scores = t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given;
-    uint32_t flags = (t->ignore_merges ? FLAG_IGNORE_MERGES : 0) |
-                     (t->add_space_prefix ? FLAG_SPACE_PREFIX : 0) | (scores ? FLAG_SCORES : 0);
     sol_status st = put(&o, SOL_TOK_MAGIC, sizeof SOL_TOK_MAGIC - 1, err);
-    if (st == SOL_OK) st = put_u32(&o, VERSION, err);
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->kind, err);
-    if (st == SOL_OK) st = put_u32(&o, flags, err);
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->bos, err);
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->eos, err);
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->unk, err);
-    if (st == SOL_OK) st = put_ids(&o, t->head, t->n_head, err);
-    if (st == SOL_OK) st = put_ids(&o, t->tail, t->n_tail, err);
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->pretok.n, err);
-    for (int i = 0; st == SOL_OK && i < t->pretok.n; i++)
-        st = put_text(&o, t->pretok.source[i], strlen(t->pretok.source[i]), err);
-    if (st == SOL_OK) st = put_tokens(&o, t, scores, err);
-    size_t n_merges = scores ? 0 : t->n_merges;
-    if (st == SOL_OK) st = put_u32(&o, (uint32_t)n_merges, err);
-    for (size_t i = 0; st == SOL_OK && i < n_merges; i++) {
-        st = put_u32(&o, (uint32_t)t->merges[i].left, err);
-        if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->merges[i].right, err);
-        if (st == SOL_OK) st = put_u32(&o, (uint32_t)t->merges[i].result, err);
-    }
+    if (st == SOL_OK) st = t->json ? put_version_2(&o, t, err) : put_version_1(&o, t, err);
     if (st != SOL_OK) {
         sol_free(o.data);
         o = (bytes_out){0};
@@ -191,22 +207,18 @@ static sol_status get_merges(bytes_in *in, sol_tokenizer *t, sol_err *err)
     return st;
 }
 
-sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
-                                   sol_err *err)
+static sol_status from_version_1(sol_tokenizer **out, const char *name, bytes_in in, sol_err *err)
 {
-    bytes_in in = {.data = data, .size = size};
     sol_tokenizer *t;
-    *out = NULL;
-    get(&in, sizeof SOL_TOK_MAGIC - 1);
-    if (get_u32(&in) != VERSION) return fail_at(&in, name, "not version 1 of a serialized tokenizer", err);
     uint32_t kind = get_u32(&in), flags = get_u32(&in);
-    if (kind > SOL_TOK_SENTENCEPIECE || flags > 7)
+    if (kind > SOL_TOK_SENTENCEPIECE || flags > FLAGS)
         return fail_at(&in, name, "unknown kind or flags of a tokenizer", err);
     sol_status st = sol_tok_create(&t, (sol_tok_kind)kind, err);
     if (st != SOL_OK) return st;
     t->ignore_merges = flags & FLAG_IGNORE_MERGES;
     t->add_space_prefix = flags & FLAG_SPACE_PREFIX;
     t->merges_given = !(flags & FLAG_SCORES);
+    t->underscore_is_blank = flags & FLAG_UNDERSCORES;
     t->bos = (int32_t)get_u32(&in);
     t->eos = (int32_t)get_u32(&in);
     t->unk = (int32_t)get_u32(&in);
@@ -219,11 +231,34 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
         sol_err_prefix(err, st, "%s", name);
     else if (in.bad)
         st = fail_at(&in, name, "the tokenizer ends early or a count is too large", err);
-    else if (in.at != size)
+    else if (in.at != in.size)
         st = fail_at(&in, name, "bytes behind the tokenizer", err);
     if (st != SOL_OK) sol_tokenizer_free(&t);
     *out = t;
     return st;
+}
+
+static sol_status from_version_2(sol_tokenizer **out, const char *name, bytes_in in, sol_err *err)
+{
+    int32_t bos = (int32_t)get_u32(&in), eos = (int32_t)get_u32(&in);
+    if (in.bad) return fail_at(&in, name, "the tokenizer ends early", err);
+    sol_status st = sol_tok_from_json(out, name, (const char *)in.data + in.at, in.size - in.at, err);
+    if (st != SOL_OK) return st;
+    (*out)->bos = bos;
+    (*out)->eos = eos;
+    return st;
+}
+
+sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
+                                   sol_err *err)
+{
+    bytes_in in = {.data = data, .size = size};
+    *out = NULL;
+    get(&in, sizeof SOL_TOK_MAGIC - 1);
+    uint32_t version = get_u32(&in);
+    if (version == 1) return from_version_1(out, name, in, err);
+    if (version == 2) return from_version_2(out, name, in, err);
+    return fail_at(&in, name, "neither version 1 nor 2 of a serialized tokenizer: a newer solera may read it", err);
 }
 
 /* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2

@@ -102,6 +102,7 @@ static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a,
     t->bos = (int32_t)a->bos;
     t->eos = (int32_t)a->eos;
     t->add_space_prefix = a->add_space_prefix < 0 ? spm : a->add_space_prefix;
+    t->underscore_is_blank = spm;
     if (t->add_space_prefix && !spm)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "add_space_prefix is not supported for a byte-level tokenizer");
@@ -305,6 +306,8 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
     sol_status st = SOL_OK;
     *a = (sol_tokenizer_arrays){0};
     *owner = NULL;
+    if (t->json)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF cannot say what this tokenizer does: it has %s", t->beyond);
     if (n_tokens < t->n_tokens)
         return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
     st = check_template(t, err);

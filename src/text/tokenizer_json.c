@@ -1,16 +1,18 @@
 /* tokenizer.json of Hugging Face `tokenizers`, model BPE, read. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
+#include "text/utf8.h"
 
 /* One entry of model.vocab or added_tokens; at most one of each for an id. */
 typedef struct entry {
     const char *text; /* of the JSON tree; NULL: no token has this id */
     size_t n;
-    uint8_t type;
+    uint8_t type, added; /* SOL_TOKEN_*, SOL_ADDED_* */
 } entry;
 
 typedef struct loader {
@@ -38,38 +40,65 @@ static sol_status want_false(const json_t *object, const char *key, const char *
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: '%s' is set, which is not supported", what, key);
 }
 
-static sol_status add_entry(loader *l, const char *text, size_t n, const json_t *id_value, uint8_t type,
-                            sol_err *err)
+static sol_status add_entry(loader *l, const char *text, size_t n, int64_t id, sol_err *err)
 {
-    if (!json_is_integer(id_value))
-        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
-    int64_t id = json_integer_value(id_value);
-    if (id < 0 || id >= l->n_ids)
-        return sol_fail(err, SOL_ERR_RANGE, "token '%.64s' has the id %lld: the file's tokens fill 0 to %lld",
-                        text, (long long)id, (long long)l->n_ids - 1);
     entry *e = &l->entries[id];
-    if (e->text && (type == SOL_TOKEN_NORMAL || e->n != n || memcmp(e->text, text, n) != 0))
+    sol_bytemap_entry *known;
+    if (e->text)
         return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld", e->text, text,
                         (long long)id);
-    *e = (entry){text, n, type};
-    sol_bytemap_entry *known;
-    int is_new;
-    sol_status st = sol_bytemap_put(&l->by_text, text, n, &known, &is_new, err);
-    if (st != SOL_OK) return st;
-    if (!is_new && known->value != id)
-        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has two ids: %d and %lld", text, (int)known->value,
-                        (long long)id);
-    known->value = id;
-    return SOL_OK;
+    *e = (entry){.text = text, .n = n};
+    sol_status st = sol_bytemap_put(&l->by_text, text, n, &known, NULL, err);
+    if (st == SOL_OK) known->value = id;
+    return st;
 }
 
-/* The ids must be dense, and tokens that are listed twice (in vocab and as added) count once. */
-static int64_t count_ids(const json_t *vocab, const json_t *added)
+/* Ids need not be dense, but a file cannot ask for much more memory than it is long. */
+static sol_status count_ids(loader *l, json_t *vocab, const json_t *added, sol_err *err)
 {
-    int64_t n = (int64_t)json_object_size(vocab);
-    for (size_t i = 0; i < json_array_size(added); i++)
-        n += !json_object_get(vocab, string_of(json_array_get(added, i), "content"));
-    return n;
+    enum { MAX_HOLES = 65536 };
+    int64_t n = (int64_t)json_object_size(vocab) + (int64_t)json_array_size(added);
+    const char *text;
+    json_t *id;
+    l->n_ids = n;
+    json_object_foreach (vocab, text, id) {
+        int64_t value = json_integer_value(id);
+        if (!json_is_integer(id))
+            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
+        if (value < 0 || value >= n + MAX_HOLES)
+            return sol_fail(err, SOL_ERR_RANGE, "token '%.64s' has the id %lld: the file has %lld tokens and may leave %d ids unused",
+                            text, (long long)value, (long long)n, MAX_HOLES);
+        if (value >= l->n_ids) l->n_ids = value + 1;
+    }
+    return l->n_ids > SOL_TOK_MAX_IDS ? sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS) : SOL_OK;
+}
+
+/* `tokenizers` numbers added tokens itself: as the vocabulary has them, else on behind it, whatever id the file names. */
+static sol_status add_added_token(loader *l, const json_t *a, size_t i, int64_t *next, sol_err *err)
+{
+    static const struct {
+        const char *key;
+        uint8_t flag;
+    } flags[] = {{"lstrip", SOL_ADDED_LSTRIP}, {"rstrip", SOL_ADDED_RSTRIP}, {"single_word", SOL_ADDED_SINGLE_WORD},
+                 {"normalized", SOL_ADDED_NORMALIZED}};
+    const json_t *content = json_object_get(a, "content");
+    const char *text = json_string_value(content);
+    size_t n = json_string_length(content);
+    sol_status st = SOL_OK;
+    if (!text || n == 0) return sol_fail(err, SOL_ERR_FORMAT, "added_tokens[%zu].content is missing or empty", i);
+    if (!json_is_integer(json_object_get(a, "id")))
+        return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
+    const sol_bytemap_entry *known = sol_bytemap_get(&l->by_text, text, n);
+    int64_t id = known ? known->value : *next;
+    if (!known) st = add_entry(l, text, n, (*next)++, err);
+    if (st != SOL_OK) return st;
+    entry *e = &l->entries[id];
+    bool in_vocab = known && (e->type == SOL_TOKEN_NORMAL || e->added & SOL_ADDED_IN_VOCAB);
+    e->type = json_is_true(json_object_get(a, "special")) ? SOL_TOKEN_CONTROL : SOL_TOKEN_USER;
+    e->added = in_vocab ? SOL_ADDED_IN_VOCAB : 0;
+    for (size_t k = 0; k < sizeof flags / sizeof *flags; k++)
+        if (json_is_true(json_object_get(a, flags[k].key))) e->added |= flags[k].flag;
+    return SOL_OK;
 }
 
 static sol_status collect_entries(loader *l, sol_err *err)
@@ -79,28 +108,18 @@ static sol_status collect_entries(loader *l, sol_err *err)
     if (!json_is_object(vocab)) return sol_fail(err, SOL_ERR_FORMAT, "model.vocab is missing or not an object");
     if (added && !json_is_null(added) && !json_is_array(added))
         return sol_fail(err, SOL_ERR_FORMAT, "added_tokens is not an array");
-    l->n_ids = count_ids(vocab, added);
-    if (l->n_ids > SOL_TOK_MAX_IDS) return sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS);
-    sol_status st = sol_alloc_array((void **)&l->entries, (size_t)l->n_ids, sizeof *l->entries, err);
+    sol_status st = count_ids(l, vocab, added, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&l->entries, (size_t)l->n_ids, sizeof *l->entries, err);
     if (st != SOL_OK) return st;
     json_object_foreach (vocab, text, id) {
-        st = add_entry(l, text, strlen(text), id, SOL_TOKEN_NORMAL, err);
+        st = add_entry(l, text, strlen(text), json_integer_value(id), err);
         if (st != SOL_OK) return st;
     }
-    for (size_t i = 0; i < json_array_size(added); i++) {
-        const json_t *a = json_array_get(added, i), *content = json_object_get(a, "content");
-        if (!json_is_string(content) || json_string_length(content) == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "added_tokens[%zu].content is missing or empty", i);
-        st = want_false(a, "single_word", json_string_value(content), err);
-        if (st == SOL_OK) st = want_false(a, "lstrip", json_string_value(content), err);
-        if (st == SOL_OK) st = want_false(a, "rstrip", json_string_value(content), err);
-        uint8_t type = json_is_true(json_object_get(a, "special")) ? SOL_TOKEN_CONTROL : SOL_TOKEN_USER;
-        if (st == SOL_OK)
-            st = add_entry(l, json_string_value(content), json_string_length(content), json_object_get(a, "id"),
-                           type, err);
-        if (st != SOL_OK) return st;
-    }
-    return SOL_OK;
+    int64_t next = (int64_t)json_object_size(vocab);
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(added); i++)
+        st = add_added_token(l, json_array_get(added, i), i, &next, err);
+    while (l->n_ids > 0 && !l->entries[l->n_ids - 1].text) l->n_ids--; /* added tokens that the vocabulary has */
+    return st;
 }
 
 /* The bytes a token stands for, in l->scratch. */
@@ -110,32 +129,36 @@ static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *typ
     if (st != SOL_OK) return st;
     *type = e->type;
     *n = e->n;
-    if (e->type != SOL_TOKEN_NORMAL) {
+    if (!e->text) {
+        *type = SOL_TOKEN_UNUSED;
+        *n = 0;
+    } else if (e->type != SOL_TOKEN_NORMAL) {
         memcpy(l->scratch, e->text, e->n);
     } else if (l->t->kind == SOL_TOK_BYTE_LEVEL) {
         if (!sol_runes_to_bytes(e->text, e->n, l->scratch, n))
             return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has characters outside the byte-level alphabet",
                             e->text);
-    } else if (sol_byte_token(e->text, e->n) >= 0) {
-        l->scratch[0] = (char)sol_byte_token(e->text, e->n);
-        *n = 1;
-        *type = SOL_TOKEN_BYTE;
+    } else if (l->t->kind == SOL_TOK_SENTENCEPIECE) {
+        int byte = sol_byte_token(e->text, e->n);
+        if (byte >= 0) l->scratch[0] = (char)byte;
+        if (byte >= 0) *type = SOL_TOKEN_BYTE;
+        *n = byte >= 0 ? 1 : sol_underscores_to_blanks(e->text, e->n, l->scratch);
     } else {
-        *n = sol_underscores_to_blanks(e->text, e->n, l->scratch);
+        memcpy(l->scratch, e->text, e->n);
+        if (l->t->byte_fallback && sol_byte_token(e->text, e->n) >= 0) *type = SOL_TOKEN_BYTE;
     }
     return SOL_OK;
 }
 
 static sol_status add_tokens(loader *l, sol_err *err)
 {
-    sol_status st = SOL_OK;
+    sol_status st = sol_alloc_array((void **)&l->t->added, (size_t)l->n_ids, 1, err);
     for (int64_t id = 0; st == SOL_OK && id < l->n_ids; id++) {
         size_t n;
         uint8_t type;
-        if (!l->entries[id].text)
-            return sol_fail(err, SOL_ERR_FORMAT, "no token has the id %lld", (long long)id);
         st = token_bytes(l, &l->entries[id], &n, &type, err);
         if (st == SOL_OK) st = sol_tok_add(l->t, l->scratch, n, type, 0, err);
+        l->t->added[id] = l->entries[id].added;
     }
     return st;
 }
@@ -151,25 +174,32 @@ static sol_status find_text(const loader *l, const char *text, size_t n, size_t 
     return SOL_OK;
 }
 
-static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *err)
+/* The two texts of a merge, written as a pair or with a blank between them. */
+static bool read_merge(const json_t *value, const char **a, size_t *n_a, const char **b, size_t *n_b)
 {
-    const char *a = NULL, *b = NULL;
-    size_t n_a = 0, n_b = 0;
+    *a = *b = NULL;
+    *n_a = *n_b = 0;
     if (json_is_array(value) && json_array_size(value) == 2) {
         const json_t *left = json_array_get(value, 0), *right = json_array_get(value, 1);
-        a = json_string_value(left);
-        b = json_string_value(right);
-        n_a = json_string_length(left);
-        n_b = json_string_length(right);
+        *a = json_string_value(left);
+        *b = json_string_value(right);
+        *n_a = json_string_length(left);
+        *n_b = json_string_length(right);
     } else if (json_is_string(value)) {
-        a = json_string_value(value);
-        const char *blank = strchr(a, ' ');
-        b = blank ? blank + 1 : NULL;
-        n_a = blank ? (size_t)(blank - a) : 0;
-        n_b = b ? strlen(b) : 0;
+        *a = json_string_value(value);
+        const char *blank = strchr(*a, ' ');
+        *b = blank ? blank + 1 : NULL;
+        *n_a = blank ? (size_t)(blank - *a) : 0;
+        *n_b = *b ? strlen(*b) : 0;
     }
-    if (!a || !b || !n_a || !n_b)
-        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
+    return *a && *b && *n_a && *n_b;
+}
+
+static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *err)
+{
+    const char *a, *b;
+    size_t n_a, n_b;
+    if (!read_merge(value, &a, &n_a, &b, &n_b)) return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
     int32_t left = 0, right = 0, result = 0;
     sol_status st = sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err);
     if (st == SOL_OK) st = find_text(l, a, n_a, i, &left, err);
@@ -188,6 +218,7 @@ static sol_status add_merges(loader *l, sol_err *err)
     size_t i;
     if (!json_is_array(merges)) return sol_fail(err, SOL_ERR_FORMAT, "model.merges is missing or not an array");
     json_array_foreach (merges, i, value) {
+        if (strncmp(json_is_string(value) ? json_string_value(value) : "", "#version", 8) == 0) continue; /* of a merges.txt */
         st = add_merge(l, value, i, err);
         if (st != SOL_OK) return st;
     }
@@ -195,136 +226,87 @@ static sol_status add_merges(loader *l, sol_err *err)
     return st;
 }
 
-static sol_status add_split(loader *l, const json_t *p, sol_err *err)
-{
-    const json_t *pattern = json_object_get(p, "pattern");
-    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
-    if (!regex) return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer Split: pattern is not a Regex");
-    if (strcmp(string_of(p, "behavior"), "Isolated") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "pre_tokenizer Split: behavior '%.32s': only Isolated is supported",
-                        string_of(p, "behavior"));
-    sol_status st = want_false(p, "invert", "pre_tokenizer Split", err);
-    return st == SOL_OK ? sol_pretok_add(&l->t->pretok, regex, err) : st;
-}
+/* What a post-processor puts in front of a text and behind it. */
+typedef struct frame {
+    int32_t head[SOL_TOK_MAX_TEMPLATE], tail[SOL_TOK_MAX_TEMPLATE];
+    int n_head, n_tail;
+} frame;
 
-/* One pre-tokenizer; *byte_level is set when it is the one that maps bytes to the printable alphabet. */
-static sol_status add_pretokenizer(loader *l, const json_t *p, bool *byte_level, sol_err *err)
+static sol_status frame_id(const loader *l, frame *f, bool behind, const json_t *id, sol_err *err)
 {
-    const char *type = string_of(p, "type");
-    if (*byte_level) return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer '%.32s' behind ByteLevel", type);
-    if (strcmp(type, "Split") == 0) return add_split(l, p, err);
-    if (strcmp(type, "Digits") == 0) {
-        bool single = json_is_true(json_object_get(p, "individual_digits"));
-        return sol_pretok_add(&l->t->pretok, single ? "\\p{N}" : "\\p{N}+", err);
-    }
-    if (strcmp(type, "ByteLevel") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "pre_tokenizer '%.32s': only Split, Digits and ByteLevel are supported", type);
-    *byte_level = true;
-    sol_status st = want_false(p, "add_prefix_space", "pre_tokenizer ByteLevel", err);
-    if (st != SOL_OK || json_is_false(json_object_get(p, "use_regex"))) return st;
-    return sol_pretok_add(&l->t->pretok, SOL_REGEX_GPT2, err);
-}
-
-static sol_status add_byte_level_pretokenizers(loader *l, sol_err *err)
-{
-    const json_t *p = json_object_get(l->root, "pre_tokenizer"),
-                 *normalizer = json_object_get(l->root, "normalizer");
-    bool byte_level = false;
-    sol_status st = SOL_OK;
-    if (normalizer && !json_is_null(normalizer))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer '%.32s' is not supported",
-                        string_of(normalizer, "type"));
-    if (strcmp(string_of(p, "type"), "Sequence") != 0) {
-        st = add_pretokenizer(l, p, &byte_level, err);
-    } else {
-        const json_t *list = json_object_get(p, "pretokenizers");
-        for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
-            st = add_pretokenizer(l, json_array_get(list, i), &byte_level, err);
-    }
-    if (st == SOL_OK && !byte_level)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer: ByteLevel is missing");
-    return st;
-}
-
-/* LLaMA-2 style files say "a blank in front" as a normalizer (Prepend) or as a pre-tokenizer (Metaspace). */
-static sol_status read_sentencepiece_space(loader *l, sol_err *err)
-{
-    const json_t *normalizer = json_object_get(l->root, "normalizer"),
-                 *p = json_object_get(l->root, "pre_tokenizer");
-    const json_t *list = json_object_get(normalizer, "normalizers");
-    bool replaced = false;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *step = json_array_get(list, i);
-        const char *type = string_of(step, "type");
-        if (strcmp(type, "Prepend") == 0 && strcmp(string_of(step, "prepend"), "\xE2\x96\x81") == 0)
-            l->t->add_space_prefix = true;
-        else if (strcmp(type, "Replace") == 0 && strcmp(string_of(step, "content"), "\xE2\x96\x81") == 0)
-            replaced = true;
-        else
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer '%.32s' is not supported", type);
-    }
-    if (strcmp(string_of(p, "type"), "Metaspace") == 0) {
-        const char *scheme = string_of(p, "prepend_scheme");
-        replaced = true;
-        l->t->add_space_prefix = *scheme ? strcmp(scheme, "never") != 0
-                                         : !json_is_false(json_object_get(p, "add_prefix_space"));
-    } else if (p && !json_is_null(p)) {
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre_tokenizer '%.32s' is not supported with byte_fallback",
-                        string_of(p, "type"));
-    }
-    return replaced ? SOL_OK
-                    : sol_fail(err, SOL_ERR_UNSUPPORTED,
-                               "byte_fallback without a step that replaces blanks by U+2581");
-}
-
-static sol_status template_id(loader *l, const json_t *processor, const json_t *special, bool behind,
-                              sol_err *err)
-{
-    const char *name = string_of(special, "id");
-    const json_t *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name),
-                                        "ids");
-    sol_tokenizer *t = l->t;
-    if (!json_is_array(ids)) return sol_fail(err, SOL_ERR_FORMAT, "post_processor: no ids for '%.64s'", name);
-    for (size_t i = 0; i < json_array_size(ids); i++) {
-        const json_t *id = json_array_get(ids, i);
-        int *n = behind ? &t->n_tail : &t->n_head;
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->n_ids)
-            return sol_fail(err, SOL_ERR_RANGE,
-                            "post_processor: '%.64s' has an id outside the vocabulary of %lld", name,
-                            (long long)l->n_ids);
-        if (*n == SOL_TOK_MAX_TEMPLATE)
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "post_processor: more than %d special tokens",
-                            SOL_TOK_MAX_TEMPLATE);
-        (behind ? t->tail : t->head)[(*n)++] = (int32_t)json_integer_value(id);
-    }
+    int *n = behind ? &f->n_tail : &f->n_head;
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->n_ids)
+        return sol_fail(err, SOL_ERR_RANGE, "an id lies outside the vocabulary of %lld", (long long)l->n_ids);
+    if (*n == SOL_TOK_MAX_TEMPLATE) return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens", SOL_TOK_MAX_TEMPLATE);
+    (behind ? f->tail : f->head)[(*n)++] = (int32_t)json_integer_value(id);
     return SOL_OK;
 }
 
-static sol_status read_template(loader *l, const json_t *processor, sol_err *err)
+static sol_status read_template(const loader *l, const json_t *processor, frame *f, sol_err *err)
 {
     const json_t *single = json_object_get(processor, "single");
-    bool behind = false;
+    int texts = 0;
     sol_status st = SOL_OK;
     for (size_t i = 0; st == SOL_OK && i < json_array_size(single); i++) {
         const json_t *item = json_array_get(single, i), *special = json_object_get(item, "SpecialToken");
-        if (special)
-            st = template_id(l, processor, special, behind, err);
-        else
-            behind = true;
+        const char *name = string_of(special, "id");
+        const json_t *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name), "ids");
+        if (!special) {
+            texts += strcmp(string_of(json_object_get(item, "Sequence"), "id"), "A") == 0 ? 1 : 2;
+            continue;
+        }
+        if (!json_is_array(ids)) st = sol_fail(err, SOL_ERR_FORMAT, "no ids for '%.64s'", name);
+        for (size_t k = 0; st == SOL_OK && k < json_array_size(ids); k++) {
+            st = frame_id(l, f, texts > 0, json_array_get(ids, k), err);
+            if (st != SOL_OK) sol_err_prefix(err, st, "'%.64s'", name);
+        }
     }
+    if (st == SOL_OK && texts != 1) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "'single' has the text A not once");
     return st;
+}
+
+/* One processor; those of a sequence wrap each other, the last is outermost. */
+static sol_status read_processor(const loader *l, const json_t *p, frame *f, int depth, sol_err *err)
+{
+    enum { MAX_DEPTH = 16 };
+    const char *type = string_of(p, "type");
+    sol_status st = SOL_OK;
+    if (!p || json_is_null(p) || strcmp(type, "ByteLevel") == 0) return st; /* it moves offsets alone */
+    if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
+        const json_t *list = json_object_get(p, "processors");
+        for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++) st = read_processor(l, json_array_get(list, i), f, depth + 1, err);
+        return st;
+    }
+    frame outer = {0};
+    if (strcmp(type, "TemplateProcessing") == 0) {
+        st = read_template(l, p, &outer, err);
+    } else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
+        st = frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err);
+        if (st == SOL_OK) st = frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err);
+    } else {
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)", type);
+    }
+    if (st == SOL_OK && (outer.n_head + f->n_head > SOL_TOK_MAX_TEMPLATE || outer.n_tail + f->n_tail > SOL_TOK_MAX_TEMPLATE))
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens", SOL_TOK_MAX_TEMPLATE);
+    if (st != SOL_OK) return st;
+    memcpy(outer.head + outer.n_head, f->head, (size_t)f->n_head * sizeof *f->head);
+    memcpy(f->tail + f->n_tail, outer.tail, (size_t)outer.n_tail * sizeof *f->tail);
+    memcpy(f->head, outer.head, sizeof f->head);
+    f->n_head += outer.n_head;
+    f->n_tail += outer.n_tail;
+    return SOL_OK;
 }
 
 static sol_status read_post_processor(loader *l, sol_err *err)
 {
-    const json_t *p = json_object_get(l->root, "post_processor"), *list = json_object_get(p, "processors");
-    if (strcmp(string_of(p, "type"), "TemplateProcessing") == 0) return read_template(l, p, err);
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
-        if (strcmp(string_of(json_array_get(list, i), "type"), "TemplateProcessing") == 0)
-            st = read_template(l, json_array_get(list, i), err);
+    frame f = {0};
+    sol_tokenizer *t = l->t;
+    sol_status st = read_processor(l, json_object_get(l->root, "post_processor"), &f, 0, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "post_processor");
+    memcpy(t->head, f.head, sizeof t->head);
+    memcpy(t->tail, f.tail, sizeof t->tail);
+    t->n_head = f.n_head;
+    t->n_tail = f.n_tail;
     return st;
 }
 
@@ -354,36 +336,168 @@ static sol_status read_unknown(loader *l, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status check_model(const loader *l, bool byte_fallback, sol_err *err)
+static sol_status check_model(const loader *l, sol_err *err)
 {
     const char *type = string_of(l->model, "type");
     if (!json_is_object(l->model)) return sol_fail(err, SOL_ERR_FORMAT, "'model' is missing or not an object");
     if (*type && strcmp(type, "BPE") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "model.type '%.32s': only BPE is supported", type);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "model.type '%.32s': only BPE is supported; a LLaMA model with another tokenizer needs text as ids, "
+                        "or one of its BPE conversions", type);
     sol_status st = want_false(l->model, "dropout", "model", err);
     if (st == SOL_OK) st = want_false(l->model, "continuing_subword_prefix", "model", err);
     if (st == SOL_OK) st = want_false(l->model, "end_of_word_suffix", "model", err);
-    if (st == SOL_OK && byte_fallback)
-        st = want_false(l->model, "ignore_merges", "model with byte_fallback", err);
+    return st;
+}
+
+/* A byte-level vocabulary with all 256 bytes never meets an unknown one. */
+static bool lacks_a_byte(const loader *l)
+{
+    for (int b = 0; b < 256; b++) {
+        char rune[2], byte = (char)b;
+        size_t n = sol_bytes_to_runes(&byte, 1, rune);
+        if (!sol_bytemap_get(&l->by_text, rune, n)) return true;
+    }
+    return false;
+}
+
+/* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary has. */
+static bool is_reachable(const loader *l, int32_t id)
+{
+    const sol_tokenizer *t = l->t;
+    const json_t *merges = json_object_get(l->model, "merges");
+    const entry *e = &l->entries[id];
+    if (t->ignore_merges || sol_utf8_char(e->text, e->n) == e->n) return true;
+    for (size_t i = 0; i < json_array_size(merges); i++) {
+        const char *a, *b;
+        size_t n_a, n_b;
+        if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n && memcmp(a, e->text, n_a) == 0 &&
+            memcmp(b, e->text + n_a, n_b) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What about the added tokens version 1 cannot hold; NULL: nothing. */
+static const char *added_beyond_version_1(const loader *l)
+{
+    const uint8_t strips = SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_SINGLE_WORD;
+    int normalized = -1;
+    for (int64_t id = 0; id < l->n_ids; id++) {
+        const entry *e = &l->entries[id];
+        if (!e->text) return "ids without tokens";
+        if (e->type == SOL_TOKEN_NORMAL) continue;
+        int now = (e->added & SOL_ADDED_NORMALIZED) != 0;
+        if (e->added & strips) return "added tokens with lstrip, rstrip or single_word";
+        if (normalized >= 0 && now != normalized) return "added tokens some of which are normalized";
+        if (e->added & SOL_ADDED_IN_VOCAB && is_reachable(l, (int32_t)id)) return "an added token that merges make, too";
+        normalized = now;
+    }
+    return NULL;
+}
+
+/* The form of LLaMA-2, which version 1 calls SentencePiece: all bytes are tokens, a blank becomes U+2581, mostly with one in front of
+ * every text, and nothing else is done to it. */
+static bool is_llama_2(const loader *l)
+{
+    static const char underscore[] = "\xE2\x96\x81";
+    const sol_tokenizer *t = l->t;
+    const sol_normal_step *s = t->normalizer.step;
+    const sol_decoder *d = &t->decoder;
+    const sol_stage *g = t->pretok.stage;
+    bool in_front = t->normalizer.n == 2 && s[0].kind == SOL_NORMAL_PREPEND && strcmp(s[0].content, underscore) == 0;
+    bool replaces = t->normalizer.n == 1 + in_front && t->pretok.n == 0 && s[in_front].kind == SOL_NORMAL_REPLACE;
+    bool never = t->normalizer.n == 0 && t->pretok.n == 1 && g->kind == SOL_STAGE_METASPACE && g->prepend == SOL_PREPEND_NEVER && !g->cut;
+    bool back = d->n_replace == 1 ? strcmp(d->find[0], underscore) == 0 && strcmp(d->content[0], " ") == 0 && !d->space[0]
+                                  : d->n_replace == 0 && strcmp(d->space, underscore) == 0 && !d->drop_first;
+    if (!t->byte_fallback || t->ignore_merges || !(replaces || never) || strcmp(t->space, underscore) != 0 || !back || !d->bytes ||
+        d->n_strip != in_front || (in_front && strcmp(d->strip, " ") != 0))
+        return false;
+    for (int b = 0; b < 256; b++) {
+        char text[8];
+        snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
+        const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, text, 6);
+        if (!e || l->entries[e->value].type != SOL_TOKEN_NORMAL) return false;
+    }
+    for (int64_t id = 0; id < l->n_ids; id++) {
+        const entry *e = &l->entries[id];
+        if (e->text && (e->type == SOL_TOKEN_NORMAL ? memchr(e->text, ' ', e->n) != NULL
+                                                    : e->added & SOL_ADDED_NORMALIZED || memmem(e->text, e->n, underscore, 3)))
+            return false;
+    }
+    return true;
+}
+
+/* Settles the kind and what it is that version 1 of the serialized form cannot hold. */
+static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
+{
+    sol_tokenizer *t = l->t;
+    t->beyond = added_beyond_version_1(l);
+    if (!byte_level && !t->beyond && is_llama_2(l)) {
+        t->kind = SOL_TOK_SENTENCEPIECE;
+        t->add_space_prefix = t->decoder.n_strip > 0;
+        t->underscore_is_blank = true;
+        t->fuse_unk = false;
+        sol_normalizer_free(&t->normalizer);
+        sol_pretok_free(&t->pretok);
+        return SOL_OK;
+    }
+    if (!byte_level) {
+        if (!t->beyond) t->beyond = "a vocabulary of characters that is not used as LLaMA-2's is";
+        return SOL_OK;
+    }
+    bool lacks = lacks_a_byte(l);
+    if (t->byte_fallback && lacks)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "byte_fallback in a byte-level vocabulary that lacks bytes is not supported");
+    t->kind = SOL_TOK_BYTE_LEVEL;
+    t->byte_fallback = false;
+    t->fuse_unk = t->fuse_unk && lacks && *string_of(l->model, "unk_token");
+    if (t->fuse_unk) t->beyond = "fuse_unk";
+    if (!sol_pretok_is_plain(&t->pretok)) t->beyond = "add_prefix_space, or a pre-tokenizer that does not isolate what it matches";
+    if (t->normalizer.n) t->beyond = "a normalizer";
+    return SOL_OK;
+}
+
+/* The file itself, without white space and without what is about batches. */
+static sol_status keep_json(loader *l, sol_err *err)
+{
+    sol_tokenizer *t = l->t;
+    for (int i = 0; i < 2; i++)
+        if (json_object_set_new(l->root, i ? "padding" : "truncation", json_null()) != 0)
+            return sol_fail(err, SOL_ERR_NOMEM, "out of memory for a tokenizer.json");
+    char *text = json_dumps(l->root, JSON_COMPACT | JSON_INDENT(0));
+    if (!text) return sol_fail(err, SOL_ERR_NOMEM, "out of memory for a tokenizer.json");
+    t->n_json = strlen(text);
+    sol_status st = sol_copy_string(&t->json, text, t->n_json, err);
+    free(text);
     return st;
 }
 
 static sol_status load(loader *l, sol_err *err)
 {
+    bool byte_level;
     l->model = json_object_get(l->root, "model");
-    bool byte_fallback = json_is_true(json_object_get(l->model, "byte_fallback"));
-    sol_status st = check_model(l, byte_fallback, err);
-    if (st == SOL_OK)
-        st = sol_tok_create(&l->t, byte_fallback ? SOL_TOK_SENTENCEPIECE : SOL_TOK_BYTE_LEVEL, err);
-    if (st == SOL_OK) l->t->ignore_merges = json_is_true(json_object_get(l->model, "ignore_merges"));
-    if (st == SOL_OK) st = collect_entries(l, err);
+    sol_status st = check_model(l, err);
+    if (st == SOL_OK) st = sol_tok_create(&l->t, SOL_TOK_CHARACTERS, err);
+    if (st != SOL_OK) return st;
+    sol_tokenizer *t = l->t;
+    t->ignore_merges = json_is_true(json_object_get(l->model, "ignore_merges"));
+    t->byte_fallback = json_is_true(json_object_get(l->model, "byte_fallback"));
+    t->fuse_unk = json_is_true(json_object_get(l->model, "fuse_unk"));
+    st = collect_entries(l, err);
+    if (st == SOL_OK) st = sol_tok_read_steps(t, l->root, &byte_level, err);
+    if (st == SOL_OK) st = settle_kind(l, byte_level, err);
     if (st == SOL_OK) st = add_tokens(l, err);
     if (st == SOL_OK) st = add_merges(l, err);
-    if (st == SOL_OK)
-        st = byte_fallback ? read_sentencepiece_space(l, err) : add_byte_level_pretokenizers(l, err);
     if (st == SOL_OK) st = read_post_processor(l, err);
     if (st == SOL_OK) st = read_unknown(l, err);
     if (st == SOL_OK) guess_bos_eos(l);
+    if (st == SOL_OK && t->beyond) {
+        st = keep_json(l, err);
+    } else if (st == SOL_OK) {
+        sol_free(t->added); /* it says nothing that version 1 does not */
+        t->added = NULL;
+    }
     return st;
 }
 

@@ -15,17 +15,12 @@ static json_t *text_value(const sol_tokenizer *t, int32_t id)
     return value;
 }
 
-static bool is_special(const sol_tokenizer *t, int32_t id)
-{
-    return t->type[id] == SOL_TOKEN_CONTROL || t->type[id] == SOL_TOKEN_USER;
-}
-
 /* Special tokens behind all others need not be in the vocabulary: `tokenizers` numbers them on. */
 static json_t *vocab_value(const sol_tokenizer *t)
 {
     json_t *vocab = json_object();
     int32_t n_ids = t->n_tokens;
-    while (n_ids > 0 && is_special(t, n_ids - 1)) n_ids--;
+    while (n_ids > 0 && sol_tok_is_added(t, n_ids - 1)) n_ids--;
     for (int32_t id = 0; vocab && id < n_ids; id++) {
         char *text;
         size_t n;
@@ -57,7 +52,7 @@ static json_t *added_value(const sol_tokenizer *t)
 {
     json_t *added = json_array();
     for (int32_t id = 0; added && id < t->n_tokens; id++) {
-        if (!is_special(t, id)) continue;
+        if (!sol_tok_is_added(t, id)) continue;
         json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text_value(t, id),
                                 "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special",
                                 t->type[id] == SOL_TOKEN_CONTROL);
@@ -83,7 +78,7 @@ static json_t *pretokenizer_value(const sol_tokenizer *t)
     json_t *list = json_array();
     for (int i = 0; i < t->pretok.n; i++)
         append(&list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                t->pretok.source[i], "behavior", "Isolated", "invert", 0));
+                                t->pretok.stage[i].source, "behavior", "Isolated", "invert", 0));
     append(&list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
                             "trim_offsets", 1, "use_regex", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
@@ -149,7 +144,8 @@ sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *si
 {
     int spm = t->kind == SOL_TOK_SENTENCEPIECE;
     *json = NULL;
-    *size = 0;
+    *size = t->n_json;
+    if (t->json) return sol_copy_string(json, t->json, t->n_json, err);
     json_t *model = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
                               "unk_token", t->unk >= 0 ? text_value(t, t->unk) : json_null(),
                               "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", spm,

@@ -1,0 +1,367 @@
+#include "text/normalize.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/mem.h"
+#include "text/utf8.h"
+
+static sol_status add_step(sol_normalizer *z, sol_normal_kind kind, sol_normal_step **step, sol_err *err)
+{
+    *step = NULL;
+    if (z->n == SOL_NORMAL_STEPS)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer has more than %d steps", SOL_NORMAL_STEPS);
+    *step = &z->step[z->n++];
+    (*step)->kind = kind;
+    return SOL_OK;
+}
+
+sol_status sol_normalizer_add(sol_normalizer *z, sol_normal_kind kind, sol_err *err)
+{
+    sol_normal_step *s;
+    return add_step(z, kind, &s, err);
+}
+
+sol_status sol_normalizer_add_prepend(sol_normalizer *z, const char *content, sol_err *err)
+{
+    sol_normal_step *s;
+    sol_status st = add_step(z, SOL_NORMAL_PREPEND, &s, err);
+    return st == SOL_OK ? sol_copy_string(&s->content, content, strlen(content), err) : st;
+}
+
+sol_status sol_normalizer_add_strip(sol_normalizer *z, bool left, bool right, sol_err *err)
+{
+    sol_normal_step *s;
+    sol_status st = add_step(z, SOL_NORMAL_STRIP, &s, err);
+    if (st != SOL_OK) return st;
+    s->left = left;
+    s->right = right;
+    return SOL_OK;
+}
+
+sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex, const char *content, sol_err *err)
+{
+    sol_normal_step *s;
+    sol_status st = add_step(z, SOL_NORMAL_REPLACE, &s, err);
+    if (st == SOL_OK) st = sol_copy_string(&s->content, content, strlen(content), err);
+    if (st == SOL_OK && find) st = sol_copy_string(&s->find, find, strlen(find), err);
+    if (st == SOL_OK && !find) st = sol_regex_create(&s->regex, regex, err);
+    return st;
+}
+
+void sol_normalizer_free(sol_normalizer *z)
+{
+    for (int i = 0; i < z->n; i++) {
+        sol_free(z->step[i].find);
+        sol_free(z->step[i].content);
+        sol_regex_free(&z->step[i].regex);
+    }
+    *z = (sol_normalizer){0};
+}
+
+void sol_normal_scratch_free(sol_normal_scratch *s)
+{
+    sol_free(s->text[0]);
+    sol_free(s->text[1]);
+    sol_free(s->runes);
+    *s = (sol_normal_scratch){0};
+}
+
+/* A step at work: it reads text[0, n) and, as soon as something differs, writes the whole text to out. */
+typedef struct job {
+    const char *text;
+    size_t n;
+    char **out;
+    size_t *cap, n_out;
+    bool changed;
+    sol_normal_scratch *s;
+    sol_regex_scratch *regex;
+} job;
+
+static sol_status put(job *j, const char *text, size_t n, sol_err *err)
+{
+    sol_status st = sol_grow_array((void **)j->out, j->cap, j->n_out + n, 1, err);
+    if (st != SOL_OK) return st;
+    if (n) memcpy(*j->out + j->n_out, text, n);
+    j->n_out += n;
+    return SOL_OK;
+}
+
+static sol_status prepend(job *j, const sol_normal_step *p, sol_err *err)
+{
+    if (j->n == 0) return SOL_OK;
+    j->changed = true;
+    sol_status st = put(j, p->content, strlen(p->content), err);
+    return st == SOL_OK ? put(j, j->text, j->n, err) : st;
+}
+
+static sol_status replace_string(job *j, const sol_normal_step *p, sol_err *err)
+{
+    size_t n_find = strlen(p->find), n_content = strlen(p->content), done = 0;
+    const char *hit;
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && done < j->n && (hit = memmem(j->text + done, j->n - done, p->find, n_find)) != NULL) {
+        size_t at = (size_t)(hit - j->text);
+        j->changed = true;
+        st = put(j, j->text + done, at - done, err);
+        if (st == SOL_OK) st = put(j, p->content, n_content, err);
+        done = at + n_find;
+    }
+    if (st == SOL_OK && j->changed) st = put(j, j->text + done, j->n - done, err);
+    return st;
+}
+
+/* In one run of valid UTF-8. */
+static sol_status replace_matches(job *j, const sol_normal_step *p, const char *text, size_t n, sol_err *err)
+{
+    sol_regex_at m = {0};
+    size_t done = 0;
+    bool found;
+    sol_status st = SOL_OK;
+    while (st == SOL_OK && n > 0 && (st = sol_regex_next(p->regex, j->regex, text, n, &m, &found, err)) == SOL_OK && found) {
+        st = put(j, text + done, m.from - done, err);
+        if (st == SOL_OK) st = put(j, p->content, strlen(p->content), err);
+        done = m.to;
+    }
+    return st == SOL_OK ? put(j, text + done, n - done, err) : st;
+}
+
+static sol_status replace_regex(job *j, const sol_normal_step *p, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    j->changed = true;
+    for (size_t at = 0; st == SOL_OK && at < j->n;) {
+        size_t valid = sol_utf8_valid_prefix(j->text + at, j->n - at);
+        st = replace_matches(j, p, j->text + at, valid, err);
+        at += valid;
+        if (st == SOL_OK && at < j->n) st = put(j, j->text + at, 1, err);
+        at += at < j->n;
+    }
+    return st;
+}
+
+static void strip(job *j, const sol_normal_step *p)
+{
+    size_t len;
+    while (p->left && j->n > 0 && (len = sol_utf8_char(j->text, j->n)) > 0 && sol_is_space(sol_utf8_get(j->text, len))) {
+        j->text += len;
+        j->n -= len;
+    }
+    while (p->right && j->n > 0) {
+        size_t at = j->n - 1;
+        while (at > 0 && j->n - at < 4 && ((uint8_t)j->text[at] & 0xC0) == 0x80) at--;
+        len = sol_utf8_char(j->text + at, j->n - at);
+        if (len != j->n - at || !sol_is_space(sol_utf8_get(j->text + at, len))) return;
+        j->n = at;
+    }
+}
+
+/* Rust's to_lowercase, which is Unicode 17. What utf8proc may not know yet stands here, and the one letter with two. */
+static size_t lower(uint32_t c, char *out)
+{
+    static const struct {
+        uint32_t first, last, to;
+    } more[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},    {0xA7CC, 0xA7CC, 0xA7CD},    {0xA7CE, 0xA7CE, 0xA7CF},
+                {0xA7D2, 0xA7D2, 0xA7D3},   {0xA7D4, 0xA7D4, 0xA7D5},   {0xA7DA, 0xA7DA, 0xA7DB},    {0xA7DC, 0xA7DC, 0x19B},
+                {0x10D50, 0x10D65, 0x10D70}, {0x16EA0, 0x16EB8, 0x16EBB}};
+    if (c == 0x130) return sol_utf8_put('i', out) + sol_utf8_put(0x307, out + 1);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (c >= more[i].first && c <= more[i].last) return sol_utf8_put(more[i].to + (c - more[i].first), out);
+    return sol_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), out);
+}
+
+static sol_status lowercase(job *j, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    j->changed = true;
+    for (size_t i = 0, len; st == SOL_OK && i < j->n; i += len) {
+        char out[8];
+        len = sol_utf8_char(j->text + i, j->n - i);
+        size_t n = len ? lower(sol_utf8_get(j->text + i, len), out) : 0;
+        st = len ? put(j, out, n, err) : put(j, j->text + i, 1, err);
+        len += !len;
+    }
+    return st;
+}
+
+/* ---- NFC and its relatives ---- */
+
+/* `tokenizers` normalizes as Unicode 9 has it: a character here got its decomposition or its combining class later, or is half of
+ * a composition that came later. It stays as it is and nothing moves or joins across it. */
+static bool is_barrier(uint32_t c)
+{
+    static const uint32_t range[][2] = {
+        {0x558, 0x558}, {0x58B, 0x58C}, {0x5C8, 0x5C9}, {0x7FD, 0x7FD}, {0x897, 0x89F},
+        {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
+        {0x1715, 0x1715}, {0x1ABF, 0x1AF0}, {0x1DF6, 0x1DFA}, {0x209D, 0x209F}, {0x32FF, 0x32FF},
+        {0xA7F1, 0xA7F4}, {0xA82C, 0xA82C}, {0xAB69, 0xAB69}, {0x105C9, 0x105C9},
+        {0x105D2, 0x105D2}, {0x105DA, 0x105DA}, {0x105E4, 0x105E4}, {0x10781, 0x10785},
+        {0x10787, 0x107B0}, {0x107B2, 0x107BF}, {0x10D24, 0x10D27}, {0x10D69, 0x10D6D},
+        {0x10EAB, 0x10EAC}, {0x10ECB, 0x10ECF}, {0x10EF0, 0x10EFB}, {0x10EFD, 0x10EFF},
+        {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
+        {0x11382, 0x11385}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x11391},
+        {0x113B8, 0x113B8}, {0x113BB, 0x113BB}, {0x113C2, 0x113C2}, {0x113C5, 0x113C5},
+        {0x113C7, 0x113C9}, {0x113CE, 0x113D0}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+        {0x11930, 0x11930}, {0x11935, 0x11935}, {0x11938, 0x11938}, {0x1193D, 0x1193E},
+        {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+        {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+        {0x11F41, 0x11F42}, {0x1611E, 0x16129}, {0x1612F, 0x1612F}, {0x16D63, 0x16D63},
+        {0x16D67, 0x16D6A}, {0x16FF0, 0x16FF1}, {0x1B123, 0x1B126}, {0x1CCD6, 0x1CCF9},
+        {0x1D127, 0x1D128}, {0x1D250, 0x1D252}, {0x1D25B, 0x1D25C}, {0x1D25F, 0x1D25F},
+        {0x1D280, 0x1D281}, {0x1D6A6, 0x1D6A6}, {0x1DF95, 0x1DF95}, {0x1DFCD, 0x1DFFF},
+        {0x1E030, 0x1E06D}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+        {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}, {0x1E6E3, 0x1E6E3},
+        {0x1E6E6, 0x1E6E6}, {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5}, {0x1F16C, 0x1F16C},
+        {0x1FBF0, 0x1FBF9}
+    };
+    size_t from = 0, to = sizeof range / sizeof *range;
+    while (from < to) {
+        size_t mid = (from + to) / 2;
+        if (c > range[mid][1])
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < sizeof range / sizeof *range && c >= range[from][0];
+}
+
+static int combining_class(int32_t c)
+{
+    return utf8proc_get_property(c)->combining_class;
+}
+
+typedef struct mark {
+    int32_t c, order;
+} mark;
+
+static int by_class(const void *a, const void *b)
+{
+    const mark *x = a, *y = b;
+    int d = combining_class(x->c) - combining_class(y->c);
+    return d ? d : (x->order > y->order) - (x->order < y->order);
+}
+
+/* Canonical order: marks by their combining class, stable. */
+static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
+{
+    mark few[32], *marks = few;
+    sol_status st = SOL_OK;
+    if (n < 2) return st;
+    if (n > sizeof few / sizeof *few) st = sol_alloc_array((void **)&marks, n, sizeof *marks, err);
+    if (st != SOL_OK) return st;
+    for (size_t i = 0; i < n; i++) marks[i] = (mark){c[i], (int32_t)i};
+    qsort(marks, n, sizeof *marks, by_class);
+    for (size_t i = 0; i < n; i++) c[i] = marks[i].c;
+    if (marks != few) sol_free(marks);
+    return st;
+}
+
+/* Decomposes the valid characters text[0, n) into s->runes. */
+static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, int options, size_t *n_runes, sol_err *err)
+{
+    enum { MOST = 32 }; /* the longest decomposition has 18 */
+    size_t at = 0, first_mark = 0;
+    sol_status st = SOL_OK;
+    for (size_t i = 0, len; st == SOL_OK && i < n; i += len) {
+        int bound = 0;
+        len = sol_utf8_char(text + i, n - i);
+        st = sol_grow_array((void **)&s->runes, &s->cap_runes, at + MOST, sizeof *s->runes, err);
+        if (st != SOL_OK) return st;
+        utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)sol_utf8_get(text + i, len), s->runes + at, MOST,
+                                                       (utf8proc_option_t)options, &bound);
+        for (utf8proc_ssize_t k = 0; st == SOL_OK && k < got; k++, at++) {
+            if (combining_class(s->runes[at]) != 0) continue;
+            st = order_marks(s->runes + first_mark, at - first_mark, err);
+            first_mark = at + 1;
+        }
+    }
+    if (st == SOL_OK) st = order_marks(s->runes + first_mark, at - first_mark, err);
+    *n_runes = at;
+    return st;
+}
+
+static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n, sol_err *err)
+{
+    bool compose = kind == SOL_NORMAL_NFC || kind == SOL_NORMAL_NFKC, compat = kind == SOL_NORMAL_NFKC || kind == SOL_NORMAL_NFKD;
+    size_t n_runes;
+    sol_status st = decompose(j->s, text, n, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0), &n_runes, err);
+    if (st == SOL_OK && compose)
+        n_runes = (size_t)utf8proc_normalize_utf32(j->s->runes, (utf8proc_ssize_t)n_runes, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    for (size_t i = 0; st == SOL_OK && i < n_runes; i++) {
+        char out[4];
+        st = put(j, out, sol_utf8_put((uint32_t)j->s->runes[i], out), err);
+    }
+    return st;
+}
+
+/* Bytes at text[0, n) that stay as they are: invalid ones, barriers, and ASCII in front of ASCII or the end. */
+static size_t inert(const char *text, size_t n)
+{
+    size_t i = 0;
+    while (i < n) {
+        uint8_t c = (uint8_t)text[i];
+        size_t len = c < 0x80 ? 1 : sol_utf8_char(text + i, n - i);
+        if (c < 0x80 && i + 1 < n && (uint8_t)text[i + 1] >= 0x80 && sol_utf8_char(text + i + 1, n - i - 1) > 0 &&
+            !is_barrier(sol_utf8_get(text + i + 1, sol_utf8_char(text + i + 1, n - i - 1))))
+            break;
+        if (c >= 0x80 && len > 0 && !is_barrier(sol_utf8_get(text + i, len))) break;
+        i += len ? len : 1;
+    }
+    return i;
+}
+
+/* Characters that may change one another: one of any kind, then all that are neither ASCII nor inert. */
+static size_t active(const char *text, size_t n)
+{
+    size_t i = sol_utf8_char(text, n);
+    while (i < n && (uint8_t)text[i] >= 0x80) {
+        size_t len = sol_utf8_char(text + i, n - i);
+        if (!len || is_barrier(sol_utf8_get(text + i, len))) break;
+        i += len;
+    }
+    return i;
+}
+
+static sol_status normalize(job *j, sol_normal_kind kind, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    size_t same = inert(j->text, j->n);
+    if (same == j->n) return st;
+    j->changed = true;
+    for (size_t i = 0; st == SOL_OK && i < j->n;) {
+        st = put(j, j->text + i, same, err);
+        i += same;
+        size_t n = i < j->n ? active(j->text + i, j->n - i) : 0;
+        if (st == SOL_OK && n) st = normalize_run(j, kind, j->text + i, n, err);
+        i += n;
+        same = inert(j->text + i, j->n - i);
+    }
+    return st;
+}
+
+static sol_status run_step(job *j, const sol_normal_step *p, sol_err *err)
+{
+    switch (p->kind) {
+    case SOL_NORMAL_PREPEND: return prepend(j, p, err);
+    case SOL_NORMAL_REPLACE: return p->find ? replace_string(j, p, err) : replace_regex(j, p, err);
+    case SOL_NORMAL_STRIP: strip(j, p); return SOL_OK;
+    case SOL_NORMAL_LOWERCASE: return lowercase(j, err);
+    default: return normalize(j, p->kind, err);
+    }
+}
+
+sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s, sol_regex_scratch *regex, bool begins, const char **text,
+                              size_t *n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0, to = 0; st == SOL_OK && i < z->n; i++) {
+        job j = {.text = *text, .n = *n, .out = &s->text[to], .cap = &s->cap_text[to], .s = s, .regex = regex};
+        if (begins || z->step[i].kind != SOL_NORMAL_PREPEND) st = run_step(&j, &z->step[i], err);
+        *text = j.changed ? s->text[to] : j.text;
+        *n = j.changed ? j.n_out : j.n;
+        to ^= j.changed;
+    }
+    return st;
+}

@@ -1,0 +1,169 @@
+/* Control and user tokens: what is looked for in a text before it is cut into words. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "text/tokenizer_impl.h"
+
+void sol_tok_added_free(sol_tokenizer *t)
+{
+    sol_free(t->set[0].token);
+    sol_free(t->set[1].token);
+    sol_free(t->normal_text);
+    sol_regex_free(&t->word_char);
+}
+
+static int by_first_then_longest(const void *a, const void *b)
+{
+    const sol_added *x = a, *y = b;
+    if (x->text[0] != y->text[0]) return (uint8_t)x->text[0] < (uint8_t)y->text[0] ? -1 : 1;
+    if (x->n != y->n) return x->n > y->n ? -1 : 1;
+    int order = memcmp(x->text, y->text, x->n);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+/* The texts of SOL_ADDED_NORMALIZED tokens, normalized, in t->normal_text; end[i] ends that of the i-th. */
+static sol_status normalize_texts(sol_tokenizer *t, size_t *end, sol_err *err)
+{
+    sol_normal_scratch scratch = {0};
+    sol_regex_scratch *regex = NULL;
+    size_t n_text = 0, cap = 0, n_done = 0;
+    sol_status st = sol_regex_scratch_create(&regex, err);
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        size_t n;
+        const char *text = sol_tok_text(t, id, &n);
+        if (!(sol_tok_added(t, id) & SOL_ADDED_NORMALIZED)) continue;
+        st = sol_normalizer_run(&t->normalizer, &scratch, regex, true, &text, &n, err);
+        if (st == SOL_OK && n == 0) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "nothing is left of added token %d when it is normalized", id);
+        if (st == SOL_OK) st = sol_grow_array((void **)&t->normal_text, &cap, n_text + n, 1, err);
+        if (st != SOL_OK) break;
+        memcpy(t->normal_text + n_text, text, n);
+        n_text += n;
+        end[n_done++] = n_text;
+    }
+    sol_normal_scratch_free(&scratch);
+    sol_regex_scratch_free(&regex);
+    return st;
+}
+
+static sol_status sort_set(sol_added_set *s, bool unique, sol_err *err)
+{
+    if (s->n) qsort(s->token, (size_t)s->n, sizeof *s->token, by_first_then_longest);
+    for (int32_t i = 0; i < s->n; i++) {
+        s->first[(uint8_t)s->token[i].text[0] + 1]++;
+        if (unique && i && s->token[i].n == s->token[i - 1].n && memcmp(s->token[i].text, s->token[i - 1].text, s->token[i].n) == 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "added tokens %d and %d are looked for as the same text", s->token[i - 1].id, s->token[i].id);
+    }
+    for (int b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
+    return SOL_OK;
+}
+
+sol_status sol_tok_index_added(sol_tokenizer *t, sol_err *err)
+{
+    size_t n[2] = {0}, *end = NULL, k = 0;
+    bool single = false;
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        uint8_t flags = sol_tok_added(t, id);
+        if (!sol_tok_is_added(t, id)) continue;
+        n[flags & SOL_ADDED_NORMALIZED ? 1 : 0]++;
+        single |= (flags & SOL_ADDED_SINGLE_WORD) != 0;
+    }
+    sol_status st = sol_alloc_array((void **)&end, n[1], sizeof *end, err);
+    for (int i = 0; st == SOL_OK && i < 2; i++) st = sol_alloc_array((void **)&t->set[i].token, n[i], sizeof *t->set[i].token, err);
+    if (st == SOL_OK && n[1]) st = normalize_texts(t, end, err);
+    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+        if (!sol_tok_is_added(t, id)) continue;
+        bool normalized = sol_tok_added(t, id) & SOL_ADDED_NORMALIZED;
+        sol_added_set *s = &t->set[normalized];
+        sol_added *a = &s->token[s->n++];
+        a->id = id;
+        a->text = sol_tok_text(t, id, &a->n);
+        if (a->n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "special token %d is empty", id);
+        if (!normalized) continue;
+        size_t from = k ? end[k - 1] : 0;
+        a->text = t->normal_text + from;
+        a->n = end[k++] - from;
+    }
+    for (int i = 0; st == SOL_OK && i < 2; i++) st = sort_set(&t->set[i], i == 1, err);
+    if (st == SOL_OK && single) st = sol_regex_create(&t->word_char, SOL_REGEX_RUST_WORD, err);
+    sol_free(end);
+    return st;
+}
+
+/* ---- decoding ---- */
+
+void sol_decoder_free(sol_decoder *d)
+{
+    for (int i = 0; i < d->n_replace; i++) {
+        sol_free(d->find[i]);
+        sol_free(d->content[i]);
+    }
+    *d = (sol_decoder){0};
+}
+
+/* `from` with every `find` replaced, appended to p; n_find > 0. */
+static sol_status append_replaced(sol_pieces *p, const char *from, size_t n, const char *find, const char *content, sol_err *err)
+{
+    size_t n_find = strlen(find), n_content = strlen(content);
+    sol_status st = SOL_OK;
+    for (size_t i = 0; st == SOL_OK && i < n;) {
+        bool hit = n - i >= n_find && memcmp(from + i, find, n_find) == 0;
+        st = sol_grow_array((void **)&p->bytes, &p->cap_bytes, p->n_bytes + (hit ? n_content : 1), 1, err);
+        if (st != SOL_OK) return st;
+        memcpy(p->bytes + p->n_bytes, hit ? content : from + i, hit ? n_content : 1);
+        p->n_bytes += hit ? n_content : 1;
+        i += hit ? n_find : 1;
+    }
+    return st;
+}
+
+/* A token's text through the decoder's steps; *text lives in one of the two buffers or is the token's own. */
+static sol_status decode_token(const sol_decoder *d, sol_pieces buffer[2], bool first, const char **text, size_t *n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i <= d->n_replace; i++) {
+        bool space = i == d->n_replace;
+        if (space && !d->space[0]) break;
+        sol_pieces *to = &buffer[i & 1];
+        to->n_bytes = 0;
+        st = append_replaced(to, *text, *n, space ? d->space : d->find[i], space ? (first && d->drop_first ? "" : " ") : d->content[i], err);
+        *text = to->bytes;
+        *n = to->n_bytes;
+    }
+    size_t n_strip = strlen(d->strip);
+    for (int i = 0; st == SOL_OK && first && i < d->n_strip && *n >= n_strip && memcmp(*text, d->strip, n_strip) == 0; i++) {
+        *text += n_strip;
+        *n -= n_strip;
+    }
+    return st;
+}
+
+sol_status sol_tok_index_pieces(sol_tokenizer *t, sol_err *err)
+{
+    sol_pieces buffer[2] = {{0}};
+    sol_status st = SOL_OK;
+    for (int first = 0; st == SOL_OK && first < 2; first++) {
+        sol_pieces *p = &t->piece[first];
+        st = sol_alloc_array((void **)&p->end, (size_t)t->n_tokens, sizeof *p->end, err);
+        for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+            size_t n;
+            const char *text = sol_tok_text(t, id, &n);
+            char byte = 0;
+            if (t->type[id] == SOL_TOKEN_BYTE && t->decoder.bytes) {
+                byte = (char)sol_byte_token(text, n);
+                text = &byte;
+                n = 1;
+            } else {
+                st = decode_token(&t->decoder, buffer, first, &text, &n, err);
+            }
+            if (st == SOL_OK) st = sol_grow_array((void **)&p->bytes, &p->cap_bytes, p->n_bytes + n, 1, err);
+            if (st != SOL_OK) break;
+            if (n) memcpy(p->bytes + p->n_bytes, text, n);
+            p->n_bytes += n;
+            p->end[id] = p->n_bytes;
+        }
+    }
+    sol_free(buffer[0].bytes);
+    sol_free(buffer[1].bytes);
+    return st;
+}
