@@ -203,6 +203,7 @@ START_TEST(every_form_of_a_task_file)
         int64_t characters;
     } forms[] = {
         {"arc_easy", "{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\", \"drei\"], \"gold\": 2}", 3, 2, "Q", " drei", 4},
+        {"arc_easy", "\xEF\xBB\xBF{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\"], \"gold\": 1}", 2, 1, "Q", " two", 3},
         {"winogrande", "{\"contexts\": [\"A x\", \"A y\"], \"continuation\": \"is.\", \"gold\": 1}", 2, 1, "A y", " is.", 3},
         {"arc_challenge",
          "{\"id\": \"M\", \"question\": {\"stem\": \"Why?\", \"choices\": [{\"text\": \"so\", \"label\": \"A\"}, {\"text\": \"no\", "
@@ -245,6 +246,7 @@ START_TEST(bad_task_files_are_named_with_their_line)
     static const char *const bad[][2] = {
         {"", "is empty"},
         {"\n \r\n", "is empty"},
+        {"PAR1\x15", "is a Parquet file"},
         {"\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\r\n\r\n{}", "task.jsonl:4: neither"},
         {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"]}", "task.jsonl:1: no whole number under \"gold\""},
         {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 2}",

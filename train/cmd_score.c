@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "open_net.h"
+#include "text/filekind.h"
 
 struct args {
     sol_net_args net;
@@ -86,6 +87,9 @@ static sol_status answer(scorer *s, sol_err *err)
 static sol_status score_line(scorer *s, const char *line, size_t n, sol_err *err)
 {
     json_error_t where;
+    size_t bom = s->line == 1 ? sol_text_bom(line, n) : 0;
+    line += bom;
+    n -= bom;
     json_t *array = sol_json_load(line, n, 0, &where);
     if (!array)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON array of token ids: %s", s->name, s->line, where.column,

@@ -313,11 +313,15 @@ sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *
     size_t size;
     sol_task *t = NULL;
     *out = NULL;
+    sol_text_kind what;
+    bool by_content;
     sol_status st = sol_text_read(path, MAX_FILE, &data, &size, err);
+    size_t head = st == SOL_OK && size < SOL_FILE_HEAD ? size : SOL_FILE_HEAD;
+    if (st == SOL_OK) st = sol_text_kind_of(path, data, head, SOL_READ_JSON, &what, &by_content, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
     if (st == SOL_OK) t->kind = kind;
     long long number = 1;
-    for (size_t at = 0; st == SOL_OK && at < size && (limit == 0 || t->n < limit); number++) {
+    for (size_t at = st == SOL_OK ? sol_text_bom(data, size) : 0; st == SOL_OK && at < size && (limit == 0 || t->n < limit); number++) {
         const char *end = memchr(data + at, '\n', size - at);
         size_t n = end ? (size_t)(end - data) - at : size - at;
         if (!sol_text_is_blank(data + at, n)) st = read_line(t, data + at, n, err);

@@ -86,6 +86,13 @@ gzip -c "$dir/some.txt" >"$dir/some.gz"
 awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir/a")" \
     'BEGIN { d = b * log(2) - log(p); exit !(d < 1e-9 && d > -1e-9) }' || fail "$(cat "$dir/a")"
 "$SOLERA" eval "$dir/m.h5" --text "$dir/some.txt" --word-level 2>/dev/null | grep -q '^word perplexity' || fail "no table"
+{ printf '\357\273\277'; cat "$dir/some.txt"; } >"$dir/bom.txt"
+"$SOLERA" eval "$dir/m.h5" --text "$dir/bom.txt" --context 32 --stride 16 --word-level --json >"$dir/b" 2>/dev/null
+[ "$(sed 's/"seconds".*//' "$dir/a")" = "$(sed 's/"seconds".*//' "$dir/b")" ] || fail "a byte order mark is measured"
+printf '["one", "two"]' >"$dir/list.json"
+printf 'caf\351' >"$dir/latin.txt"
+expect 2 "list.json: is JSON, plain text is expected" "$SOLERA" eval "$dir/m.h5" --text "$dir/list.json"
+expect 2 "latin.txt: byte 3 (0xE9) is no UTF-8" "$SOLERA" eval "$dir/m.h5" --text "$dir/latin.txt"
 : >"$dir/empty.txt"
 expect 2 "empty.txt: the text has" "$SOLERA" eval "$dir/m.h5" --text "$dir/empty.txt"
 expect 2 "no.txt" "$SOLERA" eval "$dir/m.h5" --text "$dir/no.txt"
