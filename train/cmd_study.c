@@ -3,15 +3,18 @@
 
 #include "base/mem.h"
 #include "metrics.h"
+#include "output.h"
 #include "program.h"
 
 struct args {
     const char *out;
+    bool force;
 };
 
 static const sol_opt options[] = {
     {.name = "-o", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
      .help = "directory of the report; default: RUN/report for one run, study-report otherwise"},
+    SOL_OPT_FORCE(struct args, NULL),
     {0},
 };
 
@@ -117,11 +120,13 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     char dir[SOL_PATH_MAX + 16];
     int n = 0;
     sol_status st = sol_alloc_array((void **)&runs, (size_t)p->n_words, sizeof *runs, err);
-    for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
     snprintf(dir, sizeof dir, "study-report");
     if (p->n_words == 1 && is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
-    if (st == SOL_OK) st = sol_report_write(runs, n, args->out ? args->out : dir, err);
-    if (st == SOL_OK) printf("%s/index.html\n", args->out ? args->out : dir);
+    const char *out = args->out ? args->out : dir;
+    if (st == SOL_OK) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
+    for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
+    if (st == SOL_OK) st = sol_report_write(runs, n, out, err);
+    if (st == SOL_OK) printf("%s/index.html\n", out);
     for (int i = 0; runs && i < n; i++) sol_study_run_free(&runs[i]);
     sol_free(runs);
     return st;

@@ -1,12 +1,13 @@
 #include <string.h>
 
+#include "output.h"
 #include "sweep.h"
 
 struct args {
     const char *base, *dir;
     int64_t jobs;
     sol_words set;
-    bool table;
+    bool table, force;
 };
 
 static const sol_opt options[] = {
@@ -20,6 +21,8 @@ static const sol_opt options[] = {
      .help = "change a key of every point's job; what the point itself sets goes before it"},
     {.name = "--table", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, table),
      .help = "start nothing: the table of the runs that are done"},
+    {.name = "--force", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, force),
+     .help = "replace DIR/table.md and DIR/table.csv even where solera did not write them"},
     {0},
 };
 
@@ -48,6 +51,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     sol_sweep_opts o = {.base = args->base, .dir = args->dir, .jobs = args->jobs, .set = args->set.word, .n_set = args->set.n};
     sol_status st = sol_sweep_read(&s, p->word[0], &o, err);
     if (st == SOL_OK) st = check_measures(s, p->word[0], err);
+    if (st == SOL_OK) st = sol_output_check(s->dir, SOL_OUTPUT_TABLES, args->force, err);
     if (st == SOL_OK) st = sol_sweep_runs_open(&r, p, s, err);
     if (st == SOL_OK && !args->table) {
         sol_interrupt_catch(true);

@@ -48,7 +48,7 @@ sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err)
     *c = (sol_study_curve){0};
     sol_status st = sol_file_read(path, &text, &size, err);
     if (st != SOL_OK) return st;
-    for (const char *at = text, *end; st == SOL_OK && (end = strchr(at, '\n')); at = end + 1) {
+    for (const char *at = text, *end; st == SOL_OK && (end = memchr(at, '\n', size - (size_t)(at - text))); at = end + 1) {
         json_error_t where;
         json_t *line = json_loadb(at, (size_t)(end - at), 0, &where);
         number_of_line++;

@@ -42,27 +42,39 @@ static bool is_ours(const char *path, sol_output_kind want)
     return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
 }
 
-/* The weights in it say who made them. */
-static bool is_our_folder(const char *path)
+/* What is written into a folder; the first of these files that is there tells by words near its beginning who made them all. */
+static const struct {
+    const char *name, *marker; /* NULL: it cannot tell */
+} folders[][6] = {
+    [SOL_OUTPUT_FOLDER] = {{"model.safetensors", "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}"},
+                           {"config.json", NULL},
+                           {"generation_config.json", NULL},
+                           {"tokenizer.json", NULL},
+                           {"tokenizer_config.json", NULL}},
+    [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "}, {"measures.csv", "run,step,lambda,loss,"}},
+    [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "}, {"table.csv", "seeds,"}},
+};
+
+static bool has_marker(const char *path, const char *marker)
 {
-    static const char head[] = "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}"; /* behind 8 bytes of length */
-    char weights[SOL_PATH_MAX], bytes[sizeof head - 1];
+    char bytes[1024];
     sol_in in;
-    snprintf(weights, sizeof weights, "%s/model.safetensors", path);
-    if (sol_in_open(&in, weights, NULL) != SOL_OK) return false;
-    bool ours = sol_in_read(&in, 8, bytes, sizeof bytes, NULL) == SOL_OK && memcmp(bytes, head, sizeof bytes) == 0;
+    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
+    size_t n = in.size < sizeof bytes ? (size_t)in.size : sizeof bytes;
+    bool ours = sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
     sol_in_close(&in);
     return ours;
 }
 
-static sol_status check_folder(const char *path, sol_err *err)
+static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *err)
 {
-    static const char *const names[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
     char file[SOL_PATH_MAX];
-    if (is_our_folder(path)) return SOL_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, names[i]) < sizeof file && sol_file_exists(file))
-            return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and solera did not write it: name another folder, or replace it with --force", file);
+    for (int i = 0; i < 6 && folders[kind][i].name; i++) {
+        const char *marker = folders[kind][i].marker;
+        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, folders[kind][i].name) >= sizeof file) continue;
+        if (!sol_file_exists(file)) continue;
+        if (marker && has_marker(file, marker)) return SOL_OK;
+        return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and solera did not write it: name another folder, or replace it with --force", file);
     }
     return SOL_OK;
 }
@@ -72,7 +84,7 @@ sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, 
     static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model", [SOL_OUTPUT_DATASET] = "dataset", [SOL_OUTPUT_TOKENIZER] = "tokenizer"};
     struct stat s;
     if (force) return SOL_OK;
-    if (kind == SOL_OUTPUT_FOLDER) return check_folder(path, err);
+    if (kind >= SOL_OUTPUT_FOLDER) return check_folder(path, kind, err);
     if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || is_ours(path, kind)) return SOL_OK; /* what is no file is refused by the writer */
     return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and is no %s that solera wrote: name another file, or replace it with --force", path,
                     names[kind]);

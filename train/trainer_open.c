@@ -143,8 +143,7 @@ static sol_status compare_config(sol_trainer *t, sol_err *err)
     return st;
 }
 
-/* The newest checkpoint that can be read; a damaged one is put aside with a warning. *found stays false when there is
- * none. */
+/* The newest checkpoint that can be read, with a warning for each newer one, which is damaged. *found stays false when there is none. */
 static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
 {
     uint64_t *steps;
@@ -153,7 +152,7 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
     *found = false;
     sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
     for (int i = 0; st == SOL_OK && i < n && !*found; i++) {
-        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
+        char path[SOL_PATH_MAX];
         sol_err why = {0};
         sol_run_dir_checkpoint(&t->dir, steps[i], path);
         last = sol_checkpoint_read(&t->ck, path, sol_config_param_dtype(t->config), &why);
@@ -167,8 +166,21 @@ static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
         /* A file that could not be read is not a damaged one. */
         if (last == SOL_ERR_NOMEM || last == SOL_ERR_IO || last == SOL_ERR_SYSTEM) st = sol_fail(err, last, "%s", why.text);
         if (i + 1 == n && st == SOL_OK) st = sol_fail(err, last, "%s; no other checkpoint is left", why.text);
-        if (st != SOL_OK) break;
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
+        if (st == SOL_OK) sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
+    }
+    sol_free(steps);
+    return st;
+}
+
+/* Those newer than the checkpoint of a resume: the run will write them again. */
+static sol_status put_damaged_aside(const sol_trainer *t, sol_err *err)
+{
+    uint64_t *steps;
+    int n;
+    sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
+    for (int i = 0; st == SOL_OK && i < n && (int64_t)steps[i] > t->saved_step; i++) {
+        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
+        sol_run_dir_checkpoint(&t->dir, steps[i], path);
         snprintf(aside, sizeof aside, "%s.damaged", path);
         for (int k = 2; sol_file_exists(aside); k++) snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
         if (rename(path, aside) != 0) st = sol_fail_errno(err, path, "cannot put aside");
@@ -332,6 +344,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = start_study(t, err);
     if (st == SOL_OK) st = open_eval_data(t, err);
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
+    if (st == SOL_OK) st = put_damaged_aside(t, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
     t->dir.wait_when_full = strcmp(c->checkpoint.on_full, "continue") == 0;
     t->first_step = t->ck.state.step;

@@ -114,6 +114,21 @@ sol_status sol_plot_available(sol_err *err)
     return spawn(".", -1, argv, &status, err);
 }
 
+/* gnuplot writes through links. */
+static sol_status check_pictures(const char *dir, const char *const *names, int n, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    int fd;
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < 2 * n; i++) {
+        snprintf(path, sizeof path, "%s/%s.%s", dir, names[i / 2], i % 2 ? "png" : "svg");
+        if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        st = sol_own_open(&fd, path, path, O_WRONLY, err);
+        if (st == SOL_OK) close(fd);
+    }
+    return st;
+}
+
 /* What it said becomes the log; its last line, the error: warnings stand before it. */
 static sol_status gnuplot_failed(const char *dir, FILE *said, sol_err *err)
 {
@@ -135,6 +150,7 @@ sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_er
     int status = 0;
     FILE *said = tmpfile();
     sol_status st = said ? SOL_OK : sol_fail_errno(err, "gnuplot", "cannot make a temporary file");
+    if (st == SOL_OK) st = check_pictures(dir, names, n, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&argv, (size_t)n + 2, sizeof *argv, err);
     for (int i = 0; st == SOL_OK && i < n; i++) {
         st = sol_alloc_array((void **)&argv[i + 1], strlen(names[i]) + 4, 1, err);

@@ -159,6 +159,43 @@ for name in x.h5 step-1.h5 best.h5.bak; do echo "$mine" >"$dir/w/s/job/seed-1/ck
 expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml"
 [ "$(ls "$dir/w/s/job/seed-1/ckpt" | tr '\n' ' ')" = "best.h5.bak step-1.h5 x.h5 " ] || fail "$(ls "$dir/w/s/job/seed-1/ckpt")"
 
+# Tables and reports replace their like alone; --force says otherwise.
+echo "$mine" >"$dir/w/s/table.md"
+refuse "table.md: exists, and solera did not write it" "$SOLERA" sweep "$dir/sweep.yaml"
+refuse "table.md: exists, and solera did not write it" "$SOLERA" sweep "$dir/sweep.yaml" --table
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table --force
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table
+rm "$dir/w/s/table.md"
+echo "$mine" >"$dir/w/s/table.csv"
+refuse "table.csv: exists, and solera did not write it" "$SOLERA" sweep "$dir/sweep.yaml" --table
+mkdir "$dir/w/page"
+for name in index.html measures.csv; do
+    echo "$mine" >"$dir/w/page/$name"
+    refuse "$name: exists, and solera did not write it" "$SOLERA" study "$dir/w/run" -o "$dir/w/page"
+    rm "$dir/w/page/$name"
+done
+if command -v gnuplot >/dev/null; then
+    expect 0 "" "$SOLERA" study "$dir/w/run" -o "$dir/w/page"
+    expect 0 "" "$SOLERA" study "$dir/w/run" -o "$dir/w/page"
+    for kind in -s ""; do
+        rm "$dir/w/page/layers.svg"
+        echo "$mine" >"$dir/w/precious"
+        ln $kind "$dir/w/precious" "$dir/w/page/layers.svg"
+        expect 2 "layers.svg: " "$SOLERA" study "$dir/w/run" -o "$dir/w/page"
+        [ "$(cat "$dir/w/precious")" = "$mine" ] || fail "a figure was written through a link"
+    done
+fi
+
+# Damaged checkpoints are put aside by a resume that goes on, not by one that is refused, and none takes the place of another.
+rm -rf "$dir/w/hurt"
+cp -R "$dir/w/run" "$dir/w/hurt"
+for step in 24 30; do echo "$mine" >"$dir/w/hurt/ckpt/step-0000$step.h5"; done
+echo "$mine, earlier" >"$dir/w/hurt/ckpt/step-000024.h5.damaged"
+refuse "optim.lr: 0.001 -> 0.5" train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set optim.lr=0.5
+train --resume --set run.dir="$dir/w/hurt" --set study.every=4 2>/dev/null || fail "a resume behind damaged checkpoints"
+[ "$(cat "$dir/w/hurt/ckpt/step-000024.h5.damaged")" = "$mine, earlier" ] && [ "$(cat "$dir/w/hurt/ckpt/step-000024.h5.damaged2")" = "$mine" ] &&
+    [ "$(cat "$dir/w/hurt/ckpt/step-000030.h5.damaged")" = "$mine" ] || fail "$(ls "$dir/w/hurt/ckpt")"
+
 # A torn end of metrics.jsonl: every line is whole after a resume, and no step is there twice.
 train --set run.dir="$dir/w/ref" 2>/dev/null
 metrics_of "$dir/w/ref" >"$dir/ref"

@@ -62,7 +62,7 @@ static void write_data(void)
     const void *rows[SOL_STUDY_COLUMNS];
     static const double zero[512];
     for (int i = 0; i < SOL_STUDY_COLUMNS; i++) rows[i] = zero;
-    fuzz_check(sol_study_file_create(&f, seed("h5_dataset", "study"), &head, &layer, 1, sol_study_columns, SOL_STUDY_COLUMNS, 2, NULL, NULL) == SOL_OK);
+    fuzz_check(sol_study_file_create(&f, seed("h5_study", "one"), &head, &layer, 1, sol_study_columns, SOL_STUDY_COLUMNS, 2, NULL, NULL) == SOL_OK);
     fuzz_check(sol_study_file_append(f, rows, NULL) == SOL_OK);
     sol_study_file_close(&f);
 }

@@ -14,6 +14,7 @@ for name in "$@"; do
         [ -d "$seeds" ] && corpora="$corpora $seeds"
     done
     [ "$name" = config ] && corpora="$corpora configs"
+    [ "$name" = sweep ] && corpora="$corpora configs/study"
     log="$BUILD/found/$name.log"
     # shellcheck disable=SC2086
     "$BUILD/tests/fuzz/fuzz_$name" -max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=64 \
