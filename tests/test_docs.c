@@ -151,9 +151,10 @@ START_TEST(kinds_that_are_refused)
         {"a.txt", BYTES("\xFF\xFE\0\0a\0\0\0"), "is UTF-32 text"},
         {"a.txt", BYTES("h\0e\0l\0l\0o\0\n\0"), "is UTF-16LE text"},
         {"a.txt", BYTES("\0h\0e\0l\0l\0o\0\n"), "is UTF-16BE text"},
-        {"a.txt", BYTES("caf\xE9 au lait"), "byte 3 (0xE9) is no UTF-8: if the text is Latin-1 or Windows-1252, `iconv"},
-        {"a.txt", BYTES("abc\xC3"), "byte 3 (0xC3) is no UTF-8, or the file ends inside a character"},
-        {"a.txt", BYTES("a\xED\xA0\x80" "b"), "byte 1 (0xED) is no UTF-8"},
+        {"a.txt", BYTES("caf\xE9 au lait"), "a.txt:1: byte 3 of the file (0xE9) is no UTF-8: if the text is Latin-1 or Windows-1252, `iconv"},
+        {"a.txt", BYTES("a\n\nbc\nd\xE9\n"), "a.txt:4: byte 7 of the file (0xE9)"},
+        {"a.txt", BYTES("abc\xC3"), "a.txt:1: byte 3 of the file (0xC3) is no UTF-8, or the file ends inside a character"},
+        {"a.txt", BYTES("a\xED\xA0\x80" "b"), "a.txt:1: byte 1 of the file (0xED) is no UTF-8"},
         {"a.txt", BYTES("abcd\0b"), "byte 4 is 0: not a text file"},
         {"a.jsonl", BYTES("{\"text\":\"a\0b\"}"), "byte 10 is 0: not a text file"},
         {"a.jsonl", BYTES("{\"text\":\"caf\xE9\"}"), "a.jsonl:1:13: not a JSON object: a byte that is no UTF-8: if the text is Latin-1"},
@@ -165,6 +166,7 @@ START_TEST(kinds_that_are_refused)
         {"a.json", BYTES("[\"a\",]"), "a.json:1:1: not a JSON object: it ends early"},
         {"a.json", BYTES("{\n \"text\": \"a\"\n}\n"), "a.json:1:2: not a JSON object: it ends early; a value stands on one line, as `jq -c .`"},
         {"a.json", BYTES("hello\n"), "a.json:1:1: not a JSON object"},
+        {"a.txt", BYTES("{\"a\": 1}\nThis is JSON.\n"), "a.txt:1: no string under \"text\": {\"text\": \"...\"} is expected; --format text reads"},
     };
     char out[256];
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {

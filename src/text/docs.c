@@ -39,7 +39,8 @@ struct sol_docs {
     int64_t bad_values; /* left out */
     uint64_t bad_bytes;
     sol_err first_bad;        /* what was wrong with the first of them */
-    const char *piped_json;   /* a pipe whose content was taken for JSON, to be reported */
+    bool by_content;          /* the open file was taken for JSON for its content alone */
+    const char *guessed;      /* the first such file; NULL: none */
 };
 
 static void forget_file(sol_docs *d)
@@ -71,6 +72,15 @@ static sol_status load(sol_docs *d, size_t *got, sol_err *err)
     return st;
 }
 
+static sol_status fail_utf8(const sol_docs *d, size_t at, sol_err *err)
+{
+    long long line = d->line;
+    for (size_t i = d->scan; i < at; i++) line += d->buf[i] == '\n';
+    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: byte %llu of the file (0x%02X) is no UTF-8%s: " SOL_TEXT_RECODE,
+                    d->o->files[d->file], line, (unsigned long long)(d->offset + at), (uint8_t)d->buf[at],
+                    d->n - at < sizeof d->tail ? ", or the file ends inside a character" : "");
+}
+
 /* Plain text from `at` on: UTF-8, the rest of a character that the buffer ends in goes to the tail. */
 static sol_status check_utf8(sol_docs *d, size_t at, sol_err *err)
 {
@@ -81,10 +91,7 @@ static sol_status check_utf8(sol_docs *d, size_t at, sol_err *err)
         out += good;
         in += good;
         if (in == d->n || (!d->eof && d->n - in < sizeof d->tail)) break;
-        if (!d->o->skip_bad)
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu (0x%02X) is no UTF-8%s: " SOL_TEXT_RECODE,
-                            d->o->files[d->file], (unsigned long long)(d->offset + in), (uint8_t)d->buf[in],
-                            d->n - in < sizeof d->tail ? ", or the file ends inside a character" : "");
+        if (!d->o->skip_bad) return fail_utf8(d, in, err);
         in++;
         d->bad_bytes++;
     }
@@ -105,7 +112,7 @@ static sol_status check_text(sol_docs *d, size_t at, sol_err *err)
 }
 
 /* Opens file number `file` and decides by its head what it is. */
-static sol_status open_file(sol_docs *d, bool *by_content, sol_err *err)
+static sol_status open_file(sol_docs *d, sol_err *err)
 {
     const char *path = d->o->files[d->file];
     size_t got = 1;
@@ -113,7 +120,7 @@ static sol_status open_file(sol_docs *d, bool *by_content, sol_err *err)
     sol_status st = sol_reader_open(&d->reader, path, err);
     while (st == SOL_OK && d->n < SOL_FILE_HEAD && !d->eof) st = load(d, &got, err);
     size_t head = d->n < SOL_FILE_HEAD ? d->n : SOL_FILE_HEAD;
-    if (st == SOL_OK) st = sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, by_content, err);
+    if (st == SOL_OK) st = sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, &d->by_content, err);
     if (st == SOL_OK) st = check_text(d, 0, err);
     if (st == SOL_OK) d->from = d->scan = d->searched = sol_text_bom(d->buf, d->n);
     return st;
@@ -126,13 +133,6 @@ static bool can_look(const char *path)
     return stat(path, &s) == 0 && (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode));
 }
 
-static void warn_of_json(const sol_log *log, const char *path)
-{
-    sol_log_line(log, SOL_LOG_WARN,
-                 "%s: begins as JSON and is read as such; --format text reads it as plain text, --format json or the name "
-                 ".jsonl ends this warning", path);
-}
-
 sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err)
 {
     sol_docs *d;
@@ -142,13 +142,11 @@ sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err
     d->o = o;
     for (; st == SOL_OK && d->file < o->n_files; d->file++) {
         const char *path = o->files[d->file];
-        bool by_content = false;
         uint64_t size;
         st = sol_file_size(path, &size, err);
-        if (st == SOL_OK && can_look(path)) st = open_file(d, &by_content, err);
+        if (st == SOL_OK && can_look(path)) st = open_file(d, err);
         sol_reader_close(&d->reader);
         if (st == SOL_OK) d->total += size;
-        if (st == SOL_OK && by_content) warn_of_json(o->log, path);
     }
     d->file = 0;
     d->bad_bytes = 0; /* in the heads: they are read again */
@@ -188,7 +186,10 @@ void sol_docs_skipped(const sol_docs *d, int64_t *values, uint64_t *bytes)
 
 void sol_docs_report(const sol_docs *d)
 {
-    if (d->piped_json) warn_of_json(d->o->log, d->piped_json);
+    if (d->guessed)
+        sol_log_line(d->o->log, SOL_LOG_WARN,
+                     "%s: begins as JSON and was read as such; --format text reads it as plain text, --format json or the "
+                     "name .jsonl ends this warning", d->guessed);
     if (d->bad_values)
         sol_log_line(d->o->log, SOL_LOG_WARN, "%lld values of JSON were left out, the first: %s", (long long)d->bad_values,
                      d->first_bad.text);
@@ -355,7 +356,8 @@ static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
     sol_span text;
     sol_err why = {0};
     sol_status st = sol_json_text(d->buf + d->from, to - d->from, d->o->files[d->file], d->from_line, &text, &why);
-    if (st != SOL_OK && !d->o->skip_bad) return sol_fail(err, st, "%s", why.text);
+    if (st != SOL_OK && !d->o->skip_bad)
+        return sol_fail(err, st, "%s%s", why.text, d->by_content ? "; --format text reads the file as plain text" : "");
     if (st != SOL_OK) {
         if (d->bad_values++ == 0) d->first_bad = why;
         d->from = next;
@@ -487,12 +489,11 @@ static bool inside_array(const sol_docs *d)
 sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err)
 {
     sol_status st = SOL_OK;
-    bool by_content = false;
     b->n_text = b->n_pieces = 0;
     while (st == SOL_OK && b->n_text < SOL_DOCS_BATCH && d->file < d->o->n_files) {
         if (!d->reader) {
-            st = open_file(d, &by_content, err);
-            if (by_content && !can_look(d->o->files[d->file])) d->piped_json = d->o->files[d->file];
+            st = open_file(d, err);
+            if (d->by_content && !d->guessed) d->guessed = d->o->files[d->file];
         } else if (d->decoded) {
             st = step_decoded(d, b, err);
         } else if (d->eof && d->from == d->n && d->first && !inside_array(d)) {

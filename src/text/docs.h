@@ -63,7 +63,7 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err);
 /* Progress: bytes of the files consumed and in all (0: unknown). */
 void sol_docs_progress(const sol_docs *d, uint64_t *done, uint64_t *total);
 
-/* At the end of the work: warns of what was left out for skip_bad, and of a pipe that was taken for JSON. */
+/* At the end of the work: warns of what was left out for skip_bad, and of a file that was taken for JSON for its content alone. */
 void sol_docs_report(const sol_docs *d);
 /* Values that were left out for skip_bad, and bytes. */
 void sol_docs_skipped(const sol_docs *d, int64_t *values, uint64_t *bytes);

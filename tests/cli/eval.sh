@@ -92,7 +92,7 @@ awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir
 printf '["one", "two"]' >"$dir/list.json"
 printf 'caf\351' >"$dir/latin.txt"
 expect 2 "list.json: is JSON, plain text is expected" "$SOLERA" eval "$dir/m.h5" --text "$dir/list.json"
-expect 2 "latin.txt: byte 3 (0xE9) is no UTF-8" "$SOLERA" eval "$dir/m.h5" --text "$dir/latin.txt"
+expect 2 "latin.txt:1: byte 3 of the file (0xE9) is no UTF-8" "$SOLERA" eval "$dir/m.h5" --text "$dir/latin.txt"
 : >"$dir/empty.txt"
 expect 2 "empty.txt: the text has" "$SOLERA" eval "$dir/m.h5" --text "$dir/empty.txt"
 expect 2 "no.txt" "$SOLERA" eval "$dir/m.h5" --text "$dir/no.txt"

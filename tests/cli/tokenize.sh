@@ -73,7 +73,7 @@ for road in s.json strings.jsonl lines.txt array.json.gz; do
         cmp "$d/s1.h5" "$d/road.h5" || die "$road changed the dataset"
         rm "$d/road.h5"
     done
-    warned=$(grep -c 'lines.txt: begins as JSON and is read as such; --format text' "$d/stderr")
+    warned=$(grep -c 'lines.txt: begins as JSON and was read as such; --format text' "$d/stderr")
     [ "$warned" -eq $([ $road = lines.txt ] && echo 1 || echo 0) ] || die "$road: warned $warned times"
 done
 "$SOLERA" tokenize --tokenizer "$d/t.json" --input /dev/stdin --format json -o "$d/road.h5" 2>/dev/null <"$d/s.jsonl" || die "stdin"
@@ -81,6 +81,17 @@ cmp "$d/s1.h5" "$d/road.h5" || die "stdin changed the dataset"
 cat "$d/s.jsonl" | "$SOLERA" tokenize --tokenizer "$d/t.json" --input /dev/stdin -o "$d/piped.h5" 2>"$d/stderr" || die "a pipe"
 cmp "$d/s1.h5" "$d/piped.h5" || die "a pipe changed the dataset"
 grep -q '/dev/stdin: begins as JSON' "$d/stderr" || die "a pipe of JSON: no warning"
+
+# and as the data of a job
+"$SOLERA" train-tokenizer --vocab 500 --input "$d/s.json" -o "$d/few.json" 2>/dev/null || die "a tokenizer from an array of JSON"
+"$SOLERA" tokenize --tokenizer "$d/few.json" --input $stories -o "$d/few.h5" 2>/dev/null || die "500 tokens"
+printf 'run: {dir: %s/run}\nmodel: {init: "random:tiny", tokenizer: %s/few.json}\nquant: {method: none}\ntrain: {steps: 1, batch: 1, seq: 32, eval_every: 0}\n' "$d" "$d" >"$d/job.yaml"
+gzip -c "$d/s.json" >"$d/nameless"
+for road in $stories "$d/s.jsonl" "$d/strings.jsonl" "$d/nameless"; do
+    rm -rf "$d/run"
+    "$SOLERA" train "$d/job.yaml" --set data.train="$road" 2>"$d/stderr" || die "data.train $road: $(cat "$d/stderr")"
+    cmp "$d/few.h5" "$d/run/tokens-train.h5" || die "data.train $road changed the dataset"
+done
 
 # text_bytes counts the text alone; values without one are left out and counted if asked
 printf '{"text":"hi","meta":"a long field"}\n{"text":null}\n{"text":"\\ud800"}\n{"text":"\\u00e9"}\n' >"$d/some.jsonl"

@@ -19,6 +19,10 @@ expect 2 "unknown model shape 'tinny'" "$SOLERA" train "$dir/job.yaml" --set mod
 expect 2 "key 'model.tokenizer': $dir/text.txt" "$SOLERA" train "$dir/job.yaml" --set model.tokenizer="$dir/text.txt"
 expect 2 "key 'data.train': $dir/text.h5" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/text.h5"
 expect 2 "/dev/null" "$SOLERA" train "$dir/job.yaml" --set run.dir=/dev/null/run
+printf 'a,b\n1,2\n' >"$dir/table.csv"
+printf '[{"text": "a"}, {"content": "b"}]' >"$dir/list.json"
+expect 2 "key 'data.train': $dir/table.csv: is a table (CSV)" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/table.csv"
+expect 2 "key 'data.train': $dir/list.json:1: no string under \"text\": strings are under \"content\"" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/list.json"
 head -c 3000 "$dir/data.h5" >"$dir/cut.h5"
 expect 2 "key 'data.train': $dir/cut.h5" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/cut.h5"
 if [ "$(id -u)" -ne 0 ]; then
