@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "distill.h"
+#include "run_dir.h"
 #include "speed.h"
+#include "task_plan.h"
 #include "store/export.h"
 
 struct args {
@@ -89,8 +91,6 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .by_layer = c->optim.fused,
                         .compute = sol_config_compute(c)};
     sol_adamw_config adamw = sol_config_adamw(c);
-    /* After the products of sol_product_rate: the buffers of the BLAS library are among it. */
-    sol_plan_add(plan, "program and libraries", sol_peak_rss());
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
     sol_plan_add(plan, "token batches",
@@ -173,41 +173,101 @@ static void print_json(const sol_config *c, const estimate *e, const sol_plan *p
     puts("}}");
 }
 
+/* What a run opens before its first step, without weights. */
+typedef struct opened {
+    sol_program *program;
+    const sol_config *config;
+    sol_ctx *ctx;
+    sol_run_dir dir;
+    sol_model_config model_config;
+    sol_tokenizer *tokenizer;
+    sol_model *model;
+    sol_quant_spec quant;
+    sol_job_tokens train, eval;
+    sol_job_teacher teacher;
+    sol_task_plan *tasks;
+    int n_tasks;
+} opened;
+
+static void close_job(opened *j)
+{
+    sol_task_plans_free(&j->tasks, j->n_tasks);
+    sol_job_teacher_close(&j->teacher);
+    sol_job_close_tokens(&j->eval);
+    sol_job_close_tokens(&j->train);
+    sol_model_free(&j->model);
+    sol_tokenizer_free(&j->tokenizer);
+    sol_run_dir_close(&j->dir);
+}
+
+/* Text that the run would sample from the model is not there yet. */
+static sol_status open_train_data(opened *j, sol_err *err)
+{
+    const sol_config *c = j->config;
+    sol_batcher batcher;
+    if (strcmp(c->data.source, "self") == 0) {
+        sol_self_opts o = sol_job_self(c);
+        int64_t ids = sol_tokenizer_vocab_size(j->tokenizer);
+        return sol_self_check(&j->model_config, ids < j->model_config.vocab_size ? ids : j->model_config.vocab_size, &o, err);
+    }
+    sol_status st = sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer, &j->train, err);
+    return st == SOL_OK ? sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err) : st;
+}
+
+static sol_status open_evaluation(opened *j, sol_err *err)
+{
+    const sol_config *c = j->config;
+    sol_status st = SOL_OK;
+    if (c->train.eval_every > 0)
+        st = sol_job_look_at_tokens(j->program, c, "data.eval", c->data.eval, j->tokenizer, &j->eval, err);
+    return st == SOL_OK ? sol_job_tasks(c, &j->tasks, &j->n_tasks, err) : st;
+}
+
+/* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses in the same words. */
+static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
+{
+    const sol_config *c = j->config;
+    sol_status st = sol_config_quant(c, &j->quant, err);
+    if (st == SOL_OK) st = sol_run_dir_open(&j->dir, c->run.dir, true, err);
+    if (st == SOL_OK && j->dir.has_run)
+        sol_log_line(&j->program->log, SOL_LOG_INFO, "%s holds a run already: train goes on with it by --resume, another run.dir starts a new one",
+                     c->run.dir);
+    if (st == SOL_OK) st = sol_job_model_header(c, &j->model_config, &j->tokenizer, err);
+    if (st == SOL_OK) st = sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err);
+    if (st == SOL_OK) st = sol_job_check_quant(c, j->model, &j->quant, err);
+    if (st == SOL_OK) st = sol_product_rate(j->ctx, sol_config_compute(c), &e->gemm_rate, err);
+    /* After the products, since the buffers of the BLAS library are among it, and before data are read. */
+    sol_plan_add(plan, "program and libraries", sol_peak_rss());
+    if (st == SOL_OK) st = open_train_data(j, err);
+    sol_job_student student = {&j->model_config, j->tokenizer, j->train.open && !j->train.part ? &j->train.file : NULL};
+    if (st == SOL_OK) st = sol_job_teacher_describe(c, &student, &j->teacher, err);
+    if (st == SOL_OK) st = plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan, err);
+    return st == SOL_OK ? open_evaluation(j, err) : st;
+}
+
 static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_err *err)
 {
-    sol_model_config config;
-    sol_model *m = NULL;
-    sol_quant_spec spec;
+    opened j = {.program = p, .config = c, .dir = {.lock_fd = -1, .metrics_fd = -1}};
     sol_plan plan = {0};
     estimate e = {0};
-    sol_job_teacher teacher = {0};
     export_plan exports[EXPORTS];
-    sol_tokenizer *tokenizer = NULL;
-    sol_ctx *ctx;
-    sol_status st = sol_config_quant(c, &spec, err);
-    if (st == SOL_OK) st = sol_job_model_header(c, &config, &tokenizer, err);
-    if (st == SOL_OK) st = sol_model_describe(&m, &config, sol_config_param_dtype(c), err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, err);
-    if (st == SOL_OK) st = sol_job_teacher_describe(c, &config, &teacher, err);
+    sol_interrupt_catch(false);
     if (p->threads == 0) p->threads = c->run.threads;
-    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_product_rate(ctx, sol_config_compute(c), &e.gemm_rate, err);
-    if (st == SOL_OK) st = plan_memory(c, m, &spec, &teacher, sol_pool_threads(ctx->pool), &plan, err);
+    sol_status st = sol_program_ctx(p, &j.ctx, err);
+    if (st == SOL_OK) st = open_job(&j, &e, &plan, err);
     if (st == SOL_OK) {
-        count_weights(m, &spec, &e);
+        count_weights(j.model, &j.quant, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
-        e.flops = sol_step_flops(c, m, teacher.teacher, e.tokens);
-        e.share = step_share(c, ctx);
+        e.flops = sol_step_flops(c, j.model, j.teacher.teacher, e.tokens);
+        e.share = step_share(c, j.ctx);
         e.seconds = e.flops * (double)c->train.steps / (e.share * e.gemm_rate);
-        plan_exports(c, m, tokenizer, &spec, exports);
+        plan_exports(c, j.model, j.tokenizer, &j.quant, exports);
         if (json)
             print_json(c, &e, &plan, exports);
         else
-            print_text(c, &e, &plan, exports, sol_pool_threads(ctx->pool));
+            print_text(c, &e, &plan, exports, sol_pool_threads(j.ctx->pool));
     }
-    sol_tokenizer_free(&tokenizer);
-    sol_job_teacher_close(&teacher);
-    sol_model_free(&m);
+    close_job(&j);
     return st;
 }
 
@@ -229,6 +289,9 @@ const sol_verb sol_verb_plan = {
     .min_words = 1,
     .max_words = 1,
     .summary = "parameters, memory, arithmetic and time of a job and the sizes of its exports, before anything is allocated",
+    .details = "Fails where `solera train` would fail before its first step, in the same words: run.dir, model, data, teacher and tasks are\n"
+               "opened as a run opens them, but weights are not read, of a text the first 64 MB are, and nothing is left behind. A run.dir that\n"
+               "holds a run is as good as for train --resume.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -29,15 +29,6 @@ static sol_status check_config(const sol_config *c, const sol_model_config *stud
     return SOL_OK;
 }
 
-sol_status sol_job_teacher_config(const sol_config *c, const sol_model_config *student, sol_model_config *teacher,
-                                  sol_err *err)
-{
-    sol_err why = {0};
-    sol_status st = sol_store_read_header(sol_job_teacher_path(c), teacher, NULL, &why);
-    if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
-    return check_config(c, student, teacher, err);
-}
-
 static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, const sol_tokenizer *tokenizer,
                              sol_err *err)
 {
@@ -50,6 +41,12 @@ static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, cons
                                "%s: was trained with quant.method %s; a teacher is a full-precision model", path,
                                ck->quant.method->name);
     return SOL_OK;
+}
+
+static sol_status check_teacher(const sol_config *c, const sol_job_student *s, const sol_checkpoint *ck, sol_err *err)
+{
+    sol_status st = check_config(c, s->config, &ck->model->config, err);
+    return st == SOL_OK ? check_file(c, ck, s->tokenizer, err) : st;
 }
 
 /* The teacher, as its file is read. */
@@ -65,8 +62,7 @@ static sol_status begin_reading(void *user, const sol_checkpoint *ck, sol_err *e
 {
     reading *r = user;
     r->blamed = true;
-    sol_status st = check_config(r->config, r->student->config, &ck->model->config, err);
-    if (st == SOL_OK) st = check_file(r->config, ck, r->student->tokenizer, err);
+    sol_status st = check_teacher(r->config, r->student, ck, err);
     if (st == SOL_OK)
         st = sol_teacher_describe(&r->teacher, &ck->model->config, sol_config_teacher_type(r->config), err);
     if (st == SOL_OK) st = sol_teacher_allocate(r->teacher, err);
@@ -209,18 +205,28 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
     return st;
 }
 
-/* A cache's head is not read: its k is that of the job, or the usual one. */
-sol_status sol_job_teacher_describe(const sol_config *c, const sol_model_config *student, sol_job_teacher *t,
-                                    sol_err *err)
+static sol_status describe_weights(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
 {
-    sol_model_config config;
+    sol_checkpoint ck;
+    sol_err why = {0};
+    sol_status st = sol_checkpoint_describe(&ck, sol_job_teacher_path(c), SOL_F32, &why);
+    if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
+    st = check_teacher(c, s, &ck, err);
+    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &ck.model->config, sol_config_teacher_type(c), err);
+    sol_checkpoint_free(&ck);
+    return st;
+}
+
+/* Of a cache that is not looked into k is that of the job, or the usual one. */
+sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+{
     *t = (sol_job_teacher){0};
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    t->loss = sol_config_distill(c);
-    sol_status st = sol_job_teacher_config(c, student, &config, err);
+    sol_status st = read_digest(c, t, err);
     if (st != SOL_OK) return st;
-    if (!c->distill.cache[0]) return sol_teacher_describe(&t->teacher, &config, sol_config_teacher_type(c), err);
-    if (t->loss.top_k == 0) t->loss.top_k = config.vocab_size < 64 ? config.vocab_size : 64;
+    if (!c->distill.cache[0]) return describe_weights(c, s, t, err);
+    if (s->data) return open_trained_cache(c, s, t, err);
+    if (t->loss.top_k == 0) t->loss.top_k = s->config->vocab_size < 64 ? s->config->vocab_size : 64;
     return SOL_OK;
 }
 

@@ -20,10 +20,6 @@ static inline bool sol_job_has_teacher(const sol_config *c)
 /* The file that the teacher is read from: distill.teacher, or for self model.init. */
 const char *sol_job_teacher_path(const sol_config *c);
 
-/* Its configuration, from the header of its file: as many tokens and positions as the job needs. */
-sol_status sol_job_teacher_config(const sol_config *c, const sol_model_config *student, sol_model_config *teacher,
-                                  sol_err *err);
-
 /* What it must fit. */
 typedef struct sol_job_student {
     const sol_model_config *config;
@@ -39,9 +35,8 @@ sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const s
 sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
                                       sol_job_teacher *t,
                                       sol_err *err);
-/* For a plan: the teacher without its weights. */
-sol_status sol_job_teacher_describe(const sol_config *c, const sol_model_config *student, sol_job_teacher *t,
-                                    sol_err *err);
+/* For a plan: the same without weights. s->data NULL: it is not known yet, and a cache is not compared with it. */
+sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err);
 void sol_job_teacher_close(sol_job_teacher *t);
 
 /* Fills the fields of the graph's options. */

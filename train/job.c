@@ -1,6 +1,8 @@
 #include "job.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tokenize.h"
 
@@ -55,18 +57,56 @@ static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_
                            (long long)c->train.seq, (long long)m->max_position_embeddings);
 }
 
+/* ctx NULL: without weights, here and below. */
+static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    sol_model_config m;
+    sol_dtype dtype = sol_config_param_dtype(c);
+    sol_status st = random_config(c, &m, &ck->tokenizer, err);
+    if (st == SOL_OK) st = ctx ? sol_model_create(&ck->model, &m, dtype, err) : sol_model_describe(&ck->model, &m, dtype, err);
+    if (st == SOL_OK && ctx) sol_model_init_random(ctx, ck->model, (uint64_t)c->run.seed);
+    return st;
+}
+
+static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    sol_dtype dtype = sol_config_param_dtype(c);
+    sol_err why = {0};
+    sol_file_kind kind;
+    sol_status st = sol_store_kind(c->model.init, &kind, &why);
+    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
+                                        [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
+    if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
+        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init, names[kind]);
+    if (st == SOL_OK)
+        st = ctx ? sol_checkpoint_read_model(ck, c->model.init, dtype, &why) : sol_checkpoint_describe(ck, c->model.init, dtype, &why);
+    if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
+    return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
+}
+
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+{
+    memset(ck, 0, sizeof *ck);
+    sol_status st = random_shape(c) ? make_random(ctx, c, ck, err) : read_model(ctx, c, ck, err);
+    sol_free(ck->config_yaml);
+    ck->config_yaml = NULL;
+    memset(&ck->state, 0, sizeof ck->state);
+    memset(&ck->quant, 0, sizeof ck->quant);
+    return st == SOL_OK ? check_seq(c, &ck->model->config, err) : st;
+}
+
 sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
 {
-    sol_err why = {0};
-    sol_status st;
+    sol_checkpoint ck;
     *t = NULL;
-    if (random_shape(c)) {
-        st = random_config(c, m, t, err);
-    } else {
-        st = sol_store_read_header(c->model.init, m, t, &why);
-        if (st != SOL_OK) st = sol_job_blame(c, "model.init", st, &why, err);
+    sol_status st = sol_job_open_model(NULL, c, &ck, err);
+    if (st == SOL_OK) {
+        *m = ck.model->config;
+        *t = ck.tokenizer;
+        ck.tokenizer = NULL;
     }
-    return st == SOL_OK ? check_seq(c, m, err) : st;
+    sol_checkpoint_free(&ck);
+    return st;
 }
 
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err)
@@ -75,40 +115,6 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
     sol_status st = sol_job_model_header(c, m, &t, err);
     sol_tokenizer_free(&t);
     return st;
-}
-
-static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
-{
-    sol_model_config m;
-    sol_status st = random_config(c, &m, &ck->tokenizer, err);
-    if (st == SOL_OK) st = sol_model_create(&ck->model, &m, sol_config_param_dtype(c), err);
-    if (st == SOL_OK) sol_model_init_random(ctx, ck->model, (uint64_t)c->run.seed);
-    return st;
-}
-
-static sol_status read_model(const sol_config *c, sol_checkpoint *ck, sol_err *err)
-{
-    sol_err why = {0};
-    sol_file_kind kind;
-    sol_status st = sol_store_kind(c->model.init, &kind, &why);
-    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
-                                        [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
-    if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
-        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init, names[kind]);
-    if (st == SOL_OK) st = sol_checkpoint_read_model(ck, c->model.init, sol_config_param_dtype(c), &why);
-    if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
-    return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
-}
-
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
-{
-    memset(ck, 0, sizeof *ck);
-    sol_status st = random_shape(c) ? make_random(ctx, c, ck, err) : read_model(c, ck, err);
-    sol_free(ck->config_yaml);
-    ck->config_yaml = NULL;
-    memset(&ck->state, 0, sizeof ck->state);
-    memset(&ck->quant, 0, sizeof ck->quant);
-    return st == SOL_OK ? check_seq(c, &ck->model->config, err) : st;
 }
 
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
@@ -123,6 +129,14 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
                              err);
     }
     return SOL_OK;
+}
+
+sol_self_opts sol_job_self(const sol_config *c)
+{
+    return (sol_self_opts){.n_tokens = c->data.self_tokens,
+                           .max_len = c->data.self_length ? c->data.self_length : c->train.seq,
+                           .temperature = (float)c->data.self_temperature,
+                           .seed = (uint64_t)c->run.seed};
 }
 
 /* As sol_batcher cuts the data that the model is trained on. */
@@ -144,33 +158,36 @@ static bool is_text(const char *path)
     return !same;
 }
 
+/* most: as in sol_tokenize_job. */
 static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t,
-                               sol_err *err)
+                               uint64_t most, bool *part, sol_err *err)
 {
     char eos[256];
     size_t n;
     sol_tokenize_result r;
     const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
-    sol_tokenize_job job = {.tokenizer = t, .out = made};
+    sol_tokenize_job job = {.tokenizer = t, .out = made, .most = most};
     job.docs = (sol_docs_options){.files = &path,
                                   .n_files = 1,
                                   .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t),
                                   .cut_lines = sol_tokenizer_can_cut_lines(t)};
-    return sol_tokenize_files(p, &job, &r, err);
+    sol_status st = sol_tokenize_files(p, &job, &r, err);
+    *part = most > 0 && r.text_bytes >= most;
+    return st;
 }
 
-sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
-                               sol_err *err)
+static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                              const char *made, bool keep_made, uint64_t most, const sol_tokenizer *t, sol_job_tokens *d,
+                              sol_err *err)
 {
     sol_err why = {0};
     sol_status st = SOL_OK;
     memset(d, 0, sizeof *d);
     if (is_text(path)) {
-        if (!keep_made || !sol_file_exists(made)) st = make_dataset(p, path, made, t, &why);
+        if (!keep_made || !sol_file_exists(made)) st = make_dataset(p, path, made, t, most, &d->part, &why);
         path = made;
     }
     if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);
@@ -181,6 +198,27 @@ sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *
     sol_job_close_tokens(d);
     if (st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why.text);
     return sol_job_blame(c, key, st, &why, err);
+}
+
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
+                               sol_err *err)
+{
+    return open_tokens(p, c, key, path, made, keep_made, 0, t, d, err);
+}
+
+sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                                  const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
+{
+    const char *temp = getenv("TMPDIR");
+    char dir[SOL_PATH_MAX / 2], made[SOL_PATH_MAX];
+    snprintf(dir, sizeof dir, "%s/solera-XXXXXX", temp && temp[0] ? temp : "/tmp");
+    if (!mkdtemp(dir)) return sol_fail_errno(err, dir, "cannot make directory");
+    snprintf(made, sizeof made, "%s/tokens.h5", dir);
+    sol_status st = open_tokens(p, c, key, path, made, false, SOL_LOOK_BYTES, t, d, err);
+    unlink(made); /* it stays mapped */
+    rmdir(dir);
+    return st;
 }
 
 void sol_job_close_tokens(sol_job_tokens *d)

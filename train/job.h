@@ -9,7 +9,8 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
 /* With the tokenizer, which the caller owns; NULL when the file has none. */
 sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err);
 
-/* Fills ck->model (fp32) and ck->tokenizer from model.init; nothing else of the file is kept. */
+/* Fills ck->model and ck->tokenizer from model.init; nothing else of the file is kept. ctx NULL: without weights, the model is only
+ * described. */
 sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err);
 
 /* Every quantized layer against the quantizer: the first that does not fit is named. */
@@ -21,6 +22,9 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 /* The reason of a callee under the key and the place that named the thing. */
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err);
 
+/* How data.source self samples. */
+sol_self_opts sol_job_self(const sol_config *c);
+
 /* How the job cuts the data that it is measured on. */
 sol_windows sol_job_windows(const sol_config *c);
 
@@ -28,12 +32,18 @@ sol_windows sol_job_windows(const sol_config *c);
 typedef struct sol_job_tokens {
     sol_dataset file;
     bool open;
+    bool part; /* the beginning of a text, whose end was not looked at */
 } sol_job_tokens;
 /* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written; one that is there
  * is taken when keep_made is set. The data must belong to the model's tokenizer. */
 sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
                                const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
                                sol_err *err);
+/* The same without leaving anything, for a plan: of a text the first SOL_LOOK_BYTES, which say nearly always whether a run could read
+ * it. */
+enum { SOL_LOOK_BYTES = 64 << 20 };
+sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
+                                  const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
 void sol_job_close_tokens(sol_job_tokens *d);
 
 #endif

@@ -84,3 +84,13 @@ sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names,
     if (st != SOL_OK) sol_task_plans_free(plans, *n);
     return st;
 }
+
+sol_status sol_job_tasks(const sol_config *c, sol_task_plan **plans, int *n, sol_err *err)
+{
+    sol_err why = {0};
+    *plans = NULL;
+    *n = 0;
+    if (!c->eval.tasks[0]) return SOL_OK;
+    sol_status st = sol_task_plans_read(plans, n, c->eval.tasks, c->eval.task_dir[0] ? c->eval.task_dir : NULL, c->eval.limit, &why);
+    return st == SOL_OK ? SOL_OK : sol_config_fail(c, "eval.tasks", err, "%s", why.text);
+}

@@ -96,6 +96,13 @@ static void read_slot(pipeline *l, slot *s)
     for (size_t i = 0; i < s->batch.n_pieces; i++) l->result->text_bytes += s->batch.piece[i].n;
 }
 
+static sol_status end_document(pipeline *l, sol_err *err)
+{
+    l->last_id = -1;
+    l->result->documents++;
+    return sol_dataset_writer_end(l->writer, err);
+}
+
 static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
 {
     int32_t eos = sol_tokenizer_eos(l->job->tokenizer);
@@ -107,9 +114,7 @@ static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t
         st = sol_dataset_writer_append(l->writer, &eos, 1, err);
         l->result->tokens++;
     }
-    l->last_id = -1;
-    l->result->documents++;
-    return st == SOL_OK ? sol_dataset_writer_end(l->writer, err) : st;
+    return st == SOL_OK ? end_document(l, err) : st;
 }
 
 static void write_slot(pipeline *l, slot *s)
@@ -191,7 +196,7 @@ static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_
         sol_pool_run(pool, FIRST_GROUP_TILE + (l->encoding ? (int64_t)l->encoding->n_groups : 0), run_tile, l);
         st = step_status(l, err);
         if (st == SOL_OK && l->encoding) watch_special(p, l, l->encoding);
-        more = more && l->reading->filled;
+        more = more && l->reading->filled && (l->job->most == 0 || l->result->text_bytes < l->job->most);
         if (st == SOL_OK && sol_interrupted())
             st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
         show_progress(p, l, from);
@@ -246,11 +251,12 @@ sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_t
         st = sol_dataset_writer_open(&l.writer, job->out, sol_tokenizer_vocab_size(t), sol_tokenizer_hash(t),
                                      err);
     if (st == SOL_OK) st = run_pipeline(p, ctx->pool, &l, err);
+    if (st == SOL_OK && l.last_id >= 0) st = end_document(&l, err); /* left unread from here on */
     if (st == SOL_OK && r->documents == 0)
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
     if (st == SOL_OK) st = sol_dataset_writer_close(&l.writer, err);
     sol_live_clear(p);
-    if (st == SOL_OK) report(p, &l);
+    if (st == SOL_OK && job->most == 0) report(p, &l);
     pipeline_free(&l);
     return st;
 }

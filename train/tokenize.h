@@ -18,6 +18,7 @@ typedef struct sol_tokenize_job {
     sol_docs_options docs;
     bool special;         /* recognize special tokens in the text */
     bool special_is_text; /* and not to do so is meant: no warning of those in it */
+    uint64_t most;        /* only a look: bytes of text, about, behind which all is left unread; 0: all of it */
     const char *out;
 } sol_tokenize_job;
 

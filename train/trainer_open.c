@@ -37,14 +37,10 @@ static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, 
  * other. */
 static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 {
-    const sol_config *c = t->config;
     sol_net *net = NULL;
     sol_self_data data = {0};
-    sol_self_opts o = {.n_tokens = c->data.self_tokens,
-                       .max_len = c->data.self_length ? c->data.self_length : c->train.seq,
-                       .temperature = (float)c->data.self_temperature,
-                       .seed = (uint64_t)c->run.seed,
-                       .watch = {.fn = watch_sampling, .user = t}};
+    sol_self_opts o = sol_job_self(t->config);
+    o.watch = (sol_eval_watch){.fn = watch_sampling, .user = t};
     char duration[32];
     double begun = sol_clock();
     sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model",
@@ -102,13 +98,7 @@ static sol_status open_eval_data(sol_trainer *t, sol_err *err)
     if (st == SOL_OK && c->train.eval_every > 0)
         st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
                                  t->ck.tokenizer, &t->eval, err);
-    if (st == SOL_OK && c->eval.tasks[0]) {
-        sol_err why = {0};
-        const char *dir = c->eval.task_dir[0] ? c->eval.task_dir : NULL;
-        st = sol_task_plans_read(&t->tasks, &t->n_tasks, c->eval.tasks, dir, c->eval.limit, &why);
-        if (st != SOL_OK) st = sol_config_fail(c, "eval.tasks", err, "%s", why.text);
-    }
-    return st;
+    return st == SOL_OK ? sol_job_tasks(c, &t->tasks, &t->n_tasks, err) : st;
 }
 
 /* The job of the last time against the one that is asked for. say: in the log, what changed. */

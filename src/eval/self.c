@@ -136,9 +136,14 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status check_options(const sol_net *net, const sol_self_opts *o, sol_err *err)
+static sol_sampler_config sampler_of(const sol_self_opts *o)
 {
-    const sol_model_config *c = sol_net_config(net);
+    return (sol_sampler_config){.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed};
+}
+
+sol_status sol_self_check(const sol_model_config *c, int64_t drawn_ids, const sol_self_opts *o, sol_err *err)
+{
+    sol_sampler_config sampler = sampler_of(o);
     if (o->n_tokens < 1) return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of own text: at least 1", (long long)o->n_tokens);
     if (o->max_len < 2 || o->max_len > c->max_position_embeddings)
         return sol_fail(err, SOL_ERR_RANGE, "documents of %lld tokens: the model has 2..%lld", (long long)o->max_len,
@@ -146,21 +151,20 @@ static sol_status check_options(const sol_net *net, const sol_self_opts *o, sol_
     if (c->bos_token_id < 0 && c->eos_token_id < 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS: nothing begins its own text");
     int64_t begin = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
-    if (begin >= sol_net_drawn_ids(net))
+    if (begin >= drawn_ids)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model's own text begins with id %lld: its tokenizer has %lld tokens",
-                        (long long)begin, (long long)sol_net_drawn_ids(net));
-    return SOL_OK;
+                        (long long)begin, (long long)drawn_ids);
+    return sol_sampler_check(&sampler, err);
 }
 
 sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
     sampling s = {.net = net, .o = o, .begin = (int32_t)(c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id),
-                  .sampler = {.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed}};
+                  .sampler = sampler_of(o)};
     *out = (sol_self_data){0};
     for (int i = 0; i < SLOTS; i++) s.slot[i].doc = -1;
-    sol_status st = check_options(net, o, err);
-    if (st == SOL_OK) st = sol_sampler_check(&s.sampler, err);
+    sol_status st = sol_self_check(c, sol_net_drawn_ids(net), o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float), err);
     if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
     if (st == SOL_OK) st = sample_all(&s, err);

@@ -320,15 +320,32 @@ static sol_status stream_param(const sol_h5_file *f, const sol_param *p, const s
     return st;
 }
 
+static sol_status describe(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype, sol_err *err)
+{
+    sol_model_config config;
+    sol_status st = read_beside(f, c, &config, err);
+    return st == SOL_OK ? read_table(f, &config, &c->quant, dtype, &c->model, err) : st;
+}
+
+sol_status sol_checkpoint_describe(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+{
+    sol_h5_file f;
+    *c = (sol_checkpoint){0};
+    sol_status st = sol_h5_open(&f, path, err);
+    if (st != SOL_OK) return st;
+    st = describe(&f, c, dtype, err);
+    sol_h5_close(&f);
+    if (st != SOL_OK) sol_checkpoint_free(c);
+    return st;
+}
+
 sol_status sol_checkpoint_stream(const char *path, const sol_param_sink *sink, sol_err *err)
 {
     sol_h5_file f;
-    sol_model_config config;
     sol_checkpoint c = {0};
     sol_status st = sol_h5_open(&f, path, err);
     if (st != SOL_OK) return st;
-    st = read_beside(&f, &c, &config, err);
-    if (st == SOL_OK) st = read_table(&f, &config, &c.quant, SOL_F32, &c.model, err);
+    st = describe(&f, &c, SOL_F32, err);
     if (st == SOL_OK) st = sink->begin(sink->user, &c, err);
     for (int i = 0; st == SOL_OK && i < c.model->n_params; i++) st = stream_param(&f, &c.model->params[i], sink, err);
     sol_checkpoint_free(&c);

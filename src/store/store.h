@@ -58,6 +58,8 @@ void sol_checkpoint_free(sol_checkpoint *c);
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* The same without the moments of the optimizer, which are twice the size of the model. */
 sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+/* The file without its weights: every parameter is there with its shape, c->model is described, optim NULL. */
+sol_status sol_checkpoint_describe(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
 /* Reads a model without ever holding all of it: `begin` sees the file without its weights (c->model is described, optim NULL),
  * then `rows` gets rows [from, from + n) of every parameter in order, in f32. */
 typedef struct sol_param_sink {

@@ -16,7 +16,8 @@ grep -q 'stq1_0  *-  .*one scale for 256 weights' "$dir/out" || fail "STQ1_0 of 
 # The files of an export never exceed what was foretold by more than 1 %.
 "$SOLERA" export checkpoints/embedded.h5 -o "$dir/m.h5" --format model --no-card 2>/dev/null
 grep -v '^model:' "$dir/job.yaml" >"$dir/real.yaml"
-expect 0 "" "$SOLERA" plan "$dir/real.yaml" --set model.init="$dir/m.h5" --set quant.granularity=per_channel --json
+expect 0 "" "$SOLERA" plan "$dir/real.yaml" --set model.init="$dir/m.h5" --set quant.granularity=per_channel \
+    --set data.train="$dir/text.txt" --set data.eval="$dir/text.txt" --json
 for type in packed stq1_0 tq2_0 q8_0; do
     [ $type = packed ] && how=--no-card || how="--type $type"
     # shellcheck disable=SC2086
@@ -30,7 +31,7 @@ expect 2 "unknown model shape 'llama-3.2-2b', did you mean 'llama-3.2-1b'" "$SOL
 for job in configs/*.yaml; do
     [ "$job" = configs/reference.yaml ] && continue
     code=0
-    "$SOLERA" plan "$job" >/dev/null 2>"$dir/err" || code=$?
+    "$SOLERA" plan "$job" --set run.dir="$dir/planned" >/dev/null 2>"$dir/err" || code=$?
     # A job may name files that only exist after its script; but it must be a job.
     [ "$code" -eq 0 ] || grep -qE "key '(model.init|model.tokenizer|data.train|data.eval)': .*(cannot open|No such file)" "$dir/err" ||
         fail "$job: $(cat "$dir/err")"
