@@ -366,7 +366,7 @@ START_TEST(keys_with_a_meaning)
         "\"no_rope_layers\":[1,1]", "\"no_rope_layers\":[]", "\"logit_scale\":1.0", "\"logit_scale\":null", "\"final_logit_softcapping\":null",
         "\"pretraining_tp\":2,\"use_cache\":true,\"torch_dtype\":\"float64\",\"attention_dropout\":0.5,\"auto_map\":{\"A\":[1]}",
         "\"head_dim\":null,\"num_key_value_heads\":null", "\"initializer_range\":NaN,\"a\":[-Infinity,1e999],\"b\":123456789012345678901234567890",
-        "\"num_key_value_heads\":1.0,\"head_dim\":4e0", "\"ffn_dim_multiplier\":1.3,\"num_experts_per_tok\":2,\"logits_to_keep\":1",
+        "\"num_key_value_heads\":1.0,\"head_dim\":4e0", "\"scale_embedding\":false,\"clip_qkv\":null,\"rope_ratio\":1", "\"ffn_dim_multiplier\":1.3,\"num_experts_per_tok\":2,\"logits_to_keep\":1",
     };
     static const char *const bad[] = {
         "\"hidden_act\":\"relu\"", "\"hidden_act\":7", "\"quantization_config\":{\"quant_method\":\"gptq\"}", "\"compression_config\":{}",
@@ -377,7 +377,7 @@ START_TEST(keys_with_a_meaning)
         "\"rope_interleaved\":true", "\"partial_rotary_factor\":0.5", "\"no_rope_layers\":[1,0]", "\"use_qk_norm\":true", "\"qk_norm\":true",
         "\"qk_layernorm\":true", "\"attn_logit_softcapping\":50", "\"final_logit_softcapping\":30.0", "\"query_pre_attn_scalar\":256",
         "\"attention_multiplier\":1.0", "\"embedding_multiplier\":12", "\"scale_emb\":12", "\"residual_multiplier\":0.22", "\"logit_scale\":0.0625",
-        "\"logits_scaling\":8", "\"logit_softcap\":30", "\"moe_num_experts\":2", "\"lm_head_bias\":true", "\"lm_head_multiplier\":NaN", "\"sliding_window\":8", "\"sliding_window\":8,\"use_sliding_window\":true",
+        "\"logits_scaling\":8", "\"logit_softcap\":30", "\"clip_qkv\":8", "\"kv_lora_rank\":512", "\"use_parallel_residual\":true", "\"rope_ratio\":50", "\"scale_embedding\":true", "\"moe_num_experts\":2", "\"lm_head_bias\":true", "\"lm_head_multiplier\":NaN", "\"sliding_window\":8", "\"sliding_window\":8,\"use_sliding_window\":true",
         "\"sliding_window\":63,\"max_position_embeddings\":64",
     };
     char text[512];
