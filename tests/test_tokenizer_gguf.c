@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/pretokenize.h"
 #include "text/tokenizer.h"
 
 enum { FIRST = 3 + 256, MAX_SPAN_TEXT = 6 };
@@ -165,6 +166,36 @@ START_TEST(templates)
 }
 END_TEST
 
+/* A special token that the vocabulary has, too: with ignore_merges it is no other tokenizer unless the pre-tokenizer leaves it whole. */
+START_TEST(special_tokens_in_the_vocabulary)
+{
+    static const struct { const char *special; bool exact; } cases[] = {{"<s>", true}, {"abc", false}};
+    char regex[512], json[2048];
+    size_t n = 0;
+    for (const char *p = SOL_REGEX_LLAMA3; *p; p++) {
+        if (*p == '\\') regex[n++] = '\\';
+        regex[n++] = *p;
+    }
+    regex[n] = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sol_tokenizer *t;
+        sol_tokenizer_arrays a;
+        sol_arrays_owner *owner = NULL;
+        snprintf(json, sizeof json, "{\"added_tokens\":[{\"id\":0,\"content\":\"%s\",\"special\":true}],\"pre_tokenizer\":{\"type\":\"Sequence\","
+                 "\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\",\"invert\":false},"
+                 "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,"
+                 "\"vocab\":{\"%s\":0,\"a\":1,\"b\":2,\"ab\":3},\"merges\":[\"a b\"]}}", cases[i].special, regex, cases[i].special);
+        ck_ok(sol_tokenizer_from_memory(&t, "t.json", json, strlen(json), err));
+        if (cases[i].exact)
+            ck_ok(sol_tokenizer_to_arrays(t, 4, &a, &owner, err));
+        else
+            ck_fails(sol_tokenizer_to_arrays(t, 4, &a, &owner, err), SOL_ERR_UNSUPPORTED, "an added token that merges make, too");
+        sol_arrays_owner_free(&owner);
+        sol_tokenizer_free(&t);
+    }
+}
+END_TEST
+
 START_TEST(flat_scores)
 {
     sol_tokenizer *t, *u;
@@ -193,4 +224,5 @@ END_TEST
 
 SOL_TEST_MAIN("tokenizer gguf", tcase_add_test(tc, merges_become_scores); tcase_add_test(tc, scores_in_order_of_the_merges);
               tcase_add_test(tc, refused_merges); tcase_add_test(tc, placeholders); tcase_add_test(tc, templates);
+              tcase_add_test(tc, special_tokens_in_the_vocabulary);
               tcase_add_test(tc, flat_scores))

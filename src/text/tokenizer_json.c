@@ -361,39 +361,69 @@ static bool lacks_a_byte(const loader *l)
     return false;
 }
 
+static sol_status count_word(void *user, const char *word, size_t n, sol_err *err)
+{
+    (void)word, (void)n, (void)err;
+    ++*(int *)user;
+    return SOL_OK;
+}
+
+/* Whether the pre-tokenizer leaves the text in one piece, which ignore_merges then looks up. */
+static sol_status is_one_word(const sol_tokenizer *t, const entry *e, bool *yes, sol_err *err)
+{
+    sol_pretok_scratch *s;
+    int words = 0;
+    sol_status st = sol_pretok_scratch_create(&s, err);
+    if (st != SOL_OK) return st;
+    st = sol_pretok_run(&t->pretok, s, e->text, e->n, true, count_word, &words, err);
+    sol_pretok_scratch_free(&s);
+    *yes = words == 1;
+    return st;
+}
+
 /* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary has. */
-static bool is_reachable(const loader *l, int32_t id)
+static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *err)
 {
     const sol_tokenizer *t = l->t;
     const json_t *merges = json_object_get(l->model, "merges");
     const entry *e = &l->entries[id];
-    if (t->ignore_merges || sol_utf8_char(e->text, e->n) == e->n) return true;
-    for (size_t i = 0; i < json_array_size(merges); i++) {
+    sol_status st = SOL_OK;
+    *yes = sol_utf8_char(e->text, e->n) == e->n;
+    if (!*yes && t->ignore_merges) st = is_one_word(t, e, yes, err);
+    for (size_t i = 0; st == SOL_OK && !*yes && i < json_array_size(merges); i++) {
         const char *a, *b;
         size_t n_a, n_b;
         if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n && memcmp(a, e->text, n_a) == 0 &&
             memcmp(b, e->text + n_a, n_b) == 0)
-            return true;
+            *yes = true;
     }
-    return false;
+    return st;
 }
 
 /* What about the added tokens version 1 cannot hold; NULL: nothing. */
-static const char *added_beyond_version_1(const loader *l)
+static sol_status added_beyond_version_1(const loader *l, const char **what, sol_err *err)
 {
     const uint8_t strips = SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_SINGLE_WORD;
     int normalized = -1;
-    for (int64_t id = 0; id < l->n_ids; id++) {
+    sol_status st = SOL_OK;
+    *what = NULL;
+    for (int64_t id = 0; st == SOL_OK && !*what && id < l->n_ids; id++) {
         const entry *e = &l->entries[id];
-        if (!e->text) return "ids without tokens";
-        if (e->type == SOL_TOKEN_NORMAL) continue;
+        bool reachable = false;
+        if (e->text && e->type == SOL_TOKEN_NORMAL) continue;
         int now = (e->added & SOL_ADDED_NORMALIZED) != 0;
-        if (e->added & strips) return "added tokens with lstrip, rstrip or single_word";
-        if (normalized >= 0 && now != normalized) return "added tokens some of which are normalized";
-        if (e->added & SOL_ADDED_IN_VOCAB && is_reachable(l, (int32_t)id)) return "an added token that merges make, too";
+        if (e->added & SOL_ADDED_IN_VOCAB) st = is_reachable(l, (int32_t)id, &reachable, err);
+        if (!e->text)
+            *what = "ids without tokens";
+        else if (e->added & strips)
+            *what = "added tokens with lstrip, rstrip or single_word";
+        else if (normalized >= 0 && now != normalized)
+            *what = "added tokens some of which are normalized";
+        else if (reachable)
+            *what = "an added token that merges make, too";
         normalized = now;
     }
-    return NULL;
+    return st;
 }
 
 /* The form of LLaMA-2, which version 1 calls SentencePiece: all bytes are tokens, a blank becomes U+2581, mostly with one in front of
@@ -432,7 +462,8 @@ static bool is_llama_2(const loader *l)
 static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
 {
     sol_tokenizer *t = l->t;
-    t->beyond = added_beyond_version_1(l);
+    sol_status st = added_beyond_version_1(l, &t->beyond, err);
+    if (st != SOL_OK) return st;
     if (!byte_level && !t->beyond && is_llama_2(l)) {
         t->kind = SOL_TOK_SENTENCEPIECE;
         t->add_space_prefix = t->decoder.n_strip > 0;
