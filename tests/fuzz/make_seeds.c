@@ -67,6 +67,23 @@ static void write_data(void)
     sol_study_file_close(&f);
 }
 
+/* A cache that is complete, and one that ends after the first of two windows, with tokens that were drawn. */
+static void write_teacher(void)
+{
+    enum { SEQ = 2, K = 3 };
+    static const int32_t ids[SEQ * K] = {1, 2, 3, 7, 5, 6};
+    static const float probs[SEQ * (K + 2)] = {0.5f, 0.25f, 0.125f, 0.125f, 0.5f, 0.75f, 0.125f, 0.0625f, 0.0625f, 0.75f};
+    for (int drawn = 0; drawn < 2; drawn++) {
+        sol_teacher_cache *c;
+        sol_teacher_cache_head head = {.data_digest = 1, .teacher_digest = 2, .tokenizer_hash = 3, .vocab_size = 8, .windows = 2, .seq = SEQ,
+                                       .k = K, .samples = drawn, .seed = drawn, .temperature = 1};
+        fuzz_check(sol_teacher_cache_create(&c, seed("h5_teacher", drawn ? "drawn" : "whole"), &head, NULL) == SOL_OK);
+        for (int w = 0; w < 2 - drawn; w++) fuzz_check(sol_teacher_cache_append(c, ids, probs, NULL) == SOL_OK);
+        fuzz_check(sol_teacher_cache_commit(c, NULL) == SOL_OK);
+        sol_teacher_cache_close(&c);
+    }
+}
+
 static void write_foreign(void)
 {
     char model[512], name[64];
@@ -124,6 +141,7 @@ int main(int argc, char **argv)
     fuzz_check(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, NULL) == SOL_OK);
     write_models();
     write_data();
+    write_teacher();
     write_foreign();
     write_llama2c();
     sol_ctx_free(&ctx);
