@@ -96,6 +96,7 @@ static const struct {
     {"data:\n  eval: $HOME/x\n", "job.yaml:2:9: key 'data.eval': '$HOME/x': $NAME is not expanded here: write the path out"},
     {"data:\n  train: a/${X}.h5\n", "job.yaml:2:10: key 'data.train': 'a/${X}.h5': $NAME is not expanded here: write the path out"},
     {"\xff\xfer\0u\0", "job.yaml: byte 0: is UTF-16: save it as UTF-8"},
+    {"run:\n  dir: a\xe2\x80\xa8" "b\n", "job.yaml: byte 13: a line break of Unicode (U+0085, U+2028, U+2029) is not read: take it out"},
     {"%TAG !a! b\n---\nrun:\n", "job.yaml: byte 0: tags (%TAG) are not supported"},
     {"train: [[[[[[[[[[1]]]]]]]]]]\n", "job.yaml:1:15: is nested deeper than 8 levels"},
     {"[a, b]: 1\n", "job.yaml:1:1: a list cannot be a key"},

@@ -113,13 +113,21 @@ static sol_status read_document(reader *r, sol_yaml *root, sol_err *err)
     return fail_at(r, r->event.start_mark, err, text);
 }
 
-/* Before libyaml looks: it takes quadratic time for %TAG lines, and UTF-16 for what it is not meant to read. */
+/* Before libyaml looks: it takes quadratic time for %TAG lines, UTF-16 for what it is not meant to read, and the line breaks of YAML 1.1
+ * for breaks, which those of 1.2 are not. */
 static sol_status check_text(const char *name, const char *text, size_t size, sol_err *err)
 {
+    static const char *const breaks[] = {"\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
     if (size > SOL_YAML_BYTES)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: has %zu bytes; no job or sweep has more than %d", name, size, SOL_YAML_BYTES);
     if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
         return sol_fail(err, SOL_ERR_CONFIG, "%s: byte 0: is UTF-16: save it as UTF-8", name);
+    for (int i = 0; i < 3; i++) {
+        const char *at = memmem(text, size, breaks[i], strlen(breaks[i]));
+        if (at)
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: a line break of Unicode (U+0085, U+2028, U+2029) is not read: take it out",
+                            name, (size_t)(at - text));
+    }
     for (const char *at = text; (at = memchr(at, '%', size - (size_t)(at - text))); at++)
         if ((at == text || at[-1] == '\n' || at[-1] == '\r') && size - (size_t)(at - text) >= 4 && memcmp(at, "%TAG", 4) == 0)
             return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: tags (%%TAG) are not supported", name, (size_t)(at - text));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -203,11 +204,13 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     sol_status st = sol_view_open(&f.view, ctx, source, o->quant, o->dequantize, err);
     if (st != SOL_OK) return st;
     f.dtype = choose_dtype(&f, o->dtype);
+    bool had_dir = sol_file_exists(dir);
     st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_weights(&f, err);
     if (st == SOL_OK)
         st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings, &r->has_tokenizer, err);
     if (st == SOL_OK) st = write_configs(&f, err);
+    if (st != SOL_OK && !had_dir) rmdir(dir);
     r->bytes = f.at;
     r->dtype = f.dtype;
     r->dequantized = f.view.dequantize;

@@ -128,6 +128,31 @@ outputs r.h5 "$SOLERA" import --random tiny -o "$dir/o/r.h5"
 outputs d.h5 "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$dir/o/d.h5"
 outputs t.json "$SOLERA" train-tokenizer --vocab 280 --input "$dir/text.txt" -o "$dir/o/t.json"
 
+# A folder, or what a teacher's cache begins with, that a refused command made is gone again; what was there is not.
+sums "$dir/o" >"$dir/before"
+expect 1 "File too large" sh -c 'ulimit -f 20 && exec "$SOLERA" export "$0" -o "$1" --format safetensors' "$model" "$dir/o/hf"
+"$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" -o "$dir/plain.h5" 2>/dev/null
+teach() {
+    "$SOLERA" distill-cache "$dir/job.yaml" --set data.train="$dir/text.txt" --set model.init="$dir/plain.h5" --set model.tokenizer= \
+        --set distill.cache="$dir/o/cache.h5" --set distill.top_k=8 "$@"
+}
+expect 2 "none.h5" teach --set distill.teacher=none.h5
+sums "$dir/o" | cmp -s - "$dir/before" || fail "left: $(ls "$dir/o")"
+expect 0 "" teach --set distill.teacher="$dir/plain.h5"
+sums "$dir/o" >"$dir/before"
+expect 2 "none.h5" teach --set distill.teacher=none.h5
+expect 2 "top_k" teach --set distill.teacher="$dir/plain.h5" --set distill.top_k=9
+sums "$dir/o" | cmp -s - "$dir/before" || fail "a refused distill-cache changed $(ls "$dir/o")"
+for kind in -s ""; do
+    mv "$dir/o/cache.h5" "$dir/o/elsewhere.h5"
+    ln $kind "$dir/o/elsewhere.h5" "$dir/o/cache.h5"
+    sums "$dir/o" >"$dir/linked"
+    expect 2 "cache.h5: " teach --set distill.teacher="$dir/plain.h5"
+    sums "$dir/o" | cmp -s - "$dir/linked" || fail "a cache was written through a link"
+    rm "$dir/o/cache.h5"
+    mv "$dir/o/elsewhere.h5" "$dir/o/cache.h5"
+done
+
 # No directory is called ~ or $HOME.
 mkdir "$dir/cwd"
 (
