@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tokenize.h"
@@ -145,13 +146,16 @@ sol_windows sol_job_windows(const sol_config *c)
     return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
 }
 
-/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. */
+/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. A pipe is text: to look into
+ * it would take away what it holds. */
 static bool is_text(const char *path)
 {
     static const char hdf5[] = "\x89HDF\r\n\x1A\n";
     char head[sizeof hdf5 - 1];
     sol_in in = {.fd = -1};
+    struct stat s;
     if (has_suffix(path, ".h5")) return false;
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) return true;
     bool regular = sol_in_open(&in, path, NULL) == SOL_OK;
     bool same = regular && sol_in_read(&in, 0, head, sizeof head, NULL) == SOL_OK && memcmp(head, hdf5, sizeof head) == 0;
     sol_in_close(&in);

@@ -92,6 +92,11 @@ for road in $stories "$d/s.jsonl" "$d/strings.jsonl" "$d/nameless"; do
     "$SOLERA" train "$d/job.yaml" --set data.train="$road" 2>"$d/stderr" || die "data.train $road: $(cat "$d/stderr")"
     cmp "$d/few.h5" "$d/run/tokens-train.h5" || die "data.train $road changed the dataset"
 done
+rm -rf "$d/run"
+mkfifo "$d/fifo"
+cat "$d/s.json" >"$d/fifo" &
+"$SOLERA" train "$d/job.yaml" --set data.train="$d/fifo" 2>"$d/stderr" || die "data.train, a pipe: $(cat "$d/stderr")"
+cmp "$d/few.h5" "$d/run/tokens-train.h5" || die "data.train, a pipe: another dataset"
 
 # text_bytes counts the text alone; values without one are left out and counted if asked
 printf '{"text":"hi","meta":"a long field"}\n{"text":null}\n{"text":"\\ud800"}\n{"text":"\\u00e9"}\n' >"$d/some.jsonl"
