@@ -3,15 +3,19 @@
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install tokenizers==0.23.3
     make && /tmp/venv/bin/python scripts/compare_tokenizers.py [--strings 5000] [--seed 1] [--only NAME] [--solera build/release/solera]
+    /tmp/venv/bin/python scripts/compare_tokenizers.py --golden        writes tests/golden/tokenizers.json, for tests/test_tokenizer_golden.c
 
-Every kind is trained on a small text (seconds), written as tokenizer.json, and asked for the ids of the same hostile strings by both
-programs: from the file, with and without special tokens in the text, and from a model file that holds the tokenizer. One line a kind:
-the strings, how many differ, or the refusal of solera. Exit 1 when anything differs.
+Every kind is trained on a small text (seconds), written as tokenizer.json, and both programs are asked for the ids of the same hostile
+strings: with and without special tokens in the text, from the file, from a model file that solera imported it into, and, by `tokenizers`,
+from the tokenizer.json that solera exported out of that. One line a kind: the strings, how many differ, or the refusal of solera.
+Exit 1 when anything differs.
 """
 import argparse
 import json
 import os
 import random
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,18 +27,19 @@ QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 TEXT = ["the cat sat on the mat and the dog ran to the cat", "a man and a hat, it's 1984 or 42!", "The Quick Brown Fox  jumps\n\nover",
         "caf\u00e9 na\u00efve \u00fcber \u4f60\u597d \u4e16\u754c \u3053\u3093\u306b\u3061\u306f \ud55c\uad6d\uc5b4", "def f(x):\n    return x_1 + 2\r\n", "fi VIII one half"] * 20
 SPECIAL = ["<unk>", "<s>", "</s>"]
+MERGES = 200
 
 
-def train(model, size=420, alphabet=(), special=SPECIAL, **parts):
+def train(model, size, alphabet=(), special=SPECIAL, **parts):
     t = Tokenizer(model)
     for name, part in parts.items():
         setattr(t, name, part)
-    t.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=list(alphabet), show_progress=False))
+    t.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=size + MERGES, special_tokens=special, initial_alphabet=list(alphabet), show_progress=False))
     return t
 
 
 def byte_level(pre=None, added=(), post=None, **parts):
-    t = train(models.BPE(), 520, P.ByteLevel.alphabet(), pre_tokenizer=pre or P.ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(), **parts)
+    t = train(models.BPE(), 259, P.ByteLevel.alphabet(), pre_tokenizer=pre or P.ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(), **parts)
     t.add_tokens(list(added))
     if post:
         t.post_processor = post
@@ -48,7 +53,7 @@ def sentencepiece(pre=None, norm=None, added=(), decoder=None, **model):
     parts = {k: v for k, v in (("pre_tokenizer", pre), ("normalizer", norm)) if v}
     model = {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True, **model}
     special = SPECIAL + [f"<0x{b:02X}>" for b in range(256)] if model["byte_fallback"] else SPECIAL
-    t = train(models.BPE(**model), 620 if model["byte_fallback"] else 300, special=special, **parts)
+    t = train(models.BPE(**model), 340 if model["byte_fallback"] else 85, special=special, **parts)
     t.decoder = decoder or decoders.Sequence(LLAMA_DECODER)
     file = json.loads(t.to_str())
     file["added_tokens"] = [a for a in file["added_tokens"] if not a["content"].startswith("<0x")]
@@ -132,11 +137,19 @@ KINDS = {
     "BertNormalizer": lambda: byte_level(normalizer=N.BertNormalizer()),
     "UnicodeScripts": lambda: byte_level(sequence(P.UnicodeScripts())),
     "dropout": lambda: edited(byte_level(), lambda f: f["model"].update(dropout=0.1)),
-    "end_of_word_suffix": lambda: train(models.BPE(end_of_word_suffix="</w>"), pre_tokenizer=P.Whitespace()),
+    "end_of_word_suffix": lambda: edited(byte_level(), lambda f: f["model"].update(end_of_word_suffix="</w>")),
+    "continuing_subword_prefix": lambda: edited(byte_level(), lambda f: f["model"].update(continuing_subword_prefix="##")),
     "Unigram": lambda: Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0)),
     "WordPiece": lambda: Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1})),
     "WordLevel": lambda: Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]")),
 }
+
+
+GOLDEN = ["llama3", "gpt2 prefix space", "bytes without regex", "qwen2 with NFC", "smollm digits", "ignore_merges", "split removed", "split merged_with_previous",
+          "split merged_with_next", "split contiguous, inverted", "split empty matches", "split \\w \\d", "punctuation", "whitespace", "char delimiter", "added tokens that strip",
+          "added tokens and NFKC, lowercase", "added token behind a hole", "ids with holes", "#version in merges", "llama legacy", "llama legacy, added tokens", "gemma",
+          "metaspace first", "metaspace always", "metaspace never, split", "metaspace first, split, _", "metaspace, strip", "metaspace, NFD, replace",
+          "NFKD, no blanks replaced", "characters, unknown fused", "characters without unknown", "some bytes, unknown"]
 
 
 def hostile(rng, n):
@@ -166,10 +179,6 @@ def hostile(rng, n):
     return out[:n]
 
 
-def solera(args, verb, *options, stdin=None):
-    return subprocess.run([args.solera, *verb.split(), *options], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def first_difference(theirs, ours, strings):
     for s, a, b in zip(strings, theirs, ours):
         if a != b:
@@ -178,23 +187,72 @@ def first_difference(theirs, ours, strings):
     return ""
 
 
+def ids_of(args, path, lines, special):
+    done = subprocess.run([args.solera, "tokenize", "--ids", "--special", special, "--tokenizer", path], input=lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode:
+        return None, done.stderr.decode().strip().split(": ", 2)[-1]
+    return [json.loads(x) for x in done.stdout.splitlines()], ""
+
+
+def through_a_model(args, folder, vocab):
+    """solera's model file with the tokenizer, and the folder that it exports of that."""
+    hidden, tensors, data = 8, {}, b""
+    layer = {f"self_attn.{x}_proj.weight": (hidden, hidden) for x in "qkvo"} | {f"mlp.{x}_proj.weight": (hidden, hidden) for x in ("gate", "up", "down")}
+    layer |= {"input_layernorm.weight": (hidden,), "post_attention_layernorm.weight": (hidden,)}
+    shapes = {"model.embed_tokens.weight": (vocab, hidden), "model.norm.weight": (hidden,)} | {"model.layers.0." + k: v for k, v in layer.items()}
+    for name, shape in shapes.items():
+        n = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        tensors[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + n]}
+        data += bytes(n)
+    head = json.dumps(tensors).encode()
+    open(os.path.join(folder, "model.safetensors"), "wb").write(struct.pack("<Q", len(head)) + head + data)
+    json.dump({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": hidden,
+               "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+               "tie_word_embeddings": True, "hidden_act": "silu", "bos_token_id": 1, "eos_token_id": 2}, open(os.path.join(folder, "config.json"), "w"))
+    model, out = folder + ".h5", folder + ".out"
+    shutil.rmtree(out, ignore_errors=True)
+    for command in (["import", folder, "-o", model, "--force"], ["export", model, "--format", "safetensors", "-o", out]):
+        subprocess.run([args.solera, *command], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return model, os.path.join(out, "tokenizer.json")
+
+
 def compare(args, name, strings, folder):
     made = KINDS[name]()
     made = made if isinstance(made, str) else made.to_str()
     path, lines = os.path.join(folder, "tokenizer.json"), "".join(json.dumps({"text": s}) + "\n" for s in strings).encode()
     open(path, "w").write(made)
+    ours, why = ids_of(args, path, lines, "yes")
+    if ours is None:
+        return None, why
     t = Tokenizer.from_str(made)
-    ways = [("special", "yes", False), ("plain", "no", True)]
+    vocab = max(t.get_vocab().values()) + 1
+    model, exported = through_a_model(args, folder, vocab)
+    theirs = [t.encode(s).ids for s in strings]
+    again = Tokenizer.from_file(exported)
+    pairs = [("", theirs, ours), ("from the model file", theirs, ids_of(args, model, lines, "yes")[0]), ("exported", [again.encode(s).ids for s in strings], theirs)]
+    t.encode_special_tokens = True
+    pairs.append(("--special no", [t.encode(s).ids for s in strings], ids_of(args, path, lines, "no")[0]))
     bad, where = 0, ""
-    for _, special, plain in ways:
-        done = solera(args, "tokenize --ids --special", special, "--tokenizer", path, stdin=lines)
-        if done.returncode:
-            return None, done.stderr.decode().strip().split(": ", 2)[-1]
-        t.encode_special_tokens = plain
-        theirs, ours = [t.encode(s).ids for s in strings], [json.loads(x) for x in done.stdout.splitlines()]
-        bad += sum(a != b for a, b in zip(theirs, ours)) + abs(len(theirs) - len(ours))
-        where = where or first_difference(theirs, ours, strings)
+    for way, a, b in pairs:
+        n = sum(x != y for x, y in zip(a, b)) + abs(len(a) - len(b))
+        where = where or (" " + way + first_difference(a, b, strings) if n else "")
+        bad += n
     return bad, where
+
+
+def write_golden(path):
+    """A kind a line: the file, texts, their ids, and what those decode to."""
+    global MERGES
+    MERGES = 24
+    with open(path, "w") as f:
+        for i, name in enumerate(GOLDEN):
+            made = KINDS[name]()
+            made = made if isinstance(made, str) else made.to_str()
+            t, texts = Tokenizer.from_str(made), [s for s in hostile(random.Random(i), 150) if len(s) <= 40][:28]
+            f.write("[\n" if i == 0 else ",\n")
+            ids = [t.encode(s).ids for s in texts]
+            f.write(json.dumps({"name": name, "tokenizer": json.loads(made), "texts": texts, "ids": ids, "decoded": [t.decode(x) for x in ids]}, separators=(",", ":")))
+        f.write("\n]\n")
 
 
 def main():
@@ -202,10 +260,15 @@ def main():
     p.add_argument("--strings", type=int, default=5000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only")
+    p.add_argument("--golden", action="store_true")
     p.add_argument("--solera", default="build/release/solera")
     args = p.parse_args()
+    if args.golden:
+        return write_golden("tests/golden/tokenizers.json")
     strings, failed = hostile(random.Random(args.seed), args.strings), 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as top:
+        folder = os.path.join(top, "model")
+        os.mkdir(folder)
         for name in KINDS:
             if args.only and args.only not in name:
                 continue

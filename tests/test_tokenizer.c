@@ -251,6 +251,49 @@ START_TEST(merges_follow_the_definition)
 }
 END_TEST
 
+/* The same for long words: no merge of small_tokenizer makes a pair of a lower rank than its own, so rank by rank gives it. */
+static size_t merge_rank_by_rank(const sol_tokenizer *t, int32_t *id, size_t n)
+{
+    for (int32_t rank = 0; rank < (int32_t)t->n_merges; rank++) {
+        size_t count = 0;
+        for (size_t i = 0; i < n; i++) {
+            const sol_merge *m = i + 1 < n ? sol_tok_pair(t, id[i], id[i + 1]) : NULL;
+            bool merges = m && m->rank == rank;
+            id[count++] = merges ? m->result : id[i];
+            i += merges;
+        }
+        n = count;
+    }
+    return n;
+}
+
+/* Words of several parts: random ones, and periods that a part's end cuts in every phase. */
+START_TEST(long_words_come_part_by_part)
+{
+    enum { MOST = 150000 };
+    static const char *const period[] = {"a", "ab", "aba", "aabb", "abababb", "aaaaab", "\xC3\xA9" "a"};
+    sol_tokenizer *t = small_tokenizer(false);
+    sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
+    char *word = malloc(MOST);
+    int32_t *want = malloc(MOST * sizeof *want);
+    ck_assert(word && want);
+    for (size_t k = 0; k < 16; k++) {
+        size_t n = MOST - 1 - k * 7919, n_period = k < 14 ? strlen(period[k % 7]) : 0;
+        for (size_t i = 0; i < n; i++) word[i] = n_period ? period[k % 7][(i + k / 7) % n_period] : "aabbabab"[sol_rng_below(&r, k % 2 ? 8 : 5)];
+        if (k % 3 == 0) word[0] = 'b';
+        for (size_t i = 0; i < n; i++) want[i] = t->byte_id[(uint8_t)word[i]];
+        sol_ids ids = {0};
+        encode_into(t, word, n, 0, &ids);
+        size_t n_want = merge_rank_by_rank(t, want, n);
+        ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0, "word %zu", k);
+        sol_ids_free(&ids);
+    }
+    free(word);
+    free(want);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 START_TEST(ignore_merges_takes_whole_words)
 {
     sol_tokenizer *t = small_tokenizer(false), *u = small_tokenizer(true);
@@ -393,6 +436,7 @@ END_TEST
 
 SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_loop_test(tc, ggml_vectors, 0, 2);
               tcase_add_test(tc, random_text_survives); tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3); tcase_add_test(tc, merges_follow_the_definition);
+              tcase_add_test(tc, long_words_come_part_by_part);
               tcase_add_test(tc, ignore_merges_takes_whole_words); tcase_add_test(tc, special_tokens);
               tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing); tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
               tcase_add_test(tc, llama2c_layout))

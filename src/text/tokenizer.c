@@ -359,7 +359,7 @@ const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id
         *n = (size_t)(p->end[id] - from);
         return *n ? p->bytes + from : "";
     }
-    const char *text = sol_tok_text(t, id, n);
+    const char *text = sol_tok_shown_text(t, id, n);
     if (t->add_space_prefix && first && *n > 0 && text[0] == ' ') {
         text++;
         --*n;

@@ -92,6 +92,16 @@ sol_status sol_tok_index_added(sol_tokenizer *t, sol_err *err)
 
 /* ---- decoding ---- */
 
+const char *sol_tok_shown_text(const sol_tokenizer *t, int32_t id, size_t *n)
+{
+    const sol_added_set *s = &t->set[1];
+    for (int32_t i = 0; sol_tok_added(t, id) & SOL_ADDED_NORMALIZED && i < s->n; i++) {
+        *n = s->token[i].n;
+        if (s->token[i].id == id) return s->token[i].text;
+    }
+    return sol_tok_text(t, id, n);
+}
+
 void sol_decoder_free(sol_decoder *d)
 {
     for (int i = 0; i < d->n_replace; i++) {
@@ -147,7 +157,7 @@ sol_status sol_tok_index_pieces(sol_tokenizer *t, sol_err *err)
         st = sol_alloc_array((void **)&p->end, (size_t)t->n_tokens, sizeof *p->end, err);
         for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
             size_t n;
-            const char *text = sol_tok_text(t, id, &n);
+            const char *text = sol_tok_shown_text(t, id, &n);
             char byte = 0;
             if (t->type[id] == SOL_TOKEN_BYTE && t->decoder.bytes) {
                 byte = (char)sol_byte_token(text, n);

@@ -167,6 +167,8 @@ static inline const sol_added *sol_tok_longest_added(const sol_added_set *s, con
     return NULL;
 }
 void sol_tok_added_free(sol_tokenizer *t);
+/* What decoding shows of a token before the decoder's steps: of a SOL_ADDED_NORMALIZED token its normalized text. */
+const char *sol_tok_shown_text(const sol_tokenizer *t, int32_t id, size_t *n);
 /* The decoded texts of a CHARACTERS tokenizer. */
 sol_status sol_tok_index_pieces(sol_tokenizer *t, sol_err *err);
 void sol_decoder_free(sol_decoder *d);
