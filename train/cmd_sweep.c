@@ -82,8 +82,10 @@ const sol_verb sol_verb_sweep = {
                "  grid: {quant.group_size: [32, 128], optim.lr: [0.001, 0.002]}\n"
                "  against: naive                     a point; the others' loss minus its, seed by seed\n"
                "  measures: [near_alpha, er_dw]      of study.h5, where study.every is set\n"
-               "Points and grid multiply; both may be left out. The table, mean and sample deviation over the seeds, goes to stdout,\n"
-               "DIR/table.md and DIR/table.csv. After a kill the same command goes on: every run resumes, and what is done is not repeated.",
+               "A point's name becomes that of a directory: without slashes, bars and control characters, and different from the others\n"
+               "in more than capital letters. Points and grid multiply; both may be left out. The table, mean and sample deviation over\n"
+               "the seeds, goes to stdout, DIR/table.md and DIR/table.csv. After a kill the same command goes on: every run resumes, and\n"
+               "what is done is not repeated.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

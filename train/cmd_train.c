@@ -37,6 +37,8 @@ const sol_verb sol_verb_train = {
     .summary = "run the training job of a YAML file, or go on with it",
     .details = "The run directory (run.dir) gets config.yaml, metrics.jsonl (a line a step), log.txt and "
                "ckpt/step-NNNNNN.h5.\n"
+               "Other files there stay as they are; a directory without a run that holds such a name already, or a link of that name,\n"
+               "is refused.\n"
                "SIGINT and SIGTERM save a checkpoint and end with exit code 130; a second SIGINT ends at once. A run "
                "that was\n"
                "killed in any way goes on with --resume as if nothing had happened, bit for bit.\n"
