@@ -62,6 +62,7 @@ static int64_t characters(const char *s)
 static sol_status add_choice(sol_task_item *item, const char *context, size_t n_context, const char *text, sol_err *err)
 {
     sol_text continuation = {0};
+    if (item->n_choices == MAX_CHOICES) return sol_fail(err, SOL_ERR_RANGE, "more than %d choices", MAX_CHOICES);
     sol_task_choice *c = &item->choice[item->n_choices];
     sol_status st = sol_copy_string(&c->context, context, n_context, err);
     item->n_choices++;
@@ -117,7 +118,7 @@ static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err
     int64_t gold;
     if (!choices) return SOL_ERR_FORMAT;
     sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(choices) && i < MAX_CHOICES; i++) {
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(choices); i++) {
         const char *text = json_string_value(json_array_get(choices, i));
         st = text ? add_choice(item, ctx, strlen(ctx), text, err)
                   : sol_fail(err, SOL_ERR_FORMAT, "choice %zu is not a string", i);
@@ -134,7 +135,7 @@ static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err
     int64_t gold;
     if (!contexts) return SOL_ERR_FORMAT;
     sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(contexts) && i < MAX_CHOICES; i++) {
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(contexts); i++) {
         const char *ctx = json_string_value(json_array_get(contexts, i));
         st = ctx ? add_choice(item, ctx, strlen(ctx), text, err) : sol_fail(err, SOL_ERR_FORMAT, "context %zu is not a string", i);
     }
@@ -155,7 +156,7 @@ static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err
     if (json_is_object(choices)) labels = json_object_get(choices, "label"), texts = json_object_get(choices, "text");
     size_t n = json_array_size(texts ? texts : choices);
     sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", stem);
-    for (size_t i = 0; st == SOL_OK && i < n && i < MAX_CHOICES; i++) {
+    for (size_t i = 0; st == SOL_OK && i < n; i++) {
         const json_t *one = json_array_get(choices, i);
         const char *text = json_string_value(texts ? json_array_get(texts, i) : json_object_get(one, "text"));
         const char *label = json_string_value(texts ? json_array_get(labels, i) : json_object_get(one, "label"));
@@ -221,7 +222,7 @@ static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_er
         st = sol_text_add(&query, err, "%c", i == 0 ? toupper(c) : tolower(c));
     }
     if (st == SOL_OK) st = clean_hellaswag(query.data, &ctx, err);
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(endings) && i < MAX_CHOICES; i++) {
+    for (size_t i = 0; st == SOL_OK && i < json_array_size(endings); i++) {
         const char *text = json_string_value(json_array_get(endings, i));
         char *clean = NULL;
         st = text ? clean_hellaswag(text, &clean, err) : sol_fail(err, SOL_ERR_FORMAT, "ending %zu is not a string", i);

@@ -239,12 +239,12 @@ static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, f
 {
     int64_t K = c->head.k;
     const sol_f16 *p16 = (const sol_f16 *)(c->window + c->at[PROBS]);
-    const float *rest = (const float *)(c->window + c->at[REST]);
+    const float *rest = (const float *)(c->window + c->at[REST]), *of_target = (const float *)(c->window + c->at[TARGET]);
     bool good = true;
     for (int64_t n = 0; n < c->head.seq; n++) {
         float *p = probs + n * (k + 1);
         double others = rest[n];
-        good = good && is_probability(rest[n]);
+        good = good && is_probability(rest[n]) && is_probability(of_target[n]);
         for (int64_t j = 0; j < K; j++) {
             int64_t id = id_at(c, n * K + j);
             float value = sol_f16_to_f32(p16[n * K + j]);
@@ -277,7 +277,7 @@ sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t 
     if (st == SOL_OK) st = sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err);
     if (st != SOL_OK) return st;
     if (crc != window_crc(c) || !unpack_window(c, k, ids, probs, target))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged: its checksum differs", c->path,
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged", c->path,
                         (long long)window);
     return SOL_OK;
 }

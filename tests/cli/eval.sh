@@ -112,6 +112,8 @@ expect 2 "unknown task 'pica'; did you mean piqa" "$SOLERA" eval "$dir/p.h5" --t
 expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa,hellaswag --task-dir "$dir/tasks"
 printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"
 expect 2 'bad.jsonl:1: "gold" is 2: there are 2 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/bad.jsonl" --samples "$dir/t.jsonl"
+printf '{"ctx": "the cat", "choices": [%s"them"], "gold": 1}\n' "$(printf '"a", %.0s' $(seq 32))" >"$dir/tasks/many.jsonl"
+expect 2 'many.jsonl:1: more than 32 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/many.jsonl" --samples "$dir/t.jsonl"
 [ ! -e "$dir/t.jsonl" ] || fail "samples of a task that did not run"
 expect 2 "piqa is named twice" "$SOLERA" eval "$dir/p.h5" --task piqa,winogrande="$dir/tasks/piqa_valid.jsonl",piqa --task-dir "$dir/tasks"
 cp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl"
