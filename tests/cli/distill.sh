@@ -19,7 +19,7 @@ qat() {
 qat 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "teacher $base in bf16, loss cakld, gamma 0" "$dir/err" || fail "no word about the teacher: $(cat "$dir/err")"
 [ "$(grep -c '"distill_loss": [0-9]' "$dir/qat/metrics.jsonl")" -eq 6 ] || fail "distill_loss is missing"
-"$SOLERA" plan "$dir/qat.yaml" --json >"$dir/plan"
+"$SOLERA" plan "$dir/qat.yaml" --set run.dir="$dir/planned" --json >"$dir/plan"
 grep -q '"teacher": [1-9]' "$dir/plan" || fail "the plan does not count the teacher: $(cat "$dir/plan")"
 
 # Samples are drawn by seed and place in the data: the same losses however a step is cut into micro-batches.
