@@ -207,8 +207,7 @@ static sol_status open_train_data(opened *j, sol_err *err)
     sol_batcher batcher;
     if (strcmp(c->data.source, "self") == 0) {
         sol_self_opts o = sol_job_self(c);
-        int64_t ids = sol_tokenizer_vocab_size(j->tokenizer);
-        return sol_self_check(&j->model_config, ids < j->model_config.vocab_size ? ids : j->model_config.vocab_size, &o, err);
+        return sol_self_check(&j->model_config, j->tokenizer, &o, err);
     }
     sol_status st = sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer, &j->train, err);
     return st == SOL_OK ? sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err) : st;

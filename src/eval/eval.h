@@ -57,8 +57,8 @@ typedef struct sol_self_data {
     uint64_t *doc_offsets; /* owned */
     sol_tokens tokens; /* points into the above */
 } sol_self_data;
-/* Whether a model with these ids can be sampled so: what sol_self_data_sample refuses at once. */
-sol_status sol_self_check(const sol_model_config *c, int64_t drawn_ids, const sol_self_opts *o, sol_err *err);
+/* Whether a model can be sampled so: what sol_self_data_sample refuses at once. t: its tokenizer, or NULL. */
+sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o, sol_err *err);
 sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out, sol_err *err);
 sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature, uint64_t seed, sol_self_data *out,
                            sol_err *err);

@@ -65,7 +65,7 @@ static sol_status begin_document(sampling *s, slot *x, sol_err *err)
 /* One token for every busy slot; *busy: how many there were. */
 static sol_status step(sampling *s, int64_t *busy, sol_err *err)
 {
-    int64_t V = sol_net_config(s->net)->vocab_size, drawn = sol_net_drawn_ids(s->net), n = 0;
+    int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
     sol_row rows[SLOTS];
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
@@ -80,7 +80,8 @@ static sol_status step(sampling *s, int64_t *busy, sol_err *err)
     for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
         slot *x = &s->slot[i];
         if (x->doc < 0) continue;
-        int32_t id = sol_sample(&s->sampler, &x->rng, logits, drawn, NULL, 0, s->scratch);
+        sol_net_hide_missing(s->net, logits);
+        int32_t id = sol_sample(&s->sampler, &x->rng, logits, V, NULL, 0, s->scratch);
         logits += V;
         if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
         document *d = &s->docs[x->doc];
@@ -141,7 +142,7 @@ static sol_sampler_config sampler_of(const sol_self_opts *o)
     return (sol_sampler_config){.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed};
 }
 
-sol_status sol_self_check(const sol_model_config *c, int64_t drawn_ids, const sol_self_opts *o, sol_err *err)
+sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o, sol_err *err)
 {
     sol_sampler_config sampler = sampler_of(o);
     if (o->n_tokens < 1) return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of own text: at least 1", (long long)o->n_tokens);
@@ -151,9 +152,9 @@ sol_status sol_self_check(const sol_model_config *c, int64_t drawn_ids, const so
     if (c->bos_token_id < 0 && c->eos_token_id < 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS: nothing begins its own text");
     int64_t begin = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
-    if (begin >= drawn_ids)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model's own text begins with id %lld: its tokenizer has %lld tokens",
-                        (long long)begin, (long long)drawn_ids);
+    if (t && !sol_tokenizer_has(t, (int32_t)begin))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model's own text begins with id %lld, which its tokenizer of %d tokens lacks",
+                        (long long)begin, (int)sol_tokenizer_vocab_size(t));
     return sol_sampler_check(&sampler, err);
 }
 
@@ -164,7 +165,7 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
                   .sampler = sampler_of(o)};
     *out = (sol_self_data){0};
     for (int i = 0; i < SLOTS; i++) s.slot[i].doc = -1;
-    sol_status st = sol_self_check(c, sol_net_drawn_ids(net), o, err);
+    sol_status st = sol_self_check(c, sol_net_tokenizer(net), o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float), err);
     if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
     if (st == SOL_OK) st = sample_all(&s, err);

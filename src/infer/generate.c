@@ -78,12 +78,13 @@ static void emit(generation *g, int32_t previous, int32_t id)
 static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
 {
     const sol_generate_opts *o = g->o;
-    int64_t V = sol_net_drawn_ids(g->net);
+    int64_t V = sol_net_config(g->net)->vocab_size;
     sol_status st = SOL_OK;
     r->ended_by = -1;
     while (st == SOL_OK && r->tokens < o->max_tokens) {
         if (o->interrupted && o->interrupted(o->user)) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         int64_t window = o->repeat_window < g->n ? o->repeat_window : g->n;
+        sol_net_hide_missing(g->net, g->logits);
         int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window, g->scratch);
         if (id < 0)
             return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for token %lld: its weights are broken",

@@ -48,8 +48,8 @@ void sol_net_free(sol_net **net);
 size_t sol_net_row_bytes(const sol_model_config *c);
 const sol_model_config *sol_net_config(const sol_net *net);
 const sol_tokenizer *sol_net_tokenizer(const sol_net *net); /* may be NULL */
-/* Ids that may be drawn are those below this: rows of the head that pad the vocabulary stand for no token. */
-int64_t sol_net_drawn_ids(const sol_net *net);
+/* Before a token is drawn: logits[V] become -infinity at ids that the tokenizer lacks, holes of it and the padding of the vocabulary. */
+void sol_net_hide_missing(const sol_net *net, float *logits);
 sol_net_kind sol_net_kind_of(const sol_net *net);
 /* Of the quantized linears, scales included. FP: 32 or 16. Latent: what it takes packed, 32 when it cannot be packed. */
 double sol_net_bits_per_weight(const sol_net *net);

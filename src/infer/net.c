@@ -1,5 +1,6 @@
 #include "infer/net.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -23,10 +24,9 @@ const sol_tokenizer *sol_net_tokenizer(const sol_net *net)
     return net->tokenizer;
 }
 
-int64_t sol_net_drawn_ids(const sol_net *net)
+void sol_net_hide_missing(const sol_net *net, float *logits)
 {
-    int64_t V = net->config.vocab_size, tokens = net->tokenizer ? sol_tokenizer_vocab_size(net->tokenizer) : V;
-    return tokens < V ? tokens : V;
+    for (size_t i = 0; i < net->n_missing; i++) logits[net->missing[i]] = -INFINITY;
 }
 
 sol_net_kind sol_net_kind_of(const sol_net *net)
@@ -63,6 +63,7 @@ void sol_net_free(sol_net **netp)
     for (int64_t l = 0; net->layers && l < L; l++)
         for (int m = 0; m < NET_MATRICES; m++) net_matrix_free(&net->layers[l].matrix[m]);
     sol_free(net->layers);
+    sol_free(net->missing);
     if (net->head != net->embed) free_runs(&net->head, net->n_head);
     free_runs(&net->embed, net->n_embed);
     for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
@@ -76,6 +77,17 @@ void sol_net_free(sol_net **netp)
     sol_packed_model_free(&net->packed);
     sol_free(net);
     *netp = NULL;
+}
+
+static sol_status find_missing(sol_net *net, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int32_t id = 0; st == SOL_OK && net->tokenizer && id < net->config.vocab_size; id++) {
+        if (sol_tokenizer_has(net->tokenizer, id)) continue;
+        st = sol_grow_array((void **)&net->missing, &net->cap_missing, net->n_missing + 1, sizeof *net->missing, err);
+        if (st == SOL_OK) net->missing[net->n_missing++] = id;
+    }
+    return st;
 }
 
 /* An empty net with its options and tables of layers. */
@@ -101,6 +113,7 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     net->act = net->activations == SOL_ACTIVATIONS_INT8 ? SOL_ACT_INT8 : SOL_ACT_FLOAT;
     if (net->kv_type != SOL_F32 && net->kv_type != SOL_F16 && net->kv_type != SOL_I8)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s: f32, f16 and i8 are possible", sol_dtype_name(net->kv_type));
+    if (st == SOL_OK) st = find_missing(net, err);
     if (st == SOL_OK) st = sol_gemm_reserve(ctx, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&net->layers, (size_t)c->num_hidden_layers, sizeof *net->layers, err);

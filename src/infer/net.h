@@ -43,6 +43,8 @@ struct sol_net {
     sol_ctx *ctx; /* borrowed */
     sol_model_config config;
     const sol_tokenizer *tokenizer; /* borrowed or owned through `file` and `packed` */
+    int32_t *missing;               /* [n_missing] ids of the vocabulary that it lacks */
+    size_t n_missing, cap_missing;
     sol_net_kind kind;
     double bits_per_weight;
     sol_activations activations;

@@ -377,6 +377,11 @@ int32_t sol_tokenizer_bos(const sol_tokenizer *t)
     return t->bos;
 }
 
+bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->n_tokens && (t->type[id] != SOL_TOKEN_UNUSED || t->offset[id + 1] > t->offset[id]);
+}
+
 int32_t sol_tokenizer_eos(const sol_tokenizer *t)
 {
     return t->eos;

@@ -115,6 +115,8 @@ const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id
 const char *sol_tokenizer_text(const sol_tokenizer *t, int32_t id, size_t *n);
 
 int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t);
+/* Whether an id stands for something: tokenizer.json may leave ids out. */
+bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id);
 int32_t sol_tokenizer_bos(const sol_tokenizer *t); /* -1: none */
 int32_t sol_tokenizer_eos(const sol_tokenizer *t);
 bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
