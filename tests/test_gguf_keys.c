@@ -297,6 +297,20 @@ START_TEST(what_is_not_there)
 }
 END_TEST
 
+START_TEST(several_ends)
+{
+    sol_checkpoint c;
+    write_with_counts("tokenizer.ggml.eos_token_ids", 2, 259); /* the first is eos_token_id, too */
+    ck_ok(import(err));
+    ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+    ck_assert_int_eq(c.model->config.eos_token_id, 2);
+    ck_assert(c.model->config.n_more_eos == 1 && c.model->config.more_eos[0] == 259);
+    sol_checkpoint_free(&c);
+    write_with_text("tokenizer.ggml.eos_token_ids", "2");
+    ck_fails(import(err), SOL_ERR_FORMAT, "tokenizer.ggml.eos_token_ids is not an array of int32");
+}
+END_TEST
+
 /* ---- a model in two files ---- */
 
 static void path_of_part(char out[128], int part)
@@ -385,4 +399,4 @@ END_TEST
 
 SOL_TEST_MAIN("gguf_keys", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, rope_scaling);
               tcase_add_test(tc, rope_scaling_by_type); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted);
-              tcase_add_test(tc, one_number_a_block); tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, split_model))
+              tcase_add_test(tc, one_number_a_block); tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, several_ends); tcase_add_test(tc, split_model))

@@ -131,25 +131,32 @@ static int64_t default_token(const sol_gguf *g, int64_t id)
     return is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") && !sol_gguf_find(g, "solera.version") ? id : -1;
 }
 
-/* eos, and what else ends a text for llama.cpp: eot, eom. Our own files have them all, in order. */
-static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
+static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c, sol_err *err)
 {
-    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-    const sol_gguf_value *list = sol_gguf_find(g, "solera.eos_token_ids");
+    const sol_gguf_value *list = sol_gguf_find(g, key);
     sol_status st = SOL_OK;
-    if (list && (list->kind != SOL_GGUF_ARRAY || list->element != SOL_GGUF_I32))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: solera.eos_token_ids is not an array of int32", g->path);
+    if (list && (list->kind != SOL_GGUF_ARRAY || (list->element != SOL_GGUF_I32 && list->element != SOL_GGUF_U32)))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not an array of int32", g->path, key);
     for (uint64_t i = 0; st == SOL_OK && list && i < list->count; i++) {
         int32_t id;
         memcpy(&id, list->at + 4 * i, 4);
         if (id < c->vocab_size) st = sol_model_add_eos(c, id, err);
     }
-    for (int i = 0; st == SOL_OK && !list && i < 3; i++) {
+    return st;
+}
+
+/* eos, and what else ends a text for llama.cpp (eot, eom) and Ollama (a list). Our own files have them all, in order. */
+static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    if (sol_gguf_find(g, "solera.eos_token_ids")) return add_eos_list(g, "solera.eos_token_ids", c, err);
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < 3; i++) {
         int64_t id;
         st = need_int(g, keys[i], i == 0 ? default_token(g, 2) : -1, &id, err);
         if (st == SOL_OK && id < c->vocab_size) st = sol_model_add_eos(c, id, err);
     }
-    return st;
+    return st == SOL_OK ? add_eos_list(g, "tokenizer.ggml.eos_token_ids", c, err) : st;
 }
 
 static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *err)
