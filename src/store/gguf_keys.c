@@ -12,7 +12,7 @@ typedef enum key_want {
     ONE,       /* a factor */
     ONE_OR_0,  /* a factor that 0 switches off */
     TRUE,
-    CAUSAL_SCALE, /* 0, or 1 / sqrt(head_dim) */
+    ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
     NO_WINDOW,    /* 0, or no smaller than the context */
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
@@ -32,7 +32,7 @@ static const rule model_rules[] = {
     {"attention.key_length", ANYTHING},
     {"attention.layer_norm_epsilon", ANYTHING}, /* of norms that these models do not have */
     {"attention.layer_norm_rms_epsilon", ANYTHING},
-    {"attention.scale", CAUSAL_SCALE},
+    {"attention.scale", ATTENTION_SCALE},
     {"attention.sliding_window", NO_WINDOW},
     {"attention.sliding_window_pattern", ANYTHING}, /* of the window */
     {"attention.value_length", ANYTHING},
@@ -112,7 +112,7 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
     case SCALING_FACTOR:
         return sol_gguf_find(g, "llama.rope.scaling.type") || is_nothing(v) || is_number(v, 1); /* the type is checked by its own rule */
     case ONE_OR_0: return is_nothing(v) || is_number(v, 1);
-    case CAUSAL_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
+    case ATTENTION_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
     case NO_WINDOW: return is_nothing(v) || (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
     case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear");
     case LAYOUT: return is_text(v, "") || is_text(v, "Meta AI original pth");
@@ -194,9 +194,10 @@ sol_status sol_gguf_check_tokenizer_keys(const sol_gguf *g, sol_err *err)
     static const char prefix[] = "tokenizer.ggml.";
     for (size_t i = 0; i < g->n_values; i++) {
         const sol_gguf_value *v = &g->value[i];
+        if (!begins(v->key, prefix)) continue;
         sol_span name = {v->key.at + strlen(prefix), v->key.n - strlen(prefix)};
-        if (!begins(v->key, prefix) || ends(name, "_id") || ends(name, "_ids")) continue; /* ids of tokens that have a name */
-        if (!satisfies(g, NULL, v, want_of(tokenizer_rules, name)))
+        bool is_id = ends(name, "_id") || ends(name, "_ids"); /* of tokens that have a name */
+        if (!is_id && !satisfies(g, NULL, v, want_of(tokenizer_rules, name)))
             return refuse(g, v, "the tokenizer does not do it: import with --tokenizer, and the tokenizer.json of the model", err);
     }
     return SOL_OK;
