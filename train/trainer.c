@@ -325,16 +325,20 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
     double speed = (double)steps * (double)sol_trainer_step_tokens(t) / t->step_seconds;
-    if (speed > t->step_peak) t->step_peak = speed;
+    char share[32] = "";
+    if (t->step_peak > 0) {
+        if (speed > t->step_peak) t->step_peak = speed;
+        snprintf(share, sizeof share, " (%.0f %% of peak)", 100 * speed / t->step_peak);
+    }
     size_t used = 0;
     if (r->has_eval) used = (size_t)snprintf(eval, sizeof eval, "  eval %.4f", r->eval_loss);
     if (r->has_packed && used < sizeof eval) snprintf(eval + used, sizeof eval - used, "  packed %.4f", r->packed_loss);
     /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
      * log.txt. */
     sol_log_line(&t->program->log, t->program->terminal && !was_evaluated(r) ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-                 "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s (%.0f %% of peak)  %s left%s%s",
+                 "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s%s  %s left%s%s",
                  r->step, c->train.steps, mean_losses(t, r, losses), r->lambda, r->lr, unsigned_nan(r->grad_norm), sol_count_text(speed, rate),
-                 100 * speed / t->step_peak, rest, skipped, eval);
+                 share, rest, skipped, eval);
     t->logged_step = r->step;
     t->loss_sum = t->objective_sum = t->step_seconds = 0;
     t->loss_count = 0;

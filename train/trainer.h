@@ -68,7 +68,7 @@ typedef struct sol_trainer {
     int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
     double started;         /* sol_clock() */
     double step_peak;       /* tokens a second, were a step its products alone, at the best rate of a large one; never less than
-                             * what was reached */
+                             * what was reached; 0: not measured */
     uint64_t config_digest;
     uint64_t first_step, logged_step;
     /* Since the last log line, for it. */

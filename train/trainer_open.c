@@ -264,17 +264,20 @@ static sol_status start_study(sol_trainer *t, sol_err *err)
     return st;
 }
 
+static const double probed_from = 2e10; /* operations: the probe takes about half of that */
+
 /* How fast products are here, in the type they are computed in: what a step is measured against. Products in bf16 without
- * instructions for it are worth a word. */
+ * instructions for it are worth a word. A run that has hardly more to compute than the probe is not measured. */
 static sol_status measure_speed(sol_trainer *t, sol_err *err)
 {
     sol_dtype type = sol_config_compute(t->config);
     int64_t tokens = sol_trainer_step_tokens(t);
-    double rate, plain;
+    double rate, plain, flops = sol_step_flops(t->config, t->ck.model, t->teacher.teacher, tokens);
     char a[32];
+    if (flops * (double)(t->config->train.steps - (int64_t)t->ck.state.step) < probed_from) return SOL_OK;
     sol_status st = sol_product_rate(t->ctx, type, &rate, err);
     if (st != SOL_OK) return st;
-    t->step_peak = rate * (double)tokens / sol_step_flops(t->config, t->ck.model, t->teacher.teacher, tokens);
+    t->step_peak = rate * (double)tokens / flops;
     sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s", t->config->train.compute,
                  type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(), sol_count_text(rate, a));
     if (type != SOL_BF16 || sol_gemm_bf16_native(t->ctx)) return SOL_OK;
