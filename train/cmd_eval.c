@@ -1,3 +1,4 @@
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -49,6 +50,13 @@ static int64_t window_of(const sol_net *net, int64_t asked)
     return asked ? asked : most < 2048 ? most : 2048;
 }
 
+/* A perplexity for JSON: of a loss above 709 it is no double. */
+static const char *number(double x, char out[32])
+{
+    snprintf(out, 32, isfinite(x) ? "%.12g" : "null", x);
+    return out;
+}
+
 /* The windows of an evaluation, and whose they are. */
 typedef struct chosen {
     sol_windows windows;
@@ -77,14 +85,14 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
                *origin = strcmp(c->from, "training") == 0  ? "as the model's training measured itself"
                          : strcmp(c->from, "options") == 0 ? "as asked for"
                                                            : "by default: the file says nothing of a training";
-    char count[32] = "all";
+    char count[32] = "all", ppl[32];
     if (w->most) snprintf(count, sizeof count, "the first %lld", (long long)w->most);
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
     if (a->json)
-        printf("{\"loss\": %.12g, \"ppl\": %.12g, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
+        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
                "\"seq\": %lld, \"windows\": %lld, \"documents\": \"%s\", \"bos\": \"none\", \"windows_from\": \"%s\", \"seconds\": %.3f, "
                "\"tok_s\": %.1f}\n",
-               r->loss, r->ppl, (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->most, documents, c->from, r->seconds,
+               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->most, documents, c->from, r->seconds,
                rate);
     else
         printf("loss             %.4f nats a token\nperplexity       %.4f\ntokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
@@ -109,16 +117,17 @@ static void print_text(const sol_eval_args *a, const sol_net *net, const sol_tex
                        const sol_text_result *words)
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
+    char ppl[32], word[32], byte[32];
     double rate = (double)(r->tokens + words->tokens) / (r->seconds + words->seconds + 1e-9), bits = sol_net_bits_per_weight(net);
     if (a->json) {
-        printf("{\"loss\": %.12g, \"ppl\": %.12g, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
+        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
                "\"context\": %lld, \"stride\": %lld, ",
-               r->loss, r->ppl, (long long)r->tokens, kind, bits, (long long)o->context, (long long)o->stride);
+               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)o->context, (long long)o->stride);
         if (a->word_level)
-            printf("\"word_perplexity\": %.12g, \"byte_perplexity\": %.12g, \"bits_per_byte\": %.12g, \"words\": %lld, "
+            printf("\"word_perplexity\": %s, \"byte_perplexity\": %s, \"bits_per_byte\": %.12g, \"words\": %lld, "
                    "\"bytes\": %lld, \"pages\": %lld, ",
-                   words->word_ppl, words->byte_ppl, words->bits_per_byte, (long long)words->words, (long long)words->bytes,
-                   (long long)words->pages);
+                   number(words->word_ppl, word), number(words->byte_ppl, byte), words->bits_per_byte, (long long)words->words,
+                   (long long)words->bytes, (long long)words->pages);
         printf("\"seconds\": %.3f, \"tok_s\": %.1f}\n", r->seconds + words->seconds, rate);
         return;
     }

@@ -70,6 +70,14 @@ code=0
 [ $code -eq 1 ] && tail -n 1 "$dir/err" | grep -q "more than train.max_skipped" || fail "$code: $(cat "$dir/err")"
 grep -q '"loss": null.*"skipped": true' "$dir/wild/metrics.jsonl" || fail "no null: $(cat "$dir/wild/metrics.jsonl")"
 ! grep -qE '(nan|inf)[,}]' "$dir/wild/metrics.jsonl" || fail "no JSON: $(cat "$dir/wild/metrics.jsonl")"
+
+# A loss that is far off is a number still, its perplexity none.
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/far" --set optim.lr=10 --set optim.weight_decay=0 --set optim.schedule=constant \
+    --set optim.warmup_steps=0 --set train.eval_every=24 2>"$dir/err" || fail "$(cat "$dir/err")"
+"$SOLERA" eval "$dir/far/ckpt/step-000024.h5" --data "$dir/data.h5" --json >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -qE '^\{"loss": [0-9.]*, "ppl": (null|[0-9.e+]*), ' "$dir/out" || fail "no JSON: $(cat "$dir/out")"
+"$SOLERA" inspect "$dir/far/ckpt/step-000024.h5" | grep -q '^evaluation  seq 16  windows 2  documents "apart"  bos "none"' || fail "inspect lacks the windows"
+
 if command -v gnuplot >/dev/null 2>&1; then
     expect 0 "" "$SOLERA" study "$dir/wild"
     first=$(grep -n -m 1 '"loss": null' "$dir/wild/metrics.jsonl" | cut -d: -f1)
