@@ -14,7 +14,9 @@ static const sol_opt options[] = {
      .max = 1e15, .with = "--data", .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
     {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, documents),
      .preset = "trained", .choices = "joined|apart|trained",
-     .with = "--data", .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's training"},
+     .with = "--data",
+     .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's "
+             "training"},
     {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, text),
      .help = "plain text in UTF-8, also gzipped: perplexity as papers print it"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
@@ -95,7 +97,8 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
                r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->most, documents, c->from, r->seconds,
                rate);
     else
-        printf("loss             %.4f nats a token\nperplexity       %.4f\ntokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
+        printf("loss             %.4f nats a token\nperplexity       %.4f\n"
+               "tokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
                "windows          %s\nmodel            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n",
                r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, origin, kind, bits, rate);
 }

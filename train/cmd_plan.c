@@ -229,8 +229,8 @@ static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
     sol_status st = sol_config_quant(c, &j->quant, err);
     if (st == SOL_OK) st = sol_run_dir_open(&j->dir, c->run.dir, true, err);
     if (st == SOL_OK && j->dir.has_run)
-        sol_log_line(&j->program->log, SOL_LOG_INFO, "%s holds a run already: train goes on with it by --resume, another run.dir starts a new one",
-                     c->run.dir);
+        sol_log_line(&j->program->log, SOL_LOG_INFO,
+                     "%s holds a run already: train goes on with it by --resume, another run.dir starts a new one", c->run.dir);
     if (st == SOL_OK) st = sol_job_model_header(c, &j->model_config, &j->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, j->model, &j->quant, err);
@@ -288,9 +288,9 @@ const sol_verb sol_verb_plan = {
     .min_words = 1,
     .max_words = 1,
     .summary = "parameters, memory, arithmetic and time of a job and the sizes of its exports, before anything is allocated",
-    .details = "Fails where `solera train` would fail before its first step, in the same words: run.dir, model, data, teacher and tasks are\n"
-               "opened as a run opens them, but weights are not read, of a text the first 64 MB are, and nothing is left behind. A run.dir that\n"
-               "holds a run is as good as for train --resume.",
+    .details = "Fails where `solera train` would fail before its first step, in the same words: run.dir, model, data, teacher\n"
+               "and tasks are opened as a run opens them, but weights are not read, of a text the first 64 MB are, and nothing is\n"
+               "left behind. A run.dir that holds a run is as good as for train --resume.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,
