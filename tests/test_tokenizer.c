@@ -410,6 +410,34 @@ START_TEST(cuts_change_nothing_in_large_vocabularies)
 }
 END_TEST
 
+/* Cuts inside words, where the text has no other place. */
+START_TEST(words_are_cut_where_ids_stay)
+{
+    enum { N = 60000 };
+    static const char *const period[] = {"wordandmore", "a", "aab", "the", "abababb"};
+    sol_tokenizer *t = small_tokenizer(false);
+    char *text = malloc(N);
+    ck_assert_ptr_nonnull(text);
+    for (size_t k = 0; k < sizeof period / sizeof *period; k++) {
+        sol_ids whole = {0}, parts = {0};
+        for (size_t i = 0; i < N; i++) text[i] = period[k][i % strlen(period[k])];
+        size_t cut = sol_tokenizer_cut_word(t, text, N - 9999, false);
+        ck_assert_uint_gt(cut, 0);
+        ck_assert_uint_lt(cut, N - 9999);
+        encode_into(t, text, N, 0, &whole);
+        encode_into(t, text, cut, 0, &parts);
+        ck_ok(sol_tokenizer_encode(t, text + cut, N - cut, SOL_ENCODE_CONTINUE, &parts, err));
+        ck_assert_uint_eq(whole.n, parts.n);
+        ck_assert_int_eq(memcmp(whole.id, parts.id, whole.n * sizeof *whole.id), 0);
+        ck_assert_uint_eq(sol_tokenizer_cut_word(t, text, 1000, false), 0);
+        sol_ids_free(&whole);
+        sol_ids_free(&parts);
+    }
+    free(text);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 START_TEST(llama2c_layout)
 {
     sol_tokenizer *t = open_data("models/tok512.bin");
@@ -438,5 +466,6 @@ SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_loop_te
               tcase_add_test(tc, random_text_survives); tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3); tcase_add_test(tc, merges_follow_the_definition);
               tcase_add_test(tc, long_words_come_part_by_part);
               tcase_add_test(tc, ignore_merges_takes_whole_words); tcase_add_test(tc, special_tokens);
-              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing); tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
+              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing);
+              tcase_add_test(tc, words_are_cut_where_ids_stay); tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
               tcase_add_test(tc, llama2c_layout))

@@ -79,7 +79,8 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                   .as = sol_read_as_named(a->format), .skip_bad = a->skip_bad, .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t) && !job.special,
-                                  .cut_lines = sol_tokenizer_can_cut_lines(t)};
+                                  .cut_lines = sol_tokenizer_can_cut_lines(t),
+                                  .cut_words = t};
     sol_interrupt_catch(true);
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     if (st != SOL_OK) return st;

@@ -177,7 +177,8 @@ static sol_status make_dataset(sol_program *p, const char *path, const char *mad
                                   .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t),
-                                  .cut_lines = sol_tokenizer_can_cut_lines(t)};
+                                  .cut_lines = sol_tokenizer_can_cut_lines(t),
+                                  .cut_words = t};
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     *part = most > 0 && r.text_bytes >= most;
     return st;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/textio.h"
 #include "text/jsontext.h"
+#include "text/tokenizer.h"
 #include "text/utf8.h"
 
 enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_VALUE = 1 << 30 };
@@ -22,6 +23,7 @@ struct sol_docs {
     bool eof;
     char *buf;                      /* [from, n) is not handed out yet */
     size_t from, scan, n, capacity; /* plain: lines before `scan` are no separators; JSON: the value was scanned up to it */
+    size_t no_word_cut;             /* so many bytes from `from` on have no place inside a word */
     size_t searched;                /* plain: there is no place to cut in [from, searched) */
     char tail[4];                   /* plain: bytes behind buf[n) that may be the beginning of a character */
     size_t n_tail;
@@ -290,6 +292,7 @@ static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool l
             .at = at, .n = n, .line = d->from_line, .file = d->file, .first = d->first, .last = last};
     }
     d->first = last;
+    d->no_word_cut = 0;
     d->from = next;
     if (d->scan < next) d->scan = next;
     if (d->kind == SOL_TEXT_PLAIN) d->from_line = d->line;
@@ -332,6 +335,17 @@ size_t sol_text_last_cut(const char *text, size_t n, bool lines)
     return 0;
 }
 
+/* Where the n bytes from `from` on, which have no better place, may be cut inside a word; 0: nowhere, or they are not many enough. A
+ * search that failed is not repeated before there are twice as many. */
+static size_t cut_in_word(sol_docs *d, size_t n)
+{
+    size_t part = 2 * SOL_DOCS_PIECE, cut = 0;
+    if (!d->o->cut_words || n < 2 * d->no_word_cut) return 0;
+    for (; cut == 0 && part <= n; part *= 2) cut = sol_tokenizer_cut_word(d->o->cut_words, d->buf + d->from, part, !d->first);
+    d->no_word_cut = cut || part == 2 * SOL_DOCS_PIECE ? 0 : n;
+    return cut;
+}
+
 /* Where the document may be cut before `to`; 0: nowhere, or it is not long enough yet. */
 static size_t cut_before(sol_docs *d, size_t to)
 {
@@ -340,8 +354,10 @@ static size_t cut_before(sol_docs *d, size_t to)
     size_t cut = sol_text_last_cut(d->buf + start, to - start, d->o->cut_lines);
     /* Where the last line begins a separator may begin: the line break before it would be a part of that. */
     if (cut && start + cut == d->scan && d->buf[d->scan - 1] == '\n') cut = 0;
-    if (!cut) d->searched = to;
-    return cut ? start + cut : 0;
+    if (cut) return start + cut;
+    d->searched = to;
+    cut = cut_in_word(d, to - d->from);
+    return cut && d->buf[d->from + cut - 1] != '\n' ? d->from + cut : 0;
 }
 
 /* The line break behind `scan`; NULL: not in the buffer. */
@@ -375,8 +391,10 @@ static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
 static sol_status step_decoded(sol_docs *d, sol_batch *b, sol_err *err)
 {
     size_t cut = 0;
-    for (size_t n = SOL_DOCS_PIECE; d->o->cut && cut == 0 && n < d->end - d->from; n *= 2)
+    for (size_t n = SOL_DOCS_PIECE; d->o->cut && cut == 0 && n < d->end - d->from; n *= 2) {
         cut = sol_text_last_cut(d->buf + d->from, n, d->o->cut_lines);
+        if (!cut) cut = cut_in_word(d, n);
+    }
     if (cut) return emit(d, b, d->from + cut, d->from + cut, false, err);
     size_t end = d->end;
     sol_status st = emit(d, b, end, d->next, true, err);

@@ -21,6 +21,8 @@
 
 #define SOL_DOCS_SEPARATOR "<|endoftext|>" /* the usual separator line */
 
+struct sol_tokenizer;
+
 enum {
     SOL_DOCS_PIECE =
         128 << 10,           /* a document is cut into pieces of about this many bytes, where that is allowed */
@@ -34,6 +36,8 @@ typedef struct sol_docs_options {
     bool unix_lines;          /* read CR LF as LF */
     bool cut;                 /* cut long documents where a blank follows a character that is none */
     bool cut_lines;           /* and where a single line break lies between two such characters */
+    const struct sol_tokenizer *cut_words; /* with `cut`: long texts that have no such place inside a word, where this tokenizer's ids
+                                              stay what they are; NULL: nowhere; borrowed until close */
     sol_read_as as;           /* SOL_READ_AUTO: by content and name */
     bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes that are no UTF-8 */
     const sol_log *log;       /* where warnings go; NULL: nowhere */

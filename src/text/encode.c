@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/docs.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 
@@ -554,19 +553,4 @@ sol_status sol_tok_last_ranks(const sol_tokenizer *t, int32_t *rank, sol_err *er
     sol_ids_free(&ids);
     sol_encoder_free(&e);
     return st;
-}
-
-bool sol_tokenizer_can_cut(const sol_tokenizer *t)
-{
-    return t->can_cut;
-}
-
-bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t)
-{
-    return t->kind == SOL_TOK_BYTE_LEVEL && t->can_cut;
-}
-
-size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n)
-{
-    return t->can_cut ? sol_text_last_cut(text, n, sol_tokenizer_can_cut_lines(t)) : 0;
 }

@@ -103,6 +103,9 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
  * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must not lie
  * across it. */
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
+/* The same inside a word, for a long text that has no such place, which goes on behind n or `continues` an earlier one. The place is found
+ * by encoding and checked against the text from there to n, at least 16 KiB, beyond which no vocabulary's merges reach. */
+size_t sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
 /* Whether such places are known at all: then a blank behind a character that is none is one. */
 bool sol_tokenizer_can_cut(const sol_tokenizer *t);
 /* Whether behind a single line break between two characters that are no white space is one, too. */
