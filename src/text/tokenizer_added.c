@@ -52,7 +52,8 @@ static sol_status sort_set(sol_added_set *s, bool unique, sol_err *err)
     for (int32_t i = 0; i < s->n; i++) {
         s->first[(uint8_t)s->token[i].text[0] + 1]++;
         if (unique && i && s->token[i].n == s->token[i - 1].n && memcmp(s->token[i].text, s->token[i - 1].text, s->token[i].n) == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "added tokens %d and %d are looked for as the same text", s->token[i - 1].id, s->token[i].id);
+            return sol_fail(err, SOL_ERR_FORMAT, "added tokens %d and %d are looked for as the same text", s->token[i - 1].id,
+                            s->token[i].id);
     }
     for (int b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
     return SOL_OK;
@@ -136,7 +137,8 @@ static sol_status decode_token(const sol_decoder *d, sol_pieces buffer[2], bool 
         if (space && !d->space[0]) break;
         sol_pieces *to = &buffer[i & 1];
         to->n_bytes = 0;
-        st = append_replaced(to, *text, *n, space ? d->space : d->find[i], space ? (first && d->drop_first ? "" : " ") : d->content[i], err);
+        const char *content = !space ? d->content[i] : first && d->drop_first ? "" : " ";
+        st = append_replaced(to, *text, *n, space ? d->space : d->find[i], content, err);
         *text = to->bytes;
         *n = to->n_bytes;
     }

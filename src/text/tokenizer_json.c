@@ -274,7 +274,8 @@ static sol_status read_processor(const loader *l, const json_t *p, frame *f, int
     if (!p || json_is_null(p) || strcmp(type, "ByteLevel") == 0) return st; /* it moves offsets alone */
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
         const json_t *list = json_object_get(p, "processors");
-        for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++) st = read_processor(l, json_array_get(list, i), f, depth + 1, err);
+        for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
+            st = read_processor(l, json_array_get(list, i), f, depth + 1, err);
         return st;
     }
     frame outer = {0};
@@ -284,7 +285,8 @@ static sol_status read_processor(const loader *l, const json_t *p, frame *f, int
         st = frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err);
         if (st == SOL_OK) st = frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err);
     } else {
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)", type);
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                      "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)", type);
     }
     if (st == SOL_OK && (outer.n_head + f->n_head > SOL_TOK_MAX_TEMPLATE || outer.n_tail + f->n_tail > SOL_TOK_MAX_TEMPLATE))
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens", SOL_TOK_MAX_TEMPLATE);

@@ -80,7 +80,8 @@ static sol_status add_normalizer(sol_tokenizer *t, const json_t *step, void *use
         return sol_normalizer_add_strip(&t->normalizer, is_true(step, "strip_left", true), is_true(step, "strip_right", true), err);
     if (strcmp(type, "Replace") == 0) return add_replace(t, step, err);
     if (strcmp(type, "Prepend") == 0) return sol_normalizer_add_prepend(&t->normalizer, string_of(step, "prepend"), err);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, Replace, Prepend are)", type);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, Replace, Prepend are)",
+                    type);
 }
 
 /* ---- pre_tokenizer ---- */
@@ -160,7 +161,8 @@ static sol_status add_metaspace(sol_tokenizer *t, const json_t *step, sol_err *e
         const sol_normal_step *s = &t->normalizer.step[i];
         if (s->kind == SOL_NORMAL_STRIP || s->kind == SOL_NORMAL_PREPEND ||
             (s->kind == SOL_NORMAL_REPLACE && (!s->find || !is_one_character(s->find) || !*s->content)))
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "Metaspace with prepend_scheme first behind a normalizer that may take away the beginning of a text");
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "Metaspace with prepend_scheme first behind a normalizer that may take away the beginning of a text");
     }
     memcpy(t->space, space, strlen(space) + 1);
     return sol_pretok_add_metaspace(&t->pretok, space, (sol_prepend)prepend, is_true(step, "split", true), err);
@@ -226,7 +228,8 @@ static sol_status read_decoder_replace(sol_decoder *d, const json_t *step, const
     sol_status st = read_pattern(step, &find, &regex, err);
     if (st != SOL_OK) return st;
     if (!find || seen->bytes || (seen->fused && !is_one_character(find)))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "Replace of a Regex, behind ByteFallback, or of several characters behind Fuse is not supported");
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "Replace of a Regex, behind ByteFallback, or of several characters behind Fuse is not supported");
     return add_decoder_replace(d, find, string_of(step, "content"), err);
 }
 
@@ -259,10 +262,12 @@ static sol_status add_decoder(sol_tokenizer *t, const json_t *step, void *user, 
     } else if (strcmp(type, "Metaspace") == 0 && !seen->fused && !seen->bytes && is_one_character(string_of(step, "replacement"))) {
         const char *space = string_of(step, "replacement");
         memcpy(d->space, space, strlen(space) + 1);
-        d->drop_first = strcmp(string_of(step, "prepend_scheme"), "never") != 0 && !json_is_false(json_object_get(step, "add_prefix_space"));
+        d->drop_first = strcmp(string_of(step, "prepend_scheme"), "never") != 0 &&
+                        !json_is_false(json_object_get(step, "add_prefix_space"));
         seen->last = true;
     } else {
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' is not supported here (ByteLevel, Metaspace, or Replace, ByteFallback, Fuse, Strip are)", type);
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                      "'%.32s' is not supported here (ByteLevel, Metaspace, or Replace, ByteFallback, Fuse, Strip are)", type);
     }
     return st;
 }
