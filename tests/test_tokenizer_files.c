@@ -72,6 +72,11 @@ START_TEST(json_digits_and_smollm)
     snprintf(text, sizeof text, json, "true");
     ck_ok(load(&t, text, err));
     expect(t, "1212", 0, 4, 0, 1, 0, 1);
+    char *written;
+    size_t size;
+    ck_ok(sol_tokenizer_to_json(t, &written, &size, err)); /* Digits takes more than the regex \\p{N} does */
+    ck_assert_ptr_nonnull(strstr(written, "\"individual_digits\":true"));
+    sol_free(written);
     ck_assert(sol_pretok_is_known(&t->pretok)); /* the stages of "smollm" */
     sol_tokenizer_free(&t);
     snprintf(text, sizeof text, json, "false");

@@ -438,7 +438,7 @@ static sol_status is_word(const sol_encoder *e, const char *text, size_t len, bo
 static sol_status is_alone(const sol_encoder *e, const char *text, size_t n, size_t from, size_t to, bool *alone, sol_err *err)
 {
     size_t len;
-    bool before, behind;
+    bool before = false, behind = false;
     const char *c = char_before(text, from, &len);
     sol_status st = is_word(e, c, len, &before, err);
     if (st == SOL_OK) st = is_word(e, text + to, to < n ? sol_utf8_char(text + to, n - to) : 0, &behind, err);

@@ -72,13 +72,20 @@ static void append(json_t **list, json_t *item)
     *list = NULL;
 }
 
+/* A stage that isolates its matches. */
+static json_t *stage_value(const char *regex)
+{
+    int single = strcmp(regex, SOL_REGEX_DIGIT) == 0;
+    if (single || strcmp(regex, SOL_REGEX_DIGITS) == 0)
+        return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single);
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0);
+}
+
 static json_t *pretokenizer_value(const sol_tokenizer *t)
 {
     if (t->kind == SOL_TOK_SENTENCEPIECE) return json_null();
     json_t *list = json_array();
-    for (int i = 0; i < t->pretok.n; i++)
-        append(&list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                t->pretok.stage[i].source, "behavior", "Isolated", "invert", 0));
+    for (int i = 0; i < t->pretok.n; i++) append(&list, stage_value(t->pretok.stage[i].source));
     append(&list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
                             "trim_offsets", 1, "use_regex", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
