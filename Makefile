@@ -137,7 +137,7 @@ $(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsole
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib or jansson stays out.
-CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
+CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/factor.c %/kernels/stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 

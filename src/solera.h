@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "calib/calib.h"
 #include "config/config.h"
 #include "config/sweep.h"
 #include "eval/eval.h"

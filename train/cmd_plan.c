@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "calibrate.h"
 #include "distill.h"
 #include "run_dir.h"
 #include "speed.h"
@@ -29,6 +30,8 @@ typedef struct estimate {
     double gemm_rate;              /* operations a second of a large product on this machine, now */
     double share;                  /* of it that a step reaches */
     double seconds;                /* the whole run */
+    size_t calibrate_bytes;        /* of `solera calibrate` alone; 0: the job does not calibrate */
+    double calibrate_seconds;
 } estimate;
 
 /* The files that `solera export` makes of the trained model, in its order of types; bytes 0: refused, and why. */
@@ -45,6 +48,9 @@ static double step_share(const sol_config *c, const sol_ctx *ctx)
 {
     return sol_config_compute(c) == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
 }
+
+/* The same for the products of a calibration, and steps of its search over patterns a second by each thread. */
+static const double calibrate_share = 0.5, search_rate = 2e9;
 
 /* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read them, or the parameter that is
  * being packed in fp32. */
@@ -102,6 +108,26 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
 }
 
+/* Before the training, and so beside all of it but an evaluation. */
+static sol_status plan_calibration(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, const sol_ctx *ctx, sol_plan *plan,
+                                   estimate *e, sol_err *err)
+{
+    sol_calib_opts o = sol_config_calib(c);
+    size_t bytes = 0, evaluation = c->train.eval_every > 0 ? evaluation_bytes(c, m, spec) : 0;
+    double plain;
+    sol_err why = {0};
+    if (!c->calibrate.enabled) return SOL_OK;
+    sol_status st = sol_calib_bytes(m, spec, &o, sol_pool_threads(ctx->pool), &bytes, &why);
+    if (st != SOL_OK) return sol_job_blame(c, "quant.method", st, &why, err);
+    e->calibrate_bytes = bytes + plan->row[0].bytes + plan->row[1].bytes; /* the program and the model, as plan_memory has them */
+    sol_plan_add(plan, "calibration", bytes > evaluation ? bytes - evaluation : 0);
+    st = sol_product_rate(ctx, SOL_F32, &plain, err);
+    sol_calib_work w = sol_calib_count(m, spec, &o);
+    e->calibrate_seconds = w.products / (calibrate_share * e->gemm_rate) + (w.solver + 2 * w.factors) / (calibrate_share * plain) +
+                           w.search / (search_rate * sol_pool_threads(ctx->pool));
+    return st;
+}
+
 static void count_weights(const sol_model *m, const sol_quant_spec *spec, estimate *e)
 {
     double bits = 0;
@@ -155,6 +181,9 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
            "threads\n",
            sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a), threads);
+    if (e->calibrate_bytes)
+        printf("calibration  about %s before that; `solera calibrate` alone takes %s\n", sol_duration_text(e->calibrate_seconds, b),
+               sol_bytes_text((double)e->calibrate_bytes, a));
     print_exports(x);
 }
 
@@ -167,7 +196,10 @@ static void print_json(const sol_config *c, const estimate *e, const sol_plan *p
            e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds,
            sol_plan_total(plan));
     for (int i = 0; i < plan->n; i++) printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
-    printf("}, \"export_bytes\": {");
+    printf("}");
+    if (e->calibrate_bytes)
+        printf(", \"calibrate_seconds\": %.6g, \"calibrate_memory_bytes\": %zu", e->calibrate_seconds, e->calibrate_bytes);
+    printf(", \"export_bytes\": {");
     for (int i = 0, n = 0; i < EXPORTS; i++)
         if (x[i].bytes) printf("%s\"%s\": %" PRIu64, n++ ? ", " : "", x[i].type, x[i].bytes);
     puts("}}");
@@ -183,7 +215,7 @@ typedef struct opened {
     sol_tokenizer *tokenizer;
     sol_model *model;
     sol_quant_spec quant;
-    sol_job_tokens train, eval;
+    sol_job_tokens train, eval, calibration;
     sol_job_teacher teacher;
     sol_task_plan *tasks;
     int n_tasks;
@@ -193,6 +225,7 @@ static void close_job(opened *j)
 {
     sol_task_plans_free(&j->tasks, j->n_tasks);
     sol_job_teacher_close(&j->teacher);
+    sol_job_close_tokens(&j->calibration);
     sol_job_close_tokens(&j->eval);
     sol_job_close_tokens(&j->train);
     sol_model_free(&j->model);
@@ -211,6 +244,18 @@ static sol_status open_train_data(opened *j, sol_err *err)
     }
     sol_status st = sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer, &j->train, err);
     return st == SOL_OK ? sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err) : st;
+}
+
+/* Windows are counted where all of the data is there. */
+static sol_status open_calibration(opened *j, sol_err *err)
+{
+    const sol_config *c = j->config;
+    const char *key = c->calibrate.data[0] ? "calibrate.data" : "data.train";
+    sol_job_tokens *d = c->calibrate.data[0] ? &j->calibration : &j->train;
+    sol_status st = SOL_OK;
+    if (!c->calibrate.enabled) return SOL_OK;
+    if (c->calibrate.data[0]) st = sol_job_look_at_tokens(j->program, c, key, c->calibrate.data, j->tokenizer, d, err);
+    return st == SOL_OK ? sol_job_calibration_check(c, key, d->open && !d->part ? &d->file : NULL, err) : st;
 }
 
 static sol_status open_evaluation(opened *j, sol_err *err)
@@ -238,6 +283,7 @@ static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
     /* After the products, since the buffers of the BLAS library are among it, and before data are read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     if (st == SOL_OK) st = open_train_data(j, err);
+    if (st == SOL_OK) st = open_calibration(j, err);
     sol_job_student student = {&j->model_config, j->tokenizer, j->train.open && !j->train.part ? &j->train.file : NULL};
     if (st == SOL_OK) st = sol_job_teacher_describe(c, &student, &j->teacher, err);
     if (st == SOL_OK) st = plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan, err);
@@ -254,6 +300,7 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     if (p->threads == 0) p->threads = c->run.threads;
     sol_status st = sol_program_ctx(p, &j.ctx, err);
     if (st == SOL_OK) st = open_job(&j, &e, &plan, err);
+    if (st == SOL_OK) st = plan_calibration(c, j.model, &j.quant, j.ctx, &plan, &e, err);
     if (st == SOL_OK) {
         count_weights(j.model, &j.quant, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;

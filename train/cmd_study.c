@@ -69,16 +69,25 @@ static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX
     return name;
 }
 
-/* RUN, with its losses where metrics.jsonl lies beside the records. */
-static sol_status read_run(sol_study_run *run, const char *path, const char *name, sol_err *err)
+/* What lies beside a file of a run: its losses, its calibration. */
+static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err)
 {
-    char metrics[SOL_PATH_MAX + 16];
-    sol_status st = sol_study_run_read(run, path, name, err);
+    char file[SOL_PATH_MAX + 32];
     const char *slash = strrchr(path, '/');
-    snprintf(metrics, sizeof metrics, "%.*smetrics.jsonl", slash ? (int)(slash + 1 - path) : 0, path);
-    if (st == SOL_OK && sol_file_exists(metrics)) st = sol_metrics_read(metrics, &run->curve, err);
+    int n = slash ? (int)(slash + 1 - path) : 0;
+    sol_status st = SOL_OK;
+    snprintf(file, sizeof file, "%.*smetrics.jsonl", n, path);
+    if (!run->is_static && sol_file_exists(file)) st = sol_metrics_read(file, &run->curve, err);
+    snprintf(file, sizeof file, "%.*scalibrate.jsonl", n, path);
+    if (st == SOL_OK && sol_file_exists(file)) st = sol_calibration_read(file, &run->calibration, err);
     if (st != SOL_OK) sol_study_run_free(run);
     return st;
+}
+
+static sol_status read_run(sol_study_run *run, const char *path, const char *name, sol_err *err)
+{
+    sol_status st = sol_study_run_read(run, path, name, err);
+    return st == SOL_OK ? read_beside(run, path, err) : st;
 }
 
 static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
@@ -92,18 +101,26 @@ static sol_status read_model(sol_program *p, sol_study_run *run, const char *pat
     return st;
 }
 
+/* A calibration without a training: the weights that it ended with. */
+static sol_status read_calibrated(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
+{
+    sol_status st = read_model(p, run, path, name, err);
+    return st == SOL_OK ? read_beside(run, path, err) : st;
+}
+
 static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *err)
 {
     const char *path = p->word[i];
-    char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX + 16];
+    char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX + 32];
     const char *name = shown_name(p, i, name_buffer);
     sol_file_kind kind;
     if (is_directory(path)) {
         snprintf(file, sizeof file, "%.*s/study.h5", SOL_PATH_MAX - 1, path);
-        if (!sol_file_exists(file))
-            return sol_fail(err, SOL_ERR_IO, "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
-                            "checkpoint for a look at its weights", path);
-        return read_run(run, file, name, err);
+        if (sol_file_exists(file)) return read_run(run, file, name, err);
+        snprintf(file, sizeof file, "%.*s/calibrated.h5", SOL_PATH_MAX - 1, path);
+        if (sol_file_exists(file)) return read_calibrated(p, run, file, name, err);
+        return sol_fail(err, SOL_ERR_IO, "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
+                        "checkpoint for a look at its weights", path);
     }
     sol_status st = sol_store_kind(path, &kind, err);
     if (st != SOL_OK) return st;
@@ -140,7 +157,7 @@ const sol_verb sol_verb_study = {
     .summary = "report on weight trapping in runs or models, side by side",
     .details = "A run that was trained with study.every has study.h5: its report shows loss, flips, effective rank and histograms over\n"
                "time. Of a checkpoint or model the report shows the weights as they are. DIR gets index.html, which stands alone, and\n"
-               "every figure as SVG, PNG and gnuplot script. Needs gnuplot (package gnuplot-nox).",
+               "every figure as SVG, PNG and gnuplot script. Where a run was calibrated, its errors over depth are drawn too. Needs gnuplot (package gnuplot-nox).",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -146,6 +146,35 @@ sol_windows sol_job_windows(const sol_config *c)
     return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
 }
 
+sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, const char *name, const char *yaml, bool say,
+                           bool *same_eval, sol_err *err)
+{
+    sol_config *old = NULL;
+    char *text = NULL;
+    bool fatal = false;
+    sol_status st = sol_config_parse(&old, name, yaml, strlen(yaml), err);
+    if (st == SOL_OK) st = sol_config_diff(old, c, &text, &fatal, err);
+    if (st == SOL_OK && fatal)
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", dir, text);
+    if (st == SOL_OK && same_eval) *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
+    if (st == SOL_OK && say && text[0]) sol_log_line(&p->log, SOL_LOG_INFO, "changed since the last time: %s", text);
+    sol_free(text);
+    sol_config_free(&old);
+    return st;
+}
+
+sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir, bool say, bool *same_eval, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *yaml = NULL;
+    size_t n;
+    sol_run_dir_file(dir, "config.yaml", path);
+    sol_status st = sol_file_read(path, &yaml, &n, err);
+    if (st == SOL_OK) st = sol_job_compare(p, c, dir->path, path, yaml, say, same_eval, err);
+    sol_free(yaml);
+    return st;
+}
+
+/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. */
 /* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. A pipe is text: to look into
  * it would take away what it holds. */
 static bool is_text(const char *path)

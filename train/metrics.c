@@ -74,3 +74,24 @@ void sol_metrics_free(sol_study_curve *c)
     sol_free(c->packed_loss);
     *c = (sol_study_curve){0};
 }
+
+sol_status sol_calibration_read(const char *path, sol_study_calibration *c, sol_err *err)
+{
+    static const char *const names[SOL_CALIB_ERRORS] = {"error_before", "error_solved", "error_after", "error_held_out"};
+    size_t size, capacity[SOL_CALIB_ERRORS] = {0};
+    char *text;
+    *c = (sol_study_calibration){0};
+    sol_status st = sol_file_read(path, &text, &size, err);
+    if (st != SOL_OK) return st;
+    for (const char *at = text, *end; st == SOL_OK && (end = strchr(at, '\n')); at = end + 1) {
+        json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
+        if (!json_is_object(line)) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a line that is no JSON object", path);
+        bool block = json_is_integer(json_object_get(line, "block"));
+        for (int k = 0; st == SOL_OK && block && k < SOL_CALIB_ERRORS; k++)
+            st = add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err);
+        if (block) c->n++;
+        json_decref(line);
+    }
+    sol_free(text);
+    return st;
+}

@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-enum { SOL_RUN_DIR_FILES = 8 };
+enum { SOL_RUN_DIR_FILES = 10 };
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];

@@ -1,4 +1,5 @@
 /* Everything before the first step: run directory, checkpoint or model, data, graph. */
+#include "calibrate.h"
 #include "speed.h"
 #include "trainer.h"
 
@@ -101,36 +102,13 @@ static sol_status open_eval_data(sol_trainer *t, sol_err *err)
     return st == SOL_OK ? sol_job_tasks(c, &t->tasks, &t->n_tasks, err) : st;
 }
 
-/* The job of the last time against the one that is asked for. say: in the log, what changed. */
-static sol_status compare_jobs(sol_trainer *t, const char *name, const char *old_yaml, bool say, sol_err *err)
-{
-    sol_config *old = NULL;
-    char *text = NULL;
-    bool fatal = false;
-    sol_status st = sol_config_parse(&old, name, old_yaml, strlen(old_yaml), err);
-    if (st == SOL_OK) st = sol_config_diff(old, t->config, &text, &fatal, err);
-    if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", t->dir.path,
-                      text);
-    if (st == SOL_OK) t->same_eval = t->same_eval && strcmp(old->data.eval, t->config->data.eval) == 0;
-    if (st == SOL_OK && say && text[0])
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "changed since the last time: %s", text);
-    sol_free(text);
-    sol_config_free(&old);
-    return st;
-}
-
 /* config.yaml, which is newer than a checkpoint when the last resume was killed before its first one. */
 static sol_status compare_config(sol_trainer *t, sol_err *err)
 {
-    char path[SOL_PATH_MAX], *yaml = NULL;
-    size_t n;
+    char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "config.yaml", path);
     if (t->saved_step >= 0 && !sol_file_exists(path)) return SOL_OK;
-    sol_status st = sol_file_read(path, &yaml, &n, err);
-    if (st == SOL_OK) st = compare_jobs(t, path, yaml, t->saved_step < 0, err);
-    sol_free(yaml);
-    return st;
+    return sol_job_compare_run(t->program, t->config, &t->dir, t->saved_step < 0, &t->same_eval, err);
 }
 
 /* The newest checkpoint that can be read, with a warning for each newer one, which is damaged. *found stays false when there is none. */
@@ -198,7 +176,8 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_status st = t->dir.has_run ? read_newest(t, &found, err) : SOL_OK;
     t->same_eval = true;
-    if (st == SOL_OK && found) st = compare_jobs(t, "the checkpoint's job", t->ck.config_yaml, true, err);
+    if (st == SOL_OK && found)
+        st = sol_job_compare(t->program, c, t->dir.path, "the checkpoint's job", t->ck.config_yaml, true, &t->same_eval, err);
     if (st == SOL_OK && t->dir.has_run) st = compare_config(t, err);
     if (st == SOL_OK && !found) st = sol_job_open_model(t->ctx, c, &t->ck, err);
     if (st == SOL_OK && !found) st = start_learned(t, err);
@@ -247,6 +226,19 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     if (st == SOL_OK && study.every > 0)
         st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
     return st;
+}
+
+/* Before step 1: the model's blocks as the calibration leaves them. The quantizer has no parameters to start, and there are no moments. */
+static bool calibrates(const sol_trainer *t)
+{
+    return t->config->calibrate.enabled && t->saved_step < 0;
+}
+
+static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
+{
+    const char *key = strcmp(t->config->data.source, "self") == 0 ? "data.source" : "data.train";
+    if (!calibrates(t)) return SOL_OK;
+    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->ck.model, t->ck.tokenizer, key, &t->train.file, err);
 }
 
 /* The study's file, cut to the step of the checkpoint, and what the recorder knew then. */
@@ -320,6 +312,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     sol_status st = sol_config_quant(c, &t->ck.quant, err);
     if (st == SOL_OK) st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
     bool resumed = t->dir.has_run, lost = false;
+    sol_job_calibration calibration = {0};
     if (st == SOL_OK && resume && !resumed)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
     if (st == SOL_OK) st = open_state(t, err);
@@ -332,6 +325,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
     if (st == SOL_OK) st = sol_run_dir_claim(&t->dir, t->ck.config_yaml, err);
     if (st == SOL_OK) st = open_train_data(t, err);
+    if (st == SOL_OK) st = open_calibration(t, &calibration, err);
     if (st == SOL_OK) st = open_teacher(t, err);
     if (st == SOL_OK) st = open_graph(t, err);
     if (st == SOL_OK) st = start_study(t, err);
@@ -344,6 +338,8 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK && resumed) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
     if (st == SOL_OK) log_start(t, resumed);
+    if (st == SOL_OK && calibrates(t)) st = sol_job_calibrate(&calibration, t->program, t->ctx, c, &t->dir, t->ck.model, err);
+    sol_job_calibration_free(&calibration);
     if (st == SOL_OK) st = measure_speed(t, err);
     return st;
 }

@@ -51,5 +51,7 @@ sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const
 sol_var sol_widen(sol_tape *t, sol_var w);
 /* x [N, C] + bias [1, C]. */
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);
+/* sum_c (x - target)^2 / sum_c target^2 of each row, [N, 1]; x, target [N, C]. No gradient to the target. */
+sol_var sol_relative_error(sol_tape *t, sol_var x, sol_var target);
 
 #endif

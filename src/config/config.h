@@ -20,6 +20,7 @@
 
 #include "autograd/distill.h"
 #include "base/status.h"
+#include "calib/calib.h"
 #include "optim/optim.h"
 #include "quant/quant.h"
 
@@ -99,6 +100,9 @@ sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);
 sol_dtype sol_config_param_dtype(const sol_config *c); /* SOL_F32 or SOL_BF16 */
+
+/* calibrate.seq resolved. */
+sol_calib_opts sol_config_calib(const sol_config *c);
 
 /* gamma 0. Only with a distill.teacher does it mean anything. */
 sol_distill sol_config_distill(const sol_config *c);

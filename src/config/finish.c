@@ -109,6 +109,27 @@ sol_adamw_config sol_config_adamw(const sol_config *c)
     };
 }
 
+sol_calib_opts sol_config_calib(const sol_config *c)
+{
+    return (sol_calib_opts){
+        .windows = c->calibrate.windows,
+        .held_out = c->calibrate.held_out,
+        .seq = c->calibrate.seq ? c->calibrate.seq : c->train.seq,
+        .seed = (uint64_t)c->run.seed,
+        .compute = sol_config_compute(c),
+        .damping = c->calibrate.damping,
+        .sweeps = (int)c->calibrate.sweeps,
+        .starts = (int)c->calibrate.starts,
+        .asymmetric = c->calibrate.asymmetric,
+        .token_weights = c->calibrate.token_weights,
+        .first_token = c->calibrate.first_token,
+        .steps = c->calibrate.steps,
+        .batch = c->calibrate.batch,
+        .lr = c->calibrate.lr,
+        .norms = c->calibrate.norms,
+    };
+}
+
 sol_dtype sol_config_param_dtype(const sol_config *c)
 {
     return strcmp(c->train.param_dtype, "fp32") == 0 ? SOL_F32 : SOL_BF16;

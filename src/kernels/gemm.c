@@ -18,6 +18,11 @@ void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, 
                 (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
+void sol_solve_tile(int64_t m, int64_t n, const float *v, int64_t ldv, float *x, int64_t ldx)
+{
+    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, (int)m, (int)n, 1, v, (int)ldv, x, (int)ldx);
+}
+
 typedef struct gemm_args {
     bool trans_a, trans_b;
     int64_t m, n, k, lda, ldb, ldc, tile_m, tile_n, tiles_n;

@@ -25,6 +25,9 @@ sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err);
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
+/* On the calling thread: X [m, n] becomes the one with X V = X_old, for V [n, n] upper triangular. */
+void sol_solve_tile(int64_t m, int64_t n, const float *v, int64_t ldv, float *x, int64_t ldx);
+
 /* The same with bf16 operands and fp32 sums, by kernels of our own (bf16.h), the same bits for any number of threads. Operands
  * may be fp32 (rounded on the way, to nearest even) or bf16; trans as above: A is [k, m], B is [n, k]. C is fp32. `scratch`
  * has sol_gemm_bf16_scratch bytes, 64-byte aligned.

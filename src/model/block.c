@@ -13,17 +13,22 @@ void sol_block_inputs_record(sol_block_inputs *in, sol_tape *t, int64_t batch, i
     in->position = sol_tape_input(t, SOL_I32, sol_shape1(n));
 }
 
+void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start, int64_t n)
+{
+    int32_t *start = sol_tape_data(t, in->doc_start), *position = sol_tape_data(t, in->position);
+    for (int64_t i = 0; i < in->batch * in->seq; i++) {
+        start[i] = doc_start && i < n * in->seq ? doc_start[i] : 0;
+        position[i] = (int32_t)(i % in->seq) - start[i];
+    }
+}
+
 void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens, const int32_t *targets,
                            const int32_t *doc_start)
 {
     int64_t n = in->batch * in->seq;
-    int32_t *start = sol_tape_data(t, in->doc_start), *position = sol_tape_data(t, in->position);
     memcpy(sol_tape_data(t, in->tokens), tokens, (size_t)n * sizeof *tokens);
     memcpy(sol_tape_data(t, in->targets), targets, (size_t)n * sizeof *targets);
-    for (int64_t i = 0; i < n; i++) {
-        start[i] = doc_start ? doc_start[i] : 0;
-        position[i] = (int32_t)(i % in->seq) - start[i];
-    }
+    sol_block_inputs_place(in, t, doc_start, in->batch);
 }
 
 void sol_block_tables_record(sol_block *b)
@@ -37,36 +42,45 @@ void sol_block_tables_fill(const sol_block *b)
     sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine), sol_tape_data(b->t, b->sine));
 }
 
-/* type: of what comes out, where no bias is added. */
-static sol_var project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x, sol_dtype type)
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x, sol_dtype out)
 {
     sol_var w = b->weight(b->user, layer, which), bias = b->bias ? b->bias(b->user, layer, which) : -1;
-    sol_var y = sol_linear(b->t, x, w, bias < 0 ? type : SOL_F32);
+    sol_var y = sol_linear(b->t, x, w, bias < 0 ? out : SOL_F32);
     return bias < 0 ? y : sol_add_bias(b->t, y, bias);
 }
 
-static sol_var norm(const sol_block *b, int64_t layer, sol_block_param which, sol_var x)
+sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_block_param which, sol_var x)
 {
     return sol_rmsnorm(b->t, x, b->weight(b->user, layer, which), (float)b->config->rms_norm_eps, b->compute);
 }
 
-static sol_var turn(const sol_block *b, sol_var x)
+static sol_var rotate(const sol_block *b, sol_var x)
 {
     return sol_rope(b->t, x, b->in->position, b->cosine, b->sine, b->config->head_dim);
 }
 
-sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
+sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 {
     const sol_model_config *c = b->config;
     sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
         c->head_dim};
-    sol_var h = norm(b, layer, SOL_BLOCK_INPUT_NORM, x);
-    sol_var q = turn(b, project(b, layer, SOL_BLOCK_Q, h, SOL_F32)), k = turn(b, project(b, layer, SOL_BLOCK_K, h, SOL_F32));
-    sol_var v = project(b, layer, SOL_BLOCK_V, h, SOL_F32);
-    sol_var o = sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
-    x = sol_add(b->t, x, project(b, layer, SOL_BLOCK_O, o, SOL_F32));
-    h = norm(b, layer, SOL_BLOCK_POST_NORM, x);
-    sol_var gate = project(b, layer, SOL_BLOCK_GATE, h, b->compute), up = project(b, layer, SOL_BLOCK_UP, h, b->compute);
-    h = sol_swiglu(b->t, gate, up, b->compute);
-    return sol_add(b->t, x, project(b, layer, SOL_BLOCK_DOWN, h, SOL_F32));
+    sol_var q = rotate(b, sol_block_project(b, layer, SOL_BLOCK_Q, x, SOL_F32));
+    sol_var k = rotate(b, sol_block_project(b, layer, SOL_BLOCK_K, x, SOL_F32));
+    sol_var v = sol_block_project(b, layer, SOL_BLOCK_V, x, SOL_F32);
+    return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
+}
+
+sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x)
+{
+    sol_var gate = sol_block_project(b, layer, SOL_BLOCK_GATE, x, b->compute);
+    sol_var up = sol_block_project(b, layer, SOL_BLOCK_UP, x, b->compute);
+    return sol_swiglu(b->t, gate, up, b->compute);
+}
+
+sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
+{
+    sol_var h = sol_block_heads(b, layer, sol_block_norm(b, layer, SOL_BLOCK_INPUT_NORM, x));
+    x = sol_add(b->t, x, sol_block_project(b, layer, SOL_BLOCK_O, h, SOL_F32));
+    h = sol_block_gated(b, layer, sol_block_norm(b, layer, SOL_BLOCK_POST_NORM, x));
+    return sol_add(b->t, x, sol_block_project(b, layer, SOL_BLOCK_DOWN, h, SOL_F32));
 }

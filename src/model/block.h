@@ -1,5 +1,5 @@
 /* The architecture, once: inputs and blocks of a LLaMA model as nodes on a tape, for whatever its weights are.
- * Internal to model. */
+ * For model, and for calib, which runs a block in parts. */
 #ifndef SOLERA_MODEL_BLOCK_H
 #define SOLERA_MODEL_BLOCK_H
 
@@ -15,6 +15,8 @@ void sol_block_inputs_record(sol_block_inputs *in, sol_tape *t, int64_t batch, i
 /* The arrays of sol_graph_accumulate. */
 void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens, const int32_t *targets,
                            const int32_t *doc_start);
+/* Positions alone, of the first n windows: for a tape that begins with hidden states. The other windows are documents of their own. */
+void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start, int64_t n);
 
 typedef struct sol_block {
     sol_tape *t;
@@ -30,7 +32,13 @@ typedef struct sol_block {
 
 void sol_block_tables_record(sol_block *b);
 void sol_block_tables_fill(const sol_block *b);
-/* y = x + attention(norm(x)), y + down(silu(gate(norm(y))) * up(norm(y))). */
+/* The parts of a block, each [B T, its width]: the norm that `which` names; the heads' outputs of normed x, which o_proj reads;
+ * silu(gate) * up of normed x, which down_proj reads; a projection, `out` as in sol_linear. */
+sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_block_param which, sol_var x);
+sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x);
+sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x);
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x, sol_dtype out);
+/* All of it: y = x + o(heads(norm(x))), y + down(gated(norm(y))). */
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x);
 
 #endif

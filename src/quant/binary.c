@@ -8,6 +8,12 @@ static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_q
     for (int64_t i = 0; i < n; i++) t[i] = w[i] < 0 ? -1 : 1;
 }
 
+static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+{
+    (void)spec;
+    return sol_quant_patterns(1, 1, 1, most, t);
+}
+
 const sol_quantizer sol_quantizer_binary = {
     .name = "binary",
     .summary = "one bit a weight: the sign, scale mean |w|",
@@ -15,4 +21,5 @@ const sol_quantizer sol_quantizer_binary = {
     .measure = sol_dense_measure_mean,
     .settle = sol_dense_settle_mean,
     .levels = levels,
+    .patterns = patterns,
 };

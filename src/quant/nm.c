@@ -42,6 +42,11 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
+static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+{
+    return sol_quant_patterns(spec->m, spec->n, spec->n, most, t);
+}
+
 const sol_quantizer sol_quantizer_nm = {
     .name = "nm",
     .summary = "N:M sparse ternary: the quant.n largest of each quant.m weights, scale mean |w| of the kept",
@@ -49,4 +54,5 @@ const sol_quantizer sol_quantizer_nm = {
     .measure = measure,
     .settle = settle,
     .levels = levels,
+    .patterns = patterns,
 };

@@ -85,6 +85,10 @@ struct sol_quantizer {
      * straight-through estimator, through = d. */
     void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
 
+    /* For a search over what a block may become: all t [n, sol_quant_block] that levels can give, such that levels of scale * t are t and
+     * their scale is `scale`. Returns n, 0 where there are more than `most`; t NULL: only counts. NULL: the method has no such table. */
+    int (*patterns)(const sol_quant_spec *spec, int most, int8_t *t);
+
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
     float dead_bias;
 };
@@ -98,6 +102,9 @@ sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_
 
 /* Weights that the method chooses among together (4: one zero in four); 1: each alone. */
 int sol_quant_block(const sol_quant_spec *spec);
+/* All t [n, m] in {-1, 0, 1} with from kept_least to kept_most of the m not 0, in rising order of their digits: the `patterns` of a
+ * method. */
+int sol_quant_patterns(int m, int kept_least, int kept_most, int most, int8_t *t);
 /* Weights that share a scale: rows * cols, cols, or group_size. */
 int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 /* Scales of a [rows, cols] matrix: 1, rows, or rows * cols / group_size. */

@@ -30,6 +30,12 @@ static void effective(const sol_kernels *k, const sol_quant_spec *spec, const so
     k->e.sherry_effective(w, n, spec->layout, scale, b, out);
 }
 
+static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+{
+    (void)spec;
+    return sol_quant_patterns(4, 3, 3, most, t);
+}
+
 const sol_quantizer sol_quantizer_sherry = {
     .name = "sherry",
     .summary = "3:4 sparse ternary, 1.25 bits a weight: one zero in each block of four, scale mean |w| of the kept",
@@ -39,4 +45,5 @@ const sol_quantizer sol_quantizer_sherry = {
     .settle = settle,
     .levels = levels,
     .effective = effective,
+    .patterns = patterns,
 };

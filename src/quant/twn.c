@@ -30,6 +30,12 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
+static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+{
+    (void)spec;
+    return sol_quant_patterns(1, 0, 1, most, t);
+}
+
 const sol_quantizer sol_quantizer_twn = {
     .name = "twn",
     .summary = "dense ternary, 1.58 bits a weight: zero up to 0.75 mean |w|, scale mean |w| of the rest (TWN)",
@@ -37,4 +43,5 @@ const sol_quantizer sol_quantizer_twn = {
     .measure = measure,
     .settle = settle,
     .levels = sol_dense_levels,
+    .patterns = patterns,
 };

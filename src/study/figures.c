@@ -281,6 +281,19 @@ static sol_status finish(maker *k, sol_plot *p, const char *title, const char *l
     return st;
 }
 
+static sol_status make_calibration(maker *k, sol_err *err)
+{
+    sol_plot p;
+    bool any = false;
+    for (int r = 0; r < k->n_runs; r++) any = any || k->runs[r].calibration.n > 0;
+    if (!any) return SOL_OK;
+    sol_draw_calibration(&p, k->runs, k->n_runs);
+    return finish(k, &p, "Calibration: output error over depth",
+                  "The error of each block's output, as a share of the output, from the blocks before it as they were calibrated: with its "
+                  "weights rounded, solved in closed form, and trained. Look at the distance from the solid line to the dotted one, "
+                  "which is measured on text that the calibration has not seen: where it is wide, more windows help.", -1, err);
+}
+
 static sol_status make_time(maker *k, sol_err *err)
 {
     static const int moves[] = {SOL_M_zero_flips, SOL_M_sign_flips, SOL_M_er_dw, SOL_M_er_dx};
@@ -355,7 +368,8 @@ sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, s
 {
     maker k = {.runs = runs, .n_runs = n, .dir = dir};
     const char **names = NULL;
-    sol_status st = runs[0].is_static ? SOL_OK : make_time(&k, err);
+    sol_status st = make_calibration(&k, err);
+    if (st == SOL_OK && !runs[0].is_static) st = make_time(&k, err);
     if (st == SOL_OK) st = make_layers(&k, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&names, (size_t)k.n, sizeof *names, err);
     for (int i = 0; st == SOL_OK && i < k.n; i++) names[i] = k.figures[i].name;

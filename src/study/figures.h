@@ -40,6 +40,7 @@ void sol_plot_number(sol_text *t, double x);
 void sol_draw_empty_panel(sol_text *t);
 
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n);
+void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n);
 void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n);
 void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n);

@@ -150,6 +150,50 @@ void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "unset multiplot\n");
 }
 
+/* ---- calibration ---- */
+
+/* Two runs side by side; each has a line for every stage. */
+void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
+{
+    static const struct {
+        const char *name, *style;
+    } stage[SOL_CALIB_ERRORS] = {{"rounded", "lw 1.2 lc rgb '#999999'"},
+                                 {"solved", "lw 1.6 lc rgb '#E69F00'"},
+                                 {"trained", "lw 2.2 lc rgb '#0072B2'"},
+                                 {"held out", "lw 1.6 dt 3 lc rgb '#0072B2'"}};
+    int columns = n < 2 ? n : 2;
+    sol_figure_begin(p, "calibration", &(sol_figure_size){.width = 900, .panel_height = 260, .rows = (n + columns - 1) / columns,
+                                                          .columns = columns}, runs, n);
+    sol_text *t = &p->draw;
+    sol_text_add(t, NULL, "set key top left horizontal samplen 2\nset logscale y\nset ytics (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)\nset yrange [*:*] noextend\nset offsets 0, 0, graph 0.15, graph 0.05\n"
+                         "set xlabel 'block'\nset ylabel 'relative error'\n");
+    for (int r = 0; r < n; r++) {
+        const sol_study_calibration *c = &runs[r].calibration;
+        bool any = false;
+        sol_text_add(&p->data, NULL, "$calibration%d << EOD\n", r);
+        for (int64_t i = 0; i < c->n; i++) {
+            sol_text_add(&p->data, NULL, "%lld", (long long)i);
+            for (int k = 0; k < SOL_CALIB_ERRORS; k++) sol_plot_number(&p->data, c->error[k][i]);
+            sol_text_add(&p->data, NULL, "\n");
+            any = any || isfinite(c->error[0][i]);
+        }
+        sol_text_add(&p->data, NULL, "EOD\n");
+        sol_plot_title(t, runs[r].name, columns > 1 ? 390 : 790);
+        sol_text_add(t, NULL, "set xtics %lld\n", (long long)(c->n / 12 + 1));
+        for (int k = 0, drawn = 0; any && k < SOL_CALIB_ERRORS; k++) {
+            bool numbers = false;
+            for (int64_t i = 0; i < c->n; i++) numbers = numbers || isfinite(c->error[k][i]);
+            if (!numbers) continue;
+            sol_text_add(t, NULL, "%s$calibration%d using 1:%d with linespoints pt 7 ps 0.4 %s title '%s'", drawn++ ? ", \\\n" : "plot ", r, k + 2, stage[k].style,
+                         stage[k].name);
+        }
+        sol_text_add(t, NULL, "\n");
+        if (!any) sol_draw_empty_panel(t);
+        if (r == 0) sol_figure_next(p);
+    }
+    sol_text_add(t, NULL, "unset multiplot\n");
+}
+
 /* ---- histograms ---- */
 
 static const uint32_t *slice_of(const sol_study_run *run, int kind, int slice, int layer)

@@ -209,6 +209,7 @@ void sol_study_run_free(sol_study_run *run)
     sol_free(c->eval_step);
     sol_free(c->eval_loss);
     sol_free(c->packed_loss);
+    for (int k = 0; k < SOL_CALIB_ERRORS; k++) sol_free(run->calibration.error[k]);
     memset(run, 0, sizeof *run);
 }
 

@@ -32,6 +32,13 @@ typedef struct sol_study_curve {
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; packed_loss may hold NaN */
 } sol_study_curve; /* arrays owned by the run */
 
+/* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved, trained, and on windows it has not seen. */
+enum { SOL_CALIB_ERRORS = 4 };
+typedef struct sol_study_calibration {
+    int64_t n;                       /* blocks; 0: not calibrated */
+    double *error[SOL_CALIB_ERRORS]; /* [n] each, may hold NaN; owned by the run */
+} sol_study_calibration;
+
 enum { SOL_STUDY_SLICES = 8 }; /* records whose histograms a report shows, at most */
 
 typedef struct sol_study_run {
@@ -47,6 +54,7 @@ typedef struct sol_study_run {
     int64_t slice[SOL_STUDY_SLICES];  /* record numbers: the first, the last, evenly spaced ones between */
     uint32_t *hist[SOL_HIST_KINDS];   /* [n_slices, n_layers, bins]; owned */
     sol_study_curve curve;
+    sol_study_calibration calibration; /* for the caller to fill, as curve */
 } sol_study_run;
 
 /* Steps whose loss is not a finite number, by the curve, or the records where there is none. */

@@ -1,0 +1,617 @@
+/* Block after block: the two streams, a system for every set of layers with the same input, the training of the block. */
+#include "calib/calib.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "calib/refine.h"
+#include "calib/solve.h"
+#include "calib/stage.h"
+#include "kernels/gemm.h"
+
+enum { CHUNK_TOKENS = 4096 };
+
+/* The layers of a block that read the same input, in the order in which they are solved. */
+typedef struct layer_set {
+    sol_stage_kind input;
+    int n;
+    sol_block_param which[SOL_CALIB_MAX_PARTS];
+    bool adds; /* its output is added to the stream: then it makes up for what the stream lacks, and tokens are weighted */
+    const char *phase;
+} layer_set;
+
+static const layer_set sets[] = {
+    {SOL_STAGE_INPUT_NORM, 3, {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V}, false, "q, k, v"},
+    {SOL_STAGE_HEADS, 1, {SOL_BLOCK_O}, true, "o"},
+    {SOL_STAGE_POST_NORM, 2, {SOL_BLOCK_GATE, SOL_BLOCK_UP}, false, "gate, up"},
+    {SOL_STAGE_GATED, 1, {SOL_BLOCK_DOWN}, true, "down"},
+};
+enum { N_SETS = sizeof sets / sizeof *sets };
+
+struct sol_calib {
+    sol_ctx *ctx;
+    sol_model *model; /* borrowed */
+    sol_quant_spec spec;
+    sol_calib_opts opts;
+    sol_model *original, *latent, *effective; /* one block each: W, the latent weights, what they quantize to */
+    float *x_fp, *x_q, *x_in; /* [n T, C]: the streams; x_in: x_q as it entered the block */
+    int32_t *doc_start;       /* [n T] */
+    sol_stage fp[SOL_STAGES], q[SOL_STAGES]; /* over `original` and over `effective` */
+    sol_refine refine;
+    int64_t chunk;            /* windows of a run of a stage */
+    float *inputs, *outputs;  /* [chunk T, widest in], [chunk T, widest out] of a set */
+    void *scratch;            /* of products */
+    float *h, *b, *w, *solved;
+    sol_calib_watch_fn watch;
+    void *watch_user;
+    int64_t layer;            /* the block at work, for the watch function */
+};
+
+static int64_t all_windows(const sol_calib *c)
+{
+    return c->opts.windows + c->opts.held_out;
+}
+
+static const sol_param *param(const sol_model *m, sol_block_param which)
+{
+    return sol_model_block_param(m, 0, which);
+}
+
+static int64_t set_rows(const sol_model *block, const layer_set *s)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < s->n; i++) rows += param(block, s->which[i])->rows;
+    return rows;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t total)
+{
+    return !c->watch || c->watch(c->watch_user, c->layer, phase, done, total);
+}
+
+/* ---- products outside the tapes ---- */
+
+/* y [n, out] = beta y + x [n, in] W^T, x in the compute type. */
+static void project(const sol_calib *c, const sol_model *block, sol_block_param which, const void *x, int64_t n, float beta, float *y,
+                    int64_t ldy)
+{
+    const sol_param *p = param(block, which);
+    bool bf16 = c->opts.compute == SOL_BF16;
+    sol_operand a = {x, p->cols, false, bf16}, b = {sol_model_f32(block, p), p->cols, true, false};
+    sol_product(c->ctx, bf16, n, p->rows, p->cols, 1, &a, &b, beta, y, ldy, c->scratch);
+}
+
+/* sum += y^T x over n rows; y [n, out], x [n, in] in f32. */
+static void correlate(const sol_calib *c, const float *y, int64_t out, const float *x, int64_t in, int64_t n, float *sum)
+{
+    bool bf16 = c->opts.compute == SOL_BF16;
+    sol_operand a = {y, out, true, false}, b = {x, in, false, false};
+    sol_product(c->ctx, bf16, out, in, n, 1, &a, &b, 1, sum, in, c->scratch);
+}
+
+/* ---- walking over the windows ---- */
+
+typedef struct chunk {
+    int64_t first, n; /* windows */
+    int64_t row, rows; /* tokens */
+    int64_t counted;   /* rows of windows that are calibrated on: the first ones */
+} chunk;
+
+static chunk chunk_at(const sol_calib *c, int64_t first)
+{
+    chunk k = {.first = first, .n = all_windows(c) - first};
+    if (k.n > c->chunk) k.n = c->chunk;
+    k.row = first * c->opts.seq;
+    k.rows = k.n * c->opts.seq;
+    int64_t left = c->opts.windows * c->opts.seq - k.row;
+    k.counted = left < 0 ? 0 : left < k.rows ? left : k.rows;
+    return k;
+}
+
+static const void *run_stage(const sol_calib *c, const sol_stage *stages, sol_stage_kind kind, const chunk *k, const float *x)
+{
+    sol_stage *s = (sol_stage *)(uintptr_t)&stages[kind];
+    return sol_stage_run(s, x + k->row * c->model->config.hidden_size, c->doc_start + k->row, k->n);
+}
+
+/* Both halves of a block over all windows: x moves from the block's inputs to its outputs. */
+static void run_block(const sol_calib *c, const sol_stage *stages, const sol_model *block, float *x)
+{
+    int64_t C = c->model->config.hidden_size;
+    for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
+        chunk k = chunk_at(c, first);
+        project(c, block, SOL_BLOCK_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1, x + k.row * C, C);
+        project(c, block, SOL_BLOCK_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1, x + k.row * C, C);
+    }
+}
+
+/* Mean of |x - y|^2 / |y|^2 over the tokens of windows [from, to). */
+static double relative_error(const sol_calib *c, const float *x, const float *y, int64_t from, int64_t to)
+{
+    int64_t C = c->model->config.hidden_size, n = (to - from) * c->opts.seq;
+    double sum = 0;
+    if (n == 0) return NAN;
+    for (int64_t i = from * c->opts.seq; i < to * c->opts.seq; i++) {
+        double off = 0, size = 0;
+        for (int64_t k = i * C; k < (i + 1) * C; k++) {
+            off += ((double)x[k] - y[k]) * ((double)x[k] - y[k]);
+            size += (double)y[k] * y[k];
+        }
+        sum += off / (size > 0 ? size : 1);
+    }
+    return sum / (double)n;
+}
+
+/* ---- E1: a set of layers ---- */
+
+/* root[n]: the root of the weight of each token of a chunk. */
+static void token_roots(const sol_calib *c, const chunk *k, const layer_set *s, float *root)
+{
+    int64_t C = c->model->config.hidden_size;
+    for (int64_t i = 0; i < k->counted; i++) {
+        const float *x = c->x_fp + (k->row + i) * C;
+        double size = 0, weight = 1;
+        for (int64_t j = 0; j < C && s->adds; j++) size += (double)x[j] * x[j];
+        if (s->adds && c->opts.token_weights && size > 0) weight = (double)C / size;
+        bool first = c->doc_start[k->row + i] == (k->row + i) % c->opts.seq;
+        if (s->adds && first) weight *= c->opts.first_token;
+        root[i] = (float)sqrt(weight);
+    }
+}
+
+static void scale_rows(float *x, int64_t n, int64_t width, const float *root)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) x[i * width + j] *= root[i];
+}
+
+/* What the layers of a set should put out for a chunk: [rows, out], with the full-precision stream moved on where they add to it. */
+static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *k, const void *input, float *y, int64_t out)
+{
+    int64_t C = c->model->config.hidden_size, at = 0;
+    if (s->adds) {
+        float *x_fp = c->x_fp + k->row * C;
+        const float *x_q = c->x_q + k->row * C;
+        project(c, c->original, s->which[0], run_stage(c, c->fp, s->input, k, c->x_fp), k->rows, 1, x_fp, C);
+        for (int64_t i = 0; i < k->counted * C; i++) y[i] = x_fp[i] - x_q[i];
+    }
+    if (k->counted == 0 || (s->adds && c->opts.asymmetric)) return;
+    if (c->opts.asymmetric) input = run_stage(c, c->fp, s->input, k, c->x_fp);
+    for (int i = 0; i < s->n; at += param(c->original, s->which[i])->rows, i++)
+        project(c, c->original, s->which[i], input, k->counted, 0, y + at, out);
+}
+
+/* Inputs of a chunk in f32. */
+static void copy_inputs(const sol_calib *c, const void *input, int64_t n, float *x)
+{
+    if (c->opts.compute == SOL_BF16)
+        c->ctx->k.e.from_bf16(input, n, x);
+    else
+        memcpy(x, input, (size_t)n * sizeof *x);
+}
+
+/* H and B of a set. */
+static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t out)
+{
+    float root[CHUNK_TOKENS];
+    memset(c->h, 0, (size_t)(in * in) * sizeof *c->h);
+    memset(c->b, 0, (size_t)(out * in) * sizeof *c->b);
+    for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
+        chunk k = chunk_at(c, first);
+        const void *input = run_stage(c, c->q, s->input, &k, c->x_q);
+        copy_inputs(c, input, k.counted * in, c->inputs);
+        wanted_outputs(c, s, &k, input, c->outputs, out);
+        if (k.counted == 0) continue;
+        for (int64_t at = 0; at < k.counted; at += CHUNK_TOKENS) {
+            chunk part = k;
+            part.row += at;
+            part.counted = k.counted - at < CHUNK_TOKENS ? k.counted - at : CHUNK_TOKENS;
+            token_roots(c, &part, s, root);
+            scale_rows(c->inputs + at * in, part.counted, in, root);
+            scale_rows(c->outputs + at * out, part.counted, out, root);
+        }
+        correlate(c, c->inputs, in, c->inputs, in, k.counted, c->h);
+        correlate(c, c->outputs, out, c->inputs, in, k.counted, c->b);
+    }
+    float n = (float)(c->opts.windows * c->opts.seq);
+    for (int64_t i = 0; i < in * in; i++) c->h[i] /= n;
+    for (int64_t i = 0; i < out * in; i++) c->b[i] /= n;
+}
+
+static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
+{
+    int64_t in = param(c->original, s->which[0])->cols, out = set_rows(c->original, s), at = 0;
+    sol_calib_system system = {.cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
+    for (int i = 0; i < s->n; i++) {
+        const sol_param *p = param(c->original, s->which[i]);
+        system.part_rows[i] = p->rows;
+        memcpy(c->w + at, sol_model_f32(c->original, p), (size_t)sol_param_count(p) * sizeof *c->w);
+        at += sol_param_count(p);
+    }
+    gather(c, s, in, out);
+    const sol_param *named = sol_model_block_param(c->model, c->layer, s->which[0]);
+    sol_status st = sol_calib_solve(c->ctx, &c->spec, named->name, c->opts.damping, c->opts.sweeps, c->opts.starts, &system, err);
+    if (st != SOL_OK) return st;
+    const float *q = c->solved;
+    for (int i = 0; i < s->n; i++) {
+        const sol_param *p = param(c->original, s->which[i]);
+        memcpy(sol_model_f32(c->latent, p), q, (size_t)sol_param_count(p) * sizeof *q);
+        memcpy(sol_model_f32(c->effective, p), q, (size_t)sol_param_count(p) * sizeof *q);
+        q += sol_param_count(p);
+    }
+    /* The quantized stream behind o and down. */
+    int64_t C = c->model->config.hidden_size;
+    for (int64_t first = 0; s->adds && first < all_windows(c); first += c->chunk) {
+        chunk k = chunk_at(c, first);
+        project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows, 1, c->x_q + k.row * C, C);
+    }
+    return SOL_OK;
+}
+
+/* ---- a block ---- */
+
+static size_t block_bytes(const sol_model *block)
+{
+    return (size_t)block->n_elements * sizeof(float);
+}
+
+static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
+{
+    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
+        const sol_param *from = sol_model_block_param(c->model, layer, (sol_block_param)which), *to = param(block, (sol_block_param)which);
+        sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from), c->model->dtype, sol_param_count(to));
+    }
+}
+
+/* The latent weights become the model's, in its type, and what it holds becomes the latent weights. */
+static void give_block(const sol_calib *c, int64_t layer)
+{
+    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
+        const sol_param *to = sol_model_block_param(c->model, layer, (sol_block_param)which), *from = param(c->latent, (sol_block_param)which);
+        sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from), SOL_F32, sol_param_count(to));
+    }
+    take_block(c, layer, c->latent);
+}
+
+/* effective = Q(source), norms as they are. */
+static void quantize_block(const sol_calib *c, const sol_model *source)
+{
+    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
+        const sol_param *p = param(source, (sol_block_param)which);
+        float *to = sol_model_f32(c->effective, p);
+        const float *from = sol_model_f32(source, p);
+        if (p->kind == SOL_PARAM_LINEAR)
+            sol_quant_effective(c->ctx, &c->spec, from, p->rows, p->cols, (sol_residual_mix){1, 0}, to);
+        else
+            memcpy(to, from, (size_t)sol_param_count(p) * sizeof *to);
+    }
+}
+
+static double calibrated_error(const sol_calib *c)
+{
+    return relative_error(c, c->x_q, c->x_fp, 0, c->opts.windows);
+}
+
+/* The block's outputs from x_in by `effective`, in x_q. */
+static void run_effective(const sol_calib *c)
+{
+    memcpy(c->x_q, c->x_in, (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_q);
+    run_block(c, c->q, c->effective, c->x_q);
+}
+
+static bool refine_step(void *user, int64_t done)
+{
+    const sol_calib *c = user;
+    return told(c, "training", done, c->opts.steps);
+}
+
+/* Keeps what the training found where it is better than what was solved; *error: that of what stays. */
+static sol_status train_block(sol_calib *c, double *error, sol_err *err)
+{
+    if (c->opts.steps == 0) return SOL_OK;
+    memcpy(c->original->data, c->latent->data, block_bytes(c->latent)); /* the solved block: the original is not needed any more */
+    sol_status st = sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err);
+    if (st != SOL_OK) return st;
+    quantize_block(c, c->latent);
+    run_effective(c);
+    double trained = calibrated_error(c);
+    if (trained < *error) {
+        *error = trained;
+        return SOL_OK;
+    }
+    memcpy(c->latent->data, c->original->data, block_bytes(c->latent));
+    quantize_block(c, c->latent);
+    run_effective(c);
+    return SOL_OK;
+}
+
+static void begin_block(sol_calib *c, int64_t layer)
+{
+    c->layer = layer;
+    take_block(c, layer, c->original);
+    memcpy(c->latent->data, c->original->data, block_bytes(c->latent));
+    memcpy(c->effective->data, c->original->data, block_bytes(c->latent));
+    memcpy(c->x_in, c->x_q, (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
+}
+
+static double rounded_error(const sol_calib *c)
+{
+    quantize_block(c, c->original);
+    run_effective(c);
+    return calibrated_error(c);
+}
+
+sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    begin_block(c, layer);
+    for (int i = 0; st == SOL_OK && i < N_SETS; i++) {
+        if (!told(c, sets[i].phase, i, N_SETS)) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        if (st == SOL_OK) st = solve_set(c, &sets[i], err);
+    }
+    if (st != SOL_OK) return st;
+    r->block = layer;
+    r->rounded = rounded_error(c);
+    quantize_block(c, c->latent);
+    run_effective(c);
+    r->solved = r->trained = calibrated_error(c);
+    st = train_block(c, &r->trained, err);
+    if (st != SOL_OK) return st;
+    give_block(c, layer);
+    if (c->model->dtype != SOL_F32) { /* what the model could hold of it */
+        quantize_block(c, c->latent);
+        run_effective(c);
+        r->trained = calibrated_error(c);
+    }
+    r->held_out = relative_error(c, c->x_q, c->x_fp, c->opts.windows, all_windows(c));
+    if (!isfinite(r->trained))
+        return sol_fail(err, SOL_ERR_NONFINITE, "block %lld: its outputs are not finite", (long long)layer);
+    return SOL_OK;
+}
+
+sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block, sol_err *err)
+{
+    if (block->n_elements != c->latent->n_elements || block->dtype != SOL_F32)
+        return sol_fail(err, SOL_ERR_SHAPE, "block %lld: is not one of this model", (long long)layer);
+    begin_block(c, layer);
+    run_block(c, c->fp, c->original, c->x_fp);
+    memcpy(c->latent->data, block->data, block_bytes(c->latent));
+    give_block(c, layer);
+    quantize_block(c, c->latent);
+    run_effective(c);
+    return SOL_OK;
+}
+
+const sol_model *sol_calib_block_model(const sol_calib *c)
+{
+    return c->latent;
+}
+
+void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user)
+{
+    c->watch = fn;
+    c->watch_user = user;
+}
+
+/* ---- making one ---- */
+
+static sol_model_config one_block(const sol_model_config *c)
+{
+    sol_model_config one = *c;
+    one.num_hidden_layers = 1;
+    one.vocab_size = 1;
+    one.tie_word_embeddings = true;
+    one.bos_token_id = one.eos_token_id = -1;
+    return one;
+}
+
+/* Widths of the widest set. */
+typedef struct extent {
+    int64_t in, out, weights, scratch;
+} extent;
+
+static extent widest(const sol_model *block, int64_t tokens, bool bf16)
+{
+    extent e = {0};
+    for (int i = 0; i < N_SETS; i++) {
+        int64_t in = param(block, sets[i].which[0])->cols, out = set_rows(block, &sets[i]);
+        e.in = larger(e.in, in);
+        e.out = larger(e.out, out);
+        e.weights = larger(e.weights, in * out);
+        e.scratch = larger(e.scratch, (int64_t)sol_product_scratch(bf16, out, in));
+        e.scratch = larger(e.scratch, (int64_t)sol_product_scratch(bf16, in, tokens));
+    }
+    return e;
+}
+
+static int64_t chunk_windows(const sol_calib_opts *o)
+{
+    int64_t n = o->seq < CHUNK_TOKENS ? CHUNK_TOKENS / o->seq : 1;
+    return n < o->windows + o->held_out ? n : o->windows + o->held_out;
+}
+
+/* Hidden states at the start, and where documents begin, of windows in the order in which a job with this seed sees them. */
+static sol_status fill_streams(sol_calib *c, const sol_tokens *tokens, sol_err *err)
+{
+    int64_t T = c->opts.seq, C = c->model->config.hidden_size, n = all_windows(c);
+    int32_t *ids = NULL;
+    sol_batcher batcher;
+    sol_status st = sol_batcher_init(&batcher, tokens, T, c->opts.seed, err);
+    if (st == SOL_OK && sol_batcher_windows(&batcher) < n)
+        st = sol_fail(err, SOL_ERR_RANGE, "holds %lld windows of %lld tokens, calibration wants %lld and %lld to measure on",
+                      (long long)sol_batcher_windows(&batcher), (long long)T, (long long)c->opts.windows, (long long)c->opts.held_out);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)(n * T), 2 * sizeof *ids, err);
+    if (st != SOL_OK) return st;
+    sol_batcher_next(&batcher, n, ids, ids + n * T, c->doc_start);
+    const sol_param *embedding = sol_model_embedding(c->model);
+    const char *rows = sol_model_at(c->model, embedding);
+    for (int64_t i = 0; st == SOL_OK && i < n * T; i++) {
+        if (ids[i] < 0 || ids[i] >= embedding->rows)
+            st = sol_fail(err, SOL_ERR_FORMAT, "holds the token %d, the model's vocabulary ends at %lld", ids[i], (long long)embedding->rows - 1);
+        else
+            sol_convert(c->x_fp + i * C, SOL_F32, rows + (size_t)(ids[i] * C) * sol_dtype_size(c->model->dtype), c->model->dtype, C);
+    }
+    memcpy(c->x_q, c->x_fp, (size_t)(n * T * C) * sizeof *c->x_q);
+    sol_free(ids);
+    return st;
+}
+
+static sol_status make_stages(sol_calib *c, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < SOL_STAGES; i++) {
+        st = sol_stage_create(&c->fp[i], (sol_stage_kind)i, c->ctx, c->original, c->chunk, c->opts.seq, c->opts.compute, err);
+        if (st == SOL_OK)
+            st = sol_stage_create(&c->q[i], (sol_stage_kind)i, c->ctx, c->effective, c->chunk, c->opts.seq, c->opts.compute, err);
+    }
+    return st;
+}
+
+static sol_status make_arrays(sol_calib *c, sol_err *err)
+{
+    size_t stream = (size_t)(all_windows(c) * c->opts.seq), C = (size_t)c->model->config.hidden_size;
+    extent e = widest(c->latent, c->chunk * c->opts.seq, c->opts.compute == SOL_BF16);
+    size_t rows = (size_t)(c->chunk * c->opts.seq);
+    sol_status st = sol_alloc_array((void **)&c->x_fp, stream * C, sizeof *c->x_fp, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->x_q, stream * C, sizeof *c->x_q, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->x_in, stream * C, sizeof *c->x_in, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->doc_start, stream, sizeof *c->doc_start, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->inputs, rows * (size_t)e.in, sizeof *c->inputs, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->outputs, rows * (size_t)e.out, sizeof *c->outputs, err);
+    if (st == SOL_OK) st = sol_alloc_array(&c->scratch, (size_t)e.scratch, 1, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->h, (size_t)(e.in * e.in), sizeof *c->h, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->b, (size_t)e.weights, sizeof *c->b, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->w, (size_t)e.weights, sizeof *c->w, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c->solved, (size_t)e.weights, sizeof *c->solved, err);
+    return st;
+}
+
+/* Tapes by themselves, of blocks without weights. */
+static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec, const sol_calib_opts *o, size_t *bytes, sol_err *err)
+{
+    sol_plan plan = {0};
+    sol_refine refine = {0};
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && i < SOL_STAGES; i++) {
+        sol_stage s;
+        st = sol_stage_create(&s, (sol_stage_kind)i, NULL, block, chunk_windows(o), o->seq, o->compute, err);
+        if (st == SOL_OK) sol_tape_report(s.tape, &plan);
+        if (st == SOL_OK) sol_tape_report(s.tape, &plan); /* over the original weights and over the effective ones */
+        sol_stage_free(&s);
+    }
+    if (st == SOL_OK && o->steps > 0) {
+        st = sol_refine_create(&refine, NULL, (sol_model *)(uintptr_t)block, spec, o, err);
+        if (st == SOL_OK) sol_tape_report(refine.tape, &plan);
+        sol_plan_add(&plan, "training", 3 * block_bytes(block));
+        sol_refine_free(&refine);
+    }
+    *bytes = sol_plan_total(&plan);
+    return st;
+}
+
+sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err)
+{
+    sol_model_config one = one_block(&m->config);
+    sol_model *block = NULL;
+    size_t tapes = 0, solver = 0, rows = (size_t)(chunk_windows(o) * o->seq);
+    sol_status st = sol_calib_check_quant(spec, err);
+    if (st == SOL_OK) st = sol_model_describe(&block, &one, SOL_F32, err);
+    if (st == SOL_OK) st = tape_bytes(block, spec, o, &tapes, err);
+    if (st != SOL_OK) {
+        sol_model_free(&block);
+        return st;
+    }
+    extent e = widest(block, chunk_windows(o) * o->seq, o->compute == SOL_BF16);
+    for (int i = 0; i < N_SETS; i++) {
+        size_t some = sol_calib_solve_bytes(spec, set_rows(block, &sets[i]), param(block, sets[i].which[0])->cols, o->starts, threads);
+        if (some > solver) solver = some;
+    }
+    size_t streams = 3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;
+    *bytes = tapes + solver + 3 * block_bytes(block) + (size_t)e.scratch +
+             (streams + rows * (size_t)(e.in + e.out) + (size_t)(e.in * e.in + 3 * e.weights)) * sizeof(float);
+    sol_model_free(&block);
+    return SOL_OK;
+}
+
+sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o)
+{
+    double tokens = (double)((o->windows + o->held_out) * o->seq), trained = (double)(o->steps * o->batch * o->seq), patterns = 0;
+    double passes = o->steps > 0 ? 3 : 2; /* of the whole block: rounded, solved, trained */
+    int block = sol_quant_block(spec), n = spec->method->patterns(spec, INT32_MAX, NULL);
+    sol_calib_work w = {0};
+    for (int i = 0; i < N_SETS; i++) {
+        double in = 0, out = 0;
+        for (int k = 0; k < sets[i].n; k++) {
+            const sol_param *p = sol_model_block_param(m, 0, sets[i].which[k]);
+            in = (double)p->cols;
+            out += (double)p->rows;
+        }
+        /* H, B, the layer's own passes: wanted outputs, and for what follows it; forward and backward of the training. */
+        double uses = passes + (sets[i].adds ? 2 : 4);
+        w.products += 2 * tokens * (in * in + in * out + uses * in * out) + 6 * trained * in * out;
+        w.factors += in * in * in / 3 + 2 * out * in * in;
+        w.solver += o->starts * out * in * in * (1 + 2 * o->sweeps + 2 * (o->sweeps + 1));
+        patterns += o->starts * out * in / block * n * (1 + o->sweeps * (n <= 32 ? n : 1));
+    }
+    double layers = (double)m->config.num_hidden_layers;
+    return (sol_calib_work){w.products * layers, w.solver * layers, w.factors * layers, 3 * patterns * layers};
+}
+
+sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
+                            const sol_tokens *tokens, sol_err *err)
+{
+    sol_calib *c = NULL;
+    sol_model_config one = one_block(&m->config);
+    *out = NULL;
+    sol_status st = sol_calib_check_quant(spec, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
+    if (st != SOL_OK) return st;
+    c->ctx = ctx;
+    c->model = m;
+    c->spec = *spec;
+    c->opts = *o;
+    c->chunk = chunk_windows(o);
+    st = sol_model_create(&c->original, &one, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_create(&c->latent, &one, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_create(&c->effective, &one, SOL_F32, err);
+    if (st == SOL_OK) st = make_stages(c, err);
+    if (st == SOL_OK && o->steps > 0) st = sol_refine_create(&c->refine, ctx, c->latent, spec, &c->opts, err);
+    if (st == SOL_OK) st = make_arrays(c, err);
+    if (st == SOL_OK) st = fill_streams(c, tokens, err);
+    if (st != SOL_OK) sol_calib_free(&c);
+    *out = c;
+    return st;
+}
+
+void sol_calib_free(sol_calib **cp)
+{
+    sol_calib *c = *cp;
+    if (!c) return;
+    sol_refine_free(&c->refine);
+    for (int i = 0; i < SOL_STAGES; i++) {
+        sol_stage_free(&c->fp[i]);
+        sol_stage_free(&c->q[i]);
+    }
+    sol_model_free(&c->original);
+    sol_model_free(&c->latent);
+    sol_model_free(&c->effective);
+    sol_free(c->x_fp);
+    sol_free(c->x_q);
+    sol_free(c->x_in);
+    sol_free(c->doc_start);
+    sol_free(c->inputs);
+    sol_free(c->outputs);
+    sol_free(c->scratch);
+    sol_free(c->h);
+    sol_free(c->b);
+    sol_free(c->w);
+    sol_free(c->solved);
+    sol_free(c);
+    *cp = NULL;
+}

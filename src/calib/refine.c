@@ -1,0 +1,118 @@
+/* Straight-through training of one block: minimized is the mean over tokens of |y - y_fp|^2 / |y_fp|^2. */
+#include "calib/refine.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+enum { WARMUP_STEPS = 10 };
+static const float lr_floor = 0.1f;
+
+static sol_var weight(void *user, int64_t layer, sol_block_param which)
+{
+    sol_refine *r = user;
+    const sol_param *p = sol_model_block_param(r->latent, layer, which);
+    sol_shape shape = sol_shape2(p->rows, p->cols);
+    const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
+    if (p->kind == SOL_PARAM_NORM && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
+    sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
+    return p->kind == SOL_PARAM_LINEAR ? sol_fake_quant(r->tape, w, &r->spec, &r->mix, NULL, r->opts->compute) : w;
+}
+
+static sol_status record(sol_refine *r, sol_err *err)
+{
+    const sol_calib_opts *o = r->opts;
+    sol_tape_opts opts = {0};
+    sol_status st = sol_tape_create(&r->tape, r->ctx, err);
+    if (st != SOL_OK) return st;
+    sol_shape shape = sol_shape2(o->batch * o->seq, r->latent->config.hidden_size);
+    sol_block_inputs_record(&r->in, r->tape, o->batch, o->seq);
+    r->block = (sol_block){
+        .t = r->tape, .config = &r->latent->config, .in = &r->in, .compute = o->compute, .weight = weight, .user = r};
+    sol_block_tables_record(&r->block);
+    r->x = sol_tape_input(r->tape, SOL_F32, shape);
+    r->target = sol_tape_input(r->tape, SOL_F32, shape);
+    r->loss = sol_relative_error(r->tape, sol_block_record(&r->block, 0, r->x), r->target);
+    return sol_tape_plan(r->tape, r->loss, &opts, err);
+}
+
+sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent, const sol_quant_spec *spec, const sol_calib_opts *o,
+                             sol_err *err)
+{
+    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
+    *r = (sol_refine){.ctx = ctx, .opts = o, .spec = *spec, .mix = {{1, 0}, 1}, .latent = latent};
+    sol_status st = sol_alloc_array((void **)&r->grads, latent->data ? (size_t)latent->n_elements : 1, sizeof *r->grads, err);
+    if (st == SOL_OK) st = record(r, err);
+    if (st == SOL_OK && latent->data) st = sol_adamw_create(&r->optim, latent, &adamw, err);
+    if (st == SOL_OK && latent->data) st = sol_alloc_array((void **)&r->doc_start, (size_t)(o->batch * o->seq), sizeof *r->doc_start, err);
+    if (st == SOL_OK && latent->data) st = sol_tape_allocate(r->tape, err);
+    if (st == SOL_OK && latent->data) sol_block_tables_fill(&r->block);
+    return st;
+}
+
+void sol_refine_free(sol_refine *r)
+{
+    sol_tape_free(&r->tape);
+    sol_adamw_free(&r->optim);
+    sol_free(r->grads);
+    sol_free(r->doc_start);
+}
+
+static double rms(const sol_model *m)
+{
+    double sum = 0;
+    int64_t n = 0;
+    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
+        const sol_param *p = sol_model_block_param(m, 0, (sol_block_param)which);
+        const float *w = sol_model_f32(m, p);
+        if (p->kind != SOL_PARAM_LINEAR) continue;
+        for (int64_t i = 0; i < sol_param_count(p); i++) sum += (double)w[i] * w[i];
+        n += sol_param_count(p);
+    }
+    return sqrt(sum / (double)n);
+}
+
+/* The windows of step `step`, without replacement in each round through all of them. */
+static void fill(sol_refine *r, int64_t layer, int64_t step, const float *x, const float *y, const int32_t *doc_start)
+{
+    const sol_calib_opts *o = r->opts;
+    int64_t C = r->latent->config.hidden_size;
+    size_t window = (size_t)(o->seq * C) * sizeof *x;
+    for (int64_t b = 0; b < o->batch; b++) {
+        uint64_t drawn = (uint64_t)(step * o->batch + b), n = (uint64_t)o->windows;
+        uint64_t round = (uint64_t)layer << 32 | drawn / n;
+        int64_t w = (int64_t)sol_permute(o->seed, SOL_STREAM_CALIB + (round << 8), n, drawn % n);
+        memcpy((float *)sol_tape_data(r->tape, r->x) + b * o->seq * C, x + w * o->seq * C, window);
+        memcpy((float *)sol_tape_data(r->tape, r->target) + b * o->seq * C, y + w * o->seq * C, window);
+        memcpy(r->doc_start + b * o->seq, doc_start + w * o->seq, (size_t)o->seq * sizeof *doc_start);
+    }
+    sol_block_inputs_place(&r->in, r->tape, r->doc_start, o->batch);
+}
+
+/* The optimizer starts anew in every block. */
+static void forget(sol_adamw *o)
+{
+    o->t = 0;
+    memset(o->m, 0, (size_t)o->n_elements * sizeof(float));
+    memset(o->v, 0, (size_t)o->n_elements * sizeof(float));
+}
+
+sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y, const int32_t *doc_start,
+                          bool (*step)(void *user, int64_t done), void *user, sol_err *err)
+{
+    const sol_calib_opts *o = r->opts;
+    int64_t tokens = o->batch * o->seq;
+    sol_lr_schedule lr = {.kind = SOL_LR_COSINE, .peak = (float)(o->lr * rms(r->latent)), .min_ratio = lr_floor};
+    lr.warmup_steps = WARMUP_STEPS < o->steps / 2 ? WARMUP_STEPS : o->steps / 2;
+    float *grad = sol_tape_grad(r->tape, r->loss);
+    forget(r->optim);
+    for (int64_t s = 0; s < o->steps; s++) {
+        fill(r, layer, s, x, y, doc_start);
+        for (int64_t i = 0; i < tokens; i++) grad[i] = 1.0f / (float)tokens;
+        sol_tape_run_backward(r->tape, true);
+        sol_adamw_update(r->ctx, r->optim, r->latent, r->grads, 1, sol_lr_at(&lr, s, o->steps));
+        if (!step(user, s + 1)) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    }
+    return SOL_OK;
+}

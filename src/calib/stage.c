@@ -1,0 +1,56 @@
+/* Parts of a block on tapes that are planned once and run for every block: the weights change in their place. */
+#include "calib/stage.h"
+
+#include <string.h>
+
+static sol_var weight(void *user, int64_t layer, sol_block_param which)
+{
+    const sol_stage *s = user;
+    const sol_param *p = sol_model_block_param(s->weights, layer, which);
+    const float *data = s->weights->data ? sol_model_f32(s->weights, p) : NULL;
+    return sol_tape_constant(s->tape, SOL_F32, sol_shape2(p->rows, p->cols), data);
+}
+
+static sol_var record(const sol_block *b, sol_stage_kind kind, sol_var x)
+{
+    bool attention = kind == SOL_STAGE_INPUT_NORM || kind == SOL_STAGE_HEADS;
+    sol_var h = sol_block_norm(b, 0, attention ? SOL_BLOCK_INPUT_NORM : SOL_BLOCK_POST_NORM, x);
+    if (kind == SOL_STAGE_HEADS) return sol_block_heads(b, 0, h);
+    if (kind == SOL_STAGE_GATED) return sol_block_gated(b, 0, h);
+    return h;
+}
+
+sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx, const sol_model *weights, int64_t batch,
+                            int64_t seq, sol_dtype compute, sol_err *err)
+{
+    *s = (sol_stage){.weights = weights};
+    sol_tape_opts o = {.no_grad = true};
+    sol_status st = sol_tape_create(&s->tape, ctx, err);
+    if (st != SOL_OK) return st;
+    sol_block_inputs_record(&s->in, s->tape, batch, seq);
+    s->block = (sol_block){.t = s->tape, .config = &weights->config, .in = &s->in, .compute = compute, .weight = weight, .user = s};
+    sol_block_tables_record(&s->block);
+    s->x = sol_tape_input(s->tape, SOL_F32, sol_shape2(batch * seq, weights->config.hidden_size));
+    s->out = record(&s->block, kind, s->x);
+    st = sol_tape_plan(s->tape, s->out, &o, err);
+    if (st == SOL_OK && weights->data) st = sol_tape_allocate(s->tape, err);
+    if (st == SOL_OK && weights->data) sol_block_tables_fill(&s->block);
+    if (st != SOL_OK) sol_stage_free(s);
+    return st;
+}
+
+void sol_stage_free(sol_stage *s)
+{
+    sol_tape_free(&s->tape);
+}
+
+const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start, int64_t n)
+{
+    int64_t tokens = n * s->in.seq, all = s->in.batch * s->in.seq, C = s->weights->config.hidden_size;
+    float *in = sol_tape_data(s->tape, s->x);
+    sol_block_inputs_place(&s->in, s->tape, doc_start, n);
+    memcpy(in, x, (size_t)(tokens * C) * sizeof *in);
+    memset(in + tokens * C, 0, (size_t)((all - tokens) * C) * sizeof *in); /* windows that there are not */
+    sol_tape_run_forward(s->tape);
+    return sol_tape_data(s->tape, s->out);
+}

@@ -1,0 +1,88 @@
+. tests/cli/common
+make_job
+"$SOLERA" train "$dir/job.yaml" --set quant.method=none --set train.eval_every=0 --set run.dir="$dir/base" 2>/dev/null
+base=$dir/base/ckpt/step-000024.h5
+cat >"$dir/cal.yaml" <<YAML
+run: {dir: $dir/cal, seed: 3}
+model: {init: $base}
+data: {train: $dir/data.h5, eval: $dir/data.h5}
+quant: {group_size: 64}
+residual: {schedule: none}
+calibrate: {enabled: true, windows: 12, held_out: 2, steps: 6, batch: 3}
+train: {steps: 6, batch: 2, seq: 16, eval_every: 6, eval_windows: 2}
+optim: {lr: 0.001}
+checkpoint: {every: 3}
+YAML
+calibrate() {
+    "$SOLERA" calibrate "$dir/cal.yaml" "$@"
+}
+
+# Alone: the model, a table or JSON, a line a block; the errors fall; the file evaluates as latent and exports.
+calibrate -o "$dir/a.h5" --json >"$dir/json" 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -q '^{"blocks": \[{"block": 0, "error_before": [0-9.e-]*, .*"error_after": [0-9.e-]*, .*"seconds": [0-9.]*}, {"block": 1, .*\], "seconds": [0-9.]*, "peak_bytes": [1-9][0-9]*}$' \
+    "$dir/json" || fail "not the JSON that was promised: $(cat "$dir/json")"
+tr '{' '\n' <"$dir/json" | awk -F'[:,] *' '/"block":/ { if (!($8 + 0 > 0 && $8 + 0 <= $6 + 0 && $6 + 0 < $4 + 0)) { print; bad = 1 } n++ } END { exit bad || n != 2 }' ||
+    fail "an error that did not fall: $(cat "$dir/json")"
+[ "$(wc -l <"$dir/cal/calibrate.jsonl")" -eq 3 ] || fail "calibrate.jsonl: $(cat "$dir/cal/calibrate.jsonl")"
+"$SOLERA" inspect "$dir/a.h5" >"$dir/out"
+grep -q sherry "$dir/out" || fail "the file does not say how it is quantized: $(cat "$dir/out")"
+"$SOLERA" export "$dir/a.h5" -o "$dir/a-packed.h5" 2>/dev/null || fail "no export"
+latent=$("$SOLERA" eval "$dir/a.h5" --data "$dir/data.h5" --json)
+packed=$("$SOLERA" eval "$dir/a-packed.h5" --data "$dir/data.h5" --activations float --json)
+echo "$latent $packed" | awk -F'"loss": ' '{ exit !(($2 - $3) ^ 2 < 1e-5) }' || fail "latent $latent, packed $packed"
+
+if command -v gnuplot >/dev/null; then
+    cp "$dir/a.h5" "$dir/cal/calibrated.h5"
+    "$SOLERA" study "$dir/cal" >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
+    grep -q "Calibration: output error over depth" "$dir/cal/report/index.html" || fail "the report has no figure of the calibration"
+fi
+
+# From any block on, and however it was ended: the same bytes.
+expect 2 "holds a run already" calibrate
+rm "$dir/cal/calibrated/block-001.h5"
+head -n 2 "$dir/cal/calibrate.jsonl" >"$dir/lines"
+calibrate --resume -o "$dir/b.h5" -t 1 >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -q "1 calibrated blocks taken" "$dir/err" || fail "nothing was taken: $(cat "$dir/err")"
+grep -q "^block   rounded" "$dir/out" || fail "no table: $(cat "$dir/out")"
+cmp "$dir/a.h5" "$dir/b.h5" || fail "another model after a resume"
+start block-001.h5.tmp:1 calibrate "$dir/cal.yaml" --set run.dir="$dir/killed"
+killed
+[ -e "$dir/killed/calibrated/block-000.h5" ] && [ ! -e "$dir/killed/calibrated/block-001.h5" ] || fail "killed elsewhere"
+calibrate --set run.dir="$dir/killed" --resume -o "$dir/c.h5" >/dev/null 2>&1 || fail "no resume after a kill"
+cmp "$dir/a.h5" "$dir/c.h5" || fail "another model after a kill"
+cut -d, -f1-5 "$dir/cal/calibrate.jsonl" >"$dir/x"
+cut -d, -f1-5 "$dir/killed/calibrate.jsonl" | cmp - "$dir/x" || fail "other lines after a kill"
+
+# Before a training: the same start, whether it was calibrated before or not; plan counts it.
+"$SOLERA" plan "$dir/cal.yaml" --json >"$dir/plan" || fail "no plan"
+grep -q '"calibration": [1-9]' "$dir/plan" || fail "the plan does not count the calibration: $(cat "$dir/plan")"
+"$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/t1" 2>"$dir/err" || fail "$(cat "$dir/err")"
+grep -q "calibrated in" "$dir/err" || fail "not calibrated: $(cat "$dir/err")"
+"$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/killed" --resume 2>"$dir/err" || fail "$(cat "$dir/err")"
+metrics_of "$dir/t1" >"$dir/x"
+metrics_of "$dir/killed" | cmp - "$dir/x" || fail "another training after a calibration that was resumed"
+"$SOLERA" train "$dir/cal.yaml" --set model.init="$dir/a.h5" --set calibrate.enabled=false --set run.dir="$dir/t2" 2>"$dir/err" ||
+    fail "$(cat "$dir/err")"
+metrics_of "$dir/t2" | cmp - "$dir/x" || fail "a calibrated file trains otherwise than a job that calibrates"
+rm "$dir/t1/ckpt/"step-000006.h5 "$dir/t1/ckpt/best.h5"
+"$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/t1" --resume 2>"$dir/err" || fail "$(cat "$dir/err")"
+metrics_of "$dir/t1" | cmp - "$dir/x" || fail "another training after a resume"
+! grep -q "calibrated in" "$dir/err" || fail "calibrated anew at a resume"
+expect 2 "holds a training already" calibrate --set run.dir="$dir/t1" --resume
+
+# Bad input, one line each, and nothing left behind.
+refuse() { # text, settings
+    text=$1
+    shift
+    expect 2 "$text" calibrate --set run.dir="$dir/no" "$@"
+    [ ! -e "$dir/no" ] || fail "a refused job left a run directory"
+}
+refuse "key 'data.train': holds" --set calibrate.windows=100000
+refuse "key 'quant.method': absmean cannot be calibrated, only sherry" --set quant.method=absmean
+refuse "key 'quant.method': none cannot be calibrated" --set quant.method=none
+echo "too short" >"$dir/short.txt"
+refuse "key 'calibrate.data'" --set calibrate.data="$dir/short.txt"
+"$SOLERA" train-tokenizer --vocab 290 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
+"$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
+refuse "was made with another tokenizer" --set calibrate.data="$dir/other.h5"
+refuse "key 'calibrate.windows'" --set calibrate.windows=0

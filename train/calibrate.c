@@ -1,0 +1,257 @@
+#include "calibrate.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+/* One calibration while it runs. */
+typedef struct calibration {
+    sol_program *program;
+    const sol_config *config;
+    const sol_run_dir *dir;
+    sol_job_calibration *out;
+    sol_text lines;    /* calibrate.jsonl */
+    int64_t restored;  /* blocks that an earlier process did */
+    double began;      /* sol_clock() of the first block done here */
+} calibration;
+
+static void block_path(const sol_run_dir *dir, int64_t block, char out[SOL_PATH_MAX])
+{
+    char name[64];
+    snprintf(name, sizeof name, "calibrated/block-%03" PRId64 ".h5", block);
+    sol_run_dir_file(dir, name, out);
+}
+
+/* ---- calibrate.jsonl ---- */
+
+static sol_status add_first_line(calibration *k, uint64_t digest, sol_err *err)
+{
+    sol_calib_opts o = sol_config_calib(k->config);
+    return sol_text_add(&k->lines, err, "{\"windows\": %" PRId64 ", \"held_out\": %" PRId64 ", \"seq\": %" PRId64 ", \"data_digest\": \"%016" PRIx64 "\"}\n",
+                        o.windows, o.held_out, o.seq, digest);
+}
+
+/* What is not a number is null. */
+static const char *number(double x, char out[32])
+{
+    snprintf(out, 32, isfinite(x) ? "%.9g" : "null", x);
+    return out;
+}
+
+static sol_status add_block_line(calibration *k, const sol_calib_report *r, double seconds, sol_err *err)
+{
+    char a[32], b[32], c[32], d[32];
+    return sol_text_add(&k->lines, err,
+                        "{\"block\": %" PRId64 ", \"error_before\": %s, \"error_solved\": %s, \"error_after\": %s, \"error_held_out\": %s, \"seconds\": %.3f}\n",
+                        r->block, number(r->rounded, a), number(r->solved, b), number(r->trained, c), number(r->held_out, d), seconds);
+}
+
+static sol_status write_lines(const calibration *k, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_run_dir_file(k->dir, "calibrate.jsonl", path);
+    return sol_file_write(path, k->lines.data, k->lines.n, err);
+}
+
+static double real_of(const json_t *line, const char *name)
+{
+    const json_t *x = json_object_get(line, name);
+    return json_is_number(x) ? json_number_value(x) : NAN;
+}
+
+static bool read_block_line(const char *line, size_t n, sol_calib_report *r, double *seconds)
+{
+    json_t *j = json_loadb(line, n, 0, NULL);
+    bool right = json_is_object(j) && json_integer_value(json_object_get(j, "block")) == r->block;
+    r->rounded = real_of(j, "error_before");
+    r->solved = real_of(j, "error_solved");
+    r->trained = real_of(j, "error_after");
+    r->held_out = real_of(j, "error_held_out");
+    *seconds = real_of(j, "seconds");
+    json_decref(j);
+    return right;
+}
+
+/* The lines of the blocks that are there; a file of other data is refused. */
+static sol_status read_lines(calibration *k, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *text = NULL;
+    size_t size;
+    sol_run_dir_file(k->dir, "calibrate.jsonl", path);
+    if (k->restored == 0) return SOL_OK;
+    sol_status st = sol_file_read(path, &text, &size, err);
+    if (st != SOL_OK) return st;
+    const char *at = text, *end = strchr(at, '\n');
+    if (!end || (size_t)(end + 1 - at) != k->lines.n || memcmp(at, k->lines.data, k->lines.n) != 0)
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the text its blocks were calibrated on", path);
+    for (int64_t i = 0; st == SOL_OK && i < k->restored; i++) {
+        at = end + 1;
+        end = strchr(at, '\n');
+        k->out->block[i].block = i;
+        if (!end || !read_block_line(at, (size_t)(end - at), &k->out->block[i], &k->out->took[i]))
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no line of block %" PRId64 ", whose file is there", path, i);
+        else
+            st = add_block_line(k, &k->out->block[i], k->out->took[i], err);
+    }
+    sol_free(text);
+    return st;
+}
+
+/* ---- progress ---- */
+
+static bool watch(void *user, int64_t block, const char *phase, int64_t done, int64_t total)
+{
+    calibration *k = user;
+    char left[32] = "?";
+    int64_t here = block - k->restored;
+    if (here > 0) sol_duration_text((sol_clock() - k->began) / (double)here * (double)(k->out->n - block), left);
+    sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s left", block + 1, k->out->n,
+                  phase, done, total, left);
+    return !sol_interrupted();
+}
+
+static void log_block(const calibration *k, const sol_calib_report *r, double seconds)
+{
+    char held[48] = "", took[32];
+    if (isfinite(r->held_out)) snprintf(held, sizeof held, ", held out %.4f", r->held_out);
+    sol_log_line(&k->program->log, SOL_LOG_INFO, "block %" PRId64 " of %" PRId64 ": error rounded %.4f, solved %.4f, trained %.4f%s, %s",
+                 r->block + 1, k->out->n, r->rounded, r->solved, r->trained, held, sol_duration_text(seconds, took));
+}
+
+/* ---- the blocks ---- */
+
+/* Blocks 0 .. n-1 whose files are there. */
+static int64_t count_blocks(const calibration *k)
+{
+    char path[SOL_PATH_MAX];
+    int64_t n = 0;
+    for (; n < k->out->n; n++) {
+        block_path(k->dir, n, path);
+        if (!sol_file_exists(path)) break;
+    }
+    return n;
+}
+
+static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_checkpoint one = {0};
+    sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s", block + 1, k->out->n, k->dir->path);
+    block_path(k->dir, block, path);
+    sol_status st = sol_checkpoint_read_model(&one, path, SOL_F32, err);
+    if (st == SOL_OK) st = sol_calib_restore(calib, block, one.model, err);
+    sol_checkpoint_free(&one);
+    if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return st;
+}
+
+/* Its line first: a block whose file is there has one. */
+static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_calib_report *r, double seconds, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_checkpoint one = {.model = (sol_model *)(uintptr_t)sol_calib_block_model(calib)};
+    block_path(k->dir, r->block, path);
+    sol_status st = add_block_line(k, r, seconds, err);
+    if (st == SOL_OK) st = write_lines(k, err);
+    if (st == SOL_OK) st = sol_checkpoint_write(&one, path, SOL_F32, err);
+    return st;
+}
+
+static sol_status calibrate_block(calibration *k, sol_calib *calib, int64_t block, sol_err *err)
+{
+    sol_calib_report *r = &k->out->block[block];
+    double begun = sol_clock();
+    sol_status st = sol_calib_block(calib, block, r, err);
+    k->out->took[block] = sol_clock() - begun;
+    if (st == SOL_OK) st = keep_block(k, calib, r, k->out->took[block], err);
+    if (st == SOL_OK) log_block(k, r, k->out->took[block]);
+    return st;
+}
+
+static sol_status run(calibration *k, sol_calib *calib, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int64_t b = 0; st == SOL_OK && b < k->restored; b++) st = restore_block(k, calib, b, err);
+    if (st == SOL_OK && k->restored > 0)
+        sol_log_line(&k->program->log, SOL_LOG_INFO, "%" PRId64 " calibrated blocks taken from %s", k->restored, k->dir->path);
+    k->began = sol_clock();
+    sol_calib_watch(calib, watch, k);
+    for (int64_t b = k->restored; st == SOL_OK && b < k->out->n; b++) st = calibrate_block(k, calib, b, err);
+    sol_live_clear(k->program);
+    return st;
+}
+
+static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_run_dir_file(k->dir, "calibrated", path);
+    sol_status st = sol_dir_create(path, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&k->out->block, (size_t)k->out->n, sizeof *k->out->block, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&k->out->took, (size_t)k->out->n, sizeof *k->out->took, err);
+    if (st == SOL_OK) st = add_first_line(k, digest, err);
+    if (st == SOL_OK) k->restored = count_blocks(k);
+    return st == SOL_OK ? read_lines(k, err) : st;
+}
+
+sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data, sol_err *err)
+{
+    sol_calib_opts o = sol_config_calib(c);
+    sol_quant_spec spec;
+    sol_batcher b;
+    sol_err why = {0};
+    sol_status st = sol_config_quant(c, &spec, err);
+    if (st == SOL_OK && sol_calib_check_quant(&spec, &why) != SOL_OK) st = sol_config_fail(c, "quant.method", err, "%s", why.text);
+    if (st != SOL_OK || !data) return st;
+    st = sol_batcher_init(&b, &data->tokens, o.seq, o.seed, &why);
+    if (st != SOL_OK) return sol_job_blame(c, key, st, &why, err);
+    if (sol_batcher_windows(&b) >= o.windows + o.held_out) return SOL_OK;
+    return sol_config_fail(c, key, err, "holds %" PRId64 " windows of %" PRId64 " tokens; calibrate.windows are %" PRId64 ", calibrate.held_out %" PRId64 " more",
+                           sol_batcher_windows(&b), o.seq, o.windows, o.held_out);
+}
+
+sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c, const sol_run_dir *dir, const sol_model *m,
+                                    const sol_tokenizer *t, const char *key, const sol_dataset *train, sol_err *err)
+{
+    char made[SOL_PATH_MAX];
+    *r = (sol_job_calibration){.key = key, .data = train, .n = m->config.num_hidden_layers};
+    sol_status st = sol_job_calibration_check(c, key, NULL, err);
+    if (st == SOL_OK && c->calibrate.data[0]) {
+        r->key = "calibrate.data";
+        sol_run_dir_file(dir, "tokens-calibrate.h5", made);
+        st = sol_job_open_tokens(p, c, r->key, c->calibrate.data, made, dir->has_run, t, &r->own, err);
+        r->data = &r->own.file;
+    }
+    return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;
+}
+
+sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ctx, const sol_config *c, const sol_run_dir *dir,
+                             sol_model *m, sol_err *err)
+{
+    calibration k = {.program = p, .config = c, .dir = dir, .out = r};
+    sol_calib_opts o = sol_config_calib(c);
+    sol_quant_spec spec;
+    sol_calib *calib = NULL;
+    sol_err why = {0};
+    char took[32];
+    sol_status st = sol_config_quant(c, &spec, err);
+    if (st == SOL_OK) st = prepare(&k, r->data->digest, err);
+    if (st == SOL_OK) {
+        st = sol_calib_create(&calib, ctx, m, &spec, &o, &r->data->tokens, &why);
+        if (st != SOL_OK) st = sol_job_blame(c, r->key, st, &why, err);
+    }
+    if (st == SOL_OK) st = run(&k, calib, err);
+    for (int64_t i = 0; i < r->n && st == SOL_OK; i++) r->seconds += r->took[i];
+    if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "calibrated in %s", sol_duration_text(r->seconds, took));
+    sol_calib_free(&calib);
+    sol_free(k.lines.data);
+    return st;
+}
+
+void sol_job_calibration_free(sol_job_calibration *r)
+{
+    sol_job_close_tokens(&r->own);
+    sol_free(r->block);
+    sol_free(r->took);
+    *r = (sol_job_calibration){0};
+}

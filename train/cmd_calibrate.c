@@ -1,0 +1,158 @@
+/* The calibration of a job alone: model.init, calibrated, becomes a model file that trains, evaluates and exports like any other. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "calibrate.h"
+#include "output.h"
+
+struct args {
+    sol_words set;
+    const char *out;
+    bool resume, json, force;
+};
+
+static const sol_opt options[] = {
+    {.name = "-o", .value = "M.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+     .help = "the calibrated model (default: run.dir/calibrated.h5)"},
+    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+     .help = "change a key of the job"},
+    {.name = "--resume", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, resume),
+     .help = "go on with the calibration in run.dir; start it where there is none"},
+    SOL_OPT_FORCE(struct args, NULL),
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "one JSON object on stdout"},
+    {0},
+};
+
+static void print_number(const char *name, double x)
+{
+    if (isfinite(x))
+        printf(", \"%s\": %.9g", name, x);
+    else
+        printf(", \"%s\": null", name);
+}
+
+static void print_json(const sol_job_calibration *r)
+{
+    printf("{\"blocks\": [");
+    for (int64_t i = 0; i < r->n; i++) {
+        printf("%s{\"block\": %" PRId64, i ? ", " : "", i);
+        print_number("error_before", r->block[i].rounded);
+        print_number("error_solved", r->block[i].solved);
+        print_number("error_after", r->block[i].trained);
+        print_number("error_held_out", r->block[i].held_out);
+        print_number("seconds", r->took[i]);
+        printf("}");
+    }
+    printf("], \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n", r->seconds, sol_peak_rss());
+}
+
+static void print_table(const sol_job_calibration *r)
+{
+    printf("block   rounded    solved   trained  held out   seconds\n");
+    for (int64_t i = 0; i < r->n; i++)
+        printf("%5" PRId64 " %9.4f %9.4f %9.4f %9.4f %9.1f\n", i, r->block[i].rounded, r->block[i].solved, r->block[i].trained,
+               r->block[i].held_out, r->took[i]);
+}
+
+typedef struct calibrate_job {
+    const sol_config *config;
+    sol_run_dir dir;
+    sol_checkpoint model;
+    sol_job_tokens train;
+    sol_job_calibration result;
+    char *yaml;
+} calibrate_job;
+
+/* A training in the same directory has blocks of its own, and lines that this verb does not know. */
+static sol_status refuse_training(const calibrate_job *j, sol_err *err)
+{
+    uint64_t *steps;
+    int n;
+    sol_status st = sol_run_dir_steps(&j->dir, &steps, &n, err);
+    sol_free(steps);
+    if (st == SOL_OK && n > 0) st = sol_fail(err, SOL_ERR_USAGE, "%s: holds a training already; calibrate in another run.dir", j->dir.path);
+    return st;
+}
+
+static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume, sol_err *err)
+{
+    const sol_config *c = j->config;
+    char path[SOL_PATH_MAX];
+    bool lost;
+    if (strcmp(c->data.source, "self") == 0 && !c->calibrate.data[0])
+        return sol_config_fail(c, "calibrate.data", err, "is needed where data.source is self: name tokens-self.h5 of a run");
+    sol_status st = sol_run_dir_open(&j->dir, c->run.dir, resume, err);
+    if (st == SOL_OK) st = refuse_training(j, err);
+    if (st == SOL_OK) st = sol_job_open_model(ctx, c, &j->model, err);
+    if (st == SOL_OK) st = sol_config_quant(c, &j->model.quant, err);
+    if (st == SOL_OK) st = sol_job_check_quant(c, j->model.model, &j->model.quant, err);
+    if (st == SOL_OK) st = sol_config_write(c, &j->yaml, err);
+    if (st == SOL_OK) st = sol_run_dir_claim(&j->dir, j->yaml, err);
+    if (st == SOL_OK && j->dir.has_run) st = sol_job_compare_run(p, c, &j->dir, true, NULL, err);
+    sol_run_dir_file(&j->dir, "tokens-train.h5", path);
+    if (st == SOL_OK && !c->calibrate.data[0])
+        st = sol_job_open_tokens(p, c, "data.train", c->data.train, path, j->dir.has_run, j->model.tokenizer, &j->train, err);
+    if (st == SOL_OK)
+        st = sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer, "data.train", &j->train.file, err);
+    if (st == SOL_OK) st = sol_run_dir_begin(&j->dir, j->yaml, 0, 0, &lost, err);
+    if (st == SOL_OK) p->log_file = j->dir.log;
+    return st;
+}
+
+static void close_job(sol_program *p, calibrate_job *j)
+{
+    sol_job_calibration_free(&j->result);
+    sol_job_close_tokens(&j->train);
+    sol_checkpoint_free(&j->model);
+    sol_free(j->yaml);
+    p->log_file = NULL;
+    sol_run_dir_close(&j->dir);
+}
+
+static sol_status calibrate(sol_program *p, const struct args *args, const sol_config *c, sol_err *err)
+{
+    calibrate_job j = {.config = c};
+    sol_ctx *ctx;
+    char out[SOL_PATH_MAX];
+    sol_status st = args->out ? sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err) : SOL_OK;
+    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
+    if (st == SOL_OK) st = open_job(p, &j, ctx, args->resume, err);
+    if (st == SOL_OK) st = sol_job_calibrate(&j.result, p, ctx, c, &j.dir, j.model.model, err);
+    sol_run_dir_file(&j.dir, "calibrated.h5", out);
+    if (st == SOL_OK) st = sol_checkpoint_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
+    if (st == SOL_OK && args->json) print_json(&j.result);
+    if (st == SOL_OK && !args->json) print_table(&j.result);
+    if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "%s", args->out ? args->out : out);
+    close_job(p, &j);
+    return st;
+}
+
+static sol_status run(sol_program *p, void *argp, sol_err *err)
+{
+    struct args *args = argp;
+    sol_config *c = NULL;
+    sol_status st = sol_config_read(&c, p->word[0], err);
+    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
+    if (st == SOL_OK) st = sol_config_finish(c, err);
+    if (st == SOL_OK) sol_interrupt_catch(true);
+    if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
+    if (st == SOL_OK) st = calibrate(p, args, c, err);
+    sol_config_free(&c);
+    return st;
+}
+
+const sol_verb sol_verb_calibrate = {
+    .name = "calibrate",
+    .words = "CONFIG.yaml",
+    .min_words = 1,
+    .max_words = 1,
+    .summary = "make a model that is ready to be ternary, without training it end to end",
+    .details = "Block after block, from model.init and the text of data.train (or calibrate.data): each layer in closed form, then the\n"
+               "block trained on its own output; `solera help config calibrate` has the keys. A job with calibrate.enabled does the\n"
+               "same before its first step. Each block that is done is kept in run.dir, so that --resume goes on after any end, to the\n"
+               "same bits. The output is a model file: evaluate it, export it, or train it further as model.init.",
+    .options = options,
+    .args_size = sizeof(struct args),
+    .run = run,
+};
