@@ -21,5 +21,5 @@ static inline float __attribute__((vector_size(16))) widen_f16(const void *p)
                                                     sol_f16_to_f32(h[3])};
 }
 
-#include "kernels/float_impl.h"
-#include "kernels/train_impl.h"
+#include "kernels/float_tmpl.h"
+#include "kernels/train_tmpl.h"

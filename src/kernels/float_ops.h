@@ -1,4 +1,4 @@
-/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source (float_impl.h) compiled once
+/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source (float_tmpl.h) compiled once
  * a tier. Each runs on the calling thread; row-major; outputs must not overlap inputs unless said.
  *
  * Order of every sum over n elements: 16 partial sums, lane j takes the elements i = j mod 16 in rising order, then the lanes

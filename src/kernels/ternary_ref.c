@@ -20,7 +20,7 @@ static void round_block(const float *x, int64_t n, float inverse, int8_t *q)
 }
 
 #define ACT_QUANTIZE sol_act_quantize_ref
-#include "kernels/act_impl.h"
+#include "kernels/act_tmpl.h"
 
 void sol_code_table(int8_t table[32][4])
 {

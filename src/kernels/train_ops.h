@@ -1,5 +1,5 @@
 /* Row kernels of training, forward and backward: softmax of attention, cross-entropy, SwiGLU, RMSNorm, RoPE, losses of
- * distillation. One source (train_impl.h) compiled once a tier beside float_impl.h. Each runs on the calling thread on
+ * distillation. One source (train_tmpl.h) compiled once a tier beside float_tmpl.h. Each runs on the calling thread on
  * one row; `add` says whether an output is set or added to; outputs must not overlap inputs unless said. Any n, any
  * alignment.
  *

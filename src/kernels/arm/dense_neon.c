@@ -1,4 +1,4 @@
-/* The 8-, 6- and 4-bit dense product with NEON dotprod: dense_lanes.h with 4 rows a vector. */
+/* The 8-, 6- and 4-bit dense product with NEON dotprod: dense_tmpl.h with 4 rows a vector. */
 #include <arm_neon.h>
 
 #include "kernels/arm/tiers.h"
@@ -10,4 +10,4 @@
 #define LOAD_F16(p) ((vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)(p)))))
 #define PREFETCH_LINE(p) __builtin_prefetch(p)
 #define DENSE_OPS sol_dense_ops_neon
-#include "kernels/dense_lanes.h"
+#include "kernels/dense_tmpl.h"

@@ -6,4 +6,4 @@
 #define SQRT(v) ((vf)vsqrtq_f32((float32x4_t)(v)))
 #define ELEMENTWISE_NAME sol_elementwise_neon
 
-#include "kernels/elementwise_impl.h"
+#include "kernels/elementwise_tmpl.h"

@@ -36,4 +36,4 @@ static void round_block(const float *x, int64_t n, float inverse, int8_t *q)
 }
 
 #define ACT_QUANTIZE sol_act_quantize_avx2
-#include "kernels/act_impl.h"
+#include "kernels/act_tmpl.h"

@@ -40,4 +40,4 @@ static int32_t sum_int8(const int8_t *q, int64_t n)
 
 #define ACT_SUM sum_int8
 #define ACT_QUANTIZE sol_act_quantize_avx512
-#include "kernels/act_impl.h"
+#include "kernels/act_tmpl.h"

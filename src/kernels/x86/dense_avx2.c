@@ -1,4 +1,4 @@
-/* The 8-, 6- and 4-bit dense product with AVX2: dense_lanes.h with 8 rows a vector. pmaddubsw wants one unsigned operand and sums in
+/* The 8-, 6- and 4-bit dense product with AVX2: dense_tmpl.h with 8 rows a vector. pmaddubsw wants one unsigned operand and sums in
  * 16 bits. Nibbles and six bits are unsigned, and words hold the sums of eight (8 x 2 x 127 x 15) and of two vectors (2 x 2 x 127 x 63).
  * Signed bytes enter as |w|, their sign moves to x: exact for |w| <= 128. */
 #include <immintrin.h>
@@ -30,4 +30,4 @@ static inline __attribute__((always_inline)) void dot_4(sol_dense_type type, int
     if (i % together == together - 1) *acc += (i32x8)_mm256_madd_epi16((__m256i)*words, one);
 }
 
-#include "kernels/dense_lanes.h"
+#include "kernels/dense_tmpl.h"

@@ -1,4 +1,4 @@
-/* The 8-, 6- and 4-bit dense product with AVX-512 VNNI: dense_lanes.h with 16 rows a vector. */
+/* The 8-, 6- and 4-bit dense product with AVX-512 VNNI: dense_tmpl.h with 16 rows a vector. */
 #include <immintrin.h>
 
 #include "kernels/x86/tiers.h"
@@ -11,4 +11,4 @@
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define PREFETCH_LINE(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 #define DENSE_OPS sol_dense_ops_avx512
-#include "kernels/dense_lanes.h"
+#include "kernels/dense_tmpl.h"

@@ -6,4 +6,4 @@
 #define SQRT(v) ((vf)_mm256_sqrt_ps((__m256)(v)))
 #define ELEMENTWISE_NAME sol_elementwise_avx2
 
-#include "kernels/elementwise_impl.h"
+#include "kernels/elementwise_tmpl.h"

@@ -6,4 +6,4 @@
 #define SQRT(v) ((vf)_mm512_sqrt_ps((__m512)(v)))
 #define ELEMENTWISE_NAME sol_elementwise_avx512
 
-#include "kernels/elementwise_impl.h"
+#include "kernels/elementwise_tmpl.h"

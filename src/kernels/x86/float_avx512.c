@@ -12,5 +12,5 @@
 #define FLOAT_OPS_NAME sol_float_ops_avx512
 #define TRAIN_OPS_NAME sol_train_ops_avx512
 
-#include "kernels/float_impl.h"
-#include "kernels/train_impl.h"
+#include "kernels/float_tmpl.h"
+#include "kernels/train_tmpl.h"
