@@ -48,7 +48,7 @@ SINGLE := config config_finish dataset elementwise faults float_ops gguf import_
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(SINGLE:%=tests/test_%.c),$(TEST_SRC)),$(TEST_SRC)))
 TEST_BIN += $(BUILD)/tests/checkkern/checkkern
 # What `make test` needs built, beside the test programs themselves.
-TEST_NEEDS := $(BUILD)/solera $(BUILD)/tests/cli/held
+TEST_NEEDS := $(BUILD)/solera $(BUILD)/tests/cli/held $(BUILD)/tests/example
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
@@ -100,7 +100,7 @@ test-arm64: ## cross-build the kernels for arm64 and check them under qemu-user
 	$(ARM_EMULATOR) build/arm64/tests/checkkern/checkkern
 
 run-tests: $(TEST_NEEDS) $(TEST_BIN)
-	@BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
+	@BUILD=$(BUILD) CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' tests/run.sh $(TEST_BIN)
 
 run-fuzz: $(FUZZ_BIN) $(BUILD)/tests/fuzz/make_seeds
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
@@ -135,6 +135,13 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TR
 HELD_CALLS := open write pwrite fsync ftruncate rename symlink unlink mkdir
 $(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
+# The program in the comment of the umbrella header: tests/headers.sh runs it.
+$(BUILD)/tests/example.c: src/solera.h tests/samples.awk
+	@mkdir -p $(@D)
+	awk -f tests/samples.awk $< >$@
+$(BUILD)/tests/example: $(BUILD)/tests/example.c $(BUILD)/libsolera.a
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib or jansson stays out.
 CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/factor.c %/kernels/stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))

@@ -1,9 +1,56 @@
-/* solera: the umbrella header. Include this and link libsolera.a; each header below is the manual of its module. */
+/* solera: the umbrella header. Include it and link libsolera.a and the libraries it needs (the
+ * PACKAGES of the Makefile, pthread, math). Each header below is the manual of its module.
+ *
+ * A whole program: the loss of a sentence under the model in checkpoints/, from the top folder.
+ *
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *     #include "solera.h"
+ *     int main(void)
+ *     {
+ *         const char *text = "Once upon a time there was a little dog who lived in a house by the sea.";
+ *         sol_text_opts window = {.context = 64, .stride = 64};
+ *         sol_text_result r;
+ *         sol_ctx *ctx = NULL;
+ *         sol_net *net = NULL;
+ *         sol_err err = {0};
+ *         sol_status st = sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, &err);
+ *         if (st == SOL_OK) st = sol_net_open(&net, ctx, "checkpoints/embedded.h5", NULL, &err);
+ *         if (st == SOL_OK) st = sol_eval_text_windows(net, text, strlen(text), &window, &r, &err);
+ *         if (st == SOL_OK) printf("%.3f nats a token\n", r.loss);
+ *         else fprintf(stderr, "%s\n", err.text);
+ *         sol_net_free(&net);
+ *         sol_ctx_free(&ctx);
+ *         return sol_status_exit_code(st);
+ *     }
+ *
+ * What holds for every function, unless its header says otherwise:
+ *
+ * Errors. A function that can fail returns a sol_status and takes a sol_err, which may be NULL
+ * (base/status.h). Any function that allocates may return SOL_ERR_NOMEM, any that opens a file
+ * SOL_ERR_IO or SOL_ERR_SYSTEM, any that reads one SOL_ERR_FORMAT, any that writes one
+ * SOL_ERR_NOSPACE; the headers name the codes beyond these. After a failure a `**out` argument is
+ * NULL and there is nothing to free. A broken precondition of a function that returns no status
+ * (an index out of range, NULL where the header does not allow it) is undefined behaviour.
+ *
+ * Ownership. "Owned by the caller" means: release it with the function named, for a plain block
+ * sol_free (base/mem.h). "Borrowed" means: the caller keeps it alive and unchanged while the callee
+ * uses it. X_free, X_close and X_abort take the address of what X_create, X_open or X_begin filled;
+ * those that take a `**` accept a pointer to NULL and set it to NULL.
+ *
+ * Tensors. Row-major, last dimension fastest, shapes written [rows, cols]; B batch, T time (tokens of
+ * a window), C hidden size, H heads, K key/value heads, D head dimension, F feed-forward size, V
+ * vocabulary, L layers, G weights of a scale group. Sizes in bytes are size_t, counts of elements
+ * int64_t. Losses are in nats a token, times in seconds, rates in units a second.
+ *
+ * Threads. An object is used by one thread at a time; parallel work runs on the pool of its context.
+ * The number of threads never changes a result. The library never prints and never exits. */
 #ifndef SOLERA_H
 #define SOLERA_H
 
 #define SOL_VERSION "0.1.0"
 
+/* base: status codes, memory, files, threads, random numbers. */
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/file.h"
@@ -14,38 +61,56 @@
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/text.h"
-#include "calib/calib.h"
-#include "config/config.h"
-#include "config/sweep.h"
-#include "eval/eval.h"
-#include "eval/tasks.h"
-#include "eval/text.h"
-#include "infer/infer.h"
+
+/* kernels: the context, and products of dense, ternary and stored matrices. */
 #include "kernels/block.h"
 #include "kernels/ctx.h"
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
 #include "kernels/stored.h"
 #include "kernels/ternary.h"
+
+/* tensor and quant: element types and shapes; quantizers, the Arenas residual, the packed form. */
+#include "quant/codec.h"
+#include "quant/quant.h"
+#include "quant/residual.h"
+#include "tensor/tensor.h"
+
+/* model and optim: parameters, the training graph, the teacher; AdamW and schedules. */
 #include "model/model.h"
 #include "model/teacher.h"
 #include "model/train_graph.h"
 #include "optim/optim.h"
-#include "quant/codec.h"
-#include "quant/quant.h"
-#include "quant/residual.h"
+
+/* text: tokenizers, token data and batches. */
+#include "text/dataset.h"
+#include "text/tokenizer.h"
+
+/* store: files of solera, import from and export to other programs' formats. */
 #include "store/export.h"
 #include "store/import.h"
 #include "store/store.h"
 #include "store/study_file.h"
 #include "store/teacher_cache.h"
+
+/* infer and eval: running a model; perplexity and tasks. */
+#include "eval/eval.h"
+#include "eval/tasks.h"
+#include "eval/text.h"
+#include "infer/infer.h"
+
+/* calib: a ternary start without end-to-end training. */
+#include "calib/calib.h"
+
+/* study: measures of weight trapping, their recorder and report. */
 #include "study/measures.h"
 #include "study/rank.h"
 #include "study/recorder.h"
 #include "study/report.h"
 #include "study/run.h"
-#include "tensor/tensor.h"
-#include "text/dataset.h"
-#include "text/tokenizer.h"
+
+/* config: jobs and sweeps in YAML. */
+#include "config/config.h"
+#include "config/sweep.h"
 
 #endif

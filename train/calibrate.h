@@ -1,8 +1,8 @@
 /* The calibration of a job, alone or before a training: blocks are kept in the run directory as soon as they are done, so that whatever
  * ends the process, the next one goes on at the block where it was.
  *
- *     <run.dir>/calibrated/block-NNN.h5   the latent weights of a block (a model file of that one block)
- *     <run.dir>/calibrate.jsonl           a line that says what was calibrated on, then a line a block */
+ *   <run.dir>/calibrated/block-NNN.h5   the latent weights of a block (a model file of that one block)
+ *   <run.dir>/calibrate.jsonl           a line that says what was calibrated on, then a line a block */
 #ifndef SOLERA_TRAIN_CALIBRATE_H
 #define SOLERA_TRAIN_CALIBRATE_H
 

@@ -3,7 +3,7 @@
  *
  *     sol_probe p = sol_probe_begin(1);
  *     while (!sol_probe_settled(&p)) sol_probe_add(&p, measured_rate());
- *     ... p.best ... */
+ *     printf("%.1f GB/s\n", p.best / 1e9); */
 #ifndef SOLERA_TRAIN_PROBE_H
 #define SOLERA_TRAIN_PROBE_H
 

@@ -10,7 +10,11 @@
  *          .preset = "200", .min = 1, .max = 1e9, .help = "tokens"},
  *         {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "..."},
  *         {0}};
- *     static sol_status run(sol_program *p, void *args, sol_err *err) { ... p->word[0] ... }
+ *     static sol_status run(sol_program *p, void *args, sol_err *err)
+ *     {
+ *         struct args *a = args;
+ *         return sol_file_write(a->out, p->word[0], strlen(p->word[0]), err);
+ *     }
  *     const sol_verb sol_verb_foo = {.name = "foo", .words = "FILE", .min_words = 1, .max_words = 1,
  *         .summary = "...", .options = options, .args_size = sizeof(struct args), .run = run};
  *

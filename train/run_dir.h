@@ -1,15 +1,14 @@
 /* The directory of a run: config.yaml metrics.jsonl log.txt lock tokens-*.h5 study.h5 ckpt/step-NNNNNN.h5
  *
  *     sol_run_dir d;
- *     st = sol_run_dir_open(&d, path, resume, err);                // made and locked
- *     st = sol_run_dir_claim(&d, yaml, err);                       // of a new run: who is killed from here on leaves one to resume
- *     ... whatever may still fail ...
- *     st = sol_run_dir_begin(&d, yaml, bytes, step, &lost, err);   // from here on it holds the run
- *     st = sol_run_dir_metrics_add(&d, line, n, err); ...
- *     sol_run_dir_close(&d);                                       // without a begin: everything as it was before the open
+ *     st = sol_run_dir_open(&d, path, resume, err); // makes and locks the directory
+ *     st = sol_run_dir_claim(&d, yaml, err);        // new run: from here on a kill leaves one to resume
+ *     st = sol_run_dir_begin(&d, yaml, bytes, step, &lost, err); // after all else that may fail
+ *     st = sol_run_dir_metrics_add(&d, line, n, err);            // once a step
+ *     sol_run_dir_close(&d); // without a begin the directory is as it was before the open
  *
- * Only what the run makes is ever changed or removed, by its exact names; links among them are refused, because what is written through
- * them may be anybody's. */
+ * A run changes and removes only the files that it makes itself, by their exact names. A link under
+ * one of these names is refused, because it may lead to a file of somebody else. */
 #ifndef SOLERA_TRAIN_RUN_DIR_H
 #define SOLERA_TRAIN_RUN_DIR_H
 

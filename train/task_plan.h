@@ -2,7 +2,8 @@
  *
  *     sol_task_plan *tasks;
  *     st = sol_task_plans_read(&tasks, &n, "arc_easy,piqa=mine.jsonl", dir, limit, err);   // every file is read
- *     ... sol_task_run(net, tasks[i].task, &opts, &tasks[i].result, err) ...
+ *     for (int i = 0; st == SOL_OK && i < n; i++)
+ *         st = sol_task_run(net, tasks[i].task, &opts, &tasks[i].result, err);
  *     sol_task_plans_free(&tasks, n); */
 #ifndef SOLERA_TRAIN_TASK_PLAN_H
 #define SOLERA_TRAIN_TASK_PLAN_H

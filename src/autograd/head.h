@@ -1,7 +1,7 @@
 /* An output head over N tokens, chunk by chunk: the logits of one chunk exist at a time, no [N, V] matrix. Shared
  * by the ops that turn logits into a loss; internal to autograd.
  *
- *     z = x W^T,   a loss for each row, z turning into dz,   dx (+)= dz W,   dW (+)= dz^T x
+ *   z = x W^T,   a loss for each row, z turning into dz,   dx (+)= dz W,   dW (+)= dz^T x
  *
  * The op's inputs 0, 1, 2 are x [N, C], W [V, C], targets [N] i32; its output 0 is loss [N, 1]. A token whose
  * target is -1 has loss 0, no gradient, and zeros in the op's other output. */

@@ -3,16 +3,26 @@
  *     sol_tape *t;
  *     st = sol_tape_create(&t, ctx, err);
  *     sol_var x = sol_tape_input(t, SOL_F32, sol_shape2(N, C));
- *     sol_var w = sol_tape_param(t, SOL_F32, sol_shape2(V, C), weights, grads);
- *     sol_var y = sol_linear(t, x, w), loss = sol_head_loss(t, y, ...);        // ops.h
- *     st = sol_tape_plan(t, loss, &opts, err);                                  // schedule, lifetimes, offsets
- *     st = sol_tape_allocate(t, err);
- *     fill sol_tape_data(t, x); sol_tape_prepare(t);
- *     fill sol_tape_grad(t, loss); sol_tape_run_backward(t, true);              // forward and backward
+ *     sol_var targets = sol_tape_input(t, SOL_I32, sol_shape1(N));
+ *     sol_var w = sol_tape_param(t, SOL_F32, sol_shape2(C, C), weights, grads);
+ *     sol_var head = sol_tape_constant(t, SOL_F32, sol_shape2(V, C), head_weights);
+ *     sol_var y = sol_linear(t, x, w, SOL_F32);                   // autograd/ops.h
+ *     sol_var loss = sol_head_loss(t, y, head, targets, SOL_F32); // [N, 1]
+ *     st = sol_tape_plan(t, loss, &opts, err);                    // schedule, lifetimes, offsets
+ *     st = sol_tape_allocate(t, err);                             // the only allocation
+ *     memcpy(sol_tape_data(t, x), inputs, N * C * sizeof(float));
+ *     memcpy(sol_tape_data(t, targets), labels, N * sizeof(int32_t));
+ *     for (int64_t i = 0; i < N; i++) sol_tape_grad(t, loss)[i] = 1.0f / N; // of the mean
+ *     sol_tape_prepare(t);
+ *     sol_tape_run_backward(t, true);                             // forward and backward: sets grads
+ *     sol_tape_free(&t);
  *
- * The plan turns the nodes into a list of calls (forward; backward, where cheap nodes, and with `recompute` the forward
- * nodes of a segment, run again before the backward ones that read what they made), computes for every tensor and gradient
- * from which call to which it lives, and packs them by offset into one block. A run allocates nothing. */
+ * The plan is a list of calls. First come the forward calls, then the backward ones. A node marked
+ * cheap, and with `recompute` every forward node of a segment, runs a second time, right before the
+ * backward calls that read its output, so that this output need not be kept since the forward pass.
+ * From the list follows for every tensor and gradient the first and the last call that uses it; the
+ * plan assigns offsets in one block, such that tensors in use at the same time do not overlap. A run
+ * allocates nothing. */
 #ifndef SOLERA_AUTOGRAD_TAPE_H
 #define SOLERA_AUTOGRAD_TAPE_H
 

@@ -1,6 +1,8 @@
-/* CRC-32C (Castagnoli): the checksum of everything solera stores. Any change of one byte, and any burst of up to 32 bits, changes it.
+/* CRC-32C (Castagnoli polynomial 0x1EDC6F41, as in RFC 3720): the checksum of everything solera stores.
+ * It detects any change of one byte and any burst error of up to 32 bits.
  *
- *     uint32_t c = sol_crc32c(0, a, n);      // then, for a stream: c = sol_crc32c(c, b, m); */
+ *     uint32_t c = sol_crc32c(0, a, n);
+ *     c = sol_crc32c(c, b, m); // the next m bytes of a stream */
 #ifndef SOLERA_BASE_CRC_H
 #define SOLERA_BASE_CRC_H
 

@@ -2,10 +2,13 @@
  * synced, renamed. A reader sees the old file or the new one, never a part.
  *
  *     sol_replace r;
- *     st = sol_replace_begin(&r, "out.h5", 0, err);     // r.temp_path is where to write
- *     ... write r.temp_path by any means, close it ...
- *     st = st == SOL_OK ? sol_replace_commit(&r, err) : st;
- *     if (st != SOL_OK) sol_replace_abort(&r);          // removes the temporary file */
+ *     sol_out o;
+ *     st = sol_replace_begin(&r, "out.h5", n, err);
+ *     if (st == SOL_OK) st = sol_out_open(&o, &r, err);
+ *     if (st == SOL_OK) st = sol_out_write(&o, 0, data, n, err);
+ *     if (st == SOL_OK) st = sol_out_close(&o, err);
+ *     if (st == SOL_OK) st = sol_replace_commit(&r, err); // "out.h5" is the new file
+ *     if (st != SOL_OK) sol_replace_abort(&r);            // "out.h5" is as it was */
 #ifndef SOLERA_BASE_FILE_H
 #define SOLERA_BASE_FILE_H
 

@@ -1,11 +1,12 @@
 /* Memory: checked sizes, aligned blocks, and the plan that says what will be allocated before it is.
  *
  *     float *w = NULL;
- *     sol_status st = sol_alloc_array((void **)&w, n, sizeof *w, err);
- *     ...
+ *     st = sol_alloc_array((void **)&w, n, sizeof *w, err);
+ *     for (size_t i = 0; st == SOL_OK && i < n; i++) w[i] = 1;
  *     sol_free(w);
  *
- * All memory of the library comes from here, so that a test can count allocations and make the n-th one fail. */
+ * All memory of the library comes from here, so that a test can count allocations and make the n-th
+ * one fail. */
 #ifndef SOLERA_BASE_MEM_H
 #define SOLERA_BASE_MEM_H
 

@@ -1,7 +1,8 @@
 /* A pool of threads for loops over tiles.
  *
- *     static void tile(void *arg, int64_t i, int thread) { ... }
- *     sol_pool_run(pool, n_tiles, tile, &args);          // returns when all tiles are done
+ *     static void halve(void *arg, int64_t i, int thread) { ((float *)arg)[i] /= 2; }
+ *
+ *     sol_pool_run(pool, n, halve, x); // x[0, n); returns when all tiles are done
  *
  * Rule of the house: what a tile computes depends on its index alone, never on the thread or the number of threads, and no
  * two tiles write the same bytes. Then results are the same bits for any number of threads.

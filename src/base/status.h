@@ -1,12 +1,11 @@
-/* Status codes and error texts. Every fallible function of solera looks like this:
+/* Status codes and error texts. A function that can fail returns a sol_status and takes a sol_err:
  *
- *     sol_status sol_noun_verb(..., sol_err *err);
+ *     sol_err why = {0};
+ *     uint64_t size;
+ *     if (sol_file_size("model.h5", &size, &why) != SOL_OK) fprintf(stderr, "%s\n", why.text);
  *
- *     sol_err err = {0};
- *     if (sol_noun_verb(..., &err) != SOL_OK) fprintf(stderr, "%s\n", err.text);
- *
- * `err` may be NULL. On success it is left untouched. The text is one line and holds what a user needs: the file, the
- * place in it, the value, and what was expected. */
+ * The sol_err may be NULL. On success it is left untouched. The text is one line and holds what a user
+ * needs: the file, the place in it, the value, and what was expected. */
 #ifndef SOLERA_BASE_STATUS_H
 #define SOLERA_BASE_STATUS_H
 

@@ -1,9 +1,9 @@
-/* A growing text.
+/* A string that grows.
  *
  *     sol_text t = {0};
- *     sol_text_add(&t, err, "%d layers\n", n);     // the first failure sticks: later calls return it and add nothing
- *     ...
- *     if (t.status == SOL_OK) use t.data, t.n
+ *     sol_text_add(&t, err, "%d layers\n", 16);
+ *     sol_text_add(&t, err, "%d heads\n", 32); // after a failure later calls add nothing
+ *     if (t.status == SOL_OK) fwrite(t.data, 1, t.n, file);
  *     sol_free(t.data); */
 #ifndef SOLERA_BASE_TEXT_H
 #define SOLERA_BASE_TEXT_H

@@ -2,7 +2,12 @@
  *
  *     sol_reader *r;
  *     st = sol_reader_open(&r, "corpus.txt.gz", err);
- *     while (st == SOL_OK) { st = sol_reader_read(r, buf, sizeof buf, &n, err); if (n == 0) break; ... }
+ *     char bytes[4096];
+ *     size_t n = 1;
+ *     while (st == SOL_OK && n > 0) {
+ *         st = sol_reader_read(r, bytes, sizeof bytes, &n, err);
+ *         if (st == SOL_OK) fwrite(bytes, 1, n, file);
+ *     }
  *     sol_reader_close(&r); */
 #ifndef SOLERA_BASE_TEXTIO_H
 #define SOLERA_BASE_TEXTIO_H

@@ -3,8 +3,8 @@
  * Inputs X [n, in] as the layer will see them, outputs Y [n, out] as they should be, both with their rows multiplied by the root of the
  * token's weight; W [out, in] the layer's own weights. Wanted is Q = T alpha, T of the quantizer's patterns, with the least
  *
- *     |X Q^T - Y|^2 / n + d |Q - W|^2  =  tr((W* - Q) (H + d I) (W* - Q)^T) + constant,
- *     H = X^T X / n,   B = Y^T X / n,   W* = (B + d W) (H + d I)^-1,   d = damping mean(diag H)
+ *   |X Q^T - Y|^2 / n + d |Q - W|^2  =  tr((W* - Q) (H + d I) (W* - Q)^T) + constant,
+ *   H = X^T X / n,   B = Y^T X / n,   W* = (B + d W) (H + d I)^-1,   d = damping mean(diag H)
  *
  * 1. First assignment: block after block from the left, each takes the pattern with the least error that the columns to its right cannot
  *    make up for. With H + d I = V V^T that error is |((W* - Q) V)_b|^2, which is GPTQ (Frantar et al., arXiv 2210.17323) with a block for

@@ -5,12 +5,12 @@
  *     st = sol_config_read(&c, "job.yaml", err);            // defaults, then the file
  *     st = sol_config_set(c, "train.steps=100", err);
  *     st = sol_config_finish(c, err);                       // what must be there, and what spans keys
- *     ... c->train.steps, c->run.dir ...
+ *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *
  * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys, wrong types, values
  * out of range, anchors, aliases, tags, several documents. Errors read
- *     job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
+ *   job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
 

@@ -1,22 +1,22 @@
 /* A sweep: one job, run for a list of points with several seeds.
  *
- *     base: qat.yaml                    # the job; relative to this file
- *     dir: runs/methods                 # a run lives in dir/POINT/seed-N; the tables in dir
- *     seeds: [1, 2, 3]
- *     jobs: 1                           # processes at a time
- *     keep_checkpoints: true            # false: those of a finished run are removed
- *     set: {train.steps: 600}           # of every point
- *     points:                           # names and what they change; without it there is one point
- *       naive: {residual.schedule: none}
- *       arenas: {}
- *     grid:                             # times every combination of these
- *       quant.group_size: [32, 128]
- *     against: naive                    # a point: the others' losses minus its, seed by seed
- *     measures: [near_alpha, er_dw]     # of study.h5, beside the losses
+ *   base: qat.yaml                    # the job; relative to this file
+ *   dir: runs/methods                 # a run lives in dir/POINT/seed-N; the tables in dir
+ *   seeds: [1, 2, 3]
+ *   jobs: 1                           # processes at a time
+ *   keep_checkpoints: true            # false: those of a finished run are removed
+ *   set: {train.steps: 600}           # of every point
+ *   points:                           # names and what they change; without it there is one point
+ *     naive: {residual.schedule: none}
+ *     arenas: {}
+ *   grid:                             # times every combination of these
+ *     quant.group_size: [32, 128]
+ *   against: naive                    # a point: the others' losses minus its, seed by seed
+ *   measures: [near_alpha, er_dw]     # of study.h5, beside the losses
  *
  *     sol_sweep *s;
- *     st = sol_sweep_read(&s, "sweep.yaml", NULL, err);    // every point was tried on the job: keys, types, ranges, what spans keys
- *     st = sol_sweep_job(s, point, seed, &config, err);    // the job of one run
+ *     st = sol_sweep_read(&s, "sweep.yaml", NULL, err); // every point is checked
+ *     st = sol_sweep_job(s, point, seed, &config, err);   // the job of one run
  *     sol_sweep_free(&s);
  *
  * Errors read "sweep.yaml:9:5: ..." as those of a job do. */

@@ -2,9 +2,13 @@
  *
  *     sol_net *net;
  *     st = sol_net_open(&net, ctx, "model.h5", &opts, err);            // any solera file
- *     sol_kv *kv;  st = sol_kv_create(&kv, net, n_positions, err);
- *     sol_row rows[n] = {{.kv = kv, .token = bos}, ...};
- *     st = sol_net_forward(net, rows, n, logits, err);   // prefill: many rows of one kv; decode: a row each of many
+ *     sol_kv *kv;
+ *     st = sol_kv_create(&kv, net, n_positions, err);
+ *     sol_row rows[2] = {{.kv = kv, .token = bos}, {.kv = kv, .token = id, .want_logits = true}};
+ *     st = sol_net_forward(net, rows, 2, logits, err); // prefill: many rows of one kv;
+ *                                                      // decode: one row of each of many
+ *     sol_kv_free(&kv);
+ *     sol_net_free(&net);
  *
  * A row stands at the position after the last one of its kv. Every row's result is independent of what else is in the batch:
  * the same bits alone, in a prefill, or beside others, and for any number of threads. One thread drives a net at a time. */

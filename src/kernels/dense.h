@@ -2,16 +2,18 @@
  *
  *     sol_dense_src src = {.type = SOL_DENSE_F32, .rows = V, .cols = C, .data = embed};
  *     sol_dense *d;
- *     st = sol_dense_prepare(&d, ctx, &src, err);
- *     sol_dense_matmul(ctx, d, SOL_ACT_INT8, x, n_tokens, y, scratch);         // y[n, rows] = x[n, cols] W^T
- *     sol_dense_row(d, token, out);                                            // embedding lookup
+ *     st = sol_dense_prepare(&d, ctx, &src, NULL, err);
+ *     st = sol_alloc_array(&scratch, 1, sol_dense_scratch_bytes(ctx, d, n_tokens), err);
+ *     sol_dense_matmul(ctx, d, SOL_ACT_INT8, x, n_tokens, y, scratch); // y[n, V] = x[n, C] W^T
+ *     sol_dense_row(d, token, out);                                    // out[C]: embedding lookup
+ *     sol_dense_free(&d);
  *
  * Unlike gemm.h a token gives the same bits alone, in any batch, and for any number of threads.
  *
  * F32, F16: the order of float_ops.h; activations are float in both modes.
  * Q8, Q6, Q4: w = scale * q, one fp16 scale for 32 columns (the last block of a row may be shorter), q in -127..127,
  * -32..31, -8..7; a scale may be negative. SOL_ACT_INT8: x is rounded to int8 in the same blocks of 32 (rule in ternary.h) and
- *     y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.
+ *   y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.
  * SOL_ACT_FLOAT: the F32 product with the rows decoded to float. */
 #ifndef SOLERA_KERNELS_DENSE_H
 #define SOLERA_KERNELS_DENSE_H

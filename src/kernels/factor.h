@@ -1,8 +1,8 @@
 /* Factors of symmetric positive definite matrices in double, over BLAS, cut into fixed tiles over the pool: the same bits for any
  * number of threads. All matrices are row-major and square of size n unless said.
  *
- *     st = sol_factor_upper(ctx, a, n, &bad);          // A = V V^T
- *     if (st == SOL_OK) sol_factor_solve(ctx, a, n, b, m);   // X with X A = B, in the place of B */
+ *     if (sol_factor_upper(ctx, a, n))       // A = V V^T
+ *         sol_factor_solve(ctx, a, n, b, m); // B becomes the X with X A = B */
 #ifndef SOLERA_KERNELS_FACTOR_H
 #define SOLERA_KERNELS_FACTOR_H
 

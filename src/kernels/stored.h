@@ -1,7 +1,8 @@
 /* Matrices that are only read, held in fewer bits than they compute in: the weights of a teacher.
  *
  *     sol_stored w = {.type = SOL_STORED_Q8, .rows = R, .cols = C};
- *     w.data, w.scales = sol_stored_bytes, sol_stored_scale_bytes bytes of the caller's memory
+ *     st = sol_alloc_array(&w.data, 1, sol_stored_bytes(&w), err);
+ *     st = sol_alloc_array((void **)&w.scales, 1, sol_stored_scale_bytes(&w), err);
  *     sol_stored_fill(ctx, &w, weights);
  *     sol_stored_rows(&w, 0, R, out);                         // back in fp32
  *

@@ -3,7 +3,7 @@
  *     sol_ternary_part part = {.rows = m->rows, .codes = m->codes, .signs = m->signs, .scales = m->scales};
  *     sol_ternary *t;
  *     st = sol_ternary_prepare(&t, ctx, m->cols, m->group_size, m->layout, &part, 1, NULL, err);
- *     void *scratch = ... sol_ternary_scratch_bytes(ctx, t, max_tokens) bytes ...
+ *     st = sol_alloc_array(&scratch, 1, sol_ternary_scratch_bytes(ctx, t, max_tokens), err);
  *     sol_ternary_matmul(ctx, t, SOL_ACT_INT8, x, n_tokens, y, scratch);       // y[n, rows] = x[n, cols] W^T
  *     sol_ternary_free(&t);
  *
@@ -17,9 +17,9 @@
  *
  * SOL_ACT_INT8: d = max|x| / 127 of the activation block, q = round_to_even(x * (127 / max|x|)). A block with max|x| < 2^-100
  * gives d = 0, q = 0; one with an infinity or a NaN gives d = NaN, so that the outputs of that token are NaN.
- *     y = 0;  for each scale group:  u = 0
- *                 for each segment:  u = fma(d, float(sum of t q, an exact integer), u)
- *                 y = fma(scale, u, y)
+ *   y = 0;  for each scale group:  u = 0
+ *               for each segment:  u = fma(d, float(sum of t q, an exact integer), u)
+ *               y = fma(scale, u, y)
  * SOL_ACT_FLOAT: the same with  u = u + (sum of t x over the segment), where that sum is 16 partial sums (lane j takes columns
  * j, j + 16, ... of the segment in order) folded 8, 4, 2, 1. It differs from a dense product with T * scale by rounding alone. */
 #ifndef SOLERA_KERNELS_TERNARY_H

@@ -3,7 +3,9 @@
  *     sol_model *m;
  *     st = sol_model_create(&m, &config, SOL_F32, err);      // all parameters zero
  *     const sol_param *p = sol_model_param(m, "model.layers.0.self_attn.q_proj.weight");
- *     float *w = sol_model_f32(m, p);                        // the same: sol_model_block_param(m, 0, SOL_BLOCK_Q)
+ *     float *w = sol_model_f32(m, p); // [p->rows, p->cols]
+ *     p = sol_model_block_param(m, 0, SOL_BLOCK_Q); // the same parameter
+ *     sol_model_free(&m);
  *
  * RoPE is the half-split form of Hugging Face (importers permute interleaved q/k rows). */
 #ifndef SOLERA_MODEL_MODEL_H

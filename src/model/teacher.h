@@ -3,7 +3,7 @@
  *
  *     sol_teacher *t;
  *     st = sol_teacher_create(&t, ctx, model, SOL_STORED_BF16, err);     // rounds; the model may go
- *     opts.teacher = t;  opts.distill = &d;                              // train_graph.h
+ *     sol_graph_opts opts = {.batch = 1, .seq = 256, .teacher = t, .distill = &d}; // train_graph.h
  *
  * Its forward pass is recorded on the tape of the student: its activations are gone when those of the student begin. It shares no
  * weights with the student, also where it is the model as it was before the training: training moves every parameter, embedding and

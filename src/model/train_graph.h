@@ -1,16 +1,21 @@
 /* A model on the tape: loss and gradients of one micro-batch, planned before anything is allocated.
  *
  *     sol_graph *g;
- *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err);   // everything the step needs, allocated once
- *     sol_graph_begin_step(g, mix);                // makes W_eff = a Q(W) + b W for all quantized layers, once a step
- *     sol_graph_new_grads(g);
- *     for each micro-batch: sol_graph_accumulate(g, tokens, targets, weight, &loss);      // grads += weight * dloss
- *     sol_graph_finish_step(g);                    // gradients through methods that are not straight-through
- *     ... clip, optimizer on sol_graph_grads(g) ...
+ *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err); // the only allocation
+ *     sol_graph_begin_step(g, mix);  // W_eff = a Q(W) + b W of all quantized layers
+ *     sol_graph_new_grads(g);        // the next accumulate sets the gradients
+ *     for (int i = 0; i < accumulate; i++) {
+ *         sol_batcher_next(&batcher, opts.batch, tokens, targets, doc_start);
+ *         sol_graph_accumulate(g, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
+ *     }
+ *     sol_graph_finish_step(g);      // methods with a backward of their own: dL/dW from dL/dW_eff
+ *     double norm = sol_global_norm(ctx, sol_graph_grads(g), model->n_elements); // then optim/optim.h
+ *     sol_graph_free(&g);
  *
- * Quantized are q, k, v, o, gate, up and down of every block; embedding, head and norms never. After sol_graph_create
- * nothing allocates. All results are the same bits for any number of threads, with and without activation checkpoints.
- * Tokens must lie in [0, V), targets in [-1, V): the caller checks what comes from files. */
+ * The quantized layers are q, k, v, o, gate, up and down of every block; embedding, head and norms
+ * never are. After sol_graph_create nothing allocates. All results have the same bits for any number
+ * of threads, with and without activation checkpoints. Tokens must lie in [0, V) and targets in
+ * [-1, V); the caller checks ids that come from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 

@@ -1,8 +1,9 @@
 /* Quantizers: one file each, one row each in quantizers.def; a registry of descriptors, no switch anywhere.
  *
- *     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 128, ...};
- *     st = sol_quant_check(&spec, "model.layers.0.self_attn.q_proj.weight", rows, cols, err);   // divisibility, once
- *     sol_quant_effective(ctx, &spec, w, rows, cols, mix, w_eff);           // W_eff = a Q(W) + b W, over the pool
+ *     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP,
+ *                            .group_size = 128, .scale_dtype = SOL_F16};
+ *     st = sol_quant_check(&spec, "model.layers.0.self_attn.q_proj.weight", rows, cols, err);
+ *     sol_quant_effective(ctx, &spec, w, rows, cols, mix, w_eff); // W_eff = a Q(W) + b W
  *
  * W is [rows = out, cols = in], row-major. Scale groups are runs of columns in a row: per-channel has one a row,
  * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1} (dlt adds a shift).

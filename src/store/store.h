@@ -3,7 +3,7 @@
  *
  *     sol_checkpoint c = {0};
  *     st = sol_checkpoint_read(&c, "model.h5", SOL_F32, err);
- *     ...
+ *     if (st == SOL_OK) printf("%" PRId64 " weights\n", c.model->n_weights);
  *     sol_checkpoint_free(&c); */
 #ifndef SOLERA_STORE_STORE_H
 #define SOLERA_STORE_STORE_H

@@ -4,7 +4,7 @@
  * structure of the file never changes: a record is written at its place, synced, and only then counted in /n_records. A process
  * that dies at any moment leaves a file that reads up to the last counted record, by any HDF5 reader:
  *
- *     f = h5py.File("study.h5"); n = f["n_records"][0]; f["measures/valley_mass"][:n]         # [n, layers]
+ *   f = h5py.File("study.h5"); n = f["n_records"][0]; f["measures/valley_mass"][:n]         # [n, layers]
  *
  *   /                 attributes format="solera-study" version, and those of sol_study_head
  *   /layers/<i>       group; attributes as in sol_study_layer

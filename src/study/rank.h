@@ -1,13 +1,14 @@
 /* Effective rank of a matrix (Roy & Vetterli, "The effective rank", EUSIPCO 2007):
  *
- *     p_i = sigma_i / sum_j sigma_j        ER(G) = exp(-sum_i p_i ln p_i)      1 <= ER <= min(rows, cols)
+ *   p_i = sigma_i / sum_j sigma_j        ER(G) = exp(-sum_i p_i ln p_i)      1 <= ER <= min(rows, cols)
  *
  * Singular values are square roots of the eigenvalues of the smaller Gram matrix, G G^T or G^T G, built in double (dsyrk) and
  * solved by LAPACK dsyev. For fp32 input that is as accurate as an fp32 SVD: squaring in double leaves an absolute error of
  * about sqrt(2^-53) sigma_max = 1e-8 sigma_max, an fp32 sgesdd one of 6e-8 sigma_max, and it costs a third of the time, because
  * most of the work is one matrix product. An error of 1e-8 in each of 512 values moves ER by less than 1e-4 of itself.
  *
- *     double *work;  st = sol_alloc_array((void **)&work, sol_rank_work(rows, cols), sizeof *work, err);
+ *     double *work;
+ *     st = sol_alloc_array((void **)&work, sol_rank_work(rows, cols), sizeof *work, err);
  *     double er = sol_effective_rank(g, rows, cols, work); */
 #ifndef SOLERA_STUDY_RANK_H
 #define SOLERA_STUDY_RANK_H

@@ -1,12 +1,17 @@
 /* The recorder: measures the quantized layers of a model in training and appends to study.h5 of the run.
  *
  *     sol_study *s;
- *     st = sol_study_create(&s, ctx, model, &spec, &opts, err);          // everything it needs, allocated once
- *     st = sol_study_start(s, "runs/a/study.h5", step, err);             // step: optimizer steps done, 0 or those of the checkpoint
- *     every step:  bool due = sol_study_due(s, step);
- *                  before the last micro-batch, when due: sol_study_watch(s, graph);
- *                  before clipping and the update, when due: st = sol_study_record(s, graph, &at, err);
- *     with every checkpoint: sol_study_state(s, &size) goes into it; at a resume, after sol_study_start: sol_study_restore
+ *     st = sol_study_create(&s, ctx, model, &spec, &opts, err); // the only allocation
+ *     st = sol_study_start(s, "runs/a/study.h5", step, err);    // step: optimizer steps done
+ *     for (; step < opts.steps; step++) {
+ *         bool due = sol_study_due(s, step);
+ *         if (due) sol_study_watch(s, graph); // then comes the last micro-batch
+ *         sol_graph_accumulate(graph, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
+ *         if (due) st = sol_study_record(s, graph, &at, err); // then clipping and the update
+ *     }
+ *     sol_study_free(&s);
+ *
+ * A checkpoint stores sol_study_state; a resume calls sol_study_start, then sol_study_restore.
  *
  * A record at step n shows the weights after n optimizer steps and the gradients of the step that follows. What compares with the
  * record before (flips, unchanged, grad_cosine) needs the state; a run resumed with it writes the same bytes as one that was

@@ -2,8 +2,9 @@
  *
  *     sol_study_run run = {0};
  *     st = sol_study_run_read(&run, "runs/a/study.h5", "a", err);
- *     ... run.curve is for the caller to fill ...
- *     sol_study_run_free(&run); */
+ *     sol_study_run_free(&run);
+ *
+ * The caller fills run.curve and run.calibration, which come from other files of the run. */
 #ifndef SOLERA_STUDY_RUN_H
 #define SOLERA_STUDY_RUN_H
 

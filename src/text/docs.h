@@ -5,7 +5,8 @@
  * in batches of pieces of UTF-8, and a long document may come in several pieces. Batches depend on the files alone.
  *
  *     st = sol_docs_open(&d, &options, err);
- *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0) ...
+ *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0)
+ *         n_pieces += batch.n_pieces;
  *     if (st == SOL_OK) sol_docs_report(d);
  *     sol_docs_close(&d); */
 #ifndef SOLERA_TEXT_DOCS_H
