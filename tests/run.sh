@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the Check programs named, tests/headers.sh and every script of tests/cli and tests/cases on $BUILD, as many at a time as there are processors; the last line
+# Runs the Check programs named, tests/headers.sh, tests/house.sh and every script of tests/cli and tests/cases on $BUILD, as many at a time as there are processors; the last line
 # counts: "N passed, N failed, N skipped". A test that lacks something prints a line "skipped: ..." and counts as skipped. What compares with
 # other programs runs on files of our own (tests/golden); where there are larger ones of third parties in ../shared/data, further tests
 # run on them. Without them they print "further: ..." and count as nothing: their number stands in the line before the last.
@@ -52,7 +52,7 @@ COUNTS=$(mktemp) || exit 1
 export COUNTS
 trap 'rm -f "$COUNTS"' EXIT
 {
-    printf '%s\n' "$@" tests/headers.sh tests/cli/*.sh tests/cases/*.sh
+    printf '%s\n' "$@" tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh
 } | xargs -P "$(nproc)" -n 1 sh tests/run.sh --one
 awk '{ passed += $1; failed += $2; skipped += $3 }
      { further += $4 }

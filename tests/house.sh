@@ -1,0 +1,48 @@
+#!/bin/sh
+# What src/README.md says is so: its rooms and layers are those of scripts/check_layers.sh and the
+# folders of src, every path that it names exists, every name of the code stands in the code, and
+# each of its sections fits on a screen.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+page=src/README.md
+bad=0
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+wrong() {
+    echo "$page: $*"
+    bad=1
+}
+
+sed -n 's/^| \([0-9]\) | `\([a-z]*\)` |.*/\2:\1/p' "$page" | sort >"$dir/told"
+{
+    sed -n 's/.*split("\([a-z0-9: ]*\)", l, " ").*/\1/p' scripts/check_layers.sh | tr ' ' '\n'
+    echo "train:$(sed -n 's/.*"train" ? \([0-9]\) : layer.*/\1/p' scripts/check_layers.sh)"
+} | sort >"$dir/layers"
+diff "$dir/told" "$dir/layers" || wrong "its layers (<) are not those of scripts/check_layers.sh (>)"
+{
+    for room in src/*/; do basename "$room"; done
+    echo train
+} | sort >"$dir/rooms"
+sed 's/:.*//' "$dir/told" | diff - "$dir/rooms" || wrong "its rooms (<) are not the folders (>)"
+
+grep -o '`[^`]*`' "$page" | tr -d '`' | sort -u >"$dir/quoted"
+# <name> stands for any file that is there.
+grep / "$dir/quoted" | sed 's/<[a-z]*>/*/g' >"$dir/paths"
+[ "$(wc -l <"$dir/paths")" -ge 20 ] || wrong "names fewer than 20 paths"
+while read -r path; do
+    # shellcheck disable=SC2086
+    ls -d $path >/dev/null 2>&1 || wrong "$path is not there"
+done <"$dir/paths"
+
+grep -E '^(sol|SOL|net|NET)_[A-Za-z0-9_]+$' "$dir/quoted" >"$dir/names"
+[ "$(wc -l <"$dir/names")" -ge 30 ] || wrong "names fewer than 30 things of the code"
+cat src/*.h src/*/*.h src/*/*.def train/*.h >"$dir/code"
+while read -r name; do
+    grep -qw "$name" "$dir/code" || wrong "$name is in no header"
+done <"$dir/names"
+
+awk '/^## / { if (n > 60) print name; name = $0; n = 0 } { n++ } END { if (n > 60) print name }' "$page" >"$dir/long"
+[ ! -s "$dir/long" ] || wrong "more than a screen of 60 lines: $(cat "$dir/long")"
+awk 'length > 100 && !/^\|/ { print FNR }' "$page" >"$dir/wide"
+[ ! -s "$dir/wide" ] || wrong "lines of more than 100 columns: $(tr '\n' ' ' <"$dir/wide")"
+exit $bad
