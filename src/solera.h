@@ -53,6 +53,7 @@
 /* base: status codes, memory, files, threads, random numbers. */
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/enums.h"
 #include "base/file.h"
 #include "base/half.h"
 #include "base/log.h"

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "config/keys.h"
+
 #define HEAD "run: {dir: r}\nmodel: {init: m.h5}\ndata: {train: d.h5}\n"
 
 static sol_status parse(sol_config **c, const char *yaml, sol_err *err)
@@ -20,14 +22,14 @@ START_TEST(values_and_defaults)
     ck_assert_str_eq(c->run.dir, "runs/x");
     ck_assert_int_eq(c->run.seed, 7);
     ck_assert(!c->residual.warmup);
-    ck_assert_str_eq(c->residual.form, "blend");
+    ck_assert_int_eq(c->residual.form, SOL_RESIDUAL_BLEND);
     ck_assert(c->optim.lr == 3e-4);
     ck_assert_str_eq(c->data.train, "a \"b\" c");
     ck_assert_str_eq(c->data.eval, "");
     ck_assert_str_eq(c->quant.method, "sherry");
-    ck_assert_str_eq(c->quant.granularity, "per_group");
+    ck_assert_int_eq(c->quant.granularity, SOL_PER_GROUP);
     ck_assert_int_eq(c->quant.group_size, 128);
-    ck_assert_str_eq(c->residual.schedule, "cosine");
+    ck_assert_int_eq(c->residual.schedule, SOL_RESIDUAL_COSINE);
     ck_assert(c->residual.lambda_max == 1.0);
     ck_ok(sol_config_set(c, "residual.warmup=true", err));
     ck_ok(sol_config_set(c, "train.steps=12", err));
@@ -254,6 +256,79 @@ START_TEST(writing_reads_back)
 }
 END_TEST
 
+/* The words of every enum key: they stand in files that must stay readable. */
+static const struct {
+    const char *key, *words;
+} enums[] = {
+    {"data.source", "file|self"},
+    {"quant.granularity", "per_tensor|per_channel|per_group"},
+    {"quant.block_layout", "contiguous|stride16"},
+    {"quant.scale_dtype", "fp16|fp32"},
+    {"residual.schedule", "none|linear|cosine|exp"},
+    {"residual.form", "additive|blend"},
+    {"distill.loss", "forward_kl|reverse_kl|cakld"},
+    {"distill.teacher_dtype", "fp32|bf16|int8"},
+    {"train.compute", "fp32|bf16"},
+    {"train.eval_form", "both|packed"},
+    {"train.param_dtype", "fp32|bf16_stochastic|bf16_nearest"},
+    {"optim.schedule", "constant|cosine|linear|wsd"},
+    {"optim.moments", "fp32|bf16|8bit"},
+    {"checkpoint.on_full", "stop|continue"},
+};
+
+static void word_reads_back(const char *key, const char *word)
+{
+    char assignment[96];
+    sol_config *c, *again;
+    char *yaml, *diff;
+    bool fatal;
+    uint64_t before, after;
+    ck_ok(sol_config_create(&c, err));
+    snprintf(assignment, sizeof assignment, "%s=%s", key, word);
+    ck_ok(sol_config_set(c, assignment, err));
+    ck_assert_str_eq(sol_config_word(c, key), word);
+    ck_ok(sol_config_write(c, &yaml, err));
+    ck_ok(parse(&again, yaml, err));
+    ck_assert_str_eq(sol_config_word(again, key), word);
+    ck_ok(sol_config_diff(c, again, &diff, &fatal, err));
+    ck_assert_str_eq(diff, "");
+    ck_ok(sol_config_digest(c, &before, err));
+    ck_ok(sol_config_digest(again, &after, err));
+    ck_assert_uint_eq(before, after);
+    snprintf(assignment, sizeof assignment, "%s=%s_", key, word);
+    ck_fails(sol_config_set(c, assignment, err), SOL_ERR_CONFIG, "is not allowed");
+    ck_assert_str_eq(sol_config_word(c, key), word);
+    sol_free(yaml);
+    sol_free(diff);
+    sol_config_free(&c);
+    sol_config_free(&again);
+}
+
+START_TEST(words_of_enum_keys)
+{
+    int n = 0;
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) n += sol_keys[i].type == SOL_TYPE_ENUM;
+    ck_assert_int_eq(n, sizeof enums / sizeof *enums);
+    for (int i = 0; i < n; i++) {
+        char list[256];
+        const sol_enumerator *words = sol_keys[sol_key_find(enums[i].key)].words;
+        ck_assert_str_eq(sol_enum_list(words, "|", "|", list, sizeof list), enums[i].words);
+        for (const sol_enumerator *e = words; e->name; e++) word_reads_back(enums[i].key, e->name);
+    }
+}
+END_TEST
+
+START_TEST(word_of_no_enum_key)
+{
+    sol_config *c;
+    ck_ok(sol_config_create(&c, err));
+    ck_assert_ptr_null(sol_config_word(c, "train.steps"));
+    ck_assert_ptr_null(sol_config_word(c, "quant.method"));
+    ck_assert_ptr_null(sol_config_word(c, "train.computer"));
+    sol_config_free(&c);
+}
+END_TEST
+
 static void expect_diff(const char *old, const char *now, const char *want, bool want_fatal)
 {
     sol_config *a, *b;
@@ -311,4 +386,5 @@ SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0, (int)(sizeof bad / sizeof bad[0]));
               tcase_add_loop_test(tc, plain_scalars, 0, (int)(sizeof scalars / sizeof scalars[0])); tcase_add_test(tc, texts_stay_texts);
               tcase_add_test(tc, errors_of_set); tcase_add_test(tc, writing_reads_back);
+              tcase_add_test(tc, words_of_enum_keys); tcase_add_test(tc, word_of_no_enum_key);
               tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, reference_is_the_file_in_configs))

@@ -41,7 +41,8 @@ START_TEST(views_of_the_words)
 {
     sol_config *c;
     sol_quant_spec q;
-    ck_ok(parse(&c, HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: {schedule: wsd}\n",
+    ck_ok(parse(&c, HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: {schedule: wsd, moments: 8bit}\n"
+                     "train: {compute: bf16, param_dtype: bf16_nearest}\ndistill: {loss: cakld, teacher_dtype: int8}\n",
                 err));
     ck_ok(sol_config_quant(c, &q, err));
     ck_assert_str_eq(q.method->name, "sherry");
@@ -51,6 +52,12 @@ START_TEST(views_of_the_words)
     ck_assert_int_eq(sol_config_residual(c).schedule, SOL_RESIDUAL_EXP);
     ck_assert_int_eq(sol_config_residual(c).form, SOL_RESIDUAL_BLEND);
     ck_assert_int_eq(sol_config_lr(c).kind, SOL_LR_WSD);
+    ck_assert_int_eq(sol_config_adamw(c).moments, SOL_MOMENTS_8BIT);
+    ck_assert(!sol_config_adamw(c).stochastic_rounding);
+    ck_assert_int_eq(sol_config_param_dtype(c), SOL_BF16);
+    ck_assert_int_eq(c->train.compute, SOL_BF16);
+    ck_assert_int_eq(sol_config_distill(c).kind, SOL_DISTILL_CAKLD);
+    ck_assert_int_eq(c->distill.teacher_dtype, SOL_STORED_Q8);
     ck_ok(sol_config_set(c, "quant.group_size=30", err));
     ck_fails(sol_config_quant(c, &q, err), SOL_ERR_CONFIG, "30 is not a multiple of 4");
     ck_ok(sol_config_set(c, "quant.method=shery", err));

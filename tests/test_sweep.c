@@ -52,7 +52,7 @@ START_TEST(points_times_grid)
     ck_assert_int_eq(c->train.steps, 8);
     ck_assert_int_eq(c->quant.group_size, 32);
     ck_assert(c->optim.lr == 2e-3);
-    ck_assert_str_eq(c->residual.schedule, "none");
+    ck_assert_int_eq(c->residual.schedule, SOL_RESIDUAL_NONE);
     ck_assert_str_eq(c->model.init, "m.h5");
     sol_config_free(&c);
     sol_sweep_free(&s);

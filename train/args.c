@@ -88,6 +88,7 @@ static sol_status set_real(const sol_opt *o, void *field, const char *text, sol_
 
 static sol_status set_option(const sol_opt *o, void *field, const char *text, sol_err *err)
 {
+    char names[256];
     switch (o->kind) {
     case SOL_OPT_FLAG:
         *(bool *)field = true;
@@ -97,6 +98,10 @@ static sol_status set_option(const sol_opt *o, void *field, const char *text, so
             return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is none of %s", o->name, text, o->choices);
         *(const char **)field = text;
         return SOL_OK;
+    case SOL_OPT_ENUM:
+        if (sol_enum_find(o->names, text, strlen(text), field)) return SOL_OK;
+        return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is none of %s", o->name, text,
+                        sol_enum_list(o->names, "|", "|", names, sizeof names));
     case SOL_OPT_INT:
         return set_int(o, field, text, err);
     case SOL_OPT_REAL:
@@ -222,11 +227,12 @@ void sol_args_free(sol_program *p, void *args)
 static void print_options(const sol_opt *options, FILE *to)
 {
     for (const sol_opt *o = options; o && o->name; o++) {
-        char left[64];
+        char left[64], names[256];
         snprintf(left, sizeof left, "%s%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "",
                  o->kind == SOL_OPT_LIST ? "..." : "");
         fprintf(to, "  %-22s %s", left, o->help);
         if (o->choices) fprintf(to, ": %s", o->choices);
+        if (o->names) fprintf(to, ": %s", sol_enum_list(o->names, "|", "|", names, sizeof names));
         if (o->preset) fprintf(to, " (default %s)", o->preset);
         if (o->kind == SOL_OPT_EACH) fprintf(to, "; may be given again");
         fputc('\n', to);

@@ -219,8 +219,8 @@ static sol_status prepare(bench *b, sol_err *err)
 {
     const sol_bench_train_opts *o = b->o;
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP};
-    sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .one_batch = true, .compute = o->bf16 ? SOL_BF16 : SOL_F32};
-    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .moments = sol_moments_named(o->moments)};
+    sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .one_batch = true, .compute = o->compute};
+    sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .moments = o->moments};
     int64_t n = o->batch * o->seq;
     sol_status st = sol_model_config_named(o->shape, &b->config, err);
     if (st == SOL_OK) st = sol_model_create(&b->model, &b->config, SOL_F32, err);
@@ -248,7 +248,7 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
     run_step(b, b->graph, &b->profile);
     if (b->taught.graph) run_step(b, b->taught.graph, &unread);
     b->memory = sol_peak_rss();
-    sol_status st = alloc_products(&b->products, b->o->bf16, err);
+    sol_status st = alloc_products(&b->products, b->o->compute == SOL_BF16, err);
     if (st != SOL_OK) return st;
     b->profile = (profile){0};
     sol_graph_trace(b->graph, add_time, &b->profile);
@@ -296,6 +296,11 @@ static result evaluate(bench *b)
     return r;
 }
 
+static const char *compute_name(const sol_bench_train_opts *o)
+{
+    return sol_enum_name(SOL_ENUM_TABLE(SOL_COMPUTE_DTYPES), (int)o->compute);
+}
+
 static void print_json(const bench *b, const result *r)
 {
     char share[32];
@@ -303,7 +308,7 @@ static void print_json(const bench *b, const result *r)
            "\"gemm_share\": %s, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
            ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
            r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
-           sol_share_json(r->share, share), r->memory, b->o->bf16 ? "bf16" : "fp32", b->o->moments, b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
+           sol_share_json(r->share, share), r->memory, compute_name(b->o), sol_enum_name(SOL_ENUM_TABLE(SOL_MOMENTS), b->o->moments), b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.tier),
            b->step.n);
     if (b->taught.graph) printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
     printf("\"profile\": {");
@@ -334,7 +339,7 @@ static void print_text(const bench *b, const result *r)
            "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n",
            r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, share,
            sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.tier),
-           b->o->bf16 ? "bf16" : "fp32", b->o->bf16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
+           compute_name(b->o), b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
            b->step.n);
     if (b->taught.graph) printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill, r->distill_ratio);
     puts("ms a step      forward  backward      %");

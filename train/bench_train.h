@@ -9,8 +9,9 @@ typedef struct sol_bench_train_opts {
     const char *shape; /* sol_model_config_named */
     int64_t batch, seq;
     double seconds;
-    bool bf16, json;
-    const char *moments; /* as optim.moments */
+    bool json;
+    sol_dtype compute;   /* SOL_F32 or SOL_BF16 */
+    sol_moments moments;
     const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16, "cache" with its 64 most probable tokens */
 } sol_bench_train_opts;
 

@@ -165,13 +165,13 @@ static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
     sol_status st = sol_config_parse(&c, "job", yaml, strlen(yaml), &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
-    bool self = strcmp(c->data.source, "self") == 0;
+    bool self = c->data.source == SOL_DATA_SELF;
     json_object_set_new(card, "base_model", base_name(c->model.init));
     json_object_set_new(card, "data", json_pack("{s:o, s:o}", "train", self ? json_string("sampled from the base model") : base_name(c->data.train), "eval", base_name(c->data.eval)));
     json_object_set_new(card, "recipe", json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:I, s:s, s:s, s:b, s:f, s:I}", "steps", (json_int_t)c->train.steps,
         "batch", (json_int_t)c->train.batch, "seq", (json_int_t)c->train.seq, "accumulate", (json_int_t)c->train.accumulate,
-        "lr_schedule", c->optim.schedule, "lr", c->optim.lr, "lr_warmup_steps", (json_int_t)c->optim.warmup_steps,
-        "residual_schedule", strcmp(c->quant.method, "none") == 0 ? "none" : c->residual.schedule, "residual_form", c->residual.form,
+        "lr_schedule", sol_config_word(c, "optim.schedule"), "lr", c->optim.lr, "lr_warmup_steps", (json_int_t)c->optim.warmup_steps,
+        "residual_schedule", sol_config_quantizes(c) ? sol_config_word(c, "residual.schedule") : "none", "residual_form", sol_config_word(c, "residual.form"),
         "residual_warmup", c->residual.warmup, "residual_end_fraction", c->residual.end_fraction, "seed", (json_int_t)c->run.seed));
     sol_config_free(&c);
     return SOL_OK;

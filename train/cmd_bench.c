@@ -16,7 +16,9 @@ struct args {
     double seconds;
     bool json, train;
     int64_t batch, seq;
-    const char *compute, *moments, *distill;
+    sol_dtype compute;
+    sol_moments moments;
+    const char *distill;
 };
 
 static const sol_opt options[] = {
@@ -39,10 +41,10 @@ static const sol_opt options[] = {
      .max = 4096, .with = "--train", .help = "--train: windows a step"},
     {.name = "--seq", .value = "T", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .preset = "256", .min = 1,
      .max = 65536, .with = "--train", .help = "--train: tokens a window"},
-    {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, compute), .preset = "fp32",
-     .choices = "fp32|bf16", .with = "--train", .help = "--train: as train.compute"},
-    {.name = "--moments", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, moments), .preset = "fp32",
-     .choices = "fp32|bf16|8bit", .with = "--train", .help = "--train: as optim.moments"},
+    {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, compute), .preset = "fp32",
+     .names = SOL_ENUM_TABLE(SOL_COMPUTE_DTYPES), .with = "--train", .help = "--train: as train.compute"},
+    {.name = "--moments", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, moments), .preset = "fp32",
+     .names = SOL_ENUM_TABLE(SOL_MOMENTS), .with = "--train", .help = "--train: as optim.moments"},
     {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
      .choices = "none|self|cache", .with = "--train", .help = "--train: in turns, steps with a teacher too"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
@@ -216,7 +218,7 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
                               .batch = a->batch,
                               .seq = a->seq,
                               .seconds = a->seconds,
-                              .bf16 = strcmp(a->compute, "bf16") == 0,
+                              .compute = a->compute,
                               .moments = a->moments,
                               .json = a->json,
                               .distill = a->distill};

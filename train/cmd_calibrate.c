@@ -80,7 +80,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
     const sol_config *c = j->config;
     char path[SOL_PATH_MAX];
     bool lost;
-    if (strcmp(c->data.source, "self") == 0 && !c->calibrate.data[0])
+    if (c->data.source == SOL_DATA_SELF && !c->calibrate.data[0])
         return sol_config_fail(c, "calibrate.data", err, "is needed where data.source is self: name tokens-self.h5 of a run");
     sol_status st = sol_run_dir_open(&j->dir, c->run.dir, resume, err);
     if (st == SOL_OK) st = refuse_training(j, err);

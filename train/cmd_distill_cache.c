@@ -36,7 +36,7 @@ static sol_status check_keys(const sol_config *c, sol_err *err)
     if (c->distill.top_k == 0)
         return sol_config_fail(c, "distill.top_k", err,
                                "is needed: how many tokens a cache keeps; 64 is a good start");
-    if (strcmp(c->data.source, "self") == 0)
+    if (c->data.source == SOL_DATA_SELF)
         return sol_config_fail(c, "data.source", err,
                                "self has no text before its run: name tokens-self.h5 of a run as data.train");
     return SOL_OK;
@@ -72,7 +72,7 @@ static sol_status open_all(maker *m, sol_err *err)
     if (st == SOL_OK) st = sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err);
     if (st == SOL_OK)
         st = sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch, c->train.seq,
-                                      &m->teacher.loss, sol_config_compute(c), err);
+                                      &m->teacher.loss, c->train.compute, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq), 3 * sizeof *m->batch, err);
     return st;

@@ -7,7 +7,9 @@
 #include "output.h"
 
 struct args {
-    const char *out, *format, *type, *embed_type, *dtype, *method, *granularity, *layout, *stq_id;
+    const char *out, *format, *type, *embed_type, *dtype, *method, *stq_id;
+    sol_granularity granularity;
+    sol_block_layout layout;
     int64_t group_size;
     bool dequantize, latent, requantize, no_card, force;
 };
@@ -40,12 +42,12 @@ static const sol_opt options[] = {
      .choices = "keep|f32|bf16|f16", .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with --dequantize; a model file f32"},
     {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
      .help = "round with this quantizer, not with the one the model was trained with"},
-    {.name = "--granularity", .value = "G", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, granularity),
-     .choices = "per_tensor|per_channel|per_group", .with = "--method", .help = "with --method: what shares a scale", .preset = "per_group"},
+    {.name = "--granularity", .value = "G", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, granularity),
+     .names = SOL_ENUM_TABLE(SOL_GRANULARITIES), .with = "--method", .help = "with --method: what shares a scale", .preset = "per_group"},
     {.name = "--group-size", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group_size), .preset = "128",
      .min = 4, .max = 1 << 20, .with = "--method", .help = "with --method: weights of a group"},
-    {.name = "--layout", .value = "L", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, layout), .preset = "contiguous",
-     .choices = "contiguous|stride16", .with = "--method", .help = "with --method: which weights form a block"},
+    {.name = "--layout", .value = "L", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, layout), .preset = "contiguous",
+     .names = SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), .with = "--method", .help = "with --method: which weights form a block"},
     {0},
 };
 
@@ -61,10 +63,8 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
         return sol_fail(err, SOL_ERR_USAGE, "--method %s: there is no such quantizer%s%s", a->method,
                         near ? ", did you mean " : "", near ? near : "");
     }
-    q->layout = strcmp(a->layout, "stride16") == 0 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
-    q->granularity = strcmp(a->granularity, "per_group") == 0     ? SOL_PER_GROUP
-                     : strcmp(a->granularity, "per_channel") == 0 ? SOL_PER_CHANNEL
-                                                                  : SOL_PER_TENSOR;
+    q->layout = a->layout;
+    q->granularity = a->granularity;
     q->group_size = q->granularity == SOL_PER_GROUP ? (int)a->group_size : 0;
     return SOL_OK;
 }
@@ -226,7 +226,7 @@ static sol_status check_effect(const struct args *a, sol_err *err)
         {a->dequantize && !folder, "--dequantize", "--format safetensors"},
         {strcmp(a->dtype, "keep") != 0 && !folder && !model, "--dtype", "--format safetensors or model"},
         {a->method && folder && !a->dequantize, "--method", "--dequantize"},
-        {a->group_size != 128 && strcmp(a->granularity, "per_group") != 0, "--group-size", "--granularity per_group"},
+        {a->group_size != 128 && a->granularity != SOL_PER_GROUP, "--group-size", "--granularity per_group"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].vain)

@@ -46,7 +46,7 @@ typedef struct export_plan {
  * optimizer. It is smaller where instructions for bf16 make products faster than all else. */
 static double step_share(const sol_config *c, const sol_ctx *ctx)
 {
-    return sol_config_compute(c) == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
+    return c->train.compute == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
 }
 
 /* The same for the products of a calibration, and steps of its search over patterns a second by each thread. */
@@ -76,7 +76,7 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
     int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
     if (all > 0 && all < rows) rows = all;
     size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
-    bool latent = spec->method && strcmp(c->train.eval_form, "packed") != 0;
+    bool latent = spec->method && c->train.eval_form != SOL_EVAL_PACKED;
     size_t q = latent ? sol_linear_weights(m) * sizeof(float) : 0;
     size_t packed = spec->method && spec->method->packable ? packed_bytes(m, spec) : 0;
     return network + (q > packed ? q : packed);
@@ -95,7 +95,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .activation_checkpoints = c->train.activation_checkpoints,
                         .one_batch = c->train.accumulate == 1,
                         .by_layer = c->optim.fused,
-                        .compute = sol_config_compute(c)};
+                        .compute = c->train.compute};
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
@@ -238,7 +238,7 @@ static sol_status open_train_data(opened *j, sol_err *err)
 {
     const sol_config *c = j->config;
     sol_batcher batcher;
-    if (strcmp(c->data.source, "self") == 0) {
+    if (c->data.source == SOL_DATA_SELF) {
         sol_self_opts o = sol_job_self(c);
         return sol_self_check(&j->model_config, j->tokenizer, &o, err);
     }
@@ -279,7 +279,7 @@ static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
     if (st == SOL_OK) st = sol_job_model_header(c, &j->model_config, &j->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, j->model, &j->quant, err);
-    if (st == SOL_OK) st = sol_product_rate(j->ctx, sol_config_compute(c), &e->gemm_rate, err);
+    if (st == SOL_OK) st = sol_product_rate(j->ctx, c->train.compute, &e->gemm_rate, err);
     /* After the products, since the buffers of the BLAS library are among it, and before data are read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     if (st == SOL_OK) st = open_train_data(j, err);

@@ -4,7 +4,7 @@
 
 const char *sol_job_teacher_path(const sol_config *c)
 {
-    return strcmp(c->distill.teacher, "self") == 0 ? c->model.init : c->distill.teacher;
+    return sol_config_teaches_itself(c) ? c->model.init : c->distill.teacher;
 }
 
 static sol_status check_config(const sol_config *c, const sol_model_config *student, const sol_model_config *teacher,
@@ -36,7 +36,7 @@ static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, cons
     if (ck->tokenizer && sol_tokenizer_hash(ck->tokenizer) != sol_tokenizer_hash(tokenizer))
         return sol_config_fail(c, "distill.teacher", err, "%s: has another tokenizer than the model", path);
     /* Its own quantizer is no part of a model that the student starts from: `self` is the weights as they are. */
-    if (ck->quant.method && strcmp(c->distill.teacher, "self") != 0)
+    if (ck->quant.method && !sol_config_teaches_itself(c))
         return sol_config_fail(c, "distill.teacher", err,
                                "%s: was trained with quant.method %s; a teacher is a full-precision model", path,
                                ck->quant.method->name);
@@ -64,7 +64,7 @@ static sol_status begin_reading(void *user, const sol_checkpoint *ck, sol_err *e
     r->blamed = true;
     sol_status st = check_teacher(r->config, r->student, ck, err);
     if (st == SOL_OK)
-        st = sol_teacher_describe(&r->teacher, &ck->model->config, sol_config_teacher_type(r->config), err);
+        st = sol_teacher_describe(&r->teacher, &ck->model->config, r->config->distill.teacher_dtype, err);
     if (st == SOL_OK) st = sol_teacher_allocate(r->teacher, err);
     r->blamed = st != SOL_OK;
     return st;
@@ -212,7 +212,7 @@ static sol_status describe_weights(const sol_config *c, const sol_job_student *s
     sol_status st = sol_checkpoint_describe(&ck, sol_job_teacher_path(c), SOL_F32, &why);
     if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
     st = check_teacher(c, s, &ck, err);
-    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &ck.model->config, sol_config_teacher_type(c), err);
+    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &ck.model->config, c->distill.teacher_dtype, err);
     sol_checkpoint_free(&ck);
     return st;
 }

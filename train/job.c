@@ -7,11 +7,6 @@
 
 #include "tokenize.h"
 
-static const char *random_shape(const sol_config *c)
-{
-    return strncmp(c->model.init, "random:", 7) == 0 ? c->model.init + 7 : NULL;
-}
-
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
 {
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);
@@ -38,14 +33,14 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 static sol_status random_config(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
 {
     sol_err why = {0};
-    sol_status st = sol_model_config_named(random_shape(c), m, &why);
+    sol_status st = sol_model_config_named(sol_config_random_shape(c), m, &why);
     if (st != SOL_OK) return sol_job_blame(c, "model.init", st, &why, err);
     st = sol_job_open_tokenizer(c->model.tokenizer, t, &why);
     if (st != SOL_OK) return sol_job_blame(c, "model.tokenizer", st, &why, err);
     int64_t n = sol_tokenizer_vocab_size(*t);
     if (n > m->vocab_size)
         return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld",
-                               c->model.tokenizer, (long long)n, random_shape(c), (long long)m->vocab_size);
+                               c->model.tokenizer, (long long)n, sol_config_random_shape(c), (long long)m->vocab_size);
     m->bos_token_id = sol_tokenizer_bos(*t);
     m->eos_token_id = sol_tokenizer_eos(*t);
     return SOL_OK;
@@ -88,7 +83,7 @@ static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_checkp
 sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
 {
     memset(ck, 0, sizeof *ck);
-    sol_status st = random_shape(c) ? make_random(ctx, c, ck, err) : read_model(ctx, c, ck, err);
+    sol_status st = sol_config_random_shape(c) ? make_random(ctx, c, ck, err) : read_model(ctx, c, ck, err);
     sol_free(ck->config_yaml);
     ck->config_yaml = NULL;
     memset(&ck->state, 0, sizeof ck->state);

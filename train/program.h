@@ -35,6 +35,7 @@ typedef struct sol_program sol_program;
 typedef enum sol_opt_kind {
     SOL_OPT_FLAG, /* bool */
     SOL_OPT_TEXT, /* const char * */
+    SOL_OPT_ENUM, /* an enum as large as an int, by its names */
     SOL_OPT_INT,  /* int64_t within [min, max] (no limits when both are 0) */
     SOL_OPT_REAL, /* double within [min, max] */
     SOL_OPT_EACH, /* sol_words: one word, may be given again */
@@ -55,6 +56,7 @@ typedef struct sol_opt {
     const char *help;
     const char *preset; /* the default as it would be typed; NULL: 0, NULL, empty */
     const char *choices; /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
+    const sol_enumerator *names; /* SOL_OPT_ENUM: what may be typed */
     const char *with;    /* options of the verb, "--a|--b": without any of them this one has no effect and is refused */
     const char *without; /* likewise: with any of them */
     double min, max;

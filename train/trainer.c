@@ -249,7 +249,7 @@ static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_quant_spec *spec = &t->ck.quant;
     bool packs = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
-    bool latent = strcmp(t->config->train.eval_form, "packed") != 0;
+    bool latent = t->config->train.eval_form != SOL_EVAL_PACKED;
     sol_status st = latent ? evaluate_latent(t, r, !packs, err) : SOL_OK;
     return st == SOL_OK && packs ? evaluate_packed(t, r, err) : st;
 }

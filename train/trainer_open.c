@@ -62,7 +62,7 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 static sol_status compare_data(sol_trainer *t, sol_err *err)
 {
     sol_run_state *s = &t->ck.state;
-    bool self = strcmp(t->config->data.source, "self") == 0;
+    bool self = t->config->data.source == SOL_DATA_SELF;
     if (s->data_digest && s->data_digest != t->train.file.digest)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the data the run was trained on",
                         self ? "data.source self" : t->config->data.train);
@@ -75,7 +75,7 @@ static sol_status compare_data(sol_trainer *t, sol_err *err)
 static sol_status open_train_data(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
-    bool self = strcmp(c->data.source, "self") == 0, keep = t->dir.has_run;
+    bool self = c->data.source == SOL_DATA_SELF, keep = t->dir.has_run;
     char path[SOL_PATH_MAX];
     sol_status st = SOL_OK;
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
@@ -211,7 +211,7 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .activation_checkpoints = c->train.activation_checkpoints,
                         .one_batch = c->train.accumulate == 1,
                         .by_layer = c->optim.fused,
-                        .compute = sol_config_compute(c)};
+                        .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
     if (st == SOL_OK)
@@ -236,7 +236,7 @@ static bool calibrates(const sol_trainer *t)
 
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
 {
-    const char *key = strcmp(t->config->data.source, "self") == 0 ? "data.source" : "data.train";
+    const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
     if (!calibrates(t)) return SOL_OK;
     return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->ck.model, t->ck.tokenizer, key, &t->train.file, err);
 }
@@ -262,7 +262,7 @@ static const double probed_from = 2e10; /* operations: the probe takes about hal
  * instructions for it are worth a word. A run that has hardly more to compute than the probe is not measured. */
 static sol_status measure_speed(sol_trainer *t, sol_err *err)
 {
-    sol_dtype type = sol_config_compute(t->config);
+    sol_dtype type = t->config->train.compute;
     int64_t tokens = sol_trainer_step_tokens(t);
     double rate, plain, flops = sol_step_flops(t->config, t->ck.model, t->teacher.teacher, tokens);
     char a[32];
@@ -270,7 +270,7 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
     sol_status st = sol_product_rate(t->ctx, type, &rate, err);
     if (st != SOL_OK) return st;
     t->step_peak = rate * (double)tokens / flops;
-    sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s", t->config->train.compute,
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s", sol_config_word(t->config, "train.compute"),
                  type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(), sol_count_text(rate, a));
     if (type != SOL_BF16 || sol_gemm_bf16_native(t->ctx)) return SOL_OK;
     st = sol_product_rate(t->ctx, SOL_F32, &plain, err);
@@ -290,18 +290,19 @@ static void log_start(const sol_trainer *t, bool resumed)
                  sol_tier_name(t->ctx->k.tier), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
                  sol_count_text((double)t->ck.model->n_weights, a), c->quant.method,
-                 t->ck.quant.method ? c->residual.schedule : "none", t->ck.quant.method ? c->residual.form : "");
+                 t->ck.quant.method ? sol_config_word(c, "residual.schedule") : "none",
+                 t->ck.quant.method ? sol_config_word(c, "residual.form") : "");
     sol_log_line(log, SOL_LOG_INFO,
                  "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
-                 strcmp(c->data.source, "self") == 0 ? "from the model itself" : c->data.train,
+                 c->data.source == SOL_DATA_SELF ? "from the model itself" : c->data.train,
                  sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs,
                  sol_count_text((double)sol_trainer_step_tokens(t), b),
                  sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
     if (t->teacher.loss.kind == SOL_DISTILL_CAKLD) snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
     if (sol_job_has_teacher(c))
         sol_log_line(log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
-                     t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : c->distill.teacher_dtype,
-                     c->distill.loss, t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
+                     t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
+                     sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (resumed)
         sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
 }
@@ -333,7 +334,7 @@ static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
     if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
     if (st == SOL_OK) st = put_damaged_aside(t, err);
     if (st == SOL_OK) t->program->log_file = t->dir.log;
-    t->dir.wait_when_full = strcmp(c->checkpoint.on_full, "continue") == 0;
+    t->dir.wait_when_full = c->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
     t->first_step = t->ck.state.step;
     if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
     if (st == SOL_OK && resumed) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */

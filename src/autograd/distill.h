@@ -34,9 +34,14 @@
 #define SOLERA_AUTOGRAD_DISTILL_H
 
 #include "autograd/tape.h"
+#include "base/enums.h"
 #include "kernels/stored.h"
 
-typedef enum { SOL_DISTILL_FORWARD_KL, SOL_DISTILL_REVERSE_KL, SOL_DISTILL_CAKLD } sol_distill_kind;
+#define SOL_DISTILL_KINDS(ROW) \
+    ROW(SOL_DISTILL_FORWARD_KL, "forward_kl") \
+    ROW(SOL_DISTILL_REVERSE_KL, "reverse_kl") \
+    ROW(SOL_DISTILL_CAKLD, "cakld")
+typedef enum { SOL_DISTILL_KINDS(SOL_ENUM_CONSTANT) } sol_distill_kind;
 
 typedef struct sol_distill {
     sol_distill_kind kind;

@@ -29,39 +29,54 @@ typedef struct sol_config_mark {
     int line, column;
 } sol_config_mark;
 
+/* Words of keys that belong to no other module; the others stand beside the enums of the library. */
+
+#define SOL_DATA_SOURCES(ROW) \
+    ROW(SOL_DATA_FILE, "file") \
+    ROW(SOL_DATA_SELF, "self")
+typedef enum { SOL_DATA_SOURCES(SOL_ENUM_CONSTANT) } sol_data_source;
+
+#define SOL_COMPUTE_DTYPES(ROW) \
+    ROW(SOL_F32, "fp32") \
+    ROW(SOL_BF16, "bf16")
+
+#define SOL_EVAL_FORMS(ROW) \
+    ROW(SOL_EVAL_BOTH, "both") \
+    ROW(SOL_EVAL_PACKED, "packed")
+typedef enum { SOL_EVAL_FORMS(SOL_ENUM_CONSTANT) } sol_eval_form;
+
+#define SOL_PARAM_STORAGES(ROW) \
+    ROW(SOL_PARAMS_F32, "fp32") \
+    ROW(SOL_PARAMS_BF16_STOCHASTIC, "bf16_stochastic") \
+    ROW(SOL_PARAMS_BF16_NEAREST, "bf16_nearest")
+typedef enum { SOL_PARAM_STORAGES(SOL_ENUM_CONSTANT) } sol_param_storage;
+
+#define SOL_ON_FULL(ROW) \
+    ROW(SOL_ON_FULL_STOP, "stop") \
+    ROW(SOL_ON_FULL_CONTINUE, "continue")
+typedef enum { SOL_ON_FULL(SOL_ENUM_CONSTANT) } sol_on_full;
+
 /* Number of keys, counted from the table. */
 enum {
     SOL_CONFIG_KEYS = 0
-#define SOL_SECTION(name, help)
-#define SOL_SECTION_END(name)
-#define SOL_KEY_TEXT(section, name, preset, words, flags, help) +1
+#define SOL_KEY_TEXT(section, name, preset, flags, help) +1
+#define SOL_KEY_ENUM(section, name, c_type, list, preset, flags, help) +1
 #define SOL_KEY_INT(section, name, preset, min, max, flags, help) +1
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) +1
 #define SOL_KEY_BOOL(section, name, preset, flags, help) +1
 #include "config/keys.def"
-#undef SOL_SECTION
-#undef SOL_SECTION_END
-#undef SOL_KEY_TEXT
-#undef SOL_KEY_INT
-#undef SOL_KEY_REAL
-#undef SOL_KEY_BOOL
 };
 
-/* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), int64_t, double, bool. */
+/* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), an enum, int64_t, double, bool. */
 typedef struct sol_config {
 #define SOL_SECTION(name, help) struct {
 #define SOL_SECTION_END(name) } name;
-#define SOL_KEY_TEXT(section, name, preset, words, flags, help) char *name;
+#define SOL_KEY_TEXT(section, name, preset, flags, help) char *name;
+#define SOL_KEY_ENUM(section, name, c_type, list, preset, flags, help) c_type name;
 #define SOL_KEY_INT(section, name, preset, min, max, flags, help) int64_t name;
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) double name;
 #define SOL_KEY_BOOL(section, name, preset, flags, help) bool name;
 #include "config/keys.def"
-#undef SOL_SECTION
-#undef SOL_SECTION_END
-#undef SOL_KEY_TEXT
-#undef SOL_KEY_INT
-#undef SOL_KEY_REAL
-#undef SOL_KEY_BOOL
     char *file; /* name for errors; owned */
     sol_config_mark mark[SOL_CONFIG_KEYS];
 } sol_config;
@@ -93,9 +108,16 @@ sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err
 sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The library's view of the words above. quant.method none gives spec->method NULL and no residual. */
+/* The word of an enum key, as it is written: sol_config_word(c, "optim.schedule") may be "cosine". NULL: key is none. */
+const char *sol_config_word(const sol_config *c, const char *key);
+
+/* Values that are names and not paths: quant.method other than none, model.init random:SHAPE, distill.teacher self. */
+bool sol_config_quantizes(const sol_config *c);
+const char *sol_config_random_shape(const sol_config *c); /* SHAPE; NULL: init is a file */
+bool sol_config_teaches_itself(const sol_config *c);
+
+/* The job as the library's structs. quant.method none gives spec->method NULL and no residual. */
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err);
-sol_dtype sol_config_compute(const sol_config *c);
 sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);
@@ -106,6 +128,5 @@ sol_calib_opts sol_config_calib(const sol_config *c);
 
 /* gamma 0. Only with a distill.teacher does it mean anything. */
 sol_distill sol_config_distill(const sol_config *c);
-sol_stored_type sol_config_teacher_type(const sol_config *c);
 
 #endif

@@ -20,11 +20,19 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
     return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->file, key, text);
 }
 
-static int word_index(const char *word, const char *const *words, int n)
+bool sol_config_quantizes(const sol_config *c)
 {
-    for (int i = 0; i < n; i++)
-        if (strcmp(word, words[i]) == 0) return i;
-    return 0; /* the key table let only these words in */
+    return strcmp(c->quant.method, "none") != 0;
+}
+
+const char *sol_config_random_shape(const sol_config *c)
+{
+    return strncmp(c->model.init, "random:", 7) == 0 ? c->model.init + 7 : NULL;
+}
+
+bool sol_config_teaches_itself(const sol_config *c)
+{
+    return strcmp(c->distill.teacher, "self") == 0;
 }
 
 static sol_status unknown_method(const sol_config *c, sol_err *err)
@@ -44,16 +52,15 @@ static sol_status unknown_method(const sol_config *c, sol_err *err)
 
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err)
 {
-    static const char *const granularity[] = {"per_tensor", "per_channel", "per_group"};
-    bool stride16 = strcmp(c->quant.block_layout, "stride16") == 0;
+    bool stride16 = c->quant.block_layout == SOL_LAYOUT_STRIDE16;
     memset(spec, 0, sizeof *spec);
-    if (strcmp(c->quant.method, "none") == 0) return SOL_OK;
+    if (!sol_config_quantizes(c)) return SOL_OK;
     spec->method = sol_quantizer_find(c->quant.method);
     if (!spec->method) return unknown_method(c, err);
-    spec->granularity = (sol_granularity)word_index(c->quant.granularity, granularity, 3);
+    spec->granularity = c->quant.granularity;
     spec->group_size = spec->granularity == SOL_PER_GROUP ? (int)c->quant.group_size : 0;
-    spec->layout = stride16 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
-    spec->scale_dtype = strcmp(c->quant.scale_dtype, "fp16") == 0 ? SOL_F16 : SOL_F32;
+    spec->layout = c->quant.block_layout;
+    spec->scale_dtype = c->quant.scale_dtype;
     int unit = stride16 ? 64 : 4;
     spec->n = (int)c->quant.n;
     spec->m = (int)c->quant.m;
@@ -65,18 +72,11 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     return SOL_OK;
 }
 
-sol_dtype sol_config_compute(const sol_config *c)
-{
-    return strcmp(c->train.compute, "bf16") == 0 ? SOL_BF16 : SOL_F32;
-}
-
 sol_residual sol_config_residual(const sol_config *c)
 {
-    static const char *const schedule[] = {"none", "linear", "cosine", "exp"};
-    bool off = strcmp(c->quant.method, "none") == 0;
     return (sol_residual){
-        .schedule = off ? SOL_RESIDUAL_NONE : (sol_residual_schedule)word_index(c->residual.schedule, schedule, 4),
-        .form = strcmp(c->residual.form, "blend") == 0 ? SOL_RESIDUAL_BLEND : SOL_RESIDUAL_ADDITIVE,
+        .schedule = sol_config_quantizes(c) ? c->residual.schedule : SOL_RESIDUAL_NONE,
+        .form = c->residual.form,
         .warmup = c->residual.warmup,
         .lambda_max = (float)c->residual.lambda_max,
         .warmup_fraction = (float)c->residual.warmup_fraction,
@@ -86,9 +86,8 @@ sol_residual sol_config_residual(const sol_config *c)
 
 sol_lr_schedule sol_config_lr(const sol_config *c)
 {
-    static const char *const kind[] = {"constant", "cosine", "linear", "wsd"};
     return (sol_lr_schedule){
-        .kind = (sol_lr_kind)word_index(c->optim.schedule, kind, 4),
+        .kind = c->optim.schedule,
         .peak = (float)c->optim.lr,
         .min_ratio = (float)c->optim.min_ratio,
         .warmup_steps = c->optim.warmup_steps,
@@ -103,8 +102,8 @@ sol_adamw_config sol_config_adamw(const sol_config *c)
         .beta2 = (float)c->optim.beta2,
         .eps = (float)c->optim.eps,
         .weight_decay = (float)c->optim.weight_decay,
-        .stochastic_rounding = strcmp(c->train.param_dtype, "bf16_stochastic") == 0,
-        .moments = sol_moments_named(c->optim.moments),
+        .stochastic_rounding = c->train.param_dtype == SOL_PARAMS_BF16_STOCHASTIC,
+        .moments = c->optim.moments,
         .seed = (uint64_t)c->run.seed,
     };
 }
@@ -116,7 +115,7 @@ sol_calib_opts sol_config_calib(const sol_config *c)
         .held_out = c->calibrate.held_out,
         .seq = c->calibrate.seq ? c->calibrate.seq : c->train.seq,
         .seed = (uint64_t)c->run.seed,
-        .compute = sol_config_compute(c),
+        .compute = c->train.compute,
         .damping = c->calibrate.damping,
         .sweeps = (int)c->calibrate.sweeps,
         .starts = (int)c->calibrate.starts,
@@ -132,7 +131,7 @@ sol_calib_opts sol_config_calib(const sol_config *c)
 
 sol_dtype sol_config_param_dtype(const sol_config *c)
 {
-    return strcmp(c->train.param_dtype, "fp32") == 0 ? SOL_F32 : SOL_BF16;
+    return c->train.param_dtype == SOL_PARAMS_F32 ? SOL_F32 : SOL_BF16;
 }
 
 /* What a fused update cannot have: a look at all gradients before the first of them is used. */
@@ -153,21 +152,14 @@ static sol_status check_fused(const sol_config *c, const sol_quant_spec *spec, s
 
 sol_distill sol_config_distill(const sol_config *c)
 {
-    static const char *const kind[] = {"forward_kl", "reverse_kl", "cakld"};
     return (sol_distill){
-        .kind = (sol_distill_kind)word_index(c->distill.loss, kind, 3),
+        .kind = c->distill.loss,
         .temperature = (float)c->distill.temperature,
         .top_k = c->distill.top_k,
         .samples = c->distill.samples < c->distill.top_k / 4 ? c->distill.samples : c->distill.top_k / 4,
         .weight = (float)c->distill.weight,
         .ce_weight = (float)c->distill.ce_weight,
     };
-}
-
-sol_stored_type sol_config_teacher_type(const sol_config *c)
-{
-    static const char *const type[] = {"fp32", "bf16", "int8"};
-    return (sol_stored_type)word_index(c->distill.teacher_dtype, type, 3);
 }
 
 static sol_status check_distill(const sol_config *c, sol_err *err)
@@ -178,7 +170,7 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
     if (c->distill.cache[0] && c->distill.hidden_weight > 0)
         return sol_config_fail(c, "distill.hidden_weight", err,
                                "needs the teacher itself: a cache holds no hidden states");
-    if (strcmp(c->distill.teacher, "self") == 0 && strncmp(c->model.init, "random:", 7) == 0)
+    if (sol_config_teaches_itself(c) && sol_config_random_shape(c))
         return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s", c->model.init);
     if (c->distill.weight == 0 && c->distill.ce_weight == 0)
         return sol_config_fail(c, "distill.weight", err, "0 and distill.ce_weight 0 leave nothing to learn");
@@ -187,16 +179,16 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
 
 static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
 {
-    if (strcmp(c->train.eval_form, "packed") != 0 || (spec->method && spec->method->packable && spec->scale_dtype == SOL_F16))
+    if (c->train.eval_form != SOL_EVAL_PACKED || (spec->method && spec->method->packable && spec->scale_dtype == SOL_F16))
         return SOL_OK;
     return sol_config_fail(c, "train.eval_form", err, "packed needs a method that can be packed, with scales in fp16, not %s in %s",
-                           c->quant.method, c->quant.scale_dtype);
+                           c->quant.method, sol_config_word(c, "quant.scale_dtype"));
 }
 
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
 {
-    bool random = strncmp(c->model.init, "random:", 7) == 0;
-    bool self = strcmp(c->data.source, "self") == 0;
+    bool random = sol_config_random_shape(c);
+    bool self = c->data.source == SOL_DATA_SELF;
     if (random && !c->model.tokenizer[0])
         return sol_config_fail(c, "model.tokenizer", err, "is needed where model.init is '%s'", c->model.init);
     if (!random && c->model.tokenizer[0])
@@ -231,7 +223,7 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
     if (st != SOL_OK) return st;
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
         return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
-                               c->quant.method, c->train.param_dtype);
+                               c->quant.method, sol_config_word(c, "train.param_dtype"));
     st = check_fused(c, &spec, err);
     if (st == SOL_OK) st = check_eval_form(c, &spec, err);
     if (st != SOL_OK) return st;

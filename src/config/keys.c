@@ -12,39 +12,25 @@
 #include "config/scalar.h"
 
 const sol_key sol_keys[SOL_CONFIG_KEYS] = {
-#define SOL_SECTION(section, text)
-#define SOL_SECTION_END(section)
 #define SOL_ROW(s, n, t, d, w, lo, hi, f, h)                                                                     \
     {.section = #s, .name = #n, .path = #s "." #n, .type = t, .offset = offsetof(sol_config, s.n), .preset = d, \
      .words = w, .min = lo, .max = hi, .flags = f, .help = h},
-#define SOL_KEY_TEXT(s, n, d, w, f, h) SOL_ROW(s, n, SOL_TYPE_TEXT, d, w, 0, 0, f, h)
+#define SOL_KEY_TEXT(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_TEXT, d, NULL, 0, 0, f, h)
+#define SOL_KEY_ENUM(s, n, t, l, d, f, h) SOL_ROW(s, n, SOL_TYPE_ENUM, d, SOL_ENUM_TABLE(l), 0, 0, f, h)
 #define SOL_KEY_INT(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_INT, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_REAL(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_REAL, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_BOOL(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_BOOL, #d, NULL, 0, 0, f, h)
 #include "config/keys.def"
-#undef SOL_SECTION
-#undef SOL_SECTION_END
-#undef SOL_KEY_TEXT
-#undef SOL_KEY_INT
-#undef SOL_KEY_REAL
-#undef SOL_KEY_BOOL
 #undef SOL_ROW
 };
 
+/* set_enum and enum_of take the field of any enum key for an int. */
+#define SOL_KEY_ENUM(s, n, t, l, d, f, h) _Static_assert(sizeof(t) == sizeof(int), #s "." #n " is as large as an int");
+#include "config/keys.def"
+
 const sol_key_section sol_key_sections[] = {
 #define SOL_SECTION(section, text) {#section, text},
-#define SOL_SECTION_END(section)
-#define SOL_KEY_TEXT(s, n, d, w, f, h)
-#define SOL_KEY_INT(s, n, d, lo, hi, f, h)
-#define SOL_KEY_REAL(s, n, d, lo, hi, f, h)
-#define SOL_KEY_BOOL(s, n, d, f, h)
 #include "config/keys.def"
-#undef SOL_SECTION
-#undef SOL_SECTION_END
-#undef SOL_KEY_TEXT
-#undef SOL_KEY_INT
-#undef SOL_KEY_REAL
-#undef SOL_KEY_BOOL
 };
 const int sol_key_section_count = (int)(sizeof sol_key_sections / sizeof sol_key_sections[0]);
 
@@ -67,30 +53,6 @@ const char *sol_key_nearest(const char *path)
     return sol_nearest_name(path, paths, SOL_CONFIG_KEYS);
 }
 
-const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size)
-{
-    size_t n = 0;
-    buffer[0] = 0;
-    for (const char *at = k->words; at && *at && n < size;) {
-        size_t len = strcspn(at, "|");
-        bool last = at[len] == 0;
-        const char *between = last ? " or " : ", ";
-        n += (size_t)snprintf(buffer + n, size - n, "%s%.*s", at == k->words ? "" : between, (int)len, at);
-        at += len + !last;
-    }
-    return buffer;
-}
-
-static bool is_word(const sol_key *k, const char *text, size_t size)
-{
-    for (const char *at = k->words; *at;) {
-        size_t len = strcspn(at, "|");
-        if (len == size && memcmp(at, text, len) == 0) return true;
-        at += len + (at[len] == '|');
-    }
-    return false;
-}
-
 /* Well-formed UTF-8 without NUL, so that what is written into config.yaml can be read back. */
 static bool is_utf8(const char *s, size_t n)
 {
@@ -110,13 +72,10 @@ static bool is_utf8(const char *s, size_t n)
 
 static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size, bool quoted, sol_err *err)
 {
-    char list[256], *copy;
+    char *copy;
     sol_err why = {0};
     if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     if (!quoted && sol_scalar_null(text, size)) size = 0;
-    if (k->words && !is_word(k, text, size))
-        return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80), text,
-                        sol_key_words_text(k, list, sizeof list));
     sol_status st = sol_copy_string(&copy, text, size, err);
     if (st == SOL_OK && (k->flags & SOL_KEY_PATH) && sol_path_check(copy, &why) != SOL_OK) {
         sol_free(copy);
@@ -126,6 +85,16 @@ static sol_status set_text(const sol_key *k, char **field, const char *text, siz
     sol_free(*field);
     *field = copy;
     return SOL_OK;
+}
+
+static sol_status set_enum(const sol_key *k, int *field, const char *text, size_t size, bool quoted, sol_err *err)
+{
+    char list[256];
+    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
+    if (!quoted && sol_scalar_null(text, size)) size = 0;
+    if (sol_enum_find(k->words, text, size, field)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80), text,
+                    sol_enum_list(k->words, ", ", " or ", list, sizeof list));
 }
 
 static sol_status out_of_range(const sol_key *k, const char *text, sol_err *err)
@@ -155,9 +124,11 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
 {
     const sol_key *k = &sol_keys[i];
     void *field = (char *)c + k->offset;
-    static const char *const want[] = {"text", "a whole number", "a number", "true or false"};
+    static const char *const want[] = {[SOL_TYPE_INT] = "a whole number", [SOL_TYPE_REAL] = "a number",
+                                       [SOL_TYPE_BOOL] = "true or false"};
     char plain[96];
     if (k->type == SOL_TYPE_TEXT) return set_text(k, field, text, size, quoted, err);
+    if (k->type == SOL_TYPE_ENUM) return set_enum(k, field, text, size, quoted, err);
     if (size >= sizeof plain || memchr(text, 0, size) || !is_utf8(text, size))
         return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
     memcpy(plain, text, size);
@@ -205,12 +176,25 @@ static sol_status add_real(sol_text *t, double x, sol_err *err)
     return sol_text_add(t, err, "%.*s%s%s", mantissa, text, point ? "" : ".0", text + mantissa);
 }
 
+static const char *enum_of(const sol_key *k, const sol_config *c)
+{
+    return sol_enum_name(k->words, *(const int *)((const char *)c + k->offset));
+}
+
+const char *sol_config_word(const sol_config *c, const char *key)
+{
+    int i = sol_key_find(key);
+    return i >= 0 && sol_keys[i].type == SOL_TYPE_ENUM ? enum_of(&sol_keys[i], c) : NULL;
+}
+
 sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err)
 {
     const void *field = (const char *)c + sol_keys[i].offset;
     switch (sol_keys[i].type) {
     case SOL_TYPE_TEXT:
         return add_text_value(t, *(char *const *)field, err);
+    case SOL_TYPE_ENUM:
+        return add_text_value(t, enum_of(&sol_keys[i], c), err);
     case SOL_TYPE_INT:
         return sol_text_add(t, err, "%lld", (long long)*(const int64_t *)field);
     case SOL_TYPE_REAL:

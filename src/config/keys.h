@@ -7,14 +7,14 @@
 
 enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4, SOL_KEY_PATH = 8 };
 
-typedef enum { SOL_TYPE_TEXT, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_key_type;
+typedef enum { SOL_TYPE_TEXT, SOL_TYPE_ENUM, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_key_type;
 
 typedef struct sol_key {
     const char *section, *name, *path; /* "train", "steps", "train.steps" */
     sol_key_type type;
     size_t offset;      /* in sol_config */
     const char *preset; /* the default as it would be written */
-    const char *words;  /* allowed words "a|b|c"; NULL: any */
+    const sol_enumerator *words; /* of an enum key; else NULL */
     double min, max;
     int flags;
     const char *help;
@@ -32,9 +32,6 @@ extern const int sol_key_section_count;
 int sol_key_find(const char *path);
 /* The key that was probably meant by an unknown path; NULL: none is near. */
 const char *sol_key_nearest(const char *path);
-
-/* The allowed words of a text key ("a, b or c") into buffer; "" when any text goes. */
-const char *sol_key_words_text(const sol_key *k, char *buffer, size_t size);
 
 /* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no bool, no null. The
  * error has neither place nor key. */

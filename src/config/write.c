@@ -65,10 +65,10 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
     if (strcmp(k->path, "quant.method") == 0) return add_quantizers(t, err);
     switch (k->type) {
     case SOL_TYPE_TEXT:
-        if (k->words)
-            snprintf(text, sizeof text, "One of: %s.", sol_key_words_text(k, words, sizeof words));
-        else
-            snprintf(text, sizeof text, "Text%s.", k->flags & SOL_KEY_REQUIRED ? ", needed" : "");
+        snprintf(text, sizeof text, "Text%s.", k->flags & SOL_KEY_REQUIRED ? ", needed" : "");
+        break;
+    case SOL_TYPE_ENUM:
+        snprintf(text, sizeof text, "One of: %s.", sol_enum_list(k->words, ", ", " or ", words, sizeof words));
         break;
     case SOL_TYPE_INT:
         snprintf(text, sizeof text, "Whole number, %.16g to %.16g.", k->min, k->max);
@@ -135,8 +135,7 @@ sol_status sol_config_reference(const char *section, char **yaml, sol_err *err)
 /* Does anything depend on how long the whole run is? */
 static bool has_schedule(const sol_config *c)
 {
-    bool residual = strcmp(c->quant.method, "none") != 0 && strcmp(c->residual.schedule, "none") != 0;
-    return residual || strcmp(c->optim.schedule, "constant") != 0;
+    return sol_config_residual(c).schedule != SOL_RESIDUAL_NONE || c->optim.schedule != SOL_LR_CONSTANT;
 }
 
 static sol_status value_text(const sol_config *c, int i, char **text, sol_err *err)

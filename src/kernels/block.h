@@ -7,9 +7,14 @@
 
 #include <stdint.h>
 
+#include "base/enums.h"
+
 /* contiguous (the paper): weights 4j..4j+3; stride16 (STQ1_0): block g, lane p is weight (g/16)*64 + g%16 + 16p, so that
  * stride16 needs widths and scale groups that are multiples of 64. */
-typedef enum { SOL_LAYOUT_CONTIGUOUS, SOL_LAYOUT_STRIDE16 } sol_block_layout;
+#define SOL_BLOCK_LAYOUTS(ROW) \
+    ROW(SOL_LAYOUT_CONTIGUOUS, "contiguous") \
+    ROW(SOL_LAYOUT_STRIDE16, "stride16")
+typedef enum { SOL_BLOCK_LAYOUTS(SOL_ENUM_CONSTANT) } sol_block_layout;
 
 /* sol_codebook[code]: four 2-bit lanes, lane p in bits 2p..2p+1, value - 1 = weight. */
 extern const uint8_t sol_codebook[32];

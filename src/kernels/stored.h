@@ -14,10 +14,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/enums.h"
 #include "base/half.h"
 #include "kernels/ctx.h"
 
-typedef enum { SOL_STORED_F32, SOL_STORED_BF16, SOL_STORED_Q8 } sol_stored_type;
+#define SOL_STORED_TYPES(ROW) \
+    ROW(SOL_STORED_F32, "fp32") \
+    ROW(SOL_STORED_BF16, "bf16") \
+    ROW(SOL_STORED_Q8, "int8")
+typedef enum { SOL_STORED_TYPES(SOL_ENUM_CONSTANT) } sol_stored_type;
 
 typedef struct sol_stored {
     sol_stored_type type;

@@ -8,11 +8,6 @@
 /* TILE: elements of a parameter that a thread takes at a time, in chunks that are unpacked. */
 enum { TILE = 1 << 15, CHUNK = SOL_MOMENT_CHUNK, NORM_TILES = 256 };
 
-sol_moments sol_moments_named(const char *name)
-{
-    return strcmp(name, "bf16") == 0 ? SOL_MOMENTS_BF16 : strcmp(name, "8bit") == 0 ? SOL_MOMENTS_8BIT : SOL_MOMENTS_F32;
-}
-
 static size_t moment_size(sol_moments kind)
 {
     return kind == SOL_MOMENTS_F32 ? 4 : kind == SOL_MOMENTS_BF16 ? 2 : 1;

@@ -7,13 +7,18 @@
 #ifndef SOLERA_OPTIM_OPTIM_H
 #define SOLERA_OPTIM_OPTIM_H
 
+#include "base/enums.h"
 #include "base/mem.h"
 #include "kernels/ctx.h"
 #include "model/model.h"
 
 /* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas: optim/moments.h. */
-typedef enum { SOL_MOMENTS_F32, SOL_MOMENTS_BF16, SOL_MOMENTS_8BIT } sol_moments;
-sol_moments sol_moments_named(const char *name); /* "fp32", "bf16", "8bit" */
+#define SOL_MOMENTS(ROW) \
+    ROW(SOL_MOMENTS_F32, "fp32") \
+    ROW(SOL_MOMENTS_BF16, "bf16") \
+    ROW(SOL_MOMENTS_8BIT, "8bit")
+typedef enum { SOL_MOMENTS(SOL_ENUM_CONSTANT) } sol_moments;
+
 enum { SOL_MOMENT_BLOCK = 256 };
 int64_t sol_moment_blocks(const sol_param *p); /* of 8-bit moments of a parameter */
 
@@ -64,7 +69,12 @@ float sol_clip_scale(double norm, double max_norm);
  *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay)
  * The last step, n - 1, so has a rate above floor: with d steps from the first of the fall to n, 1/d of the way is left for it in
  * linear and wsd, sin^2(pi / 2d) in cosine. A fall of one step, as of a run of one, is a step at peak. */
-typedef enum { SOL_LR_CONSTANT, SOL_LR_COSINE, SOL_LR_LINEAR, SOL_LR_WSD } sol_lr_kind;
+#define SOL_LR_KINDS(ROW) \
+    ROW(SOL_LR_CONSTANT, "constant") \
+    ROW(SOL_LR_COSINE, "cosine") \
+    ROW(SOL_LR_LINEAR, "linear") \
+    ROW(SOL_LR_WSD, "wsd")
+typedef enum { SOL_LR_KINDS(SOL_ENUM_CONSTANT) } sol_lr_kind;
 typedef struct sol_lr_schedule {
     sol_lr_kind kind;
     float peak, min_ratio;

@@ -22,13 +22,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/enums.h"
 #include "base/status.h"
 #include "kernels/block.h" /* sol_block_layout */
 #include "kernels/ctx.h"
 #include "quant/residual.h"
 #include "tensor/tensor.h"
 
-typedef enum { SOL_PER_TENSOR, SOL_PER_CHANNEL, SOL_PER_GROUP } sol_granularity;
+#define SOL_GRANULARITIES(ROW) \
+    ROW(SOL_PER_TENSOR, "per_tensor") \
+    ROW(SOL_PER_CHANNEL, "per_channel") \
+    ROW(SOL_PER_GROUP, "per_group")
+typedef enum { SOL_GRANULARITIES(SOL_ENUM_CONSTANT) } sol_granularity;
+
+/* As in job files and in stored ones. */
+const char *sol_granularity_name(sol_granularity granularity);
+const char *sol_layout_name(sol_block_layout layout);
+
+/* The types of sol_quant_spec.scale_dtype. */
+#define SOL_SCALE_DTYPES(ROW) \
+    ROW(SOL_F16, "fp16") \
+    ROW(SOL_F32, "fp32")
 
 typedef struct sol_quantizer sol_quantizer;
 

@@ -23,6 +23,16 @@ const sol_quantizer *sol_quantizer_at(int i)
     return quantizers[i];
 }
 
+const char *sol_granularity_name(sol_granularity granularity)
+{
+    return sol_enum_name(SOL_ENUM_TABLE(SOL_GRANULARITIES), (int)granularity);
+}
+
+const char *sol_layout_name(sol_block_layout layout)
+{
+    return sol_enum_name(SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), (int)layout);
+}
+
 const sol_quantizer *sol_quantizer_find(const char *name)
 {
     for (int i = 0; i < sol_quantizer_count(); i++)

@@ -16,8 +16,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { SOL_RESIDUAL_NONE, SOL_RESIDUAL_LINEAR, SOL_RESIDUAL_COSINE, SOL_RESIDUAL_EXP } sol_residual_schedule;
-typedef enum { SOL_RESIDUAL_ADDITIVE, SOL_RESIDUAL_BLEND } sol_residual_form;
+#include "base/enums.h"
+
+#define SOL_RESIDUAL_SCHEDULES(ROW) \
+    ROW(SOL_RESIDUAL_NONE, "none") \
+    ROW(SOL_RESIDUAL_LINEAR, "linear") \
+    ROW(SOL_RESIDUAL_COSINE, "cosine") \
+    ROW(SOL_RESIDUAL_EXP, "exp")
+typedef enum { SOL_RESIDUAL_SCHEDULES(SOL_ENUM_CONSTANT) } sol_residual_schedule;
+
+#define SOL_RESIDUAL_FORMS(ROW) \
+    ROW(SOL_RESIDUAL_ADDITIVE, "additive") \
+    ROW(SOL_RESIDUAL_BLEND, "blend")
+typedef enum { SOL_RESIDUAL_FORMS(SOL_ENUM_CONSTANT) } sol_residual_form;
 
 typedef struct sol_residual {
     sol_residual_schedule schedule;

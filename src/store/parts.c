@@ -172,37 +172,24 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
 
 /* ---- quantizer ---- */
 
-static const char *const granularities[] = {"per_tensor", "per_channel", "per_group"};
-static const char *const layouts[] = {"contiguous", "stride16"};
-static const char *const scale_dtypes[] = {"fp16", "fp32"};
+static const sol_enumerator *const scale_dtypes = SOL_ENUM_TABLE(SOL_SCALE_DTYPES);
 
-static sol_status get_word(const sol_h5_file *f, const sol_h5_node *n, const char *name, const char *const *words, int n_words,
-                           int *index, sol_err *err)
+static sol_status get_enum(const sol_h5_file *f, const sol_h5_node *n, const char *name, const sol_enumerator *table, int *value,
+                           sol_err *err)
 {
     const char *text;
+    char list[128];
     sol_status st = sol_h5_get_text(f, n, name, &text, err);
-    if (st != SOL_OK) return st;
-    for (*index = 0; *index < n_words; ++*index)
-        if (strcmp(text, words[*index]) == 0) return SOL_OK;
-    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is '%.40s', expected %s%s%s%s%s", f->path, n->path, name, text,
-                    words[0], n_words > 2 ? ", " : "", n_words > 2 ? words[1] : "", " or ", words[n_words - 1]);
-}
-
-const char *sol_layout_name(sol_block_layout layout)
-{
-    return layouts[layout];
-}
-
-const char *sol_granularity_name(sol_granularity granularity)
-{
-    return granularities[granularity];
+    if (st != SOL_OK || sol_enum_find(table, text, strlen(text), value)) return st;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is '%.40s', expected %s", f->path, n->path, name, text,
+                    sol_enum_list(table, ", ", " or ", list, sizeof list));
 }
 
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err)
 {
-    int i = 0;
-    sol_status st = get_word(f, n, "block_layout", layouts, 2, &i, err);
-    if (st == SOL_OK) *layout = (sol_block_layout)i;
+    int value = 0;
+    sol_status st = get_enum(f, n, "block_layout", SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), &value, err);
+    if (st == SOL_OK) *layout = (sol_block_layout)value;
     return st;
 }
 
@@ -212,10 +199,10 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
     if (!q->method) return SOL_OK;
     sol_status st = sol_h5_group(w, "/quant", &id, err);
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "method", q->method->name, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "granularity", granularities[q->granularity], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "granularity", sol_granularity_name(q->granularity), err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", q->group_size, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", layouts[q->layout], err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", scale_dtypes[q->scale_dtype != SOL_F16], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", sol_layout_name(q->layout), err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "n", q->n, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "m", q->m, err);
     return st;
@@ -233,10 +220,10 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     if (st == SOL_OK) st = sol_h5_get_text(f, n, "method", &method, err);
     if (st == SOL_OK && !(q->method = sol_quantizer_find(method)))
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /quant: this program has no quantizer '%.40s'", f->path, method);
-    if (st == SOL_OK) st = get_word(f, n, "granularity", granularities, 3, &granularity, err);
+    if (st == SOL_OK) st = get_enum(f, n, "granularity", SOL_ENUM_TABLE(SOL_GRANULARITIES), &granularity, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, INT32_MAX, &group, err);
     if (st == SOL_OK) st = sol_part_get_layout(f, n, &q->layout, err);
-    if (st == SOL_OK) st = get_word(f, n, "scale_dtype", scale_dtypes, 2, &scale, err);
+    if (st == SOL_OK) st = get_enum(f, n, "scale_dtype", scale_dtypes, &scale, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err);
     if (st != SOL_OK) return st;
@@ -244,13 +231,13 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     q->group_size = (int)group;
     q->n = (int)kept;
     q->m = (int)of;
-    q->scale_dtype = scale == 0 ? SOL_F16 : SOL_F32;
+    q->scale_dtype = (sol_dtype)scale;
     return SOL_OK;
 }
 
 /* ---- windows of an evaluation ---- */
 
-static const char *const joins[] = {"joined", "apart"};
+static const sol_enumerator joins[] = {{"joined", false}, {"apart", true}, {NULL, 0}}; /* sol_windows.apart */
 static const char no_bos[] = "none"; /* stands in front of a window */
 
 sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err *err)
@@ -260,7 +247,7 @@ sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err 
     sol_status st = sol_h5_group(w, "/evaluation", &id, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "seq", s->seq, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "windows", s->most, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "documents", joins[s->apart], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "documents", sol_enum_name(joins, s->apart), err);
     return st == SOL_OK ? sol_h5_set_text(w, id, "bos", no_bos, err) : st;
 }
 
@@ -274,7 +261,7 @@ sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *e
     sol_status st = sol_h5_need_group(f, "/evaluation", &n, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, n, "seq", 1, INT32_MAX, &s->seq, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->most, err);
-    if (st == SOL_OK) st = get_word(f, n, "documents", joins, 2, &apart, err);
+    if (st == SOL_OK) st = get_enum(f, n, "documents", joins, &apart, err);
     if (st == SOL_OK) st = sol_h5_get_text(f, n, "bos", &bos, err);
     if (st == SOL_OK && strcmp(bos, no_bos) != 0)
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos, no_bos);

@@ -28,8 +28,6 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
 /* /quant: absent for full precision. */
 sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err *err);
 sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *err);
-const char *sol_layout_name(sol_block_layout layout);
-const char *sol_granularity_name(sol_granularity granularity);
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err);
 
 /* /evaluation: absent where the windows are not known. */

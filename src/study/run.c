@@ -106,12 +106,9 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
 
 void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec)
 {
-    static const char *const names[] = {[SOL_PER_TENSOR] = "per_tensor", [SOL_PER_CHANNEL] = "per_channel",
-                                        [SOL_PER_GROUP] = "per_group"};
     snprintf(head->method, sizeof head->method, "%s", spec->method->name);
-    snprintf(head->granularity, sizeof head->granularity, "%s", names[spec->granularity]);
-    snprintf(head->block_layout, sizeof head->block_layout, "%s",
-             spec->layout == SOL_LAYOUT_STRIDE16 ? "stride16" : "contiguous");
+    snprintf(head->granularity, sizeof head->granularity, "%s", sol_granularity_name(spec->granularity));
+    snprintf(head->block_layout, sizeof head->block_layout, "%s", sol_layout_name(spec->layout));
     head->group_size = spec->granularity == SOL_PER_GROUP ? spec->group_size : 0;
 }
 
