@@ -1,12 +1,13 @@
 /* Enumerations whose constants have a name in files and on the command line. The owner of the enum lists constants and
  * names once; whoever reads or writes the names takes them from that list:
  *
- *     #define SOL_COLORS(ROW) ROW(SOL_RED, "red") ROW(SOL_BLUE, "blue")
- *     typedef enum { SOL_COLORS(SOL_ENUM_CONSTANT) } sol_color;
- *
- *     static const sol_enumerator *const colors = SOL_ENUM_TABLE(SOL_COLORS);
- *     if (!sol_enum_find(colors, text, strlen(text), &value)) ... // no such color
- *     puts(sol_enum_name(colors, SOL_BLUE));
+ *     #define COLORS(ROW) ROW(RED, "red") ROW(BLUE, "blue")
+ *     typedef enum { COLORS(SOL_ENUM_CONSTANT) } color;
+ *     const sol_enumerator *colors = SOL_ENUM_TABLE(COLORS);
+ *     int value = 0;
+ *     color c = RED;
+ *     if (sol_enum_find(colors, text, strlen(text), &value)) c = (color)value;
+ *     puts(sol_enum_name(colors, c)); // "blue" for the text "blue"
  *
  * A list may also name some constants of an enum that is declared elsewhere. */
 #ifndef SOLERA_BASE_ENUMS_H

@@ -84,7 +84,7 @@ static sol_status get_study(const sol_h5_file *f, sol_checkpoint *c, sol_err *er
 /* ---- optimizer ---- */
 
 enum { N_MOMENT_PARTS = 4 };
-static const char *const moment_names[] = {[SOL_MOMENTS_F32] = "fp32", [SOL_MOMENTS_BF16] = "bf16", [SOL_MOMENTS_8BIT] = "8bit"};
+static const sol_enumerator *const moments_names = SOL_ENUM_TABLE(SOL_MOMENTS);
 
 /* A dataset of the moments. */
 typedef struct moment_part {
@@ -117,7 +117,7 @@ static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOME
     if (st == SOL_OK) st = sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err);
     if (st == SOL_OK) st = sol_h5_set_u64(w, id, "seed", o->config.seed, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "moments", moment_names[o->config.moments], err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "moments", sol_enum_name(moments_names, (int)o->config.moments), err);
     moment_part part[N_MOMENT_PARTS];
     for (int i = 0, n = moment_parts(o, part); st == SOL_OK && i < n; i++)
         st = sol_h5_dataset(w, part[i].path, part[i].type, 1, &part[i].n, &ids[i], err);
@@ -136,14 +136,17 @@ static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int
 /* Files from before there was a choice hold fp32. */
 static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_moments *kind, sol_err *err)
 {
-    const char *name = moment_names[SOL_MOMENTS_F32];
+    int value = SOL_MOMENTS_F32;
+    const char *name = sol_enum_name(moments_names, value);
     sol_status st = sol_h5_node_attr(group, "moments") ? sol_h5_get_text(f, group, "moments", &name, err) : SOL_OK;
     if (st != SOL_OK) return st;
-    for (int i = 0; i < 3; i++) {
-        *kind = (sol_moments)i;
-        if (strcmp(name, moment_names[i]) == 0) return SOL_OK;
+    if (!sol_enum_find(moments_names, name, strlen(name), &value)) {
+        char list[128];
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected %s", f->path, name,
+                        sol_enum_list(moments_names, ", ", " or ", list, sizeof list));
     }
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected fp32, bf16 or 8bit", f->path, name);
+    *kind = (sol_moments)value;
+    return SOL_OK;
 }
 
 /* The datasets are all there before memory for them is taken. */
