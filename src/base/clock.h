@@ -1,8 +1,8 @@
-/* Time passed: what speeds and progress are computed from. Never an input of a result. */
+/* Elapsed time, for rates and progress. No result depends on it. */
 #ifndef SOLERA_BASE_CLOCK_H
 #define SOLERA_BASE_CLOCK_H
 
-/* Seconds since some moment in the past, monotonic. */
+/* Seconds since an unspecified moment in the past; never decreases. */
 double sol_clock(void);
 
 #endif

@@ -16,11 +16,15 @@ typedef struct sol_cpu {
     char model[64];                             /* as the operating system names it */
 } sol_cpu;
 
-/* Ordered: a higher tier of one architecture includes the lower ones. SOL_TIER_C runs everywhere. */
+/* Ordered: a higher tier of one architecture includes the lower ones. SOL_TIER_C runs
+ * everywhere. */
 typedef enum sol_tier { SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON } sol_tier;
 
+/* Sets every field. A feature that the processor has and the operating system does not enable is
+ * false. */
 void sol_cpu_detect(sol_cpu *cpu);
-/* The best tier for this processor: AVX512 wants VNNI and VBMI, AVX2 wants FMA and F16C, NEON wants dotprod. */
+/* The best tier for this processor: AVX512 wants VNNI and VBMI, AVX2 wants FMA and F16C, NEON wants
+ * dotprod. */
 sol_tier sol_cpu_tier(const sol_cpu *cpu);
 const char *sol_tier_name(sol_tier tier);                                   /* "c", "avx2", "avx512", "neon" */
 sol_status sol_tier_from_name(const char *name, sol_tier *tier, sol_err *err);

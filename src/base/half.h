@@ -1,4 +1,5 @@
-/* float16 and bfloat16, one number at a time: exact widening, round to nearest even narrowing. Vector forms are kernels. */
+/* IEEE half precision (f16) and bfloat16 (bf16), one number at a time. Casts to f32 are exact;
+ * casts from f32 round to nearest even and keep a NaN a NaN. Vector forms are in the kernels. */
 #ifndef SOLERA_BASE_HALF_H
 #define SOLERA_BASE_HALF_H
 
@@ -8,10 +9,12 @@
 typedef uint16_t sol_f16;
 typedef uint16_t sol_bf16;
 
-/* The largest floats that do not round to infinity: just below half a step above 65504 and 3.39e38. */
+/* The largest floats that do not round to infinity: the last ones less than half a step above 65504
+ * and 3.39e38. */
 #define SOL_F16_MOST 0x1.ffdffep15f
 #define SOL_BF16_MOST 0x1.fefffep127f
 
+/* The bits of x as an integer, and back. */
 static inline uint32_t sol_f32_bits(float x)
 {
     uint32_t u;
@@ -47,7 +50,7 @@ static inline float sol_f16_to_f32(sol_f16 h)
     return sol_f32_from_bits(sign | sol_f32_bits(tiny));
 }
 
-/* Values above 65504 + half a step become infinity, as IEEE says. */
+/* A magnitude of 65520 (65504 and half a step) or more becomes infinity, as IEEE 754 says. */
 static inline sol_f16 sol_f32_to_f16(float x)
 {
     uint32_t u = sol_f32_bits(x), sign = u >> 16 & 0x8000, mag = u & 0x7fffffffu;

@@ -1,4 +1,5 @@
-/* Memory: checked sizes, aligned blocks, and the plan that says what will be allocated before it is.
+/* Memory: checked sizes, aligned blocks, and the plan that says what will be allocated before it
+ * is.
  *
  *     float *w = NULL;
  *     st = sol_alloc_array((void **)&w, n, sizeof *w, err);
@@ -21,23 +22,28 @@
 sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err);
 sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err);
 
-/* Zeroed, 64-byte aligned block of count * size bytes; 0 bytes give a valid pointer. The caller owns *out and releases
- * it with sol_free. On failure *out is NULL. */
+/* A block of count * size bytes, zeroed and 64-byte aligned; 0 bytes give a valid pointer. Owned by
+ * the caller (sol_free). SOL_ERR_NOMEM, or SOL_ERR_RANGE when the size does not fit; *out is then
+ * NULL. */
 sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err);
 
-/* Grows *block to hold at least `count` items of `size` bytes; *capacity is in items. Contents stay. Amortized O(1). */
+/* Makes *block, of *capacity items of `size` bytes, hold at least `count` items. It keeps its
+ * contents, may move, and grows by half at least, so that appending is O(1) amortized. Start from
+ * NULL and 0. On failure both stay. */
 sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t size, sol_err *err);
 
-/* A copy of n bytes of s with a 0 behind it. The caller owns *out. */
+/* A copy of n bytes of s and a 0 byte behind them. Owned by the caller (sol_free); NULL on
+ * failure. */
 sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err);
 
-/* Releases a block of the functions above; NULL is fine. */
+/* Releases a block of the functions above. NULL is fine. */
 void sol_free(void *block);
 
-/* Number of allocations since the process started: a test reads it before and after a training step. */
+/* Number of allocations since the process started. A test reads it before and after a training
+ * step. */
 uint64_t sol_alloc_count(void);
 
-/* Peak resident memory of this process in bytes, as the operating system counts it; 0 where it cannot be known. */
+/* Peak resident memory of this process in bytes, as the operating system counts it; 0: unknown. */
 uint64_t sol_peak_rss(void);
 
 /* A plan: what will be allocated, by name, before anything is. */
@@ -51,8 +57,9 @@ typedef struct sol_plan {
     int n;
 } sol_plan;
 
-/* Adds bytes to the row named `what`, making the row when it is new. */
+/* Adds bytes to the row named `what`, or a row; when all 32 are taken, to the last one. */
 void sol_plan_add(sol_plan *plan, const char *what, size_t bytes);
+/* The sum over the rows, in bytes. */
 size_t sol_plan_total(const sol_plan *plan);
 
 #endif

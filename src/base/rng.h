@@ -1,5 +1,6 @@
-/* Random numbers: Philox4x32-10 (Salmon et al., SC 2011), a counter-based generator. The whole state is (key, counter), so
- * that it saves in two words, every stream is reachable in O(1), and threads never change a result.
+/* Random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+ * 2011), a counter-based generator. Its state is seed, stream and position, so every place of a
+ * stream is reachable in O(1) and threads never change a result.
  *
  *     sol_rng r = sol_rng_make(seed, SOL_STREAM_SAMPLER);
  *     float u = sol_rng_uniform(&r); */
@@ -28,22 +29,26 @@ enum {
     SOL_STREAM_CALIB = 10,   /* order of the windows that a block is trained on; + (layer, round) << 8 */
 };
 
+/* The beginning of a stream. */
 sol_rng sol_rng_make(uint64_t seed, uint64_t stream);
 
-/* The block of four words at position `block` of a stream, without any state: for loops cut into tiles. */
+/* Words 4 block to 4 block + 3 of a stream, without any state: for loops that are cut into
+ * tiles. */
 void sol_philox4x32(uint64_t seed, uint64_t stream, uint64_t block, uint32_t out[4]);
 
+/* 32 and 64 uniform bits: the next word, the next two (the high half first). */
 uint32_t sol_rng_u32(sol_rng *r);
 uint64_t sol_rng_u64(sol_rng *r);
 /* Uniform in [0, n) without bias; n > 0. */
 uint64_t sol_rng_below(sol_rng *r, uint64_t n);
 /* Uniform in [0, 1) with 24 bits. */
 float sol_rng_uniform(sol_rng *r);
-/* Standard normal (Box-Muller). */
+/* Standard normal, by Box and Muller from two uniform numbers. */
 float sol_rng_normal(sol_rng *r);
 
-/* A pseudo-random permutation of [0, n): position i goes to the returned index. A four-round Feistel network over the
- * next power of four with cycle walking: sampling without replacement with O(1) state. i < n. */
+/* A pseudo-random permutation of [0, n): the image of i, i < n. It is a Feistel network of four
+ * rounds over the next power of four with cycle walking (Black & Rogaway, CT-RSA 2002), so that
+ * drawing without replacement needs no memory. */
 uint64_t sol_permute(uint64_t seed, uint64_t stream, uint64_t n, uint64_t i);
 
 #endif

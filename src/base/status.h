@@ -4,8 +4,8 @@
  *     uint64_t size;
  *     if (sol_file_size("model.h5", &size, &why) != SOL_OK) fprintf(stderr, "%s\n", why.text);
  *
- * The sol_err may be NULL. On success it is left untouched. The text is one line and holds what a user
- * needs: the file, the place in it, the value, and what was expected. */
+ * The sol_err may be NULL. On success it is left untouched. The text is one line and holds what a
+ * user needs: the file, the place in it, the value, and what was expected. */
 #ifndef SOLERA_BASE_STATUS_H
 #define SOLERA_BASE_STATUS_H
 
@@ -22,20 +22,24 @@ typedef struct sol_err {
     char text[768];
 } sol_err;
 
-/* Fills *err (when not NULL) and returns `status`, so that a failing line reads `return sol_fail(err, ...)`.
- * A text that would not fit is cut; line breaks inside it become blanks. */
+/* Fills *err, unless it is NULL, and returns `status`: a function that fails says `return
+ * sol_fail(err, ...)`. A text that does not fit is cut off; line breaks and tabs become blanks,
+ * other control characters "?". */
 sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the text that is already in *err (a file or key name that the callee did not know). */
+/* Puts "prefix: ", a file or key that the callee did not know, before the text in *err and returns
+ * `status`. */
 sol_status sol_err_prefix(sol_err *err, sol_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The name ("ERR_IO"), the general text and the process exit code of a status. Static storage. */
+/* The name ("ERR_IO"), the general text and the exit code of a process that ends with this status:
+ * 0 done, 1 failed, 2 bad input or usage, 130 interrupted. Static storage. */
 const char *sol_status_name(sol_status status);
 const char *sol_status_text(sol_status status);
 int sol_status_exit_code(sol_status status);
 
-/* The nearest of `n` names to `word` by edit distance, for "did you mean"; NULL when none is near. */
+/* The name with the least edit distance (Levenshtein) to `word`, the first of equals, for "did you
+ * mean"; NULL when that is more than a third of its length plus 2. */
 const char *sol_nearest_name(const char *word, const char *const *names, int n);
 
 #endif

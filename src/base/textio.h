@@ -19,18 +19,18 @@
 
 typedef struct sol_reader sol_reader;
 
-/* By content: gzip (any number of members, zeros behind them) is decompressed, everything else passes through. The path is
- * copied. */
+/* By content: gzip (any number of members, zeros behind them) is decompressed, everything else
+ * passes through. The path is copied. */
 sol_status sol_reader_open(sol_reader **r, const char *path, sol_err *err);
 void sol_reader_close(sol_reader **r);
-/* Up to `size` bytes; *n = 0 only at the end. A gzip file that ends early, fails its checksum, or goes on with something
- * that is no gzip (the text says with how much) is SOL_ERR_FORMAT. */
+/* Up to `size` bytes; *n = 0 only at the end. A gzip file that ends early, fails its checksum, or
+ * goes on with something that is no gzip (the text says with how much) is SOL_ERR_FORMAT. */
 sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err);
 /* Bytes of the file (compressed ones, where it is) that were consumed so far. */
 uint64_t sol_reader_position(const sol_reader *r);
 
-/* The whole decompressed content plus a 0 byte that *size does not count; more than `limit` bytes are
- * SOL_ERR_RANGE. Owned by the caller (sol_free). */
+/* The whole decompressed content plus a 0 byte that *size does not count; more than `limit` bytes
+ * are SOL_ERR_RANGE. Owned by the caller (sol_free). */
 sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err);
 
 #endif

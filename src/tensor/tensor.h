@@ -1,5 +1,5 @@
-/* Element types and shapes. Row-major, last dimension fastest. Dimension letters of the house: B batch, T time, C hidden,
- * H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group. */
+/* Element types and shapes. Row-major, last dimension fastest. Dimension letters of the house: B
+ * batch, T time, C hidden, H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group. */
 #ifndef SOLERA_TENSOR_TENSOR_H
 #define SOLERA_TENSOR_TENSOR_H
 
@@ -11,8 +11,8 @@
 
 typedef enum sol_dtype { SOL_F32, SOL_F16, SOL_BF16, SOL_I32, SOL_U32, SOL_U16, SOL_U8, SOL_I8 } sol_dtype;
 
-size_t sol_dtype_size(sol_dtype t);
-const char *sol_dtype_name(sol_dtype t); /* "f32", "f16", "bf16", ... */
+size_t sol_dtype_size(sol_dtype t);      /* bytes of an element */
+const char *sol_dtype_name(sol_dtype t); /* "f32", "f16", "bf16", ...; static storage */
 
 #define SOL_MAX_DIMS 4
 typedef struct sol_shape {
@@ -20,24 +20,29 @@ typedef struct sol_shape {
     int64_t dim[SOL_MAX_DIMS];
 } sol_shape;
 
+/* The shapes [a], [a, b], [a, b, c] and [a, b, c, d]. */
 sol_shape sol_shape1(int64_t a);
 sol_shape sol_shape2(int64_t a, int64_t b);
 sol_shape sol_shape3(int64_t a, int64_t b, int64_t c);
 sol_shape sol_shape4(int64_t a, int64_t b, int64_t c, int64_t d);
-int64_t sol_shape_count(const sol_shape *s); /* product of the dimensions */
+/* The number of elements. It may overflow for dimensions from a file: sol_shape_bytes checks. */
+int64_t sol_shape_count(const sol_shape *s);
+/* Whether both have the same dimensions. */
 bool sol_shape_equal(const sol_shape *a, const sol_shape *b);
-/* "[32, 64]" into a buffer of at least 96 bytes; returns it. */
+/* "[32, 64]" into a buffer of at least 96 bytes; returns the buffer. */
 const char *sol_shape_text(const sol_shape *s, char *buffer);
-/* Bytes of a tensor, with overflow checked. */
+/* Bytes of a tensor. SOL_ERR_RANGE: they do not fit a size_t. */
 sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_err *err);
 
-/* Copies n elements between float types (F32, F16, BF16); rounds to nearest even: what is above sol_dtype_most becomes infinity. */
+/* Casts n elements between float types (F32, F16, BF16), rounding to nearest even; a magnitude
+ * above sol_dtype_most becomes infinity. dst and src must not overlap. */
 void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n);
 
-/* The largest float that a float type (F32, F16, BF16) can hold, rounded. */
+/* The largest float that a float type (F32, F16, BF16) holds after rounding, not as infinity. */
 float sol_dtype_most(sol_dtype t);
-/* Index of the first of n numbers whose magnitude is above `most`, infinity and NaN among them; -1: there is none. Files that leave the
- * house hold numbers only: their writers refuse with SOL_ERR_NONFINITE. */
+/* Index of the first of n numbers that is NaN or whose magnitude is above `most`; -1: none. Writers
+ * of model files ask it and return SOL_ERR_NONFINITE, so that a file never holds what is not a
+ * number. */
 int64_t sol_first_beyond(const float *x, int64_t n, float most);
 
 #endif
