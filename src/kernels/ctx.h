@@ -1,4 +1,5 @@
-/* The context that is handed down from the program to every layer: no other state is shared. */
+/* The context that the program passes down to every layer. The library has no other shared
+ * state. */
 #ifndef SOLERA_KERNELS_CTX_H
 #define SOLERA_KERNELS_CTX_H
 
@@ -14,8 +15,9 @@ typedef struct sol_ctx {
     sol_log log;
 } sol_ctx;
 
-/* n_threads as in sol_pool_create. tier: the tier to use, lowered to what the processor and this build have; pass
- * SOL_TIER_BEST for the best one. */
+/* n_threads as in sol_pool_create. tier: lowered to what the processor and this build have;
+ * SOL_TIER_BEST: the best one. log: copied, NULL for none; its `user` must outlive the context. The
+ * caller owns *ctx and frees it after everything that was created with it. */
 #define SOL_TIER_BEST ((sol_tier)-1)
 sol_status sol_ctx_create(sol_ctx **ctx, int n_threads, sol_tier tier, const sol_log *log, sol_err *err);
 void sol_ctx_free(sol_ctx **ctx);

@@ -76,7 +76,8 @@ sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool 
     return (sol_packed_operand){room, round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
-/* Room for a tile that C does not have, or not as it is: beta C before the sums, and C = S after them. S [32, 32]. */
+/* A tile at the edge of C, or of a C in bf16, is summed in S [32, 32]: beta C is loaded before the sums,
+ * and C = S is stored after them. */
 static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const float *c, int64_t ldc)
 {
     memset(sums, 0, SOL_BF16_TILE * SOL_BF16_TILE * sizeof *sums);
@@ -219,8 +220,9 @@ static void product_strip(void *arg, int64_t index, int thread)
     multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
 }
 
-/* As many strips for each thread; wider where rows of A are columns of a matrix, which is read along its rows. How A is cut
- * changes no sum. */
+/* Rows of a strip of A, such that every thread gets the same number of strips. A strip may have twice
+ * as many rows when A is transposed, because the matrix is then read along its rows. The cut changes
+ * no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
     int64_t most = min64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);

@@ -1,4 +1,5 @@
-/* Matrices that are only read, held in fewer bits than they compute in: the weights of a teacher.
+/* Matrices that are only read and are held in fewer bits than products use: the weights of a
+ * teacher.
  *
  *     sol_stored w = {.type = SOL_STORED_Q8, .rows = R, .cols = C};
  *     st = sol_alloc_array(&w.data, 1, sol_stored_bytes(&w), err);
@@ -6,7 +7,8 @@
  *     sol_stored_fill(ctx, &w, weights);
  *     sol_stored_rows(&w, 0, R, out);                         // back in fp32
  *
- * f32 is exact, bf16 rounds to nearest even, q8 is SOL_DENSE_Q8 of dense.h: one fp16 scale for 32 columns of int8. */
+ * f32 is exact, bf16 rounds to nearest even, q8 is SOL_DENSE_Q8 of dense.h: one fp16 scale for 32
+ * columns of int8. */
 #ifndef SOLERA_KERNELS_STORED_H
 #define SOLERA_KERNELS_STORED_H
 
@@ -34,17 +36,18 @@ typedef struct sol_stored {
 size_t sol_stored_bytes(const sol_stored *s);       /* of data */
 size_t sol_stored_scale_bytes(const sol_stored *s); /* of scales; 0 without them */
 
-/* Rows [from, from + n) as a matrix of their own, which shares s's memory. */
+/* Rows [from, from + n) as a matrix that borrows the memory of s. */
 sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n);
-/* Rounds w[rows, cols] into data and scales, over the pool; the same bits everywhere. */
+/* Rounds w[rows, cols] into data and scales, over the pool; the same bits in every tier. */
 void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w);
-/* out[n, cols] = rows from .. from + n - 1, on the calling thread. */
+/* Casts rows [from, from + n) to out[n, cols], on the calling thread. */
 void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
-/* out[rows, cols], over the pool. */
+/* Casts the whole matrix to out[rows, cols], over the pool. */
 void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
 
-/* y[m, rows] = x[m, cols] W^T (sets), in fp32 or bf16 (gemm.h). W is multiplied as it lies where its type allows
- * it, else widened in blocks of rows. scratch: sol_stored_scratch_bytes, 64-byte aligned. */
+/* y[m, rows] = x[m, cols] W^T (sets; y must not overlap x), with operands in fp32 or bf16 (gemm.h).
+ * A matrix whose type the product takes is multiplied in place, any other one is cast in blocks of
+ * rows. scratch: sol_stored_scratch_bytes, 64-byte aligned, any content. */
 size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16);
 void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y,
                      void *scratch);

@@ -1,5 +1,6 @@
-/* AdamW on a flat block, learning-rate schedules, global-norm clipping. Everything runs over fixed tiles: the same bits for any
- * number of threads and every kernel tier. Nothing but sol_adamw_create allocates.
+/* AdamW on a flat block, learning-rate schedules, global-norm clipping. Everything runs over fixed
+ * tiles: the same bits for any number of threads and every kernel tier. Nothing but
+ * sol_adamw_create allocates.
  *
  *     double norm = sol_global_norm(ctx, grads, model->n_elements);
  *     float scale = sol_clip_scale(norm, 1.0);
@@ -12,7 +13,8 @@
 #include "kernels/ctx.h"
 #include "model/model.h"
 
-/* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas: optim/moments.h. */
+/* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas:
+ * optim/moments.h. */
 #define SOL_MOMENTS(ROW) \
     ROW(SOL_MOMENTS_F32, "fp32") \
     ROW(SOL_MOMENTS_BF16, "bf16") \
@@ -39,9 +41,11 @@ typedef struct sol_adamw {
     float lr;                 /* of the update that began last */
 } sol_adamw;
 
+/* Moments 0, t 0, for the parameters of model, of which only the table is read. Owned by the
+ * caller. */
 sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c, sol_err *err);
 void sol_adamw_free(sol_adamw **o);
-/* Bytes that sol_adamw_create takes for the moments; only model's table is read. */
+/* Bytes of the moments that sol_adamw_create allocates. */
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
 
 /* One update of all parameters with gradient g = grad_scale * grads (t counts from 1):
@@ -49,26 +53,29 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
  *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr);
-/* The same in parts: an update begins, then every parameter takes part once, in any order, to the same bits. grads holds the
- * gradients of parameters [first, first + n) at the distances that these have in the flat block. */
+/* The same update in pieces, with the same bits: sol_adamw_begin, then every parameter once, in any
+ * order. grads holds the gradients of parameters [first, first + n), at the offsets that these have
+ * in the flat block from parameter first on. */
 void sol_adamw_begin(sol_adamw *o, float lr);
 void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n, const float *grads,
                              float grad_scale);
 
-/* L2 norm of a block, accumulated in double over fixed tiles; not finite when any element is not. */
+/* L2 norm of x[n], summed in double over fixed tiles; not finite when an element is not. */
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);
-/* The factor that brings a gradient of this norm to at most max_norm: max_norm / (norm + 1e-6), at most 1, as PyTorch has it.
- * max_norm 0: 1. */
+/* The factor that clips a gradient of this norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
+ * torch.nn.utils.clip_grad_norm_ has it. max_norm 0: 1, no clipping. */
 float sol_clip_scale(double norm, double max_norm);
 
-/* Step s (0-based) of n. Warm-up: peak (s + 1) / warmup_steps for s < warmup_steps. After it, with p running from 0 at the
- * first step towards 1 at step n, and floor = peak * min_ratio:
+/* Learning-rate schedules, for step s (0-based) of n. Warm-up: peak (s + 1) / warmup_steps for s <
+ * warmup_steps. After it, with p running from 0 at the first step towards 1 at step n, and floor =
+ * peak * min_ratio:
  *   constant  peak
  *   cosine    floor + (peak - floor) (1 + cos(pi p)) / 2
  *   linear    floor + (peak - floor) (1 - p)
  *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay)
- * The last step, n - 1, so has a rate above floor: with d steps from the first of the fall to n, 1/d of the way is left for it in
- * linear and wsd, sin^2(pi / 2d) in cosine. A fall of one step, as of a run of one, is a step at peak. */
+ * The last step, n - 1, so has a rate above floor: with d steps from the first of the fall to n,
+ * 1/d of the way is left for it in linear and wsd, sin^2(pi / 2d) in cosine. A fall of one step, as
+ * of a run of one, is a step at peak. */
 #define SOL_LR_KINDS(ROW) \
     ROW(SOL_LR_CONSTANT, "constant") \
     ROW(SOL_LR_COSINE, "cosine") \
@@ -81,6 +88,7 @@ typedef struct sol_lr_schedule {
     int64_t warmup_steps;
     float decay_fraction; /* WSD only */
 } sol_lr_schedule;
+/* The learning rate of a step, 0 <= step < n_steps. */
 float sol_lr_at(const sol_lr_schedule *s, int64_t step, int64_t n_steps);
 
 #endif

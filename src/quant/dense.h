@@ -1,4 +1,5 @@
-/* What the dense quantizers share: alpha = mean |w|, and a threshold up to which a weight is zero. */
+/* What the dense quantizers share: alpha = mean |w|, and a threshold up to which a weight is
+ * zero. */
 #ifndef SOLERA_QUANT_DENSE_H
 #define SOLERA_QUANT_DENSE_H
 

@@ -1,4 +1,5 @@
-/* What lsq, seq and dlt share: they start from the largest |w| of the group, and a step never falls below 1e-5. */
+/* What lsq, seq and dlt share: they start from the largest |w| of the group, and a step never falls
+ * below 1e-5. */
 #ifndef SOLERA_QUANT_LEARNED_H
 #define SOLERA_QUANT_LEARNED_H
 

@@ -1,21 +1,24 @@
-/* Quantizers: one file each, one row each in quantizers.def; a registry of descriptors, no switch anywhere.
+/* Quantizers: one file each, one row each in quantizers.def; a registry of descriptors, no switch
+ * anywhere.
  *
  *     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP,
  *                            .group_size = 128, .scale_dtype = SOL_F16};
  *     st = sol_quant_check(&spec, "model.layers.0.self_attn.q_proj.weight", rows, cols, err);
  *     sol_quant_effective(ctx, &spec, w, rows, cols, mix, w_eff); // W_eff = a Q(W) + b W
  *
- * W is [rows = out, cols = in], row-major. Scale groups are runs of columns in a row: per-channel has one a row,
- * per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1} (dlt adds a shift).
+ * W is [rows = out, cols = in], row-major. Scale groups are runs of columns in a row: per-channel
+ * has one a row, per-tensor one in all. Q(W) = T * alpha with T in {-1, 0, 1} (dlt adds a shift).
  *
- * Nothing here allocates, and the result is the same bits for any number of threads and every kernel tier. Sums run over a
- * group in 16 float lanes (weight i of the group, or of the row for per-tensor, goes to lane i % 16); every 256 weights
- * the lanes are folded pairwise (8, 4, 2, 1 apart) and added to a double. Per-tensor adds rows, then tiles of rows, in order.
+ * Nothing here allocates, and the result is the same bits for any number of threads and every
+ * kernel tier. Sums run over a group in 16 float lanes (weight i of the group, or of the row for
+ * per-tensor, goes to lane i % 16); every 256 weights the lanes are folded pairwise (8, 4, 2, 1
+ * apart) and added to a double. Per-tensor adds rows, then tiles of rows, in order.
  *
- * Weights that are not finite: magnitudes compare by bit pattern, so that infinity and NaN are the largest and are kept (a
- * NaN gets the sign +); T stays valid and packable, alpha of the group becomes infinity or NaN, and so does W_eff there:
- * the loss shows it. Denormal weights are ordinary numbers; an alpha below 2^-25 rounds to 0 in fp16, one above 65504
- * to infinity; so does a sum above the range of float. A group of zeros has alpha 0. */
+ * Weights that are not finite: magnitudes compare by bit pattern, so that infinity and NaN are the
+ * largest and are kept (a NaN gets the sign +); T stays valid and packable, alpha of the group
+ * becomes infinity or NaN, and so does W_eff there: the loss shows it. Denormal weights are
+ * ordinary numbers; an alpha below 2^-25 rounds to 0 in fp16, one above 65504 to infinity; so does
+ * a sum above the range of float. A group of zeros has alpha 0. */
 #ifndef SOLERA_QUANT_QUANT_H
 #define SOLERA_QUANT_QUANT_H
 
@@ -66,7 +69,8 @@ typedef struct sol_quant_acc {
 
 enum { SOL_QUANT_MAX_LEARNED = 2 };
 
-/* The numbers of one scale group: Q(w) = scale * t + shift. The driver rounds scale and shift to scale_dtype. */
+/* The numbers of one scale group: Q(w) = scale * t + shift. The driver rounds scale and shift to
+ * scale_dtype. */
 typedef struct sol_quant_group {
     float scale, shift;
     float threshold;                      /* the method's own, for `levels` and between its passes */
@@ -83,7 +87,7 @@ struct sol_quantizer {
     void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
                     int64_t n, sol_quant_acc *acc);
     /* After a pass over all n weights of the group: sets what it can of *g, or for a method that learns the starting values
-     * g->learned; true: one more pass, please. */
+     * g->learned. Returns whether it needs another pass. */
     bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g);
     /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets the sign +. */
     void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
@@ -108,34 +112,42 @@ struct sol_quantizer {
     float dead_bias;
 };
 
-const sol_quantizer *sol_quantizer_find(const char *name); /* NULL when there is none */
+/* The registry, in the order of quantizers.def: by name (NULL: none), how many, by index. Static
+ * storage. */
+const sol_quantizer *sol_quantizer_find(const char *name);
 int sol_quantizer_count(void);
 const sol_quantizer *sol_quantizer_at(int i);
 
-/* Can this spec quantize this matrix? Otherwise an error that names the layer and the group sizes that fit. */
+/* Whether spec can quantize a [rows, cols] matrix; layer: its name, for errors. SOL_ERR_SHAPE: a
+ * width that does not divide into blocks or groups; SOL_ERR_RANGE: a bad group_size or n of m;
+ * SOL_ERR_UNSUPPORTED: a scale type or layout that the method lacks. The text says which group
+ * sizes fit. The functions below assume a spec that passed. */
 sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_t rows, int64_t cols, sol_err *err);
 
-/* Weights that the method chooses among together (4: one zero in four); 1: each alone. */
+/* Weights whose levels are chosen together (sherry: 4); 1: each alone. */
 int sol_quant_block(const sol_quant_spec *spec);
-/* All t [n, m] in {-1, 0, 1} with from kept_least to kept_most of the m not 0, in rising order of their digits: the `patterns` of a
- * method. */
+/* All t [n, m] in {-1, 0, 1} with from kept_least to kept_most of the m not 0, in rising order of
+ * their digits: the `patterns` of a method. */
 int sol_quant_patterns(int m, int kept_least, int kept_most, int most, int8_t *t);
 /* Weights that share a scale: rows * cols, cols, or group_size. */
 int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 /* Scales of a [rows, cols] matrix: 1, rows, or rows * cols / group_size. */
 int64_t sol_quant_scale_count(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 
-/* w_eff[rows, cols] = mix.a Q(w) + mix.b w (sets; must not overlap w): (mix.a * alpha) * t + mix.b * w, each operation rounded
- * to float. At mix {1, 0} that is alpha * t exactly. method NULL copies w. */
+/* w_eff[rows, cols] = mix.a Q(w) + mix.b w over the pool (sets; must not overlap w): (mix.a *
+ * alpha) * t + mix.b * w, each operation rounded to float. At mix {1, 0} that is alpha * t exactly.
+ * method NULL copies w. */
 void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                          sol_residual_mix mix, float *w_eff);
 
-/* The parts of Q(w): ternary[rows, cols] and scales[sol_quant_scale_count], exactly what sol_quant_effective multiplies. */
+/* The parts of Q(w): ternary[rows, cols] and scales[sol_quant_scale_count], exactly what
+ * sol_quant_effective multiplies. */
 void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
                      int8_t *ternary, float *scales);
 
-/* The general form, for all methods. A matrix with the learned parameters of its method, [sol_quant_scale_count] each; NULL:
- * their starting values, computed from w. */
+/* A matrix with the parameters that its method learns, [sol_quant_scale_count] each; NULL: their
+ * starting values, computed from w. The functions below take every method; those above take one
+ * that learns with its starting values. */
 typedef struct sol_quant_matrix {
     const float *w;
     int64_t rows, cols;
@@ -149,18 +161,24 @@ typedef struct sol_quant_parts {
     float *learned[SOL_QUANT_MAX_LEARNED]; /* [scale count] each: the values in use (starting values: with NULL in the matrix) */
 } sol_quant_parts;
 
-/* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the sum of the dead weights. */
+/* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the
+ * sum of the dead weights. */
 void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
                        float *w_eff, float *bias);
-/* The same, rounded to bf16. */
+/* sol_quant_forward with w_eff rounded to bf16, to nearest even. */
 void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
                             uint16_t *w_eff, float *bias);
+/* The parts of Q(w) of any method: sets those arrays of *parts that are not NULL. */
 void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts);
 
-/* True when dL/dW = (a + b) dL/dW_eff is the whole backward pass, so that a caller can fold the factor into another product. */
+/* Whether dL/dW = (a + b) dL/dW_eff is the whole backward pass (the straight-through estimator,
+ * Bengio et al. 2013, arXiv 1308.3432). The caller may then fold the factor into another
+ * product. */
 bool sol_quant_is_straight_through(const sol_quant_spec *spec);
-/* In place: dw holds dL/dW_eff [rows, cols] and becomes dL/dW. d_bias[rows]: dL/dbias, NULL: none. d_learned[k][scale count], NULL: not
- * wanted: += dL/dlearned, scaled by 1 / sqrt(rows * cols) as in LSQ. */
+/* The backward pass of sol_quant_forward, over the pool. dw [rows, cols] holds dL/dW_eff and
+ * becomes dL/dW. d_bias[rows]: dL/dbias; NULL: there is no bias. d_learned[k] [scale count] +=
+ * dL/dlearned[k] / sqrt(rows * cols), the gradient scale of LSQ (Esser et al. 2020, arXiv
+ * 1902.08153); NULL: not wanted. */
 void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
                         const float *d_bias, float *dw, float *const d_learned[SOL_QUANT_MAX_LEARNED]);
 
