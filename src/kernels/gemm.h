@@ -13,8 +13,7 @@
 #include "kernels/ctx.h"
 
 /* The product above, over the pool. beta 0: C is set and may hold anything. trans_a: A is stored as
- * [k, m]; trans_b: B as [n, k]. BLAS chooses
- * the order of a sum over k. */
+ * [k, m]; trans_b: B as [n, k]. BLAS chooses the order of a sum over k. */
 void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
