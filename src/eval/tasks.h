@@ -5,11 +5,12 @@
  *     st = sol_task_run(net, t, &opts, &result, err);
  *     sol_task_free(&t);
  *
- * Each item has choices, each choice a context and a continuation. The score of a choice is the log-probability of the
- * continuation's tokens: those that encode(context + continuation) has beyond the length of encode(context); trailing blanks
- * of the context move to the continuation; too long inputs lose their beginning. acc: the largest score wins, the first of equals;
- * acc_norm: the largest score divided by the characters of the choice. Tokens that all choices of an item begin with are
- * computed once. */
+ * Each item has choices, each choice a context and a continuation. The score of a choice is the
+ * log-probability of the continuation's tokens: those that encode(context + continuation) has
+ * beyond the length of encode(context); trailing blanks of the context move to the continuation;
+ * too long inputs lose their beginning. acc: the largest score wins, the first of equals; acc_norm:
+ * the largest score divided by the characters of the choice. Tokens that all choices of an item
+ * begin with are computed once. */
 #ifndef SOLERA_EVAL_TASKS_H
 #define SOLERA_EVAL_TASKS_H
 
@@ -20,9 +21,10 @@ typedef struct sol_task_kind {
     const char *file; /* as in a folder of prepared files: arc_easy_test.jsonl, ... (.gz or not) */
     bool norm;        /* acc_norm is part of its report */
 } sol_task_kind;
+/* The tasks: how many, by index, by name (NULL: none). Static storage. */
 int sol_task_count(void);
 const sol_task_kind *sol_task_at(int i);
-const sol_task_kind *sol_task_find(const char *name); /* NULL when there is none */
+const sol_task_kind *sol_task_find(const char *name);
 
 typedef struct sol_task_choice {
     char *context, *continuation; /* owned */
@@ -41,13 +43,14 @@ typedef struct sol_task {
     size_t capacity;
 } sol_task;
 
-/* A JSONL file, gzipped or not; blank lines do not count. Each line in the prepared form ({ctx, choices, gold} or {contexts, continuation, gold}) or in that
- * of the original dataset:
+/* A JSONL file, gzipped or not; blank lines do not count. Each line in the prepared form ({ctx,
+ * choices, gold} or {contexts, continuation, gold}) or in that of the original dataset:
  *   arc_*       {question: {stem, choices: [{label, text}]}, answerKey}, or Hugging Face's {question, choices: {label, text}, answerKey}
  *   hellaswag   {activity_label, ctx_a, ctx_b, endings, label}
  *   piqa        {goal, sol1, sol2, label}
  *   winogrande  {sentence, option1, option2, answer}
- * limit > 0: the first items only. Errors: file:line and what is wrong with the line. */
+ * limit > 0: only the first so many items. The caller owns *t. SOL_ERR_FORMAT, SOL_ERR_RANGE (an
+ * answer that is no choice): the text names file, line and what is wrong. */
 sol_status sol_task_read(sol_task **t, const sol_task_kind *kind, const char *path, int64_t limit, sol_err *err);
 void sol_task_free(sol_task **t);
 
@@ -66,6 +69,9 @@ typedef struct sol_task_result {
     double seconds;
 } sol_task_result;
 
+/* Scores every item of t. SOL_ERR_FORMAT: the net has no tokenizer; SOL_ERR_UNSUPPORTED: an empty
+ * context, and neither BOS nor EOS to begin with; SOL_ERR_NONFINITE: a score is not a number;
+ * whatever o->sample returns. */
 sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err);
 
 #endif

@@ -10,8 +10,9 @@
  *     sol_kv_free(&kv);
  *     sol_net_free(&net);
  *
- * A row stands at the position after the last one of its kv. Every row's result is independent of what else is in the batch:
- * the same bits alone, in a prefill, or beside others, and for any number of threads. One thread drives a net at a time. */
+ * A row stands at the position after the last one of its kv. Every row's result is independent of
+ * what else is in the batch: the same bits alone, in a prefill, or beside others, and for any
+ * number of threads. One thread drives a net at a time. */
 #ifndef SOLERA_INFER_INFER_H
 #define SOLERA_INFER_INFER_H
 
@@ -27,10 +28,12 @@ typedef struct sol_kv sol_kv;
 typedef enum { SOL_NET_FP, SOL_NET_LATENT, SOL_NET_PACKED } sol_net_kind; /* LATENT: Q(W) as dense fp32, lambda 0 */
 const char *sol_net_kind_name(sol_net_kind k);                            /* "fp", "latent", "packed" */
 
-/* The inputs of products. INT8: packed weights are multiplied with activations rounded to int8 (kernels/ternary.h, kernels/dense.h), as
- * deployed; others in fp32. FLOAT: no rounding; a packed network equals the latent one to float rounding. Q8_0, Q8_K: the inputs of the
- * blocks' linears are rounded as llama.cpp rounds them before it multiplies with Q8_0 weights (blocks of 32, scales in fp16), with TQ1_0
- * and TQ2_0 (blocks of 256); then as FLOAT: what such a file computes there, to float rounding. A row's last block may be shorter. */
+/* The inputs of products. INT8: packed weights are multiplied with activations rounded to int8
+ * (kernels/ternary.h, kernels/dense.h), as deployed; others in fp32. FLOAT: no rounding; a packed
+ * network equals the latent one to float rounding. Q8_0, Q8_K: the inputs of the blocks' linears
+ * are rounded as llama.cpp rounds them before it multiplies with Q8_0 weights (blocks of 32, scales
+ * in fp16), with TQ1_0 and TQ2_0 (blocks of 256); then as FLOAT: what such a file computes there,
+ * to float rounding. A row's last block may be shorter. */
 typedef enum { SOL_ACTIVATIONS_INT8, SOL_ACTIVATIONS_FLOAT, SOL_ACTIVATIONS_Q8_0, SOL_ACTIVATIONS_Q8_K } sol_activations;
 
 typedef struct sol_net_opts {
@@ -40,27 +43,33 @@ typedef struct sol_net_opts {
     bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights, unquantized */
 } sol_net_opts;
 
+/* A checkpoint, model file or packed model; o NULL: defaults. Owned by the caller; ctx is borrowed.
+ * SOL_ERR_FORMAT: another kind of file; SOL_ERR_USAGE: full_precision of a packed model;
+ * SOL_ERR_UNSUPPORTED: a head dimension above 512 or another kv_type. */
 sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err);
-/* From memory. Model (or packed model) and tokenizer are borrowed and must outlive the net. spec NULL or method NULL: FP; otherwise
- * Q(W) is made here, and later changes of the model's linears do not reach the net. o NULL: defaults. */
+/* From memory. The model and the tokenizer (NULL: none) are borrowed and must outlive the net. spec
+ * NULL or method NULL: FP. Otherwise LATENT: Q(W) is computed here, and later changes of the
+ * model's linear layers do not reach the net. */
 sol_status sol_net_from_model(sol_net **net, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
                               const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err);
 sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err);
 void sol_net_free(sol_net **net);
 
-/* What a row takes while it is computed, its place in an fp32 cache included: for plans. */
+/* Bytes that a row takes while it is computed, with its position in an fp32 cache: for plans. */
 size_t sol_net_row_bytes(const sol_model_config *c);
 const sol_model_config *sol_net_config(const sol_net *net);
 const sol_tokenizer *sol_net_tokenizer(const sol_net *net); /* may be NULL */
-/* Before a token is drawn: logits[V] become -infinity at ids that the tokenizer lacks, holes of it and the padding of the vocabulary. */
+/* Sets logits[V] to -infinity at the ids that the tokenizer lacks (gaps, and the padding of the
+ * vocabulary), so that they are never drawn. */
 void sol_net_hide_missing(const sol_net *net, float *logits);
 sol_net_kind sol_net_kind_of(const sol_net *net);
-/* Of the quantized linears, scales included. FP: 32 or 16. Latent: what it takes packed, 32 when it cannot be packed. */
+/* Bits a weight of the quantized linear layers, scales included. FP: 32 or 16. LATENT: that of the
+ * packed model, 32 for a method that cannot be packed. */
 double sol_net_bits_per_weight(const sol_net *net);
 uint64_t sol_net_bytes_per_token(const sol_net *net); /* weight bytes read to decode one token */
 
-/* A cache for up to n_positions positions of one sequence; at most the model's max_position_embeddings (SOL_ERR_RANGE). It
- * belongs to the net and must be freed before it. */
+/* A cache of up to n_positions positions of one sequence; SOL_ERR_RANGE outside 1 to the model's
+ * max_position_embeddings. Owned by the caller, who frees it before the net. */
 sol_status sol_kv_create(sol_kv **kv, sol_net *net, int64_t n_positions, sol_err *err);
 void sol_kv_free(sol_kv **kv);
 void sol_kv_truncate(sol_kv *kv, int64_t n); /* forget positions >= n */
@@ -72,41 +81,47 @@ typedef struct sol_row {
     int32_t token;
     bool want_logits;
 } sol_row;
-/* Appends each row at the end of its kv. logits: [rows with want_logits, V] in row order; NULL when none wants them. A token outside
- * the vocabulary or a full kv is an error that leaves every kv as it was. */
+/* Appends every row to its kv, in order. logits [rows with want_logits, V], in the order of the
+ * rows; NULL when none wants them. SOL_ERR_RANGE: a token outside the vocabulary, or a full kv;
+ * every kv is then as it was. */
 sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err);
-/* The same, with logprob[i] = natural-log probability of target[i] after row i for every row with target >= 0 (0 for the
- * others), without a [rows, V] matrix; want_logits is ignored. */
+/* Appends rows as sol_net_forward does. logprob[i] = ln p(targets[i]) after row i, 0 where
+ * targets[i] is negative; no [rows, V] matrix is made. want_logits is ignored. */
 sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err);
 
-/* Sampling. The logits of tokens in `recent` are first divided (positive) or multiplied (negative) by the repetition penalty,
- * then divided by the temperature; of the resulting distribution top_k keeps the k most likely, top_p the smallest set that
- * holds at least p of the mass, min_p those with at least min_p of the largest probability; one of the rest is drawn.
- * temperature 0 is argmax (first index wins). */
+/* Sampling. The logits of tokens in `recent` are first divided (positive) or multiplied (negative)
+ * by the repetition penalty, then divided by the temperature; of the resulting distribution top_k
+ * keeps the k most likely, top_p the smallest set that holds at least p of the mass, min_p those
+ * with at least min_p of the largest probability; one of the rest is drawn. temperature 0 is argmax
+ * (first index wins). */
 typedef struct sol_sampler_config {
     float temperature, top_p, min_p, repetition_penalty; /* off: 1, 1, 0, 1 */
     int64_t top_k;                                       /* 0: off */
     uint64_t seed;
 } sol_sampler_config;
-/* Range of every field; the error names it. */
+/* SOL_ERR_RANGE names the field that is out of range and the range. */
 sol_status sol_sampler_check(const sol_sampler_config *c, sol_err *err);
-/* Draws from logits[V] (which it may overwrite); scratch holds V pairs. recent: tokens for the repetition penalty, -1: none.
- * Returns -1 when no logit is a number. Uses one word of rng at most. */
+/* Draws a token from logits[V], which it may overwrite. recent[n_recent]: tokens that the
+ * repetition penalty applies to; -1 entries are ignored. scratch: sol_sample_scratch_bytes(V)
+ * bytes, any content. Returns the id, or -1 when no logit is a number. Calls sol_rng_u64 once, or
+ * not at all where the result is certain. */
 int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int64_t V, const int32_t *recent, int64_t n_recent,
                    void *scratch);
 size_t sol_sample_scratch_bytes(int64_t V);
 
-/* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid ones become U+FFFD. */
+/* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid
+ * ones become U+FFFD. */
 typedef struct sol_utf8_joiner {
     unsigned char held[4];
     unsigned n;
 } sol_utf8_joiner; /* start from {0} */
 typedef void (*sol_text_fn)(void *user, const char *text, size_t n);
+/* Adds n bytes; calls text, any number of times, with whole characters. */
 void sol_utf8_join(sol_utf8_joiner *j, const char *bytes, size_t n, sol_text_fn text, void *user);
 void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user); /* an unfinished character becomes U+FFFD */
 
-/* Text generation from prompt ids, which must not be empty (put BOS there). Stops at EOS or BOS (the model's and the
- * tokenizer's), at a stop token, or after max_tokens. prompt and max_tokens must fit the model's context. */
+/* Text generation. It ends with an EOS or BOS token (of the model or the tokenizer), with a stop
+ * token, or after max_tokens. */
 typedef struct sol_generate_opts {
     int64_t max_tokens;
     sol_sampler_config sampler;
@@ -123,6 +138,10 @@ typedef struct sol_generate_result {
     int32_t ended_by; /* the token that stopped it; -1: max_tokens */
     double prefill_seconds, decode_seconds;
 } sol_generate_result;
+/* Continues prompt[n_prompt], whose first id is normally BOS. SOL_ERR_USAGE: the prompt is empty;
+ * SOL_ERR_RANGE: prompt and max_tokens exceed the context, or a field of the sampler is out of
+ * range; SOL_ERR_NONFINITE: the model gives no number; SOL_ERR_INTERRUPTED: o->interrupted said so,
+ * and *r holds what was generated. */
 sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,
                         sol_generate_result *r, sol_err *err);
 

@@ -1,9 +1,10 @@
-/* Token datasets: HDF5 with /tokens and /doc_offsets, mapped, never loaded whole; and batches drawn from them.
+/* Token streams, and batches drawn from them.
  *
- * Windows of T+1 tokens tile the token stream without padding (window i starts at i*T: its last token is the
- * first of the next window); documents follow each other, and the batch says where each begins so that
- * attention does not cross. An epoch visits every window once in the order of sol_permute(seed, epoch): the
- * whole state is the number of windows drawn. */
+ * Windows of T + 1 tokens tile the stream without padding: window i holds tokens i T to (i + 1) T,
+ * and its last token is the first of the next window. Documents follow each other; a batch says
+ * where each one begins, so that attention does not cross into it. An epoch visits every window
+ * once, in the order of sol_permute with a stream of its own, so that the number of windows drawn
+ * is the whole state. */
 #ifndef SOLERA_TEXT_DATASET_H
 #define SOLERA_TEXT_DATASET_H
 
@@ -11,7 +12,8 @@
 
 #include "base/status.h"
 
-/* A token stream in memory, mapped or owned: what store reads and what `data.source: self` samples. */
+/* A token stream in memory; everything is borrowed. sol_dataset_open maps one, sol_self_data_sample
+ * makes one. */
 typedef struct sol_tokens {
     const void *data;            /* uint16 or uint32 */
     int width;                   /* 2 or 4 bytes */
@@ -21,6 +23,7 @@ typedef struct sol_tokens {
     uint64_t tokenizer_hash;
 } sol_tokens;
 
+/* Token i, 0 <= i < n; an id above INT32_MAX in a damaged file comes out negative. */
 int32_t sol_tokens_at(const sol_tokens *t, int64_t i);
 
 typedef struct sol_batcher {
@@ -30,14 +33,17 @@ typedef struct sol_batcher {
     uint64_t drawn; /* windows drawn so far: the saved state */
 } sol_batcher;
 
-/* Checks that the data holds at least one window and that all is in range. */
+/* Begins at the first window; t is borrowed. seq: T. SOL_ERR_SHAPE: fewer than T + 1 tokens;
+ * SOL_ERR_RANGE: T below 1; SOL_ERR_FORMAT: a width other than 2 and 4, or doc_offsets that do not
+ * rise from 0 to n. Ids are not checked. */
 sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err);
 int64_t sol_batcher_windows(const sol_batcher *b); /* windows an epoch */
 int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn); /* the window of draw number `drawn`, in file order */
-/* Fills rows [batch, T] of inputs, targets and doc_start (sol_graph_accumulate's forms) and moves `drawn` on.
- * The target of a document's last token is -1 only if the next token belongs to another document. */
+/* The next `batch` windows, into inputs, targets and doc_start [batch, T] as sol_graph_accumulate
+ * takes them, and drawn += batch. A target is the token after the input, or -1 when that belongs to
+ * another document. */
 void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start);
-/* Window `index` in file order, for evaluation. */
+/* Window `index`, in file order, into arrays of T; `drawn` stays. */
 void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets,
                         int32_t *doc_start);
 

@@ -1,13 +1,13 @@
-/* Tokenizers: byte-level BPE (Hugging Face tokenizer.json, GGUF "gpt2") and SentencePiece-style BPE (llama2.c,
- * GGUF "llama", tokenizer.json with byte_fallback).
+/* Tokenizers: byte-level BPE (Hugging Face tokenizer.json, GGUF "gpt2") and SentencePiece-style BPE
+ * (llama2.c, GGUF "llama", tokenizer.json with byte_fallback).
  *
  *     sol_tokenizer *t;
  *     st = sol_tokenizer_open(&t, "tokenizer.json", err);
  *     st = sol_tokenizer_encode(t, text, n, SOL_ENCODE_BOS, &ids, err);
  *
- * A tokenizer is immutable after loading and may be shared by threads. decode(encode(x)) = x for every byte
- * string (for SentencePiece: up to the leading blank it adds), as far as the vocabulary has a token for each
- * byte; SmolLM2's lacks 21 control and invalid bytes, which are left out. */
+ * A tokenizer is immutable after loading and may be shared by threads. decode(encode(x)) = x for
+ * every byte string (for SentencePiece: up to the leading blank it adds), as far as the vocabulary
+ * has a token for each byte; SmolLM2's lacks 21 control and invalid bytes, which are left out. */
 #ifndef SOLERA_TEXT_TOKENIZER_H
 #define SOLERA_TEXT_TOKENIZER_H
 
@@ -35,11 +35,11 @@ enum {
         4, /* the text goes on from an earlier call: no leading blank (see sol_tokenizer_cut) */
 };
 
-/* By content: a tokenizer.json, a llama2.c tokenizer.bin, a serialized tokenizer; each may be gzipped. The
- * caller owns *t. */
+/* A tokenizer.json, a llama2.c tokenizer.bin or a serialized tokenizer, told apart by content; each
+ * may be gzipped. What would change the ids and is not computed here is refused by name:
+ * SOL_ERR_UNSUPPORTED. The caller owns *t. */
 sol_status sol_tokenizer_open(sol_tokenizer **t, const char *path, sol_err *err);
-/* From the bytes that sol_tokenizer_serialize made, or from a tokenizer.json or .bin in memory. `name` appears
- * in errors. */
+/* The same from bytes in memory, which are not needed afterwards. name: for errors. */
 sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data, size_t size,
                                      sol_err *err);
 void sol_tokenizer_free(sol_tokenizer **t);
@@ -67,70 +67,77 @@ typedef struct sol_tokenizer_arrays {
 } sol_tokenizer_arrays;
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a,
                                      sol_err *err);
-/* The way back, for writers of GGUF. *owner holds all that *a points to; release it with sol_arrays_owner_free.
- * n_tokens: of the model; ids that the tokenizer lacks get placeholders. Merges of a SentencePiece tokenizer become
- * scores. A pre-tokenizer that no GGUF name stands for, and merges whose order no scores can express, are
- * SOL_ERR_UNSUPPORTED. */
+/* The way back, for writers of GGUF. *owner holds all that *a points to; release it with
+ * sol_arrays_owner_free. n_tokens: of the model; ids that the tokenizer lacks get placeholders.
+ * Merges of a SentencePiece tokenizer become scores. A pre-tokenizer that no GGUF name stands for,
+ * and merges whose order no scores can express, are SOL_ERR_UNSUPPORTED. */
 typedef struct sol_arrays_owner sol_arrays_owner;
 sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a,
                                    sol_arrays_owner **owner, sol_err *err);
 void sol_arrays_owner_free(sol_arrays_owner **owner);
 
-/* For importers, before the tokenizer is shared: the ids that a model's config or generation_config.json names,
- * which tokenizer.json does not. -1 leaves one as it is. Changes the hash. */
+/* For importers, before the tokenizer is shared: the ids that a model's config or
+ * generation_config.json names, which tokenizer.json does not. -1 leaves one as it is. Changes the
+ * hash. */
 sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos, sol_err *err);
 
-/* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints under
- * /tokenizer. *data is owned by the caller. */
+/* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints
+ * under /tokenizer. *data is owned by the caller. */
 sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *size, sol_err *err);
 /* tokenizer.json as Hugging Face `tokenizers` reads it, 0-terminated, owned by the caller. */
 sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *size, sol_err *err);
 /* FNV-1a of the serialized form: names a vocabulary in datasets. */
 uint64_t sol_tokenizer_hash(const sol_tokenizer *t);
 
-/* Appends to *ids (start from {0}). text need not be UTF-8 nor 0-terminated. Thread-safe. */
+/* Appends the ids of text[n], which need not be UTF-8 or 0-terminated, to *ids (start from {0}).
+ * flags: SOL_ENCODE_*, or 0. Any number of threads may call it on one tokenizer. */
 sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,
                                 sol_err *err);
 
-/* The same for many texts: an encoder keeps scratch memory and a cache of words. One thread at a time; the
- * tokenizer is borrowed. The ids never depend on what was encoded before. */
+/* An encoder gives the same ids faster for many texts, because it keeps a workspace and a cache of
+ * words. One thread at a time uses it; the tokenizer is borrowed. The ids never depend on what was
+ * encoded before. */
 typedef struct sol_encoder sol_encoder;
 sol_status sol_encoder_create(sol_encoder **e, const sol_tokenizer *t, sol_err *err);
 void sol_encoder_free(sol_encoder **e);
 sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err);
 
 /* The last place in text[0, n) where it may be cut so that encoding both parts (the second with
- * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must not lie
- * across it. */
+ * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must
+ * not lie across it. */
 size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
-/* The same inside a word, for a long text that has no such place, which goes on behind n or `continues` an earlier one. The place is found
- * by encoding and checked against the text from there to n, at least 16 KiB, beyond which no vocabulary's merges reach. */
+/* The same inside a word, for a long text that has no such place, which goes on behind n or
+ * `continues` an earlier one. The place is found by encoding and checked against the text from
+ * there to n, at least 16 KiB, beyond which no vocabulary's merges reach. */
 size_t sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
 /* Whether such places are known at all: then a blank behind a character that is none is one. */
 bool sol_tokenizer_can_cut(const sol_tokenizer *t);
 /* Whether behind a single line break between two characters that are no white space is one, too. */
 bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t);
 
-/* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a control
- * token. prev is the token before it, or -1 at the start (SentencePiece drops the blank after BOS). */
+/* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a
+ * control token. prev is the token before it, or -1 at the start (SentencePiece drops the blank
+ * after BOS). */
 const char *sol_tokenizer_piece(const sol_tokenizer *t, int32_t prev, int32_t id, size_t *n);
 /* Any token's own text for people to read, control tokens included; NULL for an id outside. */
 const char *sol_tokenizer_text(const sol_tokenizer *t, int32_t id, size_t *n);
 
-int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t);
+int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t); /* ids lie below it */
 /* Whether an id stands for something: tokenizer.json may leave ids out. */
 bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id);
 int32_t sol_tokenizer_bos(const sol_tokenizer *t); /* -1: none */
 int32_t sol_tokenizer_eos(const sol_tokenizer *t);
 bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
-/* How often text[n] spells a control token, which only SOL_ENCODE_SPECIAL makes that token; *first: its id, -1: none does. */
+/* How often text[n] spells a control token, which is encoded as that token only with
+ * SOL_ENCODE_SPECIAL. *first: the id of the first one, -1 for none. */
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first);
-/* Id of a token by its text, special or not; -1: none. */
+/* The id of the token with this text, special or not; -1: none. */
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
-const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "SentencePiece BPE" */
+const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "SentencePiece BPE"; static */
 
-/* Trains a byte-level BPE with the LLaMA-3 pre-tokenizer regex and writes tokenizer.json atomically. Most
- * frequent pair first, lower ids first among equals: the same text gives the same file. */
+/* Trains a byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) with the LLaMA-3 pre-tokenizer
+ * regex. The most frequent pair is merged first, of equal ones that with the lower ids, so that the
+ * same text gives the same file. */
 typedef struct sol_bpe_options {
     const char *const *files; /* as text/docs.h reads them */
     int n_files;
@@ -140,6 +147,7 @@ typedef struct sol_bpe_options {
     const sol_log *log;
     int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
 } sol_bpe_options;
+/* Writes tokenizer.json to out_path, atomically. */
 sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err *err);
 
 #endif
