@@ -8,13 +8,13 @@ const char *const sol_test_llama2c_kind[SOL_TEST_LLAMA2C_KINDS] = {
     "tok_emb", "att_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm"};
 /* Which parameter of a block a kind is; -1: outside the blocks. */
 static const int block_param[SOL_TEST_LLAMA2C_KINDS] = {
-    -1,          SOL_BLOCK_INPUT_NORM, SOL_BLOCK_Q,    SOL_BLOCK_K,    SOL_BLOCK_V,
-    SOL_BLOCK_O, SOL_BLOCK_POST_NORM,  SOL_BLOCK_GATE, SOL_BLOCK_DOWN, SOL_BLOCK_UP,
+    -1,          SOL_ROLE_INPUT_NORM, SOL_ROLE_Q,    SOL_ROLE_K,    SOL_ROLE_V,
+    SOL_ROLE_O, SOL_ROLE_POST_NORM,  SOL_ROLE_GATE, SOL_ROLE_DOWN, SOL_ROLE_UP,
     -1};
 
 static const sol_param *param_of(const sol_model *m, int kind, int64_t layer)
 {
-    if (block_param[kind] >= 0) return sol_model_block_param(m, layer, (sol_block_param)block_param[kind]);
+    if (block_param[kind] >= 0) return sol_model_by_role(m, layer, (sol_role)block_param[kind]);
     return kind == 0 ? sol_model_embedding(m) : sol_model_final_norm(m);
 }
 

@@ -410,17 +410,17 @@ static int64_t moved(int64_t channel)
 }
 
 /* The row of the file that row r of the model became: rows of q and k in pairs (i, i + 32) of a head of 64, the others with their channels. */
-static int64_t row_in_file(sol_block_param which, int64_t r)
+static int64_t row_in_file(sol_role which, int64_t r)
 {
-    if (which == SOL_BLOCK_Q || which == SOL_BLOCK_K) return r / 64 * 64 + r % 32 * 2 + r % 64 / 32;
+    if (which == SOL_ROLE_Q || which == SOL_ROLE_K) return r / 64 * 64 + r % 32 * 2 + r % 64 / 32;
     return moved(r);
 }
 
 START_TEST(stq_blocks_are_the_trained_ones)
 {
-    static const struct { sol_block_param which; const char *name; } linears[] = {
-        {SOL_BLOCK_Q, "attn_q"}, {SOL_BLOCK_K, "attn_k"}, {SOL_BLOCK_V, "attn_v"}, {SOL_BLOCK_O, "attn_output"},
-        {SOL_BLOCK_GATE, "ffn_gate"}, {SOL_BLOCK_UP, "ffn_up"}, {SOL_BLOCK_DOWN, "ffn_down"}};
+    static const struct { sol_role which; const char *name; } linears[] = {
+        {SOL_ROLE_Q, "attn_q"}, {SOL_ROLE_K, "attn_k"}, {SOL_ROLE_V, "attn_v"}, {SOL_ROLE_O, "attn_output"},
+        {SOL_ROLE_GATE, "ffn_gate"}, {SOL_ROLE_UP, "ffn_up"}, {SOL_ROLE_DOWN, "ffn_down"}};
     sol_gguf g;
     sol_checkpoint c;
     float *q, out[512];
@@ -432,7 +432,7 @@ START_TEST(stq_blocks_are_the_trained_ones)
         export("stq1_0", "f16", id);
         ck_ok(sol_gguf_open(&g, file, err));
         for (int k = 0; k < 14; k++) {
-            const sol_param *p = sol_model_block_param(c.model, k / 7, linears[k % 7].which);
+            const sol_param *p = sol_model_by_role(c.model, k / 7, linears[k % 7].which);
             snprintf(name, sizeof name, "blk.%d.%s.weight", k / 7, linears[k % 7].name);
             const sol_gguf_tensor *t = sol_gguf_tensor_named(&g, name);
             ck_assert_str_eq(t->type->name, "STQ1_0");

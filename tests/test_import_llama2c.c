@@ -68,8 +68,8 @@ START_TEST(small_file)
     sol_checkpoint c;
     write_file(header, FLOATS * 4);
     ck_ok(sol_import_llama2c(&c, path, NULL, err));
-    const float *q = sol_model_f32(c.model, sol_model_block_param(c.model, 0, SOL_BLOCK_Q));
-    const float *up = sol_model_f32(c.model, sol_model_block_param(c.model, 0, SOL_BLOCK_UP));
+    const float *q = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_Q));
+    const float *up = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_UP));
     /* head_dim 4: rows 0 2 1 3 of the file, then 4 6 5 7 */
     ck_assert(q[0] == 48 && q[8] == 48 + 16 && q[16] == 48 + 8 && q[4 * 8] == 48 + 32 && q[5 * 8] == 48 + 48);
     ck_assert(up[0] == 40 + 8 + 64 + 64 + 64 + 8 + 192);

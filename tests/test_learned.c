@@ -72,7 +72,7 @@ START_TEST(table_and_starting_values)
     ck_assert_int_eq(sol_model_plain_params(m), n_params);
     ck_assert_mem_eq(m->data, plain->data, (size_t)n * 4);
     const sol_param *shift = sol_model_param(m, "model.layers.1.mlp.down_proj.quant_shift");
-    const sol_param *down = sol_model_block_param(m, 1, SOL_BLOCK_DOWN);
+    const sol_param *down = sol_model_by_role(m, 1, SOL_ROLE_DOWN);
     ck_assert_ptr_nonnull(shift);
     ck_assert_ptr_eq(shift, sol_model_learned(m, down, 1));
     ck_assert_int_eq(shift->kind, SOL_PARAM_QUANT);
@@ -183,7 +183,7 @@ START_TEST(gradient_through_tequilas_bias)
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     sol_model *m = tiny_model();
     sol_quant_spec spec = spec_of("tequila", SOL_PER_TENSOR), absmean = spec_of("absmean", SOL_PER_TENSOR);
-    const sol_param *p = sol_model_block_param(m, 1, SOL_BLOCK_UP);
+    const sol_param *p = sol_model_by_role(m, 1, SOL_ROLE_UP);
     sol_graph *g = graph_of(ctx, m, &spec), *straight = graph_of(ctx, m, &absmean);
     sol_residual_mix mix = {1, 0};
     float *bias_free = malloc((size_t)m->n_elements * 4);

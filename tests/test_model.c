@@ -69,13 +69,13 @@ START_TEST(parameter_names_and_shapes)
     ck_ok(sol_model_create(&m, &c, SOL_F32, err));
     ck_assert_int_eq(m->n_params, 1 + 4 * SOL_BLOCK_PARAMS + 2);
     const sol_param *k = sol_model_param(m, "model.layers.3.self_attn.k_proj.weight");
-    ck_assert_ptr_eq(k, sol_model_block_param(m, 3, SOL_BLOCK_K));
+    ck_assert_ptr_eq(k, sol_model_by_role(m, 3, SOL_ROLE_K));
     ck_assert_int_eq(k->rows, 2 * 32);
     ck_assert_int_eq(k->cols, 256);
     const sol_param *o = sol_model_param(m, "model.layers.0.self_attn.o_proj.weight");
     ck_assert_int_eq(o->rows, 256);
     ck_assert_int_eq(o->cols, 4 * 32);
-    const sol_param *down = sol_model_block_param(m, 1, SOL_BLOCK_DOWN);
+    const sol_param *down = sol_model_by_role(m, 1, SOL_ROLE_DOWN);
     ck_assert_str_eq(down->name, "model.layers.1.mlp.down_proj.weight");
     ck_assert_int_eq(down->rows, 256);
     ck_assert_int_eq(down->cols, 768);

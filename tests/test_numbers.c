@@ -67,12 +67,12 @@ static void make(sol_checkpoint *c, int64_t V, int64_t C, int64_t D)
     c->tokenizer = make_tokenizer((int)V);
 }
 
-static const sol_param *linear(const sol_checkpoint *c, sol_block_param which)
+static const sol_param *linear(const sol_checkpoint *c, sol_role which)
 {
-    return sol_model_block_param(c->model, 0, which);
+    return sol_model_by_role(c->model, 0, which);
 }
 
-static float *weights(const sol_checkpoint *c, sol_block_param which)
+static float *weights(const sol_checkpoint *c, sol_role which)
 {
     return sol_model_f32(c->model, linear(c, which));
 }
@@ -115,7 +115,7 @@ START_TEST(what_is_no_number_is_not_packed)
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     sol_checkpoint c;
     make(&c, 8, 64, 16);
-    float *up = weights(&c, SOL_BLOCK_UP), *embed = embedding(&c);
+    float *up = weights(&c, SOL_ROLE_UP), *embed = embedding(&c);
     float *norm = sol_model_f32(c.model, sol_model_final_norm(c.model));
     for (int i = 0; i < 4; i++) {
         float keep = up[130];
@@ -239,8 +239,8 @@ END_TEST
  * fp16; and a layer of zeros. */
 static void fill_edges(const sol_checkpoint *c)
 {
-    for (int which = SOL_BLOCK_Q; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = linear(c, (sol_block_param)which);
+    for (int which = SOL_ROLE_Q; which < SOL_BLOCK_PARAMS; which++) {
+        const sol_param *p = linear(c, (sol_role)which);
         if (p->kind != SOL_PARAM_LINEAR) continue;
         float *w = sol_model_f32(c->model, p);
         for (int64_t i = 0; i < p->cols; i++) {
@@ -252,7 +252,7 @@ static void fill_edges(const sol_checkpoint *c)
             w[5 * p->cols + i] = i == 9 ? 1 : -0.0f;
             w[6 * p->cols + i] = i % 2 ? 0x1p-24f : -0x1p-24f; /* the smallest fp16 */
         }
-        if (which == SOL_BLOCK_UP) memset(w, 0, (size_t)sol_param_count(p) * sizeof *w);
+        if (which == SOL_ROLE_UP) memset(w, 0, (size_t)sol_param_count(p) * sizeof *w);
     }
 }
 
@@ -307,7 +307,7 @@ START_TEST(edges_pack_to_what_their_definition_says)
     for (int i = 0; i < SOL_PACKED_LINEARS; i++) {
         float w[7 * 256];
         for (int64_t r = 0; r < 7; r++) sol_packed_decode_row(&p.linear[i], r, w + 256 * r);
-        expect_edges(w, 256, sol_packed_linear_param(i) == SOL_BLOCK_UP);
+        expect_edges(w, 256, sol_packed_linear_param(i) == SOL_ROLE_UP);
     }
     ck_ok(sol_net_from_model(&net, ctx, c.model, NULL, &c.quant, NULL, err));
     logprobs(net, want);
@@ -347,9 +347,9 @@ START_TEST(edges_go_through_gguf_and_back)
         ck_ok(sol_export_gguf(ctx, at("m.h5"), at("m.gguf"), &o, &r, err));
         ck_ok(sol_import(at("m.gguf"), at("back.h5"), &in, &done, err));
         ck_ok(sol_checkpoint_read(&back, at("back.h5"), SOL_F32, err));
-        expect_edges(weights(&back, SOL_BLOCK_V), 256, false);
-        expect_edges(weights(&back, SOL_BLOCK_DOWN), 256, false);
-        expect_edges(weights(&back, SOL_BLOCK_UP), 256, true);
+        expect_edges(weights(&back, SOL_ROLE_V), 256, false);
+        expect_edges(weights(&back, SOL_ROLE_DOWN), 256, false);
+        expect_edges(weights(&back, SOL_ROLE_UP), 256, true);
         sol_checkpoint_free(&back);
     }
     sol_checkpoint_free(&c);
@@ -508,13 +508,13 @@ START_TEST(a_layer_of_zeros_trains)
     sol_checkpoint c, out;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64 * 64; i++) {
-        weights(&c, SOL_BLOCK_GATE)[i] = weights(&c, SOL_BLOCK_UP)[i] = weights(&c, SOL_BLOCK_DOWN)[i] = 0;
-        weights(&c, SOL_BLOCK_Q)[i] = (float)(i % 5 - 2) * 1e-41f;
+        weights(&c, SOL_ROLE_GATE)[i] = weights(&c, SOL_ROLE_UP)[i] = weights(&c, SOL_ROLE_DOWN)[i] = 0;
+        weights(&c, SOL_ROLE_Q)[i] = (float)(i % 5 - 2) * 1e-41f;
     }
     ck_ok(train(&c, NULL, &out, err));
     for (int i = 0; i < 64 * 64; i++)
-        ck_assert(weights(&out, SOL_BLOCK_UP)[i] == 0 && weights(&out, SOL_BLOCK_DOWN)[i] == 0);
-    ck_assert_int_ne(memcmp(weights(&out, SOL_BLOCK_V), weights(&c, SOL_BLOCK_V), 64 * 64 * sizeof(float)), 0);
+        ck_assert(weights(&out, SOL_ROLE_UP)[i] == 0 && weights(&out, SOL_ROLE_DOWN)[i] == 0);
+    ck_assert_int_ne(memcmp(weights(&out, SOL_ROLE_V), weights(&c, SOL_ROLE_V), 64 * 64 * sizeof(float)), 0);
     ck_assert_int_eq(sol_first_beyond(out.model->data, out.model->n_elements, 100), -1);
     ck_assert(isfinite(out.state.best_eval_loss));
     sol_checkpoint_free(&out);
@@ -528,7 +528,7 @@ START_TEST(a_scale_above_fp16)
     static const char *const wide[] = {"quant.scale_dtype=fp32", NULL};
     sol_checkpoint c, out;
     make(&c, 8, 64, 16);
-    for (int i = 0; i < 64 * 64; i++) weights(&c, SOL_BLOCK_V)[i] *= 1e8f;
+    for (int i = 0; i < 64 * 64; i++) weights(&c, SOL_ROLE_V)[i] *= 1e8f;
     ck_fails(train(&c, NULL, &out, err), SOL_ERR_NONFINITE, "2 skipped steps are more than train.max_skipped");
     ck_assert(!sol_file_exists(at("run/ckpt/step-000003.h5")));
     char command[96];

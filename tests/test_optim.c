@@ -46,8 +46,8 @@ START_TEST(adamw_by_hand)
     sol_model *m = tiny_model(SOL_F32, true);
     sol_adamw *o;
     ck_ok(sol_adamw_create(&o, m, &plain, err));
-    float *g = gradient(m, 1), *p = sol_model_f32(m, sol_model_block_param(m, 1, SOL_BLOCK_K));
-    int64_t at = sol_model_block_param(m, 1, SOL_BLOCK_K)->offset;
+    float *g = gradient(m, 1), *p = sol_model_f32(m, sol_model_by_role(m, 1, SOL_ROLE_K));
+    int64_t at = sol_model_by_role(m, 1, SOL_ROLE_K)->offset;
     *p = 1;
     g[at] = 0.5f;
     sol_adamw_update(ctx, o, m, g, 1, 0.1f);
@@ -160,7 +160,7 @@ START_TEST(stochastic_rounding_keeps_the_mean)
         sol_adamw_config c = {.beta1 = 0, .beta2 = 0, .eps = 1e-30f, .stochastic_rounding = stochastic, .seed = 5};
         sol_adamw *o;
         ck_ok(sol_adamw_create(&o, m, &c, err));
-        const sol_param *p = sol_model_block_param(m, 0, SOL_BLOCK_GATE);
+        const sol_param *p = sol_model_by_role(m, 0, SOL_ROLE_GATE);
         sol_bf16 *w = (sol_bf16 *)sol_model_at(m, p);
         int64_t n = sol_param_count(p);
         float *g = gradient(m, 1);

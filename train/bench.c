@@ -65,7 +65,7 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->norms, (size_t)((2 * L + 1) * C), sizeof *p->norms, err);
     for (int64_t i = 0; st == SOL_OK && i < (2 * L + 1) * C; i++) p->norms[i] = 1;
     for (int64_t i = 0; st == SOL_OK && i < L * SOL_PACKED_LINEARS; i++) {
-        const sol_param *q = sol_model_block_param(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
+        const sol_param *q = sol_model_by_role(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
         if (group_size && q->cols % group_size != 0)
             st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
                           (long long)q->cols, q->name);

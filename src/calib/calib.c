@@ -16,16 +16,16 @@ enum { CHUNK_TOKENS = 4096 };
 typedef struct layer_set {
     sol_stage_kind input;
     int n;
-    sol_block_param which[SOL_CALIB_MAX_PARTS];
+    sol_role which[SOL_CALIB_MAX_PARTS];
     bool adds; /* its output is added to the stream: then it makes up for what the stream lacks, and tokens are weighted */
     const char *phase;
 } layer_set;
 
 static const layer_set sets[] = {
-    {SOL_STAGE_INPUT_NORM, 3, {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V}, false, "q, k, v"},
-    {SOL_STAGE_HEADS, 1, {SOL_BLOCK_O}, true, "o"},
-    {SOL_STAGE_POST_NORM, 2, {SOL_BLOCK_GATE, SOL_BLOCK_UP}, false, "gate, up"},
-    {SOL_STAGE_GATED, 1, {SOL_BLOCK_DOWN}, true, "down"},
+    {SOL_STAGE_INPUT_NORM, 3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}, false, "q, k, v"},
+    {SOL_STAGE_HEADS, 1, {SOL_ROLE_O}, true, "o"},
+    {SOL_STAGE_POST_NORM, 2, {SOL_ROLE_GATE, SOL_ROLE_UP}, false, "gate, up"},
+    {SOL_STAGE_GATED, 1, {SOL_ROLE_DOWN}, true, "down"},
 };
 enum { N_SETS = sizeof sets / sizeof *sets };
 
@@ -53,9 +53,9 @@ static int64_t all_windows(const sol_calib *c)
     return c->opts.windows + c->opts.held_out;
 }
 
-static const sol_param *param(const sol_model *m, sol_block_param which)
+static const sol_param *param(const sol_model *m, sol_role which)
 {
-    return sol_model_block_param(m, 0, which);
+    return sol_model_by_role(m, 0, which);
 }
 
 static int64_t set_rows(const sol_model *block, const layer_set *s)
@@ -78,7 +78,7 @@ static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t to
 /* ---- products outside the tapes ---- */
 
 /* y [n, out] = beta y + x [n, in] W^T, x in the compute type. */
-static void project(const sol_calib *c, const sol_model *block, sol_block_param which, const void *x, int64_t n, float beta, float *y,
+static void project(const sol_calib *c, const sol_model *block, sol_role which, const void *x, int64_t n, float beta, float *y,
                     int64_t ldy)
 {
     const sol_param *p = param(block, which);
@@ -126,8 +126,8 @@ static void run_block(const sol_calib *c, const sol_stage *stages, const sol_mod
     int64_t C = c->model->config.hidden_size;
     for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
         chunk k = chunk_at(c, first);
-        project(c, block, SOL_BLOCK_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1, x + k.row * C, C);
-        project(c, block, SOL_BLOCK_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1, x + k.row * C, C);
+        project(c, block, SOL_ROLE_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1, x + k.row * C, C);
+        project(c, block, SOL_ROLE_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1, x + k.row * C, C);
     }
 }
 
@@ -235,7 +235,7 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
         at += sol_param_count(p);
     }
     gather(c, s, in, out);
-    const sol_param *named = sol_model_block_param(c->model, c->layer, s->which[0]);
+    const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
     sol_status st = sol_calib_solve(c->ctx, &c->spec, named->name, c->opts.damping, c->opts.sweeps, c->opts.starts, &system, err);
     if (st != SOL_OK) return st;
     const float *q = c->solved;
@@ -264,7 +264,7 @@ static size_t block_bytes(const sol_model *block)
 static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 {
     for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *from = sol_model_block_param(c->model, layer, (sol_block_param)which), *to = param(block, (sol_block_param)which);
+        const sol_param *from = sol_model_by_role(c->model, layer, (sol_role)which), *to = param(block, (sol_role)which);
         sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from), c->model->dtype, sol_param_count(to));
     }
 }
@@ -273,7 +273,7 @@ static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 static void give_block(const sol_calib *c, int64_t layer)
 {
     for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *to = sol_model_block_param(c->model, layer, (sol_block_param)which), *from = param(c->latent, (sol_block_param)which);
+        const sol_param *to = sol_model_by_role(c->model, layer, (sol_role)which), *from = param(c->latent, (sol_role)which);
         sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from), SOL_F32, sol_param_count(to));
     }
     take_block(c, layer, c->latent);
@@ -283,7 +283,7 @@ static void give_block(const sol_calib *c, int64_t layer)
 static void quantize_block(const sol_calib *c, const sol_model *source)
 {
     for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = param(source, (sol_block_param)which);
+        const sol_param *p = param(source, (sol_role)which);
         float *to = sol_model_f32(c->effective, p);
         const float *from = sol_model_f32(source, p);
         if (p->kind == SOL_PARAM_LINEAR)
@@ -548,7 +548,7 @@ sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, c
     for (int i = 0; i < N_SETS; i++) {
         double in = 0, out = 0;
         for (int k = 0; k < sets[i].n; k++) {
-            const sol_param *p = sol_model_block_param(m, 0, sets[i].which[k]);
+            const sol_param *p = sol_model_by_role(m, 0, sets[i].which[k]);
             in = (double)p->cols;
             out += (double)p->rows;
         }

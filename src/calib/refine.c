@@ -9,10 +9,10 @@
 enum { WARMUP_STEPS = 10 };
 static const float lr_floor = 0.1f;
 
-static sol_var weight(void *user, int64_t layer, sol_block_param which)
+static sol_var weight(void *user, int64_t layer, sol_role which)
 {
     sol_refine *r = user;
-    const sol_param *p = sol_model_block_param(r->latent, layer, which);
+    const sol_param *p = sol_model_by_role(r->latent, layer, which);
     sol_shape shape = sol_shape2(p->rows, p->cols);
     const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
     if (p->kind == SOL_PARAM_NORM && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
@@ -64,7 +64,7 @@ static double rms(const sol_model *m)
     double sum = 0;
     int64_t n = 0;
     for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = sol_model_block_param(m, 0, (sol_block_param)which);
+        const sol_param *p = sol_model_by_role(m, 0, (sol_role)which);
         const float *w = sol_model_f32(m, p);
         if (p->kind != SOL_PARAM_LINEAR) continue;
         for (int64_t i = 0; i < sol_param_count(p); i++) sum += (double)w[i] * w[i];

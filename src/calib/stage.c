@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-static sol_var weight(void *user, int64_t layer, sol_block_param which)
+static sol_var weight(void *user, int64_t layer, sol_role which)
 {
     const sol_stage *s = user;
-    const sol_param *p = sol_model_block_param(s->weights, layer, which);
+    const sol_param *p = sol_model_by_role(s->weights, layer, which);
     const float *data = s->weights->data ? sol_model_f32(s->weights, p) : NULL;
     return sol_tape_constant(s->tape, SOL_F32, sol_shape2(p->rows, p->cols), data);
 }
@@ -14,7 +14,7 @@ static sol_var weight(void *user, int64_t layer, sol_block_param which)
 static sol_var record(const sol_block *b, sol_stage_kind kind, sol_var x)
 {
     bool attention = kind == SOL_STAGE_INPUT_NORM || kind == SOL_STAGE_HEADS;
-    sol_var h = sol_block_norm(b, 0, attention ? SOL_BLOCK_INPUT_NORM : SOL_BLOCK_POST_NORM, x);
+    sol_var h = sol_block_norm(b, 0, attention ? SOL_ROLE_INPUT_NORM : SOL_ROLE_POST_NORM, x);
     if (kind == SOL_STAGE_HEADS) return sol_block_heads(b, 0, h);
     if (kind == SOL_STAGE_GATED) return sol_block_gated(b, 0, h);
     return h;

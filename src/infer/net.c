@@ -149,19 +149,19 @@ static sol_status cut_runs(net_matrix **runs, int64_t *n, const void *data, sol_
 /* The parameters behind each matrix of a block. */
 static const struct {
     int n;
-    sol_block_param param[NET_MAX_PARTS];
+    sol_role param[NET_MAX_PARTS];
 } stacks[NET_MATRICES] = {
-    [NET_QKV] = {3, {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V}},
-    [NET_O] = {1, {SOL_BLOCK_O}},
-    [NET_GATE_UP] = {2, {SOL_BLOCK_GATE, SOL_BLOCK_UP}},
-    [NET_DOWN] = {1, {SOL_BLOCK_DOWN}},
+    [NET_QKV] = {3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}},
+    [NET_O] = {1, {SOL_ROLE_O}},
+    [NET_GATE_UP] = {2, {SOL_ROLE_GATE, SOL_ROLE_UP}},
+    [NET_DOWN] = {1, {SOL_ROLE_DOWN}},
 };
 
 static void borrow_matrix(net_matrix *to, const sol_model *m, int64_t layer, int which)
 {
     *to = (net_matrix){.type = m->dtype, .n_parts = stacks[which].n};
     for (int i = 0; i < to->n_parts; i++) {
-        const sol_param *p = sol_model_block_param(m, layer, stacks[which].param[i]);
+        const sol_param *p = sol_model_by_role(m, layer, stacks[which].param[i]);
         to->part[i] = sol_model_at(m, p);
         to->part_rows[i] = p->rows;
         to->rows += p->rows;
@@ -183,7 +183,7 @@ static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_
     float *bias = biased && st == SOL_OK ? q + to->rows * to->cols : NULL;
     to->bias = bias;
     for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
-        const sol_param *p = sol_model_block_param(m, layer, stacks[which].param[i]);
+        const sol_param *p = sol_model_by_role(m, layer, stacks[which].param[i]);
         sol_quant_matrix x = {.w = to->part[i], .rows = p->rows, .cols = p->cols};
         st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) break;
@@ -225,8 +225,8 @@ static sol_status take_norms(sol_net *net, const sol_model *m, sol_err *err)
     if (st != SOL_OK) return st;
     float *to = net->norms;
     for (int64_t l = 0; l < L; l++, to += 2 * C) {
-        sol_convert(to, SOL_F32, sol_model_at(m, sol_model_block_param(m, l, SOL_BLOCK_INPUT_NORM)), m->dtype, C);
-        sol_convert(to + C, SOL_F32, sol_model_at(m, sol_model_block_param(m, l, SOL_BLOCK_POST_NORM)), m->dtype, C);
+        sol_convert(to, SOL_F32, sol_model_at(m, sol_model_by_role(m, l, SOL_ROLE_INPUT_NORM)), m->dtype, C);
+        sol_convert(to + C, SOL_F32, sol_model_at(m, sol_model_by_role(m, l, SOL_ROLE_POST_NORM)), m->dtype, C);
     }
     sol_convert(to, SOL_F32, sol_model_at(m, sol_model_final_norm(m)), m->dtype, C);
     return SOL_OK;

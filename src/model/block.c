@@ -42,14 +42,14 @@ void sol_block_tables_fill(const sol_block *b)
     sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine), sol_tape_data(b->t, b->sine));
 }
 
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_block_param which, sol_var x, sol_dtype out)
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role which, sol_var x, sol_dtype out)
 {
     sol_var w = b->weight(b->user, layer, which), bias = b->bias ? b->bias(b->user, layer, which) : -1;
     sol_var y = sol_linear(b->t, x, w, bias < 0 ? out : SOL_F32);
     return bias < 0 ? y : sol_add_bias(b->t, y, bias);
 }
 
-sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_block_param which, sol_var x)
+sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role which, sol_var x)
 {
     return sol_rmsnorm(b->t, x, b->weight(b->user, layer, which), (float)b->config->rms_norm_eps, b->compute);
 }
@@ -64,23 +64,23 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
     const sol_model_config *c = b->config;
     sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
         c->head_dim};
-    sol_var q = rotate(b, sol_block_project(b, layer, SOL_BLOCK_Q, x, SOL_F32));
-    sol_var k = rotate(b, sol_block_project(b, layer, SOL_BLOCK_K, x, SOL_F32));
-    sol_var v = sol_block_project(b, layer, SOL_BLOCK_V, x, SOL_F32);
+    sol_var q = rotate(b, sol_block_project(b, layer, SOL_ROLE_Q, x, SOL_F32));
+    sol_var k = rotate(b, sol_block_project(b, layer, SOL_ROLE_K, x, SOL_F32));
+    sol_var v = sol_block_project(b, layer, SOL_ROLE_V, x, SOL_F32);
     return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
 }
 
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x)
 {
-    sol_var gate = sol_block_project(b, layer, SOL_BLOCK_GATE, x, b->compute);
-    sol_var up = sol_block_project(b, layer, SOL_BLOCK_UP, x, b->compute);
+    sol_var gate = sol_block_project(b, layer, SOL_ROLE_GATE, x, b->compute);
+    sol_var up = sol_block_project(b, layer, SOL_ROLE_UP, x, b->compute);
     return sol_swiglu(b->t, gate, up, b->compute);
 }
 
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
 {
-    sol_var h = sol_block_heads(b, layer, sol_block_norm(b, layer, SOL_BLOCK_INPUT_NORM, x));
-    x = sol_add(b->t, x, sol_block_project(b, layer, SOL_BLOCK_O, h, SOL_F32));
-    h = sol_block_gated(b, layer, sol_block_norm(b, layer, SOL_BLOCK_POST_NORM, x));
-    return sol_add(b->t, x, sol_block_project(b, layer, SOL_BLOCK_DOWN, h, SOL_F32));
+    sol_var h = sol_block_heads(b, layer, sol_block_norm(b, layer, SOL_ROLE_INPUT_NORM, x));
+    x = sol_add(b->t, x, sol_block_project(b, layer, SOL_ROLE_O, h, SOL_F32));
+    h = sol_block_gated(b, layer, sol_block_norm(b, layer, SOL_ROLE_POST_NORM, x));
+    return sol_add(b->t, x, sol_block_project(b, layer, SOL_ROLE_DOWN, h, SOL_F32));
 }

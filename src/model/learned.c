@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "model/model.h"
 
-static const sol_block_param linears[] = {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
-                                          SOL_BLOCK_GATE, SOL_BLOCK_UP, SOL_BLOCK_DOWN};
+static const sol_role linears[] = {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
+                                          SOL_ROLE_GATE, SOL_ROLE_UP, SOL_ROLE_DOWN};
 enum { N_LINEARS = sizeof linears / sizeof linears[0] };
 
 int sol_model_plain_params(const sol_model *m)
@@ -79,7 +79,7 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
     int64_t from = m->n_elements;
     for (int l = 0; l < layers; l++) {
         for (int i = 0; i < N_LINEARS; i++) {
-            const sol_param *p = sol_model_block_param(m, l, linears[i]);
+            const sol_param *p = sol_model_by_role(m, l, linears[i]);
             for (int k = 0; k < n_learned; k++)
                 append(m, p, q->learned_name[k], sol_quant_scale_count(spec, p->rows, p->cols));
         }
@@ -94,7 +94,7 @@ const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, 
 {
     if (k >= m->n_learned || linear->kind != SOL_PARAM_LINEAR) return NULL;
     for (int i = 0; i < N_LINEARS; i++)
-        if (sol_model_block_param(m, linear->layer, linears[i]) == linear)
+        if (sol_model_by_role(m, linear->layer, linears[i]) == linear)
             return &m->params[sol_model_plain_params(m) + (linear->layer * N_LINEARS + i) * m->n_learned + k];
     return NULL;
 }

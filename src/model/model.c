@@ -13,33 +13,33 @@ static const struct {
     const char *name;
     sol_param_kind kind;
 } block_params[SOL_BLOCK_PARAMS] = {
-    [SOL_BLOCK_INPUT_NORM] = {"input_layernorm", SOL_PARAM_NORM},
-    [SOL_BLOCK_Q] = {"self_attn.q_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_K] = {"self_attn.k_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_V] = {"self_attn.v_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_O] = {"self_attn.o_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_POST_NORM] = {"post_attention_layernorm", SOL_PARAM_NORM},
-    [SOL_BLOCK_GATE] = {"mlp.gate_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_UP] = {"mlp.up_proj", SOL_PARAM_LINEAR},
-    [SOL_BLOCK_DOWN] = {"mlp.down_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_INPUT_NORM] = {"input_layernorm", SOL_PARAM_NORM},
+    [SOL_ROLE_Q] = {"self_attn.q_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_K] = {"self_attn.k_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_V] = {"self_attn.v_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_O] = {"self_attn.o_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_POST_NORM] = {"post_attention_layernorm", SOL_PARAM_NORM},
+    [SOL_ROLE_GATE] = {"mlp.gate_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_UP] = {"mlp.up_proj", SOL_PARAM_LINEAR},
+    [SOL_ROLE_DOWN] = {"mlp.down_proj", SOL_PARAM_LINEAR},
 };
 
-static void block_shape(const sol_model_config *c, sol_block_param which, int64_t *rows, int64_t *cols)
+static void block_shape(const sol_model_config *c, sol_role which, int64_t *rows, int64_t *cols)
 {
     int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     *rows = 1;
     *cols = c->hidden_size;
     switch (which) {
-    case SOL_BLOCK_INPUT_NORM:
-    case SOL_BLOCK_POST_NORM:
+    case SOL_ROLE_INPUT_NORM:
+    case SOL_ROLE_POST_NORM:
     case SOL_BLOCK_PARAMS: break;
-    case SOL_BLOCK_Q: *rows = q; break;
-    case SOL_BLOCK_K:
-    case SOL_BLOCK_V: *rows = kv; break;
-    case SOL_BLOCK_O: *rows = c->hidden_size, *cols = q; break;
-    case SOL_BLOCK_GATE:
-    case SOL_BLOCK_UP: *rows = c->intermediate_size; break;
-    case SOL_BLOCK_DOWN: *rows = c->hidden_size, *cols = c->intermediate_size; break;
+    case SOL_ROLE_Q: *rows = q; break;
+    case SOL_ROLE_K:
+    case SOL_ROLE_V: *rows = kv; break;
+    case SOL_ROLE_O: *rows = c->hidden_size, *cols = q; break;
+    case SOL_ROLE_GATE:
+    case SOL_ROLE_UP: *rows = c->intermediate_size; break;
+    case SOL_ROLE_DOWN: *rows = c->hidden_size, *cols = c->intermediate_size; break;
     }
 }
 
@@ -66,7 +66,7 @@ static void fill_table(sol_model *m)
             int64_t rows, cols;
             char *name = m->params[m->n_params].name;
             snprintf(name, sizeof m->params[0].name, "model.layers.%d.%s.weight", layer, block_params[which].name);
-            block_shape(c, (sol_block_param)which, &rows, &cols);
+            block_shape(c, (sol_role)which, &rows, &cols);
             add_param(m, block_params[which].kind, layer, rows, cols);
         }
     }
@@ -124,7 +124,7 @@ const sol_param *sol_model_param(const sol_model *m, const char *name)
     return NULL;
 }
 
-const sol_param *sol_model_block_param(const sol_model *m, int64_t layer, sol_block_param which)
+const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role which)
 {
     return &m->params[1 + layer * SOL_BLOCK_PARAMS + which];
 }
@@ -207,8 +207,8 @@ void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, ui
         for (int64_t k = 0; k < n; k++) store(out, dtype, k, 1.0f);
         return;
     }
-    bool residual = p->layer >= 0 && (p == sol_model_block_param(m, p->layer, SOL_BLOCK_O) ||
-                                      p == sol_model_block_param(m, p->layer, SOL_BLOCK_DOWN));
+    bool residual = p->layer >= 0 && (p == sol_model_by_role(m, p->layer, SOL_ROLE_O) ||
+                                      p == sol_model_by_role(m, p->layer, SOL_ROLE_DOWN));
     float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
     init_args a = {.out = out, .dtype = dtype, .first = first, .n = n, .seed = seed,
                    .stream = SOL_STREAM_INIT + ((uint64_t)index << 8), .std = 0.02f * (residual ? residual_scale : 1.0f)};

@@ -4,7 +4,7 @@
  *     st = sol_model_create(&m, &config, SOL_F32, err);      // all parameters zero
  *     const sol_param *p = sol_model_param(m, "model.layers.0.self_attn.q_proj.weight");
  *     float *w = sol_model_f32(m, p); // [p->rows, p->cols]
- *     p = sol_model_block_param(m, 0, SOL_BLOCK_Q); // the same parameter
+ *     p = sol_model_by_role(m, 0, SOL_ROLE_Q); // the same parameter
  *     sol_model_free(&m);
  *
  * RoPE is the half-split form of Hugging Face (importers permute interleaved q/k rows). */
@@ -47,18 +47,18 @@ typedef struct sol_param {
 #define SOL_PARAM_ALIGN 16
 
 /* The parameters of one block in the order of the flat block: [rows, cols] with q = H D and kv = K D. */
-typedef enum sol_block_param {
-    SOL_BLOCK_INPUT_NORM, /* [1, C] */
-    SOL_BLOCK_Q,          /* [q, C] */
-    SOL_BLOCK_K,          /* [kv, C] */
-    SOL_BLOCK_V,          /* [kv, C] */
-    SOL_BLOCK_O,          /* [C, q] */
-    SOL_BLOCK_POST_NORM,  /* [1, C] */
-    SOL_BLOCK_GATE,       /* [F, C] */
-    SOL_BLOCK_UP,         /* [F, C] */
-    SOL_BLOCK_DOWN,       /* [C, F] */
+typedef enum sol_role {
+    SOL_ROLE_INPUT_NORM, /* [1, C] */
+    SOL_ROLE_Q,          /* [q, C] */
+    SOL_ROLE_K,          /* [kv, C] */
+    SOL_ROLE_V,          /* [kv, C] */
+    SOL_ROLE_O,          /* [C, q] */
+    SOL_ROLE_POST_NORM,  /* [1, C] */
+    SOL_ROLE_GATE,       /* [F, C] */
+    SOL_ROLE_UP,         /* [F, C] */
+    SOL_ROLE_DOWN,       /* [C, F] */
     SOL_BLOCK_PARAMS      /* how many */
-} sol_block_param;
+} sol_role;
 
 typedef struct sol_model {
     sol_model_config config;
@@ -109,7 +109,7 @@ int sol_model_plain_params(const sol_model *m);
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
-const sol_param *sol_model_block_param(const sol_model *m, int64_t layer, sol_block_param which);
+const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role which);
 const sol_param *sol_model_embedding(const sol_model *m);
 const sol_param *sol_model_final_norm(const sol_model *m);
 const sol_param *sol_model_head(const sol_model *m); /* the embedding when tied */

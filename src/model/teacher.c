@@ -106,10 +106,10 @@ static sol_var weight(const sol_teacher_net *n, const sol_param *p)
     return sol_stored_weight(n->block.t, s);
 }
 
-static sol_var block_weight(void *user, int64_t layer, sol_block_param which)
+static sol_var block_weight(void *user, int64_t layer, sol_role which)
 {
     const sol_teacher_net *n = user;
-    return weight(n, sol_model_block_param(n->teacher->table, layer, which));
+    return weight(n, sol_model_by_role(n->teacher->table, layer, which));
 }
 
 sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,

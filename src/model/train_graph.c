@@ -42,8 +42,8 @@ static sol_shape param_shape(const sol_param *p)
 /* Elements from a block's first parameter to the end of its last. */
 static int64_t block_elements(const sol_model *m)
 {
-    const sol_param *last = sol_model_block_param(m, 0, SOL_BLOCK_DOWN);
-    return last->offset + sol_param_count(last) - sol_model_block_param(m, 0, SOL_BLOCK_INPUT_NORM)->offset;
+    const sol_param *last = sol_model_by_role(m, 0, SOL_ROLE_DOWN);
+    return last->offset + sol_param_count(last) - sol_model_by_role(m, 0, SOL_ROLE_INPUT_NORM)->offset;
 }
 
 static int64_t round_up(int64_t n)
@@ -54,7 +54,7 @@ static int64_t round_up(int64_t n)
 /* The first parameter whose gradient lies together with that of p. */
 static const sol_param *group_start(const sol_model *m, const sol_param *p)
 {
-    if (p->layer >= 0) return sol_model_block_param(m, p->layer, SOL_BLOCK_INPUT_NORM);
+    if (p->layer >= 0) return sol_model_by_role(m, p->layer, SOL_ROLE_INPUT_NORM);
     return p == sol_model_embedding(m) ? p : sol_model_final_norm(m);
 }
 
@@ -134,9 +134,9 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
 }
 
 /* What block `layer` computes with in place of a parameter. */
-static void record_weight(sol_graph *g, int64_t layer, sol_block_param which)
+static void record_weight(sol_graph *g, int64_t layer, sol_role which)
 {
-    const sol_param *p = sol_model_block_param(g->model, layer, which);
+    const sol_param *p = sol_model_by_role(g->model, layer, which);
     int64_t index = layer * SOL_BLOCK_PARAMS + which;
     g->weight[index] = leaf(g, p);
     g->bias[index] = -1;
@@ -148,18 +148,18 @@ static void record_weights(sol_graph *g)
 {
     sol_tape_prologue(g->tape, true);
     for (int64_t l = 0; l < g->model->config.num_hidden_layers; l++)
-        for (int i = 0; i < SOL_BLOCK_PARAMS; i++) record_weight(g, l, (sol_block_param)i);
+        for (int i = 0; i < SOL_BLOCK_PARAMS; i++) record_weight(g, l, (sol_role)i);
     sol_tape_prologue(g->tape, false);
 }
 
-static sol_var block_weight(void *user, int64_t layer, sol_block_param which)
+static sol_var block_weight(void *user, int64_t layer, sol_role which)
 {
     sol_graph *g = user;
     if (g->opts.by_layer) record_weight(g, layer, which);
     return g->weight[layer * SOL_BLOCK_PARAMS + which];
 }
 
-static sol_var block_bias(void *user, int64_t layer, sol_block_param which)
+static sol_var block_bias(void *user, int64_t layer, sol_role which)
 {
     return ((const sol_graph *)user)->bias[layer * SOL_BLOCK_PARAMS + which];
 }
@@ -472,7 +472,7 @@ static void hand_out(sol_graph *g, const sol_param *p, int n)
 static void after_block(void *user, int layer)
 {
     sol_graph *g = user;
-    hand_out(g, sol_model_block_param(g->model, layer, SOL_BLOCK_INPUT_NORM), SOL_BLOCK_PARAMS);
+    hand_out(g, sol_model_by_role(g->model, layer, SOL_ROLE_INPUT_NORM), SOL_BLOCK_PARAMS);
 }
 
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
@@ -526,7 +526,7 @@ static void watch_linear(void *user, const sol_op *op, const sol_var *in, const 
     for (int64_t i = 0; i < n; i++) {
         if (g->weight[i] != in[1]) continue;
         const sol_param *p =
-            sol_model_block_param(g->model, i / SOL_BLOCK_PARAMS, (sol_block_param)(i % SOL_BLOCK_PARAMS));
+            sol_model_by_role(g->model, i / SOL_BLOCK_PARAMS, (sol_role)(i % SOL_BLOCK_PARAMS));
         sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
         sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false, call->out[0].grad_bf16};
         g->watch(g->watch_user, p, &w, &dy, call->out[0].shape.dim[0]);

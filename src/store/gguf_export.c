@@ -342,9 +342,9 @@ static int64_t old_channel(int64_t i)
     return i - in_chunk + in_chunk % 16 * 4 + in_chunk / 16;
 }
 
-static sol_block_param block_param(const gguf_writer *w, int index)
+static sol_role block_param(const gguf_writer *w, int index)
 {
-    return w->view.table->params[index].layer < 0 ? SOL_BLOCK_PARAMS : (sol_block_param)((index - 1) % SOL_BLOCK_PARAMS);
+    return w->view.table->params[index].layer < 0 ? SOL_BLOCK_PARAMS : (sol_role)((index - 1) % SOL_BLOCK_PARAMS);
 }
 
 /* Row of the model that becomes row r of the file: rows of q and k in interleaved pairs; channels that move. */
@@ -352,8 +352,8 @@ static int64_t source_row(const gguf_writer *w, int index, int64_t r)
 {
     int64_t D = w->view.table->config.head_dim;
     switch (block_param(w, index)) {
-    case SOL_BLOCK_Q: case SOL_BLOCK_K: return r - r % D + r % D / 2 + r % 2 * (D / 2);
-    case SOL_BLOCK_V: case SOL_BLOCK_O: case SOL_BLOCK_GATE: case SOL_BLOCK_UP: case SOL_BLOCK_DOWN:
+    case SOL_ROLE_Q: case SOL_ROLE_K: return r - r % D + r % D / 2 + r % 2 * (D / 2);
+    case SOL_ROLE_V: case SOL_ROLE_O: case SOL_ROLE_GATE: case SOL_ROLE_UP: case SOL_ROLE_DOWN:
         return w->permute ? old_channel(r) : r;
     default: return r;
     }

@@ -7,9 +7,9 @@
 const char *sol_gguf_param_name(const sol_model *table, int index, char *name)
 {
     static const char *const block[SOL_BLOCK_PARAMS] = {
-        [SOL_BLOCK_INPUT_NORM] = "attn_norm", [SOL_BLOCK_Q] = "attn_q", [SOL_BLOCK_K] = "attn_k", [SOL_BLOCK_V] = "attn_v",
-        [SOL_BLOCK_O] = "attn_output", [SOL_BLOCK_POST_NORM] = "ffn_norm", [SOL_BLOCK_GATE] = "ffn_gate",
-        [SOL_BLOCK_UP] = "ffn_up", [SOL_BLOCK_DOWN] = "ffn_down"};
+        [SOL_ROLE_INPUT_NORM] = "attn_norm", [SOL_ROLE_Q] = "attn_q", [SOL_ROLE_K] = "attn_k", [SOL_ROLE_V] = "attn_v",
+        [SOL_ROLE_O] = "attn_output", [SOL_ROLE_POST_NORM] = "ffn_norm", [SOL_ROLE_GATE] = "ffn_gate",
+        [SOL_ROLE_UP] = "ffn_up", [SOL_ROLE_DOWN] = "ffn_down"};
     const sol_param *p = &table->params[index];
     if (p->layer >= 0)
         snprintf(name, 96, "blk.%d.%s.weight", p->layer, block[(index - 1) % SOL_BLOCK_PARAMS]);

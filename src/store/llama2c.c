@@ -16,13 +16,13 @@ typedef struct llama2c {
 /* Where each kind begins; returns the size that the file must have. */
 static uint64_t lay_out(const sol_model_config *c, llama2c *f)
 {
-    static const sol_block_param order[] = {SOL_BLOCK_INPUT_NORM, SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
-                                            SOL_BLOCK_POST_NORM, SOL_BLOCK_GATE, SOL_BLOCK_DOWN, SOL_BLOCK_UP};
+    static const sol_role order[] = {SOL_ROLE_INPUT_NORM, SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
+                                            SOL_ROLE_POST_NORM, SOL_ROLE_GATE, SOL_ROLE_DOWN, SOL_ROLE_UP};
     int64_t C = c->hidden_size, F = c->intermediate_size, kv = c->num_key_value_heads * c->head_dim, count[SOL_BLOCK_PARAMS];
-    count[SOL_BLOCK_INPUT_NORM] = count[SOL_BLOCK_POST_NORM] = C;
-    count[SOL_BLOCK_Q] = count[SOL_BLOCK_O] = C * C;
-    count[SOL_BLOCK_K] = count[SOL_BLOCK_V] = kv * C;
-    count[SOL_BLOCK_GATE] = count[SOL_BLOCK_UP] = count[SOL_BLOCK_DOWN] = F * C;
+    count[SOL_ROLE_INPUT_NORM] = count[SOL_ROLE_POST_NORM] = C;
+    count[SOL_ROLE_Q] = count[SOL_ROLE_O] = C * C;
+    count[SOL_ROLE_K] = count[SOL_ROLE_V] = kv * C;
+    count[SOL_ROLE_GATE] = count[SOL_ROLE_UP] = count[SOL_ROLE_DOWN] = F * C;
     uint64_t at = HEADER, embed = 4 * (uint64_t)(c->vocab_size * C);
     f->embed = at;
     at += embed;

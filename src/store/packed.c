@@ -7,10 +7,10 @@
 #include "store/parts.h"
 #include "store/store.h"
 
-sol_block_param sol_packed_linear_param(int i)
+sol_role sol_packed_linear_param(int i)
 {
-    static const sol_block_param order[SOL_PACKED_LINEARS] = {SOL_BLOCK_Q, SOL_BLOCK_K, SOL_BLOCK_V, SOL_BLOCK_O,
-                                                              SOL_BLOCK_GATE, SOL_BLOCK_UP, SOL_BLOCK_DOWN};
+    static const sol_role order[SOL_PACKED_LINEARS] = {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
+                                                              SOL_ROLE_GATE, SOL_ROLE_UP, SOL_ROLE_DOWN};
     return order[i];
 }
 
@@ -21,14 +21,14 @@ static int64_t n_linears(const sol_model_config *c)
 
 static const sol_param *linear_param(const sol_model *table, int64_t i)
 {
-    return sol_model_block_param(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
+    return sol_model_by_role(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
 }
 
 /* Norm i of 2 L + 1. */
 static const sol_param *norm_param(const sol_model *table, int64_t i)
 {
     if (i == 2 * table->config.num_hidden_layers) return sol_model_final_norm(table);
-    return sol_model_block_param(table, i / 2, i % 2 ? SOL_BLOCK_POST_NORM : SOL_BLOCK_INPUT_NORM);
+    return sol_model_by_role(table, i / 2, i % 2 ? SOL_ROLE_POST_NORM : SOL_ROLE_INPUT_NORM);
 }
 
 static void free_dense(sol_dense_src *d)

@@ -92,7 +92,7 @@ typedef struct sol_packed_model {
 
 enum { SOL_PACKED_LINEARS = 7 };
 /* The place of linear i (0..6) among the parameters of a block. */
-sol_block_param sol_packed_linear_param(int i);
+sol_role sol_packed_linear_param(int i);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are rounded to embed_type.
  * p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot hold, and

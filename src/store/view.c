@@ -95,7 +95,7 @@ static int linear_of(const sol_model *table, int index)
 {
     const sol_param *p = &table->params[index];
     for (int k = 0; k < SOL_PACKED_LINEARS; k++)
-        if (sol_model_block_param(table, p->layer, sol_packed_linear_param(k)) == p) return k;
+        if (sol_model_by_role(table, p->layer, sol_packed_linear_param(k)) == p) return k;
     return 0;
 }
 
@@ -108,7 +108,7 @@ static const float *norm_of(const sol_view *v, const sol_param *p)
 {
     int64_t C = v->table->config.hidden_size, i = 2 * v->table->config.num_hidden_layers;
     if (p->layer >= 0)
-        i = 2 * p->layer + (p == sol_model_block_param(v->table, p->layer, SOL_BLOCK_POST_NORM));
+        i = 2 * p->layer + (p == sol_model_by_role(v->table, p->layer, SOL_ROLE_POST_NORM));
     return v->packed.norms + i * C;
 }
 
