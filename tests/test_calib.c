@@ -416,7 +416,7 @@ static void toy_make(toy *t, const sol_ctx *ctx)
     for (int i = 0; i < t->model->n_params; i++) {
         const sol_param *p = &t->model->params[i];
         float *w = sol_model_f32(t->model, p);
-        for (int64_t k = 0; p->kind == SOL_PARAM_LINEAR && k < sol_param_count(p); k++) w[k] *= 6;
+        for (int64_t k = 0; p->quantized && k < sol_param_count(p); k++) w[k] *= 6;
     }
     sol_rng r = sol_rng_make(2, SOL_STREAM_TEST);
     for (int i = 0; i < 4000; i++) t->ids[i] = (uint16_t)sol_rng_below(&r, (uint64_t)c.vocab_size);

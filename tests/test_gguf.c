@@ -393,7 +393,7 @@ START_TEST(sizes_are_as_predicted)
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
     ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
     for (int i = 0; i < c.model->n_params; i++)
-        if (c.model->params[i].kind == SOL_PARAM_LINEAR) linear += (double)sol_param_count(&c.model->params[i]);
+        if (c.model->params[i].quantized) linear += (double)sol_param_count(&c.model->params[i]);
     sol_checkpoint_free(&c);
     double rest = (double)exported_bytes("f32") - 4 * linear;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {

@@ -433,7 +433,7 @@ START_TEST(quantized_layers_are_straight_through)
     const sol_residual_mix mix = {0.75f, 0.5f};
     double loss[2];
     for (int p = 0; p < m->n_params; p++)
-        if (m->params[p].kind == SOL_PARAM_LINEAR)
+        if (m->params[p].quantized)
             sol_quant_effective(ctx, sherry(), sol_model_f32(m, &m->params[p]), m->params[p].rows, m->params[p].cols,
                                 mix, sol_model_f32(effective, &m->params[p]));
     sol_graph_opts o = {.batch = 2, .seq = 32};
@@ -441,7 +441,7 @@ START_TEST(quantized_layers_are_straight_through)
     float *want = step(effective, NULL, mix, o, 2, tokens, targets, NULL, &loss[1]);
     ck_assert_double_eq(loss[0], loss[1]);
     for (int p = 0; p < m->n_params; p++)
-        for (int64_t i = 0; i < sol_param_count(&m->params[p]) && m->params[p].kind == SOL_PARAM_LINEAR; i++)
+        for (int64_t i = 0; i < sol_param_count(&m->params[p]) && m->params[p].quantized; i++)
             want[m->params[p].offset + i] *= 1.25f;
     assert_close(got, want, m->n_elements, 1e-6);
     sol_free(got);
@@ -578,7 +578,7 @@ START_TEST(steps_of_one_batch)
         size_t apart = planned(m, spec, o);
         o.one_batch = true;
         for (int p = 0; p < m->n_params; p++)
-            if (m->params[p].kind == SOL_PARAM_LINEAR) linear += sol_param_count(&m->params[p]);
+            if (m->params[p].quantized) linear += sol_param_count(&m->params[p]);
         if (spec) ck_assert_uint_le(planned(m, spec, o) + (size_t)linear * sol_dtype_size(o.compute), apart);
         sol_ctx *ctx = make_ctx(2);
         sol_graph *g;

@@ -102,7 +102,7 @@ START_TEST(dequantized)
         for (int i = 0; i < a.model->n_params; i++) {
             const sol_param *x = &a.model->params[i];
             const float *want = sol_model_f32(a.model, x);
-            if (x->kind == SOL_PARAM_LINEAR) {
+            if (x->quantized) {
                 sol_quant_effective(ctx, &a.quant, want, x->rows, x->cols, (sol_residual_mix){1, 0}, q);
                 want = q;
             }

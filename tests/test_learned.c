@@ -132,7 +132,7 @@ static void check_gradients(const char *method, sol_granularity granularity)
             *x = strstr(m->params[i].name, "quant_shift") ? 0.01f : 0.4f * *x;
         }
     for (int i = 0; i < sol_model_plain_params(m); i++) {
-        if (m->params[i].kind != SOL_PARAM_LINEAR) continue;
+        if (!m->params[i].quantized) continue;
         sol_quant_matrix x = sol_model_quant_matrix(m, &m->params[i]);
         sol_quant_forward(ctx, &spec, &x, mix, sol_model_f32(dense, &dense->params[i]), NULL);
     }
@@ -144,13 +144,13 @@ static void check_gradients(const char *method, sol_granularity granularity)
         const sol_param *p = &m->params[i];
         float *got = sol_graph_grads(g) + p->offset, *dw = sol_graph_grads(d) + p->offset;
         float learned[2][128] = {{0}}, *const into[2] = {learned[0], learned[1]};
-        if (p->kind == SOL_PARAM_LINEAR) {
+        if (p->quantized) {
             sol_quant_matrix x = sol_model_quant_matrix(m, p);
             sol_quant_backward(ctx, &spec, &x, mix, NULL, dw, into);
         }
         for (int64_t k = 0; k < sol_param_count(p); k++)
             if (fabsf(got[k] - dw[k]) > 1e-4f) ck_abort_msg("%s of %s: %g, want %g", method, p->name, got[k], dw[k]);
-        for (int k = 0; p->kind == SOL_PARAM_LINEAR && k < m->n_learned; k++) {
+        for (int k = 0; p->quantized && k < m->n_learned; k++) {
             const sol_param *l = sol_model_learned(m, p, k);
             for (int64_t r = 0; r < l->rows; r++) {
                 float value = sol_graph_grads(g)[l->offset + r];

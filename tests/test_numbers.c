@@ -143,7 +143,7 @@ START_TEST(what_is_no_number_is_not_packed)
         sol_dense *d;
         embed[64] = -most[type];
         ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, (sol_dense_type)type, err));
-        sol_packed_decode_row(&p.linear[5], 1, row);
+        sol_packed_decode_row(sol_packed_linear(&p, 0, SOL_ROLE_UP), 1, row);
         ck_assert_float_eq(row[1], 65504);
         ck_ok(sol_dense_prepare(&d, ctx, &p.embed, NULL, err));
         sol_dense_row(d, 1, row);
@@ -239,20 +239,20 @@ END_TEST
  * fp16; and a layer of zeros. */
 static void fill_edges(const sol_checkpoint *c)
 {
-    for (int which = SOL_ROLE_Q; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = linear(c, (sol_role)which);
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+    for (int i = 0; i < c->model->n_params; i++) {
+        const sol_param *p = &c->model->params[i];
+        if (!p->quantized) continue;
         float *w = sol_model_f32(c->model, p);
-        for (int64_t i = 0; i < p->cols; i++) {
-            w[i] = 0;
-            w[p->cols + i] = -0.5f;
-            w[2 * p->cols + i] = (float)(i % 7 - 3) * 1e-40f;
-            w[3 * p->cols + i] = i % 3 ? 0.25f : -0.25f;
-            w[4 * p->cols + i] = i % 2 ? 60000 : -60000;
-            w[5 * p->cols + i] = i == 9 ? 1 : -0.0f;
-            w[6 * p->cols + i] = i % 2 ? 0x1p-24f : -0x1p-24f; /* the smallest fp16 */
+        for (int64_t k = 0; k < p->cols; k++) {
+            w[k] = 0;
+            w[p->cols + k] = -0.5f;
+            w[2 * p->cols + k] = (float)(k % 7 - 3) * 1e-40f;
+            w[3 * p->cols + k] = k % 3 ? 0.25f : -0.25f;
+            w[4 * p->cols + k] = k % 2 ? 60000 : -60000;
+            w[5 * p->cols + k] = k == 9 ? 1 : -0.0f;
+            w[6 * p->cols + k] = k % 2 ? 0x1p-24f : -0x1p-24f; /* the smallest fp16 */
         }
-        if (which == SOL_ROLE_UP) memset(w, 0, (size_t)sol_param_count(p) * sizeof *w);
+        if (p->role == SOL_ROLE_UP) memset(w, 0, (size_t)sol_param_count(p) * sizeof *w);
     }
 }
 
@@ -304,10 +304,11 @@ START_TEST(edges_pack_to_what_their_definition_says)
     ck_ok(sol_packed_model_write(&p, c.tokenizer, at("p.h5"), err));
     sol_packed_model_free(&p);
     ck_ok(sol_packed_model_read(&p, at("p.h5"), err));
-    for (int i = 0; i < SOL_PACKED_LINEARS; i++) {
+    for (int i = 0; i < p.table->n_params; i++) {
         float w[7 * 256];
+        if (!p.table->params[i].quantized) continue;
         for (int64_t r = 0; r < 7; r++) sol_packed_decode_row(&p.linear[i], r, w + 256 * r);
-        expect_edges(w, 256, sol_packed_linear_param(i) == SOL_ROLE_UP);
+        expect_edges(w, 256, p.table->params[i].role == SOL_ROLE_UP);
     }
     ck_ok(sol_net_from_model(&net, ctx, c.model, NULL, &c.quant, NULL, err));
     logprobs(net, want);

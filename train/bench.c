@@ -57,23 +57,20 @@ static sol_status random_dense(sol_dense_src *d, sol_dense_type type, int64_t ro
 static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size, sol_dense_type embed_type,
                                 sol_err *err)
 {
-    int64_t L = c->num_hidden_layers, C = c->hidden_size;
-    sol_model *table = NULL;
-    *p = (sol_packed_model){.config = *c};
-    sol_status st = sol_model_describe(&table, c, SOL_F32, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->linear, (size_t)(L * SOL_PACKED_LINEARS), sizeof *p->linear, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->norms, (size_t)((2 * L + 1) * C), sizeof *p->norms, err);
-    for (int64_t i = 0; st == SOL_OK && i < (2 * L + 1) * C; i++) p->norms[i] = 1;
-    for (int64_t i = 0; st == SOL_OK && i < L * SOL_PACKED_LINEARS; i++) {
-        const sol_param *q = sol_model_by_role(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
+    int seed = 0;
+    *p = (sol_packed_model){0};
+    sol_status st = sol_packed_model_begin(p, c, err);
+    for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
+        const sol_param *q = &p->table->params[i];
+        for (int64_t k = 0; p->vector[i] && k < q->cols; k++) p->vector[i][k] = 1;
+        if (!q->quantized) continue;
         if (group_size && q->cols % group_size != 0)
             st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
                           (long long)q->cols, q->name);
-        if (st == SOL_OK) st = random_linear(&p->linear[i], q->rows, q->cols, group_size, 16 * (uint64_t)i, err);
+        if (st == SOL_OK) st = random_linear(&p->linear[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err);
     }
-    if (st == SOL_OK) st = random_dense(&p->embed, embed_type, c->vocab_size, C, 7, err);
-    if (st == SOL_OK && !c->tie_word_embeddings) st = random_dense(&p->head, embed_type, c->vocab_size, C, 9, err);
-    sol_model_free(&table);
+    if (st == SOL_OK) st = random_dense(&p->embed, embed_type, c->vocab_size, c->hidden_size, 7, err);
+    if (st == SOL_OK && !c->tie_word_embeddings) st = random_dense(&p->head, embed_type, c->vocab_size, c->hidden_size, 9, err);
     return st;
 }
 
@@ -86,7 +83,7 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
     if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, o, err);
     *load_seconds = sol_clock() - from;
     /* The net has the linears in its own layout now. */
-    for (int64_t i = 0; packed->linear && i < c->num_hidden_layers * SOL_PACKED_LINEARS; i++) sol_packed_free(&packed->linear[i]);
+    for (int i = 0; packed->linear && i < packed->table->n_params; i++) sol_packed_free(&packed->linear[i]);
     if (st != SOL_OK) sol_packed_model_free(packed);
     return st;
 }

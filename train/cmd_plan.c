@@ -60,9 +60,9 @@ static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
     for (int i = 0; i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
         double n = (double)sol_param_count(p);
-        if (p->kind == SOL_PARAM_LINEAR)
+        if (p->quantized)
             codes += (1.25 * n + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols)) / 8;
-        else if (p->kind != SOL_PARAM_NORM)
+        else if (!sol_param_is_vector(p))
             dense += 2 * n;
         if (n > largest) largest = n;
     }
@@ -134,7 +134,7 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
     e->parameters = m->n_weights;
     for (int i = 0; spec->method && i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+        if (!p->quantized) continue;
         e->quantized += sol_param_count(p);
         bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) +
                 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);

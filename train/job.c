@@ -118,7 +118,7 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
     sol_err why = {0};
     for (int i = 0; spec->method && i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+        if (!p->quantized) continue;
         sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);
         if (st != SOL_OK)
             return sol_job_blame(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,

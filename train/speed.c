@@ -6,7 +6,7 @@ size_t sol_linear_weights(const sol_model *m)
 {
     size_t n = 0;
     for (int i = 0; i < m->n_params; i++)
-        if (m->params[i].kind == SOL_PARAM_LINEAR) n += (size_t)sol_param_count(&m->params[i]);
+        if (m->params[i].quantized) n += (size_t)sol_param_count(&m->params[i]);
     return n;
 }
 

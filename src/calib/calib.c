@@ -263,8 +263,8 @@ static size_t block_bytes(const sol_model *block)
 
 static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 {
-    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *from = sol_model_by_role(c->model, layer, (sol_role)which), *to = param(block, (sol_role)which);
+    for (int i = 0; i < block->n_block; i++) {
+        const sol_param *from = sol_model_block(c->model, layer) + i, *to = sol_model_block(block, 0) + i;
         sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from), c->model->dtype, sol_param_count(to));
     }
 }
@@ -272,8 +272,8 @@ static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 /* The latent weights become the model's, in its type, and what it holds becomes the latent weights. */
 static void give_block(const sol_calib *c, int64_t layer)
 {
-    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *to = sol_model_by_role(c->model, layer, (sol_role)which), *from = param(c->latent, (sol_role)which);
+    for (int i = 0; i < c->latent->n_block; i++) {
+        const sol_param *to = sol_model_block(c->model, layer) + i, *from = sol_model_block(c->latent, 0) + i;
         sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from), SOL_F32, sol_param_count(to));
     }
     take_block(c, layer, c->latent);
@@ -282,11 +282,11 @@ static void give_block(const sol_calib *c, int64_t layer)
 /* effective = Q(source), norms as they are. */
 static void quantize_block(const sol_calib *c, const sol_model *source)
 {
-    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = param(source, (sol_role)which);
+    for (int i = 0; i < source->n_block; i++) {
+        const sol_param *p = sol_model_block(source, 0) + i;
         float *to = sol_model_f32(c->effective, p);
         const float *from = sol_model_f32(source, p);
-        if (p->kind == SOL_PARAM_LINEAR)
+        if (p->quantized)
             sol_quant_effective(c->ctx, &c->spec, from, p->rows, p->cols, (sol_residual_mix){1, 0}, to);
         else
             memcpy(to, from, (size_t)sol_param_count(p) * sizeof *to);

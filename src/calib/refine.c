@@ -17,7 +17,7 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
     if (p->kind == SOL_PARAM_NORM && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
-    return p->kind == SOL_PARAM_LINEAR ? sol_fake_quant(r->tape, w, &r->spec, &r->mix, NULL, r->opts->compute) : w;
+    return p->quantized ? sol_fake_quant(r->tape, w, &r->spec, &r->mix, NULL, r->opts->compute) : w;
 }
 
 static sol_status record(sol_refine *r, sol_err *err)
@@ -63,11 +63,11 @@ static double rms(const sol_model *m)
 {
     double sum = 0;
     int64_t n = 0;
-    for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-        const sol_param *p = sol_model_by_role(m, 0, (sol_role)which);
+    for (int i = 0; i < m->n_block; i++) {
+        const sol_param *p = sol_model_block(m, 0) + i;
         const float *w = sol_model_f32(m, p);
-        if (p->kind != SOL_PARAM_LINEAR) continue;
-        for (int64_t i = 0; i < sol_param_count(p); i++) sum += (double)w[i] * w[i];
+        if (!p->quantized) continue;
+        for (int64_t k = 0; k < sol_param_count(p); k++) sum += (double)w[k] * w[k];
         n += sol_param_count(p);
     }
     return sqrt(sum / (double)n);

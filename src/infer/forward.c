@@ -146,12 +146,12 @@ static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows
     const net_layer *l = &net->layers[layer];
     const net_scratch *s = &net->scratch;
     row_args a = {.net = net};
-    norm_rows(net, l->input_norm, s->x, n, s->h);
+    norm_rows(net, l->vector[SOL_ROLE_INPUT_NORM], s->x, n, s->h);
     linear(net, layer, NET_QKV, s->h, n, s->qkv);
     net_attention(net, layer, rows, n);
     linear(net, layer, NET_O, s->att, n, s->h);
     add_rows(net, n);
-    norm_rows(net, l->post_norm, s->x, n, s->h);
+    norm_rows(net, l->vector[SOL_ROLE_POST_NORM], s->x, n, s->h);
     linear(net, layer, NET_GATE_UP, s->h, n, s->gate_up);
     sol_pool_run(net->ctx->pool, n, swiglu_tile, &a);
     linear(net, layer, NET_DOWN, s->act, n, s->h);

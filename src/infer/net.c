@@ -1,3 +1,4 @@
+/* A network to run: made from a model or a packed model, whose parameters are found by their role and stacked into the matrices of a layer. */
 #include "infer/net.h"
 
 #include <math.h>
@@ -68,7 +69,7 @@ void sol_net_free(sol_net **netp)
     free_runs(&net->embed, net->n_embed);
     for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
-    sol_free(net->norms);
+    sol_free(net->vectors);
     sol_free(net->weights);
     sol_free(net->rope_cos);
     sol_free(net->rope_sin);
@@ -149,7 +150,7 @@ static sol_status cut_runs(net_matrix **runs, int64_t *n, const void *data, sol_
 /* The parameters behind each matrix of a block. */
 static const struct {
     int n;
-    sol_role param[NET_MAX_PARTS];
+    sol_role role[NET_MAX_PARTS];
 } stacks[NET_MATRICES] = {
     [NET_QKV] = {3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}},
     [NET_O] = {1, {SOL_ROLE_O}},
@@ -161,7 +162,7 @@ static void borrow_matrix(net_matrix *to, const sol_model *m, int64_t layer, int
 {
     *to = (net_matrix){.type = m->dtype, .n_parts = stacks[which].n};
     for (int i = 0; i < to->n_parts; i++) {
-        const sol_param *p = sol_model_by_role(m, layer, stacks[which].param[i]);
+        const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
         to->part[i] = sol_model_at(m, p);
         to->part_rows[i] = p->rows;
         to->rows += p->rows;
@@ -183,7 +184,7 @@ static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_
     float *bias = biased && st == SOL_OK ? q + to->rows * to->cols : NULL;
     to->bias = bias;
     for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
-        const sol_param *p = sol_model_by_role(m, layer, stacks[which].param[i]);
+        const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
         sol_quant_matrix x = {.w = to->part[i], .rows = p->rows, .cols = p->cols};
         st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) break;
@@ -210,36 +211,36 @@ static double latent_bits(const sol_model *m, const sol_quant_spec *spec)
     if (!spec->method->packable) return 32;
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+        if (!p->quantized) continue;
         bits += 1.25 * (double)sol_param_count(p) + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
         weights += (double)sol_param_count(p);
     }
     return bits / weights;
 }
 
-/* All norms as fp32, in the order input and post of each layer, final. */
-static sol_status take_norms(sol_net *net, const sol_model *m, sol_err *err)
+static void place_vector(sol_net *net, const sol_param *p, const float *vector)
 {
-    int64_t L = net->config.num_hidden_layers, C = net->config.hidden_size;
-    sol_status st = sol_alloc_array((void **)&net->norms, (size_t)((2 * L + 1) * C), sizeof(float), err);
-    if (st != SOL_OK) return st;
-    float *to = net->norms;
-    for (int64_t l = 0; l < L; l++, to += 2 * C) {
-        sol_convert(to, SOL_F32, sol_model_at(m, sol_model_by_role(m, l, SOL_ROLE_INPUT_NORM)), m->dtype, C);
-        sol_convert(to + C, SOL_F32, sol_model_at(m, sol_model_by_role(m, l, SOL_ROLE_POST_NORM)), m->dtype, C);
-    }
-    sol_convert(to, SOL_F32, sol_model_at(m, sol_model_final_norm(m)), m->dtype, C);
-    return SOL_OK;
+    if (p->layer >= 0)
+        net->layers[p->layer].vector[p->role] = vector;
+    else
+        net->final_norm = vector;
 }
 
-static void place_norms(sol_net *net, const float *norms)
+/* Norms as fp32. */
+static sol_status take_vectors(sol_net *net, const sol_model *m, sol_err *err)
 {
-    int64_t L = net->config.num_hidden_layers, C = net->config.hidden_size;
-    for (int64_t l = 0; l < L; l++) {
-        net->layers[l].input_norm = norms + 2 * l * C;
-        net->layers[l].post_norm = norms + (2 * l + 1) * C;
+    size_t n = 0;
+    for (int i = 0; i < m->n_params; i++) n += sol_param_is_vector(&m->params[i]) ? (size_t)m->params[i].cols : 0;
+    sol_status st = sol_alloc_array((void **)&net->vectors, n, sizeof(float), err);
+    float *to = net->vectors;
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (!sol_param_is_vector(p)) continue;
+        sol_convert(to, SOL_F32, sol_model_at(m, p), m->dtype, p->cols);
+        place_vector(net, p, to);
+        to += p->cols;
     }
-    net->final_norm = norms + 2 * L * C;
+    return st;
 }
 
 static sol_status place_embedding(sol_net *net, const void *embed, const void *head, sol_dtype type, sol_err *err)
@@ -263,8 +264,7 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
     bool latent = spec && spec->method && !(o && o->full_precision);
     net->kind = latent ? SOL_NET_LATENT : SOL_NET_FP;
     net->bits_per_weight = latent ? latent_bits(m, spec) : 8.0 * (double)sol_dtype_size(m->dtype);
-    st = take_norms(net, m, err);
-    if (st == SOL_OK) place_norms(net, net->norms);
+    st = take_vectors(net, m, err);
     if (st == SOL_OK) {
         const void *embed = sol_model_at(m, sol_model_embedding(m)), *head = sol_model_at(m, sol_model_head(m));
         st = place_embedding(net, embed, head, m->dtype, err);
@@ -281,6 +281,13 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
     return st;
 }
 
+static int64_t stack_rows(const sol_packed_model *p, int64_t layer, int which)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < stacks[which].n; i++) rows += sol_packed_linear(p, layer, stacks[which].role[i])->rows;
+    return rows;
+}
+
 /* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
  * addresses to be translated. */
 static size_t packed_room(const sol_net *net, const sol_packed_model *p)
@@ -291,11 +298,9 @@ static size_t packed_room(const sol_net *net, const sol_packed_model *p)
         for (int64_t first = 0; dense[k]->data && first < dense[k]->rows; first += HEAD_COLS)
             bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
-        const sol_packed_mat *m = p->linear + 7 * l;
         for (int which = 0; which < NET_MATRICES; which++) {
-            int64_t rows = 0, cols = m->cols, group = m->group_size;
-            for (int i = 0; i < stacks[which].n; i++) rows += (m++)->rows;
-            bytes += sol_ternary_room(net->ctx, rows, cols, group);
+            const sol_packed_mat *m = sol_packed_linear(p, l, stacks[which].role[0]);
+            bytes += sol_ternary_room(net->ctx, stack_rows(p, l, which), m->cols, m->group_size);
         }
     }
     return bytes;
@@ -308,17 +313,19 @@ static void *take_room(sol_net *net, size_t bytes)
     return at;
 }
 
-/* Stacks n packed matrices with the same input. */
-static sol_status stack_packed(sol_net *net, const sol_packed_mat *m, int n, net_matrix *to, sol_err *err)
+/* Stacks the packed matrices behind matrix `which` of a layer. */
+static sol_status stack_packed(sol_net *net, const sol_packed_model *p, int64_t layer, int which, sol_err *err)
 {
     sol_ternary_part part[NET_MAX_PARTS];
-    *to = (net_matrix){.cols = m->cols};
-    for (int i = 0; i < n; i++) {
-        part[i] = (sol_ternary_part){.rows = m[i].rows, .codes = m[i].codes, .signs = m[i].signs, .scales = m[i].scales};
-        to->rows += m[i].rows;
+    net_matrix *to = &net->layers[layer].matrix[which];
+    const sol_packed_mat *m = sol_packed_linear(p, layer, stacks[which].role[0]);
+    *to = (net_matrix){.rows = stack_rows(p, layer, which), .cols = m->cols};
+    for (int i = 0; i < stacks[which].n; i++) {
+        const sol_packed_mat *one = sol_packed_linear(p, layer, stacks[which].role[i]);
+        part[i] = (sol_ternary_part){.rows = one->rows, .codes = one->codes, .signs = one->signs, .scales = one->scales};
     }
     void *room = take_room(net, sol_ternary_room(net->ctx, to->rows, m->cols, m->group_size));
-    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, n, room, err);
+    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, stacks[which].n, room, err);
 }
 
 /* Prepares the runs of a stored matrix for the dense kernels. */
@@ -339,25 +346,15 @@ static sol_status prepare_runs(sol_net *net, net_matrix **runs, int64_t *n, cons
     return st;
 }
 
-static double packed_bits(const sol_packed_model *p)
-{
-    double bits = 0, weights = 0;
-    for (int64_t i = 0; i < 7 * p->config.num_hidden_layers; i++) {
-        double count = (double)p->linear[i].rows * (double)p->linear[i].cols;
-        bits += count * sol_packed_bits(&p->linear[i]);
-        weights += count;
-    }
-    return bits / weights;
-}
-
 sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err)
 {
     sol_net *net;
     sol_status st = begin(&net, ctx, &p->config, p->tokenizer, o, err);
     if (st != SOL_OK) return st;
     net->kind = SOL_NET_PACKED;
-    net->bits_per_weight = packed_bits(p);
-    place_norms(net, p->norms);
+    net->bits_per_weight = sol_packed_model_bits(p);
+    for (int i = 0; i < p->table->n_params; i++)
+        if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
     st = sol_alloc_array((void **)&net->weights, packed_room(net, p), 1, err);
     if (st == SOL_OK) st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
     if (st == SOL_OK && p->head.data) {
@@ -366,11 +363,8 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
         net->head = net->embed;
         net->n_head = net->n_embed;
     }
-    for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++) {
-        const sol_packed_mat *linear = p->linear + 7 * l;
-        for (int which = 0; st == SOL_OK && which < NET_MATRICES; linear += stacks[which++].n)
-            st = stack_packed(net, linear, stacks[which].n, &net->layers[l].matrix[which], err);
-    }
+    for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++)
+        for (int which = 0; st == SOL_OK && which < NET_MATRICES; which++) st = stack_packed(net, p, l, which, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -411,7 +405,7 @@ static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, con
         sol_packed_model_free(&p);
         return sol_err_prefix(err, st, "%s", path);
     }
-    for (int64_t i = 0; i < 7 * p.config.num_hidden_layers; i++) sol_packed_free(&p.linear[i]);
+    for (int i = 0; i < p.table->n_params; i++) sol_packed_free(&p.linear[i]);
     drop_copied(&p.embed);
     drop_copied(&p.head);
     (*net)->packed = p;

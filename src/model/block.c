@@ -42,16 +42,16 @@ void sol_block_tables_fill(const sol_block *b)
     sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine), sol_tape_data(b->t, b->sine));
 }
 
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role which, sol_var x, sol_dtype out)
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x, sol_dtype out)
 {
-    sol_var w = b->weight(b->user, layer, which), bias = b->bias ? b->bias(b->user, layer, which) : -1;
+    sol_var w = b->weight(b->user, layer, role), bias = b->bias ? b->bias(b->user, layer, role) : -1;
     sol_var y = sol_linear(b->t, x, w, bias < 0 ? out : SOL_F32);
     return bias < 0 ? y : sol_add_bias(b->t, y, bias);
 }
 
-sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role which, sol_var x)
+sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var x)
 {
-    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, which), (float)b->config->rms_norm_eps, b->compute);
+    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, role), (float)b->config->rms_norm_eps, b->compute);
 }
 
 static sol_var rotate(const sol_block *b, sol_var x)

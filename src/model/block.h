@@ -25,19 +25,19 @@ typedef struct sol_block {
     sol_var cosine, sine; /* [T, D/2] of this model */
     sol_dtype compute;    /* operands of products: SOL_F32 or SOL_BF16 */
     /* What the block multiplies by, asked for right before it is read; bias: -1 for none, may be NULL. */
-    sol_var (*weight)(void *user, int64_t layer, sol_role which);
-    sol_var (*bias)(void *user, int64_t layer, sol_role which);
+    sol_var (*weight)(void *user, int64_t layer, sol_role role);
+    sol_var (*bias)(void *user, int64_t layer, sol_role role);
     void *user;
 } sol_block;
 
 void sol_block_tables_record(sol_block *b);
 void sol_block_tables_fill(const sol_block *b);
-/* The parts of a block, each [B T, its width]: the norm that `which` names; the heads' outputs of normed x, which o_proj reads;
+/* The parts of a block, each [B T, its width]: the norm that `role` names; the heads' outputs of normed x, which o_proj reads;
  * silu(gate) * up of normed x, which down_proj reads; a projection, `out` as in sol_linear. */
-sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role which, sol_var x);
+sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var x);
 sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x);
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x);
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role which, sol_var x, sol_dtype out);
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x, sol_dtype out);
 /* All of it: y = x + o(heads(norm(x))), y + down(gated(norm(y))). */
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x);
 

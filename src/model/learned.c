@@ -5,23 +5,20 @@
 #include "base/mem.h"
 #include "model/model.h"
 
-static const sol_role linears[] = {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
-                                          SOL_ROLE_GATE, SOL_ROLE_UP, SOL_ROLE_DOWN};
-enum { N_LINEARS = sizeof linears / sizeof linears[0] };
-
 int sol_model_plain_params(const sol_model *m)
 {
-    return m->n_params - (int)m->config.num_hidden_layers * N_LINEARS * m->n_learned;
+    return m->n_plain;
 }
 
 /* Back to the table without learned parameters; the block keeps its size. */
 static void drop_learned(sol_model *m)
 {
-    m->n_params = sol_model_plain_params(m);
+    m->n_params = m->n_plain;
     m->n_learned = 0;
     m->n_elements = m->n_weights = 0;
     for (int i = 0; i < m->n_params; i++) {
-        const sol_param *p = &m->params[i];
+        sol_param *p = &m->params[i];
+        p->learned = 0;
         m->n_weights += sol_param_count(p);
         m->n_elements = p->offset + (sol_param_count(p) + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
     }
@@ -31,7 +28,8 @@ static void append(sol_model *m, const sol_param *linear, const char *suffix, in
 {
     sol_param *p = &m->params[m->n_params++];
     size_t stem = strlen(linear->name) - strlen(".weight");
-    *p = (sol_param){.kind = SOL_PARAM_QUANT, .layer = linear->layer, .rows = n, .cols = 1, .offset = m->n_elements};
+    *p = (sol_param){.role = linear->role, .kind = SOL_PARAM_QUANT, .layer = linear->layer, .rows = n, .cols = 1,
+                     .offset = m->n_elements};
     snprintf(p->name, sizeof p->name, "%.*s.%s", (int)stem, linear->name, suffix);
     m->n_weights += n;
     m->n_elements += (n + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
@@ -63,7 +61,7 @@ static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
 sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
     const sol_quantizer *q = spec ? spec->method : NULL;
-    int n_learned = q ? q->n_learned : 0, layers = (int)m->config.num_hidden_layers;
+    int n_learned = q ? q->n_learned : 0, n_quantized = 0;
     drop_learned(m);
     if (n_learned == 0) return SOL_OK;
     if (m->dtype != SOL_F32)
@@ -71,18 +69,19 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
                         sol_dtype_name(m->dtype));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        sol_status st = p->kind == SOL_PARAM_LINEAR ? sol_quant_check(spec, p->name, p->rows, p->cols, err) : SOL_OK;
+        sol_status st = p->quantized ? sol_quant_check(spec, p->name, p->rows, p->cols, err) : SOL_OK;
         if (st != SOL_OK) return st;
+        n_quantized += p->quantized;
     }
-    sol_status st = grow_table(m, layers * N_LINEARS * n_learned, err);
+    sol_status st = grow_table(m, n_quantized * n_learned, err);
     if (st != SOL_OK) return st;
     int64_t from = m->n_elements;
-    for (int l = 0; l < layers; l++) {
-        for (int i = 0; i < N_LINEARS; i++) {
-            const sol_param *p = sol_model_by_role(m, l, linears[i]);
-            for (int k = 0; k < n_learned; k++)
-                append(m, p, q->learned_name[k], sol_quant_scale_count(spec, p->rows, p->cols));
-        }
+    for (int i = 0; i < m->n_plain; i++) {
+        sol_param *p = &m->params[i];
+        if (!p->quantized) continue;
+        p->learned = m->n_params;
+        for (int k = 0; k < n_learned; k++)
+            append(m, p, q->learned_name[k], sol_quant_scale_count(spec, p->rows, p->cols));
     }
     m->n_learned = n_learned;
     st = m->data ? grow_block(m, from, err) : SOL_OK;
@@ -92,11 +91,7 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
 
 const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, int k)
 {
-    if (k >= m->n_learned || linear->kind != SOL_PARAM_LINEAR) return NULL;
-    for (int i = 0; i < N_LINEARS; i++)
-        if (sol_model_by_role(m, linear->layer, linears[i]) == linear)
-            return &m->params[sol_model_plain_params(m) + (linear->layer * N_LINEARS + i) * m->n_learned + k];
-    return NULL;
+    return k < m->n_learned && linear->learned ? &m->params[linear->learned + k] : NULL;
 }
 
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear)
@@ -110,7 +105,7 @@ void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_s
 {
     for (int i = 0; m->n_learned > 0 && i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+        if (!p->quantized) continue;
         sol_quant_matrix from_weights = {.w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};
         sol_quant_parts parts = {0};
         for (int k = 0; k < m->n_learned; k++) parts.learned[k] = sol_model_f32(m, sol_model_learned(m, p, k));

@@ -1,3 +1,4 @@
+/* A model: the rows of params.def laid out in one flat block for a configuration, and random weights in it. */
 #include "model/model.h"
 
 #include <math.h>
@@ -8,73 +9,43 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-/* Parameters of one block, in the order of the flat block. */
-static const struct {
-    const char *name;
-    sol_param_kind kind;
-} block_params[SOL_BLOCK_PARAMS] = {
-    [SOL_ROLE_INPUT_NORM] = {"input_layernorm", SOL_PARAM_NORM},
-    [SOL_ROLE_Q] = {"self_attn.q_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_K] = {"self_attn.k_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_V] = {"self_attn.v_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_O] = {"self_attn.o_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_POST_NORM] = {"post_attention_layernorm", SOL_PARAM_NORM},
-    [SOL_ROLE_GATE] = {"mlp.gate_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_UP] = {"mlp.up_proj", SOL_PARAM_LINEAR},
-    [SOL_ROLE_DOWN] = {"mlp.down_proj", SOL_PARAM_LINEAR},
-};
-
-static void block_shape(const sol_model_config *c, sol_role which, int64_t *rows, int64_t *cols)
+/* Appends the parameter of a role. */
+static void add_param(sol_model *m, sol_role role, int layer)
 {
-    int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
-    *rows = 1;
-    *cols = c->hidden_size;
-    switch (which) {
-    case SOL_ROLE_INPUT_NORM:
-    case SOL_ROLE_POST_NORM:
-    case SOL_BLOCK_PARAMS: break;
-    case SOL_ROLE_Q: *rows = q; break;
-    case SOL_ROLE_K:
-    case SOL_ROLE_V: *rows = kv; break;
-    case SOL_ROLE_O: *rows = c->hidden_size, *cols = q; break;
-    case SOL_ROLE_GATE:
-    case SOL_ROLE_UP: *rows = c->intermediate_size; break;
-    case SOL_ROLE_DOWN: *rows = c->hidden_size, *cols = c->intermediate_size; break;
-    }
+    const sol_param_row *row = &sol_param_rows[role];
+    sol_param *p = &m->params[m->n_params];
+    *p = (sol_param){.role = role, .kind = row->kind, .quantized = row->quantized, .layer = row->in_block ? layer : -1,
+                     .rows = sol_dim_size(&m->config, row->rows), .cols = sol_dim_size(&m->config, row->cols),
+                     .offset = m->n_elements};
+    sol_role_name(role, layer, p->name);
+    if (m->place[role] < 0) m->place[role] = m->n_params;
+    m->n_params++;
+    m->n_weights += sol_param_count(p);
+    m->n_elements += (sol_param_count(p) + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
 }
 
-/* Appends the parameter whose name is already written. */
-static void add_param(sol_model *m, sol_param_kind kind, int layer, int64_t rows, int64_t cols)
+/* Appends what the model has of the rows from `role` on that stand together, in a block or (layer -1) outside; returns the row behind. */
+static int add_rows(sol_model *m, int role, int layer)
 {
-    sol_param *p = &m->params[m->n_params++];
-    p->kind = kind;
-    p->layer = layer;
-    p->rows = rows;
-    p->cols = cols;
-    p->offset = m->n_elements;
-    m->n_weights += rows * cols;
-    m->n_elements += (rows * cols + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+    for (; role < SOL_ROLES && sol_param_rows[role].in_block == (layer >= 0); role++)
+        if (sol_role_present(&m->config, (sol_role)role)) add_param(m, (sol_role)role, layer);
+    return role;
 }
 
 static void fill_table(sol_model *m)
 {
-    const sol_model_config *c = &m->config;
-    snprintf(m->params[0].name, sizeof m->params[0].name, "model.embed_tokens.weight");
-    add_param(m, SOL_PARAM_EMBED, -1, c->vocab_size, c->hidden_size);
-    for (int layer = 0; layer < c->num_hidden_layers; layer++) {
-        for (int which = 0; which < SOL_BLOCK_PARAMS; which++) {
-            int64_t rows, cols;
-            char *name = m->params[m->n_params].name;
-            snprintf(name, sizeof m->params[0].name, "model.layers.%d.%s.weight", layer, block_params[which].name);
-            block_shape(c, (sol_role)which, &rows, &cols);
-            add_param(m, block_params[which].kind, layer, rows, cols);
-        }
-    }
-    snprintf(m->params[m->n_params].name, sizeof m->params[0].name, "model.norm.weight");
-    add_param(m, SOL_PARAM_NORM, -1, 1, c->hidden_size);
-    if (c->tie_word_embeddings) return;
-    snprintf(m->params[m->n_params].name, sizeof m->params[0].name, "lm_head.weight");
-    add_param(m, SOL_PARAM_HEAD, -1, c->vocab_size, c->hidden_size);
+    for (int role = 0; role < SOL_ROLES; role++) m->place[role] = -1;
+    int block = add_rows(m, 0, -1), behind = block;
+    m->first_block = m->n_params;
+    for (int layer = 0; layer < m->config.num_hidden_layers; layer++) behind = add_rows(m, block, layer);
+    add_rows(m, behind, -1);
+}
+
+static size_t count_params(const sol_model_config *c)
+{
+    size_t n = (size_t)c->num_hidden_layers * (size_t)sol_block_params(c);
+    for (int role = 0; role < SOL_ROLES; role++) n += !sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
+    return n;
 }
 
 sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dtype dtype, sol_err *err)
@@ -88,13 +59,14 @@ sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dt
     if (st != SOL_OK) return st;
     m->config = *c;
     m->dtype = dtype;
-    size_t count = (size_t)c->num_hidden_layers * SOL_BLOCK_PARAMS + 3;
-    st = sol_alloc_array((void **)&m->params, count, sizeof *m->params, err);
+    m->n_block = sol_block_params(c);
+    st = sol_alloc_array((void **)&m->params, count_params(c), sizeof *m->params, err);
     if (st != SOL_OK) {
         sol_model_free(&m);
         return st;
     }
     fill_table(m);
+    m->n_plain = m->n_params;
     *out = m;
     return SOL_OK;
 }
@@ -124,24 +96,31 @@ const sol_param *sol_model_param(const sol_model *m, const char *name)
     return NULL;
 }
 
-const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role which)
+const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role role)
 {
-    return &m->params[1 + layer * SOL_BLOCK_PARAMS + which];
+    if (m->place[role] < 0) return NULL;
+    return &m->params[m->place[role] + (sol_param_rows[role].in_block ? layer * m->n_block : 0)];
+}
+
+const sol_param *sol_model_block(const sol_model *m, int64_t layer)
+{
+    return &m->params[m->first_block + layer * m->n_block];
 }
 
 const sol_param *sol_model_embedding(const sol_model *m)
 {
-    return &m->params[0];
+    return sol_model_by_role(m, -1, SOL_ROLE_EMBED);
 }
 
 const sol_param *sol_model_final_norm(const sol_model *m)
 {
-    return &m->params[1 + m->config.num_hidden_layers * SOL_BLOCK_PARAMS];
+    return sol_model_by_role(m, -1, SOL_ROLE_FINAL_NORM);
 }
 
 const sol_param *sol_model_head(const sol_model *m)
 {
-    return m->config.tie_word_embeddings ? &m->params[0] : sol_model_final_norm(m) + 1;
+    const sol_param *head = sol_model_by_role(m, -1, SOL_ROLE_HEAD);
+    return head ? head : sol_model_embedding(m);
 }
 
 void *sol_model_at(const sol_model *m, const sol_param *p)
@@ -157,6 +136,11 @@ float *sol_model_f32(const sol_model *m, const sol_param *p)
 int64_t sol_param_count(const sol_param *p)
 {
     return p->rows * p->cols;
+}
+
+bool sol_param_is_vector(const sol_param *p)
+{
+    return p->kind != SOL_PARAM_QUANT && sol_param_rows[p->role].rows == SOL_DIM_ONE;
 }
 
 typedef struct init_args {
@@ -207,8 +191,7 @@ void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, ui
         for (int64_t k = 0; k < n; k++) store(out, dtype, k, 1.0f);
         return;
     }
-    bool residual = p->layer >= 0 && (p == sol_model_by_role(m, p->layer, SOL_ROLE_O) ||
-                                      p == sol_model_by_role(m, p->layer, SOL_ROLE_DOWN));
+    bool residual = p->role == SOL_ROLE_O || p->role == SOL_ROLE_DOWN; /* what they give is added to the stream */
     float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
     init_args a = {.out = out, .dtype = dtype, .first = first, .n = n, .seed = seed,
                    .stream = SOL_STREAM_INIT + ((uint64_t)index << 8), .std = 0.02f * (residual ? residual_scale : 1.0f)};

@@ -34,37 +34,59 @@ typedef struct sol_model_config {
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first one is eos_token_id */
 } sol_model_config;
 
+/* What a parameter does: a lookup, the weight of a norm, a matrix product, the product that gives logits, a number that a
+ * quantizer learns. */
 typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
 
-typedef struct sol_param {
-    char name[96]; /* Hugging Face tensor name */
+/* The rows of params.def: a parameter's part in the architecture, whatever its layer. */
+typedef enum sol_role {
+#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) SOL_ROLE_##role,
+#include "model/params.def"
+#undef PARAM
+    SOL_ROLES /* how many */
+} sol_role;
+
+/* Letters of shapes; ONE: the single row of a vector. */
+typedef enum { SOL_DIM_ONE, SOL_DIM_V, SOL_DIM_C, SOL_DIM_F, SOL_DIM_D, SOL_DIM_HD, SOL_DIM_KD } sol_dim;
+
+typedef struct sol_param_row {
+    const char *name, *gguf_name; /* in_block: as they continue the name of the block */
+    bool in_block;
+    sol_dim rows, cols;
     sol_param_kind kind;
+    bool quantized;
+} sol_param_row;
+
+extern const sol_param_row sol_param_rows[SOL_ROLES];
+
+enum { SOL_PARAM_NAME = 96 };
+/* Of models of configuration c: whether they have a parameter, how many a block has, the size of a dimension. */
+bool sol_role_present(const sol_model_config *c, sol_role role);
+int sol_block_params(const sol_model_config *c);
+int64_t sol_dim_size(const sol_model_config *c, sol_dim dim);
+/* "model.layers.3.mlp.up_proj.weight" and "blk.3.ffn_up.weight"; layer counts in blocks only. Return name. */
+const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
+const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
+
+typedef struct sol_param {
+    char name[SOL_PARAM_NAME]; /* Hugging Face tensor name */
+    sol_role role;      /* SOL_PARAM_QUANT: that of the layer it belongs to */
+    sol_param_kind kind;
+    bool quantized;     /* a model with a quantizer computes with Q(W) */
     int layer;          /* -1: outside the blocks */
-    int64_t rows, cols; /* a norm is [1, C] */
+    int learned;        /* index of the first of the n_learned parameters that a quantizer learns beside it; 0: none */
+    int64_t rows, cols; /* a vector is [1, n] */
     int64_t offset;     /* first element in the flat block; a multiple of SOL_PARAM_ALIGN elements */
 } sol_param;
 
 #define SOL_PARAM_ALIGN 16
 
-/* The parameters of one block in the order of the flat block: [rows, cols] with q = H D and kv = K D. */
-typedef enum sol_role {
-    SOL_ROLE_INPUT_NORM, /* [1, C] */
-    SOL_ROLE_Q,          /* [q, C] */
-    SOL_ROLE_K,          /* [kv, C] */
-    SOL_ROLE_V,          /* [kv, C] */
-    SOL_ROLE_O,          /* [C, q] */
-    SOL_ROLE_POST_NORM,  /* [1, C] */
-    SOL_ROLE_GATE,       /* [F, C] */
-    SOL_ROLE_UP,         /* [F, C] */
-    SOL_ROLE_DOWN,       /* [C, F] */
-    SOL_BLOCK_PARAMS      /* how many */
-} sol_role;
-
 typedef struct sol_model {
     sol_model_config config;
-    sol_param *params; /* [n_params], in the order of the flat block: embedding, layers, final norm, head when untied, learned
-                        * parameters of a quantizer */
-    int n_params;
+    sol_param *params; /* [n_params], in the order of the flat block: that of params.def, then learned parameters of a quantizer */
+    int n_params, n_plain; /* n_plain: without the learned ones */
+    int first_block, n_block; /* where block 0 begins; parameters of a block, which stand together, one block behind the other */
+    int place[SOL_ROLES];     /* index of a role's first parameter; -1: the model has none */
     int n_learned;      /* learned parameters a linear layer has */
     int64_t n_elements; /* of the flat block, alignment gaps (always zero) included */
     int64_t n_weights;  /* without the gaps */
@@ -109,13 +131,17 @@ int sol_model_plain_params(const sol_model *m);
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
-const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role which);
+/* By its role; the layer counts in blocks only. NULL: the model has none. */
+const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role role);
+/* The first of the n_block parameters of a block; with the number of layers: the first one behind the blocks. */
+const sol_param *sol_model_block(const sol_model *m, int64_t layer);
 const sol_param *sol_model_embedding(const sol_model *m);
 const sol_param *sol_model_final_norm(const sol_model *m);
 const sol_param *sol_model_head(const sol_model *m); /* the embedding when tied */
 void *sol_model_at(const sol_model *m, const sol_param *p);             /* first element, in m->dtype */
 float *sol_model_f32(const sol_model *m, const sol_param *p);           /* only for SOL_F32 models */
 int64_t sol_param_count(const sol_param *p);                            /* rows * cols */
+bool sol_param_is_vector(const sol_param *p);                           /* of one dimension in files */
 
 /* Linear scaling divides every frequency by the factor. It is llama3 scaling whose original context is so short that every frequency is
  * a low one, and is kept as that: no reader needs to know a second kind. */

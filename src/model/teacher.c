@@ -24,7 +24,7 @@ sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, so
     }
     for (int i = 0; i < t->table->n_params; i++) {
         const sol_param *p = &t->table->params[i];
-        t->param[i] = (sol_stored){.type = p->kind == SOL_PARAM_NORM ? SOL_STORED_F32 : type, .rows = p->rows,
+        t->param[i] = (sol_stored){.type = sol_param_is_vector(p) ? SOL_STORED_F32 : type, .rows = p->rows,
                        .cols = p->cols};
         t->bytes += aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
     }
@@ -106,10 +106,10 @@ static sol_var weight(const sol_teacher_net *n, const sol_param *p)
     return sol_stored_weight(n->block.t, s);
 }
 
-static sol_var block_weight(void *user, int64_t layer, sol_role which)
+static sol_var block_weight(void *user, int64_t layer, sol_role role)
 {
     const sol_teacher_net *n = user;
-    return weight(n, sol_model_by_role(n->teacher->table, layer, which));
+    return weight(n, sol_model_by_role(n->teacher->table, layer, role));
 }
 
 sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,

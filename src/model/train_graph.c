@@ -17,7 +17,7 @@ struct sol_graph {
     bool fresh_grads;             /* the next micro-batch sets them */
     sol_graph_done_fn done;       /* by_layer; NULL: none */
     void *done_user;
-    sol_var *weight;              /* [layers * SOL_BLOCK_PARAMS]: the tensor each block multiplies by */
+    sol_var *weight;              /* [model->n_params]: the tensor that the blocks compute with; -1 outside them */
     sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
     float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
     sol_block_inputs in;
@@ -39,42 +39,33 @@ static sol_shape param_shape(const sol_param *p)
 
 /* ---- gradients: of the whole model, or (by_layer) of one block, then of what lies outside the blocks ---- */
 
-/* Elements from a block's first parameter to the end of its last. */
+/* Elements of a block, the gaps behind its parameters included. */
 static int64_t block_elements(const sol_model *m)
 {
-    const sol_param *last = sol_model_by_role(m, 0, SOL_ROLE_DOWN);
-    return last->offset + sol_param_count(last) - sol_model_by_role(m, 0, SOL_ROLE_INPUT_NORM)->offset;
+    return sol_model_block(m, 1)->offset - sol_model_block(m, 0)->offset;
 }
 
-static int64_t round_up(int64_t n)
+/* The first parameter behind the blocks. */
+static const sol_param *behind_blocks(const sol_model *m)
 {
-    return (n + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
-}
-
-/* The first parameter whose gradient lies together with that of p. */
-static const sol_param *group_start(const sol_model *m, const sol_param *p)
-{
-    if (p->layer >= 0) return sol_model_by_role(m, p->layer, SOL_ROLE_INPUT_NORM);
-    return p == sol_model_embedding(m) ? p : sol_model_final_norm(m);
+    return sol_model_block(m, m->config.num_hidden_layers);
 }
 
 static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
 {
     if (o->no_grad) return 0;
     if (!o->by_layer) return m->n_elements;
-    return round_up(block_elements(m)) + round_up(sol_param_count(sol_model_embedding(m))) +
-           (m->n_elements - sol_model_final_norm(m)->offset);
+    return block_elements(m) + sol_model_block(m, 0)->offset + (m->n_elements - behind_blocks(m)->offset);
 }
 
-/* Where the gradient of p begins in g->grads. */
+/* Where the gradient of p begins in g->grads. By layer: of one block, then of what lies before the blocks, then of what lies behind. */
 static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 {
     const sol_model *m = g->model;
     if (!g->opts.by_layer) return p->offset;
-    int64_t at = p->offset - group_start(m, p)->offset;
-    if (p->layer >= 0) return at;
-    at += round_up(block_elements(m));
-    return p == sol_model_embedding(m) ? at : at + round_up(sol_param_count(sol_model_embedding(m)));
+    if (p->layer >= 0) return p->offset - sol_model_block(m, p->layer)->offset;
+    if (p < behind_blocks(m)) return block_elements(m) + p->offset;
+    return block_elements(m) + sol_model_block(m, 0)->offset + (p->offset - behind_blocks(m)->offset);
 }
 
 /* ---- recording ---- */
@@ -98,7 +89,7 @@ static int64_t rows_before(const sol_model *m, const sol_param *p)
 {
     int64_t rows = 0;
     for (int i = 0; i < m->n_params && &m->params[i] != p; i++)
-        if (m->params[i].kind == SOL_PARAM_LINEAR) rows += m->params[i].rows;
+        if (m->params[i].quantized) rows += m->params[i].rows;
     return rows;
 }
 
@@ -128,40 +119,39 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
     if (q && q->n_learned > 0 && g->opts.by_layer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: their gradients are not made block by block", q->name);
     for (int i = 0; q && st == SOL_OK && i < m->n_params; i++)
-        if (m->params[i].kind == SOL_PARAM_LINEAR)
+        if (m->params[i].quantized)
             st = sol_quant_check(&g->spec, m->params[i].name, m->params[i].rows, m->params[i].cols, err);
     return st;
 }
 
 /* What block `layer` computes with in place of a parameter. */
-static void record_weight(sol_graph *g, int64_t layer, sol_role which)
+static void record_weight(sol_graph *g, const sol_param *p)
 {
-    const sol_param *p = sol_model_by_role(g->model, layer, which);
-    int64_t index = layer * SOL_BLOCK_PARAMS + which;
+    int64_t index = p - g->model->params;
     g->weight[index] = leaf(g, p);
-    g->bias[index] = -1;
-    if (p->kind == SOL_PARAM_LINEAR && g->spec.method) record_quantized(g, p, index);
+    if (p->quantized && g->spec.method) record_quantized(g, p, index);
 }
 
 /* Of all blocks, once a step. */
 static void record_weights(sol_graph *g)
 {
     sol_tape_prologue(g->tape, true);
-    for (int64_t l = 0; l < g->model->config.num_hidden_layers; l++)
-        for (int i = 0; i < SOL_BLOCK_PARAMS; i++) record_weight(g, l, (sol_role)i);
+    for (const sol_param *p = sol_model_block(g->model, 0); p < behind_blocks(g->model); p++) record_weight(g, p);
     sol_tape_prologue(g->tape, false);
 }
 
-static sol_var block_weight(void *user, int64_t layer, sol_role which)
+static sol_var block_weight(void *user, int64_t layer, sol_role role)
 {
     sol_graph *g = user;
-    if (g->opts.by_layer) record_weight(g, layer, which);
-    return g->weight[layer * SOL_BLOCK_PARAMS + which];
+    const sol_param *p = sol_model_by_role(g->model, layer, role);
+    if (g->opts.by_layer) record_weight(g, p);
+    return g->weight[p - g->model->params];
 }
 
-static sol_var block_bias(void *user, int64_t layer, sol_role which)
+static sol_var block_bias(void *user, int64_t layer, sol_role role)
 {
-    return ((const sol_graph *)user)->bias[layer * SOL_BLOCK_PARAMS + which];
+    const sol_graph *g = user;
+    return g->bias[sol_model_by_role(g->model, layer, role) - g->model->params];
 }
 
 /* All blocks; out[layer], unless out is NULL: what each puts out. */
@@ -289,7 +279,7 @@ static size_t wide_count(const sol_graph *g)
     if (g->model->dtype == SOL_F32 || g->opts.no_grad || sol_quant_is_straight_through(&g->spec)) return 0;
     for (int i = 0; i < g->model->n_params; i++) {
         const sol_param *p = &g->model->params[i];
-        if (p->kind == SOL_PARAM_LINEAR && sol_param_count(p) > most) most = sol_param_count(p);
+        if (p->quantized && sol_param_count(p) > most) most = sol_param_count(p);
     }
     return (size_t)most;
 }
@@ -307,6 +297,15 @@ static sol_status check(const sol_graph_opts *o, sol_err *err)
     return SOL_OK;
 }
 
+static sol_status alloc_vars(sol_graph *g, sol_err *err)
+{
+    size_t n = (size_t)g->model->n_params;
+    sol_status st = sol_alloc_array((void **)&g->weight, n, sizeof *g->weight, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&g->bias, n, sizeof *g->bias, err);
+    for (size_t i = 0; st == SOL_OK && i < n; i++) g->weight[i] = g->bias[i] = -1;
+    return st;
+}
+
 static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                          const sol_graph_opts *o, bool dry, sol_err *err)
 {
@@ -319,12 +318,7 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     if (spec) g->spec = *spec;
     if (o->distill) g->distill = *o->distill;
     st = sol_tape_create(&g->tape, ctx, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&g->weight, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS,
-                             sizeof *g->weight, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&g->bias, (size_t)m->config.num_hidden_layers * SOL_BLOCK_PARAMS, sizeof *g->bias,
-                             err);
+    if (st == SOL_OK) st = alloc_vars(g, err);
     if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
     if (st == SOL_OK && !dry && draws(g))
         st = sol_alloc_array((void **)&g->starts, (size_t)(o->batch * o->seq), sizeof *g->starts, err);
@@ -442,7 +436,7 @@ static void finish_gradients(sol_graph *g, int first, int n)
     if (sol_quant_is_straight_through(&g->spec)) return;
     for (int i = first; i < first + n; i++) {
         const sol_param *p = &g->model->params[i];
-        if (p->kind != SOL_PARAM_LINEAR) continue;
+        if (!p->quantized) continue;
         sol_quant_matrix x = quant_matrix(g, p);
         const float *d_bias = g->d_row_bias ? g->d_row_bias + rows_before(g->model, p) : NULL;
         float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
@@ -472,7 +466,7 @@ static void hand_out(sol_graph *g, const sol_param *p, int n)
 static void after_block(void *user, int layer)
 {
     sol_graph *g = user;
-    hand_out(g, sol_model_by_role(g->model, layer, SOL_ROLE_INPUT_NORM), SOL_BLOCK_PARAMS);
+    hand_out(g, sol_model_block(g->model, layer), g->model->n_block);
 }
 
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
@@ -493,8 +487,8 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     g->fresh_grads = false;
     read_loss(g, loss_sum, n);
     if (!g->opts.by_layer) return;
-    hand_out(g, sol_model_embedding(m), 1);
-    hand_out(g, sol_model_final_norm(m), m->config.tie_word_embeddings ? 1 : 2);
+    hand_out(g, m->params, m->first_block);
+    hand_out(g, behind_blocks(m), (int)(m->params + m->n_plain - behind_blocks(m)));
 }
 
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
@@ -521,12 +515,10 @@ void sol_graph_logits(sol_graph *g, float *logits)
 static void watch_linear(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call)
 {
     const sol_graph *g = user;
-    int64_t n = g->model->config.num_hidden_layers * SOL_BLOCK_PARAMS;
     if (op != &sol_op_linear) return;
-    for (int64_t i = 0; i < n; i++) {
+    for (int i = 0; i < g->model->n_params; i++) {
+        const sol_param *p = &g->model->params[i];
         if (g->weight[i] != in[1]) continue;
-        const sol_param *p =
-            sol_model_by_role(g->model, i / SOL_BLOCK_PARAMS, (sol_role)(i % SOL_BLOCK_PARAMS));
         sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
         sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false, call->out[0].grad_bf16};
         g->watch(g->watch_user, p, &w, &dy, call->out[0].shape.dim[0]);

@@ -236,7 +236,7 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
 
 static const sol_ggml_type *type_of(const gguf_writer *w, const sol_param *p)
 {
-    return p->kind == SOL_PARAM_NORM ? w->f32 : p->kind == SOL_PARAM_LINEAR ? w->linear : w->embed;
+    return sol_param_is_vector(p) ? w->f32 : p->kind == SOL_PARAM_LINEAR ? w->linear : w->embed;
 }
 
 static uint64_t tensor_bytes(const sol_ggml_type *t, int64_t rows, int64_t cols)
@@ -267,7 +267,7 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
     const sol_model *m = w->view.table;
     bool freqs = m->config.rope_factor != 0;
     blob values = {0};
-    char name[96];
+    char name[SOL_PARAM_NAME];
     *data_bytes = 0;
     put_metadata(&values, w, err);
     put(b, "GGUF", 4, err);
@@ -277,7 +277,8 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
     put(b, values.data, values.n, err);
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        put_tensor(b, w, sol_gguf_param_name(m, i, name), type_of(w, p), p->kind == SOL_PARAM_NORM ? 0 : p->rows, p->cols, data_bytes, err);
+        sol_role_gguf_name(p->role, p->layer, name);
+        put_tensor(b, w, name, type_of(w, p), sol_param_is_vector(p) ? 0 : p->rows, p->cols, data_bytes, err);
     }
     if (freqs) put_tensor(b, w, "rope_freqs.weight", w->f32, 0, m->config.head_dim / 2, data_bytes, err);
     while (b->status == SOL_OK && b->n % ALIGNMENT) put(b, "", 1, err);
@@ -342,16 +343,11 @@ static int64_t old_channel(int64_t i)
     return i - in_chunk + in_chunk % 16 * 4 + in_chunk / 16;
 }
 
-static sol_role block_param(const gguf_writer *w, int index)
-{
-    return w->view.table->params[index].layer < 0 ? SOL_BLOCK_PARAMS : (sol_role)((index - 1) % SOL_BLOCK_PARAMS);
-}
-
 /* Row of the model that becomes row r of the file: rows of q and k in interleaved pairs; channels that move. */
-static int64_t source_row(const gguf_writer *w, int index, int64_t r)
+static int64_t source_row(const gguf_writer *w, const sol_param *p, int64_t r)
 {
     int64_t D = w->view.table->config.head_dim;
-    switch (block_param(w, index)) {
+    switch (p->role) {
     case SOL_ROLE_Q: case SOL_ROLE_K: return r - r % D + r % D / 2 + r % 2 * (D / 2);
     case SOL_ROLE_V: case SOL_ROLE_O: case SOL_ROLE_GATE: case SOL_ROLE_UP: case SOL_ROLE_DOWN:
         return w->permute ? old_channel(r) : r;
@@ -413,7 +409,7 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
         int64_t n = p->rows - from < step ? p->rows - from : step;
         st = sol_view_next(&w->view, w->rows, n, err);
         for (int64_t r = 0; st == SOL_OK && r < n; r++)
-            st = write_row(w, p, type_of(w, p), w->rows + source_row(w, index, r) * p->cols, err);
+            st = write_row(w, p, type_of(w, p), w->rows + source_row(w, p, r) * p->cols, err);
         w->done += n * p->cols;
         if (st == SOL_OK && w->o->progress.show && !w->o->progress.show(w->o->progress.user, p->name, w->done, w->view.table->n_weights))
             st = sol_fail(err, SOL_ERR_INTERRUPTED, "export interrupted");

@@ -290,11 +290,11 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
 
 static bool is_known(const sol_model *table, const sol_gguf_tensor *t)
 {
-    char name[96];
+    char name[SOL_PARAM_NAME];
     if (t->name.n == 17 && memcmp(t->name.at, "rope_freqs.weight", 17) == 0) return true;
     if (t->name.n == 13 && memcmp(t->name.at, "output.weight", 13) == 0) return true; /* a tied head, or found already */
     for (int i = 0; i < table->n_params; i++) {
-        sol_gguf_param_name(table, i, name);
+        sol_role_gguf_name(table->params[i].role, table->params[i].layer, name);
         if (strlen(name) == t->name.n && memcmp(name, t->name.at, t->name.n) == 0) return true;
     }
     return false;
@@ -304,13 +304,13 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
 {
     sol_model *table = NULL;
     size_t found = 0;
-    char name[96];
+    char name[SOL_PARAM_NAME];
     sol_status st = sol_model_describe(&table, &s->config, SOL_F32, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
     s->dtype = SOL_BF16;
     for (int i = 0; st == SOL_OK && i < table->n_params; i++, found++) {
         const sol_param *p = &table->params[i];
-        const sol_gguf_tensor *t = sol_gguf_tensor_named(&f->g, sol_gguf_param_name(table, i, name));
+        const sol_gguf_tensor *t = sol_gguf_tensor_named(&f->g, sol_role_gguf_name(p->role, p->layer, name));
         if (!t) {
             st = sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, name);
         } else if (t->dim[0] != p->cols || t->dim[1] != p->rows || t->dim[2] != 1 || t->dim[3] != 1) {
@@ -318,7 +318,7 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
                           s->path, name, t->dim[0], t->dim[1], t->dim[2], p->cols, p->rows);
         } else {
             f->tensor[i] = t;
-            if (strcmp(t->type->name, "BF16") != 0 && p->kind != SOL_PARAM_NORM) s->dtype = SOL_F32;
+            if (strcmp(t->type->name, "BF16") != 0 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
         }
     }
     for (size_t i = 0; st == SOL_OK && found < f->g.n_tensors && i < f->g.n_tensors; i++)

@@ -4,20 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *sol_gguf_param_name(const sol_model *table, int index, char *name)
-{
-    static const char *const block[SOL_BLOCK_PARAMS] = {
-        [SOL_ROLE_INPUT_NORM] = "attn_norm", [SOL_ROLE_Q] = "attn_q", [SOL_ROLE_K] = "attn_k", [SOL_ROLE_V] = "attn_v",
-        [SOL_ROLE_O] = "attn_output", [SOL_ROLE_POST_NORM] = "ffn_norm", [SOL_ROLE_GATE] = "ffn_gate",
-        [SOL_ROLE_UP] = "ffn_up", [SOL_ROLE_DOWN] = "ffn_down"};
-    const sol_param *p = &table->params[index];
-    if (p->layer >= 0)
-        snprintf(name, 96, "blk.%d.%s.weight", p->layer, block[(index - 1) % SOL_BLOCK_PARAMS]);
-    else
-        snprintf(name, 96, "%s.weight", p->kind == SOL_PARAM_EMBED ? "token_embd" : p->kind == SOL_PARAM_NORM ? "output_norm" : "output");
-    return name;
-}
-
 double sol_gguf_rope_divisor(const sol_model_config *c, int64_t i)
 {
     double wavelength = 2 * M_PI * pow(c->rope_theta, 2.0 * (double)i / (double)c->head_dim);

@@ -1,11 +1,9 @@
-/* What reading and writing GGUF share: names of parameters and constants. Internal to store. */
+/* What reading and writing GGUF share: constants of RoPE and decimal numbers. Internal to store. */
 #ifndef SOLERA_STORE_GGUF_NAMES_H
 #define SOLERA_STORE_GGUF_NAMES_H
 
 #include "model/model.h"
 
-/* "blk.3.attn_q.weight" of parameter `index` into a buffer of at least 96 bytes; returns it. */
-const char *sol_gguf_param_name(const sol_model *table, int index, char *name);
 /* What llama3 scaling divides the frequency of RoPE pair i by. */
 double sol_gguf_rope_divisor(const sol_model_config *c, int64_t i);
 /* The decimal number with few digits whose float x is: 1e-5 for 9.99999974738e-06. */

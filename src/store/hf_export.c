@@ -44,7 +44,7 @@ static sol_status make_header(const folder *f, sol_text *t, sol_err *err)
         const sol_param *p = &f->view.table->params[i];
         uint64_t end = at + (uint64_t)sol_param_count(p) * sol_dtype_size(f->dtype);
         sol_text_add(t, err, ",\n\"%s\":{\"dtype\":\"%s\",\"shape\":[", p->name, names[f->dtype]);
-        if (p->kind != SOL_PARAM_NORM) sol_text_add(t, err, "%lld,", (long long)p->rows);
+        if (!sol_param_is_vector(p)) sol_text_add(t, err, "%lld,", (long long)p->rows);
         sol_text_add(t, err, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)p->cols, (unsigned long long)at,
                      (unsigned long long)end);
         at = end;

@@ -166,7 +166,7 @@ static sol_status find_tensor(const hf_source *f, const char *name, const sol_st
 static sol_status place_param(const sol_source *s, hf_source *f, const sol_param *p, int index, sol_err *err)
 {
     char has[96], want[96];
-    sol_shape shape = p->kind == SOL_PARAM_NORM ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
+    sol_shape shape = sol_param_is_vector(p) ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
     const sol_st_tensor *x;
     bool head = p->kind == SOL_PARAM_HEAD;
     sol_status st = find_tensor(f, p->name, &x, &f->where[index], err);

@@ -9,32 +9,23 @@ enum { HEADER = 28 };
 
 typedef struct llama2c {
     sol_in in;
-    uint64_t base[SOL_BLOCK_PARAMS]; /* byte offset of layer 0 of each block parameter */
-    uint64_t embed, norm, head;      /* byte offsets */
+    uint64_t base[SOL_ROLES]; /* byte offset of the first parameter of each role; those of all layers follow each other */
 } llama2c;
 
 /* Where each kind begins; returns the size that the file must have. */
 static uint64_t lay_out(const sol_model_config *c, llama2c *f)
 {
-    static const sol_role order[] = {SOL_ROLE_INPUT_NORM, SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
-                                            SOL_ROLE_POST_NORM, SOL_ROLE_GATE, SOL_ROLE_DOWN, SOL_ROLE_UP};
-    int64_t C = c->hidden_size, F = c->intermediate_size, kv = c->num_key_value_heads * c->head_dim, count[SOL_BLOCK_PARAMS];
-    count[SOL_ROLE_INPUT_NORM] = count[SOL_ROLE_POST_NORM] = C;
-    count[SOL_ROLE_Q] = count[SOL_ROLE_O] = C * C;
-    count[SOL_ROLE_K] = count[SOL_ROLE_V] = kv * C;
-    count[SOL_ROLE_GATE] = count[SOL_ROLE_UP] = count[SOL_ROLE_DOWN] = F * C;
-    uint64_t at = HEADER, embed = 4 * (uint64_t)(c->vocab_size * C);
-    f->embed = at;
-    at += embed;
+    static const sol_role order[] = {SOL_ROLE_EMBED, SOL_ROLE_INPUT_NORM, SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
+                                     SOL_ROLE_POST_NORM, SOL_ROLE_GATE, SOL_ROLE_DOWN, SOL_ROLE_UP, SOL_ROLE_FINAL_NORM, SOL_ROLE_HEAD};
+    uint64_t at = HEADER;
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        const sol_param_row *row = &sol_param_rows[order[i]];
+        int64_t count = sol_dim_size(c, row->rows) * sol_dim_size(c, row->cols) * (row->in_block ? c->num_hidden_layers : 1);
+        if (order[i] == SOL_ROLE_HEAD) at += 4 * (uint64_t)(c->max_position_embeddings * c->head_dim); /* tables of RoPE: not read */
         f->base[order[i]] = at;
-        at += 4 * (uint64_t)(c->num_hidden_layers * count[order[i]]);
+        if (sol_role_present(c, order[i])) at += 4 * (uint64_t)count;
     }
-    f->norm = at;
-    at += 4 * (uint64_t)C;
-    at += 4 * (uint64_t)(c->max_position_embeddings * c->head_dim); /* two RoPE tables: computed here, not read */
-    f->head = at;
-    return c->tie_word_embeddings ? at : at + embed;
+    return at;
 }
 
 static sol_status read_header(sol_source *s, llama2c *f, sol_err *err)
@@ -71,14 +62,9 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
                             void *out, sol_err *err)
 {
     const llama2c *f = s->impl;
+    uint64_t at = f->base[p->role] + (p->layer > 0 ? 4 * (uint64_t)(p->layer * sol_param_count(p)) : 0);
+    (void)param;
     (void)scratch;
-    uint64_t at = f->embed;
-    if (p->layer >= 0) {
-        int which = (param - 1) % SOL_BLOCK_PARAMS; /* after the embedding, block after block */
-        at = f->base[which] + 4 * (uint64_t)(p->layer * sol_param_count(p));
-    } else if (p->kind != SOL_PARAM_EMBED) {
-        at = p->kind == SOL_PARAM_NORM ? f->norm : f->head;
-    }
     return sol_in_read(&f->in, at + 4 * (uint64_t)(row * p->cols), out, (size_t)(n * p->cols) * sizeof(float), err);
 }
 

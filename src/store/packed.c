@@ -7,28 +7,9 @@
 #include "store/parts.h"
 #include "store/store.h"
 
-sol_role sol_packed_linear_param(int i)
+const sol_packed_mat *sol_packed_linear(const sol_packed_model *p, int64_t layer, sol_role role)
 {
-    static const sol_role order[SOL_PACKED_LINEARS] = {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V, SOL_ROLE_O,
-                                                              SOL_ROLE_GATE, SOL_ROLE_UP, SOL_ROLE_DOWN};
-    return order[i];
-}
-
-static int64_t n_linears(const sol_model_config *c)
-{
-    return c->num_hidden_layers * SOL_PACKED_LINEARS;
-}
-
-static const sol_param *linear_param(const sol_model *table, int64_t i)
-{
-    return sol_model_by_role(table, i / SOL_PACKED_LINEARS, sol_packed_linear_param((int)(i % SOL_PACKED_LINEARS)));
-}
-
-/* Norm i of 2 L + 1. */
-static const sol_param *norm_param(const sol_model *table, int64_t i)
-{
-    if (i == 2 * table->config.num_hidden_layers) return sol_model_final_norm(table);
-    return sol_model_by_role(table, i / 2, i % 2 ? SOL_ROLE_POST_NORM : SOL_ROLE_INPUT_NORM);
+    return &p->linear[sol_model_by_role(p->table, layer, role) - p->table->params];
 }
 
 static void free_dense(sol_dense_src *d)
@@ -40,11 +21,13 @@ static void free_dense(sol_dense_src *d)
 
 void sol_packed_model_free(sol_packed_model *p)
 {
-    for (int64_t i = 0; p->linear && i < n_linears(&p->config); i++) sol_packed_free(&p->linear[i]);
+    for (int i = 0; p->linear && i < p->table->n_params; i++) sol_packed_free(&p->linear[i]);
     sol_free(p->linear);
     free_dense(&p->embed);
     free_dense(&p->head);
-    sol_free(p->norms);
+    sol_free(p->vector);
+    sol_free(p->vectors);
+    sol_model_free(&p->table);
     sol_tokenizer_free(&p->tokenizer);
     *p = (sol_packed_model){0};
 }
@@ -61,14 +44,31 @@ static sol_status alloc_dense(sol_dense_src *d, sol_dense_type type, int64_t row
     return st;
 }
 
-static sol_status alloc_frame(sol_packed_model *p, sol_err *err)
+sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err)
 {
-    const sol_model_config *c = &p->config;
-    sol_status st = sol_alloc_array((void **)&p->linear, (size_t)n_linears(c), sizeof *p->linear, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&p->norms, (size_t)(2 * c->num_hidden_layers + 1),
-                             (size_t)c->hidden_size * sizeof(float), err);
+    sol_status st = sol_model_describe(&p->table, c, SOL_F32, err);
+    if (st != SOL_OK) return st;
+    int n = p->table->n_params;
+    const sol_param *param = p->table->params;
+    size_t elements = 0;
+    p->config = *c;
+    for (int i = 0; i < n; i++) elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
+    st = sol_alloc_array((void **)&p->linear, (size_t)n, sizeof *p->linear, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err);
+    float *at = p->vectors;
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        if (!sol_param_is_vector(&param[i])) continue;
+        p->vector[i] = at;
+        at += param[i].cols;
+    }
     return st;
+}
+
+/* What holds the embedding or the head. */
+static const sol_dense_src *dense_of(const sol_packed_model *p, const sol_param *param)
+{
+    return param->kind == SOL_PARAM_EMBED ? &p->embed : &p->head;
 }
 
 /* ---- from a model ---- */
@@ -111,7 +111,7 @@ static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const so
     return st == SOL_ERR_NONFINITE ? sol_err_prefix(err, st, "%s", from->name) : st;
 }
 
-static sol_status take_norm(const sol_model *m, const sol_param *from, float *out, sol_err *err)
+static sol_status take_vector(const sol_model *m, const sol_param *from, float *out, sol_err *err)
 {
     sol_convert(out, SOL_F32, sol_model_at(m, from), m->dtype, from->cols);
     return sol_part_refuse_beyond(from->name, out, from->cols, "f32", FLT_MAX, err);
@@ -121,15 +121,16 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
                                  sol_dense_type embed_type, sol_err *err)
 {
     float *buffer = NULL;
-    *p = (sol_packed_model){.config = m->config, .quant = *spec};
-    sol_status st = alloc_frame(p, err);
+    *p = (sol_packed_model){.quant = *spec};
+    sol_status st = sol_packed_model_begin(p, &m->config, err);
     if (st == SOL_OK) st = alloc_buffer(m, &buffer, err);
-    for (int64_t i = 0; st == SOL_OK && i < n_linears(&m->config); i++) {
-        const sol_param *from = linear_param(m, i);
-        st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
+    int n = st == SOL_OK ? p->table->n_params : 0; /* the first ones of m; what it has beyond them was learned by a quantizer */
+    for (int i = 0; st == SOL_OK && i < n; i++) {
+        const sol_param *from = &m->params[i];
+        if (from->quantized) st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
     }
-    for (int64_t i = 0; st == SOL_OK && i <= 2 * m->config.num_hidden_layers; i++)
-        st = take_norm(m, norm_param(m, i), p->norms + i * m->config.hidden_size, err);
+    for (int i = 0; st == SOL_OK && i < n; i++)
+        if (p->vector[i]) st = take_vector(m, &m->params[i], p->vector[i], err);
     if (st == SOL_OK) st = pack_dense(ctx, m, sol_model_embedding(m), embed_type, buffer, &p->embed, err);
     if (st == SOL_OK && !m->config.tie_word_embeddings)
         st = pack_dense(ctx, m, sol_model_head(m), embed_type, buffer, &p->head, err);
@@ -139,6 +140,8 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
 }
 
 /* ---- file ---- */
+
+enum { STAGES = 3 };
 
 static void param_path(char out[160], const char *name, const char *part)
 {
@@ -226,94 +229,113 @@ static sol_status fill_dense(sol_h5_writer *w, const sol_dense_src *d, int first
 double sol_packed_model_bits(const sol_packed_model *p)
 {
     double bits = 0, weights = 0;
-    for (int64_t i = 0; i < n_linears(&p->config); i++) {
-        double n = (double)p->linear[i].rows * (double)p->linear[i].cols;
+    for (int i = 0; i < p->table->n_params; i++) {
+        if (!p->table->params[i].quantized) continue;
+        double n = (double)sol_param_count(&p->table->params[i]);
         bits += n * sol_packed_bits(&p->linear[i]);
         weights += n;
     }
     return bits / weights;
 }
 
-/* ids: the first dataset of each linear, then embedding, head, norms. */
-static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol_tokenizer *tokenizer, const sol_model *table,
-                          sol_part_blob *blob, int *ids, sol_err *err)
+/* The order in a file: first what is packed, then embedding and head, then the vectors. */
+static int stage_of(const sol_param *p)
+{
+    return p->quantized ? 0 : sol_param_is_vector(p) ? 2 : 1;
+}
+
+static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int i, int *id, sol_err *err)
+{
+    const sol_param *param = &p->table->params[i];
+    char path[160];
+    if (param->quantized) return declare_linear(w, param, &p->linear[i], id, err);
+    if (!sol_param_is_vector(param)) return declare_dense(w, param, dense_of(p, param), id, err);
+    param_path(path, param->name, "");
+    return sol_h5_dataset(w, path, SOL_H5_F32, 1, &param->cols, id, err);
+}
+
+/* ids: [table->n_params] the first dataset of each. */
+static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol_tokenizer *tokenizer, sol_part_blob *blob, int *ids,
+                          sol_err *err)
 {
     int id;
-    int64_t n = n_linears(&p->config), n_norms = 2 * p->config.num_hidden_layers + 1;
     sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", sol_packed_model_bits(p), err);
     if (st == SOL_OK) st = sol_part_put_config(w, &p->config, err);
     if (st == SOL_OK) st = sol_part_put_quant(w, &p->quant, err);
     if (st == SOL_OK) st = sol_part_put_windows(w, &p->windows, err);
     if (st == SOL_OK) st = sol_part_put_tokenizer(w, tokenizer, blob, err);
     if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) st = declare_linear(w, linear_param(table, i), &p->linear[i], &ids[i], err);
-    if (st == SOL_OK) st = declare_dense(w, sol_model_embedding(table), &p->embed, &ids[n], err);
-    if (st == SOL_OK && !p->config.tie_word_embeddings) st = declare_dense(w, sol_model_head(table), &p->head, &ids[n + 1], err);
-    for (int64_t i = 0; st == SOL_OK && i < n_norms; i++) {
-        char path[160];
-        param_path(path, norm_param(table, i)->name, "");
-        st = sol_h5_dataset(w, path, SOL_H5_F32, 1, &p->config.hidden_size, &ids[n + 2 + i], err);
-    }
+    for (int stage = 0; stage < STAGES; stage++)
+        for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
+            if (stage_of(&p->table->params[i]) == stage) st = declare_param(w, p, i, &ids[i], err);
     return st;
+}
+
+static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id, sol_err *err)
+{
+    const sol_param *param = &p->table->params[i];
+    if (param->quantized) return fill_linear(w, &p->linear[i], id, err);
+    if (!sol_param_is_vector(param)) return fill_dense(w, dense_of(p, param), id, err);
+    return sol_h5_append(w, id, p->vector[i], (size_t)param->cols * sizeof(float), err);
 }
 
 static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blob *blob, const int *ids, sol_err *err)
 {
-    int64_t n = n_linears(&p->config), C = p->config.hidden_size;
     sol_status st = sol_part_fill(w, blob, err);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) st = fill_linear(w, &p->linear[i], ids[i], err);
-    if (st == SOL_OK) st = fill_dense(w, &p->embed, ids[n], err);
-    if (st == SOL_OK && p->head.data) st = fill_dense(w, &p->head, ids[n + 1], err);
-    for (int64_t i = 0; st == SOL_OK && i <= 2 * p->config.num_hidden_layers; i++)
-        st = sol_h5_append(w, ids[n + 2 + i], p->norms + i * C, (size_t)C * sizeof(float), err);
+    for (int stage = 0; stage < STAGES; stage++)
+        for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
+            if (stage_of(&p->table->params[i]) == stage) st = fill_param(w, p, i, ids[i], err);
     return st;
 }
 
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err)
 {
     sol_h5_writer *w = NULL;
-    sol_model *table = NULL;
     sol_part_blob blob = {0};
     int *ids = NULL;
-    size_t n_ids = (size_t)(n_linears(&p->config) + 2 * p->config.num_hidden_layers + 3);
-    sol_status st = sol_model_describe(&table, &p->config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, n_ids, sizeof *ids, err);
+    sol_status st = sol_alloc_array((void **)&ids, (size_t)p->table->n_params, sizeof *ids, err);
     if (st == SOL_OK) st = sol_h5_create(&w, path, SOL_FORMAT_PACKED, err);
-    if (st == SOL_OK) st = declare(w, p, tokenizer, table, &blob, ids, err);
+    if (st == SOL_OK) st = declare(w, p, tokenizer, &blob, ids, err);
     if (st == SOL_OK) st = sol_h5_begin(w, err);
     if (st == SOL_OK) st = fill(w, p, &blob, ids, err);
     sol_free(blob.data);
     sol_free(ids);
-    sol_model_free(&table);
     if (st == SOL_OK) return sol_h5_commit(&w, err);
     sol_h5_abort(&w);
+    return st;
+}
+
+/* Shapes in the place of what sol_packed_model_from would make. */
+static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dense_type embed_type, sol_err *err)
+{
+    const sol_param *embed = sol_model_embedding(p->table), *head = sol_model_head(p->table);
+    sol_status st = SOL_OK;
+    p->embed = (sol_dense_src){.type = embed_type, .rows = embed->rows, .cols = embed->cols};
+    p->head = (sol_dense_src){.type = embed_type, .rows = head->rows, .cols = head->cols};
+    for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
+        const sol_param *param = &p->table->params[i];
+        if (param->quantized) st = sol_packed_shape(spec, param->name, param->rows, param->cols, &p->linear[i], err);
+    }
     return st;
 }
 
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
                                   const sol_windows *windows, sol_dense_type embed_type, uint64_t *bytes, sol_err *err)
 {
-    const sol_param *embed = sol_model_embedding(table), *head = sol_model_head(table);
-    sol_packed_model p = {.config = table->config, .quant = *spec, .windows = *windows,
-                          .embed = {.type = embed_type, .rows = embed->rows, .cols = embed->cols},
-                          .head = {.type = embed_type, .rows = head->rows, .cols = head->cols}};
+    sol_packed_model p = {.quant = *spec, .windows = *windows};
     sol_h5_writer *w = NULL;
     sol_part_blob blob = {0};
     int *ids = NULL;
-    int64_t n = n_linears(&p.config);
-    sol_status st = sol_alloc_array((void **)&p.linear, (size_t)n, sizeof *p.linear, err);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
-        const sol_param *from = linear_param(table, i);
-        st = sol_packed_shape(spec, from->name, from->rows, from->cols, &p.linear[i], err);
-    }
-    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)(n + 2 * p.config.num_hidden_layers + 3), sizeof *ids, err);
+    sol_status st = sol_packed_model_begin(&p, &table->config, err);
+    if (st == SOL_OK) st = describe(&p, spec, embed_type, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)p.table->n_params, sizeof *ids, err);
     if (st == SOL_OK) st = sol_h5_create(&w, "packed", SOL_FORMAT_PACKED, err);
-    if (st == SOL_OK) st = declare(w, &p, t, table, &blob, ids, err);
+    if (st == SOL_OK) st = declare(w, &p, t, &blob, ids, err);
     if (st == SOL_OK) st = sol_h5_size(w, bytes, err);
     sol_h5_abort(&w);
     sol_free(blob.data);
     sol_free(ids);
-    sol_free(p.linear);
+    sol_packed_model_free(&p);
     return st;
 }
 
@@ -393,39 +415,41 @@ static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_dense
     return st;
 }
 
-static sol_status read_norms(const sol_h5_file *f, const sol_model *table, float *norms, sol_err *err)
+static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *out, sol_err *err)
 {
-    int64_t C = table->config.hidden_size;
+    char path[160];
+    const sol_h5_node *n;
+    param_path(path, p->name, "");
+    sol_status st = sol_h5_need_dataset(f, path, SOL_H5_F32, 1, &p->cols, &n, err);
+    return st == SOL_OK ? sol_h5_read(f, n, out, err) : st;
+}
+
+/* Vectors first: they take little memory, and a file that is not what its configuration says is refused by them. */
+static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
+{
+    const sol_model *table = p->table;
     sol_status st = SOL_OK;
-    for (int64_t i = 0; st == SOL_OK && i <= 2 * table->config.num_hidden_layers; i++) {
-        char path[160];
-        const sol_h5_node *n;
-        param_path(path, norm_param(table, i)->name, "");
-        st = sol_h5_need_dataset(f, path, SOL_H5_F32, 1, &C, &n, err);
-        if (st == SOL_OK) st = sol_h5_read(f, n, norms + i * C, err);
-    }
-    return st;
+    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
+        if (p->vector[i]) st = read_vector(f, &table->params[i], p->vector[i], err);
+    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
+        if (table->params[i].quantized) st = read_linear(f, &table->params[i], &p->linear[i], err);
+    if (st == SOL_OK) st = read_dense(f, sol_model_embedding(table), &p->embed, err);
+    return st == SOL_OK && !p->config.tie_word_embeddings ? read_dense(f, sol_model_head(table), &p->head, err) : st;
 }
 
 static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
-    sol_model *table = NULL;
+    sol_model_config config;
     sol_status st = sol_part_check_format(f, SOL_FORMAT_PACKED, err);
-    if (st == SOL_OK) st = sol_part_get_config(f, &p->config, err);
+    if (st == SOL_OK) st = sol_part_get_config(f, &config, err);
     if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, err);
     if (st == SOL_OK) st = sol_part_get_windows(f, &p->windows, err);
-    if (st == SOL_OK) st = sol_part_get_tokenizer(f, &p->config, &p->tokenizer, err);
-    if (st == SOL_OK) st = sol_model_describe(&table, &p->config, SOL_F32, err);
-    if (st == SOL_OK && p->config.hidden_size > (int64_t)f->map.size)
+    if (st == SOL_OK) st = sol_part_get_tokenizer(f, &config, &p->tokenizer, err);
+    if (st == SOL_OK && config.hidden_size > (int64_t)f->map.size)
         st = sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file", f->path,
-                      (long long)p->config.hidden_size);
-    if (st == SOL_OK) st = alloc_frame(p, err);
-    if (st == SOL_OK) st = read_norms(f, table, p->norms, err);
-    for (int64_t i = 0; st == SOL_OK && i < n_linears(&p->config); i++) st = read_linear(f, linear_param(table, i), &p->linear[i], err);
-    if (st == SOL_OK) st = read_dense(f, sol_model_embedding(table), &p->embed, err);
-    if (st == SOL_OK && !p->config.tie_word_embeddings) st = read_dense(f, sol_model_head(table), &p->head, err);
-    sol_model_free(&table);
-    return st;
+                      (long long)config.hidden_size);
+    if (st == SOL_OK) st = sol_packed_model_begin(p, &config, err);
+    return st == SOL_OK ? read_params(p, f, err) : st;
 }
 
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err)

@@ -16,7 +16,7 @@ static int param_shape(const sol_param *p, int64_t dims[2])
 {
     dims[0] = p->rows;
     dims[1] = p->cols;
-    if (p->kind != SOL_PARAM_NORM) return 2;
+    if (!sol_param_is_vector(p)) return 2;
     dims[0] = p->cols;
     return 1;
 }

@@ -164,7 +164,7 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     }
     if (st != SOL_OK) return st;
     st = sol_model_config_check(c, err);
-    if (st == SOL_OK && c->num_hidden_layers > (int64_t)f->tree.n / SOL_BLOCK_PARAMS)
+    if (st == SOL_OK && c->num_hidden_layers > (int64_t)f->tree.n / sol_block_params(c))
         st = sol_fail(err, SOL_ERR_SHAPE, "num_hidden_layers is %lld, but there are only %zu objects",
                       (long long)c->num_hidden_layers, f->tree.n);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s: /model", f->path);

@@ -50,8 +50,7 @@ static sol_status load_tokenizer(sol_source *s, sol_err *err)
 
 static bool is_rotated(const sol_param *p)
 {
-    size_t n = strlen(p->name);
-    return n > 14 && (strcmp(p->name + n - 14, ".q_proj.weight") == 0 || strcmp(p->name + n - 14, ".k_proj.weight") == 0);
+    return p->role == SOL_ROLE_Q || p->role == SOL_ROLE_K;
 }
 
 /* Interleaved RoPE turns rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the even rows go to the first

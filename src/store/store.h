@@ -78,21 +78,24 @@ sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err
 /* Writes what is there: with optim a checkpoint, without a model file. params_dtype: SOL_F32 or SOL_BF16 on disk. */
 sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err);
 
-/* A packed model, in memory as on disk. Embedding, head and norms are dense. */
+/* A packed model, in memory as on disk: for each parameter of `table` what holds it. */
 typedef struct sol_packed_model {
     sol_model_config config;
+    sol_model *table;         /* of this configuration, without weights; owned */
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;
     sol_windows windows;
-    sol_packed_mat *linear;   /* [num_hidden_layers * 7]: q k v o gate up down of each layer; owned */
+    sol_packed_mat *linear;   /* [table->n_params]: the quantized parameters, empty for the others; owned */
+    float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for the others; owned */
+    float *vectors;           /* all of them, one behind the other; owned */
     sol_dense_src embed;      /* [V, C]; data and scales owned */
     sol_dense_src head;       /* likewise; data NULL when tied */
-    float *norms;             /* [2 L + 1, C]: input, post-attention of each layer, final; owned */
 } sol_packed_model;
 
-enum { SOL_PACKED_LINEARS = 7 };
-/* The place of linear i (0..6) among the parameters of a block. */
-sol_role sol_packed_linear_param(int i);
+/* Table and arrays for this configuration, all empty or zero; released by sol_packed_model_free even after an error. */
+sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err);
+/* The quantized parameter of this role. */
+const sol_packed_mat *sol_packed_linear(const sol_packed_model *p, int64_t layer, sol_role role);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are rounded to embed_type.
  * p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot hold, and

@@ -1,3 +1,4 @@
+/* One way to read what is exported, for every writer of a foreign format: parameters in order, in fp32, from a model file or a packed one. */
 #include "store/view.h"
 
 #include <string.h>
@@ -40,7 +41,7 @@ static sol_status check_quant(const sol_view *v, sol_err *err)
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < v->table->n_params; i++) {
         const sol_param *p = &v->table->params[i];
-        if (p->kind == SOL_PARAM_LINEAR) st = sol_quant_check(&v->quant, p->name, p->rows, p->cols, err);
+        if (p->quantized) st = sol_quant_check(&v->quant, p->name, p->rows, p->cols, err);
     }
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", v->path);
 }
@@ -90,28 +91,6 @@ static sol_status grow(float **block, size_t *capacity, const sol_param *p, sol_
     return sol_grow_array((void **)block, capacity, (size_t)sol_param_count(p), sizeof **block, err);
 }
 
-/* Which of the seven linears of its layer a parameter is. */
-static int linear_of(const sol_model *table, int index)
-{
-    const sol_param *p = &table->params[index];
-    for (int k = 0; k < SOL_PACKED_LINEARS; k++)
-        if (sol_model_by_role(table, p->layer, sol_packed_linear_param(k)) == p) return k;
-    return 0;
-}
-
-static const sol_packed_mat *packed_of(const sol_view *v, int index)
-{
-    return &v->packed.linear[v->table->params[index].layer * SOL_PACKED_LINEARS + linear_of(v->table, index)];
-}
-
-static const float *norm_of(const sol_view *v, const sol_param *p)
-{
-    int64_t C = v->table->config.hidden_size, i = 2 * v->table->config.num_hidden_layers;
-    if (p->layer >= 0)
-        i = 2 * p->layer + (p == sol_model_by_role(v->table, p->layer, SOL_ROLE_POST_NORM));
-    return v->packed.norms + i * C;
-}
-
 /* What the method learned beside the weights of p. */
 static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix *x, sol_err *err)
 {
@@ -132,7 +111,7 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
     v->row = 0;
     if (v->is_packed) return SOL_OK;
     sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
-    if (st != SOL_OK || !v->dequantize || p->kind != SOL_PARAM_LINEAR) return st;
+    if (st != SOL_OK || !v->dequantize || !p->quantized) return st;
     st = grow(&v->latent, &v->latent_capacity, p, err);
     if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
     if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
@@ -145,10 +124,10 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
 static void next_packed(sol_view *v, const sol_param *p, float *out, int64_t rows)
 {
     for (int64_t r = 0; r < rows; r++, out += p->cols) {
-        if (p->kind == SOL_PARAM_LINEAR)
-            sol_packed_decode_row(packed_of(v, v->at), v->row + r, out);
-        else if (p->kind == SOL_PARAM_NORM)
-            memcpy(out, norm_of(v, p), (size_t)p->cols * sizeof *out);
+        if (p->quantized)
+            sol_packed_decode_row(&v->packed.linear[v->at], v->row + r, out);
+        else if (sol_param_is_vector(p))
+            memcpy(out, v->packed.vector[v->at], (size_t)p->cols * sizeof *out);
         else
             sol_dense_row(p->kind == SOL_PARAM_EMBED ? v->embed : v->head, v->row + r, out);
     }
@@ -160,7 +139,7 @@ sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
     sol_status st = SOL_OK;
     if (v->is_packed)
         next_packed(v, p, out, rows);
-    else if (v->dequantize && p->kind == SOL_PARAM_LINEAR)
+    else if (v->dequantize && p->quantized)
         memcpy(out, v->whole + v->row * p->cols, (size_t)(rows * p->cols) * sizeof *out);
     else
         st = sol_params_in_next(&v->in, out, SOL_F32, rows * p->cols, err);

@@ -74,7 +74,7 @@ static bool term_matches(const sol_param *p, const char *term)
 
 static bool selectable(const sol_param *p)
 {
-    return p->kind == SOL_PARAM_LINEAR && p->layer >= 0;
+    return p->quantized && p->layer >= 0;
 }
 
 sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n, sol_err *err)

@@ -123,7 +123,7 @@ sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quan
     if (view->group_size == 0) view->group_size = 128;
     for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR || p->layer < 0 || (chosen && !chosen[i])) continue;
+        if (!p->quantized || p->layer < 0 || (chosen && !chosen[i])) continue;
         if (sol_quant_check(view, p->name, p->rows, p->cols, NULL) == SOL_OK) continue;
         view->granularity = SOL_PER_CHANNEL;
         st = sol_quant_check(view, p->name, p->rows, p->cols, err);
@@ -152,7 +152,7 @@ static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_
     sol_status st = sol_alloc_array((void **)&run->layers, (size_t)m->n_params, sizeof *run->layers, err);
     for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        if (p->kind != SOL_PARAM_LINEAR || p->layer < 0) continue;
+        if (!p->quantized || p->layer < 0) continue;
         sol_study_layer *l = &run->layers[run->n_layers++];
         *l = (sol_study_layer){.block = p->layer, .rows = p->rows, .cols = p->cols, .weight_rows = p->rows,
                                .w_range = (double)sol_histogram_range(sol_model_f32(m, p), p->rows * p->cols)};

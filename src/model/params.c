@@ -1,0 +1,67 @@
+/* The table of parameters (params.def) as data: names, shapes and kinds, from which model.c lays out a model and every reader
+ * and writer takes what a file calls a parameter. */
+#include <stdio.h>
+
+#include "model/model.h"
+
+enum { MODEL = false, BLOCK = true }; /* the words of the column `place` */
+
+const sol_param_row sol_param_rows[SOL_ROLES] = {
+#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) \
+    [SOL_ROLE_##role] = {hf, gguf, place, SOL_DIM_##rows, SOL_DIM_##cols, SOL_PARAM_##kind, quantized},
+#include "model/params.def"
+#undef PARAM
+};
+
+bool sol_role_present(const sol_model_config *c, sol_role role)
+{
+    switch (role) {
+#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) \
+    case SOL_ROLE_##role: return present;
+#include "model/params.def"
+#undef PARAM
+    case SOL_ROLES: break;
+    }
+    return false;
+}
+
+int sol_block_params(const sol_model_config *c)
+{
+    int n = 0;
+    for (int role = 0; role < SOL_ROLES; role++) n += sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
+    return n;
+}
+
+int64_t sol_dim_size(const sol_model_config *c, sol_dim dim)
+{
+    switch (dim) {
+    case SOL_DIM_ONE: break;
+    case SOL_DIM_V: return c->vocab_size;
+    case SOL_DIM_C: return c->hidden_size;
+    case SOL_DIM_F: return c->intermediate_size;
+    case SOL_DIM_D: return c->head_dim;
+    case SOL_DIM_HD: return c->num_attention_heads * c->head_dim;
+    case SOL_DIM_KD: return c->num_key_value_heads * c->head_dim;
+    }
+    return 1;
+}
+
+/* A name in the way of one kind of file: that of a block's parameter stands behind the block's own. */
+static const char *place_name(const sol_param_row *r, const char *blocks, int layer, const char *tail, char name[SOL_PARAM_NAME])
+{
+    if (r->in_block)
+        snprintf(name, SOL_PARAM_NAME, "%s.%d.%s", blocks, layer, tail);
+    else
+        snprintf(name, SOL_PARAM_NAME, "%s", tail);
+    return name;
+}
+
+const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
+{
+    return place_name(&sol_param_rows[role], "model.layers", layer, sol_param_rows[role].name, name);
+}
+
+const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
+{
+    return place_name(&sol_param_rows[role], "blk", layer, sol_param_rows[role].gguf_name, name);
+}
