@@ -1,3 +1,4 @@
+/* The one product of inference: activations by a matrix of a layer or of the head, in whichever form its weights are held. */
 #include <string.h>
 
 #include "infer/net.h"

@@ -1,3 +1,4 @@
+/* A block on the tape, recorded through calls that give its weights: for training, a teacher and calibration alike. */
 #include "model/block.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* The training graph: records weights (fake-quantized where a method is given), blocks and loss on a tape, once, and runs it for each
+ * micro-batch. The block itself is in block.c. */
 #include "model/train_graph.h"
 
 #include <string.h>

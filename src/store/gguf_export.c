@@ -13,7 +13,7 @@
 #include "store/export.h"
 #include "store/ggml.h"
 #include "store/gguf.h"
-#include "store/gguf_names.h"
+#include "store/gguf_numbers.h"
 #include "store/view.h"
 
 enum { ALIGNMENT = 32, PIECE = 1 << 18 };

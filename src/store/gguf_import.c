@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "store/gguf.h"
 #include "store/gguf_keys.h"
-#include "store/gguf_names.h"
+#include "store/gguf_numbers.h"
 #include "store/source.h"
 
 typedef struct gguf_source {
