@@ -168,6 +168,9 @@ START_TEST(stq_block_as_published)
         }
     }
     ck_assert_uint_eq(t->id, 43);
+    ck_assert_ptr_eq(sol_ggml_type_of(43), t);
+    ck_assert_ptr_eq(sol_ggml_type_of(42), t); /* its first files */
+    ck_assert_ptr_null(sol_ggml_type_of(41));
     ck_assert_uint_eq(t->bytes, sizeof want);
     sol_ggml_encode(t, x, 256, has);
     ck_assert_mem_eq(has, want, sizeof want);
@@ -287,9 +290,9 @@ static void logits_of(const char *path, float *logits)
     sol_net_free(&net);
 }
 
-static void export(const char *type, const char *embed, int stq_id)
+static void export(const char *type, const char *embed, bool stq_first_id)
 {
-    sol_gguf_options o = {.type = type, .embed_type = embed, .stq_id = stq_id, .name = "test", .version = "1"};
+    sol_gguf_options o = {.type = type, .embed_type = embed, .stq_first_id = stq_first_id, .name = "test", .version = "1"};
     sol_gguf_result r;
     uint64_t bytes;
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
@@ -307,16 +310,16 @@ static void import(void)
 /* Every type that holds the model exactly gives the network of Q(W) back; STQ1_0 of a contiguous one after moving channels. */
 START_TEST(exact_exports)
 {
-    static const struct { const char *type; sol_block_layout layout; sol_granularity granularity; int group, id; bool tied; } cases[] = {
-        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, 43, true}, {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, 42, false},
-        {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, 43, true},    {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, 0, false},
-        {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, 0, true},     {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, 0, true},
+    static const struct { const char *type; sol_block_layout layout; sol_granularity granularity; int group; bool first_id, tied; } cases[] = {
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, true}, {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, true, false},
+        {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, false, true},    {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, false},
+        {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, false, true},     {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, false, true},
     };
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         write_model(cases[k].tied, cases[k].layout, cases[k].granularity, cases[k].group);
         logits_of(model, want);
-        export(cases[k].type, "f32", cases[k].id);
+        export(cases[k].type, "f32", cases[k].first_id);
         import();
         logits_of(back, has);
         double worst = 0;
@@ -338,7 +341,7 @@ START_TEST(eos_lists_come_back)
         c.model->config.n_more_eos = 0;
         for (int k = 0; k < 3; k++) ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
         ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
-        export("f16", "f32", 0);
+        export("f16", "f32", false);
         import();
         ck_ok(sol_store_read_header(back, &config, NULL, err));
         ck_assert_int_eq(config.eos_token_id, first);
@@ -429,7 +432,7 @@ START_TEST(stq_blocks_are_the_trained_ones)
     ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
     ck_ok(sol_alloc_array((void **)&q, 512 * 512, sizeof *q, err));
     for (int id = 42; id <= 43; id++) {
-        export("stq1_0", "f16", id);
+        export("stq1_0", "f16", id == 42);
         ck_ok(sol_gguf_open(&g, file, err));
         for (int k = 0; k < 14; k++) {
             const sol_param *p = sol_model_by_role(c.model, k / 7, linears[k % 7].which);
@@ -462,7 +465,7 @@ START_TEST(metadata_and_tokenizer)
     double real;
     sol_span s;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    export("q8_0", "q8_0", 0);
+    export("q8_0", "q8_0", false);
     ck_ok(sol_gguf_open(&g, file, err));
     ck_assert(sol_gguf_integer(sol_gguf_find(&g, "llama.block_count"), &v) && v == 2);
     ck_assert(sol_gguf_integer(sol_gguf_find(&g, "general.file_type"), &v) && v == 7);
@@ -528,7 +531,7 @@ START_TEST(damaged_files)
     size_t n;
     sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    export("tq2_0", "q8_0", 0);
+    export("tq2_0", "q8_0", false);
     ck_ok(sol_file_read(file, &bytes, &n, err));
     ck_ok(sol_alloc_array((void **)&copy, n, 1, err));
     size_t header = n < 16384 ? n : 16384;

@@ -7,9 +7,10 @@
 #include "output.h"
 
 struct args {
-    const char *out, *format, *type, *embed_type, *dtype, *method, *stq_id;
+    const char *out, *format, *type, *embed_type, *dtype, *method;
     sol_granularity granularity;
     sol_block_layout layout;
+    int stq_first_id;
     int64_t group_size;
     bool dequantize, latent, requantize, no_card, force;
 };
@@ -32,8 +33,8 @@ static const sol_opt options[] = {
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
     {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
      .help = "gguf: one scale for 256 weights where the model has more; prints the error"},
-    {.name = "--stq-id", .value = "ID", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, stq_id), .preset = "43",
-     .choices = "43|42", .help = "gguf: type id of STQ1_0; 42 for its first readers"},
+    {.name = "--stq-id", .value = "ID", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, stq_first_id), .preset = "43",
+     .names = (const sol_enumerator[]){{"43", false}, {"42", true}, {NULL, 0}}, .help = "gguf: type id of STQ1_0; 42 for its first readers"},
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
     {.name = "--no-card", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_card),
@@ -187,7 +188,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
 {
     const char *base = strrchr(a->out, '/');
     sol_gguf_options o = {.type = a->type ? a->type : "f16", .embed_type = a->embed_type, .latent = a->latent,
-                          .requantize = a->requantize, .stq_id = strcmp(a->stq_id, "42") == 0 ? 42 : 43, .quant = asked,
+                          .requantize = a->requantize, .stq_first_id = a->stq_first_id, .quant = asked,
                           .name = base ? base + 1 : a->out, .version = SOL_VERSION, .progress = {show, p}};
     sol_gguf_result r;
     sol_ctx *ctx;
@@ -222,7 +223,7 @@ static sol_status check_effect(const struct args *a, sol_err *err)
         {a->embed_type && !gguf && !packed, "--embed-type", "--format packed or gguf"},
         {a->latent && !gguf, "--latent", "--format gguf"},
         {a->requantize && !(gguf && ternary), "--requantize", "--type stq1_0, tq1_0 or tq2_0"},
-        {strcmp(a->stq_id, "43") != 0 && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
+        {a->stq_first_id && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
         {a->dequantize && !folder, "--dequantize", "--format safetensors"},
         {strcmp(a->dtype, "keep") != 0 && !folder && !model, "--dtype", "--format safetensors or model"},
         {a->method && folder && !a->dequantize, "--method", "--dequantize"},

@@ -35,7 +35,7 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
 typedef struct sol_gguf_options {
     const char *type;            /* of the linear layers: stq1_0 tq1_0 tq2_0 q8_0 f16 bf16 f32 */
     const char *embed_type;      /* of embedding and head: q8_0 f16 bf16 f32; NULL: f16 */
-    int stq_id;                  /* type id of STQ1_0: 43, or 42 for its first readers; 0: 43 */
+    bool stq_first_id;           /* STQ1_0 under the type id that its first readers know */
     bool latent;                 /* the latent weights of a quantized model, not Q(W) */
     bool requantize;             /* one scale for 256 weights where the model has more */
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */

@@ -286,15 +286,16 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 /* ---- the table ---- */
 
 static const sol_ggml_type types[] = {
-#define SOL_GGML(name, id, block, bytes, decode, encode, most) {#name, id, block, bytes, decode, encode, most},
+#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, most) \
+    {#name, id, file_type, ternary, block, bytes, decode, encode, most},
 #include "store/ggml_types.def"
-#undef SOL_GGML
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 const sol_ggml_type *sol_ggml_type_of(uint32_t id)
 {
-    if (id == 42) id = 43;
+#define SOL_GGML_ALIAS(name, alias, type) id = id == alias ? SOL_GGML_##type : id;
+#include "store/ggml_types.def"
     for (int i = 0; i < N_TYPES; i++)
         if (types[i].id == id) return &types[i];
     return NULL;
@@ -304,9 +305,8 @@ const char *sol_ggml_names(void)
 {
 #define SOL_GGML(name, ...) " " #name
     static const char names[] =
-#include "ggml_types.def"
+#include "store/ggml_types.def"
         ;
-#undef SOL_GGML
     return names + 1;
 }
 

@@ -8,9 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* SOL_GGML_Q4_K, ...: the ids. */
+typedef enum {
+#define SOL_GGML(name, id, ...) SOL_GGML_##name = id,
+#define SOL_GGML_ALIAS(name, id, type) SOL_GGML_##name = id,
+#include "store/ggml_types.def"
+} sol_ggml_id;
+
 typedef struct sol_ggml_type {
     const char *name;      /* "Q4_K" */
-    uint32_t id;           /* in files */
+    sol_ggml_id id;
+    uint32_t file_type;    /* LLAMA_FTYPE of a model whose linear layers are of it */
+    bool ternary;
     int64_t block;         /* elements */
     size_t bytes;          /* of a block */
     void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
@@ -18,7 +27,7 @@ typedef struct sol_ggml_type {
     float most;            /* largest magnitude that encode takes: above it, and for what is no number, there is no scale */
 } sol_ggml_type;
 
-/* NULL for an id that is not known. STQ1_0 answers to 43 and to 42, which it had in its first files. */
+/* NULL for an id that is not known. An alias gives the type that it stands for, with that type's id. */
 const sol_ggml_type *sol_ggml_type_of(uint32_t id);
 /* The names of all types that are read, with blanks between them. */
 const char *sol_ggml_names(void);

@@ -259,11 +259,11 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     return SOL_OK;
 }
 
-/* Numbers 42 and 43 mean STQ1_0 in some versions of llama.cpp and other types in others: the room up to the next tensor, or to the end
+/* The ids of STQ1_0 stand for it in some versions of llama.cpp and for other types in others: the room up to the next tensor, or to the end
  * of the file, tells. */
 static sol_status check_stq_room(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment, sol_err *err)
 {
-    if (t->type->id != 43 || end - t->offset < t->bytes + alignment) return SOL_OK;
+    if (t->type->id != SOL_GGML_STQ1_0 || end - t->offset < t->bytes + alignment) return SOL_OK;
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "tensor %.*s: takes %llu bytes, %llu as STQ1_0: the number of its type stands for another type here, "
                     "which is not read", (int)t->name.n, t->name.at, (unsigned long long)(end - t->offset), (unsigned long long)t->bytes);
 }

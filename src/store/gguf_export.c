@@ -167,20 +167,6 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_confi
     sol_arrays_owner_free(&owner);
 }
 
-/* LLAMA_FTYPE of llama.cpp; STQ1_0 has none that is settled, so that readers look at the tensors. */
-static int64_t file_type(const sol_ggml_type *t)
-{
-    switch (t->id) {
-    case 0: return 0;
-    case 1: return 1;
-    case 8: return 7;
-    case 30: return 32;
-    case 34: return 36;
-    case 35: return 37;
-    default: return 1024; /* guessed */
-    }
-}
-
 static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
 {
     const sol_quant_spec *q = &w->view.quant;
@@ -197,7 +183,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
         snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "", sol_granularity_name(q->granularity), layout);
     put_key_text(b, "general.description", w->view.dequantize ? text : "weights as they are, without a quantizer", err);
     put_key_u32(b, "general.quantization_version", 2, err);
-    put_key_u32(b, "general.file_type", file_type(w->linear), err);
+    put_key_u32(b, "general.file_type", w->linear->file_type, err);
     put_key_u32(b, "general.alignment", ALIGNMENT, err);
     put_key_text(b, "solera.version", w->o->version ? w->o->version : "", err);
     if (!w->view.dequantize) return;
@@ -256,7 +242,7 @@ static void put_tensor(blob *b, const gguf_writer *w, const char *name, const so
     put_u32(b, rows > 0 ? 2 : 1, err);
     put_u64(b, (uint64_t)cols, err);
     if (rows > 0) put_u64(b, (uint64_t)rows, err);
-    put_u32(b, t->id == 43 && w->o->stq_id ? (uint32_t)w->o->stq_id : t->id, err);
+    put_u32(b, t->id == SOL_GGML_STQ1_0 && w->o->stq_first_id ? SOL_GGML_STQ1_0_FIRST : t->id, err);
     put_u64(b, *offset, err);
     *offset = aligned(*offset + tensor_bytes(t, rows > 0 ? rows : 1, cols));
 }
@@ -297,11 +283,6 @@ static sol_status check_width(const gguf_writer *w, const sol_param *p, sol_err 
                     p->kind == SOL_PARAM_LINEAR ? "--type f16" : "--embed-type f16");
 }
 
-static bool is_ternary(const sol_ggml_type *t)
-{
-    return t->id == 34 || t->id == 35 || t->id == 43;
-}
-
 static sol_status check_scales(const gguf_writer *w, sol_err *err)
 {
     const sol_quant_spec *q = &w->view.quant;
@@ -329,9 +310,9 @@ static sol_status check_fit(gguf_writer *w, sol_err *err)
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
     for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = check_width(w, &w->view.table->params[i], err);
-    if (st == SOL_OK && is_ternary(w->linear)) st = check_scales(w, err);
-    w->permute = w->linear->id == 43 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
-    return st == SOL_OK && w->linear->id == 43 ? check_stq(w, err) : st;
+    if (st == SOL_OK && w->linear->ternary) st = check_scales(w, err);
+    w->permute = w->linear->id == SOL_GGML_STQ1_0 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
+    return st == SOL_OK && w->linear->id == SOL_GGML_STQ1_0 ? check_stq(w, err) : st;
 }
 
 /* ---- data ---- */
@@ -380,7 +361,7 @@ static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_t
 {
     float *turned = w->turned;
     for (int64_t i = 0; i < p->cols; i++) turned[i] = row[w->permute ? old_channel(i) : i];
-    if (w->o->requantize && is_ternary(t) && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
+    if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
     sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->most, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
     sol_ggml_encode(t, turned, p->cols, w->bytes);
@@ -473,10 +454,8 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
     w->embed = sol_ggml_type_named(o->embed_type ? o->embed_type : "f16");
     if (!w->linear || !w->linear->encode)
         return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: stq1_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written", o->type);
-    if (!w->embed || !w->embed->encode || is_ternary(w->embed))
+    if (!w->embed || !w->embed->encode || w->embed->ternary)
         return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32", o->embed_type);
-    if (o->stq_id && o->stq_id != 42 && o->stq_id != 43)
-        return sol_fail(err, SOL_ERR_USAGE, "STQ1_0 has type id 43, or 42 in its first files, not %d", o->stq_id);
     return SOL_OK;
 }
 
@@ -487,7 +466,7 @@ static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, so
     sol_status st = sol_store_kind(source, &kind, err);
     if (st == SOL_OK) st = sol_view_open(&w->view, ctx, source, w->o->quant, false, err);
     if (st != SOL_OK || kind == SOL_FILE_PACKED || w->o->latent) return st;
-    if (!w->view.quant.method && !is_ternary(w->linear)) return SOL_OK;
+    if (!w->view.quant.method && !w->linear->ternary) return SOL_OK;
     sol_view_close(&w->view);
     return sol_view_open(&w->view, ctx, source, w->o->quant, true, err);
 }
@@ -501,7 +480,7 @@ sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_q
     blob header = {0};
     uint64_t data = 0;
     sol_status st = choose_types(&w, err);
-    if (st == SOL_OK && is_ternary(w.linear) && !w.view.dequantize)
+    if (st == SOL_OK && w.linear->ternary && !w.view.dequantize)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s has no quantizer: %s holds ternary weights", who, w.linear->name);
     if (st == SOL_OK) st = check_fit(&w, err);
     if (st == SOL_OK) st = make_header(&w, &header, &data, err);
@@ -523,7 +502,7 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, c
     gguf_writer w = {.o = o, .out.fd = -1, .view.file.in.fd = -1};
     *r = (sol_gguf_result){0};
     sol_status st = choose_types(&w, err);
-    if (st == SOL_OK && o->latent && is_ternary(w.linear))
+    if (st == SOL_OK && o->latent && w.linear->ternary)
         st = sol_fail(err, SOL_ERR_USAGE, "latent weights are not ternary: %s cannot hold them", w.linear->name);
     if (st == SOL_OK) st = open_view(&w, ctx, source, err);
     if (st == SOL_OK) st = check_fit(&w, err);

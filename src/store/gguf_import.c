@@ -79,7 +79,7 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
     const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "rope_freqs.weight");
     if (!t) return SOL_OK;
     int64_t half = c->head_dim / 2;
-    if (t->n_dims != 1 || t->dim[0] != half || strcmp(t->type->name, "F32") != 0)
+    if (t->n_dims != 1 || t->dim[0] != half || t->type->id != SOL_GGML_F32)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: rope_freqs.weight: expected F32 [%" PRId64 "]", g->path, half);
     double largest = 0;
     for (int64_t i = 0; i < half; i++) {
@@ -318,7 +318,7 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
                           s->path, name, t->dim[0], t->dim[1], t->dim[2], p->cols, p->rows);
         } else {
             f->tensor[i] = t;
-            if (strcmp(t->type->name, "BF16") != 0 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
+            if (t->type->id != SOL_GGML_BF16 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
         }
     }
     for (size_t i = 0; st == SOL_OK && found < f->g.n_tensors && i < f->g.n_tensors; i++)
