@@ -1,5 +1,6 @@
-/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and descriptor, plus one
- * line in ops.def. No switch over ops anywhere; the tape plans lifetimes from what the descriptor says.
+/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and
+ * descriptor, plus one line in ops.def. No switch over ops anywhere; the tape plans lifetimes from
+ * what the descriptor says.
  *
  * Rules for forward and backward:
  *   - forward sets every output; it reads inputs only. No output overlaps an input.
@@ -19,7 +20,8 @@
 
 enum { SOL_OP_MAX_IN = 5, SOL_OP_MAX_OUT = 2, SOL_OP_MAX_ATTR = 96 };
 
-/* One tensor as an op sees it during a call. Gradients are fp32, or bf16 where narrow_in says so. */
+/* One tensor as an op sees it during a call. Its gradient is fp32, or bf16 where grad_bf16 is
+ * set. */
 typedef struct sol_slot {
     sol_shape shape;
     sol_dtype dtype;
@@ -55,27 +57,29 @@ typedef struct sol_op {
     size_t (*scratch)(const sol_op_call *c, bool backward); /* bytes; NULL: none */
     void (*forward)(const sol_op_call *c);
     void (*backward)(const sol_op_call *c);
-    unsigned reads_in, reads_out; /* bit i: backward reads in[i].data / out[i].data */
-    unsigned scaled_in;           /* bit i: backward honours in[i].grad_scale */
-    unsigned narrow_in;           /* bit i: backward sets in[i].grad in bf16 where in[i] is of bf16 and nothing else reads it */
-    unsigned over_in;             /* bit i: backward may set in[i].grad in the place of in[i].data: it has read that before */
-    /* The last op of a graph: backward computes the outputs too, so that a training run calls no forward for it. */
+    /* What the planner may rely on. Bit i stands for in[i] (reads_out: out[i]). */
+    unsigned reads_in, reads_out; /* backward reads in[i].data, out[i].data: they are kept until then */
+    unsigned scaled_in;           /* backward multiplies the gradient by *in[i].grad_scale */
+    unsigned narrow_in;           /* backward can write in[i].grad in bf16; done where in[i] is bf16 and has one reader */
+    unsigned over_in;             /* backward reads in[i].data before it writes in[i].grad: both may share memory */
+    /* Backward computes the outputs as well. When the op is the last one of a graph, a training run skips its forward. */
     bool backward_computes;
-    /* A pass over its inputs, which its backward reads anyway: what backward calls of others read of the outputs is computed again
-     * before the first of them, not kept since the forward pass. */
+    /* Forward is one pass over inputs that stay in memory anyway, because the op's backward reads them. So the outputs are not
+     * kept for the backward calls of other ops; forward runs a second time before the first of these. */
     bool cheap;
-    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]. The tape then lets both share one
-     * buffer and hands the factor to those who write it, so that the op's backward costs nothing. A NULL factor is 1. */
+    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]; a NULL factor is 1. The tape gives both one
+     * buffer and passes the factor to the ops that write it (scaled_in), so that the op's own backward costs nothing. */
     const float *(*alias_factor)(const void *attr);
-    /* What the gradient is the gradient of, where that is not forward (straight-through); NULL: forward. */
+    /* Straight-through ops: the function whose gradient backward computes, for the gradient check; NULL: forward. */
     void (*surrogate)(const sol_op_call *c);
-    /* Case i of the gradient check; false when there is none. At least one. */
+    /* Sets case i of the gradient check; false when there is none. Case 0 must exist. */
     bool (*check_case)(int i, sol_op_case *c);
 } sol_op;
 
+/* The ops of ops.def: how many, by index, by name (NULL: none). Static storage. */
 int sol_op_count(void);
 const sol_op *sol_op_at(int i);
-const sol_op *sol_op_find(const char *name); /* NULL when there is none */
+const sol_op *sol_op_find(const char *name);
 
 #define SOL_OP(name) extern const sol_op sol_op_##name;
 #include "autograd/ops.def"

@@ -21,8 +21,8 @@
  * cheap, and with `recompute` every forward node of a segment, runs a second time, right before the
  * backward calls that read its output, so that this output need not be kept since the forward pass.
  * From the list follows for every tensor and gradient the first and the last call that uses it; the
- * plan assigns offsets in one block, such that tensors in use at the same time do not overlap. A run
- * allocates nothing. */
+ * plan assigns offsets in one block, such that tensors in use at the same time do not overlap. A
+ * run allocates nothing. */
 #ifndef SOLERA_AUTOGRAD_TAPE_H
 #define SOLERA_AUTOGRAD_TAPE_H
 
@@ -35,61 +35,73 @@ typedef int sol_var; /* -1 after an error */
 typedef struct sol_tape_opts {
     bool no_grad;   /* forward only */
     bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
-    bool fresh;     /* the caller prepares before every backward run, and each is fresh: a prologue tensor lies where the gradient
-                     * of its param will, if one op reads it, which sets the one over the other */
+    bool fresh;     /* the caller promises sol_tape_prepare before every backward run, and fresh in each. Then a prologue
+                     * tensor that one op reads shares its memory with the gradient of its param, which that op's
+                     * backward writes over it */
 } sol_tape_opts;
 
-/* ctx may be NULL for a tape that is only planned. */
+/* ctx is borrowed; NULL for a tape that is only planned. The caller owns *t. */
 sol_status sol_tape_create(sol_tape **t, const sol_ctx *ctx, sol_err *err);
 void sol_tape_free(sol_tape **t);
 
-/* A tensor that the caller fills before a run; its memory belongs to the tape. Takes no gradient. */
+/* A tensor in memory of the tape, which the caller fills before a run (sol_tape_data). It has no
+ * gradient. */
 sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
-/* A leaf in memory of the caller, f32 or bf16. grad (always f32) NULL: no gradient; otherwise every backward run sets it or
- * adds to it. data may be NULL in a tape that is only planned. */
+/* A leaf in the caller's memory, which outlives the tape; f32 or bf16. grad is f32 of the same
+ * shape, and every backward run sets it or adds to it; NULL: no gradient. data may be NULL in a
+ * tape that is only planned. */
 sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data, float *grad);
-/* The same without a gradient: nothing that depends on constants and inputs alone has a backward pass. */
+/* A leaf without a gradient. What depends on constants and inputs alone has no backward pass. */
 sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data);
-/* Records a node; out[] gets the op's outputs. attr is copied. Returns out[0]. */
+/* Records a node: op on in[op->n_in], its outputs to out[op->n_out]. attr, op->attr_size bytes, is
+ * copied. Returns out[0], or -1 when shapes do not fit or memory is short; the tape keeps the first
+ * error for sol_tape_plan. */
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
 
-/* Nodes recorded while `on` depend on parameters alone and run in sol_tape_prepare instead of in every run. Record them
- * before the segments. What only they read lives no longer than they need it. */
+/* Nodes recorded while `on` is set form the prologue: they depend on parameters alone and run in
+ * sol_tape_prepare, not in every run. Record them before the segments. */
 void sol_tape_prologue(sol_tape *t, bool on);
 /* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
 void sol_tape_segment(sol_tape *t, int id);
 /* The tensor stays valid until the next run. */
 void sol_tape_keep(sol_tape *t, sol_var v);
 
-/* root: the output whose gradient the caller supplies. Reports the first error of the recording. */
+/* Plans calls, lifetimes and offsets; record nothing afterwards. root: the output whose gradient
+ * the caller supplies. Returns the first error of the recording. */
 sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, sol_err *err);
-/* What sol_tape_allocate will ask for, by kind. */
+/* Adds what sol_tape_allocate will allocate to *plan, by kind. */
 void sol_tape_report(const sol_tape *t, sol_plan *plan);
 sol_status sol_tape_allocate(sol_tape *t, sol_err *err);
 
-void *sol_tape_data(const sol_tape *t, sol_var v);  /* inputs, kept and prologue tensors, the root; else NULL */
-float *sol_tape_grad(const sol_tape *t, sol_var v); /* the root: [its shape], filled by the caller; params */
+/* After sol_tape_allocate. Data of an input, a kept or prologue tensor or the root; NULL for any
+ * other. Gradient of a param, or of the root, which the caller fills. Memory of the tape;
+ * row-major, in the shape of v. */
+void *sol_tape_data(const sol_tape *t, sol_var v);
+float *sol_tape_grad(const sol_tape *t, sol_var v);
 sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
 
-/* A look at the backward pass: called before the backward call of every node of the main part, with its inputs' vars
- * and the call, whose out[o].grad hold what arrives; they live no longer than that. It must change nothing. fn NULL:
- * none. */
+/* Watches the backward pass: fn is called before the backward call of every node outside the
+ * prologue, with the vars of its inputs and the call, whose out[o].grad hold the gradients that
+ * arrive. These are valid until fn returns, and fn must not change them. fn NULL: no watch. */
 typedef void (*sol_tape_watch_fn)(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call);
 void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
 
+/* Runs the prologue: once after every change of the parameters. */
 void sol_tape_prepare(sol_tape *t);
+/* Runs the forward pass. */
 void sol_tape_run_forward(sol_tape *t);
-/* Forward and backward. The root's gradient must be filled. fresh: the gradients of params are set, whatever they held;
- * otherwise this run's are added to them. */
+/* Forward and backward. The root's gradient must be filled. fresh: the gradients of params are set,
+ * whatever they held; otherwise this run's are added to them. */
 void sol_tape_run_backward(sol_tape *t, bool fresh);
 
-/* Called in a backward run when the last backward call of segment `id` is done: the gradients of params that only this segment reads
- * are complete, and the data of these params is not read again in this run: fn may use the one and change the other.
- * fn NULL: none. */
+/* fn is called in a backward run after the last backward call of segment `id`. The gradients of
+ * params that only this segment reads are then complete, and this run does not read the data of
+ * these params again: fn may use the gradients and change the data. fn NULL: none. */
 typedef void (*sol_tape_segment_fn)(void *user, int id);
 void sol_tape_after_segment(sol_tape *t, sol_tape_segment_fn fn, void *user);
 
-/* Called after every call of a node, those of sol_tape_prepare too, for who measures times. fn NULL: none. */
+/* fn is called after every call of a node, also in sol_tape_prepare, to measure times. fn NULL:
+ * none. */
 typedef void (*sol_tape_trace_fn)(void *user, const sol_op *op, bool backward);
 void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user);
 

@@ -1,5 +1,6 @@
-/* A ternary start that needs no end-to-end training: block after block, each linear layer in closed form (solve.h), then the block's
- * latent weights by a few steps of straight-through training on the block's own output.
+/* Calibration: a ternary start that needs no end-to-end training. Block after block, each linear
+ * layer is solved in closed form (solve.h); then a few steps of straight-through training move the
+ * block's latent weights to reproduce its output.
  *
  *     sol_calib *c;
  *     st = sol_calib_create(&c, ctx, model, &spec, &opts, &tokens, err);
@@ -7,11 +8,13 @@
  *         st = sol_calib_block(c, l, &report, err);          // model's block l now holds latent weights
  *     sol_calib_free(&c);
  *
- * Two streams of hidden states run side by side through the model: x_fp as the full-precision blocks make them, x_q as the quantized
- * ones do. A layer's inputs come from x_q, what it should put out from x_fp, and o and down, which add to the stream, are asked to make
- * up for x_fp - x_q too: so an error is not only kept small but repaired by the layers that follow. In memory are the streams, one
- * block three times (its weights, its latent weights, what these quantize to) and one system of solve.h; nothing of the other blocks.
- * The same bits for any number of threads, and whether blocks were calibrated now or restored. */
+ * Two streams of hidden states run through the model side by side: x_fp through the full-precision
+ * blocks, x_q through the quantized ones. The inputs of a layer come from x_q, the outputs it
+ * should have from x_fp. The targets of o and down, whose outputs are added to the stream, include
+ * the difference x_fp - x_q, so that later layers repair an error of earlier ones. Memory holds the
+ * streams, one block three times (its weights, its latent weights and their quantized values) and
+ * one system of solve.h; nothing of the other blocks. The same bits for any number of threads, and
+ * whether blocks were calibrated now or restored. */
 #ifndef SOLERA_CALIB_CALIB_H
 #define SOLERA_CALIB_CALIB_H
 
@@ -38,7 +41,8 @@ typedef struct sol_calib_opts {
     bool norms;                /* train the block's norms too */
 } sol_calib_opts;
 
-/* Errors are means over tokens of |y - y_fp|^2 / |y_fp|^2, y the block's output from x_q, y_fp that of the full-precision model. */
+/* Errors are means over tokens of |y - y_fp|^2 / |y_fp|^2, y the block's output from x_q, y_fp that
+ * of the full-precision model. */
 typedef struct sol_calib_report {
     int64_t block;
     double rounded;  /* its weights rounded to nearest */
@@ -47,35 +51,43 @@ typedef struct sol_calib_report {
     double held_out; /* the same on windows it has not seen; NaN without any */
 } sol_calib_report;
 
-/* A phase of a block and how far it is, in steps; false interrupts. */
+/* Progress: a phase of a block, and its steps done and in all. Returning false interrupts. */
 typedef bool (*sol_calib_watch_fn)(void *user, int64_t block, const char *phase, int64_t done, int64_t total);
 
-/* Can this quantizer be calibrated? SOL_ERR_UNSUPPORTED names those that can. */
+/* Whether this quantizer can be calibrated; SOL_ERR_UNSUPPORTED names those that can. */
 sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err);
 
-/* Bytes that sol_calib_create and a block take at most, beside the model; its table is read. */
+/* *bytes: the most that sol_calib_create and sol_calib_block allocate, beside the model, of which
+ * only the table is read. threads: of the pool. */
 sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err);
 
-/* Operations (a multiplication and an addition count as two) of all blocks: of products in opts.compute, of products in f32 within the
- * solver and in double, and of its search over patterns. */
+/* Floating-point operations of all blocks; a multiplication and an addition count as two. products:
+ * of the network, in o->compute; solver and factors: of the solver, in f32 and in double; search:
+ * over patterns. Only the table of m is read. */
 typedef struct sol_calib_work {
     double products, solver, factors, search;
 } sol_calib_work;
 sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o);
 
-/* The model (f32 or bf16) is borrowed, and its blocks are changed one after the other. SOL_ERR_UNSUPPORTED: a quantizer that cannot be
- * calibrated; SOL_ERR_RANGE: less data than windows + held_out. */
+/* The model (f32 or bf16) and tokens are borrowed; the blocks of the model are changed one after
+ * the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be calibrated;
+ * SOL_ERR_RANGE: fewer windows of data than windows + held_out; SOL_ERR_FORMAT: a token outside the
+ * vocabulary. */
 sol_status sol_calib_create(sol_calib **c, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
                             const sol_tokens *tokens, sol_err *err);
 void sol_calib_free(sol_calib **c);
+/* Installs the progress function; fn NULL: none. */
 void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user);
 
-/* Calibrates block `layer`; blocks come in order, from 0. SOL_ERR_INTERRUPTED: the watch function said so; the model's block is as it was.
- * SOL_ERR_NONFINITE names the layer whose inputs are not numbers. */
+/* Calibrates block `layer` and sets *r; blocks come in order, from 0, or SOL_ERR_SHAPE.
+ * SOL_ERR_INTERRUPTED: the progress function said so; the model's block is as it was.
+ * SOL_ERR_NONFINITE names the layer whose inputs are not finite. */
 sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err);
-/* The same for a block whose latent weights are known: `block` is a model of this one block (sol_calib_block_model). */
+/* Takes the latent weights of block `layer` from an earlier calibration instead; block: a model of
+ * this one block, as sol_calib_block_model gives it. */
 sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block, sol_err *err);
-/* Latent weights of the block calibrated last, as a model of one block (with an embedding of one token, and f32): to be stored. Borrowed. */
+/* The latent weights of the last block, to be stored: a model of one block, in f32, with an
+ * embedding of one token. Borrowed. */
 const sol_model *sol_calib_block_model(const sol_calib *c);
 
 #endif

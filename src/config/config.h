@@ -1,5 +1,5 @@
-/* The YAML job. One key table (keys.def) drives this struct, the parser, --set, `solera help config` and
- * configs/reference.yaml: a new key is one row there.
+/* The YAML job. One key table (keys.def) drives this struct, the parser, --set, `solera help
+ * config` and configs/reference.yaml: a new key is one row there.
  *
  *     sol_config *c;
  *     st = sol_config_read(&c, "job.yaml", err);            // defaults, then the file
@@ -8,8 +8,8 @@
  *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *
- * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys, wrong types, values
- * out of range, anchors, aliases, tags, several documents. Errors read
+ * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys,
+ * wrong types, values out of range, anchors, aliases, tags, several documents. Errors read
  *   job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
@@ -29,7 +29,8 @@ typedef struct sol_config_mark {
     int line, column;
 } sol_config_mark;
 
-/* Words of keys that belong to no other module; the others stand beside the enums of the library. */
+/* Words of keys that belong to no other module; the others stand beside the enums of the
+ * library. */
 
 #define SOL_DATA_SOURCES(ROW) \
     ROW(SOL_DATA_FILE, "file") \
@@ -67,7 +68,8 @@ enum {
 #include "config/keys.def"
 };
 
-/* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), an enum, int64_t, double, bool. */
+/* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), an enum,
+ * int64_t, double, bool. */
 typedef struct sol_config {
 #define SOL_SECTION(name, help) struct {
 #define SOL_SECTION_END(name) } name;
@@ -81,37 +83,48 @@ typedef struct sol_config {
     sol_config_mark mark[SOL_CONFIG_KEYS];
 } sol_config;
 
-/* All three leave *c NULL on failure; the caller owns it. parse: `name` stands for the file in errors. */
+/* A job of defaults; of a file; of `size` bytes of YAML, which errors call `name`. The caller owns
+ * *c. SOL_ERR_CONFIG names file, line, column and key. */
 sol_status sol_config_create(sol_config **c, sol_err *err);
 sol_status sol_config_read(sol_config **c, const char *path, sol_err *err);
 sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size, sol_err *err);
 void sol_config_free(sol_config **c);
 
-/* "a.b=value" as on the command line; errors say --set instead of a file place. */
+/* Sets a key by "section.key=value". SOL_ERR_CONFIG says "--set" instead of a place; the key then
+ * keeps its value. */
 sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err);
+/* Checks what spans keys, and that required keys are set: SOL_ERR_CONFIG. The functions below take
+ * a job that passed. */
 sol_status sol_config_finish(const sol_config *c, sol_err *err);
 
-/* The resolved job as YAML text, every key with its value; reads back to the same values. The caller owns *yaml. */
+/* The resolved job as YAML text, every key with its value, which reads back to the same job. Owned
+ * by the caller (sol_free). */
 sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err);
-/* The reference: every key with type, default, range and meaning, as commented YAML that is itself a job of defaults.
- * `section` restricts it to one section; NULL: all. */
+/* The reference: every key with type, default, range and meaning, as commented YAML that is itself
+ * a job of defaults. section: only this one, NULL: all; SOL_ERR_USAGE: there is none of this name.
+ * Owned by the caller (sol_free). */
 sol_status sol_config_reference(const char *section, char **yaml, sol_err *err);
 
-/* Keys that differ between two jobs, "key: old -> new; key: ..." ("" when none); the caller owns *text. *fatal: one of
- * them makes it another run (model, data, quantizer, seed, schedule, ...), and then *text holds only those. */
+/* The keys that differ between two jobs, as "key: old -> new; key: ...", "" for none; owned by the
+ * caller (sol_free). *fatal: some of them make it another run (model, data, quantizer, seed,
+ * schedule, ...); *text then lists only these. */
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err);
 
-/* A number for the job: of the keys that make it another run, whatever its directory, threads and what is measured or kept on the way. */
+/* A digest of the keys that make a job another run; keys about its directory, threads, measures and
+ * checkpoints do not count. */
 sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err);
 
-/* An error about a key's value, with the place that set it: "job.yaml:7:3: key 'a.b': ...". */
+/* Returns SOL_ERR_CONFIG about the value of a key, with the place that set it: "job.yaml:7:3: key
+ * 'a.b': ...". */
 sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The word of an enum key, as it is written: sol_config_word(c, "optim.schedule") may be "cosine". NULL: key is none. */
+/* The word of an enum key, as it is written: sol_config_word(c, "optim.schedule") may be "cosine".
+ * NULL: key is none. */
 const char *sol_config_word(const sol_config *c, const char *key);
 
-/* Values that are names and not paths: quant.method other than none, model.init random:SHAPE, distill.teacher self. */
+/* Values that are names and not paths: quant.method other than none, model.init random:SHAPE,
+ * distill.teacher self. */
 bool sol_config_quantizes(const sol_config *c);
 const char *sol_config_random_shape(const sol_config *c); /* SHAPE; NULL: init is a file */
 bool sol_config_teaches_itself(const sol_config *c);
@@ -123,10 +136,10 @@ sol_lr_schedule sol_config_lr(const sol_config *c);
 sol_adamw_config sol_config_adamw(const sol_config *c);
 sol_dtype sol_config_param_dtype(const sol_config *c); /* SOL_F32 or SOL_BF16 */
 
-/* calibrate.seq resolved. */
+/* calibrate.*, with the default of calibrate.seq resolved. */
 sol_calib_opts sol_config_calib(const sol_config *c);
 
-/* gamma 0. Only with a distill.teacher does it mean anything. */
+/* distill.*, for a job with distill.teacher; gamma is 0, it is measured before training. */
 sol_distill sol_config_distill(const sol_config *c);
 
 #endif

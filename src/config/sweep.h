@@ -58,11 +58,14 @@ typedef struct sol_sweep_opts {
     int n_set;
 } sol_sweep_opts;
 
-/* o may be NULL. The caller owns *s. */
+/* Reads a sweep and checks the job of every point; o NULL: nothing is replaced. The caller owns *s.
+ * SOL_ERR_CONFIG names file, line and column; SOL_ERR_USAGE: o->set sets what the sweep itself
+ * sets. */
 sol_status sol_sweep_read(sol_sweep **s, const char *path, const sol_sweep_opts *o, sol_err *err);
 void sol_sweep_free(sol_sweep **s);
 
-/* The finished job of point p with the seed of number `seed`; the caller owns *c. */
+/* The finished job of point p, 0 <= p < n_points, with seed[i], 0 <= i = `seed` < n_seeds. The
+ * caller owns *c. */
 sol_status sol_sweep_job(const sol_sweep *s, int p, int seed, sol_config **c, sol_err *err);
 
 #endif

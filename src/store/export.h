@@ -1,10 +1,12 @@
-/* Model files, checkpoints and packed models in the forms of other programs, streamed parameter by parameter.
+/* Export of model files, checkpoints and packed models to the formats of other programs, one
+ * parameter at a time.
  *
  *     sol_export_options o = {.dequantize = true};
  *     st = sol_export_safetensors(ctx, "m.h5", "out-dir", &o, &result, err);
  *
- * What is written is a number: a weight that is none, or that the type in the file would round to infinity, is refused
- * (SOL_ERR_NONFINITE, with the parameter) and nothing is left under the final name. */
+ * Files hold finite numbers only. A weight that is not finite, or that the type in the file would
+ * round to infinity, is SOL_ERR_NONFINITE with the parameter's name. After a failure nothing new is
+ * left under the final name. */
 #ifndef SOLERA_STORE_EXPORT_H
 #define SOLERA_STORE_EXPORT_H
 
@@ -27,8 +29,12 @@ typedef struct sol_export_result {
     bool dequantized, has_tokenizer;
 } sol_export_result;
 
-/* A folder that Hugging Face transformers loads: config.json, model.safetensors, generation_config.json, and tokenizer.json and
- * tokenizer_config.json when the tokenizer has that form. Each file is replaced atomically, config.json last. */
+/* Writes a folder that Hugging Face transformers loads: config.json, model.safetensors,
+ * generation_config.json, and, when the tokenizer has that form, tokenizer.json and
+ * tokenizer_config.json. Each file is replaced atomically, config.json last. SOL_ERR_FORMAT: source
+ * is no model; SOL_ERR_USAGE: o->quant for a packed model; SOL_ERR_UNSUPPORTED: a method with
+ * biases, which a LLaMA model has no place for; SOL_ERR_INTERRUPTED: the progress function said
+ * so. */
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir, const sol_export_options *o,
                                   sol_export_result *r, sol_err *err);
 
@@ -52,11 +58,15 @@ typedef struct sol_gguf_result {
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
 } sol_gguf_result;
 
-/* A GGUF file that llama.cpp loads. What the type cannot hold exactly is refused with the reason and the way out. */
+/* Writes a GGUF file that llama.cpp loads. What the type cannot hold exactly is refused; the text
+ * says why and what would help. SOL_ERR_UNSUPPORTED: weights that are not ternary or not 3:4, or no
+ * tokenizer; SOL_ERR_SHAPE: rows that are no multiple of the type's block; SOL_ERR_USAGE: an
+ * unknown type; the other codes as in sol_export_safetensors. */
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
                            sol_err *err);
-/* What sol_gguf_result.predicted will be for a model of these shapes, which needs no weights; fails where the export does. q: the
- * quantizer it is trained with, method NULL: none; o->quant is not looked at. */
+/* *bytes: the predicted size of the file for a model of these shapes; table needs no weights. q:
+ * the quantizer it is trained with, method NULL: none; o->quant is ignored. Fails where the export
+ * would. */
 sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q, const sol_gguf_options *o,
                                  uint64_t *bytes, sol_err *err);
 

@@ -1,18 +1,23 @@
-/* Models of other programs become model files of solera, streamed: no more of a model is in memory than a piece of a tensor.
+/* Import of other programs' models into model files of solera. Tensors are streamed in pieces, so
+ * that a model of any size needs little memory.
  *
  *     sol_import_options o = {.tokenizer = "tok512.bin"};
  *     st = sol_import("stories260K.bin", "m.h5", &o, &result, err);
  *
- * A folder is a Hugging Face model (config.json, model.safetensors or its sharded index, tokenizer.json,
- * generation_config.json); a file is GGUF by its first bytes, otherwise a llama2.c `.bin`. The result is in Hugging Face layout (q/k rows for
- * half-split RoPE). A parameter that is not a finite number, in the type that is written, is refused. */
+ * A folder is a Hugging Face model (config.json, model.safetensors or its sharded index,
+ * tokenizer.json, generation_config.json); a file is GGUF by its first bytes, otherwise a llama2.c
+ * `.bin`. The result is in Hugging Face layout (q/k rows for half-split RoPE). A field of the
+ * source that changes the model and is not computed here is SOL_ERR_UNSUPPORTED, with its name; a
+ * tensor that is missing, surplus or of another shape SOL_ERR_SHAPE; a weight that is not finite in
+ * the type that is written SOL_ERR_FORMAT. */
 #ifndef SOLERA_STORE_IMPORT_H
 #define SOLERA_STORE_IMPORT_H
 
 #include "base/pool.h"
 #include "store/store.h"
 
-/* Called after each piece: `done` of `total` weights; false stops the import (SOL_ERR_INTERRUPTED). */
+/* Called after each piece: `done` of `total` weights; false stops the import
+ * (SOL_ERR_INTERRUPTED). */
 typedef struct sol_import_progress {
     bool (*show)(void *user, const char *tensor, int64_t done, int64_t total);
     void *user;
@@ -38,12 +43,17 @@ typedef struct sol_import_result {
     char notes[SOL_IMPORT_NOTES]; /* what was read otherwise than a user may expect, a line each; "": nothing */
 } sol_import_result;
 
+/* Imports `source` to the model file `out`, which is replaced atomically. Sets *r; notes may be
+ * there after a failure, too. SOL_ERR_USAGE: a llama2.c model without o->tokenizer, or a file that
+ * needs no import; SOL_ERR_INTERRUPTED: the progress function said so. */
 sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);
-/* Random weights of a named shape (sol_model_config_named), as sol_model_init_random makes them. KEEP: fp32. */
+/* Writes a model file of a named shape (sol_model_config_named) with the weights of
+ * sol_model_init_random; KEEP is fp32. */
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
                              sol_err *err);
 
-/* llama2.c into memory, as fp32. tokenizer_path NULL: without one. */
+/* Reads a llama2.c model into *c, in fp32; owned by the caller (sol_checkpoint_free).
+ * tokenizer_path NULL: no tokenizer. */
 sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* study.h5: the records of a trapping study, one row a record, for h5py and for `solera study`.
  *
- * Every dataset has its full length from the start (rows of the future are zeros, and take no disk space), so that the
- * structure of the file never changes: a record is written at its place, synced, and only then counted in /n_records. A process
- * that dies at any moment leaves a file that reads up to the last counted record, by any HDF5 reader:
+ * Every dataset has its full length from the start (rows of the future are zeros, and take no disk
+ * space), so that the structure of the file never changes: a record is written at its place,
+ * synced, and only then counted in /n_records. A process that dies at any moment leaves a file that
+ * reads up to the last counted record, by any HDF5 reader:
  *
  *   f = h5py.File("study.h5"); n = f["n_records"][0]; f["measures/valley_mass"][:n]         # [n, layers]
  *
@@ -51,27 +52,31 @@ typedef struct sol_study_column {
 
 typedef struct sol_study_file sol_study_file;
 
-/* Replaces what is at `path`, atomically. columns are borrowed until the file is closed. The caller owns *f. `from` (NULL: none)
- * has the same layers and columns; its records come first: so a file grows, also onto its own path. */
+/* Atomically replaces the file at `path` by a new one for up to `capacity` records. columns are
+ * borrowed until close. The records of `from` (NULL: none), a file with the same layers and
+ * columns, are copied: so a file grows, also onto its own path. The caller owns *f. */
 sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head, const sol_study_layer *layers,
                                  int n_layers, const sol_study_column *columns, int n_columns, int64_t capacity,
                                  const sol_study_file *from, sol_err *err);
-/* An existing file; SOL_ERR_FORMAT when it is damaged or lacks one of the columns. */
+/* Opens an existing file, to append with `write`. SOL_ERR_FORMAT: it is damaged or lacks one of the
+ * columns. */
 sol_status sol_study_file_open(sol_study_file **f, const char *path, bool write, const sol_study_column *columns, int n_columns,
                                sol_err *err);
-/* Without saving anything: there is nothing unsaved. NULL is fine. */
+/* Nothing is left to save. NULL is fine. */
 void sol_study_file_close(sol_study_file **f);
 
-int64_t sol_study_file_records(const sol_study_file *f);
-int64_t sol_study_file_capacity(const sol_study_file *f);
-const sol_study_head *sol_study_file_head(const sol_study_file *f);
-const sol_study_layer *sol_study_file_layers(const sol_study_file *f, int *n);
+int64_t sol_study_file_records(const sol_study_file *f);                       /* appended so far */
+int64_t sol_study_file_capacity(const sol_study_file *f);                      /* records at most */
+const sol_study_head *sol_study_file_head(const sol_study_file *f);            /* borrowed */
+const sol_study_layer *sol_study_file_layers(const sol_study_file *f, int *n); /* [*n], borrowed */
 
-/* Adds a record. SOL_ERR_RANGE when the file is full. */
+/* Appends a record: rows[c] is the row of column c, in its type, [layers or 1, width].
+ * SOL_ERR_RANGE: the file is full. */
 sol_status sol_study_file_append(sol_study_file *f, const void *const *rows, sol_err *err);
-/* Forgets the records from n on. */
+/* Drops the records from number n on. */
 sol_status sol_study_file_cut(sol_study_file *f, int64_t n, sol_err *err);
-/* Rows first .. first + n - 1 of a column. */
+/* Reads records [first, first + n) of column number `column` to out, in its type. SOL_ERR_RANGE:
+ * there are fewer. */
 sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n, void *out, sol_err *err);
 
 #endif

@@ -1,9 +1,10 @@
-/* What a teacher thinks of a dataset, kept: for every position of every window of a batcher (text/dataset.h) k next
- * tokens, their probabilities, the rest.
+/* A teacher's predictions for a dataset in a file: for every position of every window of a batcher
+ * (text/dataset.h) k next tokens, their probabilities and that of all others.
  *
- * Every dataset has its full length from the start (windows of the future are zeros, and take no disk space);
- * windows are written in order at their places, synced, and only then counted, so that a process that dies at any
- * moment leaves a file that goes on where it was counted. Layout: checkpoints/SCHEMA.md.
+ * Every dataset has its full length from the start (windows of the future are zeros, and take no
+ * disk space); windows are written in order at their places, synced, and only then counted, so that
+ * a process that dies at any moment leaves a file that goes on where it was counted. Layout:
+ * checkpoints/SCHEMA.md.
  *
  *     sol_teacher_cache *c;
  *     st = sol_teacher_cache_create(&c, path, &head, err);                 // or _open, to go on
@@ -29,23 +30,27 @@ typedef struct sol_teacher_cache_head {
 
 typedef struct sol_teacher_cache sol_teacher_cache;
 
-/* Replaces what is at `path`. The caller owns *c. */
+/* Replaces the file at `path` by an empty cache for head->windows windows. The caller owns *c. */
 sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
                                     sol_err *err);
+/* Opens an existing cache, to append with `write`. SOL_ERR_FORMAT: it is damaged. */
 sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool write, sol_err *err);
-/* What was appended since the last commit is lost. NULL is fine. */
+/* What was appended after the last commit is lost. NULL is fine. */
 void sol_teacher_cache_close(sol_teacher_cache **c);
 
-const sol_teacher_cache_head *sol_teacher_cache_get_head(const sol_teacher_cache *c);
+const sol_teacher_cache_head *sol_teacher_cache_get_head(const sol_teacher_cache *c); /* borrowed */
 int64_t sol_teacher_cache_done(const sol_teacher_cache *c); /* windows, those that are not committed included */
 
-/* The next window: ids [seq, k], probs [seq, k + 2] as sol_teacher_graph_run gives them: the k tokens, the
- * rest, the target at temperature 1. Probabilities of tokens are rounded to fp16. */
+/* The next window: ids [seq, k], probs [seq, k + 2] as sol_teacher_graph_run gives them: the k
+ * tokens, the rest, the target at temperature 1. Probabilities of tokens are rounded to fp16. */
 sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err);
+/* Writes, syncs and counts what was appended. */
 sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
 
-/* A window's `k` most probable tokens (at most head.k; all of them where some are samples): ids [seq, k], probs
- * [seq, k + 1], the rest last; target [seq] may be NULL. SOL_ERR_FORMAT: it is damaged. */
+/* The k most probable tokens at every position of a window: ids [seq, k], probs [seq, k + 1] with
+ * the probability of all others last, target [seq] (or NULL) that of the true token at temperature
+ * 1. k <= head.k, and k = head.k where some are samples. SOL_ERR_RANGE: no such window or k;
+ * SOL_ERR_FORMAT: it is damaged. */
 sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
                                   float *target,
                                   sol_err *err);

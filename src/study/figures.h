@@ -12,12 +12,13 @@ typedef struct sol_figure {
     int layer;        /* of a figure about one layer; -1: all of them */
 } sol_figure;
 
-/* Writes all figures of runs that passed sol_study_runs_check into DIR, which exists, through gnuplot. *figures is owned by the
- * caller. */
+/* Writes all figures of runs that passed sol_study_runs_check into DIR, which exists, through
+ * gnuplot. *figures is owned by the caller. */
 sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,
                             sol_err *err);
 
-/* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers, histograms). */
+/* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers,
+ * histograms). */
 
 typedef struct sol_figure_size {
     int width, panel_height, rows, columns;

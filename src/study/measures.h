@@ -1,9 +1,10 @@
-/* Weight trapping, measured on one quantized layer. Pure functions of their arguments; nothing is sampled unless it says so;
- * the same bits for any number of threads.
+/* Weight trapping, measured on one quantized layer. Pure functions of their arguments; nothing is
+ * sampled unless it says so; the same bits for any number of threads.
  *
- * Symbols: w[i] latent weight, t[i] in {-1, 0, 1} its ternary state, alpha[i] the scale of its group, x[i] = w[i] / alpha[i]
- * (0 where alpha is 0), n weights in blocks of four (the quantizer's block layout). Sources: paper = "Sherry",
- * arXiv 2601.07892, section on weight trapping; the others are named at their row; (ours) marks our own.
+ * Symbols: w[i] latent weight, t[i] in {-1, 0, 1} its ternary state, alpha[i] the scale of its
+ * group, x[i] = w[i] / alpha[i] (0 where alpha is 0), n weights in blocks of four (the quantizer's
+ * block layout). Sources: paper = "Sherry", arXiv 2601.07892, section on weight trapping; the
+ * others are named at their row; (ours) marks our own.
  *
  *   er_dw, er_dx   exp(-sum p ln p) / min(dim), p = sigma / sum sigma, of dL/dW and of dL/dX (paper; study/rank.h), on a fixed
  *                  sample of rows where there are more than sample_rows of them; min(dim) is that of the sample
@@ -75,14 +76,15 @@ typedef struct sol_layer_view {
 /* Bytes of the packed states of a layer: one byte a block of four, rows padded to whole blocks. */
 size_t sol_state_bytes(int64_t rows, int64_t cols);
 
-/* Fills the measures that depend on weights, scales and states, and the histograms. state: [sol_state_bytes], on entry (when
- * has_previous) the states of the last record, on exit those of now: 2 bits a lane, t + 1, lane p in bits 2p..2p+1.
- * work: sol_measure_work() bytes, aligned for a double; its content on entry does not matter. */
+/* Fills the measures that depend on weights, scales and states, and the histograms. state:
+ * [sol_state_bytes], on entry (when has_previous) the states of the last record, on exit those of
+ * now: 2 bits a lane, t + 1, lane p in bits 2p..2p+1. work: sol_measure_work() bytes, aligned for a
+ * double; its content on entry does not matter. */
 void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state, bool has_previous, void *work, double *m,
                          sol_histograms *h);
-size_t sol_measure_work(void);
+size_t sol_measure_work(void); /* bytes */
 
-/* The same for weights that spec quantizes: scratch takes the parts of Q(w). */
+/* The workspace of sol_measure_layer, for layers of up to `largest` weights. */
 typedef struct sol_measure_scratch {
     int8_t *ternary; /* [rows * cols] of the largest layer; owned */
     float *scales;   /* [rows * cols / 4] of the largest layer, at least 1; owned */
@@ -90,17 +92,21 @@ typedef struct sol_measure_scratch {
 } sol_measure_scratch;
 sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, sol_err *err);
 void sol_measure_scratch_free(sol_measure_scratch *s);
+/* sol_measure_weights of x quantized by spec. scratch: of sol_measure_scratch_create with at least
+ * rows * cols weights. */
 void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, float w_range,
                        const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h);
 
-/* sqrt(sum g^2): grad_norm. */
+/* grad_norm of g[n]: sqrt(sum g^2), over the pool. */
 double sol_measure_norm(sol_pool *pool, const float *g, int64_t n);
 
-/* unchanged and grad_cosine on gathered rows: `previous` [n] holds the last record's values, `now` today's. */
+/* unchanged and grad_cosine on gathered rows: `previous` [n] holds the last record's values, `now`
+ * today's. */
 double sol_share_unchanged(const float *now, const float *previous, int64_t n);
 double sol_cosine(const float *now, const float *previous, int64_t n);
 
-/* A range for the histogram of w: 4 times the root mean square, rounded up to two digits; 1 for a layer of zeros. */
+/* A range for the histogram of w: 4 times the root mean square, rounded up to two digits; 1 for a
+ * layer of zeros. */
 float sol_histogram_range(const float *w, int64_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* Figures through gnuplot: a figure is a script with its data inside, NAME.gp, which makes NAME.svg and NAME.png beside itself, so
- * that a reader can change it and run it again.
+/* Figures through gnuplot: a figure is a script with its data inside, NAME.gp, which makes NAME.svg
+ * and NAME.png beside itself, so that a reader can change it and run it again.
  *
  *     sol_plot p = {0};
  *     sol_plot_begin(&p, "loss", 900, 500);
@@ -32,7 +32,8 @@ void sol_plot_title(sol_text *t, const char *s, int width);
 sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err);
 /* Is there a gnuplot? Otherwise SOL_ERR_UNSUPPORTED, with the package that has it. */
 sol_status sol_plot_available(sol_err *err);
-/* Runs gnuplot on DIR/NAME.gp of all names. What it said when it failed stays in DIR/gnuplot.log. */
+/* Runs gnuplot on DIR/NAME.gp of all names. What it said when it failed stays in
+ * DIR/gnuplot.log. */
 sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* The report: figures and words about one run, or several side by side, as one page that stands alone.
+/* The report: figures and words about one run, or several side by side, as one page that stands
+ * alone.
  *
  *     st = sol_report_write(runs, n, "study-report", err);     // DIR/index.html, DIR/<figure>.{svg,png,gp}, DIR/measures.csv
  *
@@ -8,7 +9,8 @@
 
 #include "study/run.h"
 
-/* Checks that the runs fit together, makes DIR and writes into it. */
+/* Writes the report on runs[n] into dir, which is created. Fails as sol_study_runs_check does;
+ * SOL_ERR_UNSUPPORTED: gnuplot is not installed; SOL_ERR_LIBRARY: it failed. */
 sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* One run as a report sees it: the records of its study.h5, or the one record that a static look at a model's weights gives.
+/* One run as a report sees it: the records of its study.h5, or the one record that a static look at
+ * a model's weights gives.
  *
  *     sol_study_run run = {0};
  *     st = sol_study_run_read(&run, "runs/a/study.h5", "a", err);
@@ -33,7 +34,8 @@ typedef struct sol_study_curve {
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; packed_loss may hold NaN */
 } sol_study_curve; /* arrays owned by the run */
 
-/* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved, trained, and on windows it has not seen. */
+/* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved,
+ * trained, and on windows it has not seen. */
 enum { SOL_CALIB_ERRORS = 4 };
 typedef struct sol_study_calibration {
     int64_t n;                       /* blocks; 0: not calibrated */
@@ -66,33 +68,38 @@ typedef struct sol_study_divergence {
 } sol_study_divergence;
 sol_study_divergence sol_study_find_divergence(const sol_study_run *run);
 
-/* SOL_ERR_FORMAT when the file is damaged or holds no record yet. */
+/* Reads study.h5 of a run; name: as shown in reports. SOL_ERR_FORMAT: the file is damaged or holds
+ * no record yet. The caller owns *run (sol_study_run_free); after a failure it is empty. */
 sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err);
-/* How the weights of the chosen parameters (NULL: of all linear layers) are looked at: as spec quantizes them; without a method as 3:4
- * would, in the groups that spec asks for (0: 128), by channel where these do not fit. */
+/* How the weights of the chosen parameters (NULL: of all linear layers) are looked at: as spec
+ * quantizes them; without a method as 3:4 would, in the groups that spec asks for (0: 128), by
+ * channel where these do not fit. */
 sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err);
 
-/* The weights of a model (SOL_F32) as sol_study_view looks at them. */
+/* One record of the weights of a model (SOL_F32), quantized as sol_study_view says; released as
+ * above. */
 sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
                                 const char *name, sol_err *err);
 void sol_study_run_free(sol_study_run *run);
 
-/* Runs of one report must have the same layers; the error names the first difference. */
+/* The runs of one report must have the same layers: SOL_ERR_SHAPE names the first difference,
+ * SOL_ERR_USAGE a run beside a model file. */
 sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err);
 
-/* Fills method, granularity, block_layout and group_size. */
+/* Sets method, granularity, block_layout and group_size of head from spec, which has a method. */
 void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec);
 
-int sol_hist_bins(int kind);
+int sol_hist_bins(int kind); /* of histogram 0 <= kind < SOL_HIST_KINDS: zeroed, kept, w, log2 */
 /* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
 double sol_study_mean(const sol_study_run *run, int m, int64_t record);
-/* The last record may come sooner after its predecessor than the others do: what it counts since then (flips, unchanged) does not
- * compare with theirs. */
+/* The last record may come sooner after its predecessor than the others do: what it counts since
+ * then (flips, unchanged) does not compare with theirs. */
 bool sol_study_comparable(const sol_study_run *run, int m, int64_t record);
 /* The mean at the first, and at the last record that has one (and is comparable). */
 double sol_study_first(const sol_study_run *run, int m);
 double sol_study_last(const sol_study_run *run, int m);
-/* "3 gate" for model.layers.3.mlp.gate_proj.weight; the name itself where it has another form. */
+/* "3 gate" for model.layers.3.mlp.gate_proj.weight, into buffer of `size` bytes; a name of another
+ * form as it is. Returns buffer. */
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size);
 
 #endif
