@@ -62,15 +62,19 @@ typedef struct sol_op {
     unsigned scaled_in;           /* backward multiplies the gradient by *in[i].grad_scale */
     unsigned narrow_in;           /* backward can write in[i].grad in bf16; done where in[i] is bf16 and has one reader */
     unsigned over_in;             /* backward reads in[i].data before it writes in[i].grad: both may share memory */
-    /* Backward computes the outputs as well. When the op is the last one of a graph, a training run skips its forward. */
+    /* Backward computes the outputs as well. When the op is the last one of a graph, a training run
+     * skips its forward. */
     bool backward_computes;
-    /* Forward is one pass over inputs that stay in memory anyway, because the op's backward reads them. So the outputs are not
-     * kept for the backward calls of other ops; forward runs a second time before the first of these. */
+    /* Forward is one pass over inputs that stay in memory anyway, because the op's backward reads
+     * them. So the outputs are not kept for the backward calls of other ops; forward runs a second
+     * time before the first of these. */
     bool cheap;
-    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]; a NULL factor is 1. The tape gives both one
-     * buffer and passes the factor to the ops that write it (scaled_in), so that the op's own backward costs nothing. */
+    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]; a NULL factor is
+     * 1. The tape gives both one buffer and passes the factor to the ops that write it (scaled_in),
+     * so that the op's own backward costs nothing. */
     const float *(*alias_factor)(const void *attr);
-    /* Straight-through ops: the function whose gradient backward computes, for the gradient check; NULL: forward. */
+    /* Straight-through ops: the function whose gradient backward computes, for the gradient check;
+     * NULL: forward. */
     void (*surrogate)(const sol_op_call *c);
     /* Sets case i of the gradient check; false when there is none. Case 0 must exist. */
     bool (*check_case)(int i, sol_op_case *c);

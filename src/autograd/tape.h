@@ -14,7 +14,7 @@
  *     memcpy(sol_tape_data(t, targets), labels, N * sizeof(int32_t));
  *     for (int64_t i = 0; i < N; i++) sol_tape_grad(t, loss)[i] = 1.0f / N; // of the mean
  *     sol_tape_prepare(t);
- *     sol_tape_run_backward(t, true);                             // forward and backward: sets grads
+ *     sol_tape_run_backward(t, true); // forward and backward: sets grads
  *     sol_tape_free(&t);
  *
  * The plan is a list of calls. First come the forward calls, then the backward ones. A node marked
@@ -35,9 +35,9 @@ typedef int sol_var; /* -1 after an error */
 typedef struct sol_tape_opts {
     bool no_grad;   /* forward only */
     bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
-    bool fresh;     /* the caller promises sol_tape_prepare before every backward run, and fresh in each. Then a prologue
-                     * tensor that one op reads shares its memory with the gradient of its param, which that op's
-                     * backward writes over it */
+    bool fresh;     /* the caller promises to prepare before every backward run, and fresh in each one.
+                     * A prologue tensor with one reader then shares its memory with the
+                     * gradient of its param, which the reader's backward writes over it */
 } sol_tape_opts;
 
 /* ctx is borrowed; NULL for a tape that is only planned. The caller owns *t. */

@@ -60,7 +60,7 @@ sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, 
  * the process ends in any way, so a leftover file is told from a file in use. */
 typedef struct sol_lock {
     const char *path, *name; /* name: what errors call it */
-    bool must;               /* a file system without locks is an error; otherwise nothing is locked there */
+    bool must;               /* a file system without locks is an error; else nothing is locked there */
     bool wait;               /* until another process releases the lock; *taken is then never set */
 } sol_lock;
 /* *fd is open and owned by the caller, also when *taken says that another process holds the lock.
@@ -71,8 +71,8 @@ sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *er
 typedef struct sol_replace {
     char path[SOL_PATH_MAX], temp_path[SOL_PATH_MAX];
     int lock;      /* on the temporary file; -1: none */
-    unsigned mode; /* permissions of the file that is replaced, which the new one gets; 0: there is none,
-                    * the umask decides */
+    unsigned mode; /* permissions of the replaced file, which the new one gets; 0: there is none, the
+                    * umask decides */
 } sol_replace;
 /* Creates and locks an empty temporary file; a leftover of a killed process is overwritten. bytes:
  * the size to come, 0: unknown. SOL_ERR_LOCKED: another process is replacing the same file.

@@ -4,7 +4,7 @@
  *     sol_config *c;
  *     st = sol_config_read(&c, "job.yaml", err);            // defaults, then the file
  *     st = sol_config_set(c, "train.steps=100", err);
- *     st = sol_config_finish(c, err);                       // what must be there, and what spans keys
+ *     st = sol_config_finish(c, err); // what must be there, and what spans keys
  *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *

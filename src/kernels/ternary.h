@@ -4,7 +4,7 @@
  *     sol_ternary *t;
  *     st = sol_ternary_prepare(&t, ctx, m->cols, m->group_size, m->layout, &part, 1, NULL, err);
  *     st = sol_alloc_array(&scratch, 1, sol_ternary_scratch_bytes(ctx, t, max_tokens), err);
- *     sol_ternary_matmul(ctx, t, SOL_ACT_INT8, x, n_tokens, y, scratch);       // y[n, rows] = x[n, cols] W^T
+ *     sol_ternary_matmul(ctx, t, SOL_ACT_INT8, x, n_tokens, y, scratch); // y[n, rows] = x[n, cols] W^T
  *     sol_ternary_free(&t);
  *
  * Preparing copies the matrix into the layout of the kernel tier in ctx; the source may be released

@@ -2,7 +2,7 @@
  * its norms in f32. And what it thinks of a batch, for a cache.
  *
  *     sol_teacher *t;
- *     st = sol_teacher_create(&t, ctx, model, SOL_STORED_BF16, err);     // rounds; the model may go
+ *     st = sol_teacher_create(&t, ctx, model, SOL_STORED_BF16, err); // rounds; the model may go
  *     sol_graph_opts opts = {.batch = 1, .seq = 256, .teacher = t, .distill = &d}; // train_graph.h
  *
  * Its forward pass is recorded on the tape of the student: its activations are gone when those of the student begin. It shares no

@@ -10,7 +10,7 @@
  *     st = sol_teacher_cache_create(&c, path, &head, err);                 // or _open, to go on
  *     while (st == SOL_OK && sol_teacher_cache_done(c) < head.windows)
  *         st = sol_teacher_cache_append(c, ids, probs, err);
- *     st = sol_teacher_cache_commit(c, err);                               // now and then, and at the end
+ *     st = sol_teacher_cache_commit(c, err); // now and then, and at the end
  *     st = sol_teacher_cache_read(c, window, k, ids, probs, target, err);  // allocates nothing */
 #ifndef SOLERA_STORE_TEACHER_CACHE_H
 #define SOLERA_STORE_TEACHER_CACHE_H

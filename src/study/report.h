@@ -1,9 +1,10 @@
 /* The report: figures and words about one run, or several side by side, as one page that stands
  * alone.
  *
- *     st = sol_report_write(runs, n, "study-report", err);     // DIR/index.html, DIR/<figure>.{svg,png,gp}, DIR/measures.csv
+ *     st = sol_report_write(runs, n, "study-report", err);
  *
- * The page holds its figures inline, loads nothing and runs no script; it prints. */
+ * The folder holds index.html, each figure as svg, png and gp, and measures.csv. The page holds its
+ * figures inline, loads nothing and runs no script; it can be printed. */
 #ifndef SOLERA_STUDY_REPORT_H
 #define SOLERA_STUDY_REPORT_H
 
