@@ -21,7 +21,7 @@
 
 enum { SOL_MAX_EOS = 32 }; /* tokens that end a text, at most */
 
-/* Names as in Hugging Face config.json. */
+/* The shape of a model; names as in Hugging Face's config.json. */
 typedef struct sol_model_config {
     int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
     int64_t max_position_embeddings;
@@ -34,8 +34,8 @@ typedef struct sol_model_config {
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first one is eos_token_id */
 } sol_model_config;
 
-/* What a parameter does: a lookup, the weight of a norm, a matrix product, the product that gives logits, a number that a
- * quantizer learns. */
+/* What a parameter does: a lookup, the weight of a norm, a matrix product, the product that gives
+ * logits, a number that a quantizer learns. */
 typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
 
 /* The rows of params.def: a parameter's part in the architecture, whatever its layer. */
@@ -60,11 +60,13 @@ typedef struct sol_param_row {
 extern const sol_param_row sol_param_rows[SOL_ROLES];
 
 enum { SOL_PARAM_NAME = 96 };
-/* Of models of configuration c: whether they have a parameter, how many a block has, the size of a dimension. */
+/* For models of configuration c: whether they have this parameter, how many parameters a block has,
+ * how many elements a dimension has. */
 bool sol_role_present(const sol_model_config *c, sol_role role);
 int sol_block_params(const sol_model_config *c);
 int64_t sol_dim_size(const sol_model_config *c, sol_dim dim);
-/* "model.layers.3.mlp.up_proj.weight" and "blk.3.ffn_up.weight"; layer counts in blocks only. Return name. */
+/* Writes "model.layers.3.mlp.up_proj.weight", "blk.3.ffn_up.weight" to name and returns it. layer
+ * is ignored outside blocks. */
 const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
 const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
 
@@ -96,61 +98,78 @@ typedef struct sol_model {
 
 /* Whether a text that the model writes ends with this token: one of its EOS. */
 bool sol_model_is_eos(const sol_model_config *c, int64_t id);
-/* Appends an EOS; one that is there already, or negative, changes nothing. SOL_ERR_UNSUPPORTED: there are SOL_MAX_EOS. */
+/* Adds an EOS. A negative id, or one that is there, changes nothing. SOL_ERR_UNSUPPORTED: there are
+ * SOL_MAX_EOS already. */
 sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err);
-/* Range and divisibility of every field; the error names the field, its value and what fits. */
+/* Checks range and divisibility of every field: SOL_ERR_RANGE, SOL_ERR_SHAPE name the field, its
+ * value and what fits. The functions below take a configuration that passed. */
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
-/* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary 256), smollm2-135m, 15m,
- * embedded (the model in checkpoints/), mini (1.4 M parameters, for configs/study), tiny (for tests). SOL_ERR_USAGE names the
- * nearest and all of them. */
+/* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary
+ * 256), smollm2-135m, 15m, embedded (the model in checkpoints/), mini (1.4 M parameters, for
+ * configs/study), tiny (for tests). SOL_ERR_USAGE names the nearest and all of them. */
 sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err);
+/* These names: how many, by index. Static storage. */
 int sol_model_shape_count(void);
 const char *sol_model_shape_name(int i);
 
+/* A model with all parameters 0, dtype SOL_F32 or SOL_BF16 (else SOL_ERR_UNSUPPORTED). Owned by the
+ * caller. */
 sol_status sol_model_create(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
 void sol_model_free(sol_model **m);
-/* The parameter table alone, without weights (data NULL): for plans. */
+/* A table: the model without weights (data NULL), for plans. Owned by the caller
+ * (sol_model_free). */
 sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
-/* Normal(0, 0.02), o and down projections scaled by 1/sqrt(2 L), norms 1. ctx NULL: on this thread, the same bits. */
+/* Draws weights from Normal(0, 0.02), those of o and down divided by sqrt(2 L) as in GPT-2 (Radford
+ * et al. 2019); norms are 1. ctx NULL: on the calling thread, with the same bits. */
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
-/* Elements [first, first + n) of the same numbers for one parameter; m may be a table without weights. dtype: SOL_F32 or SOL_BF16. */
+/* The same numbers for elements [first, first + n) of parameter `index`, to out [n] of dtype,
+ * SOL_F32 or SOL_BF16. m may be a table. */
 void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
                            sol_dtype dtype, void *out);
 
-/* Parameters that spec's method learns (lsq, seq, dlt), [scale count, 1] each, named "<layer>.quant_step" and the like: ordinary
- * parameters for optimizer and checkpoint. _add replaces those that are there by those of spec (none: NULL or a method that
- * learns nothing), zero; it moves the block, so call it before a graph or an optimizer is made. _start sets them to their
- * starting values from the weights. */
+/* The parameters that spec's method learns (lsq, seq, dlt): [scale count, 1] each, named
+ * "<layer>.quant_step" and the like; optimizer and checkpoints treat them as any other. _add
+ * replaces the learned parameters of m by those of spec, all 0; spec NULL, or a method that learns
+ * nothing: removes them. It moves the flat block, so call it before a graph or an optimizer is
+ * made; SOL_ERR_UNSUPPORTED: m is not SOL_F32. _start sets them to their starting values, computed
+ * from the weights. */
 sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_err *err);
 void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec);
-/* The k-th learned parameter of a linear layer; NULL when there is none. */
+/* Learned parameter k of a linear layer; NULL: it has none. */
 const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, int k);
-/* How many parameters are none of these: the first ones. */
+/* How many parameters are not learned ones; they come first. */
 int sol_model_plain_params(const sol_model *m);
-/* A linear layer of an f32 model with its learned parameters, as quant takes it. */
+/* A linear layer of a SOL_F32 model with its learned parameters, for sol_quant_forward; borrows the
+ * model's memory. */
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
 const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
-/* By its role; the layer counts in blocks only. NULL: the model has none. */
+/* The parameter of a role; layer is ignored outside blocks. NULL: the model has none. */
 const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role role);
-/* The first of the n_block parameters of a block; with the number of layers: the first one behind the blocks. */
+/* The first of the n_block parameters of a block; with the number of layers: the first one behind
+ * the blocks. */
 const sol_param *sol_model_block(const sol_model *m, int64_t layer);
 const sol_param *sol_model_embedding(const sol_model *m);
 const sol_param *sol_model_final_norm(const sol_model *m);
 const sol_param *sol_model_head(const sol_model *m); /* the embedding when tied */
-void *sol_model_at(const sol_model *m, const sol_param *p);             /* first element, in m->dtype */
-float *sol_model_f32(const sol_model *m, const sol_param *p);           /* only for SOL_F32 models */
-int64_t sol_param_count(const sol_param *p);                            /* rows * cols */
-bool sol_param_is_vector(const sol_param *p);                           /* of one dimension in files */
+/* The weights of a parameter, row-major [rows, cols] in m->dtype, in memory of the model. _f32:
+ * only of a SOL_F32 model. */
+void *sol_model_at(const sol_model *m, const sol_param *p);
+float *sol_model_f32(const sol_model *m, const sol_param *p);
+int64_t sol_param_count(const sol_param *p);  /* rows * cols */
+bool sol_param_is_vector(const sol_param *p); /* whether it has one dimension in files */
 
-/* Linear scaling divides every frequency by the factor. It is llama3 scaling whose original context is so short that every frequency is
- * a low one, and is kept as that: no reader needs to know a second kind. */
+/* Linear RoPE scaling divides every frequency by the factor. It is stored as a llama3 scaling with
+ * so short an original context that every frequency counts as low, so that readers know one kind of
+ * scaling only. _is_linear recognizes it. */
 void sol_rope_set_linear(sol_model_config *c, double factor);
 bool sol_rope_is_linear(const sol_model_config *c);
-/* For a checked configuration. inv_freq[D/2] of RoPE with llama3 scaling (Hugging Face modeling_rope_utils, _compute_llama3_parameters); computed in
- * double, rounded once. */
+/* inv_freq[D/2] of RoPE (Su et al. 2021, arXiv 2104.09864), in radians a position, with llama3
+ * scaling as in Hugging Face modeling_rope_utils, _compute_llama3_parameters. Computed in double,
+ * rounded once. */
 void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq);
-/* cos/sin tables [T, D/2] for positions 0..T-1: of position * inv_freq[i] in double, rounded once. */
+/* cos and sin of position * inv_freq[i], [T, D/2] each, for positions 0 to T - 1; computed in
+ * double, rounded once. */
 void sol_rope_tables(const sol_model_config *c, int64_t T, float *cos_table, float *sin_table);
 
 #endif
