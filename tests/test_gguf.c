@@ -329,6 +329,33 @@ START_TEST(exact_exports)
 }
 END_TEST
 
+/* What a quantizer learned is in the weights; the file has no tensors for it. */
+START_TEST(learned_parameters_stay_behind)
+{
+    static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
+    sol_checkpoint c = {0};
+    write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
+    ck_ok(sol_checkpoint_read_model(&c, model, SOL_F32, err));
+    c.quant.method = sol_quantizer_find("lsq");
+    ck_ok(sol_model_add_learned(c.model, &c.quant, err));
+    sol_model_start_learned(ctx, c.model, &c.quant);
+    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    logits_of(model, want);
+    for (int latent = 0; latent < 2; latent++) {
+        sol_gguf_options o = {.type = "f32", .embed_type = "f32", .latent = latent, .name = "test", .version = "1"};
+        sol_gguf_result r;
+        ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
+        ck_assert_uint_eq(r.bytes, r.predicted);
+        import();
+        logits_of(back, has);
+        double worst = 0;
+        for (int i = 0; i < LENGTH * VOCAB; i++) worst = fmax(worst, fabs((double)has[i] - want[i]));
+        ck_assert_msg(latent ? worst > 1e-3 : worst < 1e-5, "logits differ by %g", worst);
+    }
+    sol_checkpoint_free(&c);
+}
+END_TEST
+
 /* All that end a text come back in order; llama.cpp sees the three for which it has names. */
 START_TEST(eos_lists_come_back)
 {
@@ -611,6 +638,6 @@ END_TEST
 SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp); tcase_add_test(tc, bytes_of_package_gguf);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
               tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
-              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, learned_parameters_stay_behind); tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
               tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
               tcase_add_test(tc, bad_headers))

@@ -258,10 +258,10 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
     put_metadata(&values, w, err);
     put(b, "GGUF", 4, err);
     put_u32(b, 3, err);
-    put_u64(b, (uint64_t)(m->n_params + freqs), err);
+    put_u64(b, (uint64_t)(m->n_plain + freqs), err);
     put_u64(b, values.n_values, err);
     put(b, values.data, values.n, err);
-    for (int i = 0; i < m->n_params; i++) {
+    for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         sol_role_gguf_name(p->role, p->layer, name);
         put_tensor(b, w, name, type_of(w, p), sol_param_is_vector(p) ? 0 : p->rows, p->cols, data_bytes, err);
@@ -309,7 +309,7 @@ static sol_status check_fit(gguf_writer *w, sol_err *err)
     sol_status st = SOL_OK;
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
-    for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = check_width(w, &w->view.table->params[i], err);
+    for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = check_width(w, &w->view.table->params[i], err);
     if (st == SOL_OK && w->linear->ternary) st = check_scales(w, err);
     w->permute = w->linear->id == SOL_GGML_STQ1_0 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
     return st == SOL_OK && w->linear->id == SOL_GGML_STQ1_0 ? check_stq(w, err) : st;
@@ -412,7 +412,7 @@ static sol_status write_freqs(gguf_writer *w, sol_err *err)
 static sol_status alloc_rows(gguf_writer *w, sol_err *err)
 {
     int64_t most = PIECE, widest = 1;
-    for (int i = 0; i < w->view.table->n_params; i++) {
+    for (int i = 0; i < w->view.table->n_plain; i++) {
         const sol_param *p = &w->view.table->params[i];
         int64_t n = p->kind == SOL_PARAM_LINEAR ? sol_param_count(p) : p->cols;
         if (n > most) most = n;
@@ -436,7 +436,7 @@ static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
     if (st == SOL_OK) st = sol_out_open(&w->out, &w->replace, err);
     if (st == SOL_OK) st = sol_out_write(&w->out, 0, header.data, header.n, err);
     w->at = header.n;
-    for (int i = 0; st == SOL_OK && i < w->view.table->n_params; i++) st = write_param(w, i, err);
+    for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = write_param(w, i, err);
     if (st == SOL_OK) st = write_freqs(w, err);
     sol_status closed = sol_out_close(&w->out, st == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = closed;
