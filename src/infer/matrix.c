@@ -34,20 +34,22 @@ static void dense_tile(void *arg, int64_t tile, int thread)
     }
 }
 
-void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y)
+static void float_product(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y)
 {
-    if (m->ternary) {
-        sol_ternary_matmul(net->ctx, m->ternary, net->act, x, n, y, net->scratch.kernel);
-        return;
-    }
-    if (m->dense) {
-        sol_dense_matmul(net->ctx, m->dense, net->act, x, n, y, net->scratch.kernel);
-        return;
-    }
     const sol_float_ops *f = &net->ctx->k.f;
     dense_args a = {.m = m, .dot = m->type == SOL_F32 ? f->dot_f32 : f->dot_bf16, .x = x, .y = y, .n = n};
     for (int p = 0; p < m->n_parts; p++) a.out_tiles += (m->part_rows[p] + OUT_TILE - 1) / OUT_TILE;
     sol_pool_run(net->ctx->pool, a.out_tiles * ((n + ROW_TILE - 1) / ROW_TILE), dense_tile, &a);
+}
+
+void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y)
+{
+    if (m->ternary)
+        sol_ternary_matmul(net->ctx, m->ternary, net->act, x, n, y, net->scratch.kernel);
+    else if (m->dense)
+        sol_dense_matmul(net->ctx, m->dense, net->act, x, n, y, net->scratch.kernel);
+    else
+        float_product(net, m, x, n, y);
     for (int64_t r = 0; m->bias && r < n; r++)
         for (int64_t i = 0; i < m->rows; i++) y[r * m->rows + i] += m->bias[i];
 }

@@ -80,7 +80,7 @@ struct sol_kv {
     float *key_scale, *value_scale; /* [L, K, capacity] of an int8 cache */
 };
 
-/* y[n, m->rows] = x[n, m->cols] W^T */
+/* y[n, m->rows] = x[n, m->cols] W^T, plus the bias where there is one */
 void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y);
 /* x[n, cols], the input of a block's linear, as net->activations wants it. */
 void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols);
