@@ -34,6 +34,11 @@ typedef struct sol_model_config {
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first one is eos_token_id */
 } sol_model_config;
 
+/* The architecture whose parameters params.def lists: in a GGUF file (general.architecture, and the
+ * first word of keys), as model_type of config.json, and the class of transformers. */
+#define SOL_ARCH "llama"
+#define SOL_ARCH_CLASS "LlamaForCausalLM"
+
 /* What a parameter does: a lookup, the weight of a norm, a matrix product, the product that gives
  * logits, a number that a quantizer learns. */
 typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;

@@ -172,7 +172,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     const sol_quant_spec *q = &w->view.quant;
     const char *layout = sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout);
     char text[160];
-    put_key_text(b, "general.architecture", "llama", err);
+    put_key_text(b, "general.architecture", SOL_ARCH, err);
     put_key_text(b, "general.type", "model", err);
     put_key_text(b, "general.name", w->o->name ? w->o->name : "solera", err);
     snprintf(text, sizeof text, "solera %s", w->o->version ? w->o->version : "");
@@ -197,18 +197,18 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     put_origin(b, w, err);
-    put_key_u32(b, "llama.vocab_size", c->vocab_size, err);
-    put_key_u32(b, "llama.context_length", c->max_position_embeddings, err);
-    put_key_u32(b, "llama.embedding_length", c->hidden_size, err);
-    put_key_u32(b, "llama.block_count", c->num_hidden_layers, err);
-    put_key_u32(b, "llama.feed_forward_length", c->intermediate_size, err);
-    put_key_u32(b, "llama.rope.dimension_count", c->head_dim, err);
-    put_key_u32(b, "llama.attention.head_count", c->num_attention_heads, err);
-    put_key_u32(b, "llama.attention.head_count_kv", c->num_key_value_heads, err);
-    put_key_u32(b, "llama.attention.key_length", c->head_dim, err);
-    put_key_u32(b, "llama.attention.value_length", c->head_dim, err);
-    put_key_f32(b, "llama.attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
-    put_key_f32(b, "llama.rope.freq_base", c->rope_theta, err);
+    put_key_u32(b, SOL_ARCH ".vocab_size", c->vocab_size, err);
+    put_key_u32(b, SOL_ARCH ".context_length", c->max_position_embeddings, err);
+    put_key_u32(b, SOL_ARCH ".embedding_length", c->hidden_size, err);
+    put_key_u32(b, SOL_ARCH ".block_count", c->num_hidden_layers, err);
+    put_key_u32(b, SOL_ARCH ".feed_forward_length", c->intermediate_size, err);
+    put_key_u32(b, SOL_ARCH ".rope.dimension_count", c->head_dim, err);
+    put_key_u32(b, SOL_ARCH ".attention.head_count", c->num_attention_heads, err);
+    put_key_u32(b, SOL_ARCH ".attention.head_count_kv", c->num_key_value_heads, err);
+    put_key_u32(b, SOL_ARCH ".attention.key_length", c->head_dim, err);
+    put_key_u32(b, SOL_ARCH ".attention.value_length", c->head_dim, err);
+    put_key_f32(b, SOL_ARCH ".attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
+    put_key_f32(b, SOL_ARCH ".rope.freq_base", c->rope_theta, err);
     if (c->rope_factor != 0) { /* llama.cpp reads the table of divisors; an import wants what made it */
         put_key_f32(b, "solera.rope.factor", c->rope_factor, err);
         put_key_f32(b, "solera.rope.low_freq_factor", c->rope_low_freq_factor, err);

@@ -58,9 +58,9 @@ static sol_status check_architecture(const sol_gguf *g, sol_err *err)
         sol_gguf_text(type, &s);
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.type is '%.*s', only a whole model is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
     }
-    if (is_text(v, "llama")) return SOL_OK;
+    if (is_text(v, SOL_ARCH)) return SOL_OK;
     if (v) sol_gguf_text(v, &s);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only llama is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only " SOL_ARCH " is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
 }
 
 /* The vocabulary is as large as the embedding. */
@@ -105,10 +105,10 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
 /* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here. */
 static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
-    const char *key = sol_gguf_find(g, "llama.rope.scaling.factor") ? "llama.rope.scaling.factor" : "llama.rope.scale_linear";
+    const char *key = sol_gguf_find(g, SOL_ARCH ".rope.scaling.factor") ? SOL_ARCH ".rope.scaling.factor" : SOL_ARCH ".rope.scale_linear";
     double factor = 0;
     sol_status st = SOL_OK;
-    if (is_text(sol_gguf_find(g, "llama.rope.scaling.type"), "linear")) st = need_real(g, key, 0, &factor, err);
+    if (is_text(sol_gguf_find(g, SOL_ARCH ".rope.scaling.type"), "linear")) st = need_real(g, key, 0, &factor, err);
     if (st != SOL_OK || factor == 0 || factor == 1) return st;
     if (sol_gguf_tensor_named(g, "rope_freqs.weight"))
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s beside rope_freqs.weight: two scalings of RoPE, which are not computed together", g->path, key);
@@ -165,17 +165,17 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
     sol_status st = check_architecture(g, err);
     if (st == SOL_OK) st = read_vocab(g, &c->vocab_size, err);
-    if (st == SOL_OK) st = need_int(g, "llama.embedding_length", INT64_MIN, &c->hidden_size, err);
-    if (st == SOL_OK) st = need_int(g, "llama.feed_forward_length", INT64_MIN, &c->intermediate_size, err);
-    if (st == SOL_OK) st = need_int(g, "llama.block_count", INT64_MIN, &c->num_hidden_layers, err);
-    if (st == SOL_OK) st = need_int(g, "llama.attention.head_count", INT64_MIN, &heads, err);
-    if (st == SOL_OK) st = need_int(g, "llama.attention.head_count_kv", heads, &c->num_key_value_heads, err);
-    if (st == SOL_OK) st = need_int(g, "llama.attention.key_length", heads > 0 ? c->hidden_size / heads : 0, &c->head_dim, err);
-    if (st == SOL_OK) st = need_int(g, "llama.attention.value_length", c->head_dim, &value_dim, err);
-    if (st == SOL_OK) st = need_int(g, "llama.rope.dimension_count", c->head_dim, &rotated, err);
-    if (st == SOL_OK) st = need_int(g, "llama.context_length", 2048, &c->max_position_embeddings, err);
-    if (st == SOL_OK) st = need_real(g, "llama.attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
-    if (st == SOL_OK) st = need_real(g, "llama.rope.freq_base", 10000, &c->rope_theta, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".embedding_length", INT64_MIN, &c->hidden_size, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".feed_forward_length", INT64_MIN, &c->intermediate_size, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".block_count", INT64_MIN, &c->num_hidden_layers, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.head_count", INT64_MIN, &heads, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.head_count_kv", heads, &c->num_key_value_heads, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.key_length", heads > 0 ? c->hidden_size / heads : 0, &c->head_dim, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.value_length", c->head_dim, &value_dim, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".rope.dimension_count", c->head_dim, &rotated, err);
+    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".context_length", 2048, &c->max_position_embeddings, err);
+    if (st == SOL_OK) st = need_real(g, SOL_ARCH ".attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
+    if (st == SOL_OK) st = need_real(g, SOL_ARCH ".rope.freq_base", 10000, &c->rope_theta, err);
     if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
     if (st == SOL_OK) st = read_eos(g, c, err);
     if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
@@ -191,7 +191,7 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64 " differ", g->path,
                         c->head_dim, value_dim, rotated);
     if (c->num_hidden_layers > (int64_t)g->n_tensors)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: llama.block_count is %" PRId64 ", but there are only %zu tensors", g->path,
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: " SOL_ARCH ".block_count is %" PRId64 ", but there are only %zu tensors", g->path,
                         c->num_hidden_layers, g->n_tensors);
     st = sol_model_config_check(c, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", g->path);
@@ -323,7 +323,7 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
     }
     for (size_t i = 0; st == SOL_OK && found < f->g.n_tensors && i < f->g.n_tensors; i++)
         if (!is_known(table, &f->g.tensor[i]))
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the llama models that are computed", s->path,
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the " SOL_ARCH " models that are computed", s->path,
                           (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at);
     sol_model_free(&table);
     return st;

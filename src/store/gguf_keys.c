@@ -24,7 +24,7 @@ typedef struct rule {
     key_want want;
 } rule;
 
-/* Of "llama."; a key that is not listed is one that this program does not know: NOTHING. */
+/* Of the architecture; a key that is not listed is one that this program does not know: NOTHING. */
 static const rule model_rules[] = {
     {"attention.causal", TRUE},
     {"attention.head_count", ANYTHING},
@@ -110,7 +110,7 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
     case ONE: return is_number(v, 1);
     case TRUE: return v->kind == SOL_GGUF_BOOL && is_number(v, 1);
     case SCALING_FACTOR:
-        return sol_gguf_find(g, "llama.rope.scaling.type") || is_nothing(v) || is_number(v, 1); /* the type is checked by its own rule */
+        return sol_gguf_find(g, SOL_ARCH ".rope.scaling.type") || is_nothing(v) || is_number(v, 1); /* the type is checked by its own rule */
     case ONE_OR_0: return is_nothing(v) || is_number(v, 1);
     case ATTENTION_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
     case NO_WINDOW: return is_nothing(v) || (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
@@ -160,12 +160,13 @@ static const char remove_it[] = "this program does not compute what it says; `gg
 static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v, sol_err *err)
 {
     sol_span name = v->key;
-    if (begins(name, "llama.")) {
-        key_want want = want_of(model_rules, (sol_span){name.at + 6, name.n - 6});
+    if (begins(name, SOL_ARCH ".")) {
+        size_t prefix = strlen(SOL_ARCH ".");
+        key_want want = want_of(model_rules, (sol_span){name.at + prefix, name.n - prefix});
         if (satisfies(g, c, v, want)) return SOL_OK;
         if (want == SCALING_TYPE) return refuse(g, v, "this scaling of RoPE is not computed, only linear and llama3 are", err);
         if (want == SCALING_FACTOR)
-            return refuse(g, v, "there is no llama.rope.scaling.type, and some programs scale by it and some do not: where it is linear scaling, say "
+            return refuse(g, v, "there is no " SOL_ARCH ".rope.scaling.type, and some programs scale by it and some do not: where it is linear scaling, say "
                           "so in a copy of the file with that key", err);
         return refuse(g, v, remove_it, err);
     }

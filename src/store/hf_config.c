@@ -182,8 +182,8 @@ static sol_status check_window(const char *path, const json_t *root, sol_err *er
 static sol_status check_supported(const char *path, const json_t *root, sol_err *err)
 {
     const json_t *type = json_object_get(root, "model_type");
-    if (!json_is_string(type) || strcmp(json_string_value(type), "llama") != 0)
-        return refuse(path, "model_type", type ? type : json_null(), "only llama models are read", err);
+    if (!json_is_string(type) || strcmp(json_string_value(type), SOL_ARCH) != 0)
+        return refuse(path, "model_type", type ? type : json_null(), "only " SOL_ARCH " models are read", err);
     const char *key;
     json_t *v;
     json_object_foreach ((json_t *)root, key, v) {
@@ -352,7 +352,7 @@ sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype
                          c->rope_low_freq_factor, "high_freq_factor", c->rope_high_freq_factor,
                          "original_max_position_embeddings", (json_int_t)c->rope_original_max_position);
     *root = json_pack("{s:[s], s:s, s:s, s:b, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:b, s:o, s:o, s:s, s:f}",
-                      "architectures", "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu", "attention_bias", 0,
+                      "architectures", SOL_ARCH_CLASS, "model_type", SOL_ARCH, "hidden_act", "silu", "attention_bias", 0,
                       "mlp_bias", 0, "attention_dropout", 0.0,
                       "vocab_size", (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
                       "intermediate_size", (json_int_t)c->intermediate_size, "num_hidden_layers", (json_int_t)c->num_hidden_layers,

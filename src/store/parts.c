@@ -136,7 +136,7 @@ sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_
 {
     int id;
     sol_status st = sol_h5_group(w, "/model", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", "llama", err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", SOL_ARCH, err);
     if (st == SOL_OK) st = put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err);
     if (st == SOL_OK) st = put_eos_list(w, id, c, err);
     if (st != SOL_OK || c->rope_factor == 0) return st;
@@ -152,8 +152,8 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     *c = (sol_model_config){0};
     sol_status st = sol_h5_need_group(f, "/model", &n, err);
     if (st == SOL_OK) st = sol_h5_get_text(f, n, "model_type", &type, err);
-    if (st == SOL_OK && strcmp(type, "llama") != 0)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /model: model_type is %.40s, expected llama", f->path, type);
+    if (st == SOL_OK && strcmp(type, SOL_ARCH) != 0)
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /model: model_type is %.40s, expected " SOL_ARCH, f->path, type);
     if (st == SOL_OK) st = get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err);
     if (st == SOL_OK) st = get_eos_list(f, n, c, err);
     if (st == SOL_OK && rope) {

@@ -67,7 +67,7 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", v->path);
     if (v->quant.method->dead_bias != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s makes biases, which a llama model has no place for: export its latent weights",
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s makes biases, which a " SOL_ARCH " model has no place for: export its latent weights",
                         v->path, v->quant.method->name);
     return check_quant(v, err);
 }
