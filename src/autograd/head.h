@@ -1,10 +1,10 @@
-/* An output head over N tokens, chunk by chunk: the logits of one chunk exist at a time, no [N, V] matrix. Shared
- * by the ops that turn logits into a loss; internal to autograd.
+/* An output head over N tokens, chunk by chunk: the logits of one chunk exist at a time, no [N, V]
+ * matrix. Shared by the ops that compute a loss from logits; internal to autograd.
  *
  *   z = x W^T,   a loss for each row, z turning into dz,   dx (+)= dz W,   dW (+)= dz^T x
  *
- * The op's inputs 0, 1, 2 are x [N, C], W [V, C], targets [N] i32; its output 0 is loss [N, 1]. A token whose
- * target is -1 has loss 0, no gradient, and zeros in the op's other output. */
+ * The op's inputs 0, 1, 2 are x [N, C], W [V, C], targets [N] i32; its output 0 is loss [N, 1]. A
+ * token whose target is -1 has loss 0, no gradient, and zeros in the op's other output. */
 #ifndef SOLERA_AUTOGRAD_HEAD_H
 #define SOLERA_AUTOGRAD_HEAD_H
 
@@ -17,7 +17,7 @@ typedef struct sol_head_chunk {
     int64_t from, rows; /* tokens from .. from + rows - 1 */
     bool grads;
     float *z;  /* [rows, V] */
-    char *own; /* the op's room: sol_head.own bytes, 64-byte aligned */
+    char *own; /* the op's workspace: sol_head.own bytes, 64-byte aligned */
 } sol_head_chunk;
 
 typedef struct sol_head {
@@ -26,8 +26,8 @@ typedef struct sol_head {
     size_t own;
     /* Before the rows of a chunk, on the calling thread, z not made yet; NULL: nothing to do. */
     void (*begin)(const sol_head_chunk *k);
-    /* Row i of the chunk, its logits at z, its target not -1: returns the loss of token from + i. dloss not NULL:
-     * turns z into dloss times the gradient. */
+    /* Row i of the chunk, its logits at z, its target not -1: returns the loss of token from + i.
+     * dloss not NULL: turns z into dloss times the gradient. */
     float (*row)(const sol_head_chunk *k, int64_t i, float *z, const float *dloss);
 } sol_head;
 
