@@ -1,7 +1,7 @@
 #!/bin/sh
-# What src/README.md says is so: its rooms and layers are those of scripts/check_layers.sh and the
-# folders of src, every path that it names exists, every name of the code stands in the code, and
-# each of its sections fits on a screen.
+# What src/README.md says is so: its rooms, layers and owners of headers are those of
+# scripts/check_layers.sh and the folders of src, every path that it names exists, every name of the
+# code stands in the code, and each of its sections fits on a screen.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 page=src/README.md
@@ -25,9 +25,19 @@ diff "$dir/told" "$dir/layers" || wrong "its layers (<) are not those of scripts
 } | sort >"$dir/rooms"
 sed 's/:.*//' "$dir/told" | diff - "$dir/rooms" || wrong "its rooms (<) are not the folders (>)"
 
+# "`a.h` and `b.h` in `room`; ...", as "a.h:room", against owner["a.h"] = "room ..." of the script.
+sed -n '/^A header of another library/,/^$/p' "$page" | tr '\n' ' ' | sed 's/^[^:]*://' | tr ';' '\n' | awk -F'[^a-z]in `' '{
+    n = split($1, part, "`")
+    m = split("`" $2, room, "`")
+    for (i = 2; i <= n; i += 2) for (k = 2; k <= m; k += 2) print part[i] ":" room[k]
+}' | sort >"$dir/told"
+grep -o 'owner\["[^"]*"\] = "[^"]*"' scripts/check_layers.sh | sed 's/owner\["//; s/"\] = "/ /; s/"$//' |
+    awk '{ for (i = 2; i <= NF; i++) print $1 ":" $i }' | sort >"$dir/owners"
+diff "$dir/told" "$dir/owners" || wrong "the owners of headers (<) are not those of scripts/check_layers.sh (>)"
+
 grep -o '`[^`]*`' "$page" | tr -d '`' | sort -u >"$dir/quoted"
 # <name> stands for any file that is there.
-grep / "$dir/quoted" | sed 's/<[a-z]*>/*/g' >"$dir/paths"
+grep / "$dir/quoted" | grep -v '^oneapi/' | sed 's/<[a-z]*>/*/g' >"$dir/paths"
 [ "$(wc -l <"$dir/paths")" -ge 20 ] || wrong "names fewer than 20 paths"
 while read -r path; do
     # shellcheck disable=SC2086
