@@ -154,10 +154,11 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/tin
 $(BUILD)/tests/fuzz/make_seeds: $(call obj,tests/fuzz/make_seeds.c tests/fuzz/tiny.c) $(BUILD)/libsolera.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# One instruction set a file, by the suffix of its name.
-$(BUILD)/%_avx2.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2
-$(BUILD)/%_avx512.o: TIER_CFLAGS := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512vbmi2
-$(BUILD)/%_neon.o: TIER_CFLAGS := -march=armv8.2-a+dotprod
+# Kernels: one feature of the processor a file, by the suffix of its name; the flags stand in the feature's row.
+FEATURES := src/base/cpu_features.def
+feature_flags = $(shell awk -v feature=$(lastword $(subst _, ,$*)) -f scripts/feature_flags.awk $(FEATURES))
+$(call obj,$(wildcard src/kernels/x86/*.c src/kernels/arm/*.c)): KERNEL_CFLAGS = $(feature_flags)
+$(call obj,$(wildcard src/kernels/x86/*.c src/kernels/arm/*.c)): $(FEATURES) scripts/feature_flags.awk
 
 # Made anew when the commit is another one.
 $(BUILD)/commit: FORCE
@@ -169,6 +170,6 @@ $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIA
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(TIER_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/cli/*.c tests/fuzz/*.c)))

@@ -35,3 +35,15 @@ void sol_test_dir_remove(const char *path)
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     ck_assert_int_eq(system(command), 0);
 }
+
+int sol_test_sets(sol_cpu_features set[SOL_TEST_SETS])
+{
+    sol_cpu cpu;
+    int n = 0;
+    set[0] = 0;
+    sol_cpu_detect(&cpu);
+    do
+        ck_assert_int_lt(++n, SOL_TEST_SETS);
+    while ((set[n] = sol_cpu_next(&cpu, set[n - 1])) != 0);
+    return n;
+}

@@ -46,6 +46,10 @@
         (void)err;                                                                         \
     } while (0)
 
+/* The sets of features that kernels can be chosen by on this processor (sol_cpu_next), C first; returns how many. */
+enum { SOL_TEST_SETS = 64 };
+int sol_test_sets(sol_cpu_features set[SOL_TEST_SETS]);
+
 /* "<root>/name" of the third-party data, or NULL after a line "further: ...", by which tests/run.sh counts what could be compared beside
  * our own golden files. $SOLERA_DATA names the folder; ../shared/data beside the checkout is the default. Static storage, overwritten by
  * the next call. */

@@ -272,7 +272,80 @@ START_TEST(json_numbers_of_any_size)
 }
 END_TEST
 
-SOL_TEST_MAIN("base", tcase_add_test(tc, json_numbers_of_any_size);
+static const sol_cpu no_cpu = {.model = "none"},
+                     avx512_cpu = {.features = SOL_TIER_AVX512 & ~SOL_CPU_AMX, .model = "some"};
+
+START_TEST(sets_of_features_hold_what_they_need)
+{
+    char text[SOL_CPU_TEXT];
+    sol_cpu_features f = 0;
+    int n = 0;
+    ck_assert_uint_eq(sol_cpu_usable(&avx512_cpu, SOL_TIER_BEST), avx512_cpu.features);
+    ck_assert_uint_eq(sol_cpu_usable(&avx512_cpu, SOL_TIER_BEST & ~SOL_CPU_AVX512), SOL_CPU_AVX2);
+    ck_assert_uint_eq(sol_cpu_usable(&avx512_cpu, SOL_CPU_VNNI), 0);
+    ck_assert_uint_eq(sol_cpu_usable(&no_cpu, SOL_TIER_BEST), 0);
+    do {
+        ck_assert_uint_eq(sol_cpu_usable(&avx512_cpu, f), f);
+        ck_assert(!(f & SOL_CPU_VBMI) || (f & SOL_CPU_VNNI));
+        n++;
+    } while ((f = sol_cpu_next(&avx512_cpu, f)) != 0);
+    ck_assert_int_eq(n, 8); /* C, AVX2, and AVX-512 with nothing, VNNI, VNNI and VBMI, each without and with BF16 */
+    ck_assert_uint_eq(sol_cpu_next(&no_cpu, 0), 0);
+    ck_assert_str_eq(sol_cpu_text(SOL_CPU_ALL & SOL_TIER_AVX512, text), "avx2 avx512 vnni vbmi bf16 amx");
+    ck_assert_uint_lt(strlen(sol_cpu_text(SOL_CPU_ALL, text)), SOL_CPU_TEXT - 1);
+    ck_assert_str_eq(sol_cpu_text(0, text), "c");
+}
+END_TEST
+
+START_TEST(lists_of_features)
+{
+    static const struct {
+        const char *list;
+        sol_cpu_features want;
+    } good[] = {{"best", SOL_TIER_AVX512 & ~SOL_CPU_AMX},
+                {"c", 0},
+                {"avx2", SOL_CPU_AVX2},
+                {"bf16", SOL_CPU_AVX2 | SOL_CPU_AVX512 | SOL_CPU_BF16},
+                {"vbmi,bf16", SOL_TIER_AVX512 & ~SOL_CPU_AMX},
+                {"no-vnni", SOL_CPU_AVX2 | SOL_CPU_AVX512 | SOL_CPU_BF16},
+                {"no-bf16,no-vbmi", SOL_CPU_AVX2 | SOL_CPU_AVX512 | SOL_CPU_VNNI},
+                {"no-amx", SOL_TIER_AVX512 & ~SOL_CPU_AMX},
+                {"no-neon,no-avx2", 0},
+                {"best,no-avx512", SOL_CPU_AVX2},
+                {"vnni,no-avx512", SOL_CPU_AVX2}};
+    static const char *const bad[][2] = {{"amx", "'amx'"},      {"avx2,neon", "'neon'"}, {"", "''"},        {"avx2,", "''"},
+                                         {"avx", "'avx'"},      {"avx22", "'avx22'"},    {"no-", "'no-'"},  {"no-c", "'no-c'"},
+                                         {"AVX2", "'AVX2'"},    {"avx2 vnni", "'avx2 vnni'"}, {"no-no-amx", "'no-no-amx'"}};
+    sol_cpu_features f;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        ck_ok(sol_cpu_parse(&avx512_cpu, good[i].list, &f, err));
+        ck_assert_msg(f == good[i].want, "%s: %x, not %x", good[i].list, f, good[i].want);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_fails(sol_cpu_parse(&avx512_cpu, bad[i][0], &f, err), SOL_ERR_USAGE, bad[i][1]);
+}
+END_TEST
+
+START_TEST(tiers_are_sets_of_features)
+{
+    static const char *const names[] = {"c", "avx2", "avx512"};
+    sol_cpu_features f;
+    for (int i = 0; i < 3; i++) {
+        ck_ok(sol_tier_parse(&avx512_cpu, names[i], &f, err));
+        ck_assert_str_eq(sol_tier_name(f), names[i]);
+    }
+    ck_assert_uint_eq(f, avx512_cpu.features);
+    ck_assert_str_eq(sol_tier_name(SOL_TIER_NEON), "neon");
+    ck_assert_str_eq(sol_tier_name(SOL_CPU_AVX2 | SOL_CPU_AVX512), "avx512");
+    ck_fails(sol_tier_parse(&avx512_cpu, "neon", &f, err), SOL_ERR_USAGE, "lacks 'neon'");
+    ck_fails(sol_tier_parse(&no_cpu, "avx2", &f, err), SOL_ERR_USAGE, "lacks 'avx2'");
+    ck_fails(sol_tier_parse(&no_cpu, "sse", &f, err), SOL_ERR_USAGE, "unknown kernel tier 'sse'");
+}
+END_TEST
+
+SOL_TEST_MAIN("base", tcase_add_test(tc, sets_of_features_hold_what_they_need);
+              tcase_add_test(tc, lists_of_features); tcase_add_test(tc, tiers_are_sets_of_features);
+              tcase_add_test(tc, json_numbers_of_any_size);
                tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
               tcase_add_test(tc, convert_as_single_numbers);
               tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);

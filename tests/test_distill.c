@@ -139,13 +139,13 @@ static void skip_case(golden *g)
 
 static void check_golden(const way *how)
 {
-    sol_cpu cpu;
-    sol_cpu_detect(&cpu);
-    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
+    for (int k = 0; k < n_sets; k++) {
         sol_ctx *ctx;
         golden g;
         int done = 0;
-        ck_ok(sol_ctx_create(&ctx, 2, (sol_tier)tier, NULL, err));
+        ck_ok(sol_ctx_create(&ctx, 2, set[k], NULL, err));
         golden_open(&g);
         for (int i = 0; i < g.cases; i++) {
             sol_distill d = {0};
@@ -246,19 +246,19 @@ START_TEST(samples_stand_for_the_rest)
 }
 END_TEST
 
-/* Long rows with odd tails, in every tier, against the definitions in double. */
+/* Long rows with odd tails, with every set of features, against the definitions in double. */
 START_TEST(row_kernels)
 {
     static const int sizes[] = {1, 2, 7, 16, 17, 1025, 2600};
     static float z[2600], t[2600], dz[2600];
-    sol_cpu cpu;
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     sol_kernels k;
     sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
-    sol_cpu_detect(&cpu);
     for (int i = 0; i < 2600; i++) z[i] = 3 * sol_rng_normal(&rng);
     for (int i = 0; i < 2600; i++) t[i] = z[i] + sol_rng_normal(&rng);
-    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
-        sol_kernels_init(&k, &cpu, (sol_tier)tier);
+    for (int f = 0; f < n_sets; f++) {
+        sol_kernels_init(&k, set[f]);
         for (int s = 0; s < 7; s++) {
             int n = sizes[s];
             double sz = 0, st = 0, s1 = 0, kl[2], want[2] = {0, 0};

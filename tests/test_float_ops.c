@@ -1,4 +1,4 @@
-/* Every tier's float kernels against plain double arithmetic, and the promise that a row's bits do not depend on the call. */
+/* The float kernels of every set of features against plain double arithmetic, and the promise that a row's bits do not depend on the call. */
 #include "suite.h"
 
 #include <math.h>
@@ -6,22 +6,21 @@
 
 #include "base/half.h"
 
-typedef struct tier_ops {
-    const char *name;
+typedef struct set_ops {
+    char name[SOL_CPU_TEXT];
     sol_float_ops f;
-} tier_ops;
+} set_ops;
 
-/* The tiers this processor can run. */
-static int tiers(tier_ops out[4])
+/* With every set of features of this processor. */
+static int sets(set_ops out[SOL_TEST_SETS])
 {
-    static const sol_tier all[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
-    sol_cpu cpu;
-    int n = 0;
-    sol_cpu_detect(&cpu);
-    for (int i = 0; i < 4; i++) {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n = sol_test_sets(set);
+    for (int i = 0; i < n; i++) {
         sol_kernels k;
-        sol_kernels_init(&k, &cpu, all[i]);
-        if (k.tier == all[i]) out[n++] = (tier_ops){sol_tier_name(k.tier), k.f};
+        sol_kernels_init(&k, set[i]);
+        sol_cpu_text(set[i], out[i].name);
+        out[i].f = k.f;
     }
     return n;
 }
@@ -39,8 +38,8 @@ enum { MAX_ROWS = 9, MAX_OUTS = 17, MAX_K = 133 };
 
 START_TEST(dot_matches_double_in_every_shape)
 {
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     float *x = normals(MAX_ROWS * MAX_K, 1), *w = normals(MAX_OUTS * MAX_K, 2);
     sol_bf16 *wb = NULL;
     sol_f16 *wh = NULL;
@@ -84,8 +83,8 @@ END_TEST
 
 START_TEST(dot_bits_do_not_depend_on_the_call)
 {
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     float *x = normals(MAX_ROWS * MAX_K, 3), *w = normals(MAX_OUTS * MAX_K, 4);
     for (int i = 0; i < n; i++) {
         float all[MAX_ROWS * MAX_OUTS], one;
@@ -123,7 +122,7 @@ enum { MAX_N = 200, MAX_HEADS = 7, MAX_D = 72 };
 
 typedef enum { F32, F16, I8 } cache_type;
 
-static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n, cache_type type)
+static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, cache_type type)
 {
     float *q = normals(heads * D, 5), *k = normals(n * D, 6), *v = normals(n * D, 7), *keys = NULL;
     void *kh = NULL, *vh = NULL;
@@ -182,8 +181,8 @@ static void check_attend(const tier_ops *t, int64_t heads, int64_t D, int64_t n,
 START_TEST(attend_matches_double)
 {
     static const int64_t ns[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, MAX_N}, ds[] = {2, 8, 20, 64, MAX_D};
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     for (int i = 0; i < n; i++)
         for (int64_t heads = 1; heads <= MAX_HEADS; heads++)
             for (int a = 0; a < 10; a++)
@@ -197,8 +196,8 @@ END_TEST
 
 START_TEST(attend_is_finite_for_huge_scores_and_tells_nan)
 {
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     for (int i = 0; i < n; i++) {
         float q[16], keys[16 * 16], values[20 * 16], out[16];
         for (int j = 0; j < 16; j++) q[j] = 1e4f;
@@ -218,8 +217,8 @@ END_TEST
 START_TEST(elementwise_match_double)
 {
     enum { N = 77 };
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     float *x = normals(N, 8), *w = normals(N, 9), y[N], max;
     x[3] = 95.0f, x[4] = -95.0f, x[5] = 0.0f;
     for (int i = 0; i < n; i++)
@@ -243,8 +242,8 @@ END_TEST
 
 START_TEST(rope_rotates_half_split_pairs)
 {
-    tier_ops t[4];
-    int n = tiers(t);
+    set_ops t[SOL_TEST_SETS];
+    int n = sets(t);
     for (int i = 0; i < n; i++) {
         float x[2][8], c[4], s[4];
         for (int d = 0; d < 4; d++) {

@@ -171,18 +171,20 @@ START_TEST(bf16_products_of_all_forms)
 END_TEST
 
 /* A sum is the same whatever else is summed beside it: rows and columns of a part of C, cut anywhere, are those of the whole,
- * in every tier and for every beta, over more of k than is packed at a time. */
+ * with every set of features and for every beta, over more of k than is packed at a time. */
 START_TEST(bf16_sums_do_not_depend_on_their_place)
 {
     enum { M = 96, N = 64, K = 1090 };
     static float a[M * K], b[K * N], whole[M * N], part[M * N];
     static const float betas[] = {0, 1, 0.5f};
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     fill(a, M * K, 1);
     fill(b, K * N, 2);
-    for (int tier = SOL_TIER_C; tier <= SOL_TIER_NEON; tier++) {
+    for (int f = 0; f < n_sets; f++) {
         sol_ctx *ctx;
         void *scratch;
-        ck_ok(sol_ctx_create(&ctx, 2, (sol_tier)tier, NULL, err));
+        ck_ok(sol_ctx_create(&ctx, 2, set[f], NULL, err));
         ck_ok(sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, K), 1, err));
         for (int i = 0; i < 3; i++) {
             sol_operand x = {a, K, false, false}, y = {b, N, false, false};

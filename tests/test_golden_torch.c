@@ -152,7 +152,7 @@ static void check_logits(const float *logits, const char *what)
 
 static void check_all_logits(const char *name)
 {
-    static const sol_tier tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
     float *logits;
     sol_graph *g;
     double loss;
@@ -169,7 +169,7 @@ static void check_all_logits(const char *name)
         sol_net *net;
         sol_kv *kv;
         sol_row rows[T];
-        ck_ok(sol_ctx_create(&c, 2, tiers[t], NULL, err)); /* a tier that the processor lacks is replaced by a lower one */
+        ck_ok(sol_ctx_create(&c, 2, tiers[t], NULL, err)); /* what of it the processor has */
         ck_ok(sol_net_from_model(&net, c, m, NULL, NULL, NULL, err));
         ck_ok(sol_kv_create(&kv, net, T, err));
         for (int i = 0; i < T; i++) rows[i] = (sol_row){.kv = kv, .token = inputs[0][i], .want_logits = true};

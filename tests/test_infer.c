@@ -6,7 +6,7 @@
 #include "llama2c.h"
 #include "suite.h"
 
-static sol_ctx *make_ctx(int threads, sol_tier tier)
+static sol_ctx *make_ctx(int threads, sol_cpu_features tier)
 {
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, threads, tier, NULL, err));
@@ -48,7 +48,7 @@ typedef struct fixture {
     sol_net *net;
 } fixture;
 
-static fixture make_net(int form, int threads, sol_tier tier, const sol_net_opts *opts)
+static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_net_opts *opts)
 {
     fixture f = {.ctx = make_ctx(threads, tier)};
     sol_model_config c = small_config();
@@ -189,7 +189,7 @@ static double distance(const float *a, const float *b, int64_t n)
 START_TEST(every_tier_computes_the_same_function)
 {
     enum { V = 8230 };
-    static const sol_tier tiers[] = {SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    static const sol_cpu_features tiers[] = {SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
     for (int form = 0; form < N_FORMS; form++) {
         fixture c = make_net(form, 2, SOL_TIER_C, NULL);
         float *want = decode_all(c.net, V);
@@ -198,7 +198,7 @@ START_TEST(every_tier_computes_the_same_function)
             float *got = decode_all(f.net, V);
             /* An activation on the edge between two integers may fall either way. */
             double limit = form == PACKED ? 2e-2 : 1e-5;
-            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form, sol_tier_name(f.ctx->k.tier),
+            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form, sol_tier_name(f.ctx->k.features),
                           distance(want, got, N * V));
             sol_free(got);
             free_net(&f);
@@ -457,7 +457,7 @@ END_TEST
 
 START_TEST(logits_match_pytorch_in_every_tier)
 {
-    static const sol_tier tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
     const char *path = sol_test_data("oracles/stories260K-torch-logits.json");
     if (!path) return;
     json_t *j = json_load_file(path, 0, NULL);

@@ -30,10 +30,10 @@ static float *gradient(const sol_model *m, uint64_t seed)
     return g;
 }
 
-static sol_ctx *context(int threads, sol_tier tier)
+static sol_ctx *context(int threads, sol_cpu_features features)
 {
     sol_ctx *ctx;
-    ck_ok(sol_ctx_create(&ctx, threads, tier, NULL, err));
+    ck_ok(sol_ctx_create(&ctx, threads, features, NULL, err));
     return ctx;
 }
 
@@ -111,16 +111,18 @@ START_TEST(adamw_follows_the_double_reference)
 }
 END_TEST
 
-START_TEST(adamw_same_bits_for_any_threads_and_tier)
+START_TEST(adamw_same_bits_for_any_threads_and_features)
 {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     for (int kind = 0; kind < 9; kind++) { /* fp32, bf16, bf16 with stochastic rounding; the same with each form of moments */
         sol_adamw_config c = plain;
         c.stochastic_rounding = kind % 3 == 2;
         c.moments = (sol_moments)(kind / 3);
         c.seed = 11;
         sol_model *first = NULL;
-        for (int k = 0; k < 9; k++) {
-            sol_ctx *ctx = context(1 + k % 3, (sol_tier)(k / 3));
+        for (int k = 0; k < 3 * n_sets; k++) {
+            sol_ctx *ctx = context(1 + k % 3, set[k / 3]);
             sol_model *m = tiny_model(kind % 3 ? SOL_BF16 : SOL_F32, true);
             sol_adamw *o;
             ck_ok(sol_adamw_create(&o, m, &c, err));
@@ -287,6 +289,8 @@ END_TEST
 
 START_TEST(global_norm)
 {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     enum { N = 3 * 32768 + 77 };
     float *x;
     double sum = 0, first = 0;
@@ -296,8 +300,8 @@ START_TEST(global_norm)
         x[i] = sol_rng_normal(&rng) * (i % 1000 == 0 ? 1e25f : 1e-3f); /* squares leave the range of float */
         sum += (double)x[i] * x[i];
     }
-    for (int k = 0; k < 9; k++) {
-        sol_ctx *ctx = context(1 + k % 3, (sol_tier)(k / 3));
+    for (int k = 0; k < 3 * n_sets; k++) {
+        sol_ctx *ctx = context(1 + k % 3, set[k / 3]);
         x[N - 1] = 1;
         double norm = sol_global_norm(ctx, x, N);
         if (k == 0) first = norm;
@@ -384,7 +388,7 @@ START_TEST(where_schedules_end)
 END_TEST
 
 SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand); tcase_add_test(tc, adamw_follows_the_double_reference);
-              tcase_add_test(tc, adamw_same_bits_for_any_threads_and_tier);
+              tcase_add_test(tc, adamw_same_bits_for_any_threads_and_features);
               tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, codes_of_8_bits);
               tcase_add_test(tc, moments_decay); tcase_add_test(tc, moments_minimize_alike);
               tcase_add_test(tc, global_norm);

@@ -15,10 +15,10 @@ static sol_quant_spec spec_of(const char *method, sol_granularity granularity, i
     return s;
 }
 
-static sol_ctx *context(int threads, sol_tier tier)
+static sol_ctx *context(int threads, sol_cpu_features features)
 {
     sol_ctx *ctx;
-    ck_ok(sol_ctx_create(&ctx, threads, tier, NULL, err));
+    ck_ok(sol_ctx_create(&ctx, threads, features, NULL, err));
     return ctx;
 }
 
@@ -153,8 +153,10 @@ static void expect_levels(const sol_ctx *ctx, const char *method, const float w[
 
 START_TEST(ties_zeros_and_strange_numbers)
 {
-    for (int tier = SOL_TIER_C; tier <= SOL_TIER_AVX512; tier++) {
-        sol_ctx *ctx = context(1, (sol_tier)tier);
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
+    for (int f = 0; f < n_sets; f++) {
+        sol_ctx *ctx = context(1, set[f]);
         LEVELS("sherry", 1, 2, 3, 4, 0, 1, 1, 1, 3);
         LEVELS("sherry", -4, 3, -2, 1, -1, 1, -1, 0, 3);
         LEVELS("sherry", 1, -1, 1, -1, 0, -1, 1, -1, 1);          /* a tie zeroes the lowest index */
@@ -228,6 +230,8 @@ static void plain_sherry(const case_ *c, const float *w, int8_t *t, double *alph
 
 START_TEST(sherry_follows_its_definition)
 {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
     for (int i = 0; i < N_CASES; i++) {
         const case_ *c = &cases[i];
@@ -240,8 +244,8 @@ START_TEST(sherry_follows_its_definition)
         int8_t *t = malloc((size_t)n), *want = malloc((size_t)n);
         fill_edges(w, n, &rng);
         plain_sherry(c, w, want, alpha);
-        for (int tier = SOL_TIER_C; tier <= SOL_TIER_AVX512; tier++) {
-            sol_ctx *ctx = context(2, (sol_tier)tier);
+        for (int f = 0; f < n_sets; f++) {
+            sol_ctx *ctx = context(2, set[f]);
             sol_quant_split(ctx, &spec, w, c->rows, c->cols, t, scales);
             ck_assert_mem_eq(t, want, (size_t)n);
             for (int64_t g = 0; g < n_scales; g++) ck_assert_double_eq_tol(scales[g], alpha[g], 1e-6 * alpha[g]);
@@ -290,8 +294,10 @@ START_TEST(effective_is_made_of_the_parts)
 }
 END_TEST
 
-START_TEST(same_bits_for_any_threads_and_tier)
+START_TEST(same_bits_for_any_threads_and_features)
 {
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
     for (int i = 0; i < N_CASES * sol_quantizer_count(); i++) {
         const case_ *c = &cases[i % N_CASES];
@@ -302,8 +308,8 @@ START_TEST(same_bits_for_any_threads_and_tier)
         sol_ctx *ctx = context(1, SOL_TIER_C);
         sol_quant_effective(ctx, &spec, w, c->rows, c->cols, (sol_residual_mix){1, 0.25f}, first);
         sol_ctx_free(&ctx);
-        for (int k = 0; k < 9; k++) {
-            ctx = context(1 + k % 3, (sol_tier)(k / 3));
+        for (int k = 0; k < 3 * n_sets; k++) {
+            ctx = context(1 + k % 3, set[k / 3]);
             uint64_t before = sol_alloc_count();
             sol_quant_effective(ctx, &spec, w, c->rows, c->cols, (sol_residual_mix){1, 0.25f}, got);
             ck_assert_uint_eq(sol_alloc_count(), before);
@@ -442,6 +448,6 @@ END_TEST
 SOL_TEST_MAIN("quant", tcase_add_test(tc, published_errors_on_a_million_samples);
               tcase_add_test(tc, sherry_is_the_l2_optimum); tcase_add_test(tc, ties_zeros_and_strange_numbers);
               tcase_add_test(tc, sherry_follows_its_definition); tcase_add_test(tc, effective_is_made_of_the_parts);
-              tcase_add_test(tc, same_bits_for_any_threads_and_tier); tcase_add_test(tc, none_copies);
+              tcase_add_test(tc, same_bits_for_any_threads_and_features); tcase_add_test(tc, none_copies);
               tcase_add_test(tc, check_names_layer_and_groups_that_fit);
               tcase_add_test(tc, residual_schedules_at_their_corners); tcase_add_test(tc, residual_forms))

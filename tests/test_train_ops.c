@@ -1,4 +1,4 @@
-/* The row kernels of training in every tier of this machine, against their definitions in double, at odd sizes. */
+/* The row kernels of training with every set of features of this machine, against their definitions in double, at odd sizes. */
 #include <math.h>
 #include <string.h>
 
@@ -35,18 +35,18 @@ static void assert_guard(const float *x, int64_t n)
 
 static void assert_near(double got, double want, double tolerance, const data *d, int64_t n, const char *what)
 {
-    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what, sol_tier_name(d->k.tier),
+    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what, sol_tier_name(d->k.features),
                   (int)n, got, want);
 }
 
 static void each(void (*check)(data *d, int64_t n))
 {
     data *d;
-    sol_cpu cpu;
-    sol_cpu_detect(&cpu);
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     ck_ok(sol_alloc_array((void **)&d, 1, sizeof *d, err));
-    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
-        sol_kernels_init(&d->k, &cpu, (sol_tier)tier);
+    for (int f = 0; f < n_sets; f++) {
+        sol_kernels_init(&d->k, set[f]);
         for (int s = 0; s < SIZES; s++) {
             fill(d, sizes[s]);
             check(d, sizes[s]);
@@ -205,11 +205,11 @@ END_TEST
 START_TEST(saturated_softmax_has_no_gradient)
 {
     data *d;
-    sol_cpu cpu;
-    sol_cpu_detect(&cpu);
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     ck_ok(sol_alloc_array((void **)&d, 1, sizeof *d, err));
-    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
-        sol_kernels_init(&d->k, &cpu, (sol_tier)tier);
+    for (int f = 0; f < n_sets; f++) {
+        sol_kernels_init(&d->k, set[f]);
         fill(d, 100);
         for (int i = 0; i < 100; i++) d->x[i] = d->z[i] = i == 41 ? 700.3f : 500 + d->x[i];
         float norm[2];
@@ -226,11 +226,11 @@ START_TEST(non_finite_values_show)
 {
     static const float bad[] = {NAN, INFINITY};
     data *d;
-    sol_cpu cpu;
-    sol_cpu_detect(&cpu);
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     ck_ok(sol_alloc_array((void **)&d, 1, sizeof *d, err));
-    for (int tier = SOL_TIER_C; tier <= (int)sol_cpu_tier(&cpu); tier++) {
-        sol_kernels_init(&d->k, &cpu, (sol_tier)tier);
+    for (int f = 0; f < n_sets; f++) {
+        sol_kernels_init(&d->k, set[f]);
         for (int at = 0; at < 40; at++)
             for (int b = 0; b < 2; b++) {
                 fill(d, 40);

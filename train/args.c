@@ -12,6 +12,9 @@ static const sol_opt common_options[] = {
      .help = "threads; 0: as many as this process may run on"},
     {.name = "--tier", .value = "TIER", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, tier), .preset = "best",
      .choices = "best|c|avx2|avx512|neon", .help = "kernels to use"},
+    {.name = "--cpu", .value = "FEATURES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, cpu), .preset = "best",
+     .help = "kernels to use, by what they need of the processor: names as avx2,vnni or no-amx,no-bf16; "
+             "`solera version` lists those here"},
     {0},
 };
 

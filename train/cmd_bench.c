@@ -183,7 +183,7 @@ static double linear_weights(const sol_model_config *c)
 static void print(bench *b)
 {
     const sol_model_config *c = sol_net_config(b->net);
-    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.tier);
+    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.features);
     uint64_t bytes = sol_net_bytes_per_token(b->net);
     double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
     double of_product = sol_probe_share(prefill * linear_weights(c), b->product_rate.best);

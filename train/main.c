@@ -75,7 +75,7 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     if (st == SOL_OK) st = sol_args_parse(p, argc - 2, argv + 2, args, &help, err);
     if (st == SOL_OK && help)
         sol_verb_usage(p->verb, stdout);
-    else if (st == SOL_OK)
+    else if (st == SOL_OK && (st = sol_program_choose_kernels(p, err)) == SOL_OK)
         st = p->verb->run(p, args, err);
     if (args) sol_args_free(p, args);
     sol_free(args);

@@ -178,7 +178,8 @@ void sol_program_init(sol_program *p)
     p->log = (sol_log){.line = log_line, .user = p};
     p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     p->color = p->terminal && !(no_color && no_color[0]);
-    p->tier = "best";
+    p->tier = p->cpu = "best";
+    p->features = SOL_TIER_BEST;
 }
 
 void sol_program_free(sol_program *p)
@@ -186,16 +187,19 @@ void sol_program_free(sol_program *p)
     sol_ctx_free(&p->ctx);
 }
 
+sol_status sol_program_choose_kernels(sol_program *p, sol_err *err)
+{
+    sol_cpu cpu;
+    bool tier = strcmp(p->tier, "best") != 0, features = strcmp(p->cpu, "best") != 0;
+    sol_cpu_detect(&cpu);
+    if (tier && features) return sol_fail(err, SOL_ERR_USAGE, "options '--tier' and '--cpu' both choose the kernels: give one of them");
+    if (tier) return sol_tier_parse(&cpu, p->tier, &p->features, err);
+    return features ? sol_cpu_parse(&cpu, p->cpu, &p->features, err) : SOL_OK;
+}
+
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err)
 {
-    sol_tier tier = SOL_TIER_BEST;
-    sol_status st = SOL_OK;
-    *ctx = NULL;
-    if (strcmp(p->tier, "best") != 0) st = sol_tier_from_name(p->tier, &tier, err);
-    if (st == SOL_OK && !p->ctx) st = sol_ctx_create(&p->ctx, (int)p->threads, tier, &p->log, err);
-    if (st == SOL_OK && tier != SOL_TIER_BEST && p->ctx->k.tier != tier)
-        sol_log_line(&p->log, SOL_LOG_WARN, "kernel tier '%s' is not available here: '%s' is used", p->tier,
-                     sol_tier_name(p->ctx->k.tier));
+    sol_status st = p->ctx ? SOL_OK : sol_ctx_create(&p->ctx, (int)p->threads, p->features, &p->log, err);
     *ctx = p->ctx;
     return st;
 }

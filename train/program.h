@@ -19,7 +19,7 @@
  *         .summary = "...", .options = options, .args_size = sizeof(struct args), .run = run};
  *
  * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into
- * the exit code. Every verb has -t THREADS, --tier TIER and --help besides its own options. */
+ * the exit code. Every verb has -t THREADS, --tier TIER, --cpu FEATURES and --help besides its own options. */
 #ifndef SOLERA_TRAIN_PROGRAM_H
 #define SOLERA_TRAIN_PROGRAM_H
 
@@ -80,6 +80,8 @@ struct sol_program {
     int n_words;
     int64_t threads;   /* 0: as many as this process may run on */
     const char *tier;  /* "best" or a tier */
+    const char *cpu;   /* "best" or a list of features (sol_cpu_parse) */
+    sol_cpu_features features; /* that one of both chose */
     sol_log log;       /* to stderr, and to log_file when it is set */
     FILE *log_file;    /* borrowed */
     sol_ctx *ctx;      /* made by sol_program_ctx */
@@ -105,7 +107,9 @@ void sol_verb_usage(const sol_verb *v, FILE *to);
 
 void sol_program_init(sol_program *p);
 void sol_program_free(sol_program *p);
-/* The context for -t and --tier, made at the first call; owned by the program. */
+/* Sets p->features by --tier or --cpu. Refused: both, and a feature that this processor lacks. */
+sol_status sol_program_choose_kernels(sol_program *p, sol_err *err);
+/* The context for -t and p->features, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
 
 /* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise nothing. Log lines

@@ -166,12 +166,13 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
     int n = 0, output = -1;
     snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
     sol_status st = sol_dir_create(path, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&argv, 16 + 2 * (size_t)p->n_set, sizeof *argv, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err);
     if (st != SOL_OK) return st;
     snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
     snprintf(dir, sizeof dir, "run.dir=%s", run->job->run.dir);
     snprintf(seed, sizeof seed, "run.seed=%lld", seed_of(r, run));
-    const char *const head[] = {"solera", "train", r->sweep->base, "--resume", "-t", threads, "--tier", r->program->tier};
+    const char *const head[] = {"solera", "train", r->sweep->base, "--resume", "-t", threads, "--tier", r->program->tier,
+                                "--cpu", r->program->cpu};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) argv[n++] = head[i];
     for (int i = 0; i < p->n_set + 2; i++) {
         argv[n++] = "--set";

@@ -382,7 +382,7 @@ static size_t add_origin(const sol_trainer *t, char *line, size_t n)
     return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n,
                                 ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"threads\": %d, "
                                 "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
-                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.tier), sol_pool_threads(t->ctx->pool),
+                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.features), sol_pool_threads(t->ctx->pool),
                                 t->config_digest, t->train.file.digest);
 }
 

@@ -287,7 +287,7 @@ static void log_start(const sol_trainer *t, bool resumed)
     const sol_log *log = &t->program->log;
     char a[32], b[32];
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
-                 sol_tier_name(t->ctx->k.tier), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
+                 sol_tier_name(t->ctx->k.features), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
                  sol_count_text((double)t->ck.model->n_weights, a), c->quant.method,
                  t->ck.quant.method ? sol_config_word(c, "residual.schedule") : "none",

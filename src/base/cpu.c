@@ -1,6 +1,9 @@
+/* Detects the features of the processor, and reads, names and lists sets of them. Everything about one feature stands in its row of
+ * cpu_features.def. */
 #include "base/cpu.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,49 +19,65 @@
 #ifdef __x86_64__
 #include <cpuid.h>
 
-static bool amx_permitted(void)
+enum { EAX, EBX, ECX, EDX };
+
+static bool cpuid_bit(unsigned leaf, unsigned subleaf, int in, int bit)
+{
+    unsigned r[4] = {0};
+    return __get_cpuid_count(leaf, subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) && (r[in] >> bit & 1);
+}
+
+/* Of the words that older compilers know, __builtin_cpu_supports also says whether the operating system saves the registers. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") && cpuid_bit(1, 0, ECX, 29);
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
+static bool has_vbmi(void)
+{
+    return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+}
+
+/* Tiles of int8 and of bf16, which Linux lets a process use on request. */
+static bool has_amx(void)
 {
 #if defined(__linux__) && defined(SYS_arch_prctl)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+    return cpuid_bit(7, 0, EDX, 24) && cpuid_bit(7, 0, EDX, 25) && cpuid_bit(7, 0, EDX, 22) &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 #else
     return false;
 #endif
 }
-
-static void detect_arch(sol_cpu *cpu)
-{
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
-    cpu->avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-    cpu->fma = __builtin_cpu_supports("fma");
-    cpu->f16c = cpu->avx2 && __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1); /* older clang does not know the name */
-    cpu->avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    cpu->avx512_vnni = cpu->avx512 && __builtin_cpu_supports("avx512vnni");
-    cpu->avx512_vbmi = cpu->avx512 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
-    if (cpu->avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) cpu->avx512_bf16 = a >> 5 & 1;
-    if (cpu->avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && amx_permitted()) {
-        cpu->amx_bf16 = d >> 22 & 1;
-        cpu->amx_int8 = d >> 25 & 1;
-    }
-}
+#define SOL_CPU_X86(ID, name, needs, flags, detected) \
+    if (((needs) & ~f) == 0 && (detected)) f |= SOL_CPU_##ID;
 #elif defined(__aarch64__)
-static void detect_arch(sol_cpu *cpu)
+static bool has_dotprod(void)
 {
-    cpu->neon = true;
 #ifdef __linux__
-    cpu->dotprod = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 #elif defined(__APPLE__)
-    cpu->dotprod = true;
-#endif
-}
+    return true;
 #else
-static void detect_arch(sol_cpu *cpu)
-{
-    (void)cpu;
-}
+    return false;
 #endif
+}
+#define SOL_CPU_ARM(ID, name, needs, flags, detected) \
+    if (((needs) & ~f) == 0 && (detected)) f |= SOL_CPU_##ID;
+#endif
+
+static sol_cpu_features detect_features(void)
+{
+    sol_cpu_features f = 0;
+#include "base/cpu_features.def"
+    return f;
+}
 
 static int online_processors(void)
 {
@@ -89,33 +108,122 @@ static void model_name(char *out, size_t size)
 void sol_cpu_detect(sol_cpu *cpu)
 {
     memset(cpu, 0, sizeof *cpu);
-    detect_arch(cpu);
+    cpu->features = detect_features();
     cpu->n_online = online_processors();
     model_name(cpu->model, sizeof cpu->model);
 }
 
-sol_tier sol_cpu_tier(const sol_cpu *cpu)
+/* ---- sets of features ---- */
+
+static const struct {
+    const char *name;
+    sol_cpu_features needs;
+} rows[SOL_CPU_COUNT] = {
+#define SOL_CPU_X86(ID, name, needs, flags, detected) {#name, needs},
+#define SOL_CPU_ARM(ID, name, needs, flags, detected) {#name, needs},
+#include "base/cpu_features.def"
+};
+
+sol_cpu_features sol_cpu_usable(const sol_cpu *cpu, sol_cpu_features wanted)
 {
-    if (cpu->avx512_vnni && cpu->avx512_vbmi) return SOL_TIER_AVX512;
-    if (cpu->avx2 && cpu->fma && cpu->f16c) return SOL_TIER_AVX2;
-    if (cpu->neon && cpu->dotprod) return SOL_TIER_NEON;
-    return SOL_TIER_C;
+    sol_cpu_features f = wanted & cpu->features;
+    for (int i = 0; i < SOL_CPU_COUNT; i++) /* what a row needs stands above it */
+        if (rows[i].needs & ~f) f &= ~(1u << i);
+    return f;
 }
 
-static const char *const tier_names[] = {"c", "avx2", "avx512", "neon"};
-
-const char *sol_tier_name(sol_tier tier)
+sol_cpu_features sol_cpu_next(const sol_cpu *cpu, sol_cpu_features f)
 {
-    return tier_names[tier];
+    do
+        f = (f - cpu->features) & cpu->features; /* the subsets of a mask in rising order */
+    while (sol_cpu_usable(cpu, f) != f);
+    return f;
 }
 
-sol_status sol_tier_from_name(const char *name, sol_tier *tier, sol_err *err)
+const char *sol_cpu_text(sol_cpu_features f, char *buffer)
 {
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(name, tier_names[i]) == 0) {
-            *tier = (sol_tier)i;
-            return SOL_OK;
-        }
+    size_t n = 0;
+    snprintf(buffer, SOL_CPU_TEXT, "c");
+    for (int i = 0; i < SOL_CPU_COUNT; i++)
+        if (f >> i & 1) n += (size_t)snprintf(buffer + n, SOL_CPU_TEXT - n, "%s%s", n ? " " : "", rows[i].name);
+    return buffer;
+}
+
+/* The row of a name of n bytes; SOL_CPU_COUNT: none. */
+static int find_row(const char *name, size_t n)
+{
+    int i = 0;
+    while (i < SOL_CPU_COUNT && (strlen(rows[i].name) != n || memcmp(rows[i].name, name, n) != 0)) i++;
+    return i;
+}
+
+static sol_status lacks(const sol_cpu *cpu, const char *name, sol_err *err)
+{
+    char has[SOL_CPU_TEXT];
+    return sol_fail(err, SOL_ERR_USAGE, "this processor (%s) lacks '%s'; kernels for it: %s", cpu->model, name,
+                    sol_cpu_text(cpu->features, has));
+}
+
+/* One name of n bytes of a list, added to *f or taken away. */
+static sol_status parse_name(const sol_cpu *cpu, const char *name, size_t n, sol_cpu_features *f, sol_err *err)
+{
+    bool best = n == 4 && memcmp(name, "best", 4) == 0, c = n == 1 && *name == 'c';
+    bool without = n > 3 && memcmp(name, "no-", 3) == 0;
+    int i = find_row(name + 3 * without, n - 3 * without);
+    if (best || c) {
+        *f = best ? cpu->features : 0;
+    } else if (i == SOL_CPU_COUNT) {
+        char all[SOL_CPU_TEXT];
+        return sol_fail(err, SOL_ERR_USAGE, "unknown processor feature '%.*s': best, c, or of %s, each also with no- before it", (int)n,
+                        name, sol_cpu_text(SOL_CPU_ALL, all));
+    } else if (without) {
+        *f = sol_cpu_usable(cpu, *f & ~(1u << i));
+    } else if (!(cpu->features >> i & 1)) {
+        return lacks(cpu, rows[i].name, err);
+    } else {
+        *f |= 1u << i;
+        for (; i >= 0; i--)
+            if (*f >> i & 1) *f |= rows[i].needs;
+    }
+    return SOL_OK;
+}
+
+sol_status sol_cpu_parse(const sol_cpu *cpu, const char *list, sol_cpu_features *f, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    *f = strncmp(list, "no-", 3) == 0 ? cpu->features : 0;
+    for (const char *at = list; st == SOL_OK; at++) {
+        size_t n = strcspn(at, ",");
+        st = parse_name(cpu, at, n, f, err);
+        at += n;
+        if (*at == 0) break;
+    }
+    return st;
+}
+
+/* A tier has the name of a feature; its set holds more. */
+static const struct {
+    const char *name;
+    sol_cpu_features feature, set;
+} tiers[] = {{"c", 0, SOL_TIER_C},
+             {"avx2", SOL_CPU_AVX2, SOL_TIER_AVX2},
+             {"avx512", SOL_CPU_AVX512, SOL_TIER_AVX512},
+             {"neon", SOL_CPU_NEON, SOL_TIER_NEON}};
+enum { N_TIERS = sizeof tiers / sizeof *tiers };
+
+const char *sol_tier_name(sol_cpu_features f)
+{
+    int i = N_TIERS - 1;
+    while (tiers[i].feature & ~f) i--;
+    return tiers[i].name;
+}
+
+sol_status sol_tier_parse(const sol_cpu *cpu, const char *name, sol_cpu_features *f, sol_err *err)
+{
+    for (int i = 0; i < N_TIERS; i++) {
+        if (strcmp(name, tiers[i].name) != 0) continue;
+        *f = sol_cpu_usable(cpu, tiers[i].set);
+        return tiers[i].feature & ~*f ? lacks(cpu, name, err) : SOL_OK;
     }
     return sol_fail(err, SOL_ERR_USAGE, "unknown kernel tier '%s': one of c, avx2, avx512, neon", name);
 }

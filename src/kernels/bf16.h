@@ -47,8 +47,5 @@ typedef struct sol_bf16_ops {
 } sol_bf16_ops;
 
 extern const sol_bf16_ops sol_bf16_ops_c;
-#if defined(__x86_64__)
-extern const sol_bf16_ops sol_bf16_ops_avx2, sol_bf16_ops_avx512, sol_bf16_ops_dot, sol_bf16_ops_amx;
-#endif
 
 #endif

@@ -15,11 +15,10 @@ typedef struct sol_ctx {
     sol_log log;
 } sol_ctx;
 
-/* n_threads as in sol_pool_create. tier: lowered to what the processor and this build have;
- * SOL_TIER_BEST: the best one. log: copied, NULL for none; its `user` must outlive the context. The
+/* n_threads as in sol_pool_create. features: those that kernels may use, of which the processor's are
+ * taken; SOL_TIER_BEST: all. log: copied, NULL for none; its `user` must outlive the context. The
  * caller owns *ctx and frees it after everything that was created with it. */
-#define SOL_TIER_BEST ((sol_tier)-1)
-sol_status sol_ctx_create(sol_ctx **ctx, int n_threads, sol_tier tier, const sol_log *log, sol_err *err);
+sol_status sol_ctx_create(sol_ctx **ctx, int n_threads, sol_cpu_features features, const sol_log *log, sol_err *err);
 void sol_ctx_free(sol_ctx **ctx);
 
 #endif

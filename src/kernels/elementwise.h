@@ -1,5 +1,5 @@
 /* Kernels that pass once over a block of floats: 3:4 quantization, sums of magnitudes, AdamW. Entries of sol_kernels; the
- * C forms here are the definition, every tier gives the same bits. Weights may be unaligned; n may be any number, for the
+ * C forms here are the definition, those for features of processors give the same bits. Weights may be unaligned; n may be any number, for the
  * sherry kernels a multiple of 4 (contiguous) or 64 (stride16). Inputs and outputs must not overlap unless said.
  *
  * Sums: element i goes to float lane i % 16; every SOL_SUM_RUN elements, and after the last, the lanes are folded
@@ -42,11 +42,5 @@ typedef struct sol_elementwise {
 } sol_elementwise;
 
 void sol_elementwise_c(sol_elementwise *k);
-#if defined(__x86_64__)
-void sol_elementwise_avx2(sol_elementwise *k);
-void sol_elementwise_avx512(sol_elementwise *k);
-#elif defined(__aarch64__)
-void sol_elementwise_neon(sol_elementwise *k);
-#endif
 
 #endif

@@ -49,8 +49,5 @@ typedef struct sol_float_ops {
 } sol_float_ops;
 
 void sol_float_ops_c(sol_float_ops *f);
-void sol_float_ops_avx2(sol_float_ops *f);
-void sol_float_ops_avx512(sol_float_ops *f);
-void sol_float_ops_neon(sol_float_ops *f);
 
 #endif

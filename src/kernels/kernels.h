@@ -1,5 +1,5 @@
-/* The table of kernels: filled with C first, then overwritten tier by tier by what this processor and this build have.
- * Ternary, packing and integer kernels are bit-equal to C in every tier; float reductions have a stated order.
+/* The table of kernels: filled with C first, over which each feature of the processor lays what it makes faster.
+ * Ternary, packing and integer kernels are bit-equal to C with every set of features; float reductions have a stated order.
  *
  * Kernels run on the calling thread; threading over tiles is the caller's (quant, autograd, infer). */
 #ifndef SOLERA_KERNELS_KERNELS_H
@@ -18,7 +18,7 @@ struct sol_dense_ops;
 struct sol_bf16_ops;
 
 typedef struct sol_kernels {
-    sol_tier tier;
+    sol_cpu_features features; /* that the kernels below may use */
     sol_float_ops f;
     sol_train_ops t;
     sol_elementwise e; /* quantization, sums, AdamW */
@@ -28,7 +28,7 @@ typedef struct sol_kernels {
     const struct sol_bf16_ops *bf16;
 } sol_kernels;
 
-/* Fills the table for `tier`, lowered to what cpu and build have. */
-void sol_kernels_init(sol_kernels *k, const sol_cpu *cpu, sol_tier tier);
+/* Fills the table with the kernels of `features`, of which the processor has all (sol_cpu_usable). */
+void sol_kernels_init(sol_kernels *k, sol_cpu_features features);
 
 #endif

@@ -72,8 +72,5 @@ typedef struct sol_train_ops {
 } sol_train_ops;
 
 void sol_train_ops_c(sol_train_ops *t);
-void sol_train_ops_avx2(sol_train_ops *t);
-void sol_train_ops_avx512(sol_train_ops *t);
-void sol_train_ops_neon(sol_train_ops *t);
 
 #endif

@@ -22,7 +22,7 @@ static void check_row(const sol_ctx *ctx, int64_t cols, int64_t group, int64_t b
         float scale = round_block(x.p, first, end, want);
         int sum = 0;
         for (int64_t c = start; c < start + len; c++) {
-            REQUIRE(((int8_t *)q.p)[c] == want[c], "%s, %d columns, group %d, kind %d: q[%d] is %d, not %d", tier_label(ctx),
+            REQUIRE(((int8_t *)q.p)[c] == want[c], "%s, %d columns, group %d, kind %d: q[%d] is %d, not %d", label(ctx),
                     (int)cols, (int)group, k, (int)c, ((int8_t *)q.p)[c], want[c]);
             sum += want[c];
         }
@@ -42,10 +42,7 @@ void check_acts(void)
     static const int64_t shape[][3] = {{4, 4, 128},      {172, 172, 128}, {512, 128, 128}, {500, 100, 128}, {384, 12, 128},
                                        {384, 192, 128},  {31, 32, 32},    {33, 32, 32},    {576, 32, 32},   {2048, 2048, 128}};
     sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
-    for (int tier = 0; tier < N_TIERS; tier++) {
-        sol_ctx *ctx = tier_context(tier, 1);
-        for (size_t i = 0; ctx && i < sizeof shape / sizeof *shape; i++)
+    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx))
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
             for (int k = 0; k < N_KINDS; k++) check_row(ctx, shape[i][0], shape[i][1], shape[i][2], (kind)k, (i + (size_t)k) % 2, &rng);
-        sol_ctx_free(&ctx);
-    }
 }

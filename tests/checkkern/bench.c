@@ -59,7 +59,7 @@ static double best_time(const task *k)
 static void report(const sol_ctx *ctx, const char *what, int64_t rows, int64_t cols, int64_t n, size_t bytes, double t, double clock)
 {
     double weights = (double)rows * (double)cols * (double)n;
-    printf("%-10s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n", tier_label(ctx), what,
+    printf("%-28s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n", label(ctx), what,
            (long long)rows, (long long)cols, (long long)n, (double)bytes / t / 1e9, weights / t / 1e9, t * clock / weights);
     fflush(stdout);
 }
@@ -109,9 +109,7 @@ void bench(void)
 {
     double clock = clock_rate();
     printf("clock %.2f GHz; one thread\n", clock / 1e9);
-    for (int tier = N_TIERS - 1; tier >= 0; tier--) {
-        sol_ctx *ctx = tier_context(tier, 1);
-        if (!ctx) continue;
+    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) {
         static const int64_t tokens[] = {1, 4, 8, 32, 256};
         for (int i = 0; i < 5; i++) bench_ternary(ctx, 512, 2048, 128, tokens[i], clock);
         bench_ternary(ctx, 512, 2048, 0, 1, clock);
@@ -122,6 +120,5 @@ void bench(void)
         for (int type = SOL_DENSE_Q8; type <= SOL_DENSE_Q4; type++)
             for (int64_t n = 1; n <= 32; n += 31) bench_dense(ctx, (sol_dense_type)type, 512, 2048, n, clock);
         bench_dense(ctx, SOL_DENSE_Q4, 65536, 2048, 1, clock);
-        sol_ctx_free(&ctx);
     }
 }

@@ -6,22 +6,6 @@
 #include "checkkern.h"
 #include "kernels/bf16.h"
 
-/* The kernels of every tier: what this processor has of them. */
-enum { N_FORMS = 5 };
-
-static const sol_bf16_ops *form(int i)
-{
-    static const sol_tier tiers[N_FORMS] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_AVX512, SOL_TIER_AVX512};
-    sol_cpu cpu;
-    sol_kernels k;
-    sol_cpu_detect(&cpu);
-    if ((i == 3 && !cpu.avx512_bf16) || (i == 4 && !cpu.amx_bf16)) return NULL;
-    cpu.avx512_bf16 = i >= 3 && cpu.avx512_bf16;
-    cpu.amx_bf16 = i == 4;
-    sol_kernels_init(&k, &cpu, tiers[i]);
-    return k.tier == tiers[i] ? k.bf16 : NULL;
-}
-
 /* Instructions for bf16 take a denormal for zero. */
 static uint16_t rounded(const sol_bf16_ops *ops, float x)
 {
@@ -66,14 +50,12 @@ void check_bf16_packing(void)
 {
     static const int64_t part[][2] = {{16, 32}, {1, 1}, {16, 31}, {7, 32}, {15, 2}, {0, 5}};
     sol_rng rng = sol_rng_make(11, SOL_STREAM_TEST);
-    for (int f = 0; f < N_FORMS; f++) {
-        const sol_bf16_ops *ops = form(f);
-        for (int p = 0; ops && p < 5; p++)
+    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx))
+        for (int p = 0; p < 5; p++)
             for (int k = 0; k < N_KINDS; k++)
                 for (int bf16 = 0; bf16 < 2; bf16++)
                     for (int scaled = 0; scaled < 2; scaled++)
-                        check_pack(ops, part[p][0], part[p][1], bf16, scaled ? 1.5f : 1, (kind)k, &rng);
-    }
+                        check_pack(ctx->k.bf16, part[p][0], part[p][1], bf16, scaled ? 1.5f : 1, (kind)k, &rng);
 }
 
 /* Against sums in double: each product is exact in fp32, each addition may be off by a rounding. */
@@ -117,9 +99,7 @@ static void check_tile(const sol_bf16_ops *ops, int64_t blocks, bool add, bool i
 void check_bf16_tiles(void)
 {
     sol_rng rng = sol_rng_make(12, SOL_STREAM_TEST);
-    for (int f = 0; f < N_FORMS; f++) {
-        const sol_bf16_ops *ops = form(f);
-        for (int64_t blocks = 1; ops && blocks <= 40; blocks = blocks * 2 + 1)
-            for (int way = 0; way < 4; way++) check_tile(ops, blocks, way & 1, way & 2, &rng);
-    }
+    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx))
+        for (int64_t blocks = 1; blocks <= 40; blocks = blocks * 2 + 1)
+            for (int way = 0; way < 4; way++) check_tile(ctx->k.bf16, blocks, way & 1, way & 2, &rng);
 }

@@ -1,8 +1,8 @@
-/* checkkern: every kernel of every tier this processor has, against what the headers say computed the slow way, on random and
+/* checkkern: every kernel with every set of features that this processor has, against what the headers say computed the slow way, on random and
  * edge data, with operands against guard pages. A program of its own, without libraries, so that it also runs cross-built.
  *
  *     checkkern            all checks; exit 1 when one fails
- *     checkkern --bench    speed of every tier: GB/s read, weights a nanosecond, cycles a weight */
+ *     checkkern --bench    speed with every set: GB/s read, weights a nanosecond, cycles a weight */
 #ifndef SOLERA_TESTS_CHECKKERN_H
 #define SOLERA_TESTS_CHECKKERN_H
 
@@ -50,11 +50,14 @@ bool same_bits(float a, float b);
 /* Rounds the activation block [first, end) to q as ternary.h says; returns d. */
 float round_block(const float *x, int64_t first, int64_t end, int *q);
 
-/* A context of tier i (of N_TIERS), or NULL where this processor has no such tier. NO_AMX: AVX-512 as on a processor without
- * AMX. */
-enum { N_TIERS = 5, NO_AMX = 3 };
-sol_ctx *tier_context(int i, int threads);
-const char *tier_label(const sol_ctx *ctx); /* "avx512", "avx512+amx", ... */
+/* A context for each set of features of this processor (sol_cpu_next), C first:
+ *
+ *     for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) { ... }
+ *
+ * next_context releases the one before and returns NULL after the last. */
+sol_ctx *first_context(int threads);
+sol_ctx *next_context(sol_ctx *ctx);
+const char *label(const sol_ctx *ctx); /* "avx2 avx512 vnni"; overwritten by the next call */
 
 /* A random packed matrix; its arrays lie against guard pages. */
 typedef struct matrix {

@@ -47,9 +47,7 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
     float alone[200];
     fill(w, rows * cols, NORMAL, &rng);
     fill(x.p, n * cols, NORMAL, &rng);
-    for (int tier = 0; tier < N_TIERS; tier++) {
-        sol_ctx *ctx = tier_context(tier, 2);
-        if (!ctx) continue;
+    for (sol_ctx *ctx = first_context(2); ctx; ctx = next_context(ctx)) {
         sol_dense *d;
         sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p, NULL);
         sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
@@ -66,7 +64,7 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
                     for (int64_t c = 0; c < cols; c++) size += fabs((double)row[c] * xi[c]);
                     if (type >= SOL_DENSE_Q8 && act == SOL_ACT_INT8)
                         REQUIRE(same_bits(got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales, xi, cols)),
-                                      "%s %s [%d x %d] row %d token %d", tier_label(ctx), sol_dense_type_name(type),
+                                      "%s %s [%d x %d] row %d token %d", label(ctx), sol_dense_type_name(type),
                                       (int)rows, (int)cols, (int)r, (int)i);
                     else
                         REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dense_type_name(type), (int)rows, (int)cols,
@@ -90,7 +88,6 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
             }
         }
         sol_dense_free(&d);
-        sol_ctx_free(&ctx);
     }
     free(w);
     free(row);

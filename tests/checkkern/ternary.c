@@ -112,7 +112,7 @@ static void multiply(const sol_ctx *ctx, const sol_ternary *t, sol_act act, cons
     sol_free(scratch);
 }
 
-/* Every tier gives slow_ternary's bits for n tokens of kind k, operands against the guard pages. */
+/* Every set of features gives slow_ternary's bits for n tokens of kind k, operands against the guard pages. */
 static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, int64_t n, kind k, bool at_end)
 {
     sol_rng rng = sol_rng_make((uint64_t)(rows * 1000003 + cols * 101 + group * 7 + n), SOL_STREAM_TEST);
@@ -124,18 +124,15 @@ static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_lay
         for (int64_t i = 0; i < n; i++)
             for (int64_t r = 0; r < rows; r++)
                 want[i * rows + r] = slow_ternary(&m, r, (const float *)x.p + i * cols, (sol_act)act);
-        for (int tier = 0; tier < N_TIERS; tier++) {
-            sol_ctx *ctx = tier_context(tier, 1);
-            if (!ctx) continue;
+        for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) {
             sol_ternary *t = prepare(ctx, &m, 1);
             memset(y.p, 0x5a, (size_t)(n * rows) * sizeof(float));
             multiply(ctx, t, (sol_act)act, x.p, n, y.p);
             for (int64_t i = 0; i < n * rows; i++)
                 REQUIRE(same_bits(((float *)y.p)[i], want[i]), "%s [%d x %d] group %d layout %d n %d kind %d act %d at %d: %a, not %a",
-                              tier_label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
+                              label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
                               (double)((float *)y.p)[i], (double)want[i]);
             sol_ternary_free(&t);
-            sol_ctx_free(&ctx);
         }
     }
     free(want);
@@ -184,9 +181,7 @@ void check_ternary_batches(void)
 {
     enum { N = 301, COLS = 320 };
     sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
-    for (int tier = 0; tier < N_TIERS; tier++) {
-        sol_ctx *one = tier_context(tier, 1), *three = one ? tier_context(tier, 3) : NULL;
-        if (!one) continue;
+    for (sol_ctx *one = first_context(1), *three = first_context(3); one; one = next_context(one), three = next_context(three)) {
         for (int64_t group = 0; group <= 64; group += 64) {
             matrix m[3] = {random_matrix(37, COLS, group, SOL_LAYOUT_CONTIGUOUS, true, &rng),
                            random_matrix(300, COLS, group, SOL_LAYOUT_CONTIGUOUS, false, &rng),
@@ -214,8 +209,6 @@ void check_ternary_batches(void)
             free(y);
             for (int p = 0; p < 3; p++) free_matrix(&m[p]);
         }
-        sol_ctx_free(&one);
-        sol_ctx_free(&three);
     }
 }
 
@@ -232,7 +225,7 @@ static void refused(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t grou
 
 void check_ternary_refusals(void)
 {
-    sol_ctx *ctx = tier_context(0, 1);
+    sol_ctx *ctx = first_context(1);
     refused(ctx, 1, 6, 0, SOL_LAYOUT_CONTIGUOUS, "width 6");
     refused(ctx, 1, 0, 0, SOL_LAYOUT_CONTIGUOUS, "width 0");
     refused(ctx, 1, 68, 0, SOL_LAYOUT_STRIDE16, "multiple of 64");

@@ -12,4 +12,8 @@ qemu-x86_64 -cpu Nehalem "$SOLERA" "$@" >"$dir/emulated" 2>"$dir/err" || fail "$
 "$SOLERA" "$@" --tier c >"$dir/native" 2>"$dir/err"
 cmp "$dir/emulated" "$dir/native" || fail "the portable kernels give other text: $(cat "$dir/emulated")"
 grep -q 'no fast kernels' "$dir/err" && fail "--tier c was asked for: $(cat "$dir/err")"
+for option in '--tier avx512' '--cpu avx2' '--cpu avx512,no-amx'; do
+    # shellcheck disable=SC2086
+    expect 2 "lacks 'avx" qemu-x86_64 -cpu Nehalem "$SOLERA" version $option
+done
 exit 0

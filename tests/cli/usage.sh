@@ -11,6 +11,25 @@ expect 2 "option '--resume' takes no value" "$SOLERA" train a --resume=1
 expect 2 "option '-t': 'two' is not a whole number" "$SOLERA" version -t two
 expect 2 "option '-t': -1 is out of range: 0 to 1024" "$SOLERA" version -t -1
 expect 2 "option '--tier': 'sse' is none of best|c|avx2|avx512|neon" "$SOLERA" version --tier sse
+expect 2 "unknown processor feature 'sse': best, c, or of avx2" "$SOLERA" version --cpu sse
+expect 2 "unknown processor feature ''" "$SOLERA" version --cpu ""
+expect 2 "options '--tier' and '--cpu' both choose the kernels" "$SOLERA" version --tier c --cpu no-avx512
+foreign=neon
+[ "$(uname -m)" = x86_64 ] || foreign=avx2
+for option in --tier --cpu; do
+    expect 2 "lacks '$foreign'; kernels for it: " "$SOLERA" version $option $foreign
+done
+expect 0 "" "$SOLERA" version --cpu no-$foreign,c
+grep -q '^features c' "$dir/out" || fail "--cpu c: $(cat "$dir/out")"
+# Every name that is in use can be named again, and be left out.
+features=$("$SOLERA" version | sed -n 's/^features //p')
+for feature in $features; do
+    expect 0 "" "$SOLERA" version --cpu "$(echo "$features" | tr ' ' ',')"
+    grep -q "^features $features\$" "$dir/out" || fail "named: $(cat "$dir/out")"
+    [ "$feature" = c ] && continue
+    expect 0 "" "$SOLERA" version --cpu no-$feature
+    grep -Eq "^features .*\(unused: .*\<$feature\>" "$dir/out" || fail "no-$feature: $(cat "$dir/out")"
+done
 expect 2 "no help on 'trian'; did you mean 'train'?" "$SOLERA" help trian
 expect 2 "there is no section 'quants'" "$SOLERA" help config quants
 for words in "help" "--help" "help train" "train --help" "help config" "help config quant" "version" "--version" "version --tier c -t 1"; do

@@ -2,7 +2,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "kernels/arm/tiers.h"
+#include "kernels/arm/kernels_arm.h"
 
 /* Up to four floats, zero behind n. */
 static inline float32x4_t load_some(const float *x, int64_t n)

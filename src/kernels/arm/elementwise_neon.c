@@ -1,6 +1,7 @@
 /* elementwise.h for NEON. */
 #include <arm_neon.h>
-#include <stdint.h>
+
+#include "kernels/arm/kernels_arm.h"
 
 #define VW 4
 #define SQRT(v) ((vf)vsqrtq_f32((float32x4_t)(v)))

@@ -1,6 +1,7 @@
 /* float_ops.h and train_ops.h for NEON. */
 #include <arm_neon.h>
-#include <stdint.h>
+
+#include "kernels/arm/kernels_arm.h"
 
 #define VW 4
 #define DOT_ROWS 2

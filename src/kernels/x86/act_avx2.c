@@ -2,7 +2,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/x86/tiers.h"
+#include "kernels/x86/kernels_x86.h"
 
 /* Up to eight floats, zero behind n. */
 static inline __m256 load_some(const float *x, int64_t n)

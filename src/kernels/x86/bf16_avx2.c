@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/bf16.h"
+#include "kernels/x86/kernels_x86.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 

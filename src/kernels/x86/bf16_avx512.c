@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/bf16.h"
+#include "kernels/x86/kernels_x86.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -280,5 +280,10 @@ static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_
 }
 
 const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false, pack_steps, tile_widened, nothing, nothing, narrow_steps};
-const sol_bf16_ops sol_bf16_ops_dot = {"avx512-bf16", true, pack_native, tile_dot, nothing, nothing, narrow_native};
+static const sol_bf16_ops ops_dot = {"avx512-bf16", true, pack_native, tile_dot, nothing, nothing, narrow_native};
 const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true, pack_native, tile_amx, amx_begin, amx_end, narrow_native};
+
+void sol_kernels_bf16(sol_kernels *k)
+{
+    k->bf16 = &ops_dot;
+}

@@ -3,7 +3,7 @@
  * Signed bytes enter as |w|, their sign moves to x: exact for |w| <= 128. */
 #include <immintrin.h>
 
-#include "kernels/x86/tiers.h"
+#include "kernels/x86/kernels_x86.h"
 
 #define LANES 8
 #define Q8_OFFSET 0

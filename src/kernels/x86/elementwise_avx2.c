@@ -1,6 +1,7 @@
 /* elementwise.h for AVX2. */
 #include <immintrin.h>
-#include <stdint.h>
+
+#include "kernels/x86/kernels_x86.h"
 
 #define VW 8
 #define SQRT(v) ((vf)_mm256_sqrt_ps((__m256)(v)))

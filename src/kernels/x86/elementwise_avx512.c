@@ -1,6 +1,7 @@
 /* elementwise.h for AVX-512. */
 #include <immintrin.h>
-#include <stdint.h>
+
+#include "kernels/x86/kernels_x86.h"
 
 #define VW 16
 #define SQRT(v) ((vf)_mm512_sqrt_ps((__m512)(v)))

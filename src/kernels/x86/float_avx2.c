@@ -1,6 +1,7 @@
 /* float_ops.h and train_ops.h for AVX2 with FMA and F16C. */
 #include <immintrin.h>
-#include <stdint.h>
+
+#include "kernels/x86/kernels_x86.h"
 
 #define VW 8
 #define DOT_ROWS 2

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernels/x86/tiers.h"
+#include "kernels/x86/kernels_x86.h"
 
 enum {
     TILE_ROWS = 32,

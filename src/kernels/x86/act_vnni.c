@@ -1,7 +1,7 @@
 /* Rounding of activations to int8, 16 floats at a time; the rule is in ternary.h. */
 #include <immintrin.h>
 
-#include "kernels/x86/tiers.h"
+#include "kernels/x86/kernels_x86.h"
 
 /* Lanes of a vector that holds the columns from c on of n. */
 static inline __mmask16 lanes(int64_t n, int64_t c)
@@ -39,5 +39,5 @@ static int32_t sum_int8(const int8_t *q, int64_t n)
 }
 
 #define ACT_SUM sum_int8
-#define ACT_QUANTIZE sol_act_quantize_avx512
+#define ACT_QUANTIZE sol_act_quantize_vnni
 #include "kernels/act_tmpl.h"

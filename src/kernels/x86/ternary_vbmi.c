@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernels/x86/tiers.h"
+#include "kernels/x86/kernels_x86.h"
 
 enum {
     TILE_ROWS = 64,
@@ -539,7 +539,7 @@ static void product_amx(const sol_ternary_job *job, int64_t first, int64_t last,
     amx_end();
 }
 
-const sol_ternary_ops sol_ternary_ops_avx512 = {
+static const sol_ternary_ops ops = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,
@@ -548,6 +548,11 @@ const sol_ternary_ops sol_ternary_ops_avx512 = {
     .thread_bytes = thread_bytes,
     .product = product,
 };
+
+void sol_kernels_vbmi(sol_kernels *k)
+{
+    k->ternary = &ops;
+}
 
 const sol_ternary_ops sol_ternary_ops_amx = {
     .tile_rows = TILE_ROWS,

@@ -10,7 +10,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "kernels/arm/tiers.h"
+#include "kernels/arm/kernels_arm.h"
 
 enum {
     TILE_ROWS = 16,
@@ -258,7 +258,7 @@ static void product(const sol_ternary_job *job, int64_t first, int64_t last, voi
         for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
 }
 
-const sol_ternary_ops sol_ternary_ops_neon = {
+const sol_ternary_ops sol_ternary_ops_dotprod = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,

@@ -1,0 +1,16 @@
+/* The kernels for arm64 that one file defines and another lays over the table. */
+#ifndef SOLERA_KERNELS_ARM_KERNELS_ARM_H
+#define SOLERA_KERNELS_ARM_KERNELS_ARM_H
+
+#include "kernels/dense_impl.h"
+#include "kernels/kernels_impl.h"
+#include "kernels/ternary_impl.h"
+
+void sol_float_ops_neon(sol_float_ops *f);
+void sol_train_ops_neon(sol_train_ops *t);
+void sol_elementwise_neon(sol_elementwise *k);
+void sol_act_quantize_neon(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
+extern const sol_ternary_ops sol_ternary_ops_dotprod;
+extern const sol_dense_ops sol_dense_ops_dotprod;
+
+#endif

@@ -1,0 +1,8 @@
+/* What AMX lays over the table of kernels: the products that have many rows on both sides. */
+#include "kernels/x86/kernels_x86.h"
+
+void sol_kernels_amx(sol_kernels *k)
+{
+    k->ternary = &sol_ternary_ops_amx;
+    k->bf16 = &sol_bf16_ops_amx;
+}

@@ -1,0 +1,13 @@
+/* What AVX2 lays over the table of kernels: all of it. */
+#include "kernels/x86/kernels_x86.h"
+
+void sol_kernels_avx2(sol_kernels *k)
+{
+    sol_float_ops_avx2(&k->f);
+    sol_train_ops_avx2(&k->t);
+    sol_elementwise_avx2(&k->e);
+    k->act_quantize = sol_act_quantize_avx2;
+    k->ternary = &sol_ternary_ops_avx2;
+    k->dense = &sol_dense_ops_avx2;
+    k->bf16 = &sol_bf16_ops_avx2;
+}

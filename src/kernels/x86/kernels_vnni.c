@@ -1,0 +1,8 @@
+/* What AVX-512 VNNI lays over the table of kernels: the rounding of activations and the dense product. */
+#include "kernels/x86/kernels_x86.h"
+
+void sol_kernels_vnni(sol_kernels *k)
+{
+    k->act_quantize = sol_act_quantize_vnni;
+    k->dense = &sol_dense_ops_vnni;
+}
