@@ -29,7 +29,8 @@ typedef struct sol_slot {
     float *grad;   /* input: NULL when none is wanted; output: NULL when none arrives */
     bool grad_bf16; /* grad holds bf16 */
     bool grad_add;  /* input: add to grad instead of setting it */
-    const float *grad_scale; /* input: *grad_scale times the gradient is due, where scaled_in allows; NULL: 1 */
+    const float *grad_scale; /* input: *grad_scale times the gradient is due, where scaled_in
+                              * allows; NULL: 1 */
 } sol_slot;
 
 typedef struct sol_op_call {
@@ -42,7 +43,8 @@ typedef struct sol_op_call {
 /* Inputs for a gradient check. Float inputs are drawn from a normal distribution. */
 typedef struct sol_op_case {
     sol_shape in[SOL_OP_MAX_IN];
-    const int32_t *ints[SOL_OP_MAX_IN]; /* values of integer inputs; NULL: a float input that is differentiated */
+    const int32_t *ints[SOL_OP_MAX_IN]; /* values of integer inputs; NULL: a float input that is
+                                         * differentiated */
     bool constant[SOL_OP_MAX_IN];       /* a float input that takes no gradient */
     const float *floats[SOL_OP_MAX_IN]; /* values of such an input; NULL: drawn like the others */
     _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
@@ -58,10 +60,13 @@ typedef struct sol_op {
     void (*forward)(const sol_op_call *c);
     void (*backward)(const sol_op_call *c);
     /* What the planner may rely on. Bit i stands for in[i] (reads_out: out[i]). */
-    unsigned reads_in, reads_out; /* backward reads in[i].data, out[i].data: they are kept until then */
+    unsigned reads_in, reads_out; /* backward reads in[i].data, out[i].data: they are kept until
+                                   * then */
     unsigned scaled_in;           /* backward multiplies the gradient by *in[i].grad_scale */
-    unsigned narrow_in;           /* backward can write in[i].grad in bf16; done where in[i] is bf16 and has one reader */
-    unsigned over_in;             /* backward reads in[i].data before it writes in[i].grad: both may share memory */
+    unsigned narrow_in;           /* backward can write in[i].grad in bf16; done where in[i] is
+                                   * bf16 and has one reader */
+    unsigned over_in;             /* backward reads in[i].data before it writes in[i].grad: both
+                                   * may share memory */
     /* Backward computes the outputs as well. When the op is the last one of a graph, a training run
      * skips its forward. */
     bool backward_computes;

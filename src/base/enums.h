@@ -1,5 +1,5 @@
-/* Enumerations whose constants have a name in files and on the command line. The owner of the enum lists constants and
- * names once; whoever reads or writes the names takes them from that list:
+/* Enumerations whose constants have a name in files and on the command line. The owner of the enum
+ * lists constants and names once; whoever reads or writes the names takes them from that list:
  *
  *     #define COLORS(ROW) ROW(RED, "red") ROW(BLUE, "blue")
  *     typedef enum { COLORS(SOL_ENUM_CONSTANT) } color;
@@ -26,11 +26,13 @@ typedef struct sol_enumerator {
 /* Static storage at file scope, that of the enclosing block elsewhere. */
 #define SOL_ENUM_TABLE(LIST) ((const sol_enumerator[]){LIST(SOL_ENUM_ROW){NULL, 0}})
 
-/* *value of the name, text[0, size); false, and *value as it was, when the table has no such name. */
+/* *value of the name, text[0, size); false, and *value as it was, when the table has no such
+ * name. */
 bool sol_enum_find(const sol_enumerator *table, const char *text, size_t size, int *value);
 /* NULL: the table does not name this value. */
 const char *sol_enum_name(const sol_enumerator *table, int value);
-/* All names, `between` them and `last` before the last one ("a, b or c"), cut to size bytes; returns buffer. */
+/* All names, `between` them and `last` before the last one ("a, b or c"), cut to size bytes;
+ * returns buffer. */
 const char *sol_enum_list(const sol_enumerator *table, const char *between, const char *last, char *buffer, size_t size);
 
 #endif

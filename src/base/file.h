@@ -60,7 +60,8 @@ sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, 
  * the process ends in any way, so a leftover file is told from a file in use. */
 typedef struct sol_lock {
     const char *path, *name; /* name: what errors call it */
-    bool must;               /* a file system without locks is an error; else nothing is locked there */
+    bool must;               /* a file system without locks is an error; else nothing is locked
+                              * there */
     bool wait;               /* until another process releases the lock; *taken is then never set */
 } sol_lock;
 /* *fd is open and owned by the caller, also when *taken says that another process holds the lock.

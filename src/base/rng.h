@@ -26,7 +26,8 @@ enum {
     SOL_STREAM_TEST = 7,
     SOL_STREAM_MOMENTS = 8,  /* stochastic rounding of moments; + step << 8 */
     SOL_STREAM_TEACHER = 9,  /* samples of a teacher's improbable tokens */
-    SOL_STREAM_CALIB = 10,   /* order of the windows that a block is trained on; + (layer, round) << 8 */
+    SOL_STREAM_CALIB = 10,   /* order of the windows that a block is trained on; + (layer, round)
+                              * << 8 */
 };
 
 /* The beginning of a stream. */

@@ -33,11 +33,16 @@ typedef struct sol_calib_opts {
     double damping;            /* pull to the original weights: of the mean of H's diagonal */
     int sweeps;                /* over all patterns; 0: the first assignment alone */
     int starts;                /* scales to start from, 1 to 5; each row keeps its best */
-    bool asymmetric;           /* outputs wanted: those of the full-precision prefix, else those of the quantized one */
-    bool token_weights;        /* o and down: a token counts by 1 / |its hidden state|^2, else each alike */
-    double first_token;        /* times that, for the first token of a window or document; 1: as the others */
-    int64_t steps, batch;      /* training of a block: optimizer steps, windows of each; steps 0: none */
-    double lr;                 /* its peak, as a share of the root mean square of the block's weights */
+    bool asymmetric;           /* outputs wanted: those of the full-precision prefix, else those
+                                * of the quantized one */
+    bool token_weights;        /* o and down: a token counts by 1 / |its hidden state|^2, else
+                                * each alike */
+    double first_token;        /* times that, for the first token of a window or document; 1: as
+                                * the others */
+    int64_t steps, batch;      /* training of a block: optimizer steps, windows of each; steps 0:
+                                * none */
+    double lr;                 /* its peak, as a share of the root mean square of the block's
+                                * weights */
     bool norms;                /* train the block's norms too */
 } sol_calib_opts;
 
@@ -47,7 +52,8 @@ typedef struct sol_calib_report {
     int64_t block;
     double rounded;  /* its weights rounded to nearest */
     double solved;   /* after the closed form */
-    double trained;  /* after the training: what the block ends with; equal to solved where that did not help, or was not asked for */
+    double trained;  /* after the training: what the block ends with; equal to solved where that
+                      * did not help, or was not asked for */
     double held_out; /* the same on windows it has not seen; NaN without any */
 } sol_calib_report;
 

@@ -54,7 +54,8 @@ typedef struct sol_sweep {
 typedef struct sol_sweep_opts {
     const char *base, *dir;
     int64_t jobs;
-    const char *const *set; /* [n_set] "section.key=value", after those of the file's set, before those of the points */
+    const char *const *set; /* [n_set] "section.key=value", after those of the file's set, before
+                             * those of the points */
     int n_set;
 } sol_sweep_opts;
 

@@ -45,7 +45,8 @@ typedef struct sol_task {
 
 /* A JSONL file, gzipped or not; blank lines do not count. Each line in the prepared form ({ctx,
  * choices, gold} or {contexts, continuation, gold}) or in that of the original dataset:
- *   arc_*       {question: {stem, choices: [{label, text}]}, answerKey}, or Hugging Face's {question, choices: {label, text}, answerKey}
+ *   arc_*       {question: {stem, choices: [{label, text}]}, answerKey}, or Hugging Face's
+ *               {question, choices: {label, text}, answerKey}
  *   hellaswag   {activity_label, ctx_a, ctx_b, endings, label}
  *   piqa        {goal, sol1, sol2, label}
  *   winogrande  {sentence, option1, option2, answer}
@@ -55,7 +56,8 @@ sol_status sol_task_read(sol_task **t, const sol_task_kind *kind, const char *pa
 void sol_task_free(sol_task **t);
 
 typedef struct sol_task_opts {
-    bool no_bos; /* without what the tokenizer's template puts in front (the harness' add_bos_token=False, the default of older versions) */
+    bool no_bos; /* without what the tokenizer's template puts in front (the harness'
+                  * add_bos_token=False, the default of older versions) */
     sol_eval_watch watch; /* items done and in all */
     /* Called for every item in order with the scores of its choices; may be NULL. */
     sol_status (*sample)(void *user, const sol_task *t, int64_t item, const double *score, int picked, int picked_norm, sol_err *err);
@@ -64,7 +66,8 @@ typedef struct sol_task_opts {
 
 typedef struct sol_task_result {
     int64_t n;
-    double acc, acc_stderr, acc_norm, acc_norm_stderr; /* the standard error of a mean: sample deviation / sqrt(n) */
+    double acc, acc_stderr, acc_norm, acc_norm_stderr; /* the standard error of a mean: sample
+                                                        * deviation / sqrt(n) */
     int64_t tokens; /* computed */
     double seconds;
 } sol_task_result;

@@ -25,8 +25,10 @@
 typedef struct sol_net sol_net;
 typedef struct sol_kv sol_kv;
 
-typedef enum { SOL_NET_FP, SOL_NET_LATENT, SOL_NET_PACKED } sol_net_kind; /* LATENT: Q(W) as dense fp32, lambda 0 */
-const char *sol_net_kind_name(sol_net_kind k);                            /* "fp", "latent", "packed" */
+/* Full precision; a quantized model at lambda 0, with Q(W) as dense fp32; a packed model. */
+typedef enum { SOL_NET_FP, SOL_NET_LATENT, SOL_NET_PACKED } sol_net_kind;
+/* "fp", "latent", "packed"; static storage. */
+const char *sol_net_kind_name(sol_net_kind k);
 
 /* The inputs of products. INT8: packed weights are multiplied with activations rounded to int8
  * (kernels/ternary.h, kernels/dense.h), as deployed; others in fp32. FLOAT: no rounding; a packed
@@ -39,8 +41,10 @@ typedef enum { SOL_ACTIVATIONS_INT8, SOL_ACTIVATIONS_FLOAT, SOL_ACTIVATIONS_Q8_0
 typedef struct sol_net_opts {
     sol_activations activations;
     int64_t max_rows;       /* rows computed at once, longer calls are cut; 0: 512 */
-    sol_dtype kv_type;      /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position and head) */
-    bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights, unquantized */
+    sol_dtype kv_type;      /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position
+                             * and head) */
+    bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights,
+                             * unquantized */
 } sol_net_opts;
 
 /* A checkpoint, model file or packed model; o NULL: defaults. Owned by the caller; ctx is borrowed.
@@ -118,22 +122,26 @@ typedef struct sol_utf8_joiner {
 typedef void (*sol_text_fn)(void *user, const char *text, size_t n);
 /* Adds n bytes; calls text, any number of times, with whole characters. */
 void sol_utf8_join(sol_utf8_joiner *j, const char *bytes, size_t n, sol_text_fn text, void *user);
-void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user); /* an unfinished character becomes U+FFFD */
+/* Ends the text: an unfinished character becomes U+FFFD. */
+void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user);
 
 /* Text generation. It ends with an EOS or BOS token (of the model or the tokenizer), with a stop
  * token, or after max_tokens. */
 typedef struct sol_generate_opts {
     int64_t max_tokens;
     sol_sampler_config sampler;
-    int64_t repeat_window;        /* tokens that the repetition penalty looks back on, the prompt included */
+    int64_t repeat_window;        /* tokens that the repetition penalty looks back on, the prompt
+                                   * included */
     const int32_t *stop;          /* [n_stop] further stop tokens */
     int n_stop;
     sol_text_fn text;             /* gets whole characters as they come; may be NULL */
-    bool (*interrupted)(void *user); /* asked before every token, may be NULL: true ends with SOL_ERR_INTERRUPTED */
+    bool (*interrupted)(void *user); /* asked before every token, may be NULL: true ends with
+                                      * SOL_ERR_INTERRUPTED */
     void *user;
 } sol_generate_opts;
 typedef struct sol_generate_result {
-    int32_t *ids; /* [tokens] the new ones, without the one that ended it; owned by the caller (sol_free) */
+    int32_t *ids; /* [tokens] the new ones, without the one that ended it; owned by the caller
+                   * (sol_free) */
     int64_t prompt_tokens, tokens;
     int32_t ended_by; /* the token that stopped it; -1: max_tokens */
     double prefill_seconds, decode_seconds;

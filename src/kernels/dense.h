@@ -15,7 +15,8 @@
  * q, one fp16 scale for 32 columns (the last block of a row may be shorter), q in -127..127,
  * -32..31, -8..7; a scale may be negative. SOL_ACT_INT8: x is rounded to int8 in the same blocks of
  * 32 (rule in ternary.h) and
- *   y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)     bit-equal in every tier.
+ *   y = 0;  for each block:  y = fma(scale, d * float(sum of q_w q_x, an exact integer), y)
+ * bit-equal in every tier.
  * SOL_ACT_FLOAT: the F32 product with the rows decoded to float. */
 #ifndef SOLERA_KERNELS_DENSE_H
 #define SOLERA_KERNELS_DENSE_H
@@ -68,7 +69,8 @@ void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w,
  * layout of the tier of ctx, into room: NULL, or sol_dense_room bytes as in sol_ternary_prepare.
  * SOL_ERR_RANGE: rows or cols below 1. Owned by the caller. */
 sol_status sol_dense_prepare(sol_dense **d, const sol_ctx *ctx, const sol_dense_src *src, void *room, sol_err *err);
-size_t sol_dense_room(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int64_t cols); /* a multiple of 64; 0 for F32, F16 */
+/* Bytes of that memory, a multiple of 64; 0 for F32 and F16. */
+size_t sol_dense_room(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int64_t cols);
 void sol_dense_free(sol_dense **d);
 
 int64_t sol_dense_rows(const sol_dense *d); /* of the matrix: outputs */

@@ -1,8 +1,7 @@
 /* Dense matrix products over BLAS, cut into fixed tiles over the pool: the same bits for any number
  * of threads. All matrices are row-major fp32; ld* is the distance between rows in elements.
  *
- *   op(A): [m, k]   op(B): [k, n]   C: [m, n]      C = alpha op(A) op(B) + beta C      (C must not overlap A or B)
- * / */
+ *   C = alpha op(A) op(B) + beta C,   op(A) [m, k], op(B) [k, n], C [m, n]; C must not overlap A or B */
 #ifndef SOLERA_KERNELS_GEMM_H
 #define SOLERA_KERNELS_GEMM_H
 

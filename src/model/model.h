@@ -31,7 +31,8 @@ typedef struct sol_model_config {
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_max_position;
     int64_t bos_token_id, eos_token_id; /* -1: none */
-    int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first one is eos_token_id */
+    int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first
+                                                    * one is eos_token_id */
 } sol_model_config;
 
 /* The architecture whose parameters params.def lists: in a GGUF file (general.architecture, and the
@@ -81,18 +82,22 @@ typedef struct sol_param {
     sol_param_kind kind;
     bool quantized;     /* a model with a quantizer computes with Q(W) */
     int layer;          /* -1: outside the blocks */
-    int learned;        /* index of the first of the n_learned parameters that a quantizer learns beside it; 0: none */
+    int learned;        /* index of the first of the n_learned parameters that a quantizer learns
+                         * beside it; 0: none */
     int64_t rows, cols; /* a vector is [1, n] */
-    int64_t offset;     /* first element in the flat block; a multiple of SOL_PARAM_ALIGN elements */
+    int64_t offset;     /* first element in the flat block; a multiple of SOL_PARAM_ALIGN
+                         * elements */
 } sol_param;
 
 #define SOL_PARAM_ALIGN 16
 
 typedef struct sol_model {
     sol_model_config config;
-    sol_param *params; /* [n_params], in the order of the flat block: that of params.def, then learned parameters of a quantizer */
+    sol_param *params; /* [n_params], in the order of the flat block: that of params.def, then
+                        * learned parameters of a quantizer */
     int n_params, n_plain; /* n_plain: without the learned ones */
-    int first_block, n_block; /* where block 0 begins; parameters of a block, which stand together, one block behind the other */
+    int first_block, n_block; /* where block 0 begins; parameters of a block, which stand
+                               * together, one block behind the other */
     int place[SOL_ROLES];     /* index of a role's first parameter; -1: the model has none */
     int n_learned;      /* learned parameters a linear layer has */
     int64_t n_elements; /* of the flat block, alignment gaps (always zero) included */
@@ -148,7 +153,8 @@ int sol_model_plain_params(const sol_model *m);
  * model's memory. */
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
-const sol_param *sol_model_param(const sol_model *m, const char *name); /* NULL when there is none */
+/* The parameter of this Hugging Face name; NULL: the model has none. */
+const sol_param *sol_model_param(const sol_model *m, const char *name);
 /* The parameter of a role; layer is ignored outside blocks. NULL: the model has none. */
 const sol_param *sol_model_by_role(const sol_model *m, int64_t layer, sol_role role);
 /* The first of the n_block parameters of a block; with the number of layers: the first one behind

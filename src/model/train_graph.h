@@ -9,7 +9,7 @@
  *         sol_graph_accumulate(g, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
  *     }
  *     sol_graph_finish_step(g);      // methods with a backward of their own: dL/dW from dL/dW_eff
- *     double norm = sol_global_norm(ctx, sol_graph_grads(g), model->n_elements); // then optim/optim.h
+ *     double norm = sol_global_norm(ctx, sol_graph_grads(g), model->n_elements); // optim/optim.h
  *     sol_graph_free(&g);
  *
  * The quantized layers are q, k, v, o, gate, up and down of every block; embedding, head and norms
@@ -33,15 +33,20 @@ typedef struct sol_graph_opts {
     int64_t batch, seq;          /* B, T of a micro-batch */
     bool activation_checkpoints; /* recompute each block in the backward pass */
     bool no_grad;                /* loss only: no gradient buffers */
-    sol_dtype compute;           /* operands of products: SOL_F32, or SOL_BF16 (sums, master weights, gradients stay f32) */
-    bool one_batch;              /* a step is one micro-batch, begun by sol_graph_begin_step: W_eff lies where its gradient will */
-    bool by_layer;               /* gradients, W_eff and widened parameters for one block at a time: sol_graph_on_gradients.
-                                  * W_eff is made in every forward (and recomputed) pass. Not for methods that learn. */
+    sol_dtype compute;           /* operands of products: SOL_F32, or SOL_BF16 (sums, master
+                                  * weights, gradients stay f32) */
+    bool one_batch;              /* a step is one micro-batch, begun by sol_graph_begin_step:
+                                  * W_eff shares the memory of its gradient */
+    bool by_layer;               /* gradients, W_eff and cast parameters exist for one block at a
+                                  * time (sol_graph_on_gradients); W_eff is computed in every
+                                  * forward pass, also a repeated one. Not for methods that learn */
     /* What is minimized instead of the next-token loss (autograd/distill.h); copied. NULL:
      * nothing. */
     const sol_distill *distill;
-    const sol_teacher *teacher; /* borrowed; NULL with distill: from a cache, sol_graph_cached_inputs */
-    float hidden_weight; /* of the mean squared difference of the blocks' outputs to the teacher's, of the same shape */
+    const sol_teacher *teacher; /* borrowed; NULL with distill: from a cache,
+                                 * sol_graph_cached_inputs */
+    float hidden_weight; /* of the mean squared difference of the blocks' outputs to the
+                          * teacher's, of the same shape */
 } sol_graph_opts;
 
 /* Adds what sol_graph_create would allocate to *plan, by kind; m may be a table. Fails where that

@@ -25,15 +25,19 @@ enum { SOL_MOMENT_BLOCK = 256 };
 int64_t sol_moment_blocks(const sol_param *p); /* of 8-bit moments of a parameter */
 
 typedef struct sol_adamw_config {
-    float beta1, beta2, eps, weight_decay; /* decoupled; only on linear layers and an untied head (Loshchilov & Hutter 2019) */
-    bool stochastic_rounding;              /* SOL_BF16 models: round up with the probability of the part cut off, else to nearest */
+    float beta1, beta2, eps, weight_decay; /* decoupled; only on linear layers and an untied head
+                                            * (Loshchilov & Hutter 2019) */
+    bool stochastic_rounding;              /* SOL_BF16 models: round up with the probability of
+                                            * the part cut off, else to nearest */
     sol_moments moments;
-    uint64_t seed;                         /* of the random rounding of parameters and moments, which is a function of (seed, t, element) */
+    uint64_t seed;                         /* of the random rounding of parameters and moments,
+                                            * which is a function of (seed, t, element) */
 } sol_adamw_config;
 
 typedef struct sol_adamw {
     sol_adamw_config config;
-    void *m, *v;              /* [n_elements] first and second moments: float, bf16, or codes of 8 bits; owned */
+    void *m, *v;              /* [n_elements] first and second moments: float, bf16, or codes of
+                               * 8 bits; owned */
     float *m_scale, *v_scale; /* [n_blocks] of 8-bit moments, else NULL; owned */
     int64_t n_elements, n_blocks;
     int64_t *block;           /* [parameters]: the first block of each; owned */
@@ -72,10 +76,10 @@ float sol_clip_scale(double norm, double max_norm);
  *   constant  peak
  *   cosine    floor + (peak - floor) (1 + cos(pi p)) / 2
  *   linear    floor + (peak - floor) (1 - p)
- *   wsd       peak, then over the last decay_fraction of all steps the linear fall (warm-up, stable, decay)
- * The last step, n - 1, so has a rate above floor: with d steps from the first of the fall to n,
- * 1/d of the way is left for it in linear and wsd, sin^2(pi / 2d) in cosine. A fall of one step, as
- * of a run of one, is a step at peak. */
+ *   wsd       peak; over the last decay_fraction of all steps, linear (warm-up, stable, decay)
+ * The rate reaches floor at step n, so the last step, n - 1, is above it: with d steps in the fall,
+ * by 1/d of peak - floor in linear and wsd, by sin^2(pi / 2d) of it in cosine. When d is 1, that step
+ * runs at peak. */
 #define SOL_LR_KINDS(ROW) \
     ROW(SOL_LR_CONSTANT, "constant") \
     ROW(SOL_LR_COSINE, "cosine") \

@@ -22,7 +22,8 @@
 
 typedef struct sol_packed_mat {
     int64_t rows, cols;
-    int64_t group_size; /* weights a scale: cols / groups a row for per-channel and per-group; 0: one scale in all */
+    int64_t group_size; /* weights a scale: cols / groups a row for per-channel and per-group; 0:
+                         * one scale in all */
     sol_block_layout layout;
     uint8_t *codes;  /* [rows, (cols/4 + 1) / 2] */
     uint8_t *signs;  /* [rows, (cols/4 + 7) / 8] */

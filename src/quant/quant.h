@@ -56,8 +56,10 @@ typedef struct sol_quant_spec {
     sol_granularity granularity;
     int group_size; /* SOL_PER_GROUP only; a multiple of 4 */
     sol_block_layout layout;
-    sol_dtype scale_dtype; /* SOL_F16: alpha is rounded to fp16 inside the forward pass, so what trains is what ships */
-    int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <= SOL_QUANT_MAX_M */
+    sol_dtype scale_dtype; /* SOL_F16: alpha is rounded to fp16 inside the forward pass, so what
+                            * trains is what ships */
+    int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <=
+                            * SOL_QUANT_MAX_M */
 } sol_quant_spec;
 
 /* What one pass over a scale group gathers. */
@@ -73,39 +75,46 @@ enum { SOL_QUANT_MAX_LEARNED = 2 };
  * scale_dtype. */
 typedef struct sol_quant_group {
     float scale, shift;
-    float threshold;                      /* the method's own, for `levels` and between its passes */
+    float threshold;                      /* the method's own, for `levels` and between its
+                                           * passes */
     uint32_t low, high;                   /* the same, as bit patterns */
-    float learned[SOL_QUANT_MAX_LEARNED]; /* values of the learned parameters, when the method has any */
+    float learned[SOL_QUANT_MAX_LEARNED]; /* values of the learned parameters, when the method
+                                           * has any */
 } sol_quant_group;
 
 struct sol_quantizer {
     const char *name;    /* as in YAML */
     const char *summary; /* one line for `solera help` */
     bool packable;       /* obeys 3:4 and can be written in the 1.25-bit code */
-    int block;           /* weights that are chosen together: groups and widths must be multiples of it; 1: each alone; 0: spec->m */
+    int block;           /* weights that are chosen together: groups and widths must be multiples
+                          * of it; 1: each alone; 0: spec->m */
     /* Pass `pass` over n more weights of a group, in order: adds to *acc. */
     void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
                     int64_t n, sol_quant_acc *acc);
-    /* After a pass over all n weights of the group: sets what it can of *g, or for a method that learns the starting values
-     * g->learned. Returns whether it needs another pass. */
+    /* After a pass over all n weights of the group: sets what it can of *g, or for a method that
+     * learns the starting values g->learned. Returns whether it needs another pass. */
     bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g);
-    /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets the sign +. */
+    /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets
+     * the sign +. */
     void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
                    int8_t *t);
-    /* Optional, the same bits faster: out[i] = scale * t[i] + b * w[i], without the second term when b is 0. */
+    /* Optional, the same bits faster: out[i] = scale * t[i] + b * w[i], without the second term
+     * when b is 0. */
     void (*effective)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, float scale, float b,
                       const float *w, int64_t n, float *out);
 
     /* Methods that learn parameters, one of each a scale group: */
     int n_learned;
     const char *learned_name[SOL_QUANT_MAX_LEARNED]; /* suffix of the parameter's name */
-    void (*derive)(sol_quant_group *g);              /* scale, shift and threshold from g->learned */
-    /* d = dL/dQ of n weights. Sets through[i] = dL/dw[i] and adds dL/dlearned[k], before its gradient scale, to sum[k]. NULL: the
-     * straight-through estimator, through = d. */
+    void (*derive)(sol_quant_group *g);              /* scale, shift and threshold from
+                                                      * g->learned */
+    /* d = dL/dQ of n weights. Sets through[i] = dL/dw[i] and adds dL/dlearned[k], before its
+     * gradient scale, to sum[k]. NULL: the straight-through estimator, through = d. */
     void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
 
-    /* For a search over what a block may become: all t [n, sol_quant_block] that levels can give, such that levels of scale * t are t and
-     * their scale is `scale`. Returns n, 0 where there are more than `most`; t NULL: only counts. NULL: the method has no such table. */
+    /* For a search over what a block may become: all t [n, sol_quant_block] that levels can give,
+     * such that levels of scale * t are t and their scale is `scale`. Returns n, 0 where there are
+     * more than `most`; t NULL: only counts. NULL: the method has no such table. */
     int (*patterns)(const sol_quant_spec *spec, int most, int8_t *t);
 
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
@@ -158,7 +167,8 @@ typedef struct sol_quant_parts {
     int8_t *ternary;       /* [rows, cols] */
     float *scales;         /* [scale count]; any of the three may be NULL */
     float *shifts;         /* [scale count] */
-    float *learned[SOL_QUANT_MAX_LEARNED]; /* [scale count] each: the values in use (starting values: with NULL in the matrix) */
+    float *learned[SOL_QUANT_MAX_LEARNED]; /* [scale count] each: the values in use (starting
+                                            * values: with NULL in the matrix) */
 } sol_quant_parts;
 
 /* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the

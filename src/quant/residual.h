@@ -2,14 +2,15 @@
  *
  * A quantized layer multiplies by   W_eff = a Q(W) + b W   in one GEMM:
  *   additive (the paper)   a = 1            b = lambda
- *   blend                  a = 1 - lambda   b = lambda      starts as the exact full-precision model at lambda 1
+ *   blend                  a = 1 - lambda   b = lambda; at lambda 1 the full-precision model itself
  * The straight-through gradient is dW = (a + b) dY^T X. At lambda 0 both are the deployed model.
  *
  * Schedule, by optimizer step s (0-based) of n; e = round(end_fraction n), w =
  * round(warmup_fraction n) or 0 without warm-up:
  *   warm-up   s < w: lambda = lambda_max (s + 1) / w
- *   decay     p = (s - max(w - 1, 0)) / (e - max(w - 1, 0)), so that p reaches 1 with the step after the last one:
- *             linear 1 - p, cosine (1 + cos(pi p)) / 2, exp exp(-5 p) with the last step forced to 0, all times lambda_max
+ *   decay     p = (s - max(w - 1, 0)) / (e - max(w - 1, 0)), which would be 1 at step e;
+ *             lambda_max times: linear 1 - p, cosine (1 + cos(pi p)) / 2, exp exp(-5 p) with the last
+ *             step forced to 0
  *   after     s >= e: 0, also when the warm-up is cut short by it. */
 #ifndef SOLERA_QUANT_RESIDUAL_H
 #define SOLERA_QUANT_RESIDUAL_H

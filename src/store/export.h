@@ -19,7 +19,8 @@ typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 
 typedef struct sol_export_options {
     bool dequantize;             /* linear layers as Q(W); always so for a packed model */
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
-    sol_export_dtype dtype;      /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would round */
+    sol_export_dtype dtype;      /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
+                                  * round */
     sol_import_progress progress; /* show NULL: none */
 } sol_export_options;
 
@@ -51,10 +52,12 @@ typedef struct sol_gguf_options {
 
 typedef struct sol_gguf_result {
     uint64_t bytes;
-    uint64_t predicted; /* from shapes and header, before the first byte; what free space is compared with */
+    uint64_t predicted; /* from shapes and header, before the first byte; what free space is
+                         * compared with */
     bool permuted;    /* channels were permuted for STQ1_0 */
     bool dequantized; /* Q(W), not latent or full precision */
-    int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has one */
+    int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has
+                        * one */
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
 } sol_gguf_result;
 

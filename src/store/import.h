@@ -26,10 +26,12 @@ typedef struct sol_import_progress {
 typedef enum { SOL_KEEP_DTYPE, SOL_TO_F32, SOL_TO_BF16 } sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
 
 typedef struct sol_import_options {
-    const char *tokenizer;        /* file; needed for llama2.c, elsewhere instead of the model's own; NULL: none */
+    const char *tokenizer;        /* file; needed for llama2.c, elsewhere instead of the model's
+                                   * own; NULL: none */
     sol_import_dtype dtype;
     sol_import_progress progress; /* show NULL: none */
-    sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the same for any number of threads */
+    sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the
+                                   * same for any number of threads */
 } sol_import_options;
 
 enum { SOL_IMPORT_NOTES = 512 };
@@ -40,7 +42,8 @@ typedef struct sol_import_result {
     sol_dtype dtype;      /* as written */
     sol_model_config config;
     bool has_tokenizer;
-    char notes[SOL_IMPORT_NOTES]; /* what was read otherwise than a user may expect, a line each; "": nothing */
+    char notes[SOL_IMPORT_NOTES]; /* what was read otherwise than a user may expect, a line each;
+                                   * "": nothing */
 } sol_import_result;
 
 /* Imports `source` to the model file `out`, which is replaced atomically. Sets *r; notes may be

@@ -50,9 +50,11 @@ typedef struct sol_checkpoint {
     sol_adamw *optim;         /* owned; NULL in a model file */
     sol_run_state state;      /* zero in a model file */
     char *config_yaml;        /* owned; the resolved YAML of the run; NULL: none */
-    void *study;              /* [study_bytes] owned; the recorder's own state (study/recorder.h); NULL: none */
+    void *study;              /* [study_bytes] owned; the recorder's own state
+                               * (study/recorder.h); NULL: none */
     size_t study_bytes;
-    sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method NULL: full precision */
+    sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method
+                               * NULL: full precision */
     sol_windows windows;
 } sol_checkpoint;
 
@@ -94,8 +96,10 @@ typedef struct sol_packed_model {
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;
     sol_windows windows;
-    sol_packed_mat *linear;   /* [table->n_params]: the quantized parameters, empty for the others; owned */
-    float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for the others; owned */
+    sol_packed_mat *linear;   /* [table->n_params]: the quantized parameters, empty for the
+                               * others; owned */
+    float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for
+                               * the others; owned */
     float *vectors;           /* all of them, one behind the other; owned */
     sol_dense_src embed;      /* [V, C]; data and scales owned */
     sol_dense_src head;       /* likewise; data NULL when tied */
@@ -139,7 +143,8 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
 typedef struct sol_dataset {
     sol_tokens tokens;
     int64_t vocab_size; /* as the file says: ids should lie below it */
-    uint64_t digest;    /* of the content: the same data give the same number wherever the file lies */
+    uint64_t digest;    /* of the content: the same data give the same number wherever the file
+                         * lies */
     void *impl;
 } sol_dataset;
 sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err);
@@ -150,7 +155,8 @@ void sol_dataset_close(sol_dataset *d);
 typedef struct sol_dataset_writer sol_dataset_writer;
 sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
                                    sol_err *err);
-sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err); /* one document */
+/* Adds a document of n ids. SOL_ERR_RANGE: one is outside the vocabulary. */
+sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
 /* A document in pieces: any number of appends, then an end. One without tokens is left out.
  * SOL_ERR_RANGE: an id outside the vocabulary. */
 sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
@@ -158,7 +164,8 @@ sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err);
 /* Commits and frees the writer in any case. SOL_ERR_USAGE: the last document has no end;
  * SOL_ERR_FORMAT: there are no tokens. */
 sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err);
-void sol_dataset_writer_abort(sol_dataset_writer **w);                     /* removes what was written */
+/* Removes what was written, and frees the writer. */
+void sol_dataset_writer_abort(sol_dataset_writer **w);
 
 /* Reads every dataset of a file for its checksum; on damage the error names the object. *n_objects,
  * *bytes: what was compared. A file without checksums (made by another program) is

@@ -5,7 +5,8 @@
  * synced, and only then counted in /n_records. A process that dies at any moment leaves a file that
  * reads up to the last counted record, by any HDF5 reader:
  *
- *   f = h5py.File("study.h5"); n = f["n_records"][0]; f["measures/valley_mass"][:n]         # [n, layers]
+ *   f = h5py.File("study.h5"); n = f["n_records"][0]
+ *   f["measures/valley_mass"][:n]                           # [n, layers]
  *
  *   /                 attributes format="solera-study" version, and those of sol_study_head
  *   /layers/<i>       group; attributes as in sol_study_layer
@@ -28,14 +29,15 @@ typedef struct sol_study_head {
     char method[32], granularity[16], block_layout[16]; /* as in YAML */
     int64_t group_size;                                 /* 0 unless per_group */
     int64_t every, steps;                               /* of the run */
-    int64_t sample_rows;                                /* rows of a gradient that effective ranks look at, at most */
+    int64_t sample_rows; /* rows of a gradient that effective ranks look at, at most */
 } sol_study_head;
 
 typedef struct sol_study_layer {
     char name[96]; /* Hugging Face tensor name */
     int64_t block; /* number of the transformer block */
     int64_t rows, cols;
-    int64_t weight_rows; /* rows of dL/dW sampled: er_dw is of [weight_rows, cols]; also of unchanged and grad_cosine */
+    int64_t weight_rows; /* rows of dL/dW sampled: er_dw is of [weight_rows, cols]; also of
+                          * unchanged and grad_cosine */
     int64_t token_rows;  /* rows of dL/dX sampled: er_dx is of [token_rows, cols] */
     double w_range;      /* the histogram of w spans [-w_range, w_range) */
 } sol_study_layer;

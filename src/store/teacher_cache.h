@@ -23,7 +23,8 @@
 typedef struct sol_teacher_cache_head {
     uint64_t data_digest, teacher_digest, tokenizer_hash;
     int64_t vocab_size, windows, seq, k;
-    int64_t samples; /* the last of the k, drawn from the rest (autograd/distill.h); the others: most probable */
+    int64_t samples; /* the last of the k, drawn from the rest (autograd/distill.h); the others:
+                      * most probable */
     int64_t seed;    /* of the drawing (run.seed); -1: a file from before it was kept */
     double temperature;
 } sol_teacher_cache_head;
@@ -39,7 +40,8 @@ sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool 
 void sol_teacher_cache_close(sol_teacher_cache **c);
 
 const sol_teacher_cache_head *sol_teacher_cache_get_head(const sol_teacher_cache *c); /* borrowed */
-int64_t sol_teacher_cache_done(const sol_teacher_cache *c); /* windows, those that are not committed included */
+/* Windows appended so far, also those that are not committed. */
+int64_t sol_teacher_cache_done(const sol_teacher_cache *c);
 
 /* The next window: ids [seq, k], probs [seq, k + 2] as sol_teacher_graph_run gives them: the k
  * tokens, the rest, the target at temperature 1. Probabilities of tokens are rounded to fp16. */

@@ -6,20 +6,24 @@
  * block layout). Sources: paper = "Sherry", arXiv 2601.07892, section on weight trapping; the
  * others are named at their row; (ours) marks our own.
  *
- *   er_dw, er_dx   exp(-sum p ln p) / min(dim), p = sigma / sum sigma, of dL/dW and of dL/dX (paper; study/rank.h), on a fixed
- *                  sample of rows where there are more than sample_rows of them; min(dim) is that of the sample
+ *   er_dw, er_dx   exp(-sum p ln p) / min(dim), p = sigma / sum sigma, of dL/dW and of dL/dX (paper;
+ *                  study/rank.h), on a fixed sample of rows where there are more than sample_rows;
+ *                  min(dim) is that of the sample
  *   valley_mass    share of |x| < 0.25 (ours)
  *   near_alpha     share of | |x| - 1 | < 0.1 (ours); a Gaussian layer under 3:4: 0.097
  *   kurtosis       m4 / m2^2 of x, central moments (Pearson)
- *   bimodality     (skew^2 + 1) / kurtosis of x (Sarle's coefficient in its population form; SAS/STAT manual, CLUSTER)
- *   pow2_mass      share of weights whose mantissa, cut to the 7 bits of bf16, is 0 or 127: within one bf16 step of a power of
- *                  two; 2/128 for a density that is smooth inside a binade (ours)
- *   zero_flips     share of blocks whose set of zeros differs from the last record's; under 3:4: the zero lane moved
+ *   bimodality     (skew^2 + 1) / kurtosis of x (Sarle's coefficient in its population form;
+ *                  SAS/STAT manual, CLUSTER)
+ *   pow2_mass      share of weights whose mantissa, cut to the 7 bits of bf16, is 0 or 127: within one
+ *                  bf16 step of a power of two; 2/128 for a density that is smooth inside a binade (ours)
+ *   zero_flips     share of blocks whose set of zeros differs from the last record's; under 3:4: the
+ *                  zero lane moved
  *   sign_flips     share of weights with t = -1 then and +1 now, or the other way round
  *   state_flips    share of weights whose t differs
  *   zero_entropy   -sum q ln q / ln 4, q[l] = share of all zeros that stand in lane l (ours)
- *   unchanged      share of weights with the same bits as at the last record, on sampled rows (ours)
- *   margin         mean over blocks with a zero and a non-zero of (smallest kept |w| - largest zeroed |w|) / alpha (ours)
+ *   unchanged      share of weights with the bits of the last record, on sampled rows (ours)
+ *   margin         mean over blocks with a zero and a non-zero of (smallest kept |w| - largest zeroed
+ *                  |w|) / alpha (ours)
  *   nmse           sum (w - t alpha)^2 / sum w^2
  *   alpha_*        mean, standard deviation, minimum, maximum of the scales
  *   w_rms          sqrt(sum w^2 / n)
@@ -53,7 +57,8 @@ const sol_measure_row *sol_measure_at(int i); /* 0 <= i < SOL_MEASURE_COUNT */
 enum {
     SOL_HIST_X_BINS = 100,   /* |x| over [0, 4) in steps of 0.04, zeroed and kept weights apart */
     SOL_HIST_W_BINS = 96,    /* w over [-w_range, w_range) */
-    SOL_HIST_LOG2_BINS = 160 /* |w| by exponent and 3 mantissa bits: 8 equal bins from 2^e to 2^(e+1), e from -18 to 1 */
+    SOL_HIST_LOG2_BINS = 160 /* |w| by exponent and 3 mantissa bits: 8 equal bins from 2^e to
+                              * 2^(e+1), e from -18 to 1 */
 };
 #define SOL_HIST_X_MAX 4.0
 #define SOL_HIST_LOG2_MIN (-18)
@@ -67,7 +72,8 @@ typedef struct sol_layer_view {
     const float *w;        /* [rows, cols] */
     int64_t rows, cols;
     const int8_t *ternary; /* [rows, cols] */
-    const float *scales;   /* [n_scales], each for rows * cols / n_scales weights in row-major order */
+    const float *scales;   /* [n_scales], each for rows * cols / n_scales weights in row-major
+                            * order */
     int64_t n_scales;
     sol_block_layout layout;
     float w_range;         /* of the histogram of w; > 0 */

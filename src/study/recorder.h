@@ -30,7 +30,8 @@ typedef struct sol_study sol_study;
 typedef struct sol_study_opts {
     int64_t every, steps;  /* a record at steps 0, every, 2 every, ... and at the last one */
     const char *layers;    /* "all", or terms as in sol_study_select */
-    int64_t sample_rows;   /* rows of a gradient that ranks, cosines and `unchanged` look at, at most */
+    int64_t sample_rows;   /* rows of a gradient that ranks, cosines and `unchanged` look at, at
+                            * most */
     int64_t tokens;        /* of a micro-batch; 0: dL/dX is not measured */
 } sol_study_opts;
 

@@ -54,7 +54,8 @@ typedef struct sol_study_run {
     double *step, *lambda, *loss;      /* [n_records]; owned */
     float *measure[SOL_MEASURE_COUNT]; /* [n_records, n_layers]; owned */
     int n_slices;
-    int64_t slice[SOL_STUDY_SLICES];  /* record numbers: the first, the last, evenly spaced ones between */
+    int64_t slice[SOL_STUDY_SLICES];  /* record numbers: the first, the last, evenly spaced ones
+                                       * between */
     uint32_t *hist[SOL_HIST_KINDS];   /* [n_slices, n_layers, bins]; owned */
     sol_study_curve curve;
     sol_study_calibration calibration; /* for the caller to fill, as curve */

@@ -38,7 +38,8 @@ typedef struct sol_batcher {
  * rise from 0 to n. Ids are not checked. */
 sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err);
 int64_t sol_batcher_windows(const sol_batcher *b); /* windows an epoch */
-int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn); /* the window of draw number `drawn`, in file order */
+/* The window of draw number `drawn`, in file order */
+int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn);
 /* The next `batch` windows, into inputs, targets and doc_start [batch, T] as sol_graph_accumulate
  * takes them, and drawn += batch. A target is the token after the input, or -1 when that belongs to
  * another document. */

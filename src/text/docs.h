@@ -1,8 +1,9 @@
 /* Text files as a stream of documents:
  *   plain text   documents end at a line that is a separator; blanks and line breaks on both sides of it are not theirs
  *   JSON         a value a line, or the items of one array: strings, or objects with a string under "text"
- * and gzip of both (text/filekind.h: what is taken for what, and what is refused). Nothing is loaded whole: the stream comes
- * in batches of pieces of UTF-8, and a long document may come in several pieces. Batches depend on the files alone.
+ * and gzip of both (text/filekind.h: what is taken for what, and what is refused). Nothing is
+ * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document may come in
+ * several pieces. Batches depend on the files alone.
  *
  *     st = sol_docs_open(&d, &options, err);
  *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0)
@@ -26,7 +27,8 @@ struct sol_tokenizer;
 
 enum {
     SOL_DOCS_PIECE =
-        128 << 10,           /* a document is cut into pieces of about this many bytes, where that is allowed */
+        128 << 10,           /* a document is cut into pieces of about this many bytes, where
+                              * that is allowed */
     SOL_DOCS_BATCH = 8 << 20 /* bytes of text a batch, at least: one more piece may exceed it */
 };
 
@@ -35,12 +37,14 @@ typedef struct sol_docs_options {
     int n_files;
     const char *separator[2]; /* texts of separator lines; NULL: none */
     bool unix_lines;          /* read CR LF as LF */
-    bool cut;                 /* cut long documents where a blank follows a character that is none */
+    bool cut;                 /* cut long documents where a blank follows a character that is
+                               * none */
     bool cut_lines;           /* and where a single line break lies between two such characters */
     const struct sol_tokenizer *cut_words; /* with `cut`: long texts that have no such place inside a word, where this tokenizer's ids
                                               stay what they are; NULL: nowhere; borrowed until close */
     sol_read_as as;           /* SOL_READ_AUTO: by content and name */
-    bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes that are no UTF-8 */
+    bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes
+                               * that are no UTF-8 */
     const sol_log *log;       /* where warnings go; NULL: nowhere */
 } sol_docs_options;
 
@@ -68,17 +72,19 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err);
 /* Progress: bytes of the files consumed and in all (0: unknown). */
 void sol_docs_progress(const sol_docs *d, uint64_t *done, uint64_t *total);
 
-/* At the end of the work: warns of what was left out for skip_bad, and of a file that was taken for JSON for its content alone. */
+/* At the end of the work: warns of what was left out for skip_bad, and of a file that was taken for
+ * JSON for its content alone. */
 void sol_docs_report(const sol_docs *d);
 /* Values that were left out for skip_bad, and bytes. */
 void sol_docs_skipped(const sol_docs *d, int64_t *values, uint64_t *bytes);
 
-/* A file of plain text as one document, without its byte order mark: *text is owned by the caller (sol_free). JSON is
- * refused; more than `limit` bytes are SOL_ERR_RANGE. */
+/* A file of plain text as one document, without its byte order mark: *text is owned by the caller
+ * (sol_free). JSON is refused; more than `limit` bytes are SOL_ERR_RANGE. */
 sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err);
 
-/* The last place in text[0, n) where a blank follows a character that is none or, with `lines`, behind a single line break between two
- * such characters; 0: none. Characters that are rarely there (invalid UTF-8, U+1000 to U+2FFF) do not count. */
+/* The last place in text[0, n) where a blank follows a character that is none or, with `lines`,
+ * behind a single line break between two such characters; 0: none. Characters that are rarely there
+ * (invalid UTF-8, U+1000 to U+2FFF) do not count. */
 size_t sol_text_last_cut(const char *text, size_t n, bool lines);
 /* Nothing but ASCII white space. */
 bool sol_text_is_blank(const char *text, size_t n);

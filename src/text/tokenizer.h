@@ -52,8 +52,10 @@ typedef struct sol_span {
 
 /* What GGUF metadata says about a tokenizer (tokenizer.ggml.*); everything is copied. */
 typedef struct sol_tokenizer_arrays {
-    const char *model;      /* "gpt2" (byte-level, wants merges) or "llama" (SentencePiece, wants scores) */
-    const char *pre;        /* tokenizer.ggml.pre: llama-bpe, smollm, gpt-2, default, ...; NULL: default */
+    const char *model;      /* "gpt2" (byte-level, wants merges) or "llama" (SentencePiece, wants
+                             * scores) */
+    const char *pre;        /* tokenizer.ggml.pre: llama-bpe, smollm, gpt-2, default, ...; NULL:
+                             * default */
     const sol_span *tokens; /* [n_tokens] */
     int64_t n_tokens;
     const float *scores; /* [n_tokens] or NULL */
@@ -133,7 +135,8 @@ bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts some
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first);
 /* The id of the token with this text, special or not; -1: none. */
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
-const char *sol_tokenizer_kind(const sol_tokenizer *t); /* "byte-level BPE", "SentencePiece BPE"; static */
+/* "byte-level BPE", "SentencePiece BPE"; static storage. */
+const char *sol_tokenizer_kind(const sol_tokenizer *t);
 
 /* Trains a byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) with the LLaMA-3 pre-tokenizer
  * regex. The most frequent pair is merged first, of equal ones that with the lower ids, so that the
