@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "bench_series.h"
 #include "probe.h"
 
@@ -59,19 +60,14 @@ static void list_products(products *p, const sol_model_config *c, int64_t tokens
     add_linear(p, tokens, c->vocab_size, C, 1, true);
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static sol_status alloc_products(products *p, bool bf16, sol_err *err)
 {
     int64_t a = 0, b = 0, c = 0;
     size_t scratch = 0;
     for (int i = 0; i < p->n; i++) {
-        a = larger(a, p->list[i].m * p->list[i].k);
-        b = larger(b, p->list[i].k * p->list[i].n);
-        c = larger(c, p->list[i].m * p->list[i].n);
+        a = sol_max_i64(a, p->list[i].m * p->list[i].k);
+        b = sol_max_i64(b, p->list[i].k * p->list[i].n);
+        c = sol_max_i64(c, p->list[i].m * p->list[i].n);
         size_t bytes = sol_gemm_bf16_scratch(p->list[i].n, p->list[i].k);
         if (bytes > scratch) scratch = bytes;
     }
@@ -198,7 +194,7 @@ static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol
     sol_status st = SOL_OK;
     if (strcmp(b->o->distill, "none") == 0) return SOL_OK;
     bool cache = strcmp(b->o->distill, "cache") == 0;
-    if (cache) d.top_k = b->config.vocab_size < CACHED_TOKENS ? b->config.vocab_size : CACHED_TOKENS;
+    if (cache) d.top_k = sol_min_i64(b->config.vocab_size, CACHED_TOKENS);
     if (cache) d.samples = d.top_k / 4;
     if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_STORED_BF16, err);
     o.distill = &d;

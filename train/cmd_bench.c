@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "bench.h"
 #include "bench_series.h"
 #include "bench_train.h"
@@ -99,11 +100,6 @@ static sol_status measure_prefill(bench *b, sol_err *err)
     return st;
 }
 
-static int64_t longer(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static sol_status open_net(bench *b, sol_program *p, sol_err *err)
 {
     const struct args *a = b->a;
@@ -133,7 +129,7 @@ static sol_status prepare(bench *b, sol_program *p, sol_err *err)
     sol_status st = open_net(b, p, err);
     if (st != SOL_OK) return st;
     const sol_model_config *c = sol_net_config(b->net);
-    int64_t positions = longer(a->prompt, a->context + DECODE_TOKENS);
+    int64_t positions = sol_max_i64(a->prompt, a->context + DECODE_TOKENS);
     b->prompt = a->prompt;
     st = sol_kv_create(&b->kv, b->net, positions, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->rows, (size_t)positions, sizeof *b->rows, err);

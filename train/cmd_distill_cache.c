@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "distill.h"
 
 struct args {
@@ -104,7 +105,7 @@ static void close_all(maker *m)
 static sol_status add_batch(maker *m, int64_t first, sol_err *err)
 {
     int64_t B = m->config->train.batch, T = m->config->train.seq, windows = sol_batcher_windows(&m->batcher);
-    int64_t k = m->config->distill.top_k, n = windows - first < B ? windows - first : B;
+    int64_t k = m->config->distill.top_k, n = sol_min_i64(windows - first, B);
     int32_t *inputs = m->batch, *targets = inputs + B * T, *doc_start = targets + B * T;
     const int32_t *ids;
     const float *probs;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "eval_args.h"
 #include "text/docs.h"
 
@@ -49,7 +50,7 @@ static bool show(void *user, int64_t done, int64_t total)
 static int64_t window_of(const sol_net *net, int64_t asked)
 {
     int64_t most = sol_net_config(net)->max_position_embeddings;
-    return asked ? asked : most < 2048 ? most : 2048;
+    return asked ? asked : sol_min_i64(most, 2048);
 }
 
 /* A perplexity for JSON: of a loss above 709 it is no double. */

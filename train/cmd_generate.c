@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "open_net.h"
 
 struct args {
@@ -106,7 +107,7 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
     printer to = {.prompt = a->no_echo ? NULL : a->prompt, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
     int64_t room = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
     sol_generate_opts o = {
-        .max_tokens = a->n ? a->n : room < 256 ? room : 256,
+        .max_tokens = a->n ? a->n : sol_min_i64(room, 256),
         .sampler = {.temperature = (float)a->temp, .top_p = (float)a->top_p, .min_p = (float)a->min_p,
                     .repetition_penalty = (float)a->penalty, .top_k = a->top_k, .seed = (uint64_t)a->seed},
         .repeat_window = a->window, .stop = stop, .n_stop = a->stop.n, .text = print_text, .interrupted = interrupted, .user = &to,

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/num.h"
+
 const char *sol_job_teacher_path(const sol_config *c)
 {
     return sol_config_teaches_itself(c) ? c->model.init : c->distill.teacher;
@@ -226,7 +228,7 @@ sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *
     if (st != SOL_OK) return st;
     if (!c->distill.cache[0]) return describe_weights(c, s, t, err);
     if (s->data) return open_trained_cache(c, s, t, err);
-    if (t->loss.top_k == 0) t->loss.top_k = s->config->vocab_size < 64 ? s->config->vocab_size : 64;
+    if (t->loss.top_k == 0) t->loss.top_k = sol_min_i64(s->config->vocab_size, 64);
     return SOL_OK;
 }
 

@@ -32,7 +32,7 @@ static inline sol_attention_block sol_attention_block_of(const sol_op_call *c, i
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
     int64_t D = a->head_dim, kvh = h / (a->heads / a->kv_heads);
-    sol_attention_block k = {.q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min64(SOL_ATTENTION_ROWS, a->time - row)};
+    sol_attention_block k = {.q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min_i64(SOL_ATTENTION_ROWS, a->time - row)};
     k.start = (const int32_t *)c->in[3].data + b * a->time + row;
     k.column = k.start[0];
     k.columns = row + k.rows - k.column;

@@ -2,6 +2,7 @@
  * A tile is a kv head of a batch row with all its query heads, forward and backward: its keys and values are packed once. */
 #include "autograd/attention.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/gemm.h"
 
 /* One tile: its packed matrices, and room for the blocks of rows, which come one after the other. */
@@ -17,22 +18,17 @@ typedef struct sizes {
     size_t matrix, operand, scores, out; /* bytes; the first: k or v, packed either way */
 } sizes;
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static int64_t score_width(int64_t T)
 {
-    return (T + SOL_BF16_STEP - 1) / SOL_BF16_STEP * SOL_BF16_STEP;
+    return sol_round_up(T, SOL_BF16_STEP);
 }
 
 static sizes sizes_of(const sol_op_call *c)
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
     int64_t longest = a->time > a->head_dim ? a->time : a->head_dim;
-    sizes z = {.matrix = larger(sol_bf16_packed_bytes(a->time, a->head_dim), sol_bf16_packed_bytes(a->head_dim, a->time)),
-               .operand = larger(sol_bf16_packed_bytes(SOL_ATTENTION_ROWS, longest), sol_bf16_packed_bytes(longest, SOL_ATTENTION_ROWS)),
+    sizes z = {.matrix = sol_max_size(sol_bf16_packed_bytes(a->time, a->head_dim), sol_bf16_packed_bytes(a->head_dim, a->time)),
+               .operand = sol_max_size(sol_bf16_packed_bytes(SOL_ATTENTION_ROWS, longest), sol_bf16_packed_bytes(longest, SOL_ATTENTION_ROWS)),
                .scores = (size_t)(SOL_ATTENTION_ROWS * score_width(a->time)) * sizeof(float)};
     z.out = (size_t)(SOL_ATTENTION_ROWS * a->head_dim) * sizeof(float);
     return z;

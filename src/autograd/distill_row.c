@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "base/num.h"
 #include "base/rng.h"
 
 enum { BLOCKS = 256 };
@@ -181,7 +182,7 @@ static double block_masses(const sol_train_ops *ops, const tail *a, const int32_
 {
     double sum = 0;
     for (int64_t b = 0; b < BLOCKS; b++) {
-        int64_t from = b * size, n = a->V - from < size ? a->V - from : size;
+        int64_t from = b * size, n = sol_min_i64(a->V - from, size);
         mass[b] = n > 0 ? exp((double)ops->log_sum_exp(a->t + from, n, a->scale) - a->lse) : 0;
     }
     for (int64_t i = 0; i < n_top; i++) mass[top[i] / size] -= mass_of(a, top[i]);
@@ -205,7 +206,7 @@ static void draw(const sol_train_ops *ops, const tail *a, float start, const int
                  int32_t *out)
 {
     double mass[BLOCKS], before = 0, inside = 0;
-    int64_t size = (a->V + BLOCKS - 1) / BLOCKS, b = 0, v = 0, found = -1;
+    int64_t size = sol_ceil_div(a->V, BLOCKS), b = 0, v = 0, found = -1;
     double step = block_masses(ops, a, top, n_top, size, mass) / (double)n;
     for (int64_t i = 0; i < n; i++) {
         double at = ((double)i + (double)start) * step;
@@ -214,7 +215,7 @@ static void draw(const sol_train_ops *ops, const tail *a, float start, const int
             inside = 0;
             v = b * size;
         }
-        for (int64_t end = sol_min64((b + 1) * size, a->V); v < end && before + inside <= at; v++) {
+        for (int64_t end = sol_min_i64((b + 1) * size, a->V); v < end && before + inside <= at; v++) {
             if (!in_tail(a, v)) continue;
             inside += mass_of(a, v);
             found = v;

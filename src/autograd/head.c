@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/gemm.h"
 
 /* Rows of a chunk: enough that W and dW, which pass through memory once a chunk, cost little beside the products; the
@@ -13,7 +14,7 @@ int64_t sol_head_rows(int64_t N, int64_t V, sol_dtype compute)
 {
     int64_t rows = CHUNK_ITEMS / V / SOL_HEAD_TILE * SOL_HEAD_TILE;
     int64_t least = compute == SOL_BF16 ? CHUNK_ROWS_BF16 : CHUNK_ROWS;
-    return sol_min64(N, rows < least ? least : rows);
+    return sol_min_i64(N, rows < least ? least : rows);
 }
 
 sol_status sol_head_shapes(sol_op_call *c, sol_err *err)
@@ -31,7 +32,7 @@ sol_status sol_head_shapes(sol_op_call *c, sol_err *err)
 
 size_t sol_head_bytes(size_t bytes)
 {
-    return (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+    return sol_round_up_size(bytes, SOL_ALIGN);
 }
 
 static size_t logit_bytes(const sol_head *h)
@@ -60,7 +61,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     int64_t V = c->in[1].shape.dim[0];
     const int32_t *target = c->in[2].data;
     float *loss = c->out[0].data;
-    for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min64(i + SOL_HEAD_TILE, k->rows); i < end; i++) {
+    for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min_i64(i + SOL_HEAD_TILE, k->rows); i < end; i++) {
         int64_t n = k->from + i, others = c->out[1].data ? c->out[1].shape.dim[1] : 0;
         float *z = k->z + i * V;
         loss[n] = 0;
@@ -84,7 +85,7 @@ static void run_chunk(const sol_head_chunk *k, void *room)
     w_t.trans = z_t.trans = true;
     if (k->head->begin) k->head->begin(k);
     sol_product(c->ctx, bf16, k->rows, V, C, 1, &x, &w_t, 0, k->z, V, room);
-    sol_pool_run(c->ctx->pool, sol_tile_count(k->rows, SOL_HEAD_TILE), row_tile, (void *)(uintptr_t)k);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(k->rows, SOL_HEAD_TILE), row_tile, (void *)(uintptr_t)k);
     if (!k->grads) return;
     if (dx) sol_product(c->ctx, bf16, k->rows, C, V, 1, &z, &w, c->in[0].grad_add, dx + k->from * C, C, room);
     if (dw) sol_product(c->ctx, bf16, V, C, k->rows, 1, &z_t, &x, c->in[1].grad_add || k->from > 0, dw, C, room);
@@ -95,7 +96,7 @@ void sol_head_run(const sol_head *h, bool grads)
     int64_t N = h->c->in[0].shape.dim[0], step = sol_head_rows(N, h->c->in[1].shape.dim[0], h->compute);
     char *own = (char *)h->c->scratch + logit_bytes(h);
     for (int64_t n = 0; n < N; n += step) {
-        sol_head_chunk k = {.head = h, .from = n, .rows = sol_min64(step, N - n), .grads = grads, .z = h->c->scratch,
+        sol_head_chunk k = {.head = h, .from = n, .rows = sol_min_i64(step, N - n), .grads = grads, .z = h->c->scratch,
                             .own = own};
         run_chunk(&k, own + sol_head_bytes(h->own));
     }

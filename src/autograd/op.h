@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/num.h"
 #include "kernels/ctx.h"
 #include "tensor/tensor.h"
 
@@ -93,16 +94,5 @@ const sol_op *sol_op_find(const char *name);
 #define SOL_OP(name) extern const sol_op sol_op_##name;
 #include "autograd/ops.def"
 #undef SOL_OP
-
-/* Tiles of `size` items in n. */
-static inline int64_t sol_tile_count(int64_t n, int64_t size)
-{
-    return (n + size - 1) / size;
-}
-
-static inline int64_t sol_min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 #endif

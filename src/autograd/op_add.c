@@ -19,7 +19,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
+    int64_t from = tile * ITEMS, n = sol_min_i64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
     const float *a = (const float *)c->in[0].data + from, *b = (const float *)c->in[1].data + from;
     float *out = (float *)c->out[0].data + from;
     for (int64_t i = 0; i < n; i++) out[i] = a[i] + b[i];
@@ -27,7 +27,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
 }
 
 static void forward(const sol_op_call *c)
@@ -39,7 +39,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
+    int64_t from = tile * ITEMS, n = sol_min_i64(ITEMS, sol_shape_count(&c->out[0].shape) - from);
     const float *dout = c->out[0].grad + from;
     for (int k = 0; k < 2; k++) {
         float *d = c->in[k].grad ? c->in[k].grad + from : NULL;

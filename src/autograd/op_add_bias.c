@@ -18,7 +18,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    int64_t C = c->in[0].shape.dim[1], end = sol_min64(c->in[0].shape.dim[0], (tile + 1) * ROWS);
+    int64_t C = c->in[0].shape.dim[1], end = sol_min_i64(c->in[0].shape.dim[0], (tile + 1) * ROWS);
     const float *bias = c->in[1].data;
     (void)thread;
     for (int64_t n = tile * ROWS; n < end; n++) {
@@ -30,14 +30,14 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
 }
 
 static void x_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     int64_t C = c->in[0].shape.dim[1], from = tile * ROWS * C,
-            n = sol_min64(ROWS * C, sol_shape_count(&c->in[0].shape) - from);
+            n = sol_min_i64(ROWS * C, sol_shape_count(&c->in[0].shape) - from);
     const float *dout = c->out[0].grad + from;
     float *dx = c->in[0].grad + from;
     (void)thread;
@@ -48,7 +48,7 @@ static void bias_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     int64_t N = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1], from = tile * COLUMNS,
-            n = sol_min64(COLUMNS, C - from);
+            n = sol_min_i64(COLUMNS, C - from);
     double sum[COLUMNS] = {0};
     (void)thread;
     for (int64_t t = 0; t < N; t++)
@@ -59,8 +59,8 @@ static void bias_tile(void *arg, int64_t tile, int thread)
 
 static void backward(const sol_op_call *c)
 {
-    if (c->in[0].grad) sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), x_tile, (void *)c);
-    if (c->in[1].grad) sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[1], COLUMNS), bias_tile, (void *)c);
+    if (c->in[0].grad) sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), x_tile, (void *)c);
+    if (c->in[1].grad) sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[1], COLUMNS), bias_tile, (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -23,13 +23,13 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const int32_t *token = c->in[0].data;
     const float *w = c->in[1].data;
     float *out = c->out[0].data;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++)
+    for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++)
         memcpy(out + i * C, w + token[i] * C, (size_t)C * sizeof *out);
 }
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->out[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[0], ROWS), forward_tile, (void *)c);
 }
 
 /* A tile owns some columns of dW, so that equal tokens of different rows never meet in two tiles. */
@@ -38,7 +38,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t n = c->out[0].shape.dim[0], C = c->out[0].shape.dim[1], V = c->in[1].shape.dim[0];
-    int64_t from = tile * COLUMNS, count = sol_min64(COLUMNS, C - from);
+    int64_t from = tile * COLUMNS, count = sol_min_i64(COLUMNS, C - from);
     const int32_t *token = c->in[0].data;
     const float *dout = c->out[0].grad;
     float *dw = c->in[1].grad;
@@ -53,7 +53,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (!c->in[1].grad) return;
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->out[0].shape.dim[1], COLUMNS), backward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[1], COLUMNS), backward_tile, (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -48,14 +48,14 @@ static void scaled_tile(void *arg, int64_t tile, int thread)
 {
     const scaled *s = arg;
     (void)thread;
-    for (int64_t i = tile * ITEMS, end = sol_min64(i + ITEMS, s->n); i < end; i++)
+    for (int64_t i = tile * ITEMS, end = sol_min_i64(i + ITEMS, s->n); i < end; i++)
         s->out[i] = s->factor * s->in[i] + (s->add ? s->out[i] : 0);
 }
 
 static void scale(const sol_op_call *c, float *out, const float *in, bool add)
 {
     scaled s = {out, in, ((const attr *)c->attr)->mix->grad_factor, add, sol_shape_count(&c->in[0].shape)};
-    sol_pool_run(c->ctx->pool, sol_tile_count(s.n, ITEMS), scaled_tile, &s);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(s.n, ITEMS), scaled_tile, &s);
 }
 
 static void backward(const sol_op_call *c)

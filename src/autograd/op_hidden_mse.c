@@ -30,7 +30,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t C = c->in[0].shape.dim[1];
     const float *sum = c->in[2].data;
     float *out = c->out[0].data;
-    for (int64_t n = tile * ROWS, end = sol_min64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         double squares = 0;
         for (int64_t i = 0; i < C; i++) squares += ((double)x[i] - t[i]) * ((double)x[i] - t[i]);
@@ -40,7 +40,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -50,7 +50,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
     const float *dout = c->out[0].grad;
-    for (int64_t n = tile * ROWS, end = sol_min64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         float *dx = c->in[0].grad ? c->in[0].grad + n * C : NULL, f = dout[n] * 2 * a->factor / (float)C;
         for (int64_t i = 0; dx && i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
@@ -60,7 +60,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 
 static void backward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

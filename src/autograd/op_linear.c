@@ -29,16 +29,11 @@ static bool in_bf16(const sol_op_call *c)
     return c->in[0].dtype == SOL_BF16;
 }
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t scratch(const sol_op_call *c, bool backward)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     if (!backward) return sol_product_scratch(in_bf16(c), out, in);
-    return larger(sol_product_scratch(in_bf16(c), in, out), sol_product_scratch(in_bf16(c), in, n));
+    return sol_max_size(sol_product_scratch(in_bf16(c), in, out), sol_product_scratch(in_bf16(c), in, n));
 }
 
 static sol_operand operand(const sol_slot *s, bool trans)

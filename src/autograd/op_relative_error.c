@@ -27,7 +27,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
-    for (int64_t n = tile * ROWS, end = sol_min64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         double sum = 0;
         for (int64_t i = 0; i < C; i++) sum += ((double)x[i] - t[i]) * ((double)x[i] - t[i]);
@@ -37,7 +37,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -45,7 +45,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
-    for (int64_t n = tile * ROWS, end = sol_min64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         float *dx = c->in[0].grad + n * C, f = (float)(2 * c->out[0].grad[n] / square(t, C));
         for (int64_t i = 0; i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
@@ -55,7 +55,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (c->in[0].grad)
-        sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
+        sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -23,7 +23,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 
 static size_t scratch(const sol_op_call *c, bool backward)
 {
-    size_t blocks = (size_t)sol_tile_count(c->in[0].shape.dim[0], ROWS);
+    size_t blocks = (size_t)sol_ceil_div(c->in[0].shape.dim[0], ROWS);
     return backward || c->out[0].dtype == SOL_BF16 ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
 }
 
@@ -35,7 +35,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const float *w = c->in[1].data;
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
     bool narrow = c->out[0].dtype == SOL_BF16;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+    for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
         float *y = narrow ? (float *)c->scratch + tile * C : (float *)c->out[0].data + i * C;
         r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
         if (narrow) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
@@ -44,7 +44,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -55,7 +55,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const float *x = c->in[0].data, *r = c->out[1].data, *dy = c->out[0].grad;
     float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
     for (int64_t j = 0; j < C; j++) dw[j] = 0;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+    for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
         sol_rmsnorm_grad a = {.x = x + i * C,
                               .w = c->in[1].data,
                               .dy = dy + i * C,
@@ -69,7 +69,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 
 static void backward(const sol_op_call *c)
 {
-    int64_t C = c->in[0].shape.dim[1], blocks = sol_tile_count(c->in[0].shape.dim[0], ROWS);
+    int64_t C = c->in[0].shape.dim[1], blocks = sol_ceil_div(c->in[0].shape.dim[0], ROWS);
     float *dw = c->in[1].grad;
     sol_pool_run(c->ctx->pool, blocks, backward_tile, (void *)c);
     if (!dw) return;

@@ -26,7 +26,7 @@ static void turn_rows(const sol_op_call *c, int64_t tile, const float *x, float 
 {
     int64_t n = c->in[0].shape.dim[0], width = c->in[0].shape.dim[1], D = ((const attr *)c->attr)->head_dim;
     const int32_t *position = c->in[1].data;
-    for (int64_t i = tile * ROWS, end = sol_min64(i + ROWS, n); i < end; i++) {
+    for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
         sol_rope_turn t = {.cosine = (const float *)c->in[2].data + position[i] * (D / 2),
                            .sine = (const float *)c->in[3].data + position[i] * (D / 2),
                            .sign = sign,
@@ -49,7 +49,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -62,7 +62,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (!c->in[0].grad) return;
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -22,13 +22,13 @@ static void tile_rows(void *arg, int64_t tile, int thread)
     const sol_stored *s = ((const attr *)c->attr)->s;
     const int32_t *token = c->in[0].data;
     (void)thread;
-    for (int64_t n = tile * ROWS, end = sol_min64(n + ROWS, c->out[0].shape.dim[0]); n < end; n++)
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->out[0].shape.dim[0]); n < end; n++)
         sol_stored_rows(s, token[n], 1, (float *)c->out[0].data + n * s->cols);
 }
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(c->out[0].shape.dim[0], ROWS), tile_rows, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[0], ROWS), tile_rows, (void *)(uintptr_t)c);
 }
 
 static void backward(const sol_op_call *c)

@@ -68,8 +68,8 @@ static void backward_part(const sol_op_call *c, int64_t at, int64_t n)
 
 static void each_part(const sol_op_call *c, int64_t tile, void (*part)(const sol_op_call *c, int64_t at, int64_t n))
 {
-    int64_t end = sol_min64((tile + 1) * ITEMS, sol_shape_count(&c->out[0].shape));
-    for (int64_t at = tile * ITEMS; at < end; at += PART) part(c, at, sol_min64(PART, end - at));
+    int64_t end = sol_min_i64((tile + 1) * ITEMS, sol_shape_count(&c->out[0].shape));
+    for (int64_t at = tile * ITEMS; at < end; at += PART) part(c, at, sol_min_i64(PART, end - at));
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)
@@ -86,7 +86,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
 }
 
 static void forward(const sol_op_call *c)

@@ -53,7 +53,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     const int32_t *target = q->c->in[1].data;
     int64_t k = a->d->top_k, V = a->head->rows;
     (void)thread;
-    for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min64(i + SOL_HEAD_TILE, q->rows); i < end; i++) {
+    for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min_i64(i + SOL_HEAD_TILE, q->rows); i < end; i++) {
         int64_t n = q->from + i;
         float *probs = (float *)q->c->out[0].data + n * (k + 2);
         probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->scratch + i * V, V, a->d,
@@ -67,11 +67,11 @@ static void forward(const sol_op_call *c)
     const attr *a = c->attr;
     int64_t N = c->in[0].shape.dim[0], C = a->head->cols, step = sol_head_rows(N, a->head->rows, a->compute);
     for (int64_t n = 0; n < N; n += step) {
-        part q = {.c = c, .from = n, .rows = sol_min64(step, N - n)};
+        part q = {.c = c, .from = n, .rows = sol_min_i64(step, N - n)};
         const float *x = (const float *)c->in[0].data + n * C;
         sol_stored_gemm(c->ctx, a->compute == SOL_BF16, x, q.rows, a->head, c->scratch,
                         (char *)c->scratch + logit_bytes(c));
-        sol_pool_run(c->ctx->pool, sol_tile_count(q.rows, SOL_HEAD_TILE), row_tile, &q);
+        sol_pool_run(c->ctx->pool, sol_ceil_div(q.rows, SOL_HEAD_TILE), row_tile, &q);
     }
 }
 

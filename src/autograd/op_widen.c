@@ -16,7 +16,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->in[0].shape) - from);
+    int64_t from = tile * ITEMS, n = sol_min_i64(ITEMS, sol_shape_count(&c->in[0].shape) - from);
     const char *in = (const char *)c->in[0].data + (size_t)from * sol_dtype_size(c->in[0].dtype);
     (void)thread;
     sol_convert((float *)c->out[0].data + from, SOL_F32, in, c->in[0].dtype, n);
@@ -24,13 +24,13 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_tile_count(sol_shape_count(&c->in[0].shape), ITEMS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->in[0].shape), ITEMS), forward_tile, (void *)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
-    int64_t from = tile * ITEMS, n = sol_min64(ITEMS, sol_shape_count(&c->in[0].shape) - from);
+    int64_t from = tile * ITEMS, n = sol_min_i64(ITEMS, sol_shape_count(&c->in[0].shape) - from);
     const float *dout = c->out[0].grad + from;
     float *dx = c->in[0].grad + from;
     (void)thread;
@@ -40,7 +40,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (!c->in[0].grad) return;
-    sol_pool_run(c->ctx->pool, sol_tile_count(sol_shape_count(&c->in[0].shape), ITEMS), backward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->in[0].shape), ITEMS), backward_tile, (void *)c);
 }
 
 static const float *alias_factor(const void *attr)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "autograd/tape_impl.h"
+#include "base/num.h"
 
 enum { ALWAYS_FIRST = -1, ALWAYS_LAST = INT_MAX };
 
@@ -17,7 +18,7 @@ static int add_buffer(sol_tape *t, size_t bytes, int first, int last)
 {
     tape_buffer *b = tape_append(t, &t->buffers, sizeof *b);
     if (!b) return -1;
-    *b = (tape_buffer){.bytes = (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN, .first = first, .last = last};
+    *b = (tape_buffer){.bytes = sol_round_up_size(bytes, SOL_ALIGN), .first = first, .last = last};
     return t->buffers.n - 1;
 }
 

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "eval/eval.h"
 
 /* Documents that are sampled side by side. */
@@ -102,7 +103,7 @@ static sol_status sample_all(sampling *s, sol_err *err)
         if (!more) return SOL_OK;
         sol_status st = step(s, &busy, err);
         if (st != SOL_OK) return st;
-        int64_t done = s->sampled < s->o->n_tokens ? s->sampled : s->o->n_tokens;
+        int64_t done = sol_min_i64(s->sampled, s->o->n_tokens);
         if (s->o->watch.fn && !s->o->watch.fn(s->o->watch.user, done, s->o->n_tokens))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/num.h"
 
 /* What one pass over a text carries. */
 typedef struct pass {
@@ -87,7 +88,7 @@ sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const
     if (o->stride == o->context && end > o->context) end = end / o->context * o->context;
     p.total = end;
     for (int64_t from = 0; st == SOL_OK && seen < end; from += o->stride) {
-        int64_t to = from + o->context < end ? from + o->context : end;
+        int64_t to = sol_min_i64(from + o->context, end);
         int64_t first = seen > from + 1 ? seen : from + 1; /* the first token this window predicts */
         if (to > first) st = window(&p, ids.id + from, to - from - 1, ids.id + first, to - first, err);
         seen = to;
@@ -104,7 +105,7 @@ static sol_status roll(pass *p, const int32_t *ids, int64_t n, sol_err *err)
     sol_status st = SOL_OK;
     int64_t context = p->o->context;
     for (int64_t done = 1; st == SOL_OK && done < n;) {
-        int64_t to = done + context < n ? done + context : n; /* predicts [done, to) */
+        int64_t to = sol_min_i64(done + context, n); /* predicts [done, to) */
         int64_t from = to - 1 - context > 0 ? to - 1 - context : 0;
         st = window(p, ids + from, to - 1 - from, ids + done, to - done, err);
         done = to;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "eval/eval.h"
 
 /* Rows are gathered from many windows, or documents, before they go through the network together. */
@@ -95,8 +96,8 @@ static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_
     while (st == SOL_OK && from < to) {
         while ((int64_t)t->doc_offsets[*doc + 1] <= from) ++*doc;
         int64_t end = (int64_t)t->doc_offsets[*doc + 1];
-        st = add_stretch(g, t, from, end < to ? end : to, end <= to, err);
-        from = end < to ? end : to;
+        st = add_stretch(g, t, from, sol_min_i64(end, to), end <= to, err);
+        from = sol_min_i64(end, to);
     }
     return st;
 }
@@ -126,7 +127,7 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     g.total = last;
     st = gather_make(&g, err);
     for (int64_t from = 0; st == SOL_OK && from < last; from += o->windows.seq) {
-        int64_t to = from + o->windows.seq < last ? from + o->windows.seq : last;
+        int64_t to = sol_min_i64(from + o->windows.seq, last);
         st = o->windows.apart ? add_apart(&g, t, from, to, &doc, err) : add_stretch(&g, t, from, to, false, err);
     }
     if (st == SOL_OK) st = flush(&g, err);

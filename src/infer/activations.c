@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "infer/net.h"
 
 #define TINY 0x1p-100f /* a block below it becomes zeros */
@@ -41,7 +42,7 @@ static void round_row(void *arg, int64_t r, int thread)
     const round_args *a = arg;
     int64_t block = a->rule->block;
     (void)thread;
-    for (int64_t i = 0; i < a->cols; i += block) a->rule->round(a->x + r * a->cols + i, a->cols - i < block ? a->cols - i : block);
+    for (int64_t i = 0; i < a->cols; i += block) a->rule->round(a->x + r * a->cols + i, sol_min_i64(a->cols - i, block));
 }
 
 void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "infer/net.h"
 
 void net_scratch_free(net_scratch *s)
@@ -22,7 +23,7 @@ static size_t kernel_scratch(const sol_net *net, int64_t n)
             most = bytes > most ? bytes : most;
         }
     for (int64_t p = 0; p < net->n_head; p++) {
-        size_t bytes = net_matrix_scratch(net, &net->head[p], n < HEAD_ROWS ? n : HEAD_ROWS);
+        size_t bytes = net_matrix_scratch(net, &net->head[p], sol_min_i64(n, HEAD_ROWS));
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -43,7 +44,7 @@ static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
     if (n <= s->rows) return SOL_OK;
     net_scratch_free(s);
     int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
-    int64_t cols = c->vocab_size < HEAD_COLS ? c->vocab_size : HEAD_COLS;
+    int64_t cols = sol_min_i64(c->vocab_size, HEAD_COLS);
     s->kernel_bytes = kernel_scratch(net, n);
     const struct {
         void **block;
@@ -188,10 +189,10 @@ static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_
 sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err)
 {
     sol_status st = check_rows(net, rows, n, err);
-    if (st == SOL_OK) st = reserve(net, n < net->max_rows ? n : net->max_rows, err);
+    if (st == SOL_OK) st = reserve(net, sol_min_i64(n, net->max_rows), err);
     if (st != SOL_OK) return st;
     for (int64_t i = 0; i < n; i += net->max_rows) {
-        int64_t part = n - i < net->max_rows ? n - i : net->max_rows;
+        int64_t part = sol_min_i64(n - i, net->max_rows);
         blocks_forward(net, rows + i, part);
         int64_t m = select_rows(net, rows + i, NULL, part);
         net_head_logits(net, net->scratch.selected, m, logits);
@@ -216,7 +217,7 @@ static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n, co
     int32_t want[HEAD_ROWS];
     double got[HEAD_ROWS];
     for (int64_t done = 0; done < m; done += HEAD_ROWS) {
-        int64_t part = m - done < HEAD_ROWS ? m - done : HEAD_ROWS, from = next;
+        int64_t part = sol_min_i64(m - done, HEAD_ROWS), from = next;
         for (int64_t k = 0; k < part; next++)
             if (targets[next] >= 0) want[k++] = targets[next];
         net_head_logprobs(net, net->scratch.selected + done * C, part, want, got);
@@ -229,10 +230,10 @@ sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const 
 {
     sol_status st = check_rows(net, rows, n, err);
     if (st == SOL_OK) st = check_targets(net, targets, n, err);
-    if (st == SOL_OK) st = reserve(net, n < net->max_rows ? n : net->max_rows, err);
+    if (st == SOL_OK) st = reserve(net, sol_min_i64(n, net->max_rows), err);
     if (st != SOL_OK) return st;
     for (int64_t i = 0; i < n; i += net->max_rows) {
-        int64_t part = n - i < net->max_rows ? n - i : net->max_rows;
+        int64_t part = sol_min_i64(n - i, net->max_rows);
         blocks_forward(net, rows + i, part);
         rows_logprobs(net, rows + i, part, targets + i, logprob + i);
     }

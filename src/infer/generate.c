@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "infer/infer.h"
 
 typedef struct generation {
@@ -83,7 +84,7 @@ static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
     r->ended_by = -1;
     while (st == SOL_OK && r->tokens < o->max_tokens) {
         if (o->interrupted && o->interrupted(o->user)) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        int64_t window = o->repeat_window < g->n ? o->repeat_window : g->n;
+        int64_t window = sol_min_i64(o->repeat_window, g->n);
         sol_net_hide_missing(g->net, g->logits);
         int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window, g->scratch);
         if (id < 0)

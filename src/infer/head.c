@@ -1,13 +1,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "infer/net.h"
 
 void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits)
 {
     int64_t C = net->config.hidden_size, V = net->config.vocab_size;
     for (int64_t i = 0; i < n; i += HEAD_ROWS) {
-        int64_t rows = n - i < HEAD_ROWS ? n - i : HEAD_ROWS, first = 0;
+        int64_t rows = sol_min_i64(n - i, HEAD_ROWS), first = 0;
         for (int64_t run = 0; run < net->n_head; first += net->head[run++].rows) {
             int64_t width = net->head[run].rows;
             float *to = logits + i * V + first;

@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/num.h"
 #include "infer/net.h"
 
 sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err)
@@ -36,7 +37,7 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
     if (st == SOL_OK) st = sol_alloc_array((void **)&kv, 1, sizeof *kv, err);
     if (st != SOL_OK) return st;
     *kv = (sol_kv){.net = net, .limit = n_positions};
-    kv->capacity = (n_positions + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
+    kv->capacity = sol_round_up(n_positions, SOL_KV_BLOCK);
     const sol_model_config *c = &net->config;
     size_t lanes, count;
     st = sol_size_mul((size_t)kv->capacity, (size_t)(c->num_hidden_layers * c->num_key_value_heads), &lanes, err);

@@ -1,6 +1,7 @@
 /* The one product of inference: activations by a matrix of a layer or of the head, in whichever form its weights are held. */
 #include <string.h>
 
+#include "base/num.h"
 #include "infer/net.h"
 
 /* One tile of a dense product: the weights of OUT_TILE outputs stay in the cache while ROW_TILE rows pass. */
@@ -18,16 +19,16 @@ static void dense_tile(void *arg, int64_t tile, int thread)
 {
     const dense_args *a = arg;
     const net_matrix *m = a->m;
-    int64_t row = tile / a->out_tiles * ROW_TILE, rows = a->n - row < ROW_TILE ? a->n - row : ROW_TILE;
+    int64_t row = tile / a->out_tiles * ROW_TILE, rows = sol_min_i64(a->n - row, ROW_TILE);
     int64_t t = tile % a->out_tiles, first = 0;
     (void)thread;
     for (int p = 0; p < m->n_parts; first += m->part_rows[p++]) {
-        int64_t tiles = (m->part_rows[p] + OUT_TILE - 1) / OUT_TILE;
+        int64_t tiles = sol_ceil_div(m->part_rows[p], OUT_TILE);
         if (t >= tiles) {
             t -= tiles;
             continue;
         }
-        int64_t o = t * OUT_TILE, outs = m->part_rows[p] - o < OUT_TILE ? m->part_rows[p] - o : OUT_TILE;
+        int64_t o = t * OUT_TILE, outs = sol_min_i64(m->part_rows[p] - o, OUT_TILE);
         const char *w = (const char *)m->part[p] + (size_t)(o * m->cols) * sol_dtype_size(m->type);
         a->dot(w, m->cols, outs, a->x + row * m->cols, m->cols, rows, m->cols, a->y + row * m->rows + first + o, m->rows);
         return;
@@ -38,8 +39,8 @@ static void float_product(const sol_net *net, const net_matrix *m, const float *
 {
     const sol_float_ops *f = &net->ctx->k.f;
     dense_args a = {.m = m, .dot = m->type == SOL_F32 ? f->dot_f32 : f->dot_bf16, .x = x, .y = y, .n = n};
-    for (int p = 0; p < m->n_parts; p++) a.out_tiles += (m->part_rows[p] + OUT_TILE - 1) / OUT_TILE;
-    sol_pool_run(net->ctx->pool, a.out_tiles * ((n + ROW_TILE - 1) / ROW_TILE), dense_tile, &a);
+    for (int p = 0; p < m->n_parts; p++) a.out_tiles += sol_ceil_div(m->part_rows[p], OUT_TILE);
+    sol_pool_run(net->ctx->pool, a.out_tiles * sol_ceil_div(n, ROW_TILE), dense_tile, &a);
 }
 
 void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/gemm.h"
 
 enum { MAX_ROWS = 512, MAX_HEAD_DIM = 512 };
@@ -125,13 +126,13 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
 
 static int64_t runs_of(int64_t rows)
 {
-    return (rows + HEAD_COLS - 1) / HEAD_COLS;
+    return sol_ceil_div(rows, HEAD_COLS);
 }
 
 /* Rows of the run that begins at row `first`. */
 static int64_t run_rows(int64_t rows, int64_t first)
 {
-    return rows - first < HEAD_COLS ? rows - first : HEAD_COLS;
+    return sol_min_i64(rows - first, HEAD_COLS);
 }
 
 /* Cuts a dense [V, C] matrix into runs of HEAD_COLS rows. */

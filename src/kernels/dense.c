@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/dense_impl.h"
 
 struct sol_dense {
@@ -57,7 +58,7 @@ size_t sol_dense_row_bytes(sol_dense_type type, int64_t cols)
 
 int64_t sol_dense_row_scales(sol_dense_type type, int64_t cols)
 {
-    return is_float(type) ? 0 : (cols + SOL_DENSE_BLOCK - 1) / SOL_DENSE_BLOCK;
+    return is_float(type) ? 0 : sol_ceil_div(cols, SOL_DENSE_BLOCK);
 }
 
 double sol_dense_bits(sol_dense_type type)
@@ -91,7 +92,7 @@ size_t sol_dense_room(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int
 {
     const sol_dense_ops *ops = ctx->k.dense;
     sol_segments s = sol_segments_make(cols, SOL_DENSE_BLOCK, SOL_DENSE_BLOCK);
-    return is_float(type) ? 0 : (size_t)((rows + ops->tile_rows - 1) / ops->tile_rows) * ops->tile_bytes(type, &s);
+    return is_float(type) ? 0 : (size_t)sol_ceil_div(rows, ops->tile_rows) * ops->tile_bytes(type, &s);
 }
 
 sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dense_src *src, void *room, sol_err *err)
@@ -109,9 +110,9 @@ sol_status sol_dense_prepare(sol_dense **out, const sol_ctx *ctx, const sol_dens
     d->row_bytes = sol_dense_row_bytes(src->type, src->cols);
     if (is_float(src->type)) {
         d->data = src->data;
-        d->n_tiles = (d->rows + FLOAT_ROWS - 1) / FLOAT_ROWS;
+        d->n_tiles = sol_ceil_div(d->rows, FLOAT_ROWS);
     } else {
-        d->n_tiles = (d->rows + d->ops->tile_rows - 1) / d->ops->tile_rows;
+        d->n_tiles = sol_ceil_div(d->rows, d->ops->tile_rows);
         d->tile_bytes = d->ops->tile_bytes(d->type, &d->seg);
         d->tiles = room;
         d->owned = !room;
@@ -242,7 +243,7 @@ static void multiply_rounded(product *p, const float *x, int64_t n, float *y)
     p->job.y = y;
     sol_pool_run(n < 4 ? NULL : p->ctx->pool, n, round_token, p);
     p->tiles_a_run = (p->d->n_tiles + 4 * threads - 1) / (4 * threads);
-    sol_pool_run(p->ctx->pool, (p->d->n_tiles + p->tiles_a_run - 1) / p->tiles_a_run, product_tiles, p);
+    sol_pool_run(p->ctx->pool, sol_ceil_div(p->d->n_tiles, p->tiles_a_run), product_tiles, p);
 }
 
 void sol_dense_matmul(const sol_ctx *ctx, const sol_dense *d, sol_act act, const float *x, int64_t n_tokens, float *y,
@@ -252,7 +253,7 @@ void sol_dense_matmul(const sol_ctx *ctx, const sol_dense *d, sol_act act, const
     uint8_t *base = scratch;
     product p = {.ctx = ctx, .d = d, .x = x, .n = n_tokens, .y = y, .threads = base + plan.threads, .per_thread = plan.per_thread};
     if (is_float(d->type) || act == SOL_ACT_FLOAT) {
-        sol_pool_run(ctx->pool, (d->rows + FLOAT_ROWS - 1) / FLOAT_ROWS, float_tile, &p);
+        sol_pool_run(ctx->pool, sol_ceil_div(d->rows, FLOAT_ROWS), float_tile, &p);
         return;
     }
     p.acts = (sol_acts){.q = (int8_t *)(base + plan.q), .d = (float *)(base + plan.d), .nsum = (int32_t *)(base + plan.nsum)};

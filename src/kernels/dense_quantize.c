@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "kernels/dense_impl.h"
 
 typedef struct quantize_args {
@@ -124,6 +125,6 @@ void sol_dense_quantize(const sol_ctx *ctx, sol_dense_type type, const float *w,
                         sol_f16 *scales, float *weight)
 {
     quantize_args args = {.type = type, .w = w, .rows = rows, .cols = cols, .data = data, .scales = scales, .weight = weight};
-    if (weight) sol_pool_run(ctx->pool, (cols + WEIGHT_COLS - 1) / WEIGHT_COLS, weigh_columns, &args);
+    if (weight) sol_pool_run(ctx->pool, sol_ceil_div(cols, WEIGHT_COLS), weigh_columns, &args);
     sol_pool_run(ctx->pool, rows, quantize_row, &args);
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "kernels/dense_impl.h"
 
 enum { TILE_ROWS = 16 };

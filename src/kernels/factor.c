@@ -5,17 +5,14 @@
 #include <cblas.h>
 #include <math.h>
 
+#include "base/num.h"
+
 enum { BLOCK = 64, TILE = 64 };
 
 typedef struct factor_args {
     double *a, *b;
     int64_t n, m, at, width; /* the columns [at, at + width) */
 } factor_args;
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* A = V V^T of a small block: column j of V is known once the columns behind it are. */
 static bool factor_block(double *a, int64_t ld, int64_t n)
@@ -40,7 +37,7 @@ static void solve_tile(void *arg, int64_t tile, int thread)
 {
     const factor_args *f = arg;
     (void)thread;
-    int64_t row = tile * TILE, rows = min64(TILE, f->at - row);
+    int64_t row = tile * TILE, rows = sol_min_i64(TILE, f->at - row);
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, (int)rows, (int)f->width, 1,
                 f->a + f->at * f->n + f->at, (int)f->n, f->a + row * f->n + f->at, (int)f->n);
 }
@@ -50,7 +47,7 @@ static void update_tile(void *arg, int64_t tile, int thread)
 {
     const factor_args *f = arg;
     (void)thread;
-    int64_t row = tile * TILE, rows = min64(TILE, f->at - row);
+    int64_t row = tile * TILE, rows = sol_min_i64(TILE, f->at - row);
     const double *x = f->a + f->at;
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)(f->at - row), (int)f->width, -1, x + row * f->n,
                 (int)f->n, x + row * f->n, (int)f->n, 1, f->a + row * f->n + row, (int)f->n);
@@ -63,8 +60,8 @@ bool sol_factor_upper(const sol_ctx *ctx, double *a, int64_t n)
         f.at = (end - 1) / BLOCK * BLOCK;
         f.width = end - f.at;
         if (!factor_block(a + f.at * n + f.at, n, f.width)) return false;
-        sol_pool_run(ctx->pool, (f.at + TILE - 1) / TILE, solve_tile, &f);
-        sol_pool_run(ctx->pool, (f.at + TILE - 1) / TILE, update_tile, &f);
+        sol_pool_run(ctx->pool, sol_ceil_div(f.at, TILE), solve_tile, &f);
+        sol_pool_run(ctx->pool, sol_ceil_div(f.at, TILE), update_tile, &f);
     }
     return true;
 }
@@ -73,7 +70,7 @@ static void solve_rows(void *arg, int64_t tile, int thread)
 {
     const factor_args *f = arg;
     (void)thread;
-    int rows = (int)min64(TILE, f->m - tile * TILE), n = (int)f->n;
+    int rows = (int)sol_min_i64(TILE, f->m - tile * TILE), n = (int)f->n;
     double *b = f->b + tile * TILE * f->n;
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, rows, n, 1, f->a, n, b, n);
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, rows, n, 1, f->a, n, b, n);
@@ -82,7 +79,7 @@ static void solve_rows(void *arg, int64_t tile, int thread)
 void sol_factor_solve(const sol_ctx *ctx, const double *v, int64_t n, double *b, int64_t m)
 {
     factor_args f = {.a = (double *)(uintptr_t)v, .b = b, .n = n, .m = m};
-    sol_pool_run(ctx->pool, (m + TILE - 1) / TILE, solve_rows, &f);
+    sol_pool_run(ctx->pool, sol_ceil_div(m, TILE), solve_rows, &f);
 }
 
 bool sol_solve_spd(double *a, int64_t n, double *b)

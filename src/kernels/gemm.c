@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/num.h"
 #include "kernels/ctx.h"
 
 /* Tiles of C, all of about one size. Each packs its parts of A and B anew, so they are large; C is cut until the threads have
@@ -36,16 +37,11 @@ static void gemm_tile(void *arg, int64_t tile, int thread)
     const gemm_args *g = arg;
     (void)thread;
     int64_t i = tile / g->tiles_n * g->tile_m, j = tile % g->tiles_n * g->tile_n;
-    int64_t rows = g->m - i < g->tile_m ? g->m - i : g->tile_m, cols = g->n - j < g->tile_n ? g->n - j : g->tile_n;
+    int64_t rows = sol_min_i64(g->m - i, g->tile_m), cols = sol_min_i64(g->n - j, g->tile_n);
     const float *a = g->a + (g->trans_a ? i : i * g->lda);
     const float *b = g->b + (g->trans_b ? j * g->ldb : j);
     sol_gemm_tile(g->trans_a, g->trans_b, rows, cols, g->k, g->alpha, a, g->lda, b, g->ldb, g->beta,
                   g->c + i * g->ldc + j, g->ldc);
-}
-
-static int64_t tile_count(int64_t n, int64_t tile)
-{
-    return (n + tile - 1) / tile;
 }
 
 /* To what the micro-kernels of BLAS count in. */
@@ -74,14 +70,14 @@ void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t
     g.tile_m = m, g.tile_n = n;
     while (parts_m * parts_n < MIN_TILES || g.tile_m > MOST_ROWS || g.tile_n > MOST_COLS) {
         if (g.tile_m >= 2 * TILE_LEAST && g.tile_m >= g.tile_n / 4)
-            g.tile_m = round_up(tile_count(m, parts_m *= 2));
+            g.tile_m = round_up(sol_ceil_div(m, parts_m *= 2));
         else if (g.tile_n >= 2 * TILE_LEAST)
-            g.tile_n = round_up(tile_count(n, parts_n *= 2));
+            g.tile_n = round_up(sol_ceil_div(n, parts_n *= 2));
         else
             break;
     }
-    g.tiles_n = tile_count(n, g.tile_n);
-    sol_pool_run(ctx->pool, tile_count(m, g.tile_m) * g.tiles_n, gemm_tile, &g);
+    g.tiles_n = sol_ceil_div(n, g.tile_n);
+    sol_pool_run(ctx->pool, sol_ceil_div(m, g.tile_m) * g.tiles_n, gemm_tile, &g);
 }
 
 size_t sol_product_scratch(bool bf16, int64_t n, int64_t k)

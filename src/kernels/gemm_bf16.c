@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/num.h"
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 
@@ -10,30 +11,15 @@ _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP =
  * pass over them. A strip is packed on the stack (STRIP_ROOM), unless it can be read as it lies. */
 enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t parts(int64_t n, int64_t size)
-{
-    return (n + size - 1) / size;
-}
-
 /* n cut into equal parts of at most `most`, each a multiple of `step`. */
 static int64_t part_size(int64_t n, int64_t most, int64_t step)
 {
-    return parts(parts(n, parts(n, most)), step) * step;
-}
-
-static int64_t round_up(int64_t n, int64_t step)
-{
-    return parts(n, step) * step;
+    return sol_ceil_div(sol_ceil_div(n, sol_ceil_div(n, most)), step) * step;
 }
 
 size_t sol_bf16_packed_bytes(int64_t edge, int64_t k)
 {
-    return (size_t)(round_up(edge, SOL_BF16_TILE) * round_up(k, SOL_BF16_DEPTH)) * sizeof(uint16_t);
+    return (size_t)(sol_round_up(edge, SOL_BF16_TILE) * sol_round_up(k, SOL_BF16_DEPTH)) * sizeof(uint16_t);
 }
 
 /* Block i along k of panel p. */
@@ -43,8 +29,8 @@ static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right
     bool k_inner = x->trans == right;
     int64_t first = p * SOL_BF16_EDGE, depth = i * SOL_BF16_DEPTH, at = k_inner ? first * x->ld + depth : depth * x->ld + first;
     sol_bf16_source s = {.ld = x->ld, .bf16 = x->bf16, .k_inner = k_inner, .scale = scale};
-    s.edge = first < edge ? min64(SOL_BF16_EDGE, edge - first) : 0;
-    s.depth = min64(SOL_BF16_DEPTH, k - depth);
+    s.edge = first < edge ? sol_min_i64(SOL_BF16_EDGE, edge - first) : 0;
+    s.depth = sol_min_i64(SOL_BF16_DEPTH, k - depth);
     s.data = s.edge > 0 ? (const char *)x->data + at * (x->bf16 ? 2 : 4) : x->data;
     ops->pack(&s, right, block);
 }
@@ -53,7 +39,7 @@ static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right
 static void pack_panels(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale, int64_t from,
                         int64_t to, uint16_t *out)
 {
-    int64_t blocks = parts(k, SOL_BF16_DEPTH);
+    int64_t blocks = sol_ceil_div(k, SOL_BF16_DEPTH);
     if (x->trans == right) {
         for (int64_t p = from; p < to; p++)
             for (int64_t i = 0; i < blocks; i++, out += SOL_BF16_BLOCK) pack_block(ops, x, right, edge, k, scale, p, i, out);
@@ -66,14 +52,14 @@ static void pack_panels(const sol_bf16_ops *ops, const sol_operand *x, bool righ
 
 static int64_t panel_count(int64_t edge)
 {
-    return round_up(edge, SOL_BF16_TILE) / SOL_BF16_EDGE;
+    return sol_round_up(edge, SOL_BF16_TILE) / SOL_BF16_EDGE;
 }
 
 sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale,
                                  uint16_t *room)
 {
     pack_panels(ctx->k.bf16, x, right, edge, k, scale, 0, panel_count(edge), room);
-    return (sol_packed_operand){room, round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
+    return (sol_packed_operand){room, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
 /* A tile at the edge of C, or of a C in bf16, is summed in S [32, 32]: beta C is loaded before the sums,
@@ -134,8 +120,8 @@ static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand 
     for (int64_t j = 0; j < n; j += SOL_BF16_TILE) {
         sol_bf16_rows rows = a->rows;
         for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile)
-            one_tile(ops, &rows, sol_packed_part(b, j, 0), parts(k, SOL_BF16_DEPTH), min64(SOL_BF16_TILE, m - i),
-                     min64(SOL_BF16_TILE, n - j), r, i * r->ld + j);
+            one_tile(ops, &rows, sol_packed_part(b, j, 0), sol_ceil_div(k, SOL_BF16_DEPTH), sol_min_i64(SOL_BF16_TILE, m - i),
+                     sol_min_i64(SOL_BF16_TILE, n - j), r, i * r->ld + j);
     }
     ops->end();
 }
@@ -156,7 +142,7 @@ static int64_t part_k_size(int64_t k)
 
 static int64_t part_n_size(int64_t n, int64_t part_k)
 {
-    return part_size(n, min64(PART_N, PART / part_k / SOL_BF16_TILE * SOL_BF16_TILE), SOL_BF16_TILE);
+    return part_size(n, sol_min_i64(PART_N, PART / part_k / SOL_BF16_TILE * SOL_BF16_TILE), SOL_BF16_TILE);
 }
 
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k)
@@ -179,10 +165,10 @@ typedef struct job {
 static void pack_tile(void *arg, int64_t index, int thread)
 {
     const job *j = arg;
-    int64_t from = index * PANELS_A_TILE, to = min64(from + PANELS_A_TILE, panel_count(j->n));
+    int64_t from = index * PANELS_A_TILE, to = sol_min_i64(from + PANELS_A_TILE, panel_count(j->n));
     (void)thread;
     pack_panels(j->ctx->k.bf16, &j->b, true, j->n, j->k, 1, from, to,
-                j->packed + from * SOL_BF16_EDGE * round_up(j->k, SOL_BF16_DEPTH));
+                j->packed + from * SOL_BF16_EDGE * sol_round_up(j->k, SOL_BF16_DEPTH));
 }
 
 static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
@@ -210,9 +196,9 @@ static void product_strip(void *arg, int64_t index, int thread)
 {
     const job *j = arg;
     _Alignas(64) uint16_t room[STRIP_ROOM];
-    int64_t row = index * j->rows_a_strip, rows = min64(j->rows_a_strip, j->m - row), ld = j->a.ld;
+    int64_t row = index * j->rows_a_strip, rows = sol_min_i64(j->rows_a_strip, j->m - row), ld = j->a.ld;
     sol_operand a = moved(&j->a, row, 0);
-    sol_packed_operand b = {j->packed, round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
+    sol_packed_operand b = {j->packed, sol_round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
     if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, room));
@@ -225,8 +211,8 @@ static void product_strip(void *arg, int64_t index, int thread)
  * no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
-    int64_t most = min64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
-    return round_up(parts(m, round_up(parts(m, most), threads)), SOL_BF16_TILE);
+    int64_t most = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
+    return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, most), threads)), SOL_BF16_TILE);
 }
 
 static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k, int64_t part_k, const result *c)
@@ -237,12 +223,12 @@ static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, i
         for (int64_t at_k = 0; at_k < k; at_k += part_k) {
             j->a = moved(a, 0, at_k);
             j->b = moved(b, at_k, at_n);
-            j->n = min64(part_n, n - at_n);
-            j->k = min64(part_k, k - at_k);
+            j->n = sol_min_i64(part_n, n - at_n);
+            j->k = sol_min_i64(part_k, k - at_k);
             j->c = moved_result(c, 0, at_n);
             if (at_k > 0) j->c.beta = 1;
-            sol_pool_run(j->ctx->pool, parts(panel_count(j->n), PANELS_A_TILE), pack_tile, j);
-            sol_pool_run(j->ctx->pool, parts(j->m, j->rows_a_strip), product_strip, j);
+            sol_pool_run(j->ctx->pool, sol_ceil_div(panel_count(j->n), PANELS_A_TILE), pack_tile, j);
+            sol_pool_run(j->ctx->pool, sol_ceil_div(j->m, j->rows_a_strip), product_strip, j);
         }
 }
 

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/num.h"
+
 typedef struct sol_segments {
     int64_t cols, cols_pad; /* cols rounded up to 64: q is zero from cols on */
     int64_t q_stride;       /* distance of rows of q: an odd number of lines, so that they do not share sets of a cache */
@@ -18,22 +20,12 @@ typedef struct sol_segments {
 
 enum { SOL_TERNARY_BLOCK = 128 };
 
-static inline int64_t sol_min_i64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline int64_t sol_round_up(int64_t a, int64_t to)
-{
-    return (a + to - 1) / to * to;
-}
-
 static inline sol_segments sol_segments_make(int64_t cols, int64_t group, int64_t block)
 {
     sol_segments s = {.cols = cols, .cols_pad = sol_round_up(cols, 64), .group = group, .block = block};
     s.q_stride = s.cols_pad | 64;
-    s.n_groups = (cols + group - 1) / group;
-    s.segs_per_group = (group + block - 1) / block;
+    s.n_groups = sol_ceil_div(cols, group);
+    s.segs_per_group = sol_ceil_div(group, block);
     s.groups_per_block = group < block ? block / group : 1;
     s.n_segs = s.n_groups * s.segs_per_group;
     return s;

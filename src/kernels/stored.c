@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
 
@@ -45,7 +46,7 @@ static void widen_q8(const int8_t *q, const sol_f16 *scales, int64_t n, float *o
 {
     for (int64_t i = 0; i < n; i += SOL_DENSE_BLOCK) {
         float scale = sol_f16_to_f32(*scales++);
-        int64_t end = i + SOL_DENSE_BLOCK < n ? i + SOL_DENSE_BLOCK : n;
+        int64_t end = sol_min_i64(i + SOL_DENSE_BLOCK, n);
         for (int64_t j = i; j < end; j++) out[j] = scale * (float)q[j];
     }
 }
@@ -75,14 +76,14 @@ static void widen_tile(void *arg, int64_t tile, int thread)
 {
     const tiles *t = arg;
     (void)thread;
-    int64_t first = tile * t->tile, n = t->rows - first < t->tile ? t->rows - first : t->tile;
+    int64_t first = tile * t->tile, n = sol_min_i64(t->rows - first, t->tile);
     sol_stored_rows(t->s, t->from + first, n, t->out + first * t->s->cols);
 }
 
 static void widen_part(const sol_ctx *ctx, const sol_stored *s, int64_t from, int64_t rows, float *out)
 {
     tiles t = {.s = s, .out = out, .from = from, .rows = rows, .tile = tile_rows(s)};
-    sol_pool_run(ctx->pool, (rows + t.tile - 1) / t.tile, widen_tile, &t);
+    sol_pool_run(ctx->pool, sol_ceil_div(rows, t.tile), widen_tile, &t);
 }
 
 void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out)
@@ -104,7 +105,7 @@ void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w)
 {
     tiles t = {.s = s, .in = w, .rows = s->rows, .tile = tile_rows(s)};
     if (s->type == SOL_STORED_F32) memcpy(s->data, w, sol_stored_bytes(s));
-    if (s->type == SOL_STORED_BF16) sol_pool_run(ctx->pool, (t.rows + t.tile - 1) / t.tile, round_tile, &t);
+    if (s->type == SOL_STORED_BF16) sol_pool_run(ctx->pool, sol_ceil_div(t.rows, t.tile), round_tile, &t);
     if (s->type == SOL_STORED_Q8) sol_dense_quantize(ctx, SOL_DENSE_Q8, w, s->rows, s->cols, s->data, s->scales, NULL);
 }
 
@@ -123,7 +124,7 @@ static int64_t block_rows(const sol_stored *s, bool bf16)
 static size_t wide_bytes(const sol_stored *s, bool bf16)
 {
     size_t bytes = (size_t)(block_rows(s, bf16) * s->cols) * sizeof(float);
-    return as_it_lies(s, bf16) ? 0 : (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+    return as_it_lies(s, bf16) ? 0 : sol_round_up_size(bytes, SOL_ALIGN);
 }
 
 size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16)
@@ -141,7 +142,7 @@ void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, c
     sol_operand w = {.data = s->data, .ld = C, .trans = true, .bf16 = s->type == SOL_STORED_BF16};
     if (!lies) w.data = scratch, w.bf16 = false;
     for (int64_t r = 0; r < s->rows; r += block) {
-        int64_t n = s->rows - r < block ? s->rows - r : block;
+        int64_t n = sol_min_i64(s->rows - r, block);
         if (!lies) widen_part(ctx, s, r, n, scratch);
         sol_product(ctx, bf16, m, n, C, 1, &a, &w, 0, y + r, s->rows, room);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "kernels/ternary_impl.h"
 
 struct sol_ternary {
@@ -60,7 +61,7 @@ size_t sol_ternary_room(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t 
 {
     const sol_ternary_ops *ops = ctx->k.ternary;
     sol_segments s = sol_segments_make(cols, group_size ? group_size : cols, SOL_TERNARY_BLOCK);
-    return (size_t)((rows + ops->tile_rows - 1) / ops->tile_rows) * ops->tile_bytes(&s);
+    return (size_t)sol_ceil_div(rows, ops->tile_rows) * ops->tile_bytes(&s);
 }
 
 sol_status sol_ternary_prepare(sol_ternary **out, const sol_ctx *ctx, int64_t cols, int64_t group_size, sol_block_layout layout,
@@ -81,7 +82,7 @@ sol_status sol_ternary_prepare(sol_ternary **out, const sol_ctx *ctx, int64_t co
     t->rows = rows;
     t->layout = layout;
     t->ops = ctx->k.ternary;
-    t->n_tiles = (rows + t->ops->tile_rows - 1) / t->ops->tile_rows;
+    t->n_tiles = sol_ceil_div(rows, t->ops->tile_rows);
     t->tile_bytes = t->ops->tile_bytes(&t->seg);
     t->tiles = room;
     t->owned = !room;
@@ -252,7 +253,7 @@ static void multiply(product *p, const float *x, int64_t n, float *y)
     if (p->permuted) p->x = p->permuted;
     for (int i = 0; i < threads; i++) *(int64_t *)(p->threads + (size_t)i * p->per_thread) = 0;
     p->tiles_a_run = (t->n_tiles + 4 * threads - 1) / (4 * threads);
-    sol_pool_run(p->ctx->pool, (t->n_tiles + p->tiles_a_run - 1) / p->tiles_a_run, product_tiles, p);
+    sol_pool_run(p->ctx->pool, sol_ceil_div(t->n_tiles, p->tiles_a_run), product_tiles, p);
 }
 
 void sol_ternary_matmul(const sol_ctx *ctx, const sol_ternary *t, sol_act act, const float *x, int64_t n_tokens, float *y,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "kernels/block.h"
 #include "kernels/segments.h"
 
@@ -31,7 +32,7 @@ static inline sol_unit sol_unit_make(const sol_segments *s, int64_t chunk_bytes,
     sol_unit u = {.groups = 1};
     while (u.groups < s->n_groups && u.groups * s->group % 64 != 0) u.groups++;
     u.chunks = (u.groups * s->group + 63) / 64;
-    u.count = (s->n_groups + u.groups - 1) / u.groups;
+    u.count = sol_ceil_div(s->n_groups, u.groups);
     u.scales = u.chunks * chunk_bytes;
     u.bytes = u.scales + u.groups * tile_rows * (int64_t)sizeof(sol_f16);
     return u;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "kernels/ternary_impl.h"
 
 static uint32_t max_magnitude(const float *x, int64_t n)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "model/model.h"
 
 int sol_model_plain_params(const sol_model *m)
@@ -20,7 +21,7 @@ static void drop_learned(sol_model *m)
         sol_param *p = &m->params[i];
         p->learned = 0;
         m->n_weights += sol_param_count(p);
-        m->n_elements = p->offset + (sol_param_count(p) + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+        m->n_elements = p->offset + sol_round_up(sol_param_count(p), SOL_PARAM_ALIGN);
     }
 }
 
@@ -32,7 +33,7 @@ static void append(sol_model *m, const sol_param *linear, const char *suffix, in
                      .offset = m->n_elements};
     snprintf(p->name, sizeof p->name, "%.*s.%s", (int)stem, linear->name, suffix);
     m->n_weights += n;
-    m->n_elements += (n + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+    m->n_elements += sol_round_up(n, SOL_PARAM_ALIGN);
 }
 
 static sol_status grow_table(sol_model *m, int n, sol_err *err)

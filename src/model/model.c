@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/rng.h"
 
 /* Appends the parameter of a role. */
@@ -21,7 +22,7 @@ static void add_param(sol_model *m, sol_role role, int layer)
     if (m->place[role] < 0) m->place[role] = m->n_params;
     m->n_params++;
     m->n_weights += sol_param_count(p);
-    m->n_elements += (sol_param_count(p) + SOL_PARAM_ALIGN - 1) / SOL_PARAM_ALIGN * SOL_PARAM_ALIGN;
+    m->n_elements += sol_round_up(sol_param_count(p), SOL_PARAM_ALIGN);
 }
 
 /* Appends what the model has of the rows from `role` on that stand together, in a block or (layer -1) outside; returns the row behind. */
@@ -195,7 +196,7 @@ void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, ui
     float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
     init_args a = {.out = out, .dtype = dtype, .first = first, .n = n, .seed = seed,
                    .stream = SOL_STREAM_INIT + ((uint64_t)index << 8), .std = 0.02f * (residual ? residual_scale : 1.0f)};
-    sol_pool_run(ctx ? ctx->pool : NULL, (n + INIT_TILE - 1) / INIT_TILE, init_tile, &a);
+    sol_pool_run(ctx ? ctx->pool : NULL, sol_ceil_div(n, INIT_TILE), init_tile, &a);
 }
 
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed)

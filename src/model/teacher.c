@@ -1,13 +1,14 @@
 /* A teacher: weights in a compact type, its forward pass on the tape of a student, and what it makes of a batch by itself. */
 #include "model/teacher.h"
 
+#include "base/num.h"
 #include "model/teacher_net.h"
 
 /* ---- weights ---- */
 
 static size_t aligned(size_t bytes)
 {
-    return (bytes + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+    return sol_round_up_size(bytes, SOL_ALIGN);
 }
 
 sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_stored_type type, sol_err *err)

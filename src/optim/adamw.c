@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "base/rng.h"
 #include "optim/moments.h"
 
@@ -15,7 +16,7 @@ static size_t moment_size(sol_moments kind)
 
 int64_t sol_moment_blocks(const sol_param *p)
 {
-    return (sol_param_count(p) + SOL_MOMENT_BLOCK - 1) / SOL_MOMENT_BLOCK;
+    return sol_ceil_div(sol_param_count(p), SOL_MOMENT_BLOCK);
 }
 
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
@@ -97,7 +98,7 @@ static void update_tile(void *arg, int64_t tile, int thread)
     (void)thread;
     for (int64_t i = tile * TILE; i < end; i += CHUNK) {
         float wide[CHUNK], m_buffer[CHUNK], v_buffer[CHUNK];
-        int64_t n = end - i < CHUNK ? end - i : CHUNK, at = p->offset + i;
+        int64_t n = sol_min_i64(end - i, CHUNK), at = p->offset + i;
         sol_moment_chunk c = {a->o, at, n, a->o->block[a->index] + i / SOL_MOMENT_BLOCK};
         sol_bf16 *data = (sol_bf16 *)a->model->data + at;
         float *w = narrow ? wide : (float *)a->model->data + at;
@@ -140,7 +141,7 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
         const sol_param *p = &model->params[a.index];
         a.grads = grads + (p->offset - model->params[first].offset);
         a.step.keep = decays(p) ? (float)(1 - (double)o->lr * (double)c->weight_decay) : 1;
-        sol_pool_run(ctx->pool, (sol_param_count(p) + TILE - 1) / TILE, update_tile, &a);
+        sol_pool_run(ctx->pool, sol_ceil_div(sol_param_count(p), TILE), update_tile, &a);
     }
 }
 
@@ -160,16 +161,16 @@ typedef struct norm_args {
 static void norm_tile(void *arg, int64_t tile, int thread)
 {
     norm_args *a = arg;
-    int64_t begin = tile * a->tile, n = a->n - begin < a->tile ? a->n - begin : a->tile;
+    int64_t begin = tile * a->tile, n = sol_min_i64(a->n - begin, a->tile);
     (void)thread;
     a->ctx->k.e.square_sum(a->x + begin, n, &a->partial[tile]);
 }
 
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n)
 {
-    norm_args a = {.ctx = ctx, .x = x, .n = n, .tile = (n + NORM_TILES - 1) / NORM_TILES};
+    norm_args a = {.ctx = ctx, .x = x, .n = n, .tile = sol_ceil_div(n, NORM_TILES)};
     if (a.tile < TILE) a.tile = TILE;
-    int64_t n_tiles = (n + a.tile - 1) / a.tile;
+    int64_t n_tiles = sol_ceil_div(n, a.tile);
     double sum = 0;
     sol_pool_run(ctx->pool, n_tiles, norm_tile, &a);
     for (int64_t i = 0; i < n_tiles; i++) sum += a.partial[i];

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "base/rng.h"
 
 enum { BLOCK = SOL_MOMENT_BLOCK, M_TOP = 127, V_TOP = 255 };
@@ -112,7 +113,7 @@ static float store_block(const float *x, int64_t n, bool second, uint8_t *code)
 
 static int64_t block_length(const sol_moment_chunk *c, int64_t i)
 {
-    return c->n - i < BLOCK ? c->n - i : BLOCK;
+    return sol_min_i64(c->n - i, BLOCK);
 }
 
 static void load_8(const sol_moment_chunk *c, bool second, float *out)

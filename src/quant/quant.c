@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 
 /* CHUNK: weights handed to a method at a time, a multiple of what blocks and lane sums count in. TILE_WEIGHTS: the least
  * that is worth handing to a thread. MAX_TILES bounds the partial sums of one per-tensor scale. */
@@ -35,15 +36,10 @@ static float rounded(const sol_quant_spec *spec, float x)
     return spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(x)) : x;
 }
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static void measure(const job *j, int pass, const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
 {
     for (int64_t i = 0; i < n; i += j->chunk)
-        j->spec->method->measure(j->k, j->spec, pass, g, w + i, min64(n - i, j->chunk), acc);
+        j->spec->method->measure(j->k, j->spec, pass, g, w + i, sol_min_i64(n - i, j->chunk), acc);
 }
 
 /* Parameters that were learned take the place of measuring. */
@@ -91,7 +87,7 @@ static void emit_effective(const job *j, const sol_quant_group *g, const float *
     }
     for (int64_t i = 0; i < n; i += j->chunk) {
         int8_t t[CHUNK];
-        int64_t m = min64(n - i, j->chunk);
+        int64_t m = sol_min_i64(n - i, j->chunk);
         q->levels(j->k, j->spec, g, w + i, m, t);
         for (int64_t k = 0; k < m; k++) {
             float value = level_value(t[k], scale);
@@ -105,7 +101,7 @@ static void emit_bf16(const job *j, const sol_quant_group *g, const float *w, in
 {
     float part[CHUNK];
     for (int64_t i = 0; i < n; i += j->chunk) {
-        int64_t m = min64(n - i, j->chunk);
+        int64_t m = sol_min_i64(n - i, j->chunk);
         emit_effective(j, g, w + i, m, part);
         j->k->e.to_bf16(part, m, out + i);
     }
@@ -116,7 +112,7 @@ static void add_dead(const job *j, const sol_quant_group *g, const float *w, int
     double sum = 0;
     for (int64_t i = 0; i < n; i += j->chunk) {
         int8_t t[CHUNK];
-        int64_t m = min64(n - i, j->chunk);
+        int64_t m = sol_min_i64(n - i, j->chunk);
         j->spec->method->levels(j->k, j->spec, g, w + i, m, t);
         for (int64_t k = 0; k < m; k++) sum += t[k] == 0 ? (double)w[i + k] : 0;
     }
@@ -132,7 +128,7 @@ static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, c
     for (int64_t i = 0; i < n; i += j->chunk) {
         float through[CHUNK];
         int8_t t[CHUNK];
-        int64_t m = min64(n - i, j->chunk);
+        int64_t m = sol_min_i64(n - i, j->chunk);
         if (q->backward)
             q->backward(g, w + i, dw + i, m, through, learned);
         else
@@ -175,7 +171,7 @@ static void add_learned(const job *j, int64_t index, const double *sum)
 static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
 {
     *begin = tile * j->rows_a_tile;
-    *end = min64(*begin + j->rows_a_tile, j->x->rows);
+    *end = sol_min_i64(*begin + j->rows_a_tile, j->x->rows);
     for (int64_t r = *begin; j->bias && r < *end; r++) j->bias[r] = 0;
 }
 
@@ -199,7 +195,7 @@ static void rows_tile(void *arg, int64_t tile, int thread)
 static void measure_tile(void *arg, int64_t tile, int thread)
 {
     job *j = arg;
-    int64_t begin = tile * j->rows_a_tile, end = min64(begin + j->rows_a_tile, j->x->rows);
+    int64_t begin = tile * j->rows_a_tile, end = sol_min_i64(begin + j->rows_a_tile, j->x->rows);
     (void)thread;
     j->partial[tile] = (sol_quant_acc){0};
     for (int64_t r = begin; r < end; r++)
@@ -241,14 +237,14 @@ static void run_tensor(const sol_ctx *ctx, job *j, int64_t n_tiles)
 /* Tiles depend on the shape alone. */
 static void run(const sol_ctx *ctx, job *j)
 {
-    int64_t rows = j->x->rows, cols = j->x->cols, rows_a_tile = (TILE_WEIGHTS + cols - 1) / cols;
+    int64_t rows = j->x->rows, cols = j->x->cols, rows_a_tile = sol_ceil_div(TILE_WEIGHTS, cols);
     bool tensor = j->spec->granularity == SOL_PER_TENSOR;
-    if (tensor && rows_a_tile < (rows + MAX_TILES - 1) / MAX_TILES) rows_a_tile = (rows + MAX_TILES - 1) / MAX_TILES;
+    if (tensor && rows_a_tile < sol_ceil_div(rows, MAX_TILES)) rows_a_tile = sol_ceil_div(rows, MAX_TILES);
     j->k = &ctx->k;
     j->rows_a_tile = rows_a_tile;
     j->chunk = CHUNK - CHUNK % sol_quant_block(j->spec);
     j->learned_scale = (float)(1 / sqrt((double)rows * (double)cols));
-    int64_t n_tiles = (rows + rows_a_tile - 1) / rows_a_tile;
+    int64_t n_tiles = sol_ceil_div(rows, rows_a_tile);
     if (tensor)
         run_tensor(ctx, j, n_tiles);
     else

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/parts.h"
 #include "store/store.h"
 
@@ -314,7 +315,7 @@ static sol_status stream_param(const sol_h5_file *f, const sol_param *p, const s
     sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
     if (st == SOL_OK) st = sol_params_in_open(&in, f, p, err);
     for (int64_t at = 0; st == SOL_OK && at < p->rows; at += most) {
-        int64_t n = p->rows - at < most ? p->rows - at : most;
+        int64_t n = sol_min_i64(p->rows - at, most);
         st = sol_params_in_next(&in, rows, SOL_F32, n * p->cols, err);
         if (st == SOL_OK) st = sink->rows(sink->user, p, at, n, rows, err);
     }

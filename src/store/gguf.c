@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 enum { MAX_KEY = 65535, MAX_TENSOR_NAME = 256, MAX_ALIGNMENT = 1 << 16, MAX_NESTING = 8, MAX_PARTS = 99999 };
 
@@ -348,7 +349,7 @@ sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err
     st = read_alignment(g, &alignment, err);
     for (; st == SOL_OK && g->n_tensors < tensors; g->n_tensors += st == SOL_OK) st = take_tensor(&c, &g->tensor[g->n_tensors]);
     if (st != SOL_OK) return st;
-    return place_tensors(g, (c.at + alignment - 1) / alignment * alignment, alignment, size, err);
+    return place_tensors(g, sol_round_up_size(c.at, alignment), alignment, size, err);
 }
 
 static sol_status open_file(sol_gguf *g, const char *path, sol_err *err)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/export.h"
 #include "store/ggml.h"
 #include "store/gguf.h"
@@ -232,7 +233,7 @@ static uint64_t tensor_bytes(const sol_ggml_type *t, int64_t rows, int64_t cols)
 
 static uint64_t aligned(uint64_t n)
 {
-    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return sol_round_up_size(n, ALIGNMENT);
 }
 
 static void put_tensor(blob *b, const gguf_writer *w, const char *name, const sol_ggml_type *t, int64_t rows, int64_t cols,
@@ -387,7 +388,7 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
     int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows : PIECE / p->cols > 1 ? PIECE / p->cols : 1;
     sol_status st = sol_view_begin(&w->view, index, err);
     for (int64_t from = 0; st == SOL_OK && from < p->rows; from += step) {
-        int64_t n = p->rows - from < step ? p->rows - from : step;
+        int64_t n = sol_min_i64(p->rows - from, step);
         st = sol_view_next(&w->view, w->rows, n, err);
         for (int64_t r = 0; st == SOL_OK && r < n; r++)
             st = write_row(w, p, type_of(w, p), w->rows + source_row(w, p, r) * p->cols, err);

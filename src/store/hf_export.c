@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/text.h"
 #include "store/export.h"
 #include "store/hf.h"
@@ -82,7 +83,7 @@ static sol_status write_param(folder *f, int index, sol_err *err)
     int64_t step = PIECE / p->cols > 1 ? PIECE / p->cols : 1;
     sol_status st = sol_view_begin(&f->view, index, err);
     for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
-        int64_t n = p->rows - row < step ? p->rows - row : step;
+        int64_t n = sol_min_i64(p->rows - row, step);
         size_t bytes = (size_t)(n * p->cols) * sol_dtype_size(f->dtype);
         st = sol_view_next(&f->view, f->rows, n, err);
         if (st == SOL_OK)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/hf.h"
 #include "store/safetensors.h"
 #include "store/source.h"
@@ -207,7 +208,7 @@ static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2
     if (!*same) return SOL_OK;
     for (int i = 0; st == SOL_OK && i < 3; i++) st = sol_alloc_array((void **)&part[i], STEP, sizeof(float), err);
     for (int64_t at = 0; st == SOL_OK && *same && at < n; at += STEP) {
-        int64_t count = n - at < STEP ? n - at : STEP;
+        int64_t count = sol_min_i64(n - at, STEP);
         for (int i = 0; st == SOL_OK && i < 2; i++) st = read_elements(f, where[i], x[i], at, count, part[2], part[i], err);
         *same = st == SOL_OK && memcmp(part[0], part[1], (size_t)count * sizeof(float)) == 0;
     }

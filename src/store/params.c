@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/parts.h"
 
 enum { PIECE = 1 << 16 }; /* elements that are converted at a time */
@@ -51,7 +52,7 @@ sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dt
     if (from == o->dtype) return sol_h5_append(o->w, o->first + index, data, (size_t)n * sol_dtype_size(from), err);
     sol_status st = SOL_OK;
     for (int64_t at = 0; st == SOL_OK && at < n; at += PIECE) {
-        int64_t some = n - at < PIECE ? n - at : PIECE;
+        int64_t some = sol_min_i64(n - at, PIECE);
         const char *here = (const char *)data + (size_t)at * sol_dtype_size(from);
         if (from == SOL_F32)
             st = sol_part_refuse_beyond(o->table->params[index].name, (const float *)(const void *)here, some, sol_dtype_name(o->dtype),
@@ -115,14 +116,14 @@ sol_status sol_params_in_open(sol_params_in *in, const sol_h5_file *f, const sol
     if (st != SOL_OK) return st;
     in->stream = (sol_h5_stream){.file = f, .node = n};
     int64_t count = sol_param_count(p);
-    return sol_alloc_array(&in->buffer, (size_t)(count < PIECE ? count : PIECE), 4, err);
+    return sol_alloc_array(&in->buffer, (size_t)sol_min_i64(count, PIECE), 4, err);
 }
 
 sol_status sol_params_in_next(sol_params_in *in, void *out, sol_dtype to, int64_t n, sol_err *err)
 {
     sol_status st = SOL_OK;
     for (int64_t at = 0; st == SOL_OK && at < n; at += PIECE) {
-        int64_t some = n - at < PIECE ? n - at : PIECE;
+        int64_t some = sol_min_i64(n - at, PIECE);
         void *here = (char *)out + (size_t)at * sol_dtype_size(to), *raw = in->stored == to ? here : in->buffer;
         st = sol_h5_stream_next(&in->stream, raw, (size_t)some * sol_dtype_size(in->stored), err);
         if (st == SOL_OK && raw != here) sol_convert(here, to, raw, in->stored, some);

@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/parts.h"
 
 enum { PIECE = 1 << 16 }; /* elements at a time, so that they stay in the cache, but at least one head or one row */
@@ -155,7 +156,7 @@ sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err)
         const sol_param *p = &c->model->params[i];
         int64_t step = piece_rows(s, p, elements);
         for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
-            int64_t n = p->rows - row < step ? p->rows - row : step;
+            int64_t n = sol_min_i64(p->rows - row, step);
             st = read_piece(s, i, p, row, n, &r, SOL_F32, sol_model_f32(c->model, p) + row * p->cols, err);
         }
     }
@@ -206,7 +207,7 @@ static void next_batch(transfer *t, batch *b)
     int64_t filled = 0;
     for (b->n_pieces = 0; t->param < t->table->n_params && b->n_pieces < BATCH_PIECES; b->n_pieces++) {
         const sol_param *p = &t->table->params[t->param];
-        int64_t step = piece_rows(t->s, p, t->elements), n = p->rows - t->row < step ? p->rows - t->row : step;
+        int64_t step = piece_rows(t->s, p, t->elements), n = sol_min_i64(p->rows - t->row, step);
         if (filled + n * p->cols > t->capacity) break;
         b->piece[b->n_pieces] = (piece){.param = t->param, .row = t->row, .n = n, .at = filled};
         filled += n * p->cols;

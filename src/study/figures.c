@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 /* Okabe and Ito's colours: told apart by all readers, and in grey. */
 const char *sol_run_color(int r)
@@ -81,7 +82,7 @@ enum { MAX_POINTS = 600 }; /* of a curve: longer ones are averaged in bins */
 
 static void add_curve(sol_text *t, const sol_study_curve *c, int r)
 {
-    int64_t bin = (c->n + MAX_POINTS - 1) / MAX_POINTS;
+    int64_t bin = sol_ceil_div(c->n, MAX_POINTS);
     sol_text_add(t, NULL, "$loss%d << EOD\n", r);
     for (int64_t i = 0; i < c->n; i += bin) {
         double loss = 0;

@@ -3,14 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "study/figures.h"
 
 enum { MAX_COLUMNS = 150 }; /* of a heat map */
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Marks for the layers: every one while they are few, otherwise the blocks. */
 static void add_layer_tics(sol_text *t, const char *axis, const sol_study_run *run, bool all)
@@ -40,7 +36,7 @@ static int64_t heat_record(const sol_study_run *run, int64_t column, int64_t col
 
 static void add_matrix(sol_text *t, const sol_study_run *run, int m, int r, double *lo, double *hi)
 {
-    int64_t columns = min64(run->n_records, MAX_COLUMNS);
+    int64_t columns = sol_min_i64(run->n_records, MAX_COLUMNS);
     sol_text_add(t, NULL, "$heat%d << EOD\n", r);
     for (int i = 0; i < run->n_layers; i++) {
         for (int64_t c = 0; c < columns; c++) {
@@ -56,7 +52,7 @@ static void add_matrix(sol_text *t, const sol_study_run *run, int m, int r, doub
 
 static void add_time_tics(sol_text *t, const sol_study_run *run)
 {
-    int64_t columns = min64(run->n_records, MAX_COLUMNS), tics = min64(columns, 5);
+    int64_t columns = sol_min_i64(run->n_records, MAX_COLUMNS), tics = sol_min_i64(columns, 5);
     sol_text_add(t, NULL, "set xtics (");
     for (int64_t k = 0; k < tics; k++) {
         int64_t c = tics > 1 ? k * (columns - 1) / (tics - 1) : 0;
@@ -80,7 +76,7 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
     double lo = INFINITY, hi = -INFINITY;
     int columns = n < 3 ? n : 3, layers = runs[0].n_layers;
     bool label_all = layers <= 42;
-    sol_figure_size size = {.width = 900, .rows = (n + columns - 1) / columns, .columns = columns, .left = 90, .right = 96, .gap = 56};
+    sol_figure_size size = {.width = 900, .rows = sol_ceil_div(n, columns), .columns = columns, .left = 90, .right = 96, .gap = 56};
     size.panel_height = layers * 11 < 200 ? 200 : layers * 11 > 462 ? 462 : layers * 11;
     snprintf(name, sizeof name, "heat_%s", sol_measure_at(measure)->name);
     sol_figure_begin(p, name, &size, runs, n);
@@ -162,7 +158,7 @@ void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
                                  {"trained", "lw 2.2 lc rgb '#0072B2'"},
                                  {"held out", "lw 1.6 dt 3 lc rgb '#0072B2'"}};
     int columns = n < 2 ? n : 2;
-    sol_figure_begin(p, "calibration", &(sol_figure_size){.width = 900, .panel_height = 260, .rows = (n + columns - 1) / columns,
+    sol_figure_begin(p, "calibration", &(sol_figure_size){.width = 900, .panel_height = 260, .rows = sol_ceil_div(n, columns),
                                                           .columns = columns}, runs, n);
     sol_text *t = &p->draw;
     sol_text_add(t, NULL, "set key top left horizontal samplen 2\nset logscale y\nset ytics (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)\nset yrange [*:*] noextend\nset offsets 0, 0, graph 0.15, graph 0.05\n"
@@ -205,7 +201,7 @@ static const uint32_t *slice_of(const sol_study_run *run, int kind, int slice, i
 void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
 {
     int columns = n < 2 ? n : 2;
-    sol_figure_begin(p, "powers", &(sol_figure_size){.width = 900, .panel_height = 210, .rows = (n + columns - 1) / columns,
+    sol_figure_begin(p, "powers", &(sol_figure_size){.width = 900, .panel_height = 210, .rows = sol_ceil_div(n, columns),
                                                      .columns = columns}, runs, n);
     for (int r = 0; r < n; r++) {
         const sol_study_run *run = &runs[r];

@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 
 static const sol_measure_row measure_table[SOL_MEASURE_COUNT] = {
 #define SOL_MEASURE(name, unit, title, good) {#name, unit, title, good},
@@ -234,8 +235,8 @@ size_t sol_measure_work(void)
 void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state, bool has_previous, void *work, double *m,
                          sol_histograms *h)
 {
-    int64_t tile_rows = (v->rows + MAX_TILES - 1) / MAX_TILES;
-    int64_t n_tiles = (v->rows + tile_rows - 1) / tile_rows;
+    int64_t tile_rows = sol_ceil_div(v->rows, MAX_TILES);
+    int64_t n_tiles = sol_ceil_div(v->rows, tile_rows);
     weights_args a = {.v = v, .tile_rows = tile_rows, .per_scale = v->rows * v->cols / v->n_scales,
                       .row_blocks = blocks_a_row(v->cols), .state = state, .has_previous = has_previous, .sums = work};
     memset(work, 0, (size_t)n_tiles * sizeof(tile_sums));
@@ -281,7 +282,7 @@ typedef struct norm_args {
 static void norm_tile(void *arg, int64_t tile, int thread)
 {
     norm_args *a = arg;
-    int64_t begin = tile * a->tile, end = begin + a->tile < a->n ? begin + a->tile : a->n;
+    int64_t begin = tile * a->tile, end = sol_min_i64(begin + a->tile, a->n);
     double sum = 0;
     (void)thread;
     for (int64_t i = begin; i < end; i++) sum += (double)a->g[i] * (double)a->g[i];
@@ -290,9 +291,9 @@ static void norm_tile(void *arg, int64_t tile, int thread)
 
 double sol_measure_norm(sol_pool *pool, const float *g, int64_t n)
 {
-    norm_args a = {.g = g, .n = n, .tile = (n + MAX_TILES - 1) / MAX_TILES};
+    norm_args a = {.g = g, .n = n, .tile = sol_ceil_div(n, MAX_TILES)};
     double sum = 0;
-    if (n > 0) sol_pool_run(pool, (n + a.tile - 1) / a.tile, norm_tile, &a);
+    if (n > 0) sol_pool_run(pool, sol_ceil_div(n, a.tile), norm_tile, &a);
     for (int i = 0; i < MAX_TILES; i++) sum += a.sums[i];
     return sqrt(sum);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "base/rng.h"
 
 /* LAPACK and BLAS in double, Fortran interface (column-major; every argument by address), as OpenBLAS exports them. */
@@ -14,11 +15,6 @@ void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const i
 /* Fixed, so that every machine and every run samples the same rows. */
 enum { SAMPLE_SEED = 1 };
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* dsyev wants 3 n - 1 and blocks its reduction when it gets (32 + 2) n. */
 static int64_t lapack_work(int64_t n)
 {
@@ -27,13 +23,13 @@ static int64_t lapack_work(int64_t n)
 
 size_t sol_rank_work(int64_t rows, int64_t cols)
 {
-    int64_t n = min64(rows, cols);
+    int64_t n = sol_min_i64(rows, cols);
     return (size_t)(rows * cols + n * n + n + lapack_work(n));
 }
 
 int sol_singular_values(const float *g, int64_t rows, int64_t cols, double *work, double *sigma)
 {
-    int n = (int)min64(rows, cols), k = (int)(rows < cols ? cols : rows);
+    int n = (int)sol_min_i64(rows, cols), k = (int)(rows < cols ? cols : rows);
     double *a = work, *gram = a + rows * cols, *eigen = gram + (int64_t)n * n, *rest = eigen + n;
     for (int64_t i = 0; i < rows * cols; i++) {
         if (!isfinite(g[i])) return -1;
@@ -51,7 +47,7 @@ int sol_singular_values(const float *g, int64_t rows, int64_t cols, double *work
 
 double sol_effective_rank(const float *g, int64_t rows, int64_t cols, double *work)
 {
-    int64_t n = min64(rows, cols);
+    int64_t n = sol_min_i64(rows, cols);
     double *sigma = work; /* the copy of g is not needed any more when sigma is written */
     if (n < 1 || sol_singular_values(g, rows, cols, work, sigma) != 0) return NAN;
     double sum = 0, entropy = 0;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/file.h"
+#include "base/num.h"
 #include "kernels/gemm.h"
 #include "study/rank.h"
 
@@ -104,16 +105,6 @@ sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen,
 
 /* ---- sizes ---- */
 
-static int64_t max64(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 typedef struct sizes {
     int n_layers;
     size_t state, dx, rank, gather, product; /* bytes; rank and gather of one thread */
@@ -123,17 +114,17 @@ typedef struct sizes {
 static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_study_opts *o)
 {
     sizes z = {.state = sizeof(state_head)};
-    int64_t tokens = min64(o->tokens, o->sample_rows);
+    int64_t tokens = sol_min_i64(o->tokens, o->sample_rows);
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!chosen[i]) continue;
-        int64_t sampled = min64(p->rows, o->sample_rows), taller = max64(sampled, tokens);
+        int64_t sampled = sol_min_i64(p->rows, o->sample_rows), taller = sol_max_i64(sampled, tokens);
         z.n_layers++;
         z.rows += sampled + tokens;
         z.state += (size_t)(2 * sampled * p->cols) * sizeof(float) + (sol_state_bytes(p->rows, p->cols) + 3) / 4 * 4;
         z.dx += (size_t)(tokens * p->cols) * sizeof(float);
-        z.largest = max64(z.largest, p->rows * p->cols);
-        z.widest = max64(z.widest, p->rows);
+        z.largest = sol_max_i64(z.largest, p->rows * p->cols);
+        z.widest = sol_max_i64(z.widest, p->rows);
         size_t rank = sol_rank_work(taller, p->cols) * sizeof(double), gather = (size_t)(sampled * p->cols) * sizeof(float);
         if (rank > z.rank) z.rank = rank;
         if (gather > z.gather) z.gather = gather;
@@ -191,7 +182,7 @@ static sol_status allocate(sol_study *s, const sizes *z, sol_err *err)
     if (st == SOL_OK && s->model->dtype != SOL_F32)
         st = sol_alloc_array((void **)&s->dense, (size_t)z->largest, sizeof *s->dense, err);
     if (st == SOL_OK)
-        st = sol_alloc_array((void **)&s->dy, (size_t)(z->widest * min64(s->opts.tokens, s->opts.sample_rows)), sizeof *s->dy, err);
+        st = sol_alloc_array((void **)&s->dy, (size_t)(z->widest * sol_min_i64(s->opts.tokens, s->opts.sample_rows)), sizeof *s->dy, err);
     if (st == SOL_OK) st = sol_alloc_array(&s->product, z->product, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->rank, threads, z->rank, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->gathered, threads, z->gather, err);
@@ -294,7 +285,7 @@ static const float *weights(const sol_study *s, const sol_param *p)
 /* From `step` to the end, with room for the last step's. */
 static int64_t records_needed(const sol_study *s, int64_t step)
 {
-    return max64(s->opts.steps - step, 0) / s->opts.every + 2;
+    return sol_max_i64(s->opts.steps - step, 0) / s->opts.every + 2;
 }
 
 static sol_status create_file(sol_study *s, const char *path, int64_t step, const sol_study_file *from, sol_err *err)
@@ -439,7 +430,7 @@ static void gather(float *out, const float *from, const int64_t *row, int64_t n,
 
 static float rank_share(const float *g, int64_t rows, int64_t cols, double *work)
 {
-    return (float)(sol_effective_rank(g, rows, cols, work) / (double)min64(rows, cols));
+    return (float)(sol_effective_rank(g, rows, cols, work) / (double)sol_min_i64(rows, cols));
 }
 
 /* Tile 2 i: the gradient of layer i; tile 2 i + 1: dL/dX. */

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 
 static const struct {
     const char *name;
@@ -104,7 +105,7 @@ static void between_halves(void *dst, sol_dtype dst_type, const void *src, sol_d
     enum { PIECE = 256 };
     for (int64_t i = 0; i < n; i += PIECE) {
         float x[PIECE];
-        int64_t some = n - i < PIECE ? n - i : PIECE;
+        int64_t some = sol_min_i64(n - i, PIECE);
         sol_convert(x, SOL_F32, (const uint16_t *)src + i, src_type, some);
         sol_convert((uint16_t *)dst + i, dst_type, x, SOL_F32, some);
     }
