@@ -5,12 +5,13 @@
  * With the student's logits z, the teacher's t, a temperature T, q = softmax(z / T), p = softmax(t
  * / T) over V tokens:
  *
- *   forward KL   F = sum_v p ln(p / q)              Hinton et al. 2015, arXiv 1503.02531, section 2
- *   reverse KL   R = sum_v q ln(q / p)              Gu et al. 2023 (MiniLLM), arXiv 2306.08543, section 2
- *   CAKLD        gamma R + (1 - gamma) F            Du et al. 2024 (BitDistiller), arXiv 2402.10631, section 3
- *                gamma: mean probability (T = 1) that the teacher gives the true next token, measured before training
+ *   forward KL   F = sum_v p ln(p / q)      Hinton et al. 2015, arXiv 1503.02531, section 2
+ *   reverse KL   R = sum_v q ln(q / p)      Gu et al. 2023 (MiniLLM), arXiv 2306.08543, section 2
+ *   CAKLD        gamma R + (1 - gamma) F    Du et al. 2024 (BitDistiller), arXiv 2402.10631, section 3
+ *                gamma: mean probability (T = 1) that the teacher gives the true next token, measured
+ *                before training
  *
- *   loss[n] = weight T^2 D + ce_weight (-ln softmax(z)[target])       D one of these; T^2: Hinton, section 2
+ *   loss[n] = weight T^2 D + ce_weight (-ln softmax(z)[target]); D one of these; T^2: Hinton, section 2
  *
  *   dF/dz = (q - p) / T            dR/dz = q (ln(q / p) - R) / T
  *

@@ -4,9 +4,10 @@
  *
  * Rules for forward and backward:
  *   - forward sets every output; it reads inputs only. No output overlaps an input.
- *   - backward reads the data of those inputs and outputs that reads_in and reads_out name (other pointers may
- *     hold anything), reads out[o].grad, and for every in[i].grad that is not NULL sets it, or adds when in[i].grad_add.
- *   - both run their work over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
+ *   - backward reads the data of the inputs and outputs that reads_in and reads_out name (the memory of
+ *     others may hold anything) and out[o].grad. It sets every in[i].grad that is not NULL, or adds to
+ *     it when in[i].grad_add.
+ *   - both run over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
  *     temporaries in `scratch`. */
 #ifndef SOLERA_AUTOGRAD_OP_H
 #define SOLERA_AUTOGRAD_OP_H

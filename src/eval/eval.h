@@ -2,8 +2,7 @@
  * with; and text sampled from the network itself.
  *
  *     sol_eval_opts o = {.windows = {.seq = 512}};
- *     st = sol_eval_windows(net, &dataset.tokens, &o, &result, err);
- * / */
+ *     st = sol_eval_windows(net, &dataset.tokens, &o, &result, err); */
 #ifndef SOLERA_EVAL_EVAL_H
 #define SOLERA_EVAL_EVAL_H
 

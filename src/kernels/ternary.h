@@ -1,6 +1,7 @@
 /* Products with packed 3:4 ternary matrices: what evaluation, decoding and prefill run on.
  *
- *     sol_ternary_part part = {.rows = m->rows, .codes = m->codes, .signs = m->signs, .scales = m->scales};
+ *     sol_ternary_part part = {.rows = m->rows, .codes = m->codes, .signs = m->signs,
+ *                              .scales = m->scales};
  *     sol_ternary *t;
  *     st = sol_ternary_prepare(&t, ctx, m->cols, m->group_size, m->layout, &part, 1, NULL, err);
  *     st = sol_alloc_array(&scratch, 1, sol_ternary_scratch_bytes(ctx, t, max_tokens), err);

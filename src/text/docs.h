@@ -1,6 +1,7 @@
 /* Text files as a stream of documents:
- *   plain text   documents end at a line that is a separator; blanks and line breaks on both sides of it are not theirs
- *   JSON         a value a line, or the items of one array: strings, or objects with a string under "text"
+ *   plain text   documents end at a separator line; blanks and line breaks around it are dropped
+ *   JSON         a value a line, or the items of one array: strings, or objects with a string under
+ *                "text"
  * and gzip of both (text/filekind.h: what is taken for what, and what is refused). Nothing is
  * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document may come in
  * several pieces. Batches depend on the files alone.
@@ -56,7 +57,7 @@ typedef struct sol_piece {
 } sol_piece;
 
 typedef struct sol_batch {
-    char *text; /* pieces in order; what lies between them is nobody's */
+    char *text; /* pieces in order; the bytes between them belong to none */
     size_t n_text, cap_text;
     sol_piece *piece;
     size_t n_pieces, cap_pieces;
