@@ -90,8 +90,7 @@ sol_status sol_config_read(sol_config **c, const char *path, sol_err *err);
 sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size, sol_err *err);
 void sol_config_free(sol_config **c);
 
-/* Sets a key by "section.key=value". SOL_ERR_CONFIG says "--set" instead of a place; the key then
- * keeps its value. */
+/* Sets a key by "section.key=value". SOL_ERR_CONFIG says "--set" instead of a place in a file. */
 sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err);
 /* Checks what spans keys, and that required keys are set: SOL_ERR_CONFIG. The functions below take
  * a job that passed. */

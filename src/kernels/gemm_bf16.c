@@ -95,7 +95,7 @@ typedef struct result {
     float beta;
 } result;
 
-/* The tile at c [rows, cols]. Its sums begin from 0 or from beta C, whether C has the room of a whole tile or not. */
+/* The tile at c [rows, cols], which may be cut off by the edge of C. Its sums begin from 0 or from beta C. */
 static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed_operand b, int64_t blocks, int64_t rows, int64_t cols,
                      const result *r, int64_t at)
 {

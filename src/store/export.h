@@ -5,8 +5,8 @@
  *     st = sol_export_safetensors(ctx, "m.h5", "out-dir", &o, &result, err);
  *
  * Files hold finite numbers only. A weight that is not finite, or that the type in the file would
- * round to infinity, is SOL_ERR_NONFINITE with the parameter's name. After a failure nothing new is
- * left under the final name. */
+ * round to infinity, is SOL_ERR_NONFINITE with the parameter's name, and nothing is left under the
+ * final name. */
 #ifndef SOLERA_STORE_EXPORT_H
 #define SOLERA_STORE_EXPORT_H
 

@@ -46,9 +46,9 @@ typedef struct sol_import_result {
                                    * "": nothing */
 } sol_import_result;
 
-/* Imports `source` to the model file `out`, which is replaced atomically. Sets *r; notes may be
- * there after a failure, too. SOL_ERR_USAGE: a llama2.c model without o->tokenizer, or a file that
- * needs no import; SOL_ERR_INTERRUPTED: the progress function said so. */
+/* Imports `source` to the model file `out`, which is replaced atomically. Sets *r. SOL_ERR_USAGE: a
+ * llama2.c model without o->tokenizer, or a file that needs no import; SOL_ERR_INTERRUPTED: the
+ * progress function said so. */
 sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);
 /* Writes a model file of a named shape (sol_model_config_named) with the weights of
  * sol_model_init_random; KEEP is fp32. */
