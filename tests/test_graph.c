@@ -402,6 +402,17 @@ static void check_direction(const sol_model_config *c, int64_t batch, int64_t se
     sol_model_free(&m);
 }
 
+START_TEST(biases_and_norms_of_heads)
+{
+    sol_model_config c = tiny_config();
+    for (int flags = 1; flags < 4; flags++) {
+        c.qkv_bias = flags & 1;
+        c.qk_norm = flags & 2;
+        check_direction(&c, 2, 9);
+    }
+}
+END_TEST
+
 START_TEST(odd_shapes)
 {
     sol_model_config c = tiny_config();
@@ -514,6 +525,7 @@ START_TEST(gradients_block_by_block)
     for (int i = 0; i < 12; i++) {
         sol_model_config c = tiny_config();
         c.tie_word_embeddings = i % 2 == 0;
+        c.qkv_bias = c.qk_norm = i % 3 == 0;
         sol_model *f32 = random_model(&c), *m;
         int32_t tokens[64], targets[64];
         double want_loss, loss;
@@ -628,7 +640,7 @@ END_TEST
 SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(tc, loss_and_gradients_match_pytorch);
               tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints);
               tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
-              tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
+              tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes); tcase_add_test(tc, biases_and_norms_of_heads);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);
               tcase_add_test(tc, steps_of_one_batch);

@@ -264,6 +264,57 @@ START_TEST(float_activations_equal_the_latent_network)
 }
 END_TEST
 
+/* Biases of q, k and v and norms of heads: every form of a network computes what the training graph does, also where the quantizer has
+ * biases of its own. */
+START_TEST(biases_and_norms_of_heads)
+{
+    enum { V = 8230 };
+    static const char *const methods[] = {NULL, "sherry", "tequila"};
+    for (int k = 0; k < 9; k++) {
+        fixture f = {.ctx = make_ctx(2, SOL_TIER_BEST)};
+        sol_model_config c = small_config();
+        sol_quant_spec spec = make_spec();
+        spec.method = methods[k % 3] ? sol_quantizer_find(methods[k % 3]) : NULL;
+        c.qkv_bias = k / 3 != 0;
+        c.qk_norm = k / 3 != 1;
+        f.model = make_model(f.ctx, &c, SOL_F32);
+        for (int i = 0; i < f.model->n_params; i++) {
+            const sol_param *p = &f.model->params[i];
+            for (int64_t j = 0; p->kind == SOL_PARAM_BIAS && j < p->cols; j++)
+                sol_model_f32(f.model, p)[j] = 0.1f * (float)((3 * i + 5 * j) % 23 - 11);
+            for (int64_t j = 0; p->kind == SOL_PARAM_NORM && j < p->cols; j++)
+                sol_model_f32(f.model, p)[j] = 0.5f + 0.1f * (float)((i + 7 * j) % 13);
+        }
+        ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, &spec, NULL, err));
+        float *got = decode_all(f.net, V), *want;
+        int32_t tokens[N];
+        double loss;
+        int64_t n;
+        sol_graph *g;
+        for (int64_t i = 0; i < N; i++) tokens[i] = token_at(i);
+        ck_ok(sol_alloc_array((void **)&want, N * V, sizeof *want, err));
+        ck_ok(sol_graph_create(&g, f.ctx, f.model, &spec, &(sol_graph_opts){.batch = 1, .seq = N, .no_grad = true}, err));
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_loss(g, tokens, tokens, NULL, &loss, &n);
+        sol_graph_logits(g, want);
+        ck_assert_msg(distance(want, got, N * V) < 1e-5, "case %d: %g", k, distance(want, got, N * V));
+        if (spec.method && spec.method->packable && !spec.method->dead_bias) {
+            sol_net *packed;
+            ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_DENSE_F32, err));
+            ck_ok(sol_net_from_packed(&packed, f.ctx, &f.packed, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
+            float *exact = decode_all(packed, V);
+            ck_assert_msg(distance(want, exact, N * V) < 1e-5, "case %d: %g", k, distance(want, exact, N * V));
+            sol_free(exact);
+            sol_net_free(&packed);
+        }
+        sol_graph_free(&g);
+        sol_free(want);
+        sol_free(got);
+        free_net(&f);
+    }
+}
+END_TEST
+
 /* Worked by hand. Rows of 258: eight blocks of 32 and one of 2, or one of 256 and one of 2. */
 START_TEST(activations_are_rounded_as_llama_cpp_does)
 {
@@ -499,7 +550,7 @@ END_TEST
 SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company);
               tcase_add_test(tc, threads_do_not_change_a_bit); tcase_add_test(tc, logprobs_are_the_log_softmax_of_the_logits);
               tcase_add_test(tc, every_tier_computes_the_same_function); tcase_add_test(tc, matches_the_training_graph);
-              tcase_add_test(tc, float_activations_equal_the_latent_network);
+              tcase_add_test(tc, float_activations_equal_the_latent_network); tcase_add_test(tc, biases_and_norms_of_heads);
               tcase_add_test(tc, activations_are_rounded_as_llama_cpp_does); tcase_add_test(tc, rounded_activations_are_close);
               tcase_add_test(tc, narrow_caches_are_close); tcase_add_test(tc, caches_are_cut);
               tcase_add_test(tc, bad_rows_change_nothing); tcase_add_test(tc, impossible_networks_are_refused);

@@ -95,6 +95,47 @@ START_TEST(parameter_names_and_shapes)
 }
 END_TEST
 
+/* Rows of the table that a configuration asks for, and that others do not have. */
+START_TEST(optional_parameters)
+{
+    static const struct { sol_role role; const char *name, *gguf; int64_t n; } want[] = {
+        {SOL_ROLE_Q_BIAS, "model.layers.2.self_attn.q_proj.bias", "blk.2.attn_q.bias", 4 * 64},
+        {SOL_ROLE_K_BIAS, "model.layers.2.self_attn.k_proj.bias", "blk.2.attn_k.bias", 2 * 64},
+        {SOL_ROLE_V_BIAS, "model.layers.2.self_attn.v_proj.bias", "blk.2.attn_v.bias", 2 * 64},
+        {SOL_ROLE_Q_NORM, "model.layers.2.self_attn.q_norm.weight", "blk.2.attn_q_norm.weight", 64},
+        {SOL_ROLE_K_NORM, "model.layers.2.self_attn.k_norm.weight", "blk.2.attn_k_norm.weight", 64}};
+    for (int flags = 0; flags < 4; flags++) {
+        sol_model_config c = named("embedded");
+        c.qkv_bias = flags & 1;
+        c.qk_norm = flags & 2;
+        sol_model *m;
+        ck_ok(sol_model_create(&m, &c, SOL_F32, err));
+        sol_model_init_random(NULL, m, 1);
+        ck_assert_int_eq(m->n_block, 9 + (flags & 1 ? 3 : 0) + (flags & 2 ? 2 : 0));
+        ck_assert_ptr_null(sol_model_by_role(m, -1, SOL_ROLE_HEAD));
+        ck_assert_ptr_eq(sol_model_head(m), sol_model_embedding(m));
+        for (int i = 0; i < 5; i++) {
+            const sol_param *p = sol_model_by_role(m, 2, want[i].role);
+            char name[SOL_PARAM_NAME];
+            bool bias = i < 3;
+            ck_assert_ptr_eq(p, sol_model_param(m, want[i].name));
+            ck_assert_int_eq(p != NULL, flags >> !bias & 1);
+            if (!p) continue;
+            ck_assert(p->rows == 1 && p->cols == want[i].n && sol_param_is_vector(p) && !p->quantized && p->layer == 2);
+            ck_assert_float_eq(*sol_model_f32(m, p), bias ? 0 : 1);
+            ck_assert_str_eq(sol_role_gguf_name(p->role, p->layer, name), want[i].gguf);
+        }
+        for (int role = 0; role < SOL_ROLES; role++) { /* the last block ends where the rows behind the blocks begin */
+            const sol_param *p = sol_model_by_role(m, 3, (sol_role)role);
+            if (!p) continue;
+            ck_assert_int_eq(p->role, role);
+            ck_assert_int_eq(p >= sol_model_block(m, 3) && p < sol_model_block(m, 4), p->layer == 3);
+        }
+        sol_model_free(&m);
+    }
+}
+END_TEST
+
 START_TEST(several_eos)
 {
     sol_model_config c = {.eos_token_id = -1};
@@ -275,6 +316,7 @@ START_TEST(rope_tables_turn)
 END_TEST
 
 SOL_TEST_MAIN("model", tcase_add_test(tc, named_shapes_are_valid); tcase_add_test(tc, published_parameter_counts);
-              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, several_eos); tcase_add_test(tc, linear_scaling_divides_all); tcase_add_test(tc, config_check_names_the_field);
+              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, optional_parameters);
+              tcase_add_test(tc, several_eos); tcase_add_test(tc, linear_scaling_divides_all); tcase_add_test(tc, config_check_names_the_field);
               tcase_add_test(tc, init_is_normal_and_the_same_for_any_threads);
               tcase_add_test(tc, rope_frequencies_of_llama3); tcase_add_test(tc, rope_tables_turn))

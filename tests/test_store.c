@@ -77,6 +77,7 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert_int_eq(a->head_dim, b->head_dim);
     ck_assert_int_eq(a->max_position_embeddings, b->max_position_embeddings);
     ck_assert_int_eq(a->tie_word_embeddings, b->tie_word_embeddings);
+    ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm);
     ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
     ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
     ck_assert_int_eq(a->n_more_eos, b->n_more_eos);
@@ -92,7 +93,10 @@ START_TEST(checkpoint_round_trip)
         sol_dtype dtype = k & 1 ? SOL_BF16 : SOL_F32;
         sol_checkpoint a, b;
         sol_file_kind kind;
-        make_checkpoint(&a, small_config(k & 2, k & 1), dtype);
+        sol_model_config config = small_config(k & 2, k & 1);
+        config.qkv_bias = k & 1;
+        config.qk_norm = k & 2;
+        make_checkpoint(&a, config, dtype);
         ck_ok(sol_checkpoint_write(&a, path, dtype, err));
         ck_ok(sol_store_kind(path, &kind, err));
         ck_assert_int_eq(kind, SOL_FILE_CHECKPOINT);
@@ -222,7 +226,10 @@ START_TEST(packed_round_trip)
         sol_packed_model p, q;
         sol_checkpoint a;
         sol_file_kind kind;
-        make_checkpoint(&a, small_config(k & 1, false), k == 5 ? SOL_BF16 : SOL_F32);
+        sol_model_config config = small_config(k & 1, false);
+        config.qkv_bias = k >= 2;
+        config.qk_norm = k >= 3;
+        make_checkpoint(&a, config, k == 5 ? SOL_BF16 : SOL_F32);
         a.quant.granularity = granularity[k % 3];
         a.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
         ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, (sol_dense_type)(k % 5), err));
@@ -244,7 +251,7 @@ START_TEST(packed_round_trip)
         check_dense(&p.embed, &q.embed);
         ck_assert_int_eq(p.head.data != NULL, !(k & 1));
         if (p.head.data) check_dense(&p.head, &q.head);
-        ck_assert_mem_eq(p.vectors, q.vectors, 5 * 64 * 4);
+        ck_assert_mem_eq(p.vectors, q.vectors, (5 * 64 + (k >= 2 ? 2 * 128 : 0) + (k >= 3 ? 2 * 32 : 0)) * sizeof *p.vectors);
         ck_assert_ptr_eq(q.quant.method, a.quant.method);
         check_windows(&q.windows, k, k & 1, k > 3);
         sol_windows w;

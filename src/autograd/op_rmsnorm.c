@@ -1,6 +1,7 @@
 /* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
  * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
- * x, y [N, C], y may be bf16 (rounded); w [1, C]; r [N]. dw is summed over fixed blocks of rows first, then over the blocks in order. */
+ * x, y [N, k C], y may be bf16 (rounded); w [1, C]; r [k N]. A row of x is k rows of the norm: k is 1, or the number of heads that are
+ * normed each by itself. dw is summed over fixed blocks of rows first, then over the blocks in order. */
 #include "autograd/ops.h"
 
 enum { ROWS = 32 };
@@ -10,28 +11,39 @@ typedef struct attr {
     sol_dtype out;
 } attr;
 
+static int64_t width(const sol_op_call *c)
+{
+    return sol_shape_count(&c->in[1].shape);
+}
+
+static int64_t row_count(const sol_op_call *c)
+{
+    return sol_shape_count(&c->in[0].shape) / width(c);
+}
+
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
     char a[96], b[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || sol_shape_count(w) != x->dim[1])
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || sol_shape_count(w) < 1 ||
+        x->dim[1] % sol_shape_count(w) != 0)
         return sol_fail(err, SOL_ERR_SHAPE, "x %s and w %s do not fit", sol_shape_text(x, a), sol_shape_text(w, b));
     c->out[0] = (sol_slot){.shape = *x, .dtype = ((const attr *)c->attr)->out};
-    c->out[1] = (sol_slot){.shape = sol_shape1(x->dim[0]), .dtype = SOL_F32};
+    c->out[1] = (sol_slot){.shape = sol_shape1(row_count(c)), .dtype = SOL_F32};
     return SOL_OK;
 }
 
 static size_t scratch(const sol_op_call *c, bool backward)
 {
-    size_t blocks = (size_t)sol_ceil_div(c->in[0].shape.dim[0], ROWS);
-    return backward || c->out[0].dtype == SOL_BF16 ? blocks * (size_t)c->in[0].shape.dim[1] * sizeof(float) : 0;
+    size_t blocks = (size_t)sol_ceil_div(row_count(c), ROWS);
+    return backward || c->out[0].dtype == SOL_BF16 ? blocks * (size_t)width(c) * sizeof(float) : 0;
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
+    int64_t n = row_count(c), C = width(c);
     const float *w = c->in[1].data;
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
     bool narrow = c->out[0].dtype == SOL_BF16;
@@ -44,14 +56,14 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(row_count(c), ROWS), forward_tile, (void *)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    int64_t n = c->in[0].shape.dim[0], C = c->in[0].shape.dim[1];
+    int64_t n = row_count(c), C = width(c);
     const float *x = c->in[0].data, *r = c->out[1].data, *dy = c->out[0].grad;
     float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
     for (int64_t j = 0; j < C; j++) dw[j] = 0;
@@ -69,7 +81,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 
 static void backward(const sol_op_call *c)
 {
-    int64_t C = c->in[0].shape.dim[1], blocks = sol_ceil_div(c->in[0].shape.dim[0], ROWS);
+    int64_t C = width(c), blocks = sol_ceil_div(row_count(c), ROWS);
     float *dw = c->in[1].grad;
     sol_pool_run(c->ctx->pool, blocks, backward_tile, (void *)c);
     if (!dw) return;
@@ -82,9 +94,9 @@ static void backward(const sol_op_call *c)
 
 static bool check_case(int i, sol_op_case *c)
 {
-    static const int64_t dims[][2] = {{3, 8}, {70, 5}, {1, 1}};
-    if (i >= 3) return false;
-    c->in[0] = sol_shape2(dims[i][0], dims[i][1]);
+    static const int64_t dims[][3] = {{3, 8, 1}, {70, 5, 1}, {1, 1, 1}, {11, 3, 4}};
+    if (i >= 4) return false;
+    c->in[0] = sol_shape2(dims[i][0], dims[i][2] * dims[i][1]);
     c->in[1] = sol_shape2(1, dims[i][1]);
     *(attr *)c->attr = (attr){.eps = 0.1f};
     return true;

@@ -19,8 +19,8 @@ sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w);
 /* X W^T, [N, out]; X [N, in] fp32 or bf16, W [out, in] fp32, or bf16 where X is. With X in bf16 the
  * product is of bf16 numbers, summed in fp32. */
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype out);
-/* RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467): x / sqrt(mean(x^2) + eps) * w; x [N, C], w [1,
- * C]. */
+/* RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467): x / sqrt(mean(x^2) + eps) * w; x [N, k C], w [1,
+ * C]: each run of C numbers, a row or a head of it, by itself. */
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype out);
 /* RoPE (Su et al. 2021, arXiv 2104.09864), half-split: components i and i + D/2 of every head
  * become (x0 cos - x1 sin, x1 cos + x0 sin). x [N, heads D], position [N] i32, cos and sin tables

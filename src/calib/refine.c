@@ -15,7 +15,7 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     const sol_param *p = sol_model_by_role(r->latent, layer, which);
     sol_shape shape = sol_shape2(p->rows, p->cols);
     const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
-    if (p->kind == SOL_PARAM_NORM && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
+    if (sol_param_is_vector(p) && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
     return p->quantized ? sol_fake_quant(r->tape, w, &r->spec, &r->mix, NULL, r->opts->compute) : w;
 }

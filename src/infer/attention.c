@@ -60,7 +60,14 @@ static void store_value(const sol_kv *kv, int64_t at, int64_t pos, const float *
         sol_convert((char *)kv->values + (size_t)place * sol_dtype_size(kv->net->kv_type), kv->net->kv_type, v, SOL_F32, D);
 }
 
-/* Row i: rotates q and k by its position, writes k and v to the cache. */
+/* x[heads, D] normed by head, where the architecture does so. */
+static void norm_heads(const sol_net *net, const float *w, float *x, int64_t heads)
+{
+    int64_t D = net->config.head_dim;
+    for (int64_t h = 0; w && h < heads; h++, x += D) net->ctx->k.f.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
+}
+
+/* Row i: norms and rotates q and k by its position, writes k and v to the cache. */
 static void store_tile(void *arg, int64_t i, int thread)
 {
     const attention_args *a = arg;
@@ -71,6 +78,8 @@ static void store_tile(void *arg, int64_t i, int thread)
     float *q = net->scratch.qkv + i * qkv_width(c), *k = q + c->num_attention_heads * D, *v = k + K * D;
     const float *cos_row = net->rope_cos + pos * (D / 2), *sin_row = net->rope_sin + pos * (D / 2);
     (void)thread;
+    norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_Q_NORM], q, c->num_attention_heads);
+    norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_K_NORM], k, K);
     net->ctx->k.f.rope(q, cos_row, sin_row, c->num_attention_heads, D);
     net->ctx->k.f.rope(k, cos_row, sin_row, K, D);
     for (int64_t h = 0; h < K; h++) {

@@ -71,6 +71,7 @@ void sol_net_free(sol_net **netp)
     for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
     sol_free(net->vectors);
+    sol_free(net->biases);
     sol_free(net->weights);
     sol_free(net->rope_cos);
     sol_free(net->rope_sin);
@@ -255,6 +256,27 @@ static sol_status place_embedding(sol_net *net, const void *embed, const void *h
     return st;
 }
 
+/* The biases of q, k and v one behind the other, as their matrix adds them, on top of what a quantizer made. */
+static sol_status place_biases(sol_net *net, sol_err *err)
+{
+    static const sol_role role[] = {SOL_ROLE_Q_BIAS, SOL_ROLE_K_BIAS, SOL_ROLE_V_BIAS};
+    int64_t L = net->config.num_hidden_layers;
+    if (!net->config.qkv_bias) return SOL_OK;
+    sol_status st = sol_alloc_array((void **)&net->biases, (size_t)(L * net->layers[0].matrix[NET_QKV].rows), sizeof(float), err);
+    float *to = net->biases;
+    for (int64_t l = 0; st == SOL_OK && l < L; l++) {
+        net_matrix *m = &net->layers[l].matrix[NET_QKV];
+        const float *made = m->bias;
+        m->bias = to;
+        for (int i = 0; i < 3; i++) {
+            const float *bias = net->layers[l].vector[role[i]];
+            int64_t n = sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
+            for (int64_t k = 0; k < n; k++) *to++ = bias[k] + (made ? *made++ : 0);
+        }
+    }
+    return st;
+}
+
 sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
                               const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err)
 {
@@ -277,6 +299,7 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
             borrow_matrix(&net->layers[l].matrix[which], m, l, which);
             if (latent) st = make_latent(net, m, spec, l, which, err);
         }
+    if (st == SOL_OK) st = place_biases(net, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -366,6 +389,7 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     }
     for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++)
         for (int which = 0; st == SOL_OK && which < NET_MATRICES; which++) st = stack_packed(net, p, l, which, err);
+    if (st == SOL_OK) st = place_biases(net, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;

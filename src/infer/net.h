@@ -23,7 +23,7 @@ enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };
 
 typedef struct net_layer {
     net_matrix matrix[NET_MATRICES];
-    const float *vector[SOL_ROLES]; /* norms in fp32 by their role; NULL: not a vector, or the model has none */
+    const float *vector[SOL_ROLES]; /* norms and biases in fp32 by their role; NULL: a matrix, or the model has none */
 } net_layer;
 
 /* Memory of one forward, grown to the largest number of rows that came. */
@@ -60,7 +60,8 @@ struct sol_net {
     float *rope_cos, *rope_sin; /* [rope_positions, D/2] */
     int64_t rope_positions;
     net_scratch scratch;
-    float *vectors;  /* owned: norms in fp32, where the model has them in another type */
+    float *vectors;  /* owned: norms and biases in fp32; NULL in a packed net, whose file has them so */
+    float *biases;   /* owned: [L, rows of q, k, v] where the model has biases */
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
     float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */

@@ -60,14 +60,23 @@ static sol_var rotate(const sol_block *b, sol_var x)
     return sol_rope(b->t, x, b->in->position, b->cosine, b->sine, b->config->head_dim);
 }
 
+/* q, k or v of normed x: its projection, plus a bias and normed by head where the architecture has it so. */
+static sol_var head_rows(const sol_block *b, int64_t layer, sol_role matrix, sol_role bias, sol_role norm, sol_var x)
+{
+    sol_var y = sol_block_project(b, layer, matrix, x, SOL_F32);
+    if (sol_role_present(b->config, bias)) y = sol_add_bias(b->t, y, b->weight(b->user, layer, bias));
+    if (!sol_role_present(b->config, norm)) return y;
+    return sol_rmsnorm(b->t, y, b->weight(b->user, layer, norm), (float)b->config->rms_norm_eps, SOL_F32);
+}
+
 sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 {
     const sol_model_config *c = b->config;
     sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
         c->head_dim};
-    sol_var q = rotate(b, sol_block_project(b, layer, SOL_ROLE_Q, x, SOL_F32));
-    sol_var k = rotate(b, sol_block_project(b, layer, SOL_ROLE_K, x, SOL_F32));
-    sol_var v = sol_block_project(b, layer, SOL_ROLE_V, x, SOL_F32);
+    sol_var q = rotate(b, head_rows(b, layer, SOL_ROLE_Q, SOL_ROLE_Q_BIAS, SOL_ROLE_Q_NORM, x));
+    sol_var k = rotate(b, head_rows(b, layer, SOL_ROLE_K, SOL_ROLE_K_BIAS, SOL_ROLE_K_NORM, x));
+    sol_var v = head_rows(b, layer, SOL_ROLE_V, SOL_ROLE_V_BIAS, SOL_ROLES, x);
     return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
 }
 

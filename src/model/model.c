@@ -188,8 +188,8 @@ void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, ui
                            sol_dtype dtype, void *out)
 {
     const sol_param *p = &m->params[index];
-    if (p->kind == SOL_PARAM_NORM) {
-        for (int64_t k = 0; k < n; k++) store(out, dtype, k, 1.0f);
+    if (sol_param_is_vector(p)) {
+        for (int64_t k = 0; k < n; k++) store(out, dtype, k, p->kind == SOL_PARAM_NORM ? 1.0f : 0.0f);
         return;
     }
     bool residual = p->role == SOL_ROLE_O || p->role == SOL_ROLE_DOWN; /* what they give is added to the stream */

@@ -27,6 +27,8 @@ typedef struct sol_model_config {
     int64_t max_position_embeddings;
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings;
+    bool qkv_bias; /* q, k and v have a bias */
+    bool qk_norm;  /* q and k are normed, each head by itself, before they are rotated */
     /* rope_scaling of type llama3; factor 0: none */
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_max_position;
@@ -40,9 +42,9 @@ typedef struct sol_model_config {
 #define SOL_ARCH "llama"
 #define SOL_ARCH_CLASS "LlamaForCausalLM"
 
-/* What a parameter does: a lookup, the weight of a norm, a matrix product, the product that gives
- * logits, a number that a quantizer learns. */
-typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
+/* What a parameter does: a lookup, the weight of a norm, a matrix product, what is added to one,
+ * the product that gives logits, a number that a quantizer learns. */
+typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_BIAS, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
 
 /* The rows of params.def: a parameter's part in the architecture, whatever its layer. */
 typedef enum sol_role {

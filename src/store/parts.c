@@ -33,7 +33,7 @@ sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t
 
 /* ---- configuration ---- */
 
-typedef enum { FIELD_INT, FIELD_REAL, FIELD_BOOL, FIELD_ID } field_kind; /* FIELD_ID: left out when -1 */
+typedef enum { FIELD_INT, FIELD_REAL, FIELD_BOOL, FIELD_FLAG, FIELD_ID } field_kind; /* FLAG: left out when false, ID: when -1 */
 
 typedef struct field {
     const char *name;
@@ -54,6 +54,8 @@ static const field model_fields[] = {
     FIELD("rms_norm_eps", FIELD_REAL, rms_norm_eps),
     FIELD("rope_theta", FIELD_REAL, rope_theta),
     FIELD("tie_word_embeddings", FIELD_BOOL, tie_word_embeddings),
+    FIELD("qkv_bias", FIELD_FLAG, qkv_bias),
+    FIELD("qk_norm", FIELD_FLAG, qk_norm),
     FIELD("bos_token_id", FIELD_ID, bos_token_id),
     FIELD("eos_token_id", FIELD_ID, eos_token_id),
 };
@@ -71,11 +73,12 @@ static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n,
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < n; i++) {
         const void *at = (const char *)base + rows[i].offset;
+        bool is_bool = rows[i].kind == FIELD_BOOL || rows[i].kind == FIELD_FLAG;
         if (rows[i].kind == FIELD_REAL)
             st = sol_h5_set_f64(w, id, rows[i].name, *(const double *)at, err);
-        else if (rows[i].kind == FIELD_BOOL)
+        else if (is_bool && (rows[i].kind == FIELD_BOOL || *(const bool *)at))
             st = sol_h5_set_i64(w, id, rows[i].name, *(const bool *)at, err);
-        else if (rows[i].kind == FIELD_INT || *(const int64_t *)at >= 0)
+        else if (!is_bool && (rows[i].kind == FIELD_INT || *(const int64_t *)at >= 0))
             st = sol_h5_set_i64(w, id, rows[i].name, *(const int64_t *)at, err);
     }
     return st;
@@ -86,15 +89,16 @@ static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, cons
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < n; i++) {
         void *at = (char *)base + rows[i].offset;
+        bool may_lack = rows[i].kind == FIELD_ID || rows[i].kind == FIELD_FLAG;
+        bool lacks = may_lack && !sol_h5_node_attr(node, rows[i].name);
         int64_t v = -1;
         if (rows[i].kind == FIELD_REAL) {
             st = sol_h5_get_f64(f, node, rows[i].name, at, err);
-        } else if (rows[i].kind == FIELD_BOOL) {
-            st = sol_h5_get_i64(f, node, rows[i].name, 0, 1, &v, err);
+        } else if (rows[i].kind == FIELD_BOOL || rows[i].kind == FIELD_FLAG) {
+            if (!lacks) st = sol_h5_get_i64(f, node, rows[i].name, 0, 1, &v, err);
             *(bool *)at = v == 1;
         } else {
-            bool may_lack = rows[i].kind == FIELD_ID && !sol_h5_node_attr(node, rows[i].name);
-            if (!may_lack) st = sol_h5_get_i64(f, node, rows[i].name, INT64_MIN, INT64_MAX, &v, err);
+            if (!lacks) st = sol_h5_get_i64(f, node, rows[i].name, INT64_MIN, INT64_MAX, &v, err);
             *(int64_t *)at = v;
         }
     }

@@ -82,6 +82,8 @@ sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_
     if (st == SOL_OK && kind == SOL_FILE_PACKED && quant)
         st = sol_fail(err, SOL_ERR_USAGE, "%s: is packed already, it cannot be quantized in another way", path);
     if (st == SOL_OK) st = kind == SOL_FILE_PACKED ? open_packed(v, err) : open_model(v, quant, err);
+    if (st == SOL_OK && (v->table->config.qkv_bias || v->table->config.qk_norm))
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has biases or norms of q and k, which a " SOL_ARCH " model has no place for", path);
     if (st != SOL_OK) sol_view_close(v);
     return st;
 }
