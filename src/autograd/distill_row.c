@@ -1,3 +1,6 @@
+/* The losses of distillation for one token, and the selection of a teacher's tokens for a cache.
+ * Called by op_distill_loss.c and op_teacher_top.c for every row of logits that head.c makes;
+ * the sums over the vocabulary are kernels. */
 #include "autograd/distill_row.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* The gradient check: every op's backward against central differences of its forward. Only tests
+ * call it (tests/test_autograd.c, for all ops of ops.def). */
 #include "autograd/gradcheck.h"
 
 #include <math.h>

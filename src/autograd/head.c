@@ -1,3 +1,6 @@
+/* The output head chunk by chunk: products that give logits, a loss for each row, products that
+ * give gradients. The ops at the end of a graph (op_head_loss.c, op_distill_loss.c,
+ * op_teacher_top.c) supply what happens to a row. */
 #include "autograd/head.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The list of ops, from ops.def. */
 #include <string.h>
 
 #include "autograd/op.h"

@@ -1,3 +1,5 @@
+/* The tape: recording of nodes, and the runs of what plan.c has planned. model records its graph
+ * here once; a training step only runs it. */
 #include "autograd/tape_impl.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Elapsed time. */
 #include "base/clock.h"
 
 #include <time.h>

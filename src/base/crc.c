@@ -1,3 +1,5 @@
+/* CRC-32C, by the crc32 instruction of x86 or by tables, eight bytes at a time. store computes it
+ * over everything that it writes or reads. */
 #include "base/crc.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Reading, mapping, locking and atomic replacement of files. All writers of the library and the
+ * program go through here. */
 #include "base/file.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* JSON of other programs, through jansson, with the numbers that jansson refuses. */
 #include "base/json.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Formats log lines for the sink of the program. */
 #include "base/log.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* All memory of the library: checked sizes, aligned blocks, the count of allocations, plans. */
 #include "base/mem.h"
 
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+/* The thread pool: workers wait for a run and take its tiles one by one. */
 #include "base/pool.h"
 
 #include <pthread.h>

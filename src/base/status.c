@@ -1,3 +1,4 @@
+/* Error texts, and the tables of status.def. */
 #include "base/status.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* A string that grows by formatted pieces. */
 #include "base/text.h"
 
 #include <stdio.h>

@@ -1,3 +1,5 @@
+/* Files that may be gzipped, as a stream of bytes; zlib stays in here. text/docs.c reads
+ * training text through it. */
 #include "base/textio.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* Keys by name, and their values from and to text. parse.c sets keys through it, write.c writes
+ * them. */
 #include "config/keys.h"
 
 #include <math.h>

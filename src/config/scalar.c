@@ -1,3 +1,4 @@
+/* What a plain YAML scalar means: null, truth values, whole and real numbers. */
 #include "config/scalar.h"
 
 #include <errno.h>

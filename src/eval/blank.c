@@ -1,3 +1,4 @@
+/* White space as Python has it, for texts that lm-evaluation-harness cuts. */
 #include "eval/blank.h"
 
 #include <stdbool.h>

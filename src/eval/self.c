@@ -1,3 +1,5 @@
+/* Text sampled from a model as its own training data: many documents at a time, each a sequence
+ * of one forward batch. */
 #include <string.h>
 
 #include "base/mem.h"

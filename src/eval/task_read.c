@@ -1,3 +1,5 @@
+/* Reads the files of zero-shot tasks into items of choices, in the forms that they are published
+ * in. task_run.c scores them. */
 #include <ctype.h>
 #include <string.h>
 

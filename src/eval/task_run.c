@@ -1,3 +1,5 @@
+/* Scores the items of a task: the choices of several items share forward passes, and common
+ * prefixes are computed once. */
 #include <math.h>
 #include <string.h>
 

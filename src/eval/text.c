@@ -1,3 +1,5 @@
+/* Perplexity of plain text, in windows and by words: encodes it and sums log-probabilities of a
+ * network. */
 #include "eval/text.h"
 
 #include <math.h>

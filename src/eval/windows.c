@@ -1,3 +1,5 @@
+/* Cross-entropy of token data: gathers windows, or their documents, into batches for the network
+ * and sums in file order. */
 #include <math.h>
 
 #include "base/clock.h"

@@ -1,3 +1,5 @@
+/* Rounds the inputs of linear layers as llama.cpp does, for comparisons with it. forward.c calls
+ * it before each product. */
 #include <math.h>
 
 #include "base/half.h"

@@ -1,3 +1,5 @@
+/* One layer's attention over KV caches: stores keys and values of new rows, then attends, a tile
+ * a row and kv head. */
 #include <math.h>
 
 #include "base/half.h"

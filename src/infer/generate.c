@@ -1,3 +1,5 @@
+/* Text generation: prefill of the prompt, then sampling one token after the other until
+ * something ends it. */
 #include <string.h>
 
 #include "base/clock.h"

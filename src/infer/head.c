@@ -1,3 +1,5 @@
+/* The output head of inference: logits of the selected rows, or log-probabilities without a
+ * matrix of all logits. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* KV caches, and the RoPE tables that grow with the longest of them. */
 #include "base/mem.h"
 #include "base/num.h"
 #include "infer/net.h"

@@ -1,3 +1,4 @@
+/* Draws a token from logits: repetition penalty, temperature, top-k, top-p, min-p. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Joins the bytes of tokens to whole UTF-8 characters, for text that is shown as it comes. */
 #include <string.h>
 
 #include "infer/infer.h"

@@ -1,3 +1,4 @@
+/* The codebook of the 3:4 block. */
 #include "kernels/block.h"
 
 const uint8_t sol_codebook[32] = {

@@ -1,3 +1,5 @@
+/* Dense fp32 products over BLAS, cut into fixed tiles over the pool. Every product of training
+ * ends here or in gemm_bf16.c. */
 #include "kernels/gemm.h"
 
 #include <cblas.h>

@@ -1,3 +1,5 @@
+/* Products of bf16 operands with fp32 sums: packs parts of B, then strips of A, and multiplies
+ * them by the tile kernel of bf16.h. */
 #include <string.h>
 
 #include "base/num.h"

@@ -1,3 +1,5 @@
+/* Stored matrices: rounding, casts back to fp32, and products with rows cast block by block. The
+ * teacher's weights are held so. */
 #include "kernels/stored.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Checks of a model's configuration, and the shapes that have a name. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+/* AdamW over the flat block: an update in fixed tiles, parameter by parameter, on moments that
+ * moments.c holds. The trainer calls it once a step, or for each block inside the backward pass. */
 #include <math.h>
 #include <string.h>
 

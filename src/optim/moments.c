@@ -1,3 +1,4 @@
+/* Moments in fp32, bf16 or blocks of 8 bits: loads a chunk as floats, stores it rounded. */
 #include "optim/moments.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The learning rate of a step. */
 #include <math.h>
 
 #include "optim/optim.h"

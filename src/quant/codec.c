@@ -1,3 +1,5 @@
+/* The 1.25-bit packed form: codes, and packing and decoding of a matrix. store writes what it
+ * packs, infer multiplies by it. */
 #include "quant/codec.h"
 
 #include <float.h>

@@ -1,3 +1,6 @@
+/* The driver of all quantizers: measures scale groups, settles their numbers, emits W_eff or the
+ * parts of Q(W), and runs the backward pass, over the pool. A quantizer supplies what happens
+ * inside a group. */
 #include "quant/quant.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* The list of quantizers, from quantizers.def, and what a spec means for a matrix: checks, group
+ * sizes, counts. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* lambda of a step, and the factors of W_eff. */
 #include "quant/residual.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* Element types of GGUF: blocks decoded to floats and encoded from them. gguf_import.c and
+ * gguf_export.c go through the table of ggml_types.def. */
 #include "store/ggml.h"
 
 #include <ctype.h>

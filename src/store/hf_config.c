@@ -1,3 +1,5 @@
+/* Hugging Face config.json: reads it into a configuration, refusing what is not computed, and
+ * writes it for exports. */
 #include <fnmatch.h>
 #include <math.h>
 #include <stddef.h>

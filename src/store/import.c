@@ -1,3 +1,5 @@
+/* Import: opens the source of a foreign model by what the path holds, and streams it into a
+ * model file. */
 #include "store/import.h"
 
 #include <string.h>

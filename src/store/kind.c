@@ -1,3 +1,5 @@
+/* What kind a solera file is, and what can be asked of any kind: its tokenizer, its checksums,
+ * the digest of its model. */
 #include <string.h>
 
 #include "base/crc.h"

@@ -1,3 +1,5 @@
+/* Parses the header of a safetensors file. hf_import.c reads tensors at the places that it
+ * finds. */
 #include "store/safetensors.h"
 
 #include <jansson.h>

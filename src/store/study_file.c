@@ -1,3 +1,5 @@
+/* study.h5: a file of fixed structure whose records are written in place. study/recorder.c
+ * appends, study/run.c reads. */
 #include "store/study_file.h"
 
 #include <stdio.h>

@@ -1,3 +1,5 @@
+/* The cache of a teacher's predictions: windows packed, written in place and counted. The verb
+ * distill-cache fills it, train/distill.c reads it. */
 #include "store/teacher_cache.h"
 
 #include <string.h>

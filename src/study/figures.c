@@ -1,3 +1,5 @@
+/* The figures of a report over time, as gnuplot panels; figures_layers.c draws those over
+ * layers. report.c includes them. */
 #include "study/figures.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* The measures of one layer from its weights, states and scales, summed over tiles of rows.
+ * recorder.c and run.c call it. */
 #include "study/measures.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Writes gnuplot scripts, runs gnuplot and checks what it drew. */
 #include "study/plot.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Effective rank by LAPACK; the library is used here alone. */
 #include "study/rank.h"
 
 #include <math.h>

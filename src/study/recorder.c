@@ -1,3 +1,5 @@
+/* The recorder of a training run: watches gradients, measures layers, appends records to
+ * study.h5, and keeps the state that a resume needs. */
 #include "study/recorder.h"
 
 #include <fnmatch.h>

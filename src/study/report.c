@@ -1,3 +1,4 @@
+/* The report as one HTML page, with its figures inline, and measures.csv. */
 #include "study/report.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Element types, shapes, and casts between float types. */
 #include "tensor/tensor.h"
 
 #include <float.h>

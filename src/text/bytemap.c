@@ -1,3 +1,4 @@
+/* A hash map from byte strings to numbers, for vocabularies and caches of words. */
 #include "text/bytemap.h"
 
 #include "base/mem.h"

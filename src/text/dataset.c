@@ -1,3 +1,4 @@
+/* Windows of a token stream, in file order or drawn at random. */
 #include "text/dataset.h"
 
 #include <string.h>

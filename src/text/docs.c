@@ -1,3 +1,5 @@
+/* Text files as a stream of documents: reads, decodes JSON, finds separators, cuts long
+ * documents into pieces. train/tokenize.c encodes them. */
 #include "text/docs.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* What a file of text holds, by its first bytes and its name. */
 #include "text/filekind.h"
 
 #include <string.h>

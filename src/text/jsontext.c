@@ -1,3 +1,4 @@
+/* Finds the text of a JSON value without building a tree of it. */
 #include "text/jsontext.h"
 
 #include <stdbool.h>

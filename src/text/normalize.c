@@ -1,3 +1,4 @@
+/* Normalizers of tokenizers: a list of steps on text before it is cut into words. */
 #include "text/normalize.h"
 
 #include <stdint.h>

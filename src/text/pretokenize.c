@@ -1,3 +1,5 @@
+/* Pre-tokenizers: a list of stages that cut text into the words that BPE merges inside of.
+ * encode.c runs them. */
 #include "text/pretokenize.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Translates a tokenizer's regular expression to PCRE2, or refuses it, and finds its matches. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
 

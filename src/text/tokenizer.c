@@ -1,3 +1,5 @@
+/* The vocabulary of a tokenizer: tokens, merges, indexes, and lookups in them. Readers fill it
+ * (tokenizer_json.c, tokenizer_bin.c, tokenizer_gguf.c), encode.c uses it. */
 #include "text/tokenizer_impl.h"
 
 #include <math.h>

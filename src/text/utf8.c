@@ -1,3 +1,4 @@
+/* Characters of UTF-8 text. */
 #include "text/utf8.h"
 
 #include <string.h>
