@@ -85,8 +85,9 @@ static sol_status open_train_data(sol_trainer *t, sol_err *err)
                                  path, keep && t->saved_step >= 0, t->ck.tokenizer, &t->train, err);
     if (st == SOL_OK)
         st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
+    if (st != SOL_OK) return st;
     t->batcher.drawn = t->ck.state.drawn;
-    return st == SOL_OK ? compare_data(t, err) : st;
+    return compare_data(t, err);
 }
 
 /* After all that a resume may be refused for: what it replaces belongs to the run as it was. */
@@ -96,7 +97,7 @@ static sol_status open_eval_data(sol_trainer *t, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_status st = SOL_OK;
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
-    if (st == SOL_OK && c->train.eval_every > 0)
+    if (c->train.eval_every > 0)
         st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
                                  t->ck.tokenizer, &t->eval, err);
     return st == SOL_OK ? sol_job_tasks(c, &t->tasks, &t->n_tasks, err) : st;
@@ -179,13 +180,14 @@ static sol_status open_state(sol_trainer *t, sol_err *err)
     if (st == SOL_OK && found)
         st = sol_job_compare(t->program, c, t->dir.path, "the checkpoint's job", t->ck.config_yaml, true, &t->same_eval, err);
     if (st == SOL_OK && t->dir.has_run) st = compare_config(t, err);
-    if (st == SOL_OK && !found) st = sol_job_open_model(t->ctx, c, &t->ck, err);
-    if (st == SOL_OK && !found) st = start_learned(t, err);
-    if (st == SOL_OK && !found) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
-    if (st == SOL_OK) t->ck.optim->config = adamw;
-    if (st == SOL_OK && !found)
-        t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
-    return st;
+    if (st == SOL_OK && found) t->ck.optim->config = adamw;
+    if (st != SOL_OK || found) return st;
+    st = sol_job_open_model(t->ctx, c, &t->ck, err);
+    if (st == SOL_OK) st = start_learned(t, err);
+    if (st == SOL_OK) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
+    if (st != SOL_OK) return st;
+    t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
+    return SOL_OK;
 }
 
 /* Read anew at a resume: it must be the same. */
@@ -196,11 +198,12 @@ static sol_status open_teacher(sol_trainer *t, sol_err *err)
     if (!sol_job_has_teacher(c)) return SOL_OK;
     sol_job_student student = {&t->ck.model->config, t->ck.tokenizer, &t->train.file};
     sol_status st = sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err);
-    if (st == SOL_OK && s->teacher_digest && s->teacher_digest != t->teacher.digest)
+    if (st != SOL_OK) return st;
+    if (s->teacher_digest && s->teacher_digest != t->teacher.digest)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
                         sol_job_teacher_path(c));
     s->teacher_digest = t->teacher.digest;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status open_graph(sol_trainer *t, sol_err *err)
@@ -281,7 +284,7 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
     return st;
 }
 
-static void log_start(const sol_trainer *t, bool resumed)
+static void log_start(const sol_trainer *t)
 {
     const sol_config *c = t->config;
     const sol_log *log = &t->program->log;
@@ -303,46 +306,68 @@ static void log_start(const sol_trainer *t, bool resumed)
         sol_log_line(log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
                      t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
                      sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
-    if (resumed)
+    if (t->dir.has_run)
         sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
+}
+
+/* The run as it was left, or a new one, which gets its config.yaml: directory, model and state. */
+static sol_status open_run(sol_trainer *t, bool resume, sol_err *err)
+{
+    const sol_config *c = t->config;
+    sol_status st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
+    if (st != SOL_OK) return st;
+    if (resume && !t->dir.has_run)
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
+    st = open_state(t, err);
+    if (st == SOL_OK) st = sol_config_quant(c, &t->ck.quant, err);
+    if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
+    if (st != SOL_OK) return st;
+    t->first_step = t->ck.state.step;
+    t->ck.windows = sol_job_windows(c);
+    sol_free(t->ck.config_yaml);
+    t->ck.config_yaml = NULL;
+    st = sol_config_write(c, &t->ck.config_yaml, err);
+    if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
+    return st == SOL_OK ? sol_run_dir_claim(&t->dir, t->ck.config_yaml, err) : st;
+}
+
+/* All that a run may still be refused for. */
+static sol_status open_parts(sol_trainer *t, sol_job_calibration *calibration, sol_err *err)
+{
+    sol_status st = open_train_data(t, err);
+    if (st == SOL_OK) st = open_calibration(t, calibration, err);
+    if (st == SOL_OK) st = open_teacher(t, err);
+    if (st == SOL_OK) st = open_graph(t, err);
+    if (st == SOL_OK) st = start_study(t, err);
+    return st == SOL_OK ? open_eval_data(t, err) : st;
+}
+
+/* From here on the files are those of the run that goes on. */
+static sol_status begin_run(sol_trainer *t, sol_err *err)
+{
+    bool lost = false;
+    sol_status st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
+    if (st == SOL_OK) st = put_damaged_aside(t, err);
+    if (st != SOL_OK) return st;
+    t->program->log_file = t->dir.log;
+    t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
+    if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
+    if (t->dir.has_run) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
+    if (st == SOL_OK) log_start(t);
+    return st;
 }
 
 static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
 {
-    const sol_config *c = t->config;
-    sol_status st = sol_config_quant(c, &t->ck.quant, err);
-    if (st == SOL_OK) st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
-    bool resumed = t->dir.has_run, lost = false;
     sol_job_calibration calibration = {0};
-    if (st == SOL_OK && resume && !resumed)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
-    if (st == SOL_OK) st = open_state(t, err);
-    if (st == SOL_OK) st = sol_config_quant(c, &t->ck.quant, err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
-    sol_free(t->ck.config_yaml);
-    t->ck.config_yaml = NULL;
-    t->ck.windows = sol_job_windows(c);
-    if (st == SOL_OK) st = sol_config_write(c, &t->ck.config_yaml, err);
-    if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
-    if (st == SOL_OK) st = sol_run_dir_claim(&t->dir, t->ck.config_yaml, err);
-    if (st == SOL_OK) st = open_train_data(t, err);
-    if (st == SOL_OK) st = open_calibration(t, &calibration, err);
-    if (st == SOL_OK) st = open_teacher(t, err);
-    if (st == SOL_OK) st = open_graph(t, err);
-    if (st == SOL_OK) st = start_study(t, err);
-    if (st == SOL_OK) st = open_eval_data(t, err);
-    if (st == SOL_OK) st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
-    if (st == SOL_OK) st = put_damaged_aside(t, err);
-    if (st == SOL_OK) t->program->log_file = t->dir.log;
-    t->dir.wait_when_full = c->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
-    t->first_step = t->ck.state.step;
-    if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
-    if (st == SOL_OK && resumed) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
-    if (st == SOL_OK) log_start(t, resumed);
-    if (st == SOL_OK && calibrates(t)) st = sol_job_calibrate(&calibration, t->program, t->ctx, c, &t->dir, t->ck.model, err);
+    sol_status st = sol_config_quant(t->config, &t->ck.quant, err);
+    if (st == SOL_OK) st = open_run(t, resume, err);
+    if (st == SOL_OK) st = open_parts(t, &calibration, err);
+    if (st == SOL_OK) st = begin_run(t, err);
+    if (st == SOL_OK && calibrates(t))
+        st = sol_job_calibrate(&calibration, t->program, t->ctx, t->config, &t->dir, t->ck.model, err);
     sol_job_calibration_free(&calibration);
-    if (st == SOL_OK) st = measure_speed(t, err);
-    return st;
+    return st == SOL_OK ? measure_speed(t, err) : st;
 }
 
 sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume, sol_err *err)
