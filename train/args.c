@@ -18,6 +18,13 @@ static const sol_opt common_options[] = {
     {0},
 };
 
+/* Those of the verb itself; an empty table where it has none. */
+static const sol_opt *options_of(const sol_verb *v)
+{
+    static const sol_opt none[] = {{0}};
+    return v->options ? v->options : none;
+}
+
 typedef struct found_opt {
     const sol_opt *opt;
     void *field;
@@ -25,7 +32,7 @@ typedef struct found_opt {
 
 static found_opt find_option(sol_program *p, void *args, const char *name, size_t n)
 {
-    for (const sol_opt *o = p->verb->options; o && o->name; o++)
+    for (const sol_opt *o = options_of(p->verb); o->name; o++)
         if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)args + o->offset};
     for (const sol_opt *o = common_options; o->name; o++)
         if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)p + o->offset};
@@ -36,7 +43,7 @@ static sol_status unknown_option(const sol_program *p, const char *word, sol_err
 {
     const char *names[64] = {"--help"};
     int n = 1;
-    for (const sol_opt *o = p->verb->options; o && o->name && n < 62; o++) names[n++] = o->name;
+    for (const sol_opt *o = options_of(p->verb); o->name && n < 62; o++) names[n++] = o->name;
     for (const sol_opt *o = common_options; o->name; o++) names[n++] = o->name;
     const char *near = sol_nearest_name(word, names, n);
     return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s%s%s `solera help %s` lists them", word,
@@ -119,7 +126,7 @@ static sol_status set_option(const sol_opt *o, void *field, const char *text, so
 static sol_status set_presets(const sol_opt *options, void *base, sol_err *err)
 {
     sol_status st = SOL_OK;
-    for (const sol_opt *o = options; st == SOL_OK && o && o->name; o++)
+    for (const sol_opt *o = options; st == SOL_OK && o->name; o++)
         if (o->preset) st = set_option(o, (char *)base + o->offset, o->preset, err);
     return st;
 }
@@ -157,8 +164,8 @@ static bool any_given(const sol_verb *v, const bool *given, const char *names)
 /* No option is given in vain: it would say that something happened which did not. */
 static sol_status check_effect(const sol_verb *v, const bool *given, sol_err *err)
 {
-    for (int i = 0; v->options && v->options[i].name; i++) {
-        const sol_opt *o = &v->options[i];
+    const sol_opt *o = options_of(v);
+    for (int i = 0; o->name; i++, o++) {
         if (given[i] && o->with && !any_given(v, given, o->with))
             return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect without %s", o->name, o->with);
         if (given[i] && o->without && any_given(v, given, o->without))
@@ -179,10 +186,10 @@ static sol_status check_complete(const sol_program *p, const bool *given, sol_er
     if (p->n_words > v->max_words)
         return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains", p->word[v->max_words],
                         v->name);
-    for (int i = 0; v->options && v->options[i].name; i++)
-        if (v->options[i].required && !given[i])
-            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", v->options[i].name, v->options[i].value,
-                            v->options[i].help);
+    const sol_opt *o = options_of(v);
+    for (int i = 0; o[i].name; i++)
+        if (o[i].required && !given[i])
+            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", o[i].name, o[i].value, o[i].help);
     return check_effect(v, given, err);
 }
 
@@ -191,7 +198,7 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
     bool given[64] = {0}, plain = false;
     sol_words words = {0};
     *help = false;
-    sol_status st = set_presets(p->verb->options, args, err);
+    sol_status st = set_presets(options_of(p->verb), args, err);
     if (st == SOL_OK) st = set_presets(common_options, p, err);
     for (int i = 0; st == SOL_OK && i < n; i++) {
         const char *w = argv[i];
@@ -200,9 +207,9 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
         } else if (!plain && (strcmp(w, "--help") == 0 || strcmp(w, "-h") == 0)) {
             *help = true;
         } else if (!plain && w[0] == '-' && w[1]) {
-            const sol_opt *seen = NULL, *own = p->verb->options;
+            const sol_opt *seen = NULL, *own = options_of(p->verb);
             st = take_option(p, n, argv, &i, args, &seen, err);
-            for (int k = 0; seen && own && own[k].name && k < 64; k++)
+            for (int k = 0; own[k].name && k < 64; k++)
                 if (&own[k] == seen) given[k] = true;
         } else {
             st = add_word(&words, w, err);
@@ -216,7 +223,7 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
 
 void sol_args_free(sol_program *p, void *args)
 {
-    for (const sol_opt *o = p->verb->options; o && o->name; o++) {
+    for (const sol_opt *o = options_of(p->verb); o->name; o++) {
         if (o->kind != SOL_OPT_EACH && o->kind != SOL_OPT_LIST) continue;
         sol_words *w = (sol_words *)((char *)args + o->offset);
         sol_free(w->word);
@@ -229,7 +236,7 @@ void sol_args_free(sol_program *p, void *args)
 
 static void print_options(const sol_opt *options, FILE *to)
 {
-    for (const sol_opt *o = options; o && o->name; o++) {
+    for (const sol_opt *o = options; o->name; o++) {
         char left[64], names[256];
         snprintf(left, sizeof left, "%s%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "",
                  o->kind == SOL_OPT_LIST ? "..." : "");
@@ -246,14 +253,14 @@ void sol_verb_usage(const sol_verb *v, FILE *to)
 {
     fprintf(to, "solera %s", v->name);
     if (v->words) fprintf(to, " %s", v->words);
-    for (const sol_opt *o = v->options; o && o->name; o++) {
+    for (const sol_opt *o = options_of(v); o->name; o++) {
         fprintf(to, o->required ? " %s" : " [%s", o->name);
         if (o->value) fprintf(to, " %s", o->value);
         if (o->kind == SOL_OPT_LIST) fputs("...", to);
         if (!o->required) fputs(o->kind == SOL_OPT_EACH ? "]..." : "]", to);
     }
     fprintf(to, "\n\n%s\n\n", v->summary);
-    print_options(v->options, to);
+    print_options(options_of(v), to);
     print_options(common_options, to);
     if (v->details) fprintf(to, "\n%s\n", v->details);
 }

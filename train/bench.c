@@ -62,7 +62,8 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
     sol_status st = sol_packed_model_begin(p, c, err);
     for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
         const sol_param *q = &p->table->params[i];
-        for (int64_t k = 0; p->vector[i] && k < q->cols; k++) p->vector[i][k] = 1;
+        if (p->vector[i])
+            for (int64_t k = 0; k < q->cols; k++) p->vector[i][k] = 1;
         if (!q->quantized) continue;
         if (group_size && q->cols % group_size != 0)
             st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
@@ -83,7 +84,8 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
     if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, o, err);
     *load_seconds = sol_clock() - from;
     /* The net has the linears in its own layout now. */
-    for (int i = 0; packed->linear && i < packed->table->n_params; i++) sol_packed_free(&packed->linear[i]);
+    if (packed->linear)
+        for (int i = 0; i < packed->table->n_params; i++) sol_packed_free(&packed->linear[i]);
     if (st != SOL_OK) sol_packed_model_free(packed);
     return st;
 }

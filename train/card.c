@@ -145,10 +145,12 @@ static json_t *attr_json(const sol_h5_attr *a)
 static void add_group(json_t *card, const sol_h5_file *f, const char *path, const char *name, const char *const *only)
 {
     const sol_h5_node *n = sol_h5_find(f, path);
+    if (!n) return;
     json_t *o = json_object();
-    for (size_t i = 0; n && i < n->n_attrs; i++) {
+    for (size_t i = 0; i < n->n_attrs; i++) {
         bool wanted = !only;
-        for (int k = 0; only && only[k]; k++) wanted |= strcmp(only[k], n->attr[i].name) == 0;
+        if (only)
+            for (int k = 0; only[k]; k++) wanted |= strcmp(only[k], n->attr[i].name) == 0;
         json_t *value = wanted ? attr_json(&n->attr[i]) : NULL;
         if (value) json_object_set_new(o, n->attr[i].name, value);
     }

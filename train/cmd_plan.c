@@ -132,14 +132,16 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
 {
     double bits = 0;
     e->parameters = m->n_weights;
-    for (int i = 0; spec->method && i < m->n_params; i++) {
+    e->bits = 32;
+    if (!spec->method) return;
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
         e->quantized += sol_param_count(p);
         bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) +
                 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
     }
-    e->bits = e->quantized ? bits / (double)e->quantized : 32;
+    if (e->quantized) e->bits = bits / (double)e->quantized;
 }
 
 /* With the default types of embedding and head. */

@@ -144,7 +144,8 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
     if (st == SOL_OK) st = sol_report_write(runs, n, out, err);
     if (st == SOL_OK) printf("%s/index.html\n", out);
-    for (int i = 0; runs && i < n; i++) sol_study_run_free(&runs[i]);
+    if (runs)
+        for (int i = 0; i < n; i++) sol_study_run_free(&runs[i]);
     sol_free(runs);
     return st;
 }

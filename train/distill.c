@@ -260,8 +260,9 @@ sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_gra
     int32_t *ids;
     float *probs, *start = sol_graph_starts(g);
     sol_status st = SOL_OK;
-    for (int64_t row = 0; start && row < c->train.batch; row++)
-        sol_job_teacher_starts(b, sol_batcher_index(b, drawn + (uint64_t)row), start + row * T);
+    if (start)
+        for (int64_t row = 0; row < c->train.batch; row++)
+            sol_job_teacher_starts(b, sol_batcher_index(b, drawn + (uint64_t)row), start + row * T);
     if (!t->cache) return SOL_OK;
     sol_graph_cached_inputs(g, &ids, &probs);
     for (int64_t row = 0; st == SOL_OK && row < c->train.batch; row++)
@@ -313,7 +314,8 @@ static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batche
         int64_t n;
         for (int64_t b = 0; b < B; b++) { /* what fills the last batch does not count */
             sol_batcher_window(data, (i + b) % windows, inputs + b * T, targets + b * T, doc_start + b * T);
-            for (int64_t j = 0; i + b >= windows && j < T; j++) targets[b * T + j] = -1;
+            if (i + b >= windows)
+                for (int64_t j = 0; j < T; j++) targets[b * T + j] = -1;
         }
         sol_graph_loss(g, inputs, targets, doc_start, &loss, &n);
         s->sum += sol_graph_last_distilled(g).teacher;

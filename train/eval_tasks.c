@@ -102,7 +102,8 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
     int n = 0, fd = -1;
     sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
     if (st == SOL_OK && a->samples) st = sol_file_differs(p->word[0], a->samples, err);
-    for (int i = 0; st == SOL_OK && a->samples && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
+    if (a->samples)
+        for (int i = 0; st == SOL_OK && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
     if (st == SOL_OK && a->samples) {
         st = sol_replace_begin(&out, a->samples, 0, err);
         begun = st == SOL_OK;

@@ -116,7 +116,8 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
     sol_err why = {0};
-    for (int i = 0; spec->method && i < m->n_params; i++) {
+    if (!spec->method) return SOL_OK;
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
         sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);

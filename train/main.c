@@ -22,7 +22,8 @@ static const char *mapped_path(uint64_t address)
     static char maps[1 << 16];
     size_t n = 0;
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    for (ssize_t got = 1; fd >= 0 && got > 0 && n < sizeof maps - 1; n += got > 0 ? (size_t)got : 0)
+    if (fd < 0) return "";
+    for (ssize_t got = 1; got > 0 && n < sizeof maps - 1; n += got > 0 ? (size_t)got : 0)
         got = read(fd, maps + n, sizeof maps - 1 - n);
     for (char *line = maps, *end = line; *line; line = end + (*end == '\n')) {
         end = line + strcspn(line, "\n");

@@ -87,8 +87,9 @@ sol_status sol_calibration_read(const char *path, sol_study_calibration *c, sol_
         json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
         if (!json_is_object(line)) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a line that is no JSON object", path);
         bool block = json_is_integer(json_object_get(line, "block"));
-        for (int k = 0; st == SOL_OK && block && k < SOL_CALIB_ERRORS; k++)
-            st = add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err);
+        if (block)
+            for (int k = 0; st == SOL_OK && k < SOL_CALIB_ERRORS; k++)
+                st = add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err);
         if (block) c->n++;
         json_decref(line);
     }

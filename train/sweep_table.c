@@ -102,11 +102,12 @@ static summary summarize(const table *t, int point, int column)
         s.n++;
     }
     if (s.n > 0) s.mean = sum / s.n;
-    for (int i = 0; s.n > 1 && i < n_seeds; i++) {
+    if (s.n <= 1) return s;
+    for (int i = 0; i < n_seeds; i++) {
         double x = value_of(t, point, i)[column];
         if (isfinite(x)) squares += (x - s.mean) * (x - s.mean);
     }
-    if (s.n > 1) s.deviation = sqrt(squares / (s.n - 1));
+    s.deviation = sqrt(squares / (s.n - 1));
     return s;
 }
 

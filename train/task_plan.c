@@ -12,7 +12,8 @@ enum { MAX_TASKS = 16 };
 static bool find_in(const char *dir, const char *sub, const sol_task_kind *kind, char *path)
 {
     static const char *const ends[] = {"", ".gz"};
-    for (int i = 0; dir && i < 2; i++) {
+    if (!dir) return false;
+    for (int i = 0; i < 2; i++) {
         int n = snprintf(path, SOL_PATH_MAX, "%s%s/%s%s", dir, sub, kind->file, ends[i]);
         if (n > 0 && n < SOL_PATH_MAX && sol_file_exists(path)) return true;
     }

@@ -361,8 +361,9 @@ static sol_status find_against(reader *r, sol_err *err)
     const char *name = r->against ? text_of(r->against) : NULL;
     r->s->against = -1;
     if (!r->against) return SOL_OK;
-    for (int i = 0; name && i < r->s->n_points; i++)
-        if (strcmp(r->s->point[i].name, name) == 0) r->s->against = i;
+    if (name)
+        for (int i = 0; i < r->s->n_points; i++)
+            if (strcmp(r->s->point[i].name, name) == 0) r->s->against = i;
     return r->s->against >= 0 ? SOL_OK : fail_at(r, r->against, err, "against: expected the name of a point, as %s", r->s->point[0].name);
 }
 
@@ -424,7 +425,8 @@ sol_status sol_sweep_read(sol_sweep **out, const char *path, const sol_sweep_opt
 
 static void free_texts(char **text, int n)
 {
-    for (int i = 0; text && i < n; i++) sol_free(text[i]);
+    if (text)
+        for (int i = 0; i < n; i++) sol_free(text[i]);
     sol_free(text);
 }
 

@@ -403,7 +403,8 @@ static sol_status write_freqs(gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     sol_status st = SOL_OK;
-    for (int64_t i = 0; st == SOL_OK && c->rope_factor != 0 && i < c->head_dim / 2; i++, w->at += 4) {
+    if (c->rope_factor == 0) return pad(w, err);
+    for (int64_t i = 0; st == SOL_OK && i < c->head_dim / 2; i++, w->at += 4) {
         float x = (float)sol_gguf_rope_divisor(c, i);
         st = sol_out_write(&w->out, w->at, &x, 4, err);
     }

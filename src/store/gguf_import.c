@@ -135,9 +135,10 @@ static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_con
 {
     const sol_gguf_value *list = sol_gguf_find(g, key);
     sol_status st = SOL_OK;
-    if (list && (list->kind != SOL_GGUF_ARRAY || (list->element != SOL_GGUF_I32 && list->element != SOL_GGUF_U32)))
+    if (!list) return SOL_OK;
+    if (list->kind != SOL_GGUF_ARRAY || (list->element != SOL_GGUF_I32 && list->element != SOL_GGUF_U32))
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not an array of int32", g->path, key);
-    for (uint64_t i = 0; st == SOL_OK && list && i < list->count; i++) {
+    for (uint64_t i = 0; st == SOL_OK && i < list->count; i++) {
         int32_t id;
         memcpy(&id, list->at + 4 * i, 4);
         if (id < c->vocab_size) st = sol_model_add_eos(c, id, err);
@@ -321,10 +322,11 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
             if (t->type->id != SOL_GGML_BF16 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
         }
     }
-    for (size_t i = 0; st == SOL_OK && found < f->g.n_tensors && i < f->g.n_tensors; i++)
-        if (!is_known(table, &f->g.tensor[i]))
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the " SOL_ARCH " models that are computed", s->path,
-                          (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at);
+    if (found < f->g.n_tensors)
+        for (size_t i = 0; st == SOL_OK && i < f->g.n_tensors; i++)
+            if (!is_known(table, &f->g.tensor[i]))
+                st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the " SOL_ARCH " models that are computed", s->path,
+                              (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at);
     sol_model_free(&table);
     return st;
 }

@@ -161,8 +161,9 @@ static bool is_neutral(const struct meaning *m, const json_t *v)
     const char *text = json_string_value(v);
     if (!v || json_is_null(v) || (m->neutral == WHEN_OFF && is_off(v))) return true;
     if (m->neutral == WHEN_ONE && json_is_number(v)) return json_number_value(v) == 1;
-    for (int i = 0; text && i < 2; i++)
-        if (m->words[i] && strcmp(text, m->words[i]) == 0) return true;
+    if (text)
+        for (int i = 0; i < 2; i++)
+            if (m->words[i] && strcmp(text, m->words[i]) == 0) return true;
     bool all = json_is_array(v) && m->neutral != WHEN_ABSENT;
     for (size_t i = 0; all && i < json_array_size(v); i++) {
         const json_t *one = json_array_get(v, i);

@@ -21,7 +21,8 @@ static void free_dense(sol_dense_src *d)
 
 void sol_packed_model_free(sol_packed_model *p)
 {
-    for (int i = 0; p->linear && i < p->table->n_params; i++) sol_packed_free(&p->linear[i]);
+    if (p->linear)
+        for (int i = 0; i < p->table->n_params; i++) sol_packed_free(&p->linear[i]);
     sol_free(p->linear);
     free_dense(&p->embed);
     free_dense(&p->head);
@@ -84,8 +85,9 @@ static const float *as_f32(const sol_model *m, const sol_param *p, float *buffer
 static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
 {
     int64_t most = 1;
-    for (int i = 0; m->dtype != SOL_F32 && i < m->n_params; i++)
-        if (sol_param_count(&m->params[i]) > most) most = sol_param_count(&m->params[i]);
+    if (m->dtype != SOL_F32)
+        for (int i = 0; i < m->n_params; i++)
+            if (sol_param_count(&m->params[i]) > most) most = sol_param_count(&m->params[i]);
     return sol_alloc_array((void **)buffer, (size_t)most, sizeof **buffer, err);
 }
 

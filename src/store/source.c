@@ -79,7 +79,8 @@ static int64_t first_bad(const void *x, sol_dtype type, float most, int64_t n)
         uint16_t size = h[i] & 0x7fffu;
         top = size > top ? size : top;
     }
-    for (int64_t i = 0; top >= 0x7f80u && i < n; i++)
+    if (top < 0x7f80u) return -1;
+    for (int64_t i = 0; i < n; i++)
         if ((h[i] & 0x7fffu) >= 0x7f80u) return i;
     return -1;
 }
@@ -270,8 +271,9 @@ static void run_first_tile(void *arg, int64_t tile, int thread)
 static sol_status step_status(const transfer *t, sol_err *err)
 {
     const sol_err *first = t->tokenizer_err.status ? &t->tokenizer_err : t->write_err.status ? &t->write_err : NULL;
-    for (int i = 0; !first && t->reading && i < t->reading->n_pieces; i++)
-        if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
+    if (t->reading)
+        for (int i = 0; !first && i < t->reading->n_pieces; i++)
+            if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
 }
 

@@ -223,9 +223,10 @@ static void add_measure_panel(sol_text *t, int m, int k, const sol_study_run *ru
     for (int r = 0; r < n; r++) last = fmax(last, runs[r].step[runs[r].n_records - 1] + 1);
     sol_text_add(t, NULL, "set xrange [0:%.0f]\nplot ", last);
     if (isfinite(gauss)) sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
-    for (int r = 0; n <= 3 && r < n; r++) /* bands of more runs only hide each other */
-        sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
-                     sol_run_color(r));
+    if (n <= 3) /* bands of more runs only hide each other */
+        for (int r = 0; r < n; r++)
+            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r, 3 * k + 3, 3 * k + 4,
+                         sol_run_color(r));
     for (int r = 0; r < n; r++)
         sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'", r ? ", \\\n" : "", r,
                      3 * k + 2, sol_run_color(r));

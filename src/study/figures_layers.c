@@ -136,9 +136,10 @@ void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
         bool any = any_number(runs, n, measures[k]);
         sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n%s", row->title, row->unit,
                      k >= 2 ? "first layer of block" : "", any ? "plot " : "");
-        for (int r = 0; any && r < n; r++)
-            sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s'", r ? ", \\\n" : "", r, k + 2,
-                         sol_run_color(r));
+        if (any)
+            for (int r = 0; r < n; r++)
+                sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s'", r ? ", \\\n" : "", r, k + 2,
+                             sol_run_color(r));
         sol_text_add(t, NULL, "\n");
         if (!any) sol_draw_empty_panel(t);
         if (k == 0) sol_figure_next(p);
@@ -176,13 +177,14 @@ void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
         sol_text_add(&p->data, NULL, "EOD\n");
         sol_plot_title(t, runs[r].name, columns > 1 ? 390 : 790);
         sol_text_add(t, NULL, "set xtics %lld\n", (long long)(c->n / 12 + 1));
-        for (int k = 0, drawn = 0; any && k < SOL_CALIB_ERRORS; k++) {
-            bool numbers = false;
-            for (int64_t i = 0; i < c->n; i++) numbers = numbers || isfinite(c->error[k][i]);
-            if (!numbers) continue;
-            sol_text_add(t, NULL, "%s$calibration%d using 1:%d with linespoints pt 7 ps 0.4 %s title '%s'", drawn++ ? ", \\\n" : "plot ", r, k + 2, stage[k].style,
-                         stage[k].name);
-        }
+        if (any)
+            for (int k = 0, drawn = 0; k < SOL_CALIB_ERRORS; k++) {
+                bool numbers = false;
+                for (int64_t i = 0; i < c->n; i++) numbers = numbers || isfinite(c->error[k][i]);
+                if (!numbers) continue;
+                sol_text_add(t, NULL, "%s$calibration%d using 1:%d with linespoints pt 7 ps 0.4 %s title '%s'", drawn++ ? ", \\\n" : "plot ", r, k + 2, stage[k].style,
+                             stage[k].name);
+            }
         sol_text_add(t, NULL, "\n");
         if (!any) sol_draw_empty_panel(t);
         if (r == 0) sol_figure_next(p);

@@ -162,7 +162,8 @@ sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_er
         st = spawn(dir, fileno(said), argv, &status, err);
         if (st == SOL_OK && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) st = gnuplot_failed(dir, said, err);
     }
-    for (int i = 0; argv && i < n; i++) sol_free(argv[i + 1]);
+    if (argv)
+        for (int i = 0; i < n; i++) sol_free(argv[i + 1]);
     sol_free(argv);
     if (said) fclose(said);
     return st;

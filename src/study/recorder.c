@@ -295,10 +295,11 @@ static sol_status create_file(sol_study *s, const char *path, int64_t step, cons
     sol_study_file *f;
     /* One more than is needed, so that a resume at any step finds room and no file is made anew. */
     int64_t n = records_needed(s, step) + 1 + (from ? sol_study_file_records(from) : 0);
-    for (int i = 0; !from && i < s->n_layers; i++) {
-        const sol_param *p = s->layer[i].param;
-        s->info[i].w_range = (double)sol_histogram_range(weights(s, p), p->rows * p->cols);
-    }
+    if (!from)
+        for (int i = 0; i < s->n_layers; i++) {
+            const sol_param *p = s->layer[i].param;
+            s->info[i].w_range = (double)sol_histogram_range(weights(s, p), p->rows * p->cols);
+        }
     sol_status st = sol_study_file_create(&f, path, &s->head, s->info, s->n_layers, sol_study_columns, SOL_STUDY_COLUMNS,
                                           n, from, err);
     sol_study_file_close(&s->file);
