@@ -1,7 +1,7 @@
 #!/bin/sh
 # What src/README.md says is so: its rooms, layers and owners of headers are those of
 # scripts/check_layers.sh and the folders of src, every path that it names exists, every name of the
-# code stands in the code, and each of its sections fits on a screen.
+# code stands in the code, every .c file opens with a comment, and each section fits on a screen.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 page=src/README.md
@@ -50,6 +50,10 @@ cat src/*.h src/*/*.h src/*/*.def train/*.h >"$dir/code"
 while read -r name; do
     grep -qw "$name" "$dir/code" || wrong "$name is in no header"
 done <"$dir/names"
+
+for file in src/*/*.c src/*/*/*.c train/*.c; do
+    case $(head -n 1 "$file") in "/* "*) ;; *) wrong "$file does not open with what it does" ;; esac
+done
 
 awk '/^## / { if (n > 60) print name; name = $0; n = 0 } { n++ } END { if (n > 60) print name }' "$page" >"$dir/long"
 [ ! -s "$dir/long" ] || wrong "more than a screen of 60 lines: $(cat "$dir/long")"

@@ -1,3 +1,5 @@
+/* What the verb bench measures: a network of random packed weights, the rate of memory, a
+ * product alone. */
 #include "bench.h"
 
 #include <string.h>

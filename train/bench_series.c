@@ -1,3 +1,4 @@
+/* Measurements of one kind and their median. */
 #include "bench_series.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* The bench of training: steps of a model of random weights, and the products of a step alone in
+ * turn. */
 #include "bench_train.h"
 
 #include <inttypes.h>

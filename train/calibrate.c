@@ -1,3 +1,5 @@
+/* The calibration of a job: blocks one after the other, each kept as a file of the run
+ * directory, so that a later process goes on from there. */
 #include "calibrate.h"
 
 #include <inttypes.h>

@@ -1,3 +1,5 @@
+/* The model card beside an export: reads back what was written and what it was made from, and
+ * writes a page and a JSON file. */
 #include "card.h"
 
 #include <ctype.h>

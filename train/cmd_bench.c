@@ -1,3 +1,4 @@
+/* solera bench: rates of decoding, prefill and training. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

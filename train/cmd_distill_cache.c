@@ -1,3 +1,5 @@
+/* solera distill-cache: runs the teacher of a job over its data and appends windows to the
+ * cache. */
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* solera eval: loss and perplexity of token data or plain text; tasks are in eval_tasks.c. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* solera export: chooses the form of the output, writes it through store, and writes the card. */
 #include "program.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* solera generate: encodes a prompt and prints the text that follows. */
 #include <string.h>
 #include <unistd.h>
 

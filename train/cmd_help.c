@@ -1,3 +1,4 @@
+/* solera help: the list of verbs, the usage of one, the reference of config keys. */
 #include <string.h>
 
 #include "program.h"

@@ -1,3 +1,4 @@
+/* solera import: options and report of an import, which store does. */
 #include "program.h"
 
 #include <string.h>

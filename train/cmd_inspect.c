@@ -1,3 +1,4 @@
+/* solera inspect: groups, datasets and attributes of a solera file. */
 #include "program.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* solera plan: opens a job as training would, without weights, and prints what it will take. */
 #include <inttypes.h>
 #include <string.h>
 

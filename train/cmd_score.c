@@ -1,3 +1,4 @@
+/* solera score: reads lines of token ids and prints their log-probabilities. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* solera study: reads runs and models and writes their report. */
 #include <string.h>
 #include <sys/stat.h>
 

@@ -1,3 +1,4 @@
+/* solera sweep: options and checks of a sweep, which sweep.c runs. */
 #include <string.h>
 
 #include "output.h"

@@ -1,3 +1,4 @@
+/* solera tokenize: text files into a dataset (tokenize.c), or lines of JSON into lines of ids. */
 #include <stdlib.h>
 #include <string.h>
 

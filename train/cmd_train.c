@@ -1,3 +1,4 @@
+/* solera train: opens or resumes a run and trains it to its end (trainer.h). */
 #include "trainer.h"
 
 struct args {

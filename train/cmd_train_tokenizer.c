@@ -1,3 +1,4 @@
+/* solera train-tokenizer: options of the training of a BPE, which text does. */
 #include "base/mem.h"
 #include "output.h"
 #include "tokenize.h"

@@ -1,3 +1,4 @@
+/* The part of solera eval that runs zero-shot tasks and prints their table. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>

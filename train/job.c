@@ -1,3 +1,5 @@
+/* Opens what a job names: model, tokenizer, token data; and compares the job of a resume with
+ * that of its run. */
 #include "job.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* The program's entry: signals, standard descriptors, the choice of a verb, and the exit code of
+ * its status. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>

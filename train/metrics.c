@@ -1,3 +1,4 @@
+/* Reads metrics.jsonl and calibrate.jsonl of a run, for reports and sweeps. */
 #include "metrics.h"
 
 #include <jansson.h>

@@ -1,3 +1,4 @@
+/* Opens the network of the verbs eval, score and generate, by their common options. */
 #include "open_net.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Whether an output may be replaced: only what solera wrote itself, unless --force is given. */
 #include "output.h"
 
 #include <string.h>

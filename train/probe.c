@@ -1,3 +1,4 @@
+/* The best of repeated measurements of a rate. */
 #include "probe.h"
 
 #include <math.h>

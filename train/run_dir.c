@@ -1,3 +1,5 @@
+/* The directory of a run: claims and locks it, appends metrics, names and prunes checkpoints,
+ * and leaves what is not its own alone. */
 #include "run_dir.h"
 
 #include <dirent.h>

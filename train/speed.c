@@ -1,3 +1,4 @@
+/* Operations of a training step, and the rate of large products on this machine. */
 #include "speed.h"
 
 #include "probe.h"

@@ -1,3 +1,4 @@
+/* Finds and reads the files of the tasks that a command line or a job names. */
 #include "task_plan.h"
 
 #include <stdlib.h>

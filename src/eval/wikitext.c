@@ -1,3 +1,4 @@
+/* Pages of wikitext and the cleaning that lm-evaluation-harness applies to them. */
 #include <string.h>
 
 #include "base/mem.h"

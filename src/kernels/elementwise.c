@@ -1,3 +1,4 @@
+/* The C forms of the elementwise kernels, which define the bits of every tier. */
 #include "kernels/elementwise.h"
 
 #include <math.h>
