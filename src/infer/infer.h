@@ -1,7 +1,7 @@
 /* Inference: one network for full precision, fake-quantized and packed weights, over KV caches.
  *
  *     sol_net *net;
- *     st = sol_net_open(&net, ctx, "model.h5", &opts, err);            // any solera file
+ *     st = sol_net_open(&net, ctx, "model.h5", &opts, err); // or checkpoint, or packed
  *     sol_kv *kv;
  *     st = sol_kv_create(&kv, net, n_positions, err);
  *     sol_row rows[2] = {{.kv = kv, .token = bos}, {.kv = kv, .token = id, .want_logits = true}};
@@ -61,8 +61,9 @@ void sol_net_free(sol_net **net);
 
 /* Bytes that a row takes while it is computed, with its position in an fp32 cache: for plans. */
 size_t sol_net_row_bytes(const sol_model_config *c);
+/* Configuration, and tokenizer (NULL: none), in memory of the net. */
 const sol_model_config *sol_net_config(const sol_net *net);
-const sol_tokenizer *sol_net_tokenizer(const sol_net *net); /* may be NULL */
+const sol_tokenizer *sol_net_tokenizer(const sol_net *net);
 /* Sets logits[V] to -infinity at the ids that the tokenizer lacks (gaps, and the padding of the
  * vocabulary), so that they are never drawn. */
 void sol_net_hide_missing(const sol_net *net, float *logits);
@@ -76,14 +77,15 @@ uint64_t sol_net_bytes_per_token(const sol_net *net); /* weight bytes read to de
  * max_position_embeddings. Owned by the caller, who frees it before the net. */
 sol_status sol_kv_create(sol_kv **kv, sol_net *net, int64_t n_positions, sol_err *err);
 void sol_kv_free(sol_kv **kv);
-void sol_kv_truncate(sol_kv *kv, int64_t n); /* forget positions >= n */
-int64_t sol_kv_length(const sol_kv *kv);
-int64_t sol_kv_capacity(const sol_kv *kv);
+void sol_kv_truncate(sol_kv *kv, int64_t n); /* drops positions from n on */
+int64_t sol_kv_length(const sol_kv *kv);     /* positions held */
+int64_t sol_kv_capacity(const sol_kv *kv);   /* positions at most */
 
+/* One token of one sequence in a forward pass. */
 typedef struct sol_row {
-    sol_kv *kv;
-    int32_t token;
-    bool want_logits;
+    sol_kv *kv;       /* of the sequence; several rows may share it */
+    int32_t token;    /* at the position after the last one of kv */
+    bool want_logits; /* those of the next token */
 } sol_row;
 /* Appends every row to its kv, in order. logits [rows with want_logits, V], in the order of the
  * rows; NULL when none wants them. SOL_ERR_RANGE: a token outside the vocabulary, or a full kv;
@@ -111,7 +113,7 @@ sol_status sol_sampler_check(const sol_sampler_config *c, sol_err *err);
  * not at all where the result is certain. */
 int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int64_t V, const int32_t *recent, int64_t n_recent,
                    void *scratch);
-size_t sol_sample_scratch_bytes(int64_t V);
+size_t sol_sample_scratch_bytes(int64_t V); /* a workspace for a vocabulary of V */
 
 /* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid
  * ones become U+FFFD. */

@@ -38,7 +38,7 @@
     ROW(SOL_PER_GROUP, "per_group")
 typedef enum { SOL_GRANULARITIES(SOL_ENUM_CONSTANT) } sol_granularity;
 
-/* As in job files and in stored ones. */
+/* Their names in jobs and in stored files; static storage. */
 const char *sol_granularity_name(sol_granularity granularity);
 const char *sol_layout_name(sol_block_layout layout);
 
@@ -112,9 +112,9 @@ struct sol_quantizer {
      * gradient scale, to sum[k]. NULL: the straight-through estimator, through = d. */
     void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
 
-    /* For a search over what a block may become: all t [n, sol_quant_block] that levels can give,
-     * such that levels of scale * t are t and their scale is `scale`. Returns n, 0 where there are
-     * more than `most`; t NULL: only counts. NULL: the method has no such table. */
+    /* All patterns t [n, sol_quant_block] that levels can give a block, such that scale * t has the
+     * levels t and the scale `scale`: for searches (calib). Returns n, or 0 when there are more than
+     * `most`. t NULL: only counts. A method without such a table has NULL here. */
     int (*patterns)(const sol_quant_spec *spec, int most, int8_t *t);
 
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
