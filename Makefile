@@ -139,7 +139,7 @@ $(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsole
 # The program in the comment of the umbrella header: tests/headers.sh runs it.
 $(BUILD)/tests/example.c: src/solera.h tests/samples.awk
 	@mkdir -p $(@D)
-	awk -f tests/samples.awk $< >$@
+	@awk -f tests/samples.awk $< | grep -v '^#line' >$@
 $(BUILD)/tests/example: $(BUILD)/tests/example.c $(BUILD)/libsolera.a
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
