@@ -53,7 +53,8 @@ static inline void sol_attention_visible(const sol_attention_block *k, int64_t i
 /* Sets T rows of D columns of a gradient to 0, unless it adds. */
 static inline void sol_attention_clear(const sol_slot *s, int64_t at, int64_t T, int64_t D, int64_t ld)
 {
-    for (int64_t t = 0; t < T && !s->grad_add; t++) memset(s->grad + at + t * ld, 0, (size_t)D * sizeof(float));
+    if (s->grad_add) return;
+    for (int64_t t = 0; t < T; t++) memset(s->grad + at + t * ld, 0, (size_t)D * sizeof(float));
 }
 
 size_t sol_attention_bf16_scratch(const sol_op_call *c, bool backward);

@@ -101,7 +101,8 @@ static void run_backward(check *k, bool add)
         if (!(k->op->reads_in >> i & 1)) spoil(s->data, sol_shape_count(&s->shape));
         s->grad = k->grad[i];
         s->grad_add = add;
-        for (int64_t j = 0; s->grad && j < sol_shape_count(&s->shape); j++) s->grad[j] = add ? 1 : NAN;
+        if (s->grad)
+            for (int64_t j = 0; j < sol_shape_count(&s->shape); j++) s->grad[j] = add ? 1 : NAN;
     }
     for (int o = 0; o < k->op->n_out; o++) {
         sol_slot *s = &k->call.out[o];
@@ -112,7 +113,8 @@ static void run_backward(check *k, bool add)
     for (int i = 0; i < k->op->n_in; i++) {
         sol_slot *s = &k->call.in[i];
         memcpy(s->data, k->copy[i], (size_t)sol_shape_count(&s->shape) * sizeof(float));
-        for (int64_t j = 0; s->grad && add && j < sol_shape_count(&s->shape); j++) s->grad[j] -= 1;
+        if (s->grad && add)
+            for (int64_t j = 0; j < sol_shape_count(&s->shape); j++) s->grad[j] -= 1;
     }
 }
 

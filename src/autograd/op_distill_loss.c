@@ -121,8 +121,9 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
 static void pass_extra(const sol_op_call *c)
 {
     const int32_t *target = c->in[2].data;
-    for (int64_t n = 0; c->in[4].grad && n < c->in[0].shape.dim[0]; n++)
-        c->in[4].grad[n] = (c->in[4].grad_add ? c->in[4].grad[n] : 0) + (target[n] >= 0 ? c->out[0].grad[n] : 0);
+    if (c->in[4].grad)
+        for (int64_t n = 0; n < c->in[0].shape.dim[0]; n++)
+            c->in[4].grad[n] = (c->in[4].grad_add ? c->in[4].grad[n] : 0) + (target[n] >= 0 ? c->out[0].grad[n] : 0);
 }
 
 static sol_head head(const sol_op_call *c)

@@ -42,7 +42,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const int32_t *token = c->in[0].data;
     const float *dout = c->out[0].grad;
     float *dw = c->in[1].grad;
-    for (int64_t v = 0; v < V && !c->in[1].grad_add; v++) memset(dw + v * C + from, 0, (size_t)count * sizeof *dw);
+    if (!c->in[1].grad_add)
+        for (int64_t v = 0; v < V; v++) memset(dw + v * C + from, 0, (size_t)count * sizeof *dw);
     for (int64_t i = 0; i < n; i++) {
         float *to = dw + token[i] * C + from;
         const float *add = dout + i * C + from;

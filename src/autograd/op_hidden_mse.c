@@ -53,7 +53,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         float *dx = c->in[0].grad ? c->in[0].grad + n * C : NULL, f = dout[n] * 2 * a->factor / (float)C;
-        for (int64_t i = 0; dx && i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
+        if (dx)
+            for (int64_t i = 0; i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
         if (c->in[2].grad) c->in[2].grad[n] = dout[n] + (c->in[2].grad_add ? c->in[2].grad[n] : 0);
     }
 }

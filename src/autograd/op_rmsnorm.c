@@ -85,7 +85,8 @@ static void backward(const sol_op_call *c)
     float *dw = c->in[1].grad;
     sol_pool_run(c->ctx->pool, blocks, backward_tile, (void *)c);
     if (!dw) return;
-    for (int64_t j = 0; j < C && !c->in[1].grad_add; j++) dw[j] = 0;
+    if (!c->in[1].grad_add)
+        for (int64_t j = 0; j < C; j++) dw[j] = 0;
     for (int64_t b = 0; b < blocks; b++) {
         const float *part = (const float *)c->scratch + b * C;
         for (int64_t j = 0; j < C; j++) dw[j] += part[j];

@@ -82,7 +82,8 @@ static bool readers_scale(const sol_tape *t, int v)
 
 static sol_status mark_aliases(sol_tape *t, sol_err *err)
 {
-    for (int i = 0; i < t->nodes.n && !t->opts.no_grad; i++) {
+    if (t->opts.no_grad) return SOL_OK;
+    for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         tape_var *out = tape_var_at(t, n->out[0]);
         const float *factor = n->op->alias_factor ? n->op->alias_factor(n->attr) : NULL;
@@ -104,7 +105,8 @@ static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
     int writers = 0;
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; !n->prologue && j < n->op->n_in; j++) {
+        if (n->prologue) continue;
+        for (int j = 0; j < n->op->n_in; j++) {
             if (tape_grad_home(t, n->in[j]) != param) continue;
             *over = n->in[j] == v && (n->op->over_in >> j & 1);
             writers++;
@@ -115,7 +117,8 @@ static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
 
 static void mark_in_grad(sol_tape *t)
 {
-    for (int i = 0; i < t->vars.n && t->opts.fresh && !t->opts.no_grad; i++) {
+    if (!t->opts.fresh || t->opts.no_grad) return;
+    for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
         bool over = false;
         if (!v->prologue || v->alias < 0 || v->keep || tape_var_at(t, v->alias)->kind != VAR_PARAM) continue;
@@ -195,7 +198,8 @@ static bool runs_again(const sol_tape *t, int var)
  * pass at once: for it they are kept. */
 static void emit_cheap(sol_tape *t, const tape_node *reader)
 {
-    for (int j = 0; j < reader->op->n_in && !reader->op->backward_computes; j++) {
+    if (reader->op->backward_computes) return;
+    for (int j = 0; j < reader->op->n_in; j++) {
         if (!(reader->op->reads_in >> j & 1) || !runs_again(t, reader->in[j])) continue;
         int node = tape_var_at(t, reader->in[j])->node;
         const tape_node *n = tape_node_at(t, node);
@@ -311,7 +315,8 @@ static bool read_by_main(const sol_tape *t, int var)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; !n->prologue && j < n->op->n_in; j++)
+        if (n->prologue) continue;
+        for (int j = 0; j < n->op->n_in; j++)
             if (n->in[j] == var) return true;
     }
     return false;

@@ -46,7 +46,8 @@ static void free_group(runner *r)
 {
     for (int i = 0; i < r->n_group; i++) {
         member *m = &r->group[i];
-        for (int c = 0; m->request && c < r->task->item[r->first + i].n_choices; c++) sol_ids_free(&m->request[c].ids);
+        if (m->request)
+            for (int c = 0; c < r->task->item[r->first + i].n_choices; c++) sol_ids_free(&m->request[c].ids);
         sol_free(m->request);
         sol_free(m->score);
         sol_kv_free(&m->kv);

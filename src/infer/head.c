@@ -16,8 +16,9 @@ void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logit
             float *to = logits + i * V + first;
             bool direct = rows == 1 || width == V;
             net_matmul(net, &net->head[run], x + i * C, rows, direct ? to : net->scratch.logits);
-            for (int64_t r = 0; !direct && r < rows; r++)
-                memcpy(to + r * V, net->scratch.logits + r * width, (size_t)width * sizeof *to);
+            if (!direct)
+                for (int64_t r = 0; r < rows; r++)
+                    memcpy(to + r * V, net->scratch.logits + r * width, (size_t)width * sizeof *to);
         }
     }
 }

@@ -51,8 +51,9 @@ void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t
         sol_dense_matmul(net->ctx, m->dense, net->act, x, n, y, net->scratch.kernel);
     else
         float_product(net, m, x, n, y);
-    for (int64_t r = 0; m->bias && r < n; r++)
-        for (int64_t i = 0; i < m->rows; i++) y[r * m->rows + i] += m->bias[i];
+    if (m->bias)
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t i = 0; i < m->rows; i++) y[r * m->rows + i] += m->bias[i];
 }
 
 void net_matrix_row(const net_matrix *m, int64_t r, float *w)

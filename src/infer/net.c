@@ -52,7 +52,8 @@ uint64_t sol_net_bytes_per_token(const sol_net *net)
 
 static void free_runs(net_matrix **runs, int64_t n)
 {
-    for (int64_t p = 0; *runs && p < n; p++) net_matrix_free(&(*runs)[p]);
+    if (*runs)
+        for (int64_t p = 0; p < n; p++) net_matrix_free(&(*runs)[p]);
     sol_free(*runs);
     *runs = NULL;
 }
@@ -62,13 +63,15 @@ void sol_net_free(sol_net **netp)
     sol_net *net = *netp;
     if (!net) return;
     int64_t L = net->config.num_hidden_layers;
-    for (int64_t l = 0; net->layers && l < L; l++)
-        for (int m = 0; m < NET_MATRICES; m++) net_matrix_free(&net->layers[l].matrix[m]);
+    if (net->layers)
+        for (int64_t l = 0; l < L; l++)
+            for (int m = 0; m < NET_MATRICES; m++) net_matrix_free(&net->layers[l].matrix[m]);
     sol_free(net->layers);
     sol_free(net->missing);
     if (net->head != net->embed) free_runs(&net->head, net->n_head);
     free_runs(&net->embed, net->n_embed);
-    for (int64_t i = 0; net->latent && i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
+    if (net->latent)
+        for (int64_t i = 0; i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
     sol_free(net->vectors);
     sol_free(net->biases);
@@ -319,8 +322,9 @@ static size_t packed_room(const sol_net *net, const sol_packed_model *p)
     const sol_dense_src *dense[] = {&p->embed, &p->head};
     size_t bytes = 0;
     for (int k = 0; k < 2; k++)
-        for (int64_t first = 0; dense[k]->data && first < dense[k]->rows; first += HEAD_COLS)
-            bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
+        if (dense[k]->data)
+            for (int64_t first = 0; first < dense[k]->rows; first += HEAD_COLS)
+                bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
         for (int which = 0; which < NET_MATRICES; which++) {
             const sol_packed_mat *m = sol_packed_linear(p, l, stacks[which].role[0]);

@@ -98,13 +98,15 @@ const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, 
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear)
 {
     sol_quant_matrix x = {.w = m->data ? sol_model_f32(m, linear) : NULL, .rows = linear->rows, .cols = linear->cols};
-    for (int k = 0; m->data && k < m->n_learned; k++) x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
+    if (m->data)
+        for (int k = 0; k < m->n_learned; k++) x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
     return x;
 }
 
 void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec)
 {
-    for (int i = 0; m->n_learned > 0 && i < sol_model_plain_params(m); i++) {
+    if (m->n_learned == 0) return;
+    for (int i = 0; i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
         sol_quant_matrix from_weights = {.w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};

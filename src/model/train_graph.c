@@ -100,8 +100,9 @@ static void record_quantized(sol_graph *g, const sol_param *p, int64_t index)
 {
     const sol_quantizer *q = g->spec.method;
     sol_quant_extra extra = {{0}, NULL};
-    for (int k = 0; g->model->data && k < q->n_learned; k++)
-        extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
+    if (g->model->data)
+        for (int k = 0; k < q->n_learned; k++)
+            extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
     if (has_bias(g)) {
         int64_t row = rows_before(g->model, p);
         extra.bias = g->row_bias ? g->row_bias + row : NULL;
@@ -116,11 +117,12 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
     const sol_model *m = g->model;
     const sol_quantizer *q = g->spec.method;
     sol_status st = SOL_OK;
-    if (q && m->data && m->n_learned != q->n_learned)
+    if (!q) return SOL_OK;
+    if (m->data && m->n_learned != q->n_learned)
         return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns", q->name);
-    if (q && q->n_learned > 0 && g->opts.by_layer)
+    if (q->n_learned > 0 && g->opts.by_layer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: their gradients are not made block by block", q->name);
-    for (int i = 0; q && st == SOL_OK && i < m->n_params; i++)
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++)
         if (m->params[i].quantized)
             st = sol_quant_check(&g->spec, m->params[i].name, m->params[i].rows, m->params[i].cols, err);
     return st;
@@ -205,7 +207,8 @@ static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var
 {
     int64_t L = g->model->config.num_hidden_layers;
     sol_var sum = g->extra;
-    for (int64_t l = 0; g->opts.hidden_weight > 0 && l < L; l++)
+    if (g->opts.hidden_weight <= 0) return sum;
+    for (int64_t l = 0; l < L; l++)
         sum = sol_hidden_mse(g->tape, student[l], teacher[l], sum, g->opts.hidden_weight / (float)L);
     return sum;
 }

@@ -24,8 +24,8 @@ int64_t sol_moment_blocks(const sol_param *p)
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
 {
     size_t blocks = 0;
-    for (int i = 0; i < model->n_params && c->moments == SOL_MOMENTS_8BIT; i++)
-        blocks += (size_t)sol_moment_blocks(&model->params[i]);
+    if (c->moments == SOL_MOMENTS_8BIT)
+        for (int i = 0; i < model->n_params; i++) blocks += (size_t)sol_moment_blocks(&model->params[i]);
     return 2 * ((size_t)model->n_elements * moment_size(c->moments) + blocks * sizeof(float));
 }
 

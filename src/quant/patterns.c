@@ -11,7 +11,8 @@ int sol_quant_patterns(int m, int kept_least, int kept_most, int most, int8_t *t
         for (int i = 0; i < m; i++) kept += digit[i] != 0;
         if (kept >= kept_least && kept <= kept_most) {
             if (n == most) return 0;
-            for (int i = 0; t && i < m; i++) t[n * m + i] = digit[i];
+            if (t)
+                for (int i = 0; i < m; i++) t[n * m + i] = digit[i];
             n++;
         }
         for (carry = 0; carry < m && digit[carry] == 1; carry++) digit[carry] = -1;

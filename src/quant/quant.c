@@ -175,7 +175,8 @@ static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
 {
     *begin = tile * j->rows_a_tile;
     *end = sol_min_i64(*begin + j->rows_a_tile, j->x->rows);
-    for (int64_t r = *begin; j->bias && r < *end; r++) j->bias[r] = 0;
+    if (j->bias)
+        for (int64_t r = *begin; r < *end; r++) j->bias[r] = 0;
 }
 
 /* Groups that lie within rows: measure and emit while the weights are in the cache. */

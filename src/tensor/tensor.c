@@ -140,7 +140,8 @@ int64_t sol_first_beyond(const float *x, int64_t n, float most)
         uint32_t size = sol_f32_bits(x[i]) & 0x7fffffffu;
         top = size > top ? size : top;
     }
-    for (int64_t i = 0; top > limit && i < n; i++)
+    if (top <= limit) return -1;
+    for (int64_t i = 0; i < n; i++)
         if ((sol_f32_bits(x[i]) & 0x7fffffffu) > limit) return i;
     return -1;
 }

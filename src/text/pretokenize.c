@@ -18,9 +18,10 @@ static sol_status add_stage(sol_pretok *p, sol_stage_kind kind, const char *sour
     *stage = NULL;
     if (p->n == SOL_PRETOK_STAGES)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages", SOL_PRETOK_STAGES);
-    for (int i = 0; kind != SOL_STAGE_SPLIT && i < p->n; i++)
-        if (p->stage[i].kind != SOL_STAGE_SPLIT)
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has two stages that put blanks in front");
+    if (kind != SOL_STAGE_SPLIT)
+        for (int i = 0; i < p->n; i++)
+            if (p->stage[i].kind != SOL_STAGE_SPLIT)
+                return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has two stages that put blanks in front");
     sol_status st = sol_copy_string(&p->stage[p->n].source, source, strlen(source), err);
     *stage = &p->stage[p->n++]; /* also after an error, so that free finds the source */
     (*stage)->kind = kind;

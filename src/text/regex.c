@@ -124,11 +124,12 @@ static void put_category(translation *t, const char *name)
     size_t n = rust ? 1 : strlen(name);
     snprintf(text, sizeof text, "\\p{%.*s}", (int)n, name);
     put_text(t, text);
-    for (size_t i = 0; t->extended && i < sizeof later / sizeof *later; i++) {
-        if (strncmp(later[i].category, name, n) != 0 || (strcmp(later[i].category, "N17") == 0 && !rust)) continue;
-        snprintf(text, sizeof text, "\\x{%X}-\\x{%X}", (unsigned)later[i].first, (unsigned)later[i].last);
-        put_text(t, text);
-    }
+    if (t->extended)
+        for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+            if (strncmp(later[i].category, name, n) != 0 || (strcmp(later[i].category, "N17") == 0 && !rust)) continue;
+            snprintf(text, sizeof text, "\\x{%X}-\\x{%X}", (unsigned)later[i].first, (unsigned)later[i].last);
+            put_text(t, text);
+        }
 }
 
 /* What Oniguruma's \w takes. */

@@ -53,11 +53,12 @@ static sol_status put_tokens(bytes_out *o, const sol_tokenizer *t, bool scores, 
         st = put(o, &t->type[id], 1, err);
         if (st == SOL_OK) st = put_text(o, text, n, err);
     }
-    for (int32_t id = 0; st == SOL_OK && scores && id < t->n_tokens; id++) {
-        uint32_t bits;
-        memcpy(&bits, &t->score[id], 4);
-        st = put_u32(o, bits, err);
-    }
+    if (scores)
+        for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+            uint32_t bits;
+            memcpy(&bits, &t->score[id], 4);
+            st = put_u32(o, bits, err);
+        }
     return st;
 }
 
@@ -192,7 +193,8 @@ static sol_status get_tokens(bytes_in *in, sol_tokenizer *t, bool scores, sol_er
             return sol_fail(err, SOL_ERR_FORMAT, "token %u has the unknown type %d", id, *type);
         st = sol_tok_add(t, text, n, (uint8_t)*type, 0, err);
     }
-    for (uint32_t id = 0; st == SOL_OK && !in->bad && scores && id < count; id++) t->score[id] = get_f32(in);
+    if (scores)
+        for (uint32_t id = 0; st == SOL_OK && !in->bad && id < count; id++) t->score[id] = get_f32(in);
     return st;
 }
 
