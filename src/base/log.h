@@ -1,5 +1,13 @@
 /* The log sink. The library never prints: it passes lines to this callback, and the program decides
- * what to do with them. */
+ * what to do with them.
+ *
+ *     static void print(void *user, sol_log_level level, const char *text)
+ *     {
+ *         fprintf(user, "%s\n", text);
+ *     }
+ *
+ *     sol_log log = {.line = print, .user = stderr};
+ *     sol_log_line(&log, SOL_LOG_INFO, "%d layers", 16); */
 #ifndef SOLERA_BASE_LOG_H
 #define SOLERA_BASE_LOG_H
 

@@ -9,7 +9,12 @@
  * Title = "), each cleaned by the wikitext detokenizer and predicted whole, beginning after BOS, in
  * windows of the context's length that predict every token once; the sum is divided by the words,
  * or bytes, of the page as it stands in the file. Text without such lines is one page, taken as it
- * is. */
+ * is.
+ *
+ *     sol_text_opts o = {.context = 512, .stride = 512};
+ *     sol_text_result r;
+ *     st = sol_eval_text_windows(net, text, n, &o, &r, err);
+ *     if (st == SOL_OK) printf("perplexity %.3f\n", r.ppl); */
 #ifndef SOLERA_EVAL_TEXT_H
 #define SOLERA_EVAL_TEXT_H
 

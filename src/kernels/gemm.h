@@ -1,7 +1,10 @@
 /* Dense matrix products over BLAS, cut into fixed tiles over the pool: the same bits for any number
  * of threads. All matrices are row-major fp32; ld* is the distance between rows in elements.
  *
- *   C = alpha op(A) op(B) + beta C,   op(A) [m, k], op(B) [k, n], C [m, n]; C must not overlap A or B */
+ *   C = alpha op(A) op(B) + beta C    op(A) [m, k], op(B) [k, n], C [m, n]; C overlaps neither
+ *
+ *     st = sol_gemm_reserve(ctx, err); // once, before the first product
+ *     sol_gemm(ctx, false, true, N, V, C, 1, x, C, w, C, 0, y, V); // y[N, V] = x[N, C] w[V, C]^T */
 #ifndef SOLERA_KERNELS_GEMM_H
 #define SOLERA_KERNELS_GEMM_H
 

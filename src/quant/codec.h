@@ -1,6 +1,12 @@
 /* The 5-bit code of a 3:4 block and the canonical packed matrix (also the layout on disk; STQ1_0's
  * codebook).
  *
+ *     sol_packed_mat m;
+ *     st = sol_packed_from_weights(ctx, &spec, w, rows, cols, &m, err);
+ *     for (int64_t r = 0; st == SOL_OK && r < rows; r++)
+ *         sol_packed_decode_row(&m, r, w_eff + r * cols);
+ *     sol_packed_free(&m);
+ *
  * z = zero lane (0..3); s = 1 if the first non-zero lane is -1; a = 1 if the second non-zero
  * differs in sign from the first; b = 1 if the third does. slot = 4 z + a + 2 b (4 bits), sign bit
  * = s. Code = s << 4 | slot. Every one of the 32 codes is a valid block, so that no byte sequence

@@ -9,9 +9,14 @@
  * round(warmup_fraction n) or 0 without warm-up:
  *   warm-up   s < w: lambda = lambda_max (s + 1) / w
  *   decay     p = (s - max(w - 1, 0)) / (e - max(w - 1, 0)), which would be 1 at step e;
- *             lambda_max times: linear 1 - p, cosine (1 + cos(pi p)) / 2, exp exp(-5 p) with the last
- *             step forced to 0
- *   after     s >= e: 0, also when the warm-up is cut short by it. */
+ *             lambda_max times: linear 1 - p, cosine (1 + cos(pi p)) / 2, exp exp(-5 p) with the
+ *             last step forced to 0
+ *   after     s >= e: 0, also when the warm-up is cut short by it.
+ *
+ *     sol_residual r = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_BLEND,
+ *                       .lambda_max = 1, .end_fraction = 0.4f};
+ *     float lambda = sol_residual_lambda(&r, step, n_steps);
+ *     sol_residual_mix mix = sol_residual_coeffs(r.form, lambda); */
 #ifndef SOLERA_QUANT_RESIDUAL_H
 #define SOLERA_QUANT_RESIDUAL_H
 

@@ -1,5 +1,9 @@
-/* Element types and shapes. Row-major, last dimension fastest. Dimension letters of the house: B
- * batch, T time, C hidden, H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group. */
+/* Element types and shapes. Row-major, last dimension fastest. Dimension letters: B
+ * batch, T time, C hidden, H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group.
+ *
+ *     sol_shape s = sol_shape2(32, 64);
+ *     st = sol_shape_bytes(&s, SOL_BF16, &bytes, err);
+ *     sol_convert(half, SOL_BF16, x, SOL_F32, sol_shape_count(&s)); */
 #ifndef SOLERA_TENSOR_TENSOR_H
 #define SOLERA_TENSOR_TENSOR_H
 

@@ -4,7 +4,11 @@
  * and its last token is the first of the next window. Documents follow each other; a batch says
  * where each one begins, so that attention does not cross into it. An epoch visits every window
  * once, in the order of sol_permute with a stream of its own, so that the number of windows drawn
- * is the whole state. */
+ * is the whole state.
+ *
+ *     sol_batcher b;
+ *     st = sol_batcher_init(&b, &dataset.tokens, T, seed, err); // a sol_dataset of store/store.h
+ *     if (st == SOL_OK) sol_batcher_next(&b, B, inputs, targets, doc_start); // [B, T] each */
 #ifndef SOLERA_TEXT_DATASET_H
 #define SOLERA_TEXT_DATASET_H
 
