@@ -27,12 +27,14 @@ ALL_CFLAGS := -std=c11 $(WARN) -ffp-contract=off $(ARCH_$(ARCH)) $(CFLAGS_$(VARI
 LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
 
 LIB_SRC := $(wildcard src/*/*.c)
-LIB_SRC += $(if $(filter x86_64,$(ARCH)),$(wildcard src/kernels/x86/*.c))
-LIB_SRC += $(if $(filter aarch64,$(ARCH)),$(wildcard src/kernels/arm/*.c))
+KERNELS := $(if $(filter x86_64,$(ARCH)),x86)$(if $(filter aarch64,$(ARCH)),arm)
+KERNEL_SRC := $(if $(KERNELS),$(wildcard src/kernels/$(KERNELS)/*.c))
+LIB_SRC += $(KERNEL_SRC)
 TRAIN_SRC := $(wildcard train/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_HELP_SRC := $(filter-out $(TEST_SRC),$(wildcard tests/*.c))
-CHECKKERN_SRC := $(wildcard tests/checkkern/*.c)
+CHECKKERN_KERNEL_SRC := $(if $(KERNELS),$(wildcard tests/checkkern/$(KERNELS)/*.c))
+CHECKKERN_SRC := $(wildcard tests/checkkern/*.c) $(CHECKKERN_KERNEL_SRC)
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
@@ -157,8 +159,8 @@ $(BUILD)/tests/fuzz/make_seeds: $(call obj,tests/fuzz/make_seeds.c tests/fuzz/ti
 # Kernels: one feature of the processor a file, by the suffix of its name; the flags stand in the feature's row.
 FEATURES := src/base/cpu_features.def
 feature_flags = $(shell awk -v feature=$(lastword $(subst _, ,$*)) -f scripts/feature_flags.awk $(FEATURES))
-$(call obj,$(wildcard src/kernels/x86/*.c src/kernels/arm/*.c)): KERNEL_CFLAGS = $(feature_flags)
-$(call obj,$(wildcard src/kernels/x86/*.c src/kernels/arm/*.c)): $(FEATURES) scripts/feature_flags.awk
+$(call obj,$(KERNEL_SRC) $(CHECKKERN_KERNEL_SRC)): KERNEL_CFLAGS = $(feature_flags)
+$(call obj,$(KERNEL_SRC) $(CHECKKERN_KERNEL_SRC)): $(FEATURES) scripts/feature_flags.awk
 
 # Made anew when the commit is another one.
 $(BUILD)/commit: FORCE

@@ -99,18 +99,41 @@ sol_ctx *first_context(int threads)
     return ctx;
 }
 
+/* The last set where a processor has AVX-512 VNNI and not AVX-VNNI: the kernels of the latter in
+ * the encoding of the former (x86/evex_avxvnni.c). False: there is no such set, or it was this. */
+static bool next_is_evex(sol_ctx *ctx)
+{
+#if defined(__x86_64__)
+    void evex_kernels_avxvnni(sol_kernels *k);
+    bool can = (ctx->cpu.features & SOL_CPU_VNNI) && !(ctx->cpu.features & SOL_CPU_AVXVNNI);
+    if (can && !(ctx->k.features & SOL_CPU_AVXVNNI)) {
+        sol_kernels_init(&ctx->k, SOL_CPU_AVX2);
+        evex_kernels_avxvnni(&ctx->k);
+        ctx->k.features |= SOL_CPU_AVXVNNI;
+        return true;
+    }
+#endif
+    (void)ctx;
+    return false;
+}
+
 sol_ctx *next_context(sol_ctx *ctx)
 {
-    sol_cpu_features next = sol_cpu_next(&ctx->cpu, ctx->k.features);
-    if (next == 0) sol_ctx_free(&ctx);
-    if (ctx) sol_kernels_init(&ctx->k, next);
+    bool own = (ctx->k.features & ~ctx->cpu.features) == 0;
+    sol_cpu_features next = own ? sol_cpu_next(&ctx->cpu, ctx->k.features) : 0;
+    if (next)
+        sol_kernels_init(&ctx->k, next);
+    else if (!next_is_evex(ctx))
+        sol_ctx_free(&ctx);
     return ctx;
 }
 
 const char *label(const sol_ctx *ctx)
 {
-    static char text[SOL_CPU_TEXT];
-    return sol_cpu_text(ctx->k.features, text);
+    static char text[SOL_CPU_TEXT + 16];
+    sol_cpu_text(ctx->k.features, text);
+    if (ctx->k.features & ~ctx->cpu.features) strcat(text, " (by EVEX)");
+    return text;
 }
 
 static const struct {
