@@ -17,6 +17,7 @@ typedef struct sol_probe {
 
 enum { SOL_PROBE_CALM = 8 };
 
+/* Begins a probe of at most so many seconds; _add reports a try. */
 sol_probe sol_probe_begin(double seconds);
 void sol_probe_add(sol_probe *p, double rate);
 /* False before the first try. */

@@ -21,6 +21,7 @@ typedef struct sol_refine {
     int32_t *doc_start; /* [batch T] */
 } sol_refine;
 
+/* Plans and allocates the training of `latent`; spec is copied, o borrowed. The caller frees *r. */
 sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent, const sol_quant_spec *spec, const sol_calib_opts *o,
                              sol_err *err);
 void sol_refine_free(sol_refine *r);

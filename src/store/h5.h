@@ -63,12 +63,13 @@ typedef struct sol_h5_tree {
 } sol_h5_tree;
 
 void sol_h5_tree_free(sol_h5_tree *t);
+/* Appends a node with this path, path_len bytes; all else is 0. */
 sol_status sol_h5_tree_add(sol_h5_tree *t, const char *path, size_t path_len, sol_err *err);
 const sol_h5_attr *sol_h5_node_attr(const sol_h5_node *n, const char *name); /* NULL: none */
 /* Adds or replaces; a replaced value must keep its size once the layout is made. */
 sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value, size_t size, sol_err *err);
-/* FNV-1a over a canonical text of all nodes in path order: path, type, shape, crc32c, attributes by name (but the root's `digest`). */
-/* The same over one node, continued from h. crc: of its bytes. */
+/* FNV-1a over a canonical text of all nodes in path order: path, type, shape, crc32c, attributes by
+ * name (but the root's `digest`). _node_digest continues h by one node; crc: of its bytes. */
 uint64_t sol_h5_node_digest(uint64_t h, const sol_h5_node *n, uint32_t crc);
 sol_status sol_h5_tree_digest(const sol_h5_tree *t, uint64_t *digest, sol_err *err);
 
@@ -137,6 +138,7 @@ void sol_h5_close(sol_h5_file *f);
 /* h5_parse.c: fills the tree from `size` bytes in memory. */
 sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_err *err);
 
+/* The object at a path; NULL: none. */
 const sol_h5_node *sol_h5_find(const sol_h5_file *f, const char *path);
 /* Must be there: a group, or a dataset of this type and shape (a dimension of -1: any). Errors name file, object and difference. */
 sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n, sol_err *err);

@@ -25,6 +25,7 @@ typedef struct sol_safetensors {
     size_t n, capacity;
 } sol_safetensors;
 
+/* Opens a file and parses its header. SOL_ERR_FORMAT, SOL_ERR_UNSUPPORTED name the tensor. */
 sol_status sol_safetensors_open(sol_safetensors *t, const char *path, sol_err *err);
 void sol_safetensors_close(sol_safetensors *t);
 const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t, const char *name); /* NULL: none */

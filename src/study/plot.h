@@ -21,6 +21,7 @@ typedef struct sol_plot {
     sol_text data, draw;
 } sol_plot;
 
+/* A figure of width x height points; the caller adds to p->data and p->draw. */
 void sol_plot_begin(sol_plot *p, const char *name, int width, int height);
 void sol_plot_free(sol_plot *p);
 /* A text as gnuplot's single-quoted string; enhanced text is off everywhere. */
