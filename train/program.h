@@ -105,6 +105,7 @@ void sol_args_free(sol_program *p, void *args);
 /* "solera foo FILE -o OUT [-n N]", the options and the details. */
 void sol_verb_usage(const sol_verb *v, FILE *to);
 
+/* A program without a verb; sol_program_free releases what it holds. */
 void sol_program_init(sol_program *p);
 void sol_program_free(sol_program *p);
 /* Sets p->features by --tier or --cpu. Refused: both, and a feature that this processor lacks. */

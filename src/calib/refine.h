@@ -26,8 +26,9 @@ sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent, con
                              sol_err *err);
 void sol_refine_free(sol_refine *r);
 
-/* opts.steps steps on windows [0, opts.windows) of x (inputs) and y (wanted outputs), [n T, C] both; doc_start [n T]. layer: for the order
- * of the windows. step: called after each one; false ends with SOL_ERR_INTERRUPTED. */
+/* opts.steps steps on windows [0, opts.windows) of x (inputs) and y (wanted outputs), [n T, C]
+ * both; doc_start [n T]. layer: for the order of the windows. step: called after each one; false
+ * ends with SOL_ERR_INTERRUPTED. */
 sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y, const int32_t *doc_start,
                           bool (*step)(void *user, int64_t done), void *user, sol_err *err);
 

@@ -1,18 +1,23 @@
-/* The ternary matrix whose outputs come nearest to given ones, in closed form and by coordinate descent.
+/* The ternary matrix whose outputs come nearest to given ones, in closed form and by coordinate
+ * descent.
  *
- * Inputs X [n, in] as the layer will see them, outputs Y [n, out] as they should be, both with their rows multiplied by the root of the
- * token's weight; W [out, in] the layer's own weights. Wanted is Q = T alpha, T of the quantizer's patterns, with the least
+ * Inputs X [n, in] as the layer will see them, outputs Y [n, out] as they should be, both with
+ * their rows multiplied by the root of the token's weight; W [out, in] the layer's own weights.
+ * Wanted is Q = T alpha, T of the quantizer's patterns, with the least
  *
  *   |X Q^T - Y|^2 / n + d |Q - W|^2  =  tr((W* - Q) (H + d I) (W* - Q)^T) + constant,
  *   H = X^T X / n,   B = Y^T X / n,   W* = (B + d W) (H + d I)^-1,   d = damping mean(diag H)
  *
- * 1. First assignment: block after block from the left, each takes the pattern with the least error that the columns to its right cannot
- *    make up for. With H + d I = V V^T that error is |((W* - Q) V)_b|^2, which is GPTQ (Frantar et al., arXiv 2210.17323) with a block for
- *    its column and the nearest pattern for its rounding; the scale of a group is that of the nearest patterns to what W* has become there.
- * 2. Sweeps: scales by least squares, then for each two neighbouring blocks the patterns with the least objective while all others stay
- *    (for each block alone, where there are more than 32 patterns). The objective never rises. After the last sweep the scales once more.
- *
- * 3. From other starting scales (smaller and larger ones) again; each row keeps its best. Not per tensor, where rows share a scale.
+ * 1. First assignment: block after block from the left, each takes the pattern with the least
+ *    error that the columns to its right cannot make up for. With H + d I = V V^T that error is
+ *    |((W* - Q) V)_b|^2, which is GPTQ (Frantar et al., arXiv 2210.17323) with a block for its
+ *    column and the nearest pattern for its rounding; the scale of a group is that of the nearest
+ *    patterns to what W* has become there.
+ * 2. Sweeps: scales by least squares, then for each two neighbouring blocks the patterns with the
+ *    least objective while all others stay (for each block alone, where there are more than 32
+ *    patterns). The objective never rises. After the last sweep the scales once more.
+ * 3. From other starting scales (smaller and larger ones) again; each row keeps its best. Not per
+ *    tensor, where rows share a scale.
  *
  * Rows are independent of each other: the same bits for any number of threads. */
 #ifndef SOLERA_CALIB_SOLVE_H
@@ -31,16 +36,18 @@ typedef struct sol_calib_system {
     float *h;                              /* H [cols, cols]; becomes H + d I, in the quantizer's order of columns */
     float *b;                              /* B [rows, cols]; becomes B + d W, likewise */
     float *q;                              /* Q [rows, cols], set */
-    /* Set: the objective without its constant, which is below 0 where Q is better than 0: of the first assignment, and after each
-     * sweep, from the first start; the last one: of what was kept. */
+    /* Set: the objective without its constant, which is below 0 where Q is better than 0: of the
+     * first assignment, and after each sweep, from the first start; the last one: of what was
+     * kept. */
     double objective[SOL_CALIB_MAX_SWEEPS + 1];
     double optimum; /* the same of W*, the least that any matrix has */
     double damping; /* that was needed */
 } sol_calib_system;
 
-/* damping > 0 is raised, ten times a try, where H + d I is not positive definite. Inputs that are all 0 leave W to be rounded. name: for
- * errors. SOL_ERR_NONFINITE: H, B or W hold something that is not a number. Q is what spec makes of itself: sol_quant_effective of Q
- * gives Q, bit for bit. */
+/* damping > 0 is raised, ten times a try, where H + d I is not positive definite. Inputs that are
+ * all 0 leave W to be rounded. name: for errors. SOL_ERR_NONFINITE: H, B or W hold something that
+ * is not a number. Q is what spec makes of itself: sol_quant_effective of Q gives Q, bit for
+ * bit. */
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name, double damping, int sweeps,
                            int starts, sol_calib_system *s, sol_err *err);
 

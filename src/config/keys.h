@@ -33,8 +33,8 @@ int sol_key_find(const char *path);
 /* The key that was probably meant by an unknown path; NULL: none is near. */
 const char *sol_key_nearest(const char *path);
 
-/* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no bool, no null. The
- * error has neither place nor key. */
+/* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no
+ * bool, no null. The error has neither place nor key. */
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
 
 /* The value of key i as YAML. */

@@ -1,5 +1,6 @@
-/* Inside the config module: what a plain scalar means, by the core schema of YAML 1.2. What older readers of YAML take for another
- * value (010, 1_000, yes) is refused, so that a file means the same to all of them. Errors have neither place nor key. */
+/* Inside the config module: what a plain scalar means, by the core schema of YAML 1.2. What older
+ * readers of YAML take for another value (010, 1_000, yes) is refused, so that a file means the
+ * same to all of them. Errors have neither place nor key. */
 #ifndef SOLERA_CONFIG_SCALAR_H
 #define SOLERA_CONFIG_SCALAR_H
 

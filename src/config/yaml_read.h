@@ -1,11 +1,13 @@
-/* Inside the config module: a YAML text as a tree. Jobs and sweeps are read through this and nothing else.
+/* Inside the config module: a YAML text as a tree. Jobs and sweeps are read through this and
+ * nothing else.
  *
  *     sol_yaml *root;
  *     st = sol_yaml_read(&root, "job.yaml", "a job file", text, size, err);
  *     sol_yaml_free(&root);
  *
- * What such files do not need is refused, so that no file costs more than its bytes: more than SOL_YAML_DEPTH levels or SOL_YAML_BYTES
- * bytes, anchors, aliases, tags, a second document, keys that are no scalars. A byte order mark is skipped. */
+ * What such files do not need is refused, so that no file costs more than its bytes: more than
+ * SOL_YAML_DEPTH levels or SOL_YAML_BYTES bytes, anchors, aliases, tags, a second document, keys
+ * that are no scalars. A byte order mark is skipped. */
 #ifndef SOLERA_CONFIG_YAML_READ_H
 #define SOLERA_CONFIG_YAML_READ_H
 
@@ -28,7 +30,8 @@ typedef struct sol_yaml {
     int n;
 } sol_yaml;
 
-/* Errors read "name:2:3: ..."; `what` is what they call the file. An empty text is a plain scalar of no bytes. */
+/* Errors read "name:2:3: ..."; `what` is what they call the file. An empty text is a plain scalar
+ * of no bytes. */
 sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, const char *text, size_t size, sol_err *err);
 void sol_yaml_free(sol_yaml **root);
 

@@ -6,7 +6,8 @@
 #include "kernels/dense.h"
 #include "kernels/ternary.h"
 
-/* A weight matrix [rows, cols] in one of its forms; several with the same input may be stacked below each other. */
+/* A weight matrix [rows, cols] in one of its forms; several with the same input may be stacked
+ * below each other. */
 enum { NET_MAX_PARTS = 3 };
 typedef struct net_matrix {
     int64_t rows, cols;
@@ -91,10 +92,12 @@ size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n);
 size_t net_matrix_bytes(const net_matrix *m);
 void net_matrix_free(net_matrix *m);
 
-/* Writes keys and values of rows (k, v inside qkv, already rotated) to their caches, then att = attention of every row. */
+/* Writes keys and values of rows (k, v inside qkv, already rotated) to their caches, then att =
+ * attention of every row. */
 void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n);
 
-/* Last hidden states x[n, C] (already normalized) -> logits[n, V], or log-probabilities of targets. */
+/* Last hidden states x[n, C] (already normalized) -> logits[n, V], or log-probabilities of
+ * targets. */
 void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits);
 void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob);
 

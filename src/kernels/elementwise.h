@@ -1,9 +1,10 @@
-/* Kernels that pass once over a block of floats: 3:4 quantization, sums of magnitudes, AdamW. Entries of sol_kernels; the
- * C forms here are the definition, those for features of processors give the same bits. Weights may be unaligned; n may be any number, for the
- * sherry kernels a multiple of 4 (contiguous) or 64 (stride16). Inputs and outputs must not overlap unless said.
+/* Kernels that pass once over a block of floats: 3:4 quantization, sums of magnitudes, AdamW.
+ * Entries of sol_kernels; the C forms here are the definition, those for features of processors
+ * give the same bits. Weights may be unaligned; n may be any number, for the sherry kernels a
+ * multiple of 4 (contiguous) or 64 (stride16). Inputs and outputs must not overlap unless said.
  *
- * Sums: element i goes to float lane i % 16; every SOL_SUM_RUN elements, and after the last, the lanes are folded
- * pairwise (8, 4, 2, 1 apart) and added to *sum. */
+ * Sums: element i goes to float lane i % 16; every SOL_SUM_RUN elements, and after the last, the
+ * lanes are folded pairwise (8, 4, 2, 1 apart) and added to *sum. */
 #ifndef SOLERA_KERNELS_ELEMENTWISE_H
 #define SOLERA_KERNELS_ELEMENTWISE_H
 
@@ -26,7 +27,8 @@ typedef struct sol_adamw_step {
 typedef struct sol_elementwise {
     /* *sum += |w[i]| */
     void (*abs_sum)(const float *w, int64_t n, double *sum);
-    /* *sum += |w[i]| over the kept lanes: of each block of four the smallest |w|, the first of equals, is left out. */
+    /* *sum += |w[i]| over the kept lanes: of each block of four the smallest |w|, the first of
+     * equals, is left out. */
     void (*sherry_sum)(const float *w, int64_t n, sol_block_layout layout, double *sum);
     /* t[i] = 0 in the lane left out, else -1 where w[i] < 0, else 1. */
     void (*sherry_levels)(const float *w, int64_t n, sol_block_layout layout, int8_t *t);
@@ -41,6 +43,7 @@ typedef struct sol_elementwise {
     void (*from_bf16)(const uint16_t *x, int64_t n, float *out);
 } sol_elementwise;
 
+/* Sets all entries to their C forms. */
 void sol_elementwise_c(sol_elementwise *k);
 
 #endif

@@ -1,10 +1,12 @@
-/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source (float_tmpl.h) compiled once
- * a tier. Each runs on the calling thread; row-major; outputs must not overlap inputs unless said.
+/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source
+ * (float_tmpl.h) compiled once a tier. Each runs on the calling thread; row-major; outputs must not
+ * overlap inputs unless said.
  *
- * Order of every sum over n elements: 16 partial sums, lane j takes the elements i = j mod 16 in rising order, then the lanes
- * are added in halves (j and j+8, j and j+4, j and j+2, j and j+1). The tiers with fused multiply-add round once where the C
- * tier rounds twice: bits agree inside a tier, whatever the number of rows or columns of the call, and to a relative
- * 1e-6 * sum |a b| between tiers. */
+ * Order of every sum over n elements: 16 partial sums, lane j takes the elements i = j mod 16 in
+ * rising order, then the lanes are added in halves (j and j+8, j and j+4, j and j+2, j and j+1).
+ * The tiers with fused multiply-add round once where the C tier rounds twice: bits agree inside a
+ * tier, whatever the number of rows or columns of the call, and to a relative 1e-6 * sum |a b|
+ * between tiers. */
 #ifndef SOLERA_KERNELS_FLOAT_OPS_H
 #define SOLERA_KERNELS_FLOAT_OPS_H
 
@@ -14,14 +16,16 @@
 
 enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
 
-/* y[r * ldy + o] = sum_i x[r * ldx + i] w[o * ldw + i] (sets), r < rows, o < outs, i < k. w: float, bf16 or f16. */
+/* y[r * ldy + o] = sum_i x[r * ldx + i] w[o * ldw + i] (sets), r < rows, o < outs, i < k. w: float,
+ * bf16 or f16. */
 typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
                            float *y, int64_t ldy);
 
-/* Attention of `heads` query heads that share one kv head over positions [0, n), as an online softmax over runs of 64
- * positions. q, out: [heads, D] with distances ldq, ldout. keys: [ceil(n / 16), D, 16], the 16 positions of a block
- * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <= 512.
- * int8 caches: key j is key_scale[j] * keys, value j is value_scale[j] * values; key_scale is read in whole blocks. */
+/* Attention of `heads` query heads that share one kv head over positions [0, n), as an online
+ * softmax over runs of 64 positions. q, out: [heads, D] with distances ldq, ldout. keys: [ceil(n /
+ * 16), D, 16], the 16 positions of a block innermost; values: [n, D]. Lanes of the last block
+ * beyond n may hold anything. Sets out. D <= 512. int8 caches: key j is key_scale[j] * keys, value
+ * j is value_scale[j] * values; key_scale is read in whole blocks. */
 typedef struct sol_attend_args {
     const float *q;
     const void *keys, *values;
@@ -48,6 +52,7 @@ typedef struct sol_float_ops {
     float (*sumexp)(const float *x, int64_t n, float *max);
 } sol_float_ops;
 
+/* Sets all entries to their C forms. */
 void sol_float_ops_c(sol_float_ops *f);
 
 #endif

@@ -1,7 +1,9 @@
-/* The table of kernels: filled with C first, over which each feature of the processor lays what it makes faster.
- * Ternary, packing and integer kernels are bit-equal to C with every set of features; float reductions have a stated order.
+/* The table of kernels: filled with C first, over which each feature of the processor lays what it
+ * makes faster. Ternary, packing and integer kernels are bit-equal to C with every set of features;
+ * float reductions have a stated order.
  *
- * Kernels run on the calling thread; threading over tiles is the caller's (quant, autograd, infer). */
+ * Kernels run on the calling thread; threading over tiles is the caller's (quant, autograd,
+ * infer). */
 #ifndef SOLERA_KERNELS_KERNELS_H
 #define SOLERA_KERNELS_KERNELS_H
 
@@ -28,7 +30,8 @@ typedef struct sol_kernels {
     const struct sol_bf16_ops *bf16;
 } sol_kernels;
 
-/* Fills the table with the kernels of `features`, of which the processor has all (sol_cpu_usable). */
+/* Fills the table with the kernels of `features`, of which the processor has all
+ * (sol_cpu_usable). */
 void sol_kernels_init(sol_kernels *k, sol_cpu_features features);
 
 #endif

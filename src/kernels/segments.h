@@ -1,5 +1,6 @@
-/* How a row is cut for integer products, and activations rounded to int8 in those cuts (the rule is in ternary.h).
- * Columns here are in block order: stride16 rows have been permuted before. Inside kernels only. */
+/* How a row is cut for integer products, and activations rounded to int8 in those cuts (the rule is
+ * in ternary.h). Columns here are in block order: stride16 rows have been permuted before. Inside
+ * kernels only. */
 #ifndef SOLERA_KERNELS_SEGMENTS_H
 #define SOLERA_KERNELS_SEGMENTS_H
 
@@ -10,7 +11,8 @@
 
 typedef struct sol_segments {
     int64_t cols, cols_pad; /* cols rounded up to 64: q is zero from cols on */
-    int64_t q_stride;       /* distance of rows of q: an odd number of lines, so that they do not share sets of a cache */
+    int64_t q_stride;       /* distance of rows of q: an odd number of lines, so that they do not
+                             * share sets of a cache */
     int64_t group, n_groups; /* the last group may be shorter (dense matrices only) */
     int64_t block;           /* longest segment */
     int64_t segs_per_group;  /* 1 when group <= block */

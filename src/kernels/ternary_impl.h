@@ -20,8 +20,9 @@ typedef struct sol_ternary_source {
     const sol_f16 *scales[SOL_TERNARY_TILE_MAX];  /* [n_groups] each */
 } sol_ternary_source;
 
-/* A tile is one stream of memory: codes and scales alternate in units of the fewest chunks of 64 columns that hold whole
- * scale groups. A unit is its chunks, then the scales of its groups, [groups, tile_rows] fp16. */
+/* A tile is one stream of memory: codes and scales alternate in units of the fewest chunks of 64
+ * columns that hold whole scale groups. A unit is its chunks, then the scales of its groups,
+ * [groups, tile_rows] fp16. */
 typedef struct sol_unit {
     int64_t chunks, groups, count; /* of a unit; units of a tile, the last may be partly empty */
     int64_t scales, bytes;         /* where the scales begin; bytes of the unit */

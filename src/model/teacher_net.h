@@ -10,9 +10,9 @@ typedef struct sol_teacher_net {
     sol_block block;
 } sol_teacher_net;
 
-/* compute: of its products. Returns the normed last hidden states [B T, C]; out[layer], unless out is NULL: what
- * each block put out. After sol_tape_allocate: sol_block_tables_fill(&n->block). n must outlive the recording only
- * for that. */
+/* compute: of its products. Returns the normed last hidden states [B T, C]; out[layer], unless out
+ * is NULL: what each block put out. After sol_tape_allocate: sol_block_tables_fill(&n->block). n
+ * must outlive the recording only for that. */
 sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
                            sol_dtype compute, sol_var *out);
 

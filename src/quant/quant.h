@@ -113,8 +113,8 @@ struct sol_quantizer {
     void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
 
     /* All patterns t [n, sol_quant_block] that levels can give a block, such that scale * t has the
-     * levels t and the scale `scale`: for searches (calib). Returns n, or 0 when there are more than
-     * `most`. t NULL: only counts. A method without such a table has NULL here. */
+     * levels t and the scale `scale`: for searches (calib). Returns n, or 0 when there are more
+     * than `most`. t NULL: only counts. A method without such a table has NULL here. */
     int (*patterns)(const sol_quant_spec *spec, int most, int8_t *t);
 
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */

@@ -1,6 +1,7 @@
 /* Element types of GGUF files: rows of blocks. Internal to store.
  *
- * Decoding is exact as the format defines it; encoding of Q8_0, TQ1_0 and TQ2_0 gives the bytes of llama.cpp. */
+ * Decoding is exact as the format defines it; encoding of Q8_0, TQ1_0 and TQ2_0 gives the bytes of
+ * llama.cpp. */
 #ifndef SOLERA_STORE_GGML_H
 #define SOLERA_STORE_GGML_H
 
@@ -27,7 +28,8 @@ typedef struct sol_ggml_type {
     float most;            /* largest magnitude that encode takes: above it, and for what is no number, there is no scale */
 } sol_ggml_type;
 
-/* NULL for an id that is not known. An alias gives the type that it stands for, with that type's id. */
+/* NULL for an id that is not known. An alias gives the type that it stands for, with that type's
+ * id. */
 const sol_ggml_type *sol_ggml_type_of(uint32_t id);
 /* The names of all types that are read, with blanks between them. */
 const char *sol_ggml_names(void);

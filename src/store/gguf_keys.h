@@ -1,5 +1,5 @@
-/* Which metadata of a GGUF file may stand in it: what would change the model or its tokenizer and is not computed is refused by its key.
- * Internal to store. */
+/* Which metadata of a GGUF file may stand in it: what would change the model or its tokenizer and
+ * is not computed is refused by its key. Internal to store. */
 #ifndef SOLERA_STORE_GGUF_KEYS_H
 #define SOLERA_STORE_GGUF_KEYS_H
 

@@ -1,19 +1,22 @@
 /* The container below every solera file: HDF5 with a small vocabulary. Internal to store.
  *
- * Groups, contiguous datasets of numbers, attributes that are one number or one fixed-length string: the oldest and most
- * widely read form of HDF5 (superblock 0, object headers 1). Every dataset (but live ones) carries an attribute `crc32c` of its
- * bytes, the root an attribute `digest` over everything else (sol_h5_tree_digest). checkpoints/SCHEMA.md is the description
- * for users.
+ * Groups, contiguous datasets of numbers, attributes that are one number or one fixed-length
+ * string: the oldest and most widely read form of HDF5 (superblock 0, object headers 1). Every
+ * dataset (but live ones) carries an attribute `crc32c` of its bytes, the root an attribute
+ * `digest` over everything else (sol_h5_tree_digest). checkpoints/SCHEMA.md is the description for
+ * users.
  *
- * Writing: libhdf5 lays out the structure over a driver in memory (h5_layout.c), so that it sees no disk and no data; the
- * bytes of the datasets and the structure are then written at their places through base/file.h. So a full disk or
- * a failed write never happens inside libhdf5, the size is known before the first byte, and a dataset may stream.
+ * Writing: libhdf5 lays out the structure over a driver in memory (h5_layout.c), so that it sees no
+ * disk and no data; the bytes of the datasets and the structure are then written at their places
+ * through base/file.h. So a full disk or a failed write never happens inside libhdf5, the size is
+ * known before the first byte, and a dataset may stream.
  *
- * Reading: our own parser (h5_parse.c) walks the map of the file. libhdf5 was not made for files from strangers; this parser is,
- * and refuses what we never write: links, filters, chunks, external files. Strings of variable length are read as attributes, because
- * h5py writes them.
+ * Reading: our own parser (h5_parse.c) walks the map of the file. libhdf5 was not made for files
+ * from strangers; this parser is, and refuses what we never write: links, filters, chunks, external
+ * files. Strings of variable length are read as attributes, because h5py writes them.
  *
- * One thread at a time may write (libhdf5 has global state); readers are independent of each other. */
+ * One thread at a time may write (libhdf5 has global state); readers are independent of each
+ * other. */
 #ifndef SOLERA_STORE_H5_H
 #define SOLERA_STORE_H5_H
 
@@ -83,11 +86,13 @@ sol_status sol_h5_create(sol_h5_writer **w, const char *path, const char *format
 sol_status sol_h5_group(sol_h5_writer *w, const char *path, int *id, sol_err *err);
 sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
                           sol_err *err);
-/* A dataset whose bytes go on changing after the commit (store/study_file.h): without crc32c, marked by the attribute `live`.
- * What is not appended before the commit is zeros, which take no disk space. */
+/* A dataset whose bytes go on changing after the commit (store/study_file.h): without crc32c,
+ * marked by the attribute `live`. What is not appended before the commit is zeros, which take no
+ * disk space. */
 sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
                        sol_err *err);
-/* A one-dimensional dataset whose length shows at the end: at most one, and the first object of the file. */
+/* A one-dimensional dataset whose length shows at the end: at most one, and the first object of the
+ * file. */
 sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id, sol_err *err);
 sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text, sol_err *err);
 sol_status sol_h5_set_i64(sol_h5_writer *w, int id, const char *name, int64_t value, sol_err *err);
@@ -96,12 +101,13 @@ sol_status sol_h5_set_f64(sol_h5_writer *w, int id, const char *name, double val
 
 /* What is declared, as bytes of a file. */
 sol_status sol_h5_size(sol_h5_writer *w, uint64_t *bytes, sol_err *err);
-/* Lays the file out, checks that it fits the file system, opens the temporary file. When the growing dataset is complete or others were
- * added behind those that are full: call it again. */
+/* Lays the file out, checks that it fits the file system, opens the temporary file. When the
+ * growing dataset is complete or others were added behind those that are full: call it again. */
 sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err);
 /* Appends n bytes to a dataset (datasets in any order). */
 sol_status sol_h5_append(sol_h5_writer *w, int id, const void *data, size_t n, sol_err *err);
-/* Every dataset must be full. Writes the structure, syncs, renames; frees the writer in any case. */
+/* Every dataset must be full. Writes the structure, syncs, renames; frees the writer in any
+ * case. */
 sol_status sol_h5_commit(sol_h5_writer **w, sol_err *err);
 void sol_h5_abort(sol_h5_writer **w); /* NULL is fine */
 
@@ -140,19 +146,21 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
 
 /* The object at a path; NULL: none. */
 const sol_h5_node *sol_h5_find(const sol_h5_file *f, const char *path);
-/* Must be there: a group, or a dataset of this type and shape (a dimension of -1: any). Errors name file, object and difference. */
+/* Must be there: a group, or a dataset of this type and shape (a dimension of -1: any). Errors name
+ * file, object and difference. */
 sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n, sol_err *err);
 sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_type type, int n_dims, const int64_t *dims,
                                const sol_h5_node **n, sol_err *err);
-/* Attributes that must be there. Integers of any width are read as int64. The text is borrowed from the file. */
+/* Attributes that must be there. Integers of any width are read as int64. The text is borrowed from
+ * the file. */
 sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const char *name, const char **text, sol_err *err);
 sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char *name, int64_t lo, int64_t hi, int64_t *value,
                           sol_err *err);
 sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name, uint64_t *value, sol_err *err);
 sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char *name, double *value, sol_err *err);
 
-/* The bytes of a dataset, checked against its crc32c: into a buffer of n->bytes; or in pieces, where the last piece
- * checks. */
+/* The bytes of a dataset, checked against its crc32c: into a buffer of n->bytes; or in pieces,
+ * where the last piece checks. */
 sol_status sol_h5_read(const sol_h5_file *f, const sol_h5_node *n, void *out, sol_err *err);
 typedef struct sol_h5_stream {
     const sol_h5_file *file;

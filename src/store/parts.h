@@ -20,8 +20,9 @@ sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_e
 /* Root attributes of checkpoints and model files; config_yaml NULL: none. */
 sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err);
 
-/* /model: the configuration under the names of Hugging Face's config.json. Reading checks it, also against the number of objects
- * in the file, so that no table is larger than the file that asks for it. */
+/* /model: the configuration under the names of Hugging Face's config.json. Reading checks it, also
+ * against the number of objects in the file, so that no table is larger than the file that asks for
+ * it. */
 sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err);
 sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_err *err);
 
@@ -45,7 +46,8 @@ sol_status sol_part_fill(sol_h5_writer *w, sol_part_blob *blob, sol_err *err); /
 /* *t = NULL when the file has none. Its vocabulary must not exceed the model's. */
 sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c, sol_tokenizer **t, sol_err *err);
 
-/* /params: one dataset a parameter, matrices [out, in], norms [C]; float32, or bfloat16 as uint16 with dtype="bf16". */
+/* /params: one dataset a parameter, matrices [out, in], norms [C]; float32, or bfloat16 as uint16
+ * with dtype="bf16". */
 typedef struct sol_params_out {
     sol_h5_writer *w;
     const sol_model *table; /* borrowed; sol_model_describe is enough */
@@ -54,14 +56,17 @@ typedef struct sol_params_out {
     void *buffer; /* owned; for conversion */
 } sol_params_out;
 sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_model *table, sol_dtype dtype, sol_err *err);
-/* The next n elements of parameter `index`, of type `from`. What bf16 cannot hold is refused (SOL_ERR_NONFINITE). */
+/* The next n elements of parameter `index`, of type `from`. What bf16 cannot hold is refused
+ * (SOL_ERR_NONFINITE). */
 sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dtype from, int64_t n, sol_err *err);
 void sol_params_out_free(sol_params_out *o);
 
-/* SOL_ERR_NONFINITE when one of the n weights of parameter `name` is not a number of at most `most`, what `type` holds. */
+/* SOL_ERR_NONFINITE when one of the n weights of parameter `name` is not a number of at most
+ * `most`, what `type` holds. */
 sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err);
 
-/* Every parameter of the table is there with its shape, and nothing else is. *all_bf16: all stored as bfloat16. */
+/* Every parameter of the table is there with its shape, and nothing else is. *all_bf16: all stored
+ * as bfloat16. */
 sol_status sol_params_check(const sol_h5_file *f, const sol_model *table, bool *all_bf16, sol_err *err);
 /* A whole parameter, converted to `to`. */
 sol_status sol_params_get(const sol_h5_file *f, const sol_param *p, void *out, sol_dtype to, sol_err *err);

@@ -1,4 +1,5 @@
-/* safetensors files: u64 length of the header, a JSON object of {name: {dtype, shape, data_offsets}}, then the bytes. Internal to store.
+/* safetensors files: u64 length of the header, a JSON object of {name: {dtype, shape,
+ * data_offsets}}, then the bytes. Internal to store.
  *
  *     sol_safetensors t;
  *     st = sol_safetensors_open(&t, "model.safetensors", err);
@@ -30,7 +31,8 @@ sol_status sol_safetensors_open(sol_safetensors *t, const char *path, sol_err *e
 void sol_safetensors_close(sol_safetensors *t);
 const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t, const char *name); /* NULL: none */
 
-/* The header alone: `size` bytes of JSON before `data` bytes of tensors that begin at byte `start`. Fills t->tensor. */
+/* The header alone: `size` bytes of JSON before `data` bytes of tensors that begin at byte `start`.
+ * Fills t->tensor. */
 sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start, uint64_t data, sol_err *err);
 
 #endif

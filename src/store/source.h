@@ -1,6 +1,8 @@
-/* What every importer offers: a configuration, a tokenizer, and the parameters a few rows at a time. Internal to store.
+/* What every importer offers: a configuration, a tokenizer, and the parameters a few rows at a
+ * time. Internal to store.
  *
- * Nothing of the model is held in memory: sol_source_to_file streams it from one file into the other. */
+ * Nothing of the model is held in memory: sol_source_to_file streams it from one file into the
+ * other. */
 #ifndef SOLERA_STORE_SOURCE_H
 #define SOLERA_STORE_SOURCE_H
 
@@ -8,7 +10,8 @@
 
 typedef struct sol_source sol_source;
 
-/* Memory of one thread for what a read must decode; start from {0}, release `data` with sol_free. */
+/* Memory of one thread for what a read must decode; start from {0}, release `data` with
+ * sol_free. */
 typedef struct sol_source_scratch {
     void *data;
     size_t capacity; /* bytes */
@@ -24,9 +27,11 @@ struct sol_source {
     sol_dtype dtype;          /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */
     bool interleaved;         /* q and k rows are in the order of interleaved RoPE pairs */
     void *impl;               /* owned through close */
-    /* SOL_F32 or SOL_BF16: what read gives for parameter `param` of the table. NULL: all are fp32. */
+    /* SOL_F32 or SOL_BF16: what read gives for parameter `param` of the table. NULL: all are
+     * fp32. */
     sol_dtype (*type)(const sol_source *s, int param);
-    /* Rows [row, row + n) of parameter p (index `param` of the table), in the order of the file. Several threads may read at once. */
+    /* Rows [row, row + n) of parameter p (index `param` of the table), in the order of the file.
+     * Several threads may read at once. */
     sol_status (*read)(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch, void *out,
                        sol_err *err);
     void (*close)(sol_source *s);
@@ -50,8 +55,9 @@ sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, s
 
 /* Into memory, as fp32. The tokenizer moves to the checkpoint. */
 sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
-/* Into a model file: a thread of the pool (may be NULL) writes what the others read before. *weights: how many. The tokenizer comes last
- * in the file: reading tokenizer.json takes as long as copying hundreds of megabytes, and is done meanwhile. */
+/* Into a model file: a thread of the pool (may be NULL) writes what the others read before.
+ * *weights: how many. The tokenizer comes last in the file: reading tokenizer.json takes as long as
+ * copying hundreds of megabytes, and is done meanwhile. */
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
                               int64_t *weights, sol_err *err);
 

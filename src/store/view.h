@@ -1,4 +1,5 @@
-/* A model on its way out: a model file, checkpoint or packed model, read one parameter at a time. Internal to store. */
+/* A model on its way out: a model file, checkpoint or packed model, read one parameter at a time.
+ * Internal to store. */
 #ifndef SOLERA_STORE_VIEW_H
 #define SOLERA_STORE_VIEW_H
 
@@ -28,7 +29,8 @@ typedef struct sol_view {
     int64_t row;             /* next row of it */
 } sol_view;
 
-/* quant: instead of the file's own, NULL: that. dequantize needs one of the two, unless the file is packed. */
+/* quant: instead of the file's own, NULL: that. dequantize needs one of the two, unless the file is
+ * packed. */
 sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant, bool dequantize, sol_err *err);
 void sol_view_close(sol_view *v);
 

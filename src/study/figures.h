@@ -40,9 +40,9 @@ void sol_plot_number(sol_text *t, double x);
 /* A panel without a number says so; gnuplot would refuse it. */
 void sol_draw_empty_panel(sol_text *t);
 
-/* Each draws one figure of runs[n] into *p: losses over steps; errors of a calibration; measures over
- * steps; a measure over layers and steps; profiles over layers; powers of two; histograms of a layer
- * over time. */
+/* Each draws one figure of runs[n] into *p: losses over steps; errors of a calibration; measures
+ * over steps; a measure over layers and steps; profiles over layers; powers of two; histograms of a
+ * layer over time. */
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n);

@@ -14,9 +14,10 @@ typedef enum { SOL_TEXT_PLAIN, SOL_TEXT_JSON_LINES, SOL_TEXT_JSON_ARRAY } sol_te
 /* How to read files: by content and name, or whatever they look like. */
 typedef enum { SOL_READ_AUTO, SOL_READ_TEXT, SOL_READ_JSON } sol_read_as;
 
-/* head[n]: the first bytes, all of them where the file is shorter than SOL_FILE_HEAD. A file named .json, .jsonl or .ndjson
- * (.gz too) is JSON; any other one is when it begins as an array or object of JSON must, and *by_content says so. Tables,
- * binary formats and other encodings are SOL_ERR_FORMAT: the text names the format and what would help. */
+/* head[n]: the first bytes, all of them where the file is shorter than SOL_FILE_HEAD. A file named
+ * .json, .jsonl or .ndjson (.gz too) is JSON; any other one is when it begins as an array or object
+ * of JSON must, and *by_content says so. Tables, binary formats and other encodings are
+ * SOL_ERR_FORMAT: the text names the format and what would help. */
 sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_read_as as, sol_text_kind *kind,
                             bool *by_content, sol_err *err);
 /* Bytes of a UTF-8 byte order mark at the beginning of text: 3 or 0. */

@@ -1,4 +1,5 @@
-/* Normalizers: steps that change a text before it is cut into words, as Hugging Face `tokenizers` does it. */
+/* Normalizers: steps that change a text before it is cut into words, as Hugging Face `tokenizers`
+ * does it. */
 #ifndef SOLERA_TEXT_NORMALIZE_H
 #define SOLERA_TEXT_NORMALIZE_H
 
@@ -52,9 +53,9 @@ typedef struct sol_normal_scratch {
 } sol_normal_scratch;
 void sol_normal_scratch_free(sol_normal_scratch *s);
 
-/* Replaces *text and *n by the normalized text, which lives in s until its next use, or is the text itself. Unless the text
- * `begins` here, nothing is put in front. Bytes that are not
- * valid UTF-8 stay as they are. */
+/* Replaces *text and *n by the normalized text, which lives in s until its next use, or is the text
+ * itself. Unless the text `begins` here, nothing is put in front. Bytes that are not valid UTF-8
+ * stay as they are. */
 sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s, sol_regex_scratch *regex, bool begins, const char **text,
                               size_t *n, sol_err *err);
 

@@ -1,4 +1,5 @@
-/* Pre-tokenizers: stages that cut text into words before BPE merges inside them, as Hugging Face `tokenizers` does it. */
+/* Pre-tokenizers: stages that cut text into words before BPE merges inside them, as Hugging Face
+ * `tokenizers` does it. */
 #ifndef SOLERA_TEXT_PRETOKENIZE_H
 #define SOLERA_TEXT_PRETOKENIZE_H
 
@@ -81,8 +82,8 @@ void sol_pretok_scratch_free(sol_pretok_scratch **s);
 sol_regex_scratch *sol_pretok_regex_scratch(sol_pretok_scratch *s); /* borrowed */
 
 typedef sol_status (*sol_word_fn)(void *user, const char *word, size_t n, sol_err *err);
-/* Calls fn for each word, in order. `first`: the text begins a document (SOL_PREPEND_FIRST). Bytes that are not valid UTF-8 form
- * words of their own. Stops at the first error. */
+/* Calls fn for each word, in order. `first`: the text begins a document (SOL_PREPEND_FIRST). Bytes
+ * that are not valid UTF-8 form words of their own. Stops at the first error. */
 sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, bool first,
                           sol_word_fn fn, void *user, sol_err *err);
 

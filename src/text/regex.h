@@ -1,4 +1,5 @@
-/* Regular expressions of tokenizers: Oniguruma's dialect, as far as PCRE2 means the same by it, or refused. */
+/* Regular expressions of tokenizers: Oniguruma's dialect, as far as PCRE2 means the same by it, or
+ * refused. */
 #ifndef SOLERA_TEXT_REGEX_H
 #define SOLERA_TEXT_REGEX_H
 
@@ -27,8 +28,8 @@ typedef struct sol_regex_at {
     size_t next, last_end;
     bool begun, any; /* there was a match before, which ended at last_end */
 } sol_regex_at;
-/* The next match in text[0, n), which must be valid UTF-8; *found is false behind the last one. An empty match at the end of
- * the match before it does not count. */
+/* The next match in text[0, n), which must be valid UTF-8; *found is false behind the last one. An
+ * empty match at the end of the match before it does not count. */
 sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *text, size_t n, sol_regex_at *at, bool *found,
                           sol_err *err);
 

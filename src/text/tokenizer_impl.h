@@ -1,5 +1,5 @@
-/* The inside of a tokenizer: filled by one of the readers, checked and indexed by sol_tok_finish, then never
- * changed. */
+/* The inside of a tokenizer: filled by one of the readers, checked and indexed by sol_tok_finish,
+ * then never changed. */
 #ifndef SOLERA_TEXT_TOKENIZER_IMPL_H
 #define SOLERA_TEXT_TOKENIZER_IMPL_H
 
@@ -139,8 +139,9 @@ static inline const char *sol_tok_text(const sol_tokenizer *t, int32_t id, size_
 /* NULL when the pair does not merge. */
 const sol_merge *sol_tok_pair(const sol_tokenizer *t, int32_t left, int32_t right);
 
-/* Into rank[n_tokens]: what the merges make of each normal token's own text. When they make the token, as it is for tokens that training made by
- * merges, the rank of the merge that completes it; no other merge ever makes it in any text. */
+/* Into rank[n_tokens]: what the merges make of each normal token's own text. When they make the
+ * token, as it is for tokens that training made by merges, the rank of the merge that completes it;
+ * no other merge ever makes it in any text. */
 enum { SOL_TOK_NOT_MERGED = -1, /* the token is a first symbol, or no normal token */
        SOL_TOK_TWO_LEFT = -2,   /* two symbols are left: a merge of theirs is missing */
        SOL_TOK_MORE_LEFT = -3 };
@@ -167,7 +168,8 @@ static inline const sol_added *sol_tok_longest_added(const sol_added_set *s, con
     return NULL;
 }
 void sol_tok_added_free(sol_tokenizer *t);
-/* What decoding shows of a token before the decoder's steps: of a SOL_ADDED_NORMALIZED token its normalized text. */
+/* What decoding shows of a token before the decoder's steps: of a SOL_ADDED_NORMALIZED token its
+ * normalized text. */
 const char *sol_tok_shown_text(const sol_tokenizer *t, int32_t id, size_t *n);
 /* The decoded texts of a CHARACTERS tokenizer. */
 sol_status sol_tok_index_pieces(sol_tokenizer *t, sol_err *err);
@@ -184,9 +186,11 @@ sol_status sol_tok_from_serialized(sol_tokenizer **t, const char *name, const ui
                                    sol_err *err);
 #define SOL_TOK_MAGIC "solera-tokenizer\n" /* first bytes of the serialized form */
 
-/* The printable alphabet of byte-level BPE: each byte has a code point, written as 1 or 2 bytes of UTF-8. */
+/* The printable alphabet of byte-level BPE: each byte has a code point, written as 1 or 2 bytes of
+ * UTF-8. */
 uint32_t sol_byte_to_rune(uint8_t byte);
-/* UTF-8 text in that alphabet -> bytes, at most n of them. False: a character outside the alphabet. */
+/* UTF-8 text in that alphabet -> bytes, at most n of them. False: a character outside the
+ * alphabet. */
 bool sol_runes_to_bytes(const char *text, size_t n, char *out, size_t *n_out);
 /* out must hold 2 n bytes. Returns the length. */
 size_t sol_bytes_to_runes(const char *bytes, size_t n, char *out);
@@ -196,7 +200,8 @@ int sol_byte_token(const char *text, size_t n);
 /* SentencePiece writes U+2581 for a blank. Returns the new length, at most n. */
 size_t sol_underscores_to_blanks(const char *text, size_t n, char *out);
 
-/* A token's text as tokenizer.json and GGUF write it; *out is 0-terminated and owned by the caller. */
+/* A token's text as tokenizer.json and GGUF write it; *out is 0-terminated and owned by the
+ * caller. */
 sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err);
 
 #endif

@@ -7,12 +7,14 @@
 #include "kernels/kernels_impl.h"
 #include "kernels/ternary_impl.h"
 
+/* Each sets the entries that its instruction set improves. */
 void sol_float_ops_avx2(sol_float_ops *f);
 void sol_float_ops_avx512(sol_float_ops *f);
 void sol_train_ops_avx2(sol_train_ops *t);
 void sol_train_ops_avx512(sol_train_ops *t);
 void sol_elementwise_avx2(sol_elementwise *k);
 void sol_elementwise_avx512(sol_elementwise *k);
+/* sol_act_quantize_fn of segments.h. */
 void sol_act_quantize_avx2(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
 void sol_act_quantize_vnni(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
 extern const sol_ternary_ops sol_ternary_ops_avx2, sol_ternary_ops_amx;
