@@ -88,7 +88,7 @@ static sol_status measure_decode(bench *b, sol_err *err)
     sol_kv_truncate(b->kv, b->a->context);
     double from = sol_clock();
     for (int i = 0; st == SOL_OK && i < DECODE_TOKENS; i++) st = feed(b, 1, err);
-    sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
+    if (st == SOL_OK) sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
     return st;
 }
 
@@ -97,7 +97,7 @@ static sol_status measure_prefill(bench *b, sol_err *err)
     sol_kv_truncate(b->kv, 0);
     double from = sol_clock();
     sol_status st = feed(b, b->prompt, err);
-    sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
+    if (st == SOL_OK) sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
     return st;
 }
 
@@ -156,6 +156,7 @@ static void probe(bench *b)
 static sol_status measure(bench *b, sol_program *p, sol_err *err)
 {
     sol_status st = feed(b, 1, err);
+    if (st != SOL_OK) return st;
     probe(b);
     double end = sol_clock() + b->a->seconds;
     for (int round = 0; st == SOL_OK && (round < 2 || sol_clock() < end); round++) {

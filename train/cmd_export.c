@@ -115,8 +115,9 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
                       "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", p->word[0]);
     if (st != SOL_OK) return st;
     st = sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s", p->word[0]);
     packed->windows = c->windows;
-    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", p->word[0]);
+    return SOL_OK;
 }
 
 static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)

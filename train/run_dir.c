@@ -318,9 +318,10 @@ static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bo
     sol_status st = sol_own_open(&d->metrics_fd, path, path, O_RDWR | O_CREAT | O_APPEND, err);
     if (st == SOL_OK) st = find_cut(d, path, &kept, step, err);
     if (st == SOL_OK && ftruncate(d->metrics_fd, (off_t)kept) != 0) st = sol_fail_errno(err, path, "cannot cut");
+    if (st != SOL_OK) return st;
     d->metrics_bytes = kept;
     *lost = kept < bytes;
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step, bool *lost, sol_err *err)

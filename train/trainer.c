@@ -277,10 +277,11 @@ sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
     sol_live_show(t->program, true, "step %" PRIu64 "/%" PRId64 "  saving", t->ck.state.step, t->config->train.steps);
     sol_run_dir_checkpoint(&t->dir, t->ck.state.step, path);
     sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
+    if (st != SOL_OK) return st;
     t->ck.state.metrics_bytes = t->dir.metrics_bytes;
     sol_checkpoint with_study = t->ck; /* borrows everything */
     if (t->study) with_study.study = (void *)(uintptr_t)sol_study_state(t->study, &with_study.study_bytes);
-    if (st == SOL_OK) st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
+    st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
     if (st != SOL_OK) return st;
     t->saved_step = (int64_t)t->ck.state.step;
     return sol_trainer_prune(t, err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "calib/refine.h"
 #include "calib/solve.h"
 #include "calib/stage.h"
@@ -65,11 +66,6 @@ static int64_t set_rows(const sol_model *block, const layer_set *s)
     return rows;
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t total)
 {
     return !c->watch || c->watch(c->watch_user, c->layer, phase, done, total);
@@ -110,7 +106,7 @@ static chunk chunk_at(const sol_calib *c, int64_t first)
     k.row = first * c->opts.seq;
     k.rows = k.n * c->opts.seq;
     int64_t left = c->opts.windows * c->opts.seq - k.row;
-    k.counted = left < 0 ? 0 : left < k.rows ? left : k.rows;
+    k.counted = left < 0 ? 0 : sol_min_i64(left, k.rows);
     return k;
 }
 
@@ -211,7 +207,7 @@ static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t o
         for (int64_t at = 0; at < k.counted; at += CHUNK_TOKENS) {
             chunk part = k;
             part.row += at;
-            part.counted = k.counted - at < CHUNK_TOKENS ? k.counted - at : CHUNK_TOKENS;
+            part.counted = sol_min_i64(k.counted - at, CHUNK_TOKENS);
             token_roots(c, &part, s, root);
             scale_rows(c->inputs + at * in, part.counted, in, root);
             scale_rows(c->outputs + at * out, part.counted, out, root);
@@ -421,11 +417,11 @@ static extent widest(const sol_model *block, int64_t tokens, bool bf16)
     extent e = {0};
     for (int i = 0; i < N_SETS; i++) {
         int64_t in = param(block, sets[i].which[0])->cols, out = set_rows(block, &sets[i]);
-        e.in = larger(e.in, in);
-        e.out = larger(e.out, out);
-        e.weights = larger(e.weights, in * out);
-        e.scratch = larger(e.scratch, (int64_t)sol_product_scratch(bf16, out, in));
-        e.scratch = larger(e.scratch, (int64_t)sol_product_scratch(bf16, in, tokens));
+        e.in = sol_max_i64(e.in, in);
+        e.out = sol_max_i64(e.out, out);
+        e.weights = sol_max_i64(e.weights, in * out);
+        e.scratch = sol_max_i64(e.scratch, (int64_t)sol_product_scratch(bf16, out, in));
+        e.scratch = sol_max_i64(e.scratch, (int64_t)sol_product_scratch(bf16, in, tokens));
     }
     return e;
 }

@@ -10,6 +10,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "calib/calib.h"
 #include "kernels/factor.h"
 #include "kernels/gemm.h"
@@ -125,13 +126,13 @@ typedef struct tile {
 static tile tile_at(const solver *z, int64_t i, int thread)
 {
     tile t = {.row = i * TILE_ROWS, .room = (float *)(void *)(z->scratch + (size_t)thread * z->scratch_bytes)};
-    t.rows = z->rows - t.row < TILE_ROWS ? z->rows - t.row : TILE_ROWS;
+    t.rows = sol_min_i64(z->rows - t.row, TILE_ROWS);
     return t;
 }
 
 static void each_tile(solver *z, sol_tile_fn fn)
 {
-    sol_pool_run(z->ctx->pool, (z->rows + TILE_ROWS - 1) / TILE_ROWS, fn, z);
+    sol_pool_run(z->ctx->pool, sol_ceil_div(z->rows, TILE_ROWS), fn, z);
 }
 
 static int64_t run_end(const solver *z, int64_t from)
@@ -283,7 +284,7 @@ static void scale_tile(void *arg, int64_t i, int thread)
     double *M = (double *)(void *)whole.room, *c = M + n * n, *room = c + n;
     float *fresh = (float *)(void *)(room + n * n + n), *signs = fresh + n, *products = signs + some * z->group;
     for (tile t = whole; t.row < whole.row + whole.rows; t.row += some) {
-        t.rows = whole.row + whole.rows - t.row < some ? whole.row + whole.rows - t.row : some;
+        t.rows = sol_min_i64(whole.row + whole.rows - t.row, some);
         for (int64_t k = 0; k < n; k++) {
             write_t(z, &t, k * z->group, (k + 1) * z->group, signs);
             /* row r, group k at products[(r groups + k) cols] */
@@ -546,7 +547,7 @@ static void find_sizes(solver *z)
                     (size_t)(z->groups + some * z->group + some * z->groups * z->cols) * sizeof(float);
     size_t row = (size_t)z->cols * sizeof(float); /* reorder */
     size_t most = runs > scales ? runs : scales;
-    z->scratch_bytes = ((most > row ? most : row) + SOL_ALIGN - 1) / SOL_ALIGN * SOL_ALIGN;
+    z->scratch_bytes = sol_round_up_size(most > row ? most : row, SOL_ALIGN);
 }
 
 static bool several_starts(const sol_quant_spec *spec, int starts)

@@ -77,9 +77,9 @@ static sol_status get_study(const sol_h5_file *f, sol_checkpoint *c, sol_err *er
     int64_t any = -1;
     sol_status st = sol_h5_need_dataset(f, study_path, SOL_H5_U8, 1, &any, &n, err);
     if (st == SOL_OK) st = sol_alloc_array(&c->study, n->bytes, 1, err);
-    if (st == SOL_OK) st = sol_h5_read(f, n, c->study, err);
+    if (st != SOL_OK) return st;
     c->study_bytes = n->bytes;
-    return st;
+    return sol_h5_read(f, n, c->study, err);
 }
 
 /* ---- optimizer ---- */

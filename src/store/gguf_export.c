@@ -486,7 +486,7 @@ sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_q
         st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s has no quantizer: %s holds ternary weights", who, w.linear->name);
     if (st == SOL_OK) st = check_fit(&w, err);
     if (st == SOL_OK) st = make_header(&w, &header, &data, err);
-    *bytes = header.n + data;
+    if (st == SOL_OK) *bytes = header.n + data;
     sol_free(header.data);
     return st;
 }

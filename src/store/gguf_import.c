@@ -216,8 +216,9 @@ static sol_status get_flag(const sol_gguf *g, const char *key, int *flag, sol_er
 {
     int64_t v;
     sol_status st = need_int(g, key, -1, &v, err);
+    if (st != SOL_OK) return st;
     *flag = v < 0 ? -1 : v != 0;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status get_name(const sol_gguf *g, const char *key, char out[64], const char **name, sol_err *err)
