@@ -240,27 +240,6 @@ START_TEST(elementwise_match_double)
 }
 END_TEST
 
-START_TEST(rope_rotates_half_split_pairs)
-{
-    set_ops t[SOL_TEST_SETS];
-    int n = sets(t);
-    for (int i = 0; i < n; i++) {
-        float x[2][8], c[4], s[4];
-        for (int d = 0; d < 4; d++) {
-            c[d] = cosf((float)d), s[d] = sinf((float)d);
-            for (int h = 0; h < 2; h++) x[h][d] = (float)(h + d), x[h][d + 4] = (float)(h - d);
-        }
-        t[i].f.rope(x[0], c, s, 2, 8);
-        for (int h = 0; h < 2; h++)
-            for (int d = 0; d < 4; d++) {
-                ck_assert_float_eq_tol(x[h][d], (float)(h + d) * c[d] - (float)(h - d) * s[d], 1e-6f);
-                ck_assert_float_eq_tol(x[h][d + 4], (float)(h - d) * c[d] + (float)(h + d) * s[d], 1e-6f);
-            }
-    }
-}
-END_TEST
-
 SOL_TEST_MAIN("float_ops", tcase_add_test(tc, dot_matches_double_in_every_shape);
               tcase_add_test(tc, dot_bits_do_not_depend_on_the_call); tcase_add_test(tc, attend_matches_double);
-              tcase_add_test(tc, attend_is_finite_for_huge_scores_and_tells_nan); tcase_add_test(tc, elementwise_match_double);
-              tcase_add_test(tc, rope_rotates_half_split_pairs))
+              tcase_add_test(tc, attend_is_finite_for_huge_scores_and_tells_nan); tcase_add_test(tc, elementwise_match_double))

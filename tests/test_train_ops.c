@@ -192,6 +192,15 @@ static void check_rope(data *d, int64_t n)
                         "rope, second half");
         }
     }
+    memcpy(y, d->a, sizeof y);
+    sol_rope_turn in_place = {.x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
+    d->k.t.rope(&in_place);
+    assert_guard(y, n);
+    for (int64_t i = 0; i < half; i++) {
+        double x0 = d->a[i], x1 = d->a[i + half];
+        assert_near(y[i], x0 * d->y[i] - x1 * d->z[i], 1e-5, d, n, "rope in place, first half");
+        assert_near(y[i + half], x1 * d->y[i] + x0 * d->z[i], 1e-5, d, n, "rope in place, second half");
+    }
 }
 
 START_TEST(rope)

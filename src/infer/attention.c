@@ -69,6 +69,17 @@ static void norm_heads(const sol_net *net, const float *w, float *x, int64_t hea
     for (int64_t h = 0; w && h < heads; h++, x += D) net->ctx->k.f.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
 }
 
+/* x[heads, D] rotated to position pos, by the kernel that training uses. */
+static void rotate_heads(const sol_net *net, int64_t pos, float *x, int64_t heads)
+{
+    int64_t D = net->config.head_dim, half = D / 2;
+    sol_rope_turn t = {.cosine = net->rope_cos + pos * half, .sine = net->rope_sin + pos * half, .sign = 1, .half = half};
+    for (int64_t h = 0; h < heads; h++, x += D) {
+        t.x = t.y = x;
+        net->ctx->k.t.rope(&t);
+    }
+}
+
 /* Row i: norms and rotates q and k by its position, writes k and v to the cache. */
 static void store_tile(void *arg, int64_t i, int thread)
 {
@@ -78,12 +89,11 @@ static void store_tile(void *arg, int64_t i, int thread)
     const sol_kv *kv = a->rows[i].kv;
     int64_t D = c->head_dim, K = c->num_key_value_heads, pos = net->scratch.pos[i];
     float *q = net->scratch.qkv + i * qkv_width(c), *k = q + c->num_attention_heads * D, *v = k + K * D;
-    const float *cos_row = net->rope_cos + pos * (D / 2), *sin_row = net->rope_sin + pos * (D / 2);
     (void)thread;
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_Q_NORM], q, c->num_attention_heads);
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_K_NORM], k, K);
-    net->ctx->k.f.rope(q, cos_row, sin_row, c->num_attention_heads, D);
-    net->ctx->k.f.rope(k, cos_row, sin_row, K, D);
+    rotate_heads(net, pos, q, c->num_attention_heads);
+    rotate_heads(net, pos, k, K);
     for (int64_t h = 0; h < K; h++) {
         int64_t at = cache_at(kv, a->layer, h);
         store_key(kv, at, pos, k + h * D);

@@ -40,12 +40,11 @@ typedef struct sol_float_ops {
     void (*attend_f32)(const sol_attend_args *a);
     void (*attend_f16)(const sol_attend_args *a);
     void (*attend_i8)(const sol_attend_args *a);
-    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x */
+    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x. The mean is summed in fp32, that of sol_train_ops
+     * in fp64: two definitions, because either's bits are those of files and runs that exist */
     void (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     /* y[n] = silu(gate) * up; y may be gate or up */
     void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);
-    /* x[heads, D] rotated in place, half-split pairs (d, d + D/2); cos, sin: [D/2] */
-    void (*rope)(float *x, const float *cos_row, const float *sin_row, int64_t heads, int64_t D);
     /* x[n] += y[n] */
     void (*add)(float *x, const float *y, int64_t n);
     /* *max = largest of x[n]; returns sum of exp(x - *max). n > 0 */

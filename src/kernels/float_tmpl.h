@@ -365,17 +365,6 @@ static void swiglu(const float *gate, const float *up, int64_t n, float *y)
     memcpy(y + i, g, (size_t)(n - i) * 4);
 }
 
-static void rope(float *x, const float *cos_row, const float *sin_row, int64_t heads, int64_t D)
-{
-    int64_t half = D / 2;
-    for (int64_t h = 0; h < heads; h++, x += D)
-        for (int64_t d = 0; d < half; d++) {
-            float a = x[d], b = x[d + half];
-            x[d] = a * cos_row[d] - b * sin_row[d];
-            x[d + half] = b * cos_row[d] + a * sin_row[d];
-        }
-}
-
 static void add(float *x, const float *y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) x[i] += y[i];
@@ -400,6 +389,6 @@ static float sumexp(const float *x, int64_t n, float *max)
 void FLOAT_OPS_NAME(sol_float_ops *f)
 {
     *f = (sol_float_ops){.dot_f32 = dot_f32, .dot_bf16 = dot_bf16, .dot_f16 = dot_f16, .attend_f32 = attend_f32,
-                         .attend_f16 = attend_f16, .attend_i8 = attend_i8, .rmsnorm = rmsnorm, .swiglu = swiglu, .rope = rope, .add = add,
+                         .attend_f16 = attend_f16, .attend_i8 = attend_i8, .rmsnorm = rmsnorm, .swiglu = swiglu, .add = add,
                          .sumexp = sumexp};
 }

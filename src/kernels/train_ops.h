@@ -30,7 +30,8 @@ typedef struct sol_rmsnorm_grad {
     bool add;
 } sol_rmsnorm_grad;
 
-/* One head of 2 half lanes: y0 (+)= x0 cosine - sign x1 sine, y1 (+)= x1 cosine + sign x0 sine. */
+/* One head of 2 half lanes: y0 (+)= x0 cosine - sign x1 sine, y1 (+)= x1 cosine + sign x0 sine.
+ * y may be x. */
 typedef struct sol_rope_turn {
     const float *x, *cosine, *sine;
     float sign;
