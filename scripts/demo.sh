@@ -25,14 +25,23 @@ say "QAT without the residual: the same job, the same text"
 "$solera" train configs/demo.yaml --set run.dir="$dir/naive" --set residual.schedule=none \
     --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
+say "calibration: the same text, no training from end to end"
+"$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
+    -o "$dir/calibrated.h5" >/dev/null
+say "QAT from the calibrated model, without a residual: the same text and steps"
+"$solera" train configs/demo.yaml --set run.dir="$dir/calibrated-qat" --set model.init="$dir/calibrated.h5" --set residual.schedule=none \
+    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
+
 say "export and evaluation"
 "$solera" tokenize --tokenizer "$base" --input data/sample/stories.txt -o "$dir/stories.h5"
 "$solera" export "$base" --method sherry --group-size 128 --embed-type f16 -o "$dir/rounded.h5"
 naive=$(ls "$dir"/naive/ckpt/step-*.h5 | tail -n 1)
 arenas=$(ls "$dir"/arenas/ckpt/step-*.h5 | tail -n 1)
+both=$(ls "$dir"/calibrated-qat/ckpt/step-*.h5 | tail -n 1)
 "$solera" export "$naive" --format model -o "$dir/naive.h5"
 "$solera" export "$arenas" --format model -o "$dir/arenas.h5"
-"$solera" export "$arenas" --embed-type f16 -o "$dir/packed.h5"
+"$solera" export "$both" --format model -o "$dir/calibrated-qat.h5"
+"$solera" export "$both" --embed-type f16 -o "$dir/packed.h5"
 
 # NAME FILE EVAL_OPTIONS...: one row; leaves loss, bits, bytes and speed
 measure() {
@@ -52,14 +61,18 @@ measure 'full precision' "$base"
 fp_loss=$loss
 measure '3:4 rounded, no training' "$dir/rounded.h5" --activations float
 rounded_loss=$loss
+measure '3:4 calibrated, no training' "$dir/calibrated.h5"
+calibrated_loss=$loss
 measure 'QAT, no residual' "$dir/naive.h5"
 naive_loss=$loss
 measure 'QAT, Arenas' "$dir/arenas.h5"
 arenas_loss=$loss
-measure 'QAT, Arenas: the packed file' "$dir/packed.h5"
+measure 'calibrated, then QAT' "$dir/calibrated-qat.h5"
+both_loss=$loss
+measure 'calibrated, then QAT: packed file' "$dir/packed.h5"
 
 cat >"$dir/summary.json.tmp" <<JSON
-{"fp_loss": $fp_loss, "rounded_loss": $rounded_loss, "naive_loss": $naive_loss, "arenas_loss": $arenas_loss, "packed_loss": $loss, "bits_per_weight": $bits, "packed_bytes": $bytes, "decode_tok_s": $speed}
+{"fp_loss": $fp_loss, "rounded_loss": $rounded_loss, "naive_loss": $naive_loss, "arenas_loss": $arenas_loss, "calibrated_loss": $calibrated_loss, "calibrated_qat_loss": $both_loss, "packed_loss": $loss, "bits_per_weight": $bits, "packed_bytes": $bytes, "decode_tok_s": $speed}
 JSON
 mv "$dir/summary.json.tmp" "$dir/summary.json"
 
