@@ -9,6 +9,7 @@ case \$verb in
 train) set -- "\$@" --set train.steps=4 --set train.batch=1 --set train.seq=16 --set train.eval_every=2 --set train.eval_windows=1 \\
     --set data.self_tokens=60 --set optim.warmup_steps=1 ;;
 eval) set -- "\$@" --windows 1 --seq 16 ;;
+calibrate) set -- "\$@" --set calibrate.windows=4 --set calibrate.held_out=1 --set calibrate.steps=2 --set train.seq=16 ;;
 generate) set -- "\$@" -n 8 ;;
 bench) set -- "\$@" --seconds 0.1 --prompt 16 ;;
 study) command -v gnuplot >/dev/null || exit 0 ;;
