@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/enums.h"
 #include "base/json.h"
+#include "base/num.h"
 
 START_TEST(half_round_trip)
 {
@@ -343,7 +345,43 @@ START_TEST(tiers_are_sets_of_features)
 }
 END_TEST
 
-SOL_TEST_MAIN("base", tcase_add_test(tc, sets_of_features_hold_what_they_need);
+START_TEST(numbers_rounded_up)
+{
+    ck_assert_int_eq(sol_ceil_div(0, 8), 0);
+    ck_assert_int_eq(sol_ceil_div(1, 8), 1);
+    ck_assert_int_eq(sol_ceil_div(8, 8), 1);
+    ck_assert_int_eq(sol_ceil_div(9, 8), 2);
+    ck_assert_int_eq(sol_round_up(9, 6), 12);
+    ck_assert_int_eq(sol_round_up(12, 6), 12);
+    ck_assert_uint_eq(sol_round_up_size(1, 64), 64);
+    ck_assert_uint_eq(sol_round_up_size(0, 64), 0);
+    ck_assert_int_eq(sol_min_i64(-1, INT64_MAX), -1);
+    ck_assert_int_eq(sol_max_i64(-1, INT64_MIN), -1);
+    ck_assert_uint_eq(sol_max_size(SIZE_MAX, 1), SIZE_MAX);
+}
+END_TEST
+
+/* A list names some of the constants of an enum, in its own order. */
+#define COLORS(ROW) ROW(7, "red") ROW(-2, "re") ROW(3, "blue")
+
+START_TEST(names_of_enum_constants)
+{
+    const sol_enumerator *colors = SOL_ENUM_TABLE(COLORS);
+    char list[32];
+    int value = 99;
+    ck_assert(sol_enum_find(colors, "red", 3, &value) && value == 7);
+    ck_assert(sol_enum_find(colors, "red", 2, &value) && value == -2); /* size bytes of the text count */
+    ck_assert(!sol_enum_find(colors, "reds", 4, &value) && !sol_enum_find(colors, "", 0, &value) && value == -2);
+    ck_assert_str_eq(sol_enum_name(colors, 3), "blue");
+    ck_assert_ptr_null(sol_enum_name(colors, 0));
+    ck_assert_str_eq(sol_enum_list(colors, ", ", " or ", list, sizeof list), "red, re or blue");
+    ck_assert_str_eq(sol_enum_list(colors, "|", "|", list, 6), "red|r"); /* cut, not beyond the buffer */
+    ck_assert_str_eq(sol_enum_list(colors + 2, ", ", " or ", list, sizeof list), "blue");
+}
+END_TEST
+
+SOL_TEST_MAIN("base", tcase_add_test(tc, numbers_rounded_up); tcase_add_test(tc, names_of_enum_constants);
+              tcase_add_test(tc, sets_of_features_hold_what_they_need);
               tcase_add_test(tc, lists_of_features); tcase_add_test(tc, tiers_are_sets_of_features);
               tcase_add_test(tc, json_numbers_of_any_size);
                tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
