@@ -210,7 +210,7 @@ static void print(bench *b)
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
 {
     if (p->n_words) return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s", p->word[0]);
-    if (a->net.full_precision || strcmp(a->net.activations, "int8") != 0 || strcmp(a->net.kv, "f16") != 0)
+    if (a->net.full_precision || a->net.activations != SOL_ACTIVATIONS_INT8 || a->net.kv != SOL_F16)
         return sol_fail(err, SOL_ERR_USAGE, "options '--full-precision', '--activations' and '--kv' have no effect with --train");
     sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
                               .batch = a->batch,

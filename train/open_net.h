@@ -7,17 +7,28 @@
 
 typedef struct sol_net_args {
     bool full_precision;
-    const char *activations, *kv;
+    sol_activations activations;
+    sol_dtype kv;
 } sol_net_args;
+
+#define SOL_ACTIVATION_NAMES(ROW) \
+    ROW(SOL_ACTIVATIONS_INT8, "int8") \
+    ROW(SOL_ACTIVATIONS_FLOAT, "float") \
+    ROW(SOL_ACTIVATIONS_Q8_0, "q8_0") \
+    ROW(SOL_ACTIVATIONS_Q8_K, "q8_k")
+#define SOL_KV_NAMES(ROW) \
+    ROW(SOL_F32, "f32") \
+    ROW(SOL_F16, "f16") \
+    ROW(SOL_I8, "i8")
 
 #define SOL_NET_OPTIONS(kv_preset)                                                                                               \
     {.name = "--full-precision", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, full_precision),               \
      .help = "a checkpoint's weights as they are, without its quantizer"},                                             \
-    {.name = "--activations", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, activations),       \
-     .preset = "int8", .choices = "int8|float|q8_0|q8_k",                                                              \
+    {.name = "--activations", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(sol_net_args, activations),       \
+     .preset = "int8", .names = SOL_ENUM_TABLE(SOL_ACTIVATION_NAMES),                                                  \
      .help = "inputs of products: with packed weights int8, as deployed, or float; as llama.cpp rounds them for Q8_0 or for TQ files"}, \
-    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
-     .choices = "f32|f16|i8", .help = "type of the KV cache"}
+    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
+     .names = SOL_ENUM_TABLE(SOL_KV_NAMES), .help = "type of the KV cache"}
 
 /* What the options ask for. */
 sol_net_opts sol_program_net_opts(const sol_net_args *a);
