@@ -131,8 +131,7 @@ static sol_status set_presets(const sol_opt *options, void *base, sol_err *err)
     return st;
 }
 
-/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. `given` collects the table
- * rows that were seen, by address. */
+/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. *seen: the table's row. */
 static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *args, const sol_opt **seen,
                               sol_err *err)
 {
@@ -153,28 +152,29 @@ static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *
     return st;
 }
 
-/* Whether one of the options "--a|--b" was given. */
-static bool any_given(const sol_verb *v, const bool *given, const char *names)
+bool sol_args_given(const sol_program *p, const char *names)
 {
-    for (int i = 0; v->options[i].name; i++)
-        if (given[i] && is_choice(names, v->options[i].name)) return true;
+    const sol_opt *o = options_of(p->verb);
+    for (int i = 0; o[i].name; i++)
+        if (p->given[i] && is_choice(names, o[i].name)) return true;
     return false;
 }
 
 /* No option is given in vain: it would say that something happened which did not. */
-static sol_status check_effect(const sol_verb *v, const bool *given, sol_err *err)
+static sol_status check_effect(const sol_program *p, sol_err *err)
 {
-    const sol_opt *o = options_of(v);
+    const sol_opt *o = options_of(p->verb);
     for (int i = 0; o->name; i++, o++) {
-        if (given[i] && o->with && !any_given(v, given, o->with))
+        if (!p->given[i]) continue;
+        if (o->with && !sol_args_given(p, o->with))
             return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect without %s", o->name, o->with);
-        if (given[i] && o->without && any_given(v, given, o->without))
+        if (o->without && sol_args_given(p, o->without))
             return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect with %s", o->name, o->without);
     }
     return SOL_OK;
 }
 
-static sol_status check_complete(const sol_program *p, const bool *given, sol_err *err)
+static sol_status check_complete(const sol_program *p, sol_err *err)
 {
     const sol_verb *v = p->verb;
     if (p->n_words < v->min_words)
@@ -188,14 +188,14 @@ static sol_status check_complete(const sol_program *p, const bool *given, sol_er
                         v->name);
     const sol_opt *o = options_of(v);
     for (int i = 0; o[i].name; i++)
-        if (o[i].required && !given[i])
+        if (o[i].required && !p->given[i])
             return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", o[i].name, o[i].value, o[i].help);
-    return check_effect(v, given, err);
+    return check_effect(p, err);
 }
 
 sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err)
 {
-    bool given[64] = {0}, plain = false;
+    bool plain = false;
     sol_words words = {0};
     *help = false;
     sol_status st = set_presets(options_of(p->verb), args, err);
@@ -210,14 +210,14 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
             const sol_opt *seen = NULL, *own = options_of(p->verb);
             st = take_option(p, n, argv, &i, args, &seen, err);
             for (int k = 0; own[k].name && k < 64; k++)
-                if (&own[k] == seen) given[k] = true;
+                if (&own[k] == seen) p->given[k] = true;
         } else {
             st = add_word(&words, w, err);
         }
     }
     p->word = words.word;
     p->n_words = words.n;
-    if (st == SOL_OK && !*help) st = check_complete(p, given, err);
+    if (st == SOL_OK && !*help) st = check_complete(p, err);
     return st;
 }
 

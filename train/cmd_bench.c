@@ -109,7 +109,7 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     double from = sol_clock();
     if (p->n_words) {
         if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
-        if (a->group != 128 || strcmp(a->embed_type, "q4") != 0)
+        if (sol_args_given(p, "--group|--embed-type"))
             return sol_fail(err, SOL_ERR_USAGE, "options '--group' and '--embed-type' have no effect with a model file");
         sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
         b->load_seconds = sol_clock() - from;
@@ -210,7 +210,7 @@ static void print(bench *b)
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
 {
     if (p->n_words) return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s", p->word[0]);
-    if (a->net.full_precision || a->net.activations != SOL_ACTIVATIONS_INT8 || a->net.kv != SOL_F16)
+    if (sol_args_given(p, "--full-precision|--activations|--kv"))
         return sol_fail(err, SOL_ERR_USAGE, "options '--full-precision', '--activations' and '--kv' have no effect with --train");
     sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
                               .batch = a->batch,

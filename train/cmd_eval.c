@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "eval_args.h"
+#include "output.h"
 #include "text/docs.h"
 
 static const sol_opt options[] = {
@@ -37,6 +38,8 @@ static const sol_opt options[] = {
      .with = "--task", .help = "--task: no BOS where the tokenizer puts one in front (lm-evaluation-harness with add_bos_token=False)"},
     {.name = "--samples", .value = "OUT.jsonl", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, samples),
      .with = "--task", .help = "--task: write the scores of every item"},
+    {.name = "--force", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, force),
+     .with = "--samples", .help = "--samples: replace the file even where solera did not write it"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
     SOL_NET_OPTIONS("f32"),
     {0},
@@ -172,7 +175,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (!a->data + !a->text + !a->tasks != 2)
         return sol_fail(err, SOL_ERR_USAGE, "one of --data, --text and --task says what to evaluate on");
     sol_interrupt_catch(false);
-    sol_status st = a->data ? sol_dataset_open(&data, a->data, err) : SOL_OK;
+    sol_status st = a->samples ? sol_output_check(a->samples, SOL_OUTPUT_SAMPLES, a->force, err) : SOL_OK;
+    if (st == SOL_OK && a->data) st = sol_dataset_open(&data, a->data, err);
     if (st != SOL_OK) return st;
     st = sol_program_net(p, &a->net, p->word[0], &net, err);
     if (st == SOL_OK) st = a->data ? eval_data(p, a, net, &data, err) : a->text ? eval_text(p, a, net, err) : sol_eval_run_tasks(p, a, net, err);

@@ -212,7 +212,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
 }
 
 /* Options that the format, or another option, leaves without an effect. */
-static sol_status check_effect(const struct args *a, sol_err *err)
+static sol_status check_effect(const sol_program *p, const struct args *a, sol_err *err)
 {
     bool gguf = strcmp(a->format, "gguf") == 0, packed = strcmp(a->format, "packed") == 0;
     bool folder = strcmp(a->format, "safetensors") == 0, model = strcmp(a->format, "model") == 0;
@@ -225,11 +225,11 @@ static sol_status check_effect(const struct args *a, sol_err *err)
         {a->embed_type && !gguf && !packed, "--embed-type", "--format packed or gguf"},
         {a->latent && !gguf, "--latent", "--format gguf"},
         {a->requantize && !(gguf && ternary), "--requantize", "--type stq1_0, tq1_0 or tq2_0"},
-        {a->stq_first_id && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
+        {sol_args_given(p, "--stq-id") && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
         {a->dequantize && !folder, "--dequantize", "--format safetensors"},
-        {strcmp(a->dtype, "keep") != 0 && !folder && !model, "--dtype", "--format safetensors or model"},
+        {sol_args_given(p, "--dtype") && !folder && !model, "--dtype", "--format safetensors or model"},
         {a->method && folder && !a->dequantize, "--method", "--dequantize"},
-        {a->group_size != 128 && a->granularity != SOL_PER_GROUP, "--group-size", "--granularity per_group"},
+        {sol_args_given(p, "--group-size") && a->granularity != SOL_PER_GROUP, "--group-size", "--granularity per_group"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].vain)
@@ -249,7 +249,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     struct args *a = argsp;
     sol_quant_spec asked = {0};
     if (!a->format) a->format = a->type ? "gguf" : "packed";
-    sol_status st = check_effect(a, err);
+    sol_status st = check_effect(p, a, err);
     if (st == SOL_OK) st = sol_file_differs(p->word[0], a->out, err);
     if (st == SOL_OK && a->method) st = asked_quant(a, &asked, err);
     if (st != SOL_OK) return st;

@@ -13,7 +13,7 @@ typedef struct sol_eval_args {
     bool word_level;
     const char *tasks, *task_dir, *samples;
     int64_t limit;
-    bool no_bos, json;
+    bool no_bos, json, force;
 } sol_eval_args;
 
 /* Runs a->tasks and prints their table. */

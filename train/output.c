@@ -34,10 +34,22 @@ static bool is_our_tokenizer(const char *path)
     return ours;
 }
 
+static bool has_marker(const char *path, const char *marker)
+{
+    char bytes[1024];
+    sol_in in;
+    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
+    size_t n = in.size < sizeof bytes ? (size_t)in.size : sizeof bytes;
+    bool ours = sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
+    sol_in_close(&in);
+    return ours;
+}
+
 static bool is_ours(const char *path, sol_output_kind want)
 {
     sol_file_kind kind;
     if (want == SOL_OUTPUT_TOKENIZER) return is_our_tokenizer(path);
+    if (want == SOL_OUTPUT_SAMPLES) return has_marker(path, ", \"item\": 0, \"gold\": ");
     if (sol_store_kind(path, &kind, NULL) != SOL_OK) return want == SOL_OUTPUT_MODEL && is_our_gguf(path);
     if (want == SOL_OUTPUT_DATASET) return kind == SOL_FILE_DATASET;
     return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
@@ -56,17 +68,6 @@ static const struct {
     [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "}, {"table.csv", "seeds,"}},
 };
 
-static bool has_marker(const char *path, const char *marker)
-{
-    char bytes[1024];
-    sol_in in;
-    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
-    size_t n = in.size < sizeof bytes ? (size_t)in.size : sizeof bytes;
-    bool ours = sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
-    sol_in_close(&in);
-    return ours;
-}
-
 static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *err)
 {
     char file[SOL_PATH_MAX];
@@ -82,7 +83,8 @@ static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *
 
 sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, sol_err *err)
 {
-    static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model", [SOL_OUTPUT_DATASET] = "dataset", [SOL_OUTPUT_TOKENIZER] = "tokenizer"};
+    static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model", [SOL_OUTPUT_DATASET] = "dataset", [SOL_OUTPUT_TOKENIZER] = "tokenizer",
+                                        [SOL_OUTPUT_SAMPLES] = "file of samples"};
     struct stat s;
     if (force) return SOL_OK;
     if (kind >= SOL_OUTPUT_FOLDER) return check_folder(path, kind, err);

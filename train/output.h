@@ -8,6 +8,7 @@ typedef enum sol_output_kind {
     SOL_OUTPUT_MODEL,   /* checkpoint, model file, packed model or GGUF */
     SOL_OUTPUT_DATASET,
     SOL_OUTPUT_TOKENIZER, /* of train-tokenizer */
+    SOL_OUTPUT_SAMPLES, /* of eval */
     SOL_OUTPUT_FOLDER,  /* of Hugging Face: the files that an export writes */
     SOL_OUTPUT_REPORT,  /* a folder, too: the page and the measures */
     SOL_OUTPUT_TABLES   /* likewise, of a sweep */

@@ -78,6 +78,7 @@ struct sol_program {
     const sol_verb *verb;
     const char **word; /* positional words */
     int n_words;
+    bool given[64];    /* of each row of the verb's options: was it on the command line? */
     int64_t threads;   /* 0: as many as this process may run on */
     const char *tier;  /* "best" or a tier */
     const char *cpu;   /* "best" or a list of features (sol_cpu_parse) */
@@ -102,6 +103,8 @@ const sol_verb *sol_verb_find(const char *name);
 /* Parses argv[0..n) (what follows the verb) into *args and p->word. *help is set when --help was among them. */
 sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err);
 void sol_args_free(sol_program *p, void *args);
+/* Whether one of the verb's options "--a|--b" was given, be it with its default. */
+bool sol_args_given(const sol_program *p, const char *names);
 /* "solera foo FILE -o OUT [-n N]", the options and the details. */
 void sol_verb_usage(const sol_verb *v, FILE *to);
 

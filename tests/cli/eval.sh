@@ -117,7 +117,7 @@ expect 2 'many.jsonl:1: more than 32 choices' "$SOLERA" eval "$dir/p.h5" --task 
 [ ! -e "$dir/t.jsonl" ] || fail "samples of a task that did not run"
 expect 2 "piqa is named twice" "$SOLERA" eval "$dir/p.h5" --task piqa,winogrande="$dir/tasks/piqa_valid.jsonl",piqa --task-dir "$dir/tasks"
 cp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl"
-expect 2 "mine.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/mine.jsonl" --samples "$dir/mine.jsonl"
+expect 2 "mine.jsonl: is read, too" "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/mine.jsonl" --samples "$dir/mine.jsonl" --force
 cmp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl" || fail "the samples overwrote their task"
 expect 2 "p.h5" "$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --samples "$dir/p.h5"
 

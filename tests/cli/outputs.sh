@@ -43,6 +43,14 @@ verbs an_empty_file
 verbs a_torn_file
 verbs a_foreign_gguf
 
+
+# The samples of an evaluation, likewise.
+echo '{"ctx": "the cat", "choices": ["sees", "likes"], "gold": 0}' >"$dir/piqa.jsonl"
+a_text "$o/s.jsonl"
+refused s.jsonl "$SOLERA" eval "$e" --task piqa="$dir/piqa.jsonl" --samples "$o/s.jsonl"
+an_empty_file "$o/s.jsonl"
+refused s.jsonl "$SOLERA" eval "$e" --task piqa="$dir/piqa.jsonl" --samples "$o/s.jsonl"
+
 expect 2 "text.txt: is read, too" "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/text.txt" --force
 
 # Ours, of another kind: a model becomes another model, and never a dataset.

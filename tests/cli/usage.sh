@@ -57,6 +57,7 @@ eval m.h5 --data d.h5 --word-level
 eval m.h5 --data d.h5 --no-bos
 eval m.h5 --task piqa --seq 16
 eval m.h5 --data d.h5 --task-dir d
+eval m.h5 --task piqa --force
 generate m.h5 --special
 generate m.h5 --no-echo
 generate m.h5 -p a --repeat-window 8
@@ -65,7 +66,9 @@ bench --compute bf16
 bench --distill self
 bench --train --context 4
 bench --train --embed-type q6
-bench --train --kv f32
+bench --train --kv f16
+bench --train --activations int8
+bench m.h5 --embed-type q4
 bench --full-precision
 bench m.h5 --group 32
 import folder -o m.h5 --seed 3
@@ -76,6 +79,9 @@ export m.h5 -o p.h5 --method sherry --granularity per_channel --group-size 64
 export m.h5 -o p.h5 --latent
 export m.h5 -o p.h5 --requantize
 export m.h5 -o p.h5 --dtype bf16
+export m.h5 -o p.h5 --dtype keep
+export m.h5 -o p.gguf --type q8_0 --stq-id 43
+export m.h5 -o p.h5 --method sherry --granularity per_channel --group-size 128
 export m.h5 -o p.h5 --dequantize
 export m.h5 -o p.gguf --type f16 --dtype bf16
 export m.h5 -o p.gguf --type f16 --requantize
