@@ -274,7 +274,7 @@ static void expect_words(const char *const *regex, const char *text, const char 
     seen s = {0};
     for (int i = 0; regex[i]; i++) ck_ok(sol_pretok_add(&p, regex[i], err));
     ck_ok(sol_pretok_scratch_create(&scratch, err));
-    ck_ok(sol_pretok_run(&p, scratch, text, strlen(text), true, see, &s, err));
+    ck_ok(sol_pretok_run(&p, scratch, text, strlen(text), SOL_PLACE_FIRST, see, &s, err));
     ck_assert_str_eq(s.text, want);
     sol_pretok_scratch_free(&scratch);
     sol_pretok_free(&p);

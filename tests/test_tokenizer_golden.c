@@ -75,4 +75,48 @@ START_TEST(as_tokenizers_has_them)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer golden", tcase_add_test(tc, as_tokenizers_has_them))
+/* Whether a place inside the word text[0, n) is found, when N_SEEN bytes of it were read. There the ids are those of the whole. */
+enum { N_SEEN = 50000 };
+static bool is_cut(const sol_tokenizer *t, const char *text, size_t n, const char *name)
+{
+    sol_ids whole = {0}, parts = {0};
+    size_t cut = sol_tokenizer_cut_word(t, text, N_SEEN, false);
+    if (cut) {
+        ck_ok(sol_tokenizer_encode(t, text, n, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &whole, err));
+        ck_ok(sol_tokenizer_encode(t, text, cut, SOL_ENCODE_BOS, &parts, err));
+        ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE | SOL_ENCODE_TAIL, &parts, err));
+        ck_assert_msg(whole.n == parts.n && memcmp(whole.id, parts.id, whole.n * sizeof *whole.id) == 0, "%s: cut at %zu", name, cut);
+    }
+    sol_ids_free(&whole);
+    sol_ids_free(&parts);
+    return cut != 0;
+}
+
+/* Long words are read part by part with all kinds but those that look far: a normalizer or added tokens that strip, regexes that nobody knows. */
+START_TEST(long_words_are_cut)
+{
+    enum { N = 60000 };
+    static const char *const period[] = {"wordandmore", "the\xCC\x81", "\xC2\xBD\xE4\xB8\x96"};
+    json_error_t where;
+    json_t *kinds = json_load_file("tests/golden/tokenizers.json", JSON_ALLOW_NUL, &where);
+    static char text[N];
+    int n_cut[3] = {0};
+    for (size_t i = 0; i < json_array_size(kinds); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(kinds, i), "name"));
+        char *file = json_dumps(json_object_get(json_array_get(kinds, i), "tokenizer"), 0);
+        sol_tokenizer *t;
+        ck_ok(sol_tokenizer_from_memory(&t, name, file, strlen(file), err));
+        for (int p = 0; p < 3; p++) {
+            size_t len = strlen(period[p]);
+            for (size_t k = 0; k < N; k++) text[k] = period[p][k % len];
+            n_cut[p] += is_cut(t, text, N - N % len, name);
+        }
+        sol_tokenizer_free(&t);
+        free(file);
+    }
+    for (int p = 0; p < 3; p++) ck_assert_msg(n_cut[p] >= 16, "period %d: %d kinds", p, n_cut[p]);
+    json_decref(kinds);
+}
+END_TEST
+
+SOL_TEST_MAIN("tokenizer golden", tcase_add_test(tc, as_tokenizers_has_them); tcase_add_test(tc, long_words_are_cut))

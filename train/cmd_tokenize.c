@@ -81,7 +81,7 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t) && !job.special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                  .cut_words = t};
+                                  .cut_words = job.special ? NULL : t};
     sol_interrupt_catch(true);
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     if (st != SOL_OK) return st;

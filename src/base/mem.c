@@ -1,6 +1,9 @@
 /* All memory of the library: checked sizes, aligned blocks, the count of allocations, plans. */
 #include "base/mem.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +67,19 @@ sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t s
     return SOL_OK;
 }
 
+sol_status sol_grow_bytes(char **block, size_t *capacity, size_t count, sol_err *err)
+{
+    if (count <= *capacity) return SOL_OK;
+    size_t want = *capacity + *capacity / 2 + 16;
+    if (want < count) want = count;
+    char *bigger = realloc(*block, want);
+    if (!bigger) return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", want);
+    atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
+    *block = bigger;
+    *capacity = want;
+    return SOL_OK;
+}
+
 sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err)
 {
     size_t bytes;
@@ -77,6 +93,13 @@ sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err)
 void sol_free(void *block)
 {
     free(block);
+}
+
+void sol_mem_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 uint64_t sol_alloc_count(void)

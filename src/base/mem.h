@@ -32,12 +32,19 @@ sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err);
  * NULL and 0. On failure both stay. */
 sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t size, sol_err *err);
 
+/* The same for bytes, without zeros behind what was there and aligned as malloc does it: a large
+ * block moves without being copied. */
+sol_status sol_grow_bytes(char **block, size_t *capacity, size_t count, sol_err *err);
+
 /* A copy of n bytes of s and a 0 byte behind them. Owned by the caller (sol_free); NULL on
  * failure. */
 sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err);
 
 /* Releases a block of the functions above. NULL is fine. */
 void sol_free(void *block);
+/* Gives the system back what was freed in many small blocks: worth its time after a large tree, such as
+ * a document of JSON. */
+void sol_mem_trim(void);
 
 /* Number of allocations since the process started. A test reads it before and after a training
  * step. */

@@ -92,7 +92,7 @@ static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *
         if (st != SOL_OK || batch.n_pieces == 0) break;
         for (size_t i = 0; st == SOL_OK && i < batch.n_pieces; i++) {
             const sol_piece *p = &batch.piece[i];
-            st = sol_pretok_run(&tr->t->pretok, scratch, batch.text + p->at, p->n, true, count_word, &tr->counts, err);
+            st = sol_pretok_run(&tr->t->pretok, scratch, batch.text + p->at, p->n, SOL_PLACE_FIRST, count_word, &tr->counts, err);
         }
     }
     if (st == SOL_OK) sol_docs_report(docs);

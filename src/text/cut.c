@@ -46,20 +46,22 @@ static size_t bytes_of(const sol_tokenizer *t, const sol_ids *ids, size_t i, boo
 
 size_t sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues)
 {
-    enum { LOOK_AHEAD = 16 << 10, TRIES = 4 };
+    enum { LOOK_AHEAD = 16 << 10, TRIES = 8 };
     sol_ids whole = {0};
-    size_t found = 0, len;
+    size_t found = 0, len = 1;
     int flags = continues ? SOL_ENCODE_CONTINUE : 0;
-    if (!t->can_cut || n <= 2 * LOOK_AHEAD || sol_tokenizer_encode(t, text, n, flags, &whole, NULL) != SOL_OK) {
+    if (!t->can_cut_words || n <= 2 * LOOK_AHEAD || sol_tokenizer_encode(t, text, n, flags, &whole, NULL) != SOL_OK) {
         sol_ids_free(&whole);
         return 0;
     }
-    size_t i = whole.n, cut = bytes_of(t, &whole, i, continues);
-    if (cut != n) i = 0; /* a text that the ids do not spell: what lies where is not known */
-    for (int tries = 0; found == 0 && tries < TRIES && i > 1 && cut > 0;) {
-        sol_tokenizer_piece(t, whole.id[i - 2], whole.id[i - 1], &len);
+    size_t i = whole.n, cut = n;
+    /* A text that the ids do not spell is tried at one character after the other. */
+    bool spelled = bytes_of(t, &whole, i, continues) == n;
+    if (!spelled) cut -= LOOK_AHEAD - 1;
+    for (int tries = 0; found == 0 && tries < TRIES && i > 1 && cut > len;) {
+        if (spelled) sol_tokenizer_piece(t, whole.id[i - 2], whole.id[i - 1], &len);
         cut -= len < cut ? len : cut;
-        i--;
+        i -= spelled;
         if (cut == 0 || n - cut < LOOK_AHEAD || ((uint8_t)text[cut] & 0xC0) == 0x80) continue;
         tries++;
         if (keeps_ids(t, text, n, flags, &whole, cut)) found = cut;

@@ -65,7 +65,7 @@ static sol_status load(sol_docs *d, size_t *got, sol_err *err)
     sol_status st = SOL_OK;
     *got = 0;
     if (d->capacity - d->n < FIRST_STEP / 2)
-        st = sol_grow_array((void **)&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), 1, err);
+        st = sol_grow_bytes(&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), err);
     if (st != SOL_OK) return st;
     memcpy(d->buf + d->n, d->tail, d->n_tail);
     d->n += d->n_tail;
@@ -247,7 +247,7 @@ static sol_status swap_buffers(sol_docs *d, sol_batch *b, size_t next, sol_err *
 {
     size_t rest = d->n - next, capacity = d->capacity;
     char *buf = d->buf;
-    sol_status st = sol_grow_array((void **)&b->text, &b->cap_text, rest + FIRST_STEP, 1, err);
+    sol_status st = sol_grow_bytes(&b->text, &b->cap_text, rest + FIRST_STEP, err);
     if (st != SOL_OK) return st;
     memcpy(b->text, buf + next, rest);
     d->buf = b->text;
@@ -275,7 +275,7 @@ static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool l
     if (!drop) {
         bool swap = n > READ_STEP && b->n_text == 0;
         st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
-        if (st == SOL_OK && !swap) st = sol_grow_array((void **)&b->text, &b->cap_text, b->n_text + n, 1, err);
+        if (st == SOL_OK && !swap) st = sol_grow_bytes(&b->text, &b->cap_text, b->n_text + n, err);
         if (st != SOL_OK) return st;
         const char *text = d->buf + d->from;
         if (swap) {
@@ -351,9 +351,9 @@ static size_t cut_in_word(sol_docs *d, size_t n)
 /* Where the document may be cut before `to`; 0: nowhere, or it is not long enough yet. */
 static size_t cut_before(sol_docs *d, size_t to)
 {
-    if (!d->o->cut || to - d->from < SOL_DOCS_PIECE) return 0;
+    if (to - d->from < SOL_DOCS_PIECE) return 0;
     size_t start = d->searched > d->from + 8 ? d->searched - 8 : d->from; /* a character may lie across */
-    size_t cut = sol_text_last_cut(d->buf + start, to - start, d->o->cut_lines);
+    size_t cut = d->o->cut ? sol_text_last_cut(d->buf + start, to - start, d->o->cut_lines) : 0;
     /* Where the last line begins a separator may begin: the line break before it would be a part of that. */
     if (cut && start + cut == d->scan && d->buf[d->scan - 1] == '\n') cut = 0;
     if (cut) return start + cut;
@@ -393,8 +393,8 @@ static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
 static sol_status step_decoded(sol_docs *d, sol_batch *b, sol_err *err)
 {
     size_t cut = 0;
-    for (size_t n = SOL_DOCS_PIECE; d->o->cut && cut == 0 && n < d->end - d->from; n *= 2) {
-        cut = sol_text_last_cut(d->buf + d->from, n, d->o->cut_lines);
+    for (size_t n = SOL_DOCS_PIECE; cut == 0 && n < d->end - d->from; n *= 2) {
+        if (d->o->cut) cut = sol_text_last_cut(d->buf + d->from, n, d->o->cut_lines);
         if (!cut) cut = cut_in_word(d, n);
     }
     if (cut) return emit(d, b, d->from + cut, d->from + cut, false, err);

@@ -30,7 +30,7 @@ enum {
     SOL_DOCS_PIECE =
         128 << 10,           /* a document is cut into pieces of about this many bytes, where
                               * that is allowed */
-    SOL_DOCS_BATCH = 8 << 20 /* bytes of text a batch, at least: one more piece may exceed it */
+    SOL_DOCS_BATCH = 3 << 20 /* bytes of text a batch, at least: one more piece may exceed it */
 };
 
 typedef struct sol_docs_options {
@@ -41,8 +41,9 @@ typedef struct sol_docs_options {
     bool cut;                 /* cut long documents where a blank follows a character that is
                                * none */
     bool cut_lines;           /* and where a single line break lies between two such characters */
-    const struct sol_tokenizer *cut_words; /* with `cut`: long texts that have no such place inside a word, where this tokenizer's ids
-                                              stay what they are; NULL: nowhere; borrowed until close */
+    const struct sol_tokenizer *cut_words; /* long texts that have no such place inside a word, where
+                                            * this tokenizer's ids stay what they are; NULL: nowhere;
+                                            * borrowed until close */
     sol_read_as as;           /* SOL_READ_AUTO: by content and name */
     bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes
                                * that are no UTF-8 */

@@ -412,7 +412,8 @@ static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool 
     const sol_tokenizer *t = e->t;
     if (n == 0) return SOL_OK;
     if (t->kind == SOL_TOK_SENTENCEPIECE) return encode_sentencepiece(e, text, n, prefix, err);
-    return sol_pretok_run(&t->pretok, e->pretok, text, n, first, t->kind == SOL_TOK_CHARACTERS ? encode_characters : encode_word, e, err);
+    sol_place place = first ? SOL_PLACE_FIRST : prefix ? SOL_PLACE_BEHIND : SOL_PLACE_INSIDE;
+    return sol_pretok_run(&t->pretok, e->pretok, text, n, place, t->kind == SOL_TOK_CHARACTERS ? encode_characters : encode_word, e, err);
 }
 
 /* ---- added tokens ---- */

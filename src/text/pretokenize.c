@@ -163,14 +163,14 @@ typedef struct word_sink {
     void *user;
 } word_sink;
 
-static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err);
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err);
 
 /* The pieces of a text under one Split: matches and what lies between them come in order, pieces go out. */
 typedef struct splitter {
     const word_sink *k;
     int stage;
     const char *text;
-    bool first;
+    sol_place place;
     size_t from, to; /* the piece that may still grow; empty: none */
     bool held, matched;
 } splitter;
@@ -178,7 +178,7 @@ typedef struct splitter {
 static sol_status hand_out(const splitter *s, size_t from, size_t to, sol_err *err)
 {
     if (from == to) return SOL_OK;
-    return run_stage(s->k, s->stage + 1, s->text + from, to - from, s->first && from == 0, err);
+    return run_stage(s->k, s->stage + 1, s->text + from, to - from, from == 0 ? s->place : SOL_PLACE_BEHIND, err);
 }
 
 static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err *err)
@@ -198,10 +198,10 @@ static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err 
     return st;
 }
 
-static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
-    splitter s = {.k = k, .stage = stage, .text = text, .first = first};
+    splitter s = {.k = k, .stage = stage, .text = text, .place = place};
     sol_regex_at m = {0};
     size_t done = 0; /* text before `done` was taken */
     bool found;
@@ -218,7 +218,7 @@ static sol_status run_split(const word_sink *k, int stage, const char *text, siz
 }
 
 /* The same for the usual case, without the bookkeeping. */
-static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
     bool last = stage + 1 == k->p->n, found;
@@ -226,14 +226,14 @@ static sol_status run_isolated(const word_sink *k, int stage, const char *text, 
     size_t done = 0;
     sol_status st;
     while ((st = sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err)) == SOL_OK && found) {
-        if (m.from > done) st = run_stage(k, stage + 1, text + done, m.from - done, first && done == 0, err);
+        if (m.from > done) st = run_stage(k, stage + 1, text + done, m.from - done, done == 0 ? place : SOL_PLACE_BEHIND, err);
         if (st == SOL_OK && m.to > m.from)
             st = last ? k->fn(k->user, text + m.from, m.to - m.from, err)
-                      : run_stage(k, stage + 1, text + m.from, m.to - m.from, first && m.from == 0, err);
+                      : run_stage(k, stage + 1, text + m.from, m.to - m.from, m.from == 0 ? place : SOL_PLACE_BEHIND, err);
         if (st != SOL_OK) return st;
         done = m.to;
     }
-    if (st == SOL_OK && done < n) st = run_stage(k, stage + 1, text + done, n - done, first && done == 0, err);
+    if (st == SOL_OK && done < n) st = run_stage(k, stage + 1, text + done, n - done, done == 0 ? place : SOL_PLACE_BEHIND, err);
     return st;
 }
 
@@ -258,57 +258,57 @@ static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in
     return SOL_OK;
 }
 
-static sol_status run_metaspace(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+static sol_status run_metaspace(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
     size_t n_space = strlen(g->source);
     bool begins = text[0] == ' ' || (n >= n_space && memcmp(text, g->source, n_space) == 0);
-    bool in_front = !begins && (g->prepend == SOL_PREPEND_ALWAYS || (g->prepend == SOL_PREPEND_FIRST && first));
+    bool in_front = !begins && ((g->prepend == SOL_PREPEND_ALWAYS && place != SOL_PLACE_INSIDE) || (g->prepend == SOL_PREPEND_FIRST && place == SOL_PLACE_FIRST));
     sol_status st = write_spaces(k->s, g->source, in_front, &text, &n, err);
     while (st == SOL_OK && n > 0) {
         const char *next = g->cut && n > n_space ? memmem(text + 1, n - 1, g->source, n_space) : NULL;
         size_t len = next ? (size_t)(next - text) : n;
-        st = run_stage(k, stage + 1, text, len, first, err);
-        first = false;
+        st = run_stage(k, stage + 1, text, len, place, err);
+        place = SOL_PLACE_BEHIND;
         text += len;
         n -= len;
     }
     return st;
 }
 
-static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
-    if (text[0] == ' ') return run_stage(k, stage + 1, text, n, first, err);
+    if (text[0] == ' ' || place == SOL_PLACE_INSIDE) return run_stage(k, stage + 1, text, n, place, err);
     sol_status st = sol_grow_array((void **)&k->s->text, &k->s->cap_text, n + 1, 1, err);
     if (st != SOL_OK) return st;
     k->s->text[0] = ' ';
     memcpy(k->s->text + 1, text, n);
-    return run_stage(k, stage + 1, k->s->text, n + 1, first, err);
+    return run_stage(k, stage + 1, k->s->text, n + 1, place, err);
 }
 
 /* Valid UTF-8, n > 0, through the stages from `stage` on. */
-static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, bool first, sol_err *err)
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     if (stage == k->p->n) return k->fn(k->user, text, n, err);
     const sol_stage *g = &k->p->stage[stage];
-    if (g->kind == SOL_STAGE_METASPACE) return run_metaspace(k, stage, text, n, first, err);
-    if (g->kind == SOL_STAGE_PREFIX_SPACE) return run_prefix_space(k, stage, text, n, first, err);
-    return g->split == SOL_SPLIT_ISOLATED ? run_isolated(k, stage, text, n, first, err) : run_split(k, stage, text, n, first, err);
+    if (g->kind == SOL_STAGE_METASPACE) return run_metaspace(k, stage, text, n, place, err);
+    if (g->kind == SOL_STAGE_PREFIX_SPACE) return run_prefix_space(k, stage, text, n, place, err);
+    return g->split == SOL_SPLIT_ISOLATED ? run_isolated(k, stage, text, n, place, err) : run_split(k, stage, text, n, place, err);
 }
 
-sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, bool first,
+sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, sol_place place,
                           sol_word_fn fn, void *user, sol_err *err)
 {
     word_sink sink = {p, s, fn, user};
     sol_status st = SOL_OK;
     while (st == SOL_OK && n > 0) {
         size_t valid = sol_utf8_valid_prefix(text, n), bad = 0;
-        if (valid) st = run_stage(&sink, 0, text, valid, first, err);
+        if (valid) st = run_stage(&sink, 0, text, valid, place, err);
         while (valid + bad < n && sol_utf8_char(text + valid + bad, n - valid - bad) == 0) bad++;
         if (st == SOL_OK && bad) st = fn(user, text + valid, bad, err);
         text += valid + bad;
         n -= valid + bad;
-        first = false;
+        place = SOL_PLACE_BEHIND;
     }
     return st;
 }

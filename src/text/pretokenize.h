@@ -82,9 +82,14 @@ void sol_pretok_scratch_free(sol_pretok_scratch **s);
 sol_regex_scratch *sol_pretok_regex_scratch(sol_pretok_scratch *s); /* borrowed */
 
 typedef sol_status (*sol_word_fn)(void *user, const char *word, size_t n, sol_err *err);
-/* Calls fn for each word, in order. `first`: the text begins a document (SOL_PREPEND_FIRST). Bytes
- * that are not valid UTF-8 form words of their own. Stops at the first error. */
-sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, bool first,
-                          sol_word_fn fn, void *user, sol_err *err);
+/* Where a text begins: inside a longer one that was cut there, behind something else such as an
+ * added token, or a document. A blank is put in front by SOL_PREPEND_FIRST where a document begins,
+ * otherwise anywhere but inside. */
+typedef enum { SOL_PLACE_INSIDE, SOL_PLACE_BEHIND, SOL_PLACE_FIRST } sol_place;
+
+/* Calls fn for each word, in order. Bytes that are not valid UTF-8 form words of their own. Stops at
+ * the first error. */
+sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n,
+                          sol_place place, sol_word_fn fn, void *user, sol_err *err);
 
 #endif

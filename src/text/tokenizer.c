@@ -251,28 +251,36 @@ static bool words_are_local(const sol_tokenizer *t)
     return true;
 }
 
-/* Whether sol_text_last_cut finds places where a text may be cut. */
-static bool cuts_are_known(const sol_tokenizer *t)
+/* Whether it depends on the characters near a place alone how a text is cut into words there. */
+static bool is_near_sighted(const sol_tokenizer *t)
 {
+    sol_pretok rest = t->pretok; /* what it owns stays the tokenizer's */
     for (int i = 0; i < t->normalizer.n; i++) {
         const sol_normal_step *s = &t->normalizer.step[i];
         if (s->kind == SOL_NORMAL_STRIP) return false;
         if (s->kind == SOL_NORMAL_REPLACE && (!s->find || strcmp(s->find, " ") != 0)) return false;
     }
+    for (int32_t id = 0; id < t->n_tokens; id++)
+        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED)) return false;
+    while (rest.n > 0 && rest.stage[0].kind != SOL_STAGE_SPLIT) memmove(rest.stage, rest.stage + 1, (size_t)--rest.n * sizeof *rest.stage);
+    return rest.n == 0 || sol_pretok_is_known(&rest) || (rest.n == 1 && strcmp(rest.stage[0].source, " ") == 0);
+}
+
+/* Whether sol_text_last_cut finds places where a text may be cut. */
+static bool cuts_are_known(const sol_tokenizer *t)
+{
+    const sol_stage *first = &t->pretok.stage[0];
     for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n;
         const char *text = sol_tok_text(t, id, &n);
-        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED)) return false;
         if (t->type[id] == SOL_TOKEN_USER && (memchr(text, ' ', n) || memchr(text, '\n', n))) return false;
     }
     if (t->kind == SOL_TOK_BYTE_LEVEL) return sol_pretok_is_known(&t->pretok);
     if (t->kind == SOL_TOK_SENTENCEPIECE) return t->word_local;
     /* U+2581 is no character to cut behind. */
     return strcmp(t->space, "\xE2\x96\x81") == 0 &&
-           (t->pretok.n == 0 ? t->word_local : t->pretok.n == 1 && t->pretok.stage[0].kind == SOL_STAGE_METASPACE &&
-                                                   (t->pretok.stage[0].cut || t->word_local));
+           (t->pretok.n == 0 ? t->word_local : t->pretok.n == 1 && first->kind == SOL_STAGE_METASPACE && (first->cut || t->word_local));
 }
-
 static uint64_t fnv1a(const uint8_t *s, size_t n)
 {
     uint64_t h = 0xcbf29ce484222325u;
@@ -319,7 +327,8 @@ sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err)
     if (st == SOL_OK) st = update_hash(t, err);
     if (st == SOL_OK) {
         t->word_local = t->kind != SOL_TOK_BYTE_LEVEL && words_are_local(t);
-        t->can_cut = cuts_are_known(t);
+        t->can_cut_words = is_near_sighted(t);
+        t->can_cut = t->can_cut_words && cuts_are_known(t);
     }
     return st == SOL_OK ? st : sol_err_prefix(err, st, "%s", name);
 }

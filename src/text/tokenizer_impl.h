@@ -117,7 +117,7 @@ struct sol_tokenizer {
     char *normal_text;    /* what the tokens of set[1] look like there */
     sol_regex *word_char; /* for SOL_ADDED_SINGLE_WORD */
     sol_pieces piece[2];  /* CHARACTERS: decoded anywhere, as the first token */
-    bool can_cut;
+    bool can_cut, can_cut_words; /* at blanks; inside words, where encoding shows that ids stay */
     bool word_local; /* not BYTE_LEVEL: no token has a blank behind a non-blank, so words are independent */
     uint64_t hash;
 };

@@ -377,7 +377,7 @@ static sol_status is_one_word(const sol_tokenizer *t, const entry *e, bool *yes,
     int words = 0;
     sol_status st = sol_pretok_scratch_create(&s, err);
     if (st != SOL_OK) return st;
-    st = sol_pretok_run(&t->pretok, s, e->text, e->n, true, count_word, &words, err);
+    st = sol_pretok_run(&t->pretok, s, e->text, e->n, SOL_PLACE_FIRST, count_word, &words, err);
     sol_pretok_scratch_free(&s);
     *yes = words == 1;
     return st;
@@ -552,6 +552,7 @@ sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *da
     sol_free(l.entries);
     sol_free(l.scratch);
     json_decref(l.root);
+    sol_mem_trim();
     *t = l.t;
     return st;
 }
