@@ -42,8 +42,8 @@ sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err);
 
 /* Releases a block of the functions above. NULL is fine. */
 void sol_free(void *block);
-/* Gives the system back what was freed in many small blocks: worth its time after a large tree, such as
- * a document of JSON. */
+/* Gives the system back what was freed in many small blocks: worth its time behind a large tree
+ * of JSON. */
 void sol_mem_trim(void);
 
 /* Number of allocations since the process started. A test reads it before and after a training

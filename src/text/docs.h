@@ -41,8 +41,8 @@ typedef struct sol_docs_options {
     bool cut;                 /* cut long documents where a blank follows a character that is
                                * none */
     bool cut_lines;           /* and where a single line break lies between two such characters */
-    const struct sol_tokenizer *cut_words; /* long texts that have no such place inside a word, where
-                                            * this tokenizer's ids stay what they are; NULL: nowhere;
+    const struct sol_tokenizer *cut_words; /* long texts without such a place inside a word, where
+                                            * this tokenizer's ids stay the same; NULL: nowhere;
                                             * borrowed until close */
     sol_read_as as;           /* SOL_READ_AUTO: by content and name */
     bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes
