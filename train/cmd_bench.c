@@ -182,6 +182,7 @@ static void print(bench *b)
 {
     const sol_model_config *c = sol_net_config(b->net);
     const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.features);
+    char features[SOL_CPU_TEXT];
     uint64_t bytes = sol_net_bytes_per_token(b->net);
     double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
     double of_product = sol_probe_share(prefill * linear_weights(c), b->product_rate.best);
@@ -191,10 +192,10 @@ static void print(bench *b)
     if (isfinite(of_memory)) snprintf(memory, sizeof memory, ", decoding uses %.0f %% of it", 100 * of_memory);
     int threads = sol_pool_threads(b->ctx->pool);
     if (b->a->json)
-        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": %d, \"tier\": \"%s\", "
+        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": %d, \"tier\": \"%s\", \"features\": \"%s\", "
                "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %s, \"context\": %lld, "
                "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
-               decode, prefill, sol_share_json(of_product, number[0]), threads, tier, (unsigned long long)bytes, bandwidth / 1e9,
+               decode, prefill, sol_share_json(of_product, number[0]), threads, tier, sol_cpu_text(b->ctx->k.features, features), (unsigned long long)bytes, bandwidth / 1e9,
                sol_share_json(of_memory, number[1]),
                (long long)b->a->context, (long long)b->prompt, kind, b->load_seconds, b->decode.n);
     else

@@ -379,11 +379,13 @@ static sol_status save_due(sol_trainer *t, bool last, sol_err *err)
 /* What computes the steps from this record on, at the end of the line (in place of its closing brace). */
 static size_t add_origin(const sol_trainer *t, char *line, size_t n)
 {
+    char features[SOL_CPU_TEXT];
     n -= 2;
     return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n,
-                                ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"threads\": %d, "
+                                ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"features\": \"%s\", \"threads\": %d, "
                                 "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
-                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.features), sol_pool_threads(t->ctx->pool),
+                                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.features),
+                                sol_cpu_text(t->ctx->k.features, features), sol_pool_threads(t->ctx->pool),
                                 t->config_digest, t->train.file.digest);
 }
 

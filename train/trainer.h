@@ -37,7 +37,7 @@ typedef struct sol_step_record {
 } sol_step_record;
 
 /* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
-enum { SOL_STEP_LINE = 3456 };
+enum { SOL_STEP_LINE = 3456 + SOL_CPU_TEXT };
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */
