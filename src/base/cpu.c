@@ -1,5 +1,6 @@
-/* Detects the features of the processor, and reads, names and lists sets of them. Everything about one feature stands in its row of
- * cpu_features.def. */
+/* Detects the features of the processor, and reads, names and walks sets of them. Called once a
+ * program by sol_ctx_create, and where --cpu and --tier are read. All that is known of a feature
+ * stands in its row of cpu_features.def. */
 #include "base/cpu.h"
 
 #include <sched.h>
@@ -24,19 +25,23 @@ enum { EAX, EBX, ECX, EDX };
 static bool cpuid_bit(unsigned leaf, unsigned subleaf, int in, int bit)
 {
     unsigned r[4] = {0};
-    return __get_cpuid_count(leaf, subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) && (r[in] >> bit & 1);
+    return __get_cpuid_count(leaf, subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) &&
+           (r[in] >> bit & 1);
 }
 
-/* Of the words that older compilers know, __builtin_cpu_supports also says whether the operating system saves the registers. */
+/* __builtin_cpu_supports also asks whether the operating system saves the registers; what older
+ * compilers have no name for is read from cpuid. */
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") && cpuid_bit(1, 0, ECX, 29);
+    bool f16c = cpuid_bit(1, 0, ECX, 29);
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("fma") && f16c;
 }
 
 static bool has_avx512(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
 static bool has_vbmi(void)
@@ -145,7 +150,8 @@ const char *sol_cpu_text(sol_cpu_features f, char *buffer)
     size_t n = 0;
     snprintf(buffer, SOL_CPU_TEXT, "c");
     for (int i = 0; i < SOL_CPU_COUNT; i++)
-        if (f >> i & 1) n += (size_t)snprintf(buffer + n, SOL_CPU_TEXT - n, "%s%s", n ? " " : "", rows[i].name);
+        if (f >> i & 1)
+            n += (size_t)snprintf(buffer + n, SOL_CPU_TEXT - n, "%s%s", n ? " " : "", rows[i].name);
     return buffer;
 }
 
@@ -153,19 +159,21 @@ const char *sol_cpu_text(sol_cpu_features f, char *buffer)
 static int find_row(const char *name, size_t n)
 {
     int i = 0;
-    while (i < SOL_CPU_COUNT && (strlen(rows[i].name) != n || memcmp(rows[i].name, name, n) != 0)) i++;
+    while (i < SOL_CPU_COUNT && (strlen(rows[i].name) != n || memcmp(rows[i].name, name, n) != 0))
+        i++;
     return i;
 }
 
 static sol_status lacks(const sol_cpu *cpu, const char *name, sol_err *err)
 {
     char has[SOL_CPU_TEXT];
-    return sol_fail(err, SOL_ERR_USAGE, "this processor (%s) lacks '%s'; kernels for it: %s", cpu->model, name,
-                    sol_cpu_text(cpu->features, has));
+    return sol_fail(err, SOL_ERR_USAGE, "this processor (%s) lacks '%s'; kernels for it: %s",
+                    cpu->model, name, sol_cpu_text(cpu->features, has));
 }
 
 /* One name of n bytes of a list, added to *f or taken away. */
-static sol_status parse_name(const sol_cpu *cpu, const char *name, size_t n, sol_cpu_features *f, sol_err *err)
+static sol_status parse_name(const sol_cpu *cpu, const char *name, size_t n, sol_cpu_features *f,
+                             sol_err *err)
 {
     bool best = n == 4 && memcmp(name, "best", 4) == 0, c = n == 1 && *name == 'c';
     bool without = n > 3 && memcmp(name, "no-", 3) == 0;
@@ -174,8 +182,10 @@ static sol_status parse_name(const sol_cpu *cpu, const char *name, size_t n, sol
         *f = best ? cpu->features : 0;
     } else if (i == SOL_CPU_COUNT) {
         char all[SOL_CPU_TEXT];
-        return sol_fail(err, SOL_ERR_USAGE, "unknown processor feature '%.*s': best, c, or of %s, each also with no- before it", (int)n,
-                        name, sol_cpu_text(SOL_CPU_ALL, all));
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "unknown processor feature '%.*s': best, c, or of %s, each also with no- "
+                        "before it",
+                        (int)n, name, sol_cpu_text(SOL_CPU_ALL, all));
     } else if (without) {
         *f = sol_cpu_usable(cpu, *f & ~(1u << i));
     } else if (!(cpu->features >> i & 1)) {
@@ -225,5 +235,6 @@ sol_status sol_tier_parse(const sol_cpu *cpu, const char *name, sol_cpu_features
         *f = sol_cpu_usable(cpu, tiers[i].set);
         return tiers[i].feature & ~*f ? lacks(cpu, name, err) : SOL_OK;
     }
-    return sol_fail(err, SOL_ERR_USAGE, "unknown kernel tier '%s': one of c, avx2, avx512, neon", name);
+    return sol_fail(err, SOL_ERR_USAGE, "unknown kernel tier '%s': one of c, avx2, avx512, neon",
+                    name);
 }

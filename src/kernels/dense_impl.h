@@ -1,4 +1,4 @@
-/* What the tiers of the dense product implement. Inside kernels (and its tests) only. */
+/* What each form of the dense product implements (dense_ref.c, x86/, arm/). Inside kernels (and its tests) only. */
 #ifndef SOLERA_KERNELS_DENSE_IMPL_H
 #define SOLERA_KERNELS_DENSE_IMPL_H
 

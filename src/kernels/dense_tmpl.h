@@ -1,4 +1,4 @@
-/* The source of all vector tiers of the 8-, 6- and 4-bit dense product. The including file defines
+/* The source of all vector forms of the 8-, 6- and 4-bit dense product. The including file defines
  *
  *   LANES              rows of a vector (4, 8, 16)
  *   Q8_OFFSET          128 where DOT_4 wants unsigned weights, 0 where it takes signed ones

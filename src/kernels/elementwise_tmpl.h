@@ -1,4 +1,4 @@
-/* The source of the vector tiers of elementwise.h; the same bits as elementwise.c. The including file defines
+/* The source of the vector forms of elementwise.h; the same bits as elementwise.c. The including file defines
  *
  *   VW                floats a vector (4, 8, 16)
  *   SQRT(v)           square roots of a vector, correctly rounded

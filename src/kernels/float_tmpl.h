@@ -1,4 +1,4 @@
-/* The source of all tiers of float_ops.h. The including file defines
+/* The source of all forms of float_ops.h. The including file defines
  *
  *   VW                 floats a vector (4, 8, 16)
  *   FMA(a, b, c)       a * b + c on vectors

@@ -1,5 +1,6 @@
-/* Fills the table of kernels that a context hands to every layer: C first, then feature by feature. Which kernels a feature has
- * is said in x86/ and arm/ (kernels_impl.h); this file knows none of them. */
+/* Fills the table of kernels that a context hands to every layer: C first, then feature by feature.
+ * sol_ctx_create calls it. Which kernels a feature has is said in x86/ and arm/ (kernels_impl.h);
+ * this file knows none of them. */
 #include "kernels/kernels_impl.h"
 
 #include "kernels/bf16.h"

@@ -1,4 +1,4 @@
-/* What the tiers of the ternary product implement. Inside kernels (and its tests) only. */
+/* What each form of the ternary product implements (ternary_ref.c, x86/, arm/). Inside kernels (and its tests) only. */
 #ifndef SOLERA_KERNELS_TERNARY_IMPL_H
 #define SOLERA_KERNELS_TERNARY_IMPL_H
 

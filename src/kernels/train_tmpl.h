@@ -1,4 +1,4 @@
-/* The source of all tiers of train_ops.h; follows float_tmpl.h in the same file and uses its vectors. The including
+/* The source of all forms of train_ops.h; follows float_tmpl.h in the same file and uses its vectors. The including
  * file defines TRAIN_OPS_NAME, the name of the exported function.
  *
  * A kernel is a step on m floats at i, inlined twice: with m = VW, a constant, in the loop, and with what is left. */

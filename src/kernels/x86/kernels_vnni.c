@@ -1,4 +1,4 @@
-/* What AVX-512 VNNI lays over the table of kernels: the rounding of activations and the dense product. */
+/* What AVX-512 VNNI lays over the table of kernels: rounding of activations, the dense product. */
 #include "kernels/x86/kernels_x86.h"
 
 void sol_kernels_vnni(sol_kernels *k)
