@@ -56,15 +56,15 @@ sol_cpu_features sol_cpu_usable(const sol_cpu *cpu, sol_cpu_features wanted);
  *     do { ... } while ((f = sol_cpu_next(&cpu, f)) != 0); */
 sol_cpu_features sol_cpu_next(const sol_cpu *cpu, sol_cpu_features f);
 
-/* Writes the names of a set, "avx2 avx512 vnni" or "c" for none, into a buffer of SOL_CPU_TEXT bytes
- * and returns it. */
+/* Writes the names of a set, "avx2 avx512 vnni" or "c" for none, into a buffer of SOL_CPU_TEXT
+ * bytes and returns it. */
 enum { SOL_CPU_TEXT = 16 * SOL_CPU_COUNT };
 const char *sol_cpu_text(sol_cpu_features f, char *buffer);
 
-/* Reads a list of names with commas between them, from left to right, into a set. NAME adds a feature
- * with all that it needs, "no-NAME" removes it with all that need it, "best" stands for all features
- * of the processor, "c" for none; a list that begins with "no-" starts from all. SOL_ERR_USAGE: a
- * word that is no name, or NAME of a feature that the processor lacks. */
+/* Reads a list of names with commas between them, from left to right, into a set. NAME adds a
+ * feature with all that it needs, "no-NAME" removes it with all that need it, "best" stands for all
+ * features of the processor, "c" for none; a list that begins with "no-" starts from all.
+ * SOL_ERR_USAGE: a word that is no name, or NAME of a feature that the processor lacks. */
 sol_status sol_cpu_parse(const sol_cpu *cpu, const char *list, sol_cpu_features *f, sol_err *err);
 
 /* The tier of a set, "c", "avx2", "avx512" or "neon": the highest whose feature of that name is in

@@ -1,5 +1,5 @@
-/* What the features of a processor lay over the table of kernels: sol_kernels_<name> for each row of
- * cpu_features.def sets the entries that the feature makes faster and leaves the others alone.
+/* What the features of a processor lay over the table of kernels: sol_kernels_<name> for each row
+ * of cpu_features.def sets the entries that the feature makes faster and leaves the others alone.
  * Inside kernels only. */
 #ifndef SOLERA_KERNELS_KERNELS_IMPL_H
 #define SOLERA_KERNELS_KERNELS_IMPL_H
