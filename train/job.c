@@ -244,6 +244,12 @@ sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const cha
 {
     const char *temp = getenv("TMPDIR");
     char dir[SOL_PATH_MAX / 2], made[SOL_PATH_MAX];
+    struct stat s;
+    sol_err why;
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) {
+        sol_fail(&why, SOL_ERR_USAGE, "%s: is no regular file: what is read here the run would miss; plan with a file", path);
+        return sol_job_blame(c, key, why.status, &why, err);
+    }
     snprintf(dir, sizeof dir, "%s/solera-XXXXXX", temp && temp[0] ? temp : "/tmp");
     if (!mkdtemp(dir)) return sol_fail_errno(err, dir, "cannot make directory");
     snprintf(made, sizeof made, "%s/tokens.h5", dir);

@@ -39,7 +39,7 @@ sol_status sol_sweep_runs_open(sol_sweep_runs **r, sol_program *p, const sol_swe
 void sol_sweep_runs_free(sol_sweep_runs **r);
 
 /* Runs what waits, sweep->jobs at a time. A run that fails is counted and the others go on. SOL_ERR_INTERRUPTED after a signal, when all
- * processes have saved and ended. */
+ * processes have saved and ended; SOL_ERR_LOCKED where another sweep is at work in the directory. */
 sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err);
 
 /* Mean and sample deviation over the seeds that are done, a row a point. */

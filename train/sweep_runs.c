@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -279,7 +280,20 @@ static void tell_all(const sol_sweep_runs *r, int sig)
         if (r->run[i].phase == SOL_RUN_GOES) kill(r->run[i].pid, sig);
 }
 
-sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
+/* One sweep at a time goes on in a directory. The lock is on the directory itself, so that it leaves nothing there; where a file
+ * system has no locks, nothing is locked. */
+static sol_status lock_dir(const char *path, int *fd, sol_err *err)
+{
+    *fd = -1;
+    sol_status st = sol_dir_create(path, err);
+    if (st != SOL_OK) return st;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0) return sol_fail_errno(err, path, "cannot open");
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return SOL_OK;
+    return sol_fail(err, SOL_ERR_LOCKED, "%s: in use by another sweep", path);
+}
+
+static sol_status go(sol_sweep_runs *r, sol_err *err)
 {
     sol_status st = SOL_OK;
     bool told = false;
@@ -306,5 +320,14 @@ sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
     sol_live_clear(r->program);
     if (st == SOL_OK && sol_interrupted())
         st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted with %d of %d runs done; the same command goes on", count(r, SOL_RUN_DONE), r->n);
+    return st;
+}
+
+sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
+{
+    int fd;
+    sol_status st = lock_dir(r->sweep->dir, &fd, err);
+    if (st == SOL_OK) st = go(r, err);
+    if (fd >= 0) close(fd);
     return st;
 }

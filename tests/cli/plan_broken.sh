@@ -101,3 +101,7 @@ for d in run base; do
     find "$dir/base" -type f -exec cksum {} + | cmp -s - "$dir/before" || fail "plan changes a run"
 done
 grep -q "holds a run already" "$dir/err" || fail "no word about the run that is there: $(cat "$dir/err")"
+
+# A pipe is left to the run that reads it.
+mkfifo "$dir/pipe"
+expect 2 "pipe: is no regular file" "$SOLERA" plan "$dir/job.yaml" --set data.train="$dir/pipe"

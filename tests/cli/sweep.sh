@@ -36,6 +36,7 @@ expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml
 start metrics.jsonl:10 sweep "$dir/sweep.yaml"
 go_on
 stands "the second run"
+expect 2 "swept: in use by another sweep" "$SOLERA" sweep "$dir/sweep.yaml"
 killed
 [ "$(ls -d "$dir"/swept/*/seed-*/ckpt/step-000024.h5)" = "$dir/swept/naive_0.001/seed-1/ckpt/step-000024.h5" ] || fail "not one run is done"
 expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --jobs 2
