@@ -1,7 +1,8 @@
 /* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
  * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
- * x, y [N, k C], y may be bf16 (rounded); w [1, C]; r [k N]. A row of x is k rows of the norm: k is 1, or the number of heads that are
- * normed each by itself. dw is summed over fixed blocks of rows first, then over the blocks in order. */
+ * x, y [N, k C], y may be bf16 (rounded); w [1, C]; r [k N]. A row of x is k rows of the norm: k
+ * is 1, or the number of heads that are normed each by itself. dw is summed over fixed blocks of
+ * rows first, then over the blocks in order. */
 #include "autograd/ops.h"
 
 enum { ROWS = 32 };

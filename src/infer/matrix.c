@@ -1,4 +1,5 @@
-/* The one product of inference: activations by a matrix of a layer or of the head, in whichever form its weights are held. */
+/* The one product of inference: activations by a matrix of a layer or of the head, in whichever
+ * form its weights are held. */
 #include <string.h>
 
 #include "base/num.h"

@@ -1,4 +1,5 @@
-/* A network to run: made from a model or a packed model, whose parameters are found by their role and stacked into the matrices of a layer. */
+/* A network to run: made from a model or a packed model, whose parameters are found by their
+ * role and stacked into the matrices of a layer. */
 #include "infer/net.h"
 
 #include <math.h>
@@ -259,7 +260,8 @@ static sol_status place_embedding(sol_net *net, const void *embed, const void *h
     return st;
 }
 
-/* The biases of q, k and v one behind the other, as their matrix adds them, on top of what a quantizer made. */
+/* The biases of q, k and v one behind the other, as their matrix adds them, on top of what a
+ * quantizer made. */
 static sol_status place_biases(sol_net *net, sol_err *err)
 {
     static const sol_role role[] = {SOL_ROLE_Q_BIAS, SOL_ROLE_K_BIAS, SOL_ROLE_V_BIAS};

@@ -1,4 +1,5 @@
-/* A block on the tape, recorded through calls that give its weights: for training, a teacher and calibration alike. */
+/* A block on the tape, recorded through calls that give its weights: for training, a teacher and
+ * calibration alike. */
 #include "model/block.h"
 
 #include <string.h>
@@ -60,7 +61,8 @@ static sol_var rotate(const sol_block *b, sol_var x)
     return sol_rope(b->t, x, b->in->position, b->cosine, b->sine, b->config->head_dim);
 }
 
-/* q, k or v of normed x: its projection, plus a bias and normed by head where the architecture has it so. */
+/* q, k or v of normed x: its projection, plus a bias and normed by head where the architecture
+ * has it so. */
 static sol_var head_rows(const sol_block *b, int64_t layer, sol_role matrix, sol_role bias, sol_role norm, sol_var x)
 {
     sol_var y = sol_block_project(b, layer, matrix, x, SOL_F32);

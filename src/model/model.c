@@ -1,4 +1,5 @@
-/* A model: the rows of params.def laid out in one flat block for a configuration, and random weights in it. */
+/* A model: the rows of params.def laid out in one flat block for a configuration, and random
+ * weights in it. */
 #include "model/model.h"
 
 #include <math.h>
@@ -25,7 +26,8 @@ static void add_param(sol_model *m, sol_role role, int layer)
     m->n_elements += sol_round_up(sol_param_count(p), SOL_PARAM_ALIGN);
 }
 
-/* Appends what the model has of the rows from `role` on that stand together, in a block or (layer -1) outside; returns the row behind. */
+/* Appends what the model has of the rows from `role` on that stand together, in a block or
+ * (layer -1) outside; returns the row behind. */
 static int add_rows(sol_model *m, int role, int layer)
 {
     for (; role < SOL_ROLES && sol_param_rows[role].in_block == (layer >= 0); role++)

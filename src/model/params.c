@@ -1,5 +1,5 @@
-/* The table of parameters (params.def) as data: names, shapes and kinds, from which model.c lays out a model and every reader
- * and writer takes what a file calls a parameter. */
+/* The table of parameters (params.def) as data: names, shapes and kinds, from which model.c lays
+ * out a model and every reader and writer takes what a file calls a parameter. */
 #include <stdio.h>
 
 #include "model/model.h"
@@ -46,7 +46,8 @@ int64_t sol_dim_size(const sol_model_config *c, sol_dim dim)
     return 1;
 }
 
-/* A name in the way of one kind of file: that of a block's parameter stands behind the block's own. */
+/* A name in the way of one kind of file: that of a block's parameter stands behind the block's
+ * own. */
 static const char *place_name(const sol_param_row *r, const char *blocks, int layer, const char *tail, char name[SOL_PARAM_NAME])
 {
     if (r->in_block)

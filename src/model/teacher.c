@@ -1,4 +1,5 @@
-/* A teacher: weights in a compact type, its forward pass on the tape of a student, and what it makes of a batch by itself. */
+/* A teacher: weights in a compact type, its forward pass on the tape of a student, and what it
+ * makes of a batch by itself. */
 #include "model/teacher.h"
 
 #include "base/num.h"

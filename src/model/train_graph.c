@@ -1,5 +1,5 @@
-/* The training graph: records weights (fake-quantized where a method is given), blocks and loss on a tape, once, and runs it for each
- * micro-batch. The block itself is in block.c. */
+/* The training graph: records weights (fake-quantized where a method is given), blocks and loss
+ * on a tape, once, and runs it for each micro-batch. The block itself is in block.c. */
 #include "model/train_graph.h"
 
 #include <string.h>
@@ -60,7 +60,8 @@ static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
     return block_elements(m) + sol_model_block(m, 0)->offset + (m->n_elements - behind_blocks(m)->offset);
 }
 
-/* Where the gradient of p begins in g->grads. By layer: of one block, then of what lies before the blocks, then of what lies behind. */
+/* Where the gradient of p begins in g->grads. By layer: of one block, then of what lies before
+ * the blocks, then of what lies behind. */
 static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 {
     const sol_model *m = g->model;

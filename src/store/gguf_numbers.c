@@ -1,4 +1,5 @@
-/* Numbers that GGUF files hold in another form than a configuration does: what import and export share. */
+/* Numbers that GGUF files hold in another form than a configuration does: what import and export
+ * share. */
 #include "store/gguf_numbers.h"
 
 #include <math.h>

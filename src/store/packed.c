@@ -426,7 +426,8 @@ static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *o
     return st == SOL_OK ? sol_h5_read(f, n, out, err) : st;
 }
 
-/* Vectors first: they take little memory, and a file that is not what its configuration says is refused by them. */
+/* Vectors first: they take little memory, and a file that is not what its configuration says is
+ * refused by them. */
 static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     const sol_model *table = p->table;
