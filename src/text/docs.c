@@ -359,7 +359,9 @@ static size_t cut_before(sol_docs *d, size_t to)
     if (cut) return start + cut;
     d->searched = to;
     cut = cut_in_word(d, to - d->from);
-    return cut && d->buf[d->from + cut - 1] != '\n' ? d->from + cut : 0;
+    if (cut && d->buf[d->from + cut - 1] != '\n') return d->from + cut;
+    if (cut) d->no_word_cut = to - d->from;
+    return 0;
 }
 
 /* The line break behind `scan`; NULL: not in the buffer. */
