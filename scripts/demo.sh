@@ -28,8 +28,9 @@ say "QAT without the residual: the same job, the same text"
 say "calibration: the same text, no training from end to end"
 "$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
     -o "$dir/calibrated.h5" >/dev/null
-say "QAT from the calibrated model, without a residual: the same text and steps"
+say "QAT from the calibrated model, without a residual: the same text, half of the steps"
 "$solera" train configs/demo.yaml --set run.dir="$dir/calibrated-qat" --set model.init="$dir/calibrated.h5" --set residual.schedule=none \
+    --set train.steps=60 \
     --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
 say "export and evaluation"
@@ -67,9 +68,9 @@ measure 'QAT, no residual' "$dir/naive.h5"
 naive_loss=$loss
 measure 'QAT, Arenas' "$dir/arenas.h5"
 arenas_loss=$loss
-measure 'calibrated, then QAT' "$dir/calibrated-qat.h5"
+measure 'calibrated, then QAT, half of it' "$dir/calibrated-qat.h5"
 both_loss=$loss
-measure 'calibrated, then QAT: packed file' "$dir/packed.h5"
+measure 'the packed file of that' "$dir/packed.h5"
 
 cat >"$dir/summary.json.tmp" <<JSON
 {"fp_loss": $fp_loss, "rounded_loss": $rounded_loss, "naive_loss": $naive_loss, "arenas_loss": $arenas_loss, "calibrated_loss": $calibrated_loss, "calibrated_qat_loss": $both_loss, "packed_loss": $loss, "bits_per_weight": $bits, "packed_bytes": $bytes, "decode_tok_s": $speed}

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 int __real_open(const char *path, int flags, ...);
@@ -56,20 +57,21 @@ static void die(void)
     pause();
 }
 
-/* A signal's handler may run while the process stands; it stands on. */
+/* A signal's handler may run while the process stands; it stands on. ThreadSanitizer runs handlers between calls only, so that none of
+ * them blocks for long. */
 static void stand(void)
 {
+    const struct timespec moment = {.tv_nsec = 10000000};
     const char *dir = getenv("HOLD");
     char path[4096], line[sizeof place];
     ssize_t n;
     snprintf(path, sizeof path, "%s/go", dir ? dir : ".");
-    int go = __real_open(path, O_RDWR | O_CLOEXEC); /* both ways: whoever writes never waits for a reader, nor it for a writer */
+    int go = __real_open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); /* both ways: whoever writes never waits for a reader, nor it for a writer */
     snprintf(path, sizeof path, "%s/held", dir ? dir : ".");
     int held = __real_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (go < 0 || held < 0) abort();
     close(held);
-    do n = read(go, line, sizeof line - 1);
-    while (n < 0 && errno == EINTR);
+    while ((n = read(go, line, sizeof line - 1)) < 0 && (errno == EINTR || errno == EAGAIN)) nanosleep(&moment, NULL);
     close(go);
     line[n > 0 ? n : 0] = 0;
     read_place(line);
