@@ -91,12 +91,12 @@ static float nearest_scale(const sol_solver *z, const float *w, int64_t n)
 
 typedef struct tile {
     int64_t row, rows; /* [row, row + rows) */
-    float *room;       /* of this thread */
+    float *workspace;       /* of this thread */
 } tile;
 
 static tile tile_at(const sol_solver *z, int64_t i, int thread)
 {
-    tile t = {.row = i * SOL_ASSIGN_TILE_ROWS, .room = (float *)(void *)(z->scratch + (size_t)thread * z->scratch_bytes)};
+    tile t = {.row = i * SOL_ASSIGN_TILE_ROWS, .workspace = (float *)(void *)(z->scratch + (size_t)thread * z->scratch_bytes)};
     t.rows = sol_min_i64(z->rows - t.row, SOL_ASSIGN_TILE_ROWS);
     return t;
 }
@@ -167,7 +167,7 @@ static void first_tile(void *arg, int64_t i, int thread)
 {
     const sol_solver *z = arg;
     tile t = tile_at(z, i, thread);
-    float *s = t.room, *moved = s + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN, *norm = moved + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
+    float *s = t.workspace, *moved = s + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN, *norm = moved + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
     for (int64_t from = 0; from < z->cols; from = run_end(z, from)) {
         int64_t n = run_end(z, from) - from;
         float *error = z->target + t.row * z->cols;
@@ -244,19 +244,19 @@ static double row_objective(const sol_solver *z, const double *M, const double *
 
 /* New scales of a row, where they are better. A scale must stay a fifth of what it was: smaller ones come from patterns that do not fit,
  * which the next sweep changes. */
-static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, double *room, float *fresh)
+static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, double *workspace, float *fresh)
 {
     int64_t n = z->groups;
     float *a = z->alpha + row * n;
     double mean = 0;
     for (int64_t k = 0; k < n; k++) mean += M[k * n + k] / (double)n;
-    memcpy(room, M, (size_t)(n * n) * sizeof *room);
-    memcpy(room + n * n, c, (size_t)n * sizeof *room);
-    for (int64_t k = 0; k < n; k++) room[k * n + k] += 1e-4 * mean;
+    memcpy(workspace, M, (size_t)(n * n) * sizeof *workspace);
+    memcpy(workspace + n * n, c, (size_t)n * sizeof *workspace);
+    for (int64_t k = 0; k < n; k++) workspace[k * n + k] += 1e-4 * mean;
     double before = row_objective(z, M, c, a);
     z->gain[row] = before;
-    if (!sol_solve_spd(room, n, room + n * n)) return;
-    for (int64_t k = 0; k < n; k++) fresh[k] = room[n * n + k] > 0.2 * a[k] ? round_scale(z, room[n * n + k]) : a[k];
+    if (!sol_solve_spd(workspace, n, workspace + n * n)) return;
+    for (int64_t k = 0; k < n; k++) fresh[k] = workspace[n * n + k] > 0.2 * a[k] ? round_scale(z, workspace[n * n + k]) : a[k];
     double after = row_objective(z, M, c, fresh);
     if (!(after < before)) return;
     memcpy(a, fresh, (size_t)n * sizeof *a);
@@ -271,14 +271,14 @@ static void write_t(const sol_solver *z, const tile *t, int64_t from, int64_t to
             *out++ = (float)z->pattern[z->chosen[(t->row + r) * (z->cols / z->m) + c / z->m] * z->m + c % z->m];
 }
 
-/* Rows are taken a few at a time, as many as the room for their products holds. */
+/* Rows are taken a few at a time, as many as the workspace for their products holds. */
 static void scale_tile(void *arg, int64_t i, int thread)
 {
     const sol_solver *z = arg;
     tile whole = tile_at(z, i, thread);
     int64_t some = SOL_ASSIGN_RUN / z->groups > 1 ? SOL_ASSIGN_RUN / z->groups : 1, n = z->groups;
-    double *M = (double *)(void *)whole.room, *c = M + n * n, *room = c + n;
-    float *fresh = (float *)(void *)(room + n * n + n), *signs = fresh + n, *products = signs + some * z->group;
+    double *M = (double *)(void *)whole.workspace, *c = M + n * n, *workspace = c + n;
+    float *fresh = (float *)(void *)(workspace + n * n + n), *signs = fresh + n, *products = signs + some * z->group;
     for (tile t = whole; t.row < whole.row + whole.rows; t.row += some) {
         t.rows = sol_min_i64(whole.row + whole.rows - t.row, some);
         for (int64_t k = 0; k < n; k++) {
@@ -292,7 +292,7 @@ static void scale_tile(void *arg, int64_t i, int thread)
             if (z->moments)
                 z->moments[2 * (t.row + r)] = M[0], z->moments[2 * (t.row + r) + 1] = c[0];
             else
-                row_scales(z, t.row + r, M, c, room, fresh);
+                row_scales(z, t.row + r, M, c, workspace, fresh);
         }
     }
 }
@@ -416,7 +416,7 @@ static void sweep_tile(void *arg, int64_t i, int thread)
     const sol_solver *z = arg;
     tile t = tile_at(z, i, thread);
     bool pairs = z->n_patterns <= SOL_ASSIGN_PAIR_PATTERNS;
-    float *back = t.room, *norm = back + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
+    float *back = t.workspace, *norm = back + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
     pair_table p = {norm, norm + SOL_ASSIGN_PAIR_PATTERNS, norm + 2 * SOL_ASSIGN_PAIR_PATTERNS};
     for (int64_t from = 0; from < z->cols; from = run_end(z, from)) {
         int64_t n = run_end(z, from) - from;

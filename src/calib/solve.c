@@ -69,15 +69,15 @@ static int64_t column(const sol_solver *z, int64_t i)
     return z->spec->method->block == 4 ? sol_block_column(z->spec->layout, i / 4, i % 4) : i;
 }
 
-static void reorder_row(const sol_solver *z, float *x, float *room, bool back)
+static void reorder_row(const sol_solver *z, float *x, float *workspace, bool back)
 {
-    memcpy(room, x, (size_t)z->cols * sizeof *x);
+    memcpy(workspace, x, (size_t)z->cols * sizeof *x);
     for (int64_t i = 0; i < z->cols; i++) {
         int64_t c = column(z, i);
         if (back)
-            x[c] = room[i];
+            x[c] = workspace[i];
         else
-            x[i] = room[c];
+            x[i] = workspace[c];
     }
 }
 
@@ -85,6 +85,15 @@ static void reorder(const sol_solver *z, float *x, int64_t rows, bool back)
 {
     if (z->spec->layout == SOL_LAYOUT_CONTIGUOUS) return;
     for (int64_t r = 0; r < rows; r++) reorder_row(z, x + r * z->cols, (float *)(void *)z->scratch, back);
+}
+
+/* Rows and columns of H. The factor's memory serves until there is a factor. */
+static void reorder_square(const sol_solver *z)
+{
+    if (z->spec->layout == SOL_LAYOUT_CONTIGUOUS) return;
+    memcpy(z->v, z->h, (size_t)(z->cols * z->cols) * sizeof *z->v);
+    for (int64_t i = 0; i < z->cols; i++) memcpy(z->h + i * z->cols, z->v + column(z, i) * z->cols, (size_t)z->cols * sizeof *z->h);
+    reorder(z, z->h, z->cols, false);
 }
 
 /* ---- the whole ---- */
@@ -236,13 +245,7 @@ sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const
         st = sol_fail(err, SOL_ERR_NONFINITE, "%s: its inputs, outputs or weights hold a number that is not finite", name);
     if (st == SOL_OK) {
         memcpy(z.target, s->w, (size_t)(z.rows * z.cols) * sizeof *z.target);
-        for (int64_t c = 0; spec->layout != SOL_LAYOUT_CONTIGUOUS && c < z.cols; c++) {
-            /* rows of H, then its columns below */
-            int64_t from = column(&z, c);
-            memcpy(z.v + c * z.cols, s->h + from * z.cols, (size_t)z.cols * sizeof *z.v);
-        }
-        if (spec->layout != SOL_LAYOUT_CONTIGUOUS) memcpy(s->h, z.v, (size_t)(z.cols * z.cols) * sizeof *s->h);
-        reorder(&z, s->h, z.cols, false);
+        reorder_square(&z);
         reorder(&z, s->b, z.rows, false);
         reorder(&z, z.target, z.rows, false);
         st = find_target(&z, name, damping, err);
