@@ -5,7 +5,21 @@
  *     if (sol_file_size("model.h5", &size, &why) != SOL_OK) fprintf(stderr, "%s\n", why.text);
  *
  * The sol_err may be NULL. On success it is left untouched. The text is one line and holds what a
- * user needs: the file, the place in it, the value, and what was expected. */
+ * user needs: the file, the place in it, the value, and what was expected.
+ *
+ * A function that owns nothing yet returns at the first failure:
+ *
+ *     static sol_status sizes_of(uint64_t *sum, const char *a, const char *b, sol_err *err)
+ *     {
+ *         uint64_t first, second;
+ *         SOL_TRY(sol_file_size(a, &first, err));
+ *         SOL_TRY(sol_file_size(b, &second, err));
+ *         *sum = first + second;
+ *         return SOL_OK;
+ *     }
+ *
+ * One that must release what it took leaves the work to such a function, keeps its status, releases
+ * and returns it. */
 #ifndef SOLERA_BASE_STATUS_H
 #define SOLERA_BASE_STATUS_H
 
@@ -21,6 +35,13 @@ typedef struct sol_err {
     sol_status status;
     char text[768];
 } sol_err;
+
+/* Returns from the calling function with the status of `call`, unless that is SOL_OK. */
+#define SOL_TRY(call)                                        \
+    do {                                                     \
+        sol_status sol_try_status = (call);                  \
+        if (sol_try_status != SOL_OK) return sol_try_status; \
+    } while (0)
 
 /* Fills *err, unless it is NULL, and returns `status`: a function that fails says `return
  * sol_fail(err, ...)`. A text that does not fit is cut off; line breaks and tabs become blanks,
