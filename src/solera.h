@@ -87,9 +87,9 @@
 #include "text/dataset.h"
 #include "text/tokenizer.h"
 
-/* store: files of solera, import from and export to other programs' formats. */
-#include "store/export.h"
-#include "store/import.h"
+/* store: files of solera. foreign: import from and export to other programs' formats. */
+#include "foreign/export.h"
+#include "foreign/import.h"
 #include "store/store.h"
 #include "store/study_file.h"
 #include "store/teacher_cache.h"

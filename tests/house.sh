@@ -13,7 +13,7 @@ wrong() {
     bad=1
 }
 
-sed -n 's/^| \([0-9]\) | `\([a-z]*\)` |.*/\2:\1/p' "$page" | sort >"$dir/told"
+sed -n 's/^| \([0-9]\) | `\([a-z0-9]*\)` |.*/\2:\1/p' "$page" | sort >"$dir/told"
 {
     sed -n 's/.*split("\([a-z0-9: ]*\)", l, " ").*/\1/p' scripts/check_layers.sh | tr ' ' '\n'
     echo "train:$(sed -n 's/.*"train" ? \([0-9]\) : layer.*/\1/p' scripts/check_layers.sh)"

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "store/ggml.h"
-#include "store/gguf.h"
+#include "foreign/ggml.h"
+#include "foreign/gguf.h"
 
 static char dir[64], model[96], file[96], back[96];
 static sol_ctx *ctx;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "store/gguf.h"
+#include "foreign/gguf.h"
 
 enum { VOCAB = 3 + 256 + 2 };
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/crc.h"
-#include "store/gguf.h"
+#include "foreign/gguf.h"
 
 enum { WINDOW = 256 };
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "store/h5.h"
+#include "h5/h5.h"
 
 static char dir[64], path[96];
 static sol_ctx *ctx;

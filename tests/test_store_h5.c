@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/crc.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 static char dir[64], path[96];
 

@@ -9,11 +9,11 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "foreign/gguf.h"
+#include "foreign/safetensors.h"
+#include "h5/h5.h"
 #include "program.h"
-#include "store/gguf.h"
-#include "store/h5.h"
 #include "store/parts.h"
-#include "store/safetensors.h"
 
 static const char mark[] = "<!-- model card of solera -->";
 

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "store/h5.h"
+#include "h5/h5.h"
 
 struct args {
     bool json, verify, all;

@@ -4,10 +4,10 @@
 
 #include "calibrate.h"
 #include "distill.h"
+#include "foreign/export.h"
 #include "run_dir.h"
 #include "speed.h"
 #include "task_plan.h"
-#include "store/export.h"
 
 struct args {
     sol_words set;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/gguf.h"
+#include "foreign/gguf.h"
 
 /* Every GGUF export has the key; converters and quantizers of other programs that begin with such a file keep it. */
 static bool is_our_gguf(const char *path)

@@ -1,10 +1,11 @@
-/* The pieces that checkpoints, model files and packed models have in common. Internal to store. */
+/* The pieces that checkpoints, model files and packed models have in common: for store, and for
+ * foreign, which writes and reads model files a piece at a time. */
 #ifndef SOLERA_STORE_PARTS_H
 #define SOLERA_STORE_PARTS_H
 
+#include "h5/h5.h"
 #include "model/model.h"
 #include "quant/quant.h"
-#include "store/h5.h"
 #include "store/store.h"
 #include "text/tokenizer.h"
 

@@ -2,9 +2,9 @@
  * decodes any bytes. */
 #include <string.h>
 
+#include "foreign/gguf.h"
+#include "foreign/source.h"
 #include "fuzz.h"
-#include "store/gguf.h"
-#include "store/source.h"
 
 static void decode_blocks(const uint8_t *data, size_t size)
 {

@@ -2,9 +2,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "foreign/hf.h"
+#include "foreign/source.h"
 #include "fuzz.h"
-#include "store/hf.h"
-#include "store/source.h"
 
 enum { FILES = 4 };
 static const char *const names[FILES] = {"model.safetensors", "config.json", "generation_config.json", "model.safetensors.index.json"};

@@ -1,13 +1,13 @@
 /* Import: opens the source of a foreign model by what the path holds, and streams it into a
  * model file. */
-#include "store/import.h"
+#include "foreign/import.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "store/source.h"
+#include "foreign/source.h"
 
 typedef struct random_source {
     uint64_t seed;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 /* ---- the driver ---- */
 

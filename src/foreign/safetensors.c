@@ -1,6 +1,6 @@
 /* Parses the header of a safetensors file. hf_import.c reads tensors at the places that it
  * finds. */
-#include "store/safetensors.h"
+#include "foreign/safetensors.h"
 
 #include <jansson.h>
 #include <stdlib.h>

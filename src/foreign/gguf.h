@@ -1,9 +1,9 @@
-/* GGUF files (version 2 and 3): metadata and tensor table, parsed from a map. Internal to store. */
-#ifndef SOLERA_STORE_GGUF_H
-#define SOLERA_STORE_GGUF_H
+/* GGUF files (version 2 and 3): metadata and tensor table, parsed from a map. Internal to foreign. */
+#ifndef SOLERA_FOREIGN_GGUF_H
+#define SOLERA_FOREIGN_GGUF_H
 
 #include "base/file.h"
-#include "store/ggml.h"
+#include "foreign/ggml.h"
 #include "text/tokenizer.h"
 
 typedef enum sol_gguf_kind {

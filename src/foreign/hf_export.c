@@ -8,9 +8,9 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/text.h"
-#include "store/export.h"
-#include "store/hf.h"
-#include "store/view.h"
+#include "foreign/export.h"
+#include "foreign/hf.h"
+#include "foreign/view.h"
 
 enum { PIECE = 1 << 18 }; /* elements, at least one row */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 enum { MAX_DEPTH = 8, MAX_NAME = 256 };
 #define UNDEFINED UINT64_MAX

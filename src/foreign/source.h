@@ -1,12 +1,12 @@
 /* What every importer offers: a configuration, a tokenizer, and the parameters a few rows at a
- * time. Internal to store.
+ * time. Internal to foreign.
  *
  * Nothing of the model is held in memory: sol_source_to_file streams it from one file into the
  * other. */
-#ifndef SOLERA_STORE_SOURCE_H
-#define SOLERA_STORE_SOURCE_H
+#ifndef SOLERA_FOREIGN_SOURCE_H
+#define SOLERA_FOREIGN_SOURCE_H
 
-#include "store/import.h"
+#include "foreign/import.h"
 
 typedef struct sol_source sol_source;
 

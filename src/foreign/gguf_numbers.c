@@ -1,6 +1,6 @@
 /* Numbers that GGUF files hold in another form than a configuration does: what import and export
  * share. */
-#include "store/gguf_numbers.h"
+#include "foreign/gguf_numbers.h"
 
 #include <math.h>
 #include <stdio.h>

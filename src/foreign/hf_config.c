@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "store/hf.h"
+#include "foreign/hf.h"
 
 sol_status sol_hf_read_json(const char *path, size_t max_bytes, json_t **root, sol_err *err)
 {

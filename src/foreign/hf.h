@@ -1,6 +1,6 @@
-/* Hugging Face model folders: config.json and its kin. Internal to store. */
-#ifndef SOLERA_STORE_HF_H
-#define SOLERA_STORE_HF_H
+/* Hugging Face model folders: config.json and its kin. Internal to foreign. */
+#ifndef SOLERA_FOREIGN_HF_H
+#define SOLERA_FOREIGN_HF_H
 
 #include <jansson.h>
 

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "store/source.h"
+#include "foreign/source.h"
 
 enum { HEADER = 28 };
 

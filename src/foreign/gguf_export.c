@@ -11,11 +11,11 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "store/export.h"
-#include "store/ggml.h"
-#include "store/gguf.h"
-#include "store/gguf_numbers.h"
-#include "store/view.h"
+#include "foreign/export.h"
+#include "foreign/ggml.h"
+#include "foreign/gguf.h"
+#include "foreign/gguf_numbers.h"
+#include "foreign/view.h"
 
 enum { ALIGNMENT = 32, PIECE = 1 << 18 };
 

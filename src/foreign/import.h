@@ -10,8 +10,8 @@
  * source that changes the model and is not computed here is SOL_ERR_UNSUPPORTED, with its name; a
  * tensor that is missing, surplus or of another shape SOL_ERR_SHAPE; a weight that is not finite in
  * the type that is written SOL_ERR_FORMAT. */
-#ifndef SOLERA_STORE_IMPORT_H
-#define SOLERA_STORE_IMPORT_H
+#ifndef SOLERA_FOREIGN_IMPORT_H
+#define SOLERA_FOREIGN_IMPORT_H
 
 #include "base/pool.h"
 #include "store/store.h"

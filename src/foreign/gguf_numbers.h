@@ -1,6 +1,6 @@
-/* What reading and writing GGUF share: constants of RoPE and decimal numbers. Internal to store. */
-#ifndef SOLERA_STORE_GGUF_NUMBERS_H
-#define SOLERA_STORE_GGUF_NUMBERS_H
+/* What reading and writing GGUF share: constants of RoPE and decimal numbers. Internal to foreign. */
+#ifndef SOLERA_FOREIGN_GGUF_NUMBERS_H
+#define SOLERA_FOREIGN_GGUF_NUMBERS_H
 
 #include "model/model.h"
 

@@ -1,6 +1,6 @@
 /* Decides for each metadata key of a GGUF file whether it may stand there: a key that changes
  * the model and is not computed is refused. */
-#include "store/gguf_keys.h"
+#include "foreign/gguf_keys.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,10 +1,10 @@
 /* Which metadata of a GGUF file may stand in it: what would change the model or its tokenizer and
- * is not computed is refused by its key. Internal to store. */
-#ifndef SOLERA_STORE_GGUF_KEYS_H
-#define SOLERA_STORE_GGUF_KEYS_H
+ * is not computed is refused by its key. Internal to foreign. */
+#ifndef SOLERA_FOREIGN_GGUF_KEYS_H
+#define SOLERA_FOREIGN_GGUF_KEYS_H
 
+#include "foreign/gguf.h"
 #include "model/model.h"
-#include "store/gguf.h"
 
 /* Everything but the tokenizer; `c` is what the file says about shapes. */
 sol_status sol_gguf_check_model_keys(const sol_gguf *g, const sol_model_config *c, sol_err *err);

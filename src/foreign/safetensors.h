@@ -1,11 +1,11 @@
 /* safetensors files: u64 length of the header, a JSON object of {name: {dtype, shape,
- * data_offsets}}, then the bytes. Internal to store.
+ * data_offsets}}, then the bytes. Internal to foreign.
  *
  *     sol_safetensors t;
  *     st = sol_safetensors_open(&t, "model.safetensors", err);
  *     const sol_st_tensor *x = sol_safetensors_find(&t, "model.norm.weight"); */
-#ifndef SOLERA_STORE_SAFETENSORS_H
-#define SOLERA_STORE_SAFETENSORS_H
+#ifndef SOLERA_FOREIGN_SAFETENSORS_H
+#define SOLERA_FOREIGN_SAFETENSORS_H
 
 #include "base/file.h"
 #include "tensor/tensor.h"

@@ -1,7 +1,7 @@
 /* A model on its way out: a model file, checkpoint or packed model, read one parameter at a time.
- * Internal to store. */
-#ifndef SOLERA_STORE_VIEW_H
-#define SOLERA_STORE_VIEW_H
+ * Internal to foreign. */
+#ifndef SOLERA_FOREIGN_VIEW_H
+#define SOLERA_FOREIGN_VIEW_H
 
 #include "kernels/dense.h"
 #include "store/parts.h"

@@ -1,6 +1,6 @@
 /* Parses a GGUF file from a map: metadata, tensor table, the parts of a split model.
  * gguf_import.c makes a source of it. */
-#include "store/gguf.h"
+#include "foreign/gguf.h"
 
 #include <inttypes.h>
 #include <stdio.h>

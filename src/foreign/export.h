@@ -7,11 +7,11 @@
  * Files hold finite numbers only. A weight that is not finite, or that the type in the file would
  * round to infinity, is SOL_ERR_NONFINITE with the parameter's name, and nothing is left under the
  * final name. */
-#ifndef SOLERA_STORE_EXPORT_H
-#define SOLERA_STORE_EXPORT_H
+#ifndef SOLERA_FOREIGN_EXPORT_H
+#define SOLERA_FOREIGN_EXPORT_H
 
+#include "foreign/import.h"
 #include "kernels/ctx.h"
-#include "store/import.h"
 #include "store/store.h"
 
 typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;

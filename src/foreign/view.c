@@ -1,6 +1,6 @@
 /* One way to read what is exported, for every writer of a foreign format: parameters in order,
  * in fp32, from a model file or a packed one. */
-#include "store/view.h"
+#include "foreign/view.h"
 
 #include <string.h>
 

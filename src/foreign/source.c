@@ -1,6 +1,6 @@
 /* Streams a source of parameters into memory or a model file: a batch is read by the pool while
  * the one before it is written. */
-#include "store/source.h"
+#include "foreign/source.h"
 
 #include <math.h>
 #include <stdatomic.h>

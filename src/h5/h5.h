@@ -1,4 +1,4 @@
-/* The container below every solera file: HDF5 with a small vocabulary. Internal to store.
+/* The container below every solera file: HDF5 with a small vocabulary.
  *
  * Groups, contiguous datasets of numbers, attributes that are one number or one fixed-length
  * string: the oldest and most widely read form of HDF5 (superblock 0, object headers 1). Every
@@ -17,8 +17,8 @@
  *
  * One thread at a time may write (libhdf5 has global state); readers are independent of each
  * other. */
-#ifndef SOLERA_STORE_H5_H
-#define SOLERA_STORE_H5_H
+#ifndef SOLERA_H5_H5_H
+#define SOLERA_H5_H5_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@
 
 typedef enum sol_h5_type {
 #define SOL_H5_TYPE(name, size, text) SOL_H5_##name,
-#include "store/h5_types.def"
+#include "h5/h5_types.def"
 #undef SOL_H5_TYPE
 } sol_h5_type;
 

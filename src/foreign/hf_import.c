@@ -4,9 +4,9 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "store/hf.h"
-#include "store/safetensors.h"
-#include "store/source.h"
+#include "foreign/hf.h"
+#include "foreign/safetensors.h"
+#include "foreign/source.h"
 
 enum { MAX_SHARDS = 512 };
 static const char head_name[] = "lm_head.weight";

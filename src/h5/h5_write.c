@@ -3,7 +3,7 @@
 
 #include "base/crc.h"
 #include "base/mem.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 /* An attribute lies in the object's header, whose messages hold less than 64 KiB. */
 #define MAX_ATTR 64000

@@ -1,6 +1,6 @@
 /* Element types of GGUF: blocks decoded to floats and encoded from them. gguf_import.c and
  * gguf_export.c go through the table of ggml_types.def. */
-#include "store/ggml.h"
+#include "foreign/ggml.h"
 
 #include <ctype.h>
 #include <float.h>
@@ -290,14 +290,14 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 static const sol_ggml_type types[] = {
 #define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, most) \
     {#name, id, file_type, ternary, block, bytes, decode, encode, most},
-#include "store/ggml_types.def"
+#include "foreign/ggml_types.def"
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 const sol_ggml_type *sol_ggml_type_of(uint32_t id)
 {
 #define SOL_GGML_ALIAS(name, alias, type) id = id == alias ? SOL_GGML_##type : id;
-#include "store/ggml_types.def"
+#include "foreign/ggml_types.def"
     for (int i = 0; i < N_TYPES; i++)
         if (types[i].id == id) return &types[i];
     return NULL;
@@ -307,7 +307,7 @@ const char *sol_ggml_names(void)
 {
 #define SOL_GGML(name, ...) " " #name
     static const char names[] =
-#include "store/ggml_types.def"
+#include "foreign/ggml_types.def"
         ;
     return names + 1;
 }

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "store/gguf.h"
-#include "store/gguf_keys.h"
-#include "store/gguf_numbers.h"
-#include "store/source.h"
+#include "foreign/gguf.h"
+#include "foreign/gguf_keys.h"
+#include "foreign/gguf_numbers.h"
+#include "foreign/source.h"
 
 typedef struct gguf_source {
     sol_gguf g;

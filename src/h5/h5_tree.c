@@ -4,13 +4,13 @@
 
 #include "base/crc.h"
 #include "base/mem.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 size_t sol_h5_type_size(sol_h5_type t)
 {
     static const size_t sizes[] = {
 #define SOL_H5_TYPE(name, size, text) size,
-#include "store/h5_types.def"
+#include "h5/h5_types.def"
 #undef SOL_H5_TYPE
     };
     return sizes[t];
@@ -20,7 +20,7 @@ const char *sol_h5_type_name(sol_h5_type t)
 {
     static const char *const names[] = {
 #define SOL_H5_TYPE(name, size, text) text,
-#include "store/h5_types.def"
+#include "h5/h5_types.def"
 #undef SOL_H5_TYPE
     };
     return names[t];

@@ -1,9 +1,9 @@
-/* Element types of GGUF files: rows of blocks. Internal to store.
+/* Element types of GGUF files: rows of blocks. Internal to foreign.
  *
  * Decoding is exact as the format defines it; encoding of Q8_0, TQ1_0 and TQ2_0 gives the bytes of
  * llama.cpp. */
-#ifndef SOLERA_STORE_GGML_H
-#define SOLERA_STORE_GGML_H
+#ifndef SOLERA_FOREIGN_GGML_H
+#define SOLERA_FOREIGN_GGML_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 typedef enum {
 #define SOL_GGML(name, id, ...) SOL_GGML_##name = id,
 #define SOL_GGML_ALIAS(name, id, type) SOL_GGML_##name = id,
-#include "store/ggml_types.def"
+#include "foreign/ggml_types.def"
 } sol_ggml_id;
 
 typedef struct sol_ggml_type {

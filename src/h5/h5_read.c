@@ -5,7 +5,7 @@
 
 #include "base/crc.h"
 #include "base/mem.h"
-#include "store/h5.h"
+#include "h5/h5.h"
 
 void sol_h5_close(sol_h5_file *f)
 {
