@@ -31,7 +31,7 @@ static const sol_opt options[] = {
     {.name = "--task", .value = "NAMES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, tasks),
      .help = "zero-shot tasks, with commas between: arc_easy,arc_challenge,hellaswag,piqa,winogrande; NAME=FILE reads FILE"},
     {.name = "--task-dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, task_dir),
-     .with = "--task", .help = "--task: where the files are; else $SOLERA_DATA/eval, data/eval or ../shared/data/eval"},
+     .with = "--task", .help = "--task: where the files are; else $SOLERA_DATA/eval or data/eval"},
     {.name = "--limit", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, limit), .min = 0, .max = 1e9,
      .with = "--task", .help = "--task: the first N items of each; 0: all"},
     {.name = "--no-bos", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, no_bos),
@@ -44,12 +44,6 @@ static const sol_opt options[] = {
     SOL_NET_OPTIONS("f32"),
     {0},
 };
-
-static bool show(void *user, int64_t done, int64_t total)
-{
-    sol_live_show(user, false, "eval %lld of %lld tokens", (long long)done, (long long)total);
-    return !sol_interrupted();
-}
 
 static int64_t window_of(const sol_net *net, int64_t asked)
 {
@@ -114,7 +108,8 @@ static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net
     chosen c;
     sol_status st = choose_windows(a, p->word[0], net, &c, err);
     if (st != SOL_OK) return st;
-    sol_eval_opts o = {.windows = c.windows, .watch = {.fn = show, .user = p}};
+    sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
+    sol_eval_opts o = {.windows = c.windows, .watch = {.fn = sol_phase_show, .user = &phase}};
     st = sol_eval_windows(net, &data->tokens, &o, &r, err);
     sol_live_clear(p);
     if (st == SOL_OK) print_data(a, net, &c, &r);
@@ -154,7 +149,8 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     enum { MOST = 1 << 30 };
     char *text = NULL;
     size_t n;
-    sol_text_opts o = {.context = window_of(net, a->context), .watch = {.fn = show, .user = p}};
+    sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
+    sol_text_opts o = {.context = window_of(net, a->context), .watch = {.fn = sol_phase_show, .user = &phase}};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
     sol_status st = sol_docs_plain(a->text, MOST, &text, &n, err);

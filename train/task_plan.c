@@ -27,11 +27,10 @@ static sol_status find_file(const char *dir, const sol_task_kind *kind, char *pa
         if (find_in(dir, "", kind, path)) return SOL_OK;
         return sol_fail(err, SOL_ERR_IO, "%s: has no file %s or %s.gz for task %s", dir, kind->file, kind->file, kind->name);
     }
-    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path) ||
-        find_in("../shared/data/eval", "", kind, path))
-        return SOL_OK;
-    return sol_fail(err, SOL_ERR_IO, "no file %s or %s.gz for task %s in $SOLERA_DATA/eval, data/eval or ../shared/data/eval: name "
-                    "another folder, or NAME=FILE", kind->file, kind->file, kind->name);
+    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_IO,
+                    "no file %s or %s.gz for task %s in $SOLERA_DATA/eval or data/eval: name another folder, or NAME=FILE",
+                    kind->file, kind->file, kind->name);
 }
 
 /* NAME or NAME=FILE. */
