@@ -378,7 +378,7 @@ START_TEST(reference_is_the_file_in_configs)
     ck_ok(sol_config_reference("optim", &made, err));
     ck_assert_ptr_null(strstr(made, "train:"));
     sol_free(made);
-    ck_fails(sol_config_reference("optimizer", &made, err), SOL_ERR_USAGE, "no section 'optimizer'");
+    ck_fails(sol_config_reference("optimizer", &made, err), SOL_ERR_USAGE, "no section or key 'optimizer'");
 }
 END_TEST
 

@@ -7,9 +7,11 @@
 #include "base/mem.h"
 #include "program.h"
 
-static const sol_opt common_options[] = {
+const sol_opt sol_common_options[] = {
     {.name = "-t", .value = "THREADS", .kind = SOL_OPT_INT, .offset = offsetof(sol_program, threads), .max = 1024,
      .help = "threads; 0: as many as this process may run on"},
+    {.name = "-q", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_program, quiet), .help = "say on stderr only what went wrong"},
+    {.name = "-v", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_program, verbose), .help = "say more on stderr"},
     {.name = "--tier", .value = "TIER", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, tier), .preset = "best",
      .choices = "best|c|avx2|avx512|neon", .help = "kernels to use"},
     {.name = "--cpu", .value = "FEATURES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, cpu), .preset = "best",
@@ -18,8 +20,7 @@ static const sol_opt common_options[] = {
     {0},
 };
 
-/* Those of the verb itself; an empty table where it has none. */
-static const sol_opt *options_of(const sol_verb *v)
+const sol_opt *sol_verb_options(const sol_verb *v)
 {
     static const sol_opt none[] = {{0}};
     return v->options ? v->options : none;
@@ -32,9 +33,9 @@ typedef struct found_opt {
 
 static found_opt find_option(sol_program *p, void *args, const char *name, size_t n)
 {
-    for (const sol_opt *o = options_of(p->verb); o->name; o++)
+    for (const sol_opt *o = sol_verb_options(p->verb); o->name; o++)
         if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)args + o->offset};
-    for (const sol_opt *o = common_options; o->name; o++)
+    for (const sol_opt *o = sol_common_options; o->name; o++)
         if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)p + o->offset};
     return (found_opt){0};
 }
@@ -43,8 +44,8 @@ static sol_status unknown_option(const sol_program *p, const char *word, sol_err
 {
     const char *names[64] = {"--help"};
     int n = 1;
-    for (const sol_opt *o = options_of(p->verb); o->name && n < 62; o++) names[n++] = o->name;
-    for (const sol_opt *o = common_options; o->name; o++) names[n++] = o->name;
+    for (const sol_opt *o = sol_verb_options(p->verb); o->name && n < 62; o++) names[n++] = o->name;
+    for (const sol_opt *o = sol_common_options; o->name; o++) names[n++] = o->name;
     const char *near = sol_nearest_name(word, names, n);
     return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s%s%s `solera help %s` lists them", word,
                     near ? "; did you mean '" : ";", near ? near : "", near ? "'?" : "", p->verb->name);
@@ -154,7 +155,7 @@ static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *
 
 bool sol_args_given(const sol_program *p, const char *names)
 {
-    const sol_opt *o = options_of(p->verb);
+    const sol_opt *o = sol_verb_options(p->verb);
     for (int i = 0; o[i].name; i++)
         if (p->given[i] && is_choice(names, o[i].name)) return true;
     return false;
@@ -163,7 +164,7 @@ bool sol_args_given(const sol_program *p, const char *names)
 /* No option is given in vain: it would say that something happened which did not. */
 static sol_status check_effect(const sol_program *p, sol_err *err)
 {
-    const sol_opt *o = options_of(p->verb);
+    const sol_opt *o = sol_verb_options(p->verb);
     for (int i = 0; o->name; i++, o++) {
         if (!p->given[i]) continue;
         if (o->with && !sol_args_given(p, o->with))
@@ -186,10 +187,11 @@ static sol_status check_complete(const sol_program *p, sol_err *err)
     if (p->n_words > v->max_words)
         return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains", p->word[v->max_words],
                         v->name);
-    const sol_opt *o = options_of(v);
+    const sol_opt *o = sol_verb_options(v);
     for (int i = 0; o[i].name; i++)
         if (o[i].required && !p->given[i])
             return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", o[i].name, o[i].value, o[i].help);
+    if (p->quiet && p->verbose) return sol_fail(err, SOL_ERR_USAGE, "options '-q' and '-v' contradict each other");
     return check_effect(p, err);
 }
 
@@ -198,8 +200,8 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
     bool plain = false;
     sol_words words = {0};
     *help = false;
-    sol_status st = set_presets(options_of(p->verb), args, err);
-    if (st == SOL_OK) st = set_presets(common_options, p, err);
+    sol_status st = set_presets(sol_verb_options(p->verb), args, err);
+    if (st == SOL_OK) st = set_presets(sol_common_options, p, err);
     for (int i = 0; st == SOL_OK && i < n; i++) {
         const char *w = argv[i];
         if (!plain && strcmp(w, "--") == 0) {
@@ -207,7 +209,7 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
         } else if (!plain && (strcmp(w, "--help") == 0 || strcmp(w, "-h") == 0)) {
             *help = true;
         } else if (!plain && w[0] == '-' && w[1]) {
-            const sol_opt *seen = NULL, *own = options_of(p->verb);
+            const sol_opt *seen = NULL, *own = sol_verb_options(p->verb);
             st = take_option(p, n, argv, &i, args, &seen, err);
             for (int k = 0; own[k].name && k < 64; k++)
                 if (&own[k] == seen) p->given[k] = true;
@@ -223,7 +225,7 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
 
 void sol_args_free(sol_program *p, void *args)
 {
-    for (const sol_opt *o = options_of(p->verb); o->name; o++) {
+    for (const sol_opt *o = sol_verb_options(p->verb); o->name; o++) {
         if (o->kind != SOL_OPT_EACH && o->kind != SOL_OPT_LIST) continue;
         sol_words *w = (sol_words *)((char *)args + o->offset);
         sol_free(w->word);
@@ -253,14 +255,14 @@ void sol_verb_usage(const sol_verb *v, FILE *to)
 {
     fprintf(to, "solera %s", v->name);
     if (v->words) fprintf(to, " %s", v->words);
-    for (const sol_opt *o = options_of(v); o->name; o++) {
+    for (const sol_opt *o = sol_verb_options(v); o->name; o++) {
         fprintf(to, o->required ? " %s" : " [%s", o->name);
         if (o->value) fprintf(to, " %s", o->value);
         if (o->kind == SOL_OPT_LIST) fputs("...", to);
         if (!o->required) fputs(o->kind == SOL_OPT_EACH ? "]..." : "]", to);
     }
     fprintf(to, "\n\n%s\n\n", v->summary);
-    print_options(options_of(v), to);
-    print_options(common_options, to);
+    print_options(sol_verb_options(v), to);
+    print_options(sol_common_options, to);
     if (v->details) fprintf(to, "\n%s\n", v->details);
 }

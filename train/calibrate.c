@@ -105,11 +105,10 @@ static sol_status read_lines(calibration *k, sol_err *err)
 static bool watch(void *user, int64_t block, const char *phase, int64_t done, int64_t total)
 {
     calibration *k = user;
-    char left[32] = "?";
-    int64_t here = block - k->restored;
-    if (here > 0) sol_duration_text((sol_clock() - k->began) / (double)here * (double)(k->out->n - block), left);
-    sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s left", block + 1, k->out->n,
-                  phase, done, total, left);
+    char left[48];
+    int64_t here = block - k->restored, all = k->out->n - k->restored;
+    sol_live_show(k->program, false, "block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s", block + 1,
+                  k->out->n, phase, done, total, sol_left_text(k->began, (double)here, (double)all, left));
     return !sol_interrupted();
 }
 

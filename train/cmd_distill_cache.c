@@ -135,16 +135,14 @@ static sol_status make(maker *m, sol_err *err)
     int64_t windows = sol_batcher_windows(&m->batcher), begun_at = sol_teacher_cache_done(c);
     double begun = sol_clock(), committed = begun;
     sol_status st = SOL_OK;
-    char left[32], took[32];
+    char left[48], took[32];
     while (st == SOL_OK && sol_teacher_cache_done(c) < windows) {
         if (sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted, saved; the same command goes on");
         if (st == SOL_OK) st = add_batch(m, sol_teacher_cache_done(c), err);
         int64_t done = sol_teacher_cache_done(c);
         double now = sol_clock();
-        if (done > begun_at)
-            sol_duration_text((now - begun) / (double)(done - begun_at) * (double)(windows - done), left);
-        sol_live_show(m->program, false, "window %" PRId64 " of %" PRId64 "  %s left", done, windows,
-                      done > begun_at ? left : "?");
+        sol_live_show(m->program, false, "window %" PRId64 " of %" PRId64 "  %s", done, windows,
+                      sol_left_text(begun, (double)(done - begun_at), (double)(windows - begun_at), left));
         if (st == SOL_OK && now - committed < commit_seconds) continue;
         sol_status saved = sol_teacher_cache_commit(c, st == SOL_OK ? err : NULL);
         if (st == SOL_OK) st = saved;

@@ -139,16 +139,10 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
 }
 
-static bool show(void *user, const char *tensor, int64_t done, int64_t total)
-{
-    sol_program *p = user;
-    if (sol_live_due(p)) sol_live_show(p, false, "%3d %%  %s", (int)(100.0 * (double)done / (double)total), tensor);
-    return !sol_interrupted();
-}
-
 static sol_status export_safetensors(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
-    sol_export_options o = {.dequantize = a->dequantize, .quant = asked, .progress = {show, p}};
+    sol_phase phase = {p, "exporting", "weights", sol_clock()};
+    sol_export_options o = {.dequantize = a->dequantize, .quant = asked, .progress = {sol_phase_show_part, &phase}};
     sol_export_result r;
     sol_ctx *ctx;
     char text[32];
@@ -189,9 +183,10 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
 static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     const char *base = strrchr(a->out, '/');
+    sol_phase phase = {p, "exporting", "weights", sol_clock()};
     sol_gguf_options o = {.type = a->type ? a->type : "f16", .embed_type = a->embed_type, .latent = a->latent,
                           .requantize = a->requantize, .stq_first_id = a->stq_first_id, .quant = asked,
-                          .name = base ? base + 1 : a->out, .version = SOL_VERSION, .progress = {show, p}};
+                          .name = base ? base + 1 : a->out, .version = SOL_VERSION, .progress = {sol_phase_show_part, &phase}};
     sol_gguf_result r;
     sol_ctx *ctx;
     char text[32];

@@ -26,13 +26,6 @@ static const sol_opt options[] = {
     {0},
 };
 
-static bool show(void *user, const char *tensor, int64_t done, int64_t total)
-{
-    sol_program *p = user;
-    if (sol_live_due(p)) sol_live_show(p, false, "%3d %%  %s", (int)(100.0 * (double)done / (double)total), tensor);
-    return !sol_interrupted();
-}
-
 static void report(sol_program *p, const struct args *a, const sol_import_result *r, double seconds)
 {
     char count[32], took[32], notes[SOL_IMPORT_NOTES];
@@ -47,10 +40,10 @@ static void report(sol_program *p, const struct args *a, const sol_import_result
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     const struct args *a = argsp;
-    sol_import_options o = {.tokenizer = a->tokenizer, .progress = {show, p}};
+    sol_phase phase = {p, "importing", "weights", sol_clock()};
+    sol_import_options o = {.tokenizer = a->tokenizer, .progress = {sol_phase_show_part, &phase}};
     sol_import_result r;
     sol_ctx *ctx;
-    double from = sol_clock();
     if (strcmp(a->dtype, "keep") != 0) o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
     if ((p->n_words > 0) == (a->random != NULL))
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
@@ -64,7 +57,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     st = a->random ? sol_import_random(a->random, (uint64_t)a->seed, a->out, &o, &r, err)
                    : sol_import(p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
-    if (st == SOL_OK) report(p, a, &r, sol_clock() - from);
+    if (st == SOL_OK) report(p, a, &r, sol_clock() - phase.begun);
     return st;
 }
 

@@ -19,14 +19,8 @@ typedef struct job {
 static bool show(void *user, int64_t done, int64_t total)
 {
     const job *j = user;
-    static const char full[] = "====================";
-    enum { WIDTH = sizeof full - 1 };
-    double seconds = sol_clock() - j->start, rate = seconds > 0 ? (double)done / seconds : 0.0;
-    int part = total > 0 ? (int)(WIDTH * done / total) : 0;
-    char left[32];
-    sol_live_show(j->program, false, "%s [%.*s%*s] %lld of %lld items, %.1f a second, %s left", j->name, part, full, WIDTH - part, "",
-                  (long long)done, (long long)total, rate, sol_duration_text(rate > 0 ? (double)(total - done) / rate : 0.0, left));
-    return !sol_interrupted();
+    sol_phase phase = {j->program, j->name, "items", j->start};
+    return sol_phase_show(&phase, done, total);
 }
 
 static sol_status write_sample(void *user, const sol_task *t, int64_t item, const double *score, int picked, int picked_norm,

@@ -69,13 +69,12 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     const char *name = argc > 1 ? argv[1] : NULL;
     void *args = NULL;
     bool help = false;
-    if (!name) return sol_fail(err, SOL_ERR_USAGE, "no verb given; `solera help` lists them");
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
-    if (strcmp(name, "--version") == 0) name = "version";
+    if (!name || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
     p->verb = sol_verb_find(name);
     if (!p->verb) return unknown_verb(name, err);
     sol_status st = sol_alloc_array(&args, 1, p->verb->args_size, err);
-    if (st == SOL_OK) st = sol_args_parse(p, argc - 2, argv + 2, args, &help, err);
+    if (st == SOL_OK) st = sol_args_parse(p, argc > 2 ? argc - 2 : 0, argv + 2, args, &help, err);
     if (st == SOL_OK && help)
         sol_verb_usage(p->verb, stdout);
     else if (st == SOL_OK && (st = sol_program_choose_kernels(p, err)) == SOL_OK)

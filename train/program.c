@@ -49,23 +49,41 @@ static int terminal_width(void)
     return n > 0 && n < 10000 ? (int)n : 80;
 }
 
+/* The live line without the fields that there is no room for: the first and the last one stay. */
+static void fit_live(const char *text, size_t width, char *out)
+{
+    const char *last = text;
+    for (const char *at = text; (at = strstr(at, "  ")); at = last) last = at + 2;
+    if (strlen(text) <= width) last = text;
+    size_t n = 0, tail = strlen(last) + 2;
+    for (const char *at = text, *end; at < last; at = end + 2) {
+        end = strstr(at, "  ");
+        size_t field = (size_t)(end - at) + (n ? 2 : 0);
+        if (n && n + field + tail > width) continue;
+        n += (size_t)sprintf(out + n, "%s%.*s", n ? "  " : "", (int)(end - at), at);
+    }
+    sprintf(out + n, "%s%s", n ? "  " : "", last);
+    if (strlen(out) > width) out[width] = 0;
+}
+
 /* One column stays free: a full line would wrap on many terminals. Bytes count as columns: the line is ASCII. */
 static void draw_live(sol_program *p)
 {
-    int width = terminal_width() - 1, n = (int)strlen(p->live);
-    fprintf(stderr, "\r%.*s\033[K", n < width ? n : width, p->live);
+    char line[sizeof p->live];
+    fit_live(p->live, (size_t)terminal_width() - 1, line);
+    fprintf(stderr, "\r%s\033[K", line);
     fflush(stderr);
     p->live_at = sol_clock();
 }
 
 bool sol_live_due(const sol_program *p)
 {
-    return p->terminal && sol_clock() - p->live_at >= 0.1;
+    return p->terminal && !p->quiet && sol_clock() - p->live_at >= 0.1;
 }
 
 void sol_live_show(sol_program *p, bool now, const char *fmt, ...)
 {
-    if (!p->terminal || (!now && !sol_live_due(p))) return;
+    if (!p->terminal || p->quiet || (!now && !sol_live_due(p))) return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(p->live, sizeof p->live, fmt, ap);
@@ -91,17 +109,46 @@ static void write_log_file(FILE *f, const char *prefix, const char *text)
     fflush(f);
 }
 
-/* DEBUG lines go to the log file alone. */
+/* DEBUG lines go to the log file alone, unless -v asks for them. */
 static void log_line(void *user, sol_log_level level, const char *text)
 {
     static const char *const prefix[] = {"", "", "warning: "};
     sol_program *p = user;
     if (p->log_file) write_log_file(p->log_file, prefix[level], text);
-    if (level == SOL_LOG_DEBUG) return;
+    if ((level == SOL_LOG_DEBUG && !p->verbose) || (level == SOL_LOG_INFO && p->quiet)) return;
     bool yellow = p->color && level == SOL_LOG_WARN;
     fprintf(stderr, "%s%s%s%s%s\n", p->live[0] ? "\r\033[K" : "", yellow ? "\033[33m" : "", prefix[level],
             yellow ? "\033[0m" : "", text);
     if (p->live[0]) draw_live(p);
+}
+
+/* ---- phases ---- */
+
+bool sol_phase_show(void *phase, int64_t done, int64_t total)
+{
+    const sol_phase *f = phase;
+    char left[48];
+    sol_live_show(f->program, false, "%s  %lld of %lld %s  %s", f->what, (long long)done, (long long)total, f->unit,
+                  sol_left_text(f->begun, (double)done, (double)total, left));
+    return !sol_interrupted();
+}
+
+bool sol_phase_show_part(void *phase, const char *part, int64_t done, int64_t total)
+{
+    const sol_phase *f = phase;
+    char left[48];
+    if (sol_live_due(f->program))
+        sol_live_show(f->program, false, "%s  %d %%  %s  %s", f->what, (int)(100.0 * (double)done / (double)total), part,
+                      sol_left_text(f->begun, (double)done, (double)total, left));
+    return !sol_interrupted();
+}
+
+const char *sol_left_text(double begun, double done, double total, char *buffer)
+{
+    char text[32] = "?";
+    if (done > 0) sol_duration_text((sol_clock() - begun) * (total / done - 1), text);
+    snprintf(buffer, 48, "%s left", text);
+    return buffer;
 }
 
 /* ---- texts ---- */

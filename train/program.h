@@ -19,7 +19,7 @@
  *         .summary = "...", .options = options, .args_size = sizeof(struct args), .run = run};
  *
  * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into
- * the exit code. Every verb has -t THREADS, --tier TIER, --cpu FEATURES and --help besides its own options. */
+ * the exit code. Every verb has the options of sol_common_options and --help besides its own. */
 #ifndef SOLERA_TRAIN_PROGRAM_H
 #define SOLERA_TRAIN_PROGRAM_H
 
@@ -86,11 +86,17 @@ struct sol_program {
     sol_log log;       /* to stderr, and to log_file when it is set */
     FILE *log_file;    /* borrowed */
     sol_ctx *ctx;      /* made by sol_program_ctx */
+    bool quiet;        /* -q: of the log lines warnings alone; no live line */
+    bool verbose;      /* -v: what log.txt gets, too */
     bool terminal;     /* stderr is one that can redraw a line */
     bool color;
     char live[512];    /* the live line on the screen; empty: none */
     double live_at;    /* when it was drawn last */
 };
+
+/* What the program is, in one line. */
+#define SOL_PROGRAM_SUMMARY \
+    "3:4 sparse ternary (1.25-bit) quantization-aware training of LLaMA models on CPUs"
 
 /* The commit that this program was built from; "": unknown. */
 extern const char sol_build_commit[];
@@ -99,6 +105,10 @@ extern const char sol_build_commit[];
 int sol_verb_count(void);
 const sol_verb *sol_verb_at(int i);
 const sol_verb *sol_verb_find(const char *name);
+
+/* The options that every verb has, and its own; NULL names end both tables. */
+extern const sol_opt sol_common_options[];
+const sol_opt *sol_verb_options(const sol_verb *v);
 
 /* Parses argv[0..n) (what follows the verb) into *args and p->word. *help is set when --help was among them. */
 sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err);
@@ -116,11 +126,26 @@ sol_status sol_program_choose_kernels(sol_program *p, sol_err *err);
 /* The context for -t and p->features, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
 
-/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise nothing. Log lines
- * go above it. Cut to the width of the terminal. */
+/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise
+ * nothing. Log lines go above it. Two spaces part its fields: where it is wider than the terminal,
+ * the first and the last one stay, and of the others as many as there is room for. */
 bool sol_live_due(const sol_program *p);
 void sol_live_show(sol_program *p, bool now, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void sol_live_clear(sol_program *p);
+/* A phase of known length: a live line with what is done and the time left. `show` is a sol_eval_watch
+ * (eval/eval.h), `show_part` a sol_import_progress (store/import.h); both take a sol_phase and
+ * return !sol_interrupted(). */
+typedef struct sol_phase {
+    sol_program *program;
+    const char *what, *unit; /* "evaluating", "tokens" */
+    double begun;            /* sol_clock() */
+} sol_phase;
+bool sol_phase_show(void *phase, int64_t done, int64_t total);
+bool sol_phase_show_part(void *phase, const char *part, int64_t done, int64_t total);
+/* "3m20s left" from the share that is done since `begun`, "? left" before there is any; into a
+ * buffer of at least 48 bytes; returns it. */
+const char *sol_left_text(double begun, double done, double total, char *buffer);
+
 /* "1h02m", "3m20s", "12s" into a buffer of at least 32 bytes; returns it. */
 const char *sol_duration_text(double seconds, char *buffer);
 /* "1.5 GiB" likewise. */

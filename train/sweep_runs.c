@@ -297,7 +297,9 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
 {
     sol_status st = SOL_OK;
     bool told = false;
-    int next = 0, going = 0;
+    int next = 0, going = 0, done_before = count(r, SOL_RUN_DONE);
+    double begun = sol_clock();
+    char left[48];
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir, r->n, count(r, SOL_RUN_DONE));
     for (;;) {
         while (st == SOL_OK && !sol_interrupted() && going < r->sweep->jobs && next < r->n) {
@@ -314,7 +316,9 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
         if (st == SOL_OK) st = ended;
         going = count(r, SOL_RUN_GOES);
         if (going == 0 && (next == r->n || told)) break;
-        sol_live_show(r->program, false, "%d of %d runs done, %d at work", count(r, SOL_RUN_DONE), r->n, going);
+        int done = count(r, SOL_RUN_DONE);
+        sol_live_show(r->program, false, "%d of %d runs done  %d at work  %s", done, r->n, going,
+                      sol_left_text(begun, done - done_before, r->n - done_before, left));
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     sol_live_clear(r->program);

@@ -143,15 +143,15 @@ static void run_tile(void *arg, int64_t tile, int thread)
 static void show_progress(sol_program *p, const pipeline *l, double from)
 {
     uint64_t done, total;
-    char left[32], size[32];
+    char left[48], size[32];
     double seconds = sol_clock() - from;
     sol_docs_progress(l->docs, &done, &total);
     if (!sol_live_due(p) || done == 0 || seconds <= 0) return;
     double share = total ? (double)done / (double)total : 0;
-    sol_live_show(p, false, "%3.0f%%  %s of text  %.1f MB/s  %.1f M tokens  %s left", 100 * share,
+    sol_live_show(p, false, "tokenizing  %.0f %%  %s of text  %.1f MB/s  %.1f M tokens  %s", 100 * share,
                   sol_bytes_text((double)l->result->text_bytes, size),
                   (double)l->result->text_bytes / 1e6 / seconds, (double)l->result->tokens / 1e6,
-                  share > 0 ? sol_duration_text(seconds * (1 / share - 1), left) : "?");
+                  sol_left_text(from, share, 1, left));
 }
 
 /* Warns of the first control token that the encoded text spells. */

@@ -160,12 +160,23 @@ static void update(sol_trainer *t, const sol_step_record *r)
     sol_adamw_update(t->ctx, t->ck.optim, t->ck.model, sol_graph_grads(t->graph), scale, (float)r->lr);
 }
 
-static bool watch_eval(void *user, int64_t done, int64_t total)
+/* A phase after a step. */
+typedef struct step_phase {
+    sol_phase phase;
+    char what[64];
+} step_phase;
+
+static void step_phase_begin(step_phase *f, const sol_trainer *t, const char *what, const char *unit)
 {
-    sol_trainer *t = user;
-    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  evaluating: %" PRId64 " of %" PRId64 " tokens",
-                  t->ck.state.step, t->config->train.steps, done, total);
-    return true; /* not interrupted: the step is done and its line wants the figure */
+    snprintf(f->what, sizeof f->what, "step %" PRIu64 "/%" PRId64 "  %s", t->ck.state.step, t->config->train.steps, what);
+    f->phase = (sol_phase){t->program, f->what, unit, sol_clock()};
+}
+
+/* sol_eval_watch: never interrupted, for the step is done and its line wants the figure. */
+static bool watch_step_phase(void *phase, int64_t done, int64_t total)
+{
+    (void)sol_phase_show(phase, done, total);
+    return true;
 }
 
 /* A loss that is not a number is a result (null in the line), not a failure of the run. */
@@ -173,7 +184,9 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
 {
     sol_err why = {0};
     sol_eval_result result = {0};
-    sol_eval_opts o = {.windows = t->ck.windows, .watch = {.fn = watch_eval, .user = t}};
+    step_phase f;
+    step_phase_begin(&f, t, "evaluating", "tokens");
+    sol_eval_opts o = {.windows = t->ck.windows, .watch = {.fn = watch_step_phase, .user = &f.phase}};
     sol_status st = sol_eval_windows(net, &t->eval.file.tokens, &o, &result, &why);
     *has = true;
     *loss = st == SOL_OK ? result.loss : NAN;
@@ -181,19 +194,13 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
     return st == SOL_OK || st == SOL_ERR_NONFINITE ? SOL_OK : sol_fail(err, st, "%s", why.text);
 }
 
-static bool watch_task(void *user, int64_t done, int64_t total)
-{
-    sol_trainer *t = user;
-    sol_live_show(t->program, false, "step %" PRIu64 "/%" PRId64 "  tasks: %" PRId64 " of %" PRId64 " items", t->ck.state.step,
-                  t->config->train.steps, done, total);
-    return true;
-}
-
 /* As with the loss: scores that are not numbers do not end the run, the line goes without. */
 static sol_status measure_tasks(sol_trainer *t, sol_net *net, sol_step_record *r, sol_err *err)
 {
-    sol_task_opts o = {.watch = {.fn = watch_task, .user = t}};
+    step_phase f;
+    sol_task_opts o = {.watch = {.fn = watch_step_phase, .user = &f.phase}};
     for (int i = 0; i < t->n_tasks; i++) {
+        step_phase_begin(&f, t, t->tasks[i].kind->name, "items");
         sol_err why = {0};
         sol_status st = sol_task_run(net, t->tasks[i].task, &o, &t->tasks[i].result, &why);
         if (st != SOL_OK && st != SOL_ERR_NONFINITE) return sol_fail(err, st, "%s: %s", t->tasks[i].path, why.text);
@@ -310,18 +317,24 @@ static const char *mean_losses(const sol_trainer *t, const sol_step_record *r, c
     return out;
 }
 
+/* The loss of the last steps: the two spaces let a narrow terminal do without what it is the mean of. */
+static const char *smooth_text(const sol_trainer *t, char out[96])
+{
+    uint64_t step = t->ck.state.step;
+    snprintf(out, 96, "loss %.4f  (mean of %s%d step%s)", t->ck.state.ema_loss, step > EMA_STEPS ? "about " : "",
+             (int)(step < EMA_STEPS ? step : EMA_STEPS), step == 1 ? "" : "s");
+    return out;
+}
+
 static void show_progress(sol_trainer *t, const sol_step_record *r)
 {
     const sol_config *c = t->config;
-    double now = sol_clock(), passed = now - t->started;
     uint64_t done = r->step - t->first_step, left = (uint64_t)c->train.steps - r->step;
-    char rate[32], rest[32], skipped[48] = "", losses[96], eval[80] = "";
-    sol_duration_text(passed / (double)done * (double)left, rest);
+    char rate[32], rest[48], skipped[48] = "", losses[96], eval[80] = "";
+    sol_left_text(t->started, (double)done, (double)(done + left), rest);
     if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
-    sol_live_show(t->program, was_evaluated(r),
-                  "step %" PRIu64 "/%" PRId64 "  loss %.4f (mean of %s%d steps)  lambda %.3f  %s tok/s  %s left%s", r->step,
-                  c->train.steps, t->ck.state.ema_loss, r->step > EMA_STEPS ? "about " : "",
-                  (int)(r->step < EMA_STEPS ? r->step : EMA_STEPS), r->lambda, sol_count_text(r->tok_s, rate), rest, skipped);
+    sol_live_show(t->program, was_evaluated(r), "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  %s tok/s%s  %s", r->step,
+                  c->train.steps, smooth_text(t, losses), r->lambda, sol_count_text(r->tok_s, rate), skipped, rest);
     bool due = r->step % (uint64_t)c->train.log_every == 0 || was_evaluated(r) || left == 0;
     if (!due) return;
     uint64_t steps = r->step - t->logged_step;
@@ -337,7 +350,7 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     /* On a terminal the live line says it already: only what was measured stays on the screen, the rest goes to
      * log.txt. */
     sol_log_line(&t->program->log, t->program->terminal && !was_evaluated(r) ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-                 "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s%s  %s left%s%s",
+                 "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s%s  %s%s%s",
                  r->step, c->train.steps, mean_losses(t, r, losses), r->lambda, r->lr, unsigned_nan(r->grad_norm), sol_count_text(speed, rate),
                  share, rest, skipped, eval);
     t->logged_step = r->step;
@@ -477,9 +490,10 @@ static sol_status interrupted(sol_trainer *t, sol_err *err)
 {
     sol_status st = sol_trainer_save(t, err);
     if (st != SOL_OK) return st;
-    return sol_fail(err, SOL_ERR_INTERRUPTED,
-                    "interrupted after step %" PRIu64 " of %" PRId64 ", saved; --resume goes on", t->ck.state.step,
-                    t->config->train.steps);
+    char loss[32] = "";
+    if (t->ck.state.step) snprintf(loss, sizeof loss, " at loss %.4f", t->ck.state.ema_loss);
+    return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted after step %" PRIu64 " of %" PRId64 "%s, saved; --resume goes on",
+                    t->ck.state.step, t->config->train.steps, loss);
 }
 
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err)

@@ -7,14 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool watch_sampling(void *user, int64_t done, int64_t total)
-{
-    sol_trainer *t = user;
-    sol_live_show(t->program, false, "sampling training text from the model: %" PRId64 " of %" PRId64 " tokens", done,
-                  total);
-    return !sol_interrupted();
-}
-
 static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, const char *path, sol_err *err)
 {
     sol_dataset_writer *w = NULL;
@@ -41,9 +33,9 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     sol_net *net = NULL;
     sol_self_data data = {0};
     sol_self_opts o = sol_job_self(t->config);
-    o.watch = (sol_eval_watch){.fn = watch_sampling, .user = t};
+    sol_phase phase = {t->program, "sampling training text", "tokens", sol_clock()};
+    o.watch = (sol_eval_watch){.fn = sol_phase_show, .user = &phase};
     char duration[32];
-    double begun = sol_clock();
     sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model",
                  o.n_tokens);
     sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, NULL, NULL, err);
@@ -52,7 +44,7 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     if (st == SOL_OK) st = write_documents(t, &data.tokens, path, err);
     if (st == SOL_OK)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s",
-                     sol_duration_text(sol_clock() - begun, duration));
+                     sol_duration_text(sol_clock() - phase.begun, duration));
     sol_self_data_free(&data);
     sol_net_free(&net);
     return st;

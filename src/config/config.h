@@ -100,9 +100,11 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err);
  * by the caller (sol_free). */
 sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err);
 /* The reference: every key with type, default, range and meaning, as commented YAML that is itself
- * a job of defaults. section: only this one, NULL: all; SOL_ERR_USAGE: there is none of this name.
- * Owned by the caller (sol_free). */
-sol_status sol_config_reference(const char *section, char **yaml, sol_err *err);
+ * a job of defaults. name: only this section or key ("train", "train.steps", "steps"), NULL: all;
+ * SOL_ERR_USAGE: there is none of this name. Owned by the caller (sol_free). */
+sol_status sol_config_reference(const char *name, char **yaml, sol_err *err);
+/* "train.steps": of key i in [0, SOL_CONFIG_KEYS), in the order of the reference. Static. */
+const char *sol_config_key_at(int i);
 
 /* The keys that differ between two jobs, as "key: old -> new; key: ...", "" for none; owned by the
  * caller (sol_free). *fatal: some of them make it another run (model, data, quantizer, seed,

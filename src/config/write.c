@@ -94,7 +94,7 @@ static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, boo
 {
     const sol_key *k = &sol_keys[i];
     sol_status st = SOL_OK;
-    if (first) st = sol_text_add(t, err, "\n");
+    if (first && t->n > 0) st = sol_text_add(t, err, "\n");
     if (st == SOL_OK && first) st = add_comment(t, "", section_help(k->section), err);
     if (st == SOL_OK && first) st = sol_text_add(t, err, "%s:\n", k->section);
     if (st == SOL_OK) st = add_comment(t, "  ", k->help, err);
@@ -102,26 +102,47 @@ static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, boo
     return st == SOL_OK ? add_key(t, c, i, err) : st;
 }
 
-sol_status sol_config_reference(const char *section, char **yaml, sol_err *err)
+const char *sol_config_key_at(int i)
+{
+    return sol_keys[i].path;
+}
+
+/* Is the key asked for by this name? A section goes before a key of the same name. */
+static bool is_named(const sol_key *k, const char *name, bool is_section)
+{
+    if (!name) return true;
+    if (is_section) return strcmp(name, k->section) == 0;
+    return strcmp(name, k->path) == 0 || strcmp(name, k->name) == 0;
+}
+
+static bool is_section(const char *name)
+{
+    for (int i = 0; name && i < sol_key_section_count; i++)
+        if (strcmp(sol_key_sections[i].name, name) == 0) return true;
+    return false;
+}
+
+static const char reference_head[] =
+    "# Every key of a job file with its default. This text is made by `solera help config`.\n"
+    "#\n"
+    "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and 0o17, but no\n"
+    "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n";
+
+sol_status sol_config_reference(const char *name, char **yaml, sol_err *err)
 {
     sol_text t = {0};
     sol_config *c;
+    const char *last = "";
     *yaml = NULL;
     sol_status st = sol_config_create(&c, err);
-    if (st != SOL_OK) return st;
-    st = sol_text_add(&t, err,
-                      "# Every key of a job file with its default. This text is made by `solera help config`.\n"
-                      "#\n"
-                      "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and 0o17, but no\n"
-                      "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n");
-    const char *last = "";
+    if (st == SOL_OK && !name) st = sol_text_add(&t, err, "%s", reference_head);
     for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
-        if (section && strcmp(section, sol_keys[i].section) != 0) continue;
+        if (!is_named(&sol_keys[i], name, is_section(name))) continue;
         st = add_reference_key(&t, c, i, strcmp(last, sol_keys[i].section) != 0, err);
         last = sol_keys[i].section;
     }
     if (st == SOL_OK && *last == 0)
-        st = sol_fail(err, SOL_ERR_USAGE, "there is no section '%s' in a job file", section);
+        st = sol_fail(err, SOL_ERR_USAGE, "there is no section or key '%s' in a job file", name);
     sol_config_free(&c);
     if (st == SOL_OK)
         *yaml = t.data;

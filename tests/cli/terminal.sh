@@ -10,10 +10,18 @@ on_terminal() { # columns, environment, run directory: the bytes that a terminal
     script -qec "stty cols $1; env TERM=xterm $2 '$SOLERA' train '$dir/job.yaml' --set run.dir='$3' --set train.log_every=5 -t 1" /dev/null </dev/null
 }
 
-# Live lines are redrawn in place: none is longer than the terminal is wide. Lines for good may wrap.
+# Live lines are redrawn in place: none is longer than the terminal is wide, and the loss and the time
+# left stay. Lines for good may wrap.
 on_terminal 40 A=1 "$dir/narrow" >"$dir/screen" || fail "on 40 columns: $(cat "$dir/screen")"
-awk 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); lines++; if (length($0) > 39) { print "too long: " $0; bad = 1 } } END { exit bad || lines < 3 }' \
+awk 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); lines++; if (length($0) > 39) { print "too long: " $0; bad = 1 }
+     if (/loss/ && !/^step.*loss [0-9.]+ .* left$/) { print "no time left: " $0; bad = 1 } } END { exit bad || lines < 3 }' \
     "$dir/screen" || fail "live lines on 40 columns"
+
+# -q leaves warnings, -v says on the screen what log.txt gets.
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/quiet" -q >"$dir/screen" 2>&1
+[ ! -s "$dir/screen" ] || fail "-q says: $(cat "$dir/screen")"
+script -qec "env TERM=xterm '$SOLERA' train '$dir/job.yaml' -v --set run.dir='$dir/verbose' --set train.log_every=5" /dev/null </dev/null |
+    grep -q "step 5/.*norm" || fail "-v says no more than without"
 
 # Warnings are yellow, but not with NO_COLOR; an empty one asks for nothing.
 damage() { # run directory: its newest checkpoint loses its end

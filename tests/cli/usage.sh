@@ -1,6 +1,6 @@
 . tests/cli/common
 expect 2 "an empty word in place of CONFIG.yaml" "$SOLERA" plan ""
-expect 2 "no verb given" "$SOLERA"
+expect 2 "options '-q' and '-v' contradict each other" "$SOLERA" version -q -v
 expect 2 "unknown verb 'trian'; did you mean 'train'?" "$SOLERA" trian
 expect 2 "unknown option '--resum'; did you mean '--resume'?" "$SOLERA" train --resum
 expect 2 "wants CONFIG.yaml" "$SOLERA" train
@@ -31,12 +31,14 @@ for feature in $features; do
     grep -Eq "^features .*\(unused: .*\<$feature\>" "$dir/out" || fail "no-$feature: $(cat "$dir/out")"
 done
 expect 2 "no help on 'trian'; did you mean 'train'?" "$SOLERA" help trian
-expect 2 "there is no section 'quants'" "$SOLERA" help config quants
-for words in "help" "--help" "help train" "train --help" "help config" "help config quant" "version" "--version" "version --tier c -t 1"; do
+expect 2 "no help on 'train.step'; did you mean 'train.steps'?" "$SOLERA" help train.step
+expect 2 "there is no section or key 'quants'" "$SOLERA" help config quants
+for words in "" "help" "--help" "help train" "train --help" "help config" "help config quant" "help train.steps" "help quant" "help granularity" "help config steps" "version" "--version" "-V" "version --tier c -t 1"; do
     expect 0 "" "$SOLERA" $words
     [ -s "$dir/out" ] || fail "'$words' prints nothing"
     [ ! -s "$dir/err" ] || fail "'$words' prints on stderr: $(cat "$dir/err")"
 done
+[ "$("$SOLERA" help train.steps | grep -c ': ')" -eq 1 ] || fail "help train.steps: $("$SOLERA" help train.steps)"
 "$SOLERA" help | awk '/^  solera / {print $2}' | while read -r verb; do
     "$SOLERA" help "$verb" | grep -q "^solera $verb" || fail "help $verb"
 done
