@@ -7,6 +7,7 @@ PKG_CONFIG ?= pkg-config
 BUILD := build/$(VARIANT)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 libutf8proc jansson zlib
+VERSION := $(shell sed -n 's/^\#define SOL_VERSION "\(.*\)"/\1/p' src/solera.h)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla
@@ -23,7 +24,8 @@ ARCH_aarch64 := -march=armv8-a
 
 # -ffp-contract=off: no fused multiply-add unless the code says so, so that every compiler gives the same bits.
 CPPFLAGS += -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-ALL_CFLAGS := -std=c11 $(WARN) -ffp-contract=off $(ARCH_$(ARCH)) $(CFLAGS_$(VARIANT)) $(CFLAGS)
+# -fPIC: the objects of libsolera.a are those of libsolera.so.
+ALL_CFLAGS := -std=c11 $(WARN) -ffp-contract=off -fPIC -fno-semantic-interposition $(ARCH_$(ARCH)) $(CFLAGS_$(VARIANT)) $(CFLAGS)
 LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
 
 LIB_SRC := $(wildcard src/*/*.c)
@@ -49,12 +51,15 @@ SINGLE := config config_finish dataset elementwise faults float_ops gguf import_
     study_file study_report sweep teacher_cache tokenizer tokenizer_files tokenizer_golden train_ops
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(SINGLE:%=tests/test_%.c),$(TEST_SRC)),$(TEST_SRC)))
 TEST_BIN += $(BUILD)/tests/checkkern/checkkern
+# The shared library, whose ABI changes with the second number while the first is 0.
+ABI := $(basename $(VERSION))
+LIBSO := $(BUILD)/libsolera.so.$(VERSION)
 # What `make test` needs built, beside the test programs themselves.
-TEST_NEEDS := $(BUILD)/solera $(BUILD)/tests/cli/held $(BUILD)/tests/example
+TEST_NEEDS := $(BUILD)/solera $(LIBSO) $(BUILD)/tests/cli/held $(BUILD)/tests/example
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY:
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE
+.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -73,6 +78,17 @@ test: need-deps ## build and run all tests
 
 demo: need-deps ## the main job on the embedded model, from nothing, in about 3 minutes
 	@$(MAKE) --no-print-directory run-demo
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+install: $(BUILD)/solera $(LIBSO) ## program, library, manual, completions, examples to DESTDIR, PREFIX (/usr/local)
+	@BUILD=$(BUILD) VERSION=$(VERSION) LIBS='$(LIBS)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' CC='$(CC)' scripts/install.sh
+
+uninstall: ## remove what install wrote, from the same DESTDIR and PREFIX
+	@PREFIX='$(PREFIX)' scripts/install.sh remove
+
+deb: $(BUILD)/solera $(LIBSO) ## a package for this Debian or Ubuntu: build/solera_VERSION_ARCH.deb
+	@BUILD=$(BUILD) VERSION=$(VERSION) scripts/deb.sh
 
 fuzz: ## run every libFuzzer target for FUZZ_SECONDS (60); needs clang
 	@command -v clang >/dev/null || { echo "fuzz: clang is missing (Debian: clang)"; exit 1; }
@@ -124,6 +140,17 @@ $(BUILD)/solera: $(BUILD)/train/main.o $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
 $(BUILD)/libsolera.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+# Exported is what a public header names: functions and data; names of types there do no harm.
+$(BUILD)/libsolera.map: $(wildcard src/*.h src/*/*.h src/*/*.def)
+	@mkdir -p $(@D)
+	@{ echo 'SOLERA_$(ABI) {'; echo 'global:'; \
+	    $(CC) -E $(CPPFLAGS) src/solera.h | grep -o '\bsol_[a-z0-9_]*' | sort -u | sed 's/$$/;/'; \
+	    echo 'local: *;'; echo '};'; } >$@
+
+$(LIBSO): $(LIB_OBJ) $(BUILD)/libsolera.map
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libsolera.so.$(ABI) \
+	    -Wl,--version-script,$(BUILD)/libsolera.map -o $@ $(LIB_OBJ) $(LIBS)
 
 # Calls of the C library that tests/test_faults.c makes fail.
 WRAPPED := posix_memalign pwrite write fsync fdatasync rename symlink fopen opendir pread read ftruncate mmap open pcre2_jit_compile_8 pcre2_jit_stack_create_8

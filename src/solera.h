@@ -48,7 +48,7 @@
 #ifndef SOLERA_H
 #define SOLERA_H
 
-#define SOL_VERSION "0.1.0"
+#define SOL_VERSION "0.2.0"
 
 /* base: status codes, memory, files, threads, random numbers. */
 #include "base/clock.h"
