@@ -182,7 +182,7 @@ static void check_rope(data *d, int64_t n)
     int64_t half = n / 2;
     for (int add = 0; add < 2; add++) {
         memcpy(y, d->a, sizeof y);
-        sol_rope_turn t = {.x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
+        sol_rope_rotation t = {.x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
         d->k.t.rope(&t);
         assert_guard(y, n);
         for (int64_t i = 0; i < half; i++) {
@@ -193,7 +193,7 @@ static void check_rope(data *d, int64_t n)
         }
     }
     memcpy(y, d->a, sizeof y);
-    sol_rope_turn in_place = {.x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
+    sol_rope_rotation in_place = {.x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
     d->k.t.rope(&in_place);
     assert_guard(y, n);
     for (int64_t i = 0; i < half; i++) {

@@ -58,7 +58,7 @@ static inline void sol_attention_clear(const sol_slot *s, int64_t at, int64_t T,
 }
 
 /* attention_bf16.c: the op for q, k and v that are multiplied in bf16. */
-size_t sol_attention_bf16_scratch(const sol_op_call *c, bool backward);
+size_t sol_attention_bf16_workspace(const sol_op_call *c, bool backward);
 void sol_attention_bf16_forward(const sol_op_call *c);
 void sol_attention_bf16_backward(const sol_op_call *c);
 

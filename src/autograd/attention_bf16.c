@@ -5,14 +5,15 @@
 #include "base/num.h"
 #include "kernels/gemm.h"
 
-/* One tile: its packed matrices, and room for the blocks of rows, which come one after the other. */
-typedef struct room {
+/* The workspace of one tile: its packed matrices, and what one block of rows needs; the blocks come
+ * one after the other. */
+typedef struct tile_workspace {
     const sol_op_call *c;
     int64_t b, kvh, T, D, ld; /* ld: of scores; T in whole tiles of a product */
     sol_packed_operand k_columns, v_rows, k_rows, v_columns; /* k^T [D, T], v [T, D]; backward: k [T, D], v^T [D, T] */
     uint16_t *left, *right;   /* an operand of a block, its edge or k at most 64 */
     float *s, *ds, *o;        /* [64, ld], [64, ld], [64, D] */
-} room;
+} tile_workspace;
 
 typedef struct sizes {
     size_t matrix, operand, scores, out; /* bytes; the first: k or v, packed either way */
@@ -39,7 +40,7 @@ static size_t tile_bytes(const sizes *z, bool backward)
     return (backward ? 4 : 2) * z->matrix + 2 * z->operand + 2 * z->scores + z->out;
 }
 
-size_t sol_attention_bf16_scratch(const sol_op_call *c, bool backward)
+size_t sol_attention_bf16_workspace(const sol_op_call *c, bool backward)
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
     sizes z = sizes_of(c);
@@ -53,12 +54,12 @@ static void *take(unsigned char **at, size_t bytes)
     return p;
 }
 
-static room enter(const sol_op_call *c, int64_t tile, bool backward)
+static tile_workspace enter(const sol_op_call *c, int64_t tile, bool backward)
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
     sizes z = sizes_of(c);
-    unsigned char *at = (unsigned char *)c->scratch + (size_t)tile * tile_bytes(&z, backward);
-    room r = {.c = c, .b = tile / a->kv_heads, .kvh = tile % a->kv_heads, .T = a->time, .D = a->head_dim, .ld = score_width(a->time)};
+    unsigned char *at = (unsigned char *)c->workspace + (size_t)tile * tile_bytes(&z, backward);
+    tile_workspace r = {.c = c, .b = tile / a->kv_heads, .kvh = tile % a->kv_heads, .T = a->time, .D = a->head_dim, .ld = score_width(a->time)};
     int64_t ld = a->kv_heads * r.D, first = r.b * r.T * ld + r.kvh * r.D;
     sol_operand k = {(const float *)c->in[1].data + first, ld, false, false}, v = {(const float *)c->in[2].data + first, ld, false, false};
     sol_operand k_t = k, v_t = v;
@@ -79,7 +80,7 @@ static room enter(const sol_op_call *c, int64_t tile, bool backward)
 }
 
 /* The block's columns from a whole step of a product on. */
-static sol_attention_block block_at(const room *r, int64_t h, int64_t row)
+static sol_attention_block block_at(const tile_workspace *r, int64_t h, int64_t row)
 {
     sol_attention_block k = sol_attention_block_of(r->c, r->b, h, row);
     int64_t early = k.column % SOL_BF16_STEP;
@@ -90,7 +91,7 @@ static sol_attention_block block_at(const room *r, int64_t h, int64_t row)
 }
 
 /* S [rows, columns] = scale X Y^T for the rows of X in the block and the packed columns Y. */
-static void score(const room *r, const sol_attention_block *k, const float *x, float scale, sol_packed_operand y, float *s)
+static void score(const tile_workspace *r, const sol_attention_block *k, const float *x, float scale, sol_packed_operand y, float *s)
 {
     sol_operand rows = {x + k->q_at, k->q_ld, false, false};
     sol_packed_operand a = sol_bf16_pack(r->c->ctx, &rows, false, k->rows, r->D, scale, r->left);
@@ -98,7 +99,7 @@ static void score(const room *r, const sol_attention_block *k, const float *x, f
 }
 
 /* C [rows, D] = P Y over the block's columns, Y packed by rows; beta C is added. */
-static void mix(const room *r, const sol_attention_block *k, const float *p, sol_packed_operand y, float beta, float *c, int64_t ldc)
+static void mix(const tile_workspace *r, const sol_attention_block *k, const float *p, sol_packed_operand y, float beta, float *c, int64_t ldc)
 {
     sol_operand rows = {p, r->ld, false, false};
     sol_packed_operand a = sol_bf16_pack(r->c->ctx, &rows, false, k->rows, k->columns, 1, r->left);
@@ -106,7 +107,7 @@ static void mix(const room *r, const sol_attention_block *k, const float *p, sol
 }
 
 /* C [columns, D] += P^T X for the rows of X in the block. */
-static void spread(const room *r, const sol_attention_block *k, const float *p, const float *x, float *c)
+static void spread(const tile_workspace *r, const sol_attention_block *k, const float *p, const float *x, float *c)
 {
     sol_operand columns = {p, r->ld, true, false}, rows = {x + k->q_at, k->q_ld, false, false};
     sol_packed_operand a = sol_bf16_pack(r->c->ctx, &columns, false, k->columns, k->rows, 1, r->left);
@@ -114,7 +115,7 @@ static void spread(const room *r, const sol_attention_block *k, const float *p, 
     sol_bf16_multiply(r->c->ctx, a, b, k->columns, r->D, k->rows, 1, c + k->kv_at, k->kv_ld);
 }
 
-static void forward_block(const room *r, int64_t h, int64_t row)
+static void forward_block(const tile_workspace *r, int64_t h, int64_t row)
 {
     const sol_op_call *c = r->c;
     sol_attention_block k = block_at(r, h, row);
@@ -136,7 +137,7 @@ static void forward_block(const room *r, int64_t h, int64_t row)
 static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_attention_shape *a = sol_attention_shape_of(arg);
-    room r = enter(arg, tile, false);
+    tile_workspace r = enter(arg, tile, false);
     int64_t group = a->heads / a->kv_heads;
     (void)thread;
     for (int64_t h = r.kvh * group; h < (r.kvh + 1) * group; h++)
@@ -149,7 +150,7 @@ void sol_attention_bf16_forward(const sol_op_call *c)
     sol_pool_run(c->ctx->pool, a->batch * a->kv_heads, forward_tile, (void *)c);
 }
 
-static void backward_block(const room *r, int64_t h, int64_t row)
+static void backward_block(const tile_workspace *r, int64_t h, int64_t row)
 {
     const sol_op_call *c = r->c;
     sol_attention_block k = block_at(r, h, row);
@@ -170,7 +171,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     const sol_attention_shape *a = sol_attention_shape_of(c);
-    room r = enter(c, tile, true);
+    tile_workspace r = enter(c, tile, true);
     int64_t group = a->heads / a->kv_heads, ld = a->kv_heads * r.D, at = r.b * r.T * ld + r.kvh * r.D;
     (void)thread;
     sol_attention_clear(&c->in[1], at, r.T, r.D, ld);

@@ -87,7 +87,7 @@ static double drawn_ratios(const float *z, float scale, float lse, const int32_t
 }
 
 float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids, const float *probs,
-                          float *turned)
+                          float *dz)
 {
     const sol_distill *d = r->d;
     float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale);
@@ -98,7 +98,7 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
     for (int64_t i = 0; i < top; i++) {
         double log_q = (double)z[ids[i]] * scale - lse, q = exp(log_q);
         q_rest -= q;
-        turned[i] = (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
+        dz[i] = (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
     }
     if (q_rest < 0) q_rest = 0;
     double known = kl[0], ratio = add_event(probs[k], q_rest, log(at_least(q_rest)), kl);
@@ -109,7 +109,7 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
     float ce = (float)(g * d->ce_weight);
     for (int64_t i = 0; i < top; i++) {
         double q = exp((double)z[ids[i]] * scale - lse), q_1 = scale == 1 ? q : exp((double)z[ids[i]] - lse_1);
-        turned[i] = (float)(soft * (turned[i] - m.reverse * q * kl[1]) + ce * q_1);
+        dz[i] = (float)(soft * (dz[i] - m.reverse * q * kl[1]) + ce * q_1);
     }
     double away = m.forward * (samples ? 1 : 1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
     sol_distill_grad grad = {.row = {.z = z, .scale = scale, .lse_z = lse},
@@ -117,7 +117,7 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
                              .ce = scale == 1 ? 0 : ce,
                              .q = (float)(soft * away + (scale == 1 ? ce : 0))};
     r->ops->distill_grad(&grad, r->V, z);
-    for (int64_t i = 0; i < top; i++) z[ids[i]] = turned[i];
+    for (int64_t i = 0; i < top; i++) z[ids[i]] = dz[i];
     for (int64_t i = top; i < k; i++) z[ids[i]] -= (float)(soft * m.forward * share); /* one may be drawn twice */
     z[r->target] -= ce;
     return loss;

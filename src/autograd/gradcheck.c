@@ -71,11 +71,11 @@ static sol_status make_outputs(check *k, sol_rng *rng, sol_err *err)
         if (st == SOL_OK && o == 0) fill_normal(rng, k->random[o], (int64_t)n);
     }
     size_t bytes = 0;
-    for (int back = 0; st == SOL_OK && k->op->scratch && back < 2; back++) {
-        size_t b = k->op->scratch(&k->call, back);
+    for (int back = 0; st == SOL_OK && k->op->workspace && back < 2; back++) {
+        size_t b = k->op->workspace(&k->call, back);
         if (b > bytes) bytes = b;
     }
-    if (st == SOL_OK && bytes) st = make(k, &k->call.scratch, bytes, 1, err);
+    if (st == SOL_OK && bytes) st = make(k, &k->call.workspace, bytes, 1, err);
     return st;
 }
 

@@ -44,7 +44,7 @@ static size_t logit_bytes(const sol_head *h)
     return sol_head_bytes((size_t)(sol_head_rows(N, V, h->compute) * V) * sizeof(float));
 }
 
-size_t sol_head_scratch(const sol_head *h, bool backward)
+size_t sol_head_workspace(const sol_head *h, bool backward)
 {
     int64_t N = h->c->in[0].shape.dim[0], C = h->c->in[1].shape.dim[1], V = h->c->in[1].shape.dim[0];
     int64_t outer[] = {V, C, C}, inner[] = {C, V, sol_head_rows(N, V, h->compute)};
@@ -77,7 +77,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     }
 }
 
-static void run_chunk(const sol_head_chunk *k, void *room)
+static void run_chunk(const sol_head_chunk *k, void *workspace)
 {
     const sol_op_call *c = k->head->c;
     bool bf16 = k->head->compute == SOL_BF16;
@@ -87,19 +87,19 @@ static void run_chunk(const sol_head_chunk *k, void *room)
     sol_operand w = {.data = c->in[1].data, .ld = C}, w_t = w, z_t = z;
     w_t.trans = z_t.trans = true;
     if (k->head->begin) k->head->begin(k);
-    sol_product(c->ctx, bf16, k->rows, V, C, 1, &x, &w_t, 0, k->z, V, room);
+    sol_product(c->ctx, bf16, k->rows, V, C, 1, &x, &w_t, 0, k->z, V, workspace);
     sol_pool_run(c->ctx->pool, sol_ceil_div(k->rows, SOL_HEAD_TILE), row_tile, (void *)(uintptr_t)k);
     if (!k->grads) return;
-    if (dx) sol_product(c->ctx, bf16, k->rows, C, V, 1, &z, &w, c->in[0].grad_add, dx + k->from * C, C, room);
-    if (dw) sol_product(c->ctx, bf16, V, C, k->rows, 1, &z_t, &x, c->in[1].grad_add || k->from > 0, dw, C, room);
+    if (dx) sol_product(c->ctx, bf16, k->rows, C, V, 1, &z, &w, c->in[0].grad_add, dx + k->from * C, C, workspace);
+    if (dw) sol_product(c->ctx, bf16, V, C, k->rows, 1, &z_t, &x, c->in[1].grad_add || k->from > 0, dw, C, workspace);
 }
 
 void sol_head_run(const sol_head *h, bool grads)
 {
     int64_t N = h->c->in[0].shape.dim[0], step = sol_head_rows(N, h->c->in[1].shape.dim[0], h->compute);
-    char *own = (char *)h->c->scratch + logit_bytes(h);
+    char *own = (char *)h->c->workspace + logit_bytes(h);
     for (int64_t n = 0; n < N; n += step) {
-        sol_head_chunk k = {.head = h, .from = n, .rows = sol_min_i64(step, N - n), .grads = grads, .z = h->c->scratch,
+        sol_head_chunk k = {.head = h, .from = n, .rows = sol_min_i64(step, N - n), .grads = grads, .z = h->c->workspace,
                             .own = own};
         run_chunk(&k, own + sol_head_bytes(h->own));
     }

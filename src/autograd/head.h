@@ -37,8 +37,8 @@ int64_t sol_head_rows(int64_t N, int64_t V, sol_dtype compute);
 sol_status sol_head_shapes(sol_op_call *c, sol_err *err);
 /* Bytes rounded up to SOL_ALIGN. */
 size_t sol_head_bytes(size_t bytes);
-/* Bytes of c->scratch: the logits, what the products want, h->own. */
-size_t sol_head_scratch(const sol_head *h, bool backward);
+/* Bytes of c->workspace: the logits, what the products want, h->own. */
+size_t sol_head_workspace(const sol_head *h, bool backward);
 /* grads: backward, which computes the losses too. */
 void sol_head_run(const sol_head *h, bool grads);
 

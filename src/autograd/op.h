@@ -8,7 +8,7 @@
  *     others may hold anything) and out[o].grad. It sets every in[i].grad that is not NULL, or adds to
  *     it when in[i].grad_add.
  *   - both run over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
- *     temporaries in `scratch`. */
+ *     temporaries in `workspace`. */
 #ifndef SOLERA_AUTOGRAD_OP_H
 #define SOLERA_AUTOGRAD_OP_H
 
@@ -39,7 +39,7 @@ typedef struct sol_op_call {
     const sol_ctx *ctx;
     sol_slot in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
     const void *attr; /* attr_size bytes of the op's own struct */
-    void *scratch;    /* what `scratch` asked for; 64-byte aligned; holds anything at the start */
+    void *workspace;    /* what `workspace` asked for; 64-byte aligned; holds anything at the start */
 } sol_op_call;
 
 /* Inputs for a gradient check. Float inputs are drawn from a normal distribution. */
@@ -58,7 +58,7 @@ typedef struct sol_op {
     size_t attr_size;
     /* Checks input shapes and types, sets shape and dtype of the outputs. */
     sol_status (*shapes)(sol_op_call *c, sol_err *err);
-    size_t (*scratch)(const sol_op_call *c, bool backward); /* bytes; NULL: none */
+    size_t (*workspace)(const sol_op_call *c, bool backward); /* bytes; NULL: none */
     void (*forward)(const sol_op_call *c);
     void (*backward)(const sol_op_call *c);
     /* What the planner may rely on. Bit i stands for in[i] (reads_out: out[i]). */

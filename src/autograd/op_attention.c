@@ -7,7 +7,7 @@
  *   sum(p dp) and not rowsum(do o), the same but for its rounding: where p is all on one position, ds is exactly 0
  *
  * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist for SOL_ATTENTION_ROWS rows of a
- * head at a time, in scratch: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a
+ * head at a time, in workspace: one strip [ROWS, T] a tile, two in the backward pass. A forward tile is one head of a
  * batch row; a backward tile a kv head with all its query heads, so that dk and dv have one owner and one order.
  *
  * With o in bf16 (rounded) the products take operands rounded to bf16, too: attention_bf16.c. */
@@ -35,10 +35,10 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
-    if (c->out[0].dtype == SOL_BF16) return sol_attention_bf16_scratch(c, backward);
+    if (c->out[0].dtype == SOL_BF16) return sol_attention_bf16_workspace(c, backward);
     return (size_t)(a->batch * (backward ? 2 * a->kv_heads : a->heads) * SOL_ATTENTION_ROWS * a->time) * sizeof(float);
 }
 
@@ -64,7 +64,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const sol_attention_shape *a = sol_attention_shape_of(c);
     (void)thread;
     for (int64_t row = 0; row < a->time; row += SOL_ATTENTION_ROWS)
-        forward_block(c, tile / a->heads, tile % a->heads, row, (float *)c->scratch + tile * SOL_ATTENTION_ROWS * a->time);
+        forward_block(c, tile / a->heads, tile % a->heads, row, (float *)c->workspace + tile * SOL_ATTENTION_ROWS * a->time);
 }
 
 static void forward(const sol_op_call *c)
@@ -107,7 +107,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     sol_attention_clear(&c->in[2], at, a->time, a->head_dim, ld);
     for (int64_t h = kvh * group; h < (kvh + 1) * group; h++)
         for (int64_t row = 0; row < a->time; row += SOL_ATTENTION_ROWS)
-            backward_block(c, b, h, row, (float *)c->scratch + tile * 2 * SOL_ATTENTION_ROWS * a->time);
+            backward_block(c, b, h, row, (float *)c->workspace + tile * 2 * SOL_ATTENTION_ROWS * a->time);
 }
 
 static void backward(const sol_op_call *c)
@@ -138,7 +138,7 @@ const sol_op sol_op_attention = {.name = "attention",
                                  .n_out = 2,
                                  .attr_size = sizeof(sol_attention_attr),
                                  .shapes = shapes,
-                                 .scratch = scratch,
+                                 .workspace = workspace,
                                  .forward = forward,
                                  .backward = backward,
                                  .reads_in = 15,

@@ -49,28 +49,28 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-/* The room of a chunk: the gradients of the k tokens; with a teacher its choice of them, its logits, and what their
+/* The workspace of a chunk: the gradients of the k tokens; with a teacher its choice of them, its logits, and what their
  * product wants. */
-typedef struct room {
-    float *turned, *probs, *t;
+typedef struct chunk_workspace {
+    float *dz, *probs, *t;
     int32_t *ids;
     char *product;
     size_t bytes;
-} room;
+} chunk_workspace;
 
-static room divide(const sol_op_call *c, char *base)
+static chunk_workspace divide(const sol_op_call *c, char *base)
 {
     const attr *a = c->attr;
     int64_t V = c->in[1].shape.dim[0], rows = sol_head_rows(c->in[0].shape.dim[0], V, a->compute), k = a->d->top_k;
     bool teacher = a->head;
-    size_t turned = sol_head_bytes((size_t)(rows * k) * sizeof(float));
-    size_t probs = turned + (teacher ? sol_head_bytes((size_t)(rows * (k + 1)) * sizeof(float)) : 0);
-    size_t ids = probs + (teacher ? turned : 0);
+    size_t dz = sol_head_bytes((size_t)(rows * k) * sizeof(float));
+    size_t probs = dz + (teacher ? sol_head_bytes((size_t)(rows * (k + 1)) * sizeof(float)) : 0);
+    size_t ids = probs + (teacher ? dz : 0);
     size_t t = ids + (teacher ? sol_head_bytes((size_t)(rows * V) * sizeof(float)) : 0);
-    room r = {.bytes = t + (teacher ? sol_stored_scratch_bytes(a->head, a->compute == SOL_BF16) : 0)};
+    chunk_workspace r = {.bytes = t + (teacher ? sol_stored_scratch_bytes(a->head, a->compute == SOL_BF16) : 0)};
     if (!base) return r;
-    r.turned = (float *)base;
-    r.probs = (float *)(base + turned);
+    r.dz = (float *)base;
+    r.probs = (float *)(base + dz);
     r.ids = (int32_t *)(base + probs);
     r.t = (float *)(base + ids);
     r.product = base + t;
@@ -81,13 +81,13 @@ static void teacher_logits(const sol_head_chunk *k)
 {
     const sol_op_call *c = k->head->c;
     const attr *a = c->attr;
-    room r = divide(c, k->own);
+    chunk_workspace r = divide(c, k->own);
     const float *xt = (const float *)c->in[3].data + k->from * a->head->cols;
     sol_stored_gemm(c->ctx, a->compute == SOL_BF16, xt, k->rows, a->head, r.t, r.product);
 }
 
 /* Row i of a chunk, which draws from `start` on. */
-static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r, int64_t i, float start, float *z)
+static float teacher_row(const sol_op_call *c, const chunk_workspace *q, sol_distill_row *r, int64_t i, float start, float *z)
 {
     const attr *a = c->attr;
     int64_t k = a->d->top_k;
@@ -96,7 +96,7 @@ static float teacher_row(const sol_op_call *c, const room *q, sol_distill_row *r
     int32_t *ids = q->ids + i * k;
     float *probs = q->probs + i * (k + 1);
     r->part[SOL_PART_TEACHER] = sol_distill_row_select(r->ops, t, r->V, a->d, start, r->target, ids, probs);
-    return sol_distill_row_top(r, z, k, ids, probs, q->turned + i * k);
+    return sol_distill_row_top(r, z, k, ids, probs, q->dz + i * k);
 }
 
 static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dloss)
@@ -104,7 +104,7 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
     const sol_op_call *c = k->head->c;
     const attr *a = c->attr;
     int64_t n = k->from + i, top_k = a->d->top_k;
-    room q = divide(c, k->own);
+    chunk_workspace q = divide(c, k->own);
     float loss;
     sol_distill_row r = {.ops = &c->ctx->k.t, .d = a->d, .V = c->in[1].shape.dim[0],
                          .target = ((const int32_t *)c->in[2].data)[n], .dloss = dloss};
@@ -112,7 +112,7 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
         loss = teacher_row(c, &q, &r, i, a->start ? a->start[n] : 0, z) + ((const float *)c->in[4].data)[n];
     else
         loss = sol_distill_row_top(&r, z, top_k, (const int32_t *)c->in[3].data + n * top_k,
-                                   (const float *)c->in[4].data + n * (top_k + 1), q.turned + i * top_k);
+                                   (const float *)c->in[4].data + n * (top_k + 1), q.dz + i * top_k);
     memcpy((float *)c->out[1].data + n * SOL_PARTS, r.part, sizeof r.part);
     return loss;
 }
@@ -133,10 +133,10 @@ static sol_head head(const sol_op_call *c)
                       .begin = a->head ? teacher_logits : NULL, .row = row};
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     sol_head h = head(c);
-    return sol_head_scratch(&h, backward);
+    return sol_head_workspace(&h, backward);
 }
 
 static void forward(const sol_op_call *c)
@@ -207,7 +207,7 @@ const sol_op sol_op_distill_loss = {.name = "distill_loss",
                                     .n_out = 2,
                                     .attr_size = sizeof(attr),
                                     .shapes = shapes,
-                                    .scratch = scratch,
+                                    .workspace = workspace,
                                     .forward = forward,
                                     .backward = backward,
                                     .reads_in = 31,

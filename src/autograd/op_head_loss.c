@@ -20,10 +20,10 @@ static sol_head head(const sol_op_call *c)
     return (sol_head){.c = c, .compute = ((const attr *)c->attr)->compute, .row = row};
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     sol_head h = head(c);
-    return sol_head_scratch(&h, backward);
+    return sol_head_workspace(&h, backward);
 }
 
 static void forward(const sol_op_call *c)
@@ -55,7 +55,7 @@ const sol_op sol_op_head_loss = {.name = "head_loss",
                                  .n_out = 1,
                                  .attr_size = sizeof(attr),
                                  .shapes = sol_head_shapes,
-                                 .scratch = scratch,
+                                 .workspace = workspace,
                                  .forward = forward,
                                  .backward = backward,
                                  .reads_in = 7,

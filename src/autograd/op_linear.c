@@ -29,7 +29,7 @@ static bool in_bf16(const sol_op_call *c)
     return c->in[0].dtype == SOL_BF16;
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     if (!backward) return sol_product_scratch(in_bf16(c), out, in);
@@ -46,9 +46,9 @@ static void forward(const sol_op_call *c)
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
     if (c->out[0].dtype == SOL_BF16)
-        sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->scratch);
+        sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->workspace);
     else
-        sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->scratch);
+        sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->workspace);
 }
 
 static void backward(const sol_op_call *c)
@@ -57,10 +57,10 @@ static void backward(const sol_op_call *c)
     int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
     sol_operand dy = {.data = y->grad, .ld = out, .bf16 = y->grad_bf16}, dy_t = dy, wx = operand(w, false), xx = operand(x, false);
     dy_t.trans = true;
-    if (x->grad) sol_product(c->ctx, in_bf16(c), n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->scratch);
+    if (x->grad) sol_product(c->ctx, in_bf16(c), n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->workspace);
     if (w->grad)
         sol_product(c->ctx, in_bf16(c), out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in,
-                    c->scratch);
+                    c->workspace);
 }
 
 static bool check_case(int i, sol_op_case *c)
@@ -77,7 +77,7 @@ const sol_op sol_op_linear = {.name = "linear",
                               .n_out = 1,
                               .attr_size = sizeof(attr),
                               .shapes = shapes,
-                              .scratch = scratch,
+                              .workspace = workspace,
                               .forward = forward,
                               .backward = backward,
                               .reads_in = 3,

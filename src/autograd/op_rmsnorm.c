@@ -34,7 +34,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     size_t blocks = (size_t)sol_ceil_div(row_count(c), ROWS);
     return backward || c->out[0].dtype == SOL_BF16 ? blocks * (size_t)width(c) * sizeof(float) : 0;
@@ -49,7 +49,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
     bool narrow = c->out[0].dtype == SOL_BF16;
     for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
-        float *y = narrow ? (float *)c->scratch + tile * C : (float *)c->out[0].data + i * C;
+        float *y = narrow ? (float *)c->workspace + tile * C : (float *)c->out[0].data + i * C;
         r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
         if (narrow) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
     }
@@ -66,7 +66,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     (void)thread;
     int64_t n = row_count(c), C = width(c);
     const float *x = c->in[0].data, *r = c->out[1].data, *dy = c->out[0].grad;
-    float *dw = (float *)c->scratch + tile * C, *dx = c->in[0].grad;
+    float *dw = (float *)c->workspace + tile * C, *dx = c->in[0].grad;
     for (int64_t j = 0; j < C; j++) dw[j] = 0;
     for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
         sol_rmsnorm_grad a = {.x = x + i * C,
@@ -89,7 +89,7 @@ static void backward(const sol_op_call *c)
     if (!c->in[1].grad_add)
         for (int64_t j = 0; j < C; j++) dw[j] = 0;
     for (int64_t b = 0; b < blocks; b++) {
-        const float *part = (const float *)c->scratch + b * C;
+        const float *part = (const float *)c->workspace + b * C;
         for (int64_t j = 0; j < C; j++) dw[j] += part[j];
     }
 }
@@ -109,7 +109,7 @@ const sol_op sol_op_rmsnorm = {.name = "rmsnorm",
                                .n_out = 2,
                                .attr_size = sizeof(attr),
                                .shapes = shapes,
-                               .scratch = scratch,
+                               .workspace = workspace,
                                .forward = forward,
                                .backward = backward,
                                .reads_in = 3,

@@ -1,5 +1,8 @@
-/* Half-split rotary embedding: in every head, lanes i and i + D/2 turn by the angle of the row's position.
- *   y0 = x0 cos - x1 sin     y1 = x1 cos + x0 sin       backward: the opposite turn of dy
+/* Half-split rotary embedding: in every head, components i and i + D/2 are rotated by the angle of
+ * the row's position.
+ *
+ *   y0 = x0 cos - x1 sin     y1 = x1 cos + x0 sin     backward: dy rotated the other way
+ *
  * x, y [N, heads * D]; position [N] i32; cos, sin [P, D/2] with P above every position. */
 #include "autograd/ops.h"
 
@@ -22,20 +25,20 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-static void turn_rows(const sol_op_call *c, int64_t tile, const float *x, float sign, float *y, bool add)
+static void rotate_rows(const sol_op_call *c, int64_t tile, const float *x, float sign, float *y, bool add)
 {
     int64_t n = c->in[0].shape.dim[0], width = c->in[0].shape.dim[1], D = ((const attr *)c->attr)->head_dim;
     const int32_t *position = c->in[1].data;
     for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
-        sol_rope_turn t = {.cosine = (const float *)c->in[2].data + position[i] * (D / 2),
+        sol_rope_rotation r = {.cosine = (const float *)c->in[2].data + position[i] * (D / 2),
                            .sine = (const float *)c->in[3].data + position[i] * (D / 2),
                            .sign = sign,
                            .half = D / 2,
                            .add = add};
         for (int64_t h = 0; h < width; h += D) {
-            t.x = x + i * width + h;
-            t.y = y + i * width + h;
-            c->ctx->k.t.rope(&t);
+            r.x = x + i * width + h;
+            r.y = y + i * width + h;
+            c->ctx->k.t.rope(&r);
         }
     }
 }
@@ -44,7 +47,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    turn_rows(c, tile, c->in[0].data, 1, c->out[0].data, false);
+    rotate_rows(c, tile, c->in[0].data, 1, c->out[0].data, false);
 }
 
 static void forward(const sol_op_call *c)
@@ -56,7 +59,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
     (void)thread;
-    turn_rows(c, tile, c->out[0].grad, -1, c->in[0].grad, c->in[0].grad_add);
+    rotate_rows(c, tile, c->out[0].grad, -1, c->in[0].grad, c->in[0].grad_add);
 }
 
 static void backward(const sol_op_call *c)

@@ -34,7 +34,7 @@ static size_t logit_bytes(const sol_op_call *c)
                           sizeof(float));
 }
 
-static size_t scratch(const sol_op_call *c, bool backward)
+static size_t workspace(const sol_op_call *c, bool backward)
 {
     const attr *a = c->attr;
     (void)backward;
@@ -56,7 +56,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
     for (int64_t i = tile * SOL_HEAD_TILE, end = sol_min_i64(i + SOL_HEAD_TILE, q->rows); i < end; i++) {
         int64_t n = q->from + i;
         float *probs = (float *)q->c->out[0].data + n * (k + 2);
-        probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->scratch + i * V, V, a->d,
+        probs[k + 1] = sol_distill_row_select(&q->c->ctx->k.t, (const float *)q->c->workspace + i * V, V, a->d,
                                               a->start ? a->start[n] : 0, target[n],
                                               (int32_t *)q->c->out[1].data + n * k, probs);
     }
@@ -69,8 +69,8 @@ static void forward(const sol_op_call *c)
     for (int64_t n = 0; n < N; n += step) {
         part q = {.c = c, .from = n, .rows = sol_min_i64(step, N - n)};
         const float *x = (const float *)c->in[0].data + n * C;
-        sol_stored_gemm(c->ctx, a->compute == SOL_BF16, x, q.rows, a->head, c->scratch,
-                        (char *)c->scratch + logit_bytes(c));
+        sol_stored_gemm(c->ctx, a->compute == SOL_BF16, x, q.rows, a->head, c->workspace,
+                        (char *)c->workspace + logit_bytes(c));
         sol_pool_run(c->ctx->pool, sol_ceil_div(q.rows, SOL_HEAD_TILE), row_tile, &q);
     }
 }
@@ -100,7 +100,7 @@ const sol_op sol_op_teacher_top = {.name = "teacher_top",
                                    .n_out = 2,
                                    .attr_size = sizeof(attr),
                                    .shapes = shapes,
-                                   .scratch = scratch,
+                                   .workspace = workspace,
                                    .forward = forward,
                                    .backward = backward,
                                    .check_case = check_case};

@@ -62,8 +62,8 @@ typedef struct sol_quant_extra {
  * NULL. */
 sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
                        const sol_quant_extra *extra, sol_dtype out);
-/* Casts a parameter that is held in bf16 to fp32, exactly. */
-sol_var sol_widen(sol_tape *t, sol_var w);
+/* x in another type, SOL_F32 (exact) or SOL_BF16 (to nearest even); x of any shape, fp32 or bf16. */
+sol_var sol_cast(sol_tape *t, sol_var x, sol_dtype out);
 /* x [N, C] + bias [1, C]. */
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);
 /* sum_c (x - target)^2 / sum_c target^2 of each row, [N, 1]; x, target [N, C]. No gradient to the

@@ -146,7 +146,7 @@ static size_t grad_bytes(const tape_var *v)
     return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
-/* Data that a step reads or writes, and its scratch. */
+/* Data that a step reads or writes, and its workspace. */
 static void touch_data(sol_tape *t, tape_step *s, int i)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -162,11 +162,11 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
     }
     size_t bytes = 0, back = 0;
     sol_op_call c = call_shapes(t, n);
-    if (op->scratch) bytes = op->scratch(&c, false);
-    if (op->scratch && backward) back = op->scratch(&c, true);
+    if (op->workspace) bytes = op->workspace(&c, false);
+    if (op->workspace && backward) back = op->workspace(&c, true);
     if (bytes < back) bytes = back;
-    s->scratch = -1;
-    if (bytes) touch(t, &s->scratch, bytes, i);
+    s->workspace = -1;
+    if (bytes) touch(t, &s->workspace, bytes, i);
 }
 
 /* Lifetimes count the steps of the prologue first. */

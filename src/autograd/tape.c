@@ -183,7 +183,7 @@ static void bind_step(sol_tape *t, tape_step *s)
     const tape_node *n = tape_node_at(t, s->node);
     const sol_op *op = n->op;
     bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
-    s->call = (sol_op_call){.ctx = t->ctx, .attr = n->attr, .scratch = buffer_address(t, s->scratch)};
+    s->call = (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
     for (int i = 0; i < op->n_in; i++) {
         bool grad = backward && (s->grad_wanted >> i & 1);
         s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->reads_in >> i & 1), grad);

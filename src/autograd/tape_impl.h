@@ -42,7 +42,7 @@ typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } step_kind;
 typedef struct tape_step {
     step_kind kind;
     int node;
-    int scratch;                    /* buffer; -1: none */
+    int workspace;                    /* buffer; -1: none */
     unsigned grad_add, grad_wanted; /* bit i: of in[i] */
     unsigned grad_first;            /* bit i: the first of a run to write the gradient of in[i], a param's */
     unsigned out_grad;              /* bit o: a gradient arrives for out[o] */

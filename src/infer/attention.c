@@ -73,10 +73,13 @@ static void norm_heads(const sol_net *net, const float *w, float *x, int64_t hea
 static void rotate_heads(const sol_net *net, int64_t pos, float *x, int64_t heads)
 {
     int64_t D = net->config.head_dim, half = D / 2;
-    sol_rope_turn t = {.cosine = net->rope_cos + pos * half, .sine = net->rope_sin + pos * half, .sign = 1, .half = half};
+    sol_rope_rotation r = {.cosine = net->rope_cos + pos * half,
+                           .sine = net->rope_sin + pos * half,
+                           .sign = 1,
+                           .half = half};
     for (int64_t h = 0; h < heads; h++, x += D) {
-        t.x = t.y = x;
-        net->ctx->k.t.rope(&t);
+        r.x = r.y = x;
+        net->ctx->k.t.rope(&r);
     }
 }
 

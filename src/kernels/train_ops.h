@@ -30,15 +30,15 @@ typedef struct sol_rmsnorm_grad {
     bool add;
 } sol_rmsnorm_grad;
 
-/* One head of 2 half lanes: y0 (+)= x0 cosine - sign x1 sine, y1 (+)= x1 cosine + sign x0 sine.
- * y may be x. */
-typedef struct sol_rope_turn {
+/* Rotates one head of 2 half components: y0 (+)= x0 cosine - sign x1 sine, y1 (+)= x1 cosine + sign
+ * x0 sine. y may be x. */
+typedef struct sol_rope_rotation {
     const float *x, *cosine, *sine;
     float sign;
     int64_t half;
     float *y;
     bool add;
-} sol_rope_turn;
+} sol_rope_rotation;
 
 /* A row of distillation: logits of student and teacher; u = scale z - lse_z and v = scale t - lse_t
  * are the logarithms of their distributions at the temperature 1 / scale. */
@@ -68,7 +68,7 @@ typedef struct sol_train_ops {
     /* y = x r w; returns r = 1 / sqrt(mean(x^2) + eps). */
     float (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     void (*rmsnorm_backward)(const sol_rmsnorm_grad *a, int64_t n);
-    void (*rope)(const sol_rope_turn *t);
+    void (*rope)(const sol_rope_rotation *r);
     /* ln sum exp(scale x), scale > 0. */
     float (*log_sum_exp)(const float *x, int64_t n, float scale);
     /* kl[0] = sum exp(v) (v - u), kl[1] = sum exp(u) (u - v). */

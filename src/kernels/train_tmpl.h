@@ -213,19 +213,19 @@ static void train_rmsnorm_backward(const sol_rmsnorm_grad *a, int64_t n)
     if (i < n) norm_input_step(a, i, n - i, mean);
 }
 
-ALWAYS_INLINE void turn_step(const sol_rope_turn *t, int64_t i, int64_t m)
+ALWAYS_INLINE void rotate_step(const sol_rope_rotation *r, int64_t i, int64_t m)
 {
-    vf x0 = load_some(t->x + i, m, 0), x1 = load_some(t->x + t->half + i, m, 0);
-    vf c = load_some(t->cosine + i, m, 0), s = load_some(t->sine + i, m, 0) * splat(t->sign);
-    store_some(t->y + i, x0 * c - x1 * s, m, t->add);
-    store_some(t->y + t->half + i, x1 * c + x0 * s, m, t->add);
+    vf x0 = load_some(r->x + i, m, 0), x1 = load_some(r->x + r->half + i, m, 0);
+    vf c = load_some(r->cosine + i, m, 0), s = load_some(r->sine + i, m, 0) * splat(r->sign);
+    store_some(r->y + i, x0 * c - x1 * s, m, r->add);
+    store_some(r->y + r->half + i, x1 * c + x0 * s, m, r->add);
 }
 
-static void train_rope(const sol_rope_turn *t)
+static void train_rope(const sol_rope_rotation *r)
 {
     int64_t i = 0;
-    for (; i + VW <= t->half; i += VW) turn_step(t, i, VW);
-    if (i < t->half) turn_step(t, i, t->half - i);
+    for (; i + VW <= r->half; i += VW) rotate_step(r, i, VW);
+    if (i < r->half) rotate_step(r, i, r->half - i);
 }
 
 /* What stands for logits beyond the end of a row: its exponential is 0, and differences of it stay finite. */

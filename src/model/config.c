@@ -88,7 +88,7 @@ sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
     sol_status st = check_sizes(c, err);
     if (st != SOL_OK) return st;
     if (c->head_dim % 2 != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE turns pairs", (long long)c->head_dim);
+        return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE rotates pairs", (long long)c->head_dim);
     if (c->num_attention_heads % c->num_key_value_heads != 0)
         return sol_fail(err, SOL_ERR_SHAPE, "num_attention_heads is %lld: must be a multiple of num_key_value_heads, %lld",
                         (long long)c->num_attention_heads, (long long)c->num_key_value_heads);

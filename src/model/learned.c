@@ -47,7 +47,7 @@ static sol_status grow_table(sol_model *m, int n, sol_err *err)
     return SOL_OK;
 }
 
-/* The block with room for the new parameters, which are zero. */
+/* The block with place for the new parameters, which are zero. */
 static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
 {
     float *more;

@@ -98,7 +98,8 @@ const sol_stored *sol_teacher_head(const sol_teacher *t)
 
 /* ---- its forward pass ---- */
 
-/* As it lies where products take it so; otherwise widened here, to live until it is read. */
+/* The matrix itself where products take its type; otherwise a cast of it to fp32, which lives until
+ * it is read. */
 static sol_var weight(const sol_teacher_net *n, const sol_param *p)
 {
     const sol_stored *s = sol_teacher_param(n->teacher, p);

@@ -73,13 +73,14 @@ static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 
 /* ---- recording ---- */
 
-/* A parameter in f32: a bf16 parameter is widened, once a step in the prologue, or by_layer where its block needs it. */
+/* A parameter in fp32. One held in bf16 is cast: once a step in the prologue, or by_layer where its
+ * block needs it. */
 static sol_var leaf(sol_graph *g, const sol_param *p)
 {
     const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
     float *grad = g->grads ? g->grads + grad_offset(g, p) : NULL;
     sol_var v = sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, grad);
-    return g->model->dtype == SOL_F32 ? v : sol_widen(g->tape, v);
+    return g->model->dtype == SOL_F32 ? v : sol_cast(g->tape, v, SOL_F32);
 }
 
 static bool has_bias(const sol_graph *g)
