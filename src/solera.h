@@ -64,7 +64,7 @@
 #include "base/text.h"
 
 /* kernels: the context, and products of dense, ternary and stored matrices. */
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 #include "kernels/ctx.h"
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
@@ -84,7 +84,7 @@
 #include "optim/optim.h"
 
 /* text: tokenizers, token data and batches. */
-#include "text/dataset.h"
+#include "text/batcher.h"
 #include "text/tokenizer.h"
 
 /* store: files of solera. foreign: import from and export to other programs' formats. */
@@ -96,8 +96,8 @@
 
 /* infer and eval: running a model; perplexity and tasks. */
 #include "eval/eval.h"
+#include "eval/plain_text.h"
 #include "eval/tasks.h"
-#include "eval/text.h"
 #include "infer/infer.h"
 
 /* calib: a ternary start without end-to-end training. */

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What src/README.md says is so: its rooms, layers and owners of headers are those of
 # scripts/check_layers.sh and the folders of src, every path that it names exists, every name of the
-# code stands in the code, every .c file opens with a comment, and each section fits on a screen.
+# code stands in the code, every .c file opens with a comment, no two files have one name, and each
+# section fits on a screen.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 page=src/README.md
@@ -54,6 +55,10 @@ done <"$dir/names"
 for file in src/*/*.c src/*/*/*.c train/*.c; do
     case $(head -n 1 "$file") in "/* "*) ;; *) wrong "$file does not open with what it does" ;; esac
 done
+
+# A name says which file is meant.
+find src train -name '*.[ch]' -o -name '*.def' | sed 's|.*/||' | sort | uniq -d >"$dir/twice"
+[ ! -s "$dir/twice" ] || wrong "two files of one name: $(tr '\n' ' ' <"$dir/twice")"
 
 awk '/^## / { if (n > 60) print name; name = $0; n = 0 } { n++ } END { if (n > 60) print name }' "$page" >"$dir/long"
 [ ! -s "$dir/long" ] || wrong "more than a screen of 60 lines: $(cat "$dir/long")"

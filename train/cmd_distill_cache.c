@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
-#include "distill.h"
+#include "job_teacher.h"
 
 struct args {
     sol_words set;

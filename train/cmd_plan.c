@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "calibrate.h"
-#include "distill.h"
 #include "foreign/export.h"
+#include "job_teacher.h"
 #include "run_dir.h"
 #include "speed.h"
 #include "task_plan.h"

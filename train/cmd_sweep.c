@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "output.h"
-#include "sweep.h"
+#include "sweep_runs.h"
 
 struct args {
     const char *base, *dir;

@@ -18,7 +18,7 @@
 #include "job.h"
 #include "metrics.h"
 #include "run_dir.h"
-#include "sweep.h"
+#include "sweep_runs.h"
 
 static const char *point_name(const sol_sweep_runs *r, const sol_sweep_run *run)
 {

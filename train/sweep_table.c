@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "metrics.h"
-#include "sweep.h"
+#include "sweep_runs.h"
 
 /* The columns that are measured: three losses, the difference to the point of `against`, then the measures. */
 enum { EVAL_LOSS, PACKED_LOSS, TRAIN_LOSS, DIFFERENCE, MEASURES };

@@ -13,8 +13,8 @@
 #ifndef SOLERA_TRAIN_TRAINER_H
 #define SOLERA_TRAIN_TRAINER_H
 
-#include "distill.h"
 #include "job.h"
+#include "job_teacher.h"
 #include "program.h"
 #include "run_dir.h"
 #include "task_plan.h"

@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "model/model.h"
 #include "quant/quant.h"
-#include "text/dataset.h"
+#include "text/batcher.h"
 
 typedef struct sol_calib sol_calib;
 

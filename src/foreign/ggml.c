@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 
 static uint16_t get_u16(const uint8_t *p)
 {

@@ -1,6 +1,6 @@
 /* The forward pass of inference: embedding, blocks, final norm, for rows of any mix of
  * sequences, over scratch memory that grows with them. net.c made the matrices, attention.c has
- * the cache, head.c the logits. */
+ * the cache, logits.c the logits. */
 #include <math.h>
 #include <string.h>
 

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 
 enum { SOL_SUM_LANES = 16, SOL_SUM_RUN = 256 };
 

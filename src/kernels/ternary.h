@@ -35,7 +35,7 @@
 
 #include "base/half.h"
 #include "base/status.h"
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 #include "kernels/ctx.h"
 
 typedef struct sol_ternary sol_ternary;

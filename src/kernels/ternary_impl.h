@@ -7,7 +7,7 @@
 
 #include "base/half.h"
 #include "base/num.h"
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 #include "kernels/segments.h"
 
 enum { SOL_TERNARY_TILE_MAX = 256 };

@@ -4,7 +4,7 @@
  * The median is found by bisection on the bit patterns of |w|, which order like the numbers: each pass counts the
  * weights that are at most the middle of what is left. 31 passes, no memory, counts add up in any order. */
 #include "base/half.h"
-#include "quant/dense.h"
+#include "quant/dense_levels.h"
 
 static uint32_t middle(const sol_quant_group *g)
 {

@@ -23,7 +23,7 @@
 
 #include "base/half.h"
 #include "base/status.h"
-#include "kernels/block.h"
+#include "kernels/codebook.h"
 #include "quant/quant.h"
 
 typedef struct sol_packed_mat {

@@ -1,7 +1,7 @@
 /* LSQ (Esser et al. 2020) at three levels: Q(w) = step round(clamp(w / step, -1, 1)), the step learned.
  *   dQ/dw    = 1 where |w| <= step, else 0
  *   dQ/dstep = round(x) - x with x = w / step where |x| <= 1, else sign(x) */
-#include "quant/dense.h"
+#include "quant/dense_levels.h"
 #include "quant/learned.h"
 
 static void derive(sol_quant_group *g)

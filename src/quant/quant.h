@@ -27,7 +27,7 @@
 
 #include "base/enums.h"
 #include "base/status.h"
-#include "kernels/block.h" /* sol_block_layout */
+#include "kernels/codebook.h" /* sol_block_layout */
 #include "kernels/ctx.h"
 #include "quant/residual.h"
 #include "tensor/tensor.h"

@@ -2,7 +2,7 @@
  * {-2/3, 0, 2/3}, the step learned; so scale = 2/3 step, and a weight is 0 up to step / 3.
  *   dQ/dw    = 1 where |w| <= 0.99 step, else 0
  *   dQ/dstep = q - x with x = w / step where |x| <= 0.99, else sign(x), as published (the level there is 2/3) */
-#include "quant/dense.h"
+#include "quant/dense_levels.h"
 #include "quant/learned.h"
 
 enum { CLAMP_PERCENT = 99 };

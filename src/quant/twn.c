@@ -1,7 +1,7 @@
 /* Ternary weight networks (Li et al. 2016): threshold 0.75 mean |w|, alpha = mean |w| over the kept weights. */
 #include <math.h>
 
-#include "quant/dense.h"
+#include "quant/dense_levels.h"
 
 static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
                     int64_t n, sol_quant_acc *acc)

@@ -19,7 +19,7 @@
 #include "model/model.h"
 #include "optim/optim.h"
 #include "quant/codec.h"
-#include "text/dataset.h"
+#include "text/batcher.h"
 #include "text/tokenizer.h"
 
 /* What a training run needs besides parameters and moments to go on bit for bit. */

@@ -1,5 +1,5 @@
 /* The cache of a teacher's predictions: windows packed, written in place and counted. The verb
- * distill-cache fills it, train/distill.c reads it. */
+ * distill-cache fills it, train/job_teacher.c reads it. */
 #include "store/teacher_cache.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* A teacher's predictions for a dataset in a file: for every position of every window of a batcher
- * (text/dataset.h) k next tokens, their probabilities and that of all others.
+ * (text/batcher.h) k next tokens, their probabilities and that of all others.
  *
  * Every dataset has its full length from the start (windows of the future are zeros, and take no
  * disk space); windows are written in order at their places, synced, and only then counted, so that

@@ -4,8 +4,8 @@
  * z = zero lane (0..3); s = 1 if the first non-zero lane is -1; a = 1 if the second non-zero
  * differs in sign from the first; b = 1 if the third does. slot = 4 z + a + 2 b (4 bits), sign bit
  * = s, code = s << 4 | slot. */
-#ifndef SOLERA_KERNELS_BLOCK_H
-#define SOLERA_KERNELS_BLOCK_H
+#ifndef SOLERA_KERNELS_CODEBOOK_H
+#define SOLERA_KERNELS_CODEBOOK_H
 
 #include <stdint.h>
 

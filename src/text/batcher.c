@@ -1,5 +1,5 @@
 /* Windows of a token stream, in file order or drawn at random. */
-#include "text/dataset.h"
+#include "text/batcher.h"
 
 #include <string.h>
 

@@ -9,8 +9,8 @@
  *     sol_batcher b;
  *     st = sol_batcher_init(&b, &dataset.tokens, T, seed, err); // a sol_dataset of store/store.h
  *     if (st == SOL_OK) sol_batcher_next(&b, B, inputs, targets, doc_start); // [B, T] each */
-#ifndef SOLERA_TEXT_DATASET_H
-#define SOLERA_TEXT_DATASET_H
+#ifndef SOLERA_TEXT_BATCHER_H
+#define SOLERA_TEXT_BATCHER_H
 
 #include <stdint.h>
 

@@ -8,8 +8,8 @@
  *
  * Nothing about progress is kept beside the runs themselves: a run is done when its metrics end at its last step. So the same command
  * goes on after a kill of any of the processes, as each run does. */
-#ifndef SOLERA_TRAIN_SWEEP_H
-#define SOLERA_TRAIN_SWEEP_H
+#ifndef SOLERA_TRAIN_SWEEP_RUNS_H
+#define SOLERA_TRAIN_SWEEP_RUNS_H
 
 #include <sys/types.h>
 

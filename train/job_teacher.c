@@ -1,6 +1,6 @@
 /* The teacher of a job: opens or describes it, checks it against student and data, and feeds the
  * graph with what it says about a micro-batch. */
-#include "distill.h"
+#include "job_teacher.h"
 
 #include <string.h>
 

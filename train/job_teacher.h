@@ -1,7 +1,7 @@
 /* The teacher of a job: in memory or as a cache, checked against the student and its data. Shared by the verbs train,
  * plan and distill-cache. */
-#ifndef SOLERA_TRAIN_DISTILL_H
-#define SOLERA_TRAIN_DISTILL_H
+#ifndef SOLERA_TRAIN_JOB_TEACHER_H
+#define SOLERA_TRAIN_JOB_TEACHER_H
 
 #include "job.h"
 

@@ -1,6 +1,6 @@
 /* Perplexity of plain text, in windows and by words: encodes it and sums log-probabilities of a
  * network. */
-#include "eval/text.h"
+#include "eval/plain_text.h"
 
 #include <math.h>
 

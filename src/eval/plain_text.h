@@ -15,8 +15,8 @@
  *     sol_text_result r;
  *     st = sol_eval_text_windows(net, text, n, &o, &r, err);
  *     if (st == SOL_OK) printf("perplexity %.3f\n", r.ppl); */
-#ifndef SOLERA_EVAL_TEXT_H
-#define SOLERA_EVAL_TEXT_H
+#ifndef SOLERA_EVAL_PLAIN_TEXT_H
+#define SOLERA_EVAL_PLAIN_TEXT_H
 
 #include "base/text.h"
 #include "eval/eval.h"

@@ -1,7 +1,7 @@
 /* What the dense quantizers share: alpha = mean |w|, and a threshold up to which a weight is
  * zero. */
-#ifndef SOLERA_QUANT_DENSE_H
-#define SOLERA_QUANT_DENSE_H
+#ifndef SOLERA_QUANT_DENSE_LEVELS_H
+#define SOLERA_QUANT_DENSE_LEVELS_H
 
 #include "quant/quant.h"
 
