@@ -189,7 +189,7 @@ class Llama:
 
 
 def solera(o, threads, head):
-    words = [o.solera, "bench", "--shape", o.shape, "--embed-type", head, "-t", str(threads), "--prompt", str(o.prompt), "--seconds",
+    words = [o.solera, "bench", "--shape", o.shape, "--embed-type", head, "--kv", "f16", "-t", str(threads), "--prompt", str(o.prompt), "--seconds",
              str(o.seconds), "--json"]
     r = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     return r["decode_tok_s"], r["prefill_tok_s"], r["bytes_per_token"], r["tier"]

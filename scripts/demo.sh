@@ -52,7 +52,7 @@ measure() {
     loss=$(echo "$score" | field loss)
     bits=$(echo "$score" | field bits_per_weight)
     bytes=$(wc -c <"$file" | tr -d ' ')
-    speed=$("$solera" bench "$file" --seconds 2 --json "$@" | field decode_tok_s)
+    speed=$("$solera" bench "$file" --kv f16 --seconds 2 --json "$@" | field decode_tok_s)
     printf '%-34s %8.4f %10.2f %7.3g %10d %14.0f\n' "$name" "$loss" "$(echo "$score" | field ppl)" "$bits" "$bytes" "$speed" \
         >>"$dir/table.txt"
 }

@@ -1,10 +1,13 @@
 #!/bin/sh
-# What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install` gets it; `arm64` gets what
-# only `make test-arm64` needs, `static` what only `make static` and `make memcheck` need.
+# What solera needs to build and to test. `check` looks (exit 1 when something is missing), `install`
+# gets it; `arm64` gets what only `make test-arm64` needs, `static` what only `make static` and `make
+# memcheck` need. The packages have these names in Debian 12 and 13 and in Ubuntu 24.04, on amd64 and
+# arm64.
 set -u
 tools="${CC:-gcc} make pkg-config"
 modules="openblas hdf5 yaml-0.1 libpcre2-8 libutf8proc jansson zlib check"
-debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox"
+debian="build-essential pkg-config git libopenblas-dev libhdf5-dev libyaml-dev check libpcre2-dev \
+libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox"
 if [ "${1:-check}" = arm64 ]; then
     tools="aarch64-linux-gnu-gcc qemu-aarch64"
     modules=

@@ -100,6 +100,7 @@ static sol_status set_real(const sol_opt *o, void *field, const char *text, sol_
 static sol_status set_option(const sol_opt *o, void *field, const char *text, sol_err *err)
 {
     char names[256];
+    if (o->reads && strcmp(text, "-") == 0) text = "/dev/stdin";
     switch (o->kind) {
     case SOL_OPT_FLAG:
         *(bool *)field = true;
@@ -148,7 +149,7 @@ static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *
     if (glued) return set_option(f.opt, f.field, word + name_len + 1, err);
     if (*i + 1 >= n) return sol_fail(err, SOL_ERR_USAGE, "option '%s' wants a value: %s", f.opt->name, f.opt->value);
     sol_status st = set_option(f.opt, f.field, argv[++*i], err);
-    while (st == SOL_OK && f.opt->kind == SOL_OPT_LIST && *i + 1 < n && argv[*i + 1][0] != '-')
+    while (st == SOL_OK && f.opt->kind == SOL_OPT_LIST && *i + 1 < n && (argv[*i + 1][0] != '-' || !argv[*i + 1][1]))
         st = set_option(f.opt, f.field, argv[++*i], err);
     return st;
 }

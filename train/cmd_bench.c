@@ -27,9 +27,9 @@ static const sol_opt options[] = {
     {.name = "--shape", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, shape),
      .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m (the default "
              "of --train), ..."},
-    {.name = "--group", .value = "G", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
+    {.name = "--group-size", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
      .max = 1e6, .without = "--train", .help = "of the random weights: columns a scale; 0: one scale a matrix"},
-    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q4",
+    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q6",
      .choices = "f32|f16|q8|q6|q4", .without = "--train", .help = "of the random weights: embedding and head"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, context), .min = 0, .max = 1e6,
      .without = "--train", .help = "decode behind N positions"},
@@ -50,7 +50,7 @@ static const sol_opt options[] = {
     {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
      .choices = "none|self|cache", .with = "--train", .help = "--train: in turns, steps with a teacher too"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
-    SOL_NET_OPTIONS("f16"),
+    SOL_NET_OPTIONS,
     {0},
 };
 
@@ -109,8 +109,8 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     double from = sol_clock();
     if (p->n_words) {
         if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
-        if (sol_args_given(p, "--group|--embed-type"))
-            return sol_fail(err, SOL_ERR_USAGE, "options '--group' and '--embed-type' have no effect with a model file");
+        if (sol_args_given(p, "--group-size|--embed-type"))
+            return sol_fail(err, SOL_ERR_USAGE, "options '--group-size' and '--embed-type' have no effect with a model file");
         sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
         b->load_seconds = sol_clock() - from;
         return st;

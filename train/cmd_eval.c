@@ -20,8 +20,8 @@ static const sol_opt options[] = {
      .with = "--data",
      .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's "
              "training"},
-    {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, text),
-     .help = "plain text in UTF-8, also gzipped: perplexity as papers print it"},
+    {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .reads = true, .offset = offsetof(sol_eval_args, text),
+     .help = "plain text in UTF-8, also gzipped, -: stdin: perplexity as papers print it"},
     {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
      .with = "--text", .help = "--text: tokens a window; 0: the model's context, at most 2048"},
     {.name = "--stride", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, stride), .min = 0, .max = 1e9,
@@ -41,7 +41,7 @@ static const sol_opt options[] = {
     {.name = "--force", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, force),
      .with = "--samples", .help = "--samples: replace the file even where solera did not write it"},
     {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
-    SOL_NET_OPTIONS("f32"),
+    SOL_NET_OPTIONS,
     {0},
 };
 

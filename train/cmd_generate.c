@@ -22,7 +22,7 @@ static const sol_opt options[] = {
      .help = "new tokens at most; 0: 256, or what the context has room for"},
     {.name = "--temp", .value = "T", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, temp), .preset = "0.8", .min = 0,
      .max = 100, .help = "temperature; 0: always the most likely token"},
-    {.name = "--seed", .value = "S", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed), .preset = "0",
+    {.name = "--seed", .value = "S", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed), .preset = "1",
      .help = "the same seed gives the same text"},
     {.name = "--top-k", .value = "K", .kind = SOL_OPT_INT, .offset = offsetof(struct args, top_k), .min = 0, .max = 1e9,
      .help = "draw from the K most likely tokens; 0: all"},
@@ -40,7 +40,7 @@ static const sol_opt options[] = {
      .with = "-p", .help = "-p: read special tokens in the text, such as <|im_start|> of a chat template"},
     {.name = "--no-echo", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_echo),
      .with = "-p", .help = "print the new text only, without the prompt"},
-    SOL_NET_OPTIONS("f16"),
+    SOL_NET_OPTIONS,
     {0},
 };
 

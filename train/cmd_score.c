@@ -14,9 +14,9 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--ids", .value = "FILE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, ids),
+    {.name = "--ids", .value = "FILE", .kind = SOL_OPT_TEXT, .reads = true, .offset = offsetof(struct args, ids),
      .help = "a JSON array of token ids a line; without it: standard input"},
-    SOL_NET_OPTIONS("f32"),
+    SOL_NET_OPTIONS,
     {0},
 };
 

@@ -16,7 +16,7 @@ struct args {
 static const sol_opt options[] = {
     {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
      .required = true, .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
-    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input),
+    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .reads = true, .offset = offsetof(struct args, input),
      .help = SOL_INPUT_HELP},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
      .preset = "auto", .choices = "auto|text|json", .without = "--ids", .help = SOL_FORMAT_HELP},

@@ -15,7 +15,7 @@ static const sol_opt options[] = {
     {.name = "--vocab", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, vocab),
      .min = 258, .max = 1 << 24, .required = true,
      .help = "tokens: 256 bytes, merges, <|begin_of_text|>, <|end_of_text|>"},
-    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .offset = offsetof(struct args, input), .required = true,
+    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .reads = true, .offset = offsetof(struct args, input), .required = true,
      .help = SOL_INPUT_HELP},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
      .preset = "auto", .choices = "auto|text|json", .help = SOL_FORMAT_HELP},

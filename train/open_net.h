@@ -21,13 +21,13 @@ typedef struct sol_net_args {
     ROW(SOL_F16, "f16") \
     ROW(SOL_I8, "i8")
 
-#define SOL_NET_OPTIONS(kv_preset)                                                                                               \
+#define SOL_NET_OPTIONS                                                                                                          \
     {.name = "--full-precision", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_net_args, full_precision),               \
      .help = "a checkpoint's weights as they are, without its quantizer"},                                             \
     {.name = "--activations", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(sol_net_args, activations),       \
      .preset = "int8", .names = SOL_ENUM_TABLE(SOL_ACTIVATION_NAMES),                                                  \
      .help = "inputs of products: with packed weights int8, as deployed, or float; as llama.cpp rounds them for Q8_0 or for TQ files"}, \
-    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(sol_net_args, kv), .preset = kv_preset,     \
+    {.name = "--kv", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(sol_net_args, kv), .preset = "f32",     \
      .names = SOL_ENUM_TABLE(SOL_KV_NAMES), .help = "type of the KV cache"}
 
 /* What the options ask for. */

@@ -57,6 +57,7 @@ typedef struct sol_opt {
     const char *preset; /* the default as it would be typed; NULL: 0, NULL, empty */
     const char *choices; /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
     const sol_enumerator *names; /* SOL_OPT_ENUM: what may be typed */
+    bool reads;          /* a file that is read: - stands for /dev/stdin */
     const char *with;    /* options of the verb, "--a|--b": without any of them this one has no effect and is refused */
     const char *without; /* likewise: with any of them */
     double min, max;

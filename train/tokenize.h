@@ -6,7 +6,7 @@
 #include "program.h"
 #include "text/docs.h"
 
-#define SOL_INPUT_HELP "plain text, lines or an array of JSON with \"text\", gzip of these"
+#define SOL_INPUT_HELP "plain text, lines or an array of JSON with \"text\", gzip of these; -: stdin"
 #define SOL_FORMAT_HELP "what --input holds; auto: by content, and JSON by the names .json, .jsonl, .ndjson"
 #define SOL_SKIP_BAD_HELP "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
 

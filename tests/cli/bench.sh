@@ -2,7 +2,7 @@
 # The bench verb: its JSON has the keys of the contract, bad input is named.
 . "$(dirname "$0")/common"
 
-"$SOLERA" bench --shape 15m --group 0 --prompt 24 --context 40 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
+"$SOLERA" bench --shape 15m --group-size 0 --prompt 24 --context 40 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
 [ "$(wc -l <"$dir/out")" -eq 1 ] || fail "more than one line: $(cat "$dir/out")"
 for key in decode_tok_s prefill_tok_s gemm_share threads tier features bytes_per_token bandwidth_gb_s; do
     grep -q "\"$key\": " "$dir/out" || fail "no $key in $(cat "$dir/out")"
@@ -13,7 +13,7 @@ for key in gemm_share bandwidth_share; do
 done
 grep -q '"context": 40, "prompt": 24' "$dir/out" || fail "$(cat "$dir/out")"
 grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out")"
-"$SOLERA" bench --shape tiny --group 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
+"$SOLERA" bench --shape tiny --group-size 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
 grep -q '^kernels *c, 2 threads' "$dir/out" || fail "$(cat "$dir/out")"
 "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
 [ "$(wc -l <"$dir/out")" -eq 1 ] || fail "more than one line: $(cat "$dir/out")"
@@ -28,6 +28,6 @@ for teacher in self cache; do
 done
 expect 2 "no model file" "$SOLERA" bench --train "$dir/none.h5"
 expect 2 "llama-3.2-1b" "$SOLERA" bench --shape llama-3.2-1
-expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group 128
+expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group-size 128
 expect 2 "one of them" "$SOLERA" bench "$dir/none.h5" --shape 15m
 expect 2 "none.h5" "$SOLERA" bench "$dir/none.h5"

@@ -175,3 +175,9 @@ wait $run
 code=$?
 [ $code -eq 130 ] || die "interrupted: exit code $code"
 for left in "$d"/out.h5*; do [ ! -e "$left" ] || die "interrupted: left behind $left"; done
+
+# - is standard input, a pipe as well as a file.
+"$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input "$stories" -o "$d/file.h5" 2>/dev/null || die "a file"
+cat "$stories" | "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input - -o "$d/pipe.h5" 2>/dev/null || die "--input - from a pipe"
+"$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input - -o "$d/stdin.h5" <"$stories" 2>/dev/null || die "--input - from a file"
+cmp -s "$d/file.h5" "$d/pipe.h5" && cmp -s "$d/file.h5" "$d/stdin.h5" || die "--input - makes another dataset"

@@ -72,7 +72,7 @@ bench --train --kv f16
 bench --train --activations int8
 bench m.h5 --embed-type q4
 bench --full-precision
-bench m.h5 --group 32
+bench m.h5 --group-size 32
 import folder -o m.h5 --seed 3
 sweep s.yaml --table --jobs 2
 export m.h5 -o p.h5 --granularity per_tensor
