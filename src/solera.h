@@ -73,6 +73,7 @@
 
 /* tensor and quant: element types and shapes; quantizers, the Arenas residual, the packed form. */
 #include "quant/codec.h"
+#include "quant/overrides.h"
 #include "quant/quant.h"
 #include "quant/residual.h"
 #include "tensor/tensor.h"

@@ -61,8 +61,9 @@ static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
     for (int i = 0; i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
         double n = (double)sol_param_count(p);
-        if (p->quantized)
-            codes += (1.25 * n + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols)) / 8;
+        sol_quant_spec own = sol_quant_for(spec, p->name);
+        if (p->quantized && own.method)
+            codes += (1.25 * n + 16.0 * (double)sol_quant_scale_count(&own, p->rows, p->cols)) / 8;
         else if (!sol_param_is_vector(p))
             dense += 2 * n;
         if (n > largest) largest = n;
@@ -79,7 +80,7 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
     size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
     bool latent = spec->method && c->train.eval_form != SOL_EVAL_PACKED;
     size_t q = latent ? sol_linear_weights(m) * sizeof(float) : 0;
-    size_t packed = spec->method && spec->method->packable ? packed_bytes(m, spec) : 0;
+    size_t packed = sol_quant_packable(spec) ? packed_bytes(m, spec) : 0;
     return network + (q > packed ? q : packed);
 }
 
@@ -138,9 +139,11 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
+        sol_quant_spec own = sol_quant_for(spec, p->name);
         e->quantized += sol_param_count(p);
-        bits += (spec->method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) +
-                16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
+        bits += !own.method ? 16.0 * (double)sol_param_count(p)
+                            : (own.method->packable ? 1.25 : 1.585) * (double)sol_param_count(p) +
+                                  16.0 * (double)sol_quant_scale_count(&own, p->rows, p->cols);
     }
     if (e->quantized) e->bits = bits / (double)e->quantized;
 }
@@ -175,6 +178,7 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     if (e->quantized)
         printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b), c->quant.method,
                e->bits);
+    if (c->quant.overrides) printf(", but for quant.overrides");
     printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps,
            sol_count_text((double)e->tokens, a), sol_count_text((double)e->tokens * (double)c->train.steps, b));
     printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));

@@ -119,10 +119,15 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
 {
     sol_err why = {0};
     if (!spec->method) return SOL_OK;
+    sol_status st = sol_model_check_overrides(m, spec, &why);
+    if (st != SOL_OK) return sol_job_blame(c, "quant.overrides", st, &why, err);
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
-        sol_status st = sol_quant_check(spec, p->name, p->rows, p->cols, &why);
+        sol_quant_spec own = sol_quant_for(spec, p->name);
+        st = sol_quant_check(&own, p->name, p->rows, p->cols, &why);
+        if (st != SOL_OK && sol_quant_override_of(spec, p->name))
+            return sol_job_blame(c, "quant.overrides", st, &why, err);
         if (st != SOL_OK)
             return sol_job_blame(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,
                              err);

@@ -255,7 +255,7 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
 static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_quant_spec *spec = &t->ck.quant;
-    bool packs = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
+    bool packs = sol_quant_packable(spec);
     bool latent = t->config->train.eval_form != SOL_EVAL_PACKED;
     sol_status st = latent ? evaluate_latent(t, r, !packs, err) : SOL_OK;
     return st == SOL_OK && packs ? evaluate_packed(t, r, err) : st;

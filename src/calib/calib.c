@@ -59,6 +59,13 @@ static const sol_param *param(const sol_model *m, sol_role which)
     return sol_model_by_role(m, 0, which);
 }
 
+/* How the layer of this role is quantized in block `layer`; method NULL: it is kept. */
+static sol_quant_spec spec_of(const sol_quant_spec *spec, int64_t layer, sol_role which)
+{
+    char name[SOL_PARAM_NAME];
+    return sol_quant_for(spec, sol_role_name(which, (int)layer, name));
+}
+
 static int64_t set_rows(const sol_model *block, const layer_set *s)
 {
     int64_t rows = 0;
@@ -232,7 +239,13 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
     }
     gather(c, s, in, out);
     const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
-    sol_status st = sol_calib_solve(c->ctx, &c->spec, named->name, c->opts.damping, c->opts.sweeps, c->opts.starts, &system, err);
+    sol_quant_spec spec = spec_of(&c->spec, c->layer, s->which[0]);
+    sol_status st = SOL_OK;
+    if (spec.method)
+        st = sol_calib_solve(c->ctx, &spec, named->name, c->opts.damping, c->opts.sweeps,
+                             c->opts.starts, &system, err);
+    else
+        memcpy(c->solved, c->w, (size_t)(out * in) * sizeof *c->solved);
     if (st != SOL_OK) return st;
     const float *q = c->solved;
     for (int i = 0; i < s->n; i++) {
@@ -248,6 +261,24 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
         project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows, 1, c->x_q + k.row * C, C);
     }
     return SOL_OK;
+}
+
+/* Layers that overrides set apart are solved one by one. */
+static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    sol_quant_spec first = spec_of(&c->spec, c->layer, s->which[0]);
+    bool alike = true;
+    for (int i = 1; i < s->n; i++) {
+        sol_quant_spec other = spec_of(&c->spec, c->layer, s->which[i]);
+        alike = alike && sol_quant_same(&first, &other);
+    }
+    if (alike) return solve_set(c, s, err);
+    for (int i = 0; st == SOL_OK && i < s->n; i++) {
+        layer_set one = {s->input, 1, {s->which[i]}, s->adds, s->phase};
+        st = solve_set(c, &one, err);
+    }
+    return st;
 }
 
 /* ---- a block ---- */
@@ -282,8 +313,10 @@ static void quantize_block(const sol_calib *c, const sol_model *source)
         const sol_param *p = sol_model_block(source, 0) + i;
         float *to = sol_model_f32(c->effective, p);
         const float *from = sol_model_f32(source, p);
+        sol_quant_spec spec = spec_of(&c->spec, c->layer, p->role);
         if (p->quantized)
-            sol_quant_effective(c->ctx, &c->spec, from, p->rows, p->cols, (sol_residual_mix){1, 0}, to);
+            sol_quant_effective(c->ctx, &spec, from, p->rows, p->cols, (sol_residual_mix){1, 0},
+                                to);
         else
             memcpy(to, from, (size_t)sol_param_count(p) * sizeof *to);
     }
@@ -349,7 +382,7 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
     begin_block(c, layer);
     for (int i = 0; st == SOL_OK && i < N_SETS; i++) {
         if (!told(c, sets[i].phase, i, N_SETS)) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        if (st == SOL_OK) st = solve_set(c, &sets[i], err);
+        if (st == SOL_OK) st = solve_apart(c, &sets[i], err);
     }
     if (st != SOL_OK) return st;
     r->block = layer;
@@ -511,6 +544,21 @@ static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec,
     return st;
 }
 
+/* The most that a solve takes of the layers of a set, in whichever block. */
+static size_t most_solve_bytes(const sol_model *m, const sol_quant_spec *spec, const layer_set *s,
+                               int64_t rows, int64_t cols, const sol_calib_opts *o, int threads)
+{
+    size_t most = 0;
+    for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
+        for (int i = 0; i < s->n; i++) {
+            sol_quant_spec own = spec_of(spec, layer, s->which[i]);
+            size_t some =
+                own.method ? sol_calib_solve_bytes(&own, rows, cols, o->starts, threads) : 0;
+            if (some > most) most = some;
+        }
+    return most;
+}
+
 sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err)
 {
     sol_model_config one = one_block(&m->config);
@@ -525,7 +573,8 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
     }
     extent e = widest(block, chunk_windows(o) * o->seq, o->compute == SOL_BF16);
     for (int i = 0; i < N_SETS; i++) {
-        size_t some = sol_calib_solve_bytes(spec, set_rows(block, &sets[i]), param(block, sets[i].which[0])->cols, o->starts, threads);
+        size_t some = most_solve_bytes(m, spec, &sets[i], set_rows(block, &sets[i]),
+                                       param(block, sets[i].which[0])->cols, o, threads);
         if (some > solver) solver = some;
     }
     size_t streams = 3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;

@@ -9,6 +9,13 @@
 enum { WARMUP_STEPS = 10 };
 static const float lr_floor = 0.1f;
 
+/* How the layer of this role is quantized in block `layer`. */
+static sol_quant_spec spec_of(const sol_refine *r, int64_t layer, sol_role which)
+{
+    char name[SOL_PARAM_NAME];
+    return sol_quant_for(&r->spec, sol_role_name(which, (int)layer, name));
+}
+
 static sol_var weight(void *user, int64_t layer, sol_role which)
 {
     sol_refine *r = user;
@@ -17,7 +24,10 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
     if (sol_param_is_vector(p) && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
-    return p->quantized ? sol_fake_quant(r->tape, w, &r->spec, &r->mix, NULL, r->opts->compute) : w;
+    sol_quant_spec spec = spec_of(r, r->layer, which);
+    return p->quantized && spec.method
+               ? sol_fake_quant(r->tape, w, &spec, &r->mix, NULL, r->opts->compute)
+               : w;
 }
 
 static sol_status record(sol_refine *r, sol_err *err)
@@ -37,11 +47,12 @@ static sol_status record(sol_refine *r, sol_err *err)
     return sol_tape_plan(r->tape, r->loss, &opts, err);
 }
 
-sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent, const sol_quant_spec *spec, const sol_calib_opts *o,
-                             sol_err *err)
+static sol_status create(sol_refine *r, int64_t layer, sol_ctx *ctx, sol_model *latent,
+                         const sol_quant_spec *spec, const sol_calib_opts *o, sol_err *err)
 {
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
-    *r = (sol_refine){.ctx = ctx, .opts = o, .spec = *spec, .mix = {{1, 0}, 1}, .latent = latent};
+    *r = (sol_refine){
+        .ctx = ctx, .opts = o, .spec = *spec, .layer = layer, .mix = {{1, 0}, 1}, .latent = latent};
     sol_status st = sol_alloc_array((void **)&r->grads, latent->data ? (size_t)latent->n_elements : 1, sizeof *r->grads, err);
     if (st == SOL_OK) st = record(r, err);
     if (st == SOL_OK && latent->data) st = sol_adamw_create(&r->optim, latent, &adamw, err);
@@ -49,6 +60,12 @@ sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent, con
     if (st == SOL_OK && latent->data) st = sol_tape_allocate(r->tape, err);
     if (st == SOL_OK && latent->data) sol_block_tables_fill(&r->block);
     return st;
+}
+
+sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent,
+                             const sol_quant_spec *spec, const sol_calib_opts *o, sol_err *err)
+{
+    return create(r, 0, ctx, latent, spec, o, err);
 }
 
 void sol_refine_free(sol_refine *r)
@@ -98,6 +115,21 @@ static void forget(sol_adamw *o)
     memset(o->v, 0, (size_t)o->n_elements * sizeof(float));
 }
 
+/* The tape of one block serves all that are quantized in the same way. */
+static sol_status suit(sol_refine *r, int64_t layer, sol_err *err)
+{
+    bool same = true;
+    for (int i = 0; i < r->latent->n_block; i++) {
+        sol_role which = (sol_model_block(r->latent, 0) + i)->role;
+        sol_quant_spec has = spec_of(r, r->layer, which), wants = spec_of(r, layer, which);
+        same = same && sol_quant_same(&has, &wants);
+    }
+    if (same) return SOL_OK;
+    sol_refine old = *r;
+    sol_refine_free(r);
+    return create(r, layer, old.ctx, old.latent, &old.spec, old.opts, err);
+}
+
 sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y, const int32_t *doc_start,
                           bool (*step)(void *user, int64_t done), void *user, sol_err *err)
 {
@@ -105,6 +137,8 @@ sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const fl
     int64_t tokens = o->batch * o->seq;
     sol_lr_schedule lr = {.kind = SOL_LR_COSINE, .peak = (float)(o->lr * rms(r->latent)), .min_ratio = lr_floor};
     lr.warmup_steps = WARMUP_STEPS < o->steps / 2 ? WARMUP_STEPS : o->steps / 2;
+    sol_status st = suit(r, layer, err);
+    if (st != SOL_OK) return st;
     float *grad = sol_tape_grad(r->tape, r->loss);
     forget(r->optim);
     for (int64_t s = 0; s < o->steps; s++) {

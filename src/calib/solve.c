@@ -98,7 +98,7 @@ static void reorder_square(const sol_solver *z)
 
 /* ---- the whole ---- */
 
-sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err)
+static sol_status check_one(const sol_quant_spec *spec, sol_err *err)
 {
     char list[256] = "";
     if (spec->method && spec->method->patterns && sol_quant_block(spec) <= SOL_ASSIGN_MAX_M && spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, NULL) > 0)
@@ -112,6 +112,18 @@ sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%d:%d has too many patterns of a block to be calibrated: at most %d weights, %d patterns",
                         spec->n, spec->m, SOL_ASSIGN_MAX_M, SOL_ASSIGN_MAX_PATTERNS);
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s cannot be calibrated, only %s", spec->method ? spec->method->name : "none", list);
+}
+
+sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err)
+{
+    sol_status st = check_one(spec, err);
+    for (int i = 0; st == SOL_OK && spec->overrides && i < spec->overrides->n; i++) {
+        sol_quant_spec layer = *spec;
+        if (!spec->overrides->row[i].method) continue;
+        layer.method = spec->overrides->row[i].method;
+        st = check_one(&layer, err);
+    }
+    return st;
 }
 
 /* Everything that follows from the shape: rows, cols and spec are set. */

@@ -8,8 +8,9 @@
  *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *
- * A file is a mapping of sections, each a mapping of scalars. Refused: unknown and duplicate keys,
- * wrong types, values out of range, anchors, aliases, tags, several documents. Errors read
+ * A file is a mapping of sections, each a mapping of scalars (quant.overrides: a list). Refused:
+ * unknown and duplicate keys, wrong types, values out of range, anchors, aliases, tags, several
+ * documents. Errors read
  *   job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
@@ -22,6 +23,7 @@
 #include "base/status.h"
 #include "calib/calib.h"
 #include "optim/optim.h"
+#include "quant/overrides.h"
 #include "quant/quant.h"
 
 /* Where a value was set: line 0 is the default, -1 the command line. */
@@ -65,11 +67,12 @@ enum {
 #define SOL_KEY_INT(section, name, preset, min, max, flags, help) +1
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) +1
 #define SOL_KEY_BOOL(section, name, preset, flags, help) +1
+#define SOL_KEY_OVERRIDES(section, name, flags, help) +1
 #include "config/keys.def"
 };
 
 /* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), an enum,
- * int64_t, double, bool. */
+ * int64_t, double, bool, sol_quant_overrides * (owned, NULL: none). */
 typedef struct sol_config {
 #define SOL_SECTION(name, help) struct {
 #define SOL_SECTION_END(name) } name;
@@ -78,6 +81,7 @@ typedef struct sol_config {
 #define SOL_KEY_INT(section, name, preset, min, max, flags, help) int64_t name;
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) double name;
 #define SOL_KEY_BOOL(section, name, preset, flags, help) bool name;
+#define SOL_KEY_OVERRIDES(section, name, flags, help) sol_quant_overrides *name;
 #include "config/keys.def"
     char *file; /* name for errors; owned */
     sol_config_mark mark[SOL_CONFIG_KEYS];
@@ -130,7 +134,8 @@ bool sol_config_quantizes(const sol_config *c);
 const char *sol_config_random_shape(const sol_config *c); /* SHAPE; NULL: init is a file */
 bool sol_config_teaches_itself(const sol_config *c);
 
-/* The job as the library's structs. quant.method none gives spec->method NULL and no residual. */
+/* The job as the library's structs. quant.method none gives spec->method NULL and no residual. The
+ * overrides of spec are those of c. */
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err);
 sol_residual sol_config_residual(const sol_config *c);
 sol_lr_schedule sol_config_lr(const sol_config *c);

@@ -53,10 +53,15 @@ static sol_status unknown_method(const sol_config *c, sol_err *err)
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err)
 {
     bool stride16 = c->quant.block_layout == SOL_LAYOUT_STRIDE16;
+    sol_err why = {0};
     memset(spec, 0, sizeof *spec);
-    if (!sol_config_quantizes(c)) return SOL_OK;
     spec->method = sol_quantizer_find(c->quant.method);
+    for (int i = 0; c->quant.overrides && i < c->quant.overrides->n; i++)
+        if (sol_quant_override_check(spec, &c->quant.overrides->row[i], &why) != SOL_OK)
+            return sol_config_fail(c, "quant.overrides", err, "%s", why.text);
+    if (!sol_config_quantizes(c)) return SOL_OK;
     if (!spec->method) return unknown_method(c, err);
+    spec->overrides = c->quant.overrides;
     spec->granularity = c->quant.granularity;
     spec->group_size = spec->granularity == SOL_PER_GROUP ? (int)c->quant.group_size : 0;
     spec->layout = c->quant.block_layout;
@@ -179,7 +184,7 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
 
 static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
 {
-    if (c->train.eval_form != SOL_EVAL_PACKED || (spec->method && spec->method->packable && spec->scale_dtype == SOL_F16))
+    if (c->train.eval_form != SOL_EVAL_PACKED || sol_quant_packable(spec))
         return SOL_OK;
     return sol_config_fail(c, "train.eval_form", err, "packed needs a method that can be packed, with scales in fp16, not %s in %s",
                            c->quant.method, sol_config_word(c, "quant.scale_dtype"));

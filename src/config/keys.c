@@ -22,6 +22,7 @@ const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 #define SOL_KEY_INT(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_INT, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_REAL(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_REAL, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_BOOL(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_BOOL, #d, NULL, 0, 0, f, h)
+#define SOL_KEY_OVERRIDES(s, n, f, h) SOL_ROW(s, n, SOL_TYPE_OVERRIDES, "[]", NULL, 0, 0, f, h)
 #include "config/keys.def"
 #undef SOL_ROW
 };
@@ -122,6 +123,25 @@ static sol_status set_real(const sol_key *k, double *field, const char *text, so
     return st;
 }
 
+/* From --set, a sweep, or the default: one line of YAML. */
+static sol_status set_overrides(sol_quant_overrides **field, const char *text, size_t size,
+                                sol_err *err)
+{
+    sol_yaml *root = NULL;
+    const sol_yaml *at;
+    sol_quant_overrides *o = NULL;
+    sol_status st = sol_yaml_read(&root, "the list", "a list", text, size, err);
+    if (st == SOL_OK) st = sol_overrides_read(&o, root, &at, err);
+    sol_yaml_free(&root);
+    if (st != SOL_OK) {
+        sol_quant_overrides_free(&o);
+        return st;
+    }
+    sol_quant_overrides_free(field);
+    *field = o;
+    return SOL_OK;
+}
+
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err)
 {
     const sol_key *k = &sol_keys[i];
@@ -130,6 +150,7 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
                                        [SOL_TYPE_BOOL] = "true or false"};
     char plain[96];
     if (k->type == SOL_TYPE_TEXT) return set_text(k, field, text, size, quoted, err);
+    if (k->type == SOL_TYPE_OVERRIDES) return set_overrides(field, text, size, err);
     if (k->type == SOL_TYPE_ENUM) return set_enum(k, field, text, size, quoted, err);
     if (size >= sizeof plain || memchr(text, 0, size) || !is_utf8(text, size))
         return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
@@ -203,6 +224,8 @@ sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *e
         return add_real(t, *(const double *)field, err);
     case SOL_TYPE_BOOL:
         return sol_text_add(t, err, *(const bool *)field ? "true" : "false");
+    case SOL_TYPE_OVERRIDES:
+        return sol_quant_overrides_write(*(sol_quant_overrides *const *)field, t, err);
     }
     return SOL_OK;
 }

@@ -4,10 +4,18 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "config/yaml_read.h"
 
 enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4, SOL_KEY_PATH = 8 };
 
-typedef enum { SOL_TYPE_TEXT, SOL_TYPE_ENUM, SOL_TYPE_INT, SOL_TYPE_REAL, SOL_TYPE_BOOL } sol_key_type;
+typedef enum {
+    SOL_TYPE_TEXT,
+    SOL_TYPE_ENUM,
+    SOL_TYPE_INT,
+    SOL_TYPE_REAL,
+    SOL_TYPE_BOOL,
+    SOL_TYPE_OVERRIDES
+} sol_key_type;
 
 typedef struct sol_key {
     const char *section, *name, *path; /* "train", "steps", "train.steps" */
@@ -36,6 +44,11 @@ const char *sol_key_nearest(const char *path);
 /* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no
  * bool, no null. The error has neither place nor key. */
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
+
+/* The rows of a list of overrides. Errors have no place: *at is what they are about. The caller
+ * owns *o, also after an error. */
+sol_status sol_overrides_read(sol_quant_overrides **o, const sol_yaml *list, const sol_yaml **at,
+                              sol_err *err);
 
 /* The value of key i as YAML. */
 sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err);

@@ -94,12 +94,25 @@ static sol_status find_key(reader *r, int section, const sol_yaml *key, int *ind
     return SOL_OK;
 }
 
+static sol_status take_overrides(reader *r, int i, const sol_yaml *value, sol_err *err)
+{
+    sol_err why = {0};
+    const sol_yaml *at = value;
+    sol_quant_overrides **field = (sol_quant_overrides **)((char *)r->c + sol_keys[i].offset);
+    sol_status st = sol_overrides_read(field, value, &at, &why);
+    if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
+    if (st != SOL_OK) return fail_at(r, at, err, "key '%s': %s", sol_keys[i].path, why.text);
+    r->c->mark[i] = mark_of(value);
+    return SOL_OK;
+}
+
 static sol_status take_key(reader *r, int section, const sol_yaml *key, const sol_yaml *value, sol_err *err)
 {
     sol_err why = {0};
     int i = 0;
     sol_status st = find_key(r, section, key, &i, err);
     if (st != SOL_OK) return st;
+    if (sol_keys[i].type == SOL_TYPE_OVERRIDES) return take_overrides(r, i, value, err);
     if (value->kind != SOL_YAML_SCALAR)
         return fail_at(r, value, err, "key '%s': wants a value, not a %s", sol_keys[i].path,
                        value->kind == SOL_YAML_MAPPING ? "mapping" : "list");
@@ -184,8 +197,11 @@ sol_status sol_config_read(sol_config **out, const char *path, sol_err *err)
 void sol_config_free(sol_config **c)
 {
     if (!*c) return;
-    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
-        if (sol_keys[i].type == SOL_TYPE_TEXT) sol_free(*(char **)((char *)*c + sol_keys[i].offset));
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        void *field = (char *)*c + sol_keys[i].offset;
+        if (sol_keys[i].type == SOL_TYPE_TEXT) sol_free(*(char **)field);
+        if (sol_keys[i].type == SOL_TYPE_OVERRIDES) sol_quant_overrides_free(field);
+    }
     sol_free((*c)->file);
     sol_free(*c);
     *c = NULL;

@@ -79,6 +79,9 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
     case SOL_TYPE_BOOL:
         snprintf(text, sizeof text, "true or false.");
         break;
+    case SOL_TYPE_OVERRIDES:
+        snprintf(text, sizeof text, "A list of mappings, at most %d.", SOL_QUANT_MAX_OVERRIDES);
+        break;
     }
     return add_comment(t, "  ", text, err);
 }

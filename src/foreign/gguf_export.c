@@ -30,6 +30,7 @@ typedef struct gguf_writer {
     sol_view view;
     const sol_gguf_options *o;
     const sol_ggml_type *linear, *embed, *f32;
+    const sol_ggml_type *kept; /* of layers without a quantizer in a file of ternary ones */
     bool permute;       /* contiguous blocks to stride 16 */
     sol_replace replace;
     sol_out out;
@@ -168,6 +169,15 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_confi
     sol_arrays_owner_free(&owner);
 }
 
+static void put_overrides(blob *b, const sol_quant_overrides *o, sol_err *err)
+{
+    sol_text t = {0};
+    if (!o || b->status != SOL_OK) return;
+    b->status = sol_quant_overrides_write(o, &t, err);
+    if (b->status == SOL_OK) put_key_text(b, "solera.quant.overrides", t.data, err);
+    sol_free(t.data);
+}
+
 static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
 {
     const sol_quant_spec *q = &w->view.quant;
@@ -192,6 +202,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     put_key_text(b, "solera.quant.granularity", sol_granularity_name(q->granularity), err);
     put_key_u32(b, "solera.quant.group_size", q->group_size, err);
     put_key_text(b, "solera.quant.block_layout", layout, err);
+    put_overrides(b, q->overrides, err);
 }
 
 static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
@@ -223,6 +234,8 @@ static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
 
 static const sol_ggml_type *type_of(const gguf_writer *w, const sol_param *p)
 {
+    bool kept = p->kind == SOL_PARAM_LINEAR && !sol_quant_for(&w->view.quant, p->name).method;
+    if (kept && w->linear->ternary) return w->kept;
     return sol_param_is_vector(p) ? w->f32 : p->kind == SOL_PARAM_LINEAR ? w->linear : w->embed;
 }
 
@@ -284,21 +297,35 @@ static sol_status check_width(const gguf_writer *w, const sol_param *p, sol_err 
                     p->kind == SOL_PARAM_LINEAR ? "--type f16" : "--embed-type f16");
 }
 
-static sol_status check_scales(const gguf_writer *w, sol_err *err)
+static sol_status check_scales(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
 {
-    const sol_quant_spec *q = &w->view.quant;
     if (q->granularity != SOL_PER_GROUP || q->group_size % 256 == 0 || w->o->requantize) return SOL_OK;
     return sol_fail(err, SOL_ERR_UNSUPPORTED,
                     "%s: %s has one scale for 256 weights, this model one for %d: train with quant.granularity per_channel or "
                     "group_size 256, or accept the error of --requantize", w->view.path, w->linear->name, q->group_size);
 }
 
+static sol_status check_codes(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
+{
+    if (q->method->packable || w->linear->id != SOL_GGML_STQ1_0) return SOL_OK;
+    return sol_fail(
+        err, SOL_ERR_UNSUPPORTED,
+        "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type tq1_0 or tq2_0",
+        w->view.path, q->method->name);
+}
+
+/* A layer in the type of ternary ones. */
+static sol_status check_ternary(const gguf_writer *w, const sol_param *p, sol_err *err)
+{
+    sol_quant_spec q = sol_quant_for(&w->view.quant, p->name);
+    if (!p->quantized || !q.method) return SOL_OK;
+    sol_status st = check_scales(w, &q, err);
+    return st == SOL_OK ? check_codes(w, &q, err) : st;
+}
+
 static sol_status check_stq(const gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
-    if (!w->view.quant.method->packable)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type tq1_0 or tq2_0",
-                        w->view.path, w->view.quant.method->name);
     if (w->permute && c->head_dim % 64)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: head_dim %" PRId64 " is no multiple of 64, which the exact conversion of contiguous blocks "
                         "to STQ1_0 needs: train with quant.block_layout stride16, or use --type tq1_0", w->view.path, c->head_dim);
@@ -311,7 +338,8 @@ static sol_status check_fit(gguf_writer *w, sol_err *err)
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
     for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = check_width(w, &w->view.table->params[i], err);
-    if (st == SOL_OK && w->linear->ternary) st = check_scales(w, err);
+    for (int i = 0; st == SOL_OK && w->linear->ternary && i < w->view.table->n_plain; i++)
+        st = check_ternary(w, &w->view.table->params[i], err);
     w->permute = w->linear->id == SOL_GGML_STQ1_0 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
     return st == SOL_OK && w->linear->id == SOL_GGML_STQ1_0 ? check_stq(w, err) : st;
 }
@@ -452,6 +480,7 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
 {
     const sol_gguf_options *o = w->o;
     w->f32 = sol_ggml_type_named("f32");
+    w->kept = sol_ggml_type_named("f16");
     w->linear = sol_ggml_type_named(o->type);
     w->embed = sol_ggml_type_named(o->embed_type ? o->embed_type : "f16");
     if (!w->linear || !w->linear->encode)

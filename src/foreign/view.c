@@ -10,6 +10,8 @@ void sol_view_close(sol_view *v)
 {
     sol_dense_free(&v->embed);
     sol_dense_free(&v->head);
+    sol_dense_free(&v->kept);
+    sol_quant_overrides_free(&v->overrides);
     sol_packed_model_free(&v->packed);
     sol_params_in_free(&v->in);
     sol_h5_close(&v->file);
@@ -42,7 +44,8 @@ static sol_status check_quant(const sol_view *v, sol_err *err)
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < v->table->n_params; i++) {
         const sol_param *p = &v->table->params[i];
-        if (p->quantized) st = sol_quant_check(&v->quant, p->name, p->rows, p->cols, err);
+        sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
+        if (p->quantized) st = sol_quant_check(&spec, p->name, p->rows, p->cols, err);
     }
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", v->path);
 }
@@ -53,7 +56,7 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
     sol_status st = sol_h5_open(&v->file, v->path, err);
     if (st == SOL_OK) st = sol_part_check_format(&v->file, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = sol_part_get_config(&v->file, &config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(&v->file, &v->quant, err);
+    if (st == SOL_OK) st = sol_part_get_quant(&v->file, &v->quant, &v->overrides, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(&v->file, &config, &v->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&v->table, &config, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_add_learned(v->table, &v->quant, err);
@@ -98,7 +101,7 @@ static sol_status grow(float **block, size_t *capacity, const sol_param *p, sol_
 static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix *x, sol_err *err)
 {
     sol_status st = SOL_OK;
-    for (int k = 0; st == SOL_OK && k < v->table->n_learned; k++) {
+    for (int k = 0; st == SOL_OK && p->learned && k < v->table->n_learned; k++) {
         const sol_param *learned = sol_model_learned(v->table, p, k);
         st = grow(&v->learned[k], &v->learned_capacity[k], learned, err);
         if (st == SOL_OK) st = sol_params_get(&v->file, learned, v->learned[k], SOL_F32, err);
@@ -107,27 +110,45 @@ static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix
     return st;
 }
 
+/* Whether parameter p comes as Q(W). */
+static bool rounds(const sol_view *v, const sol_param *p)
+{
+    return v->dequantize && p->quantized && sol_quant_for(&v->quant, p->name).method;
+}
+
+/* A layer that is kept has to be prepared for the reading of its rows. */
+static sol_status begin_packed(sol_view *v, sol_err *err)
+{
+    const sol_dense_src *kept = &v->packed.kept[v->at];
+    sol_dense_free(&v->kept);
+    return kept->rows ? sol_dense_prepare(&v->kept, v->ctx, kept, NULL, err) : SOL_OK;
+}
+
 sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
 {
     const sol_param *p = &v->table->params[index];
     v->at = index;
     v->row = 0;
-    if (v->is_packed) return SOL_OK;
+    if (v->is_packed) return begin_packed(v, err);
+    sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
     sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
-    if (st != SOL_OK || !v->dequantize || !p->quantized) return st;
+    if (st != SOL_OK || !rounds(v, p)) return st;
     st = grow(&v->latent, &v->latent_capacity, p, err);
     if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
     if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
     sol_quant_matrix x = {.w = v->latent, .rows = p->rows, .cols = p->cols};
     if (st == SOL_OK && !v->rounded_anew) st = read_learned(v, p, &x, err);
-    if (st == SOL_OK) sol_quant_forward(v->ctx, &v->quant, &x, (sol_residual_mix){1.0f, 0.0f}, v->whole, NULL);
+    if (st == SOL_OK)
+        sol_quant_forward(v->ctx, &spec, &x, (sol_residual_mix){1.0f, 0.0f}, v->whole, NULL);
     return st;
 }
 
 static void next_packed(sol_view *v, const sol_param *p, float *out, int64_t rows)
 {
     for (int64_t r = 0; r < rows; r++, out += p->cols) {
-        if (p->quantized)
+        if (v->kept)
+            sol_dense_row(v->kept, v->row + r, out);
+        else if (p->quantized)
             sol_packed_decode_row(&v->packed.linear[v->at], v->row + r, out);
         else if (sol_param_is_vector(p))
             memcpy(out, v->packed.vector[v->at], (size_t)p->cols * sizeof *out);
@@ -142,7 +163,7 @@ sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
     sol_status st = SOL_OK;
     if (v->is_packed)
         next_packed(v, p, out, rows);
-    else if (v->dequantize && p->quantized)
+    else if (rounds(v, p))
         memcpy(out, v->whole + v->row * p->cols, (size_t)(rows * p->cols) * sizeof *out);
     else
         st = sol_params_in_next(&v->in, out, SOL_F32, rows * p->cols, err);

@@ -13,11 +13,13 @@ typedef struct sol_view {
     sol_model *table; /* without weights; its config is the model's; owned */
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;     /* method NULL: full precision */
+    sol_quant_overrides *overrides; /* of a model file; owned */
     bool dequantize;          /* linear layers come as Q(W) */
     bool is_packed;
     bool all_bf16;           /* everything is stored as bf16 */
     sol_packed_model packed; /* of a packed file */
     sol_dense *embed, *head; /* of a packed file, to decode rows */
+    sol_dense *kept;         /* of a packed file: the parameter at hand, where it is kept */
     sol_h5_file file;        /* of a model file */
     sol_params_in in;        /* the parameter at hand */
     float *whole, *latent;   /* the parameter at hand as Q(W), and what it is made from; owned */

@@ -10,7 +10,8 @@
 
 void net_scratch_free(net_scratch *s)
 {
-    void *block[] = {s->x, s->h, s->qkv, s->att, s->gate_up, s->act, s->pos, s->selected, s->logits, s->kernel};
+    void *block[] = {s->x,   s->h,        s->qkv,    s->att,  s->gate_up, s->act,
+                     s->pos, s->selected, s->logits, s->part, s->kernel};
     for (size_t i = 0; i < sizeof block / sizeof block[0]; i++) sol_free(block[i]);
     *s = (net_scratch){0};
 }
@@ -27,6 +28,15 @@ static size_t kernel_scratch(const sol_net *net, int64_t n)
         size_t bytes = net_matrix_scratch(net, &net->head[p], sol_min_i64(n, HEAD_ROWS));
         most = bytes > most ? bytes : most;
     }
+    return most;
+}
+
+static int64_t part_rows(const sol_net *net)
+{
+    int64_t most = 0;
+    for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
+        for (int m = 0; m < NET_MATRICES; m++)
+            most = sol_max_i64(most, net_matrix_part_rows(&net->layers[l].matrix[m]));
     return most;
 }
 
@@ -60,6 +70,7 @@ static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
         {(void **)&s->act, c->intermediate_size, 4},
         {(void **)&s->pos, 1, sizeof *s->pos},
         {(void **)&s->selected, c->hidden_size, 4},
+        {(void **)&s->part, part_rows(net), 4},
     };
     sol_status st = sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err);

@@ -2,6 +2,7 @@
  * form its weights are held. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "infer/net.h"
 
@@ -44,9 +45,25 @@ static void float_product(const sol_net *net, const net_matrix *m, const float *
     sol_pool_run(net->ctx->pool, a.out_tiles * sol_ceil_div(n, ROW_TILE), dense_tile, &a);
 }
 
+/* Part by part, each into its columns of y. */
+static void piecewise_product(const sol_net *net, const net_matrix *m, const float *x, int64_t n,
+                              float *y)
+{
+    float *part = net->scratch.part;
+    int64_t at = 0;
+    for (int p = 0; p < m->n_parts; at += m->piece[p++].rows) {
+        int64_t rows = m->piece[p].rows;
+        net_matmul(net, &m->piece[p], x, n, part);
+        for (int64_t r = 0; r < n; r++)
+            memcpy(y + r * m->rows + at, part + r * rows, (size_t)rows * sizeof *y);
+    }
+}
+
 void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y)
 {
-    if (m->ternary)
+    if (m->piece)
+        piecewise_product(net, m, x, n, y);
+    else if (m->ternary)
         sol_ternary_matmul(net->ctx, m->ternary, net->act, x, n, y, net->scratch.kernel);
     else if (m->dense)
         sol_dense_matmul(net->ctx, m->dense, net->act, x, n, y, net->scratch.kernel);
@@ -67,18 +84,37 @@ void net_matrix_row(const net_matrix *m, int64_t r, float *w)
 
 size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n)
 {
+    size_t most = 0;
+    for (int p = 0; m->piece && p < m->n_parts; p++) {
+        size_t bytes = net_matrix_scratch(net, &m->piece[p], n);
+        if (bytes > most) most = bytes;
+    }
+    if (m->piece) return most;
     if (m->ternary) return sol_ternary_scratch_bytes(net->ctx, m->ternary, n);
     return m->dense ? sol_dense_scratch_bytes(net->ctx, m->dense, n) : 0;
 }
 
+int64_t net_matrix_part_rows(const net_matrix *m)
+{
+    int64_t most = 0;
+    for (int p = 0; m->piece && p < m->n_parts; p++) most = sol_max_i64(most, m->piece[p].rows);
+    return most;
+}
+
 size_t net_matrix_bytes(const net_matrix *m)
 {
+    size_t sum = 0;
+    for (int p = 0; m->piece && p < m->n_parts; p++) sum += net_matrix_bytes(&m->piece[p]);
+    if (m->piece) return sum;
     if (m->ternary) return sol_ternary_bytes(m->ternary);
     return m->dense ? sol_dense_bytes(m->dense) : (size_t)(m->rows * m->cols) * sol_dtype_size(m->type);
 }
 
 void net_matrix_free(net_matrix *m)
 {
+    for (int p = 0; m->piece && p < m->n_parts; p++) net_matrix_free(&m->piece[p]);
+    sol_free(m->piece);
+    m->piece = NULL;
     if (m->ternary) sol_ternary_free(&m->ternary);
     if (m->dense) sol_dense_free(&m->dense);
 }

@@ -191,16 +191,18 @@ static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_
     to->bias = bias;
     for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
         const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
+        sol_quant_spec own = sol_quant_for(spec, p->name);
         sol_quant_matrix x = {.w = to->part[i], .rows = p->rows, .cols = p->cols};
-        st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
+        st = sol_quant_check(&own, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) break;
         if (wide) {
             sol_convert(wide, SOL_F32, to->part[i], m->dtype, p->rows * p->cols);
             x.w = wide;
-        } else if (m->n_learned == spec->method->n_learned) {
+        } else if (own.method && m->n_learned == own.method->n_learned) {
             x = sol_model_quant_matrix(m, p);
         }
-        sol_quant_forward(net->ctx, spec, &x, (sol_residual_mix){1.0f, 0.0f}, q, bias);
+        float *made = own.method && own.method->dead_bias != 0 ? bias : NULL;
+        sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, made);
         if (bias) bias += p->rows;
         to->part[i] = q;
         q += p->rows * p->cols;
@@ -210,15 +212,19 @@ static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_
     return st;
 }
 
-/* What the linears would take packed, scales of 16 bits included; 32 where the method cannot be packed. */
+/* What the linears would take packed, scales of 16 bits included; 32 where a method cannot be
+ * packed. */
 static double latent_bits(const sol_model *m, const sol_quant_spec *spec)
 {
     double bits = 0, weights = 0;
-    if (!spec->method->packable) return 32;
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
-        bits += 1.25 * (double)sol_param_count(p) + 16.0 * (double)sol_quant_scale_count(spec, p->rows, p->cols);
+        sol_quant_spec own = sol_quant_for(spec, p->name);
+        if (own.method && !own.method->packable) return 32;
+        bits += !own.method ? 16.0 * (double)sol_param_count(p)
+                            : 1.25 * (double)sol_param_count(p) +
+                                  16.0 * (double)sol_quant_scale_count(&own, p->rows, p->cols);
         weights += (double)sol_param_count(p);
     }
     return bits / weights;
@@ -310,11 +316,52 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
     return st;
 }
 
+/* The stored forms of a part: packed, or dense where an override keeps it. */
+typedef struct stored_part {
+    const sol_packed_mat *packed; /* rows 0: none */
+    const sol_dense_src *kept;
+} stored_part;
+
+static stored_part stored(const sol_packed_model *p, int64_t layer, int which, int i)
+{
+    int64_t index = sol_model_by_role(p->table, layer, stacks[which].role[i]) - p->table->params;
+    return (stored_part){&p->linear[index], &p->kept[index]};
+}
+
 static int64_t stack_rows(const sol_packed_model *p, int64_t layer, int which)
 {
     int64_t rows = 0;
-    for (int i = 0; i < stacks[which].n; i++) rows += sol_packed_linear(p, layer, stacks[which].role[i])->rows;
+    for (int i = 0; i < stacks[which].n; i++)
+        rows += sol_model_by_role(p->table, layer, stacks[which].role[i])->rows;
     return rows;
+}
+
+/* Whether one product can make the rows of all parts: packed ones with groups of one size. */
+static bool is_one(const sol_packed_model *p, int64_t layer, int which)
+{
+    const sol_packed_mat *first = stored(p, layer, which, 0).packed;
+    for (int i = 0; i < stacks[which].n; i++) {
+        const sol_packed_mat *m = stored(p, layer, which, i).packed;
+        if (m->rows == 0 || m->group_size != first->group_size) return false;
+    }
+    return true;
+}
+
+static size_t part_room(const sol_net *net, stored_part s)
+{
+    const sol_packed_mat *m = s.packed;
+    if (m->rows) return sol_ternary_room(net->ctx, m->rows, m->cols, m->group_size);
+    return sol_dense_room(net->ctx, s.kept->type, s.kept->rows, s.kept->cols);
+}
+
+static size_t stack_room(const sol_net *net, const sol_packed_model *p, int64_t layer, int which)
+{
+    size_t bytes = 0;
+    const sol_packed_mat *m = stored(p, layer, which, 0).packed;
+    if (is_one(p, layer, which))
+        return sol_ternary_room(net->ctx, stack_rows(p, layer, which), m->cols, m->group_size);
+    for (int i = 0; i < stacks[which].n; i++) bytes += part_room(net, stored(p, layer, which, i));
+    return bytes;
 }
 
 /* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
@@ -328,10 +375,7 @@ static size_t packed_room(const sol_net *net, const sol_packed_model *p)
             for (int64_t first = 0; first < dense[k]->rows; first += HEAD_COLS)
                 bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
-        for (int which = 0; which < NET_MATRICES; which++) {
-            const sol_packed_mat *m = sol_packed_linear(p, l, stacks[which].role[0]);
-            bytes += sol_ternary_room(net->ctx, stack_rows(p, l, which), m->cols, m->group_size);
-        }
+        for (int which = 0; which < NET_MATRICES; which++) bytes += stack_room(net, p, l, which);
     }
     return bytes;
 }
@@ -343,19 +387,50 @@ static void *take_room(sol_net *net, size_t bytes)
     return at;
 }
 
-/* Stacks the packed matrices behind matrix `which` of a layer. */
+static sol_ternary_part ternary_part(const sol_packed_mat *m)
+{
+    return (sol_ternary_part){.rows = m->rows,
+                              .codes = m->codes,
+                              .signs = m->signs,
+                              .scales = m->scales};
+}
+
+/* One part as a matrix of its own. */
+static sol_status place_part(sol_net *net, net_matrix *to, stored_part s, sol_err *err)
+{
+    const sol_packed_mat *m = s.packed;
+    void *room = take_room(net, part_room(net, s));
+    if (m->rows == 0) {
+        *to = (net_matrix){.rows = s.kept->rows, .cols = s.kept->cols};
+        return sol_dense_prepare(&to->dense, net->ctx, s.kept, room, err);
+    }
+    sol_ternary_part part = ternary_part(m);
+    *to = (net_matrix){.rows = m->rows, .cols = m->cols};
+    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, &part, 1,
+                               room, err);
+}
+
+/* Stacks the matrices behind matrix `which` of a layer. */
 static sol_status stack_packed(sol_net *net, const sol_packed_model *p, int64_t layer, int which, sol_err *err)
 {
     sol_ternary_part part[NET_MAX_PARTS];
     net_matrix *to = &net->layers[layer].matrix[which];
-    const sol_packed_mat *m = sol_packed_linear(p, layer, stacks[which].role[0]);
-    *to = (net_matrix){.rows = stack_rows(p, layer, which), .cols = m->cols};
-    for (int i = 0; i < stacks[which].n; i++) {
-        const sol_packed_mat *one = sol_packed_linear(p, layer, stacks[which].role[i]);
-        part[i] = (sol_ternary_part){.rows = one->rows, .codes = one->codes, .signs = one->signs, .scales = one->scales};
+    const sol_packed_mat *m = stored(p, layer, which, 0).packed;
+    int n = stacks[which].n;
+    sol_status st = SOL_OK;
+    *to = (net_matrix){.rows = stack_rows(p, layer, which), .cols = m->cols, .n_parts = n};
+    if (is_one(p, layer, which)) {
+        for (int i = 0; i < n; i++) part[i] = ternary_part(stored(p, layer, which, i).packed);
+        void *room = take_room(net, stack_room(net, p, layer, which));
+        return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part,
+                                   n, room, err);
     }
-    void *room = take_room(net, sol_ternary_room(net->ctx, to->rows, m->cols, m->group_size));
-    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part, stacks[which].n, room, err);
+    to->cols = sol_model_by_role(p->table, layer, stacks[which].role[0])->cols;
+    if (n == 1) return place_part(net, to, stored(p, layer, which, 0), err);
+    st = sol_alloc_array((void **)&to->piece, (size_t)n, sizeof *to->piece, err);
+    for (int i = 0; st == SOL_OK && i < n; i++)
+        st = place_part(net, &to->piece[i], stored(p, layer, which, i), err);
+    return st;
 }
 
 /* Prepares the runs of a stored matrix for the dense kernels. */

@@ -18,6 +18,8 @@ typedef struct net_matrix {
     const void *part[NET_MAX_PARTS]; /* [part_rows, cols] each, borrowed */
     int64_t part_rows[NET_MAX_PARTS];
     const float *bias; /* [rows], added to the product; NULL: none. Borrowed */
+    struct net_matrix *piece; /* [n_parts] owned: parts that differ in form or group size, each a
+                               * matrix of its own; NULL: one product makes all rows */
 } net_matrix;
 
 enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };
@@ -36,6 +38,7 @@ typedef struct net_scratch {
     int64_t *pos;       /* [n] */
     float *selected;    /* [n, C] rows whose logits are asked for */
     float *logits;      /* [HEAD_ROWS, HEAD_COLS] */
+    float *part;        /* [n, rows] of one part of the widest matrix in pieces */
     void *kernel;       /* of the ternary and dense products */
     size_t kernel_bytes;
 } net_scratch;
@@ -89,6 +92,7 @@ void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols
 /* Row r as floats. */
 void net_matrix_row(const net_matrix *m, int64_t r, float *w);
 size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n);
+int64_t net_matrix_part_rows(const net_matrix *m); /* most rows of a piece; 0: there are none */
 size_t net_matrix_bytes(const net_matrix *m);
 void net_matrix_free(net_matrix *m);
 

@@ -62,7 +62,7 @@ static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
 sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
     const sol_quantizer *q = spec ? spec->method : NULL;
-    int n_learned = q ? q->n_learned : 0, n_quantized = 0;
+    int n_learned = q ? q->n_learned : 0, n_learning = 0;
     drop_learned(m);
     if (n_learned == 0) return SOL_OK;
     if (m->dtype != SOL_F32)
@@ -70,19 +70,22 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
                         sol_dtype_name(m->dtype));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        sol_status st = p->quantized ? sol_quant_check(spec, p->name, p->rows, p->cols, err) : SOL_OK;
+        if (!p->quantized) continue;
+        sol_quant_spec layer = sol_quant_for(spec, p->name);
+        sol_status st = sol_quant_check(&layer, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) return st;
-        n_quantized += p->quantized;
+        n_learning += layer.method == q;
     }
-    sol_status st = grow_table(m, n_quantized * n_learned, err);
+    sol_status st = grow_table(m, n_learning * n_learned, err);
     if (st != SOL_OK) return st;
     int64_t from = m->n_elements;
     for (int i = 0; i < m->n_plain; i++) {
         sol_param *p = &m->params[i];
-        if (!p->quantized) continue;
+        sol_quant_spec layer = sol_quant_for(spec, p->name);
+        if (!p->quantized || layer.method != q) continue;
         p->learned = m->n_params;
         for (int k = 0; k < n_learned; k++)
-            append(m, p, q->learned_name[k], sol_quant_scale_count(spec, p->rows, p->cols));
+            append(m, p, q->learned_name[k], sol_quant_scale_count(&layer, p->rows, p->cols));
     }
     m->n_learned = n_learned;
     st = m->data ? grow_block(m, from, err) : SOL_OK;
@@ -98,7 +101,7 @@ const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, 
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear)
 {
     sol_quant_matrix x = {.w = m->data ? sol_model_f32(m, linear) : NULL, .rows = linear->rows, .cols = linear->cols};
-    if (m->data)
+    if (m->data && linear->learned)
         for (int k = 0; k < m->n_learned; k++) x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
     return x;
 }
@@ -108,10 +111,11 @@ void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_s
     if (m->n_learned == 0) return;
     for (int i = 0; i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
-        if (!p->quantized) continue;
+        if (!p->learned) continue;
+        sol_quant_spec layer = sol_quant_for(spec, p->name);
         sol_quant_matrix from_weights = {.w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};
         sol_quant_parts parts = {0};
         for (int k = 0; k < m->n_learned; k++) parts.learned[k] = sol_model_f32(m, sol_model_learned(m, p, k));
-        sol_quant_take_apart(ctx, spec, &from_weights, &parts);
+        sol_quant_take_apart(ctx, &layer, &from_weights, &parts);
     }
 }

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "kernels/ctx.h"
+#include "quant/overrides.h"
 #include "quant/quant.h"
 #include "tensor/tensor.h"
 
@@ -154,6 +155,11 @@ int sol_model_plain_params(const sol_model *m);
 /* A linear layer of a SOL_F32 model with its learned parameters, for sol_quant_forward; borrows the
  * model's memory. */
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
+
+/* Whether every row of spec's overrides may stand there and matches a linear layer that no other
+ * row does: SOL_ERR_CONFIG names the row, and the layer that two of them match;
+ * SOL_ERR_UNSUPPORTED as sol_quant_override_check. */
+sol_status sol_model_check_overrides(const sol_model *m, const sol_quant_spec *spec, sol_err *err);
 
 /* The parameter of this Hugging Face name; NULL: the model has none. */
 const sol_param *sol_model_param(const sol_model *m, const char *name);

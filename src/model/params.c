@@ -1,5 +1,6 @@
 /* The table of parameters (params.def) as data: names, shapes and kinds, from which model.c lays
  * out a model and every reader and writer takes what a file calls a parameter. */
+#include <fnmatch.h>
 #include <stdio.h>
 
 #include "model/model.h"
@@ -65,4 +66,33 @@ const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 {
     return place_name(&sol_param_rows[role], "blk", layer, sol_param_rows[role].gguf_name, name);
+}
+
+static sol_status check_row(const sol_model *m, const sol_quant_spec *spec,
+                            const sol_quant_override *row, sol_err *err)
+{
+    int matched = 0;
+    sol_status st = sol_quant_override_check(spec, row, err);
+    if (st != SOL_OK) return st;
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (!p->quantized || fnmatch(row->match, p->name, 0) != 0) continue;
+        const sol_quant_override *first = sol_quant_override_of(spec, p->name);
+        if (first != row)
+            return sol_fail(err, SOL_ERR_CONFIG, "'%s' and '%s' both match %s", first->match,
+                            row->match, p->name);
+        matched++;
+    }
+    if (matched) return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG,
+                    "'%s' matches no linear layer, as model.layers.0.mlp.down_proj.weight is",
+                    row->match);
+}
+
+sol_status sol_model_check_overrides(const sol_model *m, const sol_quant_spec *spec, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; st == SOL_OK && spec->overrides && i < spec->overrides->n; i++)
+        st = check_row(m, spec, &spec->overrides->row[i], err);
+    return st;
 }

@@ -83,6 +83,12 @@ static sol_var leaf(sol_graph *g, const sol_param *p)
     return g->model->dtype == SOL_F32 ? v : sol_cast(g->tape, v, SOL_F32);
 }
 
+/* How layer p is quantized; method NULL: not at all. */
+static sol_quant_spec spec_of(const sol_graph *g, const sol_param *p)
+{
+    return p->quantized ? sol_quant_for(&g->spec, p->name) : (sol_quant_spec){0};
+}
+
 static bool has_bias(const sol_graph *g)
 {
     return g->spec.method && g->spec.method->dead_bias != 0;
@@ -98,20 +104,22 @@ static int64_t rows_before(const sol_model *m, const sol_param *p)
 }
 
 /* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
-static void record_quantized(sol_graph *g, const sol_param *p, int64_t index)
+static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec,
+                             int64_t index)
 {
-    const sol_quantizer *q = g->spec.method;
+    const sol_quantizer *q = spec->method;
     sol_quant_extra extra = {{0}, NULL};
     if (g->model->data)
         for (int k = 0; k < q->n_learned; k++)
             extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
-    if (has_bias(g)) {
+    if (q->dead_bias != 0) {
         int64_t row = rows_before(g->model, p);
         extra.bias = g->row_bias ? g->row_bias + row : NULL;
         float *d = g->d_row_bias ? g->d_row_bias + row : NULL;
         g->bias[index] = sol_tape_param(g->tape, SOL_F32, sol_shape2(1, p->rows), extra.bias, d);
     }
-    g->weight[index] = sol_fake_quant(g->tape, g->weight[index], &g->spec, &g->mix, &extra, g->opts.compute);
+    g->weight[index] =
+        sol_fake_quant(g->tape, g->weight[index], spec, &g->mix, &extra, g->opts.compute);
 }
 
 static sol_status check_quant(const sol_graph *g, sol_err *err)
@@ -124,9 +132,11 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
         return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns", q->name);
     if (q->n_learned > 0 && g->opts.by_layer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: their gradients are not made block by block", q->name);
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++)
-        if (m->params[i].quantized)
-            st = sol_quant_check(&g->spec, m->params[i].name, m->params[i].rows, m->params[i].cols, err);
+    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        sol_quant_spec spec = spec_of(g, p);
+        st = sol_quant_check(&spec, p->name, p->rows, p->cols, err);
+    }
     return st;
 }
 
@@ -134,8 +144,9 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
 static void record_weight(sol_graph *g, const sol_param *p)
 {
     int64_t index = p - g->model->params;
+    sol_quant_spec spec = spec_of(g, p);
     g->weight[index] = leaf(g, p);
-    if (p->quantized && g->spec.method) record_quantized(g, p, index);
+    if (spec.method) record_quantized(g, p, &spec, index);
 }
 
 /* Of all blocks, once a step. */
@@ -443,13 +454,15 @@ static void finish_gradients(sol_graph *g, int first, int n)
     if (sol_quant_is_straight_through(&g->spec)) return;
     for (int i = first; i < first + n; i++) {
         const sol_param *p = &g->model->params[i];
-        if (!p->quantized) continue;
+        sol_quant_spec spec = spec_of(g, p);
+        if (sol_quant_is_straight_through(&spec)) continue;
         sol_quant_matrix x = quant_matrix(g, p);
         const float *d_bias = g->d_row_bias ? g->d_row_bias + rows_before(g->model, p) : NULL;
         float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
         for (int k = 0; k < g->model->n_learned; k++)
             d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
-        sol_quant_backward(g->ctx, &g->spec, &x, g->mix.mix, d_bias, g->grads + grad_offset(g, p), d_learned);
+        sol_quant_backward(g->ctx, &spec, &x, g->mix.mix, d_bias, g->grads + grad_offset(g, p),
+                           d_learned);
     }
 }
 

@@ -48,6 +48,7 @@ const char *sol_layout_name(sol_block_layout layout);
     ROW(SOL_F32, "fp32")
 
 typedef struct sol_quantizer sol_quantizer;
+typedef struct sol_quant_overrides sol_quant_overrides; /* quant/overrides.h */
 
 enum { SOL_QUANT_MAX_M = 64 };
 
@@ -60,6 +61,9 @@ typedef struct sol_quant_spec {
                             * trains is what ships */
     int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <=
                             * SOL_QUANT_MAX_M */
+    /* Layers of a model that differ; borrowed, NULL: none does. Functions about one matrix do not
+     * read it. */
+    const sol_quant_overrides *overrides;
 } sol_quant_spec;
 
 /* What one pass over a scale group gathers. */

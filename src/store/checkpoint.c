@@ -15,6 +15,7 @@ void sol_checkpoint_free(sol_checkpoint *c)
     sol_adamw_free(&c->optim);
     sol_free(c->config_yaml);
     sol_free(c->study);
+    sol_quant_overrides_free(&c->overrides);
     *c = (sol_checkpoint){0};
 }
 
@@ -280,7 +281,7 @@ static sol_status read_beside(const sol_h5_file *f, sol_checkpoint *c, sol_model
 {
     sol_status st = sol_part_check_format(f, SOL_FORMAT_CHECKPOINT, err);
     if (st == SOL_OK) st = sol_part_get_config(f, config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(f, &c->quant, err);
+    if (st == SOL_OK) st = sol_part_get_quant(f, &c->quant, &c->overrides, err);
     if (st == SOL_OK) st = sol_part_get_windows(f, &c->windows, err);
     if (st == SOL_OK) st = read_config_text(f, &c->config_yaml, err);
     if (st == SOL_OK && sol_h5_find(f, "/state")) st = get_state(f, &c->state, err);

@@ -23,7 +23,11 @@ void sol_packed_model_free(sol_packed_model *p)
 {
     if (p->linear)
         for (int i = 0; i < p->table->n_params; i++) sol_packed_free(&p->linear[i]);
+    if (p->kept)
+        for (int i = 0; i < p->table->n_params; i++) free_dense(&p->kept[i]);
     sol_free(p->linear);
+    sol_free(p->kept);
+    sol_quant_overrides_free(&p->overrides);
     free_dense(&p->embed);
     free_dense(&p->head);
     sol_free(p->vector);
@@ -55,6 +59,7 @@ sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c
     p->config = *c;
     for (int i = 0; i < n; i++) elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
     st = sol_alloc_array((void **)&p->linear, (size_t)n, sizeof *p->linear, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&p->kept, (size_t)n, sizeof *p->kept, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err);
     float *at = p->vectors;
@@ -66,10 +71,30 @@ sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c
     return st;
 }
 
-/* What holds the embedding or the head. */
-static const sol_dense_src *dense_of(const sol_packed_model *p, const sol_param *param)
+/* Whether parameter i is in the 1.25-bit code. */
+static bool is_packed(const sol_packed_model *p, int i)
 {
-    return param->kind == SOL_PARAM_EMBED ? &p->embed : &p->head;
+    const sol_param *param = &p->table->params[i];
+    bool kept = p->quant.method && !sol_quant_for(&p->quant, param->name).method;
+    return param->quantized && !kept;
+}
+
+/* What holds the embedding, the head, or a layer that is kept. */
+static sol_dense_src *dense_place(sol_packed_model *p, int i)
+{
+    sol_param_kind kind = p->table->params[i].kind;
+    return kind == SOL_PARAM_EMBED ? &p->embed : kind == SOL_PARAM_HEAD ? &p->head : &p->kept[i];
+}
+
+static const sol_dense_src *dense_of(const sol_packed_model *p, int i)
+{
+    return dense_place((sol_packed_model *)(uintptr_t)p, i);
+}
+
+/* The type of that: a layer is kept in fp16. */
+static sol_dense_type dense_type(const sol_param *p, sol_dense_type embed_type)
+{
+    return p->kind == SOL_PARAM_LINEAR ? SOL_DENSE_F16 : embed_type;
 }
 
 /* ---- from a model ---- */
@@ -107,9 +132,10 @@ static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *
 static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_packed_mat *m,
                               sol_err *err)
 {
-    sol_status st = sol_quant_check(spec, from->name, from->rows, from->cols, err);
+    sol_quant_spec layer = sol_quant_for(spec, from->name);
+    sol_status st = sol_quant_check(&layer, from->name, from->rows, from->cols, err);
     if (st != SOL_OK) return st;
-    st = sol_packed_from_weights(ctx, spec, w, from->rows, from->cols, m, err);
+    st = sol_packed_from_weights(ctx, &layer, w, from->rows, from->cols, m, err);
     return st == SOL_ERR_NONFINITE ? sol_err_prefix(err, st, "%s", from->name) : st;
 }
 
@@ -129,13 +155,15 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
     int n = st == SOL_OK ? p->table->n_params : 0; /* the first ones of m; what it has beyond them was learned by a quantizer */
     for (int i = 0; st == SOL_OK && i < n; i++) {
         const sol_param *from = &m->params[i];
-        if (from->quantized) st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
+        if (is_packed(p, i))
+            st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
     }
     for (int i = 0; st == SOL_OK && i < n; i++)
         if (p->vector[i]) st = take_vector(m, &m->params[i], p->vector[i], err);
-    if (st == SOL_OK) st = pack_dense(ctx, m, sol_model_embedding(m), embed_type, buffer, &p->embed, err);
-    if (st == SOL_OK && !m->config.tie_word_embeddings)
-        st = pack_dense(ctx, m, sol_model_head(m), embed_type, buffer, &p->head, err);
+    for (int i = 0; st == SOL_OK && i < n; i++)
+        if (!is_packed(p, i) && !p->vector[i])
+            st = pack_dense(ctx, m, &m->params[i], dense_type(&m->params[i], embed_type), buffer,
+                            dense_place(p, i), err);
     sol_free(buffer);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;
@@ -234,24 +262,24 @@ double sol_packed_model_bits(const sol_packed_model *p)
     for (int i = 0; i < p->table->n_params; i++) {
         if (!p->table->params[i].quantized) continue;
         double n = (double)sol_param_count(&p->table->params[i]);
-        bits += n * sol_packed_bits(&p->linear[i]);
+        bits += n * (is_packed(p, i) ? sol_packed_bits(&p->linear[i]) : 16);
         weights += n;
     }
     return bits / weights;
 }
 
-/* The order in a file: first what is packed, then embedding and head, then the vectors. */
-static int stage_of(const sol_param *p)
+/* The order in a file: first what is packed, then the dense matrices, then the vectors. */
+static int stage_of(const sol_packed_model *p, int i)
 {
-    return p->quantized ? 0 : sol_param_is_vector(p) ? 2 : 1;
+    return is_packed(p, i) ? 0 : sol_param_is_vector(&p->table->params[i]) ? 2 : 1;
 }
 
 static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int i, int *id, sol_err *err)
 {
     const sol_param *param = &p->table->params[i];
     char path[160];
-    if (param->quantized) return declare_linear(w, param, &p->linear[i], id, err);
-    if (!sol_param_is_vector(param)) return declare_dense(w, param, dense_of(p, param), id, err);
+    if (is_packed(p, i)) return declare_linear(w, param, &p->linear[i], id, err);
+    if (!sol_param_is_vector(param)) return declare_dense(w, param, dense_of(p, i), id, err);
     param_path(path, param->name, "");
     return sol_h5_dataset(w, path, SOL_H5_F32, 1, &param->cols, id, err);
 }
@@ -269,15 +297,15 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
     if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
     for (int stage = 0; stage < STAGES; stage++)
         for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
-            if (stage_of(&p->table->params[i]) == stage) st = declare_param(w, p, i, &ids[i], err);
+            if (stage_of(p, i) == stage) st = declare_param(w, p, i, &ids[i], err);
     return st;
 }
 
 static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id, sol_err *err)
 {
     const sol_param *param = &p->table->params[i];
-    if (param->quantized) return fill_linear(w, &p->linear[i], id, err);
-    if (!sol_param_is_vector(param)) return fill_dense(w, dense_of(p, param), id, err);
+    if (is_packed(p, i)) return fill_linear(w, &p->linear[i], id, err);
+    if (!sol_param_is_vector(param)) return fill_dense(w, dense_of(p, i), id, err);
     return sol_h5_append(w, id, p->vector[i], (size_t)param->cols * sizeof(float), err);
 }
 
@@ -286,7 +314,7 @@ static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blo
     sol_status st = sol_part_fill(w, blob, err);
     for (int stage = 0; stage < STAGES; stage++)
         for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
-            if (stage_of(&p->table->params[i]) == stage) st = fill_param(w, p, i, ids[i], err);
+            if (stage_of(p, i) == stage) st = fill_param(w, p, i, ids[i], err);
     return st;
 }
 
@@ -310,13 +338,16 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
 /* Shapes in the place of what sol_packed_model_from would make. */
 static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dense_type embed_type, sol_err *err)
 {
-    const sol_param *embed = sol_model_embedding(p->table), *head = sol_model_head(p->table);
     sol_status st = SOL_OK;
-    p->embed = (sol_dense_src){.type = embed_type, .rows = embed->rows, .cols = embed->cols};
-    p->head = (sol_dense_src){.type = embed_type, .rows = head->rows, .cols = head->cols};
     for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
         const sol_param *param = &p->table->params[i];
-        if (param->quantized) st = sol_packed_shape(spec, param->name, param->rows, param->cols, &p->linear[i], err);
+        sol_quant_spec layer = sol_quant_for(spec, param->name);
+        if (is_packed(p, i))
+            st =
+                sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->linear[i], err);
+        else if (!sol_param_is_vector(param))
+            *dense_place(p, i) = (sol_dense_src){dense_type(param, embed_type), param->rows,
+                                                 param->cols, NULL, NULL};
     }
     return st;
 }
@@ -435,9 +466,11 @@ static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err
     for (int i = 0; st == SOL_OK && i < table->n_params; i++)
         if (p->vector[i]) st = read_vector(f, &table->params[i], p->vector[i], err);
     for (int i = 0; st == SOL_OK && i < table->n_params; i++)
-        if (table->params[i].quantized) st = read_linear(f, &table->params[i], &p->linear[i], err);
-    if (st == SOL_OK) st = read_dense(f, sol_model_embedding(table), &p->embed, err);
-    return st == SOL_OK && !p->config.tie_word_embeddings ? read_dense(f, sol_model_head(table), &p->head, err) : st;
+        if (is_packed(p, i)) st = read_linear(f, &table->params[i], &p->linear[i], err);
+    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
+        if (!is_packed(p, i) && !p->vector[i])
+            st = read_dense(f, &table->params[i], dense_place(p, i), err);
+    return st;
 }
 
 static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
@@ -445,7 +478,7 @@ static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *e
     sol_model_config config;
     sol_status st = sol_part_check_format(f, SOL_FORMAT_PACKED, err);
     if (st == SOL_OK) st = sol_part_get_config(f, &config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, err);
+    if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, &p->overrides, err);
     if (st == SOL_OK) st = sol_part_get_windows(f, &p->windows, err);
     if (st == SOL_OK) st = sol_part_get_tokenizer(f, &config, &p->tokenizer, err);
     if (st == SOL_OK && config.hidden_size > (int64_t)f->map.size)

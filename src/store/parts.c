@@ -197,6 +197,17 @@ sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_b
     return st;
 }
 
+static sol_status put_overrides(sol_h5_writer *w, int id, const sol_quant_overrides *o,
+                                sol_err *err)
+{
+    sol_text t = {0};
+    if (!o) return SOL_OK;
+    sol_status st = sol_quant_overrides_write(o, &t, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "overrides", t.data, err);
+    sol_free(t.data);
+    return st;
+}
+
 sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err *err)
 {
     int id;
@@ -209,16 +220,30 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
     if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "n", q->n, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "m", q->m, err);
-    return st;
+    return st == SOL_OK ? put_overrides(w, id, q->overrides, err) : st;
 }
 
-sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *err)
+static sol_status get_overrides(const sol_h5_file *f, const sol_h5_node *n, sol_quant_overrides **o,
+                                sol_err *err)
+{
+    const char *text;
+    if (!sol_h5_node_attr(n, "overrides")) return SOL_OK;
+    sol_status st = sol_h5_get_text(f, n, "overrides", &text, err);
+    if (st != SOL_OK) return st;
+    st = sol_quant_overrides_parse(o, text, err);
+    return st == SOL_OK ? SOL_OK
+                        : sol_err_prefix(err, st, "%s: /quant: attribute overrides", f->path);
+}
+
+sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
+                              sol_quant_overrides **overrides, sol_err *err)
 {
     const sol_h5_node *n;
     const char *method;
     int granularity = 0, scale = 0;
     int64_t group = 0, kept = 0, of = 0;
     *q = (sol_quant_spec){.scale_dtype = SOL_F16};
+    *overrides = NULL;
     if (!sol_h5_find(f, "/quant")) return SOL_OK;
     sol_status st = sol_h5_need_group(f, "/quant", &n, err);
     if (st == SOL_OK) st = sol_h5_get_text(f, n, "method", &method, err);
@@ -230,7 +255,12 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *
     if (st == SOL_OK) st = get_enum(f, n, "scale_dtype", scale_dtypes, &scale, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err);
-    if (st != SOL_OK) return st;
+    if (st == SOL_OK) st = get_overrides(f, n, overrides, err);
+    if (st != SOL_OK) {
+        sol_quant_overrides_free(overrides);
+        return st;
+    }
+    q->overrides = *overrides;
     q->granularity = (sol_granularity)granularity;
     q->group_size = (int)group;
     q->n = (int)kept;

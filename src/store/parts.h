@@ -5,6 +5,7 @@
 
 #include "h5/h5.h"
 #include "model/model.h"
+#include "quant/overrides.h"
 #include "quant/quant.h"
 #include "store/store.h"
 #include "text/tokenizer.h"
@@ -29,7 +30,9 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
 
 /* /quant: absent for full precision. */
 sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err *err);
-sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q, sol_err *err);
+/* *overrides: what q->overrides points to, owned by the caller; NULL: there are none. */
+sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
+                              sol_quant_overrides **overrides, sol_err *err);
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err);
 
 /* /evaluation: absent where the windows are not known. */

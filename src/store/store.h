@@ -19,6 +19,7 @@
 #include "model/model.h"
 #include "optim/optim.h"
 #include "quant/codec.h"
+#include "quant/overrides.h"
 #include "text/batcher.h"
 #include "text/tokenizer.h"
 
@@ -55,6 +56,7 @@ typedef struct sol_checkpoint {
     size_t study_bytes;
     sol_quant_spec quant;     /* from config_yaml's quant section as stored attributes; method
                                * NULL: full precision */
+    sol_quant_overrides *overrides; /* those that a file holds, which quant then borrows; owned */
     sol_windows windows;
 } sol_checkpoint;
 
@@ -95,9 +97,12 @@ typedef struct sol_packed_model {
     sol_model *table;         /* of this configuration, without weights; owned */
     sol_tokenizer *tokenizer; /* owned; may be NULL */
     sol_quant_spec quant;
+    sol_quant_overrides *overrides; /* as in sol_checkpoint */
     sol_windows windows;
     sol_packed_mat *linear;   /* [table->n_params]: the quantized parameters, empty for the
                                * others; owned */
+    sol_dense_src *kept;      /* [table->n_params]: those that overrides leave in full precision,
+                               * in fp16; rows 0 for the others; owned */
     float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for
                                * the others; owned */
     float *vectors;           /* all of them, one behind the other; owned */

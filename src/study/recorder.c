@@ -413,7 +413,8 @@ static void measure_weights_of(sol_study *s, int i)
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) m[k] = NAN;
     sol_quant_matrix x = {.w = weights(s, p), .rows = p->rows, .cols = p->cols};
     if (s->model->n_learned > 0) x = sol_model_quant_matrix(s->model, p);
-    sol_measure_layer(s->ctx, &s->spec, &x, (float)s->info[i].w_range, &s->scratch,
+    sol_quant_spec own = sol_study_layer_view(&s->spec, p->name);
+    sol_measure_layer(s->ctx, &own, &x, (float)s->info[i].w_range, &s->scratch,
                       s->layer[i].states, s->state->has_weights, m, &h);
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) *measure_cell(s, k, i) = (float)m[k];
     const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};

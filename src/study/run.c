@@ -133,6 +133,13 @@ sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quan
     return st;
 }
 
+sol_quant_spec sol_study_layer_view(const sol_quant_spec *view, const char *name)
+{
+    sol_quant_spec own = sol_quant_for(view, name);
+    if (!own.method) own = *view;
+    return own;
+}
+
 static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                            const sol_measure_scratch *scratch, uint8_t *states, int i)
 {
@@ -141,7 +148,8 @@ static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_mod
     sol_histograms h;
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) v[k] = NAN;
     sol_quant_matrix x = sol_model_quant_matrix(m, sol_model_param(m, l->name));
-    sol_measure_layer(ctx, spec, &x, (float)l->w_range, scratch, states, false, v, &h);
+    sol_quant_spec own = sol_study_layer_view(spec, l->name);
+    sol_measure_layer(ctx, &own, &x, (float)l->w_range, scratch, states, false, v, &h);
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) run->measure[k][i] = (float)v[k];
     const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};
     for (int k = 0; k < SOL_HIST_KINDS; k++)
@@ -160,7 +168,8 @@ static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_
                                .w_range = (double)sol_histogram_range(sol_model_f32(m, p), p->rows * p->cols)};
         memcpy(l->name, p->name, sizeof l->name);
         if (p->rows * p->cols > *largest) *largest = p->rows * p->cols;
-        st = sol_quant_check(spec, p->name, p->rows, p->cols, err);
+        sol_quant_spec own = sol_study_layer_view(spec, p->name);
+        st = sol_quant_check(&own, p->name, p->rows, p->cols, err);
     }
     return st;
 }

@@ -76,6 +76,9 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
  * quantizes them; without a method as 3:4 would, in the groups that spec asks for (0: 128), by
  * channel where these do not fit. */
 sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err);
+/* How one layer is looked at: as its override says, and one that is kept in full precision as the
+ * others. */
+sol_quant_spec sol_study_layer_view(const sol_quant_spec *view, const char *name);
 
 /* One record of the weights of a model (SOL_F32), quantized as sol_study_view says; released as
  * above. */

@@ -1,0 +1,158 @@
+/* Which layers a model quantizes in another way, by the pattern of their names. */
+#include "quant/overrides.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+sol_status sol_quant_overrides_add(sol_quant_overrides **o, const sol_quant_override *row,
+                                   sol_err *err)
+{
+    if (*o && (*o)->n == SOL_QUANT_MAX_OVERRIDES)
+        return sol_fail(err, SOL_ERR_RANGE, "more than %d overrides", SOL_QUANT_MAX_OVERRIDES);
+    sol_status st = *o ? SOL_OK : sol_alloc_array((void **)o, 1, sizeof **o, err);
+    if (st == SOL_OK) (*o)->row[(*o)->n++] = *row;
+    return st;
+}
+
+void sol_quant_overrides_free(sol_quant_overrides **o)
+{
+    sol_free(*o);
+    *o = NULL;
+}
+
+static sol_status write_row(const sol_quant_override *row, sol_text *t, sol_err *err)
+{
+    const char *method = row->none ? "none" : row->method ? row->method->name : NULL;
+    sol_status st = sol_text_add(t, err, "{match: \"%s\"", row->match);
+    if (st == SOL_OK && method) st = sol_text_add(t, err, ", method: %s", method);
+    if (st == SOL_OK && row->group_size)
+        st = sol_text_add(t, err, ", group_size: %d", row->group_size);
+    return st == SOL_OK ? sol_text_add(t, err, "}") : st;
+}
+
+sol_status sol_quant_overrides_write(const sol_quant_overrides *o, sol_text *t, sol_err *err)
+{
+    sol_status st = sol_text_add(t, err, "[");
+    for (int i = 0; st == SOL_OK && o && i < o->n; i++) {
+        if (i > 0) st = sol_text_add(t, err, ", ");
+        if (st == SOL_OK) st = write_row(&o->row[i], t, err);
+    }
+    return st == SOL_OK ? sol_text_add(t, err, "]") : st;
+}
+
+/* Moves *at behind `word`, if that is what stands there. */
+static bool skip(const char **at, const char *word)
+{
+    size_t n = strlen(word);
+    if (strncmp(*at, word, n) != 0) return false;
+    *at += n;
+    return true;
+}
+
+/* What stands up to one of the bytes of `end`, as out [size]; false: nothing, or too much. */
+static bool take(const char **at, const char *end, char *out, size_t size)
+{
+    size_t n = strcspn(*at, end);
+    if (n == 0 || n >= size) return false;
+    memcpy(out, *at, n);
+    out[n] = 0;
+    *at += n;
+    return true;
+}
+
+static sol_status parse_row(const char **at, sol_quant_override *row, sol_err *err)
+{
+    char method[32] = "", group[16] = "";
+    *row = (sol_quant_override){.none = false};
+    bool right =
+        skip(at, "{match: \"") && take(at, "\"", row->match, sizeof row->match) && skip(at, "\"");
+    if (right && skip(at, ", method: ")) right = take(at, ",}", method, sizeof method);
+    if (right && skip(at, ", group_size: ")) right = take(at, "}", group, sizeof group);
+    row->none = strcmp(method, "none") == 0;
+    row->method = row->none ? NULL : sol_quantizer_find(method);
+    row->group_size = atoi(group);
+    if (!right || !skip(at, "}") || row->group_size < 0 || (!method[0] && !group[0]))
+        return sol_fail(err, SOL_ERR_FORMAT, "is no list of overrides at '%.40s'", *at);
+    if (method[0] && !row->none && !row->method)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "this program has no quantizer '%s'", method);
+    return SOL_OK;
+}
+
+sol_status sol_quant_overrides_parse(sol_quant_overrides **o, const char *text, sol_err *err)
+{
+    const char *at = text;
+    sol_status st = SOL_OK;
+    *o = NULL;
+    if (strcmp(text, "[]") == 0) return SOL_OK;
+    bool more = skip(&at, "[");
+    while (st == SOL_OK && more) {
+        sol_quant_override row;
+        st = parse_row(&at, &row, err);
+        if (st == SOL_OK) st = sol_quant_overrides_add(o, &row, err);
+        more = skip(&at, ", ");
+    }
+    if (st == SOL_OK && strcmp(at, "]") != 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "is no list of overrides at '%.40s'", at);
+    if (st != SOL_OK) sol_quant_overrides_free(o);
+    return st;
+}
+
+const sol_quant_override *sol_quant_override_of(const sol_quant_spec *spec, const char *name)
+{
+    for (int i = 0; spec->overrides && i < spec->overrides->n; i++)
+        if (fnmatch(spec->overrides->row[i].match, name, 0) == 0) return &spec->overrides->row[i];
+    return NULL;
+}
+
+sol_quant_spec sol_quant_for(const sol_quant_spec *spec, const char *name)
+{
+    const sol_quant_override *row = sol_quant_override_of(spec, name);
+    sol_quant_spec layer = *spec;
+    layer.overrides = NULL;
+    if (!row) return layer;
+    if (row->none) layer.method = NULL;
+    if (row->method) layer.method = row->method;
+    if (row->group_size) {
+        layer.granularity = SOL_PER_GROUP;
+        layer.group_size = row->group_size;
+    }
+    return layer;
+}
+
+bool sol_quant_packable(const sol_quant_spec *spec)
+{
+    bool packable = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
+    for (int i = 0; packable && spec->overrides && i < spec->overrides->n; i++) {
+        const sol_quantizer *q = spec->overrides->row[i].method;
+        packable = !q || q->packable;
+    }
+    return packable;
+}
+
+bool sol_quant_same(const sol_quant_spec *a, const sol_quant_spec *b)
+{
+    return a->method == b->method && a->granularity == b->granularity &&
+           a->group_size == b->group_size && a->layout == b->layout &&
+           a->scale_dtype == b->scale_dtype && a->n == b->n && a->m == b->m;
+}
+
+sol_status sol_quant_override_check(const sol_quant_spec *spec, const sol_quant_override *row,
+                                    sol_err *err)
+{
+    const sol_quantizer *q = row->method;
+    if (!spec->method)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%s': quant.method none leaves nothing to override", row->match);
+    if (!q || q == spec->method) return SOL_OK;
+    if (q->n_learned > 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%s': %s learns parameters: it is for all layers or none", row->match,
+                        q->name);
+    if (q->dead_bias != 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%s': %s makes biases: it is for all layers or none", row->match, q->name);
+    return SOL_OK;
+}
