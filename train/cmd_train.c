@@ -54,8 +54,15 @@ const sol_verb sol_verb_train = {
                "  hidden_loss             with distill.hidden_weight: the mean squared difference of the blocks' outputs\n"
                "  eval_loss packed_loss   where measured: the loss on data.eval at lambda 0, and that of the packed model\n"
                "  tasks                   where measured: acc, acc_norm and items of each\n"
+               "  sample                  with train.sample_every: the prompt and what the model makes of it\n"
                "  skipped                 true: loss or gradient was not finite, the parameters stay as they were\n"
                "  tok_s                   tokens a second of the step, without evaluations, checkpoints and study records\n"
+               "and in the first line of a process what computes it and those behind it:\n"
+               "  version commit          of solera\n"
+               "  tier features threads   kernels, what they use of the processor, how many threads\n"
+               "  config_digest           of the keys that make a job another run; data_digest: of the training data\n"
+               "With train.tensorboard events.out.tfevents.solera holds the same for TensorBoard: train/*, eval/*, tasks/*,\n"
+               "study/* (means over the layers) and weights/* (histograms) where the study has a record, sample.\n"
                "The losses in log.txt are means since its line before, the loss of the live line is one of about 20 steps.\n"
                "`solera help config` explains every key.",
     .options = options,

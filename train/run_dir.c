@@ -26,7 +26,7 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
 /* What a run makes beside ckpt/; the first is there before anything else. */
 static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",     "config.yaml",     "log.txt",        "metrics.jsonl",
                                                          "study.h5", "tokens-train.h5", "tokens-eval.h5", "tokens-self.h5",
-                                                         "tokens-calibrate.h5", "calibrate.jsonl"};
+                                                         "tokens-calibrate.h5", "calibrate.jsonl", "events.out.tfevents.solera"};
 
 /* Links count, wherever they lead. */
 static bool is_there(const char *path)

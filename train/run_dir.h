@@ -19,7 +19,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-enum { SOL_RUN_DIR_FILES = 10 };
+enum { SOL_RUN_DIR_FILES = 11 };
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];

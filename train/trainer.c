@@ -2,7 +2,9 @@
 #include "trainer.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 
@@ -402,12 +404,27 @@ static size_t add_origin(const sol_trainer *t, char *line, size_t n)
                                 t->config_digest, t->train.file.digest);
 }
 
+/* The line with the text at its end, which is of any length. */
+static sol_status add_sampled(sol_trainer *t, const sol_step_record *r, const char *line, size_t n, sol_err *err)
+{
+    sol_text out = {0};
+    json_t *value = json_string(r->sample);
+    char *quoted = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    sol_status st = quoted ? sol_text_add(&out, err, "%.*s, \"sample\": %s}\n", (int)n - 2, line, quoted)
+                           : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a sample");
+    if (st == SOL_OK) st = sol_run_dir_metrics_add(&t->dir, out.data, out.n, err);
+    sol_free(out.data);
+    free(quoted);
+    json_decref(value);
+    return st;
+}
+
 static sol_status add_metrics(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
     char line[SOL_STEP_LINE];
     size_t n = sol_step_record_json(r, line), waited = t->dir.waiting.n;
     if (r->step == t->first_step + 1) n = add_origin(t, line, n);
-    sol_status st = sol_run_dir_metrics_add(&t->dir, line, n, err);
+    sol_status st = r->sample ? add_sampled(t, r, line, n, err) : sol_run_dir_metrics_add(&t->dir, line, n, err);
     if (st == SOL_OK && t->dir.waiting.n && !waited)
         sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": the disk is full: lines of metrics.jsonl wait in memory",
                      r->step);
@@ -448,7 +465,10 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         s->best_eval_loss = score(r);
         s->best_step = r->step;
     }
+    bool sample_due = c->train.sample_every > 0 && (last || r->step % (uint64_t)c->train.sample_every == 0);
+    if (sample_due && st == SOL_OK && stop == SOL_OK) st = sol_trainer_sample(t, r, err);
     if (st == SOL_OK) st = add_metrics(t, r, stop == SOL_OK ? err : NULL);
+    if (st == SOL_OK) st = sol_trainer_add_events(t, r, stop == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = stop;
     if (st != SOL_OK) return st;
     show_progress(t, r);
@@ -467,6 +487,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
     int64_t step = (int64_t)s->step, n_steps = t->config->train.steps;
     sol_step_record r = {.step = s->step + 1, .tokens = s->tokens + (uint64_t)sol_trainer_step_tokens(t)};
     double begun = sol_clock() - study_seconds(t);
+    r.has_study = study_due(t);
     r.lambda = sol_residual_lambda(&t->residual, step, n_steps);
     r.lr = sol_lr_at(&t->lr, step, n_steps);
     sol_status st = accumulate(t, &r, err);

@@ -13,6 +13,7 @@
 #ifndef SOLERA_TRAIN_TRAINER_H
 #define SOLERA_TRAIN_TRAINER_H
 
+#include "events.h"
 #include "job.h"
 #include "job_teacher.h"
 #include "program.h"
@@ -34,6 +35,8 @@ typedef struct sol_step_record {
     double eval_loss, packed_loss;
     const sol_task_plan *tasks; /* [n_tasks] with results of this step */
     int n_tasks;
+    bool has_study;     /* a record of the study was made before the update */
+    const char *sample; /* the text of train.sample_every; NULL: none at this step */
 } sol_step_record;
 
 /* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
@@ -55,6 +58,8 @@ typedef struct sol_trainer {
     sol_checkpoint ck; /* model, tokenizer, moments, state, config: what a checkpoint file holds */
     sol_graph *graph;
     sol_study *study; /* NULL without study.every */
+    sol_events *events; /* NULL without train.tensorboard */
+    sol_text sample;  /* the last one */
     sol_job_tokens train, eval;
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
@@ -101,5 +106,13 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
 sol_status sol_trainer_save(sol_trainer *t, sol_err *err);
 /* Removes the checkpoints that the job does not keep; sol_trainer_save and a resume end with it. */
 sol_status sol_trainer_prune(sol_trainer *t, sol_err *err);
+
+/* trainer_watch.c. Opens and closes what the next two write; a record of a step in the event file; a
+ * text of the model at lambda 0, of at most so many tokens, into the step's record. */
+enum { SOL_SAMPLE_TOKENS = 64 };
+sol_status sol_trainer_watch_open(sol_trainer *t, sol_err *err);
+void sol_trainer_watch_close(sol_trainer *t);
+sol_status sol_trainer_add_events(sol_trainer *t, const sol_step_record *r, sol_err *err);
+sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err);
 
 #endif

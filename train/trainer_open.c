@@ -340,6 +340,7 @@ static sol_status begin_run(sol_trainer *t, sol_err *err)
     bool lost = false;
     sol_status st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
     if (st == SOL_OK) st = put_damaged_aside(t, err);
+    if (st == SOL_OK) st = sol_trainer_watch_open(t, err);
     if (st != SOL_OK) return st;
     t->program->log_file = t->dir.log;
     t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
@@ -386,6 +387,7 @@ void sol_trainer_free(sol_trainer **tp)
     sol_trainer *t = *tp;
     if (!t) return;
     sol_study_free(&t->study);
+    sol_trainer_watch_close(t);
     sol_graph_free(&t->graph);
     sol_job_teacher_close(&t->teacher);
     sol_free(t->batch);

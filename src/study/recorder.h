@@ -67,6 +67,16 @@ typedef struct sol_study_at {
  * clipped. */
 sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, sol_err *err);
 
+/* What the last record holds: measure m of layer i at [m * n_layers + i], and counts of the histogram
+ * of w, [n_layers, SOL_HIST_W_BINS] over the layer's w_range. Borrowed until the next record. */
+typedef struct sol_study_record_view {
+    int n_layers;
+    const sol_study_layer *layers;
+    const float *measure;
+    const uint32_t *w;
+} sol_study_record_view;
+sol_study_record_view sol_study_newest(const sol_study *s);
+
 /* Seconds spent in the watch and in records so far; not counted in the speed of the training. */
 double sol_study_seconds(const sol_study *s);
 
