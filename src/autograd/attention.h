@@ -50,10 +50,10 @@ static inline void sol_attention_visible(const sol_attention_block *k, int64_t i
     *to = k->row + i + 1 - k->column;
 }
 
-/* Sets T rows of D columns of a gradient to 0, unless it adds. */
+/* Sets T rows of D columns of a gradient to 0, unless it adds or is not wanted. */
 static inline void sol_attention_clear(const sol_slot *s, int64_t at, int64_t T, int64_t D, int64_t ld)
 {
-    if (s->grad_add) return;
+    if (s->grad_add || !s->grad) return;
     for (int64_t t = 0; t < T; t++) memset(s->grad + at + t * ld, 0, (size_t)D * sizeof(float));
 }
 

@@ -162,9 +162,9 @@ static void backward_block(const tile_workspace *r, int64_t h, int64_t row)
         sol_attention_visible(&k, i, &from, &to);
         c->ctx->k.t.softmax_backward(r->s + i * r->ld, r->ds + i * r->ld, k.columns, from, to, norm + 2 * i, k.scale);
     }
-    spread(r, &k, r->s, c->out[0].grad, c->in[2].grad);
-    spread(r, &k, r->ds, c->in[0].data, c->in[1].grad);
-    mix(r, &k, r->ds, r->k_rows, c->in[0].grad_add, c->in[0].grad + k.q_at, k.q_ld);
+    if (c->in[2].grad) spread(r, &k, r->s, c->out[0].grad, c->in[2].grad);
+    if (c->in[1].grad) spread(r, &k, r->ds, c->in[0].data, c->in[1].grad);
+    if (c->in[0].grad) mix(r, &k, r->ds, r->k_rows, c->in[0].grad_add, c->in[0].grad + k.q_at, k.q_ld);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)

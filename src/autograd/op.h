@@ -1,14 +1,24 @@
-/* What an op is: one file op_<name>.c with shapes, forward, backward, gradient-check cases and
- * descriptor, plus one line in ops.def. No switch over ops anywhere; the tape plans lifetimes from
- * what the descriptor says.
+/* What an op is: one file op_<name>.c with shapes, forward, backward, the cases of its gradient
+ * check and a descriptor, plus one row in ops.def. Nothing else in the program knows one op from
+ * another: the planner asks the descriptor, and there is no switch over ops.
  *
- * Rules for forward and backward:
- *   - forward sets every output; it reads inputs only. No output overlaps an input.
- *   - backward reads the data of the inputs and outputs that reads_in and reads_out name (the memory of
- *     others may hold anything) and out[o].grad. It sets every in[i].grad that is not NULL, or adds to
- *     it when in[i].grad_add.
+ *     static void forward(const sol_op_call *c); // y = x w, element by element
+ *     static void backward(const sol_op_call *c); // dx = dy w, dw = dy x
+ *     static sol_status shapes(sol_op_call *c, sol_err *err); // sets c->out[0].shape and .dtype
+ *     static bool check_case(int i, sol_op_case *c);
+ *     enum { X, W };
+ *     const sol_op sol_op_multiply = {.name = "multiply", .n_in = 2, .n_out = 1,
+ *                                     .shapes = shapes, .forward = forward, .backward = backward,
+ *                                     .in = {[X] = SOL_IN_READ, [W] = SOL_IN_READ},
+ *                                     .check_case = check_case};
+ *
+ * Rules for forward and backward, which autograd/gradcheck.h tests for every op:
+ *   - forward sets every output and reads inputs only. No output overlaps an input.
+ *   - backward reads out[o].grad, and of the data only what SOL_IN_READ and SOL_OUT_READ name: the
+ *     memory of all other tensors may hold anything, and is not written.
+ *   - backward sets every in[i].grad that is not NULL, or adds to it when in[i].grad_add is set.
  *   - both run over the pool in tiles that depend on shapes alone, allocate nothing, and keep large
- *     temporaries in `workspace`. */
+ *     temporaries in `workspace`, whose content at the start is arbitrary. */
 #ifndef SOLERA_AUTOGRAD_OP_H
 #define SOLERA_AUTOGRAD_OP_H
 
@@ -28,19 +38,65 @@ typedef struct sol_slot {
     sol_shape shape;
     sol_dtype dtype;
     void *data;
-    float *grad;   /* input: NULL when none is wanted; output: NULL when none arrives */
-    bool grad_bf16; /* grad holds bf16 */
+    float *grad;    /* input: NULL when none is wanted; output: NULL when none arrives */
+    bool grad_bf16; /* grad holds bf16: see SOL_IN_GRAD_BF16 */
     bool grad_add;  /* input: add to grad instead of setting it */
-    const float *grad_scale; /* input: *grad_scale times the gradient is due, where scaled_in
-                              * allows; NULL: 1 */
+    const float *grad_scale; /* input: see SOL_IN_GRAD_SCALED; NULL: 1 */
 } sol_slot;
 
 typedef struct sol_op_call {
     const sol_ctx *ctx;
     sol_slot in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
     const void *attr; /* attr_size bytes of the op's own struct */
-    void *workspace;    /* what `workspace` asked for; 64-byte aligned; holds anything at the start */
+    void *workspace;  /* what `workspace` asked for, 64-byte aligned */
 } sol_op_call;
+
+/* Promises about an input, in sol_op.in: flags, combined by |. A promise is what the op says; what
+ * the planner makes of it follows. One that is not given costs memory or time, never correctness. */
+enum {
+    /* backward reads in[i].data. The planner keeps the tensor from the forward pass until that
+     * call, or has it computed again right before; without this flag its memory serves others as
+     * soon as the last forward call has read it. */
+    SOL_IN_READ = 1 << 0,
+    /* backward multiplies the gradient of in[i] by *in[i].grad_scale. Where all readers of a tensor
+     * say so, the straight-through op that made it (SOL_OP_STRAIGHT_THROUGH) hands its factor to
+     * them, and its own backward pass costs nothing: a product applies the factor as it writes. */
+    SOL_IN_GRAD_SCALED = 1 << 1,
+    /* backward writes in[i].grad in bf16 when in[i].grad_bf16 is set, which only happens where
+     * in[i] is bf16 itself. The planner asks for it where this is the only reader of the tensor, and the op that made it takes such a
+     * gradient (SOL_OUT_GRAD_BF16). The gradient then takes half of the memory. */
+    SOL_IN_GRAD_BF16 = 1 << 2,
+    /* backward has read all of in[i].data before it writes in[i].grad, so that both may lie in the
+     * same memory. With sol_tape_opts.fresh the planner puts an effective weight where the gradient
+     * of its parameter will lie, when this call is the only one that writes that gradient. */
+    SOL_IN_GRAD_OVER_DATA = 1 << 3,
+};
+
+/* Promises about an output, in sol_op.out. */
+enum {
+    /* backward reads out[o].data, which is kept like an input with SOL_IN_READ: a softmax that
+     * forward has computed, or its sums. */
+    SOL_OUT_READ = 1 << 0,
+    /* backward takes out[o].grad in bf16 when out[o].grad_bf16 is set: see SOL_IN_GRAD_BF16. */
+    SOL_OUT_GRAD_BF16 = 1 << 1,
+};
+
+/* Promises about the whole op, in sol_op.promises. */
+enum {
+    /* backward sets the outputs too, to the same bits as forward. Such an op ends its graph; in a
+     * training run the planner leaves out its forward call. A loss over a large vocabulary would
+     * otherwise compute all logits twice. */
+    SOL_OP_COMPUTES_IN_BACKWARD = 1 << 0,
+    /* forward is cheap: one pass over inputs that stay in memory anyway, because they have
+     * SOL_IN_READ. The planner does not keep the outputs for the backward calls of other ops, but
+     * runs forward a second time before the first of these. (The field says rematerialization.) */
+    SOL_OP_CHEAP_TO_REPEAT = 1 << 1,
+    /* The gradient of in[0] is that of out[0] times *factor, and no other input takes one: the
+     * straight-through estimator, a cast. The planner gives both gradients one buffer and never
+     * calls backward, provided that the readers of out[0] apply the factor (SOL_IN_GRAD_SCALED) or
+     * there is none. */
+    SOL_OP_STRAIGHT_THROUGH = 1 << 2,
+};
 
 /* Inputs for a gradient check. Float inputs are drawn from a normal distribution. */
 typedef struct sol_op_case {
@@ -49,6 +105,10 @@ typedef struct sol_op_case {
                                          * differentiated */
     bool constant[SOL_OP_MAX_IN];       /* a float input that takes no gradient */
     const float *floats[SOL_OP_MAX_IN]; /* values of such an input; NULL: drawn like the others */
+    bool bf16[SOL_OP_MAX_IN];           /* a float input that is held in bf16 */
+    int fp32_case; /* > 0: this case computes case fp32_case - 1 in bf16, and its gradients are
+                    * compared with the ones of that case, because differences of rounded numbers
+                    * tell nothing */
     _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
 } sol_op_case;
 
@@ -56,32 +116,20 @@ typedef struct sol_op {
     const char *name;
     int n_in, n_out;
     size_t attr_size;
-    /* Checks input shapes and types, sets shape and dtype of the outputs. */
+    /* Checks shapes and types of the inputs, sets shape and dtype of the outputs. */
     sol_status (*shapes)(sol_op_call *c, sol_err *err);
-    size_t (*workspace)(const sol_op_call *c, bool backward); /* bytes; NULL: none */
+    /* Bytes of workspace for a forward or a backward call, from shapes and attr; NULL: none. */
+    size_t (*workspace)(const sol_op_call *c, bool backward);
     void (*forward)(const sol_op_call *c);
     void (*backward)(const sol_op_call *c);
-    /* What the planner may rely on. Bit i stands for in[i] (reads_out: out[i]). */
-    unsigned reads_in, reads_out; /* backward reads in[i].data, out[i].data: they are kept until
-                                   * then */
-    unsigned scaled_in;           /* backward multiplies the gradient by *in[i].grad_scale */
-    unsigned narrow_in;           /* backward can write in[i].grad in bf16; done where in[i] is
-                                   * bf16 and has one reader */
-    unsigned over_in;             /* backward reads in[i].data before it writes in[i].grad: both
-                                   * may share memory */
-    /* Backward computes the outputs as well. When the op is the last one of a graph, a training run
-     * skips its forward. */
-    bool backward_computes;
-    /* Forward is one pass over inputs that stay in memory anyway, because the op's backward reads
-     * them. So the outputs are not kept for the backward calls of other ops; forward runs a second
-     * time before the first of these. */
-    bool cheap;
-    /* Straight-through ops: the gradient of in[0] is *factor times that of out[0]; a NULL factor is
-     * 1. The tape gives both one buffer and passes the factor to the ops that write it (scaled_in),
-     * so that the op's own backward costs nothing. */
-    const float *(*alias_factor)(const void *attr);
-    /* Straight-through ops: the function whose gradient backward computes, for the gradient check;
-     * NULL: forward. */
+    unsigned in[SOL_OP_MAX_IN];   /* SOL_IN_... of each input */
+    unsigned out[SOL_OP_MAX_OUT]; /* SOL_OUT_... of each output */
+    unsigned promises;            /* SOL_OP_... */
+    /* Of SOL_OP_STRAIGHT_THROUGH: where the factor stands, which is read at every call; NULL: it
+     * is 1. */
+    const float *(*factor)(const void *attr);
+    /* The function whose gradient backward computes, where it is not the derivative of forward, for
+     * the gradient check; NULL: forward. */
     void (*surrogate)(const sol_op_call *c);
     /* Sets case i of the gradient check; false when there is none. Case 0 must exist. */
     bool (*check_case)(int i, sol_op_case *c);

@@ -15,6 +15,8 @@
 #include "autograd/attention.h"
 #include "kernels/gemm.h"
 
+enum { Q, K, V, DOC_START, O = 0, NORM };
+
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_attention_shape *a = sol_attention_shape_of(c);
@@ -82,17 +84,17 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
     int64_t D = sol_attention_shape_of(c)->head_dim, n = k.columns, from, to;
     const float *q = (const float *)c->in[0].data + k.q_at, *key = (const float *)c->in[1].data + k.kv_at;
     const float *norm = (const float *)c->out[1].data + k.norm_at, *d_o = c->out[0].grad + k.q_at;
-    float *dq = c->in[0].grad + k.q_at, *dk = c->in[1].grad + k.kv_at, *dv = c->in[2].grad + k.kv_at,
-          *ds = p + k.rows * n;
+    float *dq = c->in[Q].grad, *dk = c->in[K].grad, *dv = c->in[V].grad, *ds = p + k.rows * n;
     sol_gemm_tile(false, true, k.rows, n, D, k.scale, q, k.q_ld, key, k.kv_ld, 0, p, n);
     sol_gemm_tile(false, true, k.rows, n, D, 1, d_o, k.q_ld, (const float *)c->in[2].data + k.kv_at, k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
         sol_attention_visible(&k, i, &from, &to);
         c->ctx->k.t.softmax_backward(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
     }
-    sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv, k.kv_ld);
-    sol_gemm_tile(true, false, n, D, k.rows, 1, ds, n, q, k.q_ld, 1, dk, k.kv_ld);
-    sol_gemm_tile(false, false, k.rows, D, n, 1, ds, n, key, k.kv_ld, c->in[0].grad_add, dq, k.q_ld);
+    if (dv) sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv + k.kv_at, k.kv_ld);
+    if (dk) sol_gemm_tile(true, false, n, D, k.rows, 1, ds, n, q, k.q_ld, 1, dk + k.kv_at, k.kv_ld);
+    if (dq)
+        sol_gemm_tile(false, false, k.rows, D, n, 1, ds, n, key, k.kv_ld, c->in[Q].grad_add, dq + k.q_at, k.q_ld);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -123,13 +125,16 @@ static bool check_case(int i, sol_op_case *c)
 {
     static const sol_attention_shape shape[] = {{2, 5, 4, 2, 4}, {1, 1, 1, 1, 2}, {1, 7, 3, 1, 3}, {1, 70, 1, 1, 2}};
     static const int32_t start[] = {0, 0, 0, 3, 3, 0, 1, 1, 1, 1}, none[70];
-    if (i >= 4) return false;
-    int64_t n = shape[i].batch * shape[i].time;
-    c->in[0] = sol_shape2(n, shape[i].heads * shape[i].head_dim);
-    c->in[1] = c->in[2] = sol_shape2(n, shape[i].kv_heads * shape[i].head_dim);
-    c->in[3] = sol_shape1(n);
-    c->ints[3] = n > 10 ? none : start;
-    *(sol_attention_attr *)c->attr = (sol_attention_attr){shape[i], SOL_F32};
+    enum { FP32 = 4 }; /* then the same ones in bf16 */
+    if (i >= 2 * FP32) return false;
+    const sol_attention_shape *a = &shape[i % FP32];
+    int64_t n = a->batch * a->time;
+    c->in[Q] = sol_shape2(n, a->heads * a->head_dim);
+    c->in[K] = c->in[V] = sol_shape2(n, a->kv_heads * a->head_dim);
+    c->in[DOC_START] = sol_shape1(n);
+    c->ints[DOC_START] = n > 10 ? none : start;
+    c->fp32_case = i < FP32 ? 0 : i - FP32 + 1;
+    *(sol_attention_attr *)c->attr = (sol_attention_attr){*a, i < FP32 ? SOL_F32 : SOL_BF16};
     return true;
 }
 
@@ -141,8 +146,8 @@ const sol_op sol_op_attention = {.name = "attention",
                                  .workspace = workspace,
                                  .forward = forward,
                                  .backward = backward,
-                                 .reads_in = 15,
-                                 .reads_out = 2,
+                                 .in = {[Q] = SOL_IN_READ, [K] = SOL_IN_READ, [V] = SOL_IN_READ, [DOC_START] = SOL_IN_READ},
+                                 .out = {[NORM] = SOL_OUT_READ},
                                  .check_case = check_case};
 
 sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start, const sol_attention_shape *shape,

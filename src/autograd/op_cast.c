@@ -68,12 +68,6 @@ static void backward(const sol_op_call *c)
     if (c->in[0].grad) run(c, backward_tile);
 }
 
-static const float *alias_factor(const void *at)
-{
-    (void)at;
-    return NULL;
-}
-
 static bool check_case(int i, sol_op_case *c)
 {
     if (i >= 1) return false;
@@ -88,7 +82,7 @@ const sol_op sol_op_cast = {.name = "cast",
                             .shapes = shapes,
                             .forward = forward,
                             .backward = backward,
-                            .alias_factor = alias_factor,
+                            .promises = SOL_OP_STRAIGHT_THROUGH,
                             .check_case = check_case};
 
 sol_var sol_cast(sol_tape *t, sol_var x, sol_dtype type)

@@ -210,8 +210,8 @@ const sol_op sol_op_distill_loss = {.name = "distill_loss",
                                     .workspace = workspace,
                                     .forward = forward,
                                     .backward = backward,
-                                    .reads_in = 31,
-                                    .backward_computes = true,
+                                    .in = {SOL_IN_READ, SOL_IN_READ, SOL_IN_READ, SOL_IN_READ, SOL_IN_READ},
+                                    .promises = SOL_OP_COMPUTES_IN_BACKWARD,
                                     .check_case = check_case};
 
 sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,

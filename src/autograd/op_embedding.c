@@ -4,6 +4,7 @@
 
 #include "autograd/ops.h"
 
+enum { TOKENS, W };
 enum { ROWS = 64, COLUMNS = 32 }; /* of a forward and of a backward tile */
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
@@ -74,7 +75,7 @@ const sol_op sol_op_embedding = {.name = "embedding",
                                  .shapes = shapes,
                                  .forward = forward,
                                  .backward = backward,
-                                 .reads_in = 1,
+                                 .in = {[TOKENS] = SOL_IN_READ},
                                  .check_case = check_case};
 
 sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w)

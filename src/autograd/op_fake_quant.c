@@ -1,5 +1,5 @@
 /* W_eff = a Q(W) + b W.  Straight through: dW = (a + b) dW_eff, for the zeroed weights too, no gradient through the
- * scale. Its surrogate is (a + b) W. On a tape the gradient of W_eff is that of W times a factor (alias_factor) and
+ * scale. Its surrogate is (a + b) W. On a tape the gradient of W_eff is that of W times a factor (sol_op.factor) and
  * this backward does not run; methods that are not straight-through get the factor 1 and are finished outside
  * (sol_quant_backward). */
 #include <string.h>
@@ -68,7 +68,7 @@ static void surrogate(const sol_op_call *c)
     scale(c, c->out[0].data, c->in[0].data, false);
 }
 
-static const float *alias_factor(const void *at)
+static const float *factor(const void *at)
 {
     static const float one = 1;
     const attr *a = at;
@@ -93,7 +93,8 @@ const sol_op sol_op_fake_quant = {.name = "fake_quant",
                                   .shapes = shapes,
                                   .forward = forward,
                                   .backward = backward,
-                                  .alias_factor = alias_factor,
+                                  .promises = SOL_OP_STRAIGHT_THROUGH,
+                                  .factor = factor,
                                   .surrogate = surrogate,
                                   .check_case = check_case};
 

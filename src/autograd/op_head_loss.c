@@ -58,8 +58,8 @@ const sol_op sol_op_head_loss = {.name = "head_loss",
                                  .workspace = workspace,
                                  .forward = forward,
                                  .backward = backward,
-                                 .reads_in = 7,
-                                 .backward_computes = true,
+                                 .in = {SOL_IN_READ, SOL_IN_READ, SOL_IN_READ},
+                                 .promises = SOL_OP_COMPUTES_IN_BACKWARD,
                                  .check_case = check_case};
 
 sol_var sol_head_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_dtype compute)

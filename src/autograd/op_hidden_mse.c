@@ -3,6 +3,7 @@
  * x, teacher [N, C]; sum, out [N, 1]. */
 #include "autograd/distill.h"
 
+enum { X, TEACHER, SUM };
 enum { ROWS = 16 };
 
 typedef struct attr {
@@ -81,7 +82,7 @@ const sol_op sol_op_hidden_mse = {.name = "hidden_mse",
                                   .shapes = shapes,
                                   .forward = forward,
                                   .backward = backward,
-                                  .reads_in = 3,
+                                  .in = {[X] = SOL_IN_READ, [TEACHER] = SOL_IN_READ},
                                   .check_case = check_case};
 
 sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor)

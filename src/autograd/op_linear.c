@@ -4,6 +4,8 @@
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
 
+enum { X, W, Y = 0 };
+
 typedef struct attr {
     sol_dtype out;
 } attr;
@@ -66,9 +68,16 @@ static void backward(const sol_op_call *c)
 static bool check_case(int i, sol_op_case *c)
 {
     static const int64_t dims[][3] = {{5, 7, 3}, {1, 4, 6}, {3, 1, 1}};
-    if (i >= 3) return false;
-    c->in[0] = sol_shape2(dims[i][0], dims[i][1]);
-    c->in[1] = sol_shape2(dims[i][2], dims[i][1]);
+    enum { FP32 = 3, BF16 = 3 }; /* the latter: W in fp32, W in bf16, Y in bf16 */
+    if (i >= FP32 + BF16) return false;
+    const int64_t *d = dims[i < FP32 ? i : 0];
+    c->in[X] = sol_shape2(d[0], d[1]);
+    c->in[W] = sol_shape2(d[2], d[1]);
+    if (i < FP32) return true;
+    c->fp32_case = 1;
+    c->bf16[X] = true;
+    c->bf16[W] = i > FP32;
+    *(attr *)c->attr = (attr){i == FP32 + BF16 - 1 ? SOL_BF16 : SOL_F32};
     return true;
 }
 
@@ -80,9 +89,9 @@ const sol_op sol_op_linear = {.name = "linear",
                               .workspace = workspace,
                               .forward = forward,
                               .backward = backward,
-                              .reads_in = 3,
-                              .scaled_in = 2,
-                              .over_in = 2,
+                              .in = {[X] = SOL_IN_READ,
+                                     [W] = SOL_IN_READ | SOL_IN_GRAD_SCALED | SOL_IN_GRAD_OVER_DATA},
+                              .out = {[Y] = SOL_OUT_GRAD_BF16},
                               .check_case = check_case};
 
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype type)

@@ -3,6 +3,7 @@
  * x, target [N, C] f32; out [N, 1]. */
 #include "autograd/ops.h"
 
+enum { X, TARGET };
 enum { ROWS = 16 };
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
@@ -72,7 +73,7 @@ const sol_op sol_op_relative_error = {.name = "relative_error",
                                       .shapes = shapes,
                                       .forward = forward,
                                       .backward = backward,
-                                      .reads_in = 3,
+                                      .in = {[X] = SOL_IN_READ, [TARGET] = SOL_IN_READ},
                                       .check_case = check_case};
 
 sol_var sol_relative_error(sol_tape *t, sol_var x, sol_var target)

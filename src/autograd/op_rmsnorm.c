@@ -5,6 +5,7 @@
  * rows first, then over the blocks in order. */
 #include "autograd/ops.h"
 
+enum { X, W, Y = 0, R };
 enum { ROWS = 32 };
 
 typedef struct attr {
@@ -97,10 +98,13 @@ static void backward(const sol_op_call *c)
 static bool check_case(int i, sol_op_case *c)
 {
     static const int64_t dims[][3] = {{3, 8, 1}, {70, 5, 1}, {1, 1, 1}, {11, 3, 4}};
-    if (i >= 4) return false;
-    c->in[0] = sol_shape2(dims[i][0], dims[i][2] * dims[i][1]);
-    c->in[1] = sol_shape2(1, dims[i][1]);
-    *(attr *)c->attr = (attr){.eps = 0.1f};
+    enum { FP32 = 4, BF16 = 1 };
+    if (i >= FP32 + BF16) return false;
+    const int64_t *d = dims[i < FP32 ? i : 1];
+    c->in[X] = sol_shape2(d[0], d[2] * d[1]);
+    c->in[W] = sol_shape2(1, d[1]);
+    c->fp32_case = i < FP32 ? 0 : 2;
+    *(attr *)c->attr = (attr){.eps = 0.1f, .out = i < FP32 ? SOL_F32 : SOL_BF16};
     return true;
 }
 
@@ -112,9 +116,9 @@ const sol_op sol_op_rmsnorm = {.name = "rmsnorm",
                                .workspace = workspace,
                                .forward = forward,
                                .backward = backward,
-                               .reads_in = 3,
-                               .reads_out = 2,
-                               .cheap = true,
+                               .in = {[X] = SOL_IN_READ, [W] = SOL_IN_READ},
+                               .out = {[R] = SOL_OUT_READ},
+                               .promises = SOL_OP_CHEAP_TO_REPEAT,
                                .check_case = check_case};
 
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype type)

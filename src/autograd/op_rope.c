@@ -6,6 +6,7 @@
  * x, y [N, heads * D]; position [N] i32; cos, sin [P, D/2] with P above every position. */
 #include "autograd/ops.h"
 
+enum { X, POSITION, COSINE, SINE };
 enum { ROWS = 32 };
 
 typedef struct attr {
@@ -89,7 +90,7 @@ const sol_op sol_op_rope = {.name = "rope",
                             .shapes = shapes,
                             .forward = forward,
                             .backward = backward,
-                            .reads_in = 2 | 4 | 8,
+                            .in = {[POSITION] = SOL_IN_READ, [COSINE] = SOL_IN_READ, [SINE] = SOL_IN_READ},
                             .check_case = check_case};
 
 sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, sol_var sin_table, int64_t head_dim)

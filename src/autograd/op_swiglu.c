@@ -4,6 +4,7 @@
 
 #include "autograd/ops.h"
 
+enum { GATE, UP };
 enum { ITEMS = 8192, PART = 1024 };
 
 typedef struct attr {
@@ -101,8 +102,12 @@ static void backward(const sol_op_call *c)
 
 static bool check_case(int i, sol_op_case *c)
 {
-    if (i >= 1) return false;
-    c->in[0] = c->in[1] = sol_shape2(3, 5);
+    if (i >= 2) return false;
+    c->in[GATE] = c->in[UP] = sol_shape2(3, 5);
+    if (i == 0) return true;
+    c->fp32_case = 1;
+    c->bf16[GATE] = c->bf16[UP] = true;
+    *(attr *)c->attr = (attr){SOL_BF16};
     return true;
 }
 
@@ -113,9 +118,8 @@ const sol_op sol_op_swiglu = {.name = "swiglu",
                               .shapes = shapes,
                               .forward = forward,
                               .backward = backward,
-                              .reads_in = 3,
-                              .narrow_in = 3,
-                              .cheap = true,
+                              .in = {[GATE] = SOL_IN_READ | SOL_IN_GRAD_BF16, [UP] = SOL_IN_READ | SOL_IN_GRAD_BF16},
+                              .promises = SOL_OP_CHEAP_TO_REPEAT,
                               .check_case = check_case};
 
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up, sol_dtype type)

@@ -45,15 +45,34 @@ static void mark_gradients(sol_tape *t)
     }
 }
 
-/* A gradient lies in bf16 where the one op that reads the tensor, itself of bf16, sets it so. */
-static void mark_narrow(sol_tape *t)
+static void count_readers(sol_tape *t)
+{
+    for (int i = 0; i < t->nodes.n; i++) {
+        const tape_node *n = tape_node_at(t, i);
+        for (int j = 0; j < n->op->n_in; j++) tape_var_at(t, n->in[j])->readers++;
+    }
+}
+
+/* Whether the node that makes v takes its gradient in bf16. */
+static bool takes_bf16(const sol_tape *t, int v)
+{
+    if (tape_var_at(t, v)->kind != VAR_NODE) return false;
+    const tape_node *n = tape_node_at(t, tape_var_at(t, v)->node);
+    for (int o = 0; o < n->op->n_out; o++)
+        if (n->out[o] == v) return n->op->out[o] & SOL_OUT_GRAD_BF16;
+    return false;
+}
+
+/* The gradient of a bf16 tensor lies in bf16 where its one reader writes it so and its maker takes
+ * it so. */
+static void mark_bf16_gradients(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         for (int j = 0; j < n->op->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
-            v->narrow_grad = v->readers == 0 && v->dtype == SOL_BF16 && v->kind == VAR_NODE && (n->op->narrow_in >> j & 1);
-            v->readers++;
+            v->grad_bf16 = v->readers == 1 && v->dtype == SOL_BF16 && (n->op->in[j] & SOL_IN_GRAD_BF16) &&
+                           takes_bf16(t, n->in[j]);
         }
     }
 }
@@ -69,13 +88,13 @@ static void mark_crossing(sol_tape *t)
     }
 }
 
-/* May the gradient of v (in[0] of whatever follows) be written pre-multiplied? All who write it must know how. */
+/* Whether all readers of v can write its gradient times a factor. */
 static bool readers_scale(const sol_tape *t, int v)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         for (int j = 0; j < n->op->n_in; j++)
-            if (n->in[j] == v && !(n->op->scaled_in >> j & 1)) return false;
+            if (n->in[j] == v && !(n->op->in[j] & SOL_IN_GRAD_SCALED)) return false;
     }
     return true;
 }
@@ -86,9 +105,9 @@ static sol_status mark_aliases(sol_tape *t, sol_err *err)
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         tape_var *out = tape_var_at(t, n->out[0]);
-        const float *factor = n->op->alias_factor ? n->op->alias_factor(n->attr) : NULL;
+        const float *factor = n->op->factor ? n->op->factor(n->attr) : NULL;
         bool whole = !tape_var_at(t, n->in[0])->factor; /* factors do not multiply */
-        if (n->op->alias_factor && whole && (!factor || readers_scale(t, n->out[0]))) {
+        if (tape_promises(n, SOL_OP_STRAIGHT_THROUGH) && whole && (!factor || readers_scale(t, n->out[0]))) {
             out->alias = tape_grad_home(t, n->in[0]);
             out->factor = factor;
         } else if (n->prologue && out->needs_grad) {
@@ -108,7 +127,7 @@ static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
         if (n->prologue) continue;
         for (int j = 0; j < n->op->n_in; j++) {
             if (tape_grad_home(t, n->in[j]) != param) continue;
-            *over = n->in[j] == v && (n->op->over_in >> j & 1);
+            *over = n->in[j] == v && (n->op->in[j] & SOL_IN_GRAD_OVER_DATA);
             writers++;
         }
     }
@@ -142,7 +161,7 @@ static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
 
 static size_t grad_bytes(const tape_var *v)
 {
-    if (v->narrow_grad) return v->bytes;
+    if (v->grad_bf16) return v->bytes;
     return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
@@ -155,9 +174,10 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
     for (int j = 0; j < op->n_in + op->n_out; j++) {
         bool is_in = j < op->n_in;
         int index = is_in ? n->in[j] : n->out[j - op->n_in];
-        unsigned reads = is_in ? op->reads_in >> j : op->reads_out >> (j - op->n_in);
+        bool reads = is_in ? op->in[j] & SOL_IN_READ : op->out[j - op->n_in] & SOL_OUT_READ;
+        bool sets = !is_in && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD);
         tape_var *v = tape_var_at(t, index);
-        if (v->kind == VAR_PARAM || v->in_grad || (backward && !(reads & 1) && (is_in || !op->backward_computes))) continue;
+        if (v->kind == VAR_PARAM || v->in_grad || (backward && !reads && !sets)) continue;
         touch(t, &v->buffer[late && v->recomputed], v->bytes, i);
     }
     size_t bytes = 0, back = 0;
@@ -191,16 +211,16 @@ static bool runs_again(const sol_tape *t, int var)
     const tape_node *n = tape_node_at(t, v->node);
     bool kept = false;
     for (int o = 0; o < n->op->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
-    return n->op->cheap && !kept;
+    return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT) && !kept;
 }
 
 /* Runs again the cheap nodes whose outputs the backward call of a node reads, once each. The root's call follows the forward
  * pass at once: for it they are kept. */
 static void emit_cheap(sol_tape *t, const tape_node *reader)
 {
-    if (reader->op->backward_computes) return;
+    if (tape_promises(reader, SOL_OP_COMPUTES_IN_BACKWARD)) return;
     for (int j = 0; j < reader->op->n_in; j++) {
-        if (!(reader->op->reads_in >> j & 1) || !runs_again(t, reader->in[j])) continue;
+        if (!(reader->op->in[j] & SOL_IN_READ) || !runs_again(t, reader->in[j])) continue;
         int node = tape_var_at(t, reader->in[j])->node;
         const tape_node *n = tape_node_at(t, node);
         emit_cheap(t, n);
@@ -248,14 +268,14 @@ static void emit_recompute(sol_tape *t, int first, int last)
     for (int i = last; i >= first; i--) {
         const tape_node *n = tape_node_at(t, i);
         for (int o = 0; o < n->op->n_out; o++)
-            if ((n->op->reads_out >> o & 1) && !tape_var_at(t, n->out[o])->crosses && !tape_var_at(t, n->out[o])->keep)
+            if ((n->op->out[o] & SOL_OUT_READ) && !tape_var_at(t, n->out[o])->crosses && !tape_var_at(t, n->out[o])->keep)
                 tape_var_at(t, n->out[o])->recomputed = true;
         bool needed = false;
         for (int o = 0; o < n->op->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
         for (int j = 0; j < n->op->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
             bool own = v->kind == VAR_NODE && v->node >= first && v->node <= last && !v->crosses && !v->keep;
-            if (own && (needed || (n->op->reads_in >> j & 1))) v->recomputed = true;
+            if (own && (needed || (n->op->in[j] & SOL_IN_READ))) v->recomputed = true;
         }
     }
     for (int i = first; i <= last; i++) {
@@ -271,7 +291,7 @@ static void schedule(sol_tape *t)
     int root_node = tape_var_at(t, t->root)->node, last_segment = -1;
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        if (!n->prologue && !(i == root_node && n->op->backward_computes && !t->opts.no_grad)) emit(t, STEP_FORWARD, i);
+        if (!n->prologue && !(i == root_node && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) && !t->opts.no_grad)) emit(t, STEP_FORWARD, i);
     }
     if (t->opts.no_grad) return;
     tape_var_at(t, t->root)->grad_written = true;
@@ -389,11 +409,12 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
     t->root = root;
     if (t->status == SOL_OK) {
         for (int i = 0; i < t->nodes.n; i++)
-            if (tape_node_at(t, i)->op->backward_computes && tape_node_at(t, i)->out[0] != root)
+            if (tape_promises(tape_node_at(t, i), SOL_OP_COMPUTES_IN_BACKWARD) && tape_node_at(t, i)->out[0] != root)
                 return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph",
                                 tape_node_at(t, i)->op->name);
         mark_gradients(t);
-        mark_narrow(t);
+        count_readers(t);
+        mark_bf16_gradients(t);
         mark_crossing(t);
         t->status = mark_aliases(t, &t->err);
         mark_in_grad(t);

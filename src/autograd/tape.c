@@ -173,7 +173,7 @@ static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bo
     if (grad) {
         s.grad = home->kind == VAR_PARAM ? home->outside_grad : buffer_address(t, home->grad_buffer);
         s.grad_scale = v->factor;
-        s.grad_bf16 = v->narrow_grad;
+        s.grad_bf16 = v->grad_bf16;
     }
     return s;
 }
@@ -186,11 +186,11 @@ static void bind_step(sol_tape *t, tape_step *s)
     s->call = (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
     for (int i = 0; i < op->n_in; i++) {
         bool grad = backward && (s->grad_wanted >> i & 1);
-        s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->reads_in >> i & 1), grad);
+        s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->in[i] & SOL_IN_READ), grad);
         s->call.in[i].grad_add = s->grad_add >> i & 1;
     }
     for (int o = 0; o < op->n_out; o++) {
-        bool data = !backward || op->backward_computes || (op->reads_out >> o & 1);
+        bool data = !backward || tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) || (op->out[o] & SOL_OUT_READ);
         s->call.out[o] = bind_slot(t, n->out[o], late, data, backward && (s->out_grad >> o & 1));
     }
 }
@@ -247,7 +247,7 @@ void sol_tape_run_forward(sol_tape *t)
     int i = 0;
     while (i < t->steps.n && s[i].kind == STEP_FORWARD) run_step(t, &s[i++]);
     /* The last op of a training schedule has no forward call of its own; its backward call's slots serve. */
-    if (i < t->steps.n && tape_node_at(t, s[i].node)->op->backward_computes)
+    if (i < t->steps.n && tape_promises(tape_node_at(t, s[i].node), SOL_OP_COMPUTES_IN_BACKWARD))
         tape_node_at(t, s[i].node)->op->forward(&s[i].call);
 }
 

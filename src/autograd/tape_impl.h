@@ -16,7 +16,7 @@ typedef struct tape_var {
     bool prologue, keep;
     bool constant; /* a param without gradient */
     bool needs_grad;
-    bool narrow_grad;          /* its gradient is bf16 */
+    bool grad_bf16;            /* its gradient is bf16 */
     int readers;               /* nodes that read it, counted while planning */
     bool in_grad;              /* its data lies where the gradient of the param it aliases will */
     bool crosses;              /* read outside its segment: never recomputed */
@@ -95,6 +95,12 @@ static inline tape_node *tape_node_at(const sol_tape *t, int i)
 static inline tape_buffer *tape_buffer_at(const sol_tape *t, int i)
 {
     return (tape_buffer *)t->buffers.items + i;
+}
+
+/* Whether the node's op makes a promise of SOL_OP_... */
+static inline bool tape_promises(const tape_node *n, unsigned promise)
+{
+    return n->op->promises & promise;
 }
 
 /* Appends a zeroed item; NULL (with t->status set) when memory is short. */
