@@ -56,6 +56,8 @@ static const struct {
      "job.yaml:2:3: key 'train.zzzzzzzzzzzzzzz': unknown key; `solera help config` lists them"},
     {"trian:\n  steps: 5\n", "job.yaml:1:1: unknown section 'trian'; did you mean 'train'?"},
     {"steps: 5\n", "job.yaml:1:1: unknown section 'steps'; did you mean 'train.steps'?"},
+    {"extends: other.yaml\n", "job.yaml:1:10: extends: a job extends another one only in a file"},
+    {"train:\nextends: other.yaml\n", "job.yaml:2:1: extends: comes first in a file, and once"},
     {"train.steps: 5\n", "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
     {"qqqqqqqqqqqqq: 5\n", "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, "
                            "distill, train, optim, eval, checkpoint, calibrate, study"},

@@ -8,6 +8,9 @@
  *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *
+ * A file may begin with `extends: FILE`, relative to its own folder: that job is read first, and each
+ * key that this file sets replaces the value there. It may extend a third one.
+ *
  * A file is a mapping of sections, each a mapping of scalars (quant.overrides: a list). Refused:
  * unknown and duplicate keys, wrong types, values out of range, anchors, aliases, tags, several
  * documents. Errors read
@@ -29,7 +32,9 @@
 /* Where a value was set: line 0 is the default, -1 the command line. */
 typedef struct sol_config_mark {
     int line, column;
+    int file; /* index of sol_config.file */
 } sol_config_mark;
+enum { SOL_CONFIG_FILES = 8 }; /* a job and those that it extends, at most */
 
 /* Words of keys that belong to no other module; the others stand beside the enums of the
  * library. */
@@ -83,12 +88,13 @@ typedef struct sol_config {
 #define SOL_KEY_BOOL(section, name, preset, flags, help) bool name;
 #define SOL_KEY_OVERRIDES(section, name, flags, help) sol_quant_overrides *name;
 #include "config/keys.def"
-    char *file; /* name for errors; owned */
+    char *file[SOL_CONFIG_FILES]; /* names for errors: the job's, then those it extends; owned */
+    int n_files;
     sol_config_mark mark[SOL_CONFIG_KEYS];
 } sol_config;
 
-/* A job of defaults; of a file; of `size` bytes of YAML, which errors call `name`. The caller owns
- * *c. SOL_ERR_CONFIG names file, line, column and key. */
+/* A job of defaults; of a file; of `size` bytes of YAML, which errors call `name` and which extend no
+ * file. The caller owns *c. SOL_ERR_CONFIG names file, line, column and key. */
 sol_status sol_config_create(sol_config **c, sol_err *err);
 sol_status sol_config_read(sol_config **c, const char *path, sol_err *err);
 sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size, sol_err *err);

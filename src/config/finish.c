@@ -16,8 +16,8 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
     sol_config_mark m = {0};
     if (i >= 0) m = c->mark[i];
     if (m.line > 0)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file, m.line, m.column, key, text);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->file, key, text);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file[m.file], m.line, m.column, key, text);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->n_files ? c->file[0] : "defaults", key, text);
 }
 
 bool sol_config_quantizes(const sol_config *c)

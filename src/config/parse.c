@@ -1,8 +1,9 @@
-/* Reading: a tree of two levels, sections and keys. */
+/* Reading: a tree of two levels, sections and keys, on top of the file that it extends. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "config/keys.h"
 #include "config/scalar.h"
@@ -10,6 +11,7 @@
 
 typedef struct reader {
     sol_config *c;
+    int file; /* index of c->file */
     sol_config_mark section_mark[64]; /* line 0: not seen yet */
     sol_config_mark seen[SOL_CONFIG_KEYS];
 } reader;
@@ -23,12 +25,12 @@ static sol_status fail_at(const reader *r, const sol_yaml *at, sol_err *err, con
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->c->file, at->line, at->column, text);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->c->file[r->file], at->line, at->column, text);
 }
 
-static sol_config_mark mark_of(const sol_yaml *n)
+static sol_config_mark mark_of(const reader *r, const sol_yaml *n)
 {
-    return (sol_config_mark){n->line, n->column};
+    return (sol_config_mark){n->line, n->column, r->file};
 }
 
 /* A name that may be printed and compared: short, no control characters. */
@@ -54,7 +56,7 @@ static sol_status find_section(reader *r, const sol_yaml *key, int *section, sol
         if (strcmp(names[i], name) != 0) continue;
         if (r->section_mark[i].line)
             return fail_at(r, key, err, "section '%s' is there twice: first in line %d", name, r->section_mark[i].line);
-        r->section_mark[i] = mark_of(key);
+        r->section_mark[i] = mark_of(r, key);
         *section = i;
         return SOL_OK;
     }
@@ -89,7 +91,7 @@ static sol_status find_key(reader *r, int section, const sol_yaml *key, int *ind
     }
     if (r->seen[i].line)
         return fail_at(r, key, err, "key '%s': is there twice: first in line %d", path, r->seen[i].line);
-    r->seen[i] = mark_of(key);
+    r->seen[i] = mark_of(r, key);
     *index = i;
     return SOL_OK;
 }
@@ -99,10 +101,11 @@ static sol_status take_overrides(reader *r, int i, const sol_yaml *value, sol_er
     sol_err why = {0};
     const sol_yaml *at = value;
     sol_quant_overrides **field = (sol_quant_overrides **)((char *)r->c + sol_keys[i].offset);
+    sol_quant_overrides_free(field); /* those of a job that this one extends */
     sol_status st = sol_overrides_read(field, value, &at, &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return fail_at(r, at, err, "key '%s': %s", sol_keys[i].path, why.text);
-    r->c->mark[i] = mark_of(value);
+    r->c->mark[i] = mark_of(r, value);
     return SOL_OK;
 }
 
@@ -119,7 +122,7 @@ static sol_status take_key(reader *r, int section, const sol_yaml *key, const so
     st = sol_key_set(r->c, i, value->text, value->size, value->quoted, &why);
     if (st == SOL_ERR_CONFIG) return fail_at(r, value, err, "key '%s': %s", sol_keys[i].path, why.text);
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
-    r->c->mark[i] = mark_of(value);
+    r->c->mark[i] = mark_of(r, value);
     return SOL_OK;
 }
 
@@ -128,9 +131,21 @@ static bool is_nothing(const sol_yaml *n)
     return n->kind == SOL_YAML_SCALAR && !n->quoted && sol_scalar_null(n->text, n->size);
 }
 
+static bool is_extends(const sol_yaml *key)
+{
+    return key->kind == SOL_YAML_SCALAR && strcmp(key->text, "extends") == 0;
+}
+
+/* Does the first entry name a file that this one extends? */
+static bool extends(const sol_yaml *root)
+{
+    return root->kind == SOL_YAML_MAPPING && root->n > 0 && is_extends(&root->item[0]);
+}
+
 static sol_status take_section(reader *r, const sol_yaml *key, const sol_yaml *value, sol_err *err)
 {
     int section = 0;
+    if (is_extends(key)) return fail_at(r, key, err, "extends: comes first in a file, and once");
     sol_status st = find_section(r, key, &section, err);
     if (st != SOL_OK || is_nothing(value)) return st; /* "train:" with nothing below */
     if (value->kind == SOL_YAML_LIST) return fail_at(r, value, err, "a list has no place here");
@@ -146,7 +161,56 @@ static sol_status take_root(reader *r, const sol_yaml *root, sol_err *err)
     if (is_nothing(root)) return SOL_OK; /* all defaults */
     if (root->kind == SOL_YAML_LIST) return fail_at(r, root, err, "a list has no place here");
     if (root->kind == SOL_YAML_SCALAR) return fail_at(r, root, err, "a job file is a mapping of sections, this is a single value");
-    for (int i = 0; st == SOL_OK && i < root->n; i += 2) st = take_section(r, &root->item[i], &root->item[i + 1], err);
+    for (int i = extends(root) ? 2 : 0; st == SOL_OK && i < root->n; i += 2)
+        st = take_section(r, &root->item[i], &root->item[i + 1], err);
+    return st;
+}
+
+/* The text, and before it what it extends; path NULL: it is no file and extends none. */
+static sol_status read_text(sol_config *c, const char *name, const char *path, const char *yaml,
+                            size_t size, sol_err *err);
+
+static sol_status read_file(sol_config *c, const char *path, sol_err *err)
+{
+    char *text;
+    size_t size;
+    sol_status st = sol_yaml_file(path, &text, &size, err);
+    if (st == SOL_OK) st = read_text(c, path, path, text, size, err);
+    sol_free(text);
+    return st;
+}
+
+/* Relative to the file that says so, so that both can be moved together. */
+static sol_status read_extended(reader *r, const char *path, const sol_yaml *value, sol_err *err)
+{
+    char base[SOL_PATH_MAX];
+    sol_err why = {0};
+    if (!path) return fail_at(r, value, err, "extends: a job extends another one only in a file");
+    if (value->kind != SOL_YAML_SCALAR || value->size == 0 || strlen(value->text) != value->size)
+        return fail_at(r, value, err, "extends: wants the path of a job file");
+    if (r->c->n_files == SOL_CONFIG_FILES)
+        return fail_at(r, value, err, "extends: is the file number %d in a row: does one extend itself?",
+                       SOL_CONFIG_FILES + 1);
+    const char *slash = value->text[0] == '/' ? NULL : strrchr(path, '/');
+    int folder = slash ? (int)(slash + 1 - path) : 0;
+    if (snprintf(base, sizeof base, "%.*s%s", folder, path, value->text) >= (int)sizeof base)
+        return fail_at(r, value, err, "extends: the path is too long");
+    sol_status st = read_file(r->c, base, &why);
+    if (st == SOL_OK) return SOL_OK;
+    return st == SOL_ERR_CONFIG || st == SOL_ERR_NOMEM ? sol_fail(err, st, "%s", why.text)
+                                                       : fail_at(r, value, err, "extends: %s", why.text);
+}
+
+static sol_status read_text(sol_config *c, const char *name, const char *path, const char *yaml,
+                            size_t size, sol_err *err)
+{
+    reader r = {.c = c, .file = c->n_files};
+    sol_yaml *root = NULL;
+    sol_status st = sol_copy_string(&c->file[c->n_files++], name, strlen(name), err);
+    if (st == SOL_OK) st = sol_yaml_read(&root, name, "a job file", yaml, size, err);
+    if (st == SOL_OK && extends(root)) st = read_extended(&r, path, &root->item[1], err);
+    if (st == SOL_OK) st = take_root(&r, root, err);
+    sol_yaml_free(&root);
     return st;
 }
 
@@ -156,7 +220,6 @@ sol_status sol_config_create(sol_config **out, sol_err *err)
     *out = NULL;
     sol_status st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
     if (st != SOL_OK) return st;
-    st = sol_copy_string(&c->file, "defaults", 8, err);
     for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
         const char *preset = sol_keys[i].preset;
         st = sol_key_set(c, i, preset, strlen(preset), false, err);
@@ -168,29 +231,17 @@ sol_status sol_config_create(sol_config **out, sol_err *err)
 
 sol_status sol_config_parse(sol_config **out, const char *name, const char *yaml, size_t size, sol_err *err)
 {
-    reader r = {0};
-    sol_yaml *root = NULL;
-    *out = NULL;
-    sol_status st = sol_config_create(&r.c, err);
-    if (st != SOL_OK) return st;
-    sol_free(r.c->file);
-    st = sol_copy_string(&r.c->file, name, strlen(name), err);
-    if (st == SOL_OK) st = sol_yaml_read(&root, name, "a job file", yaml, size, err);
-    if (st == SOL_OK) st = take_root(&r, root, err);
-    sol_yaml_free(&root);
-    if (st != SOL_OK) sol_config_free(&r.c);
-    *out = r.c;
+    sol_status st = sol_config_create(out, err);
+    if (st == SOL_OK) st = read_text(*out, name, NULL, yaml, size, err);
+    if (st != SOL_OK) sol_config_free(out);
     return st;
 }
 
 sol_status sol_config_read(sol_config **out, const char *path, sol_err *err)
 {
-    char *text;
-    size_t size;
-    *out = NULL;
-    sol_status st = sol_yaml_file(path, &text, &size, err);
-    if (st == SOL_OK) st = sol_config_parse(out, path, text, size, err);
-    sol_free(text);
+    sol_status st = sol_config_create(out, err);
+    if (st == SOL_OK) st = read_file(*out, path, err);
+    if (st != SOL_OK) sol_config_free(out);
     return st;
 }
 
@@ -202,7 +253,7 @@ void sol_config_free(sol_config **c)
         if (sol_keys[i].type == SOL_TYPE_TEXT) sol_free(*(char **)field);
         if (sol_keys[i].type == SOL_TYPE_OVERRIDES) sol_quant_overrides_free(field);
     }
-    sol_free((*c)->file);
+    for (int i = 0; i < (*c)->n_files; i++) sol_free((*c)->file[i]);
     sol_free(*c);
     *c = NULL;
 }
@@ -226,6 +277,6 @@ sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err)
     sol_status st = sol_key_set(c, i, assignment + n + 1, strlen(assignment + n + 1), false, &why);
     if (st == SOL_ERR_CONFIG) return sol_fail(err, st, "--set %.200s: key '%s': %s", assignment, path, why.text);
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
-    c->mark[i] = (sol_config_mark){-1, 0};
+    c->mark[i] = (sol_config_mark){.line = -1};
     return SOL_OK;
 }

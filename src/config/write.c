@@ -129,7 +129,8 @@ static const char reference_head[] =
     "# Every key of a job file with its default. This text is made by `solera help config`.\n"
     "#\n"
     "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and 0o17, but no\n"
-    "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n";
+    "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n"
+    "# `extends: FILE` as the first line reads that job first, relative to this file; each key here replaces its value.\n";
 
 sol_status sol_config_reference(const char *name, char **yaml, sol_err *err)
 {
