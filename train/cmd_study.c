@@ -9,10 +9,12 @@
 
 struct args {
     const char *out;
-    bool force;
+    bool csv, force;
 };
 
 static const sol_opt options[] = {
+    {.name = "--csv", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, csv), .without = "-o|--force",
+     .help = "instead of a report its measures.csv on stdout; needs no gnuplot"},
     {.name = "-o", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
      .help = "directory of the report; default: RUN/report for one run, study-report otherwise"},
     SOL_OPT_FORCE(struct args, NULL),
@@ -131,6 +133,16 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
                     kind == SOL_FILE_PACKED ? "a packed model, whose latent weights are gone" : "a dataset");
 }
 
+static sol_status print_csv(const sol_study_run *runs, int n, sol_err *err)
+{
+    char *csv = NULL;
+    sol_status st = sol_study_runs_check(runs, n, err);
+    if (st == SOL_OK) st = sol_report_csv(runs, n, &csv, err);
+    if (st == SOL_OK) fputs(csv, stdout);
+    sol_free(csv);
+    return st;
+}
+
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
@@ -141,10 +153,10 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     snprintf(dir, sizeof dir, "study-report");
     if (p->n_words == 1 && is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
     const char *out = args->out ? args->out : dir;
-    if (st == SOL_OK) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
+    if (st == SOL_OK && !args->csv) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
     for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
-    if (st == SOL_OK) st = sol_report_write(runs, n, out, err);
-    if (st == SOL_OK) printf("%s/index.html\n", out);
+    if (st == SOL_OK) st = args->csv ? print_csv(runs, n, err) : sol_report_write(runs, n, out, err);
+    if (st == SOL_OK && !args->csv) printf("%s/index.html\n", out);
     if (runs)
         for (int i = 0; i < n; i++) sol_study_run_free(&runs[i]);
     sol_free(runs);

@@ -350,9 +350,8 @@ static void add_csv_name(sol_text *t, const char *s)
     sol_text_add(t, NULL, "\"");
 }
 
-static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err *err)
 {
-    char path[SOL_PATH_MAX];
     sol_text t = {0};
     sol_text_add(&t, NULL, "run,step,lambda,loss");
     for (int m = 0; m < SOL_MEASURE_COUNT; m++) sol_text_add(&t, NULL, ",%s", sol_measure_at(m)->name);
@@ -366,9 +365,20 @@ static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, s
             for (int m = 0; m < SOL_MEASURE_COUNT; m++) add_csv_number(&t, sol_study_mean(&runs[r], m, i));
             sol_text_add(&t, NULL, "\n");
         }
-    snprintf(path, sizeof path, "%s/measures.csv", dir);
-    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err) : sol_fail(err, t.status, "%s: out of memory", path);
+    *csv = t.data;
+    if (t.status == SOL_OK) return SOL_OK;
     sol_free(t.data);
+    *csv = NULL;
+    return sol_fail(err, t.status, "out of memory for the measures of %d runs", n);
+}
+
+static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *csv;
+    snprintf(path, sizeof path, "%s/measures.csv", dir);
+    sol_status st = sol_report_csv(runs, n, &csv, err);
+    if (st == SOL_OK) st = sol_file_write(path, csv, strlen(csv), err);
+    sol_free(csv);
     return st;
 }
 

@@ -14,4 +14,8 @@
  * SOL_ERR_UNSUPPORTED: gnuplot is not installed; SOL_ERR_LIBRARY: it failed. */
 sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err);
 
+/* What measures.csv holds: a line a record and run, the means of the measures over the layers. The
+ * caller owns *csv (sol_free). */
+sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err *err);
+
 #endif

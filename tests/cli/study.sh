@@ -35,6 +35,12 @@ start metrics.jsonl:7 train "$dir/job.yaml" --set run.dir="$dir/killed" --set tr
 killed
 expect 0 "" "$SOLERA" inspect "$dir/killed/study.h5"
 
+# The measures as CSV: a line a record.
+expect 0 "" "$SOLERA" study "$dir/killed" --csv
+cp "$dir/out" "$dir/csv"
+head -n 1 "$dir/csv" | grep -q '^run,step,lambda,loss,er_dw,' || fail "--csv: $(head -n 1 "$dir/csv")"
+grep -q '^"killed",5,' "$dir/csv" || fail "--csv lacks records: $(cut -c1-40 "$dir/csv")"
+
 if ! command -v gnuplot >/dev/null; then
     expect 2 "package gnuplot-nox" "$SOLERA" study "$dir/a"
     echo "skipped: gnuplot is not installed"
