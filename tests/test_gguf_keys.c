@@ -207,7 +207,7 @@ START_TEST(refused_by_name)
         {"llama.attention.clamp_kqv", 8}, {"llama.attention.max_alibi_bias", 8}, {"llama.attn_logit_softcapping", 50},
         {"llama.final_logit_softcapping", 30}, {"llama.rope.scaling.yarn_ext_factor", 1}, {"llama.rope.scaling.alpha", 1000}};
     static const struct { const char *key; uint32_t value; } counts[] = {
-        {"llama.expert_count", 8}, {"llama.attention.sliding_window", 32}, {"llama.not_known_yet", 3}, {"prism.hadamard.block_size", 1024},
+        {"llama.expert_count", 8}, {"llama.not_known_yet", 3}, {"prism.hadamard.block_size", 1024},
         {"prism.hadamard.version", 0}, {"quant.rotation.block", 64}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         write_with_real(reals[i].key, reals[i].value);

@@ -413,6 +413,18 @@ START_TEST(biases_and_norms_of_heads)
 }
 END_TEST
 
+START_TEST(windows_and_layers_without_rope)
+{
+    sol_model_config c = tiny_config();
+    for (int flags = 1; flags < 4; flags++) {
+        c.sliding_window = flags & 1 ? 3 : 0;
+        c.no_rope_layer_interval = flags & 2;
+        check_direction(&c, 2, 9);
+    }
+    check_direction(&c, 1, 131);
+}
+END_TEST
+
 START_TEST(odd_shapes)
 {
     sol_model_config c = tiny_config();
@@ -641,6 +653,7 @@ SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(
               tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints);
               tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
               tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes); tcase_add_test(tc, biases_and_norms_of_heads);
+              tcase_add_test(tc, windows_and_layers_without_rope);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);
               tcase_add_test(tc, steps_of_one_batch);

@@ -491,32 +491,52 @@ END_TEST
 
 START_TEST(bad_configurations)
 {
-    static const struct { const char *text; sol_status status; const char *part; } cases[] = {
+    static const struct { const char *text; sol_status status; const char *part;
+    } cases[] = {
         {"", SOL_ERR_FORMAT, "config.json:1:"},
         {"[1]", SOL_ERR_FORMAT, "config.json: is not a JSON object"},
         {"{\"a\":1,\"a\":2}", SOL_ERR_FORMAT, "duplicate"},
-        {"{" CONFIG ",\"attention_bias\":true}", SOL_ERR_UNSUPPORTED, "attention_bias is true: linear layers with a bias"},
-        {"{" CONFIG ",\"mlp_bias\":1}", SOL_ERR_UNSUPPORTED, "mlp_bias is 1: linear layers with a bias"},
-        {"{" CONFIG ",\"hidden_act\":\"gelu\"}", SOL_ERR_UNSUPPORTED, "hidden_act is \"gelu\": only silu"},
-        {"{" CONFIG ",\"tie_word_embeddings\":1}", SOL_ERR_FORMAT, "tie_word_embeddings is 1, expected true or false"},
+        {"{" CONFIG ",\"attention_bias\":true}", SOL_ERR_UNSUPPORTED,
+         "attention_bias is true: linear layers with a bias"},
+        {"{" CONFIG ",\"mlp_bias\":1}", SOL_ERR_UNSUPPORTED,
+         "mlp_bias is 1: linear layers with a bias"},
+        {"{" CONFIG ",\"hidden_act\":\"gelu\"}", SOL_ERR_UNSUPPORTED,
+         "hidden_act is \"gelu\": only silu"},
+        {"{" CONFIG ",\"tie_word_embeddings\":1}", SOL_ERR_FORMAT,
+         "tie_word_embeddings is 1, expected true or false"},
         {"{" CONFIG ",\"quantization_config\":{}}", SOL_ERR_UNSUPPORTED, "quantization_config"},
-        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"yarn\"}}", SOL_ERR_UNSUPPORTED, "rope_type is \"yarn\""},
-        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"llama3\"}}", SOL_ERR_FORMAT, "has no factor"},
-        {"{" CONFIG ",\"rope_scaling\":7}", SOL_ERR_FORMAT, "rope_scaling is 7, expected an object"},
-        {"{" CONFIG ",\"head_dim\":\"4\"}", SOL_ERR_FORMAT, "head_dim is \"4\", expected a whole number"},
+        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"yarn\"}}", SOL_ERR_UNSUPPORTED,
+         "rope_type is \"yarn\""},
+        {"{" CONFIG ",\"rope_scaling\":{\"rope_type\":\"llama3\"}}", SOL_ERR_FORMAT,
+         "has no factor"},
+        {"{" CONFIG ",\"rope_scaling\":7}", SOL_ERR_FORMAT,
+         "rope_scaling is 7, expected an object"},
+        {"{" CONFIG ",\"head_dim\":\"4\"}", SOL_ERR_FORMAT,
+         "head_dim is \"4\", expected a whole number"},
         {"{" CONFIG ",\"head_dim\":3}", SOL_ERR_SHAPE, "head_dim is 3"},
-        {"{" CONFIG ",\"eos_token_id\":[1,4]}", SOL_ERR_FORMAT, "eos_token_id is 4, expected an id in the vocabulary"},
-        {"{" CONFIG ",\"eos_token_id\":[1,2.5]}", SOL_ERR_FORMAT, "eos_token_id is 2.5, expected a token id"},
-        {"{" CONFIG ",\"eos_token_id\":\"2\"}", SOL_ERR_FORMAT, "eos_token_id is \"2\", expected a token id"},
+        {"{" CONFIG ",\"eos_token_id\":[1,4]}", SOL_ERR_FORMAT,
+         "eos_token_id is 4, expected an id in the vocabulary"},
+        {"{" CONFIG ",\"eos_token_id\":[1,2.5]}", SOL_ERR_FORMAT,
+         "eos_token_id is 2.5, expected a token id"},
+        {"{" CONFIG ",\"eos_token_id\":\"2\"}", SOL_ERR_FORMAT,
+         "eos_token_id is \"2\", expected a token id"},
         {"{" CONFIG ",\"eos_token_id\":NaN}", SOL_ERR_FORMAT, "expected a token id"},
-        {"{" CONFIG ",\"eos_token_id\":4}", SOL_ERR_FORMAT, "eos_token_id is 4, expected an id in the vocabulary"},
+        {"{" CONFIG ",\"eos_token_id\":4}", SOL_ERR_FORMAT,
+         "eos_token_id is 4, expected an id in the vocabulary"},
         {"{" CONFIG ",\"num_key_value_heads\":0}", SOL_ERR_RANGE, "num_key_value_heads is 0"},
-        {"{\"model_type\":\"gpt2\"}", SOL_ERR_UNSUPPORTED, "model_type is \"gpt2\": only llama"},
-        {"{}", SOL_ERR_UNSUPPORTED, "model_type is null"},
-        {"{\"model_type\":\"llama\",\"vocab_size\":4}", SOL_ERR_FORMAT, "config.json: has no hidden_size"},
-        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":4,\"num_attention_heads\":1,\"num_hidden_layers\":4000}",
+        {"{\"model_type\":\"gpt2\"}", SOL_ERR_UNSUPPORTED,
+         "model_type is 'gpt2': positions that are learned"},
+        {"{}", SOL_ERR_FORMAT, "model_type is null, expected a name"},
+        {"{\"model_type\":\"gemma3_text\"}", SOL_ERR_UNSUPPORTED, "norms behind attention and MLP"},
+        {"{\"model_type\":\"newest\"}", SOL_ERR_UNSUPPORTED,
+         "'newest', which is not known here: a model of llama, mistral, qwen2"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":4}", SOL_ERR_FORMAT,
+         "config.json: has no hidden_size"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":4,"
+         "\"num_attention_heads\":1,\"num_hidden_layers\":4000}",
          SOL_ERR_SHAPE, "has 4000 layers, the weights only 12 tensors"},
-        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":8,\"num_attention_heads\":1,\"num_hidden_layers\":1}",
+        {"{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":4,\"intermediate_size\":8,"
+         "\"num_attention_heads\":1,\"num_hidden_layers\":1}",
          SOL_ERR_SHAPE, "gate_proj.weight: has shape [4, 4], config.json wants [8, 4]"},
     };
     good_folder();
@@ -538,7 +558,8 @@ START_TEST(bad_tensors)
     put_weights("model.safetensors", "F32", NULL, "adapter", 0, 12);
     ck_fails(import(err), SOL_ERR_SHAPE, "adapter: is not a parameter of the model that config.json describes");
     put_weights("model.safetensors", "F32", NULL, "model.layers.0.self_attn.q_proj.bias", 0, 12);
-    ck_fails(import(err), SOL_ERR_UNSUPPORTED, "q_proj.bias: linear layers with a bias are not computed");
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED,
+             "q_proj.bias: a bias, which llama models do not have");
     put_weights("model.safetensors", "F64", NULL, NULL, 0, 12);
     ck_fails(import(err), SOL_ERR_UNSUPPORTED, "has dtype F64, only F32, F16 and BF16");
     drop("model.safetensors");

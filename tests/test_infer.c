@@ -264,9 +264,9 @@ START_TEST(float_activations_equal_the_latent_network)
 }
 END_TEST
 
-/* Biases of q, k and v and norms of heads: every form of a network computes what the training graph does, also where the quantizer has
- * biases of its own. */
-START_TEST(biases_and_norms_of_heads)
+/* Biases of q, k and v, norms of heads, windows, layers without RoPE: every form of a network
+ * computes what the training graph does, also where the quantizer has biases of its own. */
+START_TEST(what_families_have)
 {
     enum { V = 8230 };
     static const char *const methods[] = {NULL, "sherry", "tequila"};
@@ -277,6 +277,8 @@ START_TEST(biases_and_norms_of_heads)
         spec.method = methods[k % 3] ? sol_quantizer_find(methods[k % 3]) : NULL;
         c.qkv_bias = k / 3 != 0;
         c.qk_norm = k / 3 != 1;
+        c.sliding_window = k % 2 ? 5 : 0;
+        c.no_rope_layer_interval = k % 4 ? 2 : 0;
         f.model = make_model(f.ctx, &c, SOL_F32);
         for (int i = 0; i < f.model->n_params; i++) {
             const sol_param *p = &f.model->params[i];
@@ -548,11 +550,16 @@ START_TEST(logits_match_pytorch_in_every_tier)
 END_TEST
 
 SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company);
-              tcase_add_test(tc, threads_do_not_change_a_bit); tcase_add_test(tc, logprobs_are_the_log_softmax_of_the_logits);
-              tcase_add_test(tc, every_tier_computes_the_same_function); tcase_add_test(tc, matches_the_training_graph);
-              tcase_add_test(tc, float_activations_equal_the_latent_network); tcase_add_test(tc, biases_and_norms_of_heads);
-              tcase_add_test(tc, activations_are_rounded_as_llama_cpp_does); tcase_add_test(tc, rounded_activations_are_close);
+              tcase_add_test(tc, threads_do_not_change_a_bit);
+              tcase_add_test(tc, logprobs_are_the_log_softmax_of_the_logits);
+              tcase_add_test(tc, every_tier_computes_the_same_function);
+              tcase_add_test(tc, matches_the_training_graph);
+              tcase_add_test(tc, float_activations_equal_the_latent_network);
+              tcase_add_test(tc, what_families_have);
+              tcase_add_test(tc, activations_are_rounded_as_llama_cpp_does);
+              tcase_add_test(tc, rounded_activations_are_close);
               tcase_add_test(tc, narrow_caches_are_close); tcase_add_test(tc, caches_are_cut);
-              tcase_add_test(tc, bad_rows_change_nothing); tcase_add_test(tc, impossible_networks_are_refused);
+              tcase_add_test(tc, bad_rows_change_nothing);
+              tcase_add_test(tc, impossible_networks_are_refused);
               tcase_add_test(tc, files_run_as_the_memory_they_came_from);
               tcase_add_test(tc, logits_match_pytorch_in_every_tier))

@@ -77,7 +77,9 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert_int_eq(a->head_dim, b->head_dim);
     ck_assert_int_eq(a->max_position_embeddings, b->max_position_embeddings);
     ck_assert_int_eq(a->tie_word_embeddings, b->tie_word_embeddings);
-    ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm);
+    ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm && a->family == b->family);
+    ck_assert_int_eq(a->sliding_window, b->sliding_window);
+    ck_assert_int_eq(a->no_rope_layer_interval, b->no_rope_layer_interval);
     ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
     ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
     ck_assert_int_eq(a->n_more_eos, b->n_more_eos);
@@ -96,6 +98,9 @@ START_TEST(checkpoint_round_trip)
         sol_model_config config = small_config(k & 2, k & 1);
         config.qkv_bias = k & 1;
         config.qk_norm = k & 2;
+        config.family = (sol_family)k;
+        config.sliding_window = 5 * (k & 1);
+        config.no_rope_layer_interval = k & 2;
         make_checkpoint(&a, config, dtype);
         ck_ok(sol_checkpoint_write(&a, path, dtype, err));
         ck_ok(sol_store_kind(path, &kind, err));

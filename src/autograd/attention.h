@@ -25,6 +25,7 @@ typedef struct sol_attention_block {
     int64_t q_at, kv_at,
         norm_at;          /* first element: of the rows in q and o, of the columns in k and v, of the rows in m, r */
     const int32_t *start; /* doc_start of the rows */
+    int64_t window;
     float scale;
 } sol_attention_block;
 
@@ -34,7 +35,8 @@ static inline sol_attention_block sol_attention_block_of(const sol_op_call *c, i
     int64_t D = a->head_dim, kvh = h / (a->heads / a->kv_heads);
     sol_attention_block k = {.q_ld = a->heads * D, .kv_ld = a->kv_heads * D, .row = row, .rows = sol_min_i64(SOL_ATTENTION_ROWS, a->time - row)};
     k.start = (const int32_t *)c->in[3].data + b * a->time + row;
-    k.column = k.start[0];
+    k.window = a->window ? a->window : a->time;
+    k.column = sol_max_i64(k.start[0], row + 1 - k.window);
     k.columns = row + k.rows - k.column;
     k.q_at = (b * a->time + row) * k.q_ld + h * D;
     k.kv_at = (b * a->time + k.column) * k.kv_ld + kvh * D;
@@ -46,7 +48,7 @@ static inline sol_attention_block sol_attention_block_of(const sol_op_call *c, i
 /* Columns [*from, *to) of the block that row i sees; never empty. */
 static inline void sol_attention_visible(const sol_attention_block *k, int64_t i, int64_t *from, int64_t *to)
 {
-    *from = k->start[i] - k->column;
+    *from = sol_max_i64(k->start[i], k->row + i + 1 - k->window) - k->column;
     *to = k->row + i + 1 - k->column;
 }
 

@@ -123,9 +123,12 @@ static void backward(const sol_op_call *c)
 
 static bool check_case(int i, sol_op_case *c)
 {
-    static const sol_attention_shape shape[] = {{2, 5, 4, 2, 4}, {1, 1, 1, 1, 2}, {1, 7, 3, 1, 3}, {1, 70, 1, 1, 2}};
+    static const sol_attention_shape shape[] = {
+        {2, 5, 4, 2, 4, 0},  {1, 1, 1, 1, 2, 0}, {1, 7, 3, 1, 3, 0},
+        {1, 70, 1, 1, 2, 0}, {2, 5, 2, 1, 2, 3}, {1, 70, 1, 1, 2, 4},
+    };
     static const int32_t start[] = {0, 0, 0, 3, 3, 0, 1, 1, 1, 1}, none[70];
-    enum { FP32 = 4 }; /* then the same ones in bf16 */
+    enum { FP32 = sizeof shape / sizeof *shape }; /* then the same ones in bf16 */
     if (i >= 2 * FP32) return false;
     const sol_attention_shape *a = &shape[i % FP32];
     int64_t n = a->batch * a->time;

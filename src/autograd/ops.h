@@ -29,10 +29,12 @@ sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, so
 
 typedef struct sol_attention_shape {
     int64_t batch, time, heads, kv_heads, head_dim;
+    int64_t window; /* positions that a token sees, its own included; 0: all */
 } sol_attention_shape;
 /* Causal attention with grouped heads (Ainslie et al. 2023, arXiv 2305.13245): softmax(q k^T /
- * sqrt(D)) v over positions doc_start[n] to n of the same batch row. q [N, H D], k and v [N, K D],
- * doc_start [N] i32, counted from the start of the row. Query head h reads kv head h / (H / K).
+ * sqrt(D)) v over positions doc_start[n] to n of the same batch row, at most the last `window` of
+ * them (Beltagy et al. 2020, arXiv 2004.05150). q [N, H D], k and v [N, K D], doc_start [N] i32,
+ * counted from the start of the row. Query head h reads kv head h / (H / K).
  * shape is copied. */
 sol_var sol_attention(sol_tape *t, sol_var q, sol_var k, sol_var v, sol_var doc_start,
                       const sol_attention_shape *shape, sol_dtype out);

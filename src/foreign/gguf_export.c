@@ -1,4 +1,4 @@
-/* GGUF version 3 of the `llama` architecture, as llama.cpp reads it.
+/* GGUF version 3, as llama.cpp reads it.
  *
  * STQ1_0 takes its blocks of four in stride 16 inside 64 columns. A model with contiguous blocks becomes one with such blocks when
  * every channel 4 j + p of a chunk of 64 moves to place j + 16 p, wherever the channel is used: columns of the embedding and
@@ -100,6 +100,21 @@ static void put_key_f32(blob *b, const char *key, double v, sol_err *err)
     put_u32(b, bits, err);
 }
 
+/* Keys of the model's architecture. */
+static void put_model_u32(blob *b, const sol_model_config *c, const char *name, int64_t v,
+                          sol_err *err)
+{
+    char key[SOL_GGUF_KEY];
+    put_key_u32(b, sol_gguf_key(c, name, key), v, err);
+}
+
+static void put_model_f32(blob *b, const sol_model_config *c, const char *name, double v,
+                          sol_err *err)
+{
+    char key[SOL_GGUF_KEY];
+    put_key_f32(b, sol_gguf_key(c, name, key), v, err);
+}
+
 static void put_key_bool(blob *b, const char *key, int v, sol_err *err)
 {
     uint8_t byte = v != 0;
@@ -166,6 +181,7 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_confi
     put_key_bool(b, "tokenizer.ggml.add_bos_token", a.add_bos, err);
     put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
     put_key_bool(b, "tokenizer.ggml.add_space_prefix", a.add_space_prefix, err);
+    put_key_bool(b, "solera.tokenizer.nfc", a.nfc, err);
     sol_arrays_owner_free(&owner);
 }
 
@@ -183,7 +199,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     const sol_quant_spec *q = &w->view.quant;
     const char *layout = sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout);
     char text[160];
-    put_key_text(b, "general.architecture", SOL_ARCH, err);
+    put_key_text(b, "general.architecture", sol_family_of(&w->view.table->config)->gguf, err);
     put_key_text(b, "general.type", "model", err);
     put_key_text(b, "general.name", w->o->name ? w->o->name : "solera", err);
     snprintf(text, sizeof text, "solera %s", w->o->version ? w->o->version : "");
@@ -205,23 +221,52 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     put_overrides(b, q->overrides, err);
 }
 
+/* llama.cpp has no windows in the architectures that our families share with it: up to the length
+ * of one it computes the same. */
+static int64_t context_length(const sol_model_config *c)
+{
+    return c->sliding_window ? sol_min_i64(c->sliding_window, c->max_position_embeddings)
+                             : c->max_position_embeddings;
+}
+
+static bool has_rope_table(const sol_model_config *c)
+{
+    return c->rope_factor != 0 && sol_family_of(c)->has & SOL_FAMILY_ROPE_TABLE;
+}
+
+/* What the architecture of the file does not say about the family, or not as all others. */
+static void put_family(blob *b, const sol_model_config *c, sol_err *err)
+{
+    const sol_family_row *f = sol_family_of(c);
+    char key[SOL_GGUF_KEY];
+    if (sol_family_of_gguf(f->gguf) != f) put_key_text(b, "solera.model_type", f->model_type, err);
+    if (c->sliding_window) {
+        put_model_u32(b, c, "attention.sliding_window", c->sliding_window, err);
+        put_key_u32(b, "solera.context_length", c->max_position_embeddings, err);
+    }
+    if (c->rope_factor == 0 || has_rope_table(c)) return;
+    put_key_text(b, sol_gguf_key(c, "rope.scaling.type", key), "linear", err);
+    put_model_f32(b, c, "rope.scaling.factor", c->rope_factor, err);
+}
+
 static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     put_origin(b, w, err);
-    put_key_u32(b, SOL_ARCH ".vocab_size", c->vocab_size, err);
-    put_key_u32(b, SOL_ARCH ".context_length", c->max_position_embeddings, err);
-    put_key_u32(b, SOL_ARCH ".embedding_length", c->hidden_size, err);
-    put_key_u32(b, SOL_ARCH ".block_count", c->num_hidden_layers, err);
-    put_key_u32(b, SOL_ARCH ".feed_forward_length", c->intermediate_size, err);
-    put_key_u32(b, SOL_ARCH ".rope.dimension_count", c->head_dim, err);
-    put_key_u32(b, SOL_ARCH ".attention.head_count", c->num_attention_heads, err);
-    put_key_u32(b, SOL_ARCH ".attention.head_count_kv", c->num_key_value_heads, err);
-    put_key_u32(b, SOL_ARCH ".attention.key_length", c->head_dim, err);
-    put_key_u32(b, SOL_ARCH ".attention.value_length", c->head_dim, err);
-    put_key_f32(b, SOL_ARCH ".attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
-    put_key_f32(b, SOL_ARCH ".rope.freq_base", c->rope_theta, err);
-    if (c->rope_factor != 0) { /* llama.cpp reads the table of divisors; an import wants what made it */
+    put_model_u32(b, c, "vocab_size", c->vocab_size, err);
+    put_model_u32(b, c, "context_length", context_length(c), err);
+    put_model_u32(b, c, "embedding_length", c->hidden_size, err);
+    put_model_u32(b, c, "block_count", c->num_hidden_layers, err);
+    put_model_u32(b, c, "feed_forward_length", c->intermediate_size, err);
+    put_model_u32(b, c, "rope.dimension_count", c->head_dim, err);
+    put_model_u32(b, c, "attention.head_count", c->num_attention_heads, err);
+    put_model_u32(b, c, "attention.head_count_kv", c->num_key_value_heads, err);
+    put_model_u32(b, c, "attention.key_length", c->head_dim, err);
+    put_model_u32(b, c, "attention.value_length", c->head_dim, err);
+    put_model_f32(b, c, "attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
+    put_model_f32(b, c, "rope.freq_base", c->rope_theta, err);
+    put_family(b, c, err);
+    if (has_rope_table(c)) { /* llama.cpp reads the divisors; an import wants what made them */
         put_key_f32(b, "solera.rope.factor", c->rope_factor, err);
         put_key_f32(b, "solera.rope.low_freq_factor", c->rope_low_freq_factor, err);
         put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);
@@ -265,7 +310,7 @@ static void put_tensor(blob *b, const gguf_writer *w, const char *name, const so
 static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_bytes, sol_err *err)
 {
     const sol_model *m = w->view.table;
-    bool freqs = m->config.rope_factor != 0;
+    bool freqs = has_rope_table(&m->config);
     blob values = {0};
     char name[SOL_PARAM_NAME];
     *data_bytes = 0;
@@ -332,9 +377,30 @@ static sol_status check_stq(const gguf_writer *w, sol_err *err)
     return SOL_OK;
 }
 
+/* What llama.cpp computes for the family of the model. */
+static sol_status check_family(const gguf_writer *w, sol_err *err)
+{
+    const sol_model_config *c = &w->view.table->config;
+    const sol_family_row *f = sol_family_of(c);
+    if (c->rope_factor != 0 && !has_rope_table(c) && !sol_rope_is_linear(c))
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "%s: llama.cpp knows no llama3 scaling of RoPE in %s models: use --format safetensors",
+            w->view.path, f->model_type);
+    for (int64_t i = 0; f->has & SOL_FAMILY_NOPE && i < c->num_hidden_layers; i++)
+        if (sol_layer_has_rope(c, i) != ((i + 1) % SOL_GGUF_NO_ROPE_INTERVAL != 0))
+            return sol_fail(
+                err, SOL_ERR_UNSUPPORTED,
+                "%s: llama.cpp leaves each fourth layer of a %s model without RoPE, this one has "
+                "no_rope_layer_interval %" PRId64 ": use --format safetensors",
+                w->view.path, f->model_type, c->no_rope_layer_interval);
+    return SOL_OK;
+}
+
 static sol_status check_fit(gguf_writer *w, sol_err *err)
 {
-    sol_status st = SOL_OK;
+    sol_status st = check_family(w, err);
+    if (st != SOL_OK) return st;
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
     for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = check_width(w, &w->view.table->params[i], err);
@@ -358,11 +424,21 @@ static int64_t source_row(const gguf_writer *w, const sol_param *p, int64_t r)
 {
     int64_t D = w->view.table->config.head_dim;
     switch (p->role) {
-    case SOL_ROLE_Q: case SOL_ROLE_K: return r - r % D + r % D / 2 + r % 2 * (D / 2);
+    case SOL_ROLE_Q: case SOL_ROLE_K:
+        if (sol_family_of(&w->view.table->config)->order == SOL_GGUF_HALVES) return r;
+        return r - r % D + r % D / 2 + r % 2 * (D / 2);
     case SOL_ROLE_V: case SOL_ROLE_O: case SOL_ROLE_GATE: case SOL_ROLE_UP: case SOL_ROLE_DOWN:
         return w->permute ? old_channel(r) : r;
     default: return r;
     }
+}
+
+/* The same for columns. Biases and norms of q and k stand beside rows that do not move. */
+static int64_t source_column(const gguf_writer *w, const sol_param *p, int64_t i)
+{
+    bool stays = p->role == SOL_ROLE_Q_BIAS || p->role == SOL_ROLE_K_BIAS ||
+                 p->role == SOL_ROLE_Q_NORM || p->role == SOL_ROLE_K_NORM;
+    return w->permute && !stays ? old_channel(i) : i;
 }
 
 /* One scale for each 256 weights: the mean of the magnitudes, which is the best one for given signs. */
@@ -389,7 +465,7 @@ static void requantize(gguf_writer *w, float *row, int64_t cols)
 static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_type *t, const float *row, sol_err *err)
 {
     float *turned = w->turned;
-    for (int64_t i = 0; i < p->cols; i++) turned[i] = row[w->permute ? old_channel(i) : i];
+    for (int64_t i = 0; i < p->cols; i++) turned[i] = row[source_column(w, p, i)];
     if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
     sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->most, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
@@ -431,7 +507,7 @@ static sol_status write_freqs(gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     sol_status st = SOL_OK;
-    if (c->rope_factor == 0) return pad(w, err);
+    if (!has_rope_table(c)) return pad(w, err);
     for (int64_t i = 0; st == SOL_OK && i < c->head_dim / 2; i++, w->at += 4) {
         float x = (float)sol_gguf_rope_divisor(c, i);
         st = sol_out_write(&w->out, w->at, &x, 4, err);

@@ -1,4 +1,4 @@
-/* A GGUF file of the `llama` architecture as a source. */
+/* A GGUF file of one of our families as a source. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -50,17 +50,64 @@ static bool is_text(const sol_gguf_value *v, const char *want)
     return v && sol_gguf_text(v, &s) && s.n == strlen(want) && memcmp(s.at, want, s.n) == 0;
 }
 
-static sol_status check_architecture(const sol_gguf *g, sol_err *err)
+static const sol_gguf_value *find_of(const sol_gguf *g, const sol_model_config *c, const char *name)
 {
-    const sol_gguf_value *v = sol_gguf_find(g, "general.architecture"), *type = sol_gguf_find(g, "general.type");
+    char key[SOL_GGUF_KEY];
+    return sol_gguf_find(g, sol_gguf_key(c, name, key));
+}
+
+/* The same for keys of the architecture. */
+static sol_status int_of(const sol_gguf *g, const sol_model_config *c, const char *name,
+                         int64_t absent, int64_t *out, sol_err *err)
+{
+    char key[SOL_GGUF_KEY];
+    return need_int(g, sol_gguf_key(c, name, key), absent, out, err);
+}
+
+static sol_status real_of(const sol_gguf *g, const sol_model_config *c, const char *name,
+                          double absent, double *out, sol_err *err)
+{
+    char key[SOL_GGUF_KEY];
+    return need_real(g, sol_gguf_key(c, name, key), absent, out, err);
+}
+
+/* A text value, cut to what fits, and 0-terminated; "" where there is none. */
+static const char *text_of(const sol_gguf *g, const char *key, char out[64])
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
     sol_span s = {"", 0};
-    if (type && !is_text(type, "model")) {
-        sol_gguf_text(type, &s);
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.type is '%.*s', only a whole model is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
-    }
-    if (is_text(v, SOL_ARCH)) return SOL_OK;
     if (v) sol_gguf_text(v, &s);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: general.architecture is '%.*s', only " SOL_ARCH " is read", g->path, s.n < 40 ? (int)s.n : 40, s.at);
+    snprintf(out, 64, "%.*s", s.n < 63 ? (int)s.n : 63, s.at);
+    return out;
+}
+
+/* Two families may share an architecture: our own files say which one it is, and a window tells. */
+static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    char name[64], type[64];
+    int64_t window = 0;
+    if (sol_gguf_find(g, "general.type") && strcmp(text_of(g, "general.type", type), "model") != 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: general.type is '%.40s', only a whole model is read", g->path, type);
+    const sol_family_row *f = sol_family_of_gguf(text_of(g, "general.architecture", name));
+    if (!f) return sol_family_refuse(g->path, "general.architecture", name, err);
+    sol_family_apply(f, c);
+    sol_status st = int_of(g, c, "attention.sliding_window", 0, &window, err);
+    if (st == SOL_OK)
+        st = int_of(g, c, "context_length", f->positions, &c->max_position_embeddings, err);
+    if (st == SOL_OK)
+        st = need_int(g, "solera.context_length", c->max_position_embeddings,
+                      &c->max_position_embeddings, err);
+    const sol_family_row *said = sol_family_named(text_of(g, "solera.model_type", type));
+    for (int i = 0; i < SOL_FAMILIES && !said; i++)
+        if (strcmp(sol_families[i].gguf, f->gguf) == 0 && window > 0 &&
+            window < c->max_position_embeddings && sol_families[i].has & SOL_FAMILY_WINDOW)
+            said = &sol_families[i];
+    if (said && strcmp(said->gguf, f->gguf) == 0) sol_family_apply(said, c);
+    if (sol_family_of(c)->has & SOL_FAMILY_WINDOW) c->sliding_window = window;
+    if (sol_family_of(c)->has & SOL_FAMILY_NOPE)
+        c->no_rope_layer_interval = SOL_GGUF_NO_ROPE_INTERVAL;
+    return st;
 }
 
 /* The vocabulary is as large as the embedding. */
@@ -105,13 +152,18 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
 /* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here. */
 static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
-    const char *key = sol_gguf_find(g, SOL_ARCH ".rope.scaling.factor") ? SOL_ARCH ".rope.scaling.factor" : SOL_ARCH ".rope.scale_linear";
+    const char *key =
+        find_of(g, c, "rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     double factor = 0;
     sol_status st = SOL_OK;
-    if (is_text(sol_gguf_find(g, SOL_ARCH ".rope.scaling.type"), "linear")) st = need_real(g, key, 0, &factor, err);
+    if (is_text(find_of(g, c, "rope.scaling.type"), "linear"))
+        st = real_of(g, c, key, 0, &factor, err);
     if (st != SOL_OK || factor == 0 || factor == 1) return st;
     if (sol_gguf_tensor_named(g, "rope_freqs.weight"))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s beside rope_freqs.weight: two scalings of RoPE, which are not computed together", g->path, key);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: %s.%s beside rope_freqs.weight: two scalings of RoPE, which are not "
+                        "computed together",
+                        g->path, sol_family_of(c)->gguf, key);
     sol_rope_set_linear(c, sol_gguf_decimal(factor));
     return SOL_OK;
 }
@@ -164,19 +216,23 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
 {
     int64_t rotated = 0, value_dim = 0, heads = 0;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
-    sol_status st = check_architecture(g, err);
+    sol_status st = read_family(g, c, err);
     if (st == SOL_OK) st = read_vocab(g, &c->vocab_size, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".embedding_length", INT64_MIN, &c->hidden_size, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".feed_forward_length", INT64_MIN, &c->intermediate_size, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".block_count", INT64_MIN, &c->num_hidden_layers, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.head_count", INT64_MIN, &heads, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.head_count_kv", heads, &c->num_key_value_heads, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.key_length", heads > 0 ? c->hidden_size / heads : 0, &c->head_dim, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".attention.value_length", c->head_dim, &value_dim, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".rope.dimension_count", c->head_dim, &rotated, err);
-    if (st == SOL_OK) st = need_int(g, SOL_ARCH ".context_length", 2048, &c->max_position_embeddings, err);
-    if (st == SOL_OK) st = need_real(g, SOL_ARCH ".attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
-    if (st == SOL_OK) st = need_real(g, SOL_ARCH ".rope.freq_base", 10000, &c->rope_theta, err);
+    if (st == SOL_OK) st = int_of(g, c, "embedding_length", INT64_MIN, &c->hidden_size, err);
+    if (st == SOL_OK)
+        st = int_of(g, c, "feed_forward_length", INT64_MIN, &c->intermediate_size, err);
+    if (st == SOL_OK) st = int_of(g, c, "block_count", INT64_MIN, &c->num_hidden_layers, err);
+    if (st == SOL_OK) st = int_of(g, c, "attention.head_count", INT64_MIN, &heads, err);
+    if (st == SOL_OK)
+        st = int_of(g, c, "attention.head_count_kv", heads, &c->num_key_value_heads, err);
+    if (st == SOL_OK)
+        st = int_of(g, c, "attention.key_length", heads > 0 ? c->hidden_size / heads : 0,
+                    &c->head_dim, err);
+    if (st == SOL_OK) st = int_of(g, c, "attention.value_length", c->head_dim, &value_dim, err);
+    if (st == SOL_OK) st = int_of(g, c, "rope.dimension_count", c->head_dim, &rotated, err);
+    if (st == SOL_OK)
+        st = real_of(g, c, "attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
+    if (st == SOL_OK) st = real_of(g, c, "rope.freq_base", 10000, &c->rope_theta, err);
     if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
     if (st == SOL_OK) st = read_eos(g, c, err);
     if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
@@ -192,7 +248,8 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64 " differ", g->path,
                         c->head_dim, value_dim, rotated);
     if (c->num_hidden_layers > (int64_t)g->n_tensors)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: " SOL_ARCH ".block_count is %" PRId64 ", but there are only %zu tensors", g->path,
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: block_count is %" PRId64 ", but there are only %zu tensors", g->path,
                         c->num_hidden_layers, g->n_tensors);
     st = sol_model_config_check(c, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", g->path);
@@ -266,6 +323,7 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_bos_token", &a.add_bos, err);
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_eos_token", &a.add_eos, err);
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_space_prefix", &a.add_space_prefix, err);
+    if (st == SOL_OK) st = get_flag(g, "solera.tokenizer.nfc", &a.nfc, err);
     if (st == SOL_OK) st = copy_words(scores, list->count, &score_copy, err);
     if (st == SOL_OK) st = copy_words(types, list->count, &type_copy, err);
     a.tokens = tokens;
@@ -326,8 +384,10 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
     if (found < f->g.n_tensors)
         for (size_t i = 0; st == SOL_OK && i < f->g.n_tensors; i++)
             if (!is_known(table, &f->g.tensor[i]))
-                st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: tensor %.*s is not a part of the " SOL_ARCH " models that are computed", s->path,
-                              (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at);
+                st = sol_fail(err, SOL_ERR_UNSUPPORTED,
+                              "%s: tensor %.*s is not a part of the %s models that are computed",
+                              s->path, (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at,
+                              sol_family_of(&s->config)->model_type);
     sol_model_free(&table);
     return st;
 }
@@ -347,7 +407,7 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err)
 {
     gguf_source *f;
-    *s = (sol_source){.interleaved = true};
+    *s = (sol_source){0};
     sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
     if (st != SOL_OK) return st;
     f->g.in.fd = -1;
@@ -358,6 +418,7 @@ sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_token
     if (st == SOL_OK) st = sol_gguf_open(&f->g, path, err);
     if (st == SOL_OK) st = read_config(&f->g, &s->config, err);
     if (st == SOL_OK) st = place_params(s, f, err);
+    s->interleaved = sol_family_of(&s->config)->order == SOL_GGUF_PAIRS;
     if (st == SOL_OK && with_tokenizer) st = read_tokenizer(s, &f->g, err);
     if (st != SOL_OK) sol_source_close(s);
     return st;

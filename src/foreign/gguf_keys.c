@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "foreign/gguf_numbers.h"
+
 /* What the value of a key must be. */
 typedef enum key_want {
     ANYTHING,  /* is read elsewhere, or says nothing about what is computed */
@@ -15,7 +17,7 @@ typedef enum key_want {
     ONE_OR_0,  /* a factor that 0 switches off */
     TRUE,
     ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
-    NO_WINDOW,    /* 0, or no smaller than the context */
+    WINDOW,       /* 0, or no smaller than the context, or of a family that has windows */
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
@@ -35,7 +37,7 @@ static const rule model_rules[] = {
     {"attention.layer_norm_epsilon", ANYTHING}, /* of norms that these models do not have */
     {"attention.layer_norm_rms_epsilon", ANYTHING},
     {"attention.scale", ATTENTION_SCALE},
-    {"attention.sliding_window", NO_WINDOW},
+    {"attention.sliding_window", WINDOW},
     {"attention.sliding_window_pattern", ANYTHING}, /* of the window */
     {"attention.value_length", ANYTHING},
     {"block_count", ANYTHING},
@@ -107,15 +109,19 @@ static bool is_nothing(const sol_gguf_value *v)
 static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v, key_want want)
 {
     double x;
+    char key[SOL_GGUF_KEY];
     switch (want) {
     case ANYTHING: return true;
     case ONE: return is_number(v, 1);
     case TRUE: return v->kind == SOL_GGUF_BOOL && is_number(v, 1);
     case SCALING_FACTOR:
-        return sol_gguf_find(g, SOL_ARCH ".rope.scaling.type") || is_nothing(v) || is_number(v, 1); /* the type is checked by its own rule */
+        return sol_gguf_find(g, sol_gguf_key(c, "rope.scaling.type", key)) || is_nothing(v) ||
+               is_number(v, 1); /* the type is checked by its own rule */
     case ONE_OR_0: return is_nothing(v) || is_number(v, 1);
     case ATTENTION_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
-    case NO_WINDOW: return is_nothing(v) || (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
+    case WINDOW:
+        return is_nothing(v) || c->sliding_window ||
+               (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
     case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear");
     case LAYOUT: return is_text(v, "") || is_text(v, "Meta AI original pth");
     case NOTHING: break;
@@ -162,14 +168,18 @@ static const char remove_it[] = "this program does not compute what it says; `gg
 static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v, sol_err *err)
 {
     sol_span name = v->key;
-    if (begins(name, SOL_ARCH ".")) {
-        size_t prefix = strlen(SOL_ARCH ".");
+    char arch[SOL_GGUF_KEY];
+    if (begins(name, sol_gguf_key(c, "", arch))) {
+        size_t prefix = strlen(arch);
         key_want want = want_of(model_rules, (sol_span){name.at + prefix, name.n - prefix});
         if (satisfies(g, c, v, want)) return SOL_OK;
         if (want == SCALING_TYPE) return refuse(g, v, "this scaling of RoPE is not computed, only linear and llama3 are", err);
         if (want == SCALING_FACTOR)
-            return refuse(g, v, "there is no " SOL_ARCH ".rope.scaling.type, and some programs scale by it and some do not: where it is linear scaling, say "
-                          "so in a copy of the file with that key", err);
+            return refuse(g, v,
+                          "there is no rope.scaling.type beside it, and some programs scale by it "
+                          "and some do not: where it is linear scaling, say "
+                          "so in a copy of the file with that key",
+                          err);
         return refuse(g, v, remove_it, err);
     }
     if (begins(name, "general.") || begins(name, "tokenizer.")) return SOL_OK;

@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const char *sol_gguf_key(const sol_model_config *c, const char *name, char key[SOL_GGUF_KEY])
+{
+    snprintf(key, SOL_GGUF_KEY, "%s.%s", sol_family_of(c)->gguf, name);
+    return key;
+}
+
 double sol_gguf_rope_divisor(const sol_model_config *c, int64_t i)
 {
     double wavelength = 2 * M_PI * pow(c->rope_theta, 2.0 * (double)i / (double)c->head_dim);

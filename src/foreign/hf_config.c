@@ -83,10 +83,11 @@ static sol_status get_real(const char *path, const json_t *o, const char *key, d
     return SOL_OK;
 }
 
+/* What is missing or null leaves *out as it is. */
 static sol_status get_bool(const char *path, const json_t *o, const char *key, bool *out, sol_err *err)
 {
     const json_t *v = json_object_get(o, key);
-    *out = json_is_true(v);
+    if (v && !json_is_null(v)) *out = json_is_true(v);
     return !v || json_is_boolean(v) || json_is_null(v) ? SOL_OK : wrong(path, key, v, "true or false", err);
 }
 
@@ -182,18 +183,61 @@ static sol_status check_window(const char *path, const json_t *root, sol_err *er
     return refuse(path, "sliding_window", window, "every layer must attend to the whole text: set it to null where it is not used", err);
 }
 
-static sol_status check_supported(const char *path, const json_t *root, sol_err *err)
+/* What a family has is read by its own rules. */
+static bool is_of_family(const sol_family_row *f, const char *key)
+{
+    return (f->has & SOL_FAMILY_NOPE) && strcmp(key, "no_rope_layers") == 0;
+}
+
+static sol_status check_supported(const char *path, const json_t *root,
+                                  const sol_family_row **family, sol_err *err)
 {
     const json_t *type = json_object_get(root, "model_type");
-    if (!json_is_string(type) || strcmp(json_string_value(type), SOL_ARCH) != 0)
-        return refuse(path, "model_type", type ? type : json_null(), "only " SOL_ARCH " models are read", err);
+    if (!json_is_string(type))
+        return wrong(path, "model_type", type ? type : json_null(), "a name", err);
+    *family = sol_family_named(json_string_value(type));
+    if (!*family) return sol_family_refuse(path, "model_type", json_string_value(type), err);
     const char *key;
     json_t *v;
     json_object_foreach ((json_t *)root, key, v) {
         const struct meaning *m = find_meaning(key);
-        if (m && !is_neutral(m, v)) return refuse(path, key, v, m->why, err);
+        if (m && !is_of_family(*family, key) && !is_neutral(m, v))
+            return refuse(path, key, v, m->why, err);
     }
-    return check_window(path, root, err);
+    return (*family)->has & SOL_FAMILY_WINDOW ? SOL_OK : check_window(path, root, err);
+}
+
+/* A window that is null is none; one that is not there is that of the family. */
+static sol_status read_window(const char *path, const json_t *root, const sol_family_row *f,
+                              sol_model_config *c, sol_err *err)
+{
+    const json_t *v = json_object_get(root, "sliding_window");
+    c->sliding_window = v ? 0 : f->window;
+    if (!(f->has & SOL_FAMILY_WINDOW) || !v || json_is_null(v)) return SOL_OK;
+    return get_whole(v, &c->sliding_window)
+               ? SOL_OK
+               : wrong(path, "sliding_window", v, "a whole number or null", err);
+}
+
+/* no_rope_layers says 1 where RoPE is used; without that list every no_rope_layer_interval-th layer
+ * is without it. */
+static sol_status read_nope(const char *path, const json_t *root, const sol_family_row *f,
+                            sol_model_config *c, sol_err *err)
+{
+    static const char key[] = "no_rope_layers";
+    const json_t *list = json_object_get(root, key);
+    int64_t n = c->num_hidden_layers, first = 0;
+    if (!(f->has & SOL_FAMILY_NOPE)) return SOL_OK;
+    if (!list || json_is_null(list))
+        return get_int(path, root, "no_rope_layer_interval", 4, &c->no_rope_layer_interval, err);
+    if (!json_is_array(list) || (int64_t)json_array_size(list) < n)
+        return wrong(path, key, list, "a number a layer", err);
+    while (first < n && !is_off(json_array_get(list, (size_t)first))) first++;
+    c->no_rope_layer_interval = first < n ? first + 1 : 0;
+    for (int64_t i = 0; i < n; i++)
+        if (is_off(json_array_get(list, (size_t)i)) == sol_layer_has_rope(c, i))
+            return refuse(path, key, list, "layers without RoPE must come at equal distances", err);
+    return SOL_OK;
 }
 
 /* ---- RoPE, as RotaryEmbeddingConfigMixin of transformers 5 resolves it ---- */
@@ -226,7 +270,7 @@ static sol_status read_theta(const char *path, const json_t *root, const json_t 
 {
     const json_t *v = json_object_get(rope, "rope_theta");
     if (!v) v = json_object_get(root, "rope_theta");
-    c->rope_theta = v ? json_number_value(v) : 10000;
+    c->rope_theta = v ? json_number_value(v) : sol_family_of(c)->theta;
     return v && !json_is_number(v) ? wrong(path, "rope_theta", v, "a number", err) : SOL_OK;
 }
 
@@ -311,19 +355,29 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
 {
     *note = NULL;
     int64_t heads = 0;
+    const sol_family_row *f = NULL;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
-    sol_status st = check_supported(path, root, err);
+    sol_status st = check_supported(path, root, &f, err);
+    if (st != SOL_OK) return st;
+    sol_family_apply(f, c);
+    c->tie_word_embeddings = f->tied;
     if (st == SOL_OK) st = get_int(path, root, "vocab_size", INT64_MIN, &c->vocab_size, err);
     if (st == SOL_OK) st = get_int(path, root, "hidden_size", INT64_MIN, &c->hidden_size, err);
     if (st == SOL_OK) st = get_int(path, root, "intermediate_size", INT64_MIN, &c->intermediate_size, err);
     if (st == SOL_OK) st = get_int(path, root, "num_hidden_layers", INT64_MIN, &c->num_hidden_layers, err);
     if (st == SOL_OK) st = get_int(path, root, "num_attention_heads", INT64_MIN, &heads, err);
     if (st == SOL_OK) st = get_int(path, root, "num_key_value_heads", heads, &c->num_key_value_heads, err);
-    if (st == SOL_OK) st = get_int(path, root, "head_dim", heads > 0 ? c->hidden_size / heads : 0, &c->head_dim, err);
-    if (st == SOL_OK) st = get_int(path, root, "max_position_embeddings", 2048, &c->max_position_embeddings, err);
+    int64_t head_dim = f->head_dim;
+    if (head_dim == 0 && heads > 0) head_dim = c->hidden_size / heads;
+    if (st == SOL_OK) st = get_int(path, root, "head_dim", head_dim, &c->head_dim, err);
+    if (st == SOL_OK)
+        st = get_int(path, root, "max_position_embeddings", f->positions,
+                     &c->max_position_embeddings, err);
     if (st == SOL_OK) st = get_real(path, root, "rms_norm_eps", 1e-6, &c->rms_norm_eps, err);
     if (st == SOL_OK) st = get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err);
     if (st == SOL_OK) st = read_rope(path, root, c, note, err);
+    if (st == SOL_OK) st = read_window(path, root, f, c, err);
+    if (st == SOL_OK) st = read_nope(path, root, f, c, err);
     c->num_attention_heads = heads;
     if (st == SOL_OK) st = sol_hf_token_ids(path, root, c, err);
     if (st != SOL_OK) return st;
@@ -345,6 +399,21 @@ json_t *sol_hf_eos_json(const sol_model_config *c)
     return list;
 }
 
+/* What the family has beside LLaMA. */
+static void add_of_family(const sol_model_config *c, json_t *root)
+{
+    int has = sol_family_of(c)->has;
+    if (has & SOL_FAMILY_WINDOW)
+        json_object_set_new(root, "sliding_window",
+                            c->sliding_window ? json_integer((json_int_t)c->sliding_window)
+                                              : json_null());
+    if (!(has & SOL_FAMILY_NOPE)) return;
+    json_t *list = json_array();
+    for (int64_t i = 0; i < c->num_hidden_layers; i++)
+        json_array_append_new(list, json_integer(sol_layer_has_rope(c, i)));
+    json_object_set_new(root, "no_rope_layers", list);
+}
+
 sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype, json_t **root, sol_err *err)
 {
     json_t *rope = json_null();
@@ -354,16 +423,21 @@ sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype
         rope = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor, "low_freq_factor",
                          c->rope_low_freq_factor, "high_freq_factor", c->rope_high_freq_factor,
                          "original_max_position_embeddings", (json_int_t)c->rope_original_max_position);
-    *root = json_pack("{s:[s], s:s, s:s, s:b, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:b, s:o, s:o, s:s, s:f}",
-                      "architectures", SOL_ARCH_CLASS, "model_type", SOL_ARCH, "hidden_act", "silu", "attention_bias", 0,
-                      "mlp_bias", 0, "attention_dropout", 0.0,
-                      "vocab_size", (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
-                      "intermediate_size", (json_int_t)c->intermediate_size, "num_hidden_layers", (json_int_t)c->num_hidden_layers,
-                      "num_attention_heads", (json_int_t)c->num_attention_heads,
-                      "num_key_value_heads", (json_int_t)c->num_key_value_heads, "head_dim", (json_int_t)c->head_dim,
-                      "max_position_embeddings", (json_int_t)c->max_position_embeddings, "rms_norm_eps", c->rms_norm_eps,
-                      "rope_theta", c->rope_theta, "rope_scaling", rope, "tie_word_embeddings", (int)c->tie_word_embeddings,
-                      "bos_token_id", id_or_null(c->bos_token_id), "eos_token_id", sol_hf_eos_json(c), "torch_dtype",
-                      torch_dtype, "initializer_range", 0.02);
-    return *root ? SOL_OK : sol_fail(err, SOL_ERR_NOMEM, "config.json: out of memory");
+    *root = json_pack(
+        "{s:[s], s:s, s:s, s:b, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, "
+        "s:b, s:o, s:o, s:n, s:s, s:f}",
+        "architectures", sol_family_of(c)->architecture, "model_type", sol_family_of(c)->model_type,
+        "hidden_act", "silu", "attention_bias", 0, "mlp_bias", 0, "attention_dropout", 0.0,
+        "vocab_size", (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
+        "intermediate_size", (json_int_t)c->intermediate_size, "num_hidden_layers",
+        (json_int_t)c->num_hidden_layers, "num_attention_heads", (json_int_t)c->num_attention_heads,
+        "num_key_value_heads", (json_int_t)c->num_key_value_heads, "head_dim",
+        (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->max_position_embeddings,
+        "rms_norm_eps", c->rms_norm_eps, "rope_theta", c->rope_theta, "rope_scaling", rope,
+        "tie_word_embeddings", (int)c->tie_word_embeddings, "bos_token_id",
+        id_or_null(c->bos_token_id), "eos_token_id", sol_hf_eos_json(c), "pad_token_id",
+        "torch_dtype", torch_dtype, "initializer_range", 0.02);
+    if (!*root) return sol_fail(err, SOL_ERR_NOMEM, "config.json: out of memory");
+    add_of_family(c, *root);
+    return SOL_OK;
 }

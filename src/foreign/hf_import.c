@@ -138,8 +138,9 @@ static sol_status check_strangers(const sol_source *s, const sol_model *table, s
             const char *name = f->shard[i].tensor[k].name;
             if (is_harmless(name, &s->config) || is_parameter(table, name)) continue;
             if (ends_with(name, ".bias"))
-                return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.100s: linear layers with a bias are not computed",
-                                f->shard[i].path, name);
+                return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                                "%s: %.100s: a bias, which %s models do not have here",
+                                f->shard[i].path, name, sol_family_of(&s->config)->model_type);
             return sol_fail(err, SOL_ERR_SHAPE, "%s: %.100s: is not a parameter of the model that config.json describes",
                             f->shard[i].path, name);
         }

@@ -71,8 +71,11 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", v->path);
     if (v->quant.method->dead_bias != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s makes biases, which a " SOL_ARCH " model has no place for: export its latent weights",
-                        v->path, v->quant.method->name);
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "%s: %s makes biases, which a file of another program has no place for: export its "
+            "latent weights",
+            v->path, v->quant.method->name);
     return check_quant(v, err);
 }
 
@@ -86,8 +89,10 @@ sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_
     if (st == SOL_OK && kind == SOL_FILE_PACKED && quant)
         st = sol_fail(err, SOL_ERR_USAGE, "%s: is packed already, it cannot be quantized in another way", path);
     if (st == SOL_OK) st = kind == SOL_FILE_PACKED ? open_packed(v, err) : open_model(v, quant, err);
-    if (st == SOL_OK && (v->table->config.qkv_bias || v->table->config.qk_norm))
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has biases or norms of q and k, which a " SOL_ARCH " model has no place for", path);
+    if (st == SOL_OK) {
+        st = sol_family_check(&v->table->config, err);
+        if (st != SOL_OK) sol_err_prefix(err, st, "%s", path);
+    }
     if (st != SOL_OK) sol_view_close(v);
     return st;
 }

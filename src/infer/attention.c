@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "infer/net.h"
 
 typedef struct attention_args {
@@ -83,7 +84,8 @@ static void rotate_heads(const sol_net *net, int64_t pos, float *x, int64_t head
     }
 }
 
-/* Row i: norms and rotates q and k by its position, writes k and v to the cache. */
+/* Row i: norms q and k, rotates them by its position where the layer does, writes k and v to the
+ * cache. */
 static void store_tile(void *arg, int64_t i, int thread)
 {
     const attention_args *a = arg;
@@ -95,8 +97,10 @@ static void store_tile(void *arg, int64_t i, int thread)
     (void)thread;
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_Q_NORM], q, c->num_attention_heads);
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_K_NORM], k, K);
-    rotate_heads(net, pos, q, c->num_attention_heads);
-    rotate_heads(net, pos, k, K);
+    if (sol_layer_has_rope(c, a->layer)) {
+        rotate_heads(net, pos, q, c->num_attention_heads);
+        rotate_heads(net, pos, k, K);
+    }
     for (int64_t h = 0; h < K; h++) {
         int64_t at = cache_at(kv, a->layer, h);
         store_key(kv, at, pos, k + h * D);
@@ -113,13 +117,14 @@ static void attend_tile(void *arg, int64_t tile, int thread)
     const sol_float_ops *f = &net->ctx->k.f;
     int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K, h = tile / a->n, i = tile % a->n;
     const sol_kv *kv = a->rows[i].kv;
-    int64_t at = cache_at(kv, a->layer, h);
+    int64_t at = cache_at(kv, a->layer, h), pos = net->scratch.pos[i];
     size_t bytes = (size_t)(at * D) * sol_dtype_size(net->kv_type);
     (void)thread;
     sol_attend_args t = {.q = net->scratch.qkv + i * qkv_width(c) + h * group * D, .ldq = D,
                          .keys = (const char *)kv->keys + bytes, .values = (const char *)kv->values + bytes,
                          .out = net->scratch.att + (i * c->num_attention_heads + h * group) * D, .ldout = D, .heads = group,
-                         .D = D, .n = net->scratch.pos[i] + 1, .scale = (float)(1.0 / sqrt((double)D))};
+                         .D = D, .n = pos + 1, .scale = (float)(1.0 / sqrt((double)D))};
+    if (c->sliding_window) t.from = sol_max_i64(0, t.n - c->sliding_window);
     if (net->kv_type == SOL_I8) t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
     (net->kv_type == SOL_F32 ? f->attend_f32 : net->kv_type == SOL_F16 ? f->attend_f16 : f->attend_i8)(&t);
 }

@@ -21,17 +21,18 @@ enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
 typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
                            float *y, int64_t ldy);
 
-/* Attention of `heads` query heads that share one kv head over positions [0, n), as an online
- * softmax over runs of 64 positions. q, out: [heads, D] with distances ldq, ldout. keys: [ceil(n /
- * 16), D, 16], the 16 positions of a block innermost; values: [n, D]. Lanes of the last block
- * beyond n may hold anything. Sets out. D <= 512. int8 caches: key j is key_scale[j] * keys, value
- * j is value_scale[j] * values; key_scale is read in whole blocks. */
+/* Attention of `heads` query heads that share one kv head over positions [from, n), as an online
+ * softmax over runs of 64 positions, the first of which begins with the block of `from`. q, out:
+ * [heads, D] with distances ldq, ldout. keys: [ceil(n / 16), D, 16], the 16 positions of a block
+ * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <=
+ * 512. int8 caches: key j is key_scale[j] * keys, value j is value_scale[j] * values; key_scale is
+ * read in whole blocks. */
 typedef struct sol_attend_args {
     const float *q;
     const void *keys, *values;
     const float *key_scale, *value_scale; /* [n] of an int8 cache; unused otherwise */
     float *out;
-    int64_t ldq, ldout, heads, D, n;
+    int64_t ldq, ldout, heads, D, from, n;
     float scale; /* 1 / sqrt(D) */
 } sol_attend_args;
 

@@ -292,10 +292,11 @@ ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_
         s[h].sum = 0.0f;
         for (int64_t d = 0; d < a->D; d += VW) store_f32(s[h].out + d, splat(0.0f));
     }
-    for (int64_t first = 0; first < a->n; first += ATTEND_RUN) {
+    for (int64_t first = a->from - a->from % SOL_KV_BLOCK; first < a->n; first += ATTEND_RUN) {
         int64_t n = a->n - first < ATTEND_RUN ? a->n - first : ATTEND_RUN;
         attend_scores(load, size, heads, a, h0, first, n, s);
         for (int h = 0; h < heads; h++) {
+            for (int64_t j = 0; j < a->from - first; j++) s[h].p[j] = -INFINITY; /* unseen */
             attend_softmax(n, &s[h]);
             for (int64_t j = 0; size == 1 && j < n; j++) s[h].p[j] *= a->value_scale[first + j];
         }

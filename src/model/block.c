@@ -56,8 +56,9 @@ sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var
     return sol_rmsnorm(b->t, x, b->weight(b->user, layer, role), (float)b->config->rms_norm_eps, b->compute);
 }
 
-static sol_var rotate(const sol_block *b, sol_var x)
+static sol_var rotate(const sol_block *b, int64_t layer, sol_var x)
 {
+    if (!sol_layer_has_rope(b->config, layer)) return x;
     return sol_rope(b->t, x, b->in->position, b->cosine, b->sine, b->config->head_dim);
 }
 
@@ -75,9 +76,11 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 {
     const sol_model_config *c = b->config;
     sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
-        c->head_dim};
-    sol_var q = rotate(b, head_rows(b, layer, SOL_ROLE_Q, SOL_ROLE_Q_BIAS, SOL_ROLE_Q_NORM, x));
-    sol_var k = rotate(b, head_rows(b, layer, SOL_ROLE_K, SOL_ROLE_K_BIAS, SOL_ROLE_K_NORM, x));
+        c->head_dim, c->sliding_window};
+    sol_var q =
+        rotate(b, layer, head_rows(b, layer, SOL_ROLE_Q, SOL_ROLE_Q_BIAS, SOL_ROLE_Q_NORM, x));
+    sol_var k =
+        rotate(b, layer, head_rows(b, layer, SOL_ROLE_K, SOL_ROLE_K_BIAS, SOL_ROLE_K_NORM, x));
     sol_var v = head_rows(b, layer, SOL_ROLE_V, SOL_ROLE_V_BIAS, SOL_ROLES, x);
     return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
 }

@@ -42,6 +42,11 @@ sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err)
     return SOL_OK;
 }
 
+bool sol_layer_has_rope(const sol_model_config *c, int64_t layer)
+{
+    return c->no_rope_layer_interval == 0 || (layer + 1) % c->no_rope_layer_interval != 0;
+}
+
 static sol_status check_sizes(const sol_model_config *c, sol_err *err)
 {
     const struct {
@@ -56,6 +61,8 @@ static sol_status check_sizes(const sol_model_config *c, sol_err *err)
         {"num_key_value_heads", c->num_key_value_heads, 1, MAX_HEADS},
         {"head_dim", c->head_dim, 2, MAX_HEAD_DIM},
         {"max_position_embeddings", c->max_position_embeddings, 1, MAX_POSITIONS},
+        {"sliding_window", c->sliding_window, 0, MAX_POSITIONS},
+        {"no_rope_layer_interval", c->no_rope_layer_interval, 0, MAX_LAYERS},
         {"bos_token_id", c->bos_token_id, -1, c->vocab_size - 1},
         {"eos_token_id", c->eos_token_id, -1, c->vocab_size - 1},
         {"number of further EOS", c->n_more_eos, 0, c->eos_token_id < 0 ? 0 : SOL_MAX_EOS - 1},
@@ -97,29 +104,48 @@ sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
     return check_rope(c, err);
 }
 
-/* name, V, C, F, L, H, K, D, positions, theta, llama3 scaling, bos, eos; all tied, eps 1e-5. */
+/* All tied. llama3: with its scaling of RoPE. */
 typedef struct shape_row {
     const char *name;
+    sol_family family;
     int64_t vocab, hidden, ffn, layers, heads, kv_heads, head_dim, positions;
-    double theta;
+    double theta, eps;
     bool llama3;
     int64_t bos, eos;
 } shape_row;
 
+/* Short for the rows. */
+#define LLAMA SOL_FAMILY_LLAMA
+#define QWEN2 SOL_FAMILY_QWEN2
+#define QWEN3 SOL_FAMILY_QWEN3
+#define SMOLLM3 SOL_FAMILY_SMOLLM3
+
 static const shape_row shapes[] = {
-    {"llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 64, 131072, 500000, true, 128000, 128001},
-    {"llama-3.2-3b", 128256, 3072, 8192, 28, 24, 8, 128, 131072, 500000, true, 128000, 128001},
+    {"llama-3.2-1b", LLAMA, 128256, 2048, 8192, 16, 32, 8, 64,
+     131072, 5e5, 1e-5, true, 128000, 128001},
+    {"llama-3.2-3b", LLAMA, 128256, 3072, 8192, 28, 24, 8, 128,
+     131072, 5e5, 1e-5, true, 128000, 128001},
     /* One block of the 1B model with a vocabulary that does not count: for measuring. */
-    {"llama-3.2-1b-layer", 256, 2048, 8192, 1, 32, 8, 64, 131072, 500000, true, -1, -1},
-    {"smollm2-135m", 49152, 576, 1536, 30, 9, 3, 64, 8192, 100000, false, 1, 2},
-    {"15m", 32000, 288, 768, 6, 6, 6, 48, 256, 10000, false, 1, 2},
+    {"llama-3.2-1b-layer", LLAMA, 256, 2048, 8192, 1, 32, 8, 64, 131072, 5e5, 1e-5, true, -1, -1},
+    {"smollm2-135m", LLAMA, 49152, 576, 1536, 30, 9, 3, 64, 8192, 1e5, 1e-5, false, 1, 2},
+    {"smollm3-3b", SMOLLM3, 128256, 2048, 11008, 36, 16, 4, 128,
+     65536, 5e6, 1e-6, false, 128000, 128012},
+    {"qwen2.5-0.5b", QWEN2, 151936, 896, 4864, 24, 14, 2, 64, 32768,
+     1e6, 1e-6, false, 151643, 151643},
+    {"qwen3-0.6b", QWEN3, 151936, 1024, 3072, 28, 16, 8, 128, 40960,
+     1e6, 1e-6, false, 151643, 151645},
+    {"15m", LLAMA, 32000, 288, 768, 6, 6, 6, 48, 256, 1e4, 1e-5, false, 1, 2},
     /* The model of checkpoints/: the last two tokens are begin and end of text. */
-    {"embedded", 2048, 256, 768, 4, 4, 2, 64, 2048, 500000, true, 2046, 2047},
+    {"embedded", LLAMA, 2048, 256, 768, 4, 4, 2, 64, 2048, 5e5, 1e-5, true, 2046, 2047},
     /* 1.4 M parameters: the second model of configs/study. The vocabulary is that of `embedded`. */
-    {"mini", 2048, 128, 384, 6, 4, 2, 32, 2048, 500000, true, 2046, 2047},
+    {"mini", LLAMA, 2048, 128, 384, 6, 4, 2, 32, 2048, 5e5, 1e-5, true, 2046, 2047},
     /* Milliseconds a step: for tests and for trying out a job. */
-    {"tiny", 512, 64, 128, 2, 2, 1, 32, 512, 500000, true, -1, -1},
+    {"tiny", LLAMA, 512, 64, 128, 2, 2, 1, 32, 512, 5e5, 1e-5, true, -1, -1},
 };
+#undef LLAMA
+#undef QWEN2
+#undef QWEN3
+#undef SMOLLM3
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
 int sol_model_shape_count(void)
@@ -137,9 +163,11 @@ static void config_from_row(sol_model_config *c, const shape_row *s)
     *c = (sol_model_config){
         .vocab_size = s->vocab, .hidden_size = s->hidden, .intermediate_size = s->ffn, .num_hidden_layers = s->layers,
         .num_attention_heads = s->heads, .num_key_value_heads = s->kv_heads, .head_dim = s->head_dim,
-        .max_position_embeddings = s->positions, .rms_norm_eps = 1e-5, .rope_theta = s->theta,
+        .max_position_embeddings = s->positions, .rms_norm_eps = s->eps, .rope_theta = s->theta,
         .tie_word_embeddings = true, .bos_token_id = s->bos, .eos_token_id = s->eos,
     };
+    sol_family_apply(&sol_families[s->family], c);
+    if (s->family == SOL_FAMILY_SMOLLM3) c->no_rope_layer_interval = 4;
     if (!s->llama3) return;
     c->rope_factor = 32;
     c->rope_low_freq_factor = 1;

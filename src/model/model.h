@@ -1,4 +1,4 @@
-/* LLaMA-architecture models: configuration, named parameters in one flat block.
+/* Models like LLaMA: configuration, named parameters in one flat block.
  *
  *     sol_model *m;
  *     st = sol_model_create(&m, &config, SOL_F32, err);      // all parameters zero
@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "kernels/ctx.h"
+#include "model/family.h"
 #include "quant/overrides.h"
 #include "quant/quant.h"
 #include "tensor/tensor.h"
@@ -23,25 +24,25 @@
 enum { SOL_MAX_EOS = 32 }; /* tokens that end a text, at most */
 
 /* The shape of a model; names as in Hugging Face's config.json. */
-typedef struct sol_model_config {
+struct sol_model_config {
+    sol_family family; /* what other programs call it; changes nothing that is computed */
     int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
     int64_t max_position_embeddings;
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings;
     bool qkv_bias; /* q, k and v have a bias */
     bool qk_norm;  /* q and k are normed, each head by itself, before they are rotated */
+    int64_t sliding_window; /* a token sees itself and the sliding_window - 1 ones before it; 0: all
+                             * of its document */
+    int64_t no_rope_layer_interval; /* every so many layers one, the last of them, without RoPE; 0:
+                                     * none */
     /* rope_scaling of type llama3; factor 0: none */
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_max_position;
     int64_t bos_token_id, eos_token_id; /* -1: none */
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first
                                                     * one is eos_token_id */
-} sol_model_config;
-
-/* The architecture whose parameters params.def lists: in a GGUF file (general.architecture, and the
- * first word of keys), as model_type of config.json, and the class of transformers. */
-#define SOL_ARCH "llama"
-#define SOL_ARCH_CLASS "LlamaForCausalLM"
+};
 
 /* What a parameter does: a lookup, the weight of a norm, a matrix product, what is added to one,
  * the product that gives logits, a number that a quantizer learns. */
@@ -114,12 +115,15 @@ bool sol_model_is_eos(const sol_model_config *c, int64_t id);
 /* Adds an EOS. A negative id, or one that is there, changes nothing. SOL_ERR_UNSUPPORTED: there are
  * SOL_MAX_EOS already. */
 sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err);
+/* Whether q and k of a layer are rotated by their position. */
+bool sol_layer_has_rope(const sol_model_config *c, int64_t layer);
 /* Checks range and divisibility of every field: SOL_ERR_RANGE, SOL_ERR_SHAPE name the field, its
  * value and what fits. The functions below take a configuration that passed. */
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err);
 /* Exact shapes by name: llama-3.2-1b, llama-3.2-3b, llama-3.2-1b-layer (one block of it, vocabulary
- * 256), smollm2-135m, 15m, embedded (the model in checkpoints/), mini (1.4 M parameters, for
- * configs/study), tiny (for tests). SOL_ERR_USAGE names the nearest and all of them. */
+ * 256), smollm2-135m, smollm3-3b, qwen2.5-0.5b, qwen3-0.6b, 15m, embedded (the model in
+ * checkpoints/), mini (1.4 M parameters, for configs/study), tiny (for tests). SOL_ERR_USAGE names
+ * the nearest and all of them. */
 sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err);
 /* These names: how many, by index. Static storage. */
 int sol_model_shape_count(void);

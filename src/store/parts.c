@@ -33,7 +33,8 @@ sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t
 
 /* ---- configuration ---- */
 
-typedef enum { FIELD_INT, FIELD_REAL, FIELD_BOOL, FIELD_FLAG, FIELD_ID } field_kind; /* FLAG: left out when false, ID: when -1 */
+/* FLAG: left out when false, COUNT: when 0, ID: when -1. */
+typedef enum { FIELD_INT, FIELD_REAL, FIELD_BOOL, FIELD_FLAG, FIELD_COUNT, FIELD_ID } field_kind;
 
 typedef struct field {
     const char *name;
@@ -56,6 +57,8 @@ static const field model_fields[] = {
     FIELD("tie_word_embeddings", FIELD_BOOL, tie_word_embeddings),
     FIELD("qkv_bias", FIELD_FLAG, qkv_bias),
     FIELD("qk_norm", FIELD_FLAG, qk_norm),
+    FIELD("sliding_window", FIELD_COUNT, sliding_window),
+    FIELD("no_rope_layer_interval", FIELD_COUNT, no_rope_layer_interval),
     FIELD("bos_token_id", FIELD_ID, bos_token_id),
     FIELD("eos_token_id", FIELD_ID, eos_token_id),
 };
@@ -68,6 +71,12 @@ static const field rope_fields[] = {
 #undef FIELD
 enum { N_MODEL_FIELDS = sizeof model_fields / sizeof(field), N_ROPE_FIELDS = sizeof rope_fields / sizeof(field) };
 
+/* The value of an integer that is not there. */
+static int64_t absent_of(const field *f)
+{
+    return f->kind == FIELD_ID ? -1 : 0;
+}
+
 static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n, const void *base, sol_err *err)
 {
     sol_status st = SOL_OK;
@@ -78,7 +87,8 @@ static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n,
             st = sol_h5_set_f64(w, id, rows[i].name, *(const double *)at, err);
         else if (is_bool && (rows[i].kind == FIELD_BOOL || *(const bool *)at))
             st = sol_h5_set_i64(w, id, rows[i].name, *(const bool *)at, err);
-        else if (!is_bool && (rows[i].kind == FIELD_INT || *(const int64_t *)at >= 0))
+        else if (!is_bool &&
+                 (rows[i].kind == FIELD_INT || *(const int64_t *)at > absent_of(&rows[i])))
             st = sol_h5_set_i64(w, id, rows[i].name, *(const int64_t *)at, err);
     }
     return st;
@@ -89,9 +99,10 @@ static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, cons
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < n; i++) {
         void *at = (char *)base + rows[i].offset;
-        bool may_lack = rows[i].kind == FIELD_ID || rows[i].kind == FIELD_FLAG;
+        bool may_lack =
+            rows[i].kind == FIELD_ID || rows[i].kind == FIELD_FLAG || rows[i].kind == FIELD_COUNT;
         bool lacks = may_lack && !sol_h5_node_attr(node, rows[i].name);
-        int64_t v = -1;
+        int64_t v = absent_of(&rows[i]);
         if (rows[i].kind == FIELD_REAL) {
             st = sol_h5_get_f64(f, node, rows[i].name, at, err);
         } else if (rows[i].kind == FIELD_BOOL || rows[i].kind == FIELD_FLAG) {
@@ -140,7 +151,7 @@ sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_
 {
     int id;
     sol_status st = sol_h5_group(w, "/model", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", SOL_ARCH, err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", sol_family_of(c)->model_type, err);
     if (st == SOL_OK) st = put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err);
     if (st == SOL_OK) st = put_eos_list(w, id, c, err);
     if (st != SOL_OK || c->rope_factor == 0) return st;
@@ -156,8 +167,9 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     *c = (sol_model_config){0};
     sol_status st = sol_h5_need_group(f, "/model", &n, err);
     if (st == SOL_OK) st = sol_h5_get_text(f, n, "model_type", &type, err);
-    if (st == SOL_OK && strcmp(type, SOL_ARCH) != 0)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /model: model_type is %.40s, expected " SOL_ARCH, f->path, type);
+    const sol_family_row *family = st == SOL_OK ? sol_family_named(type) : NULL;
+    if (family) c->family = family->family;
+    if (st == SOL_OK && !family) st = sol_family_refuse(f->path, "/model: model_type", type, err);
     if (st == SOL_OK) st = get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err);
     if (st == SOL_OK) st = get_eos_list(f, n, c, err);
     if (st == SOL_OK && rope) {

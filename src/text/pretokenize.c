@@ -73,12 +73,13 @@ void sol_pretok_free(sol_pretok *p)
 
 typedef struct named_pretok {
     const char *name;
-    bool ignore_merges, add_bos;
+    bool ignore_merges, add_bos, nfc;
     const char *stage[SOL_PRETOK_STAGES]; /* ends with NULL */
 } named_pretok;
 
 static const named_pretok named[] = {
-#define SOL_PRETOK(name, ignore_merges, add_bos, ...) {name, ignore_merges, add_bos, {__VA_ARGS__}},
+#define SOL_PRETOK(name, ignore_merges, add_bos, nfc, ...)                                         \
+    {name, ignore_merges, add_bos, nfc, {__VA_ARGS__}},
 #include "pretok.def"
 #undef SOL_PRETOK
 };
@@ -102,6 +103,13 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
     const char *near = sol_nearest_name(name, names, N_NAMED);
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s%s%s", name,
                     near ? "; nearest: '" : "", near ? near : "", near ? "'" : "");
+}
+
+bool sol_pretok_name_means_nfc(const char *name)
+{
+    for (int i = 0; i < N_NAMED; i++)
+        if (name && strcmp(name, named[i].name) == 0) return named[i].nfc;
+    return false;
 }
 
 bool sol_pretok_is_plain(const sol_pretok *p)

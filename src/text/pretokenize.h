@@ -72,6 +72,8 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
 bool sol_pretok_is_known(const sol_pretok *p);
 /* The first name that stands for these stages and this way with merges; NULL: none. */
 const char *sol_pretok_name(const sol_pretok *p, bool ignore_merges);
+/* Whether the models of a name bring their texts to NFC before they are cut. */
+bool sol_pretok_name_means_nfc(const char *name);
 /* Nothing but regexes that isolate their matches. */
 bool sol_pretok_is_plain(const sol_pretok *p);
 

@@ -65,6 +65,7 @@ typedef struct sol_tokenizer_arrays {
     int64_t n_merges;
     int64_t bos, eos;                       /* -1: none */
     int add_bos, add_eos, add_space_prefix; /* 0, 1, or -1: the default of the model */
+    int nfc; /* texts are brought to NFC first; 0, 1, or -1: where `pre` means so */
     int64_t unk;                            /* only written: the unknown token, -1: none */
 } sol_tokenizer_arrays;
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a,
@@ -72,7 +73,8 @@ sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const 
 /* The way back, for writers of GGUF. *owner holds all that *a points to; release it with
  * sol_arrays_owner_free. n_tokens: of the model; ids that the tokenizer lacks get placeholders.
  * Merges of a SentencePiece tokenizer become scores. A pre-tokenizer that no GGUF name stands for,
- * and merges whose order no scores can express, are SOL_ERR_UNSUPPORTED. */
+ * a normalizer but NFC with a name that means it, and merges whose order no scores can express, are
+ * SOL_ERR_UNSUPPORTED. */
 typedef struct sol_arrays_owner sol_arrays_owner;
 sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a,
                                    sol_arrays_owner **owner, sol_err *err);

@@ -1,6 +1,8 @@
 /* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*). */
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -124,6 +126,29 @@ static bool contradicts_merges(const sol_tokenizer_arrays *a)
     return a->n_merges > 0;
 }
 
+/* The same tokenizer behind a normalizer to NFC, by way of its tokenizer.json. */
+static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
+{
+    char *text = NULL, *with_nfc = NULL;
+    size_t n;
+    json_t *root = NULL;
+    sol_tokenizer *old = *t;
+    sol_status st = sol_tokenizer_to_json(old, &text, &n, err);
+    if (st != SOL_OK) return st;
+    *t = NULL;
+    root = json_loadb(text, n, 0, NULL);
+    if (root && json_object_set_new(root, "normalizer", json_pack("{s:s}", "type", "NFC")) == 0)
+        with_nfc = json_dumps(root, JSON_COMPACT);
+    st = with_nfc ? sol_tok_from_json(t, name, with_nfc, strlen(with_nfc), err)
+                  : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory for a tokenizer", name);
+    if (st == SOL_OK) st = sol_tokenizer_set_bos_eos(*t, old->bos, old->eos, err);
+    free(with_nfc);
+    json_decref(root);
+    sol_free(text);
+    sol_tokenizer_free(&old);
+    return st;
+}
+
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a,
                                      sol_err *err)
 {
@@ -152,6 +177,8 @@ sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, cons
         sol_err_prefix(err, st, "%s", name);
     else
         st = sol_tok_finish(t, name, err);
+    if (st == SOL_OK && bpe && (a->nfc < 0 ? sol_pretok_name_means_nfc(a->pre) : a->nfc))
+        st = add_nfc(&t, name, err);
     if (st != SOL_OK) sol_tokenizer_free(&t);
     *out = t;
     return st;
@@ -306,7 +333,7 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
     sol_status st = SOL_OK;
     *a = (sol_tokenizer_arrays){0};
     *owner = NULL;
-    if (t->json)
+    if (t->json && !t->only_nfc)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF cannot say what this tokenizer does: it has %s", t->beyond);
     if (n_tokens < t->n_tokens)
         return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
@@ -314,6 +341,11 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
     if (st == SOL_OK && !spm) st = find_pre(t, &pre, err);
     if (st != SOL_OK) return st;
     if (!pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
+    if (t->only_nfc && !sol_pretok_name_means_nfc(pre))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "GGUF cannot say what this tokenizer does: it brings texts to NFC, which "
+                        "%s does not mean",
+                        pre);
     size_t n_merges = spm ? 0 : t->n_merges;
     st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
     if (st != SOL_OK) return st;
@@ -335,7 +367,8 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
                                 .unk = t->unk,
                                 .add_bos = t->n_head > 0,
                                 .add_eos = t->n_tail > 0,
-                                .add_space_prefix = t->add_space_prefix};
+                                .add_space_prefix = t->add_space_prefix,
+                                .nfc = sol_pretok_name_means_nfc(pre) ? t->only_nfc : -1};
     *owner = o;
     return SOL_OK;
 }

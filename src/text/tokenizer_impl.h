@@ -94,6 +94,7 @@ struct sol_tokenizer {
     char *json;      /* the tokenizer.json it comes from, where version 1 of the serialized form cannot hold it; NULL */
     size_t n_json;
     const char *beyond; /* what it is that needs `json` */
+    bool only_nfc;      /* `beyond` is a normalizer to NFC, and nothing else */
     uint8_t *added;     /* [n_tokens] SOL_ADDED_*; NULL: 0 for all */
     sol_normalizer normalizer;
     sol_decoder decoder;

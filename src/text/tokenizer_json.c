@@ -487,6 +487,8 @@ static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
     t->fuse_unk = t->fuse_unk && lacks && *string_of(l->model, "unk_token");
     if (t->fuse_unk) t->beyond = "fuse_unk";
     if (!sol_pretok_is_plain(&t->pretok)) t->beyond = "add_prefix_space, or a pre-tokenizer that does not isolate what it matches";
+    t->only_nfc =
+        !t->beyond && t->normalizer.n == 1 && t->normalizer.step[0].kind == SOL_NORMAL_NFC;
     if (t->normalizer.n) t->beyond = "a normalizer";
     return SOL_OK;
 }

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Compares llama.cpp with transformers on the models of tests/golden/families, exported to GGUF by
+solera as F32: the log-probability of every token. Not a test: a third-party program, run by hand.
+
+    python3 -m venv /tmp/llama && /tmp/llama/bin/pip install xllamacpp==2026.10.11549 gguf==0.19.0
+    /tmp/llama/bin/python scripts/compare_families.py --solera build/release/solera
+
+xllamacpp is llama.cpp's server as a Python module. It gives the distribution of the next token, so
+each token is asked for by itself. Its keys and values are F32 here, as solera's are. The package
+gguf reads the file, too: its tensors are those of the folder. Exit code 1 when a log-probability
+differs by more than --tolerance.
+"""
+import argparse
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import xllamacpp as llama
+
+TOKENIZER = "tests/golden/families/qwen3/tokenizer.json"
+
+
+def open_server(path):
+    p = llama.CommonParams()
+    p.model.path = path
+    p.n_ctx, p.n_parallel, p.warmup, p.ui = 64, 1, False, False
+    p.cache_type_k = p.cache_type_v = llama.ggml_type.GGML_TYPE_F32
+    p.flash_attn_type = llama.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    p.cpuparams.n_threads = 1
+    return llama.Server(p)
+
+
+def next_logprob(server, ids, token, vocab):
+    answer = server.handle_completions({"prompt": ids, "n_predict": 1, "n_probs": vocab, "temperature": 1.0,
+                                        "cache_prompt": False, "samplers": [], "ignore_eos": False})
+    answer = json.loads(answer) if isinstance(answer, (str, bytes)) else answer
+    top = answer["completion_probabilities"][0]["top_logprobs"]
+    return next(t["logprob"] for t in top if t["id"] == token)
+
+
+def compare(o, folder):
+    name = os.path.basename(folder)
+    golden = json.load(open(folder + "/golden.json"))
+    vocab = json.load(open(folder + "/config.json"))["vocab_size"]
+    with tempfile.TemporaryDirectory() as d:
+        run = lambda *words: subprocess.run([o.solera, *words], check=True, capture_output=True)
+        run("import", folder, "--tokenizer", TOKENIZER, "-o", d + "/m.h5")
+        run("export", d + "/m.h5", "-o", d + "/m.gguf", "--type", "f32", "--embed-type", "f32")
+        architecture = gguf.GGUFReader(d + "/m.gguf").fields["general.architecture"].contents()
+        server = open_server(d + "/m.gguf")
+        worst = n = 0
+        for ids, want in zip(golden["ids"], golden["logprobs"], strict=True):
+            for t in range(min(o.tokens, len(want))):
+                worst = max(worst, abs(next_logprob(server, ids[: t + 1], ids[t + 1], vocab) - want[t]))
+                n += 1
+    print(f"{name}: {architecture} in GGUF, {n} tokens, largest difference {worst:.2g}", flush=True)
+    return worst
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--solera", default="build/release/solera")
+    a.add_argument("--tokens", type=int, default=24, help="of each row")
+    a.add_argument("--tolerance", type=float, default=1e-3)
+    o = a.parse_args()
+    folders = sorted(f for f in glob.glob("tests/golden/families/*") if os.path.isdir(f))
+    sys.exit(max(compare(o, f) for f in folders) > o.tolerance)
+
+
+if __name__ == "__main__":
+    main()
