@@ -91,7 +91,11 @@
 /* store: files of solera. foreign: import from and export to other programs' formats. */
 #include "foreign/export.h"
 #include "foreign/import.h"
-#include "store/store.h"
+#include "store/checkpoint.h"
+#include "store/dataset.h"
+#include "store/kind.h"
+#include "store/model_file.h"
+#include "store/packed.h"
 #include "store/study_file.h"
 #include "store/teacher_cache.h"
 

@@ -47,3 +47,17 @@ int sol_test_sets(sol_cpu_features set[SOL_TEST_SETS])
     while ((set[n] = sol_cpu_next(&cpu, set[n - 1])) != 0);
     return n;
 }
+
+sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+{
+    sol_checkpoint_view v = {.model = c->file.model,
+                             .tokenizer = c->file.tokenizer,
+                             .config_yaml = c->file.config_yaml,
+                             .quant = c->file.quant,
+                             .windows = c->file.windows,
+                             .optim = c->optim,
+                             .state = c->state,
+                             .study = c->study,
+                             .study_bytes = c->study_bytes};
+    return sol_checkpoint_write(&v, path, dtype, err);
+}

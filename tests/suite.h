@@ -55,6 +55,9 @@ int sol_test_sets(sol_cpu_features set[SOL_TEST_SETS]);
  * the next call. */
 const char *sol_test_data(const char *name);
 
+/* Writes a checkpoint as a run would that holds what *c does. */
+sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+
 /* A fresh empty directory for one test, removed by sol_test_dir_remove. */
 void sol_test_dir_make(char path[64]);
 void sol_test_dir_remove(const char *path);

@@ -231,9 +231,9 @@ START_TEST(packed_loss_on_a_real_model)
     char *text;
     size_t size;
     sol_ids encoded = {0};
-    sol_checkpoint ck;
+    sol_model_file ck;
     sol_ctx *ctx;
-    ck_ok(sol_checkpoint_read_model(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
     ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
     ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, 0, &encoded, err));
     for (int i = 0; i < 516; i++) ids[i] = (uint16_t)encoded.id[i];
@@ -265,7 +265,7 @@ START_TEST(packed_loss_on_a_real_model)
         ck_assert(loss[2] != loss[0]);
         sol_packed_model_free(&p);
     }
-    sol_checkpoint_free(&ck);
+    sol_model_file_free(&ck);
     sol_ctx_free(&ctx);
 }
 END_TEST

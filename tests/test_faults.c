@@ -298,8 +298,8 @@ static void check_resume(const char *what, const sol_checkpoint *want)
     ck_assert_msg(run_verb(TRAIN, &why) == SOL_OK, "%s, then: %s", what, why.text);
     snprintf(path, sizeof path, "%s/run/ckpt/step-000004.h5", here);
     ck_ok(sol_checkpoint_read(&got, path, SOL_F32, err));
-    size_t bytes = (size_t)want->model->n_elements * sizeof(float);
-    ck_assert_mem_eq(got.model->data, want->model->data, bytes);
+    size_t bytes = (size_t)want->file.model->n_elements * sizeof(float);
+    ck_assert_mem_eq(got.file.model->data, want->file.model->data, bytes);
     ck_assert_mem_eq(got.optim->v, want->optim->v, bytes);
     ck_assert_uint_eq(got.state.drawn, want->state.drawn);
     ck_assert_msg(access(strcat(path, ".damaged"), F_OK) != 0, "%s: a good checkpoint was put aside", what);

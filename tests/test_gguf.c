@@ -214,7 +214,7 @@ END_TEST
 
 START_TEST(same_as_llama2c)
 {
-    sol_checkpoint a, b;
+    sol_model_file a, b;
     sol_import_options o = {0};
     sol_import_result r;
     char gguf[256], bin[256];
@@ -224,14 +224,14 @@ START_TEST(same_as_llama2c)
     snprintf(bin, sizeof bin, "%s", sol_test_data("models/stories260K.bin"));
     ck_ok(sol_import(gguf, back, &o, &r, err));
     ck_assert_str_eq(r.source, "GGUF");
-    ck_ok(sol_checkpoint_read(&a, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, back, SOL_F32, err));
     ck_ok(sol_import_llama2c(&b, bin, NULL, err));
     ck_assert_int_eq(a.model->n_elements, b.model->n_elements);
     ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
     ck_assert(a.model->config.tie_word_embeddings && a.model->config.rms_norm_eps == 1e-5);
     ck_assert_int_eq(sol_tokenizer_vocab_size(a.tokenizer), 512);
-    sol_checkpoint_free(&a);
-    sol_checkpoint_free(&b);
+    sol_model_file_free(&a);
+    sol_model_file_free(&b);
 }
 END_TEST
 
@@ -255,7 +255,7 @@ static void make_tokenizer(sol_tokenizer **t)
 
 static void write_model(bool tied, sol_block_layout layout, sol_granularity granularity, int group)
 {
-    sol_checkpoint c = {0};
+    sol_model_file c = {0};
     sol_model_config config = {
         .vocab_size = VOCAB, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2, .num_attention_heads = 4,
         .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 5e5,
@@ -270,8 +270,8 @@ static void write_model(bool tied, sol_block_layout layout, sol_granularity gran
     c.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = granularity, .group_size = group,
                                .layout = layout, .scale_dtype = SOL_F16};
     make_tokenizer(&c.tokenizer);
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
-    sol_checkpoint_free(&c);
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    sol_model_file_free(&c);
 }
 
 enum { LENGTH = 12 };
@@ -333,13 +333,13 @@ END_TEST
 START_TEST(learned_parameters_stay_behind)
 {
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
-    sol_checkpoint c = {0};
+    sol_model_file c = {0};
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_checkpoint_read_model(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     c.quant.method = sol_quantizer_find("lsq");
     ck_ok(sol_model_add_learned(c.model, &c.quant, err));
     sol_model_start_learned(ctx, c.model, &c.quant);
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     logits_of(model, want);
     for (int latent = 0; latent < 2; latent++) {
         sol_gguf_options o = {.type = "f32", .embed_type = "f32", .latent = latent, .name = "test", .version = "1"};
@@ -352,22 +352,22 @@ START_TEST(learned_parameters_stay_behind)
         for (int i = 0; i < LENGTH * VOCAB; i++) worst = fmax(worst, fabs((double)has[i] - want[i]));
         ck_assert_msg(latent ? worst > 1e-3 : worst < 1e-5, "logits differ by %g", worst);
     }
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 /* All that end a text come back in order; llama.cpp sees the three for which it has names. */
 START_TEST(eos_lists_come_back)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_model_config config;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
     for (int first = 2; first <= 260; first += 258) { /* the tokenizer's own EOS, and another */
-        ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
         c.model->config.eos_token_id = first;
         c.model->config.n_more_eos = 0;
         for (int k = 0; k < 3; k++) ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
-        ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+        ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
         export("f16", "f32", false);
         import();
         ck_ok(sol_store_read_header(back, &config, NULL, err));
@@ -381,7 +381,7 @@ START_TEST(eos_lists_come_back)
         ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eot_token_id"), &v) && v == (first == 2 ? 259 : 260));
         ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eom_token_id"), &v) && v == (first == 2 ? 7 : 259));
         sol_gguf_close(&g);
-        sol_checkpoint_free(&c);
+        sol_model_file_free(&c);
     }
 }
 END_TEST
@@ -389,14 +389,14 @@ END_TEST
 /* From the shapes alone, as a plan does it. */
 static uint64_t foretold_bytes(const sol_gguf_options *o)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_model *shapes;
     uint64_t bytes;
-    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     ck_ok(sol_model_describe(&shapes, &c.model->config, SOL_F32, err));
     ck_ok(sol_export_gguf_bytes(shapes, c.tokenizer, &c.quant, o, &bytes, err));
     sol_model_free(&shapes);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     return bytes;
 }
 
@@ -418,13 +418,13 @@ START_TEST(sizes_are_as_predicted)
 {
     static const struct { const char *type; double bits; } cases[] = {
         {"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q8_0", 8.5}, {"f16", 16}, {"bf16", 16}};
-    sol_checkpoint c;
+    sol_model_file c;
     double linear = 0;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     for (int i = 0; i < c.model->n_params; i++)
         if (c.model->params[i].quantized) linear += (double)sol_param_count(&c.model->params[i]);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     double rest = (double)exported_bytes("f32") - 4 * linear;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         double want = rest + linear * cases[k].bits / 8, is = (double)exported_bytes(cases[k].type);
@@ -452,11 +452,11 @@ START_TEST(stq_blocks_are_the_trained_ones)
         {SOL_ROLE_Q, "attn_q"}, {SOL_ROLE_K, "attn_k"}, {SOL_ROLE_V, "attn_v"}, {SOL_ROLE_O, "attn_output"},
         {SOL_ROLE_GATE, "ffn_gate"}, {SOL_ROLE_UP, "ffn_up"}, {SOL_ROLE_DOWN, "ffn_down"}};
     sol_gguf g;
-    sol_checkpoint c;
+    sol_model_file c;
     float *q, out[512];
     char name[64];
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     ck_ok(sol_alloc_array((void **)&q, 512 * 512, sizeof *q, err));
     for (int id = 42; id <= 43; id++) {
         export("stq1_0", "f16", id == 42);
@@ -480,14 +480,14 @@ START_TEST(stq_blocks_are_the_trained_ones)
         sol_gguf_close(&g);
     }
     sol_free(q);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 START_TEST(metadata_and_tokenizer)
 {
     sol_gguf g;
-    sol_checkpoint a, b;
+    sol_model_file a, b;
     int64_t v;
     double real;
     sol_span s;
@@ -506,12 +506,12 @@ START_TEST(metadata_and_tokenizer)
     ck_assert_str_eq(sol_gguf_tensor_named(&g, "blk.0.attn_norm.weight")->type->name, "F32");
     sol_gguf_close(&g);
     import();
-    ck_ok(sol_checkpoint_read(&a, model, SOL_F32, err));
-    ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
     ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
     ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
-    sol_checkpoint_free(&a);
-    sol_checkpoint_free(&b);
+    sol_model_file_free(&a);
+    sol_model_file_free(&b);
 }
 END_TEST
 
@@ -524,7 +524,7 @@ static sol_status try_export(const char *type, const char *embed, bool requantiz
 START_TEST(refused_exports)
 {
     sol_gguf_result r;
-    sol_checkpoint c;
+    sol_model_file c;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32);
     ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights, this model one for 32: train with");
     ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights");
@@ -533,27 +533,27 @@ START_TEST(refused_exports)
     ck_assert(!sol_file_exists(file));
     ck_ok(try_export("stq1_0", NULL, true, &r, err));
     ck_assert(r.nmse > 1e-4 && r.nmse < 0.2);
-    ck_ok(sol_checkpoint_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     c.quant.method = NULL;
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "was trained in full precision");
     ck_ok(try_export("bf16", NULL, false, &r, err));
     ck_assert(!r.dequantized);
     c.quant = (sol_quant_spec){.method = sol_quantizer_find("absmean"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "are not 3:4 sparse");
     ck_ok(try_export("tq2_0", NULL, false, &r, err));
     sol_tokenizer_free(&c.tokenizer);
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "has no tokenizer");
     sol_model_config config = c.model->config;
     config.qk_norm = true;
     sol_model_free(&c.model);
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
              "has norms of q and k, which a llama model");
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 

@@ -31,7 +31,7 @@ static void make_tokenizer(sol_tokenizer **t)
 
 static void setup(void)
 {
-    sol_checkpoint c = {0};
+    sol_model_file c = {0};
     sol_model_config config = {
         .vocab_size = VOCAB, .hidden_size = 32, .intermediate_size = 64, .num_hidden_layers = 2, .num_attention_heads = 2,
         .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
@@ -47,8 +47,8 @@ static void setup(void)
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);
     make_tokenizer(&c.tokenizer);
-    ck_ok(sol_checkpoint_write(&c, model, SOL_F32, err));
-    sol_checkpoint_free(&c);
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    sol_model_file_free(&c);
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
     ck_ok(sol_file_read(file, &bytes, &n_bytes, err));
 }
@@ -182,18 +182,18 @@ static void write_scaling(const char *type, const char *key, float factor)
 START_TEST(rope_scaling_by_type)
 {
     static const char *const factors[] = {"llama.rope.scaling.factor", "llama.rope.scale_linear"};
-    sol_checkpoint c;
+    sol_model_file c;
     for (int i = 0; i < 2; i++) {
         write_scaling("none", factors[i], 8);
         ck_ok(import(err));
-        ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
         ck_assert(c.model->config.rope_factor == 0);
-        sol_checkpoint_free(&c);
+        sol_model_file_free(&c);
         write_scaling("linear", factors[i], 2.5f);
         ck_ok(import(err));
-        ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
         ck_assert(sol_rope_is_linear(&c.model->config) && c.model->config.rope_factor == 2.5);
-        sol_checkpoint_free(&c);
+        sol_model_file_free(&c);
         write_scaling("linear", factors[i], -2);
         ck_fails(import(err), SOL_ERR_RANGE, "factor is -2");
     }
@@ -278,7 +278,7 @@ END_TEST
 
 START_TEST(what_is_not_there)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     rename_key("llama.attention.layer_norm_rms_epsilon");
     write_with_count("x", 0);
     ck_fails(import(err), SOL_ERR_FORMAT, "has no llama.attention.layer_norm_rms_epsilon");
@@ -289,23 +289,23 @@ START_TEST(what_is_not_there)
     rename_key("tokenizer.ggml.eos_token_id");
     write_with_count("x", 0);
     ck_ok(import(err));
-    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err)); /* SentencePiece has 1 and 2 */
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err)); /* SentencePiece has 1 and 2 */
     ck_assert_int_eq(sol_tokenizer_bos(c.tokenizer), 1);
     ck_assert_int_eq(sol_tokenizer_eos(c.tokenizer), 2);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 START_TEST(several_ends)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     write_with_counts("tokenizer.ggml.eos_token_ids", 2, 259); /* the first is eos_token_id, too */
     ck_ok(import(err));
-    ck_ok(sol_checkpoint_read_model(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
     ck_assert(c.model->config.n_more_eos == 1 && c.model->config.more_eos[0] == 259);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     write_with_text("tokenizer.ggml.eos_token_ids", "2");
     ck_fails(import(err), SOL_ERR_FORMAT, "tokenizer.ggml.eos_token_ids is not an array of int32");
 }

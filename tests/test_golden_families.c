@@ -51,15 +51,15 @@ static double item(const json_t *array, size_t i)
 }
 
 /* The model of `source` as a model file, read back. */
-static void import(const char *source, sol_checkpoint *c)
+static void import(const char *source, sol_model_file *c)
 {
     sol_import_options o = {.tokenizer = ROOT "qwen3/tokenizer.json"};
     sol_import_result r;
     ck_ok(sol_import(source, file, &o, &r, err));
-    ck_ok(sol_checkpoint_read_model(c, file, SOL_F32, err));
+    ck_ok(sol_model_file_read(c, file, SOL_F32, err));
 }
 
-static void open_family(const char *name, sol_checkpoint *c)
+static void open_family(const char *name, sol_model_file *c)
 {
     char path[96];
     json_error_t why;
@@ -152,11 +152,11 @@ static void check_training(const sol_model *m, const char *what)
 
 START_TEST(as_transformers_computes)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     open_family(names[_i], &c);
     check_logprobs(c.model, names[_i]);
     check_training(c.model, names[_i]);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -174,7 +174,7 @@ static void check_same(const sol_model *a, const sol_model *b)
 
 START_TEST(out_and_in_again)
 {
-    sol_checkpoint c, back;
+    sol_model_file c, back;
     sol_export_result r;
     sol_gguf_result g;
     open_family(names[_i], &c);
@@ -184,12 +184,12 @@ START_TEST(out_and_in_again)
                           &g, err));
     import(folder, &back);
     check_same(c.model, back.model);
-    sol_checkpoint_free(&back);
+    sol_model_file_free(&back);
     import(other, &back);
     check_same(c.model, back.model);
     check_logprobs(back.model, names[_i]);
-    sol_checkpoint_free(&back);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&back);
+    sol_model_file_free(&c);
 }
 END_TEST
 

@@ -13,7 +13,7 @@ enum { WINDOW = 256 };
 
 static json_t *golden;
 static sol_ctx *ctx;
-static sol_checkpoint model;
+static sol_model_file model;
 
 static void setup(void)
 {
@@ -22,12 +22,12 @@ static void setup(void)
     ck_assert_msg(golden != NULL, "%s", why.text);
     ck_assert_int_eq(json_integer_value(json_object_get(golden, "window")), WINDOW);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-    ck_ok(sol_checkpoint_read_model(&model, json_string_value(json_object_get(golden, "model")), SOL_F32, err));
+    ck_ok(sol_model_file_read(&model, json_string_value(json_object_get(golden, "model")), SOL_F32, err));
 }
 
 static void teardown(void)
 {
-    sol_checkpoint_free(&model);
+    sol_model_file_free(&model);
     sol_ctx_free(&ctx);
     json_decref(golden);
 }
@@ -46,7 +46,7 @@ static sol_quant_spec spec_of(const json_t *one)
 
 typedef struct fixture {
     sol_packed_model packed;
-    sol_checkpoint back; /* the GGUF file read again */
+    sol_model_file back; /* the GGUF file read again */
     sol_net *net;
 } fixture;
 
@@ -77,7 +77,7 @@ static fixture open_net(const json_t *one, form how)
         snprintf(again, sizeof again, "%s/m.h5", dir);
         ck_ok(sol_export_gguf(ctx, text_of(golden, "model"), path, &gguf, &exported, err));
         ck_ok(sol_import(path, again, &import, &imported, err));
-        ck_ok(sol_checkpoint_read_model(&f.back, again, SOL_F32, err));
+        ck_ok(sol_model_file_read(&f.back, again, SOL_F32, err));
         sol_test_dir_remove(dir);
         m = f.back.model;
         o.activations = SOL_ACTIVATIONS_Q8_0;
@@ -90,7 +90,7 @@ static void close_net(fixture *f)
 {
     sol_net_free(&f->net);
     sol_packed_model_free(&f->packed);
-    sol_checkpoint_free(&f->back);
+    sol_model_file_free(&f->back);
 }
 
 static double loss_of(sol_net *net)

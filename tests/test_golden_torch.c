@@ -86,11 +86,11 @@ static void open_model(const char *name)
         sol_model_init_random(ctx, m, 7);
         check_weights(json_string_value(member(want, "fnv1a")));
     } else {
-        sol_checkpoint ck;
-        ck_ok(sol_checkpoint_read_model(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+        sol_model_file ck;
+        ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
         m = ck.model;
         ck.model = NULL;
-        sol_checkpoint_free(&ck);
+        sol_model_file_free(&ck);
     }
     const json_t *ids = member(want, "ids");
     for (int s = 0; s < STEPS; s++)

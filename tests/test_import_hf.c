@@ -39,9 +39,9 @@ static sol_model_config small_config(bool tied, bool scaled)
     return c;
 }
 
-static void make_model(sol_checkpoint *c, sol_model_config config)
+static void make_model(sol_model_file *c, sol_model_config config)
 {
-    *c = (sol_checkpoint){0};
+    *c = (sol_model_file){0};
     ck_ok(sol_model_create(&c->model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c->model, 8);
     c->quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 32, .scale_dtype = SOL_F16};
@@ -63,32 +63,32 @@ static void export(const sol_export_options *o)
 START_TEST(round_trip)
 {
     for (int k = 0; k < 5; k++) {
-        sol_checkpoint a, b;
+        sol_model_file a, b;
         sol_model_config config = small_config(k & 1, k & 2);
         if (k == 4) sol_rope_set_linear(&config, 2.5);
         make_model(&a, config);
-        ck_ok(sol_checkpoint_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
+        ck_ok(sol_model_file_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
         export(&(sol_export_options){0});
         ck_ok(import(err));
-        ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
-        sol_checkpoint_free(&a);
-        ck_ok(sol_checkpoint_read(&a, model, SOL_F32, err));
+        ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
+        sol_model_file_free(&a);
+        ck_ok(sol_model_file_read(&a, model, SOL_F32, err));
         ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
         ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
-        sol_checkpoint_free(&a);
-        sol_checkpoint_free(&b);
+        sol_model_file_free(&a);
+        sol_model_file_free(&b);
     }
 }
 END_TEST
 
 START_TEST(dequantized)
 {
-    sol_checkpoint a, b;
+    sol_model_file a, b;
     sol_packed_model p;
     char packed[80];
     snprintf(packed, sizeof packed, "%s/p.h5", dir);
     make_model(&a, small_config(false, false));
-    ck_ok(sol_checkpoint_write(&a, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&a, model, SOL_F32, err));
     ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err));
     ck_ok(sol_packed_model_write(&p, NULL, packed, err));
     /* From the latent weights and from the packed file: the same Q(W), norms and embedding untouched. */
@@ -96,7 +96,7 @@ START_TEST(dequantized)
         if (k) memcpy(model, packed, sizeof packed);
         export(&(sol_export_options){.dequantize = true});
         ck_ok(import(err));
-        ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
         float *q;
         ck_ok(sol_alloc_array((void **)&q, 64 * 128, sizeof *q, err));
         for (int i = 0; i < a.model->n_params; i++) {
@@ -110,10 +110,10 @@ START_TEST(dequantized)
             for (int64_t e = 0; e < sol_param_count(x); e++) ck_assert(has[e] == want[e]);
         }
         sol_free(q);
-        sol_checkpoint_free(&b);
+        sol_model_file_free(&b);
     }
     sol_packed_model_free(&p);
-    sol_checkpoint_free(&a);
+    sol_model_file_free(&a);
 }
 END_TEST
 
@@ -193,14 +193,14 @@ START_TEST(dtypes)
 {
     static const char *const names[] = {"F32", "F16", "BF16"};
     for (int k = 0; k < 3; k++) {
-        sol_checkpoint c;
+        sol_model_file c;
         good_folder();
         put_weights("model.safetensors", names[k], NULL, NULL, 0, 12);
         sol_import_options o = {0};
         sol_import_result r;
         ck_ok(sol_import(folder, back, &o, &r, err));
         ck_assert_int_eq(r.dtype, k == 2 ? SOL_BF16 : SOL_F32);
-        ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
         const float *head = sol_model_f32(c.model, sol_model_head(c.model));
         ck_assert(head[3] == 143); /* 16 + 4 + 4 * 16 + 4 + 3 * 16 + 4 + 3 */
         ck_assert(!c.model->config.tie_word_embeddings);
@@ -208,34 +208,34 @@ START_TEST(dtypes)
         ck_assert_int_eq(c.model->config.num_key_value_heads, 1);
         ck_assert_int_eq(c.model->config.head_dim, 4);
         ck_assert_int_eq(c.model->config.bos_token_id, -1);
-        sol_checkpoint_free(&c);
+        sol_model_file_free(&c);
     }
 }
 END_TEST
 
 START_TEST(configurations)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     good_folder();
     put("config.json", "{" CONFIG ",\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,\"eos_token_id\":[2,3],\"bos_token_id\":null,"
         "\"rope_theta\":5e5,\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
         "\"original_max_position_embeddings\":8192},\"unknown\":[{}]}");
     put_weights("model.safetensors", "F32", NULL, NULL, 0, 11);
     ck_ok(import(err));
-    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
     ck_assert(c.model->config.tie_word_embeddings && c.model->config.rope_factor == 8 && c.model->config.rope_theta == 5e5);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     /* As newer files put it; and what generation_config.json adds. */
     put("config.json", "{" CONFIG ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7e4}}");
     put("generation_config.json", "{\"eos_token_id\":3,\"bos_token_id\":1}");
     put_weights("model.safetensors", "F32", NULL, "model.layers.0.self_attn.rotary_emb.inv_freq", 0, 12);
     ck_ok(import(err));
-    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
     ck_assert(c.model->config.rope_factor == 0 && c.model->config.rope_theta == 7e4);
     ck_assert_int_eq(c.model->config.eos_token_id, 3);
     ck_assert_int_eq(c.model->config.bos_token_id, 1);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -405,18 +405,18 @@ END_TEST
 /* The head [3, 3] of what is imported, -1 for a tied model, and whether there was something to say. */
 static double head_of(const char *tie, bool *noted)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_import_options o = {0};
     sol_import_result r;
     char text[320];
     snprintf(text, sizeof text, "{" CONFIG ",\"tie_word_embeddings\":%s}", tie);
     put("config.json", text);
     ck_ok(sol_import(folder, back, &o, &r, err));
-    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
     double x = c.model->config.tie_word_embeddings ? -1 : (double)sol_model_f32(c.model, sol_model_head(c.model))[15];
     ck_assert(sol_model_f32(c.model, sol_model_embedding(c.model))[15] == 15);
     *noted = strstr(r.notes, "lm_head.weight holds other values") != NULL;
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     return x;
 }
 
@@ -465,16 +465,16 @@ END_TEST
 
 START_TEST(shards)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     good_folder();
     drop("model.safetensors");
     put_weights("a.safetensors", "F32", NULL, NULL, 0, 6);
     put_weights("b.safetensors", "BF16", NULL, NULL, 6, 12);
     put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"b.safetensors\"}}");
     ck_ok(import(err));
-    ck_ok(sol_checkpoint_read(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
     ck_assert(sol_model_f32(c.model, sol_model_head(c.model))[0] == 56); /* 4 + 3 * 16 + 4 */
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a.safetensors\",\"lm_head.weight\":\"a.safetensors\"}}");
     ck_fails(import(err), SOL_ERR_FORMAT, "lm_head.weight: is not in a.safetensors");
     put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"../a.safetensors\"}}");
@@ -648,7 +648,7 @@ END_TEST
 START_TEST(threads)
 {
     sol_export_result made;
-    sol_checkpoint a, b;
+    sol_model_file a, b;
     char *first = NULL, *bytes;
     size_t n_first = 0, n;
     ck_ok(sol_export_safetensors(ctx, "checkpoints/embedded.h5", folder, &(sol_export_options){0}, &made, err));
@@ -668,12 +668,12 @@ START_TEST(threads)
             first = bytes, n_first = n;
     }
     sol_free(first);
-    ck_ok(sol_checkpoint_read(&a, "checkpoints/embedded.h5", SOL_F32, err));
-    ck_ok(sol_checkpoint_read(&b, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
     ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
     ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
-    sol_checkpoint_free(&a);
-    sol_checkpoint_free(&b);
+    sol_model_file_free(&a);
+    sol_model_file_free(&b);
 }
 END_TEST
 

@@ -20,7 +20,7 @@ static void teardown(void)
 
 START_TEST(real_model)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_model *m;
     char model[256], tokenizer[256];
     const char *p = sol_test_data("models/stories260K.bin");
@@ -36,14 +36,14 @@ START_TEST(real_model)
     sol_model_free(&m);
 
     /* With its tokenizer through a file. */
-    sol_checkpoint back;
+    sol_model_file back;
     uint64_t hash = sol_tokenizer_hash(c.tokenizer);
-    ck_ok(sol_checkpoint_write(&c, path, SOL_F32, err));
-    ck_ok(sol_checkpoint_read(&back, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
+    ck_ok(sol_model_file_read(&back, path, SOL_F32, err));
     ck_assert_mem_eq(c.model->data, back.model->data, (size_t)c.model->n_elements * 4);
     ck_assert_uint_eq(sol_tokenizer_hash(back.tokenizer), hash);
-    sol_checkpoint_free(&c);
-    sol_checkpoint_free(&back);
+    sol_model_file_free(&c);
+    sol_model_file_free(&back);
 }
 END_TEST
 
@@ -65,7 +65,7 @@ enum { FLOATS = 40 + 8 + 64 + 64 + 64 + 8 + 288 + 8 + 12 };
 START_TEST(small_file)
 {
     const int32_t header[7] = {8, 12, 1, 2, 1, 5, 3}, untied[7] = {8, 12, 1, 2, 1, -5, 3};
-    sol_checkpoint c;
+    sol_model_file c;
     write_file(header, FLOATS * 4);
     ck_ok(sol_import_llama2c(&c, path, NULL, err));
     const float *q = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_Q));
@@ -74,12 +74,12 @@ START_TEST(small_file)
     ck_assert(q[0] == 48 && q[8] == 48 + 16 && q[16] == 48 + 8 && q[4 * 8] == 48 + 32 && q[5 * 8] == 48 + 48);
     ck_assert(up[0] == 40 + 8 + 64 + 64 + 64 + 8 + 192);
     ck_assert(c.model->config.tie_word_embeddings);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     write_file(untied, FLOATS * 4 + 160);
     ck_ok(sol_import_llama2c(&c, path, NULL, err));
     ck_assert(!c.model->config.tie_word_embeddings);
     ck_assert(sol_model_f32(c.model, sol_model_head(c.model))[0] == FLOATS);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -88,7 +88,7 @@ START_TEST(bad_files)
     const int32_t good[7] = {8, 12, 1, 2, 1, 5, 3}, heads[7] = {8, 12, 1, 3, 1, 5, 3}, negative[7] = {8, -12, 1, 2, 1, 5, 3};
     const int32_t huge[7] = {1 << 20, 1 << 22, 1 << 12, 1 << 10, 1 << 10, INT32_MAX, 1 << 30}, magic[7] = {0x616b3432, 1};
     const int32_t least[7] = {8, 12, 1, 2, 1, INT32_MIN, 3};
-    sol_checkpoint c;
+    sol_model_file c;
     write_file(good, FLOATS * 4 - 1);
     ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "its header (llama2.c) asks for");
     write_file(good, FLOATS * 4 + 4);
@@ -112,7 +112,7 @@ END_TEST
 START_TEST(not_finite)
 {
     const int32_t header[7] = {8, 12, 1, 2, 1, 5, 3};
-    sol_checkpoint c;
+    sol_model_file c;
     char *data;
     size_t n;
     write_file(header, FLOATS * 4);

@@ -473,9 +473,9 @@ START_TEST(files_run_as_the_memory_they_came_from)
     sol_test_dir_make(dir);
     snprintf(path, sizeof path, "%s/m.h5", dir);
     fixture f = make_net(LATENT, 2, SOL_TIER_BEST, NULL);
-    sol_checkpoint file = {.model = f.model, .quant = make_spec()};
+    sol_model_file file = {.model = f.model, .quant = make_spec()};
     sol_net *net;
-    ck_ok(sol_checkpoint_write(&file, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&file, path, SOL_F32, err));
     ck_ok(sol_net_open(&net, f.ctx, path, NULL, err));
     float *want = decode_all(f.net, V), *got = decode_all(net, V), *fp;
     ck_assert_mem_eq(want, got, N * V * sizeof *got);

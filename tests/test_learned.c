@@ -271,31 +271,31 @@ START_TEST(train_write_read_infer)
     for (int i = 0; i < 4; i++) {
         sol_ctx *ctx;
         ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-        sol_checkpoint c = {.model = tiny_model(), .quant = spec_of(methods[i], SOL_PER_CHANNEL)}, back;
-        ck_ok(sol_model_add_learned(c.model, &c.quant, err));
-        sol_model_start_learned(ctx, c.model, &c.quant);
-        float *start = malloc((size_t)c.model->n_elements * 4);
-        memcpy(start, c.model->data, (size_t)c.model->n_elements * 4);
+        sol_checkpoint c = {.file = {.model = tiny_model(), .quant = spec_of(methods[i], SOL_PER_CHANNEL)}}, back;
+        ck_ok(sol_model_add_learned(c.file.model, &c.file.quant, err));
+        sol_model_start_learned(ctx, c.file.model, &c.file.quant);
+        float *start = malloc((size_t)c.file.model->n_elements * 4);
+        memcpy(start, c.file.model->data, (size_t)c.file.model->n_elements * 4);
         sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f};
-        ck_ok(sol_adamw_create(&c.optim, c.model, &a, err));
-        sol_graph *g = graph_of(ctx, c.model, &c.quant);
+        ck_ok(sol_adamw_create(&c.optim, c.file.model, &a, err));
+        sol_graph *g = graph_of(ctx, c.file.model, &c.file.quant);
         double first = 0, loss = 0;
         for (int s = 0; s < 40; s++) {
             loss = run(g, (sol_residual_mix){1, 0}, 1);
             if (s == 0) first = loss;
-            sol_adamw_update(ctx, c.optim, c.model, sol_graph_grads(g), 1.0f / (B * T), 0.01f);
+            sol_adamw_update(ctx, c.optim, c.file.model, sol_graph_grads(g), 1.0f / (B * T), 0.01f);
         }
         ck_assert_msg(loss < 0.9 * first, "%s: %g after %g", methods[i], loss, first);
-        for (int k = sol_model_plain_params(c.model); k < c.model->n_params; k++)
-            ck_assert(c.model->params[k].rows == 0 ||
-                      sol_model_f32(c.model, &c.model->params[k])[0] != start[c.model->params[k].offset] ||
-                      strstr(c.model->params[k].name, "shift"));
-        ck_ok(sol_checkpoint_write(&c, path, SOL_F32, err));
+        for (int k = sol_model_plain_params(c.file.model); k < c.file.model->n_params; k++)
+            ck_assert(c.file.model->params[k].rows == 0 ||
+                      sol_model_f32(c.file.model, &c.file.model->params[k])[0] != start[c.file.model->params[k].offset] ||
+                      strstr(c.file.model->params[k].name, "shift"));
+        ck_ok(sol_test_write_checkpoint(&c, path, SOL_F32, err));
         ck_ok(sol_checkpoint_read(&back, path, SOL_F32, err));
-        ck_assert_int_eq(back.model->n_learned, c.model->n_learned);
-        ck_assert_int_eq(back.model->n_elements, c.model->n_elements);
-        ck_assert_mem_eq(back.model->data, c.model->data, (size_t)c.model->n_elements * 4);
-        ck_assert_mem_eq(back.optim->v, c.optim->v, (size_t)c.model->n_elements * 4);
+        ck_assert_int_eq(back.file.model->n_learned, c.file.model->n_learned);
+        ck_assert_int_eq(back.file.model->n_elements, c.file.model->n_elements);
+        ck_assert_mem_eq(back.file.model->data, c.file.model->data, (size_t)c.file.model->n_elements * 4);
+        ck_assert_mem_eq(back.optim->v, c.optim->v, (size_t)c.file.model->n_elements * 4);
 
         int32_t tokens[B * T], targets[B * T];
         static float want[B * T * 29];
@@ -305,7 +305,7 @@ START_TEST(train_write_read_infer)
         sol_graph_loss(g, tokens, targets, NULL, &loss, &n);
         sol_graph_logits(g, want);
         sol_net *net;
-        ck_ok(sol_net_from_model(&net, ctx, back.model, NULL, &back.quant, NULL, err));
+        ck_ok(sol_net_from_model(&net, ctx, back.file.model, NULL, &back.file.quant, NULL, err));
         expect_logits(net, tokens, want, methods[i]);
         expect_exported(ctx, dir, path, methods[i], tokens, want);
         sol_net_free(&net);

@@ -54,30 +54,30 @@ static sol_tokenizer *make_tokenizer(int vocab)
 }
 
 /* One layer of width C, heads of D, with a tokenizer and a quantizer of one scale a row. */
-static void make(sol_checkpoint *c, int64_t V, int64_t C, int64_t D)
+static void make(sol_model_file *c, int64_t V, int64_t C, int64_t D)
 {
     sol_model_config m = {.vocab_size = V, .hidden_size = C, .intermediate_size = C, .num_hidden_layers = 1,
                           .num_attention_heads = C / D, .num_key_value_heads = C / D, .head_dim = D,
                           .max_position_embeddings = 16, .rms_norm_eps = 1e-5, .rope_theta = 10000,
                           .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = -1};
-    *c = (sol_checkpoint){.quant = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL}};
+    *c = (sol_model_file){.quant = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL}};
     c->quant.scale_dtype = SOL_F16;
     ck_ok(sol_model_create(&c->model, &m, SOL_F32, err));
     sol_model_init_random(NULL, c->model, 3);
     c->tokenizer = make_tokenizer((int)V);
 }
 
-static const sol_param *linear(const sol_checkpoint *c, sol_role which)
+static const sol_param *linear(const sol_model_file *c, sol_role which)
 {
     return sol_model_by_role(c->model, 0, which);
 }
 
-static float *weights(const sol_checkpoint *c, sol_role which)
+static float *weights(const sol_model_file *c, sol_role which)
 {
     return sol_model_f32(c->model, linear(c, which));
 }
 
-static float *embedding(const sol_checkpoint *c)
+static float *embedding(const sol_model_file *c)
 {
     return sol_model_f32(c->model, sol_model_embedding(c->model));
 }
@@ -103,7 +103,7 @@ START_TEST(the_largest_of_a_type)
 }
 END_TEST
 
-static void expect_no_pack(const sol_checkpoint *c, sol_dense_type type, const char *text)
+static void expect_no_pack(const sol_model_file *c, sol_dense_type type, const char *text)
 {
     sol_packed_model p;
     ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, err), SOL_ERR_NONFINITE, text);
@@ -113,7 +113,7 @@ static void expect_no_pack(const sol_checkpoint *c, sol_dense_type type, const c
 START_TEST(what_is_no_number_is_not_packed)
 {
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
-    sol_checkpoint c;
+    sol_model_file c;
     make(&c, 8, 64, 16);
     float *up = weights(&c, SOL_ROLE_UP), *embed = embedding(&c);
     float *norm = sol_model_f32(c.model, sol_model_final_norm(c.model));
@@ -153,7 +153,7 @@ START_TEST(what_is_no_number_is_not_packed)
         embed[64] = nextafterf(sol_dense_most((sol_dense_type)type), INFINITY);
         expect_no_pack(&c, (sol_dense_type)type, "model.embed_tokens.weight: a weight is");
     }
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -163,10 +163,10 @@ typedef struct form {
 } form;
 
 /* Writes the model in this form; the file or folder is at(name). */
-static sol_status write_form(const sol_checkpoint *c, const char *name, sol_err *why)
+static sol_status write_form(const sol_model_file *c, const char *name, sol_err *why)
 {
-    ck_ok(sol_checkpoint_write(c, at("m.h5"), SOL_F32, err));
-    if (strcmp(name, "model") == 0) return sol_checkpoint_write(c, at(name), SOL_BF16, why);
+    ck_ok(sol_model_file_write(c, at("m.h5"), SOL_F32, err));
+    if (strcmp(name, "model") == 0) return sol_model_file_write(c, at(name), SOL_BF16, why);
     if (strncmp(name, "hf-", 3) == 0) {
         sol_export_options o = {.dtype = SOL_EXPORT_F32};
         if (strcmp(name, "hf-f16") == 0) o.dtype = SOL_EXPORT_F16;
@@ -192,7 +192,7 @@ START_TEST(what_is_written_is_a_number)
     static const form forms[] = {{"f16", SOL_F16_MOST},    {"bf16", SOL_BF16_MOST},    {"f32", FLT_MAX},
                                  {"hf-f16", SOL_F16_MOST}, {"hf-bf16", SOL_BF16_MOST}, {"hf-f32", FLT_MAX},
                                  {"model", SOL_BF16_MOST}, {"q8_0", 127 * SOL_F16_MOST}};
-    sol_checkpoint c;
+    sol_model_file c;
     make(&c, 8, 64, 16);
     float *x = embedding(&c) + 70;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -205,17 +205,17 @@ START_TEST(what_is_written_is_a_number)
         *x = -forms[i].most;
         ck_ok(write_form(&c, forms[i].name, err));
         ck_assert(is_there(forms[i].name));
-        sol_checkpoint back;
+        sol_model_file back;
         if (strcmp(forms[i].name, "model") != 0) {
             sol_import_options o = {.dtype = SOL_TO_F32};
             sol_import_result r;
             ck_ok(sol_import(at(forms[i].name), at("back.h5"), &o, &r, err));
         }
-        ck_ok(sol_checkpoint_read(&back, at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"), SOL_F32, err));
+        ck_ok(sol_model_file_read(&back, at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"), SOL_F32, err));
         ck_assert_float_eq_tol(embedding(&back)[70] / *x, 1, 0.002f);
-        sol_checkpoint_free(&back);
+        sol_model_file_free(&back);
     }
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -224,20 +224,20 @@ START_TEST(an_import_does_not_round_to_infinity)
 {
     sol_import_options o = {.dtype = SOL_TO_BF16};
     sol_import_result r;
-    sol_checkpoint c;
+    sol_model_file c;
     make(&c, 8, 64, 16);
     embedding(&c)[3] = FLT_MAX;
     ck_ok(write_form(&c, "f32", err));
     ck_fails(sol_import(at("f32"), at("back.h5"), &o, &r, err), SOL_ERR_FORMAT,
              "model.embed_tokens.weight: element [0, 3] is not a finite number in bf16");
     ck_assert(!sol_file_exists(at("back.h5")));
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 /* Rows of zeros, of one constant, of denormals, of ties, near the largest fp16, with one weight that is not zero, of the smallest
  * fp16; and a layer of zeros. */
-static void fill_edges(const sol_checkpoint *c)
+static void fill_edges(const sol_model_file *c)
 {
     for (int i = 0; i < c->model->n_params; i++) {
         const sol_param *p = &c->model->params[i];
@@ -294,7 +294,7 @@ static void expect_near(const double *got, const double *want, double tolerance)
 
 START_TEST(edges_pack_to_what_their_definition_says)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_packed_model p;
     sol_net *net;
     double want[5], got[5], int8[5];
@@ -329,17 +329,17 @@ START_TEST(edges_pack_to_what_their_definition_says)
         sol_ctx_free(&one);
     }
     sol_packed_model_free(&p);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 START_TEST(edges_go_through_gguf_and_back)
 {
     static const char *const types[] = {"tq1_0", "tq2_0", "f16", "f32"};
-    sol_checkpoint c, back;
+    sol_model_file c, back;
     make(&c, 8, 256, 64);
     fill_edges(&c);
-    ck_ok(sol_checkpoint_write(&c, at("m.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, at("m.h5"), SOL_F32, err));
     for (int i = 0; i < 4; i++) {
         sol_gguf_options o = {.type = types[i], .embed_type = "f32"};
         sol_gguf_result r;
@@ -347,30 +347,30 @@ START_TEST(edges_go_through_gguf_and_back)
         sol_import_result done;
         ck_ok(sol_export_gguf(ctx, at("m.h5"), at("m.gguf"), &o, &r, err));
         ck_ok(sol_import(at("m.gguf"), at("back.h5"), &in, &done, err));
-        ck_ok(sol_checkpoint_read(&back, at("back.h5"), SOL_F32, err));
+        ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, err));
         expect_edges(weights(&back, SOL_ROLE_V), 256, false);
         expect_edges(weights(&back, SOL_ROLE_DOWN), 256, false);
         expect_edges(weights(&back, SOL_ROLE_UP), 256, true);
-        sol_checkpoint_free(&back);
+        sol_model_file_free(&back);
     }
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 /* Latent weights of denormals: the fp16 scale of Q8_0 is 0, what comes back is zeros. */
 START_TEST(denormals_become_zeros_in_q8_0)
 {
-    sol_checkpoint c, back;
+    sol_model_file c, back;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64; i++) embedding(&c)[i] = (float)(i - 31) * 1e-45f;
     ck_ok(write_form(&c, "q8_0", err));
     sol_import_options o = {.dtype = SOL_TO_F32};
     sol_import_result r;
     ck_ok(sol_import(at("q8_0"), at("back.h5"), &o, &r, err));
-    ck_ok(sol_checkpoint_read(&back, at("back.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, err));
     for (int i = 0; i < 64; i++) ck_assert_float_eq(embedding(&back)[i], 0);
-    sol_checkpoint_free(&back);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&back);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -381,7 +381,7 @@ static void quiet(void *user, sol_log_level level, const char *text)
     (void)user, (void)level, (void)text;
 }
 
-static void make_dataset(const char *name, const sol_checkpoint *c, int tokens)
+static void make_dataset(const char *name, const sol_model_file *c, int tokens)
 {
     sol_dataset_writer *w;
     int32_t V = (int32_t)c->model->config.vocab_size;
@@ -395,13 +395,13 @@ static void make_dataset(const char *name, const sol_checkpoint *c, int tokens)
 }
 
 /* Three steps from this model; its last checkpoint into *out. more: settings, NULL at the end. */
-static sol_status train(const sol_checkpoint *c, const char *const *more, sol_checkpoint *out, sol_err *why)
+static sol_status train(const sol_model_file *c, const char *const *more, sol_checkpoint *out, sol_err *why)
 {
     char yaml[800];
     sol_program program;
     sol_config *config;
     sol_trainer *t = NULL;
-    ck_ok(sol_checkpoint_write(c, at("init.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_write(c, at("init.h5"), SOL_F32, err));
     make_dataset("data.h5", c, 40);
     int n = snprintf(yaml, sizeof yaml,
                      "run: {dir: %s/run}\nmodel: {init: %s/init.h5}\ndata: {train: %s/data.h5, eval: %s/data.h5}\n"
@@ -438,17 +438,18 @@ START_TEST(a_learning_rate_of_zero_moves_nothing)
                                           {"train.param_dtype=bf16_stochastic", "optim.moments=8bit", NULL},
                                           {"train.compute=bf16", "train.param_dtype=bf16_nearest", NULL},
                                           {"optim.fused=true", "train.grad_clip=0", NULL}};
-    sol_checkpoint c, out;
+    sol_model_file c;
+    sol_checkpoint out;
     const char *set[8] = {"optim.lr=0"};
     make(&c, 8, 64, 16);
     float *w = c.model->data;
     for (int64_t i = 0; i < c.model->n_elements; i++) w[i] = sol_bf16_to_f32(sol_f32_to_bf16(w[i]));
     memcpy(set + 1, sets[_i], sizeof sets[0]);
     ck_ok(train(&c, set, &out, err));
-    ck_assert_mem_eq(out.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
+    ck_assert_mem_eq(out.file.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
     ck_assert(out.state.best_eval_loss > 1 && out.state.best_eval_loss < 4);
     sol_checkpoint_free(&out);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -456,7 +457,8 @@ END_TEST
 START_TEST(the_smallest_model)
 {
     static const char *const set[] = {"train.seq=1", "train.batch=1", NULL};
-    sol_checkpoint c, out;
+    sol_model_file c;
+    sol_checkpoint out;
     sol_packed_model p;
     sol_net *net;
     make(&c, 1, 4, 2);
@@ -467,8 +469,8 @@ START_TEST(the_smallest_model)
     ck_assert_ptr_nonnull(strstr(m, "\"eval_loss\": 0"));
     ck_assert_ptr_nonnull(strstr(m, "\"packed_loss\": 0"));
     sol_free(m);
-    ck_assert_mem_eq(out.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
-    ck_ok(sol_packed_model_from(ctx, &p, out.model, &c.quant, SOL_DENSE_Q6, err));
+    ck_assert_mem_eq(out.file.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
+    ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_DENSE_Q6, err));
     ck_ok(sol_net_from_packed(&net, ctx, &p, NULL, err));
     int32_t prompt = 0;
     sol_generate_opts o = {.max_tokens = 15, .sampler = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};
@@ -480,14 +482,14 @@ START_TEST(the_smallest_model)
     sol_net_free(&net);
     sol_packed_model_free(&p);
     sol_checkpoint_free(&out);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 /* One token is no window: its successor is missing. */
 START_TEST(a_dataset_of_one_token)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     sol_dataset d;
     sol_net *net;
     make(&c, 8, 64, 16);
@@ -499,14 +501,15 @@ START_TEST(a_dataset_of_one_token)
     ck_fails(sol_eval_windows(net, &d.tokens, &o, &r, err), SOL_ERR_SHAPE, "the data holds 1 tokens: at least 2");
     sol_net_free(&net);
     sol_dataset_close(&d);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
 /* A layer of zeros has no gradient behind it: it stays as it is, the run goes on beside it. Denormal groups get the scale 0. */
 START_TEST(a_layer_of_zeros_trains)
 {
-    sol_checkpoint c, out;
+    sol_model_file c;
+    sol_checkpoint out;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64 * 64; i++) {
         weights(&c, SOL_ROLE_GATE)[i] = weights(&c, SOL_ROLE_UP)[i] = weights(&c, SOL_ROLE_DOWN)[i] = 0;
@@ -514,12 +517,12 @@ START_TEST(a_layer_of_zeros_trains)
     }
     ck_ok(train(&c, NULL, &out, err));
     for (int i = 0; i < 64 * 64; i++)
-        ck_assert(weights(&out, SOL_ROLE_UP)[i] == 0 && weights(&out, SOL_ROLE_DOWN)[i] == 0);
-    ck_assert_int_ne(memcmp(weights(&out, SOL_ROLE_V), weights(&c, SOL_ROLE_V), 64 * 64 * sizeof(float)), 0);
-    ck_assert_int_eq(sol_first_beyond(out.model->data, out.model->n_elements, 100), -1);
+        ck_assert(weights(&out.file, SOL_ROLE_UP)[i] == 0 && weights(&out.file, SOL_ROLE_DOWN)[i] == 0);
+    ck_assert_int_ne(memcmp(weights(&out.file, SOL_ROLE_V), weights(&c, SOL_ROLE_V), 64 * 64 * sizeof(float)), 0);
+    ck_assert_int_eq(sol_first_beyond(out.file.model->data, out.file.model->n_elements, 100), -1);
     ck_assert(isfinite(out.state.best_eval_loss));
     sol_checkpoint_free(&out);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -527,7 +530,8 @@ END_TEST
 START_TEST(a_scale_above_fp16)
 {
     static const char *const wide[] = {"quant.scale_dtype=fp32", NULL};
-    sol_checkpoint c, out;
+    sol_model_file c;
+    sol_checkpoint out;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64 * 64; i++) weights(&c, SOL_ROLE_V)[i] *= 1e8f;
     ck_fails(train(&c, NULL, &out, err), SOL_ERR_NONFINITE, "2 skipped steps are more than train.max_skipped");
@@ -538,7 +542,7 @@ START_TEST(a_scale_above_fp16)
     ck_ok(train(&c, wide, &out, err));
     ck_assert(isfinite(out.state.best_eval_loss));
     sol_checkpoint_free(&out);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -546,7 +550,8 @@ END_TEST
 START_TEST(weights_that_cannot_ship_do_not_end_a_run)
 {
     static const char *const set[] = {"train.eval_form=packed", "optim.lr=0", NULL};
-    sol_checkpoint c, out;
+    sol_model_file c;
+    sol_checkpoint out;
     make(&c, 8, 64, 16);
     embedding(&c)[7] = 70000; /* above the fp16 of the packed embedding */
     ck_ok(train(&c, set, &out, err));
@@ -554,7 +559,7 @@ START_TEST(weights_that_cannot_ship_do_not_end_a_run)
     ck_assert_ptr_nonnull(strstr(m, "\"packed_loss\": null"));
     sol_free(m);
     sol_checkpoint_free(&out);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 

@@ -49,9 +49,9 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
 {
     sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .seed = 7};
     *c = (sol_checkpoint){0};
-    ck_ok(sol_model_create(&c->model, &config, dtype, err));
-    sol_model_init_random(NULL, c->model, 42);
-    ck_ok(sol_adamw_create(&c->optim, c->model, &a, err));
+    ck_ok(sol_model_create(&c->file.model, &config, dtype, err));
+    sol_model_init_random(NULL, c->file.model, 42);
+    ck_ok(sol_adamw_create(&c->optim, c->file.model, &a, err));
     for (int64_t i = 0; i < c->optim->n_elements; i++) {
         ((float *)c->optim->m)[i] = (float)(i % 97) * 1e-3f;
         ((float *)c->optim->v)[i] = (float)(i % 89) * 1e-6f;
@@ -59,9 +59,9 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
     c->optim->t = 123;
     c->state = (sol_run_state){.step = 123, .tokens = 1ull << 40, .drawn = 99, .skipped = 1, .seed = ~0ull,
                                .best_eval_loss = INFINITY, .best_step = 5, .metrics_bytes = 77, .ema_loss = 1.0 / 3};
-    ck_ok(sol_copy_string(&c->config_yaml, "run:\n  seed: 1\n", 15, err));
-    c->quant = small_spec();
-    c->windows = (sol_windows){.seq = 48, .most = 5, .apart = true};
+    ck_ok(sol_copy_string(&c->file.config_yaml, "run:\n  seed: 1\n", 15, err));
+    c->file.quant = small_spec();
+    c->file.windows = (sol_windows){.seq = 48, .most = 5, .apart = true};
 }
 
 static void check_windows(const sol_windows *w, int64_t seq, int64_t most, bool apart)
@@ -102,30 +102,32 @@ START_TEST(checkpoint_round_trip)
         config.sliding_window = 5 * (k & 1);
         config.no_rope_layer_interval = k & 2;
         make_checkpoint(&a, config, dtype);
-        ck_ok(sol_checkpoint_write(&a, path, dtype, err));
+        ck_ok(sol_test_write_checkpoint(&a, path, dtype, err));
         ck_ok(sol_store_kind(path, &kind, err));
         ck_assert_int_eq(kind, SOL_FILE_CHECKPOINT);
         ck_ok(sol_checkpoint_read(&b, path, dtype, err));
-        check_same_config(&a.model->config, &b.model->config);
-        size_t bytes = (size_t)a.model->n_elements * sol_dtype_size(dtype);
-        ck_assert_mem_eq(a.model->data, b.model->data, bytes);
+        check_same_config(&a.file.model->config, &b.file.model->config);
+        size_t bytes = (size_t)a.file.model->n_elements * sol_dtype_size(dtype);
+        ck_assert_mem_eq(a.file.model->data, b.file.model->data, bytes);
         ck_assert_mem_eq(a.optim->m, b.optim->m, (size_t)a.optim->n_elements * 4);
         ck_assert_mem_eq(a.optim->v, b.optim->v, (size_t)a.optim->n_elements * 4);
         ck_assert_int_eq(b.optim->t, 123);
         ck_assert(b.optim->config.beta2 == 0.95f && b.optim->config.seed == 7 && !b.optim->config.stochastic_rounding);
         ck_assert_mem_eq(&a.state, &b.state, sizeof a.state);
-        ck_assert_str_eq(b.config_yaml, a.config_yaml);
-        ck_assert_ptr_eq(b.quant.method, a.quant.method);
-        ck_assert_int_eq(b.quant.group_size, 32);
-        check_windows(&b.windows, 48, 5, true);
-        ck_assert_ptr_null(b.tokenizer);
+        ck_assert_str_eq(b.file.config_yaml, a.file.config_yaml);
+        ck_assert_ptr_eq(b.file.quant.method, a.file.quant.method);
+        ck_assert_int_eq(b.file.quant.group_size, 32);
+        check_windows(&b.file.windows, 48, 5, true);
+        ck_assert_ptr_null(b.file.tokenizer);
         sol_checkpoint_free(&b);
-        ck_ok(sol_checkpoint_read_model(&b, path, dtype, err));
-        ck_assert_ptr_null(b.optim);
-        ck_assert_uint_eq(b.state.step, 123);
+        sol_model_file f;
+        ck_ok(sol_model_file_read(&f, path, dtype, err));
+        ck_assert_mem_eq(a.file.model->data, f.model->data, bytes);
+        ck_assert_uint_eq(f.step, 123);
+        ck_assert_uint_eq(f.tokens, 1ull << 40);
+        sol_model_file_free(&f);
         sol_checkpoint_free(&a);
-        sol_checkpoint_free(&b);
-        ck_assert_ptr_null(a.model);
+        ck_assert_ptr_null(a.file.model);
     }
 }
 END_TEST
@@ -136,13 +138,12 @@ typedef struct streamed {
     int64_t elements;
 } streamed;
 
-static sol_status see_header(void *user, const sol_checkpoint *c, sol_err *err)
+static sol_status see_header(void *user, const sol_model_file *f, sol_err *err)
 {
     streamed *s = user;
-    ck_assert_ptr_null(c->model->data);
-    ck_assert_ptr_null(c->optim);
-    ck_assert_ptr_nonnull(c->quant.method);
-    check_same_config(&c->model->config, &s->want->config);
+    ck_assert_ptr_null(f->model->data);
+    ck_assert_ptr_nonnull(f->quant.method);
+    check_same_config(&f->model->config, &s->want->config);
     return s->begun++ ? sol_fail(err, SOL_ERR_USAGE, "begun twice") : SOL_OK;
 }
 
@@ -163,16 +164,16 @@ START_TEST(a_model_is_streamed_in_blocks_of_rows)
     sol_model_config config = small_config(true, false);
     config.vocab_size = 40000; /* a matrix that is larger than a block */
     make_checkpoint(&a, config, SOL_F32);
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
-    streamed s = {.want = a.model};
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    streamed s = {.want = a.file.model};
     sol_param_sink sink = {see_header, see_rows, &s};
-    ck_ok(sol_checkpoint_stream(path, &sink, err));
+    ck_ok(sol_model_file_stream(path, &sink, err));
     ck_assert_int_eq(s.begun, 1);
-    ck_assert_int_gt(s.blocks, a.model->n_params);
-    ck_assert_int_eq(s.elements, a.model->n_weights);
-    ck_fails(sol_checkpoint_stream(path, &sink, err), SOL_ERR_USAGE, "begun twice");
-    s = (streamed){.want = a.model, .blocks = 100};
-    ck_fails(sol_checkpoint_stream(path, &sink, err), SOL_ERR_USAGE, "enough");
+    ck_assert_int_gt(s.blocks, a.file.model->n_params);
+    ck_assert_int_eq(s.elements, a.file.model->n_weights);
+    ck_fails(sol_model_file_stream(path, &sink, err), SOL_ERR_USAGE, "begun twice");
+    s = (streamed){.want = a.file.model, .blocks = 100};
+    ck_fails(sol_model_file_stream(path, &sink, err), SOL_ERR_USAGE, "enough");
     sol_checkpoint_free(&a);
 }
 END_TEST
@@ -183,15 +184,15 @@ START_TEST(model_file_converts)
     sol_file_kind kind;
     make_checkpoint(&a, small_config(true, false), SOL_F32);
     sol_adamw_free(&a.optim);
-    a.quant.method = NULL;
-    ck_ok(sol_checkpoint_write(&a, path, SOL_BF16, err));
+    a.file.quant.method = NULL;
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_BF16, err));
     ck_ok(sol_store_kind(path, &kind, err));
     ck_assert_int_eq(kind, SOL_FILE_MODEL);
     ck_ok(sol_checkpoint_read(&b, path, SOL_F32, err));
     ck_assert_ptr_null(b.optim);
-    ck_assert_ptr_null(b.quant.method);
-    const float *x = a.model->data, *y = b.model->data;
-    for (int64_t i = 0; i < a.model->n_elements; i++) ck_assert(y[i] == sol_bf16_to_f32(sol_f32_to_bf16(x[i])));
+    ck_assert_ptr_null(b.file.quant.method);
+    const float *x = a.file.model->data, *y = b.file.model->data;
+    for (int64_t i = 0; i < a.file.model->n_elements; i++) ck_assert(y[i] == sol_bf16_to_f32(sol_f32_to_bf16(x[i])));
     sol_checkpoint_free(&a);
     sol_checkpoint_free(&b);
 }
@@ -203,9 +204,9 @@ START_TEST(same_state_same_bytes)
     char *one, *two;
     size_t n_one, n_two;
     make_checkpoint(&a, small_config(true, true), SOL_F32);
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &one, &n_one, err));
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &two, &n_two, err));
     ck_assert(n_one == n_two && memcmp(one, two, n_one) == 0);
     sol_free(one);
@@ -235,9 +236,9 @@ START_TEST(packed_round_trip)
         config.qkv_bias = k >= 2;
         config.qk_norm = k >= 3;
         make_checkpoint(&a, config, k == 5 ? SOL_BF16 : SOL_F32);
-        a.quant.granularity = granularity[k % 3];
-        a.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
-        ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, (sol_dense_type)(k % 5), err));
+        a.file.quant.granularity = granularity[k % 3];
+        a.file.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
+        ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, (sol_dense_type)(k % 5), err));
         p.windows = (sol_windows){.seq = k, .most = k & 1, .apart = k > 3}; /* k 0: none are known */
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
@@ -257,7 +258,7 @@ START_TEST(packed_round_trip)
         ck_assert_int_eq(p.head.data != NULL, !(k & 1));
         if (p.head.data) check_dense(&p.head, &q.head);
         ck_assert_mem_eq(p.vectors, q.vectors, (5 * 64 + (k >= 2 ? 2 * 128 : 0) + (k >= 3 ? 2 * 32 : 0)) * sizeof *p.vectors);
-        ck_assert_ptr_eq(q.quant.method, a.quant.method);
+        ck_assert_ptr_eq(q.quant.method, a.file.quant.method);
         check_windows(&q.windows, k, k & 1, k > 3);
         sol_windows w;
         ck_ok(sol_store_read_windows(path, &w, err));
@@ -326,21 +327,21 @@ START_TEST(wrong_kind_and_foreign)
     sol_dataset d;
     sol_file_kind kind;
     make_checkpoint(&a, small_config(true, false), SOL_F32);
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     ck_fails(sol_packed_model_read(&p, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-packed");
     ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-dataset");
-    a.quant.method = sol_quantizer_find("absmean");
-    ck_fails(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
-    a.quant = small_spec();
-    a.quant.group_size = 48;
-    ck_fails(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_DENSE_F32, err), SOL_ERR_SHAPE, "q_proj");
+    a.file.quant.method = sol_quantizer_find("absmean");
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_DENSE_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
+    a.file.quant = small_spec();
+    a.file.quant.group_size = 48;
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_DENSE_F32, err), SOL_ERR_SHAPE, "q_proj");
     ck_ok(sol_file_write(path, "not a file of ours, by far", 26, err));
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_ok(sol_file_write(path, "", 0, err));
     ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_fails(sol_store_kind("/nonexistent/x.h5", &kind, err), SOL_ERR_IO, "/nonexistent/x.h5");
-    ck_fails(sol_checkpoint_write(&a, "/nonexistent/x.h5", SOL_F32, err), SOL_ERR_IO, "/nonexistent/x.h5");
+    ck_fails(sol_test_write_checkpoint(&a, "/nonexistent/x.h5", SOL_F32, err), SOL_ERR_IO, "/nonexistent/x.h5");
     sol_checkpoint_free(&a);
 }
 END_TEST
@@ -473,15 +474,15 @@ START_TEST(stranger_is_named)
 {
     sol_checkpoint a, c;
     make_checkpoint(&a, small_config(true, false), SOL_F32);
-    sol_model_config fewer = a.model->config;
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    sol_model_config fewer = a.file.model->config;
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     /* The same parameters under a configuration with one layer less. */
     fewer.num_hidden_layers = 1;
-    a.model->config = fewer;
-    ck_ok(sol_checkpoint_write(&a, path, SOL_F32, err));
+    a.file.model->config = fewer;
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE,
              "/params/model.layers.1.input_layernorm.weight: is not a parameter of this model");
-    a.model->config.num_hidden_layers = 2;
+    a.file.model->config.num_hidden_layers = 2;
     sol_checkpoint_free(&a);
 }
 END_TEST

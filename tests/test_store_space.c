@@ -22,14 +22,14 @@ static void teardown(void)
     sol_test_dir_remove(dir);
 }
 
-static void make_model(sol_checkpoint *c, int64_t vocab)
+static void make_model(sol_model_file *c, int64_t vocab)
 {
     sol_model_config config = {
         .vocab_size = vocab, .hidden_size = 64, .intermediate_size = 64, .num_hidden_layers = 1, .num_attention_heads = 1,
         .num_key_value_heads = 1, .head_dim = 64, .max_position_embeddings = 8, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
         .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = -1,
     };
-    *c = (sol_checkpoint){0};
+    *c = (sol_model_file){0};
     ck_ok(sol_model_create(&c->model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c->model, 1);
 }
@@ -48,26 +48,26 @@ static void check_intact(const char *want, size_t n_want)
 /* A limit on the size of a file stands for the n-th write that fails; it needs no rights. */
 START_TEST(each_write_may_fail)
 {
-    sol_checkpoint c;
+    sol_model_file c;
     char *before;
     size_t n;
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
     make_model(&c, 100);
-    ck_ok(sol_checkpoint_write(&c, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &before, &n, err));
     signal(SIGXFSZ, SIG_IGN);
     for (size_t most = 0; most < n; most += n / 37) {
         limit.rlim_cur = most;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        ck_fails(sol_checkpoint_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE, "a.h5: cannot write: File too large");
+        ck_fails(sol_model_file_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE, "a.h5: cannot write: File too large");
         limit.rlim_cur = RLIM_INFINITY;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         check_intact(before, n);
     }
-    ck_ok(sol_checkpoint_write(&c, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
     check_intact(before, n);
     sol_free(before);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ static bool mount_small(void)
 
 START_TEST(full_disk)
 {
-    sol_checkpoint small, large;
+    sol_model_file small, large;
     sol_dataset_writer *w;
     sol_status st = SOL_OK;
     sol_err why = {0};
@@ -108,9 +108,9 @@ START_TEST(full_disk)
     }
     make_model(&small, 100);
     make_model(&large, 4000);
-    ck_ok(sol_checkpoint_write(&small, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&small, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &before, &n, err));
-    ck_fails(sol_checkpoint_write(&large, path, SOL_F32, err), SOL_ERR_NOSPACE, "are free on its file system");
+    ck_fails(sol_model_file_write(&large, path, SOL_F32, err), SOL_ERR_NOSPACE, "are free on its file system");
     check_intact(before, n);
     /* The length of a token stream is not known before: it fails on the way. */
     ck_ok(sol_dataset_writer_open(&w, path, 100000, 0, err));
@@ -119,11 +119,11 @@ START_TEST(full_disk)
     ck_assert_ptr_nonnull(strstr(why.text, "a.h5: cannot write: No space left on device"));
     sol_dataset_writer_abort(&w);
     check_intact(before, n);
-    ck_ok(sol_checkpoint_write(&small, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&small, path, SOL_F32, err));
     ck_assert_int_eq(umount(dir), 0);
     sol_free(before);
-    sol_checkpoint_free(&small);
-    sol_checkpoint_free(&large);
+    sol_model_file_free(&small);
+    sol_model_file_free(&large);
 }
 END_TEST
 

@@ -306,14 +306,14 @@ static double divergence(sol_ctx *ctx, const sol_model *m, const int32_t *tokens
 
 START_TEST(few_tokens_say_nearly_all_on_a_real_model)
 {
-    sol_checkpoint ck;
+    sol_model_file ck;
     sol_ctx *ctx;
     sol_teacher *teacher;
     sol_ids ids = {0};
     char *text;
     size_t size;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-    ck_ok(sol_checkpoint_read_model(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
     ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
     ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, SOL_ENCODE_BOS, &ids, err));
     sol_free(text);
@@ -335,7 +335,7 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
     }
     sol_teacher_free(&teacher);
     sol_ids_free(&ids);
-    sol_checkpoint_free(&ck);
+    sol_model_file_free(&ck);
     sol_ctx_free(&ctx);
 }
 END_TEST

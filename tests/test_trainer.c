@@ -76,14 +76,14 @@ static void make_model(const world *w, const char *name, sol_tokenizer *t, float
                           .tie_word_embeddings = true,
                           .bos_token_id = sol_tokenizer_bos(t),
                           .eos_token_id = sol_tokenizer_eos(t)};
-    sol_checkpoint ck = {.tokenizer = t};
-    ck_ok(sol_model_create(&ck.model, &c, SOL_F32, err));
-    sol_model_init_random(NULL, ck.model, 3);
-    if (poison != 0) sol_model_f32(ck.model, sol_model_final_norm(ck.model))[0] = poison;
+    sol_model_file file = {.tokenizer = t};
+    ck_ok(sol_model_create(&file.model, &c, SOL_F32, err));
+    sol_model_init_random(NULL, file.model, 3);
+    if (poison != 0) sol_model_f32(file.model, sol_model_final_norm(file.model))[0] = poison;
     path_in(w, name, path);
-    ck_ok(sol_checkpoint_write(&ck, path, SOL_F32, err));
-    ck.tokenizer = NULL;
-    sol_checkpoint_free(&ck);
+    ck_ok(sol_model_file_write(&file, path, SOL_F32, err));
+    file.tokenizer = NULL;
+    sol_model_file_free(&file);
 }
 
 static void world_make(world *w)
@@ -189,12 +189,12 @@ static void expect_same_run(const world *w, const char *a, const char *b, int st
     sol_free(n);
     read_checkpoint(w, a, step, &x);
     read_checkpoint(w, b, step, &y);
-    size_t bytes = (size_t)x.model->n_elements * sizeof(float);
-    ck_assert_mem_eq(x.model->data, y.model->data, bytes);
+    size_t bytes = (size_t)x.file.model->n_elements * sizeof(float);
+    ck_assert_mem_eq(x.file.model->data, y.file.model->data, bytes);
     ck_assert_int_eq(x.optim->config.moments, y.optim->config.moments);
     size_t size = x.optim->config.moments == SOL_MOMENTS_F32 ? 4 : x.optim->config.moments == SOL_MOMENTS_BF16 ? 2 : 1;
-    ck_assert_mem_eq(x.optim->m, y.optim->m, (size_t)x.model->n_elements * size);
-    ck_assert_mem_eq(x.optim->v, y.optim->v, (size_t)x.model->n_elements * size);
+    ck_assert_mem_eq(x.optim->m, y.optim->m, (size_t)x.file.model->n_elements * size);
+    ck_assert_mem_eq(x.optim->v, y.optim->v, (size_t)x.file.model->n_elements * size);
     if (size == 1) ck_assert_mem_eq(x.optim->m_scale, y.optim->m_scale, (size_t)x.optim->n_blocks * sizeof(float));
     if (size == 1) ck_assert_mem_eq(x.optim->v_scale, y.optim->v_scale, (size_t)x.optim->n_blocks * sizeof(float));
     ck_assert_int_eq(x.optim->t, y.optim->t);
@@ -326,7 +326,7 @@ static void check_resume(const char *const *set)
         if (i == 3) {
             ck_ok(sol_trainer_run(t, err));
         } else {
-            while (t->ck.state.step < (uint64_t)stop_after[i]) ck_ok(sol_trainer_step(t, err));
+            while (t->step < (uint64_t)stop_after[i]) ck_ok(sol_trainer_step(t, err));
         }
         sol_trainer_free(&t);
         sol_config_free(&c);
@@ -377,8 +377,8 @@ START_TEST(a_fused_update_gives_the_same_bits)
     for (int i = 0; i < 4; i += 2) {
         read_checkpoint(&w, i ? "f2" : "f0", 12, &a);
         read_checkpoint(&w, i ? "f3" : "f1", 12, &b);
-        size_t n = (size_t)a.model->n_elements;
-        ck_assert_mem_eq(a.model->data, b.model->data, n * sizeof(float));
+        size_t n = (size_t)a.file.model->n_elements;
+        ck_assert_mem_eq(a.file.model->data, b.file.model->data, n * sizeof(float));
         ck_assert_mem_eq(a.optim->m, b.optim->m, n * (i ? 1 : 4));
         ck_assert_mem_eq(a.optim->v, b.optim->v, n * (i ? 1 : 4));
         ck_assert(a.state.best_eval_loss == b.state.best_eval_loss && a.state.ema_loss == b.state.ema_loss);
@@ -411,20 +411,20 @@ START_TEST(a_fused_step_that_is_not_finite)
     sol_config *c = make_job(&w, "a", set);
     ck_ok(open_job(&w, &t, c, false, err));
     ck_ok(sol_trainer_step(t, err));
-    size_t bytes = (size_t)t->ck.model->n_elements * sizeof(float);
-    float *x = sol_model_f32(t->ck.model, sol_model_final_norm(t->ck.model)), *copy = malloc(bytes);
+    size_t bytes = (size_t)t->model->n_elements * sizeof(float);
+    float *x = sol_model_f32(t->model, sol_model_final_norm(t->model)), *copy = malloc(bytes);
     *x = NAN;
-    memcpy(copy, t->ck.model->data, bytes);
+    memcpy(copy, t->model->data, bytes);
     ck_ok(sol_trainer_step(t, err));
-    ck_assert_mem_eq(copy, t->ck.model->data, bytes);
-    ck_assert_uint_eq(t->ck.state.skipped, 1);
-    ck_assert_int_eq(t->ck.optim->t, 1);
+    ck_assert_mem_eq(copy, t->model->data, bytes);
+    ck_assert_uint_eq(t->skipped, 1);
+    ck_assert_int_eq(t->optim->t, 1);
     *x = 1;
     uint64_t before = sol_alloc_count();
     ck_ok(sol_trainer_step(t, err));
     ck_assert_uint_eq(sol_alloc_count(), before);
-    ck_assert_int_eq(t->ck.optim->t, 2);
-    ck_assert_int_ne(memcmp(copy, t->ck.model->data, bytes), 0);
+    ck_assert_int_eq(t->optim->t, 2);
+    ck_assert_int_ne(memcmp(copy, t->model->data, bytes), 0);
     free(copy);
     sol_trainer_free(&t);
     sol_config_free(&c);
@@ -446,7 +446,7 @@ START_TEST(only_the_packed_form_is_evaluated)
     ck_assert(x && y && strncmp(x, y, strcspn(x, "}\n")) == 0);
     read_checkpoint(&w, "a", 12, &a);
     read_checkpoint(&w, "b", 12, &b);
-    ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * sizeof(float));
+    ck_assert_mem_eq(a.file.model->data, b.file.model->data, (size_t)a.file.model->n_elements * sizeof(float));
     ck_assert_uint_gt(b.state.best_step, 0);
     ck_assert_double_eq_tol(a.state.best_eval_loss, b.state.best_eval_loss, 0.05);
     ck_fails(run_job(&w, "c", (const char *const[]){"train.eval_form=packed", "quant.method=absmean", NULL}, false, err),
@@ -472,13 +472,13 @@ START_TEST(storage_of_parameters)
         snprintf(set, sizeof set, "train.param_dtype=%s", word[i]);
         ck_ok(run_job(&w, run, (const char *const[]){set, NULL}, false, err));
         read_checkpoint(&w, run, 12, &ck[i]);
-        const uint32_t *bits = ck[i].model->data;
+        const uint32_t *bits = ck[i].file.model->data;
         uint32_t low = 0;
-        for (int64_t k = 0; k < ck[i].model->n_elements; k++) low |= bits[k] & 0xffff;
+        for (int64_t k = 0; k < ck[i].file.model->n_elements; k++) low |= bits[k] & 0xffff;
         ck_assert(i == 0 ? low != 0 : low == 0);
     }
     for (int i = 0; i < 3; i++)
-        ck_assert_int_ne(memcmp(ck[i].model->data, ck[(i + 1) % 3].model->data, (size_t)ck[i].model->n_elements * 4), 0);
+        ck_assert_int_ne(memcmp(ck[i].file.model->data, ck[(i + 1) % 3].file.model->data, (size_t)ck[i].file.model->n_elements * 4), 0);
     ck_fails(run_job(&w, "r1", (const char *const[]){"train.param_dtype=fp32", NULL}, true, err), SOL_ERR_CONFIG,
              "another run: train.param_dtype: bf16_stochastic -> fp32");
     ck_fails(run_job(&w, "r3", (const char *const[]){"train.param_dtype=bf16_nearest", "quant.method=lsq", NULL}, false, err),
@@ -516,17 +516,17 @@ START_TEST(a_step_that_is_not_finite_is_skipped)
     ck_ok(open_job(&w, &t, c, false, err));
     ck_ok(sol_trainer_step(t, err));
     ck_ok(sol_trainer_step(t, err));
-    float *x = sol_model_f32(t->ck.model, sol_model_final_norm(t->ck.model)), keep = *x;
+    float *x = sol_model_f32(t->model, sol_model_final_norm(t->model)), keep = *x;
     float other = x[1];
     *x = NAN;
     ck_ok(sol_trainer_step(t, err));
-    ck_assert_uint_eq(t->ck.state.skipped, 1);
-    ck_assert_int_eq(t->ck.optim->t, 2);
+    ck_assert_uint_eq(t->skipped, 1);
+    ck_assert_int_eq(t->optim->t, 2);
     ck_assert(x[1] == other);
     ck_assert_ptr_nonnull(strstr(w.warning, "step 3: loss nan"));
     *x = keep;
     ck_ok(sol_trainer_step(t, err));
-    ck_assert_int_eq(t->ck.optim->t, 3);
+    ck_assert_int_eq(t->optim->t, 3);
     ck_assert_int_eq(t->saved_step, 4);
     *x = INFINITY;
     ck_ok(sol_trainer_step(t, err));
@@ -556,7 +556,7 @@ START_TEST(one_run_a_directory)
     ck_ok(open_job(&w, &t, c, false, err));
     ck_fails(open_job(&w, &u, c, true, err), SOL_ERR_LOCKED, "in use by process");
     ck_assert_ptr_null(u);
-    while (t->ck.state.step < 5) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 5) ck_ok(sol_trainer_step(t, err));
     sol_trainer_free(&t);
     char *before = metrics_of(&w, "a");
     ck_fails(run_job(&w, "a", NULL, false, err), SOL_ERR_USAGE, "holds a run already; --resume");
@@ -582,7 +582,7 @@ START_TEST(a_damaged_checkpoint_is_put_aside)
     ck_ok(run_job(&w, "a", NULL, false, err));
     sol_config *c = make_job(&w, "b", NULL);
     ck_ok(open_job(&w, &t, c, false, err));
-    while (t->ck.state.step < 7) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 7) ck_ok(sol_trainer_step(t, err));
     sol_trainer_free(&t);
     path_in(&w, "b/ckpt/step-000006.h5", path);
     ck_assert_int_eq(truncate(path, 5000), 0);
@@ -606,7 +606,7 @@ START_TEST(lost_metrics_do_not_stop_a_resume)
     world_make(&w);
     sol_config *c = make_job(&w, "a", NULL);
     ck_ok(open_job(&w, &t, c, false, err));
-    while (t->ck.state.step < 6) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 6) ck_ok(sol_trainer_step(t, err));
     sol_trainer_free(&t);
     path_in(&w, "a/metrics.jsonl", path);
     ck_assert_int_eq(unlink(path), 0);
@@ -696,11 +696,11 @@ START_TEST(tasks_go_into_the_metrics)
     ck_assert_int_eq(lines, 3);
     ck_assert_int_eq(items, 5);
     path_in(&w, "a/ckpt/step-000012.h5", last_step);
-    sol_checkpoint c;
+    sol_model_file c;
     sol_packed_model packed = {0};
     sol_ctx *ctx;
     ck_ok(sol_program_ctx(&w.program, &ctx, err));
-    ck_ok(sol_checkpoint_read_model(&c, last_step, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, last_step, SOL_F32, err));
     ck_ok(sol_packed_model_from(ctx, &packed, c.model, &c.quant, SOL_DENSE_F16, err));
     packed.tokenizer = c.tokenizer; /* lent */
     ck_ok(sol_net_from_packed(&net, ctx, &packed, NULL, err));
@@ -712,7 +712,7 @@ START_TEST(tasks_go_into_the_metrics)
     sol_net_free(&net);
     packed.tokenizer = NULL;
     sol_packed_model_free(&packed);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     world_remove(&w);
 }
 END_TEST

@@ -137,12 +137,12 @@ static int64_t count_blocks(const calibration *k)
 static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_checkpoint one = {0};
+    sol_model_file one;
     sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s", block + 1, k->out->n, k->dir->path);
     block_path(k->dir, block, path);
-    sol_status st = sol_checkpoint_read_model(&one, path, SOL_F32, err);
+    sol_status st = sol_model_file_read(&one, path, SOL_F32, err);
     if (st == SOL_OK) st = sol_calib_restore(calib, block, one.model, err);
-    sol_checkpoint_free(&one);
+    sol_model_file_free(&one);
     if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     return st;
 }
@@ -151,7 +151,7 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
 static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_calib_report *r, double seconds, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_checkpoint one = {.model = (sol_model *)(uintptr_t)sol_calib_block_model(calib)};
+    sol_checkpoint_view one = {.model = sol_calib_block_model(calib)};
     block_path(k->dir, r->block, path);
     sol_status st = add_block_line(k, r, seconds, err);
     if (st == SOL_OK) st = write_lines(k, err);

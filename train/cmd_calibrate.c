@@ -58,7 +58,7 @@ static void print_table(const sol_job_calibration *r)
 typedef struct calibrate_job {
     const sol_config *config;
     sol_run_dir dir;
-    sol_checkpoint model;
+    sol_model_file model;
     sol_job_tokens train;
     sol_job_calibration result;
     char *yaml;
@@ -104,7 +104,7 @@ static void close_job(sol_program *p, calibrate_job *j)
 {
     sol_job_calibration_free(&j->result);
     sol_job_close_tokens(&j->train);
-    sol_checkpoint_free(&j->model);
+    sol_model_file_free(&j->model);
     sol_free(j->yaml);
     p->log_file = NULL;
     sol_run_dir_close(&j->dir);
@@ -120,7 +120,7 @@ static sol_status calibrate(sol_program *p, const struct args *args, const sol_c
     if (st == SOL_OK) st = open_job(p, &j, ctx, args->resume, err);
     if (st == SOL_OK) st = sol_job_calibrate(&j.result, p, ctx, c, &j.dir, j.model.model, err);
     sol_run_dir_file(&j.dir, "calibrated.h5", out);
-    if (st == SOL_OK) st = sol_checkpoint_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
+    if (st == SOL_OK) st = sol_model_file_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
     if (st == SOL_OK && args->json) print_json(&j.result);
     if (st == SOL_OK && !args->json) print_table(&j.result);
     if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "%s", args->out ? args->out : out);

@@ -103,13 +103,13 @@ static sol_status write_card(sol_program *p, const struct args *a, const char *f
 }
 
 static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
-                       sol_checkpoint *c, sol_err *err)
+                       sol_model_file *c, sol_err *err)
 {
     sol_dense_type type;
     sol_ctx *ctx;
     sol_status st = sol_dense_type_from_name(a->embed_type, &type, err);
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_checkpoint_read_model(c, p->word[0], SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_file_read(c, p->word[0], SOL_F32, err);
     if (st == SOL_OK && !asked && !c->quant.method)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED,
                       "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", p->word[0]);
@@ -123,7 +123,7 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
 static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     sol_packed_model packed = {0};
-    sol_checkpoint c = {0};
+    sol_model_file c = {0};
     const char *gguf_type = NULL;
     uint64_t bytes;
     char text[32];
@@ -135,7 +135,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
     if (st == SOL_OK) st = gguf_type_of(&packed.config, c.tokenizer, &packed.quant, &gguf_type, err);
     sol_packed_model_free(&packed);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
 }
 
@@ -162,21 +162,21 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
 
 static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
-    sol_checkpoint c = {0};
+    sol_model_file c = {0};
     const char *gguf_type = NULL;
     uint64_t bytes;
     char text[32];
     if (asked) return sol_fail(err, SOL_ERR_USAGE, "--method: a model file keeps its own quantizer; it goes with --format packed");
     if (strcmp(a->dtype, "f16") == 0) return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
     sol_dtype dtype = strcmp(a->dtype, "bf16") == 0 ? SOL_BF16 : SOL_F32;
-    sol_status st = sol_checkpoint_read_model(&c, p->word[0], SOL_F32, err);
-    if (st == SOL_OK) st = sol_checkpoint_write(&c, a->out, dtype, err);
+    sol_status st = sol_model_file_read(&c, p->word[0], SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_file_write(&c, a->out, dtype, err);
     if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
                      sol_bytes_text((double)bytes, text));
     if (st == SOL_OK) st = gguf_type_of(&c.model->config, c.tokenizer, &c.quant, &gguf_type, err);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
 }
 

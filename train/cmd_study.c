@@ -96,11 +96,11 @@ static sol_status read_run(sol_study_run *run, const char *path, const char *nam
 static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
 {
     sol_ctx *ctx;
-    sol_checkpoint ck = {0};
+    sol_model_file file = {0};
     sol_status st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_checkpoint_read_model(&ck, path, SOL_F32, err);
-    if (st == SOL_OK) st = sol_study_run_static(run, ctx, ck.model, &ck.quant, name, err);
-    sol_checkpoint_free(&ck);
+    if (st == SOL_OK) st = sol_model_file_read(&file, path, SOL_F32, err);
+    if (st == SOL_OK) st = sol_study_run_static(run, ctx, file.model, &file.quant, name, err);
+    sol_model_file_free(&file);
     return st;
 }
 

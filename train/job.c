@@ -56,54 +56,58 @@ static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_
 }
 
 /* ctx NULL: without weights, here and below. */
-static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
 {
     sol_model_config m;
     sol_dtype dtype = sol_config_param_dtype(c);
-    sol_status st = random_config(c, &m, &ck->tokenizer, err);
-    if (st == SOL_OK) st = ctx ? sol_model_create(&ck->model, &m, dtype, err) : sol_model_describe(&ck->model, &m, dtype, err);
-    if (st == SOL_OK && ctx) sol_model_init_random(ctx, ck->model, (uint64_t)c->run.seed);
-    return st;
+    SOL_TRY(random_config(c, &m, &f->tokenizer, err));
+    if (!ctx) return sol_model_describe(&f->model, &m, dtype, err);
+    SOL_TRY(sol_model_create(&f->model, &m, dtype, err));
+    sol_model_init_random(ctx, f->model, (uint64_t)c->run.seed);
+    return SOL_OK;
 }
 
-static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype, sol_model_file *f, sol_err *err)
 {
-    sol_dtype dtype = sol_config_param_dtype(c);
-    sol_err why = {0};
     sol_file_kind kind;
-    sol_status st = sol_store_kind(c->model.init, &kind, &why);
     static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
                                         [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
-    if (st == SOL_OK && kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
-        st = sol_fail(&why, SOL_ERR_FORMAT, "%s: is %s, not a model to train", c->model.init, names[kind]);
-    if (st == SOL_OK)
-        st = ctx ? sol_checkpoint_read_model(ck, c->model.init, dtype, &why) : sol_checkpoint_describe(ck, c->model.init, dtype, &why);
-    if (st == SOL_OK && !ck->tokenizer) st = sol_fail(&why, SOL_ERR_FORMAT, "%s: holds no tokenizer", c->model.init);
+    SOL_TRY(sol_store_kind(path, &kind, err));
+    if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
+    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, err) : sol_model_file_describe(f, path, dtype, err));
+    return f->tokenizer ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
+}
+
+/* The weights alone: what trained them, and how, is the history of another run. */
+static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = read_model_file(ctx, c->model.init, sol_config_param_dtype(c), f, &why);
+    sol_free(f->config_yaml);
+    sol_quant_overrides_free(&f->overrides);
+    *f = (sol_model_file){.model = f->model, .tokenizer = f->tokenizer, .windows = f->windows};
     return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
 }
 
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_checkpoint *ck, sol_err *err)
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
 {
-    memset(ck, 0, sizeof *ck);
-    sol_status st = sol_config_random_shape(c) ? make_random(ctx, c, ck, err) : read_model(ctx, c, ck, err);
-    sol_free(ck->config_yaml);
-    ck->config_yaml = NULL;
-    memset(&ck->state, 0, sizeof ck->state);
-    memset(&ck->quant, 0, sizeof ck->quant);
-    return st == SOL_OK ? check_seq(c, &ck->model->config, err) : st;
+    *f = (sol_model_file){0};
+    SOL_TRY(sol_config_random_shape(c) ? make_random(ctx, c, f, err) : read_model(ctx, c, f, err));
+    return check_seq(c, &f->model->config, err);
 }
 
 sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
 {
-    sol_checkpoint ck;
+    sol_model_file f;
     *t = NULL;
-    sol_status st = sol_job_open_model(NULL, c, &ck, err);
+    sol_status st = sol_job_open_model(NULL, c, &f, err);
     if (st == SOL_OK) {
-        *m = ck.model->config;
-        *t = ck.tokenizer;
-        ck.tokenizer = NULL;
+        *m = f.model->config;
+        *t = f.tokenizer;
+        f.tokenizer = NULL;
     }
-    sol_checkpoint_free(&ck);
+    sol_model_file_free(&f);
     return st;
 }
 

@@ -33,24 +33,24 @@ static sol_status check_config(const sol_config *c, const sol_model_config *stud
     return SOL_OK;
 }
 
-static sol_status check_file(const sol_config *c, const sol_checkpoint *ck, const sol_tokenizer *tokenizer,
+static sol_status check_file(const sol_config *c, const sol_model_file *f, const sol_tokenizer *tokenizer,
                              sol_err *err)
 {
     const char *path = sol_job_teacher_path(c);
-    if (ck->tokenizer && sol_tokenizer_hash(ck->tokenizer) != sol_tokenizer_hash(tokenizer))
+    if (f->tokenizer && sol_tokenizer_hash(f->tokenizer) != sol_tokenizer_hash(tokenizer))
         return sol_config_fail(c, "distill.teacher", err, "%s: has another tokenizer than the model", path);
     /* Its own quantizer is no part of a model that the student starts from: `self` is the weights as they are. */
-    if (ck->quant.method && !sol_config_teaches_itself(c))
+    if (f->quant.method && !sol_config_teaches_itself(c))
         return sol_config_fail(c, "distill.teacher", err,
                                "%s: was trained with quant.method %s; a teacher is a full-precision model", path,
-                               ck->quant.method->name);
+                               f->quant.method->name);
     return SOL_OK;
 }
 
-static sol_status check_teacher(const sol_config *c, const sol_job_student *s, const sol_checkpoint *ck, sol_err *err)
+static sol_status check_teacher(const sol_config *c, const sol_job_student *s, const sol_model_file *f, sol_err *err)
 {
-    sol_status st = check_config(c, s->config, &ck->model->config, err);
-    return st == SOL_OK ? check_file(c, ck, s->tokenizer, err) : st;
+    sol_status st = check_config(c, s->config, &f->model->config, err);
+    return st == SOL_OK ? check_file(c, f, s->tokenizer, err) : st;
 }
 
 /* The teacher, as its file is read. */
@@ -62,13 +62,13 @@ typedef struct reading {
     bool blamed; /* err is complete */
 } reading;
 
-static sol_status begin_reading(void *user, const sol_checkpoint *ck, sol_err *err)
+static sol_status begin_reading(void *user, const sol_model_file *f, sol_err *err)
 {
     reading *r = user;
     r->blamed = true;
-    sol_status st = check_teacher(r->config, r->student, ck, err);
+    sol_status st = check_teacher(r->config, r->student, f, err);
     if (st == SOL_OK)
-        st = sol_teacher_describe(&r->teacher, &ck->model->config, r->config->distill.teacher_dtype, err);
+        st = sol_teacher_describe(&r->teacher, &f->model->config, r->config->distill.teacher_dtype, err);
     if (st == SOL_OK) st = sol_teacher_allocate(r->teacher, err);
     r->blamed = st != SOL_OK;
     return st;
@@ -88,7 +88,7 @@ static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const so
     sol_err why = {0};
     reading r = {.ctx = ctx, .config = c, .student = s};
     sol_param_sink sink = {begin_reading, read_rows, &r};
-    sol_status st = sol_checkpoint_stream(sol_job_teacher_path(c), &sink, &why);
+    sol_status st = sol_model_file_stream(sol_job_teacher_path(c), &sink, &why);
     t->teacher = r.teacher;
     if (st == SOL_OK) return st;
     if (!r.blamed) return sol_job_blame(c, "distill.teacher", st, &why, err);
@@ -211,13 +211,13 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
 
 static sol_status describe_weights(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
 {
-    sol_checkpoint ck;
+    sol_model_file f;
     sol_err why = {0};
-    sol_status st = sol_checkpoint_describe(&ck, sol_job_teacher_path(c), SOL_F32, &why);
+    sol_status st = sol_model_file_describe(&f, sol_job_teacher_path(c), SOL_F32, &why);
     if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
-    st = check_teacher(c, s, &ck, err);
-    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &ck.model->config, c->distill.teacher_dtype, err);
-    sol_checkpoint_free(&ck);
+    st = check_teacher(c, s, &f, err);
+    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &f.model->config, c->distill.teacher_dtype, err);
+    sol_model_file_free(&f);
     return st;
 }
 

@@ -63,7 +63,7 @@ static micro_batch batch_at(const sol_trainer *t, int64_t i)
  * targets that count. Ids come from a file: none may leave the vocabulary. */
 static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 {
-    int64_t n = sol_trainer_window_tokens(t), vocab = t->ck.model->config.vocab_size;
+    int64_t n = sol_trainer_window_tokens(t), vocab = t->model->config.vocab_size;
     *counted = 0;
     for (int64_t i = 0; i < t->config->train.accumulate; i++) {
         micro_batch b = batch_at(t, i);
@@ -82,7 +82,7 @@ static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 
 static bool study_due(const sol_trainer *t)
 {
-    return t->study && sol_study_due(t->study, (int64_t)t->ck.state.step);
+    return t->study && sol_study_due(t->study, (int64_t)t->step);
 }
 
 /* sol_graph_done_fn */
@@ -94,9 +94,9 @@ static void update_part(void *user, const sol_graph_part *part)
     f->square += norm * norm;
     f->stop = f->stop || !isfinite(part->loss_sum) || !isfinite(norm);
     if (f->stop) return;
-    if (!f->begun) sol_adamw_begin(t->ck.optim, f->lr);
+    if (!f->begun) sol_adamw_begin(t->optim, f->lr);
     f->begun = true;
-    sol_adamw_update_params(t->ctx, t->ck.optim, t->ck.model, part->first, part->n, part->grads, 1);
+    sol_adamw_update_params(t->ctx, t->optim, t->model, part->first, part->n, part->grads, 1);
 }
 
 static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
@@ -112,8 +112,8 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     double sum = 0;
     sol_graph_distilled d = {0};
     int64_t counted;
-    sol_status st = draw(t, &counted, err);
-    if (st != SOL_OK) return st;
+    uint64_t drawn = t->batcher.drawn; /* the first window of the step */
+    SOL_TRY(draw(t, &counted, err));
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda));
     sol_graph_new_grads(t->graph);
     if (t->config->optim.fused) {
@@ -126,9 +126,8 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         int64_t n;
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         if (study_due(t) && i + 1 == t->config->train.accumulate) sol_study_watch(t->study, t->graph);
-        st = sol_job_teacher_feed(t->config, &t->teacher, t->graph, &t->batcher,
-                                  t->ck.state.drawn + (uint64_t)(i * t->config->train.batch), err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(sol_job_teacher_feed(t->config, &t->teacher, t->graph, &t->batcher,
+                                     drawn + (uint64_t)(i * t->config->train.batch), err));
         sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted, &loss, &n);
         sum += loss;
         if (sol_job_has_teacher(t->config)) add_distilled(&d, sol_graph_last_distilled(t->graph));
@@ -141,15 +140,15 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     r->distill_loss = d.distill / (double)counted;
     r->hidden_loss = d.hidden / (double)counted;
     r->grad_norm = t->config->optim.fused ? sqrt(t->fused.square)
-                                          : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->ck.model->n_elements);
+                                          : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->model->n_elements);
     return SOL_OK;
 }
 
 /* Weights before the step, gradients of it. */
 static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    sol_study_at at = {.step = (int64_t)t->ck.state.step,
-                       .tokens = (int64_t)t->ck.state.tokens,
+    sol_study_at at = {.step = (int64_t)t->step,
+                       .tokens = (int64_t)t->tokens,
                        .lambda = r->lambda,
                        .lr = r->lr,
                        .loss = r->loss};
@@ -159,7 +158,7 @@ static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err
 static void update(sol_trainer *t, const sol_step_record *r)
 {
     float scale = sol_clip_scale(r->grad_norm, t->config->train.grad_clip);
-    sol_adamw_update(t->ctx, t->ck.optim, t->ck.model, sol_graph_grads(t->graph), scale, (float)r->lr);
+    sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph), scale, (float)r->lr);
 }
 
 /* A phase after a step. */
@@ -170,7 +169,7 @@ typedef struct step_phase {
 
 static void step_phase_begin(step_phase *f, const sol_trainer *t, const char *what, const char *unit)
 {
-    snprintf(f->what, sizeof f->what, "step %" PRIu64 "/%" PRId64 "  %s", t->ck.state.step, t->config->train.steps, what);
+    snprintf(f->what, sizeof f->what, "step %" PRIu64 "/%" PRId64 "  %s", t->step, t->config->train.steps, what);
     f->phase = (sol_phase){t->program, f->what, unit, sol_clock()};
 }
 
@@ -188,7 +187,7 @@ static sol_status measure(sol_trainer *t, sol_net *net, bool *has, double *loss,
     sol_eval_result result = {0};
     step_phase f;
     step_phase_begin(&f, t, "evaluating", "tokens");
-    sol_eval_opts o = {.windows = t->ck.windows, .watch = {.fn = watch_step_phase, .user = &f.phase}};
+    sol_eval_opts o = {.windows = t->windows, .watch = {.fn = watch_step_phase, .user = &f.phase}};
     sol_status st = sol_eval_windows(net, &t->eval.file.tokens, &o, &result, &why);
     *has = true;
     *loss = st == SOL_OK ? result.loss : NAN;
@@ -222,7 +221,7 @@ static sol_status measure_tasks(sol_trainer *t, sol_net *net, sol_step_record *r
 static sol_status evaluate_latent(sol_trainer *t, sol_step_record *r, bool tasks, sol_err *err)
 {
     sol_net *net = NULL;
-    sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, &t->ck.quant, NULL, err);
+    sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, &t->quant, NULL, err);
     if (st == SOL_OK) st = measure(t, net, &r->has_eval, &r->eval_loss, err);
     if (st == SOL_OK && tasks) st = measure_tasks(t, net, r, err);
     sol_net_free(&net);
@@ -232,11 +231,11 @@ static sol_status evaluate_latent(sol_trainer *t, sol_step_record *r, bool tasks
 /* What an export with its embedding in f16 would write, by the kernels it ships with. */
 static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
-    const sol_quant_spec *spec = &t->ck.quant;
+    const sol_quant_spec *spec = &t->quant;
     sol_net *net = NULL;
     sol_packed_model packed = {0};
     sol_err why = {0};
-    sol_status st = sol_packed_model_from(t->ctx, &packed, t->ck.model, spec, SOL_DENSE_F16, &why);
+    sol_status st = sol_packed_model_from(t->ctx, &packed, t->model, spec, SOL_DENSE_F16, &why);
     if (st == SOL_ERR_NONFINITE) { /* weights that cannot ship, with the same consequence as a loss that is no number */
         sol_log_line(&t->program->log, SOL_LOG_WARN, "packing: %s", why.text);
         r->has_packed = true;
@@ -244,7 +243,7 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
         return SOL_OK;
     }
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
-    packed.tokenizer = t->ck.tokenizer; /* lent, for the tasks */
+    packed.tokenizer = t->tokenizer; /* lent, for the tasks */
     st = sol_net_from_packed(&net, t->ctx, &packed, NULL, err);
     if (st == SOL_OK) st = measure(t, net, &r->has_packed, &r->packed_loss, err);
     if (st == SOL_OK) st = measure_tasks(t, net, r, err);
@@ -256,8 +255,7 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
 
 static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
-    const sol_quant_spec *spec = &t->ck.quant;
-    bool packs = sol_quant_packable(spec);
+    bool packs = sol_quant_packable(&t->quant);
     bool latent = t->config->train.eval_form != SOL_EVAL_PACKED;
     sol_status st = latent ? evaluate_latent(t, r, !packs, err) : SOL_OK;
     return st == SOL_OK && packs ? evaluate_packed(t, r, err) : st;
@@ -276,23 +274,42 @@ static double score(const sol_step_record *r)
 
 sol_status sol_trainer_prune(sol_trainer *t, sol_err *err)
 {
-    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep, t->config->checkpoint.best ? t->ck.state.best_step : 0, err);
+    return sol_run_dir_prune(&t->dir, t->config->checkpoint.keep, t->config->checkpoint.best ? t->best_step : 0, err);
+}
+
+static sol_checkpoint_view lend_state(const sol_trainer *t)
+{
+    sol_checkpoint_view v = {.model = t->model,
+                             .tokenizer = t->tokenizer,
+                             .config_yaml = t->config_yaml,
+                             .quant = t->quant,
+                             .windows = t->windows,
+                             .optim = t->optim,
+                             .state = {.step = t->step,
+                                       .tokens = t->tokens,
+                                       .drawn = t->batcher.drawn,
+                                       .skipped = t->skipped,
+                                       .seed = (uint64_t)t->config->run.seed,
+                                       .best_eval_loss = t->best_eval_loss,
+                                       .best_step = t->best_step,
+                                       .metrics_bytes = t->dir.metrics_bytes,
+                                       .ema_loss = t->ema_loss,
+                                       .data_digest = t->train.file.digest,
+                                       .teacher_digest = t->teacher.digest}};
+    if (t->study) v.study = sol_study_state(t->study, &v.study_bytes);
+    return v;
 }
 
 sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    if (t->saved_step == (int64_t)t->ck.state.step) return SOL_OK;
-    sol_live_show(t->program, true, "step %" PRIu64 "/%" PRId64 "  saving", t->ck.state.step, t->config->train.steps);
-    sol_run_dir_checkpoint(&t->dir, t->ck.state.step, path);
-    sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
-    if (st != SOL_OK) return st;
-    t->ck.state.metrics_bytes = t->dir.metrics_bytes;
-    sol_checkpoint with_study = t->ck; /* borrows everything */
-    if (t->study) with_study.study = (void *)(uintptr_t)sol_study_state(t->study, &with_study.study_bytes);
-    st = sol_checkpoint_write(&with_study, path, t->ck.model->dtype, err);
-    if (st != SOL_OK) return st;
-    t->saved_step = (int64_t)t->ck.state.step;
+    if (t->saved_step == (int64_t)t->step) return SOL_OK;
+    sol_live_show(t->program, true, "step %" PRIu64 "/%" PRId64 "  saving", t->step, t->config->train.steps);
+    sol_run_dir_checkpoint(&t->dir, t->step, path);
+    SOL_TRY(sol_run_dir_metrics_sync(&t->dir, err));
+    sol_checkpoint_view v = lend_state(t);
+    SOL_TRY(sol_checkpoint_write(&v, path, t->model->dtype, err));
+    t->saved_step = (int64_t)t->step;
     return sol_trainer_prune(t, err);
 }
 
@@ -322,8 +339,8 @@ static const char *mean_losses(const sol_trainer *t, const sol_step_record *r, c
 /* The loss of the last steps: the two spaces let a narrow terminal do without what it is the mean of. */
 static const char *smooth_text(const sol_trainer *t, char out[96])
 {
-    uint64_t step = t->ck.state.step;
-    snprintf(out, 96, "loss %.4f  (mean of %s%d step%s)", t->ck.state.ema_loss, step > EMA_STEPS ? "about " : "",
+    uint64_t step = t->step;
+    snprintf(out, 96, "loss %.4f  (mean of %s%d step%s)", t->ema_loss, step > EMA_STEPS ? "about " : "",
              (int)(step < EMA_STEPS ? step : EMA_STEPS), step == 1 ? "" : "s");
     return out;
 }
@@ -334,7 +351,7 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
     uint64_t done = r->step - t->first_step, left = (uint64_t)c->train.steps - r->step;
     char rate[32], rest[48], skipped[48] = "", losses[96], eval[80] = "";
     sol_left_text(t->started, (double)done, (double)(done + left), rest);
-    if (t->ck.state.skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->ck.state.skipped);
+    if (t->skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->skipped);
     sol_live_show(t->program, was_evaluated(r), "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  %s tok/s%s  %s", r->step,
                   c->train.steps, smooth_text(t, losses), r->lambda, sol_count_text(r->tok_s, rate), skipped, rest);
     bool due = r->step % (uint64_t)c->train.log_every == 0 || was_evaluated(r) || left == 0;
@@ -363,9 +380,8 @@ static void show_progress(sol_trainer *t, const sol_step_record *r)
 /* The mean of the first steps, a moving average from then on. */
 static void smooth_loss(sol_trainer *t, const sol_step_record *r)
 {
-    sol_run_state *s = &t->ck.state;
     double share = 1.0 / (double)(r->step < EMA_STEPS ? r->step : EMA_STEPS);
-    s->ema_loss += share * (r->loss - s->ema_loss);
+    t->ema_loss += share * (r->loss - t->ema_loss);
     t->loss_sum += r->loss;
     t->objective_sum += r->objective;
     t->loss_count++;
@@ -386,7 +402,7 @@ static sol_status save_due(sol_trainer *t, bool last, sol_err *err)
     sol_status st = sol_trainer_save(t, &why);
     if (st == SOL_OK) return SOL_OK;
     if (st != SOL_ERR_NOSPACE || last || !t->dir.wait_when_full) return sol_fail(err, st, "%s; %s", why.text, saved_text(t, saved));
-    sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": %s; training goes on, %s", t->ck.state.step, why.text,
+    sol_log_line(&t->program->log, SOL_LOG_WARN, "step %" PRIu64 ": %s; training goes on, %s", t->step, why.text,
                  saved_text(t, saved));
     return SOL_OK;
 }
@@ -433,25 +449,23 @@ static sol_status add_metrics(sol_trainer *t, const sol_step_record *r, sol_err 
 
 static sol_status count_skipped(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    sol_run_state *s = &t->ck.state;
     double loss = unsigned_nan(r->loss), norm = unsigned_nan(r->grad_norm);
     char saved[64];
-    s->skipped++;
+    t->skipped++;
     sol_log_line(&t->program->log, SOL_LOG_WARN,
                  "step %" PRIu64 ": loss %g, gradient norm %g: skipped, parameters stay as they were", r->step,
                  loss, norm);
-    if (s->skipped <= (uint64_t)t->config->train.max_skipped) return SOL_OK;
+    if (t->skipped <= (uint64_t)t->config->train.max_skipped) return SOL_OK;
     return sol_fail(err, SOL_ERR_NONFINITE,
                     "step %" PRIu64 ": loss %g, gradient norm %g; %" PRIu64
                     " skipped steps are more than train.max_skipped; %s",
-                    r->step, loss, norm, s->skipped, saved_text(t, saved));
+                    r->step, loss, norm, t->skipped, saved_text(t, saved));
 }
 
 /* What follows the update: evaluation, line, progress, checkpoint. */
 static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_config *c = t->config;
-    sol_run_state *s = &t->ck.state;
     bool last = r->step == (uint64_t)c->train.steps, best = false;
     sol_status st = SOL_OK, stop = SOL_OK;
     if (r->skipped)
@@ -460,10 +474,10 @@ static sol_status finish_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         smooth_loss(t, r);
     bool eval_due = c->train.eval_every > 0 && (last || r->step % (uint64_t)c->train.eval_every == 0);
     if (eval_due && stop == SOL_OK) st = evaluate(t, r, err);
-    if (st == SOL_OK && was_evaluated(r) && score(r) < s->best_eval_loss) {
+    if (st == SOL_OK && was_evaluated(r) && score(r) < t->best_eval_loss) {
         best = true;
-        s->best_eval_loss = score(r);
-        s->best_step = r->step;
+        t->best_eval_loss = score(r);
+        t->best_step = r->step;
     }
     bool sample_due = c->train.sample_every > 0 && (last || r->step % (uint64_t)c->train.sample_every == 0);
     if (sample_due && st == SOL_OK && stop == SOL_OK) st = sol_trainer_sample(t, r, err);
@@ -483,9 +497,9 @@ static double study_seconds(const sol_trainer *t)
 
 sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
 {
-    sol_run_state *s = &t->ck.state;
-    int64_t step = (int64_t)s->step, n_steps = t->config->train.steps;
-    sol_step_record r = {.step = s->step + 1, .tokens = s->tokens + (uint64_t)sol_trainer_step_tokens(t)};
+    int64_t step = (int64_t)t->step, n_steps = t->config->train.steps;
+    sol_step_record r = {.step = t->step + 1, .tokens = t->tokens + (uint64_t)sol_trainer_step_tokens(t)};
+    uint64_t drawn = t->batcher.drawn;
     double begun = sol_clock() - study_seconds(t);
     r.has_study = study_due(t);
     r.lambda = sol_residual_lambda(&t->residual, step, n_steps);
@@ -493,14 +507,13 @@ sol_status sol_trainer_step(sol_trainer *t, sol_err *err)
     sol_status st = accumulate(t, &r, err);
     if (st == SOL_OK) st = record_study(t, &r, err);
     if (st != SOL_OK) {
-        t->batcher.drawn = s->drawn;
+        t->batcher.drawn = drawn;
         return st;
     }
     r.skipped = !isfinite(r.loss) || !isfinite(r.grad_norm) || !isfinite(r.objective);
     if (!r.skipped && !t->config->optim.fused) update(t, &r);
-    s->step = r.step;
-    s->tokens = r.tokens;
-    s->drawn = t->batcher.drawn;
+    t->step = r.step;
+    t->tokens = r.tokens;
     double took = sol_clock() - study_seconds(t) - begun;
     r.tok_s = (double)sol_trainer_step_tokens(t) / took;
     t->step_seconds += took;
@@ -512,9 +525,9 @@ static sol_status interrupted(sol_trainer *t, sol_err *err)
     sol_status st = sol_trainer_save(t, err);
     if (st != SOL_OK) return st;
     char loss[32] = "";
-    if (t->ck.state.step) snprintf(loss, sizeof loss, " at loss %.4f", t->ck.state.ema_loss);
+    if (t->step) snprintf(loss, sizeof loss, " at loss %.4f", t->ema_loss);
     return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted after step %" PRIu64 " of %" PRId64 "%s, saved; --resume goes on",
-                    t->ck.state.step, t->config->train.steps, loss);
+                    t->step, t->config->train.steps, loss);
 }
 
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
@@ -522,8 +535,8 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
     sol_status st = SOL_OK;
     char duration[32], peak[32];
     t->started = sol_clock();
-    t->first_step = t->logged_step = t->ck.state.step;
-    while (st == SOL_OK && t->ck.state.step < (uint64_t)t->config->train.steps)
+    t->first_step = t->logged_step = t->step;
+    while (st == SOL_OK && t->step < (uint64_t)t->config->train.steps)
         st = sol_interrupted() ? SOL_ERR_INTERRUPTED : sol_trainer_step(t, err);
     sol_live_clear(t->program);
     if (st == SOL_ERR_INTERRUPTED) st = interrupted(t, err);
@@ -531,8 +544,8 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err)
         sol_log_line(&t->program->log, SOL_LOG_INFO,
                      "done: %" PRIu64 " steps, %" PRIu64 " tokens, %s, memory at most %s; %s/ckpt/step-%06" PRIu64
                      ".h5",
-                     t->ck.state.step, t->ck.state.tokens, sol_duration_text(sol_clock() - t->started, duration),
-                     sol_bytes_text((double)sol_peak_rss(), peak), t->dir.path, t->ck.state.step);
+                     t->step, t->tokens, sol_duration_text(sol_clock() - t->started, duration),
+                     sol_bytes_text((double)sol_peak_rss(), peak), t->dir.path, t->step);
     else
         sol_log_line(&t->program->log, SOL_LOG_DEBUG, "%s", err ? err->text : sol_status_text(st));
     return st;

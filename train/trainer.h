@@ -55,7 +55,21 @@ typedef struct sol_trainer {
     const sol_config *config; /* borrowed */
     sol_ctx *ctx;             /* borrowed */
     sol_run_dir dir;
-    sol_checkpoint ck; /* model, tokenizer, moments, state, config: what a checkpoint file holds */
+    /* The live state: all that the next step depends on, with the batcher's place in the data. A
+     * checkpoint is written from it (sol_trainer_save), and a resume takes it out of one. */
+    sol_model *model;
+    sol_tokenizer *tokenizer;
+    sol_adamw *optim;
+    uint64_t step, tokens; /* optimizer steps done, tokens seen */
+    uint64_t skipped;      /* steps whose loss or gradient was not finite */
+    double best_eval_loss; /* infinity: none yet */
+    uint64_t best_step;
+    double ema_loss;
+    sol_batcher batcher;
+    /* Of the job. */
+    sol_quant_spec quant;
+    sol_windows windows;
+    char *config_yaml; /* owned */
     sol_graph *graph;
     sol_study *study; /* NULL without study.every */
     sol_events *events; /* NULL without train.tensorboard */
@@ -65,7 +79,6 @@ typedef struct sol_trainer {
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */
     bool same_eval;          /* a resume whose data.eval is the file of the last time, by all that tells */
-    sol_batcher batcher;
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;
     sol_lr_schedule lr;

@@ -7,18 +7,30 @@
 #include <math.h>
 #include <string.h>
 
-static sol_status write_documents(const sol_trainer *t, const sol_tokens *data, const char *path, sol_err *err)
+/* What is opened on the way and not needed once the run goes on. */
+typedef struct opening {
+    sol_checkpoint from; /* of a resume; what the trainer took out of it is NULL. Zero: a new run */
+    sol_job_calibration calibration;
+} opening;
+
+static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, int64_t d, int32_t **ids, size_t *capacity, sol_err *err)
+{
+    int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
+    SOL_TRY(sol_grow_array((void **)ids, capacity, (size_t)n, sizeof **ids, err));
+    for (int64_t i = 0; i < n; i++) (*ids)[i] = sol_tokens_at(data, from + i);
+    return sol_dataset_writer_add(w, *ids, (size_t)n, err);
+}
+
+static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_tokens *data, const char *path, sol_err *err)
 {
     sol_dataset_writer *w = NULL;
     int32_t *ids = NULL;
     size_t capacity = 0;
-    sol_status st = sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(t->ck.tokenizer),
-                                            sol_tokenizer_hash(t->ck.tokenizer), err);
-    for (int64_t d = 0; st == SOL_OK && d < data->n_docs; d++) {
-        int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
-        st = sol_grow_array((void **)&ids, &capacity, (size_t)n, sizeof *ids, err);
-        for (int64_t i = 0; st == SOL_OK && i < n; i++) ids[i] = sol_tokens_at(data, from + i);
-        if (st == SOL_OK) st = sol_dataset_writer_add(w, ids, (size_t)n, err);
+    SOL_TRY(sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(tokenizer), sol_tokenizer_hash(tokenizer), err));
+    sol_status st = SOL_OK;
+    for (int64_t d = 0; d < data->n_docs; d++) {
+        st = add_document(w, data, d, &ids, &capacity, err);
+        if (st != SOL_OK) break;
     }
     sol_free(ids);
     if (st == SOL_OK) return sol_dataset_writer_close(&w, err);
@@ -38,10 +50,10 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     char duration[32];
     sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model",
                  o.n_tokens);
-    sol_status st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, NULL, NULL, err);
+    sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, NULL, NULL, err);
     if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
     sol_live_clear(t->program);
-    if (st == SOL_OK) st = write_documents(t, &data.tokens, path, err);
+    if (st == SOL_OK) st = write_documents(t->tokenizer, &data.tokens, path, err);
     if (st == SOL_OK)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s",
                      sol_duration_text(sol_clock() - phase.begun, duration));
@@ -51,35 +63,29 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 }
 
 /* The training data may have moved since the last time; it must not have changed. */
-static sol_status compare_data(sol_trainer *t, sol_err *err)
+static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
-    sol_run_state *s = &t->ck.state;
     bool self = t->config->data.source == SOL_DATA_SELF;
-    if (s->data_digest && s->data_digest != t->train.file.digest)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the data the run was trained on",
-                        self ? "data.source self" : t->config->data.train);
-    s->data_digest = t->train.file.digest;
-    return SOL_OK;
+    if (was->data_digest == 0 || was->data_digest == t->train.file.digest) return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the data the run was trained on",
+                    self ? "data.source self" : t->config->data.train);
 }
 
-/* Datasets that are made (from the model, from text files) lie in the run directory, so that a resume finds them: the
- * training data once a checkpoint knows them, the evaluation data as long as the job names the same file. */
-static sol_status open_train_data(sol_trainer *t, sol_err *err)
+/* Datasets that are made (from the model, from text files) lie in the run directory, so that a
+ * resume finds them: the training data once a checkpoint knows them, the evaluation data as long as
+ * the job names the same file. */
+static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
     const sol_config *c = t->config;
     bool self = c->data.source == SOL_DATA_SELF, keep = t->dir.has_run;
     char path[SOL_PATH_MAX];
-    sol_status st = SOL_OK;
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
-    if (self && !(keep && sol_file_exists(path))) st = sample_self(t, path, err);
-    if (st == SOL_OK)
-        st = sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train,
-                                 path, keep && t->saved_step >= 0, t->ck.tokenizer, &t->train, err);
-    if (st == SOL_OK)
-        st = sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
-    if (st != SOL_OK) return st;
-    t->batcher.drawn = t->ck.state.drawn;
-    return compare_data(t, err);
+    if (self && !(keep && sol_file_exists(path))) SOL_TRY(sample_self(t, path, err));
+    SOL_TRY(sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train, path,
+                                keep && t->saved_step >= 0, t->tokenizer, &t->train, err));
+    SOL_TRY(sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err));
+    t->batcher.drawn = was->drawn;
+    return compare_data(t, was, err);
 }
 
 /* After all that a resume may be refused for: what it replaces belongs to the run as it was. */
@@ -87,12 +93,11 @@ static sol_status open_eval_data(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
     char path[SOL_PATH_MAX];
-    sol_status st = SOL_OK;
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (c->train.eval_every > 0)
-        st = sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
-                                 t->ck.tokenizer, &t->eval, err);
-    return st == SOL_OK ? sol_job_tasks(c, &t->tasks, &t->n_tasks, err) : st;
+        SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
+                                    t->tokenizer, &t->eval, err));
+    return sol_job_tasks(c, &t->tasks, &t->n_tasks, err);
 }
 
 /* config.yaml, which is newer than a checkpoint when the last resume was killed before its first one. */
@@ -104,98 +109,133 @@ static sol_status compare_config(sol_trainer *t, sol_err *err)
     return sol_job_compare_run(t->program, t->config, &t->dir, t->saved_step < 0, &t->same_eval, err);
 }
 
-/* The newest checkpoint that can be read, with a warning for each newer one, which is damaged. *found stays false when there is none. */
-static sol_status read_newest(sol_trainer *t, bool *found, sol_err *err)
+static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from, sol_err *err)
 {
-    uint64_t *steps;
-    int n;
-    sol_status last = SOL_OK;
-    *found = false;
-    sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
-    for (int i = 0; st == SOL_OK && i < n && !*found; i++) {
+    SOL_TRY(sol_checkpoint_read(from, path, sol_config_param_dtype(t->config), err));
+    if (from->optim && from->file.config_yaml && from->file.tokenizer) return SOL_OK;
+    sol_checkpoint_free(from);
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
+}
+
+/* A file that could not be read is not a damaged one. */
+static bool is_damage(sol_status st)
+{
+    return st != SOL_ERR_NOMEM && st != SOL_ERR_IO && st != SOL_ERR_SYSTEM;
+}
+
+/* The first of n checkpoints, newest first, that is whole, with a warning for each before it. */
+static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n, sol_checkpoint *from, sol_err *err)
+{
+    for (int i = 0; i < n; i++) {
         char path[SOL_PATH_MAX];
         sol_err why = {0};
         sol_run_dir_checkpoint(&t->dir, steps[i], path);
-        last = sol_checkpoint_read(&t->ck, path, sol_config_param_dtype(t->config), &why);
-        if (last == SOL_OK && (!t->ck.optim || !t->ck.config_yaml || !t->ck.tokenizer))
-            last = sol_fail(&why, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
-        *found = last == SOL_OK;
-        if (*found) t->saved_step = (int64_t)t->ck.state.step;
-        if (*found) break;
-        sol_checkpoint_free(&t->ck);
-        memset(&t->ck, 0, sizeof t->ck);
-        /* A file that could not be read is not a damaged one. */
-        if (last == SOL_ERR_NOMEM || last == SOL_ERR_IO || last == SOL_ERR_SYSTEM) st = sol_fail(err, last, "%s", why.text);
-        if (i + 1 == n && st == SOL_OK) st = sol_fail(err, last, "%s; no other checkpoint is left", why.text);
-        if (st == SOL_OK) sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
+        sol_status st = read_checkpoint(t, path, from, &why);
+        if (st == SOL_OK) {
+            t->saved_step = (int64_t)from->state.step;
+            return SOL_OK;
+        }
+        if (!is_damage(st)) return sol_fail(err, st, "%s", why.text);
+        if (i + 1 == n) return sol_fail(err, st, "%s; no other checkpoint is left", why.text);
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
     }
+    return SOL_OK;
+}
+
+/* The newest checkpoint of the directory, with its step in t->saved_step, which stays -1 when there
+ * is none. */
+static sol_status read_newest(sol_trainer *t, sol_checkpoint *from, sol_err *err)
+{
+    uint64_t *steps;
+    int n;
+    sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
+    if (st == SOL_OK) st = read_first_whole(t, steps, n, from, err);
     sol_free(steps);
     return st;
+}
+
+static sol_status put_aside(const sol_trainer *t, uint64_t step, sol_err *err)
+{
+    char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
+    sol_run_dir_checkpoint(&t->dir, step, path);
+    snprintf(aside, sizeof aside, "%s.damaged", path);
+    for (int k = 2; sol_file_exists(aside); k++) snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
+    return rename(path, aside) == 0 ? SOL_OK : sol_fail_errno(err, path, "cannot put aside");
 }
 
 /* Those newer than the checkpoint of a resume: the run will write them again. */
 static sol_status put_damaged_aside(const sol_trainer *t, sol_err *err)
 {
-    uint64_t *steps;
+    uint64_t *steps; /* newest first */
     int n;
     sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
-    for (int i = 0; st == SOL_OK && i < n && (int64_t)steps[i] > t->saved_step; i++) {
-        char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
-        sol_run_dir_checkpoint(&t->dir, steps[i], path);
-        snprintf(aside, sizeof aside, "%s.damaged", path);
-        for (int k = 2; sol_file_exists(aside); k++) snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
-        if (rename(path, aside) != 0) st = sol_fail_errno(err, path, "cannot put aside");
+    for (int i = 0; i < n; i++) {
+        if (st != SOL_OK || (int64_t)steps[i] <= t->saved_step) break;
+        st = put_aside(t, steps[i], err);
     }
     sol_free(steps);
     return st;
 }
 
-/* Parameters of the quantizer, from the weights that the run starts with. */
-static sol_status start_learned(sol_trainer *t, sol_err *err)
+/* The state as the checkpoint left it. */
+static void take_state(sol_trainer *t, sol_checkpoint *from)
 {
-    sol_quant_spec spec;
-    sol_status st = sol_config_quant(t->config, &spec, err);
-    if (st == SOL_OK) st = sol_job_check_quant(t->config, t->ck.model, &spec, err);
-    if (st == SOL_OK) st = sol_model_add_learned(t->ck.model, &spec, err);
-    if (st == SOL_OK) sol_model_start_learned(t->ctx, t->ck.model, &spec);
-    return st;
+    t->model = from->file.model;
+    t->tokenizer = from->file.tokenizer;
+    t->optim = from->optim;
+    from->file.model = NULL;
+    from->file.tokenizer = NULL;
+    from->optim = NULL;
+    t->optim->config = sol_config_adamw(t->config);
+    t->step = from->state.step;
+    t->tokens = from->state.tokens;
+    t->skipped = from->state.skipped;
+    t->best_eval_loss = from->state.best_eval_loss;
+    t->best_step = from->state.best_step;
+    t->ema_loss = from->state.ema_loss;
 }
 
-/* Model, moments, state: from the newest checkpoint, else from model.init. */
-static sol_status open_state(sol_trainer *t, sol_err *err)
+/* The state of a new run: the model of model.init, with what its quantizer learns, and no moments. */
+static sol_status start_state(sol_trainer *t, sol_err *err)
+{
+    sol_model_file file;
+    sol_adamw_config adamw = sol_config_adamw(t->config);
+    sol_status st = sol_job_open_model(t->ctx, t->config, &file, err);
+    t->model = file.model;
+    t->tokenizer = file.tokenizer;
+    t->best_eval_loss = INFINITY;
+    SOL_TRY(st);
+    SOL_TRY(sol_job_check_quant(t->config, t->model, &t->quant, err));
+    SOL_TRY(sol_model_add_learned(t->model, &t->quant, err));
+    sol_model_start_learned(t->ctx, t->model, &t->quant);
+    return sol_adamw_create(&t->optim, t->model, &adamw, err);
+}
+
+/* Model, moments, counters: from the newest checkpoint, else from model.init. */
+static sol_status open_state(sol_trainer *t, sol_checkpoint *from, sol_err *err)
 {
     const sol_config *c = t->config;
-    bool found = false;
-    sol_adamw_config adamw = sol_config_adamw(c);
-    sol_status st = t->dir.has_run ? read_newest(t, &found, err) : SOL_OK;
     t->same_eval = true;
-    if (st == SOL_OK && found)
-        st = sol_job_compare(t->program, c, t->dir.path, "the checkpoint's job", t->ck.config_yaml, true, &t->same_eval, err);
-    if (st == SOL_OK && t->dir.has_run) st = compare_config(t, err);
-    if (st == SOL_OK && found) t->ck.optim->config = adamw;
-    if (st != SOL_OK || found) return st;
-    st = sol_job_open_model(t->ctx, c, &t->ck, err);
-    if (st == SOL_OK) st = start_learned(t, err);
-    if (st == SOL_OK) st = sol_adamw_create(&t->ck.optim, t->ck.model, &adamw, err);
-    if (st != SOL_OK) return st;
-    t->ck.state = (sol_run_state){.seed = (uint64_t)c->run.seed, .best_eval_loss = INFINITY};
-    return SOL_OK;
+    if (t->dir.has_run) SOL_TRY(read_newest(t, from, err));
+    bool found = t->saved_step >= 0;
+    if (found)
+        SOL_TRY(sol_job_compare(t->program, c, t->dir.path, "the checkpoint's job", from->file.config_yaml, true, &t->same_eval, err));
+    if (t->dir.has_run) SOL_TRY(compare_config(t, err));
+    if (!found) return start_state(t, err);
+    take_state(t, from);
+    return sol_job_check_quant(c, t->model, &t->quant, err);
 }
 
 /* Read anew at a resume: it must be the same. */
-static sol_status open_teacher(sol_trainer *t, sol_err *err)
+static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
     const sol_config *c = t->config;
-    sol_run_state *s = &t->ck.state;
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    sol_job_student student = {&t->ck.model->config, t->ck.tokenizer, &t->train.file};
-    sol_status st = sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err);
-    if (st != SOL_OK) return st;
-    if (s->teacher_digest && s->teacher_digest != t->teacher.digest)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
-                        sol_job_teacher_path(c));
-    s->teacher_digest = t->teacher.digest;
-    return SOL_OK;
+    sol_job_student student = {&t->model->config, t->tokenizer, &t->train.file};
+    SOL_TRY(sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err));
+    if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
+                    sol_job_teacher_path(c));
 }
 
 static sol_status open_graph(sol_trainer *t, sol_err *err)
@@ -208,19 +248,30 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .by_layer = c->optim.fused,
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
-    sol_status st = sol_graph_create(&t->graph, t->ctx, t->ck.model, &t->ck.quant, &o, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err);
-    if (st == SOL_OK && sol_job_has_teacher(c))
-        st = sol_job_teacher_gamma(c, &t->teacher, t->graph, &t->batcher, t->batch, err);
-    sol_study_opts study = {.every = c->study.every,
-                            .steps = c->train.steps,
-                            .layers = c->study.layers,
-                            .sample_rows = c->study.rows,
-                            .tokens = sol_trainer_window_tokens(t)};
-    if (st == SOL_OK && study.every > 0)
-        st = sol_study_create(&t->study, t->ctx, t->ck.model, &t->ck.quant, &study, err);
-    return st;
+    SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
+    SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err));
+    if (!sol_job_has_teacher(c)) return SOL_OK;
+    return sol_job_teacher_gamma(c, &t->teacher, t->graph, &t->batcher, t->batch, err);
+}
+
+/* The recorder, its file cut to the step of the checkpoint, and what it knew then. */
+static sol_status open_study(sol_trainer *t, const sol_checkpoint *from, sol_err *err)
+{
+    const sol_config *c = t->config;
+    sol_study_opts o = {.every = c->study.every,
+                        .steps = c->train.steps,
+                        .layers = c->study.layers,
+                        .sample_rows = c->study.rows,
+                        .tokens = sol_trainer_window_tokens(t)};
+    char path[SOL_PATH_MAX];
+    sol_err why = {0};
+    if (o.every == 0) return SOL_OK;
+    SOL_TRY(sol_study_create(&t->study, t->ctx, t->model, &t->quant, &o, err));
+    sol_run_dir_file(&t->dir, "study.h5", path);
+    SOL_TRY(sol_study_start(t->study, path, (int64_t)t->step, err));
+    if (from->study && sol_study_restore(t->study, from->study, from->study_bytes, &why) != SOL_OK)
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips", why.text);
+    return SOL_OK;
 }
 
 /* Before step 1: the model's blocks as the calibration leaves them. The quantizer has no parameters to start, and there are no moments. */
@@ -233,22 +284,7 @@ static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_e
 {
     const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
     if (!calibrates(t)) return SOL_OK;
-    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->ck.model, t->ck.tokenizer, key, &t->train.file, err);
-}
-
-/* The study's file, cut to the step of the checkpoint, and what the recorder knew then. */
-static sol_status start_study(sol_trainer *t, sol_err *err)
-{
-    char path[SOL_PATH_MAX];
-    sol_err why = {0};
-    if (!t->study) return SOL_OK;
-    sol_run_dir_file(&t->dir, "study.h5", path);
-    sol_status st = sol_study_start(t->study, path, (int64_t)t->ck.state.step, err);
-    if (st == SOL_OK && t->ck.study && sol_study_restore(t->study, t->ck.study, t->ck.study_bytes, &why) != SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips", why.text);
-    sol_free(t->ck.study);
-    t->ck.study = NULL;
-    return st;
+    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key, &t->train.file, err);
 }
 
 static const double probed_from = 2e10; /* operations: the probe takes about half of that */
@@ -259,9 +295,9 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
 {
     sol_dtype type = t->config->train.compute;
     int64_t tokens = sol_trainer_step_tokens(t);
-    double rate, plain, flops = sol_step_flops(t->config, t->ck.model, t->teacher.teacher, tokens);
+    double rate, plain, flops = sol_step_flops(t->config, t->model, t->teacher.teacher, tokens);
     char a[32];
-    if (flops * (double)(t->config->train.steps - (int64_t)t->ck.state.step) < probed_from) return SOL_OK;
+    if (flops * (double)(t->config->train.steps - (int64_t)t->step) < probed_from) return SOL_OK;
     sol_status st = sol_product_rate(t->ctx, type, &rate, err);
     if (st != SOL_OK) return st;
     t->step_peak = rate * (double)tokens / flops;
@@ -284,9 +320,9 @@ static void log_start(const sol_trainer *t)
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
                  sol_tier_name(t->ctx->k.features), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
-                 sol_count_text((double)t->ck.model->n_weights, a), c->quant.method,
-                 t->ck.quant.method ? sol_config_word(c, "residual.schedule") : "none",
-                 t->ck.quant.method ? sol_config_word(c, "residual.form") : "");
+                 sol_count_text((double)t->model->n_weights, a), c->quant.method,
+                 t->quant.method ? sol_config_word(c, "residual.schedule") : "none",
+                 t->quant.method ? sol_config_word(c, "residual.form") : "");
     sol_log_line(log, SOL_LOG_INFO,
                  "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
                  c->data.source == SOL_DATA_SELF ? "from the model itself" : c->data.train,
@@ -299,68 +335,60 @@ static void log_start(const sol_trainer *t)
                      t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
                      sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (t->dir.has_run)
-        sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->ck.state.step, c->train.steps);
+        sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->step, c->train.steps);
 }
 
 /* The run as it was left, or a new one, which gets its config.yaml: directory, model and state. */
-static sol_status open_run(sol_trainer *t, bool resume, sol_err *err)
+static sol_status open_run(sol_trainer *t, bool resume, sol_checkpoint *from, sol_err *err)
 {
     const sol_config *c = t->config;
-    sol_status st = sol_run_dir_open(&t->dir, c->run.dir, resume, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_run_dir_open(&t->dir, c->run.dir, resume, err));
     if (resume && !t->dir.has_run)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
-    st = open_state(t, err);
-    if (st == SOL_OK) st = sol_config_quant(c, &t->ck.quant, err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, t->ck.model, &t->ck.quant, err);
-    if (st != SOL_OK) return st;
-    t->first_step = t->ck.state.step;
-    t->ck.windows = sol_job_windows(c);
-    sol_free(t->ck.config_yaml);
-    t->ck.config_yaml = NULL;
-    st = sol_config_write(c, &t->ck.config_yaml, err);
-    if (st == SOL_OK) st = sol_config_digest(c, &t->config_digest, err);
-    return st == SOL_OK ? sol_run_dir_claim(&t->dir, t->ck.config_yaml, err) : st;
+    SOL_TRY(open_state(t, from, err));
+    t->first_step = t->step;
+    t->windows = sol_job_windows(c);
+    SOL_TRY(sol_config_write(c, &t->config_yaml, err));
+    SOL_TRY(sol_config_digest(c, &t->config_digest, err));
+    return sol_run_dir_claim(&t->dir, t->config_yaml, err);
 }
 
 /* All that a run may still be refused for. */
-static sol_status open_parts(sol_trainer *t, sol_job_calibration *calibration, sol_err *err)
+static sol_status open_parts(sol_trainer *t, opening *o, sol_err *err)
 {
-    sol_status st = open_train_data(t, err);
-    if (st == SOL_OK) st = open_calibration(t, calibration, err);
-    if (st == SOL_OK) st = open_teacher(t, err);
-    if (st == SOL_OK) st = open_graph(t, err);
-    if (st == SOL_OK) st = start_study(t, err);
-    return st == SOL_OK ? open_eval_data(t, err) : st;
+    SOL_TRY(open_train_data(t, &o->from.state, err));
+    SOL_TRY(open_calibration(t, &o->calibration, err));
+    SOL_TRY(open_teacher(t, &o->from.state, err));
+    SOL_TRY(open_graph(t, err));
+    SOL_TRY(open_study(t, &o->from, err));
+    return open_eval_data(t, err);
 }
 
 /* From here on the files are those of the run that goes on. */
-static sol_status begin_run(sol_trainer *t, sol_err *err)
+static sol_status begin_run(sol_trainer *t, uint64_t metrics_bytes, sol_err *err)
 {
     bool lost = false;
-    sol_status st = sol_run_dir_begin(&t->dir, t->ck.config_yaml, t->ck.state.metrics_bytes, t->ck.state.step, &lost, err);
-    if (st == SOL_OK) st = put_damaged_aside(t, err);
-    if (st == SOL_OK) st = sol_trainer_watch_open(t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_run_dir_begin(&t->dir, t->config_yaml, metrics_bytes, t->step, &lost, err));
+    SOL_TRY(put_damaged_aside(t, err));
+    SOL_TRY(sol_trainer_watch_open(t, err));
     t->program->log_file = t->dir.log;
     t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
     if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
-    if (t->dir.has_run) st = sol_trainer_prune(t, err); /* what a process that was killed after its checkpoint left */
-    if (st == SOL_OK) log_start(t);
-    return st;
+    /* What a process that was killed after its checkpoint left. */
+    if (t->dir.has_run) SOL_TRY(sol_trainer_prune(t, err));
+    log_start(t);
+    return SOL_OK;
 }
 
-static sol_status open_all(sol_trainer *t, bool resume, sol_err *err)
+static sol_status open_all(sol_trainer *t, bool resume, opening *o, sol_err *err)
 {
-    sol_job_calibration calibration = {0};
-    sol_status st = sol_config_quant(t->config, &t->ck.quant, err);
-    if (st == SOL_OK) st = open_run(t, resume, err);
-    if (st == SOL_OK) st = open_parts(t, &calibration, err);
-    if (st == SOL_OK) st = begin_run(t, err);
-    if (st == SOL_OK && calibrates(t))
-        st = sol_job_calibrate(&calibration, t->program, t->ctx, t->config, &t->dir, t->ck.model, err);
-    sol_job_calibration_free(&calibration);
-    return st == SOL_OK ? measure_speed(t, err) : st;
+    SOL_TRY(sol_config_quant(t->config, &t->quant, err));
+    SOL_TRY(open_run(t, resume, &o->from, err));
+    SOL_TRY(open_parts(t, o, err));
+    SOL_TRY(begin_run(t, o->from.state.metrics_bytes, err));
+    if (calibrates(t))
+        SOL_TRY(sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model, err));
+    return measure_speed(t, err);
 }
 
 sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume, sol_err *err)
@@ -376,7 +404,10 @@ sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config 
     t->lr = sol_config_lr(c);
     if (p->threads == 0) p->threads = c->run.threads;
     st = sol_program_ctx(p, &t->ctx, err);
-    if (st == SOL_OK) st = open_all(t, resume, err);
+    opening o = {0};
+    if (st == SOL_OK) st = open_all(t, resume, &o, err);
+    sol_checkpoint_free(&o.from);
+    sol_job_calibration_free(&o.calibration);
     if (st != SOL_OK) sol_trainer_free(&t);
     *out = t;
     return st;
@@ -394,7 +425,10 @@ void sol_trainer_free(sol_trainer **tp)
     sol_job_close_tokens(&t->train);
     sol_job_close_tokens(&t->eval);
     sol_task_plans_free(&t->tasks, t->n_tasks);
-    sol_checkpoint_free(&t->ck);
+    sol_model_free(&t->model);
+    sol_tokenizer_free(&t->tokenizer);
+    sol_adamw_free(&t->optim);
+    sol_free(t->config_yaml);
     t->program->log_file = NULL;
     sol_run_dir_close(&t->dir);
     sol_free(t);

@@ -9,7 +9,7 @@ sol_status sol_trainer_watch_open(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "events.out.tfevents.solera", path);
-    return t->config->train.tensorboard ? sol_events_open(&t->events, path, t->ck.state.step, err) : SOL_OK;
+    return t->config->train.tensorboard ? sol_events_open(&t->events, path, t->step, err) : SOL_OK;
 }
 
 void sol_trainer_watch_close(sol_trainer *t)
@@ -99,8 +99,8 @@ static void keep_text(void *user, const char *text, size_t n)
 static sol_status encode_prompt(const sol_trainer *t, sol_ids *ids, sol_err *err)
 {
     const char *prompt = t->config->train.sample_prompt;
-    int64_t bos = t->ck.model->config.bos_token_id;
-    sol_status st = sol_tokenizer_encode(t->ck.tokenizer, prompt, strlen(prompt), SOL_ENCODE_BOS, ids, err);
+    int64_t bos = t->model->config.bos_token_id;
+    sol_status st = sol_tokenizer_encode(t->tokenizer, prompt, strlen(prompt), SOL_ENCODE_BOS, ids, err);
     if (st != SOL_OK || ids->n > 0) return st;
     if (bos < 0)
         return sol_config_fail(t->config, "train.sample_prompt", err, "is empty, and the model has no BOS token to begin with");
@@ -116,7 +116,7 @@ static void log_sample(const sol_trainer *t)
     sol_text_add(&line, NULL, "%s", t->sample.data);
     for (char *c = line.data; c && *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
-    if (line.data) sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->ck.state.step, line.data);
+    if (line.data) sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->step, line.data);
     sol_free(line.data);
 }
 
@@ -129,12 +129,12 @@ sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err)
     const char *prompt = t->config->train.sample_prompt;
     t->sample.n = 0;
     sol_status st = encode_prompt(t, &ids, err);
-    int64_t room = t->ck.model->config.max_position_embeddings - (int64_t)ids.n + 1;
+    int64_t room = t->model->config.max_position_embeddings - (int64_t)ids.n + 1;
     sol_generate_opts o = {.max_tokens = sol_min_i64(room, SOL_SAMPLE_TOKENS), .text = keep_text, .user = &t->sample,
-                           .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1, .seed = t->ck.state.seed}};
+                           .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1, .seed = (uint64_t)t->config->run.seed}};
     if (st == SOL_OK && room < 1)
         st = sol_config_fail(t->config, "train.sample_prompt", err, "is longer than the model's context");
-    if (st == SOL_OK) st = sol_net_from_model(&net, t->ctx, t->ck.model, t->ck.tokenizer, &t->ck.quant, NULL, err);
+    if (st == SOL_OK) st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, &t->quant, NULL, err);
     if (st == SOL_OK) st = sol_text_add(&t->sample, err, "%s", prompt);
     if (st == SOL_OK) st = sol_generate(net, ids.id, (int64_t)ids.n, &o, &result, &why);
     sol_free(result.ids);

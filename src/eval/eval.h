@@ -7,6 +7,8 @@
 #define SOLERA_EVAL_EVAL_H
 
 #include "infer/infer.h"
+#include "store/model_file.h"
+#include "text/batcher.h"
 
 /* Progress: called now and then with tokens done and in all. When it returns false the work ends
  * with SOL_ERR_INTERRUPTED. fn may be NULL. */

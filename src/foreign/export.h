@@ -12,7 +12,7 @@
 
 #include "foreign/import.h"
 #include "kernels/ctx.h"
-#include "store/store.h"
+#include "quant/quant.h"
 
 typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;
 

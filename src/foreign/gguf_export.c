@@ -16,6 +16,7 @@
 #include "foreign/gguf.h"
 #include "foreign/gguf_numbers.h"
 #include "foreign/view.h"
+#include "store/kind.h"
 
 enum { ALIGNMENT = 32, PIECE = 1 << 18 };
 

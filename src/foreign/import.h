@@ -14,7 +14,7 @@
 #define SOLERA_FOREIGN_IMPORT_H
 
 #include "base/pool.h"
-#include "store/store.h"
+#include "store/model_file.h"
 
 /* Called after each piece: `done` of `total` weights; false stops the import
  * (SOL_ERR_INTERRUPTED). */
@@ -55,8 +55,8 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opti
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
                              sol_err *err);
 
-/* Reads a llama2.c model into *c, in fp32; owned by the caller (sol_checkpoint_free).
+/* Reads a llama2.c model into *f, in fp32; owned by the caller (sol_model_file_free).
  * tokenizer_path NULL: no tokenizer. */
-sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err);
+sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path, sol_err *err);
 
 #endif

@@ -94,12 +94,12 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
     return st;
 }
 
-sol_status sol_import_llama2c(sol_checkpoint *c, const char *path, const char *tokenizer_path, sol_err *err)
+sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path, sol_err *err)
 {
     sol_source s;
-    *c = (sol_checkpoint){0};
+    *f = (sol_model_file){0};
     sol_status st = sol_source_open_llama2c(&s, path, tokenizer_path, err);
-    if (st == SOL_OK) st = sol_source_to_model(&s, c, err);
+    if (st == SOL_OK) st = sol_source_to_model(&s, f, err);
     sol_source_close(&s);
     return st;
 }

@@ -147,26 +147,26 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     return SOL_OK;
 }
 
-sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err)
+sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err)
 {
     reader r = {0};
-    *c = (sol_checkpoint){0};
+    *f = (sol_model_file){0};
     sol_status st = load_tokenizer(s, err);
-    if (st == SOL_OK) st = sol_model_create(&c->model, &s->config, SOL_F32, err);
-    int64_t elements = st == SOL_OK ? piece_elements(s, c->model) : 0;
+    if (st == SOL_OK) st = sol_model_create(&f->model, &s->config, SOL_F32, err);
+    int64_t elements = st == SOL_OK ? piece_elements(s, f->model) : 0;
     if (st == SOL_OK) st = reader_create(&r, elements, err);
-    for (int i = 0; st == SOL_OK && i < c->model->n_params; i++) {
-        const sol_param *p = &c->model->params[i];
+    for (int i = 0; st == SOL_OK && i < f->model->n_params; i++) {
+        const sol_param *p = &f->model->params[i];
         int64_t step = piece_rows(s, p, elements);
         for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
             int64_t n = sol_min_i64(p->rows - row, step);
-            st = read_piece(s, i, p, row, n, &r, SOL_F32, sol_model_f32(c->model, p) + row * p->cols, err);
+            st = read_piece(s, i, p, row, n, &r, SOL_F32, sol_model_f32(f->model, p) + row * p->cols, err);
         }
     }
     reader_free(&r);
-    c->tokenizer = s->tokenizer;
+    f->tokenizer = s->tokenizer;
     s->tokenizer = NULL;
-    if (st != SOL_OK) sol_checkpoint_free(c);
+    if (st != SOL_OK) sol_model_file_free(f);
     return st;
 }
 

@@ -53,8 +53,8 @@ sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t see
 /* The tokenizer of the model is in this file; it is read with the parameters. */
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err);
 
-/* Into memory, as fp32. The tokenizer moves to the checkpoint. */
-sol_status sol_source_to_model(sol_source *s, sol_checkpoint *c, sol_err *err);
+/* Into memory, as fp32. The tokenizer moves to *f. */
+sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err);
 /* Into a model file: a thread of the pool (may be NULL) writes what the others read before.
  * *weights: how many. The tokenizer comes last in the file: reading tokenizer.json takes as long as
  * copying hundreds of megabytes, and is done meanwhile. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "store/kind.h"
 
 void sol_view_close(sol_view *v)
 {

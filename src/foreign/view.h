@@ -4,8 +4,8 @@
 #define SOLERA_FOREIGN_VIEW_H
 
 #include "kernels/dense.h"
+#include "store/packed.h"
 #include "store/parts.h"
-#include "store/store.h"
 
 typedef struct sol_view {
     sol_ctx *ctx;     /* borrowed */

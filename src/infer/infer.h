@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #include "base/rng.h"
-#include "store/store.h"
+#include "store/packed.h"
 
 typedef struct sol_net sol_net;
 typedef struct sol_kv sol_kv;

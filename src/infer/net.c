@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "kernels/gemm.h"
+#include "store/kind.h"
 
 enum { MAX_ROWS = 512, MAX_HEAD_DIM = 512 };
 
@@ -80,7 +81,7 @@ void sol_net_free(sol_net **netp)
     sol_free(net->rope_cos);
     sol_free(net->rope_sin);
     net_scratch_free(&net->scratch);
-    sol_checkpoint_free(&net->file);
+    sol_model_file_free(&net->file);
     sol_packed_model_free(&net->packed);
     sol_free(net);
     *netp = NULL;
@@ -478,12 +479,11 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
 
 static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
 {
-    sol_checkpoint file = {0};
-    sol_status st = sol_checkpoint_read_model(&file, path, SOL_F32, err);
-    if (st != SOL_OK) return st;
-    st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
+    sol_model_file file;
+    SOL_TRY(sol_model_file_read(&file, path, SOL_F32, err));
+    sol_status st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
     if (st != SOL_OK) {
-        sol_checkpoint_free(&file);
+        sol_model_file_free(&file);
         return sol_err_prefix(err, st, "%s", path);
     }
     (*net)->file = file;

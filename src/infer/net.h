@@ -69,7 +69,7 @@ struct sol_net {
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
     float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
-    sol_checkpoint file;     /* owned, of sol_net_open */
+    sol_model_file file;     /* owned, of sol_net_open */
     sol_packed_model packed; /* likewise */
 };
 

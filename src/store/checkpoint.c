@@ -1,21 +1,18 @@
-/* Checkpoints and model files: parameters, and beside them what a run needs to go on. */
-#include <math.h>
+/* Checkpoints and model files, written: parameters, and beside them what a run needs to go on. And
+ * the state of a run, read. */
+#include "store/checkpoint.h"
+
 #include <stddef.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
 #include "store/parts.h"
-#include "store/store.h"
 
 void sol_checkpoint_free(sol_checkpoint *c)
 {
-    sol_model_free(&c->model);
-    sol_tokenizer_free(&c->tokenizer);
+    sol_model_file_free(&c->file);
     sol_adamw_free(&c->optim);
-    sol_free(c->config_yaml);
     sol_free(c->study);
-    sol_quant_overrides_free(&c->overrides);
     *c = (sol_checkpoint){0};
 }
 
@@ -39,36 +36,36 @@ enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };
 static sol_status put_state(sol_h5_writer *w, const sol_run_state *s, sol_err *err)
 {
     int id;
-    sol_status st = sol_h5_group(w, "/state", &id, err);
-    for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
+    SOL_TRY(sol_h5_group(w, "/state", &id, err));
+    for (int i = 0; i < N_STATE_ROWS; i++) {
         const void *at = (const char *)s + state_rows[i].offset;
-        st = state_rows[i].real ? sol_h5_set_f64(w, id, state_rows[i].name, *(const double *)at, err)
-                                : sol_h5_set_u64(w, id, state_rows[i].name, *(const uint64_t *)at, err);
+        SOL_TRY(state_rows[i].real ? sol_h5_set_f64(w, id, state_rows[i].name, *(const double *)at, err)
+                                   : sol_h5_set_u64(w, id, state_rows[i].name, *(const uint64_t *)at, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err)
 {
     const sol_h5_node *n;
-    sol_status st = sol_h5_need_group(f, "/state", &n, err);
-    for (int i = 0; st == SOL_OK && i < N_STATE_ROWS; i++) {
+    SOL_TRY(sol_h5_need_group(f, "/state", &n, err));
+    for (int i = 0; i < N_STATE_ROWS; i++) {
         void *at = (char *)s + state_rows[i].offset;
         /* The first files had no digests. */
         bool later = strstr(state_rows[i].name, "_digest") != NULL;
         if (later && !sol_h5_node_attr(n, state_rows[i].name)) continue;
-        st = state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
-                                : sol_h5_get_u64(f, n, state_rows[i].name, at, err);
+        SOL_TRY(state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
+                                   : sol_h5_get_u64(f, n, state_rows[i].name, at, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* The recorder's state, as it is: only the recorder knows what it means. */
 static const char study_path[] = "/state/study";
 
-static sol_status put_study(sol_h5_writer *w, const sol_checkpoint *c, int *id, sol_err *err)
+static sol_status put_study(sol_h5_writer *w, size_t bytes, int *id, sol_err *err)
 {
-    int64_t n = (int64_t)c->study_bytes;
+    int64_t n = (int64_t)bytes;
     return sol_h5_dataset(w, study_path, SOL_H5_U8, 1, &n, id, err);
 }
 
@@ -76,9 +73,8 @@ static sol_status get_study(const sol_h5_file *f, sol_checkpoint *c, sol_err *er
 {
     const sol_h5_node *n;
     int64_t any = -1;
-    sol_status st = sol_h5_need_dataset(f, study_path, SOL_H5_U8, 1, &any, &n, err);
-    if (st == SOL_OK) st = sol_alloc_array(&c->study, n->bytes, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_need_dataset(f, study_path, SOL_H5_U8, 1, &any, &n, err));
+    SOL_TRY(sol_alloc_array(&c->study, n->bytes, 1, err));
     c->study_bytes = n->bytes;
     return sol_h5_read(f, n, c->study, err);
 }
@@ -110,29 +106,32 @@ static int moment_parts(const sol_adamw *o, moment_part part[N_MOMENT_PARTS])
 static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOMENT_PARTS], sol_err *err)
 {
     int id;
-    sol_status st = sol_h5_group(w, "/optim", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "kind", "adamw", err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "t", o->t, err);
-    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "beta1", o->config.beta1, err);
-    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "beta2", o->config.beta2, err);
-    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "eps", o->config.eps, err);
-    if (st == SOL_OK) st = sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w, id, "seed", o->config.seed, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "moments", sol_enum_name(moments_names, (int)o->config.moments), err);
+    SOL_TRY(sol_h5_group(w, "/optim", &id, err));
+    SOL_TRY(sol_h5_set_text(w, id, "kind", "adamw", err));
+    SOL_TRY(sol_h5_set_i64(w, id, "t", o->t, err));
+    SOL_TRY(sol_h5_set_f64(w, id, "beta1", o->config.beta1, err));
+    SOL_TRY(sol_h5_set_f64(w, id, "beta2", o->config.beta2, err));
+    SOL_TRY(sol_h5_set_f64(w, id, "eps", o->config.eps, err));
+    SOL_TRY(sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err));
+    SOL_TRY(sol_h5_set_u64(w, id, "seed", o->config.seed, err));
+    SOL_TRY(sol_h5_set_text(w, id, "moments", sol_enum_name(moments_names, (int)o->config.moments), err));
     moment_part part[N_MOMENT_PARTS];
-    for (int i = 0, n = moment_parts(o, part); st == SOL_OK && i < n; i++)
-        st = sol_h5_dataset(w, part[i].path, part[i].type, 1, &part[i].n, &ids[i], err);
-    return st;
+    int n = moment_parts(o, part);
+    for (int i = 0; i < n; i++)
+        SOL_TRY(sol_h5_dataset(w, part[i].path, part[i].type, 1, &part[i].n, &ids[i], err));
+    return SOL_OK;
 }
 
 static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int ids[N_MOMENT_PARTS], sol_err *err)
 {
     moment_part part[N_MOMENT_PARTS];
-    sol_status st = SOL_OK;
-    for (int i = 0, n = moment_parts(o, part); st == SOL_OK && i < n; i++)
-        st = sol_h5_append(w, ids[i], part[i].data, (size_t)part[i].n * sol_h5_type_size(part[i].type), err);
-    return st;
+    int n = moment_parts(o, part);
+    for (int i = 0; i < n; i++) {
+        size_t bytes = (size_t)part[i].n * sol_h5_type_size(part[i].type);
+        SOL_TRY(sol_h5_append(w, ids[i], part[i].data, bytes, err));
+    }
+    return SOL_OK;
 }
 
 /* Files from before there was a choice hold fp32. */
@@ -140,8 +139,7 @@ static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *grou
 {
     int value = SOL_MOMENTS_F32;
     const char *name = sol_enum_name(moments_names, value);
-    sol_status st = sol_h5_node_attr(group, "moments") ? sol_h5_get_text(f, group, "moments", &name, err) : SOL_OK;
-    if (st != SOL_OK) return st;
+    if (sol_h5_node_attr(group, "moments")) SOL_TRY(sol_h5_get_text(f, group, "moments", &name, err));
     if (!sol_enum_find(moments_names, name, strlen(name), &value)) {
         char list[128];
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected %s", f->path, name,
@@ -158,16 +156,16 @@ static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const so
     moment_part part[N_MOMENT_PARTS];
     sol_adamw sizes = {.config = *c, .n_elements = m->n_elements};
     for (int i = 0; i < m->n_params; i++) sizes.n_blocks += sol_moment_blocks(&m->params[i]);
-    sol_status st = SOL_OK;
-    for (int i = 0, n = moment_parts(&sizes, part); st == SOL_OK && i < n; i++)
-        st = sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err);
-    if (st == SOL_OK) st = sol_adamw_create(o, m, c, err);
-    if (st != SOL_OK) return st;
-    for (int i = 0, n = moment_parts(*o, part); st == SOL_OK && i < n; i++) {
-        st = sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err);
-        if (st == SOL_OK) st = sol_h5_read(f, node, part[i].data, err);
+    int n = moment_parts(&sizes, part);
+    for (int i = 0; i < n; i++)
+        SOL_TRY(sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err));
+    SOL_TRY(sol_adamw_create(o, m, c, err));
+    moment_parts(*o, part);
+    for (int i = 0; i < n; i++) {
+        SOL_TRY(sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err));
+        SOL_TRY(sol_h5_read(f, node, part[i].data, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name, float *value, sol_err *err)
@@ -184,215 +182,102 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
     sol_adamw_config c = {0};
     const char *kind;
     int64_t t, stochastic = 0;
-    sol_status st = sol_h5_need_group(f, "/optim", &group, err);
-    if (st == SOL_OK) st = sol_h5_get_text(f, group, "kind", &kind, err);
-    if (st == SOL_OK && strcmp(kind, "adamw") != 0)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw", f->path, kind);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &t, err);
-    if (st == SOL_OK) st = get_real32(f, group, "beta1", &c.beta1, err);
-    if (st == SOL_OK) st = get_real32(f, group, "beta2", &c.beta2, err);
-    if (st == SOL_OK) st = get_real32(f, group, "eps", &c.eps, err);
-    if (st == SOL_OK) st = get_real32(f, group, "weight_decay", &c.weight_decay, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, group, "stochastic_rounding", 0, 1, &stochastic, err);
-    if (st == SOL_OK) st = sol_h5_get_u64(f, group, "seed", &c.seed, err);
+    SOL_TRY(sol_h5_need_group(f, "/optim", &group, err));
+    SOL_TRY(sol_h5_get_text(f, group, "kind", &kind, err));
+    if (strcmp(kind, "adamw") != 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw", f->path, kind);
+    SOL_TRY(sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &t, err));
+    SOL_TRY(get_real32(f, group, "beta1", &c.beta1, err));
+    SOL_TRY(get_real32(f, group, "beta2", &c.beta2, err));
+    SOL_TRY(get_real32(f, group, "eps", &c.eps, err));
+    SOL_TRY(get_real32(f, group, "weight_decay", &c.weight_decay, err));
+    SOL_TRY(sol_h5_get_i64(f, group, "stochastic_rounding", 0, 1, &stochastic, err));
+    SOL_TRY(sol_h5_get_u64(f, group, "seed", &c.seed, err));
     c.stochastic_rounding = stochastic;
-    if (st == SOL_OK) st = get_moments_kind(f, group, &c.moments, err);
-    if (st == SOL_OK) st = get_moments(f, m, &c, o, err);
-    if (st == SOL_OK) (*o)->t = t;
-    return st;
+    SOL_TRY(get_moments_kind(f, group, &c.moments, err));
+    SOL_TRY(get_moments(f, m, &c, o, err));
+    (*o)->t = t;
+    return SOL_OK;
 }
 
 /* ---- the whole ---- */
 
+/* What is known of a file's datasets between their declaration and their bytes. */
+typedef struct declared {
+    sol_params_out params;
+    sol_part_blob tokenizer;
+    int moments[N_MOMENT_PARTS], study;
+} declared;
+
 /* Everything but the bytes of the datasets. */
-static sol_status declare(const sol_checkpoint *c, sol_h5_writer *w, sol_dtype dtype, sol_params_out *params,
-                          sol_part_blob *tokenizer, int moments[N_MOMENT_PARTS], int *study, sol_err *err)
+static sol_status declare(const sol_checkpoint_view *v, sol_h5_writer *w, sol_dtype dtype, declared *d, sol_err *err)
 {
-    sol_status st = sol_part_put_root(w, c->config_yaml, c->state.step, c->state.tokens, err);
-    if (st == SOL_OK) st = sol_part_put_config(w, &c->model->config, err);
-    if (st == SOL_OK) st = sol_part_put_quant(w, &c->quant, err);
-    if (st == SOL_OK) st = sol_part_put_windows(w, &c->windows, err);
-    if (st == SOL_OK) st = sol_part_put_tokenizer(w, c->tokenizer, tokenizer, err);
-    if (st == SOL_OK) st = sol_params_declare(params, w, c->model, dtype, err);
-    if (st == SOL_OK && c->optim) st = put_optim(w, c->optim, moments, err);
-    if (st == SOL_OK && c->optim) st = put_state(w, &c->state, err);
-    if (st == SOL_OK && c->optim && c->study) st = put_study(w, c, study, err);
-    return st;
+    SOL_TRY(sol_part_put_root(w, v->config_yaml, v->state.step, v->state.tokens, err));
+    SOL_TRY(sol_part_put_config(w, &v->model->config, err));
+    SOL_TRY(sol_part_put_quant(w, &v->quant, err));
+    SOL_TRY(sol_part_put_windows(w, &v->windows, err));
+    SOL_TRY(sol_part_put_tokenizer(w, v->tokenizer, &d->tokenizer, err));
+    SOL_TRY(sol_params_declare(&d->params, w, v->model, dtype, err));
+    if (!v->optim) return SOL_OK;
+    SOL_TRY(put_optim(w, v->optim, d->moments, err));
+    SOL_TRY(put_state(w, &v->state, err));
+    return v->study ? put_study(w, v->study_bytes, &d->study, err) : SOL_OK;
 }
 
-sol_status sol_checkpoint_write(const sol_checkpoint *c, const char *path, sol_dtype params_dtype, sol_err *err)
+static sol_status append(const sol_checkpoint_view *v, sol_h5_writer *w, declared *d, sol_err *err)
+{
+    const sol_model *m = v->model;
+    SOL_TRY(sol_part_fill(w, &d->tokenizer, err));
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        SOL_TRY(sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, sol_param_count(p), err));
+    }
+    if (!v->optim) return SOL_OK;
+    SOL_TRY(append_moments(w, v->optim, d->moments, err));
+    return v->study ? sol_h5_append(w, d->study, v->study, v->study_bytes, err) : SOL_OK;
+}
+
+sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, sol_dtype params_dtype, sol_err *err)
 {
     sol_h5_writer *w = NULL;
-    sol_params_out params = {0};
-    sol_part_blob tokenizer = {0};
-    int moments[N_MOMENT_PARTS], study;
-    const sol_model *m = c->model;
+    declared d = {0};
     sol_status st = sol_h5_create(&w, path, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = declare(c, w, params_dtype, &params, &tokenizer, moments, &study, err);
+    if (st == SOL_OK) st = declare(v, w, params_dtype, &d, err);
     if (st == SOL_OK) st = sol_h5_begin(w, err);
-    if (st == SOL_OK) st = sol_part_fill(w, &tokenizer, err);
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++)
-        st = sol_params_put(&params, i, sol_model_at(m, &m->params[i]), m->dtype, sol_param_count(&m->params[i]), err);
-    if (st == SOL_OK && c->optim) {
-        st = append_moments(w, c->optim, moments, err);
-        if (st == SOL_OK && c->study) st = sol_h5_append(w, study, c->study, c->study_bytes, err);
-    }
-    sol_params_out_free(&params);
-    sol_free(tokenizer.data);
+    if (st == SOL_OK) st = append(v, w, &d, err);
+    sol_params_out_free(&d.params);
+    sol_free(d.tokenizer.data);
     if (st == SOL_OK) return sol_h5_commit(&w, err);
     sol_h5_abort(&w);
     return st;
 }
 
-/* The table of a file's parameters, which are all there. */
-static sol_status read_table(const sol_h5_file *f, const sol_model_config *config, const sol_quant_spec *quant, sol_dtype dtype,
-                             sol_model **table, sol_err *err)
+sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype, sol_err *err)
 {
-    bool all_bf16;
-    sol_status st = sol_model_describe(table, config, dtype, err);
-    if (st == SOL_OK) st = sol_model_add_learned(*table, quant, err);
-    if (st == SOL_OK) st = sol_params_check(f, *table, &all_bf16, err);
-    return st;
+    sol_checkpoint_view v = {.model = f->model,
+                             .tokenizer = f->tokenizer,
+                             .config_yaml = f->config_yaml,
+                             .quant = f->quant,
+                             .windows = f->windows,
+                             .state = {.step = f->step, .tokens = f->tokens}};
+    return sol_checkpoint_write(&v, path, params_dtype, err);
 }
 
-static sol_status read_params(const sol_h5_file *f, const sol_model_config *config, const sol_quant_spec *quant, sol_dtype dtype,
-                              sol_model **m, sol_err *err)
+static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype, sol_err *err)
 {
-    sol_model *table = NULL;
-    sol_status st = read_table(f, config, quant, dtype, &table, err);
-    sol_model_free(&table);
-    if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
-    if (st == SOL_OK) st = sol_model_add_learned(*m, quant, err);
-    for (int i = 0; st == SOL_OK && i < (*m)->n_params; i++)
-        st = sol_params_get(f, &(*m)->params[i], sol_model_at(*m, &(*m)->params[i]), dtype, err);
-    return st;
-}
-
-static sol_status read_config_text(const sol_h5_file *f, char **out, sol_err *err)
-{
-    const char *text;
-    if (!sol_h5_node_attr(&f->tree.node[0], "config")) return SOL_OK;
-    sol_status st = sol_h5_get_text(f, &f->tree.node[0], "config", &text, err);
-    return st == SOL_OK ? sol_copy_string(out, text, strlen(text), err) : st;
-}
-
-/* What stands beside the weights. */
-static sol_status read_beside(const sol_h5_file *f, sol_checkpoint *c, sol_model_config *config, sol_err *err)
-{
-    sol_status st = sol_part_check_format(f, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = sol_part_get_config(f, config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(f, &c->quant, &c->overrides, err);
-    if (st == SOL_OK) st = sol_part_get_windows(f, &c->windows, err);
-    if (st == SOL_OK) st = read_config_text(f, &c->config_yaml, err);
-    if (st == SOL_OK && sol_h5_find(f, "/state")) st = get_state(f, &c->state, err);
-    if (st == SOL_OK) st = sol_part_get_tokenizer(f, config, &c->tokenizer, err);
-    return st;
-}
-
-static sol_status read_file(sol_checkpoint *c, const char *path, sol_dtype dtype, bool with_optim, sol_err *err)
-{
-    sol_h5_file f;
-    sol_model_config config;
-    *c = (sol_checkpoint){0};
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = read_beside(&f, c, &config, err);
-    if (st == SOL_OK) st = read_params(&f, &config, &c->quant, dtype, &c->model, err);
-    if (st == SOL_OK && with_optim && sol_h5_find(&f, "/optim")) st = get_optim(&f, c->model, &c->optim, err);
-    if (st == SOL_OK && with_optim && sol_h5_find(&f, study_path)) st = get_study(&f, c, err);
-    sol_h5_close(&f);
-    if (st != SOL_OK) sol_checkpoint_free(c);
-    return st;
-}
-
-enum { STREAM_ITEMS = 1 << 20 };
-
-static sol_status stream_param(const sol_h5_file *f, const sol_param *p, const sol_param_sink *sink, sol_err *err)
-{
-    sol_params_in in = {0};
-    float *rows = NULL;
-    int64_t most = p->cols < STREAM_ITEMS ? STREAM_ITEMS / p->cols : 1;
-    if (most > p->rows) most = p->rows;
-    sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
-    if (st == SOL_OK) st = sol_params_in_open(&in, f, p, err);
-    for (int64_t at = 0; st == SOL_OK && at < p->rows; at += most) {
-        int64_t n = sol_min_i64(p->rows - at, most);
-        st = sol_params_in_next(&in, rows, SOL_F32, n * p->cols, err);
-        if (st == SOL_OK) st = sink->rows(sink->user, p, at, n, rows, err);
-    }
-    sol_params_in_free(&in);
-    sol_free(rows);
-    return st;
-}
-
-static sol_status describe(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype, sol_err *err)
-{
-    sol_model_config config;
-    sol_status st = read_beside(f, c, &config, err);
-    return st == SOL_OK ? read_table(f, &config, &c->quant, dtype, &c->model, err) : st;
-}
-
-sol_status sol_checkpoint_describe(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
-{
-    sol_h5_file f;
-    *c = (sol_checkpoint){0};
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = describe(&f, c, dtype, err);
-    sol_h5_close(&f);
-    if (st != SOL_OK) sol_checkpoint_free(c);
-    return st;
-}
-
-sol_status sol_checkpoint_stream(const char *path, const sol_param_sink *sink, sol_err *err)
-{
-    sol_h5_file f;
-    sol_checkpoint c = {0};
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = describe(&f, &c, SOL_F32, err);
-    if (st == SOL_OK) st = sink->begin(sink->user, &c, err);
-    for (int i = 0; st == SOL_OK && i < c.model->n_params; i++) st = stream_param(&f, &c.model->params[i], sink, err);
-    sol_checkpoint_free(&c);
-    sol_h5_close(&f);
-    return st;
+    SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, err));
+    if (sol_h5_find(f, "/state")) SOL_TRY(get_state(f, &c->state, err));
+    if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c->file.model, &c->optim, err));
+    return sol_h5_find(f, study_path) ? get_study(f, c, err) : SOL_OK;
 }
 
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
 {
-    return read_file(c, path, dtype, true, err);
-}
-
-sol_status sol_checkpoint_read_model(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
-{
-    return read_file(c, path, dtype, false, err);
-}
-
-sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
-{
     sol_h5_file f;
-    sol_model_config c;
-    sol_file_kind kind;
-    if (tokenizer) *tokenizer = NULL;
-    sol_status st = sol_store_kind(path, &kind, err);
-    if (st == SOL_OK && (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE))
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path,
-                      kind == SOL_FILE_DATASET ? "dataset" : kind == SOL_FILE_STUDY ? "study" : "teacher's cache");
-    if (st == SOL_OK) st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = sol_part_get_config(&f, &c, err);
-    if (st == SOL_OK && tokenizer) st = sol_part_get_tokenizer(&f, &c, tokenizer, err);
-    if (st == SOL_OK && config) *config = c;
+    *c = (sol_checkpoint){0};
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = get_checkpoint(&f, c, dtype, err);
     sol_h5_close(&f);
-    return st;
-}
-
-sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err)
-{
-    sol_h5_file f;
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = sol_part_get_windows(&f, w, err);
-    sol_h5_close(&f);
+    if (st != SOL_OK) sol_checkpoint_free(c);
     return st;
 }

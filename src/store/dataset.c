@@ -1,10 +1,11 @@
 /* Token datasets: /tokens streams in, /doc_offsets follows, and reading maps the tokens where they lie. */
+#include "store/dataset.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "store/parts.h"
-#include "store/store.h"
 
 /* Tokens of a file up to this size are checked against their checksum when it is opened; larger ones by `inspect --verify`. */
 #define VERIFY_BYTES (64u << 20)

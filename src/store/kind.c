@@ -1,10 +1,11 @@
-/* What kind a solera file is, and what can be asked of any kind: its tokenizer, its checksums,
- * the digest of its model. */
+/* What kind a solera file is, and what can be asked of any kind: its header, its tokenizer, its
+ * checksums, the digest of its model. */
+#include "store/kind.h"
+
 #include <string.h>
 
 #include "base/crc.h"
 #include "store/parts.h"
-#include "store/store.h"
 
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
 {
@@ -98,4 +99,43 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
     }
     sol_h5_close(&f);
     return SOL_OK;
+}
+
+/* What a file is called that holds no model; NULL: it holds one. */
+static const char *not_a_model(sol_file_kind kind)
+{
+    static const char *const names[] = {[SOL_FILE_DATASET] = "dataset", [SOL_FILE_STUDY] = "study",
+                                        [SOL_FILE_TEACHER_CACHE] = "teacher's cache"};
+    return names[kind];
+}
+
+static sol_status get_header(const sol_h5_file *f, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
+{
+    sol_model_config c;
+    SOL_TRY(sol_part_get_config(f, &c, err));
+    if (tokenizer) SOL_TRY(sol_part_get_tokenizer(f, &c, tokenizer, err));
+    if (config) *config = c;
+    return SOL_OK;
+}
+
+sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
+{
+    sol_h5_file f;
+    sol_file_kind kind = SOL_FILE_MODEL;
+    if (tokenizer) *tokenizer = NULL;
+    SOL_TRY(sol_store_kind(path, &kind, err));
+    if (not_a_model(kind)) return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path, not_a_model(kind));
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = get_header(&f, config, tokenizer, err);
+    sol_h5_close(&f);
+    return st;
+}
+
+sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err)
+{
+    sol_h5_file f;
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = sol_part_get_windows(&f, w, err);
+    sol_h5_close(&f);
+    return st;
 }

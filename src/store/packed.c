@@ -1,11 +1,12 @@
 /* Packed models: made from a trained model, written, read. The names are those of the parameters they stand for. */
+#include "store/packed.h"
+
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "store/parts.h"
-#include "store/store.h"
 
 const sol_packed_mat *sol_packed_linear(const sol_packed_model *p, int64_t layer, sol_role role)
 {

@@ -26,9 +26,22 @@ sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_e
 
 sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err)
 {
-    sol_status st = sol_h5_set_u64(w, 0, "step", step, err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "tokens", tokens, err);
-    return st == SOL_OK && config_yaml ? sol_h5_set_text(w, 0, "config", config_yaml, err) : st;
+    SOL_TRY(sol_h5_set_u64(w, 0, "step", step, err));
+    SOL_TRY(sol_h5_set_u64(w, 0, "tokens", tokens, err));
+    return config_yaml ? sol_h5_set_text(w, 0, "config", config_yaml, err) : SOL_OK;
+}
+
+sol_status sol_part_get_root(const sol_h5_file *f, char **config_yaml, uint64_t *step, uint64_t *tokens, sol_err *err)
+{
+    const sol_h5_node *root = &f->tree.node[0];
+    const char *text;
+    *config_yaml = NULL;
+    *step = *tokens = 0;
+    if (sol_h5_node_attr(root, "step")) SOL_TRY(sol_h5_get_u64(f, root, "step", step, err));
+    if (sol_h5_node_attr(root, "tokens")) SOL_TRY(sol_h5_get_u64(f, root, "tokens", tokens, err));
+    if (!sol_h5_node_attr(root, "config")) return SOL_OK;
+    SOL_TRY(sol_h5_get_text(f, root, "config", &text, err));
+    return sol_copy_string(config_yaml, text, strlen(text), err);
 }
 
 /* ---- configuration ---- */

@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "quant/overrides.h"
 #include "quant/quant.h"
-#include "store/store.h"
+#include "store/model_file.h"
 #include "text/tokenizer.h"
 
 #define SOL_FORMAT_CHECKPOINT "solera-checkpoint"
@@ -19,8 +19,10 @@
 /* The root's format and version. */
 sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_err *err);
 
-/* Root attributes of checkpoints and model files; config_yaml NULL: none. */
+/* Root attributes of checkpoints and model files; config_yaml NULL: none. What is read is 0 or NULL
+ * where the file lacks it; *config_yaml is owned by the caller. */
 sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err);
+sol_status sol_part_get_root(const sol_h5_file *f, char **config_yaml, uint64_t *step, uint64_t *tokens, sol_err *err);
 
 /* /model: the configuration under the names of Hugging Face's config.json. Reading checks it, also
  * against the number of objects in the file, so that no table is larger than the file that asks for
@@ -83,5 +85,9 @@ typedef struct sol_params_in {
 sol_status sol_params_in_open(sol_params_in *in, const sol_h5_file *f, const sol_param *p, sol_err *err);
 sol_status sol_params_in_next(sol_params_in *in, void *out, sol_dtype to, int64_t n, sol_err *err);
 void sol_params_in_free(sol_params_in *in);
+
+/* The part of a checkpoint that is a model file. *f is zero before; after a failure the caller frees
+ * it. */
+sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err);
 
 #endif

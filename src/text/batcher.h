@@ -7,7 +7,7 @@
  * is the whole state.
  *
  *     sol_batcher b;
- *     st = sol_batcher_init(&b, &dataset.tokens, T, seed, err); // a sol_dataset of store/store.h
+ *     st = sol_batcher_init(&b, &dataset.tokens, T, seed, err); // a sol_dataset of store/dataset.h
  *     if (st == SOL_OK) sol_batcher_next(&b, B, inputs, targets, doc_start); // [B, T] each */
 #ifndef SOLERA_TEXT_BATCHER_H
 #define SOLERA_TEXT_BATCHER_H

@@ -23,7 +23,7 @@ static void decode_blocks(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sol_source s;
-    sol_checkpoint c;
+    sol_model_file c;
     sol_ids ids = {0};
     sol_err err = {0};
     decode_blocks(data, size);
@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT);
         sol_ids_free(&ids);
     }
-    if (sol_source_to_model(&s, &c, &err) == SOL_OK) sol_checkpoint_free(&c);
+    if (sol_source_to_model(&s, &c, &err) == SOL_OK) sol_model_file_free(&c);
     sol_source_close(&s);
     return 0;
 }

@@ -1,14 +1,14 @@
 /* A checkpoint or model file from a stranger: an error, or a model that computes. */
 #include "fuzz.h"
 
-static void compute(sol_ctx *ctx, const sol_checkpoint *c)
+static void compute(sol_ctx *ctx, const sol_model_file *f)
 {
     sol_net *net;
     sol_kv *kv;
     sol_net_opts o = {.max_rows = 2};
     double logprob[2];
     sol_err err = {0};
-    if (sol_net_from_model(&net, ctx, c->model, c->tokenizer, &c->quant, &o, &err) != SOL_OK) return;
+    if (sol_net_from_model(&net, ctx, f->model, f->tokenizer, &f->quant, &o, &err) != SOL_OK) return;
     if (sol_kv_create(&kv, net, 1, &err) == SOL_OK) {
         sol_row row = {.kv = kv, .token = 0};
         int32_t target = 0;
@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (sol_store_read_header(path, NULL, &t, &err) == SOL_OK) sol_tokenizer_free(&t);
     if (sol_checkpoint_read(&c, path, SOL_BF16, &err) == SOL_OK) sol_checkpoint_free(&c);
     if (sol_checkpoint_read(&c, path, SOL_F32, &err) != SOL_OK) return 0;
-    compute(ctx, &c);
+    compute(ctx, &c.file);
     sol_checkpoint_free(&c);
     return 0;
 }

@@ -20,23 +20,23 @@ static void make_folder(void)
     char model[96];
     snprintf(model, sizeof model, "%s/m.h5", fuzz_dir());
     snprintf(shard, sizeof shard, "%s/shard.safetensors", fuzz_dir());
-    sol_checkpoint c = {.model = fuzz_tiny_model(8, 8)};
+    sol_model_file c = {.model = fuzz_tiny_model(8, 8)};
     fuzz_check(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, NULL) == SOL_OK);
-    fuzz_check(sol_checkpoint_write(&c, model, SOL_F32, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, model, SOL_F32, NULL) == SOL_OK);
     fuzz_check(sol_export_safetensors(ctx, model, fuzz_dir(), &o, &r, NULL) == SOL_OK);
     for (int i = 0; i < FILES; i++) {
         snprintf(path[i], sizeof path[i], "%s/%s", fuzz_dir(), names[i]);
         if (i < FILES - 1) fuzz_check(sol_file_read(path[i], &good[i], &good_size[i], NULL) == SOL_OK);
     }
     fuzz_write(shard, good[0], good_size[0]);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
     sol_ctx_free(&ctx);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sol_source s;
-    sol_checkpoint c;
+    sol_model_file c;
     sol_err err = {0};
     if (size == 0) return -1;
     if (!good[0]) make_folder();
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_write(path[which], data + 1, size - 1);
     sol_status st = sol_source_open_hf(&s, fuzz_dir(), false, &err);
     fuzz_check(st == SOL_OK || err.text[0]);
-    if (st == SOL_OK && sol_source_to_model(&s, &c, &err) == SOL_OK) sol_checkpoint_free(&c);
+    if (st == SOL_OK && sol_source_to_model(&s, &c, &err) == SOL_OK) sol_model_file_free(&c);
     if (st == SOL_OK) sol_source_close(&s);
     if (which == FILES - 1) {
         unlink(path[which]);

@@ -20,29 +20,32 @@ static const char *seed(const char *target, const char *name)
 
 static void write_models(void)
 {
-    sol_checkpoint c = {.model = fuzz_tiny_model(8, 8)};
+    sol_model_file c = {.model = fuzz_tiny_model(8, 8)};
     sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4, .scale_dtype = SOL_F16};
+    sol_adamw *optim;
     sol_packed_model p;
     sol_dense_type types[] = {SOL_DENSE_F16, SOL_DENSE_Q8};
-    fuzz_check(sol_checkpoint_write(&c, seed("h5_model", "plain"), SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, seed("h5_model", "plain"), SOL_BF16, NULL) == SOL_OK);
     c.quant = spec;
-    fuzz_check(sol_adamw_create(&c.optim, c.model, &a, NULL) == SOL_OK);
+    fuzz_check(sol_adamw_create(&optim, c.model, &a, NULL) == SOL_OK);
     fuzz_check(sol_copy_string(&c.config_yaml, "run:\n", 5, NULL) == SOL_OK);
-    fuzz_check(sol_checkpoint_write(&c, seed("h5_model", "checkpoint"), SOL_F32, NULL) == SOL_OK);
+    sol_checkpoint_view v = {.model = c.model, .config_yaml = c.config_yaml, .quant = c.quant, .optim = optim};
+    fuzz_check(sol_checkpoint_write(&v, seed("h5_model", "checkpoint"), SOL_F32, NULL) == SOL_OK);
+    sol_adamw_free(&optim);
     for (int i = 0; i < 2; i++) {
         spec.granularity = i ? SOL_PER_CHANNEL : SOL_PER_GROUP;
         fuzz_check(sol_packed_model_from(ctx, &p, c.model, &spec, types[i], NULL) == SOL_OK);
         fuzz_check(sol_packed_model_write(&p, NULL, seed("h5_packed", i ? "channel" : "group"), NULL) == SOL_OK);
         sol_packed_model_free(&p);
     }
-    sol_checkpoint_free(&c);
-    c = (sol_checkpoint){.model = fuzz_tiny_model(8, 8)};
+    sol_model_file_free(&c);
+    c = (sol_model_file){.model = fuzz_tiny_model(8, 8)};
     c.quant = (sol_quant_spec){.method = sol_quantizer_find("lsq"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
     fuzz_check(sol_model_add_learned(c.model, &c.quant, NULL) == SOL_OK);
     sol_model_start_learned(ctx, c.model, &c.quant);
-    fuzz_check(sol_checkpoint_write(&c, seed("h5_model", "learned"), SOL_BF16, NULL) == SOL_OK);
-    sol_checkpoint_free(&c);
+    fuzz_check(sol_model_file_write(&c, seed("h5_model", "learned"), SOL_BF16, NULL) == SOL_OK);
+    sol_model_file_free(&c);
 }
 
 static void write_data(void)
@@ -87,21 +90,21 @@ static void write_teacher(void)
 static void write_foreign(void)
 {
     char model[512], name[64];
-    sol_checkpoint c = {.model = fuzz_tiny_model(260, 32), .tokenizer = fuzz_tiny_tokenizer()};
+    sol_model_file c = {.model = fuzz_tiny_model(260, 32), .tokenizer = fuzz_tiny_tokenizer()};
     sol_export_options o = {0};
     sol_export_result r;
     sol_gguf_result g;
     static const char *const files[] = {"model.safetensors", "config.json", "generation_config.json"};
     snprintf(model, sizeof model, "%s/m.h5", fuzz_dir());
-    fuzz_check(sol_checkpoint_write(&c, model, SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
     static const char *const types[] = {"f16", "q8_0"};
     for (int i = 0; i < 2; i++) {
         sol_gguf_options x = {.type = types[i], .embed_type = types[i]};
         fuzz_check(sol_export_gguf(ctx, model, seed("gguf", types[i]), &x, &g, NULL) == SOL_OK);
     }
-    sol_checkpoint_free(&c);
-    c = (sol_checkpoint){.model = fuzz_tiny_model(8, 8)};
-    fuzz_check(sol_checkpoint_write(&c, model, SOL_BF16, NULL) == SOL_OK);
+    sol_model_file_free(&c);
+    c = (sol_model_file){.model = fuzz_tiny_model(8, 8)};
+    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
     fuzz_check(sol_export_safetensors(ctx, model, fuzz_dir(), &o, &r, NULL) == SOL_OK);
     for (int i = 0; i < 3; i++) {
         char *bytes, path[512];
@@ -118,7 +121,7 @@ static void write_foreign(void)
     }
     static const char index[] = "\3{\"weight_map\": {\"model.norm.weight\": \"shard.safetensors\"}}";
     fuzz_write(seed("safetensors", "3"), index, sizeof index - 1);
-    sol_checkpoint_free(&c);
+    sol_model_file_free(&c);
 }
 
 /* Width 4, 8 of the MLP, one layer, one head, vocabulary 5, 3 positions. */

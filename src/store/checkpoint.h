@@ -1,0 +1,63 @@
+/* Checkpoints: a model file, and beside the model all that its training run needs to go on bit for
+ * bit. The run owns its state and lends it to the writer; the reader hands it over.
+ *
+ *     sol_checkpoint_view v = {.model = model, .tokenizer = tokenizer, .optim = optim, .state = {.step = step}};
+ *     st = sol_checkpoint_write(&v, "step.h5", SOL_F32, err);
+ *     sol_checkpoint c;
+ *     if (st == SOL_OK) st = sol_checkpoint_read(&c, "step.h5", SOL_F32, err);
+ *     if (st == SOL_OK) sol_checkpoint_free(&c); */
+#ifndef SOLERA_STORE_CHECKPOINT_H
+#define SOLERA_STORE_CHECKPOINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "optim/optim.h"
+#include "store/model_file.h"
+
+/* The counters of a run. */
+typedef struct sol_run_state {
+    uint64_t step, tokens; /* optimizer steps done, tokens seen */
+    uint64_t drawn;        /* sol_batcher.drawn */
+    uint64_t skipped;      /* non-finite steps */
+    uint64_t seed;
+    double best_eval_loss; /* infinity: none yet */
+    uint64_t best_step;
+    uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
+    double ema_loss;
+    uint64_t data_digest; /* sol_dataset.digest of the training data; 0: unknown */
+    uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
+} sol_run_state;
+
+/* What is written; everything is borrowed. */
+typedef struct sol_checkpoint_view {
+    const sol_model *model;
+    const sol_tokenizer *tokenizer; /* NULL: none */
+    const char *config_yaml;        /* the resolved YAML of the run; NULL: none */
+    sol_quant_spec quant;
+    sol_windows windows;
+    const sol_adamw *optim; /* NULL: a model file, with the step and tokens of state alone */
+    sol_run_state state;
+    const void *study; /* [study_bytes] the recorder's own state (study/recorder.h); NULL: none */
+    size_t study_bytes;
+} sol_checkpoint_view;
+
+/* Writes a checkpoint, or without v->optim a model file. params_dtype: of the parameters on disk,
+ * SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not finite in that type. */
+sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, sol_dtype params_dtype, sol_err *err);
+
+/* What was read. Start from {0}. */
+typedef struct sol_checkpoint {
+    sol_model_file file;
+    sol_adamw *optim;    /* owned; NULL in a model file */
+    sol_run_state state; /* zero in a model file */
+    void *study;         /* [study_bytes] owned; NULL: none */
+    size_t study_bytes;
+} sol_checkpoint;
+
+void sol_checkpoint_free(sol_checkpoint *c);
+/* dtype: of the parameters in memory, SOL_F32 or SOL_BF16. The caller owns *c
+ * (sol_checkpoint_free); after a failure it is empty. */
+sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+
+#endif

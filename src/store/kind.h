@@ -1,0 +1,29 @@
+/* What kind a file of ours is, and what can be asked of it without reading all of it. */
+#ifndef SOLERA_STORE_KIND_H
+#define SOLERA_STORE_KIND_H
+
+#include <stdint.h>
+
+#include "store/model_file.h"
+
+typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY,
+               SOL_FILE_TEACHER_CACHE } sol_file_kind;
+/* What kind of file it is, by its root attributes; SOL_ERR_FORMAT: none of these. */
+sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
+/* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when
+ * there is none in it), or what sol_tokenizer_open reads. */
+sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err);
+/* A digest of the configuration and the parameters in a checkpoint or model file; nothing else in
+ * the file counts. */
+sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
+/* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may
+ * be NULL. The caller owns *tokenizer, which is NULL when the file has none. */
+sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err);
+/* Reads the windows of a checkpoint, model file or packed model. */
+sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err);
+/* Reads every dataset of a file for its checksum; on damage the error names the object. *n_objects,
+ * *bytes: what was compared. A file without checksums (made by another program) is
+ * SOL_ERR_UNSUPPORTED. */
+sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *bytes, sol_err *err);
+
+#endif

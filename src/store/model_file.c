@@ -1,0 +1,124 @@
+/* Model files: what belongs to a model beside its weights, and the weights whole, as a table or
+ * streamed. checkpoint.c reads the same part of a checkpoint and writes both. */
+#include "store/model_file.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "store/parts.h"
+
+void sol_model_file_free(sol_model_file *f)
+{
+    sol_model_free(&f->model);
+    sol_tokenizer_free(&f->tokenizer);
+    sol_free(f->config_yaml);
+    sol_quant_overrides_free(&f->overrides);
+    *f = (sol_model_file){0};
+}
+
+/* The table of a file's parameters, which are all there. */
+static sol_status read_table(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
+                             sol_dtype dtype, sol_model **table, sol_err *err)
+{
+    bool all_bf16;
+    SOL_TRY(sol_model_describe(table, config, dtype, err));
+    SOL_TRY(sol_model_add_learned(*table, quant, err));
+    return sol_params_check(h5, *table, &all_bf16, err);
+}
+
+/* The table is checked before memory for the weights is taken. */
+static sol_status read_params(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
+                              sol_dtype dtype, sol_model **m, sol_err *err)
+{
+    sol_model *table = NULL;
+    sol_status st = read_table(h5, config, quant, dtype, &table, err);
+    sol_model_free(&table);
+    if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
+    if (st == SOL_OK) st = sol_model_add_learned(*m, quant, err);
+    for (int i = 0; st == SOL_OK && i < (*m)->n_params; i++)
+        st = sol_params_get(h5, &(*m)->params[i], sol_model_at(*m, &(*m)->params[i]), dtype, err);
+    return st;
+}
+
+/* What stands beside the weights. */
+static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_model_config *config, sol_err *err)
+{
+    SOL_TRY(sol_part_check_format(h5, SOL_FORMAT_CHECKPOINT, err));
+    SOL_TRY(sol_part_get_root(h5, &f->config_yaml, &f->step, &f->tokens, err));
+    SOL_TRY(sol_part_get_config(h5, config, err));
+    SOL_TRY(sol_part_get_quant(h5, &f->quant, &f->overrides, err));
+    SOL_TRY(sol_part_get_windows(h5, &f->windows, err));
+    return sol_part_get_tokenizer(h5, config, &f->tokenizer, err);
+}
+
+sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err)
+{
+    sol_model_config config;
+    SOL_TRY(read_beside(h5, f, &config, err));
+    return read_params(h5, &config, &f->quant, dtype, &f->model, err);
+}
+
+static sol_status describe(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err)
+{
+    sol_model_config config;
+    SOL_TRY(read_beside(h5, f, &config, err));
+    return read_table(h5, &config, &f->quant, dtype, &f->model, err);
+}
+
+/* Reads a file with one of the two above. */
+static sol_status read_with(sol_status (*get)(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err),
+                            sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+{
+    sol_h5_file h5;
+    *f = (sol_model_file){0};
+    SOL_TRY(sol_h5_open(&h5, path, err));
+    sol_status st = get(&h5, f, dtype, err);
+    sol_h5_close(&h5);
+    if (st != SOL_OK) sol_model_file_free(f);
+    return st;
+}
+
+sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+{
+    return read_with(sol_part_get_model_file, f, path, dtype, err);
+}
+
+sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+{
+    return read_with(describe, f, path, dtype, err);
+}
+
+enum { STREAM_ITEMS = 1 << 20 };
+
+static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const sol_param_sink *sink, sol_err *err)
+{
+    sol_params_in in = {0};
+    float *rows = NULL;
+    int64_t most = p->cols < STREAM_ITEMS ? STREAM_ITEMS / p->cols : 1;
+    if (most > p->rows) most = p->rows;
+    sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
+    if (st == SOL_OK) st = sol_params_in_open(&in, h5, p, err);
+    for (int64_t at = 0; st == SOL_OK && at < p->rows; at += most) {
+        int64_t n = sol_min_i64(p->rows - at, most);
+        st = sol_params_in_next(&in, rows, SOL_F32, n * p->cols, err);
+        if (st == SOL_OK) st = sink->rows(sink->user, p, at, n, rows, err);
+    }
+    sol_params_in_free(&in);
+    sol_free(rows);
+    return st;
+}
+
+sol_status sol_model_file_stream(const char *path, const sol_param_sink *sink, sol_err *err)
+{
+    sol_h5_file h5;
+    sol_model_file f = {0};
+    SOL_TRY(sol_h5_open(&h5, path, err));
+    sol_status st = describe(&h5, &f, SOL_F32, err);
+    if (st == SOL_OK) st = sink->begin(sink->user, &f, err);
+    for (int i = 0; st == SOL_OK && i < f.model->n_params; i++)
+        st = stream_param(&h5, &f.model->params[i], sink, err);
+    sol_model_file_free(&f);
+    sol_h5_close(&h5);
+    return st;
+}
