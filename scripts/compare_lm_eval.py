@@ -4,7 +4,7 @@
     solera export m.h5 -o folder --format safetensors --dtype f32
     scripts/compare_lm_eval.py --solera build/release/solera --model m.h5 --folder folder --data DIR [--limit 100]
 
-DIR holds the prepared task files (arc_easy_test.jsonl.gz, ...; README, "Zero-shot tasks"). Prints both scores of every task and the samples
+DIR holds the prepared task files (arc_easy_test.jsonl.gz, ...; scripts/fetch_tasks.sh). Prints both scores of every task and the samples
 whose answer (acc or acc_norm) is another one, with how far the best score leads in each program. Needs the Python packages lm_eval[hf] and
 torch (CPU is enough). Not a test: third-party programs, run by hand. Exit code 1 when an answer differs.
 """

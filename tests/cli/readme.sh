@@ -1,4 +1,6 @@
-# The commands of the README run as they stand there, but for the size of the work: fewer steps, tokens and windows.
+# The commands of every README run as they stand there, from one folder, but for the size of the work:
+# fewer steps, tokens and windows, and files of our own in place of the reader's. Of scripts and make
+# targets, which take long or need a network, it is tested that they are there.
 . tests/cli/common
 root=$PWD
 mkdir "$dir/bin"
@@ -6,13 +8,16 @@ cat >"$dir/bin/solera" <<WRAP
 #!/bin/sh
 verb=\$1
 case \$verb in
-train) set -- "\$@" --set train.steps=4 --set train.batch=1 --set train.seq=16 --set train.eval_every=2 --set train.eval_windows=1 \\
-    --set data.self_tokens=60 --set optim.warmup_steps=1 ;;
-eval) set -- "\$@" --windows 1 --seq 16 ;;
+train | plan) set -- "\$@" --set train.steps=4 --set train.batch=1 --set train.seq=16 --set data.self_tokens=60 --set optim.warmup_steps=1
+    case "\$*" in *llama-3.2*) ;; *) set -- "\$@" --set train.eval_every=2 --set train.eval_windows=1 ;; esac ;;
+eval) case "\$*" in *--text*) ;; *) set -- "\$@" --windows 1 --seq 16 ;; esac ;;
 calibrate) set -- "\$@" --set calibrate.windows=4 --set calibrate.held_out=1 --set calibrate.steps=2 --set train.seq=16 ;;
+distill-cache) set -- "\$@" --set train.seq=16 --set train.batch=8 ;;
 generate) set -- "\$@" -n 8 ;;
-bench) set -- "\$@" --seconds 0.1 --prompt 16 ;;
-study) command -v gnuplot >/dev/null || exit 0 ;;
+bench) set -- "\$@" --seconds 0.1
+    case "\$*" in *--shape*) set -- "\$@" --shape tiny ;; esac
+    case "\$*" in *--train*) set -- "\$@" --batch 1 --seq 16 ;; *--shape*) set -- "\$@" --group-size 32 --prompt 16 ;; *) set -- "\$@" --prompt 16 ;; esac ;;
+study) case "\$*" in *--csv*) ;; *) command -v gnuplot >/dev/null || exit 0 ;; esac ;;
 esac
 exec "$SOLERA" "\$@"
 WRAP
@@ -20,9 +25,40 @@ chmod +x "$dir/bin/solera"
 PATH=$dir/bin:$PATH
 cd "$dir"
 ln -s "$root/configs" "$root/checkpoints" "$root/data" .
-awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$root/README.md" | sed 's/study\.every=[0-9]*/study.every=2/' >commands
-[ "$(grep -c '^solera ' commands)" -ge 10 ] || fail "the README has fewer than 10 commands"
-while read -r line; do
-    sh -c "$line" >log 2>&1 </dev/null || fail "$line: $(tail -n 3 log)"
-done <commands
-[ -s runs/packed.h5 ] || fail "no packed model"
+
+# What the reader has: a model of Hugging Face, a GGUF file, texts.
+mkdir models
+"$SOLERA" export checkpoints/embedded.h5 -o LLAMA_FOLDER --format safetensors 2>/dev/null
+"$SOLERA" export checkpoints/embedded.h5 -o models/SmolLM2-135M-Instruct.Q4_1.gguf --type q8_0 2>/dev/null
+head -c 12000 data/sample/stories.txt >wiki.test.raw
+for text in TEXT BOOKS OTHERS; do gzip -c data/sample/stories.txt >$text.txt.gz; done
+
+# A command: one line, or more where a backslash ends it.
+commands() {
+    awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 }
+         on { line = line $0; if (sub(/\\$/, "", line)) next; print line; line = "" }' "$1" |
+        sed 's/study\.every=[0-9]*/study.every=2/; s/sample_every=[0-9]*/sample_every=2/; s/step-[0-9]*\.h5/step-000004.h5/'
+}
+for page in README.md configs/README.md configs/study/README.md scripts/BENCHMARKS.md src/README.md; do
+    commands "$root/$page" >commands
+    while read -r line; do
+        echo "$page: $line"
+        case $line in
+        solera\ *) sh -c "$line" >log 2>&1 </dev/null || fail "$page: $line: $(tail -n 3 log)" ;;
+        make\ *) make -s -n -C "$root" $(echo "${line#make}" | sed 's/ *[A-Z]*=[^ ]*//g') >log 2>&1 || fail "$page: $line: $(tail -n 3 log)" ;;
+        scripts/*) [ -x "$root/${line%% *}" ] || fail "$page: ${line%% *} is not there" ;;
+        *) fail "$page: a command that this test does not know: $line" ;;
+        esac
+    done <commands
+    cat commands >>all
+done
+[ "$(grep -c '^solera ' all)" -ge 30 ] || fail "the pages have fewer than 30 commands"
+[ -s runs/packed.h5 ] && [ -s runs/llama.gguf ] || fail "no packed model, or no GGUF file"
+
+# The front page fits, and leads to files that are there.
+[ "$(wc -l <"$root/README.md")" -le 200 ] || fail "README.md has more than 200 lines"
+for page in README.md configs/README.md configs/study/README.md scripts/BENCHMARKS.md; do
+    grep -o '](\([^)#]*\)[)#]' "$root/$page" | sed 's/^](//; s/[)#]$//' | grep -v '^http' | sort -u | while read -r link; do
+        [ -z "$link" ] || [ -e "$root/$(dirname "$page")/$link" ] || fail "$page leads to $link, which is not there"
+    done
+done
