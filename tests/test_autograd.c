@@ -99,6 +99,24 @@ static void leaves_output(const sol_op_call *c)
     ((float *)c->out[0].data)[2] = last;
 }
 
+/* Sets the gradient before it has read what arrives in the same memory. */
+static void not_in_place(const sol_op_call *c)
+{
+    int64_t n = c->in[0].grad ? sol_shape_count(&c->in[0].shape) : 0;
+    for (int64_t i = 0; i < n && !c->in[0].grad_add; i++) c->in[0].grad[i] = 0;
+    sol_op_fake_quant_own.backward(c);
+}
+
+/* Takes what arrives for the bias twice where nothing arrives for W_eff. */
+static void doubles_bias(const sol_op_call *c)
+{
+    static float twice[3];
+    sol_op_call d = *c;
+    for (int r = 0; r < 3 && c->out[1].grad && !c->out[0].grad; r++) twice[r] = 2 * c->out[1].grad[r];
+    if (c->out[1].grad && !c->out[0].grad) d.out[1].grad = twice;
+    sol_op_fake_quant_own.backward(&d);
+}
+
 static size_t too_little(const sol_op_call *c, bool backward)
 {
     return sol_op_rmsnorm.workspace(c, backward) / 2;
@@ -124,7 +142,10 @@ START_TEST(gradient_check_finds_lies)
                 {sol_op_add, "backward does not compute this output"},
                 {sol_op_rope, "not cheap to repeat"},
                 {sol_op_rope, "not straight through: backward computes another gradient"},
-                {sol_op_add, "operand 1: not straight through: this input takes a gradient, too"}};
+                {sol_op_add, "operand 1: not straight through: this input takes a gradient, too"},
+                {sol_op_fake_quant_own, "in place backward"},
+                {sol_op_fake_quant_own, "output by output backward"},
+                {sol_op_fake_quant_own, "differences give"}};
     int n = 0;
     lies[n].op.promises = 0;
     lies[n++].op.in[0] = 0;  /* reads the gate */
@@ -144,6 +165,9 @@ START_TEST(gradient_check_finds_lies)
     lies[n++].op.promises = SOL_OP_CHEAP_TO_REPEAT;
     lies[n++].op.promises = SOL_OP_STRAIGHT_THROUGH;
     lies[n++].op.promises = SOL_OP_STRAIGHT_THROUGH;
+    lies[n++].op.backward = not_in_place;
+    lies[n++].op.backward = doubles_bias;
+    lies[n++].op.surrogate = NULL; /* backward is not the derivative of forward */
     ck_assert_int_eq(n, sizeof lies / sizeof *lies);
     sol_ctx *ctx;
     double worst;
@@ -189,7 +213,7 @@ START_TEST(gradients_of_one_tensor_add_up)
     float *dy = sol_tape_grad(t, y);
     const float up[] = {1, 0, 2, -1};
     memcpy(dy, up, sizeof up);
-    sol_tape_run_backward(t, false);
+    sol_tape_run_backward(t, false, true);
     const float *out = sol_tape_data(t, y);
     ck_assert_float_eq(out[0], 1 * 1 + 2 * 2 + 2);
     ck_assert_float_eq(out[3], 3 * 3 + 4 * 5 + 8);
@@ -200,10 +224,68 @@ START_TEST(gradients_of_one_tensor_add_up)
     ck_assert_float_eq(dx[3], 2 * 2 - 5 - 2);
     ck_assert_float_eq(dw[0], 1 + 2 * 3);
     ck_assert_float_eq(dw[3], -4);
-    sol_tape_run_backward(t, true); /* set, not added to */
+    sol_tape_run_backward(t, true, true); /* set, not added to */
     ck_assert_float_eq(dx[0], 1 + 2);
     ck_assert_float_eq(dw[3], -4);
     sol_tape_free(&t);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+static const char *const own_methods[] = {"lsq", "tequila"};
+
+/* y = x W_eff^T + bias of a method with a backward of its own, recorded in the prologue or where it
+ * is read: two micro-batches give the gradients that sol_quant_backward makes of their sum, also
+ * when another node reads W, so that the gradients cannot share a buffer. */
+START_TEST(prologue_finishes_gradients)
+{
+    enum { N = 3, ROWS = 4, COLS = 8 };
+    static const sol_quant_mix mix = {{0.75f, 0.5f}, 1.25f};
+    sol_ctx *ctx;
+    float x[N * COLS], w[ROWS * COLS], step[ROWS];
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < N * COLS; i++) x[i] = (float)(i % 7) - 2.5f;
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = (float)(i * 5 % 11) / 8 - 0.6f;
+    for (int i = 0; i < ROWS; i++) step[i] = 0.25f * (float)(i + 1);
+    for (int i = 0; i < 8; i++) {
+        bool lsq = i % 2 == 0, prologue = i / 2 % 2, shared = i / 4;
+        sol_quant_spec spec = {.method = sol_quantizer_find(own_methods[i % 2]), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
+        float dw[ROWS * COLS], dstep[ROWS], want[ROWS * COLS] = {0}, want_step[ROWS] = {0}, d_bias[ROWS] = {0};
+        sol_tape *t;
+        sol_var bias, vstep = -1;
+        ck_ok(sol_tape_create(&t, ctx, err));
+        sol_tape_prologue(t, prologue);
+        sol_var vx = sol_tape_constant(t, SOL_F32, sol_shape2(N, COLS), x), vw = sol_tape_param(t, SOL_F32, sol_shape2(ROWS, COLS), w, dw);
+        if (lsq) vstep = sol_tape_param(t, SOL_F32, sol_shape2(ROWS, 1), step, dstep);
+        sol_var w_eff = sol_fake_quant(t, vw, lsq ? &vstep : NULL, &spec, &mix, SOL_F32, &bias);
+        ck_assert_int_eq(bias < 0, lsq);
+        sol_tape_prologue(t, false);
+        sol_var y = sol_linear(t, vx, w_eff, SOL_F32);
+        if (!lsq) y = sol_add_bias(t, y, bias);
+        if (shared) y = sol_add(t, y, sol_linear(t, vx, vw, SOL_F32));
+        ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){0}, err));
+        ck_ok(sol_tape_allocate(t, err));
+        sol_tape_prepare(t);
+        int runs = prologue ? 2 : 1; /* outside the prologue every run finishes its own */
+        for (int run = 0; run < runs; run++) {
+            for (int k = 0; k < N * ROWS; k++) sol_tape_grad(t, y)[k] = (float)((k + run) % 5) - 1.5f;
+            for (int k = 0; k < N * ROWS; k++) {
+                float dy = sol_tape_grad(t, y)[k];
+                d_bias[k % ROWS] += dy;
+                for (int c = 0; c < COLS; c++) want[k % ROWS * COLS + c] += dy * x[k / ROWS * COLS + c];
+            }
+            sol_tape_run_backward(t, run == 0, run == runs - 1);
+        }
+        float straight[ROWS * COLS];
+        memcpy(straight, want, sizeof want);
+        sol_quant_matrix m = {.w = w, .rows = ROWS, .cols = COLS, .learned = {lsq ? step : NULL}};
+        sol_quant_grads g = {.dw_eff = want, .d_bias = lsq ? NULL : d_bias, .dw = want, .d_learned = {lsq ? want_step : NULL}};
+        sol_quant_backward(ctx, &spec, &m, mix.mix, &g);
+        for (int k = 0; k < ROWS * COLS; k++)
+            ck_assert_float_eq_tol(dw[k], want[k] + (shared ? straight[k] : 0), 1e-4f);
+        for (int r = 0; lsq && r < ROWS; r++) ck_assert_float_eq_tol(dstep[r], want_step[r], 1e-4f);
+        sol_tape_free(&t);
+    }
     sol_ctx_free(&ctx);
 }
 END_TEST
@@ -239,7 +321,7 @@ START_TEST(cheap_nodes_run_again)
         ck_ok(sol_tape_allocate(t, err));
         for (int i = 0; i < 2 * N; i++) sol_tape_grad(t, y)[i] = (float)(i % 5) - 1.5f;
         sol_tape_trace(t, count_norms, &calls);
-        sol_tape_run_backward(t, true);
+        sol_tape_run_backward(t, true, true);
         ck_assert_int_eq(calls, kept ? 1 : 2);
         sol_tape_free(&t);
     }
@@ -252,5 +334,5 @@ END_TEST
 SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check);
               tcase_add_test(tc, gradient_check_finds_faults); tcase_add_test(tc, gradient_check_finds_lies);
               tcase_add_test(tc, recording_errors_stick);
-              tcase_add_test(tc, gradients_of_one_tensor_add_up);
+              tcase_add_test(tc, gradients_of_one_tensor_add_up); tcase_add_test(tc, prologue_finishes_gradients);
               tcase_add_test(tc, cheap_nodes_run_again))

@@ -113,7 +113,7 @@ static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, cons
         teacher_choice(g, ctx, d, sol_tape_data(h.t, h.given[0]), sol_tape_data(h.t, h.given[1]));
     else
         memcpy(sol_tape_data(h.t, h.given[0]), g->xt, (size_t)(g->N * g->Ct) * sizeof(float));
-    sol_tape_run_backward(h.t, true);
+    sol_tape_run_backward(h.t, true, true);
     const float *parts = sol_tape_data(h.t, h.parts);
     compare(g->f, "loss", sol_tape_data(h.t, h.loss), 1, g->N, how->tolerance);
     compare(g->f, "ce", parts + SOL_PART_NEXT_TOKEN, SOL_PARTS, g->N, how->tolerance);

@@ -54,7 +54,7 @@ static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol
     *n = 0;
     ck_ok(sol_batcher_init(&b, t, seq, 0, err));
     ck_ok(sol_graph_create(&g, f->ctx, f->model, spec, &(sol_graph_opts){.batch = 1, .seq = seq, .no_grad = true}, err));
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     for (int64_t w = 0; w < sol_batcher_windows(&b); w++) {
         sol_batcher_window(&b, w, inputs, targets, start);
         for (int64_t i = 0; !apart && i < seq; i++) targets[i] = sol_tokens_at(t, w * seq + i + 1);

@@ -138,8 +138,7 @@ static void check_training(const sol_model *m, const char *what)
         targets[i] = i % T + 1 < T ? id_at(i / T, i % T + 1) : -1;
     }
     ck_ok(sol_graph_create(&g, ctx, m, NULL, &(sol_graph_opts){.batch = B, .seq = T}, err));
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
-    sol_graph_new_grads(g);
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     sol_graph_accumulate(g, inputs, targets, NULL, 1.0f / (B * (T - 1)), &loss, &n);
     double want = json_number_value(member("loss"));
     ck_assert_int_eq(n, B * (T - 1));

@@ -119,7 +119,7 @@ START_TEST(loss_and_gradients_match_pytorch)
         double loss;
         int64_t n;
         ck_ok(sol_graph_create(&g, ctx, m, NULL, &o, err));
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_accumulate(g, tokens, targets, NULL, 1.0f / 256, &loss, &n);
         ck_assert_int_eq(n, 256);
         ck_assert_double_eq_tol(loss / 256, json_real_value(json_object_get(j, "loss")), 1e-5);
@@ -191,9 +191,8 @@ static float *step(const sol_model *m, const sol_quant_spec *spec, sol_residual_
     float *grads;
     int64_t n;
     ck_ok(sol_graph_create(&g, ctx, m, spec, &o, err));
-    sol_graph_begin_step(g, mix);
+    sol_graph_begin_step(g, mix, 1);
     sol_graph_accumulate(g, tokens, targets, doc_start, 0.125f, loss, &n);
-    sol_graph_finish_step(g);
     ck_ok(sol_alloc_array((void **)&grads, (size_t)m->n_elements, sizeof *grads, err));
     memcpy(grads, sol_graph_grads(g), (size_t)m->n_elements * sizeof *grads);
     double again;
@@ -293,10 +292,9 @@ START_TEST(a_step_allocates_nothing)
         ck_ok(sol_graph_create(&g, ctx, m, sherry(),
                                &(sol_graph_opts){.batch = 2, .seq = 32, .activation_checkpoints = checkpoints}, err));
         uint64_t before = sol_alloc_count();
-        sol_graph_begin_step(g, some_mix);
+        sol_graph_begin_step(g, some_mix, 1);
         sol_graph_accumulate(g, tokens, targets, NULL, 1, &loss, &n);
         sol_graph_loss(g, tokens, targets, NULL, &loss, &n);
-        sol_graph_new_grads(g);
         ck_assert_uint_eq(sol_alloc_count(), before);
         sol_graph_free(&g);
     }
@@ -317,7 +315,7 @@ START_TEST(micro_batches_add_up_to_the_large_batch)
     sol_ctx *ctx = make_ctx(2);
     sol_graph *g;
     ck_ok(sol_graph_create(&g, ctx, m, sherry(), &(sol_graph_opts){.batch = 1, .seq = 40}, err));
-    sol_graph_begin_step(g, some_mix);
+    sol_graph_begin_step(g, some_mix, 4);
     for (int64_t b = 0; b < 4; b++) {
         double loss;
         int64_t n;
@@ -330,7 +328,7 @@ START_TEST(micro_batches_add_up_to_the_large_batch)
     float *alone = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 1, .seq = 40}, 2, tokens, targets, NULL, &sum);
     double loss;
     int64_t n;
-    sol_graph_new_grads(g);
+    sol_graph_begin_step(g, some_mix, 1);
     sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
     ck_assert_mem_eq(sol_graph_grads(g), alone, (size_t)m->n_elements * sizeof(float));
     sol_free(alone);
@@ -555,11 +553,9 @@ START_TEST(gradients_block_by_block)
         ck_ok(sol_graph_create(&g, ctx, m, specs[i / 4], &o, err));
         ck_assert_ptr_null(sol_graph_grads(g));
         sol_graph_on_gradients(g, collect, &got);
-        sol_graph_begin_step(g, some_mix);
-        sol_graph_new_grads(g);
+        sol_graph_begin_step(g, some_mix, 1);
         uint64_t before = sol_alloc_count();
         sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
-        sol_graph_finish_step(g);
         ck_assert_uint_eq(sol_alloc_count(), before);
         ck_assert_double_eq(loss, want_loss);
         ck_assert_double_eq(got.loss, want_loss);
@@ -608,10 +604,9 @@ START_TEST(steps_of_one_batch)
         sol_graph *g;
         ck_ok(sol_graph_create(&g, ctx, m, spec, &o, err));
         for (int s = 0; s < 3; s++) {
-            sol_graph_begin_step(g, some_mix);
+            sol_graph_begin_step(g, some_mix, 1);
             if (s == 1) sol_graph_loss(g, tokens, targets, NULL, &loss, &n); /* reads what begin_step made */
             sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
-            sol_graph_finish_step(g);
             ck_assert_double_eq(loss, want_loss);
             ck_assert_mem_eq(sol_graph_grads(g), want, (size_t)m->n_elements * sizeof(float));
         }

@@ -224,7 +224,7 @@ START_TEST(matches_the_training_graph)
         ck_ok(sol_alloc_array((void **)&want, N * V, sizeof *want, err));
         ck_ok(sol_graph_create(&g, f.ctx, f.model, latent ? &spec : NULL,
                                &(sol_graph_opts){.batch = 1, .seq = N, .no_grad = true}, err));
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, tokens, tokens, NULL, &loss, &n);
         sol_graph_logits(g, want);
         ck_assert_msg(distance(want, got, N * V) < 1e-5, "%g", distance(want, got, N * V));
@@ -296,7 +296,7 @@ START_TEST(what_families_have)
         for (int64_t i = 0; i < N; i++) tokens[i] = token_at(i);
         ck_ok(sol_alloc_array((void **)&want, N * V, sizeof *want, err));
         ck_ok(sol_graph_create(&g, f.ctx, f.model, &spec, &(sol_graph_opts){.batch = 1, .seq = N, .no_grad = true}, err));
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, tokens, tokens, NULL, &loss, &n);
         sol_graph_logits(g, want);
         ck_assert_msg(distance(want, got, N * V) < 1e-5, "case %d: %g", k, distance(want, got, N * V));

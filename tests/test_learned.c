@@ -49,13 +49,11 @@ static double run(sol_graph *g, sol_residual_mix mix, int micro_batches)
     double loss, sum = 0;
     int64_t n;
     draw_tokens(tokens, targets);
-    sol_graph_begin_step(g, mix);
-    sol_graph_new_grads(g);
+    sol_graph_begin_step(g, mix, micro_batches);
     for (int i = 0; i < micro_batches; i++) {
         sol_graph_accumulate(g, tokens, targets, NULL, 1.0f, &loss, &n);
         sum += loss;
     }
-    sol_graph_finish_step(g);
     return sum;
 }
 
@@ -143,10 +141,10 @@ static void check_gradients(const char *method, sol_granularity granularity)
     for (int i = 0; i < sol_model_plain_params(m); i++) {
         const sol_param *p = &m->params[i];
         float *got = sol_graph_grads(g) + p->offset, *dw = sol_graph_grads(d) + p->offset;
-        float learned[2][128] = {{0}}, *const into[2] = {learned[0], learned[1]};
+        float learned[2][128] = {{0}};
         if (p->quantized) {
             sol_quant_matrix x = sol_model_quant_matrix(m, p);
-            sol_quant_backward(ctx, &spec, &x, mix, NULL, dw, into);
+            sol_quant_backward(ctx, &spec, &x, mix, &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {learned[0], learned[1]}});
         }
         for (int64_t k = 0; k < sol_param_count(p); k++)
             if (fabsf(got[k] - dw[k]) > 1e-4f) ck_abort_msg("%s of %s: %g, want %g", method, p->name, got[k], dw[k]);
@@ -199,9 +197,8 @@ START_TEST(gradient_through_tequilas_bias)
     double loss;
     int32_t tokens[B * T], targets[B * T];
     draw_tokens(tokens, targets);
-    sol_graph_begin_step(twin, mix);
-    sol_graph_new_grads(twin);
-    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss, &n); /* not finished: the straight part alone */
+    sol_graph_begin_step(twin, mix, 2);
+    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss, &n); /* not the last: the straight part alone */
     for (int r = 0; r < 36; r++) {
         row_part[r] = NAN;
         for (int i = r * 24; i < (r + 1) * 24; i++) {
@@ -301,7 +298,7 @@ START_TEST(train_write_read_infer)
         static float want[B * T * 29];
         int64_t n;
         draw_tokens(tokens, targets);
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, tokens, targets, NULL, &loss, &n);
         sol_graph_logits(g, want);
         sol_net *net;

@@ -258,7 +258,7 @@ START_TEST(learned_backward_is_the_derivative_of_the_surrogate)
             sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS, .learned = {step, shift}};
             memcpy(dw, d, sizeof dw);
             float *wanted[2] = {d_step, d_shift};
-            sol_quant_backward(ctx, &spec, &x, mix, NULL, dw, wanted);
+            sol_quant_backward(ctx, &spec, &x, mix, &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
             for (int64_t g = 0; g < n; g++) {
                 double s = step[g], z = shift[g], h = 1e-7, by_step = 0, by_shift = 0;
                 for (int64_t i = g * group; i < (g + 1) * group; i++) {
@@ -294,7 +294,7 @@ START_TEST(straight_through_scales_the_gradient)
         straight++;
         sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS};
         memcpy(dw, d, sizeof dw);
-        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.5f}, NULL, dw, NULL);
+        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.5f}, &(sol_quant_grads){.dw_eff = dw, .dw = dw});
         for (int i = 0; i < ROWS * COLS; i++)
             if (fabsf(dw[i] - 1.5f * d[i]) > 1e-7f) ck_abort_msg("%s: %g, want %g", spec.method->name, dw[i], 1.5f * d[i]);
     }
@@ -323,7 +323,8 @@ START_TEST(tequila_feeds_its_dead_weights_into_a_bias)
         ck_assert_mem_eq(q, plain, sizeof q);
         sol_quant_take_apart(ctx, &spec, &x, &(sol_quant_parts){.ternary = t});
         memcpy(dw, d, sizeof dw);
-        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){0.5f, 0.5f}, d_bias, dw, NULL);
+        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){0.5f, 0.5f},
+                           &(sol_quant_grads){.dw_eff = dw, .d_bias = d_bias, .dw = dw});
         for (int r = 0; r < ROWS; r++) {
             double dead = 0;
             for (int i = r * COLS; i < (r + 1) * COLS; i++) {
@@ -356,7 +357,8 @@ START_TEST(backward_same_bits_for_any_threads)
                 memset(sums, 0, sizeof sums);
                 memcpy(dw, d, sizeof dw);
                 uint64_t before = sol_alloc_count();
-                sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.25f}, d, dw, wanted);
+                sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.25f},
+                                   &(sol_quant_grads){.dw_eff = dw, .d_bias = d, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
                 ck_assert_uint_eq(sol_alloc_count(), before);
                 if (threads == 1) {
                     memcpy(first, dw, sizeof dw);

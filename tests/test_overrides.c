@@ -191,7 +191,7 @@ START_TEST(graph_latent_and_packed)
         ck_ok(sol_config_quant(c, &spec, err));
         ck_ok(sol_model_check_overrides(m, &spec, err));
         ck_ok(sol_graph_create(&g, ctx, m, &spec, &(sol_graph_opts){.batch = 1, .seq = T}, err));
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_accumulate(g, ids, ids + 1, NULL, 1, &sum, &n);
         loss[i] = sum / (double)n;
         ck_ok(sol_net_from_model(&latent, ctx, m, NULL, &spec, &o, err));

@@ -105,8 +105,7 @@ static double step_gradients(sol_graph *g, const oracle *o, int batch, float lam
 {
     double loss;
     int64_t n;
-    sol_graph_begin_step(g, sol_residual_coeffs(SOL_RESIDUAL_ADDITIVE, lambda));
-    sol_graph_new_grads(g);
+    sol_graph_begin_step(g, sol_residual_coeffs(SOL_RESIDUAL_ADDITIVE, lambda), 1);
     sol_graph_accumulate(g, o->inputs[batch], o->targets[batch], NULL, 1.0f / (B * T), &loss, &n);
     ck_assert_int_eq(n, B * T);
     return loss / (double)n;

@@ -82,8 +82,7 @@ static double gradients(trainer *t, bool due)
     }
     double loss;
     int64_t n;
-    sol_graph_new_grads(t->graph);
-    sol_graph_begin_step(t->graph, (sol_residual_mix){1, 0.25f});
+    sol_graph_begin_step(t->graph, (sol_residual_mix){1, 0.25f}, 1);
     if (due) sol_study_watch(t->study, t->graph);
     sol_graph_accumulate(t->graph, tokens, targets, NULL, 1.0f / TOKENS, &loss, &n);
     return loss / TOKENS;
@@ -154,7 +153,7 @@ START_TEST(tape_watch)
     sol_tape_watch(tape, note_two, &seen);
     for (int i = 0; i < 2; i++) {
         out[0] = 1, out[1] = -2;
-        sol_tape_run_backward(tape, true);
+        sol_tape_run_backward(tape, true, true);
         sol_tape_watch(tape, NULL, NULL); /* the second run is not seen */
     }
     ck_assert_int_eq(seen.calls, 2);

@@ -63,7 +63,7 @@ static sol_graph *make_graph(world *w, sol_graph_opts o, const sol_quant_spec *s
     o.batch = B;
     o.seq = T;
     ck_ok(sol_graph_create(&g, w->ctx, w->student, spec, &o, err));
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     return g;
 }
 
@@ -108,7 +108,7 @@ static void check_slope(world *w, const sol_graph_opts *o)
     const float h = (float)(2e-3 / sqrt(square));
     for (int s = 0; s < 2; s++) {
         for (int64_t i = 0; i < w->student->n_elements; i++) weights[i] = keep[i] + (s ? -h : h) * grads[i];
-        sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, w->tokens, w->targets, w->start, &loss, &n);
         side[s] = total(g, o, loss);
     }
@@ -211,7 +211,7 @@ static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *d
     sol_graph_opts o = {.batch = batch, .seq = T, .distill = &d, .teacher = w.teacher};
     ck_ok(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err));
     ck_ok(sol_teacher_graph_create(&tg, w.ctx, w.teacher, batch, T, &d, SOL_F32, err));
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0}, ROWS / batch);
     *distilled = 0;
     for (int64_t row = 0; row < ROWS; row += batch) {
         int32_t tokens[ROWS * T], targets[ROWS * T];
@@ -297,7 +297,7 @@ static double divergence(sol_ctx *ctx, const sol_model *m, const int32_t *tokens
     sol_graph_opts o = {.batch = 1, .seq = REAL_T, .distill = &d, .teacher = teacher, .no_grad = true};
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &o, err));
     for (uint64_t i = 0; sol_graph_starts(g) && i < REAL_T; i++) sol_graph_starts(g)[i] = sol_distill_start(1, i);
-    sol_graph_begin_step(g, (sol_residual_mix){0.5f, 0.5f});
+    sol_graph_begin_step(g, (sol_residual_mix){0.5f, 0.5f}, 1);
     sol_graph_loss(g, tokens, tokens + 1, NULL, &loss, &n);
     double sum = sol_graph_last_distilled(g).distill;
     sol_graph_free(&g);

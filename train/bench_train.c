@@ -168,10 +168,8 @@ static double run_step(bench *b, sol_graph *g, profile *p)
     double begun = sol_clock(), loss;
     int64_t counted;
     p->at = begun;
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0.5f});
-    sol_graph_new_grads(g);
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0.5f}, 1);
     sol_graph_accumulate(g, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq), &loss, &counted);
-    sol_graph_finish_step(g);
     passed(p);
     double norm = sol_global_norm(b->ctx, sol_graph_grads(g), b->model->n_elements);
     p->clip += passed(p);

@@ -310,7 +310,7 @@ static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batche
 {
     int64_t B = c->train.batch, T = c->train.seq;
     int32_t *inputs = buffer, *targets = buffer + B * T, *doc_start = buffer + 2 * B * T;
-    sol_graph_begin_step(g, (sol_residual_mix){1, 0});
+    sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     for (int64_t i = 0; i < windows; i += B) {
         double loss;
         int64_t n;

@@ -114,8 +114,8 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     int64_t counted;
     uint64_t drawn = t->batcher.drawn; /* the first window of the step */
     SOL_TRY(draw(t, &counted, err));
-    sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda));
-    sol_graph_new_grads(t->graph);
+    sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
+                         t->config->train.accumulate);
     if (t->config->optim.fused) {
         t->fused = (sol_fused){.lr = (float)r->lr, .stop = counted == 0};
         sol_graph_on_gradients(t->graph, update_part, t);
@@ -132,7 +132,6 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
         sum += loss;
         if (sol_job_has_teacher(t->config)) add_distilled(&d, sol_graph_last_distilled(t->graph));
     }
-    sol_graph_finish_step(t->graph);
     r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
     r->has_distill = sol_job_has_teacher(t->config);
     r->has_hidden = r->has_distill && t->config->distill.hidden_weight > 0;

@@ -22,6 +22,7 @@ typedef struct check {
     int index; /* of the case */
     double tolerance;
     sol_op_call call;
+    int n_in, n_out; /* without those that are missing */
     void *values[SOL_OP_MAX_IN]; /* input data as it was drawn */
     float *want[SOL_OP_MAX_IN];  /* the gradient of a plain backward call; NULL: not differentiated */
     float *got[SOL_OP_MAX_IN];   /* that of another call */
@@ -80,6 +81,8 @@ static sol_status make_inputs(check *k, sol_rng *rng, sol_err *err)
     for (int i = 0; i < k->op->n_in; i++) {
         sol_slot *s = &k->call.in[i];
         size_t n = (size_t)sol_shape_count(&k->item->in[i]);
+        if (k->item->in[i].n_dims == 0) break;
+        k->n_in = i + 1;
         s->shape = k->item->in[i];
         s->dtype = k->item->ints[i] ? SOL_I32 : k->item->bf16[i] ? SOL_BF16 : SOL_F32;
         SOL_TRY(make(k, &s->data, n, sizeof(float), err));
@@ -99,17 +102,19 @@ static sol_status make_outputs(check *k, sol_rng *rng, sol_err *err)
     for (int o = 0; o < k->op->n_out; o++) {
         sol_slot *s = &k->call.out[o];
         size_t n = (size_t)count(s);
+        if (s->shape.n_dims == 0) break;
+        k->n_out = o + 1;
         SOL_TRY(make(k, &s->data, n, sizeof(float), err));
         SOL_TRY(make(k, &k->kept[o], n, sizeof(float), err));
-        if (o > 0) continue; /* what forward keeps for backward carries no gradient */
+        if (o > 0 && !(k->op->out[o] & SOL_OUT_GRAD)) continue;
         SOL_TRY(make(k, &k->up[o], n, sizeof(float), err));
         SOL_TRY(make(k, &k->up_bf16[o], n, sizeof(uint16_t), err));
         fill_normal(rng, k->up[o], (int64_t)n);
         sol_convert(k->up_bf16[o], SOL_BF16, k->up[o], SOL_F32, (int64_t)n);
         sol_convert(k->up[o], SOL_F32, k->up_bf16[o], SOL_BF16, (int64_t)n);
     }
-    for (int backward = 0; k->op->workspace && backward < 2; backward++)
-        k->workspace = sol_max_size(k->workspace, k->op->workspace(&k->call, backward));
+    if (k->op->workspace)
+        k->workspace = sol_max_size(k->op->workspace(&k->call, false), k->op->workspace(&k->call, true));
     return make(k, &k->call.workspace, k->workspace + GUARD, 1, err);
 }
 
@@ -153,9 +158,9 @@ static sol_status check_workspace(const check *k, sol_err *err)
 /* Before backward: what it does not declare to read is hidden. */
 static void hide(check *k)
 {
-    for (int i = 0; i < k->op->n_in; i++)
+    for (int i = 0; i < k->n_in; i++)
         if (!(k->op->in[i] & SOL_IN_READ)) spoil(&k->call.in[i]);
-    for (int o = 0; o < k->op->n_out; o++) {
+    for (int o = 0; o < k->n_out; o++) {
         memcpy(k->call.out[o].data, k->kept[o], data_bytes(&k->call.out[o]));
         if (!(k->op->out[o] & SOL_OUT_READ)) spoil(&k->call.out[o]);
     }
@@ -171,10 +176,10 @@ static bool untouched(const sol_slot *s, bool read, const void *values)
 static sol_status check_untouched(const check *k, int over, sol_err *err)
 {
     SOL_TRY(check_workspace(k, err));
-    for (int i = 0; i < k->op->n_in; i++)
+    for (int i = 0; i < k->n_in; i++)
         if (i != over && !untouched(&k->call.in[i], k->op->in[i] & SOL_IN_READ, k->values[i]))
             return broken(k, "backward writes the data of this input", i, err);
-    for (int o = 0; o < k->op->n_out; o++) {
+    for (int o = 0; o < k->n_out; o++) {
         const sol_slot *s = &k->call.out[o];
         if (k->op->promises & SOL_OP_COMPUTES_IN_BACKWARD) {
             if (memcmp(s->data, k->kept[o], data_bytes(s)) != 0)
@@ -188,7 +193,7 @@ static sol_status check_untouched(const check *k, int over, sol_err *err)
 
 static void restore_inputs(check *k)
 {
-    for (int i = 0; i < k->op->n_in; i++) memcpy(k->call.in[i].data, k->values[i], data_bytes(&k->call.in[i]));
+    for (int i = 0; i < k->n_in; i++) memcpy(k->call.in[i].data, k->values[i], data_bytes(&k->call.in[i]));
 }
 
 /* ---- forward ---- */
@@ -196,14 +201,14 @@ static void restore_inputs(check *k)
 /* Runs forward over outputs full of `byte`. */
 static void run_forward(check *k, unsigned char byte)
 {
-    for (int o = 0; o < k->op->n_out; o++) memset(k->call.out[o].data, byte, data_bytes(&k->call.out[o]));
+    for (int o = 0; o < k->n_out; o++) memset(k->call.out[o].data, byte, data_bytes(&k->call.out[o]));
     spoil_workspace(k);
     k->op->forward(&k->call);
 }
 
 static sol_status compare_outputs(const check *k, const char *what, sol_err *err)
 {
-    for (int o = 0; o < k->op->n_out; o++)
+    for (int o = 0; o < k->n_out; o++)
         if (memcmp(k->call.out[o].data, k->kept[o], data_bytes(&k->call.out[o])) != 0) return broken(k, what, o, err);
     return SOL_OK;
 }
@@ -212,10 +217,10 @@ static sol_status check_forward(check *k, sol_err *err)
 {
     run_forward(k, 0);
     SOL_TRY(check_workspace(k, err));
-    for (int o = 0; o < k->op->n_out; o++) memcpy(k->kept[o], k->call.out[o].data, data_bytes(&k->call.out[o]));
+    for (int o = 0; o < k->n_out; o++) memcpy(k->kept[o], k->call.out[o].data, data_bytes(&k->call.out[o]));
     run_forward(k, SPOILED);
     SOL_TRY(compare_outputs(k, "forward does not set all of this output, or to the same bits each time", err));
-    for (int i = 0; i < k->op->n_in; i++)
+    for (int i = 0; i < k->n_in; i++)
         if (!untouched(&k->call.in[i], true, k->values[i])) return broken(k, "forward writes this input", i, err);
     if (!(k->op->promises & SOL_OP_CHEAP_TO_REPEAT)) return SOL_OK;
     hide(k);
@@ -234,42 +239,52 @@ typedef enum {
     IN_BF16,   /* the gradient of input `operand` is bf16 */
     OVER_DATA, /* the gradient of input `operand` lies over its data */
     OUT_BF16,  /* the gradient of output `operand` is bf16 */
+    IN_PLACE,  /* the gradient of input 0 is the memory of that of output 0 */
+    ONE_OUT,   /* a gradient arrives for output `operand` only; after the first, it is added */
 } variant;
 
 static const float half = 0.5f;
 
+static void fill(float *x, int64_t n, float value)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = value;
+}
+
 static void set_gradients(check *k, variant v, int operand, bool add)
 {
-    for (int i = 0; i < k->op->n_in; i++) {
+    for (int i = 0; i < k->n_in; i++) {
         sol_slot *s = &k->call.in[i];
         bool meant = i == operand;
         s->grad = k->got[i];
         s->grad_add = add;
         s->grad_scale = v == SCALED && meant ? &half : NULL;
         s->grad_bf16 = v == IN_BF16 && meant;
-        if (s->grad)
-            for (int64_t j = 0; j < count(s); j++) s->grad[j] = add ? 1 : NAN;
+        if (s->grad && !(v == ONE_OUT && add)) fill(s->grad, count(s), add ? 1 : NAN);
         if (v == OVER_DATA && meant) s->grad = s->data;
+        if (v == IN_PLACE && i == 0) memcpy(s->grad, k->up[0], (size_t)count(s) * sizeof(float));
         if (v == ALONE && !meant) s->grad = NULL;
     }
-    for (int o = 0; o < k->op->n_out; o++) {
+    for (int o = 0; o < k->n_out; o++) {
         sol_slot *s = &k->call.out[o];
         s->grad_bf16 = v == OUT_BF16 && o == operand;
         s->grad = s->grad_bf16 ? (float *)k->up_bf16[o] : k->up[o];
+        if (v == IN_PLACE && o == 0) s->grad = k->got[0];
+        if (v == ONE_OUT && o != operand) s->grad = NULL;
     }
 }
 
 /* Brings the gradients of a call back to those of a plain one, in got. */
 static void settle_gradients(check *k, variant v, int operand, bool add)
 {
-    for (int i = 0; i < k->op->n_in; i++) {
+    for (int i = 0; i < k->n_in; i++) {
         float *g = k->got[i];
         int64_t n = count(&k->call.in[i]);
         if (!g) continue;
         if (v == OVER_DATA && i == operand) memcpy(g, k->call.in[i].data, (size_t)n * sizeof *g);
         if (v == IN_BF16 && i == operand)
             for (int64_t j = n - 1; j >= 0; j--) g[j] = sol_bf16_to_f32(((uint16_t *)g)[j]); /* in place */
-        for (int64_t j = 0; add && j < n; j++) g[j] -= 1;
+        if (add && v != ONE_OUT)
+            for (int64_t j = 0; j < n; j++) g[j] -= 1;
         if (v == SCALED && i == operand)
             for (int64_t j = 0; j < n; j++) g[j] /= half;
     }
@@ -284,7 +299,7 @@ static double largest(const float *x, int64_t n)
 
 static sol_status compare_gradients(const check *k, const char *what, double tolerance, sol_err *err)
 {
-    for (int i = 0; i < k->op->n_in; i++) {
+    for (int i = 0; i < k->n_in; i++) {
         if (!k->call.in[i].grad) continue;
         int64_t n = count(&k->call.in[i]);
         double most = largest(k->want[i], n);
@@ -322,7 +337,7 @@ static sol_status check_promises(check *k, sol_err *err)
 {
     double exact = k->tolerance, rounded = exact + bf16_rounding;
     SOL_TRY(rerun(k, "adding,", PLAIN, -1, true, exact, err));
-    for (int i = 0; i < k->op->n_in; i++) {
+    for (int i = 0; i < k->n_in; i++) {
         if (!k->want[i]) continue;
         unsigned in = k->op->in[i];
         SOL_TRY(rerun(k, "for this input alone", ALONE, i, false, exact, err));
@@ -334,10 +349,16 @@ static sol_status check_promises(check *k, sol_err *err)
             SOL_TRY(rerun(k, "to bf16", IN_BF16, i, false, rounded, err));
         if (in & SOL_IN_GRAD_OVER_DATA) SOL_TRY(rerun(k, "over the data", OVER_DATA, i, false, exact, err));
     }
-    for (int o = 0; o < k->op->n_out; o++)
+    for (int o = 0; o < k->n_out; o++)
         if ((k->op->out[o] & SOL_OUT_GRAD_BF16) && k->call.out[o].dtype == SOL_BF16)
             SOL_TRY(rerun(k, "from bf16", OUT_BF16, o, false, exact, err));
-    return SOL_OK;
+    if ((k->op->promises & SOL_OP_GRAD_IN_PLACE) && k->want[0])
+        SOL_TRY(rerun(k, "in place", IN_PLACE, 0, false, exact, err));
+    int n = 0; /* gradients that arrive */
+    while (n < k->n_out && k->up[n]) n++;
+    if (n < 2) return SOL_OK;
+    for (int o = 0; o < n; o++) SOL_TRY(run_backward(k, ONE_OUT, o, o > 0, err));
+    return compare_gradients(k, "output by output", exact, err);
 }
 
 /* A straight-through op: the gradient of in[0] is a multiple of what arrives, whatever the inputs. */
@@ -345,7 +366,7 @@ static sol_status check_straight_through(const check *k, sol_err *err)
 {
     const float *factor = k->op->factor ? k->op->factor(k->item->attr) : NULL;
     if (!(k->op->promises & SOL_OP_STRAIGHT_THROUGH)) return SOL_OK;
-    for (int i = 1; i < k->op->n_in; i++)
+    for (int i = 1; i < k->n_in; i++)
         if (k->want[i]) return broken(k, "not straight through: this input takes a gradient, too", i, err);
     for (int64_t j = 0; j < count(&k->call.in[0]); j++)
         if (k->want[0][j] != (factor ? *factor : 1) * k->up[0][j])
@@ -357,10 +378,18 @@ static sol_status check_straight_through(const check *k, sol_err *err)
 
 static double objective(check *k)
 {
-    (k->op->surrogate ? k->op->surrogate : k->op->forward)(&k->call);
+    sol_op_call at = k->call;
     double sum = 0;
-    const float *y = k->call.out[0].data, *r = k->up[0];
-    for (int64_t i = 0, n = count(&k->call.out[0]); i < n; i++) sum += (double)r[i] * y[i];
+    for (int i = 0; i < k->n_in; i++) at.in[i].data = k->values[i];
+    if (k->op->surrogate)
+        k->op->surrogate(&k->call, &at);
+    else
+        k->op->forward(&k->call);
+    for (int o = 0; o < k->n_out; o++) {
+        const float *y = k->call.out[o].data, *r = k->up[o];
+        int64_t n = r ? count(&k->call.out[o]) : 0;
+        for (int64_t i = 0; i < n; i++) sum += (double)r[i] * y[i];
+    }
     return sum;
 }
 
@@ -400,7 +429,7 @@ static sol_status run_plain(check *k, int fp32_case, sol_err *err)
     SOL_TRY(make_outputs(k, &rng, err));
     SOL_TRY(check_forward(k, err));
     SOL_TRY(run_backward(k, PLAIN, -1, false, err));
-    for (int i = 0; i < k->op->n_in; i++)
+    for (int i = 0; i < k->n_in; i++)
         if (k->want[i]) memcpy(k->want[i], k->got[i], (size_t)count(&k->call.in[i]) * sizeof(float));
     return SOL_OK;
 }
@@ -418,9 +447,11 @@ static sol_status check_bf16(check *k, sol_err *err)
     exact.call.attr = item.attr;
     k->op->check_case(exact.index, &item);
     sol_status st = run_plain(&exact, exact.index, err);
-    for (int i = 0; st == SOL_OK && i < k->op->n_in; i++)
-        if (k->want[i]) memcpy(k->got[i], exact.want[i], (size_t)count(&k->call.in[i]) * sizeof(float));
-    if (st == SOL_OK) st = compare_gradients(k, "in fp32", bf16_products, err);
+    if (st == SOL_OK) {
+        for (int i = 0; i < k->n_in; i++)
+            if (k->want[i]) memcpy(k->got[i], exact.want[i], (size_t)count(&k->call.in[i]) * sizeof(float));
+        st = compare_gradients(k, "in fp32", bf16_products, err);
+    }
     release(&exact);
     return st;
 }
@@ -432,7 +463,7 @@ static sol_status check_all(check *k, double *worst, sol_err *err)
     if (k->item->fp32_case) {
         SOL_TRY(check_bf16(k, err));
     } else {
-        for (int i = 0; i < k->op->n_in; i++)
+        for (int i = 0; i < k->n_in; i++)
             if (k->want[i]) SOL_TRY(compare_input(k, i, worst, err));
     }
     SOL_TRY(check_straight_through(k, err));

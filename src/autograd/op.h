@@ -2,15 +2,37 @@
  * check and a descriptor, plus one row in ops.def. Nothing else in the program knows one op from
  * another: the planner asks the descriptor, and there is no switch over ops.
  *
- *     static void forward(const sol_op_call *c); // y = x w, element by element
- *     static void backward(const sol_op_call *c); // dx = dy w, dw = dy x
- *     static sol_status shapes(sol_op_call *c, sol_err *err); // sets c->out[0].shape and .dtype
- *     static bool check_case(int i, sol_op_case *c);
- *     enum { X, W };
+ *     static sol_status shapes(sol_op_call *c, sol_err *err)
+ *     {
+ *         if (!sol_shape_equal(&c->in[0].shape, &c->in[1].shape))
+ *             return sol_fail(err, SOL_ERR_SHAPE, "x and w differ");
+ *         c->out[0] = (sol_slot){.shape = c->in[0].shape, .dtype = SOL_F32};
+ *         return SOL_OK;
+ *     }
+ *     static void forward(const sol_op_call *c) // y = x w, element by element
+ *     {
+ *         const float *x = c->in[0].data, *w = c->in[1].data;
+ *         float *y = c->out[0].data;
+ *         for (int64_t i = 0; i < sol_shape_count(&c->in[0].shape); i++) y[i] = x[i] * w[i];
+ *     }
+ *     static void backward(const sol_op_call *c) // dx (+)= dy w, dw (+)= dy x
+ *     {
+ *         for (int k = 0; k < 2; k++) {
+ *             const sol_slot *s = &c->in[k];
+ *             const float *dy = c->out[0].grad, *other = c->in[1 - k].data;
+ *             if (!s->grad) continue;
+ *             for (int64_t i = 0; i < sol_shape_count(&s->shape); i++)
+ *                 s->grad[i] = dy[i] * other[i] + (s->grad_add ? s->grad[i] : 0);
+ *         }
+ *     }
+ *     static bool check_case(int i, sol_op_case *c)
+ *     {
+ *         c->in[0] = c->in[1] = sol_shape2(3, 5);
+ *         return i == 0;
+ *     }
  *     const sol_op sol_op_multiply = {.name = "multiply", .n_in = 2, .n_out = 1,
  *                                     .shapes = shapes, .forward = forward, .backward = backward,
- *                                     .in = {[X] = SOL_IN_READ, [W] = SOL_IN_READ},
- *                                     .check_case = check_case};
+ *                                     .in = {SOL_IN_READ, SOL_IN_READ}, .check_case = check_case};
  *
  * Rules for forward and backward, which autograd/gradcheck.h tests for every op:
  *   - forward sets every output and reads inputs only. No output overlaps an input.
@@ -79,6 +101,9 @@ enum {
     SOL_OUT_READ = 1 << 0,
     /* backward takes out[o].grad in bf16 when out[o].grad_bf16 is set: see SOL_IN_GRAD_BF16. */
     SOL_OUT_GRAD_BF16 = 1 << 1,
+    /* out[o] is differentiated like out[0], which always is: backward adds up what arrives for
+     * both, and takes a NULL for either. Without it no gradient flows through out[o]. */
+    SOL_OUT_GRAD = 1 << 2,
 };
 
 /* Promises about the whole op, in sol_op.promises. */
@@ -96,6 +121,10 @@ enum {
      * calls backward, provided that the readers of out[0] apply the factor (SOL_IN_GRAD_SCALED) or
      * there is none. */
     SOL_OP_STRAIGHT_THROUGH = 1 << 2,
+    /* in[0].grad may be the memory of out[0].grad: backward then turns the one into the other. The
+     * planner does so where nobody else writes the gradient of in[0], so that dL/dW_eff is summed up
+     * where dL/dW will stand. */
+    SOL_OP_GRAD_IN_PLACE = 1 << 3,
 };
 
 /* Inputs for a gradient check. Float inputs are drawn from a normal distribution. */
@@ -115,6 +144,8 @@ typedef struct sol_op_case {
 typedef struct sol_op {
     const char *name;
     int n_in, n_out;
+    int optional_in, optional_out; /* the last so many may be missing: var -1, a slot of zeros; an
+                                    * output is missing when `shapes` leaves it so */
     size_t attr_size;
     /* Checks shapes and types of the inputs, sets shape and dtype of the outputs. */
     sol_status (*shapes)(sol_op_call *c, sol_err *err);
@@ -128,9 +159,9 @@ typedef struct sol_op {
     /* Of SOL_OP_STRAIGHT_THROUGH: where the factor stands, which is read at every call; NULL: it
      * is 1. */
     const float *(*factor)(const void *attr);
-    /* The function whose gradient backward computes, where it is not the derivative of forward, for
-     * the gradient check; NULL: forward. */
-    void (*surrogate)(const sol_op_call *c);
+    /* For the gradient check, where backward is not the derivative of forward: the function whose
+     * derivative it is at the inputs of `at`, to the outputs of c; NULL: forward. */
+    void (*surrogate)(const sol_op_call *c, const sol_op_call *at);
     /* Sets case i of the gradient check; false when there is none. Case 0 must exist. */
     bool (*check_case)(int i, sol_op_case *c);
 } sol_op;

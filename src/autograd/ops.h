@@ -52,18 +52,13 @@ typedef struct sol_quant_mix {
     sol_residual_mix mix;
     float grad_factor; /* mix.a + mix.b */
 } sol_quant_mix;
-/* What some methods read and write beside W: learned parameters, [scale count] each, and a bias
- * [rows] that forward sets. */
-typedef struct sol_quant_extra {
-    const float *learned[SOL_QUANT_MAX_LEARNED];
-    float *bias;
-} sol_quant_extra;
-/* W_eff = a Q(W) + b W, [rows, cols]. For straight-through methods the gradient is dW = (a + b)
- * dW_eff. For other methods the gradient of W receives dW_eff, and the owner of the tape then calls
- * sol_quant_backward. spec and *extra are copied, the arrays of extra are not; extra may be
- * NULL. */
-sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_quant_spec *spec, const sol_quant_mix *mix,
-                       const sol_quant_extra *extra, sol_dtype out);
+/* W_eff = a Q(W) + b W, [rows, cols]; W fp32 or bf16. learned: the parameters that the method
+ * learns, [scale count, 1] fp32 each; NULL: their starting values, computed from W. *bias: what the
+ * method adds to every row of the product, [1, rows]; -1: nothing; bias may be NULL. spec is copied,
+ * its overrides are not read. For straight-through methods dW = (a + b) dW_eff; the backward pass of
+ * the others is sol_quant_backward. */
+sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_var *learned, const sol_quant_spec *spec,
+                       const sol_quant_mix *mix, sol_dtype out, sol_var *bias);
 /* x in another type, SOL_F32 (exact) or SOL_BF16 (to nearest even); x of any shape, fp32 or bf16. */
 sol_var sol_cast(sol_tape *t, sol_var x, sol_dtype out);
 /* x [N, C] + bias [1, C]. */

@@ -40,8 +40,9 @@ static void mark_gradients(sol_tape *t)
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         bool any = false;
-        for (int j = 0; j < n->op->n_in; j++) any = any || tape_var_at(t, n->in[j])->needs_grad;
-        for (int o = 0; o < n->op->n_out; o++) tape_var_at(t, n->out[o])->needs_grad = any;
+        for (int j = 0; j < n->n_in; j++) any = any || tape_var_at(t, n->in[j])->needs_grad;
+        for (int o = 0; o < n->n_out; o++)
+            tape_var_at(t, n->out[o])->needs_grad = any && (o == 0 || (n->op->out[o] & SOL_OUT_GRAD));
     }
 }
 
@@ -49,7 +50,7 @@ static void count_readers(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; j < n->op->n_in; j++) tape_var_at(t, n->in[j])->readers++;
+        for (int j = 0; j < n->n_in; j++) tape_var_at(t, n->in[j])->readers++;
     }
 }
 
@@ -58,7 +59,7 @@ static bool takes_bf16(const sol_tape *t, int v)
 {
     if (tape_var_at(t, v)->kind != VAR_NODE) return false;
     const tape_node *n = tape_node_at(t, tape_var_at(t, v)->node);
-    for (int o = 0; o < n->op->n_out; o++)
+    for (int o = 0; o < n->n_out; o++)
         if (n->out[o] == v) return n->op->out[o] & SOL_OUT_GRAD_BF16;
     return false;
 }
@@ -69,7 +70,7 @@ static void mark_bf16_gradients(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; j < n->op->n_in; j++) {
+        for (int j = 0; j < n->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
             v->grad_bf16 = v->readers == 1 && v->dtype == SOL_BF16 && (n->op->in[j] & SOL_IN_GRAD_BF16) &&
                            takes_bf16(t, n->in[j]);
@@ -81,7 +82,7 @@ static void mark_crossing(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; j < n->op->n_in; j++) {
+        for (int j = 0; j < n->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
             if (v->segment != n->segment) v->crosses = true;
         }
@@ -93,39 +94,50 @@ static bool readers_scale(const sol_tape *t, int v)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        for (int j = 0; j < n->op->n_in; j++)
+        for (int j = 0; j < n->n_in; j++)
             if (n->in[j] == v && !(n->op->in[j] & SOL_IN_GRAD_SCALED)) return false;
     }
     return true;
 }
 
-static sol_status mark_aliases(sol_tape *t, sol_err *err)
+/* Whether v, and what its gradient is a multiple of, have one reader each: all that reaches the
+ * gradient of v then comes through that reader. */
+static bool has_one_reader(const sol_tape *t, int v)
 {
-    if (t->opts.no_grad) return SOL_OK;
-    for (int i = 0; i < t->nodes.n; i++) {
-        const tape_node *n = tape_node_at(t, i);
-        tape_var *out = tape_var_at(t, n->out[0]);
-        const float *factor = n->op->factor ? n->op->factor(n->attr) : NULL;
-        bool whole = !tape_var_at(t, n->in[0])->factor; /* factors do not multiply */
-        if (tape_promises(n, SOL_OP_STRAIGHT_THROUGH) && whole && (!factor || readers_scale(t, n->out[0]))) {
-            out->alias = tape_grad_home(t, n->in[0]);
-            out->factor = factor;
-        } else if (n->prologue && out->needs_grad) {
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "op %s: a prologue node's gradient must alias that of its input",
-                            n->op->name);
-        }
-    }
-    return SOL_OK;
+    const tape_var *x = tape_var_at(t, v);
+    if (x->readers != 1) return false;
+    return x->alias < 0 || has_one_reader(t, tape_node_at(t, x->node)->in[0]);
 }
 
-/* The nodes of the main part that set the gradient of this param; *over: the last one may set it over the data of var v. */
+/* Which gradients share a buffer with that of in[0]: of straight-through nodes, and of nodes that
+ * work in place. Factors do not multiply: a second one in a row is left to backward. */
+static void mark_aliases(sol_tape *t)
+{
+    if (t->opts.no_grad) return;
+    for (int i = 0; i < t->nodes.n; i++) {
+        tape_node *n = tape_node_at(t, i);
+        tape_var *out = tape_var_at(t, n->out[0]);
+        const float *factor = n->op->factor ? n->op->factor(n->attr) : NULL;
+        bool straight = tape_promises(n, SOL_OP_STRAIGHT_THROUGH), in_place = tape_promises(n, SOL_OP_GRAD_IN_PLACE);
+        if (!straight && !in_place) continue;
+        const tape_var *in = tape_var_at(t, n->in[0]);
+        n->in_place = in_place && in->needs_grad && !in->factor && has_one_reader(t, n->in[0]);
+        bool scaled = straight && !in->factor && (!factor || readers_scale(t, n->out[0]));
+        if (!scaled && !n->in_place) continue;
+        out->alias = tape_grad_home(t, n->in[0]);
+        out->factor = factor;
+    }
+}
+
+/* The nodes of the main part that write the gradient of this param; *over: the last one may write it
+ * over the data of var v. */
 static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
 {
     int writers = 0;
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         if (n->prologue) continue;
-        for (int j = 0; j < n->op->n_in; j++) {
+        for (int j = 0; j < n->n_in; j++) {
             if (tape_grad_home(t, n->in[j]) != param) continue;
             *over = n->in[j] == v && (n->op->in[j] & SOL_IN_GRAD_OVER_DATA);
             writers++;
@@ -134,13 +146,15 @@ static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
     return writers;
 }
 
+/* Which prologue tensors lie where the gradient of their param will. */
 static void mark_in_grad(sol_tape *t)
 {
     if (!t->opts.fresh || t->opts.no_grad) return;
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
         bool over = false;
-        if (!v->prologue || v->alias < 0 || v->keep || tape_var_at(t, v->alias)->kind != VAR_PARAM) continue;
+        if (!v->prologue || v->alias < 0 || v->keep || v->readers != 1) continue;
+        if (tape_var_at(t, v->alias)->kind != VAR_PARAM) continue;
         v->in_grad = gradient_writers(t, v->alias, i, &over) == 1 && over;
     }
 }
@@ -148,11 +162,11 @@ static void mark_in_grad(sol_tape *t)
 static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
 {
     sol_op_call c = {.ctx = t->ctx, .attr = n->attr};
-    for (int i = 0; i < n->op->n_in; i++) {
+    for (int i = 0; i < n->n_in; i++) {
         const tape_var *v = tape_var_at(t, n->in[i]);
         c.in[i] = (sol_slot){.shape = v->shape, .dtype = v->dtype};
     }
-    for (int o = 0; o < n->op->n_out; o++) {
+    for (int o = 0; o < n->n_out; o++) {
         const tape_var *v = tape_var_at(t, n->out[o]);
         c.out[o] = (sol_slot){.shape = v->shape, .dtype = v->dtype};
     }
@@ -171,10 +185,10 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
     const tape_node *n = tape_node_at(t, s->node);
     const sol_op *op = n->op;
     bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
-    for (int j = 0; j < op->n_in + op->n_out; j++) {
-        bool is_in = j < op->n_in;
-        int index = is_in ? n->in[j] : n->out[j - op->n_in];
-        bool reads = is_in ? op->in[j] & SOL_IN_READ : op->out[j - op->n_in] & SOL_OUT_READ;
+    for (int j = 0; j < n->n_in + n->n_out; j++) {
+        bool is_in = j < n->n_in;
+        int index = is_in ? n->in[j] : n->out[j - n->n_in];
+        bool reads = is_in ? op->in[j] & SOL_IN_READ : op->out[j - n->n_in] & SOL_OUT_READ;
         bool sets = !is_in && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD);
         tape_var *v = tape_var_at(t, index);
         if (v->kind == VAR_PARAM || v->in_grad || (backward && !reads && !sets)) continue;
@@ -210,7 +224,7 @@ static bool runs_again(const sol_tape *t, int var)
     if (v->kind != VAR_NODE || v->prologue || v->keep || v->recomputed) return false;
     const tape_node *n = tape_node_at(t, v->node);
     bool kept = false;
-    for (int o = 0; o < n->op->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
+    for (int o = 0; o < n->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
     return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT) && !kept;
 }
 
@@ -219,38 +233,51 @@ static bool runs_again(const sol_tape *t, int var)
 static void emit_cheap(sol_tape *t, const tape_node *reader)
 {
     if (tape_promises(reader, SOL_OP_COMPUTES_IN_BACKWARD)) return;
-    for (int j = 0; j < reader->op->n_in; j++) {
+    for (int j = 0; j < reader->n_in; j++) {
         if (!(reader->op->in[j] & SOL_IN_READ) || !runs_again(t, reader->in[j])) continue;
         int node = tape_var_at(t, reader->in[j])->node;
         const tape_node *n = tape_node_at(t, node);
         emit_cheap(t, n);
-        for (int o = 0; o < n->op->n_out; o++) tape_var_at(t, n->out[o])->recomputed = true;
+        for (int o = 0; o < n->n_out; o++) tape_var_at(t, n->out[o])->recomputed = true;
         emit(t, STEP_RECOMPUTE, node);
     }
 }
 
+/* Whether the gradient of v is summed up over the runs of a step: that of a param, or of a prologue
+ * tensor, whose maker's backward call comes after the last run. */
+static bool sums_up(const tape_var *v)
+{
+    return v->kind == VAR_PARAM || v->prologue;
+}
+
+/* The backward call of a node, if a gradient arrives and one is wanted. In the main part the first
+ * call of a step that writes a gradient which is summed up sets it, and all others of this and later
+ * runs add; the backward calls of the prologue run once a step. */
 static void emit_backward(sol_tape *t, int node)
 {
     const tape_node *n = tape_node_at(t, node);
     unsigned arrives = 0, wanted = 0, add = 0, first = 0;
-    for (int o = 0; o < n->op->n_out; o++)
-        if (tape_var_at(t, n->out[o])->grad_written) arrives |= 1u << o;
-    for (int i = 0; i < n->op->n_in; i++)
+    for (int o = 0; o < n->n_out; o++) {
+        const tape_var *v = tape_var_at(t, n->out[o]);
+        if (v->needs_grad && tape_var_at(t, tape_grad_home(t, n->out[o]))->grad_written) arrives |= 1u << o;
+    }
+    for (int i = 0; i < n->n_in; i++)
         if (tape_var_at(t, n->in[i])->needs_grad) wanted |= 1u << i;
-    if (!arrives || !wanted || tape_var_at(t, n->out[0])->alias >= 0) return;
+    if (!arrives || !wanted || (tape_var_at(t, n->out[0])->alias >= 0 && !n->in_place)) return;
     if (!is_recomputed_segment(t, n->segment)) emit_cheap(t, n);
     emit(t, STEP_BACKWARD, node);
     if (t->status != SOL_OK) return;
     int step = t->steps.n - 1, now = step_time(t, step);
-    for (int o = 0; o < n->op->n_out; o++) {
-        tape_var *v = tape_var_at(t, n->out[o]);
-        if (arrives >> o & 1) touch(t, &v->grad_buffer, grad_bytes(v), now);
+    for (int o = 0; o < n->n_out; o++) {
+        tape_var *home = tape_var_at(t, tape_grad_home(t, n->out[o]));
+        if ((arrives >> o & 1) && home->kind != VAR_PARAM) touch(t, &home->grad_buffer, grad_bytes(home), now);
     }
-    for (int i = 0; i < n->op->n_in; i++) {
+    for (int i = 0; i < n->n_in; i++) {
         if (!(wanted >> i & 1)) continue;
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
-        if (home->kind == VAR_PARAM && !home->grad_written) first |= 1u << i;
-        if (home->kind == VAR_PARAM || home->grad_written) add |= 1u << i;
+        bool replaces = i == 0 && n->in_place && (arrives & 1), summed = sums_up(home) && !n->prologue;
+        if (summed && !home->grad_written) first |= 1u << i;
+        if ((summed || home->grad_written) && !replaces) add |= 1u << i;
         if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, grad_bytes(home), now);
         home->grad_written = true;
     }
@@ -267,12 +294,12 @@ static void emit_recompute(sol_tape *t, int first, int last)
     /* recomputed marks "needed" on the way down; a node runs again when one of its outputs is needed. */
     for (int i = last; i >= first; i--) {
         const tape_node *n = tape_node_at(t, i);
-        for (int o = 0; o < n->op->n_out; o++)
+        for (int o = 0; o < n->n_out; o++)
             if ((n->op->out[o] & SOL_OUT_READ) && !tape_var_at(t, n->out[o])->crosses && !tape_var_at(t, n->out[o])->keep)
                 tape_var_at(t, n->out[o])->recomputed = true;
         bool needed = false;
-        for (int o = 0; o < n->op->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
-        for (int j = 0; j < n->op->n_in; j++) {
+        for (int o = 0; o < n->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
+        for (int j = 0; j < n->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
             bool own = v->kind == VAR_NODE && v->node >= first && v->node <= last && !v->crosses && !v->keep;
             if (own && (needed || (n->op->in[j] & SOL_IN_READ))) v->recomputed = true;
@@ -281,7 +308,7 @@ static void emit_recompute(sol_tape *t, int first, int last)
     for (int i = first; i <= last; i++) {
         const tape_node *n = tape_node_at(t, i);
         bool needed = false;
-        for (int o = 0; o < n->op->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
+        for (int o = 0; o < n->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
         if (needed) emit(t, STEP_RECOMPUTE, i);
     }
 }
@@ -293,6 +320,7 @@ static void schedule(sol_tape *t)
         const tape_node *n = tape_node_at(t, i);
         if (!n->prologue && !(i == root_node && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) && !t->opts.no_grad)) emit(t, STEP_FORWARD, i);
     }
+    t->n_main = t->steps.n;
     if (t->opts.no_grad) return;
     tape_var_at(t, t->root)->grad_written = true;
     for (int i = root_node; i >= 0; i--) {
@@ -306,6 +334,9 @@ static void schedule(sol_tape *t)
         last_segment = segment;
         emit_backward(t, i);
     }
+    t->n_main = t->steps.n;
+    for (int i = t->nodes.n - 1; i >= 0; i--)
+        if (tape_node_at(t, i)->prologue) emit_backward(t, i);
 }
 
 static void mark_segment_ends(sol_tape *t)
@@ -336,21 +367,23 @@ static bool read_by_main(const sol_tape *t, int var)
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
         if (n->prologue) continue;
-        for (int j = 0; j < n->op->n_in; j++)
+        for (int j = 0; j < n->n_in; j++)
             if (n->in[j] == var) return true;
     }
     return false;
 }
 
-/* Memory that belongs to the caller's side of a run: it never shares its place. */
+/* Memory that lives from run to run, or that the caller reads or fills: it never shares its place. */
 static void add_permanent(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
         bool made = v->prologue && !v->in_grad && read_by_main(t, i);
         bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (made || v->keep || i == t->root));
+        bool summed = v->prologue && v->needs_grad && v->alias < 0 && read_by_main(t, i);
         if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
-        if (i == t->root && !t->opts.no_grad) v->grad_buffer = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
+        if (summed || (i == t->root && !t->opts.no_grad))
+            v->grad_buffer = add_buffer(t, grad_bytes(v), ALWAYS_FIRST, ALWAYS_LAST);
     }
 }
 
@@ -416,10 +449,8 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
         count_readers(t);
         mark_bf16_gradients(t);
         mark_crossing(t);
-        t->status = mark_aliases(t, &t->err);
+        mark_aliases(t);
         mark_in_grad(t);
-    }
-    if (t->status == SOL_OK) {
         add_permanent(t);
         schedule_prologue(t);
         schedule(t);

@@ -77,10 +77,27 @@ sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const v
     return v;
 }
 
-/* The same tensor twice in one node would make "set" and "add" of its gradient depend on the order inside the op. */
-static sol_status check_inputs(sol_tape *t, const sol_op *op, const sol_var *in)
+/* How many of the optional inputs at the end are there. */
+static int given_inputs(const sol_op *op, const sol_var *in)
 {
-    for (int i = 0; i < op->n_in; i++) {
+    int n = op->n_in;
+    while (n > op->n_in - op->optional_in && in[n - 1] < 0) n--;
+    return n;
+}
+
+/* How many outputs `shapes` has made. */
+static int made_outputs(const sol_op *op, const sol_op_call *c)
+{
+    int n = op->n_out;
+    while (n > op->n_out - op->optional_out && c->out[n - 1].shape.n_dims == 0) n--;
+    return n;
+}
+
+/* The same tensor twice in one node would make "set" and "add" of its gradient depend on the order
+ * inside the op. */
+static sol_status check_inputs(sol_tape *t, const sol_op *op, const sol_var *in, int n)
+{
+    for (int i = 0; i < n; i++) {
         if (in[i] < 0 || in[i] >= t->vars.n)
             return sol_fail(&t->err, SOL_ERR_USAGE, "op %s: input %d is no tensor of this tape", op->name, i);
         for (int j = 0; j < i; j++)
@@ -95,9 +112,12 @@ static sol_status check_inputs(sol_tape *t, const sol_op *op, const sol_var *in)
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr)
 {
     for (int o = 0; o < op->n_out; o++) out[o] = -1;
-    if (t->status != SOL_OK || (t->status = check_inputs(t, op, in)) != SOL_OK) return -1;
+    if (t->status != SOL_OK) return -1;
+    int n_in = given_inputs(op, in);
+    t->status = check_inputs(t, op, in, n_in);
+    if (t->status != SOL_OK) return -1;
     sol_op_call call = {.ctx = t->ctx, .attr = attr};
-    for (int i = 0; i < op->n_in; i++) {
+    for (int i = 0; i < n_in; i++) {
         const tape_var *v = tape_var_at(t, in[i]);
         call.in[i] = (sol_slot){.shape = v->shape, .dtype = v->dtype};
     }
@@ -109,11 +129,13 @@ sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var
     tape_node *n = tape_append(t, &t->nodes, sizeof *n);
     if (!n) return -1;
     n->op = op;
+    n->n_in = n_in;
+    n->n_out = made_outputs(op, &call);
     n->segment = t->in_prologue ? -1 : t->segment;
     n->prologue = t->in_prologue;
     if (op->attr_size) memcpy(n->attr, attr, op->attr_size);
-    memcpy(n->in, in, sizeof *in * (size_t)op->n_in);
-    for (int o = 0; o < op->n_out; o++) {
+    memcpy(n->in, in, sizeof *in * (size_t)n_in);
+    for (int o = 0; o < n->n_out; o++) {
         out[o] = add_var(t, VAR_NODE, call.out[o].dtype, call.out[o].shape);
         if (out[o] < 0) return -1;
         n->out[o] = out[o];
@@ -184,12 +206,12 @@ static void bind_step(sol_tape *t, tape_step *s)
     const sol_op *op = n->op;
     bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
     s->call = (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
-    for (int i = 0; i < op->n_in; i++) {
+    for (int i = 0; i < n->n_in; i++) {
         bool grad = backward && (s->grad_wanted >> i & 1);
         s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->in[i] & SOL_IN_READ), grad);
         s->call.in[i].grad_add = s->grad_add >> i & 1;
     }
-    for (int o = 0; o < op->n_out; o++) {
+    for (int o = 0; o < n->n_out; o++) {
         bool data = !backward || tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) || (op->out[o] & SOL_OUT_READ);
         s->call.out[o] = bind_slot(t, n->out[o], late, data, backward && (s->out_grad >> o & 1));
     }
@@ -227,7 +249,7 @@ static void run_step(const sol_tape *t, const tape_step *s)
 {
     const tape_node *n = tape_node_at(t, s->node);
     if (s->kind == STEP_BACKWARD) {
-        if (t->watch) t->watch(t->watch_user, n->op, n->in, &s->call);
+        if (t->watch && !n->prologue) t->watch(t->watch_user, n->op, n->in, &s->call);
         n->op->backward(&s->call);
     } else {
         n->op->forward(&s->call);
@@ -251,13 +273,21 @@ void sol_tape_run_forward(sol_tape *t)
         tape_node_at(t, s[i].node)->op->forward(&s[i].call);
 }
 
-void sol_tape_run_backward(sol_tape *t, bool fresh)
+/* Runs steps [from, end). first: the first call that writes the gradient of a param sets it. */
+static void run_steps(sol_tape *t, int from, int end, bool first)
 {
     tape_step *s = t->steps.items;
-    for (int i = 0; i < t->steps.n; i++) {
+    for (int i = from; i < end; i++) {
         for (int j = 0; s[i].grad_first >> j; j++)
-            if (s[i].grad_first >> j & 1) s[i].call.in[j].grad_add = !fresh;
+            if (s[i].grad_first >> j & 1) s[i].call.in[j].grad_add = !first;
         run_step(t, &s[i]);
-        if (s[i].ends_segment && t->after_segment) t->after_segment(t->segment_user, tape_node_at(t, s[i].node)->segment);
+        if (s[i].ends_segment && t->after_segment)
+            t->after_segment(t->segment_user, tape_node_at(t, s[i].node)->segment);
     }
+}
+
+void sol_tape_run_backward(sol_tape *t, bool first, bool last)
+{
+    run_steps(t, 0, t->n_main, first);
+    if (last) run_steps(t, t->n_main, t->steps.n, first);
 }

@@ -14,7 +14,7 @@
  *     memcpy(sol_tape_data(t, targets), labels, N * sizeof(int32_t));
  *     for (int64_t i = 0; i < N; i++) sol_tape_grad(t, loss)[i] = 1.0f / N; // of the mean
  *     sol_tape_prepare(t);
- *     sol_tape_run_backward(t, true); // forward and backward: sets grads
+ *     sol_tape_run_backward(t, true, true); // forward and backward: sets grads
  *     sol_tape_free(&t);
  *
  * The plan is a list of calls. First come the forward calls, then the backward ones. A node marked
@@ -58,8 +58,9 @@ sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const v
  * error for sol_tape_plan. */
 sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
 
-/* Nodes recorded while `on` is set form the prologue: they depend on parameters alone and run in
- * sol_tape_prepare, not in every run. Record them before the segments. */
+/* Nodes recorded while `on` is set form the prologue: they depend on parameters alone. Their forward
+ * calls run in sol_tape_prepare, their backward calls after the last run of a step. Record them
+ * before the segments. */
 void sol_tape_prologue(sol_tape *t, bool on);
 /* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
 void sol_tape_segment(sol_tape *t, int id);
@@ -90,9 +91,11 @@ void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
 void sol_tape_prepare(sol_tape *t);
 /* Runs the forward pass. */
 void sol_tape_run_forward(sol_tape *t);
-/* Forward and backward. The root's gradient must be filled. fresh: the gradients of params are set,
- * whatever they held; otherwise this run's are added to them. */
-void sol_tape_run_backward(sol_tape *t, bool fresh);
+/* Forward and backward; the root's gradient must be filled. A step is one run or several, whose
+ * gradients add up. first: this run sets the gradients of params, whatever they held; otherwise it
+ * adds to them. last: afterwards the backward calls of the prologue run, and the gradients are
+ * complete; until then those of params that the prologue reads are not. */
+void sol_tape_run_backward(sol_tape *t, bool first, bool last);
 
 /* fn is called in a backward run after the last backward call of segment `id`. The gradients of
  * params that only this segment reads are then complete, and this run does not read the data of

@@ -31,9 +31,11 @@ typedef struct tape_var {
 
 typedef struct tape_node {
     const sol_op *op;
+    int n_in, n_out; /* without optional ones that are missing */
     int in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
     int segment;
     bool prologue;
+    bool in_place; /* the gradient of in[0] takes the place of that of out[0] (SOL_OP_GRAD_IN_PLACE) */
     _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
 } tape_node;
 
@@ -68,6 +70,7 @@ struct sol_tape {
     sol_err err;
     tape_list vars, nodes, buffers;
     tape_list steps, prologue_steps;
+    int n_main; /* steps of every run; the backward calls of the prologue follow */
     int segment, last_segment;
     bool in_prologue;
     int root;

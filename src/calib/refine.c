@@ -26,7 +26,7 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
     sol_quant_spec spec = spec_of(r, r->layer, which);
     return p->quantized && spec.method
-               ? sol_fake_quant(r->tape, w, &spec, &r->mix, NULL, r->opts->compute)
+               ? sol_fake_quant(r->tape, w, NULL, &spec, &r->mix, r->opts->compute, NULL)
                : w;
 }
 
@@ -144,7 +144,7 @@ sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const fl
     for (int64_t s = 0; s < o->steps; s++) {
         fill(r, layer, s, x, y, doc_start);
         for (int64_t i = 0; i < tokens; i++) grad[i] = 1.0f / (float)tokens;
-        sol_tape_run_backward(r->tape, true);
+        sol_tape_run_backward(r->tape, true, true);
         sol_adamw_update(r->ctx, r->optim, r->latent, r->grads, 1, sol_lr_at(&lr, s, o->steps));
         if (!step(user, s + 1)) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     }

@@ -16,12 +16,11 @@ struct sol_graph {
     sol_quant_mix mix; /* read by the fake-quant nodes */
     sol_tape *tape;
     float *grads;                 /* [model->n_elements] */
-    bool fresh_grads;             /* the next micro-batch sets them */
+    int64_t n_micro, done_micro;  /* micro-batches of a step, and those that are through */
     sol_graph_done_fn done;       /* by_layer; NULL: none */
     void *done_user;
     sol_var *weight;              /* [model->n_params]: the tensor that the blocks compute with; -1 outside them */
     sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
-    float *row_bias, *d_row_bias; /* of all linear layers, in the order of `weight`; NULL: the method has none */
     sol_block_inputs in;
     sol_block block;
     sol_var embedding, head, hidden, loss;
@@ -29,7 +28,6 @@ struct sol_graph {
     float *starts;       /* [B T], too; NULL: it draws no samples */
     sol_teacher_net teacher;
     sol_var extra, hidden_sum, parts, top_ids, top_probs;
-    float *wide; /* the largest linear layer in f32, for gradients of a bf16 model that are not straight through; NULL: not needed */
     sol_graph_watch_fn watch; /* NULL: none */
     void *watch_user;
 };
@@ -73,13 +71,18 @@ static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 
 /* ---- recording ---- */
 
+static sol_var record_param(sol_graph *g, const sol_param *p)
+{
+    const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
+    float *grad = g->grads ? g->grads + grad_offset(g, p) : NULL;
+    return sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, grad);
+}
+
 /* A parameter in fp32. One held in bf16 is cast: once a step in the prologue, or by_layer where its
  * block needs it. */
 static sol_var leaf(sol_graph *g, const sol_param *p)
 {
-    const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
-    float *grad = g->grads ? g->grads + grad_offset(g, p) : NULL;
-    sol_var v = sol_tape_param(g->tape, g->model->dtype, param_shape(p), data, grad);
+    sol_var v = record_param(g, p);
     return g->model->dtype == SOL_F32 ? v : sol_cast(g->tape, v, SOL_F32);
 }
 
@@ -89,37 +92,14 @@ static sol_quant_spec spec_of(const sol_graph *g, const sol_param *p)
     return p->quantized ? sol_quant_for(&g->spec, p->name) : (sol_quant_spec){0};
 }
 
-static bool has_bias(const sol_graph *g)
-{
-    return g->spec.method && g->spec.method->dead_bias != 0;
-}
-
-/* Rows of the linear layers before parameter p; of all of them with NULL. */
-static int64_t rows_before(const sol_model *m, const sol_param *p)
-{
-    int64_t rows = 0;
-    for (int i = 0; i < m->n_params && &m->params[i] != p; i++)
-        if (m->params[i].quantized) rows += m->params[i].rows;
-    return rows;
-}
-
 /* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
-static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec,
-                             int64_t index)
+static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec, int64_t index)
 {
-    const sol_quantizer *q = spec->method;
-    sol_quant_extra extra = {{0}, NULL};
-    if (g->model->data)
-        for (int k = 0; k < q->n_learned; k++)
-            extra.learned[k] = sol_model_f32(g->model, sol_model_learned(g->model, p, k));
-    if (q->dead_bias != 0) {
-        int64_t row = rows_before(g->model, p);
-        extra.bias = g->row_bias ? g->row_bias + row : NULL;
-        float *d = g->d_row_bias ? g->d_row_bias + row : NULL;
-        g->bias[index] = sol_tape_param(g->tape, SOL_F32, sol_shape2(1, p->rows), extra.bias, d);
-    }
-    g->weight[index] =
-        sol_fake_quant(g->tape, g->weight[index], spec, &g->mix, &extra, g->opts.compute);
+    sol_var learned[SOL_QUANT_MAX_LEARNED];
+    sol_var w = record_param(g, p);
+    int n = sol_model_learned(g->model, p, 0) ? spec->method->n_learned : 0; /* a table for plans may lack them */
+    for (int k = 0; k < n; k++) learned[k] = record_param(g, sol_model_learned(g->model, p, k));
+    g->weight[index] = sol_fake_quant(g->tape, w, n ? learned : NULL, spec, &g->mix, g->opts.compute, &g->bias[index]);
 }
 
 static sol_status check_quant(const sol_graph *g, sol_err *err)
@@ -145,8 +125,10 @@ static void record_weight(sol_graph *g, const sol_param *p)
 {
     int64_t index = p - g->model->params;
     sol_quant_spec spec = spec_of(g, p);
-    g->weight[index] = leaf(g, p);
-    if (spec.method) record_quantized(g, p, &spec, index);
+    if (spec.method)
+        record_quantized(g, p, &spec, index);
+    else
+        g->weight[index] = leaf(g, p);
 }
 
 /* Of all blocks, once a step. */
@@ -281,27 +263,6 @@ static sol_status record(sol_graph *g, sol_err *err)
     return st;
 }
 
-/* Biases of all linear layers in one block, their gradients in another. */
-static sol_status alloc_biases(sol_graph *g, sol_err *err)
-{
-    int64_t rows = rows_before(g->model, NULL);
-    sol_status st = sol_alloc_array((void **)&g->row_bias, (size_t)rows, sizeof *g->row_bias, err);
-    if (st == SOL_OK && !g->opts.no_grad)
-        st = sol_alloc_array((void **)&g->d_row_bias, (size_t)rows, sizeof *g->d_row_bias, err);
-    return st;
-}
-
-static size_t wide_count(const sol_graph *g)
-{
-    int64_t most = 0;
-    if (g->model->dtype == SOL_F32 || g->opts.no_grad || sol_quant_is_straight_through(&g->spec)) return 0;
-    for (int i = 0; i < g->model->n_params; i++) {
-        const sol_param *p = &g->model->params[i];
-        if (p->quantized && sol_param_count(p) > most) most = sol_param_count(p);
-    }
-    return (size_t)most;
-}
-
 static bool draws(const sol_graph *g)
 {
     return g->opts.teacher && sol_distill_samples(&g->distill, g->model->config.vocab_size) > 0;
@@ -332,15 +293,13 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     sol_status st = check(o, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
     if (st != SOL_OK) return st;
-    *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .fresh_grads = true};
+    *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .n_micro = 1};
     if (spec) g->spec = *spec;
     if (o->distill) g->distill = *o->distill;
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK) st = alloc_vars(g, err);
-    if (st == SOL_OK && !dry && has_bias(g)) st = alloc_biases(g, err);
     if (st == SOL_OK && !dry && draws(g))
         st = sol_alloc_array((void **)&g->starts, (size_t)(o->batch * o->seq), sizeof *g->starts, err);
-    if (st == SOL_OK && !dry) st = sol_alloc_array((void **)&g->wide, wide_count(g), sizeof *g->wide, err);
     if (st == SOL_OK && !dry && !o->no_grad)
         st = sol_alloc_array((void **)&g->grads, (size_t)grad_count(m, o), sizeof(float), err);
     if (st == SOL_OK) st = record(g, err);
@@ -357,7 +316,6 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
     sol_status st = create(&g, NULL, m, spec, o, true, err);
     if (st != SOL_OK) return st;
     if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)grad_count(m, o) * sizeof(float));
-    if (wide_count(g)) sol_plan_add(plan, "layer in fp32", wide_count(g) * sizeof(float));
     sol_tape_report(g->tape, plan);
     sol_graph_free(&g);
     return SOL_OK;
@@ -382,16 +340,15 @@ void sol_graph_free(sol_graph **gp)
     sol_free(g->grads);
     sol_free(g->weight);
     sol_free(g->bias);
-    sol_free(g->row_bias);
-    sol_free(g->d_row_bias);
-    sol_free(g->wide);
     sol_free(g->starts);
     sol_free(g);
     *gp = NULL;
 }
 
-void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix)
+void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix, int64_t n)
 {
+    g->n_micro = n;
+    g->done_micro = 0;
     g->mix = (sol_quant_mix){mix, mix.a + mix.b};
     sol_tape_prepare(g->tape);
 }
@@ -441,36 +398,6 @@ float *sol_graph_starts(sol_graph *g)
     return g->starts;
 }
 
-static sol_quant_matrix quant_matrix(const sol_graph *g, const sol_param *p)
-{
-    if (g->model->dtype == SOL_F32) return sol_model_quant_matrix(g->model, p);
-    sol_convert(g->wide, SOL_F32, sol_model_at(g->model, p), g->model->dtype, sol_param_count(p));
-    return (sol_quant_matrix){.w = g->wide, .rows = p->rows, .cols = p->cols};
-}
-
-/* The gradients of W_eff become those of W, for parameters [first, first + n). */
-static void finish_gradients(sol_graph *g, int first, int n)
-{
-    if (sol_quant_is_straight_through(&g->spec)) return;
-    for (int i = first; i < first + n; i++) {
-        const sol_param *p = &g->model->params[i];
-        sol_quant_spec spec = spec_of(g, p);
-        if (sol_quant_is_straight_through(&spec)) continue;
-        sol_quant_matrix x = quant_matrix(g, p);
-        const float *d_bias = g->d_row_bias ? g->d_row_bias + rows_before(g->model, p) : NULL;
-        float *d_learned[SOL_QUANT_MAX_LEARNED] = {NULL};
-        for (int k = 0; k < g->model->n_learned; k++)
-            d_learned[k] = g->grads + sol_model_learned(g->model, p, k)->offset;
-        sol_quant_backward(g->ctx, &spec, &x, g->mix.mix, d_bias, g->grads + grad_offset(g, p),
-                           d_learned);
-    }
-}
-
-void sol_graph_finish_step(sol_graph *g)
-{
-    if (!g->opts.by_layer) finish_gradients(g, 0, sol_model_plain_params(g->model));
-}
-
 /* Hands out the gradients of n parameters that lie together. */
 static void hand_out(sol_graph *g, const sol_param *p, int n)
 {
@@ -478,7 +405,6 @@ static void hand_out(sol_graph *g, const sol_param *p, int n)
     sol_graph_part part = {.first = (int)(p - g->model->params), .n = n, .grads = g->grads + grad_offset(g, p),
                            .n_elements = last->offset + sol_param_count(last) - p->offset};
     int64_t counted;
-    finish_gradients(g, part.first, n);
     read_loss(g, &part.loss_sum, &counted);
     if (g->done) g->done(g->done_user, &part);
 }
@@ -503,8 +429,9 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     float *dloss = sol_tape_grad(g->tape, g->loss);
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
-    sol_tape_run_backward(g->tape, g->fresh_grads || g->opts.by_layer || g->opts.one_batch);
-    g->fresh_grads = false;
+    bool alone = g->opts.by_layer || g->opts.one_batch, last = g->done_micro + 1 == g->n_micro;
+    sol_tape_run_backward(g->tape, alone || g->done_micro == 0, alone || last);
+    g->done_micro = last ? 0 : g->done_micro + 1;
     read_loss(g, loss_sum, n);
     if (!g->opts.by_layer) return;
     hand_out(g, m->params, m->first_block);
@@ -532,13 +459,14 @@ void sol_graph_logits(sol_graph *g, float *logits)
              sol_tape_data(g->tape, g->hidden), c->hidden_size, head_data(g), c->hidden_size, 0, logits, c->vocab_size);
 }
 
+/* A node that reads what stands for the matrix of a linear layer is the product of that layer. */
 static void watch_linear(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call)
 {
     const sol_graph *g = user;
-    if (op != &sol_op_linear) return;
+    if (op->n_in < 2) return;
     for (int i = 0; i < g->model->n_params; i++) {
         const sol_param *p = &g->model->params[i];
-        if (g->weight[i] != in[1]) continue;
+        if (p->kind != SOL_PARAM_LINEAR || g->weight[i] != in[1]) continue;
         sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
         sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false, call->out[0].grad_bf16};
         g->watch(g->watch_user, p, &w, &dy, call->out[0].shape.dim[0]);
@@ -555,15 +483,6 @@ void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user)
 float *sol_graph_grads(sol_graph *g)
 {
     return g->opts.by_layer ? NULL : g->grads;
-}
-
-/* Only what is added to outside the tape needs zeros: the gradients of learned parameters. */
-void sol_graph_new_grads(sol_graph *g)
-{
-    const sol_model *m = g->model;
-    for (int i = sol_model_plain_params(m); i < m->n_params; i++)
-        memset(g->grads + m->params[i].offset, 0, (size_t)sol_param_count(&m->params[i]) * sizeof *g->grads);
-    g->fresh_grads = true;
 }
 
 void sol_graph_trace(sol_graph *g, sol_tape_trace_fn fn, void *user)

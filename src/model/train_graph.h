@@ -2,13 +2,11 @@
  *
  *     sol_graph *g;
  *     st = sol_graph_create(&g, ctx, model, &spec, &opts, err); // the only allocation
- *     sol_graph_begin_step(g, mix);  // W_eff = a Q(W) + b W of all quantized layers
- *     sol_graph_new_grads(g);        // the next accumulate sets the gradients
+ *     sol_graph_begin_step(g, mix, accumulate); // W_eff = a Q(W) + b W of all quantized layers
  *     for (int i = 0; i < accumulate; i++) {
  *         sol_batcher_next(&batcher, opts.batch, tokens, targets, doc_start);
  *         sol_graph_accumulate(g, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
  *     }
- *     sol_graph_finish_step(g);      // methods with a backward of their own: dL/dW from dL/dW_eff
  *     double norm = sol_global_norm(ctx, sol_graph_grads(g), model->n_elements); // optim/optim.h
  *     sol_graph_free(&g);
  *
@@ -35,7 +33,7 @@ typedef struct sol_graph_opts {
     bool no_grad;                /* loss only: no gradient buffers */
     sol_dtype compute;           /* operands of products: SOL_F32, or SOL_BF16 (sums, master
                                   * weights, gradients stay f32) */
-    bool one_batch;              /* a step is one micro-batch, begun by sol_graph_begin_step:
+    bool one_batch;              /* every step is one micro-batch, begun by sol_graph_begin_step:
                                   * W_eff shares the memory of its gradient */
     bool by_layer;               /* gradients, W_eff and cast parameters exist for one block at a
                                   * time (sol_graph_on_gradients); W_eff is computed in every
@@ -63,12 +61,12 @@ sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, con
                             const sol_graph_opts *o, sol_err *err);
 void sol_graph_free(sol_graph **g);
 
-/* Computes W_eff. Call it after every change of the parameters, and for a new mix. */
-void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix);
-/* Completes the gradients: computes those of W, of learned parameters and of weights that feed a
- * bias from dL/dW_eff. Call it once after the micro-batches of a step. It does nothing for
- * straight-through methods. */
-void sol_graph_finish_step(sol_graph *g);
+/* Begins a step of n micro-batches: computes W_eff. Of the n calls of sol_graph_accumulate that
+ * follow, the first sets the gradients, the others add to them, and the last completes them: until
+ * then the gradients of quantized layers are those of W_eff. Call it after every change of the
+ * parameters, and for a new mix; as long as neither changes, further n calls are another step. With
+ * one_batch or by_layer n is 1; without gradients it means nothing. */
+void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix, int64_t n);
 
 /* Forward and backward pass of a micro-batch; adds the gradients of weight * loss_sum. tokens,
  * targets: [B, T]; a target of -1 is not counted. doc_start[B, T]: for every position the first
@@ -125,10 +123,6 @@ void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user);
 /* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; NULL with
  * no_grad and by_layer. Gaps between the parameters hold zeros. */
 float *sol_graph_grads(sol_graph *g);
-/* The next sol_graph_accumulate sets the gradients, later ones add to them. A new graph begins
- * so. */
-void sol_graph_new_grads(sol_graph *g);
-
 /* Calls fn after every call of an op: sol_tape_trace of the graph's tape. */
 void sol_graph_trace(sol_graph *g, sol_tape_trace_fn fn, void *user);
 

@@ -23,9 +23,7 @@ typedef struct job {
     float *w_eff, *bias;
     uint16_t *w_eff_bf16;
     sol_quant_parts parts;
-    float *dw;
-    const float *d_bias;
-    float *const *d_learned;
+    const sol_quant_grads *grads;
     float learned_scale;
     /* per-tensor only */
     int pass;
@@ -122,26 +120,35 @@ static void add_dead(const job *j, const sol_quant_group *g, const float *w, int
     *bias += j->mix.a * (float)((double)j->spec->method->dead_bias * sum);
 }
 
-/* dL/dW = a dL/dQ dQ/dW + b dL/dW_eff, and what reaches the dead weights through the bias. */
-static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, const float *w, int64_t n, float *dw,
+/* dL/dW = a dL/dQ dQ/dW + b dL/dW_eff, and what reaches the dead weights through the bias, for n
+ * weights from element `first`. */
+static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n,
                           double *learned)
 {
+    static const float zeros[CHUNK];
     const sol_quantizer *q = j->spec->method;
-    float a = j->mix.a, b = j->mix.b;
+    const sol_quant_grads *to = j->grads;
+    const float *w = j->x->w + first;
+    float a = j->mix.a, b = j->mix.b, *dw = to->dw ? to->dw + first : NULL;
     for (int64_t i = 0; i < n; i += j->chunk) {
         float through[CHUNK];
         int8_t t[CHUNK];
         int64_t m = sol_min_i64(n - i, j->chunk);
+        const float *d = to->dw_eff ? to->dw_eff + first + i : zeros;
         if (q->backward)
-            q->backward(g, w + i, dw + i, m, through, learned);
+            q->backward(g, w + i, d, m, through, learned);
         else
-            memcpy(through, dw + i, (size_t)m * sizeof *dw);
-        if (q->dead_bias != 0 && j->d_bias) {
+            memcpy(through, d, (size_t)m * sizeof *d);
+        if (q->dead_bias != 0 && to->d_bias) {
             q->levels(j->k, j->spec, g, w + i, m, t);
             for (int64_t k = 0; k < m; k++)
-                if (t[k] == 0) through[k] += q->dead_bias * j->d_bias[row];
+                if (t[k] == 0) through[k] += q->dead_bias * to->d_bias[row];
         }
-        for (int64_t k = 0; k < m; k++) dw[i + k] = a * through[k] + b * dw[i + k];
+        if (!dw) continue;
+        for (int64_t k = 0; k < m; k++) {
+            float value = a * through[k] + b * d[k];
+            dw[i + k] = to->add ? dw[i + k] + value : value;
+        }
     }
 }
 
@@ -153,7 +160,7 @@ static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t fi
     if (j->w_eff_bf16) emit_bf16(j, g, w, n, j->w_eff_bf16 + first);
     if (j->bias) add_dead(j, g, w, n, j->bias + row);
     if (j->parts.ternary) j->spec->method->levels(j->k, j->spec, g, w, n, j->parts.ternary + first);
-    if (j->dw) emit_backward(j, g, row, w, n, j->dw + first, learned);
+    if (j->grads) emit_backward(j, g, row, first, n, learned);
 }
 
 static void emit_numbers(const job *j, const sol_quant_group *g, int64_t index)
@@ -166,9 +173,9 @@ static void emit_numbers(const job *j, const sol_quant_group *g, int64_t index)
 
 static void add_learned(const job *j, int64_t index, const double *sum)
 {
-    if (!j->d_learned) return;
+    if (!j->grads) return;
     for (int k = 0; k < j->spec->method->n_learned; k++)
-        j->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
+        if (j->grads->d_learned[k]) j->grads->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
 }
 
 static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
@@ -297,10 +304,9 @@ bool sol_quant_is_straight_through(const sol_quant_spec *spec)
     return !spec->method || (!spec->method->backward && spec->method->dead_bias == 0);
 }
 
-void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                        const float *d_bias, float *dw, float *const d_learned[SOL_QUANT_MAX_LEARNED])
+void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                        sol_residual_mix mix, const sol_quant_grads *g)
 {
-    if (!spec->method) return;
-    job j = {.spec = spec, .x = x, .mix = mix, .dw = dw, .d_bias = d_bias, .d_learned = d_learned};
+    job j = {.spec = spec, .x = x, .mix = mix, .grads = g};
     run(ctx, &j);
 }

@@ -189,11 +189,20 @@ void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const 
  * Bengio et al. 2013, arXiv 1308.3432). The caller may then fold the factor into another
  * product. */
 bool sol_quant_is_straight_through(const sol_quant_spec *spec);
-/* The backward pass of sol_quant_forward, over the pool. dw [rows, cols] holds dL/dW_eff and
- * becomes dL/dW. d_bias[rows]: dL/dbias; NULL: there is no bias. d_learned[k] [scale count] +=
- * dL/dlearned[k] / sqrt(rows * cols), the gradient scale of LSQ (Esser et al. 2020, arXiv
- * 1902.08153); NULL: not wanted. */
-void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                        const float *d_bias, float *dw, float *const d_learned[SOL_QUANT_MAX_LEARNED]);
+
+/* Gradients of a loss L: what sol_quant_backward reads, and what it writes. */
+typedef struct sol_quant_grads {
+    const float *dw_eff; /* [rows, cols] dL/dW_eff; NULL: 0 */
+    const float *d_bias; /* [rows] dL/dbias; NULL: there is no bias, or 0 */
+    float *dw;           /* [rows, cols] dL/dW; NULL: not wanted. It may be dw_eff, unless `add` */
+    bool add;            /* adds to dw instead of setting it */
+    /* [scale count] += dL/dlearned[k] / sqrt(rows * cols), the gradient scale of LSQ (Esser et al.
+     * 2020, arXiv 1902.08153); NULL: not wanted. */
+    float *d_learned[SOL_QUANT_MAX_LEARNED];
+} sol_quant_grads;
+
+/* The backward pass of sol_quant_forward, over the pool. */
+void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                        sol_residual_mix mix, const sol_quant_grads *g);
 
 #endif
