@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares llama.cpp with transformers on the models of tests/golden/families, exported to GGUF by
-solera as F32: the log-probability of every token. Not a test: a third-party program, run by hand.
+solera as F32, and with solera on the embedded model as Q2_0, where activations are rounded as
+llama.cpp does: the log-probability of every token. Not a test: a third-party program, run by hand.
 
     python3 -m venv /tmp/llama && /tmp/llama/bin/pip install xllamacpp==2026.10.11549 gguf==0.19.0
     /tmp/llama/bin/python scripts/compare_families.py --solera build/release/solera
@@ -70,6 +71,23 @@ def compare(o, folder):
     return worst
 
 
+def compare_q2_0(o, group):
+    model, how = "checkpoints/embedded.h5", ["--method", "sherry", "--group-size", str(group)]
+    text = json.dumps({"text": "Once upon a time there was a little girl named Lily."}) + "\n"
+    with tempfile.TemporaryDirectory() as d:
+        run = lambda *words, **kw: subprocess.run([o.solera, *words], check=True, text=True,
+                                                  capture_output=True, **kw).stdout
+        for form in (["gguf", "--type", "q2_0"], ["packed"]):
+            run("export", model, "-o", f"{d}/m.{form[0]}", "--format", *form, "--embed-type", "f32", *how)
+        line = run("tokenize", "--tokenizer", model, "--ids", input=text)
+        want = json.loads(run("score", d + "/m.packed", "--activations", "q8_0", input=line))
+        ids, server = json.loads(line), open_server(d + "/m.gguf")
+        got = [next_logprob(server, ids[: t + 1], ids[t + 1], 2048) for t in range(len(want))]
+        worst = max(abs(a - b) for a, b in zip(want, got, strict=True))
+    print(f"Q2_0, groups of {group}: {len(got)} tokens, largest difference {worst:.2g}", flush=True)
+    return worst
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--solera", default="build/release/solera")
@@ -77,7 +95,8 @@ def main():
     a.add_argument("--tolerance", type=float, default=1e-3)
     o = a.parse_args()
     folders = sorted(f for f in glob.glob("tests/golden/families/*") if os.path.isdir(f))
-    sys.exit(max(compare(o, f) for f in folders) > o.tolerance)
+    differences = [compare(o, f) for f in folders] + [compare_q2_0(o, group) for group in (64, 128)]
+    sys.exit(max(differences) > o.tolerance)
 
 
 if __name__ == "__main__":

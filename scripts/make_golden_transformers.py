@@ -10,7 +10,7 @@ hf-bytes: a byte-level tokenizer with the regex of LLaMA 3, RoPE scaled as LLaMA
 tokenizer with byte fallback as LLaMA 2 has it, plain RoPE, tied, bfloat16. Beside each model: texts.jsonl, ids.txt (a JSON array a line),
 and logprobs.txt (of the ids of the same line, by transformers in float32). All strings are made here. hf-pieces/m.gguf is that model as
 llama.cpp keeps it, written by the package gguf. tests/golden/ggml_tq.json: what that package quantizes 1024 numbers to, for
-tests/test_gguf.c.
+tests/test_gguf.c, and Q2_0 by its description.
 """
 import json
 import os
@@ -136,14 +136,30 @@ def write_gguf(folder, m):
     w.close()
 
 
+def q2_0(x):
+    """Q2_0 by its description, which the package does not know: blocks of 64, an fp16 scale and 16 bytes of bit pairs, the lowest first;
+    a pair stands for (pair - 1) times the scale. Bytes, and what they stand for."""
+    x = x.reshape(-1, 64)
+    d = np.abs(x).max(1, keepdims=True)
+    pairs = (np.floor(np.abs(x * (1 / d)) + 0.5) * np.sign(x) + 1).astype(np.uint8)
+    scale = d.astype(np.float16)
+    packed = (pairs.reshape(-1, 16, 4) << np.array([0, 2, 4, 6], np.uint8)).sum(2, dtype=np.uint8)
+    return np.hstack([scale.view(np.uint8), packed]), (pairs.astype(np.float32) - 1) * scale.astype(np.float32)
+
+
 def write_tq():
     """1024 numbers whose bits tests/test_gguf.c makes, too; of what the bytes stand for the FNV-1a."""
     i = np.arange(1024, dtype=np.uint64)
     x = (((i * 2654435761 & 0xFFFFFFFF) >> 8).astype(np.float32) / np.float32(2**24) - np.float32(0.5)) * (1 + i // 256).astype(np.float32)
     result = {}
-    for name, kind in (("tq1_0", gguf.GGMLQuantizationType.TQ1_0), ("tq2_0", gguf.GGMLQuantizationType.TQ2_0)):
-        data, h = gguf.quants.quantize(x, kind), 0xCBF29CE484222325
-        for b in gguf.quants.dequantize(data, kind).astype(np.float32).tobytes():
+    for name in ("tq1_0", "tq2_0", "q2_0"):
+        if name == "q2_0":
+            data, values = q2_0(x)
+        else:
+            data = gguf.quants.quantize(x, gguf.GGMLQuantizationType[name.upper()])
+            values = gguf.quants.dequantize(data, gguf.GGMLQuantizationType[name.upper()])
+        h = 0xCBF29CE484222325
+        for b in values.astype(np.float32).tobytes():
             h = (h ^ b) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
         result[name] = {"bytes": data.tobytes().hex(), "values": "%016x" % h}
     with open("tests/golden/ggml_tq.json", "w") as f:

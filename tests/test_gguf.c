@@ -57,23 +57,23 @@ START_TEST(bytes_of_llama_cpp)
 }
 END_TEST
 
-/* The same of the package gguf (scripts/make_golden_transformers.py). */
+/* The same of the package gguf, and of Q2_0 by its description (scripts/make_golden_transformers.py). */
 START_TEST(bytes_of_package_gguf)
 {
-    static const char *const names[] = {"tq1_0", "tq2_0"};
+    static const char *const names[] = {"tq1_0", "tq2_0", "q2_0"};
     json_t *j = json_load_file("tests/golden/ggml_tq.json", 0, NULL);
     float x[1024], values[1024];
     ck_assert_ptr_nonnull(j);
     for (uint32_t i = 0; i < 1024; i++)
         x[i] = ((float)((i * 2654435761u) >> 8) / 0x1p24f - 0.5f) * (float)(1 + i / 256);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         const sol_ggml_type *t = sol_ggml_type_named(names[k]);
         const char *want = json_string_value(json_object_get(json_object_get(j, names[k]), "bytes"));
         uint8_t bytes[1024];
         char hex[2049], hash[24];
         uint64_t h = 0xCBF29CE484222325u;
         sol_ggml_encode(t, x, 1024, bytes);
-        for (size_t i = 0; i < 4 * t->bytes; i++) snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+        for (size_t i = 0; i < (size_t)(1024 / t->block) * t->bytes; i++) snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
         ck_assert_str_eq(hex, want);
         sol_ggml_decode(t, bytes, 1024, values);
         for (size_t i = 0; i < sizeof values; i++) h = (h ^ ((const uint8_t *)values)[i]) * 0x100000001B3u;
@@ -169,7 +169,7 @@ START_TEST(stq_block_as_published)
     }
     ck_assert_uint_eq(t->id, 43);
     ck_assert_ptr_eq(sol_ggml_type_of(43), t);
-    ck_assert_ptr_eq(sol_ggml_type_of(42), t); /* its first files */
+    ck_assert_str_eq(sol_ggml_type_of(42)->name, "Q2_0"); /* STQ1_0 in its first files, which the room tells */
     ck_assert_ptr_null(sol_ggml_type_of(41));
     ck_assert_uint_eq(t->bytes, sizeof want);
     sol_ggml_encode(t, x, 256, has);
@@ -189,7 +189,7 @@ START_TEST(encoders_keep_what_they_can_hold)
         for (int p = 0; p < 4; p++)
             x[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = p == zero ? 0 : sol_rng_below(&rng, 2) ? 0.375f : -0.375f;
     }
-    static const char *const names[] = {"stq1_0", "tq1_0", "tq2_0", "f16", "bf16", "f32"};
+    static const char *const names[] = {"stq1_0", "tq1_0", "tq2_0", "f16", "bf16", "f32", "q2_0"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const sol_ggml_type *t = sol_ggml_type_named(names[k]);
         sol_ggml_encode(t, x, 256, b);
@@ -314,6 +314,7 @@ START_TEST(exact_exports)
         {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, true}, {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, true, false},
         {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, false, true},    {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, false},
         {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, false, true},     {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, false, true},
+        {"q2_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 64, false, false},    {"q2_0", SOL_LAYOUT_STRIDE16, SOL_PER_CHANNEL, 0, false, true},
     };
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
@@ -417,7 +418,8 @@ static uint64_t exported_bytes(const char *type)
 START_TEST(sizes_are_as_predicted)
 {
     static const struct { const char *type; double bits; } cases[] = {
-        {"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q8_0", 8.5}, {"f16", 16}, {"bf16", 16}};
+        {"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q2_0", 2.25},
+        {"q8_0", 8.5}, {"f16", 16}, {"bf16", 16}};
     sol_model_file c;
     double linear = 0;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
@@ -528,7 +530,8 @@ START_TEST(refused_exports)
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32);
     ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights, this model one for 32: train with");
     ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights");
-    ck_fails(try_export("q4_0", NULL, false, &r, err), SOL_ERR_USAGE, "stq1_0, tq1_0, tq2_0");
+    ck_fails(try_export("q2_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 64 weights, this model one for 32");
+    ck_fails(try_export("q4_0", NULL, false, &r, err), SOL_ERR_USAGE, "stq1_0, q2_0, tq1_0");
     ck_fails(try_export("f16", "tq1_0", false, &r, err), SOL_ERR_USAGE, "embedding and head are written as");
     ck_assert(!sol_file_exists(file));
     ck_ok(try_export("stq1_0", NULL, true, &r, err));
@@ -635,10 +638,13 @@ START_TEST(bad_headers)
     ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "lie outside the file");
     ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f" "\x04\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err),
              SOL_ERR_FORMAT, "dimension 1 is not a size");
-    /* llama.cpp gave 42 to Q2_0 later: 72 bytes for 256 weights, 42 as STQ1_0. */
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x00\x01\0\0\0\0\0\0" "\x2a\0\0\0" "\0\0\0\0\0\0\0\0" "123456"
-                         "12345678901234567890123456789012345678901234567890123456789012345678901234567890123"), 3, 1, 0, err),
-             SOL_ERR_UNSUPPORTED, "stands for another type here");
+    /* Type 42: 144 bytes for 512 weights as Q2_0, 84 as STQ1_0, 136 in a fork. */
+#define OF_42 KEY("t") "\x01\0\0\0" "\x00\x02\0\0\0\0\0\0" "\x2a\0\0\0" "\0\0\0\0\0\0\0\0" "1234567"
+#define SEVENTEEN "12345678901234567"
+#define SIXTY_EIGHT SEVENTEEN SEVENTEEN SEVENTEEN SEVENTEEN
+    ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT "12345678"), 3, 1, 0, err));
+    ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT "1234567890123456"), 3, 1, 0, err));
+    ck_fails(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT), 3, 1, 0, err), SOL_ERR_UNSUPPORTED, "stands for another type here");
 }
 END_TEST
 

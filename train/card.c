@@ -292,7 +292,8 @@ static sol_status make_readme(const sol_card *c, const json_t *card, sol_text *t
     const json_t *one;
     snprintf(data_file, sizeof data_file, is_folder(c) ? "solera.json" : "%s.json", file);
     json_array_foreach (tensors, i, one) stq |= strcmp(json_string_value(json_object_get(one, "type")), "STQ1_0") == 0;
-    sol_text_add(t, err, "%s\n# %s\n\nA LLaMA-architecture language model, written by solera %s", mark, file, SOL_VERSION);
+    sol_text_add(t, err, "%s\n# %s\n\nA language model, written by solera %s", mark, file,
+                 SOL_VERSION);
     sol_text_add(t, err, base ? " from a model that was trained from %s.\n\n" : ".%s\n\n", base ? base : "");
     sol_text_add(t, err, "Its linear layers are %s. The whole file has %.1f MB. `%s` has all of this in a form for programs.\n\n",
                  !c->quantized ? "plain weights" : c->rounded_with ? "quantized without training" : "quantized, as the training saw them",

@@ -25,7 +25,8 @@ static const sol_opt options[] = {
      .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
              "safetensors: a Hugging Face folder"},
     {.name = "--type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, type),
-     .choices = "stq1_0|tq1_0|tq2_0|q8_0|f16|bf16|f32", .help = "gguf: of the linear layers, default f16; implies --format gguf"},
+     .choices = "stq1_0|q2_0|tq1_0|tq2_0|q8_0|f16|bf16|f32",
+     .help = "gguf: of the linear layers, default f16; implies --format gguf"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type),
      .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
      .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default q6 (perplexity of SmolLM2 +0.3 %, q4 +8 %); "
@@ -33,7 +34,8 @@ static const sol_opt options[] = {
     {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
     {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
-     .help = "gguf: one scale for 256 weights where the model has more; prints the error"},
+     .help = "gguf: one scale a block of the type (q2_0: 64 weights, the others 256) where the model has "
+             "more; prints the error"},
     {.name = "--stq-id", .value = "ID", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, stq_first_id), .preset = "43",
      .names = (const sol_enumerator[]){{"43", false}, {"42", true}, {NULL, 0}}, .help = "gguf: type id of STQ1_0; 42 for its first readers"},
     {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
@@ -74,13 +76,13 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
 /* The type of GGUF that the card proposes for llama.cpp; NULL: none takes the model. */
 static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t, const sol_quant_spec *q, const char **found, sol_err *err)
 {
-    static const char *const types[] = {"tq2_0", "q8_0", "f16"};
+    static const char *const types[] = {"tq2_0", "q2_0", "q8_0", "f16"};
     sol_model *table;
     uint64_t bytes;
     *found = NULL;
     sol_status st = sol_model_describe(&table, config, SOL_F32, err);
     if (st != SOL_OK) return st;
-    for (int i = 0; i < 3 && st != SOL_ERR_NOMEM && !*found; i++) {
+    for (int i = 0; i < 4 && st != SOL_ERR_NOMEM && !*found; i++) {
         sol_gguf_options o = {.type = types[i]};
         st = sol_export_gguf_bytes(table, t, q, &o, &bytes, err);
         if (st == SOL_OK) *found = types[i];
@@ -120,6 +122,16 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
     return SOL_OK;
 }
 
+/* Rounding alone costs far more than what training with the quantizer leaves. */
+static void warn_untrained(sol_program *p, const struct args *a)
+{
+    sol_log_line(
+        &p->log, SOL_LOG_WARN,
+        "%s: these weights were never trained with a quantizer, and rounding alone spoils them: "
+        "`solera calibrate` or `solera train` first",
+        a->out);
+}
+
 static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     sol_packed_model packed = {0};
@@ -133,6 +145,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
                      sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
+    if (st == SOL_OK && !c.quant.method) warn_untrained(p, a);
     if (st == SOL_OK) st = gguf_type_of(&packed.config, c.tokenizer, &packed.quant, &gguf_type, err);
     sol_packed_model_free(&packed);
     sol_model_file_free(&c);
@@ -157,6 +170,7 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
                  r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
                  r.has_tokenizer ? "with" : "no");
+    if (r.untrained) warn_untrained(p, a);
     return write_card(p, a, "safetensors", asked, r.dequantized, NULL, err);
 }
 
@@ -196,9 +210,12 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     st = sol_export_gguf(ctx, p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
     if (st != SOL_OK) return st;
-    sol_log_line(&p->log, SOL_LOG_INFO, "%s: GGUF, %s weights in %s%s, embedding in %s, %s", a->out,
-                 r.dequantized ? "quantized" : "plain", o.type, r.permuted ? " (channels permuted)" : "", o.embed_type,
-                 sol_bytes_text((double)r.bytes, text));
+    sol_log_line(&p->log, SOL_LOG_INFO,
+                 "%s: GGUF, %s weights in %s%s, embedding in %s, %s; read by %s", a->out,
+                 r.dequantized ? "quantized" : "plain", o.type,
+                 r.permuted ? " (channels permuted)" : "", o.embed_type,
+                 sol_bytes_text((double)r.bytes, text), r.readers);
+    if (r.untrained) warn_untrained(p, a);
     if (r.taken_eos >= 0)
         sol_log_line(&p->log, SOL_LOG_WARN, "%s: the tokenizer has no EOS, and llama.cpp takes token %d for it", a->out, (int)r.taken_eos);
     if (a->requantize)
@@ -211,7 +228,8 @@ static sol_status check_effect(const sol_program *p, const struct args *a, sol_e
 {
     bool gguf = strcmp(a->format, "gguf") == 0, packed = strcmp(a->format, "packed") == 0;
     bool folder = strcmp(a->format, "safetensors") == 0, model = strcmp(a->format, "model") == 0;
-    bool ternary = a->type && (strcmp(a->type, "stq1_0") == 0 || a->type[0] == 't');
+    bool stq = a->type && strcmp(a->type, "stq1_0") == 0;
+    bool ternary = stq || (a->type && (a->type[0] == 't' || strcmp(a->type, "q2_0") == 0));
     const struct {
         bool vain;
         const char *option, *goes_with;
@@ -219,8 +237,9 @@ static sol_status check_effect(const sol_program *p, const struct args *a, sol_e
         {a->type && !gguf, "--type", "--format gguf"},
         {a->embed_type && !gguf && !packed, "--embed-type", "--format packed or gguf"},
         {a->latent && !gguf, "--latent", "--format gguf"},
-        {a->requantize && !(gguf && ternary), "--requantize", "--type stq1_0, tq1_0 or tq2_0"},
-        {sol_args_given(p, "--stq-id") && !(gguf && ternary && a->type[0] == 's'), "--stq-id", "--type stq1_0"},
+        {a->requantize && !(gguf && ternary), "--requantize",
+         "--type stq1_0, q2_0, tq1_0 or tq2_0"},
+        {sol_args_given(p, "--stq-id") && !(gguf && stq), "--stq-id", "--type stq1_0"},
         {a->dequantize && !folder, "--dequantize", "--format safetensors"},
         {sol_args_given(p, "--dtype") && !folder && !model, "--dtype", "--format safetensors or model"},
         {a->method && folder && !a->dequantize, "--method", "--dequantize"},

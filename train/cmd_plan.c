@@ -36,7 +36,7 @@ typedef struct estimate {
 } estimate;
 
 /* The files that `solera export` makes of the trained model, in its order of types; bytes 0: refused, and why. */
-enum { EXPORTS = 8 };
+enum { EXPORTS = 9 };
 typedef struct export_plan {
     const char *type;
     uint64_t bytes;
@@ -151,7 +151,8 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
 /* With the default types of embedding and head. */
 static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t, const sol_quant_spec *spec, export_plan x[EXPORTS])
 {
-    static const char *const types[EXPORTS] = {"packed", "stq1_0", "tq1_0", "tq2_0", "q8_0", "f16", "bf16", "f32"};
+    static const char *const types[EXPORTS] = {"packed", "stq1_0", "q2_0", "tq1_0", "tq2_0",
+                                               "q8_0",   "f16",    "bf16", "f32"};
     sol_windows windows = sol_job_windows(c);
     for (int i = 0; i < EXPORTS; i++) {
         sol_gguf_options o = {.type = types[i]};

@@ -28,6 +28,7 @@ typedef struct sol_export_result {
     uint64_t bytes; /* of the weights file */
     sol_dtype dtype;
     bool dequantized, has_tokenizer;
+    bool untrained; /* Q(W) of weights that were never trained with a quantizer */
 } sol_export_result;
 
 /* Writes a folder that Hugging Face transformers loads: config.json, model.safetensors,
@@ -40,11 +41,12 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
                                   sol_export_result *r, sol_err *err);
 
 typedef struct sol_gguf_options {
-    const char *type;            /* of the linear layers: stq1_0 tq1_0 tq2_0 q8_0 f16 bf16 f32 */
+    const char *type;            /* of the linear layers: stq1_0 q2_0 tq1_0 tq2_0 q8_0 f16 bf16
+                                  * f32 */
     const char *embed_type;      /* of embedding and head: q8_0 f16 bf16 f32; NULL: f16 */
     bool stq_first_id;           /* STQ1_0 under the type id that its first readers know */
     bool latent;                 /* the latent weights of a quantized model, not Q(W) */
-    bool requantize;             /* one scale for 256 weights where the model has more */
+    bool requantize;             /* one scale a block of the type where the model has more */
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
     const char *name, *version;  /* general.name, solera.version; NULL: none */
     sol_import_progress progress;
@@ -56,6 +58,8 @@ typedef struct sol_gguf_result {
                          * compared with */
     bool permuted;    /* channels were permuted for STQ1_0 */
     bool dequantized; /* Q(W), not latent or full precision */
+    bool untrained;   /* of weights that were never trained with a quantizer */
+    const char *readers; /* what reads the type of the linear layers; static storage */
     int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has
                         * one */
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */

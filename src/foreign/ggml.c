@@ -182,10 +182,10 @@ static void decode_q6_k(const uint8_t *b, float *out)
 
 /* ---- ternary ---- */
 
-static float largest(const float *x)
+static float largest(const float *x, int n)
 {
     float most = 0;
-    for (int j = 0; j < 256; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
+    for (int j = 0; j < n; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
     return most;
 }
 
@@ -193,6 +193,21 @@ static float largest(const float *x)
 static int trit(float x, float inverse)
 {
     return (int)lroundf(x * inverse) + 1;
+}
+
+/* Q2_0: f16 d, then bit pair j % 4 of byte j / 4 for element j, which is (pair - 1) d. */
+static void decode_q2_0(const uint8_t *b, float *out)
+{
+    float d = get_half(b);
+    for (int j = 0; j < 64; j++) out[j] = (float)((b[2 + j / 4] >> 2 * (j % 4) & 3) - 1) * d;
+}
+
+static void encode_q2_0(const float *x, uint8_t *b)
+{
+    float d = largest(x, 64), inverse = d != 0 ? 1 / d : 0;
+    put_u16(b, sol_f32_to_f16(d));
+    memset(b + 2, 0, 16);
+    for (int j = 0; j < 64; j++) b[2 + j / 4] |= (uint8_t)(trit(x[j], inverse) << 2 * (j % 4));
 }
 
 /* TQ2_0: bit pair n of byte m of each half is element 32 n + m of that half; f16 d last. */
@@ -205,7 +220,7 @@ static void decode_tq2_0(const uint8_t *b, float *out)
 
 static void encode_tq2_0(const float *x, uint8_t *b)
 {
-    float d = largest(x), inverse = d != 0 ? 1 / d : 0;
+    float d = largest(x, 256), inverse = d != 0 ? 1 / d : 0;
     for (int j = 0; j < 64; j++) {
         int q = 0;
         for (int n = 0; n < 4; n++) q |= (trit(x[j / 32 * 128 + 32 * n + j % 32], inverse) & 3) << 2 * n;
@@ -233,7 +248,7 @@ static void decode_tq1_0(const uint8_t *b, float *out)
 
 static void encode_tq1_0(const float *x, uint8_t *b)
 {
-    float d = largest(x), inverse = d != 0 ? 1 / d : 0;
+    float d = largest(x, 256), inverse = d != 0 ? 1 / d : 0;
     for (int r = 0; r < 3; r++)
         for (int m = 0; m < tq1_runs[r].bytes; m++) {
             int q = 0;
@@ -260,7 +275,7 @@ static void decode_stq1_0(const uint8_t *b, float *out)
 /* x must be 3:4 sparse with one magnitude, as the writer gives it; a block that is not falls to its nearest code. */
 static void encode_stq1_0(const float *x, uint8_t *b)
 {
-    float d = largest(x);
+    float d = largest(x, 256);
     memset(b, 0, 40);
     put_u16(b + 40, sol_f32_to_f16(d));
     for (int g = 0; g < 64; g++) {
@@ -288,16 +303,14 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 /* ---- the table ---- */
 
 static const sol_ggml_type types[] = {
-#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, most) \
-    {#name, id, file_type, ternary, block, bytes, decode, encode, most},
+#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, most, readers) \
+    {#name, id, file_type, ternary, block, bytes, decode, encode, most, readers},
 #include "foreign/ggml_types.def"
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 const sol_ggml_type *sol_ggml_type_of(uint32_t id)
 {
-#define SOL_GGML_ALIAS(name, alias, type) id = id == alias ? SOL_GGML_##type : id;
-#include "foreign/ggml_types.def"
     for (int i = 0; i < N_TYPES; i++)
         if (types[i].id == id) return &types[i];
     return NULL;

@@ -12,9 +12,11 @@
 /* SOL_GGML_Q4_K, ...: the ids. */
 typedef enum {
 #define SOL_GGML(name, id, ...) SOL_GGML_##name = id,
-#define SOL_GGML_ALIAS(name, id, type) SOL_GGML_##name = id,
 #include "foreign/ggml_types.def"
 } sol_ggml_id;
+
+/* What the first files of STQ1_0 call it; Q2_0 in all others. */
+enum { SOL_GGML_STQ1_0_FIRST = 42 };
 
 typedef struct sol_ggml_type {
     const char *name;      /* "Q4_K" */
@@ -26,10 +28,10 @@ typedef struct sol_ggml_type {
     void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
     void (*encode)(const float *x, uint8_t *block);        /* one block; NULL: not written */
     float most;            /* largest magnitude that encode takes: above it, and for what is no number, there is no scale */
+    const char *readers;   /* which programs read it; NULL: it is not written */
 } sol_ggml_type;
 
-/* NULL for an id that is not known. An alias gives the type that it stands for, with that type's
- * id. */
+/* NULL for an id that is not known. */
 const sol_ggml_type *sol_ggml_type_of(uint32_t id);
 /* The names of all types that are read, with blanks between them. */
 const char *sol_ggml_names(void);

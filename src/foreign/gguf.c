@@ -262,13 +262,28 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     return SOL_OK;
 }
 
-/* The ids of STQ1_0 stand for it in some versions of llama.cpp and for other types in others: the room up to the next tensor, or to the end
- * of the file, tells. */
-static sol_status check_stq_room(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment, sol_err *err)
+/* One id stands for Q2_0, and in the first files of STQ1_0 for that: the room up to the next
+ * tensor, or to the end of the data, tells. */
+static void settle_type(sol_gguf_tensor *t, uint64_t room)
 {
-    if (t->type->id != SOL_GGML_STQ1_0 || end - t->offset < t->bytes + alignment) return SOL_OK;
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "tensor %.*s: takes %llu bytes, %llu as STQ1_0: the number of its type stands for another type here, "
-                    "which is not read", (int)t->name.n, t->name.at, (unsigned long long)(end - t->offset), (unsigned long long)t->bytes);
+    const sol_ggml_type *stq = sol_ggml_type_of(SOL_GGML_STQ1_0);
+    if (t->type->id != SOL_GGML_Q2_0 || t->bytes <= room || t->dim[0] % stq->block) return;
+    t->bytes =
+        t->bytes / t->type->bytes * (uint64_t)t->type->block / (uint64_t)stq->block * stq->bytes;
+    t->type = stq;
+}
+
+/* The same ids stand for other types in some versions of llama.cpp. */
+static sol_status check_room(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment,
+                             sol_err *err)
+{
+    bool shared = t->type->id == SOL_GGML_STQ1_0 || t->type->id == SOL_GGML_Q2_0;
+    if (!shared || end - t->offset < t->bytes + alignment) return SOL_OK;
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "tensor %.*s: takes %llu bytes, %llu as %s: the number of its type stands for "
+                    "another type here, which is not read",
+                    (int)t->name.n, t->name.at, (unsigned long long)(end - t->offset),
+                    (unsigned long long)t->bytes, t->type->name);
 }
 
 static sol_status sort_by_name(sol_gguf *g, sol_err *err)
@@ -283,6 +298,13 @@ static sol_status sort_by_name(sol_gguf *g, sol_err *err)
 /* Inside the file, aligned, one after the other; leaves them sorted by name. */
 static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size, sol_err *err)
 {
+    uint64_t data = size > start ? size - start : 0;
+    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_place);
+    for (size_t i = 0; i < g->n_tensors; i++) {
+        uint64_t at = g->tensor[i].offset,
+                 end = i + 1 < g->n_tensors ? g->tensor[i + 1].offset : data;
+        settle_type(&g->tensor[i], end > at ? end - at : 0);
+    }
     for (size_t i = 0; i < g->n_tensors; i++) {
         sol_gguf_tensor *t = &g->tensor[i];
         if (t->offset % alignment || t->offset > size || start > size - t->offset || t->bytes > size - t->offset - start)
@@ -290,13 +312,13 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
                             t->name.at);
         t->offset += start;
     }
-    if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_place);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (g->tensor[i].offset < g->tensor[i - 1].offset + g->tensor[i - 1].bytes)
             return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s", (int)g->tensor[i].name.n,
                             g->tensor[i].name.at, (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
     for (size_t i = 0; i < g->n_tensors; i++) {
-        sol_status st = check_stq_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size, alignment, err);
+        sol_status st = check_room(
+            &g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size, alignment, err);
         if (st != SOL_OK) return st;
     }
     return sort_by_name(g, err);

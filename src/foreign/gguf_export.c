@@ -302,7 +302,8 @@ static void put_tensor(blob *b, const gguf_writer *w, const char *name, const so
     put_u32(b, rows > 0 ? 2 : 1, err);
     put_u64(b, (uint64_t)cols, err);
     if (rows > 0) put_u64(b, (uint64_t)rows, err);
-    put_u32(b, t->id == SOL_GGML_STQ1_0 && w->o->stq_first_id ? SOL_GGML_STQ1_0_FIRST : t->id, err);
+    bool first_id = t->id == SOL_GGML_STQ1_0 && w->o->stq_first_id;
+    put_u32(b, first_id ? (uint32_t)SOL_GGML_STQ1_0_FIRST : (uint32_t)t->id, err);
     put_u64(b, *offset, err);
     *offset = aligned(*offset + tensor_bytes(t, rows > 0 ? rows : 1, cols));
 }
@@ -345,19 +346,25 @@ static sol_status check_width(const gguf_writer *w, const sol_param *p, sol_err 
 
 static sol_status check_scales(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
 {
-    if (q->granularity != SOL_PER_GROUP || q->group_size % 256 == 0 || w->o->requantize) return SOL_OK;
-    return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                    "%s: %s has one scale for 256 weights, this model one for %d: train with quant.granularity per_channel or "
-                    "group_size 256, or accept the error of --requantize", w->view.path, w->linear->name, q->group_size);
+    int block = (int)w->linear->block;
+    bool by_64 = q->group_size % 64 == 0;
+    if (q->granularity != SOL_PER_GROUP || q->group_size % block == 0 || w->o->requantize)
+        return SOL_OK;
+    return sol_fail(
+        err, SOL_ERR_UNSUPPORTED,
+        "%s: %s has one scale for %d weights, this model one for %d: %s"
+        "train with quant.granularity per_channel or group_size 256, or accept the error "
+        "of --requantize",
+        w->view.path, w->linear->name, block, q->group_size, by_64 ? "use --type q2_0, " : "");
 }
 
 static sol_status check_codes(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
 {
     if (q->method->packable || w->linear->id != SOL_GGML_STQ1_0) return SOL_OK;
-    return sol_fail(
-        err, SOL_ERR_UNSUPPORTED,
-        "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type tq1_0 or tq2_0",
-        w->view.path, q->method->name);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type q2_0, "
+                    "tq1_0 or tq2_0",
+                    w->view.path, q->method->name);
 }
 
 /* A layer in the type of ternary ones. */
@@ -442,19 +449,21 @@ static int64_t source_column(const gguf_writer *w, const sol_param *p, int64_t i
     return w->permute && !stays ? old_channel(i) : i;
 }
 
-/* One scale for each 256 weights: the mean of the magnitudes, which is the best one for given signs. */
+/* One scale a block of the type: the mean of the magnitudes, which is the best one for given signs.
+ */
 static void requantize(gguf_writer *w, float *row, int64_t cols)
 {
-    for (int64_t from = 0; from < cols; from += 256) {
+    int64_t block = w->linear->block;
+    for (int64_t from = 0; from < cols; from += block) {
         double sum = 0;
         int64_t n = 0;
-        for (int64_t i = from; i < from + 256; i++)
+        for (int64_t i = from; i < from + block; i++)
             if (row[i] != 0) {
                 sum += fabs((double)row[i]);
                 n++;
             }
         float scale = n ? sol_f16_to_f32(sol_f32_to_f16((float)(sum / (double)n))) : 0;
-        for (int64_t i = from; i < from + 256; i++) {
+        for (int64_t i = from; i < from + block; i++) {
             float now = row[i] == 0 ? 0 : copysignf(scale, row[i]);
             w->error += ((double)now - row[i]) * ((double)now - row[i]);
             w->energy += (double)row[i] * row[i];
@@ -561,7 +570,10 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
     w->linear = sol_ggml_type_named(o->type);
     w->embed = sol_ggml_type_named(o->embed_type ? o->embed_type : "f16");
     if (!w->linear || !w->linear->encode)
-        return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: stq1_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written", o->type);
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "GGUF type %.40s: stq1_0, q2_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written",
+            o->type);
     if (!w->embed || !w->embed->encode || w->embed->ternary)
         return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32", o->embed_type);
     return SOL_OK;
@@ -619,6 +631,8 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, c
     r->predicted = w.predicted;
     r->permuted = w.permute;
     r->dequantized = w.view.dequantize;
+    r->untrained = w.view.dequantize && w.view.untrained;
+    r->readers = st == SOL_OK ? w.linear->readers : NULL;
     r->taken_eos = taken_eos(w.view.tokenizer);
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;
     sol_free(w.rows);

@@ -215,6 +215,7 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     r->bytes = f.at;
     r->dtype = f.dtype;
     r->dequantized = f.view.dequantize;
+    r->untrained = f.view.dequantize && f.view.untrained;
     sol_free(f.rows);
     sol_free(f.bytes);
     sol_view_close(&f.view);

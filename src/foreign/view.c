@@ -63,6 +63,7 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
     if (st == SOL_OK) st = sol_model_add_learned(v->table, &v->quant, err);
     if (st == SOL_OK) st = sol_params_check(&v->file, v->table, &v->all_bf16, err);
     if (st != SOL_OK) return st;
+    v->untrained = !v->quant.method;
     if (quant) {
         v->quant = *quant;
         v->rounded_anew = true;

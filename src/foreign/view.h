@@ -26,6 +26,7 @@ typedef struct sol_view {
     size_t whole_capacity, latent_capacity;
     float *learned[SOL_QUANT_MAX_LEARNED]; /* of the layer at hand */
     size_t learned_capacity[SOL_QUANT_MAX_LEARNED];
+    bool untrained;    /* the file's own weights were never trained with a quantizer */
     bool rounded_anew; /* by another quantizer than the one it was trained with */
     int at;                  /* index of the parameter at hand */
     int64_t row;             /* next row of it */

@@ -3,7 +3,7 @@
 e=checkpoints/embedded.h5
 mkdir "$dir/a" "$dir/b" "$dir/c" "$dir/hf"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/a/p.h5" --method sherry
-for word in "rounded after training" "- group_size: 128" "3:4 ternary | 1.375" "solera generate p.h5" "solera export p.h5 -o model.gguf --type q8_0"; do
+for word in "rounded after training" "- group_size: 128" "3:4 ternary | 1.375" "solera generate p.h5" "solera export p.h5 -o model.gguf --type q2_0"; do
     grep -qF -- "$word" "$dir/a/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/a/p.h5.md")"
 done
 grep -q '"bits_per_weight": 1.375' "$dir/a/p.h5.json" || fail "p.h5.json has no bits"
@@ -41,7 +41,9 @@ expect 2 "'--type' has no effect here: it goes with --format gguf" "$SOLERA" exp
 expect 2 "s.h5: is read, too" "$SOLERA" export "$dir/c/../s.h5" -o "$dir/s.h5" --format model
 expect 2 "tq3_0" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq3_0
 expect 2 "was trained in full precision" "$SOLERA" export "$e" -o "$dir/x.gguf" --type tq1_0
-expect 2 "one scale for 256 weights, this model one for 128: train with" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry
+expect 0 "never trained with a quantizer" "$SOLERA" export "$e" -o "$dir/c/q.gguf" --type q2_0 --method sherry
+grep -q "read by llama.cpp since 2026" "$dir/err" || fail "who reads Q2_0: $(cat "$dir/err")"
+expect 2 "one scale for 256 weights, this model one for 128: use --type q2_0, train with" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry
 expect 2 "are not 3:4 sparse" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method absmean --granularity per_channel
 expect 2 "needs rows of a multiple of 256" "$SOLERA" export "$dir/run/ckpt/best.h5" -o "$dir/x.gguf" --type tq2_0 --requantize
 expect 2 "43|42" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry --stq-id 41
