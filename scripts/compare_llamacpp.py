@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """Compares solera with llama.cpp on one model: ids, per-token log-probabilities (perplexity), greedy text.
 
-    scripts/compare_llamacpp.py --solera build/release/solera --model m.h5 --gguf m.gguf --text some.txt [--tokens 512] [--windows 4]
+    python3 -m venv build/venv && build/venv/bin/pip install llama-cpp-python==0.3.36
+    build/release/solera export checkpoints/embedded.h5 -o build/f16.gguf --type f16
+    build/venv/bin/python scripts/compare_llamacpp.py --model checkpoints/embedded.h5 --gguf build/f16.gguf \
+        --text data/sample/stories.txt
 
---model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was exported from it, or what it was
-imported from. Needs the Python package llama-cpp-python. Where that cannot be built: its unpacked source on PYTHONPATH and
-LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so, e.g. of the npm package @node-llama-cpp/linux-x64 (links without version).
+--model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was
+exported from it, or what it was imported from. pip builds llama.cpp, with cmake and a C++ compiler, for
+some ten minutes. Where it cannot: the package's unpacked source on PYTHONPATH and
+LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so, e.g. of the npm package
+@node-llama-cpp/linux-x64 (links without version).
 Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance. Where greedy texts part, the
 margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
 

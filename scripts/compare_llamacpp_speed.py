@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Speed of solera against llama.cpp TQ2_0: one shape, head in the same precision, measured in turns on this machine.
 
-    npm pack @node-llama-cpp/linux-x64 && tar xzf node-llama-cpp-linux-x64-*.tgz      # prebuilt libllama.so, outside the project
-    scripts/compare_llamacpp_speed.py --lib package/bins/linux-x64 --threads 1,2 --head q6,q4
+    (cd build && npm pack @node-llama-cpp/linux-x64@3.22.1 && tar xzf node-llama-cpp-linux-x64-3.22.1.tgz)
+    scripts/compare_llamacpp_speed.py --lib build/package/bins/linux-x64 --threads 1,2 --head q6,q4
 
 Random weights in both: llama.cpp reads a GGUF file that is written here (in --work, 0.4 GB), solera makes its own; values change no time. Each round
 runs llama.cpp, then `solera bench`; the ratios are of medians over the rounds. Decode starts behind an empty context, prefill is --prompt tokens.

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Compares `solera eval --task` with lm-evaluation-harness on one model, sample by sample.
 
-    solera export m.h5 -o folder --format safetensors --dtype f32
-    scripts/compare_lm_eval.py --solera build/release/solera --model m.h5 --folder folder --data DIR [--limit 100]
+    python3 -m venv build/venv && build/venv/bin/pip install torch==2.15.0 transformers==5.24.0 lm_eval==0.4.13
+    PYTHON=build/venv/bin/python scripts/fetch_tasks.sh data/eval
+    build/release/solera export checkpoints/embedded.h5 -o build/hf --format safetensors --dtype f32
+    build/venv/bin/python scripts/compare_lm_eval.py --model checkpoints/embedded.h5 --folder build/hf \
+        --data data/eval --limit 100
 
-DIR holds the prepared task files (arc_easy_test.jsonl.gz, ...; scripts/fetch_tasks.sh). Prints both scores of every task and the samples
-whose answer (acc or acc_norm) is another one, with how far the best score leads in each program. Needs the Python packages lm_eval[hf] and
-torch (CPU is enough). Not a test: third-party programs, run by hand. Exit code 1 when an answer differs.
+Prints both scores of every task and the samples whose answer (acc or acc_norm) is another one, with how
+far the best score leads in each program. Not a test: third-party programs, run by hand. Exit code 1
+when an answer differs.
 """
 import argparse
 import gzip

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Ids and texts of solera beside those of Hugging Face `tokenizers`, for kinds of tokenizer that are made here.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install tokenizers==0.23.3
-    make && /tmp/venv/bin/python scripts/compare_tokenizers.py [--strings 5000] [--seed 1] [--only NAME] [--solera build/release/solera]
-    /tmp/venv/bin/python scripts/compare_tokenizers.py --golden        writes tests/golden/tokenizers.json, for tests/test_tokenizer_golden.c
+    python3 -m venv build/venv && build/venv/bin/pip install tokenizers==0.23.3
+    build/venv/bin/python scripts/compare_tokenizers.py [--strings 5000] [--seed 1] [--only NAME]
+    build/venv/bin/python scripts/compare_tokenizers.py --golden       # writes tests/golden/tokenizers.json, for tests/test_tokenizer_golden.c
 
 Every kind is trained on a small text (seconds), written as tokenizer.json, and both programs are asked for the ids of the same hostile
 strings: with and without special tokens in the text, from the file, from a model file that solera imported it into, and, by `tokenizers`,

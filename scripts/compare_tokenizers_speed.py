@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Speed and ids of `solera tokenize` beside Hugging Face `tokenizers` (pip install tokenizers), same text, same run.
+"""Speed and ids of `solera tokenize` beside Hugging Face `tokenizers`, same text, same run.
 
-    scripts/compare_tokenizers_speed.py TOKENIZER.json[.gz] TEXT.txt[.gz]... [--mb 8] [--threads 1,2] [--solera build/release/solera]
+    python3 -m venv build/venv && build/venv/bin/pip install tokenizers==0.23.3
+    build/release/solera export checkpoints/embedded.h5 -o build/hf --format safetensors
+    build/venv/bin/python scripts/compare_tokenizers_speed.py build/hf/tokenizer.json data/sample/stories.txt
+
+Any tokenizer.json and texts do, gzipped or not; --mb 8 is how much of them, --threads 1,2.
 
 Documents are what <|endoftext|> lines separate. Times are of encoding alone for `tokenizers` (encode_batch); for solera they
 are of the whole verb after loading: reading, encoding and writing the dataset. The runs alternate; the best of 3 counts.

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Training speed beside PyTorch on the CPU: the same shape, batch and method, steps of both in turns in one run.
 
-    scripts/compare_torch.py --shape smollm2-135m --batch 4 --seq 256
+    python3 -m venv build/venv && build/venv/bin/pip install torch==2.15.0
+    build/venv/bin/python scripts/compare_torch.py --shape smollm2-135m --batch 4 --seq 256
 
 The PyTorch model is written for this comparison: LLaMA blocks whose linear layers are fake-quantized to 3:4 sparse ternary weights,
 straight-through, with a residual lambda X W^T. Two forms of it: `two`, as published, X Q(W)^T + lambda X W^T as two products;
 `one`, X (Q(W) + lambda W)^T. Each eager or compiled, in fp32 or under bf16 autocast; AdamW fused, gradient clipping. Solera's side
-is `solera bench --train`. Prints tokens/s, peak memory and the ratios; one JSON object with --json. Needs torch; not a test.
+is `solera bench --train`. Prints tokens/s, peak memory and the ratios; one JSON object with --json. Not a test.
 """
 import argparse
 import json

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Loads a folder of `solera export --format safetensors` with Hugging Face transformers and compares it with solera.
 
-    solera export m.h5 -o folder --format safetensors
-    scripts/compare_transformers.py --solera build/release/solera --model m.h5 --folder folder --text some.txt
+    python3 -m venv build/venv && build/venv/bin/pip install torch==2.15.0 transformers==5.24.0
+    build/release/solera export checkpoints/embedded.h5 -o build/hf --format safetensors
+    build/venv/bin/python scripts/compare_transformers.py --model checkpoints/embedded.h5 --folder build/hf \
+        --text data/sample/stories.txt
 
-Prints whether the ids are equal and the difference of the per-token log-probabilities. Needs torch (CPU is enough) and
-transformers. Not a test: third-party programs, run by hand. Exit code 1 when a log-probability differs by more than --tolerance.
+Prints whether the ids are equal and the difference of the per-token log-probabilities. Not a test: third-party programs, run by hand. Exit code 1 when a log-probability differs by more than --tolerance.
 """
 import argparse
 import json
