@@ -173,7 +173,7 @@ $(BUILD)/tests/example: $(BUILD)/tests/example.c $(BUILD)/libsolera.a
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib or jansson stays out.
-CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/factor.c %/kernels/stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
+CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/factor.c %/kernels/gemm_stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 

@@ -63,15 +63,15 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* kernels: the context, and products of dense, ternary and stored matrices. */
+/* kernels: the context, element types, matrices as they are stored, their products. */
 #include "kernels/codebook.h"
 #include "kernels/ctx.h"
-#include "kernels/dense.h"
+#include "kernels/dtype.h"
 #include "kernels/gemm.h"
+#include "kernels/matrix.h"
 #include "kernels/stored.h"
-#include "kernels/ternary.h"
 
-/* tensor and quant: element types and shapes; quantizers, the Arenas residual, the packed form. */
+/* tensor and quant: shapes; quantizers, the Arenas residual, the packed form. */
 #include "quant/codec.h"
 #include "quant/overrides.h"
 #include "quant/quant.h"

@@ -57,7 +57,7 @@ START_TEST(views_of_the_words)
     ck_assert_int_eq(sol_config_param_dtype(c), SOL_BF16);
     ck_assert_int_eq(c->train.compute, SOL_BF16);
     ck_assert_int_eq(sol_config_distill(c).kind, SOL_DISTILL_CAKLD);
-    ck_assert_int_eq(c->distill.teacher_dtype, SOL_STORED_Q8);
+    ck_assert_int_eq(c->distill.teacher_dtype, SOL_Q8);
     ck_ok(sol_config_set(c, "quant.group_size=30", err));
     ck_fails(sol_config_quant(c, &q, err), SOL_ERR_CONFIG, "30 is not a multiple of 4");
     ck_ok(sol_config_set(c, "quant.method=shery", err));

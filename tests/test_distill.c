@@ -107,7 +107,7 @@ static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distil
 static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, const way *how)
 {
     head h;
-    sol_stored wt = {.type = SOL_STORED_F32, .rows = g->V, .cols = g->Ct, .data = g->wt};
+    sol_stored wt = {.type = SOL_F32, .rows = g->V, .cols = g->Ct, .data = g->wt};
     head_make(&h, ctx, g, &wt, d, how);
     if (how->cached)
         teacher_choice(g, ctx, d, sol_tape_data(h.t, h.given[0]), sol_tape_data(h.t, h.given[1]));
@@ -294,20 +294,23 @@ START_TEST(stored_matrices)
 {
     enum { ROWS = 300, COLS = 70, M = 3 };
     static float w[ROWS * COLS], wide[ROWS * COLS], x[M * COLS], y[M * ROWS], want[M * ROWS];
-    static const double tolerance[] = {0, 1.0 / 256, 1.0 / 64};
+    static const struct {
+        sol_dtype type;
+        double tolerance;
+    } types[] = {{SOL_F32, 0}, {SOL_F16, 1.0 / 2048}, {SOL_BF16, 1.0 / 256}, {SOL_Q8, 1.0 / 64}, {SOL_Q6, 1.0 / 16}};
     sol_ctx *ctx;
     sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     for (int i = 0; i < ROWS * COLS; i++) w[i] = sol_rng_normal(&rng);
     for (int i = 0; i < M * COLS; i++) x[i] = sol_rng_normal(&rng);
-    for (int type = SOL_STORED_F32; type <= SOL_STORED_Q8; type++) {
-        sol_stored s = {.type = (sol_stored_type)type, .rows = ROWS, .cols = COLS};
-        ck_ok(sol_alloc_array(&s.data, sol_stored_bytes(&s), 1, err));
-        ck_ok(sol_alloc_array((void **)&s.scales, sol_stored_scale_bytes(&s), 1, err));
-        sol_stored_fill(ctx, &s, w);
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        const sol_dtype type = types[k].type;
+        sol_stored s = {.type = type, .rows = ROWS, .cols = COLS};
+        ck_ok(sol_stored_alloc(&s, err));
+        sol_stored_fill(ctx, &s, w, NULL);
         sol_stored_widen(ctx, &s, wide);
         for (int i = 0; i < ROWS * COLS; i++)
-            ck_assert_msg(fabs(wide[i] - w[i]) <= tolerance[type] * fmax(fabs(w[i]), type == SOL_STORED_Q8 ? 2 : 0),
+            ck_assert_msg(fabs(wide[i] - w[i]) <= types[k].tolerance * fmax(fabs(w[i]), s.scales ? 2 : 0),
                           "type %d, item %d: %g, not %g", type, i, (double)wide[i], (double)w[i]);
         sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, wide, COLS, 0, want, ROWS);
         for (int bf16 = 0; bf16 < 2; bf16++) {
@@ -317,8 +320,7 @@ START_TEST(stored_matrices)
             for (int i = 0; i < M * ROWS; i++) ck_assert_float_eq_tol(y[i], want[i], bf16 ? 0.15f : 1e-4f);
             sol_free(scratch);
         }
-        sol_free(s.data);
-        sol_free(s.scales);
+        sol_stored_free(&s);
     }
     sol_ctx_free(&ctx);
 }

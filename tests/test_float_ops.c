@@ -57,9 +57,9 @@ START_TEST(dot_matches_double_in_every_shape)
                 for (int c = 0; c < 7; c++) {
                     float y[3][MAX_ROWS * MAX_OUTS];
                     int k = ks[c];
-                    t[i].f.dot_f32(w, MAX_K, outs, x, MAX_K, rows, k, y[0], outs);
-                    t[i].f.dot_f16(wh, MAX_K, outs, x, MAX_K, rows, k, y[1], outs);
-                    t[i].f.dot_bf16(wb, MAX_K, outs, x, MAX_K, rows, k, y[2], outs);
+                    t[i].f.dot[SOL_F32](w, MAX_K, outs, x, MAX_K, rows, k, y[0], outs);
+                    t[i].f.dot[SOL_F16](wh, MAX_K, outs, x, MAX_K, rows, k, y[1], outs);
+                    t[i].f.dot[SOL_BF16](wb, MAX_K, outs, x, MAX_K, rows, k, y[2], outs);
                     ck_assert_mem_eq(y[0], y[1], sizeof(float) * (size_t)(rows * outs));
                     for (int r = 0; r < rows; r++)
                         for (int o = 0; o < outs; o++) {
@@ -88,10 +88,10 @@ START_TEST(dot_bits_do_not_depend_on_the_call)
     float *x = normals(MAX_ROWS * MAX_K, 3), *w = normals(MAX_OUTS * MAX_K, 4);
     for (int i = 0; i < n; i++) {
         float all[MAX_ROWS * MAX_OUTS], one;
-        t[i].f.dot_f32(w, MAX_K, MAX_OUTS, x, MAX_K, MAX_ROWS, MAX_K, all, MAX_OUTS);
+        t[i].f.dot[SOL_F32](w, MAX_K, MAX_OUTS, x, MAX_K, MAX_ROWS, MAX_K, all, MAX_OUTS);
         for (int r = 0; r < MAX_ROWS; r++)
             for (int o = 0; o < MAX_OUTS; o++) {
-                t[i].f.dot_f32(w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one, 1);
+                t[i].f.dot[SOL_F32](w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one, 1);
                 ck_assert_mem_eq(&one, &all[r * MAX_OUTS + o], sizeof one);
             }
     }

@@ -58,7 +58,7 @@ static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_
     f.model = make_model(f.ctx, &c, form == BF16 ? SOL_BF16 : SOL_F32);
     if (form == PACKED || form == PACKED_FLOAT) {
         if (form == PACKED_FLOAT) o.activations = SOL_ACTIVATIONS_FLOAT;
-        ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_DENSE_F32, err));
+        ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
         ck_ok(sol_net_from_packed(&f.net, f.ctx, &f.packed, &o, err));
     } else {
         ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, form == LATENT ? &spec : NULL, &o, err));
@@ -302,7 +302,7 @@ START_TEST(what_families_have)
         ck_assert_msg(distance(want, got, N * V) < 1e-5, "case %d: %g", k, distance(want, got, N * V));
         if (spec.method && spec.method->packable && !spec.method->dead_bias) {
             sol_net *packed;
-            ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_DENSE_F32, err));
+            ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
             ck_ok(sol_net_from_packed(&packed, f.ctx, &f.packed, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
             float *exact = decode_all(packed, V);
             ck_assert_msg(distance(want, exact, N * V) < 1e-5, "case %d: %g", k, distance(want, exact, N * V));
@@ -468,7 +468,7 @@ END_TEST
 START_TEST(files_run_as_the_memory_they_came_from)
 {
     enum { V = 8230 };
-    static const sol_dense_type types[] = {SOL_DENSE_F32, SOL_DENSE_F16, SOL_DENSE_Q8, SOL_DENSE_Q6, SOL_DENSE_Q4};
+    static const sol_dtype types[] = {SOL_F32, SOL_F16, SOL_Q8, SOL_Q6, SOL_Q4};
     char dir[64], path[96];
     sol_test_dir_make(dir);
     snprintf(path, sizeof path, "%s/m.h5", dir);
@@ -496,7 +496,7 @@ START_TEST(files_run_as_the_memory_they_came_from)
         sol_free(got);
         got = decode_all(net, V);
         double limit = i == 0 ? 1e-5 : i == 1 ? 1e-3 : i == 2 ? 0.02 : 0.5;
-        ck_assert_msg(distance(want, got, N * V) < limit, "%s: %g", sol_dense_type_name(types[i]), distance(want, got, N * V));
+        ck_assert_msg(distance(want, got, N * V) < limit, "%s: %g", sol_dtype_name(types[i]), distance(want, got, N * V));
         sol_net_free(&net);
         ck_fails(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.full_precision = true}, err), SOL_ERR_USAGE, "packed");
     }

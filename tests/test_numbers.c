@@ -1,5 +1,5 @@
 /* Numbers at the edges of what there is, through the real paths: training, packing, kernels, export, import. What each of
- * them does is said in quant/quant.h, quant/codec.h, kernels/dense.h, tensor/tensor.h and store/export.h. */
+ * them does is said in quant/quant.h, quant/codec.h, kernels/dtype.h and store/export.h. */
 #include "suite.h"
 
 #include <float.h>
@@ -103,11 +103,14 @@ START_TEST(the_largest_of_a_type)
 }
 END_TEST
 
-static void expect_no_pack(const sol_model_file *c, sol_dense_type type, const char *text)
+static const sol_dtype embed_types[] = {SOL_F32, SOL_F16, SOL_Q8, SOL_Q6, SOL_Q4};
+enum { N_EMBED_TYPES = sizeof embed_types / sizeof *embed_types };
+
+static void expect_no_pack(const sol_model_file *c, sol_dtype type, const char *text)
 {
     sol_packed_model p;
     ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, err), SOL_ERR_NONFINITE, text);
-    ck_assert_ptr_null(p.linear);
+    ck_assert_ptr_null(p.matrix);
 }
 
 START_TEST(what_is_no_number_is_not_packed)
@@ -120,38 +123,36 @@ START_TEST(what_is_no_number_is_not_packed)
     for (int i = 0; i < 4; i++) {
         float keep = up[130];
         up[130] = bad[i];
-        expect_no_pack(&c, SOL_DENSE_F16, "layers.0.mlp.up_proj.weight: scale 0 of row 2 is");
+        expect_no_pack(&c, SOL_F16, "layers.0.mlp.up_proj.weight: scale 0 of row 2 is");
         up[130] = keep;
-        for (int type = SOL_DENSE_F32; type <= SOL_DENSE_Q4; type++) {
+        for (int k = 0; k < N_EMBED_TYPES; k++) {
             keep = embed[7];
             embed[7] = bad[i];
-            expect_no_pack(&c, (sol_dense_type)type, "model.embed_tokens.weight: a weight is");
+            expect_no_pack(&c, embed_types[k], "model.embed_tokens.weight: a weight is");
             embed[7] = keep;
         }
         keep = norm[1];
         norm[1] = bad[i];
-        expect_no_pack(&c, SOL_DENSE_F32, "model.norm.weight: a weight is");
+        expect_no_pack(&c, SOL_F32, "model.norm.weight: a weight is");
         norm[1] = keep;
     }
     for (int i = 0; i < 64; i++) up[64 + i] = 1e5f; /* numbers, but their mean is above the largest fp16 */
-    expect_no_pack(&c, SOL_DENSE_F16, "scale 0 of row 1 is inf");
+    expect_no_pack(&c, SOL_F16, "scale 0 of row 1 is inf");
     for (int i = 0; i < 64; i++) up[64 + i] = 65504;
-    for (int type = SOL_DENSE_F32; type <= SOL_DENSE_Q4; type++) {
+    for (int k = 0; k < N_EMBED_TYPES; k++) {
         static const float most[] = {FLT_MAX, 65504, 127 * 65504.0f, 32 * 65504.0f, 8 * 65504.0f};
+        const sol_dtype type = embed_types[k];
         sol_packed_model p;
         float row[64];
-        sol_dense *d;
-        embed[64] = -most[type];
-        ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, (sol_dense_type)type, err));
-        sol_packed_decode_row(sol_packed_linear(&p, 0, SOL_ROLE_UP), 1, row);
+        embed[64] = -most[k];
+        ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, type, err));
+        sol_packed_decode_row(sol_packed_matrix(&p, 0, SOL_ROLE_UP), 1, row);
         ck_assert_float_eq(row[1], 65504);
-        ck_ok(sol_dense_prepare(&d, ctx, &p.embed, NULL, err));
-        sol_dense_row(d, 1, row);
-        ck_assert_msg(row[0] == -most[type], "%s: %g", sol_dense_type_name((sol_dense_type)type), (double)row[0]);
-        sol_dense_free(&d);
+        sol_stored_rows(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED), 1, 1, row);
+        ck_assert_msg(row[0] == -most[k], "%s: %g", sol_dtype_name(type), (double)row[0]);
         sol_packed_model_free(&p);
-        embed[64] = nextafterf(sol_dense_most((sol_dense_type)type), INFINITY);
-        expect_no_pack(&c, (sol_dense_type)type, "model.embed_tokens.weight: a weight is");
+        embed[64] = nextafterf(sol_dtype_most(type), INFINITY);
+        expect_no_pack(&c, type, "model.embed_tokens.weight: a weight is");
     }
     sol_model_file_free(&c);
 }
@@ -300,14 +301,14 @@ START_TEST(edges_pack_to_what_their_definition_says)
     double want[5], got[5], int8[5];
     make(&c, 8, 256, 64);
     fill_edges(&c);
-    ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, SOL_DENSE_F32, err));
+    ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, SOL_F32, err));
     ck_ok(sol_packed_model_write(&p, c.tokenizer, at("p.h5"), err));
     sol_packed_model_free(&p);
     ck_ok(sol_packed_model_read(&p, at("p.h5"), err));
     for (int i = 0; i < p.table->n_params; i++) {
         float w[7 * 256];
         if (!p.table->params[i].quantized) continue;
-        for (int64_t r = 0; r < 7; r++) sol_packed_decode_row(&p.linear[i], r, w + 256 * r);
+        for (int64_t r = 0; r < 7; r++) sol_packed_decode_row(&p.matrix[i], r, w + 256 * r);
         expect_edges(w, 256, p.table->params[i].role == SOL_ROLE_UP);
     }
     ck_ok(sol_net_from_model(&net, ctx, c.model, NULL, &c.quant, NULL, err));
@@ -470,7 +471,7 @@ START_TEST(the_smallest_model)
     ck_assert_ptr_nonnull(strstr(m, "\"packed_loss\": 0"));
     sol_free(m);
     ck_assert_mem_eq(out.file.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
-    ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_DENSE_Q6, err));
+    ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_Q6, err));
     ck_ok(sol_net_from_packed(&net, ctx, &p, NULL, err));
     int32_t prompt = 0;
     sol_generate_opts o = {.max_tokens = 15, .sampler = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};

@@ -215,14 +215,14 @@ START_TEST(same_state_same_bytes)
 }
 END_TEST
 
-static void check_dense(const sol_dense_src *a, const sol_dense_src *b)
+static void check_dense(const sol_stored *a, const sol_stored *b)
 {
     ck_assert_int_eq(a->type, b->type);
     ck_assert_int_eq(a->rows, b->rows);
     ck_assert_int_eq(a->cols, b->cols);
-    ck_assert_mem_eq(a->data, b->data, (size_t)a->rows * sol_dense_row_bytes(a->type, a->cols));
+    ck_assert_mem_eq(a->data, b->data, (size_t)a->rows * sol_dtype_row_bytes(a->type, a->cols));
     if (a->scales)
-        ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->rows * sol_dense_row_scales(a->type, a->cols)) * sizeof(sol_f16));
+        ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->rows * sol_dtype_row_scales(a->type, a->cols)) * sizeof(sol_f16));
 }
 
 START_TEST(packed_round_trip)
@@ -233,12 +233,16 @@ START_TEST(packed_round_trip)
         sol_checkpoint a;
         sol_file_kind kind;
         sol_model_config config = small_config(k & 1, false);
+        static const sol_dtype types[] = {SOL_F32, SOL_F16, SOL_Q8, SOL_Q6, SOL_Q4};
+        sol_dtype named;
         config.qkv_bias = k >= 2;
         config.qk_norm = k >= 3;
+        ck_ok(sol_embed_type_from_name(sol_dtype_name(types[k % 5]), &named, err));
+        ck_assert_int_eq(named, types[k % 5]);
         make_checkpoint(&a, config, k == 5 ? SOL_BF16 : SOL_F32);
         a.file.quant.granularity = granularity[k % 3];
         a.file.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
-        ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, (sol_dense_type)(k % 5), err));
+        ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, types[k % 5], err));
         p.windows = (sol_windows){.seq = k, .most = k & 1, .apart = k > 3}; /* k 0: none are known */
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
@@ -246,17 +250,18 @@ START_TEST(packed_round_trip)
         ck_ok(sol_packed_model_read(&q, path, err));
         check_same_config(&p.config, &q.config);
         for (int i = 0; i < p.table->n_params; i++) {
-            const sol_packed_mat *x = &p.linear[i], *y = &q.linear[i];
+            const sol_stored *x = &p.matrix[i], *y = &q.matrix[i];
             if (!p.table->params[i].quantized) continue;
             ck_assert_int_eq(x->group_size, y->group_size);
             ck_assert_int_eq(x->layout, y->layout);
-            ck_assert_mem_eq(x->codes, y->codes, sol_packed_code_bytes(x->rows, x->cols));
+            ck_assert_mem_eq(x->data, y->data, sol_packed_code_bytes(x->rows, x->cols));
             ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(x->rows, x->cols));
             ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(x) * sizeof(sol_f16));
         }
-        check_dense(&p.embed, &q.embed);
-        ck_assert_int_eq(p.head.data != NULL, !(k & 1));
-        if (p.head.data) check_dense(&p.head, &q.head);
+        const sol_stored *head = sol_packed_matrix(&p, -1, SOL_ROLE_HEAD);
+        check_dense(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED), sol_packed_matrix(&q, -1, SOL_ROLE_EMBED));
+        ck_assert_int_eq(head != NULL, !(k & 1));
+        if (head) check_dense(head, sol_packed_matrix(&q, -1, SOL_ROLE_HEAD));
         ck_assert_mem_eq(p.vectors, q.vectors, (5 * 64 + (k >= 2 ? 2 * 128 : 0) + (k >= 3 ? 2 * 32 : 0)) * sizeof *p.vectors);
         ck_assert_ptr_eq(q.quant.method, a.file.quant.method);
         check_windows(&q.windows, k, k & 1, k > 3);
@@ -331,10 +336,10 @@ START_TEST(wrong_kind_and_foreign)
     ck_fails(sol_packed_model_read(&p, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-packed");
     ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-dataset");
     a.file.quant.method = sol_quantizer_find("absmean");
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_DENSE_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
     a.file.quant = small_spec();
     a.file.quant.group_size = 48;
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_DENSE_F32, err), SOL_ERR_SHAPE, "q_proj");
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err), SOL_ERR_SHAPE, "q_proj");
     ck_ok(sol_file_write(path, "not a file of ours, by far", 26, err));
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");

@@ -51,7 +51,7 @@ static void setup(void)
     original.state.step = 9;
     original.file.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
     ck_ok(sol_copy_string(&original.file.config_yaml, "run:\n", 5, err));
-    ck_ok(sol_packed_model_from(ctx, &packed, original.file.model, &original.file.quant, SOL_DENSE_Q8, err));
+    ck_ok(sol_packed_model_from(ctx, &packed, original.file.model, &original.file.quant, SOL_Q8, err));
 }
 
 static void teardown(void)
@@ -89,15 +89,16 @@ static sol_status load_packed(sol_err *err)
     if (st != SOL_OK) return st;
     for (int i = 0; i < p.table->n_params; i++) {
         if (!p.table->params[i].quantized) continue;
-        const sol_packed_mat *x = &p.linear[i], *y = &packed.linear[i];
+        const sol_stored *x = &p.matrix[i], *y = &packed.matrix[i];
         ck_assert_int_eq(x->group_size, y->group_size);
         ck_assert_int_eq(x->layout, y->layout);
-        ck_assert_mem_eq(x->codes, y->codes, sol_packed_code_bytes(y->rows, y->cols));
+        ck_assert_mem_eq(x->data, y->data, sol_packed_code_bytes(y->rows, y->cols));
         ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(y->rows, y->cols));
         ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(y) * 2);
     }
-    ck_assert_mem_eq(p.embed.data, packed.embed.data, VOCAB * sol_dense_row_bytes(SOL_DENSE_Q8, 4));
-    ck_assert_mem_eq(p.embed.scales, packed.embed.scales, VOCAB * 2);
+    const sol_stored *embed = sol_packed_matrix(&packed, -1, SOL_ROLE_EMBED), *read = sol_packed_matrix(&p, -1, SOL_ROLE_EMBED);
+    ck_assert_mem_eq(read->data, embed->data, VOCAB * sol_dtype_row_bytes(SOL_Q8, 4));
+    ck_assert_mem_eq(read->scales, embed->scales, VOCAB * 2);
     ck_assert_mem_eq(p.vectors, packed.vectors, 3 * 4 * 4);
     ck_assert_mem_eq(&p.config, &packed.config, sizeof p.config);
     ck_assert_uint_eq(sol_tokenizer_hash(p.tokenizer), sol_tokenizer_hash(original.file.tokenizer));

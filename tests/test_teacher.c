@@ -38,7 +38,7 @@ typedef struct world {
     int32_t tokens[N], targets[N], start[N];
 } world;
 
-static void world_make(world *w, int threads, const sol_model *teacher, sol_stored_type type)
+static void world_make(world *w, int threads, const sol_model *teacher, sol_dtype type)
 {
     ck_ok(sol_ctx_create(&w->ctx, threads, SOL_TIER_BEST, NULL, err));
     w->student = make_model(32, 2, 1);
@@ -77,7 +77,7 @@ START_TEST(a_model_agrees_with_itself)
 {
     world w;
     sol_distill d = {SOL_DISTILL_CAKLD, 1, 0, 1, 0, 0.5f, 0};
-    world_make(&w, 2, NULL, SOL_STORED_F32);
+    world_make(&w, 2, NULL, SOL_F32);
     sol_graph_opts o = {.distill = &d, .teacher = w.teacher, .hidden_weight = 1};
     sol_graph *g = make_graph(&w, o, NULL);
     double loss;
@@ -124,10 +124,10 @@ START_TEST(gradients_are_slopes)
         0, 0}};
     sol_model *other = make_model(48, 3, 9), *alike = make_model(32, 2, 5);
     world w;
-    world_make(&w, 2, other, SOL_STORED_BF16);
+    world_make(&w, 2, other, SOL_BF16);
     for (int i = 0; i < 2; i++) check_slope(&w, &(sol_graph_opts){.distill = &d[i], .teacher = w.teacher});
     world_free(&w);
-    world_make(&w, 2, alike, SOL_STORED_Q8);
+    world_make(&w, 2, alike, SOL_Q8);
     check_slope(&w, &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .hidden_weight = 0.5f});
     world_free(&w);
     sol_model_free(&other);
@@ -145,7 +145,7 @@ static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool c
     float *out;
     double loss;
     int64_t n;
-    world_make(&w, threads, other, SOL_STORED_BF16);
+    world_make(&w, threads, other, SOL_BF16);
     sol_graph_opts o = {.distill = d, .teacher = cached ? NULL : w.teacher, .activation_checkpoints = checkpoints,
                         .compute = compute};
     sol_graph *g = make_graph(&w, o, &spec);
@@ -207,7 +207,7 @@ static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *d
     sol_graph *g;
     float *out;
     world w;
-    world_make(&w, threads, other, SOL_STORED_F32);
+    world_make(&w, threads, other, SOL_F32);
     sol_graph_opts o = {.batch = batch, .seq = T, .distill = &d, .teacher = w.teacher};
     ck_ok(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err));
     ck_ok(sol_teacher_graph_create(&tg, w.ctx, w.teacher, batch, T, &d, SOL_F32, err));
@@ -266,7 +266,7 @@ START_TEST(teachers_that_do_not_fit)
     sol_model *other = make_model(48, 3, 9);
     sol_graph *g;
     world w;
-    world_make(&w, 1, other, SOL_STORED_F32);
+    world_make(&w, 1, other, SOL_F32);
     sol_graph_opts o = {.batch = B, .seq = T, .distill = &d, .teacher = w.teacher, .hidden_weight = 1};
     ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_SHAPE, "hidden states of 2 layers of 32");
     o = (sol_graph_opts){.batch = B, .seq = T, .distill = &d};
@@ -318,7 +318,7 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
     ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, SOL_ENCODE_BOS, &ids, err));
     sol_free(text);
     const sol_model *m = ck.model;
-    ck_ok(sol_teacher_create(&teacher, ctx, m, SOL_STORED_F32, err));
+    ck_ok(sol_teacher_create(&teacher, ctx, m, SOL_F32, err));
     for (int kind = 0; kind < 2; kind++) {
         double full = divergence(ctx, m, ids.id, teacher, 0, 0, (sol_distill_kind)kind);
         double few = divergence(ctx, m, ids.id, teacher, 256, 0, (sol_distill_kind)kind);

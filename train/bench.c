@@ -24,39 +24,33 @@ static void fill_scales(sol_f16 *scales, size_t n, float around, uint64_t seed)
     for (size_t i = 0; i < n; i++) scales[i] = sol_f32_to_f16(around * (0.5f + sol_rng_uniform(&rng)));
 }
 
-static sol_status random_linear(sol_packed_mat *m, int64_t rows, int64_t cols, int64_t group_size, uint64_t seed, sol_err *err)
+static sol_status random_linear(sol_stored *m, int64_t rows, int64_t cols, int64_t group_size, uint64_t seed, sol_err *err)
 {
-    *m = (sol_packed_mat){.rows = rows, .cols = cols, .group_size = group_size};
+    *m = (sol_stored){.rows = rows, .cols = cols, .group_size = group_size};
     sol_status st = sol_packed_alloc(m, err);
     if (st != SOL_OK) return st;
-    fill_random(m->codes, sol_packed_code_bytes(rows, cols), seed);
+    fill_random(m->data, sol_packed_code_bytes(rows, cols), seed);
     fill_random(m->signs, sol_packed_sign_bytes(rows, cols), seed + 1);
     fill_scales(m->scales, (size_t)sol_packed_scale_count(m), 0.02f, seed + 2);
     return SOL_OK;
 }
 
-static sol_status random_dense(sol_dense_src *d, sol_dense_type type, int64_t rows, int64_t cols, uint64_t seed, sol_err *err)
+static sol_status random_dense(sol_stored *d, sol_dtype type, int64_t rows, int64_t cols, uint64_t seed, sol_err *err)
 {
-    void *data = NULL, *scales = NULL;
-    size_t bytes = (size_t)rows * sol_dense_row_bytes(type, cols), n_scales = (size_t)(rows * sol_dense_row_scales(type, cols));
-    *d = (sol_dense_src){.type = type, .rows = rows, .cols = cols};
-    sol_status st = sol_alloc_array(&data, bytes, 1, err);
-    d->data = data;
-    if (st == SOL_OK) st = sol_alloc_array(&scales, n_scales, sizeof(sol_f16), err);
-    d->scales = scales;
-    if (st != SOL_OK) return st;
+    *d = (sol_stored){.type = type, .rows = rows, .cols = cols};
+    SOL_TRY(sol_stored_alloc(d, err));
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_INIT);
-    if (type == SOL_DENSE_F32)
-        for (int64_t i = 0; i < rows * cols; i++) ((float *)data)[i] = 0.04f * (sol_rng_uniform(&rng) - 0.5f);
-    else if (type == SOL_DENSE_F16)
-        for (int64_t i = 0; i < rows * cols; i++) ((sol_f16 *)data)[i] = sol_f32_to_f16(0.04f * (sol_rng_uniform(&rng) - 0.5f));
+    if (type == SOL_F32)
+        for (int64_t i = 0; i < rows * cols; i++) ((float *)d->data)[i] = 0.04f * (sol_rng_uniform(&rng) - 0.5f);
+    else if (type == SOL_F16)
+        for (int64_t i = 0; i < rows * cols; i++) ((sol_f16 *)d->data)[i] = sol_f32_to_f16(0.04f * (sol_rng_uniform(&rng) - 0.5f));
     else
-        fill_random(data, bytes, seed);
-    fill_scales(scales, n_scales, 0.005f, seed + 1);
+        fill_random(d->data, sol_stored_bytes(d), seed);
+    fill_scales(d->scales, sol_stored_scale_bytes(d) / sizeof(sol_f16), 0.005f, seed + 1);
     return SOL_OK;
 }
 
-static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size, sol_dense_type embed_type,
+static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size, sol_dtype embed_type,
                                 sol_err *err)
 {
     int seed = 0;
@@ -70,15 +64,16 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
         if (group_size && q->cols % group_size != 0)
             st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
                           (long long)q->cols, q->name);
-        if (st == SOL_OK) st = random_linear(&p->linear[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err);
+        if (st == SOL_OK) st = random_linear(&p->matrix[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err);
     }
-    if (st == SOL_OK) st = random_dense(&p->embed, embed_type, c->vocab_size, c->hidden_size, 7, err);
-    if (st == SOL_OK && !c->tie_word_embeddings) st = random_dense(&p->head, embed_type, c->vocab_size, c->hidden_size, 9, err);
+    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED), *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    if (st == SOL_OK) st = random_dense(&p->matrix[embed - p->matrix], embed_type, c->vocab_size, c->hidden_size, 7, err);
+    if (st == SOL_OK && head) st = random_dense(&p->matrix[head - p->matrix], embed_type, c->vocab_size, c->hidden_size, 9, err);
     return st;
 }
 
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
-                                int64_t group_size, sol_dense_type embed_type, const sol_net_opts *o, double *load_seconds, sol_err *err)
+                                int64_t group_size, sol_dtype embed_type, const sol_net_opts *o, double *load_seconds, sol_err *err)
 {
     *net = NULL;
     sol_status st = random_packed(packed, c, group_size, embed_type, err);
@@ -86,8 +81,8 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
     if (st == SOL_OK) st = sol_net_from_packed(net, ctx, packed, o, err);
     *load_seconds = sol_clock() - from;
     /* The net has the linears in its own layout now. */
-    if (packed->linear)
-        for (int i = 0; i < packed->table->n_params; i++) sol_packed_free(&packed->linear[i]);
+    if (packed->matrix)
+        for (int i = 0; i < packed->table->n_params; i++) sol_stored_free(&packed->matrix[i]);
     if (st != SOL_OK) sol_packed_model_free(packed);
     return st;
 }
@@ -170,15 +165,14 @@ double sol_bench_memory_rate(const sol_bench_memory *m, const sol_ctx *ctx)
 sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group_size,
                                     int64_t n, sol_err *err)
 {
-    sol_packed_mat m = {0};
+    sol_stored m = {0};
     *b = (sol_bench_product){.n = n};
     sol_status st = random_linear(&m, rows, cols, group_size, 3, err);
-    sol_ternary_part part = {.rows = rows, .codes = m.codes, .signs = m.signs, .scales = m.scales};
-    if (st == SOL_OK) st = sol_ternary_prepare(&b->t, ctx, cols, group_size, SOL_LAYOUT_CONTIGUOUS, &part, 1, NULL, err);
-    sol_packed_free(&m);
+    if (st == SOL_OK) st = sol_matrix_prepare(&b->m, ctx, &m, 1, NULL, NULL, err);
+    sol_stored_free(&m);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->x, (size_t)(n * cols), sizeof(float), err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&b->y, (size_t)(n * rows), sizeof(float), err);
-    if (st == SOL_OK) st = sol_alloc_array(&b->scratch, sol_ternary_scratch_bytes(ctx, b->t, n), 1, err);
+    if (st == SOL_OK) st = sol_alloc_array(&b->scratch, sol_matrix_scratch_bytes(ctx, b->m, n), 1, err);
     for (int64_t i = 0; st == SOL_OK && i < n * cols; i++) b->x[i] = (float)(i % 255) - 127;
     if (st != SOL_OK) sol_bench_product_free(b);
     return st;
@@ -186,7 +180,7 @@ sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, in
 
 void sol_bench_product_free(sol_bench_product *b)
 {
-    if (b->t) sol_ternary_free(&b->t);
+    sol_matrix_free(&b->m);
     sol_free(b->x);
     sol_free(b->y);
     sol_free(b->scratch);
@@ -196,7 +190,7 @@ void sol_bench_product_free(sol_bench_product *b)
 double sol_bench_product_rate(const sol_bench_product *b, const sol_ctx *ctx)
 {
     double from = sol_clock();
-    sol_ternary_matmul(ctx, b->t, SOL_ACT_INT8, b->x, b->n, b->y, b->scratch);
+    sol_matrix_matmul(ctx, b->m, SOL_ACT_INT8, b->x, b->n, b->y, b->scratch);
     double took = sol_clock() - from;
-    return (double)sol_ternary_rows(b->t) * (double)sol_ternary_cols(b->t) * (double)b->n / took;
+    return (double)sol_matrix_rows(b->m) * (double)sol_matrix_cols(b->m) * (double)b->n / took;
 }

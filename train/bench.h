@@ -5,9 +5,9 @@
 #include "program.h"
 
 /* A packed network of the shape `c` with random weights, and the seconds it took to bring them into the kernels' layout.
- * group_size as in sol_packed_mat. The caller frees *net, then *packed, which it stands on. */
+ * group_size as in sol_stored. The caller frees *net, then *packed, which it stands on. */
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
-                                int64_t group_size, sol_dense_type embed_type, const sol_net_opts *o, double *load_seconds,
+                                int64_t group_size, sol_dtype embed_type, const sol_net_opts *o, double *load_seconds,
                                 sol_err *err);
 
 /* Memory read by all threads at once, each its own contiguous share: the best of several ways to read it. */
@@ -21,7 +21,7 @@ double sol_bench_memory_rate(const sol_bench_memory *m, const sol_ctx *ctx); /* 
 
 /* The ternary product alone, n tokens by a [rows, cols] matrix. */
 typedef struct sol_bench_product {
-    sol_ternary *t;
+    sol_matrix *m;
     float *x, *y;
     void *scratch;
     int64_t n;

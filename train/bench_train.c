@@ -196,7 +196,7 @@ static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol
     bool cache = strcmp(b->o->distill, "cache") == 0;
     if (cache) d.top_k = sol_min_i64(b->config.vocab_size, CACHED_TOKENS);
     if (cache) d.samples = d.top_k / 4;
-    if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_STORED_BF16, err);
+    if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_BF16, err);
     o.distill = &d;
     o.teacher = b->taught.teacher;
     if (st == SOL_OK) st = sol_graph_create(&b->taught.graph, b->ctx, b->model, spec, &o, err);

@@ -105,7 +105,7 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
 {
     const struct args *a = b->a;
     sol_model_config c;
-    sol_dense_type type = SOL_DENSE_Q4;
+    sol_dtype type = SOL_Q4;
     double from = sol_clock();
     if (p->n_words) {
         if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
@@ -118,7 +118,7 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     if (a->net.full_precision)
         return sol_fail(err, SOL_ERR_USAGE, "option '--full-precision' has no effect without a model file: random weights are packed");
     sol_status st = sol_model_config_named(a->shape ? a->shape : "llama-3.2-1b", &c, err);
-    if (st == SOL_OK) st = sol_dense_type_from_name(a->embed_type, &type, err);
+    if (st == SOL_OK) st = sol_embed_type_from_name(a->embed_type, &type, err);
     if (st != SOL_OK) return st;
     sol_net_opts o = sol_program_net_opts(&a->net);
     return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, &o, &b->load_seconds, err);
@@ -147,7 +147,7 @@ static void probe(bench *b)
 {
     b->bandwidth = sol_probe_begin(probe_seconds);
     while (!sol_probe_settled(&b->bandwidth)) sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-    if (!b->product.t) return;
+    if (!b->product.m) return;
     b->product_rate = sol_probe_begin(probe_seconds);
     while (!sol_probe_settled(&b->product_rate)) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
 }
@@ -163,7 +163,7 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         sol_live_show(p, false, "bench: round %d", round + 1);
         sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-        if (b->product.t) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+        if (b->product.m) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
         st = measure_prefill(b, err);
         if (st == SOL_OK && b->a->context > b->prompt) st = feed(b, b->a->context - b->prompt, err);
         if (st == SOL_OK) st = measure_decode(b, err);

@@ -107,9 +107,9 @@ static sol_status write_card(sol_program *p, const struct args *a, const char *f
 static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
                        sol_model_file *c, sol_err *err)
 {
-    sol_dense_type type;
+    sol_dtype type;
     sol_ctx *ctx;
-    sol_status st = sol_dense_type_from_name(a->embed_type, &type, err);
+    sol_status st = sol_embed_type_from_name(a->embed_type, &type, err);
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st == SOL_OK) st = sol_model_file_read(c, p->word[0], SOL_F32, err);
     if (st == SOL_OK && !asked && !c->quant.method)

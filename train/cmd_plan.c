@@ -157,7 +157,7 @@ static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t, co
     for (int i = 0; i < EXPORTS; i++) {
         sol_gguf_options o = {.type = types[i]};
         x[i] = (export_plan){.type = types[i]};
-        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, SOL_DENSE_Q6, &x[i].bytes, &x[i].why)
+        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, SOL_Q6, &x[i].bytes, &x[i].why)
                                : sol_export_gguf_bytes(m, t, spec, &o, &x[i].bytes, &x[i].why);
         if (st != SOL_OK) x[i].bytes = 0;
     }

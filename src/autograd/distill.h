@@ -41,6 +41,9 @@
 #include "base/enums.h"
 #include "kernels/stored.h"
 
+/* The types of a teacher's matrices, as jobs name them. */
+#define SOL_TEACHER_TYPES(ROW) ROW(SOL_F32, "fp32") ROW(SOL_BF16, "bf16") ROW(SOL_Q8, "int8")
+
 #define SOL_DISTILL_KINDS(ROW) \
     ROW(SOL_DISTILL_FORWARD_KL, "forward_kl") \
     ROW(SOL_DISTILL_REVERSE_KL, "reverse_kl") \

@@ -180,7 +180,7 @@ static bool check_case(int i, sol_op_case *c)
     static const int32_t targets[] = {3, 0, -1, 2, 4, 3};
     static float weights[11 * 3];
     static const float starts[] = {0, 0.5f, 0.25f, 0.9f, 0.1f, 0.75f};
-    static const sol_stored head = {.type = SOL_STORED_F32, .rows = 11, .cols = 3, .data = weights};
+    static const sol_stored head = {.type = SOL_F32, .rows = 11, .cols = 3, .data = weights};
     static const sol_distill cases[] = {
         {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0, 0, 0},         {SOL_DISTILL_REVERSE_KL, 1, 0, 1, 0, 0, 0},
         {SOL_DISTILL_CAKLD, 1, 0, 0.7f, 0.4f, 0.3f, 0},     {SOL_DISTILL_CAKLD, 2, 0, 0.7f, 0.4f, 0.3f, 0},

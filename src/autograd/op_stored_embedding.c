@@ -40,7 +40,7 @@ static bool check_case(int i, sol_op_case *c)
 {
     static const int32_t tokens[] = {1, 0, 1};
     static uint16_t bits[2 * 3];
-    static const sol_stored s = {.type = SOL_STORED_BF16, .rows = 2, .cols = 3, .data = bits};
+    static const sol_stored s = {.type = SOL_BF16, .rows = 2, .cols = 3, .data = bits};
     if (i >= 1) return false;
     c->in[0] = sol_shape1(3);
     c->ints[0] = tokens;

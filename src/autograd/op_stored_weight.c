@@ -27,7 +27,7 @@ static void backward(const sol_op_call *c)
 static bool check_case(int i, sol_op_case *c)
 {
     static uint16_t bits[2 * 3];
-    static const sol_stored s = {.type = SOL_STORED_BF16, .rows = 2, .cols = 3, .data = bits};
+    static const sol_stored s = {.type = SOL_BF16, .rows = 2, .cols = 3, .data = bits};
     if (i >= 1) return false;
     *(attr *)c->attr = (attr){&s};
     return true;

@@ -84,7 +84,7 @@ static bool check_case(int i, sol_op_case *c)
 {
     static const int32_t targets[] = {3, -1};
     static float weights[5 * 3];
-    static const sol_stored head = {.type = SOL_STORED_F32, .rows = 5, .cols = 3, .data = weights};
+    static const sol_stored head = {.type = SOL_F32, .rows = 5, .cols = 3, .data = weights};
     static const sol_distill d = {.temperature = 1, .top_k = 2};
     if (i >= 1) return false;
     c->in[0] = sol_shape2(2, 3);

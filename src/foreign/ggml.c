@@ -268,7 +268,7 @@ static void decode_stq1_0(const uint8_t *b, float *out)
     for (int g = 0; g < 64; g++) {
         int code = (b[g / 2] >> 4 * (g & 1) & 15) | (b[32 + g / 8] >> g % 8 & 1) << 4;
         for (int p = 0; p < 4; p++)
-            out[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = (float)((sol_codebook[code] >> 2 * p & 3) - 1) * d;
+            out[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = (float)sol_code_levels[code][p] * d;
     }
 }
 

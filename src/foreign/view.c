@@ -9,9 +9,6 @@
 
 void sol_view_close(sol_view *v)
 {
-    sol_dense_free(&v->embed);
-    sol_dense_free(&v->head);
-    sol_dense_free(&v->kept);
     sol_quant_overrides_free(&v->overrides);
     sol_packed_model_free(&v->packed);
     sol_params_in_free(&v->in);
@@ -33,10 +30,7 @@ static sol_status open_packed(sol_view *v, sol_err *err)
     v->quant = v->packed.quant;
     v->tokenizer = v->packed.tokenizer;
     v->packed.tokenizer = NULL;
-    st = sol_model_describe(&v->table, &v->packed.config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_dense_prepare(&v->embed, v->ctx, &v->packed.embed, NULL, err);
-    if (st == SOL_OK && v->packed.head.data) st = sol_dense_prepare(&v->head, v->ctx, &v->packed.head, NULL, err);
-    return st;
+    return sol_model_describe(&v->table, &v->packed.config, SOL_F32, err);
 }
 
 /* The quantizer must fit before anything is written. */
@@ -123,20 +117,12 @@ static bool rounds(const sol_view *v, const sol_param *p)
     return v->dequantize && p->quantized && sol_quant_for(&v->quant, p->name).method;
 }
 
-/* A layer that is kept has to be prepared for the reading of its rows. */
-static sol_status begin_packed(sol_view *v, sol_err *err)
-{
-    const sol_dense_src *kept = &v->packed.kept[v->at];
-    sol_dense_free(&v->kept);
-    return kept->rows ? sol_dense_prepare(&v->kept, v->ctx, kept, NULL, err) : SOL_OK;
-}
-
 sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
 {
     const sol_param *p = &v->table->params[index];
     v->at = index;
     v->row = 0;
-    if (v->is_packed) return begin_packed(v, err);
+    if (v->is_packed) return SOL_OK;
     sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
     sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
     if (st != SOL_OK || !rounds(v, p)) return st;
@@ -152,16 +138,13 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
 
 static void next_packed(sol_view *v, const sol_param *p, float *out, int64_t rows)
 {
-    for (int64_t r = 0; r < rows; r++, out += p->cols) {
-        if (v->kept)
-            sol_dense_row(v->kept, v->row + r, out);
-        else if (p->quantized)
-            sol_packed_decode_row(&v->packed.linear[v->at], v->row + r, out);
-        else if (sol_param_is_vector(p))
-            memcpy(out, v->packed.vector[v->at], (size_t)p->cols * sizeof *out);
-        else
-            sol_dense_row(p->kind == SOL_PARAM_EMBED ? v->embed : v->head, v->row + r, out);
-    }
+    const sol_stored *m = &v->packed.matrix[v->at];
+    if (sol_param_is_vector(p))
+        memcpy(out, v->packed.vector[v->at], (size_t)p->cols * sizeof *out);
+    else if (m->type != SOL_TERNARY)
+        sol_stored_rows(m, v->row, rows, out);
+    else
+        for (int64_t r = 0; r < rows; r++) sol_packed_decode_row(m, v->row + r, out + r * p->cols);
 }
 
 sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)

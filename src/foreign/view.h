@@ -3,7 +3,6 @@
 #ifndef SOLERA_FOREIGN_VIEW_H
 #define SOLERA_FOREIGN_VIEW_H
 
-#include "kernels/dense.h"
 #include "store/packed.h"
 #include "store/parts.h"
 
@@ -18,8 +17,6 @@ typedef struct sol_view {
     bool is_packed;
     bool all_bf16;           /* everything is stored as bf16 */
     sol_packed_model packed; /* of a packed file */
-    sol_dense *embed, *head; /* of a packed file, to decode rows */
-    sol_dense *kept;         /* of a packed file: the parameter at hand, where it is kept */
     sol_h5_file file;        /* of a model file */
     sol_params_in in;        /* the parameter at hand */
     float *whole, *latent;   /* the parameter at hand as Q(W), and what it is made from; owned */

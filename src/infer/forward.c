@@ -10,33 +10,18 @@
 
 void net_scratch_free(net_scratch *s)
 {
-    void *block[] = {s->x,   s->h,        s->qkv,    s->att,  s->gate_up, s->act,
-                     s->pos, s->selected, s->logits, s->part, s->kernel};
+    void *block[] = {s->x, s->h, s->qkv, s->att, s->gate_up, s->act, s->pos, s->selected, s->logits, s->kernel};
     for (size_t i = 0; i < sizeof block / sizeof block[0]; i++) sol_free(block[i]);
     *s = (net_scratch){0};
 }
 
 static size_t kernel_scratch(const sol_net *net, int64_t n)
 {
-    size_t most = 1;
-    for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
-        for (int m = 0; m < NET_MATRICES; m++) {
-            size_t bytes = net_matrix_scratch(net, &net->layers[l].matrix[m], n);
-            most = bytes > most ? bytes : most;
-        }
-    for (int64_t p = 0; p < net->n_head; p++) {
-        size_t bytes = net_matrix_scratch(net, &net->head[p], sol_min_i64(n, HEAD_ROWS));
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
-static int64_t part_rows(const sol_net *net)
-{
-    int64_t most = 0;
+    size_t most = sol_max_size(1, sol_matrix_scratch_bytes(net->ctx, net->embed, 1));
+    most = sol_max_size(most, sol_matrix_scratch_bytes(net->ctx, net->head, sol_min_i64(n, HEAD_ROWS)));
     for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
         for (int m = 0; m < NET_MATRICES; m++)
-            most = sol_max_i64(most, net_matrix_part_rows(&net->layers[l].matrix[m]));
+            most = sol_max_size(most, sol_matrix_scratch_bytes(net->ctx, net->layers[l].matrix[m], n));
     return most;
 }
 
@@ -70,7 +55,6 @@ static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
         {(void **)&s->act, c->intermediate_size, 4},
         {(void **)&s->pos, 1, sizeof *s->pos},
         {(void **)&s->selected, c->hidden_size, 4},
-        {(void **)&s->part, part_rows(net), 4},
     };
     sol_status st = sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err);
@@ -151,9 +135,9 @@ static void add_rows(const sol_net *net, int64_t n)
 /* y = the product of matrix `which` with x, whose values it may round. */
 static void linear(const sol_net *net, int64_t layer, int which, float *x, int64_t n, float *y)
 {
-    const net_matrix *m = &net->layers[layer].matrix[which];
-    net_round_activations(net, x, n, m->cols);
-    net_matmul(net, m, x, n, y);
+    const sol_matrix *m = net->layers[layer].matrix[which];
+    net_round_activations(net, x, n, sol_matrix_cols(m));
+    sol_matrix_matmul(net->ctx, m, net->act, x, n, y, net->scratch.kernel);
 }
 
 static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)
@@ -178,8 +162,7 @@ static void blocks_forward(const sol_net *net, const sol_row *rows, int64_t n)
 {
     int64_t C = net->config.hidden_size;
     for (int64_t i = 0; i < n; i++) {
-        const net_matrix *part = &net->embed[rows[i].token / HEAD_COLS];
-        net_matrix_row(part, rows[i].token % HEAD_COLS, net->scratch.x + i * C);
+        sol_matrix_row(net->embed, rows[i].token, net->scratch.x + i * C, net->scratch.kernel);
         net->scratch.pos[i] = rows[i].kv->n++;
     }
     for (int64_t l = 0; l < net->config.num_hidden_layers; l++) layer_forward(net, l, rows, n);

@@ -31,7 +31,7 @@ typedef enum { SOL_NET_FP, SOL_NET_LATENT, SOL_NET_PACKED } sol_net_kind;
 const char *sol_net_kind_name(sol_net_kind k);
 
 /* The inputs of products. INT8: packed weights are multiplied with activations rounded to int8
- * (kernels/ternary.h, kernels/dense.h), as deployed; others in fp32. FLOAT: no rounding; a packed
+ * (kernels/matrix.h), as deployed; others in fp32. FLOAT: no rounding; a packed
  * network equals the latent one to float rounding. Q8_0, Q8_K: the inputs of the blocks' linears
  * are rounded as llama.cpp rounds them before it multiplies with Q8_0 weights (blocks of 32, scales
  * in fp16), with TQ1_0 and TQ2_0 (blocks of 256); then as FLOAT: what such a file computes there,

@@ -1,25 +1,23 @@
 /* The output head of inference: logits of the selected rows, or log-probabilities without a
  * matrix of all logits. */
 #include <math.h>
-#include <string.h>
 
 #include "base/num.h"
 #include "infer/net.h"
+
+/* Logits [first, first + width) of n rows, at distance ld. */
+static void product(const sol_net *net, int64_t first, int64_t width, const float *x, int64_t n, float *logits, int64_t ld)
+{
+    sol_matrix_matmul_rows(net->ctx, net->head, first, width, net->act, x, n, logits, ld, net->scratch.kernel);
+}
 
 void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits)
 {
     int64_t C = net->config.hidden_size, V = net->config.vocab_size;
     for (int64_t i = 0; i < n; i += HEAD_ROWS) {
-        int64_t rows = sol_min_i64(n - i, HEAD_ROWS), first = 0;
-        for (int64_t run = 0; run < net->n_head; first += net->head[run++].rows) {
-            int64_t width = net->head[run].rows;
-            float *to = logits + i * V + first;
-            bool direct = rows == 1 || width == V;
-            net_matmul(net, &net->head[run], x + i * C, rows, direct ? to : net->scratch.logits);
-            if (!direct)
-                for (int64_t r = 0; r < rows; r++)
-                    memcpy(to + r * V, net->scratch.logits + r * width, (size_t)width * sizeof *to);
-        }
+        int64_t rows = sol_min_i64(n - i, HEAD_ROWS);
+        for (int64_t first = 0; first < V; first += HEAD_COLS)
+            product(net, first, sol_min_i64(V - first, HEAD_COLS), x + i * C, rows, logits + i * V + first, V);
     }
 }
 
@@ -47,12 +45,12 @@ static void logprob_tile(void *arg, int64_t r, int thread)
 void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob)
 {
     logprob_args a = {.net = net, .targets = targets};
+    int64_t V = net->config.vocab_size;
     for (int64_t r = 0; r < n; r++) a.max[r] = -INFINITY;
-    for (int64_t run = 0; run < net->n_head; run++) {
-        a.width = net->head[run].rows;
-        net_matmul(net, &net->head[run], x, n, net->scratch.logits);
+    for (; a.first < V; a.first += a.width) {
+        a.width = sol_min_i64(V - a.first, HEAD_COLS);
+        product(net, a.first, a.width, x, n, net->scratch.logits, a.width);
         sol_pool_run(net->ctx->pool, n, logprob_tile, &a);
-        a.first += a.width;
     }
     for (int64_t r = 0; r < n; r++) logprob[r] = a.logit[r] - (a.max[r] + log(a.sum[r]));
 }

@@ -47,17 +47,8 @@ uint64_t sol_net_bytes_per_token(const sol_net *net)
 {
     uint64_t bytes = 0;
     for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
-        for (int m = 0; m < NET_MATRICES; m++) bytes += net_matrix_bytes(&net->layers[l].matrix[m]);
-    for (int64_t p = 0; p < net->n_head; p++) bytes += net_matrix_bytes(&net->head[p]);
-    return bytes;
-}
-
-static void free_runs(net_matrix **runs, int64_t n)
-{
-    if (*runs)
-        for (int64_t p = 0; p < n; p++) net_matrix_free(&(*runs)[p]);
-    sol_free(*runs);
-    *runs = NULL;
+        for (int m = 0; m < NET_MATRICES; m++) bytes += sol_matrix_bytes(net->layers[l].matrix[m]);
+    return bytes + sol_matrix_bytes(net->head);
 }
 
 void sol_net_free(sol_net **netp)
@@ -67,11 +58,11 @@ void sol_net_free(sol_net **netp)
     int64_t L = net->config.num_hidden_layers;
     if (net->layers)
         for (int64_t l = 0; l < L; l++)
-            for (int m = 0; m < NET_MATRICES; m++) net_matrix_free(&net->layers[l].matrix[m]);
+            for (int m = 0; m < NET_MATRICES; m++) sol_matrix_free(&net->layers[l].matrix[m]);
     sol_free(net->layers);
     sol_free(net->missing);
-    if (net->head != net->embed) free_runs(&net->head, net->n_head);
-    free_runs(&net->embed, net->n_embed);
+    if (net->head != net->embed) sol_matrix_free(&net->head);
+    sol_matrix_free(&net->embed);
     if (net->latent)
         for (int64_t i = 0; i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
@@ -130,34 +121,11 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     return st;
 }
 
-static int64_t runs_of(int64_t rows)
-{
-    return sol_ceil_div(rows, HEAD_COLS);
-}
-
-/* Rows of the run that begins at row `first`. */
-static int64_t run_rows(int64_t rows, int64_t first)
-{
-    return sol_min_i64(rows - first, HEAD_COLS);
-}
-
-/* Cuts a dense [V, C] matrix into runs of HEAD_COLS rows. */
-static sol_status cut_runs(net_matrix **runs, int64_t *n, const void *data, sol_dtype type, int64_t V, int64_t C, sol_err *err)
-{
-    *n = runs_of(V);
-    sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
-    for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
-        int64_t first = p * HEAD_COLS, rows = run_rows(V, first);
-        (*runs)[p] = (net_matrix){.rows = rows, .cols = C, .type = type, .n_parts = 1, .part_rows = {rows},
-                                  .part = {(const char *)data + (size_t)(first * C) * sol_dtype_size(type)}};
-    }
-    return st;
-}
-
-/* The parameters behind each matrix of a block. */
+/* The parameters behind each matrix of a block, and their biases. */
+enum { MAX_PARTS = 3 };
 static const struct {
     int n;
-    sol_role role[NET_MAX_PARTS];
+    sol_role role[MAX_PARTS];
 } stacks[NET_MATRICES] = {
     [NET_QKV] = {3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}},
     [NET_O] = {1, {SOL_ROLE_O}},
@@ -165,52 +133,111 @@ static const struct {
     [NET_DOWN] = {1, {SOL_ROLE_DOWN}},
 };
 
-static void borrow_matrix(net_matrix *to, const sol_model *m, int64_t layer, int which)
+/* The biases of q, k and v of a layer one behind the other, as their matrix adds them, on top of
+ * what a quantizer made. */
+static const float *stack_biases(const sol_net *net, int64_t layer, const float *made)
 {
-    *to = (net_matrix){.type = m->dtype, .n_parts = stacks[which].n};
-    for (int i = 0; i < to->n_parts; i++) {
-        const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
-        to->part[i] = sol_model_at(m, p);
-        to->part_rows[i] = p->rows;
-        to->rows += p->rows;
-        to->cols = p->cols;
+    static const sol_role role[] = {SOL_ROLE_Q_BIAS, SOL_ROLE_K_BIAS, SOL_ROLE_V_BIAS};
+    const int n_roles = sizeof role / sizeof *role;
+    int64_t rows = 0;
+    for (int i = 0; i < n_roles; i++) rows += sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
+    float *stacked = net->biases + layer * rows, *to = stacked;
+    for (int i = 0; i < n_roles; i++) {
+        const float *bias = net->layers[layer].vector[role[i]];
+        int64_t n = sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
+        for (int64_t k = 0; k < n; k++) *to++ = bias[k] + (made ? *made++ : 0);
     }
+    return stacked;
 }
 
-/* Replaces a borrowed matrix by its Q(W) in fp32, owned by the net; a bias that the method makes lies behind it. */
-static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
-                              sol_err *err)
+static int64_t total_rows(const sol_stored *parts, int n)
 {
-    net_matrix *to = &net->layers[layer].matrix[which];
-    float **owned = &net->latent[layer * NET_MATRICES + which], *wide = NULL, *q;
+    int64_t rows = 0;
+    for (int i = 0; i < n; i++) rows += parts[i].rows;
+    return rows;
+}
+
+/* Prepares a matrix in memory of net->weights, as far as it needs any. */
+static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts, int n, const float *bias, sol_err *err)
+{
+    size_t bytes = sol_matrix_room(net->ctx, parts, n);
+    uint8_t *room = bytes ? net->weights + net->weights_used : NULL;
+    net->weights_used += bytes;
+    return sol_matrix_prepare(m, net->ctx, parts, n, bias, room, err);
+}
+
+/* Matrix `which` of a layer; made: the bias that a quantizer made, or NULL. */
+static sol_status place_matrix(sol_net *net, int64_t layer, int which, const sol_stored *parts, const float *made, sol_err *err)
+{
+    const float *bias = which == NET_QKV && net->config.qkv_bias ? stack_biases(net, layer, made) : made;
+    return prepare(net, &net->layers[layer].matrix[which], parts, stacks[which].n, bias, err);
+}
+
+/* head NULL: tied. */
+static sol_status place_embedding(sol_net *net, const sol_stored *embed, const sol_stored *head, sol_err *err)
+{
+    SOL_TRY(prepare(net, &net->embed, embed, 1, NULL, err));
+    if (head) return prepare(net, &net->head, head, 1, NULL, err);
+    net->head = net->embed;
+    return SOL_OK;
+}
+
+/* ---- from a model ---- */
+
+static sol_stored stored_param(const sol_model *m, const sol_param *p)
+{
+    return (sol_stored){.type = m->dtype, .rows = p->rows, .cols = p->cols, .data = sol_model_at(m, p)};
+}
+
+/* Replaces the parts of a matrix by their Q(W) in fp32, owned by the net; *bias: what the method makes of each row, which
+ * lies behind them, or NULL. */
+static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
+                              sol_stored *parts, float **bias, sol_err *err)
+{
+    float **owned = &net->latent[layer * NET_MATRICES + which], *wide = NULL, *q, *made = NULL;
     bool biased = spec->method->dead_bias != 0;
-    sol_status st = sol_alloc_array((void **)owned, (size_t)(to->rows * (to->cols + biased)), sizeof(float), err);
+    int64_t rows = total_rows(parts, stacks[which].n), cols = parts[0].cols;
+    sol_status st = sol_alloc_array((void **)owned, (size_t)(rows * (cols + biased)), sizeof(float), err);
     if (st == SOL_OK && m->dtype != SOL_F32)
-        st = sol_alloc_array((void **)&wide, (size_t)(to->part_rows[0] * to->cols), sizeof(float), err);
+        st = sol_alloc_array((void **)&wide, (size_t)(parts[0].rows * cols), sizeof(float), err);
     q = *owned;
-    float *bias = biased && st == SOL_OK ? q + to->rows * to->cols : NULL;
-    to->bias = bias;
-    for (int i = 0; st == SOL_OK && i < to->n_parts; i++) {
+    if (biased && st == SOL_OK) made = q + rows * cols;
+    *bias = made;
+    for (int i = 0; st == SOL_OK && i < stacks[which].n; i++) {
         const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
         sol_quant_spec own = sol_quant_for(spec, p->name);
-        sol_quant_matrix x = {.w = to->part[i], .rows = p->rows, .cols = p->cols};
+        sol_quant_matrix x = {.w = parts[i].data, .rows = p->rows, .cols = p->cols};
         st = sol_quant_check(&own, p->name, p->rows, p->cols, err);
         if (st != SOL_OK) break;
         if (wide) {
-            sol_convert(wide, SOL_F32, to->part[i], m->dtype, p->rows * p->cols);
+            sol_convert(wide, SOL_F32, parts[i].data, m->dtype, p->rows * p->cols);
             x.w = wide;
         } else if (own.method && m->n_learned == own.method->n_learned) {
             x = sol_model_quant_matrix(m, p);
         }
-        float *made = own.method && own.method->dead_bias != 0 ? bias : NULL;
-        sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, made);
-        if (bias) bias += p->rows;
-        to->part[i] = q;
+        bool biases = own.method && own.method->dead_bias != 0;
+        sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, biases ? made : NULL);
+        if (made) made += p->rows;
+        parts[i].type = SOL_F32;
+        parts[i].data = q;
         q += p->rows * p->cols;
     }
-    to->type = SOL_F32;
     sol_free(wide);
     return st;
+}
+
+/* spec NULL: the weights as they are. */
+static sol_status place_layer(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, sol_err *err)
+{
+    for (int which = 0; which < NET_MATRICES; which++) {
+        sol_stored parts[MAX_PARTS];
+        float *made = NULL;
+        for (int i = 0; i < stacks[which].n; i++)
+            parts[i] = stored_param(m, sol_model_by_role(m, layer, stacks[which].role[i]));
+        if (spec) SOL_TRY(make_latent(net, m, spec, layer, which, parts, &made, err));
+        SOL_TRY(place_matrix(net, layer, which, parts, made, err));
+    }
+    return SOL_OK;
 }
 
 /* What the linears would take packed, scales of 16 bits included; 32 where a method cannot be
@@ -256,37 +283,24 @@ static sol_status take_vectors(sol_net *net, const sol_model *m, sol_err *err)
     return st;
 }
 
-static sol_status place_embedding(sol_net *net, const void *embed, const void *head, sol_dtype type, sol_err *err)
+static sol_status alloc_biases(sol_net *net, sol_err *err)
 {
     const sol_model_config *c = &net->config;
-    sol_status st = cut_runs(&net->embed, &net->n_embed, embed, type, c->vocab_size, c->hidden_size, err);
-    if (st == SOL_OK && head != embed)
-        return cut_runs(&net->head, &net->n_head, head, type, c->vocab_size, c->hidden_size, err);
-    net->head = net->embed;
-    net->n_head = net->n_embed;
-    return st;
+    int64_t qkv = sol_dim_size(c, SOL_DIM_HD) + 2 * sol_dim_size(c, SOL_DIM_KD);
+    if (!c->qkv_bias) return SOL_OK;
+    return sol_alloc_array((void **)&net->biases, (size_t)(c->num_hidden_layers * qkv), sizeof(float), err);
 }
 
-/* The biases of q, k and v one behind the other, as their matrix adds them, on top of what a
- * quantizer made. */
-static sol_status place_biases(sol_net *net, sol_err *err)
+static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
-    static const sol_role role[] = {SOL_ROLE_Q_BIAS, SOL_ROLE_K_BIAS, SOL_ROLE_V_BIAS};
-    int64_t L = net->config.num_hidden_layers;
-    if (!net->config.qkv_bias) return SOL_OK;
-    sol_status st = sol_alloc_array((void **)&net->biases, (size_t)(L * net->layers[0].matrix[NET_QKV].rows), sizeof(float), err);
-    float *to = net->biases;
-    for (int64_t l = 0; st == SOL_OK && l < L; l++) {
-        net_matrix *m = &net->layers[l].matrix[NET_QKV];
-        const float *made = m->bias;
-        m->bias = to;
-        for (int i = 0; i < 3; i++) {
-            const float *bias = net->layers[l].vector[role[i]];
-            int64_t n = sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
-            for (int64_t k = 0; k < n; k++) *to++ = bias[k] + (made ? *made++ : 0);
-        }
-    }
-    return st;
+    int64_t L = m->config.num_hidden_layers;
+    sol_stored embed = stored_param(m, sol_model_embedding(m)), head = stored_param(m, sol_model_head(m));
+    SOL_TRY(take_vectors(net, m, err));
+    SOL_TRY(alloc_biases(net, err));
+    SOL_TRY(place_embedding(net, &embed, m->config.tie_word_embeddings ? NULL : &head, err));
+    if (spec) SOL_TRY(sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES), sizeof *net->latent, err));
+    for (int64_t l = 0; l < L; l++) SOL_TRY(place_layer(net, m, spec, l, err));
+    return SOL_OK;
 }
 
 sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
@@ -295,161 +309,55 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
     sol_net *net;
     sol_status st = begin(&net, ctx, &m->config, t, o, err);
     if (st != SOL_OK) return st;
-    int64_t L = m->config.num_hidden_layers;
     bool latent = spec && spec->method && !(o && o->full_precision);
     net->kind = latent ? SOL_NET_LATENT : SOL_NET_FP;
     net->bits_per_weight = latent ? latent_bits(m, spec) : 8.0 * (double)sol_dtype_size(m->dtype);
-    st = take_vectors(net, m, err);
-    if (st == SOL_OK) {
-        const void *embed = sol_model_at(m, sol_model_embedding(m)), *head = sol_model_at(m, sol_model_head(m));
-        st = place_embedding(net, embed, head, m->dtype, err);
-    }
-    if (st == SOL_OK && latent)
-        st = sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES), sizeof *net->latent, err);
-    for (int64_t l = 0; st == SOL_OK && l < L; l++)
-        for (int which = 0; st == SOL_OK && which < NET_MATRICES; which++) {
-            borrow_matrix(&net->layers[l].matrix[which], m, l, which);
-            if (latent) st = make_latent(net, m, spec, l, which, err);
-        }
-    if (st == SOL_OK) st = place_biases(net, err);
+    st = fill_from_model(net, m, latent ? spec : NULL, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
 }
 
-/* The stored forms of a part: packed, or dense where an override keeps it. */
-typedef struct stored_part {
-    const sol_packed_mat *packed; /* rows 0: none */
-    const sol_dense_src *kept;
-} stored_part;
+/* ---- from a packed model ---- */
 
-static stored_part stored(const sol_packed_model *p, int64_t layer, int which, int i)
+/* What stands behind matrix `which` of a layer. */
+static void packed_parts(const sol_packed_model *p, int64_t layer, int which, sol_stored parts[MAX_PARTS])
 {
-    int64_t index = sol_model_by_role(p->table, layer, stacks[which].role[i]) - p->table->params;
-    return (stored_part){&p->linear[index], &p->kept[index]};
-}
-
-static int64_t stack_rows(const sol_packed_model *p, int64_t layer, int which)
-{
-    int64_t rows = 0;
-    for (int i = 0; i < stacks[which].n; i++)
-        rows += sol_model_by_role(p->table, layer, stacks[which].role[i])->rows;
-    return rows;
-}
-
-/* Whether one product can make the rows of all parts: packed ones with groups of one size. */
-static bool is_one(const sol_packed_model *p, int64_t layer, int which)
-{
-    const sol_packed_mat *first = stored(p, layer, which, 0).packed;
-    for (int i = 0; i < stacks[which].n; i++) {
-        const sol_packed_mat *m = stored(p, layer, which, i).packed;
-        if (m->rows == 0 || m->group_size != first->group_size) return false;
-    }
-    return true;
-}
-
-static size_t part_room(const sol_net *net, stored_part s)
-{
-    const sol_packed_mat *m = s.packed;
-    if (m->rows) return sol_ternary_room(net->ctx, m->rows, m->cols, m->group_size);
-    return sol_dense_room(net->ctx, s.kept->type, s.kept->rows, s.kept->cols);
-}
-
-static size_t stack_room(const sol_net *net, const sol_packed_model *p, int64_t layer, int which)
-{
-    size_t bytes = 0;
-    const sol_packed_mat *m = stored(p, layer, which, 0).packed;
-    if (is_one(p, layer, which))
-        return sol_ternary_room(net->ctx, stack_rows(p, layer, which), m->cols, m->group_size);
-    for (int i = 0; i < stacks[which].n; i++) bytes += part_room(net, stored(p, layer, which, i));
-    return bytes;
+    for (int i = 0; i < stacks[which].n; i++) parts[i] = *sol_packed_matrix(p, layer, stacks[which].role[i]);
 }
 
 /* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
  * addresses to be translated. */
 static size_t packed_room(const sol_net *net, const sol_packed_model *p)
 {
-    const sol_dense_src *dense[] = {&p->embed, &p->head};
-    size_t bytes = 0;
-    for (int k = 0; k < 2; k++)
-        if (dense[k]->data)
-            for (int64_t first = 0; first < dense[k]->rows; first += HEAD_COLS)
-                bytes += sol_dense_room(net->ctx, dense[k]->type, run_rows(dense[k]->rows, first), dense[k]->cols);
+    const sol_stored *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    size_t bytes = sol_matrix_room(net->ctx, sol_packed_matrix(p, -1, SOL_ROLE_EMBED), 1);
+    if (head) bytes += sol_matrix_room(net->ctx, head, 1);
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
-        for (int which = 0; which < NET_MATRICES; which++) bytes += stack_room(net, p, l, which);
+        for (int which = 0; which < NET_MATRICES; which++) {
+            sol_stored parts[MAX_PARTS];
+            packed_parts(p, l, which, parts);
+            bytes += sol_matrix_room(net->ctx, parts, stacks[which].n);
+        }
     }
     return bytes;
 }
 
-static void *take_room(sol_net *net, size_t bytes)
+static sol_status fill_from_packed(sol_net *net, const sol_packed_model *p, sol_err *err)
 {
-    uint8_t *at = net->weights + net->weights_used;
-    net->weights_used += bytes;
-    return at;
-}
-
-static sol_ternary_part ternary_part(const sol_packed_mat *m)
-{
-    return (sol_ternary_part){.rows = m->rows,
-                              .codes = m->codes,
-                              .signs = m->signs,
-                              .scales = m->scales};
-}
-
-/* One part as a matrix of its own. */
-static sol_status place_part(sol_net *net, net_matrix *to, stored_part s, sol_err *err)
-{
-    const sol_packed_mat *m = s.packed;
-    void *room = take_room(net, part_room(net, s));
-    if (m->rows == 0) {
-        *to = (net_matrix){.rows = s.kept->rows, .cols = s.kept->cols};
-        return sol_dense_prepare(&to->dense, net->ctx, s.kept, room, err);
-    }
-    sol_ternary_part part = ternary_part(m);
-    *to = (net_matrix){.rows = m->rows, .cols = m->cols};
-    return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, &part, 1,
-                               room, err);
-}
-
-/* Stacks the matrices behind matrix `which` of a layer. */
-static sol_status stack_packed(sol_net *net, const sol_packed_model *p, int64_t layer, int which, sol_err *err)
-{
-    sol_ternary_part part[NET_MAX_PARTS];
-    net_matrix *to = &net->layers[layer].matrix[which];
-    const sol_packed_mat *m = stored(p, layer, which, 0).packed;
-    int n = stacks[which].n;
-    sol_status st = SOL_OK;
-    *to = (net_matrix){.rows = stack_rows(p, layer, which), .cols = m->cols, .n_parts = n};
-    if (is_one(p, layer, which)) {
-        for (int i = 0; i < n; i++) part[i] = ternary_part(stored(p, layer, which, i).packed);
-        void *room = take_room(net, stack_room(net, p, layer, which));
-        return sol_ternary_prepare(&to->ternary, net->ctx, m->cols, m->group_size, m->layout, part,
-                                   n, room, err);
-    }
-    to->cols = sol_model_by_role(p->table, layer, stacks[which].role[0])->cols;
-    if (n == 1) return place_part(net, to, stored(p, layer, which, 0), err);
-    st = sol_alloc_array((void **)&to->piece, (size_t)n, sizeof *to->piece, err);
-    for (int i = 0; st == SOL_OK && i < n; i++)
-        st = place_part(net, &to->piece[i], stored(p, layer, which, i), err);
-    return st;
-}
-
-/* Prepares the runs of a stored matrix for the dense kernels. */
-static sol_status prepare_runs(sol_net *net, net_matrix **runs, int64_t *n, const sol_dense_src *src, sol_err *err)
-{
-    *n = runs_of(src->rows);
-    sol_status st = sol_alloc_array((void **)runs, (size_t)*n, sizeof **runs, err);
-    for (int64_t p = 0; st == SOL_OK && p < *n; p++) {
-        int64_t first = p * HEAD_COLS;
-        sol_dense_src run = *src;
-        run.rows = run_rows(src->rows, first);
-        run.data = (const char *)src->data + (size_t)first * sol_dense_row_bytes(src->type, src->cols);
-        if (src->scales) run.scales = src->scales + first * sol_dense_row_scales(src->type, src->cols);
-        (*runs)[p] = (net_matrix){.rows = run.rows, .cols = run.cols};
-        void *room = take_room(net, sol_dense_room(net->ctx, run.type, run.rows, run.cols));
-        st = sol_dense_prepare(&(*runs)[p].dense, net->ctx, &run, room, err);
-    }
-    return st;
+    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED), *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    for (int i = 0; i < p->table->n_params; i++)
+        if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
+    SOL_TRY(alloc_biases(net, err));
+    SOL_TRY(sol_alloc_array((void **)&net->weights, packed_room(net, p), 1, err));
+    SOL_TRY(place_embedding(net, embed, head, err));
+    for (int64_t l = 0; l < p->config.num_hidden_layers; l++)
+        for (int which = 0; which < NET_MATRICES; which++) {
+            sol_stored parts[MAX_PARTS];
+            packed_parts(p, l, which, parts);
+            SOL_TRY(place_matrix(net, l, which, parts, NULL, err));
+        }
+    return SOL_OK;
 }
 
 sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err)
@@ -459,19 +367,7 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     if (st != SOL_OK) return st;
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = sol_packed_model_bits(p);
-    for (int i = 0; i < p->table->n_params; i++)
-        if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
-    st = sol_alloc_array((void **)&net->weights, packed_room(net, p), 1, err);
-    if (st == SOL_OK) st = prepare_runs(net, &net->embed, &net->n_embed, &p->embed, err);
-    if (st == SOL_OK && p->head.data) {
-        st = prepare_runs(net, &net->head, &net->n_head, &p->head, err);
-    } else {
-        net->head = net->embed;
-        net->n_head = net->n_embed;
-    }
-    for (int64_t l = 0; st == SOL_OK && l < p->config.num_hidden_layers; l++)
-        for (int which = 0; st == SOL_OK && which < NET_MATRICES; which++) st = stack_packed(net, p, l, which, err);
-    if (st == SOL_OK) st = place_biases(net, err);
+    st = fill_from_packed(net, p, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -490,17 +386,12 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
     return SOL_OK;
 }
 
-/* Releases a stored matrix that the kernels hold in a layout of their own; float types are used where they are. */
-static void drop_copied(sol_dense_src *d)
+/* Releases what the kernels hold in a layout of their own; float types are used where they are. */
+static void drop_copied(const sol_net *net, sol_stored *s)
 {
-    if (d->type == SOL_DENSE_F32 || d->type == SOL_DENSE_F16) return;
-    sol_free((void *)d->data);
-    sol_free((void *)d->scales);
-    d->data = NULL;
-    d->scales = NULL;
+    if (s->rows && sol_matrix_room(net->ctx, s, 1)) sol_stored_free(s);
 }
 
-/* The prepared linears are copies: the canonical ones go. */
 static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
 {
     sol_packed_model p = {0};
@@ -511,9 +402,7 @@ static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, con
         sol_packed_model_free(&p);
         return sol_err_prefix(err, st, "%s", path);
     }
-    for (int i = 0; i < p.table->n_params; i++) sol_packed_free(&p.linear[i]);
-    drop_copied(&p.embed);
-    drop_copied(&p.head);
+    for (int i = 0; i < p.table->n_params; i++) drop_copied(*net, &p.matrix[i]);
     (*net)->packed = p;
     return SOL_OK;
 }

@@ -3,29 +3,12 @@
 #define SOLERA_INFER_NET_H
 
 #include "infer/infer.h"
-#include "kernels/dense.h"
-#include "kernels/ternary.h"
-
-/* A weight matrix [rows, cols] in one of its forms; several with the same input may be stacked
- * below each other. */
-enum { NET_MAX_PARTS = 3 };
-typedef struct net_matrix {
-    int64_t rows, cols;
-    sol_ternary *ternary; /* packed; else */
-    sol_dense *dense;     /* embedding or head of a packed model; else */
-    sol_dtype type;       /* SOL_F32, SOL_BF16 */
-    int n_parts;
-    const void *part[NET_MAX_PARTS]; /* [part_rows, cols] each, borrowed */
-    int64_t part_rows[NET_MAX_PARTS];
-    const float *bias; /* [rows], added to the product; NULL: none. Borrowed */
-    struct net_matrix *piece; /* [n_parts] owned: parts that differ in form or group size, each a
-                               * matrix of its own; NULL: one product makes all rows */
-} net_matrix;
+#include "kernels/matrix.h"
 
 enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };
 
 typedef struct net_layer {
-    net_matrix matrix[NET_MATRICES];
+    sol_matrix *matrix[NET_MATRICES];
     const float *vector[SOL_ROLES]; /* norms and biases in fp32 by their role; NULL: a matrix, or the model has none */
 } net_layer;
 
@@ -38,8 +21,7 @@ typedef struct net_scratch {
     int64_t *pos;       /* [n] */
     float *selected;    /* [n, C] rows whose logits are asked for */
     float *logits;      /* [HEAD_ROWS, HEAD_COLS] */
-    float *part;        /* [n, rows] of one part of the widest matrix in pieces */
-    void *kernel;       /* of the ternary and dense products */
+    void *kernel;       /* of products */
     size_t kernel_bytes;
 } net_scratch;
 
@@ -57,15 +39,13 @@ struct sol_net {
     int64_t max_rows;
     net_layer *layers;
     const float *final_norm;
-    net_matrix *head; /* [n_head] runs of HEAD_COLS rows of the output matrix */
-    int64_t n_head;
-    net_matrix *embed; /* [n_embed] likewise; the same array as head when tied */
-    int64_t n_embed;
+    sol_matrix *head;  /* [V, C] */
+    sol_matrix *embed; /* likewise; the same matrix when tied */
     float *rope_cos, *rope_sin; /* [rope_positions, D/2] */
     int64_t rope_positions;
     net_scratch scratch;
     float *vectors;  /* owned: norms and biases in fp32; NULL in a packed net, whose file has them so */
-    float *biases;   /* owned: [L, rows of q, k, v] where the model has biases */
+    float *biases;    /* owned: [L, rows of q, k, v] where the model has biases */
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
     float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
@@ -73,7 +53,7 @@ struct sol_net {
     sol_packed_model packed; /* likewise */
 };
 
-/* Rows of the vocabulary in one product of the head, and tokens. */
+/* Rows of the vocabulary in one product of the head, a multiple of SOL_MATRIX_RUN, and tokens. */
 enum { HEAD_COLS = 8192, HEAD_ROWS = 64 };
 
 struct sol_kv {
@@ -85,17 +65,8 @@ struct sol_kv {
     float *key_scale, *value_scale; /* [L, K, capacity] of an int8 cache */
 };
 
-/* y[n, m->rows] = x[n, m->cols] W^T, plus the bias where there is one */
-void net_matmul(const sol_net *net, const net_matrix *m, const float *x, int64_t n, float *y);
 /* x[n, cols], the input of a block's linear, as net->activations wants it. */
 void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols);
-/* Row r as floats. */
-void net_matrix_row(const net_matrix *m, int64_t r, float *w);
-size_t net_matrix_scratch(const sol_net *net, const net_matrix *m, int64_t n);
-int64_t net_matrix_part_rows(const net_matrix *m); /* most rows of a piece; 0: there are none */
-size_t net_matrix_bytes(const net_matrix *m);
-void net_matrix_free(net_matrix *m);
-
 /* Writes keys and values of rows (k, v inside qkv, already rotated) to their caches, then att =
  * attention of every row. */
 void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n);

@@ -1,4 +1,4 @@
-/* The source of a tier's rounding of activations to int8; the rule is in ternary.h. The including file defines ACT_QUANTIZE, the
+/* The source of a tier's rounding of activations to int8; the rule is in matrix.h. The including file defines ACT_QUANTIZE, the
  * name of the function, and before that
  *     max_magnitude(x, n)           the largest |x| as bits: NaN > infinity > numbers, so that one comparison finds what is not finite
  *     round_block(x, n, inverse, q) q = x * inverse to nearest even

@@ -18,8 +18,8 @@
     ROW(SOL_LAYOUT_STRIDE16, "stride16")
 typedef enum { SOL_BLOCK_LAYOUTS(SOL_ENUM_CONSTANT) } sol_block_layout;
 
-/* sol_codebook[code]: the four levels of a code; bits 2p..2p+1 hold level + 1 of lane p. */
-extern const uint8_t sol_codebook[32];
+/* The levels of a code, lane by lane. */
+extern const int8_t sol_code_levels[32][4];
 
 /* The column of lane p of block g in a row. */
 static inline int64_t sol_block_column(sol_block_layout layout, int64_t g, int64_t p)

@@ -17,7 +17,7 @@
  * The offset is taken away through nsum, the negative sum of the activations of a block. */
 #include <string.h>
 
-#include "kernels/dense_impl.h"
+#include "kernels/matrix_impl.h"
 
 enum {
     TILE_ROWS = 2 * LANES,
@@ -36,41 +36,41 @@ typedef int32_t vi __attribute__((vector_size(VECTOR)));
 typedef uint8_t vb __attribute__((vector_size(VECTOR)));
 
 /* Vectors of a half for one block. */
-ALWAYS_INLINE int n_vectors(sol_dense_type type)
+ALWAYS_INLINE int n_vectors(sol_dtype type)
 {
-    return type == SOL_DENSE_Q8 ? 8 : type == SOL_DENSE_Q6 ? 6 : 4;
+    return type == SOL_Q8 ? 8 : type == SOL_Q6 ? 6 : 4;
 }
 
-ALWAYS_INLINE int offset_of(sol_dense_type type)
+ALWAYS_INLINE int offset_of(sol_dtype type)
 {
-    return type == SOL_DENSE_Q8 ? Q8_OFFSET : type == SOL_DENSE_Q6 ? 32 : 8;
+    return type == SOL_Q8 ? Q8_OFFSET : type == SOL_Q6 ? 32 : 8;
 }
 
-ALWAYS_INLINE size_t block_bytes(sol_dense_type type)
+ALWAYS_INLINE size_t block_bytes(sol_dtype type)
 {
     return SCALE_BYTES + 2 * VECTOR * (size_t)n_vectors(type);
 }
 
-static size_t tile_bytes(sol_dense_type type, const sol_segments *s)
+static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
     return (size_t)sol_round_up(s->n_groups * (int64_t)block_bytes(type), 64);
 }
 
 /* The four bytes of row r in vector i of a block. */
-ALWAYS_INLINE size_t word_at(sol_dense_type type, int64_t r, int64_t i)
+ALWAYS_INLINE size_t word_at(sol_dtype type, int64_t r, int64_t i)
 {
     return (size_t)(SCALE_BYTES + r / LANES * VECTOR * n_vectors(type) + VECTOR * i + r % LANES * 4);
 }
 
 /* 32 columns of row r as q + offset, into a block. */
-ALWAYS_INLINE void pack_block(sol_dense_type type, const uint8_t v[32], int64_t r, uint8_t *block)
+ALWAYS_INLINE void pack_block(sol_dtype type, const uint8_t v[32], int64_t r, uint8_t *block)
 {
-    for (int64_t i = 0; type == SOL_DENSE_Q8 && i < 8; i++) memcpy(block + word_at(type, r, i), v + 4 * i, 4);
-    if (type == SOL_DENSE_Q8) return;
+    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++) memcpy(block + word_at(type, r, i), v + 4 * i, 4);
+    if (type == SOL_Q8) return;
     uint8_t low[16], upper[2][4] = {{0}};
     for (int64_t c = 0; c < 16; c++) low[c] = (uint8_t)((v[c] & 15) | v[c + 16] << 4);
     for (int64_t i = 0; i < 4; i++) memcpy(block + word_at(type, r, i), low + 4 * i, 4);
-    if (type == SOL_DENSE_Q4) return;
+    if (type == SOL_Q4) return;
     for (int64_t c = 0; c < 32; c++) upper[c / 16][c % 4] |= (uint8_t)(v[c] >> 4 << 2 * (c % 16 / 4));
     for (int64_t i = 0; i < 2; i++) memcpy(block + word_at(type, r, 4 + i), upper[i], 4);
 }
@@ -83,7 +83,7 @@ ALWAYS_INLINE uint64_t spread_bytes(uint32_t v)
 }
 
 /* The same from the 16 bytes of a whole stored block of nibbles: eight columns a step, without taking them apart. */
-ALWAYS_INLINE void pack_nibbles(const uint8_t *from, int64_t r, uint8_t *block, sol_dense_type type)
+ALWAYS_INLINE void pack_nibbles(const uint8_t *from, int64_t r, uint8_t *block, sol_dtype type)
 {
     const uint64_t low = 0x0f0f0f0f0f0f0f0full;
     uint64_t a, b;
@@ -108,64 +108,73 @@ ALWAYS_INLINE uint32_t transpose_pairs(uint32_t x)
 }
 
 /* Block g of row `from`, all 32 columns there. */
-ALWAYS_INLINE void pack_whole(sol_dense_type type, const sol_segments *s, const uint8_t *from, int64_t g, int64_t r, uint8_t *block)
+ALWAYS_INLINE void pack_whole(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g, int64_t r, uint8_t *block)
 {
     uint32_t word;
-    for (int64_t i = 0; type == SOL_DENSE_Q8 && i < 8; i++) {
+    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++) {
         memcpy(&word, from + 32 * g + 4 * i, 4);
         word ^= Q8_OFFSET * 0x01010101u;
         memcpy(block + word_at(type, r, i), &word, 4);
     }
-    if (type == SOL_DENSE_Q8) return;
+    if (type == SOL_Q8) return;
     pack_nibbles(from + 16 * g, r, block, type);
-    for (int64_t i = 0; type == SOL_DENSE_Q6 && i < 2; i++) {
+    for (int64_t i = 0; type == SOL_Q6 && i < 2; i++) {
         memcpy(&word, from + (s->cols + 1) / 2 + 8 * g + 4 * i, 4);
         word = transpose_pairs(word);
         memcpy(block + word_at(type, r, 4 + i), &word, 4);
     }
 }
 
-/* All rows of a block, then the next block: the tile is written once from front to back. */
-ALWAYS_INLINE void pack_rows(sol_dense_type type, const sol_segments *s, const uint8_t *src, const sol_f16 *scales, int64_t n,
-                             uint8_t *block)
+/* Block g of row `from`, the last one and shorter than 32 columns, as q + offset. */
+static void stored_block(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g, uint8_t v[32])
 {
-    size_t row_bytes = sol_dense_row_bytes(type, s->cols);
+    const sol_dtype_traits *t = sol_dtype_of(type);
+    const uint8_t *second = from + sol_ceil_div(s->cols * t->bits, 32);
+    int8_t q[32];
+    int64_t n = s->cols - 32 * g;
+    t->integers(from + g * t->bits, second + g * t->more_bits, n, q);
+    for (int64_t c = 0; c < n; c++) v[c] = (uint8_t)(q[c] + offset_of(type));
+}
+
+/* All rows of a block, then the next block: the tile is written once from front to back. */
+ALWAYS_INLINE void pack_rows(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *block)
+{
     for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type))
-        for (int64_t r = 0; r < n; r++) {
-            const uint8_t *from = src + (size_t)r * row_bytes;
+        for (int r = 0; r < rows->n; r++) {
             uint8_t v[32] = {0};
-            ((sol_f16 *)block)[r] = scales[r * s->n_groups + g];
+            ((sol_f16 *)block)[r] = rows->scales[r][g];
             if (32 * (g + 1) <= s->cols) {
-                pack_whole(type, s, from, g, r, block);
+                pack_whole(type, s, rows->data[r], g, r, block);
                 continue;
             }
-            for (int64_t c = 32 * g; c < s->cols; c++) v[c - 32 * g] = (uint8_t)(sol_dense_stored(type, from, s->cols, c) + offset_of(type));
+            stored_block(type, s, rows->data[r], g, v);
             pack_block(type, v, r, block);
         }
 }
 
-static void pack(sol_dense_type type, const sol_segments *s, const uint8_t *src, const sol_f16 *scales, int64_t n, uint8_t *tile)
+static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
-    if (type == SOL_DENSE_Q8)
-        pack_rows(SOL_DENSE_Q8, s, src, scales, n, tile);
-    else if (type == SOL_DENSE_Q6)
-        pack_rows(SOL_DENSE_Q6, s, src, scales, n, tile);
+    if (type == SOL_Q8)
+        pack_rows(SOL_Q8, s, rows, tile);
+    else if (type == SOL_Q6)
+        pack_rows(SOL_Q6, s, rows, tile);
     else
-        pack_rows(SOL_DENSE_Q4, s, src, scales, n, tile);
+        pack_rows(SOL_Q4, s, rows, tile);
 }
 
-static void row(sol_dense_type type, const sol_segments *s, const uint8_t *tile, int64_t r, float *w)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
 {
+    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + (size_t)g * block_bytes(type)))[r];
     for (int64_t c = 0; c < s->cols; c++) {
         const uint8_t *block = tile + (size_t)(c / 32) * block_bytes(type);
         int64_t k = c % 32;
-        int v = block[word_at(type, r, type == SOL_DENSE_Q8 ? k / 4 : k % 16 / 4) + (size_t)k % 4];
-        if (type == SOL_DENSE_Q8)
+        int v = block[word_at(type, r, type == SOL_Q8 ? k / 4 : k % 16 / 4) + (size_t)k % 4];
+        if (type == SOL_Q8)
             v = Q8_OFFSET ? v : (int8_t)v;
         else
             v = v >> (k < 16 ? 0 : 4) & 15;
-        if (type == SOL_DENSE_Q6) v |= (block[word_at(type, r, 4 + k / 16) + (size_t)k % 4] >> 2 * (k % 16 / 4) & 3) << 4;
-        w[c] = sol_f16_to_f32(((const sol_f16 *)block)[r]) * (float)(v - offset_of(type));
+        if (type == SOL_Q6) v |= (block[word_at(type, r, 4 + k / 16) + (size_t)k % 4] >> 2 * (k % 16 / 4) & 3) << 4;
+        q[c] = (int8_t)(v - offset_of(type));
     }
 }
 
@@ -177,19 +186,19 @@ ALWAYS_INLINE vb load_bytes(const uint8_t *p)
 }
 
 /* Columns 4i.. of a half block at w, a byte each. */
-ALWAYS_INLINE vb weights_at(sol_dense_type type, const uint8_t *w, int i)
+ALWAYS_INLINE vb weights_at(sol_dtype type, const uint8_t *w, int i)
 {
-    if (type == SOL_DENSE_Q8) return load_bytes(w + VECTOR * i);
+    if (type == SOL_Q8) return load_bytes(w + VECTOR * i);
     vb v = load_bytes(w + VECTOR * (i % 4));
     v = i < 4 ? v & 15 : v >> 4;
-    if (type == SOL_DENSE_Q4) return v;
+    if (type == SOL_Q4) return v;
     vb upper = load_bytes(w + VECTOR * (4 + i / 4));
     int m = 2 * (i % 4);
     return v | ((m < 4 ? upper << (4 - m) : upper >> (m - 4)) & 0x30);
 }
 
 /* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances cols_pad and n_segs. */
-ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s, const uint8_t *block, const int8_t *q,
+ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, const uint8_t *block, const int8_t *q,
                                const float *d, const int32_t *nsum, vf y[TOKENS_AT_ONCE][2])
 {
     UNROLL for (int t = 0; t < T; t++) y[t][0] = y[t][1] = (vf){0};
@@ -218,17 +227,17 @@ ALWAYS_INLINE void tile_tokens(sol_dense_type type, int T, const sol_segments *s
     }
 }
 
-ALWAYS_INLINE void some_tokens(sol_dense_type type, int T, const sol_dense_job *job, int64_t tile, int64_t t)
+ALWAYS_INLINE void some_tokens(sol_dtype type, int T, const sol_tile_job *job, int64_t tile, int64_t t)
 {
     const sol_segments *s = job->seg;
     vf y[TOKENS_AT_ONCE][2];
     tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes, job->acts->q + t * s->q_stride,
                 job->acts->d + t * s->n_segs, job->acts->nsum + t * s->n_segs, y);
     size_t bytes = (size_t)sol_min_i64(TILE_ROWS, job->rows - tile * TILE_ROWS) * sizeof(float);
-    for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->rows + tile * TILE_ROWS, y[i], bytes);
+    for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->ldy + tile * TILE_ROWS, y[i], bytes);
 }
 
-ALWAYS_INLINE void product_of(sol_dense_type type, const sol_dense_job *job, int64_t first, int64_t last)
+ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_job *job, int64_t first, int64_t last)
 {
     for (int64_t tile = first; tile < last; tile++) {
         int64_t t = 0, n = job->acts->n;
@@ -238,15 +247,16 @@ ALWAYS_INLINE void product_of(sol_dense_type type, const sol_dense_job *job, int
     }
 }
 
-static void product(const sol_dense_job *job, int64_t first, int64_t last, void *thread)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
 {
     (void)thread;
-    if (job->type == SOL_DENSE_Q8)
-        product_of(SOL_DENSE_Q8, job, first, last);
-    else if (job->type == SOL_DENSE_Q6)
-        product_of(SOL_DENSE_Q6, job, first, last);
+    (void)ready;
+    if (job->type == SOL_Q8)
+        product_of(SOL_Q8, job, first, last);
+    else if (job->type == SOL_Q6)
+        product_of(SOL_Q6, job, first, last);
     else
-        product_of(SOL_DENSE_Q4, job, first, last);
+        product_of(SOL_Q4, job, first, last);
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -255,12 +265,12 @@ static size_t thread_bytes(const sol_segments *s)
     return 0;
 }
 
-const sol_dense_ops DENSE_OPS = {
+const sol_tile_ops DENSE_OPS = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,
     .pack = pack,
-    .row = row,
+    .unpack = unpack,
     .thread_bytes = thread_bytes,
     .product = product,
 };

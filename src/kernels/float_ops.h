@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/dtype.h"
 
 enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
 
@@ -37,7 +38,7 @@ typedef struct sol_attend_args {
 } sol_attend_args;
 
 typedef struct sol_float_ops {
-    sol_dot_fn dot_f32, dot_bf16, dot_f16;
+    sol_dot_fn dot[SOL_DTYPES]; /* weights of F32, F16, BF16; else NULL */
     void (*attend_f32)(const sol_attend_args *a);
     void (*attend_f16)(const sol_attend_args *a);
     void (*attend_i8)(const sol_attend_args *a);

@@ -389,7 +389,7 @@ static float sumexp(const float *x, int64_t n, float *max)
 
 void FLOAT_OPS_NAME(sol_float_ops *f)
 {
-    *f = (sol_float_ops){.dot_f32 = dot_f32, .dot_bf16 = dot_bf16, .dot_f16 = dot_f16, .attend_f32 = attend_f32,
+    *f = (sol_float_ops){.dot = {[SOL_F32] = dot_f32, [SOL_BF16] = dot_bf16, [SOL_F16] = dot_f16}, .attend_f32 = attend_f32,
                          .attend_f16 = attend_f16, .attend_i8 = attend_i8, .rmsnorm = rmsnorm, .swiglu = swiglu, .add = add,
                          .sumexp = sumexp};
 }

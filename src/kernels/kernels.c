@@ -4,8 +4,7 @@
 #include "kernels/kernels_impl.h"
 
 #include "kernels/bf16.h"
-#include "kernels/dense_impl.h"
-#include "kernels/ternary_impl.h"
+#include "kernels/matrix_impl.h"
 
 void sol_kernels_init(sol_kernels *k, sol_cpu_features features)
 {
@@ -14,8 +13,7 @@ void sol_kernels_init(sol_kernels *k, sol_cpu_features features)
     sol_float_ops_c(&k->f);
     sol_train_ops_c(&k->t);
     k->act_quantize = sol_act_quantize_ref;
-    k->ternary = &sol_ternary_ops_ref;
-    k->dense = &sol_dense_ops_ref;
+    for (int t = 0; t < SOL_DTYPES; t++) k->tiles[t] = sol_dtype_of(t)->segment ? &sol_tile_ops_ref : NULL;
     k->bf16 = &sol_bf16_ops_c;
 #if defined(__x86_64__)
 #define SOL_CPU_X86(ID, name, ...) \

@@ -10,13 +10,13 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/dtype.h"
 #include "kernels/elementwise.h"
 #include "kernels/float_ops.h"
 #include "kernels/segments.h"
 #include "kernels/train_ops.h"
 
-struct sol_ternary_ops;
-struct sol_dense_ops;
+struct sol_tile_ops;
 struct sol_bf16_ops;
 
 typedef struct sol_kernels {
@@ -25,8 +25,7 @@ typedef struct sol_kernels {
     sol_train_ops t;
     sol_elementwise e; /* quantization, sums, AdamW */
     sol_act_quantize_fn act_quantize;
-    const struct sol_ternary_ops *ternary;
-    const struct sol_dense_ops *dense;
+    const struct sol_tile_ops *tiles[SOL_DTYPES]; /* products of types with scales; NULL: numbers */
     const struct sol_bf16_ops *bf16;
 } sol_kernels;
 

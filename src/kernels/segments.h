@@ -1,5 +1,5 @@
 /* How a row is cut for integer products, and activations rounded to int8 in those cuts (the rule is
- * in ternary.h). Columns here are in block order: stride16 rows have been permuted before. Inside
+ * in matrix.h). Columns here are in block order: stride16 rows have been permuted before. Inside
  * kernels only. */
 #ifndef SOLERA_KERNELS_SEGMENTS_H
 #define SOLERA_KERNELS_SEGMENTS_H
@@ -19,8 +19,6 @@ typedef struct sol_segments {
     int64_t groups_per_block; /* that share an activation scale; 1 when group >= block */
     int64_t n_segs;          /* n_groups * segs_per_group */
 } sol_segments;
-
-enum { SOL_TERNARY_BLOCK = 128 };
 
 static inline sol_segments sol_segments_make(int64_t cols, int64_t group, int64_t block)
 {

@@ -12,7 +12,7 @@ static size_t aligned(size_t bytes)
     return sol_round_up_size(bytes, SOL_ALIGN);
 }
 
-sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_stored_type type, sol_err *err)
+sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_dtype type, sol_err *err)
 {
     sol_teacher *t;
     sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
@@ -27,7 +27,7 @@ sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, so
     }
     for (int i = 0; i < t->table->n_params; i++) {
         const sol_param *p = &t->table->params[i];
-        t->param[i] = (sol_stored){.type = sol_param_is_vector(p) ? SOL_STORED_F32 : type, .rows = p->rows,
+        t->param[i] = (sol_stored){.type = sol_param_is_vector(p) ? SOL_F32 : type, .rows = p->rows,
                        .cols = p->cols};
         t->bytes += aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
     }
@@ -56,10 +56,10 @@ void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, in
     const sol_param *own = sol_model_param(t->table, p->name);
     if (!own) return; /* what a quantizer learned */
     sol_stored part = sol_stored_part(sol_teacher_param(t, own), from, n);
-    sol_stored_fill(ctx, &part, rows);
+    sol_stored_fill(ctx, &part, rows, NULL);
 }
 
-sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m, sol_stored_type type,
+sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m, sol_dtype type,
                               sol_err *err)
 {
     sol_status st = sol_teacher_describe(out, &m->config, type, err);
@@ -103,9 +103,9 @@ const sol_stored *sol_teacher_head(const sol_teacher *t)
 static sol_var weight(const sol_teacher_net *n, const sol_param *p)
 {
     const sol_stored *s = sol_teacher_param(n->teacher, p);
-    if (s->type == SOL_STORED_F32)
+    if (s->type == SOL_F32)
         return sol_tape_constant(n->block.t, SOL_F32, sol_shape2(s->rows, s->cols), s->data);
-    if (s->type == SOL_STORED_BF16 && n->block.compute == SOL_BF16)
+    if (s->type == SOL_BF16 && n->block.compute == SOL_BF16)
         return sol_tape_constant(n->block.t, SOL_BF16, sol_shape2(s->rows, s->cols), s->data);
     return sol_stored_weight(n->block.t, s);
 }

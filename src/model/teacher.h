@@ -2,7 +2,7 @@
  * (kernels/stored.h), its norms in f32; and the teacher's predictions for a batch, for a cache.
  *
  *     sol_teacher *t;
- *     st = sol_teacher_create(&t, ctx, model, SOL_STORED_BF16, err); // rounds; the model may go
+ *     st = sol_teacher_create(&t, ctx, model, SOL_BF16, err); // rounds; the model may go
  *     sol_graph_opts opts = {.batch = 1, .seq = 256, .teacher = t, .distill = &d}; // train_graph.h
  *
  * The teacher's forward pass is recorded on the tape of the student, before that of the student, so
@@ -25,12 +25,12 @@ typedef struct sol_teacher {
 
 /* Rounds the parameters of m, a SOL_F32 model, to type; m is not needed afterwards. Owned by the
  * caller. */
-sol_status sol_teacher_create(sol_teacher **t, const sol_ctx *ctx, const sol_model *m, sol_stored_type type,
+sol_status sol_teacher_create(sol_teacher **t, const sol_ctx *ctx, const sol_model *m, sol_dtype type,
                               sol_err *err);
 /* The same in steps. _describe: a teacher without weights, for plans, owned by the caller.
  * _allocate: adds memory for them. _fill: rounds rows [from, from + n) of parameter p, from a table
  * of any model with these names, out of rows [n, cols]. */
-sol_status sol_teacher_describe(sol_teacher **t, const sol_model_config *c, sol_stored_type type, sol_err *err);
+sol_status sol_teacher_describe(sol_teacher **t, const sol_model_config *c, sol_dtype type, sol_err *err);
 sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err);
 void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n,
                       const float *rows);

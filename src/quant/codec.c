@@ -27,15 +27,14 @@ size_t sol_packed_sign_bytes(int64_t rows, int64_t cols)
     return (size_t)(rows * row_sign_bytes(cols));
 }
 
-int64_t sol_packed_scale_count(const sol_packed_mat *m)
+int64_t sol_packed_scale_count(const sol_stored *m)
 {
     return m->group_size == 0 ? 1 : m->rows * (m->cols / m->group_size);
 }
 
-sol_status sol_packed_alloc(sol_packed_mat *m, sol_err *err)
+sol_status sol_packed_alloc(sol_stored *m, sol_err *err)
 {
-    m->codes = m->signs = NULL;
-    m->scales = NULL;
+    *m = (sol_stored){.type = SOL_TERNARY, .rows = m->rows, .cols = m->cols, .group_size = m->group_size, .layout = m->layout};
     int64_t step = m->layout == SOL_LAYOUT_STRIDE16 ? 64 : 4;
     if (m->rows < 1 || m->cols < 1 || m->cols % step != 0 || m->rows > INT64_MAX / 4 / m->cols)
         return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix cannot be [%lld, %lld]: the width must be a multiple of %lld",
@@ -43,20 +42,11 @@ sol_status sol_packed_alloc(sol_packed_mat *m, sol_err *err)
     if (m->group_size != 0 && (m->group_size < step || m->group_size % step != 0 || m->cols % m->group_size != 0))
         return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix of width %lld cannot have groups of %lld", (long long)m->cols,
                         (long long)m->group_size);
-    sol_status st = sol_alloc_array((void **)&m->codes, sol_packed_code_bytes(m->rows, m->cols), 1, err);
+    sol_status st = sol_alloc_array(&m->data, sol_packed_code_bytes(m->rows, m->cols), 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&m->signs, sol_packed_sign_bytes(m->rows, m->cols), 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&m->scales, (size_t)sol_packed_scale_count(m), sizeof *m->scales, err);
-    if (st != SOL_OK) sol_packed_free(m);
+    if (st != SOL_OK) sol_stored_free(m);
     return st;
-}
-
-void sol_packed_free(sol_packed_mat *m)
-{
-    sol_free(m->codes);
-    sol_free(m->signs);
-    sol_free(m->scales);
-    m->codes = m->signs = NULL;
-    m->scales = NULL;
 }
 
 int sol_code_encode(const int8_t t[4])
@@ -81,19 +71,19 @@ int sol_code_encode(const int8_t t[4])
 
 void sol_code_decode(int code, int8_t t[4])
 {
-    for (int p = 0; p < 4; p++) t[p] = (int8_t)((sol_codebook[code & 31] >> 2 * p & 3) - 1);
+    memcpy(t, sol_code_levels[code & 31], 4);
 }
 
 typedef struct pack_args {
-    sol_packed_mat *m;
+    sol_stored *m;
     const int8_t *t;
 } pack_args;
 
 static void pack_row(void *arg, int64_t r, int thread)
 {
     const pack_args *a = arg;
-    const sol_packed_mat *m = a->m;
-    uint8_t *codes = m->codes + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    const sol_stored *m = a->m;
+    uint8_t *codes = (uint8_t *)m->data + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
     (void)thread;
     for (int64_t g = 0; g < m->cols / 4; g++) {
         int8_t block[4];
@@ -112,9 +102,9 @@ static sol_status not_packable(const sol_quant_spec *spec, sol_err *err)
                     spec->method ? spec->method->name : "full-precision");
 }
 
-sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_packed_mat *m, sol_err *err)
+sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_stored *m, sol_err *err)
 {
-    *m = (sol_packed_mat){.rows = rows, .cols = cols, .layout = spec->layout};
+    *m = (sol_stored){.type = SOL_TERNARY, .rows = rows, .cols = cols, .layout = spec->layout};
     if (!spec->method || !spec->method->packable) return not_packable(spec, err);
     sol_status st = sol_quant_check(spec, name, rows, cols, err);
     if (st == SOL_OK && spec->granularity != SOL_PER_TENSOR) m->group_size = sol_quant_group_weights(spec, rows, cols);
@@ -122,7 +112,7 @@ sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_
 }
 
 /* What is packed ships: its scales are numbers. */
-static sol_status take_scales(const float *scales, sol_packed_mat *m, sol_err *err)
+static sol_status take_scales(const float *scales, sol_stored *m, sol_err *err)
 {
     int64_t n = sol_packed_scale_count(m), per_row = m->group_size ? m->cols / m->group_size : 1;
     int64_t bad = sol_first_beyond(scales, n, FLT_MAX); /* rounded to fp16 already */
@@ -134,7 +124,7 @@ static sol_status take_scales(const float *scales, sol_packed_mat *m, sol_err *e
 }
 
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
-                                   int64_t cols, sol_packed_mat *m, sol_err *err)
+                                   int64_t cols, sol_stored *m, sol_err *err)
 {
     int8_t *t = NULL;
     float *scales = NULL;
@@ -151,15 +141,15 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
         sol_pool_run(ctx->pool, rows, pack_row, &a);
         st = take_scales(scales, m, err);
     }
-    if (st != SOL_OK) sol_packed_free(m);
+    if (st != SOL_OK) sol_stored_free(m);
     sol_free(t);
     sol_free(scales);
     return st;
 }
 
-void sol_packed_decode_row(const sol_packed_mat *m, int64_t r, float *w)
+void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w)
 {
-    const uint8_t *codes = m->codes + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    const uint8_t *codes = (const uint8_t *)m->data + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
     int64_t group = m->group_size ? m->group_size : m->cols;
     const sol_f16 *scales = m->group_size ? m->scales + r * (m->cols / m->group_size) : m->scales;
     for (int64_t g = 0; g < m->cols / 4; g++) {
@@ -167,13 +157,13 @@ void sol_packed_decode_row(const sol_packed_mat *m, int64_t r, float *w)
         for (int p = 0; p < 4; p++) {
             int64_t i = sol_block_column(m->layout, g, p);
             float scale = sol_f16_to_f32(scales[i / group]);
-            int lane = sol_codebook[code] >> 2 * p & 3;
-            w[i] = lane == 1 ? 0.0f : lane == 0 ? -scale : scale;
+            int level = sol_code_levels[code][p];
+            w[i] = level == 0 ? 0.0f : level < 0 ? -scale : scale;
         }
     }
 }
 
-double sol_packed_bits(const sol_packed_mat *m)
+double sol_packed_bits(const sol_stored *m)
 {
     double bytes = (double)sol_packed_code_bytes(m->rows, m->cols) + (double)sol_packed_sign_bytes(m->rows, m->cols) +
                    (double)sol_packed_scale_count(m) * sizeof(sol_f16);

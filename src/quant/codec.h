@@ -1,18 +1,18 @@
 /* The 5-bit code of a 3:4 block and the canonical packed matrix (also the layout on disk; STQ1_0's
  * codebook).
  *
- *     sol_packed_mat m;
+ *     sol_stored m;
  *     st = sol_packed_from_weights(ctx, &spec, w, rows, cols, &m, err);
  *     for (int64_t r = 0; st == SOL_OK && r < rows; r++)
  *         sol_packed_decode_row(&m, r, w_eff + r * cols);
- *     sol_packed_free(&m);
+ *     sol_stored_free(&m);
  *
  * z = zero lane (0..3); s = 1 if the first non-zero lane is -1; a = 1 if the second non-zero
  * differs in sign from the first; b = 1 if the third does. slot = 4 z + a + 2 b (4 bits), sign bit
  * = s. Code = s << 4 | slot. Every one of the 32 codes is a valid block, so that no byte sequence
  * decodes to anything but one zero in four.
  *
- * Packed row of `cols` weights = cols/4 blocks: block g has its slot in nibble g (low nibble first)
+ * A packed matrix is a sol_stored of type SOL_TERNARY (kernels/stored.h). Packed row of `cols` weights = cols/4 blocks: block g has its slot in nibble g (low nibble first)
  * and its sign in bit g % 8 of byte g / 8. A row's codes take cols/8 bytes and its signs cols/32,
  * each rounded up to whole bytes, rows back to back. */
 #ifndef SOLERA_QUANT_CODEC_H
@@ -23,28 +23,17 @@
 
 #include "base/half.h"
 #include "base/status.h"
-#include "kernels/codebook.h"
+#include "kernels/stored.h"
 #include "quant/quant.h"
 
-typedef struct sol_packed_mat {
-    int64_t rows, cols;
-    int64_t group_size; /* weights a scale: cols / groups a row for per-channel and per-group; 0:
-                         * one scale in all */
-    sol_block_layout layout;
-    uint8_t *codes;  /* [rows, (cols/4 + 1) / 2] */
-    uint8_t *signs;  /* [rows, (cols/4 + 7) / 8] */
-    sol_f16 *scales; /* [rows, cols / group_size], or [1] */
-} sol_packed_mat;
-
-size_t sol_packed_code_bytes(int64_t rows, int64_t cols); /* of m->codes */
+size_t sol_packed_code_bytes(int64_t rows, int64_t cols); /* of m->data */
 size_t sol_packed_sign_bytes(int64_t rows, int64_t cols); /* of m->signs */
-int64_t sol_packed_scale_count(const sol_packed_mat *m);  /* fp16 numbers in m->scales */
+int64_t sol_packed_scale_count(const sol_stored *m);  /* fp16 numbers in m->scales */
 
-/* Allocates the three arrays, zeroed, for m->rows, cols and group_size. SOL_ERR_SHAPE: a width that
- * is no multiple of 4 (64 for stride16) or that group_size does not divide. sol_packed_free
- * releases them. */
-sol_status sol_packed_alloc(sol_packed_mat *m, sol_err *err);
-void sol_packed_free(sol_packed_mat *m);
+/* Makes m SOL_TERNARY and allocates its data, signs and scales, zeroed, for m->rows, cols, group_size
+ * and layout. SOL_ERR_SHAPE: a width that is no multiple of 4 (64 for stride16) or that group_size
+ * does not divide. sol_stored_free releases them. */
+sol_status sol_packed_alloc(sol_stored *m, sol_err *err);
 
 /* The code, 0 to 31, of four levels of which exactly one is 0; -1 for any others. */
 int sol_code_encode(const int8_t t[4]);
@@ -54,20 +43,20 @@ void sol_code_decode(int code, int8_t t[4]);
 /* Sets shape, group size and layout of the matrix that sol_packed_from_weights would make;
  * allocates nothing. name: of the parameter, for errors. SOL_ERR_UNSUPPORTED as there,
  * SOL_ERR_SHAPE as sol_packed_alloc. */
-sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_packed_mat *m, sol_err *err);
+sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_stored *m, sol_err *err);
 
 /* Packs Q(w) of w[rows, cols]: bit for bit what sol_quant_effective computes at mix {1, 0} with
  * fp16 scales. Scales of a spec that trains in fp32 are rounded. *m is allocated and owned by the
- * caller (sol_packed_free). SOL_ERR_UNSUPPORTED: the method is not 3:4 sparse; the text says what
+ * caller (sol_stored_free). SOL_ERR_UNSUPPORTED: the method is not 3:4 sparse; the text says what
  * would help. SOL_ERR_NONFINITE: a scale is infinite or NaN in fp16. */
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
-                                   int64_t cols, sol_packed_mat *m, sol_err *err);
+                                   int64_t cols, sol_stored *m, sol_err *err);
 
 /* w[cols] = T alpha of row r, 0 <= r < rows; zeros are +0. Every byte sequence decodes to valid
  * levels. */
-void sol_packed_decode_row(const sol_packed_mat *m, int64_t r, float *w);
+void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w);
 
 /* Bits a weight of codes, signs and scales together. */
-double sol_packed_bits(const sol_packed_mat *m);
+double sol_packed_bits(const sol_stored *m);
 
 #endif

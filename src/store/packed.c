@@ -5,49 +5,27 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/enums.h"
 #include "base/mem.h"
 #include "store/parts.h"
 
-const sol_packed_mat *sol_packed_linear(const sol_packed_model *p, int64_t layer, sol_role role)
+const sol_stored *sol_packed_matrix(const sol_packed_model *p, int64_t layer, sol_role role)
 {
-    return &p->linear[sol_model_by_role(p->table, layer, role) - p->table->params];
-}
-
-static void free_dense(sol_dense_src *d)
-{
-    sol_free((void *)d->data);
-    sol_free((void *)d->scales);
-    *d = (sol_dense_src){0};
+    const sol_param *param = sol_model_by_role(p->table, layer, role);
+    return param ? &p->matrix[param - p->table->params] : NULL;
 }
 
 void sol_packed_model_free(sol_packed_model *p)
 {
-    if (p->linear)
-        for (int i = 0; i < p->table->n_params; i++) sol_packed_free(&p->linear[i]);
-    if (p->kept)
-        for (int i = 0; i < p->table->n_params; i++) free_dense(&p->kept[i]);
-    sol_free(p->linear);
-    sol_free(p->kept);
+    if (p->matrix)
+        for (int i = 0; i < p->table->n_params; i++) sol_stored_free(&p->matrix[i]);
+    sol_free(p->matrix);
     sol_quant_overrides_free(&p->overrides);
-    free_dense(&p->embed);
-    free_dense(&p->head);
     sol_free(p->vector);
     sol_free(p->vectors);
     sol_model_free(&p->table);
     sol_tokenizer_free(&p->tokenizer);
     *p = (sol_packed_model){0};
-}
-
-static sol_status alloc_dense(sol_dense_src *d, sol_dense_type type, int64_t rows, int64_t cols, sol_err *err)
-{
-    void *data = NULL, *scales = NULL;
-    size_t n_scales = (size_t)sol_dense_row_scales(type, cols);
-    *d = (sol_dense_src){.type = type, .rows = rows, .cols = cols};
-    sol_status st = sol_alloc_array(&data, (size_t)rows, sol_dense_row_bytes(type, cols), err);
-    d->data = data;
-    if (st == SOL_OK && n_scales) st = sol_alloc_array(&scales, (size_t)rows, n_scales * sizeof(sol_f16), err);
-    d->scales = scales;
-    return st;
 }
 
 sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err)
@@ -59,8 +37,7 @@ sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c
     size_t elements = 0;
     p->config = *c;
     for (int i = 0; i < n; i++) elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
-    st = sol_alloc_array((void **)&p->linear, (size_t)n, sizeof *p->linear, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->kept, (size_t)n, sizeof *p->kept, err);
+    st = sol_alloc_array((void **)&p->matrix, (size_t)n, sizeof *p->matrix, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err);
     float *at = p->vectors;
@@ -80,25 +57,25 @@ static bool is_packed(const sol_packed_model *p, int i)
     return param->quantized && !kept;
 }
 
-/* What holds the embedding, the head, or a layer that is kept. */
-static sol_dense_src *dense_place(sol_packed_model *p, int i)
+/* The type of a matrix that is not packed: a layer that an override keeps is in fp16. */
+static sol_dtype dense_type(const sol_param *p, sol_dtype embed_type)
 {
-    sol_param_kind kind = p->table->params[i].kind;
-    return kind == SOL_PARAM_EMBED ? &p->embed : kind == SOL_PARAM_HEAD ? &p->head : &p->kept[i];
-}
-
-static const sol_dense_src *dense_of(const sol_packed_model *p, int i)
-{
-    return dense_place((sol_packed_model *)(uintptr_t)p, i);
-}
-
-/* The type of that: a layer is kept in fp16. */
-static sol_dense_type dense_type(const sol_param *p, sol_dense_type embed_type)
-{
-    return p->kind == SOL_PARAM_LINEAR ? SOL_DENSE_F16 : embed_type;
+    return p->kind == SOL_PARAM_LINEAR ? SOL_F16 : embed_type;
 }
 
 /* ---- from a model ---- */
+
+sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *err)
+{
+    const sol_enumerator *types = SOL_ENUM_TABLE(SOL_EMBED_TYPES);
+    char list[64];
+    int value;
+    if (!sol_enum_find(types, name, strlen(name), &value))
+        return sol_fail(err, SOL_ERR_USAGE, "unknown type '%s' of a dense matrix: one of %s", name,
+                        sol_enum_list(types, ", ", ", ", list, sizeof list));
+    *type = (sol_dtype)value;
+    return SOL_OK;
+}
 
 /* Parameter `p` as fp32: in place, or converted into the buffer. */
 static const float *as_f32(const sol_model *m, const sol_param *p, float *buffer)
@@ -117,20 +94,21 @@ static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
     return sol_alloc_array((void **)buffer, (size_t)most, sizeof **buffer, err);
 }
 
-static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dense_type type, float *buffer,
-                             sol_dense_src *d, sol_err *err)
+static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dtype type, float *buffer,
+                             sol_stored *d, sol_err *err)
 {
     float *weight = NULL;
     const float *w = as_f32(m, from, buffer);
-    sol_status st = sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dense_type_name(type), sol_dense_most(type), err);
-    if (st == SOL_OK) st = alloc_dense(d, type, from->rows, from->cols, err);
+    sol_status st = sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dtype_name(type), sol_dtype_most(type), err);
+    *d = (sol_stored){.type = type, .rows = from->rows, .cols = from->cols};
+    if (st == SOL_OK) st = sol_stored_alloc(d, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err);
-    if (st == SOL_OK) sol_dense_quantize(ctx, type, w, from->rows, from->cols, (void *)d->data, (sol_f16 *)d->scales, weight);
+    if (st == SOL_OK) sol_stored_fill(ctx, d, w, weight);
     sol_free(weight);
     return st;
 }
 
-static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_packed_mat *m,
+static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_stored *m,
                               sol_err *err)
 {
     sol_quant_spec layer = sol_quant_for(spec, from->name);
@@ -147,7 +125,7 @@ static sol_status take_vector(const sol_model *m, const sol_param *from, float *
 }
 
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
-                                 sol_dense_type embed_type, sol_err *err)
+                                 sol_dtype embed_type, sol_err *err)
 {
     float *buffer = NULL;
     *p = (sol_packed_model){.quant = *spec};
@@ -157,14 +135,14 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
     for (int i = 0; st == SOL_OK && i < n; i++) {
         const sol_param *from = &m->params[i];
         if (is_packed(p, i))
-            st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->linear[i], err);
+            st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->matrix[i], err);
     }
     for (int i = 0; st == SOL_OK && i < n; i++)
         if (p->vector[i]) st = take_vector(m, &m->params[i], p->vector[i], err);
     for (int i = 0; st == SOL_OK && i < n; i++)
         if (!is_packed(p, i) && !p->vector[i])
             st = pack_dense(ctx, m, &m->params[i], dense_type(&m->params[i], embed_type), buffer,
-                            dense_place(p, i), err);
+                            &p->matrix[i], err);
     sol_free(buffer);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;
@@ -186,7 +164,7 @@ typedef struct part_shape {
     int64_t dim[2];
 } part_shape;
 
-static void linear_shapes(const sol_packed_mat *m, part_shape s[3])
+static void linear_shapes(const sol_stored *m, part_shape s[3])
 {
     int64_t per_row = m->group_size ? m->cols / m->group_size : 1;
     s[0] = (part_shape){"/codes", SOL_H5_U8, {m->rows, (int64_t)sol_packed_code_bytes(1, m->cols)}};
@@ -194,7 +172,7 @@ static void linear_shapes(const sol_packed_mat *m, part_shape s[3])
     s[2] = (part_shape){"/scales", SOL_H5_F16, {m->group_size ? m->rows : 1, per_row}};
 }
 
-static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol_packed_mat *m, int *first, sol_err *err)
+static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol_stored *m, int *first, sol_err *err)
 {
     char path[160];
     part_shape parts[3];
@@ -214,45 +192,45 @@ static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol
     return st;
 }
 
-static sol_status fill_linear(sol_h5_writer *w, const sol_packed_mat *m, int first, sol_err *err)
+static sol_status fill_linear(sol_h5_writer *w, const sol_stored *m, int first, sol_err *err)
 {
-    sol_status st = sol_h5_append(w, first, m->codes, sol_packed_code_bytes(m->rows, m->cols), err);
+    sol_status st = sol_h5_append(w, first, m->data, sol_packed_code_bytes(m->rows, m->cols), err);
     if (st == SOL_OK) st = sol_h5_append(w, first + 1, m->signs, sol_packed_sign_bytes(m->rows, m->cols), err);
     if (st == SOL_OK)
         st = sol_h5_append(w, first + 2, m->scales, (size_t)sol_packed_scale_count(m) * sizeof *m->scales, err);
     return st;
 }
 
-static bool is_plain(sol_dense_type t)
+static bool is_plain(sol_dtype t)
 {
-    return t == SOL_DENSE_F32 || t == SOL_DENSE_F16;
+    return t == SOL_F32 || t == SOL_F16;
 }
 
 /* F32 and F16: a dataset; the others a group of data and scales. */
-static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_dense_src *d, int *first, sol_err *err)
+static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_stored *d, int *first, sol_err *err)
 {
     char path[160];
     int id;
     int64_t dims[2] = {d->rows, d->cols};
     param_path(path, p->name, "");
     if (is_plain(d->type))
-        return sol_h5_dataset(w, path, d->type == SOL_DENSE_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first, err);
+        return sol_h5_dataset(w, path, d->type == SOL_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first, err);
     sol_status st = sol_h5_group(w, path, &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "type", sol_dense_type_name(d->type), err);
+    if (st == SOL_OK) st = sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", d->rows, err);
     if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", d->cols, err);
-    dims[1] = (int64_t)sol_dense_row_bytes(d->type, d->cols);
+    dims[1] = (int64_t)sol_dtype_row_bytes(d->type, d->cols);
     param_path(path, p->name, "/data");
     if (st == SOL_OK) st = sol_h5_dataset(w, path, SOL_H5_U8, 2, dims, first, err);
-    dims[1] = sol_dense_row_scales(d->type, d->cols);
+    dims[1] = sol_dtype_row_scales(d->type, d->cols);
     param_path(path, p->name, "/scales");
     return st == SOL_OK ? sol_h5_dataset(w, path, SOL_H5_F16, 2, dims, &id, err) : st;
 }
 
-static sol_status fill_dense(sol_h5_writer *w, const sol_dense_src *d, int first, sol_err *err)
+static sol_status fill_dense(sol_h5_writer *w, const sol_stored *d, int first, sol_err *err)
 {
-    size_t rows = (size_t)d->rows, scales = (size_t)sol_dense_row_scales(d->type, d->cols);
-    sol_status st = sol_h5_append(w, first, d->data, rows * sol_dense_row_bytes(d->type, d->cols), err);
+    size_t rows = (size_t)d->rows, scales = (size_t)sol_dtype_row_scales(d->type, d->cols);
+    sol_status st = sol_h5_append(w, first, d->data, rows * sol_dtype_row_bytes(d->type, d->cols), err);
     if (st == SOL_OK && !is_plain(d->type)) st = sol_h5_append(w, first + 1, d->scales, rows * scales * sizeof(sol_f16), err);
     return st;
 }
@@ -263,7 +241,7 @@ double sol_packed_model_bits(const sol_packed_model *p)
     for (int i = 0; i < p->table->n_params; i++) {
         if (!p->table->params[i].quantized) continue;
         double n = (double)sol_param_count(&p->table->params[i]);
-        bits += n * (is_packed(p, i) ? sol_packed_bits(&p->linear[i]) : 16);
+        bits += n * (is_packed(p, i) ? sol_packed_bits(&p->matrix[i]) : 16);
         weights += n;
     }
     return bits / weights;
@@ -279,8 +257,8 @@ static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int
 {
     const sol_param *param = &p->table->params[i];
     char path[160];
-    if (is_packed(p, i)) return declare_linear(w, param, &p->linear[i], id, err);
-    if (!sol_param_is_vector(param)) return declare_dense(w, param, dense_of(p, i), id, err);
+    if (is_packed(p, i)) return declare_linear(w, param, &p->matrix[i], id, err);
+    if (!sol_param_is_vector(param)) return declare_dense(w, param, &p->matrix[i], id, err);
     param_path(path, param->name, "");
     return sol_h5_dataset(w, path, SOL_H5_F32, 1, &param->cols, id, err);
 }
@@ -305,8 +283,8 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
 static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id, sol_err *err)
 {
     const sol_param *param = &p->table->params[i];
-    if (is_packed(p, i)) return fill_linear(w, &p->linear[i], id, err);
-    if (!sol_param_is_vector(param)) return fill_dense(w, dense_of(p, i), id, err);
+    if (is_packed(p, i)) return fill_linear(w, &p->matrix[i], id, err);
+    if (!sol_param_is_vector(param)) return fill_dense(w, &p->matrix[i], id, err);
     return sol_h5_append(w, id, p->vector[i], (size_t)param->cols * sizeof(float), err);
 }
 
@@ -337,7 +315,7 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
 }
 
 /* Shapes in the place of what sol_packed_model_from would make. */
-static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dense_type embed_type, sol_err *err)
+static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err)
 {
     sol_status st = SOL_OK;
     for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
@@ -345,16 +323,15 @@ static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_
         sol_quant_spec layer = sol_quant_for(spec, param->name);
         if (is_packed(p, i))
             st =
-                sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->linear[i], err);
+                sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->matrix[i], err);
         else if (!sol_param_is_vector(param))
-            *dense_place(p, i) = (sol_dense_src){dense_type(param, embed_type), param->rows,
-                                                 param->cols, NULL, NULL};
+            p->matrix[i] = (sol_stored){.type = dense_type(param, embed_type), .rows = param->rows, .cols = param->cols};
     }
     return st;
 }
 
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  const sol_windows *windows, sol_dense_type embed_type, uint64_t *bytes, sol_err *err)
+                                  const sol_windows *windows, sol_dtype embed_type, uint64_t *bytes, sol_err *err)
 {
     sol_packed_model p = {.quant = *spec, .windows = *windows};
     sol_h5_writer *w = NULL;
@@ -395,13 +372,13 @@ static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, con
     return st;
 }
 
-static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_packed_mat *m, sol_err *err)
+static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stored *m, sol_err *err)
 {
     char path[160];
     const sol_h5_node *n;
     part_shape parts[3];
     param_path(path, p->name, "");
-    *m = (sol_packed_mat){.rows = p->rows, .cols = p->cols};
+    *m = (sol_stored){.rows = p->rows, .cols = p->cols};
     sol_status st = sol_h5_need_group(f, path, &n, err);
     if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
     if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, p->cols, &m->group_size, err);
@@ -414,39 +391,40 @@ static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_pack
     if (st != SOL_OK) return st;
     st = sol_packed_alloc(m, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", f->path, path);
-    st = read_into(f, p->name, &parts[0], m->codes, err);
+    st = read_into(f, p->name, &parts[0], m->data, err);
     if (st == SOL_OK) st = read_into(f, p->name, &parts[1], m->signs, err);
     return st == SOL_OK ? read_into(f, p->name, &parts[2], m->scales, err) : st;
 }
 
-static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_dense_src *d, sol_err *err)
+static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d, sol_err *err)
 {
     char path[160];
     const char *name;
-    sol_dense_type type;
+    sol_dtype type;
     param_path(path, p->name, "");
     const sol_h5_node *n = sol_h5_find(f, path);
     part_shape data = {"", SOL_H5_F32, {p->rows, p->cols}}, scales = {"/scales", SOL_H5_F16, {p->rows, 0}};
     sol_status st = SOL_OK;
     if (!n || n->is_dataset) {
-        type = n && n->type == SOL_H5_F16 ? SOL_DENSE_F16 : SOL_DENSE_F32;
-        data.type = type == SOL_DENSE_F16 ? SOL_H5_F16 : SOL_H5_F32;
+        type = n && n->type == SOL_H5_F16 ? SOL_F16 : SOL_F32;
+        data.type = type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32;
     } else {
         st = sol_h5_get_text(f, n, "type", &name, err);
-        if (st == SOL_OK) st = sol_dense_type_from_name(name, &type, err);
+        if (st == SOL_OK) st = sol_embed_type_from_name(name, &type, err);
         if (st == SOL_OK && is_plain(type))
             st = sol_fail(err, SOL_ERR_FORMAT, "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path, name);
         if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
         if (st != SOL_OK) return st;
-        data = (part_shape){"/data", SOL_H5_U8, {p->rows, (int64_t)sol_dense_row_bytes(type, p->cols)}};
-        scales.dim[1] = sol_dense_row_scales(type, p->cols);
+        data = (part_shape){"/data", SOL_H5_U8, {p->rows, (int64_t)sol_dtype_row_bytes(type, p->cols)}};
+        scales.dim[1] = sol_dtype_row_scales(type, p->cols);
         st = read_into(f, p->name, &scales, NULL, err);
     }
     if (st == SOL_OK) st = read_into(f, p->name, &data, NULL, err);
-    if (st == SOL_OK) st = alloc_dense(d, type, p->rows, p->cols, err);
-    if (st == SOL_OK) st = read_into(f, p->name, &data, (void *)d->data, err);
-    if (st == SOL_OK && d->scales) st = read_into(f, p->name, &scales, (void *)d->scales, err);
-    return st;
+    if (st != SOL_OK) return st;
+    *d = (sol_stored){.type = type, .rows = p->rows, .cols = p->cols};
+    SOL_TRY(sol_stored_alloc(d, err));
+    SOL_TRY(read_into(f, p->name, &data, d->data, err));
+    return d->scales ? read_into(f, p->name, &scales, d->scales, err) : SOL_OK;
 }
 
 static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *out, sol_err *err)
@@ -467,10 +445,10 @@ static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err
     for (int i = 0; st == SOL_OK && i < table->n_params; i++)
         if (p->vector[i]) st = read_vector(f, &table->params[i], p->vector[i], err);
     for (int i = 0; st == SOL_OK && i < table->n_params; i++)
-        if (is_packed(p, i)) st = read_linear(f, &table->params[i], &p->linear[i], err);
+        if (is_packed(p, i)) st = read_linear(f, &table->params[i], &p->matrix[i], err);
     for (int i = 0; st == SOL_OK && i < table->n_params; i++)
         if (!is_packed(p, i) && !p->vector[i])
-            st = read_dense(f, &table->params[i], dense_place(p, i), err);
+            st = read_dense(f, &table->params[i], &p->matrix[i], err);
     return st;
 }
 

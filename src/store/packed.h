@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "kernels/ctx.h"
-#include "kernels/dense.h"
 #include "quant/codec.h"
 #include "store/model_file.h"
 
@@ -23,29 +22,32 @@ typedef struct sol_packed_model {
     sol_quant_spec quant;
     sol_quant_overrides *overrides; /* as in sol_model_file */
     sol_windows windows;
-    sol_packed_mat *linear;   /* [table->n_params]: the quantized parameters, empty for the
-                               * others; owned */
-    sol_dense_src *kept;      /* [table->n_params]: those that overrides leave in full precision,
-                               * in fp16; rows 0 for the others; owned */
+    sol_stored *matrix;       /* [table->n_params]: the matrices, SOL_TERNARY the packed ones, fp16
+                               * those that overrides keep; rows 0 for vectors; owned */
     float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for
                                * the others; owned */
     float *vectors;           /* all of them, one behind the other; owned */
-    sol_dense_src embed;      /* [V, C]; data and scales owned */
-    sol_dense_src head;       /* likewise; data NULL when tied */
 } sol_packed_model;
 
 /* Table and arrays for this configuration, all empty or zero; released by sol_packed_model_free
  * even after an error. */
 sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err);
-/* The quantized parameter of this role. */
-const sol_packed_mat *sol_packed_linear(const sol_packed_model *p, int64_t layer, sol_role role);
+/* The matrix of this role; layer -1 for embedding and head. NULL: the model has none, as a head of
+ * its own when it is tied. */
+const sol_stored *sol_packed_matrix(const sol_packed_model *p, int64_t layer, sol_role role);
+
+/* The types that embedding and head may be packed in. */
+#define SOL_EMBED_TYPES(ROW) \
+    ROW(SOL_F32, "f32") ROW(SOL_F16, "f16") ROW(SOL_Q8, "q8") ROW(SOL_Q6, "q6") ROW(SOL_Q4, "q4")
+/* The one of that name; SOL_ERR_USAGE lists them. */
+sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *err);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are
  * rounded to embed_type. p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the
  * parameter, for weights that are no numbers, scales that fp16 cannot hold, and embeddings outside
- * sol_dense_most. */
+ * sol_dtype_most. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
-                                 sol_dense_type embed_type, sol_err *err);
+                                 sol_dtype embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);
 /* Bits a weight over all quantized matrices, scales included. */
 double sol_packed_model_bits(const sol_packed_model *p);
@@ -56,6 +58,6 @@ sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err 
 /* *bytes: the size of the file that sol_packed_model_from and _write make of a model of these
  * shapes; table needs no weights. Fails where they would. */
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  const sol_windows *windows, sol_dense_type embed_type, uint64_t *bytes, sol_err *err);
+                                  const sol_windows *windows, sol_dtype embed_type, uint64_t *bytes, sol_err *err);
 
 #endif

@@ -1,9 +1,9 @@
-/* Element types and shapes. Row-major, last dimension fastest. Dimension letters: B
+/* Shapes of tensors. Row-major, last dimension fastest. Dimension letters: B
  * batch, T time, C hidden, H heads, K kv heads, D head_dim, F ffn, V vocab, G scale group.
  *
  *     sol_shape s = sol_shape2(32, 64);
  *     st = sol_shape_bytes(&s, SOL_BF16, &bytes, err);
- *     sol_convert(half, SOL_BF16, x, SOL_F32, sol_shape_count(&s)); */
+ *     sol_convert(half, SOL_BF16, x, SOL_F32, sol_shape_count(&s)); // kernels/dtype.h */
 #ifndef SOLERA_TENSOR_TENSOR_H
 #define SOLERA_TENSOR_TENSOR_H
 
@@ -12,11 +12,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-typedef enum sol_dtype { SOL_F32, SOL_F16, SOL_BF16, SOL_I32, SOL_U32, SOL_U16, SOL_U8, SOL_I8 } sol_dtype;
-
-size_t sol_dtype_size(sol_dtype t);      /* bytes of an element */
-const char *sol_dtype_name(sol_dtype t); /* "f32", "f16", "bf16", ...; static storage */
+#include "kernels/dtype.h"
 
 #define SOL_MAX_DIMS 4
 typedef struct sol_shape {
@@ -37,16 +33,5 @@ bool sol_shape_equal(const sol_shape *a, const sol_shape *b);
 const char *sol_shape_text(const sol_shape *s, char *buffer);
 /* Bytes of a tensor. SOL_ERR_RANGE: they do not fit a size_t. */
 sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_err *err);
-
-/* Casts n elements between float types (F32, F16, BF16), rounding to nearest even; a magnitude
- * above sol_dtype_most becomes infinity. dst and src must not overlap. */
-void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n);
-
-/* The largest float that a float type (F32, F16, BF16) holds after rounding, not as infinity. */
-float sol_dtype_most(sol_dtype t);
-/* Index of the first of n numbers that is NaN or whose magnitude is above `most`; -1: none. Writers
- * of model files ask it and return SOL_ERR_NONFINITE, so that a file never holds what is not a
- * number. */
-int64_t sol_first_beyond(const float *x, int64_t n, float most);
 
 #endif

@@ -33,8 +33,7 @@ static double clock_rate(void)
 
 typedef struct task {
     const sol_ctx *ctx;
-    const sol_ternary *t;
-    const sol_dense *d;
+    const sol_matrix *m;
     const float *x;
     float *y;
     void *scratch;
@@ -46,10 +45,7 @@ static double best_time(const task *k)
     double best = 1e9, end = now() + 0.3;
     while (now() < end) {
         double start = now();
-        if (k->t)
-            sol_ternary_matmul(k->ctx, k->t, SOL_ACT_INT8, k->x, k->n, k->y, k->scratch);
-        else
-            sol_dense_matmul(k->ctx, k->d, SOL_ACT_INT8, k->x, k->n, k->y, k->scratch);
+        sol_matrix_matmul(k->ctx, k->m, SOL_ACT_INT8, k->x, k->n, k->y, k->scratch);
         double t = now() - start;
         best = t < best ? t : best;
     }
@@ -68,39 +64,39 @@ static void bench_ternary(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_
 {
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     matrix m = random_matrix(rows, cols, group, SOL_LAYOUT_CONTIGUOUS, false, &rng);
-    sol_ternary *t = prepare(ctx, &m, 1);
-    task k = {.ctx = ctx, .t = t, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
-    k.scratch = get(sol_ternary_scratch_bytes(ctx, t, n), 1);
+    sol_matrix *t = prepare(ctx, &m, 1);
+    task k = {.ctx = ctx, .m = t, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
+    k.scratch = get(sol_matrix_scratch_bytes(ctx, t, n), 1);
     char what[32];
     snprintf(what, sizeof what, "ternary/%lld", (long long)group);
     fill((float *)k.x, n * cols, NORMAL, &rng);
-    report(ctx, what, rows, cols, n, sol_ternary_bytes(t), best_time(&k), clock);
+    report(ctx, what, rows, cols, n, sol_matrix_bytes(t), best_time(&k), clock);
     sol_free((void *)k.x);
     sol_free(k.y);
     sol_free(k.scratch);
-    sol_ternary_free(&t);
+    sol_matrix_free(&t);
     free_matrix(&m);
 }
 
-static void bench_dense(const sol_ctx *ctx, sol_dense_type type, int64_t rows, int64_t cols, int64_t n, double clock)
+static void bench_dense(const sol_ctx *ctx, sol_dtype type, int64_t rows, int64_t cols, int64_t n, double clock)
 {
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
-    sol_dense *d;
-    uint8_t *data = get((size_t)rows, sol_dense_row_bytes(type, cols));
-    size_t n_scales = (size_t)(rows * sol_dense_row_scales(type, cols));
+    sol_matrix *d;
+    uint8_t *data = get((size_t)rows, sol_dtype_row_bytes(type, cols));
+    size_t n_scales = (size_t)(rows * sol_dtype_row_scales(type, cols));
     sol_f16 *scales = get(n_scales, sizeof *scales);
-    for (size_t i = 0; i < (size_t)rows * sol_dense_row_bytes(type, cols); i++) data[i] = type == SOL_DENSE_F16 ? 0 : (uint8_t)sol_rng_u32(&rng);
+    for (size_t i = 0; i < (size_t)rows * sol_dtype_row_bytes(type, cols); i++) data[i] = type == SOL_F16 ? 0 : (uint8_t)sol_rng_u32(&rng);
     for (size_t i = 0; i < n_scales; i++) scales[i] = 0x2000;
-    sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
-    REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
-    task k = {.ctx = ctx, .d = d, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
-    k.scratch = get(sol_dense_scratch_bytes(ctx, d, n), 1);
+    sol_stored src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
+    REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
+    task k = {.ctx = ctx, .m = d, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
+    k.scratch = get(sol_matrix_scratch_bytes(ctx, d, n), 1);
     fill((float *)k.x, n * cols, NORMAL, &rng);
-    report(ctx, sol_dense_type_name(type), rows, cols, n, sol_dense_bytes(d), best_time(&k), clock);
+    report(ctx, sol_dtype_name(type), rows, cols, n, sol_matrix_bytes(d), best_time(&k), clock);
     sol_free((void *)k.x);
     sol_free(k.y);
     sol_free(k.scratch);
-    sol_dense_free(&d);
+    sol_matrix_free(&d);
     sol_free(data);
     sol_free(scales);
 }
@@ -117,8 +113,8 @@ void bench(void)
         bench_ternary(ctx, 512, 2048, 32, 1, clock);
         bench_ternary(ctx, 512, 8192, 128, 1, clock);
         bench_ternary(ctx, 65536, 2048, 128, 1, clock); /* beyond the caches */
-        for (int type = SOL_DENSE_Q8; type <= SOL_DENSE_Q4; type++)
-            for (int64_t n = 1; n <= 32; n += 31) bench_dense(ctx, (sol_dense_type)type, 512, 2048, n, clock);
-        bench_dense(ctx, SOL_DENSE_Q4, 65536, 2048, 1, clock);
+        for (int type = SOL_Q8; type <= SOL_Q4; type++)
+            for (int64_t n = 1; n <= 32; n += 31) bench_dense(ctx, (sol_dtype)type, 512, 2048, n, clock);
+        bench_dense(ctx, SOL_Q4, 65536, 2048, 1, clock);
     }
 }

@@ -12,8 +12,7 @@
 
 #include "base/rng.h"
 #include "kernels/ctx.h"
-#include "kernels/dense.h"
-#include "kernels/ternary.h"
+#include "kernels/matrix.h"
 
 /* Ends the check at hand as failed. */
 void fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
@@ -47,7 +46,7 @@ void fill(float *x, int64_t n, kind k, sol_rng *rng);
 /* Equal bits, or both not a number. */
 bool same_bits(float a, float b);
 
-/* Rounds the activation block [first, end) to q as ternary.h says; returns d. */
+/* Rounds the activation block [first, end) to q as matrix.h says; returns d. */
 float round_block(const float *x, int64_t first, int64_t end, int *q);
 
 /* A context for each set of features of this processor (sol_cpu_next), C first:
@@ -67,7 +66,8 @@ typedef struct matrix {
 } matrix;
 matrix random_matrix(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, bool at_end, sol_rng *rng);
 void free_matrix(matrix *m);
-sol_ternary *prepare(const sol_ctx *ctx, const matrix *m, int n_parts);
+sol_stored part_of(const matrix *m); /* borrows its arrays */
+sol_matrix *prepare(const sol_ctx *ctx, const matrix *m, int n_parts);
 
 void check_acts(void);
 void check_ternary_shapes(void);
@@ -79,6 +79,7 @@ void check_ternary_refusals(void);
 void check_dense_shapes(void);
 void check_dense_edges(void);
 void check_dense_weight(void);
+void check_matrix_parts(void);
 void check_bf16_packing(void);
 void check_bf16_tiles(void);
 void bench(void);

@@ -6,19 +6,26 @@
 #include "base/mem.h"
 #include "checkkern.h"
 
-static void multiply_dense(const sol_ctx *ctx, const sol_dense *d, sol_act act, const float *x, int64_t n, float *y)
+static void multiply_dense(const sol_ctx *ctx, const sol_matrix *d, sol_act act, const float *x, int64_t n, float *y)
 {
     void *scratch;
-    REQUIRE_OK(sol_alloc_array(&scratch, sol_dense_scratch_bytes(ctx, d, n), 1, err));
-    memset(scratch, 0x5a, sol_dense_scratch_bytes(ctx, d, n));
-    sol_dense_matmul(ctx, d, act, x, n, y, scratch);
+    REQUIRE_OK(sol_alloc_array(&scratch, sol_matrix_scratch_bytes(ctx, d, n), 1, err));
+    memset(scratch, 0x5a, sol_matrix_scratch_bytes(ctx, d, n));
+    sol_matrix_matmul(ctx, d, act, x, n, y, scratch);
+    sol_free(scratch);
+}
+
+static void decode(const sol_ctx *ctx, const sol_matrix *d, int64_t r, float *row)
+{
+    void *scratch = get(sol_matrix_scratch_bytes(ctx, d, 1), 1);
+    sol_matrix_row(d, r, row, scratch);
     sol_free(scratch);
 }
 
 /* Largest rounding error of a block of normal numbers, as a share of its largest element. */
-static double worst_step(sol_dense_type type)
+static double worst_step(sol_dtype type)
 {
-    return type == SOL_DENSE_Q8 ? 0.009 : type == SOL_DENSE_Q6 ? 0.05 : type == SOL_DENSE_Q4 ? 0.19 : 0.0005;
+    return type == SOL_Q8 ? 0.009 : type == SOL_Q6 ? 0.05 : type == SOL_Q4 ? 0.19 : type == SOL_BF16 ? 0.004 : 0.0005;
 }
 
 /* The integer product of a row with rounded activations, from the decoded row w = scale * q. */
@@ -36,38 +43,39 @@ static float slow_dense(const float *w, const sol_f16 *scales, const float *x, i
     return y;
 }
 
-static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t n, bool at_end)
+static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, bool at_end)
 {
     sol_rng rng = sol_rng_make((uint64_t)(rows * 31 + cols), SOL_STREAM_TEST);
-    int64_t row_scales = sol_dense_row_scales(type, cols);
-    guarded data = guard((size_t)rows * sol_dense_row_bytes(type, cols), at_end);
+    int64_t row_scales = sol_dtype_row_scales(type, cols);
+    guarded data = guard((size_t)rows * sol_dtype_row_bytes(type, cols), at_end);
     guarded scales = guard((size_t)(rows * row_scales) * sizeof(sol_f16), at_end);
     guarded x = guard((size_t)(n * cols) * sizeof(float), at_end), y = guard((size_t)(n * rows) * sizeof(float), at_end);
     float *w = calloc((size_t)(rows * cols), sizeof *w), *row = calloc((size_t)cols, sizeof *row);
+    float *stored = calloc((size_t)cols, sizeof *stored);
     float alone[200];
     fill(w, rows * cols, NORMAL, &rng);
     fill(x.p, n * cols, NORMAL, &rng);
     for (sol_ctx *ctx = first_context(2); ctx; ctx = next_context(ctx)) {
-        sol_dense *d;
-        sol_dense_quantize(ctx, type, w, rows, cols, data.p, scales.p, NULL);
-        sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
-        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
+        sol_matrix *d;
+        sol_stored src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
+        sol_stored_fill(ctx, &src, w, NULL);
+        REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
         for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
             multiply_dense(ctx, d, (sol_act)act, x.p, n, y.p);
             for (int64_t r = 0; r < rows; r++) {
-                sol_dense_row(d, r, row);
+                decode(ctx, d, r, row);
                 for (int64_t i = 0; i < n; i++) {
                     const float *xi = (const float *)x.p + i * cols;
                     float got = ((float *)y.p)[i * rows + r];
                     double sum = 0, size = 1e-30;
                     for (int64_t c = 0; c < cols; c++) sum += (double)row[c] * xi[c];
                     for (int64_t c = 0; c < cols; c++) size += fabs((double)row[c] * xi[c]);
-                    if (type >= SOL_DENSE_Q8 && act == SOL_ACT_INT8)
+                    if (type >= SOL_Q8 && act == SOL_ACT_INT8)
                         REQUIRE(same_bits(got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales, xi, cols)),
-                                      "%s %s [%d x %d] row %d token %d", label(ctx), sol_dense_type_name(type),
+                                      "%s %s [%d x %d] row %d token %d", label(ctx), sol_dtype_name(type),
                                       (int)rows, (int)cols, (int)r, (int)i);
                     else
-                        REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dense_type_name(type), (int)rows, (int)cols,
+                        REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dtype_name(type), (int)rows, (int)cols,
                                 (double)got, sum);
                 }
             }
@@ -75,22 +83,25 @@ static void check_dense(sol_dense_type type, int64_t rows, int64_t cols, int64_t
                 multiply_dense(ctx, d, (sol_act)act, (const float *)x.p + i * cols, 1, alone);
                 for (int64_t r = 0; r < rows; r++) 
                     REQUIRE(same_bits(alone[r], ((float *)y.p)[i * rows + r]), "%s: token %d alone differs in row %d",
-                            sol_dense_type_name(type), (int)i, (int)r);
+                            sol_dtype_name(type), (int)i, (int)r);
             }
         }
         for (int64_t r = 0; r < rows; r++) {
-            sol_dense_row(d, r, row);
+            decode(ctx, d, r, row);
+            sol_stored_rows(&src, r, 1, stored);
+            REQUIRE(memcmp(row, stored, (size_t)cols * sizeof *row) == 0, "%s: row %d is not the stored one", sol_dtype_name(type), (int)r);
             for (int64_t c = 0; c < cols; c++) {
                 float top = 0;
                 for (int64_t i = c / 32 * 32; i < cols && i < c / 32 * 32 + 32; i++) top = fmaxf(top, fabsf(w[r * cols + i]));
-                REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top, "%s: %g becomes %g", sol_dense_type_name(type),
+                REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top, "%s: %g becomes %g", sol_dtype_name(type),
                         (double)w[r * cols + c], (double)row[c]);
             }
         }
-        sol_dense_free(&d);
+        sol_matrix_free(&d);
     }
     free(w);
     free(row);
+    free(stored);
     unguard(&data);
     unguard(&scales);
     unguard(&x);
@@ -101,28 +112,28 @@ void check_dense_shapes(void)
 {
     static const int64_t shape[][3] = {{1, 1, 1},    {5, 7, 2},    {16, 32, 3},  {33, 64, 1},  {64, 96, 9},
                                        {70, 172, 5}, {130, 100, 4}, {40, 576, 17}, {3, 1030, 2}, {128, 256, 6}};
-    for (int type = SOL_DENSE_F32; type <= SOL_DENSE_Q4; type++)
+    for (int type = SOL_F32; type <= SOL_Q4; type++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-            check_dense((sol_dense_type)type, shape[i][0], shape[i][1], shape[i][2], i % 2);
+            check_dense((sol_dtype)type, shape[i][0], shape[i][1], shape[i][2], i % 2);
 }
 
 /* Squared error of a rounded matrix, each column times its mean square. */
-static double weighed_error(const sol_ctx *ctx, sol_dense_type type, const float *w, int64_t rows, int64_t cols, float *weight)
+static double weighed_error(const sol_ctx *ctx, sol_dtype type, const float *w, int64_t rows, int64_t cols, float *weight)
 {
-    uint8_t *data = get((size_t)rows, sol_dense_row_bytes(type, cols));
-    sol_f16 *scales = get((size_t)(rows * sol_dense_row_scales(type, cols)), sizeof *scales);
+    uint8_t *data = get((size_t)rows, sol_dtype_row_bytes(type, cols));
+    sol_f16 *scales = get((size_t)(rows * sol_dtype_row_scales(type, cols)), sizeof *scales);
     float *row = get((size_t)cols, sizeof *row);
     double error = 0, *square = get((size_t)cols, sizeof *square);
-    sol_dense *d;
+    sol_matrix *d;
     for (int64_t i = 0; i < rows * cols; i++) square[i % cols] += (double)w[i] * w[i];
-    sol_dense_quantize(ctx, type, w, rows, cols, data, scales, weight);
-    sol_dense_src src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
-    REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
+    sol_stored src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
+    sol_stored_fill(ctx, &src, w, weight);
+    REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
     for (int64_t r = 0; r < rows; r++) {
-        sol_dense_row(d, r, row);
+        decode(ctx, d, r, row);
         for (int64_t c = 0; c < cols; c++) error += square[c] * ((double)row[c] - w[r * cols + c]) * ((double)row[c] - w[r * cols + c]);
     }
-    sol_dense_free(&d);
+    sol_matrix_free(&d);
     sol_free(data);
     sol_free(scales);
     sol_free(row);
@@ -140,10 +151,10 @@ void check_dense_weight(void)
     REQUIRE_OK(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     fill(w, ROWS * COLS, NORMAL, &rng);
     for (int i = 0; i < ROWS * COLS; i++) w[i] *= i % COLS % 32 == 7 ? 3.0f : 1.0f;
-    for (int type = SOL_DENSE_Q6; type <= SOL_DENSE_Q4; type++) {
-        double alike = weighed_error(ctx, (sol_dense_type)type, w, ROWS, COLS, NULL);
-        double weighed = weighed_error(ctx, (sol_dense_type)type, w, ROWS, COLS, weight);
-        REQUIRE(weighed < 0.97 * alike, "%s: %g by weight, %g alike", sol_dense_type_name((sol_dense_type)type), weighed, alike);
+    for (int type = SOL_Q6; type <= SOL_Q4; type++) {
+        double alike = weighed_error(ctx, (sol_dtype)type, w, ROWS, COLS, NULL);
+        double weighed = weighed_error(ctx, (sol_dtype)type, w, ROWS, COLS, weight);
+        REQUIRE(weighed < 0.97 * alike, "%s: %g by weight, %g alike", sol_dtype_name((sol_dtype)type), weighed, alike);
         REQUIRE(weight[7] > 5 && weight[8] < 3, "weights %g, %g", (double)weight[7], (double)weight[8]);
     }
     sol_ctx_free(&ctx);
@@ -152,27 +163,76 @@ void check_dense_weight(void)
 void check_dense_edges(void)
 {
     sol_ctx *ctx;
-    sol_dense *d;
-    sol_dense_type type;
+    sol_matrix *d;
     float w[64] = {0}, row[64], x[64] = {1, 2, 3}, y[1];
     uint8_t data[64];
     sol_f16 scales[2];
     REQUIRE_OK(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
-    for (int t = SOL_DENSE_F32; t <= SOL_DENSE_Q4; t++) {
-        REQUIRE_OK(sol_dense_type_from_name(sol_dense_type_name((sol_dense_type)t), &type, err));
-        REQUIRE((int)type == t, "%lld", (long long)(int)type);
-        if (t < SOL_DENSE_Q8) continue;
-        sol_dense_quantize(ctx, type, w, 1, 64, data, scales, NULL);
-        sol_dense_src src = {.type = type, .rows = 1, .cols = 64, .data = data, .scales = scales};
-        REQUIRE_OK(sol_dense_prepare(&d, ctx, &src, NULL, err));
-        sol_dense_row(d, 0, row);
+    for (int type = SOL_Q8; type <= SOL_Q4; type++) {
+        sol_stored src = {.type = (sol_dtype)type, .rows = 1, .cols = 64, .data = data, .scales = scales};
+        sol_stored_fill(ctx, &src, w, NULL);
+        REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
+        decode(ctx, d, 0, row);
         for (int c = 0; c < 64; c++) REQUIRE(row[c] == 0, "%g", (double)row[c]);
         multiply_dense(ctx, d, SOL_ACT_INT8, x, 1, y);
         REQUIRE(y[0] == 0, "%g", (double)y[0]);
-        sol_dense_free(&d);
+        sol_matrix_free(&d);
     }
-    sol_err err = {0};
-    REQUIRE(sol_dense_type_from_name("q5", &type, &err) == SOL_ERR_USAGE && strstr(err.text, "q5"), "%s", err.text);
     sol_ctx_free(&ctx);
 }
 
+
+/* Stacked parts, a bias and a run of rows, in every type: the sums of the whole without a bias, and its bits. */
+void check_matrix_parts(void)
+{
+    enum { COLS = 64, N = 9, FIRST = SOL_MATRIX_RUN, REST = 77, ROWS = FIRST + REST, CUT = 131 };
+    sol_rng rng = sol_rng_make(21, SOL_STREAM_TEST);
+    float *w = get(ROWS * COLS, sizeof *w), *x = get(N * COLS, sizeof *x), *bias = get(ROWS, sizeof *bias);
+    float *whole = get(N * ROWS, sizeof *whole), *y = get(N * ROWS, sizeof *y);
+    fill(w, ROWS * COLS, NORMAL, &rng);
+    fill(x, N * COLS, NORMAL, &rng);
+    fill(bias, ROWS, NORMAL, &rng);
+    for (sol_ctx *ctx = first_context(3); ctx; ctx = next_context(ctx)) {
+        for (int type = SOL_F32; type <= SOL_TERNARY; type++) {
+            matrix m = random_matrix(ROWS, COLS, COLS, SOL_LAYOUT_CONTIGUOUS, true, &rng);
+            sol_stored src = {.type = (sol_dtype)type, .rows = ROWS, .cols = COLS}, part[2];
+            sol_matrix *plain, *stacked;
+            if (type == SOL_TERNARY) {
+                part[0] = part[1] = src = part_of(&m);
+                part[1].data = (uint8_t *)src.data + CUT * COLS / 8;
+                part[1].signs = src.signs + CUT * COLS / 32;
+                part[1].scales = src.scales + CUT;
+                part[0].rows = CUT, part[1].rows = ROWS - CUT;
+            } else {
+                REQUIRE_OK(sol_stored_alloc(&src, err));
+                sol_stored_fill(ctx, &src, w, NULL);
+                part[0] = sol_stored_part(&src, 0, CUT);
+                part[1] = sol_stored_part(&src, CUT, ROWS - CUT);
+            }
+            REQUIRE_OK(sol_matrix_prepare(&plain, ctx, &src, 1, NULL, NULL, err));
+            REQUIRE_OK(sol_matrix_prepare(&stacked, ctx, part, 2, bias, NULL, err));
+            void *scratch = get(sol_matrix_scratch_bytes(ctx, plain, N), 1);
+            for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
+                sol_matrix_matmul(ctx, plain, (sol_act)act, x, N, whole, scratch);
+                sol_matrix_matmul(ctx, stacked, (sol_act)act, x, N, y, scratch);
+                for (int i = 0; i < N * ROWS; i++)
+                    REQUIRE(same_bits(y[i], whole[i] + bias[i % ROWS]), "%s: stacked, output %d", sol_dtype_name((sol_dtype)type), i);
+                sol_matrix_matmul_rows(ctx, stacked, FIRST, REST, (sol_act)act, x, N, y, REST, scratch);
+                for (int i = 0; i < N * REST; i++) {
+                    int r = FIRST + i % REST;
+                    REQUIRE(same_bits(y[i], whole[i / REST * ROWS + r] + bias[r]), "%s: row %d of a run", sol_dtype_name((sol_dtype)type), r);
+                }
+            }
+            sol_matrix_free(&plain);
+            sol_matrix_free(&stacked);
+            sol_free(scratch);
+            if (type != SOL_TERNARY) sol_stored_free(&src);
+            free_matrix(&m);
+        }
+    }
+    sol_free(w);
+    sol_free(x);
+    sol_free(bias);
+    sol_free(whole);
+    sol_free(y);
+}

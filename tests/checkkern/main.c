@@ -150,6 +150,7 @@ static const struct {
     {"dense: any shape", check_dense_shapes},
     {"dense: edges", check_dense_edges},
     {"dense: columns by weight", check_dense_weight},
+    {"matrix: parts, bias, runs of rows", check_matrix_parts},
     {"bf16: packing", check_bf16_packing},
     {"bf16: tiles", check_bf16_tiles},
 };

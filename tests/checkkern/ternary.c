@@ -27,9 +27,10 @@ void free_matrix(matrix *m)
     unguard(&m->scales);
 }
 
-static sol_ternary_part part_of(const matrix *m)
+sol_stored part_of(const matrix *m)
 {
-    return (sol_ternary_part){.rows = m->rows, .codes = m->codes.p, .signs = m->signs.p, .scales = m->scales.p};
+    return (sol_stored){.type = SOL_TERNARY, .rows = m->rows, .cols = m->cols, .group_size = m->group, .layout = m->layout,
+                        .data = m->codes.p, .signs = m->signs.p, .scales = m->scales.p};
 }
 
 static int weight(const matrix *m, int64_t r, int64_t block, int64_t lane)
@@ -94,21 +95,21 @@ static float slow_ternary(const matrix *m, int64_t r, const float *x_in, sol_act
     return y;
 }
 
-sol_ternary *prepare(const sol_ctx *ctx, const matrix *m, int n)
+sol_matrix *prepare(const sol_ctx *ctx, const matrix *m, int n)
 {
-    sol_ternary *t;
-    sol_ternary_part parts[4];
+    sol_matrix *t;
+    sol_stored parts[4];
     for (int i = 0; i < n; i++) parts[i] = part_of(&m[i]);
-    REQUIRE_OK(sol_ternary_prepare(&t, ctx, m->cols, m->group, m->layout, parts, n, NULL, err));
+    REQUIRE_OK(sol_matrix_prepare(&t, ctx, parts, n, NULL, NULL, err));
     return t;
 }
 
-static void multiply(const sol_ctx *ctx, const sol_ternary *t, sol_act act, const float *x, int64_t n, float *y)
+static void multiply(const sol_ctx *ctx, const sol_matrix *t, sol_act act, const float *x, int64_t n, float *y)
 {
     void *scratch;
-    REQUIRE_OK(sol_alloc_array(&scratch, sol_ternary_scratch_bytes(ctx, t, n), 1, err));
-    memset(scratch, 0x5a, sol_ternary_scratch_bytes(ctx, t, n));
-    sol_ternary_matmul(ctx, t, act, x, n, y, scratch);
+    REQUIRE_OK(sol_alloc_array(&scratch, sol_matrix_scratch_bytes(ctx, t, n), 1, err));
+    memset(scratch, 0x5a, sol_matrix_scratch_bytes(ctx, t, n));
+    sol_matrix_matmul(ctx, t, act, x, n, y, scratch);
     sol_free(scratch);
 }
 
@@ -125,14 +126,14 @@ static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_lay
             for (int64_t r = 0; r < rows; r++)
                 want[i * rows + r] = slow_ternary(&m, r, (const float *)x.p + i * cols, (sol_act)act);
         for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) {
-            sol_ternary *t = prepare(ctx, &m, 1);
+            sol_matrix *t = prepare(ctx, &m, 1);
             memset(y.p, 0x5a, (size_t)(n * rows) * sizeof(float));
             multiply(ctx, t, (sol_act)act, x.p, n, y.p);
             for (int64_t i = 0; i < n * rows; i++)
                 REQUIRE(same_bits(((float *)y.p)[i], want[i]), "%s [%d x %d] group %d layout %d n %d kind %d act %d at %d: %a, not %a",
                               label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
                               (double)((float *)y.p)[i], (double)want[i]);
-            sol_ternary_free(&t);
+            sol_matrix_free(&t);
         }
     }
     free(want);
@@ -188,23 +189,23 @@ void check_ternary_batches(void)
                            random_matrix(5, COLS, group, SOL_LAYOUT_CONTIGUOUS, true, &rng)};
             float *x = calloc(N * COLS, sizeof *x), *y = calloc(N * 342, sizeof *y), alone[300];
             fill(x, N * COLS, NORMAL, &rng);
-            sol_ternary *all = prepare(three, m, 3);
-            REQUIRE(sol_ternary_rows(all) == 342, "%lld", (long long)sol_ternary_rows(all));
-            REQUIRE(sol_ternary_cols(all) == COLS, "%lld", (long long)sol_ternary_cols(all));
+            sol_matrix *all = prepare(three, m, 3);
+            REQUIRE(sol_matrix_rows(all) == 342, "%lld", (long long)sol_matrix_rows(all));
+            REQUIRE(sol_matrix_cols(all) == COLS, "%lld", (long long)sol_matrix_cols(all));
             for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
                 multiply(three, all, (sol_act)act, x, N, y);
                 for (int64_t p = 0, base = 0; p < 3; base += m[p].rows, p++) {
-                    sol_ternary *t = prepare(one, &m[p], 1);
+                    sol_matrix *t = prepare(one, &m[p], 1);
                     for (int64_t i = 0; i < N; i += 43) {
                         multiply(one, t, (sol_act)act, x + i * COLS, 1, alone);
                         for (int64_t r = 0; r < m[p].rows; r++) 
                             REQUIRE(same_bits(alone[r], y[i * 342 + base + r]), "token %d alone differs in row %d of part %d",
                                     (int)i, (int)r, (int)p);
                     }
-                    sol_ternary_free(&t);
+                    sol_matrix_free(&t);
                 }
             }
-            sol_ternary_free(&all);
+            sol_matrix_free(&all);
             free(x);
             free(y);
             for (int p = 0; p < 3; p++) free_matrix(&m[p]);
@@ -217,9 +218,10 @@ static void refused(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t grou
     uint8_t byte = 0;
     sol_f16 scale = 0;
     sol_err err = {0};
-    sol_ternary *t;
-    sol_ternary_part p = {.rows = rows, .codes = &byte, .signs = &byte, .scales = &scale};
-    sol_status st = sol_ternary_prepare(&t, ctx, cols, group, layout, &p, 1, NULL, &err);
+    sol_matrix *t;
+    sol_stored p = {.type = SOL_TERNARY, .rows = rows, .cols = cols, .group_size = group, .layout = layout, .data = &byte,
+                    .signs = &byte, .scales = &scale};
+    sol_status st = sol_matrix_prepare(&t, ctx, &p, 1, NULL, NULL, &err);
     REQUIRE(st == SOL_ERR_RANGE && !t && strstr(err.text, part), "status %d, '%s' lacks '%s'", st, err.text, part);
 }
 
@@ -227,10 +229,10 @@ void check_ternary_refusals(void)
 {
     sol_ctx *ctx = first_context(1);
     refused(ctx, 1, 6, 0, SOL_LAYOUT_CONTIGUOUS, "width 6");
-    refused(ctx, 1, 0, 0, SOL_LAYOUT_CONTIGUOUS, "width 0");
+    refused(ctx, 1, 0, 0, SOL_LAYOUT_CONTIGUOUS, "shape [1, 0]");
     refused(ctx, 1, 68, 0, SOL_LAYOUT_STRIDE16, "multiple of 64");
     refused(ctx, 1, 16, 12, SOL_LAYOUT_CONTIGUOUS, "group size 12");
     refused(ctx, 1, 128, 32, SOL_LAYOUT_STRIDE16, "group size 32");
-    refused(ctx, 0, 8, 0, SOL_LAYOUT_CONTIGUOUS, "0 rows");
+    refused(ctx, 0, 8, 0, SOL_LAYOUT_CONTIGUOUS, "shape [0, 8]");
     sol_ctx_free(&ctx);
 }

@@ -25,7 +25,7 @@ static void write_models(void)
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4, .scale_dtype = SOL_F16};
     sol_adamw *optim;
     sol_packed_model p;
-    sol_dense_type types[] = {SOL_DENSE_F16, SOL_DENSE_Q8};
+    sol_dtype types[] = {SOL_F16, SOL_Q8};
     fuzz_check(sol_model_file_write(&c, seed("h5_model", "plain"), SOL_BF16, NULL) == SOL_OK);
     c.quant = spec;
     fuzz_check(sol_adamw_create(&optim, c.model, &a, NULL) == SOL_OK);

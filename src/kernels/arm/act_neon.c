@@ -1,4 +1,4 @@
-/* Rounding of activations to int8, 4 floats at a time; the rule is in ternary.h. */
+/* Rounding of activations to int8, 4 floats at a time; the rule is in matrix.h. */
 #include <arm_neon.h>
 #include <string.h>
 

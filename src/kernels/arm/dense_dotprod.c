@@ -9,5 +9,5 @@
 #define FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define LOAD_F16(p) ((vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)(p)))))
 #define PREFETCH_LINE(p) __builtin_prefetch(p)
-#define DENSE_OPS sol_dense_ops_dotprod
+#define DENSE_OPS sol_tile_ops_dense_dotprod
 #include "kernels/dense_tmpl.h"

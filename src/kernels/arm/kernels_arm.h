@@ -2,9 +2,8 @@
 #ifndef SOLERA_KERNELS_ARM_KERNELS_ARM_H
 #define SOLERA_KERNELS_ARM_KERNELS_ARM_H
 
-#include "kernels/dense_impl.h"
 #include "kernels/kernels_impl.h"
-#include "kernels/ternary_impl.h"
+#include "kernels/matrix_impl.h"
 
 /* Each sets the entries that NEON improves. */
 void sol_float_ops_neon(sol_float_ops *f);
@@ -12,7 +11,7 @@ void sol_train_ops_neon(sol_train_ops *t);
 void sol_elementwise_neon(sol_elementwise *k);
 /* sol_act_quantize_fn of segments.h. */
 void sol_act_quantize_neon(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
-extern const sol_ternary_ops sol_ternary_ops_dotprod;
-extern const sol_dense_ops sol_dense_ops_dotprod;
+extern const sol_tile_ops sol_tile_ops_ternary_dotprod;
+extern const sol_tile_ops sol_tile_ops_dense_dotprod;
 
 #endif

@@ -3,6 +3,6 @@
 
 void sol_kernels_dotprod(sol_kernels *k)
 {
-    k->ternary = &sol_ternary_ops_dotprod;
-    k->dense = &sol_dense_ops_dotprod;
+    k->tiles[SOL_TERNARY] = &sol_tile_ops_ternary_dotprod;
+    k->tiles[SOL_Q8] = k->tiles[SOL_Q6] = k->tiles[SOL_Q4] = &sol_tile_ops_dense_dotprod;
 }

@@ -27,20 +27,22 @@ static int64_t n_chunks(const sol_segments *s)
     return s->cols_pad / 64;
 }
 
-static size_t tile_bytes(const sol_segments *s)
+static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
+    (void)type;
     return (size_t)sol_round_up(n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64);
 }
 
 /* ---- packing ---- */
 
-static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
+static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
+    (void)type;
     int64_t blocks = s->cols / 4;
     sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     for (int r = 0; r < rows->n; r++) {
         for (int64_t j = 0; j < (blocks + 1) / 2; j++)
-            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] = rows->codes[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
+            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] = rows->data[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
         for (int64_t b = 0; b < blocks; b++) {
             uint16_t *word = (uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + SLOT_BYTES) + r;
             *word |= (uint16_t)((rows->signs[r][b / 8] >> b % 8 & 1) << (15 - b % CHUNK_BLOCKS));
@@ -49,14 +51,15 @@ static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t 
     }
 }
 
-static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
 {
+    (void)type;
     const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     for (int64_t b = 0; b < s->cols / 4; b++) {
         const uint8_t *chunk = tile + b / CHUNK_BLOCKS * CHUNK_BYTES;
         int64_t k = b % CHUNK_BLOCKS;
         int sign = ((const uint16_t *)(chunk + SLOT_BYTES))[r] >> (15 - k) & 1;
-        codes[b] = (uint8_t)(sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15));
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15)], 4);
     }
     for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
 }
@@ -86,11 +89,10 @@ typedef struct slot_sums {
 
 static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
 {
-    int8_t codes[32][4], lane[4][16];
+    int8_t lane[4][16];
     int8x16_t w[4];
-    sol_code_table(codes);
     for (int p = 0; p < 4; p++) {
-        for (int slot = 0; slot < 16; slot++) lane[p][slot] = codes[slot][p];
+        for (int slot = 0; slot < 16; slot++) lane[p][slot] = sol_code_levels[slot][p];
         w[p] = vld1q_s8(lane[p]);
     }
     for (int64_t b = 0; b < blocks; b++, q += 4) {
@@ -148,7 +150,7 @@ static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_
     }
 }
 
-static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
@@ -159,7 +161,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
         for (int64_t t = 0; t < n; t++) {
             float32x4_t y[4];
             look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
-            store_rows(job->y + t * job->rows, i * TILE_ROWS, job->rows, y);
+            store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
         }
     }
 }
@@ -169,11 +171,10 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
 /* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block b + i, four weights each. */
 static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x16_t (*w)[4])
 {
-    int8_t codes[32][4], bytes[4][16];
+    int8_t bytes[4][16];
     int8x16_t lane[4];
-    sol_code_table(codes);
     for (int p = 0; p < 4; p++) {
-        for (int slot = 0; slot < 16; slot++) bytes[p][slot] = codes[slot][p];
+        for (int slot = 0; slot < 16; slot++) bytes[p][slot] = sol_code_levels[slot][p];
         lane[p] = vld1q_s8(bytes[p]);
     }
     for (int64_t i = 0; i < blocks; i++) {
@@ -222,7 +223,7 @@ typedef struct gemm_room {
     float32x4_t u[TOKENS][4], y[TOKENS][4];
 } gemm_room;
 
-static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_room *room)
 {
     const sol_segments *s = job->seg;
     const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
@@ -241,7 +242,7 @@ static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm
             for (int64_t t = 0; t < n; t++) room->y[t][j] = vfmaq_f32(room->y[t][j], scale, room->u[t][j]);
         }
     }
-    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
+    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, room->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -250,7 +251,7 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
 }
 
-static void product(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);
@@ -258,7 +259,7 @@ static void product(const sol_ternary_job *job, int64_t first, int64_t last, voi
         for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
 }
 
-const sol_ternary_ops sol_ternary_ops_dotprod = {
+const sol_tile_ops sol_tile_ops_ternary_dotprod = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,

@@ -1,4 +1,4 @@
-/* Rounding of activations to int8, 8 floats at a time; the rule is in ternary.h. */
+/* Rounding of activations to int8, 8 floats at a time; the rule is in matrix.h. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -15,10 +15,10 @@
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define LOAD_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define PREFETCH_LINE(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
-#define DENSE_OPS sol_dense_ops_avxvnni
+#define DENSE_OPS sol_tile_ops_dense_avxvnni
 #include "kernels/dense_tmpl.h"
 
 void sol_kernels_avxvnni(sol_kernels *k)
 {
-    k->dense = &sol_dense_ops_avxvnni;
+    k->tiles[SOL_Q8] = k->tiles[SOL_Q6] = k->tiles[SOL_Q4] = &sol_tile_ops_dense_avxvnni;
 }

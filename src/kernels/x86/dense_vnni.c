@@ -10,5 +10,5 @@
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define PREFETCH_LINE(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
-#define DENSE_OPS sol_dense_ops_vnni
+#define DENSE_OPS sol_tile_ops_dense_vnni
 #include "kernels/dense_tmpl.h"

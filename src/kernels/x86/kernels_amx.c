@@ -3,6 +3,6 @@
 
 void sol_kernels_amx(sol_kernels *k)
 {
-    k->ternary = &sol_ternary_ops_amx;
+    k->tiles[SOL_TERNARY] = &sol_tile_ops_ternary_amx;
     k->bf16 = &sol_bf16_ops_amx;
 }

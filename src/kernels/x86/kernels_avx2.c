@@ -7,7 +7,7 @@ void sol_kernels_avx2(sol_kernels *k)
     sol_train_ops_avx2(&k->t);
     sol_elementwise_avx2(&k->e);
     k->act_quantize = sol_act_quantize_avx2;
-    k->ternary = &sol_ternary_ops_avx2;
-    k->dense = &sol_dense_ops_avx2;
+    k->tiles[SOL_TERNARY] = &sol_tile_ops_ternary_avx2;
+    k->tiles[SOL_Q8] = k->tiles[SOL_Q6] = k->tiles[SOL_Q4] = &sol_tile_ops_dense_avx2;
     k->bf16 = &sol_bf16_ops_avx2;
 }

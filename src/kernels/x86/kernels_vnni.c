@@ -4,5 +4,5 @@
 void sol_kernels_vnni(sol_kernels *k)
 {
     k->act_quantize = sol_act_quantize_vnni;
-    k->dense = &sol_dense_ops_vnni;
+    k->tiles[SOL_Q8] = k->tiles[SOL_Q6] = k->tiles[SOL_Q4] = &sol_tile_ops_dense_vnni;
 }

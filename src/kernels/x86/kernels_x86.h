@@ -3,9 +3,8 @@
 #define SOLERA_KERNELS_X86_KERNELS_X86_H
 
 #include "kernels/bf16.h"
-#include "kernels/dense_impl.h"
 #include "kernels/kernels_impl.h"
-#include "kernels/ternary_impl.h"
+#include "kernels/matrix_impl.h"
 
 /* Each sets the entries that its instruction set improves. */
 void sol_float_ops_avx2(sol_float_ops *f);
@@ -17,8 +16,8 @@ void sol_elementwise_avx512(sol_elementwise *k);
 /* sol_act_quantize_fn of segments.h. */
 void sol_act_quantize_avx2(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
 void sol_act_quantize_vnni(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
-extern const sol_ternary_ops sol_ternary_ops_avx2, sol_ternary_ops_amx;
-extern const sol_dense_ops sol_dense_ops_avx2, sol_dense_ops_vnni;
+extern const sol_tile_ops sol_tile_ops_ternary_avx2, sol_tile_ops_ternary_amx;
+extern const sol_tile_ops sol_tile_ops_dense_avx2, sol_tile_ops_dense_vnni;
 extern const sol_bf16_ops sol_bf16_ops_avx2, sol_bf16_ops_avx512, sol_bf16_ops_amx;
 
 #endif

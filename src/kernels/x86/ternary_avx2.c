@@ -3,7 +3,7 @@
  * Layout. A tile is 32 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte r of vector j holding row
  * r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of signs, byte r of vector v with the sign of block 8v + k in
  * bit 7 - k. The last chunk is filled up; its activations are 0. Scales follow the chunks of their groups
- * (sol_unit in ternary_impl.h).
+ * (sol_unit in matrix_impl.h).
  *
  * One token (or few): for each block of four activations the 16 sums of the slots, written as 31 high + low with |low| <= 15 and
  * |high| <= 12, are two tables of bytes. Two pshufb look up 32 rows, psignb puts the signs; both parts stay exact in int8
@@ -39,8 +39,9 @@ static sol_unit unit_of(const sol_segments *s)
     return sol_unit_make(s, CHUNK_BYTES, TILE_ROWS);
 }
 
-static size_t tile_bytes(const sol_segments *s)
+static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
+    (void)type;
     sol_unit u = unit_of(s);
     return (size_t)(u.count * u.bytes);
 }
@@ -83,14 +84,14 @@ static uint64_t reverse_bits(uint64_t x)
 }
 
 /* Rows r to r + 7 of a tile (those that there are), n chunks from `first` on. */
-static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_ternary_source *rows, int64_t r, int64_t first, int64_t n,
+static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows, int64_t r, int64_t first, int64_t n,
                        uint8_t *tile)
 {
     int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = (s->cols / 4 + 7) / 8, there = sol_min_i64(8, rows->n - r);
     uint64_t v[8] = {0}, out[8];
     for (int64_t c = first; c < first + n; c++) {
         uint8_t *to = tile + sol_unit_chunk(u, c) + r;
-        for (int64_t i = 0; i < there; i++) v[i] = eight_bytes(rows->codes[r + i], 8 * c, code_bytes);
+        for (int64_t i = 0; i < there; i++) v[i] = eight_bytes(rows->data[r + i], 8 * c, code_bytes);
         transpose_bytes(v, out);
         for (int64_t i = 0; i < 8; i++) memcpy(to + 32 * i, &out[i], 8);
     }
@@ -99,8 +100,9 @@ static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_terna
     for (int64_t i = 0; i < 2 * n; i++) memcpy(tile + sol_unit_chunk(u, first + i / 2) + SLOT_BYTES + i % 2 * 32 + r, &out[i], 8);
 }
 
-static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
+static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
+    (void)type;
     const sol_unit u = unit_of(s);
     int64_t chunks = s->cols_pad / 64;
     for (int64_t first = 0; first < chunks; first += PACK_CHUNKS)
@@ -111,14 +113,15 @@ static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t 
     }
 }
 
-static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
 {
+    (void)type;
     const sol_unit u = unit_of(s);
     for (int64_t b = 0; b < s->cols / 4; b++) {
         const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
         int64_t k = b % CHUNK_BLOCKS;
         int sign = chunk[SLOT_BYTES + k / 8 * 32 + r] >> (7 - k % 8) & 1;
-        codes[b] = (uint8_t)(sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15));
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15)], 4);
     }
     for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
@@ -157,14 +160,13 @@ typedef struct slot_sums {
 
 static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
 {
-    int8_t codes[32][4], pair[2][16][2];
+    int8_t pair[2][16][2];
     int16_t offset[16];
-    sol_code_table(codes);
     for (int slot = 0; slot < 16; slot++) {
         offset[slot] = 0;
         for (int p = 0; p < 4; p++) {
-            pair[p / 2][slot][p % 2] = codes[slot][p];
-            offset[slot] = (int16_t)(offset[slot] + 128 * codes[slot][p]);
+            pair[p / 2][slot][p % 2] = sol_code_levels[slot][p];
+            offset[slot] = (int16_t)(offset[slot] + 128 * sol_code_levels[slot][p]);
         }
     }
     const __m256i first = load(pair[0]), second = load(pair[1]), offsets = load(offset);
@@ -293,7 +295,7 @@ static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint
     }
 }
 
-static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
     const sol_unit unit = unit_of(s);
@@ -305,7 +307,7 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
         for (int64_t t = 0; t < n; t++) {
             __m256 y[4];
             look_up_tile(s, &unit, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
-            store_rows(job->y + t * job->rows, i * TILE_ROWS, job->rows, y);
+            store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
         }
     }
 }
@@ -313,10 +315,10 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
 /* ---- pmaddubsw: many tokens ---- */
 
 /* A slot's weight in lane p, in both halves. */
-static __m256i lane_table(const int8_t codes[32][4], int p)
+static __m256i lane_table(int p)
 {
     int8_t lane[16];
-    for (int slot = 0; slot < 16; slot++) lane[slot] = codes[slot][p];
+    for (int slot = 0; slot < 16; slot++) lane[slot] = sol_code_levels[slot][p];
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lane));
 }
 
@@ -324,10 +326,8 @@ static __m256i lane_table(const int8_t codes[32][4], int p)
  * each. They lie in one unit; `chunk` holds the first. */
 static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m256i (*w)[4])
 {
-    int8_t codes[32][4];
-    sol_code_table(codes);
     const __m256i one = _mm256_set1_epi8(1);
-    const __m256i lane[4] = {lane_table(codes, 0), lane_table(codes, 1), lane_table(codes, 2), lane_table(codes, 3)};
+    const __m256i lane[4] = {lane_table(0), lane_table(1), lane_table(2), lane_table(3)};
     for (int64_t i = 0; i < blocks; i++) {
         int64_t k = b % CHUNK_BLOCKS + i;
         const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
@@ -413,7 +413,7 @@ typedef struct gemm_room {
     __m256 u[TOKENS][4], y[TOKENS][4];
 } gemm_room;
 
-static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_room *room)
 {
     const sol_segments *s = job->seg;
     const sol_acts *a = job->acts;
@@ -436,7 +436,7 @@ static void product_by_gemm(const sol_ternary_job *job, int64_t tile_index, gemm
         else
             gemm_all(first, last, &g, a->n);
     }
-    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->rows, tile_index * TILE_ROWS, job->rows, room->y[t]);
+    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, room->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -445,7 +445,7 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
 }
 
-static void product(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);
@@ -453,7 +453,7 @@ static void product(const sol_ternary_job *job, int64_t first, int64_t last, voi
         for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
 }
 
-const sol_ternary_ops sol_ternary_ops_avx2 = {
+const sol_tile_ops sol_tile_ops_ternary_avx2 = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,

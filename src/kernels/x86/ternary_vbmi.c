@@ -3,7 +3,7 @@
  * Layout. A tile is 64 rows in two halves of 32. A chunk of 16 blocks (64 columns) of a half is five vectors of 32 words: word
  * 2i belongs to row i, word 2i + 1 to row 16 + i, and the five words of a row are an 80-bit string with code k, written as
  * slot << 1 | sign, in bits 5k..5k+4. Chunks lie behind each other, both halves of one together; the last is filled up with
- * code 0 (its activations are 0). Scales follow the chunks of their groups (sol_unit in ternary_impl.h).
+ * code 0 (its activations are 0). Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
  *
  * One token (or few): for each block of four activations the 32 signed sums are a table of 32 words, so that one vpermw looks
  * up four weights of 32 rows, and its index needs no masking: it reads the low five bits of a word. Sums stay exact in
@@ -41,8 +41,9 @@ static sol_unit unit_of(const sol_segments *s)
     return sol_unit_make(s, CHUNK_BYTES, TILE_ROWS);
 }
 
-static size_t tile_bytes(const sol_segments *s)
+static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
+    (void)type;
     sol_unit u = unit_of(s);
     return (size_t)(u.count * u.bytes);
 }
@@ -87,8 +88,9 @@ ALWAYS_INLINE void pack_chunk(const sol_segments *s, const uint8_t *codes, const
 }
 
 /* A few chunks of all rows, then the next: they and a line of each row stay in the first cache. */
-static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t *tile)
+static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
+    (void)type;
     const sol_unit u = unit_of(s);
     int64_t chunks = s->cols_pad / 64, at[PACK_CHUNKS];
     for (int64_t first = 0; first < chunks; first += PACK_CHUNKS) {
@@ -96,7 +98,7 @@ static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t 
         for (int64_t i = 0; i < n; i++) at[i] = sol_unit_chunk(&u, first + i);
         for (int r = 0; r < rows->n; r++) {
             uint16_t *to = (uint16_t *)(tile + r / 32 * WORDS * 64) + (r % 16 * 2 + r % 32 / 16);
-            for (int64_t i = 0; i < n; i++) pack_chunk(s, rows->codes[r], rows->signs[r], first + i, to + at[i] / 2);
+            for (int64_t i = 0; i < n; i++) pack_chunk(s, rows->data[r], rows->signs[r], first + i, to + at[i] / 2);
         }
     }
     for (int64_t g = 0; g < s->n_groups; g++) {
@@ -105,8 +107,9 @@ static void pack(const sol_segments *s, const sol_ternary_source *rows, uint8_t 
     }
 }
 
-static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_t *codes, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
 {
+    (void)type;
     const sol_unit u = unit_of(s);
     int64_t half = r / 32, word = r % 16 * 2 + r % 32 / 16;
     for (int64_t b = 0; b < s->cols / 4; b++) {
@@ -114,7 +117,7 @@ static void unpack(const sol_segments *s, const uint8_t *tile, int64_t r, uint8_
         int64_t bit = 5 * (b % CHUNK_BLOCKS), i = bit / 16;
         uint32_t both = words[32 * i] | (i < WORDS - 1 ? (uint32_t)words[32 * i + 32] << 16 : 0);
         uint32_t code = both >> bit % 16 & 31;
-        codes[b] = (uint8_t)((code & 1) << 4 | code >> 1);
+        memcpy(q + 4 * b, sol_code_levels[(code & 1) << 4 | code >> 1], 4);
     }
     for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
@@ -139,9 +142,7 @@ ALWAYS_INLINE __m512i code_at(const __m512i *w, int64_t k)
 /* Doubleword i: the four weights of slot i with sign +, as signed bytes. */
 static __m512i slot_weights(void)
 {
-    int8_t table[32][4];
-    sol_code_table(table);
-    return _mm512_loadu_si512(table);
+    return _mm512_loadu_si512(sol_code_levels);
 }
 
 /* table[b], word 2 slot + sign: the sum of that code with the activations of block b. */
@@ -272,7 +273,7 @@ static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uin
 
 /* A run of tiles is read as two streams, its first and its second half side by side: that reads faster than one, and a table
  * serves both. An odd tile goes with itself. */
-static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
     const sol_unit unit = unit_of(s);
@@ -287,8 +288,8 @@ static void product_by_tables(const sol_ternary_job *job, int64_t first, int64_t
             __m512 y[8];
             look_up_tiles(s, &unit, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
             for (int h = 0; h < 4; h++) {
-                store_rows(job->y + t * job->rows, i * TILE_ROWS + 16 * h, job->rows, y[h]);
-                store_rows(job->y + t * job->rows, j * TILE_ROWS + 16 * h, job->rows, y[4 + h]);
+                store_rows(job->y + t * job->ldy, i * TILE_ROWS + 16 * h, job->rows, y[h]);
+                store_rows(job->y + t * job->ldy, j * TILE_ROWS + 16 * h, job->rows, y[4 + h]);
             }
         }
     }
@@ -303,10 +304,9 @@ typedef struct code_book {
 
 static code_book make_book(int bias)
 {
-    int8_t table[32][4], book[32][4];
-    sol_code_table(table);
+    int8_t book[32][4];
     for (int code = 0; code < 32; code++)
-        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(table[(code & 1) << 4 | code >> 1][p] + bias);
+        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(sol_code_levels[(code & 1) << 4 | code >> 1][p] + bias);
     return (code_book){_mm512_loadu_si512(book), _mm512_loadu_si512(book + 16)};
 }
 
@@ -482,7 +482,7 @@ typedef struct gemm_room {
     __m512 u[TOKENS][4], y[TOKENS][4];
 } gemm_room;
 
-static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_room *room)
+static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_room *room)
 {
     const sol_segments *s = job->seg;
     const sol_unit u = unit_of(s);
@@ -502,7 +502,7 @@ static void gemm_group(const sol_ternary_job *job, const uint8_t *tile, int64_t 
         for (int j = 0; j < 4; j++) room->y[t][j] = _mm512_fmadd_ps(to.scale[j], room->u[t][j], room->y[t][j]);
 }
 
-static void product_by_gemm(const sol_ternary_job *job, int64_t first, int64_t last, bool amx, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx, gemm_room *room)
 {
     const code_book book = make_book(amx ? 0 : 1);
     for (int64_t tile = first; tile < last; tile++) {
@@ -510,7 +510,7 @@ static void product_by_gemm(const sol_ternary_job *job, int64_t first, int64_t l
         for (int64_t g = 0; g < job->seg->n_groups; g++)
             gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, room);
         for (int64_t t = 0; t < job->acts->n; t++)
-            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->rows, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
     }
 }
 
@@ -520,7 +520,7 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
 }
 
-static void product(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);
@@ -528,7 +528,7 @@ static void product(const sol_ternary_job *job, int64_t first, int64_t last, voi
         product_by_gemm(job, first, last, false, thread);
 }
 
-static void product_amx(const sol_ternary_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product_amx(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
 {
     if (job->acts->n < AMX_TOKENS) {
         product_by_tables(job, first, last, thread, ready);
@@ -539,7 +539,7 @@ static void product_amx(const sol_ternary_job *job, int64_t first, int64_t last,
     amx_end();
 }
 
-static const sol_ternary_ops ops = {
+static const sol_tile_ops ops = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,
@@ -551,10 +551,10 @@ static const sol_ternary_ops ops = {
 
 void sol_kernels_vbmi(sol_kernels *k)
 {
-    k->ternary = &ops;
+    k->tiles[SOL_TERNARY] = &ops;
 }
 
-const sol_ternary_ops sol_ternary_ops_amx = {
+const sol_tile_ops sol_tile_ops_ternary_amx = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
     .tile_bytes = tile_bytes,

@@ -2,5 +2,5 @@
  * processor that has AVX-512 VNNI and not AVX-VNNI computes the same bits by it. */
 #define VPDPBUSD "vpdpbusd"
 #define sol_kernels_avxvnni evex_kernels_avxvnni
-#define sol_dense_ops_avxvnni evex_dense_ops_avxvnni
+#define sol_tile_ops_dense_avxvnni evex_tile_ops_dense_avxvnni
 #include "kernels/x86/dense_avxvnni.c"
