@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "base/file.h"
-#include "tensor/tensor.h"
+#include "kernels/dtype.h"
 
 typedef enum sol_h5_type {
 #define SOL_H5_TYPE(name, size, text) SOL_H5_##name,

@@ -30,7 +30,7 @@
 #include "kernels/codebook.h" /* sol_block_layout */
 #include "kernels/ctx.h"
 #include "quant/residual.h"
-#include "tensor/tensor.h"
+#include "kernels/dtype.h"
 
 #define SOL_GRANULARITIES(ROW) \
     ROW(SOL_PER_TENSOR, "per_tensor") \
