@@ -253,7 +253,18 @@ static void make_tokenizer(sol_tokenizer **t)
     ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
 }
 
-static void write_model(bool tied, sol_block_layout layout, sol_granularity granularity, int group)
+/* Biases, and norms that tell their channels apart. */
+static void fill_vectors(sol_model *m)
+{
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        float *x = sol_model_f32(m, p), least = p->kind == SOL_PARAM_NORM ? 0.5f : -0.5f;
+        for (int64_t k = 0; k < p->cols && sol_param_is_vector(p); k++) x[k] = least + (float)(k % 37) / 37;
+    }
+}
+
+static void write_model_of(sol_family family, bool tied, sol_block_layout layout, sol_granularity granularity,
+                           int group)
 {
     sol_model_file c = {0};
     sol_model_config config = {
@@ -262,16 +273,21 @@ static void write_model(bool tied, sol_block_layout layout, sol_granularity gran
         .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 2, .rope_factor = tied ? 32 : 8,
         .rope_low_freq_factor = tied ? 1 : 1.5, .rope_high_freq_factor = tied ? 4 : 6, .rope_original_max_position = tied ? 8192 : 64,
     };
+    sol_family_apply(&sol_families[family], &config);
+    if (!(sol_families[family].has & SOL_FAMILY_ROPE_TABLE)) sol_rope_set_linear(&config, 4);
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);
-    for (int i = 0; i < c.model->n_params; i++) /* norms that tell their channels apart */
-        if (c.model->params[i].kind == SOL_PARAM_NORM)
-            for (int64_t k = 0; k < 256; k++) sol_model_f32(c.model, &c.model->params[i])[k] = 0.5f + (float)(k % 37) / 37;
+    fill_vectors(c.model);
     c.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = granularity, .group_size = group,
                                .layout = layout, .scale_dtype = SOL_F16};
     make_tokenizer(&c.tokenizer);
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     sol_model_file_free(&c);
+}
+
+static void write_model(bool tied, sol_block_layout layout, sol_granularity granularity, int group)
+{
+    write_model_of(SOL_FAMILY_LLAMA, tied, layout, granularity, group);
 }
 
 enum { LENGTH = 12 };
@@ -310,15 +326,28 @@ static void import(void)
 /* Every type that holds the model exactly gives the network of Q(W) back; STQ1_0 of a contiguous one after moving channels. */
 START_TEST(exact_exports)
 {
-    static const struct { const char *type; sol_block_layout layout; sol_granularity granularity; int group; bool first_id, tied; } cases[] = {
-        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, true}, {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, true, false},
-        {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, false, true},    {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, false},
-        {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, false, true},     {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, false, true},
-        {"q2_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 64, false, false},    {"q2_0", SOL_LAYOUT_STRIDE16, SOL_PER_CHANNEL, 0, false, true},
+    static const struct {
+        const char *type;
+        sol_block_layout layout;
+        sol_granularity granularity;
+        int group;
+        bool first_id, tied;
+        sol_family family;
+    } cases[] = {
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, true, SOL_FAMILY_LLAMA},
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 256, true, false, SOL_FAMILY_LLAMA},
+        {"stq1_0", SOL_LAYOUT_STRIDE16, SOL_PER_TENSOR, 0, false, true, SOL_FAMILY_LLAMA},
+        {"tq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, false, SOL_FAMILY_LLAMA},
+        {"tq2_0", SOL_LAYOUT_STRIDE16, SOL_PER_GROUP, 256, false, true, SOL_FAMILY_LLAMA},
+        {"f16", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32, false, true, SOL_FAMILY_LLAMA},
+        {"q2_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 64, false, false, SOL_FAMILY_LLAMA},
+        {"q2_0", SOL_LAYOUT_STRIDE16, SOL_PER_CHANNEL, 0, false, true, SOL_FAMILY_LLAMA},
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, true, SOL_FAMILY_QWEN2},
+        {"stq1_0", SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0, false, false, SOL_FAMILY_QWEN3},
     };
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        write_model(cases[k].tied, cases[k].layout, cases[k].granularity, cases[k].group);
+        write_model_of(cases[k].family, cases[k].tied, cases[k].layout, cases[k].granularity, cases[k].group);
         logits_of(model, want);
         export(cases[k].type, "f32", cases[k].first_id);
         import();
