@@ -237,6 +237,22 @@ START_TEST(refused_by_name)
 }
 END_TEST
 
+/* llama.cpp has no name of its own for Mistral. */
+START_TEST(window_means_mistral)
+{
+    static const int64_t windows[] = {0, 32, 64};
+    for (int i = 0; i < 3; i++) {
+        sol_model_file c;
+        write_with_count("llama.attention.sliding_window", (uint32_t)windows[i]);
+        ck_ok(import(err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
+        ck_assert_int_eq(c.model->config.family, i == 1 ? SOL_FAMILY_MISTRAL : SOL_FAMILY_LLAMA);
+        ck_assert_int_eq(c.model->config.sliding_window, i == 1 ? 32 : 0);
+        sol_model_file_free(&c);
+    }
+}
+END_TEST
+
 START_TEST(accepted)
 {
     static const struct { const char *key; float value; } reals[] = {
@@ -398,5 +414,5 @@ START_TEST(split_model)
 END_TEST
 
 SOL_TEST_MAIN("gguf_keys", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, rope_scaling);
-              tcase_add_test(tc, rope_scaling_by_type); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted);
+              tcase_add_test(tc, rope_scaling_by_type); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted); tcase_add_test(tc, window_means_mistral);
               tcase_add_test(tc, one_number_a_block); tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, several_ends); tcase_add_test(tc, split_model))

@@ -66,8 +66,9 @@ const sol_verb sol_verb_import = {
     .words = "[SRC]",
     .max_words = 1,
     .summary = "turn a model of another program into a model file",
-    .details = "SRC is a Hugging Face folder (config.json, safetensors, tokenizer.json), a GGUF file of the llama architecture (of a model\n"
-               "in several files the first), or a llama2.c .bin (with --tokenizer). Streams: memory does not grow with the model.",
+    .details = "SRC is a Hugging Face folder (config.json, safetensors, tokenizer.json) or a GGUF file (of a model in\n"
+               "several files the first) of LLaMA, Mistral, Qwen2, Qwen3 or SmolLM3, or a llama2.c .bin (with\n"
+               "--tokenizer). Streams: memory does not grow with the model.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -55,3 +55,9 @@ refused "model_type is 'newest', which is not known here: a model of llama, mist
 refused "attention_bias is true" 's/"attention_bias": false/"attention_bias": true/'
 refused "sliding_window is 4" 's/"sliding_window": null/"sliding_window": 4/; s/\(use_.*\)false/\1true/'
 refused "k_norm.weight: is not a parameter of the model" 's/"qwen3"/"llama"/'
+
+# The same of GGUF, under a name of as many bytes.
+"$SOLERA" import "$golden/qwen3" -o "$dir/q.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
+"$SOLERA" export "$dir/q.h5" -o "$dir/q.gguf" --type f32 2>"$dir/err" || fail "$(cat "$dir/err")"
+LC_ALL=C sed 's/qwen3/gemma/g' "$dir/q.gguf" >"$dir/bad.gguf"
+expect 2 "general.architecture is 'gemma': norms behind" "$SOLERA" import "$dir/bad.gguf" -o "$dir/bad.h5"
