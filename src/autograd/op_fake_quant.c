@@ -136,7 +136,8 @@ sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_var *learned, const sol
     sol_var in[1 + SOL_QUANT_MAX_LEARNED] = {w, -1, -1}, out[2] = {-1, -1};
     sol_fake_quant_attr attr = {*spec, mix, type};
     bool straight = sol_quant_is_straight_through(spec);
-    for (int k = 0; learned && k < spec->method->n_learned; k++) in[SOL_FAKE_QUANT_LEARNED + k] = learned[k];
+    int n_learned = learned ? spec->method->n_learned : 0;
+    for (int k = 0; k < n_learned; k++) in[SOL_FAKE_QUANT_LEARNED + k] = learned[k];
     sol_tape_apply(t, straight ? &sol_op_fake_quant : &sol_op_fake_quant_own, in, out, &attr);
     if (bias) *bias = out[SOL_FAKE_QUANT_BIAS];
     return out[SOL_FAKE_QUANT_W_EFF];

@@ -66,7 +66,7 @@ static void surrogate(const sol_op_call *c, const sol_op_call *at)
     int8_t t[ROWS * COLS];
     sol_quant_parts parts = {.ternary = t};
     sol_quant_take_apart(c->ctx, &a->spec, &(sol_quant_matrix){.w = w0, .rows = ROWS, .cols = COLS, .learned = {s0}}, &parts);
-    for (int r = 0; bias && r < ROWS; r++) bias[r] = 0;
+    if (bias) memset(bias, 0, ROWS * sizeof *bias);
     for (int i = 0; i < ROWS * COLS; i++) {
         int r = i / COLS;
         w_eff[i] = mix.a * (lsq ? near_lsq(w[i], s[r], w0[i], s0[r]) : w[i]) + mix.b * w[i];

@@ -1,4 +1,6 @@
-/* From nodes to a schedule, from the schedule to lifetimes, from lifetimes to offsets in one block. */
+/* The planner: from recorded nodes to a schedule of calls, from the schedule to the lifetime of each
+ * buffer, from lifetimes to offsets in one block. sol_tape_plan, at the end, calls all of it in that
+ * order; what the planner may do to a node is what the op's descriptor promises (op.h). */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,14 +8,19 @@
 #include "autograd/tape_impl.h"
 #include "base/num.h"
 
+/* Lifetime of memory that must survive from run to run. */
 enum { ALWAYS_FIRST = -1, ALWAYS_LAST = INT_MAX };
 
+/* Whether a segment runs again before its backward pass. The backward pass of the last one follows
+ * its forward pass at once: to run it again would save nothing. */
 static bool is_recomputed_segment(const sol_tape *t, int segment)
 {
-    /* The last segment's backward follows its forward at once: running it again would save nothing. */
     return t->opts.recompute && !t->opts.no_grad && segment >= 0 && segment < t->last_segment;
 }
 
+/* ---- what is known about vars before anything is scheduled ---- */
+
+/* A buffer in use from step `first` to step `last`; returns its index, -1 when memory is short. */
 static int add_buffer(sol_tape *t, size_t bytes, int first, int last)
 {
     tape_buffer *b = tape_append(t, &t->buffers, sizeof *b);
@@ -31,6 +38,7 @@ static void touch(sol_tape *t, int *buffer, size_t bytes, int i)
     if (b->last < i) b->last = i;
 }
 
+/* Which vars have a gradient: params, and what is computed from something that has one. */
 static void mark_gradients(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
@@ -46,6 +54,7 @@ static void mark_gradients(sol_tape *t)
     }
 }
 
+/* How many nodes read each var. */
 static void count_readers(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -78,6 +87,8 @@ static void mark_bf16_gradients(sol_tape *t)
     }
 }
 
+/* Which vars are read outside their segment: these are kept, everything else of a recomputed segment
+ * is computed again. */
 static void mark_crossing(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -159,6 +170,9 @@ static void mark_in_grad(sol_tape *t)
     }
 }
 
+/* ---- steps ---- */
+
+/* A call of a node with shapes and types alone, for its `workspace`. */
 static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
 {
     sol_op_call c = {.ctx = t->ctx, .attr = n->attr};
@@ -173,13 +187,15 @@ static sol_op_call call_shapes(const sol_tape *t, const tape_node *n)
     return c;
 }
 
+/* Bytes of the gradient of v. */
 static size_t grad_bytes(const tape_var *v)
 {
     if (v->grad_bf16) return v->bytes;
     return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
-/* Data that a step reads or writes, and its workspace. */
+/* Marks the data that step s reads or writes, and its workspace, as in use at time i. From the
+ * backward pass on, a recomputed var lives in its second buffer. */
 static void touch_data(sol_tape *t, tape_step *s, int i)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -203,12 +219,13 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
     if (bytes) touch(t, &s->workspace, bytes, i);
 }
 
-/* Lifetimes count the steps of the prologue first. */
+/* The time of a step: lifetimes count the steps of the prologue first. */
 static int step_time(const sol_tape *t, int step)
 {
     return t->prologue_steps.n + step;
 }
 
+/* Appends a step. */
 static void emit(sol_tape *t, step_kind kind, int node)
 {
     tape_step *s = tape_append(t, &t->steps, sizeof *s);
@@ -218,6 +235,8 @@ static void emit(sol_tape *t, step_kind kind, int node)
     touch_data(t, s, step_time(t, t->steps.n - 1));
 }
 
+/* Whether a var is computed again, rather than kept, for a backward call that reads it: its node is
+ * cheap to repeat, and nothing that the node makes is kept for another reason. */
 static bool runs_again(const sol_tape *t, int var)
 {
     const tape_var *v = tape_var_at(t, var);
@@ -228,8 +247,8 @@ static bool runs_again(const sol_tape *t, int var)
     return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT) && !kept;
 }
 
-/* Runs again the cheap nodes whose outputs the backward call of a node reads, once each. The root's call follows the forward
- * pass at once: for it they are kept. */
+/* Runs again the cheap nodes whose outputs the backward call of `reader` reads, once each. A loss
+ * that computes in backward follows the forward pass at once: for it they are still there. */
 static void emit_cheap(sol_tape *t, const tape_node *reader)
 {
     if (tape_promises(reader, SOL_OP_COMPUTES_IN_BACKWARD)) return;
@@ -288,10 +307,11 @@ static void emit_backward(sol_tape *t, int node)
     s->grad_first = first;
 }
 
-/* Runs again the nodes [first, last] of a segment that the backward pass of the segment depends on. */
+/* Runs again the nodes [first, last] of a segment that the backward pass of the segment depends on.
+ * From the last node to the first, `recomputed` marks the vars that are needed; then each node with
+ * such an output runs again. */
 static void emit_recompute(sol_tape *t, int first, int last)
 {
-    /* recomputed marks "needed" on the way down; a node runs again when one of its outputs is needed. */
     for (int i = last; i >= first; i--) {
         const tape_node *n = tape_node_at(t, i);
         for (int o = 0; o < n->n_out; o++)
@@ -313,6 +333,8 @@ static void emit_recompute(sol_tape *t, int first, int last)
     }
 }
 
+/* The steps of a run: forward calls, then backward calls from the root back to the first node, then
+ * the backward calls of the prologue. */
 static void schedule(sol_tape *t)
 {
     int root_node = tape_var_at(t, t->root)->node, last_segment = -1;
@@ -339,6 +361,7 @@ static void schedule(sol_tape *t)
         if (tape_node_at(t, i)->prologue) emit_backward(t, i);
 }
 
+/* Marks the last backward call of every segment (sol_tape_after_segment). */
 static void mark_segment_ends(sol_tape *t)
 {
     tape_step *s = t->steps.items;
@@ -351,6 +374,7 @@ static void mark_segment_ends(sol_tape *t)
     }
 }
 
+/* The steps of sol_tape_prepare. */
 static void schedule_prologue(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -362,31 +386,38 @@ static void schedule_prologue(sol_tape *t)
     }
 }
 
-static bool read_by_main(const sol_tape *t, int var)
+/* Whether a call after sol_tape_prepare reads var: one of the main part, or a backward call of the
+ * prologue. */
+static bool read_after_prologue(const sol_tape *t, int var)
 {
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        if (n->prologue) continue;
+        bool backward = n->prologue && tape_var_at(t, n->out[0])->needs_grad;
         for (int j = 0; j < n->n_in; j++)
-            if (n->in[j] == var) return true;
+            if (n->in[j] == var && (!n->prologue || (backward && (n->op->in[j] & SOL_IN_READ)))) return true;
+        for (int o = 0; o < n->n_out; o++)
+            if (n->out[o] == var && backward && (n->op->out[o] & SOL_OUT_READ)) return true;
     }
     return false;
 }
+
+/* ---- offsets ---- */
 
 /* Memory that lives from run to run, or that the caller reads or fills: it never shares its place. */
 static void add_permanent(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
-        bool made = v->prologue && !v->in_grad && read_by_main(t, i);
-        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && (made || v->keep || i == t->root));
-        bool summed = v->prologue && v->needs_grad && v->alias < 0 && read_by_main(t, i);
+        bool later = v->prologue && read_after_prologue(t, i);
+        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && ((later && !v->in_grad) || v->keep || i == t->root));
+        bool summed = later && v->needs_grad && v->alias < 0;
         if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
         if (summed || (i == t->root && !t->opts.no_grad))
             v->grad_buffer = add_buffer(t, grad_bytes(v), ALWAYS_FIRST, ALWAYS_LAST);
     }
 }
 
+/* A buffer in a list to be sorted; equal ones by index, so that every sort gives one order. */
 typedef struct placed {
     const tape_buffer *b;
     int index;
@@ -423,7 +454,8 @@ static sol_status pack(sol_tape *t, sol_err *err)
         for (size_t j = 0; j < i; j++)
             if (order[j].b->first <= b->last && b->first <= order[j].b->last) busy[n_busy++] = order[j];
         qsort(busy, n_busy, sizeof *busy, by_offset);
-        for (size_t j = 0; j < n_busy && busy[j].b->offset < at + b->bytes; j++) {
+        for (size_t j = 0; j < n_busy; j++) {
+            if (busy[j].b->offset >= at + b->bytes) break; /* the gap before it is wide enough */
             size_t end = busy[j].b->offset + busy[j].b->bytes;
             if (end > at) at = end;
         }

@@ -38,6 +38,7 @@ void *tape_append(sol_tape *t, tape_list *list, size_t size)
     return item;
 }
 
+/* Records a tensor; -1 after an error. */
 static sol_var add_var(sol_tape *t, var_kind kind, sol_dtype dtype, sol_shape shape)
 {
     size_t bytes;
@@ -163,6 +164,7 @@ void sol_tape_keep(sol_tape *t, sol_var v)
     if (t->status == SOL_OK && v >= 0) tape_var_at(t, v)->keep = true;
 }
 
+/* Where a buffer lies; NULL: there is none, or the tape is only planned. */
 static void *buffer_address(const sol_tape *t, int buffer)
 {
     return buffer < 0 || !t->block ? NULL : t->block + tape_buffer_at(t, buffer)->offset;
@@ -185,6 +187,7 @@ sol_shape sol_tape_shape(const sol_tape *t, sol_var v)
     return tape_var_at(t, v)->shape;
 }
 
+/* What a call sees of var `index`; late: in the backward pass; data, grad: whether it gets them. */
 static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bool grad)
 {
     const tape_var *v = tape_var_at(t, index), *home = tape_var_at(t, tape_grad_home(t, index));
@@ -200,6 +203,7 @@ static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bo
     return s;
 }
 
+/* Sets the call of a step, whose memory is now known: a run only passes it on. */
 static void bind_step(sol_tape *t, tape_step *s)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -245,6 +249,7 @@ void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user)
     t->trace_user = user;
 }
 
+/* Calls the op of a step, and those who watch and trace. */
 static void run_step(const sol_tape *t, const tape_step *s)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -268,7 +273,7 @@ void sol_tape_run_forward(sol_tape *t)
     const tape_step *s = t->steps.items;
     int i = 0;
     while (i < t->steps.n && s[i].kind == STEP_FORWARD) run_step(t, &s[i++]);
-    /* The last op of a training schedule has no forward call of its own; its backward call's slots serve. */
+    /* An op that computes in backward has no forward call: the slots of its backward call serve. */
     if (i < t->steps.n && tape_promises(tape_node_at(t, s[i].node), SOL_OP_COMPUTES_IN_BACKWARD))
         tape_node_at(t, s[i].node)->op->forward(&s[i].call);
 }

@@ -1,4 +1,5 @@
-/* The inside of a tape, shared by tape.c (recording, running) and plan.c (schedule, lifetimes, offsets). */
+/* The inside of a tape, shared by tape.c, which records and runs, and plan.c, which finds schedule,
+ * lifetimes and offsets. */
 #ifndef SOLERA_AUTOGRAD_TAPE_IMPL_H
 #define SOLERA_AUTOGRAD_TAPE_IMPL_H
 
@@ -16,14 +17,14 @@ typedef struct tape_var {
     bool prologue, keep;
     bool constant; /* a param without gradient */
     bool needs_grad;
-    bool grad_bf16;            /* its gradient is bf16 */
-    int readers;               /* nodes that read it, counted while planning */
-    bool in_grad;              /* its data lies where the gradient of the param it aliases will */
-    bool crosses;              /* read outside its segment: never recomputed */
-    bool recomputed;           /* has a second life in the backward pass, in buffer[1] */
+    bool grad_bf16;           /* its gradient is bf16 */
+    int readers;              /* nodes that read it, counted while planning */
+    bool in_grad;             /* its data lies where the gradient of its alias, a param, will */
+    bool crosses;             /* read outside its segment: never recomputed */
+    bool recomputed;          /* has a second life in the backward pass, in buffer[1] */
     const void *outside_data; /* params */
     float *outside_grad;
-    int alias;                  /* the var whose gradient this one's is a multiple of; -1: its own */
+    int alias;                  /* the var with whose gradient its own shares a buffer; -1: none */
     const float *factor;        /* of the alias; NULL: 1 */
     int buffer[2], grad_buffer; /* -1: none */
     bool grad_written;          /* while planning: a backward call has set it */
@@ -35,7 +36,7 @@ typedef struct tape_node {
     int in[SOL_OP_MAX_IN], out[SOL_OP_MAX_OUT];
     int segment;
     bool prologue;
-    bool in_place; /* the gradient of in[0] takes the place of that of out[0] (SOL_OP_GRAD_IN_PLACE) */
+    bool in_place; /* backward turns the gradient of out[0] into that of in[0], in its place */
     _Alignas(16) unsigned char attr[SOL_OP_MAX_ATTR];
 } tape_node;
 
@@ -44,12 +45,13 @@ typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } step_kind;
 typedef struct tape_step {
     step_kind kind;
     int node;
-    int workspace;                    /* buffer; -1: none */
-    unsigned grad_add, grad_wanted; /* bit i: of in[i] */
-    unsigned grad_first;            /* bit i: the first of a run to write the gradient of in[i], a param's */
-    unsigned out_grad;              /* bit o: a gradient arrives for out[o] */
-    bool ends_segment;              /* the last backward call of its node's segment */
-    sol_op_call call;               /* filled by sol_tape_allocate */
+    int workspace; /* buffer; -1: none */
+    /* Bit i stands for in[i]: its gradient is wanted; is added to; is summed up over the runs of a
+     * step, and this is the first call of a run to write it: the first run of a step sets it. */
+    unsigned grad_wanted, grad_add, grad_first;
+    unsigned out_grad; /* bit o: a gradient arrives for out[o] */
+    bool ends_segment; /* the last backward call of its node's segment */
+    sol_op_call call;  /* filled by sol_tape_allocate */
 } tape_step;
 
 /* A range of the block that is in use from step `first` to step `last`. */

@@ -25,7 +25,7 @@ static sol_status check_int(const char *field, int64_t value, int64_t low, int64
 bool sol_model_is_eos(const sol_model_config *c, int64_t id)
 {
     bool is = id >= 0 && id == c->eos_token_id;
-    for (int64_t i = 0; !is && i < c->n_more_eos; i++) is = id == c->more_eos[i];
+    for (int64_t i = 0; i < c->n_more_eos; i++) is = is || id == c->more_eos[i];
     return is;
 }
 
@@ -67,12 +67,11 @@ static sol_status check_sizes(const sol_model_config *c, sol_err *err)
         {"eos_token_id", c->eos_token_id, -1, c->vocab_size - 1},
         {"number of further EOS", c->n_more_eos, 0, c->eos_token_id < 0 ? 0 : SOL_MAX_EOS - 1},
     };
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < sizeof rows / sizeof rows[0]; i++)
-        st = check_int(rows[i].field, rows[i].value, rows[i].low, rows[i].high, err);
-    for (int64_t i = 0; st == SOL_OK && i < c->n_more_eos; i++)
-        st = check_int("eos_token_id", c->more_eos[i], 0, c->vocab_size - 1, err);
-    return st;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        SOL_TRY(check_int(rows[i].field, rows[i].value, rows[i].low, rows[i].high, err));
+    for (int64_t i = 0; i < c->n_more_eos; i++)
+        SOL_TRY(check_int("eos_token_id", c->more_eos[i], 0, c->vocab_size - 1, err));
+    return SOL_OK;
 }
 
 /* The negated comparisons also catch NaN. */

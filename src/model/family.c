@@ -92,8 +92,8 @@ sol_status sol_family_refuse(const char *path, const char *key, const char *name
     const char *has = NULL;
     for (size_t i = 0; name[i] && i < sizeof lower - 1; i++)
         lower[i] = (char)tolower((unsigned char)name[i]);
-    for (size_t i = 0; !has && i < sizeof foreign / sizeof *foreign; i++)
-        if (fnmatch(foreign[i].pattern, lower, 0) == 0) has = foreign[i].has;
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (!has && fnmatch(foreign[i].pattern, lower, 0) == 0) has = foreign[i].has;
     if (has)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: %s is '%.40s': %s are not computed here: a model of %s is needed",

@@ -182,7 +182,8 @@ static void init_tile(void *arg, int64_t tile, int thread)
             z[pair] = radius * cosf(angle);
             z[pair + 1] = radius * sinf(angle);
         }
-        for (int64_t k = i < begin ? begin : i; k < end && k < i + 4; k++) store(a->out, a->dtype, k - a->first, z[k - i]);
+        int64_t from = i < begin ? begin : i, to = sol_min_i64(end, i + 4);
+        for (int64_t k = from; k < to; k++) store(a->out, a->dtype, k - a->first, z[k - i]);
     }
 }
 

@@ -91,8 +91,7 @@ static sol_status check_row(const sol_model *m, const sol_quant_spec *spec,
 
 sol_status sol_model_check_overrides(const sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && spec->overrides && i < spec->overrides->n; i++)
-        st = check_row(m, spec, &spec->overrides->row[i], err);
-    return st;
+    int n = spec->overrides ? spec->overrides->n : 0;
+    for (int i = 0; i < n; i++) SOL_TRY(check_row(m, spec, &spec->overrides->row[i], err));
+    return SOL_OK;
 }

@@ -1,5 +1,6 @@
-/* The training graph: records weights (fake-quantized where a method is given), blocks and loss
- * on a tape, once, and runs it for each micro-batch. The block itself is in block.c. */
+/* The training graph: records weights (fake-quantized where a method is given), blocks and loss on a
+ * tape, once, and runs it for each micro-batch. The block itself is in block.c; what a gradient
+ * takes from the loss to the parameter is the tape's (autograd/plan.c). */
 #include "model/train_graph.h"
 
 #include <string.h>
@@ -15,12 +16,12 @@ struct sol_graph {
     sol_graph_opts opts;
     sol_quant_mix mix; /* read by the fake-quant nodes */
     sol_tape *tape;
-    float *grads;                 /* [model->n_elements] */
-    int64_t n_micro, done_micro;  /* micro-batches of a step, and those that are through */
-    sol_graph_done_fn done;       /* by_layer; NULL: none */
+    float *grads;                /* [grad_count] */
+    int64_t n_micro, done_micro; /* micro-batches of a step, and those that are through */
+    sol_graph_done_fn done;      /* by_layer; NULL: none */
     void *done_user;
-    sol_var *weight;              /* [model->n_params]: the tensor that the blocks compute with; -1 outside them */
-    sol_var *bias;                /* the same: a bias that the method makes, and -1 without one */
+    sol_var *weight; /* [model->n_params]: what the blocks compute with; -1 outside them */
+    sol_var *bias;   /* the same: a bias that the method makes; -1 without one */
     sol_block_inputs in;
     sol_block block;
     sol_var embedding, head, hidden, loss;
@@ -32,6 +33,7 @@ struct sol_graph {
     void *watch_user;
 };
 
+/* A parameter as the tape sees it: every one is a matrix. */
 static sol_shape param_shape(const sol_param *p)
 {
     return sol_shape2(p->rows, p->cols);
@@ -51,6 +53,7 @@ static const sol_param *behind_blocks(const sol_model *m)
     return sol_model_block(m, m->config.num_hidden_layers);
 }
 
+/* Elements of g->grads. */
 static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
 {
     if (o->no_grad) return 0;
@@ -71,6 +74,7 @@ static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 
 /* ---- recording ---- */
 
+/* A parameter as it is held. */
 static sol_var record_param(sol_graph *g, const sol_param *p)
 {
     const void *data = g->model->data ? sol_model_at(g->model, p) : NULL;
@@ -97,27 +101,30 @@ static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_s
 {
     sol_var learned[SOL_QUANT_MAX_LEARNED];
     sol_var w = record_param(g, p);
-    int n = sol_model_learned(g->model, p, 0) ? spec->method->n_learned : 0; /* a table for plans may lack them */
+    bool has = sol_model_learned(g->model, p, 0); /* a table for plans may lack them */
+    int n = has ? spec->method->n_learned : 0;
     for (int k = 0; k < n; k++) learned[k] = record_param(g, sol_model_learned(g->model, p, k));
-    g->weight[index] = sol_fake_quant(g->tape, w, n ? learned : NULL, spec, &g->mix, g->opts.compute, &g->bias[index]);
+    g->weight[index] = sol_fake_quant(g->tape, w, has ? learned : NULL, spec, &g->mix,
+                                      g->opts.compute, &g->bias[index]);
 }
 
+/* Whether the model can be quantized so. */
 static sol_status check_quant(const sol_graph *g, sol_err *err)
 {
     const sol_model *m = g->model;
     const sol_quantizer *q = g->spec.method;
-    sol_status st = SOL_OK;
     if (!q) return SOL_OK;
     if (m->data && m->n_learned != q->n_learned)
         return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns", q->name);
     if (q->n_learned > 0 && g->opts.by_layer)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: their gradients are not made block by block", q->name);
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s learns parameters: their gradients are not made block by block", q->name);
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         sol_quant_spec spec = spec_of(g, p);
-        st = sol_quant_check(&spec, p->name, p->rows, p->cols, err);
+        SOL_TRY(sol_quant_check(&spec, p->name, p->rows, p->cols, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* What block `layer` computes with in place of a parameter. */
@@ -139,6 +146,8 @@ static void record_weights(sol_graph *g)
     sol_tape_prologue(g->tape, false);
 }
 
+/* What the block asks for while it is recorded: the tensor that stands for a parameter, and the bias
+ * that the method adds to its product. */
 static sol_var block_weight(void *user, int64_t layer, sol_role role)
 {
     sol_graph *g = user;
@@ -165,6 +174,7 @@ static sol_var record_blocks(sol_graph *g, sol_var x, sol_var *out)
     return x;
 }
 
+/* Whether the model can learn from this teacher, or from a cache. */
 static sol_status check_teacher(const sol_graph *g, sol_err *err)
 {
     const sol_model_config *s = &g->model->config, *t = g->opts.teacher ? &g->opts.teacher->config : NULL;
@@ -181,7 +191,8 @@ static sol_status check_teacher(const sol_graph *g, sol_err *err)
     return SOL_OK;
 }
 
-/* The teacher's side first: what it makes is gone, but for its last hidden states, when the student's begins. */
+/* The teacher's side comes first: when the student's begins, nothing of it is left but its last
+ * hidden states. */
 static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err *err)
 {
     int64_t n = g->opts.batch * g->opts.seq, k = g->distill.top_k;
@@ -208,6 +219,7 @@ static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var
     return sum;
 }
 
+/* What is minimized: next-token loss, or the loss of distillation, which adds `hidden`. */
 static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
 {
     if (!g->opts.distill) return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets, g->opts.compute);
@@ -224,6 +236,7 @@ static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
     return loss;
 }
 
+/* The whole graph, and its plan. student, teacher: as `out` of record_blocks. */
 static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, sol_err *err)
 {
     const sol_model *m = g->model;
@@ -251,7 +264,8 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints, g->opts.one_batch}, err);
 }
 
-/* The outputs of the blocks of both sides are kept track of while the hidden states are to be compared. */
+/* Records the graph; where hidden states are compared, with the outputs of the blocks of both sides
+ * at hand. */
 static sol_status record(sol_graph *g, sol_err *err)
 {
     size_t L = (size_t)g->model->config.num_hidden_layers;
@@ -263,11 +277,13 @@ static sol_status record(sol_graph *g, sol_err *err)
     return st;
 }
 
+/* Whether the loss draws tokens of the teacher's. */
 static bool draws(const sol_graph *g)
 {
     return g->opts.teacher && sol_distill_samples(&g->distill, g->model->config.vocab_size) > 0;
 }
 
+/* Whether a micro-batch has a size that its tensors can have. */
 static sol_status check(const sol_graph_opts *o, sol_err *err)
 {
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
@@ -276,15 +292,17 @@ static sol_status check(const sol_graph_opts *o, sol_err *err)
     return SOL_OK;
 }
 
+/* The tables from parameters to tensors. */
 static sol_status alloc_vars(sol_graph *g, sol_err *err)
 {
     size_t n = (size_t)g->model->n_params;
-    sol_status st = sol_alloc_array((void **)&g->weight, n, sizeof *g->weight, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->bias, n, sizeof *g->bias, err);
-    for (size_t i = 0; st == SOL_OK && i < n; i++) g->weight[i] = g->bias[i] = -1;
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&g->weight, n, sizeof *g->weight, err));
+    SOL_TRY(sol_alloc_array((void **)&g->bias, n, sizeof *g->bias, err));
+    for (size_t i = 0; i < n; i++) g->weight[i] = g->bias[i] = -1;
+    return SOL_OK;
 }
 
+/* A graph, planned; with memory unless it is dry. */
 static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                          const sol_graph_opts *o, bool dry, sol_err *err)
 {
@@ -409,6 +427,7 @@ static void hand_out(sol_graph *g, const sol_param *p, int n)
     if (g->done) g->done(g->done_user, &part);
 }
 
+/* Called by the tape when the backward pass is through with a block. */
 static void after_block(void *user, int layer)
 {
     sol_graph *g = user;
@@ -446,6 +465,7 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
     read_loss(g, loss_sum, n);
 }
 
+/* The output head in fp32. */
 static const float *head_data(const sol_graph *g)
 {
     if (g->model->dtype == SOL_F32) return sol_model_f32(g->model, sol_model_head(g->model));
