@@ -22,18 +22,20 @@ typedef struct check {
     int index; /* of the case */
     double tolerance;
     sol_op_call call;
-    int n_in, n_out; /* without those that are missing */
+    int n_in, n_out;             /* without those that are missing */
     void *values[SOL_OP_MAX_IN]; /* input data as it was drawn */
-    float *want[SOL_OP_MAX_IN];  /* the gradient of a plain backward call; NULL: not differentiated */
-    float *got[SOL_OP_MAX_IN];   /* that of another call */
-    void *kept[SOL_OP_MAX_OUT];  /* output data of forward */
-    float *up[SOL_OP_MAX_OUT];   /* gradients that arrive: numbers of bf16; NULL: none */
+    float
+        *want[SOL_OP_MAX_IN];  /* the gradient of a plain backward call; NULL: not differentiated */
+    float *got[SOL_OP_MAX_IN]; /* that of another call */
+    void *kept[SOL_OP_MAX_OUT]; /* output data of forward */
+    float *up[SOL_OP_MAX_OUT];  /* gradients that arrive: numbers of bf16; NULL: none */
     uint16_t *up_bf16[SOL_OP_MAX_OUT];
     size_t workspace;
     void *made[4 * (SOL_OP_MAX_IN + SOL_OP_MAX_OUT) + 1]; /* what to free */
     int n_made;
 } check;
 
+/* Elements of a tensor. */
 static int64_t count(const sol_slot *s)
 {
     return sol_shape_count(&s->shape);
@@ -46,6 +48,7 @@ static size_t data_bytes(const sol_slot *s)
 
 /* ---- inputs, outputs and workspace ---- */
 
+/* Memory that `release` frees. */
 static sol_status make(check *k, void *out, size_t n, size_t size, sol_err *err)
 {
     sol_status st = sol_alloc_array(out, n, size, err);
@@ -114,7 +117,8 @@ static sol_status make_outputs(check *k, sol_rng *rng, sol_err *err)
         sol_convert(k->up[o], SOL_F32, k->up_bf16[o], SOL_BF16, (int64_t)n);
     }
     if (k->op->workspace)
-        k->workspace = sol_max_size(k->op->workspace(&k->call, false), k->op->workspace(&k->call, true));
+        k->workspace =
+            sol_max_size(k->op->workspace(&k->call, false), k->op->workspace(&k->call, true));
     return make(k, &k->call.workspace, k->workspace + GUARD, 1, err);
 }
 
@@ -126,11 +130,13 @@ static unsigned char spoiled_byte(const sol_slot *s)
     return s->dtype == SOL_I32 ? 0 : SPOILED;
 }
 
+/* Makes data unreadable. */
 static void spoil(const sol_slot *s)
 {
     memset(s->data, spoiled_byte(s), data_bytes(s));
 }
 
+/* Whether all bytes are `byte`. */
 static bool is_all(const void *data, unsigned char byte, size_t bytes)
 {
     const unsigned char *p = data;
@@ -146,7 +152,8 @@ static void spoil_workspace(check *k)
 
 static sol_status broken(const check *k, const char *what, int operand, sol_err *err)
 {
-    return sol_fail(err, SOL_ERR_RANGE, "op %s, case %d, operand %d: %s", k->op->name, k->index, operand, what);
+    return sol_fail(err, SOL_ERR_RANGE, "op %s, case %d, operand %d: %s", k->op->name, k->index,
+                    operand, what);
 }
 
 static sol_status check_workspace(const check *k, sol_err *err)
@@ -166,13 +173,14 @@ static void hide(check *k)
     }
 }
 
+/* Whether data is what `hide` left. */
 static bool untouched(const sol_slot *s, bool read, const void *values)
 {
     if (read) return memcmp(s->data, values, data_bytes(s)) == 0;
     return is_all(s->data, spoiled_byte(s), data_bytes(s));
 }
 
-/* After backward: it wrote gradients and nothing else, but for the data of input `over` (-1: none). */
+/* After backward: it wrote gradients and nothing else, but for the data of input `over`; -1: no. */
 static sol_status check_untouched(const check *k, int over, sol_err *err)
 {
     SOL_TRY(check_workspace(k, err));
@@ -193,7 +201,8 @@ static sol_status check_untouched(const check *k, int over, sol_err *err)
 
 static void restore_inputs(check *k)
 {
-    for (int i = 0; i < k->n_in; i++) memcpy(k->call.in[i].data, k->values[i], data_bytes(&k->call.in[i]));
+    for (int i = 0; i < k->n_in; i++)
+        memcpy(k->call.in[i].data, k->values[i], data_bytes(&k->call.in[i]));
 }
 
 /* ---- forward ---- */
@@ -201,7 +210,8 @@ static void restore_inputs(check *k)
 /* Runs forward over outputs full of `byte`. */
 static void run_forward(check *k, unsigned char byte)
 {
-    for (int o = 0; o < k->n_out; o++) memset(k->call.out[o].data, byte, data_bytes(&k->call.out[o]));
+    for (int o = 0; o < k->n_out; o++)
+        memset(k->call.out[o].data, byte, data_bytes(&k->call.out[o]));
     spoil_workspace(k);
     k->op->forward(&k->call);
 }
@@ -209,24 +219,30 @@ static void run_forward(check *k, unsigned char byte)
 static sol_status compare_outputs(const check *k, const char *what, sol_err *err)
 {
     for (int o = 0; o < k->n_out; o++)
-        if (memcmp(k->call.out[o].data, k->kept[o], data_bytes(&k->call.out[o])) != 0) return broken(k, what, o, err);
+        if (memcmp(k->call.out[o].data, k->kept[o], data_bytes(&k->call.out[o])) != 0)
+            return broken(k, what, o, err);
     return SOL_OK;
 }
 
+/* Forward sets its outputs, and nothing else, to the same bits each time. */
 static sol_status check_forward(check *k, sol_err *err)
 {
     run_forward(k, 0);
     SOL_TRY(check_workspace(k, err));
-    for (int o = 0; o < k->n_out; o++) memcpy(k->kept[o], k->call.out[o].data, data_bytes(&k->call.out[o]));
+    for (int o = 0; o < k->n_out; o++)
+        memcpy(k->kept[o], k->call.out[o].data, data_bytes(&k->call.out[o]));
     run_forward(k, SPOILED);
-    SOL_TRY(compare_outputs(k, "forward does not set all of this output, or to the same bits each time", err));
+    SOL_TRY(compare_outputs(
+        k, "forward does not set all of this output, or to the same bits each time", err));
     for (int i = 0; i < k->n_in; i++)
-        if (!untouched(&k->call.in[i], true, k->values[i])) return broken(k, "forward writes this input", i, err);
+        if (!untouched(&k->call.in[i], true, k->values[i]))
+            return broken(k, "forward writes this input", i, err);
     if (!(k->op->promises & SOL_OP_CHEAP_TO_REPEAT)) return SOL_OK;
     hide(k);
     run_forward(k, SPOILED);
     restore_inputs(k);
-    return compare_outputs(k, "not cheap to repeat: forward reads an input that backward does not", err);
+    return compare_outputs(k, "not cheap to repeat: forward reads an input that backward does not",
+                           err);
 }
 
 /* ---- backward ---- */
@@ -250,6 +266,7 @@ static void fill(float *x, int64_t n, float value)
     for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
+/* Hands out gradients for a call. */
 static void set_gradients(check *k, variant v, int operand, bool add)
 {
     for (int i = 0; i < k->n_in; i++) {
@@ -282,7 +299,8 @@ static void settle_gradients(check *k, variant v, int operand, bool add)
         if (!g) continue;
         if (v == OVER_DATA && i == operand) memcpy(g, k->call.in[i].data, (size_t)n * sizeof *g);
         if (v == IN_BF16 && i == operand)
-            for (int64_t j = n - 1; j >= 0; j--) g[j] = sol_bf16_to_f32(((uint16_t *)g)[j]); /* in place */
+            for (int64_t j = n - 1; j >= 0; j--)
+                g[j] = sol_bf16_to_f32(((uint16_t *)g)[j]); /* in place */
         if (add && v != ONE_OUT)
             for (int64_t j = 0; j < n; j++) g[j] -= 1;
         if (v == SCALED && i == operand)
@@ -290,6 +308,7 @@ static void settle_gradients(check *k, variant v, int operand, bool add)
     }
 }
 
+/* The largest magnitude, at least 1e-3: what differences are relative to. */
 static double largest(const float *x, int64_t n)
 {
     double most = 1e-3;
@@ -297,7 +316,9 @@ static double largest(const float *x, int64_t n)
     return most;
 }
 
-static sol_status compare_gradients(const check *k, const char *what, double tolerance, sol_err *err)
+/* got against want, of the inputs whose gradient was wanted. */
+static sol_status compare_gradients(const check *k, const char *what, double tolerance,
+                                    sol_err *err)
 {
     for (int i = 0; i < k->n_in; i++) {
         if (!k->call.in[i].grad) continue;
@@ -306,8 +327,10 @@ static sol_status compare_gradients(const check *k, const char *what, double tol
         for (int64_t j = 0; j < n; j++) {
             double g = k->got[i][j], w = k->want[i][j];
             if (!(fabs(g - w) <= tolerance * most))
-                return sol_fail(err, SOL_ERR_RANGE, "op %s, case %d, input %d, element %lld: %s backward gives %g, not %g",
-                                k->op->name, k->index, i, (long long)j, what, g, w);
+                return sol_fail(
+                    err, SOL_ERR_RANGE,
+                    "op %s, case %d, input %d, element %lld: %s backward gives %g, not %g",
+                    k->op->name, k->index, i, (long long)j, what, g, w);
         }
     }
     return SOL_OK;
@@ -326,7 +349,8 @@ static sol_status run_backward(check *k, variant v, int operand, bool add, sol_e
     return st;
 }
 
-static sol_status rerun(check *k, const char *what, variant v, int operand, bool add, double tolerance, sol_err *err)
+static sol_status rerun(check *k, const char *what, variant v, int operand, bool add,
+                        double tolerance, sol_err *err)
 {
     SOL_TRY(run_backward(k, v, operand, add, err));
     return compare_gradients(k, what, tolerance, err);
@@ -347,7 +371,8 @@ static sol_status check_promises(check *k, sol_err *err)
         }
         if ((in & SOL_IN_GRAD_BF16) && k->item->bf16[i])
             SOL_TRY(rerun(k, "to bf16", IN_BF16, i, false, rounded, err));
-        if (in & SOL_IN_GRAD_OVER_DATA) SOL_TRY(rerun(k, "over the data", OVER_DATA, i, false, exact, err));
+        if (in & SOL_IN_GRAD_OVER_DATA)
+            SOL_TRY(rerun(k, "over the data", OVER_DATA, i, false, exact, err));
     }
     for (int o = 0; o < k->n_out; o++)
         if ((k->op->out[o] & SOL_OUT_GRAD_BF16) && k->call.out[o].dtype == SOL_BF16)
@@ -361,13 +386,14 @@ static sol_status check_promises(check *k, sol_err *err)
     return compare_gradients(k, "output by output", exact, err);
 }
 
-/* A straight-through op: the gradient of in[0] is a multiple of what arrives, whatever the inputs. */
+/* A straight-through op: the gradient of in[0] is a multiple of what arrives. */
 static sol_status check_straight_through(const check *k, sol_err *err)
 {
     const float *factor = k->op->factor ? k->op->factor(k->item->attr) : NULL;
     if (!(k->op->promises & SOL_OP_STRAIGHT_THROUGH)) return SOL_OK;
     for (int i = 1; i < k->n_in; i++)
-        if (k->want[i]) return broken(k, "not straight through: this input takes a gradient, too", i, err);
+        if (k->want[i])
+            return broken(k, "not straight through: this input takes a gradient, too", i, err);
     for (int64_t j = 0; j < count(&k->call.in[0]); j++)
         if (k->want[0][j] != (factor ? *factor : 1) * k->up[0][j])
             return broken(k, "not straight through: backward computes another gradient", 0, err);
@@ -376,6 +402,7 @@ static sol_status check_straight_through(const check *k, sol_err *err)
 
 /* ---- differences ---- */
 
+/* f at the inputs as they are. */
 static double objective(check *k)
 {
     sol_op_call at = k->call;
@@ -393,6 +420,7 @@ static double objective(check *k)
     return sum;
 }
 
+/* The gradient of input i against differences of f. */
 static sol_status compare_input(check *k, int i, double *worst, sol_err *err)
 {
     const double h = 1.0 / 128;
@@ -411,9 +439,10 @@ static sol_status compare_input(check *k, int i, double *worst, sol_err *err)
         double difference = fabs(numeric - k->want[i][j]) / most;
         if (difference > *worst) *worst = difference;
         if (!(difference <= k->tolerance))
-            return sol_fail(err, SOL_ERR_RANGE,
-                            "op %s, case %d, input %d, element %lld: backward gives %g, differences give %g",
-                            k->op->name, k->index, i, (long long)j, (double)k->want[i][j], numeric);
+            return sol_fail(
+                err, SOL_ERR_RANGE,
+                "op %s, case %d, input %d, element %lld: backward gives %g, differences give %g",
+                k->op->name, k->index, i, (long long)j, (double)k->want[i][j], numeric);
     }
     return SOL_OK;
 }
@@ -430,7 +459,8 @@ static sol_status run_plain(check *k, int fp32_case, sol_err *err)
     SOL_TRY(check_forward(k, err));
     SOL_TRY(run_backward(k, PLAIN, -1, false, err));
     for (int i = 0; i < k->n_in; i++)
-        if (k->want[i]) memcpy(k->want[i], k->got[i], (size_t)count(&k->call.in[i]) * sizeof(float));
+        if (k->want[i])
+            memcpy(k->want[i], k->got[i], (size_t)count(&k->call.in[i]) * sizeof(float));
     return SOL_OK;
 }
 
@@ -443,13 +473,15 @@ static void release(check *k)
 static sol_status check_bf16(check *k, sol_err *err)
 {
     sol_op_case item = {0};
-    check exact = {.op = k->op, .item = &item, .index = k->item->fp32_case - 1, .call.ctx = k->call.ctx};
+    check exact = {
+        .op = k->op, .item = &item, .index = k->item->fp32_case - 1, .call.ctx = k->call.ctx};
     exact.call.attr = item.attr;
     k->op->check_case(exact.index, &item);
     sol_status st = run_plain(&exact, exact.index, err);
     if (st == SOL_OK) {
         for (int i = 0; i < k->n_in; i++)
-            if (k->want[i]) memcpy(k->got[i], exact.want[i], (size_t)count(&k->call.in[i]) * sizeof(float));
+            if (k->want[i])
+                memcpy(k->got[i], exact.want[i], (size_t)count(&k->call.in[i]) * sizeof(float));
         st = compare_gradients(k, "in fp32", bf16_products, err);
     }
     release(&exact);
@@ -470,14 +502,20 @@ static sol_status check_all(check *k, double *worst, sol_err *err)
     return check_promises(k, err);
 }
 
-sol_status sol_gradcheck(const sol_ctx *ctx, const sol_op *op, double tolerance, double *worst, sol_err *err)
+sol_status sol_gradcheck(const sol_ctx *ctx, const sol_op *op, double tolerance, double *worst,
+                         sol_err *err)
 {
     *worst = 0;
     for (int i = 0;; i++) {
         sol_op_case item = {0};
         if (!op->check_case || !op->check_case(i, &item))
-            return i ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "op %s has no gradient check", op->name);
-        check k = {.op = op, .item = &item, .index = i, .tolerance = tolerance, .call = {.ctx = ctx, .attr = item.attr}};
+            return i ? SOL_OK
+                     : sol_fail(err, SOL_ERR_UNSUPPORTED, "op %s has no gradient check", op->name);
+        check k = {.op = op,
+                   .item = &item,
+                   .index = i,
+                   .tolerance = tolerance,
+                   .call = {.ctx = ctx, .attr = item.attr}};
         sol_status st = check_all(&k, worst, err);
         release(&k);
         if (st != SOL_OK) return st;

@@ -18,6 +18,7 @@
 /* Runs all cases of the op. *worst: the largest relative difference to a central difference.
  * SOL_ERR_RANGE: the first promise that is not kept, and where. SOL_ERR_UNSUPPORTED: the op has no
  * case. */
-sol_status sol_gradcheck(const sol_ctx *ctx, const sol_op *op, double tolerance, double *worst, sol_err *err);
+sol_status sol_gradcheck(const sol_ctx *ctx, const sol_op *op, double tolerance, double *worst,
+                         sol_err *err);
 
 #endif

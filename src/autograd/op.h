@@ -60,9 +60,9 @@ typedef struct sol_slot {
     sol_shape shape;
     sol_dtype dtype;
     void *data;
-    float *grad;    /* input: NULL when none is wanted; output: NULL when none arrives */
-    bool grad_bf16; /* grad holds bf16: see SOL_IN_GRAD_BF16 */
-    bool grad_add;  /* input: add to grad instead of setting it */
+    float *grad;             /* input: NULL when none is wanted; output: NULL when none arrives */
+    bool grad_bf16;          /* grad holds bf16: see SOL_IN_GRAD_BF16 */
+    bool grad_add;           /* input: add to grad instead of setting it */
     const float *grad_scale; /* input: see SOL_IN_GRAD_SCALED; NULL: 1 */
 } sol_slot;
 
@@ -73,8 +73,8 @@ typedef struct sol_op_call {
     void *workspace;  /* what `workspace` asked for, 64-byte aligned */
 } sol_op_call;
 
-/* Promises about an input, in sol_op.in: flags, combined by |. A promise is what the op says; what
- * the planner makes of it follows. One that is not given costs memory or time, never correctness. */
+/* Promises about an input, in sol_op.in: flags, combined by |. First what the op says, then what
+ * the planner makes of it. A promise that is not given costs memory or time, never correctness. */
 enum {
     /* backward reads in[i].data. The planner keeps the tensor from the forward pass until that
      * call, or has it computed again right before; without this flag its memory serves others as
@@ -85,8 +85,9 @@ enum {
      * them, and its own backward pass costs nothing: a product applies the factor as it writes. */
     SOL_IN_GRAD_SCALED = 1 << 1,
     /* backward writes in[i].grad in bf16 when in[i].grad_bf16 is set, which only happens where
-     * in[i] is bf16 itself. The planner asks for it where this is the only reader of the tensor, and the op that made it takes such a
-     * gradient (SOL_OUT_GRAD_BF16). The gradient then takes half of the memory. */
+     * in[i] is bf16 itself. The planner asks for it where this is the only reader of the tensor,
+     * and the op that made it takes such a gradient (SOL_OUT_GRAD_BF16). The gradient then takes
+     * half of the memory. */
     SOL_IN_GRAD_BF16 = 1 << 2,
     /* backward has read all of in[i].data before it writes in[i].grad, so that both may lie in the
      * same memory. With sol_tape_opts.fresh the planner puts an effective weight where the gradient
@@ -122,8 +123,8 @@ enum {
      * there is none. */
     SOL_OP_STRAIGHT_THROUGH = 1 << 2,
     /* in[0].grad may be the memory of out[0].grad: backward then turns the one into the other. The
-     * planner does so where nobody else writes the gradient of in[0], so that dL/dW_eff is summed up
-     * where dL/dW will stand. */
+     * planner does so where nobody else writes the gradient of in[0], so that dL/dW_eff is summed
+     * up where dL/dW will stand. */
     SOL_OP_GRAD_IN_PLACE = 1 << 3,
 };
 

@@ -10,7 +10,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     const sol_shape *a = &c->in[0].shape, *b = &c->in[1].shape;
     char s[96], z[96];
     if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || !sol_shape_equal(a, b))
-        return sol_fail(err, SOL_ERR_SHAPE, "a %s and b %s differ", sol_shape_text(a, s), sol_shape_text(b, z));
+        return sol_fail(err, SOL_ERR_SHAPE, "a %s and b %s differ", sol_shape_text(a, s),
+                        sol_shape_text(b, z));
     c->out[0] = (sol_slot){.shape = *a, .dtype = SOL_F32};
     return SOL_OK;
 }
@@ -27,7 +28,8 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn,
+                 (void *)c);
 }
 
 static void forward(const sol_op_call *c)

@@ -1,5 +1,7 @@
-/* out = x + bias, the same row added to every token.  Backward: dx = dout, dbias = column sums of dout, tokens in
- * order. x [N, C]; bias [1, C]; out [N, C]. */
+/* out = x + bias, the same row added to every token. Backward: dx = dout, dbias = column sums of
+ * dout, tokens in order.
+ *
+ * x [N, C]; bias [1, C]; out [N, C]. */
 #include "autograd/ops.h"
 
 enum { ROWS = 16, COLUMNS = 64 };
@@ -8,9 +10,10 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *x = &c->in[0].shape, *b = &c->in[1].shape;
     char s[96], z[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || b->n_dims != 2 || b->dim[0] != 1 ||
-        b->dim[1] != x->dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "a bias %s does not fit %s", sol_shape_text(b, z), sol_shape_text(x, s));
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 ||
+        b->n_dims != 2 || b->dim[0] != 1 || b->dim[1] != x->dim[1])
+        return sol_fail(err, SOL_ERR_SHAPE, "a bias %s does not fit %s", sol_shape_text(b, z),
+                        sol_shape_text(x, s));
     c->out[0] = (sol_slot){.shape = *x, .dtype = SOL_F32};
     return SOL_OK;
 }
@@ -59,8 +62,11 @@ static void bias_tile(void *arg, int64_t tile, int thread)
 
 static void backward(const sol_op_call *c)
 {
-    if (c->in[0].grad) sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), x_tile, (void *)c);
-    if (c->in[1].grad) sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[1], COLUMNS), bias_tile, (void *)c);
+    if (c->in[0].grad)
+        sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), x_tile, (void *)c);
+    if (c->in[1].grad)
+        sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[1], COLUMNS), bias_tile,
+                     (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -20,8 +20,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     sol_dtype from = c->in[0].dtype, to = ((const attr *)c->attr)->out;
     if (!is_float(from) || !is_float(to))
-        return sol_fail(err, SOL_ERR_SHAPE, "expects bf16 or f32, not %s to %s", sol_dtype_name(from),
-                        sol_dtype_name(to));
+        return sol_fail(err, SOL_ERR_SHAPE, "expects bf16 or f32, not %s to %s",
+                        sol_dtype_name(from), sol_dtype_name(to));
     c->out[0] = (sol_slot){.shape = c->in[0].shape, .dtype = to};
     return SOL_OK;
 }
@@ -35,7 +35,8 @@ static int64_t tile_items(const sol_op_call *c, int64_t tile, int64_t *from)
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->in[0].shape), ITEMS), fn, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->in[0].shape), ITEMS), fn,
+                 (void *)c);
 }
 
 static void forward_tile(void *arg, int64_t tile, int thread)

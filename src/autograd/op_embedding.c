@@ -1,4 +1,6 @@
-/* out[n, :] = W[token[n], :].  Backward: dW[v, :] += sum of dout[n, :] over the n with token v, in the order of n.
+/* out[n, :] = W[token[n], :]. Backward: dW[v, :] += the sum of dout[n, :] over the n with token v, in
+ * the order of n.
+ *
  * tokens [N] i32 in [0, V); W [V, C]; out [N, C]. */
 #include <string.h>
 
@@ -12,7 +14,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     const sol_slot *tokens = &c->in[0], *w = &c->in[1];
     if (tokens->dtype != SOL_I32 || w->dtype != SOL_F32 || w->shape.n_dims != 2)
         return sol_fail(err, SOL_ERR_SHAPE, "expects tokens i32 and a matrix f32");
-    c->out[0] = (sol_slot){.shape = sol_shape2(sol_shape_count(&tokens->shape), w->shape.dim[1]), .dtype = SOL_F32};
+    c->out[0] = (sol_slot){.shape = sol_shape2(sol_shape_count(&tokens->shape), w->shape.dim[1]),
+                           .dtype = SOL_F32};
     return SOL_OK;
 }
 
@@ -33,7 +36,7 @@ static void forward(const sol_op_call *c)
     sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[0], ROWS), forward_tile, (void *)c);
 }
 
-/* A tile owns some columns of dW, so that equal tokens of different rows never meet in two tiles. */
+/* A tile owns some columns of dW, so that equal tokens never meet in two tiles. */
 static void backward_tile(void *arg, int64_t tile, int thread)
 {
     const sol_op_call *c = arg;
@@ -55,7 +58,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (!c->in[1].grad) return;
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[1], COLUMNS), backward_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[1], COLUMNS), backward_tile,
+                 (void *)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -19,7 +19,8 @@ sol_status sol_fake_quant_shapes(sol_op_call *c, sol_err *err)
         return sol_fail(err, SOL_ERR_SHAPE, "expects a matrix f32 or bf16");
     c->out[SOL_FAKE_QUANT_W_EFF] = (sol_slot){.shape = w->shape, .dtype = a->out};
     if (a->spec.method->dead_bias != 0)
-        c->out[SOL_FAKE_QUANT_BIAS] = (sol_slot){.shape = sol_shape2(1, w->shape.dim[0]), .dtype = SOL_F32};
+        c->out[SOL_FAKE_QUANT_BIAS] =
+            (sol_slot){.shape = sol_shape2(1, w->shape.dim[0]), .dtype = SOL_F32};
     return SOL_OK;
 }
 
@@ -36,16 +37,19 @@ static void cast_tile(void *arg, int64_t tile, int thread)
     const sol_slot *w = &c->in[SOL_FAKE_QUANT_W];
     int64_t from = tile * ITEMS, n = sol_min_i64(ITEMS, sol_shape_count(&w->shape) - from);
     (void)thread;
-    sol_convert((float *)c->workspace + from, SOL_F32, (const uint16_t *)w->data + from, w->dtype, n);
+    sol_convert((float *)c->workspace + from, SOL_F32, (const uint16_t *)w->data + from, w->dtype,
+                n);
 }
 
 sol_quant_matrix sol_fake_quant_matrix(const sol_op_call *c)
 {
     const sol_slot *w = &c->in[SOL_FAKE_QUANT_W];
     sol_quant_matrix x = {.w = w->data, .rows = w->shape.dim[0], .cols = w->shape.dim[1]};
-    for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) x.learned[k] = c->in[SOL_FAKE_QUANT_LEARNED + k].data;
+    for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++)
+        x.learned[k] = c->in[SOL_FAKE_QUANT_LEARNED + k].data;
     if (w->dtype == SOL_F32) return x;
-    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&w->shape), ITEMS), cast_tile, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&w->shape), ITEMS), cast_tile,
+                 (void *)c);
     x.w = c->workspace;
     return x;
 }
@@ -77,7 +81,8 @@ static void scaled_tile(void *arg, int64_t tile, int thread)
     const scaled *s = arg;
     int64_t from = tile * ITEMS, end = sol_min_i64(from + ITEMS, s->n);
     (void)thread;
-    for (int64_t i = from; i < end; i++) s->out[i] = s->factor * s->in[i] + (s->add ? s->out[i] : 0);
+    for (int64_t i = from; i < end; i++)
+        s->out[i] = s->factor * s->in[i] + (s->add ? s->out[i] : 0);
 }
 
 /* out (+)= (a + b) in. */
@@ -112,7 +117,8 @@ static bool check_case(int i, sol_op_case *c)
     c->in[SOL_FAKE_QUANT_W] = sol_shape2(3, 8);
     c->bf16[SOL_FAKE_QUANT_W] = i == 3;
     c->fp32_case = i == 3 ? 1 : 0;
-    sol_quant_spec spec = {.method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
+    sol_quant_spec spec = {
+        .method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
     *(sol_fake_quant_attr *)c->attr = (sol_fake_quant_attr){spec, &mix[i % 3], SOL_F32};
     return true;
 }

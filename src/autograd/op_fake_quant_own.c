@@ -1,7 +1,7 @@
 /* W_eff = a Q(W) + b W of a method that has a backward of its own: it learns parameters (lsq, seq,
- * dlt), or the weights that it zeroes feed a bias (tequila). Recorded in the prologue of a tape, its
- * backward call finishes the gradient of W once a step, in the place where dL/dW_eff has been summed
- * up; recorded in a segment, right after the product that reads W_eff.
+ * dlt), or the weights that it zeroes feed a bias (tequila). Recorded in the prologue of a tape,
+ * its backward call finishes the gradient of W once a step, in the place where dL/dW_eff has been
+ * summed up; recorded in a segment, right after the product that reads W_eff.
  *
  * W [rows, cols] f32 or bf16; up to SOL_QUANT_MAX_LEARNED learned parameters [scale count, 1] f32;
  * W_eff of the shape of W, f32 or bf16; bias [1, rows] f32 where the method makes one. */
@@ -11,7 +11,12 @@
 #include "autograd/fake_quant.h"
 #include "base/half.h"
 
-enum { W = SOL_FAKE_QUANT_W, LEARNED = SOL_FAKE_QUANT_LEARNED, W_EFF = SOL_FAKE_QUANT_W_EFF, BIAS = SOL_FAKE_QUANT_BIAS };
+enum {
+    W = SOL_FAKE_QUANT_W,
+    LEARNED = SOL_FAKE_QUANT_LEARNED,
+    W_EFF = SOL_FAKE_QUANT_W_EFF,
+    BIAS = SOL_FAKE_QUANT_BIAS
+};
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
@@ -37,7 +42,8 @@ static void backward(const sol_op_call *c)
     for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) {
         const sol_slot *s = &c->in[LEARNED + k];
         g.d_learned[k] = s->grad;
-        if (s->grad && !s->grad_add) memset(s->grad, 0, (size_t)sol_shape_count(&s->shape) * sizeof *s->grad);
+        if (s->grad && !s->grad_add)
+            memset(s->grad, 0, (size_t)sol_shape_count(&s->shape) * sizeof *s->grad);
     }
     sol_quant_backward(c->ctx, &a->spec, &x, a->mix->mix, &g);
 }
@@ -61,11 +67,14 @@ static void surrogate(const sol_op_call *c, const sol_op_call *at)
     const sol_fake_quant_attr *a = c->attr;
     sol_residual_mix mix = a->mix->mix;
     bool lsq = a->spec.method->n_learned > 0;
-    const float *w = c->in[W].data, *w0 = at->in[W].data, *s = c->in[LEARNED].data, *s0 = at->in[LEARNED].data;
+    const float *w = c->in[W].data, *w0 = at->in[W].data, *s = c->in[LEARNED].data,
+                *s0 = at->in[LEARNED].data;
     float *w_eff = c->out[W_EFF].data, *bias = c->out[BIAS].data;
     int8_t t[ROWS * COLS];
     sol_quant_parts parts = {.ternary = t};
-    sol_quant_take_apart(c->ctx, &a->spec, &(sol_quant_matrix){.w = w0, .rows = ROWS, .cols = COLS, .learned = {s0}}, &parts);
+    sol_quant_take_apart(c->ctx, &a->spec,
+                         &(sol_quant_matrix){.w = w0, .rows = ROWS, .cols = COLS, .learned = {s0}},
+                         &parts);
     if (bias) memset(bias, 0, ROWS * sizeof *bias);
     for (int i = 0; i < ROWS * COLS; i++) {
         int r = i / COLS;
@@ -83,7 +92,8 @@ static bool check_case(int i, sol_op_case *c)
     method[0] = *sol_quantizer_find("lsq");
     method[1] = *sol_quantizer_find("tequila");
     method[1].dead_bias = 0.5f;
-    sol_quant_spec spec = {.method = &method[i % 2], .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
+    sol_quant_spec spec = {
+        .method = &method[i % 2], .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F32};
     c->in[W] = sol_shape2(ROWS, COLS);
     if (spec.method->n_learned > 0) c->in[LEARNED] = sol_shape2(ROWS, 1);
     c->floats[LEARNED] = steps;
@@ -91,18 +101,19 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_fake_quant_own = {.name = "fake_quant_own",
-                                      .n_in = 1 + SOL_QUANT_MAX_LEARNED,
-                                      .optional_in = SOL_QUANT_MAX_LEARNED,
-                                      .n_out = 2,
-                                      .optional_out = 1,
-                                      .attr_size = sizeof(sol_fake_quant_attr),
-                                      .shapes = shapes,
-                                      .workspace = sol_fake_quant_workspace,
-                                      .forward = sol_fake_quant_forward,
-                                      .backward = backward,
-                                      .in = {[W] = SOL_IN_READ, [LEARNED] = SOL_IN_READ, SOL_IN_READ},
-                                      .out = {[BIAS] = SOL_OUT_GRAD},
-                                      .promises = SOL_OP_GRAD_IN_PLACE,
-                                      .surrogate = surrogate,
-                                      .check_case = check_case};
+const sol_op sol_op_fake_quant_own = {
+    .name = "fake_quant_own",
+    .n_in = 1 + SOL_QUANT_MAX_LEARNED,
+    .optional_in = SOL_QUANT_MAX_LEARNED,
+    .n_out = 2,
+    .optional_out = 1,
+    .attr_size = sizeof(sol_fake_quant_attr),
+    .shapes = shapes,
+    .workspace = sol_fake_quant_workspace,
+    .forward = sol_fake_quant_forward,
+    .backward = backward,
+    .in = {[W] = SOL_IN_READ, [LEARNED] = SOL_IN_READ, SOL_IN_READ},
+    .out = {[BIAS] = SOL_OUT_GRAD},
+    .promises = SOL_OP_GRAD_IN_PLACE,
+    .surrogate = surrogate,
+    .check_case = check_case};

@@ -1,6 +1,9 @@
-/* Cross-entropy fused with the output head, z = x W^T:  loss[n] = ln sum_v exp(z[n, v]) - z[n, target]; target -1: 0.
- * Backward:  dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x   (chunk by chunk: head.h)
- * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]. The backward call computes the losses too. */
+/* Cross-entropy fused with the output head, z = x W^T, chunk by chunk (head.h).
+ *
+ *   loss[n] = ln sum_v exp(z[n, v]) - z[n, target], 0 where the target is -1
+ *   backward:  dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x
+ *
+ * x [N, C]; W [V, C]; targets [N] i32; loss [N, 1]. The backward call computes the losses, too. */
 #include "autograd/head.h"
 #include "autograd/ops.h"
 

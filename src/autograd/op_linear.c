@@ -1,6 +1,9 @@
-/* Y = X W^T.  Backward: dX = dY W, then dW (+)= s dY^T X, where s is W's gradient factor (a fake-quantized W).
- * X [N, in], f32, or bf16: then all three products take operands rounded to bf16 and sum in f32; W [out, in] f32, or with X in
- * bf16 also bf16; Y [N, out] f32, or with X in bf16 bf16 where it is asked for and rows of X are not too long for that. */
+/* Y = X W^T. Backward: dX = dY W, then dW (+)= s dY^T X, where s is the factor of a fake-quantized
+ * W (SOL_IN_GRAD_SCALED).
+ *
+ * X [N, in] f32, or bf16: then all three products take operands rounded to bf16 and sum in f32.
+ * W [out, in] f32, or with X in bf16 also bf16. Y [N, out] f32, or with X in bf16 also bf16, where
+ * it is asked for and rows of X are not too long for that. dX first: dW may lie over W. */
 #include "autograd/ops.h"
 #include "kernels/gemm.h"
 
@@ -16,16 +19,19 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     char a[96], b[96];
     bool bf16 = x->dtype == SOL_BF16;
     if (x->shape.n_dims != 2 || w->shape.n_dims != 2 || x->shape.dim[1] != w->shape.dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply", sol_shape_text(&x->shape, a),
-                        sol_shape_text(&w->shape, b));
+        return sol_fail(err, SOL_ERR_SHAPE, "X %s and W %s do not multiply",
+                        sol_shape_text(&x->shape, a), sol_shape_text(&w->shape, b));
     if (!(bf16 || x->dtype == SOL_F32) || !(w->dtype == SOL_F32 || (bf16 && w->dtype == SOL_BF16)))
-        return sol_fail(err, SOL_ERR_SHAPE, "X in %s and W in %s do not multiply", sol_dtype_name(x->dtype),
-                        sol_dtype_name(w->dtype));
-    bool narrow = bf16 && ((const attr *)c->attr)->out == SOL_BF16 && x->shape.dim[1] <= SOL_GEMM_NARROW_K;
-    c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]), .dtype = narrow ? SOL_BF16 : SOL_F32};
+        return sol_fail(err, SOL_ERR_SHAPE, "X in %s and W in %s do not multiply",
+                        sol_dtype_name(x->dtype), sol_dtype_name(w->dtype));
+    bool out_bf16 =
+        bf16 && ((const attr *)c->attr)->out == SOL_BF16 && x->shape.dim[1] <= SOL_GEMM_NARROW_K;
+    c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]),
+                           .dtype = out_bf16 ? SOL_BF16 : SOL_F32};
     return SOL_OK;
 }
 
+/* Whether the products are of bf16 numbers. */
 static bool in_bf16(const sol_op_call *c)
 {
     return c->in[0].dtype == SOL_BF16;
@@ -35,12 +41,14 @@ static size_t workspace(const sol_op_call *c, bool backward)
 {
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     if (!backward) return sol_product_scratch(in_bf16(c), out, in);
-    return sol_max_size(sol_product_scratch(in_bf16(c), in, out), sol_product_scratch(in_bf16(c), in, n));
+    return sol_max_size(sol_product_scratch(in_bf16(c), in, out),
+                        sol_product_scratch(in_bf16(c), in, n));
 }
 
 static sol_operand operand(const sol_slot *s, bool trans)
 {
-    return (sol_operand){.data = s->data, .ld = s->shape.dim[1], .trans = trans, .bf16 = s->dtype == SOL_BF16};
+    return (sol_operand){
+        .data = s->data, .ld = s->shape.dim[1], .trans = trans, .bf16 = s->dtype == SOL_BF16};
 }
 
 static void forward(const sol_op_call *c)
@@ -50,19 +58,23 @@ static void forward(const sol_op_call *c)
     if (c->out[0].dtype == SOL_BF16)
         sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->workspace);
     else
-        sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out, c->workspace);
+        sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out,
+                    c->workspace);
 }
 
 static void backward(const sol_op_call *c)
 {
     const sol_slot *x = &c->in[0], *w = &c->in[1], *y = &c->out[0];
     int64_t n = x->shape.dim[0], in = x->shape.dim[1], out = w->shape.dim[0];
-    sol_operand dy = {.data = y->grad, .ld = out, .bf16 = y->grad_bf16}, dy_t = dy, wx = operand(w, false), xx = operand(x, false);
+    sol_operand dy = {.data = y->grad, .ld = out, .bf16 = y->grad_bf16}, dy_t = dy,
+                wx = operand(w, false), xx = operand(x, false);
     dy_t.trans = true;
-    if (x->grad) sol_product(c->ctx, in_bf16(c), n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in, c->workspace);
-    if (w->grad)
-        sol_product(c->ctx, in_bf16(c), out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx, w->grad_add, w->grad, in,
+    if (x->grad)
+        sol_product(c->ctx, in_bf16(c), n, in, out, 1, &dy, &wx, x->grad_add, x->grad, in,
                     c->workspace);
+    if (w->grad)
+        sol_product(c->ctx, in_bf16(c), out, in, n, w->grad_scale ? *w->grad_scale : 1, &dy_t, &xx,
+                    w->grad_add, w->grad, in, c->workspace);
 }
 
 static bool check_case(int i, sol_op_case *c)
@@ -81,18 +93,18 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_linear = {.name = "linear",
-                              .n_in = 2,
-                              .n_out = 1,
-                              .attr_size = sizeof(attr),
-                              .shapes = shapes,
-                              .workspace = workspace,
-                              .forward = forward,
-                              .backward = backward,
-                              .in = {[X] = SOL_IN_READ,
-                                     [W] = SOL_IN_READ | SOL_IN_GRAD_SCALED | SOL_IN_GRAD_OVER_DATA},
-                              .out = {[Y] = SOL_OUT_GRAD_BF16},
-                              .check_case = check_case};
+const sol_op sol_op_linear = {
+    .name = "linear",
+    .n_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(attr),
+    .shapes = shapes,
+    .workspace = workspace,
+    .forward = forward,
+    .backward = backward,
+    .in = {[X] = SOL_IN_READ, [W] = SOL_IN_READ | SOL_IN_GRAD_SCALED | SOL_IN_GRAD_OVER_DATA},
+    .out = {[Y] = SOL_OUT_GRAD_BF16},
+    .check_case = check_case};
 
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype type)
 {

@@ -1,5 +1,8 @@
-/* out[n] = sum_c (x - target)^2 / sum_c target^2 of each row: how far it is from its target, as a share of the target's size.
- * dx = dout 2 (x - target) / sum_c target^2, none to the target. A target of zeros counts as one of size 1.
+/* out[n] = sum_c (x - target)^2 / sum_c target^2 of each row: how far it is from its target, as a
+ * share of the target's size. A target of zeros counts as one of size 1.
+ *
+ *   backward:  dx = dout 2 (x - target) / sum_c target^2, and nothing to the target
+ *
  * x, target [N, C] f32; out [N, 1]. */
 #include "autograd/ops.h"
 
@@ -10,8 +13,10 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *x = &c->in[0].shape, *t = &c->in[1].shape;
     char a[96], b[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || !sol_shape_equal(x, t))
-        return sol_fail(err, SOL_ERR_SHAPE, "x %s and its target %s are not of one shape", sol_shape_text(x, a), sol_shape_text(t, b));
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 ||
+        !sol_shape_equal(x, t))
+        return sol_fail(err, SOL_ERR_SHAPE, "x %s and its target %s are not of one shape",
+                        sol_shape_text(x, a), sol_shape_text(t, b));
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], 1), .dtype = SOL_F32};
     return SOL_OK;
 }
@@ -28,8 +33,10 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
-    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
-        const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end;
+         n++) {
+        const float *x = (const float *)c->in[0].data + n * C,
+                    *t = (const float *)c->in[1].data + n * C;
         double sum = 0;
         for (int64_t i = 0; i < C; i++) sum += ((double)x[i] - t[i]) * ((double)x[i] - t[i]);
         ((float *)c->out[0].data)[n] = (float)(sum / square(t, C));
@@ -38,7 +45,8 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile,
+                 (void *)(uintptr_t)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -46,8 +54,10 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const sol_op_call *c = arg;
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
-    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
-        const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end;
+         n++) {
+        const float *x = (const float *)c->in[0].data + n * C,
+                    *t = (const float *)c->in[1].data + n * C;
         float *dx = c->in[0].grad + n * C, f = (float)(2 * c->out[0].grad[n] / square(t, C));
         for (int64_t i = 0; i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
     }
@@ -56,7 +66,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 static void backward(const sol_op_call *c)
 {
     if (c->in[0].grad)
-        sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
+        sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile,
+                     (void *)(uintptr_t)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -13,11 +13,13 @@ typedef struct attr {
     sol_dtype out;
 } attr;
 
+/* Numbers that are normed together. */
 static int64_t width(const sol_op_call *c)
 {
     return sol_shape_count(&c->in[1].shape);
 }
 
+/* How often: rows of x, times heads where these are normed each by itself. */
 static int64_t row_count(const sol_op_call *c)
 {
     return sol_shape_count(&c->in[0].shape) / width(c);
@@ -27,9 +29,10 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_shape *x = &c->in[0].shape, *w = &c->in[1].shape;
     char a[96], b[96];
-    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 || sol_shape_count(w) < 1 ||
-        x->dim[1] % sol_shape_count(w) != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "x %s and w %s do not fit", sol_shape_text(x, a), sol_shape_text(w, b));
+    if (c->in[0].dtype != SOL_F32 || c->in[1].dtype != SOL_F32 || x->n_dims != 2 ||
+        sol_shape_count(w) < 1 || x->dim[1] % sol_shape_count(w) != 0)
+        return sol_fail(err, SOL_ERR_SHAPE, "x %s and w %s do not fit", sol_shape_text(x, a),
+                        sol_shape_text(w, b));
     c->out[0] = (sol_slot){.shape = *x, .dtype = ((const attr *)c->attr)->out};
     c->out[1] = (sol_slot){.shape = sol_shape1(row_count(c)), .dtype = SOL_F32};
     return SOL_OK;
@@ -48,11 +51,11 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t n = row_count(c), C = width(c);
     const float *w = c->in[1].data;
     float eps = ((const attr *)c->attr)->eps, *r = c->out[1].data;
-    bool narrow = c->out[0].dtype == SOL_BF16;
+    bool bf16 = c->out[0].dtype == SOL_BF16;
     for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
-        float *y = narrow ? (float *)c->workspace + tile * C : (float *)c->out[0].data + i * C;
+        float *y = bf16 ? (float *)c->workspace + tile * C : (float *)c->out[0].data + i * C;
         r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
-        if (narrow) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
+        if (bf16) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
     }
 }
 

@@ -1,7 +1,8 @@
 /* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)).
- * Backward: du = dh g s,  dg = dh u s (1 + g (1 - s)).   g, u, h: one shape; g and u may be
- * bf16, and so may h (rounded). */
-
+ *
+ *   backward:  du = dh g s,  dg = dh u s (1 + g (1 - s))
+ *
+ * g, u, h of one shape; g and u may be bf16, and so may h (rounded). */
 #include "autograd/ops.h"
 
 enum { GATE, UP };
@@ -15,14 +16,17 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_slot *g = &c->in[0], *u = &c->in[1];
     char s[96], z[96];
-    if (g->dtype != u->dtype || (g->dtype != SOL_F32 && g->dtype != SOL_BF16) || !sol_shape_equal(&g->shape, &u->shape))
-        return sol_fail(err, SOL_ERR_SHAPE, "gate %s and up %s differ", sol_shape_text(&g->shape, s), sol_shape_text(&u->shape, z));
+    if (g->dtype != u->dtype || (g->dtype != SOL_F32 && g->dtype != SOL_BF16) ||
+        !sol_shape_equal(&g->shape, &u->shape))
+        return sol_fail(err, SOL_ERR_SHAPE, "gate %s and up %s differ",
+                        sol_shape_text(&g->shape, s), sol_shape_text(&u->shape, z));
     c->out[0] = (sol_slot){.shape = g->shape, .dtype = ((const attr *)c->attr)->out};
     return SOL_OK;
 }
 
-/* Numbers [at, at + n) of a tensor or a gradient in fp32: where they lie, or widened into the buffer. */
-static const float *wide(const sol_op_call *c, const void *data, bool bf16, int64_t at, int64_t n, float *buffer)
+/* Numbers [at, at + n) of a tensor or gradient in fp32: where they lie, or cast into the buffer. */
+static const float *in_fp32(const sol_op_call *c, const void *data, bool bf16, int64_t at,
+                            int64_t n, float *buffer)
 {
     if (!bf16) return (const float *)data + at;
     c->ctx->k.e.from_bf16((const uint16_t *)data + at, n, buffer);
@@ -36,7 +40,9 @@ static float *place(void *data, bool bf16, int64_t at, float *buffer)
     return bf16 ? buffer : (float *)data + at;
 }
 
-static void settle(const sol_op_call *c, void *data, bool bf16, int64_t at, int64_t n, const float *buffer)
+/* Rounds what `place` put into the buffer. */
+static void settle(const sol_op_call *c, void *data, bool bf16, int64_t at, int64_t n,
+                   const float *buffer)
 {
     if (bf16 && data) c->ctx->k.e.to_bf16(buffer, n, (uint16_t *)data + at);
 }
@@ -44,19 +50,20 @@ static void settle(const sol_op_call *c, void *data, bool bf16, int64_t at, int6
 static void forward_part(const sol_op_call *c, int64_t at, int64_t n)
 {
     float g[PART], u[PART], h[PART];
-    bool narrow = c->in[0].dtype == SOL_BF16, narrow_out = c->out[0].dtype == SOL_BF16;
-    c->ctx->k.f.swiglu(wide(c, c->in[0].data, narrow, at, n, g), wide(c, c->in[1].data, narrow, at, n, u), n,
-                       place(c->out[0].data, narrow_out, at, h));
-    settle(c, c->out[0].data, narrow_out, at, n, h);
+    bool bf16 = c->in[0].dtype == SOL_BF16, out_bf16 = c->out[0].dtype == SOL_BF16;
+    c->ctx->k.f.swiglu(in_fp32(c, c->in[0].data, bf16, at, n, g),
+                       in_fp32(c, c->in[1].data, bf16, at, n, u), n,
+                       place(c->out[0].data, out_bf16, at, h));
+    settle(c, c->out[0].data, out_bf16, at, n, h);
 }
 
 static void backward_part(const sol_op_call *c, int64_t at, int64_t n)
 {
     float g[PART], u[PART], dg[PART], du[PART];
     const sol_slot *gate = &c->in[0], *up = &c->in[1];
-    bool narrow = gate->dtype == SOL_BF16;
-    sol_swiglu_grad a = {.g = wide(c, gate->data, narrow, at, n, g),
-                         .u = wide(c, up->data, narrow, at, n, u),
+    bool bf16 = gate->dtype == SOL_BF16;
+    sol_swiglu_grad a = {.g = in_fp32(c, gate->data, bf16, at, n, g),
+                         .u = in_fp32(c, up->data, bf16, at, n, u),
                          .dh = c->out[0].grad + at,
                          .dg = place(gate->grad, gate->grad_bf16, at, dg),
                          .du = place(up->grad, up->grad_bf16, at, du),
@@ -67,7 +74,9 @@ static void backward_part(const sol_op_call *c, int64_t at, int64_t n)
     settle(c, up->grad, up->grad_bf16, at, n, du);
 }
 
-static void each_part(const sol_op_call *c, int64_t tile, void (*part)(const sol_op_call *c, int64_t at, int64_t n))
+/* A tile part by part: PART numbers fit the buffers on the stack. */
+static void each_part(const sol_op_call *c, int64_t tile,
+                      void (*part)(const sol_op_call *c, int64_t at, int64_t n))
 {
     int64_t end = sol_min_i64((tile + 1) * ITEMS, sol_shape_count(&c->out[0].shape));
     for (int64_t at = tile * ITEMS; at < end; at += PART) part(c, at, sol_min_i64(PART, end - at));
@@ -87,7 +96,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
 
 static void run(const sol_op_call *c, sol_tile_fn fn)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn, (void *)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(sol_shape_count(&c->out[0].shape), ITEMS), fn,
+                 (void *)c);
 }
 
 static void forward(const sol_op_call *c)
@@ -111,16 +121,17 @@ static bool check_case(int i, sol_op_case *c)
     return true;
 }
 
-const sol_op sol_op_swiglu = {.name = "swiglu",
-                              .n_in = 2,
-                              .n_out = 1,
-                              .attr_size = sizeof(attr),
-                              .shapes = shapes,
-                              .forward = forward,
-                              .backward = backward,
-                              .in = {[GATE] = SOL_IN_READ | SOL_IN_GRAD_BF16, [UP] = SOL_IN_READ | SOL_IN_GRAD_BF16},
-                              .promises = SOL_OP_CHEAP_TO_REPEAT,
-                              .check_case = check_case};
+const sol_op sol_op_swiglu = {
+    .name = "swiglu",
+    .n_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(attr),
+    .shapes = shapes,
+    .forward = forward,
+    .backward = backward,
+    .in = {[GATE] = SOL_IN_READ | SOL_IN_GRAD_BF16, [UP] = SOL_IN_READ | SOL_IN_GRAD_BF16},
+    .promises = SOL_OP_CHEAP_TO_REPEAT,
+    .check_case = check_case};
 
 sol_var sol_swiglu(sol_tape *t, sol_var gate, sol_var up, sol_dtype type)
 {

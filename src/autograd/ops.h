@@ -19,13 +19,14 @@ sol_var sol_embedding(sol_tape *t, sol_var tokens, sol_var w);
 /* X W^T, [N, out]; X [N, in] fp32 or bf16, W [out, in] fp32, or bf16 where X is. With X in bf16 the
  * product is of bf16 numbers, summed in fp32. */
 sol_var sol_linear(sol_tape *t, sol_var x, sol_var w, sol_dtype out);
-/* RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467): x / sqrt(mean(x^2) + eps) * w; x [N, k C], w [1,
- * C]: each run of C numbers, a row or a head of it, by itself. */
+/* RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467): x / sqrt(mean(x^2) + eps) * w; x [N, k C], w
+ * [1, C]: each run of C numbers, a row or a head of it, by itself. */
 sol_var sol_rmsnorm(sol_tape *t, sol_var x, sol_var w, float eps, sol_dtype out);
 /* RoPE (Su et al. 2021, arXiv 2104.09864), half-split: components i and i + D/2 of every head
  * become (x0 cos - x1 sin, x1 cos + x0 sin). x [N, heads D], position [N] i32, cos and sin tables
  * [positions, D/2]. */
-sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, sol_var sin_table, int64_t head_dim);
+sol_var sol_rope(sol_tape *t, sol_var x, sol_var position, sol_var cos_table, sol_var sin_table,
+                 int64_t head_dim);
 
 typedef struct sol_attention_shape {
     int64_t batch, time, heads, kv_heads, head_dim;
@@ -54,12 +55,12 @@ typedef struct sol_quant_mix {
 } sol_quant_mix;
 /* W_eff = a Q(W) + b W, [rows, cols]; W fp32 or bf16. learned: the parameters that the method
  * learns, [scale count, 1] fp32 each; NULL: their starting values, computed from W. *bias: what the
- * method adds to every row of the product, [1, rows]; -1: nothing; bias may be NULL. spec is copied,
- * its overrides are not read. For straight-through methods dW = (a + b) dW_eff; the backward pass of
- * the others is sol_quant_backward. */
+ * method adds to every row of the product, [1, rows]; -1: nothing; bias may be NULL. spec is
+ * copied, its overrides are not read. For straight-through methods dW = (a + b) dW_eff; the
+ * backward pass of the others is sol_quant_backward. */
 sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_var *learned, const sol_quant_spec *spec,
                        const sol_quant_mix *mix, sol_dtype out, sol_var *bias);
-/* x in another type, SOL_F32 (exact) or SOL_BF16 (to nearest even); x of any shape, fp32 or bf16. */
+/* x in another type, SOL_F32 (exact) or SOL_BF16 (to nearest even); x [..], fp32 or bf16. */
 sol_var sol_cast(sol_tape *t, sol_var x, sol_dtype out);
 /* x [N, C] + bias [1, C]. */
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);

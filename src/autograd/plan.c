@@ -1,6 +1,6 @@
-/* The planner: from recorded nodes to a schedule of calls, from the schedule to the lifetime of each
- * buffer, from lifetimes to offsets in one block. sol_tape_plan, at the end, calls all of it in that
- * order; what the planner may do to a node is what the op's descriptor promises (op.h). */
+/* The planner: from recorded nodes to a schedule of calls, from the schedule to the lifetime of
+ * each buffer, from lifetimes to offsets in one block. sol_tape_plan, at the end, calls all of it
+ * in that order; what the planner may do to a node is what the op's descriptor promises (op.h). */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +50,8 @@ static void mark_gradients(sol_tape *t)
         bool any = false;
         for (int j = 0; j < n->n_in; j++) any = any || tape_var_at(t, n->in[j])->needs_grad;
         for (int o = 0; o < n->n_out; o++)
-            tape_var_at(t, n->out[o])->needs_grad = any && (o == 0 || (n->op->out[o] & SOL_OUT_GRAD));
+            tape_var_at(t, n->out[o])->needs_grad =
+                any && (o == 0 || (n->op->out[o] & SOL_OUT_GRAD));
     }
 }
 
@@ -81,14 +82,14 @@ static void mark_bf16_gradients(sol_tape *t)
         const tape_node *n = tape_node_at(t, i);
         for (int j = 0; j < n->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
-            v->grad_bf16 = v->readers == 1 && v->dtype == SOL_BF16 && (n->op->in[j] & SOL_IN_GRAD_BF16) &&
-                           takes_bf16(t, n->in[j]);
+            v->grad_bf16 = v->readers == 1 && v->dtype == SOL_BF16 &&
+                           (n->op->in[j] & SOL_IN_GRAD_BF16) && takes_bf16(t, n->in[j]);
         }
     }
 }
 
-/* Which vars are read outside their segment: these are kept, everything else of a recomputed segment
- * is computed again. */
+/* Which vars are read outside their segment: these are kept, everything else of a recomputed
+ * segment is computed again. */
 static void mark_crossing(sol_tape *t)
 {
     for (int i = 0; i < t->nodes.n; i++) {
@@ -129,7 +130,8 @@ static void mark_aliases(sol_tape *t)
         tape_node *n = tape_node_at(t, i);
         tape_var *out = tape_var_at(t, n->out[0]);
         const float *factor = n->op->factor ? n->op->factor(n->attr) : NULL;
-        bool straight = tape_promises(n, SOL_OP_STRAIGHT_THROUGH), in_place = tape_promises(n, SOL_OP_GRAD_IN_PLACE);
+        bool straight = tape_promises(n, SOL_OP_STRAIGHT_THROUGH),
+             in_place = tape_promises(n, SOL_OP_GRAD_IN_PLACE);
         if (!straight && !in_place) continue;
         const tape_var *in = tape_var_at(t, n->in[0]);
         n->in_place = in_place && in->needs_grad && !in->factor && has_one_reader(t, n->in[0]);
@@ -140,8 +142,8 @@ static void mark_aliases(sol_tape *t)
     }
 }
 
-/* The nodes of the main part that write the gradient of this param; *over: the last one may write it
- * over the data of var v. */
+/* The nodes of the main part that write the gradient of this param; *over: the last one may write
+ * it over the data of var v. */
 static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
 {
     int writers = 0;
@@ -270,15 +272,16 @@ static bool sums_up(const tape_var *v)
 }
 
 /* The backward call of a node, if a gradient arrives and one is wanted. In the main part the first
- * call of a step that writes a gradient which is summed up sets it, and all others of this and later
- * runs add; the backward calls of the prologue run once a step. */
+ * call of a step that writes a gradient which is summed up sets it, and all others of this and
+ * later runs add; the backward calls of the prologue run once a step. */
 static void emit_backward(sol_tape *t, int node)
 {
     const tape_node *n = tape_node_at(t, node);
     unsigned arrives = 0, wanted = 0, add = 0, first = 0;
     for (int o = 0; o < n->n_out; o++) {
         const tape_var *v = tape_var_at(t, n->out[o]);
-        if (v->needs_grad && tape_var_at(t, tape_grad_home(t, n->out[o]))->grad_written) arrives |= 1u << o;
+        if (v->needs_grad && tape_var_at(t, tape_grad_home(t, n->out[o]))->grad_written)
+            arrives |= 1u << o;
     }
     for (int i = 0; i < n->n_in; i++)
         if (tape_var_at(t, n->in[i])->needs_grad) wanted |= 1u << i;
@@ -289,12 +292,14 @@ static void emit_backward(sol_tape *t, int node)
     int step = t->steps.n - 1, now = step_time(t, step);
     for (int o = 0; o < n->n_out; o++) {
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->out[o]));
-        if ((arrives >> o & 1) && home->kind != VAR_PARAM) touch(t, &home->grad_buffer, grad_bytes(home), now);
+        if ((arrives >> o & 1) && home->kind != VAR_PARAM)
+            touch(t, &home->grad_buffer, grad_bytes(home), now);
     }
     for (int i = 0; i < n->n_in; i++) {
         if (!(wanted >> i & 1)) continue;
         tape_var *home = tape_var_at(t, tape_grad_home(t, n->in[i]));
-        bool replaces = i == 0 && n->in_place && (arrives & 1), summed = sums_up(home) && !n->prologue;
+        bool replaces = i == 0 && n->in_place && (arrives & 1),
+             summed = sums_up(home) && !n->prologue;
         if (summed && !home->grad_written) first |= 1u << i;
         if ((summed || home->grad_written) && !replaces) add |= 1u << i;
         if (home->kind != VAR_PARAM) touch(t, &home->grad_buffer, grad_bytes(home), now);
@@ -315,13 +320,15 @@ static void emit_recompute(sol_tape *t, int first, int last)
     for (int i = last; i >= first; i--) {
         const tape_node *n = tape_node_at(t, i);
         for (int o = 0; o < n->n_out; o++)
-            if ((n->op->out[o] & SOL_OUT_READ) && !tape_var_at(t, n->out[o])->crosses && !tape_var_at(t, n->out[o])->keep)
+            if ((n->op->out[o] & SOL_OUT_READ) && !tape_var_at(t, n->out[o])->crosses &&
+                !tape_var_at(t, n->out[o])->keep)
                 tape_var_at(t, n->out[o])->recomputed = true;
         bool needed = false;
         for (int o = 0; o < n->n_out; o++) needed = needed || tape_var_at(t, n->out[o])->recomputed;
         for (int j = 0; j < n->n_in; j++) {
             tape_var *v = tape_var_at(t, n->in[j]);
-            bool own = v->kind == VAR_NODE && v->node >= first && v->node <= last && !v->crosses && !v->keep;
+            bool own = v->kind == VAR_NODE && v->node >= first && v->node <= last && !v->crosses &&
+                       !v->keep;
             if (own && (needed || (n->op->in[j] & SOL_IN_READ))) v->recomputed = true;
         }
     }
@@ -340,7 +347,9 @@ static void schedule(sol_tape *t)
     int root_node = tape_var_at(t, t->root)->node, last_segment = -1;
     for (int i = 0; i < t->nodes.n; i++) {
         const tape_node *n = tape_node_at(t, i);
-        if (!n->prologue && !(i == root_node && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) && !t->opts.no_grad)) emit(t, STEP_FORWARD, i);
+        if (!n->prologue &&
+            !(i == root_node && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) && !t->opts.no_grad))
+            emit(t, STEP_FORWARD, i);
     }
     t->n_main = t->steps.n;
     if (t->opts.no_grad) return;
@@ -394,7 +403,8 @@ static bool read_after_prologue(const sol_tape *t, int var)
         const tape_node *n = tape_node_at(t, i);
         bool backward = n->prologue && tape_var_at(t, n->out[0])->needs_grad;
         for (int j = 0; j < n->n_in; j++)
-            if (n->in[j] == var && (!n->prologue || (backward && (n->op->in[j] & SOL_IN_READ)))) return true;
+            if (n->in[j] == var && (!n->prologue || (backward && (n->op->in[j] & SOL_IN_READ))))
+                return true;
         for (int o = 0; o < n->n_out; o++)
             if (n->out[o] == var && backward && (n->op->out[o] & SOL_OUT_READ)) return true;
     }
@@ -403,13 +413,15 @@ static bool read_after_prologue(const sol_tape *t, int var)
 
 /* ---- offsets ---- */
 
-/* Memory that lives from run to run, or that the caller reads or fills: it never shares its place. */
+/* Memory that lives from run to run, or that the caller reads or fills, never shares its place. */
 static void add_permanent(sol_tape *t)
 {
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
         bool later = v->prologue && read_after_prologue(t, i);
-        bool permanent = v->kind == VAR_INPUT || (v->kind == VAR_NODE && ((later && !v->in_grad) || v->keep || i == t->root));
+        bool permanent =
+            v->kind == VAR_INPUT ||
+            (v->kind == VAR_NODE && ((later && !v->in_grad) || v->keep || i == t->root));
         bool summed = later && v->needs_grad && v->alias < 0;
         if (permanent) v->buffer[0] = add_buffer(t, v->bytes, ALWAYS_FIRST, ALWAYS_LAST);
         if (summed || (i == t->root && !t->opts.no_grad))
@@ -452,7 +464,8 @@ static sol_status pack(sol_tape *t, sol_err *err)
         tape_buffer *b = tape_buffer_at(t, order[i].index);
         size_t n_busy = 0, at = 0;
         for (size_t j = 0; j < i; j++)
-            if (order[j].b->first <= b->last && b->first <= order[j].b->last) busy[n_busy++] = order[j];
+            if (order[j].b->first <= b->last && b->first <= order[j].b->last)
+                busy[n_busy++] = order[j];
         qsort(busy, n_busy, sizeof *busy, by_offset);
         for (size_t j = 0; j < n_busy; j++) {
             if (busy[j].b->offset >= at + b->bytes) break; /* the gap before it is wide enough */
@@ -474,7 +487,8 @@ sol_status sol_tape_plan(sol_tape *t, sol_var root, const sol_tape_opts *opts, s
     t->root = root;
     if (t->status == SOL_OK) {
         for (int i = 0; i < t->nodes.n; i++)
-            if (tape_promises(tape_node_at(t, i), SOL_OP_COMPUTES_IN_BACKWARD) && tape_node_at(t, i)->out[0] != root)
+            if (tape_promises(tape_node_at(t, i), SOL_OP_COMPUTES_IN_BACKWARD) &&
+                tape_node_at(t, i)->out[0] != root)
                 return sol_fail(err, SOL_ERR_USAGE, "op %s must be the last one of its graph",
                                 tape_node_at(t, i)->op->name);
         mark_gradients(t);
@@ -499,7 +513,8 @@ void sol_tape_report(const sol_tape *t, sol_plan *plan)
         const tape_var *v = tape_var_at(t, i);
         if (v->buffer[0] < 0) continue;
         if (v->kind == VAR_INPUT) inputs += tape_buffer_at(t, v->buffer[0])->bytes;
-        if (v->prologue && tape_buffer_at(t, v->buffer[0])->first < 0) weights += tape_buffer_at(t, v->buffer[0])->bytes;
+        if (v->prologue && tape_buffer_at(t, v->buffer[0])->first < 0)
+            weights += tape_buffer_at(t, v->buffer[0])->bytes;
     }
     if (weights) sol_plan_add(plan, "effective weights", weights);
     sol_plan_add(plan, "inputs and tables", inputs);

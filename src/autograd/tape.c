@@ -100,17 +100,22 @@ static sol_status check_inputs(sol_tape *t, const sol_op *op, const sol_var *in,
 {
     for (int i = 0; i < n; i++) {
         if (in[i] < 0 || in[i] >= t->vars.n)
-            return sol_fail(&t->err, SOL_ERR_USAGE, "op %s: input %d is no tensor of this tape", op->name, i);
+            return sol_fail(&t->err, SOL_ERR_USAGE, "op %s: input %d is no tensor of this tape",
+                            op->name, i);
         for (int j = 0; j < i; j++)
             if (in[i] == in[j])
-                return sol_fail(&t->err, SOL_ERR_USAGE, "op %s: inputs %d and %d are the same tensor", op->name, j, i);
-        if (t->in_prologue && tape_var_at(t, in[i])->kind == VAR_NODE && !tape_var_at(t, in[i])->prologue)
-            return sol_fail(&t->err, SOL_ERR_USAGE, "op %s: a prologue node reads a tensor of the main part", op->name);
+                return sol_fail(&t->err, SOL_ERR_USAGE,
+                                "op %s: inputs %d and %d are the same tensor", op->name, j, i);
+        if (t->in_prologue && tape_var_at(t, in[i])->kind == VAR_NODE &&
+            !tape_var_at(t, in[i])->prologue)
+            return sol_fail(&t->err, SOL_ERR_USAGE,
+                            "op %s: a prologue node reads a tensor of the main part", op->name);
     }
     return SOL_OK;
 }
 
-sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr)
+sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out,
+                       const void *attr)
 {
     for (int o = 0; o < op->n_out; o++) out[o] = -1;
     if (t->status != SOL_OK) return -1;
@@ -196,7 +201,8 @@ static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bo
     if (data && v->kind != VAR_PARAM) s.data = buffer_address(t, v->buffer[late && v->recomputed]);
     if (data && v->in_grad) s.data = home->outside_grad;
     if (grad) {
-        s.grad = home->kind == VAR_PARAM ? home->outside_grad : buffer_address(t, home->grad_buffer);
+        s.grad =
+            home->kind == VAR_PARAM ? home->outside_grad : buffer_address(t, home->grad_buffer);
         s.grad_scale = v->factor;
         s.grad_bf16 = v->grad_bf16;
     }
@@ -209,14 +215,16 @@ static void bind_step(sol_tape *t, tape_step *s)
     const tape_node *n = tape_node_at(t, s->node);
     const sol_op *op = n->op;
     bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
-    s->call = (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
+    s->call =
+        (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
     for (int i = 0; i < n->n_in; i++) {
         bool grad = backward && (s->grad_wanted >> i & 1);
         s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->in[i] & SOL_IN_READ), grad);
         s->call.in[i].grad_add = s->grad_add >> i & 1;
     }
     for (int o = 0; o < n->n_out; o++) {
-        bool data = !backward || tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) || (op->out[o] & SOL_OUT_READ);
+        bool data = !backward || tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) ||
+                    (op->out[o] & SOL_OUT_READ);
         s->call.out[o] = bind_slot(t, n->out[o], late, data, backward && (s->out_grad >> o & 1));
     }
 }
@@ -226,7 +234,8 @@ sol_status sol_tape_allocate(sol_tape *t, sol_err *err)
     sol_status st = sol_gemm_reserve(t->ctx, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t->block, t->block_bytes, 1, err);
     if (st != SOL_OK) return st;
-    for (int i = 0; i < t->prologue_steps.n; i++) bind_step(t, (tape_step *)t->prologue_steps.items + i);
+    for (int i = 0; i < t->prologue_steps.n; i++)
+        bind_step(t, (tape_step *)t->prologue_steps.items + i);
     for (int i = 0; i < t->steps.n; i++) bind_step(t, (tape_step *)t->steps.items + i);
     return SOL_OK;
 }

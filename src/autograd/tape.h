@@ -35,9 +35,9 @@ typedef int sol_var; /* -1 after an error */
 typedef struct sol_tape_opts {
     bool no_grad;   /* forward only */
     bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
-    bool fresh;     /* the caller promises to prepare before every backward run, and fresh in each one.
-                     * A prologue tensor with one reader then shares its memory with the
-                     * gradient of its param, which the reader's backward writes over it */
+    bool fresh; /* the caller promises to prepare before every backward run, and fresh in each one.
+                 * A prologue tensor with one reader then shares its memory with the
+                 * gradient of its param, which the reader's backward writes over it */
 } sol_tape_opts;
 
 /* ctx is borrowed; NULL for a tape that is only planned. The caller owns *t. */
@@ -50,17 +50,19 @@ sol_var sol_tape_input(sol_tape *t, sol_dtype dtype, sol_shape shape);
 /* A leaf in the caller's memory, which outlives the tape; f32 or bf16. grad is f32 of the same
  * shape, and every backward run sets it or adds to it; NULL: no gradient. data may be NULL in a
  * tape that is only planned. */
-sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data, float *grad);
+sol_var sol_tape_param(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data,
+                       float *grad);
 /* A leaf without a gradient. What depends on constants and inputs alone has no backward pass. */
 sol_var sol_tape_constant(sol_tape *t, sol_dtype dtype, sol_shape shape, const void *data);
 /* Records a node: op on in[op->n_in], its outputs to out[op->n_out]. attr, op->attr_size bytes, is
  * copied. Returns out[0], or -1 when shapes do not fit or memory is short; the tape keeps the first
  * error for sol_tape_plan. */
-sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out, const void *attr);
+sol_var sol_tape_apply(sol_tape *t, const sol_op *op, const sol_var *in, sol_var *out,
+                       const void *attr);
 
-/* Nodes recorded while `on` is set form the prologue: they depend on parameters alone. Their forward
- * calls run in sol_tape_prepare, their backward calls after the last run of a step. Record them
- * before the segments. */
+/* Nodes recorded while `on` is set form the prologue: they depend on parameters alone. Their
+ * forward calls run in sol_tape_prepare, their backward calls after the last run of a step. Record
+ * them before the segments. */
 void sol_tape_prologue(sol_tape *t, bool on);
 /* Nodes recorded from here on form segment `id` (>= 0, ascending) for recomputation; -1: none. */
 void sol_tape_segment(sol_tape *t, int id);
@@ -84,7 +86,8 @@ sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
 /* Watches the backward pass: fn is called before the backward call of every node outside the
  * prologue, with the vars of its inputs and the call, whose out[o].grad hold the gradients that
  * arrive. These are valid until fn returns, and fn must not change them. fn NULL: no watch. */
-typedef void (*sol_tape_watch_fn)(void *user, const sol_op *op, const sol_var *in, const sol_op_call *call);
+typedef void (*sol_tape_watch_fn)(void *user, const sol_op *op, const sol_var *in,
+                                  const sol_op_call *call);
 void sol_tape_watch(sol_tape *t, sol_tape_watch_fn fn, void *user);
 
 /* Runs the prologue: once after every change of the parameters. */
