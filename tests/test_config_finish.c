@@ -52,7 +52,7 @@ START_TEST(views_of_the_words)
     ck_assert_int_eq(sol_config_residual(c).schedule, SOL_RESIDUAL_EXP);
     ck_assert_int_eq(sol_config_residual(c).form, SOL_RESIDUAL_BLEND);
     ck_assert_int_eq(sol_config_lr(c).kind, SOL_LR_WSD);
-    ck_assert_int_eq(sol_config_adamw(c).moments, SOL_MOMENTS_8BIT);
+    ck_assert_int_eq(sol_config_adamw(c).moments, SOL_U8);
     ck_assert(!sol_config_adamw(c).stochastic_rounding);
     ck_assert_int_eq(sol_config_param_dtype(c), SOL_BF16);
     ck_assert_int_eq(c->train.compute, SOL_BF16);

@@ -37,6 +37,8 @@ static sol_ctx *context(int threads, sol_cpu_features features)
     return ctx;
 }
 
+static const sol_dtype kinds[] = {SOL_F32, SOL_BF16, SOL_U8}; /* of moments */
+
 START_TEST(adamw_by_hand)
 {
     /* Two steps of one parameter worked out with a pocket calculator: g = 0.5, then -1; lr 0.1, decay 0.1.
@@ -118,7 +120,7 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
     for (int kind = 0; kind < 9; kind++) { /* fp32, bf16, bf16 with stochastic rounding; the same with each form of moments */
         sol_adamw_config c = plain;
         c.stochastic_rounding = kind % 3 == 2;
-        c.moments = (sol_moments)(kind / 3);
+        c.moments = kinds[kind / 3];
         c.seed = 11;
         sol_model *first = NULL;
         for (int k = 0; k < 3 * n_sets; k++) {
@@ -189,7 +191,7 @@ static void through_8bit(const float *x, int64_t n, float *m, float *v)
     sol_adamw_config c = plain;
     sol_adamw *o;
     float size[SOL_MOMENT_CHUNK];
-    c.moments = SOL_MOMENTS_8BIT;
+    c.moments = SOL_U8;
     ck_ok(sol_adamw_create(&o, model, &c, err));
     sol_moment_chunk chunk = {.o = o, .n = n};
     for (int64_t i = 0; i < n; i++) size[i] = fabsf(x[i]);
@@ -238,7 +240,7 @@ START_TEST(moments_decay)
         sol_adamw_config c = plain;
         sol_adamw *o;
         double sum[2];
-        c.moments = (sol_moments)kind;
+        c.moments = kinds[kind];
         c.seed = 4;
         ck_ok(sol_adamw_create(&o, m, &c, err));
         sol_moment_chunk chunk = {.o = o, .n = 656}; /* the embedding, 33 x 20, but for its end */
@@ -264,7 +266,7 @@ START_TEST(moments_minimize_alike)
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
     for (int kind = 0; kind < 3; kind++) {
         sol_model *m = tiny_model(SOL_F32, true);
-        sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .moments = (sol_moments)kind};
+        sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .moments = kinds[kind]};
         sol_adamw *o;
         float *p = m->data, *target = gradient(m, 99);
         ck_ok(sol_adamw_create(&o, m, &c, err));

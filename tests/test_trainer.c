@@ -192,7 +192,7 @@ static void expect_same_run(const world *w, const char *a, const char *b, int st
     size_t bytes = (size_t)x.file.model->n_elements * sizeof(float);
     ck_assert_mem_eq(x.file.model->data, y.file.model->data, bytes);
     ck_assert_int_eq(x.optim->config.moments, y.optim->config.moments);
-    size_t size = x.optim->config.moments == SOL_MOMENTS_F32 ? 4 : x.optim->config.moments == SOL_MOMENTS_BF16 ? 2 : 1;
+    size_t size = x.optim->config.moments == SOL_F32 ? 4 : x.optim->config.moments == SOL_BF16 ? 2 : 1;
     ck_assert_mem_eq(x.optim->m, y.optim->m, (size_t)x.file.model->n_elements * size);
     ck_assert_mem_eq(x.optim->v, y.optim->v, (size_t)x.file.model->n_elements * size);
     if (size == 1) ck_assert_mem_eq(x.optim->m_scale, y.optim->m_scale, (size_t)x.optim->n_blocks * sizeof(float));

@@ -11,7 +11,7 @@ typedef struct sol_bench_train_opts {
     double seconds;
     bool json;
     sol_dtype compute;   /* SOL_F32 or SOL_BF16 */
-    sol_moments moments;
+    sol_dtype moments;
     const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16, "cache" with its 64 most probable tokens */
 } sol_bench_train_opts;
 

@@ -19,7 +19,7 @@ struct args {
     bool json, train;
     int64_t batch, seq;
     sol_dtype compute;
-    sol_moments moments;
+    sol_dtype moments;
     const char *distill;
 };
 

@@ -11,11 +11,6 @@
 /* TILE: elements of a parameter that a thread takes at a time, in chunks that are unpacked. */
 enum { TILE = 1 << 15, CHUNK = SOL_MOMENT_CHUNK, NORM_TILES = 256 };
 
-static size_t moment_size(sol_moments kind)
-{
-    return kind == SOL_MOMENTS_F32 ? 4 : kind == SOL_MOMENTS_BF16 ? 2 : 1;
-}
-
 int64_t sol_moment_blocks(const sol_param *p)
 {
     return sol_ceil_div(sol_param_count(p), SOL_MOMENT_BLOCK);
@@ -24,17 +19,17 @@ int64_t sol_moment_blocks(const sol_param *p)
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
 {
     size_t blocks = 0;
-    if (c->moments == SOL_MOMENTS_8BIT)
+    if (c->moments == SOL_U8)
         for (int i = 0; i < model->n_params; i++) blocks += (size_t)sol_moment_blocks(&model->params[i]);
-    return 2 * ((size_t)model->n_elements * moment_size(c->moments) + blocks * sizeof(float));
+    return 2 * ((size_t)model->n_elements * sol_dtype_size(c->moments) + blocks * sizeof(float));
 }
 
 static sol_status alloc_moments(sol_adamw *o, sol_err *err)
 {
-    size_t n = (size_t)o->n_elements, size = moment_size(o->config.moments), blocks = (size_t)o->n_blocks;
+    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments), blocks = (size_t)o->n_blocks;
     sol_status st = sol_alloc_array(&o->m, n, size, err);
     if (st == SOL_OK) st = sol_alloc_array(&o->v, n, size, err);
-    if (st != SOL_OK || o->config.moments != SOL_MOMENTS_8BIT) return st;
+    if (st != SOL_OK || o->config.moments != SOL_U8) return st;
     st = sol_alloc_array((void **)&o->m_scale, blocks, sizeof(float), err);
     return st == SOL_OK ? sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err) : st;
 }

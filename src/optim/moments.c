@@ -143,16 +143,16 @@ static void store_8(const sol_moment_chunk *c, const float *m, const float *v)
 float *sol_moment_load(const sol_moment_chunk *c, bool second, float *buffer)
 {
     void *data = second ? c->o->v : c->o->m;
-    switch (c->o->config.moments) {
-    case SOL_MOMENTS_F32: return (float *)data + c->first;
-    case SOL_MOMENTS_BF16: sol_convert(buffer, SOL_F32, (sol_bf16 *)data + c->first, SOL_BF16, c->n); break;
-    case SOL_MOMENTS_8BIT: load_8(c, second, buffer); break;
-    }
+    if (c->o->config.moments == SOL_F32) return (float *)data + c->first;
+    if (c->o->config.moments == SOL_U8)
+        load_8(c, second, buffer);
+    else
+        sol_convert(buffer, SOL_F32, (sol_bf16 *)data + c->first, SOL_BF16, c->n);
     return buffer;
 }
 
 void sol_moments_store(const sol_moment_chunk *c, const float *m, const float *v)
 {
-    if (c->o->config.moments == SOL_MOMENTS_BF16) store_bf16(c, m, v);
-    if (c->o->config.moments == SOL_MOMENTS_8BIT) store_8(c, m, v);
+    if (c->o->config.moments == SOL_BF16) store_bf16(c, m, v);
+    if (c->o->config.moments == SOL_U8) store_8(c, m, v);
 }

@@ -15,11 +15,7 @@
 
 /* How moments are held: 8, 4 or a little more than 2 bytes a parameter for both. Formulas:
  * optim/moments.h. */
-#define SOL_MOMENTS(ROW) \
-    ROW(SOL_MOMENTS_F32, "fp32") \
-    ROW(SOL_MOMENTS_BF16, "bf16") \
-    ROW(SOL_MOMENTS_8BIT, "8bit")
-typedef enum { SOL_MOMENTS(SOL_ENUM_CONSTANT) } sol_moments;
+#define SOL_MOMENTS(ROW) ROW(SOL_F32, "fp32") ROW(SOL_BF16, "bf16") ROW(SOL_U8, "8bit")
 
 enum { SOL_MOMENT_BLOCK = 256 };
 int64_t sol_moment_blocks(const sol_param *p); /* of 8-bit moments of a parameter */
@@ -29,7 +25,7 @@ typedef struct sol_adamw_config {
                                             * (Loshchilov & Hutter 2019) */
     bool stochastic_rounding;              /* SOL_BF16 models: round up with the probability of
                                             * the part cut off, else to nearest */
-    sol_moments moments;
+    sol_dtype moments;                     /* of SOL_MOMENTS */
     uint64_t seed;                         /* of the random rounding of parameters and moments,
                                             * which is a function of (seed, t, element) */
 } sol_adamw_config;

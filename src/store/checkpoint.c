@@ -95,12 +95,12 @@ typedef struct moment_part {
 /* How many of the parts there are. */
 static int moment_parts(const sol_adamw *o, moment_part part[N_MOMENT_PARTS])
 {
-    static const sol_h5_type type[] = {[SOL_MOMENTS_F32] = SOL_H5_F32, [SOL_MOMENTS_BF16] = SOL_H5_U16, [SOL_MOMENTS_8BIT] = SOL_H5_U8};
+    static const sol_h5_type type[] = {[SOL_F32] = SOL_H5_F32, [SOL_BF16] = SOL_H5_U16, [SOL_U8] = SOL_H5_U8};
     part[0] = (moment_part){"/optim/m", o->m, type[o->config.moments], o->n_elements};
     part[1] = (moment_part){"/optim/v", o->v, type[o->config.moments], o->n_elements};
     part[2] = (moment_part){"/optim/m_scale", o->m_scale, SOL_H5_F32, o->n_blocks};
     part[3] = (moment_part){"/optim/v_scale", o->v_scale, SOL_H5_F32, o->n_blocks};
-    return o->config.moments == SOL_MOMENTS_8BIT ? N_MOMENT_PARTS : 2;
+    return o->config.moments == SOL_U8 ? N_MOMENT_PARTS : 2;
 }
 
 static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOMENT_PARTS], sol_err *err)
@@ -135,9 +135,9 @@ static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int
 }
 
 /* Files from before there was a choice hold fp32. */
-static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_moments *kind, sol_err *err)
+static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_dtype *kind, sol_err *err)
 {
-    int value = SOL_MOMENTS_F32;
+    int value = SOL_F32;
     const char *name = sol_enum_name(moments_names, value);
     if (sol_h5_node_attr(group, "moments")) SOL_TRY(sol_h5_get_text(f, group, "moments", &name, err));
     if (!sol_enum_find(moments_names, name, strlen(name), &value)) {
@@ -145,7 +145,7 @@ static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *grou
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected %s", f->path, name,
                         sol_enum_list(moments_names, ", ", " or ", list, sizeof list));
     }
-    *kind = (sol_moments)value;
+    *kind = (sol_dtype)value;
     return SOL_OK;
 }
 
