@@ -56,6 +56,7 @@ sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var
     return sol_rmsnorm(b->t, x, b->weight(b->user, layer, role), (float)b->config->rms_norm_eps, b->compute);
 }
 
+/* RoPE of q or k by the position of each row, in the layers that have it. */
 static sol_var rotate(const sol_block *b, int64_t layer, sol_var x)
 {
     if (!sol_layer_has_rope(b->config, layer)) return x;

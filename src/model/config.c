@@ -4,7 +4,8 @@
 
 #include "model/model.h"
 
-/* Bounds that keep every product of dimensions far inside int64_t; no published model comes near them. */
+/* Bounds that keep every product of dimensions far inside int64_t; no published model comes near
+ * them. */
 enum {
     MAX_VOCAB = 1 << 26,
     MAX_HIDDEN = 1 << 20,
@@ -15,11 +16,13 @@ enum {
     MAX_POSITIONS = 1 << 30
 };
 
-static sol_status check_int(const char *field, int64_t value, int64_t low, int64_t high, sol_err *err)
+/* Whether low <= value <= high; `field` names it. */
+static sol_status check_int(const char *field, int64_t value, int64_t low, int64_t high,
+                            sol_err *err)
 {
     if (value >= low && value <= high) return SOL_OK;
-    return sol_fail(err, SOL_ERR_RANGE, "%s is %lld: must lie in %lld..%lld", field, (long long)value, (long long)low,
-                    (long long)high);
+    return sol_fail(err, SOL_ERR_RANGE, "%s is %lld: must lie in %lld..%lld", field,
+                    (long long)value, (long long)low, (long long)high);
 }
 
 bool sol_model_is_eos(const sol_model_config *c, int64_t id)
@@ -47,6 +50,7 @@ bool sol_layer_has_rope(const sol_model_config *c, int64_t layer)
     return c->no_rope_layer_interval == 0 || (layer + 1) % c->no_rope_layer_interval != 0;
 }
 
+/* Whether every whole number is in its range. */
 static sol_status check_sizes(const sol_model_config *c, sol_err *err)
 {
     const struct {
@@ -78,15 +82,21 @@ static sol_status check_sizes(const sol_model_config *c, sol_err *err)
 static sol_status check_rope(const sol_model_config *c, sol_err *err)
 {
     if (!(c->rope_theta > 1 && c->rope_theta <= 1e12))
-        return sol_fail(err, SOL_ERR_RANGE, "rope_theta is %g: must lie in 1..1e12, 1 excluded", c->rope_theta);
+        return sol_fail(err, SOL_ERR_RANGE, "rope_theta is %g: must lie in 1..1e12, 1 excluded",
+                        c->rope_theta);
     if (c->rope_factor == 0) return SOL_OK;
     if (!(c->rope_factor >= 1 && c->rope_factor <= 1e6))
-        return sol_fail(err, SOL_ERR_RANGE, "rope_scaling factor is %g: must lie in 1..1e6 (0: no scaling)", c->rope_factor);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "rope_scaling factor is %g: must lie in 1..1e6 (0: no scaling)",
+                        c->rope_factor);
     if (!(c->rope_low_freq_factor > 0 && c->rope_high_freq_factor > c->rope_low_freq_factor &&
           c->rope_high_freq_factor <= 1e6))
-        return sol_fail(err, SOL_ERR_RANGE, "rope_scaling low_freq_factor %g and high_freq_factor %g: need 0 < low < high",
-                        c->rope_low_freq_factor, c->rope_high_freq_factor);
-    return check_int("rope_scaling original_max_position_embeddings", c->rope_original_max_position, 1, MAX_POSITIONS, err);
+        return sol_fail(
+            err, SOL_ERR_RANGE,
+            "rope_scaling low_freq_factor %g and high_freq_factor %g: need 0 < low < high",
+            c->rope_low_freq_factor, c->rope_high_freq_factor);
+    return check_int("rope_scaling original_max_position_embeddings", c->rope_original_max_position,
+                     1, MAX_POSITIONS, err);
 }
 
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
@@ -94,12 +104,16 @@ sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
     sol_status st = check_sizes(c, err);
     if (st != SOL_OK) return st;
     if (c->head_dim % 2 != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE rotates pairs", (long long)c->head_dim);
+        return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE rotates pairs",
+                        (long long)c->head_dim);
     if (c->num_attention_heads % c->num_key_value_heads != 0)
-        return sol_fail(err, SOL_ERR_SHAPE, "num_attention_heads is %lld: must be a multiple of num_key_value_heads, %lld",
-                        (long long)c->num_attention_heads, (long long)c->num_key_value_heads);
+        return sol_fail(
+            err, SOL_ERR_SHAPE,
+            "num_attention_heads is %lld: must be a multiple of num_key_value_heads, %lld",
+            (long long)c->num_attention_heads, (long long)c->num_key_value_heads);
     if (!(c->rms_norm_eps > 0 && c->rms_norm_eps <= 1))
-        return sol_fail(err, SOL_ERR_RANGE, "rms_norm_eps is %g: must lie in 0..1, 0 excluded", c->rms_norm_eps);
+        return sol_fail(err, SOL_ERR_RANGE, "rms_norm_eps is %g: must lie in 0..1, 0 excluded",
+                        c->rms_norm_eps);
     return check_rope(c, err);
 }
 
@@ -120,19 +134,19 @@ typedef struct shape_row {
 #define SMOLLM3 SOL_FAMILY_SMOLLM3
 
 static const shape_row shapes[] = {
-    {"llama-3.2-1b", LLAMA, 128256, 2048, 8192, 16, 32, 8, 64,
-     131072, 5e5, 1e-5, true, 128000, 128001},
-    {"llama-3.2-3b", LLAMA, 128256, 3072, 8192, 28, 24, 8, 128,
-     131072, 5e5, 1e-5, true, 128000, 128001},
+    {"llama-3.2-1b", LLAMA, 128256, 2048, 8192, 16, 32, 8, 64, 131072, 5e5, 1e-5, true, 128000,
+     128001},
+    {"llama-3.2-3b", LLAMA, 128256, 3072, 8192, 28, 24, 8, 128, 131072, 5e5, 1e-5, true, 128000,
+     128001},
     /* One block of the 1B model with a vocabulary that does not count: for measuring. */
     {"llama-3.2-1b-layer", LLAMA, 256, 2048, 8192, 1, 32, 8, 64, 131072, 5e5, 1e-5, true, -1, -1},
     {"smollm2-135m", LLAMA, 49152, 576, 1536, 30, 9, 3, 64, 8192, 1e5, 1e-5, false, 1, 2},
-    {"smollm3-3b", SMOLLM3, 128256, 2048, 11008, 36, 16, 4, 128,
-     65536, 5e6, 1e-6, false, 128000, 128012},
-    {"qwen2.5-0.5b", QWEN2, 151936, 896, 4864, 24, 14, 2, 64, 32768,
-     1e6, 1e-6, false, 151643, 151643},
-    {"qwen3-0.6b", QWEN3, 151936, 1024, 3072, 28, 16, 8, 128, 40960,
-     1e6, 1e-6, false, 151643, 151645},
+    {"smollm3-3b", SMOLLM3, 128256, 2048, 11008, 36, 16, 4, 128, 65536, 5e6, 1e-6, false, 128000,
+     128012},
+    {"qwen2.5-0.5b", QWEN2, 151936, 896, 4864, 24, 14, 2, 64, 32768, 1e6, 1e-6, false, 151643,
+     151643},
+    {"qwen3-0.6b", QWEN3, 151936, 1024, 3072, 28, 16, 8, 128, 40960, 1e6, 1e-6, false, 151643,
+     151645},
     {"15m", LLAMA, 32000, 288, 768, 6, 6, 6, 48, 256, 1e4, 1e-5, false, 1, 2},
     /* The model of checkpoints/: the last two tokens are begin and end of text. */
     {"embedded", LLAMA, 2048, 256, 768, 4, 4, 2, 64, 2048, 5e5, 1e-5, true, 2046, 2047},
@@ -157,13 +171,23 @@ const char *sol_model_shape_name(int i)
     return shapes[i].name;
 }
 
+/* A named shape as a configuration. */
 static void config_from_row(sol_model_config *c, const shape_row *s)
 {
     *c = (sol_model_config){
-        .vocab_size = s->vocab, .hidden_size = s->hidden, .intermediate_size = s->ffn, .num_hidden_layers = s->layers,
-        .num_attention_heads = s->heads, .num_key_value_heads = s->kv_heads, .head_dim = s->head_dim,
-        .max_position_embeddings = s->positions, .rms_norm_eps = s->eps, .rope_theta = s->theta,
-        .tie_word_embeddings = true, .bos_token_id = s->bos, .eos_token_id = s->eos,
+        .vocab_size = s->vocab,
+        .hidden_size = s->hidden,
+        .intermediate_size = s->ffn,
+        .num_hidden_layers = s->layers,
+        .num_attention_heads = s->heads,
+        .num_key_value_heads = s->kv_heads,
+        .head_dim = s->head_dim,
+        .max_position_embeddings = s->positions,
+        .rms_norm_eps = s->eps,
+        .rope_theta = s->theta,
+        .tie_word_embeddings = true,
+        .bos_token_id = s->bos,
+        .eos_token_id = s->eos,
     };
     sol_family_apply(&sol_families[s->family], c);
     if (s->family == SOL_FAMILY_SMOLLM3) c->no_rope_layer_interval = 4;
@@ -189,11 +213,12 @@ sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err
         if (i) strcat(all, ", ");
         strcat(all, names[i]);
     }
-    return sol_fail(err, SOL_ERR_USAGE, "unknown model shape '%.64s'%s%s%s: one of %s", name, near ? ", did you mean '" : "",
-                    near ? near : "", near ? "'?" : "", all);
+    return sol_fail(err, SOL_ERR_USAGE, "unknown model shape '%.64s'%s%s%s: one of %s", name,
+                    near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "", all);
 }
 
-/* The highest frequency is 1: it turns 1/(2 pi) times in a context of one token, less than the low factor. */
+/* The highest frequency is 1: it turns 1/(2 pi) times in a context of one token, less than the low
+ * factor. */
 void sol_rope_set_linear(sol_model_config *c, double factor)
 {
     c->rope_factor = factor;
@@ -204,11 +229,15 @@ void sol_rope_set_linear(sol_model_config *c, double factor)
 
 bool sol_rope_is_linear(const sol_model_config *c)
 {
-    return c->rope_factor != 0 && c->rope_original_max_position == 1 && c->rope_low_freq_factor == 1 && c->rope_high_freq_factor == 4;
+    return c->rope_factor != 0 && c->rope_original_max_position == 1 &&
+           c->rope_low_freq_factor == 1 && c->rope_high_freq_factor == 4;
 }
 
-/* Llama3 scaling keeps short wavelengths, divides long ones by the factor, and joins the two in between:
- *   wavelength = 2 pi / f;  smooth = (original / wavelength - low) / (high - low), clamped to 0..1
+/* Llama3 scaling keeps short wavelengths, divides long ones by the factor, and joins the two in
+ * between:
+ *
+ *   wavelength = 2 pi / f
+ *   smooth = (original / wavelength - low) / (high - low), clamped to 0..1
  *   f' = (1 - smooth) f / factor + smooth f */
 void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq)
 {
@@ -217,7 +246,8 @@ void sol_rope_inv_freq(const sol_model_config *c, float *inv_freq)
         double f = pow(c->rope_theta, -(double)(2 * i) / (double)c->head_dim);
         if (c->rope_factor != 0) {
             double turns = (double)c->rope_original_max_position * f / (2 * M_PI);
-            double smooth = (turns - c->rope_low_freq_factor) / (c->rope_high_freq_factor - c->rope_low_freq_factor);
+            double smooth = (turns - c->rope_low_freq_factor) /
+                            (c->rope_high_freq_factor - c->rope_low_freq_factor);
             smooth = smooth < 0 ? 0 : smooth > 1 ? 1 : smooth;
             f = (1 - smooth) * f / c->rope_factor + smooth * f;
         }

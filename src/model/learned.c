@@ -1,4 +1,6 @@
-/* Parameters that a quantizer learns, behind the others in the flat block: one vector of scales a linear layer and kind. */
+/* Parameters that a quantizer learns. They stand behind the others in the flat block, one vector of
+ * scales for each linear layer and kind, and are parameters like any other: the training graph
+ * hands them to sol_fake_quant, whose backward call gives their gradients. */
 #include <stdio.h>
 #include <string.h>
 
@@ -25,17 +27,23 @@ static void drop_learned(sol_model *m)
     }
 }
 
+/* Adds a vector of n numbers behind the last parameter, named after its linear layer. */
 static void append(sol_model *m, const sol_param *linear, const char *suffix, int64_t n)
 {
     sol_param *p = &m->params[m->n_params++];
     size_t stem = strlen(linear->name) - strlen(".weight");
-    *p = (sol_param){.role = linear->role, .kind = SOL_PARAM_QUANT, .layer = linear->layer, .rows = n, .cols = 1,
+    *p = (sol_param){.role = linear->role,
+                     .kind = SOL_PARAM_QUANT,
+                     .layer = linear->layer,
+                     .rows = n,
+                     .cols = 1,
                      .offset = m->n_elements};
     snprintf(p->name, sizeof p->name, "%.*s.%s", (int)stem, linear->name, suffix);
     m->n_weights += n;
     m->n_elements += sol_round_up(n, SOL_PARAM_ALIGN);
 }
 
+/* Makes the table n rows longer. */
 static sol_status grow_table(sol_model *m, int n, sol_err *err)
 {
     sol_param *more;
@@ -47,7 +55,8 @@ static sol_status grow_table(sol_model *m, int n, sol_err *err)
     return SOL_OK;
 }
 
-/* The block with place for the new parameters, which are zero. */
+/* Makes the flat block as long as the table says; what is new is zero, the first `from` elements
+ * stay. */
 static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
 {
     float *more;
@@ -66,7 +75,8 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
     drop_learned(m);
     if (n_learned == 0) return SOL_OK;
     if (m->dtype != SOL_F32)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s learns parameters: it needs a model in f32, not in %s", q->name,
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s learns parameters: it needs a model in f32, not in %s", q->name,
                         sol_dtype_name(m->dtype));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
@@ -100,9 +110,11 @@ const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, 
 
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear)
 {
-    sol_quant_matrix x = {.w = m->data ? sol_model_f32(m, linear) : NULL, .rows = linear->rows, .cols = linear->cols};
+    sol_quant_matrix x = {
+        .w = m->data ? sol_model_f32(m, linear) : NULL, .rows = linear->rows, .cols = linear->cols};
     if (m->data && linear->learned)
-        for (int k = 0; k < m->n_learned; k++) x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
+        for (int k = 0; k < m->n_learned; k++)
+            x.learned[k] = sol_model_f32(m, sol_model_learned(m, linear, k));
     return x;
 }
 
@@ -113,9 +125,11 @@ void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_s
         const sol_param *p = &m->params[i];
         if (!p->learned) continue;
         sol_quant_spec layer = sol_quant_for(spec, p->name);
-        sol_quant_matrix from_weights = {.w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};
+        sol_quant_matrix from_weights = {
+            .w = sol_model_f32(m, p), .rows = p->rows, .cols = p->cols};
         sol_quant_parts parts = {0};
-        for (int k = 0; k < m->n_learned; k++) parts.learned[k] = sol_model_f32(m, sol_model_learned(m, p, k));
+        for (int k = 0; k < m->n_learned; k++)
+            parts.learned[k] = sol_model_f32(m, sol_model_learned(m, p, k));
         sol_quant_take_apart(ctx, &layer, &from_weights, &parts);
     }
 }

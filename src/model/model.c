@@ -16,8 +16,12 @@ static void add_param(sol_model *m, sol_role role, int layer)
 {
     const sol_param_row *row = &sol_param_rows[role];
     sol_param *p = &m->params[m->n_params];
-    *p = (sol_param){.role = role, .kind = row->kind, .quantized = row->quantized, .layer = row->in_block ? layer : -1,
-                     .rows = sol_dim_size(&m->config, row->rows), .cols = sol_dim_size(&m->config, row->cols),
+    *p = (sol_param){.role = role,
+                     .kind = row->kind,
+                     .quantized = row->quantized,
+                     .layer = row->in_block ? layer : -1,
+                     .rows = sol_dim_size(&m->config, row->rows),
+                     .cols = sol_dim_size(&m->config, row->cols),
                      .offset = m->n_elements};
     sol_role_name(role, layer, p->name);
     if (m->place[role] < 0) m->place[role] = m->n_params;
@@ -35,29 +39,35 @@ static int add_rows(sol_model *m, int role, int layer)
     return role;
 }
 
+/* Names, shapes and offsets of all parameters. */
 static void fill_table(sol_model *m)
 {
     for (int role = 0; role < SOL_ROLES; role++) m->place[role] = -1;
     int block = add_rows(m, 0, -1), behind = block;
     m->first_block = m->n_params;
-    for (int layer = 0; layer < m->config.num_hidden_layers; layer++) behind = add_rows(m, block, layer);
+    for (int layer = 0; layer < m->config.num_hidden_layers; layer++)
+        behind = add_rows(m, block, layer);
     add_rows(m, behind, -1);
 }
 
+/* Parameters of a model without learned ones. */
 static size_t count_params(const sol_model_config *c)
 {
     size_t n = (size_t)c->num_hidden_layers * (size_t)sol_block_params(c);
-    for (int role = 0; role < SOL_ROLES; role++) n += !sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
+    for (int role = 0; role < SOL_ROLES; role++)
+        n += !sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
     return n;
 }
 
-sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dtype dtype, sol_err *err)
+sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dtype dtype,
+                              sol_err *err)
 {
     sol_model *m = NULL;
     *out = NULL;
     sol_status st = sol_model_config_check(c, err);
     if (st == SOL_OK && dtype != SOL_F32 && dtype != SOL_BF16)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "parameters are held as f32 or bf16, not as %s", sol_dtype_name(dtype));
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "parameters are held as f32 or bf16, not as %s",
+                      sol_dtype_name(dtype));
     if (st == SOL_OK) st = sol_alloc_array((void **)&m, 1, sizeof *m, err);
     if (st != SOL_OK) return st;
     m->config = *c;
@@ -74,7 +84,8 @@ sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dt
     return SOL_OK;
 }
 
-sol_status sol_model_create(sol_model **out, const sol_model_config *c, sol_dtype dtype, sol_err *err)
+sol_status sol_model_create(sol_model **out, const sol_model_config *c, sol_dtype dtype,
+                            sol_err *err)
 {
     sol_status st = sol_model_describe(out, c, dtype, err);
     if (st != SOL_OK) return st;
@@ -156,6 +167,7 @@ typedef struct init_args {
 
 enum { INIT_TILE = 1 << 16 };
 
+/* out[i] = x, in dtype. */
 static void store(void *out, sol_dtype dtype, int64_t i, float x)
 {
     if (dtype == SOL_F32)
@@ -164,7 +176,8 @@ static void store(void *out, sol_dtype dtype, int64_t i, float x)
         ((sol_bf16 *)out)[i] = sol_f32_to_bf16(x);
 }
 
-/* Element i of a parameter comes from word i % 4 of the stream's block i / 4: two Box-Muller pairs a block. */
+/* Element i of a parameter comes from word i % 4 of the stream's block i / 4: two Box-Muller pairs
+ * a block. */
 static void init_tile(void *arg, int64_t tile, int thread)
 {
     const init_args *a = arg;
@@ -187,23 +200,31 @@ static void init_tile(void *arg, int64_t tile, int thread)
     }
 }
 
-void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
-                           sol_dtype dtype, void *out)
+void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed,
+                           int64_t first, int64_t n, sol_dtype dtype, void *out)
 {
     const sol_param *p = &m->params[index];
     if (sol_param_is_vector(p)) {
-        for (int64_t k = 0; k < n; k++) store(out, dtype, k, p->kind == SOL_PARAM_NORM ? 1.0f : 0.0f);
+        for (int64_t k = 0; k < n; k++)
+            store(out, dtype, k, p->kind == SOL_PARAM_NORM ? 1.0f : 0.0f);
         return;
     }
-    bool residual = p->role == SOL_ROLE_O || p->role == SOL_ROLE_DOWN; /* what they give is added to the stream */
+    /* What they give is added to the residual stream. */
+    bool residual = p->role == SOL_ROLE_O || p->role == SOL_ROLE_DOWN;
     float residual_scale = 1.0f / sqrtf(2.0f * (float)m->config.num_hidden_layers);
-    init_args a = {.out = out, .dtype = dtype, .first = first, .n = n, .seed = seed,
-                   .stream = SOL_STREAM_INIT + ((uint64_t)index << 8), .std = 0.02f * (residual ? residual_scale : 1.0f)};
+    init_args a = {.out = out,
+                   .dtype = dtype,
+                   .first = first,
+                   .n = n,
+                   .seed = seed,
+                   .stream = SOL_STREAM_INIT + ((uint64_t)index << 8),
+                   .std = 0.02f * (residual ? residual_scale : 1.0f)};
     sol_pool_run(ctx ? ctx->pool : NULL, sol_ceil_div(n, INIT_TILE), init_tile, &a);
 }
 
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed)
 {
     for (int i = 0; i < m->n_params; i++)
-        sol_param_init_random(ctx, m, i, seed, 0, sol_param_count(&m->params[i]), m->dtype, sol_model_at(m, &m->params[i]));
+        sol_param_init_random(ctx, m, i, seed, 0, sol_param_count(&m->params[i]), m->dtype,
+                              sol_model_at(m, &m->params[i]));
 }
