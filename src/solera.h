@@ -53,11 +53,14 @@
 /* base: status codes, memory, files, threads, random numbers. */
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/crc.h"
 #include "base/enums.h"
 #include "base/file.h"
 #include "base/half.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "base/status.h"
@@ -86,11 +89,17 @@
 
 /* text: tokenizers, token data and batches. */
 #include "text/batcher.h"
+#include "text/docs.h"
+#include "text/filekind.h"
+#include "text/jsontext.h"
 #include "text/tokenizer.h"
 
-/* store: files of solera. foreign: import from and export to other programs' formats. */
+/* h5: the container. store: files of solera. foreign: import from and export to other programs'
+ * formats. */
 #include "foreign/export.h"
 #include "foreign/import.h"
+#include "foreign/tensors.h"
+#include "h5/h5.h"
 #include "store/checkpoint.h"
 #include "store/dataset.h"
 #include "store/kind.h"

@@ -253,7 +253,7 @@ END_TEST
 START_TEST(labels)
 {
     char text[96];
-    sol_study_layer l = {.name = "model.layers.12.self_attn.q_proj.weight"};
+    sol_study_layer l = {.name = "model.layers.12.self_attn.q_proj.weight", .block = 12};
     ck_assert_str_eq(sol_study_layer_label(&l, text, sizeof text), "12 q");
     memcpy(l.name, "lm_head.weight", 15);
     ck_assert_str_eq(sol_study_layer_label(&l, text, sizeof text), "lm_head.weight");

@@ -2,18 +2,15 @@
  * writes a page and a JSON file. */
 #include "card.h"
 
-#include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "foreign/gguf.h"
-#include "foreign/safetensors.h"
+#include "foreign/tensors.h"
 #include "h5/h5.h"
 #include "program.h"
-#include "store/parts.h"
 
 static const char mark[] = "<!-- model card of solera -->";
 
@@ -33,99 +30,19 @@ static json_t *base_name(const char *path)
 
 /* ---- tensors of the exported file ---- */
 
-static void add_tensor(json_t *list, const char *name, size_t n_name, const char *type, json_t *shape, double weights, uint64_t bytes)
+/* sol_tensor_fn: one more of the list. */
+static void add_tensor(void *list, const sol_tensor_info *t)
 {
-    json_array_append_new(list, json_pack("{s:s%, s:s, s:o, s:f, s:I}", "name", name, n_name, "type", type, "shape", shape, "bits_per_weight",
-                                          weights > 0 ? 8.0 * (double)bytes / weights : 0.0, "bytes", (json_int_t)bytes));
-}
-
-static sol_status gguf_tensors(const char *path, json_t *list, sol_err *err)
-{
-    sol_gguf g;
-    sol_status st = sol_gguf_open(&g, path, err);
-    if (st != SOL_OK) return st;
-    for (size_t i = 0; i < g.n_tensors; i++) {
-        const sol_gguf_tensor *t = &g.tensor[i];
-        double weights = 1;
-        json_t *shape = json_array();
-        for (int d = t->n_dims - 1; d >= 0; d--) {
-            json_array_append_new(shape, json_integer(t->dim[d]));
-            weights *= (double)t->dim[d];
-        }
-        add_tensor(list, t->name.at, t->name.n, t->type->name, shape, weights, t->bytes);
+    double weights = 1;
+    json_t *shape = json_array();
+    for (int d = 0; d < t->n_dims; d++) {
+        json_array_append_new(shape, json_integer(t->dim[d]));
+        weights *= (double)t->dim[d];
     }
-    sol_gguf_close(&g);
-    return SOL_OK;
-}
-
-static sol_status safetensors_tensors(const char *dir, json_t *list, sol_err *err)
-{
-    char path[SOL_PATH_MAX];
-    sol_safetensors t;
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    sol_status st = sol_safetensors_open(&t, path, err);
-    if (st != SOL_OK) return st;
-    for (size_t i = 0; i < t.n; i++) {
-        double weights = 1;
-        json_t *shape = json_array();
-        for (int d = 0; d < t.tensor[i].shape.n_dims; d++) {
-            json_array_append_new(shape, json_integer(t.tensor[i].shape.dim[d]));
-            weights *= (double)t.tensor[i].shape.dim[d];
-        }
-        add_tensor(list, t.tensor[i].name, strlen(t.tensor[i].name), t.tensor[i].dtype, shape, weights, t.tensor[i].end - t.tensor[i].begin);
-    }
-    sol_safetensors_close(&t);
-    return SOL_OK;
-}
-
-static int64_t integer_attr(const sol_h5_node *n, const char *name)
-{
-    const sol_h5_attr *a = sol_h5_node_attr(n, name);
-    int64_t v = 0;
-    if (a && a->type == SOL_H5_I64) memcpy(&v, a->value, sizeof v);
-    return v;
-}
-
-/* A matrix in parts (codes, signs, scales) is a group with rows and cols; anything else below /params is one dataset. */
-static void add_h5_object(const sol_h5_file *f, size_t i, json_t *list)
-{
-    const sol_h5_node *n = &f->tree.node[i];
-    const char *name = n->path + strlen("/params/");
-    size_t length = strlen(n->path);
-    int64_t rows = integer_attr(n, "rows"), cols = integer_attr(n, "cols");
-    uint64_t bytes = n->bytes;
-    if (n->is_dataset) {
-        double weights = 1;
-        json_t *shape = json_array();
-        for (int d = 0; d < n->n_dims; d++) {
-            json_array_append_new(shape, json_integer((json_int_t)n->dim[d]));
-            weights *= (double)n->dim[d];
-        }
-        const sol_h5_attr *dtype = sol_h5_node_attr(n, "dtype");
-        add_tensor(list, name, strlen(name), dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type), shape, weights, bytes);
-    } else if (rows > 0 && cols > 0) {
-        bool signs = false;
-        bytes = 0;
-        for (size_t k = i + 1; k < f->tree.n && strncmp(f->tree.node[k].path, n->path, length) == 0 && f->tree.node[k].path[length] == '/'; k++) {
-            bytes += f->tree.node[k].bytes;
-            signs |= strcmp(f->tree.node[k].path + length, "/signs") == 0;
-        }
-        add_tensor(list, name, strlen(name), signs ? "3:4 ternary" : "blocks", json_pack("[I, I]", (json_int_t)rows, (json_int_t)cols),
-                   (double)rows * (double)cols, bytes);
-    }
-}
-
-static sol_status h5_tensors(const char *path, json_t *list, sol_err *err)
-{
-    sol_h5_file f;
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    for (size_t i = 0; i < f.tree.n; i++) {
-        const char *p = f.tree.node[i].path;
-        if (strncmp(p, "/params/", 8) == 0 && !strchr(p + 8, '/')) add_h5_object(&f, i, list);
-    }
-    sol_h5_close(&f);
-    return SOL_OK;
+    json_array_append_new(list, json_pack("{s:s%, s:s, s:o, s:f, s:I}", "name", t->name, (size_t)t->n_name, "type", t->type,
+                                          "shape", shape, "bits_per_weight",
+                                          weights > 0 ? 8.0 * (double)t->bytes / weights : 0.0, "bytes",
+                                          (json_int_t)t->bytes));
 }
 
 /* ---- where it comes from ---- */
@@ -204,32 +121,17 @@ static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
 
 /* ---- README.md ---- */
 
-/* "model.layers.*.mlp.up_proj.weight": numbers between dots become stars. */
-static void family(const char *name, char *out, size_t size)
-{
-    size_t n = 0;
-    for (const char *p = name; *p && n + 2 < size;) {
-        if ((p == name || p[-1] == '.') && isdigit((unsigned char)*p)) {
-            while (isdigit((unsigned char)*p)) p++;
-            out[n++] = '*';
-        } else {
-            out[n++] = *p++;
-        }
-    }
-    out[n] = 0;
-}
-
 static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
 {
     enum { MOST = 64 };
-    struct row { char name[128]; const json_t *first; int count; } row[MOST];
+    struct row { char name[SOL_PARAM_NAME]; const json_t *first; int count; } row[MOST];
     int n = 0;
     size_t i;
     const json_t *one;
     json_array_foreach (tensors, i, one) {
-        char name[128];
+        char name[SOL_PARAM_NAME];
         int k = 0;
-        family(json_string_value(json_object_get(one, "name")), name, sizeof name);
+        sol_param_pattern(json_string_value(json_object_get(one, "name")), name);
         /* cppcheck-suppress negativeIndex -- k counts up from 0 */
         while (k < n && strcmp(row[k].name, name) != 0) k++;
         if (k == MOST) continue;
@@ -320,9 +222,7 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     json_object_set_new(card, "format", json_string(c->format));
     json_object_set_new(card, "source", base_name(c->source));
     json_object_set_new(card, "tensors", tensors);
-    sol_status st = strcmp(c->format, "gguf") == 0 ? gguf_tensors(c->out, tensors, err)
-                    : folder                       ? safetensors_tensors(c->out, tensors, err)
-                                                   : h5_tensors(c->out, tensors, err);
+    sol_status st = sol_file_tensors(c->out, add_tensor, tensors, err);
     json_array_foreach (tensors, i, one) bytes += json_integer_value(json_object_get(one, "bytes"));
     uint64_t size = (uint64_t)bytes;
     if (st == SOL_OK && !folder) st = sol_file_size(c->out, &size, err);

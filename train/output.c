@@ -4,18 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "foreign/gguf.h"
+#include "foreign/tensors.h"
 
 /* Every GGUF export has the key; converters and quantizers of other programs that begin with such a file keep it. */
-static bool is_our_gguf(const char *path)
-{
-    sol_gguf g;
-    if (sol_gguf_open(&g, path, NULL) != SOL_OK) return false;
-    bool ours = sol_gguf_find(&g, "solera.version") != NULL;
-    sol_gguf_close(&g);
-    return ours;
-}
-
 static bool is_text(const sol_tokenizer *t, int32_t id, const char *want)
 {
     size_t n;
@@ -50,7 +41,7 @@ static bool is_ours(const char *path, sol_output_kind want)
     sol_file_kind kind;
     if (want == SOL_OUTPUT_TOKENIZER) return is_our_tokenizer(path);
     if (want == SOL_OUTPUT_SAMPLES) return has_marker(path, ", \"item\": 0, \"gold\": ");
-    if (sol_store_kind(path, &kind, NULL) != SOL_OK) return want == SOL_OUTPUT_MODEL && is_our_gguf(path);
+    if (sol_store_kind(path, &kind, NULL) != SOL_OK) return want == SOL_OUTPUT_MODEL && sol_gguf_is_ours(path);
     if (want == SOL_OUTPUT_DATASET) return kind == SOL_FILE_DATASET;
     return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
 }

@@ -50,7 +50,7 @@ typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_BIAS
 
 /* The rows of params.def: a parameter's part in the architecture, whatever its layer. */
 typedef enum sol_role {
-#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) SOL_ROLE_##role,
+#define PARAM(role, label, place, hf, gguf, rows, cols, kind, quantized, present) SOL_ROLE_##role,
 #include "model/params.def"
 #undef PARAM
     SOL_ROLES /* how many */
@@ -61,6 +61,7 @@ typedef enum { SOL_DIM_ONE, SOL_DIM_V, SOL_DIM_C, SOL_DIM_F, SOL_DIM_D, SOL_DIM_
 
 typedef struct sol_param_row {
     const char *name, *gguf_name; /* in_block: as they continue the name of the block */
+    const char *label;            /* "gate" */
     bool in_block;
     sol_dim rows, cols;
     sol_param_kind kind;
@@ -79,6 +80,11 @@ int64_t sol_dim_size(const sol_model_config *c, sol_dim dim);
  * is ignored outside blocks. */
 const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
 const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME]);
+/* The role of a Hugging Face tensor name; false: no parameter has it. */
+bool sol_role_find(const char *name, sol_role *role);
+/* Writes a name of either kind with a star for the number of its block,
+ * "model.layers.*.mlp.up_proj.weight", to pattern and returns it; one outside the blocks as it is. */
+const char *sol_param_pattern(const char *name, char pattern[SOL_PARAM_NAME]);
 
 typedef struct sol_param {
     char name[SOL_PARAM_NAME]; /* Hugging Face tensor name */

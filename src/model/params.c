@@ -1,15 +1,17 @@
 /* The table of parameters (params.def) as data: names, shapes and kinds, from which model.c lays
  * out a model and every reader and writer takes what a file calls a parameter. */
+#include <ctype.h>
 #include <fnmatch.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model/model.h"
 
 enum { MODEL = false, BLOCK = true }; /* the words of the column `place` */
 
 const sol_param_row sol_param_rows[SOL_ROLES] = {
-#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) \
-    [SOL_ROLE_##role] = {hf, gguf, place, SOL_DIM_##rows, SOL_DIM_##cols, SOL_PARAM_##kind, quantized},
+#define PARAM(role, label, place, hf, gguf, rows, cols, kind, quantized, present) \
+    [SOL_ROLE_##role] = {hf, gguf, label, place, SOL_DIM_##rows, SOL_DIM_##cols, SOL_PARAM_##kind, quantized},
 #include "model/params.def"
 #undef PARAM
 };
@@ -17,7 +19,7 @@ const sol_param_row sol_param_rows[SOL_ROLES] = {
 bool sol_role_present(const sol_model_config *c, sol_role role)
 {
     switch (role) {
-#define PARAM(role, place, hf, gguf, rows, cols, kind, quantized, present) \
+#define PARAM(role, label, place, hf, gguf, rows, cols, kind, quantized, present) \
     case SOL_ROLE_##role: return present;
 #include "model/params.def"
 #undef PARAM
@@ -47,6 +49,8 @@ int64_t sol_dim_size(const sol_model_config *c, sol_dim dim)
     return 1;
 }
 
+static const char hf_blocks[] = "model.layers", gguf_blocks[] = "blk";
+
 /* A name in the way of one kind of file: that of a block's parameter stands behind the block's
  * own. */
 static const char *place_name(const sol_param_row *r, const char *blocks, int layer, const char *tail, char name[SOL_PARAM_NAME])
@@ -60,12 +64,49 @@ static const char *place_name(const sol_param_row *r, const char *blocks, int la
 
 const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 {
-    return place_name(&sol_param_rows[role], "model.layers", layer, sol_param_rows[role].name, name);
+    return place_name(&sol_param_rows[role], hf_blocks, layer, sol_param_rows[role].name, name);
 }
 
 const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 {
-    return place_name(&sol_param_rows[role], "blk", layer, sol_param_rows[role].gguf_name, name);
+    return place_name(&sol_param_rows[role], gguf_blocks, layer, sol_param_rows[role].gguf_name, name);
+}
+
+/* What follows the number of the block in a name, behind a dot; NULL: no parameter of a block. */
+static const char *behind_block(const char *name, const char *blocks, size_t *prefix)
+{
+    size_t n = strlen(blocks);
+    if (strncmp(name, blocks, n) != 0 || name[n] != '.') return NULL;
+    *prefix = n + 1;
+    const char *at = name + *prefix;
+    while (isdigit((unsigned char)*at)) at++;
+    return at > name + *prefix && *at == '.' ? at + 1 : NULL;
+}
+
+const char *sol_param_pattern(const char *name, char pattern[SOL_PARAM_NAME])
+{
+    size_t prefix = 0;
+    const char *tail = behind_block(name, hf_blocks, &prefix);
+    if (!tail) tail = behind_block(name, gguf_blocks, &prefix);
+    if (tail)
+        snprintf(pattern, SOL_PARAM_NAME, "%.*s*.%s", (int)prefix, name, tail);
+    else
+        snprintf(pattern, SOL_PARAM_NAME, "%s", name);
+    return pattern;
+}
+
+bool sol_role_find(const char *name, sol_role *role)
+{
+    size_t prefix;
+    const char *tail = behind_block(name, hf_blocks, &prefix);
+    for (int i = 0; i < SOL_ROLES; i++) {
+        const sol_param_row *r = &sol_param_rows[i];
+        const char *own = r->in_block ? tail : name;
+        if (!own || strcmp(own, r->name) != 0) continue;
+        *role = (sol_role)i;
+        return true;
+    }
+    return false;
 }
 
 static sol_status check_row(const sol_model *m, const sol_quant_spec *spec,

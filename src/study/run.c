@@ -297,10 +297,9 @@ sol_study_divergence sol_study_find_divergence(const sol_study_run *run)
 
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size)
 {
-    int block = 0;
-    char part[64] = "";
-    if (sscanf(layer->name, "model.layers.%4d.%*[^.].%60[a-z]_proj", &block, part) == 2)
-        snprintf(buffer, size, "%d %s", block, part);
+    sol_role role;
+    if (sol_role_find(layer->name, &role) && sol_param_rows[role].in_block)
+        snprintf(buffer, size, "%d %s", (int)layer->block, sol_param_rows[role].label);
     else
         snprintf(buffer, size, "%s", layer->name);
     return buffer;
