@@ -162,7 +162,7 @@ static int gradient_writers(const sol_tape *t, int param, int v, bool *over)
 /* Which prologue tensors lie where the gradient of their param will. */
 static void mark_in_grad(sol_tape *t)
 {
-    if (!t->opts.fresh || t->opts.no_grad) return;
+    if (!t->opts.one_run || t->opts.no_grad) return;
     for (int i = 0; i < t->vars.n; i++) {
         tape_var *v = tape_var_at(t, i);
         bool over = false;

@@ -261,7 +261,10 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps, SOL_F32);
     sol_tape_keep(t, g->hidden);
     g->loss = record_loss(g, teacher_x, hidden);
-    return sol_tape_plan(t, g->loss, &(sol_tape_opts){g->opts.no_grad, g->opts.activation_checkpoints, g->opts.one_batch}, err);
+    sol_tape_opts opts = {.no_grad = g->opts.no_grad,
+                          .recompute = g->opts.activation_checkpoints,
+                          .one_run = g->opts.one_batch};
+    return sol_tape_plan(t, g->loss, &opts, err);
 }
 
 /* Records the graph; where hidden states are compared, with the outputs of the blocks of both sides
