@@ -23,7 +23,8 @@ static mix mix_of(const sol_distill *d)
 }
 
 /* ln sum exp(z) at T = 1, which is `scaled` where T is 1. */
-static float plain_lse(const sol_train_ops *ops, const float *z, int64_t V, float scale, float scaled)
+static float plain_lse(const sol_train_ops *ops, const float *z, int64_t V, float scale,
+                       float scaled)
 {
     return scale == 1 ? scaled : ops->log_sum_exp(z, V, 1);
 }
@@ -50,15 +51,17 @@ float sol_distill_row_full(sol_distill_row *r, float *z, const float *t)
     r->part[SOL_PART_TEACHER] = expf(t[r->target] - plain_lse(r->ops, t, r->V, scale, row.lse_t));
     float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
     if (!r->dloss) return loss;
-    /* dz = dloss (weight T (forward (q - p) + reverse q (ln(q / p) - R)) + ce_weight (softmax(z) - onehot)) */
+    /* dz = dloss (weight T (forward (q - p) + reverse q (ln(q / p) - R)) + ce_weight (softmax(z) -
+     * onehot)) */
     double g = *r->dloss, soft = g * d->weight * d->temperature;
     float ce = (float)(g * d->ce_weight);
-    sol_distill_grad grad = {.row = row,
-                             .lse_1 = lse_1,
-                             .ce = scale == 1 ? 0 : ce,
-                             .q = (float)(soft * (m.forward - m.reverse * kl[1]) + (scale == 1 ? ce : 0)),
-                             .p = (float)(-soft * m.forward),
-                             .log = (float)(soft * m.reverse)};
+    sol_distill_grad grad = {
+        .row = row,
+        .lse_1 = lse_1,
+        .ce = scale == 1 ? 0 : ce,
+        .q = (float)(soft * (m.forward - m.reverse * kl[1]) + (scale == 1 ? ce : 0)),
+        .p = (float)(-soft * m.forward),
+        .log = (float)(soft * m.reverse)};
     r->ops->distill_grad(&grad, r->V, z);
     z[r->target] -= ce;
     return loss;
@@ -79,15 +82,17 @@ static double add_event(double p, double q, double log_q, double kl[2])
 }
 
 /* sum ln(p / q) of n tokens. */
-static double drawn_ratios(const float *z, float scale, float lse, const int32_t *ids, const float *probs, int64_t n)
+static double drawn_ratios(const float *z, float scale, float lse, const int32_t *ids,
+                           const float *probs, int64_t n)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += log(at_least(probs[i])) - ((double)z[ids[i]] * scale - lse);
+    for (int64_t i = 0; i < n; i++)
+        sum += log(at_least(probs[i])) - ((double)z[ids[i]] * scale - lse);
     return sum;
 }
 
-float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids, const float *probs,
-                          float *dz)
+float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t *ids,
+                          const float *probs, float *dz)
 {
     const sol_distill *d = r->d;
     float scale = 1 / d->temperature, lse = r->ops->log_sum_exp(z, r->V, scale);
@@ -98,27 +103,32 @@ float sol_distill_row_top(sol_distill_row *r, float *z, int64_t k, const int32_t
     for (int64_t i = 0; i < top; i++) {
         double log_q = (double)z[ids[i]] * scale - lse, q = exp(log_q);
         q_rest -= q;
-        dz[i] = (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
+        dz[i] =
+            (float)(m.forward * (q - probs[i]) + m.reverse * q * add_event(probs[i], q, log_q, kl));
     }
     if (q_rest < 0) q_rest = 0;
     double known = kl[0], ratio = add_event(probs[k], q_rest, log(at_least(q_rest)), kl);
-    if (samples) kl[0] = known + share * drawn_ratios(z, scale, lse, ids + top, probs + top, samples);
+    if (samples)
+        kl[0] = known + share * drawn_ratios(z, scale, lse, ids + top, probs + top, samples);
     float loss = total(r, m.forward * kl[0] + m.reverse * kl[1], lse_1 - z[r->target]);
     if (!r->dloss) return loss;
     double g = *r->dloss, soft = g * d->weight * d->temperature;
     float ce = (float)(g * d->ce_weight);
     for (int64_t i = 0; i < top; i++) {
-        double q = exp((double)z[ids[i]] * scale - lse), q_1 = scale == 1 ? q : exp((double)z[ids[i]] - lse_1);
+        double q = exp((double)z[ids[i]] * scale - lse),
+               q_1 = scale == 1 ? q : exp((double)z[ids[i]] - lse_1);
         dz[i] = (float)(soft * (dz[i] - m.reverse * q * kl[1]) + ce * q_1);
     }
-    double away = m.forward * (samples ? 1 : 1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
+    double away =
+        m.forward * (samples ? 1 : 1 - probs[k] / at_least(q_rest)) + m.reverse * (ratio - kl[1]);
     sol_distill_grad grad = {.row = {.z = z, .scale = scale, .lse_z = lse},
                              .lse_1 = lse_1,
                              .ce = scale == 1 ? 0 : ce,
                              .q = (float)(soft * away + (scale == 1 ? ce : 0))};
     r->ops->distill_grad(&grad, r->V, z);
     for (int64_t i = 0; i < top; i++) z[ids[i]] = dz[i];
-    for (int64_t i = top; i < k; i++) z[ids[i]] -= (float)(soft * m.forward * share); /* one may be drawn twice */
+    for (int64_t i = top; i < k; i++)
+        z[ids[i]] -= (float)(soft * m.forward * share); /* one may be drawn twice */
     z[r->target] -= ce;
     return loss;
 }
@@ -180,8 +190,8 @@ static double mass_of(const tail *a, int64_t v)
 }
 
 /* The probability of the tail in each of the blocks of `size` tokens; returns the sum. */
-static double block_masses(const sol_train_ops *ops, const tail *a, const int32_t *top, int64_t n_top, int64_t size,
-                           double mass[BLOCKS])
+static double block_masses(const sol_train_ops *ops, const tail *a, const int32_t *top,
+                           int64_t n_top, int64_t size, double mass[BLOCKS])
 {
     double sum = 0;
     for (int64_t b = 0; b < BLOCKS; b++) {
@@ -203,10 +213,10 @@ float sol_distill_start(uint64_t seed, uint64_t position)
     return (float)(word[0] >> 8) * 0x1p-24f;
 }
 
-/* Systematic sampling: n points at equal distances in the tail's mass, the first one `start` of a distance from its
- * beginning. */
-static void draw(const sol_train_ops *ops, const tail *a, float start, const int32_t *top, int64_t n_top, int64_t n,
-                 int32_t *out)
+/* Systematic sampling: n points at equal distances in the tail's mass, the first one `start` of a
+ * distance from its beginning. */
+static void draw(const sol_train_ops *ops, const tail *a, float start, const int32_t *top,
+                 int64_t n_top, int64_t n, int32_t *out)
 {
     double mass[BLOCKS], before = 0, inside = 0;
     int64_t size = sol_ceil_div(a->V, BLOCKS), b = 0, v = 0, found = -1;
@@ -218,7 +228,8 @@ static void draw(const sol_train_ops *ops, const tail *a, float start, const int
             inside = 0;
             v = b * size;
         }
-        for (int64_t end = sol_min_i64((b + 1) * size, a->V); v < end && before + inside <= at; v++) {
+        for (int64_t end = sol_min_i64((b + 1) * size, a->V); v < end && before + inside <= at;
+             v++) {
             if (!in_tail(a, v)) continue;
             inside += mass_of(a, v);
             found = v;
@@ -229,8 +240,9 @@ static void draw(const sol_train_ops *ops, const tail *a, float start, const int
     }
 }
 
-float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V, const sol_distill *d, float start,
-                             int32_t target, int32_t *ids, float *probs)
+float sol_distill_row_select(const sol_train_ops *ops, const float *t, int64_t V,
+                             const sol_distill *d, float start, int32_t target, int32_t *ids,
+                             float *probs)
 {
     int64_t k = d->top_k, samples = sol_distill_samples(d, V), top = k - samples;
     float scale = 1 / d->temperature, lse = ops->log_sum_exp(t, V, scale);

@@ -1,5 +1,6 @@
-/* out[n] = row token[n] of a matrix of the teacher in fp32; tokens [N] i32 in [0, rows); out [N, cols]. No gradient.
- * */
+/* out[n] = row token[n] of a matrix of the teacher in fp32. No gradient.
+ *
+ * tokens [N] i32 in [0, rows); out [N, cols]. */
 #include "autograd/distill.h"
 
 enum { ROWS = 64 };
@@ -12,7 +13,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const sol_stored *s = ((const attr *)c->attr)->s;
     if (c->in[0].dtype != SOL_I32) return sol_fail(err, SOL_ERR_SHAPE, "expects i32 tokens");
-    c->out[0] = (sol_slot){.shape = sol_shape2(sol_shape_count(&c->in[0].shape), s->cols), .dtype = SOL_F32};
+    c->out[0] = (sol_slot){.shape = sol_shape2(sol_shape_count(&c->in[0].shape), s->cols),
+                           .dtype = SOL_F32};
     return SOL_OK;
 }
 
@@ -28,7 +30,8 @@ static void tile_rows(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[0], ROWS), tile_rows, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->out[0].shape.dim[0], ROWS), tile_rows,
+                 (void *)(uintptr_t)c);
 }
 
 static void backward(const sol_op_call *c)

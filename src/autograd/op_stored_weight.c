@@ -1,5 +1,5 @@
-/* out[rows, cols] = a matrix of the teacher in fp32. No inputs, no gradient: on a tape it lives from here to the
- * product that reads it. */
+/* out [rows, cols] = a matrix of the teacher in fp32. No inputs and no gradient: on a tape it lives
+ * from here to the product that reads it. */
 #include "autograd/distill.h"
 
 typedef struct attr {
