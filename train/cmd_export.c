@@ -1,6 +1,7 @@
 /* solera export: chooses the form of the output, writes it through store, and writes the card. */
 #include "program.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -216,6 +217,10 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
                  r.permuted ? " (channels permuted)" : "", o.embed_type,
                  sol_bytes_text((double)r.bytes, text), r.readers);
     if (r.untrained) warn_untrained(p, a);
+    if (r.cut_context > 0)
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "%s: llama.cpp knows no sliding window here: the file names a context of "
+                     "%" PRId64 ", as long as the window", a->out, r.cut_context);
     if (r.taken_eos >= 0)
         sol_log_line(&p->log, SOL_LOG_WARN, "%s: the tokenizer has no EOS, and llama.cpp takes token %d for it", a->out, (int)r.taken_eos);
     if (a->requantize)

@@ -60,6 +60,8 @@ typedef struct sol_gguf_result {
     bool dequantized; /* Q(W), not latent or full precision */
     bool untrained;   /* of weights that were never trained with a quantizer */
     const char *readers; /* what reads the type of the linear layers; static storage */
+    int64_t cut_context; /* the context that the file names where the model has a window, which
+                          * llama.cpp has not: as long as that; 0: the model's own */
     int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has
                         * one */
     double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */

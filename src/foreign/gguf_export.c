@@ -335,13 +335,21 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
 
 /* ---- what fits ---- */
 
+/* A type that takes the rows of p. */
+static const char *wider_type(const sol_ggml_type *t, const sol_param *p)
+{
+    if (p->kind != SOL_PARAM_LINEAR) return "--embed-type f16";
+    if (t->ternary && t->block > 64 && p->cols % 64 == 0) return "--type q2_0, q8_0 or f16";
+    return p->cols % 32 == 0 ? "--type q8_0 or f16" : "--type f16";
+}
+
 static sol_status check_width(const gguf_writer *w, const sol_param *p, sol_err *err)
 {
     const sol_ggml_type *t = type_of(w, p);
     if (p->cols % t->block == 0) return SOL_OK;
-    return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: %s needs rows of a multiple of %" PRId64 ", not %" PRId64 ": use %s", w->view.path,
-                    p->name, t->name, t->block, p->cols, p->cols % 32 == 0 && p->kind == SOL_PARAM_LINEAR ? "--type q8_0 or f16" :
-                    p->kind == SOL_PARAM_LINEAR ? "--type f16" : "--embed-type f16");
+    return sol_fail(err, SOL_ERR_SHAPE,
+                    "%s: %s: %s needs rows of a multiple of %" PRId64 ", not %" PRId64 ": use %s",
+                    w->view.path, p->name, t->name, t->block, p->cols, wider_type(t, p));
 }
 
 static sol_status check_scales(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
@@ -633,6 +641,9 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, c
     r->dequantized = w.view.dequantize;
     r->untrained = w.view.dequantize && w.view.untrained;
     r->readers = st == SOL_OK ? w.linear->readers : NULL;
+    if (st == SOL_OK &&
+        context_length(&w.view.table->config) < w.view.table->config.max_position_embeddings)
+        r->cut_context = context_length(&w.view.table->config);
     r->taken_eos = taken_eos(w.view.tokenizer);
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;
     sol_free(w.rows);
