@@ -17,6 +17,8 @@ import transformers
 FOLDER = "tests/golden/hf-bytes"
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
 
+SMOLLM3 = {"model_type": "smollm3", "pad_token_id": 0}
+
 
 def llama3(without=(), **other):
     return {k: v for k, v in {**LLAMA3, **other}.items() if k not in without}
@@ -48,6 +50,15 @@ CONFIGS = [
     {"rope_scaling": {"type": "default", "mrope_section": [1, 1, 2]}, "partial_rotary_factor": 1.0},
     {"tie_word_embeddings": True},  # the file holds a head of its own
     {"rms_norm_eps": 1e-2, "pretraining_tp": 2, "sliding_window": None, "attention_dropout": 0.5},
+    # The families whose parameters are LLaMA's, and what they mean where the file is silent.
+    {"model_type": "mistral", "sliding_window": 5},
+    {"model_type": "mistral", "max_position_embeddings": None},
+    {**SMOLLM3},
+    {**SMOLLM3, "no_rope_layer_interval": 2},
+    {**SMOLLM3, "no_rope_layer_interval": 1},
+    {**SMOLLM3, "no_rope_layers": [1, 0], "rope_theta": 5e5},
+    {**SMOLLM3, "no_rope_layers": [0, 0], "use_sliding_window": False, "sliding_window": 4},
+    {**SMOLLM3, "no_rope_layers": [1, 1], "tie_word_embeddings": None},
 ]
 
 

@@ -96,7 +96,7 @@ START_TEST(as_transformers_computes)
         json_decref(one);
     }
     fclose(golden);
-    ck_assert_int_eq(lines, 24);
+    ck_assert_int_eq(lines, 32);
 }
 END_TEST
 
