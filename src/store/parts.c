@@ -1,4 +1,5 @@
-/* Configuration, quantizer and tokenizer in a file: attributes by table, so that writing and reading cannot drift apart. */
+/* Configuration, quantizer, windows and tokenizer in a file: attributes by table, so that writing and
+ * reading cannot drift apart. */
 #include "store/parts.h"
 
 #include <jansson.h>
@@ -90,46 +91,54 @@ static int64_t absent_of(const field *f)
     return f->kind == FIELD_ID ? -1 : 0;
 }
 
+static sol_status put_field(sol_h5_writer *w, int id, const field *row, const void *base, sol_err *err)
+{
+    const void *at = (const char *)base + row->offset;
+    switch (row->kind) {
+    case FIELD_REAL: return sol_h5_set_f64(w, id, row->name, *(const double *)at, err);
+    case FIELD_FLAG:
+        if (!*(const bool *)at) return SOL_OK;
+        /* fallthrough */
+    case FIELD_BOOL: return sol_h5_set_i64(w, id, row->name, *(const bool *)at, err);
+    case FIELD_ID:
+    case FIELD_COUNT:
+        if (*(const int64_t *)at <= absent_of(row)) return SOL_OK;
+        /* fallthrough */
+    case FIELD_INT: return sol_h5_set_i64(w, id, row->name, *(const int64_t *)at, err);
+    }
+    return SOL_OK;
+}
+
 static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n, const void *base, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        const void *at = (const char *)base + rows[i].offset;
-        bool is_bool = rows[i].kind == FIELD_BOOL || rows[i].kind == FIELD_FLAG;
-        if (rows[i].kind == FIELD_REAL)
-            st = sol_h5_set_f64(w, id, rows[i].name, *(const double *)at, err);
-        else if (is_bool && (rows[i].kind == FIELD_BOOL || *(const bool *)at))
-            st = sol_h5_set_i64(w, id, rows[i].name, *(const bool *)at, err);
-        else if (!is_bool &&
-                 (rows[i].kind == FIELD_INT || *(const int64_t *)at > absent_of(&rows[i])))
-            st = sol_h5_set_i64(w, id, rows[i].name, *(const int64_t *)at, err);
-    }
-    return st;
+    for (int i = 0; i < n; i++) SOL_TRY(put_field(w, id, &rows[i], base, err));
+    return SOL_OK;
+}
+
+static sol_status get_field(const sol_h5_file *f, const sol_h5_node *node, const field *row, void *base, sol_err *err)
+{
+    void *at = (char *)base + row->offset;
+    bool is_bool = row->kind == FIELD_BOOL || row->kind == FIELD_FLAG;
+    bool may_lack = row->kind == FIELD_ID || row->kind == FIELD_FLAG || row->kind == FIELD_COUNT;
+    bool lacks = may_lack && !sol_h5_node_attr(node, row->name);
+    int64_t v = absent_of(row), lo = is_bool ? 0 : INT64_MIN, hi = is_bool ? 1 : INT64_MAX;
+    if (row->kind == FIELD_REAL) return sol_h5_get_f64(f, node, row->name, at, err);
+    if (!lacks) SOL_TRY(sol_h5_get_i64(f, node, row->name, lo, hi, &v, err));
+    if (is_bool)
+        *(bool *)at = v == 1;
+    else
+        *(int64_t *)at = v;
+    return SOL_OK;
 }
 
 static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, const field *rows, int n, void *base, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        void *at = (char *)base + rows[i].offset;
-        bool may_lack =
-            rows[i].kind == FIELD_ID || rows[i].kind == FIELD_FLAG || rows[i].kind == FIELD_COUNT;
-        bool lacks = may_lack && !sol_h5_node_attr(node, rows[i].name);
-        int64_t v = absent_of(&rows[i]);
-        if (rows[i].kind == FIELD_REAL) {
-            st = sol_h5_get_f64(f, node, rows[i].name, at, err);
-        } else if (rows[i].kind == FIELD_BOOL || rows[i].kind == FIELD_FLAG) {
-            if (!lacks) st = sol_h5_get_i64(f, node, rows[i].name, 0, 1, &v, err);
-            *(bool *)at = v == 1;
-        } else {
-            if (!lacks) st = sol_h5_get_i64(f, node, rows[i].name, INT64_MIN, INT64_MAX, &v, err);
-            *(int64_t *)at = v;
-        }
-    }
-    return st;
+    for (int i = 0; i < n; i++) SOL_TRY(get_field(f, node, &rows[i], base, err));
+    return SOL_OK;
 }
 
-/* eos_token_id is one number; where there are several, eos_token_ids is a JSON array of all, that one first. */
+/* eos_token_id is one number; where there are several, eos_token_ids is a JSON array of all, that
+ * one first. */
 static sol_status put_eos_list(sol_h5_writer *w, int id, const sol_model_config *c, sol_err *err)
 {
     char text[SOL_MAX_EOS * 12];
@@ -163,14 +172,32 @@ static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_m
 sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err)
 {
     int id;
-    sol_status st = sol_h5_group(w, "/model", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "model_type", sol_family_of(c)->model_type, err);
-    if (st == SOL_OK) st = put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err);
-    if (st == SOL_OK) st = put_eos_list(w, id, c, err);
-    if (st != SOL_OK || c->rope_factor == 0) return st;
-    st = sol_h5_group(w, "/model/rope_scaling", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "rope_type", "llama3", err);
-    return st == SOL_OK ? put_fields(w, id, rope_fields, N_ROPE_FIELDS, c, err) : st;
+    SOL_TRY(sol_h5_group(w, "/model", &id, err));
+    SOL_TRY(sol_h5_set_text(w, id, "model_type", sol_family_of(c)->model_type, err));
+    SOL_TRY(put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err));
+    SOL_TRY(put_eos_list(w, id, c, err));
+    if (c->rope_factor == 0) return SOL_OK;
+    SOL_TRY(sol_h5_group(w, "/model/rope_scaling", &id, err));
+    SOL_TRY(sol_h5_set_text(w, id, "rope_type", "llama3", err));
+    return put_fields(w, id, rope_fields, N_ROPE_FIELDS, c, err);
+}
+
+static sol_status get_rope(const sol_h5_file *f, const sol_h5_node *rope, sol_model_config *c, sol_err *err)
+{
+    const char *type;
+    SOL_TRY(sol_h5_get_text(f, rope, "rope_type", &type, err));
+    if (strcmp(type, "llama3") != 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: rope_type is %.40s, expected llama3", f->path, rope->path,
+                        type);
+    return get_fields(f, rope, rope_fields, N_ROPE_FIELDS, c, err);
+}
+
+static sol_status check_config(const sol_h5_file *f, const sol_model_config *c, sol_err *err)
+{
+    SOL_TRY(sol_model_config_check(c, err));
+    if (c->num_hidden_layers <= (int64_t)f->tree.n / sol_block_params(c)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_SHAPE, "num_hidden_layers is %lld, but there are only %zu objects",
+                    (long long)c->num_hidden_layers, f->tree.n);
 }
 
 sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_err *err)
@@ -178,24 +205,15 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     const sol_h5_node *n, *rope = sol_h5_find(f, "/model/rope_scaling");
     const char *type;
     *c = (sol_model_config){0};
-    sol_status st = sol_h5_need_group(f, "/model", &n, err);
-    if (st == SOL_OK) st = sol_h5_get_text(f, n, "model_type", &type, err);
-    const sol_family_row *family = st == SOL_OK ? sol_family_named(type) : NULL;
-    if (family) c->family = family->family;
-    if (st == SOL_OK && !family) st = sol_family_refuse(f->path, "/model: model_type", type, err);
-    if (st == SOL_OK) st = get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err);
-    if (st == SOL_OK) st = get_eos_list(f, n, c, err);
-    if (st == SOL_OK && rope) {
-        st = sol_h5_get_text(f, rope, "rope_type", &type, err);
-        if (st == SOL_OK && strcmp(type, "llama3") != 0)
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: rope_type is %.40s, expected llama3", f->path, rope->path, type);
-        if (st == SOL_OK) st = get_fields(f, rope, rope_fields, N_ROPE_FIELDS, c, err);
-    }
-    if (st != SOL_OK) return st;
-    st = sol_model_config_check(c, err);
-    if (st == SOL_OK && c->num_hidden_layers > (int64_t)f->tree.n / sol_block_params(c))
-        st = sol_fail(err, SOL_ERR_SHAPE, "num_hidden_layers is %lld, but there are only %zu objects",
-                      (long long)c->num_hidden_layers, f->tree.n);
+    SOL_TRY(sol_h5_need_group(f, "/model", &n, err));
+    SOL_TRY(sol_h5_get_text(f, n, "model_type", &type, err));
+    const sol_family_row *family = sol_family_named(type);
+    if (!family) return sol_family_refuse(f->path, "/model: model_type", type, err);
+    c->family = family->family;
+    SOL_TRY(get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err));
+    SOL_TRY(get_eos_list(f, n, c, err));
+    if (rope) SOL_TRY(get_rope(f, rope, c, err));
+    sol_status st = check_config(f, c, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s: /model", f->path);
 }
 
@@ -237,15 +255,15 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
 {
     int id;
     if (!q->method) return SOL_OK;
-    sol_status st = sol_h5_group(w, "/quant", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "method", q->method->name, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "granularity", sol_granularity_name(q->granularity), err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", q->group_size, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", sol_layout_name(q->layout), err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err);
-    if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "n", q->n, err);
-    if (st == SOL_OK && q->method->block == 0) st = sol_h5_set_i64(w, id, "m", q->m, err);
-    return st == SOL_OK ? put_overrides(w, id, q->overrides, err) : st;
+    SOL_TRY(sol_h5_group(w, "/quant", &id, err));
+    SOL_TRY(sol_h5_set_text(w, id, "method", q->method->name, err));
+    SOL_TRY(sol_h5_set_text(w, id, "granularity", sol_granularity_name(q->granularity), err));
+    SOL_TRY(sol_h5_set_i64(w, id, "group_size", q->group_size, err));
+    SOL_TRY(sol_h5_set_text(w, id, "block_layout", sol_layout_name(q->layout), err));
+    SOL_TRY(sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err));
+    if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "n", q->n, err));
+    if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "m", q->m, err));
+    return put_overrides(w, id, q->overrides, err);
 }
 
 static sol_status get_overrides(const sol_h5_file *f, const sol_h5_node *n, sol_quant_overrides **o,
@@ -303,11 +321,11 @@ sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err 
 {
     int id;
     if (s->seq == 0) return SOL_OK;
-    sol_status st = sol_h5_group(w, "/evaluation", &id, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "seq", s->seq, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "windows", s->most, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "documents", sol_enum_name(joins, s->apart), err);
-    return st == SOL_OK ? sol_h5_set_text(w, id, "bos", no_bos, err) : st;
+    SOL_TRY(sol_h5_group(w, "/evaluation", &id, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "seq", s->seq, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "windows", s->most, err));
+    SOL_TRY(sol_h5_set_text(w, id, "documents", sol_enum_name(joins, s->apart), err));
+    return sol_h5_set_text(w, id, "bos", no_bos, err);
 }
 
 sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *err)
@@ -317,15 +335,16 @@ sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *e
     int apart = 0;
     *s = (sol_windows){0};
     if (!sol_h5_find(f, "/evaluation")) return SOL_OK;
-    sol_status st = sol_h5_need_group(f, "/evaluation", &n, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "seq", 1, INT32_MAX, &s->seq, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->most, err);
-    if (st == SOL_OK) st = get_enum(f, n, "documents", joins, &apart, err);
-    if (st == SOL_OK) st = sol_h5_get_text(f, n, "bos", &bos, err);
-    if (st == SOL_OK && strcmp(bos, no_bos) != 0)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos, no_bos);
+    SOL_TRY(sol_h5_need_group(f, "/evaluation", &n, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "seq", 1, INT32_MAX, &s->seq, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->most, err));
+    SOL_TRY(get_enum(f, n, "documents", joins, &apart, err));
+    SOL_TRY(sol_h5_get_text(f, n, "bos", &bos, err));
+    if (strcmp(bos, no_bos) != 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos,
+                        no_bos);
     s->apart = apart;
-    return st;
+    return SOL_OK;
 }
 
 /* ---- tokenizer ---- */
@@ -334,12 +353,12 @@ sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_
 {
     *blob = (sol_part_blob){0};
     if (!t) return SOL_OK;
-    sol_status st = sol_tokenizer_serialize(t, &blob->data, &blob->size, err);
+    SOL_TRY(sol_tokenizer_serialize(t, &blob->data, &blob->size, err));
     int64_t n = (int64_t)blob->size;
-    if (st == SOL_OK) st = sol_h5_dataset(w, "/tokenizer", SOL_H5_U8, 1, &n, &blob->id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, blob->id, "kind", sol_tokenizer_kind(t), err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w, blob->id, "hash", sol_tokenizer_hash(t), err);
-    return st;
+    SOL_TRY(sol_h5_dataset(w, "/tokenizer", SOL_H5_U8, 1, &n, &blob->id, err));
+    SOL_TRY(sol_h5_set_text(w, blob->id, "kind", sol_tokenizer_kind(t), err));
+    SOL_TRY(sol_h5_set_u64(w, blob->id, "hash", sol_tokenizer_hash(t), err));
+    return SOL_OK;
 }
 
 sol_status sol_part_fill(sol_h5_writer *w, sol_part_blob *blob, sol_err *err)
