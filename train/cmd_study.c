@@ -72,7 +72,26 @@ static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX
     return name;
 }
 
-/* What lies beside a file of a run: its losses, its calibration. */
+/* The keys of the job that studies compare. A job of another version may not be read any more: the
+ * page then says less. */
+static sol_study_recipe read_recipe(const char *path)
+{
+    sol_study_recipe r = {.residual = "none", .teacher = "none"};
+    sol_config *c;
+    if (sol_config_read(&c, path, NULL) != SOL_OK) return r;
+    if (sol_config_quantizes(c) && c->residual.schedule != SOL_RESIDUAL_NONE)
+        snprintf(r.residual, sizeof r.residual, "%s, %s to %g%s", sol_config_word(c, "residual.form"),
+                 sol_config_word(c, "residual.schedule"), c->residual.end_fraction, c->residual.warmup ? ", warm-up" : "");
+    if (c->distill.teacher[0]) snprintf(r.teacher, sizeof r.teacher, "%s", c->distill.teacher);
+    r.known = true;
+    r.lr = c->optim.lr;
+    r.steps = c->train.steps;
+    r.seed = c->run.seed;
+    sol_config_free(&c);
+    return r;
+}
+
+/* What lies beside a file of a run: its losses, its calibration, its job. */
 static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err)
 {
     char file[SOL_PATH_MAX + 32];
@@ -83,6 +102,8 @@ static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err
     if (!run->is_static && sol_file_exists(file)) st = sol_metrics_read(file, &run->curve, err);
     snprintf(file, sizeof file, "%.*scalibrate.jsonl", n, path);
     if (st == SOL_OK && sol_file_exists(file)) st = sol_calibration_read(file, &run->calibration, err);
+    snprintf(file, sizeof file, "%.*sconfig.yaml", n, path);
+    if (st == SOL_OK && !run->is_static && sol_file_exists(file)) run->recipe = read_recipe(file);
     if (st != SOL_OK) sol_study_run_free(run);
     return st;
 }

@@ -55,7 +55,8 @@ static const struct {
                            {"generation_config.json", NULL},
                            {"tokenizer.json", NULL},
                            {"tokenizer_config.json", NULL}},
-    [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "}, {"measures.csv", "run,step,lambda,loss,"}},
+    [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "}, {"measures.csv", "run,step,lambda,loss,"},
+                           {"measures-key.csv", "column,unit,title,formula"}},
     [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "}, {"table.csv", "seeds,"}},
 };
 

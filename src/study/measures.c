@@ -10,7 +10,7 @@
 #include "base/num.h"
 
 static const sol_measure_row measure_table[SOL_MEASURE_COUNT] = {
-#define SOL_MEASURE(name, unit, title, good) {#name, unit, title, good},
+#define SOL_MEASURE(name, unit, formula, title, good) {#name, unit, formula, title, good},
 #include "study/measures.def"
 #undef SOL_MEASURE
 };

@@ -1,34 +1,14 @@
 /* Weight trapping, measured on one quantized layer. Pure functions of their arguments; nothing is
  * sampled unless it says so; the same bits for any number of threads.
  *
- * Symbols: w[i] latent weight, t[i] in {-1, 0, 1} its ternary state, alpha[i] the scale of its
- * group, x[i] = w[i] / alpha[i] (0 where alpha is 0), n weights in blocks of four (the quantizer's
- * block layout). Sources: paper = "Sherry", arXiv 2601.07892, section on weight trapping; the
- * others are named at their row; (ours) marks our own.
+ * measures.def has the formulas. Symbols: w latent weight, t in {-1, 0, 1} its ternary state, alpha the
+ * scale of its group (w / alpha is 0 where alpha is 0), n weights in blocks of four (the quantizer's
+ * block layout); min(dim) is that of the sample of rows, where there are more than sample_rows.
  *
- *   er_dw, er_dx   exp(-sum p ln p) / min(dim), p = sigma / sum sigma, of dL/dW and of dL/dX (paper;
- *                  study/rank.h), on a fixed sample of rows where there are more than sample_rows;
- *                  min(dim) is that of the sample
- *   valley_mass    share of |x| < 0.25 (ours)
- *   near_alpha     share of | |x| - 1 | < 0.1 (ours); a Gaussian layer under 3:4: 0.097
- *   kurtosis       m4 / m2^2 of x, central moments (Pearson)
- *   bimodality     (skew^2 + 1) / kurtosis of x (Sarle's coefficient in its population form;
- *                  SAS/STAT manual, CLUSTER)
- *   pow2_mass      share of weights whose mantissa, cut to the 7 bits of bf16, is 0 or 127: within one
- *                  bf16 step of a power of two; 2/128 for a density that is smooth inside a binade (ours)
- *   zero_flips     share of blocks whose set of zeros differs from the last record's; under 3:4: the
- *                  zero lane moved
- *   sign_flips     share of weights with t = -1 then and +1 now, or the other way round
- *   state_flips    share of weights whose t differs
- *   zero_entropy   -sum q ln q / ln 4, q[l] = share of all zeros that stand in lane l (ours)
- *   unchanged      share of weights with the bits of the last record, on sampled rows (ours)
- *   margin         mean over blocks with a zero and a non-zero of (smallest kept |w| - largest zeroed
- *                  |w|) / alpha (ours)
- *   nmse           sum (w - t alpha)^2 / sum w^2
- *   alpha_*        mean, standard deviation, minimum, maximum of the scales
- *   w_rms          sqrt(sum w^2 / n)
- *   grad_norm      sqrt(sum g^2) of dL/dW
- *   grad_cosine    <g, g'> / (|g| |g'|), g' the gradient of the last record, on sampled rows
+ * Sources: er_dw and er_dx "Sherry", arXiv 2601.07892, section on weight trapping (study/rank.h);
+ * kurtosis Pearson's; bimodality Sarle's coefficient in its population form (SAS/STAT manual, CLUSTER);
+ * valley_mass, near_alpha, pow2_mass, zero_entropy, unchanged and margin are ours. Gaussian weights
+ * under 3:4 have 0.097 near alpha; a density that is smooth inside a binade has a pow2_mass of 2/128.
  *
  * What cannot be computed (no previous record, a constant layer, not finite) is NaN. */
 #ifndef SOLERA_STUDY_MEASURES_H
@@ -42,14 +22,14 @@
 #include "quant/quant.h"
 
 typedef enum sol_measure {
-#define SOL_MEASURE(name, unit, title, good) SOL_M_##name,
+#define SOL_MEASURE(name, unit, formula, title, good) SOL_M_##name,
 #include "study/measures.def"
 #undef SOL_MEASURE
     SOL_MEASURE_COUNT
 } sol_measure;
 
 typedef struct sol_measure_row {
-    const char *name, *unit, *title, *good; /* the columns of measures.def */
+    const char *name, *unit, *formula, *title, *good; /* the columns of measures.def */
 } sol_measure_row;
 const sol_measure_row *sol_measure_at(int i); /* 0 <= i < SOL_MEASURE_COUNT */
 

@@ -127,12 +127,25 @@ static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, 
 
 /* ---- tables and words ---- */
 
+static void add_recipe(sol_text *t, const sol_study_recipe *r)
+{
+    sol_text_add(t, NULL, "<td>");
+    add_html(t, r->known ? r->residual : "?");
+    sol_text_add(t, NULL, "</td><td>");
+    add_html(t, r->known ? r->teacher : "?");
+    sol_text_add(t, NULL, "</td>");
+    add_cell(t, r->known ? r->lr : NAN);
+    add_cell(t, r->known ? (double)r->steps : NAN);
+    add_cell(t, r->known ? (double)r->seed : NAN);
+}
+
 static void add_runs(sol_text *t, const sol_study_run *runs, int n)
 {
     bool over_time = !runs[0].is_static;
     sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th><th>scales</th><th>blocks</th>%s</tr>\n",
                  over_time ? "run" : "model",
-                 over_time ? "<th class=\"n\">records</th><th class=\"n\">every</th><th class=\"n\">last step</th>"
+                 over_time ? "<th>residual</th><th>teacher</th><th class=\"n\">rate</th><th class=\"n\">steps</th>"
+                             "<th class=\"n\">seed</th><th class=\"n\">records</th><th class=\"n\">every</th><th class=\"n\">last step</th>"
                              "<th class=\"n\">last loss at lambda 0</th><th class=\"n\">packed loss</th>" : "<th class=\"n\">layers</th>");
     for (int r = 0; r < n; r++) {
         const sol_study_run *run = &runs[r];
@@ -148,6 +161,7 @@ static void add_runs(sol_text *t, const sol_study_run *runs, int n)
         sol_text_add(t, NULL, "</td><td>");
         add_html(t, run->head.block_layout);
         sol_text_add(t, NULL, "</td>");
+        if (over_time) add_recipe(t, &run->recipe);
         if (over_time) {
             sol_text_add(t, NULL, "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
                          (long long)run->n_records, (long long)run->head.every, run->step[run->n_records - 1]);
@@ -220,8 +234,8 @@ enum { MAX_PAIRS = 4 }; /* runs whose first and last records stand side by side 
 static void add_measures(sol_text *t, const sol_study_run *runs, int n)
 {
     bool over_time = !runs[0].is_static, first = over_time && n <= MAX_PAIRS;
-    sol_text_add(t, NULL, "<h2>All measures</h2>\n<p class=\"look\">Means over the layers%s. The formulas stand in "
-                          "<code>src/study/measures.h</code>.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
+    sol_text_add(t, NULL, "<h2 id=\"measures\">All measures</h2>\n<p class=\"look\">Means over the layers%s. A dash: no value, for a first "
+                          "record has none to compare with, a constant layer no shape, and what is not finite is left out.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
                  first ? ", first and last record" : over_time ? ", last record; the others are in <code>measures.csv</code>" : "");
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "<th class=\"n name\"%s>", first ? " colspan=\"2\"" : "");
@@ -236,7 +250,9 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
         if (!any) continue;
         sol_text_add(t, NULL, "<tr><td>");
         add_html(t, row->title);
-        sol_text_add(t, NULL, row->good[0] ? "<br><small>" : "<small>");
+        sol_text_add(t, NULL, " <code>%s</code><br><small>", row->name);
+        add_html(t, row->formula);
+        sol_text_add(t, NULL, row->good[0] ? "<br>" : "");
         add_html(t, row->good);
         sol_text_add(t, NULL, "</small></td>");
         for (int r = 0; r < n; r++) {
@@ -248,6 +264,18 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "</table></div>\n");
 }
 
+/* The last record stands at the last step, wherever that falls. */
+static void add_short_interval(sol_text *t, const sol_study_run *run)
+{
+    int64_t n = run->n_records;
+    double last = n > 1 ? run->step[n - 1] - run->step[n - 2] : (double)run->head.every;
+    if (last >= (double)run->head.every) return;
+    sol_text_add(t, NULL, "<li>");
+    add_html(t, run->name);
+    sol_text_add(t, NULL, ": the last record comes %.0f steps after the one before, not %lld: its flips are of fewer steps.</li>\n", last,
+                 (long long)run->head.every);
+}
+
 /* What a careful reader must know about the numbers. */
 static void add_notes(sol_text *t, const sol_study_run *runs, int n)
 {
@@ -256,13 +284,14 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
         same = same && runs[r].head.every == runs[0].head.every;
         one_method = one_method && strcmp(runs[r].head.method, runs[0].head.method) == 0;
     }
-    sol_text_add(t, NULL, "<h2>Notes</h2>\n<ul>\n");
+    sol_text_add(t, NULL, "<h2 id=\"notes\">Notes</h2>\n<ul>\n");
     if (!runs[0].is_static) {
         sol_text_add(t, NULL, "<li>Effective ranks, the cosine of gradients and the share of unchanged weights look at a fixed sample of at "
                               "most %lld rows of each matrix; an effective rank is divided by the smaller side of its sample.</li>\n",
                      (long long)runs[0].head.sample_rows);
         sol_text_add(t, NULL, "<li>Flips are counted between records, not per step.%s</li>\n",
                      same ? "" : " <b>These runs recorded at different intervals: their flips do not compare.</b>");
+        for (int r = 0; r < n; r++) add_short_interval(t, &runs[r]);
         sol_text_add(t, NULL, "<li>dL/dX is that of each layer alone, on the last micro-batch of the step.</li>\n"
                               "<li>The data are in <code>study.h5</code> of each run: <pre>import h5py\nf = h5py.File(\"study.h5\"); n = "
                               "f[\"n_records\"][0]\nnames = [f[f\"layers/{i}\"].attrs[\"name\"] for i in range(len(f[\"layers\"]))]\n"
@@ -272,7 +301,7 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
         sol_text_add(t, NULL, "<li><b>These runs differ in the quantizer, and so in what &alpha; is</b>: mass near &alpha;, valley and error "
                               "compare over time within a run, not between runs. Gaussian values are those of 3:4.</li>\n");
     sol_text_add(t, NULL, "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script that makes it; "
-                          "<code>measures.csv</code> holds the means of the table.</li>\n</ul>\n");
+                          "<code>measures.csv</code> holds the means of the table, <code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
 }
 
 enum { MAX_PANELS = 150 }; /* histograms in the page: a browser should open it at once */
@@ -291,12 +320,12 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
     sol_status st = SOL_OK;
     bool layers = false;
     int shown = n_layers * n_runs > MAX_PANELS ? MAX_PANELS / n_runs : n_layers;
-    sol_text_add(t, NULL, "<h2>Figures</h2>\n");
+    sol_text_add(t, NULL, "<h2 id=\"figures\">Figures</h2>\n");
     for (int i = 0; st == SOL_OK && i < n; i++) {
         if (figures[i].layer >= 0 && !spread(figures[i].layer, n_layers, shown)) continue;
         if (figures[i].layer >= 0 && !layers) {
             layers = true;
-            sol_text_add(t, NULL, "<h2>%s</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
+            sol_text_add(t, NULL, "<h2 id=\"layers\">%s</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
                                   "the zeroed ones, grey: w itself. The dashed line is |w| = &alpha;. Healthy: one broad hill that orange "
                                   "and blue share. Trapped: a blue spike at the dashed line, orange pressed against it, nothing near 0.%s</p>\n",
                          shown < n_layers ? "Some of the layers" : "Every layer", over_time ? " over time, from the first record at the bottom to the last on top" : "",
@@ -305,6 +334,46 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
         st = add_figure(t, dir, &figures[i], err);
     }
     return st;
+}
+
+/* Links to the parts of the page, and to the figures that are of no single layer. */
+static void add_contents(sol_text *t, const sol_figure *figures, int n)
+{
+    sol_text_add(t, NULL, "<nav class=\"look\"><a href=\"#short\">In short</a>");
+    for (int i = 0; i < n; i++) {
+        if (figures[i].layer >= 0) continue;
+        sol_text_add(t, NULL, " &middot; <a href=\"#%s\">", figures[i].name);
+        add_html(t, figures[i].title);
+        sol_text_add(t, NULL, "</a>");
+    }
+    sol_text_add(t, NULL, " &middot; <a href=\"#layers\">Layers</a> &middot; <a href=\"#measures\">All measures</a> &middot; "
+                          "<a href=\"#notes\">Notes</a></nav>\n");
+}
+
+enum { WORST = 10 };
+
+/* The layers with the most mass near alpha, where there are too many to look at each. */
+static void add_worst(sol_text *t, const sol_study_run *run)
+{
+    const float *x = run->measure[SOL_M_near_alpha] + (run->n_records - 1) * run->n_layers;
+    const float *valley = run->measure[SOL_M_valley_mass] + (run->n_records - 1) * run->n_layers;
+    char label[96];
+    double below = INFINITY;
+    if (run->n_layers <= WORST) return;
+    sol_text_add(t, NULL, "<li>");
+    add_html(t, run->name);
+    sol_text_add(t, NULL, ", the %d layers with the most mass near &alpha; (valley in brackets):", WORST);
+    for (int k = 0; k < WORST; k++) {
+        int best = -1;
+        for (int i = 0; i < run->n_layers; i++)
+            if ((double)x[i] < below && (best < 0 || x[i] > x[best])) best = i;
+        if (best < 0) break;
+        below = (double)x[best];
+        sol_text_add(t, NULL, "%s ", k ? "," : "");
+        add_html(t, sol_study_layer_label(&run->layers[best], label, sizeof label));
+        sol_text_add(t, NULL, " %.3f (%.3f)", below, (double)valley[best]);
+    }
+    sol_text_add(t, NULL, "</li>\n");
 }
 
 static sol_status write_page(const sol_study_run *runs, int n, const char *dir, const sol_figure *figures, int n_figures, sol_err *err)
@@ -317,10 +386,14 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
         add_html(&t, runs[r].name);
     }
     sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
+    add_contents(&t, figures, n_figures);
     add_runs(&t, runs, n);
-    sol_text_add(&t, NULL, "%s%s<h2>In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
+    sol_text_add(&t, NULL, "%s%s<h2 id=\"short\">In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
     for (int r = 0; r < n; r++)
-        if (!add_divergence(&t, &runs[r])) add_verdict(&t, &runs[r]);
+        if (!add_divergence(&t, &runs[r])) {
+            add_verdict(&t, &runs[r]);
+            add_worst(&t, &runs[r]);
+        }
     sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
                            "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 q\" is the query projection of block 0; k key, "
                            "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
@@ -372,6 +445,28 @@ sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err 
     return sol_fail(err, t.status, "out of memory for the measures of %d runs", n);
 }
 
+/* What the columns of measures.csv are. */
+static sol_status write_key(const char *dir, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_text t = {0};
+    snprintf(path, sizeof path, "%s/measures-key.csv", dir);
+    sol_text_add(&t, NULL, "column,unit,title,formula\n");
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
+        const sol_measure_row *row = sol_measure_at(m);
+        const char *const cells[] = {row->unit, row->title, row->formula};
+        sol_text_add(&t, NULL, "%s", row->name);
+        for (int i = 0; i < 3; i++) {
+            sol_text_add(&t, NULL, ",");
+            add_csv_name(&t, cells[i]);
+        }
+        sol_text_add(&t, NULL, "\n");
+    }
+    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err) : sol_fail(err, t.status, "%s: out of memory", path);
+    sol_free(t.data);
+    return st;
+}
+
 static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, sol_err *err)
 {
     char path[SOL_PATH_MAX], *csv;
@@ -390,6 +485,7 @@ sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, s
     if (st == SOL_OK) st = sol_plot_available(err);
     if (st == SOL_OK) st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_csv(runs, n, dir, err);
+    if (st == SOL_OK) st = write_key(dir, err);
     if (st == SOL_OK) st = sol_figures_make(runs, n, dir, &figures, &n_figures, err);
     if (st == SOL_OK) st = write_page(runs, n, dir, figures, n_figures, err);
     sol_free(figures);

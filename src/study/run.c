@@ -14,7 +14,7 @@ const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS] = {
     {"/lambda", SOL_STUDY_F64, false, 1, "1", "Residual factor of the step"},
     {"/lr", SOL_STUDY_F64, false, 1, "1", "Learning rate of the step"},
     {"/loss", SOL_STUDY_F64, false, 1, "nats a token", "Training loss of the step"},
-#define SOL_MEASURE(name, unit, title, good) {"/measures/" #name, SOL_STUDY_F32, true, 1, unit, title},
+#define SOL_MEASURE(name, unit, formula, title, good) {"/measures/" #name, SOL_STUDY_F32, true, 1, unit, title},
 #include "study/measures.def"
 #undef SOL_MEASURE
     {"/histograms/zeroed", SOL_STUDY_U32, true, SOL_HIST_X_BINS, "weights",

@@ -42,6 +42,14 @@ typedef struct sol_study_calibration {
     double *error[SOL_CALIB_ERRORS]; /* [n] each, may hold NaN; owned by the run */
 } sol_study_calibration;
 
+/* From config.yaml: what was compared. */
+typedef struct sol_study_recipe {
+    bool known;
+    char residual[64], teacher[64]; /* "blend, cosine to 0.4", "self"; "none" */
+    double lr;
+    int64_t steps, seed;
+} sol_study_recipe;
+
 enum { SOL_STUDY_SLICES = 8 }; /* records whose histograms a report shows, at most */
 
 typedef struct sol_study_run {
@@ -59,6 +67,7 @@ typedef struct sol_study_run {
     uint32_t *hist[SOL_HIST_KINDS];   /* [n_slices, n_layers, bins]; owned */
     sol_study_curve curve;
     sol_study_calibration calibration; /* for the caller to fill, as curve */
+    sol_study_recipe recipe;           /* likewise */
 } sol_study_run;
 
 /* Steps whose loss is not a finite number, by the curve, or the records where there is none. */

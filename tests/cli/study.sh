@@ -48,6 +48,10 @@ if ! command -v gnuplot >/dev/null; then
 fi
 expect 0 "" "$SOLERA" study "$dir/a"
 [ "$(cat "$dir/out")" = "$dir/a/report/index.html" ] || fail "stdout: $(cat "$dir/out")"
+grep -q '^valley_mass,"share of weights",' "$dir/a/report/measures-key.csv" || fail "measures-key.csv"
+for part in '<nav' 'href="#measures"' 'id="measures"' '<th>teacher</th>' 'comes [0-9]* steps after the one before'; do
+    grep -q "$part" "$dir/a/report/index.html" || fail "the page has no $part"
+done
 expect 0 "" "$SOLERA" study "$dir/killed"
 grep -q "<td class=\"n\">[5-9][0-9]*</td>\|<td class=\"n\">[1-9][0-9][0-9]*</td>" "$dir/killed/report/index.html" || fail "no records of a killed run"
 grep -q "last loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
