@@ -20,13 +20,13 @@ static const char page_style[] =
     "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px solid #ccc}\n"
     "h3{font-size:1.02em;margin:1.2em 0 .1em}p{margin:.5em 0}.look{color:#444;max-width:80ch}\n"
     ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
-    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:left;"
+    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .5em;border-bottom:1px solid #ddd;text-align:left;"
     "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    "th.name{white-space:normal;overflow-wrap:anywhere}small{color:#555}\n"
+    "th.n{white-space:normal}th.name{overflow-wrap:anywhere}small{color:#555}\n"
     ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure svg{width:100%;height:auto;display:block}\n"
     "code,pre{font:13px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
-    "@page{margin:14mm}@media print{body{margin:0;max-width:none;font-size:10.5pt}h2,h3,.look{break-after:avoid}tr{break-inside:avoid}"
-    ".scroll{overflow:visible}table{font-size:8pt}th,td{padding:.2em .4em}figure svg{max-height:200mm}"
+    "@page{margin:11mm}@media print{body{margin:0;max-width:none;font-size:9pt}h2,h3,.look{break-after:avoid}tr{break-inside:avoid}"
+    ".scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.1em .4em}figure svg{max-height:98mm}.more{display:none}"
     ".layer svg{max-height:112mm}}\n" /* two layers a page */
     "</style>\n</head>\n<body>\n";
 static const char introduction[] =
@@ -113,9 +113,10 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
     return st == SOL_OK ? t->status : st;
 }
 
-static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
+static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, bool printed, sol_err *err)
 {
-    sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", f->layer >= 0 ? " class=\"layer\"" : "", f->name);
+    const char *class = f->layer < 0 ? "" : printed ? " class=\"layer\"" : " class=\"layer more\"";
+    sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", class, f->name);
     add_html(t, f->title);
     sol_text_add(t, NULL, "</h3>\n");
     if (f->look[0]) sol_text_add(t, NULL, "<p class=\"look\">%s</p>\n", f->look);
@@ -142,7 +143,7 @@ static void add_recipe(sol_text *t, const sol_study_recipe *r)
 static void add_runs(sol_text *t, const sol_study_run *runs, int n)
 {
     bool over_time = !runs[0].is_static;
-    sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th><th>scales</th><th>blocks</th>%s</tr>\n",
+    sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th>%s</tr>\n",
                  over_time ? "run" : "model",
                  over_time ? "<th>residual</th><th>teacher</th><th class=\"n\">rate</th><th class=\"n\">steps</th>"
                              "<th class=\"n\">seed</th><th class=\"n\">records</th><th class=\"n\">every</th><th class=\"n\">last step</th>"
@@ -155,12 +156,12 @@ static void add_runs(sol_text *t, const sol_study_run *runs, int n)
         sol_text_add(t, NULL, "</td><td>");
         add_html(t, run->head.method);
         if (strcmp(run->head.method, "none") == 0) sol_text_add(t, NULL, " (seen as 3:4)");
-        sol_text_add(t, NULL, "</td><td>");
+        sol_text_add(t, NULL, "<br><small>");
         add_html(t, run->head.granularity);
         if (run->head.group_size) sol_text_add(t, NULL, " %lld", (long long)run->head.group_size);
-        sol_text_add(t, NULL, "</td><td>");
+        sol_text_add(t, NULL, ", ");
         add_html(t, run->head.block_layout);
-        sol_text_add(t, NULL, "</td>");
+        sol_text_add(t, NULL, "</small></td>");
         if (over_time) add_recipe(t, &run->recipe);
         if (over_time) {
             sol_text_add(t, NULL, "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
@@ -304,7 +305,8 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                           "<code>measures.csv</code> holds the means of the table, <code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
 }
 
-enum { MAX_PANELS = 150 }; /* histograms in the page: a browser should open it at once */
+/* Histograms in the page, which a browser should open at once; layers on paper. */
+enum { MAX_PANELS = 90, PRINTED_LAYERS = 1 };
 
 /* Is layer i of n one of `shown` that are spread evenly? */
 static bool spread(int i, int n, int shown)
@@ -331,7 +333,7 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
                          shown < n_layers ? "Some of the layers" : "Every layer", over_time ? " over time, from the first record at the bottom to the last on top" : "",
                          shown < n_layers ? " The figures of the other layers lie beside this page." : "");
         }
-        st = add_figure(t, dir, &figures[i], err);
+        st = add_figure(t, dir, &figures[i], spread(figures[i].layer, n_layers, PRINTED_LAYERS), err);
     }
     return st;
 }
