@@ -63,20 +63,26 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
     return st;
 }
 
+static sol_status verify(const sol_h5_file *f, int64_t *n_objects, uint64_t *bytes, sol_err *err)
+{
+    if (!f->sealed)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no checksums: another program made it", f->path);
+    for (size_t i = 0; i < f->tree.n; i++) {
+        const sol_h5_node *n = &f->tree.node[i];
+        if (n->is_dataset) SOL_TRY(sol_h5_verify(f, n, err));
+        *bytes += n->bytes;
+        ++*n_objects;
+    }
+    return SOL_OK;
+}
+
 sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *bytes, sol_err *err)
 {
     sol_h5_file f;
     *n_objects = 0;
     *bytes = 0;
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    if (!f.sealed) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no checksums: another program made it", path);
-    for (size_t i = 0; st == SOL_OK && i < f.tree.n; i++) {
-        const sol_h5_node *n = &f.tree.node[i];
-        if (n->is_dataset) st = sol_h5_verify(&f, n, err);
-        *bytes += n->bytes;
-        ++*n_objects;
-    }
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = verify(&f, n_objects, bytes, err);
     sol_h5_close(&f);
     return st;
 }

@@ -34,11 +34,14 @@ static sol_status read_params(const sol_h5_file *h5, const sol_model_config *con
     sol_model *table = NULL;
     sol_status st = read_table(h5, config, quant, dtype, &table, err);
     sol_model_free(&table);
-    if (st == SOL_OK) st = sol_model_create(m, config, dtype, err);
-    if (st == SOL_OK) st = sol_model_add_learned(*m, quant, err);
-    for (int i = 0; st == SOL_OK && i < (*m)->n_params; i++)
-        st = sol_params_get(h5, &(*m)->params[i], sol_model_at(*m, &(*m)->params[i]), dtype, err);
-    return st;
+    SOL_TRY(st);
+    SOL_TRY(sol_model_create(m, config, dtype, err));
+    SOL_TRY(sol_model_add_learned(*m, quant, err));
+    for (int i = 0; i < (*m)->n_params; i++) {
+        const sol_param *p = &(*m)->params[i];
+        SOL_TRY(sol_params_get(h5, p, sol_model_at(*m, p), dtype, err));
+    }
+    return SOL_OK;
 }
 
 /* What stands beside the weights. */
@@ -91,6 +94,18 @@ sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtyp
 
 enum { STREAM_ITEMS = 1 << 20 };
 
+/* rows [most, p->cols]: a buffer. */
+static sol_status stream_rows(sol_params_in *in, const sol_param *p, float *rows, int64_t most,
+                              const sol_param_sink *sink, sol_err *err)
+{
+    for (int64_t at = 0; at < p->rows; at += most) {
+        int64_t n = sol_min_i64(p->rows - at, most);
+        SOL_TRY(sol_params_in_next(in, rows, SOL_F32, n * p->cols, err));
+        SOL_TRY(sink->rows(sink->user, p, at, n, rows, err));
+    }
+    return SOL_OK;
+}
+
 static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const sol_param_sink *sink, sol_err *err)
 {
     sol_params_in in = {0};
@@ -99,14 +114,18 @@ static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const 
     if (most > p->rows) most = p->rows;
     sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
     if (st == SOL_OK) st = sol_params_in_open(&in, h5, p, err);
-    for (int64_t at = 0; st == SOL_OK && at < p->rows; at += most) {
-        int64_t n = sol_min_i64(p->rows - at, most);
-        st = sol_params_in_next(&in, rows, SOL_F32, n * p->cols, err);
-        if (st == SOL_OK) st = sink->rows(sink->user, p, at, n, rows, err);
-    }
+    if (st == SOL_OK) st = stream_rows(&in, p, rows, most, sink, err);
     sol_params_in_free(&in);
     sol_free(rows);
     return st;
+}
+
+static sol_status stream(const sol_h5_file *h5, sol_model_file *f, const sol_param_sink *sink, sol_err *err)
+{
+    SOL_TRY(describe(h5, f, SOL_F32, err));
+    SOL_TRY(sink->begin(sink->user, f, err));
+    for (int i = 0; i < f->model->n_params; i++) SOL_TRY(stream_param(h5, &f->model->params[i], sink, err));
+    return SOL_OK;
 }
 
 sol_status sol_model_file_stream(const char *path, const sol_param_sink *sink, sol_err *err)
@@ -114,10 +133,7 @@ sol_status sol_model_file_stream(const char *path, const sol_param_sink *sink, s
     sol_h5_file h5;
     sol_model_file f = {0};
     SOL_TRY(sol_h5_open(&h5, path, err));
-    sol_status st = describe(&h5, &f, SOL_F32, err);
-    if (st == SOL_OK) st = sink->begin(sink->user, &f, err);
-    for (int i = 0; st == SOL_OK && i < f.model->n_params; i++)
-        st = stream_param(&h5, &f.model->params[i], sink, err);
+    sol_status st = stream(&h5, &f, sink, err);
     sol_model_file_free(&f);
     sol_h5_close(&h5);
     return st;

@@ -1,4 +1,5 @@
-/* Parameters as datasets: declared all at once, written and read a piece at a time, converted on the way. */
+/* Parameters as datasets: declared all at once, written and read a piece at a time, converted on
+ * the way. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,22 +23,25 @@ static int param_shape(const sol_param *p, int64_t dims[2])
     return 1;
 }
 
+static sol_status declare_param(sol_h5_writer *w, const sol_param *p, sol_dtype dtype, sol_err *err)
+{
+    char path[128];
+    int64_t dims[2];
+    int id, n_dims = param_shape(p, dims);
+    param_path(path, p);
+    SOL_TRY(sol_h5_dataset(w, path, dtype == SOL_BF16 ? SOL_H5_U16 : SOL_H5_F32, n_dims, dims, &id, err));
+    return dtype == SOL_BF16 ? sol_h5_set_text(w, id, "dtype", "bf16", err) : SOL_OK;
+}
+
 sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_model *table, sol_dtype dtype, sol_err *err)
 {
-    int id = 0;
+    int id;
     *o = (sol_params_out){.w = w, .table = table, .dtype = dtype};
-    sol_status st = sol_alloc_array(&o->buffer, PIECE, sol_dtype_size(dtype), err);
-    if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
+    SOL_TRY(sol_alloc_array(&o->buffer, PIECE, sol_dtype_size(dtype), err));
+    SOL_TRY(sol_h5_group(w, "/params", &id, err));
     o->first = id + 1;
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++) {
-        char path[128];
-        int64_t dims[2];
-        int n_dims = param_shape(&table->params[i], dims);
-        param_path(path, &table->params[i]);
-        st = sol_h5_dataset(w, path, dtype == SOL_BF16 ? SOL_H5_U16 : SOL_H5_F32, n_dims, dims, &id, err);
-        if (st == SOL_OK && dtype == SOL_BF16) st = sol_h5_set_text(w, id, "dtype", "bf16", err);
-    }
-    return st;
+    for (int i = 0; i < table->n_params; i++) SOL_TRY(declare_param(w, &table->params[i], dtype, err));
+    return SOL_OK;
 }
 
 sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err)
@@ -49,19 +53,16 @@ sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, c
 
 sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dtype from, int64_t n, sol_err *err)
 {
+    const char *name = o->table->params[index].name, *type = sol_dtype_name(o->dtype);
     if (from == o->dtype) return sol_h5_append(o->w, o->first + index, data, (size_t)n * sol_dtype_size(from), err);
-    sol_status st = SOL_OK;
-    for (int64_t at = 0; st == SOL_OK && at < n; at += PIECE) {
+    for (int64_t at = 0; at < n; at += PIECE) {
         int64_t some = sol_min_i64(n - at, PIECE);
-        const char *here = (const char *)data + (size_t)at * sol_dtype_size(from);
-        if (from == SOL_F32)
-            st = sol_part_refuse_beyond(o->table->params[index].name, (const float *)(const void *)here, some, sol_dtype_name(o->dtype),
-                                        sol_dtype_most(o->dtype), err);
-        if (st != SOL_OK) break;
+        const void *here = (const char *)data + (size_t)at * sol_dtype_size(from);
+        if (from == SOL_F32) SOL_TRY(sol_part_refuse_beyond(name, here, some, type, sol_dtype_most(o->dtype), err));
         sol_convert(o->buffer, o->dtype, here, from, some);
-        st = sol_h5_append(o->w, o->first + index, o->buffer, (size_t)some * sol_dtype_size(o->dtype), err);
+        SOL_TRY(sol_h5_append(o->w, o->first + index, o->buffer, (size_t)some * sol_dtype_size(o->dtype), err));
     }
-    return st;
+    return SOL_OK;
 }
 
 void sol_params_out_free(sol_params_out *o)
@@ -84,7 +85,7 @@ static sol_status find_param(const sol_h5_file *f, const sol_param *p, const sol
     return sol_h5_need_dataset(f, path, bf16 ? SOL_H5_U16 : SOL_H5_F32, n_dims, dims, n, err);
 }
 
-/* The number of datasets below /params; each name of the table was found, so that a larger number means a stranger. */
+/* Nothing stands below /params but what the table has. */
 static sol_status refuse_strangers(const sol_h5_file *f, const sol_model *table, sol_err *err)
 {
     for (size_t i = 0; i < f->tree.n; i++) {
@@ -97,23 +98,21 @@ static sol_status refuse_strangers(const sol_h5_file *f, const sol_model *table,
 
 sol_status sol_params_check(const sol_h5_file *f, const sol_model *table, bool *all_bf16, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *all_bf16 = true;
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++) {
+    for (int i = 0; i < table->n_params; i++) {
         const sol_h5_node *n;
         sol_dtype stored = SOL_F32;
-        st = find_param(f, &table->params[i], &n, &stored, err);
-        if (st == SOL_OK && stored != SOL_BF16) *all_bf16 = false;
+        SOL_TRY(find_param(f, &table->params[i], &n, &stored, err));
+        if (stored != SOL_BF16) *all_bf16 = false;
     }
-    return st == SOL_OK ? refuse_strangers(f, table, err) : st;
+    return refuse_strangers(f, table, err);
 }
 
 sol_status sol_params_in_open(sol_params_in *in, const sol_h5_file *f, const sol_param *p, sol_err *err)
 {
     const sol_h5_node *n;
     sol_params_in_free(in);
-    sol_status st = find_param(f, p, &n, &in->stored, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(find_param(f, p, &n, &in->stored, err));
     in->stream = (sol_h5_stream){.file = f, .node = n};
     int64_t count = sol_param_count(p);
     return sol_alloc_array(&in->buffer, (size_t)sol_min_i64(count, PIECE), 4, err);
@@ -121,14 +120,14 @@ sol_status sol_params_in_open(sol_params_in *in, const sol_h5_file *f, const sol
 
 sol_status sol_params_in_next(sol_params_in *in, void *out, sol_dtype to, int64_t n, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int64_t at = 0; st == SOL_OK && at < n; at += PIECE) {
+    for (int64_t at = 0; at < n; at += PIECE) {
         int64_t some = sol_min_i64(n - at, PIECE);
-        void *here = (char *)out + (size_t)at * sol_dtype_size(to), *raw = in->stored == to ? here : in->buffer;
-        st = sol_h5_stream_next(&in->stream, raw, (size_t)some * sol_dtype_size(in->stored), err);
-        if (st == SOL_OK && raw != here) sol_convert(here, to, raw, in->stored, some);
+        void *here = (char *)out + (size_t)at * sol_dtype_size(to);
+        void *raw = in->stored == to ? here : in->buffer;
+        SOL_TRY(sol_h5_stream_next(&in->stream, raw, (size_t)some * sol_dtype_size(in->stored), err));
+        if (raw != here) sol_convert(here, to, raw, in->stored, some);
     }
-    return st;
+    return SOL_OK;
 }
 
 void sol_params_in_free(sol_params_in *in)
