@@ -121,7 +121,7 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     return st;
 }
 
-/* The parameters behind each matrix of a block, and their biases. */
+/* The parameters behind each matrix of a block. */
 enum { MAX_PARTS = 3 };
 static const struct {
     int n;
