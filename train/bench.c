@@ -82,7 +82,8 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
     *load_seconds = sol_clock() - from;
     /* The net has the linears in its own layout now. */
     if (packed->matrix)
-        for (int i = 0; i < packed->table->n_params; i++) sol_stored_free(&packed->matrix[i]);
+        for (int i = 0; i < packed->table->n_params; i++)
+            if (packed->matrix[i].type == SOL_TERNARY) sol_stored_free(&packed->matrix[i]);
     if (st != SOL_OK) sol_packed_model_free(packed);
     return st;
 }
