@@ -227,6 +227,8 @@ static sol_status make_markdown(const table *t, sol_text *out, sol_err *err)
     }
     sol_text_add(out, NULL, "|\n");
     for (int row = 0; row < s->n_points; row++) add_markdown_row(t, row, width, out);
+    if (s->n_seeds < 3)
+        sol_text_add(out, NULL, "\nFewer than 3 seeds: a difference of the size of the deviations may be chance.\n");
     sol_free(width);
     return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
 }

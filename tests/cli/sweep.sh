@@ -43,6 +43,7 @@ expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --jobs 2
 grep -q "8 runs, 1 of them done" "$dir/err" || fail "$(cat "$dir/err")"
 [ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "$(cat "$dir/swept/table.md")"
 grep -q '^| naive | 0.001 *| 2 .*| +0.0000 ± 0.0000 *|' "$dir/swept/table.md" || fail "$(cat "$dir/swept/table.md")"
+grep -q '^Fewer than 3 seeds' "$dir/swept/table.md" || fail "no caution: $(cat "$dir/swept/table.md")"
 [ "$(wc -l <"$dir/swept/table.csv")" -eq 5 ] || fail "$(cat "$dir/swept/table.csv")"
 head -n 1 "$dir/swept/table.csv" | grep -q '^point,optim.lr,seeds,eval loss,eval loss deviation,packed loss,' || fail "$(cat "$dir/swept/table.csv")"
 
