@@ -13,6 +13,9 @@ for key in gemm_share bandwidth_share; do
 done
 grep -q '"context": 40, "prompt": 24' "$dir/out" || fail "$(cat "$dir/out")"
 grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out")"
+# A type that is read where it lies.
+"$SOLERA" bench --shape tiny --group-size 32 --embed-type f16 --prompt 4 --seconds 0.1 -t 1 >"$dir/out" 2>"$dir/err" ||
+    fail "embedding in fp16: $(cat "$dir/err")"
 "$SOLERA" bench --shape tiny --group-size 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
 grep -q '^kernels *c, 2 threads' "$dir/out" || fail "$(cat "$dir/out")"
 "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
