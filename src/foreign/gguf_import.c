@@ -81,7 +81,18 @@ static const char *text_of(const sol_gguf *g, const char *key, char out[64])
     return out;
 }
 
-/* Two families may share an architecture: our own files say which one it is, and a window tells. */
+/* Of the families that share the architecture of f: the one that our own files name, else one that
+ * has windows where the file has. */
+static const sol_family_row *choose_family(const sol_gguf *g, const sol_family_row *f, bool windowed)
+{
+    char type[64];
+    const sol_family_row *said = sol_family_named(text_of(g, "solera.model_type", type));
+    if (said && strcmp(said->gguf, f->gguf) == 0) return said;
+    for (const sol_family_row *r = sol_families; windowed && r < sol_families + SOL_FAMILIES; r++)
+        if (r->has & SOL_FAMILY_WINDOW && strcmp(r->gguf, f->gguf) == 0) return r;
+    return f;
+}
+
 static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     char name[64], type[64];
@@ -98,12 +109,7 @@ static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *e
     if (st == SOL_OK)
         st = need_int(g, "solera.context_length", c->max_position_embeddings,
                       &c->max_position_embeddings, err);
-    const sol_family_row *said = sol_family_named(text_of(g, "solera.model_type", type));
-    for (int i = 0; i < SOL_FAMILIES && !said; i++)
-        if (strcmp(sol_families[i].gguf, f->gguf) == 0 && window > 0 &&
-            window < c->max_position_embeddings && sol_families[i].has & SOL_FAMILY_WINDOW)
-            said = &sol_families[i];
-    if (said && strcmp(said->gguf, f->gguf) == 0) sol_family_apply(said, c);
+    sol_family_apply(choose_family(g, f, window > 0 && window < c->max_position_embeddings), c);
     if (sol_family_of(c)->has & SOL_FAMILY_WINDOW) c->sliding_window = window;
     if (sol_family_of(c)->has & SOL_FAMILY_NOPE)
         c->no_rope_layer_interval = SOL_GGUF_NO_ROPE_INTERVAL;
