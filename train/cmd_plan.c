@@ -276,7 +276,7 @@ static sol_status open_evaluation(opened *j, sol_err *err)
 }
 
 /* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses in the same words. */
-static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
+static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
 {
     const sol_config *c = j->config;
     sol_status st = sol_config_quant(c, &j->quant, err);
@@ -287,8 +287,8 @@ static sol_status open_job(opened *j, estimate *e, sol_plan *plan, sol_err *err)
     if (st == SOL_OK) st = sol_job_model_header(c, &j->model_config, &j->tokenizer, err);
     if (st == SOL_OK) st = sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err);
     if (st == SOL_OK) st = sol_job_check_quant(c, j->model, &j->quant, err);
-    if (st == SOL_OK) st = sol_product_rate(j->ctx, c->train.compute, &e->gemm_rate, err);
-    /* After the products, since the buffers of the BLAS library are among it, and before data are read. */
+    if (st == SOL_OK) st = sol_product_once(j->ctx, c->train.compute, err);
+    /* After a product, since the buffers of the BLAS library are among it, and before data are read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     if (st == SOL_OK) st = open_train_data(j, err);
     if (st == SOL_OK) st = open_calibration(j, err);
@@ -307,7 +307,8 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
     sol_interrupt_catch(false);
     if (p->threads == 0) p->threads = c->run.threads;
     sol_status st = sol_program_ctx(p, &j.ctx, err);
-    if (st == SOL_OK) st = open_job(&j, &e, &plan, err);
+    if (st == SOL_OK) st = open_job(&j, &plan, err);
+    if (st == SOL_OK) st = sol_product_rate(j.ctx, c->train.compute, &e.gemm_rate, err);
     if (st == SOL_OK) st = plan_calibration(c, j.model, &j.quant, j.ctx, &plan, &e, err);
     if (st == SOL_OK) {
         count_weights(j.model, &j.quant, &e);

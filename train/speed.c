@@ -46,14 +46,16 @@ static void multiply(const sol_ctx *ctx, sol_dtype type, float *x, void *scratch
         sol_gemm(ctx, false, true, N, N, N, 1, a.data, N, b.data, N, 0, c, N);
 }
 
-sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, sol_err *err)
+/* Products for so many seconds at most, one at least. */
+static sol_status probe_products(const sol_ctx *ctx, sol_dtype type, double seconds, double *rate,
+                                 sol_err *err)
 {
     float *x = NULL;
     void *scratch = NULL;
     sol_status st = sol_alloc_array((void **)&x, 3 * N * N, sizeof *x, err);
     if (st == SOL_OK && type == SOL_BF16) st = sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, N), 1, err);
     for (int i = 0; st == SOL_OK && i < 2 * N * N; i++) x[i] = (float)(i % 7) - 3.0f;
-    sol_probe p = sol_probe_begin(1);
+    sol_probe p = sol_probe_begin(seconds);
     while (st == SOL_OK && !sol_probe_settled(&p)) {
         double from = sol_clock();
         multiply(ctx, type, x, scratch);
@@ -63,4 +65,15 @@ sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, so
     sol_free(scratch);
     *rate = p.best;
     return st;
+}
+
+sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, sol_err *err)
+{
+    return probe_products(ctx, type, 1, rate, err);
+}
+
+sol_status sol_product_once(const sol_ctx *ctx, sol_dtype type, sol_err *err)
+{
+    double rate;
+    return probe_products(ctx, type, 0, &rate, err);
 }

@@ -12,5 +12,7 @@ size_t sol_linear_weights(const sol_model *m);
 /* Operations a second of a large product in fp32 or bf16, the best of tries until it grows no more: about a tenth of a second, at
  * most one. */
 sol_status sol_product_rate(const sol_ctx *ctx, sol_dtype type, double *rate, sol_err *err);
+/* One such product: what the libraries allocate for it is there afterwards. */
+sol_status sol_product_once(const sol_ctx *ctx, sol_dtype type, sol_err *err);
 
 #endif

@@ -3,7 +3,7 @@
 . tests/cli/common
 make_job
 sums() { # names, checksums and where links lead, of everything in DIR
-    (cd "$1" && find . | sort && find . -type f -exec cksum {} + | sort && find . -type l -exec readlink {} +)
+    (cd "$1" && find . -type f -exec cksum {} + -o -print -type l -exec readlink {} \; | sort)
 }
 refuse() { # TEXT COMMAND...: the last line on stderr holds TEXT, and nothing changed in $dir/w
     text=$1
@@ -91,19 +91,19 @@ for name in lock log.txt config.yaml.tmp tokens-train.h5.tmp study.h5.tmp ckpt/s
     done
 done
 fresh
-train --set study.every=4 2>/dev/null
+train --set study.every=4 --set study.layers=down_proj 2>/dev/null
 for name in lock log.txt metrics.jsonl study.h5; do
     for kind in -s ""; do
         cp "$dir/w/run/$name" "$dir/kept"
         mv "$dir/w/run/$name" "$dir/w/elsewhere"
         ln $kind "$dir/w/elsewhere" "$dir/w/run/$name"
-        refuse "$name: " train --resume --set study.every=4
+        refuse "$name: " train --resume --set study.every=4 --set study.layers=down_proj
         rm "$dir/w/run/$name"
         mv "$dir/w/elsewhere" "$dir/w/run/$name"
         cmp -s "$dir/kept" "$dir/w/run/$name" || fail "$name changed"
     done
 done
-train --resume --set study.every=4 2>/dev/null || fail "the links are gone, but no resume"
+train --resume --set study.every=4 --set study.layers=down_proj 2>/dev/null || fail "the links are gone, but no resume"
 
 printf 'base: job.yaml\ndir: x\nseeds: [1]\n' >"$dir/sweep.yaml"
 
@@ -122,7 +122,7 @@ outputs() { # NAME COMMAND...
     done
 }
 outputs p.h5 "$SOLERA" export "$model" -o "$dir/o/p.h5" --no-card
-outputs m.gguf "$SOLERA" export checkpoints/embedded.h5 -o "$dir/o/m.gguf" --format gguf --type q8_0 --no-card
+outputs m.gguf "$SOLERA" export "$model" -o "$dir/o/m.gguf" --format gguf --type f16 --no-card
 outputs model.safetensors "$SOLERA" export "$model" -o "$dir/o" --format safetensors --no-card
 outputs r.h5 "$SOLERA" import --random tiny -o "$dir/o/r.h5"
 outputs d.h5 "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$dir/o/d.h5"
@@ -216,8 +216,8 @@ rm -rf "$dir/w/hurt"
 cp -R "$dir/w/run" "$dir/w/hurt"
 for step in 24 30; do echo "$mine" >"$dir/w/hurt/ckpt/step-0000$step.h5"; done
 echo "$mine, earlier" >"$dir/w/hurt/ckpt/step-000024.h5.damaged"
-refuse "optim.lr: 0.001 -> 0.5" train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set optim.lr=0.5
-train --resume --set run.dir="$dir/w/hurt" --set study.every=4 2>/dev/null || fail "a resume behind damaged checkpoints"
+refuse "optim.lr: 0.001 -> 0.5" train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set study.layers=down_proj --set optim.lr=0.5
+train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set study.layers=down_proj 2>/dev/null || fail "a resume behind damaged checkpoints"
 [ "$(cat "$dir/w/hurt/ckpt/step-000024.h5.damaged")" = "$mine, earlier" ] && [ "$(cat "$dir/w/hurt/ckpt/step-000024.h5.damaged2")" = "$mine" ] &&
     [ "$(cat "$dir/w/hurt/ckpt/step-000030.h5.damaged")" = "$mine" ] || fail "$(ls "$dir/w/hurt/ckpt")"
 

@@ -1,7 +1,8 @@
 . tests/cli/common
 # An output is replaced where this program wrote it, or with --force; anything else stays as it is. Permissions stay, too.
-e=checkpoints/embedded.h5
 make_job
+e=$dir/e.h5
+"$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" -o "$e" 2>/dev/null
 o=$dir/o
 mkdir "$o"
 
@@ -23,7 +24,7 @@ verbs() { # make NAME: puts what is not ours under that name
     for name in p.h5 m.h5 m.gguf i.h5 d.h5 t.json; do
         "$1" "$o/$name"
         case $name in
-        p.h5) refused $name "$SOLERA" export "$e" -o "$o/$name" --method sherry --no-card ;;
+        p.h5) refused $name "$SOLERA" export "$e" -o "$o/$name" --method sherry --group-size 64 --no-card ;;
         m.h5) refused $name "$SOLERA" export "$e" -o "$o/$name" --format model --no-card ;;
         m.gguf) refused $name "$SOLERA" export "$e" -o "$o/$name" --type q8_0 --no-card ;;
         i.h5) refused $name "$SOLERA" import --random tiny -o "$o/$name" ;;
@@ -54,7 +55,7 @@ refused s.jsonl "$SOLERA" eval "$e" --task piqa="$dir/piqa.jsonl" --samples "$o/
 expect 2 "text.txt: is read, too" "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/text.txt" --force
 
 # Ours, of another kind: a model becomes another model, and never a dataset.
-expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --method sherry --no-card
+expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --method sherry --group-size 64 --no-card
 expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --type f16 --no-card
 expect 0 "" "$SOLERA" import --random tiny -o "$o/p.h5"
 cp "$o/p.h5" "$dir/before"

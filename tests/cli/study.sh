@@ -1,6 +1,6 @@
 . tests/cli/common
 make_job
-"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/a" --set study.every=5 --set study.layers=0,down_proj --set study.rows=16 2>/dev/null
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/a" --set study.every=5 --set study.layers=down_proj --set study.rows=16 2>/dev/null
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/plain" --set train.steps=5 --set train.eval_every=0 2>/dev/null
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/fewer" --set train.steps=5 --set train.eval_every=0 --set study.every=1 \
     --set study.layers=0 2>/dev/null
@@ -31,7 +31,7 @@ expect 2 "$dir/cut.h5: " "$SOLERA" study "$dir/cut.h5"
 expect 2 "packed model, whose latent weights are gone" "$SOLERA" study "$dir/packed.h5"
 
 # A killed run: its records are there, up to the last.
-start metrics.jsonl:7 train "$dir/job.yaml" --set run.dir="$dir/killed" --set train.eval_every=0 --set study.every=1 --set study.rows=16
+start metrics.jsonl:7 train "$dir/job.yaml" --set run.dir="$dir/killed" --set train.eval_every=0 --set study.every=1 --set study.layers=0 --set study.rows=16
 killed
 expect 0 "" "$SOLERA" inspect "$dir/killed/study.h5"
 
