@@ -201,11 +201,10 @@ static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again
 sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *err)
 {
     bool again = true;
-    sol_status st = SOL_OK;
     *fd = -1;
     *taken = false;
-    while (st == SOL_OK && again) st = try_lock(fd, what, taken, &again, err);
-    return st;
+    while (again) SOL_TRY(try_lock(fd, what, taken, &again, err));
+    return SOL_OK;
 }
 
 static void unlock(sol_replace *r)
@@ -269,10 +268,10 @@ sol_status sol_replace_begin(sol_replace *r, const char *path, uint64_t bytes, s
 sol_status sol_replace_commit(sol_replace *r, sol_err *err)
 {
     char dir[SOL_PATH_MAX];
-    sol_status st = sync_path(r->temp_path, O_RDWR, err);
-    if (st == SOL_OK) st = set_mode(r, r->mode, err);
-    if (st != SOL_OK) return st;
-    if (rename(r->temp_path, r->path) != 0) return sol_fail_errno(err, r->path, "cannot rename into place");
+    SOL_TRY(sync_path(r->temp_path, O_RDWR, err));
+    SOL_TRY(set_mode(r, r->mode, err));
+    if (rename(r->temp_path, r->path) != 0)
+        return sol_fail_errno(err, r->path, "cannot rename into place");
     r->temp_path[0] = 0;
     unlock(r);
     parent_dir(dir, r->path);

@@ -35,9 +35,8 @@ sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
 {
     size_t bytes, padded;
     *out = NULL;
-    sol_status st = sol_size_mul(count, size, &bytes, err);
-    if (st == SOL_OK) st = sol_size_add(bytes, SOL_ALIGN, &padded, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_size_mul(count, size, &bytes, err));
+    SOL_TRY(sol_size_add(bytes, SOL_ALIGN, &padded, err));
     padded &= ~(size_t)(SOL_ALIGN - 1);
     if (padded == 0) padded = SOL_ALIGN;
     void *block;
@@ -58,8 +57,7 @@ sol_status sol_grow_array(void **block, size_t *capacity, size_t count, size_t s
     size_t want = *capacity + *capacity / 2 + 16;
     if (want < count) want = count;
     void *bigger;
-    sol_status st = sol_alloc_array(&bigger, want, size, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array(&bigger, want, size, err));
     if (*capacity) memcpy(bigger, *block, *capacity * size);
     sol_free(*block);
     *block = bigger;
@@ -84,10 +82,10 @@ sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err)
 {
     size_t bytes;
     *out = NULL;
-    sol_status st = sol_size_add(n, 1, &bytes, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)out, bytes, 1, err);
-    if (st == SOL_OK && n) memcpy(*out, s, n);
-    return st;
+    SOL_TRY(sol_size_add(n, 1, &bytes, err));
+    SOL_TRY(sol_alloc_array((void **)out, bytes, 1, err));
+    if (n) memcpy(*out, s, n);
+    return SOL_OK;
 }
 
 void sol_free(void *block)

@@ -92,8 +92,7 @@ static bool at_member(const sol_reader *r)
 
 static sol_status begin(sol_reader *r, sol_err *err)
 {
-    sol_status st = need(r, 2, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need(r, 2, err));
     r->begun = true;
     r->gzip = at_member(r);
     if (r->gzip && inflateInit2(&r->z, 16 + MAX_WBITS) != Z_OK)
@@ -112,16 +111,15 @@ static sol_status damaged(const sol_reader *r, const char *why, sol_err *err)
 static sol_status trailing(sol_reader *r, sol_err *err)
 {
     unsigned long long from = sol_reader_position(r);
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && !r->eof) {
+    while (!r->eof) {
         r->at = r->n;
-        st = need(r, 1, err);
+        SOL_TRY(need(r, 1, err));
     }
-    if (st != SOL_OK) return st;
-    return sol_fail(err, SOL_ERR_FORMAT,
-                    "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
-                    "the whole text, or cut them off",
-                    r->path, (unsigned long long)r->loaded - from, from);
+    return sol_fail(
+        err, SOL_ERR_FORMAT,
+        "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
+        "the whole text, or cut them off",
+        r->path, (unsigned long long)r->loaded - from, from);
 }
 
 /* Between two members, or before the end: zeros pad a file that lies in blocks. Begins the next member. */
@@ -140,10 +138,9 @@ static sol_status next_member(sol_reader *r, sol_err *err)
 
 static sol_status inflate_some(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && *n == 0) {
-        st = r->in_member ? need(r, 1, err) : next_member(r, err);
-        if (st != SOL_OK || !r->in_member) return st;
+    while (*n == 0) {
+        SOL_TRY(r->in_member ? need(r, 1, err) : next_member(r, err));
+        if (!r->in_member) return SOL_OK;
         if (r->at == r->n) return damaged(r, "it ends early", err);
         r->z.next_in = r->in + r->at;
         r->z.avail_in = (unsigned)(r->n - r->at);
@@ -155,17 +152,16 @@ static sol_status inflate_some(sol_reader *r, void *buf, size_t size, size_t *n,
         r->in_member = code != Z_STREAM_END;
         if (code == Z_MEM_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
         if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
-            st = damaged(r, r->z.msg ? r->z.msg : "inconsistent stream", err);
+            SOL_TRY(damaged(r, r->z.msg ? r->z.msg : "inconsistent stream", err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
     *n = 0;
     if (size > STEP_MAX) size = STEP_MAX;
-    sol_status st = r->begun ? SOL_OK : begin(r, err);
-    if (st != SOL_OK) return st;
+    if (!(r->begun)) SOL_TRY(begin(r, err));
     if (r->gzip) return inflate_some(r, buf, size, n, err);
     if (r->at == r->n) return r->eof ? SOL_OK : load(r, buf, size, n, err);
     *n = r->n - r->at < size ? r->n - r->at : size;

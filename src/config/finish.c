@@ -222,16 +222,14 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
         if ((sol_keys[i].flags & SOL_KEY_REQUIRED) && !text[0])
             return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
     }
-    sol_status st = check_model_and_data(c, err);
-    if (st == SOL_OK) st = check_distill(c, err);
-    if (st == SOL_OK) st = sol_config_quant(c, &spec, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_model_and_data(c, err));
+    SOL_TRY(check_distill(c, err));
+    SOL_TRY(sol_config_quant(c, &spec, err));
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
         return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
                                c->quant.method, sol_config_word(c, "train.param_dtype"));
-    st = check_fused(c, &spec, err);
-    if (st == SOL_OK) st = check_eval_form(c, &spec, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_fused(c, &spec, err));
+    SOL_TRY(check_eval_form(c, &spec, err));
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
         return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
                                c->residual.warmup_fraction, c->residual.end_fraction);

@@ -79,12 +79,11 @@ static sol_status set_text(const sol_key *k, char **field, const char *text, siz
     sol_err why = {0};
     if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     if (!quoted && sol_scalar_null(text, size)) size = 0;
-    sol_status st = sol_copy_string(&copy, text, size, err);
-    if (st == SOL_OK && (k->flags & SOL_KEY_PATH) && sol_path_check(copy, &why) != SOL_OK) {
+    SOL_TRY(sol_copy_string(&copy, text, size, err));
+    if ((k->flags & SOL_KEY_PATH) && sol_path_check(copy, &why) != SOL_OK) {
         sol_free(copy);
         return sol_fail(err, SOL_ERR_CONFIG, "%s", why.text);
     }
-    if (st != SOL_OK) return st;
     sol_free(*field);
     *field = copy;
     return SOL_OK;
@@ -117,10 +116,10 @@ static sol_status set_int(const sol_key *k, int64_t *field, const char *text, so
 static sol_status set_real(const sol_key *k, double *field, const char *text, sol_err *err)
 {
     double x = 0;
-    sol_status st = sol_scalar_real(text, &x, err);
-    if (st == SOL_OK && !(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
-    if (st == SOL_OK) *field = x;
-    return st;
+    SOL_TRY(sol_scalar_real(text, &x, err));
+    if (!(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
+    *field = x;
+    return SOL_OK;
 }
 
 /* From --set, a sweep, or the default: one line of YAML. */

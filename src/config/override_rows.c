@@ -68,17 +68,15 @@ static sol_status take_row(sol_quant_override *row, const sol_yaml *item, const 
                            sol_err *err)
 {
     bool seen[N_FIELDS] = {false};
-    sol_status st = SOL_OK;
     *row = (sol_quant_override){.none = false};
     *at = item;
     if (item->kind != SOL_YAML_MAPPING)
         return sol_fail(err, SOL_ERR_CONFIG,
                         "wants rows as {match: \"*.down_proj.weight\", group_size: 32}");
-    for (int i = 0; st == SOL_OK && i < item->n; i += 2) {
+    for (int i = 0; i < item->n; i += 2) {
         *at = &item->item[i];
-        st = take_field(row, &item->item[i], &item->item[i + 1], seen, err);
+        SOL_TRY(take_field(row, &item->item[i], &item->item[i + 1], seen, err));
     }
-    if (st != SOL_OK) return st;
     *at = item;
     if (!row->match[0]) return sol_fail(err, SOL_ERR_CONFIG, "a row without match");
     if (row->none && row->group_size)
@@ -92,17 +90,16 @@ static sol_status take_row(sol_quant_override *row, const sol_yaml *item, const 
 sol_status sol_overrides_read(sol_quant_overrides **o, const sol_yaml *list, const sol_yaml **at,
                               sol_err *err)
 {
-    sol_status st = SOL_OK;
     *o = NULL;
     *at = list;
     if (list->kind == SOL_YAML_SCALAR && !list->quoted && sol_scalar_null(list->text, list->size))
         return SOL_OK;
     if (list->kind != SOL_YAML_LIST)
         return sol_fail(err, SOL_ERR_CONFIG, "wants a list of rows, [] for none");
-    for (int i = 0; st == SOL_OK && i < list->n; i++) {
+    for (int i = 0; i < list->n; i++) {
         sol_quant_override row;
-        st = take_row(&row, &list->item[i], at, err);
-        if (st == SOL_OK) st = sol_quant_overrides_add(o, &row, err);
+        SOL_TRY(take_row(&row, &list->item[i], at, err));
+        SOL_TRY(sol_quant_overrides_add(o, &row, err));
     }
-    return st;
+    return SOL_OK;
 }

@@ -146,24 +146,25 @@ static sol_status take_section(reader *r, const sol_yaml *key, const sol_yaml *v
 {
     int section = 0;
     if (is_extends(key)) return fail_at(r, key, err, "extends: comes first in a file, and once");
-    sol_status st = find_section(r, key, &section, err);
-    if (st != SOL_OK || is_nothing(value)) return st; /* "train:" with nothing below */
+    SOL_TRY(find_section(r, key, &section, err));
+    if (is_nothing(value)) return SOL_OK; /* "train:" with nothing below */
     if (value->kind == SOL_YAML_LIST) return fail_at(r, value, err, "a list has no place here");
     if (value->kind == SOL_YAML_SCALAR)
         return fail_at(r, value, err, "section '%s': wants keys below it, not a value", sol_key_sections[section].name);
-    for (int i = 0; st == SOL_OK && i < value->n; i += 2) st = take_key(r, section, &value->item[i], &value->item[i + 1], err);
-    return st;
+    for (int i = 0; i < value->n; i += 2)
+        SOL_TRY(take_key(r, section, &value->item[i], &value->item[i + 1], err));
+    return SOL_OK;
 }
 
 static sol_status take_root(reader *r, const sol_yaml *root, sol_err *err)
 {
-    sol_status st = SOL_OK;
     if (is_nothing(root)) return SOL_OK; /* all defaults */
     if (root->kind == SOL_YAML_LIST) return fail_at(r, root, err, "a list has no place here");
-    if (root->kind == SOL_YAML_SCALAR) return fail_at(r, root, err, "a job file is a mapping of sections, this is a single value");
-    for (int i = extends(root) ? 2 : 0; st == SOL_OK && i < root->n; i += 2)
-        st = take_section(r, &root->item[i], &root->item[i + 1], err);
-    return st;
+    if (root->kind == SOL_YAML_SCALAR)
+        return fail_at(r, root, err, "a job file is a mapping of sections, this is a single value");
+    for (int i = extends(root) ? 2 : 0; i < root->n; i += 2)
+        SOL_TRY(take_section(r, &root->item[i], &root->item[i + 1], err));
+    return SOL_OK;
 }
 
 /* The text, and before it what it extends; path NULL: it is no file and extends none. */

@@ -52,10 +52,11 @@ sol_status sol_scalar_int(const char *text, int64_t *value, sol_err *err)
     int base = strncmp(text, "0x", 2) == 0 ? 16 : strncmp(text, "0o", 2) == 0 ? 8 : 10;
     const char *digits = text + (base == 10 ? text[0] == '+' || text[0] == '-' : 2);
     static const char all[] = "0123456789abcdefABCDEF";
-    size_t n = base == 16 ? strspn(digits, all) : base == 8 ? strspn(digits, "01234567") : strspn(digits, "0123456789");
+    size_t n = base == 16  ? strspn(digits, all)
+               : base == 8 ? strspn(digits, "01234567")
+                           : strspn(digits, "0123456789");
     double x;
-    sol_status st = check_form(text, "a whole number", err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_form(text, "a whole number", err));
     if (n == 0 || digits[n]) {
         if (is_real(text, &x) && x == floor(x) && fabs(x) < 1e15)
             return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a whole number: write %.0f", text, x);
@@ -68,10 +69,10 @@ sol_status sol_scalar_int(const char *text, int64_t *value, sol_err *err)
 
 sol_status sol_scalar_real(const char *text, double *value, sol_err *err)
 {
-    sol_status st = check_form(text, "a number", err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_form(text, "a number", err));
     errno = 0;
     if (!is_real(text, value)) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not a number", text);
-    if (errno == ERANGE && fabs(*value) < 1) return sol_fail(err, SOL_ERR_CONFIG, "'%s' is too small to be told from 0", text);
+    if (errno == ERANGE && fabs(*value) < 1)
+        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is too small to be told from 0", text);
     return SOL_OK;
 }

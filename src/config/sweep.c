@@ -84,8 +84,7 @@ static sol_status take_base(reader *r, const sol_yaml *n, sol_err *err)
     if (r->opts->base) return copy_text(&r->s->base, r->opts->base, err);
     const char *s = text_of(n), *slash = strrchr(r->path, '/');
     sol_text t = {0};
-    sol_status st = take_path(r, n, "base", "the path of a job file", err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(take_path(r, n, "base", "the path of a job file", err));
     if (s[0] != '/' && slash) sol_text_add(&t, err, "%.*s", (int)(slash + 1 - r->path), r->path);
     sol_text_add(&t, err, "%s", s);
     r->s->base = t.data;
@@ -109,8 +108,8 @@ static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
     if (n->kind != SOL_YAML_LIST || n->n < 1 || n->n > MAX_SEEDS)
         return fail_at(r, n, err, "seeds: expected a list of 1 to %d whole numbers", MAX_SEEDS);
     int count = n->n;
-    sol_status st = sol_alloc_array((void **)&r->s->seed, (size_t)count, sizeof *r->s->seed, err);
-    for (int i = 0; st == SOL_OK && i < count; i++) {
+    SOL_TRY(sol_alloc_array((void **)&r->s->seed, (size_t)count, sizeof *r->s->seed, err));
+    for (int i = 0; i < count; i++) {
         const sol_yaml *item = &n->item[i];
         if (!read_integer(item, 0, INT64_C(9007199254740991), &r->s->seed[i]))
             return fail_at(r, item, err, "seeds: expected a whole number from 0 to 9007199254740991");
@@ -118,7 +117,7 @@ static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
             if (r->s->seed[k] == r->s->seed[i]) return fail_at(r, item, err, "seeds: %lld is there twice", (long long)r->s->seed[i]);
         r->s->n_seeds++;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status take_measures(reader *r, const sol_yaml *n, sol_err *err)
@@ -148,21 +147,23 @@ static sol_status take_mapping(reader *r, const sol_yaml *n, const char *name, c
 
 static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *value, sol_err *err)
 {
-    static const char *const names[] = {"base", "dir", "seeds", "jobs", "keep_checkpoints", "set", "points", "grid", "against", "measures"};
+    static const char *const names[] = {"base", "dir",    "seeds", "jobs",    "keep_checkpoints",
+                                        "set",  "points", "grid",  "against", "measures"};
     const char *name = text_of(key);
     if (!name) return fail_at(r, key, err, "expected a name");
     if (strcmp(name, "base") == 0) return take_base(r, value, err);
     if (strcmp(name, "dir") == 0 && r->opts->dir) return copy_text(&r->s->dir, r->opts->dir, err);
     if (strcmp(name, "dir") == 0) {
-        sol_status st = take_path(r, value, name, "the path of a directory", err);
-        return st == SOL_OK ? copy_text(&r->s->dir, text_of(value), err) : st;
+        SOL_TRY(take_path(r, value, name, "the path of a directory", err));
+        return copy_text(&r->s->dir, text_of(value), err);
     }
     if (strcmp(name, "seeds") == 0) return take_seeds(r, value, err);
     if (strcmp(name, "measures") == 0) return take_measures(r, value, err);
     if (strcmp(name, "set") == 0) return take_mapping(r, value, name, &r->set, err);
     if (strcmp(name, "points") == 0) return take_mapping(r, value, name, &r->points, err);
     if (strcmp(name, "grid") == 0) return take_mapping(r, value, name, &r->grid, err);
-    if (strcmp(name, "keep_checkpoints") == 0) return take_bool(r, value, name, &r->s->keep_checkpoints, err);
+    if (strcmp(name, "keep_checkpoints") == 0)
+        return take_bool(r, value, name, &r->s->keep_checkpoints, err);
     if (strcmp(name, "against") == 0) {
         r->against = value;
         return SOL_OK;
@@ -170,22 +171,27 @@ static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *val
     if (strcmp(name, "jobs") == 0)
         return read_integer(value, 1, 1024, &r->s->jobs) ? SOL_OK : fail_at(r, value, err, "jobs: expected a whole number from 1 to 1024");
     const char *near = sol_nearest_name(name, names, (int)(sizeof names / sizeof *names));
-    return fail_at(r, key, err, "unknown key '%.60s'%s%s%s", name, near ? "; did you mean '" : ": expected base, dir, seeds, jobs, "
-                   "keep_checkpoints, set, points, grid, against or measures", near ? near : "", near ? "'?" : "");
+    return fail_at(r, key, err, "unknown key '%.60s'%s%s%s", name,
+                   near ? "; did you mean '"
+                        : ": expected base, dir, seeds, jobs, "
+                          "keep_checkpoints, set, points, grid, against or measures",
+                   near ? near : "", near ? "'?" : "");
 }
 
 static sol_status take_entries(reader *r, const sol_yaml *root, sol_err *err)
 {
     const sol_yaml *all;
-    if (root->kind == SOL_YAML_SCALAR && root->size == 0) return sol_fail(err, SOL_ERR_CONFIG, "%s: is empty", r->path);
-    sol_status st = take_mapping(r, root, "sweep", &all, err);
-    for (int i = 0; st == SOL_OK && i < pair_count(root); i++) st = take_entry(r, pair_key(root, i), pair_value(root, i), err);
-    if (st != SOL_OK) return st;
-    if (!r->s->base && r->opts->base) st = copy_text(&r->s->base, r->opts->base, err);
-    if (st == SOL_OK && !r->s->dir && r->opts->dir) st = copy_text(&r->s->dir, r->opts->dir, err);
-    if (st != SOL_OK) return st;
-    if (!r->s->base) return sol_fail(err, SOL_ERR_CONFIG, "%s: has no base, the job that is run", r->path);
-    if (!r->s->dir) return sol_fail(err, SOL_ERR_CONFIG, "%s: has no dir, where the runs live", r->path);
+    if (root->kind == SOL_YAML_SCALAR && root->size == 0)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: is empty", r->path);
+    SOL_TRY(take_mapping(r, root, "sweep", &all, err));
+    for (int i = 0; i < pair_count(root); i++)
+        SOL_TRY(take_entry(r, pair_key(root, i), pair_value(root, i), err));
+    if (!r->s->base && r->opts->base) SOL_TRY(copy_text(&r->s->base, r->opts->base, err));
+    if (!r->s->dir && r->opts->dir) SOL_TRY(copy_text(&r->s->dir, r->opts->dir, err));
+    if (!r->s->base)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: has no base, the job that is run", r->path);
+    if (!r->s->dir)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: has no dir, where the runs live", r->path);
     if (r->s->n_seeds == 0) return sol_fail(err, SOL_ERR_CONFIG, "%s: has no seeds", r->path);
     return SOL_OK;
 }
@@ -224,10 +230,9 @@ static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, cons
 
 static sol_status add_settings(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *mapping, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < pair_count(mapping); i++)
-        st = add_setting(r, p, c, pair_key(mapping, i), pair_value(mapping, i), err);
-    return st;
+    for (int i = 0; i < pair_count(mapping); i++)
+        SOL_TRY(add_setting(r, p, c, pair_key(mapping, i), pair_value(mapping, i), err));
+    return SOL_OK;
 }
 
 /* "a", "32" become "a_32": letters, digits, dot, plus and minus stay what they are. */
@@ -259,29 +264,30 @@ static sol_status check_name(const reader *r, const char *name, sol_err *err)
 static sol_status check_point(reader *r, const sol_sweep_point *p, sol_config *c, sol_err *err)
 {
     sol_err why = {0};
-    sol_status st = sol_config_set(c, "run.dir=x", err);
-    if (st == SOL_OK && sol_config_finish(c, &why) != SOL_OK)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: point %s: %s", r->path, p->name, why.text);
-    for (const sol_sweep_point *q = r->s->point; st == SOL_OK && q < p; q++)
+    SOL_TRY(sol_config_set(c, "run.dir=x", err));
+    if (sol_config_finish(c, &why) != SOL_OK)
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: point %s: %s", r->path, p->name, why.text);
+    for (const sol_sweep_point *q = r->s->point; q < p; q++)
         if (strcasecmp(q->name, p->name) == 0)
-            st = sol_fail(err, SOL_ERR_CONFIG, "%s: two points would share the directory %s%s", r->path, p->name,
-                          strcmp(q->name, p->name) == 0 ? "" : " where capital letters do not count");
-    return st == SOL_OK ? check_name(r, p->name, err) : st;
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: two points would share the directory %s%s",
+                            r->path, p->name,
+                            strcmp(q->name, p->name) == 0 ? ""
+                                                          : " where capital letters do not count");
+    return check_name(r, p->name, err);
 }
 
 /* Those of the command line, whose errors name it. */
 static sol_status add_options(reader *r, sol_sweep_point *p, sol_config *c, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < r->opts->n_set; i++) {
+    for (int i = 0; i < r->opts->n_set; i++) {
         const char *s = r->opts->set[i];
         if (strncmp(s, "run.dir=", 8) == 0 || strncmp(s, "run.seed=", 9) == 0)
             return sol_fail(err, SOL_ERR_USAGE, "--set %s: is set by the sweep, by dir and seeds", s);
-        st = sol_config_set(c, s, err);
-        if (st == SOL_OK) st = copy_text(&p->set[p->n_set], s, err);
-        if (st == SOL_OK) p->n_set++;
+        SOL_TRY(sol_config_set(c, s, err));
+        SOL_TRY(copy_text(&p->set[p->n_set], s, err));
+        p->n_set++;
     }
-    return st;
+    return SOL_OK;
 }
 
 /* What would break a row of the table. */
@@ -306,29 +312,29 @@ static sol_status add_listed(reader *r, sol_sweep_point *p, sol_config *c, int w
 {
     const sol_yaml *keys = pair_value(r->points, which);
     const char *nothing = text_of(keys);
-    sol_status st = check_listed_name(r, pair_key(r->points, which), err);
-    if (st == SOL_OK) st = copy_text(&p->cell[0], text_of(pair_key(r->points, which)), err);
-    if (st != SOL_OK || (nothing && !keys->quoted && sol_scalar_null(nothing, keys->size))) return st;
-    if (keys->kind != SOL_YAML_MAPPING) return fail_at(r, keys, err, "points: expected a mapping of keys");
-    st = take_mapping(r, keys, "points", &keys, err);
-    return st == SOL_OK ? add_settings(r, p, c, keys, err) : st;
+    SOL_TRY(check_listed_name(r, pair_key(r->points, which), err));
+    SOL_TRY(copy_text(&p->cell[0], text_of(pair_key(r->points, which)), err));
+    if ((nothing && !keys->quoted && sol_scalar_null(nothing, keys->size))) return SOL_OK;
+    if (keys->kind != SOL_YAML_MAPPING)
+        return fail_at(r, keys, err, "points: expected a mapping of keys");
+    SOL_TRY(take_mapping(r, keys, "points", &keys, err));
+    return add_settings(r, p, c, keys, err);
 }
 
 /* Combination `rest` of the grid, the last key turning fastest. */
 static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, int64_t rest, sol_err *err)
 {
-    sol_status st = SOL_OK;
     int first = r->points ? 1 : 0;
-    for (int k = pair_count(r->grid) - 1; st == SOL_OK && k >= 0; k--) {
+    for (int k = pair_count(r->grid) - 1; k >= 0; k--) {
         const sol_yaml *list = pair_value(r->grid, k);
         const sol_yaml *value = &list->item[rest % list->n];
         rest /= list->n;
         if (text_of(value) && !is_cell(text_of(value)))
             return fail_at(r, value, err, "grid: '%.60s': a value holds no bar and no control character", text_of(value));
-        st = add_setting(r, p, c, pair_key(r->grid, k), value, err);
-        if (st == SOL_OK) st = copy_text(&p->cell[first + k], text_of(value), err);
+        SOL_TRY(add_setting(r, p, c, pair_key(r->grid, k), value, err));
+        SOL_TRY(copy_text(&p->cell[first + k], text_of(value), err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static int most_settings(const reader *r, int which)
@@ -386,16 +392,19 @@ static sol_status make_points(reader *r, sol_err *err)
     int64_t combinations = 1;
     int listed = r->points ? pair_count(r->points) : 1, n_grid = pair_count(r->grid);
     if (listed == 0) return fail_at(r, r->points, err, "points: is empty");
-    sol_status st = count_grid(r, &combinations, err);
-    if (st == SOL_OK && listed * combinations > MAX_POINTS)
-        st = fail_at(r, r->points, err, "points: with the grid there are more than %d", MAX_POINTS);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->column, (size_t)n_grid + 1, sizeof *s->column, err);
-    if (st == SOL_OK && r->points) st = copy_text(&s->column[s->n_columns++], "point", err);
-    for (int k = 0; st == SOL_OK && k < n_grid; k++) st = copy_text(&s->column[s->n_columns++], text_of(pair_key(r->grid, k)), err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->point, (size_t)(listed * combinations), sizeof *s->point, err);
-    for (int i = 0; st == SOL_OK && i < listed; i++)
-        for (int64_t k = 0; st == SOL_OK && k < combinations; k++) st = make_point(r, i, k, err);
-    return st == SOL_OK ? find_against(r, err) : st;
+    SOL_TRY(count_grid(r, &combinations, err));
+    if (listed * combinations > MAX_POINTS)
+        SOL_TRY(
+            fail_at(r, r->points, err, "points: with the grid there are more than %d", MAX_POINTS));
+    SOL_TRY(sol_alloc_array((void **)&s->column, (size_t)n_grid + 1, sizeof *s->column, err));
+    if (r->points) SOL_TRY(copy_text(&s->column[s->n_columns++], "point", err));
+    for (int k = 0; k < n_grid; k++)
+        SOL_TRY(copy_text(&s->column[s->n_columns++], text_of(pair_key(r->grid, k)), err));
+    SOL_TRY(sol_alloc_array((void **)&s->point, (size_t)(listed * combinations), sizeof *s->point,
+                            err));
+    for (int i = 0; i < listed; i++)
+        for (int64_t k = 0; k < combinations; k++) SOL_TRY(make_point(r, i, k, err));
+    return find_against(r, err);
 }
 
 /* ---- reading ---- */

@@ -8,9 +8,9 @@
 
 static sol_status add_key(sol_text *t, const sol_config *c, int i, sol_err *err)
 {
-    sol_status st = sol_text_add(t, err, "  %s: ", sol_keys[i].name);
-    if (st == SOL_OK) st = sol_key_add_value(t, c, i, err);
-    return st == SOL_OK ? sol_text_add(t, err, "\n") : st;
+    SOL_TRY(sol_text_add(t, err, "  %s: ", sol_keys[i].name));
+    SOL_TRY(sol_key_add_value(t, c, i, err));
+    return sol_text_add(t, err, "\n");
 }
 
 sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err)
@@ -50,13 +50,14 @@ static sol_status add_comment(sol_text *t, const char *indent, const char *text,
 
 static sol_status add_quantizers(sol_text *t, sol_err *err)
 {
-    sol_status st = add_comment(t, "  ", "none: full precision.", err);
-    for (int i = 0; st == SOL_OK && i < sol_quantizer_count(); i++) {
+    SOL_TRY(add_comment(t, "  ", "none: full precision.", err));
+    for (int i = 0; i < sol_quantizer_count(); i++) {
         char line[256];
-        snprintf(line, sizeof line, "%s: %s.", sol_quantizer_at(i)->name, sol_quantizer_at(i)->summary);
-        st = add_comment(t, "  ", line, err);
+        snprintf(line, sizeof line, "%s: %s.", sol_quantizer_at(i)->name,
+                 sol_quantizer_at(i)->summary);
+        SOL_TRY(add_comment(t, "  ", line, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
@@ -96,13 +97,12 @@ static const char *section_help(const char *name)
 static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, bool first, sol_err *err)
 {
     const sol_key *k = &sol_keys[i];
-    sol_status st = SOL_OK;
-    if (first && t->n > 0) st = sol_text_add(t, err, "\n");
-    if (st == SOL_OK && first) st = add_comment(t, "", section_help(k->section), err);
-    if (st == SOL_OK && first) st = sol_text_add(t, err, "%s:\n", k->section);
-    if (st == SOL_OK) st = add_comment(t, "  ", k->help, err);
-    if (st == SOL_OK) st = add_type(t, k, err);
-    return st == SOL_OK ? add_key(t, c, i, err) : st;
+    if (first && t->n > 0) SOL_TRY(sol_text_add(t, err, "\n"));
+    if (first) SOL_TRY(add_comment(t, "", section_help(k->section), err));
+    if (first) SOL_TRY(sol_text_add(t, err, "%s:\n", k->section));
+    SOL_TRY(add_comment(t, "  ", k->help, err));
+    SOL_TRY(add_type(t, k, err));
+    return add_key(t, c, i, err);
 }
 
 const char *sol_config_key_at(int i)

@@ -85,14 +85,16 @@ static sol_status read_node(reader *r, int depth, sol_yaml *n, sol_err *err)
 {
     const yaml_event_t *e = &r->event;
     char text[64];
-    if (e->type == YAML_ALIAS_EVENT) return fail_at(r, e->start_mark, err, "aliases (*) are not supported");
+    if (e->type == YAML_ALIAS_EVENT)
+        return fail_at(r, e->start_mark, err, "aliases (*) are not supported");
     snprintf(text, sizeof text, "is nested deeper than %d levels", SOL_YAML_DEPTH);
     if (depth > SOL_YAML_DEPTH) return fail_at(r, e->start_mark, err, text);
-    sol_status st = check_properties(r, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_properties(r, err));
     n->line = (int)e->start_mark.line + 1;
     n->column = (int)e->start_mark.column + 1;
-    n->kind = e->type == YAML_SCALAR_EVENT ? SOL_YAML_SCALAR : e->type == YAML_MAPPING_START_EVENT ? SOL_YAML_MAPPING : SOL_YAML_LIST;
+    n->kind = e->type == YAML_SCALAR_EVENT          ? SOL_YAML_SCALAR
+              : e->type == YAML_MAPPING_START_EVENT ? SOL_YAML_MAPPING
+                                                    : SOL_YAML_LIST;
     if (n->kind != SOL_YAML_SCALAR) return read_items(r, depth, n, err);
     n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     n->size = e->data.scalar.length;
@@ -102,13 +104,14 @@ static sol_status read_node(reader *r, int depth, sol_yaml *n, sol_err *err)
 static sol_status read_document(reader *r, sol_yaml *root, sol_err *err)
 {
     char text[160];
-    sol_status st = next_event(r, err); /* the stream starts */
-    if (st == SOL_OK) st = next_event(r, err);
-    if (st == SOL_OK && r->event.type == YAML_STREAM_END_EVENT) return sol_copy_string(&root->text, "", 0, err);
-    if (st == SOL_OK) st = next_event(r, err);
-    if (st == SOL_OK) st = read_node(r, 1, root, err);
-    for (int i = 0; st == SOL_OK && i < 2; i++) st = next_event(r, err); /* the document ends, then the stream */
-    if (st != SOL_OK || r->event.type == YAML_STREAM_END_EVENT) return st;
+    SOL_TRY(next_event(r, err)); /* the stream starts */
+    SOL_TRY(next_event(r, err));
+    if (r->event.type == YAML_STREAM_END_EVENT) return sol_copy_string(&root->text, "", 0, err);
+    SOL_TRY(next_event(r, err));
+    SOL_TRY(read_node(r, 1, root, err));
+    for (int i = 0; i < 2; i++)
+        SOL_TRY(next_event(r, err)); /* the document ends, then the stream */
+    if (r->event.type == YAML_STREAM_END_EVENT) return SOL_OK;
     snprintf(text, sizeof text, "%s holds one document, a second one starts here", r->what);
     return fail_at(r, r->event.start_mark, err, text);
 }
@@ -170,8 +173,7 @@ sol_status sol_yaml_file(const char *path, char **text, size_t *size, sol_err *e
 {
     sol_in in;
     *text = NULL;
-    sol_status st = sol_in_open(&in, path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_in_open(&in, path, err));
     sol_in_close(&in);
     if (in.size > SOL_YAML_BYTES + 3)
         return sol_fail(err, SOL_ERR_CONFIG, "%s: has %llu bytes; no job or sweep has more than %d", path,

@@ -35,11 +35,12 @@ static sol_status pass_make(pass *p, sol_err *err)
     if (p->o->stride < 1 || p->o->stride > context)
         return sol_fail(err, SOL_ERR_RANGE, "a stride of %lld tokens: must lie in 1..%lld, the window", (long long)p->o->stride,
                         (long long)context);
-    if (!sol_net_tokenizer(p->net)) return sol_fail(err, SOL_ERR_FORMAT, "the model has no tokenizer, so that text cannot be read");
-    sol_status st = sol_alloc_array((void **)&p->rows, (size_t)context, sizeof *p->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->targets, (size_t)context, sizeof *p->targets, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->logprob, (size_t)context, sizeof *p->logprob, err);
-    return st;
+    if (!sol_net_tokenizer(p->net))
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "the model has no tokenizer, so that text cannot be read");
+    SOL_TRY(sol_alloc_array((void **)&p->rows, (size_t)context, sizeof *p->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&p->targets, (size_t)context, sizeof *p->targets, err));
+    return sol_alloc_array((void **)&p->logprob, (size_t)context, sizeof *p->logprob, err);
 }
 
 /* One window: inputs[n], of which the last `predicting` predict the token after them; `done` tokens are finished by it. */

@@ -43,8 +43,7 @@ void sol_self_data_free(sol_self_data *d)
 
 static sol_status append(sampling *s, document *d, int32_t id, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&d->ids, &d->capacity, d->n + 1, sizeof *d->ids, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&d->ids, &d->capacity, d->n + 1, sizeof *d->ids, err));
     d->ids[d->n++] = id;
     s->sampled++;
     return SOL_OK;
@@ -53,16 +52,15 @@ static sol_status append(sampling *s, document *d, int32_t id, sol_err *err)
 /* Puts the next document into an idle slot. Documents only grow, so none is begun once the begun ones hold enough. */
 static sol_status begin_document(sampling *s, slot *x, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err));
     s->docs[s->n_docs] = (document){0};
     x->doc = (int64_t)s->n_docs++;
     x->rng = sol_rng_make(s->o->seed, SOL_STREAM_SELF + ((uint64_t)x->doc << 8));
     if (x->kv)
         sol_kv_truncate(x->kv, 0);
     else
-        st = sol_kv_create(&x->kv, s->net, s->o->max_len, err);
-    return st == SOL_OK ? append(s, &s->docs[x->doc], s->begin, err) : st;
+        SOL_TRY(sol_kv_create(&x->kv, s->net, s->o->max_len, err));
+    return append(s, &s->docs[x->doc], s->begin, err);
 }
 
 /* One token for every busy slot; *busy: how many there were. */
@@ -119,10 +117,9 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
     size_t docs = 0;
     while (docs < s->n_docs && n < s->o->n_tokens) n += (int64_t)s->docs[docs++].n;
     bool narrow = V <= 65536;
-    sol_status st = sol_alloc_array((void **)&out->doc_offsets, docs + 1, sizeof *out->doc_offsets, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array(narrow ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n, narrow ? 2 : 4, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&out->doc_offsets, docs + 1, sizeof *out->doc_offsets, err));
+    SOL_TRY(sol_alloc_array(narrow ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n,
+                            narrow ? 2 : 4, err));
     uint64_t at = 0;
     for (size_t d = 0; d < docs; d++) {
         out->doc_offsets[d] = at;
@@ -134,8 +131,11 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
         }
     }
     out->doc_offsets[docs] = at;
-    out->tokens = (sol_tokens){.data = narrow ? (const void *)out->ids16 : (const void *)out->ids32, .width = narrow ? 2 : 4, .n = n,
-                               .doc_offsets = out->doc_offsets, .n_docs = (int64_t)docs,
+    out->tokens = (sol_tokens){.data = narrow ? (const void *)out->ids16 : (const void *)out->ids32,
+                               .width = narrow ? 2 : 4,
+                               .n = n,
+                               .doc_offsets = out->doc_offsets,
+                               .n_docs = (int64_t)docs,
                                .tokenizer_hash = t ? sol_tokenizer_hash(t) : 0};
     return SOL_OK;
 }

@@ -119,14 +119,13 @@ static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err
     const json_t *choices = ctx ? list_of(line, "choices", err) : NULL;
     int64_t gold;
     if (!choices) return SOL_ERR_FORMAT;
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(choices); i++) {
+    for (size_t i = 0; i < json_array_size(choices); i++) {
         const char *text = json_string_value(json_array_get(choices, i));
-        st = text ? add_choice(item, ctx, strlen(ctx), text, err)
-                  : sol_fail(err, SOL_ERR_FORMAT, "choice %zu is not a string", i);
+        SOL_TRY(text ? add_choice(item, ctx, strlen(ctx), text, err)
+                     : sol_fail(err, SOL_ERR_FORMAT, "choice %zu is not a string", i));
     }
-    if (st == SOL_OK) st = whole_of(line, "gold", &gold, err);
-    return st == SOL_OK ? set_gold(item, "gold", gold, 0, err) : st;
+    SOL_TRY(whole_of(line, "gold", &gold, err));
+    return set_gold(item, "gold", gold, 0, err);
 }
 
 /* {contexts, continuation, gold} */
@@ -136,13 +135,13 @@ static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err
     const json_t *contexts = text ? list_of(line, "contexts", err) : NULL;
     int64_t gold;
     if (!contexts) return SOL_ERR_FORMAT;
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(contexts); i++) {
+    for (size_t i = 0; i < json_array_size(contexts); i++) {
         const char *ctx = json_string_value(json_array_get(contexts, i));
-        st = ctx ? add_choice(item, ctx, strlen(ctx), text, err) : sol_fail(err, SOL_ERR_FORMAT, "context %zu is not a string", i);
+        SOL_TRY(ctx ? add_choice(item, ctx, strlen(ctx), text, err)
+                    : sol_fail(err, SOL_ERR_FORMAT, "context %zu is not a string", i));
     }
-    if (st == SOL_OK) st = whole_of(line, "gold", &gold, err);
-    return st == SOL_OK ? set_gold(item, "gold", gold, 0, err) : st;
+    SOL_TRY(whole_of(line, "gold", &gold, err));
+    return set_gold(item, "gold", gold, 0, err);
 }
 
 /* ARC as AllenAI publishes it, and as Hugging Face's parquet files have it. */
@@ -187,8 +186,7 @@ static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
     static const char title[] = " [title]";
     size_t n = strlen(text), to = 0;
     sol_blank_strip(&text, &n);
-    sol_status st = sol_copy_string(out, text, n, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_copy_string(out, text, n, err));
     char *s = *out; /* each pass writes behind where it reads */
     for (char *hit = s; (hit = strstr(hit, title)) != NULL; n -= 6) {
         memcpy(hit, ". ", 2);

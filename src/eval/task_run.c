@@ -60,10 +60,13 @@ static sol_status add_prefix(const sol_net *net, sol_ids *ids, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
     int64_t id = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
-    if (id < 0) return sol_fail(err, SOL_ERR_UNSUPPORTED, "a choice without context: the model has neither BOS nor EOS to begin with");
-    sol_status st = sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + 1, sizeof *ids->id, err);
-    if (st == SOL_OK) ids->id[ids->n++] = (int32_t)id;
-    return st;
+    if (id < 0)
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "a choice without context: the model has neither BOS nor EOS to begin with");
+    SOL_TRY(sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + 1, sizeof *ids->id, err));
+    ids->id[ids->n++] = (int32_t)id;
+    return SOL_OK;
 }
 
 /* Tokens of one choice, cut from the left to what the model can read. */
@@ -115,11 +118,11 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
 
 static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, double *owner, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&r->row, &r->cap_rows, r->n + 1, sizeof *r->row, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&r->target, &r->cap_targets, r->n + 1, sizeof *r->target, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&r->logprob, &r->cap_logprob, r->n + 1, sizeof *r->logprob, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&r->owner, &r->cap_owner, r->n + 1, sizeof *r->owner, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&r->row, &r->cap_rows, r->n + 1, sizeof *r->row, err));
+    SOL_TRY(sol_grow_array((void **)&r->target, &r->cap_targets, r->n + 1, sizeof *r->target, err));
+    SOL_TRY(
+        sol_grow_array((void **)&r->logprob, &r->cap_logprob, r->n + 1, sizeof *r->logprob, err));
+    SOL_TRY(sol_grow_array((void **)&r->owner, &r->cap_owner, r->n + 1, sizeof *r->owner, err));
     r->row[r->n] = (sol_row){.kv = kv, .token = token};
     r->target[r->n] = target;
     r->owner[r->n++] = owner;
@@ -141,28 +144,30 @@ static sol_status flush(runner *r, sol_err *err)
 static sol_status score_group(runner *r, sol_err *err)
 {
     int most = 0;
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+    for (int i = 0; i < r->n_group; i++) {
         member *m = &r->group[i];
         int n = r->task->item[r->first + i].n_choices;
         most = n > most ? n : most;
-        st = sol_kv_create(&m->kv, r->net, m->longest > 0 ? m->longest : 1, err);
-        for (int64_t k = 0; st == SOL_OK && k < m->shared; k++) st = add_row(r, m->kv, m->request[0].ids.id[k], -1, NULL, err);
+        SOL_TRY(sol_kv_create(&m->kv, r->net, m->longest > 0 ? m->longest : 1, err));
+        for (int64_t k = 0; k < m->shared; k++)
+            SOL_TRY(add_row(r, m->kv, m->request[0].ids.id[k], -1, NULL, err));
     }
-    if (st == SOL_OK) st = flush(r, err);
-    for (int c = 0; st == SOL_OK && c < most; c++) {
-        for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+    SOL_TRY(flush(r, err));
+    for (int c = 0; c < most; c++) {
+        for (int i = 0; i < r->n_group; i++) {
             member *m = &r->group[i];
             if (c >= r->task->item[r->first + i].n_choices) continue;
             const request *q = &m->request[c];
             int64_t rows = (int64_t)q->ids.n - 1;
             sol_kv_truncate(m->kv, m->shared);
-            for (int64_t k = m->shared; st == SOL_OK && q->n_continuation > 0 && k < rows; k++)
-                st = add_row(r, m->kv, q->ids.id[k], k < rows - q->n_continuation ? -1 : q->ids.id[k + 1], &m->score[c], err);
+            for (int64_t k = m->shared; q->n_continuation > 0 && k < rows; k++)
+                SOL_TRY(add_row(r, m->kv, q->ids.id[k],
+                                k < rows - q->n_continuation ? -1 : q->ids.id[k + 1], &m->score[c],
+                                err));
         }
-        if (st == SOL_OK) st = flush(r, err);
+        SOL_TRY(flush(r, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static int best(const double *score, int n, const sol_task_choice *norm)
@@ -178,20 +183,22 @@ static int best(const double *score, int n, const sol_task_choice *norm)
 
 static sol_status count_group(runner *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < r->n_group; i++) {
+    for (int i = 0; i < r->n_group; i++) {
         const sol_task_item *item = &r->task->item[r->first + i];
         const double *score = r->group[i].score;
         for (int c = 0; c < item->n_choices; c++)
             if (!isfinite(score[c]))
                 return sol_fail(err, SOL_ERR_NONFINITE, "item %lld: a score is %g: the model's weights are broken",
                                 (long long)(r->first + i), score[c]);
-        int plain = best(score, item->n_choices, NULL), norm = best(score, item->n_choices, item->choice);
+        int plain = best(score, item->n_choices, NULL),
+            norm = best(score, item->n_choices, item->choice);
         r->right += plain == item->gold;
         r->right_norm += norm == item->gold;
-        if (r->o->sample) st = r->o->sample(r->o->sample_user, r->task, r->first + i, score, plain, norm, err);
+        if (r->o->sample)
+            SOL_TRY(
+                r->o->sample(r->o->sample_user, r->task, r->first + i, score, plain, norm, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Standard error of the mean of n zeros and ones with `right` ones. */

@@ -41,11 +41,10 @@ static sol_status gather_make(gather *g, sol_err *err)
 {
     g->capacity = g->o->windows.seq > GATHER_ROWS ? g->o->windows.seq : GATHER_ROWS;
     size_t n = (size_t)g->capacity;
-    sol_status st = sol_alloc_array((void **)&g->rows, n, sizeof *g->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->targets, n, sizeof *g->targets, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->logprob, n, sizeof *g->logprob, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->kvs, n, sizeof(sol_kv *), err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&g->rows, n, sizeof *g->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&g->targets, n, sizeof *g->targets, err));
+    SOL_TRY(sol_alloc_array((void **)&g->logprob, n, sizeof *g->logprob, err));
+    return sol_alloc_array((void **)&g->kvs, n, sizeof(sol_kv *), err);
 }
 
 static sol_status flush(gather *g, sol_err *err)

@@ -162,14 +162,14 @@ static sol_status parse_type(parser *s, span b, type *out)
 static sol_status parse_attr_type(parser *s, span b, type *out)
 {
     type base;
-    sol_status st = parse_type(s, b, out);
-    if (st != SOL_OK || (b.p[0] & 15) != 8) return st;
+    SOL_TRY(parse_type(s, b, out));
+    if ((b.p[0] & 15) != 8) return SOL_OK;
     b.p += 8;
     b.left -= 8;
     if (b.left < 8 || (b.p[0] & 15) != 0) return SOL_OK;
-    st = parse_type(s, b, &base);
-    if (st == SOL_OK && base.size == out->size) out->type = base.type;
-    return st;
+    SOL_TRY(parse_type(s, b, &base));
+    if (base.size == out->size) out->type = base.type;
+    return SOL_OK;
 }
 
 static uint64_t padded(uint64_t n, int version)
@@ -221,25 +221,25 @@ static sol_status parse_attr(parser *s, span b, sol_h5_node *n)
     if (flags != 0) return bad(s, "an attribute with a shared type is not used by solera");
     if (version == 3) take(&b, 1); /* character set of the name */
     span name, type_bytes, space_bytes;
-    if (!cut(&b, padded(name_size, version), &name) || !cut(&b, padded(type_size, version), &type_bytes) ||
+    if (!cut(&b, padded(name_size, version), &name) ||
+        !cut(&b, padded(type_size, version), &type_bytes) ||
         !cut(&b, padded(space_size, version), &space_bytes))
         return bad(s, "an attribute ends early");
-    if (name_size < 2 || name_size > MAX_NAME || name.p[name_size - 1] != 0 || memchr(name.p, 0, name_size - 1))
+    if (name_size < 2 || name_size > MAX_NAME || name.p[name_size - 1] != 0 ||
+        memchr(name.p, 0, name_size - 1))
         return bad(s, "an attribute's name is malformed");
     const char *text = (const char *)name.p;
     if (sol_h5_node_attr(n, text)) return bad(s, "attribute %s is there twice", text);
     type t;
     shape sh;
-    sol_status st = parse_attr_type(s, type_bytes, &t);
-    if (st == SOL_OK) st = parse_space(s, space_bytes, &sh);
-    if (st != SOL_OK) return st;
+    SOL_TRY(parse_attr_type(s, type_bytes, &t));
+    SOL_TRY(parse_space(s, space_bytes, &sh));
     uint64_t size;
     if (__builtin_mul_overflow(t.size, sh.count, &size) || size > b.left)
         return bad(s, "attribute %s ends early", text);
     if (sh.count != 1) t.type = SOL_H5_OTHER;
     if (sh.count == 1 && t.in_heap) {
-        st = find_in_heap(s, text, b, &b);
-        if (st != SOL_OK) return st;
+        SOL_TRY(find_in_heap(s, text, b, &b));
         t.type = SOL_H5_STRING;
         size = b.left;
     }
@@ -249,8 +249,8 @@ static sol_status parse_attr(parser *s, span b, sol_h5_node *n)
         n->has_crc = true;
         return SOL_OK;
     }
-    st = hold(s, size);
-    return st == SOL_OK ? sol_h5_node_set(n, text, t.type, b.p, size, s->err) : st;
+    SOL_TRY(hold(s, size));
+    return sol_h5_node_set(n, text, t.type, b.p, size, s->err);
 }
 
 static sol_status parse_layout(parser *s, span b, sol_h5_node *n)
@@ -389,22 +389,24 @@ static sol_status parse_table_node(parser *s, const group *g, uint64_t address)
 static sol_status parse_btree(parser *s, const group *g, uint64_t address, int level)
 {
     span b;
-    sol_status st = visit(s);
-    if (st != SOL_OK) return st;
+    SOL_TRY(visit(s));
     s->path = g->path[0] ? g->path : "/";
-    if (!span_at(s, address, 24, &b) || memcmp(b.p, "TREE\0", 5) != 0) return bad(s, "its B-tree is missing");
+    if (!span_at(s, address, 24, &b) || memcmp(b.p, "TREE\0", 5) != 0)
+        return bad(s, "its B-tree is missing");
     int here = b.p[5];
     uint64_t count = b.p[6] | (uint64_t)b.p[7] << 8;
-    if (level >= 0 && here != level) return bad(s, "its B-tree has level %d where %d was expected", here, level);
+    if (level >= 0 && here != level)
+        return bad(s, "its B-tree has level %d where %d was expected", here, level);
     if (here > 4) return bad(s, "its B-tree has level %d, expected at most 4", here);
-    if (!span_at(s, address + 24, count * 16 + 8, &b)) return bad(s, "its B-tree ends outside the file");
-    for (uint64_t i = 0; st == SOL_OK && i < count; i++) {
+    if (!span_at(s, address + 24, count * 16 + 8, &b))
+        return bad(s, "its B-tree ends outside the file");
+    for (uint64_t i = 0; i < count; i++) {
         take(&b, 8); /* key */
         uint64_t child = take(&b, 8);
         s->path = g->path[0] ? g->path : "/";
-        st = here == 0 ? parse_table_node(s, g, child) : parse_btree(s, g, child, here - 1);
+        SOL_TRY(here == 0 ? parse_table_node(s, g, child) : parse_btree(s, g, child, here - 1));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status parse_group(parser *s, const char *path, const object *o, int depth)
@@ -439,18 +441,16 @@ static sol_status check_dataset(parser *s, sol_h5_node *n, const object *o)
 static sol_status parse_object(parser *s, const char *path, uint64_t address, int depth)
 {
     object o = {0};
-    sol_status st = sol_h5_tree_add(s->tree, path, strlen(path), s->err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_tree_add(s->tree, path, strlen(path), s->err));
     sol_h5_node *n = &s->tree->node[s->tree->n - 1];
     s->path = n->path;
-    st = parse_header(s, address, n, &o, false);
-    if (st != SOL_OK) return st;
+    SOL_TRY(parse_header(s, address, n, &o, false));
     n->is_dataset = o.has_layout;
-    if (n->is_dataset && (!o.has_space || !o.has_type)) return bad(s, "a dataset without type or shape");
+    if (n->is_dataset && (!o.has_space || !o.has_type))
+        return bad(s, "a dataset without type or shape");
     if (n->is_dataset == o.has_table) return bad(s, "is neither a group nor a dataset");
-    st = parse_header(s, address, n, &o, true);
-    if (st == SOL_OK) st = n->is_dataset ? check_dataset(s, n, &o) : parse_group(s, path, &o, depth);
-    return st;
+    SOL_TRY(parse_header(s, address, n, &o, true));
+    return n->is_dataset ? check_dataset(s, n, &o) : parse_group(s, path, &o, depth);
 }
 
 static int by_path(const void *a, const void *b)
@@ -466,8 +466,13 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
         return sol_fail(err, SOL_ERR_FORMAT, "is not an HDF5 file (no signature at its start)");
     if (size < 100) return bad(&s, "the file ends after %zu bytes", size);
     int version = data[8], offsets = data[13], lengths = data[14];
-    if (version > 1) return bad(&s, "version %d, expected 0: written with libver=\"latest\"? h5py's default, libver=\"earliest\", is read", version);
-    if (offsets != 8 || lengths != 8) return bad(&s, "offsets of %d and lengths of %d bytes, expected 8", offsets, lengths);
+    if (version > 1)
+        return bad(
+            &s,
+            "version %d, expected 0: written with libver=\"latest\"? h5py's default, libver=\"earliest\", is read",
+            version);
+    if (offsets != 8 || lengths != 8)
+        return bad(&s, "offsets of %d and lengths of %d bytes, expected 8", offsets, lengths);
     b = (span){data + 24 + 4 * version, size - 24 - 4 * (size_t)version};
     uint64_t base = take(&b, 8);
     take(&b, 8);
@@ -476,9 +481,9 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
     uint64_t root = take(&b, 8);
     if (base != 0) return bad(&s, "base address %" PRIu64 ", expected 0", base);
     if (driver != UNDEFINED) return bad(&s, "made with a special file driver");
-    if (end != size) return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
-    sol_status st = parse_object(&s, "/", root, 0);
-    if (st != SOL_OK) return st;
+    if (end != size)
+        return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
+    SOL_TRY(parse_object(&s, "/", root, 0));
     qsort(t->node, t->n, sizeof *t->node, by_path);
     for (size_t i = 1; i < t->n; i++)
         if (by_path(&t->node[i - 1], &t->node[i]) == 0)

@@ -33,13 +33,14 @@ static sol_status check_seal(sol_h5_file *f, sol_err *err)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: /: attribute digest has type %s, expected uint64", f->path,
                         sol_h5_type_name(digest->type));
     memcpy(&want, digest->value, sizeof want);
-    sol_status st = sol_h5_tree_digest(&f->tree, &is, err);
-    if (st == SOL_OK && is != want)
-        st = sol_fail(err, SOL_ERR_FORMAT,
-                      "%s: /: names, shapes, attributes and checksums have digest %016" PRIx64
-                      ", the file says %016" PRIx64 ": it is damaged or was changed by another program",
-                      f->path, is, want);
-    return st;
+    SOL_TRY(sol_h5_tree_digest(&f->tree, &is, err));
+    if (is != want)
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: /: names, shapes, attributes and checksums have digest %016" PRIx64
+                        ", the file says %016" PRIx64
+                        ": it is damaged or was changed by another program",
+                        f->path, is, want);
+    return SOL_OK;
 }
 
 sol_status sol_h5_open(sol_h5_file *f, const char *path, sol_err *err)
@@ -105,8 +106,7 @@ sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_ty
 {
     uint64_t want[SOL_H5_MAX_DIMS];
     char has_text[128], want_text[128];
-    sol_status st = need(f, path, true, n, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need(f, path, true, n, err));
     if ((*n)->type != type)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: has type %s, expected %s", f->path, path, sol_h5_type_name((*n)->type),
                         sol_h5_type_name(type));
@@ -137,8 +137,7 @@ sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const cha
 {
     const sol_h5_attr *a;
     *text = NULL;
-    sol_status st = need_attr(f, n, name, &a, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_attr(f, n, name, &a, err));
     if (a->type != SOL_H5_STRING) return wrong_type(f, n, a, "a string", err);
     *text = a->value;
     return SOL_OK;
@@ -161,8 +160,7 @@ sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char
 {
     const sol_h5_attr *a;
     uint64_t v;
-    sol_status st = need_attr(f, n, name, &a, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_attr(f, n, name, &a, err));
     if (!integer_value(a, &v)) return wrong_type(f, n, a, "an integer", err);
     *value = (int64_t)v;
     if (*value < lo || *value > hi || (a->type == SOL_H5_U64 && *value < 0))
@@ -174,8 +172,7 @@ sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char
 sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name, uint64_t *value, sol_err *err)
 {
     const sol_h5_attr *a;
-    sol_status st = need_attr(f, n, name, &a, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_attr(f, n, name, &a, err));
     return integer_value(a, value) ? SOL_OK : wrong_type(f, n, a, "an integer", err);
 }
 
@@ -183,8 +180,7 @@ sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char
 {
     const sol_h5_attr *a;
     float single;
-    sol_status st = need_attr(f, n, name, &a, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_attr(f, n, name, &a, err));
     if (a->type == SOL_H5_F64) {
         memcpy(value, a->value, sizeof *value);
     } else if (a->type == SOL_H5_F32) {
@@ -201,8 +197,7 @@ sol_status sol_h5_stream_next(sol_h5_stream *s, void *out, size_t n, sol_err *er
     const sol_h5_node *d = s->node;
     if (n > d->bytes - s->done)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more is read than it holds", s->file->path, d->path);
-    sol_status st = sol_in_read(&s->file->in, d->offset + s->done, out, n, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_in_read(&s->file->in, d->offset + s->done, out, n, err));
     s->done += n;
     if (!d->has_crc) return SOL_OK;
     s->crc = sol_crc32c(s->crc, out, n);
@@ -216,10 +211,10 @@ sol_status sol_h5_read(const sol_h5_file *f, const sol_h5_node *n, void *out, so
 {
     enum { PIECE = 1 << 20 }; /* checked while it is in the cache */
     sol_h5_stream s = {.file = f, .node = n};
-    sol_status st = SOL_OK;
-    for (uint64_t at = 0; st == SOL_OK && at < n->bytes; at = s.done)
-        st = sol_h5_stream_next(&s, (uint8_t *)out + at, n->bytes - at < PIECE ? (size_t)(n->bytes - at) : PIECE, err);
-    return st;
+    for (uint64_t at = 0; at < n->bytes; at = s.done)
+        SOL_TRY(sol_h5_stream_next(&s, (uint8_t *)out + at,
+                                   n->bytes - at < PIECE ? (size_t)(n->bytes - at) : PIECE, err));
+    return SOL_OK;
 }
 
 sol_status sol_h5_verify(const sol_h5_file *f, const sol_h5_node *n, sol_err *err)

@@ -43,12 +43,11 @@ void sol_h5_tree_free(sol_h5_tree *t)
 
 sol_status sol_h5_tree_add(sol_h5_tree *t, const char *path, size_t path_len, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&t->node, &t->capacity, t->n + 1, sizeof *t->node, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&t->node, &t->capacity, t->n + 1, sizeof *t->node, err));
     t->node[t->n] = (sol_h5_node){0};
-    st = sol_copy_string(&t->node[t->n].path, path, path_len, err);
-    if (st == SOL_OK) t->n++;
-    return st;
+    SOL_TRY(sol_copy_string(&t->node[t->n].path, path, path_len, err));
+    t->n++;
+    return SOL_OK;
 }
 
 static sol_h5_attr *find_attr(const sol_h5_node *n, const char *name)
@@ -141,8 +140,7 @@ static int by_path(const void *a, const void *b)
 sol_status sol_h5_tree_digest(const sol_h5_tree *t, uint64_t *digest, sol_err *err)
 {
     const sol_h5_node **order;
-    sol_status st = sol_alloc_array((void **)&order, t->n, sizeof *order, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&order, t->n, sizeof *order, err));
     for (size_t i = 0; i < t->n; i++) order[i] = &t->node[i];
     qsort(order, t->n, sizeof *order, by_path);
     uint64_t h = SOL_FNV_START;

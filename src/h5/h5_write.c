@@ -74,8 +74,7 @@ sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, 
 sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
                        sol_err *err)
 {
-    sol_status st = sol_h5_dataset(w, path, type, n_dims, dims, id, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_dataset(w, path, type, n_dims, dims, id, err));
     w->tree.node[*id].has_crc = false;
     return sol_h5_set_i64(w, *id, "live", 1, err);
 }
@@ -145,9 +144,8 @@ sol_status sol_h5_size(sol_h5_writer *w, uint64_t *bytes, sol_err *err)
 sol_status sol_h5_begin(sol_h5_writer *w, sol_err *err)
 {
     if (w->begun) return settle(w, err);
-    sol_status st = sol_h5_layout(&w->tree, &w->image, w->path, err);
-    if (st == SOL_OK) st = sol_replace_begin(&w->replace, w->path, w->image.end, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_layout(&w->tree, &w->image, w->path, err));
+    SOL_TRY(sol_replace_begin(&w->replace, w->path, w->image.end, err));
     w->begun = true;
     return sol_out_open(&w->out, &w->replace, err);
 }
@@ -157,8 +155,7 @@ sol_status sol_h5_append(sol_h5_writer *w, int id, const void *data, size_t n, s
     sol_h5_node *d = &w->tree.node[id];
     if (id != w->growing && n > d->bytes - d->filled)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more data than its shape holds", w->path, d->path);
-    sol_status st = sol_out_write(&w->out, d->offset + d->filled, data, n, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_out_write(&w->out, d->offset + d->filled, data, n, err));
     if (d->has_crc) d->crc = sol_crc32c(d->crc, data, n);
     d->filled += n;
     return SOL_OK;

@@ -26,12 +26,13 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
 
 static sol_status alloc_moments(sol_adamw *o, sol_err *err)
 {
-    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments), blocks = (size_t)o->n_blocks;
-    sol_status st = sol_alloc_array(&o->m, n, size, err);
-    if (st == SOL_OK) st = sol_alloc_array(&o->v, n, size, err);
-    if (st != SOL_OK || o->config.moments != SOL_U8) return st;
-    st = sol_alloc_array((void **)&o->m_scale, blocks, sizeof(float), err);
-    return st == SOL_OK ? sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err) : st;
+    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments),
+           blocks = (size_t)o->n_blocks;
+    SOL_TRY(sol_alloc_array(&o->m, n, size, err));
+    SOL_TRY(sol_alloc_array(&o->v, n, size, err));
+    if (o->config.moments != SOL_U8) return SOL_OK;
+    SOL_TRY(sol_alloc_array((void **)&o->m_scale, blocks, sizeof(float), err));
+    return sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err);
 }
 
 sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c, sol_err *err)

@@ -106,9 +106,10 @@ sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_
 {
     *m = (sol_stored){.type = SOL_TERNARY, .rows = rows, .cols = cols, .layout = spec->layout};
     if (!spec->method || !spec->method->packable) return not_packable(spec, err);
-    sol_status st = sol_quant_check(spec, name, rows, cols, err);
-    if (st == SOL_OK && spec->granularity != SOL_PER_TENSOR) m->group_size = sol_quant_group_weights(spec, rows, cols);
-    return st;
+    SOL_TRY(sol_quant_check(spec, name, rows, cols, err));
+    if (spec->granularity != SOL_PER_TENSOR)
+        m->group_size = sol_quant_group_weights(spec, rows, cols);
+    return SOL_OK;
 }
 
 /* What is packed ships: its scales are numbers. */

@@ -12,9 +12,9 @@ sol_status sol_quant_overrides_add(sol_quant_overrides **o, const sol_quant_over
 {
     if (*o && (*o)->n == SOL_QUANT_MAX_OVERRIDES)
         return sol_fail(err, SOL_ERR_RANGE, "more than %d overrides", SOL_QUANT_MAX_OVERRIDES);
-    sol_status st = *o ? SOL_OK : sol_alloc_array((void **)o, 1, sizeof **o, err);
-    if (st == SOL_OK) (*o)->row[(*o)->n++] = *row;
-    return st;
+    if (!(*o)) SOL_TRY(sol_alloc_array((void **)o, 1, sizeof **o, err));
+    (*o)->row[(*o)->n++] = *row;
+    return SOL_OK;
 }
 
 void sol_quant_overrides_free(sol_quant_overrides **o)
@@ -26,21 +26,20 @@ void sol_quant_overrides_free(sol_quant_overrides **o)
 static sol_status write_row(const sol_quant_override *row, sol_text *t, sol_err *err)
 {
     const char *method = row->none ? "none" : row->method ? row->method->name : NULL;
-    sol_status st = sol_text_add(t, err, "{match: \"%s\"", row->match);
-    if (st == SOL_OK && method) st = sol_text_add(t, err, ", method: %s", method);
-    if (st == SOL_OK && row->group_size)
-        st = sol_text_add(t, err, ", group_size: %d", row->group_size);
-    return st == SOL_OK ? sol_text_add(t, err, "}") : st;
+    SOL_TRY(sol_text_add(t, err, "{match: \"%s\"", row->match));
+    if (method) SOL_TRY(sol_text_add(t, err, ", method: %s", method));
+    if (row->group_size) SOL_TRY(sol_text_add(t, err, ", group_size: %d", row->group_size));
+    return sol_text_add(t, err, "}");
 }
 
 sol_status sol_quant_overrides_write(const sol_quant_overrides *o, sol_text *t, sol_err *err)
 {
-    sol_status st = sol_text_add(t, err, "[");
-    for (int i = 0; st == SOL_OK && o && i < o->n; i++) {
-        if (i > 0) st = sol_text_add(t, err, ", ");
-        if (st == SOL_OK) st = write_row(&o->row[i], t, err);
+    SOL_TRY(sol_text_add(t, err, "["));
+    for (int i = 0; o && i < o->n; i++) {
+        if (i > 0) SOL_TRY(sol_text_add(t, err, ", "));
+        SOL_TRY(write_row(&o->row[i], t, err));
     }
-    return st == SOL_OK ? sol_text_add(t, err, "]") : st;
+    return sol_text_add(t, err, "]");
 }
 
 /* Moves *at behind `word`, if that is what stands there. */

@@ -98,10 +98,10 @@ sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_
     if (!spec->method) return SOL_OK;
     if (rows < 1 || cols < 1)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: nothing to quantize in [%lld, %lld]", layer, (long long)rows, (long long)cols);
-    sol_status st = check_method(spec, layer, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_method(spec, layer, err));
     int64_t step = granule(spec), least = least_group(spec);
-    const char *why = step == 64 && spec->layout == SOL_LAYOUT_STRIDE16 ? " in block layout stride16" : "";
+    const char *why =
+        step == 64 && spec->layout == SOL_LAYOUT_STRIDE16 ? " in block layout stride16" : "";
     if (cols % step != 0)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: its width %lld is no multiple of %lld, which %s needs%s%s", layer,
                         (long long)cols, (long long)step, spec->method->name, why,

@@ -301,47 +301,53 @@ static sol_status make_calibration(maker *k, sol_err *err)
 static sol_status make_time(maker *k, sol_err *err)
 {
     static const int moves[] = {SOL_M_zero_flips, SOL_M_sign_flips, SOL_M_er_dw, SOL_M_er_dx};
-    static const int shapes[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality, SOL_M_margin, SOL_M_nmse, SOL_M_unchanged};
+    static const int shapes[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality,
+                                 SOL_M_margin,     SOL_M_nmse,        SOL_M_unchanged};
     static const struct {
         int measure;
         const char *look;
     } heat[] = {
-        {SOL_M_near_alpha, "Bright cells are trapped layers: their weights sit on plus and minus alpha. Look for the row that brightens "
-                           "first: that is where trapping begins."},
-        {SOL_M_zero_flips, "A dark row is a layer whose zeros are settled: it no longer changes which connections it cuts. That is "
-                           "convergence late in a run, and trapping early in one."},
-        {SOL_M_er_dw, "Dark: the gradient of the layer has collapsed to few directions, all neurons are pushed alike. A layer that "
-                      "darkens here and brightens in the mass near alpha is trapped in the sense of the paper."}};
+        {SOL_M_near_alpha,
+         "Bright cells are trapped layers: their weights sit on plus and minus alpha. Look for the row that brightens "
+         "first: that is where trapping begins."},
+        {SOL_M_zero_flips,
+         "A dark row is a layer whose zeros are settled: it no longer changes which connections it cuts. That is "
+         "convergence late in a run, and trapping early in one."},
+        {SOL_M_er_dw,
+         "Dark: the gradient of the layer has collapsed to few directions, all neurons are pushed alike. A layer that "
+         "darkens here and brightens in the mass near alpha is trapped in the sense of the paper."}};
     sol_plot p;
-    sol_status st = SOL_OK;
     bool curves = false;
     for (int r = 0; r < k->n_runs; r++) curves = curves || k->runs[r].curve.n > 0;
     if (curves) {
         sol_draw_loss(&p, k->runs, k->n_runs);
-        st = finish(k, &p, "Loss and lambda",
-                    "While lambda is above 0 the training loss belongs to a model that still has its full-precision synapse; the points "
-                    "are the deployed model. Where both meet, the help is gone. Compare runs by their last points.", -1, err);
+        SOL_TRY(finish(
+            k, &p, "Loss and lambda",
+            "While lambda is above 0 the training loss belongs to a model that still has its full-precision synapse; the points "
+            "are the deployed model. Where both meet, the help is gone. Compare runs by their last points.",
+            -1, err));
     }
-    if (st == SOL_OK) {
-        sol_draw_measures(&p, "flips_rank", moves, 4, k->runs, k->n_runs);
-        st = finish(k, &p, "Flips and effective rank over time",
-                    "Lines are means over the layers, bands hold four layers out of five. A healthy run flips much at first "
-                    "and settles slowly; a trapped one stops flipping early while its loss is still high. Falling effective rank means "
-                    "that gradients become alike.", -1, err);
-    }
-    if (st == SOL_OK) {
-        sol_draw_measures(&p, "trapping", shapes, 6, k->runs, k->n_runs);
-        st = finish(k, &p, "Where the weights are",
-                    "The dashed line is what Gaussian weights have. Trapping shows as mass near alpha rising, the valley emptying and the "
-                    "bimodality coefficient climbing towards 1, all at once.", -1, err);
-    }
-    for (size_t i = 0; st == SOL_OK && i < sizeof heat / sizeof heat[0]; i++) {
+    sol_draw_measures(&p, "flips_rank", moves, 4, k->runs, k->n_runs);
+    SOL_TRY(finish(
+        k, &p, "Flips and effective rank over time",
+        "Lines are means over the layers, bands hold four layers out of five. A healthy run flips much at first "
+        "and settles slowly; a trapped one stops flipping early while its loss is still high. Falling effective rank means "
+        "that gradients become alike.",
+        -1, err));
+    sol_draw_measures(&p, "trapping", shapes, 6, k->runs, k->n_runs);
+    SOL_TRY(finish(
+        k, &p, "Where the weights are",
+        "The dashed line is what Gaussian weights have. Trapping shows as mass near alpha rising, the valley emptying and the "
+        "bimodality coefficient climbing towards 1, all at once.",
+        -1, err));
+    for (size_t i = 0; i < sizeof heat / sizeof heat[0]; i++) {
         char title[128];
-        snprintf(title, sizeof title, "Layers over time: %s", sol_measure_at(heat[i].measure)->title);
+        snprintf(title, sizeof title, "Layers over time: %s",
+                 sol_measure_at(heat[i].measure)->title);
         sol_draw_heat(&p, heat[i].measure, k->runs, k->n_runs);
-        st = finish(k, &p, title, heat[i].look, -1, err);
+        SOL_TRY(finish(k, &p, title, heat[i].look, -1, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status make_layers(maker *k, sol_err *err)
@@ -349,22 +355,24 @@ static sol_status make_layers(maker *k, sol_err *err)
     sol_plot p;
     char title[128], label[96];
     sol_draw_profile(&p, k->runs, k->n_runs);
-    sol_status st = finish(k, &p, k->runs[0].is_static ? "Layer by layer" : "Layer by layer, at the last record",
-                           "Layers from the input to the output. One layer far from its neighbours deserves a look at its histogram below.",
-                           -1, err);
-    if (st == SOL_OK) {
-        sol_draw_powers(&p, k->runs, k->n_runs);
-        st = finish(k, &p, "Magnitudes, and powers of two",
-                    "A smooth hill is healthy. Spikes exactly on the vertical lines (powers of two) come from rounding: bf16 weights "
-                    "without an fp32 copy cannot take steps smaller than half the distance to their neighbour, and pile up where that "
-                    "distance doubles.", -1, err);
-    }
-    for (int l = 0; st == SOL_OK && l < k->runs[0].n_layers; l++) {
+    SOL_TRY(finish(
+        k, &p, k->runs[0].is_static ? "Layer by layer" : "Layer by layer, at the last record",
+        "Layers from the input to the output. One layer far from its neighbours deserves a look at its histogram below.",
+        -1, err));
+    sol_draw_powers(&p, k->runs, k->n_runs);
+    SOL_TRY(finish(
+        k, &p, "Magnitudes, and powers of two",
+        "A smooth hill is healthy. Spikes exactly on the vertical lines (powers of two) come from rounding: bf16 weights "
+        "without an fp32 copy cannot take steps smaller than half the distance to their neighbour, and pile up where that "
+        "distance doubles.",
+        -1, err));
+    for (int l = 0; l < k->runs[0].n_layers; l++) {
         sol_draw_ridges(&p, l, k->runs, k->n_runs);
-        snprintf(title, sizeof title, "Layer %s", sol_study_layer_label(&k->runs[0].layers[l], label, sizeof label));
-        st = finish(k, &p, title, "", l, err);
+        snprintf(title, sizeof title, "Layer %s",
+                 sol_study_layer_label(&k->runs[0].layers[l], label, sizeof label));
+        SOL_TRY(finish(k, &p, title, "", l, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,

@@ -120,14 +120,13 @@ static sol_status check_pictures(const char *dir, const char *const *names, int 
 {
     char path[SOL_PATH_MAX];
     int fd;
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < 2 * n; i++) {
+    for (int i = 0; i < 2 * n; i++) {
         snprintf(path, sizeof path, "%s/%s.%s", dir, names[i / 2], i % 2 ? "png" : "svg");
         if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        st = sol_own_open(&fd, path, path, O_WRONLY, err);
-        if (st == SOL_OK) close(fd);
+        SOL_TRY(sol_own_open(&fd, path, path, O_WRONLY, err));
+        close(fd);
     }
-    return st;
+    return SOL_OK;
 }
 
 /* What it said becomes the log; its last line, the error: warnings stand before it. */
@@ -137,8 +136,7 @@ static sol_status gnuplot_failed(const char *dir, FILE *said, sol_err *err)
     snprintf(path, sizeof path, "%s/" LOG, dir);
     rewind(said);
     size_t size = fread(text, 1, sizeof text - 1, said);
-    sol_status st = sol_file_write(path, text, size, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_file_write(path, text, size, err));
     while (size > 0 && strchr(" \n", text[size - 1])) size--;
     text[size] = 0;
     const char *line = strrchr(text, '\n');

@@ -139,10 +139,10 @@ static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_stu
 static sol_status choose(const sol_model *m, const sol_study_opts *o, bool **chosen, sizes *z, sol_err *err)
 {
     int n;
-    sol_status st = sol_alloc_array((void **)chosen, (size_t)m->n_params, sizeof **chosen, err);
-    if (st == SOL_OK) st = sol_study_select(m, o->layers, *chosen, &n, err);
-    if (st == SOL_OK) *z = measure_sizes(m, *chosen, o);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)chosen, (size_t)m->n_params, sizeof **chosen, err));
+    SOL_TRY(sol_study_select(m, o->layers, *chosen, &n, err));
+    *z = measure_sizes(m, *chosen, o);
+    return SOL_OK;
 }
 
 sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan, sol_err *err)
@@ -176,23 +176,25 @@ static sol_status allocate(sol_study *s, const sizes *z, sol_err *err)
     s->state_bytes = z->state;
     s->rank_size = z->rank / sizeof *s->rank;
     s->gather_size = z->gather / sizeof *s->gathered;
-    sol_status st = sol_alloc_array((void **)&s->info, n, sizeof *s->info, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->layer, n, sizeof *s->layer, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->state, z->state, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->rows, (size_t)z->rows, sizeof *s->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->dx, z->dx, 1, err);
-    if (st == SOL_OK && s->model->dtype != SOL_F32)
-        st = sol_alloc_array((void **)&s->dense, (size_t)z->largest, sizeof *s->dense, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&s->dy, (size_t)(z->widest * sol_min_i64(s->opts.tokens, s->opts.sample_rows)), sizeof *s->dy, err);
-    if (st == SOL_OK) st = sol_alloc_array(&s->product, z->product, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->rank, threads, z->rank, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->gathered, threads, z->gather, err);
-    if (st == SOL_OK) st = sol_measure_scratch_create(&s->scratch, z->largest, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->measure, n * SOL_MEASURE_COUNT, sizeof *s->measure, err);
-    for (int k = 0; st == SOL_OK && k < SOL_HIST_KINDS; k++)
-        st = sol_alloc_array((void **)&s->hist[k], n * (size_t)sol_hist_bins(k), sizeof **s->hist, err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&s->info, n, sizeof *s->info, err));
+    SOL_TRY(sol_alloc_array((void **)&s->layer, n, sizeof *s->layer, err));
+    SOL_TRY(sol_alloc_array((void **)&s->state, z->state, 1, err));
+    SOL_TRY(sol_alloc_array((void **)&s->rows, (size_t)z->rows, sizeof *s->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&s->dx, z->dx, 1, err));
+    if (s->model->dtype != SOL_F32)
+        SOL_TRY(sol_alloc_array((void **)&s->dense, (size_t)z->largest, sizeof *s->dense, err));
+    SOL_TRY(sol_alloc_array((void **)&s->dy,
+                            (size_t)(z->widest * sol_min_i64(s->opts.tokens, s->opts.sample_rows)),
+                            sizeof *s->dy, err));
+    SOL_TRY(sol_alloc_array(&s->product, z->product, 1, err));
+    SOL_TRY(sol_alloc_array((void **)&s->rank, threads, z->rank, err));
+    SOL_TRY(sol_alloc_array((void **)&s->gathered, threads, z->gather, err));
+    SOL_TRY(sol_measure_scratch_create(&s->scratch, z->largest, err));
+    SOL_TRY(sol_alloc_array((void **)&s->measure, n * SOL_MEASURE_COUNT, sizeof *s->measure, err));
+    for (int k = 0; k < SOL_HIST_KINDS; k++)
+        SOL_TRY(sol_alloc_array((void **)&s->hist[k], n * (size_t)sol_hist_bins(k),
+                                sizeof **s->hist, err));
+    return SOL_OK;
 }
 
 static void place_layers(sol_study *s, const bool *chosen)

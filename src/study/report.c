@@ -319,11 +319,10 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
 {
     bool over_time = !runs[0].is_static;
     int n_layers = runs[0].n_layers;
-    sol_status st = SOL_OK;
     bool layers = false;
     int shown = n_layers * n_runs > MAX_PANELS ? MAX_PANELS / n_runs : n_layers;
     sol_text_add(t, NULL, "<h2 id=\"figures\">Figures</h2>\n");
-    for (int i = 0; st == SOL_OK && i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (figures[i].layer >= 0 && !spread(figures[i].layer, n_layers, shown)) continue;
         if (figures[i].layer >= 0 && !layers) {
             layers = true;
@@ -333,9 +332,10 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
                          shown < n_layers ? "Some of the layers" : "Every layer", over_time ? " over time, from the first record at the bottom to the last on top" : "",
                          shown < n_layers ? " The figures of the other layers lie beside this page." : "");
         }
-        st = add_figure(t, dir, &figures[i], spread(figures[i].layer, n_layers, PRINTED_LAYERS), err);
+        SOL_TRY(add_figure(t, dir, &figures[i], spread(figures[i].layer, n_layers, PRINTED_LAYERS),
+                           err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Links to the parts of the page, and to the figures that are of no single layer. */

@@ -35,21 +35,21 @@ int sol_hist_bins(int kind)
 static sol_status allocate(sol_study_run *run, sol_err *err)
 {
     size_t records = (size_t)run->n_records, cells = records * (size_t)run->n_layers;
-    sol_status st = sol_alloc_array((void **)&run->step, records, sizeof *run->step, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&run->lambda, records, sizeof *run->lambda, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&run->loss, records, sizeof *run->loss, err);
-    for (int m = 0; st == SOL_OK && m < SOL_MEASURE_COUNT; m++)
-        st = sol_alloc_array((void **)&run->measure[m], cells, sizeof **run->measure, err);
-    for (int k = 0; st == SOL_OK && k < SOL_HIST_KINDS; k++)
-        st = sol_alloc_array((void **)&run->hist[k], (size_t)run->n_slices * (size_t)run->n_layers,
-                             sizeof **run->hist * (size_t)sol_hist_bins(k), err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&run->step, records, sizeof *run->step, err));
+    SOL_TRY(sol_alloc_array((void **)&run->lambda, records, sizeof *run->lambda, err));
+    SOL_TRY(sol_alloc_array((void **)&run->loss, records, sizeof *run->loss, err));
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++)
+        SOL_TRY(sol_alloc_array((void **)&run->measure[m], cells, sizeof **run->measure, err));
+    for (int k = 0; k < SOL_HIST_KINDS; k++)
+        SOL_TRY(sol_alloc_array((void **)&run->hist[k],
+                                (size_t)run->n_slices * (size_t)run->n_layers,
+                                sizeof **run->hist * (size_t)sol_hist_bins(k), err));
+    return SOL_OK;
 }
 
 static sol_status copy_layers(sol_study_run *run, const sol_study_layer *layers, int n, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)&run->layers, (size_t)n, sizeof *layers, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&run->layers, (size_t)n, sizeof *layers, err));
     memcpy(run->layers, layers, (size_t)n * sizeof *layers);
     run->n_layers = n;
     return SOL_OK;
@@ -116,21 +116,20 @@ void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec)
 
 sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *view = *spec;
     if (spec->method) return SOL_OK;
     view->method = sol_quantizer_find("sherry");
     view->granularity = SOL_PER_GROUP;
     view->scale_dtype = SOL_F16;
     if (view->group_size == 0) view->group_size = 128;
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized || p->layer < 0 || (chosen && !chosen[i])) continue;
         if (sol_quant_check(view, p->name, p->rows, p->cols, NULL) == SOL_OK) continue;
         view->granularity = SOL_PER_CHANNEL;
-        st = sol_quant_check(view, p->name, p->rows, p->cols, err);
+        SOL_TRY(sol_quant_check(view, p->name, p->rows, p->cols, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_quant_spec sol_study_layer_view(const sol_quant_spec *view, const char *name)
@@ -159,19 +158,23 @@ static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_mod
 /* The linear layers of the blocks; *largest: weights of the largest. */
 static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_quant_spec *spec, int64_t *largest, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)&run->layers, (size_t)m->n_params, sizeof *run->layers, err);
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+    SOL_TRY(sol_alloc_array((void **)&run->layers, (size_t)m->n_params, sizeof *run->layers, err));
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized || p->layer < 0) continue;
         sol_study_layer *l = &run->layers[run->n_layers++];
-        *l = (sol_study_layer){.block = p->layer, .rows = p->rows, .cols = p->cols, .weight_rows = p->rows,
-                               .w_range = (double)sol_histogram_range(sol_model_f32(m, p), p->rows * p->cols)};
+        *l = (sol_study_layer){
+            .block = p->layer,
+            .rows = p->rows,
+            .cols = p->cols,
+            .weight_rows = p->rows,
+            .w_range = (double)sol_histogram_range(sol_model_f32(m, p), p->rows * p->cols)};
         memcpy(l->name, p->name, sizeof l->name);
         if (p->rows * p->cols > *largest) *largest = p->rows * p->cols;
         sol_quant_spec own = sol_study_layer_view(spec, p->name);
-        st = sol_quant_check(&own, p->name, p->rows, p->cols, err);
+        SOL_TRY(sol_quant_check(&own, p->name, p->rows, p->cols, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
