@@ -123,6 +123,7 @@
 #include "study/recorder.h"
 #include "study/report.h"
 #include "study/run.h"
+#include "study/sensitivity.h"
 
 /* config: jobs and sweeps in YAML. */
 #include "config/config.h"

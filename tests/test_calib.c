@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "calib/calib.h"
+#include "calib/soften.h"
 #include "calib/solve.h"
 #include "kernels/factor.h"
 #include "kernels/gemm.h"
@@ -215,6 +216,46 @@ static const variant variants[] = {
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
+/* What is left of each part's outputs, computed from them. */
+static void expect_misfit(const sol_ctx *ctx, const problem *p)
+{
+    int64_t out = out_rows(p), at = 0;
+    float *y = floats(p->n * out);
+    sol_gemm(ctx, false, true, p->n, out, p->in, 1, p->x, p->in, p->q, p->in, 0, y, out);
+    for (int part = 0; part < p->n_parts; at += p->parts[part++]) {
+        double left = 0, size = 0;
+        for (int64_t i = 0; i < p->n; i++)
+            for (int64_t j = i * out + at; j < i * out + at + p->parts[part]; j++) {
+                left += ((double)y[j] - p->y[j]) * ((double)y[j] - p->y[j]) / (double)p->n;
+                size += (double)p->y[j] * p->y[j] / (double)p->n;
+            }
+        ck_assert_double_eq_tol(p->s.misfit[part] + size, left, 1e-4 * size);
+    }
+    sol_free(y);
+}
+
+/* Soft latent weights quantize to the same bits, for any number of threads, and are no levels. */
+static void expect_soft(const sol_ctx *ctx, const sol_quant_spec *spec, const problem *p,
+                        float *again)
+{
+    sol_ctx *one = make_ctx(1);
+    float *soft = floats(out_rows(p) * p->in), *other = floats(out_rows(p) * p->in);
+    int64_t at = 0;
+    for (int part = 0; part < 2; at += p->parts[part] * p->in, part++) {
+        sol_calib_soften(ctx, spec, p->w + at, p->q + at, p->parts[part], p->in, soft + at);
+        sol_calib_soften(one, spec, p->w + at, p->q + at, p->parts[part], p->in, other + at);
+        sol_quant_effective(ctx, spec, soft + at, p->parts[part], p->in, (sol_residual_mix){1, 0},
+                            again + at);
+    }
+    size_t bytes = (size_t)at * sizeof *soft;
+    ck_assert_mem_eq(soft, other, bytes);
+    ck_assert_mem_eq(again, p->q, bytes);
+    ck_assert((memcmp(soft, p->q, bytes) == 0) == (sol_quant_block(spec) == 1));
+    sol_free(soft);
+    sol_free(other);
+    sol_ctx_free(&one);
+}
+
 START_TEST(objective_never_rises_and_q_is_its_own_quantization)
 {
     const variant *v = &variants[_i];
@@ -231,6 +272,8 @@ START_TEST(objective_never_rises_and_q_is_its_own_quantization)
     for (int part = 0; part < 2; at += p.parts[part] * p.in, part++)
         sol_quant_effective(ctx, &spec, p.q + at, p.parts[part], p.in, (sol_residual_mix){1, 0}, again + at);
     ck_assert_mem_eq(again, p.q, (size_t)(out_rows(&p) * p.in) * sizeof *again);
+    expect_misfit(ctx, &p);
+    expect_soft(ctx, &spec, &p, again);
     sol_free(again);
     problem_free(&p);
     sol_ctx_free(&ctx);
@@ -448,6 +491,10 @@ START_TEST(model_is_calibrated)
         ck_assert_double_lt(r.solved, 0.7 * r.rounded);
         ck_assert_double_le(r.trained, r.solved);
         ck_assert_double_gt(r.held_out, 0);
+        for (int role = 0; role < SOL_ROLES; role++) {
+            bool layer = sol_param_rows[role].quantized;
+            ck_assert(layer ? r.layer[role] > 0 && r.layer[role] < 1 : isnan(r.layer[role]));
+        }
         const sol_model *done = sol_calib_block_model(c);
         if (l == 0) ck_ok(sol_model_create(&first, &done->config, SOL_F32, err));
         if (l == 0) memcpy(first->data, done->data, model_bytes(done));
@@ -465,6 +512,30 @@ START_TEST(model_is_calibrated)
     sol_model_free(&b.model);
     sol_ctx_free(&ctx);
     sol_ctx_free(&other);
+}
+END_TEST
+
+/* A soft start solves the same layers and ends with other latent weights. */
+START_TEST(soft_latent_start)
+{
+    sol_ctx *ctx = make_ctx(2);
+    double solved[2];
+    toy t[2];
+    for (int i = 0; i < 2; i++) {
+        sol_calib *c;
+        sol_calib_report r;
+        toy_make(&t[i], ctx);
+        t[i].opts.latent = i ? SOL_LATENT_SOFT : SOL_LATENT_HARD;
+        t[i].opts.steps = 0;
+        ck_ok(sol_calib_create(&c, ctx, t[i].model, &t[i].spec, &t[i].opts, &t[i].tokens, err));
+        ck_ok(sol_calib_block(c, 0, &r, err));
+        solved[i] = r.solved;
+        sol_calib_free(&c);
+    }
+    ck_assert(solved[0] == solved[1]);
+    ck_assert(memcmp(t[0].model->data, t[1].model->data, model_bytes(t[0].model)) != 0);
+    for (int i = 0; i < 2; i++) sol_model_free(&t[i].model);
+    sol_ctx_free(&ctx);
 }
 END_TEST
 
@@ -544,5 +615,6 @@ SOL_TEST_MAIN("calib",
               tcase_add_test(tc, factors_of_a_matrix);
               tcase_add_test(tc, tables_of_patterns);
               tcase_add_test(tc, model_is_calibrated);
+              tcase_add_test(tc, soft_latent_start);
               tcase_add_test(tc, model_in_bf16_without_training);
               tcase_add_test(tc, interrupted_and_refused))

@@ -41,12 +41,39 @@ static const char *number(double x, char out[32])
     return out;
 }
 
-static sol_status add_block_line(calibration *k, const sol_calib_report *r, double seconds, sol_err *err)
+/* "self_attn.q_proj.weight", as it continues the name of the block. */
+static sol_status add_layers(sol_text *t, const sol_calib_report *r, sol_err *err)
+{
+    bool some = false;
+    char error[32];
+    SOL_TRY(sol_text_add(t, err, "\"layers\": {"));
+    for (int role = 0; role < SOL_ROLES; role++) {
+        if (!isfinite(r->layer[role])) continue;
+        SOL_TRY(sol_text_add(t, err, "%s\"%s\": %s", some ? ", " : "", sol_param_rows[role].name,
+                             number(r->layer[role], error)));
+        some = true;
+    }
+    return sol_text_add(t, err, "}");
+}
+
+sol_status sol_calibration_add_block(sol_text *t, const sol_calib_report *r, double seconds,
+                                     sol_err *err)
 {
     char a[32], b[32], c[32], d[32];
-    return sol_text_add(&k->lines, err,
-                        "{\"block\": %" PRId64 ", \"error_before\": %s, \"error_solved\": %s, \"error_after\": %s, \"error_held_out\": %s, \"seconds\": %.3f}\n",
-                        r->block, number(r->rounded, a), number(r->solved, b), number(r->trained, c), number(r->held_out, d), seconds);
+    SOL_TRY(sol_text_add(t, err,
+                         "{\"block\": %" PRId64 ", \"error_before\": %s, \"error_solved\": %s, "
+                         "\"error_after\": %s, \"error_held_out\": %s, ",
+                         r->block, number(r->rounded, a), number(r->solved, b),
+                         number(r->trained, c), number(r->held_out, d)));
+    SOL_TRY(add_layers(t, r, err));
+    return sol_text_add(t, err, ", \"seconds\": %.3f}", seconds);
+}
+
+static sol_status add_block_line(calibration *k, const sol_calib_report *r, double seconds,
+                                 sol_err *err)
+{
+    SOL_TRY(sol_calibration_add_block(&k->lines, r, seconds, err));
+    return sol_text_add(&k->lines, err, "\n");
 }
 
 static sol_status write_lines(const calibration *k, sol_err *err)
@@ -70,6 +97,8 @@ static bool read_block_line(const char *line, size_t n, sol_calib_report *r, dou
     r->solved = real_of(j, "error_solved");
     r->trained = real_of(j, "error_after");
     r->held_out = real_of(j, "error_held_out");
+    for (int role = 0; role < SOL_ROLES; role++)
+        r->layer[role] = real_of(json_object_get(j, "layers"), sol_param_rows[role].name);
     *seconds = real_of(j, "seconds");
     json_decref(j);
     return right;
@@ -112,12 +141,28 @@ static bool watch(void *user, int64_t block, const char *phase, int64_t done, in
     return !sol_interrupted();
 }
 
+int sol_calibration_worst(const sol_calib_report *r)
+{
+    int worst = -1;
+    for (int role = 0; role < SOL_ROLES; role++)
+        if (isfinite(r->layer[role]) && (worst < 0 || r->layer[role] > r->layer[worst]))
+            worst = role;
+    return worst;
+}
+
 static void log_block(const calibration *k, const sol_calib_report *r, double seconds)
 {
-    char held[48] = "", took[32];
+    char held[48] = "", layer[SOL_PARAM_NAME + 48] = "", took[32];
     if (isfinite(r->held_out)) snprintf(held, sizeof held, ", held out %.4f", r->held_out);
-    sol_log_line(&k->program->log, SOL_LOG_INFO, "block %" PRId64 " of %" PRId64 ": error rounded %.4f, solved %.4f, trained %.4f%s, %s",
-                 r->block + 1, k->out->n, r->rounded, r->solved, r->trained, held, sol_duration_text(seconds, took));
+    int worst = sol_calibration_worst(r);
+    if (worst >= 0)
+        snprintf(layer, sizeof layer, ", worst layer %s %.4f", sol_param_rows[worst].name,
+                 r->layer[worst]);
+    sol_log_line(&k->program->log, SOL_LOG_INFO,
+                 "block %" PRId64 " of %" PRId64
+                 ": error rounded %.4f, solved %.4f, trained %.4f%s%s, %s",
+                 r->block + 1, k->out->n, r->rounded, r->solved, r->trained, held, layer,
+                 sol_duration_text(seconds, took));
 }
 
 /* ---- the blocks ---- */

@@ -30,6 +30,11 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
  * calibrated on other data. */
 sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ctx, const sol_config *c, const sol_run_dir *dir,
                              sol_model *m, sol_err *err);
+/* Adds a block's line of calibrate.jsonl, a JSON object, without the line break. */
+sol_status sol_calibration_add_block(sol_text *t, const sol_calib_report *r, double seconds,
+                                     sol_err *err);
+/* The role of the layer with the largest error of its own; -1: none was measured. */
+int sol_calibration_worst(const sol_calib_report *r);
 void sol_job_calibration_free(sol_job_calibration *r);
 
 #endif

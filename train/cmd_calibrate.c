@@ -1,6 +1,5 @@
 /* The calibration of a job alone: model.init, calibrated, becomes a model file that trains, evaluates and exports like any other. */
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "calibrate.h"
@@ -24,35 +23,42 @@ static const sol_opt options[] = {
     {0},
 };
 
-static void print_number(const char *name, double x)
+static sol_status print_json(const sol_job_calibration *r, sol_err *err)
 {
-    if (isfinite(x))
-        printf(", \"%s\": %.9g", name, x);
-    else
-        printf(", \"%s\": null", name);
-}
-
-static void print_json(const sol_job_calibration *r)
-{
-    printf("{\"blocks\": [");
-    for (int64_t i = 0; i < r->n; i++) {
-        printf("%s{\"block\": %" PRId64, i ? ", " : "", i);
-        print_number("error_before", r->block[i].rounded);
-        print_number("error_solved", r->block[i].solved);
-        print_number("error_after", r->block[i].trained);
-        print_number("error_held_out", r->block[i].held_out);
-        print_number("seconds", r->took[i]);
-        printf("}");
+    sol_text t = {0};
+    sol_status st = sol_text_add(&t, err, "{\"blocks\": [");
+    for (int64_t i = 0; st == SOL_OK && i < r->n; i++) {
+        st = sol_text_add(&t, err, "%s", i ? ", " : "");
+        if (st == SOL_OK) st = sol_calibration_add_block(&t, &r->block[i], r->took[i], err);
     }
-    printf("], \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n", r->seconds, sol_peak_rss());
+    if (st == SOL_OK)
+        printf("%s], \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n", t.data, r->seconds,
+               sol_peak_rss());
+    sol_free(t.data);
+    return st;
 }
 
+/* Blocks, each with its worst layer; then the worst of all. */
 static void print_table(const sol_job_calibration *r)
 {
-    printf("block   rounded    solved   trained  held out   seconds\n");
-    for (int64_t i = 0; i < r->n; i++)
-        printf("%5" PRId64 " %9.4f %9.4f %9.4f %9.4f %9.1f\n", i, r->block[i].rounded, r->block[i].solved, r->block[i].trained,
-               r->block[i].held_out, r->took[i]);
+    const sol_calib_report *worst = NULL;
+    char name[SOL_PARAM_NAME];
+    printf("block   rounded    solved   trained  held out   seconds  worst layer\n");
+    for (int64_t i = 0; i < r->n; i++) {
+        const sol_calib_report *b = &r->block[i];
+        int role = sol_calibration_worst(b);
+        printf("%5" PRId64 " %9.4f %9.4f %9.4f %9.4f %9.1f", i, b->rounded, b->solved, b->trained,
+               b->held_out, r->took[i]);
+        if (role >= 0) printf("  %.4f %s", b->layer[role], sol_param_rows[role].name);
+        printf("\n");
+        if (role >= 0 && (!worst || b->layer[role] > worst->layer[sol_calibration_worst(worst)]))
+            worst = b;
+    }
+    if (!worst) return;
+    int role = sol_calibration_worst(worst);
+    printf("worst layer: %s, %.4f of its outputs' size is not met; quant.overrides can keep it "
+           "finer\n",
+           sol_role_name((sol_role)role, (int)worst->block, name), worst->layer[role]);
 }
 
 typedef struct calibrate_job {
@@ -121,7 +127,7 @@ static sol_status calibrate(sol_program *p, const struct args *args, const sol_c
     if (st == SOL_OK) st = sol_job_calibrate(&j.result, p, ctx, c, &j.dir, j.model.model, err);
     sol_run_dir_file(&j.dir, "calibrated.h5", out);
     if (st == SOL_OK) st = sol_model_file_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
-    if (st == SOL_OK && args->json) print_json(&j.result);
+    if (st == SOL_OK && args->json) st = print_json(&j.result, err);
     if (st == SOL_OK && !args->json) print_table(&j.result);
     if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "%s", args->out ? args->out : out);
     close_job(p, &j);

@@ -6,10 +6,12 @@
 #include "metrics.h"
 #include "output.h"
 #include "program.h"
+#include "study_layers.h"
 
 struct args {
     const char *out;
-    bool csv, force;
+    bool csv, force, sensitivity;
+    sol_sensitivity_args each; /* of --sensitivity */
 };
 
 static const sol_opt options[] = {
@@ -18,6 +20,20 @@ static const sol_opt options[] = {
     {.name = "-o", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
      .help = "directory of the report; default: RUN/report for one run, study-report otherwise"},
     SOL_OPT_FORCE(struct args, NULL),
+    {.name = "--sensitivity", .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, sensitivity), .without = "-o|--force|--csv",
+     .help = "of one MODEL or job: the loss with each layer alone quantized, the dearest first"},
+    {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, each.data), .with = "--sensitivity",
+     .help = "the dataset to measure it on (default: data.eval of a job, or its data.train)"},
+    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, each.windows), .preset = "16", .min = 1, .max = 1e9,
+     .with = "--sensitivity", .help = "the first N windows of it"},
+    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, each.seq),
+     .min = 0, .max = 1e7, .with = "--sensitivity",
+     .help = "tokens a window; 0: as in the training, else 256"},
+    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, each.json),
+     .with = "--sensitivity", .help = "one JSON object on stdout"},
     {0},
 };
 
@@ -170,6 +186,10 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     sol_study_run *runs = NULL;
     char dir[SOL_PATH_MAX + 16];
     int n = 0;
+    if (args->sensitivity && p->n_words > 1)
+        return sol_fail(err, SOL_ERR_USAGE, "--sensitivity takes one model or job, not %d",
+                        p->n_words);
+    if (args->sensitivity) return sol_study_sensitivity(p, &args->each, err);
     sol_status st = sol_alloc_array((void **)&runs, (size_t)p->n_words, sizeof *runs, err);
     snprintf(dir, sizeof dir, "study-report");
     if (p->n_words == 1 && is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
@@ -190,9 +210,17 @@ const sol_verb sol_verb_study = {
     .min_words = 1,
     .max_words = 16,
     .summary = "report on weight trapping in runs or models, side by side",
-    .details = "A run that was trained with study.every has study.h5: its report shows loss, flips, effective rank and histograms over\n"
-               "time. Of a checkpoint or model the report shows the weights as they are. DIR gets index.html, which stands alone, and\n"
-               "every figure as SVG, PNG and gnuplot script. Where a run was calibrated, its errors over depth are drawn too. Needs gnuplot (package gnuplot-nox).",
+    .details = "A run that was trained with study.every has study.h5: its report shows loss, "
+               "flips, effective rank and histograms over\n"
+               "time. Of a checkpoint or model the report shows the weights as they are. DIR gets "
+               "index.html, which stands alone, and\n"
+               "every figure as SVG, PNG and gnuplot script. Where a run was calibrated, its "
+               "errors over depth are drawn too. Needs gnuplot (package gnuplot-nox).\n"
+               "--sensitivity quantizes one layer at a time, of MODEL or of a job's model.init, "
+               "and measures the loss: what costs most\n"
+               "may stay finer by quant.overrides. Layers that overrides keep are left out; a "
+               "model without a quantizer is looked at\n"
+               "as 3:4.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -26,6 +26,7 @@ typedef struct sol_solver {
     int64_t rows, cols, group, groups; /* weights of a row that share a scale, and how many such there are */
     int64_t run;      /* columns of a run now: in the first assignment a whole scale group where that is not too long */
     float *h, *b;     /* as in s, columns ordered so that blocks are contiguous */
+    double pull;      /* d */
     float *v;         /* [cols, cols] factor of H; zeros below the diagonal */
     float *target;    /* W* [rows, cols]; the errors W* - Q where the first assignment has been */
     uint16_t *chosen; /* [rows, cols / m] */

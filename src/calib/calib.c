@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "calib/refine.h"
+#include "calib/soften.h"
 #include "calib/solve.h"
 #include "calib/stage.h"
 #include "kernels/gemm.h"
@@ -199,8 +200,22 @@ static void copy_inputs(const sol_calib *c, const void *input, int64_t n, float 
         memcpy(x, input, (size_t)n * sizeof *x);
 }
 
-/* H and B of a set. */
-static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t out)
+/* size[i] += |y|^2 of the outputs of part i; y [n, out]. */
+static void add_sizes(const sol_calib *c, const layer_set *s, const float *y, int64_t n,
+                      int64_t out, double *size)
+{
+    int64_t at = 0;
+    for (int i = 0; i < s->n; i++) {
+        int64_t rows = param(c->original, s->which[i])->rows;
+        for (int64_t t = 0; t < n; t++)
+            for (int64_t j = at; j < at + rows; j++)
+                size[i] += (double)y[t * out + j] * y[t * out + j];
+        at += rows;
+    }
+}
+
+/* H and B of a set; size[n]: the mean of |y|^2 of each layer. */
+static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t out, double *size)
 {
     float root[CHUNK_TOKENS];
     memset(c->h, 0, (size_t)(in * in) * sizeof *c->h);
@@ -219,16 +234,31 @@ static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t o
             scale_rows(c->inputs + at * in, part.counted, in, root);
             scale_rows(c->outputs + at * out, part.counted, out, root);
         }
+        add_sizes(c, s, c->outputs, k.counted, out, size);
         correlate(c, c->inputs, in, c->inputs, in, k.counted, c->h);
         correlate(c, c->outputs, out, c->inputs, in, k.counted, c->b);
     }
     float n = (float)(c->opts.windows * c->opts.seq);
     for (int64_t i = 0; i < in * in; i++) c->h[i] /= n;
     for (int64_t i = 0; i < out * in; i++) c->b[i] /= n;
+    for (int i = 0; i < s->n; i++) size[i] /= (double)n;
 }
 
-static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
+/* The latent weights of a layer that was solved to q. */
+static void place_solved(const sol_calib *c, const sol_quant_spec *spec, const sol_param *p,
+                         const float *q)
 {
+    float *latent = sol_model_f32(c->latent, p);
+    memcpy(sol_model_f32(c->effective, p), q, (size_t)sol_param_count(p) * sizeof *q);
+    if (spec->method && c->opts.latent == SOL_LATENT_SOFT)
+        sol_calib_soften(c->ctx, spec, sol_model_f32(c->original, p), q, p->rows, p->cols, latent);
+    else
+        memcpy(latent, q, (size_t)sol_param_count(p) * sizeof *q);
+}
+
+static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *r, sol_err *err)
+{
+    double size[SOL_CALIB_MAX_PARTS] = {0};
     int64_t in = param(c->original, s->which[0])->cols, out = set_rows(c->original, s), at = 0;
     sol_calib_system system = {.cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
     for (int i = 0; i < s->n; i++) {
@@ -237,7 +267,7 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
         memcpy(c->w + at, sol_model_f32(c->original, p), (size_t)sol_param_count(p) * sizeof *c->w);
         at += sol_param_count(p);
     }
-    gather(c, s, in, out);
+    gather(c, s, in, out, size);
     const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
     sol_quant_spec spec = spec_of(&c->spec, c->layer, s->which[0]);
     sol_status st = SOL_OK;
@@ -250,8 +280,8 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
     const float *q = c->solved;
     for (int i = 0; i < s->n; i++) {
         const sol_param *p = param(c->original, s->which[i]);
-        memcpy(sol_model_f32(c->latent, p), q, (size_t)sol_param_count(p) * sizeof *q);
-        memcpy(sol_model_f32(c->effective, p), q, (size_t)sol_param_count(p) * sizeof *q);
+        if (spec.method && size[i] > 0) r->layer[p->role] = (system.misfit[i] + size[i]) / size[i];
+        place_solved(c, &spec, p, q);
         q += sol_param_count(p);
     }
     /* The quantized stream behind o and down. */
@@ -264,7 +294,7 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_err *err)
 }
 
 /* Layers that overrides set apart are solved one by one. */
-static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_err *err)
+static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_calib_report *r, sol_err *err)
 {
     sol_status st = SOL_OK;
     sol_quant_spec first = spec_of(&c->spec, c->layer, s->which[0]);
@@ -273,10 +303,10 @@ static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_err *err)
         sol_quant_spec other = spec_of(&c->spec, c->layer, s->which[i]);
         alike = alike && sol_quant_same(&first, &other);
     }
-    if (alike) return solve_set(c, s, err);
+    if (alike) return solve_set(c, s, r, err);
     for (int i = 0; st == SOL_OK && i < s->n; i++) {
         layer_set one = {s->input, 1, {s->which[i]}, s->adds, s->phase};
-        st = solve_set(c, &one, err);
+        st = solve_set(c, &one, r, err);
     }
     return st;
 }
@@ -380,9 +410,10 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
 {
     sol_status st = SOL_OK;
     begin_block(c, layer);
+    for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
     for (int i = 0; st == SOL_OK && i < N_SETS; i++) {
         if (!told(c, sets[i].phase, i, N_SETS)) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        if (st == SOL_OK) st = solve_apart(c, &sets[i], err);
+        if (st == SOL_OK) st = solve_apart(c, &sets[i], r, err);
     }
     if (st != SOL_OK) return st;
     r->block = layer;

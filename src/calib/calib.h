@@ -25,6 +25,13 @@
 
 typedef struct sol_calib sol_calib;
 
+/* Where a block's latent weights begin: on the levels they were solved to, or beside them with what
+ * the original weights say beyond (soften.h). */
+#define SOL_CALIB_LATENTS(ROW) \
+    ROW(SOL_LATENT_HARD, "hard") \
+    ROW(SOL_LATENT_SOFT, "soft")
+typedef enum { SOL_CALIB_LATENTS(SOL_ENUM_CONSTANT) } sol_calib_latent;
+
 typedef struct sol_calib_opts {
     int64_t windows, held_out; /* of the data: to calibrate on, and more of them to measure alone */
     int64_t seq;               /* tokens of a window */
@@ -44,6 +51,7 @@ typedef struct sol_calib_opts {
     double lr;                 /* its peak, as a share of the root mean square of the block's
                                 * weights */
     bool norms;                /* train the block's norms too */
+    sol_calib_latent latent;
 } sol_calib_opts;
 
 /* Errors are means over tokens of |y - y_fp|^2 / |y_fp|^2, y the block's output from x_q, y_fp that
@@ -55,6 +63,10 @@ typedef struct sol_calib_report {
     double trained;  /* after the training: what the block ends with; equal to solved where that
                       * did not help, or was not asked for */
     double held_out; /* the same on windows it has not seen; NaN without any */
+    /* Of each layer by itself, by its role: what is left of the outputs it should have, as weighted
+     * in the closed form: |x Q - y|^2 / |y|^2 over all tokens. NaN: a layer that is kept, a role
+     * that is none. */
+    double layer[SOL_ROLES];
 } sol_calib_report;
 
 /* Progress: a phase of a block, and its steps done and in all. Returning false interrupts. */

@@ -50,6 +50,7 @@ static sol_status find_target(sol_solver *z, const char *name, double damping, s
         for (int64_t k = 0; k < rows * n; k++) b[k] = z->b[k];
         sol_factor_solve(z->ctx, v, n, b, rows);
         z->s->damping = d / mean;
+        z->pull = d;
         z->s->optimum = 0;
         for (int64_t k = 0; k < rows * n; k++) z->s->optimum -= b[k] * z->b[k];
         for (int64_t k = 0; k < rows * n; k++) z->target[k] = (float)b[k];
@@ -246,6 +247,22 @@ static void solve_from(sol_solver *z, float factor, int sweeps, bool first)
     s->objective[sweeps] = keep_better(z);
 }
 
+/* The objective of the rows of each part without the pull to W: d |Q - W|^2 - d |W|^2 of it. */
+static void measure_parts(const sol_solver *z)
+{
+    sol_calib_system *s = z->s;
+    int64_t row = 0, cols = z->cols;
+    for (int p = 0; p < s->n_parts; p++) {
+        double sum = 0, pull = 0;
+        for (int64_t end = row + s->part_rows[p]; row < end; row++) {
+            const float *q = s->q + row * cols, *w = s->w + row * cols;
+            for (int64_t i = 0; i < cols; i++) pull += ((double)q[i] - 2 * (double)w[i]) * q[i];
+            sum += z->best_gain ? z->best_gain[row] : z->gain[row];
+        }
+        s->misfit[p] = sum - z->pull * pull;
+    }
+}
+
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name, double damping, int sweeps, int starts,
                            sol_calib_system *s, sol_err *err)
 {
@@ -263,7 +280,10 @@ sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const
         st = find_target(&z, name, damping, err);
     }
     for (int i = 0; st == SOL_OK && i < starts && (i == 0 || z.best_chosen); i++) solve_from(&z, start_factors[i], sweeps, i == 0);
-    if (st == SOL_OK) reorder(&z, s->q, z.rows, true);
+    if (st == SOL_OK) {
+        reorder(&z, s->q, z.rows, true);
+        measure_parts(&z);
+    }
     release(&z);
     return st;
 }

@@ -42,6 +42,7 @@ typedef struct sol_calib_system {
     double objective[SOL_CALIB_MAX_SWEEPS + 1];
     double optimum; /* the same of W*, the least that any matrix has */
     double damping; /* that was needed */
+    double misfit[SOL_CALIB_MAX_PARTS]; /* |X Q^T - Y|^2 / n - |Y|^2 / n of each part */
 } sol_calib_system;
 
 /* damping > 0 is raised, ten times a try, where H + d I is not positive definite. Inputs that are

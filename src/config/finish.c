@@ -131,6 +131,7 @@ sol_calib_opts sol_config_calib(const sol_config *c)
         .batch = c->calibrate.batch,
         .lr = c->calibrate.lr,
         .norms = c->calibrate.norms,
+        .latent = c->calibrate.latent,
     };
 }
 

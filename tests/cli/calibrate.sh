@@ -44,6 +44,8 @@ head -n 2 "$dir/cal/calibrate.jsonl" >"$dir/lines"
 calibrate --resume -o "$dir/b.h5" -t 1 >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "1 calibrated blocks taken" "$dir/err" || fail "nothing was taken: $(cat "$dir/err")"
 grep -q "^block   rounded" "$dir/out" || fail "no table: $(cat "$dir/out")"
+grep -q "^worst layer: model.layers.[01]\.[a-z_.]*.weight, 0\.[0-9]* of" "$dir/out" || fail "no worst layer: $(cat "$dir/out")"
+grep -q '"layers": {"self_attn.q_proj.weight": 0\.[0-9]*, .*"mlp.down_proj.weight": 0\.' "$dir/json" || fail "no layers: $(cat "$dir/json")"
 cmp "$dir/a.h5" "$dir/b.h5" || fail "another model after a resume"
 start block-001.h5.tmp:1 calibrate "$dir/cal.yaml" --set run.dir="$dir/killed"
 killed
@@ -52,6 +54,30 @@ calibrate --set run.dir="$dir/killed" --resume -o "$dir/c.h5" >/dev/null 2>&1 ||
 cmp "$dir/a.h5" "$dir/c.h5" || fail "another model after a kill"
 cut -d, -f1-5 "$dir/cal/calibrate.jsonl" >"$dir/x"
 cut -d, -f1-5 "$dir/killed/calibrate.jsonl" | cmp - "$dir/x" || fail "other lines after a kill"
+
+# The disk fills up in the middle of a block's file, or of its line: one line says so, what was done stays, and a resume has the same bytes.
+for at in block-001.h5.tmp:1 block-000.h5.tmp:2 calibrate.jsonl.tmp:2; do
+    rm -rf "$dir/full"
+    FULL_AT=$at expect 1 "No space left on device" "$HELD" calibrate "$dir/cal.yaml" --set run.dir="$dir/full"
+    [ "$(grep -c "No space left" "$dir/err")" -eq 1 ] || fail "$at: $(cat "$dir/err")"
+    [ -z "$(find "$dir/full" -name '*.tmp')" ] || fail "$at: a temporary file is left"
+    calibrate --set run.dir="$dir/full" --resume -o "$dir/d.h5" >/dev/null 2>"$dir/err" || fail "$at: $(cat "$dir/err")"
+    cmp "$dir/a.h5" "$dir/d.h5" || fail "$at: another model after a full disk"
+done
+
+# Interrupted inside a block: the blocks before it stay, and so does the answer.
+start block-000.h5.tmp:1 calibrate "$dir/cal.yaml" --set run.dir="$dir/stopped" --set calibrate.steps=400
+kill -INT "$pid"
+go_on
+ended 130
+[ -e "$dir/stopped/calibrated/block-000.h5" ] && [ ! -e "$dir/stopped/calibrated/block-001.h5" ] || fail "stopped elsewhere"
+[ "$(wc -l <"$dir/stopped/calibrate.jsonl")" -eq 2 ] || fail "lines of a block that was not done: $(cat "$dir/stopped/calibrate.jsonl")"
+
+# A soft start: other latent weights, as good an answer.
+calibrate --set run.dir="$dir/soft" --set calibrate.latent=soft -o "$dir/s.h5" --json >"$dir/soft.json" 2>"$dir/err" || fail "$(cat "$dir/err")"
+! cmp -s "$dir/a.h5" "$dir/s.h5" || fail "soft is hard"
+solved='s/.*"error_solved": \([0-9.e-]*\).*"block": 1.*/\1/p'
+[ "$(sed -n "$solved" "$dir/json" | cut -c1-6)" = "$(sed -n "$solved" "$dir/soft.json" | cut -c1-6)" ] || fail "solved otherwise: $(cat "$dir/soft.json")"
 
 # Before a training: the same start, whether it was calibrated before or not; plan counts it.
 "$SOLERA" plan "$dir/cal.yaml" --json >"$dir/plan" || fail "no plan"
@@ -82,6 +108,7 @@ refuse "key 'quant.method': absmean cannot be calibrated, only sherry" --set qua
 refuse "key 'quant.method': none cannot be calibrated" --set quant.method=none
 echo "too short" >"$dir/short.txt"
 refuse "key 'calibrate.data'" --set calibrate.data="$dir/short.txt"
+refuse "key 'calibrate.latent': 'firm' is not allowed: hard or soft" --set calibrate.latent=firm
 "$SOLERA" train-tokenizer --vocab 290 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
 "$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
 refuse "was made with another tokenizer" --set calibrate.data="$dir/other.h5"

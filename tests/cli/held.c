@@ -1,11 +1,14 @@
-/* `solera` with a brake, for the scripts beside this file: the program's own objects, linked so that each call by which they change a file
- * passes here first (--wrap, see the Makefile). What is on the disk does not change between two such calls, so that whoever can stop at each
- * of them can stop at every moment that matters, on a processor of any speed. From the environment:
+/* `solera` with a brake, for the scripts beside this file: the program's own objects, linked so
+ * that each call by which they change a file passes here first (--wrap, see the Makefile). What is
+ * on the disk does not change between two such calls, so that whoever can stop at each of them can
+ * stop at every moment that matters, on a processor of any speed. From the environment:
  *
- *     HOLD=DIR HOLD_AT=NAME:N     stands before its N-th write to files called NAME: makes DIR/held, waits for a line in the FIFO DIR/go,
- *                                 and goes on to the place that the line names (or to the end, when it names none)
- *     KILL_AT=N                   SIGKILL at the N-th call of any kind; a write has written half by then
- *     COUNT=FILE                  holds the number of calls when the process has ended
+ *     HOLD=DIR HOLD_AT=NAME:N     stands before its N-th write to files called NAME: makes
+ * DIR/held, waits for a line in the FIFO DIR/go, and goes on to the place that the line names (or
+ * to the end, when it names none) KILL_AT=N                   SIGKILL at the N-th call of any kind;
+ * a write has written half by then FULL_AT=NAME:N              from the N-th write to files called
+ * NAME on there is no space left for them COUNT=FILE                  holds the number of calls
+ * when the process has ended
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +26,8 @@ int __real_open(const char *path, int flags, ...);
 ssize_t __real_write(int fd, const void *data, size_t n);
 ssize_t __real_pwrite(int fd, const void *data, size_t n, off_t at);
 
-static atomic_long calls, writes; /* writes: to files of the name that HOLD_AT gives */
+static atomic_long calls, writes,
+    refused; /* writes: to files of the name that HOLD_AT gives; refused: FULL_AT */
 static char place[256];
 
 static void read_place(const char *text)
@@ -77,23 +81,40 @@ static void stand(void)
     read_place(line);
 }
 
-static void before_write(int fd)
+/* Does `at`, NAME:N, name the file of fd? *n: N. */
+static bool names(const char *at, int fd, long *count)
 {
     char link[64], path[4096];
-    size_t name = strcspn(place, ":");
-    if (!place[0]) return;
+    size_t name = strcspn(at, ":");
+    if (!at[0]) return false;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
     path[n > 0 ? n : 0] = 0;
     const char *base = strrchr(path, '/');
-    if (!base || strlen(base + 1) != name || strncmp(base + 1, place, name) != 0) return;
-    if (++writes == atol(place + name + 1)) stand();
+    *count = at[name] ? atol(at + name + 1) : 0;
+    return base && strlen(base + 1) == name && strncmp(base + 1, at, name) == 0;
+}
+
+static void before_write(int fd)
+{
+    long n;
+    if (names(place, fd, &n) && ++writes == n) stand();
+}
+
+static bool is_full(int fd)
+{
+    const char *at = getenv("FULL_AT");
+    long n;
+    if (!at || !names(at, fd, &n) || ++refused < n) return false;
+    errno = ENOSPC;
+    return true;
 }
 
 ssize_t __wrap_write(int fd, const void *data, size_t n);
 ssize_t __wrap_write(int fd, const void *data, size_t n)
 {
     before_write(fd);
+    if (is_full(fd)) return -1;
     if (!dies()) return __real_write(fd, data, n);
     (void)!__real_write(fd, data, n / 2);
     die();
@@ -104,6 +125,7 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at)
 {
     before_write(fd);
+    if (is_full(fd)) return -1;
     if (!dies()) return __real_pwrite(fd, data, n, at);
     (void)!__real_pwrite(fd, data, n / 2, at);
     die();

@@ -30,6 +30,31 @@ expect 2 "$dir/cut.h5: " "$SOLERA" study "$dir/cut.h5"
 "$SOLERA" export "$dir/a/ckpt/step-000024.h5" -o "$dir/packed.h5" --format packed 2>/dev/null
 expect 2 "packed model, whose latent weights are gone" "$SOLERA" study "$dir/packed.h5"
 
+# What each layer costs by itself: sorted, nothing of the model changes, kept layers are left out; a job and its model say the same.
+cost() { # word, options
+    "$SOLERA" study --sensitivity "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+}
+last=$dir/a/ckpt/step-000024.h5
+cost "$last" --data "$dir/data.h5" --windows 4 >"$dir/out"
+[ "$(grep -c 'model.layers' "$dir/out")" -eq 14 ] || fail "not every layer: $(cat "$dir/out")"
+awk '/model.layers/ { if (n++ && $1 + 0 > last) exit 1; last = $1 + 0 }' "$dir/out" || fail "not sorted: $(cat "$dir/out")"
+cost "$last" --data "$dir/data.h5" --windows 4 --json -t 1 >"$dir/one"
+cost "$last" --data "$dir/data.h5" --windows 4 --json -t 2 | cmp - "$dir/one" || fail "threads change the answer"
+grep -q '^{"loss": [0-9.]*, "tokens": [0-9]*, "seq": 16, "windows": 4, "method": "sherry", "layers": \[{"name": "model.layers' "$dir/one" ||
+    fail "not the JSON that was promised: $(cat "$dir/one")"
+full=$("$SOLERA" eval "$last" --data "$dir/data.h5" --windows 4 --full-precision --json | sed 's/.*"loss": \([0-9.]*\).*/\1/')
+[ "$(sed 's/.*{"loss": \([0-9.]*\).*/\1/' "$dir/one" | cut -c1-8)" = "$(echo "$full" | cut -c1-8)" ] || fail "loss $full: $(cat "$dir/one")"
+sed "s|^model: .*|model: {init: $last}|" "$dir/job.yaml" >"$dir/cost.yaml"
+cost "$dir/cost.yaml" --windows 4 --json | cmp - "$dir/one" || fail "a job says otherwise"
+sed 's|group_size: 64|group_size: 64, overrides: [{match: "*.mlp.*", method: none}]|' "$dir/cost.yaml" >"$dir/kept.yaml"
+cost "$dir/kept.yaml" --windows 4 >"$dir/out"
+[ "$(grep -c 'model.layers' "$dir/out")" -eq 8 ] || fail "kept layers are measured: $(cat "$dir/out")"
+expect 2 "--data says what to measure" "$SOLERA" study --sensitivity "$last"
+expect 2 "takes one model or job" "$SOLERA" study --sensitivity "$last" "$last"
+expect 2 "has no effect without --sensitivity" "$SOLERA" study "$last" --windows 3
+sed 's|group_size: 64|method: none|' "$dir/cost.yaml" >"$dir/none.yaml"
+expect 2 "key 'quant.method': none leaves nothing to measure" "$SOLERA" study --sensitivity "$dir/none.yaml"
+
 # A killed run: its records are there, up to the last.
 start metrics.jsonl:7 train "$dir/job.yaml" --set run.dir="$dir/killed" --set train.eval_every=0 --set study.every=1 --set study.layers=0 --set study.rows=16
 killed

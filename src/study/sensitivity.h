@@ -1,0 +1,44 @@
+/* What each layer of a model costs by itself: the loss with this one layer quantized and all others
+ * in full precision. It says which layers are worth an override (quant/overrides.h).
+ *
+ *     sol_sensitivity s;
+ *     st = sol_sensitivity_measure(&s, ctx, model, &spec, &tokens, &windows, NULL, err);
+ *     for (int i = 0; st == SOL_OK && i < s.n; i++)
+ *         printf("%s %+.4f\n", s.layer[i].param->name, s.layer[i].loss - s.loss);
+ *     sol_sensitivity_free(&s); */
+#ifndef SOLERA_STUDY_SENSITIVITY_H
+#define SOLERA_STUDY_SENSITIVITY_H
+
+#include "eval/eval.h"
+#include "model/model.h"
+#include "text/batcher.h"
+
+typedef struct sol_sensitivity_layer {
+    const sol_param *param; /* of the model; borrowed */
+    double loss;            /* nats a token with this layer quantized; NaN: not a number */
+} sol_sensitivity_layer;
+
+typedef struct sol_sensitivity {
+    double loss;                  /* of the model in full precision */
+    int64_t tokens;               /* predicted each time */
+    sol_sensitivity_layer *layer; /* [n], the dearest first; owned */
+    int n;
+} sol_sensitivity;
+
+/* Progress: layers measured and in all. Returning false ends with SOL_ERR_INTERRUPTED. */
+typedef struct sol_sensitivity_watch {
+    bool (*fn)(void *user, const char *layer, int64_t done, int64_t total);
+    void *user;
+} sol_sensitivity_watch;
+
+/* Measures every layer that spec, which has a method, quantizes. m: SOL_F32; a layer's weights are
+ * replaced while it is measured, afterwards m is as it was. windows: of tokens, as sol_eval_windows
+ * cuts them; its errors, those of sol_quant_check and sol_net_from_model. watch: NULL: none. The
+ * caller frees *s, which is empty after a failure. */
+sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *m,
+                                   const sol_quant_spec *spec, const sol_tokens *tokens,
+                                   const sol_windows *windows, const sol_sensitivity_watch *watch,
+                                   sol_err *err);
+void sol_sensitivity_free(sol_sensitivity *s);
+
+#endif
