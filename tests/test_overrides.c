@@ -1,5 +1,5 @@
 /* Layers that a model quantizes in another way: patterns, their text, graph, packed model and
- * network. */
+ * network; and the embedding, rounded as it ships. */
 #include "suite.h"
 
 #include <string.h>
@@ -214,5 +214,37 @@ START_TEST(graph_latent_and_packed)
 }
 END_TEST
 
+/* Rounding is what the matrix of a network decodes to, bit for bit. */
+START_TEST(rounding_is_what_is_stored)
+{
+    enum { ROWS = 7, COLS = 70 };
+    static const sol_dtype types[] = {SOL_Q8, SOL_Q6, SOL_Q4};
+    float w[ROWS * COLS], weight[COLS], out[ROWS * COLS], row[COLS];
+    sol_ctx *ctx;
+    sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = sol_rng_normal(&r) * (i % 11 == 0 ? 30 : 1);
+    for (int i = 0; i < COLS; i++) w[2 * COLS + i] = 0; /* a row of zeros */
+    for (int i = 0; i < 3; i++) {
+        sol_stored s = {.type = types[i], .rows = ROWS, .cols = COLS};
+        sol_matrix *m;
+        void *scratch;
+        ck_ok(sol_stored_alloc(&s, err));
+        sol_stored_fill(ctx, &s, w, weight);
+        ck_ok(sol_matrix_prepare(&m, ctx, &s, 1, NULL, NULL, err));
+        ck_ok(sol_alloc_array(&scratch, 1, sol_matrix_scratch_bytes(ctx, m, 1), err));
+        ck_ok(sol_stored_round(ctx, types[i], w, ROWS, COLS, out, err));
+        for (int k = 0; k < ROWS; k++) {
+            sol_matrix_row(m, k, row, scratch);
+            for (int c = 0; c < COLS; c++) ck_assert(row[c] == out[k * COLS + c]);
+        }
+        sol_free(scratch);
+        sol_matrix_free(&m);
+        sol_stored_free(&s);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN("overrides", tcase_add_test(tc, rows_of_a_job); tcase_add_test(tc, bad_rows);
-              tcase_add_test(tc, rows_against_a_model); tcase_add_test(tc, graph_latent_and_packed))
+              tcase_add_test(tc, rows_against_a_model); tcase_add_test(tc, graph_latent_and_packed); tcase_add_test(tc, rounding_is_what_is_stored))

@@ -30,8 +30,8 @@ static const sol_opt options[] = {
      .help = "gguf: of the linear layers, default f16; implies --format gguf"},
     {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type),
      .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
-     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default q6 (perplexity of SmolLM2 +0.3 %, q4 +8 %); "
-             "gguf: f32 f16 bf16 q8_0, default f16"},
+     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default what quant.embed_type trained, else q6 (perplexity of "
+             "SmolLM2 +0.3 %, q4 +8 %); gguf: f32 f16 bf16 q8_0, default f16"},
     {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
     {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
@@ -105,14 +105,22 @@ static sol_status write_card(sol_program *p, const struct args *a, const char *f
     return st;
 }
 
+/* What embedding and head become: as asked, as they were trained, or in 6 bits. */
+static sol_status choose_embed_type(const struct args *a, const sol_quant_spec *own, sol_dtype *type, sol_err *err)
+{
+    *type = own && own->embed_type != SOL_F32 ? own->embed_type : SOL_Q6;
+    return a->embed_type ? sol_embed_type_from_name(a->embed_type, type, err) : SOL_OK;
+}
+
 static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
                        sol_model_file *c, sol_err *err)
 {
     sol_dtype type;
     sol_ctx *ctx;
-    sol_status st = sol_embed_type_from_name(a->embed_type, &type, err);
+    sol_status st = choose_embed_type(a, NULL, &type, err);
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st == SOL_OK) st = sol_model_file_read(c, p->word[0], SOL_F32, err);
+    if (st == SOL_OK) st = choose_embed_type(a, asked ? NULL : &c->quant, &type, err);
     if (st == SOL_OK && !asked && !c->quant.method)
         st = sol_fail(err, SOL_ERR_UNSUPPORTED,
                       "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", p->word[0]);
@@ -145,7 +153,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
-                     sol_packed_model_bits(&packed), a->embed_type, sol_bytes_text((double)bytes, text));
+                     sol_packed_model_bits(&packed), sol_dtype_name(packed.matrix[sol_model_embedding(packed.table) - packed.table->params].type), sol_bytes_text((double)bytes, text));
     if (st == SOL_OK && !c.quant.method) warn_untrained(p, a);
     if (st == SOL_OK) st = gguf_type_of(&packed.config, c.tokenizer, &packed.quant, &gguf_type, err);
     sol_packed_model_free(&packed);
@@ -274,7 +282,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (st != SOL_OK) return st;
     size_t i = 0; /* the options' table knows the same names */
     while (strcmp(formats[i].name, a->format) != 0) i++;
-    if (!a->embed_type) a->embed_type = formats[i].write == export_packed ? "q6" : "f16";
+    if (!a->embed_type && formats[i].write != export_packed) a->embed_type = "f16";
     st = sol_output_check(a->out, formats[i].write == export_safetensors ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL, a->force, err);
     if (st != SOL_OK) return st;
     return formats[i].write(p, a, a->method ? &asked : NULL, err);

@@ -154,11 +154,13 @@ static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t, co
     static const char *const types[EXPORTS] = {"packed", "stq1_0", "q2_0", "tq1_0", "tq2_0",
                                                "q8_0",   "f16",    "bf16", "f32"};
     sol_windows windows = sol_job_windows(c);
+    sol_dtype embed = spec->embed_type != SOL_F32 ? spec->embed_type : SOL_Q6;
     for (int i = 0; i < EXPORTS; i++) {
         sol_gguf_options o = {.type = types[i]};
         x[i] = (export_plan){.type = types[i]};
-        sol_status st = i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, SOL_Q6, &x[i].bytes, &x[i].why)
-                               : sol_export_gguf_bytes(m, t, spec, &o, &x[i].bytes, &x[i].why);
+        sol_status st =
+            i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, embed, &x[i].bytes, &x[i].why)
+                   : sol_export_gguf_bytes(m, t, spec, &o, &x[i].bytes, &x[i].why);
         if (st != SOL_OK) x[i].bytes = 0;
     }
 }

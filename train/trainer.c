@@ -227,14 +227,16 @@ static sol_status evaluate_latent(sol_trainer *t, sol_step_record *r, bool tasks
     return st;
 }
 
-/* What an export with its embedding in f16 would write, by the kernels it ships with. */
+/* What an export would write, by the kernels it ships with: bit for bit where the job says what
+ * embedding and head are rounded to, else with them in f16. */
 static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_quant_spec *spec = &t->quant;
+    sol_dtype type = spec->embed_type != SOL_F32 ? spec->embed_type : SOL_F16;
     sol_net *net = NULL;
     sol_packed_model packed = {0};
     sol_err why = {0};
-    sol_status st = sol_packed_model_from(t->ctx, &packed, t->model, spec, SOL_F16, &why);
+    sol_status st = sol_packed_model_from(t->ctx, &packed, t->model, spec, type, &why);
     if (st == SOL_ERR_NONFINITE) { /* weights that cannot ship, with the same consequence as a loss that is no number */
         sol_log_line(&t->program->log, SOL_LOG_WARN, "packing: %s", why.text);
         r->has_packed = true;

@@ -11,6 +11,7 @@
 #include "calib/solve.h"
 #include "calib/stage.h"
 #include "kernels/gemm.h"
+#include "kernels/stored.h"
 
 enum { CHUNK_TOKENS = 4096 };
 
@@ -496,6 +497,25 @@ static int64_t chunk_windows(const sol_calib_opts *o)
     return n < o->windows + o->held_out ? n : o->windows + o->held_out;
 }
 
+/* The quantized stream begins with the embedding as it ships. */
+static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_err *err)
+{
+    const sol_param *p = sol_model_embedding(c->model);
+    size_t all = (size_t)sol_param_count(p), row = (size_t)p->cols * sizeof(float);
+    float *wide = NULL, *rounded = NULL;
+    sol_status st = sol_alloc_array((void **)&wide, all, sizeof *wide, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&rounded, all, sizeof *rounded, err);
+    if (st == SOL_OK) {
+        sol_convert(wide, SOL_F32, sol_model_at(c->model, p), c->model->dtype, (int64_t)all);
+        st = sol_stored_round(c->ctx, c->spec.embed_type, wide, p->rows, p->cols, rounded, err);
+    }
+    for (int64_t i = 0; st == SOL_OK && i < n; i++)
+        memcpy(c->x_q + i * p->cols, rounded + ids[i] * p->cols, row);
+    sol_free(wide);
+    sol_free(rounded);
+    return st;
+}
+
 /* Hidden states at the start, and where documents begin, of windows in the order in which a job with this seed sees them. */
 static sol_status fill_streams(sol_calib *c, const sol_tokens *tokens, sol_err *err)
 {
@@ -518,6 +538,7 @@ static sol_status fill_streams(sol_calib *c, const sol_tokens *tokens, sol_err *
             sol_convert(c->x_fp + i * C, SOL_F32, rows + (size_t)(ids[i] * C) * sol_dtype_size(c->model->dtype), c->model->dtype, C);
     }
     memcpy(c->x_q, c->x_fp, (size_t)(n * T * C) * sizeof *c->x_q);
+    if (st == SOL_OK && c->spec.embed_type != SOL_F32) st = fill_rounded(c, ids, n * T, err);
     sol_free(ids);
     return st;
 }

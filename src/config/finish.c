@@ -59,8 +59,12 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     for (int i = 0; c->quant.overrides && i < c->quant.overrides->n; i++)
         if (sol_quant_override_check(spec, &c->quant.overrides->row[i], &why) != SOL_OK)
             return sol_config_fail(c, "quant.overrides", err, "%s", why.text);
+    if (!sol_config_quantizes(c) && c->quant.embed_type != SOL_F32)
+        return sol_config_fail(c, "quant.embed_type", err, "%s needs a quant.method, which is none",
+                               sol_config_word(c, "quant.embed_type"));
     if (!sol_config_quantizes(c)) return SOL_OK;
     if (!spec->method) return unknown_method(c, err);
+    spec->embed_type = c->quant.embed_type;
     spec->overrides = c->quant.overrides;
     spec->granularity = c->quant.granularity;
     spec->group_size = spec->granularity == SOL_PER_GROUP ? (int)c->quant.group_size : 0;

@@ -111,6 +111,13 @@ static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix
     return st;
 }
 
+/* Whether parameter p is an embedding or a head that was trained as it ships. */
+static bool rounds_dense(const sol_view *v, const sol_param *p)
+{
+    bool is_dense = p->kind == SOL_PARAM_EMBED || p->kind == SOL_PARAM_HEAD;
+    return v->dequantize && is_dense && v->quant.embed_type != SOL_F32;
+}
+
 /* Whether parameter p comes as Q(W). */
 static bool rounds(const sol_view *v, const sol_param *p)
 {
@@ -125,10 +132,14 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
     if (v->is_packed) return SOL_OK;
     sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
     sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
-    if (st != SOL_OK || !rounds(v, p)) return st;
+    if (st != SOL_OK || !(rounds(v, p) || rounds_dense(v, p))) return st;
     st = grow(&v->latent, &v->latent_capacity, p, err);
     if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
     if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
+    if (st != SOL_OK || rounds_dense(v, p))
+        return st == SOL_OK ? sol_stored_round(v->ctx, v->quant.embed_type, v->latent, p->rows,
+                                               p->cols, v->whole, err)
+                            : st;
     sol_quant_matrix x = {.w = v->latent, .rows = p->rows, .cols = p->cols};
     if (st == SOL_OK && !v->rounded_anew) st = read_learned(v, p, &x, err);
     if (st == SOL_OK)
@@ -153,7 +164,7 @@ sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
     sol_status st = SOL_OK;
     if (v->is_packed)
         next_packed(v, p, out, rows);
-    else if (rounds(v, p))
+    else if (rounds(v, p) || rounds_dense(v, p))
         memcpy(out, v->whole + v->row * p->cols, (size_t)(rows * p->cols) * sizeof *out);
     else
         st = sol_params_in_next(&v->in, out, SOL_F32, rows * p->cols, err);

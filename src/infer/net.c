@@ -66,6 +66,7 @@ void sol_net_free(sol_net **netp)
     if (net->latent)
         for (int64_t i = 0; i < L * NET_MATRICES; i++) sol_free(net->latent[i]);
     sol_free(net->latent);
+    for (int k = 0; k < 2; k++) sol_free(net->rounded[k]);
     sol_free(net->vectors);
     sol_free(net->biases);
     sol_free(net->weights);
@@ -291,12 +292,35 @@ static sol_status alloc_biases(sol_net *net, sol_err *err)
     return sol_alloc_array((void **)&net->biases, (size_t)(c->num_hidden_layers * qkv), sizeof(float), err);
 }
 
+/* *s becomes what a packed file of this type would hold of it, in memory of the net. */
+static sol_status round_matrix(const sol_net *net, const sol_model *m, sol_stored *s,
+                               sol_dtype type, float **out, sol_err *err)
+{
+    size_t n = (size_t)(s->rows * s->cols);
+    float *wide = NULL;
+    sol_status st = sol_alloc_array((void **)out, n, sizeof **out, err);
+    if (st == SOL_OK && m->dtype != SOL_F32)
+        st = sol_alloc_array((void **)&wide, n, sizeof *wide, err);
+    if (st == SOL_OK && wide) sol_convert(wide, SOL_F32, s->data, m->dtype, (int64_t)n);
+    if (st == SOL_OK)
+        st = sol_stored_round(net->ctx, type, wide ? wide : s->data, s->rows, s->cols, *out, err);
+    s->type = SOL_F32;
+    s->data = *out;
+    sol_free(wide);
+    return st;
+}
+
 static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
 {
     int64_t L = m->config.num_hidden_layers;
     sol_stored embed = stored_param(m, sol_model_embedding(m)), head = stored_param(m, sol_model_head(m));
     SOL_TRY(take_vectors(net, m, err));
     SOL_TRY(alloc_biases(net, err));
+    if (spec && spec->embed_type != SOL_F32) {
+        SOL_TRY(round_matrix(net, m, &embed, spec->embed_type, &net->rounded[0], err));
+        if (!m->config.tie_word_embeddings)
+            SOL_TRY(round_matrix(net, m, &head, spec->embed_type, &net->rounded[1], err));
+    }
     SOL_TRY(place_embedding(net, &embed, m->config.tie_word_embeddings ? NULL : &head, err));
     if (spec) SOL_TRY(sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES), sizeof *net->latent, err));
     for (int64_t l = 0; l < L; l++) SOL_TRY(place_layer(net, m, spec, l, err));

@@ -49,6 +49,8 @@ struct sol_net {
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
     float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
+    float
+        *rounded[2]; /* owned: embedding and head as they ship, of a latent net that rounds them */
     sol_model_file file;     /* owned, of sol_net_open */
     sol_packed_model packed; /* likewise */
 };

@@ -223,3 +223,19 @@ void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w, fl
     if (weight) sol_pool_run(ctx->pool, sol_ceil_div(s->cols, WEIGHT_COLS), weigh_columns, &a);
     sol_pool_run(ctx->pool, sol_ceil_div(s->rows, a.tile_rows), fill_tile, &a);
 }
+
+sol_status sol_stored_round(const sol_ctx *ctx, sol_dtype type, const float *w, int64_t rows,
+                            int64_t cols, float *out, sol_err *err)
+{
+    sol_stored s = {.type = type, .rows = rows, .cols = cols};
+    float *weight = NULL;
+    sol_status st = sol_stored_alloc(&s, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)cols, sizeof *weight, err);
+    if (st == SOL_OK) {
+        sol_stored_fill(ctx, &s, w, weight);
+        sol_stored_widen(ctx, &s, out);
+    }
+    sol_free(weight);
+    sol_stored_free(&s);
+    return st;
+}

@@ -54,6 +54,11 @@ sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n);
  * whose scale rounds to 0 in fp16 (below 2^-25) becomes zeros. */
 void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w, float *weight);
 
+/* out[rows, cols] = what a matrix of `type` holds of w: filled, with weighted columns, and cast
+ * back. out must not overlap w. SOL_ERR_NOMEM alone. */
+sol_status sol_stored_round(const sol_ctx *ctx, sol_dtype type, const float *w, int64_t rows,
+                            int64_t cols, float *out, sol_err *err);
+
 /* Casts rows [from, from + n) to out[n, cols], on the calling thread. */
 void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
 /* Casts the whole matrix to out[rows, cols], over the pool. */

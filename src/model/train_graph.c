@@ -96,6 +96,14 @@ static sol_quant_spec spec_of(const sol_graph *g, const sol_param *p)
     return p->quantized ? sol_quant_for(&g->spec, p->name) : (sol_quant_spec){0};
 }
 
+/* Embedding or head, as they ship. */
+static sol_var matrix_leaf(sol_graph *g, const sol_param *p)
+{
+    sol_var w = leaf(g, p);
+    bool rounds = g->spec.method && g->spec.embed_type != SOL_F32;
+    return rounds ? sol_fake_dense(g->tape, w, g->spec.embed_type) : w;
+}
+
 /* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
 static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec, int64_t index)
 {
@@ -249,9 +257,9 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
                            .compute = g->opts.compute};
     sol_block_tables_record(&g->block);
     sol_tape_prologue(t, true);
-    g->embedding = leaf(g, sol_model_embedding(m));
+    g->embedding = matrix_leaf(g, sol_model_embedding(m));
     sol_var final_norm = leaf(g, sol_model_final_norm(m));
-    g->head = m->config.tie_word_embeddings ? g->embedding : leaf(g, sol_model_head(m));
+    g->head = m->config.tie_word_embeddings ? g->embedding : matrix_leaf(g, sol_model_head(m));
     sol_tape_prologue(t, false);
     if (!g->opts.by_layer) record_weights(g);
     if (g->opts.distill) st = record_teacher(g, &teacher_x, teacher, err);
@@ -471,7 +479,8 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
 /* The output head in fp32. */
 static const float *head_data(const sol_graph *g)
 {
-    if (g->model->dtype == SOL_F32) return sol_model_f32(g->model, sol_model_head(g->model));
+    bool rounds = g->spec.method && g->spec.embed_type != SOL_F32;
+    if (g->model->dtype == SOL_F32 && !rounds) return sol_model_f32(g->model, sol_model_head(g->model));
     return sol_tape_data(g->tape, g->head);
 }
 

@@ -10,8 +10,8 @@
  *     double norm = sol_global_norm(ctx, sol_graph_grads(g), model->n_elements); // optim/optim.h
  *     sol_graph_free(&g);
  *
- * The quantized layers are q, k, v, o, gate, up and down of every block; embedding, head and norms
- * never are. After sol_graph_create nothing allocates. All results have the same bits for any
+ * The quantized layers are q, k, v, o, gate, up and down of every block; norms never are, embedding
+ * and head are rounded where spec has an embed_type. After sol_graph_create nothing allocates. All results have the same bits for any
  * number of threads, with and without activation checkpoints. Tokens must lie in [0, V) and targets
  * in [-1, V); the caller checks ids that come from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H

@@ -29,8 +29,8 @@
 #include "base/status.h"
 #include "kernels/codebook.h" /* sol_block_layout */
 #include "kernels/ctx.h"
-#include "quant/residual.h"
 #include "kernels/dtype.h"
+#include "quant/residual.h"
 
 #define SOL_GRANULARITIES(ROW) \
     ROW(SOL_PER_TENSOR, "per_tensor") \
@@ -47,6 +47,13 @@ const char *sol_layout_name(sol_block_layout layout);
     ROW(SOL_F16, "fp16") \
     ROW(SOL_F32, "fp32")
 
+/* The types of sol_quant_spec.embed_type. */
+#define SOL_TRAINED_EMBED_TYPES(ROW) \
+    ROW(SOL_F32, "none") \
+    ROW(SOL_Q8, "q8") \
+    ROW(SOL_Q6, "q6") \
+    ROW(SOL_Q4, "q4")
+
 typedef struct sol_quantizer sol_quantizer;
 typedef struct sol_quant_overrides sol_quant_overrides; /* quant/overrides.h */
 
@@ -61,6 +68,8 @@ typedef struct sol_quant_spec {
                             * trains is what ships */
     int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <=
                             * SOL_QUANT_MAX_M */
+    sol_dtype embed_type; /* of a model: what its embedding and head are rounded to in the
+                                * forward pass; SOL_F32: they are not */
     /* Layers of a model that differ; borrowed, NULL: none does. Functions about one matrix do not
      * read it. */
     const sol_quant_overrides *overrides;

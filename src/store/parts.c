@@ -263,6 +263,8 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
     SOL_TRY(sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err));
     if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "n", q->n, err));
     if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "m", q->m, err));
+    if (q->embed_type != SOL_F32)
+        SOL_TRY(sol_h5_set_text(w, id, "embed_type", sol_dtype_name(q->embed_type), err));
     return put_overrides(w, id, q->overrides, err);
 }
 
@@ -283,7 +285,7 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
 {
     const sol_h5_node *n;
     const char *method;
-    int granularity = 0, scale = 0;
+    int granularity = 0, scale = 0, embed = SOL_F32;
     int64_t group = 0, kept = 0, of = 0;
     *q = (sol_quant_spec){.scale_dtype = SOL_F16};
     *overrides = NULL;
@@ -298,12 +300,15 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
     if (st == SOL_OK) st = get_enum(f, n, "scale_dtype", scale_dtypes, &scale, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err);
     if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err);
+    if (st == SOL_OK && sol_h5_node_attr(n, "embed_type"))
+        st = get_enum(f, n, "embed_type", SOL_ENUM_TABLE(SOL_TRAINED_EMBED_TYPES), &embed, err);
     if (st == SOL_OK) st = get_overrides(f, n, overrides, err);
     if (st != SOL_OK) {
         sol_quant_overrides_free(overrides);
         return st;
     }
     q->overrides = *overrides;
+    q->embed_type = (sol_dtype)embed;
     q->granularity = (sol_granularity)granularity;
     q->group_size = (int)group;
     q->n = (int)kept;
