@@ -266,9 +266,11 @@ static const struct {
     {"quant.granularity", "per_tensor|per_channel|per_group"},
     {"quant.block_layout", "contiguous|stride16"},
     {"quant.scale_dtype", "fp16|fp32"},
+    {"quant.embed_type", "none|q8|q6|q4"},
     {"residual.schedule", "none|linear|cosine|exp"},
     {"residual.form", "additive|blend"},
     {"distill.loss", "forward_kl|reverse_kl|cakld"},
+    {"distill.hidden_form", "mse|relative"},
     {"distill.teacher_dtype", "fp32|bf16|int8"},
     {"train.compute", "fp32|bf16"},
     {"train.eval_form", "both|packed"},
@@ -276,6 +278,7 @@ static const struct {
     {"optim.schedule", "constant|cosine|linear|wsd"},
     {"optim.moments", "fp32|bf16|8bit"},
     {"checkpoint.on_full", "stop|continue"},
+    {"calibrate.latent", "hard|soft"},
 };
 
 static void word_reads_back(const char *key, const char *word)

@@ -290,6 +290,54 @@ START_TEST(row_kernels)
 END_TEST
 
 /* What is held in fewer bits comes back near, and its product is that of what comes back. */
+/* The formula of distill.h, head by head and pair by pair. */
+START_TEST(relations_of_heads)
+{
+    enum { TIME = 3, TOKENS = 6, HEADS = 2, D = 3, DT = 2 };
+    static const int32_t start[TOKENS] = {0, 0, 2, 0, 0, 0};
+    static const float factor = 0.5f;
+    float x[TOKENS * HEADS * D], t[TOKENS * HEADS * DT], zero[TOKENS] = {0};
+    sol_ctx *ctx;
+    sol_tape *tape;
+    sol_rng r = sol_rng_make(3, SOL_STREAM_TEST);
+    for (int i = 0; i < TOKENS * HEADS * D; i++) x[i] = sol_rng_normal(&r);
+    for (int i = 0; i < TOKENS * HEADS * DT; i++) t[i] = sol_rng_normal(&r);
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    ck_ok(sol_tape_create(&tape, ctx, err));
+    sol_var starts = sol_tape_input(tape, SOL_I32, sol_shape1(TOKENS));
+    sol_var got = sol_attention_relation(
+        tape, sol_tape_constant(tape, SOL_F32, sol_shape2(TOKENS, HEADS * D), x),
+        sol_tape_constant(tape, SOL_F32, sol_shape2(TOKENS, HEADS * DT), t), starts,
+        sol_tape_constant(tape, SOL_F32, sol_shape2(TOKENS, 1), zero), TIME, HEADS, &factor);
+    ck_ok(sol_tape_plan(tape, got, &(sol_tape_opts){.no_grad = true}, err));
+    ck_ok(sol_tape_allocate(tape, err));
+    memcpy(sol_tape_data(tape, starts), start, sizeof start);
+    sol_tape_run_forward(tape);
+    for (int n = 0; n < TOKENS; n++) {
+        double want = 0;
+        int row = n / TIME * TIME;
+        for (int h = 0; h < HEADS; h++) {
+            double p[TIME], q[TIME], all_p = 0, all_q = 0;
+            for (int m = row + start[n]; m <= n; m++) {
+                double s = 0, u = 0;
+                for (int d = 0; d < D; d++)
+                    s += (double)x[(n * HEADS + h) * D + d] * x[(m * HEADS + h) * D + d];
+                for (int d = 0; d < DT; d++)
+                    u += (double)t[(n * HEADS + h) * DT + d] * t[(m * HEADS + h) * DT + d];
+                all_q += q[m - row] = exp(s / sqrt(D));
+                all_p += p[m - row] = exp(u / sqrt(DT));
+            }
+            for (int m = row + start[n]; m <= n; m++)
+                want += p[m - row] / all_p * log(p[m - row] / all_p / (q[m - row] / all_q));
+        }
+        ck_assert_double_eq_tol(((const float *)sol_tape_data(tape, got))[n],
+                                (double)factor * want / HEADS, 1e-6);
+    }
+    sol_tape_free(&tape);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 START_TEST(stored_matrices)
 {
     enum { ROWS = 300, COLS = 70, M = 3 };
@@ -330,4 +378,4 @@ SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_py
               from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
               tcase_add_test(tc, samples_stand_for_the_rest);
               tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order); tcase_add_test(tc, row_kernels);
-              tcase_add_test(tc, stored_matrices))
+              tcase_add_test(tc, relations_of_heads); tcase_add_test(tc, stored_matrices))

@@ -247,4 +247,5 @@ START_TEST(rounding_is_what_is_stored)
 END_TEST
 
 SOL_TEST_MAIN("overrides", tcase_add_test(tc, rows_of_a_job); tcase_add_test(tc, bad_rows);
-              tcase_add_test(tc, rows_against_a_model); tcase_add_test(tc, graph_latent_and_packed); tcase_add_test(tc, rounding_is_what_is_stored))
+              tcase_add_test(tc, rows_against_a_model); tcase_add_test(tc, graph_latent_and_packed);
+              tcase_add_test(tc, rounding_is_what_is_stored))

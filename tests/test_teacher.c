@@ -70,7 +70,8 @@ static sol_graph *make_graph(world *w, sol_graph_opts o, const sol_quant_spec *s
 static double total(const sol_graph *g, const sol_graph_opts *o, double next_token)
 {
     sol_graph_distilled d = sol_graph_last_distilled(g);
-    return o->distill->weight * d.distill + o->distill->ce_weight * next_token + o->hidden_weight * d.hidden;
+    return o->distill->weight * d.distill + o->distill->ce_weight * next_token +
+           o->hidden_weight * d.hidden + o->relation_weight * d.relation;
 }
 
 START_TEST(a_model_agrees_with_itself)
@@ -78,7 +79,10 @@ START_TEST(a_model_agrees_with_itself)
     world w;
     sol_distill d = {SOL_DISTILL_CAKLD, 1, 0, 1, 0, 0.5f, 0};
     world_make(&w, 2, NULL, SOL_F32);
-    sol_graph_opts o = {.distill = &d, .teacher = w.teacher, .hidden_weight = 1};
+    sol_graph_opts o = {.distill = &d,
+                        .teacher = w.teacher,
+                        .hidden_weight = 1,
+                        .relation_weight = 1};
     sol_graph *g = make_graph(&w, o, NULL);
     double loss;
     int64_t n;
@@ -86,6 +90,7 @@ START_TEST(a_model_agrees_with_itself)
     sol_graph_distilled sum = sol_graph_last_distilled(g);
     ck_assert_double_lt(fabs(sum.distill), 1e-5);
     ck_assert(sum.hidden == 0);
+    ck_assert_double_lt(fabs(sum.relation), 1e-5);
     ck_assert_double_gt(sum.teacher, 0);
     ck_assert_double_gt(loss / (double)n, 1);
     for (int64_t i = 0; i < w.student->n_elements; i++) ck_assert_float_lt(fabsf(sol_graph_grads(g)[i]), 1e-4f);
@@ -126,9 +131,17 @@ START_TEST(gradients_are_slopes)
     world w;
     world_make(&w, 2, other, SOL_BF16);
     for (int i = 0; i < 2; i++) check_slope(&w, &(sol_graph_opts){.distill = &d[i], .teacher = w.teacher});
+    check_slope(&w,
+                &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .relation_weight = 20});
     world_free(&w);
     world_make(&w, 2, alike, SOL_Q8);
     check_slope(&w, &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .hidden_weight = 0.5f});
+    check_slope(&w, &(sol_graph_opts){.distill = &d[0],
+                                      .teacher = w.teacher,
+                                      .hidden_weight = 0.5f,
+                                      .hidden_form = SOL_HIDDEN_RELATIVE,
+                                      .relation_weight = 2,
+                                      .relation_layer = 0});
     world_free(&w);
     sol_model_free(&other);
     sol_model_free(&alike);
@@ -193,6 +206,53 @@ START_TEST(the_same_bits_everywhere)
         sol_free(want);
     }
     sol_model_free(&m);
+}
+END_TEST
+
+/* Relations and relative hidden states, by threads and with the blocks recomputed; and each term by
+ * itself: gradients add up to that of all. */
+START_TEST(relations_and_terms)
+{
+    sol_distill d = {SOL_DISTILL_FORWARD_KL, 1, 0, 1, 0.25f, 0, 0};
+    sol_model *alike = make_model(32, 2, 5);
+    double loss, sum = 0;
+    int64_t n;
+    float *want = NULL;
+    for (int i = 0; i < 4; i++) {
+        world w;
+        world_make(&w, 1 + i % 3, alike, SOL_F32);
+        size_t count = (size_t)w.student->n_elements;
+        sol_graph_opts o = {.distill = &d,
+                            .teacher = w.teacher,
+                            .activation_checkpoints = i & 1,
+                            .hidden_weight = 0.5f,
+                            .hidden_form = SOL_HIDDEN_RELATIVE,
+                            .relation_weight = 3,
+                            .relation_layer = -1};
+        sol_graph *g = make_graph(&w, o, NULL);
+        sol_graph_accumulate(g, w.tokens, w.targets, w.start, 1, &loss, &n);
+        sol_graph_distilled got = sol_graph_last_distilled(g);
+        ck_assert(got.relation > 0 && got.hidden > 0);
+        ck_assert_double_eq_tol(total(g, &o, loss), got.objective, 1e-4 * got.objective);
+        if (i == 0) {
+            sum = got.relation;
+            ck_ok(sol_alloc_array((void **)&want, count, sizeof *want, err));
+            memcpy(want, sol_graph_grads(g), count * sizeof *want);
+        }
+        ck_assert_mem_eq(sol_graph_grads(g), want, count * sizeof *want);
+        ck_assert(got.relation == sum);
+        sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 4);
+        for (int term = SOL_TERM_NEXT_TOKEN; term <= SOL_TERM_RELATION; term *= 2) {
+            sol_graph_choose_terms(g, term);
+            sol_graph_accumulate(g, w.tokens, w.targets, w.start, 1, &loss, &n);
+        }
+        for (size_t k = 0; k < count; k++)
+            ck_assert_float_eq_tol(sol_graph_grads(g)[k], want[k], 1e-4f);
+        sol_graph_free(&g);
+        world_free(&w);
+    }
+    sol_free(want);
+    sol_model_free(&alike);
 }
 END_TEST
 
@@ -340,6 +400,9 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
 }
 END_TEST
 
-SOL_TEST_MAIN("teacher", tcase_add_test(tc, a_model_agrees_with_itself); tcase_add_test(tc, gradients_are_slopes);
-              tcase_add_test(tc, the_same_bits_everywhere); tcase_add_test(tc, draws_depend_on_seed_and_place_alone); tcase_add_test(tc, teachers_that_do_not_fit);
+SOL_TEST_MAIN("teacher", tcase_add_test(tc, a_model_agrees_with_itself);
+              tcase_add_test(tc, gradients_are_slopes);
+              tcase_add_test(tc, the_same_bits_everywhere); tcase_add_test(tc, relations_and_terms);
+              tcase_add_test(tc, draws_depend_on_seed_and_place_alone);
+              tcase_add_test(tc, teachers_that_do_not_fit);
               tcase_add_test(tc, few_tokens_say_nearly_all_on_a_real_model))

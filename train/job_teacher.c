@@ -30,6 +30,21 @@ static sol_status check_config(const sol_config *c, const sol_model_config *stud
                                "needs a teacher of %lld layers of width %lld; %s has %lld of %lld",
                                (long long)student->num_hidden_layers, (long long)student->hidden_size, path,
                                (long long)teacher->num_hidden_layers, (long long)teacher->hidden_size);
+    if (c->distill.relation_weight > 0 &&
+        (teacher->num_attention_heads != student->num_attention_heads ||
+         teacher->num_key_value_heads != student->num_key_value_heads))
+        return sol_config_fail(
+            c, "distill.relation_weight", err,
+            "needs a teacher of %lld heads, %lld of keys; %s has %lld, %lld of keys",
+            (long long)student->num_attention_heads, (long long)student->num_key_value_heads, path,
+            (long long)teacher->num_attention_heads, (long long)teacher->num_key_value_heads);
+    int64_t least = student->num_hidden_layers < teacher->num_hidden_layers
+                        ? student->num_hidden_layers
+                        : teacher->num_hidden_layers;
+    if (c->distill.relation_weight > 0 &&
+        (c->distill.relation_layer >= least || c->distill.relation_layer < -least))
+        return sol_config_fail(c, "distill.relation_layer", err, "%lld is no block of %lld",
+                               (long long)c->distill.relation_layer, (long long)least);
     return SOL_OK;
 }
 
@@ -246,6 +261,9 @@ void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_gra
     o->distill = &t->loss;
     o->teacher = t->teacher;
     o->hidden_weight = (float)c->distill.hidden_weight;
+    o->hidden_form = c->distill.hidden_form;
+    o->relation_weight = (float)c->distill.relation_weight;
+    o->relation_layer = c->distill.relation_layer;
 }
 
 void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start)

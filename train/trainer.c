@@ -28,6 +28,22 @@ static size_t add_tasks(char *out, size_t n, const sol_step_record *r)
     return r->n_tasks ? n + (size_t)sprintf(out + n, "}") : n;
 }
 
+static size_t add_norms(char *out, size_t n, const sol_step_record *r)
+{
+    static const char *const names[SOL_TRAINER_TERMS] = {"next_token", "distill", "hidden",
+                                                         "relation"};
+    const char *comma = "";
+    n += (size_t)sprintf(out + n, ", \"grad_norms\": {");
+    for (int i = 0; i < SOL_TRAINER_TERMS; i++) {
+        if (r->norm[i] < 0) continue;
+        n += (size_t)sprintf(out + n, "%s\"%s\": ", comma, names[i]);
+        n += isfinite(r->norm[i]) ? (size_t)sprintf(out + n, "%.9g", r->norm[i])
+                                  : (size_t)sprintf(out + n, "null");
+        comma = ", ";
+    }
+    return n + (size_t)sprintf(out + n, "}");
+}
+
 size_t sol_step_record_json(const sol_step_record *r, char *out)
 {
     size_t n = (size_t)sprintf(out, "{\"step\": %" PRIu64 ", \"tokens\": %" PRIu64, r->step, r->tokens);
@@ -38,6 +54,8 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     if (r->has_distill) n = add_number(out, n, "objective", r->objective);
     if (r->has_distill) n = add_number(out, n, "distill_loss", r->distill_loss);
     if (r->has_hidden) n = add_number(out, n, "hidden_loss", r->hidden_loss);
+    if (r->has_relation) n = add_number(out, n, "relation_loss", r->relation_loss);
+    if (r->has_norms) n = add_norms(out, n, r);
     if (r->has_eval) n = add_number(out, n, "eval_loss", r->eval_loss);
     if (r->has_packed) n = add_number(out, n, "packed_loss", r->packed_loss);
     n = add_tasks(out, n, r);
@@ -103,7 +121,40 @@ static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
 {
     sum->distill += x.distill;
     sum->hidden += x.hidden;
+    sum->relation += x.relation;
     sum->objective += x.objective;
+}
+
+/* The first micro-batch of a step alone, term by term; the step itself begins anew afterwards. */
+static sol_status measure_norms(sol_trainer *t, sol_step_record *r, int64_t counted, uint64_t drawn,
+                                sol_err *err)
+{
+    const sol_config *c = t->config;
+    const double weight[SOL_TRAINER_TERMS] = {c->distill.ce_weight, c->distill.weight,
+                                              c->distill.hidden_weight, c->distill.relation_weight};
+    float share = (float)c->train.accumulate / (float)counted;
+    micro_batch b = batch_at(t, 0);
+    SOL_TRY(sol_job_teacher_feed(c, &t->teacher, t->graph, &t->batcher, drawn, err));
+    for (int i = 0; i < SOL_TRAINER_TERMS; i++) {
+        double loss;
+        int64_t n;
+        r->norm[i] = -1;
+        if (weight[i] == 0) continue;
+        if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        sol_graph_choose_terms(t->graph, 1 << i);
+        sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda), 1);
+        sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, share, &loss, &n);
+        r->norm[i] = sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->model->n_elements);
+    }
+    sol_graph_choose_terms(t->graph, SOL_TERMS_ALL);
+    r->has_norms = true;
+    return SOL_OK;
+}
+
+static bool norms_due(const sol_trainer *t)
+{
+    int64_t every = t->config->distill.grad_norms;
+    return every > 0 && sol_job_has_teacher(t->config) && ((int64_t)t->step + 1) % every == 0;
 }
 
 /* Loss and gradient of the whole step; with optim.fused its update, too. */
@@ -114,6 +165,7 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     int64_t counted;
     uint64_t drawn = t->batcher.drawn; /* the first window of the step */
     SOL_TRY(draw(t, &counted, err));
+    if (norms_due(t)) SOL_TRY(measure_norms(t, r, counted, drawn, err));
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
                          t->config->train.accumulate);
     if (t->config->optim.fused) {
@@ -138,6 +190,8 @@ static sol_status accumulate(sol_trainer *t, sol_step_record *r, sol_err *err)
     r->objective = r->has_distill ? d.objective / (double)counted : r->loss;
     r->distill_loss = d.distill / (double)counted;
     r->hidden_loss = d.hidden / (double)counted;
+    r->has_relation = r->has_distill && t->config->distill.relation_weight > 0;
+    r->relation_loss = d.relation / (double)counted;
     r->grad_norm = t->config->optim.fused ? sqrt(t->fused.square)
                                           : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->model->n_elements);
     return SOL_OK;

@@ -21,6 +21,8 @@
 #include "task_plan.h"
 
 /* One line of metrics.jsonl. */
+enum { SOL_TRAINER_TERMS = 4 }; /* next token, distill, hidden, relation */
+
 typedef struct sol_step_record {
     uint64_t step, tokens; /* after this step */
     double loss;           /* next-token cross-entropy, the mean over the tokens of the step */
@@ -28,9 +30,10 @@ typedef struct sol_step_record {
     double grad_norm;      /* before clipping */
     double tok_s;          /* of the step alone: no evaluation, checkpoint or study record */
     bool skipped;          /* loss or gradient was not finite: parameters as before */
-    bool has_distill, has_hidden;
+    bool has_distill, has_hidden, has_relation, has_norms;
     double objective;      /* what is minimized: the loss, or with a teacher its weighted sum with the next two */
-    double distill_loss, hidden_loss;
+    double distill_loss, hidden_loss, relation_loss;
+    double norm[SOL_TRAINER_TERMS]; /* of the gradient of each term; -1: the objective lacks it */
     bool has_eval, has_packed;
     double eval_loss, packed_loss;
     const sol_task_plan *tasks; /* [n_tasks] with results of this step */
@@ -40,7 +43,7 @@ typedef struct sol_step_record {
 } sol_step_record;
 
 /* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
-enum { SOL_STEP_LINE = 3456 + SOL_CPU_TEXT };
+enum { SOL_STEP_LINE = 3712 + SOL_CPU_TEXT };
 size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */

@@ -90,9 +90,33 @@ sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol
 sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
                            const sol_distill *d, sol_dtype compute, sol_var *parts);
 
-/* sum [N, 1] + factor mean_c (x - teacher)^2; x and teacher [N, C] (Jiao et al. 2020, TinyBERT,
- * arXiv 1909.10351, section 3.1, without its projection). No gradient to the teacher. */
-sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor);
+/* sum [N, 1] + *factor D of hidden states x and teacher [N, C]; no gradient to the teacher.
+ *
+ *   mse       D = mean_c (x - teacher)^2                          Jiao et al. 2020 (TinyBERT),
+ * arXiv 1909.10351, section 3.1, without its projection relative  D = sum_c (x - teacher)^2 / sum_c
+ * teacher^2: each token counts alike, however large its state is; some are a thousand times the
+ * others */
+#define SOL_HIDDEN_FORMS(ROW) \
+    ROW(SOL_HIDDEN_MSE, "mse") \
+    ROW(SOL_HIDDEN_RELATIVE, "relative")
+typedef enum { SOL_HIDDEN_FORMS(SOL_ENUM_CONSTANT) } sol_hidden_form;
+sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, sol_hidden_form form,
+                       const float *factor);
+
+/* sum [N, 1] + *factor / heads sum_h KL(P_h(n) || Q_h(n)): the self-attention relations of MiniLMv2
+ * (Wang et al. 2021, arXiv 2012.15828, section 3.1; one layer of a 1.58-bit student: BitDistill,
+ * arXiv 2510.13998, section 3.3). x [N, heads D] and teacher [N, heads Dt] are the queries, the
+ * keys or the values of one block,
+ *
+ *   P(n) = softmax over m of teacher_n . teacher_m / sqrt(Dt),  Q(n) = softmax of x_n . x_m /
+ * sqrt(D)
+ *
+ * over m from doc_start[n] to n, what a causal model attends to. Keys and values that query heads
+ * share are one relation each, not one for every query head. doc_start [N] i32, counted from the
+ * start of the row of `time` tokens. No gradient to the teacher. factor is read at every run, here
+ * and above. */
+sol_var sol_attention_relation(sol_tape *t, sol_var x, sol_var teacher, sol_var doc_start,
+                               sol_var sum, int64_t time, int64_t heads, const float *factor);
 
 /* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T,
  * d->samples of them drawn from start [N] on, the rest, the target at temperature 1; *ids [N, k]

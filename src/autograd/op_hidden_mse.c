@@ -1,14 +1,23 @@
-/* out[n] = sum[n] + factor mean_c (x - teacher)^2.  dx = dout 2 factor / C (x - teacher), dsum = dout, none to the
- * teacher.
- * x, teacher [N, C]; sum, out [N, 1]. */
+/* out[n] = sum[n] + factor / size sum_c (x - teacher)^2, size: C (mse), or sum_c teacher^2
+ * (relative; 1 for a teacher's state of zeros).  dx = dout 2 factor / size (x - teacher), dsum =
+ * dout, none to the teacher. x, teacher [N, C]; sum, out [N, 1]. */
 #include "autograd/distill.h"
 
 enum { X, TEACHER, SUM };
 enum { ROWS = 16 };
 
 typedef struct attr {
-    float factor;
+    const float *factor;
+    sol_hidden_form form;
 } attr;
+
+static double size_of(const attr *a, const float *t, int64_t C)
+{
+    double sum = 0;
+    if (a->form == SOL_HIDDEN_MSE) return (double)C;
+    for (int64_t i = 0; i < C; i++) sum += (double)t[i] * t[i];
+    return sum > 0 ? sum : 1;
+}
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {
@@ -35,7 +44,7 @@ static void forward_tile(void *arg, int64_t tile, int thread)
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
         double squares = 0;
         for (int64_t i = 0; i < C; i++) squares += ((double)x[i] - t[i]) * ((double)x[i] - t[i]);
-        out[n] = sum[n] + a->factor * (float)(squares / (double)C);
+        out[n] = sum[n] + *a->factor * (float)(squares / size_of(a, t, C));
     }
 }
 
@@ -53,7 +62,8 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     const float *dout = c->out[0].grad;
     for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
         const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
-        float *dx = c->in[0].grad ? c->in[0].grad + n * C : NULL, f = dout[n] * 2 * a->factor / (float)C;
+        float *dx = c->in[0].grad ? c->in[0].grad + n * C : NULL;
+        float f = dout[n] * 2 * *a->factor / (float)size_of(a, t, C);
         if (dx)
             for (int64_t i = 0; i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
         if (c->in[2].grad) c->in[2].grad[n] = dout[n] + (c->in[2].grad_add ? c->in[2].grad[n] : 0);
@@ -67,11 +77,12 @@ static void backward(const sol_op_call *c)
 
 static bool check_case(int i, sol_op_case *c)
 {
-    if (i >= 1) return false;
+    static const float factor = 0.75f;
+    if (i >= 2) return false;
     c->in[0] = c->in[1] = sol_shape2(5, 6);
     c->in[2] = sol_shape2(5, 1);
     c->constant[1] = true;
-    *(attr *)c->attr = (attr){0.75f};
+    *(attr *)c->attr = (attr){&factor, i == 0 ? SOL_HIDDEN_MSE : SOL_HIDDEN_RELATIVE};
     return true;
 }
 
@@ -85,8 +96,10 @@ const sol_op sol_op_hidden_mse = {.name = "hidden_mse",
                                   .in = {[X] = SOL_IN_READ, [TEACHER] = SOL_IN_READ},
                                   .check_case = check_case};
 
-sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, float factor)
+sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, sol_hidden_form form,
+                       const float *factor)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_hidden_mse, (sol_var[]){x, teacher, sum}, &out, &(attr){factor});
+    return sol_tape_apply(t, &sol_op_hidden_mse, (sol_var[]){x, teacher, sum}, &out,
+                          &(attr){factor, form});
 }

@@ -180,6 +180,13 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
     if (c->distill.cache[0] && c->distill.hidden_weight > 0)
         return sol_config_fail(c, "distill.hidden_weight", err,
                                "needs the teacher itself: a cache holds no hidden states");
+    if (c->distill.cache[0] && c->distill.relation_weight > 0)
+        return sol_config_fail(
+            c, "distill.relation_weight", err,
+            "needs the teacher itself: a cache holds no queries, keys and values");
+    if (c->distill.grad_norms > 0 && c->optim.fused)
+        return sol_config_fail(c, "distill.grad_norms", err,
+                               "has no gradients to measure with optim.fused");
     if (sol_config_teaches_itself(c) && sol_config_random_shape(c))
         return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s", c->model.init);
     if (c->distill.weight == 0 && c->distill.ce_weight == 0)

@@ -83,6 +83,7 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
     sol_var k =
         rotate(b, layer, head_rows(b, layer, SOL_ROLE_K, SOL_ROLE_K_BIAS, SOL_ROLE_K_NORM, x));
     sol_var v = head_rows(b, layer, SOL_ROLE_V, SOL_ROLE_V_BIAS, SOL_ROLES, x);
+    if (b->qkv && layer == b->watched) memcpy(b->qkv, (sol_var[]){q, k, v}, 3 * sizeof *b->qkv);
     return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
 }
 

@@ -32,6 +32,10 @@ typedef struct sol_block {
     sol_var (*weight)(void *user, int64_t layer, sol_role role);
     sol_var (*bias)(void *user, int64_t layer, sol_role role);
     void *user;
+    /* Set while block `watched` is recorded: its queries, keys and values, as attention reads them.
+     * NULL: not wanted. */
+    sol_var *qkv; /* [3] */
+    int64_t watched;
 } sol_block;
 
 /* Records the RoPE tables, and fills them once the tape is allocated. */

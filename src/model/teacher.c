@@ -117,12 +117,12 @@ static sol_var block_weight(void *user, int64_t layer, sol_role role)
 }
 
 sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
-                           sol_dtype compute, sol_var *out)
+                           sol_dtype compute, sol_var *out, int64_t watched, sol_var *qkv)
 {
     const sol_model *table = teacher->table;
     n->teacher = teacher;
     n->block = (sol_block){.t = t, .config = &teacher->config, .in = in, .compute = compute,
-                           .weight = block_weight, .user = n};
+                           .weight = block_weight, .user = n, .qkv = qkv, .watched = watched};
     sol_block_tables_record(&n->block);
     sol_var x = sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
     for (int64_t l = 0; l < teacher->config.num_hidden_layers; l++) {
@@ -155,7 +155,7 @@ sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const
     if (st == SOL_OK) st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK) {
         sol_block_inputs_record(&g->in, g->tape, batch, seq);
-        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL);
+        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL, 0, NULL);
         g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, g->starts, compute, &g->ids);
         sol_tape_keep(g->tape, g->ids);
         st = sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err);

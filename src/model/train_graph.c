@@ -26,9 +26,12 @@ struct sol_graph {
     sol_block block;
     sol_var embedding, head, hidden, loss;
     sol_distill distill; /* read by the loss */
+    float distill_weight, ce_weight; /* of its terms, when they are chosen */
+    float hidden_factor, relation_factor; /* read by theirs */
+    sol_var teacher_qkv[3], qkv[3];       /* of the block whose relations are compared */
     float *starts;       /* [B T], too; NULL: it draws no samples */
     sol_teacher_net teacher;
-    sol_var extra, hidden_sum, parts, top_ids, top_probs;
+    sol_var extra, hidden_sum, relation_sum, parts, top_ids, top_probs;
     sol_graph_watch_fn watch; /* NULL: none */
     void *watch_user;
 };
@@ -170,6 +173,24 @@ static sol_var block_bias(void *user, int64_t layer, sol_role role)
     return g->bias[sol_model_by_role(g->model, layer, role) - g->model->params];
 }
 
+static int64_t layer_of(int64_t layer, int64_t layers)
+{
+    return layer < 0 ? layers + layer : layer;
+}
+
+/* relation_weight times the mean of the three relations; while the block is recorded, so that it is
+ * recomputed with it. */
+static void record_relations(sol_graph *g)
+{
+    const sol_model_config *c = &g->model->config;
+    int64_t heads[3] = {c->num_attention_heads, c->num_key_value_heads, c->num_key_value_heads};
+    sol_var sum = g->extra;
+    for (int i = 0; i < 3; i++)
+        sum = sol_attention_relation(g->tape, g->qkv[i], g->teacher_qkv[i], g->in.doc_start, sum,
+                                     g->opts.seq, heads[i], &g->relation_factor);
+    g->relation_sum = sum;
+}
+
 /* All blocks; out[layer], unless out is NULL: what each puts out. */
 static sol_var record_blocks(sol_graph *g, sol_var x, sol_var *out)
 {
@@ -177,6 +198,7 @@ static sol_var record_blocks(sol_graph *g, sol_var x, sol_var *out)
         sol_tape_segment(g->tape, (int)l);
         x = sol_block_record(&g->block, l, x);
         if (out) out[l] = x;
+        if (g->block.qkv && l == g->block.watched) record_relations(g);
     }
     sol_tape_segment(g->tape, -1);
     return x;
@@ -194,7 +216,22 @@ static sol_status check_teacher(const sol_graph *g, sol_err *err)
         return sol_fail(err, SOL_ERR_SHAPE, "hidden states of %lld layers of %lld cannot follow %lld of %lld",
                         (long long)s->num_hidden_layers, (long long)s->hidden_size, (long long)t->num_hidden_layers,
                         (long long)t->hidden_size);
-    if (!t && (g->opts.hidden_weight > 0 || g->distill.top_k < 1))
+    if (t && g->opts.relation_weight > 0) {
+        int64_t here = layer_of(g->opts.relation_layer, s->num_hidden_layers),
+                there = layer_of(g->opts.relation_layer, t->num_hidden_layers);
+        if (here < 0 || here >= s->num_hidden_layers || there < 0 || there >= t->num_hidden_layers)
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "there is no block %lld in %lld of the model and %lld of the teacher",
+                            (long long)g->opts.relation_layer, (long long)s->num_hidden_layers,
+                            (long long)t->num_hidden_layers);
+        if (s->num_attention_heads != t->num_attention_heads ||
+            s->num_key_value_heads != t->num_key_value_heads)
+            return sol_fail(err, SOL_ERR_SHAPE,
+                            "relations of %lld heads, %lld of keys, cannot follow %lld and %lld",
+                            (long long)s->num_attention_heads, (long long)s->num_key_value_heads,
+                            (long long)t->num_attention_heads, (long long)t->num_key_value_heads);
+    }
+    if (!t && (g->opts.hidden_weight > 0 || g->opts.relation_weight > 0 || g->distill.top_k < 1))
         return sol_fail(err, SOL_ERR_USAGE, "a cache holds no hidden states, and some most probable tokens");
     return SOL_OK;
 }
@@ -208,7 +245,14 @@ static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err
     if (st != SOL_OK) return st;
     if (g->opts.teacher) {
         g->extra = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, 1)); /* stays zero */
-        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, g->opts.compute, out);
+        bool relates = g->opts.relation_weight > 0;
+        g->relation_sum = g->extra;
+        g->block.qkv = relates ? g->qkv : NULL;
+        g->block.watched = layer_of(g->opts.relation_layer, g->model->config.num_hidden_layers);
+        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, g->opts.compute, out,
+                                layer_of(g->opts.relation_layer,
+                                         g->opts.teacher->config.num_hidden_layers),
+                                relates ? g->teacher_qkv : NULL);
     } else {
         g->top_ids = sol_tape_input(g->tape, SOL_I32, sol_shape2(n, k));
         g->top_probs = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, k + 1));
@@ -216,14 +260,15 @@ static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err
     return SOL_OK;
 }
 
-/* hidden_weight / L sum_l mean_c (x_l - teacher_l)^2 of each token. */
+/* hidden_weight / L sum_l D(x_l, teacher_l) of each token, on top of its relations. */
 static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var *teacher)
 {
     int64_t L = g->model->config.num_hidden_layers;
-    sol_var sum = g->extra;
+    sol_var sum = g->relation_sum;
     if (g->opts.hidden_weight <= 0) return sum;
     for (int64_t l = 0; l < L; l++)
-        sum = sol_hidden_mse(g->tape, student[l], teacher[l], sum, g->opts.hidden_weight / (float)L);
+        sum = sol_hidden_mse(g->tape, student[l], teacher[l], sum, g->opts.hidden_form,
+                             &g->hidden_factor);
     return sum;
 }
 
@@ -240,6 +285,7 @@ static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
                                   g->opts.compute, &g->parts);
     sol_tape_keep(g->tape, g->parts);
     if (g->opts.hidden_weight > 0) sol_tape_keep(g->tape, hidden);
+    if (g->opts.relation_weight > 0) sol_tape_keep(g->tape, g->relation_sum);
     g->hidden_sum = hidden;
     return loss;
 }
@@ -325,6 +371,9 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .n_micro = 1};
     if (spec) g->spec = *spec;
     if (o->distill) g->distill = *o->distill;
+    g->distill_weight = g->distill.weight;
+    g->ce_weight = g->distill.ce_weight;
+    sol_graph_choose_terms(g, SOL_TERMS_ALL);
     st = sol_tape_create(&g->tape, ctx, err);
     if (st == SOL_OK) st = alloc_vars(g, err);
     if (st == SOL_OK && !dry && draws(g))
@@ -398,17 +447,31 @@ static void read_loss(const sol_graph *g, double *loss_sum, int64_t *n)
 
 sol_graph_distilled sol_graph_last_distilled(const sol_graph *g)
 {
-    sol_graph_distilled sum = {0, 0, 0, 0};
+    sol_graph_distilled sum = {0};
     const int32_t *target = sol_tape_data(g->tape, g->in.targets);
     const float *part = sol_tape_data(g->tape, g->parts), *loss = sol_tape_data(g->tape, g->loss);
     const float *hidden = g->opts.hidden_weight > 0 ? sol_tape_data(g->tape, g->hidden_sum) : NULL;
+    const float *relation =
+        g->opts.relation_weight > 0 ? sol_tape_data(g->tape, g->relation_sum) : NULL;
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++, part += SOL_PARTS) {
         sum.distill += part[SOL_PART_DISTILL];
         sum.teacher += part[SOL_PART_TEACHER];
         sum.objective += loss[i];
-        if (hidden && target[i] >= 0) sum.hidden += hidden[i] / g->opts.hidden_weight;
+        if (target[i] < 0) continue;
+        double related = relation ? relation[i] : 0;
+        if (relation) sum.relation += related / g->opts.relation_weight;
+        if (hidden) sum.hidden += (hidden[i] - related) / g->opts.hidden_weight;
     }
     return sum;
+}
+
+void sol_graph_choose_terms(sol_graph *g, int terms)
+{
+    float L = (float)g->model->config.num_hidden_layers;
+    g->hidden_factor = terms & SOL_TERM_HIDDEN ? g->opts.hidden_weight / L : 0;
+    g->relation_factor = terms & SOL_TERM_RELATION ? g->opts.relation_weight / 3 : 0;
+    g->distill.weight = terms & SOL_TERM_DISTILL ? g->distill_weight : 0;
+    g->distill.ce_weight = terms & SOL_TERM_NEXT_TOKEN ? g->ce_weight : 0;
 }
 
 void sol_graph_set_gamma(sol_graph *g, float gamma)
@@ -480,7 +543,8 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
 static const float *head_data(const sol_graph *g)
 {
     bool rounds = g->spec.method && g->spec.embed_type != SOL_F32;
-    if (g->model->dtype == SOL_F32 && !rounds) return sol_model_f32(g->model, sol_model_head(g->model));
+    if (g->model->dtype == SOL_F32 && !rounds)
+        return sol_model_f32(g->model, sol_model_head(g->model));
     return sol_tape_data(g->tape, g->head);
 }
 

@@ -11,9 +11,9 @@
  *     sol_graph_free(&g);
  *
  * The quantized layers are q, k, v, o, gate, up and down of every block; norms never are, embedding
- * and head are rounded where spec has an embed_type. After sol_graph_create nothing allocates. All results have the same bits for any
- * number of threads, with and without activation checkpoints. Tokens must lie in [0, V) and targets
- * in [-1, V); the caller checks ids that come from files. */
+ * and head are rounded where spec has an embed_type. After sol_graph_create nothing allocates. All
+ * results have the same bits for any number of threads, with and without activation checkpoints.
+ * Tokens must lie in [0, V) and targets in [-1, V); the caller checks ids that come from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 
@@ -43,8 +43,12 @@ typedef struct sol_graph_opts {
     const sol_distill *distill;
     const sol_teacher *teacher; /* borrowed; NULL with distill: from a cache,
                                  * sol_graph_cached_inputs */
-    float hidden_weight; /* of the mean squared difference of the blocks' outputs to the
-                          * teacher's, of the same shape */
+    float hidden_weight; /* of the difference of the blocks' outputs to the teacher's, of the same
+                          * shape, the mean over blocks */
+    sol_hidden_form hidden_form;
+    float relation_weight;  /* of the relations of queries, keys and values of one block to the
+                             * teacher's (sol_attention_relation), the mean of the three */
+    int64_t relation_layer; /* that block, in both; negative: counted from the last one, -1 */
 } sol_graph_opts;
 
 /* Adds what sol_graph_create would allocate to *plan, by kind; m may be a table. Fails where that
@@ -79,13 +83,23 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
                     double *loss_sum, int64_t *n);
 /* With opts.distill: sums over the counted targets of the last run. distill: the divergence;
- * hidden: the mean squared difference of the hidden states; teacher: the probability that the
- * teacher gives the target, 0 with a cache; all unweighted. objective: what is minimized, the
- * weighted sum of next-token loss, divergence and hidden states. */
+ * hidden: the difference of the hidden states, relation: of the attention's relations; teacher: the
+ * probability that the teacher gives the target, 0 with a cache; all unweighted. objective: what is
+ * minimized, the weighted sum of next-token loss, divergence, hidden states and relations. */
 typedef struct sol_graph_distilled {
-    double distill, hidden, teacher, objective;
+    double distill, hidden, relation, teacher, objective;
 } sol_graph_distilled;
 sol_graph_distilled sol_graph_last_distilled(const sol_graph *g);
+/* Which terms of the objective the next runs have, a sum of these; all at first. For the norms of
+ * their gradients. */
+enum {
+    SOL_TERM_NEXT_TOKEN = 1,
+    SOL_TERM_DISTILL = 2,
+    SOL_TERM_HIDDEN = 4,
+    SOL_TERM_RELATION = 8,
+    SOL_TERMS_ALL = 15
+};
+void sol_graph_choose_terms(sol_graph *g, int terms);
 /* Sets gamma, the weight of the reverse KL in CAKLD, for the next runs. */
 void sol_graph_set_gamma(sol_graph *g, float gamma);
 /* With opts.distill and no teacher: *ids [B T, k] in [0, V) and *probs [B T, k + 1], that of all

@@ -35,6 +35,22 @@ for shape in "4 1" "2 2" "1 4"; do
     }' >"$dir/out" || fail "$1 x $2 windows: another loss: $(cat "$dir/out")"
 done
 
+# Relations, relative hidden states, and the gradient of each term by itself, which changes nothing.
+rich() { # run, settings
+    run=$1
+    shift
+    qat --set run.dir="$dir/$run" --set distill.loss=forward_kl --set distill.ce_weight=0.5 --set distill.hidden_weight=0.25 \
+        --set distill.hidden_form=relative --set distill.relation_weight=2 --set train.accumulate=2 "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+}
+rich rich --set distill.grad_norms=2
+[ "$(grep -c '"relation_loss": [0-9]' "$dir/rich/metrics.jsonl")" -eq 6 ] || fail "relation_loss is missing"
+norms='"grad_norms": {"next_token": [0-9.]*, "distill": [0-9.e-]*, "hidden": [0-9.e-]*, "relation": [0-9.e-]*}'
+[ "$(grep -c "$norms" "$dir/rich/metrics.jsonl")" -eq 3 ] || fail "norms are missing: $(cat "$dir/rich/metrics.jsonl")"
+rich plain -t 1
+metrics_of "$dir/plain" >"$dir/x"
+metrics_of "$dir/rich" | sed "s/, $norms//" | cmp - "$dir/x" || fail "norms, or threads, change the training"
+"$SOLERA" plan "$dir/qat.yaml" --set distill.relation_weight=1 --set run.dir="$dir/planned" >/dev/null || fail "no plan"
+
 # A teacher that changed under a run, and teachers that do not fit.
 cp "$base" "$dir/moving.h5"
 "$SOLERA" train "$dir/qat.yaml" --set run.dir="$dir/moved" --set distill.teacher="$dir/moving.h5" --set checkpoint.every=3 2>/dev/null
@@ -130,3 +146,4 @@ head -n 900 "$dir/text.txt" >"$dir/less.txt"
 expect 2 "was made for other data than data.train" cached --set data.train="$dir/less.h5"
 expect 2 "was made for distill.top_k 512, not 4" make_cache --set distill.top_k=4
 expect 2 "a cache holds no hidden states" cached --set distill.hidden_weight=1
+expect 2 "a cache holds no queries, keys and values" cached --set distill.relation_weight=1

@@ -53,14 +53,14 @@ run: {dir: $dir/taught}
 model: {init: $dir/run/ckpt/best.h5}
 data: {train: $dir/data.h5}
 quant: {group_size: 64}
-distill: {teacher: self, temperature: 2, weight: 0.75, ce_weight: 0.5, hidden_weight: 0.25}
+distill: {teacher: self, temperature: 2, weight: 0.75, ce_weight: 0.5, hidden_weight: 0.25, relation_weight: 1.5}
 train: {steps: 4, batch: 2, seq: 16, accumulate: 2}
 YAML
 "$SOLERA" train "$dir/taught.yaml" 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "^step 4/4  objective [0-9.]*  loss [0-9.]* (means of 4 steps)" "$dir/err" || fail "no objective in the log: $(cat "$dir/err")"
-for name in objective loss distill_loss hidden_loss; do field "$name" <"$dir/taught/metrics.jsonl" >"$dir/$name"; done
-paste "$dir/objective" "$dir/loss" "$dir/distill_loss" "$dir/hidden_loss" |
-    awk '{ want = 0.5 * $2 + 0.75 * $3 + 0.25 * $4; if (!($4 > 0) || ($1 / want - 1) ^ 2 > 1e-10) { print; exit 1 } } END { exit NR != 4 }' \
+for name in objective loss distill_loss hidden_loss relation_loss; do field "$name" <"$dir/taught/metrics.jsonl" >"$dir/$name"; done
+paste "$dir/objective" "$dir/loss" "$dir/distill_loss" "$dir/hidden_loss" "$dir/relation_loss" |
+    awk '{ want = 0.5 * $2 + 0.75 * $3 + 0.25 * $4 + 1.5 * $5; if (!($4 > 0) || ($1 / want - 1) ^ 2 > 1e-10) { print; exit 1 } } END { exit NR != 4 }' \
         >"$dir/out" || fail "the objective is not the weighted sum: $(cat "$dir/out" "$dir/taught/metrics.jsonl")"
 
 # A run that diverges: its lines stay JSON, its report is drawn and says where.
