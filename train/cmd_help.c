@@ -52,7 +52,8 @@ static sol_status explain(const sol_program *p, bool man, sol_err *err)
 {
     const char *word = p->n_words > 0 ? p->word[0] : NULL;
     const sol_verb *v = word ? sol_verb_find(word) : NULL;
-    if (word && strcmp(word, "config") == 0) return explain_config(p->n_words > 1 ? p->word[1] : NULL, man, err);
+    if (word && strcmp(word, "config") == 0)
+        return explain_config(p->n_words > 1 ? p->word[1] : NULL, man, err);
     if (p->n_words > 1) return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'", p->word[1]);
     if (!word && man)
         sol_man_program(stdout);
@@ -70,7 +71,9 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     const struct args *args = argp;
     bool man = strcmp(args->form, "man") == 0;
     if (man || strcmp(args->form, "text") == 0) return explain(p, man, err);
-    if (p->n_words > 0) return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s': a completion is of all verbs", p->word[0]);
+    if (p->n_words > 0)
+        return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s': a completion is of all verbs",
+                        p->word[0]);
     sol_completion(args->form, stdout);
     return SOL_OK;
 }
@@ -80,7 +83,8 @@ const sol_verb sol_verb_help = {
     .words = "[VERB | config [SECTION | KEY] | SECTION | KEY]",
     .max_words = 2,
     .summary = "this list, a verb, or every key of a job file",
-    .details = "KEY is SECTION.KEY or KEY alone, as train.steps or steps. A verb goes before a section of the same name:\n"
+    .details = "KEY is SECTION.KEY or KEY alone, as train.steps or steps. A verb goes before a section of\n"
+               "the same name:\n"
                "`solera help train` explains the verb, `solera help config train` the section.",
     .options = options,
     .args_size = sizeof(struct args),

@@ -22,12 +22,14 @@ static void add_words(const sol_opt *o, FILE *to)
     char names[256];
     for (const char *at = o->choices; at && *at; at++) fputc(*at == '|' ? ' ' : *at, to);
     if (o->names) fputs(sol_enum_list(o->names, " ", " ", names, sizeof names), to);
-    for (int i = 0; names_key(o) && i < SOL_CONFIG_KEYS; i++) fprintf(to, "%s%s=", i ? " " : "", sol_config_key_at(i));
+    int keys = names_key(o) ? SOL_CONFIG_KEYS : 0;
+    for (int i = 0; i < keys; i++) fprintf(to, "%s%s=", i ? " " : "", sol_config_key_at(i));
 }
 
 static void add_verbs(FILE *to)
 {
-    for (int i = 0; i < sol_verb_count(); i++) fprintf(to, "%s%s", i ? " " : "", sol_verb_at(i)->name);
+    for (int i = 0; i < sol_verb_count(); i++)
+        fprintf(to, "%s%s", i ? " " : "", sol_verb_at(i)->name);
 }
 
 static void add_names(const sol_opt *options, FILE *to)
@@ -53,7 +55,8 @@ static void bash(FILE *to)
 {
     fputs("# bash completion of solera\n_solera() {\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-          "    local verb=${COMP_WORDS[1]} words=\n    COMPREPLY=()\n    case \"$verb $prev\" in\n", to);
+          "    local verb=${COMP_WORDS[1]} words=\n    COMPREPLY=()\n"
+          "    case \"$verb $prev\" in\n", to);
     for (int i = 0; i < sol_verb_count(); i++)
         add_bash_values(sol_verb_at(i)->name, sol_verb_options(sol_verb_at(i)), to);
     add_bash_values("*", sol_common_options, to);
@@ -67,9 +70,11 @@ static void bash(FILE *to)
     add_names(sol_common_options, to);
     fputs("--help\" ;; esac ;;\n    esac\n    if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"", to);
     add_verbs(to);
-    fputs("\"; fi\n    if [ \"$COMP_CWORD\" -eq 2 ] && [ \"$verb\" = help ]; then words=\"config ", to);
+    fputs("\"; fi\n"
+          "    if [ \"$COMP_CWORD\" -eq 2 ] && [ \"$verb\" = help ]; then words=\"config ", to);
     add_verbs(to);
-    fputs("\"; fi\n    [ -z \"$words\" ] || mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
+    fputs("\"; fi\n"
+          "    [ -z \"$words\" ] || mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
           "complete -o default -F _solera solera\n", to);
 }
 

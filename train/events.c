@@ -31,7 +31,8 @@ struct sol_events {
 
 static void put(sol_events *e, buffer *b, const void *data, size_t n)
 {
-    if (e->status == SOL_OK) e->status = sol_grow_array((void **)&b->data, &b->capacity, b->n + n, 1, NULL);
+    if (e->status == SOL_OK)
+        e->status = sol_grow_array((void **)&b->data, &b->capacity, b->n + n, 1, NULL);
     if (e->status != SOL_OK || n == 0) return;
     memcpy(b->data + b->n, data, n);
     b->n += n;
@@ -93,7 +94,8 @@ static sol_status append(sol_events *e, const buffer *event, sol_err *err)
     put(e, &frame, event->data, event->n);
     crc = masked_crc(event->data, event->n);
     put(e, &frame, &crc, sizeof crc);
-    sol_status st = e->status == SOL_OK ? SOL_OK : sol_fail(err, e->status, "%s: out of memory", e->path);
+    sol_status st = SOL_OK;
+    if (e->status != SOL_OK) st = sol_fail(err, e->status, "%s: out of memory", e->path);
     for (size_t done = 0; st == SOL_OK && done < frame.n;) {
         ssize_t w = write(e->fd, frame.data + done, frame.n - done);
         if (w < 0 && errno != EINTR) st = sol_fail_errno(err, e->path, "cannot write");
@@ -156,7 +158,8 @@ static sol_status cut(sol_events *e, uint64_t step, sol_err *err)
     for (size_t n; (n = whole_record(data + e->size, map.size - e->size)); e->size += n)
         if (step_of(data + e->size + HEAD, n - HEAD - TAIL) > step) break;
     sol_map_close(&map);
-    return ftruncate(e->fd, (off_t)e->size) == 0 ? SOL_OK : sol_fail_errno(err, e->path, "cannot cut");
+    if (ftruncate(e->fd, (off_t)e->size) == 0) return SOL_OK;
+    return sol_fail_errno(err, e->path, "cannot cut");
 }
 
 sol_status sol_events_open(sol_events **out, const char *path, uint64_t step, sol_err *err)
@@ -222,7 +225,8 @@ void sol_events_scalar(sol_events *e, const char *tag, double x)
     end_value(e);
 }
 
-enum { HISTOGRAM_MIN = 1, HISTOGRAM_MAX, HISTOGRAM_NUM, HISTOGRAM_SUM, HISTOGRAM_SQUARES, HISTOGRAM_LIMIT, HISTOGRAM_BUCKET };
+enum { HISTOGRAM_MIN = 1, HISTOGRAM_MAX, HISTOGRAM_NUM, HISTOGRAM_SUM, HISTOGRAM_SQUARES };
+enum { HISTOGRAM_LIMIT = 6, HISTOGRAM_BUCKET };
 
 /* The key and length of n doubles that follow. */
 static void put_doubles(sol_events *e, buffer *b, int field, int n)
@@ -231,7 +235,8 @@ static void put_doubles(sol_events *e, buffer *b, int field, int n)
     put_varint(e, b, (uint64_t)n * sizeof(double));
 }
 
-void sol_events_histogram(sol_events *e, const char *tag, double low, double width, const uint32_t *count, int n)
+void sol_events_histogram(sol_events *e, const char *tag, double low, double width,
+                          const uint32_t *count, int n)
 {
     buffer *h = &e->inner;
     double num = 0, sum = 0, squares = 0;
@@ -260,7 +265,8 @@ void sol_events_histogram(sol_events *e, const char *tag, double low, double wid
 void sol_events_text(sol_events *e, const char *tag, const char *text)
 {
     static const uint8_t metadata[] = {1 << 3 | BYTES, 6, 1 << 3 | BYTES, 4, 't', 'e', 'x', 't'};
-    static const uint8_t type_and_shape[] = {1 << 3, 7, 2 << 3 | BYTES, 4, 2 << 3 | BYTES, 2, 1 << 3, 1};
+    static const uint8_t type_and_shape[] = {1 << 3, 7, 2 << 3 | BYTES, 4,
+                                             2 << 3 | BYTES, 2, 1 << 3, 1};
     buffer *tensor = &e->inner;
     tensor->n = 0;
     put(e, tensor, type_and_shape, sizeof type_and_shape);

@@ -45,7 +45,8 @@ static void add_study(sol_events *e, const sol_study_record_view *s)
     for (int i = 0; i < s->n_layers; i++) {
         double range = s->layers[i].w_range;
         snprintf(tag, sizeof tag, "weights/%s", s->layers[i].name);
-        sol_events_histogram(e, tag, -range, 2 * range / SOL_HIST_W_BINS, s->w + i * SOL_HIST_W_BINS, SOL_HIST_W_BINS);
+        sol_events_histogram(e, tag, -range, 2 * range / SOL_HIST_W_BINS,
+                             s->w + i * SOL_HIST_W_BINS, SOL_HIST_W_BINS);
     }
 }
 
@@ -100,10 +101,12 @@ static sol_status encode_prompt(const sol_trainer *t, sol_ids *ids, sol_err *err
 {
     const char *prompt = t->config->train.sample_prompt;
     int64_t bos = t->model->config.bos_token_id;
-    sol_status st = sol_tokenizer_encode(t->tokenizer, prompt, strlen(prompt), SOL_ENCODE_BOS, ids, err);
+    size_t n = strlen(prompt);
+    sol_status st = sol_tokenizer_encode(t->tokenizer, prompt, n, SOL_ENCODE_BOS, ids, err);
     if (st != SOL_OK || ids->n > 0) return st;
     if (bos < 0)
-        return sol_config_fail(t->config, "train.sample_prompt", err, "is empty, and the model has no BOS token to begin with");
+        return sol_config_fail(t->config, "train.sample_prompt", err,
+                               "is empty, and the model has no BOS token to begin with");
     st = sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err);
     if (st == SOL_OK) ids->id[ids->n++] = (int32_t)bos;
     return st;
@@ -116,7 +119,8 @@ static void log_sample(const sol_trainer *t)
     sol_text_add(&line, NULL, "%s", t->sample.data);
     for (char *c = line.data; c && *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
-    if (line.data) sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->step, line.data);
+    if (line.data)
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->step, line.data);
     sol_free(line.data);
 }
 
@@ -130,11 +134,16 @@ sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err)
     t->sample.n = 0;
     sol_status st = encode_prompt(t, &ids, err);
     int64_t room = t->model->config.max_position_embeddings - (int64_t)ids.n + 1;
-    sol_generate_opts o = {.max_tokens = sol_min_i64(room, SOL_SAMPLE_TOKENS), .text = keep_text, .user = &t->sample,
-                           .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1, .seed = (uint64_t)t->config->run.seed}};
+    sol_generate_opts o = {.max_tokens = sol_min_i64(room, SOL_SAMPLE_TOKENS),
+                           .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1,
+                                       .seed = (uint64_t)t->config->run.seed},
+                           .text = keep_text,
+                           .user = &t->sample};
     if (st == SOL_OK && room < 1)
-        st = sol_config_fail(t->config, "train.sample_prompt", err, "is longer than the model's context");
-    if (st == SOL_OK) st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, &t->quant, NULL, err);
+        st = sol_config_fail(t->config, "train.sample_prompt", err,
+                             "is longer than the model's context");
+    if (st == SOL_OK)
+        st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, &t->quant, NULL, err);
     if (st == SOL_OK) st = sol_text_add(&t->sample, err, "%s", prompt);
     if (st == SOL_OK) st = sol_generate(net, ids.id, (int64_t)ids.n, &o, &result, &why);
     sol_free(result.ids);
