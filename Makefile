@@ -155,6 +155,8 @@ $(LIBSO): $(LIB_OBJ) $(BUILD)/libsolera.map
 # Calls of the C library that tests/test_faults.c makes fail.
 WRAPPED := posix_memalign pwrite write fsync fdatasync rename symlink fopen opendir pread read ftruncate mmap open pcre2_jit_compile_8 pcre2_jit_stack_create_8
 LINK_faults := $(WRAPPED:%=-Wl,--wrap=%)
+# What tests/test_docs.c counts.
+LINK_docs := -Wl,--wrap=sol_tokenizer_cut_word
 $(SINGLE:%=$(BUILD)/tests/test_%): LINK_SINGLE := -Wl,--wrap=pthread_create
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a

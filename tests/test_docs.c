@@ -1,12 +1,14 @@
 /* What files of text are taken for, read as, and refused as. */
 #include "suite.h"
 
+#include <jansson.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "base/textio.h"
 #include "text/docs.h"
 #include "text/jsontext.h"
+#include "text/tokenizer.h"
 
 static char dir[64], path[128];
 
@@ -385,7 +387,59 @@ START_TEST(long_documents_by_every_road)
 }
 END_TEST
 
+/* The Makefile links every call of sol_tokenizer_cut_word to this one, which counts the bytes that
+ * it looks at: a search that is repeated line by line ends here instead of in an hour. */
+size_t __real_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
+size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
+
+enum { LINES_SIZE = 1 << 20 };
+static size_t looked_at;
+
+size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues)
+{
+    looked_at += n;
+    ck_assert_uint_lt(looked_at, 8 * LINES_SIZE);
+    return __real_sol_tokenizer_cut_word(t, text, n, continues);
+}
+
+/* A tokenizer of tests/golden/tokenizers.json. */
+static void open_golden(sol_tokenizer **t, const char *name)
+{
+    json_t *kinds = json_load_file("tests/golden/tokenizers.json", JSON_ALLOW_NUL, NULL), *kind;
+    size_t i;
+    *t = NULL;
+    json_array_foreach(kinds, i, kind) {
+        if (strcmp(json_string_value(json_object_get(kind, "name")), name) != 0) continue;
+        char *file = json_dumps(json_object_get(kind, "tokenizer"), 0);
+        ck_ok(sol_tokenizer_from_memory(t, name, file, strlen(file), err));
+        free(file);
+    }
+    json_decref(kinds);
+    ck_assert_ptr_nonnull(*t);
+}
+
+/* Each search for a cut inside a word reads all that is there: short lines, of which each could
+ * begin a separator, must not start one each. */
+START_TEST(short_lines_are_searched_a_few_times)
+{
+    static char text[LINES_SIZE], out[LINES_SIZE + 64];
+    sol_tokenizer *t;
+    open_golden(&t, "gpt2 prefix space");
+    /* The places that are tried lie behind a line. */
+    for (size_t i = 0; i < LINES_SIZE; i++) text[i] = "abcdefg\n"[i % 8];
+    put("lines.txt", text, LINES_SIZE);
+    looked_at = 0;
+    sol_docs_options o = {.cut = sol_tokenizer_can_cut(t), .cut_lines = sol_tokenizer_can_cut_lines(t), .cut_words = t};
+    ck_ok(read_all(o, out, sizeof out, err));
+    ck_assert_int_eq(memcmp(out, text, LINES_SIZE), 0);
+    ck_assert_uint_gt(looked_at, 0);
+    sol_tokenizer_free(&t);
+    clean();
+}
+END_TEST
+
 SOL_TEST_MAIN("docs", tcase_add_test(tc, kinds_that_are_read); tcase_add_test(tc, kinds_that_are_refused);
               tcase_add_test(tc, formats_that_are_asked_for); tcase_add_test(tc, bad_values_are_skipped_and_counted);
               tcase_add_test(tc, json_strings); tcase_add_test(tc, what_follows_a_gzip_member);
-              tcase_add_test(tc, long_documents_by_every_road))
+              tcase_add_test(tc, long_documents_by_every_road);
+              tcase_add_test(tc, short_lines_are_searched_a_few_times))
