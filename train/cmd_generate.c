@@ -132,6 +132,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_ids ids = {0};
     int32_t *stop = NULL;
     sol_interrupt_catch(false);
+    if (a->temp == 0 && sol_args_given(p, "--seed|--top-k|--top-p|--min-p"))
+        return sol_fail(err, SOL_ERR_USAGE, "--seed, --top-k, --top-p and --min-p have no effect with --temp 0: nothing is drawn");
     sol_status st = sol_program_net(p, &a->net, p->word[0], &net, err);
     if (st != SOL_OK) return st;
     if (!sol_net_tokenizer(net))

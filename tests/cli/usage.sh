@@ -48,6 +48,10 @@ while read -r words; do
     [ -n "$words" ] || continue
     expect 2 "no effect" "$SOLERA" $words
 done <<'END'
+generate m.h5 --temp 0 --top-k 5
+generate m.h5 --top-p 0.5 --temp 0
+generate m.h5 --temp 0 --min-p 0.1
+generate m.h5 --temp 0 --seed 3
 eval m.h5 --text t.txt --limit 5
 eval m.h5 --text t.txt --windows 5
 eval m.h5 --text t.txt --seq 16
