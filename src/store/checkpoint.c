@@ -1,5 +1,5 @@
-/* Checkpoints and model files, written: parameters, and beside them what a run needs to go on. And
- * the state of a run, read. */
+/* Writes checkpoints and model files: parameters, and beside them what a run needs to go on. Reads
+ * the state of a run; what a checkpoint shares with a model file is read by model_file.c. */
 #include "store/checkpoint.h"
 
 #include <stddef.h>
@@ -134,7 +134,7 @@ static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int
     return SOL_OK;
 }
 
-/* Files from before there was a choice hold fp32. */
+/* A file without the attribute holds fp32: it is older than the choice. */
 static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_dtype *kind, sol_err *err)
 {
     int value = SOL_F32;
@@ -149,7 +149,8 @@ static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *grou
     return SOL_OK;
 }
 
-/* The datasets are all there before memory for them is taken. */
+/* Finds all datasets of the moments before it allocates the optimizer, so that a damaged file does
+ * not cost the memory of a good one. */
 static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c, sol_adamw **o, sol_err *err)
 {
     const sol_h5_node *node;
@@ -170,10 +171,10 @@ static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const so
 
 static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name, float *value, sol_err *err)
 {
-    double v = 0;
-    sol_status st = sol_h5_get_f64(f, n, name, &v, err);
+    double v;
+    SOL_TRY(sol_h5_get_f64(f, n, name, &v, err));
     *value = (float)v;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw **o, sol_err *err)
@@ -202,7 +203,7 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
 
 /* ---- the whole ---- */
 
-/* What is known of a file's datasets between their declaration and their bytes. */
+/* The datasets of a file, from their declaration until their bytes are appended. */
 typedef struct declared {
     sol_params_out params;
     sol_part_blob tokenizer;
@@ -237,17 +238,23 @@ static sol_status append(const sol_checkpoint_view *v, sol_h5_writer *w, declare
     return v->study ? sol_h5_append(w, d->study, v->study, v->study_bytes, err) : SOL_OK;
 }
 
+static sol_status write_all(const sol_checkpoint_view *v, sol_h5_writer **w, const char *path,
+                            sol_dtype params_dtype, declared *d, sol_err *err)
+{
+    SOL_TRY(sol_h5_create(w, path, SOL_FORMAT_CHECKPOINT, err));
+    SOL_TRY(declare(v, *w, params_dtype, d, err));
+    SOL_TRY(sol_h5_begin(*w, err));
+    SOL_TRY(append(v, *w, d, err));
+    return sol_h5_commit(w, err);
+}
+
 sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, sol_dtype params_dtype, sol_err *err)
 {
     sol_h5_writer *w = NULL;
     declared d = {0};
-    sol_status st = sol_h5_create(&w, path, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = declare(v, w, params_dtype, &d, err);
-    if (st == SOL_OK) st = sol_h5_begin(w, err);
-    if (st == SOL_OK) st = append(v, w, &d, err);
+    sol_status st = write_all(v, &w, path, params_dtype, &d, err);
     sol_params_out_free(&d.params);
     sol_free(d.tokenizer.data);
-    if (st == SOL_OK) return sol_h5_commit(&w, err);
     sol_h5_abort(&w);
     return st;
 }

@@ -1,4 +1,6 @@
-/* Token datasets: /tokens streams in, /doc_offsets follows, and reading maps the tokens where they lie. */
+/* Token datasets. A writer streams /tokens into the file and appends /doc_offsets at the end; a
+ * reader maps the tokens where they lie. train/tokenize.c writes them, text/batcher.c draws windows
+ * from them. */
 #include "store/dataset.h"
 
 #include <stdio.h>
@@ -7,7 +9,8 @@
 #include "base/mem.h"
 #include "store/parts.h"
 
-/* Tokens of a file up to this size are checked against their checksum when it is opened; larger ones by `inspect --verify`. */
+/* Tokens of up to this size are checked against their checksum when the file is opened; larger ones
+ * only by `inspect --verify`. */
 #define VERIFY_BYTES (64u << 20)
 
 enum { BUFFER = 1 << 15 }; /* tokens that wait to be written */
@@ -27,22 +30,26 @@ struct sol_dataset_writer {
     } buffer;
 };
 
+static sol_status begin(sol_dataset_writer *w, const char *path, uint64_t tokenizer_hash,
+                        sol_err *err)
+{
+    int group;
+    SOL_TRY(sol_h5_create(&w->file, path, SOL_FORMAT_DATASET, err));
+    SOL_TRY(sol_h5_set_i64(w->file, 0, "vocab_size", w->vocab_size, err));
+    SOL_TRY(sol_h5_growing(w->file, "/tokens", w->width == 2 ? SOL_H5_U16 : SOL_H5_U32, &w->tokens,
+                           err));
+    SOL_TRY(sol_h5_group(w->file, "/tokenizer", &group, err));
+    SOL_TRY(sol_h5_set_u64(w->file, group, "hash", tokenizer_hash, err));
+    return sol_h5_begin(w->file, err);
+}
+
 sol_status sol_dataset_writer_open(sol_dataset_writer **out, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
                                    sol_err *err)
 {
-    sol_dataset_writer *w = NULL;
-    int group;
-    sol_status st = sol_alloc_array((void **)&w, 1, sizeof *w, err);
-    *out = w;
-    if (st != SOL_OK) return st;
-    w->vocab_size = vocab_size;
-    w->width = vocab_size <= 0x10000 ? 2 : 4;
-    st = sol_h5_create(&w->file, path, SOL_FORMAT_DATASET, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w->file, 0, "vocab_size", vocab_size, err);
-    if (st == SOL_OK) st = sol_h5_growing(w->file, "/tokens", w->width == 2 ? SOL_H5_U16 : SOL_H5_U32, &w->tokens, err);
-    if (st == SOL_OK) st = sol_h5_group(w->file, "/tokenizer", &group, err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w->file, group, "hash", tokenizer_hash, err);
-    if (st == SOL_OK) st = sol_h5_begin(w->file, err);
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    (*out)->vocab_size = vocab_size;
+    (*out)->width = vocab_size <= 0x10000 ? 2 : 4;
+    sol_status st = begin(*out, path, tokenizer_hash, err);
     if (st != SOL_OK) sol_dataset_writer_abort(out);
     return st;
 }
@@ -57,6 +64,7 @@ void sol_dataset_writer_abort(sol_dataset_writer **out)
     *out = NULL;
 }
 
+/* Where the document begins that is being written. */
 static uint64_t last_end(const sol_dataset_writer *w)
 {
     return w->n_docs ? w->ends[w->n_docs - 1] : 0;
@@ -71,7 +79,6 @@ static sol_status flush(sol_dataset_writer *w, sol_err *err)
 
 sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
 {
-    sol_status st = SOL_OK;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= w->vocab_size)
             return sol_fail(err, SOL_ERR_RANGE, "document %zu: token %llu is id %d, the vocabulary has %d", w->n_docs,
@@ -80,7 +87,7 @@ sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, 
             w->buffer.u16[w->waiting++] = (uint16_t)ids[i];
         else
             w->buffer.u32[w->waiting++] = (uint32_t)ids[i];
-        if (w->waiting == BUFFER && (st = flush(w, err)) != SOL_OK) return st;
+        if (w->waiting == BUFFER) SOL_TRY(flush(w, err));
     }
     w->n += n;
     return SOL_OK;
@@ -89,37 +96,42 @@ sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, 
 sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err)
 {
     if (w->n == last_end(w)) return SOL_OK; /* an empty document would be invisible to the reader */
-    sol_status st = sol_grow_array((void **)&w->ends, &w->capacity, w->n_docs + 1, sizeof *w->ends, err);
-    if (st == SOL_OK) w->ends[w->n_docs++] = w->n;
-    return st;
+    SOL_TRY(sol_grow_array((void **)&w->ends, &w->capacity, w->n_docs + 1, sizeof *w->ends, err));
+    w->ends[w->n_docs++] = w->n;
+    return SOL_OK;
 }
 
 sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
 {
-    sol_status st = sol_dataset_writer_append(w, ids, n, err);
-    return st == SOL_OK ? sol_dataset_writer_end(w, err) : st;
+    SOL_TRY(sol_dataset_writer_append(w, ids, n, err));
+    return sol_dataset_writer_end(w, err);
+}
+
+static sol_status finish(sol_dataset_writer *w, sol_err *err)
+{
+    int id;
+    int64_t n_offsets = (int64_t)w->n_docs + 1;
+    uint64_t zero = 0;
+    SOL_TRY(flush(w, err));
+    if (w->n != last_end(w)) return sol_fail(err, SOL_ERR_USAGE, "the last document was not ended");
+    if (w->n == 0) return sol_fail(err, SOL_ERR_FORMAT, "no tokens: the input has no text");
+    SOL_TRY(sol_h5_dataset(w->file, "/doc_offsets", SOL_H5_U64, 1, &n_offsets, &id, err));
+    SOL_TRY(sol_h5_begin(w->file, err));
+    SOL_TRY(sol_h5_append(w->file, id, &zero, sizeof zero, err));
+    SOL_TRY(sol_h5_append(w->file, id, w->ends, w->n_docs * sizeof *w->ends, err));
+    return sol_h5_commit(&w->file, err);
 }
 
 sol_status sol_dataset_writer_close(sol_dataset_writer **out, sol_err *err)
 {
-    sol_dataset_writer *w = *out;
-    int id;
-    int64_t n_offsets = (int64_t)w->n_docs + 1;
-    uint64_t zero = 0;
-    sol_status st = flush(w, err);
-    if (st == SOL_OK && w->n != last_end(w)) st = sol_fail(err, SOL_ERR_USAGE, "the last document was not ended");
-    if (st == SOL_OK && w->n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "no tokens: the input has no text");
-    if (st == SOL_OK) st = sol_h5_dataset(w->file, "/doc_offsets", SOL_H5_U64, 1, &n_offsets, &id, err);
-    if (st == SOL_OK) st = sol_h5_begin(w->file, err);
-    if (st == SOL_OK) st = sol_h5_append(w->file, id, &zero, sizeof zero, err);
-    if (st == SOL_OK) st = sol_h5_append(w->file, id, w->ends, w->n_docs * sizeof *w->ends, err);
-    if (st == SOL_OK) st = sol_h5_commit(&w->file, err);
+    sol_status st = finish(*out, err);
     sol_dataset_writer_abort(out);
     return st;
 }
 
 /* ---- reading ---- */
 
+/* Documents follow each other from the first token to the last, and none is empty. */
 static sol_status check_offsets(const sol_h5_file *f, const sol_tokens *t, sol_err *err)
 {
     if (t->doc_offsets[0] != 0 || t->doc_offsets[t->n_docs] != (uint64_t)t->n)
@@ -138,38 +150,37 @@ static sol_status read_all(sol_dataset *d, sol_h5_file *f, sol_err *err)
     uint64_t *doc_offsets = NULL;
     const sol_h5_node *probe = sol_h5_find(f, "/tokens");
     bool wide = probe && probe->type == SOL_H5_U32;
-    sol_status st = sol_part_check_format(f, SOL_FORMAT_DATASET, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, &f->tree.node[0], "vocab_size", 1, INT32_MAX, &d->vocab_size, err);
-    if (st == SOL_OK) st = sol_h5_need_dataset(f, "/tokens", wide ? SOL_H5_U32 : SOL_H5_U16, 1, &any, &tokens, err);
-    if (st == SOL_OK) st = sol_h5_need_dataset(f, "/doc_offsets", SOL_H5_U64, 1, &any, &offsets, err);
-    if (st == SOL_OK) st = sol_h5_need_group(f, "/tokenizer", &tokenizer, err);
-    if (st == SOL_OK) st = sol_h5_get_u64(f, tokenizer, "hash", &d->tokens.tokenizer_hash, err);
-    if (st == SOL_OK && offsets->dim[0] < 2) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no document", f->path);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&doc_offsets, offsets->dim[0], sizeof *doc_offsets, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_part_check_format(f, SOL_FORMAT_DATASET, err));
+    SOL_TRY(sol_h5_get_i64(f, &f->tree.node[0], "vocab_size", 1, INT32_MAX, &d->vocab_size, err));
+    SOL_TRY(
+        sol_h5_need_dataset(f, "/tokens", wide ? SOL_H5_U32 : SOL_H5_U16, 1, &any, &tokens, err));
+    SOL_TRY(sol_h5_need_dataset(f, "/doc_offsets", SOL_H5_U64, 1, &any, &offsets, err));
+    SOL_TRY(sol_h5_need_group(f, "/tokenizer", &tokenizer, err));
+    SOL_TRY(sol_h5_get_u64(f, tokenizer, "hash", &d->tokens.tokenizer_hash, err));
+    if (offsets->dim[0] < 2) return sol_fail(err, SOL_ERR_FORMAT, "%s: holds no document", f->path);
+    SOL_TRY(sol_alloc_array((void **)&doc_offsets, offsets->dim[0], sizeof *doc_offsets, err));
     d->tokens.doc_offsets = doc_offsets;
     d->tokens.width = wide ? 4 : 2;
     d->tokens.data = f->map.data + tokens->offset;
     d->tokens.n = (int64_t)tokens->dim[0];
     d->tokens.n_docs = (int64_t)offsets->dim[0] - 1;
-    st = sol_h5_read(f, offsets, doc_offsets, err);
-    if (st == SOL_OK) st = check_offsets(f, &d->tokens, err);
-    if (st == SOL_OK && tokens->offset % (uint64_t)d->tokens.width)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /tokens: lies at byte %llu, which is not aligned", f->path,
-                      (unsigned long long)tokens->offset);
-    if (st == SOL_OK && tokens->bytes <= VERIFY_BYTES) st = sol_h5_verify(f, tokens, err);
-    return st;
+    SOL_TRY(sol_h5_read(f, offsets, doc_offsets, err));
+    SOL_TRY(check_offsets(f, &d->tokens, err));
+    if (tokens->offset % (uint64_t)d->tokens.width)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: /tokens: lies at byte %llu, which is not aligned",
+                        f->path, (unsigned long long)tokens->offset);
+    if (tokens->bytes <= VERIFY_BYTES) SOL_TRY(sol_h5_verify(f, tokens, err));
+    return SOL_OK;
 }
 
 sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err)
 {
-    sol_h5_file *f = NULL;
+    sol_h5_file *f;
     *d = (sol_dataset){0};
-    sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&f, 1, sizeof *f, err));
     f->in.fd = -1;
     d->impl = f;
-    st = sol_h5_open(f, path, err);
+    sol_status st = sol_h5_open(f, path, err);
     if (st == SOL_OK) st = read_all(d, f, err);
     if (st == SOL_OK) st = sol_h5_tree_digest(&f->tree, &d->digest, err);
     if (st != SOL_OK) sol_dataset_close(d);

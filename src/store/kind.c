@@ -7,17 +7,12 @@
 #include "base/crc.h"
 #include "store/parts.h"
 
-sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
+static sol_status kind_of(const sol_h5_file *f, sol_file_kind *kind, sol_err *err)
 {
-    sol_h5_file f;
     const char *format;
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = sol_h5_get_text(&f, &f.tree.node[0], "format", &format, err);
-    if (st != SOL_OK)
-        ;
-    else if (strcmp(format, SOL_FORMAT_CHECKPOINT) == 0)
-        *kind = sol_h5_find(&f, "/state") ? SOL_FILE_CHECKPOINT : SOL_FILE_MODEL;
+    SOL_TRY(sol_h5_get_text(f, &f->tree.node[0], "format", &format, err));
+    if (strcmp(format, SOL_FORMAT_CHECKPOINT) == 0)
+        *kind = sol_h5_find(f, "/state") ? SOL_FILE_CHECKPOINT : SOL_FILE_MODEL;
     else if (strcmp(format, SOL_FORMAT_PACKED) == 0)
         *kind = SOL_FILE_PACKED;
     else if (strcmp(format, SOL_FORMAT_DATASET) == 0)
@@ -27,7 +22,16 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
     else if (strcmp(format, SOL_FORMAT_TEACHER_CACHE) == 0)
         *kind = SOL_FILE_TEACHER_CACHE;
     else
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, not a file of solera", path, format);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, not a file of solera", f->path,
+                        format);
+    return SOL_OK;
+}
+
+sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
+{
+    sol_h5_file f;
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = kind_of(&f, kind, err);
     sol_h5_close(&f);
     return st;
 }
@@ -43,22 +47,24 @@ static sol_status is_hdf5(const char *path, bool *yes, sol_err *err)
     return st;
 }
 
+static sol_status get_tokenizer(const sol_h5_file *f, sol_tokenizer **t, sol_err *err)
+{
+    sol_model_config any = {.vocab_size = INT32_MAX};
+    const sol_h5_node *n = sol_h5_find(f, "/tokenizer");
+    if (!n || !n->is_dataset)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", f->path);
+    return sol_part_get_tokenizer(f, &any, t, err);
+}
+
 sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err)
 {
     sol_h5_file f;
-    sol_model_config any = {.vocab_size = INT32_MAX};
-    *t = NULL;
     bool hdf5;
-    sol_status st = is_hdf5(path, &hdf5, err);
-    if (st != SOL_OK) return st;
+    *t = NULL;
+    SOL_TRY(is_hdf5(path, &hdf5, err));
     if (!hdf5) return sol_tokenizer_open(t, path, err);
-    st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    const sol_h5_node *n = sol_h5_find(&f, "/tokenizer");
-    if (!n || !n->is_dataset)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
-    else
-        st = sol_part_get_tokenizer(&f, &any, t, err);
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = get_tokenizer(&f, t, err);
     sol_h5_close(&f);
     return st;
 }
@@ -91,11 +97,10 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
 {
     sol_h5_file f;
     sol_file_kind kind;
-    sol_status st = sol_store_kind(path, &kind, err);
-    if (st == SOL_OK && kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", path);
-    if (st == SOL_OK) st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_store_kind(path, &kind, err));
+    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", path);
+    SOL_TRY(sol_h5_open(&f, path, err));
     *digest = SOL_FNV_START;
     for (size_t i = 0; i < f.tree.n; i++) { /* in the order of the paths */
         const sol_h5_node *n = &f.tree.node[i];

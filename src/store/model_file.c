@@ -1,5 +1,6 @@
-/* Model files: what belongs to a model beside its weights, and the weights whole, as a table or
- * streamed. checkpoint.c reads the same part of a checkpoint and writes both. */
+/* Model files, read: what belongs to a model beside its weights, and the weights: whole, as a table
+ * without data, or streamed. checkpoint.c reads this part of a checkpoint through it, and writes
+ * both kinds of file. */
 #include "store/model_file.h"
 
 #include <string.h>
@@ -17,7 +18,7 @@ void sol_model_file_free(sol_model_file *f)
     *f = (sol_model_file){0};
 }
 
-/* The table of a file's parameters, which are all there. */
+/* Makes the table of a file's parameters and checks that the file has all of them. */
 static sol_status read_table(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
                              sol_dtype dtype, sol_model **table, sol_err *err)
 {
@@ -27,7 +28,7 @@ static sol_status read_table(const sol_h5_file *h5, const sol_model_config *conf
     return sol_params_check(h5, *table, &all_bf16, err);
 }
 
-/* The table is checked before memory for the weights is taken. */
+/* Reads the weights, after the table was checked: a damaged file does not cost their memory. */
 static sol_status read_params(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
                               sol_dtype dtype, sol_model **m, sol_err *err)
 {
@@ -44,7 +45,7 @@ static sol_status read_params(const sol_h5_file *h5, const sol_model_config *con
     return SOL_OK;
 }
 
-/* What stands beside the weights. */
+/* Reads all but the weights. */
 static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_model_config *config, sol_err *err)
 {
     SOL_TRY(sol_part_check_format(h5, SOL_FORMAT_CHECKPOINT, err));
@@ -94,12 +95,13 @@ sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtyp
 
 enum { STREAM_ITEMS = 1 << 20 };
 
-/* rows [most, p->cols]: a buffer. */
-static sol_status stream_rows(sol_params_in *in, const sol_param *p, float *rows, int64_t most,
+/* Hands a parameter to the sink in pieces of up to max_rows rows. rows: a buffer of [max_rows,
+ * p->cols]. */
+static sol_status stream_rows(sol_params_in *in, const sol_param *p, float *rows, int64_t max_rows,
                               const sol_param_sink *sink, sol_err *err)
 {
-    for (int64_t at = 0; at < p->rows; at += most) {
-        int64_t n = sol_min_i64(p->rows - at, most);
+    for (int64_t at = 0; at < p->rows; at += max_rows) {
+        int64_t n = sol_min_i64(p->rows - at, max_rows);
         SOL_TRY(sol_params_in_next(in, rows, SOL_F32, n * p->cols, err));
         SOL_TRY(sink->rows(sink->user, p, at, n, rows, err));
     }
@@ -110,11 +112,12 @@ static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const 
 {
     sol_params_in in = {0};
     float *rows = NULL;
-    int64_t most = p->cols < STREAM_ITEMS ? STREAM_ITEMS / p->cols : 1;
-    if (most > p->rows) most = p->rows;
-    sol_status st = sol_alloc_array((void **)&rows, (size_t)(most * p->cols), sizeof *rows, err);
+    int64_t max_rows = p->cols < STREAM_ITEMS ? STREAM_ITEMS / p->cols : 1;
+    if (max_rows > p->rows) max_rows = p->rows;
+    sol_status st =
+        sol_alloc_array((void **)&rows, (size_t)(max_rows * p->cols), sizeof *rows, err);
     if (st == SOL_OK) st = sol_params_in_open(&in, h5, p, err);
-    if (st == SOL_OK) st = stream_rows(&in, p, rows, most, sink, err);
+    if (st == SOL_OK) st = stream_rows(&in, p, rows, max_rows, sink, err);
     sol_params_in_free(&in);
     sol_free(rows);
     return st;

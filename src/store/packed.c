@@ -1,4 +1,6 @@
-/* Packed models: made from a trained model, written, read. The names are those of the parameters they stand for. */
+/* Packed models: makes one from a trained model, writes it and reads it. A dataset or group has the
+ * name of the parameter that it stands for. The verb export makes the files, infer/net.c and
+ * foreign/view.c read them. */
 #include "store/packed.h"
 
 #include <float.h>
@@ -7,6 +9,7 @@
 
 #include "base/enums.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/parts.h"
 
 const sol_stored *sol_packed_matrix(const sol_packed_model *p, int64_t layer, sol_role role)
@@ -30,23 +33,23 @@ void sol_packed_model_free(sol_packed_model *p)
 
 sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err)
 {
-    sol_status st = sol_model_describe(&p->table, c, SOL_F32, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_model_describe(&p->table, c, SOL_F32, err));
     int n = p->table->n_params;
     const sol_param *param = p->table->params;
     size_t elements = 0;
     p->config = *c;
-    for (int i = 0; i < n; i++) elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
-    st = sol_alloc_array((void **)&p->matrix, (size_t)n, sizeof *p->matrix, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err);
+    for (int i = 0; i < n; i++)
+        elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
+    SOL_TRY(sol_alloc_array((void **)&p->matrix, (size_t)n, sizeof *p->matrix, err));
+    SOL_TRY(sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err));
+    SOL_TRY(sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err));
     float *at = p->vectors;
-    for (int i = 0; st == SOL_OK && i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (!sol_param_is_vector(&param[i])) continue;
         p->vector[i] = at;
         at += param[i].cols;
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Whether parameter i is in the 1.25-bit code. */
@@ -85,36 +88,37 @@ static const float *as_f32(const sol_model *m, const sol_param *p, float *buffer
     return buffer;
 }
 
+/* A buffer for the largest parameter in fp32; of one element where none is needed. */
 static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
 {
-    int64_t most = 1;
+    int64_t max = 1;
     if (m->dtype != SOL_F32)
         for (int i = 0; i < m->n_params; i++)
-            if (sol_param_count(&m->params[i]) > most) most = sol_param_count(&m->params[i]);
-    return sol_alloc_array((void **)buffer, (size_t)most, sizeof **buffer, err);
+            max = sol_max_i64(max, sol_param_count(&m->params[i]));
+    return sol_alloc_array((void **)buffer, (size_t)max, sizeof **buffer, err);
 }
 
 static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dtype type, float *buffer,
                              sol_stored *d, sol_err *err)
 {
-    float *weight = NULL;
+    float *weight;
     const float *w = as_f32(m, from, buffer);
-    sol_status st = sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dtype_name(type), sol_dtype_most(type), err);
+    SOL_TRY(sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dtype_name(type),
+                                   sol_dtype_most(type), err));
     *d = (sol_stored){.type = type, .rows = from->rows, .cols = from->cols};
-    if (st == SOL_OK) st = sol_stored_alloc(d, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err);
-    if (st == SOL_OK) sol_stored_fill(ctx, d, w, weight);
+    SOL_TRY(sol_stored_alloc(d, err));
+    SOL_TRY(sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err));
+    sol_stored_fill(ctx, d, w, weight);
     sol_free(weight);
-    return st;
+    return SOL_OK;
 }
 
 static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_stored *m,
                               sol_err *err)
 {
     sol_quant_spec layer = sol_quant_for(spec, from->name);
-    sol_status st = sol_quant_check(&layer, from->name, from->rows, from->cols, err);
-    if (st != SOL_OK) return st;
-    st = sol_packed_from_weights(ctx, &layer, w, from->rows, from->cols, m, err);
+    SOL_TRY(sol_quant_check(&layer, from->name, from->rows, from->cols, err));
+    sol_status st = sol_packed_from_weights(ctx, &layer, w, from->rows, from->cols, m, err);
     return st == SOL_ERR_NONFINITE ? sol_err_prefix(err, st, "%s", from->name) : st;
 }
 
@@ -124,6 +128,25 @@ static sol_status take_vector(const sol_model *m, const sol_param *from, float *
     return sol_part_refuse_beyond(from->name, out, from->cols, "f32", FLT_MAX, err);
 }
 
+/* Parameters 0 to n - 1 of m are those of p; what m has beyond them was learned by a quantizer. */
+static sol_status pack_params(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
+                              sol_dtype embed_type, float *buffer, sol_err *err)
+{
+    int n = p->table->n_params;
+    const sol_param *from = m->params;
+    for (int i = 0; i < n; i++)
+        if (is_packed(p, i))
+            SOL_TRY(pack_linear(ctx, &p->quant, &from[i], as_f32(m, &from[i], buffer),
+                                &p->matrix[i], err));
+    for (int i = 0; i < n; i++)
+        if (p->vector[i]) SOL_TRY(take_vector(m, &from[i], p->vector[i], err));
+    for (int i = 0; i < n; i++)
+        if (!is_packed(p, i) && !p->vector[i])
+            SOL_TRY(pack_dense(ctx, m, &from[i], dense_type(&from[i], embed_type), buffer,
+                               &p->matrix[i], err));
+    return SOL_OK;
+}
+
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
                                  sol_dtype embed_type, sol_err *err)
 {
@@ -131,18 +154,7 @@ sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_mo
     *p = (sol_packed_model){.quant = *spec};
     sol_status st = sol_packed_model_begin(p, &m->config, err);
     if (st == SOL_OK) st = alloc_buffer(m, &buffer, err);
-    int n = st == SOL_OK ? p->table->n_params : 0; /* the first ones of m; what it has beyond them was learned by a quantizer */
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        const sol_param *from = &m->params[i];
-        if (is_packed(p, i))
-            st = pack_linear(ctx, spec, from, as_f32(m, from, buffer), &p->matrix[i], err);
-    }
-    for (int i = 0; st == SOL_OK && i < n; i++)
-        if (p->vector[i]) st = take_vector(m, &m->params[i], p->vector[i], err);
-    for (int i = 0; st == SOL_OK && i < n; i++)
-        if (!is_packed(p, i) && !p->vector[i])
-            st = pack_dense(ctx, m, &m->params[i], dense_type(&m->params[i], embed_type), buffer,
-                            &p->matrix[i], err);
+    if (st == SOL_OK) st = pack_params(ctx, p, m, embed_type, buffer, err);
     sol_free(buffer);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;
@@ -178,27 +190,26 @@ static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol
     part_shape parts[3];
     int id;
     param_path(path, p->name, "");
-    sol_status st = sol_h5_group(w, path, &id, err);
+    SOL_TRY(sol_h5_group(w, path, &id, err));
     *first = id + 1;
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", m->rows, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", m->cols, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "group_size", m->group_size, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "block_layout", sol_layout_name(m->layout), err);
+    SOL_TRY(sol_h5_set_i64(w, id, "rows", m->rows, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "cols", m->cols, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "group_size", m->group_size, err));
+    SOL_TRY(sol_h5_set_text(w, id, "block_layout", sol_layout_name(m->layout), err));
     linear_shapes(m, parts);
-    for (int k = 0; st == SOL_OK && k < 3; k++) {
+    for (int k = 0; k < 3; k++) {
         param_path(path, p->name, parts[k].name);
-        st = sol_h5_dataset(w, path, parts[k].type, 2, parts[k].dim, &id, err);
+        SOL_TRY(sol_h5_dataset(w, path, parts[k].type, 2, parts[k].dim, &id, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status fill_linear(sol_h5_writer *w, const sol_stored *m, int first, sol_err *err)
 {
-    sol_status st = sol_h5_append(w, first, m->data, sol_packed_code_bytes(m->rows, m->cols), err);
-    if (st == SOL_OK) st = sol_h5_append(w, first + 1, m->signs, sol_packed_sign_bytes(m->rows, m->cols), err);
-    if (st == SOL_OK)
-        st = sol_h5_append(w, first + 2, m->scales, (size_t)sol_packed_scale_count(m) * sizeof *m->scales, err);
-    return st;
+    SOL_TRY(sol_h5_append(w, first, m->data, sol_packed_code_bytes(m->rows, m->cols), err));
+    SOL_TRY(sol_h5_append(w, first + 1, m->signs, sol_packed_sign_bytes(m->rows, m->cols), err));
+    return sol_h5_append(w, first + 2, m->scales,
+                         (size_t)sol_packed_scale_count(m) * sizeof *m->scales, err);
 }
 
 static bool is_plain(sol_dtype t)
@@ -215,24 +226,25 @@ static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_
     param_path(path, p->name, "");
     if (is_plain(d->type))
         return sol_h5_dataset(w, path, d->type == SOL_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first, err);
-    sol_status st = sol_h5_group(w, path, &id, err);
-    if (st == SOL_OK) st = sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "rows", d->rows, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, id, "cols", d->cols, err);
+    SOL_TRY(sol_h5_group(w, path, &id, err));
+    SOL_TRY(sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err));
+    SOL_TRY(sol_h5_set_i64(w, id, "rows", d->rows, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "cols", d->cols, err));
     dims[1] = (int64_t)sol_dtype_row_bytes(d->type, d->cols);
     param_path(path, p->name, "/data");
-    if (st == SOL_OK) st = sol_h5_dataset(w, path, SOL_H5_U8, 2, dims, first, err);
+    SOL_TRY(sol_h5_dataset(w, path, SOL_H5_U8, 2, dims, first, err));
     dims[1] = sol_dtype_row_scales(d->type, d->cols);
     param_path(path, p->name, "/scales");
-    return st == SOL_OK ? sol_h5_dataset(w, path, SOL_H5_F16, 2, dims, &id, err) : st;
+    return sol_h5_dataset(w, path, SOL_H5_F16, 2, dims, &id, err);
 }
 
 static sol_status fill_dense(sol_h5_writer *w, const sol_stored *d, int first, sol_err *err)
 {
     size_t rows = (size_t)d->rows, scales = (size_t)sol_dtype_row_scales(d->type, d->cols);
-    sol_status st = sol_h5_append(w, first, d->data, rows * sol_dtype_row_bytes(d->type, d->cols), err);
-    if (st == SOL_OK && !is_plain(d->type)) st = sol_h5_append(w, first + 1, d->scales, rows * scales * sizeof(sol_f16), err);
-    return st;
+    SOL_TRY(sol_h5_append(w, first, d->data, rows * sol_dtype_row_bytes(d->type, d->cols), err));
+    if (!is_plain(d->type))
+        SOL_TRY(sol_h5_append(w, first + 1, d->scales, rows * scales * sizeof(sol_f16), err));
+    return SOL_OK;
 }
 
 double sol_packed_model_bits(const sol_packed_model *p)
@@ -263,21 +275,22 @@ static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int
     return sol_h5_dataset(w, path, SOL_H5_F32, 1, &param->cols, id, err);
 }
 
-/* ids: [table->n_params] the first dataset of each. */
+/* Declares all that the file will hold. ids: [table->n_params] is filled with the first dataset of
+ * each parameter. */
 static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol_tokenizer *tokenizer, sol_part_blob *blob, int *ids,
                           sol_err *err)
 {
     int id;
-    sol_status st = sol_h5_set_f64(w, 0, "bits_per_weight", sol_packed_model_bits(p), err);
-    if (st == SOL_OK) st = sol_part_put_config(w, &p->config, err);
-    if (st == SOL_OK) st = sol_part_put_quant(w, &p->quant, err);
-    if (st == SOL_OK) st = sol_part_put_windows(w, &p->windows, err);
-    if (st == SOL_OK) st = sol_part_put_tokenizer(w, tokenizer, blob, err);
-    if (st == SOL_OK) st = sol_h5_group(w, "/params", &id, err);
+    SOL_TRY(sol_h5_set_f64(w, 0, "bits_per_weight", sol_packed_model_bits(p), err));
+    SOL_TRY(sol_part_put_config(w, &p->config, err));
+    SOL_TRY(sol_part_put_quant(w, &p->quant, err));
+    SOL_TRY(sol_part_put_windows(w, &p->windows, err));
+    SOL_TRY(sol_part_put_tokenizer(w, tokenizer, blob, err));
+    SOL_TRY(sol_h5_group(w, "/params", &id, err));
     for (int stage = 0; stage < STAGES; stage++)
-        for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
-            if (stage_of(p, i) == stage) st = declare_param(w, p, i, &ids[i], err);
-    return st;
+        for (int i = 0; i < p->table->n_params; i++)
+            if (stage_of(p, i) == stage) SOL_TRY(declare_param(w, p, i, &ids[i], err));
+    return SOL_OK;
 }
 
 static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id, sol_err *err)
@@ -290,44 +303,50 @@ static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i,
 
 static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blob *blob, const int *ids, sol_err *err)
 {
-    sol_status st = sol_part_fill(w, blob, err);
+    SOL_TRY(sol_part_fill(w, blob, err));
     for (int stage = 0; stage < STAGES; stage++)
-        for (int i = 0; st == SOL_OK && i < p->table->n_params; i++)
-            if (stage_of(p, i) == stage) st = fill_param(w, p, i, ids[i], err);
-    return st;
+        for (int i = 0; i < p->table->n_params; i++)
+            if (stage_of(p, i) == stage) SOL_TRY(fill_param(w, p, i, ids[i], err));
+    return SOL_OK;
+}
+
+static sol_status write_all(const sol_packed_model *p, const sol_tokenizer *tokenizer,
+                            sol_h5_writer **w, const char *path, sol_part_blob *blob, int *ids,
+                            sol_err *err)
+{
+    SOL_TRY(sol_h5_create(w, path, SOL_FORMAT_PACKED, err));
+    SOL_TRY(declare(*w, p, tokenizer, blob, ids, err));
+    SOL_TRY(sol_h5_begin(*w, err));
+    SOL_TRY(fill(*w, p, blob, ids, err));
+    return sol_h5_commit(w, err);
 }
 
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err)
 {
     sol_h5_writer *w = NULL;
     sol_part_blob blob = {0};
-    int *ids = NULL;
-    sol_status st = sol_alloc_array((void **)&ids, (size_t)p->table->n_params, sizeof *ids, err);
-    if (st == SOL_OK) st = sol_h5_create(&w, path, SOL_FORMAT_PACKED, err);
-    if (st == SOL_OK) st = declare(w, p, tokenizer, &blob, ids, err);
-    if (st == SOL_OK) st = sol_h5_begin(w, err);
-    if (st == SOL_OK) st = fill(w, p, &blob, ids, err);
+    int *ids;
+    SOL_TRY(sol_alloc_array((void **)&ids, (size_t)p->table->n_params, sizeof *ids, err));
+    sol_status st = write_all(p, tokenizer, &w, path, &blob, ids, err);
     sol_free(blob.data);
     sol_free(ids);
-    if (st == SOL_OK) return sol_h5_commit(&w, err);
     sol_h5_abort(&w);
     return st;
 }
 
-/* Shapes in the place of what sol_packed_model_from would make. */
+/* Gives every matrix the type and shape that sol_packed_model_from would give it, without data. */
 static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
+    for (int i = 0; i < p->table->n_params; i++) {
         const sol_param *param = &p->table->params[i];
         sol_quant_spec layer = sol_quant_for(spec, param->name);
         if (is_packed(p, i))
-            st =
-                sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->matrix[i], err);
+            SOL_TRY(sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->matrix[i],
+                                     err));
         else if (!sol_param_is_vector(param))
             p->matrix[i] = (sol_stored){.type = dense_type(param, embed_type), .rows = param->rows, .cols = param->cols};
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
@@ -352,24 +371,27 @@ sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t
 
 /* ---- reading ---- */
 
+/* Checks the dataset `s` of parameter `name`, and reads it unless out is NULL. */
 static sol_status read_into(const sol_h5_file *f, const char *name, const part_shape *s, void *out, sol_err *err)
 {
     char path[160];
     const sol_h5_node *n;
     param_path(path, name, s->name);
-    sol_status st = sol_h5_need_dataset(f, path, s->type, 2, s->dim, &n, err);
-    return st == SOL_OK && out ? sol_h5_read(f, n, out, err) : st;
+    SOL_TRY(sol_h5_need_dataset(f, path, s->type, 2, s->dim, &n, err));
+    return out ? sol_h5_read(f, n, out, err) : SOL_OK;
 }
 
 static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, const sol_param *p, sol_err *err)
 {
     int64_t rows, cols;
-    sol_status st = sol_h5_get_i64(f, n, "rows", 0, INT64_MAX, &rows, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "cols", 0, INT64_MAX, &cols, err);
-    if (st == SOL_OK && (rows != p->rows || cols != p->cols))
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape [%lld, %lld], the model wants [%lld, %lld]", f->path, n->path,
-                      (long long)rows, (long long)cols, (long long)p->rows, (long long)p->cols);
-    return st;
+    SOL_TRY(sol_h5_get_i64(f, n, "rows", 0, INT64_MAX, &rows, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "cols", 0, INT64_MAX, &cols, err));
+    if (rows != p->rows || cols != p->cols)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: %s: has shape [%lld, %lld], the model wants [%lld, %lld]", f->path,
+                        n->path, (long long)rows, (long long)cols, (long long)p->rows,
+                        (long long)p->cols);
+    return SOL_OK;
 }
 
 static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stored *m, sol_err *err)
@@ -379,23 +401,25 @@ static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stor
     part_shape parts[3];
     param_path(path, p->name, "");
     *m = (sol_stored){.rows = p->rows, .cols = p->cols};
-    sol_status st = sol_h5_need_group(f, path, &n, err);
-    if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, p->cols, &m->group_size, err);
-    if (st == SOL_OK) st = sol_part_get_layout(f, n, &m->layout, err);
-    if (st == SOL_OK && m->group_size && p->cols % m->group_size)
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: group_size %lld does not divide the width %lld", f->path, path,
-                      (long long)m->group_size, (long long)p->cols);
+    SOL_TRY(sol_h5_need_group(f, path, &n, err));
+    SOL_TRY(read_rows_cols(f, n, p, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "group_size", 0, p->cols, &m->group_size, err));
+    SOL_TRY(sol_part_get_layout(f, n, &m->layout, err));
+    if (m->group_size && p->cols % m->group_size)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: %s: group_size %lld does not divide the width %lld", f->path, path,
+                        (long long)m->group_size, (long long)p->cols);
     linear_shapes(m, parts);
-    for (int k = 0; st == SOL_OK && k < 3; k++) st = read_into(f, p->name, &parts[k], NULL, err);
-    if (st != SOL_OK) return st;
-    st = sol_packed_alloc(m, err);
+    for (int k = 0; k < 3; k++) SOL_TRY(read_into(f, p->name, &parts[k], NULL, err));
+    sol_status st = sol_packed_alloc(m, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", f->path, path);
-    st = read_into(f, p->name, &parts[0], m->data, err);
-    if (st == SOL_OK) st = read_into(f, p->name, &parts[1], m->signs, err);
-    return st == SOL_OK ? read_into(f, p->name, &parts[2], m->scales, err) : st;
+    SOL_TRY(read_into(f, p->name, &parts[0], m->data, err));
+    SOL_TRY(read_into(f, p->name, &parts[1], m->signs, err));
+    return read_into(f, p->name, &parts[2], m->scales, err);
 }
 
+/* A matrix of fp32 or fp16 is a dataset; any other type a group of data and scales. Shapes are
+ * checked before memory is allocated for them. */
 static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d, sol_err *err)
 {
     char path[160];
@@ -403,24 +427,25 @@ static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_store
     sol_dtype type;
     param_path(path, p->name, "");
     const sol_h5_node *n = sol_h5_find(f, path);
-    part_shape data = {"", SOL_H5_F32, {p->rows, p->cols}}, scales = {"/scales", SOL_H5_F16, {p->rows, 0}};
-    sol_status st = SOL_OK;
+    part_shape data = {"", SOL_H5_F32, {p->rows, p->cols}},
+               scales = {"/scales", SOL_H5_F16, {p->rows, 0}};
     if (!n || n->is_dataset) {
         type = n && n->type == SOL_H5_F16 ? SOL_F16 : SOL_F32;
         data.type = type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32;
     } else {
-        st = sol_h5_get_text(f, n, "type", &name, err);
-        if (st == SOL_OK) st = sol_embed_type_from_name(name, &type, err);
-        if (st == SOL_OK && is_plain(type))
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path, name);
-        if (st == SOL_OK) st = read_rows_cols(f, n, p, err);
-        if (st != SOL_OK) return st;
-        data = (part_shape){"/data", SOL_H5_U8, {p->rows, (int64_t)sol_dtype_row_bytes(type, p->cols)}};
+        SOL_TRY(sol_h5_get_text(f, n, "type", &name, err));
+        SOL_TRY(sol_embed_type_from_name(name, &type, err));
+        if (is_plain(type))
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path,
+                            name);
+        SOL_TRY(read_rows_cols(f, n, p, err));
+        data = (part_shape){
+            "/data", SOL_H5_U8, {p->rows, (int64_t)sol_dtype_row_bytes(type, p->cols)}};
         scales.dim[1] = sol_dtype_row_scales(type, p->cols);
-        st = read_into(f, p->name, &scales, NULL, err);
+        SOL_TRY(read_into(f, p->name, &scales, NULL, err));
     }
-    if (st == SOL_OK) st = read_into(f, p->name, &data, NULL, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_into(f, p->name, &data, NULL, err));
     *d = (sol_stored){.type = type, .rows = p->rows, .cols = p->cols};
     SOL_TRY(sol_stored_alloc(d, err));
     SOL_TRY(read_into(f, p->name, &data, d->data, err));
@@ -432,8 +457,8 @@ static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *o
     char path[160];
     const sol_h5_node *n;
     param_path(path, p->name, "");
-    sol_status st = sol_h5_need_dataset(f, path, SOL_H5_F32, 1, &p->cols, &n, err);
-    return st == SOL_OK ? sol_h5_read(f, n, out, err) : st;
+    SOL_TRY(sol_h5_need_dataset(f, path, SOL_H5_F32, 1, &p->cols, &n, err));
+    return sol_h5_read(f, n, out, err);
 }
 
 /* Vectors first: they take little memory, and a file that is not what its configuration says is
@@ -441,39 +466,37 @@ static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *o
 static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     const sol_model *table = p->table;
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
-        if (p->vector[i]) st = read_vector(f, &table->params[i], p->vector[i], err);
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
-        if (is_packed(p, i)) st = read_linear(f, &table->params[i], &p->matrix[i], err);
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++)
+    for (int i = 0; i < table->n_params; i++)
+        if (p->vector[i]) SOL_TRY(read_vector(f, &table->params[i], p->vector[i], err));
+    for (int i = 0; i < table->n_params; i++)
+        if (is_packed(p, i)) SOL_TRY(read_linear(f, &table->params[i], &p->matrix[i], err));
+    for (int i = 0; i < table->n_params; i++)
         if (!is_packed(p, i) && !p->vector[i])
-            st = read_dense(f, &table->params[i], &p->matrix[i], err);
-    return st;
+            SOL_TRY(read_dense(f, &table->params[i], &p->matrix[i], err));
+    return SOL_OK;
 }
 
 static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     sol_model_config config;
-    sol_status st = sol_part_check_format(f, SOL_FORMAT_PACKED, err);
-    if (st == SOL_OK) st = sol_part_get_config(f, &config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(f, &p->quant, &p->overrides, err);
-    if (st == SOL_OK) st = sol_part_get_windows(f, &p->windows, err);
-    if (st == SOL_OK) st = sol_part_get_tokenizer(f, &config, &p->tokenizer, err);
-    if (st == SOL_OK && config.hidden_size > (int64_t)f->map.size)
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file", f->path,
-                      (long long)config.hidden_size);
-    if (st == SOL_OK) st = sol_packed_model_begin(p, &config, err);
-    return st == SOL_OK ? read_params(p, f, err) : st;
+    SOL_TRY(sol_part_check_format(f, SOL_FORMAT_PACKED, err));
+    SOL_TRY(sol_part_get_config(f, &config, err));
+    SOL_TRY(sol_part_get_quant(f, &p->quant, &p->overrides, err));
+    SOL_TRY(sol_part_get_windows(f, &p->windows, err));
+    SOL_TRY(sol_part_get_tokenizer(f, &config, &p->tokenizer, err));
+    if (config.hidden_size > (int64_t)f->map.size)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file",
+                        f->path, (long long)config.hidden_size);
+    SOL_TRY(sol_packed_model_begin(p, &config, err));
+    return read_params(p, f, err);
 }
 
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err)
 {
     sol_h5_file f;
     *p = (sol_packed_model){0};
-    sol_status st = sol_h5_open(&f, path, err);
-    if (st != SOL_OK) return st;
-    st = read_all(p, &f, err);
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = read_all(p, &f, err);
     sol_h5_close(&f);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;

@@ -1,5 +1,5 @@
-/* Parameters as datasets: declared all at once, written and read a piece at a time, converted on
- * the way. */
+/* Parameters as datasets: declares all of them at once, then writes and reads them a piece at a
+ * time and converts each piece on the way. model_file.c and checkpoint.c call it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -44,11 +44,13 @@ sol_status sol_params_declare(sol_params_out *o, sol_h5_writer *w, const sol_mod
     return SOL_OK;
 }
 
-sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err)
+sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type,
+                                  float max, sol_err *err)
 {
-    int64_t bad = sol_first_beyond(w, n, most);
+    int64_t bad = sol_first_beyond(w, n, max);
     if (bad < 0) return SOL_OK;
-    return sol_fail(err, SOL_ERR_NONFINITE, "%s: a weight is %g: %s holds numbers up to %g", name, (double)w[bad], type, (double)most);
+    return sol_fail(err, SOL_ERR_NONFINITE, "%s: a weight is %g: %s holds numbers up to %g", name,
+                    (double)w[bad], type, (double)max);
 }
 
 sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dtype from, int64_t n, sol_err *err)
@@ -85,7 +87,7 @@ static sol_status find_param(const sol_h5_file *f, const sol_param *p, const sol
     return sol_h5_need_dataset(f, path, bf16 ? SOL_H5_U16 : SOL_H5_F32, n_dims, dims, n, err);
 }
 
-/* Nothing stands below /params but what the table has. */
+/* Refuses a file that has something below /params that the table has not. */
 static sol_status refuse_strangers(const sol_h5_file *f, const sol_model *table, sol_err *err)
 {
     for (size_t i = 0; i < f->tree.n; i++) {

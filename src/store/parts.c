@@ -14,15 +14,15 @@ sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_e
     const sol_h5_node *root = &f->tree.node[0];
     const char *is;
     int64_t version;
-    sol_status st = sol_h5_get_text(f, root, "format", &is, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_get_text(f, root, "format", &is, err));
     if (strcmp(is, format) != 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is a %.40s, expected a %s", f->path, is, format);
-    st = sol_h5_get_i64(f, root, "version", 0, INT32_MAX, &version, err);
-    if (st == SOL_OK && version != 1)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: is version %lld of %s, this program reads version 1", f->path,
-                      (long long)version, format);
-    return st;
+    SOL_TRY(sol_h5_get_i64(f, root, "version", 0, INT32_MAX, &version, err));
+    if (version != 1)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: is version %lld of %s, this program reads version 1", f->path,
+                        (long long)version, format);
+    return SOL_OK;
 }
 
 sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err)
@@ -150,23 +150,41 @@ static sol_status put_eos_list(sol_h5_writer *w, int id, const sol_model_config 
     return sol_h5_set_text(w, id, "eos_token_ids", text, err);
 }
 
-static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_model_config *c, sol_err *err)
+/* Whether it is an array of token ids that begins with this one. */
+static bool is_eos_list(const json_t *list, int64_t first)
 {
-    const char *text;
     size_t i;
     json_t *v;
+    json_array_foreach(list, i,
+                       v) if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
+    return json_array_size(list) > 0 && json_integer_value(json_array_get(list, 0)) == first;
+}
+
+static sol_status add_eos_list(const json_t *list, sol_model_config *c, sol_err *err)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v) SOL_TRY(sol_model_add_eos(c, json_integer_value(v), err));
+    return SOL_OK;
+}
+
+static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_model_config *c,
+                               sol_err *err)
+{
+    const char *text;
     if (!sol_h5_node_attr(n, "eos_token_ids")) return SOL_OK;
-    sol_status st = sol_h5_get_text(f, n, "eos_token_ids", &text, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_get_text(f, n, "eos_token_ids", &text, err));
     json_t *list = json_loads(text, 0, NULL);
-    bool good = json_array_size(list) > 0 && json_integer_value(json_array_get(list, 0)) == c->eos_token_id;
-    json_array_foreach (list, i, v) {
-        good = good && json_is_integer(v) && json_integer_value(v) >= 0;
-        if (good && st == SOL_OK) st = sol_model_add_eos(c, json_integer_value(v), err);
-    }
+    sol_status st =
+        is_eos_list(list, c->eos_token_id)
+            ? add_eos_list(list, c, err)
+            : sol_fail(
+                  err, SOL_ERR_FORMAT,
+                  "%s: /model: eos_token_ids is '%.60s', expected a JSON array of token ids that begins "
+                  "with eos_token_id",
+                  f->path, text);
     json_decref(list);
-    return good ? st : sol_fail(err, SOL_ERR_FORMAT, "%s: /model: eos_token_ids is '%.60s', expected a JSON array of token ids that begins "
-                                "with eos_token_id", f->path, text);
+    return st;
 }
 
 sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err)
@@ -226,18 +244,18 @@ static sol_status get_enum(const sol_h5_file *f, const sol_h5_node *n, const cha
 {
     const char *text;
     char list[128];
-    sol_status st = sol_h5_get_text(f, n, name, &text, err);
-    if (st != SOL_OK || sol_enum_find(table, text, strlen(text), value)) return st;
-    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is '%.40s', expected %s", f->path, n->path, name, text,
-                    sol_enum_list(table, ", ", " or ", list, sizeof list));
+    SOL_TRY(sol_h5_get_text(f, n, name, &text, err));
+    if (sol_enum_find(table, text, strlen(text), value)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s is '%.40s', expected %s", f->path,
+                    n->path, name, text, sol_enum_list(table, ", ", " or ", list, sizeof list));
 }
 
 sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err)
 {
     int value = 0;
-    sol_status st = get_enum(f, n, "block_layout", SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), &value, err);
-    if (st == SOL_OK) *layout = (sol_block_layout)value;
-    return st;
+    SOL_TRY(get_enum(f, n, "block_layout", SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), &value, err));
+    *layout = (sol_block_layout)value;
+    return SOL_OK;
 }
 
 static sol_status put_overrides(sol_h5_writer *w, int id, const sol_quant_overrides *o,
@@ -273,47 +291,52 @@ static sol_status get_overrides(const sol_h5_file *f, const sol_h5_node *n, sol_
 {
     const char *text;
     if (!sol_h5_node_attr(n, "overrides")) return SOL_OK;
-    sol_status st = sol_h5_get_text(f, n, "overrides", &text, err);
-    if (st != SOL_OK) return st;
-    st = sol_quant_overrides_parse(o, text, err);
+    SOL_TRY(sol_h5_get_text(f, n, "overrides", &text, err));
+    sol_status st = sol_quant_overrides_parse(o, text, err);
     return st == SOL_OK ? SOL_OK
                         : sol_err_prefix(err, st, "%s: /quant: attribute overrides", f->path);
+}
+
+/* The attributes of /quant. */
+static sol_status get_quant(const sol_h5_file *f, const sol_h5_node *n, sol_quant_spec *q,
+                            sol_err *err)
+{
+    const char *method;
+    int granularity = 0, scale = 0, embed = SOL_F32;
+    int64_t group, kept = 0, of = 0;
+    SOL_TRY(sol_h5_get_text(f, n, "method", &method, err));
+    q->method = sol_quantizer_find(method);
+    if (!q->method)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: /quant: this program has no quantizer '%.40s'", f->path, method);
+    SOL_TRY(get_enum(f, n, "granularity", SOL_ENUM_TABLE(SOL_GRANULARITIES), &granularity, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "group_size", 0, INT32_MAX, &group, err));
+    SOL_TRY(sol_part_get_layout(f, n, &q->layout, err));
+    SOL_TRY(get_enum(f, n, "scale_dtype", scale_dtypes, &scale, err));
+    if (q->method->block == 0) SOL_TRY(sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err));
+    if (q->method->block == 0) SOL_TRY(sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err));
+    if (sol_h5_node_attr(n, "embed_type"))
+        SOL_TRY(get_enum(f, n, "embed_type", SOL_ENUM_TABLE(SOL_TRAINED_EMBED_TYPES), &embed, err));
+    q->granularity = (sol_granularity)granularity;
+    q->group_size = (int)group;
+    q->n = (int)kept;
+    q->m = (int)of;
+    q->scale_dtype = (sol_dtype)scale;
+    q->embed_type = (sol_dtype)embed;
+    return SOL_OK;
 }
 
 sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
                               sol_quant_overrides **overrides, sol_err *err)
 {
     const sol_h5_node *n;
-    const char *method;
-    int granularity = 0, scale = 0, embed = SOL_F32;
-    int64_t group = 0, kept = 0, of = 0;
     *q = (sol_quant_spec){.scale_dtype = SOL_F16};
     *overrides = NULL;
     if (!sol_h5_find(f, "/quant")) return SOL_OK;
-    sol_status st = sol_h5_need_group(f, "/quant", &n, err);
-    if (st == SOL_OK) st = sol_h5_get_text(f, n, "method", &method, err);
-    if (st == SOL_OK && !(q->method = sol_quantizer_find(method)))
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /quant: this program has no quantizer '%.40s'", f->path, method);
-    if (st == SOL_OK) st = get_enum(f, n, "granularity", SOL_ENUM_TABLE(SOL_GRANULARITIES), &granularity, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, n, "group_size", 0, INT32_MAX, &group, err);
-    if (st == SOL_OK) st = sol_part_get_layout(f, n, &q->layout, err);
-    if (st == SOL_OK) st = get_enum(f, n, "scale_dtype", scale_dtypes, &scale, err);
-    if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "n", 1, SOL_QUANT_MAX_M, &kept, err);
-    if (st == SOL_OK && q->method->block == 0) st = sol_h5_get_i64(f, n, "m", 2, SOL_QUANT_MAX_M, &of, err);
-    if (st == SOL_OK && sol_h5_node_attr(n, "embed_type"))
-        st = get_enum(f, n, "embed_type", SOL_ENUM_TABLE(SOL_TRAINED_EMBED_TYPES), &embed, err);
-    if (st == SOL_OK) st = get_overrides(f, n, overrides, err);
-    if (st != SOL_OK) {
-        sol_quant_overrides_free(overrides);
-        return st;
-    }
+    SOL_TRY(sol_h5_need_group(f, "/quant", &n, err));
+    SOL_TRY(get_quant(f, n, q, err));
+    SOL_TRY(get_overrides(f, n, overrides, err));
     q->overrides = *overrides;
-    q->embed_type = (sol_dtype)embed;
-    q->granularity = (sol_granularity)granularity;
-    q->group_size = (int)group;
-    q->n = (int)kept;
-    q->m = (int)of;
-    q->scale_dtype = (sol_dtype)scale;
     return SOL_OK;
 }
 
@@ -374,19 +397,26 @@ sol_status sol_part_fill(sol_h5_writer *w, sol_part_blob *blob, sol_err *err)
     return st;
 }
 
+/* The tokenizer from the bytes of its dataset; `name` is for messages. */
+static sol_status parse_tokenizer(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                                  uint8_t *data, sol_tokenizer **t, sol_err *err)
+{
+    SOL_TRY(sol_h5_read(f, n, data, err));
+    return sol_tokenizer_from_memory(t, name, data, n->bytes, err);
+}
+
 sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c, sol_tokenizer **t, sol_err *err)
 {
     const sol_h5_node *n;
     int64_t any = -1;
-    uint8_t *data = NULL;
+    uint8_t *data;
     char name[SOL_PATH_MAX + 16];
     *t = NULL;
     if (!sol_h5_find(f, "/tokenizer")) return SOL_OK;
-    sol_status st = sol_h5_need_dataset(f, "/tokenizer", SOL_H5_U8, 1, &any, &n, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&data, n->bytes, 1, err);
-    if (st == SOL_OK) st = sol_h5_read(f, n, data, err);
     snprintf(name, sizeof name, "%s: /tokenizer", f->path);
-    if (st == SOL_OK) st = sol_tokenizer_from_memory(t, name, data, n->bytes, err);
+    SOL_TRY(sol_h5_need_dataset(f, "/tokenizer", SOL_H5_U8, 1, &any, &n, err));
+    SOL_TRY(sol_alloc_array((void **)&data, n->bytes, 1, err));
+    sol_status st = parse_tokenizer(f, n, name, data, t, err);
     sol_free(data);
     if (st == SOL_OK && sol_tokenizer_vocab_size(*t) > c->vocab_size) {
         st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, the model's vocab_size is %lld", name,

@@ -68,8 +68,9 @@ sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dt
 void sol_params_out_free(sol_params_out *o);
 
 /* SOL_ERR_NONFINITE when one of the n weights of parameter `name` is not a number of at most
- * `most`, what `type` holds. */
-sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type, float most, sol_err *err);
+ * `max`, what `type` holds. */
+sol_status sol_part_refuse_beyond(const char *name, const float *w, int64_t n, const char *type,
+                                  float max, sol_err *err);
 
 /* Every parameter of the table is there with its shape, and nothing else is. *all_bf16: all stored
  * as bfloat16. */

@@ -1,5 +1,5 @@
-/* The cache of a teacher's predictions: windows packed, written in place and counted. The verb
- * distill-cache fills it, train/job_teacher.c reads it. */
+/* The cache of a teacher's predictions: packs windows, writes each in its place and counts those
+ * that are complete. The verb distill-cache fills a cache, train/job_teacher.c reads it. */
 #include "store/teacher_cache.h"
 
 #include <string.h>
@@ -46,23 +46,32 @@ static sol_status declare(sol_h5_writer *w, const sol_teacher_cache_head *h, sol
 {
     int id;
     int64_t one = 1, dims[3];
-    sol_status st = sol_h5_set_u64(w, 0, "data_digest", h->data_digest, err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "teacher_digest", h->teacher_digest, err);
-    if (st == SOL_OK) st = sol_h5_set_u64(w, 0, "tokenizer_hash", h->tokenizer_hash, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "vocab_size", h->vocab_size, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "windows", h->windows, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seq", h->seq, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "k", h->k, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "samples", h->samples, err);
-    if (st == SOL_OK) st = sol_h5_set_i64(w, 0, "seed", h->seed, err);
-    if (st == SOL_OK) st = sol_h5_set_f64(w, 0, "temperature", h->temperature, err);
-    if (st == SOL_OK) st = sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err);
-    if (st == SOL_OK) st = sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err);
-    for (int i = 0; st == SOL_OK && i < COLUMNS; i++) {
+    SOL_TRY(sol_h5_set_u64(w, 0, "data_digest", h->data_digest, err));
+    SOL_TRY(sol_h5_set_u64(w, 0, "teacher_digest", h->teacher_digest, err));
+    SOL_TRY(sol_h5_set_u64(w, 0, "tokenizer_hash", h->tokenizer_hash, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "vocab_size", h->vocab_size, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "windows", h->windows, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "seq", h->seq, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "k", h->k, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "samples", h->samples, err));
+    SOL_TRY(sol_h5_set_i64(w, 0, "seed", h->seed, err));
+    SOL_TRY(sol_h5_set_f64(w, 0, "temperature", h->temperature, err));
+    SOL_TRY(sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err));
+    SOL_TRY(sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err));
+    for (int i = 0; i < COLUMNS; i++) {
         int n = column_dims(h, i, dims);
-        st = sol_h5_live(w, column_path[i], column_type(h, i), n, dims, &id, err);
+        SOL_TRY(sol_h5_live(w, column_path[i], column_type(h, i), n, dims, &id, err));
     }
-    return st;
+    return SOL_OK;
+}
+
+static sol_status create(sol_h5_writer **w, const char *path, const sol_teacher_cache_head *head,
+                         sol_err *err)
+{
+    SOL_TRY(sol_h5_create(w, path, SOL_FORMAT_TEACHER_CACHE, err));
+    SOL_TRY(declare(*w, head, err));
+    SOL_TRY(sol_h5_begin(*w, err));
+    return sol_h5_commit(w, err);
 }
 
 sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
@@ -70,10 +79,7 @@ sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, con
 {
     sol_h5_writer *w = NULL;
     *c = NULL;
-    sol_status st = sol_h5_create(&w, path, SOL_FORMAT_TEACHER_CACHE, err);
-    if (st == SOL_OK) st = declare(w, head, err);
-    if (st == SOL_OK) st = sol_h5_begin(w, err);
-    if (st == SOL_OK) st = sol_h5_commit(&w, err);
+    sol_status st = create(&w, path, head, err);
     sol_h5_abort(&w);
     return st == SOL_OK ? sol_teacher_cache_open(c, path, true, err) : st;
 }
@@ -81,69 +87,77 @@ sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, con
 static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol_err *err)
 {
     const sol_h5_node *root = &f->tree.node[0];
-    sol_status st = sol_part_check_format(f, SOL_FORMAT_TEACHER_CACHE, err);
-    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "data_digest", &h->data_digest, err);
-    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "teacher_digest", &h->teacher_digest, err);
-    if (st == SOL_OK) st = sol_h5_get_u64(f, root, "tokenizer_hash", &h->tokenizer_hash, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "vocab_size", 1, INT32_MAX, &h->vocab_size, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "windows", 1, INT64_MAX, &h->windows, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "seq", 1, INT32_MAX, &h->seq, err);
-    if (st == SOL_OK) st = sol_h5_get_i64(f, root, "k", 1, h->vocab_size, &h->k, err);
-    /* The first files had none. */
-    if (st == SOL_OK && sol_h5_node_attr(root, "samples"))
-        st = sol_h5_get_i64(f, root, "samples", 0, h->k - 1, &h->samples, err);
+    SOL_TRY(sol_part_check_format(f, SOL_FORMAT_TEACHER_CACHE, err));
+    SOL_TRY(sol_h5_get_u64(f, root, "data_digest", &h->data_digest, err));
+    SOL_TRY(sol_h5_get_u64(f, root, "teacher_digest", &h->teacher_digest, err));
+    SOL_TRY(sol_h5_get_u64(f, root, "tokenizer_hash", &h->tokenizer_hash, err));
+    SOL_TRY(sol_h5_get_i64(f, root, "vocab_size", 1, INT32_MAX, &h->vocab_size, err));
+    SOL_TRY(sol_h5_get_i64(f, root, "windows", 1, INT64_MAX, &h->windows, err));
+    SOL_TRY(sol_h5_get_i64(f, root, "seq", 1, INT32_MAX, &h->seq, err));
+    SOL_TRY(sol_h5_get_i64(f, root, "k", 1, h->vocab_size, &h->k, err));
+    /* Files of the first version have neither samples nor a seed. */
+    if (sol_h5_node_attr(root, "samples"))
+        SOL_TRY(sol_h5_get_i64(f, root, "samples", 0, h->k - 1, &h->samples, err));
     h->seed = -1;
-    if (st == SOL_OK && sol_h5_node_attr(root, "seed")) st = sol_h5_get_i64(f, root, "seed", 0, INT64_MAX, &h->seed, err);
-    if (st == SOL_OK) st = sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
-    return st;
+    if (sol_h5_node_attr(root, "seed"))
+        SOL_TRY(sol_h5_get_i64(f, root, "seed", 0, INT64_MAX, &h->seed, err));
+    return sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
 }
 
-/* Every dataset has the shape that the head says, so that all places follow from it. */
+/* Finds where each column lies. A dataset must have the shape that follows from the head: the
+ * place of a window is computed from it. */
 static sol_status find_columns(sol_teacher_cache *c, const sol_h5_file *f, sol_err *err)
 {
     const sol_h5_node *n;
     int64_t one = 1, dims[3];
-    uint64_t count = 0;
-    sol_status st = sol_h5_need_dataset(f, "/n_windows", SOL_H5_U64, 1, &one, &n, err);
-    if (st == SOL_OK) st = sol_h5_read(f, n, &count, err);
-    if (st == SOL_OK) c->count_offset = n->offset;
-    if (st == SOL_OK) st = sol_h5_need_dataset(f, "/window_crc32c", SOL_H5_U32, 1, &c->head.windows, &n, err);
-    if (st == SOL_OK) c->crc_offset = n->offset;
-    for (int i = 0; st == SOL_OK && i < COLUMNS; i++) {
+    uint64_t count;
+    SOL_TRY(sol_h5_need_dataset(f, "/n_windows", SOL_H5_U64, 1, &one, &n, err));
+    SOL_TRY(sol_h5_read(f, n, &count, err));
+    c->count_offset = n->offset;
+    SOL_TRY(sol_h5_need_dataset(f, "/window_crc32c", SOL_H5_U32, 1, &c->head.windows, &n, err));
+    c->crc_offset = n->offset;
+    for (int i = 0; i < COLUMNS; i++) {
         int n_dims = column_dims(&c->head, i, dims);
-        st = sol_h5_need_dataset(f, column_path[i], column_type(&c->head, i), n_dims, dims, &n, err);
-        if (st != SOL_OK) break;
+        SOL_TRY(sol_h5_need_dataset(f, column_path[i], column_type(&c->head, i), n_dims, dims, &n,
+                                    err));
         c->offset[i] = n->offset;
         c->bytes[i] = (size_t)(n->bytes / n->dim[0]);
         c->at[i] = c->total;
         c->total += (c->bytes[i] + 7) / 8 * 8;
     }
-    if (st == SOL_OK && count > (uint64_t)c->head.windows)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: /n_windows is %llu, expected at most %lld", f->path,
-                      (unsigned long long)count,
-                      (long long)c->head.windows);
+    if (count > (uint64_t)c->head.windows)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: /n_windows is %llu, expected at most %lld",
+                        f->path, (unsigned long long)count, (long long)c->head.windows);
     c->done = c->committed = (int64_t)count;
+    return SOL_OK;
+}
+
+/* What the cache needs of its file's structure; from then on it reads and writes by offset. */
+static sol_status read_structure(sol_teacher_cache *c, sol_err *err)
+{
+    sol_h5_file f;
+    SOL_TRY(sol_h5_open(&f, c->path, err));
+    sol_status st = read_head(&f, &c->head, err);
+    if (st == SOL_OK) st = find_columns(c, &f, err);
+    sol_h5_close(&f);
     return st;
+}
+
+static sol_status open_at(sol_teacher_cache *c, const char *path, bool write, sol_err *err)
+{
+    SOL_TRY(sol_copy_string(&c->path, path, strlen(path), err));
+    SOL_TRY(read_structure(c, err));
+    SOL_TRY(sol_alloc_array((void **)&c->window, c->total, 1, err));
+    SOL_TRY(sol_in_open(&c->in, c->path, err));
+    return write ? sol_out_reopen(&c->out, c->path, err) : SOL_OK;
 }
 
 sol_status sol_teacher_cache_open(sol_teacher_cache **out, const char *path, bool write, sol_err *err)
 {
-    sol_teacher_cache *c;
-    sol_h5_file f = {.in.fd = -1};
-    sol_status st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
-    *out = c;
-    if (st != SOL_OK) return st;
-    c->in.fd = c->out.fd = -1;
-    st = sol_copy_string(&c->path, path, strlen(path), err);
-    if (st == SOL_OK) st = sol_h5_open(&f, c->path, err);
-    if (st == SOL_OK) {
-        st = read_head(&f, &c->head, err);
-        if (st == SOL_OK) st = find_columns(c, &f, err);
-        sol_h5_close(&f);
-    }
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->window, c->total, 1, err);
-    if (st == SOL_OK) st = sol_in_open(&c->in, c->path, err);
-    if (st == SOL_OK && write) st = sol_out_reopen(&c->out, c->path, err);
+    *out = NULL;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    (*out)->in.fd = (*out)->out.fd = -1;
+    sol_status st = open_at(*out, path, write, err);
     if (st != SOL_OK) sol_teacher_cache_close(out);
     return st;
 }
@@ -172,20 +186,22 @@ int64_t sol_teacher_cache_done(const sol_teacher_cache *c)
 
 /* ---- windows ---- */
 
-/* Checksum of the window in the buffer; the padding between the columns is zero. */
+/* The checksum of the window in the buffer. The padding between columns counts, and is zero. */
 static uint32_t window_crc(const sol_teacher_cache *c)
 {
     return sol_crc32c(0, c->window, c->total);
 }
 
+/* Fills the buffer with a window. probs: [seq, k + 2], after the tokens' the rest's and the
+ * target's. */
 static void pack_window(sol_teacher_cache *c, const int32_t *ids, const float *probs)
 {
     int64_t k = c->head.k;
-    bool narrow = column_type(&c->head, IDS) == SOL_H5_U16;
+    bool in_u16 = column_type(&c->head, IDS) == SOL_H5_U16;
     sol_f16 *p16 = (sol_f16 *)(c->window + c->at[PROBS]);
     float *rest = (float *)(c->window + c->at[REST]), *target = (float *)(c->window + c->at[TARGET]);
     for (int64_t i = 0; i < c->head.seq * k; i++) {
-        if (narrow)
+        if (in_u16)
             ((uint16_t *)(c->window + c->at[IDS]))[i] = (uint16_t)ids[i];
         else
             ((uint32_t *)(c->window + c->at[IDS]))[i] = (uint32_t)ids[i];
@@ -193,36 +209,36 @@ static void pack_window(sol_teacher_cache *c, const int32_t *ids, const float *p
     for (int64_t n = 0; n < c->head.seq; n++) {
         const float *p = probs + n * (k + 2);
         for (int64_t j = 0; j < k; j++) p16[n * k + j] = sol_f32_to_f16(p[j]);
-        rest[n] = p[k]; /* what rounding takes from the tokens does not become probability of the rest */
+        /* As computed: the rest does not take up what the tokens lose in rounding to fp16. */
+        rest[n] = p[k];
         target[n] = p[k + 1];
     }
 }
 
 sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err)
 {
-    sol_status st = SOL_OK;
     if (c->done == c->head.windows)
         return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld windows", c->path, (long long)c->done);
     pack_window(c, ids, probs);
-    for (int i = 0; st == SOL_OK && i < COLUMNS; i++)
-        st = sol_out_write(&c->out, c->offset[i] + (uint64_t)c->done * c->bytes[i], c->window + c->at[i], c->bytes[i],
-                           err);
+    for (int i = 0; i < COLUMNS; i++)
+        SOL_TRY(sol_out_write(&c->out, c->offset[i] + (uint64_t)c->done * c->bytes[i],
+                              c->window + c->at[i], c->bytes[i], err));
     uint32_t crc = window_crc(c);
-    if (st == SOL_OK) st = sol_out_write(&c->out, c->crc_offset + (uint64_t)c->done * sizeof crc, &crc, sizeof crc,
-        err);
-    if (st == SOL_OK) c->done++;
-    return st;
+    SOL_TRY(sol_out_write(&c->out, c->crc_offset + (uint64_t)c->done * sizeof crc, &crc, sizeof crc,
+                          err));
+    c->done++;
+    return SOL_OK;
 }
 
 sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err)
 {
     uint64_t count = (uint64_t)c->done;
     if (c->done == c->committed) return SOL_OK;
-    sol_status st = sol_out_sync(&c->out, err);
-    if (st == SOL_OK) st = sol_out_write(&c->out, c->count_offset, &count, sizeof count, err);
-    if (st == SOL_OK) st = sol_out_sync(&c->out, err);
-    if (st == SOL_OK) c->committed = c->done;
-    return st;
+    SOL_TRY(sol_out_sync(&c->out, err));
+    SOL_TRY(sol_out_write(&c->out, c->count_offset, &count, sizeof count, err));
+    SOL_TRY(sol_out_sync(&c->out, err));
+    c->committed = c->done;
+    return SOL_OK;
 }
 
 static int64_t id_at(const sol_teacher_cache *c, int64_t i)
@@ -236,7 +252,9 @@ static bool is_probability(float p)
     return p >= 0 && p <= 1;
 }
 
-/* The k first of the window's tokens; the others join the rest. false: a number that cannot be. */
+/* Reads the first k tokens of each position from the buffer; the probability of the others is
+ * added to the rest. Returns false if an id is not in the vocabulary or a probability is not in
+ * [0, 1]. */
 static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, float *probs, float *target)
 {
     int64_t K = c->head.k;
@@ -268,16 +286,16 @@ sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t 
                                   sol_err *err)
 {
     uint32_t crc = 0;
-    sol_status st = SOL_OK;
-    if (window < 0 || window >= c->committed || k < 1 || k > c->head.k || (c->head.samples && k != c->head.k))
+    if (window < 0 || window >= c->committed || k < 1 || k > c->head.k ||
+        (c->head.samples && k != c->head.k))
         return sol_fail(err, SOL_ERR_RANGE, "%s: window %lld with %lld tokens is not among its %lld with %lld",
                         c->path,
                         (long long)window, (long long)k, (long long)c->committed, (long long)c->head.k);
-    for (int i = 0; st == SOL_OK && i < COLUMNS; i++)
-        st = sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i], c->window + c->at[i], c->bytes[i],
-                         err);
-    if (st == SOL_OK) st = sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err);
-    if (st != SOL_OK) return st;
+    for (int i = 0; i < COLUMNS; i++)
+        SOL_TRY(sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i],
+                            c->window + c->at[i], c->bytes[i], err));
+    SOL_TRY(
+        sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err));
     if (crc != window_crc(c) || !unpack_window(c, k, ids, probs, target))
         return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged", c->path,
                         (long long)window);
