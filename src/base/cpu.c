@@ -200,15 +200,13 @@ static sol_status parse_name(const sol_cpu *cpu, const char *name, size_t n, sol
 
 sol_status sol_cpu_parse(const sol_cpu *cpu, const char *list, sol_cpu_features *f, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *f = strncmp(list, "no-", 3) == 0 ? cpu->features : 0;
-    for (const char *at = list; st == SOL_OK; at++) {
+    for (const char *at = list;; at++) {
         size_t n = strcspn(at, ",");
-        st = parse_name(cpu, at, n, f, err);
+        SOL_TRY(parse_name(cpu, at, n, f, err));
         at += n;
-        if (*at == 0) break;
+        if (*at == 0) return SOL_OK;
     }
-    return st;
 }
 
 /* A tier has the name of a feature; its set holds more. */

@@ -55,31 +55,39 @@ static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err 
     return SOL_OK;
 }
 
+/* Reads up to n bytes into data [n + 1], behind which it puts a 0 byte; *size: how many there were.
+ */
+static sol_status read_all(int fd, const char *path, char *data, size_t n, size_t *size,
+                           sol_err *err)
+{
+    size_t got = 0;
+    while (got < n) {
+        ssize_t r = read(fd, data + got, n - got);
+        if (r < 0 && errno == EINTR) continue;
+        if (r < 0) return sol_fail_errno(err, path, "cannot read");
+        if (r == 0) break; /* the file shrank meanwhile: what is there counts */
+        got += (size_t)r;
+    }
+    data[got] = 0;
+    *size = got;
+    return SOL_OK;
+}
+
 sol_status sol_file_read(const char *path, char **data, size_t *size, sol_err *err)
 {
     int fd;
-    size_t n = 0, got = 0;
+    size_t n = 0;
     *data = NULL;
     *size = 0;
-    sol_status st = open_regular(&fd, &n, path, err);
-    if (st != SOL_OK) return st;
-    st = sol_alloc_array((void **)data, n + 1, 1, err);
-    while (st == SOL_OK && got < n) {
-        ssize_t r = read(fd, *data + got, n - got);
-        if (r < 0 && errno == EINTR) continue;
-        if (r < 0) st = sol_fail_errno(err, path, "cannot read");
-        if (r == 0) break; /* the file shrank meanwhile: what is there counts */
-        if (r > 0) got += (size_t)r;
-    }
+    SOL_TRY(open_regular(&fd, &n, path, err));
+    sol_status st = sol_alloc_array((void **)data, n + 1, 1, err);
+    if (st == SOL_OK) st = read_all(fd, path, *data, n, size, err);
     close(fd);
     if (st != SOL_OK) {
         sol_free(*data);
         *data = NULL;
-        return st;
     }
-    (*data)[got] = 0;
-    *size = got;
-    return SOL_OK;
+    return st;
 }
 
 sol_status sol_in_open(sol_in *in, const char *path, sol_err *err)
@@ -177,7 +185,8 @@ sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, 
     return sol_fail(err, SOL_ERR_IO, "%s: %s, where only a file of its own is written: remove it or put a copy there", path, what);
 }
 
-/* *again: its owner renamed or removed the file between our open and our lock. */
+/* Opens the lock file and locks it. *taken: another process holds it. *again: its owner renamed or
+ * removed the file between our open and our lock, so that what we locked has no name any more. */
 static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again, sol_err *err)
 {
     struct stat mine, there;
@@ -200,10 +209,12 @@ static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again
 
 sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *err)
 {
-    bool again = true;
+    bool again;
     *fd = -1;
     *taken = false;
-    while (again) SOL_TRY(try_lock(fd, what, taken, &again, err));
+    do {
+        SOL_TRY(try_lock(fd, what, taken, &again, err));
+    } while (again);
     return SOL_OK;
 }
 
@@ -220,6 +231,7 @@ static sol_status set_mode(const sol_replace *r, unsigned mode, sol_err *err)
     return sol_fail_errno(err, r->path, "cannot keep the permissions");
 }
 
+/* Makes and locks the temporary file of `path`, empty and with its permissions. */
 static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *err)
 {
     struct stat s;
@@ -233,7 +245,8 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
     if (there && !S_ISREG(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
     r->mode = there ? s.st_mode & 0777 : 0;
     memcpy(r->path, path, strlen(path) + 1);
-    /* A fixed suffix, so that a leftover of a killed process is overwritten by its successor and never piles up. */
+    /* The suffix is fixed, so that what a killed process leaves is overwritten by its successor and
+     * never piles up. */
     memcpy(r->temp_path, path, strlen(path) + 1);
     strcat(r->temp_path, ".tmp");
     sol_status st = sol_lock_open(&r->lock, &(sol_lock){.path = r->temp_path, .name = path, .wait = wait}, &taken, err);
@@ -302,8 +315,8 @@ sol_status sol_out_sync(const sol_out *o, sol_err *err)
     return fdatasync(o->fd) != 0 && errno != EINVAL ? sol_fail_errno(err, o->path, "cannot sync") : SOL_OK;
 }
 
-/* The disk begins with every full 32 MiB at once, so that the sync at the end of a large file finds little left to do. A hint: where
- * it fails, that sync does it all. */
+/* Tells the disk to begin with every full 32 MiB at once, so that the sync at the end of a large
+ * file finds little left to do. It is a hint: where it fails, that sync does it all. */
 static void start_writeback(const sol_out *o, uint64_t from, uint64_t to)
 {
 #ifdef SYNC_FILE_RANGE_WRITE

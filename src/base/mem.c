@@ -1,4 +1,5 @@
-/* All memory of the library: checked sizes, aligned blocks, the count of allocations, plans. */
+/* All memory of the library: checked sizes, aligned blocks, the count of allocations, plans. Every
+ * room allocates here and nowhere else. */
 #include "base/mem.h"
 
 #ifdef __GLIBC__
@@ -11,7 +12,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-/* The one counter of the process: a statistic, never a input of a computation. */
+/* The one counter of the process: a statistic, never an input of a computation. */
 static _Atomic uint64_t alloc_count;
 
 sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err)
@@ -106,7 +107,8 @@ uint64_t sol_alloc_count(void)
 }
 
 #ifdef __linux__
-/* getrusage's figure survives an exec: it would be the peak of the program that started this one, where that is larger. */
+/* Read from /proc, since getrusage's figure survives an exec: it would be the peak of the program
+ * that started this one, where that is larger. */
 uint64_t sol_peak_rss(void)
 {
     char line[256];

@@ -3,7 +3,8 @@
  *
  *     float *w = NULL;
  *     st = sol_alloc_array((void **)&w, n, sizeof *w, err);
- *     for (size_t i = 0; st == SOL_OK && i < n; i++) w[i] = 1;
+ *     if (st != SOL_OK) return st;
+ *     for (size_t i = 0; i < n; i++) w[i] = 1;
  *     sol_free(w);
  *
  * All memory of the library comes from here, so that a test can count allocations and make the n-th

@@ -98,6 +98,22 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* Starts the workers 1 to n_threads - 1; whoever calls sol_pool_run is thread 0. n_started counts
+ * those that run, also where one cannot be started, so that sol_pool_free joins them all. */
+static sol_status start_workers(sol_pool *pool, sol_err *err)
+{
+    int n = pool->n_threads;
+    SOL_TRY(sol_alloc_array((void **)&pool->workers, (size_t)n, sizeof *pool->workers, err));
+    for (int i = 1; i < n; i++) {
+        worker *w = &pool->workers[i - 1];
+        *w = (worker){.pool = pool, .index = i};
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+            return sol_fail(err, SOL_ERR_LIBRARY, "cannot start thread %d of %d", i + 1, n);
+        pool->n_started++;
+    }
+    return SOL_OK;
+}
+
 sol_status sol_pool_create(sol_pool **out, int n_threads, sol_err *err)
 {
     sol_pool *pool;
@@ -107,21 +123,12 @@ sol_status sol_pool_create(sol_pool **out, int n_threads, sol_err *err)
         sol_cpu_detect(&cpu);
         n_threads = cpu.n_online;
     }
-    sol_status st = sol_alloc_array((void **)&pool, 1, sizeof *pool, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&pool, 1, sizeof *pool, err));
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->n_threads = n_threads;
-    st = sol_alloc_array((void **)&pool->workers, (size_t)n_threads, sizeof *pool->workers, err);
-    for (int i = 0; st == SOL_OK && i < n_threads - 1; i++) {
-        worker *w = &pool->workers[i];
-        *w = (worker){.pool = pool, .index = i + 1};
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
-            st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start thread %d of %d", i + 2, n_threads);
-        else
-            pool->n_started++;
-    }
+    sol_status st = start_workers(pool, err);
     if (st != SOL_OK) sol_pool_free(&pool);
     *out = pool;
     return st;

@@ -25,6 +25,15 @@ struct sol_reader {
     bool z_made, in_member; /* in_member: the running gzip member has not ended */
 };
 
+/* Keeps the path for messages, allocates the buffer and opens the file. */
+static sol_status open_file(sol_reader *r, const char *path, sol_err *err)
+{
+    SOL_TRY(sol_copy_string(&r->path, path, strlen(path), err));
+    SOL_TRY(sol_alloc_array((void **)&r->in, IN_BUFFER, 1, err));
+    r->fd = open(path, O_RDONLY | O_CLOEXEC);
+    return r->fd < 0 ? sol_fail_errno(err, path, "cannot open") : SOL_OK;
+}
+
 sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
 {
     sol_reader *r;
@@ -32,13 +41,9 @@ sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
     *out = NULL;
     if (stat(path, &s) != 0) return sol_fail_errno(err, path, "cannot open");
     if (S_ISDIR(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: is a directory", path);
-    sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&r, 1, sizeof *r, err));
     r->fd = -1;
-    st = sol_copy_string(&r->path, path, strlen(path), err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&r->in, IN_BUFFER, 1, err);
-    if (st == SOL_OK && (r->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        st = sol_fail_errno(err, path, "cannot open");
+    sol_status st = open_file(r, path, err);
     if (st != SOL_OK) sol_reader_close(&r);
     *out = r;
     return st;
@@ -56,7 +61,7 @@ void sol_reader_close(sol_reader **rp)
     *rp = NULL;
 }
 
-/* Up to `size` bytes of the file as it is; sets eof at its end. */
+/* Reads up to `size` bytes of the file as they are; sets eof at its end. */
 static sol_status load(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
     ssize_t got;
@@ -70,26 +75,27 @@ static sol_status load(sol_reader *r, void *buf, size_t size, size_t *n, sol_err
     return SOL_OK;
 }
 
-/* At least `want` bytes in the buffer, fewer only at the end of the file. */
+/* Fills the buffer to at least `want` bytes; there are fewer only at the end of the file. */
 static sol_status need(sol_reader *r, size_t want, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && r->n - r->at < want && !r->eof) {
+    while (r->n - r->at < want && !r->eof) {
         size_t got;
         memmove(r->in, r->in + r->at, r->n - r->at);
         r->n -= r->at;
         r->at = 0;
-        st = load(r, r->in + r->n, IN_BUFFER - r->n, &got, err);
+        SOL_TRY(load(r, r->in + r->n, IN_BUFFER - r->n, &got, err));
         r->n += got;
     }
-    return st;
+    return SOL_OK;
 }
 
+/* Does a gzip member begin here? Asked for when two bytes are in the buffer, or the file ends. */
 static bool at_member(const sol_reader *r)
 {
     return r->n - r->at >= 2 && r->in[r->at] == 0x1F && r->in[r->at + 1] == 0x8B;
 }
 
+/* Looks at the first two bytes: is the file gzipped? */
 static sol_status begin(sol_reader *r, sol_err *err)
 {
     SOL_TRY(need(r, 2, err));
@@ -107,7 +113,8 @@ static sol_status damaged(const sol_reader *r, const char *why, sol_err *err)
                     (unsigned long long)sol_reader_position(r), why);
 }
 
-/* What follows a member and is none: reads to the end of the file to say how much it is. */
+/* Fails because what follows a gzip member is none. Reads to the end of the file first, since the
+ * message says how many bytes these are. */
 static sol_status trailing(sol_reader *r, sol_err *err)
 {
     unsigned long long from = sol_reader_position(r);
@@ -115,27 +122,27 @@ static sol_status trailing(sol_reader *r, sol_err *err)
         r->at = r->n;
         SOL_TRY(need(r, 1, err));
     }
-    return sol_fail(
-        err, SOL_ERR_FORMAT,
-        "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
-        "the whole text, or cut them off",
-        r->path, (unsigned long long)r->loaded - from, from);
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
+                    "the whole text, or cut them off",
+                    r->path, (unsigned long long)r->loaded - from, from);
 }
 
-/* Between two members, or before the end: zeros pad a file that lies in blocks. Begins the next member. */
+/* Begins the next member, if one follows. Zeros before it, or before the end of the file, are
+ * skipped: they pad files that are stored in blocks. */
 static sol_status next_member(sol_reader *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
     do {
         while (r->at < r->n && r->in[r->at] == 0) r->at++;
-        st = need(r, 2, err);
-    } while (st == SOL_OK && r->at < r->n && r->in[r->at] == 0);
-    if (st != SOL_OK || r->at == r->n) return st;
+        SOL_TRY(need(r, 2, err));
+    } while (r->at < r->n && r->in[r->at] == 0);
+    if (r->at == r->n) return SOL_OK;
     if (!at_member(r)) return trailing(r, err);
     r->in_member = true;
     return inflateReset(&r->z) == Z_OK ? SOL_OK : damaged(r, "inconsistent stream", err);
 }
 
+/* Inflates 1 to `size` bytes, across the ends of members; *n stays 0 at the end of the file. */
 static sol_status inflate_some(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
     while (*n == 0) {
@@ -152,7 +159,7 @@ static sol_status inflate_some(sol_reader *r, void *buf, size_t size, size_t *n,
         r->in_member = code != Z_STREAM_END;
         if (code == Z_MEM_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", r->path);
         if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
-            SOL_TRY(damaged(r, r->z.msg ? r->z.msg : "inconsistent stream", err));
+            return damaged(r, r->z.msg ? r->z.msg : "inconsistent stream", err);
     }
     return SOL_OK;
 }
@@ -161,7 +168,7 @@ sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol
 {
     *n = 0;
     if (size > STEP_MAX) size = STEP_MAX;
-    if (!(r->begun)) SOL_TRY(begin(r, err));
+    if (!r->begun) SOL_TRY(begin(r, err));
     if (r->gzip) return inflate_some(r, buf, size, n, err);
     if (r->at == r->n) return r->eof ? SOL_OK : load(r, buf, size, n, err);
     *n = r->n - r->at < size ? r->n - r->at : size;
@@ -175,28 +182,35 @@ uint64_t sol_reader_position(const sol_reader *r)
     return r->loaded - (r->n - r->at);
 }
 
-sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err)
+/* Reads to the end into *data, which grows and stays the caller's on failure, too; a 0 byte follows
+ * the text. */
+static sol_status read_all(sol_reader *r, size_t limit, char **data, size_t *size, sol_err *err)
 {
     enum { STEP = 1 << 20 };
+    size_t capacity = 0, n = 0, got;
+    do {
+        SOL_TRY(sol_grow_array((void **)data, &capacity, n + STEP, 1, err));
+        SOL_TRY(sol_reader_read(r, *data + n, STEP - 1, &got, err));
+        n += got;
+        if (n > limit)
+            return sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", r->path, limit);
+    } while (got > 0);
+    (*data)[n] = 0;
+    *size = n;
+    return SOL_OK;
+}
+
+sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err)
+{
     sol_reader *r;
-    size_t capacity = 0, n = 0, got = 1;
     *data = NULL;
     *size = 0;
-    sol_status st = sol_reader_open(&r, path, err);
-    while (st == SOL_OK && got > 0) {
-        st = sol_grow_array((void **)data, &capacity, n + STEP, 1, err);
-        if (st == SOL_OK) st = sol_reader_read(r, *data + n, STEP - 1, &got, err);
-        if (st == SOL_OK) n += got;
-        if (st == SOL_OK && n > limit)
-            st = sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
-    }
+    SOL_TRY(sol_reader_open(&r, path, err));
+    sol_status st = read_all(r, limit, data, size, err);
     sol_reader_close(&r);
     if (st != SOL_OK) {
         sol_free(*data);
         *data = NULL;
-        return st;
     }
-    (*data)[n] = 0;
-    *size = n;
-    return SOL_OK;
+    return st;
 }
