@@ -26,8 +26,7 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
 
 static sol_status alloc_moments(sol_adamw *o, sol_err *err)
 {
-    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments),
-           blocks = (size_t)o->n_blocks;
+    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments), blocks = (size_t)o->n_blocks;
     SOL_TRY(sol_alloc_array(&o->m, n, size, err));
     SOL_TRY(sol_alloc_array(&o->v, n, size, err));
     if (o->config.moments != SOL_U8) return SOL_OK;
@@ -35,20 +34,25 @@ static sol_status alloc_moments(sol_adamw *o, sol_err *err)
     return sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err);
 }
 
+/* Counts the moment blocks, each parameter beginning with a new one, and allocates the moments. */
+static sol_status lay_out(sol_adamw *o, const sol_model *model, sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)&o->block, (size_t)model->n_params, sizeof *o->block, err));
+    for (int i = 0; i < model->n_params; i++) {
+        o->block[i] = o->n_blocks;
+        o->n_blocks += sol_moment_blocks(&model->params[i]);
+    }
+    return alloc_moments(o, err);
+}
+
 sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c, sol_err *err)
 {
     sol_adamw *o;
     *out = NULL;
-    sol_status st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&o, 1, sizeof *o, err));
     o->config = *c;
     o->n_elements = model->n_elements;
-    st = sol_alloc_array((void **)&o->block, (size_t)model->n_params, sizeof *o->block, err);
-    for (int i = 0; st == SOL_OK && i < model->n_params; i++) {
-        o->block[i] = o->n_blocks;
-        o->n_blocks += sol_moment_blocks(&model->params[i]);
-    }
-    if (st == SOL_OK) st = alloc_moments(o, err);
+    sol_status st = lay_out(o, model, err);
     if (st != SOL_OK) sol_adamw_free(&o);
     *out = o;
     return st;
@@ -75,6 +79,8 @@ typedef struct update_args {
     sol_adamw_step step;
 } update_args;
 
+/* Rounds the new weights [first, first + n) to bf16: to nearest, or up or down at random with the
+ * draws of this step, whose stream depends on the element alone. */
 static void store_bf16(const sol_adamw *o, int64_t first, int64_t n, const float *p, sol_bf16 *out)
 {
     uint16_t draw[CHUNK];
@@ -87,24 +93,26 @@ static void store_bf16(const sol_adamw *o, int64_t first, int64_t n, const float
         out[i] = isfinite(p[i]) ? (sol_bf16)((sol_f32_bits(p[i]) + draw[i]) >> 16) : sol_f32_to_bf16(p[i]);
 }
 
+/* Updates one tile of a parameter, a chunk at a time: moments and bf16 weights are cast to fp32,
+ * updated by the kernel, and rounded back. */
 static void update_tile(void *arg, int64_t tile, int thread)
 {
     const update_args *a = arg;
     const sol_param *p = &a->model->params[a->index];
-    int64_t count = sol_param_count(p), end = (tile + 1) * TILE < count ? (tile + 1) * TILE : count;
-    bool narrow = a->model->dtype == SOL_BF16;
+    int64_t count = sol_param_count(p), end = sol_min_i64((tile + 1) * TILE, count);
+    bool is_bf16 = a->model->dtype == SOL_BF16;
     (void)thread;
     for (int64_t i = tile * TILE; i < end; i += CHUNK) {
-        float wide[CHUNK], m_buffer[CHUNK], v_buffer[CHUNK];
+        float w_buffer[CHUNK], m_buffer[CHUNK], v_buffer[CHUNK];
         int64_t n = sol_min_i64(end - i, CHUNK), at = p->offset + i;
         sol_moment_chunk c = {a->o, at, n, a->o->block[a->index] + i / SOL_MOMENT_BLOCK};
         sol_bf16 *data = (sol_bf16 *)a->model->data + at;
-        float *w = narrow ? wide : (float *)a->model->data + at;
+        float *w = is_bf16 ? w_buffer : (float *)a->model->data + at;
         float *m = sol_moment_load(&c, false, m_buffer), *v = sol_moment_load(&c, true, v_buffer);
-        if (narrow) sol_convert(wide, SOL_F32, data, SOL_BF16, n);
+        if (is_bf16) sol_convert(w_buffer, SOL_F32, data, SOL_BF16, n);
         a->ctx->k.e.adamw(&a->step, a->grads + i, n, w, m, v);
         sol_moments_store(&c, m, v);
-        if (narrow) store_bf16(a->o, at, n, wide, data);
+        if (is_bf16) store_bf16(a->o, at, n, w_buffer, data);
     }
 }
 

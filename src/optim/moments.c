@@ -61,12 +61,12 @@ static inline float decode(uint32_t code, int bias)
 /* The scale of a block: its largest magnitude over the top code. */
 static float scale_of(const float *x, int64_t n)
 {
-    uint32_t most = 0;
+    uint32_t largest = 0;
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits = sol_f32_bits(x[i]) & 0x7fffffffu;
-        most = bits > most ? bits : most;
+        largest = bits > largest ? bits : largest;
     }
-    return sol_f32_from_bits(most) / 1.875f;
+    return sol_f32_from_bits(largest) / 1.875f;
 }
 
 /* One block each: plain loops that the compiler turns into vectors. */

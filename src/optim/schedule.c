@@ -1,4 +1,4 @@
-/* The learning rate of a step. */
+/* The learning rate of a step. The trainer asks for it before each call of sol_adamw_update. */
 #include <math.h>
 
 #include "optim/optim.h"

@@ -1,4 +1,5 @@
-/* Shapes of tensors. */
+/* Shapes of tensors: made, counted, compared, printed. autograd plans its buffers by them, model
+ * and the readers of files check parameters against them. */
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -49,8 +50,8 @@ const char *sol_shape_text(const sol_shape *s, char *buffer)
 
 sol_status sol_shape_bytes(const sol_shape *s, sol_dtype t, size_t *bytes, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *bytes = sol_dtype_size(t);
-    for (int i = 0; st == SOL_OK && i < s->n_dims; i++) st = sol_size_mul(*bytes, (size_t)s->dim[i], bytes, err);
-    return st;
+    for (int i = 0; i < s->n_dims; i++)
+        SOL_TRY(sol_size_mul(*bytes, (size_t)s->dim[i], bytes, err));
+    return SOL_OK;
 }
