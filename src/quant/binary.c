@@ -8,10 +8,10 @@ static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_q
     for (int64_t i = 0; i < n; i++) t[i] = w[i] < 0 ? -1 : 1;
 }
 
-static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+static int patterns(const sol_quant_spec *spec, int max, int8_t *t)
 {
     (void)spec;
-    return sol_quant_patterns(1, 1, 1, most, t);
+    return sol_quant_patterns(1, 1, 1, max, t);
 }
 
 const sol_quantizer sol_quantizer_binary = {

@@ -79,6 +79,7 @@ typedef struct pack_args {
     const int8_t *t;
 } pack_args;
 
+/* Packs the levels of a row, whose codes and signs are 0 so far. */
 static void pack_row(void *arg, int64_t r, int thread)
 {
     const pack_args *a = arg;
@@ -112,11 +113,11 @@ sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_
     return SOL_OK;
 }
 
-/* What is packed ships: its scales are numbers. */
+/* Rounds the scales into m. One that is not finite fails here, before a broken model is shipped. */
 static sol_status take_scales(const float *scales, sol_stored *m, sol_err *err)
 {
     int64_t n = sol_packed_scale_count(m), per_row = m->group_size ? m->cols / m->group_size : 1;
-    int64_t bad = sol_first_beyond(scales, n, FLT_MAX); /* rounded to fp16 already */
+    int64_t bad = sol_first_beyond(scales, n, FLT_MAX); /* they are rounded to fp16 already */
     if (bad >= 0)
         return sol_fail(err, SOL_ERR_NONFINITE, "scale %lld of row %lld is %g: its weights are not numbers, or their mean is above "
                         "65504, the largest fp16", (long long)(bad % per_row), (long long)(bad / per_row), (double)scales[bad]);
@@ -129,11 +130,10 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
 {
     int8_t *t = NULL;
     float *scales = NULL;
-    sol_status st = sol_packed_shape(spec, "packing", rows, cols, m, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_packed_shape(spec, "packing", rows, cols, m, err));
     sol_quant_spec as_shipped = *spec;
     as_shipped.scale_dtype = SOL_F16;
-    st = sol_packed_alloc(m, err);
+    sol_status st = sol_packed_alloc(m, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t, (size_t)rows * (size_t)cols, 1, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&scales, (size_t)sol_packed_scale_count(m), sizeof *scales, err);
     if (st == SOL_OK) {

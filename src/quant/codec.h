@@ -3,7 +3,8 @@
  *
  *     sol_stored m;
  *     st = sol_packed_from_weights(ctx, &spec, w, rows, cols, &m, err);
- *     for (int64_t r = 0; st == SOL_OK && r < rows; r++)
+ *     if (st != SOL_OK) return st;
+ *     for (int64_t r = 0; r < rows; r++)
  *         sol_packed_decode_row(&m, r, w_eff + r * cols);
  *     sol_stored_free(&m);
  *
@@ -12,9 +13,10 @@
  * = s. Code = s << 4 | slot. Every one of the 32 codes is a valid block, so that no byte sequence
  * decodes to anything but one zero in four.
  *
- * A packed matrix is a sol_stored of type SOL_TERNARY (kernels/stored.h). Packed row of `cols` weights = cols/4 blocks: block g has its slot in nibble g (low nibble first)
- * and its sign in bit g % 8 of byte g / 8. A row's codes take cols/8 bytes and its signs cols/32,
- * each rounded up to whole bytes, rows back to back. */
+ * A packed matrix is a sol_stored of type SOL_TERNARY (kernels/stored.h). A packed row of `cols`
+ * weights has cols/4 blocks: block g has its slot in nibble g (low nibble first) and its sign in
+ * bit g % 8 of byte g / 8. A row's codes take cols/8 bytes and its signs cols/32, each rounded up
+ * to whole bytes, rows back to back. */
 #ifndef SOLERA_QUANT_CODEC_H
 #define SOLERA_QUANT_CODEC_H
 

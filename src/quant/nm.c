@@ -42,9 +42,9 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
-static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+static int patterns(const sol_quant_spec *spec, int max, int8_t *t)
 {
-    return sol_quant_patterns(spec->m, spec->n, spec->n, most, t);
+    return sol_quant_patterns(spec->m, spec->n, spec->n, max, t);
 }
 
 const sol_quantizer sol_quantizer_nm = {

@@ -1,4 +1,5 @@
-/* Which layers a model quantizes in another way, by the pattern of their names. */
+/* Which layers a model quantizes in another way, by the pattern of their names. config reads the
+ * list from a job, store keeps it as text, and model asks sol_quant_for of every layer. */
 #include "quant/overrides.h"
 
 #include <fnmatch.h>
@@ -12,7 +13,7 @@ sol_status sol_quant_overrides_add(sol_quant_overrides **o, const sol_quant_over
 {
     if (*o && (*o)->n == SOL_QUANT_MAX_OVERRIDES)
         return sol_fail(err, SOL_ERR_RANGE, "more than %d overrides", SOL_QUANT_MAX_OVERRIDES);
-    if (!(*o)) SOL_TRY(sol_alloc_array((void **)o, 1, sizeof **o, err));
+    if (!*o) SOL_TRY(sol_alloc_array((void **)o, 1, sizeof **o, err));
     (*o)->row[(*o)->n++] = *row;
     return SOL_OK;
 }
@@ -34,15 +35,16 @@ static sol_status write_row(const sol_quant_override *row, sol_text *t, sol_err 
 
 sol_status sol_quant_overrides_write(const sol_quant_overrides *o, sol_text *t, sol_err *err)
 {
+    int n = o ? o->n : 0;
     SOL_TRY(sol_text_add(t, err, "["));
-    for (int i = 0; o && i < o->n; i++) {
+    for (int i = 0; i < n; i++) {
         if (i > 0) SOL_TRY(sol_text_add(t, err, ", "));
         SOL_TRY(write_row(&o->row[i], t, err));
     }
     return sol_text_add(t, err, "]");
 }
 
-/* Moves *at behind `word`, if that is what stands there. */
+/* Moves *at past `word`, if that is what stands there. */
 static bool skip(const char **at, const char *word)
 {
     size_t n = strlen(word);
@@ -51,7 +53,8 @@ static bool skip(const char **at, const char *word)
     return true;
 }
 
-/* What stands up to one of the bytes of `end`, as out [size]; false: nothing, or too much. */
+/* Copies what stands before one of the bytes of `end` into out [size]; false: nothing, or too much.
+ */
 static bool take(const char **at, const char *end, char *out, size_t size)
 {
     size_t n = strcspn(*at, end);
@@ -62,6 +65,7 @@ static bool take(const char **at, const char *end, char *out, size_t size)
     return true;
 }
 
+/* Reads one row as write_row writes it; other forms are for the YAML of a job alone. */
 static sol_status parse_row(const char **at, sol_quant_override *row, sol_err *err)
 {
     char method[32] = "", group[16] = "";
@@ -80,21 +84,22 @@ static sol_status parse_row(const char **at, sol_quant_override *row, sol_err *e
     return SOL_OK;
 }
 
+static sol_status parse_rows(sol_quant_overrides **o, const char *at, sol_err *err)
+{
+    for (bool more = skip(&at, "["); more; more = skip(&at, ", ")) {
+        sol_quant_override row;
+        SOL_TRY(parse_row(&at, &row, err));
+        SOL_TRY(sol_quant_overrides_add(o, &row, err));
+    }
+    if (strcmp(at, "]") == 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "is no list of overrides at '%.40s'", at);
+}
+
 sol_status sol_quant_overrides_parse(sol_quant_overrides **o, const char *text, sol_err *err)
 {
-    const char *at = text;
-    sol_status st = SOL_OK;
     *o = NULL;
     if (strcmp(text, "[]") == 0) return SOL_OK;
-    bool more = skip(&at, "[");
-    while (st == SOL_OK && more) {
-        sol_quant_override row;
-        st = parse_row(&at, &row, err);
-        if (st == SOL_OK) st = sol_quant_overrides_add(o, &row, err);
-        more = skip(&at, ", ");
-    }
-    if (st == SOL_OK && strcmp(at, "]") != 0)
-        st = sol_fail(err, SOL_ERR_FORMAT, "is no list of overrides at '%.40s'", at);
+    sol_status st = parse_rows(o, text, err);
     if (st != SOL_OK) sol_quant_overrides_free(o);
     return st;
 }

@@ -127,8 +127,8 @@ struct sol_quantizer {
 
     /* All patterns t [n, sol_quant_block] that levels can give a block, such that scale * t has the
      * levels t and the scale `scale`: for searches (calib). Returns n, or 0 when there are more
-     * than `most`. t NULL: only counts. A method without such a table has NULL here. */
-    int (*patterns)(const sol_quant_spec *spec, int most, int8_t *t);
+     * than `max`. t NULL: only counts. A method without such a table has NULL here. */
+    int (*patterns)(const sol_quant_spec *spec, int max, int8_t *t);
 
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
     float dead_bias;
@@ -148,9 +148,9 @@ sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_
 
 /* Weights whose levels are chosen together (sherry: 4); 1: each alone. */
 int sol_quant_block(const sol_quant_spec *spec);
-/* All t [n, m] in {-1, 0, 1} with from kept_least to kept_most of the m not 0, in rising order of
+/* All t [n, m] in {-1, 0, 1} with from kept_min to kept_max of the m not 0, in rising order of
  * their digits: the `patterns` of a method. */
-int sol_quant_patterns(int m, int kept_least, int kept_most, int most, int8_t *t);
+int sol_quant_patterns(int m, int kept_min, int kept_max, int max, int8_t *t);
 /* Weights that share a scale: rows * cols, cols, or group_size. */
 int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
 /* Scales of a [rows, cols] matrix: 1, rows, or rows * cols / group_size. */

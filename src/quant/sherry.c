@@ -30,10 +30,10 @@ static void effective(const sol_kernels *k, const sol_quant_spec *spec, const so
     k->e.sherry_effective(w, n, spec->layout, scale, b, out);
 }
 
-static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+static int patterns(const sol_quant_spec *spec, int max, int8_t *t)
 {
     (void)spec;
-    return sol_quant_patterns(4, 3, 3, most, t);
+    return sol_quant_patterns(4, 3, 3, max, t);
 }
 
 const sol_quantizer sol_quantizer_sherry = {

@@ -30,10 +30,10 @@ static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_qu
     return false;
 }
 
-static int patterns(const sol_quant_spec *spec, int most, int8_t *t)
+static int patterns(const sol_quant_spec *spec, int max, int8_t *t)
 {
     (void)spec;
-    return sol_quant_patterns(1, 0, 1, most, t);
+    return sol_quant_patterns(1, 0, 1, max, t);
 }
 
 const sol_quantizer sol_quantizer_twn = {
