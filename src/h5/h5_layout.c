@@ -1,5 +1,6 @@
-/* The structure of an HDF5 file, made by libhdf5 over a driver that keeps what is written in memory. Space for the datasets
- * is allocated but never written there. The same tree gives the same bytes every time: no times are stored. */
+/* The structure of an HDF5 file, made by libhdf5 over a driver that keeps what is written in
+ * memory. h5_write.c then writes it around the data. Space for the datasets is allocated but never
+ * written there. The same tree gives the same bytes every time: no times are stored. */
 #include <hdf5.h>
 #if H5_VERSION_GE(1, 13, 0)
 #include <H5FDdevelop.h>
@@ -167,11 +168,11 @@ static bool write_attr(hid_t object, const char *name, sol_h5_type type, const v
 
 static bool write_attrs(hid_t object, const sol_h5_node *n)
 {
-    bool ok = true;
-    for (size_t i = 0; ok && i < n->n_attrs; i++)
-        ok = write_attr(object, n->attr[i].name, n->attr[i].type, n->attr[i].value, n->attr[i].size);
-    if (ok && n->has_crc) ok = write_attr(object, "crc32c", SOL_H5_U32, &n->crc, sizeof n->crc);
-    return ok;
+    for (size_t i = 0; i < n->n_attrs; i++) {
+        const sol_h5_attr *a = &n->attr[i];
+        if (!write_attr(object, a->name, a->type, a->value, a->size)) return false;
+    }
+    return !n->has_crc || write_attr(object, "crc32c", SOL_H5_U32, &n->crc, sizeof n->crc);
 }
 
 static hid_t make_dataset(hid_t file, sol_h5_node *n)
@@ -224,6 +225,14 @@ static hid_t access_list(hid_t driver, sol_h5_image *image)
     return -1;
 }
 
+/* *at: behind the last node that was begun. */
+static bool make_nodes(hid_t file, sol_h5_tree *t, size_t *at)
+{
+    for (*at = 0; *at < t->n;)
+        if (!make_node(file, &t->node[(*at)++])) return false;
+    return true;
+}
+
 static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t *at)
 {
     hid_t fapl = access_list(driver, image), fcpl = H5Pcreate(H5P_FILE_CREATE), file = -1;
@@ -232,11 +241,11 @@ static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t 
     if (fapl >= 0) H5Pclose(fapl);
     if (fcpl >= 0) H5Pclose(fcpl);
     if (file < 0) return false;
-    bool ok = true;
-    for (*at = 0; ok && *at < t->n; ++*at) ok = make_node(file, &t->node[*at]);
+    bool ok = make_nodes(file, t, at);
     return H5Fclose(file) >= 0 && ok;
 }
 
+/* Called for each entry of the error stack: takes the innermost one, which says why. */
 static herr_t deepest(unsigned n, const H5E_error2_t *e, void *text)
 {
     if (n == 0 && e->desc) *(const char **)text = e->desc;

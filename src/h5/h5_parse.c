@@ -308,17 +308,17 @@ static sol_status parse_header(parser *s, uint64_t address, sol_h5_node *n, obje
     take(&block, 4);
     uint64_t size = take(&block, 4), next = address + 16;
     if (version != 1) return bad(s, "object header version %d, expected 1", version);
-    sol_status st = visit(s);
-    if (st == SOL_OK && !span_at(s, next, size, &block)) st = bad(s, "its header ends outside the file");
+    SOL_TRY(visit(s));
+    if (!span_at(s, next, size, &block)) return bad(s, "its header ends outside the file");
     /* Continuations wait in order: at most one block a continuation message, all counted. */
     struct { uint64_t address, size; } wait[64];
     size_t n_wait = 0, done = 0;
-    while (st == SOL_OK && messages > 0) {
+    while (messages > 0) {
         if (block.left < 8) {
             if (done == n_wait) return bad(s, "its header ends early");
             if (!span_at(s, wait[done].address, wait[done].size, &block)) return bad(s, "its header goes on outside the file");
             done++;
-            st = visit(s);
+            SOL_TRY(visit(s));
             continue;
         }
         int id = (int)take(&block, 2);
@@ -329,16 +329,16 @@ static sol_status parse_header(parser *s, uint64_t address, sol_h5_node *n, obje
         if (!cut(&block, bytes, &body)) return bad(s, "a message of its header ends early");
         if (flags & 2) return bad(s, "a shared message is not used by solera");
         messages--;
-        if ((st = visit(s)) != SOL_OK) return st;
+        SOL_TRY(visit(s));
         if (id == MSG_CONTINUATION) {
             if (n_wait == sizeof wait / sizeof *wait || body.left < 16) return bad(s, "its header is in too many pieces");
             wait[n_wait].address = take(&body, 8);
             wait[n_wait++].size = take(&body, 8);
         } else {
-            st = parse_message(s, id, body, n, o, attrs);
+            SOL_TRY(parse_message(s, id, body, n, o, attrs));
         }
     }
-    return st;
+    return SOL_OK;
 }
 
 /* ---- groups ---- */
@@ -367,20 +367,27 @@ static sol_status parse_entry(parser *s, const group *g, span b)
     return parse_object(s, path, address, g->depth + 1);
 }
 
+/* The `count` entries of 40 bytes of a symbol table node; `path` is the group's, for messages. */
+static sol_status parse_entries(parser *s, const group *g, span b, uint64_t count, const char *path)
+{
+    span entry;
+    for (uint64_t i = 0; i < count; i++) {
+        s->path = path; /* parse_entry leaves it at a child's */
+        if (cut(&b, 40, &entry)) SOL_TRY(parse_entry(s, g, entry));
+    }
+    return SOL_OK;
+}
+
 static sol_status parse_table_node(parser *s, const group *g, uint64_t address)
 {
-    span b, entry;
-    sol_status st = visit(s);
-    if (st != SOL_OK) return st;
+    span b;
+    SOL_TRY(visit(s));
     if (!span_at(s, address, 8, &b) || memcmp(b.p, "SNOD\1", 5) != 0) return bad(s, "a symbol table node is missing");
     uint64_t count = b.p[6] | (uint64_t)b.p[7] << 8;
     if (!span_at(s, address + 8, count * 40, &b)) return bad(s, "a symbol table node ends outside the file");
-    char *path = NULL; /* s->path dies when the tree grows */
-    st = sol_copy_string(&path, s->path, strlen(s->path), s->err);
-    for (uint64_t i = 0; st == SOL_OK && i < count; i++) {
-        s->path = path;
-        if (cut(&b, 40, &entry)) st = parse_entry(s, g, entry);
-    }
+    char *path; /* s->path dies when the tree grows */
+    SOL_TRY(sol_copy_string(&path, s->path, strlen(s->path), s->err));
+    sol_status st = parse_entries(s, g, b, count, path);
     sol_free(path);
     s->path = "/";
     return st;
@@ -398,8 +405,7 @@ static sol_status parse_btree(parser *s, const group *g, uint64_t address, int l
     if (level >= 0 && here != level)
         return bad(s, "its B-tree has level %d where %d was expected", here, level);
     if (here > 4) return bad(s, "its B-tree has level %d, expected at most 4", here);
-    if (!span_at(s, address + 24, count * 16 + 8, &b))
-        return bad(s, "its B-tree ends outside the file");
+    if (!span_at(s, address + 24, count * 16 + 8, &b)) return bad(s, "its B-tree ends outside the file");
     for (uint64_t i = 0; i < count; i++) {
         take(&b, 8); /* key */
         uint64_t child = take(&b, 8);
@@ -481,8 +487,7 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
     uint64_t root = take(&b, 8);
     if (base != 0) return bad(&s, "base address %" PRIu64 ", expected 0", base);
     if (driver != UNDEFINED) return bad(&s, "made with a special file driver");
-    if (end != size)
-        return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
+    if (end != size) return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
     SOL_TRY(parse_object(&s, "/", root, 0));
     qsort(t->node, t->n, sizeof *t->node, by_path);
     for (size_t i = 1; i < t->n; i++)

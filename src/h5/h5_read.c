@@ -1,4 +1,5 @@
-/* Reading: a parsed file, typed access to its objects, and their bytes checked against their checksums. */
+/* Reading: a file parsed by h5_parse.c, typed access to its objects, and their bytes checked
+ * against their checksums. store reads all our files through it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -207,13 +208,19 @@ sol_status sol_h5_stream_next(sol_h5_stream *s, void *out, size_t n, sol_err *er
     return SOL_OK;
 }
 
+/* What is left of the stream's dataset, but no more than `piece` bytes. */
+static size_t next_piece(const sol_h5_stream *s, size_t piece)
+{
+    uint64_t left = s->node->bytes - s->done;
+    return left < piece ? (size_t)left : piece;
+}
+
 sol_status sol_h5_read(const sol_h5_file *f, const sol_h5_node *n, void *out, sol_err *err)
 {
-    enum { PIECE = 1 << 20 }; /* checked while it is in the cache */
+    enum { PIECE = 1 << 20 }; /* the checksum is computed while a piece is in the cache */
     sol_h5_stream s = {.file = f, .node = n};
-    for (uint64_t at = 0; at < n->bytes; at = s.done)
-        SOL_TRY(sol_h5_stream_next(&s, (uint8_t *)out + at,
-                                   n->bytes - at < PIECE ? (size_t)(n->bytes - at) : PIECE, err));
+    while (s.done < n->bytes)
+        SOL_TRY(sol_h5_stream_next(&s, (uint8_t *)out + s.done, next_piece(&s, PIECE), err));
     return SOL_OK;
 }
 
@@ -222,9 +229,9 @@ sol_status sol_h5_verify(const sol_h5_file *f, const sol_h5_node *n, sol_err *er
     enum { PIECE = 1 << 18 };
     uint8_t *buffer;
     sol_h5_stream s = {.file = f, .node = n};
-    sol_status st = sol_alloc_array((void **)&buffer, n->bytes < PIECE ? (size_t)n->bytes : PIECE, 1, err);
+    sol_status st = sol_alloc_array((void **)&buffer, next_piece(&s, PIECE), 1, err);
     while (st == SOL_OK && s.done < n->bytes)
-        st = sol_h5_stream_next(&s, buffer, n->bytes - s.done < PIECE ? (size_t)(n->bytes - s.done) : PIECE, err);
+        st = sol_h5_stream_next(&s, buffer, next_piece(&s, PIECE), err);
     sol_free(buffer);
     return st;
 }

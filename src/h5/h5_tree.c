@@ -1,4 +1,5 @@
-/* The tree of objects that writer and reader share, and its digest. */
+/* The tree of objects that writer and reader share, and its digest. h5_write.c declares a tree,
+ * h5_parse.c makes one from a file. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,29 +63,33 @@ const sol_h5_attr *sol_h5_node_attr(const sol_h5_node *n, const char *name)
     return find_attr(n, name);
 }
 
-sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value, size_t size, sol_err *err)
+/* Adds an attribute that has a name and no value yet. */
+static sol_status add_attr(sol_h5_node *n, const char *name, sol_h5_attr **a, sol_err *err)
 {
-    char *copy, *name_copy;
-    sol_status st = sol_copy_string(&copy, value, size, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(
+        sol_grow_array((void **)&n->attr, &n->attr_capacity, n->n_attrs + 1, sizeof *n->attr, err));
+    *a = &n->attr[n->n_attrs];
+    **a = (sol_h5_attr){0};
+    SOL_TRY(sol_copy_string(&(*a)->name, name, strlen(name), err));
+    n->n_attrs++;
+    return SOL_OK;
+}
+
+sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value,
+                           size_t size, sol_err *err)
+{
+    char *copy;
+    SOL_TRY(sol_copy_string(&copy, value, size, err));
     sol_h5_attr *a = find_attr(n, name);
-    if (a) {
-        sol_free(a->value);
-        a->type = type;
-        a->size = size;
-        a->value = copy;
-        return SOL_OK;
-    }
-    st = sol_copy_string(&name_copy, name, strlen(name), err);
-    if (st == SOL_OK) {
-        st = sol_grow_array((void **)&n->attr, &n->attr_capacity, n->n_attrs + 1, sizeof *n->attr, err);
-        if (st != SOL_OK) sol_free(name_copy);
-    }
+    sol_status st = a ? SOL_OK : add_attr(n, name, &a, err);
     if (st != SOL_OK) {
         sol_free(copy);
         return st;
     }
-    n->attr[n->n_attrs++] = (sol_h5_attr){name_copy, type, size, copy};
+    sol_free(a->value);
+    a->type = type;
+    a->size = size;
+    a->value = copy;
     return SOL_OK;
 }
 
@@ -100,7 +105,8 @@ static uint64_t put_text(uint64_t h, const char *s)
     return sol_fnv1a(h, s, strlen(s) + 1);
 }
 
-/* Smallest name above `after` (NULL: of all) by strcmp; NULL when there is none. Quadratic, over a handful of attributes. */
+/* The attribute with the smallest name above `after` (NULL: of all) by strcmp; NULL when there is
+ * none. A walk is quadratic, over a handful of attributes. */
 static const sol_h5_attr *next_attr(const sol_h5_node *n, const char *after)
 {
     const sol_h5_attr *best = NULL;
