@@ -37,8 +37,7 @@ static sol_status take(cursor *c, int n, uint64_t *out, const char *what)
 static sol_status take_string(cursor *c, uint64_t most, sol_span *out, const char *what)
 {
     uint64_t n;
-    sol_status st = take(c, 8, &n, what);
-    if (st != SOL_OK) return st;
+    SOL_TRY(take(c, 8, &n, what));
     if (n > c->size - c->at) return ends_early(c, what);
     if (n > most)
         return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s has %llu bytes, at most %llu are read", (unsigned long long)c->at,
@@ -68,9 +67,8 @@ static sol_status take_array(cursor *c, sol_gguf_value *v, int depth)
 {
     uint64_t element, count;
     sol_span s;
-    sol_status st = take(c, 4, &element, "an array");
-    if (st == SOL_OK) st = take(c, 8, &count, "an array");
-    if (st != SOL_OK) return st;
+    SOL_TRY(take(c, 4, &element, "an array"));
+    SOL_TRY(take(c, 8, &count, "an array"));
     if (element >= SOL_GGUF_KINDS) return fail_kind(c, v, element);
     if (depth == MAX_NESTING)
         return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: arrays lie more than %d deep", v->key.n < 80 ? (int)v->key.n : 80, v->key.at, MAX_NESTING);
@@ -79,12 +77,13 @@ static sol_status take_array(cursor *c, sol_gguf_value *v, int depth)
     v->at = c->data + c->at;
     sol_gguf_value inner = *v;
     if (v->element == SOL_GGUF_ARRAY)
-        for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_array(c, &inner, depth + 1);
+        for (uint64_t i = 0; i < count; i++) SOL_TRY(take_array(c, &inner, depth + 1));
     else if (v->element == SOL_GGUF_STRING)
-        for (uint64_t i = 0; st == SOL_OK && i < count; i++) st = take_string(c, UINT32_MAX, &s, "a string of an array");
+        for (uint64_t i = 0; i < count; i++)
+            SOL_TRY(take_string(c, UINT32_MAX, &s, "a string of an array"));
     else
-        st = skip(c, count, kind_bytes[element], "an array");
-    return st;
+        SOL_TRY(skip(c, count, kind_bytes[element], "an array"));
+    return SOL_OK;
 }
 
 static sol_status take_value(cursor *c, sol_gguf_value *v)
@@ -92,14 +91,14 @@ static sol_status take_value(cursor *c, sol_gguf_value *v)
     uint64_t kind;
     sol_span s;
     *v = (sol_gguf_value){.count = 1};
-    sol_status st = take_string(c, MAX_KEY, &v->key, "a key");
-    if (st == SOL_OK) st = take(c, 4, &kind, "a type");
-    if (st != SOL_OK) return st;
+    SOL_TRY(take_string(c, MAX_KEY, &v->key, "a key"));
+    SOL_TRY(take(c, 4, &kind, "a type"));
     if (kind >= SOL_GGUF_KINDS) return fail_kind(c, v, kind);
     v->kind = (sol_gguf_kind)kind;
     v->at = c->data + c->at;
     if (v->kind == SOL_GGUF_ARRAY) return take_array(c, v, 1);
-    return v->kind == SOL_GGUF_STRING ? take_string(c, UINT32_MAX, &s, "a string") : skip(c, 1, kind_bytes[kind], "a value");
+    return v->kind == SOL_GGUF_STRING ? take_string(c, UINT32_MAX, &s, "a string")
+                                      : skip(c, 1, kind_bytes[kind], "a value");
 }
 
 static int compare_spans(const sol_span *a, const sol_span *b)
@@ -216,14 +215,14 @@ sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span
     if (v->kind != SOL_GGUF_ARRAY || v->element != SOL_GGUF_STRING)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %.*s: is not an array of strings", g->path ? g->path : "GGUF", (int)v->key.n,
                         v->key.at);
-    sol_status st = sol_alloc_array((void **)out, v->count, sizeof **out, err);
+    SOL_TRY(sol_alloc_array((void **)out, v->count, sizeof **out, err));
     const uint8_t *p = v->at;
-    for (uint64_t i = 0; st == SOL_OK && i < v->count; i++) {
+    for (uint64_t i = 0; i < v->count; i++) {
         size_t n = (size_t)number_at(p, 8);
         (*out)[i] = (sol_span){(const char *)p + 8, n};
         p += 8 + n;
     }
-    return st;
+    return SOL_OK;
 }
 
 /* ---- tensors ---- */
@@ -317,9 +316,8 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
             return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s", (int)g->tensor[i].name.n,
                             g->tensor[i].name.at, (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
     for (size_t i = 0; i < g->n_tensors; i++) {
-        sol_status st = check_room(
-            &g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size, alignment, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(check_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size,
+                           alignment, err));
     }
     return sort_by_name(g, err);
 }
@@ -337,10 +335,11 @@ static sol_status read_alignment(const sol_gguf *g, uint64_t *alignment, sol_err
 /* A count of things that take at least `least` bytes each. */
 static sol_status take_count(cursor *c, uint64_t least, uint64_t *n, const char *what)
 {
-    sol_status st = take(c, 8, n, what);
-    if (st == SOL_OK && *n > (c->size - c->at) / least)
-        st = sol_fail(c->err, SOL_ERR_FORMAT, "says it has %llu %s, more than it has room for", (unsigned long long)*n, what);
-    return st;
+    SOL_TRY(take(c, 8, n, what));
+    if (*n > (c->size - c->at) / least)
+        return sol_fail(c->err, SOL_ERR_FORMAT, "says it has %llu %s, more than it has room for",
+                        (unsigned long long)*n, what);
+    return SOL_OK;
 }
 
 static sol_status check_version(uint64_t version, sol_err *err)
@@ -411,21 +410,22 @@ static sol_status open_part(sol_gguf *g, int64_t index, int64_t parts, sol_err *
 {
     char path[SOL_PATH_MAX];
     sol_gguf *p = &g->part[index - 1];
-    snprintf(path, sizeof path, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", stem_length(g->path, parts), g->path, index + 1, parts);
+    snprintf(path, sizeof path, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf",
+             stem_length(g->path, parts), g->path, index + 1, parts);
     if (!sol_file_exists(path))
         return sol_fail(err, SOL_ERR_IO, "%s: is part 1 of %" PRId64 ", but %s is missing", g->path, parts, path);
-    sol_status st = open_file(p, path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(open_file(p, path, err));
     g->n_parts++;
     if (split_number(p, "split.no", -1) != index || split_number(p, "split.count", -1) != parts)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: does not say that it is part %" PRId64 " of %" PRId64, path, index + 1, parts);
     size_t capacity = g->n_tensors;
-    st = sol_grow_array((void **)&g->tensor, &capacity, g->n_tensors + p->n_tensors, sizeof *g->tensor, err);
-    for (size_t i = 0; st == SOL_OK && i < p->n_tensors; i++) {
+    SOL_TRY(sol_grow_array((void **)&g->tensor, &capacity, g->n_tensors + p->n_tensors,
+                           sizeof *g->tensor, err));
+    for (size_t i = 0; i < p->n_tensors; i++) {
         g->tensor[g->n_tensors] = p->tensor[i];
         g->tensor[g->n_tensors++].part = (int)index;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status open_parts(sol_gguf *g, sol_err *err)

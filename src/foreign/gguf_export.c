@@ -380,8 +380,8 @@ static sol_status check_ternary(const gguf_writer *w, const sol_param *p, sol_er
 {
     sol_quant_spec q = sol_quant_for(&w->view.quant, p->name);
     if (!p->quantized || !q.method) return SOL_OK;
-    sol_status st = check_scales(w, &q, err);
-    return st == SOL_OK ? check_codes(w, &q, err) : st;
+    SOL_TRY(check_scales(w, &q, err));
+    return check_codes(w, &q, err);
 }
 
 static sol_status check_stq(const gguf_writer *w, sol_err *err)
@@ -542,9 +542,9 @@ static sol_status alloc_rows(gguf_writer *w, sol_err *err)
         if (n > most) most = n;
         if (p->cols > widest) widest = p->cols;
     }
-    sol_status st = sol_alloc_array((void **)&w->rows, (size_t)most, sizeof *w->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&w->turned, (size_t)widest, sizeof *w->turned, err);
-    return st == SOL_OK ? sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err) : st;
+    SOL_TRY(sol_alloc_array((void **)&w->rows, (size_t)most, sizeof *w->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&w->turned, (size_t)widest, sizeof *w->turned, err));
+    return sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err);
 }
 
 static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
@@ -591,9 +591,9 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
 static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, sol_err *err)
 {
     sol_file_kind kind;
-    sol_status st = sol_store_kind(source, &kind, err);
-    if (st == SOL_OK) st = sol_view_open(&w->view, ctx, source, w->o->quant, false, err);
-    if (st != SOL_OK || kind == SOL_FILE_PACKED || w->o->latent) return st;
+    SOL_TRY(sol_store_kind(source, &kind, err));
+    SOL_TRY(sol_view_open(&w->view, ctx, source, w->o->quant, false, err));
+    if (kind == SOL_FILE_PACKED || w->o->latent) return SOL_OK;
     if (!w->view.quant.method && !w->linear->ternary) return SOL_OK;
     sol_view_close(&w->view);
     return sol_view_open(&w->view, ctx, source, w->o->quant, true, err);

@@ -140,11 +140,11 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
         sol_ggml_decode(t->type, sol_gguf_tensor_bytes(g, t) + 4 * i, 1, &x);
         if (x > largest) largest = x;
     }
-    sol_status st = need_real(g, "solera.rope.factor", largest, &c->rope_factor, err);
-    if (st == SOL_OK) st = need_real(g, "solera.rope.low_freq_factor", 1, &c->rope_low_freq_factor, err);
-    if (st == SOL_OK) st = need_real(g, "solera.rope.high_freq_factor", 4, &c->rope_high_freq_factor, err);
-    if (st == SOL_OK) st = need_int(g, "solera.rope.original_max_position", 8192, &c->rope_original_max_position, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_real(g, "solera.rope.factor", largest, &c->rope_factor, err));
+    SOL_TRY(need_real(g, "solera.rope.low_freq_factor", 1, &c->rope_low_freq_factor, err));
+    SOL_TRY(need_real(g, "solera.rope.high_freq_factor", 4, &c->rope_high_freq_factor, err));
+    SOL_TRY(need_int(g, "solera.rope.original_max_position", 8192, &c->rope_original_max_position,
+                     err));
     bool same = c->rope_factor >= 1 && c->rope_factor <= 1e6;
     for (int64_t i = 0; same && i < half; i++) {
         float x;
@@ -152,7 +152,9 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
         same = fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x);
     }
     if (same && c->rope_factor == 1) c->rope_factor = 0;
-    return same ? SOL_OK : sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: rope_freqs.weight is not a llama3 scaling", g->path);
+    return same ? SOL_OK
+                : sol_fail(err, SOL_ERR_UNSUPPORTED,
+                           "%s: rope_freqs.weight is not a llama3 scaling", g->path);
 }
 
 /* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here. */
@@ -161,10 +163,9 @@ static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, so
     const char *key =
         find_of(g, c, "rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     double factor = 0;
-    sol_status st = SOL_OK;
     if (is_text(find_of(g, c, "rope.scaling.type"), "linear"))
-        st = real_of(g, c, key, 0, &factor, err);
-    if (st != SOL_OK || factor == 0 || factor == 1) return st;
+        SOL_TRY(real_of(g, c, key, 0, &factor, err));
+    if (factor == 0 || factor == 1) return SOL_OK;
     if (sol_gguf_tensor_named(g, "rope_freqs.weight"))
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: %s.%s beside rope_freqs.weight: two scalings of RoPE, which are not "
@@ -192,30 +193,31 @@ static int64_t default_token(const sol_gguf *g, int64_t id)
 static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c, sol_err *err)
 {
     const sol_gguf_value *list = sol_gguf_find(g, key);
-    sol_status st = SOL_OK;
     if (!list) return SOL_OK;
-    if (list->kind != SOL_GGUF_ARRAY || (list->element != SOL_GGUF_I32 && list->element != SOL_GGUF_U32))
+    if (list->kind != SOL_GGUF_ARRAY ||
+        (list->element != SOL_GGUF_I32 && list->element != SOL_GGUF_U32))
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not an array of int32", g->path, key);
-    for (uint64_t i = 0; st == SOL_OK && i < list->count; i++) {
+    for (uint64_t i = 0; i < list->count; i++) {
         int32_t id;
         memcpy(&id, list->at + 4 * i, 4);
-        if (id < c->vocab_size) st = sol_model_add_eos(c, id, err);
+        if (id < c->vocab_size) SOL_TRY(sol_model_add_eos(c, id, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* eos, and what else ends a text for llama.cpp (eot, eom) and Ollama (a list). Our own files have them all, in order. */
 static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
-    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-    if (sol_gguf_find(g, "solera.eos_token_ids")) return add_eos_list(g, "solera.eos_token_ids", c, err);
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < 3; i++) {
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    if (sol_gguf_find(g, "solera.eos_token_ids"))
+        return add_eos_list(g, "solera.eos_token_ids", c, err);
+    for (int i = 0; i < 3; i++) {
         int64_t id;
-        st = need_int(g, keys[i], i == 0 ? default_token(g, 2) : -1, &id, err);
-        if (st == SOL_OK && id < c->vocab_size) st = sol_model_add_eos(c, id, err);
+        SOL_TRY(need_int(g, keys[i], i == 0 ? default_token(g, 2) : -1, &id, err));
+        if (id < c->vocab_size) SOL_TRY(sol_model_add_eos(c, id, err));
     }
-    return st == SOL_OK ? add_eos_list(g, "tokenizer.ggml.eos_token_ids", c, err) : st;
+    return add_eos_list(g, "tokenizer.ggml.eos_token_ids", c, err);
 }
 
 static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *err)
@@ -278,8 +280,7 @@ static sol_status need_array(const sol_gguf *g, const char *key, sol_gguf_kind e
 static sol_status get_flag(const sol_gguf *g, const char *key, int *flag, sol_err *err)
 {
     int64_t v;
-    sol_status st = need_int(g, key, -1, &v, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(need_int(g, key, -1, &v, err));
     *flag = v < 0 ? -1 : v != 0;
     return SOL_OK;
 }
@@ -302,9 +303,9 @@ static sol_status copy_words(const uint8_t *from, uint64_t n, void **out, sol_er
 {
     *out = NULL;
     if (!from) return SOL_OK;
-    sol_status st = sol_alloc_array(out, n, 4, err); /* the file need not be aligned */
-    if (st == SOL_OK) memcpy(*out, from, n * 4);
-    return st;
+    SOL_TRY(sol_alloc_array(out, n, 4, err)); /* the file need not be aligned */
+    memcpy(*out, from, n * 4);
+    return SOL_OK;
 }
 
 static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
@@ -403,11 +404,13 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
 {
     const gguf_source *f = s->impl;
     const sol_gguf_tensor *t = f->tensor[param];
-    size_t row_bytes = (size_t)(p->cols / t->type->block) * t->type->bytes, bytes = (size_t)n * row_bytes;
-    sol_status st = sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err);
-    if (st == SOL_OK) st = sol_in_read(sol_gguf_tensor_in(&f->g, t), t->offset + (uint64_t)row * row_bytes, scratch->data, bytes, err);
-    if (st == SOL_OK) sol_ggml_decode(t->type, scratch->data, n * p->cols, out);
-    return st;
+    size_t row_bytes = (size_t)(p->cols / t->type->block) * t->type->bytes,
+           bytes = (size_t)n * row_bytes;
+    SOL_TRY(sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err));
+    SOL_TRY(sol_in_read(sol_gguf_tensor_in(&f->g, t), t->offset + (uint64_t)row * row_bytes,
+                        scratch->data, bytes, err));
+    sol_ggml_decode(t->type, scratch->data, n * p->cols, out);
+    return SOL_OK;
 }
 
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err)

@@ -191,9 +191,8 @@ static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, 
 
 sol_status sol_gguf_check_model_keys(const sol_gguf *g, const sol_model_config *c, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < g->n_values; i++) st = check_model_key(g, c, &g->value[i], err);
-    return st;
+    for (size_t i = 0; i < g->n_values; i++) SOL_TRY(check_model_key(g, c, &g->value[i], err));
+    return SOL_OK;
 }
 
 static bool ends(sol_span s, const char *with)

@@ -278,20 +278,19 @@ static sol_status read_llama3(const char *path, const json_t *root, const json_t
 {
     static const char original[] = "original_max_position_embeddings";
     int64_t inside = 0;
-    sol_status st = get_real(path, rope, "low_freq_factor", NAN, &c->rope_low_freq_factor, err);
-    if (st == SOL_OK) st = get_real(path, rope, "high_freq_factor", NAN, &c->rope_high_freq_factor, err);
+    SOL_TRY(get_real(path, rope, "low_freq_factor", NAN, &c->rope_low_freq_factor, err));
+    SOL_TRY(get_real(path, rope, "high_freq_factor", NAN, &c->rope_high_freq_factor, err));
     /* The one place where the top level is asked first. */
-    if (st == SOL_OK) st = get_int(path, rope, original, c->max_position_embeddings, &inside, err);
-    return st == SOL_OK ? get_int(path, root, original, inside, &c->rope_original_max_position, err) : st;
+    SOL_TRY(get_int(path, rope, original, c->max_position_embeddings, &inside, err));
+    return get_int(path, root, original, inside, &c->rope_original_max_position, err);
 }
 
 static sol_status read_rope(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
 {
     const json_t *rope, *type;
     const char *key;
-    sol_status st = find_rope(path, root, &rope, &key, err);
-    if (st == SOL_OK) st = read_theta(path, root, rope, c, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(find_rope(path, root, &rope, &key, err));
+    SOL_TRY(read_theta(path, root, rope, c, err));
     type = json_object_get(rope, "rope_type");
     if (!type) type = json_object_get(rope, "type");
     if (type && !json_is_string(type)) return wrong(path, "rope_type", type, "a name", err);
@@ -301,9 +300,9 @@ static sol_status read_rope(const char *path, const json_t *root, sol_model_conf
     if (!linear && !dynamic && strcmp(name, "llama3") != 0)
         return refuse(path, "rope_type", type,
                       "only default, linear, llama3 and dynamic are computed: a model without this scaling is needed", err);
-    st = get_real(path, rope, "factor", NAN, &c->rope_factor, err);
-    if (st == SOL_OK && c->rope_factor == 0) st = sol_fail(err, SOL_ERR_RANGE, "%s: %s factor is 0: must be at least 1", path, key);
-    if (st != SOL_OK) return st;
+    SOL_TRY(get_real(path, rope, "factor", NAN, &c->rope_factor, err));
+    if (c->rope_factor == 0)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: %s factor is 0: must be at least 1", path, key);
     if (!linear && !dynamic) return read_llama3(path, root, rope, c, err);
     if (linear) {
         sol_rope_set_linear(c, c->rope_factor);

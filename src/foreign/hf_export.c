@@ -135,16 +135,16 @@ static void set_token(json_t *o, const char *key, const sol_tokenizer *t, int32_
 static sol_status remove_file(const char *dir, const char *name, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_status st = join(path, dir, name, err);
-    if (st == SOL_OK && unlink(path) != 0 && errno != ENOENT) st = sol_fail_errno(err, path, "cannot remove");
-    return st;
+    SOL_TRY(join(path, dir, name, err));
+    if (unlink(path) != 0 && errno != ENOENT) SOL_TRY(sol_fail_errno(err, path, "cannot remove"));
+    return SOL_OK;
 }
 
 /* The tokenizer of an earlier export is none of this model's. */
 static sol_status remove_tokenizer(const char *dir, sol_err *err)
 {
-    sol_status st = remove_file(dir, "tokenizer.json", err);
-    return st == SOL_OK ? remove_file(dir, "tokenizer_config.json", err) : st;
+    SOL_TRY(remove_file(dir, "tokenizer.json", err));
+    return remove_file(dir, "tokenizer_config.json", err);
 }
 
 /* What has no tokenizer.json comes in a folder without one. */

@@ -39,10 +39,10 @@ static sol_status join(char out[SOL_PATH_MAX], const char *dir, const char *name
 static sol_status add_shard(hf_source *f, const char *dir, const char *name, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_status st = join(path, dir, name, err);
-    if (st == SOL_OK) st = sol_safetensors_open(&f->shard[f->n_shards], path, err);
-    if (st == SOL_OK) f->n_shards++;
-    return st;
+    SOL_TRY(join(path, dir, name, err));
+    SOL_TRY(sol_safetensors_open(&f->shard[f->n_shards], path, err));
+    f->n_shards++;
+    return SOL_OK;
 }
 
 static int find_shard(const hf_source *f, const char *name)
@@ -57,9 +57,12 @@ static int find_shard(const hf_source *f, const char *name)
 static sol_status need_file(const char *dir, const char *name, const char *index_path, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_status st = join(path, dir, name, err);
-    if (st != SOL_OK || sol_file_exists(path)) return st;
-    return sol_fail(err, SOL_ERR_IO, "%s: names %.100s, which is not there: the folder needs every file of the model", index_path, name);
+    SOL_TRY(join(path, dir, name, err));
+    if (sol_file_exists(path)) return SOL_OK;
+    return sol_fail(
+        err, SOL_ERR_IO,
+        "%s: names %.100s, which is not there: the folder needs every file of the model",
+        index_path, name);
 }
 
 /* Opens every file that the index names, and checks that each tensor is where it says. */
@@ -96,10 +99,9 @@ static sol_status open_index(hf_source *f, const char *dir, const char *index_pa
 static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
 {
     char single[SOL_PATH_MAX], index[SOL_PATH_MAX];
-    sol_status st = sol_alloc_array((void **)&f->shard, MAX_SHARDS, sizeof *f->shard, err);
-    if (st == SOL_OK) st = join(single, dir, "model.safetensors", err);
-    if (st == SOL_OK) st = join(index, dir, "model.safetensors.index.json", err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&f->shard, MAX_SHARDS, sizeof *f->shard, err));
+    SOL_TRY(join(single, dir, "model.safetensors", err));
+    SOL_TRY(join(index, dir, "model.safetensors.index.json", err));
     if (!sol_file_exists(index) && !sol_file_exists(single))
         return sol_fail(err, SOL_ERR_IO, "%s: cannot open model.safetensors or model.safetensors.index.json: neither is there (other "
                         "formats are not read: save the model as safetensors)", dir);
@@ -171,10 +173,10 @@ static sol_status place_param(const sol_source *s, hf_source *f, const sol_param
     sol_shape shape = sol_param_is_vector(p) ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
     const sol_st_tensor *x;
     bool head = p->kind == SOL_PARAM_HEAD;
-    sol_status st = find_tensor(f, p->name, &x, &f->where[index], err);
-    if (st == SOL_OK && !x && p->kind == SOL_PARAM_EMBED && s->config.tie_word_embeddings)
-        st = find_tensor(f, head_name, &x, &f->where[index], err); /* which of the two was stored does not matter */
-    if (st != SOL_OK) return st;
+    SOL_TRY(find_tensor(f, p->name, &x, &f->where[index], err));
+    if (!x && p->kind == SOL_PARAM_EMBED && s->config.tie_word_embeddings)
+        SOL_TRY(find_tensor(f, head_name, &x, &f->where[index],
+                            err)); /* which of the two was stored does not matter */
     if (!x)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s%s", s->path, p->name,
                         head ? ": where the embedding is the head, config.json says tie_word_embeddings true" : "");
@@ -194,9 +196,10 @@ static sol_status read_elements(const hf_source *f, int where, const sol_st_tens
                                 sol_err *err)
 {
     size_t size = sol_dtype_size(x->type);
-    sol_status st = sol_in_read(&f->shard[where].in, x->begin + (uint64_t)at * size, raw, (size_t)n * size, err);
-    if (st == SOL_OK) sol_convert(out, SOL_F32, raw, x->type, n);
-    return st;
+    SOL_TRY(sol_in_read(&f->shard[where].in, x->begin + (uint64_t)at * size, raw, (size_t)n * size,
+                        err));
+    sol_convert(out, SOL_F32, raw, x->type, n);
+    return SOL_OK;
 }
 
 static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2], const int where[2], bool *same, sol_err *err)
@@ -224,12 +227,14 @@ static sol_status untie_other_head(sol_source *s, sol_err *err)
     const sol_st_tensor *x[2];
     int where[2];
     bool same = true;
-    sol_status st = find_tensor(f, "model.embed_tokens.weight", &x[0], &where[0], err);
-    if (st == SOL_OK) st = find_tensor(f, head_name, &x[1], &where[1], err);
-    if (st == SOL_OK && x[0] && x[1]) st = same_values(f, x, where, &same, err);
-    if (st != SOL_OK || same) return st;
+    SOL_TRY(find_tensor(f, "model.embed_tokens.weight", &x[0], &where[0], err));
+    SOL_TRY(find_tensor(f, head_name, &x[1], &where[1], err));
+    if (x[0] && x[1]) SOL_TRY(same_values(f, x, where, &same, err));
+    if (same) return SOL_OK;
     s->config.tie_word_embeddings = false;
-    sol_source_note(s, "tie_word_embeddings is true, but lm_head.weight holds other values than the embedding: both are kept, untied");
+    sol_source_note(
+        s,
+        "tie_word_embeddings is true, but lm_head.weight holds other values than the embedding: both are kept, untied");
     return SOL_OK;
 }
 
@@ -272,10 +277,10 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     size_t size = sol_dtype_size(x->type), bytes = (size_t)(n * p->cols) * size;
     uint64_t at = x->begin + (uint64_t)(row * p->cols) * size;
     if (x->type != SOL_F16) return sol_in_read(in, at, out, bytes, err);
-    sol_status st = sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err);
-    if (st == SOL_OK) st = sol_in_read(in, at, scratch->data, bytes, err);
-    if (st == SOL_OK) sol_convert(out, SOL_F32, scratch->data, SOL_F16, n * p->cols);
-    return st;
+    SOL_TRY(sol_grow_array(&scratch->data, &scratch->capacity, bytes, 1, err));
+    SOL_TRY(sol_in_read(in, at, scratch->data, bytes, err));
+    sol_convert(out, SOL_F32, scratch->data, SOL_F16, n * p->cols);
+    return SOL_OK;
 }
 
 /* generation_config.json knows better than config.json which tokens end a text: `generate` of transformers asks it first. Where it names
@@ -296,8 +301,8 @@ static sol_status read_ids(sol_source *s, sol_err *err)
 static sol_status find_tokenizer(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_status st = join(path, s->path, "tokenizer.json", err);
-    return st == SOL_OK && sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : st;
+    SOL_TRY(join(path, s->path, "tokenizer.json", err));
+    return sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : SOL_OK;
 }
 
 static sol_status read_config(sol_source *s, sol_err *err)

@@ -88,17 +88,19 @@ static sol_status open_source(sol_source *s, const char *path, const sol_import_
         return sol_source_open_hf(s, path, !o->tokenizer, err);
     }
     bool gguf;
-    sol_status st = is_gguf(path, &gguf, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(is_gguf(path, &gguf, err));
     if (gguf) {
         *name = "GGUF";
         return sol_source_open_gguf(s, path, !o->tokenizer, err);
     }
     *name = "llama2.c";
-    st = sol_source_open_llama2c(s, path, NULL, err);
-    if (st == SOL_OK && !o->tokenizer)
-        st = sol_fail(err, SOL_ERR_USAGE, "%s: a llama2.c model comes without its tokenizer: name its file, too (--tokenizer)", path);
-    return st;
+    SOL_TRY(sol_source_open_llama2c(s, path, NULL, err));
+    if (!o->tokenizer)
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "%s: a llama2.c model comes without its tokenizer: name its file, too (--tokenizer)",
+            path);
+    return SOL_OK;
 }
 
 sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err)
@@ -115,8 +117,7 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opti
 static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
 {
     sol_tokenizer *t;
-    sol_status st = sol_tokenizer_open(&t, tokenizer, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_tokenizer_open(&t, tokenizer, err));
     s->config.bos_token_id = sol_tokenizer_bos(t);
     s->config.eos_token_id = sol_tokenizer_eos(t);
     sol_tokenizer_free(&t);

@@ -99,10 +99,11 @@ static sol_status read_tensor(sol_st_tensor *x, const json_t *o, uint64_t start,
 {
     uint64_t bytes = 0;
     const json_t *at = json_object_get(o, "data_offsets");
-    if (!json_is_object(o)) return sol_fail(err, SOL_ERR_FORMAT, "tensor %.100s: is not described by an object", x->name);
-    sol_status st = read_dtype(x, json_object_get(o, "dtype"), err);
-    if (st == SOL_OK) st = read_shape(x, json_object_get(o, "shape"), &bytes, err);
-    if (st != SOL_OK) return st;
+    if (!json_is_object(o))
+        return sol_fail(err, SOL_ERR_FORMAT, "tensor %.100s: is not described by an object",
+                        x->name);
+    SOL_TRY(read_dtype(x, json_object_get(o, "dtype"), err));
+    SOL_TRY(read_shape(x, json_object_get(o, "shape"), &bytes, err));
     if (json_array_size(at) != 2 || !whole_number(json_array_get(at, 0), &x->begin) ||
         !whole_number(json_array_get(at, 1), &x->end) || x->begin > x->end || x->end > data)
         return sol_fail(err, SOL_ERR_FORMAT, "tensor %.100s: its data_offsets lie outside the %llu bytes of data", x->name,

@@ -40,15 +40,15 @@ sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, s
 static sol_status load_tokenizer(sol_source *s, sol_err *err)
 {
     if (!s->tokenizer_path) return SOL_OK;
-    sol_status st = sol_tokenizer_open(&s->tokenizer, s->tokenizer_path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_tokenizer_open(&s->tokenizer, s->tokenizer_path, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", s->tokenizer_path, (int)n, s->path,
                         (long long)s->config.vocab_size);
     int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
     if (!s->own_tokenizer) return SOL_OK;
-    return sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1, eos < n ? (int32_t)eos : -1, err);
+    return sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1,
+                                     eos < n ? (int32_t)eos : -1, err);
 }
 
 static bool is_rotated(const sol_param *p)
@@ -106,8 +106,8 @@ static int64_t piece_elements(const sol_source *s, const sol_model *table)
 
 static sol_status reader_create(reader *r, int64_t elements, sol_err *err)
 {
-    sol_status st = sol_alloc_array(&r->raw, (size_t)elements, sizeof(float), err);
-    return st == SOL_OK ? sol_alloc_array(&r->turned, (size_t)elements, sizeof(float), err) : st;
+    SOL_TRY(sol_alloc_array(&r->raw, (size_t)elements, sizeof(float), err));
+    return sol_alloc_array(&r->turned, (size_t)elements, sizeof(float), err);
 }
 
 static void reader_free(reader *r)
@@ -132,8 +132,7 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     sol_dtype is = s->type ? s->type(s, index) : SOL_F32;
     bool turn = s->interleaved && is_rotated(p);
     void *x = is == to && !turn ? out : r->raw;
-    sol_status st = s->read(s, index, p, row, n, &r->scratch, x, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(s->read(s, index, p, row, n, &r->scratch, x, err));
     int64_t bad = first_bad(x, is, sol_dtype_most(to), count);
     if (bad >= 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,

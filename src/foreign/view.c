@@ -24,8 +24,7 @@ void sol_view_close(sol_view *v)
 
 static sol_status open_packed(sol_view *v, sol_err *err)
 {
-    sol_status st = sol_packed_model_read(&v->packed, v->path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_packed_model_read(&v->packed, v->path, err));
     v->is_packed = v->dequantize = true;
     v->quant = v->packed.quant;
     v->tokenizer = v->packed.tokenizer;
@@ -48,15 +47,14 @@ static sol_status check_quant(const sol_view *v, sol_err *err)
 static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *err)
 {
     sol_model_config config;
-    sol_status st = sol_h5_open(&v->file, v->path, err);
-    if (st == SOL_OK) st = sol_part_check_format(&v->file, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = sol_part_get_config(&v->file, &config, err);
-    if (st == SOL_OK) st = sol_part_get_quant(&v->file, &v->quant, &v->overrides, err);
-    if (st == SOL_OK) st = sol_part_get_tokenizer(&v->file, &config, &v->tokenizer, err);
-    if (st == SOL_OK) st = sol_model_describe(&v->table, &config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_model_add_learned(v->table, &v->quant, err);
-    if (st == SOL_OK) st = sol_params_check(&v->file, v->table, &v->all_bf16, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_h5_open(&v->file, v->path, err));
+    SOL_TRY(sol_part_check_format(&v->file, SOL_FORMAT_CHECKPOINT, err));
+    SOL_TRY(sol_part_get_config(&v->file, &config, err));
+    SOL_TRY(sol_part_get_quant(&v->file, &v->quant, &v->overrides, err));
+    SOL_TRY(sol_part_get_tokenizer(&v->file, &config, &v->tokenizer, err));
+    SOL_TRY(sol_model_describe(&v->table, &config, SOL_F32, err));
+    SOL_TRY(sol_model_add_learned(v->table, &v->quant, err));
+    SOL_TRY(sol_params_check(&v->file, v->table, &v->all_bf16, err));
     v->untrained = !v->quant.method;
     if (quant) {
         v->quant = *quant;

@@ -183,9 +183,8 @@ static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_
 
 sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err)
 {
-    sol_status st = check_rows(net, rows, n, err);
-    if (st == SOL_OK) st = reserve(net, sol_min_i64(n, net->max_rows), err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_rows(net, rows, n, err));
+    SOL_TRY(reserve(net, sol_min_i64(n, net->max_rows), err));
     for (int64_t i = 0; i < n; i += net->max_rows) {
         int64_t part = sol_min_i64(n - i, net->max_rows);
         blocks_forward(net, rows + i, part);
@@ -223,10 +222,9 @@ static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n, co
 
 sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err)
 {
-    sol_status st = check_rows(net, rows, n, err);
-    if (st == SOL_OK) st = check_targets(net, targets, n, err);
-    if (st == SOL_OK) st = reserve(net, sol_min_i64(n, net->max_rows), err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_rows(net, rows, n, err));
+    SOL_TRY(check_targets(net, targets, n, err));
+    SOL_TRY(reserve(net, sol_min_i64(n, net->max_rows), err));
     for (int64_t i = 0; i < n; i += net->max_rows) {
         int64_t part = sol_min_i64(n - i, net->max_rows);
         blocks_forward(net, rows + i, part);

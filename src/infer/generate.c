@@ -31,20 +31,26 @@ static sol_status begin(generation *g, sol_net *net, const int32_t *prompt, int6
                         sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
-    *g = (generation){.net = net, .o = o, .rng = sol_rng_make(o->sampler.seed, SOL_STREAM_SAMPLER), .n = n_prompt};
-    if (n_prompt < 1) return sol_fail(err, SOL_ERR_USAGE, "the prompt is empty: at least one token is needed");
+    *g = (generation){.net = net,
+                      .o = o,
+                      .rng = sol_rng_make(o->sampler.seed, SOL_STREAM_SAMPLER),
+                      .n = n_prompt};
+    if (n_prompt < 1)
+        return sol_fail(err, SOL_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (o->max_tokens < 1)
         return sol_fail(err, SOL_ERR_RANGE, "%lld tokens were asked for: at least 1", (long long)o->max_tokens);
-    if (n_prompt > c->max_position_embeddings || o->max_tokens > c->max_position_embeddings - n_prompt + 1)
+    if (n_prompt > c->max_position_embeddings ||
+        o->max_tokens > c->max_position_embeddings - n_prompt + 1)
         return sol_fail(err, SOL_ERR_RANGE, "context overflow: a prompt of %lld tokens and %lld new ones; the model has room for %lld",
                         (long long)n_prompt, (long long)o->max_tokens, (long long)c->max_position_embeddings);
-    sol_status st = sol_sampler_check(&o->sampler, err);
-    if (st == SOL_OK) st = sol_kv_create(&g->kv, net, n_prompt + o->max_tokens - 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->logits, (size_t)c->vocab_size, sizeof *g->logits, err);
-    if (st == SOL_OK) st = sol_alloc_array(&g->scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->ids, (size_t)(n_prompt + o->max_tokens), sizeof *g->ids, err);
-    if (st == SOL_OK) memcpy(g->ids, prompt, (size_t)n_prompt * sizeof *prompt);
-    return st;
+    SOL_TRY(sol_sampler_check(&o->sampler, err));
+    SOL_TRY(sol_kv_create(&g->kv, net, n_prompt + o->max_tokens - 1, err));
+    SOL_TRY(sol_alloc_array((void **)&g->logits, (size_t)c->vocab_size, sizeof *g->logits, err));
+    SOL_TRY(sol_alloc_array(&g->scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err));
+    SOL_TRY(
+        sol_alloc_array((void **)&g->ids, (size_t)(n_prompt + o->max_tokens), sizeof *g->ids, err));
+    memcpy(g->ids, prompt, (size_t)n_prompt * sizeof *prompt);
+    return SOL_OK;
 }
 
 static sol_status prefill(generation *g, sol_err *err)
@@ -82,13 +88,14 @@ static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
 {
     const sol_generate_opts *o = g->o;
     int64_t V = sol_net_config(g->net)->vocab_size;
-    sol_status st = SOL_OK;
     r->ended_by = -1;
-    while (st == SOL_OK && r->tokens < o->max_tokens) {
-        if (o->interrupted && o->interrupted(o->user)) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    while (r->tokens < o->max_tokens) {
+        if (o->interrupted && o->interrupted(o->user))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         int64_t window = sol_min_i64(o->repeat_window, g->n);
         sol_net_hide_missing(g->net, g->logits);
-        int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window, g->scratch);
+        int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window,
+                                g->scratch);
         if (id < 0)
             return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for token %lld: its weights are broken",
                             (long long)g->n);
@@ -100,9 +107,9 @@ static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
         g->ids[g->n++] = id;
         r->tokens++;
         sol_row row = {.kv = g->kv, .token = id, .want_logits = true};
-        if (r->tokens < o->max_tokens) st = sol_net_forward(g->net, &row, 1, g->logits, err);
+        if (r->tokens < o->max_tokens) SOL_TRY(sol_net_forward(g->net, &row, 1, g->logits, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,

@@ -81,13 +81,13 @@ void sol_net_free(sol_net **netp)
 
 static sol_status find_missing(sol_net *net, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int32_t id = 0; st == SOL_OK && net->tokenizer && id < net->config.vocab_size; id++) {
+    for (int32_t id = 0; net->tokenizer && id < net->config.vocab_size; id++) {
         if (sol_tokenizer_has(net->tokenizer, id)) continue;
-        st = sol_grow_array((void **)&net->missing, &net->cap_missing, net->n_missing + 1, sizeof *net->missing, err);
-        if (st == SOL_OK) net->missing[net->n_missing++] = id;
+        SOL_TRY(sol_grow_array((void **)&net->missing, &net->cap_missing, net->n_missing + 1,
+                               sizeof *net->missing, err));
+        net->missing[net->n_missing++] = id;
     }
-    return st;
+    return SOL_OK;
 }
 
 /* An empty net with its options and tables of layers. */
@@ -271,17 +271,18 @@ static void place_vector(sol_net *net, const sol_param *p, const float *vector)
 static sol_status take_vectors(sol_net *net, const sol_model *m, sol_err *err)
 {
     size_t n = 0;
-    for (int i = 0; i < m->n_params; i++) n += sol_param_is_vector(&m->params[i]) ? (size_t)m->params[i].cols : 0;
-    sol_status st = sol_alloc_array((void **)&net->vectors, n, sizeof(float), err);
+    for (int i = 0; i < m->n_params; i++)
+        n += sol_param_is_vector(&m->params[i]) ? (size_t)m->params[i].cols : 0;
+    SOL_TRY(sol_alloc_array((void **)&net->vectors, n, sizeof(float), err));
     float *to = net->vectors;
-    for (int i = 0; st == SOL_OK && i < m->n_params; i++) {
+    for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!sol_param_is_vector(p)) continue;
         sol_convert(to, SOL_F32, sol_model_at(m, p), m->dtype, p->cols);
         place_vector(net, p, to);
         to += p->cols;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status alloc_biases(sol_net *net, sol_err *err)
@@ -435,12 +436,12 @@ sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol
 {
     sol_file_kind kind;
     *net = NULL;
-    sol_status st = sol_store_kind(path, &kind, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s; a model is needed", path,
                         kind == SOL_FILE_DATASET ? "dataset" : kind == SOL_FILE_STUDY ? "study" : "teacher's cache");
     if (kind == SOL_FILE_PACKED && o && o->full_precision)
         return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights", path);
-    return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err) : open_model(net, ctx, path, o, err);
+    return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err)
+                                   : open_model(net, ctx, path, o, err);
 }
