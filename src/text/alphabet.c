@@ -96,13 +96,12 @@ static size_t blanks_to_underscores(const char *text, size_t n, char *out)
 
 sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err)
 {
-    size_t len, room;
+    size_t len, size;
     const char *text = sol_tok_text(t, id, &len);
-    sol_status st = sol_size_mul(len + 3, 3, &room, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)out, room, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_size_mul(len + 3, 3, &size, err));
+    SOL_TRY(sol_alloc_array((void **)out, size, 1, err));
     if (t->type[id] == SOL_TOKEN_BYTE) {
-        *n = (size_t)snprintf(*out, room, "<0x%02X>", (unsigned)(uint8_t)text[0]);
+        *n = (size_t)snprintf(*out, size, "<0x%02X>", (unsigned)(uint8_t)text[0]);
     } else if (t->type[id] != SOL_TOKEN_NORMAL) {
         memcpy(*out, text, len);
         *n = len;

@@ -33,8 +33,7 @@ static sol_status rehash(sol_bytemap *m, sol_err *err)
 {
     size_t n_slots = m->n_slots ? m->n_slots * 2 : 64, mask = n_slots - 1;
     uint32_t *slot;
-    sol_status st = sol_alloc_array((void **)&slot, n_slots, sizeof *slot, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&slot, n_slots, sizeof *slot, err));
     for (size_t e = 0; e < m->n; e++) {
         size_t i = m->entry[e].hash & mask;
         while (slot[i]) i = (i + 1) & mask;
@@ -49,19 +48,15 @@ static sol_status rehash(sol_bytemap *m, sol_err *err)
 sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new,
                            sol_err *err)
 {
-    sol_status st = SOL_OK;
     if (n >= UINT32_MAX || m->n >= UINT32_MAX - 1)
         return sol_fail(err, SOL_ERR_RANGE, "too many or too long strings");
-    if ((m->n + 1) * 2 > m->n_slots) st = rehash(m, err);
-    if (st != SOL_OK) return st;
+    if ((m->n + 1) * 2 > m->n_slots) SOL_TRY(rehash(m, err));
     uint32_t hash = (uint32_t)sol_hash_bytes(key, n);
     size_t i = find_slot(m, key, n, hash);
     if (is_new) *is_new = !m->slot[i];
     if (!m->slot[i]) {
-        st = sol_grow_array((void **)&m->bytes, &m->cap_bytes, m->n_bytes + n, 1, err);
-        if (st == SOL_OK)
-            st = sol_grow_array((void **)&m->entry, &m->cap_entry, m->n + 1, sizeof *m->entry, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(sol_grow_array((void **)&m->bytes, &m->cap_bytes, m->n_bytes + n, 1, err));
+        SOL_TRY(sol_grow_array((void **)&m->entry, &m->cap_entry, m->n + 1, sizeof *m->entry, err));
         if (n) memcpy(m->bytes + m->n_bytes, key, n);
         m->entry[m->n] = (sol_bytemap_entry){.at = m->n_bytes, .n = (uint32_t)n, .hash = hash};
         m->n_bytes += n;

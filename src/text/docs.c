@@ -121,13 +121,13 @@ static sol_status open_file(sol_docs *d, sol_err *err)
     const char *path = d->o->files[d->file];
     size_t got = 1;
     forget_file(d);
-    sol_status st = sol_reader_open(&d->reader, path, err);
-    while (st == SOL_OK && d->n < SOL_FILE_HEAD && !d->eof) st = load(d, &got, err);
+    SOL_TRY(sol_reader_open(&d->reader, path, err));
+    while (d->n < SOL_FILE_HEAD && !d->eof) SOL_TRY(load(d, &got, err));
     size_t head = d->n < SOL_FILE_HEAD ? d->n : SOL_FILE_HEAD;
-    if (st == SOL_OK) st = sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, &d->by_content, err);
-    if (st == SOL_OK) st = check_text(d, 0, err);
-    if (st == SOL_OK) d->from = d->scan = d->searched = sol_text_bom(d->buf, d->n);
-    return st;
+    SOL_TRY(sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, &d->by_content, err));
+    SOL_TRY(check_text(d, 0, err));
+    d->from = d->scan = d->searched = sol_text_bom(d->buf, d->n);
+    return SOL_OK;
 }
 
 /* Opening a pipe to look at it would take from it what is to be read. */
@@ -217,8 +217,8 @@ static sol_status fill(sol_docs *d, sol_err *err)
         return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a value of more than %d bytes", d->o->files[d->file],
                         (long long)d->from_line, MAX_VALUE);
     size_t at = d->n;
-    sol_status st = load(d, &got, err);
-    return st == SOL_OK ? check_text(d, at, err) : st;
+    SOL_TRY(load(d, &got, err));
+    return check_text(d, at, err);
 }
 
 static bool is_blank(char c)
@@ -247,8 +247,7 @@ static sol_status swap_buffers(sol_docs *d, sol_batch *b, size_t next, sol_err *
 {
     size_t rest = d->n - next, capacity = d->capacity;
     char *buf = d->buf;
-    sol_status st = sol_grow_bytes(&b->text, &b->cap_text, rest + FIRST_STEP, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_bytes(&b->text, &b->cap_text, rest + FIRST_STEP, err));
     memcpy(b->text, buf + next, rest);
     d->buf = b->text;
     d->capacity = b->cap_text;
@@ -271,17 +270,15 @@ static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool l
 {
     size_t n = to - d->from, at = b->n_text;
     bool drop = d->first && last && sol_text_is_blank(d->buf + d->from, n);
-    sol_status st = SOL_OK;
     if (!drop) {
         bool swap = n > READ_STEP && b->n_text == 0;
-        st = sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1, sizeof *b->piece, err);
-        if (st == SOL_OK && !swap) st = sol_grow_bytes(&b->text, &b->cap_text, b->n_text + n, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(sol_grow_array((void **)&b->piece, &b->cap_pieces, b->n_pieces + 1,
+                               sizeof *b->piece, err));
+        if (!swap) SOL_TRY(sol_grow_bytes(&b->text, &b->cap_text, b->n_text + n, err));
         const char *text = d->buf + d->from;
         if (swap) {
             at = d->from;
-            st = swap_buffers(d, b, next, err);
-            if (st != SOL_OK) return st;
+            SOL_TRY(swap_buffers(d, b, next, err));
             text = b->text + at;
             next = 0;
         }
@@ -290,15 +287,19 @@ static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool l
         else if (n && !swap)
             memcpy(b->text + at, text, n);
         b->n_text = at + n;
-        b->piece[b->n_pieces++] = (sol_piece){
-            .at = at, .n = n, .line = d->from_line, .file = d->file, .first = d->first, .last = last};
+        b->piece[b->n_pieces++] = (sol_piece){.at = at,
+                                              .n = n,
+                                              .line = d->from_line,
+                                              .file = d->file,
+                                              .first = d->first,
+                                              .last = last};
     }
     d->first = last;
     d->no_word_cut = 0;
     d->from = next;
     if (d->scan < next) d->scan = next;
     if (d->kind == SOL_TEXT_PLAIN) d->from_line = d->line;
-    return st;
+    return SOL_OK;
 }
 
 static bool is_separator(const sol_docs *d, const char *line, size_t n)

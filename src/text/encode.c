@@ -207,11 +207,12 @@ static void push_pair(sol_encoder *e, size_t *n_heap, int32_t at)
 static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size_t *end, sol_err *err)
 {
     size_t n = *n_ids, n_heap = 0;
-    if (n > INT32_MAX / 4) return sol_fail(err, SOL_ERR_RANGE, "a word of %zu bytes is too long to encode", n);
-    sol_status st = sol_grow_array((void **)&e->nodes, &e->cap_nodes, n, sizeof *e->nodes, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&e->heap, &e->cap_heap, 3 * n, sizeof *e->heap, err);
-    if (st != SOL_OK) return st;
-    for (size_t i = 0; i < n; i++) e->nodes[i] = (node){id[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
+    if (n > INT32_MAX / 4)
+        return sol_fail(err, SOL_ERR_RANGE, "a word of %zu bytes is too long to encode", n);
+    SOL_TRY(sol_grow_array((void **)&e->nodes, &e->cap_nodes, n, sizeof *e->nodes, err));
+    SOL_TRY(sol_grow_array((void **)&e->heap, &e->cap_heap, 3 * n, sizeof *e->heap, err));
+    for (size_t i = 0; i < n; i++)
+        e->nodes[i] = (node){id[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
     for (size_t i = 0; i < n; i++) push_pair(e, &n_heap, (int32_t)i);
     while (n_heap > 0) {
         candidate c = heap_pop(e->heap, &n_heap);
@@ -245,11 +246,11 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size
 /* Encodes `from`'s last `keep` tokens and the fresh symbols into `to`. */
 static sol_status encode_window(sol_encoder *e, const window *from, size_t keep, size_t n_fresh, window *to, sol_err *err)
 {
-    size_t begin = keep < from->n_ids ? from->end[from->n_ids - keep - 1] : 0, n_kept = from->n_symbols - begin, n = n_kept + n_fresh;
-    sol_status st = sol_grow_array((void **)&to->symbol, &to->cap_symbol, n, sizeof *to->symbol, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&to->id, &to->cap_id, n, sizeof *to->id, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&to->end, &to->cap_end, n, sizeof *to->end, err);
-    if (st != SOL_OK) return st;
+    size_t begin = keep < from->n_ids ? from->end[from->n_ids - keep - 1] : 0,
+           n_kept = from->n_symbols - begin, n = n_kept + n_fresh;
+    SOL_TRY(sol_grow_array((void **)&to->symbol, &to->cap_symbol, n, sizeof *to->symbol, err));
+    SOL_TRY(sol_grow_array((void **)&to->id, &to->cap_id, n, sizeof *to->id, err));
+    SOL_TRY(sol_grow_array((void **)&to->end, &to->cap_end, n, sizeof *to->end, err));
     if (n_kept) memcpy(to->symbol, from->symbol + begin, n_kept * sizeof *to->symbol);
     if (n_fresh) memcpy(to->symbol + n_kept, e->fresh, n_fresh * sizeof *to->symbol);
     if (n) memcpy(to->id, to->symbol, n * sizeof *to->id);
@@ -271,16 +272,14 @@ static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_
     enum { TAKEN_BACK = 16 };
     size_t keep = from->n_ids < TAKEN_BACK ? from->n_ids : TAKEN_BACK;
     for (;; keep = keep * 4 < from->n_ids ? keep * 4 : from->n_ids) {
-        sol_status st = encode_window(e, from, keep, n_fresh, to, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(encode_window(e, from, keep, n_fresh, to, err));
         bool all = keep == from->n_ids;
         *done = (all && from_start) || joins(from, keep, to);
         if (*done || all) break;
     }
     if (!*done) return SOL_OK;
     e->out->n -= keep;
-    sol_status st = room(e->out, to->n_ids, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(room(e->out, to->n_ids, err));
     if (to->n_ids) memcpy(e->out->id + e->out->n, to->id, to->n_ids * sizeof *to->id);
     e->out->n += to->n_ids;
     return SOL_OK;
@@ -315,17 +314,15 @@ static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *d
 static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
-    sol_status st = SOL_OK;
     const sol_bytemap_entry *whole = t->ignore_merges ? sol_bytemap_get(&t->words, word, n) : NULL;
     if (n > LONG && !whole) {
         size_t from = e->out->n;
         bool done;
-        st = merge_long(e, word, n, &done, err);
-        if (st != SOL_OK || done) return st;
+        SOL_TRY(merge_long(e, word, n, &done, err));
+        if (done) return SOL_OK;
         e->out->n = from; /* merges that reach farther than a part: the whole word at once */
     }
-    st = room(e->out, n + 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(room(e->out, n + 1, err));
     int32_t *id = e->out->id + e->out->n;
     size_t count = 1;
     e->last_rank = -1;
@@ -334,13 +331,13 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
     } else {
         bool open = false;
         count = first_symbols(t, word, n, true, &open, id);
-        if (count <= SCAN_MAX) /* 0 symbols: every byte was left out */
+        if (count <= SCAN_MAX)
             count = merge_by_scan(e, id, count);
         else
-            st = merge_by_heap(e, id, &count, NULL, err);
+            SOL_TRY(merge_by_heap(e, id, &count, NULL, err));
     }
-    if (st == SOL_OK) e->out->n += count;
-    return st;
+    e->out->n += count;
+    return SOL_OK;
 }
 
 static sol_status encode_word(void *user, const char *word, size_t n, sol_err *err)
@@ -349,16 +346,15 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
     if (n > CACHE_KEY || !e->cache) return merge_word(e, word, n, err);
     cache_slot *c = &e->cache[sol_hash_bytes(word, n) & (CACHE_SLOTS - 1)];
     if (c->n_key == n && memcmp(c->key, word, n) == 0) {
-        sol_status st = room(e->out, CACHE_IDS, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(room(e->out, CACHE_IDS, err));
         memcpy(e->out->id + e->out->n, c->id, sizeof c->id);
         e->out->n += c->n_ids;
         return SOL_OK;
     }
     size_t from = e->out->n;
-    sol_status st = merge_word(e, word, n, err);
+    SOL_TRY(merge_word(e, word, n, err));
     size_t count = e->out->n - from;
-    if (st != SOL_OK || count > CACHE_IDS) return st;
+    if (count > CACHE_IDS) return SOL_OK;
     memcpy(c->key, word, n);
     memcpy(c->id, e->out->id + from, count * sizeof *c->id);
     c->n_key = (uint8_t)n;
@@ -393,8 +389,7 @@ static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t 
     static const char underscore[] = "\xE2\x96\x81";
     bool in_front = prefix && e->t->add_space_prefix;
     if (in_front || (e->t->underscore_is_blank && memmem(text, n, underscore, 3))) {
-        sol_status st = sol_grow_array((void **)&e->text, &e->cap_text, n + 1, 1, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(sol_grow_array((void **)&e->text, &e->cap_text, n + 1, 1, err));
         e->text[0] = ' ';
         if (e->t->underscore_is_blank)
             n = sol_underscores_to_blanks(text, n, e->text + in_front);
@@ -505,24 +500,24 @@ static sol_status plain_normalized(sol_encoder *e, const char *text, size_t n, i
 static sol_status plain_raw(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
-    sol_status st = sol_normalizer_run(&t->normalizer, &e->normal, sol_pretok_regex_scratch(e->pretok), prefix, &text, &n, err);
-    return st == SOL_OK ? encode_added(e, &t->set[1], text, n, flags, first, prefix, plain_normalized, err) : st;
+    SOL_TRY(sol_normalizer_run(&t->normalizer, &e->normal, sol_pretok_regex_scratch(e->pretok),
+                               prefix, &text, &n, err));
+    return encode_added(e, &t->set[1], text, n, flags, first, prefix, plain_normalized, err);
 }
 
 sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     e->out = ids;
-    sol_status st = room(ids, n / 3 + 2 * SOL_TOK_MAX_TEMPLATE, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(room(ids, n / 3 + 2 * SOL_TOK_MAX_TEMPLATE, err));
     if (flags & SOL_ENCODE_BOS)
         for (int i = 0; i < t->n_head; i++) ids->id[ids->n++] = t->head[i];
     bool begins = !(flags & SOL_ENCODE_CONTINUE);
-    st = encode_added(e, &t->set[0], text, n, flags, begins, begins, plain_raw, err);
-    if (st == SOL_OK) st = room(ids, SOL_TOK_MAX_TEMPLATE, err);
-    if (st == SOL_OK && (flags & SOL_ENCODE_TAIL))
+    SOL_TRY(encode_added(e, &t->set[0], text, n, flags, begins, begins, plain_raw, err));
+    SOL_TRY(room(ids, SOL_TOK_MAX_TEMPLATE, err));
+    if (flags & SOL_ENCODE_TAIL)
         for (int i = 0; i < t->n_tail; i++) ids->id[ids->n++] = t->tail[i];
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,

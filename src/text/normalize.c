@@ -28,15 +28,14 @@ sol_status sol_normalizer_add(sol_normalizer *z, sol_normal_kind kind, sol_err *
 sol_status sol_normalizer_add_prepend(sol_normalizer *z, const char *content, sol_err *err)
 {
     sol_normal_step *s;
-    sol_status st = add_step(z, SOL_NORMAL_PREPEND, &s, err);
-    return st == SOL_OK ? sol_copy_string(&s->content, content, strlen(content), err) : st;
+    SOL_TRY(add_step(z, SOL_NORMAL_PREPEND, &s, err));
+    return sol_copy_string(&s->content, content, strlen(content), err);
 }
 
 sol_status sol_normalizer_add_strip(sol_normalizer *z, bool left, bool right, sol_err *err)
 {
     sol_normal_step *s;
-    sol_status st = add_step(z, SOL_NORMAL_STRIP, &s, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(add_step(z, SOL_NORMAL_STRIP, &s, err));
     s->left = left;
     s->right = right;
     return SOL_OK;
@@ -45,11 +44,11 @@ sol_status sol_normalizer_add_strip(sol_normalizer *z, bool left, bool right, so
 sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex, const char *content, sol_err *err)
 {
     sol_normal_step *s;
-    sol_status st = add_step(z, SOL_NORMAL_REPLACE, &s, err);
-    if (st == SOL_OK) st = sol_copy_string(&s->content, content, strlen(content), err);
-    if (st == SOL_OK && find) st = sol_copy_string(&s->find, find, strlen(find), err);
-    if (st == SOL_OK && !find) st = sol_regex_create(&s->regex, regex, err);
-    return st;
+    SOL_TRY(add_step(z, SOL_NORMAL_REPLACE, &s, err));
+    SOL_TRY(sol_copy_string(&s->content, content, strlen(content), err));
+    if (find) SOL_TRY(sol_copy_string(&s->find, find, strlen(find), err));
+    if (!find) SOL_TRY(sol_regex_create(&s->regex, regex, err));
+    return SOL_OK;
 }
 
 void sol_normalizer_free(sol_normalizer *z)
@@ -83,8 +82,7 @@ typedef struct job {
 
 static sol_status put(job *j, const char *text, size_t n, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)j->out, j->cap, j->n_out + n, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)j->out, j->cap, j->n_out + n, 1, err));
     if (n) memcpy(*j->out + j->n_out, text, n);
     j->n_out += n;
     return SOL_OK;
@@ -94,8 +92,8 @@ static sol_status prepend(job *j, const sol_normal_step *p, sol_err *err)
 {
     if (j->n == 0) return SOL_OK;
     j->changed = true;
-    sol_status st = put(j, p->content, strlen(p->content), err);
-    return st == SOL_OK ? put(j, j->text, j->n, err) : st;
+    SOL_TRY(put(j, p->content, strlen(p->content), err));
+    return put(j, j->text, j->n, err);
 }
 
 static sol_status replace_string(job *j, const sol_normal_step *p, sol_err *err)
@@ -248,15 +246,14 @@ static int by_class(const void *a, const void *b)
 static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
 {
     mark few[32], *marks = few;
-    sol_status st = SOL_OK;
-    if (n < 2) return st;
-    if (n > sizeof few / sizeof *few) st = sol_alloc_array((void **)&marks, n, sizeof *marks, err);
-    if (st != SOL_OK) return st;
+    if (n < 2) return SOL_OK;
+    if (n > sizeof few / sizeof *few)
+        SOL_TRY(sol_alloc_array((void **)&marks, n, sizeof *marks, err));
     for (size_t i = 0; i < n; i++) marks[i] = (mark){c[i], (int32_t)i};
     qsort(marks, n, sizeof *marks, by_class);
     for (size_t i = 0; i < n; i++) c[i] = marks[i].c;
     if (marks != few) sol_free(marks);
-    return st;
+    return SOL_OK;
 }
 
 /* Decomposes the valid characters text[0, n) into s->runes. */
@@ -285,16 +282,20 @@ static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, i
 
 static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n, sol_err *err)
 {
-    bool compose = kind == SOL_NORMAL_NFC || kind == SOL_NORMAL_NFKC, compat = kind == SOL_NORMAL_NFKC || kind == SOL_NORMAL_NFKD;
+    bool compose = kind == SOL_NORMAL_NFC || kind == SOL_NORMAL_NFKC,
+         compat = kind == SOL_NORMAL_NFKC || kind == SOL_NORMAL_NFKD;
     size_t n_runes;
-    sol_status st = decompose(j->s, text, n, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0), &n_runes, err);
-    if (st == SOL_OK && compose)
-        n_runes = (size_t)utf8proc_normalize_utf32(j->s->runes, (utf8proc_ssize_t)n_runes, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    for (size_t i = 0; st == SOL_OK && i < n_runes; i++) {
+    SOL_TRY(decompose(j->s, text, n,
+                      UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0),
+                      &n_runes, err));
+    if (compose)
+        n_runes = (size_t)utf8proc_normalize_utf32(j->s->runes, (utf8proc_ssize_t)n_runes,
+                                                   UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    for (size_t i = 0; i < n_runes; i++) {
         char out[4];
-        st = put(j, out, sol_utf8_put((uint32_t)j->s->runes[i], out), err);
+        SOL_TRY(put(j, out, sol_utf8_put((uint32_t)j->s->runes[i], out), err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Bytes at text[0, n) that stay as they are: invalid ones, barriers, and ASCII in front of ASCII or the end. */

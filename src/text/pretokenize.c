@@ -31,14 +31,13 @@ static sol_status add_stage(sol_pretok *p, sol_stage_kind kind, const char *sour
 sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert, sol_err *err)
 {
     sol_stage *s;
-    sol_status st = add_stage(p, SOL_STAGE_SPLIT, regex, &s, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(add_stage(p, SOL_STAGE_SPLIT, regex, &s, err));
     s->split = split;
     s->invert = invert;
     if (strcmp(regex, SOL_REGEX_DIGIT) == 0) regex = "\\p{N17}"; /* Rust is one version of Unicode ahead of Oniguruma */
     if (strcmp(regex, SOL_REGEX_DIGITS) == 0) regex = "\\p{N17}+";
-    st = sol_regex_create(&s->regex, regex, err);
-    return st == SOL_OK ? st : sol_err_prefix(err, st, "pre-tokenizer");
+    sol_status st = sol_regex_create(&s->regex, regex, err);
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "pre-tokenizer");
 }
 
 sol_status sol_pretok_add(sol_pretok *p, const char *regex, sol_err *err)
@@ -55,8 +54,7 @@ sol_status sol_pretok_add_prefix_space(sol_pretok *p, sol_err *err)
 sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut, sol_err *err)
 {
     sol_stage *s;
-    sol_status st = add_stage(p, SOL_STAGE_METASPACE, space, &s, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(add_stage(p, SOL_STAGE_METASPACE, space, &s, err));
     s->prepend = prepend;
     s->cut = cut;
     return SOL_OK;
@@ -85,6 +83,13 @@ static const named_pretok named[] = {
 };
 enum { N_NAMED = sizeof named / sizeof named[0] };
 
+static sol_status add_stages(sol_pretok *p, const named_pretok *row, sol_err *err)
+{
+    for (int s = 0; s < SOL_PRETOK_STAGES && row->stage[s]; s++)
+        SOL_TRY(sol_pretok_add(p, row->stage[s], err));
+    return SOL_OK;
+}
+
 sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_merges, bool *add_bos,
                                 sol_err *err)
 {
@@ -93,12 +98,9 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
     for (int i = 0; i < N_NAMED; i++) {
         names[i] = named[i].name;
         if (strcmp(name, named[i].name) != 0) continue;
-        sol_status st = SOL_OK;
-        for (int s = 0; st == SOL_OK && s < SOL_PRETOK_STAGES && named[i].stage[s]; s++)
-            st = sol_pretok_add(p, named[i].stage[s], err);
         *ignore_merges = named[i].ignore_merges;
         *add_bos = named[i].add_bos;
-        return st;
+        return add_stages(p, &named[i], err);
     }
     const char *near = sol_nearest_name(name, names, N_NAMED);
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s%s%s", name,
@@ -140,12 +142,9 @@ const char *sol_pretok_name(const sol_pretok *p, bool ignore_merges)
 
 sol_status sol_pretok_scratch_create(sol_pretok_scratch **out, sol_err *err)
 {
-    sol_pretok_scratch *s;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&s, 1, sizeof *s, err);
-    if (st == SOL_OK) st = sol_regex_scratch_create(&s->regex, err);
-    if (st != SOL_OK) sol_pretok_scratch_free(&s);
-    *out = s;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_status st = sol_regex_scratch_create(&(*out)->regex, err);
+    if (st != SOL_OK) sol_pretok_scratch_free(out);
     return st;
 }
 
@@ -173,7 +172,8 @@ typedef struct word_sink {
 
 static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err);
 
-/* The pieces of a text under one Split: matches and what lies between them come in order, pieces go out. */
+/* Cuts a text by one Split stage: takes matches and what lies between them in order, and hands out
+ * the pieces that its behavior makes of them. */
 typedef struct splitter {
     const word_sink *k;
     int stage;
@@ -189,6 +189,7 @@ static sol_status hand_out(const splitter *s, size_t from, size_t to, sol_err *e
     return run_stage(s->k, s->stage + 1, s->text + from, to - from, from == 0 ? s->place : SOL_PLACE_BEHIND, err);
 }
 
+/* Takes the next piece of the text: hands out the one before, unless the two are joined. */
 static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err *err)
 {
     sol_split split = s->k->p->stage[s->stage].split;
@@ -196,14 +197,13 @@ static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err 
                  : split == SOL_SPLIT_MERGED_WITH_NEXT   ? !match && s->matched
                  : split == SOL_SPLIT_CONTIGUOUS         ? match == s->matched
                                                          : false;
-    sol_status st = SOL_OK;
-    if (split == SOL_SPLIT_REMOVED && match) return st;
-    if (s->held && !joins) st = hand_out(s, s->from, s->to, err);
+    if (split == SOL_SPLIT_REMOVED && match) return SOL_OK;
+    if (s->held && !joins) SOL_TRY(hand_out(s, s->from, s->to, err));
     if (!s->held || !joins) s->from = from;
     s->to = to;
     s->held = true;
     s->matched = match;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
@@ -213,47 +213,47 @@ static sol_status run_split(const word_sink *k, int stage, const char *text, siz
     sol_regex_at m = {0};
     size_t done = 0; /* text before `done` was taken */
     bool found;
-    sol_status st;
-    while ((st = sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err)) == SOL_OK && found) {
-        if (m.from > done) st = take(&s, done, m.from, g->invert, err);
-        if (st == SOL_OK) st = take(&s, m.from, m.to, !g->invert, err);
-        if (st != SOL_OK) return st;
+    SOL_TRY(sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err));
+    while (found) {
+        if (m.from > done) SOL_TRY(take(&s, done, m.from, g->invert, err));
+        SOL_TRY(take(&s, m.from, m.to, !g->invert, err));
         done = m.to;
+        SOL_TRY(sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err));
     }
-    if (st == SOL_OK && done < n) st = take(&s, done, n, g->invert, err);
-    if (st == SOL_OK && s.held) st = hand_out(&s, s.from, s.to, err);
-    return st;
+    if (done < n) SOL_TRY(take(&s, done, n, g->invert, err));
+    return s.held ? hand_out(&s, s.from, s.to, err) : SOL_OK;
 }
 
-/* The same for the usual case, without the bookkeeping. */
+/* Does the same for the usual behavior, Isolated, where no piece joins another. Matches go straight
+ * to the caller from the last stage. */
 static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
+    splitter s = {.k = k, .stage = stage, .text = text, .place = place};
     bool last = stage + 1 == k->p->n, found;
     sol_regex_at m = {0};
     size_t done = 0;
-    sol_status st;
-    while ((st = sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err)) == SOL_OK && found) {
-        if (m.from > done) st = run_stage(k, stage + 1, text + done, m.from - done, done == 0 ? place : SOL_PLACE_BEHIND, err);
-        if (st == SOL_OK && m.to > m.from)
-            st = last ? k->fn(k->user, text + m.from, m.to - m.from, err)
-                      : run_stage(k, stage + 1, text + m.from, m.to - m.from, m.from == 0 ? place : SOL_PLACE_BEHIND, err);
-        if (st != SOL_OK) return st;
+    SOL_TRY(sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err));
+    while (found) {
+        SOL_TRY(hand_out(&s, done, m.from, err));
+        if (!last)
+            SOL_TRY(hand_out(&s, m.from, m.to, err));
+        else if (m.to > m.from)
+            SOL_TRY(k->fn(k->user, text + m.from, m.to - m.from, err));
         done = m.to;
+        SOL_TRY(sol_regex_next(g->regex, k->s->regex, text, n, &m, &found, err));
     }
-    if (st == SOL_OK && done < n) st = run_stage(k, stage + 1, text + done, n - done, done == 0 ? place : SOL_PLACE_BEHIND, err);
-    return st;
+    return hand_out(&s, done, n, err);
 }
 
 /* Copies a text into the scratch memory with `space` for each blank and, if asked for, in front. */
 static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in_front, const char **text, size_t *n, sol_err *err)
 {
-    size_t n_space = strlen(space), blanks = in_front, at = 0, room;
+    size_t n_space = strlen(space), blanks = in_front, at = 0, extra;
     for (size_t i = 0; i < *n; i++) blanks += (*text)[i] == ' ';
     if (!blanks) return SOL_OK;
-    sol_status st = sol_size_mul(blanks, n_space, &room, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&s->text, &s->cap_text, *n + room, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_size_mul(blanks, n_space, &extra, err));
+    SOL_TRY(sol_grow_array((void **)&s->text, &s->cap_text, *n + extra, 1, err));
     if (in_front) at += (memcpy(s->text, space, n_space), n_space);
     for (size_t i = 0; i < *n; i++) {
         if ((*text)[i] == ' ')
@@ -272,29 +272,29 @@ static sol_status run_metaspace(const word_sink *k, int stage, const char *text,
     size_t n_space = strlen(g->source);
     bool begins = text[0] == ' ' || (n >= n_space && memcmp(text, g->source, n_space) == 0);
     bool in_front = !begins && ((g->prepend == SOL_PREPEND_ALWAYS && place != SOL_PLACE_INSIDE) || (g->prepend == SOL_PREPEND_FIRST && place == SOL_PLACE_FIRST));
-    sol_status st = write_spaces(k->s, g->source, in_front, &text, &n, err);
-    while (st == SOL_OK && n > 0) {
+    SOL_TRY(write_spaces(k->s, g->source, in_front, &text, &n, err));
+    while (n > 0) {
         const char *next = g->cut && n > n_space ? memmem(text + 1, n - 1, g->source, n_space) : NULL;
         size_t len = next ? (size_t)(next - text) : n;
-        st = run_stage(k, stage + 1, text, len, place, err);
+        SOL_TRY(run_stage(k, stage + 1, text, len, place, err));
         place = SOL_PLACE_BEHIND;
         text += len;
         n -= len;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
-    if (text[0] == ' ' || place == SOL_PLACE_INSIDE) return run_stage(k, stage + 1, text, n, place, err);
-    sol_status st = sol_grow_array((void **)&k->s->text, &k->s->cap_text, n + 1, 1, err);
-    if (st != SOL_OK) return st;
+    if (text[0] == ' ' || place == SOL_PLACE_INSIDE)
+        return run_stage(k, stage + 1, text, n, place, err);
+    SOL_TRY(sol_grow_array((void **)&k->s->text, &k->s->cap_text, n + 1, 1, err));
     k->s->text[0] = ' ';
     memcpy(k->s->text + 1, text, n);
     return run_stage(k, stage + 1, k->s->text, n + 1, place, err);
 }
 
-/* Valid UTF-8, n > 0, through the stages from `stage` on. */
+/* Takes valid UTF-8, n > 0, through the stages from `stage` on. */
 static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
 {
     if (stage == k->p->n) return k->fn(k->user, text, n, err);
@@ -308,15 +308,14 @@ sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char
                           sol_word_fn fn, void *user, sol_err *err)
 {
     word_sink sink = {p, s, fn, user};
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && n > 0) {
+    while (n > 0) {
         size_t valid = sol_utf8_valid_prefix(text, n), bad = 0;
-        if (valid) st = run_stage(&sink, 0, text, valid, place, err);
+        if (valid) SOL_TRY(run_stage(&sink, 0, text, valid, place, err));
         while (valid + bad < n && sol_utf8_char(text + valid + bad, n - valid - bad) == 0) bad++;
-        if (st == SOL_OK && bad) st = fn(user, text + valid, bad, err);
+        if (bad) SOL_TRY(fn(user, text + valid, bad, err));
         text += valid + bad;
         n -= valid + bad;
         place = SOL_PLACE_BEHIND;
     }
-    return st;
+    return SOL_OK;
 }

@@ -1,4 +1,5 @@
-/* Translates a tokenizer's regular expression to PCRE2, or refuses it, and finds its matches. */
+/* Translates a tokenizer's regular expression to PCRE2, or refuses it, and finds its matches for
+ * pretokenize.c, normalize.c and tokenizer_added.c. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
 
@@ -260,7 +261,7 @@ static void translate_outside(translation *t)
     t->at++;
 }
 
-/* *out is owned by the caller. */
+/* Translates a whole regex; the caller owns *out, after a failure, too. */
 static sol_status translate(const char *source, bool extended, char **out, sol_err *err)
 {
     translation t = {.source = source, .extended = extended, .err = err};
@@ -295,29 +296,37 @@ static sol_status compile(pcre2_compile_context *context, const char *pattern, c
     return SOL_OK;
 }
 
+/* Compiles the regex for common texts and, where it differs, for those with characters that need
+ * the extended classes. *pattern and *extended are the caller's to free, after a failure, too. */
+static sol_status compile_both(pcre2_compile_context *context, const char *source, sol_regex *r,
+                               char **pattern, char **extended, sol_err *err)
+{
+    SOL_TRY(translate(source, false, pattern, err));
+    SOL_TRY(translate(source, true, extended, err));
+    SOL_TRY(compile(context, *pattern, source, &r->code, err));
+    if (strcmp(*pattern, *extended) == 0) return SOL_OK;
+    return compile(context, *extended, source, &r->extended, err);
+}
+
 sol_status sol_regex_create(sol_regex **out, const char *source, sol_err *err)
 {
-    sol_regex *r;
     char *pattern = NULL, *extended = NULL;
     size_t n = strlen(source);
     *out = NULL;
     if (n == 0 || n > SOL_REGEX_MAX)
         return sol_fail(err, SOL_ERR_FORMAT, "a regex has %zu bytes: 1 to %d fit", n, SOL_REGEX_MAX);
     if (sol_utf8_valid_prefix(source, n) < n) return sol_fail(err, SOL_ERR_FORMAT, "a regex is not UTF-8");
-    sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     pcre2_general_context *general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
-    st = context ? translate(source, false, &pattern, err) : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a regular expression");
-    if (st == SOL_OK) st = translate(source, true, &extended, err);
-    if (st == SOL_OK) st = compile(context, pattern, source, &r->code, err);
-    if (st == SOL_OK && strcmp(pattern, extended) != 0) st = compile(context, extended, source, &r->extended, err);
+    sol_status st = context
+                        ? compile_both(context, source, *out, &pattern, &extended, err)
+                        : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a regular expression");
     sol_free(pattern);
     sol_free(extended);
     pcre2_compile_context_free(context);
     pcre2_general_context_free(general);
-    if (st != SOL_OK) sol_regex_free(&r);
-    *out = r;
+    if (st != SOL_OK) sol_regex_free(out);
     return st;
 }
 
@@ -337,8 +346,7 @@ sol_status sol_regex_scratch_create(sol_regex_scratch **out, sol_err *err)
 {
     sol_regex_scratch *s;
     *out = NULL;
-    sol_status st = sol_alloc_array((void **)&s, 1, sizeof *s, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&s, 1, sizeof *s, err));
     s->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     if (s->general) {
         s->match = pcre2_match_data_create(1, s->general);

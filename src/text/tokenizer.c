@@ -16,16 +16,13 @@ void sol_ids_free(sol_ids *ids)
 
 sol_status sol_tok_create(sol_tokenizer **out, sol_tok_kind kind, sol_err *err)
 {
-    sol_tokenizer *t;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_tokenizer *t = *out;
     t->kind = kind;
     t->byte_fallback = kind == SOL_TOK_SENTENCEPIECE;
     t->bos = t->eos = t->unk = -1;
-    st = sol_grow_array((void **)&t->offset, &t->cap_offset, 1, sizeof *t->offset, err);
-    if (st != SOL_OK) sol_tokenizer_free(&t);
-    *out = t;
+    sol_status st = sol_grow_array((void **)&t->offset, &t->cap_offset, 1, sizeof *t->offset, err);
+    if (st != SOL_OK) sol_tokenizer_free(out);
     return st;
 }
 
@@ -57,15 +54,15 @@ void sol_tokenizer_free(sol_tokenizer **tp)
 sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t type, float score, sol_err *err)
 {
     size_t id = (size_t)t->n_tokens;
-    if (id >= SOL_TOK_MAX_IDS) return sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS);
+    if (id >= SOL_TOK_MAX_IDS)
+        return sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS);
     if (n > SOL_TOK_MAX_TOKEN_BYTES)
         return sol_fail(err, SOL_ERR_RANGE, "token %zu has %zu bytes: at most %d fit", id, n,
                         SOL_TOK_MAX_TOKEN_BYTES);
-    sol_status st = sol_grow_array((void **)&t->bytes, &t->cap_bytes, t->n_bytes + n, 1, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&t->offset, &t->cap_offset, id + 2, sizeof *t->offset, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&t->type, &t->cap_type, id + 1, 1, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&t->score, &t->cap_score, id + 1, sizeof *t->score, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&t->bytes, &t->cap_bytes, t->n_bytes + n, 1, err));
+    SOL_TRY(sol_grow_array((void **)&t->offset, &t->cap_offset, id + 2, sizeof *t->offset, err));
+    SOL_TRY(sol_grow_array((void **)&t->type, &t->cap_type, id + 1, 1, err));
+    SOL_TRY(sol_grow_array((void **)&t->score, &t->cap_score, id + 1, sizeof *t->score, err));
     if (n) memcpy(t->bytes + t->n_bytes, text, n);
     t->n_bytes += n;
     t->offset[id + 1] = t->n_bytes;
@@ -78,22 +75,20 @@ sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t typ
 sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int32_t result, sol_err *err)
 {
     if (t->n_merges >= INT32_MAX) return sol_fail(err, SOL_ERR_RANGE, "too many merges");
-    sol_status st = sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges,
-                                   err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges,
+                           err));
     t->merges[t->n_merges] = (sol_merge){left, right, result, (int32_t)t->n_merges};
     t->n_merges++;
     return SOL_OK;
 }
 
-/* One token into the index of words. */
+/* Puts one token into the index of words. */
 static sol_status index_word(sol_tokenizer *t, int32_t id, const char *text, size_t n, sol_err *err)
 {
     int is_new;
     sol_bytemap_entry *e;
     if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "token %d is empty", id);
-    sol_status st = sol_bytemap_put(&t->words, text, n, &e, &is_new, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_bytemap_put(&t->words, text, n, &e, &is_new, err));
     if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
         return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value,
                         id, (int)(n < 64 ? n : 64), text);
@@ -102,38 +97,56 @@ static sol_status index_word(sol_tokenizer *t, int32_t id, const char *text, siz
     return SOL_OK;
 }
 
-/* Tokens that merges may make, by text. SentencePiece files may hold one text twice: the lower id wins, as a linear search would. */
+/* Puts token `id` into the index of words if merges may make it, and notes the byte that it stands
+ * for. bytes: a buffer that grows as needed. */
+static sol_status index_token(sol_tokenizer *t, int32_t id, char **bytes, size_t *cap, sol_err *err)
+{
+    bool characters = t->kind == SOL_TOK_CHARACTERS;
+    size_t n;
+    const char *text = sol_tok_text(t, id, &n);
+    if (t->type[id] == SOL_TOKEN_BYTE) {
+        int byte = characters ? sol_byte_token(text, n) : n == 1 ? (uint8_t)text[0] : -1;
+        if (byte >= 0) t->byte_id[byte] = id;
+    }
+    bool in_vocab = sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB;
+    if (t->type[id] == SOL_TOKEN_NORMAL ||
+        (characters && (in_vocab || t->type[id] == SOL_TOKEN_BYTE)))
+        return index_word(t, id, text, n, err);
+    if (!in_vocab) return SOL_OK;
+    /* A byte-level vocabulary has the text in its alphabet; where it has not, no merge makes it. */
+    SOL_TRY(sol_grow_array((void **)bytes, cap, n, 1, err));
+    return sol_runes_to_bytes(text, n, *bytes, &n) ? index_word(t, id, *bytes, n, err) : SOL_OK;
+}
+
+static sol_status index_tokens(sol_tokenizer *t, char **bytes, size_t *cap, sol_err *err)
+{
+    memset(t->byte_id, 0xFF, sizeof t->byte_id);
+    for (int32_t id = 0; id < t->n_tokens; id++) SOL_TRY(index_token(t, id, bytes, cap, err));
+    return SOL_OK;
+}
+
+/* Every byte needs a token, or in byte-level vocabularies the unknown one. */
+static sol_status complete_bytes(sol_tokenizer *t, sol_err *err)
+{
+    for (int b = 0; b < 256; b++) {
+        if (t->byte_id[b] >= 0) continue;
+        if (t->kind != SOL_TOK_BYTE_LEVEL)
+            return sol_fail(err, SOL_ERR_FORMAT, "no token stands for byte 0x%02X", b);
+        t->byte_id[b] = t->unk;
+    }
+    return SOL_OK;
+}
+
+/* Indexes by their text the tokens that merges may make. SentencePiece files may hold one text
+ * twice: the lower id wins, as a linear search would have it. */
 static sol_status index_words(sol_tokenizer *t, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    bool characters = t->kind == SOL_TOK_CHARACTERS;
     char *bytes = NULL;
     size_t cap = 0;
-    memset(t->byte_id, 0xFF, sizeof t->byte_id);
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
-        size_t n;
-        const char *text = sol_tok_text(t, id, &n);
-        if (t->type[id] == SOL_TOKEN_BYTE) {
-            int byte = characters ? sol_byte_token(text, n) : n == 1 ? (uint8_t)text[0] : -1;
-            if (byte >= 0) t->byte_id[byte] = id;
-        }
-        bool in_vocab = sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB;
-        if (t->type[id] == SOL_TOKEN_NORMAL || (characters && (in_vocab || t->type[id] == SOL_TOKEN_BYTE))) {
-            st = index_word(t, id, text, n, err);
-        } else if (in_vocab) { /* its text stands in the alphabet of byte-level vocabularies, or nothing makes it */
-            st = sol_grow_array((void **)&bytes, &cap, n, 1, err);
-            if (st == SOL_OK && sol_runes_to_bytes(text, n, bytes, &n)) st = index_word(t, id, bytes, n, err);
-        }
-    }
+    sol_status st = index_tokens(t, &bytes, &cap, err);
     sol_free(bytes);
-    for (int b = 0; st == SOL_OK && b < 256 && !characters; b++) {
-        if (t->byte_id[b] >= 0) continue;
-        if (t->kind == SOL_TOK_BYTE_LEVEL)
-            t->byte_id[b] = t->unk;
-        else
-            st = sol_fail(err, SOL_ERR_FORMAT, "no token stands for byte 0x%02X", b);
-    }
-    return st;
+    SOL_TRY(st);
+    return t->kind == SOL_TOK_CHARACTERS ? SOL_OK : complete_bytes(t, err);
 }
 
 static int32_t find_word(const sol_tokenizer *t, const char *text, size_t n)
@@ -154,34 +167,61 @@ static int by_score(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* SentencePiece merges whatever two neighbours spell a token, best score first, equal scores leftmost first:
- * every split of every token is a merge, ranked by the distinct scores. */
-static sol_status derive_merges(sol_tokenizer *t, sol_err *err)
+/* Fills order with the tokens by falling score. */
+static sol_status order_by_score(const sol_tokenizer *t, score_rank *order, size_t *n_order,
+                                 sol_err *err)
 {
     enum { MAX_SPLIT = 1024 }; /* splitting costs the square of the length */
-    score_rank *order = NULL;
-    sol_status st = sol_alloc_array((void **)&order, (size_t)t->n_tokens, sizeof *order, err);
-    size_t n_order = 0, n;
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+    *n_order = 0;
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        size_t n;
         if (t->type[id] != SOL_TOKEN_NORMAL) continue;
         sol_tok_text(t, id, &n);
-        if (!isfinite(t->score[id])) st = sol_fail(err, SOL_ERR_FORMAT, "score of token %d is not finite", id);
         if (n > MAX_SPLIT)
-            st = sol_fail(err, SOL_ERR_RANGE, "token %d has %zu bytes: at most %d fit", id, n, MAX_SPLIT);
-        order[n_order++] = (score_rank){t->score[id], id};
+            return sol_fail(err, SOL_ERR_RANGE, "token %d has %zu bytes: at most %d fit", id, n,
+                            MAX_SPLIT);
+        if (!isfinite(t->score[id]))
+            return sol_fail(err, SOL_ERR_FORMAT, "score of token %d is not finite", id);
+        order[(*n_order)++] = (score_rank){t->score[id], id};
     }
-    if (st == SOL_OK) qsort(order, n_order, sizeof *order, by_score);
-    for (size_t i = 0, rank = 0; st == SOL_OK && i < n_order; i++) {
+    qsort(order, *n_order, sizeof *order, by_score);
+    return SOL_OK;
+}
+
+/* Adds a merge for every split of a token into two tokens. */
+static sol_status add_splits(sol_tokenizer *t, int32_t id, int32_t rank, sol_err *err)
+{
+    size_t n;
+    const char *text = sol_tok_text(t, id, &n);
+    if (find_word(t, text, n) != id) return SOL_OK; /* the text of a lower id */
+    for (size_t k = 1; k < n; k++) {
+        int32_t left = find_word(t, text, k), right = left < 0 ? -1 : find_word(t, text + k, n - k);
+        if (right < 0) continue;
+        SOL_TRY(sol_tok_add_merge(t, left, right, id, err));
+        t->merges[t->n_merges - 1].rank = rank;
+    }
+    return SOL_OK;
+}
+
+static sol_status add_all_splits(sol_tokenizer *t, score_rank *order, sol_err *err)
+{
+    size_t n_order;
+    int32_t rank = 0;
+    SOL_TRY(order_by_score(t, order, &n_order, err));
+    for (size_t i = 0; i < n_order; i++) {
         if (i && order[i].score != order[i - 1].score) rank++;
-        const char *text = sol_tok_text(t, order[i].id, &n);
-        if (find_word(t, text, n) != order[i].id) continue; /* the text of a lower id */
-        for (size_t k = 1; st == SOL_OK && k < n; k++) {
-            int32_t left = find_word(t, text, k), right = left < 0 ? -1 : find_word(t, text + k, n - k);
-            if (right < 0) continue;
-            st = sol_tok_add_merge(t, left, right, order[i].id, err);
-            if (st == SOL_OK) t->merges[t->n_merges - 1].rank = (int32_t)rank;
-        }
+        SOL_TRY(add_splits(t, order[i].id, rank, err));
     }
+    return SOL_OK;
+}
+
+/* SentencePiece merges any two neighbours that spell a token, best score first, equal scores
+ * leftmost first. So every split of every token becomes a merge, ranked by the distinct scores. */
+static sol_status derive_merges(sol_tokenizer *t, sol_err *err)
+{
+    score_rank *order;
+    SOL_TRY(sol_alloc_array((void **)&order, (size_t)t->n_tokens, sizeof *order, err));
+    sol_status st = add_all_splits(t, order, err);
     sol_free(order);
     return st;
 }
@@ -206,8 +246,7 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
 {
     size_t n_slots = 16;
     while (n_slots < t->n_merges * 2) n_slots *= 2;
-    sol_status st = sol_alloc_array((void **)&t->pair, n_slots, sizeof *t->pair, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&t->pair, n_slots, sizeof *t->pair, err));
     t->pair_mask = n_slots - 1;
     for (size_t i = 0; i < n_slots; i++) t->pair[i].left = -1;
     for (size_t k = 0; k < t->n_merges; k++) {
@@ -231,7 +270,8 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
     return SOL_OK;
 }
 
-/* Whether words that begin with blanks can be encoded one by one: no token has a blank behind a non-blank. */
+/* Whether words that begin with blanks can be encoded one by one: they can if no token has a blank
+ * behind a non-blank. */
 static bool words_are_local(const sol_tokenizer *t)
 {
     const char *space = t->kind == SOL_TOK_CHARACTERS ? t->space : " ";
@@ -251,7 +291,7 @@ static bool words_are_local(const sol_tokenizer *t)
     return true;
 }
 
-/* Whether it depends on the characters near a place alone how a text is cut into words there. */
+/* Whether the characters near a place alone decide how a text is cut into words there. */
 static bool is_near_sighted(const sol_tokenizer *t)
 {
     sol_pretok rest = t->pretok; /* what it owns stays the tokenizer's */
@@ -281,6 +321,7 @@ static bool cuts_are_known(const sol_tokenizer *t)
     return strcmp(t->space, "\xE2\x96\x81") == 0 &&
            (t->pretok.n == 0 ? t->word_local : t->pretok.n == 1 && first->kind == SOL_STAGE_METASPACE && (first->cut || t->word_local));
 }
+
 static uint64_t fnv1a(const uint8_t *s, size_t n)
 {
     uint64_t h = 0xcbf29ce484222325u;
@@ -292,8 +333,7 @@ static sol_status update_hash(sol_tokenizer *t, sol_err *err)
 {
     void *data;
     size_t size;
-    sol_status st = sol_tokenizer_serialize(t, &data, &size, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_tokenizer_serialize(t, &data, &size, err));
     t->hash = fnv1a(data, size);
     sol_free(data);
     return SOL_OK;
@@ -316,21 +356,26 @@ static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
     return SOL_OK;
 }
 
+static sol_status index_all(sol_tokenizer *t, sol_err *err)
+{
+    if (t->n_tokens == 0) return sol_fail(err, SOL_ERR_FORMAT, "the vocabulary is empty");
+    SOL_TRY(check_ids(t, err));
+    SOL_TRY(index_words(t, err));
+    if (t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given) SOL_TRY(derive_merges(t, err));
+    SOL_TRY(index_pairs(t, err));
+    SOL_TRY(sol_tok_index_added(t, err));
+    if (t->kind == SOL_TOK_CHARACTERS) SOL_TRY(sol_tok_index_pieces(t, err));
+    return update_hash(t, err);
+}
+
 sol_status sol_tok_finish(sol_tokenizer *t, const char *name, sol_err *err)
 {
-    sol_status st = t->n_tokens ? check_ids(t, err) : sol_fail(err, SOL_ERR_FORMAT, "the vocabulary is empty");
-    if (st == SOL_OK) st = index_words(t, err);
-    if (st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE && !t->merges_given) st = derive_merges(t, err);
-    if (st == SOL_OK) st = index_pairs(t, err);
-    if (st == SOL_OK) st = sol_tok_index_added(t, err);
-    if (st == SOL_OK && t->kind == SOL_TOK_CHARACTERS) st = sol_tok_index_pieces(t, err);
-    if (st == SOL_OK) st = update_hash(t, err);
-    if (st == SOL_OK) {
-        t->word_local = t->kind != SOL_TOK_BYTE_LEVEL && words_are_local(t);
-        t->can_cut_words = is_near_sighted(t);
-        t->can_cut = t->can_cut_words && cuts_are_known(t);
-    }
-    return st == SOL_OK ? st : sol_err_prefix(err, st, "%s", name);
+    sol_status st = index_all(t, err);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s", name);
+    t->word_local = t->kind != SOL_TOK_BYTE_LEVEL && words_are_local(t);
+    t->can_cut_words = is_near_sighted(t);
+    t->can_cut = t->can_cut_words && cuts_are_known(t);
+    return SOL_OK;
 }
 
 sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos, sol_err *err)

@@ -1,4 +1,5 @@
-/* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*). */
+/* Tokenizers from and to the arrays of GGUF metadata (tokenizer.ggml.*), which
+ * foreign/gguf_import.c and foreign/gguf_export.c read and write. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "text/tokenizer_impl.h"
 
 enum { GGUF_NORMAL = 1, GGUF_UNKNOWN, GGUF_CONTROL, GGUF_USER, GGUF_UNUSED, GGUF_BYTE };
@@ -31,8 +33,7 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
     uint8_t type = SOL_TOKEN_NORMAL;
     size_t n = s.n;
     int byte;
-    sol_status st = gguf_type(a, id, &type, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(gguf_type(a, id, &type, err));
     if (type == SOL_TOKEN_CONTROL || type == SOL_TOKEN_USER || type == SOL_TOKEN_UNUSED) {
         if (n) memcpy(scratch, s.at, n);
     } else if (t->kind == SOL_TOK_BYTE_LEVEL) {
@@ -68,25 +69,33 @@ static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, c
     return sol_tok_add_merge(t, (int32_t)left->value, (int32_t)right->value, (int32_t)both->value, err);
 }
 
+/* by_text: the tokens as the file writes them, because merges name them so. */
+static sol_status add_gguf_tokens(sol_tokenizer *t, const sol_tokenizer_arrays *a,
+                                  sol_bytemap *by_text, char *scratch, sol_err *err)
+{
+    for (int64_t id = 0; id < a->n_tokens; id++) {
+        sol_bytemap_entry *e;
+        int is_new;
+        SOL_TRY(add_gguf_token(t, a, id, scratch, err));
+        if (a->n_merges == 0) continue;
+        SOL_TRY(sol_bytemap_put(by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err));
+        if (is_new) e->value = id;
+    }
+    for (int64_t i = 0; i < a->n_merges; i++)
+        SOL_TRY(add_gguf_merge(t, by_text, a, i, scratch, err));
+    return SOL_OK;
+}
+
 static sol_status add_gguf_vocab(sol_tokenizer *t, const sol_tokenizer_arrays *a, sol_err *err)
 {
-    sol_bytemap by_text = {0}; /* as the file writes them: merges name them so */
+    sol_bytemap by_text = {0};
     size_t longest = 1;
-    char *scratch = NULL;
-    for (int64_t i = 0; i < a->n_tokens; i++) longest = a->tokens[i].n > longest ? a->tokens[i].n : longest;
-    for (int64_t i = 0; i < a->n_merges; i++) longest = a->merges[i].n > longest ? a->merges[i].n : longest;
-    sol_status st = sol_alloc_array((void **)&scratch, longest, 1, err);
-    for (int64_t id = 0; st == SOL_OK && id < a->n_tokens; id++) {
-        sol_bytemap_entry *e;
-        int is_new = 0;
-        st = add_gguf_token(t, a, id, scratch, err);
-        if (st == SOL_OK && a->n_merges)
-            st = sol_bytemap_put(&by_text, a->tokens[id].at, a->tokens[id].n, &e, &is_new, err);
-        if (st == SOL_OK && a->n_merges && is_new) e->value = id;
-    }
-    for (int64_t i = 0; st == SOL_OK && i < a->n_merges; i++)
-        st = add_gguf_merge(t, &by_text, a, i, scratch, err);
+    char *scratch;
+    for (int64_t i = 0; i < a->n_tokens; i++) longest = sol_max_size(longest, a->tokens[i].n);
+    for (int64_t i = 0; i < a->n_merges; i++) longest = sol_max_size(longest, a->merges[i].n);
     t->merges_given = a->n_merges > 0;
+    SOL_TRY(sol_alloc_array((void **)&scratch, longest, 1, err));
+    sol_status st = add_gguf_tokens(t, a, &by_text, scratch, err);
     sol_free(scratch);
     sol_bytemap_free(&by_text);
     return st;
@@ -95,12 +104,11 @@ static sol_status add_gguf_vocab(sol_tokenizer *t, const sol_tokenizer_arrays *a
 static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a, sol_err *err)
 {
     bool spm = t->kind == SOL_TOK_SENTENCEPIECE, add_bos = spm;
-    sol_status st = SOL_OK;
-    if (!spm) st = sol_pretok_add_named(&t->pretok, a->pre, &t->ignore_merges, &add_bos, err);
-    if (st == SOL_OK && (a->bos < -1 || a->bos >= a->n_tokens || a->eos < -1 || a->eos >= a->n_tokens))
-        st = sol_fail(err, SOL_ERR_RANGE, "BOS %lld or EOS %lld lies outside the vocabulary of %lld",
-                      (long long)a->bos, (long long)a->eos, (long long)a->n_tokens);
-    if (st != SOL_OK) return st;
+    if (!spm) SOL_TRY(sol_pretok_add_named(&t->pretok, a->pre, &t->ignore_merges, &add_bos, err));
+    if (a->bos < -1 || a->bos >= a->n_tokens || a->eos < -1 || a->eos >= a->n_tokens)
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "BOS %lld or EOS %lld lies outside the vocabulary of %lld",
+                        (long long)a->bos, (long long)a->eos, (long long)a->n_tokens);
     t->bos = (int32_t)a->bos;
     t->eos = (int32_t)a->eos;
     t->add_space_prefix = a->add_space_prefix < 0 ? spm : a->add_space_prefix;
@@ -113,8 +121,8 @@ static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a,
     return SOL_OK;
 }
 
-/* Some converters know no scores and write one for all, beside the merges that made the tokens: llama.cpp follows the scores, the model's own
- * tokenizer the merges. */
+/* Some converters know no scores and write one for all, beside the merges that made the tokens:
+ * llama.cpp follows the scores, the model's own tokenizer the merges. */
 static bool contradicts_merges(const sol_tokenizer_arrays *a)
 {
     float one = NAN;
@@ -126,7 +134,7 @@ static bool contradicts_merges(const sol_tokenizer_arrays *a)
     return a->n_merges > 0;
 }
 
-/* The same tokenizer behind a normalizer to NFC, by way of its tokenizer.json. */
+/* Puts a normalizer to NFC in front of the tokenizer, by way of its tokenizer.json. */
 static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
 {
     char *text = NULL, *with_nfc = NULL;
@@ -149,38 +157,50 @@ static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
     return st;
 }
 
+static sol_status check_arrays(const sol_tokenizer_arrays *a, bool bpe, bool spm, sol_err *err)
+{
+    if (!bpe && !spm)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "tokenizer model '%.64s': gpt2 and llama are supported", a->model);
+    if (bpe && a->n_merges < 1)
+        return sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
+    if (spm && !a->scores) return sol_fail(err, SOL_ERR_FORMAT, "a llama tokenizer without scores");
+    if (spm && contradicts_merges(a))
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "the scores of all tokens are the same, and there are merges: which of them counts is not known; "
+            "import with --tokenizer, and the tokenizer.json of the model");
+    if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
+        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens,
+                        SOL_TOK_MAX_IDS);
+    return SOL_OK;
+}
+
+/* *t is the caller's to free after a failure, too. */
+static sol_status load(sol_tokenizer **t, const sol_tokenizer_arrays *a, bool bpe, bool spm,
+                       sol_err *err)
+{
+    sol_tokenizer_arrays own = *a;
+    if (spm) own.n_merges = 0; /* some files carry them beside the scores, which alone decide */
+    SOL_TRY(check_arrays(a, bpe, spm, err));
+    SOL_TRY(sol_tok_create(t, bpe ? SOL_TOK_BYTE_LEVEL : SOL_TOK_SENTENCEPIECE, err));
+    SOL_TRY(gguf_settings(*t, &own, err));
+    return add_gguf_vocab(*t, &own, err);
+}
+
 sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a,
                                      sol_err *err)
 {
-    sol_tokenizer *t = NULL;
     bool bpe = strcmp(a->model, "gpt2") == 0, spm = strcmp(a->model, "llama") == 0;
-    sol_status st = SOL_OK;
     *out = NULL;
-    if (!bpe && !spm)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "tokenizer model '%.64s': gpt2 and llama are supported",
-                      a->model);
-    else if (bpe && a->n_merges < 1)
-        st = sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
-    else if (spm && !a->scores)
-        st = sol_fail(err, SOL_ERR_FORMAT, "a llama tokenizer without scores");
-    else if (spm && contradicts_merges(a))
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "the scores of all tokens are the same, and there are merges: which of them counts is not known; "
-                      "import with --tokenizer, and the tokenizer.json of the model");
-    else if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
-        st = sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens, SOL_TOK_MAX_IDS);
-    sol_tokenizer_arrays own = *a;
-    if (spm) own.n_merges = 0; /* some files carry them beside the scores, which alone decide */
-    if (st == SOL_OK) st = sol_tok_create(&t, bpe ? SOL_TOK_BYTE_LEVEL : SOL_TOK_SENTENCEPIECE, err);
-    if (st == SOL_OK) st = gguf_settings(t, &own, err);
-    if (st == SOL_OK) st = add_gguf_vocab(t, &own, err);
+    sol_status st = load(out, a, bpe, spm, err);
     if (st != SOL_OK)
         sol_err_prefix(err, st, "%s", name);
     else
-        st = sol_tok_finish(t, name, err);
+        st = sol_tok_finish(*out, name, err);
     if (st == SOL_OK && bpe && (a->nfc < 0 ? sol_pretok_name_means_nfc(a->pre) : a->nfc))
-        st = add_nfc(&t, name, err);
-    if (st != SOL_OK) sol_tokenizer_free(&t);
-    *out = t;
+        st = add_nfc(out, name, err);
+    if (st != SOL_OK) sol_tokenizer_free(out);
     return st;
 }
 
@@ -205,22 +225,22 @@ void sol_arrays_owner_free(sol_arrays_owner **op)
     *op = NULL;
 }
 
-/* Appends n bytes and one of room; spans hold offsets until the bytes stop moving. */
+/* Appends n bytes and leaves space for one more. Spans hold only lengths until the bytes stop
+ * moving. */
 static sol_status add_bytes(sol_arrays_owner *o, const char *text, size_t n, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&o->bytes, &o->cap_bytes, o->n_bytes + n + 1, 1, err);
-    if (st == SOL_OK && n) memcpy(o->bytes + o->n_bytes, text, n);
-    if (st == SOL_OK) o->n_bytes += n;
-    return st;
+    SOL_TRY(sol_grow_array((void **)&o->bytes, &o->cap_bytes, o->n_bytes + n + 1, 1, err));
+    if (n) memcpy(o->bytes + o->n_bytes, text, n);
+    o->n_bytes += n;
+    return SOL_OK;
 }
 
 static sol_status add_text(sol_arrays_owner *o, const sol_tokenizer *t, int32_t id, sol_err *err)
 {
     char *text;
     size_t n;
-    sol_status st = sol_tok_file_text(t, id, &text, &n, err);
-    if (st != SOL_OK) return st;
-    st = add_bytes(o, text, n, err);
+    SOL_TRY(sol_tok_file_text(t, id, &text, &n, err));
+    sol_status st = add_bytes(o, text, n, err);
     sol_free(text);
     return st;
 }
@@ -239,81 +259,100 @@ static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, int64_t
                                     [SOL_TOKEN_USER] = GGUF_USER,
                                     [SOL_TOKEN_BYTE] = GGUF_BYTE,
                                     [SOL_TOKEN_UNUSED] = GGUF_UNUSED};
-    sol_status st = SOL_OK;
-    for (int64_t id = 0; st == SOL_OK && id < n_tokens; id++) {
+    for (int64_t id = 0; id < n_tokens; id++) {
         size_t from = o->n_bytes;
         bool own = id < t->n_tokens, unknown = id == t->unk && t->kind == SOL_TOK_SENTENCEPIECE;
-        st = own ? add_text(o, t, (int32_t)id, err) : add_placeholder(o, id, err);
+        SOL_TRY(own ? add_text(o, t, (int32_t)id, err) : add_placeholder(o, id, err));
         o->tokens[id].n = o->n_bytes - from;
         o->types[id] = unknown ? GGUF_UNKNOWN : own ? types[t->type[id]] : GGUF_UNUSED;
     }
-    for (size_t i = 0; st == SOL_OK && i < n_merges; i++) {
+    for (size_t i = 0; i < n_merges; i++) {
         size_t from = o->n_bytes;
-        st = add_text(o, t, t->merges[i].left, err);
-        if (st == SOL_OK) o->bytes[o->n_bytes++] = ' '; /* add_bytes left room for it */
-        if (st == SOL_OK) st = add_text(o, t, t->merges[i].right, err);
+        SOL_TRY(add_text(o, t, t->merges[i].left, err));
+        o->bytes[o->n_bytes++] = ' '; /* for which add_bytes left space */
+        SOL_TRY(add_text(o, t, t->merges[i].right, err));
         o->merges[i].n = o->n_bytes - from;
     }
     const char *at = o->bytes;
     for (int64_t id = 0; id < n_tokens; at += o->tokens[id++].n) o->tokens[id].at = at;
     for (size_t i = 0; i < n_merges; at += o->merges[i++].n) o->merges[i].at = at;
-    return st;
+    return SOL_OK;
 }
 
-/* Scores merge any two neighbours that spell a token, best token first; merges only the pairs that are listed, first pair first. The two do the same
- * when the merges make every token out of its own text, because then only the pair that completes it there is ever seen side by side: its rank
- * is the token's score. A token of three and more pieces is never spelled by two neighbours, one of two pieces is. */
-static sol_status scores_of_merges(const sol_tokenizer *t, float *score, sol_err *err)
+/* rank: [t->n_tokens], a buffer. */
+static sol_status scores_of_ranks(const sol_tokenizer *t, int32_t *rank, float *score, sol_err *err)
 {
-    int32_t *rank = NULL;
-    sol_status st = sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err);
-    if (st == SOL_OK) st = sol_tok_last_ranks(t, rank, err);
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
+    SOL_TRY(sol_tok_last_ranks(t, rank, err));
+    for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n;
         const char *text = sol_tok_text(t, id, &n);
         if (rank[id] == SOL_TOK_TWO_LEFT || rank[id] >= SOL_TOK_MAX_IDS) /* more do not fit into a float */
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                          "GGUF wants the scores of a SentencePiece tokenizer: this one has merges, whose order gives none, because "
-                          "token %d '%.*s' has no merge of its two parts", id, (int)(n < 64 ? n : 64), text);
+            return sol_fail(
+                err, SOL_ERR_UNSUPPORTED,
+                "GGUF wants the scores of a SentencePiece tokenizer: this one has merges, whose order gives none, because "
+                "token %d '%.*s' has no merge of its two parts",
+                id, (int)(n < 64 ? n : 64), text);
         score[id] = rank[id] >= 0 ? -(float)rank[id] : 0;
     }
+    return SOL_OK;
+}
+
+/* Scores merge any two neighbours that spell a token, the best token first; merges only the pairs
+ * that are listed, the first pair first. The two do the same when the merges make every token out
+ * of its own text, because then only the pair that completes a token is ever seen side by side
+ * there: the rank of that pair is the token's score. Two neighbours never spell a token that the
+ * merges leave in three or more pieces, but they do spell one left in two. */
+static sol_status scores_of_merges(const sol_tokenizer *t, float *score, sol_err *err)
+{
+    int32_t *rank;
+    SOL_TRY(sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err));
+    sol_status st = scores_of_ranks(t, rank, score, err);
     sol_free(rank);
     return st;
 }
 
 static sol_status add_scores(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)&o->scores, (size_t)n_tokens, sizeof *o->scores, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&o->scores, (size_t)n_tokens, sizeof *o->scores, err));
     for (int64_t id = t->n_tokens; id < n_tokens; id++) o->scores[id] = -10000;
     if (t->merges_given) return scores_of_merges(t, o->scores, err);
     memcpy(o->scores, t->score, (size_t)t->n_tokens * sizeof *o->scores);
     return SOL_OK;
 }
 
-/* Names come with ignore_merges on or off; any will do where that makes no difference, because the merges make every token out of its text. */
+/* Whether the merges make every token out of its own text. rank: [t->n_tokens], a buffer. */
+static sol_status all_merged(const sol_tokenizer *t, int32_t *rank, bool *yes, sol_err *err)
+{
+    SOL_TRY(sol_tok_last_ranks(t, rank, err));
+    *yes = true;
+    for (int32_t id = 0; id < t->n_tokens; id++)
+        if (rank[id] < SOL_TOK_NOT_MERGED) *yes = false;
+    return SOL_OK;
+}
+
+/* A name of a pre-tokenizer implies ignore_merges on or off. Where the merges make every token out
+ * of its text it makes no difference, and a name that implies the other setting will do. */
 static sol_status find_pre(const sol_tokenizer *t, const char **pre, sol_err *err)
 {
-    int32_t *rank = NULL;
+    int32_t *rank;
+    bool yes = false;
     *pre = sol_pretok_name(&t->pretok, t->ignore_merges);
     const char *other = *pre || t->ignore_merges ? NULL : sol_pretok_name(&t->pretok, true);
     if (!other) return SOL_OK;
-    sol_status st = sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err);
-    if (st == SOL_OK) st = sol_tok_last_ranks(t, rank, err);
-    *pre = other;
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++)
-        if (rank[id] < SOL_TOK_NOT_MERGED) *pre = NULL;
+    SOL_TRY(sol_alloc_array((void **)&rank, (size_t)t->n_tokens, sizeof *rank, err));
+    sol_status st = all_merged(t, rank, &yes, err);
+    if (yes) *pre = other;
     sol_free(rank);
     return st;
 }
 
 static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, size_t n_merges, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)&o->tokens, (size_t)n_tokens, sizeof *o->tokens, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&o->types, (size_t)n_tokens, sizeof *o->types, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&o->merges, n_merges, sizeof *o->merges, err);
-    if (st == SOL_OK) st = add_texts(o, t, n_tokens, n_merges, err);
-    return st == SOL_OK && t->kind == SOL_TOK_SENTENCEPIECE ? add_scores(o, t, n_tokens, err) : st;
+    SOL_TRY(sol_alloc_array((void **)&o->tokens, (size_t)n_tokens, sizeof *o->tokens, err));
+    SOL_TRY(sol_alloc_array((void **)&o->types, (size_t)n_tokens, sizeof *o->types, err));
+    SOL_TRY(sol_alloc_array((void **)&o->merges, n_merges, sizeof *o->merges, err));
+    SOL_TRY(add_texts(o, t, n_tokens, n_merges, err));
+    return t->kind == SOL_TOK_SENTENCEPIECE ? add_scores(o, t, n_tokens, err) : SOL_OK;
 }
 
 /* GGUF has one token in front of a text, which it calls BOS, and one behind it, which is EOS. */
@@ -324,34 +363,42 @@ static sol_status check_template(const sol_tokenizer *t, sol_err *err)
                     t->n_head, t->n_tail);
 }
 
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a, sol_arrays_owner **owner,
-                                   sol_err *err)
+/* Refuses a tokenizer that GGUF has no words for. *pre: the name of its pre-tokenizer. */
+static sol_status check_expressible(const sol_tokenizer *t, int64_t n_tokens, const char **pre,
+                                    sol_err *err)
 {
-    bool spm = t->kind == SOL_TOK_SENTENCEPIECE;
-    const char *pre = "default";
-    sol_arrays_owner *o;
-    sol_status st = SOL_OK;
-    *a = (sol_tokenizer_arrays){0};
-    *owner = NULL;
+    *pre = "default";
     if (t->json && !t->only_nfc)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF cannot say what this tokenizer does: it has %s", t->beyond);
     if (n_tokens < t->n_tokens)
         return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
-    st = check_template(t, err);
-    if (st == SOL_OK && !spm) st = find_pre(t, &pre, err);
-    if (st != SOL_OK) return st;
-    if (!pre) return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF has no name for this tokenizer's pre-tokenizer");
-    if (t->only_nfc && !sol_pretok_name_means_nfc(pre))
+    SOL_TRY(check_template(t, err));
+    if (t->kind != SOL_TOK_SENTENCEPIECE) SOL_TRY(find_pre(t, pre, err));
+    if (!*pre)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "GGUF cannot say what this tokenizer does: it brings texts to NFC, which "
-                        "%s does not mean",
-                        pre);
+                        "GGUF has no name for this tokenizer's pre-tokenizer");
+    if (t->only_nfc && !sol_pretok_name_means_nfc(*pre))
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "GGUF cannot say what this tokenizer does: it brings texts to NFC, which %s does not mean",
+            *pre);
+    return SOL_OK;
+}
+
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens,
+                                   sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err)
+{
+    bool spm = t->kind == SOL_TOK_SENTENCEPIECE;
     size_t n_merges = spm ? 0 : t->n_merges;
-    st = sol_alloc_array((void **)&o, 1, sizeof *o, err);
-    if (st != SOL_OK) return st;
-    st = fill_owner(o, t, n_tokens, n_merges, err);
+    const char *pre;
+    *a = (sol_tokenizer_arrays){0};
+    *owner = NULL;
+    SOL_TRY(check_expressible(t, n_tokens, &pre, err));
+    SOL_TRY(sol_alloc_array((void **)owner, 1, sizeof **owner, err));
+    sol_arrays_owner *o = *owner;
+    sol_status st = fill_owner(o, t, n_tokens, n_merges, err);
     if (st != SOL_OK) {
-        sol_arrays_owner_free(&o);
+        sol_arrays_owner_free(owner);
         return st;
     }
     *a = (sol_tokenizer_arrays){.model = spm ? "llama" : "gpt2",
@@ -369,6 +416,5 @@ sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol
                                 .add_eos = t->n_tail > 0,
                                 .add_space_prefix = t->add_space_prefix,
                                 .nfc = sol_pretok_name_means_nfc(pre) ? t->only_nfc : -1};
-    *owner = o;
     return SOL_OK;
 }

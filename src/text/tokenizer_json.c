@@ -1,4 +1,5 @@
-/* tokenizer.json of Hugging Face `tokenizers`, model BPE, read. */
+/* Reads the tokenizer.json of Hugging Face `tokenizers`, model BPE: vocabulary, merges and
+ * template. Normalizer, pre-tokenizer and decoder are read by tokenizer_json_steps.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +49,9 @@ static sol_status add_entry(loader *l, const char *text, size_t n, int64_t id, s
         return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld", e->text, text,
                         (long long)id);
     *e = (entry){.text = text, .n = n};
-    sol_status st = sol_bytemap_put(&l->by_text, text, n, &known, NULL, err);
-    if (st == SOL_OK) known->value = id;
-    return st;
+    SOL_TRY(sol_bytemap_put(&l->by_text, text, n, &known, NULL, err));
+    known->value = id;
+    return SOL_OK;
 }
 
 /* Ids need not be dense, but a file cannot ask for much more memory than it is long. */
@@ -73,25 +74,27 @@ static sol_status count_ids(loader *l, json_t *vocab, const json_t *added, sol_e
     return l->n_ids > SOL_TOK_MAX_IDS ? sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS) : SOL_OK;
 }
 
-/* `tokenizers` numbers added tokens itself: as the vocabulary has them, else on behind it, whatever id the file names. */
+/* `tokenizers` numbers added tokens itself, whatever id the file names: an added token that the
+ * vocabulary has keeps its id, any other gets the next one behind the vocabulary. */
 static sol_status add_added_token(loader *l, const json_t *a, size_t i, int64_t *next, sol_err *err)
 {
     static const struct {
         const char *key;
         uint8_t flag;
-    } flags[] = {{"lstrip", SOL_ADDED_LSTRIP}, {"rstrip", SOL_ADDED_RSTRIP}, {"single_word", SOL_ADDED_SINGLE_WORD},
+    } flags[] = {{"lstrip", SOL_ADDED_LSTRIP},
+                 {"rstrip", SOL_ADDED_RSTRIP},
+                 {"single_word", SOL_ADDED_SINGLE_WORD},
                  {"normalized", SOL_ADDED_NORMALIZED}};
     const json_t *content = json_object_get(a, "content");
     const char *text = json_string_value(content);
     size_t n = json_string_length(content);
-    sol_status st = SOL_OK;
-    if (!text || n == 0) return sol_fail(err, SOL_ERR_FORMAT, "added_tokens[%zu].content is missing or empty", i);
+    if (!text || n == 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "added_tokens[%zu].content is missing or empty", i);
     if (!json_is_integer(json_object_get(a, "id")))
         return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
     const sol_bytemap_entry *known = sol_bytemap_get(&l->by_text, text, n);
     int64_t id = known ? known->value : *next;
-    if (!known) st = add_entry(l, text, n, (*next)++, err);
-    if (st != SOL_OK) return st;
+    if (!known) SOL_TRY(add_entry(l, text, n, (*next)++, err));
     entry *e = &l->entries[id];
     bool in_vocab = known && (e->type == SOL_TOKEN_NORMAL || e->added & SOL_ADDED_IN_VOCAB);
     e->type = json_is_true(json_object_get(a, "special")) ? SOL_TOKEN_CONTROL : SOL_TOKEN_USER;
@@ -108,25 +111,23 @@ static sol_status collect_entries(loader *l, sol_err *err)
     if (!json_is_object(vocab)) return sol_fail(err, SOL_ERR_FORMAT, "model.vocab is missing or not an object");
     if (added && !json_is_null(added) && !json_is_array(added))
         return sol_fail(err, SOL_ERR_FORMAT, "added_tokens is not an array");
-    sol_status st = count_ids(l, vocab, added, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&l->entries, (size_t)l->n_ids, sizeof *l->entries, err);
-    if (st != SOL_OK) return st;
-    json_object_foreach (vocab, text, id) {
-        st = add_entry(l, text, strlen(text), json_integer_value(id), err);
-        if (st != SOL_OK) return st;
-    }
+    SOL_TRY(count_ids(l, vocab, added, err));
+    SOL_TRY(sol_alloc_array((void **)&l->entries, (size_t)l->n_ids, sizeof *l->entries, err));
+    json_object_foreach(vocab, text, id)
+        SOL_TRY(add_entry(l, text, strlen(text), json_integer_value(id), err));
     int64_t next = (int64_t)json_object_size(vocab);
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(added); i++)
-        st = add_added_token(l, json_array_get(added, i), i, &next, err);
-    while (l->n_ids > 0 && !l->entries[l->n_ids - 1].text) l->n_ids--; /* added tokens that the vocabulary has */
-    return st;
+    for (size_t i = 0; i < json_array_size(added); i++)
+        SOL_TRY(add_added_token(l, json_array_get(added, i), i, &next, err));
+    /* count_ids counted every added token; those that the vocabulary has need no id of their own.
+     */
+    while (l->n_ids > 0 && !l->entries[l->n_ids - 1].text) l->n_ids--;
+    return SOL_OK;
 }
 
 /* The bytes a token stands for, in l->scratch. */
 static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *type, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&l->scratch, &l->cap_scratch, e->n + 1, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&l->scratch, &l->cap_scratch, e->n + 1, 1, err));
     *type = e->type;
     *n = e->n;
     if (!e->text) {
@@ -152,15 +153,15 @@ static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *typ
 
 static sol_status add_tokens(loader *l, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)&l->t->added, (size_t)l->n_ids, 1, err);
-    for (int64_t id = 0; st == SOL_OK && id < l->n_ids; id++) {
+    SOL_TRY(sol_alloc_array((void **)&l->t->added, (size_t)l->n_ids, 1, err));
+    for (int64_t id = 0; id < l->n_ids; id++) {
         size_t n;
         uint8_t type;
-        st = token_bytes(l, &l->entries[id], &n, &type, err);
-        if (st == SOL_OK) st = sol_tok_add(l->t, l->scratch, n, type, 0, err);
+        SOL_TRY(token_bytes(l, &l->entries[id], &n, &type, err));
+        SOL_TRY(sol_tok_add(l->t, l->scratch, n, type, 0, err));
         l->t->added[id] = l->entries[id].added;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status find_text(const loader *l, const char *text, size_t n, size_t merge, int32_t *id,
@@ -199,31 +200,32 @@ static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *e
 {
     const char *a, *b;
     size_t n_a, n_b;
-    if (!read_merge(value, &a, &n_a, &b, &n_b)) return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
+    if (!read_merge(value, &a, &n_a, &b, &n_b))
+        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
     int32_t left = 0, right = 0, result = 0;
-    sol_status st = sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err);
-    if (st == SOL_OK) st = find_text(l, a, n_a, i, &left, err);
-    if (st == SOL_OK) st = find_text(l, b, n_b, i, &right, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err));
+    SOL_TRY(find_text(l, a, n_a, i, &left, err));
+    SOL_TRY(find_text(l, b, n_b, i, &right, err));
     memcpy(l->scratch, a, n_a);
     memcpy(l->scratch + n_a, b, n_b);
-    st = find_text(l, l->scratch, n_a + n_b, i, &result, err);
-    return st == SOL_OK ? sol_tok_add_merge(l->t, left, right, result, err) : st;
+    SOL_TRY(find_text(l, l->scratch, n_a + n_b, i, &result, err));
+    return sol_tok_add_merge(l->t, left, right, result, err);
 }
 
 static sol_status add_merges(loader *l, sol_err *err)
 {
     json_t *merges = json_object_get(l->model, "merges"), *value;
-    sol_status st = SOL_OK;
     size_t i;
-    if (!json_is_array(merges)) return sol_fail(err, SOL_ERR_FORMAT, "model.merges is missing or not an array");
-    json_array_foreach (merges, i, value) {
-        if (strncmp(json_is_string(value) ? json_string_value(value) : "", "#version", 8) == 0) continue; /* of a merges.txt */
-        st = add_merge(l, value, i, err);
-        if (st != SOL_OK) return st;
+    if (!json_is_array(merges))
+        return sol_fail(err, SOL_ERR_FORMAT, "model.merges is missing or not an array");
+    json_array_foreach(merges, i, value)
+    {
+        if (strncmp(json_is_string(value) ? json_string_value(value) : "", "#version", 8) == 0)
+            continue; /* of a merges.txt */
+        SOL_TRY(add_merge(l, value, i, err));
     }
     l->t->merges_given = true;
-    return st;
+    return SOL_OK;
 }
 
 /* What a post-processor puts in front of a text and behind it. */
@@ -242,27 +244,33 @@ static sol_status frame_id(const loader *l, frame *f, bool behind, const json_t 
     return SOL_OK;
 }
 
+/* The ids of one special token of a template. */
+static sol_status frame_special(const loader *l, const json_t *processor, const char *name,
+                                frame *f, bool behind, sol_err *err)
+{
+    const json_t *about = json_object_get(json_object_get(processor, "special_tokens"), name);
+    const json_t *ids = json_object_get(about, "ids");
+    if (!json_is_array(ids)) return sol_fail(err, SOL_ERR_FORMAT, "no ids for '%.64s'", name);
+    for (size_t k = 0; k < json_array_size(ids); k++) {
+        sol_status st = frame_id(l, f, behind, json_array_get(ids, k), err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "'%.64s'", name);
+    }
+    return SOL_OK;
+}
+
 static sol_status read_template(const loader *l, const json_t *processor, frame *f, sol_err *err)
 {
     const json_t *single = json_object_get(processor, "single");
     int texts = 0;
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(single); i++) {
+    for (size_t i = 0; i < json_array_size(single); i++) {
         const json_t *item = json_array_get(single, i), *special = json_object_get(item, "SpecialToken");
-        const char *name = string_of(special, "id");
-        const json_t *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name), "ids");
-        if (!special) {
+        if (special)
+            SOL_TRY(frame_special(l, processor, string_of(special, "id"), f, texts > 0, err));
+        else
             texts += strcmp(string_of(json_object_get(item, "Sequence"), "id"), "A") == 0 ? 1 : 2;
-            continue;
-        }
-        if (!json_is_array(ids)) st = sol_fail(err, SOL_ERR_FORMAT, "no ids for '%.64s'", name);
-        for (size_t k = 0; st == SOL_OK && k < json_array_size(ids); k++) {
-            st = frame_id(l, f, texts > 0, json_array_get(ids, k), err);
-            if (st != SOL_OK) sol_err_prefix(err, st, "'%.64s'", name);
-        }
     }
-    if (st == SOL_OK && texts != 1) st = sol_fail(err, SOL_ERR_UNSUPPORTED, "'single' has the text A not once");
-    return st;
+    if (texts != 1) return sol_fail(err, SOL_ERR_UNSUPPORTED, "'single' has the text A not once");
+    return SOL_OK;
 }
 
 /* One processor; those of a sequence wrap each other, the last is outermost. */
@@ -270,27 +278,30 @@ static sol_status read_processor(const loader *l, const json_t *p, frame *f, int
 {
     enum { MAX_DEPTH = 16 };
     const char *type = string_of(p, "type");
-    sol_status st = SOL_OK;
-    if (!p || json_is_null(p) || strcmp(type, "ByteLevel") == 0) return st; /* it moves offsets alone */
+    if (!p || json_is_null(p) || strcmp(type, "ByteLevel") == 0)
+        return SOL_OK; /* it moves offsets alone */
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
         const json_t *list = json_object_get(p, "processors");
-        for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
-            st = read_processor(l, json_array_get(list, i), f, depth + 1, err);
-        return st;
+        for (size_t i = 0; i < json_array_size(list); i++)
+            SOL_TRY(read_processor(l, json_array_get(list, i), f, depth + 1, err));
+        return SOL_OK;
     }
     frame outer = {0};
     if (strcmp(type, "TemplateProcessing") == 0) {
-        st = read_template(l, p, &outer, err);
+        SOL_TRY(read_template(l, p, &outer, err));
     } else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
-        st = frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err);
-        if (st == SOL_OK) st = frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err);
+        SOL_TRY(frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err));
+        SOL_TRY(frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err));
     } else {
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                      "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)", type);
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)",
+            type);
     }
-    if (st == SOL_OK && (outer.n_head + f->n_head > SOL_TOK_MAX_TEMPLATE || outer.n_tail + f->n_tail > SOL_TOK_MAX_TEMPLATE))
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens", SOL_TOK_MAX_TEMPLATE);
-    if (st != SOL_OK) return st;
+    if (outer.n_head + f->n_head > SOL_TOK_MAX_TEMPLATE ||
+        outer.n_tail + f->n_tail > SOL_TOK_MAX_TEMPLATE)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens",
+                        SOL_TOK_MAX_TEMPLATE);
     memcpy(outer.head + outer.n_head, f->head, (size_t)f->n_head * sizeof *f->head);
     memcpy(f->tail + f->n_tail, outer.tail, (size_t)outer.n_tail * sizeof *f->tail);
     memcpy(f->head, outer.head, sizeof f->head);
@@ -309,10 +320,11 @@ static sol_status read_post_processor(loader *l, sol_err *err)
     memcpy(t->tail, f.tail, sizeof t->tail);
     t->n_head = f.n_head;
     t->n_tail = f.n_tail;
-    return st;
+    return SOL_OK;
 }
 
-/* tokenizer.json names no BOS and EOS: the template's first id, else the usual names among the special tokens. */
+/* A tokenizer.json names no BOS and EOS: they are the template's first id, else what has one of the
+ * usual names among the special tokens. */
 static void guess_bos_eos(loader *l)
 {
     static const char *const bos[] = {"<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>"};
@@ -327,7 +339,7 @@ static void guess_bos_eos(loader *l)
     }
 }
 
-/* What stands for a byte without a token. */
+/* Reads the unknown token, which stands for a byte that has no token. */
 static sol_status read_unknown(loader *l, sol_err *err)
 {
     const char *text = string_of(l->model, "unk_token");
@@ -341,18 +353,18 @@ static sol_status read_unknown(loader *l, sol_err *err)
 static sol_status check_model(const loader *l, sol_err *err)
 {
     const char *type = string_of(l->model, "type");
-    if (!json_is_object(l->model)) return sol_fail(err, SOL_ERR_FORMAT, "'model' is missing or not an object");
+    if (!json_is_object(l->model))
+        return sol_fail(err, SOL_ERR_FORMAT, "'model' is missing or not an object");
     if (*type && strcmp(type, "BPE") != 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "model.type '%.32s': only BPE is supported; a LLaMA model with another tokenizer needs text as ids, "
                         "or one of its BPE conversions", type);
-    sol_status st = want_false(l->model, "dropout", "model", err);
-    if (st == SOL_OK) st = want_false(l->model, "continuing_subword_prefix", "model", err);
-    if (st == SOL_OK) st = want_false(l->model, "end_of_word_suffix", "model", err);
-    return st;
+    SOL_TRY(want_false(l->model, "dropout", "model", err));
+    SOL_TRY(want_false(l->model, "continuing_subword_prefix", "model", err));
+    return want_false(l->model, "end_of_word_suffix", "model", err);
 }
 
-/* A byte-level vocabulary with all 256 bytes never meets an unknown one. */
+/* Whether a byte has no token. A byte-level vocabulary with all 256 never meets an unknown one. */
 static bool lacks_a_byte(const loader *l)
 {
     for (int b = 0; b < 256; b++) {
@@ -375,9 +387,9 @@ static sol_status is_one_word(const sol_tokenizer *t, const entry *e, bool *yes,
 {
     sol_pretok_scratch *s;
     int words = 0;
-    sol_status st = sol_pretok_scratch_create(&s, err);
-    if (st != SOL_OK) return st;
-    st = sol_pretok_run(&t->pretok, s, e->text, e->n, SOL_PLACE_FIRST, count_word, &words, err);
+    SOL_TRY(sol_pretok_scratch_create(&s, err));
+    sol_status st =
+        sol_pretok_run(&t->pretok, s, e->text, e->n, SOL_PLACE_FIRST, count_word, &words, err);
     sol_pretok_scratch_free(&s);
     *yes = words == 1;
     return st;
@@ -389,32 +401,30 @@ static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *
     const sol_tokenizer *t = l->t;
     const json_t *merges = json_object_get(l->model, "merges");
     const entry *e = &l->entries[id];
-    sol_status st = SOL_OK;
     *yes = sol_utf8_char(e->text, e->n) == e->n;
-    if (!*yes && t->ignore_merges) st = is_one_word(t, e, yes, err);
-    for (size_t i = 0; st == SOL_OK && !*yes && i < json_array_size(merges); i++) {
+    if (!*yes && t->ignore_merges) SOL_TRY(is_one_word(t, e, yes, err));
+    for (size_t i = 0; !*yes && i < json_array_size(merges); i++) {
         const char *a, *b;
         size_t n_a, n_b;
-        if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n && memcmp(a, e->text, n_a) == 0 &&
-            memcmp(b, e->text + n_a, n_b) == 0)
+        if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n &&
+            memcmp(a, e->text, n_a) == 0 && memcmp(b, e->text + n_a, n_b) == 0)
             *yes = true;
     }
-    return st;
+    return SOL_OK;
 }
 
-/* What about the added tokens version 1 cannot hold; NULL: nothing. */
+/* *what: the property of the added tokens that version 1 cannot hold; NULL: none. */
 static sol_status added_beyond_version_1(const loader *l, const char **what, sol_err *err)
 {
     const uint8_t strips = SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_SINGLE_WORD;
     int normalized = -1;
-    sol_status st = SOL_OK;
     *what = NULL;
-    for (int64_t id = 0; st == SOL_OK && !*what && id < l->n_ids; id++) {
+    for (int64_t id = 0; !*what && id < l->n_ids; id++) {
         const entry *e = &l->entries[id];
         bool reachable = false;
         if (e->text && e->type == SOL_TOKEN_NORMAL) continue;
         int now = (e->added & SOL_ADDED_NORMALIZED) != 0;
-        if (e->added & SOL_ADDED_IN_VOCAB) st = is_reachable(l, (int32_t)id, &reachable, err);
+        if (e->added & SOL_ADDED_IN_VOCAB) SOL_TRY(is_reachable(l, (int32_t)id, &reachable, err));
         if (!e->text)
             *what = "ids without tokens";
         else if (e->added & strips)
@@ -425,11 +435,12 @@ static sol_status added_beyond_version_1(const loader *l, const char **what, sol
             *what = "an added token that merges make, too";
         normalized = now;
     }
-    return st;
+    return SOL_OK;
 }
 
-/* The form of LLaMA-2, which version 1 calls SentencePiece: all bytes are tokens, a blank becomes U+2581, mostly with one in front of
- * every text, and nothing else is done to it. */
+/* Whether it is a tokenizer in the form of LLaMA-2, which version 1 calls SentencePiece: all bytes
+ * are tokens, a blank becomes U+2581, mostly with one in front of every text, and nothing else is
+ * done to a text. */
 static bool is_llama_2(const loader *l)
 {
     static const char underscore[] = "\xE2\x96\x81";
@@ -464,8 +475,7 @@ static bool is_llama_2(const loader *l)
 static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
 {
     sol_tokenizer *t = l->t;
-    sol_status st = added_beyond_version_1(l, &t->beyond, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(added_beyond_version_1(l, &t->beyond, err));
     if (!byte_level && !t->beyond && is_llama_2(l)) {
         t->kind = SOL_TOK_SENTENCEPIECE;
         t->add_space_prefix = t->decoder.n_strip > 0;
@@ -486,14 +496,15 @@ static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
     t->byte_fallback = false;
     t->fuse_unk = t->fuse_unk && lacks && *string_of(l->model, "unk_token");
     if (t->fuse_unk) t->beyond = "fuse_unk";
-    if (!sol_pretok_is_plain(&t->pretok)) t->beyond = "add_prefix_space, or a pre-tokenizer that does not isolate what it matches";
+    if (!sol_pretok_is_plain(&t->pretok))
+        t->beyond = "add_prefix_space, or a pre-tokenizer that does not isolate what it matches";
     t->only_nfc =
         !t->beyond && t->normalizer.n == 1 && t->normalizer.step[0].kind == SOL_NORMAL_NFC;
     if (t->normalizer.n) t->beyond = "a normalizer";
     return SOL_OK;
 }
 
-/* The file itself, without white space and without what is about batches. */
+/* Keeps the file itself, without white space and without what is about batches. */
 static sol_status keep_json(loader *l, sol_err *err)
 {
     sol_tokenizer *t = l->t;
@@ -512,28 +523,24 @@ static sol_status load(loader *l, sol_err *err)
 {
     bool byte_level;
     l->model = json_object_get(l->root, "model");
-    sol_status st = check_model(l, err);
-    if (st == SOL_OK) st = sol_tok_create(&l->t, SOL_TOK_CHARACTERS, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_model(l, err));
+    SOL_TRY(sol_tok_create(&l->t, SOL_TOK_CHARACTERS, err));
     sol_tokenizer *t = l->t;
     t->ignore_merges = json_is_true(json_object_get(l->model, "ignore_merges"));
     t->byte_fallback = json_is_true(json_object_get(l->model, "byte_fallback"));
     t->fuse_unk = json_is_true(json_object_get(l->model, "fuse_unk"));
-    st = collect_entries(l, err);
-    if (st == SOL_OK) st = sol_tok_read_steps(t, l->root, &byte_level, err);
-    if (st == SOL_OK) st = settle_kind(l, byte_level, err);
-    if (st == SOL_OK) st = add_tokens(l, err);
-    if (st == SOL_OK) st = add_merges(l, err);
-    if (st == SOL_OK) st = read_post_processor(l, err);
-    if (st == SOL_OK) st = read_unknown(l, err);
-    if (st == SOL_OK) guess_bos_eos(l);
-    if (st == SOL_OK && t->beyond) {
-        st = keep_json(l, err);
-    } else if (st == SOL_OK) {
-        sol_free(t->added); /* it says nothing that version 1 does not */
-        t->added = NULL;
-    }
-    return st;
+    SOL_TRY(collect_entries(l, err));
+    SOL_TRY(sol_tok_read_steps(t, l->root, &byte_level, err));
+    SOL_TRY(settle_kind(l, byte_level, err));
+    SOL_TRY(add_tokens(l, err));
+    SOL_TRY(add_merges(l, err));
+    SOL_TRY(read_post_processor(l, err));
+    SOL_TRY(read_unknown(l, err));
+    guess_bos_eos(l);
+    if (t->beyond) return keep_json(l, err);
+    sol_free(t->added); /* it says nothing that version 1 does not */
+    t->added = NULL;
+    return SOL_OK;
 }
 
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size, sol_err *err)

@@ -1,4 +1,5 @@
-/* normalizer, pre_tokenizer and decoder of a tokenizer.json. What is not known is refused by its name. */
+/* Reads normalizer, pre_tokenizer and decoder of a tokenizer.json for tokenizer_json.c. A step that
+ * is not known is refused by its name. */
 #include <jansson.h>
 #include <string.h>
 
@@ -28,17 +29,17 @@ static bool is_one_character(const char *s)
 
 typedef sol_status (*step_fn)(sol_tokenizer *t, const json_t *step, void *user, sol_err *err);
 
-/* One step, or those under `key` of a Sequence, in order. */
+/* Calls fn for one step, or for those under `key` of a Sequence, in order. */
 static sol_status for_each_step(sol_tokenizer *t, const json_t *step, const char *key, step_fn fn, void *user, int depth, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    if (!step || json_is_null(step)) return st;
+    if (!step || json_is_null(step)) return SOL_OK;
     if (strcmp(string_of(step, "type"), "Sequence") != 0) return fn(t, step, user, err);
     const json_t *list = json_object_get(step, key);
-    if (!json_is_array(list) || depth == MAX_DEPTH) return sol_fail(err, SOL_ERR_FORMAT, "Sequence without '%s'", key);
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(list); i++)
-        st = for_each_step(t, json_array_get(list, i), key, fn, user, depth + 1, err);
-    return st;
+    if (!json_is_array(list) || depth == MAX_DEPTH)
+        return sol_fail(err, SOL_ERR_FORMAT, "Sequence without '%s'", key);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        SOL_TRY(for_each_step(t, json_array_get(list, i), key, fn, user, depth + 1, err));
+    return SOL_OK;
 }
 
 /* {"String": s} or {"Regex": s}: one of *find and *regex, the other is NULL. */
@@ -58,10 +59,11 @@ static sol_status read_pattern(const json_t *step, const char **find, const char
 static sol_status add_replace(sol_tokenizer *t, const json_t *step, sol_err *err)
 {
     const char *find, *regex, *content = string_of(step, "content");
-    sol_status st = read_pattern(step, &find, &regex, err);
-    if (st != SOL_OK) return st;
-    if (!json_is_string(json_object_get(step, "content"))) return sol_fail(err, SOL_ERR_FORMAT, "Replace without 'content'");
-    if (find && strcmp(find, " ") == 0 && is_one_character(content)) memcpy(t->space, content, strlen(content) + 1);
+    SOL_TRY(read_pattern(step, &find, &regex, err));
+    if (!json_is_string(json_object_get(step, "content")))
+        return sol_fail(err, SOL_ERR_FORMAT, "Replace without 'content'");
+    if (find && strcmp(find, " ") == 0 && is_one_character(content))
+        memcpy(t->space, content, strlen(content) + 1);
     return sol_normalizer_add_replace(&t->normalizer, find, regex, content, err);
 }
 
@@ -86,7 +88,8 @@ static sol_status add_normalizer(sol_tokenizer *t, const json_t *step, void *use
 
 /* ---- pre_tokenizer ---- */
 
-/* ASCII's signs and what unicode_categories 0.1 takes for punctuation, which is Unicode 8. */
+/* The punctuation of ASCII, and what unicode_categories 0.1 takes for punctuation: that of
+ * Unicode 8. */
 #define REGEX_PUNCTUATION                                                                                                              \
     "(?![\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E4F}\\x{2E52}-\\x{2E5D}\\x{10D6E}"   \
     "\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}\\x{113D5}\\x{113D7}\\x{113D8}\\x{1144B}-\\x{1144F}\\x{1145A}\\x{1145B}" \
@@ -119,12 +122,9 @@ static void escape(const char *text, char *out)
 static sol_status add_literal(sol_pretok *p, const char *find, sol_split split, bool invert, sol_err *err)
 {
     char *regex;
-    size_t room;
-    sol_status st = sol_size_mul(strlen(find) + 1, 2, &room, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&regex, room, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&regex, strlen(find) + 1, 2, err));
     escape(find, regex);
-    st = sol_pretok_add_split(p, regex, split, invert, err);
+    sol_status st = sol_pretok_add_split(p, regex, split, invert, err);
     sol_free(regex);
     return st;
 }
@@ -134,12 +134,12 @@ static sol_status add_split(sol_pretok *p, const json_t *step, sol_err *err)
     const char *find, *regex;
     sol_split split;
     bool invert = is_true(step, "invert", false);
-    sol_status st = read_pattern(step, &find, &regex, err);
-    if (st == SOL_OK) st = read_split(step, "", &split, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_pattern(step, &find, &regex, err));
+    SOL_TRY(read_split(step, "", &split, err));
     if (find) return add_literal(p, find, split, invert, err);
     if (split == SOL_SPLIT_ISOLATED) invert = false; /* no difference */
-    if (strcmp(regex, SOL_REGEX_DIGIT) == 0) regex = "(?:" SOL_REGEX_DIGIT ")"; /* that text stands for Rust's digits */
+    if (strcmp(regex, SOL_REGEX_DIGIT) == 0)
+        regex = "(?:" SOL_REGEX_DIGIT ")"; /* that text stands for Rust's digits */
     if (strcmp(regex, SOL_REGEX_DIGITS) == 0) regex = "(?:" SOL_REGEX_DIGITS ")";
     return sol_pretok_add_split(p, regex, split, invert, err);
 }
@@ -170,11 +170,11 @@ static sol_status add_metaspace(sol_tokenizer *t, const json_t *step, sol_err *e
 
 static sol_status add_byte_level(sol_tokenizer *t, const json_t *step, bool *byte_level, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *byte_level = true;
-    if (is_true(step, "add_prefix_space", false)) st = sol_pretok_add_prefix_space(&t->pretok, err);
-    if (st == SOL_OK && is_true(step, "use_regex", true)) st = sol_pretok_add(&t->pretok, SOL_REGEX_GPT2, err);
-    return st;
+    if (is_true(step, "add_prefix_space", false))
+        SOL_TRY(sol_pretok_add_prefix_space(&t->pretok, err));
+    if (is_true(step, "use_regex", true)) SOL_TRY(sol_pretok_add(&t->pretok, SOL_REGEX_GPT2, err));
+    return SOL_OK;
 }
 
 static sol_status add_pretokenizer(sol_tokenizer *t, const json_t *step, void *user, sol_err *err)
@@ -183,7 +183,9 @@ static sol_status add_pretokenizer(sol_tokenizer *t, const json_t *step, void *u
     bool *byte_level = user;
     sol_pretok *p = &t->pretok;
     sol_split split;
-    if (*byte_level) return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' behind ByteLevel is not supported", type);
+    if (*byte_level)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' behind ByteLevel is not supported",
+                        type);
     if (strcmp(type, "Split") == 0) return add_split(p, step, err);
     if (strcmp(type, "ByteLevel") == 0) return add_byte_level(t, step, byte_level, err);
     if (strcmp(type, "Metaspace") == 0) return add_metaspace(t, step, err);
@@ -191,20 +193,23 @@ static sol_status add_pretokenizer(sol_tokenizer *t, const json_t *step, void *u
         return sol_pretok_add(p, is_true(step, "individual_digits", false) ? SOL_REGEX_DIGIT : SOL_REGEX_DIGITS, err);
     if (strcmp(type, "Whitespace") == 0)
         return sol_pretok_add_split(p, SOL_REGEX_RUST_WORD "+|[^\\s" SOL_REGEX_RUST_WORD_SET "]+", SOL_SPLIT_REMOVED, true, err);
-    if (strcmp(type, "WhitespaceSplit") == 0) return sol_pretok_add_split(p, "\\s", SOL_SPLIT_REMOVED, false, err);
+    if (strcmp(type, "WhitespaceSplit") == 0)
+        return sol_pretok_add_split(p, "\\s", SOL_SPLIT_REMOVED, false, err);
     if (strcmp(type, "CharDelimiterSplit") == 0 && is_one_character(string_of(step, "delimiter")))
         return add_literal(p, string_of(step, "delimiter"), SOL_SPLIT_REMOVED, false, err);
     if (strcmp(type, "Punctuation") == 0) {
-        sol_status st = read_split(step, "Isolated", &split, err);
-        return st == SOL_OK ? sol_pretok_add_split(p, REGEX_PUNCTUATION, split, false, err) : st;
+        SOL_TRY(read_split(step, "Isolated", &split, err));
+        return sol_pretok_add_split(p, REGEX_PUNCTUATION, split, false, err);
     }
     if (strcmp(type, "BertPreTokenizer") == 0) {
-        sol_status st = sol_pretok_add_split(p, "\\s", SOL_SPLIT_REMOVED, false, err);
-        return st == SOL_OK ? sol_pretok_add(p, REGEX_PUNCTUATION, err) : st;
+        SOL_TRY(sol_pretok_add_split(p, "\\s", SOL_SPLIT_REMOVED, false, err));
+        return sol_pretok_add(p, REGEX_PUNCTUATION, err);
     }
-    return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                    "'%.32s' is not supported (ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, "
-                    "CharDelimiterSplit, BertPreTokenizer are)", type);
+    return sol_fail(
+        err, SOL_ERR_UNSUPPORTED,
+        "'%.32s' is not supported (ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, "
+        "CharDelimiterSplit, BertPreTokenizer are)",
+        type);
 }
 
 /* ---- decoder ---- */
@@ -216,17 +221,15 @@ typedef struct decoding {
 static sol_status add_decoder_replace(sol_decoder *d, const char *find, const char *content, sol_err *err)
 {
     if (d->n_replace == SOL_TOK_MAX_REPLACE) return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d Replace", SOL_TOK_MAX_REPLACE);
-    sol_status st = sol_copy_string(&d->find[d->n_replace], find, strlen(find), err);
-    if (st == SOL_OK) st = sol_copy_string(&d->content[d->n_replace], content, strlen(content), err);
-    d->n_replace++;
-    return st;
+    int i = d->n_replace++;
+    SOL_TRY(sol_copy_string(&d->find[i], find, strlen(find), err));
+    return sol_copy_string(&d->content[i], content, strlen(content), err);
 }
 
 static sol_status read_decoder_replace(sol_decoder *d, const json_t *step, const decoding *seen, sol_err *err)
 {
     const char *find, *regex;
-    sol_status st = read_pattern(step, &find, &regex, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_pattern(step, &find, &regex, err));
     if (!find || seen->bytes || (seen->fused && !is_one_character(find)))
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "Replace of a Regex, behind ByteFallback, or of several characters behind Fuse is not supported");
@@ -249,8 +252,9 @@ static sol_status add_decoder(sol_tokenizer *t, const json_t *step, void *user, 
     const char *type = string_of(step, "type");
     decoding *seen = user;
     sol_decoder *d = &t->decoder;
-    sol_status st = SOL_OK;
-    if (seen->last) return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' behind the step that ends a text is not supported", type);
+    if (seen->last)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%.32s' behind the step that ends a text is not supported", type);
     if (strcmp(type, "Replace") == 0) return read_decoder_replace(d, step, seen, err);
     if (strcmp(type, "ByteFallback") == 0 && !seen->fused) {
         d->bytes = seen->bytes = true;
@@ -258,18 +262,21 @@ static sol_status add_decoder(sol_tokenizer *t, const json_t *step, void *user, 
         seen->fused = true;
     } else if (strcmp(type, "Strip") == 0) {
         seen->last = true;
-        st = read_decoder_strip(d, step, seen, err);
-    } else if (strcmp(type, "Metaspace") == 0 && !seen->fused && !seen->bytes && is_one_character(string_of(step, "replacement"))) {
+        SOL_TRY(read_decoder_strip(d, step, seen, err));
+    } else if (strcmp(type, "Metaspace") == 0 && !seen->fused && !seen->bytes &&
+               is_one_character(string_of(step, "replacement"))) {
         const char *space = string_of(step, "replacement");
         memcpy(d->space, space, strlen(space) + 1);
         d->drop_first = strcmp(string_of(step, "prepend_scheme"), "never") != 0 &&
                         !json_is_false(json_object_get(step, "add_prefix_space"));
         seen->last = true;
     } else {
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                      "'%.32s' is not supported here (ByteLevel, Metaspace, or Replace, ByteFallback, Fuse, Strip are)", type);
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "'%.32s' is not supported here (ByteLevel, Metaspace, or Replace, ByteFallback, Fuse, Strip are)",
+            type);
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status only_byte_level(sol_tokenizer *t, const json_t *step, void *user, sol_err *err)
@@ -279,7 +286,7 @@ static sol_status only_byte_level(sol_tokenizer *t, const json_t *step, void *us
     return sol_fail(err, SOL_ERR_UNSUPPORTED, "'%.32s' of a byte-level tokenizer is not supported", string_of(step, "type"));
 }
 
-/* A file without a decoder: blanks come back. */
+/* The decoder of a file that has none: it turns the signs for blanks back into blanks. */
 static sol_status natural_decoder(sol_tokenizer *t, sol_err *err)
 {
     sol_decoder *d = &t->decoder;
@@ -292,20 +299,22 @@ static sol_status natural_decoder(sol_tokenizer *t, sol_err *err)
     return t->space[0] ? add_decoder_replace(d, t->space, " ", err) : SOL_OK;
 }
 
+static sol_status read_decoder(sol_tokenizer *t, const json_t *decoder, bool byte_level,
+                               sol_err *err)
+{
+    decoding seen = {0};
+    if (byte_level) return for_each_step(t, decoder, "decoders", only_byte_level, NULL, 0, err);
+    if (!decoder || json_is_null(decoder)) return natural_decoder(t, err);
+    return for_each_step(t, decoder, "decoders", add_decoder, &seen, 0, err);
+}
+
 sol_status sol_tok_read_steps(sol_tokenizer *t, const json_t *root, bool *byte_level, sol_err *err)
 {
-    const json_t *decoder = json_object_get(root, "decoder");
-    decoding seen = {0};
     *byte_level = false;
     sol_status st = for_each_step(t, json_object_get(root, "normalizer"), "normalizers", add_normalizer, NULL, 0, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "normalizer");
     st = for_each_step(t, json_object_get(root, "pre_tokenizer"), "pretokenizers", add_pretokenizer, byte_level, 0, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "pre_tokenizer");
-    if (*byte_level)
-        st = for_each_step(t, decoder, "decoders", only_byte_level, NULL, 0, err);
-    else if (!decoder || json_is_null(decoder))
-        st = natural_decoder(t, err);
-    else
-        st = for_each_step(t, decoder, "decoders", add_decoder, &seen, 0, err);
-    return st == SOL_OK ? st : sol_err_prefix(err, st, "decoder");
+    st = read_decoder(t, json_object_get(root, "decoder"), *byte_level, err);
+    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "decoder");
 }

@@ -1,4 +1,5 @@
-/* Tokenizers by what their bytes are. */
+/* Opens a tokenizer in whatever form it comes: by its first bytes it is our serialized form, a
+ * tokenizer.json or llama2.c's. */
 #include <ctype.h>
 #include <string.h>
 
@@ -8,24 +9,25 @@
 
 enum { MAX_FILE = 512 << 20 };
 
-sol_status sol_tokenizer_from_memory(sol_tokenizer **out, const char *name, const void *data, size_t size,
-                                     sol_err *err)
+static sol_status parse(sol_tokenizer **t, const char *name, const void *data, size_t size,
+                        sol_err *err)
 {
     const char *text = data;
     size_t first = 0, magic = sizeof SOL_TOK_MAGIC - 1;
-    sol_tokenizer *t = NULL;
-    sol_status st;
-    *out = NULL;
     while (first < size && isspace((unsigned char)text[first])) first++;
     if (size >= magic && memcmp(text, SOL_TOK_MAGIC, magic) == 0)
-        st = sol_tok_from_serialized(&t, name, data, size, err);
-    else if (first < size && text[first] == '{')
-        st = sol_tok_from_json(&t, name, data, size, err);
-    else
-        st = sol_tok_from_llama2c(&t, name, data, size, err);
-    if (st == SOL_OK) st = sol_tok_finish(t, name, err);
-    if (st != SOL_OK) sol_tokenizer_free(&t);
-    *out = t;
+        return sol_tok_from_serialized(t, name, data, size, err);
+    if (first < size && text[first] == '{') return sol_tok_from_json(t, name, data, size, err);
+    return sol_tok_from_llama2c(t, name, data, size, err);
+}
+
+sol_status sol_tokenizer_from_memory(sol_tokenizer **out, const char *name, const void *data,
+                                     size_t size, sol_err *err)
+{
+    *out = NULL;
+    sol_status st = parse(out, name, data, size, err);
+    if (st == SOL_OK) st = sol_tok_finish(*out, name, err);
+    if (st != SOL_OK) sol_tokenizer_free(out);
     return st;
 }
 
