@@ -91,7 +91,7 @@ static double gradients(trainer *t, bool due)
 static void train_to(trainer *t, int64_t end)
 {
     for (; t->step < end; t->step++) {
-        bool due = t->study && sol_study_due(t->study, t->step);
+        bool due = sol_study_due(t->study, t->step);
         double loss = gradients(t, due);
         sol_study_at at = {.step = t->step, .tokens = t->step * TOKENS, .lambda = 0.25, .lr = 0.01, .loss = loss};
         if (due) ck_ok(sol_study_record(t->study, t->graph, &at, err));

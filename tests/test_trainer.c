@@ -326,7 +326,7 @@ static void check_resume(const char *const *set)
         if (i == 3) {
             ck_ok(sol_trainer_run(t, err));
         } else {
-            while (t->step < (uint64_t)stop_after[i]) ck_ok(sol_trainer_step(t, err));
+            while (t->step < (uint64_t)stop_after[i]) ck_ok(sol_trainer_advance(t, err));
         }
         sol_trainer_free(&t);
         sol_config_free(&c);
@@ -410,18 +410,18 @@ START_TEST(a_fused_step_that_is_not_finite)
     world_make(&w);
     sol_config *c = make_job(&w, "a", set);
     ck_ok(open_job(&w, &t, c, false, err));
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     size_t bytes = (size_t)t->model->n_elements * sizeof(float);
     float *x = sol_model_f32(t->model, sol_model_final_norm(t->model)), *copy = malloc(bytes);
     *x = NAN;
     memcpy(copy, t->model->data, bytes);
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     ck_assert_mem_eq(copy, t->model->data, bytes);
     ck_assert_uint_eq(t->skipped, 1);
     ck_assert_int_eq(t->optim->t, 1);
     *x = 1;
     uint64_t before = sol_alloc_count();
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     ck_assert_uint_eq(sol_alloc_count(), before);
     ck_assert_int_eq(t->optim->t, 2);
     ck_assert_int_ne(memcmp(copy, t->model->data, bytes), 0);
@@ -496,9 +496,9 @@ START_TEST(a_step_allocates_nothing)
     world_make(&w);
     sol_config *c = make_job(&w, "a", set);
     ck_ok(open_job(&w, &t, c, false, err));
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     uint64_t before = sol_alloc_count();
-    for (int i = 0; i < 5; i++) ck_ok(sol_trainer_step(t, err));
+    for (int i = 0; i < 5; i++) ck_ok(sol_trainer_advance(t, err));
     ck_assert_uint_eq(sol_alloc_count(), before);
     sol_trainer_free(&t);
     sol_config_free(&c);
@@ -514,22 +514,22 @@ START_TEST(a_step_that_is_not_finite_is_skipped)
     world_make(&w);
     sol_config *c = make_job(&w, "a", set);
     ck_ok(open_job(&w, &t, c, false, err));
-    ck_ok(sol_trainer_step(t, err));
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     float *x = sol_model_f32(t->model, sol_model_final_norm(t->model)), keep = *x;
     float other = x[1];
     *x = NAN;
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     ck_assert_uint_eq(t->skipped, 1);
     ck_assert_int_eq(t->optim->t, 2);
     ck_assert(x[1] == other);
     ck_assert_ptr_nonnull(strstr(w.warning, "step 3: loss nan"));
     *x = keep;
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     ck_assert_int_eq(t->optim->t, 3);
     ck_assert_int_eq(t->saved_step, 4);
     *x = INFINITY;
-    ck_ok(sol_trainer_step(t, err));
+    ck_ok(sol_trainer_advance(t, err));
     ck_fails(sol_trainer_run(t, err), SOL_ERR_NONFINITE,
              "3 skipped steps are more than train.max_skipped; the last checkpoint is of step 4");
     sol_trainer_free(&t);
@@ -556,7 +556,7 @@ START_TEST(one_run_a_directory)
     ck_ok(open_job(&w, &t, c, false, err));
     ck_fails(open_job(&w, &u, c, true, err), SOL_ERR_LOCKED, "in use by process");
     ck_assert_ptr_null(u);
-    while (t->step < 5) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 5) ck_ok(sol_trainer_advance(t, err));
     sol_trainer_free(&t);
     char *before = metrics_of(&w, "a");
     ck_fails(run_job(&w, "a", NULL, false, err), SOL_ERR_USAGE, "holds a run already; --resume");
@@ -582,7 +582,7 @@ START_TEST(a_damaged_checkpoint_is_put_aside)
     ck_ok(run_job(&w, "a", NULL, false, err));
     sol_config *c = make_job(&w, "b", NULL);
     ck_ok(open_job(&w, &t, c, false, err));
-    while (t->step < 7) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 7) ck_ok(sol_trainer_advance(t, err));
     sol_trainer_free(&t);
     path_in(&w, "b/ckpt/step-000006.h5", path);
     ck_assert_int_eq(truncate(path, 5000), 0);
@@ -606,7 +606,7 @@ START_TEST(lost_metrics_do_not_stop_a_resume)
     world_make(&w);
     sol_config *c = make_job(&w, "a", NULL);
     ck_ok(open_job(&w, &t, c, false, err));
-    while (t->step < 6) ck_ok(sol_trainer_step(t, err));
+    while (t->step < 6) ck_ok(sol_trainer_advance(t, err));
     sol_trainer_free(&t);
     path_in(&w, "a/metrics.jsonl", path);
     ck_assert_int_eq(unlink(path), 0);
@@ -649,7 +649,7 @@ START_TEST(text_from_the_model_itself)
     ck_ok(run_job(&w, "a", set, false, err));
     sol_config *c = make_job(&w, "b", set);
     ck_ok(open_job(&w, &t, c, false, err));
-    for (int i = 0; i < 4; i++) ck_ok(sol_trainer_step(t, err));
+    for (int i = 0; i < 4; i++) ck_ok(sol_trainer_advance(t, err));
     sol_trainer_free(&t);
     sol_config_free(&c);
     ck_ok(run_job(&w, "b", set, true, err));

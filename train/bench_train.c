@@ -162,7 +162,7 @@ static double passed(profile *p)
     return p->at - from;
 }
 
-/* What sol_trainer_step does between its batch and its line. */
+/* What sol_trainer_step does with its batch. */
 static double run_step(bench *b, sol_graph *g, profile *p)
 {
     double begun = sol_clock(), loss;

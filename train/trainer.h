@@ -1,15 +1,16 @@
 /* The training loop.
  *
  *     sol_trainer *t;
- *     st = sol_trainer_open(&t, program, config, resume, err);   // everything a step needs, allocated once
- *     st = sol_trainer_run(t, err);                              // to the last step, or until sol_interrupted()
+ *     st = sol_trainer_open(&t, program, config, resume, err);   // allocates once what steps need
+ *     st = sol_trainer_run(t, err);                // to the last step, or until sol_interrupted()
  *     sol_trainer_free(&t);
  *
- * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW (with optim.fused block by block inside
- * the backward pass; a gradient that is not finite then stops the update where it shows, the blocks above it have moved). Then, where due:
- * evaluation, the line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step depends on, and the
- * length of metrics.jsonl at that moment; a resume cuts the file to it. So a run that was killed anywhere goes on
- * with the same bits. */
+ * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW.
+ * With optim.fused AdamW runs block by block inside the backward pass; a gradient that is not
+ * finite then stops the update where it shows, the blocks above it have moved. Then, where due:
+ * evaluation, the line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step
+ * depends on, and the length of metrics.jsonl at that moment; a resume cuts the file to it. So a
+ * run that was killed anywhere goes on with the same bits. */
 #ifndef SOLERA_TRAIN_TRAINER_H
 #define SOLERA_TRAIN_TRAINER_H
 
@@ -18,39 +19,14 @@
 #include "job_teacher.h"
 #include "program.h"
 #include "run_dir.h"
+#include "step_record.h"
 #include "task_plan.h"
-
-/* One line of metrics.jsonl. */
-enum { SOL_TRAINER_TERMS = 4 }; /* next token, distill, hidden, relation */
-
-typedef struct sol_step_record {
-    uint64_t step, tokens; /* after this step */
-    double loss;           /* next-token cross-entropy, the mean over the tokens of the step */
-    double lambda, lr;     /* of this step */
-    double grad_norm;      /* before clipping */
-    double tok_s;          /* of the step alone: no evaluation, checkpoint or study record */
-    bool skipped;          /* loss or gradient was not finite: parameters as before */
-    bool has_distill, has_hidden, has_relation, has_norms;
-    double objective;      /* what is minimized: the loss, or with a teacher its weighted sum with the next two */
-    double distill_loss, hidden_loss, relation_loss;
-    double norm[SOL_TRAINER_TERMS]; /* of the gradient of each term; -1: the objective lacks it */
-    bool has_eval, has_packed;
-    double eval_loss, packed_loss;
-    const sol_task_plan *tasks; /* [n_tasks] with results of this step */
-    int n_tasks;
-    bool has_study;     /* a record of the study was made before the update */
-    const char *sample; /* the text of train.sample_every; NULL: none at this step */
-} sol_step_record;
-
-/* The line with its line break into a buffer of at least SOL_STEP_LINE bytes; returns its length. What is not finite is null. */
-enum { SOL_STEP_LINE = 3712 + SOL_CPU_TEXT };
-size_t sol_step_record_json(const sol_step_record *r, char *out);
 
 /* A fused update while the backward pass runs. */
 typedef struct sol_fused {
     float lr;
     double square;    /* of the norm of the gradients so far */
-    bool begun, stop; /* stop: the loss, or a gradient, was not finite: the rest of the parameters stays as it is */
+    bool begun, stop; /* stop: the loss, or a gradient, was not finite: the rest stays as it is */
 } sol_fused;
 
 typedef struct sol_trainer {
@@ -81,15 +57,15 @@ typedef struct sol_trainer {
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */
-    bool same_eval;          /* a resume whose data.eval is the file of the last time, by all that tells */
+    bool same_eval; /* a resume whose data.eval is the file of the last time, by all that tells */
     int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
     sol_residual residual;
     sol_lr_schedule lr;
     sol_fused fused;
     int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
     double started;         /* sol_clock() */
-    double step_peak;       /* tokens a second, were a step its products alone, at the best rate of a large one; never less than
-                             * what was reached; 0: not measured */
+    double step_peak;       /* tokens a second, were a step its products alone, at the best rate of
+                             * a large one; never less than what was reached; 0: not measured */
     uint64_t config_digest;
     uint64_t first_step, logged_step;
     /* Since the last log line, for it. */
@@ -110,25 +86,48 @@ static inline int64_t sol_trainer_step_tokens(const sol_trainer *t)
 }
 
 /* On failure *t is NULL. The config must be finished (sol_config_finish). */
-sol_status sol_trainer_open(sol_trainer **t, sol_program *p, const sol_config *c, bool resume, sol_err *err);
+sol_status sol_trainer_open(sol_trainer **t, sol_program *p, const sol_config *c, bool resume,
+                            sol_err *err);
 void sol_trainer_free(sol_trainer **t);
 
-/* One step, its evaluation, line and checkpoint included. SOL_ERR_INTERRUPTED when a signal came before it was
- * complete: nothing of it stays. */
-sol_status sol_trainer_step(sol_trainer *t, sol_err *err);
 /* All remaining steps. After a signal: a checkpoint, then SOL_ERR_INTERRUPTED. */
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
-/* Writes the checkpoint of the current step, unless it is there. */
-sol_status sol_trainer_save(sol_trainer *t, sol_err *err);
-/* Removes the checkpoints that the job does not keep; sol_trainer_save and a resume end with it. */
-sol_status sol_trainer_prune(sol_trainer *t, sol_err *err);
+/* One step and what is due after it, in the order of the functions below. SOL_ERR_INTERRUPTED when
+ * a signal came before the step was complete: nothing of it stays. SOL_ERR_NONFINITE: one more step
+ * than train.max_skipped was skipped. */
+sol_status sol_trainer_advance(sol_trainer *t, sol_err *err);
 
-/* trainer_watch.c. Opens and closes what the next two write; a record of a step in the event file; a
- * text of the model at lambda 0, of at most so many tokens, into the step's record. */
+/* ---- what a turn of the loop does; *r is the record of the step ---- */
+
+/* trainer_step.c. The step alone: batch, forward and backward, clip, update. Sets *r; after a
+ * failure the step can be made again, but for blocks that a fused update has moved. */
+sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err);
+
+/* trainer_eval.c. Losses and tasks of the model as it is, into *r; the best step so far. */
+sol_status sol_trainer_evaluate(sol_trainer *t, sol_step_record *r, sol_err *err);
+
+/* trainer_watch.c. Opens and closes what the next two write; a text of the model at lambda 0, of at
+ * most SOL_SAMPLE_TOKENS tokens, into *r; *r into the event file. */
 enum { SOL_SAMPLE_TOKENS = 64 };
 sol_status sol_trainer_watch_open(sol_trainer *t, sol_err *err);
 void sol_trainer_watch_close(sol_trainer *t);
-sol_status sol_trainer_add_events(sol_trainer *t, const sol_step_record *r, sol_err *err);
 sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err);
+sol_status sol_trainer_add_events(sol_trainer *t, const sol_step_record *r, sol_err *err);
+
+/* trainer_report.c. *r into metrics.jsonl; into the means of the log, its live line and its log
+ * line; a warning that the step was skipped; the failure after one too many, SOL_ERR_NONFINITE. */
+sol_status sol_trainer_add_metrics(sol_trainer *t, const sol_step_record *r, sol_err *err);
+void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r);
+void sol_trainer_warn_skipped(const sol_trainer *t, const sol_step_record *r);
+sol_status sol_trainer_fail_skipped(const sol_trainer *t, const sol_step_record *r, sol_err *err);
+
+/* trainer_save.c. Writes the checkpoint of the current step, unless it is there. */
+sol_status sol_trainer_save(sol_trainer *t, sol_err *err);
+/* The same, but a full disk ends the run only at the last step, or as checkpoint.on_full says. */
+sol_status sol_trainer_save_due(sol_trainer *t, sol_err *err);
+/* Removes the checkpoints that the job does not keep; sol_trainer_save and a resume end with it. */
+sol_status sol_trainer_prune(sol_trainer *t, sol_err *err);
+/* Which checkpoint is the last one, for messages; returns out. */
+const char *sol_trainer_saved_text(const sol_trainer *t, char out[64]);
 
 #endif

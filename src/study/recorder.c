@@ -358,7 +358,7 @@ sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err
 
 bool sol_study_due(const sol_study *s, int64_t step)
 {
-    return step % s->opts.every == 0 || step == s->opts.steps - 1;
+    return s && (step % s->opts.every == 0 || step == s->opts.steps - 1);
 }
 
 static int find_layer(const sol_study *s, const sol_param *p)
@@ -512,7 +512,7 @@ sol_study_record_view sol_study_newest(const sol_study *s)
 
 double sol_study_seconds(const sol_study *s)
 {
-    return s->seconds;
+    return s ? s->seconds : 0;
 }
 
 /* ---- the state ---- */

@@ -53,7 +53,7 @@ void sol_study_free(sol_study **s);
  * samples. */
 sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err *err);
 
-/* Whether step, 0-based, gets a record. */
+/* Whether step, 0-based, gets a record; false when s is NULL, a run without a study. */
 bool sol_study_due(const sol_study *s, int64_t step);
 /* Installs the recorder as the graph's watch (sol_graph_watch): it sees the gradients of the next
  * sol_graph_accumulate. */
@@ -77,7 +77,8 @@ typedef struct sol_study_record_view {
 } sol_study_record_view;
 sol_study_record_view sol_study_newest(const sol_study *s);
 
-/* Seconds spent in the watch and in records so far; not counted in the speed of the training. */
+/* Seconds spent in the watch and in records so far, not counted in the speed of the training; 0 when
+ * s is NULL. */
 double sol_study_seconds(const sol_study *s);
 
 /* The state for a checkpoint, *size bytes; borrowed until the next call of the recorder. */
