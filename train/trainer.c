@@ -19,10 +19,9 @@ sol_status sol_trainer_advance(sol_trainer *t, sol_err *err)
     if (r.skipped) sol_trainer_warn_skipped(t, &r);
     if (!give_up && is_due(t, c->train.eval_every)) SOL_TRY(sol_trainer_evaluate(t, &r, err));
     if (!give_up && is_due(t, c->train.sample_every)) SOL_TRY(sol_trainer_sample(t, &r, err));
-    sol_status stop = give_up ? sol_trainer_fail_skipped(t, &r, err) : SOL_OK;
-    SOL_TRY(sol_trainer_add_metrics(t, &r, give_up ? NULL : err));
-    SOL_TRY(sol_trainer_add_events(t, &r, give_up ? NULL : err));
-    SOL_TRY(stop);
+    SOL_TRY(sol_trainer_add_metrics(t, &r, err));
+    SOL_TRY(sol_trainer_add_events(t, &r, err));
+    if (give_up) return sol_trainer_fail_skipped(t, &r, err);
     sol_trainer_log_step(t, &r);
     bool best = c->checkpoint.best && t->best_step == t->step;
     return best || is_due(t, c->checkpoint.every) ? sol_trainer_save_due(t, err) : SOL_OK;
