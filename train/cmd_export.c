@@ -236,6 +236,18 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);
 }
 
+/* A file called as another format would be taken for that. */
+static sol_status check_name(const struct args *a, sol_err *err)
+{
+    static const char *const formats[] = {"gguf", "safetensors"};
+    const char *dot = strrchr(a->out, '.');
+    for (int i = 0; dot && i < 2; i++)
+        if (strcmp(dot + 1, formats[i]) == 0 && strcmp(a->format, formats[i]) != 0)
+            return sol_fail(err, SOL_ERR_USAGE, "%s: is called %s, but --format is %s: give --format %s, or "
+                            "another name", a->out, dot, a->format, formats[i]);
+    return SOL_OK;
+}
+
 /* Options that the format, or another option, leaves without an effect. */
 static sol_status check_effect(const sol_program *p, const struct args *a, sol_err *err)
 {
@@ -277,6 +289,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_quant_spec asked = {0};
     if (!a->format) a->format = a->type ? "gguf" : "packed";
     sol_status st = check_effect(p, a, err);
+    if (st == SOL_OK) st = check_name(a, err);
     if (st == SOL_OK) st = sol_file_differs(p->word[0], a->out, err);
     if (st == SOL_OK && a->method) st = asked_quant(a, &asked, err);
     if (st != SOL_OK) return st;

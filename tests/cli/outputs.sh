@@ -54,8 +54,13 @@ refused s.jsonl "$SOLERA" eval "$e" --task piqa="$dir/piqa.jsonl" --samples "$o/
 
 expect 2 "text.txt: is read, too" "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/text.txt" --force
 
+# A name that another format has.
+expect 2 "x.gguf: is called .gguf, but --format is packed: give --format gguf" "$SOLERA" export "$e" -o "$o/x.gguf" --method sherry --group-size 64
+expect 2 "x.safetensors: is called .safetensors, but --format is gguf" "$SOLERA" export "$e" -o "$o/x.safetensors" --type q8_0
+[ ! -e "$o/x.gguf" ] && [ ! -e "$o/x.safetensors" ] || fail "a refused export left something"
+
 # Ours, of another kind: a model becomes another model, and never a dataset.
-expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --method sherry --group-size 64 --no-card
+expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --type q8_0 --no-card
 expect 0 "" "$SOLERA" export "$e" -o "$o/m.gguf" --type f16 --no-card
 expect 0 "" "$SOLERA" import --random tiny -o "$o/p.h5"
 cp "$o/p.h5" "$dir/before"
