@@ -266,4 +266,6 @@ void sol_verb_usage(const sol_verb *v, FILE *to)
     print_options(sol_verb_options(v), to);
     print_options(sol_common_options, to);
     if (v->details) fprintf(to, "\n%s\n", v->details);
+    if (v->takes_model)
+        fputs("\nThe directory of a run stands for its best checkpoint, else its newest.\n", to);
 }

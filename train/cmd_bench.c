@@ -249,6 +249,7 @@ const sol_verb sol_verb_bench = {
     .words = "[MODEL]",
     .min_words = 0,
     .max_words = 1,
+    .takes_model = true,
     .summary = "speed of inference or training on this machine",
     .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
                "token needs), and the ternary product alone: of these two the best, tried until it grows no more. Shares are of that; where a\n"

@@ -186,6 +186,7 @@ const sol_verb sol_verb_eval = {
     .words = "MODEL",
     .min_words = 1,
     .max_words = 1,
+    .takes_model = true,
     .summary = "loss and perplexity of a model on a dataset or text, zero-shot tasks",
     .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a quantizer) or a packed model. One of --data,\n"
                "--text and --task says what it is evaluated on. --data is cut as the model's training cut what it was measured on (train.seq,\n"

@@ -306,6 +306,7 @@ const sol_verb sol_verb_export = {
     .words = "M.h5",
     .min_words = 1,
     .max_words = 1,
+    .takes_model = true,
     .summary = "write a trained model in a form that ships",
     .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training. OUT.md and\n"
                "OUT.json beside the model (README.md and solera.json in the folder of safetensors) say what it is made of, how it was\n"

@@ -152,6 +152,7 @@ const sol_verb sol_verb_generate = {
     .words = "MODEL",
     .min_words = 1,
     .max_words = 1,
+    .takes_model = true,
     .summary = "continue a text",
     .details = "MODEL is a checkpoint, a model file or a packed model. The text comes as it is made; it ends at the model's EOS or BOS,\n"
                "at a --stop token or after N tokens. A prompt and N that do not fit the model's context are an error.",

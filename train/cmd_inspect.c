@@ -192,6 +192,7 @@ const sol_verb sol_verb_inspect = {
     .words = "FILE",
     .min_words = 1,
     .max_words = 1,
+    .takes_model = true,
     .summary = "show what is in a checkpoint, model, packed model, dataset, study or teacher cache",
     .options = options,
     .args_size = sizeof(struct args),

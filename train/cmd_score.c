@@ -141,6 +141,7 @@ const sol_verb sol_verb_score = {
     .words = "MODEL",
     .min_words = 1,
     .max_words = 1,
+    .takes_model = true,
     .summary = "log-probabilities of given token ids",
     .details = "Each line of the input is a JSON array of ids, taken as they are (put BOS in front yourself); each line of the output is\n"
                "the JSON array of natural-log probabilities of ids[1..], every one given all ids before it.",

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "program.h"
+#include "run_model.h"
 
 /* A reader that closed our stdout has seen enough. */
 static void on_sigpipe(int sig)
@@ -64,6 +65,13 @@ static sol_status unknown_verb(const char *word, sol_err *err)
                 : sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; `solera help` lists them all", word);
 }
 
+static sol_status start_verb(sol_program *p, void *args, sol_err *err)
+{
+    SOL_TRY(sol_program_choose_kernels(p, err));
+    if (p->verb->takes_model) SOL_TRY(sol_program_find_model(p, err));
+    return p->verb->run(p, args, err);
+}
+
 static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
@@ -77,8 +85,8 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     if (st == SOL_OK) st = sol_args_parse(p, argc > 2 ? argc - 2 : 0, argv + 2, args, &help, err);
     if (st == SOL_OK && help)
         sol_verb_usage(p->verb, stdout);
-    else if (st == SOL_OK && (st = sol_program_choose_kernels(p, err)) == SOL_OK)
-        st = p->verb->run(p, args, err);
+    else if (st == SOL_OK)
+        st = start_verb(p, args, err);
     if (args) sol_args_free(p, args);
     sol_free(args);
     return st;

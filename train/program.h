@@ -68,6 +68,7 @@ typedef struct sol_verb {
     const char *name;
     const char *words;   /* the positional words in the usage line; NULL: none */
     int min_words, max_words;
+    bool takes_model;    /* the first word is a model file, or the directory of a run */
     const char *summary; /* one line for `solera help` */
     const char *details; /* more for `solera help <verb>`, may be NULL */
     const sol_opt *options;
@@ -93,6 +94,7 @@ struct sol_program {
     bool color;
     char live[512];    /* the live line on the screen; empty: none */
     double live_at;    /* when it was drawn last */
+    char model[SOL_PATH_MAX]; /* the checkpoint of the run that word[0] was (run_model.h) */
 };
 
 /* What the program is, in one line. */
