@@ -1,5 +1,5 @@
-/* Configuration, quantizer, windows and tokenizer in a file: attributes by table, so that writing and
- * reading cannot drift apart. */
+/* Configuration, quantizer, windows and tokenizer in a file: attributes by table, so that writing
+ * and reading cannot drift apart. */
 #include "store/parts.h"
 
 #include <jansson.h>

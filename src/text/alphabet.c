@@ -1,7 +1,5 @@
-/* How vocabularies write bytes.
- *
- * The alphabet of byte-level BPE (GPT-2): printable Latin-1 bytes stand for themselves, the other 68 for U+0100
- * onwards. */
+/* How vocabularies write bytes: in the alphabet of byte-level BPE (GPT-2), where printable Latin-1
+ * bytes stand for themselves and the other 68 for U+0100 onwards, or as SentencePiece's <0xHH>. */
 #include <stdio.h>
 #include <string.h>
 

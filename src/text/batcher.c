@@ -1,4 +1,5 @@
-/* Windows of a token stream, in file order or drawn at random. */
+/* Makes batches of windows of a token stream, in file order or drawn at random, for the trainer,
+ * and finds the documents in them. */
 #include "text/batcher.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* A hash map from byte strings to numbers, for vocabularies and caches of words. */
+/* A hash map from byte strings to numbers, with open addressing: vocabularies and counts of words
+ * are such maps. */
 #include "text/bytemap.h"
 
 #include "base/mem.h"
@@ -11,7 +12,7 @@ void sol_bytemap_free(sol_bytemap *m)
     *m = (sol_bytemap){0};
 }
 
-/* The slot that holds the key or the empty one where it belongs. */
+/* Finds the slot that holds the key, or the empty one where it belongs. */
 static size_t find_slot(const sol_bytemap *m, const char *key, size_t n, uint32_t hash)
 {
     size_t mask = m->n_slots - 1;

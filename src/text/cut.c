@@ -1,4 +1,6 @@
-/* Where a text may be cut into parts that are encoded one by one. */
+/* Where a text may be cut into parts whose ids, one part after the other, are those of the whole.
+ * docs.c asks sol_tokenizer_cut_word for a place inside a word; places between words it finds
+ * itself (sol_text_last_cut), where sol_tokenizer_can_cut allows it. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -31,7 +33,7 @@ static bool keeps_ids(const sol_tokenizer *t, const char *text, size_t n, int fl
     return same;
 }
 
-/* Bytes of text that the first i ids stand for, when each decodes to what it was made of. */
+/* How many bytes of text the first i ids stand for, if each decodes to what it was made of. */
 static size_t bytes_of(const sol_tokenizer *t, const sol_ids *ids, size_t i, bool continues)
 {
     size_t at = 0, n;

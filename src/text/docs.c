@@ -1,5 +1,5 @@
-/* Text files as a stream of documents: reads, decodes JSON, finds separators, cuts long
- * documents into pieces. train/tokenize.c encodes them. */
+/* Text files as a stream of documents: reads, decodes JSON, finds separators, cuts long documents
+ * into pieces. train/tokenize.c encodes the pieces, bpe_train.c counts their words. */
 #include "text/docs.h"
 
 #include <string.h>
@@ -59,21 +59,20 @@ static void forget_file(sol_docs *d)
     d->depth = 0;
 }
 
-/* More of the file behind buf[n); sets eof at its end. */
+/* Reads more of the file behind buf[n); sets eof at its end. */
 static sol_status load(sol_docs *d, size_t *got, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *got = 0;
     if (d->capacity - d->n < FIRST_STEP / 2)
-        st = sol_grow_bytes(&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP), err);
-    if (st != SOL_OK) return st;
+        SOL_TRY(sol_grow_bytes(&d->buf, &d->capacity, d->n + (d->capacity ? READ_STEP : FIRST_STEP),
+                               err));
     memcpy(d->buf + d->n, d->tail, d->n_tail);
     d->n += d->n_tail;
     d->n_tail = 0;
-    st = sol_reader_read(d->reader, d->buf + d->n, d->capacity - d->n, got, err);
+    SOL_TRY(sol_reader_read(d->reader, d->buf + d->n, d->capacity - d->n, got, err));
     d->n += *got;
-    d->eof = st == SOL_OK && *got == 0;
-    return st;
+    d->eof = *got == 0;
+    return SOL_OK;
 }
 
 static sol_status fail_utf8(const sol_docs *d, size_t at, sol_err *err)
@@ -85,7 +84,8 @@ static sol_status fail_utf8(const sol_docs *d, size_t at, sol_err *err)
                     d->n - at < sizeof d->tail ? ", or the file ends inside a character" : "");
 }
 
-/* Plain text from `at` on: UTF-8, the rest of a character that the buffer ends in goes to the tail. */
+/* Checks that plain text from `at` on is UTF-8. The bytes of a character that the buffer ends in go
+ * to the tail. */
 static sol_status check_utf8(sol_docs *d, size_t at, sol_err *err)
 {
     size_t in = at, out = at;
@@ -105,7 +105,7 @@ static sol_status check_utf8(sol_docs *d, size_t at, sol_err *err)
     return SOL_OK;
 }
 
-/* What was loaded behind buf[at). */
+/* Checks what was loaded behind buf[at). */
 static sol_status check_text(sol_docs *d, size_t at, sol_err *err)
 {
     const char *zero = d->n > at ? memchr(d->buf + at, 0, d->n - at) : NULL;
@@ -130,32 +130,40 @@ static sol_status open_file(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
-/* Opening a pipe to look at it would take from it what is to be read. */
+/* Whether a file may be opened to look at it. Opening a pipe would take from it what is to be read.
+ */
 static bool can_look(const char *path)
 {
     struct stat s;
     return stat(path, &s) == 0 && (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode));
 }
 
-sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err)
+/* Adds file number `file` to the total and looks at its head. */
+static sol_status look_at_file(sol_docs *d, sol_err *err)
 {
-    sol_docs *d;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&d, 1, sizeof *d, err);
-    if (st != SOL_OK) return st;
-    d->o = o;
-    for (; st == SOL_OK && d->file < o->n_files; d->file++) {
-        const char *path = o->files[d->file];
-        uint64_t size;
-        st = sol_file_size(path, &size, err);
-        if (st == SOL_OK && can_look(path)) st = open_file(d, err);
-        sol_reader_close(&d->reader);
-        if (st == SOL_OK) d->total += size;
-    }
+    const char *path = d->o->files[d->file];
+    uint64_t size;
+    SOL_TRY(sol_file_size(path, &size, err));
+    if (can_look(path)) SOL_TRY(open_file(d, err));
+    sol_reader_close(&d->reader);
+    d->total += size;
+    return SOL_OK;
+}
+
+static sol_status look_at_files(sol_docs *d, sol_err *err)
+{
+    for (; d->file < d->o->n_files; d->file++) SOL_TRY(look_at_file(d, err));
     d->file = 0;
     d->bad_bytes = 0; /* in the heads: they are read again */
-    if (st != SOL_OK) sol_docs_close(&d);
-    *out = d;
+    return SOL_OK;
+}
+
+sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    (*out)->o = o;
+    sol_status st = look_at_files(*out, err);
+    if (st != SOL_OK) sol_docs_close(out);
     return st;
 }
 
@@ -242,7 +250,8 @@ static size_t copy_unix_lines(char *out, const char *text, size_t n)
     return at;
 }
 
-/* A long piece changes hands with its buffer; what the file has behind `next` moves to the other one. */
+/* Hands out a long piece with the buffer that it is in; what the file has behind `next` moves to
+ * the batch's old buffer. */
 static sol_status swap_buffers(sol_docs *d, sol_batch *b, size_t next, sol_err *err)
 {
     size_t rest = d->n - next, capacity = d->capacity;
@@ -264,8 +273,8 @@ static sol_status swap_buffers(sol_docs *d, sol_batch *b, size_t next, sol_err *
     return SOL_OK;
 }
 
-/* Hands out buf[from, to) and goes on at `next`. A document of blanks alone is dropped, as far as it fits one
- * piece. */
+/* Hands out buf[from, to) and goes on at `next`. A document of blanks alone is dropped, as far as
+ * it fits one piece. */
 static sol_status emit(sol_docs *d, sol_batch *b, size_t to, size_t next, bool last, sol_err *err)
 {
     size_t n = to - d->from, at = b->n_text;
@@ -312,7 +321,8 @@ static bool is_separator(const sol_docs *d, const char *line, size_t n)
     return false;
 }
 
-/* Whether text[0, n) begins with a character that is no white space. All white space of Unicode begins with the bytes left out here. */
+/* Whether text[0, n) begins with a character that is no white space. All white space of Unicode
+ * begins with the bytes left out here. */
 static bool begins_solid(const char *text, size_t n)
 {
     uint8_t c = (uint8_t)text[0];
@@ -338,8 +348,9 @@ size_t sol_text_last_cut(const char *text, size_t n, bool lines)
     return 0;
 }
 
-/* Where the n bytes from `from` on, which have no better place, may be cut inside a word; 0: nowhere, or they are not many enough. A
- * search that failed is not repeated before there are twice as many. */
+/* Where the n bytes from `from` on, which have no better place, may be cut inside a word; 0:
+ * nowhere, or they are too few. A search that failed is not repeated before there are twice as
+ * many. */
 static size_t cut_in_word(sol_docs *d, size_t n)
 {
     size_t part = 2 * SOL_DOCS_PIECE, cut = 0;
@@ -371,7 +382,8 @@ static const char *line_end(const sol_docs *d)
     return d->n > d->scan ? memchr(d->buf + d->scan, '\n', d->n - d->scan) : NULL;
 }
 
-/* The value of JSON in buf[from, to): its text becomes the document that goes on being handed out. Blanks alone are none. */
+/* Decodes the value of JSON in buf[from, to): its text becomes the document that is handed out
+ * next. */
 static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
 {
     sol_span text;
@@ -392,7 +404,7 @@ static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
     return SOL_OK;
 }
 
-/* A piece of the decoded document. */
+/* Hands out a piece of the decoded document. */
 static sol_status step_decoded(sol_docs *d, sol_batch *b, sol_err *err)
 {
     size_t cut = 0;
@@ -401,14 +413,14 @@ static sol_status step_decoded(sol_docs *d, sol_batch *b, sol_err *err)
         if (!cut) cut = cut_in_word(d, n);
     }
     if (cut) return emit(d, b, d->from + cut, d->from + cut, false, err);
-    size_t end = d->end;
-    sol_status st = emit(d, b, end, d->next, true, err);
+    SOL_TRY(emit(d, b, d->end, d->next, true, err));
     d->decoded = false;
     d->from_line = d->line;
-    return st;
+    return SOL_OK;
 }
 
-/* One line of JSON or the end of the file. `scan` runs ahead so that a long line is searched once. */
+/* Takes one line of JSON or the end of the file. `scan` runs ahead, so that a long line is searched
+ * once. */
 static sol_status step_line(sol_docs *d, sol_err *err)
 {
     const char *end = line_end(d);
@@ -429,7 +441,7 @@ static sol_status fail_array(const sol_docs *d, const char *why, sol_err *err)
     return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: %s", d->o->files[d->file], (long long)d->line, why);
 }
 
-/* The character at `scan`, inside an item: whether the item goes on behind it. */
+/* Takes the character at `scan`, inside an item: whether the item goes on behind it. */
 static bool in_item(sol_docs *d, char c)
 {
     if (d->in_string) {
@@ -443,7 +455,7 @@ static bool in_item(sol_docs *d, char c)
     return true;
 }
 
-/* One item of an array of JSON, or the end of the file. */
+/* Takes one item of an array of JSON, or the end of the file. */
 static sol_status step_array(sol_docs *d, sol_err *err)
 {
     for (; d->scan < d->n; d->scan++) {
@@ -471,8 +483,8 @@ static sol_status step_array(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
-/* A line, a piece of a long document, or the end of the file. Blanks and line breaks on both sides of a
- * separator belong to it. */
+/* Takes a line, a piece of a long document, or the end of the file. Blanks and line breaks on both
+ * sides of a separator belong to it. */
 static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
 {
     const char *end = line_end(d);
@@ -509,28 +521,46 @@ static bool inside_array(const sol_docs *d)
     return d->kind == SOL_TEXT_JSON_ARRAY && d->part == IN_ARRAY;
 }
 
+/* One step forward in the files: opens one, hands out a piece, reads on, or closes one. */
+static sol_status step(sol_docs *d, sol_batch *b, sol_err *err)
+{
+    if (!d->reader) {
+        sol_status st = open_file(d, err);
+        if (d->by_content && !d->guessed) d->guessed = d->o->files[d->file];
+        return st;
+    }
+    if (d->decoded) return step_decoded(d, b, err);
+    if (d->eof && d->from == d->n && d->first && !inside_array(d)) {
+        d->done += sol_reader_position(d->reader);
+        sol_reader_close(&d->reader);
+        d->file++;
+        return SOL_OK;
+    }
+    switch (d->kind) {
+    case SOL_TEXT_PLAIN: return step_text(d, b, err);
+    case SOL_TEXT_JSON_LINES: return step_line(d, err);
+    default: return step_array(d, err);
+    }
+}
+
 sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err)
 {
-    sol_status st = SOL_OK;
     b->n_text = b->n_pieces = 0;
-    while (st == SOL_OK && b->n_text < SOL_DOCS_BATCH && d->file < d->o->n_files) {
-        if (!d->reader) {
-            st = open_file(d, err);
-            if (d->by_content && !d->guessed) d->guessed = d->o->files[d->file];
-        } else if (d->decoded) {
-            st = step_decoded(d, b, err);
-        } else if (d->eof && d->from == d->n && d->first && !inside_array(d)) {
-            uint64_t size = sol_reader_position(d->reader);
-            sol_reader_close(&d->reader);
-            d->done += size;
-            d->file++;
-        } else if (d->kind == SOL_TEXT_PLAIN) {
-            st = step_text(d, b, err);
-        } else {
-            st = d->kind == SOL_TEXT_JSON_LINES ? step_line(d, err) : step_array(d, err);
-        }
-    }
-    return st;
+    while (b->n_text < SOL_DOCS_BATCH && d->file < d->o->n_files) SOL_TRY(step(d, b, err));
+    return SOL_OK;
+}
+
+static sol_status read_plain(sol_docs *d, sol_batch *b, size_t limit, sol_err *err)
+{
+    const char *path = d->o->files[0];
+    SOL_TRY(sol_docs_read(d, b, err));
+    if (d->kind != SOL_TEXT_PLAIN)
+        return sol_fail(
+            err, SOL_ERR_FORMAT,
+            "%s: is JSON, plain text is expected: `solera tokenize` makes a dataset of it", path);
+    if (b->n_text > limit)
+        return sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
+    return SOL_OK;
 }
 
 sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err)
@@ -540,11 +570,8 @@ sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n
     sol_batch b = {0};
     *text = NULL;
     *n = 0;
-    sol_status st = sol_docs_open(&d, &o, err);
-    if (st == SOL_OK) st = sol_docs_read(d, &b, err);
-    if (st == SOL_OK && d->kind != SOL_TEXT_PLAIN)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is JSON, plain text is expected: `solera tokenize` makes a dataset of it", path);
-    if (st == SOL_OK && b.n_text > limit) st = sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
+    SOL_TRY(sol_docs_open(&d, &o, err));
+    sol_status st = read_plain(d, &b, limit, err);
     if (st == SOL_OK && b.n_pieces > 0) {
         *n = b.piece[0].n;
         memmove(b.text, b.text + b.piece[0].at, *n);

@@ -1,4 +1,6 @@
-/* Text to ids: special tokens, then words, then merges inside each word, with a cache of words. */
+/* Turns text into ids: finds special tokens, cuts what lies between them into words, and merges
+ * inside each word, with a cache of words. The verb tokenize and generation call it through
+ * sol_encoder_run. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -53,15 +55,12 @@ struct sol_encoder {
 
 static sol_status create(sol_encoder **out, const sol_tokenizer *t, bool cached, sol_err *err)
 {
-    sol_encoder *e;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&e, 1, sizeof *e, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_encoder *e = *out;
     e->t = t;
-    st = sol_pretok_scratch_create(&e->pretok, err);
+    sol_status st = sol_pretok_scratch_create(&e->pretok, err);
     if (st == SOL_OK && cached) st = sol_alloc_array((void **)&e->cache, CACHE_SLOTS, sizeof *e->cache, err);
-    if (st != SOL_OK) sol_encoder_free(&e);
-    *out = e;
+    if (st != SOL_OK) sol_encoder_free(out);
     return st;
 }
 
@@ -90,7 +89,8 @@ void sol_encoder_free(sol_encoder **ep)
     *ep = NULL;
 }
 
-static inline sol_status room(sol_ids *ids, size_t n, sol_err *err)
+/* Makes space for n more ids. */
+static inline sol_status reserve(sol_ids *ids, size_t n, sol_err *err)
 {
     if (ids->n + n <= ids->capacity) return SOL_OK;
     return sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + n, sizeof *ids->id, err);
@@ -104,8 +104,9 @@ static inline bool bytes_of(const sol_tokenizer *t, const char *text, size_t n, 
     return true;
 }
 
-/* Splits a word, or a part of one, into its first symbols, at most one a byte, and one more where the part before left an unknown
- * character *open: only a known one, another unknown one, or the end of the word closes it. Returns how many. */
+/* Splits a word, or a part of one, into its first symbols and returns how many: at most one a byte,
+ * and one more where the part before left an unknown character *open. Only a known character,
+ * another unknown one or the end of the word closes it. */
 static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, bool last, bool *open, int32_t *id)
 {
     size_t count = 0;
@@ -139,7 +140,8 @@ static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, 
     return count;
 }
 
-/* Merges id[0, n) in place, n <= SCAN_MAX: the best pair is found by looking at all. Returns the new count. */
+/* Merges id[0, n) in place, n <= SCAN_MAX: the best pair is found by looking at all. Returns the
+ * new count. */
 static size_t merge_by_scan(sol_encoder *e, int32_t *id, size_t n)
 {
     const sol_tokenizer *t = e->t;
@@ -202,8 +204,9 @@ static void push_pair(sol_encoder *e, size_t *n_heap, int32_t at)
     if (m) heap_push(e->heap, n_heap, (candidate){m->rank, at, m->left, m->right, m->result});
 }
 
-/* The same result for any length in O(n log n). Each merge retires one node and offers at most two new pairs,
- * so the heap never holds more than 3 n. end[], unless NULL, says where each id's symbols end. */
+/* Gives the same result in O(n log n) for any length. Each merge retires one node and offers at
+ * most two new pairs, so that the heap never holds more than 3 n. end, unless NULL, says where the
+ * symbols of each id end. */
 static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size_t *end, sol_err *err)
 {
     size_t n = *n_ids, n_heap = 0;
@@ -239,11 +242,13 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size
 
 /* ---- words of any length, in memory that does not grow with them ----
  *
- * Where BPE leaves a boundary, it leaves both sides what they are alone; and two encoded sides x, y stand beside each other unless the
- * last token of x and the first of y merge when they are encoded together. So the last tokens of what is done are taken back and encoded
- * again with the next part: if the first of them comes out as it was, so does all before it, for it stands beside that already. */
+ * Where BPE leaves a boundary, it leaves both sides what they are alone; and two encoded sides x, y
+ * stand beside each other unless the last token of x and the first of y merge when they are encoded
+ * together. So the last tokens of what is done are taken back and encoded again with the next part:
+ * if the first of them comes out as it was, so does all before it, for it stands beside that
+ * already. */
 
-/* Encodes `from`'s last `keep` tokens and the fresh symbols into `to`. */
+/* Encodes the last `keep` tokens of `from` and the fresh symbols into `to`. */
 static sol_status encode_window(sol_encoder *e, const window *from, size_t keep, size_t n_fresh, window *to, sol_err *err)
 {
     size_t begin = keep < from->n_ids ? from->end[from->n_ids - keep - 1] : 0,
@@ -266,7 +271,7 @@ static bool joins(const window *from, size_t keep, const window *to)
     return to->id[0] == from->id[i] && to->end[0] == from->end[i] - begin;
 }
 
-/* One part more: *done is false if the tokens at hand do not reach back far enough. */
+/* Encodes one part more. *done is false if the tokens at hand do not reach back far enough. */
 static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_start, size_t n_fresh, bool *done, sol_err *err)
 {
     enum { TAKEN_BACK = 16 };
@@ -279,7 +284,7 @@ static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_
     }
     if (!*done) return SOL_OK;
     e->out->n -= keep;
-    SOL_TRY(room(e->out, to->n_ids, err));
+    SOL_TRY(reserve(e->out, to->n_ids, err));
     if (to->n_ids) memcpy(e->out->id + e->out->n, to->id, to->n_ids * sizeof *to->id);
     e->out->n += to->n_ids;
     return SOL_OK;
@@ -293,22 +298,23 @@ static size_t part_bytes(const char *text, size_t n)
     return at;
 }
 
+/* Encodes a word part by part. *done is false where merges reach farther than the parts at hand. */
 static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *done, sol_err *err)
 {
     bool open = false, from_start = true;
     int now = 0;
-    sol_status st = sol_grow_array((void **)&e->fresh, &e->cap_fresh, LONG + 1, sizeof *e->fresh, err);
+    SOL_TRY(sol_grow_array((void **)&e->fresh, &e->cap_fresh, LONG + 1, sizeof *e->fresh, err));
     e->part[0].n_symbols = e->part[0].n_ids = 0;
     *done = true;
-    while (st == SOL_OK && *done && n > 0) {
+    while (*done && n > 0) {
         size_t part = part_bytes(word, n), count = first_symbols(e->t, word, part, part == n, &open, e->fresh);
-        st = join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err);
+        SOL_TRY(join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err));
         from_start = from_start && e->part[now].n_ids == 0;
         now = !now;
         word += part;
         n -= part;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err *err)
@@ -322,7 +328,7 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
         if (done) return SOL_OK;
         e->out->n = from; /* merges that reach farther than a part: the whole word at once */
     }
-    SOL_TRY(room(e->out, n + 1, err));
+    SOL_TRY(reserve(e->out, n + 1, err));
     int32_t *id = e->out->id + e->out->n;
     size_t count = 1;
     e->last_rank = -1;
@@ -331,7 +337,7 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
     } else {
         bool open = false;
         count = first_symbols(t, word, n, true, &open, id);
-        if (count <= SCAN_MAX)
+        if (count <= SCAN_MAX) /* 0 symbols: every byte was left out */
             count = merge_by_scan(e, id, count);
         else
             SOL_TRY(merge_by_heap(e, id, &count, NULL, err));
@@ -346,7 +352,7 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
     if (n > CACHE_KEY || !e->cache) return merge_word(e, word, n, err);
     cache_slot *c = &e->cache[sol_hash_bytes(word, n) & (CACHE_SLOTS - 1)];
     if (c->n_key == n && memcmp(c->key, word, n) == 0) {
-        SOL_TRY(room(e->out, CACHE_IDS, err));
+        SOL_TRY(reserve(e->out, CACHE_IDS, err));
         memcpy(e->out->id + e->out->n, c->id, sizeof c->id);
         e->out->n += c->n_ids;
         return SOL_OK;
@@ -362,7 +368,7 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
     return SOL_OK;
 }
 
-/* Words that begin where `space` follows something else. */
+/* Encodes one by one the words that begin where `space` follows something else. */
 static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const char *space, sol_err *err)
 {
     size_t from = 0, n_space = strlen(space);
@@ -371,8 +377,7 @@ static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const
         size_t i = (size_t)(at - text);
         at += n_space;
         if (i < n_space ? i == 0 : memcmp(text + i - n_space, space, n_space) == 0) continue;
-        sol_status st = encode_word(e, text + from, i - from, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(encode_word(e, text + from, i - from, err));
         from = i;
     }
     return encode_word(e, text + from, n - from, err);
@@ -401,7 +406,8 @@ static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t 
     return encode_local(e, text, n, " ", err);
 }
 
-/* Text between added tokens. `first`: it begins the text; `prefix`: a blank belongs in front of it. */
+/* Encodes text between added tokens. `first`: it begins the text; `prefix`: a blank belongs in
+ * front of it. */
 static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool first, bool prefix, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
@@ -430,16 +436,16 @@ static sol_status is_word(const sol_encoder *e, const char *text, size_t len, bo
     return len ? sol_regex_next(e->t->word_char, sol_pretok_regex_scratch(e->pretok), text, len, &m, word, err) : SOL_OK;
 }
 
-/* Whether text[from, to) stands between word characters' ends. */
+/* Whether no word character stands next to text[from, to) on either side. */
 static sol_status is_alone(const sol_encoder *e, const char *text, size_t n, size_t from, size_t to, bool *alone, sol_err *err)
 {
     size_t len;
-    bool before = false, behind = false;
+    bool before, behind;
     const char *c = char_before(text, from, &len);
-    sol_status st = is_word(e, c, len, &before, err);
-    if (st == SOL_OK) st = is_word(e, text + to, to < n ? sol_utf8_char(text + to, n - to) : 0, &behind, err);
-    *alone = st == SOL_OK && !before && !behind;
-    return st;
+    SOL_TRY(is_word(e, c, len, &before, err));
+    SOL_TRY(is_word(e, text + to, to < n ? sol_utf8_char(text + to, n - to) : 0, &behind, err));
+    *alone = !before && !behind;
+    return SOL_OK;
 }
 
 /* Where the white space in front of text[at] begins, not before `from`. */
@@ -460,14 +466,13 @@ static size_t spaces_behind(const char *text, size_t n, size_t at)
 
 typedef sol_status (*plain_fn)(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err);
 
-/* The set's tokens in text[0, n), and `plain` for what lies between them. A control token that `flags` do not let pass hides the
- * shorter ones in it. */
+/* Finds the set's tokens in text[0, n) and calls `plain` for what lies between them. A control
+ * token that `flags` do not let pass hides the shorter ones in it. */
 static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const char *text, size_t n, int flags, bool first, bool prefix,
                                plain_fn plain, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     size_t done = 0;
-    sol_status st = SOL_OK;
     for (size_t i = 0; s->n && i < n;) {
         const sol_added *a = sol_tok_longest_added(s, text + i, n - i);
         size_t from = i;
@@ -476,19 +481,19 @@ static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const cha
         uint8_t how = sol_tok_added(t, a->id);
         size_t to = i;
         bool alone = true;
-        if (how & SOL_ADDED_SINGLE_WORD) st = is_alone(e, text, n, from, to, &alone, err);
-        if (st != SOL_OK) return st;
+        if (how & SOL_ADDED_SINGLE_WORD) SOL_TRY(is_alone(e, text, n, from, to, &alone, err));
         if (!alone) continue;
         if (how & SOL_ADDED_LSTRIP) from = spaces_before(text, done, from);
         if (how & SOL_ADDED_RSTRIP) to = spaces_behind(text, n, to);
-        if (done < from) st = plain(e, text + done, from - done, flags, first && done == 0, prefix, err);
-        if (st == SOL_OK) st = room(e->out, 1, err);
-        if (st != SOL_OK) return st;
+        if (done < from)
+            SOL_TRY(plain(e, text + done, from - done, flags, first && done == 0, prefix, err));
+        SOL_TRY(reserve(e->out, 1, err));
         e->out->id[e->out->n++] = a->id;
         prefix = true;
         done = to;
     }
-    return done < n ? plain(e, text + done, n - done, flags, first && done == 0, prefix, err) : st;
+    return done < n ? plain(e, text + done, n - done, flags, first && done == 0, prefix, err)
+                    : SOL_OK;
 }
 
 static sol_status plain_normalized(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
@@ -509,12 +514,12 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
 {
     const sol_tokenizer *t = e->t;
     e->out = ids;
-    SOL_TRY(room(ids, n / 3 + 2 * SOL_TOK_MAX_TEMPLATE, err));
+    SOL_TRY(reserve(ids, n / 3 + 2 * SOL_TOK_MAX_TEMPLATE, err));
     if (flags & SOL_ENCODE_BOS)
         for (int i = 0; i < t->n_head; i++) ids->id[ids->n++] = t->head[i];
     bool begins = !(flags & SOL_ENCODE_CONTINUE);
     SOL_TRY(encode_added(e, &t->set[0], text, n, flags, begins, begins, plain_raw, err));
-    SOL_TRY(room(ids, SOL_TOK_MAX_TEMPLATE, err));
+    SOL_TRY(reserve(ids, SOL_TOK_MAX_TEMPLATE, err));
     if (flags & SOL_ENCODE_TAIL)
         for (int i = 0; i < t->n_tail; i++) ids->id[ids->n++] = t->tail[i];
     return SOL_OK;
@@ -524,28 +529,35 @@ sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t
                                 sol_err *err)
 {
     sol_encoder *e;
-    sol_status st = create(&e, t, false, err);
-    if (st == SOL_OK) st = sol_encoder_run(e, text, n, flags, ids, err);
+    SOL_TRY(create(&e, t, false, err));
+    sol_status st = sol_encoder_run(e, text, n, flags, ids, err);
     sol_encoder_free(&e);
     return st;
+}
+
+static sol_status last_ranks(sol_encoder *e, sol_ids *ids, int32_t *rank, sol_err *err)
+{
+    const sol_tokenizer *t = e->t;
+    e->out = ids;
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        size_t n;
+        const char *text = sol_tok_text(t, id, &n);
+        rank[id] = SOL_TOK_NOT_MERGED;
+        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
+        ids->n = 0;
+        SOL_TRY(merge_word(e, text, n, err));
+        bool reached = ids->n == 1 && ids->id[0] == id;
+        rank[id] = reached ? e->last_rank : ids->n == 2 ? SOL_TOK_TWO_LEFT : SOL_TOK_MORE_LEFT;
+    }
+    return SOL_OK;
 }
 
 sol_status sol_tok_last_ranks(const sol_tokenizer *t, int32_t *rank, sol_err *err)
 {
     sol_encoder *e;
     sol_ids ids = {0};
-    size_t n;
-    sol_status st = create(&e, t, false, err);
-    if (st == SOL_OK) e->out = &ids;
-    for (int32_t id = 0; st == SOL_OK && id < t->n_tokens; id++) {
-        const char *text = sol_tok_text(t, id, &n);
-        rank[id] = SOL_TOK_NOT_MERGED;
-        if (t->type[id] != SOL_TOKEN_NORMAL) continue;
-        ids.n = 0;
-        st = merge_word(e, text, n, err);
-        bool reached = ids.n == 1 && ids.id[0] == id;
-        rank[id] = reached ? e->last_rank : ids.n == 2 ? SOL_TOK_TWO_LEFT : SOL_TOK_MORE_LEFT;
-    }
+    SOL_TRY(create(&e, t, false, err));
+    sol_status st = last_ranks(e, &ids, rank, err);
     sol_ids_free(&ids);
     sol_encoder_free(&e);
     return st;

@@ -1,4 +1,5 @@
-/* What a file of text holds, by its first bytes and its name. */
+/* Tells by its first bytes and its name what a file of text holds, and refuses what is no text.
+ * docs.c asks for every file that it opens. */
 #include "text/filekind.h"
 
 #include <string.h>
@@ -77,7 +78,8 @@ static bool is_named(const char *path, const char *const *ends)
     return false;
 }
 
-/* UTF-16 of Latin letters without its mark: at least every other byte of one kind is 0, and hardly any of the other. */
+/* Whether it is UTF-16 of Latin letters without a byte order mark: at least every other byte of one
+ * kind is 0, and hardly any of the other. */
 static const char *zeros_of_utf16(const char *head, size_t n)
 {
     size_t zeros[2] = {0, 0};

@@ -1,4 +1,5 @@
-/* Finds the text of a JSON value without building a tree of it. */
+/* Finds the text of a JSON value without building a tree of it, because docs.c decodes millions. */
+ */
 #include "text/jsontext.h"
 
 #include <stdbool.h>
@@ -61,7 +62,7 @@ static size_t put_utf8(char *out, uint32_t rune)
     return (size_t)more + 1;
 }
 
-/* The escape at p->at, behind its backslash: its character. */
+/* Takes the escape at p->at, behind its backslash, and returns its character. */
 static bool escape(parser *p, uint32_t *rune, bool strict)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -101,7 +102,8 @@ static bool plain_run(parser *p, bool strict)
     return true;
 }
 
-/* A string, decoded in place into *text; NULL: only checked, and its characters need not be Unicode. */
+/* Takes a string and decodes it in place into *text; NULL: it is only checked, and its characters
+ * need not be Unicode. */
 static bool string(parser *p, sol_span *text)
 {
     char *begin = p->at + 1, *out = begin;
@@ -151,7 +153,7 @@ static bool number(parser *p)
 
 static bool skip_value(parser *p, int depth);
 
-/* The members of an object or the items of an array, behind its bracket. */
+/* Takes the members of an object or the items of an array, behind its bracket. */
 static bool skip_inside(parser *p, char close, int depth)
 {
     if (depth == MAX_DEPTH) return fail(p, "nested too deeply");
@@ -200,7 +202,8 @@ static void add_name(parser *p, sol_span key)
     snprintf(p->names + used, sizeof p->names - used, "%s\"%.*s\"", used ? ", " : "", (int)key.n, key.at);
 }
 
-/* The members of the object, behind its bracket. *what: what stands under "text", NULL: a string, or nothing. */
+/* Takes the members of the object, behind its bracket. *what: the kind of value under "text"; NULL:
+ * a string, or nothing. */
 static bool object(parser *p, sol_span *text, const char **what)
 {
     skip_blanks(p);

@@ -1,4 +1,5 @@
-/* Normalizers of tokenizers: a list of steps on text before it is cut into words. */
+/* Normalizers of tokenizers: a list of steps that change a text before it is cut into words.
+ * encode.c runs them. */
 #include "text/normalize.h"
 
 #include <stdint.h>
@@ -69,7 +70,8 @@ void sol_normal_scratch_free(sol_normal_scratch *s)
     *s = (sol_normal_scratch){0};
 }
 
-/* A step at work: it reads text[0, n) and, as soon as something differs, writes the whole text to out. */
+/* A step at work: it reads text[0, n) and, as soon as something differs, writes the whole text to
+ * out. */
 typedef struct job {
     const char *text;
     size_t n;
@@ -100,45 +102,45 @@ static sol_status replace_string(job *j, const sol_normal_step *p, sol_err *err)
 {
     size_t n_find = strlen(p->find), n_content = strlen(p->content), done = 0;
     const char *hit;
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && done < j->n && (hit = memmem(j->text + done, j->n - done, p->find, n_find)) != NULL) {
+    while (done < j->n && (hit = memmem(j->text + done, j->n - done, p->find, n_find)) != NULL) {
         size_t at = (size_t)(hit - j->text);
         j->changed = true;
-        st = put(j, j->text + done, at - done, err);
-        if (st == SOL_OK) st = put(j, p->content, n_content, err);
+        SOL_TRY(put(j, j->text + done, at - done, err));
+        SOL_TRY(put(j, p->content, n_content, err));
         done = at + n_find;
     }
-    if (st == SOL_OK && j->changed) st = put(j, j->text + done, j->n - done, err);
-    return st;
+    return j->changed ? put(j, j->text + done, j->n - done, err) : SOL_OK;
 }
 
-/* In one run of valid UTF-8. */
+/* Replaces the matches in one run of valid UTF-8. */
 static sol_status replace_matches(job *j, const sol_normal_step *p, const char *text, size_t n, sol_err *err)
 {
     sol_regex_at m = {0};
     size_t done = 0;
     bool found;
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && n > 0 && (st = sol_regex_next(p->regex, j->regex, text, n, &m, &found, err)) == SOL_OK && found) {
-        st = put(j, text + done, m.from - done, err);
-        if (st == SOL_OK) st = put(j, p->content, strlen(p->content), err);
+    if (n == 0) return SOL_OK;
+    SOL_TRY(sol_regex_next(p->regex, j->regex, text, n, &m, &found, err));
+    while (found) {
+        SOL_TRY(put(j, text + done, m.from - done, err));
+        SOL_TRY(put(j, p->content, strlen(p->content), err));
         done = m.to;
+        SOL_TRY(sol_regex_next(p->regex, j->regex, text, n, &m, &found, err));
     }
-    return st == SOL_OK ? put(j, text + done, n - done, err) : st;
+    return put(j, text + done, n - done, err);
 }
 
 static sol_status replace_regex(job *j, const sol_normal_step *p, sol_err *err)
 {
-    sol_status st = SOL_OK;
     j->changed = true;
-    for (size_t at = 0; st == SOL_OK && at < j->n;) {
+    for (size_t at = 0; at < j->n;) {
         size_t valid = sol_utf8_valid_prefix(j->text + at, j->n - at);
-        st = replace_matches(j, p, j->text + at, valid, err);
+        SOL_TRY(replace_matches(j, p, j->text + at, valid, err));
         at += valid;
-        if (st == SOL_OK && at < j->n) st = put(j, j->text + at, 1, err);
-        at += at < j->n;
+        if (at == j->n) break;
+        SOL_TRY(put(j, j->text + at, 1, err));
+        at++;
     }
-    return st;
+    return SOL_OK;
 }
 
 static void strip(job *j, const sol_normal_step *p)
@@ -157,7 +159,8 @@ static void strip(job *j, const sol_normal_step *p)
     }
 }
 
-/* Rust's to_lowercase, which is Unicode 17. What utf8proc may not know yet stands here, and the one letter with two. */
+/* Rust's to_lowercase, which is that of Unicode 17. The table has what utf8proc may not know yet;
+ * U+0130 alone becomes two characters. */
 static size_t lower(uint32_t c, char *out)
 {
     static const struct {
@@ -173,22 +176,24 @@ static size_t lower(uint32_t c, char *out)
 
 static sol_status lowercase(job *j, sol_err *err)
 {
-    sol_status st = SOL_OK;
     j->changed = true;
-    for (size_t i = 0, len; st == SOL_OK && i < j->n; i += len) {
+    for (size_t i = 0; i < j->n;) {
         char out[8];
-        len = sol_utf8_char(j->text + i, j->n - i);
-        size_t n = len ? lower(sol_utf8_get(j->text + i, len), out) : 0;
-        st = len ? put(j, out, n, err) : put(j, j->text + i, 1, err);
-        len += !len;
+        size_t len = sol_utf8_char(j->text + i, j->n - i);
+        if (len)
+            SOL_TRY(put(j, out, lower(sol_utf8_get(j->text + i, len), out), err));
+        else
+            SOL_TRY(put(j, j->text + i, 1, err));
+        i += len ? len : 1;
     }
-    return st;
+    return SOL_OK;
 }
 
 /* ---- NFC and its relatives ---- */
 
-/* `tokenizers` normalizes as Unicode 9 has it: a character here got its decomposition or its combining class later, or is half of
- * a composition that came later. It stays as it is and nothing moves or joins across it. */
+/* `tokenizers` normalizes as Unicode 9 has it. A character in this table got its decomposition or
+ * its combining class later, or is half of a composition that came later: it stays as it is, and
+ * nothing moves or joins across it. */
 static bool is_barrier(uint32_t c)
 {
     static const uint32_t range[][2] = {
@@ -242,7 +247,8 @@ static int by_class(const void *a, const void *b)
     return d ? d : (x->order > y->order) - (x->order < y->order);
 }
 
-/* Canonical order: marks by their combining class, stable. */
+/* Brings marks into canonical order: sorts them by their combining class, equal ones as they stand.
+ */
 static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
 {
     mark few[32], *marks = few;
@@ -259,25 +265,25 @@ static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
 /* Decomposes the valid characters text[0, n) into s->runes. */
 static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, int options, size_t *n_runes, sol_err *err)
 {
-    enum { MOST = 32 }; /* the longest decomposition has 18 */
+    enum { MAX_RUNES = 32 }; /* the longest decomposition has 18 */
     size_t at = 0, first_mark = 0;
-    sol_status st = SOL_OK;
-    for (size_t i = 0, len; st == SOL_OK && i < n; i += len) {
+    for (size_t i = 0; i < n;) {
         int bound = 0;
-        len = sol_utf8_char(text + i, n - i);
-        st = sol_grow_array((void **)&s->runes, &s->cap_runes, at + MOST, sizeof *s->runes, err);
-        if (st != SOL_OK) return st;
-        utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)sol_utf8_get(text + i, len), s->runes + at, MOST,
-                                                       (utf8proc_option_t)options, &bound);
-        for (utf8proc_ssize_t k = 0; st == SOL_OK && k < got; k++, at++) {
+        size_t len = sol_utf8_char(text + i, n - i);
+        SOL_TRY(sol_grow_array((void **)&s->runes, &s->cap_runes, at + MAX_RUNES, sizeof *s->runes,
+                               err));
+        utf8proc_ssize_t got =
+            utf8proc_decompose_char((utf8proc_int32_t)sol_utf8_get(text + i, len), s->runes + at,
+                                    MAX_RUNES, (utf8proc_option_t)options, &bound);
+        for (utf8proc_ssize_t k = 0; k < got; k++, at++) {
             if (combining_class(s->runes[at]) != 0) continue;
-            st = order_marks(s->runes + first_mark, at - first_mark, err);
+            SOL_TRY(order_marks(s->runes + first_mark, at - first_mark, err));
             first_mark = at + 1;
         }
+        i += len;
     }
-    if (st == SOL_OK) st = order_marks(s->runes + first_mark, at - first_mark, err);
     *n_runes = at;
-    return st;
+    return order_marks(s->runes + first_mark, at - first_mark, err);
 }
 
 static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n, sol_err *err)
@@ -298,7 +304,8 @@ static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, 
     return SOL_OK;
 }
 
-/* Bytes at text[0, n) that stay as they are: invalid ones, barriers, and ASCII in front of ASCII or the end. */
+/* How many bytes at the start of text[0, n) stay as they are: invalid ones, barriers, and ASCII in
+ * front of ASCII or the end. */
 static size_t inert(const char *text, size_t n)
 {
     size_t i = 0;
@@ -314,7 +321,8 @@ static size_t inert(const char *text, size_t n)
     return i;
 }
 
-/* Characters that may change one another: one of any kind, then all that are neither ASCII nor inert. */
+/* How many bytes at the start of text[0, n) may change one another: a character of any kind, then
+ * all that are neither ASCII nor inert. */
 static size_t active(const char *text, size_t n)
 {
     size_t i = sol_utf8_char(text, n);
@@ -328,19 +336,18 @@ static size_t active(const char *text, size_t n)
 
 static sol_status normalize(job *j, sol_normal_kind kind, sol_err *err)
 {
-    sol_status st = SOL_OK;
     size_t same = inert(j->text, j->n);
-    if (same == j->n) return st;
+    if (same == j->n) return SOL_OK;
     j->changed = true;
-    for (size_t i = 0; st == SOL_OK && i < j->n;) {
-        st = put(j, j->text + i, same, err);
+    for (size_t i = 0; i < j->n;) {
+        SOL_TRY(put(j, j->text + i, same, err));
         i += same;
         size_t n = i < j->n ? active(j->text + i, j->n - i) : 0;
-        if (st == SOL_OK && n) st = normalize_run(j, kind, j->text + i, n, err);
+        if (n) SOL_TRY(normalize_run(j, kind, j->text + i, n, err));
         i += n;
         same = inert(j->text + i, j->n - i);
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status run_step(job *j, const sol_normal_step *p, sol_err *err)
@@ -357,13 +364,14 @@ static sol_status run_step(job *j, const sol_normal_step *p, sol_err *err)
 sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s, sol_regex_scratch *regex, bool begins, const char **text,
                               size_t *n, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0, to = 0; st == SOL_OK && i < z->n; i++) {
+    int to = 0; /* the buffer that the next step writes to */
+    for (int i = 0; i < z->n; i++) {
         job j = {.text = *text, .n = *n, .out = &s->text[to], .cap = &s->cap_text[to], .s = s, .regex = regex};
-        if (begins || z->step[i].kind != SOL_NORMAL_PREPEND) st = run_step(&j, &z->step[i], err);
+        if (begins || z->step[i].kind != SOL_NORMAL_PREPEND)
+            SOL_TRY(run_step(&j, &z->step[i], err));
         *text = j.changed ? s->text[to] : j.text;
         *n = j.changed ? j.n_out : j.n;
         to ^= j.changed;
     }
-    return st;
+    return SOL_OK;
 }

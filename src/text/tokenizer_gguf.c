@@ -24,8 +24,8 @@ static sol_status gguf_type(const sol_tokenizer_arrays *a, int64_t id, uint8_t *
     return SOL_OK;
 }
 
-/* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet, SentencePiece
- * writes U+2581 for a blank and <0xHH> for a byte. */
+/* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet,
+ * SentencePiece writes U+2581 for a blank and <0xHH> for a byte. */
 static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id, char *scratch,
                                  sol_err *err)
 {

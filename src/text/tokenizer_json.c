@@ -395,7 +395,8 @@ static sol_status is_one_word(const sol_tokenizer *t, const entry *e, bool *yes,
     return st;
 }
 
-/* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary has. */
+/* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary
+ * has. */
 static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *err)
 {
     const sol_tokenizer *t = l->t;

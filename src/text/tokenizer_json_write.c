@@ -1,4 +1,5 @@
-/* A tokenizer as the tokenizer.json that Hugging Face `tokenizers` reads. */
+/* Writes a tokenizer as the tokenizer.json that Hugging Face `tokenizers` reads: for bpe_train.c
+ * and for exports of models. */
 #include <jansson.h>
 #include <string.h>
 
@@ -15,7 +16,8 @@ static json_t *text_value(const sol_tokenizer *t, int32_t id)
     return value;
 }
 
-/* Special tokens behind all others need not be in the vocabulary: `tokenizers` numbers them on. */
+/* Special tokens behind all others need not be in the vocabulary: `tokenizers` gives them the next
+ * ids. */
 static json_t *vocab_value(const sol_tokenizer *t)
 {
     json_t *vocab = json_object();

@@ -1,9 +1,9 @@
-/* Characters of UTF-8 text. */
+/* Reads and writes characters of UTF-8 text. */
 #include "text/utf8.h"
 
 #include <string.h>
 
-/* Unicode 15, table 3-7. */
+/* The valid sequences are those of Unicode 15, table 3-7. */
 size_t sol_utf8_char(const char *text, size_t n)
 {
     const uint8_t *s = (const uint8_t *)text;
