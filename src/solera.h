@@ -108,9 +108,10 @@
 #include "store/study_file.h"
 #include "store/teacher_cache.h"
 
-/* infer and eval: running a model; perplexity and tasks. */
+/* infer and eval: running a model; perplexity, tasks, the cost of each layer. */
 #include "eval/eval.h"
 #include "eval/plain_text.h"
+#include "eval/sensitivity.h"
 #include "eval/tasks.h"
 #include "infer/infer.h"
 
@@ -123,7 +124,6 @@
 #include "study/recorder.h"
 #include "study/report.h"
 #include "study/run.h"
-#include "study/sensitivity.h"
 
 /* config: jobs and sweeps in YAML. */
 #include "config/config.h"

@@ -3,11 +3,11 @@
  *
  *     sol_sensitivity s;
  *     st = sol_sensitivity_measure(&s, ctx, model, &spec, &tokens, &windows, NULL, err);
- *     for (int i = 0; st == SOL_OK && i < s.n; i++)
+ *     for (int i = 0; i < s.n; i++)
  *         printf("%s %+.4f\n", s.layer[i].param->name, s.layer[i].loss - s.loss);
  *     sol_sensitivity_free(&s); */
-#ifndef SOLERA_STUDY_SENSITIVITY_H
-#define SOLERA_STUDY_SENSITIVITY_H
+#ifndef SOLERA_EVAL_SENSITIVITY_H
+#define SOLERA_EVAL_SENSITIVITY_H
 
 #include "eval/eval.h"
 #include "model/model.h"

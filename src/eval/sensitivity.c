@@ -1,6 +1,6 @@
 /* One layer after the other, quantized in its place under a network that reads the model's own
  * weights. */
-#include "study/sensitivity.h"
+#include "eval/sensitivity.h"
 
 #include <math.h>
 #include <stdlib.h>
