@@ -87,8 +87,9 @@
 #include "model/train_graph.h"
 #include "optim/optim.h"
 
-/* text: tokenizers, token data and batches. */
+/* text: tokenizers, chat formats, token data and batches. */
 #include "text/batcher.h"
+#include "text/chat.h"
 #include "text/docs.h"
 #include "text/filekind.h"
 #include "text/jsontext.h"

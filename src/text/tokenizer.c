@@ -37,6 +37,7 @@ void sol_tokenizer_free(sol_tokenizer **tp)
     sol_free(t->merges);
     sol_free(t->pair);
     sol_free(t->json);
+    sol_free(t->chat_template);
     sol_free(t->added);
     sol_tok_added_free(t);
     sol_bytemap_free(&t->words);
@@ -390,6 +391,19 @@ sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos,
         t->eos = old_eos;
     }
     return st;
+}
+
+sol_status sol_tokenizer_set_chat_template(sol_tokenizer *t, const char *jinja, size_t n,
+                                           sol_err *err)
+{
+    sol_free(t->chat_template);
+    t->chat_template = NULL;
+    return sol_copy_string(&t->chat_template, jinja, n, err);
+}
+
+const char *sol_tokenizer_chat_template(const sol_tokenizer *t)
+{
+    return t->chat_template;
 }
 
 uint64_t sol_tokenizer_hash(const sol_tokenizer *t)

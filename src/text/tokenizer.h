@@ -85,6 +85,13 @@ void sol_arrays_owner_free(sol_arrays_owner **owner);
  * hash. */
 sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos, sol_err *err);
 
+/* The chat template in Jinja that was published with it, which files keep beside the vocabulary:
+ * neither serialized nor in the hash. Set before the tokenizer is shared; the text is copied. NULL:
+ * there is none. What it means: text/chat.h. */
+sol_status sol_tokenizer_set_chat_template(sol_tokenizer *t, const char *jinja, size_t n,
+                                           sol_err *err);
+const char *sol_tokenizer_chat_template(const sol_tokenizer *t);
+
 /* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints
  * under /tokenizer. *data is owned by the caller. */
 sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *size, sol_err *err);

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/chat.jsonl: conversations as transformers renders them, with the ranges of answers. The templates are written
+here, in the words of src/text/chat.h; {% generation %} marks what the assistant says. From the top of the repository:
+
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 jinja2
+    /tmp/golden/bin/python scripts/make_golden_chat.py
+"""
+import json
+import random
+
+from transformers.utils.chat_template_utils import render_jinja_template
+
+OPEN_CHATML = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+RESPONSES = """{%- elif m.role == 'tool' %}
+{% if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{ '<|im_start|>user' }}{% endif %}
+{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}
+{%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{ '<|im_end|>\\n' }}{% endif %}"""
+
+CHATML = """{% for m in messages %}
+{% if m.role == 'assistant' %}
+{{- '<|im_start|>assistant\\n' }}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}
+{%- else %}
+{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}
+{%- endif %}
+{% endfor %}""" + OPEN_CHATML
+
+WITH_SYSTEM = """{% if messages[0].role != 'system' %}
+{{- '<|im_start|>system\\nYou answer in one line.<|im_end|>\\n' }}
+{%- endif %}
+""" + CHATML.replace("{%- else %}", RESPONSES + "\n{%- else %}")
+
+QWEN3 = """{% set ns = namespace(last_query_index=-1) %}
+{% for m in messages %}
+{% if m.role == 'user' and not (m.content.startswith('<tool_response>') and m.content.endswith('</tool_response>')) %}
+{% set ns.last_query_index = loop.index0 %}
+{% endif %}
+{% endfor %}
+{% if ns.last_query_index < 0 %}{% set ns.last_query_index = messages | length - 1 %}{% endif %}
+{% for m in messages %}
+{% if m.role == 'assistant' %}
+{% set said = m.content %}
+{% set thought = '' %}
+{% if '</think>' in said %}
+{% set thought = m.content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+{% set said = m.content.split('</think>')[-1].lstrip('\\n') %}
+{% endif %}
+{{- '<|im_start|>assistant\\n' }}
+{%- generation %}
+{%- if loop.index0 > ns.last_query_index and (loop.last or thought) %}
+{{- '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + said.lstrip('\\n') }}
+{%- else %}
+{{- said }}
+{%- endif %}
+{{- '<|im_end|>' }}
+{%- endgeneration %}{{ '\\n' }}
+""" + RESPONSES + """
+{%- else %}
+{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}
+{%- endif %}
+{% endfor %}""" + OPEN_CHATML + "{% if enable_thinking is defined %}{% endif %}"
+
+LLAMA3 = """{{ '<|begin_of_text|>' }}
+{%- for m in messages %}
+{{- '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' }}
+{%- if m.role == 'assistant' %}
+{%- generation %}{{ m.content | trim + '<|eot_id|>' }}{% endgeneration %}
+{%- else %}
+{{- m.content | trim + '<|eot_id|>' }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"""
+
+DATED = """{{ '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\\n\\n' }}
+{{- 'Cutting Knowledge Date: December 2023\\nToday Date: 26 Jul 2024\\n\\n' }}
+{%- if messages[0].role == 'system' %}{{ messages[0].content | trim }}{% set messages = messages[1:] %}{% endif %}
+{{- '<|eot_id|>' }}
+""" + LLAMA3.removeprefix("{{ '<|begin_of_text|>' }}\n")
+
+MISTRAL = """{{ '<s>' }}
+{%- set system = '' %}
+{%- if messages[0].role == 'system' %}
+{%- set system = messages[0].content + '\\n\\n' %}{% set messages = messages[1:] %}
+{%- endif %}
+{%- for m in messages %}
+{%- if m.role == 'user' %}
+{{- " [INST] " + (system if loop.first else '') + m.content + " [/INST]" }}
+{%- else %}
+{%- generation %}{{ " " + m.content + '</s>' }}{% endgeneration %}
+{%- endif %}
+{%- endfor %}"""
+
+TEMPLATES = {"chatml": CHATML, "chatml with a system": WITH_SYSTEM, "qwen3": QWEN3, "llama3": LLAMA3,
+             "llama3 with dates": DATED, "mistral": MISTRAL}
+WORDS = ["blue", " the", "\n", "  ", "année", "東京", "<b>", "{{x}}", "%s", "'quote'", "\"", "\\n", "\t", "7", ".", "🙂", "or\nso"]
+
+
+def content(rng, role, thinks):
+    text = "".join(rng.choice(WORDS) for _ in range(rng.randint(1, 9)))
+    if role != "assistant" or not thinks or rng.random() < 0.5:
+        return text
+    return rng.choice(["<think>\n", "\n<think>", ""]) + "so" + text + rng.choice(["\n</think>\n\n", "</think>"]) + "said" + text
+
+
+def conversation(rng, name):
+    roles = ["system"] if rng.random() < 0.5 else []
+    for _ in range(rng.randint(1, 4)):
+        roles.append("user")
+        if name in ("chatml with a system", "qwen3") and rng.random() < 0.3:
+            roles += ["assistant"] + ["tool"] * rng.randint(1, 3)
+        roles.append("assistant")
+    if rng.random() < 0.4:
+        roles.pop()
+    return [{"role": r, "content": content(rng, r, name == "qwen3")} for r in roles]
+
+
+def main():
+    rng = random.Random(21)
+    with open("tests/golden/chat.jsonl", "w", encoding="utf-8") as out:
+        for name, template in TEMPLATES.items():
+            print(json.dumps({"name": name, "template": template}, ensure_ascii=False), file=out)
+            for _ in range(50):
+                messages = conversation(rng, name)
+                is_open = messages[-1]["role"] != "assistant"
+                texts, ranges = render_jinja_template([messages], chat_template=template, add_generation_prompt=is_open,
+                                                      return_assistant_tokens_mask=True)
+                answers = [texts[0][begin:end] for begin, end in ranges[0]]
+                print(json.dumps({"messages": messages, "open": is_open, "text": texts[0], "answers": answers},
+                                 ensure_ascii=False), file=out)
+
+
+main()

@@ -1,0 +1,319 @@
+/* The chat formats: one function writes a message of each; the ranges of answers are noted as they
+ * are written. `solera tokenize`, `generate --chat` and `chat` make their texts here. */
+#include "text/chat.h"
+
+#include <string.h>
+
+#include "base/crc.h"
+#include "base/mem.h"
+
+static const char *const format_names[] = {"chatml", "llama3", "qwen3", "mistral"};
+enum { N_FORMATS = sizeof format_names / sizeof *format_names, MAX_MARKS = 3 };
+/* The tokens that a vocabulary needs for a format. */
+static const char *const marks[N_FORMATS][MAX_MARKS] = {
+    {"<|im_start|>", "<|im_end|>"},
+    {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+    {"<|im_start|>", "<|im_end|>"},
+    {"</s>"},
+};
+static const char response_begin[] = "<tool_response>", response_end[] = "</tool_response>";
+
+sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *err)
+{
+    *f = (sol_chat_format){0};
+    for (int i = 0; i < N_FORMATS; i++) {
+        if (strcmp(format_names[i], name) != 0) continue;
+        f->kind = (sol_chat_kind)i;
+        return SOL_OK;
+    }
+    return sol_fail(err, SOL_ERR_USAGE, "chat format '%.40s': expected " SOL_CHAT_FORMATS, name);
+}
+
+/* The system message that a template has as a text of its own: between the head of a system message
+ * and its end, with no quote or brace of Jinja in it. */
+static void find_system(sol_chat_format *f, const char *jinja)
+{
+    static const char head[] = "<|im_start|>system\\n";
+    for (const char *at = strstr(jinja, head); at; at = strstr(at + 1, head)) {
+        const char *text = at + sizeof head - 1, *end = strstr(text, "<|im_end|>");
+        size_t n = end ? (size_t)(end - text) : 0;
+        if (n == 0 || n >= sizeof f->system || strcspn(text, "'\"{\\") < n) continue;
+        memcpy(f->system, text, n);
+        f->system[n] = 0;
+        return;
+    }
+}
+
+sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *err)
+{
+    bool im = strstr(jinja, "<|im_start|>"), thinks = strstr(jinja, "think");
+    *f = (sol_chat_format){0};
+    if (im && strstr(jinja, "last_query_index") && strstr(jinja, "enable_thinking") &&
+        !strstr(jinja, "|trim")) { /* Qwen 3.5 trims what is said */
+        f->kind = SOL_CHAT_QWEN3;
+    } else if (im && !thinks) {
+        f->kind = SOL_CHAT_CHATML;
+        f->tool_response = strstr(jinja, response_begin);
+        find_system(f, jinja);
+    } else if (strstr(jinja, "<|start_header_id|>") && strstr(jinja, "<|eot_id|>")) {
+        f->kind = SOL_CHAT_LLAMA3;
+        f->dated = strstr(jinja, "Cutting Knowledge Date: December 2023");
+    } else if (strstr(jinja, "\" [INST] \"") && strstr(jinja, "\" [/INST]\"")) {
+        f->kind = SOL_CHAT_MISTRAL;
+    } else {
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "the chat template %016llx is none that is built in: --chat-format "
+                        SOL_CHAT_FORMATS " says which format to use",
+                        (unsigned long long)sol_fnv1a(SOL_FNV_START, jinja, strlen(jinja)));
+    }
+    return SOL_OK;
+}
+
+sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const char *name,
+                               sol_err *err)
+{
+    const char *jinja = sol_tokenizer_chat_template(t);
+    if (!name && !jinja)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "the model has no chat template: --chat-format " SOL_CHAT_FORMATS
+                        " says which format to use");
+    SOL_TRY(name ? sol_chat_format_named(f, name, err) : sol_chat_format_of(f, jinja, err));
+    for (int i = 0; i < MAX_MARKS && marks[f->kind][i]; i++)
+        if (sol_tokenizer_find(t, marks[f->kind][i]) < 0)
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "the vocabulary has no token %s, which the chat format %s needs",
+                            marks[f->kind][i], format_names[f->kind]);
+    return SOL_OK;
+}
+
+void sol_chat_text_free(sol_chat_text *c)
+{
+    sol_free(c->text.data);
+    sol_free(c->answer);
+    *c = (sol_chat_text){0};
+}
+
+/* ---- the formats ---- */
+
+typedef struct renderer {
+    const sol_chat_format *f;
+    const sol_chat_message *messages;
+    size_t n, at;       /* the message that is written */
+    size_t last_query;  /* of the last user's message; without one the last message */
+    sol_chat_text *out;
+} renderer;
+
+static bool is_role(const renderer *r, size_t i, const char *role)
+{
+    return i < r->n && strcmp(r->messages[i].role, role) == 0;
+}
+
+static sol_status add_bytes(sol_chat_text *c, const char *text, size_t n, sol_err *err)
+{
+    return sol_text_add(&c->text, err, "%.*s", (int)n, text);
+}
+
+static sol_status begin_answer(sol_chat_text *c, sol_err *err)
+{
+    SOL_TRY(sol_grow_array((void **)&c->answer, &c->capacity, c->n_answers + 1, sizeof *c->answer,
+                           err));
+    c->answer[c->n_answers++].begin = c->text.n;
+    return SOL_OK;
+}
+
+static void end_answer(sol_chat_text *c)
+{
+    c->answer[c->n_answers - 1].end = c->text.n;
+}
+
+/* text[n] without the characters of `set` at its ends. */
+static sol_span strip(const char *text, size_t n, const char *set, bool left, bool right)
+{
+    while (left && n > 0 && strchr(set, text[0])) text++, n--;
+    while (right && n > 0 && strchr(set, text[n - 1])) n--;
+    return (sol_span){text, n};
+}
+
+static const char *last_of(const char *text, size_t n, const char *what)
+{
+    size_t k = strlen(what);
+    for (size_t i = n; i >= k; i--)
+        if (memcmp(text + i - k, what, k) == 0) return text + i - k;
+    return NULL;
+}
+
+/* The content of an answer in qwen3: what stands before the first </think> are thoughts, what
+ * stands behind the last one is said. Thoughts are written for answers behind the last query, and
+ * for the last message even where there are none. */
+static sol_status add_thinking(const renderer *r, const char *content, sol_err *err)
+{
+    static const char open[] = "<think>", close[] = "</think>";
+    sol_span thought = {"", 0}, said = {content, strlen(content)};
+    const char *first = strstr(content, close);
+    if (first) {
+        const char *last = last_of(content, said.n, close) + sizeof close - 1;
+        thought = strip(content, (size_t)(first - content), "\n", false, true);
+        const char *from = last_of(thought.at, thought.n, open);
+        if (from) {
+            thought.n -= (size_t)(from + sizeof open - 1 - thought.at);
+            thought.at = from + sizeof open - 1;
+        }
+        thought = strip(thought.at, thought.n, "\n", true, false);
+        said = strip(last, strlen(last), "\n", true, false);
+    }
+    if (r->at > r->last_query && (r->at == r->n - 1 || thought.n > 0)) {
+        thought = strip(thought.at, thought.n, "\n", true, true);
+        said = strip(said.at, said.n, "\n", true, false);
+        SOL_TRY(sol_text_add(&r->out->text, err, "<think>\n%.*s\n</think>\n\n", (int)thought.n,
+                             thought.at));
+    }
+    return add_bytes(r->out, said.at, said.n, err);
+}
+
+/* Results of tools that follow each other are one message of the user. */
+static sol_status add_response(const renderer *r, const char *content, sol_err *err)
+{
+    bool first = r->at == 0 || !is_role(r, r->at - 1, "tool");
+    bool last = !is_role(r, r->at + 1, "tool");
+    return sol_text_add(&r->out->text, err, "%s\n%s\n%s\n%s%s", first ? "<|im_start|>user" : "",
+                        response_begin, content, response_end, last ? "<|im_end|>\n" : "");
+}
+
+static sol_status add_chatml(const renderer *r, const sol_chat_message *m, sol_err *err)
+{
+    bool answer = is_role(r, r->at, "assistant");
+    if (is_role(r, r->at, "tool") && (r->f->kind == SOL_CHAT_QWEN3 || r->f->tool_response))
+        return add_response(r, m->content, err);
+    SOL_TRY(sol_text_add(&r->out->text, err, "<|im_start|>%s\n", m->role));
+    if (answer) SOL_TRY(begin_answer(r->out, err));
+    SOL_TRY(answer && r->f->kind == SOL_CHAT_QWEN3
+                ? add_thinking(r, m->content, err)
+                : sol_text_add(&r->out->text, err, "%s", m->content));
+    SOL_TRY(sol_text_add(&r->out->text, err, "<|im_end|>"));
+    if (answer) end_answer(r->out);
+    return sol_text_add(&r->out->text, err, "\n");
+}
+
+static sol_status add_llama3(const renderer *r, const sol_chat_message *m, sol_err *err)
+{
+    bool answer = is_role(r, r->at, "assistant");
+    sol_span said = strip(m->content, strlen(m->content), " \t\n\v\f\r", true, true);
+    if (r->f->dated && is_role(r, r->at, "tool"))
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "message %zu: role tool: is not written in this format", r->at + 1);
+    bool headed = r->f->dated && r->at == 0 && is_role(r, 0, "system"); /* by add_head */
+    if (!headed)
+        SOL_TRY(sol_text_add(&r->out->text, err, "<|start_header_id|>%s<|end_header_id|>\n\n",
+                             m->role));
+    if (answer) SOL_TRY(begin_answer(r->out, err));
+    SOL_TRY(add_bytes(r->out, said.at, said.n, err));
+    SOL_TRY(sol_text_add(&r->out->text, err, "<|eot_id|>"));
+    if (answer) end_answer(r->out);
+    return SOL_OK;
+}
+
+/* Users and the assistant take turns; the system's message is a part of the first user's. */
+static sol_status add_mistral(const renderer *r, const sol_chat_message *m, sol_err *err)
+{
+    size_t first = is_role(r, 0, "system");
+    if (r->at < first) return SOL_OK;
+    bool answer = (r->at - first) % 2;
+    if (!is_role(r, r->at, answer ? "assistant" : "user"))
+        return sol_fail(err, SOL_ERR_FORMAT, "message %zu: role %s: expected %s in this format",
+                        r->at + 1, m->role, answer ? "assistant" : "user");
+    bool system = first && r->at == first;
+    if (!answer)
+        return sol_text_add(&r->out->text, err, " [INST] %s%s%s [/INST]",
+                            system ? r->messages[0].content : "", system ? "\n\n" : "", m->content);
+    SOL_TRY(begin_answer(r->out, err));
+    SOL_TRY(sol_text_add(&r->out->text, err, " %s</s>", m->content));
+    end_answer(r->out);
+    return SOL_OK;
+}
+
+/* What stands in front of all messages. */
+static sol_status add_head(const renderer *r, sol_err *err)
+{
+    const sol_chat_format *f = r->f;
+    sol_text *out = &r->out->text;
+    if (f->kind == SOL_CHAT_CHATML && f->system[0] && !is_role(r, 0, "system"))
+        return sol_text_add(out, err, "<|im_start|>system\n%s<|im_end|>\n", f->system);
+    if (f->kind == SOL_CHAT_MISTRAL) return sol_text_add(out, err, "<s>");
+    if (f->kind != SOL_CHAT_LLAMA3) return SOL_OK;
+    SOL_TRY(sol_text_add(out, err, "<|begin_of_text|>"));
+    if (!f->dated) return SOL_OK;
+    return sol_text_add(out, err,
+                        "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: "
+                        "December 2023\nToday Date: 26 Jul 2024\n\n%s",
+                        is_role(r, 0, "system") ? "" : "<|eot_id|>");
+}
+
+static sol_status add_message(const renderer *r, sol_err *err)
+{
+    const sol_chat_message *m = &r->messages[r->at];
+    if (r->f->kind == SOL_CHAT_MISTRAL) return add_mistral(r, m, err);
+    if (r->f->kind == SOL_CHAT_LLAMA3) return add_llama3(r, m, err);
+    return add_chatml(r, m, err);
+}
+
+static sol_status add_open(const renderer *r, sol_err *err)
+{
+    if (r->f->kind == SOL_CHAT_MISTRAL) return SOL_OK;
+    return sol_text_add(&r->out->text, err, "%s",
+                        r->f->kind == SOL_CHAT_LLAMA3
+                            ? "<|start_header_id|>assistant<|end_header_id|>\n\n"
+                            : "<|im_start|>assistant\n");
+}
+
+static sol_status check_role(const renderer *r, size_t i, sol_err *err)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++)
+        if (is_role(r, i, roles[k])) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    "message %zu: role '%.40s': expected system, user, assistant or tool", i + 1,
+                    r->messages[i].role);
+}
+
+/* A user's message, unless it is the result of a tool in the user's name. */
+static bool is_query(const renderer *r, size_t i)
+{
+    const char *text = r->messages[i].content;
+    size_t n = strlen(text), k = sizeof response_end - 1;
+    bool response = strncmp(text, response_begin, sizeof response_begin - 1) == 0 && n >= k &&
+                    strcmp(text + n - k, response_end) == 0;
+    return is_role(r, i, "user") && !response;
+}
+
+sol_status sol_chat_render(const sol_chat_format *f, const sol_chat_message *messages, size_t n,
+                           int end, sol_chat_text *c, sol_err *err)
+{
+    renderer r = {.f = f, .messages = messages, .n = n, .last_query = n - 1, .out = c};
+    c->text.n = c->n_answers = 0;
+    if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "the conversation has no message");
+    for (size_t i = 0; i < n; i++) {
+        SOL_TRY(check_role(&r, i, err));
+        if (is_query(&r, i)) r.last_query = i;
+    }
+    SOL_TRY(add_head(&r, err));
+    for (r.at = 0; r.at < n; r.at++) SOL_TRY(add_message(&r, err));
+    return end == SOL_CHAT_OPEN ? add_open(&r, err) : SOL_OK;
+}
+
+sol_status sol_chat_encode(sol_encoder *e, sol_chat_text *c, sol_ids *ids, sol_err *err)
+{
+    size_t at = 0;
+    for (size_t i = 0; i <= c->n_answers; i++) {
+        size_t begin = i < c->n_answers ? c->answer[i].begin : c->text.n;
+        int flags = SOL_ENCODE_SPECIAL | (at > 0 ? SOL_ENCODE_CONTINUE : 0);
+        SOL_TRY(sol_encoder_run(e, c->text.data + at, begin - at, flags, ids, err));
+        if (i == c->n_answers) break;
+        sol_chat_range *a = &c->answer[i];
+        at = a->end;
+        a->begin = ids->n;
+        SOL_TRY(sol_encoder_run(e, c->text.data + begin, at - begin,
+                                SOL_ENCODE_SPECIAL | SOL_ENCODE_CONTINUE, ids, err));
+        a->end = ids->n;
+    }
+    return SOL_OK;
+}
