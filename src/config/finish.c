@@ -1,4 +1,5 @@
-/* What spans keys, and the library's view of a job. */
+/* Checks what spans keys, once parse.c has read all of them, and gives a job to the library as the
+ * structs of its modules: quantizer, schedules, optimizer, distillation, calibration. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -44,7 +44,8 @@ int sol_key_find(const char *path)
     return -1;
 }
 
-/* A key of the same name in another section is the likeliest mistake ("train.lr"), then a slip of the pen. */
+/* Suggests a key of the same name in another section, which is the likeliest mistake ("train.lr"),
+ * else the one that is spelled most alike. */
 const char *sol_key_nearest(const char *path)
 {
     const char *dot = strchr(path, '.'), *leaf = dot ? dot + 1 : path;
@@ -172,20 +173,21 @@ static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
     bool plain = *s && strspn(s, safe) == strlen(s) && !strchr("0123456789.+-", s[0]);
     for (int i = 0; plain && i < 9; i++) plain = strcasecmp(s, special[i]) != 0;
     if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s))) return sol_text_add(t, err, "%s", s);
-    sol_status st = sol_text_add(t, err, "\"");
-    for (; st == SOL_OK && *s; s++) {
+    SOL_TRY(sol_text_add(t, err, "\""));
+    for (; *s; s++) {
         unsigned char ch = (unsigned char)*s;
         if (ch == '"' || ch == '\\')
-            st = sol_text_add(t, err, "\\%c", ch);
+            SOL_TRY(sol_text_add(t, err, "\\%c", ch));
         else if (ch < 0x20 || ch == 0x7f)
-            st = sol_text_add(t, err, "\\x%02X", ch);
+            SOL_TRY(sol_text_add(t, err, "\\x%02X", ch));
         else
-            st = sol_text_add(t, err, "%c", ch);
+            SOL_TRY(sol_text_add(t, err, "%c", ch));
     }
-    return st == SOL_OK ? sol_text_add(t, err, "\"") : st;
+    return sol_text_add(t, err, "\"");
 }
 
-/* The shortest form that reads back to the same number, always with a point: YAML 1.1 takes 1e-4 for a text. */
+/* Adds the shortest form that reads back to the same number, always with a point: YAML 1.1 takes
+ * 1e-4 for a text. */
 static sol_status add_real(sol_text *t, double x, sol_err *err)
 {
     char text[40];

@@ -1,4 +1,5 @@
-/* The list of quant.overrides: its rows from YAML. */
+/* Reads the rows of quant.overrides from YAML, for parse.c from a job and for keys.c from one line
+ * of --set or of a sweep. */
 #include <string.h>
 
 #include "config/keys.h"

@@ -1,4 +1,5 @@
-/* Reading: a tree of two levels, sections and keys, on top of the file that it extends. */
+/* Reads jobs: takes the tree that yaml_read.c makes of a file, sections and keys below them, into a
+ * sol_config, on top of the file that it extends. finish.c then checks what spans keys. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +45,24 @@ static bool take_name(char out[64], const sol_yaml *n)
     return true;
 }
 
-/* *section: its number. */
+static sol_status unknown_section(const reader *r, const sol_yaml *key, const char *name,
+                                  const char *const *names, int n, sol_err *err)
+{
+    char list[512] = "";
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
+        if (strcmp(sol_keys[i].name, name) == 0)
+            return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name,
+                           sol_keys[i].path);
+    const char *near = sol_nearest_name(name, names, n);
+    if (near) return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name, near);
+    for (int i = 0; i < n; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
+    }
+    return fail_at(r, key, err, "unknown section '%s': one of %s", name, list);
+}
+
+/* *section: the number of the section that `key` names; it may be there once. */
 static sol_status find_section(reader *r, const sol_yaml *key, int *section, sol_err *err)
 {
     const char *names[64];
@@ -64,20 +82,10 @@ static sol_status find_section(reader *r, const sol_yaml *key, int *section, sol
         char *dot = strchr(name, '.');
         return fail_at(r, key, err, "key '%s': write it as '%s' inside the section '%.*s:'", name, dot + 1, (int)(dot - name), name);
     }
-    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
-        if (strcmp(sol_keys[i].name, name) == 0)
-            return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name, sol_keys[i].path);
-    const char *near = sol_nearest_name(name, names, n);
-    if (near) return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name, near);
-    sol_text all = {0};
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < n; i++) st = sol_text_add(&all, err, "%s%s", i ? ", " : "", names[i]);
-    if (st == SOL_OK) st = fail_at(r, key, err, "unknown section '%s': one of %s", name, all.data);
-    sol_free(all.data);
-    return st;
+    return unknown_section(r, key, name, names, n, err);
 }
 
-/* *index: of the key. */
+/* *index: the number of the key that `key` names in the section; it may be there once. */
 static sol_status find_key(reader *r, int section, const sol_yaml *key, int *index, sol_err *err)
 {
     char name[64], path[160];
@@ -215,18 +223,20 @@ static sol_status read_text(sol_config *c, const char *name, const char *path, c
     return st;
 }
 
+static sol_status set_defaults(sol_config *c, sol_err *err)
+{
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        const char *preset = sol_keys[i].preset;
+        SOL_TRY(sol_key_set(c, i, preset, strlen(preset), false, err));
+    }
+    return SOL_OK;
+}
+
 sol_status sol_config_create(sol_config **out, sol_err *err)
 {
-    sol_config *c;
-    *out = NULL;
-    sol_status st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
-    if (st != SOL_OK) return st;
-    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
-        const char *preset = sol_keys[i].preset;
-        st = sol_key_set(c, i, preset, strlen(preset), false, err);
-    }
-    if (st != SOL_OK) sol_config_free(&c);
-    *out = c;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_status st = set_defaults(*out, err);
+    if (st != SOL_OK) sol_config_free(out);
     return st;
 }
 

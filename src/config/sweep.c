@@ -124,10 +124,12 @@ static sol_status take_measures(reader *r, const sol_yaml *n, sol_err *err)
 {
     if (n->kind != SOL_YAML_LIST || n->n > MAX_SEEDS) return fail_at(r, n, err, "measures: expected a list of names");
     int count = n->n;
-    sol_status st = sol_alloc_array((void **)&r->s->measure, (size_t)count, sizeof *r->s->measure, err);
-    for (; st == SOL_OK && r->s->n_measures < count; r->s->n_measures++)
-        st = take_text(r, &n->item[r->s->n_measures], &r->s->measure[r->s->n_measures], err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&r->s->measure, (size_t)count, sizeof *r->s->measure, err));
+    for (int i = 0; i < count; i++) {
+        SOL_TRY(take_text(r, &n->item[i], &r->s->measure[i], err));
+        r->s->n_measures++;
+    }
+    return SOL_OK;
 }
 
 static sol_status take_mapping(reader *r, const sol_yaml *n, const char *name, const sol_yaml **out, sol_err *err)
@@ -337,27 +339,36 @@ static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, 
     return SOL_OK;
 }
 
-static int most_settings(const reader *r, int which)
+/* The assignments that a point can have: those of set, the command line, the grid and the list. */
+static int max_settings(const reader *r, int which)
 {
     const sol_yaml *listed = r->points ? pair_value(r->points, which) : NULL;
     int n = pair_count(r->set) + r->opts->n_set + pair_count(r->grid);
     return n + (listed && listed->kind == SOL_YAML_MAPPING ? pair_count(listed) : 0);
 }
 
+/* Fills a point: entry `which` of the list with one combination of the grid, tried on the job c. */
+static sol_status fill_point(reader *r, sol_sweep_point *p, sol_config *c, int which,
+                             int64_t combination, sol_err *err)
+{
+    size_t columns = (size_t)r->s->n_columns, settings = (size_t)max_settings(r, which);
+    SOL_TRY(sol_alloc_array((void **)&p->cell, columns, sizeof *p->cell, err));
+    SOL_TRY(sol_alloc_array((void **)&p->set, settings, sizeof *p->set, err));
+    if (r->set) SOL_TRY(add_settings(r, p, c, r->set, err));
+    SOL_TRY(add_options(r, p, c, err));
+    if (r->points) SOL_TRY(add_listed(r, p, c, which, err));
+    SOL_TRY(add_combination(r, p, c, combination, err));
+    SOL_TRY(make_name(p, r->s->n_columns, err));
+    return check_point(r, p, c, err);
+}
+
 static sol_status make_point(reader *r, int which, int64_t combination, sol_err *err)
 {
     sol_sweep *s = r->s;
     sol_sweep_point *p = &s->point[s->n_points++];
-    sol_config *c = NULL;
-    sol_status st = sol_config_read(&c, s->base, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->cell, (size_t)s->n_columns, sizeof *p->cell, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->set, (size_t)most_settings(r, which), sizeof *p->set, err);
-    if (st == SOL_OK && r->set) st = add_settings(r, p, c, r->set, err);
-    if (st == SOL_OK) st = add_options(r, p, c, err);
-    if (st == SOL_OK && r->points) st = add_listed(r, p, c, which, err);
-    if (st == SOL_OK) st = add_combination(r, p, c, combination, err);
-    if (st == SOL_OK) st = make_name(p, s->n_columns, err);
-    if (st == SOL_OK) st = check_point(r, p, c, err);
+    sol_config *c;
+    SOL_TRY(sol_config_read(&c, s->base, err));
+    sol_status st = fill_point(r, p, c, which, combination, err);
     sol_config_free(&c);
     return st;
 }
@@ -409,6 +420,16 @@ static sol_status make_points(reader *r, sol_err *err)
 
 /* ---- reading ---- */
 
+static sol_status read_tree(reader *r, const sol_yaml *root, sol_err *err)
+{
+    r->s->jobs = 1;
+    r->s->keep_checkpoints = true;
+    SOL_TRY(take_entries(r, root, err));
+    SOL_TRY(make_points(r, err));
+    if (r->opts->jobs > 0) r->s->jobs = r->opts->jobs;
+    return SOL_OK;
+}
+
 sol_status sol_sweep_read(sol_sweep **out, const char *path, const sol_sweep_opts *o, sol_err *err)
 {
     reader r = {.path = path, .opts = o ? o : &(sol_sweep_opts){0}};
@@ -416,16 +437,11 @@ sol_status sol_sweep_read(sol_sweep **out, const char *path, const sol_sweep_opt
     size_t size;
     sol_yaml *root = NULL;
     *out = NULL;
-    sol_status st = sol_alloc_array((void **)&r.s, 1, sizeof *r.s, err);
-    if (st != SOL_OK) return st;
-    r.s->jobs = 1;
-    r.s->keep_checkpoints = true;
-    st = sol_yaml_file(path, &text, &size, err);
+    SOL_TRY(sol_alloc_array((void **)&r.s, 1, sizeof *r.s, err));
+    sol_status st = sol_yaml_file(path, &text, &size, err);
     if (st == SOL_OK) st = sol_yaml_read(&root, path, "a sweep", text, size, err);
-    if (st == SOL_OK) st = take_entries(&r, root, err);
-    if (st == SOL_OK) st = make_points(&r, err);
+    if (st == SOL_OK) st = read_tree(&r, root, err);
     sol_yaml_free(&root);
-    if (st == SOL_OK && r.opts->jobs > 0) r.s->jobs = r.opts->jobs;
     sol_free(text);
     if (st != SOL_OK) sol_sweep_free(&r.s);
     *out = r.s;
@@ -459,17 +475,24 @@ void sol_sweep_free(sol_sweep **sp)
     *sp = NULL;
 }
 
-sol_status sol_sweep_job(const sol_sweep *s, int p, int seed, sol_config **c, sol_err *err)
+/* Makes the job c that of one run of a point; `dir` is freed by the caller. */
+static sol_status set_run(const sol_sweep *s, const sol_sweep_point *p, int64_t seed, sol_config *c,
+                          sol_text *dir, sol_err *err)
 {
     char text[64];
+    for (int i = 0; i < p->n_set; i++) SOL_TRY(sol_config_set(c, p->set[i], err));
+    SOL_TRY(sol_text_add(dir, err, "run.dir=%s/%s/seed-%lld", s->dir, p->name, (long long)seed));
+    SOL_TRY(sol_config_set(c, dir->data, err));
+    snprintf(text, sizeof text, "run.seed=%lld", (long long)seed);
+    SOL_TRY(sol_config_set(c, text, err));
+    return sol_config_finish(c, err);
+}
+
+sol_status sol_sweep_job(const sol_sweep *s, int p, int seed, sol_config **c, sol_err *err)
+{
     sol_text dir = {0};
-    sol_status st = sol_config_read(c, s->base, err);
-    for (int i = 0; st == SOL_OK && i < s->point[p].n_set; i++) st = sol_config_set(*c, s->point[p].set[i], err);
-    if (st == SOL_OK) st = sol_text_add(&dir, err, "run.dir=%s/%s/seed-%lld", s->dir, s->point[p].name, (long long)s->seed[seed]);
-    if (st == SOL_OK) st = sol_config_set(*c, dir.data, err);
-    snprintf(text, sizeof text, "run.seed=%lld", (long long)s->seed[seed]);
-    if (st == SOL_OK) st = sol_config_set(*c, text, err);
-    if (st == SOL_OK) st = sol_config_finish(*c, err);
+    SOL_TRY(sol_config_read(c, s->base, err));
+    sol_status st = set_run(s, &s->point[p], s->seed[seed], *c, &dir, err);
     if (st != SOL_OK) sol_config_free(c);
     sol_free(dir.data);
     return st;

@@ -1,4 +1,5 @@
-/* Writing: the resolved job, the reference, the difference of two jobs. */
+/* Writes jobs: the resolved one that a run directory keeps, the reference that `solera help config`
+ * prints, and the difference of two, which a resume refuses or reports. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,39 +14,48 @@ static sol_status add_key(sol_text *t, const sol_config *c, int i, sol_err *err)
     return sol_text_add(t, err, "\n");
 }
 
-sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err)
+static sol_status add_keys(sol_text *t, const sol_config *c, sol_err *err)
 {
-    sol_text t = {0};
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
         if (i == 0 || strcmp(sol_keys[i].section, sol_keys[i - 1].section) != 0)
-            st = sol_text_add(&t, err, "%s:\n", sol_keys[i].section);
-        if (st == SOL_OK) st = add_key(&t, c, i, err);
+            SOL_TRY(sol_text_add(t, err, "%s:\n", sol_keys[i].section));
+        SOL_TRY(add_key(t, c, i, err));
     }
+    return SOL_OK;
+}
+
+/* Hands the text to *out, or frees it where it is not complete. */
+static sol_status hand_over(sol_text *t, sol_status st, char **out)
+{
     if (st != SOL_OK) {
-        sol_free(t.data);
-        t.data = NULL;
+        sol_free(t->data);
+        t->data = NULL;
     }
-    *yaml = t.data;
+    *out = t->data;
     return st;
 }
 
-/* Text as comment lines of at most 110 columns. */
+sol_status sol_config_write(const sol_config *c, char **yaml, sol_err *err)
+{
+    sol_text t = {0};
+    sol_status st = add_keys(&t, c, err);
+    return hand_over(&t, st, yaml);
+}
+
+/* Adds the text as comment lines of at most 110 columns, broken at blanks. */
 static sol_status add_comment(sol_text *t, const char *indent, const char *text, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    int room = 108 - (int)strlen(indent);
-    while (st == SOL_OK && *text) {
+    int max = 108 - (int)strlen(indent);
+    while (*text) {
         int n = (int)strlen(text);
-        if (n > room)
-            for (n = room; n > 0 && text[n] != ' '; n--) {
-            }
+        if (n > max)
+            for (n = max; n > 0 && text[n] != ' '; n--) {}
         if (n == 0) n = (int)strcspn(text, " ");
-        st = sol_text_add(t, err, "%s# %.*s\n", indent, n, text);
+        SOL_TRY(sol_text_add(t, err, "%s# %.*s\n", indent, n, text));
         text += n;
         while (*text == ' ') text++;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status add_quantizers(sol_text *t, sol_err *err)
@@ -132,27 +142,30 @@ static const char reference_head[] =
     "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n"
     "# `extends: FILE` as the first line reads that job first, relative to this file; each key here replaces its value.\n";
 
+/* The keys that `name` asks for (NULL: all, below the head), each with its help and default. */
+static sol_status add_reference(sol_text *t, const sol_config *c, const char *name, sol_err *err)
+{
+    const char *last = "";
+    if (!name) SOL_TRY(sol_text_add(t, err, "%s", reference_head));
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        const char *section = sol_keys[i].section;
+        if (!is_named(&sol_keys[i], name, is_section(name))) continue;
+        SOL_TRY(add_reference_key(t, c, i, strcmp(last, section) != 0, err));
+        last = section;
+    }
+    if (*last) return SOL_OK;
+    return sol_fail(err, SOL_ERR_USAGE, "there is no section or key '%s' in a job file", name);
+}
+
 sol_status sol_config_reference(const char *name, char **yaml, sol_err *err)
 {
     sol_text t = {0};
     sol_config *c;
-    const char *last = "";
     *yaml = NULL;
-    sol_status st = sol_config_create(&c, err);
-    if (st == SOL_OK && !name) st = sol_text_add(&t, err, "%s", reference_head);
-    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
-        if (!is_named(&sol_keys[i], name, is_section(name))) continue;
-        st = add_reference_key(&t, c, i, strcmp(last, sol_keys[i].section) != 0, err);
-        last = sol_keys[i].section;
-    }
-    if (st == SOL_OK && *last == 0)
-        st = sol_fail(err, SOL_ERR_USAGE, "there is no section or key '%s' in a job file", name);
+    SOL_TRY(sol_config_create(&c, err));
+    sol_status st = add_reference(&t, c, name, err);
     sol_config_free(&c);
-    if (st == SOL_OK)
-        *yaml = t.data;
-    else
-        sol_free(t.data);
-    return st;
+    return hand_over(&t, st, yaml);
 }
 
 /* ---- the difference of two jobs ---- */
@@ -163,14 +176,16 @@ static bool has_schedule(const sol_config *c)
     return sol_config_residual(c).schedule != SOL_RESIDUAL_NONE || c->optim.schedule != SOL_LR_CONSTANT;
 }
 
+/* *text: the value of key i as it is written, owned by the caller; NULL on failure. */
 static sol_status value_text(const sol_config *c, int i, char **text, sol_err *err)
 {
     sol_text t = {0};
     sol_status st = sol_key_add_value(&t, c, i, err);
-    *text = t.data;
-    return st;
+    return hand_over(&t, st, text);
 }
 
+/* Adds key i where the jobs differ in it. *is_fatal is set where a run cannot go on with the new
+ * value; only_fatal: other differences are left out. */
 static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i, bool *is_fatal,
                                  bool only_fatal, sol_err *err)
 {
@@ -191,34 +206,36 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
 
 sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err)
 {
-    sol_status st = SOL_OK;
     *digest = SOL_FNV_START;
-    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) {
-        char *text = NULL;
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
+        char *text;
         if (!(sol_keys[i].flags & (SOL_KEY_RUN | SOL_KEY_LENGTH))) continue;
-        st = value_text(c, i, &text, err);
+        SOL_TRY(value_text(c, i, &text, err));
         *digest = sol_fnv1a(*digest, sol_keys[i].path, strlen(sol_keys[i].path) + 1);
-        if (st == SOL_OK) *digest = sol_fnv1a(*digest, text, strlen(text) + 1);
+        *digest = sol_fnv1a(*digest, text, strlen(text) + 1);
         sol_free(text);
     }
-    return st;
+    return SOL_OK;
+}
+
+/* All differences; where some are fatal, those alone. */
+static sol_status add_differences(sol_text *t, const sol_config *old, const sol_config *now,
+                                  bool *fatal, sol_err *err)
+{
+    SOL_TRY(sol_text_add(t, err, "%s", ""));
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
+        SOL_TRY(add_difference(t, old, now, i, fatal, false, err));
+    if (!*fatal) return SOL_OK;
+    t->n = 0;
+    for (int i = 0; i < SOL_CONFIG_KEYS; i++)
+        SOL_TRY(add_difference(t, old, now, i, fatal, true, err));
+    return SOL_OK;
 }
 
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err)
 {
     sol_text t = {0};
-    *text = NULL;
     *fatal = false;
-    sol_status st = sol_text_add(&t, err, "%s", "");
-    for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++) st = add_difference(&t, old, now, i, fatal, false, err);
-    if (st == SOL_OK && *fatal) {
-        t.n = 0;
-        for (int i = 0; st == SOL_OK && i < SOL_CONFIG_KEYS; i++)
-            st = add_difference(&t, old, now, i, fatal, true, err);
-    }
-    if (st == SOL_OK)
-        *text = t.data;
-    else
-        sol_free(t.data);
-    return st;
+    sol_status st = add_differences(&t, old, now, fatal, err);
+    return hand_over(&t, st, text);
 }

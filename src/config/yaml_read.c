@@ -1,4 +1,5 @@
-/* libyaml's events, each with its place, into nodes. */
+/* Builds the tree of a YAML text from libyaml's events, each with its place. parse.c reads jobs
+ * from it, sweep.c sweeps. */
 #include "config/yaml_read.h"
 
 #include <string.h>
@@ -65,19 +66,19 @@ static sol_status read_items(reader *r, int depth, sol_yaml *n, sol_err *err)
 {
     size_t capacity = 0;
     yaml_event_type_t end = n->kind == SOL_YAML_LIST ? YAML_SEQUENCE_END_EVENT : YAML_MAPPING_END_EVENT;
-    sol_status st = next_event(r, err);
-    while (st == SOL_OK && r->event.type != end) {
+    SOL_TRY(next_event(r, err));
+    while (r->event.type != end) {
         if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 && r->event.type == YAML_MAPPING_START_EVENT)
             return fail_at(r, r->event.start_mark, err, "a mapping cannot be a key");
         if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 && r->event.type == YAML_SEQUENCE_START_EVENT)
             return fail_at(r, r->event.start_mark, err, "a list cannot be a key");
-        st = sol_grow_array((void **)&n->item, &capacity, (size_t)n->n + 1, sizeof *n->item, err);
-        if (st != SOL_OK) break;
+        SOL_TRY(
+            sol_grow_array((void **)&n->item, &capacity, (size_t)n->n + 1, sizeof *n->item, err));
         n->item[n->n] = (sol_yaml){0};
-        st = read_node(r, depth + 1, &n->item[n->n++], err);
-        if (st == SOL_OK) st = next_event(r, err);
+        SOL_TRY(read_node(r, depth + 1, &n->item[n->n++], err));
+        SOL_TRY(next_event(r, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* The node that begins with the event at hand, up to its last event. */
@@ -116,8 +117,9 @@ static sol_status read_document(reader *r, sol_yaml *root, sol_err *err)
     return fail_at(r, r->event.start_mark, err, text);
 }
 
-/* Before libyaml looks: it takes quadratic time for %TAG lines, UTF-16 for what it is not meant to read, and the line breaks of YAML 1.1
- * for breaks, which those of 1.2 are not. */
+/* Refuses what libyaml should not see: it takes quadratic time for %TAG lines, it reads UTF-16,
+ * which a job is not written in, and it takes the line breaks of YAML 1.1 for breaks, where
+ * YAML 1.2 has ordinary characters. */
 static sol_status check_text(const char *name, const char *text, size_t size, sol_err *err)
 {
     static const char *const breaks[] = {"\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
