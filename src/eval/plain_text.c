@@ -28,10 +28,11 @@ static void pass_free(pass *p)
 
 static sol_status pass_make(pass *p, sol_err *err)
 {
-    int64_t most = sol_net_config(p->net)->max_position_embeddings, context = p->o->context;
-    if (context < 1 || context > most)
-        return sol_fail(err, SOL_ERR_RANGE, "windows of %lld tokens were asked for: the model has a context of 1..%lld",
-                        (long long)context, (long long)most);
+    int64_t max = sol_net_config(p->net)->max_position_embeddings, context = p->o->context;
+    if (context < 1 || context > max)
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "windows of %lld tokens were asked for: the model has a context of 1..%lld",
+                        (long long)context, (long long)max);
     if (p->o->stride < 1 || p->o->stride > context)
         return sol_fail(err, SOL_ERR_RANGE, "a stride of %lld tokens: must lie in 1..%lld, the window", (long long)p->o->stride,
                         (long long)context);
@@ -43,23 +44,34 @@ static sol_status pass_make(pass *p, sol_err *err)
     return sol_alloc_array((void **)&p->logprob, (size_t)context, sizeof *p->logprob, err);
 }
 
-/* One window: inputs[n], of which the last `predicting` predict the token after them; `done` tokens are finished by it. */
-static sol_status window(pass *p, const int32_t *inputs, int64_t n, const int32_t *targets, int64_t predicting, sol_err *err)
+/* Adds -log p of targets [predicting], which the last rows of inputs [n] predict, to the sum. */
+static sol_status add_losses(pass *p, sol_kv *kv, const int32_t *inputs, int64_t n,
+                             const int32_t *targets, int64_t predicting, sol_err *err)
+{
+    int64_t first = n - predicting;
+    for (int64_t i = 0; i < n; i++) {
+        p->rows[i] = (sol_row){.kv = kv, .token = inputs[i]};
+        p->targets[i] = i < first ? -1 : targets[i - first];
+    }
+    SOL_TRY(sol_net_logprobs(p->net, p->rows, n, p->targets, p->logprob, err));
+    for (int64_t i = first; i < n; i++) p->sum -= p->logprob[i];
+    return SOL_OK;
+}
+
+/* Computes one window: inputs [n], the last `predicting` of which predict targets [predicting]. */
+static sol_status window(pass *p, const int32_t *inputs, int64_t n, const int32_t *targets,
+                         int64_t predicting, sol_err *err)
 {
     sol_kv *kv;
-    sol_status st = sol_kv_create(&kv, p->net, n, err);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
-        p->rows[i] = (sol_row){.kv = kv, .token = inputs[i]};
-        p->targets[i] = i < n - predicting ? -1 : targets[i - (n - predicting)];
-    }
-    if (st == SOL_OK) st = sol_net_logprobs(p->net, p->rows, n, p->targets, p->logprob, err);
-    for (int64_t i = n - predicting; st == SOL_OK && i < n; i++) p->sum -= p->logprob[i];
+    SOL_TRY(sol_kv_create(&kv, p->net, n, err));
+    sol_status st = add_losses(p, kv, inputs, n, targets, predicting, err);
     sol_kv_free(&kv);
+    if (st != SOL_OK) return st;
     p->counted += predicting;
     p->done += predicting;
-    if (st == SOL_OK && p->o->watch.fn && !p->o->watch.fn(p->o->watch.user, p->done, p->total))
+    if (p->o->watch.fn && !p->o->watch.fn(p->o->watch.user, p->done, p->total))
         return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    return st;
+    return SOL_OK;
 }
 
 static sol_status finish(const pass *p, double start, sol_text_result *r, sol_err *err)
@@ -73,6 +85,29 @@ static sol_status finish(const pass *p, double start, sol_text_result *r, sol_er
     return SOL_OK;
 }
 
+/* Encodes the text into *ids, freed by the caller, and moves the window over it. */
+static sol_status run_windows(pass *p, const char *text, size_t n, sol_ids *ids, sol_err *err)
+{
+    const sol_text_opts *o = p->o;
+    SOL_TRY(pass_make(p, err));
+    SOL_TRY(sol_tokenizer_encode(sol_net_tokenizer(p->net), text, n, SOL_ENCODE_BOS, ids, err));
+    int64_t end = (int64_t)ids->n, seen = 0;
+    if (end < 2)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "the text has %lld tokens: at least 2 are needed to predict one",
+                        (long long)end);
+    if (o->stride == o->context && end > o->context) end = end / o->context * o->context;
+    p->total = end;
+    for (int64_t from = 0; seen < end; from += o->stride) {
+        int64_t to = sol_min_i64(from + o->context, end);
+        int64_t first = sol_max_i64(seen, from + 1); /* the first token that this window predicts */
+        if (to > first)
+            SOL_TRY(window(p, ids->id + from, to - from - 1, ids->id + first, to - first, err));
+        seen = to;
+    }
+    return SOL_OK;
+}
+
 sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r,
                                  sol_err *err)
 {
@@ -83,37 +118,23 @@ sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const
     if (o->context == 1)
         return sol_fail(err, SOL_ERR_RANGE, "windows of 1 token predict nothing, since a window never predicts its own first: "
                         "at least 2 are needed");
-    sol_status st = pass_make(&p, err);
-    if (st == SOL_OK) st = sol_tokenizer_encode(sol_net_tokenizer(net), text, n, SOL_ENCODE_BOS, &ids, err);
-    int64_t end = (int64_t)ids.n, seen = 0;
-    if (st == SOL_OK && end < 2)
-        st = sol_fail(err, SOL_ERR_SHAPE, "the text has %lld tokens: at least 2 are needed to predict one", (long long)end);
-    if (o->stride == o->context && end > o->context) end = end / o->context * o->context;
-    p.total = end;
-    for (int64_t from = 0; st == SOL_OK && seen < end; from += o->stride) {
-        int64_t to = sol_min_i64(from + o->context, end);
-        int64_t first = seen > from + 1 ? seen : from + 1; /* the first token this window predicts */
-        if (to > first) st = window(&p, ids.id + from, to - from - 1, ids.id + first, to - first, err);
-        seen = to;
-    }
+    sol_status st = run_windows(&p, text, n, &ids, err);
     if (st == SOL_OK) st = finish(&p, start, r, err);
     pass_free(&p);
     sol_ids_free(&ids);
     return st;
 }
 
-/* Every token of ids[1..n) once; ids[0] is what the first one follows. */
+/* Predicts every token of ids [1, n) once; ids[0] is what the first one follows. */
 static sol_status roll(pass *p, const int32_t *ids, int64_t n, sol_err *err)
 {
-    sol_status st = SOL_OK;
     int64_t context = p->o->context;
-    for (int64_t done = 1; st == SOL_OK && done < n;) {
-        int64_t to = sol_min_i64(done + context, n); /* predicts [done, to) */
-        int64_t from = to - 1 - context > 0 ? to - 1 - context : 0;
-        st = window(p, ids + from, to - 1 - from, ids + done, to - done, err);
-        done = to;
+    for (int64_t done = 1, to; done < n; done = to) {
+        to = sol_min_i64(done + context, n); /* the window predicts [done, to) */
+        int64_t from = sol_max_i64(to - 1 - context, 0);
+        SOL_TRY(window(p, ids + from, to - 1 - from, ids + done, to - done, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* The prefix token and the ids of one cleaned page. */
@@ -134,25 +155,33 @@ static sol_status encode_page(const sol_net *net, const char *page, size_t n, bo
     return st;
 }
 
+/* Scores page after page; ids is their workspace, freed by the caller. */
+static sol_status run_pages(pass *p, const char *text, size_t n, sol_ids *ids, sol_text_result *r,
+                            sol_err *err)
+{
+    bool titled = sol_wikitext_titled(text, n);
+    SOL_TRY(pass_make(p, err));
+    for (size_t at = 0, size; at < n; at += size) {
+        size = titled ? sol_wikitext_page(text + at, n - at) : n;
+        SOL_TRY(encode_page(p->net, text + at, size, titled, ids, err));
+        /* The number of all tokens is not known before the last page is encoded: a token is taken
+         * for 4 bytes of what is left. */
+        p->total = p->done + (int64_t)ids->n + (int64_t)(n - at - size) / 4;
+        SOL_TRY(roll(p, ids->id, (int64_t)ids->n, err));
+        r->words += sol_count_words(text + at, size);
+        r->pages++;
+    }
+    if (p->counted > 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_SHAPE, "the text is empty: there is nothing to predict");
+}
+
 sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r, sol_err *err)
 {
     pass p = {.net = net, .o = o};
     sol_ids ids = {0};
     double start = sol_clock();
     *r = (sol_text_result){.bytes = (int64_t)n};
-    sol_status st = pass_make(&p, err);
-    bool titled = sol_wikitext_titled(text, n);
-    for (size_t at = 0; st == SOL_OK && at < n;) {
-        size_t size = titled ? sol_wikitext_page(text + at, n - at) : n;
-        st = encode_page(net, text + at, size, titled, &ids, err);
-        /* Tokens in all are not known before the last page is encoded: bytes stand for them. */
-        p.total = at + size < n ? p.done + (int64_t)ids.n + (int64_t)(n - at - size) / 4 : p.done + (int64_t)ids.n;
-        if (st == SOL_OK) st = roll(&p, ids.id, (int64_t)ids.n, err);
-        r->words += sol_count_words(text + at, size);
-        r->pages++;
-        at += size;
-    }
-    if (st == SOL_OK && p.counted == 0) st = sol_fail(err, SOL_ERR_SHAPE, "the text is empty: there is nothing to predict");
+    sol_status st = run_pages(&p, text, n, &ids, r, err);
     if (st == SOL_OK) st = finish(&p, start, r, err);
     if (st == SOL_OK) {
         r->word_ppl = exp(p.sum / (double)r->words);

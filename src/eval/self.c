@@ -63,22 +63,21 @@ static sol_status begin_document(sampling *s, slot *x, sol_err *err)
     return append(s, &s->docs[x->doc], s->begin, err);
 }
 
-/* One token for every busy slot; *busy: how many there were. */
-static sol_status step(sampling *s, int64_t *busy, sol_err *err)
+/* Samples one token for every busy slot, after idle ones have begun the next documents. */
+static sol_status step(sampling *s, sol_err *err)
 {
     int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
     sol_row rows[SLOTS];
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
+    for (int i = 0; i < SLOTS; i++) {
         slot *x = &s->slot[i];
-        if (x->doc < 0 && s->sampled < s->o->n_tokens) st = begin_document(s, x, err);
-        if (st != SOL_OK || x->doc < 0) continue;
+        if (x->doc < 0 && s->sampled < s->o->n_tokens) SOL_TRY(begin_document(s, x, err));
+        if (x->doc < 0) continue;
         const document *d = &s->docs[x->doc];
         rows[n++] = (sol_row){.kv = x->kv, .token = d->ids[d->n - 1], .want_logits = true};
     }
-    if (st == SOL_OK) st = sol_net_forward(s->net, rows, n, s->logits, err);
+    SOL_TRY(sol_net_forward(s->net, rows, n, s->logits, err));
     float *logits = s->logits;
-    for (int i = 0; st == SOL_OK && i < SLOTS; i++) {
+    for (int i = 0; i < SLOTS; i++) {
         slot *x = &s->slot[i];
         if (x->doc < 0) continue;
         sol_net_hide_missing(s->net, logits);
@@ -87,21 +86,19 @@ static sol_status step(sampling *s, int64_t *busy, sol_err *err)
         if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
         document *d = &s->docs[x->doc];
         bool ends = sol_model_is_eos(sol_net_config(s->net), id);
-        if (id != s->begin || ends) st = append(s, d, id, err);
+        if (id != s->begin || ends) SOL_TRY(append(s, d, id, err));
         if (id == s->begin || ends || (int64_t)d->n >= s->o->max_len) x->doc = -1;
     }
-    *busy = n;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status sample_all(sampling *s, sol_err *err)
 {
     for (;;) {
-        int64_t busy = 0;
         bool more = s->sampled < s->o->n_tokens;
         for (int i = 0; i < SLOTS; i++) more |= s->slot[i].doc >= 0;
         if (!more) return SOL_OK;
-        sol_status st = step(s, &busy, err);
+        sol_status st = step(s, err);
         if (st != SOL_OK) return st;
         int64_t done = sol_min_i64(s->sampled, s->o->n_tokens);
         if (s->o->watch.fn && !s->o->watch.fn(s->o->watch.user, done, s->o->n_tokens))

@@ -60,7 +60,7 @@ static int64_t characters(const char *s)
     return n;
 }
 
-/* Appends a choice: `text` is what the task gives, before it stands a blank. */
+/* Appends a choice. Its continuation is `text`, which the task gives, behind a blank. */
 static sol_status add_choice(sol_task_item *item, const char *context, size_t n_context, const char *text, sol_err *err)
 {
     sol_text continuation = {0};
@@ -112,6 +112,15 @@ static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, 
     return SOL_OK;
 }
 
+/* Reads which choice is right; the task counts them from `first` on. */
+static sol_status take_gold(const json_t *line, const char *key, int64_t first, sol_task_item *item,
+                            sol_err *err)
+{
+    int64_t value = 0;
+    SOL_TRY(whole_of(line, key, &value, err));
+    return set_gold(item, key, value, first, err);
+}
+
 /* {ctx, choices, gold} */
 static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err *err)
 {
@@ -144,29 +153,45 @@ static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err
     return set_gold(item, "gold", gold, 0, err);
 }
 
+/* The choices of an ARC item: a list of {text, label}, or {text: [...], label: [...]}. The one with
+ * the label `key` is right. */
+static sol_status add_arc_choices(const json_t *choices, const sol_text *ctx, const char *key,
+                                  sol_task_item *item, sol_err *err)
+{
+    const json_t *labels = NULL, *texts = NULL;
+    int gold = -1;
+    if (json_is_object(choices)) {
+        labels = json_object_get(choices, "label");
+        texts = json_object_get(choices, "text");
+    }
+    size_t n = json_array_size(texts ? texts : choices);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(choices, i);
+        const json_t *t = texts ? json_array_get(texts, i) : json_object_get(one, "text");
+        const json_t *l = texts ? json_array_get(labels, i) : json_object_get(one, "label");
+        const char *text = json_string_value(t), *label = json_string_value(l);
+        if (!text || !label)
+            return sol_fail(err, SOL_ERR_FORMAT, "choice %zu lacks \"text\" or \"label\"", i);
+        SOL_TRY(add_choice(item, ctx->data, ctx->n, text, err));
+        if (strcmp(label, key) == 0) gold = (int)i;
+    }
+    if (gold < 0)
+        return sol_fail(err, SOL_ERR_RANGE, "\"answerKey\" is '%s': no choice has that label", key);
+    item->gold = gold;
+    return SOL_OK;
+}
+
 /* ARC as AllenAI publishes it, and as Hugging Face's parquet files have it. */
 static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    const json_t *question = json_object_get(line, "question"), *choices, *labels = NULL, *texts = NULL;
+    const json_t *question = json_object_get(line, "question"), *choices;
     const char *stem = json_is_object(question) ? text_of(question, "stem", err) : text_of(line, "question", err);
     const char *key = text_of(line, "answerKey", err);
     sol_text ctx = {0};
-    int gold = -1;
     if (!stem || !key) return SOL_ERR_FORMAT;
     choices = json_object_get(json_is_object(question) ? question : line, "choices");
-    if (json_is_object(choices)) labels = json_object_get(choices, "label"), texts = json_object_get(choices, "text");
-    size_t n = json_array_size(texts ? texts : choices);
     sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", stem);
-    for (size_t i = 0; st == SOL_OK && i < n; i++) {
-        const json_t *one = json_array_get(choices, i);
-        const char *text = json_string_value(texts ? json_array_get(texts, i) : json_object_get(one, "text"));
-        const char *label = json_string_value(texts ? json_array_get(labels, i) : json_object_get(one, "label"));
-        if (!text || !label) st = sol_fail(err, SOL_ERR_FORMAT, "choice %zu lacks \"text\" or \"label\"", i);
-        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, text, err);
-        if (st == SOL_OK && strcmp(label, key) == 0) gold = (int)i;
-    }
-    if (st == SOL_OK && gold < 0) st = sol_fail(err, SOL_ERR_RANGE, "\"answerKey\" is '%s': no choice has that label", key);
-    item->gold = gold;
+    if (st == SOL_OK) st = add_arc_choices(choices, &ctx, key, item, err);
     sol_free(ctx.data);
     return st;
 }
@@ -179,8 +204,9 @@ static size_t bracket(const char *text, size_t n)
     return close ? (size_t)(close - text) + 1 : 0;
 }
 
-/* The harness' clean-up of HellaSwag, in its order: strip; " [title]" becomes ". "; what stands in brackets goes; double blanks become
- * single ones. *out is owned by the caller. */
+/* Cleans a text of HellaSwag as the harness does, in its order: it is stripped, " [title]" becomes
+ * ". ", what stands in brackets is dropped, double blanks become single ones. *out is owned by the
+ * caller. */
 static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
 {
     static const char title[] = " [title]";
@@ -208,72 +234,91 @@ static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
     return SOL_OK;
 }
 
+/* Adds s as Python's capitalize makes it, for ASCII: the first letter large, all others small. */
+static sol_status add_capitalized(sol_text *t, const char *s, sol_err *err)
+{
+    for (size_t i = 0; s[i]; i++) {
+        unsigned char c = (unsigned char)s[i];
+        SOL_TRY(sol_text_add(t, err, "%c", i == 0 ? toupper(c) : tolower(c)));
+    }
+    return SOL_OK;
+}
+
+static sol_status add_endings(const json_t *endings, const char *ctx, sol_task_item *item,
+                              sol_err *err)
+{
+    for (size_t i = 0; i < json_array_size(endings); i++) {
+        const char *text = json_string_value(json_array_get(endings, i));
+        char *clean;
+        if (!text) return sol_fail(err, SOL_ERR_FORMAT, "ending %zu is not a string", i);
+        SOL_TRY(clean_hellaswag(text, &clean, err));
+        sol_status st = add_choice(item, ctx, strlen(ctx), clean, err);
+        sol_free(clean);
+        if (st != SOL_OK) return st;
+    }
+    return SOL_OK;
+}
+
 static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err), *b = text_of(line, "ctx_b", err);
     const json_t *endings = activity && a && b ? list_of(line, "endings", err) : NULL;
     sol_text query = {0};
     char *ctx = NULL;
-    int64_t gold;
     if (!endings) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&query, err, "%s: %s ", activity, a);
-    for (size_t i = 0; st == SOL_OK && b[i]; i++) { /* Python's capitalize, for ASCII */
-        unsigned char c = (unsigned char)b[i];
-        st = sol_text_add(&query, err, "%c", i == 0 ? toupper(c) : tolower(c));
-    }
+    if (st == SOL_OK) st = add_capitalized(&query, b, err);
     if (st == SOL_OK) st = clean_hellaswag(query.data, &ctx, err);
-    for (size_t i = 0; st == SOL_OK && i < json_array_size(endings); i++) {
-        const char *text = json_string_value(json_array_get(endings, i));
-        char *clean = NULL;
-        st = text ? clean_hellaswag(text, &clean, err) : sol_fail(err, SOL_ERR_FORMAT, "ending %zu is not a string", i);
-        if (st == SOL_OK) st = add_choice(item, ctx, strlen(ctx), clean, err);
-        sol_free(clean);
-    }
-    if (st == SOL_OK) st = whole_of(line, "label", &gold, err);
-    if (st == SOL_OK) st = set_gold(item, "label", gold, 0, err);
     sol_free(query.data);
+    if (st == SOL_OK) st = add_endings(endings, ctx, item, err);
     sol_free(ctx);
-    return st;
+    return st == SOL_OK ? take_gold(line, "label", 0, item, err) : st;
 }
 
 static sol_status read_piqa(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const char *goal = text_of(line, "goal", err), *one = text_of(line, "sol1", err), *two = text_of(line, "sol2", err);
     sol_text ctx = {0};
-    int64_t gold;
     if (!goal || !one || !two) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", goal);
     if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, one, err);
     if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, two, err);
-    if (st == SOL_OK) st = whole_of(line, "label", &gold, err);
-    if (st == SOL_OK) st = set_gold(item, "label", gold, 0, err);
     sol_free(ctx.data);
-    return st;
+    return st == SOL_OK ? take_gold(line, "label", 0, item, err) : st;
+}
+
+/* A choice for each option: it fills the gap after the first n_before bytes of the sentence, and
+ * `tail`, which follows the gap, is the continuation. */
+static sol_status add_options(const json_t *line, const char *sentence, int n_before,
+                              const char *tail, sol_task_item *item, sol_err *err)
+{
+    static const char *const keys[] = {"option1", "option2"};
+    for (int i = 0; i < 2; i++) {
+        const char *option = text_of(line, keys[i], err);
+        sol_text ctx = {0};
+        if (!option) return SOL_ERR_FORMAT;
+        sol_status st = sol_text_add(&ctx, err, "%.*s%s", n_before, sentence, option);
+        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, tail, err);
+        sol_free(ctx.data);
+        if (st != SOL_OK) return st;
+    }
+    return SOL_OK;
 }
 
 static sol_status read_winogrande(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    static const char *const keys[] = {"option1", "option2"};
-    const char *sentence = text_of(line, "sentence", err), *gap = sentence ? strchr(sentence, '_') : NULL;
-    int64_t gold;
+    const char *sentence = text_of(line, "sentence", err),
+               *gap = sentence ? strchr(sentence, '_') : NULL;
     if (!sentence) return SOL_ERR_FORMAT;
     if (!gap) return sol_fail(err, SOL_ERR_FORMAT, "\"sentence\" has no gap (_)");
     const char *rest = gap + 1;
     size_t n = strlen(rest);
     sol_blank_strip(&rest, &n);
-    char *tail = NULL;
-    sol_status st = sol_copy_string(&tail, rest, n, err);
-    for (int i = 0; st == SOL_OK && i < 2; i++) {
-        const char *option = text_of(line, keys[i], err);
-        sol_text ctx = {0};
-        st = option ? sol_text_add(&ctx, err, "%.*s%s", (int)(gap - sentence), sentence, option) : SOL_ERR_FORMAT;
-        if (st == SOL_OK) st = add_choice(item, ctx.data, ctx.n, tail, err);
-        sol_free(ctx.data);
-    }
-    if (st == SOL_OK) st = whole_of(line, "answer", &gold, err);
-    if (st == SOL_OK) st = set_gold(item, "answer", gold, 1, err);
+    char *tail;
+    SOL_TRY(sol_copy_string(&tail, rest, n, err));
+    sol_status st = add_options(line, sentence, (int)(gap - sentence), tail, item, err);
     sol_free(tail);
-    return st;
+    return st == SOL_OK ? take_gold(line, "answer", 1, item, err) : st;
 }
 
 static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *err)
@@ -287,10 +332,10 @@ static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *er
     };
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (!json_object_get(line, forms[i].key)) continue;
-        sol_status st = sol_alloc_array((void **)&item->choice, MAX_CHOICES, sizeof *item->choice, err);
-        if (st == SOL_OK) st = forms[i].read(line, item, err);
-        if (st == SOL_OK && item->n_choices < 2) st = sol_fail(err, SOL_ERR_FORMAT, "fewer than two choices");
-        return st;
+        SOL_TRY(sol_alloc_array((void **)&item->choice, MAX_CHOICES, sizeof *item->choice, err));
+        SOL_TRY(forms[i].read(line, item, err));
+        if (item->n_choices >= 2) return SOL_OK;
+        return sol_fail(err, SOL_ERR_FORMAT, "fewer than two choices");
     }
     return sol_fail(err, SOL_ERR_FORMAT, "neither \"ctx\" nor another field of a known form of the task");
 }
@@ -298,40 +343,53 @@ static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *er
 static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *err)
 {
     json_error_t where;
-    sol_status st = sol_grow_array((void **)&t->item, &t->capacity, (size_t)t->n + 1, sizeof *t->item, err);
-    if (st != SOL_OK) return st;
+    size_t count = (size_t)t->n + 1;
+    SOL_TRY(sol_grow_array((void **)&t->item, &t->capacity, count, sizeof *t->item, err));
     json_t *object = sol_json_load(line, n, 0, &where);
     if (!object) return sol_fail(err, SOL_ERR_FORMAT, "not a JSON object: %s", where.text);
     t->item[t->n] = (sol_task_item){0};
-    st = json_is_object(object) ? read_item(object, &t->item[t->n++], err) : sol_fail(err, SOL_ERR_FORMAT, "not a JSON object");
+    sol_status st = json_is_object(object) ? read_item(object, &t->item[t->n++], err)
+                                           : sol_fail(err, SOL_ERR_FORMAT, "not a JSON object");
     json_decref(object);
     return st;
 }
 
-sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *path, int64_t limit, sol_err *err)
+/* An item a line, up to `limit` of them (0: all); blank lines count in messages alone. */
+static sol_status read_lines(sol_task *t, const char *path, const char *data, size_t size,
+                             int64_t limit, sol_err *err)
 {
-    char *data = NULL;
-    size_t size;
-    sol_task *t = NULL;
-    *out = NULL;
-    sol_text_kind what;
-    bool by_content;
-    sol_status st = sol_text_read(path, MAX_FILE, &data, &size, err);
-    size_t head = st == SOL_OK && size < SOL_FILE_HEAD ? size : SOL_FILE_HEAD;
-    if (st == SOL_OK) st = sol_text_kind_of(path, data, head, SOL_READ_JSON, &what, &by_content, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
-    if (st == SOL_OK) t->kind = kind;
     long long number = 1;
-    for (size_t at = st == SOL_OK ? sol_text_bom(data, size) : 0; st == SOL_OK && at < size && (limit == 0 || t->n < limit); number++) {
+    for (size_t at = sol_text_bom(data, size); at < size && (limit == 0 || t->n < limit);) {
         const char *end = memchr(data + at, '\n', size - at);
         size_t n = end ? (size_t)(end - data) - at : size - at;
-        if (!sol_text_is_blank(data + at, n)) st = read_line(t, data + at, n, err);
-        if (st != SOL_OK) sol_err_prefix(err, st, "%s:%lld", path, number);
+        bool blank = sol_text_is_blank(data + at, n);
+        sol_status st = blank ? SOL_OK : read_line(t, data + at, n, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "%s:%lld", path, number);
         at += n + 1;
+        number++;
     }
-    if (st == SOL_OK && t->n == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON objects, one a line, are expected", path);
+    if (t->n > 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON objects, one a line, are expected",
+                    path);
+}
+
+sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *path, int64_t limit,
+                         sol_err *err)
+{
+    char *data;
+    size_t size;
+    sol_text_kind what;
+    bool by_content;
+    *out = NULL;
+    SOL_TRY(sol_text_read(path, MAX_FILE, &data, &size, err));
+    size_t head = size < SOL_FILE_HEAD ? size : SOL_FILE_HEAD;
+    sol_status st = sol_text_kind_of(path, data, head, SOL_READ_JSON, &what, &by_content, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)out, 1, sizeof **out, err);
+    if (st == SOL_OK) {
+        (*out)->kind = kind;
+        st = read_lines(*out, path, data, size, limit, err);
+    }
     sol_free(data);
-    if (st != SOL_OK) sol_task_free(&t);
-    *out = t;
+    if (st != SOL_OK) sol_task_free(out);
     return st;
 }

@@ -97,23 +97,25 @@ static sol_status make_request(const runner *r, const sol_task_choice *choice, r
     return st;
 }
 
+/* The choices of item i as tokens, and what they have in common. free_group releases what is made,
+ * on failure, too. */
 static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
 {
     const sol_task_item *item = &r->task->item[i];
-    sol_status st = sol_alloc_array((void **)&m->request, (size_t)item->n_choices, sizeof *m->request, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&m->score, (size_t)item->n_choices, sizeof *m->score, err);
-    for (int c = 0; st == SOL_OK && c < item->n_choices; c++) {
+    size_t n = (size_t)item->n_choices;
+    SOL_TRY(sol_alloc_array((void **)&m->request, n, sizeof *m->request, err));
+    SOL_TRY(sol_alloc_array((void **)&m->score, n, sizeof *m->score, err));
+    for (int c = 0; c < item->n_choices; c++) {
         request *q = &m->request[c];
         const request *q0 = m->request;
-        st = make_request(r, &item->choice[c], q, err);
-        if (st != SOL_OK) break;
+        SOL_TRY(make_request(r, &item->choice[c], q, err));
         int64_t rows = (int64_t)q->ids.n - 1, free_rows = rows - q->n_continuation, same = 0;
         while (same < (int64_t)q->ids.n && same < (int64_t)q0->ids.n && q->ids.id[same] == q0->ids.id[same]) same++;
         if (free_rows < same) same = free_rows;
         if (c == 0 || same < m->shared) m->shared = same;
         if (rows > m->longest) m->longest = rows;
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, double *owner, sol_err *err)
@@ -132,28 +134,30 @@ static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, 
 /* Computes the gathered rows and adds their log-probabilities to their owners. */
 static sol_status flush(runner *r, sol_err *err)
 {
-    sol_status st = r->n ? sol_net_logprobs(r->net, r->row, (int64_t)r->n, r->target, r->logprob, err) : SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < r->n; i++)
+    int64_t n = (int64_t)r->n;
+    if (n == 0) return SOL_OK;
+    SOL_TRY(sol_net_logprobs(r->net, r->row, n, r->target, r->logprob, err));
+    for (int64_t i = 0; i < n; i++)
         if (r->target[i] >= 0) *r->owner[i] += r->logprob[i];
-    r->r->tokens += (int64_t)r->n;
+    r->r->tokens += n;
     r->n = 0;
-    return st;
+    return SOL_OK;
 }
 
-/* The shared beginnings of all members, then choice after choice behind them. */
+/* Computes the shared beginnings of all members, then choice after choice behind them. */
 static sol_status score_group(runner *r, sol_err *err)
 {
-    int most = 0;
+    int max_choices = 0;
     for (int i = 0; i < r->n_group; i++) {
         member *m = &r->group[i];
         int n = r->task->item[r->first + i].n_choices;
-        most = n > most ? n : most;
+        max_choices = n > max_choices ? n : max_choices;
         SOL_TRY(sol_kv_create(&m->kv, r->net, m->longest > 0 ? m->longest : 1, err));
         for (int64_t k = 0; k < m->shared; k++)
             SOL_TRY(add_row(r, m->kv, m->request[0].ids.id[k], -1, NULL, err));
     }
     SOL_TRY(flush(r, err));
-    for (int c = 0; c < most; c++) {
+    for (int c = 0; c < max_choices; c++) {
         for (int i = 0; i < r->n_group; i++) {
             member *m = &r->group[i];
             if (c >= r->task->item[r->first + i].n_choices) continue;
@@ -170,6 +174,8 @@ static sol_status score_group(runner *r, sol_err *err)
     return SOL_OK;
 }
 
+/* The choice with the highest score; norm [n]: with the highest score by character. Of equals the
+ * first, as numpy's argmax has it. */
 static int best(const double *score, int n, const sol_task_choice *norm)
 {
     int top = 0;
@@ -208,27 +214,35 @@ static double standard_error(int64_t right, int64_t n)
     return n > 1 ? sqrt(p * (1 - p) / (double)(n - 1)) : 0;
 }
 
+/* Makes the group of the items from r->first on, as many as fit, and scores them. */
+static sol_status run_group(runner *r, sol_err *err)
+{
+    int64_t tokens = 0;
+    while (r->first + r->n_group < r->task->n && r->n_group < GROUP_ITEMS &&
+           tokens < GROUP_TOKENS) {
+        int64_t i = r->first + r->n_group;
+        member *m = &r->group[r->n_group++];
+        *m = (member){0};
+        sol_status st = make_member(r, i, m, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "item %lld", (long long)i);
+        tokens += m->longest;
+    }
+    SOL_TRY(score_group(r, err));
+    return count_group(r, err);
+}
+
 static sol_status run_groups(runner *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int64_t i = 0; st == SOL_OK && i < r->task->n;) {
-        int64_t tokens = 0;
-        r->first = i;
-        while (st == SOL_OK && i < r->task->n && r->n_group < GROUP_ITEMS && tokens < GROUP_TOKENS) {
-            member *m = &r->group[r->n_group++];
-            *m = (member){0};
-            st = make_member(r, i, m, err);
-            if (st != SOL_OK) sol_err_prefix(err, st, "item %lld", (long long)i);
-            tokens += m->longest;
-            i++;
-        }
-        if (st == SOL_OK) st = score_group(r, err);
-        if (st == SOL_OK) st = count_group(r, err);
+    for (int64_t done = 0; done < r->task->n;) {
+        r->first = done;
+        sol_status st = run_group(r, err);
+        done += r->n_group;
         free_group(r);
-        if (st == SOL_OK && r->o->watch.fn && !r->o->watch.fn(r->o->watch.user, i, r->task->n))
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        if (st != SOL_OK) return st;
+        if (r->o->watch.fn && !r->o->watch.fn(r->o->watch.user, done, r->task->n))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err)

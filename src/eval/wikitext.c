@@ -1,4 +1,5 @@
-/* Pages of wikitext and the cleaning that lm-evaluation-harness applies to them. */
+/* Pages of wikitext and the cleaning that lm-evaluation-harness applies to them, before
+ * plain_text.c encodes them. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -46,17 +47,22 @@ size_t sol_wikitext_page(const char *text, size_t n)
     return find_title(text, n, 1);
 }
 
+/* Adds the text `at` with every `from` replaced by `to`. */
+static sol_status add_replaced(sol_text *out, const char *at, const char *from, const char *to,
+                               sol_err *err)
+{
+    size_t n = strlen(from);
+    for (const char *hit; (hit = strstr(at, from)) != NULL; at = hit + n)
+        SOL_TRY(sol_text_add(out, err, "%.*s%s", (int)(hit - at), at, to));
+    return sol_text_add(out, err, "%s", at);
+}
+
 /* Replaces every `from` in t by `to`, left to right. */
 static sol_status replace(sol_text *t, const char *from, const char *to, sol_err *err)
 {
-    size_t n = strlen(from);
     if (t->n == 0 || !strstr(t->data, from)) return SOL_OK;
     sol_text out = {0};
-    const char *at = t->data;
-    sol_status st = SOL_OK;
-    for (const char *hit; st == SOL_OK && (hit = strstr(at, from)) != NULL; at = hit + n)
-        st = sol_text_add(&out, err, "%.*s%s", (int)(hit - at), at, to);
-    if (st == SOL_OK) st = sol_text_add(&out, err, "%s", at);
+    sol_status st = add_replaced(&out, t->data, from, to, err);
     sol_free(t->data);
     *t = out;
     return st;
@@ -85,7 +91,8 @@ static void tighten(sol_text *t, char open, char close)
     if (t->data) t->data[to] = 0;
 }
 
-sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err *err)
+/* Cleans t in its place, step by step in the harness' order. */
+static sol_status clean(sol_text *t, sol_err *err)
 {
     static const char *const before[][2] = {
         {"s '", "s'"},   {" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."}, {" : ", ": "}, {" ; ", "; "},
@@ -96,11 +103,20 @@ sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err
         {"= = = =", "===="}, {"= = =", "==="}, {"= =", "=="}, {" \xC2\xB0 ", "\xC2\xB0"},
         {" \n", "\n"},       {"\n ", "\n"},    {" N ", " 1 "}, {" 's", "'s"},
     };
+    for (size_t i = 0; i < sizeof before / sizeof before[0]; i++)
+        SOL_TRY(replace(t, before[i][0], before[i][1], err));
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        tighten(t, pairs[i][0], pairs[i][1]);
+    for (size_t i = 0; i < sizeof after / sizeof after[0]; i++)
+        SOL_TRY(replace(t, after[i][0], after[i][1], err));
+    return SOL_OK;
+}
+
+sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err *err)
+{
     sol_text t = {0};
     sol_status st = sol_text_add(&t, err, "%.*s", (int)n, page);
-    for (size_t i = 0; st == SOL_OK && i < sizeof before / sizeof before[0]; i++) st = replace(&t, before[i][0], before[i][1], err);
-    for (size_t i = 0; st == SOL_OK && i < sizeof pairs / sizeof pairs[0]; i++) tighten(&t, pairs[i][0], pairs[i][1]);
-    for (size_t i = 0; st == SOL_OK && i < sizeof after / sizeof after[0]; i++) st = replace(&t, after[i][0], after[i][1], err);
+    if (st == SOL_OK) st = clean(&t, err);
     if (st == SOL_OK) st = sol_text_add(out, err, "%s", t.data);
     sol_free(t.data);
     return st;

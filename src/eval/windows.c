@@ -47,11 +47,12 @@ static sol_status gather_make(gather *g, sol_err *err)
     return sol_alloc_array((void **)&g->kvs, n, sizeof(sol_kv *), err);
 }
 
+/* Computes the gathered rows and adds up their losses. On failure gather_free releases the rest. */
 static sol_status flush(gather *g, sol_err *err)
 {
     if (g->n == 0) return SOL_OK;
-    sol_status st = sol_net_logprobs(g->net, g->rows, g->n, g->targets, g->logprob, err);
-    for (int64_t i = 0; st == SOL_OK && i < g->n; i++) {
+    SOL_TRY(sol_net_logprobs(g->net, g->rows, g->n, g->targets, g->logprob, err));
+    for (int64_t i = 0; i < g->n; i++) {
         if (g->targets[i] < 0) continue;
         g->sum -= g->logprob[i];
         g->counted++;
@@ -59,9 +60,9 @@ static sol_status flush(gather *g, sol_err *err)
     free_kvs(g);
     g->done += g->n;
     g->n = 0;
-    if (st == SOL_OK && g->o->watch.fn && !g->o->watch.fn(g->o->watch.user, g->done, g->total))
+    if (g->o->watch.fn && !g->o->watch.fn(g->o->watch.user, g->done, g->total))
         return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    return st;
+    return SOL_OK;
 }
 
 static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, int32_t *id, sol_err *err)
@@ -76,31 +77,44 @@ static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, in
 /* Tokens [from, to) as one stretch of attention; the token after each is its target, but for the last when it is closed. */
 static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int64_t to, bool closed, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    if (g->n + to - from > g->capacity) st = flush(g, err);
-    if (st == SOL_OK) st = sol_kv_create(&g->kvs[g->n_kvs], g->net, to - from, err);
-    if (st != SOL_OK) return st;
+    if (g->n + to - from > g->capacity) SOL_TRY(flush(g, err));
+    SOL_TRY(sol_kv_create(&g->kvs[g->n_kvs], g->net, to - from, err));
     sol_kv *kv = g->kvs[g->n_kvs++];
-    for (int64_t i = from; st == SOL_OK && i < to; i++, g->n++) {
+    for (int64_t i = from; i < to; i++, g->n++) {
+        bool predicts = i + 1 < to || !closed;
         g->rows[g->n] = (sol_row){.kv = kv};
         g->targets[g->n] = -1;
-        st = take_token(g, t, i, &g->rows[g->n].token, err);
-        if (st == SOL_OK && !(closed && i + 1 == to)) st = take_token(g, t, i + 1, &g->targets[g->n], err);
+        SOL_TRY(take_token(g, t, i, &g->rows[g->n].token, err));
+        if (predicts) SOL_TRY(take_token(g, t, i + 1, &g->targets[g->n], err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Window [from, to), its documents apart. *doc: the document that `from` lies in, moved on. */
 static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_t to, int64_t *doc, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && from < to) {
+    while (from < to) {
         while ((int64_t)t->doc_offsets[*doc + 1] <= from) ++*doc;
-        int64_t end = (int64_t)t->doc_offsets[*doc + 1];
-        st = add_stretch(g, t, from, sol_min_i64(end, to), end <= to, err);
-        from = sol_min_i64(end, to);
+        int64_t end = (int64_t)t->doc_offsets[*doc + 1], next = sol_min_i64(end, to);
+        SOL_TRY(add_stretch(g, t, from, next, end <= to, err));
+        from = next;
     }
-    return st;
+    return SOL_OK;
+}
+
+/* All windows of the first `last` tokens; the loss of each token is in g->sum then. */
+static sol_status add_windows(gather *g, const sol_tokens *t, int64_t last, sol_err *err)
+{
+    int64_t doc = 0, seq = g->o->windows.seq;
+    for (int64_t from = 0; from < last; from += seq) {
+        int64_t to = sol_min_i64(from + seq, last);
+        SOL_TRY(g->o->windows.apart ? add_apart(g, t, from, to, &doc, err)
+                                    : add_stretch(g, t, from, to, false, err));
+    }
+    SOL_TRY(flush(g, err));
+    if (g->counted > 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_SHAPE,
+                    "no document of the data holds 2 tokens: nothing to predict");
 }
 
 static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_err *err)
@@ -121,27 +135,20 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
 {
     gather g = {.net = net, .o = o};
     double start = sol_clock();
-    int64_t last = t->n - 1, doc = 0; /* the last token only is a target */
-    sol_status st = check_data(net, t, o, err);
-    if (st != SOL_OK) return st;
+    int64_t last = t->n - 1; /* the last token is a target alone */
+    SOL_TRY(check_data(net, t, o, err));
     if (o->windows.most > 0 && o->windows.most <= last / o->windows.seq) last = o->windows.most * o->windows.seq;
     g.total = last;
-    st = gather_make(&g, err);
-    for (int64_t from = 0; st == SOL_OK && from < last; from += o->windows.seq) {
-        int64_t to = sol_min_i64(from + o->windows.seq, last);
-        st = o->windows.apart ? add_apart(&g, t, from, to, &doc, err) : add_stretch(&g, t, from, to, false, err);
-    }
-    if (st == SOL_OK) st = flush(&g, err);
-    if (st == SOL_OK && g.counted == 0)
-        st = sol_fail(err, SOL_ERR_SHAPE, "no document of the data holds 2 tokens: nothing to predict");
-    if (st == SOL_OK) {
-        double loss = g.sum / (double)g.counted;
-        *r = (sol_eval_result){.loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = sol_clock() - start};
-        if (!isfinite(loss)) st = sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
-                                             isnan(loss) ? "not a number" : "infinite");
-    }
+    sol_status st = gather_make(&g, err);
+    if (st == SOL_OK) st = add_windows(&g, t, last, err);
     gather_free(&g);
-    return st;
+    if (st != SOL_OK) return st;
+    double loss = g.sum / (double)g.counted;
+    *r = (sol_eval_result){
+        .loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = sol_clock() - start};
+    if (isfinite(loss)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
+                    isnan(loss) ? "not a number" : "infinite");
 }
 
 sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r, sol_err *err)
