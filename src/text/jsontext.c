@@ -1,5 +1,4 @@
 /* Finds the text of a JSON value without building a tree of it, because docs.c decodes millions. */
- */
 #include "text/jsontext.h"
 
 #include <stdbool.h>
