@@ -3,10 +3,11 @@
 # A sample is a run of comment lines indented by five blanks or more after the star, with an empty
 # comment line (or the comment's beginning) before it; what is not C is indented by less. A sample
 # whose first line begins with #include, static, struct or const stands at file scope, any other one
-# becomes the body of a function. Names that it does not declare are declared in tests/headers.given.
+# becomes the body of a function that may return a status. Names that it does not declare are
+# declared in tests/headers.given.
 function finish()
 {
-    if (inside && wrapped) print "}"
+    if (inside && wrapped) print "return 0;\n}"
     inside = 0
 }
 FNR == 1 && !/^\/\*/ { exit }
@@ -20,7 +21,7 @@ FNR == 1 && !/^\/\*/ { exit }
         if (!inside) {
             inside = 1
             wrapped = text !~ /^(#include|static|struct|const)/
-            if (wrapped) printf "void sample_%d(void);\nvoid sample_%d(void)\n{\n", FNR, FNR
+            if (wrapped) printf "int sample_%d(void);\nint sample_%d(void)\n{\n", FNR, FNR
             printf "#line %d \"%s\"\n", FNR, FILENAME
         }
         print text

@@ -2,7 +2,7 @@
  * in full precision. It says which layers are worth an override (quant/overrides.h).
  *
  *     sol_sensitivity s;
- *     st = sol_sensitivity_measure(&s, ctx, model, &spec, &tokens, &windows, NULL, err);
+ *     SOL_TRY(sol_sensitivity_measure(&s, ctx, model, &spec, &tokens, &windows, NULL, err));
  *     for (int i = 0; i < s.n; i++)
  *         printf("%s %+.4f\n", s.layer[i].param->name, s.layer[i].loss - s.loss);
  *     sol_sensitivity_free(&s); */
