@@ -51,9 +51,9 @@ static size_t data_bytes(const sol_slot *s)
 /* Memory that `release` frees. */
 static sol_status make(check *k, void *out, size_t n, size_t size, sol_err *err)
 {
-    sol_status st = sol_alloc_array(out, n, size, err);
-    if (st == SOL_OK) k->made[k->n_made++] = *(void **)out;
-    return st;
+    SOL_TRY(sol_alloc_array(out, n, size, err));
+    k->made[k->n_made++] = *(void **)out;
+    return SOL_OK;
 }
 
 static void fill_normal(sol_rng *rng, float *x, int64_t n)
@@ -311,9 +311,9 @@ static void settle_gradients(check *k, variant v, int operand, bool add)
 /* The largest magnitude, at least 1e-3: what differences are relative to. */
 static double largest(const float *x, int64_t n)
 {
-    double most = 1e-3;
-    for (int64_t j = 0; j < n; j++) most = fmax(most, fabs((double)x[j]));
-    return most;
+    double max = 1e-3;
+    for (int64_t j = 0; j < n; j++) max = fmax(max, fabs((double)x[j]));
+    return max;
 }
 
 /* got against want, of the inputs whose gradient was wanted. */
@@ -323,10 +323,10 @@ static sol_status compare_gradients(const check *k, const char *what, double tol
     for (int i = 0; i < k->n_in; i++) {
         if (!k->call.in[i].grad) continue;
         int64_t n = count(&k->call.in[i]);
-        double most = largest(k->want[i], n);
+        double max = largest(k->want[i], n);
         for (int64_t j = 0; j < n; j++) {
             double g = k->got[i][j], w = k->want[i][j];
-            if (!(fabs(g - w) <= tolerance * most))
+            if (!(fabs(g - w) <= tolerance * max))
                 return sol_fail(
                     err, SOL_ERR_RANGE,
                     "op %s, case %d, input %d, element %lld: %s backward gives %g, not %g",
@@ -426,7 +426,7 @@ static sol_status compare_input(check *k, int i, double *worst, sol_err *err)
     const double h = 1.0 / 128;
     float *x = k->call.in[i].data;
     int64_t n = count(&k->call.in[i]);
-    double most = largest(k->want[i], n);
+    double max = largest(k->want[i], n);
     for (int64_t j = 0; j < n; j++) {
         float old = x[j];
         x[j] = (float)(old + h);
@@ -436,7 +436,7 @@ static sol_status compare_input(check *k, int i, double *worst, sol_err *err)
         width -= x[j];
         x[j] = old;
         numeric = (up - down) / width;
-        double difference = fabs(numeric - k->want[i][j]) / most;
+        double difference = fabs(numeric - k->want[i][j]) / max;
         if (difference > *worst) *worst = difference;
         if (!(difference <= k->tolerance))
             return sol_fail(

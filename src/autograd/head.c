@@ -51,12 +51,12 @@ size_t sol_head_workspace(const sol_head *h, bool backward)
     int64_t N = h->c->in[0].shape.dim[0], C = h->c->in[1].shape.dim[1],
             V = h->c->in[1].shape.dim[0];
     int64_t outer[] = {V, C, C}, inner[] = {C, V, sol_head_rows(N, V, h->compute)};
-    size_t most = 0;
+    size_t max = 0;
     for (int i = 0; i < (backward ? 3 : 1); i++) {
         size_t bytes = sol_product_scratch(h->compute == SOL_BF16, outer[i], inner[i]);
-        if (bytes > most) most = bytes;
+        max = sol_max_size(max, bytes);
     }
-    return logit_bytes(h) + sol_head_bytes(h->own) + most;
+    return logit_bytes(h) + sol_head_bytes(h->own) + max;
 }
 
 /* The losses of some rows of a chunk; with gradients, z becomes dz. */

@@ -38,8 +38,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 {
     const attr *a = c->attr;
     int64_t N = c->in[0].shape.dim[0], V = c->in[1].shape.dim[0], k = a->d->top_k;
-    sol_status st = sol_head_shapes(c, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_head_shapes(c, err));
     if (k < 0 || k > V)
         return sol_fail(err, SOL_ERR_RANGE, "the %lld most probable tokens of %lld", (long long)k,
                         (long long)V);

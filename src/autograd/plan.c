@@ -449,33 +449,45 @@ static int by_offset(const void *x, const void *y)
     return a->index - b->index;
 }
 
-/* Largest first, each at the lowest offset that is free during its whole life. */
-static sol_status pack(sol_tape *t, sol_err *err)
+/* The lowest offset at which b overlaps none of the buffers that are placed at a time when it
+ * lives. busy: these, by offset. */
+static size_t lowest_gap(const tape_buffer *b, const placed *busy, size_t n_busy)
 {
-    placed *order = NULL, *busy = NULL;
+    size_t at = 0;
+    for (size_t j = 0; j < n_busy; j++) {
+        if (busy[j].b->offset >= at + b->bytes) break; /* the gap before it is wide enough */
+        at = sol_max_size(at, busy[j].b->offset + busy[j].b->bytes);
+    }
+    return at;
+}
+
+/* Places the largest first, each at the lowest offset that is free during its whole life. order,
+ * busy: [buffers.n], what it works in. */
+static void place(sol_tape *t, placed *order, placed *busy)
+{
     size_t n = (size_t)t->buffers.n;
-    sol_status st = sol_alloc_array((void **)&order, n, sizeof *order, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&busy, n, sizeof *busy, err);
-    if (st != SOL_OK) goto done;
     for (size_t i = 0; i < n; i++) order[i] = (placed){tape_buffer_at(t, (int)i), (int)i};
     qsort(order, n, sizeof *order, by_size);
     t->block_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         tape_buffer *b = tape_buffer_at(t, order[i].index);
-        size_t n_busy = 0, at = 0;
+        size_t n_busy = 0;
         for (size_t j = 0; j < i; j++)
             if (order[j].b->first <= b->last && b->first <= order[j].b->last)
                 busy[n_busy++] = order[j];
         qsort(busy, n_busy, sizeof *busy, by_offset);
-        for (size_t j = 0; j < n_busy; j++) {
-            if (busy[j].b->offset >= at + b->bytes) break; /* the gap before it is wide enough */
-            size_t end = busy[j].b->offset + busy[j].b->bytes;
-            if (end > at) at = end;
-        }
-        b->offset = at;
-        if (at + b->bytes > t->block_bytes) t->block_bytes = at + b->bytes;
+        b->offset = lowest_gap(b, busy, n_busy);
+        t->block_bytes = sol_max_size(t->block_bytes, b->offset + b->bytes);
     }
-done:
+}
+
+static sol_status pack(sol_tape *t, sol_err *err)
+{
+    placed *order, *busy = NULL;
+    size_t n = (size_t)t->buffers.n;
+    SOL_TRY(sol_alloc_array((void **)&order, n, sizeof *order, err));
+    sol_status st = sol_alloc_array((void **)&busy, n, sizeof *busy, err);
+    if (st == SOL_OK) place(t, order, busy);
     sol_free(order);
     sol_free(busy);
     return st;

@@ -8,8 +8,7 @@
 
 sol_status sol_tape_create(sol_tape **out, const sol_ctx *ctx, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)out, 1, sizeof **out, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     **out = (sol_tape){.ctx = ctx, .segment = -1, .last_segment = -1, .root = -1};
     return SOL_OK;
 }
@@ -231,9 +230,8 @@ static void bind_step(sol_tape *t, tape_step *s)
 
 sol_status sol_tape_allocate(sol_tape *t, sol_err *err)
 {
-    sol_status st = sol_gemm_reserve(t->ctx, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t->block, t->block_bytes, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_gemm_reserve(t->ctx, err));
+    SOL_TRY(sol_alloc_array((void **)&t->block, t->block_bytes, 1, err));
     for (int i = 0; i < t->prologue_steps.n; i++)
         bind_step(t, (tape_step *)t->prologue_steps.items + i);
     for (int i = 0; i < t->steps.n; i++) bind_step(t, (tape_step *)t->steps.items + i);

@@ -101,8 +101,7 @@ static sol_status check_rope(const sol_model_config *c, sol_err *err)
 
 sol_status sol_model_config_check(const sol_model_config *c, sol_err *err)
 {
-    sol_status st = check_sizes(c, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_sizes(c, err));
     if (c->head_dim % 2 != 0)
         return sol_fail(err, SOL_ERR_SHAPE, "head_dim is %lld: must be even, RoPE rotates pairs",
                         (long long)c->head_dim);

@@ -47,8 +47,7 @@ static void append(sol_model *m, const sol_param *linear, const char *suffix, in
 static sol_status grow_table(sol_model *m, int n, sol_err *err)
 {
     sol_param *more;
-    sol_status st = sol_alloc_array((void **)&more, (size_t)(m->n_params + n), sizeof *more, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&more, (size_t)(m->n_params + n), sizeof *more, err));
     memcpy(more, m->params, (size_t)m->n_params * sizeof *more);
     sol_free(m->params);
     m->params = more;
@@ -60,8 +59,7 @@ static sol_status grow_table(sol_model *m, int n, sol_err *err)
 static sol_status grow_block(sol_model *m, int64_t from, sol_err *err)
 {
     float *more;
-    sol_status st = sol_alloc_array((void **)&more, (size_t)m->n_elements, sizeof *more, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&more, (size_t)m->n_elements, sizeof *more, err));
     memcpy(more, m->data, (size_t)from * sizeof *more);
     sol_free(m->data);
     m->data = more;
@@ -82,12 +80,10 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
         const sol_param *p = &m->params[i];
         if (!p->quantized) continue;
         sol_quant_spec layer = sol_quant_for(spec, p->name);
-        sol_status st = sol_quant_check(&layer, p->name, p->rows, p->cols, err);
-        if (st != SOL_OK) return st;
+        SOL_TRY(sol_quant_check(&layer, p->name, p->rows, p->cols, err));
         n_learning += layer.method == q;
     }
-    sol_status st = grow_table(m, n_learning * n_learned, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(grow_table(m, n_learning * n_learned, err));
     int64_t from = m->n_elements;
     for (int i = 0; i < m->n_plain; i++) {
         sol_param *p = &m->params[i];
@@ -98,7 +94,7 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
             append(m, p, q->learned_name[k], sol_quant_scale_count(&layer, p->rows, p->cols));
     }
     m->n_learned = n_learned;
-    st = m->data ? grow_block(m, from, err) : SOL_OK;
+    sol_status st = m->data ? grow_block(m, from, err) : SOL_OK;
     if (st != SOL_OK) drop_learned(m);
     return st;
 }

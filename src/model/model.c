@@ -62,34 +62,32 @@ static size_t count_params(const sol_model_config *c)
 sol_status sol_model_describe(sol_model **out, const sol_model_config *c, sol_dtype dtype,
                               sol_err *err)
 {
-    sol_model *m = NULL;
     *out = NULL;
-    sol_status st = sol_model_config_check(c, err);
-    if (st == SOL_OK && dtype != SOL_F32 && dtype != SOL_BF16)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "parameters are held as f32 or bf16, not as %s",
-                      sol_dtype_name(dtype));
-    if (st == SOL_OK) st = sol_alloc_array((void **)&m, 1, sizeof *m, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_model_config_check(c, err));
+    if (dtype != SOL_F32 && dtype != SOL_BF16)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "parameters are held as f32 or bf16, not as %s",
+                        sol_dtype_name(dtype));
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_model *m = *out;
     m->config = *c;
     m->dtype = dtype;
     m->n_block = sol_block_params(c);
-    st = sol_alloc_array((void **)&m->params, count_params(c), sizeof *m->params, err);
+    sol_status st = sol_alloc_array((void **)&m->params, count_params(c), sizeof *m->params, err);
     if (st != SOL_OK) {
-        sol_model_free(&m);
+        sol_model_free(out);
         return st;
     }
     fill_table(m);
     m->n_plain = m->n_params;
-    *out = m;
     return SOL_OK;
 }
 
 sol_status sol_model_create(sol_model **out, const sol_model_config *c, sol_dtype dtype,
                             sol_err *err)
 {
-    sol_status st = sol_model_describe(out, c, dtype, err);
-    if (st != SOL_OK) return st;
-    st = sol_alloc_array(&(*out)->data, (size_t)(*out)->n_elements, sol_dtype_size(dtype), err);
+    SOL_TRY(sol_model_describe(out, c, dtype, err));
+    sol_status st =
+        sol_alloc_array(&(*out)->data, (size_t)(*out)->n_elements, sol_dtype_size(dtype), err);
     if (st != SOL_OK) sol_model_free(out);
     return st;
 }

@@ -113,8 +113,7 @@ static sol_status check_row(const sol_model *m, const sol_quant_spec *spec,
                             const sol_quant_override *row, sol_err *err)
 {
     int matched = 0;
-    sol_status st = sol_quant_override_check(spec, row, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_quant_override_check(spec, row, err));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!p->quantized || fnmatch(row->match, p->name, 0) != 0) continue;

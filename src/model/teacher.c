@@ -12,32 +12,32 @@ static size_t aligned(size_t bytes)
     return sol_round_up_size(bytes, SOL_ALIGN);
 }
 
-sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_dtype type, sol_err *err)
+static sol_status describe(sol_teacher *t, sol_dtype type, sol_err *err)
 {
-    sol_teacher *t;
-    sol_status st = sol_alloc_array((void **)&t, 1, sizeof *t, err);
-    *out = t;
-    if (st != SOL_OK) return st;
-    t->config = *c;
-    st = sol_model_describe(&t->table, c, SOL_F32, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t->param, (size_t)t->table->n_params, sizeof *t->param, err);
-    if (st != SOL_OK) {
-        sol_teacher_free(out);
-        return st;
-    }
+    SOL_TRY(sol_model_describe(&t->table, &t->config, SOL_F32, err));
+    SOL_TRY(sol_alloc_array((void **)&t->param, (size_t)t->table->n_params, sizeof *t->param, err));
     for (int i = 0; i < t->table->n_params; i++) {
         const sol_param *p = &t->table->params[i];
-        t->param[i] = (sol_stored){.type = sol_param_is_vector(p) ? SOL_F32 : type, .rows = p->rows,
-                       .cols = p->cols};
+        t->param[i] = (sol_stored){
+            .type = sol_param_is_vector(p) ? SOL_F32 : type, .rows = p->rows, .cols = p->cols};
         t->bytes += aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
     }
     return SOL_OK;
 }
 
+sol_status sol_teacher_describe(sol_teacher **out, const sol_model_config *c, sol_dtype type,
+                                sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    (*out)->config = *c;
+    sol_status st = describe(*out, type, err);
+    if (st != SOL_OK) sol_teacher_free(out);
+    return st;
+}
+
 sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err)
 {
-    sol_status st = sol_alloc_array(&t->block, t->bytes, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array(&t->block, t->bytes, 1, err));
     char *at = t->block;
     for (int i = 0; i < t->table->n_params; i++) {
         sol_stored *s = &t->param[i];
@@ -98,8 +98,8 @@ const sol_stored *sol_teacher_head(const sol_teacher *t)
 
 /* ---- its forward pass ---- */
 
-/* The matrix itself where products take its type; otherwise a cast of it to fp32, which lives until
- * it is read. */
+/* Records a matrix: itself where products take its type; otherwise a cast of it to fp32, which
+ * lives until it is read. */
 static sol_var weight(const sol_teacher_net *n, const sol_param *p)
 {
     const sol_stored *s = sol_teacher_param(n->teacher, p);
@@ -132,7 +132,7 @@ sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_t
     return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)), (float)teacher->config.rms_norm_eps, SOL_F32);
 }
 
-/* ---- what it thinks of a batch ---- */
+/* ---- its predictions for a batch ---- */
 
 struct sol_teacher_graph {
     sol_tape *tape;
@@ -143,26 +143,28 @@ struct sol_teacher_graph {
     sol_var probs, ids;
 };
 
+static sol_status record(sol_teacher_graph *g, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
+                         int64_t seq, sol_dtype compute, sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)&g->starts, (size_t)(batch * seq), sizeof *g->starts, err));
+    SOL_TRY(sol_tape_create(&g->tape, ctx, err));
+    sol_block_inputs_record(&g->in, g->tape, batch, seq);
+    sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL, 0, NULL);
+    g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, g->starts,
+                               compute, &g->ids);
+    sol_tape_keep(g->tape, g->ids);
+    SOL_TRY(sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err));
+    return sol_tape_allocate(g->tape, err);
+}
+
 sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
                                     int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err)
 {
-    sol_teacher_graph *g;
-    sol_status st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
-    *out = g;
-    if (st != SOL_OK) return st;
-    g->d = *d;
-    st = sol_alloc_array((void **)&g->starts, (size_t)(batch * seq), sizeof *g->starts, err);
-    if (st == SOL_OK) st = sol_tape_create(&g->tape, ctx, err);
-    if (st == SOL_OK) {
-        sol_block_inputs_record(&g->in, g->tape, batch, seq);
-        sol_var x = sol_teacher_record(&g->net, t, g->tape, &g->in, compute, NULL, 0, NULL);
-        g->probs = sol_teacher_top(g->tape, x, g->in.targets, sol_teacher_head(t), &g->d, g->starts, compute, &g->ids);
-        sol_tape_keep(g->tape, g->ids);
-        st = sol_tape_plan(g->tape, g->probs, &(sol_tape_opts){.no_grad = true}, err);
-    }
-    if (st == SOL_OK) st = sol_tape_allocate(g->tape, err);
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    (*out)->d = *d;
+    sol_status st = record(*out, ctx, t, batch, seq, compute, err);
     if (st == SOL_OK)
-        sol_block_tables_fill(&g->net.block);
+        sol_block_tables_fill(&(*out)->net.block);
     else
         sol_teacher_graph_free(out);
     return st;

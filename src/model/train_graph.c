@@ -1,5 +1,5 @@
-/* The training graph: records weights (fake-quantized where a method is given), blocks and loss on a
- * tape, once, and runs it for each micro-batch. The block itself is in block.c; what a gradient
+/* The training graph: records weights (fake-quantized where a method is given), blocks and loss on
+ * a tape, once, and runs it for each micro-batch. The block itself is in block.c; what a gradient
  * takes from the loss to the parameter is the tape's (autograd/plan.c). */
 #include "model/train_graph.h"
 
@@ -42,7 +42,8 @@ static sol_shape param_shape(const sol_param *p)
     return sol_shape2(p->rows, p->cols);
 }
 
-/* ---- gradients: of the whole model, or (by_layer) of one block, then of what lies outside the blocks ---- */
+/* ---- gradients: of the whole model, or (by_layer) of one block, then of what lies outside the
+ * blocks ---- */
 
 /* Elements of a block, the gaps behind its parameters included. */
 static int64_t block_elements(const sol_model *m)
@@ -157,8 +158,8 @@ static void record_weights(sol_graph *g)
     sol_tape_prologue(g->tape, false);
 }
 
-/* What the block asks for while it is recorded: the tensor that stands for a parameter, and the bias
- * that the method adds to its product. */
+/* What the block asks for while it is recorded: the tensor that stands for a parameter, and the
+ * bias that the method adds to its product. */
 static sol_var block_weight(void *user, int64_t layer, sol_role role)
 {
     sol_graph *g = user;
@@ -236,13 +237,12 @@ static sol_status check_teacher(const sol_graph *g, sol_err *err)
     return SOL_OK;
 }
 
-/* The teacher's side comes first: when the student's begins, nothing of it is left but its last
- * hidden states. */
+/* Records the teacher's side, which comes first: when the student's begins, nothing of it is left
+ * but its last hidden states. */
 static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err *err)
 {
     int64_t n = g->opts.batch * g->opts.seq, k = g->distill.top_k;
-    sol_status st = check_teacher(g, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_teacher(g, err));
     if (g->opts.teacher) {
         g->extra = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, 1)); /* stays zero */
         bool relates = g->opts.relation_weight > 0;
@@ -290,16 +290,20 @@ static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
     return loss;
 }
 
-/* The whole graph, and its plan. student, teacher: as `out` of record_blocks. */
+/* Records the whole graph and plans it. student, teacher: as `out` of record_blocks. */
 static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, sol_err *err)
 {
     const sol_model *m = g->model;
     sol_tape *t = g->tape;
     sol_var teacher_x = -1;
-    sol_status st = check_quant(g, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_quant(g, err));
     sol_block_inputs_record(&g->in, t, g->opts.batch, g->opts.seq);
-    g->block = (sol_block){.t = t, .config = &m->config, .in = &g->in, .weight = block_weight, .bias = block_bias, .user = g,
+    g->block = (sol_block){.t = t,
+                           .config = &m->config,
+                           .in = &g->in,
+                           .weight = block_weight,
+                           .bias = block_bias,
+                           .user = g,
                            .compute = g->opts.compute};
     sol_block_tables_record(&g->block);
     sol_tape_prologue(t, true);
@@ -308,8 +312,7 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
     g->head = m->config.tie_word_embeddings ? g->embedding : matrix_leaf(g, sol_model_head(m));
     sol_tape_prologue(t, false);
     if (!g->opts.by_layer) record_weights(g);
-    if (g->opts.distill) st = record_teacher(g, &teacher_x, teacher, err);
-    if (st != SOL_OK) return st;
+    if (g->opts.distill) SOL_TRY(record_teacher(g, &teacher_x, teacher, err));
     sol_var x = record_blocks(g, sol_embedding(t, g->in.tokens, g->embedding), student);
     sol_var hidden = g->opts.teacher ? record_hidden(g, student, teacher) : -1;
     g->hidden = sol_rmsnorm(t, x, final_norm, (float)m->config.rms_norm_eps, SOL_F32);
@@ -327,9 +330,8 @@ static sol_status record(sol_graph *g, sol_err *err)
 {
     size_t L = (size_t)g->model->config.num_hidden_layers;
     sol_var *out = NULL;
-    sol_status st = SOL_OK;
-    if (g->opts.hidden_weight > 0) st = sol_alloc_array((void **)&out, 2 * L, sizeof *out, err);
-    if (st == SOL_OK) st = record_all(g, out, out ? out + L : NULL, err);
+    if (g->opts.hidden_weight > 0) SOL_TRY(sol_alloc_array((void **)&out, 2 * L, sizeof *out, err));
+    sol_status st = record_all(g, out, out ? out + L : NULL, err);
     sol_free(out);
     return st;
 }
@@ -359,31 +361,38 @@ static sol_status alloc_vars(sol_graph *g, sol_err *err)
     return SOL_OK;
 }
 
-/* A graph, planned; with memory unless it is dry. */
+/* Makes all that a graph owns; its memory only if it is not dry. */
+static sol_status fill(sol_graph *g, bool dry, sol_err *err)
+{
+    const sol_graph_opts *o = &g->opts;
+    SOL_TRY(sol_tape_create(&g->tape, g->ctx, err));
+    SOL_TRY(alloc_vars(g, err));
+    if (!dry && draws(g))
+        SOL_TRY(sol_alloc_array((void **)&g->starts, (size_t)(o->batch * o->seq), sizeof *g->starts,
+                                err));
+    if (!dry && !o->no_grad)
+        SOL_TRY(sol_alloc_array((void **)&g->grads, (size_t)grad_count(g->model, o), sizeof(float),
+                                err));
+    SOL_TRY(record(g, err));
+    return dry ? SOL_OK : sol_tape_allocate(g->tape, err);
+}
+
+/* Makes a graph and plans it; a dry one has no memory to run in. */
 static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                          const sol_graph_opts *o, bool dry, sol_err *err)
 {
     *out = NULL;
-    sol_graph *g;
-    sol_status st = check(o, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g, 1, sizeof *g, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check(o, err));
+    SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
+    sol_graph *g = *out;
     *g = (sol_graph){.ctx = ctx, .model = m, .opts = *o, .mix = {{1, 0}, 1}, .n_micro = 1};
     if (spec) g->spec = *spec;
     if (o->distill) g->distill = *o->distill;
     g->distill_weight = g->distill.weight;
     g->ce_weight = g->distill.ce_weight;
     sol_graph_choose_terms(g, SOL_TERMS_ALL);
-    st = sol_tape_create(&g->tape, ctx, err);
-    if (st == SOL_OK) st = alloc_vars(g, err);
-    if (st == SOL_OK && !dry && draws(g))
-        st = sol_alloc_array((void **)&g->starts, (size_t)(o->batch * o->seq), sizeof *g->starts, err);
-    if (st == SOL_OK && !dry && !o->no_grad)
-        st = sol_alloc_array((void **)&g->grads, (size_t)grad_count(m, o), sizeof(float), err);
-    if (st == SOL_OK) st = record(g, err);
-    if (st == SOL_OK && !dry) st = sol_tape_allocate(g->tape, err);
-    if (st != SOL_OK) sol_graph_free(&g);
-    *out = g;
+    sol_status st = fill(g, dry, err);
+    if (st != SOL_OK) sol_graph_free(out);
     return st;
 }
 
@@ -391,9 +400,9 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
                           sol_err *err)
 {
     sol_graph *g;
-    sol_status st = create(&g, NULL, m, spec, o, true, err);
-    if (st != SOL_OK) return st;
-    if (!o->no_grad) sol_plan_add(plan, "parameter gradients", (size_t)grad_count(m, o) * sizeof(float));
+    SOL_TRY(create(&g, NULL, m, spec, o, true, err));
+    if (!o->no_grad)
+        sol_plan_add(plan, "parameter gradients", (size_t)grad_count(m, o) * sizeof(float));
     sol_tape_report(g->tape, plan);
     sol_graph_free(&g);
     return SOL_OK;
@@ -402,8 +411,7 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
 sol_status sol_graph_create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
                             const sol_graph_opts *o, sol_err *err)
 {
-    sol_status st = create(out, ctx, m, spec, o, false, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(create(out, ctx, m, spec, o, false, err));
     sol_graph *g = *out;
     sol_block_tables_fill(&g->block);
     if (o->teacher) sol_block_tables_fill(&g->teacher.block);
