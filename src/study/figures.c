@@ -127,9 +127,9 @@ static bool loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
     }
     if (!isfinite(*lo)) return false;
     if (*hi < *lo) *hi = *lo; /* only the first steps have a loss */
-    double room = 0.05 * (*hi - *lo) + 1e-3;
-    *lo -= room;
-    *hi += room;
+    double margin = 0.05 * (*hi - *lo) + 1e-3;
+    *lo -= margin;
+    *hi += margin;
     return true;
 }
 
@@ -171,7 +171,8 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Step, and for each measure the mean over the layers, their 10th and their 90th percentile. sorted: room for a number a layer. */
+/* Adds a row a record: the step, and for each measure the mean over the layers, their 10th and
+ * their 90th percentile. sorted: workspace for a number a layer. */
 static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures, int n_measures, double *sorted)
 {
     sol_text_add(t, NULL, "$run%d << EOD\n", r);
@@ -375,18 +376,30 @@ static sol_status make_layers(maker *k, sol_err *err)
     return SOL_OK;
 }
 
+/* Runs gnuplot on all figures that were written. */
+static sol_status draw(const maker *k, sol_err *err)
+{
+    const char **names;
+    SOL_TRY(sol_alloc_array((void **)&names, (size_t)k->n, sizeof *names, err));
+    for (int i = 0; i < k->n; i++) names[i] = k->figures[i].name;
+    sol_status st = sol_plot_run(k->dir, names, k->n, err);
+    sol_free(names);
+    return st;
+}
+
+static sol_status make_all(maker *k, sol_err *err)
+{
+    SOL_TRY(make_calibration(k, err));
+    if (!k->runs[0].is_static) SOL_TRY(make_time(k, err));
+    SOL_TRY(make_layers(k, err));
+    return draw(k, err);
+}
+
 sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,
                             sol_err *err)
 {
     maker k = {.runs = runs, .n_runs = n, .dir = dir};
-    const char **names = NULL;
-    sol_status st = make_calibration(&k, err);
-    if (st == SOL_OK && !runs[0].is_static) st = make_time(&k, err);
-    if (st == SOL_OK) st = make_layers(&k, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&names, (size_t)k.n, sizeof *names, err);
-    for (int i = 0; st == SOL_OK && i < k.n; i++) names[i] = k.figures[i].name;
-    if (st == SOL_OK) st = sol_plot_run(dir, names, k.n, err);
-    sol_free(names);
+    sol_status st = make_all(&k, err);
     if (st != SOL_OK) {
         sol_free(k.figures);
         k.figures = NULL;

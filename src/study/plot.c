@@ -1,4 +1,5 @@
-/* Writes gnuplot scripts, runs gnuplot and checks what it drew. */
+/* Writes gnuplot scripts, runs gnuplot and checks what it drew. figures.c says what is drawn,
+ * report.c puts the pictures on the page. */
 #include "study/plot.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ void sol_plot_quote(sol_text *t, const char *s)
 
 void sol_plot_title(sol_text *t, const char *s, int width)
 {
-    size_t room = (size_t)width / 7, n = strlen(s), cut = n > room ? n - room + 1 : 0;
+    size_t max = (size_t)width / 7, n = strlen(s), cut = n > max ? n - max + 1 : 0;
     while (cut > 0 && ((unsigned char)s[cut] & 0xc0) == 0x80) cut++; /* not within a character */
     char text[256];
     snprintf(text, sizeof text, "%s%.240s", cut ? "\xe2\x80\xa6" : "", s + cut);
@@ -143,26 +144,35 @@ static sol_status gnuplot_failed(const char *dir, FILE *said, sol_err *err)
     return sol_fail(err, SOL_ERR_LIBRARY, "%s: gnuplot failed: %s", path, line ? line + 1 : text);
 }
 
+/* Runs gnuplot on NAME.gp of each name; argv [n + 2], all NULL, is freed by the caller. */
+static sol_status run_gnuplot(const char *dir, const char *const *names, int n, char **argv,
+                              FILE *said, sol_err *err)
+{
+    char program[] = "gnuplot";
+    int status = 0;
+    argv[0] = program;
+    for (int i = 0; i < n; i++) {
+        size_t size = strlen(names[i]) + sizeof ".gp";
+        SOL_TRY(sol_alloc_array((void **)&argv[i + 1], size, 1, err));
+        snprintf(argv[i + 1], size, "%s.gp", names[i]);
+    }
+    SOL_TRY(spawn(dir, fileno(said), argv, &status, err));
+    bool done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return done ? SOL_OK : gnuplot_failed(dir, said, err);
+}
+
 sol_status sol_plot_run(const char *dir, const char *const *names, int n, sol_err *err)
 {
     char **argv = NULL;
-    int status = 0;
-    FILE *said = tmpfile();
-    sol_status st = said ? SOL_OK : sol_fail_errno(err, "gnuplot", "cannot make a temporary file");
-    if (st == SOL_OK) st = check_pictures(dir, names, n, err);
+    FILE *said = tmpfile(); /* what gnuplot says: shown where it fails */
+    if (!said) return sol_fail_errno(err, "gnuplot", "cannot make a temporary file");
+    sol_status st = check_pictures(dir, names, n, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&argv, (size_t)n + 2, sizeof *argv, err);
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        st = sol_alloc_array((void **)&argv[i + 1], strlen(names[i]) + 4, 1, err);
-        if (st == SOL_OK) snprintf(argv[i + 1], strlen(names[i]) + 4, "%s.gp", names[i]);
-    }
     if (st == SOL_OK) {
-        argv[0] = (char[]){"gnuplot"};
-        st = spawn(dir, fileno(said), argv, &status, err);
-        if (st == SOL_OK && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) st = gnuplot_failed(dir, said, err);
-    }
-    if (argv)
+        st = run_gnuplot(dir, names, n, argv, said, err);
         for (int i = 0; i < n; i++) sol_free(argv[i + 1]);
+    }
     sol_free(argv);
-    if (said) fclose(said);
+    fclose(said);
     return st;
 }

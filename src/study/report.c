@@ -481,15 +481,15 @@ static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, s
 
 sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err)
 {
-    sol_figure *figures = NULL;
-    int n_figures = 0;
-    sol_status st = sol_study_runs_check(runs, n, err);
-    if (st == SOL_OK) st = sol_plot_available(err);
-    if (st == SOL_OK) st = sol_dir_create(dir, err);
-    if (st == SOL_OK) st = write_csv(runs, n, dir, err);
-    if (st == SOL_OK) st = write_key(dir, err);
-    if (st == SOL_OK) st = sol_figures_make(runs, n, dir, &figures, &n_figures, err);
-    if (st == SOL_OK) st = write_page(runs, n, dir, figures, n_figures, err);
+    sol_figure *figures;
+    int n_figures;
+    SOL_TRY(sol_study_runs_check(runs, n, err));
+    SOL_TRY(sol_plot_available(err));
+    SOL_TRY(sol_dir_create(dir, err));
+    SOL_TRY(write_csv(runs, n, dir, err));
+    SOL_TRY(write_key(dir, err));
+    SOL_TRY(sol_figures_make(runs, n, dir, &figures, &n_figures, err));
+    sol_status st = write_page(runs, n, dir, figures, n_figures, err);
     sol_free(figures);
     return st;
 }

@@ -55,6 +55,7 @@ static sol_status copy_layers(sol_study_run *run, const sol_study_layer *layers,
     return SOL_OK;
 }
 
+/* Chooses the records whose histograms are kept: the first, the last, and some between, evenly. */
 static void choose_slices(sol_study_run *run)
 {
     int64_t n = run->n_records;
@@ -66,21 +67,22 @@ static void choose_slices(sol_study_run *run)
 static sol_status read_columns(sol_study_run *run, const sol_study_file *f, sol_err *err)
 {
     int64_t n = run->n_records;
-    sol_status st = sol_study_file_read(f, SOL_STUDY_LAMBDA, 0, n, run->lambda, err);
-    if (st == SOL_OK) st = sol_study_file_read(f, SOL_STUDY_LOSS, 0, n, run->loss, err);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
+    SOL_TRY(sol_study_file_read(f, SOL_STUDY_LAMBDA, 0, n, run->lambda, err));
+    SOL_TRY(sol_study_file_read(f, SOL_STUDY_LOSS, 0, n, run->loss, err));
+    for (int64_t i = 0; i < n; i++) {
         uint64_t step = 0;
-        st = sol_study_file_read(f, SOL_STUDY_STEP, i, 1, &step, err);
+        SOL_TRY(sol_study_file_read(f, SOL_STUDY_STEP, i, 1, &step, err));
         run->step[i] = (double)step;
     }
-    for (int m = 0; st == SOL_OK && m < SOL_MEASURE_COUNT; m++)
-        st = sol_study_file_read(f, SOL_STUDY_MEASURES + m, 0, n, run->measure[m], err);
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++)
+        SOL_TRY(sol_study_file_read(f, SOL_STUDY_MEASURES + m, 0, n, run->measure[m], err));
     for (int k = 0; k < SOL_HIST_KINDS; k++) {
         size_t slice = (size_t)run->n_layers * (size_t)sol_hist_bins(k);
-        for (int s = 0; st == SOL_OK && s < run->n_slices; s++)
-            st = sol_study_file_read(f, SOL_STUDY_HISTOGRAMS + k, run->slice[s], 1, run->hist[k] + (size_t)s * slice, err);
+        for (int s = 0; s < run->n_slices; s++)
+            SOL_TRY(sol_study_file_read(f, SOL_STUDY_HISTOGRAMS + k, run->slice[s], 1,
+                                        run->hist[k] + (size_t)s * slice, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *name, sol_err *err)
@@ -197,7 +199,9 @@ sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const so
     if (st == SOL_OK) st = allocate(run, err);
     if (st == SOL_OK) st = sol_measure_scratch_create(&scratch, largest, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&states, (size_t)largest, 1, err);
-    for (int i = 0; st == SOL_OK && i < run->n_layers; i++) measure_static(run, ctx, model, &view, &scratch, states, i);
+    if (st == SOL_OK)
+        for (int i = 0; i < run->n_layers; i++)
+            measure_static(run, ctx, model, &view, &scratch, states, i);
     sol_measure_scratch_free(&scratch);
     sol_free(states);
     if (st != SOL_OK) sol_study_run_free(run);
@@ -268,17 +272,20 @@ bool sol_study_comparable(const sol_study_run *run, int m, int64_t record)
 
 double sol_study_first(const sol_study_run *run, int m)
 {
-    double x = NAN;
-    for (int64_t i = 0; i < run->n_records && !isfinite(x); i++) x = sol_study_mean(run, m, i);
-    return x;
+    for (int64_t i = 0; i < run->n_records; i++) {
+        double x = sol_study_mean(run, m, i);
+        if (isfinite(x)) return x;
+    }
+    return NAN;
 }
 
 double sol_study_last(const sol_study_run *run, int m)
 {
-    double x = NAN;
-    for (int64_t i = run->n_records - 1; i >= 0 && !isfinite(x); i--)
-        if (sol_study_comparable(run, m, i)) x = sol_study_mean(run, m, i);
-    return x;
+    for (int64_t i = run->n_records - 1; i >= 0; i--) {
+        double x = sol_study_comparable(run, m, i) ? sol_study_mean(run, m, i) : NAN;
+        if (isfinite(x)) return x;
+    }
+    return NAN;
 }
 
 sol_study_divergence sol_study_find_divergence(const sol_study_run *run)
