@@ -1,4 +1,6 @@
-/* Block after block: the two streams, a system for every set of layers with the same input, the training of the block. */
+/* Block after block: the two streams, a system for every set of layers with the same input, which
+ * solve.c solves, and the training of the block by refine.c. The program calls it for
+ * `solera calibrate`. */
 #include "calib/calib.h"
 
 #include <math.h>
@@ -297,7 +299,6 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
 /* Layers that overrides set apart are solved one by one. */
 static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_calib_report *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
     sol_quant_spec first = spec_of(&c->spec, c->layer, s->which[0]);
     bool alike = true;
     for (int i = 1; i < s->n; i++) {
@@ -305,11 +306,11 @@ static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_calib_report
         alike = alike && sol_quant_same(&first, &other);
     }
     if (alike) return solve_set(c, s, r, err);
-    for (int i = 0; st == SOL_OK && i < s->n; i++) {
+    for (int i = 0; i < s->n; i++) {
         layer_set one = {s->input, 1, {s->which[i]}, s->adds, s->phase};
-        st = solve_set(c, &one, r, err);
+        SOL_TRY(solve_set(c, &one, r, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* ---- a block ---- */
@@ -409,21 +410,19 @@ static double rounded_error(const sol_calib *c)
 
 sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
     begin_block(c, layer);
     for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
-    for (int i = 0; st == SOL_OK && i < N_SETS; i++) {
-        if (!told(c, sets[i].phase, i, N_SETS)) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        if (st == SOL_OK) st = solve_apart(c, &sets[i], r, err);
+    for (int i = 0; i < N_SETS; i++) {
+        if (!told(c, sets[i].phase, i, N_SETS))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        SOL_TRY(solve_apart(c, &sets[i], r, err));
     }
-    if (st != SOL_OK) return st;
     r->block = layer;
     r->rounded = rounded_error(c);
     quantize_block(c, c->latent);
     run_effective(c);
     r->solved = r->trained = calibrated_error(c);
-    st = train_block(c, &r->trained, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(train_block(c, &r->trained, err));
     give_block(c, layer);
     if (c->model->dtype != SOL_F32) { /* what the model could hold of it */
         quantize_block(c, c->latent);
@@ -502,56 +501,72 @@ static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_
 {
     const sol_param *p = sol_model_embedding(c->model);
     size_t all = (size_t)sol_param_count(p), row = (size_t)p->cols * sizeof(float);
-    float *wide = NULL, *rounded = NULL;
-    sol_status st = sol_alloc_array((void **)&wide, all, sizeof *wide, err);
+    float *exact = NULL, *rounded = NULL;
+    sol_status st = sol_alloc_array((void **)&exact, all, sizeof *exact, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&rounded, all, sizeof *rounded, err);
     if (st == SOL_OK) {
-        sol_convert(wide, SOL_F32, sol_model_at(c->model, p), c->model->dtype, (int64_t)all);
-        st = sol_stored_round(c->ctx, c->spec.embed_type, wide, p->rows, p->cols, rounded, err);
+        sol_convert(exact, SOL_F32, sol_model_at(c->model, p), c->model->dtype, (int64_t)all);
+        st = sol_stored_round(c->ctx, c->spec.embed_type, exact, p->rows, p->cols, rounded, err);
     }
-    for (int64_t i = 0; st == SOL_OK && i < n; i++)
-        memcpy(c->x_q + i * p->cols, rounded + ids[i] * p->cols, row);
-    sol_free(wide);
+    if (st == SOL_OK)
+        for (int64_t i = 0; i < n; i++)
+            memcpy(c->x_q + i * p->cols, rounded + ids[i] * p->cols, row);
+    sol_free(exact);
     sol_free(rounded);
     return st;
 }
 
-/* Hidden states at the start, and where documents begin, of windows in the order in which a job with this seed sees them. */
+/* Begins both streams with the n tokens ids: x_fp from the embedding, x_q from it as it ships. */
+static sol_status embed(sol_calib *c, const int32_t *ids, int64_t n, sol_err *err)
+{
+    const sol_param *p = sol_model_embedding(c->model);
+    const char *rows = sol_model_at(c->model, p);
+    sol_dtype dtype = c->model->dtype;
+    int64_t C = p->cols;
+    size_t row = (size_t)C * sol_dtype_size(dtype);
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= p->rows)
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "holds the token %d, the model's vocabulary ends at %lld", ids[i],
+                            (long long)p->rows - 1);
+        sol_convert(c->x_fp + i * C, SOL_F32, rows + (size_t)ids[i] * row, dtype, C);
+    }
+    if (c->spec.embed_type != SOL_F32) return fill_rounded(c, ids, n, err);
+    memcpy(c->x_q, c->x_fp, (size_t)(n * C) * sizeof *c->x_q);
+    return SOL_OK;
+}
+
+/* Fills the streams with the hidden states that enter the first block, and doc_start, for windows
+ * in the order in which a job with this seed sees them. */
 static sol_status fill_streams(sol_calib *c, const sol_tokens *tokens, sol_err *err)
 {
-    int64_t T = c->opts.seq, C = c->model->config.hidden_size, n = all_windows(c);
-    int32_t *ids = NULL;
+    int64_t T = c->opts.seq, n = all_windows(c);
+    int32_t *ids;
     sol_batcher batcher;
-    sol_status st = sol_batcher_init(&batcher, tokens, T, c->opts.seed, err);
-    if (st == SOL_OK && sol_batcher_windows(&batcher) < n)
-        st = sol_fail(err, SOL_ERR_RANGE, "holds %lld windows of %lld tokens, calibration wants %lld and %lld to measure on",
-                      (long long)sol_batcher_windows(&batcher), (long long)T, (long long)c->opts.windows, (long long)c->opts.held_out);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)(n * T), 2 * sizeof *ids, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_batcher_init(&batcher, tokens, T, c->opts.seed, err));
+    if (sol_batcher_windows(&batcher) < n)
+        return sol_fail(
+            err, SOL_ERR_RANGE,
+            "holds %lld windows of %lld tokens, calibration wants %lld and %lld to measure on",
+            (long long)sol_batcher_windows(&batcher), (long long)T, (long long)c->opts.windows,
+            (long long)c->opts.held_out);
+    SOL_TRY(sol_alloc_array((void **)&ids, (size_t)(n * T), 2 * sizeof *ids, err));
     sol_batcher_next(&batcher, n, ids, ids + n * T, c->doc_start);
-    const sol_param *embedding = sol_model_embedding(c->model);
-    const char *rows = sol_model_at(c->model, embedding);
-    for (int64_t i = 0; st == SOL_OK && i < n * T; i++) {
-        if (ids[i] < 0 || ids[i] >= embedding->rows)
-            st = sol_fail(err, SOL_ERR_FORMAT, "holds the token %d, the model's vocabulary ends at %lld", ids[i], (long long)embedding->rows - 1);
-        else
-            sol_convert(c->x_fp + i * C, SOL_F32, rows + (size_t)(ids[i] * C) * sol_dtype_size(c->model->dtype), c->model->dtype, C);
-    }
-    memcpy(c->x_q, c->x_fp, (size_t)(n * T * C) * sizeof *c->x_q);
-    if (st == SOL_OK && c->spec.embed_type != SOL_F32) st = fill_rounded(c, ids, n * T, err);
+    sol_status st = embed(c, ids, n * T, err);
     sol_free(ids);
     return st;
 }
 
 static sol_status make_stages(sol_calib *c, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < SOL_STAGES; i++) {
-        st = sol_stage_create(&c->fp[i], (sol_stage_kind)i, c->ctx, c->original, c->chunk, c->opts.seq, c->opts.compute, err);
-        if (st == SOL_OK)
-            st = sol_stage_create(&c->q[i], (sol_stage_kind)i, c->ctx, c->effective, c->chunk, c->opts.seq, c->opts.compute, err);
+    for (int i = 0; i < SOL_STAGES; i++) {
+        sol_stage_kind kind = (sol_stage_kind)i;
+        SOL_TRY(sol_stage_create(&c->fp[i], kind, c->ctx, c->original, c->chunk, c->opts.seq,
+                                 c->opts.compute, err));
+        SOL_TRY(sol_stage_create(&c->q[i], kind, c->ctx, c->effective, c->chunk, c->opts.seq,
+                                 c->opts.compute, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static sol_status make_arrays(sol_calib *c, sol_err *err)
@@ -573,42 +588,44 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
     return st;
 }
 
-/* Tapes by themselves, of blocks without weights. */
+/* *bytes: what the tapes take by themselves, planned over a block without weights. */
 static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec, const sol_calib_opts *o, size_t *bytes, sol_err *err)
 {
     sol_plan plan = {0};
-    sol_refine refine = {0};
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < SOL_STAGES; i++) {
+    for (int i = 0; i < SOL_STAGES; i++) {
         sol_stage s;
-        st = sol_stage_create(&s, (sol_stage_kind)i, NULL, block, chunk_windows(o), o->seq, o->compute, err);
-        if (st == SOL_OK) sol_tape_report(s.tape, &plan);
-        if (st == SOL_OK) sol_tape_report(s.tape, &plan); /* over the original weights and over the effective ones */
+        SOL_TRY(sol_stage_create(&s, (sol_stage_kind)i, NULL, block, chunk_windows(o), o->seq,
+                                 o->compute, err));
+        sol_tape_report(s.tape, &plan);
+        sol_tape_report(s.tape, &plan); /* over the original and over the effective weights */
         sol_stage_free(&s);
     }
-    if (st == SOL_OK && o->steps > 0) {
-        st = sol_refine_create(&refine, NULL, (sol_model *)(uintptr_t)block, spec, o, err);
+    if (o->steps > 0) {
+        sol_refine refine = {0};
+        sol_model *weightless = (sol_model *)(uintptr_t)block; /* nothing is written to it */
+        sol_status st = sol_refine_create(&refine, NULL, weightless, spec, o, err);
         if (st == SOL_OK) sol_tape_report(refine.tape, &plan);
-        sol_plan_add(&plan, "training", 3 * block_bytes(block));
         sol_refine_free(&refine);
+        if (st != SOL_OK) return st;
+        sol_plan_add(&plan, "training", 3 * block_bytes(block));
     }
     *bytes = sol_plan_total(&plan);
-    return st;
+    return SOL_OK;
 }
 
-/* The most that a solve takes of the layers of a set, in whichever block. */
-static size_t most_solve_bytes(const sol_model *m, const sol_quant_spec *spec, const layer_set *s,
-                               int64_t rows, int64_t cols, const sol_calib_opts *o, int threads)
+/* The largest workspace that a solve of the layers of a set takes, over all blocks. */
+static size_t max_solve_bytes(const sol_model *m, const sol_quant_spec *spec, const layer_set *s,
+                              int64_t rows, int64_t cols, const sol_calib_opts *o, int threads)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
         for (int i = 0; i < s->n; i++) {
             sol_quant_spec own = spec_of(spec, layer, s->which[i]);
             size_t some =
                 own.method ? sol_calib_solve_bytes(&own, rows, cols, o->starts, threads) : 0;
-            if (some > most) most = some;
+            if (some > max) max = some;
         }
-    return most;
+    return max;
 }
 
 sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err)
@@ -625,8 +642,8 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
     }
     extent e = widest(block, chunk_windows(o) * o->seq, o->compute == SOL_BF16);
     for (int i = 0; i < N_SETS; i++) {
-        size_t some = most_solve_bytes(m, spec, &sets[i], set_rows(block, &sets[i]),
-                                       param(block, sets[i].which[0])->cols, o, threads);
+        size_t some = max_solve_bytes(m, spec, &sets[i], set_rows(block, &sets[i]),
+                                      param(block, sets[i].which[0])->cols, o, threads);
         if (some > solver) solver = some;
     }
     size_t streams = 3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;

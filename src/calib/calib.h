@@ -4,8 +4,11 @@
  *
  *     sol_calib *c;
  *     st = sol_calib_create(&c, ctx, model, &spec, &opts, &tokens, err);
- *     for (int64_t l = 0; st == SOL_OK && l < model->config.num_hidden_layers; l++)
+ *     if (st != SOL_OK) return st;
+ *     for (int64_t l = 0; l < model->config.num_hidden_layers; l++) {
  *         st = sol_calib_block(c, l, &report, err); // model's block l now holds latent weights
+ *         if (st != SOL_OK) break;
+ *     }
  *     sol_calib_free(&c);
  *
  * Two streams of hidden states run through the model side by side: x_fp through the full-precision

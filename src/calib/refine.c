@@ -1,4 +1,5 @@
-/* Straight-through training of one block: minimized is the mean over tokens of |y - y_fp|^2 / |y_fp|^2. */
+/* Straight-through training of one block, after calib.c has solved its layers: it minimizes the
+ * mean over tokens of |y - y_fp|^2 / |y_fp|^2. */
 #include "calib/refine.h"
 
 #include <math.h>

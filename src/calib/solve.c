@@ -1,5 +1,5 @@
-/* One layer from its moments to Q: the order of columns, the damped factor, the target W*, and what is kept of several starts. The search
- * itself is in assign.c. */
+/* One layer from its moments to Q: the order of columns, the damped factor, the target W*, and what
+ * is kept of several starts. calib.c gathers the moments, assign.c does the search itself. */
 #include "calib/solve.h"
 
 #include <math.h>
@@ -23,40 +23,55 @@ static bool all_finite(const float *x, int64_t n)
     return sum == 0;
 }
 
-/* H + d I = V V^T, W* = (B + d W) (H + d I)^-1. */
-static sol_status find_target(sol_solver *z, const char *name, double damping, sol_err *err)
+/* Factors H + d I = V V^T into v [n, n], with the first d that makes it positive definite:
+ * `damping` of the mean of the diagonal of H, then 10 times as much. */
+static sol_status find_factor(sol_solver *z, const char *name, double damping, double *v,
+                              sol_err *err)
 {
-    int64_t n = z->cols, rows = z->rows;
-    double *v = NULL, *b = NULL, mean = 0;
-    sol_status st = SOL_OK;
-    bool done = false;
+    int64_t n = z->cols;
+    double mean = 0;
     for (int64_t i = 0; i < n; i++) mean += z->h[i * n + i] / (double)n;
     if (!(mean > 0)) mean = 1; /* no input, or none but 0: then any d does */
     double d = damping * mean;
-    st = sol_alloc_array((void **)&v, (size_t)(n * n), sizeof *v, err);
-    for (int i = 0; st == SOL_OK && !done && i < DAMPING_TRIES; i++) {
+    for (int i = 0; i < DAMPING_TRIES; i++) {
         if (i > 0) d *= 10;
         for (int64_t k = 0; k < n * n; k++) v[k] = z->h[k];
         for (int64_t k = 0; k < n; k++) v[k * n + k] += d;
-        done = sol_factor_upper(z->ctx, v, n);
-    }
-    if (st == SOL_OK && !done)
-        st = sol_fail(err, SOL_ERR_NONFINITE, "%s: the second moments of its inputs are not positive definite, with damping up to %g of their mean",
-                      name, d / mean);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b, (size_t)(rows * n), sizeof *b, err);
-    if (st == SOL_OK) {
-        for (int64_t k = 0; k < n; k++) z->h[k * n + k] += (float)d;
-        for (int64_t k = 0; k < rows * n; k++) z->b[k] += (float)d * z->target[k];
-        for (int64_t k = 0; k < rows * n; k++) b[k] = z->b[k];
-        sol_factor_solve(z->ctx, v, n, b, rows);
+        if (!sol_factor_upper(z->ctx, v, n)) continue;
         z->s->damping = d / mean;
         z->pull = d;
-        z->s->optimum = 0;
-        for (int64_t k = 0; k < rows * n; k++) z->s->optimum -= b[k] * z->b[k];
-        for (int64_t k = 0; k < rows * n; k++) z->target[k] = (float)b[k];
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++) z->v[i * n + j] = j < i ? 0 : (float)v[i * n + j];
+        return SOL_OK;
     }
+    return sol_fail(err, SOL_ERR_NONFINITE,
+                    "%s: the second moments of its inputs are not positive definite, with damping "
+                    "up to %g of their mean",
+                    name, d / mean);
+}
+
+/* Solves W* = (B + d W) (H + d I)^-1 by the factor v; b [rows, cols] is its workspace. */
+static void solve_target(sol_solver *z, const double *v, double *b)
+{
+    int64_t n = z->cols, rows = z->rows;
+    float d = (float)z->pull;
+    for (int64_t k = 0; k < n; k++) z->h[k * n + k] += d;
+    for (int64_t k = 0; k < rows * n; k++) z->b[k] += d * z->target[k];
+    for (int64_t k = 0; k < rows * n; k++) b[k] = z->b[k];
+    sol_factor_solve(z->ctx, v, n, b, rows);
+    z->s->optimum = 0;
+    for (int64_t k = 0; k < rows * n; k++) z->s->optimum -= b[k] * z->b[k];
+    for (int64_t k = 0; k < rows * n; k++) z->target[k] = (float)b[k];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) z->v[i * n + j] = j < i ? 0 : (float)v[i * n + j];
+}
+
+static sol_status find_target(sol_solver *z, const char *name, double damping, sol_err *err)
+{
+    double *v = NULL, *b = NULL;
+    sol_status st = sol_alloc_array((void **)&v, (size_t)(z->cols * z->cols), sizeof *v, err);
+    if (st == SOL_OK) st = find_factor(z, name, damping, v, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&b, (size_t)(z->rows * z->cols), sizeof *b, err);
+    if (st == SOL_OK) solve_target(z, v, b);
     sol_free(v);
     sol_free(b);
     return st;
@@ -117,14 +132,15 @@ static sol_status check_one(const sol_quant_spec *spec, sol_err *err)
 
 sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err)
 {
-    sol_status st = check_one(spec, err);
-    for (int i = 0; st == SOL_OK && spec->overrides && i < spec->overrides->n; i++) {
+    int n = spec->overrides ? spec->overrides->n : 0;
+    SOL_TRY(check_one(spec, err));
+    for (int i = 0; i < n; i++) {
         sol_quant_spec layer = *spec;
         if (!spec->overrides->row[i].method) continue;
         layer.method = spec->overrides->row[i].method;
-        st = check_one(&layer, err);
+        SOL_TRY(check_one(&layer, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Everything that follows from the shape: rows, cols and spec are set. */
@@ -140,8 +156,8 @@ static void find_sizes(sol_solver *z)
     size_t scales = (size_t)(2 * z->groups * z->groups + 2 * z->groups) * sizeof(double) +
                     (size_t)(z->groups + some * z->group + some * z->groups * z->cols) * sizeof(float);
     size_t row = (size_t)z->cols * sizeof(float); /* reorder */
-    size_t most = runs > scales ? runs : scales;
-    z->scratch_bytes = sol_round_up_size(most > row ? most : row, SOL_ALIGN);
+    size_t max = runs > scales ? runs : scales;
+    z->scratch_bytes = sol_round_up_size(max > row ? max : row, SOL_ALIGN);
 }
 
 static bool several_starts(const sol_quant_spec *spec, int starts)
@@ -263,27 +279,36 @@ static void measure_parts(const sol_solver *z)
     }
 }
 
+/* The work of sol_calib_solve, which releases what z holds. */
+static sol_status solve_layer(sol_solver *z, const char *name, double damping, int sweeps,
+                              int starts, sol_err *err)
+{
+    static const float start_factors[SOL_CALIB_MAX_STARTS] = {1, 0.8f, 1.2f, 0.6f, 1.4f};
+    sol_calib_system *s = z->s;
+    SOL_TRY(sol_calib_check_quant(z->spec, err));
+    SOL_TRY(prepare(z, starts, err));
+    if (!all_finite(s->h, z->cols * z->cols) || !all_finite(s->b, z->rows * z->cols) ||
+        !all_finite(s->w, z->rows * z->cols))
+        return sol_fail(err, SOL_ERR_NONFINITE,
+                        "%s: its inputs, outputs or weights hold a number that is not finite",
+                        name);
+    memcpy(z->target, s->w, (size_t)(z->rows * z->cols) * sizeof *z->target);
+    reorder_square(z);
+    reorder(z, s->b, z->rows, false);
+    reorder(z, z->target, z->rows, false);
+    SOL_TRY(find_target(z, name, damping, err));
+    int n = z->best_chosen ? starts : 1;
+    for (int i = 0; i < n; i++) solve_from(z, start_factors[i], sweeps, i == 0);
+    reorder(z, s->q, z->rows, true);
+    measure_parts(z);
+    return SOL_OK;
+}
+
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name, double damping, int sweeps, int starts,
                            sol_calib_system *s, sol_err *err)
 {
-    static const float start_factors[SOL_CALIB_MAX_STARTS] = {1, 0.8f, 1.2f, 0.6f, 1.4f};
     sol_solver z = {.ctx = ctx, .spec = spec, .s = s};
-    sol_status st = sol_calib_check_quant(spec, err);
-    if (st == SOL_OK) st = prepare(&z, starts, err);
-    if (st == SOL_OK && !(all_finite(s->h, z.cols * z.cols) && all_finite(s->b, z.rows * z.cols) && all_finite(s->w, z.rows * z.cols)))
-        st = sol_fail(err, SOL_ERR_NONFINITE, "%s: its inputs, outputs or weights hold a number that is not finite", name);
-    if (st == SOL_OK) {
-        memcpy(z.target, s->w, (size_t)(z.rows * z.cols) * sizeof *z.target);
-        reorder_square(&z);
-        reorder(&z, s->b, z.rows, false);
-        reorder(&z, z.target, z.rows, false);
-        st = find_target(&z, name, damping, err);
-    }
-    for (int i = 0; st == SOL_OK && i < starts && (i == 0 || z.best_chosen); i++) solve_from(&z, start_factors[i], sweeps, i == 0);
-    if (st == SOL_OK) {
-        reorder(&z, s->q, z.rows, true);
-        measure_parts(&z);
-    }
+    sol_status st = solve_layer(&z, name, damping, sweeps, starts, err);
     release(&z);
     return st;
 }

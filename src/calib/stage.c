@@ -1,4 +1,5 @@
-/* Parts of a block on tapes that are planned once and run for every block: the weights change in their place. */
+/* Parts of a block on tapes that are planned once and run for every block: the weights change in
+ * their place. calib.c runs them over both streams. */
 #include "calib/stage.h"
 
 #include <string.h>
