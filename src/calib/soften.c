@@ -1,4 +1,5 @@
-/* Soft latent weights: a scale group is a tile, since its mean is what must stay. */
+/* Soft latent weights: calib.c begins the training of a solved layer from them. A scale group is a
+ * tile, since its mean is what must stay. */
 #include "calib/soften.h"
 
 #include <math.h>
@@ -7,8 +8,8 @@
 #include "base/num.h"
 #include "base/pool.h"
 
-static const float least_kept = 0.3f;  /* of alpha */
-static const float most_zeroed = 0.8f; /* of the smallest kept weight of the block */
+static const float min_kept = 0.3f;   /* of alpha */
+static const float max_zeroed = 0.8f; /* of the smallest kept weight of the block */
 
 typedef struct softening {
     const sol_quant_spec *spec;
@@ -17,7 +18,8 @@ typedef struct softening {
     int64_t cols, group; /* weights of a row; that share a scale */
 } softening;
 
-/* Kept weights of [from, from + group), in sizes of their own; zeros stay. */
+/* Gives the kept weights of [from, from + group) their own sizes back, with alpha as their mean,
+ * and the others what they were. */
 static void soften_kept(const softening *s, int64_t from)
 {
     double sum = 0, kept = 0;
@@ -25,7 +27,7 @@ static void soften_kept(const softening *s, int64_t from)
     for (int64_t i = from; i < from + s->group; i++) {
         float q = s->q[i], size = q < 0 ? -s->w[i] : s->w[i];
         alpha = fmaxf(alpha, fabsf(q));
-        s->latent[i] = q == 0 ? s->w[i] : fmaxf(size, least_kept * fabsf(q));
+        s->latent[i] = q == 0 ? s->w[i] : fmaxf(size, min_kept * fabsf(q));
         sum += q == 0 ? 0 : s->latent[i];
         kept += q != 0;
     }
@@ -34,15 +36,15 @@ static void soften_kept(const softening *s, int64_t from)
         if (s->q[i] != 0) s->latent[i] *= s->q[i] < 0 ? -factor : factor;
 }
 
-/* Zeros of the block whose lane p is weight at[p]. */
+/* Bounds the zeros of the block whose lane p is weight at[p], so that Q keeps the same ones. */
 static void soften_zeros(const softening *s, const int64_t *at, int m)
 {
     float least = INFINITY;
     for (int p = 0; p < m; p++)
         if (s->q[at[p]] != 0) least = fminf(least, fabsf(s->latent[at[p]]));
     for (int p = 0; p < m; p++) {
-        float most = isfinite(least) ? most_zeroed * least : 0;
-        if (s->q[at[p]] == 0) s->latent[at[p]] = fminf(fmaxf(s->latent[at[p]], -most), most);
+        float max = isfinite(least) ? max_zeroed * least : 0;
+        if (s->q[at[p]] == 0) s->latent[at[p]] = fminf(fmaxf(s->latent[at[p]], -max), max);
     }
 }
 
