@@ -183,6 +183,9 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_confi
     put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
     put_key_bool(b, "tokenizer.ggml.add_space_prefix", a.add_space_prefix, err);
     put_key_bool(b, "solera.tokenizer.nfc", a.nfc, err);
+    const char *chat = sol_tokenizer_chat_template(t), *generation = sol_tokenizer_generation(t);
+    if (chat) put_key_text(b, "tokenizer.chat_template", chat, err);
+    if (generation) put_key_text(b, "solera.generation", generation, err);
     sol_arrays_owner_free(&owner);
 }
 

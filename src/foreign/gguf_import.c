@@ -299,6 +299,17 @@ static sol_status get_name(const sol_gguf *g, const char *key, char out[64], con
     return SOL_OK;
 }
 
+/* A text of any length; *text stays NULL where there is none. */
+static sol_status read_text(const sol_gguf *g, const char *key, char **text, sol_err *err)
+{
+    const sol_gguf_value *v = sol_gguf_find(g, key);
+    sol_span s;
+    if (!v) return SOL_OK;
+    if (!sol_gguf_text(v, &s) || memchr(s.at, 0, s.n))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a text", g->path, key);
+    return sol_copy_string(text, s.at, s.n, err);
+}
+
 static sol_status copy_words(const uint8_t *from, uint64_t n, void **out, sol_err *err)
 {
     *out = NULL;
@@ -343,6 +354,8 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
         st = sol_fail(err, SOL_ERR_SHAPE, "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64 " rows",
                       g->path, a.n_tokens, s->config.vocab_size);
     if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
+    if (st == SOL_OK) st = read_text(g, "tokenizer.chat_template", &s->chat_template, err);
+    if (st == SOL_OK) st = read_text(g, "solera.generation", &s->generation, err);
     if (st == SOL_OK && !a.pre && strcmp(a.model, "gpt2") == 0)
         sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as llama.cpp does by default, which need not be how the "
                         "model was trained; --tokenizer takes its tokenizer.json");

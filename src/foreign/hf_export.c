@@ -155,6 +155,7 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
     size_t n;
     sol_err why = {0};
     *written = false;
+    SOL_TRY(remove_file(dir, "chat_template.jinja", err)); /* it would go before ours */
     if (!t) return remove_tokenizer(dir, err);
     sol_status st = sol_tokenizer_to_json(t, &json, &n, &why);
     if (st == SOL_ERR_UNSUPPORTED) return remove_tokenizer(dir, err);
@@ -167,6 +168,8 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
                           "model_max_length", (json_int_t)positions);
     set_token(o, "bos_token", t, sol_tokenizer_bos(t));
     set_token(o, "eos_token", t, sol_tokenizer_eos(t));
+    const char *chat = sol_tokenizer_chat_template(t);
+    if (chat) json_object_set_new(o, "chat_template", json_string(chat));
     st = write_json(dir, "tokenizer_config.json", o, err);
     json_decref(o);
     *written = st == SOL_OK;
@@ -177,7 +180,9 @@ static sol_status write_configs(const folder *f, sol_err *err)
 {
     static const char *const names[] = {[SOL_F32] = "float32", [SOL_F16] = "float16", [SOL_BF16] = "bfloat16"};
     const sol_model_config *c = &f->view.table->config;
-    json_t *config, *generation = json_object();
+    const char *kept = f->view.tokenizer ? sol_tokenizer_generation(f->view.tokenizer) : NULL;
+    json_t *config, *generation = kept ? json_loads(kept, 0, NULL) : NULL;
+    if (!generation) generation = json_object();
     if (c->bos_token_id >= 0) json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
     if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", sol_hf_eos_json(c));
     sol_status st = write_json(f->dir, "generation_config.json", generation, err);

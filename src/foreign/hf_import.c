@@ -1,9 +1,11 @@
 /* A Hugging Face folder as a source: config.json, model.safetensors or the shards of its index, tokenizer.json. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/textio.h"
 #include "foreign/hf.h"
 #include "foreign/safetensors.h"
 #include "foreign/source.h"
@@ -285,7 +287,7 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
 
 /* generation_config.json knows better than config.json which tokens end a text: `generate` of transformers asks it first. Where it names
  * none, those of config.json stay, which transformers then leaves to the caller. */
-static sol_status read_ids(sol_source *s, sol_err *err)
+static sol_status read_generation(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     json_t *root;
@@ -294,6 +296,40 @@ static sol_status read_ids(sol_source *s, sol_err *err)
     st = sol_hf_read_json(path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
     st = sol_hf_token_ids(path, root, &s->config, err);
+    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    if (st == SOL_OK && text) st = sol_copy_string(&s->generation, text, strlen(text), err);
+    free(text);
+    json_decref(root);
+    return st;
+}
+
+/* "chat_template" of tokenizer_config.json: a text, or a list of named ones, of which that called
+ * default counts. */
+static sol_status take_template(sol_source *s, const json_t *value, sol_err *err)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(value, i, entry) {
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        if (name && strcmp(name, "default") == 0)
+            return take_template(s, json_object_get(entry, "template"), err);
+    }
+    const char *text = json_string_value(value);
+    return text ? sol_copy_string(&s->chat_template, text, strlen(text), err) : SOL_OK;
+}
+
+/* The chat template: chat_template.jinja goes before tokenizer_config.json, as in transformers. */
+static sol_status read_template(sol_source *s, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    json_t *root;
+    size_t n;
+    SOL_TRY(join(path, s->path, "chat_template.jinja", err));
+    if (sol_file_exists(path)) return sol_text_read(path, MAX_JSON, &s->chat_template, &n, err);
+    SOL_TRY(join(path, s->path, "tokenizer_config.json", err));
+    if (!sol_file_exists(path)) return SOL_OK;
+    SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
+    sol_status st = take_template(s, json_object_get(root, "chat_template"), err);
     json_decref(root);
     return st;
 }
@@ -320,7 +356,8 @@ static sol_status read_config(sol_source *s, sol_err *err)
     st = sol_hf_config(path, root, &s->config, &note, err);
     json_decref(root);
     if (st == SOL_OK && note) sol_source_note(s, note);
-    return st == SOL_OK ? read_ids(s, err) : st;
+    if (st == SOL_OK) st = read_generation(s, err);
+    return st == SOL_OK ? read_template(s, err) : st;
 }
 
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err)

@@ -19,6 +19,8 @@ void sol_source_close(sol_source *s)
     if (s->close) s->close(s);
     sol_tokenizer_free(&s->tokenizer);
     sol_free(s->tokenizer_path);
+    sol_free(s->chat_template);
+    sol_free(s->generation);
     sol_free(s->path);
     *s = (sol_source){0};
 }
@@ -37,10 +39,20 @@ sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, s
     return sol_copy_string(&s->tokenizer_path, path, strlen(path), err);
 }
 
+/* What the model says of chats and of generation goes with its tokenizer. */
+static sol_status add_texts(sol_source *s, sol_err *err)
+{
+    const char *chat = s->chat_template, *generation = s->generation;
+    if (chat) SOL_TRY(sol_tokenizer_set_chat_template(s->tokenizer, chat, strlen(chat), err));
+    if (!generation) return SOL_OK;
+    return sol_tokenizer_set_generation(s->tokenizer, generation, strlen(generation), err);
+}
+
 static sol_status load_tokenizer(sol_source *s, sol_err *err)
 {
-    if (!s->tokenizer_path) return SOL_OK;
+    if (!s->tokenizer_path) return s->tokenizer ? add_texts(s, err) : SOL_OK;
     SOL_TRY(sol_tokenizer_open(&s->tokenizer, s->tokenizer_path, err));
+    SOL_TRY(add_texts(s, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", s->tokenizer_path, (int)n, s->path,

@@ -386,6 +386,9 @@ sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_
     SOL_TRY(sol_h5_dataset(w, "/tokenizer", SOL_H5_U8, 1, &n, &blob->id, err));
     SOL_TRY(sol_h5_set_text(w, blob->id, "kind", sol_tokenizer_kind(t), err));
     SOL_TRY(sol_h5_set_u64(w, blob->id, "hash", sol_tokenizer_hash(t), err));
+    const char *chat = sol_tokenizer_chat_template(t), *generation = sol_tokenizer_generation(t);
+    if (chat) SOL_TRY(sol_h5_set_text(w, blob->id, "chat_template", chat, err));
+    if (generation) SOL_TRY(sol_h5_set_text(w, blob->id, "generation", generation, err));
     return SOL_OK;
 }
 
@@ -401,8 +404,16 @@ sol_status sol_part_fill(sol_h5_writer *w, sol_part_blob *blob, sol_err *err)
 static sol_status parse_tokenizer(const sol_h5_file *f, const sol_h5_node *n, const char *name,
                                   uint8_t *data, sol_tokenizer **t, sol_err *err)
 {
+    const char *text;
     SOL_TRY(sol_h5_read(f, n, data, err));
-    return sol_tokenizer_from_memory(t, name, data, n->bytes, err);
+    SOL_TRY(sol_tokenizer_from_memory(t, name, data, n->bytes, err));
+    if (sol_h5_node_attr(n, "chat_template")) {
+        SOL_TRY(sol_h5_get_text(f, n, "chat_template", &text, err));
+        SOL_TRY(sol_tokenizer_set_chat_template(*t, text, strlen(text), err));
+    }
+    if (!sol_h5_node_attr(n, "generation")) return SOL_OK;
+    SOL_TRY(sol_h5_get_text(f, n, "generation", &text, err));
+    return sol_tokenizer_set_generation(*t, text, strlen(text), err);
 }
 
 sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c, sol_tokenizer **t, sol_err *err)
@@ -418,10 +429,9 @@ sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *
     SOL_TRY(sol_alloc_array((void **)&data, n->bytes, 1, err));
     sol_status st = parse_tokenizer(f, n, name, data, t, err);
     sol_free(data);
-    if (st == SOL_OK && sol_tokenizer_vocab_size(*t) > c->vocab_size) {
+    if (st == SOL_OK && sol_tokenizer_vocab_size(*t) > c->vocab_size)
         st = sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, the model's vocab_size is %lld", name,
                       (int)sol_tokenizer_vocab_size(*t), (long long)c->vocab_size);
-        sol_tokenizer_free(t);
-    }
+    if (st != SOL_OK) sol_tokenizer_free(t);
     return st;
 }

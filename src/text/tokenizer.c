@@ -38,6 +38,7 @@ void sol_tokenizer_free(sol_tokenizer **tp)
     sol_free(t->pair);
     sol_free(t->json);
     sol_free(t->chat_template);
+    sol_free(t->generation);
     sol_free(t->added);
     sol_tok_added_free(t);
     sol_bytemap_free(&t->words);
@@ -393,17 +394,33 @@ sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos,
     return st;
 }
 
+/* Replaces a text that belongs to the tokenizer. */
+static sol_status set_text(char **to, const char *text, size_t n, sol_err *err)
+{
+    sol_free(*to);
+    *to = NULL;
+    return sol_copy_string(to, text, n, err);
+}
+
 sol_status sol_tokenizer_set_chat_template(sol_tokenizer *t, const char *jinja, size_t n,
                                            sol_err *err)
 {
-    sol_free(t->chat_template);
-    t->chat_template = NULL;
-    return sol_copy_string(&t->chat_template, jinja, n, err);
+    return set_text(&t->chat_template, jinja, n, err);
 }
 
 const char *sol_tokenizer_chat_template(const sol_tokenizer *t)
 {
     return t->chat_template;
+}
+
+sol_status sol_tokenizer_set_generation(sol_tokenizer *t, const char *json, size_t n, sol_err *err)
+{
+    return set_text(&t->generation, json, n, err);
+}
+
+const char *sol_tokenizer_generation(const sol_tokenizer *t)
+{
+    return t->generation;
 }
 
 uint64_t sol_tokenizer_hash(const sol_tokenizer *t)

@@ -91,6 +91,9 @@ sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos,
 sol_status sol_tokenizer_set_chat_template(sol_tokenizer *t, const char *jinja, size_t n,
                                            sol_err *err);
 const char *sol_tokenizer_chat_template(const sol_tokenizer *t);
+/* The same of the model's generation_config.json: a JSON object, kept for exports. */
+sol_status sol_tokenizer_set_generation(sol_tokenizer *t, const char *json, size_t n, sol_err *err);
+const char *sol_tokenizer_generation(const sol_tokenizer *t);
 
 /* A self-contained byte string that sol_tokenizer_from_memory reads back; stored in checkpoints
  * under /tokenizer. *data is owned by the caller. */

@@ -121,7 +121,7 @@ struct sol_tokenizer {
     bool can_cut, can_cut_words; /* at blanks; inside words, where encoding shows that ids stay */
     bool word_local; /* not BYTE_LEVEL: no token has a blank behind a non-blank, so words are independent */
     uint64_t hash;
-    char *chat_template; /* beside the vocabulary, and not part of its hash; owned; NULL: none */
+    char *chat_template, *generation; /* beside the vocabulary, not in its hash; owned; or NULL */
 };
 
 /* An empty tokenizer; the caller owns it. */
