@@ -246,7 +246,7 @@ START_TEST(writing_reads_back)
         ck_assert(b->optim.lr == 0.1 && b->optim.eps == 1.25e-9 && b->optim.beta1 == 0.3333333333333333);
         ck_ok(sol_config_write(b, &second, err));
         ck_assert_str_eq(first, second);
-        ck_ok(sol_config_diff(a, b, &diff, &fatal, err));
+        ck_ok(sol_config_diff(a, b, a->train.steps, &diff, &fatal, err));
         ck_assert_str_eq(diff, "");
         ck_assert(!fatal);
         sol_free(diff);
@@ -295,7 +295,7 @@ static void word_reads_back(const char *key, const char *word)
     ck_ok(sol_config_write(c, &yaml, err));
     ck_ok(parse(&again, yaml, err));
     ck_assert_str_eq(sol_config_word(again, key), word);
-    ck_ok(sol_config_diff(c, again, &diff, &fatal, err));
+    ck_ok(sol_config_diff(c, again, c->train.steps, &diff, &fatal, err));
     ck_assert_str_eq(diff, "");
     ck_ok(sol_config_digest(c, &before, err));
     ck_ok(sol_config_digest(again, &after, err));
@@ -341,7 +341,7 @@ static void expect_diff(const char *old, const char *now, const char *want, bool
     bool fatal;
     ck_ok(parse(&a, old, err));
     ck_ok(parse(&b, now, err));
-    ck_ok(sol_config_diff(a, b, &text, &fatal, err));
+    ck_ok(sol_config_diff(a, b, a->train.steps, &text, &fatal, err));
     ck_assert_str_eq(text, want);
     ck_assert_int_eq(fatal, want_fatal);
     sol_free(text);
@@ -373,7 +373,7 @@ START_TEST(reference_is_the_file_in_configs)
                   "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
     ck_ok(parse(&c, made, err));
     ck_ok(sol_config_create(&defaults, err));
-    ck_ok(sol_config_diff(c, defaults, &diff, &fatal, err));
+    ck_ok(sol_config_diff(c, defaults, c->train.steps, &diff, &fatal, err));
     ck_assert_str_eq(diff, "");
     sol_free(diff);
     sol_free(made);

@@ -73,7 +73,7 @@ START_TEST(rows_of_a_job)
     bool fatal;
     char *text;
     ck_ok(sol_config_set(back, "quant.overrides=[]", err));
-    ck_ok(sol_config_diff(c, back, &text, &fatal, err));
+    ck_ok(sol_config_diff(c, back, c->train.steps, &text, &fatal, err));
     ck_assert(fatal && strstr(text, "quant.overrides: [{match: \"model.layers.[01]"));
     sol_free(text);
     sol_free(t.data);

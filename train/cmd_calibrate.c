@@ -95,7 +95,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
     if (st == SOL_OK) st = sol_job_check_quant(c, j->model.model, &j->model.quant, err);
     if (st == SOL_OK) st = sol_config_write(c, &j->yaml, err);
     if (st == SOL_OK) st = sol_run_dir_claim(&j->dir, j->yaml, err);
-    if (st == SOL_OK && j->dir.has_run) st = sol_job_compare_run(p, c, &j->dir, true, NULL, err);
+    if (st == SOL_OK && j->dir.has_run) st = sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err);
     sol_run_dir_file(&j->dir, "tokens-train.h5", path);
     if (st == SOL_OK && !c->calibrate.data[0])
         st = sol_job_open_tokens(p, c, "data.train", c->data.train, path, j->dir.has_run, j->model.tokenizer, &j->train, err);

@@ -1,11 +1,11 @@
 /* solera study: reads runs and models and writes their report. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "metrics.h"
 #include "output.h"
 #include "program.h"
+#include "run_model.h"
 #include "study_layers.h"
 
 struct args {
@@ -36,12 +36,6 @@ static const sol_opt options[] = {
      .with = "--sensitivity", .help = "one JSON object on stdout"},
     {0},
 };
-
-static bool is_directory(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
 
 /* The path without slashes at its end and without /study.h5. */
 static const char *plain_path(const char *path, char out[SOL_PATH_MAX])
@@ -154,7 +148,7 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
     char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX + 32];
     const char *name = shown_name(p, i, name_buffer);
     sol_file_kind kind;
-    if (is_directory(path)) {
+    if (sol_is_directory(path)) {
         snprintf(file, sizeof file, "%.*s/study.h5", SOL_PATH_MAX - 1, path);
         if (sol_file_exists(file)) return read_run(run, file, name, err);
         snprintf(file, sizeof file, "%.*s/calibrated.h5", SOL_PATH_MAX - 1, path);
@@ -192,7 +186,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     if (args->sensitivity) return sol_study_sensitivity(p, &args->each, err);
     sol_status st = sol_alloc_array((void **)&runs, (size_t)p->n_words, sizeof *runs, err);
     snprintf(dir, sizeof dir, "study-report");
-    if (p->n_words == 1 && is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
+    if (p->n_words == 1 && sol_is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
     const char *out = args->out ? args->out : dir;
     if (st == SOL_OK && !args->csv) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
     for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);

@@ -1,6 +1,10 @@
 /* solera train: opens or resumes a run and trains it to its end (trainer.h). */
 #include "trainer.h"
 
+#include <string.h>
+
+#include "run_model.h"
+
 struct args {
     sol_words set;
     bool resume;
@@ -10,18 +14,44 @@ static const sol_opt options[] = {
     {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
      .help = "change a key of the job"},
     {.name = "--resume", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, resume),
-     .help = "go on with the run in run.dir, from its newest checkpoint; start it where there is none"},
+     .help = "go on with the run in run.dir, from its newest checkpoint; start it where there is none. With the "
+             "directory of a run its own job goes on"},
     {0},
 };
+
+/* The job of the run in `dir`, which goes on where it lies now, whatever place its job names. */
+static sol_status read_job_of_run(sol_config **c, const char *dir, bool resume, sol_err *err)
+{
+    char path[SOL_PATH_MAX], set[SOL_PATH_MAX];
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    if (n >= SOL_PATH_MAX / 2)
+        return sol_fail(err, SOL_ERR_IO, "%.100s...: path is too long", dir);
+    snprintf(path, sizeof path, "%.*s/config.yaml", (int)n, dir);
+    if (!sol_file_exists(path))
+        return sol_fail(err, SOL_ERR_USAGE, "%s: is a directory, and no run, which has config.yaml",
+                        dir);
+    if (!resume)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: is a run already; --resume goes on with it", dir);
+    SOL_TRY(sol_config_read(c, path, err));
+    snprintf(set, sizeof set, "run.dir=%.*s", (int)n, dir);
+    return sol_config_set(*c, set, err);
+}
+
+static sol_status read_job(sol_config **c, const char *path, const struct args *a, sol_err *err)
+{
+    SOL_TRY(sol_is_directory(path) ? read_job_of_run(c, path, a->resume, err)
+                                   : sol_config_read(c, path, err));
+    for (int i = 0; i < a->set.n; i++) SOL_TRY(sol_config_set(*c, a->set.word[i], err));
+    return sol_config_finish(*c, err);
+}
 
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c = NULL;
     sol_trainer *t = NULL;
-    sol_status st = sol_config_read(&c, p->word[0], err);
-    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
-    if (st == SOL_OK) st = sol_config_finish(c, err);
+    sol_status st = read_job(&c, p->word[0], args, err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK) st = sol_trainer_open(&t, p, c, args->resume, err);
     if (st == SOL_OK) st = sol_trainer_run(t, err);
@@ -32,7 +62,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 
 const sol_verb sol_verb_train = {
     .name = "train",
-    .words = "CONFIG.yaml",
+    .words = "CONFIG.yaml|RUN",
     .min_words = 1,
     .max_words = 1,
     .summary = "run the training job of a YAML file, or go on with it",
@@ -43,6 +73,9 @@ const sol_verb sol_verb_train = {
                "SIGINT and SIGTERM save a checkpoint and end with exit code 130; a second SIGINT ends at once. A run "
                "that was\n"
                "killed in any way goes on with --resume as if nothing had happened, bit for bit.\n"
+               "train.steps may change at a resume if the schedules of the steps that are done stay the same: always where\n"
+               "both are constant (optim.schedule constant, residual.schedule none), with wsd before its fall begins.\n"
+               "Otherwise a new run goes on with the weights: model.init is then a checkpoint.\n"
                "A line of metrics.jsonl is a JSON object; null stands for what is not a finite number:\n"
                "  step tokens             done after this step\n"
                "  loss                    cross-entropy of the next token in nats, the mean over the tokens of this step\n"

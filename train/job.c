@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "run_model.h"
 #include "tokenize.h"
 
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
@@ -67,11 +68,21 @@ static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model
     return SOL_OK;
 }
 
+/* What a run has as its best checkpoint may change: a job names the file. */
+static sol_status refuse_directory(const char *path, sol_err *err)
+{
+    char found[SOL_PATH_MAX];
+    bool best;
+    SOL_TRY(sol_run_model(path, found, &best, err));
+    return sol_fail(err, SOL_ERR_USAGE, "%s: is a run: name a checkpoint of it, as %s", path, found);
+}
+
 static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype, sol_model_file *f, sol_err *err)
 {
     sol_file_kind kind;
     static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
                                         [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
+    if (sol_is_directory(path)) return refuse_directory(path, err);
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
@@ -153,16 +164,33 @@ sol_windows sol_job_windows(const sol_config *c)
     return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
 }
 
-sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, const char *name, const char *yaml, bool say,
-                           bool *same_eval, sol_err *err)
+/* Why c is another run than the old one, and how to go on where only its length makes it so. */
+static sol_status refuse_other_run(const sol_config *old, const sol_config *c, const char *dir,
+                                   int64_t done, const char *text, sol_err *err)
+{
+    const char *lambda = done >= old->train.steps && sol_config_residual(old).schedule != SOL_RESIDUAL_NONE
+                             ? " --set residual.schedule=none"
+                             : "";
+    if (old->train.steps == c->train.steps)
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "%s: cannot resume, these keys would make it another run: %s", dir, text);
+    return sol_fail(err, SOL_ERR_CONFIG,
+                    "%s: cannot resume, these keys would make it another run: %s (the schedules of "
+                    "the steps that are done depend on train.steps); a new run goes on with the "
+                    "weights: --set model.init=%s/ckpt/best.h5 --set run.dir=NEW%s",
+                    dir, text, dir, lambda);
+}
+
+sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
+                           const char *name, const char *yaml, bool say, bool *same_eval,
+                           sol_err *err)
 {
     sol_config *old = NULL;
     char *text = NULL;
     bool fatal = false;
     sol_status st = sol_config_parse(&old, name, yaml, strlen(yaml), err);
-    if (st == SOL_OK) st = sol_config_diff(old, c, &text, &fatal, err);
-    if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, these keys would make it another run: %s", dir, text);
+    if (st == SOL_OK) st = sol_config_diff(old, c, done, &text, &fatal, err);
+    if (st == SOL_OK && fatal) st = refuse_other_run(old, c, dir, done, text, err);
     if (st == SOL_OK && same_eval) *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
     if (st == SOL_OK && say && text[0]) sol_log_line(&p->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);
@@ -170,13 +198,14 @@ sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir,
     return st;
 }
 
-sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir, bool say, bool *same_eval, sol_err *err)
+sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir,
+                               int64_t done, bool say, bool *same_eval, sol_err *err)
 {
     char path[SOL_PATH_MAX], *yaml = NULL;
     size_t n;
     sol_run_dir_file(dir, "config.yaml", path);
     sol_status st = sol_file_read(path, &yaml, &n, err);
-    if (st == SOL_OK) st = sol_job_compare(p, c, dir->path, path, yaml, say, same_eval, err);
+    if (st == SOL_OK) st = sol_job_compare(p, c, dir->path, done, path, yaml, say, same_eval, err);
     sol_free(yaml);
     return st;
 }

@@ -30,13 +30,14 @@ sol_self_opts sol_job_self(const sol_config *c);
 /* How the job cuts the data that it is measured on. */
 sol_windows sol_job_windows(const sol_config *c);
 
-/* The job of a run that is resumed, as YAML named `name`, against c: SOL_ERR_CONFIG where keys that would make it another run differ, else
+/* The job of a run that is resumed after `done` steps, as YAML named `name`, against c: SOL_ERR_CONFIG where keys that would make it another run differ, else
  * what changed is logged, if `say`. *same_eval (may be NULL) becomes false where data.eval is another file. _run: the job in the
  * directory's config.yaml. */
-sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, const char *name, const char *yaml, bool say,
-                           bool *same_eval, sol_err *err);
-sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir, bool say, bool *same_eval,
-                               sol_err *err);
+sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
+                           const char *name, const char *yaml, bool say, bool *same_eval,
+                           sol_err *err);
+sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir,
+                               int64_t done, bool say, bool *same_eval, sol_err *err);
 
 /* Token data: a dataset file, mapped; a text file becomes one first. */
 typedef struct sol_job_tokens {

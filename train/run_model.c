@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "run_dir.h"
 
-static bool is_directory(const char *path)
+bool sol_is_directory(const char *path)
 {
     struct stat s;
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
@@ -56,8 +56,8 @@ sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, s
     memcpy(d.path, dir, n);
     if (holds(&d, "config.json"))
         return sol_fail(err, SOL_ERR_USAGE,
-                        "%s: is a Hugging Face folder: `solera import` makes a model file of it",
-                        d.path);
+                        "%s: is a Hugging Face folder: `solera import %s -o M.h5` makes a model file of it",
+                        d.path, d.path);
     if (!holds(&d, "config.yaml") || !holds(&d, "ckpt"))
         return sol_fail(err, SOL_ERR_USAGE,
                         "%s: is a directory, and no run, which has config.yaml and ckpt", d.path);
@@ -67,7 +67,7 @@ sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, s
 
 sol_status sol_program_find_model(sol_program *p, sol_err *err)
 {
-    if (p->n_words == 0 || !is_directory(p->word[0])) return SOL_OK;
+    if (p->n_words == 0 || !sol_is_directory(p->word[0])) return SOL_OK;
     bool best;
     SOL_TRY(sol_run_model(p->word[0], p->model, &best, err));
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s checkpoint is %s", p->word[0],

@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "program.h"
 
+bool sol_is_directory(const char *path);
+
 /* The checkpoint of the run in `dir`: what ckpt/best.h5 links to, else the newest one (*best says
  * which). SOL_ERR_USAGE: the directory holds no run, or the run no checkpoint yet. */
 sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, sol_err *err);

@@ -60,7 +60,7 @@ static sol_status compare_jobs(const sol_config *now, const char *file, sol_err 
     char *text = NULL;
     bool fatal = false;
     sol_status st = sol_config_read(&old, file, err);
-    if (st == SOL_OK) st = sol_config_diff(old, now, &text, &fatal, err);
+    if (st == SOL_OK) st = sol_config_diff(old, now, old->train.steps, &text, &fatal, err);
     if (st == SOL_OK && fatal)
         st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s", now->run.dir, text);
     sol_free(text);

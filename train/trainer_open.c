@@ -106,7 +106,8 @@ static sol_status compare_config(sol_trainer *t, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "config.yaml", path);
     if (t->saved_step >= 0 && !sol_file_exists(path)) return SOL_OK;
-    return sol_job_compare_run(t->program, t->config, &t->dir, t->saved_step < 0, &t->same_eval, err);
+    return sol_job_compare_run(t->program, t->config, &t->dir, sol_max_i64(t->saved_step, 0),
+                               t->saved_step < 0, &t->same_eval, err);
 }
 
 static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from, sol_err *err)
@@ -219,7 +220,8 @@ static sol_status open_state(sol_trainer *t, sol_checkpoint *from, sol_err *err)
     if (t->dir.has_run) SOL_TRY(read_newest(t, from, err));
     bool found = t->saved_step >= 0;
     if (found)
-        SOL_TRY(sol_job_compare(t->program, c, t->dir.path, "the checkpoint's job", from->file.config_yaml, true, &t->same_eval, err));
+        SOL_TRY(sol_job_compare(t->program, c, t->dir.path, t->saved_step, "the checkpoint's job",
+                                from->file.config_yaml, true, &t->same_eval, err));
     if (t->dir.has_run) SOL_TRY(compare_config(t, err));
     if (!found) return start_state(t, err);
     take_state(t, from);

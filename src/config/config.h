@@ -118,8 +118,10 @@ const char *sol_config_key_at(int i);
 
 /* The keys that differ between two jobs, as "key: old -> new; key: ...", "" for none; owned by the
  * caller (sol_free). *fatal: some of them make it another run (model, data, quantizer, seed,
- * schedule, ...); *text then lists only these. */
-sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err);
+ * schedule, ...); *text then lists only these. steps: how many the old job has done; another length of
+ * the run is fatal where these would have had another rate or lambda. */
+sol_status sol_config_diff(const sol_config *old, const sol_config *now, int64_t steps, char **text,
+                           bool *fatal, sol_err *err);
 
 /* A digest of the keys that make a job another run; keys about its directory, threads, measures and
  * checkpoints do not count. */

@@ -170,10 +170,18 @@ sol_status sol_config_reference(const char *name, char **yaml, sol_err *err)
 
 /* ---- the difference of two jobs ---- */
 
-/* Does anything depend on how long the whole run is? */
-static bool has_schedule(const sol_config *c)
+/* Would the first `steps` steps have had the same rate and lambda in a run of another length? Other
+ * keys of a schedule make it another run by themselves. */
+static bool same_schedules(const sol_config *old, const sol_config *now, int64_t steps)
 {
-    return sol_config_residual(c).schedule != SOL_RESIDUAL_NONE || c->optim.schedule != SOL_LR_CONSTANT;
+    sol_lr_schedule lr = sol_config_lr(old);
+    sol_residual residual = sol_config_residual(old);
+    int64_t a = old->train.steps, b = now->train.steps;
+    for (int64_t i = 0; i < steps; i++) {
+        if (sol_lr_at(&lr, i, a) != sol_lr_at(&lr, i, b)) return false;
+        if (sol_residual_lambda(&residual, i, a) != sol_residual_lambda(&residual, i, b)) return false;
+    }
+    return true;
 }
 
 /* *text: the value of key i as it is written, owned by the caller; NULL on failure. */
@@ -186,15 +194,16 @@ static sol_status value_text(const sol_config *c, int i, char **text, sol_err *e
 
 /* Adds key i where the jobs differ in it. *is_fatal is set where a run cannot go on with the new
  * value; only_fatal: other differences are left out. */
-static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i, bool *is_fatal,
-                                 bool only_fatal, sol_err *err)
+static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i,
+                                 int64_t steps, bool *is_fatal, bool only_fatal, sol_err *err)
 {
     char *a = NULL, *b = NULL;
     sol_status st = value_text(old, i, &a, err);
     if (st == SOL_OK) st = value_text(now, i, &b, err);
     int flags = sol_keys[i].flags;
     if (st == SOL_OK && strcmp(a, b) != 0) {
-        bool fatal = (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && (has_schedule(old) || has_schedule(now)));
+        bool fatal = (flags & SOL_KEY_RUN) ||
+                     ((flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps));
         *is_fatal |= fatal;
         if (fatal || !only_fatal)
             st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);
@@ -220,22 +229,23 @@ sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err
 
 /* All differences; where some are fatal, those alone. */
 static sol_status add_differences(sol_text *t, const sol_config *old, const sol_config *now,
-                                  bool *fatal, sol_err *err)
+                                  int64_t steps, bool *fatal, sol_err *err)
 {
     SOL_TRY(sol_text_add(t, err, "%s", ""));
     for (int i = 0; i < SOL_CONFIG_KEYS; i++)
-        SOL_TRY(add_difference(t, old, now, i, fatal, false, err));
+        SOL_TRY(add_difference(t, old, now, i, steps, fatal, false, err));
     if (!*fatal) return SOL_OK;
     t->n = 0;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++)
-        SOL_TRY(add_difference(t, old, now, i, fatal, true, err));
+        SOL_TRY(add_difference(t, old, now, i, steps, fatal, true, err));
     return SOL_OK;
 }
 
-sol_status sol_config_diff(const sol_config *old, const sol_config *now, char **text, bool *fatal, sol_err *err)
+sol_status sol_config_diff(const sol_config *old, const sol_config *now, int64_t steps, char **text,
+                           bool *fatal, sol_err *err)
 {
     sol_text t = {0};
     *fatal = false;
-    sol_status st = add_differences(&t, old, now, fatal, err);
+    sol_status st = add_differences(&t, old, now, steps, fatal, err);
     return hand_over(&t, st, text);
 }

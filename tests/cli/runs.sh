@@ -23,4 +23,39 @@ mkdir -p "$dir/none" "$dir/young/ckpt" "$dir/hf"
 touch "$dir/young/config.yaml" "$dir/hf/config.json"
 expect 2 "$dir/none: is a directory, and no run" "$SOLERA" inspect "$dir/none"
 expect 2 "$dir/young: this run has no checkpoint yet" "$SOLERA" eval "$dir/young" --data "$dir/data.h5"
-expect 2 "$dir/hf: is a Hugging Face folder: \`solera import\`" "$SOLERA" export "$dir/hf" -o "$dir/x.h5"
+expect 2 "$dir/hf: is a Hugging Face folder: \`solera import $dir/hf -o M.h5\`" "$SOLERA" export "$dir/hf" -o "$dir/x.h5"
+expect 2 "key 'model.init': $dir/hf: is a Hugging Face folder" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/n" \
+    --set model.init="$dir/hf" --set model.tokenizer=
+expect 2 "is a run: name a checkpoint of it, as $run/ckpt/" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/n" \
+    --set model.init="$run" --set model.tokenizer=
+
+# A run goes on by its directory, wherever it was moved to, and comes to the same end.
+metrics_of "$run" | sed 's/, "version".*/}/' >"$dir/whole"
+rm "$run"/ckpt/step-00002[0-9].h5
+mv "$run" "$dir/moved"
+expect 2 "$dir/moved: is a run already; --resume goes on with it" "$SOLERA" train "$dir/moved"
+expect 2 "$dir/none: is a directory, and no run" "$SOLERA" train "$dir/none" --resume
+expect 0 "resumed at step" "$SOLERA" train "$dir/moved/" --resume
+[ ! -e "$run" ] || fail "the run went on at its old place"
+metrics_of "$dir/moved" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "another end"
+
+# More steps: refused with the way out, which works, where the steps that are done would have been others.
+expect 2 "--set model.init=$dir/moved/ckpt/best.h5 --set run.dir=NEW --set residual.schedule=none" \
+    "$SOLERA" train "$dir/moved" --resume --set train.steps=30
+expect 0 "" "$SOLERA" train "$dir/job.yaml" --set train.steps=2 --set model.init="$dir/moved/ckpt/best.h5" \
+    --set run.dir="$dir/next" --set residual.schedule=none --set model.tokenizer= --set optim.warmup_steps=1
+
+# Exact with constant schedules after the last step, and with wsd before its fall: as a run of that length from the start.
+longer() { # SCHEDULE STEPS
+    set -- "$1" "$2" --set optim.schedule="$1" --set residual.schedule=none --set train.eval_every=0 --set optim.decay_fraction=0.5
+    schedule=$1 first=$2
+    shift 2
+    "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/long-$schedule" --set train.steps=24 "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+    "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/short-$schedule" --set train.steps="$first" "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+    rm -f "$dir/short-$schedule/ckpt/step-000012.h5" "$dir/short-$schedule/ckpt/step-000009.h5"
+    expect 0 "train.steps: $first -> 24" "$SOLERA" train "$dir/short-$schedule" --resume --set train.steps=24
+    metrics_of "$dir/long-$schedule" | sed 's/, "version".*/}/' >"$dir/whole"
+    metrics_of "$dir/short-$schedule" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "$schedule: another end"
+}
+longer constant 8
+longer wsd 12

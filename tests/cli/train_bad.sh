@@ -13,7 +13,7 @@ bad "bad.yaml:2:10: aliases (*) are not supported" 'train:\n  steps: *a\n'
 bad "bad.yaml: key 'run.dir': is needed" ''
 bad "bad.yaml: byte" '\377\376\375'
 expect 2 "no.yaml: cannot open: No such file or directory" "$SOLERA" train "$dir/no.yaml"
-expect 2 "is not a regular file" "$SOLERA" train "$dir"
+expect 2 "is a directory, and no run" "$SOLERA" train "$dir"
 expect 2 "--set train.step=5: key 'train.step': unknown key" "$SOLERA" train "$dir/job.yaml" --set train.step=5
 expect 2 "unknown model shape 'tinny'" "$SOLERA" train "$dir/job.yaml" --set model.init=random:tinny
 expect 2 "key 'model.tokenizer': $dir/text.txt" "$SOLERA" train "$dir/job.yaml" --set model.tokenizer="$dir/text.txt"

@@ -21,7 +21,7 @@ static void write_and_read(const sol_config *c)
     if (st != SOL_OK) fprintf(stderr, "%s\n%s\n", err.text, yaml);
     fuzz_check(st == SOL_OK);
     fuzz_check(sol_config_write(d, &again, &err) == SOL_OK && strcmp(yaml, again) == 0);
-    fuzz_check(sol_config_diff(c, d, &diff, &fatal, &err) == SOL_OK && diff[0] == 0);
+    fuzz_check(sol_config_diff(c, d, c->train.steps, &diff, &fatal, &err) == SOL_OK && diff[0] == 0);
     sol_free(diff);
     sol_free(yaml);
     sol_free(again);
