@@ -263,7 +263,8 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
 {
     double size[SOL_CALIB_MAX_PARTS] = {0};
     int64_t in = param(c->original, s->which[0])->cols, out = set_rows(c->original, s), at = 0;
-    sol_calib_system system = {.cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
+    sol_calib_system system = {
+        .cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
     for (int i = 0; i < s->n; i++) {
         const sol_param *p = param(c->original, s->which[i]);
         system.part_rows[i] = p->rows;
@@ -273,13 +274,11 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
     gather(c, s, in, out, size);
     const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
     sol_quant_spec spec = spec_of(&c->spec, c->layer, s->which[0]);
-    sol_status st = SOL_OK;
     if (spec.method)
-        st = sol_calib_solve(c->ctx, &spec, named->name, c->opts.damping, c->opts.sweeps,
-                             c->opts.starts, &system, err);
+        SOL_TRY(sol_calib_solve(c->ctx, &spec, named->name, c->opts.damping, c->opts.sweeps,
+                                c->opts.starts, &system, err));
     else
         memcpy(c->solved, c->w, (size_t)(out * in) * sizeof *c->solved);
-    if (st != SOL_OK) return st;
     const float *q = c->solved;
     for (int i = 0; i < s->n; i++) {
         const sol_param *p = param(c->original, s->which[i]);
@@ -376,9 +375,10 @@ static bool refine_step(void *user, int64_t done)
 static sol_status train_block(sol_calib *c, double *error, sol_err *err)
 {
     if (c->opts.steps == 0) return SOL_OK;
-    memcpy(c->original->data, c->latent->data, block_bytes(c->latent)); /* the solved block: the original is not needed any more */
-    sol_status st = sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err);
-    if (st != SOL_OK) return st;
+    /* Keeps the solved block where the original was, which is not needed any more. */
+    memcpy(c->original->data, c->latent->data, block_bytes(c->latent));
+    SOL_TRY(
+        sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err));
     quantize_block(c, c->latent);
     run_effective(c);
     double trained = calibrated_error(c);
@@ -571,21 +571,21 @@ static sol_status make_stages(sol_calib *c, sol_err *err)
 
 static sol_status make_arrays(sol_calib *c, sol_err *err)
 {
-    size_t stream = (size_t)(all_windows(c) * c->opts.seq), C = (size_t)c->model->config.hidden_size;
+    size_t stream = (size_t)(all_windows(c) * c->opts.seq),
+           C = (size_t)c->model->config.hidden_size;
     extent e = widest(c->latent, c->chunk * c->opts.seq, c->opts.compute == SOL_BF16);
     size_t rows = (size_t)(c->chunk * c->opts.seq);
-    sol_status st = sol_alloc_array((void **)&c->x_fp, stream * C, sizeof *c->x_fp, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->x_q, stream * C, sizeof *c->x_q, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->x_in, stream * C, sizeof *c->x_in, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->doc_start, stream, sizeof *c->doc_start, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->inputs, rows * (size_t)e.in, sizeof *c->inputs, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->outputs, rows * (size_t)e.out, sizeof *c->outputs, err);
-    if (st == SOL_OK) st = sol_alloc_array(&c->scratch, (size_t)e.scratch, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->h, (size_t)(e.in * e.in), sizeof *c->h, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->b, (size_t)e.weights, sizeof *c->b, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->w, (size_t)e.weights, sizeof *c->w, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&c->solved, (size_t)e.weights, sizeof *c->solved, err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&c->x_fp, stream * C, sizeof *c->x_fp, err));
+    SOL_TRY(sol_alloc_array((void **)&c->x_q, stream * C, sizeof *c->x_q, err));
+    SOL_TRY(sol_alloc_array((void **)&c->x_in, stream * C, sizeof *c->x_in, err));
+    SOL_TRY(sol_alloc_array((void **)&c->doc_start, stream, sizeof *c->doc_start, err));
+    SOL_TRY(sol_alloc_array((void **)&c->inputs, rows * (size_t)e.in, sizeof *c->inputs, err));
+    SOL_TRY(sol_alloc_array((void **)&c->outputs, rows * (size_t)e.out, sizeof *c->outputs, err));
+    SOL_TRY(sol_alloc_array(&c->scratch, (size_t)e.scratch, 1, err));
+    SOL_TRY(sol_alloc_array((void **)&c->h, (size_t)(e.in * e.in), sizeof *c->h, err));
+    SOL_TRY(sol_alloc_array((void **)&c->b, (size_t)e.weights, sizeof *c->b, err));
+    SOL_TRY(sol_alloc_array((void **)&c->w, (size_t)e.weights, sizeof *c->w, err));
+    return sol_alloc_array((void **)&c->solved, (size_t)e.weights, sizeof *c->solved, err);
 }
 
 /* *bytes: what the tapes take by themselves, planned over a block without weights. */

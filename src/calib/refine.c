@@ -35,12 +35,15 @@ static sol_status record(sol_refine *r, sol_err *err)
 {
     const sol_calib_opts *o = r->opts;
     sol_tape_opts opts = {0};
-    sol_status st = sol_tape_create(&r->tape, r->ctx, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_tape_create(&r->tape, r->ctx, err));
     sol_shape shape = sol_shape2(o->batch * o->seq, r->latent->config.hidden_size);
     sol_block_inputs_record(&r->in, r->tape, o->batch, o->seq);
-    r->block = (sol_block){
-        .t = r->tape, .config = &r->latent->config, .in = &r->in, .compute = o->compute, .weight = weight, .user = r};
+    r->block = (sol_block){.t = r->tape,
+                           .config = &r->latent->config,
+                           .in = &r->in,
+                           .compute = o->compute,
+                           .weight = weight,
+                           .user = r};
     sol_block_tables_record(&r->block);
     r->x = sol_tape_input(r->tape, SOL_F32, shape);
     r->target = sol_tape_input(r->tape, SOL_F32, shape);
@@ -54,13 +57,16 @@ static sol_status create(sol_refine *r, int64_t layer, sol_ctx *ctx, sol_model *
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
     *r = (sol_refine){
         .ctx = ctx, .opts = o, .spec = *spec, .layer = layer, .mix = {{1, 0}, 1}, .latent = latent};
-    sol_status st = sol_alloc_array((void **)&r->grads, latent->data ? (size_t)latent->n_elements : 1, sizeof *r->grads, err);
-    if (st == SOL_OK) st = record(r, err);
-    if (st == SOL_OK && latent->data) st = sol_adamw_create(&r->optim, latent, &adamw, err);
-    if (st == SOL_OK && latent->data) st = sol_alloc_array((void **)&r->doc_start, (size_t)(o->batch * o->seq), sizeof *r->doc_start, err);
-    if (st == SOL_OK && latent->data) st = sol_tape_allocate(r->tape, err);
-    if (st == SOL_OK && latent->data) sol_block_tables_fill(&r->block);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&r->grads, latent->data ? (size_t)latent->n_elements : 1,
+                            sizeof *r->grads, err));
+    SOL_TRY(record(r, err));
+    if (latent->data) SOL_TRY(sol_adamw_create(&r->optim, latent, &adamw, err));
+    if (latent->data)
+        SOL_TRY(sol_alloc_array((void **)&r->doc_start, (size_t)(o->batch * o->seq),
+                                sizeof *r->doc_start, err));
+    if (latent->data) SOL_TRY(sol_tape_allocate(r->tape, err));
+    if (latent->data) sol_block_tables_fill(&r->block);
+    return SOL_OK;
 }
 
 sol_status sol_refine_create(sol_refine *r, sol_ctx *ctx, sol_model *latent,
@@ -136,10 +142,10 @@ sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const fl
 {
     const sol_calib_opts *o = r->opts;
     int64_t tokens = o->batch * o->seq;
-    sol_lr_schedule lr = {.kind = SOL_LR_COSINE, .peak = (float)(o->lr * rms(r->latent)), .min_ratio = lr_floor};
+    sol_lr_schedule lr = {
+        .kind = SOL_LR_COSINE, .peak = (float)(o->lr * rms(r->latent)), .min_ratio = lr_floor};
     lr.warmup_steps = WARMUP_STEPS < o->steps / 2 ? WARMUP_STEPS : o->steps / 2;
-    sol_status st = suit(r, layer, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(suit(r, layer, err));
     float *grad = sol_tape_grad(r->tape, r->loss);
     forget(r->optim);
     for (int64_t s = 0; s < o->steps; s++) {

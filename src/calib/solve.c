@@ -187,22 +187,27 @@ static sol_status prepare(sol_solver *z, int starts, sol_err *err)
     z->h = s->h;
     z->b = s->b;
     size_t weights = (size_t)(z->rows * z->cols);
-    sol_status st = sol_alloc_array((void **)&z->pattern, (size_t)(z->n_patterns * z->m), 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->by_lane, (size_t)(z->n_patterns * z->m), sizeof *z->by_lane, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->v, (size_t)(z->cols * z->cols), sizeof *z->v, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->target, weights, sizeof *z->target, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->chosen, weights / (size_t)z->m, sizeof *z->chosen, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->alpha, (size_t)(z->rows * z->groups), sizeof *z->alpha, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->gain, (size_t)z->rows, sizeof *z->gain, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&z->scratch, threads, z->scratch_bytes, err);
-    if (st == SOL_OK && spec->granularity == SOL_PER_TENSOR)
-        st = sol_alloc_array((void **)&z->moments, (size_t)z->rows, 2 * sizeof *z->moments, err);
-    if (st == SOL_OK && several_starts(spec, starts)) {
-        st = sol_alloc_array((void **)&z->best_chosen, weights / (size_t)z->m, sizeof *z->best_chosen, err);
-        if (st == SOL_OK) st = sol_alloc_array((void **)&z->best_alpha, (size_t)(z->rows * z->groups), sizeof *z->best_alpha, err);
-        if (st == SOL_OK) st = sol_alloc_array((void **)&z->best_gain, (size_t)z->rows, sizeof *z->best_gain, err);
+    SOL_TRY(sol_alloc_array((void **)&z->pattern, (size_t)(z->n_patterns * z->m), 1, err));
+    SOL_TRY(sol_alloc_array((void **)&z->by_lane, (size_t)(z->n_patterns * z->m),
+                            sizeof *z->by_lane, err));
+    SOL_TRY(sol_alloc_array((void **)&z->v, (size_t)(z->cols * z->cols), sizeof *z->v, err));
+    SOL_TRY(sol_alloc_array((void **)&z->target, weights, sizeof *z->target, err));
+    SOL_TRY(sol_alloc_array((void **)&z->chosen, weights / (size_t)z->m, sizeof *z->chosen, err));
+    SOL_TRY(
+        sol_alloc_array((void **)&z->alpha, (size_t)(z->rows * z->groups), sizeof *z->alpha, err));
+    SOL_TRY(sol_alloc_array((void **)&z->gain, (size_t)z->rows, sizeof *z->gain, err));
+    SOL_TRY(sol_alloc_array((void **)&z->scratch, threads, z->scratch_bytes, err));
+    if (spec->granularity == SOL_PER_TENSOR)
+        SOL_TRY(
+            sol_alloc_array((void **)&z->moments, (size_t)z->rows, 2 * sizeof *z->moments, err));
+    if (several_starts(spec, starts)) {
+        SOL_TRY(sol_alloc_array((void **)&z->best_chosen, weights / (size_t)z->m,
+                                sizeof *z->best_chosen, err));
+        SOL_TRY(sol_alloc_array((void **)&z->best_alpha, (size_t)(z->rows * z->groups),
+                                sizeof *z->best_alpha, err));
+        SOL_TRY(
+            sol_alloc_array((void **)&z->best_gain, (size_t)z->rows, sizeof *z->best_gain, err));
     }
-    if (st != SOL_OK) return st;
     spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, z->pattern);
     for (int t = 0; t < z->n_patterns; t++)
         for (int j = 0; j < z->m; j++) z->by_lane[j * z->n_patterns + t] = (float)z->pattern[t * z->m + j];
