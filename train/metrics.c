@@ -32,7 +32,7 @@ static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line
     if (st == SOL_OK) st = add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err);
     if (st != SOL_OK) return st;
     c->n++;
-    if (!json_object_get(line, "eval_loss")) return SOL_OK;
+    if (!json_object_get(line, "eval_loss") && !json_object_get(line, "packed_loss")) return SOL_OK;
     st = add(&c->eval_step, &k->eval_step, c->n_evals, step, err);
     if (st == SOL_OK) st = add(&c->eval_loss, &k->eval_loss, c->n_evals, number(line, "eval_loss"), err);
     if (st == SOL_OK) st = add(&c->packed_loss, &k->packed_loss, c->n_evals, number(line, "packed_loss"), err);

@@ -31,7 +31,7 @@ extern const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS];
 typedef struct sol_study_curve {
     int64_t n, n_evals;
     double *step, *loss, *lambda;              /* [n] */
-    double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; packed_loss may hold NaN */
+    double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; both losses may hold NaN */
 } sol_study_curve; /* arrays owned by the run */
 
 /* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved,

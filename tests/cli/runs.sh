@@ -59,3 +59,29 @@ longer() { # SCHEDULE STEPS
 }
 longer constant 8
 longer wsd 12
+# runs: a row a run, from its own files.
+value() { # KEY of the run in $dir/out
+    sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p" "$dir/out"
+}
+expect 0 "" "$SOLERA" runs "$dir/moved/" --json
+[ "$(value run) $(value step) $(value steps) $(value method) $(value seed)" = "\"$dir/moved\" 24 24 \"sherry\" 3" ] ||
+    fail "not this run: $(cat "$dir/out")"
+for key in loss eval_loss packed_loss; do
+    grep -F "\"$key\"" "$dir/moved/metrics.jsonl" | tail -n 1 | sed "s/.*\"$key\": \([^,}]*\).*/\1/" >"$dir/want"
+    awk -v got="$(value $key)" '{ exit !(got / $1 - 1 < 1e-9 && got / $1 - 1 > -1e-9) }' "$dir/want" || fail "$key: $(cat "$dir/out" "$dir/want")"
+done
+sed -n 's/.*"eval_loss": \([^,}]*\).*/\1/p' "$dir/moved/metrics.jsonl" | sort -g | head -n 1 >"$dir/want"
+awk -v got="$(value best_loss)" '{ exit !(got / $1 - 1 < 1e-9 && got / $1 - 1 > -1e-9) }' "$dir/want" || fail "best: $(cat "$dir/out")"
+expect 0 "" "$SOLERA" runs "$dir"
+[ "$(awk 'NR > 1 { sub(".*/", "", $NF); print $NF }' "$dir/out" | paste -sd' ')" = "long-constant long-wsd moved next short-constant short-wsd" ] ||
+    fail "not these runs: $(cat "$dir/out")"
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/packed" --set train.eval_form=packed 2>"$dir/err" || fail "$(cat "$dir/err")"
+expect 0 "" "$SOLERA" runs "$dir/packed" --json
+[ "$(value eval_loss)" = null ] && [ "$(value best_loss)" != null ] || fail "eval_form packed: $(cat "$dir/out")"
+grep -q "\"step\": $(value best_step)" "$dir/packed/metrics.jsonl" &&
+    readlink "$dir/packed/ckpt/best.h5" | grep -q "0$(value best_step).h5" || fail "another best than the trainer's: $(cat "$dir/out")"
+echo "no: job" >"$dir/next/config.yaml"
+expect 0 "warning: $dir/next/config.yaml" "$SOLERA" runs "$dir"
+grep -q short-wsd "$dir/out" || fail "one bad run hides the others"
+expect 2 "$dir/none: neither is a run nor holds one" "$SOLERA" runs "$dir/none"
+expect 2 "$dir/nowhere" "$SOLERA" runs "$dir/nowhere"
