@@ -263,6 +263,7 @@ static const struct {
     const char *key, *words;
 } enums[] = {
     {"data.source", "file|self"},
+    {"data.loss_on", "all|answers"},
     {"quant.granularity", "per_tensor|per_channel|per_group"},
     {"quant.block_layout", "contiguous|stride16"},
     {"quant.scale_dtype", "fp16|fp32"},

@@ -48,6 +48,48 @@ START_TEST(windows_tile_the_stream)
 }
 END_TEST
 
+/* Targets are the tokens of answers alone, to the token; the file keeps the ranges. */
+START_TEST(loss_on_answers)
+{
+    static const size_t said[][2] = {{2, 3}, {9, 11}, {13, 14}, {20, 60}, {98, N}};
+    enum { N_SAID = sizeof said / sizeof *said };
+    int32_t id[N], in[T], target[T], start[T];
+    char dir[64], path[96];
+    sol_dataset_writer *w;
+    sol_dataset d;
+    sol_batcher b;
+    size_t at = 0;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/d.h5", dir);
+    for (int i = 0; i < N; i++) id[i] = i;
+    ck_ok(sol_dataset_writer_open(&w, path, N, 0, err));
+    for (int i = 0; i < N_SAID; i++) {
+        ck_ok(sol_dataset_writer_append(w, id + at, said[i][0] - at, err));
+        ck_ok(sol_dataset_writer_answer(w, said[i][1] - said[i][0], err));
+        ck_ok(sol_dataset_writer_append(w, id + said[i][0], said[i][1] - said[i][0], err));
+        at = said[i][1];
+    }
+    ck_ok(sol_dataset_writer_end(w, err));
+    ck_ok(sol_dataset_writer_close(&w, err));
+    ck_ok(sol_dataset_open(&d, path, err));
+    ck_assert_int_eq(d.tokens.n_answers, N_SAID);
+    ck_ok(sol_batcher_init(&b, &d.tokens, T, 1, err));
+    b.answers_only = true;
+    for (int64_t window = 0; window < sol_batcher_windows(&b); window++) {
+        sol_batcher_window(&b, window, in, target, start);
+        for (int i = 0; i < T; i++) {
+            size_t next = (size_t)(window * T + i + 1);
+            bool counts = false;
+            for (int k = 0; k < N_SAID; k++)
+                counts = counts || (next >= said[k][0] && next < said[k][1]);
+            ck_assert_int_eq(target[i], counts ? (int32_t)next : -1);
+        }
+    }
+    sol_dataset_close(&d);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
 START_TEST(an_epoch_sees_every_window_once)
 {
     fixture f;
@@ -354,6 +396,7 @@ START_TEST(bpe_merges_by_frequency)
 END_TEST
 
 SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream);
+              tcase_add_test(tc, loss_on_answers);
               tcase_add_test(tc, an_epoch_sees_every_window_once); tcase_add_test(tc, wide_tokens);
               tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
               tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents);

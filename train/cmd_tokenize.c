@@ -1,14 +1,14 @@
-/* solera tokenize: text files into a dataset (tokenize.c), or lines of JSON into lines of ids. */
+/* solera tokenize: text files into a dataset (tokenize.c; conversations: tokenize_chat.c), or lines of JSON into lines of ids. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "output.h"
 #include "text/jsontext.h"
-#include "tokenize.h"
+#include "tokenize_chat.h"
 
 struct args {
-    const char *tokenizer, *out, *special, *format;
+    const char *tokenizer, *out, *special, *format, *chat_format;
     sol_words input;
     bool ids, unix_lines, json, skip_bad, force;
 };
@@ -19,7 +19,11 @@ static const sol_opt options[] = {
     {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .reads = true, .offset = offsetof(struct args, input),
      .help = SOL_INPUT_HELP},
     {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
-     .preset = "auto", .choices = "auto|text|json", .without = "--ids", .help = SOL_FORMAT_HELP},
+     .preset = "auto", .choices = "auto|text|json|chat", .without = "--ids",
+     .help = SOL_FORMAT_HELP "; chat: conversations, a line of JSON each"},
+    {.name = "--chat-format", .value = "NAME", .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, chat_format), .choices = SOL_CHAT_FORMATS, .without = "--ids",
+     .help = "how to render conversations, instead of by the chat template of T"},
     {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
      .without = "--ids", .help = "dataset to write"},
     SOL_OPT_FORCE(struct args, "--ids"),
@@ -82,9 +86,14 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                   .cut = sol_tokenizer_can_cut(t) && !job.special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t),
                                   .cut_words = job.special ? NULL : t};
+    bool chat = strcmp(a->format, "chat") == 0;
+    sol_chat_format chat_format;
     sol_interrupt_catch(true);
-    sol_status st = sol_tokenize_files(p, &job, &r, err);
-    if (st != SOL_OK) return st;
+    if (a->chat_format && !chat)
+        return sol_fail(err, SOL_ERR_USAGE, "--chat-format has no effect without --format chat");
+    if (chat) SOL_TRY(sol_chat_format_for(&chat_format, t, a->chat_format, err));
+    SOL_TRY(chat ? sol_tokenize_chats(&job, &chat_format, &r, err)
+                 : sol_tokenize_files(p, &job, &r, err));
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s", a->out,
                  (long long)r.documents, sol_count_text((double)r.tokens, count),
                  sol_bytes_text((double)r.text_bytes, size),
@@ -121,7 +130,10 @@ const sol_verb sol_verb_tokenize = {
                "end-of-text token) separate several; blanks beside such a line belong to it. JSON holds a document a\n"
                "line, or an item of one array: strings, or objects with a string under \"text\". Tables and binary files\n"
                "are refused. Each document becomes BOS as the tokenizer's template says, its ids, and EOS\n"
-               "when the tokenizer has one.",
+               "when the tokenizer has one.\n"
+               "--format chat reads lines of JSON with \"messages\" (role, content), \"conversations\" (from, value), or\n"
+               "\"prompt\" and \"completion\". They are rendered by the chat template of T, nothing else is put around them,\n"
+               "and the dataset knows which tokens the assistant says (data.loss_on: answers).",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

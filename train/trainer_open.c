@@ -85,6 +85,11 @@ static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_
                                 keep && t->saved_step >= 0, t->tokenizer, &t->train, err));
     SOL_TRY(sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err));
     t->batcher.drawn = was->drawn;
+    t->batcher.answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
+    if (t->batcher.answers_only && !t->train.file.tokens.answers)
+        return sol_config_fail(c, "data.loss_on", err,
+                               "answers: data.train has no answers: `solera tokenize` makes a "
+                               "dataset with them from lines of JSON with messages");
     return compare_data(t, was, err);
 }
 

@@ -44,6 +44,11 @@ enum { SOL_CONFIG_FILES = 8 }; /* a job and those that it extends, at most */
     ROW(SOL_DATA_SELF, "self")
 typedef enum { SOL_DATA_SOURCES(SOL_ENUM_CONSTANT) } sol_data_source;
 
+#define SOL_LOSS_PLACES(ROW) \
+    ROW(SOL_LOSS_ON_ALL, "all") \
+    ROW(SOL_LOSS_ON_ANSWERS, "answers")
+typedef enum { SOL_LOSS_PLACES(SOL_ENUM_CONSTANT) } sol_loss_place;
+
 #define SOL_COMPUTE_DTYPES(ROW) \
     ROW(SOL_F32, "fp32") \
     ROW(SOL_BF16, "bf16")

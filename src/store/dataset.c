@@ -23,6 +23,8 @@ struct sol_dataset_writer {
     uint64_t n;         /* tokens so far */
     uint64_t *ends;     /* [n_docs]; owned */
     size_t n_docs, capacity;
+    uint64_t *answers;  /* [2 n_answers]; owned */
+    size_t n_answers, cap_answers;
     size_t waiting;     /* tokens in the buffer */
     union {
         uint16_t u16[BUFFER];
@@ -60,6 +62,7 @@ void sol_dataset_writer_abort(sol_dataset_writer **out)
     if (!w) return;
     sol_h5_abort(&w->file);
     sol_free(w->ends);
+    sol_free(w->answers);
     sol_free(w);
     *out = NULL;
 }
@@ -93,6 +96,17 @@ sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, 
     return SOL_OK;
 }
 
+sol_status sol_dataset_writer_answer(sol_dataset_writer *w, size_t n, sol_err *err)
+{
+    if (n == 0) return SOL_OK;
+    SOL_TRY(sol_grow_array((void **)&w->answers, &w->cap_answers, 2 * w->n_answers + 2,
+                           sizeof *w->answers, err));
+    w->answers[2 * w->n_answers] = w->n;
+    w->answers[2 * w->n_answers + 1] = w->n + n;
+    w->n_answers++;
+    return SOL_OK;
+}
+
 sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err)
 {
     if (w->n == last_end(w)) return SOL_OK; /* an empty document would be invisible to the reader */
@@ -110,7 +124,7 @@ sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, siz
 static sol_status finish(sol_dataset_writer *w, sol_err *err)
 {
     int id;
-    int64_t n_offsets = (int64_t)w->n_docs + 1;
+    int64_t n_offsets = (int64_t)w->n_docs + 1, n_answers = 2 * (int64_t)w->n_answers;
     uint64_t zero = 0;
     SOL_TRY(flush(w, err));
     if (w->n != last_end(w)) return sol_fail(err, SOL_ERR_USAGE, "the last document was not ended");
@@ -119,6 +133,11 @@ static sol_status finish(sol_dataset_writer *w, sol_err *err)
     SOL_TRY(sol_h5_begin(w->file, err));
     SOL_TRY(sol_h5_append(w->file, id, &zero, sizeof zero, err));
     SOL_TRY(sol_h5_append(w->file, id, w->ends, w->n_docs * sizeof *w->ends, err));
+    if (n_answers) {
+        SOL_TRY(sol_h5_dataset(w->file, "/answers", SOL_H5_U64, 1, &n_answers, &id, err));
+        SOL_TRY(sol_h5_begin(w->file, err));
+        SOL_TRY(sol_h5_append(w->file, id, w->answers, (size_t)n_answers * sizeof *w->answers, err));
+    }
     return sol_h5_commit(&w->file, err);
 }
 
@@ -140,6 +159,29 @@ static sol_status check_offsets(const sol_h5_file *f, const sol_tokens *t, sol_e
     for (int64_t i = 0; i < t->n_docs; i++)
         if (t->doc_offsets[i] >= t->doc_offsets[i + 1])
             return sol_fail(err, SOL_ERR_FORMAT, "%s: /doc_offsets[%lld]: does not increase", f->path, (long long)i + 1);
+    return SOL_OK;
+}
+
+/* The ranges of answers, where the file has them: in order, apart from each other, inside. */
+static sol_status read_answers(sol_dataset *d, const sol_h5_file *f, sol_err *err)
+{
+    const sol_h5_node *node;
+    int64_t any = -1;
+    uint64_t *answers, end = 0;
+    if (!sol_h5_find(f, "/answers")) return SOL_OK;
+    SOL_TRY(sol_h5_need_dataset(f, "/answers", SOL_H5_U64, 1, &any, &node, err));
+    SOL_TRY(sol_alloc_array((void **)&answers, node->dim[0], sizeof *answers, err));
+    d->tokens.answers = answers;
+    d->tokens.n_answers = (int64_t)node->dim[0] / 2;
+    SOL_TRY(sol_h5_read(f, node, answers, err));
+    for (int64_t i = 0; i < d->tokens.n_answers; i++) {
+        if (answers[2 * i] < end || answers[2 * i + 1] <= answers[2 * i])
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: /answers[%lld]: is no range behind the last",
+                            f->path, (long long)(2 * i));
+        end = answers[2 * i + 1];
+    }
+    if (end > (uint64_t)d->tokens.n || node->dim[0] % 2)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: /answers: go beyond the tokens", f->path);
     return SOL_OK;
 }
 
@@ -166,6 +208,7 @@ static sol_status read_all(sol_dataset *d, sol_h5_file *f, sol_err *err)
     d->tokens.n_docs = (int64_t)offsets->dim[0] - 1;
     SOL_TRY(sol_h5_read(f, offsets, doc_offsets, err));
     SOL_TRY(check_offsets(f, &d->tokens, err));
+    SOL_TRY(read_answers(d, f, err));
     if (tokens->offset % (uint64_t)d->tokens.width)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: /tokens: lies at byte %llu, which is not aligned",
                         f->path, (unsigned long long)tokens->offset);
@@ -190,6 +233,7 @@ sol_status sol_dataset_open(sol_dataset *d, const char *path, sol_err *err)
 void sol_dataset_close(sol_dataset *d)
 {
     sol_free((void *)d->tokens.doc_offsets);
+    sol_free((void *)d->tokens.answers);
     if (d->impl) sol_h5_close(d->impl);
     sol_free(d->impl);
     *d = (sol_dataset){0};

@@ -37,6 +37,9 @@ sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, siz
  * SOL_ERR_RANGE: an id outside the vocabulary. */
 sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
 sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err);
+/* Notes an answer of the open document: the next `n` ids that are appended. A file in which one was
+ * noted knows its answers. */
+sol_status sol_dataset_writer_answer(sol_dataset_writer *w, size_t n, sol_err *err);
 /* Commits and frees the writer in any case. SOL_ERR_USAGE: the last document has no end;
  * SOL_ERR_FORMAT: there are no tokens. */
 sol_status sol_dataset_writer_close(sol_dataset_writer **w, sol_err *err);

@@ -50,6 +50,32 @@ static int64_t document_at(const sol_tokens *t, uint64_t at)
     return lo;
 }
 
+/* The first answer that ends behind token `at`; n_answers: none does. */
+static int64_t answer_behind(const sol_tokens *t, uint64_t at)
+{
+    int64_t lo = 0, hi = t->n_answers;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (t->answers[2 * mid + 1] > at)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+/* Takes targets[i], which is token from + 1 + i, out of the loss where no answer holds it. */
+static void keep_answers(const sol_batcher *b, uint64_t from, int32_t *targets)
+{
+    const sol_tokens *t = b->tokens;
+    int64_t answer = answer_behind(t, from + 1);
+    for (int64_t i = 0; i < b->seq; i++) {
+        uint64_t at = from + 1 + (uint64_t)i;
+        if (answer < t->n_answers && t->answers[2 * answer + 1] <= at) answer++;
+        if (answer == t->n_answers || at < t->answers[2 * answer]) targets[i] = -1;
+    }
+}
+
 void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets,
                         int32_t *doc_start)
 {
@@ -68,6 +94,7 @@ void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, in
         targets[i] = -1;
         start = i + 1;
     }
+    if (b->answers_only) keep_answers(b, (uint64_t)from, targets);
 }
 
 int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn)

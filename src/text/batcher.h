@@ -12,6 +12,7 @@
 #ifndef SOLERA_TEXT_BATCHER_H
 #define SOLERA_TEXT_BATCHER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -25,6 +26,9 @@ typedef struct sol_tokens {
     const uint64_t *doc_offsets; /* [n_docs + 1], first 0, last n */
     int64_t n_docs;
     uint64_t tokenizer_hash;
+    const uint64_t *answers; /* [n_answers] pairs: tokens [begin, end) that an assistant says, in
+                              * order; NULL: the data do not know */
+    int64_t n_answers;
 } sol_tokens;
 
 /* Token i, 0 <= i < n; an id above INT32_MAX in a damaged file comes out negative. */
@@ -34,6 +38,7 @@ typedef struct sol_batcher {
     const sol_tokens *tokens; /* borrowed */
     int64_t seq;              /* T */
     uint64_t seed;
+    bool answers_only; /* targets outside answers are -1; the caller sets it where there are any */
     uint64_t drawn; /* windows drawn so far: the saved state */
 } sol_batcher;
 

@@ -7,10 +7,13 @@
  *   mistral   [INST] content [/INST] content</s>
  *
  *     sol_chat_format f;
+ *     sol_chat_text chat = {0};
+ *     sol_chat_message hello = {"user", "Hello"};
+ *     sol_ids ids = {0};
  *     st = sol_chat_format_for(&f, tokenizer, NULL, err);
- *     if (st == SOL_OK) st = sol_chat_render(&f, messages, n, SOL_CHAT_OPEN, &text, err);
- *     if (st == SOL_OK) st = sol_chat_encode(encoder, &text, &ids, err);
- *     sol_chat_text_free(&text);
+ *     if (st == SOL_OK) st = sol_chat_render(&f, &hello, 1, SOL_CHAT_OPEN, &chat, err);
+ *     if (st == SOL_OK) st = sol_chat_encode(encoder, &chat, &ids, err);
+ *     sol_chat_text_free(&chat);
  *
  * A further format is a name and its marks in chat.c, the function that writes a message, the marks
  * of its published template in sol_chat_format_of, its Jinja in scripts/make_golden_chat.py. */

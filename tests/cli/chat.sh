@@ -22,3 +22,40 @@ grep -qaF tokenizer.chat_template "$dir/m.gguf" || fail "GGUF: the template is l
 expect 0 "" "$SOLERA" import "$dir/m.gguf" -o "$dir/again.h5"
 expect 0 "" "$SOLERA" export "$dir/again.h5" -o "$dir/hf2" --format safetensors
 kept "$dir/hf2"
+
+# Lines of conversations become a dataset that knows the answers, and a run learns those alone.
+cat >"$dir/c.jsonl" <<'END'
+{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "no no no no"}]}
+{"prompt": "a b", "completion": "c d e f"}
+{"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y z"}]}
+END
+chats() { # the line of JSON
+    echo "$1" >"$dir/bad.jsonl"
+    "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --input "$dir/bad.jsonl" -o "$dir/bad.h5"
+}
+expect 0 "3 documents" "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --input "$dir/c.jsonl" -o "$dir/c.h5"
+expect 2 "bad.jsonl:1: the conversation has no message" chats '{"messages": []}'
+expect 2 "bad.jsonl:1: message 1: role 'narrator': expected system" \
+    chats '{"messages": [{"role": "narrator", "content": "x"}]}'
+expect 2 "bad.jsonl:1: has the fields of Alpaca: jq -c" chats '{"instruction": "x", "output": "y"}'
+expect 2 "bad.jsonl:1: expected an object with messages" chats '{"text": "x"}'
+[ ! -e "$dir/bad.h5" ] || fail "a dataset of bad lines"
+t=$golden/tokenizer.json
+expect 2 "the model has no chat template: --chat-format chatml|" \
+    "$SOLERA" tokenize --tokenizer "$t" --format chat --input "$dir/c.jsonl" -o "$dir/d.h5"
+expect 2 "the vocabulary has no token <|start_header_id|>" \
+    "$SOLERA" tokenize --tokenizer "$t" --format chat --chat-format llama3 --input "$dir/c.jsonl" -o "$dir/d.h5"
+expect 0 "" "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --chat-format chatml --input "$dir/c.jsonl" -o "$dir/d.h5"
+cmp "$dir/c.h5" "$dir/d.h5" || fail "the template and the format of its name differ"
+
+cat >"$dir/job.yaml" <<END
+model: {init: $dir/m.h5}
+data: {train: $dir/c.h5, loss_on: answers}
+train: {steps: 2, batch: 1, seq: 16}
+quant: {granularity: per_channel}
+run: {dir: $dir/run}
+END
+expect 0 "" "$SOLERA" train "$dir/job.yaml"
+yes "no conversation" | head -n 20 >"$dir/t.txt"
+expect 2 "data.train has no answers" \
+    "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/t.txt" --set run.dir="$dir/run2" --set train.seq=2

@@ -1,0 +1,14 @@
+/* Lines of JSON with conversations into a dataset that knows the assistant's answers. */
+#ifndef SOLERA_TRAIN_TOKENIZE_CHAT_H
+#define SOLERA_TRAIN_TOKENIZE_CHAT_H
+
+#include "text/chat.h"
+#include "tokenize.h"
+
+/* Each line becomes a document: what job->docs.files hold is rendered in this format, its special
+ * tokens as their ids; nothing else is put in front or behind. Of job->docs only the files are
+ * looked at. SOL_ERR_FORMAT names file and line. */
+sol_status sol_tokenize_chats(const sol_tokenize_job *job, const sol_chat_format *f,
+                              sol_tokenize_result *r, sol_err *err);
+
+#endif
