@@ -350,6 +350,39 @@ static void expect_diff(const char *old, const char *now, const char *want, bool
     sol_config_free(&b);
 }
 
+/* Another length is another run only where the steps that are done would have been others. */
+START_TEST(length_after_some_steps)
+{
+    static const struct {
+        const char *schedules;
+        int64_t steps;
+        bool fatal;
+    } rows[] = {
+        {"optim: {schedule: constant}\nresidual: {schedule: none}\n", 1000, false},
+        {"optim: {schedule: constant}\nresidual: {schedule: cosine}\n", 1000, true},
+        {"optim: {schedule: constant}\nresidual: {schedule: cosine}\n", 0, false},
+        {"optim: {schedule: cosine}\nresidual: {schedule: none}\n", 2, true},
+        {"optim: {schedule: wsd}\nresidual: {schedule: none}\n", 801, false}, /* falls from 800 on */
+        {"optim: {schedule: wsd}\nresidual: {schedule: none}\n", 802, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sol_config *a, *b;
+        char *text, yaml[512];
+        bool fatal;
+        snprintf(yaml, sizeof yaml, "%s%s", HEAD, rows[i].schedules);
+        ck_ok(parse(&a, yaml, err));
+        ck_ok(parse(&b, yaml, err));
+        ck_ok(sol_config_set(b, "train.steps=2000", err));
+        ck_ok(sol_config_diff(a, b, rows[i].steps, &text, &fatal, err));
+        ck_assert_str_eq(text, "train.steps: 1000 -> 2000");
+        ck_assert_msg(fatal == rows[i].fatal, "row %zu", i);
+        sol_free(text);
+        sol_config_free(&a);
+        sol_config_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(difference_of_two_jobs)
 {
     expect_diff(HEAD, HEAD, "", false);
@@ -393,4 +426,5 @@ SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_loop_test(tc, plain_scalars, 0, (int)(sizeof scalars / sizeof scalars[0])); tcase_add_test(tc, texts_stay_texts);
               tcase_add_test(tc, errors_of_set); tcase_add_test(tc, writing_reads_back);
               tcase_add_test(tc, words_of_enum_keys); tcase_add_test(tc, word_of_no_enum_key);
-              tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, reference_is_the_file_in_configs))
+              tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, length_after_some_steps);
+              tcase_add_test(tc, reference_is_the_file_in_configs))

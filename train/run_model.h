@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "program.h"
 
+/* Is there a directory at `path`, be it through a link? */
 bool sol_is_directory(const char *path);
 
 /* The checkpoint of the run in `dir`: what ckpt/best.h5 links to, else the newest one (*best says
