@@ -26,7 +26,7 @@ static const sol_opt options[] = {
 /* Losses are NaN where nothing was measured yet. */
 typedef struct row {
     double step, loss, eval_loss, packed_loss; /* the newest */
-    double best_loss, best_step;               /* as the trainer scores: the least eval_loss, else packed_loss */
+    double best_loss, best_step; /* as the trainer scores: the least eval_loss, else packed_loss */
 } row;
 
 static row row_of(const sol_study_curve *c)
@@ -142,7 +142,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     json_t *rows = a->json ? json_array() : NULL;
     sol_status st = SOL_OK;
     if (!rows)
-        puts("        steps     loss eval_loss packed_loss best_loss best_step  method      seed  run");
+        puts("        steps     loss eval_loss packed_loss best_loss best_step  method      seed"
+             "  run");
     for (int i = 0; i < p->n_words; i++) {
         char dir[SOL_PATH_MAX];
         size_t n = (size_t)snprintf(dir, sizeof dir, "%.2048s", p->word[i]);
@@ -163,9 +164,11 @@ const sol_verb sol_verb_runs = {
     .min_words = 1,
     .max_words = 256,
     .summary = "list and compare runs",
-    .details = "DIR is a run, or a folder of runs, of which each is a row: steps done and wanted, the loss of\n"
-               "the newest step, the newest eval_loss and packed_loss, the least eval_loss (packed_loss with\n"
-               "train.eval_form packed) and its step, quantizer and seed; - (in JSON null) where there is none.",
+    .details = "DIR is a run, or a folder of runs, of which each is a row: steps done\n"
+               "and wanted, the loss of "
+               "the newest step, the newest eval_loss and packed_loss, the least eval_loss\n"
+               "(packed_loss with train.eval_form packed) and its step, quantizer and seed;\n"
+               "- (in JSON null) where there is none.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

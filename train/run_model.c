@@ -56,7 +56,8 @@ sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, s
     memcpy(d.path, dir, n);
     if (holds(&d, "config.json"))
         return sol_fail(err, SOL_ERR_USAGE,
-                        "%s: is a Hugging Face folder: `solera import %s -o M.h5` makes a model file of it",
+                        "%s: is a Hugging Face folder: `solera import %s -o M.h5` makes a model "
+                        "file of it",
                         d.path, d.path);
     if (!holds(&d, "config.yaml") || !holds(&d, "ckpt"))
         return sol_fail(err, SOL_ERR_USAGE,
