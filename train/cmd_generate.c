@@ -1,17 +1,19 @@
-/* solera generate: encodes a prompt and prints the text that follows. */
+/* solera generate: encodes a prompt, or a user's message by the chat template, and prints the text
+ * that follows. */
 #include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/num.h"
 #include "open_net.h"
+#include "talk.h"
 
 struct args {
     sol_net_args net;
-    const char *prompt;
+    const char *prompt, *chat_format, *system;
     int64_t n, seed, top_k, window;
     double temp, top_p, min_p, penalty;
-    bool no_echo, special;
+    bool no_echo, special, chat;
     sol_words stop;
 };
 
@@ -40,38 +42,16 @@ static const sol_opt options[] = {
      .with = "-p", .help = "-p: read special tokens in the text, such as <|im_start|> of a chat template"},
     {.name = "--no-echo", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_echo),
      .with = "-p", .help = "print the new text only, without the prompt"},
+    {.name = "--chat", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, chat), .with = "-p",
+     .help = "-p is a user's message, which the model answers: by its chat template, without echo"},
+    {.name = "--system", .value = "TEXT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, system),
+     .with = "--chat", .help = "the system's message before it"},
+    {.name = "--chat-format", .value = "NAME", .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, chat_format), .choices = SOL_CHAT_FORMATS, .with = "--chat",
+     .help = "how to render it, instead of by the model's chat template"},
     SOL_NET_OPTIONS,
     {0},
 };
-
-typedef struct printer {
-    const char *prompt; /* printed before the first new text: not when the work fails before */
-    bool terminal, ends_line;
-} printer;
-
-/* On a terminal control characters of the model stay out of it. */
-static void print_text(void *user, const char *text, size_t n)
-{
-    printer *to = user;
-    if (to->prompt) {
-        const char *prompt = to->prompt;
-        to->prompt = NULL;
-        print_text(to, prompt, strlen(prompt));
-    }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (to->terminal && (c < 0x20 || c == 0x7F) && c != '\n' && c != '\t') continue;
-        putchar(c);
-        to->ends_line = c == '\n';
-    }
-    fflush(stdout);
-}
-
-static bool interrupted(void *user)
-{
-    (void)user;
-    return sol_interrupted();
-}
 
 static sol_status encode_prompt(const sol_net *net, const char *text, bool special, sol_ids *ids, sol_err *err)
 {
@@ -84,9 +64,22 @@ static sol_status encode_prompt(const sol_net *net, const char *text, bool speci
     return st;
 }
 
+/* The message of the user, and of the system before it. *end: the token that ends the answer. */
+static sol_status encode_chat(const struct args *a, const sol_tokenizer *t, sol_ids *ids, int32_t *end,
+                              sol_err *err)
+{
+    sol_chat_format f;
+    sol_chat_message messages[] = {{"system", a->system}, {"user", a->prompt}};
+    int first = a->system ? 0 : 1;
+    SOL_TRY(sol_chat_format_for(&f, t, a->chat_format, err));
+    *end = sol_chat_end(&f, t);
+    return sol_talk_prompt(t, &f, messages + first, (size_t)(2 - first), ids, err);
+}
+
+/* Room for one more is behind them. */
 static sol_status find_stops(const sol_tokenizer *t, const sol_words *words, int32_t **stop, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)stop, (size_t)words->n, sizeof **stop, err);
+    sol_status st = sol_alloc_array((void **)stop, (size_t)words->n + 1, sizeof **stop, err);
     for (int i = 0; st == SOL_OK && i < words->n; i++) {
         (*stop)[i] = sol_tokenizer_find(t, words->word[i]);
         if ((*stop)[i] < 0) st = sol_fail(err, SOL_ERR_USAGE, "--stop '%s': the vocabulary has no such token", words->word[i]);
@@ -103,24 +96,29 @@ static void report(sol_program *p, const sol_net *net, const sol_generate_result
 }
 
 static sol_status generate(sol_program *p, const struct args *a, sol_net *net, const sol_ids *ids, const int32_t *stop,
-                           sol_err *err)
+                           int n_stop, sol_err *err)
 {
-    printer to = {.prompt = a->no_echo ? NULL : a->prompt, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
+    sol_printer to = {.prompt = a->no_echo || a->chat ? NULL : a->prompt, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
     int64_t room = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
     sol_generate_opts o = {
         .max_tokens = a->n ? a->n : sol_min_i64(room, 256),
         .sampler = {.temperature = (float)a->temp, .top_p = (float)a->top_p, .min_p = (float)a->min_p,
                     .repetition_penalty = (float)a->penalty, .top_k = a->top_k, .seed = (uint64_t)a->seed},
-        .repeat_window = a->window, .stop = stop, .n_stop = a->stop.n, .text = print_text, .interrupted = interrupted, .user = &to,
+        .repeat_window = a->window, .stop = stop, .n_stop = n_stop, .text = sol_talk_print,
+        .interrupted = sol_talk_interrupted, .user = &to,
     };
     sol_generate_result r;
     if (room < 1)
         return sol_fail(err, SOL_ERR_RANGE, "context overflow: the prompt has %zu tokens, the model has room for %lld", ids->n,
                         (long long)sol_net_config(net)->max_position_embeddings);
     sol_status st = sol_generate(net, ids->id, (int64_t)ids->n, &o, &r, err);
-    if (st == SOL_OK) print_text(&to, "", 0);
+    if (st == SOL_OK) sol_talk_print(&to, "", 0);
     if (to.terminal && !to.ends_line) putchar('\n');
     if (st == SOL_OK) report(p, net, &r);
+    if (st == SOL_OK && r.tokens == 0 && r.ended_by >= 0 && !a->chat &&
+        sol_tokenizer_chat_template(sol_net_tokenizer(net)))
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "the model ended the text at once: it has a chat template, by which --chat asks");
     if (st == SOL_OK || st == SOL_ERR_INTERRUPTED) sol_free(r.ids);
     return st;
 }
@@ -130,7 +128,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     struct args *a = argsp;
     sol_net *net = NULL;
     sol_ids ids = {0};
-    int32_t *stop = NULL;
+    int32_t *stop = NULL, end = -1;
     sol_interrupt_catch(false);
     if (a->temp == 0 && sol_args_given(p, "--seed|--top-k|--top-p|--min-p"))
         return sol_fail(err, SOL_ERR_USAGE, "--seed, --top-k, --top-p and --min-p have no effect with --temp 0: nothing is drawn");
@@ -139,8 +137,11 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (!sol_net_tokenizer(net))
         st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer, so that text cannot be read or written", p->word[0]);
     if (st == SOL_OK) st = find_stops(sol_net_tokenizer(net), &a->stop, &stop, err);
-    if (st == SOL_OK) st = encode_prompt(net, a->prompt, a->special, &ids, err);
-    if (st == SOL_OK) st = generate(p, a, net, &ids, stop, err);
+    if (st == SOL_OK)
+        st = a->chat ? encode_chat(a, sol_net_tokenizer(net), &ids, &end, err)
+                     : encode_prompt(net, a->prompt, a->special, &ids, err);
+    if (st == SOL_OK) stop[a->stop.n] = end; /* -1 is no token */
+    if (st == SOL_OK) st = generate(p, a, net, &ids, stop, a->stop.n + 1, err);
     sol_free(stop);
     sol_ids_free(&ids);
     sol_net_free(&net);

@@ -9,7 +9,7 @@
 
 static const char *const format_names[] = {"chatml", "llama3", "qwen3", "mistral"};
 enum { N_FORMATS = sizeof format_names / sizeof *format_names, MAX_MARKS = 3 };
-/* The tokens that a vocabulary needs for a format. */
+/* The tokens that a vocabulary needs for a format; the last one ends an answer. */
 static const char *const marks[N_FORMATS][MAX_MARKS] = {
     {"<|im_start|>", "<|im_end|>"},
     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
@@ -84,6 +84,13 @@ sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const
                             "the vocabulary has no token %s, which the chat format %s needs",
                             marks[f->kind][i], format_names[f->kind]);
     return SOL_OK;
+}
+
+int32_t sol_chat_end(const sol_chat_format *f, const sol_tokenizer *t)
+{
+    int last = 0;
+    while (last + 1 < MAX_MARKS && marks[f->kind][last + 1]) last++;
+    return sol_tokenizer_find(t, marks[f->kind][last]);
 }
 
 void sol_chat_text_free(sol_chat_text *c)

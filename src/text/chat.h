@@ -74,6 +74,9 @@ enum { SOL_CHAT_WHOLE, SOL_CHAT_OPEN };
  * role, an order of roles that the format does not have, no message at all. */
 sol_status sol_chat_render(const sol_chat_format *f, const sol_chat_message *messages, size_t n,
                            int end, sol_chat_text *c, sol_err *err);
+/* The token that ends an answer, in a vocabulary that sol_chat_format_for accepted. */
+int32_t sol_chat_end(const sol_chat_format *f, const sol_tokenizer *t);
+
 /* Appends the ids of a rendered text to *ids, and makes its ranges those of ids. The text is cut at
  * the borders of answers: a token never holds bytes of both sides, as when the model answers. */
 sol_status sol_chat_encode(sol_encoder *e, sol_chat_text *c, sol_ids *ids, sol_err *err);

@@ -59,3 +59,8 @@ expect 0 "" "$SOLERA" train "$dir/job.yaml"
 yes "no conversation" | head -n 20 >"$dir/t.txt"
 expect 2 "data.train has no answers" \
     "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/t.txt" --set run.dir="$dir/run2" --set train.seq=2
+
+# One message of a user through the template.
+expect 0 "prompt " "$SOLERA" generate "$dir/m.h5" --chat -p "hi" --system "be brief" -n 4 --temp 0
+expect 2 "the vocabulary has no token </s>" \
+    "$SOLERA" generate "$dir/m.h5" --chat --chat-format mistral -p "hi" -n 4

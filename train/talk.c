@@ -1,0 +1,49 @@
+/* A conversation as a prompt, and text as it is printed, for generate and chat. */
+#include "talk.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static sol_status encode(const sol_tokenizer *t, sol_chat_text *text, sol_ids *ids, sol_err *err)
+{
+    sol_encoder *e;
+    SOL_TRY(sol_encoder_create(&e, t, err));
+    sol_status st = sol_chat_encode(e, text, ids, err);
+    sol_encoder_free(&e);
+    return st;
+}
+
+sol_status sol_talk_prompt(const sol_tokenizer *t, const sol_chat_format *f,
+                           const sol_chat_message *messages, size_t n, sol_ids *ids, sol_err *err)
+{
+    sol_chat_text text = {0};
+    sol_status st = sol_chat_render(f, messages, n, SOL_CHAT_OPEN, &text, err);
+    if (st == SOL_OK) st = encode(t, &text, ids, err);
+    sol_chat_text_free(&text);
+    return st;
+}
+
+void sol_talk_print(void *user, const char *text, size_t n)
+{
+    sol_printer *to = user;
+    if (to->prompt) {
+        sol_printer first = {.terminal = to->terminal};
+        sol_talk_print(&first, to->prompt, strlen(to->prompt));
+        to->ends_line = first.ends_line;
+        to->prompt = NULL;
+    }
+    if (to->copy) sol_text_add(to->copy, NULL, "%.*s", (int)n, text);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (to->terminal && (c < 0x20 || c == 0x7F) && c != '\n' && c != '\t') continue;
+        putchar(c);
+        to->ends_line = c == '\n';
+    }
+    fflush(stdout);
+}
+
+bool sol_talk_interrupted(void *user)
+{
+    (void)user;
+    return sol_interrupted();
+}
