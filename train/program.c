@@ -216,6 +216,11 @@ bool sol_interrupted(void)
     return interrupted != 0;
 }
 
+void sol_interrupt_forget(void)
+{
+    interrupted = 0;
+}
+
 /* ---- the program ---- */
 
 void sol_program_init(sol_program *p)

@@ -161,5 +161,7 @@ const char *sol_count_text(double count, char *buffer);
  * away then ends nothing, while a verb whose results go to stdout is done with it. */
 void sol_interrupt_catch(bool writes_files);
 bool sol_interrupted(void);
+/* Clears the flag: what a signal was to end has ended, and the program goes on. */
+void sol_interrupt_forget(void);
 
 #endif

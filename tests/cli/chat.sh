@@ -64,3 +64,30 @@ expect 2 "data.train has no answers" \
 expect 0 "prompt " "$SOLERA" generate "$dir/m.h5" --chat -p "hi" --system "be brief" -n 4 --temp 0
 expect 2 "the vocabulary has no token </s>" \
     "$SOLERA" generate "$dir/m.h5" --chat --chat-format mistral -p "hi" -n 4
+
+# A conversation: each line is answered, and what was said before is in the next prompt.
+printf 'hi\n\nand you\n' | "$SOLERA" chat "$dir/m.h5" --system "be brief" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
+    fail "chat: $(cat "$dir/err")"
+[ "$(wc -l <"$dir/out")" -ge 2 ] || fail "chat: no two answers: $(cat "$dir/out")"
+yes "again and again" | head -n 8 | "$SOLERA" chat "$dir/m.h5" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
+    fail "chat: $(cat "$dir/err")"
+grep -q "context overflow: the conversation has .* it begins anew" "$dir/err" || fail "no overflow: $(cat "$dir/err")"
+yes "long" | head -n 99 | tr '\n' ' ' >"$dir/long"
+long() { "$SOLERA" chat "$dir/m.h5" <"$dir/long"; }
+expect 2 "context overflow: the message has" long
+"$SOLERA" import --random embedded -o "$dir/mute.h5" 2>/dev/null
+expect 2 "holds no tokenizer" "$SOLERA" chat "$dir/mute.h5"
+
+# A signal ends the answer, not the program: the line after it is answered, too.
+mkfifo "$dir/in"
+"$SOLERA" chat "$dir/m.h5" -n 2 --temp 0 <"$dir/in" >"$dir/answers" 2>"$dir/said" &
+pid=$!
+exec 3>"$dir/in"
+echo "hi" >&3
+until_true "an answer" [ -s "$dir/answers" ]
+kill -INT "$pid"
+echo "hi" >&3
+exec 3>&-
+wait "$pid" || fail "chat after a signal: $? $(cat "$dir/said")"
+pid=
+[ "$(grep -c '' "$dir/answers")" -ge 2 ] || fail "no answer behind a signal: $(cat "$dir/answers")"
