@@ -244,7 +244,8 @@ sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, s
     if (top && strcmp(top, "an object") != 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\": the value is %s, not an object", name,
                         (long long)line, top);
-    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\"%s%s%s", name, (long long)line,
+    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\"%s%s%s; `solera tokenize --format chat` reads "
+                    "conversations", name, (long long)line,
                     p.names[0] ? ": strings are under " : "", p.names,
                     p.names[0] ? "; rename one, as `jq -c '{text: .NAME}'` does" : ": {\"text\": \"...\"} is expected");
 }

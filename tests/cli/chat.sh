@@ -39,6 +39,8 @@ expect 2 "bad.jsonl:1: message 1: role 'narrator': expected system" \
     chats '{"messages": [{"role": "narrator", "content": "x"}]}'
 expect 2 "bad.jsonl:1: has the fields of Alpaca: jq -c" chats '{"instruction": "x", "output": "y"}'
 expect 2 "bad.jsonl:1: expected an object with messages" chats '{"text": "x"}'
+expect 2 "\`solera tokenize --format chat\` reads conversations" \
+    "$SOLERA" tokenize --tokenizer "$dir/m.h5" --input "$dir/c.jsonl" -o "$dir/bad.h5"
 [ ! -e "$dir/bad.h5" ] || fail "a dataset of bad lines"
 t=$golden/tokenizer.json
 expect 2 "the model has no chat template: --chat-format chatml|" \
