@@ -231,24 +231,23 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
 {
     uint64_t dims, d, type, count = 1;
     *t = (sol_gguf_tensor){0};
-    sol_status st = take_string(c, MAX_TENSOR_NAME, &t->name, "a tensor's name");
-    if (st == SOL_OK) st = take(c, 4, &dims, "a tensor's shape");
-    if (st != SOL_OK) return st;
+    SOL_TRY(take_string(c, MAX_TENSOR_NAME, &t->name, "a tensor's name"));
+    SOL_TRY(take(c, 4, &dims, "a tensor's shape"));
     int shown = (int)t->name.n;
     if (dims < 1 || dims > 4)
         return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: has %llu dimensions, expected 1 to 4", shown, t->name.at,
                         (unsigned long long)dims);
     t->n_dims = (int)dims;
     for (int i = 0; i < 4; i++) t->dim[i] = 1;
-    for (int i = 0; st == SOL_OK && i < t->n_dims; i++) {
-        st = take(c, 8, &d, "a tensor's shape");
-        if (st == SOL_OK && (d == 0 || d > INT64_MAX || __builtin_mul_overflow(count, d, &count)))
-            return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: dimension %d is not a size", shown, t->name.at, i);
+    for (int i = 0; i < t->n_dims; i++) {
+        SOL_TRY(take(c, 8, &d, "a tensor's shape"));
+        if (d == 0 || d > INT64_MAX || __builtin_mul_overflow(count, d, &count))
+            return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: dimension %d is not a size",
+                            shown, t->name.at, i);
         t->dim[i] = (int64_t)d;
     }
-    if (st == SOL_OK) st = take(c, 4, &type, "a tensor's type");
-    if (st == SOL_OK) st = take(c, 8, &t->offset, "a tensor's place");
-    if (st != SOL_OK) return st;
+    SOL_TRY(take(c, 4, &type, "a tensor's type"));
+    SOL_TRY(take(c, 8, &t->offset, "a tensor's place"));
     t->type = sol_ggml_type_of((uint32_t)type);
     if (!t->type || !t->type->decode)
         return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu; read are %s", shown, t->name.at,
@@ -356,22 +355,21 @@ sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err
     cursor c = {data, size, 4, err};
     uint64_t version, tensors, values, alignment = 32;
     if (size < 24 || memcmp(data, "GGUF", 4) != 0) return sol_fail(err, SOL_ERR_FORMAT, "is not a GGUF file");
-    sol_status st = take(&c, 4, &version, "the header");
-    if (st == SOL_OK) st = check_version(version, err);
-    if (st == SOL_OK) st = take_count(&c, 24, &tensors, "tensors");
-    if (st == SOL_OK) st = take_count(&c, 13, &values, "metadata values");
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->value, values, sizeof *g->value, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&g->tensor, tensors, sizeof *g->tensor, err);
-    for (; st == SOL_OK && g->n_values < values; g->n_values += st == SOL_OK) st = take_value(&c, &g->value[g->n_values]);
-    if (st != SOL_OK) return st;
+    SOL_TRY(take(&c, 4, &version, "the header"));
+    SOL_TRY(check_version(version, err));
+    SOL_TRY(take_count(&c, 24, &tensors, "tensors"));
+    SOL_TRY(take_count(&c, 13, &values, "metadata values"));
+    SOL_TRY(sol_alloc_array((void **)&g->value, values, sizeof *g->value, err));
+    SOL_TRY(sol_alloc_array((void **)&g->tensor, tensors, sizeof *g->tensor, err));
+    for (; g->n_values < values; g->n_values++) SOL_TRY(take_value(&c, &g->value[g->n_values]));
     if (g->n_values) qsort(g->value, g->n_values, sizeof *g->value, by_key);
     for (size_t i = 1; i < g->n_values; i++)
         if (by_key(&g->value[i - 1], &g->value[i]) == 0)
             return sol_fail(err, SOL_ERR_FORMAT, "%.*s: is there twice", g->value[i].key.n < 80 ? (int)g->value[i].key.n : 80,
                             g->value[i].key.at);
-    st = read_alignment(g, &alignment, err);
-    for (; st == SOL_OK && g->n_tensors < tensors; g->n_tensors += st == SOL_OK) st = take_tensor(&c, &g->tensor[g->n_tensors]);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_alignment(g, &alignment, err));
+    for (; g->n_tensors < tensors; g->n_tensors++)
+        SOL_TRY(take_tensor(&c, &g->tensor[g->n_tensors]));
     return place_tensors(g, sol_round_up_size(c.at, alignment), alignment, size, err);
 }
 
@@ -440,13 +438,12 @@ static sol_status open_parts(sol_gguf *g, sol_err *err)
     if (stem_length(g->path, parts) < 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is part 1 of %" PRId64 ": the parts must be named NAME-00001-of-%05" PRId64 ".gguf and so on, or "
                         "be merged with `llama-gguf-split --merge`", g->path, parts, parts);
-    sol_status st = sol_alloc_array((void **)&g->part, (size_t)parts - 1, sizeof *g->part, err);
-    for (int64_t i = 1; st == SOL_OK && i < parts; i++) st = open_part(g, i, parts, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&g->part, (size_t)parts - 1, sizeof *g->part, err));
+    for (int64_t i = 1; i < parts; i++) SOL_TRY(open_part(g, i, parts, err));
     if (split_number(g, "split.tensors.count", (int64_t)g->n_tensors) != (int64_t)g->n_tensors)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: its %" PRId64 " parts have %zu tensors, not as many as split.tensors.count says", g->path, parts,
                         g->n_tensors);
-    st = sort_by_name(g, err);
+    sol_status st = sort_by_name(g, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", g->path);
 }
 

@@ -418,15 +418,16 @@ static sol_status check_family(const gguf_writer *w, sol_err *err)
 
 static sol_status check_fit(gguf_writer *w, sol_err *err)
 {
-    sol_status st = check_family(w, err);
-    if (st != SOL_OK) return st;
+    const sol_model *table = w->view.table;
+    SOL_TRY(check_family(w, err));
     if (!w->view.tokenizer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
-    for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = check_width(w, &w->view.table->params[i], err);
-    for (int i = 0; st == SOL_OK && w->linear->ternary && i < w->view.table->n_plain; i++)
-        st = check_ternary(w, &w->view.table->params[i], err);
-    w->permute = w->linear->id == SOL_GGML_STQ1_0 && w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
-    return st == SOL_OK && w->linear->id == SOL_GGML_STQ1_0 ? check_stq(w, err) : st;
+    for (int i = 0; i < table->n_plain; i++) SOL_TRY(check_width(w, &table->params[i], err));
+    if (w->linear->ternary)
+        for (int i = 0; i < table->n_plain; i++) SOL_TRY(check_ternary(w, &table->params[i], err));
+    if (w->linear->id != SOL_GGML_STQ1_0) return SOL_OK;
+    w->permute = w->view.quant.layout == SOL_LAYOUT_CONTIGUOUS;
+    return check_stq(w, err);
 }
 
 /* ---- data ---- */
@@ -511,29 +512,32 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
 {
     const sol_param *p = &w->view.table->params[index];
     int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows : PIECE / p->cols > 1 ? PIECE / p->cols : 1;
-    sol_status st = sol_view_begin(&w->view, index, err);
-    for (int64_t from = 0; st == SOL_OK && from < p->rows; from += step) {
+    const sol_import_progress *progress = &w->o->progress;
+    SOL_TRY(sol_view_begin(&w->view, index, err));
+    for (int64_t from = 0; from < p->rows; from += step) {
         int64_t n = sol_min_i64(p->rows - from, step);
-        st = sol_view_next(&w->view, w->rows, n, err);
-        for (int64_t r = 0; st == SOL_OK && r < n; r++)
-            st = write_row(w, p, type_of(w, p), w->rows + source_row(w, p, r) * p->cols, err);
+        SOL_TRY(sol_view_next(&w->view, w->rows, n, err));
+        for (int64_t r = 0; r < n; r++) {
+            const float *row = w->rows + source_row(w, p, r) * p->cols;
+            SOL_TRY(write_row(w, p, type_of(w, p), row, err));
+        }
         w->done += n * p->cols;
-        if (st == SOL_OK && w->o->progress.show && !w->o->progress.show(w->o->progress.user, p->name, w->done, w->view.table->n_weights))
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "export interrupted");
+        if (progress->show &&
+            !progress->show(progress->user, p->name, w->done, w->view.table->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "export interrupted");
     }
-    return st == SOL_OK ? pad(w, err) : st;
+    return pad(w, err);
 }
 
 static sol_status write_freqs(gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
-    sol_status st = SOL_OK;
     if (!has_rope_table(c)) return pad(w, err);
-    for (int64_t i = 0; st == SOL_OK && i < c->head_dim / 2; i++, w->at += 4) {
+    for (int64_t i = 0; i < c->head_dim / 2; i++, w->at += 4) {
         float x = (float)sol_gguf_rope_divisor(c, i);
-        st = sol_out_write(&w->out, w->at, &x, 4, err);
+        SOL_TRY(sol_out_write(&w->out, w->at, &x, 4, err));
     }
-    return st == SOL_OK ? pad(w, err) : st;
+    return pad(w, err);
 }
 
 static sol_status alloc_rows(gguf_writer *w, sol_err *err)
@@ -550,25 +554,30 @@ static sol_status alloc_rows(gguf_writer *w, sol_err *err)
     return sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err);
 }
 
+static sol_status write_all(gguf_writer *w, const blob *header, sol_err *err)
+{
+    SOL_TRY(sol_out_open(&w->out, &w->replace, err));
+    SOL_TRY(sol_out_write(&w->out, 0, header->data, header->n, err));
+    w->at = header->n;
+    for (int i = 0; i < w->view.table->n_plain; i++) SOL_TRY(write_param(w, i, err));
+    return write_freqs(w, err);
+}
+
 static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
 {
     blob header = {0};
     uint64_t data = 0;
-    bool begun = false;
     sol_status st = make_header(w, &header, &data, err);
     w->predicted = header.n + data;
     if (st == SOL_OK) st = alloc_rows(w, err);
     if (st == SOL_OK) st = sol_replace_begin(&w->replace, path, w->predicted, err);
-    begun = st == SOL_OK;
-    if (st == SOL_OK) st = sol_out_open(&w->out, &w->replace, err);
-    if (st == SOL_OK) st = sol_out_write(&w->out, 0, header.data, header.n, err);
-    w->at = header.n;
-    for (int i = 0; st == SOL_OK && i < w->view.table->n_plain; i++) st = write_param(w, i, err);
-    if (st == SOL_OK) st = write_freqs(w, err);
-    sol_status closed = sol_out_close(&w->out, st == SOL_OK ? err : NULL);
-    if (st == SOL_OK) st = closed;
-    if (st == SOL_OK) st = sol_replace_commit(&w->replace, err);
-    if (st != SOL_OK && begun) sol_replace_abort(&w->replace);
+    if (st == SOL_OK) {
+        st = write_all(w, &header, err);
+        sol_status closed = sol_out_close(&w->out, st == SOL_OK ? err : NULL);
+        if (st == SOL_OK) st = closed;
+        if (st == SOL_OK) st = sol_replace_commit(&w->replace, err);
+        if (st != SOL_OK) sol_replace_abort(&w->replace);
+    }
     sol_free(header.data);
     return st;
 }

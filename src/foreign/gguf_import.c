@@ -380,34 +380,53 @@ static bool is_known(const sol_model *table, const sol_gguf_tensor *t)
     return false;
 }
 
+static sol_status place_param(const sol_source *s, gguf_source *f, const sol_param *p, int index,
+                              sol_err *err)
+{
+    char name[SOL_PARAM_NAME];
+    sol_role_gguf_name(p->role, p->layer, name);
+    const sol_gguf_tensor *t = sol_gguf_tensor_named(&f->g, name);
+    if (!t) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, name);
+    if (t->dim[0] != p->cols || t->dim[1] != p->rows || t->dim[2] != 1 || t->dim[3] != 1)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: %s: has shape [%" PRId64 ", %" PRId64 ", %" PRId64
+                        "], expected [%" PRId64 ", %" PRId64 "]",
+                        s->path, name, t->dim[0], t->dim[1], t->dim[2], p->cols, p->rows);
+    f->tensor[index] = t;
+    return SOL_OK;
+}
+
+static sol_status check_known(const sol_source *s, const gguf_source *f, const sol_model *table,
+                              sol_err *err)
+{
+    for (size_t i = 0; i < f->g.n_tensors; i++)
+        if (!is_known(table, &f->g.tensor[i]))
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "%s: tensor %.*s is not a part of the %s models that are computed",
+                            s->path, (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at,
+                            sol_family_of(&s->config)->model_type);
+    return SOL_OK;
+}
+
+static sol_status place_table(sol_source *s, gguf_source *f, const sol_model *table, sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err));
+    s->dtype = SOL_BF16;
+    for (int i = 0; i < table->n_params; i++) {
+        const sol_param *p = &table->params[i];
+        SOL_TRY(place_param(s, f, p, i, err));
+        bool is_bf16 = f->tensor[i]->type->id == SOL_GGML_BF16;
+        if (!is_bf16 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
+    }
+    if ((size_t)table->n_params < f->g.n_tensors) return check_known(s, f, table, err);
+    return SOL_OK;
+}
+
 static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
 {
-    sol_model *table = NULL;
-    size_t found = 0;
-    char name[SOL_PARAM_NAME];
-    sol_status st = sol_model_describe(&table, &s->config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
-    s->dtype = SOL_BF16;
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++, found++) {
-        const sol_param *p = &table->params[i];
-        const sol_gguf_tensor *t = sol_gguf_tensor_named(&f->g, sol_role_gguf_name(p->role, p->layer, name));
-        if (!t) {
-            st = sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s", s->path, name);
-        } else if (t->dim[0] != p->cols || t->dim[1] != p->rows || t->dim[2] != 1 || t->dim[3] != 1) {
-            st = sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape [%" PRId64 ", %" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]",
-                          s->path, name, t->dim[0], t->dim[1], t->dim[2], p->cols, p->rows);
-        } else {
-            f->tensor[i] = t;
-            if (t->type->id != SOL_GGML_BF16 && !sol_param_is_vector(p)) s->dtype = SOL_F32;
-        }
-    }
-    if (found < f->g.n_tensors)
-        for (size_t i = 0; st == SOL_OK && i < f->g.n_tensors; i++)
-            if (!is_known(table, &f->g.tensor[i]))
-                st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                              "%s: tensor %.*s is not a part of the %s models that are computed",
-                              s->path, (int)f->g.tensor[i].name.n, f->g.tensor[i].name.at,
-                              sol_family_of(&s->config)->model_type);
+    sol_model *table;
+    SOL_TRY(sol_model_describe(&table, &s->config, SOL_F32, err));
+    sol_status st = place_table(s, f, table, err);
     sol_model_free(&table);
     return st;
 }

@@ -325,14 +325,14 @@ static sol_status read_eos(const char *path, const json_t *root, sol_model_confi
     sol_model_config found = {.eos_token_id = -1};
     const json_t *v = json_object_get(root, key);
     size_t n = json_is_array(v) ? json_array_size(v) : v && !json_is_null(v);
-    sol_status st = SOL_OK;
-    for (size_t i = 0; st == SOL_OK && i < n; i++) {
-        int64_t id = -1;
-        st = get_id(path, key, json_is_array(v) ? json_array_get(v, i) : v, c->vocab_size, &id, err);
-        if (st == SOL_OK) st = sol_model_add_eos(&found, id, err); /* some configurations say -1 for none */
-        if (st == SOL_ERR_UNSUPPORTED) sol_err_prefix(err, st, "%s: %s", path, key);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = -1; /* some configurations say -1 for none */
+        const json_t *one = json_is_array(v) ? json_array_get(v, i) : v;
+        SOL_TRY(get_id(path, key, one, c->vocab_size, &id, err));
+        sol_status st = sol_model_add_eos(&found, id, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", path, key);
     }
-    if (st != SOL_OK || found.eos_token_id < 0) return st;
+    if (found.eos_token_id < 0) return SOL_OK;
     c->eos_token_id = found.eos_token_id;
     c->n_more_eos = found.n_more_eos;
     memcpy(c->more_eos, found.more_eos, sizeof c->more_eos);
@@ -345,9 +345,9 @@ sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_conf
     const json_t *v = json_object_get(root, key);
     int64_t id = -1;
     if (json_is_array(v)) v = json_array_get(v, 0);
-    sol_status st = v && !json_is_null(v) ? get_id(path, key, v, c->vocab_size, &id, err) : SOL_OK;
+    if (v && !json_is_null(v)) SOL_TRY(get_id(path, key, v, c->vocab_size, &id, err));
     if (id >= 0) c->bos_token_id = id;
-    return st == SOL_OK ? read_eos(path, root, c, err) : st;
+    return read_eos(path, root, c, err);
 }
 
 sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
@@ -356,31 +356,28 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
     int64_t heads = 0;
     const sol_family_row *f = NULL;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
-    sol_status st = check_supported(path, root, &f, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_supported(path, root, &f, err));
     sol_family_apply(f, c);
     c->tie_word_embeddings = f->tied;
-    if (st == SOL_OK) st = get_int(path, root, "vocab_size", INT64_MIN, &c->vocab_size, err);
-    if (st == SOL_OK) st = get_int(path, root, "hidden_size", INT64_MIN, &c->hidden_size, err);
-    if (st == SOL_OK) st = get_int(path, root, "intermediate_size", INT64_MIN, &c->intermediate_size, err);
-    if (st == SOL_OK) st = get_int(path, root, "num_hidden_layers", INT64_MIN, &c->num_hidden_layers, err);
-    if (st == SOL_OK) st = get_int(path, root, "num_attention_heads", INT64_MIN, &heads, err);
-    if (st == SOL_OK) st = get_int(path, root, "num_key_value_heads", heads, &c->num_key_value_heads, err);
+    SOL_TRY(get_int(path, root, "vocab_size", INT64_MIN, &c->vocab_size, err));
+    SOL_TRY(get_int(path, root, "hidden_size", INT64_MIN, &c->hidden_size, err));
+    SOL_TRY(get_int(path, root, "intermediate_size", INT64_MIN, &c->intermediate_size, err));
+    SOL_TRY(get_int(path, root, "num_hidden_layers", INT64_MIN, &c->num_hidden_layers, err));
+    SOL_TRY(get_int(path, root, "num_attention_heads", INT64_MIN, &heads, err));
+    SOL_TRY(get_int(path, root, "num_key_value_heads", heads, &c->num_key_value_heads, err));
     int64_t head_dim = f->head_dim;
     if (head_dim == 0 && heads > 0) head_dim = c->hidden_size / heads;
-    if (st == SOL_OK) st = get_int(path, root, "head_dim", head_dim, &c->head_dim, err);
-    if (st == SOL_OK)
-        st = get_int(path, root, "max_position_embeddings", f->positions,
-                     &c->max_position_embeddings, err);
-    if (st == SOL_OK) st = get_real(path, root, "rms_norm_eps", 1e-6, &c->rms_norm_eps, err);
-    if (st == SOL_OK) st = get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err);
-    if (st == SOL_OK) st = read_rope(path, root, c, note, err);
-    if (st == SOL_OK) st = read_window(path, root, f, c, err);
-    if (st == SOL_OK) st = read_nope(path, root, f, c, err);
+    SOL_TRY(get_int(path, root, "head_dim", head_dim, &c->head_dim, err));
+    SOL_TRY(get_int(path, root, "max_position_embeddings", f->positions,
+                    &c->max_position_embeddings, err));
+    SOL_TRY(get_real(path, root, "rms_norm_eps", 1e-6, &c->rms_norm_eps, err));
+    SOL_TRY(get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err));
+    SOL_TRY(read_rope(path, root, c, note, err));
+    SOL_TRY(read_window(path, root, f, c, err));
+    SOL_TRY(read_nope(path, root, f, c, err));
     c->num_attention_heads = heads;
-    if (st == SOL_OK) st = sol_hf_token_ids(path, root, c, err);
-    if (st != SOL_OK) return st;
-    st = sol_model_config_check(c, err);
+    SOL_TRY(sol_hf_token_ids(path, root, c, err));
+    sol_status st = sol_model_config_check(c, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", path);
 }
 

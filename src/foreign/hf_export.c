@@ -81,33 +81,40 @@ static sol_status write_param(folder *f, int index, sol_err *err)
 {
     const sol_param *p = &f->view.table->params[index];
     int64_t step = PIECE / p->cols > 1 ? PIECE / p->cols : 1;
-    sol_status st = sol_view_begin(&f->view, index, err);
-    for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
-        int64_t n = sol_min_i64(p->rows - row, step);
-        size_t bytes = (size_t)(n * p->cols) * sol_dtype_size(f->dtype);
-        st = sol_view_next(&f->view, f->rows, n, err);
-        if (st == SOL_OK)
-            st = sol_part_refuse_beyond(p->name, f->rows, n * p->cols, sol_dtype_name(f->dtype), sol_dtype_most(f->dtype), err);
-        if (st != SOL_OK) break;
-        sol_convert(f->bytes, f->dtype, f->rows, SOL_F32, n * p->cols);
-        st = sol_out_write(&f->out, f->at, f->bytes, bytes, err);
+    SOL_TRY(sol_view_begin(&f->view, index, err));
+    for (int64_t row = 0; row < p->rows; row += step) {
+        int64_t rows = sol_min_i64(p->rows - row, step), n = rows * p->cols;
+        size_t bytes = (size_t)n * sol_dtype_size(f->dtype);
+        SOL_TRY(sol_view_next(&f->view, f->rows, rows, err));
+        SOL_TRY(sol_part_refuse_beyond(p->name, f->rows, n, sol_dtype_name(f->dtype),
+                                       sol_dtype_most(f->dtype), err));
+        sol_convert(f->bytes, f->dtype, f->rows, SOL_F32, n);
+        SOL_TRY(sol_out_write(&f->out, f->at, f->bytes, bytes, err));
         f->at += bytes;
-        f->done += n * p->cols;
-        if (st == SOL_OK && f->progress && !f->progress->show(f->progress->user, p->name, f->done, f->view.table->n_weights))
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "%s: export interrupted", f->dir);
+        f->done += n;
+        if (f->progress && !f->progress->show(f->progress->user, p->name, f->done,
+                                              f->view.table->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: export interrupted", f->dir);
     }
-    return st;
+    return SOL_OK;
+}
+
+static sol_status write_all(folder *f, sol_err *err)
+{
+    int n = sol_model_plain_params(f->view.table);
+    int64_t widest = PIECE;
+    for (int i = 0; i < n; i++)
+        if (f->view.table->params[i].cols > widest) widest = f->view.table->params[i].cols;
+    SOL_TRY(sol_alloc_array((void **)&f->rows, (size_t)widest, sizeof *f->rows, err));
+    SOL_TRY(sol_alloc_array(&f->bytes, (size_t)widest, 4, err));
+    SOL_TRY(begin_weights(f, err));
+    for (int i = 0; i < n; i++) SOL_TRY(write_param(f, i, err));
+    return SOL_OK;
 }
 
 static sol_status write_weights(folder *f, sol_err *err)
 {
-    int64_t most = PIECE;
-    for (int i = 0; i < sol_model_plain_params(f->view.table); i++)
-        if (f->view.table->params[i].cols > most) most = f->view.table->params[i].cols;
-    sol_status st = sol_alloc_array((void **)&f->rows, (size_t)most, sizeof *f->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array(&f->bytes, (size_t)most, 4, err);
-    if (st == SOL_OK) st = begin_weights(f, err);
-    for (int i = 0; st == SOL_OK && i < sol_model_plain_params(f->view.table); i++) st = write_param(f, i, err);
+    sol_status st = write_all(f, err);
     sol_status closed = sol_out_close(&f->out, st == SOL_OK ? err : NULL);
     if (st == SOL_OK) st = closed;
     if (st == SOL_OK) st = sol_replace_commit(&f->replace, err);

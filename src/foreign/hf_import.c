@@ -204,21 +204,34 @@ static sol_status read_elements(const hf_source *f, int where, const sol_st_tens
     return SOL_OK;
 }
 
-static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2], const int where[2], bool *same, sol_err *err)
+enum { COMPARE_STEP = 1 << 16 };
+
+/* Whether two tensors of one shape hold the same values; part: COMPARE_STEP elements each of the
+ * one, the other and what was read. */
+static sol_status compare(const hf_source *f, const sol_st_tensor *const x[2], const int where[2],
+                          float *const part[3], bool *same, sol_err *err)
 {
-    enum { STEP = 1 << 16 };
-    float *part[3] = {NULL};
     int64_t n = sol_shape_count(&x[0]->shape);
-    sol_status st = SOL_OK;
+    *same = true;
+    for (int64_t at = 0; *same && at < n; at += COMPARE_STEP) {
+        int64_t count = sol_min_i64(n - at, COMPARE_STEP);
+        for (int i = 0; i < 2; i++)
+            SOL_TRY(read_elements(f, where[i], x[i], at, count, part[2], part[i], err));
+        *same = memcmp(part[0], part[1], (size_t)count * sizeof(float)) == 0;
+    }
+    return SOL_OK;
+}
+
+static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2],
+                              const int where[2], bool *same, sol_err *err)
+{
+    float *memory;
     *same = sol_shape_equal(&x[0]->shape, &x[1]->shape) && x[0]->readable && x[1]->readable;
     if (!*same) return SOL_OK;
-    for (int i = 0; st == SOL_OK && i < 3; i++) st = sol_alloc_array((void **)&part[i], STEP, sizeof(float), err);
-    for (int64_t at = 0; st == SOL_OK && *same && at < n; at += STEP) {
-        int64_t count = sol_min_i64(n - at, STEP);
-        for (int i = 0; st == SOL_OK && i < 2; i++) st = read_elements(f, where[i], x[i], at, count, part[2], part[i], err);
-        *same = st == SOL_OK && memcmp(part[0], part[1], (size_t)count * sizeof(float)) == 0;
-    }
-    for (int i = 0; i < 3; i++) sol_free(part[i]);
+    SOL_TRY(sol_alloc_array((void **)&memory, 3 * COMPARE_STEP, sizeof *memory, err));
+    float *const part[3] = {memory, memory + COMPARE_STEP, memory + 2 * COMPARE_STEP};
+    sol_status st = compare(f, x, where, part, same, err);
+    sol_free(memory);
     return st;
 }
 
@@ -240,26 +253,32 @@ static sol_status untie_other_head(sol_source *s, sol_err *err)
     return SOL_OK;
 }
 
+static sol_status place_table(sol_source *s, hf_source *f, const sol_model *table, sol_err *err)
+{
+    size_t n = (size_t)table->n_params;
+    SOL_TRY(sol_alloc_array((void **)&f->tensor, n, sizeof *f->tensor, err));
+    SOL_TRY(sol_alloc_array((void **)&f->where, n, sizeof *f->where, err));
+    SOL_TRY(check_strangers(s, table, err));
+    s->dtype = SOL_BF16;
+    for (int i = 0; i < table->n_params; i++) {
+        SOL_TRY(place_param(s, f, &table->params[i], i, err));
+        if (f->tensor[i]->type != SOL_BF16) s->dtype = SOL_F32;
+    }
+    return SOL_OK;
+}
+
 static sol_status place_params(sol_source *s, sol_err *err)
 {
     hf_source *f = s->impl;
-    sol_model *table = NULL;
+    sol_model *table;
     size_t tensors = 0;
-    sol_status st = s->config.tie_word_embeddings ? untie_other_head(s, err) : SOL_OK;
-    if (st != SOL_OK) return st;
+    if (s->config.tie_word_embeddings) SOL_TRY(untie_other_head(s, err));
     for (int i = 0; i < f->n_shards; i++) tensors += f->shard[i].n;
     if ((size_t)s->config.num_hidden_layers > tensors)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: config.json has %lld layers, the weights only %zu tensors", s->path,
                         (long long)s->config.num_hidden_layers, tensors);
-    st = sol_model_describe(&table, &s->config, SOL_F32, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&f->tensor, (size_t)table->n_params, sizeof *f->tensor, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&f->where, (size_t)table->n_params, sizeof *f->where, err);
-    if (st == SOL_OK) st = check_strangers(s, table, err);
-    s->dtype = SOL_BF16;
-    for (int i = 0; st == SOL_OK && i < table->n_params; i++) {
-        st = place_param(s, f, &table->params[i], i, err);
-        if (st == SOL_OK && f->tensor[i]->type != SOL_BF16) s->dtype = SOL_F32;
-    }
+    SOL_TRY(sol_model_describe(&table, &s->config, SOL_F32, err));
+    sol_status st = place_table(s, f, table, err);
     sol_model_free(&table);
     return st;
 }
@@ -346,18 +365,20 @@ static sol_status read_config(sol_source *s, sol_err *err)
     char path[SOL_PATH_MAX];
     json_t *root;
     const char *note;
-    sol_status st = join(path, s->path, "adapter_config.json", err);
-    if (st == SOL_OK && sol_file_exists(path))
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                      "%s: the folder holds an adapter: merge it into its model (merge_and_unload), and import that", path);
-    if (st == SOL_OK) st = join(path, s->path, "config.json", err);
-    if (st == SOL_OK) st = sol_hf_read_json(path, MAX_JSON, &root, err);
-    if (st != SOL_OK) return st;
-    st = sol_hf_config(path, root, &s->config, &note, err);
+    SOL_TRY(join(path, s->path, "adapter_config.json", err));
+    if (sol_file_exists(path))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: the folder holds an adapter: merge it into its model "
+                        "(merge_and_unload), and import that",
+                        path);
+    SOL_TRY(join(path, s->path, "config.json", err));
+    SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
+    sol_status st = sol_hf_config(path, root, &s->config, &note, err);
     json_decref(root);
-    if (st == SOL_OK && note) sol_source_note(s, note);
-    if (st == SOL_OK) st = read_generation(s, err);
-    return st == SOL_OK ? read_template(s, err) : st;
+    if (st != SOL_OK) return st;
+    if (note) sol_source_note(s, note);
+    SOL_TRY(read_generation(s, err));
+    return read_template(s, err);
 }
 
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err)

@@ -158,22 +158,30 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     return SOL_OK;
 }
 
+static sol_status read_model(sol_source *s, sol_model **model, reader *r, sol_err *err)
+{
+    SOL_TRY(load_tokenizer(s, err));
+    SOL_TRY(sol_model_create(model, &s->config, SOL_F32, err));
+    sol_model *m = *model;
+    int64_t elements = piece_elements(s, m);
+    SOL_TRY(reader_create(r, elements, err));
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        int64_t step = piece_rows(s, p, elements);
+        for (int64_t row = 0; row < p->rows; row += step) {
+            int64_t n = sol_min_i64(p->rows - row, step);
+            float *to = sol_model_f32(m, p) + row * p->cols;
+            SOL_TRY(read_piece(s, i, p, row, n, r, SOL_F32, to, err));
+        }
+    }
+    return SOL_OK;
+}
+
 sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err)
 {
     reader r = {0};
     *f = (sol_model_file){0};
-    sol_status st = load_tokenizer(s, err);
-    if (st == SOL_OK) st = sol_model_create(&f->model, &s->config, SOL_F32, err);
-    int64_t elements = st == SOL_OK ? piece_elements(s, f->model) : 0;
-    if (st == SOL_OK) st = reader_create(&r, elements, err);
-    for (int i = 0; st == SOL_OK && i < f->model->n_params; i++) {
-        const sol_param *p = &f->model->params[i];
-        int64_t step = piece_rows(s, p, elements);
-        for (int64_t row = 0; st == SOL_OK && row < p->rows; row += step) {
-            int64_t n = sol_min_i64(p->rows - row, step);
-            st = read_piece(s, i, p, row, n, &r, SOL_F32, sol_model_f32(f->model, p) + row * p->cols, err);
-        }
-    }
+    sol_status st = read_model(s, &f->model, &r, err);
     reader_free(&r);
     f->tokenizer = s->tokenizer;
     s->tokenizer = NULL;
@@ -232,15 +240,17 @@ static void next_batch(transfer *t, batch *b)
     }
 }
 
-static void write_batch(transfer *t, const batch *b)
+/* A failure is left in t->write_err, too. */
+static sol_status write_batch(transfer *t, const batch *b)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < b->n_pieces; i++) {
+    for (int i = 0; i < b->n_pieces; i++) {
         const piece *x = &b->piece[i];
         int64_t count = x->n * t->table->params[x->param].cols;
-        st = sol_params_put(&t->params, x->param, b->data + (size_t)x->at * sol_dtype_size(t->dtype), t->dtype, count, &t->write_err);
+        const char *from = b->data + (size_t)x->at * sol_dtype_size(t->dtype);
+        SOL_TRY(sol_params_put(&t->params, x->param, from, t->dtype, count, &t->write_err));
         t->done += count;
     }
+    return SOL_OK;
 }
 
 static sol_status read_in_batch(const transfer *t, batch *b, int i, int thread)
@@ -259,6 +269,12 @@ static void run_tile(void *arg, int64_t tile, int thread)
         write_batch(t, t->writing);
 }
 
+static sol_status read_batch(const transfer *t, batch *b, int thread)
+{
+    for (int i = 0; i < b->n_pieces; i++) SOL_TRY(read_in_batch(t, b, i, thread));
+    return SOL_OK;
+}
+
 /* Tile 0 reads the tokenizer; until it is there, tile 1 reads and writes on its own. With one thread it finds nothing to wait for. */
 static void run_first_tile(void *arg, int64_t tile, int thread)
 {
@@ -269,12 +285,10 @@ static void run_first_tile(void *arg, int64_t tile, int thread)
         return;
     }
     batch *b = t->reading = &t->batch[0];
-    sol_status st = SOL_OK;
-    while (st == SOL_OK && !t->write_err.status && !atomic_load(&t->tokenizer_done)) {
+    while (!atomic_load(&t->tokenizer_done)) {
         next_batch(t, b);
-        for (int i = 0; st == SOL_OK && i < b->n_pieces; i++) st = read_in_batch(t, b, i, thread);
-        if (st == SOL_OK) write_batch(t, b);
         if (b->n_pieces == 0) break;
+        if (read_batch(t, b, thread) != SOL_OK || write_batch(t, b) != SOL_OK) break;
     }
 }
 
@@ -291,32 +305,34 @@ static sol_status step_status(const transfer *t, sol_err *err)
 static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress, sol_err *err)
 {
     sol_pool_run(pool, 2, run_first_tile, t);
-    sol_status st = step_status(t, err);
+    SOL_TRY(step_status(t, err));
     t->reading = NULL;
-    for (int step = 0; st == SOL_OK; step++) {
+    for (int step = 0;; step++) {
         t->writing = t->reading;
         t->reading = &t->batch[step % 2];
         next_batch(t, t->reading);
         if (t->reading->n_pieces == 0) t->reading = NULL;
-        if (!t->reading && !t->writing) break;
+        if (!t->reading && !t->writing) return SOL_OK;
         sol_pool_run(pool, FIRST_READ_TILE + (t->reading ? t->reading->n_pieces : 0), run_tile, t);
-        st = step_status(t, err);
-        const char *name = t->table->params[(t->writing ? t->writing : t->reading)->piece[0].param].name;
-        if (st == SOL_OK && progress && !progress->show(progress->user, name, t->done, t->table->n_weights))
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "%s: import interrupted", t->s->path);
+        SOL_TRY(step_status(t, err));
+        const batch *shown = t->writing ? t->writing : t->reading;
+        const char *name = t->table->params[shown->piece[0].param].name;
+        if (progress && !progress->show(progress->user, name, t->done, t->table->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: import interrupted", t->s->path);
     }
-    return st;
 }
 
 static sol_status alloc_transfer(transfer *t, int threads, sol_err *err)
 {
     t->elements = piece_elements(t->s, t->table);
     t->capacity = t->elements > BATCH_PIECES * PIECE ? t->elements : BATCH_PIECES * PIECE;
-    sol_status st = sol_alloc_array((void **)&t->reader, (size_t)threads, sizeof *t->reader, err);
-    for (; st == SOL_OK && t->n_readers < threads; t->n_readers++) st = reader_create(&t->reader[t->n_readers], t->elements, err);
-    for (int i = 0; st == SOL_OK && i < 2; i++)
-        st = sol_alloc_array((void **)&t->batch[i].data, (size_t)t->capacity, sol_dtype_size(t->dtype), err);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&t->reader, (size_t)threads, sizeof *t->reader, err));
+    while (t->n_readers < threads)
+        SOL_TRY(reader_create(&t->reader[t->n_readers++], t->elements, err));
+    for (int i = 0; i < 2; i++)
+        SOL_TRY(sol_alloc_array((void **)&t->batch[i].data, (size_t)t->capacity,
+                                sol_dtype_size(t->dtype), err));
+    return SOL_OK;
 }
 
 static void free_transfer(transfer *t)
@@ -328,22 +344,30 @@ static void free_transfer(transfer *t)
     sol_model_free(&t->table);
 }
 
+static sol_status write_file(transfer *t, const char *path, sol_pool *pool,
+                             const sol_import_progress *progress, sol_part_blob *tokenizer,
+                             sol_err *err)
+{
+    const sol_source *s = t->s;
+    SOL_TRY(sol_model_describe(&t->table, &s->config, t->dtype, err));
+    SOL_TRY(alloc_transfer(t, sol_pool_threads(pool), err));
+    SOL_TRY(sol_h5_create(&t->w, path, SOL_FORMAT_CHECKPOINT, err));
+    SOL_TRY(sol_part_put_root(t->w, NULL, 0, 0, err));
+    SOL_TRY(sol_part_put_config(t->w, &s->config, err));
+    SOL_TRY(sol_params_declare(&t->params, t->w, t->table, t->dtype, err));
+    SOL_TRY(sol_h5_begin(t->w, err));
+    SOL_TRY(copy_params(t, pool, progress, err));
+    SOL_TRY(sol_part_put_tokenizer(t->w, s->tokenizer, tokenizer, err));
+    SOL_TRY(sol_h5_begin(t->w, err));
+    return sol_part_fill(t->w, tokenizer, err);
+}
+
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
                               int64_t *weights, sol_err *err)
 {
     transfer t = {.s = s, .dtype = dtype};
     sol_part_blob tokenizer = {0};
-    sol_status st = sol_model_describe(&t.table, &s->config, dtype, err);
-    if (st == SOL_OK) st = alloc_transfer(&t, sol_pool_threads(pool), err);
-    if (st == SOL_OK) st = sol_h5_create(&t.w, path, SOL_FORMAT_CHECKPOINT, err);
-    if (st == SOL_OK) st = sol_part_put_root(t.w, NULL, 0, 0, err);
-    if (st == SOL_OK) st = sol_part_put_config(t.w, &s->config, err);
-    if (st == SOL_OK) st = sol_params_declare(&t.params, t.w, t.table, dtype, err);
-    if (st == SOL_OK) st = sol_h5_begin(t.w, err);
-    if (st == SOL_OK) st = copy_params(&t, pool, progress, err);
-    if (st == SOL_OK) st = sol_part_put_tokenizer(t.w, s->tokenizer, &tokenizer, err);
-    if (st == SOL_OK) st = sol_h5_begin(t.w, err);
-    if (st == SOL_OK) st = sol_part_fill(t.w, &tokenizer, err);
+    sol_status st = write_file(&t, path, pool, progress, &tokenizer, err);
     if (st == SOL_OK)
         st = sol_h5_commit(&t.w, err);
     else

@@ -35,13 +35,14 @@ static sol_status open_packed(sol_view *v, sol_err *err)
 /* The quantizer must fit before anything is written. */
 static sol_status check_quant(const sol_view *v, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < v->table->n_params; i++) {
+    for (int i = 0; i < v->table->n_params; i++) {
         const sol_param *p = &v->table->params[i];
+        if (!p->quantized) continue;
         sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
-        if (p->quantized) st = sol_quant_check(&spec, p->name, p->rows, p->cols, err);
+        sol_status st = sol_quant_check(&spec, p->name, p->rows, p->cols, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "%s", v->path);
     }
-    return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", v->path);
+    return SOL_OK;
 }
 
 static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *err)
@@ -99,14 +100,14 @@ static sol_status grow(float **block, size_t *capacity, const sol_param *p, sol_
 /* What the method learned beside the weights of p. */
 static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix *x, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int k = 0; st == SOL_OK && p->learned && k < v->table->n_learned; k++) {
+    if (!p->learned) return SOL_OK;
+    for (int k = 0; k < v->table->n_learned; k++) {
         const sol_param *learned = sol_model_learned(v->table, p, k);
-        st = grow(&v->learned[k], &v->learned_capacity[k], learned, err);
-        if (st == SOL_OK) st = sol_params_get(&v->file, learned, v->learned[k], SOL_F32, err);
+        SOL_TRY(grow(&v->learned[k], &v->learned_capacity[k], learned, err));
+        SOL_TRY(sol_params_get(&v->file, learned, v->learned[k], SOL_F32, err));
         x->learned[k] = v->learned[k];
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Whether parameter p is an embedding or a head that was trained as it ships. */
@@ -128,21 +129,19 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
     v->at = index;
     v->row = 0;
     if (v->is_packed) return SOL_OK;
+    SOL_TRY(sol_params_in_open(&v->in, &v->file, p, err));
+    if (!rounds(v, p) && !rounds_dense(v, p)) return SOL_OK;
+    SOL_TRY(grow(&v->latent, &v->latent_capacity, p, err));
+    SOL_TRY(grow(&v->whole, &v->whole_capacity, p, err));
+    SOL_TRY(sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err));
+    if (rounds_dense(v, p))
+        return sol_stored_round(v->ctx, v->quant.embed_type, v->latent, p->rows, p->cols, v->whole,
+                                err);
     sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
-    sol_status st = sol_params_in_open(&v->in, &v->file, p, err);
-    if (st != SOL_OK || !(rounds(v, p) || rounds_dense(v, p))) return st;
-    st = grow(&v->latent, &v->latent_capacity, p, err);
-    if (st == SOL_OK) st = grow(&v->whole, &v->whole_capacity, p, err);
-    if (st == SOL_OK) st = sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err);
-    if (st != SOL_OK || rounds_dense(v, p))
-        return st == SOL_OK ? sol_stored_round(v->ctx, v->quant.embed_type, v->latent, p->rows,
-                                               p->cols, v->whole, err)
-                            : st;
     sol_quant_matrix x = {.w = v->latent, .rows = p->rows, .cols = p->cols};
-    if (st == SOL_OK && !v->rounded_anew) st = read_learned(v, p, &x, err);
-    if (st == SOL_OK)
-        sol_quant_forward(v->ctx, &spec, &x, (sol_residual_mix){1.0f, 0.0f}, v->whole, NULL);
-    return st;
+    if (!v->rounded_anew) SOL_TRY(read_learned(v, p, &x, err));
+    sol_quant_forward(v->ctx, &spec, &x, (sol_residual_mix){1.0f, 0.0f}, v->whole, NULL);
+    return SOL_OK;
 }
 
 static void next_packed(sol_view *v, const sol_param *p, float *out, int64_t rows)
