@@ -33,12 +33,10 @@ size_t sol_net_row_bytes(const sol_model_config *c)
     return (size_t)(floats + cache) * sizeof(float) + sizeof(int64_t);
 }
 
-static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
+static sol_status alloc_scratch(sol_net *net, int64_t n, sol_err *err)
 {
     const sol_model_config *c = &net->config;
     net_scratch *s = &net->scratch;
-    if (n <= s->rows) return SOL_OK;
-    net_scratch_free(s);
     int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     int64_t cols = sol_min_i64(c->vocab_size, HEAD_COLS);
     s->kernel_bytes = kernel_scratch(net, n);
@@ -56,32 +54,49 @@ static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
         {(void **)&s->pos, 1, sizeof *s->pos},
         {(void **)&s->selected, c->hidden_size, 4},
     };
-    sol_status st = sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err);
-    for (size_t i = 0; st == SOL_OK && i < sizeof want / sizeof want[0]; i++) {
+    SOL_TRY(sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err));
+    SOL_TRY(sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err));
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         size_t count;
-        st = sol_size_mul((size_t)n, (size_t)want[i].width, &count, err);
-        if (st == SOL_OK) st = sol_alloc_array(want[i].block, count, want[i].size, err);
+        SOL_TRY(sol_size_mul((size_t)n, (size_t)want[i].width, &count, err));
+        SOL_TRY(sol_alloc_array(want[i].block, count, want[i].size, err));
     }
-    if (st == SOL_OK)
-        s->rows = n;
-    else
-        net_scratch_free(s);
+    s->rows = n;
+    return SOL_OK;
+}
+
+/* Makes the scratch hold at least n rows. */
+static sol_status reserve(sol_net *net, int64_t n, sol_err *err)
+{
+    if (n <= net->scratch.rows) return SOL_OK;
+    net_scratch_free(&net->scratch);
+    sol_status st = alloc_scratch(net, n, err);
+    if (st != SOL_OK) net_scratch_free(&net->scratch);
     return st;
 }
 
-/* Every token inside the vocabulary, room in every kv. */
+static sol_status check_row(const sol_net *net, const sol_row *row, sol_err *err)
+{
+    int64_t V = net->config.vocab_size;
+    if (row->token < 0 || row->token >= V)
+        return sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", row->token,
+                        (long long)V - 1);
+    if (row->kv->n >= row->kv->limit)
+        return sol_fail(err, SOL_ERR_RANGE, "the context of %lld tokens is full",
+                        (long long)row->kv->limit);
+    return SOL_OK;
+}
+
+/* Whether every token is in the vocabulary and every kv can take its rows: they are counted in and
+ * out again, because several may share one kv. */
 static sol_status check_rows(const sol_net *net, const sol_row *rows, int64_t n, sol_err *err)
 {
     sol_status st = SOL_OK;
-    int64_t V = net->config.vocab_size, i = 0;
-    for (; st == SOL_OK && i < n; i++) {
-        sol_kv *kv = rows[i].kv;
-        if (rows[i].token < 0 || rows[i].token >= V)
-            st = sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", rows[i].token, (long long)V - 1);
-        else if (kv->n >= kv->limit)
-            st = sol_fail(err, SOL_ERR_RANGE, "the context of %lld tokens is full", (long long)kv->limit);
-        kv->n++;
+    int64_t i = 0;
+    for (; i < n; i++) {
+        st = check_row(net, &rows[i], err);
+        if (st != SOL_OK) break;
+        rows[i].kv->n++;
     }
     while (i > 0) rows[--i].kv->n--;
     return st;

@@ -162,9 +162,9 @@ static int64_t total_rows(const sol_stored *parts, int n)
 static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts, int n, const float *bias, sol_err *err)
 {
     size_t bytes = sol_matrix_room(net->ctx, parts, n);
-    uint8_t *room = bytes ? net->weights + net->weights_used : NULL;
+    uint8_t *memory = bytes ? net->weights + net->weights_used : NULL;
     net->weights_used += bytes;
-    return sol_matrix_prepare(m, net->ctx, parts, n, bias, room, err);
+    return sol_matrix_prepare(m, net->ctx, parts, n, bias, memory, err);
 }
 
 /* Matrix `which` of a layer; made: the bias that a quantizer made, or NULL. */
@@ -190,40 +190,50 @@ static sol_stored stored_param(const sol_model *m, const sol_param *p)
     return (sol_stored){.type = m->dtype, .rows = p->rows, .cols = p->cols, .data = sol_model_at(m, p)};
 }
 
-/* Replaces the parts of a matrix by their Q(W) in fp32, owned by the net; *bias: what the method makes of each row, which
- * lies behind them, or NULL. */
+/* q = Q(W) of one part, which then points to it; made: the biases of its rows, or NULL; as_f32:
+ * scratch for a part that is not fp32, or NULL. */
+static sol_status quantize_part(sol_net *net, const sol_model *m, const sol_quant_spec *spec,
+                                const sol_param *p, sol_stored *part, float *as_f32, float *q,
+                                float *made, sol_err *err)
+{
+    sol_quant_spec own = sol_quant_for(spec, p->name);
+    sol_quant_matrix x = {.w = part->data, .rows = p->rows, .cols = p->cols};
+    SOL_TRY(sol_quant_check(&own, p->name, p->rows, p->cols, err));
+    if (as_f32) {
+        sol_convert(as_f32, SOL_F32, part->data, m->dtype, p->rows * p->cols);
+        x.w = as_f32;
+    } else if (own.method && m->n_learned == own.method->n_learned) {
+        x = sol_model_quant_matrix(m, p);
+    }
+    bool biases = own.method && own.method->dead_bias != 0;
+    sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, biases ? made : NULL);
+    part->type = SOL_F32;
+    part->data = q;
+    return SOL_OK;
+}
+
+/* Replaces the parts of a matrix by their Q(W) in fp32, owned by the net; *bias: what the method
+ * makes of each row, which lies behind them, or NULL. */
 static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
                               sol_stored *parts, float **bias, sol_err *err)
 {
-    float **owned = &net->latent[layer * NET_MATRICES + which], *wide = NULL, *q, *made = NULL;
+    float **owned = &net->latent[layer * NET_MATRICES + which], *as_f32 = NULL;
     bool biased = spec->method->dead_bias != 0;
     int64_t rows = total_rows(parts, stacks[which].n), cols = parts[0].cols;
     sol_status st = sol_alloc_array((void **)owned, (size_t)(rows * (cols + biased)), sizeof(float), err);
     if (st == SOL_OK && m->dtype != SOL_F32)
-        st = sol_alloc_array((void **)&wide, (size_t)(parts[0].rows * cols), sizeof(float), err);
-    q = *owned;
-    if (biased && st == SOL_OK) made = q + rows * cols;
+        st = sol_alloc_array((void **)&as_f32, (size_t)(parts[0].rows * cols), sizeof(float), err);
+    if (st != SOL_OK) return st; /* *owned goes with the net */
+    float *q = *owned, *made = biased ? q + rows * cols : NULL;
     *bias = made;
-    for (int i = 0; st == SOL_OK && i < stacks[which].n; i++) {
+    for (int i = 0; i < stacks[which].n; i++) {
         const sol_param *p = sol_model_by_role(m, layer, stacks[which].role[i]);
-        sol_quant_spec own = sol_quant_for(spec, p->name);
-        sol_quant_matrix x = {.w = parts[i].data, .rows = p->rows, .cols = p->cols};
-        st = sol_quant_check(&own, p->name, p->rows, p->cols, err);
+        st = quantize_part(net, m, spec, p, &parts[i], as_f32, q, made, err);
         if (st != SOL_OK) break;
-        if (wide) {
-            sol_convert(wide, SOL_F32, parts[i].data, m->dtype, p->rows * p->cols);
-            x.w = wide;
-        } else if (own.method && m->n_learned == own.method->n_learned) {
-            x = sol_model_quant_matrix(m, p);
-        }
-        bool biases = own.method && own.method->dead_bias != 0;
-        sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, biases ? made : NULL);
-        if (made) made += p->rows;
-        parts[i].type = SOL_F32;
-        parts[i].data = q;
         q += p->rows * p->cols;
+        if (made) made += p->rows;
     }
-    sol_free(wide);
+    sol_free(as_f32);
     return st;
 }
 
