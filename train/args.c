@@ -71,9 +71,10 @@ static sol_status check_range(const sol_opt *o, const char *text, double x, sol_
 
 static sol_status add_word(sol_words *w, const char *text, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&w->word, &w->capacity, (size_t)w->n + 1, sizeof *w->word, err);
-    if (st == SOL_OK) w->word[w->n++] = text;
-    return st;
+    SOL_TRY(
+        sol_grow_array((void **)&w->word, &w->capacity, (size_t)w->n + 1, sizeof *w->word, err));
+    w->word[w->n++] = text;
+    return SOL_OK;
 }
 
 static sol_status set_int(const sol_opt *o, void *field, const char *text, sol_err *err)
@@ -127,10 +128,9 @@ static sol_status set_option(const sol_opt *o, void *field, const char *text, so
 
 static sol_status set_presets(const sol_opt *options, void *base, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (const sol_opt *o = options; st == SOL_OK && o->name; o++)
-        if (o->preset) st = set_option(o, (char *)base + o->offset, o->preset, err);
-    return st;
+    for (const sol_opt *o = options; o->name; o++)
+        if (o->preset) SOL_TRY(set_option(o, (char *)base + o->offset, o->preset, err));
+    return SOL_OK;
 }
 
 /* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. *seen: the table's row. */
@@ -147,11 +147,14 @@ static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *
         return glued ? sol_fail(err, SOL_ERR_USAGE, "option '%s' takes no value", f.opt->name)
                      : set_option(f.opt, f.field, NULL, err);
     if (glued) return set_option(f.opt, f.field, word + name_len + 1, err);
-    if (*i + 1 >= n) return sol_fail(err, SOL_ERR_USAGE, "option '%s' wants a value: %s", f.opt->name, f.opt->value);
-    sol_status st = set_option(f.opt, f.field, argv[++*i], err);
-    while (st == SOL_OK && f.opt->kind == SOL_OPT_LIST && *i + 1 < n && (argv[*i + 1][0] != '-' || !argv[*i + 1][1]))
-        st = set_option(f.opt, f.field, argv[++*i], err);
-    return st;
+    if (*i + 1 >= n)
+        return sol_fail(err, SOL_ERR_USAGE, "option '%s' wants a value: %s", f.opt->name,
+                        f.opt->value);
+    SOL_TRY(set_option(f.opt, f.field, argv[++*i], err));
+    while (f.opt->kind == SOL_OPT_LIST && *i + 1 < n &&
+           (argv[*i + 1][0] != '-' || !argv[*i + 1][1]))
+        SOL_TRY(set_option(f.opt, f.field, argv[++*i], err));
+    return SOL_OK;
 }
 
 bool sol_args_given(const sol_program *p, const char *names)

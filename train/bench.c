@@ -27,8 +27,7 @@ static void fill_scales(sol_f16 *scales, size_t n, float around, uint64_t seed)
 static sol_status random_linear(sol_stored *m, int64_t rows, int64_t cols, int64_t group_size, uint64_t seed, sol_err *err)
 {
     *m = (sol_stored){.rows = rows, .cols = cols, .group_size = group_size};
-    sol_status st = sol_packed_alloc(m, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_packed_alloc(m, err));
     fill_random(m->data, sol_packed_code_bytes(rows, cols), seed);
     fill_random(m->signs, sol_packed_sign_bytes(rows, cols), seed + 1);
     fill_scales(m->scales, (size_t)sol_packed_scale_count(m), 0.02f, seed + 2);
@@ -55,21 +54,26 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
 {
     int seed = 0;
     *p = (sol_packed_model){0};
-    sol_status st = sol_packed_model_begin(p, c, err);
-    for (int i = 0; st == SOL_OK && i < p->table->n_params; i++) {
+    SOL_TRY(sol_packed_model_begin(p, c, err));
+    for (int i = 0; i < p->table->n_params; i++) {
         const sol_param *q = &p->table->params[i];
         if (p->vector[i])
             for (int64_t k = 0; k < q->cols; k++) p->vector[i][k] = 1;
         if (!q->quantized) continue;
         if (group_size && q->cols % group_size != 0)
-            st = sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s", (long long)group_size,
-                          (long long)q->cols, q->name);
-        if (st == SOL_OK) st = random_linear(&p->matrix[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err);
+            return sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s",
+                            (long long)group_size, (long long)q->cols, q->name);
+        SOL_TRY(
+            random_linear(&p->matrix[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err));
     }
-    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED), *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
-    if (st == SOL_OK) st = random_dense(&p->matrix[embed - p->matrix], embed_type, c->vocab_size, c->hidden_size, 7, err);
-    if (st == SOL_OK && head) st = random_dense(&p->matrix[head - p->matrix], embed_type, c->vocab_size, c->hidden_size, 9, err);
-    return st;
+    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED),
+                     *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    SOL_TRY(random_dense(&p->matrix[embed - p->matrix], embed_type, c->vocab_size, c->hidden_size,
+                         7, err));
+    if (head)
+        SOL_TRY(random_dense(&p->matrix[head - p->matrix], embed_type, c->vocab_size,
+                             c->hidden_size, 9, err));
+    return SOL_OK;
 }
 
 sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
@@ -137,9 +141,9 @@ PLAIN_READS static void read_share(void *arg, int64_t i, int thread)
 sol_status sol_bench_memory_create(sol_bench_memory *m, size_t bytes, sol_err *err)
 {
     m->bytes = bytes;
-    sol_status st = sol_alloc_array((void **)&m->data, bytes, 1, err);
-    if (st == SOL_OK) memset(m->data, 1, bytes);
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&m->data, bytes, 1, err));
+    memset(m->data, 1, bytes);
+    return SOL_OK;
 }
 
 void sol_bench_memory_free(sol_bench_memory *m)

@@ -73,13 +73,13 @@ static sol_status alloc_products(products *p, bool bf16, sol_err *err)
         size_t bytes = sol_gemm_bf16_scratch(p->list[i].n, p->list[i].k);
         if (bytes > scratch) scratch = bytes;
     }
-    sol_status st = sol_alloc_array((void **)&p->a, (size_t)a, sizeof *p->a, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->b, (size_t)b, sizeof *p->b, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&p->c, (size_t)c, sizeof *p->c, err);
-    if (st == SOL_OK && bf16) st = sol_alloc_array(&p->scratch, scratch, 1, err);
-    for (int64_t i = 0; st == SOL_OK && i < a; i++) p->a[i] = (float)(i % 7) - 3.0f;
-    for (int64_t i = 0; st == SOL_OK && i < b; i++) p->b[i] = (float)(i % 5) - 2.0f;
-    return st;
+    SOL_TRY(sol_alloc_array((void **)&p->a, (size_t)a, sizeof *p->a, err));
+    SOL_TRY(sol_alloc_array((void **)&p->b, (size_t)b, sizeof *p->b, err));
+    SOL_TRY(sol_alloc_array((void **)&p->c, (size_t)c, sizeof *p->c, err));
+    if (bf16) SOL_TRY(sol_alloc_array(&p->scratch, scratch, 1, err));
+    for (int64_t i = 0; i < a; i++) p->a[i] = (float)(i % 7) - 3.0f;
+    for (int64_t i = 0; i < b; i++) p->b[i] = (float)(i % 5) - 2.0f;
+    return SOL_OK;
 }
 
 static void free_products(products *p)
@@ -218,22 +218,21 @@ static sol_status prepare(bench *b, sol_err *err)
     sol_graph_opts g = {.batch = o->batch, .seq = o->seq, .one_batch = true, .compute = o->compute};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .moments = o->moments};
     int64_t n = o->batch * o->seq;
-    sol_status st = sol_model_config_named(o->shape, &b->config, err);
-    if (st == SOL_OK) st = sol_model_create(&b->model, &b->config, SOL_F32, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_model_config_named(o->shape, &b->config, err));
+    SOL_TRY(sol_model_create(&b->model, &b->config, SOL_F32, err));
     sol_model_init_random(b->ctx, b->model, 1);
     spec.group_size = group_size(&b->config);
-    st = sol_graph_create(&b->graph, b->ctx, b->model, &spec, &g, err);
-    if (st == SOL_OK) st = prepare_taught(b, &spec, &g, err);
-    if (st == SOL_OK) st = sol_adamw_create(&b->optim, b->model, &adamw, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->tokens, (size_t)n, sizeof *b->tokens, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->targets, (size_t)n, sizeof *b->targets, err);
+    SOL_TRY(sol_graph_create(&b->graph, b->ctx, b->model, &spec, &g, err));
+    SOL_TRY(prepare_taught(b, &spec, &g, err));
+    SOL_TRY(sol_adamw_create(&b->optim, b->model, &adamw, err));
+    SOL_TRY(sol_alloc_array((void **)&b->tokens, (size_t)n, sizeof *b->tokens, err));
+    SOL_TRY(sol_alloc_array((void **)&b->targets, (size_t)n, sizeof *b->targets, err));
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         b->tokens[i] = (int32_t)(sol_rng_uniform(&rng) * (float)b->config.vocab_size);
         b->targets[i] = (int32_t)(sol_rng_uniform(&rng) * (float)b->config.vocab_size);
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Steps and products alternate, so that a slow moment of the machine meets both. */
@@ -244,8 +243,7 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
     run_step(b, b->graph, &b->profile);
     if (b->taught.graph) run_step(b, b->taught.graph, &unread);
     b->memory = sol_peak_rss();
-    sol_status st = alloc_products(&b->products, b->o->compute == SOL_BF16, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(alloc_products(&b->products, b->o->compute == SOL_BF16, err));
     b->profile = (profile){0};
     sol_graph_trace(b->graph, add_time, &b->profile);
     for (int round = 0; round < 2 || sol_clock() < end; round++) {

@@ -198,10 +198,9 @@ static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_c
     char path[SOL_PATH_MAX];
     sol_checkpoint_view one = {.model = sol_calib_block_model(calib)};
     block_path(k->dir, r->block, path);
-    sol_status st = add_block_line(k, r, seconds, err);
-    if (st == SOL_OK) st = write_lines(k, err);
-    if (st == SOL_OK) st = sol_checkpoint_write(&one, path, SOL_F32, err);
-    return st;
+    SOL_TRY(add_block_line(k, r, seconds, err));
+    SOL_TRY(write_lines(k, err));
+    return sol_checkpoint_write(&one, path, SOL_F32, err);
 }
 
 static sol_status calibrate_block(calibration *k, sol_calib *calib, int64_t block, sol_err *err)
@@ -232,12 +231,13 @@ static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_run_dir_file(k->dir, "calibrated", path);
-    sol_status st = sol_dir_create(path, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&k->out->block, (size_t)k->out->n, sizeof *k->out->block, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&k->out->took, (size_t)k->out->n, sizeof *k->out->took, err);
-    if (st == SOL_OK) st = add_first_line(k, digest, err);
-    if (st == SOL_OK) k->restored = count_blocks(k);
-    return st == SOL_OK ? read_lines(k, err) : st;
+    SOL_TRY(sol_dir_create(path, err));
+    SOL_TRY(
+        sol_alloc_array((void **)&k->out->block, (size_t)k->out->n, sizeof *k->out->block, err));
+    SOL_TRY(sol_alloc_array((void **)&k->out->took, (size_t)k->out->n, sizeof *k->out->took, err));
+    SOL_TRY(add_first_line(k, digest, err));
+    k->restored = count_blocks(k);
+    return read_lines(k, err);
 }
 
 sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data, sol_err *err)

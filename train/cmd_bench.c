@@ -84,21 +84,20 @@ static sol_status feed(bench *b, int64_t n, sol_err *err)
 
 static sol_status measure_decode(bench *b, sol_err *err)
 {
-    sol_status st = SOL_OK;
     sol_kv_truncate(b->kv, b->a->context);
     double from = sol_clock();
-    for (int i = 0; st == SOL_OK && i < DECODE_TOKENS; i++) st = feed(b, 1, err);
-    if (st == SOL_OK) sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
-    return st;
+    for (int i = 0; i < DECODE_TOKENS; i++) SOL_TRY(feed(b, 1, err));
+    sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
+    return SOL_OK;
 }
 
 static sol_status measure_prefill(bench *b, sol_err *err)
 {
     sol_kv_truncate(b->kv, 0);
     double from = sol_clock();
-    sol_status st = feed(b, b->prompt, err);
-    if (st == SOL_OK) sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
-    return st;
+    SOL_TRY(feed(b, b->prompt, err));
+    sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
+    return SOL_OK;
 }
 
 static sol_status open_net(bench *b, sol_program *p, sol_err *err)
@@ -127,19 +126,18 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
 static sol_status prepare(bench *b, sol_program *p, sol_err *err)
 {
     const struct args *a = b->a;
-    sol_status st = open_net(b, p, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(open_net(b, p, err));
     const sol_model_config *c = sol_net_config(b->net);
     int64_t positions = sol_max_i64(a->prompt, a->context + DECODE_TOKENS);
     b->prompt = a->prompt;
-    st = sol_kv_create(&b->kv, b->net, positions, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->rows, (size_t)positions, sizeof *b->rows, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->logits, (size_t)c->vocab_size, sizeof *b->logits, err);
+    SOL_TRY(sol_kv_create(&b->kv, b->net, positions, err));
+    SOL_TRY(sol_alloc_array((void **)&b->rows, (size_t)positions, sizeof *b->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&b->logits, (size_t)c->vocab_size, sizeof *b->logits, err));
     uint64_t bytes = sol_net_bytes_per_token(b->net);
-    if (st == SOL_OK) st = sol_bench_memory_create(&b->memory, bytes > MIN_MEMORY ? bytes : MIN_MEMORY, err);
-    if (st == SOL_OK && sol_net_kind_of(b->net) == SOL_NET_PACKED)
-        st = sol_bench_product_create(&b->product, b->ctx, 1024, c->hidden_size, 0, 256, err);
-    return st;
+    SOL_TRY(sol_bench_memory_create(&b->memory, bytes > MIN_MEMORY ? bytes : MIN_MEMORY, err));
+    if (sol_net_kind_of(b->net) == SOL_NET_PACKED)
+        SOL_TRY(sol_bench_product_create(&b->product, b->ctx, 1024, c->hidden_size, 0, 256, err));
+    return SOL_OK;
 }
 
 /* What the machine reaches at best. The rounds add to it. */
@@ -155,20 +153,20 @@ static void probe(bench *b)
 /* Kinds of measurements alternate, so that a slow moment of the machine meets all of them. */
 static sol_status measure(bench *b, sol_program *p, sol_err *err)
 {
-    sol_status st = feed(b, 1, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(feed(b, 1, err));
     probe(b);
     double end = sol_clock() + b->a->seconds;
-    for (int round = 0; st == SOL_OK && (round < 2 || sol_clock() < end); round++) {
+    for (int round = 0; round < 2 || sol_clock() < end; round++) {
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         sol_live_show(p, false, "bench: round %d", round + 1);
         sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-        if (b->product.m) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
-        st = measure_prefill(b, err);
-        if (st == SOL_OK && b->a->context > b->prompt) st = feed(b, b->a->context - b->prompt, err);
-        if (st == SOL_OK) st = measure_decode(b, err);
+        if (b->product.m)
+            sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+        SOL_TRY(measure_prefill(b, err));
+        if (b->a->context > b->prompt) SOL_TRY(feed(b, b->a->context - b->prompt, err));
+        SOL_TRY(measure_decode(b, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Multiplications of one prefilled token in the linears. */

@@ -56,29 +56,26 @@ static sol_status open_data(maker *m, sol_err *err)
     const sol_config *c = m->config;
     char made[SOL_PATH_MAX];
     made_tokens(c, made);
-    sol_status st = sol_job_open_tokens(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
-                                        &m->data, err);
-    if (st == SOL_OK)
-        st = sol_batcher_init(&m->batcher, &m->data.file.tokens, c->train.seq, (uint64_t)c->run.seed, err);
-    return st;
+    SOL_TRY(sol_job_open_tokens(m->program, c, "data.train", c->data.train, made, true,
+                                m->tokenizer, &m->data, err));
+    return sol_batcher_init(&m->batcher, &m->data.file.tokens, c->train.seq, (uint64_t)c->run.seed,
+                            err);
 }
 
 static sol_status open_all(maker *m, sol_err *err)
 {
     const sol_config *c = m->config;
-    sol_status st = sol_program_ctx(m->program, &m->ctx, err);
-    if (st == SOL_OK) st = sol_job_model_header(c, &m->student, &m->tokenizer, err);
+    SOL_TRY(sol_program_ctx(m->program, &m->ctx, err));
+    SOL_TRY(sol_job_model_header(c, &m->student, &m->tokenizer, err));
     sol_job_student student = {&m->student, m->tokenizer, &m->data.file};
-    if (st == SOL_OK && !m->tokenizer)
-        st = sol_config_fail(c, "model.init", err, "%s: holds no tokenizer", c->model.init);
-    if (st == SOL_OK) st = open_data(m, err);
-    if (st == SOL_OK) st = sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err);
-    if (st == SOL_OK)
-        st = sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch, c->train.seq,
-                                      &m->teacher.loss, c->train.compute, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq), 3 * sizeof *m->batch, err);
-    return st;
+    if (!m->tokenizer)
+        return sol_config_fail(c, "model.init", err, "%s: holds no tokenizer", c->model.init);
+    SOL_TRY(open_data(m, err));
+    SOL_TRY(sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err));
+    SOL_TRY(sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch,
+                                     c->train.seq, &m->teacher.loss, c->train.compute, err));
+    return sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq),
+                           3 * sizeof *m->batch, err);
 }
 
 /* A job that is refused leaves nothing that was not there. */
@@ -106,12 +103,12 @@ static void close_all(maker *m)
 /* The windows from `first` on that fit a batch; the rest of the batch repeats the last one. */
 static sol_status add_batch(maker *m, int64_t first, sol_err *err)
 {
-    int64_t B = m->config->train.batch, T = m->config->train.seq, windows = sol_batcher_windows(&m->batcher);
+    int64_t B = m->config->train.batch, T = m->config->train.seq,
+            windows = sol_batcher_windows(&m->batcher);
     int64_t k = m->config->distill.top_k, n = sol_min_i64(windows - first, B);
     int32_t *inputs = m->batch, *targets = inputs + B * T, *doc_start = targets + B * T;
     const int32_t *ids;
     const float *probs;
-    sol_status st = SOL_OK;
     for (int64_t b = 0; b < B; b++) {
         int64_t window = first + (b < n ? b : n - 1);
         sol_batcher_window(&m->batcher, window, inputs + b * T, targets + b * T, doc_start + b * T);
@@ -124,9 +121,10 @@ static sol_status add_batch(maker *m, int64_t first, sol_err *err)
                             m->config->data.train, inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
                             m->student.vocab_size - 1);
     sol_teacher_graph_run(m->graph, inputs, targets, doc_start, &ids, &probs);
-    for (int64_t b = 0; st == SOL_OK && b < n; b++)
-        st = sol_teacher_cache_append(m->teacher.cache, ids + b * T * k, probs + b * T * (k + 2), err);
-    return st;
+    for (int64_t b = 0; b < n; b++)
+        SOL_TRY(sol_teacher_cache_append(m->teacher.cache, ids + b * T * k, probs + b * T * (k + 2),
+                                         err));
+    return SOL_OK;
 }
 
 static sol_status make(maker *m, sol_err *err)

@@ -96,13 +96,18 @@ static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
 static sol_status write_card(sol_program *p, const struct args *a, const char *format, const sol_quant_spec *asked, bool quantized,
                              const char *gguf_type, sol_err *err)
 {
-    sol_card c = {.source = p->word[0], .out = a->out, .format = format, .rounded_with = asked, .quantized = quantized,
+    sol_card c = {.source = p->word[0],
+                  .out = a->out,
+                  .format = format,
+                  .rounded_with = asked,
+                  .quantized = quantized,
                   .gguf_type = gguf_type};
     char kept[SOL_PATH_MAX];
     if (a->no_card) return SOL_OK;
-    sol_status st = sol_card_write(&c, kept, err);
-    if (st == SOL_OK && kept[0]) sol_log_line(&p->log, SOL_LOG_INFO, "%s is no model card and stays as it is", kept);
-    return st;
+    SOL_TRY(sol_card_write(&c, kept, err));
+    if (kept[0])
+        sol_log_line(&p->log, SOL_LOG_INFO, "%s is no model card and stays as it is", kept);
+    return SOL_OK;
 }
 
 /* What embedding and head become: as asked, as they were trained, or in 6 bits. */
@@ -288,16 +293,16 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     struct args *a = argsp;
     sol_quant_spec asked = {0};
     if (!a->format) a->format = a->type ? "gguf" : "packed";
-    sol_status st = check_effect(p, a, err);
-    if (st == SOL_OK) st = check_name(a, err);
-    if (st == SOL_OK) st = sol_file_differs(p->word[0], a->out, err);
-    if (st == SOL_OK && a->method) st = asked_quant(a, &asked, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(check_effect(p, a, err));
+    SOL_TRY(check_name(a, err));
+    SOL_TRY(sol_file_differs(p->word[0], a->out, err));
+    if (a->method) SOL_TRY(asked_quant(a, &asked, err));
     size_t i = 0; /* the options' table knows the same names */
     while (strcmp(formats[i].name, a->format) != 0) i++;
     if (!a->embed_type && formats[i].write != export_packed) a->embed_type = "f16";
-    st = sol_output_check(a->out, formats[i].write == export_safetensors ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL, a->force, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_output_check(
+        a->out, formats[i].write == export_safetensors ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL,
+        a->force, err));
     return formats[i].write(p, a, a->method ? &asked : NULL, err);
 }
 

@@ -102,12 +102,13 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
     sol_plan_add(plan, "token batches",
-                 (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 * sizeof(int32_t));
+                 (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 *
+                     sizeof(int32_t));
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
     if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
     if (c->train.eval_every > 0) sol_plan_add(plan, "evaluation", evaluation_bytes(c, m, spec));
-    sol_status st = study.every > 0 ? sol_study_plan(m, &study, threads, plan, err) : SOL_OK;
-    return st == SOL_OK ? sol_graph_plan(m, spec, &o, plan, err) : st;
+    if (study.every > 0) SOL_TRY(sol_study_plan(m, &study, threads, plan, err));
+    return sol_graph_plan(m, spec, &o, plan, err);
 }
 
 /* Before the training, and so beside all of it but an evaluation. */
@@ -252,8 +253,10 @@ static sol_status open_train_data(opened *j, sol_err *err)
         sol_self_opts o = sol_job_self(c);
         return sol_self_check(&j->model_config, j->tokenizer, &o, err);
     }
-    sol_status st = sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer, &j->train, err);
-    return st == SOL_OK ? sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err) : st;
+    SOL_TRY(sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer,
+                                   &j->train, err));
+    return sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed,
+                            err);
 }
 
 /* Windows are counted where all of the data is there. */
@@ -262,19 +265,20 @@ static sol_status open_calibration(opened *j, sol_err *err)
     const sol_config *c = j->config;
     const char *key = c->calibrate.data[0] ? "calibrate.data" : "data.train";
     sol_job_tokens *d = c->calibrate.data[0] ? &j->calibration : &j->train;
-    sol_status st = SOL_OK;
     if (!c->calibrate.enabled) return SOL_OK;
-    if (c->calibrate.data[0]) st = sol_job_look_at_tokens(j->program, c, key, c->calibrate.data, j->tokenizer, d, err);
-    return st == SOL_OK ? sol_job_calibration_check(c, key, d->open && !d->part ? &d->file : NULL, err) : st;
+    if (c->calibrate.data[0])
+        SOL_TRY(
+            sol_job_look_at_tokens(j->program, c, key, c->calibrate.data, j->tokenizer, d, err));
+    return sol_job_calibration_check(c, key, d->open && !d->part ? &d->file : NULL, err);
 }
 
 static sol_status open_evaluation(opened *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    sol_status st = SOL_OK;
     if (c->train.eval_every > 0)
-        st = sol_job_look_at_tokens(j->program, c, "data.eval", c->data.eval, j->tokenizer, &j->eval, err);
-    return st == SOL_OK ? sol_job_tasks(c, &j->tasks, &j->n_tasks, err) : st;
+        SOL_TRY(sol_job_look_at_tokens(j->program, c, "data.eval", c->data.eval, j->tokenizer,
+                                       &j->eval, err));
+    return sol_job_tasks(c, &j->tasks, &j->n_tasks, err);
 }
 
 /* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses in the same words. */

@@ -33,11 +33,10 @@ typedef struct scorer {
 
 static sol_status grow(scorer *s, size_t n, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)&s->id, &s->cap_ids, n, sizeof *s->id, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&s->row, &s->cap_rows, n, sizeof *s->row, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&s->target, &s->cap_targets, n, sizeof *s->target, err);
-    if (st == SOL_OK) st = sol_grow_array((void **)&s->logprob, &s->cap_logprob, n, sizeof *s->logprob, err);
-    return st;
+    SOL_TRY(sol_grow_array((void **)&s->id, &s->cap_ids, n, sizeof *s->id, err));
+    SOL_TRY(sol_grow_array((void **)&s->row, &s->cap_rows, n, sizeof *s->row, err));
+    SOL_TRY(sol_grow_array((void **)&s->target, &s->cap_targets, n, sizeof *s->target, err));
+    return sol_grow_array((void **)&s->logprob, &s->cap_logprob, n, sizeof *s->logprob, err);
 }
 
 /* Fills s->id from a JSON array. */
@@ -47,18 +46,19 @@ static sol_status take_ids(scorer *s, const json_t *array, sol_err *err)
     s->n = json_array_size(array);
     if (!json_is_array(array) || s->n == 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: a JSON array of at least one token id is expected", s->name, s->line);
-    sol_status st = grow(s, s->n, err);
-    for (size_t i = 0; st == SOL_OK && i < s->n; i++) {
+    SOL_TRY(grow(s, s->n, err));
+    for (size_t i = 0; i < s->n; i++) {
         const json_t *item = json_array_get(array, i);
         if (!json_is_integer(item))
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: item %zu is not a whole number", s->name, s->line, i + 1);
-        else if (json_integer_value(item) < 0 || json_integer_value(item) >= V)
-            st = sol_fail(err, SOL_ERR_RANGE, "%s:%lld: item %zu is %lld: the vocabulary is 0..%lld", s->name, s->line, i + 1,
-                          (long long)json_integer_value(item), V - 1);
-        else
-            s->id[i] = (int32_t)json_integer_value(item);
+            return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: item %zu is not a whole number", s->name,
+                            s->line, i + 1);
+        if (json_integer_value(item) < 0 || json_integer_value(item) >= V)
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "%s:%lld: item %zu is %lld: the vocabulary is 0..%lld", s->name,
+                            s->line, i + 1, (long long)json_integer_value(item), V - 1);
+        s->id[i] = (int32_t)json_integer_value(item);
     }
-    return st;
+    return SOL_OK;
 }
 
 /* Prints the log-probabilities of ids[1..]; the last id is only a target. */

@@ -120,8 +120,8 @@ static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err
 
 static sol_status read_run(sol_study_run *run, const char *path, const char *name, sol_err *err)
 {
-    sol_status st = sol_study_run_read(run, path, name, err);
-    return st == SOL_OK ? read_beside(run, path, err) : st;
+    SOL_TRY(sol_study_run_read(run, path, name, err));
+    return read_beside(run, path, err);
 }
 
 static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
@@ -138,8 +138,8 @@ static sol_status read_model(sol_program *p, sol_study_run *run, const char *pat
 /* A calibration without a training: the weights that it ended with. */
 static sol_status read_calibrated(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
 {
-    sol_status st = read_model(p, run, path, name, err);
-    return st == SOL_OK ? read_beside(run, path, err) : st;
+    SOL_TRY(read_model(p, run, path, name, err));
+    return read_beside(run, path, err);
 }
 
 static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *err)
@@ -156,12 +156,13 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
         return sol_fail(err, SOL_ERR_IO, "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
                         "checkpoint for a look at its weights", path);
     }
-    sol_status st = sol_store_kind(path, &kind, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind == SOL_FILE_STUDY) return read_run(run, path, name, err);
-    if (kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL) return read_model(p, run, path, name, err);
-    return sol_fail(err, SOL_ERR_USAGE, "%s: holds %s; a study needs a run, a checkpoint or a model", path,
-                    kind == SOL_FILE_PACKED ? "a packed model, whose latent weights are gone" : "a dataset");
+    if (kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL)
+        return read_model(p, run, path, name, err);
+    return sol_fail(
+        err, SOL_ERR_USAGE, "%s: holds %s; a study needs a run, a checkpoint or a model", path,
+        kind == SOL_FILE_PACKED ? "a packed model, whose latent weights are gone" : "a dataset");
 }
 
 static sol_status print_csv(const sol_study_run *runs, int n, sol_err *err)

@@ -46,8 +46,8 @@ static sol_status ids_of_line(sol_encoder *e, char *line, size_t n, int64_t numb
     sol_span text;
     size_t bom = number == 1 ? sol_text_bom(line, n) : 0;
     ids->n = 0;
-    sol_status st = sol_json_text(line + bom, n - bom, "stdin", number, &text, err);
-    return st == SOL_OK ? sol_encoder_run(e, text.at, text.n, flags, ids, err) : st;
+    SOL_TRY(sol_json_text(line + bom, n - bom, "stdin", number, &text, err));
+    return sol_encoder_run(e, text.at, text.n, flags, ids, err);
 }
 
 static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)

@@ -31,19 +31,21 @@ static const sol_opt options[] = {
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
-    sol_bpe_options o = {.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
-                         .skip_bad = a->skip_bad, .as = sol_read_as_named(a->format), .log = &p->log,
+    sol_bpe_options o = {.files = a->input.word,
+                         .n_files = a->input.n,
+                         .unix_lines = a->unix_lines,
+                         .skip_bad = a->skip_bad,
+                         .as = sol_read_as_named(a->format),
+                         .log = &p->log,
                          .vocab_size = (int32_t)a->vocab};
     double from = sol_clock();
     char took[32];
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < a->input.n; i++) st = sol_file_differs(a->input.word[i], a->out, err);
-    if (st == SOL_OK) st = sol_output_check(a->out, SOL_OUTPUT_TOKENIZER, a->force, err);
-    if (st == SOL_OK) st = sol_bpe_train(&o, a->out, err);
-    if (st == SOL_OK)
-        sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld tokens in %s", a->out, (long long)a->vocab,
-                     sol_duration_text(sol_clock() - from, took));
-    return st;
+    for (int i = 0; i < a->input.n; i++) SOL_TRY(sol_file_differs(a->input.word[i], a->out, err));
+    SOL_TRY(sol_output_check(a->out, SOL_OUTPUT_TOKENIZER, a->force, err));
+    SOL_TRY(sol_bpe_train(&o, a->out, err));
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld tokens in %s", a->out, (long long)a->vocab,
+                 sol_duration_text(sol_clock() - from, took));
+    return SOL_OK;
 }
 
 const sol_verb sol_verb_train_tokenizer = {

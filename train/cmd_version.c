@@ -15,18 +15,19 @@ static sol_status run(sol_program *p, void *args, sol_err *err)
     sol_ctx *ctx;
     char text[SOL_CPU_TEXT];
     (void)args;
-    sol_status st = sol_program_ctx(p, &ctx, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
     sol_cpu_features unused = ctx->cpu.features & ~ctx->k.features;
     printf("solera %s\n", SOL_VERSION);
     printf("commit   %s\n", sol_build_commit[0] ? sol_build_commit : "unknown");
     printf("build    %s, %s\n", SOL_VARIANT, __VERSION__);
-    printf("kernels  %s (best here: %s)\n", sol_tier_name(ctx->k.features), sol_tier_name(ctx->cpu.features));
+    printf("kernels  %s (best here: %s)\n", sol_tier_name(ctx->k.features),
+           sol_tier_name(ctx->cpu.features));
     printf("features %s", sol_cpu_text(ctx->k.features, text));
     if (unused) printf(" (unused: %s)", sol_cpu_text(unused, text));
     printf("\n");
     printf("gemm     %s\n", sol_gemm_library());
-    printf("bf16     %s%s\n", sol_gemm_bf16_kernel(ctx), sol_gemm_bf16_native(ctx) ? "" : " (no instructions for it: widened to fp32)");
+    printf("bf16     %s%s\n", sol_gemm_bf16_kernel(ctx),
+           sol_gemm_bf16_native(ctx) ? "" : " (no instructions for it: widened to fp32)");
     printf("cpu      %s\n", ctx->cpu.model);
     printf("threads  %d\n", sol_pool_threads(ctx->pool));
     return SOL_OK;

@@ -152,8 +152,7 @@ static sol_status cut(sol_events *e, uint64_t step, sol_err *err)
     if (fstat(e->fd, &s) != 0) return sol_fail_errno(err, e->path, "cannot read");
     in.size = (uint64_t)s.st_size;
     if (in.size == 0) return SOL_OK;
-    sol_status st = sol_in_map(&in, &map, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_in_map(&in, &map, err));
     const uint8_t *data = map.data;
     for (size_t n; (n = whole_record(data + e->size, map.size - e->size)); e->size += n)
         if (step_of(data + e->size + HEAD, n - HEAD - TAIL) > step) break;

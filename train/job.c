@@ -28,8 +28,8 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 {
     *t = NULL;
     if (!has_suffix(path, ".h5")) return sol_tokenizer_open(t, path, err);
-    sol_status st = sol_store_read_header(path, NULL, t, err);
-    return st == SOL_OK && !*t ? sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path) : st;
+    SOL_TRY(sol_store_read_header(path, NULL, t, err));
+    return !*t ? sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path) : SOL_OK;
 }
 
 /* The shape by name, with the tokenizer's own begin and end tokens. */

@@ -64,8 +64,8 @@ static sol_status check_file(const sol_config *c, const sol_model_file *f, const
 
 static sol_status check_teacher(const sol_config *c, const sol_job_student *s, const sol_model_file *f, sol_err *err)
 {
-    sol_status st = check_config(c, s->config, &f->model->config, err);
-    return st == SOL_OK ? check_file(c, f, s->tokenizer, err) : st;
+    SOL_TRY(check_config(c, s->config, &f->model->config, err));
+    return check_file(c, f, s->tokenizer, err);
 }
 
 /* The teacher, as its file is read. */
@@ -167,8 +167,7 @@ static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool
 
 static sol_status open_trained_cache(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
 {
-    sol_status st = open_cache(c, s, false, t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(open_cache(c, s, false, t, err));
     const sol_teacher_cache_head *h = sol_teacher_cache_get_head(t->cache);
     if (sol_teacher_cache_done(t->cache) < h->windows)
         return sol_config_fail(c, "distill.cache", err,
@@ -191,8 +190,7 @@ static sol_status open_trained_cache(const sol_config *c, const sol_job_student 
 sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
                                 sol_err *err)
 {
-    sol_status st = read_digest(c, t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_digest(c, t, err));
     return c->distill.cache[0] ? open_trained_cache(c, s, t, err) : read_weights(ctx, c, s, t, err);
 }
 
@@ -241,8 +239,7 @@ sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *
 {
     *t = (sol_job_teacher){0};
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    sol_status st = read_digest(c, t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_digest(c, t, err));
     if (!c->distill.cache[0]) return describe_weights(c, s, t, err);
     if (s->data) return open_trained_cache(c, s, t, err);
     if (t->loss.top_k == 0) t->loss.top_k = sol_min_i64(s->config->vocab_size, 64);
@@ -279,16 +276,15 @@ sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_gra
     int64_t k = t->loss.top_k, T = c->train.seq;
     int32_t *ids;
     float *probs, *start = sol_graph_starts(g);
-    sol_status st = SOL_OK;
     if (start)
         for (int64_t row = 0; row < c->train.batch; row++)
             sol_job_teacher_starts(b, sol_batcher_index(b, drawn + (uint64_t)row), start + row * T);
     if (!t->cache) return SOL_OK;
     sol_graph_cached_inputs(g, &ids, &probs);
-    for (int64_t row = 0; st == SOL_OK && row < c->train.batch; row++)
-        st = sol_teacher_cache_read(t->cache, sol_batcher_index(b, drawn + (uint64_t)row), k, ids + row * T * k,
-                                    probs + row * T * (k + 1), NULL, err);
-    return st;
+    for (int64_t row = 0; row < c->train.batch; row++)
+        SOL_TRY(sol_teacher_cache_read(t->cache, sol_batcher_index(b, drawn + (uint64_t)row), k,
+                                       ids + row * T * k, probs + row * T * (k + 1), NULL, err));
+    return SOL_OK;
 }
 
 /* ---- gamma ---- */

@@ -19,25 +19,24 @@ typedef struct capacities {
 
 static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol_err *err)
 {
-    sol_status st = sol_grow_array((void **)array, capacity, (size_t)n + 1, sizeof **array, err);
-    if (st == SOL_OK) (*array)[n] = x;
-    return st;
+    SOL_TRY(sol_grow_array((void **)array, capacity, (size_t)n + 1, sizeof **array, err));
+    (*array)[n] = x;
+    return SOL_OK;
 }
 
 static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line, sol_err *err)
 {
     double step = number(line, "step");
-    sol_status st = add(&c->step, &k->step, c->n, step, err);
-    if (st == SOL_OK) st = add(&c->loss, &k->loss, c->n, number(line, "loss"), err);
-    if (st == SOL_OK) st = add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(add(&c->step, &k->step, c->n, step, err));
+    SOL_TRY(add(&c->loss, &k->loss, c->n, number(line, "loss"), err));
+    SOL_TRY(add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err));
     c->n++;
     if (!json_object_get(line, "eval_loss") && !json_object_get(line, "packed_loss")) return SOL_OK;
-    st = add(&c->eval_step, &k->eval_step, c->n_evals, step, err);
-    if (st == SOL_OK) st = add(&c->eval_loss, &k->eval_loss, c->n_evals, number(line, "eval_loss"), err);
-    if (st == SOL_OK) st = add(&c->packed_loss, &k->packed_loss, c->n_evals, number(line, "packed_loss"), err);
-    if (st == SOL_OK) c->n_evals++;
-    return st;
+    SOL_TRY(add(&c->eval_step, &k->eval_step, c->n_evals, step, err));
+    SOL_TRY(add(&c->eval_loss, &k->eval_loss, c->n_evals, number(line, "eval_loss"), err));
+    SOL_TRY(add(&c->packed_loss, &k->packed_loss, c->n_evals, number(line, "packed_loss"), err));
+    c->n_evals++;
+    return SOL_OK;
 }
 
 sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err)

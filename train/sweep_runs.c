@@ -244,9 +244,7 @@ static sol_status finish(sol_sweep_runs *r, sol_sweep_run *run, int status, sol_
 {
     char took[32];
     bool done = false;
-    sol_status st = SOL_OK;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) st = is_done(r, run->job, &done, err);
-    if (st != SOL_OK) return st;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) SOL_TRY(is_done(r, run->job, &done, err));
     if (!done && sol_interrupted()) {
         run->phase = SOL_RUN_WAITS;
         return SOL_OK;
@@ -257,21 +255,22 @@ static sol_status finish(sol_sweep_runs *r, sol_sweep_run *run, int status, sol_
     }
     run->phase = SOL_RUN_DONE;
     if (!r->sweep->keep_checkpoints) remove_checkpoints(run->job);
-    sol_log_line(&r->program->log, SOL_LOG_INFO, "%d of %d: %s seed %lld, %s", count(r, SOL_RUN_DONE), r->n, point_name(r, run),
-                 seed_of(r, run), sol_duration_text(sol_clock() - run->started, took));
+    sol_log_line(&r->program->log, SOL_LOG_INFO, "%d of %d: %s seed %lld, %s",
+                 count(r, SOL_RUN_DONE), r->n, point_name(r, run), seed_of(r, run),
+                 sol_duration_text(sol_clock() - run->started, took));
     return SOL_OK;
 }
 
 /* What ended since the last look. */
 static sol_status reap(sol_sweep_runs *r, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < r->n; i++) {
+    for (int i = 0; i < r->n; i++) {
         int status = 0;
-        if (r->run[i].phase == SOL_RUN_GOES && waitpid(r->run[i].pid, &status, WNOHANG) == r->run[i].pid)
-            st = finish(r, &r->run[i], status, err);
+        if (r->run[i].phase == SOL_RUN_GOES &&
+            waitpid(r->run[i].pid, &status, WNOHANG) == r->run[i].pid)
+            SOL_TRY(finish(r, &r->run[i], status, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 static void tell_all(const sol_sweep_runs *r, int sig)
@@ -285,8 +284,7 @@ static void tell_all(const sol_sweep_runs *r, int sig)
 static sol_status lock_dir(const char *path, int *fd, sol_err *err)
 {
     *fd = -1;
-    sol_status st = sol_dir_create(path, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_dir_create(path, err));
     *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0) return sol_fail_errno(err, path, "cannot open");
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return SOL_OK;

@@ -53,9 +53,9 @@ static sol_status read_study(const table *t, const sol_sweep_run *run, double *v
     char path[SOL_PATH_MAX];
     sol_study_run records;
     snprintf(path, sizeof path, "%s/study.h5", run->job->run.dir);
-    sol_status st = sol_study_run_read(&records, path, run->job->run.dir, err);
-    if (st != SOL_OK) return st;
-    for (int i = 0; i < s->n_measures; i++) value[MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
+    SOL_TRY(sol_study_run_read(&records, path, run->job->run.dir, err));
+    for (int i = 0; i < s->n_measures; i++)
+        value[MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
     sol_study_run_free(&records);
     return SOL_OK;
 }
@@ -65,8 +65,7 @@ static sol_status read_run(const table *t, const sol_sweep_run *run, double *val
     char path[SOL_PATH_MAX];
     sol_study_curve c;
     snprintf(path, sizeof path, "%s/metrics.jsonl", run->job->run.dir);
-    sol_status st = sol_metrics_read(path, &c, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_metrics_read(path, &c, err));
     value[TRAIN_LOSS] = last_training_loss(&c);
     if (c.n_evals > 0) {
         value[EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
@@ -78,14 +77,13 @@ static sol_status read_run(const table *t, const sol_sweep_run *run, double *val
 
 static sol_status read_all(const table *t, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < t->runs->n; i++) {
+    for (int i = 0; i < t->runs->n; i++) {
         const sol_sweep_run *run = &t->runs->run[i];
         double *value = value_of(t, run->point, run->seed);
         for (int k = 0; k < t->n_values; k++) value[k] = NAN;
-        if (run->phase == SOL_RUN_DONE) st = read_run(t, run, value, err);
+        if (run->phase == SOL_RUN_DONE) SOL_TRY(read_run(t, run, value, err));
     }
-    return st;
+    return SOL_OK;
 }
 
 /* ---- over the seeds ---- */
@@ -212,8 +210,7 @@ static sol_status make_markdown(const table *t, sol_text *out, sol_err *err)
     const sol_sweep *s = t->runs->sweep;
     char text[CELL];
     int *width = NULL, n = s->n_columns + 1 + t->n_values;
-    sol_status st = sol_alloc_array((void **)&width, (size_t)n, sizeof *width, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&width, (size_t)n, sizeof *width, err));
     for (int c = 0; c < n; c++)
         for (int row = -1; row < s->n_points; row++) {
             table_cell(t, row, c, text, sizeof text);
@@ -270,8 +267,8 @@ static sol_status write_text(const sol_sweep *s, const char *name, const sol_tex
 {
     char path[SOL_PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", s->dir, name);
-    sol_status st = sol_dir_create(s->dir, err);
-    return st == SOL_OK ? sol_file_write(path, text->data, text->n, err) : st;
+    SOL_TRY(sol_dir_create(s->dir, err));
+    return sol_file_write(path, text->data, text->n, err);
 }
 
 sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err)

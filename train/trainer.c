@@ -29,8 +29,7 @@ sol_status sol_trainer_advance(sol_trainer *t, sol_err *err)
 
 static sol_status interrupted(sol_trainer *t, sol_err *err)
 {
-    sol_status st = sol_trainer_save(t, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_trainer_save(t, err));
     char loss[32] = "";
     if (t->step) snprintf(loss, sizeof loss, " at loss %.4f", t->ema_loss);
     return sol_fail(err, SOL_ERR_INTERRUPTED,

@@ -305,18 +305,19 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
     double rate, plain, flops = sol_step_flops(t->config, t->model, t->teacher.teacher, tokens);
     char a[32];
     if (flops * (double)(t->config->train.steps - (int64_t)t->step) < probed_from) return SOL_OK;
-    sol_status st = sol_product_rate(t->ctx, type, &rate, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_product_rate(t->ctx, type, &rate, err));
     t->step_peak = rate * (double)tokens / flops;
-    sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s", sol_config_word(t->config, "train.compute"),
-                 type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(), sol_count_text(rate, a));
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s",
+                 sol_config_word(t->config, "train.compute"),
+                 type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(),
+                 sol_count_text(rate, a));
     if (type != SOL_BF16 || sol_gemm_bf16_native(t->ctx)) return SOL_OK;
-    st = sol_product_rate(t->ctx, SOL_F32, &plain, err);
-    if (st == SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_WARN,
-                     "train.compute bf16: this processor has no instructions for bf16; its products take %.1f times as long as in fp32",
-                     plain / rate);
-    return st;
+    SOL_TRY(sol_product_rate(t->ctx, SOL_F32, &plain, err));
+    sol_log_line(&t->program->log, SOL_LOG_WARN,
+                 "train.compute bf16: this processor has no instructions for bf16; its products "
+                 "take %.1f times as long as in fp32",
+                 plain / rate);
+    return SOL_OK;
 }
 
 static void log_start(const sol_trainer *t)

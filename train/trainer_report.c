@@ -47,13 +47,13 @@ sol_status sol_trainer_add_metrics(sol_trainer *t, const sol_step_record *r, sol
     char line[SOL_STEP_LINE];
     size_t n = sol_step_record_json(r, line), waited = t->dir.waiting.n;
     if (r->step == t->first_step + 1) n = add_origin(t, line, n);
-    sol_status st = r->sample ? add_sampled(t, r, line, n, err)
-                              : sol_run_dir_metrics_add(&t->dir, line, n, err);
-    if (st == SOL_OK && t->dir.waiting.n && !waited)
+    SOL_TRY(r->sample ? add_sampled(t, r, line, n, err)
+                      : sol_run_dir_metrics_add(&t->dir, line, n, err));
+    if (t->dir.waiting.n && !waited)
         sol_log_line(&t->program->log, SOL_LOG_WARN,
                      "step %" PRIu64 ": the disk is full: lines of metrics.jsonl wait in memory",
                      r->step);
-    return st;
+    return SOL_OK;
 }
 
 /* ---- the log ---- */

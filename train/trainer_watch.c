@@ -102,14 +102,14 @@ static sol_status encode_prompt(const sol_trainer *t, sol_ids *ids, sol_err *err
     const char *prompt = t->config->train.sample_prompt;
     int64_t bos = t->model->config.bos_token_id;
     size_t n = strlen(prompt);
-    sol_status st = sol_tokenizer_encode(t->tokenizer, prompt, n, SOL_ENCODE_BOS, ids, err);
-    if (st != SOL_OK || ids->n > 0) return st;
+    SOL_TRY(sol_tokenizer_encode(t->tokenizer, prompt, n, SOL_ENCODE_BOS, ids, err));
+    if (ids->n > 0) return SOL_OK;
     if (bos < 0)
         return sol_config_fail(t->config, "train.sample_prompt", err,
                                "is empty, and the model has no BOS token to begin with");
-    st = sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err);
-    if (st == SOL_OK) ids->id[ids->n++] = (int32_t)bos;
-    return st;
+    SOL_TRY(sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err));
+    ids->id[ids->n++] = (int32_t)bos;
+    return SOL_OK;
 }
 
 /* Line breaks and control characters become blanks, for the log. */
