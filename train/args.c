@@ -199,14 +199,14 @@ static sol_status check_complete(const sol_program *p, sol_err *err)
     return check_effect(p, err);
 }
 
-sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err)
+/* Options into args and *p, the other words into *words. */
+static sol_status take_all(sol_program *p, int n, char **argv, void *args, sol_words *words,
+                           bool *help, sol_err *err)
 {
     bool plain = false;
-    sol_words words = {0};
-    *help = false;
-    sol_status st = set_presets(sol_verb_options(p->verb), args, err);
-    if (st == SOL_OK) st = set_presets(sol_common_options, p, err);
-    for (int i = 0; st == SOL_OK && i < n; i++) {
+    SOL_TRY(set_presets(sol_verb_options(p->verb), args, err));
+    SOL_TRY(set_presets(sol_common_options, p, err));
+    for (int i = 0; i < n; i++) {
         const char *w = argv[i];
         if (!plain && strcmp(w, "--") == 0) {
             plain = true;
@@ -214,13 +214,21 @@ sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *
             *help = true;
         } else if (!plain && w[0] == '-' && w[1]) {
             const sol_opt *seen = NULL, *own = sol_verb_options(p->verb);
-            st = take_option(p, n, argv, &i, args, &seen, err);
+            SOL_TRY(take_option(p, n, argv, &i, args, &seen, err));
             for (int k = 0; own[k].name && k < 64; k++)
                 if (&own[k] == seen) p->given[k] = true;
         } else {
-            st = add_word(&words, w, err);
+            SOL_TRY(add_word(words, w, err));
         }
     }
+    return SOL_OK;
+}
+
+sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err)
+{
+    sol_words words = {0};
+    *help = false;
+    sol_status st = take_all(p, n, argv, args, &words, help, err);
     p->word = words.word;
     p->n_words = words.n;
     if (st == SOL_OK && !*help) st = check_complete(p, err);

@@ -167,18 +167,33 @@ double sol_bench_memory_rate(const sol_bench_memory *m, const sol_ctx *ctx)
 
 /* ---- the product alone ---- */
 
-sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group_size,
-                                    int64_t n, sol_err *err)
+static sol_status random_matrix(sol_matrix **out, const sol_ctx *ctx, int64_t rows, int64_t cols,
+                                int64_t group_size, sol_err *err)
 {
     sol_stored m = {0};
-    *b = (sol_bench_product){.n = n};
     sol_status st = random_linear(&m, rows, cols, group_size, 3, err);
-    if (st == SOL_OK) st = sol_matrix_prepare(&b->m, ctx, &m, 1, NULL, NULL, err);
+    if (st == SOL_OK) st = sol_matrix_prepare(out, ctx, &m, 1, NULL, NULL, err);
     sol_stored_free(&m);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->x, (size_t)(n * cols), sizeof(float), err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&b->y, (size_t)(n * rows), sizeof(float), err);
-    if (st == SOL_OK) st = sol_alloc_array(&b->scratch, sol_matrix_scratch_bytes(ctx, b->m, n), 1, err);
-    for (int64_t i = 0; st == SOL_OK && i < n * cols; i++) b->x[i] = (float)(i % 255) - 127;
+    return st;
+}
+
+static sol_status create_product(sol_bench_product *b, const sol_ctx *ctx, int64_t rows,
+                                 int64_t cols, int64_t group_size, sol_err *err)
+{
+    int64_t n = b->n;
+    SOL_TRY(random_matrix(&b->m, ctx, rows, cols, group_size, err));
+    SOL_TRY(sol_alloc_array((void **)&b->x, (size_t)(n * cols), sizeof(float), err));
+    SOL_TRY(sol_alloc_array((void **)&b->y, (size_t)(n * rows), sizeof(float), err));
+    SOL_TRY(sol_alloc_array(&b->scratch, sol_matrix_scratch_bytes(ctx, b->m, n), 1, err));
+    for (int64_t i = 0; i < n * cols; i++) b->x[i] = (float)(i % 255) - 127;
+    return SOL_OK;
+}
+
+sol_status sol_bench_product_create(sol_bench_product *b, const sol_ctx *ctx, int64_t rows,
+                                    int64_t cols, int64_t group_size, int64_t n, sol_err *err)
+{
+    *b = (sol_bench_product){.n = n};
+    sol_status st = create_product(b, ctx, rows, cols, group_size, err);
     if (st != SOL_OK) sol_bench_product_free(b);
     return st;
 }

@@ -104,6 +104,26 @@ static bool read_block_line(const char *line, size_t n, sol_calib_report *r, dou
     return right;
 }
 
+/* Of text, which is that of the file at path. */
+static sol_status take_lines(calibration *k, const char *path, const char *text, sol_err *err)
+{
+    const char *at = text, *end = strchr(at, '\n');
+    if (!end || (size_t)(end + 1 - at) != k->lines.n || memcmp(at, k->lines.data, k->lines.n) != 0)
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "%s: cannot resume, this is not the text its blocks were calibrated on",
+                        path);
+    for (int64_t i = 0; i < k->restored; i++) {
+        at = end + 1;
+        end = strchr(at, '\n');
+        k->out->block[i].block = i;
+        if (!end || !read_block_line(at, (size_t)(end - at), &k->out->block[i], &k->out->took[i]))
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "%s: has no line of block %" PRId64 ", whose file is there", path, i);
+        SOL_TRY(add_block_line(k, &k->out->block[i], k->out->took[i], err));
+    }
+    return SOL_OK;
+}
+
 /* The lines of the blocks that are there; a file of other data is refused. */
 static sol_status read_lines(calibration *k, sol_err *err)
 {
@@ -111,20 +131,8 @@ static sol_status read_lines(calibration *k, sol_err *err)
     size_t size;
     sol_run_dir_file(k->dir, "calibrate.jsonl", path);
     if (k->restored == 0) return SOL_OK;
-    sol_status st = sol_file_read(path, &text, &size, err);
-    if (st != SOL_OK) return st;
-    const char *at = text, *end = strchr(at, '\n');
-    if (!end || (size_t)(end + 1 - at) != k->lines.n || memcmp(at, k->lines.data, k->lines.n) != 0)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the text its blocks were calibrated on", path);
-    for (int64_t i = 0; st == SOL_OK && i < k->restored; i++) {
-        at = end + 1;
-        end = strchr(at, '\n');
-        k->out->block[i].block = i;
-        if (!end || !read_block_line(at, (size_t)(end - at), &k->out->block[i], &k->out->took[i]))
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no line of block %" PRId64 ", whose file is there", path, i);
-        else
-            st = add_block_line(k, &k->out->block[i], k->out->took[i], err);
-    }
+    SOL_TRY(sol_file_read(path, &text, &size, err));
+    sol_status st = take_lines(k, path, text, err);
     sol_free(text);
     return st;
 }
@@ -216,15 +224,14 @@ static sol_status calibrate_block(calibration *k, sol_calib *calib, int64_t bloc
 
 static sol_status run(calibration *k, sol_calib *calib, sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int64_t b = 0; st == SOL_OK && b < k->restored; b++) st = restore_block(k, calib, b, err);
-    if (st == SOL_OK && k->restored > 0)
-        sol_log_line(&k->program->log, SOL_LOG_INFO, "%" PRId64 " calibrated blocks taken from %s", k->restored, k->dir->path);
+    for (int64_t b = 0; b < k->restored; b++) SOL_TRY(restore_block(k, calib, b, err));
+    if (k->restored > 0)
+        sol_log_line(&k->program->log, SOL_LOG_INFO, "%" PRId64 " calibrated blocks taken from %s",
+                     k->restored, k->dir->path);
     k->began = sol_clock();
     sol_calib_watch(calib, watch, k);
-    for (int64_t b = k->restored; st == SOL_OK && b < k->out->n; b++) st = calibrate_block(k, calib, b, err);
-    sol_live_clear(k->program);
-    return st;
+    for (int64_t b = k->restored; b < k->out->n; b++) SOL_TRY(calibrate_block(k, calib, b, err));
+    return SOL_OK;
 }
 
 static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
@@ -271,24 +278,34 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
     return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;
 }
 
-sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ctx, const sol_config *c, const sol_run_dir *dir,
-                             sol_model *m, sol_err *err)
+static sol_status calibrate(calibration *k, sol_ctx *ctx, sol_model *m, sol_calib **calib,
+                            sol_err *err)
 {
-    calibration k = {.program = p, .config = c, .dir = dir, .out = r};
-    sol_calib_opts o = sol_config_calib(c);
+    sol_job_calibration *r = k->out;
+    sol_calib_opts o = sol_config_calib(k->config);
     sol_quant_spec spec;
-    sol_calib *calib = NULL;
     sol_err why = {0};
     char took[32];
-    sol_status st = sol_config_quant(c, &spec, err);
-    if (st == SOL_OK) st = prepare(&k, r->data->digest, err);
-    if (st == SOL_OK) {
-        st = sol_calib_create(&calib, ctx, m, &spec, &o, &r->data->tokens, &why);
-        if (st != SOL_OK) st = sol_job_blame(c, r->key, st, &why, err);
-    }
-    if (st == SOL_OK) st = run(&k, calib, err);
-    for (int64_t i = 0; i < r->n && st == SOL_OK; i++) r->seconds += r->took[i];
-    if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "calibrated in %s", sol_duration_text(r->seconds, took));
+    SOL_TRY(sol_config_quant(k->config, &spec, err));
+    SOL_TRY(prepare(k, r->data->digest, err));
+    sol_status st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->tokens, &why);
+    if (st != SOL_OK) return sol_job_blame(k->config, r->key, st, &why, err);
+    st = run(k, *calib, err);
+    sol_live_clear(k->program);
+    if (st != SOL_OK) return st;
+    for (int64_t i = 0; i < r->n; i++) r->seconds += r->took[i];
+    sol_log_line(&k->program->log, SOL_LOG_INFO, "calibrated in %s",
+                 sol_duration_text(r->seconds, took));
+    return SOL_OK;
+}
+
+sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ctx,
+                             const sol_config *c, const sol_run_dir *dir, sol_model *m,
+                             sol_err *err)
+{
+    calibration k = {.program = p, .config = c, .dir = dir, .out = r};
+    sol_calib *calib = NULL;
+    sol_status st = calibrate(&k, ctx, m, &calib, err);
     sol_calib_free(&calib);
     sol_free(k.lines.data);
     return st;

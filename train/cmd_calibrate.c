@@ -23,14 +23,20 @@ static const sol_opt options[] = {
     {0},
 };
 
+static sol_status add_blocks(sol_text *t, const sol_job_calibration *r, sol_err *err)
+{
+    for (int64_t i = 0; i < r->n; i++) {
+        SOL_TRY(sol_text_add(t, err, "%s", i ? ", " : ""));
+        SOL_TRY(sol_calibration_add_block(t, &r->block[i], r->took[i], err));
+    }
+    return SOL_OK;
+}
+
 static sol_status print_json(const sol_job_calibration *r, sol_err *err)
 {
     sol_text t = {0};
     sol_status st = sol_text_add(&t, err, "{\"blocks\": [");
-    for (int64_t i = 0; st == SOL_OK && i < r->n; i++) {
-        st = sol_text_add(&t, err, "%s", i ? ", " : "");
-        if (st == SOL_OK) st = sol_calibration_add_block(&t, &r->block[i], r->took[i], err);
-    }
+    if (st == SOL_OK) st = add_blocks(&t, r, err);
     if (st == SOL_OK)
         printf("%s], \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n", t.data, r->seconds,
                sol_peak_rss());
@@ -138,9 +144,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c = NULL;
-    sol_status st = sol_config_read(&c, p->word[0], err);
-    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
-    if (st == SOL_OK) st = sol_config_finish(c, err);
+    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
     if (st == SOL_OK) st = calibrate(p, args, c, err);

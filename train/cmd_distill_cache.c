@@ -160,9 +160,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     struct args *args = argp;
     sol_config *c = NULL;
     maker m = {.program = p};
-    sol_status st = sol_config_read(&c, p->word[0], err);
-    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
-    if (st == SOL_OK) st = sol_config_finish(c, err);
+    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
     if (st == SOL_OK) st = check_keys(c, err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;

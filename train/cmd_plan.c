@@ -336,9 +336,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c = NULL;
-    sol_status st = sol_config_read(&c, p->word[0], err);
-    for (int i = 0; st == SOL_OK && i < args->set.n; i++) st = sol_config_set(c, args->set.word[i], err);
-    if (st == SOL_OK) st = sol_config_finish(c, err);
+    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
     if (st == SOL_OK) st = plan_job(p, c, args->json, err);
     sol_config_free(&c);
     return st;

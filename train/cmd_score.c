@@ -61,22 +61,39 @@ static sol_status take_ids(scorer *s, const json_t *array, sol_err *err)
     return SOL_OK;
 }
 
-/* Prints the log-probabilities of ids[1..]; the last id is only a target. */
-static sol_status answer(scorer *s, sol_err *err)
+/* Of ids[1 .. n], each given all ids before it, into s->logprob. */
+static sol_status find_logprobs(scorer *s, int64_t n, sol_err *err)
 {
     sol_kv *kv = NULL;
-    int64_t n = (int64_t)s->n - 1;
-    sol_status st = n > 0 ? sol_kv_create(&kv, s->net, n, err) : SOL_OK;
+    if (n == 0) return SOL_OK;
+    SOL_TRY(sol_kv_create(&kv, s->net, n, err));
     for (int64_t i = 0; i < n; i++) {
         s->row[i] = (sol_row){.kv = kv, .token = s->id[i]};
         s->target[i] = s->id[i + 1];
     }
-    if (st == SOL_OK && n > 0) st = sol_net_logprobs(s->net, s->row, n, s->target, s->logprob, err);
+    sol_status st = sol_net_logprobs(s->net, s->row, n, s->target, s->logprob, err);
     sol_kv_free(&kv);
-    for (int64_t i = 0; st == SOL_OK && i < n; i++) /* JSON has no word for it */
+    return st;
+}
+
+/* JSON has no word for what is not finite. */
+static sol_status check_logprobs(const scorer *s, int64_t n, sol_err *err)
+{
+    for (int64_t i = 0; i < n; i++)
         if (!isfinite(s->logprob[i]))
-            st = sol_fail(err, SOL_ERR_NONFINITE, "the log-probability of item %lld is %g: the model's weights are broken",
-                          (long long)i + 2, s->logprob[i]);
+            return sol_fail(err, SOL_ERR_NONFINITE,
+                            "the log-probability of item %lld is %g: the model's weights are "
+                            "broken",
+                            (long long)i + 2, s->logprob[i]);
+    return SOL_OK;
+}
+
+/* Prints the log-probabilities of ids[1..]; the last id is only a target. */
+static sol_status answer(scorer *s, sol_err *err)
+{
+    int64_t n = (int64_t)s->n - 1;
+    sol_status st = find_logprobs(s, n, err);
+    if (st == SOL_OK) st = check_logprobs(s, n, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s:%lld", s->name, s->line);
     putchar('[');
     for (int64_t i = 0; i < n; i++) printf("%s%.9g", i ? ", " : "", s->logprob[i]);
@@ -107,10 +124,11 @@ static sol_status score_lines(scorer *s, FILE *from, sol_err *err)
     char *line = NULL;
     size_t capacity = 0;
     sol_status st = SOL_OK;
-    for (ssize_t n; st == SOL_OK && (n = getline(&line, &capacity, from)) >= 0;) {
+    for (ssize_t n; (n = getline(&line, &capacity, from)) >= 0;) {
         s->line++;
-        if (sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        if (st == SOL_OK) st = score_line(s, line, (size_t)n, err);
+        st = sol_interrupted() ? sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted")
+                               : score_line(s, line, (size_t)n, err);
+        if (st != SOL_OK) break;
     }
     if (st == SOL_OK && ferror(from)) st = sol_fail_errno(err, s->name, "cannot read");
     if (st == SOL_OK && s->line == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON arrays of token ids are expected", s->name);

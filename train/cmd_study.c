@@ -175,22 +175,28 @@ static sol_status print_csv(const sol_study_run *runs, int n, sol_err *err)
     return st;
 }
 
+static sol_status read_words(sol_program *p, sol_study_run *runs, sol_err *err)
+{
+    for (int i = 0; i < p->n_words; i++) SOL_TRY(read_word(p, &runs[i], i, err));
+    return SOL_OK;
+}
+
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_study_run *runs = NULL;
     char dir[SOL_PATH_MAX + 16];
-    int n = 0;
-    if (args->sensitivity && p->n_words > 1)
-        return sol_fail(err, SOL_ERR_USAGE, "--sensitivity takes one model or job, not %d",
-                        p->n_words);
+    int n = p->n_words;
+    if (args->sensitivity && n > 1)
+        return sol_fail(err, SOL_ERR_USAGE, "--sensitivity takes one model or job, not %d", n);
     if (args->sensitivity) return sol_study_sensitivity(p, &args->each, err);
-    sol_status st = sol_alloc_array((void **)&runs, (size_t)p->n_words, sizeof *runs, err);
+    sol_status st = sol_alloc_array((void **)&runs, (size_t)n, sizeof *runs, err);
     snprintf(dir, sizeof dir, "study-report");
-    if (p->n_words == 1 && sol_is_directory(p->word[0])) snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
+    if (n == 1 && sol_is_directory(p->word[0]))
+        snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
     const char *out = args->out ? args->out : dir;
     if (st == SOL_OK && !args->csv) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
-    for (; st == SOL_OK && n < p->n_words; n++) st = read_word(p, &runs[n], n, err);
+    if (st == SOL_OK) st = read_words(p, runs, err);
     if (st == SOL_OK) st = args->csv ? print_csv(runs, n, err) : sol_report_write(runs, n, out, err);
     if (st == SOL_OK && !args->csv) printf("%s/index.html\n", out);
     if (runs)

@@ -50,6 +50,15 @@ static sol_status ids_of_line(sol_encoder *e, char *line, size_t n, int64_t numb
     return sol_encoder_run(e, text.at, text.n, flags, ids, err);
 }
 
+static sol_status encode_line(sol_encoder *e, char *line, size_t n, int64_t number, int flags,
+                              sol_ids *ids, sol_err *err)
+{
+    SOL_TRY(ids_of_line(e, line, n, number, flags, ids, err));
+    for (size_t i = 0; i < ids->n; i++) printf("%s%d", i ? "," : "[", ids->id[i]);
+    fputs(ids->n ? "]\n" : "[]\n", stdout);
+    return SOL_OK;
+}
+
 static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)
 {
     sol_encoder *e;
@@ -59,11 +68,8 @@ static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)
     ssize_t n;
     int64_t number = 0;
     sol_status st = sol_encoder_create(&e, t, err);
-    while (st == SOL_OK && (n = getline(&line, &capacity, stdin)) >= 0) {
-        st = ids_of_line(e, line, (size_t)n, ++number, flags, &ids, err);
-        for (size_t i = 0; st == SOL_OK && i < ids.n; i++) printf("%s%d", i ? "," : "[", ids.id[i]);
-        if (st == SOL_OK) fputs(ids.n ? "]\n" : "[]\n", stdout);
-    }
+    while (st == SOL_OK && (n = getline(&line, &capacity, stdin)) >= 0)
+        st = encode_line(e, line, (size_t)n, ++number, flags, &ids, err);
     if (st == SOL_OK && ferror(stdin)) st = sol_fail_errno(err, "stdin", "cannot read");
     free(line);
     sol_ids_free(&ids);
@@ -105,6 +111,13 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     return SOL_OK;
 }
 
+static sol_status check_output(const struct args *a, sol_err *err)
+{
+    SOL_TRY(sol_file_differs(a->tokenizer, a->out, err));
+    for (int i = 0; i < a->input.n; i++) SOL_TRY(sol_file_differs(a->input.word[i], a->out, err));
+    return sol_output_check(a->out, SOL_OUTPUT_DATASET, a->force, err);
+}
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
@@ -112,13 +125,10 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (a->ids == (a->input.n > 0))
         return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
     if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
-    sol_status st = a->ids ? SOL_OK : sol_file_differs(a->tokenizer, a->out, err);
-    for (int i = 0; st == SOL_OK && i < a->input.n; i++) st = sol_file_differs(a->input.word[i], a->out, err);
-    if (st == SOL_OK && !a->ids) st = sol_output_check(a->out, SOL_OUTPUT_DATASET, a->force, err);
-    if (st == SOL_OK) st = sol_store_tokenizer(&t, a->tokenizer, err);
-    if (st != SOL_OK) return st;
+    if (!a->ids) SOL_TRY(check_output(a, err));
+    SOL_TRY(sol_store_tokenizer(&t, a->tokenizer, err));
     int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
-    st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);
+    sol_status st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);
     sol_tokenizer_free(&t);
     return st;
 }

@@ -68,23 +68,58 @@ static void print_json(const sol_task_plan *tasks, int n, const sol_net *net)
            sol_net_kind_name(sol_net_kind_of(net)), sol_net_bits_per_weight(net));
 }
 
-static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *tasks, int n, sol_err *err)
+static sol_status run_task(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *t,
+                           sol_err *err)
 {
-    sol_status st = SOL_OK;
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        sol_task_opts o = {.no_bos = a->no_bos, .watch = {.fn = show, .user = j},
-                           .sample = j->samples ? write_sample : NULL, .sample_user = j};
-        j->name = tasks[i].kind->name;
-        j->start = sol_clock();
-        st = sol_task_run(net, tasks[i].task, &o, &tasks[i].result, err);
-        sol_live_clear(j->program);
-        if (st == SOL_OK)
-            sol_log_line(&j->program->log, SOL_LOG_INFO, "%s: %lld items, %.1f a second, %.0f tokens/s", j->name,
-                         (long long)tasks[i].result.n, (double)tasks[i].result.n / (tasks[i].result.seconds + 1e-9),
-                         (double)tasks[i].result.tokens / (tasks[i].result.seconds + 1e-9));
-        else if (st != SOL_ERR_INTERRUPTED)
-            sol_err_prefix(err, st, "%s", tasks[i].path);
-    }
+    const sol_task_result *r = &t->result;
+    sol_task_opts o = {.no_bos = a->no_bos,
+                       .watch = {.fn = show, .user = j},
+                       .sample = j->samples ? write_sample : NULL,
+                       .sample_user = j};
+    j->name = t->kind->name;
+    j->start = sol_clock();
+    sol_status st = sol_task_run(net, t->task, &o, &t->result, err);
+    sol_live_clear(j->program);
+    if (st == SOL_ERR_INTERRUPTED) return st;
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s", t->path);
+    sol_log_line(&j->program->log, SOL_LOG_INFO, "%s: %lld items, %.1f a second, %.0f tokens/s",
+                 j->name, (long long)r->n, (double)r->n / (r->seconds + 1e-9),
+                 (double)r->tokens / (r->seconds + 1e-9));
+    return SOL_OK;
+}
+
+static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *tasks,
+                              int n, sol_err *err)
+{
+    for (int i = 0; i < n; i++) SOL_TRY(run_task(j, a, net, &tasks[i], err));
+    return SOL_OK;
+}
+
+/* The samples would replace none of what is read. */
+static sol_status check_samples(const char *samples, const char *model, const sol_task_plan *tasks,
+                                int n, sol_err *err)
+{
+    SOL_TRY(sol_file_differs(model, samples, err));
+    for (int i = 0; i < n; i++) SOL_TRY(sol_file_differs(tasks[i].path, samples, err));
+    return SOL_OK;
+}
+
+/* The file of samples is there whole or not at all. */
+static sol_status run_with_samples(job *j, const sol_eval_args *a, sol_net *net,
+                                   sol_task_plan *tasks, int n, sol_err *err)
+{
+    sol_replace out;
+    int fd = -1;
+    SOL_TRY(check_samples(a->samples, j->program->word[0], tasks, n, err));
+    SOL_TRY(sol_replace_begin(&out, a->samples, 0, err));
+    sol_status st = sol_own_open(&fd, out.temp_path, a->samples, O_WRONLY, err);
+    if (st == SOL_OK && !(j->samples = fdopen(fd, "w")))
+        st = sol_fail_errno(err, a->samples, "cannot open");
+    if (st == SOL_OK) st = run_planned(j, a, net, tasks, n, err);
+    if (j->samples && fclose(j->samples) != 0 && st == SOL_OK)
+        st = sol_fail_errno(err, a->samples, "cannot write");
+    if (st == SOL_OK) st = sol_replace_commit(&out, err);
+    if (st != SOL_OK) sol_replace_abort(&out);
     return st;
 }
 
@@ -92,23 +127,10 @@ sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *n
 {
     sol_task_plan *tasks = NULL;
     job j = {.program = p};
-    sol_replace out;
-    bool begun = false;
-    int n = 0, fd = -1;
-    sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
-    if (st == SOL_OK && a->samples) st = sol_file_differs(p->word[0], a->samples, err);
-    if (a->samples)
-        for (int i = 0; st == SOL_OK && i < n; i++) st = sol_file_differs(tasks[i].path, a->samples, err);
-    if (st == SOL_OK && a->samples) {
-        st = sol_replace_begin(&out, a->samples, 0, err);
-        begun = st == SOL_OK;
-        if (st == SOL_OK) st = sol_own_open(&fd, out.temp_path, a->samples, O_WRONLY, err);
-        if (st == SOL_OK && !(j.samples = fdopen(fd, "w"))) st = sol_fail_errno(err, a->samples, "cannot open");
-    }
-    if (st == SOL_OK) st = run_planned(&j, a, net, tasks, n, err);
-    if (j.samples && fclose(j.samples) != 0 && st == SOL_OK) st = sol_fail_errno(err, a->samples, "cannot write");
-    if (begun && st == SOL_OK) st = sol_replace_commit(&out, err);
-    if (begun && st != SOL_OK) sol_replace_abort(&out);
+    int n = 0;
+    SOL_TRY(sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err));
+    sol_status st = a->samples ? run_with_samples(&j, a, net, tasks, n, err)
+                               : run_planned(&j, a, net, tasks, n, err);
     if (st == SOL_OK && a->json)
         print_json(tasks, n, net);
     else if (st == SOL_OK)

@@ -84,6 +84,17 @@ static uint32_t masked_crc(const void *data, size_t n)
 
 enum { HEAD = 12, TAIL = 4 };
 
+static sol_status write_frame(const sol_events *e, const buffer *frame, sol_err *err)
+{
+    if (e->status != SOL_OK) return sol_fail(err, e->status, "%s: out of memory", e->path);
+    for (size_t done = 0; done < frame->n;) {
+        ssize_t w = write(e->fd, frame->data + done, frame->n - done);
+        if (w < 0 && errno != EINTR) return sol_fail_errno(err, e->path, "cannot write");
+        if (w > 0) done += (size_t)w;
+    }
+    return SOL_OK;
+}
+
 static sol_status append(sol_events *e, const buffer *event, sol_err *err)
 {
     buffer frame = {0};
@@ -94,13 +105,7 @@ static sol_status append(sol_events *e, const buffer *event, sol_err *err)
     put(e, &frame, event->data, event->n);
     crc = masked_crc(event->data, event->n);
     put(e, &frame, &crc, sizeof crc);
-    sol_status st = SOL_OK;
-    if (e->status != SOL_OK) st = sol_fail(err, e->status, "%s: out of memory", e->path);
-    for (size_t done = 0; st == SOL_OK && done < frame.n;) {
-        ssize_t w = write(e->fd, frame.data + done, frame.n - done);
-        if (w < 0 && errno != EINTR) st = sol_fail_errno(err, e->path, "cannot write");
-        if (w > 0) done += (size_t)w;
-    }
+    sol_status st = write_frame(e, &frame, err);
     sol_free(frame.data);
     if (st == SOL_OK)
         e->size += frame.n;

@@ -10,6 +10,13 @@
 #include "run_model.h"
 #include "tokenize.h"
 
+sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err)
+{
+    SOL_TRY(sol_config_read(c, path, err));
+    for (int i = 0; i < set->n; i++) SOL_TRY(sol_config_set(*c, set->word[i], err));
+    return sol_config_finish(*c, err);
+}
+
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
 {
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);

@@ -1,9 +1,14 @@
-/* What a job file names, opened: the model with its tokenizer, token data. Shared by the verbs train and plan. */
+/* What a job file names, opened: the model with its tokenizer, token data. Shared by the verbs of a
+ * job. */
 #ifndef SOLERA_TRAIN_JOB_H
 #define SOLERA_TRAIN_JOB_H
 
 #include "program.h"
 #include "run_dir.h"
+
+/* The job of a YAML file with the --set words' changes, complete. The caller frees *c, also after a
+ * failure. */
+sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err);
 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);

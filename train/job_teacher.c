@@ -294,27 +294,39 @@ typedef struct gamma_sum {
     int64_t counted;
 } gamma_sum;
 
-static sol_status gamma_of_cache(sol_job_teacher *t, const sol_batcher *data, int64_t windows, int32_t *buffer,
-                                 gamma_sum *s,
-                                 sol_err *err)
+typedef struct cached_window {
+    int32_t *ids;  /* [T, k] */
+    float *probs;  /* [T, k + 1] */
+    float *target; /* [T]: of the token that follows */
+} cached_window;
+
+static sol_status sum_cache(sol_job_teacher *t, const sol_batcher *data, int64_t windows,
+                            int32_t *buffer, cached_window *w, gamma_sum *s, sol_err *err)
 {
     int64_t T = data->seq, k = t->loss.top_k;
-    int32_t *targets = buffer + T, *ids = NULL;
-    float *probs = NULL, *target = NULL;
-    sol_status st = sol_alloc_array((void **)&ids, (size_t)(T * k), sizeof *ids, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&probs, (size_t)(T * (k + 1)), sizeof *probs, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&target, (size_t)T, sizeof *target, err);
-    for (int64_t i = 0; st == SOL_OK && i < windows; i++) {
+    int32_t *targets = buffer + T;
+    SOL_TRY(sol_alloc_array((void **)&w->ids, (size_t)(T * k), sizeof *w->ids, err));
+    SOL_TRY(sol_alloc_array((void **)&w->probs, (size_t)(T * (k + 1)), sizeof *w->probs, err));
+    SOL_TRY(sol_alloc_array((void **)&w->target, (size_t)T, sizeof *w->target, err));
+    for (int64_t i = 0; i < windows; i++) {
         sol_batcher_window(data, i, buffer, targets, buffer + 2 * T);
-        st = sol_teacher_cache_read(t->cache, i, k, ids, probs, target, err);
-        for (int64_t n = 0; st == SOL_OK && n < T; n++) {
-            s->sum += targets[n] >= 0 ? target[n] : 0;
+        SOL_TRY(sol_teacher_cache_read(t->cache, i, k, w->ids, w->probs, w->target, err));
+        for (int64_t n = 0; n < T; n++) {
+            s->sum += targets[n] >= 0 ? w->target[n] : 0;
             s->counted += targets[n] >= 0;
         }
     }
-    sol_free(ids);
-    sol_free(probs);
-    sol_free(target);
+    return SOL_OK;
+}
+
+static sol_status gamma_of_cache(sol_job_teacher *t, const sol_batcher *data, int64_t windows,
+                                 int32_t *buffer, gamma_sum *s, sol_err *err)
+{
+    cached_window w = {0};
+    sol_status st = sum_cache(t, data, windows, buffer, &w, s, err);
+    sol_free(w.ids);
+    sol_free(w.probs);
+    sol_free(w.target);
     return st;
 }
 

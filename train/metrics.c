@@ -39,26 +39,40 @@ static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line
     return SOL_OK;
 }
 
+static sol_status read_line(sol_study_curve *c, capacities *k, const char *path,
+                            int64_t number_of_line, const char *text, size_t n, sol_err *err)
+{
+    json_error_t where;
+    json_t *line = json_loadb(text, n, 0, &where);
+    sol_status st;
+    if (!line || isnan(number(line, "step")))
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: is no line of metrics: %s", path,
+                      (long long)number_of_line, line ? "no step" : where.text);
+    else
+        st = add_line(c, k, line, err);
+    json_decref(line);
+    return st;
+}
+
+static sol_status read_lines(sol_study_curve *c, const char *path, const char *text, size_t size,
+                             sol_err *err)
+{
+    capacities k = {0};
+    const char *at = text, *end;
+    for (int64_t i = 1; (end = memchr(at, '\n', size - (size_t)(at - text))); i++) {
+        SOL_TRY(read_line(c, &k, path, i, at, (size_t)(end - at), err));
+        at = end + 1;
+    }
+    return SOL_OK;
+}
+
 sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err)
 {
     char *text;
     size_t size;
-    capacities k = {0};
-    int64_t number_of_line = 0;
     *c = (sol_study_curve){0};
-    sol_status st = sol_file_read(path, &text, &size, err);
-    if (st != SOL_OK) return st;
-    for (const char *at = text, *end; st == SOL_OK && (end = memchr(at, '\n', size - (size_t)(at - text))); at = end + 1) {
-        json_error_t where;
-        json_t *line = json_loadb(at, (size_t)(end - at), 0, &where);
-        number_of_line++;
-        if (!line || isnan(number(line, "step")))
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: is no line of metrics: %s", path, (long long)number_of_line,
-                          line ? "no step" : where.text);
-        else
-            st = add_line(c, &k, line, err);
-        json_decref(line);
-    }
+    SOL_TRY(sol_file_read(path, &text, &size, err));
+    sol_status st = read_lines(c, path, text, size, err);
     sol_free(text);
     if (st != SOL_OK) sol_metrics_free(c);
     return st;
@@ -75,23 +89,32 @@ void sol_metrics_free(sol_study_curve *c)
     *c = (sol_study_curve){0};
 }
 
+static sol_status add_errors(sol_study_calibration *c, size_t capacity[SOL_CALIB_ERRORS],
+                             const json_t *line, sol_err *err)
+{
+    static const char *const names[SOL_CALIB_ERRORS] = {"error_before", "error_solved",
+                                                        "error_after", "error_held_out"};
+    if (!json_is_integer(json_object_get(line, "block"))) return SOL_OK;
+    for (int k = 0; k < SOL_CALIB_ERRORS; k++)
+        SOL_TRY(add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err));
+    c->n++;
+    return SOL_OK;
+}
+
 sol_status sol_calibration_read(const char *path, sol_study_calibration *c, sol_err *err)
 {
-    static const char *const names[SOL_CALIB_ERRORS] = {"error_before", "error_solved", "error_after", "error_held_out"};
     size_t size, capacity[SOL_CALIB_ERRORS] = {0};
     char *text;
     *c = (sol_study_calibration){0};
-    sol_status st = sol_file_read(path, &text, &size, err);
-    if (st != SOL_OK) return st;
-    for (const char *at = text, *end; st == SOL_OK && (end = strchr(at, '\n')); at = end + 1) {
+    SOL_TRY(sol_file_read(path, &text, &size, err));
+    sol_status st = SOL_OK;
+    for (const char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
         json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
-        if (!json_is_object(line)) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a line that is no JSON object", path);
-        bool block = json_is_integer(json_object_get(line, "block"));
-        if (block)
-            for (int k = 0; st == SOL_OK && k < SOL_CALIB_ERRORS; k++)
-                st = add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err);
-        if (block) c->n++;
+        st = json_is_object(line)
+                 ? add_errors(c, capacity, line, err)
+                 : sol_fail(err, SOL_ERR_FORMAT, "%s: holds a line that is no JSON object", path);
         json_decref(line);
+        if (st != SOL_OK) break;
     }
     sol_free(text);
     return st;

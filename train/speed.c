@@ -46,15 +46,21 @@ static void multiply(const sol_ctx *ctx, sol_dtype type, float *x, void *scratch
         sol_gemm(ctx, false, true, N, N, N, 1, a.data, N, b.data, N, 0, c, N);
 }
 
+static sol_status alloc_operands(sol_dtype type, float **x, void **scratch, sol_err *err)
+{
+    SOL_TRY(sol_alloc_array((void **)x, 3 * N * N, sizeof **x, err));
+    if (type == SOL_BF16) SOL_TRY(sol_alloc_array(scratch, sol_gemm_bf16_scratch(N, N), 1, err));
+    for (int i = 0; i < 2 * N * N; i++) (*x)[i] = (float)(i % 7) - 3.0f;
+    return SOL_OK;
+}
+
 /* Products for so many seconds at most, one at least. */
 static sol_status probe_products(const sol_ctx *ctx, sol_dtype type, double seconds, double *rate,
                                  sol_err *err)
 {
     float *x = NULL;
     void *scratch = NULL;
-    sol_status st = sol_alloc_array((void **)&x, 3 * N * N, sizeof *x, err);
-    if (st == SOL_OK && type == SOL_BF16) st = sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, N), 1, err);
-    for (int i = 0; st == SOL_OK && i < 2 * N * N; i++) x[i] = (float)(i % 7) - 3.0f;
+    sol_status st = alloc_operands(type, &x, &scratch, err);
     sol_probe p = sol_probe_begin(seconds);
     while (st == SOL_OK && !sol_probe_settled(&p)) {
         double from = sol_clock();

@@ -101,22 +101,28 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
     return st;
 }
 
+static sol_status look_at_all(sol_sweep_runs *r, sol_err *err)
+{
+    int n = r->sweep->n_points * r->sweep->n_seeds;
+    SOL_TRY(sol_alloc_array((void **)&r->run, (size_t)n, sizeof *r->run, err));
+    for (r->n = 0; r->n < n;) {
+        sol_sweep_run *run = &r->run[r->n];
+        run->point = r->n / r->sweep->n_seeds;
+        run->seed = r->n % r->sweep->n_seeds;
+        r->n++;
+        SOL_TRY(look(r, run, err));
+    }
+    return SOL_OK;
+}
+
 sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_sweep *s, sol_err *err)
 {
     sol_sweep_runs *r = NULL;
-    int most = s->n_points * s->n_seeds;
     *out = NULL;
-    sol_status st = sol_alloc_array((void **)&r, 1, sizeof *r, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&r, 1, sizeof *r, err));
     r->program = p;
     r->sweep = s;
-    st = sol_alloc_array((void **)&r->run, (size_t)most, sizeof *r->run, err);
-    for (int i = 0; st == SOL_OK && i < most; i++) {
-        r->n++;
-        r->run[i].point = i / s->n_seeds;
-        r->run[i].seed = i % s->n_seeds;
-        st = look(r, &r->run[i], err);
-    }
+    sol_status st = look_at_all(r, err);
     if (st != SOL_OK) sol_sweep_runs_free(&r);
     *out = r;
     return st;

@@ -64,24 +64,36 @@ void sol_task_plans_free(sol_task_plan **plans, int n)
     *plans = NULL;
 }
 
-sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names, const char *dir, int64_t limit, sol_err *err)
+/* One more of *n, from NAME or NAME=FILE at `at`. */
+static sol_status read_task(sol_task_plan *plans, int *n, const char *at, size_t length,
+                            const char *dir, int64_t limit, sol_err *err)
+{
+    if (*n == MAX_TASKS) return sol_fail(err, SOL_ERR_USAGE, "more than %d tasks", MAX_TASKS);
+    sol_task_plan *t = &plans[(*n)++];
+    SOL_TRY(plan_task(dir, at, length, t, err));
+    for (int i = 0; i < *n - 1; i++)
+        if (plans[i].kind == t->kind)
+            return sol_fail(err, SOL_ERR_USAGE, "task %s is named twice", t->kind->name);
+    return sol_task_read(&t->task, t->kind, t->path, limit, err);
+}
+
+static sol_status read_tasks(sol_task_plan *plans, int *n, const char *names, const char *dir,
+                             int64_t limit, sol_err *err)
+{
+    for (const char *at = names;; at++) {
+        size_t length = strcspn(at, ",");
+        SOL_TRY(read_task(plans, n, at, length, dir, limit, err));
+        at += length;
+        if (!*at) return SOL_OK;
+    }
+}
+
+sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names, const char *dir,
+                               int64_t limit, sol_err *err)
 {
     *n = 0;
-    sol_status st = sol_alloc_array((void **)plans, MAX_TASKS, sizeof **plans, err);
-    for (const char *at = names; st == SOL_OK; at++) {
-        size_t length = strcspn(at, ",");
-        if (*n == MAX_TASKS) {
-            st = sol_fail(err, SOL_ERR_USAGE, "more than %d tasks", MAX_TASKS);
-            break;
-        }
-        sol_task_plan *t = &(*plans)[(*n)++];
-        st = plan_task(dir, at, length, t, err);
-        for (int i = 0; st == SOL_OK && i < *n - 1; i++)
-            if ((*plans)[i].kind == t->kind) st = sol_fail(err, SOL_ERR_USAGE, "task %s is named twice", t->kind->name);
-        if (st == SOL_OK) st = sol_task_read(&t->task, t->kind, t->path, limit, err);
-        at += length;
-        if (!*at) break;
-    }
+    SOL_TRY(sol_alloc_array((void **)plans, MAX_TASKS, sizeof **plans, err));
+    sol_status st = read_tasks(*plans, n, names, dir, limit, err);
     if (st != SOL_OK) sol_task_plans_free(plans, *n);
     return st;
 }

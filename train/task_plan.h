@@ -1,9 +1,11 @@
 /* The zero-shot tasks that a command line or a job names, with their files and results.
  *
  *     sol_task_plan *tasks;
- *     st = sol_task_plans_read(&tasks, &n, "arc_easy,piqa=mine.jsonl", dir, limit, err);   // every file is read
- *     for (int i = 0; st == SOL_OK && i < n; i++)
+ *     SOL_TRY(sol_task_plans_read(&tasks, &n, "arc_easy,piqa=mine.jsonl", dir, limit, err));
+ *     for (int i = 0; i < n; i++) {
  *         st = sol_task_run(net, tasks[i].task, &opts, &tasks[i].result, err);
+ *         if (st != SOL_OK) break;
+ *     }
  *     sol_task_plans_free(&tasks, n); */
 #ifndef SOLERA_TRAIN_TASK_PLAN_H
 #define SOLERA_TRAIN_TASK_PLAN_H
