@@ -65,6 +65,7 @@
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "base/textio.h"
 
 /* kernels: the context, element types, matrices as they are stored, their products. */
 #include "kernels/codebook.h"
