@@ -56,12 +56,14 @@ static const sol_opt options[] = {
 static sol_status encode_prompt(const sol_net *net, const char *text, bool special, sol_ids *ids, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
-    sol_status st = sol_tokenizer_encode(sol_net_tokenizer(net), text, strlen(text), SOL_ENCODE_BOS | (special ? SOL_ENCODE_SPECIAL : 0), ids, err);
-    if (st != SOL_OK || ids->n > 0) return st;
-    if (c->bos_token_id < 0) return sol_fail(err, SOL_ERR_USAGE, "the model has no BOS token: -p needs a text");
-    st = sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err);
-    if (st == SOL_OK) ids->id[ids->n++] = (int32_t)c->bos_token_id;
-    return st;
+    SOL_TRY(sol_tokenizer_encode(sol_net_tokenizer(net), text, strlen(text),
+                                 SOL_ENCODE_BOS | (special ? SOL_ENCODE_SPECIAL : 0), ids, err));
+    if (ids->n > 0) return SOL_OK;
+    if (c->bos_token_id < 0)
+        return sol_fail(err, SOL_ERR_USAGE, "the model has no BOS token: -p needs a text");
+    SOL_TRY(sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err));
+    ids->id[ids->n++] = (int32_t)c->bos_token_id;
+    return SOL_OK;
 }
 
 /* The message of the user, and of the system before it. *end: the token that ends the answer. */
@@ -79,12 +81,14 @@ static sol_status encode_chat(const struct args *a, const sol_tokenizer *t, sol_
 /* Room for one more is behind them. */
 static sol_status find_stops(const sol_tokenizer *t, const sol_words *words, int32_t **stop, sol_err *err)
 {
-    sol_status st = sol_alloc_array((void **)stop, (size_t)words->n + 1, sizeof **stop, err);
-    for (int i = 0; st == SOL_OK && i < words->n; i++) {
+    SOL_TRY(sol_alloc_array((void **)stop, (size_t)words->n + 1, sizeof **stop, err));
+    for (int i = 0; i < words->n; i++) {
         (*stop)[i] = sol_tokenizer_find(t, words->word[i]);
-        if ((*stop)[i] < 0) st = sol_fail(err, SOL_ERR_USAGE, "--stop '%s': the vocabulary has no such token", words->word[i]);
+        if ((*stop)[i] < 0)
+            return sol_fail(err, SOL_ERR_USAGE, "--stop '%s': the vocabulary has no such token",
+                            words->word[i]);
     }
-    return st;
+    return SOL_OK;
 }
 
 static void report(sol_program *p, const sol_net *net, const sol_generate_result *r)

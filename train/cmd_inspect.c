@@ -168,10 +168,9 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     int64_t objects = 0;
     uint64_t bytes = 0;
     json_t *all = NULL;
-    sol_status st = sol_store_kind(p->word[0], &kind, err);
-    if (st == SOL_OK && a->verify) st = sol_store_verify(p->word[0], &objects, &bytes, err);
-    if (st == SOL_OK) st = sol_h5_open(&f, p->word[0], err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_store_kind(p->word[0], &kind, err));
+    if (a->verify) SOL_TRY(sol_store_verify(p->word[0], &objects, &bytes, err));
+    SOL_TRY(sol_h5_open(&f, p->word[0], err));
     all = describe(&f, kind);
     if (a->verify) json_object_set_new(all, "verified_objects", json_integer(objects));
     if (a->json) {

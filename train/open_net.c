@@ -10,6 +10,6 @@ sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *pa
 {
     sol_ctx *ctx;
     sol_net_opts o = sol_program_net_opts(a);
-    sol_status st = sol_program_ctx(p, &ctx, err);
-    return st == SOL_OK ? sol_net_open(net, ctx, path, &o, err) : st;
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    return sol_net_open(net, ctx, path, &o, err);
 }

@@ -234,18 +234,21 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
     char ckpt[SOL_PATH_MAX];
     memset(d, 0, sizeof *d);
     d->lock_fd = d->metrics_fd = -1;
-    if (strlen(path) >= sizeof d->path) return sol_fail(err, SOL_ERR_IO, "run.dir %.100s...: path is too long", path);
+    if (strlen(path) >= sizeof d->path)
+        return sol_fail(err, SOL_ERR_IO, "run.dir %.100s...: path is too long", path);
     memcpy(d->path, path, strlen(path) + 1);
     sol_run_dir_file(d, "ckpt", ckpt);
     d->had_dirs = part_that_is_there(ckpt);
-    sol_status st = sol_dir_create(ckpt, err);
-    if (st == SOL_OK) st = lock_dir(d, err);
-    if (st == SOL_OK) st = look_for_run(d, err);
-    if (st == SOL_OK && d->has_run && !resume)
-        st = sol_fail(err, SOL_ERR_USAGE,
-                      "%s: holds a run already; --resume goes on with it, another run.dir starts a new one", path);
-    if (st == SOL_OK && !d->has_run) st = refuse_foreign(d, err);
-    return st == SOL_OK ? sign_lock(d, err) : st;
+    SOL_TRY(sol_dir_create(ckpt, err));
+    SOL_TRY(lock_dir(d, err));
+    SOL_TRY(look_for_run(d, err));
+    if (d->has_run && !resume)
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "%s: holds a run already; --resume goes on with it, another run.dir starts a new one",
+            path);
+    if (!d->has_run) SOL_TRY(refuse_foreign(d, err));
+    return sign_lock(d, err);
 }
 
 static sol_status write_config(const sol_run_dir *d, const char *yaml, sol_err *err)
@@ -266,8 +269,7 @@ static sol_status open_log(sol_run_dir *d, sol_err *err)
     char path[SOL_PATH_MAX], last = '\n';
     int fd;
     sol_run_dir_file(d, "log.txt", path);
-    sol_status st = sol_own_open(&fd, path, path, O_RDWR | O_CREAT | O_APPEND, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_own_open(&fd, path, path, O_RDWR | O_CREAT | O_APPEND, err));
     off_t end = lseek(fd, 0, SEEK_END);
     if (end > 0 && pread(fd, &last, 1, end - 1) != 1) last = '\n';
     d->log = fdopen(fd, "a");
@@ -296,8 +298,7 @@ static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *byt
     struct stat s;
     if (fstat(in.fd, &s) != 0) return sol_fail_errno(err, path, "cannot read");
     in.size = (uint64_t)s.st_size;
-    sol_status st = sol_in_map(&in, &map, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_in_map(&in, &map, err));
     const char *text = (const char *)map.data;
     size_t n = map.size < *bytes ? map.size : (size_t)*bytes;
     for (size_t from; n > 0; n = from) {
@@ -315,10 +316,10 @@ static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bo
     char path[SOL_PATH_MAX];
     uint64_t kept = bytes;
     sol_run_dir_file(d, "metrics.jsonl", path);
-    sol_status st = sol_own_open(&d->metrics_fd, path, path, O_RDWR | O_CREAT | O_APPEND, err);
-    if (st == SOL_OK) st = find_cut(d, path, &kept, step, err);
-    if (st == SOL_OK && ftruncate(d->metrics_fd, (off_t)kept) != 0) st = sol_fail_errno(err, path, "cannot cut");
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_own_open(&d->metrics_fd, path, path, O_RDWR | O_CREAT | O_APPEND, err));
+    SOL_TRY(find_cut(d, path, &kept, step, err));
+    if (ftruncate(d->metrics_fd, (off_t)kept) != 0)
+        SOL_TRY(sol_fail_errno(err, path, "cannot cut"));
     d->metrics_bytes = kept;
     *lost = kept < bytes;
     return SOL_OK;
@@ -393,9 +394,9 @@ static sol_status append(sol_run_dir *d, const char *text, size_t n, sol_err *er
 
 static sol_status append_waiting(sol_run_dir *d, sol_err *err)
 {
-    sol_status st = d->waiting.n ? append(d, d->waiting.data, d->waiting.n, err) : SOL_OK;
-    if (st == SOL_OK) d->waiting.n = 0;
-    return st;
+    if (d->waiting.n) SOL_TRY(append(d, d->waiting.data, d->waiting.n, err));
+    d->waiting.n = 0;
+    return SOL_OK;
 }
 
 sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err)
@@ -408,8 +409,8 @@ sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, s
 
 sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err)
 {
-    sol_status st = append_waiting(d, err);
-    if (st == SOL_OK && d->metrics_fd >= 0 && fsync(d->metrics_fd) != 0 && errno != EINVAL)
+    SOL_TRY(append_waiting(d, err));
+    if (d->metrics_fd >= 0 && fsync(d->metrics_fd) != 0 && errno != EINVAL)
         return sol_fail_errno(err, d->path, "metrics.jsonl: cannot sync");
-    return st;
+    return SOL_OK;
 }
