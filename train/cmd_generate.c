@@ -79,7 +79,8 @@ static sol_status encode_chat(const struct args *a, const sol_tokenizer *t, sol_
 }
 
 /* Room for one more is behind them. */
-static sol_status find_stops(const sol_tokenizer *t, const sol_words *words, int32_t **stop, sol_err *err)
+static sol_status find_stops(const sol_tokenizer *t, const sol_words *words, int32_t **stop,
+                             sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)stop, (size_t)words->n + 1, sizeof **stop, err));
     for (int i = 0; i < words->n; i++) {

@@ -115,10 +115,11 @@ sol_status sol_run_dir_steps(const sol_run_dir *d, uint64_t **steps, int *n, sol
     sol_run_dir_file(d, "ckpt", path);
     DIR *dir = opendir(path);
     if (!dir) return sol_fail_errno(err, path, "cannot read");
-    for (struct dirent *e; st == SOL_OK && (e = readdir(dir));) {
+    for (struct dirent *e; (e = readdir(dir));) {
         if (!sol_run_dir_step_of(e->d_name, &step)) continue;
         st = sol_grow_array((void **)steps, &capacity, (size_t)*n + 1, sizeof **steps, err);
-        if (st == SOL_OK) (*steps)[(*n)++] = step;
+        if (st != SOL_OK) break;
+        (*steps)[(*n)++] = step;
     }
     closedir(dir);
     if (*n) qsort(*steps, (size_t)*n, sizeof **steps, newest_first);
@@ -139,18 +140,26 @@ static sol_status link_best(const sol_run_dir *d, uint64_t best, sol_err *err)
     return SOL_OK;
 }
 
+/* All but the first `keep` of steps[n], and the best. */
+static sol_status remove_old(const sol_run_dir *d, const uint64_t *steps, int n, int64_t keep,
+                             uint64_t best, sol_err *err)
+{
+    for (int i = 0; i < n; i++) {
+        char path[SOL_PATH_MAX];
+        sol_run_dir_checkpoint(d, steps[i], path);
+        if (i >= keep && steps[i] != best && unlink(path) != 0 && errno != ENOENT)
+            return sol_fail_errno(err, path, "cannot remove");
+    }
+    return SOL_OK;
+}
+
 sol_status sol_run_dir_prune(const sol_run_dir *d, int64_t keep, uint64_t best, sol_err *err)
 {
     uint64_t *steps = NULL;
     int n = 0;
     sol_status st = link_best(d, best, err);
     if (st == SOL_OK) st = sol_run_dir_steps(d, &steps, &n, err);
-    for (int i = 0; st == SOL_OK && i < n; i++) {
-        char path[SOL_PATH_MAX];
-        sol_run_dir_checkpoint(d, steps[i], path);
-        if (i >= keep && steps[i] != best && unlink(path) != 0 && errno != ENOENT)
-            st = sol_fail_errno(err, path, "cannot remove");
-    }
+    if (st == SOL_OK) st = remove_old(d, steps, n, keep, best, err);
     sol_free(steps);
     return st;
 }
@@ -318,8 +327,7 @@ static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bo
     sol_run_dir_file(d, "metrics.jsonl", path);
     SOL_TRY(sol_own_open(&d->metrics_fd, path, path, O_RDWR | O_CREAT | O_APPEND, err));
     SOL_TRY(find_cut(d, path, &kept, step, err));
-    if (ftruncate(d->metrics_fd, (off_t)kept) != 0)
-        SOL_TRY(sol_fail_errno(err, path, "cannot cut"));
+    if (ftruncate(d->metrics_fd, (off_t)kept) != 0) return sol_fail_errno(err, path, "cannot cut");
     d->metrics_bytes = kept;
     *lost = kept < bytes;
     return SOL_OK;

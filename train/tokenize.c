@@ -62,30 +62,30 @@ static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, s
 
 static void encode_group(pipeline *l, slot *s, group *g, sol_encoder *e)
 {
-    sol_status st = SOL_OK;
     g->ids.n = 0;
     g->err = (sol_err){0};
-    for (size_t i = g->from; st == SOL_OK && i < g->to; i++) st = encode_piece(l, s, i, e, &g->ids, &g->err);
+    for (size_t i = g->from; i < g->to; i++)
+        if (encode_piece(l, s, i, e, &g->ids, &g->err) != SOL_OK) break;
 }
 
 /* Cuts the batch into groups, by its content alone. */
 static sol_status make_groups(slot *s, sol_err *err)
 {
     size_t bytes = 0;
-    sol_status st = sol_grow_array((void **)&s->piece, &s->cap_pieces, s->batch.n_pieces, sizeof *s->piece,
-                                   err);
     s->n_groups = 0;
-    for (size_t i = 0; st == SOL_OK && i < s->batch.n_pieces; i++) {
+    SOL_TRY(sol_grow_array((void **)&s->piece, &s->cap_pieces, s->batch.n_pieces, sizeof *s->piece,
+                           err));
+    for (size_t i = 0; i < s->batch.n_pieces; i++) {
         if (s->n_groups == 0 || bytes >= SOL_DOCS_PIECE) {
-            st = sol_grow_array((void **)&s->group, &s->cap_groups, s->n_groups + 1, sizeof *s->group, err);
-            if (st != SOL_OK) break;
+            SOL_TRY(sol_grow_array((void **)&s->group, &s->cap_groups, s->n_groups + 1,
+                                   sizeof *s->group, err));
             s->group[s->n_groups++].from = i;
             bytes = 0;
         }
         bytes += s->batch.piece[i].n;
         s->group[s->n_groups - 1].to = i + 1;
     }
-    return st;
+    return SOL_OK;
 }
 
 static void read_slot(pipeline *l, slot *s)
@@ -103,31 +103,35 @@ static sol_status end_document(pipeline *l, sol_err *err)
     return sol_dataset_writer_end(l->writer, err);
 }
 
-static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n, sol_err *err)
+static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n,
+                              sol_err *err)
 {
     int32_t eos = sol_tokenizer_eos(l->job->tokenizer);
-    sol_status st = sol_dataset_writer_append(l->writer, id, n, err);
+    SOL_TRY(sol_dataset_writer_append(l->writer, id, n, err));
     if (n) l->last_id = id[n - 1];
     l->result->tokens += (int64_t)n;
-    if (st != SOL_OK || !piece->last) return st;
+    if (!piece->last) return SOL_OK;
     if (eos >= 0 && l->last_id != eos) {
-        st = sol_dataset_writer_append(l->writer, &eos, 1, err);
+        SOL_TRY(sol_dataset_writer_append(l->writer, &eos, 1, err));
         l->result->tokens++;
     }
-    return st == SOL_OK ? end_document(l, err) : st;
+    return end_document(l, err);
+}
+
+static sol_status write_group(pipeline *l, const slot *s, const group *g, sol_err *err)
+{
+    size_t at = 0;
+    for (size_t i = g->from; i < g->to; i++) {
+        SOL_TRY(write_piece(l, &s->batch.piece[i], g->ids.id + at, s->piece[i].end - at, err));
+        at = s->piece[i].end;
+    }
+    return SOL_OK;
 }
 
 static void write_slot(pipeline *l, slot *s)
 {
-    sol_status st = SOL_OK;
-    for (size_t g = 0; st == SOL_OK && g < s->n_groups; g++) {
-        const group *one = &s->group[g];
-        size_t at = 0;
-        for (size_t i = one->from; st == SOL_OK && i < one->to; i++) {
-            st = write_piece(l, &s->batch.piece[i], one->ids.id + at, s->piece[i].end - at, &l->write_err);
-            at = s->piece[i].end;
-        }
-    }
+    for (size_t g = 0; g < s->n_groups; g++)
+        if (write_group(l, s, &s->group[g], &l->write_err) != SOL_OK) break;
     s->filled = false;
 }
 
@@ -183,27 +187,35 @@ static sol_status step_status(const pipeline *l, sol_err *err)
     return sol_fail(err, first->status, "%s", first->text);
 }
 
+/* What is being read, encoded and written at once. */
+static sol_status run_step(sol_program *p, sol_pool *pool, pipeline *l, sol_err *err)
+{
+    int64_t n_groups = l->encoding ? (int64_t)l->encoding->n_groups : 0;
+    sol_pool_run(pool, FIRST_GROUP_TILE + n_groups, run_tile, l);
+    SOL_TRY(step_status(l, err));
+    if (l->encoding) watch_special(p, l, l->encoding);
+    if (sol_interrupted())
+        return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+    return SOL_OK;
+}
+
 static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_err *err)
 {
     double from = sol_clock();
     bool more = true;
-    sol_status st = SOL_OK;
-    for (int step = 0; st == SOL_OK; step++) {
+    for (int step = 0;; step++) {
         slot *s = &l->slots[step % N_SLOTS];
         l->writing = l->encoding && l->encoding->filled ? l->encoding : NULL;
         l->encoding = l->reading && l->reading->filled ? l->reading : NULL;
         l->reading = more ? s : NULL;
         if (!l->reading && !l->encoding && !l->writing) break;
-        sol_pool_run(pool, FIRST_GROUP_TILE + (l->encoding ? (int64_t)l->encoding->n_groups : 0), run_tile, l);
-        st = step_status(l, err);
-        if (st == SOL_OK && l->encoding) watch_special(p, l, l->encoding);
-        more = more && l->reading->filled && (l->job->most == 0 || l->result->text_bytes < l->job->most);
-        if (st == SOL_OK && sol_interrupted())
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+        SOL_TRY(run_step(p, pool, l, err));
+        more = more && l->reading->filled &&
+               (l->job->most == 0 || l->result->text_bytes < l->job->most);
         show_progress(p, l, from);
     }
     l->result->seconds = sol_clock() - from;
-    return st;
+    return SOL_OK;
 }
 
 static void report(sol_program *p, pipeline *l)
@@ -236,26 +248,36 @@ static void pipeline_free(pipeline *l)
     sol_dataset_writer_abort(&l->writer);
 }
 
-sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r, sol_err *err)
+static sol_status open_pipeline(pipeline *l, int threads, sol_err *err)
 {
+    const sol_tokenize_job *job = l->job;
     const sol_tokenizer *t = job->tokenizer;
+    SOL_TRY(sol_docs_open(&l->docs, &job->docs, err));
+    SOL_TRY(sol_alloc_array((void **)&l->encoder, (size_t)threads, sizeof *l->encoder, err));
+    while (l->n_encoders < threads)
+        SOL_TRY(sol_encoder_create(&l->encoder[l->n_encoders++], t, err));
+    return sol_dataset_writer_open(&l->writer, job->out, sol_tokenizer_vocab_size(t),
+                                   sol_tokenizer_hash(t), err);
+}
+
+static sol_status tokenize(sol_program *p, sol_pool *pool, pipeline *l, sol_err *err)
+{
+    SOL_TRY(open_pipeline(l, sol_pool_threads(pool), err));
+    SOL_TRY(run_pipeline(p, pool, l, err));
+    if (l->last_id >= 0) SOL_TRY(end_document(l, err)); /* left unread from here on */
+    if (l->result->documents == 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", l->job->docs.files[0]);
+    return sol_dataset_writer_close(&l->writer, err);
+}
+
+sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r,
+                              sol_err *err)
+{
     pipeline l = {.job = job, .result = r, .last_id = -1};
     sol_ctx *ctx;
     *r = (sol_tokenize_result){0};
-    sol_status st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_docs_open(&l.docs, &job->docs, err);
-    int threads = st == SOL_OK ? sol_pool_threads(ctx->pool) : 0;
-    if (st == SOL_OK) st = sol_alloc_array((void **)&l.encoder, (size_t)threads, sizeof *l.encoder, err);
-    for (; st == SOL_OK && l.n_encoders < threads; l.n_encoders++)
-        st = sol_encoder_create(&l.encoder[l.n_encoders], t, err);
-    if (st == SOL_OK)
-        st = sol_dataset_writer_open(&l.writer, job->out, sol_tokenizer_vocab_size(t), sol_tokenizer_hash(t),
-                                     err);
-    if (st == SOL_OK) st = run_pipeline(p, ctx->pool, &l, err);
-    if (st == SOL_OK && l.last_id >= 0) st = end_document(&l, err); /* left unread from here on */
-    if (st == SOL_OK && r->documents == 0)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", job->docs.files[0]);
-    if (st == SOL_OK) st = sol_dataset_writer_close(&l.writer, err);
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    sol_status st = tokenize(p, ctx->pool, &l, err);
     sol_live_clear(p);
     if (st == SOL_OK && job->most == 0) report(p, &l);
     pipeline_free(&l);
