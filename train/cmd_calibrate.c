@@ -94,22 +94,24 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
     bool lost;
     if (c->data.source == SOL_DATA_SELF && !c->calibrate.data[0])
         return sol_config_fail(c, "calibrate.data", err, "is needed where data.source is self: name tokens-self.h5 of a run");
-    sol_status st = sol_run_dir_open(&j->dir, c->run.dir, resume, err);
-    if (st == SOL_OK) st = refuse_training(j, err);
-    if (st == SOL_OK) st = sol_job_open_model(ctx, c, &j->model, err);
-    if (st == SOL_OK) st = sol_config_quant(c, &j->model.quant, err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, j->model.model, &j->model.quant, err);
-    if (st == SOL_OK) st = sol_config_write(c, &j->yaml, err);
-    if (st == SOL_OK) st = sol_run_dir_claim(&j->dir, j->yaml, err);
-    if (st == SOL_OK && j->dir.has_run) st = sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err);
+    SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, resume, err));
+    SOL_TRY(refuse_training(j, err));
+    SOL_TRY(sol_job_open_model(ctx, c, &j->model, err));
+    SOL_TRY(sol_config_quant(c, &j->model.quant, err));
+    SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
+    SOL_TRY(sol_config_write(c, &j->yaml, err));
+    SOL_TRY(sol_run_dir_claim(&j->dir, j->yaml, err));
+    if (j->dir.has_run)
+        SOL_TRY(sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err));
     sol_run_dir_file(&j->dir, "tokens-train.h5", path);
-    if (st == SOL_OK && !c->calibrate.data[0])
-        st = sol_job_open_tokens(p, c, "data.train", c->data.train, path, j->dir.has_run, j->model.tokenizer, &j->train, err);
-    if (st == SOL_OK)
-        st = sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer, "data.train", &j->train.file, err);
-    if (st == SOL_OK) st = sol_run_dir_begin(&j->dir, j->yaml, 0, 0, &lost, err);
-    if (st == SOL_OK) p->log_file = j->dir.log;
-    return st;
+    if (!c->calibrate.data[0])
+        SOL_TRY(sol_job_open_tokens(p, c, "data.train", c->data.train, path, j->dir.has_run,
+                                    j->model.tokenizer, &j->train, err));
+    SOL_TRY(sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer,
+                                     "data.train", &j->train.file, err));
+    SOL_TRY(sol_run_dir_begin(&j->dir, j->yaml, 0, 0, &lost, err));
+    p->log_file = j->dir.log;
+    return SOL_OK;
 }
 
 static void close_job(sol_program *p, calibrate_job *j)

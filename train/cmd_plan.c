@@ -285,23 +285,24 @@ static sol_status open_evaluation(opened *j, sol_err *err)
 static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
 {
     const sol_config *c = j->config;
-    sol_status st = sol_config_quant(c, &j->quant, err);
-    if (st == SOL_OK) st = sol_run_dir_open(&j->dir, c->run.dir, true, err);
-    if (st == SOL_OK && j->dir.has_run)
+    SOL_TRY(sol_config_quant(c, &j->quant, err));
+    SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, true, err));
+    if (j->dir.has_run)
         sol_log_line(&j->program->log, SOL_LOG_INFO,
                      "%s holds a run already: train goes on with it by --resume, another run.dir starts a new one", c->run.dir);
-    if (st == SOL_OK) st = sol_job_model_header(c, &j->model_config, &j->tokenizer, err);
-    if (st == SOL_OK) st = sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err);
-    if (st == SOL_OK) st = sol_job_check_quant(c, j->model, &j->quant, err);
-    if (st == SOL_OK) st = sol_product_once(j->ctx, c->train.compute, err);
+    SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
+    SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
+    SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
+    SOL_TRY(sol_product_once(j->ctx, c->train.compute, err));
     /* After a product, since the buffers of the BLAS library are among it, and before data are read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
-    if (st == SOL_OK) st = open_train_data(j, err);
-    if (st == SOL_OK) st = open_calibration(j, err);
+    SOL_TRY(open_train_data(j, err));
+    SOL_TRY(open_calibration(j, err));
     sol_job_student student = {&j->model_config, j->tokenizer, j->train.open && !j->train.part ? &j->train.file : NULL};
-    if (st == SOL_OK) st = sol_job_teacher_describe(c, &student, &j->teacher, err);
-    if (st == SOL_OK) st = plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan, err);
-    return st == SOL_OK ? open_evaluation(j, err) : st;
+    SOL_TRY(sol_job_teacher_describe(c, &student, &j->teacher, err));
+    SOL_TRY(plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan,
+                        err));
+    return open_evaluation(j, err);
 }
 
 static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_err *err)
