@@ -78,7 +78,7 @@ START_TEST(windows_give_the_training_graphs_loss)
                 int64_t seq = seqs[i], n;
                 sol_eval_result r;
                 double want = graph_loss(&f, latent ? &spec : NULL, &t, seq, apart, &n);
-                sol_eval_opts o = {.windows = {.seq = seq, .most = 199 / seq, .apart = apart}};
+                sol_eval_opts o = {.windows = {.seq = seq, .max = 199 / seq, .apart = apart}};
                 ck_ok(sol_eval_windows(f.net, &t, &o, &r, err));
                 ck_assert_int_eq(r.tokens, n);
                 ck_assert_double_eq_tol(r.loss, want, 1e-5);
@@ -97,10 +97,10 @@ START_TEST(the_last_window_may_be_short)
     sol_eval_opts o = {.windows = {.seq = 60}};
     ck_ok(sol_eval_windows(f.net, &t, &o, &all, err));
     ck_assert_int_eq(all.tokens, 199);
-    o.windows.most = 3;
+    o.windows.max = 3;
     ck_ok(sol_eval_windows(f.net, &t, &o, &whole, err));
     ck_assert_int_eq(whole.tokens, 180);
-    o.windows.most = 4;
+    o.windows.max = 4;
     ck_ok(sol_eval_windows(f.net, &t, &o, &one, err));
     ck_assert_double_eq(one.loss, all.loss);
     ck_ok(sol_eval_tokens(f.net, &t, 60, 0, &one, err));

@@ -86,12 +86,12 @@ START_TEST(the_largest_of_a_type)
 {
     static const sol_dtype types[] = {SOL_F16, SOL_BF16};
     for (int i = 0; i < 2; i++) {
-        float most = sol_dtype_most(types[i]), x[3] = {most, -most, nextafterf(most, INFINITY)}, back[3];
+        float max = sol_dtype_max(types[i]), x[3] = {max, -max, nextafterf(max, INFINITY)}, back[3];
         uint16_t half[3];
         sol_convert(half, types[i], x, SOL_F32, 3);
         sol_convert(back, SOL_F32, half, types[i], 3);
         ck_assert(isfinite(back[0]) && back[1] == -back[0] && isinf(back[2]));
-        ck_assert_int_eq(sol_first_beyond(x, 3, most), 2);
+        ck_assert_int_eq(sol_first_beyond(x, 3, max), 2);
     }
     float x[6] = {0, -1, FLT_MAX, -0.0f, 1e-45f, 3};
     ck_assert_int_eq(sol_first_beyond(x, 6, FLT_MAX), -1);
@@ -140,18 +140,18 @@ START_TEST(what_is_no_number_is_not_packed)
     expect_no_pack(&c, SOL_F16, "scale 0 of row 1 is inf");
     for (int i = 0; i < 64; i++) up[64 + i] = 65504;
     for (int k = 0; k < N_EMBED_TYPES; k++) {
-        static const float most[] = {FLT_MAX, 65504, 127 * 65504.0f, 32 * 65504.0f, 8 * 65504.0f};
+        static const float max[] = {FLT_MAX, 65504, 127 * 65504.0f, 32 * 65504.0f, 8 * 65504.0f};
         const sol_dtype type = embed_types[k];
         sol_packed_model p;
         float row[64];
-        embed[64] = -most[k];
+        embed[64] = -max[k];
         ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, type, err));
         sol_packed_decode_row(sol_packed_matrix(&p, 0, SOL_ROLE_UP), 1, row);
         ck_assert_float_eq(row[1], 65504);
         sol_stored_rows(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED), 1, 1, row);
-        ck_assert_msg(row[0] == -most[k], "%s: %g", sol_dtype_name(type), (double)row[0]);
+        ck_assert_msg(row[0] == -max[k], "%s: %g", sol_dtype_name(type), (double)row[0]);
         sol_packed_model_free(&p);
-        embed[64] = nextafterf(sol_dtype_most(type), INFINITY);
+        embed[64] = nextafterf(sol_dtype_max(type), INFINITY);
         expect_no_pack(&c, type, "model.embed_tokens.weight: a weight is");
     }
     sol_model_file_free(&c);
@@ -160,7 +160,7 @@ END_TEST
 
 typedef struct form {
     const char *name;
-    float most; /* the largest number that goes in */
+    float max; /* the largest number that goes in */
 } form;
 
 /* Writes the model in this form; the file or folder is at(name). */
@@ -190,20 +190,20 @@ static bool is_there(const char *name)
 /* Every form holds its largest number and comes back with it; the next float and what is no number leave nothing. */
 START_TEST(what_is_written_is_a_number)
 {
-    static const form forms[] = {{"f16", SOL_F16_MOST},    {"bf16", SOL_BF16_MOST},    {"f32", FLT_MAX},
-                                 {"hf-f16", SOL_F16_MOST}, {"hf-bf16", SOL_BF16_MOST}, {"hf-f32", FLT_MAX},
-                                 {"model", SOL_BF16_MOST}, {"q8_0", 127 * SOL_F16_MOST}};
+    static const form forms[] = {{"f16", SOL_F16_MAX},    {"bf16", SOL_BF16_MAX},    {"f32", FLT_MAX},
+                                 {"hf-f16", SOL_F16_MAX}, {"hf-bf16", SOL_BF16_MAX}, {"hf-f32", FLT_MAX},
+                                 {"model", SOL_BF16_MAX}, {"q8_0", 127 * SOL_F16_MAX}};
     sol_model_file c;
     make(&c, 8, 64, 16);
     float *x = embedding(&c) + 70;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        const float bad[] = {nextafterf(forms[i].most, INFINITY), NAN, -INFINITY};
+        const float bad[] = {nextafterf(forms[i].max, INFINITY), NAN, -INFINITY};
         for (int k = 0; k < 3; k++) {
             *x = bad[k];
             ck_fails(write_form(&c, forms[i].name, err), SOL_ERR_NONFINITE, "model.embed_tokens.weight: a weight is");
             ck_assert_msg(!is_there(forms[i].name), "%s is left", forms[i].name);
         }
-        *x = -forms[i].most;
+        *x = -forms[i].max;
         ck_ok(write_form(&c, forms[i].name, err));
         ck_assert(is_there(forms[i].name));
         sol_model_file back;

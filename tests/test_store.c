@@ -61,13 +61,13 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
                                .best_eval_loss = INFINITY, .best_step = 5, .metrics_bytes = 77, .ema_loss = 1.0 / 3};
     ck_ok(sol_copy_string(&c->file.config_yaml, "run:\n  seed: 1\n", 15, err));
     c->file.quant = small_spec();
-    c->file.windows = (sol_windows){.seq = 48, .most = 5, .apart = true};
+    c->file.windows = (sol_windows){.seq = 48, .max = 5, .apart = true};
 }
 
-static void check_windows(const sol_windows *w, int64_t seq, int64_t most, bool apart)
+static void check_windows(const sol_windows *w, int64_t seq, int64_t max, bool apart)
 {
     ck_assert_int_eq(w->seq, seq);
-    ck_assert_int_eq(w->most, most);
+    ck_assert_int_eq(w->max, max);
     ck_assert_int_eq(w->apart, apart);
 }
 
@@ -243,7 +243,7 @@ START_TEST(packed_round_trip)
         a.file.quant.granularity = granularity[k % 3];
         a.file.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
         ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, types[k % 5], err));
-        p.windows = (sol_windows){.seq = k, .most = k & 1, .apart = k > 3}; /* k 0: none are known */
+        p.windows = (sol_windows){.seq = k, .max = k & 1, .apart = k > 3}; /* k 0: none are known */
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
         ck_assert_int_eq(kind, SOL_FILE_PACKED);

@@ -71,7 +71,7 @@ static sol_status choose_windows(const sol_eval_args *a, const char *path, const
     sol_status st = sol_store_read_windows(path, w, err);
     c->from = w->seq ? "training" : "default";
     if (a->seq >= 0) w->seq = a->seq;
-    if (a->max_windows >= 0) w->most = a->max_windows;
+    if (a->max_windows >= 0) w->max = a->max_windows;
     if (strcmp(a->documents, "trained") != 0) w->apart = strcmp(a->documents, "apart") == 0;
     if (a->seq >= 0 || a->max_windows >= 0 || strcmp(a->documents, "trained") != 0) c->from = "options";
     w->seq = window_of(net, w->seq);
@@ -87,13 +87,13 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
                          : strcmp(c->from, "options") == 0 ? "as asked for"
                                                            : "by default: the file says nothing of a training";
     char count[32] = "all", ppl[32];
-    if (w->most) snprintf(count, sizeof count, "the first %lld", (long long)w->most);
+    if (w->max) snprintf(count, sizeof count, "the first %lld", (long long)w->max);
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
     if (a->json)
         printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
                "\"seq\": %lld, \"windows\": %lld, \"documents\": \"%s\", \"bos\": \"none\", \"windows_from\": \"%s\", \"seconds\": %.3f, "
                "\"tok_s\": %.1f}\n",
-               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->most, documents, c->from, r->seconds,
+               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->max, documents, c->from, r->seconds,
                rate);
     else
         printf("loss             %.4f nats a token\nperplexity       %.4f\n"

@@ -168,7 +168,7 @@ sol_self_opts sol_job_self(const sol_config *c)
 /* As sol_batcher cuts the data that the model is trained on. */
 sol_windows sol_job_windows(const sol_config *c)
 {
-    return (sol_windows){.seq = c->train.seq, .most = c->train.eval_windows, .apart = true};
+    return (sol_windows){.seq = c->train.seq, .max = c->train.eval_windows, .apart = true};
 }
 
 /* Why c is another run than the old one, and how to go on where only its length makes it so. */

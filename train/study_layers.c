@@ -54,7 +54,7 @@ static sol_status open_subject(subject *s, const sol_ctx *ctx, const char *path,
     int64_t most = s->model.model->config.max_position_embeddings;
     if (a->seq > 0 || s->windows.seq == 0) s->windows.seq = a->seq > 0 ? a->seq : 256;
     if (s->windows.seq > most) s->windows.seq = most;
-    s->windows.most = a->windows;
+    s->windows.max = a->windows;
     if (a->data) s->data = a->data;
     if (!s->data || !s->data[0])
         return sol_fail(err, SOL_ERR_USAGE, "%s: --data says what to measure the loss on", path);
@@ -91,7 +91,7 @@ static void print_json(const subject *j, const sol_sensitivity *s)
 {
     printf("{\"loss\": %.9g, \"tokens\": %" PRId64 ", \"seq\": %" PRId64 ", \"windows\": %" PRId64
            ", \"method\": \"%s\", \"layers\": [",
-           s->loss, s->tokens, j->windows.seq, j->windows.most, j->spec.method->name);
+           s->loss, s->tokens, j->windows.seq, j->windows.max, j->spec.method->name);
     for (int i = 0; i < s->n; i++) {
         const sol_param *p = s->layer[i].param;
         printf("%s{\"name\": \"%s\", \"weights\": %" PRId64, i ? ", " : "", p->name,

@@ -11,8 +11,8 @@ typedef uint16_t sol_bf16;
 
 /* The largest floats that do not round to infinity: the last ones less than half a step above 65504
  * and 3.39e38. */
-#define SOL_F16_MOST 0x1.ffdffep15f
-#define SOL_BF16_MOST 0x1.fefffep127f
+#define SOL_F16_MAX 0x1.ffdffep15f
+#define SOL_BF16_MAX 0x1.fefffep127f
 
 /* The bits of x as an integer, and back. */
 static inline uint32_t sol_f32_bits(float x)

@@ -137,7 +137,7 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     double start = sol_clock();
     int64_t last = t->n - 1; /* the last token is a target alone */
     SOL_TRY(check_data(net, t, o, err));
-    if (o->windows.most > 0 && o->windows.most <= last / o->windows.seq) last = o->windows.most * o->windows.seq;
+    if (o->windows.max > 0 && o->windows.max <= last / o->windows.seq) last = o->windows.max * o->windows.seq;
     g.total = last;
     sol_status st = gather_make(&g, err);
     if (st == SOL_OK) st = add_windows(&g, t, last, err);
@@ -153,6 +153,6 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
 
 sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r, sol_err *err)
 {
-    sol_eval_opts o = {.windows = {.seq = seq, .most = max_windows, .apart = true}};
+    sol_eval_opts o = {.windows = {.seq = seq, .max = max_windows, .apart = true}};
     return sol_eval_windows(net, t, &o, r, err);
 }

@@ -113,9 +113,9 @@ static void decode_q8_0(const uint8_t *b, float *out)
 
 static void encode_q8_0(const float *x, uint8_t *b)
 {
-    float most = 0;
-    for (int j = 0; j < 32; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-    float d = most / 127, inverse = d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
+    float max = 0;
+    for (int j = 0; j < 32; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
+    float d = max / 127, inverse = d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
     put_u16(b, sol_f32_to_f16(d));
     for (int j = 0; j < 32; j++) b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
 }
@@ -184,9 +184,9 @@ static void decode_q6_k(const uint8_t *b, float *out)
 
 static float largest(const float *x, int n)
 {
-    float most = 0;
-    for (int j = 0; j < n; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-    return most;
+    float max = 0;
+    for (int j = 0; j < n; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
+    return max;
 }
 
 /* 0, 1, 2 for -1, 0, 1. */
@@ -303,8 +303,8 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 /* ---- the table ---- */
 
 static const sol_ggml_type types[] = {
-#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, most, readers) \
-    {#name, id, file_type, ternary, block, bytes, decode, encode, most, readers},
+#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, max, readers) \
+    {#name, id, file_type, ternary, block, bytes, decode, encode, max, readers},
 #include "foreign/ggml_types.def"
 };
 enum { N_TYPES = sizeof types / sizeof *types };

@@ -489,7 +489,7 @@ static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_t
     float *turned = w->turned;
     for (int64_t i = 0; i < p->cols; i++) turned[i] = row[source_column(w, p, i)];
     if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
-    sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->most, err);
+    sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->max, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
     sol_ggml_encode(t, turned, p->cols, w->bytes);
     size_t n = (size_t)tensor_bytes(t, 1, p->cols);
@@ -542,14 +542,14 @@ static sol_status write_freqs(gguf_writer *w, sol_err *err)
 
 static sol_status alloc_rows(gguf_writer *w, sol_err *err)
 {
-    int64_t most = PIECE, widest = 1;
+    int64_t largest = PIECE, widest = 1;
     for (int i = 0; i < w->view.table->n_plain; i++) {
         const sol_param *p = &w->view.table->params[i];
         int64_t n = p->kind == SOL_PARAM_LINEAR ? sol_param_count(p) : p->cols;
-        if (n > most) most = n;
+        if (n > largest) largest = n;
         if (p->cols > widest) widest = p->cols;
     }
-    SOL_TRY(sol_alloc_array((void **)&w->rows, (size_t)most, sizeof *w->rows, err));
+    SOL_TRY(sol_alloc_array((void **)&w->rows, (size_t)largest, sizeof *w->rows, err));
     SOL_TRY(sol_alloc_array((void **)&w->turned, (size_t)widest, sizeof *w->turned, err));
     return sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err);
 }

@@ -87,7 +87,7 @@ static sol_status write_param(folder *f, int index, sol_err *err)
         size_t bytes = (size_t)n * sol_dtype_size(f->dtype);
         SOL_TRY(sol_view_next(&f->view, f->rows, rows, err));
         SOL_TRY(sol_part_refuse_beyond(p->name, f->rows, n, sol_dtype_name(f->dtype),
-                                       sol_dtype_most(f->dtype), err));
+                                       sol_dtype_max(f->dtype), err));
         sol_convert(f->bytes, f->dtype, f->rows, SOL_F32, n);
         SOL_TRY(sol_out_write(&f->out, f->at, f->bytes, bytes, err));
         f->at += bytes;

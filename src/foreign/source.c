@@ -80,13 +80,13 @@ static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64
     }
 }
 
-/* Index of the first element that is infinite or NaN, or as fp32 above `most`; -1: there is none. The largest magnitude, as bits,
+/* Index of the first element that is infinite or NaN, or as fp32 above `max`; -1: there is none. The largest magnitude, as bits,
  * tells whether to look. */
-static int64_t first_bad(const void *x, sol_dtype type, float most, int64_t n)
+static int64_t first_bad(const void *x, sol_dtype type, float max, int64_t n)
 {
     const sol_bf16 *h = x;
     uint16_t top = 0;
-    if (type != SOL_BF16) return sol_first_beyond(x, n, most);
+    if (type != SOL_BF16) return sol_first_beyond(x, n, max);
     for (int64_t i = 0; i < n; i++) {
         uint16_t size = h[i] & 0x7fffu;
         top = size > top ? size : top;
@@ -106,14 +106,14 @@ typedef struct reader {
 /* Elements of the largest piece. */
 static int64_t piece_elements(const sol_source *s, const sol_model *table)
 {
-    int64_t most = 1;
+    int64_t max = 1;
     for (int i = 0; i < table->n_params; i++) {
         const sol_param *p = &table->params[i];
         int64_t least = p->cols * (s->interleaved && is_rotated(p) ? table->config.head_dim : 1), all = sol_param_count(p);
         int64_t wanted = all < PIECE ? all : least > PIECE ? least : PIECE;
-        if (wanted > most) most = wanted;
+        if (wanted > max) max = wanted;
     }
-    return most;
+    return max;
 }
 
 static sol_status reader_create(reader *r, int64_t elements, sol_err *err)
@@ -145,7 +145,7 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     bool turn = s->interleaved && is_rotated(p);
     void *x = is == to && !turn ? out : r->raw;
     SOL_TRY(s->read(s, index, p, row, n, &r->scratch, x, err));
-    int64_t bad = first_bad(x, is, sol_dtype_most(to), count);
+    int64_t bad = first_bad(x, is, sol_dtype_max(to), count);
     if (bad >= 0)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,
                         (long long)(row + bad / p->cols), (long long)(bad % p->cols),

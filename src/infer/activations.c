@@ -11,9 +11,9 @@
 /* ggml's quantize_row_q8_0 as its vector forms have it: d = max|x| / 127, stored in fp16; q = round_to_even(x * (127 / max|x|)). */
 static void round_q8_0(float *x, int64_t n)
 {
-    float most = 0;
-    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
-    float inverse = most < TINY ? 0 : 127.0f / most, d = sol_f16_to_f32(sol_f32_to_f16(most / 127.0f));
+    float max = 0;
+    for (int64_t i = 0; i < n; i++) max = fmaxf(max, fabsf(x[i]));
+    float inverse = max < TINY ? 0 : 127.0f / max, d = sol_f16_to_f32(sol_f32_to_f16(max / 127.0f));
     for (int64_t i = 0; i < n; i++) x[i] = rintf(x[i] * inverse) * d;
 }
 

@@ -6,9 +6,9 @@
 sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err)
 {
     if (n <= net->rope_positions) return SOL_OK;
-    int64_t most = net->config.max_position_embeddings, want = 2 * net->rope_positions;
+    int64_t max = net->config.max_position_embeddings, want = 2 * net->rope_positions;
     want = want < n ? n : want;
-    want = want > most ? most : want;
+    want = want > max ? max : want;
     float *c = NULL, *s = NULL;
     size_t count = (size_t)(want * (net->config.head_dim / 2));
     sol_status st = sol_alloc_array((void **)&c, count, sizeof *c, err);
@@ -30,10 +30,10 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
 {
     sol_kv *kv = NULL;
     *out = NULL;
-    int64_t most = net->config.max_position_embeddings;
-    if (n_positions < 1 || n_positions > most)
+    int64_t max = net->config.max_position_embeddings;
+    if (n_positions < 1 || n_positions > max)
         return sol_fail(err, SOL_ERR_RANGE, "a context of %lld tokens was asked for: the model has 1..%lld",
-                        (long long)n_positions, (long long)most);
+                        (long long)n_positions, (long long)max);
     sol_status st = net_rope_reserve(net, n_positions, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&kv, 1, sizeof *kv, err);
     if (st != SOL_OK) return st;

@@ -70,17 +70,17 @@ static void ternary_integers(const uint8_t *slots, const uint8_t *signs, int64_t
 }
 
 static const sol_dtype_traits traits[SOL_DTYPES] = {
-    [SOL_F32] = {.name = "f32", .bits = 128, .most = FLT_MAX},
-    [SOL_F16] = {.name = "f16", .bits = 64, .most = SOL_F16_MOST, .to_f32 = f16_to_f32, .from_f32 = f32_to_f16},
-    [SOL_BF16] = {.name = "bf16", .bits = 64, .most = SOL_BF16_MOST, .to_f32 = bf16_to_f32, .from_f32 = f32_to_bf16},
+    [SOL_F32] = {.name = "f32", .bits = 128, .max = FLT_MAX},
+    [SOL_F16] = {.name = "f16", .bits = 64, .max = SOL_F16_MAX, .to_f32 = f16_to_f32, .from_f32 = f32_to_f16},
+    [SOL_BF16] = {.name = "bf16", .bits = 64, .max = SOL_BF16_MAX, .to_f32 = bf16_to_f32, .from_f32 = f32_to_bf16},
     [SOL_Q8] = {.name = "q8", .bits = 32, .block = SOL_SCALE_BLOCK, .segment = SOL_SCALE_BLOCK, .low = -127, .high = 127,
-                .trials = 1, .most = 127 * SOL_F16_MOST, .integers = q8_integers},
+                .trials = 1, .max = 127 * SOL_F16_MAX, .integers = q8_integers},
     [SOL_Q6] = {.name = "q6", .bits = 16, .more_bits = 8, .block = SOL_SCALE_BLOCK, .segment = SOL_SCALE_BLOCK, .low = -32,
-                .high = 31, .zero = 32, .trials = 6, .most = 32 * SOL_F16_MOST, .integers = q6_integers},
+                .high = 31, .zero = 32, .trials = 6, .max = 32 * SOL_F16_MAX, .integers = q6_integers},
     [SOL_Q4] = {.name = "q4", .bits = 16, .block = SOL_SCALE_BLOCK, .segment = SOL_SCALE_BLOCK, .low = -8, .high = 7,
-                .zero = 8, .trials = 12, .most = 8 * SOL_F16_MOST, .integers = q4_integers},
+                .zero = 8, .trials = 12, .max = 8 * SOL_F16_MAX, .integers = q4_integers},
     [SOL_TERNARY] = {.name = "ternary", .bits = 4, .segment = SOL_TERNARY_BLOCK, .low = -1, .high = 1,
-                     .most = SOL_F16_MOST, .integers = ternary_integers},
+                     .max = SOL_F16_MAX, .integers = ternary_integers},
     [SOL_I32] = {.name = "i32", .bits = 128},
     [SOL_U32] = {.name = "u32", .bits = 128},
     [SOL_U16] = {.name = "u16", .bits = 64},
@@ -103,9 +103,9 @@ size_t sol_dtype_size(sol_dtype t)
     return (size_t)traits[t].bits / 32;
 }
 
-float sol_dtype_most(sol_dtype t)
+float sol_dtype_max(sol_dtype t)
 {
-    return traits[t].most;
+    return traits[t].max;
 }
 
 size_t sol_dtype_row_bytes(sol_dtype t, int64_t cols)
@@ -142,9 +142,9 @@ void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_t
         between_halves(dst, dst_type, src, src_type, n);
 }
 
-int64_t sol_first_beyond(const float *x, int64_t n, float most)
+int64_t sol_first_beyond(const float *x, int64_t n, float max)
 {
-    uint32_t limit = sol_f32_bits(most), top = 0; /* as bits infinity and NaN are above all numbers */
+    uint32_t limit = sol_f32_bits(max), top = 0; /* as bits infinity and NaN are above all numbers */
     for (int64_t i = 0; i < n; i++) {
         uint32_t size = sol_f32_bits(x[i]) & 0x7fffffffu;
         top = size > top ? size : top;

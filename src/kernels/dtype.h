@@ -49,7 +49,7 @@ typedef struct sol_dtype_traits {
     int low, high;       /* range of q */
     int zero;            /* what q = 0 is stored as */
     int trials;          /* scales that rounding to this type tries for a block */
-    float most;          /* largest magnitude that it holds: of a float after rounding */
+    float max;           /* largest magnitude that it holds: of a float after rounding */
     /* Casts of a float type other than F32, n numbers. */
     void (*to_f32)(const void *in, int64_t n, float *out);
     void (*from_f32)(const float *in, int64_t n, void *out);
@@ -66,15 +66,15 @@ size_t sol_dtype_row_bytes(sol_dtype t, int64_t cols);   /* of data */
 int64_t sol_dtype_row_scales(sol_dtype t, int64_t cols); /* of Q8, Q6, Q4; 0 for numbers */
 
 /* Casts n numbers between float types (F32, F16, BF16), rounding to nearest even; a magnitude above
- * sol_dtype_most becomes infinity. dst and src must not overlap. */
+ * sol_dtype_max becomes infinity. dst and src must not overlap. */
 void sol_convert(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n);
 
 /* The largest magnitude that a type holds: of a float type after rounding, not as infinity; of a
  * type with scales the largest integer times the largest scale. */
-float sol_dtype_most(sol_dtype t);
-/* Index of the first of n numbers that is NaN or whose magnitude is above `most`; -1: none. Writers
+float sol_dtype_max(sol_dtype t);
+/* Index of the first of n numbers that is NaN or whose magnitude is above `max`; -1: none. Writers
  * of model files ask it and return SOL_ERR_NONFINITE, so that a file never holds what is not a
  * number. */
-int64_t sol_first_beyond(const float *x, int64_t n, float most);
+int64_t sol_first_beyond(const float *x, int64_t n, float max);
 
 #endif

@@ -102,9 +102,9 @@ extern void blas_memory_free(void *buffer) __attribute__((weak));
 
 sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err)
 {
-    enum { MOST = 64 }; /* half of what the builds of distributions have room for */
-    void *buffer[MOST];
-    int n = sol_pool_threads(ctx->pool) < MOST ? sol_pool_threads(ctx->pool) : MOST;
+    enum { MAX_BUFFERS = 64 }; /* half of what the builds of distributions have room for */
+    void *buffer[MAX_BUFFERS];
+    int n = sol_pool_threads(ctx->pool) < MAX_BUFFERS ? sol_pool_threads(ctx->pool) : MAX_BUFFERS;
     size_t bytes = (size_t)n * SOL_BLAS_BUFFER;
     void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED)

@@ -14,9 +14,9 @@ _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP =
 enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
 
 /* n cut into equal parts of at most `most`, each a multiple of `step`. */
-static int64_t part_size(int64_t n, int64_t most, int64_t step)
+static int64_t part_size(int64_t n, int64_t max, int64_t step)
 {
-    return sol_ceil_div(sol_ceil_div(n, sol_ceil_div(n, most)), step) * step;
+    return sol_ceil_div(sol_ceil_div(n, sol_ceil_div(n, max)), step) * step;
 }
 
 size_t sol_bf16_packed_bytes(int64_t edge, int64_t k)
@@ -213,8 +213,8 @@ static void product_strip(void *arg, int64_t index, int thread)
  * no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
-    int64_t most = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
-    return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, most), threads)), SOL_BF16_TILE);
+    int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
+    return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, max), threads)), SOL_BF16_TILE);
 }
 
 static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k, int64_t part_k, const result *c)

@@ -237,9 +237,9 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_matrix *m, int64_
 
 size_t sol_matrix_scratch_bytes(const sol_ctx *ctx, const sol_matrix *m, int64_t n_tokens)
 {
-    size_t most = 0;
-    for (; m; m = m->below) most = sol_max_size(most, plan_scratch(ctx, m, n_tokens).total);
-    return most;
+    size_t max = 0;
+    for (; m; m = m->below) max = sol_max_size(max, plan_scratch(ctx, m, n_tokens).total);
+    return max;
 }
 
 /* ---- rows of tiles as numbers ---- */

@@ -50,7 +50,7 @@ sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n);
  * and the weight of a column is its mean square, which suits an output matrix: its columns are
  * large where the hidden states are. Perplexity of SmolLM2-135M on wikitext-2 with embedding and
  * head rounded, tied: q8 +0 %, q6 +0.3 %, q4 +14.7 %, weighted +8.0 %. Every |w| must be at most
- * sol_dtype_most(type), or its block has no scale; the caller checks (sol_first_beyond). A block
+ * sol_dtype_max(type), or its block has no scale; the caller checks (sol_first_beyond). A block
  * whose scale rounds to 0 in fp16 (below 2^-25) becomes zeros. */
 void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w, float *weight);
 

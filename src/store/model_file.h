@@ -24,9 +24,9 @@
 /* How a run cuts the data that it is measured on: what an evaluation of its model does unless it is
  * told otherwise. The windows hold the tokens of the data and no others: no BOS is put in front. */
 typedef struct sol_windows {
-    int64_t seq;  /* tokens a window; 0: not known (an import, a file from before this was kept) */
-    int64_t most; /* the first so many windows; 0: all */
-    bool apart;   /* attention restarts at each document, whose first token is not predicted */
+    int64_t seq; /* tokens a window; 0: not known (an import, a file from before this was kept) */
+    int64_t max; /* the first so many windows; 0: all */
+    bool apart;  /* attention restarts at each document, whose first token is not predicted */
 } sol_windows;
 
 /* Start from {0}. */

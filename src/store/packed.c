@@ -104,7 +104,7 @@ static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *
     float *weight;
     const float *w = as_f32(m, from, buffer);
     SOL_TRY(sol_part_refuse_beyond(from->name, w, sol_param_count(from), sol_dtype_name(type),
-                                   sol_dtype_most(type), err));
+                                   sol_dtype_max(type), err));
     *d = (sol_stored){.type = type, .rows = from->rows, .cols = from->cols};
     SOL_TRY(sol_stored_alloc(d, err));
     SOL_TRY(sol_alloc_array((void **)&weight, (size_t)from->cols, sizeof *weight, err));

@@ -45,7 +45,7 @@ sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are
  * rounded to embed_type. p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the
  * parameter, for weights that are no numbers, scales that fp16 cannot hold, and embeddings outside
- * sol_dtype_most. */
+ * sol_dtype_max. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
                                  sol_dtype embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);

@@ -351,7 +351,7 @@ sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err 
     if (s->seq == 0) return SOL_OK;
     SOL_TRY(sol_h5_group(w, "/evaluation", &id, err));
     SOL_TRY(sol_h5_set_i64(w, id, "seq", s->seq, err));
-    SOL_TRY(sol_h5_set_i64(w, id, "windows", s->most, err));
+    SOL_TRY(sol_h5_set_i64(w, id, "windows", s->max, err));
     SOL_TRY(sol_h5_set_text(w, id, "documents", sol_enum_name(joins, s->apart), err));
     return sol_h5_set_text(w, id, "bos", no_bos, err);
 }
@@ -365,7 +365,7 @@ sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *e
     if (!sol_h5_find(f, "/evaluation")) return SOL_OK;
     SOL_TRY(sol_h5_need_group(f, "/evaluation", &n, err));
     SOL_TRY(sol_h5_get_i64(f, n, "seq", 1, INT32_MAX, &s->seq, err));
-    SOL_TRY(sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->most, err));
+    SOL_TRY(sol_h5_get_i64(f, n, "windows", 0, INT64_MAX, &s->max, err));
     SOL_TRY(get_enum(f, n, "documents", joins, &apart, err));
     SOL_TRY(sol_h5_get_text(f, n, "bos", &bos, err));
     if (strcmp(bos, no_bos) != 0)
