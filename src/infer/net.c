@@ -161,10 +161,10 @@ static int64_t total_rows(const sol_stored *parts, int n)
 /* Prepares a matrix in memory of net->weights, as far as it needs any. */
 static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts, int n, const float *bias, sol_err *err)
 {
-    size_t bytes = sol_matrix_room(net->ctx, parts, n);
-    uint8_t *memory = bytes ? net->weights + net->weights_used : NULL;
+    size_t bytes = sol_matrix_tile_bytes(net->ctx, parts, n);
+    uint8_t *tiles = bytes ? net->weights + net->weights_used : NULL;
     net->weights_used += bytes;
-    return sol_matrix_prepare(m, net->ctx, parts, n, bias, memory, err);
+    return sol_matrix_prepare(m, net->ctx, parts, n, bias, tiles, err);
 }
 
 /* Matrix `which` of a layer; made: the bias that a quantizer made, or NULL. */
@@ -363,16 +363,16 @@ static void packed_parts(const sol_packed_model *p, int64_t layer, int which, so
 
 /* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
  * addresses to be translated. */
-static size_t packed_room(const sol_net *net, const sol_packed_model *p)
+static size_t packed_tile_bytes(const sol_net *net, const sol_packed_model *p)
 {
     const sol_stored *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
-    size_t bytes = sol_matrix_room(net->ctx, sol_packed_matrix(p, -1, SOL_ROLE_EMBED), 1);
-    if (head) bytes += sol_matrix_room(net->ctx, head, 1);
+    size_t bytes = sol_matrix_tile_bytes(net->ctx, sol_packed_matrix(p, -1, SOL_ROLE_EMBED), 1);
+    if (head) bytes += sol_matrix_tile_bytes(net->ctx, head, 1);
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++) {
         for (int which = 0; which < NET_MATRICES; which++) {
             sol_stored parts[MAX_PARTS];
             packed_parts(p, l, which, parts);
-            bytes += sol_matrix_room(net->ctx, parts, stacks[which].n);
+            bytes += sol_matrix_tile_bytes(net->ctx, parts, stacks[which].n);
         }
     }
     return bytes;
@@ -384,7 +384,7 @@ static sol_status fill_from_packed(sol_net *net, const sol_packed_model *p, sol_
     for (int i = 0; i < p->table->n_params; i++)
         if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
     SOL_TRY(alloc_biases(net, err));
-    SOL_TRY(sol_alloc_array((void **)&net->weights, packed_room(net, p), 1, err));
+    SOL_TRY(sol_alloc_array((void **)&net->weights, packed_tile_bytes(net, p), 1, err));
     SOL_TRY(place_embedding(net, embed, head, err));
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++)
         for (int which = 0; which < NET_MATRICES; which++) {
@@ -424,7 +424,7 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
 /* Releases what the kernels hold in a layout of their own; float types are used where they are. */
 static void drop_copied(const sol_net *net, sol_stored *s)
 {
-    if (s->rows && sol_matrix_room(net->ctx, s, 1)) sol_stored_free(s);
+    if (s->rows && sol_matrix_tile_bytes(net->ctx, s, 1)) sol_stored_free(s);
 }
 
 static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)

@@ -106,11 +106,11 @@ sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err)
     void *buffer[MAX_BUFFERS];
     int n = sol_pool_threads(ctx->pool) < MAX_BUFFERS ? sol_pool_threads(ctx->pool) : MAX_BUFFERS;
     size_t bytes = (size_t)n * SOL_BLAS_BUFFER;
-    void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED)
+    void *reserved = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (reserved == MAP_FAILED)
         return sol_fail(err, SOL_ERR_NOMEM, "out of memory: products of matrices by %d threads want %zu MiB of address space: %s", n,
                         bytes >> 20, strerror(errno));
-    munmap(room, bytes);
+    munmap(reserved, bytes);
     if (!blas_memory_alloc || !blas_memory_free) return SOL_OK;
     for (int i = 0; i < n; i++) buffer[i] = blas_memory_alloc(0);
     for (int i = 0; i < n; i++) blas_memory_free(buffer[i]);

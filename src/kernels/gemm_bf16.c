@@ -10,8 +10,8 @@ _Static_assert((int)SOL_GEMM_NARROW_K * (int)SOL_BF16_TILE <= 128 * 1024, "a til
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
 
 /* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the second level while strips of A
- * pass over them. A strip is packed on the stack (STRIP_ROOM), unless it can be read as it lies. */
-enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_ROOM = 128 * 1024, PANELS_A_TILE = 8 };
+ * pass over them. A strip is packed on the stack (STRIP_CAPACITY), unless it can be read as it lies. */
+enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_CAPACITY = 128 * 1024, PANELS_A_TILE = 8 };
 
 /* n cut into equal parts of at most `most`, each a multiple of `step`. */
 static int64_t part_size(int64_t n, int64_t max, int64_t step)
@@ -58,10 +58,10 @@ static int64_t panel_count(int64_t edge)
 }
 
 sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale,
-                                 uint16_t *room)
+                                 uint16_t *packed)
 {
-    pack_panels(ctx->k.bf16, x, right, edge, k, scale, 0, panel_count(edge), room);
-    return (sol_packed_operand){room, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
+    pack_panels(ctx->k.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
+    return (sol_packed_operand){packed, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
 /* A tile at the edge of C, or of a C in bf16, is summed in S [32, 32]: beta C is loaded before the sums,
@@ -197,13 +197,13 @@ static bool lies_well(const job *j, int64_t rows)
 static void product_strip(void *arg, int64_t index, int thread)
 {
     const job *j = arg;
-    _Alignas(64) uint16_t room[STRIP_ROOM];
+    _Alignas(64) uint16_t work[STRIP_CAPACITY];
     int64_t row = index * j->rows_a_strip, rows = sol_min_i64(j->rows_a_strip, j->m - row), ld = j->a.ld;
     sol_operand a = moved(&j->a, row, 0);
     sol_packed_operand b = {j->packed, sol_round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
-    if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, room));
+    if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, work));
     result c = moved_result(&j->c, row, 0);
     multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
 }
@@ -213,7 +213,7 @@ static void product_strip(void *arg, int64_t index, int thread)
  * no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
-    int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_ROOM / k / SOL_BF16_TILE * SOL_BF16_TILE);
+    int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_CAPACITY / k / SOL_BF16_TILE * SOL_BF16_TILE);
     return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, max), threads)), SOL_BF16_TILE);
 }
 

@@ -37,7 +37,7 @@ void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, c
 {
     int64_t C = s->cols, block = block_rows(s, bf16);
     bool lies = as_it_lies(s, bf16);
-    char *room = (char *)scratch + wide_bytes(s, bf16);
+    char *work = (char *)scratch + wide_bytes(s, bf16);
     sol_operand a = {.data = x, .ld = C};
     sol_operand w = {.data = s->data, .ld = C, .trans = true, .bf16 = s->type == SOL_BF16};
     if (!lies) w.data = scratch, w.bf16 = false;
@@ -45,6 +45,6 @@ void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, c
         int64_t n = sol_min_i64(s->rows - r, block);
         sol_stored part = sol_stored_part(s, r, n);
         if (!lies) sol_stored_widen(ctx, &part, scratch);
-        sol_product(ctx, bf16, m, n, C, 1, &a, &w, 0, y + r, s->rows, room);
+        sol_product(ctx, bf16, m, n, C, 1, &a, &w, 0, y + r, s->rows, work);
     }
 }

@@ -101,7 +101,7 @@ static int64_t total_rows(const sol_stored *parts, int n)
     return rows;
 }
 
-size_t sol_matrix_room(const sol_ctx *ctx, const sol_stored *parts, int n_parts)
+size_t sol_matrix_tile_bytes(const sol_ctx *ctx, const sol_stored *parts, int n_parts)
 {
     size_t bytes = 0;
     for (int n; n_parts > 0; parts += n, n_parts -= n) {
@@ -113,24 +113,24 @@ size_t sol_matrix_room(const sol_ctx *ctx, const sol_stored *parts, int n_parts)
     return bytes;
 }
 
-/* Into *room, which moves on behind the tiles, or into memory of its own. */
-static sol_status pack_tiles(sol_matrix *m, const sol_ctx *ctx, uint8_t **room, sol_err *err)
+/* Into *tiles, which moves on behind them, or into memory of its own. */
+static sol_status pack_tiles(sol_matrix *m, const sol_ctx *ctx, uint8_t **tiles, sol_err *err)
 {
     m->n_tiles = sol_ceil_div(m->rows, m->ops->tile_rows);
     m->tile_bytes = m->ops->tile_bytes(m->type, &m->seg);
-    m->tiles = *room;
-    m->owned = !*room;
+    m->tiles = *tiles;
+    m->owned = !*tiles;
     if (m->owned)
         SOL_TRY(sol_alloc_array((void **)&m->tiles, (size_t)m->n_tiles, m->tile_bytes, err));
     else
-        *room += (size_t)m->n_tiles * m->tile_bytes;
+        *tiles += (size_t)m->n_tiles * m->tile_bytes;
     sol_pool_run(ctx->pool, m->n_tiles, pack_tile, m);
     return SOL_OK;
 }
 
 /* *out: the list of what is made of the parts, as far as it comes. */
 static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                          uint8_t *room, sol_err *err)
+                          uint8_t *tiles, sol_err *err)
 {
     int n = alike(parts, n_parts);
     sol_matrix *m;
@@ -145,16 +145,16 @@ static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored
     m->rows = total_rows(parts, n);
     m->n_parts = n;
     memcpy(m->part, parts, (size_t)n * sizeof *parts);
-    if (m->ops) SOL_TRY(pack_tiles(m, ctx, &room, err));
+    if (m->ops) SOL_TRY(pack_tiles(m, ctx, &tiles, err));
     if (n == n_parts) return SOL_OK;
-    return prepare(&m->below, ctx, parts + n, n_parts - n, bias ? bias + m->rows : NULL, room, err);
+    return prepare(&m->below, ctx, parts + n, n_parts - n, bias ? bias + m->rows : NULL, tiles, err);
 }
 
 sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                              void *room, sol_err *err)
+                              void *tiles, sol_err *err)
 {
     *m = NULL;
-    sol_status st = prepare(m, ctx, parts, n_parts, bias, room, err);
+    sol_status st = prepare(m, ctx, parts, n_parts, bias, tiles, err);
     if (st != SOL_OK) sol_matrix_free(m);
     return st;
 }
@@ -195,20 +195,20 @@ size_t sol_matrix_bytes(const sol_matrix *m)
  * they stay in a cache. */
 enum { FLOAT_ROWS = 64, DECODED_ROWS = 16, FLOAT_TOKENS = 64 };
 
-/* Room of a thread for rows of tiles as numbers. */
-typedef struct row_room {
+/* Scratch of a thread for rows of tiles as numbers. */
+typedef struct row_scratch {
     int8_t *q;       /* [cols] */
     sol_f16 *scales; /* [n_groups] */
     float *w;        /* [DECODED_ROWS, cols] */
-} row_room;
+} row_scratch;
 
-static row_room row_room_at(const sol_segments *s, void *at)
+static row_scratch row_scratch_at(const sol_segments *s, void *at)
 {
     char *scales = (char *)at + s->cols_pad;
-    return (row_room){at, (sol_f16 *)scales, (float *)(scales + sol_round_up(2 * s->n_groups, 64))};
+    return (row_scratch){at, (sol_f16 *)scales, (float *)(scales + sol_round_up(2 * s->n_groups, 64))};
 }
 
-static size_t row_room_bytes(const sol_segments *s)
+static size_t row_scratch_bytes(const sol_segments *s)
 {
     return (size_t)(s->cols_pad + sol_round_up(2 * s->n_groups, 64) + 4 * DECODED_ROWS * s->cols_pad);
 }
@@ -230,7 +230,7 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_matrix *m, int64_
     p.nsum = p.d + tokens * sums;
     p.x = p.nsum + tokens * sums;
     p.threads = p.x + (m->layout == SOL_LAYOUT_STRIDE16 ? tokens * 4 * (size_t)s->cols_pad : 0);
-    p.per_thread = READY_BYTES + sol_round_up_size(sol_max_size(m->ops->thread_bytes(s), row_room_bytes(s)), 64);
+    p.per_thread = READY_BYTES + sol_round_up_size(sol_max_size(m->ops->thread_bytes(s), row_scratch_bytes(s)), 64);
     p.total = p.threads + (size_t)sol_pool_threads(ctx->pool) * p.per_thread;
     return p;
 }
@@ -245,14 +245,14 @@ size_t sol_matrix_scratch_bytes(const sol_ctx *ctx, const sol_matrix *m, int64_t
 /* ---- rows of tiles as numbers ---- */
 
 /* Row r of `tiles` as integers and scales. */
-static void unpack_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_room *to)
+static void unpack_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_scratch *to)
 {
     int64_t tile_rows = m->ops->tile_rows;
     m->ops->unpack(m->type, &m->seg, tiles + (size_t)(r / tile_rows) * m->tile_bytes, r % tile_rows, to->q, to->scales);
 }
 
 /* w = scale * q. */
-static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_room *from, float *w)
+static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_scratch *from, float *w)
 {
     const sol_segments *s = &m->seg;
     unpack_row(m, tiles, r, from);
@@ -267,8 +267,8 @@ void sol_matrix_row(const sol_matrix *m, int64_t r, float *w, void *scratch)
     int64_t first;
     for (; r >= m->rows; m = m->below) r -= m->rows;
     if (m->ops) {
-        row_room room = row_room_at(&m->seg, scratch);
-        decode_row(m, m->tiles, r, &room, w);
+        row_scratch work = row_scratch_at(&m->seg, scratch);
+        decode_row(m, m->tiles, r, &work, w);
         return;
     }
     const sol_stored *part = part_of(m, r, &first);
@@ -285,7 +285,7 @@ typedef struct product {
     int64_t n;
     float *y;        /* [n, rows], at distance ldy */
     int64_t ldy;
-    float *permuted; /* room for x in block order; NULL: it is so */
+    float *permuted; /* x in block order; NULL: it is so */
     sol_acts acts;
     sol_tile_job job;
     bool round; /* activations, to int8 */
@@ -363,22 +363,22 @@ typedef struct float_tile {
     float *y;
 } float_tile;
 
-static void ternary_float_tile(const product *p, const float_tile *t, const row_room *room)
+static void ternary_float_tile(const product *p, const float_tile *t, const row_scratch *work)
 {
     const sol_segments *s = &p->m->seg;
     for (int64_t r = 0; r < t->n_rows; r++) {
-        unpack_row(p->m, p->job.tiles, t->row + r, room);
-        for (int64_t c = 0; c < s->cols; c++) room->w[c] = room->q[c];
+        unpack_row(p->m, p->job.tiles, t->row + r, work);
+        for (int64_t c = 0; c < s->cols; c++) work->w[c] = work->q[c];
         for (int64_t i = 0; i < t->n; i++)
-            t->y[i * p->ldy + r] = ternary_dot(s, room->w, room->scales, t->x + i * s->cols);
+            t->y[i * p->ldy + r] = ternary_dot(s, work->w, work->scales, t->x + i * s->cols);
     }
 }
 
-static void decoded_float_tile(const product *p, const float_tile *t, const row_room *room)
+static void decoded_float_tile(const product *p, const float_tile *t, const row_scratch *work)
 {
     int64_t cols = p->m->seg.cols;
-    for (int64_t r = 0; r < t->n_rows; r++) decode_row(p->m, p->job.tiles, t->row + r, room, room->w + r * cols);
-    p->ctx->k.f.dot[SOL_F32](room->w, cols, t->n_rows, t->x, cols, t->n, cols, t->y, p->ldy);
+    for (int64_t r = 0; r < t->n_rows; r++) decode_row(p->m, p->job.tiles, t->row + r, work, work->w + r * cols);
+    p->ctx->k.f.dot[SOL_F32](work->w, cols, t->n_rows, t->x, cols, t->n, cols, t->y, p->ldy);
 }
 
 static void borrowed_float_tile(const product *p, const float_tile *t)
@@ -412,11 +412,11 @@ static void float_tile_run(void *arg, int64_t tile, int thread)
         borrowed_float_tile(p, &t);
         return;
     }
-    row_room room = row_room_at(&p->m->seg, p->threads + (size_t)thread * p->per_thread);
+    row_scratch work = row_scratch_at(&p->m->seg, p->threads + (size_t)thread * p->per_thread);
     if (p->m->type == SOL_TERNARY)
-        ternary_float_tile(p, &t, &room);
+        ternary_float_tile(p, &t, &work);
     else
-        decoded_float_tile(p, &t, &room);
+        decoded_float_tile(p, &t, &work);
 }
 
 static void float_product(product *p)

@@ -48,7 +48,7 @@ typedef struct sol_matrix sol_matrix;
 typedef enum { SOL_ACT_INT8, SOL_ACT_FLOAT } sol_act;
 
 /* Stacks the parts. F32, F16, BF16: their data are borrowed and must outlive *m. Other types are
- * copied into the layout of the kernels of ctx, over its pool, into room: sol_matrix_room bytes of
+ * copied into the layout of the kernels of ctx, over its pool, into tiles: sol_matrix_tile_bytes of
  * zeros, 64-byte aligned, that must outlive *m; NULL: *m allocates them. (A network puts all its
  * matrices into one block, so that they lie on huge pages.) bias: [rows of all parts], borrowed,
  * added to every product; NULL: none.
@@ -56,9 +56,9 @@ typedef enum { SOL_ACT_INT8, SOL_ACT_FLOAT } sol_act;
  * SOL_ERR_RANGE: rows or cols below 1; TERNARY: cols no multiple of 4 (64 for stride16), or a
  * group_size that is neither 0 nor a multiple of 4 (64) that divides cols. *m is the caller's. */
 sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                              void *room, sol_err *err);
+                              void *tiles, sol_err *err);
 /* Bytes of that memory, a multiple of 64; of the parts type and shape alone are read. */
-size_t sol_matrix_room(const sol_ctx *ctx, const sol_stored *parts, int n_parts);
+size_t sol_matrix_tile_bytes(const sol_ctx *ctx, const sol_stored *parts, int n_parts);
 void sol_matrix_free(sol_matrix **m);
 
 int64_t sol_matrix_rows(const sol_matrix *m); /* of all parts: outputs */

@@ -218,37 +218,37 @@ static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, 
 }
 
 /* Scratch of a thread in the many-token product. */
-typedef struct gemm_room {
+typedef struct gemm_scratch {
     int8x16_t w[SEGMENT_BLOCKS][4];
     float32x4_t u[TOKENS][4], y[TOKENS][4];
-} gemm_room;
+} gemm_scratch;
 
-static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_scratch *work)
 {
     const sol_segments *s = job->seg;
     const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
     const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     int64_t n = job->acts->n;
-    memset(room->y, 0, (size_t)n * sizeof *room->y);
+    memset(work->y, 0, (size_t)n * sizeof *work->y);
     for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
-        memset(room->u, 0, (size_t)n * sizeof *room->u);
+        memset(work->u, 0, (size_t)n * sizeof *work->u);
         for (int64_t end = i + s->segs_per_group; i < end; i++) {
             int64_t len, start = sol_segment_at(s, i, &len);
-            decode_segment(tile, start / 4, len / 4, room->w);
-            gemm_segment(s, room->w, i, job->acts, room->u);
+            decode_segment(tile, start / 4, len / 4, work->w);
+            gemm_segment(s, work->w, i, job->acts, work->u);
         }
         for (int j = 0; j < 4; j++) {
             float32x4_t scale = load_scales(scales + 4 * j);
-            for (int64_t t = 0; t < n; t++) room->y[t][j] = vfmaq_f32(room->y[t][j], scale, room->u[t][j]);
+            for (int64_t t = 0; t < n; t++) work->y[t][j] = vfmaq_f32(work->y[t][j], scale, work->u[t][j]);
         }
     }
-    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, room->y[t]);
+    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
 {
     size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4) * sizeof(slot_sums);
-    return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
+    return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
 static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)

@@ -408,19 +408,19 @@ ALWAYS_INLINE void gemm_all(bool first, bool last, const gemm_step *g, int64_t n
 }
 
 /* Scratch of a thread in the many-token product. */
-typedef struct gemm_room {
+typedef struct gemm_scratch {
     __m256i w[SEGMENT_BLOCKS][4];
     __m256 u[TOKENS][4], y[TOKENS][4];
-} gemm_room;
+} gemm_scratch;
 
-static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_scratch *work)
 {
     const sol_segments *s = job->seg;
     const sol_acts *a = job->acts;
     const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
     const sol_unit unit = unit_of(s);
-    gemm_step g = {.seg = s, .w = room->w, .u = room->u, .y = room->y};
-    memset(room->y, 0, (size_t)a->n * sizeof *room->y);
+    gemm_step g = {.seg = s, .w = work->w, .u = work->u, .y = work->y};
+    memset(work->y, 0, (size_t)a->n * sizeof *work->y);
     for (int64_t i = 0; i < s->n_segs; i++) {
         int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group;
         bool first = in_group == 0, last = in_group == s->segs_per_group - 1;
@@ -430,19 +430,19 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_ro
         g.q = a->q + start;
         g.d = a->d + i;
         g.nsum = a->nsum + i;
-        decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, g.blocks, room->w);
+        decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, g.blocks, work->w);
         if (first && last)
             gemm_all(true, true, &g, a->n);
         else
             gemm_all(first, last, &g, a->n);
     }
-    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, room->y[t]);
+    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
 {
     size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4) * sizeof(slot_sums);
-    return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
+    return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
 static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)

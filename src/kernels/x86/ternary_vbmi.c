@@ -477,12 +477,12 @@ static void amx_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int
 /* ---- many tokens ---- */
 
 /* Scratch of a thread. */
-typedef struct gemm_room {
+typedef struct gemm_scratch {
     __m512i w[4][SEGMENT_BLOCKS];
     __m512 u[TOKENS][4], y[TOKENS][4];
-} gemm_room;
+} gemm_scratch;
 
-static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_room *room)
+static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_scratch *work)
 {
     const sol_segments *s = job->seg;
     const sol_unit u = unit_of(s);
@@ -490,34 +490,34 @@ static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, 
     const sol_f16 *scales = (const sol_f16 *)(unit + u.scales) + g % u.groups * TILE_ROWS;
     int64_t n = job->acts->n, first = g * s->segs_per_group, skip = g / u.groups * u.groups * s->group;
     gemm_sums to = {.only = s->segs_per_group == 1};
-    to.to = to.only ? room->y : room->u;
+    to.to = to.only ? work->y : work->u;
     for (int j = 0; j < 4; j++) to.scale[j] = load_scales(scales + 16 * j);
-    if (!to.only) memset(room->u, 0, (size_t)n * sizeof *room->u);
+    if (!to.only) memset(work->u, 0, (size_t)n * sizeof *work->u);
     for (int64_t i = first; i < first + s->segs_per_group; i++) {
         int64_t len, start = sol_segment_at(s, i, &len);
-        decode_segment(unit, (start - skip) / 4, len / 4, book, room->w);
-        (amx ? amx_segment : gemm_segment)(s, room->w, i, job->acts, to);
+        decode_segment(unit, (start - skip) / 4, len / 4, book, work->w);
+        (amx ? amx_segment : gemm_segment)(s, work->w, i, job->acts, to);
     }
     for (int64_t t = 0; t < n && !to.only; t++)
-        for (int j = 0; j < 4; j++) room->y[t][j] = _mm512_fmadd_ps(to.scale[j], room->u[t][j], room->y[t][j]);
+        for (int j = 0; j < 4; j++) work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
 }
 
-static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx, gemm_room *room)
+static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx, gemm_scratch *work)
 {
     const code_book book = make_book(amx ? 0 : 1);
     for (int64_t tile = first; tile < last; tile++) {
-        memset(room->y, 0, (size_t)job->acts->n * sizeof *room->y);
+        memset(work->y, 0, (size_t)job->acts->n * sizeof *work->y);
         for (int64_t g = 0; g < job->seg->n_groups; g++)
-            gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, room);
+            gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, work);
         for (int64_t t = 0; t < job->acts->n; t++)
-            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows, room->y[t][j]);
+            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows, work->y[t][j]);
     }
 }
 
 static size_t thread_bytes(const sol_segments *s)
 {
     size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4 * 64);
-    return tables > sizeof(gemm_room) ? tables : sizeof(gemm_room);
+    return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
 static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
