@@ -190,9 +190,10 @@ static bool is_there(const char *name)
 /* Every form holds its largest number and comes back with it; the next float and what is no number leave nothing. */
 START_TEST(what_is_written_is_a_number)
 {
-    static const form forms[] = {{"f16", SOL_F16_MAX},    {"bf16", SOL_BF16_MAX},    {"f32", FLT_MAX},
-                                 {"hf-f16", SOL_F16_MAX}, {"hf-bf16", SOL_BF16_MAX}, {"hf-f32", FLT_MAX},
-                                 {"model", SOL_BF16_MAX}, {"q8_0", 127 * SOL_F16_MAX}};
+    static const form forms[] = {{"f16", SOL_F16_MAX},      {"bf16", SOL_BF16_MAX},
+                                 {"f32", FLT_MAX},          {"hf-f16", SOL_F16_MAX},
+                                 {"hf-bf16", SOL_BF16_MAX}, {"hf-f32", FLT_MAX},
+                                 {"model", SOL_BF16_MAX},   {"q8_0", 127 * SOL_F16_MAX}};
     sol_model_file c;
     make(&c, 8, 64, 16);
     float *x = embedding(&c) + 70;

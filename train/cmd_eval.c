@@ -90,11 +90,13 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
     if (w->max) snprintf(count, sizeof count, "the first %lld", (long long)w->max);
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
     if (a->json)
-        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
-               "\"seq\": %lld, \"windows\": %lld, \"documents\": \"%s\", \"bos\": \"none\", \"windows_from\": \"%s\", \"seconds\": %.3f, "
+        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", "
+               "\"bits_per_weight\": %.6g, "
+               "\"seq\": %lld, \"windows\": %lld, \"documents\": \"%s\", \"bos\": \"none\", "
+               "\"windows_from\": \"%s\", \"seconds\": %.3f, "
                "\"tok_s\": %.1f}\n",
-               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq, (long long)w->max, documents, c->from, r->seconds,
-               rate);
+               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq,
+               (long long)w->max, documents, c->from, r->seconds, rate);
     else
         printf("loss             %.4f nats a token\nperplexity       %.4f\n"
                "tokens           %lld in %s windows of %lld, documents %s, no BOS added\n"

@@ -137,7 +137,8 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     double start = sol_clock();
     int64_t last = t->n - 1; /* the last token is a target alone */
     SOL_TRY(check_data(net, t, o, err));
-    if (o->windows.max > 0 && o->windows.max <= last / o->windows.seq) last = o->windows.max * o->windows.seq;
+    if (o->windows.max > 0 && o->windows.max <= last / o->windows.seq)
+        last = o->windows.max * o->windows.seq;
     g.total = last;
     sol_status st = gather_make(&g, err);
     if (st == SOL_OK) st = add_windows(&g, t, last, err);

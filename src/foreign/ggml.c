@@ -115,7 +115,9 @@ static void encode_q8_0(const float *x, uint8_t *b)
 {
     float max = 0;
     for (int j = 0; j < 32; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
-    float d = max / 127, inverse = d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
+    float d = max / 127,
+          inverse =
+              d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
     put_u16(b, sol_f32_to_f16(d));
     for (int j = 0; j < 32; j++) b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
 }

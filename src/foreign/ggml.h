@@ -27,7 +27,8 @@ typedef struct sol_ggml_type {
     size_t bytes;          /* of a block */
     void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
     void (*encode)(const float *x, uint8_t *block);        /* one block; NULL: not written */
-    float max;             /* largest magnitude that encode takes: above it, and for what is no number, there is no scale */
+    float max; /* largest magnitude that encode takes: above it, and for what is no number, there is
+                  no scale */
     const char *readers;   /* which programs read it; NULL: it is not written */
 } sol_ggml_type;
 

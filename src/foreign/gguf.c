@@ -40,8 +40,9 @@ static sol_status take_string(cursor *c, uint64_t max, sol_span *out, const char
     SOL_TRY(take(c, 8, &n, what));
     if (n > c->size - c->at) return ends_early(c, what);
     if (n > max)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s has %llu bytes, at most %llu are read", (unsigned long long)c->at,
-                        what, (unsigned long long)n, (unsigned long long)max);
+        return sol_fail(
+            c->err, SOL_ERR_FORMAT, "byte %llu: %s has %llu bytes, at most %llu are read",
+            (unsigned long long)c->at, what, (unsigned long long)n, (unsigned long long)max);
     *out = (sol_span){(const char *)c->data + c->at, n};
     c->at += n;
     return SOL_OK;

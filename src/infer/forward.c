@@ -18,10 +18,12 @@ void net_scratch_free(net_scratch *s)
 static size_t kernel_scratch(const sol_net *net, int64_t n)
 {
     size_t max = sol_max_size(1, sol_matrix_scratch_bytes(net->ctx, net->embed, 1));
-    max = sol_max_size(max, sol_matrix_scratch_bytes(net->ctx, net->head, sol_min_i64(n, HEAD_ROWS)));
+    max =
+        sol_max_size(max, sol_matrix_scratch_bytes(net->ctx, net->head, sol_min_i64(n, HEAD_ROWS)));
     for (int64_t l = 0; l < net->config.num_hidden_layers; l++)
         for (int m = 0; m < NET_MATRICES; m++)
-            max = sol_max_size(max, sol_matrix_scratch_bytes(net->ctx, net->layers[l].matrix[m], n));
+            max =
+                sol_max_size(max, sol_matrix_scratch_bytes(net->ctx, net->layers[l].matrix[m], n));
     return max;
 }
 

@@ -32,7 +32,8 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
     *out = NULL;
     int64_t max = net->config.max_position_embeddings;
     if (n_positions < 1 || n_positions > max)
-        return sol_fail(err, SOL_ERR_RANGE, "a context of %lld tokens was asked for: the model has 1..%lld",
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "a context of %lld tokens was asked for: the model has 1..%lld",
                         (long long)n_positions, (long long)max);
     sol_status st = net_rope_reserve(net, n_positions, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&kv, 1, sizeof *kv, err);

@@ -9,9 +9,17 @@
 _Static_assert((int)SOL_GEMM_NARROW_K * (int)SOL_BF16_TILE <= 128 * 1024, "a tile of rows fits a strip");
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
 
-/* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the second level while strips of A
- * pass over them. A strip is packed on the stack (STRIP_CAPACITY), unless it can be read as it lies. */
-enum { PART_K = 1024, PART_N = 4096, PART = 768 * 1024, STRIP = 64, STRIP_CAPACITY = 128 * 1024, PANELS_A_TILE = 8 };
+/* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the
+ * second level while strips of A pass over them. A strip is packed on the stack (STRIP_CAPACITY),
+ * unless it can be read as it lies. */
+enum {
+    PART_K = 1024,
+    PART_N = 4096,
+    PART = 768 * 1024,
+    STRIP = 64,
+    STRIP_CAPACITY = 128 * 1024,
+    PANELS_A_TILE = 8
+};
 
 /* n cut into equal parts of at most `most`, each a multiple of `step`. */
 static int64_t part_size(int64_t n, int64_t max, int64_t step)
@@ -57,8 +65,8 @@ static int64_t panel_count(int64_t edge)
     return sol_round_up(edge, SOL_BF16_TILE) / SOL_BF16_EDGE;
 }
 
-sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale,
-                                 uint16_t *packed)
+sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge,
+                                 int64_t k, float scale, uint16_t *packed)
 {
     pack_panels(ctx->k.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
     return (sol_packed_operand){packed, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
@@ -203,7 +211,8 @@ static void product_strip(void *arg, int64_t index, int thread)
     sol_packed_operand b = {j->packed, sol_round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
-    if (!lies_well(j, rows)) at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, work));
+    if (!lies_well(j, rows))
+        at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, work));
     result c = moved_result(&j->c, row, 0);
     multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
 }
@@ -213,8 +222,10 @@ static void product_strip(void *arg, int64_t index, int thread)
  * no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
-    int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP, STRIP_CAPACITY / k / SOL_BF16_TILE * SOL_BF16_TILE);
-    return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, max), threads)), SOL_BF16_TILE);
+    int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP,
+                              STRIP_CAPACITY / k / SOL_BF16_TILE * SOL_BF16_TILE);
+    return sol_round_up(sol_ceil_div(m, sol_round_up(sol_ceil_div(m, max), threads)),
+                        SOL_BF16_TILE);
 }
 
 static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k, int64_t part_k, const result *c)

@@ -129,8 +129,8 @@ static sol_status pack_tiles(sol_matrix *m, const sol_ctx *ctx, uint8_t **tiles,
 }
 
 /* *out: the list of what is made of the parts, as far as it comes. */
-static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                          uint8_t *tiles, sol_err *err)
+static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored *parts,
+                          int n_parts, const float *bias, uint8_t *tiles, sol_err *err)
 {
     int n = alike(parts, n_parts);
     sol_matrix *m;
@@ -147,11 +147,12 @@ static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored
     memcpy(m->part, parts, (size_t)n * sizeof *parts);
     if (m->ops) SOL_TRY(pack_tiles(m, ctx, &tiles, err));
     if (n == n_parts) return SOL_OK;
-    return prepare(&m->below, ctx, parts + n, n_parts - n, bias ? bias + m->rows : NULL, tiles, err);
+    return prepare(&m->below, ctx, parts + n, n_parts - n, bias ? bias + m->rows : NULL, tiles,
+                   err);
 }
 
-sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                              void *tiles, sol_err *err)
+sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts,
+                              int n_parts, const float *bias, void *tiles, sol_err *err)
 {
     *m = NULL;
     sol_status st = prepare(m, ctx, parts, n_parts, bias, tiles, err);
@@ -205,7 +206,8 @@ typedef struct row_scratch {
 static row_scratch row_scratch_at(const sol_segments *s, void *at)
 {
     char *scales = (char *)at + s->cols_pad;
-    return (row_scratch){at, (sol_f16 *)scales, (float *)(scales + sol_round_up(2 * s->n_groups, 64))};
+    return (row_scratch){at, (sol_f16 *)scales,
+                         (float *)(scales + sol_round_up(2 * s->n_groups, 64))};
 }
 
 static size_t row_scratch_bytes(const sol_segments *s)
@@ -230,7 +232,9 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_matrix *m, int64_
     p.nsum = p.d + tokens * sums;
     p.x = p.nsum + tokens * sums;
     p.threads = p.x + (m->layout == SOL_LAYOUT_STRIDE16 ? tokens * 4 * (size_t)s->cols_pad : 0);
-    p.per_thread = READY_BYTES + sol_round_up_size(sol_max_size(m->ops->thread_bytes(s), row_scratch_bytes(s)), 64);
+    p.per_thread =
+        READY_BYTES +
+        sol_round_up_size(sol_max_size(m->ops->thread_bytes(s), row_scratch_bytes(s)), 64);
     p.total = p.threads + (size_t)sol_pool_threads(ctx->pool) * p.per_thread;
     return p;
 }
@@ -252,7 +256,8 @@ static void unpack_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, con
 }
 
 /* w = scale * q. */
-static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_scratch *from, float *w)
+static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r,
+                       const row_scratch *from, float *w)
 {
     const sol_segments *s = &m->seg;
     unpack_row(m, tiles, r, from);
@@ -377,7 +382,8 @@ static void ternary_float_tile(const product *p, const float_tile *t, const row_
 static void decoded_float_tile(const product *p, const float_tile *t, const row_scratch *work)
 {
     int64_t cols = p->m->seg.cols;
-    for (int64_t r = 0; r < t->n_rows; r++) decode_row(p->m, p->job.tiles, t->row + r, work, work->w + r * cols);
+    for (int64_t r = 0; r < t->n_rows; r++)
+        decode_row(p->m, p->job.tiles, t->row + r, work, work->w + r * cols);
     p->ctx->k.f.dot[SOL_F32](work->w, cols, t->n_rows, t->x, cols, t->n, cols, t->y, p->ldy);
 }
 

@@ -55,8 +55,8 @@ typedef enum { SOL_ACT_INT8, SOL_ACT_FLOAT } sol_act;
  *
  * SOL_ERR_RANGE: rows or cols below 1; TERNARY: cols no multiple of 4 (64 for stride16), or a
  * group_size that is neither 0 nor a multiple of 4 (64) that divides cols. *m is the caller's. */
-sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts, int n_parts, const float *bias,
-                              void *tiles, sol_err *err);
+sol_status sol_matrix_prepare(sol_matrix **m, const sol_ctx *ctx, const sol_stored *parts,
+                              int n_parts, const float *bias, void *tiles, sol_err *err);
 /* Bytes of that memory, a multiple of 64; of the parts type and shape alone are read. */
 size_t sol_matrix_tile_bytes(const sol_ctx *ctx, const sol_stored *parts, int n_parts);
 void sol_matrix_free(sol_matrix **m);

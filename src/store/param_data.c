@@ -60,7 +60,8 @@ sol_status sol_params_put(sol_params_out *o, int index, const void *data, sol_dt
     for (int64_t at = 0; at < n; at += PIECE) {
         int64_t some = sol_min_i64(n - at, PIECE);
         const void *here = (const char *)data + (size_t)at * sol_dtype_size(from);
-        if (from == SOL_F32) SOL_TRY(sol_part_refuse_beyond(name, here, some, type, sol_dtype_max(o->dtype), err));
+        if (from == SOL_F32)
+            SOL_TRY(sol_part_refuse_beyond(name, here, some, type, sol_dtype_max(o->dtype), err));
         sol_convert(o->buffer, o->dtype, here, from, some);
         SOL_TRY(sol_h5_append(o->w, o->first + index, o->buffer, (size_t)some * sol_dtype_size(o->dtype), err));
     }

@@ -239,10 +239,12 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_sc
         }
         for (int j = 0; j < 4; j++) {
             float32x4_t scale = load_scales(scales + 4 * j);
-            for (int64_t t = 0; t < n; t++) work->y[t][j] = vfmaq_f32(work->y[t][j], scale, work->u[t][j]);
+            for (int64_t t = 0; t < n; t++)
+                work->y[t][j] = vfmaq_f32(work->y[t][j], scale, work->u[t][j]);
         }
     }
-    for (int64_t t = 0; t < n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
+    for (int64_t t = 0; t < n; t++)
+        store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)

@@ -436,7 +436,8 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_sc
         else
             gemm_all(first, last, &g, a->n);
     }
-    for (int64_t t = 0; t < a->n; t++) store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
+    for (int64_t t = 0; t < a->n; t++)
+        store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)

@@ -482,7 +482,8 @@ typedef struct gemm_scratch {
     __m512 u[TOKENS][4], y[TOKENS][4];
 } gemm_scratch;
 
-static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx, const code_book *book, gemm_scratch *work)
+static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx,
+                       const code_book *book, gemm_scratch *work)
 {
     const sol_segments *s = job->seg;
     const sol_unit u = unit_of(s);
@@ -499,10 +500,12 @@ static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, 
         (amx ? amx_segment : gemm_segment)(s, work->w, i, job->acts, to);
     }
     for (int64_t t = 0; t < n && !to.only; t++)
-        for (int j = 0; j < 4; j++) work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
+        for (int j = 0; j < 4; j++)
+            work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
 }
 
-static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx, gemm_scratch *work)
+static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx,
+                            gemm_scratch *work)
 {
     const code_book book = make_book(amx ? 0 : 1);
     for (int64_t tile = first; tile < last; tile++) {
@@ -510,7 +513,9 @@ static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last
         for (int64_t g = 0; g < job->seg->n_groups; g++)
             gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, work);
         for (int64_t t = 0; t < job->acts->n; t++)
-            for (int j = 0; j < 4; j++) store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows, work->y[t][j]);
+            for (int j = 0; j < 4; j++)
+                store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows,
+                           work->y[t][j]);
     }
 }
 
