@@ -122,15 +122,17 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
 {
     sol_dtype type;
     sol_ctx *ctx;
-    sol_status st = choose_embed_type(a, NULL, &type, err);
-    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_model_file_read(c, p->word[0], SOL_F32, err);
-    if (st == SOL_OK) st = choose_embed_type(a, asked ? NULL : &c->quant, &type, err);
-    if (st == SOL_OK && !asked && !c->quant.method)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED,
-                      "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", p->word[0]);
-    if (st != SOL_OK) return st;
-    st = sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type, err);
+    SOL_TRY(choose_embed_type(a, NULL, &type, err));
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    SOL_TRY(sol_model_file_read(c, p->word[0], SOL_F32, err));
+    SOL_TRY(choose_embed_type(a, asked ? NULL : &c->quant, &type, err));
+    if (!asked && !c->quant.method)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: was trained in full precision: name a quantizer to round it with, "
+                        "e.g. --method sherry",
+                        p->word[0]);
+    sol_status st =
+        sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", p->word[0]);
     packed->windows = c->windows;
     return SOL_OK;
@@ -146,21 +148,30 @@ static void warn_untrained(sol_program *p, const struct args *a)
         a->out);
 }
 
+static sol_status write_packed(sol_program *p, const struct args *a, const sol_packed_model *packed,
+                               const sol_model_file *c, const char **gguf_type, sol_err *err)
+{
+    const sol_param *embed = sol_model_embedding(packed->table);
+    sol_dtype type = packed->matrix[embed - packed->table->params].type;
+    uint64_t bytes;
+    char text[32];
+    SOL_TRY(sol_packed_model_write(packed, c->tokenizer, a->out, err));
+    SOL_TRY(sol_file_size(a->out, &bytes, err));
+    sol_log_line(&p->log, SOL_LOG_INFO,
+                 "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
+                 sol_packed_model_bits(packed), sol_dtype_name(type),
+                 sol_bytes_text((double)bytes, text));
+    if (!c->quant.method) warn_untrained(p, a);
+    return gguf_type_of(&packed->config, c->tokenizer, &packed->quant, gguf_type, err);
+}
+
 static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     sol_packed_model packed = {0};
     sol_model_file c = {0};
     const char *gguf_type = NULL;
-    uint64_t bytes;
-    char text[32];
     sol_status st = pack(p, a, asked, &packed, &c, err);
-    if (st == SOL_OK) st = sol_packed_model_write(&packed, c.tokenizer, a->out, err);
-    if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
-    if (st == SOL_OK)
-        sol_log_line(&p->log, SOL_LOG_INFO, "%s: packed, %.4g bits a quantized weight, embedding in %s, %s", a->out,
-                     sol_packed_model_bits(&packed), sol_dtype_name(packed.matrix[sol_model_embedding(packed.table) - packed.table->params].type), sol_bytes_text((double)bytes, text));
-    if (st == SOL_OK && !c.quant.method) warn_untrained(p, a);
-    if (st == SOL_OK) st = gguf_type_of(&packed.config, c.tokenizer, &packed.quant, &gguf_type, err);
+    if (st == SOL_OK) st = write_packed(p, a, &packed, &c, &gguf_type, err);
     sol_packed_model_free(&packed);
     sol_model_file_free(&c);
     return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
@@ -188,22 +199,27 @@ static sol_status export_safetensors(sol_program *p, const struct args *a, const
     return write_card(p, a, "safetensors", asked, r.dequantized, NULL, err);
 }
 
+static sol_status write_model(sol_program *p, const struct args *a, const sol_model_file *c,
+                              sol_dtype dtype, const char **gguf_type, sol_err *err)
+{
+    uint64_t bytes;
+    char text[32];
+    SOL_TRY(sol_model_file_write(c, a->out, dtype, err));
+    SOL_TRY(sol_file_size(a->out, &bytes, err));
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out,
+                 sol_dtype_name(dtype), sol_bytes_text((double)bytes, text));
+    return gguf_type_of(&c->model->config, c->tokenizer, &c->quant, gguf_type, err);
+}
+
 static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
 {
     sol_model_file c = {0};
     const char *gguf_type = NULL;
-    uint64_t bytes;
-    char text[32];
     if (asked) return sol_fail(err, SOL_ERR_USAGE, "--method: a model file keeps its own quantizer; it goes with --format packed");
     if (strcmp(a->dtype, "f16") == 0) return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
     sol_dtype dtype = strcmp(a->dtype, "bf16") == 0 ? SOL_BF16 : SOL_F32;
     sol_status st = sol_model_file_read(&c, p->word[0], SOL_F32, err);
-    if (st == SOL_OK) st = sol_model_file_write(&c, a->out, dtype, err);
-    if (st == SOL_OK) st = sol_file_size(a->out, &bytes, err);
-    if (st == SOL_OK)
-        sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out, sol_dtype_name(dtype),
-                     sol_bytes_text((double)bytes, text));
-    if (st == SOL_OK) st = gguf_type_of(&c.model->config, c.tokenizer, &c.quant, &gguf_type, err);
+    if (st == SOL_OK) st = write_model(p, a, &c, dtype, &gguf_type, err);
     sol_model_file_free(&c);
     return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
 }
