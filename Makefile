@@ -59,7 +59,7 @@ TEST_NEEDS := $(BUILD)/solera $(LIBSO) $(BUILD)/tests/cli/held $(BUILD)/tests/ex
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY: $(call obj,$(TEST_SRC) $(FUZZ_SRC))
-.PHONY: all help deps test test-arm64 demo layers clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
+.PHONY: all help deps test test-arm64 demo layers form format clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
 
 all: $(BUILD)/solera ## build the program (the default)
 
@@ -105,6 +105,12 @@ cov: ## line coverage of src by the tests: report in build/cov/lines.txt, at lea
 
 layers: ## check that every module includes lower layers only
 	@scripts/check_layers.sh
+
+form: ## check the layout of the code; `make format` lays it out
+	@scripts/check_form.sh
+
+format: ## lay the code out (clang-format 14)
+	@clang-format -i $$(git ls-files '*.c' '*.h')
 
 clean: ## remove everything that was built
 	rm -rf build

@@ -14,7 +14,7 @@ if [ "${1:-check}" = arm64 ]; then
     debian="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 fi
 if [ "${1:-check}" = static ]; then
-    tools="cppcheck clang-tidy valgrind"
+    tools="cppcheck clang-format clang-tidy valgrind"
     modules=
     debian="$tools"
 fi

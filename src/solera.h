@@ -8,7 +8,8 @@
  *     #include "solera.h"
  *     int main(void)
  *     {
- *         const char *text = "Once upon a time there was a little dog who lived in a house by the sea.";
+ *         const char *text = "Once upon a time there was a little dog "
+ *                            "who lived in a house by the sea.";
  *         sol_text_opts window = {.context = 64, .stride = 64};
  *         sol_text_result r;
  *         sol_ctx *ctx = NULL;
@@ -38,13 +39,14 @@
  * uses it. X_free, X_close and X_abort take the address of what X_create, X_open or X_begin filled;
  * those that take a `**` accept a pointer to NULL and set it to NULL.
  *
- * Tensors. Row-major, last dimension fastest, shapes written [rows, cols]; B batch, T time (tokens of
- * a window), C hidden size, H heads, K key/value heads, D head dimension, F feed-forward size, V
+ * Tensors. Row-major, last dimension fastest, shapes written [rows, cols]; B batch, T time (tokens
+ * of a window), C hidden size, H heads, K key/value heads, D head dimension, F feed-forward size, V
  * vocabulary, L layers, G weights of a scale group. Sizes in bytes are size_t, counts of elements
  * int64_t. Losses are in nats a token, times in seconds, rates in units a second.
  *
- * Threads. An object is used by one thread at a time; parallel work runs on the pool of its context.
- * The number of threads never changes a result. The library never prints and never exits. */
+ * Threads. An object is used by one thread at a time; parallel work runs on the pool of its
+ * context. The number of threads never changes a result. The library never prints and never exits.
+ */
 #ifndef SOLERA_H
 #define SOLERA_H
 

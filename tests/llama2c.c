@@ -8,7 +8,7 @@ const char *const sol_test_llama2c_kind[SOL_TEST_LLAMA2C_KINDS] = {
     "tok_emb", "att_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm"};
 /* Which parameter of a block a kind is; -1: outside the blocks. */
 static const int block_param[SOL_TEST_LLAMA2C_KINDS] = {
-    -1,          SOL_ROLE_INPUT_NORM, SOL_ROLE_Q,    SOL_ROLE_K,    SOL_ROLE_V,
+    -1,         SOL_ROLE_INPUT_NORM, SOL_ROLE_Q,    SOL_ROLE_K,    SOL_ROLE_V,
     SOL_ROLE_O, SOL_ROLE_POST_NORM,  SOL_ROLE_GATE, SOL_ROLE_DOWN, SOL_ROLE_UP,
     -1};
 
@@ -28,8 +28,8 @@ int64_t sol_test_llama2c_count(const sol_model *m, int kind)
     return sol_param_count(param_of(m, kind, 0)) * layers_of(m, kind);
 }
 
-/* Row r of a half-split q or k matrix is row `interleaved` of the file: lane i of the first half was 2 i, of the second
- * 2 i + 1. */
+/* Row r of a half-split q or k matrix is row `interleaved` of the file: lane i of the first half
+ * was 2 i, of the second 2 i + 1. */
 static int64_t file_row(const sol_param *p, int kind, int64_t row, int64_t head_dim)
 {
     (void)p;

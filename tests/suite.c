@@ -7,7 +7,8 @@
 int __wrap_pthread_create(void);
 int __wrap_pthread_create(void)
 {
-    fprintf(stderr, "a program of SINGLE starts a thread: take it from that list in the Makefile\n");
+    fprintf(stderr,
+            "a program of SINGLE starts a thread: take it from that list in the Makefile\n");
     abort();
 }
 
@@ -42,13 +43,13 @@ int sol_test_sets(sol_cpu_features set[SOL_TEST_SETS])
     int n = 0;
     set[0] = 0;
     sol_cpu_detect(&cpu);
-    do
-        ck_assert_int_lt(++n, SOL_TEST_SETS);
+    do ck_assert_int_lt(++n, SOL_TEST_SETS);
     while ((set[n] = sol_cpu_next(&cpu, set[n - 1])) != 0);
     return n;
 }
 
-sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype,
+                                     sol_err *err)
 {
     sol_checkpoint_view v = {.model = c->file.model,
                              .tokenizer = c->file.tokenizer,

@@ -22,9 +22,11 @@ END_TEST
 
 START_TEST(f16_rounds_to_nearest_even)
 {
-    /* Between every pair of neighbours the midpoint goes to the even one, a hair beside it to the nearer one. */
+    /* Between every pair of neighbours the midpoint goes to the even one, a hair beside it to the
+     * nearer one. */
     for (uint32_t h = 0; h < 0x7bff; h++) {
-        double lo = sol_f16_to_f32((sol_f16)h), hi = sol_f16_to_f32((sol_f16)(h + 1)), mid = (lo + hi) / 2;
+        double lo = sol_f16_to_f32((sol_f16)h), hi = sol_f16_to_f32((sol_f16)(h + 1)),
+               mid = (lo + hi) / 2;
         ck_assert_uint_eq(sol_f32_to_f16((float)mid), h + (h & 1));
         ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, 0)), h);
         ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, INFINITY)), h + 1);
@@ -37,7 +39,8 @@ START_TEST(f16_rounds_to_nearest_even)
 }
 END_TEST
 
-/* Whole rows convert as single numbers do, from every 16-bit pattern and from floats of every exponent. */
+/* Whole rows convert as single numbers do, from every 16-bit pattern and from floats of every
+ * exponent. */
 START_TEST(convert_as_single_numbers)
 {
     enum { N = 1 << 16 };
@@ -48,11 +51,13 @@ START_TEST(convert_as_single_numbers)
         sol_dtype type = kind ? SOL_BF16 : SOL_F16, other = kind ? SOL_F16 : SOL_BF16;
         sol_convert(wide, SOL_F32, half, type, N);
         for (int i = 0; i < N; i++)
-            ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(kind ? sol_bf16_to_f32(half[i]) : sol_f16_to_f32(half[i])));
+            ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(kind ? sol_bf16_to_f32(half[i])
+                                                                       : sol_f16_to_f32(half[i])));
         sol_convert(back, other, half, type, N - 3);
         for (int i = 0; i < N - 3; i++)
             ck_assert_uint_eq(back[i], kind ? sol_f32_to_f16(wide[i]) : sol_f32_to_bf16(wide[i]));
-        for (int i = 0; i < N; i++) wide[i] = sol_f32_from_bits((uint32_t)i << 16 | ((uint32_t)i * 40503u & 0xffff));
+        for (int i = 0; i < N; i++)
+            wide[i] = sol_f32_from_bits((uint32_t)i << 16 | ((uint32_t)i * 40503u & 0xffff));
         sol_convert(back, type, wide, SOL_F32, N - 1);
         for (int i = 0; i < N - 1; i++)
             ck_assert_uint_eq(back[i], kind ? sol_f32_to_bf16(wide[i]) : sol_f32_to_f16(wide[i]));
@@ -157,7 +162,8 @@ START_TEST(replacement_keeps_permissions)
         ck_assert_int_eq(chmod(path, modes[i]), 0);
         ck_ok(sol_replace_begin(&r, path, 0, err));
         ck_assert_int_eq(stat(r.temp_path, &s), 0);
-        ck_assert_uint_eq(s.st_mode & 0777, modes[i] | 0600); /* nobody else reads it while it is written */
+        ck_assert_uint_eq(s.st_mode & 0777,
+                          modes[i] | 0600); /* nobody else reads it while it is written */
         ck_ok(sol_replace_commit(&r, err));
         ck_assert_int_eq(stat(path, &s), 0);
         ck_assert_uint_eq(s.st_mode & 0777, modes[i]);
@@ -177,7 +183,8 @@ START_TEST(replacement_is_locked)
     FILE *f = fopen(temp, "w");
     ck_assert(f && fputs("half of a file", f) >= 0 && fclose(f) == 0);
     ck_ok(sol_replace_begin(&r, path, 0, err));
-    ck_fails(sol_replace_begin(&second, path, 0, err), SOL_ERR_LOCKED, "/a: another process is writing it");
+    ck_fails(sol_replace_begin(&second, path, 0, err), SOL_ERR_LOCKED,
+             "/a: another process is writing it");
     sol_replace_abort(&second);
     ck_assert(sol_file_exists(temp));
     ck_ok(sol_replace_commit(&r, err));
@@ -199,22 +206,27 @@ START_TEST(causes_of_the_system)
     static const struct {
         int cause;
         sol_status status;
-    } want[] = {{ENOENT, SOL_ERR_IO},      {EACCES, SOL_ERR_IO},       {ENOSPC, SOL_ERR_NOSPACE}, {EFBIG, SOL_ERR_NOSPACE},
-                {EDQUOT, SOL_ERR_NOSPACE}, {EMFILE, SOL_ERR_SYSTEM},   {EIO, SOL_ERR_SYSTEM},     {ENOMEM, SOL_ERR_SYSTEM}};
+    } want[] = {{ENOENT, SOL_ERR_IO},     {EACCES, SOL_ERR_IO},      {ENOSPC, SOL_ERR_NOSPACE},
+                {EFBIG, SOL_ERR_NOSPACE}, {EDQUOT, SOL_ERR_NOSPACE}, {EMFILE, SOL_ERR_SYSTEM},
+                {EIO, SOL_ERR_SYSTEM},    {ENOMEM, SOL_ERR_SYSTEM}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         sol_err e = {0};
         errno = want[i].cause;
         ck_assert_int_eq(sol_fail_errno(&e, "f", "cannot read"), want[i].status);
-        ck_assert_int_eq(sol_status_exit_code(want[i].status), want[i].status == SOL_ERR_IO ? 2 : 1);
+        ck_assert_int_eq(sol_status_exit_code(want[i].status),
+                         want[i].status == SOL_ERR_IO ? 2 : 1);
     }
 }
 END_TEST
 
-/* What a file or a command line holds cannot move the cursor of the terminal that shows the error. */
+/* What a file or a command line holds cannot move the cursor of the terminal that shows the error.
+ */
 START_TEST(errors_are_one_line_of_text)
 {
     sol_err e = {0};
-    sol_fail(&e, SOL_ERR_FORMAT, "%s", "a\nb\r\tc\033[2Jd\177e\xc2\x9b" "f\xc3\xa9\xc2");
+    sol_fail(&e, SOL_ERR_FORMAT, "%s",
+             "a\nb\r\tc\033[2Jd\177e\xc2\x9b"
+             "f\xc3\xa9\xc2");
     ck_assert_str_eq(e.text, "a b  c?[2Jd?e??f\xc3\xa9\xc2");
 }
 END_TEST
@@ -231,7 +243,8 @@ START_TEST(status_names_and_nearest)
 }
 END_TEST
 
-/* Numbers of any size, and Python's words, are numbers; what stands in a string, or is no JSON at all, is not touched. */
+/* Numbers of any size, and Python's words, are numbers; what stands in a string, or is no JSON at
+ * all, is not touched. */
 START_TEST(json_numbers_of_any_size)
 {
     static const struct {
@@ -251,11 +264,14 @@ START_TEST(json_numbers_of_any_size)
         {"-Infinity", -DBL_MAX},
         {"16.0", 16},
     };
-    static const char *const bad[] = {"{\"v\":NaNa}", "{\"v\":-}", "{\"v\":1e400e5}", "{\"v\":0x10}", "{\"v\":nan}", "{\"v", "{NaN:1}", "{\"v\":1e400 \"w"};
+    static const char *const bad[] = {"{\"v\":NaNa}", "{\"v\":-}",       "{\"v\":1e400e5}",
+                                      "{\"v\":0x10}", "{\"v\":nan}",     "{\"v",
+                                      "{NaN:1}",      "{\"v\":1e400 \"w"};
     char text[640];
     json_error_t why;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        snprintf(text, sizeof text, "{\"NaN\":\"1e400 \\\" NaN\",\"v\":[%s],\"w\":2}", good[i].text);
+        snprintf(text, sizeof text, "{\"NaN\":\"1e400 \\\" NaN\",\"v\":[%s],\"w\":2}",
+                 good[i].text);
         json_t *o = sol_json_load(text, strlen(text), 0, &why);
         ck_assert_msg(o != NULL, "%s: %s", good[i].text, why.text);
         ck_assert_str_eq(json_string_value(json_object_get(o, "NaN")), "1e400 \" NaN");
@@ -291,9 +307,12 @@ START_TEST(sets_of_features_hold_what_they_need)
         ck_assert(!(f & SOL_CPU_VBMI) || (f & SOL_CPU_VNNI));
         n++;
     } while ((f = sol_cpu_next(&avx512_cpu, f)) != 0);
-    ck_assert_int_eq(n, 8); /* C, AVX2, and AVX-512 with nothing, VNNI, VNNI and VBMI, each without and with BF16 */
+    ck_assert_int_eq(
+        n,
+        8); /* C, AVX2, and AVX-512 with nothing, VNNI, VNNI and VBMI, each without and with BF16 */
     ck_assert_uint_eq(sol_cpu_next(&no_cpu, 0), 0);
-    ck_assert_str_eq(sol_cpu_text(SOL_CPU_ALL & SOL_TIER_AVX512, text), "avx2 avx512 vnni vbmi bf16 amx");
+    ck_assert_str_eq(sol_cpu_text(SOL_CPU_ALL & SOL_TIER_AVX512, text),
+                     "avx2 avx512 vnni vbmi bf16 amx");
     ck_assert_uint_lt(strlen(sol_cpu_text(SOL_CPU_ALL, text)), SOL_CPU_TEXT - 1);
     ck_assert_str_eq(sol_cpu_text(0, text), "c");
 }
@@ -315,9 +334,17 @@ START_TEST(lists_of_features)
                 {"no-neon,no-avx2", 0},
                 {"best,no-avx512", SOL_CPU_AVX2},
                 {"vnni,no-avx512", SOL_CPU_AVX2}};
-    static const char *const bad[][2] = {{"amx", "'amx'"},      {"avx2,neon", "'neon'"}, {"", "''"},        {"avx2,", "''"},
-                                         {"avx", "'avx'"},      {"avx22", "'avx22'"},    {"no-", "'no-'"},  {"no-c", "'no-c'"},
-                                         {"AVX2", "'AVX2'"},    {"avx2 vnni", "'avx2 vnni'"}, {"no-no-amx", "'no-no-amx'"}};
+    static const char *const bad[][2] = {{"amx", "'amx'"},
+                                         {"avx2,neon", "'neon'"},
+                                         {"", "''"},
+                                         {"avx2,", "''"},
+                                         {"avx", "'avx'"},
+                                         {"avx22", "'avx22'"},
+                                         {"no-", "'no-'"},
+                                         {"no-c", "'no-c'"},
+                                         {"AVX2", "'AVX2'"},
+                                         {"avx2 vnni", "'avx2 vnni'"},
+                                         {"no-no-amx", "'no-no-amx'"}};
     sol_cpu_features f;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         ck_ok(sol_cpu_parse(&avx512_cpu, good[i].list, &f, err));
@@ -370,24 +397,26 @@ START_TEST(names_of_enum_constants)
     char list[32];
     int value = 99;
     ck_assert(sol_enum_find(colors, "red", 3, &value) && value == 7);
-    ck_assert(sol_enum_find(colors, "red", 2, &value) && value == -2); /* size bytes of the text count */
-    ck_assert(!sol_enum_find(colors, "reds", 4, &value) && !sol_enum_find(colors, "", 0, &value) && value == -2);
+    ck_assert(sol_enum_find(colors, "red", 2, &value) &&
+              value == -2); /* size bytes of the text count */
+    ck_assert(!sol_enum_find(colors, "reds", 4, &value) && !sol_enum_find(colors, "", 0, &value) &&
+              value == -2);
     ck_assert_str_eq(sol_enum_name(colors, 3), "blue");
     ck_assert_ptr_null(sol_enum_name(colors, 0));
     ck_assert_str_eq(sol_enum_list(colors, ", ", " or ", list, sizeof list), "red, re or blue");
-    ck_assert_str_eq(sol_enum_list(colors, "|", "|", list, 6), "red|r"); /* cut, not beyond the buffer */
+    ck_assert_str_eq(sol_enum_list(colors, "|", "|", list, 6),
+                     "red|r"); /* cut, not beyond the buffer */
     ck_assert_str_eq(sol_enum_list(colors + 2, ", ", " or ", list, sizeof list), "blue");
 }
 END_TEST
 
-SOL_TEST_MAIN("base", tcase_add_test(tc, numbers_rounded_up); tcase_add_test(tc, names_of_enum_constants);
-              tcase_add_test(tc, sets_of_features_hold_what_they_need);
-              tcase_add_test(tc, lists_of_features); tcase_add_test(tc, tiers_are_sets_of_features);
-              tcase_add_test(tc, json_numbers_of_any_size);
-               tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
-              tcase_add_test(tc, convert_as_single_numbers);
-              tcase_add_test(tc, philox_known_answers); tcase_add_test(tc, permute_is_a_permutation);
-              tcase_add_test(tc, pool_runs_every_tile_once); tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);
-              tcase_add_test(tc, replacement_keeps_permissions);
-              tcase_add_test(tc, causes_of_the_system);
-              tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))
+SOL_TEST_MAIN(
+    "base", tcase_add_test(tc, numbers_rounded_up); tcase_add_test(tc, names_of_enum_constants);
+    tcase_add_test(tc, sets_of_features_hold_what_they_need); tcase_add_test(tc, lists_of_features);
+    tcase_add_test(tc, tiers_are_sets_of_features); tcase_add_test(tc, json_numbers_of_any_size);
+    tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
+    tcase_add_test(tc, convert_as_single_numbers); tcase_add_test(tc, philox_known_answers);
+    tcase_add_test(tc, permute_is_a_permutation); tcase_add_test(tc, pool_runs_every_tile_once);
+    tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);
+    tcase_add_test(tc, replacement_keeps_permissions); tcase_add_test(tc, causes_of_the_system);
+    tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

@@ -1,5 +1,6 @@
-/* The closed-form calibration of a layer against a reference in numpy (tests/golden/calibrate.txt, made by
- * scripts/make_golden_calibrate.py) and against every possibility; calibration of a whole model. */
+/* The closed-form calibration of a layer against a reference in numpy (tests/golden/calibrate.txt,
+ * made by scripts/make_golden_calibrate.py) and against every possibility; calibration of a whole
+ * model. */
 #include <math.h>
 #include <string.h>
 
@@ -24,10 +25,16 @@ static float *floats(int64_t n)
     return x;
 }
 
-static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group, sol_block_layout layout, int n, int m)
+static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group,
+                              sol_block_layout layout, int n, int m)
 {
-    sol_quant_spec s = {.method = sol_quantizer_find(method), .granularity = granularity, .group_size = group, .layout = layout,
-                        .scale_dtype = SOL_F16, .n = n, .m = m};
+    sol_quant_spec s = {.method = sol_quantizer_find(method),
+                        .granularity = granularity,
+                        .group_size = group,
+                        .layout = layout,
+                        .scale_dtype = SOL_F16,
+                        .n = n,
+                        .m = m};
     ck_assert_ptr_nonnull(s.method);
     return s;
 }
@@ -50,26 +57,36 @@ static void moments(const sol_ctx *ctx, problem *p)
 {
     float scale = 1.0f / (float)p->n;
     sol_gemm(ctx, true, false, p->in, p->in, p->n, scale, p->x, p->in, p->x, p->in, 0, p->h, p->in);
-    sol_gemm(ctx, true, false, out_rows(p), p->in, p->n, scale, p->y, out_rows(p), p->x, p->in, 0, p->b, p->in);
-    p->s = (sol_calib_system){.cols = p->in, .n_parts = p->n_parts, .part_rows = {p->parts[0], p->parts[1]}, .w = p->w, .h = p->h, .b = p->b,
+    sol_gemm(ctx, true, false, out_rows(p), p->in, p->n, scale, p->y, out_rows(p), p->x, p->in, 0,
+             p->b, p->in);
+    p->s = (sol_calib_system){.cols = p->in,
+                              .n_parts = p->n_parts,
+                              .part_rows = {p->parts[0], p->parts[1]},
+                              .w = p->w,
+                              .h = p->h,
+                              .b = p->b,
                               .q = p->q};
 }
 
 static problem problem_make(int64_t n, int64_t in, int n_parts, int64_t rows)
 {
-    problem p = {.n = n, .in = in, .parts = {rows, n_parts > 1 ? rows / 2 + 1 : 0}, .n_parts = n_parts};
+    problem p = {
+        .n = n, .in = in, .parts = {rows, n_parts > 1 ? rows / 2 + 1 : 0}, .n_parts = n_parts};
     int64_t out = out_rows(&p);
-    p.x = floats(n * in), p.y = floats(n * out), p.w = floats(out * in), p.h = floats(in * in), p.b = floats(out * in), p.q = floats(out * in);
+    p.x = floats(n * in), p.y = floats(n * out), p.w = floats(out * in), p.h = floats(in * in),
+    p.b = floats(out * in), p.q = floats(out * in);
     return p;
 }
 
-static problem problem_random(const sol_ctx *ctx, int64_t n, int64_t in, int n_parts, int64_t rows, uint64_t seed)
+static problem problem_random(const sol_ctx *ctx, int64_t n, int64_t in, int n_parts, int64_t rows,
+                              uint64_t seed)
 {
     problem p = problem_make(n, in, n_parts, rows);
     sol_rng r = sol_rng_make(seed, SOL_STREAM_TEST);
     for (int64_t i = 0; i < n; i++) {
         float shared = sol_rng_normal(&r);
-        for (int64_t c = 0; c < in; c++) p.x[i * in + c] = sol_rng_normal(&r) * (c % 7 == 3 ? 3 : 1) + 0.7f * shared;
+        for (int64_t c = 0; c < in; c++)
+            p.x[i * in + c] = sol_rng_normal(&r) * (c % 7 == 3 ? 3 : 1) + 0.7f * shared;
     }
     for (int64_t i = 0; i < out_rows(&p) * in; i++) p.w[i] = 0.1f * sol_rng_normal(&r);
     sol_gemm(ctx, false, true, n, out_rows(&p), in, 1, p.x, in, p.w, in, 0, p.y, out_rows(&p));
@@ -84,7 +101,8 @@ static void problem_free(problem *p)
     for (int i = 0; i < 6; i++) sol_free(all[i]);
 }
 
-/* The objective of q by its definition, in double, after a solve (h and b hold H + d I and B + d W). */
+/* The objective of q by its definition, in double, after a solve (h and b hold H + d I and B + d
+ * W). */
 static double objective(const problem *p, const float *q)
 {
     double sum = 0;
@@ -125,7 +143,8 @@ START_TEST(golden_layer)
     ck_assert_ptr_nonnull(f);
     ck_assert_int_eq(fscanf(f, "shape %d %d %d %d %lf", &n, &out, &in, &cases, &damping), 5);
     problem p = problem_make(n, in, 1, out);
-    float *h = floats(in * in), *b = floats(out * in), *q = floats(out * in), value[SOL_CALIB_MAX_SWEEPS + 1];
+    float *h = floats(in * in), *b = floats(out * in), *q = floats(out * in),
+          value[SOL_CALIB_MAX_SWEEPS + 1];
     read_floats(f, "x", n * in, p.x);
     read_floats(f, "y", n * out, p.y);
     read_floats(f, "w", out * in, p.w);
@@ -138,14 +157,16 @@ START_TEST(golden_layer)
     for (int i = 0; i < cases; i++) {
         char method[16];
         int kept, m, group, sweeps;
-        ck_assert_int_eq(fscanf(f, " case %15s %d %d %d %d", method, &kept, &m, &group, &sweeps), 5);
+        ck_assert_int_eq(fscanf(f, " case %15s %d %d %d %d", method, &kept, &m, &group, &sweeps),
+                         5);
         sol_quant_spec spec = spec_of(method, SOL_PER_GROUP, group, SOL_LAYOUT_CONTIGUOUS, kept, m);
         moments(ctx, &p);
         ck_ok(sol_calib_solve(ctx, &spec, "golden", damping, sweeps, 1, &p.s, err));
         ck_assert_double_eq_tol(p.s.optimum, optimum, 1e-5 * fabs(optimum));
         ck_assert_double_eq(p.s.damping, damping);
         read_floats(f, "objective", sweeps + 1, value);
-        for (int k = 0; k <= sweeps; k++) ck_assert_double_eq_tol(p.s.objective[k], value[k], 1e-5 * fabs((double)value[k]));
+        for (int k = 0; k <= sweeps; k++)
+            ck_assert_double_eq_tol(p.s.objective[k], value[k], 1e-5 * fabs((double)value[k]));
         read_floats(f, "q", out * in, q);
         ck_assert_double_le(furthest(p.q, q, out * in), 1e-7);
     }
@@ -158,11 +179,13 @@ END_TEST
 
 /* ---- against every possibility ---- */
 
-/* The least objective of a row over all patterns of all its blocks, with the best scale for each choice. */
+/* The least objective of a row over all patterns of all its blocks, with the best scale for each
+ * choice. */
 static double brute_force(const problem *p, const sol_quant_spec *spec, int64_t row)
 {
     int8_t t[64 * 8];
-    int m = sol_quant_block(spec), n = spec->method->patterns(spec, 64, t), blocks = (int)(p->in / m);
+    int m = sol_quant_block(spec), n = spec->method->patterns(spec, 64, t),
+        blocks = (int)(p->in / m);
     int64_t combinations = 1;
     double best = 0;
     for (int i = 0; i < blocks; i++) combinations *= n;
@@ -173,9 +196,11 @@ static double brute_force(const problem *p, const sol_quant_spec *spec, int64_t 
             for (int j = 0; j < m; j++) signs[b * m + j] = t[rest % n * m + j];
         for (int64_t i = 0; i < p->in; i++) {
             linear += signs[i] * p->b[row * p->in + i];
-            for (int64_t j = 0; j < p->in; j++) quadratic += signs[i] * signs[j] * p->h[i * p->in + j];
+            for (int64_t j = 0; j < p->in; j++)
+                quadratic += signs[i] * signs[j] * p->h[i * p->in + j];
         }
-        if (linear > 0 && quadratic > 0 && -linear * linear / quadratic < best) best = -linear * linear / quadratic;
+        if (linear > 0 && quadratic > 0 && -linear * linear / quadratic < best)
+            best = -linear * linear / quadratic;
     }
     return best;
 }
@@ -189,7 +214,8 @@ START_TEST(nothing_much_better_exists)
         ck_ok(sol_calib_solve(ctx, &spec, "tiny", 0.01, 4, 5, &p.s, err));
         double best = 0;
         for (int64_t r = 0; r < 8; r++) best += brute_force(&p, &spec, r);
-        ck_assert_msg(p.s.objective[4] <= best * 0.99, "seed %d: %.9g, the best is %.9g", (int)seed, p.s.objective[4], best);
+        ck_assert_msg(p.s.objective[4] <= best * 0.99, "seed %d: %.9g, the best is %.9g", (int)seed,
+                      p.s.objective[4], best);
         problem_free(&p);
     }
     sol_ctx_free(&ctx);
@@ -207,12 +233,18 @@ typedef struct variant {
 } variant;
 
 static const variant variants[] = {
-    {"sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0}, {"sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_STRIDE16, 0, 0},
-    {"sherry", SOL_PER_GROUP, 32, SOL_LAYOUT_CONTIGUOUS, 0, 0}, {"sherry", SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 0, 0},
-    {"sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0}, {"sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, 0, 0},
-    {"sherry", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},  {"nm", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 2, 4},
-    {"nm", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 4, 8},     {"nm", SOL_PER_GROUP, 96, SOL_LAYOUT_CONTIGUOUS, 2, 3},
-    {"twn", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},     {"binary", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_STRIDE16, 0, 0},
+    {"sherry", SOL_PER_GROUP, 32, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, 0, 0},
+    {"sherry", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"nm", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 2, 4},
+    {"nm", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 4, 8},
+    {"nm", SOL_PER_GROUP, 96, SOL_LAYOUT_CONTIGUOUS, 2, 3},
+    {"twn", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"binary", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
@@ -264,13 +296,16 @@ START_TEST(objective_never_rises_and_q_is_its_own_quantization)
     problem p = problem_random(ctx, 256, 192, 2, 70, 3);
     float *again = floats(out_rows(&p) * p.in);
     ck_ok(sol_calib_solve(ctx, &spec, "layer", 0.02, 3, 2, &p.s, err));
-    for (int i = 0; i < 3; i++) ck_assert_double_le(p.s.objective[i + 1], p.s.objective[i] + 1e-6 * fabs(p.s.objective[i]));
+    for (int i = 0; i < 3; i++)
+        ck_assert_double_le(p.s.objective[i + 1], p.s.objective[i] + 1e-6 * fabs(p.s.objective[i]));
     ck_assert_double_ge(p.s.objective[3], p.s.optimum);
     if (v->layout == SOL_LAYOUT_CONTIGUOUS) /* else h and b are in another order than q */
-        ck_assert_double_eq_tol(objective(&p, p.q), p.s.objective[3], 1e-4 * fabs(p.s.objective[3]));
+        ck_assert_double_eq_tol(objective(&p, p.q), p.s.objective[3],
+                                1e-4 * fabs(p.s.objective[3]));
     int64_t at = 0;
     for (int part = 0; part < 2; at += p.parts[part] * p.in, part++)
-        sol_quant_effective(ctx, &spec, p.q + at, p.parts[part], p.in, (sol_residual_mix){1, 0}, again + at);
+        sol_quant_effective(ctx, &spec, p.q + at, p.parts[part], p.in, (sol_residual_mix){1, 0},
+                            again + at);
     ck_assert_mem_eq(again, p.q, (size_t)(out_rows(&p) * p.in) * sizeof *again);
     expect_misfit(ctx, &p);
     expect_soft(ctx, &spec, &p, again);
@@ -284,21 +319,25 @@ END_TEST
 START_TEST(stride16_is_a_permutation)
 {
     sol_ctx *ctx = make_ctx(1);
-    problem a = problem_random(ctx, 200, 128, 1, 20, 4), b = problem_random(ctx, 200, 128, 1, 20, 4);
+    problem a = problem_random(ctx, 200, 128, 1, 20, 4),
+            b = problem_random(ctx, 200, 128, 1, 20, 4);
     for (int64_t c = 0; c < 128; c++) {
         int64_t to = sol_block_column(SOL_LAYOUT_STRIDE16, c / 4, c % 4);
         for (int64_t i = 0; i < 200; i++) b.x[i * 128 + to] = a.x[i * 128 + c];
         for (int64_t r = 0; r < 20; r++) b.w[r * 128 + to] = a.w[r * 128 + c];
     }
     moments(ctx, &b);
-    sol_quant_spec plain = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0), strided = plain;
+    sol_quant_spec plain = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0),
+                   strided = plain;
     strided.layout = SOL_LAYOUT_STRIDE16;
     ck_ok(sol_calib_solve(ctx, &plain, "a", 0.02, 1, 1, &a.s, err));
     ck_ok(sol_calib_solve(ctx, &strided, "b", 0.02, 1, 1, &b.s, err));
     int64_t differ = 0;
     for (int64_t r = 0; r < 20; r++)
         for (int64_t c = 0; c < 128; c++)
-            differ += fabsf(a.q[r * 128 + c] - b.q[r * 128 + sol_block_column(SOL_LAYOUT_STRIDE16, c / 4, c % 4)]) > 1e-6f;
+            differ +=
+                fabsf(a.q[r * 128 + c] -
+                      b.q[r * 128 + sol_block_column(SOL_LAYOUT_STRIDE16, c / 4, c % 4)]) > 1e-6f;
     ck_assert_int_eq(differ, 0);
     problem_free(&a);
     problem_free(&b);
@@ -329,7 +368,8 @@ END_TEST
 static sol_status solve_spoiled(const sol_ctx *ctx, problem *p, sol_err *err)
 {
     sol_quant_spec spec = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0);
-    return sol_calib_solve(ctx, &spec, "model.layers.3.mlp.down_proj.weight", 0.02, 2, 1, &p->s, err);
+    return sol_calib_solve(ctx, &spec, "model.layers.3.mlp.down_proj.weight", 0.02, 2, 1, &p->s,
+                           err);
 }
 
 /* Where inputs say nothing, the layer's own weights are the target. */
@@ -344,7 +384,8 @@ START_TEST(inputs_without_information)
     moments(ctx, &p);
     ck_ok(solve_spoiled(ctx, &p, err));
     sol_quant_effective(ctx, &spec, p.w, 16, 64, (sol_residual_mix){1, 0}, rounded);
-    for (int64_t i = 0; i < 16 * 64; i++) ck_assert_float_eq_tol(p.q[i], rounded[i], 1e-3f * fabsf(rounded[i]) + 1e-9f);
+    for (int64_t i = 0; i < 16 * 64; i++)
+        ck_assert_float_eq_tol(p.q[i], rounded[i], 1e-3f * fabsf(rounded[i]) + 1e-9f);
     /* constant inputs: rank one */
     for (int64_t i = 0; i < 100 * 64; i++) p.x[i] = 2;
     moments(ctx, &p);
@@ -368,13 +409,16 @@ START_TEST(what_cannot_be_solved_is_named)
     sol_ctx *ctx = make_ctx(1);
     problem p = problem_random(ctx, 100, 64, 1, 16, 8);
     p.h[3] = NAN;
-    ck_fails(solve_spoiled(ctx, &p, err), SOL_ERR_NONFINITE, "model.layers.3.mlp.down_proj.weight: its inputs");
+    ck_fails(solve_spoiled(ctx, &p, err), SOL_ERR_NONFINITE,
+             "model.layers.3.mlp.down_proj.weight: its inputs");
     moments(ctx, &p);
     p.b[7] = INFINITY;
     ck_fails(solve_spoiled(ctx, &p, err), SOL_ERR_NONFINITE, "not finite");
     moments(ctx, &p);
-    for (int64_t i = 0; i < 64; i++) p.h[i * 64 + (i + 1) % 64] = p.h[(i + 1) % 64 * 64 + i] = 1e4f; /* no matrix of moments */
-    ck_fails(solve_spoiled(ctx, &p, err), SOL_ERR_NONFINITE, "not positive definite, with damping up to 20");
+    for (int64_t i = 0; i < 64; i++)
+        p.h[i * 64 + (i + 1) % 64] = p.h[(i + 1) % 64 * 64 + i] = 1e4f; /* no matrix of moments */
+    ck_fails(solve_spoiled(ctx, &p, err), SOL_ERR_NONFINITE,
+             "not positive definite, with damping up to 20");
     problem_free(&p);
     sol_ctx_free(&ctx);
     static const char *const none[] = {"absmean", "absmedian", "tequila", "lsq", "seq", "dlt"};
@@ -385,7 +429,8 @@ START_TEST(what_cannot_be_solved_is_named)
     }
     sol_quant_spec many = spec_of("nm", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 8, 16);
     ck_fails(sol_calib_check_quant(&many, err), SOL_ERR_UNSUPPORTED, "8:16 has too many patterns");
-    ck_fails(sol_calib_check_quant(&(sol_quant_spec){0}, err), SOL_ERR_UNSUPPORTED, "none cannot be calibrated");
+    ck_fails(sol_calib_check_quant(&(sol_quant_spec){0}, err), SOL_ERR_UNSUPPORTED,
+             "none cannot be calibrated");
 }
 END_TEST
 
@@ -464,10 +509,24 @@ static void toy_make(toy *t, const sol_ctx *ctx)
     sol_rng r = sol_rng_make(2, SOL_STREAM_TEST);
     for (int i = 0; i < 4000; i++) t->ids[i] = (uint16_t)sol_rng_below(&r, (uint64_t)c.vocab_size);
     memcpy(t->docs, (uint64_t[]){0, 1000, 1003, 4000}, sizeof t->docs);
-    t->tokens = (sol_tokens){.data = t->ids, .width = 2, .n = 4000, .doc_offsets = t->docs, .n_docs = 3};
+    t->tokens =
+        (sol_tokens){.data = t->ids, .width = 2, .n = 4000, .doc_offsets = t->docs, .n_docs = 3};
     t->spec = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0);
-    t->opts = (sol_calib_opts){.windows = 24, .held_out = 3, .seq = 32, .seed = 1, .compute = SOL_F32, .damping = 0.02, .sweeps = 2, .starts = 1,
-                               .asymmetric = true, .token_weights = true, .first_token = 2, .steps = 12, .batch = 4, .lr = 0.02, .norms = true};
+    t->opts = (sol_calib_opts){.windows = 24,
+                               .held_out = 3,
+                               .seq = 32,
+                               .seed = 1,
+                               .compute = SOL_F32,
+                               .damping = 0.02,
+                               .sweeps = 2,
+                               .starts = 1,
+                               .asymmetric = true,
+                               .token_weights = true,
+                               .first_token = 2,
+                               .steps = 12,
+                               .batch = 4,
+                               .lr = 0.02,
+                               .norms = true};
 }
 
 static size_t model_bytes(const sol_model *m)
@@ -501,10 +560,12 @@ START_TEST(model_is_calibrated)
     }
     sol_calib_free(&c);
     ck_assert_ptr_null(c);
-    /* The rest after block 0 was taken from where it was kept, by another number of threads: the same bits. */
+    /* The rest after block 0 was taken from where it was kept, by another number of threads: the
+     * same bits. */
     ck_ok(sol_calib_create(&c, other, b.model, &b.spec, &b.opts, &b.tokens, err));
     ck_ok(sol_calib_restore(c, 0, first, err));
-    for (int64_t l = 1; l < b.model->config.num_hidden_layers; l++) ck_ok(sol_calib_block(c, l, &r, err));
+    for (int64_t l = 1; l < b.model->config.num_hidden_layers; l++)
+        ck_ok(sol_calib_block(c, l, &r, err));
     ck_assert_mem_eq(a.model->data, b.model->data, model_bytes(a.model));
     sol_calib_free(&c);
     sol_model_free(&first);
@@ -590,13 +651,15 @@ START_TEST(interrupted_and_refused)
         sol_calib_free(&c);
     }
     t.opts.windows = 200;
-    ck_fails(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err), SOL_ERR_RANGE, "holds 124 windows of 32 tokens");
+    ck_fails(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err), SOL_ERR_RANGE,
+             "holds 124 windows of 32 tokens");
     ck_assert_ptr_null(c);
     t.opts.windows = 24;
     t.ids[17] = 60000;
     sol_status st = SOL_OK;
     t.opts.held_out = 100;
-    ck_fails(st = sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err), SOL_ERR_FORMAT, "holds the token 60000");
+    ck_fails(st = sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err),
+             SOL_ERR_FORMAT, "holds the token 60000");
     ck_assert_int_eq(st, SOL_ERR_FORMAT);
     sol_free(before);
     sol_model_free(&t.model);
@@ -604,17 +667,13 @@ START_TEST(interrupted_and_refused)
 }
 END_TEST
 
-SOL_TEST_MAIN("calib",
-              tcase_add_test(tc, golden_layer);
-              tcase_add_test(tc, nothing_much_better_exists);
-              tcase_add_loop_test(tc, objective_never_rises_and_q_is_its_own_quantization, 0, N_VARIANTS);
-              tcase_add_test(tc, stride16_is_a_permutation);
-              tcase_add_test(tc, threads_never_change_the_result);
-              tcase_add_test(tc, inputs_without_information);
-              tcase_add_test(tc, what_cannot_be_solved_is_named);
-              tcase_add_test(tc, factors_of_a_matrix);
-              tcase_add_test(tc, tables_of_patterns);
-              tcase_add_test(tc, model_is_calibrated);
-              tcase_add_test(tc, soft_latent_start);
-              tcase_add_test(tc, model_in_bf16_without_training);
-              tcase_add_test(tc, interrupted_and_refused))
+SOL_TEST_MAIN(
+    "calib", tcase_add_test(tc, golden_layer); tcase_add_test(tc, nothing_much_better_exists);
+    tcase_add_loop_test(tc, objective_never_rises_and_q_is_its_own_quantization, 0, N_VARIANTS);
+    tcase_add_test(tc, stride16_is_a_permutation);
+    tcase_add_test(tc, threads_never_change_the_result);
+    tcase_add_test(tc, inputs_without_information);
+    tcase_add_test(tc, what_cannot_be_solved_is_named); tcase_add_test(tc, factors_of_a_matrix);
+    tcase_add_test(tc, tables_of_patterns); tcase_add_test(tc, model_is_calibrated);
+    tcase_add_test(tc, soft_latent_start); tcase_add_test(tc, model_in_bf16_without_training);
+    tcase_add_test(tc, interrupted_and_refused))

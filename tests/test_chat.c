@@ -11,7 +11,8 @@ static size_t read_messages(const json_t *list, sol_chat_message out[MAX_MESSAGE
 {
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) {
+    json_array_foreach(list, i, m)
+    {
         ck_assert_uint_lt(i, MAX_MESSAGES);
         out[i].role = json_string_value(json_object_get(m, "role"));
         out[i].content = json_string_value(json_object_get(m, "content"));

@@ -5,9 +5,10 @@
 
 START_TEST(all_codes_round_trip)
 {
-    static const uint8_t published[32] = {
-        0xA9, 0x89, 0x29, 0x09, 0xA6, 0x86, 0x26, 0x06, 0x9A, 0x92, 0x1A, 0x12, 0x6A, 0x62, 0x4A, 0x42,
-        0x01, 0x21, 0x81, 0xA1, 0x04, 0x24, 0x84, 0xA4, 0x10, 0x18, 0x90, 0x98, 0x40, 0x48, 0x60, 0x68};
+    static const uint8_t published[32] = {0xA9, 0x89, 0x29, 0x09, 0xA6, 0x86, 0x26, 0x06,
+                                          0x9A, 0x92, 0x1A, 0x12, 0x6A, 0x62, 0x4A, 0x42,
+                                          0x01, 0x21, 0x81, 0xA1, 0x04, 0x24, 0x84, 0xA4,
+                                          0x10, 0x18, 0x90, 0x98, 0x40, 0x48, 0x60, 0x68};
     for (int code = 0; code < 32; code++) {
         int8_t t[4];
         int zeros = 0;
@@ -34,7 +35,8 @@ START_TEST(only_one_zero_has_a_code)
 {
     int valid = 0;
     for (int x = 0; x < 5 * 5 * 5 * 5; x++) {
-        int8_t t[4] = {(int8_t)(x % 5 - 2), (int8_t)(x / 5 % 5 - 2), (int8_t)(x / 25 % 5 - 2), (int8_t)(x / 125 - 2)};
+        int8_t t[4] = {(int8_t)(x % 5 - 2), (int8_t)(x / 5 % 5 - 2), (int8_t)(x / 25 % 5 - 2),
+                       (int8_t)(x / 125 - 2)};
         int zeros = 0, strange = 0;
         for (int p = 0; p < 4; p++) zeros += t[p] == 0, strange += t[p] > 1 || t[p] < -1;
         int code = sol_code_encode(t);
@@ -61,14 +63,16 @@ static const case_ cases[] = {
     {SOL_PER_GROUP, 256, SOL_LAYOUT_STRIDE16, 5, 512, 1.3125},
     {SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, 5, 512, 1.375},
     {SOL_PER_GROUP, 32, SOL_LAYOUT_CONTIGUOUS, 33, 96, 1.75},
-    {SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 2, 12, 8 * (2 + 1 + 6) / 12.0}, /* 3 blocks: 2 code bytes, 1 sign byte, 3 scales */
+    {SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 2, 12,
+     8 * (2 + 1 + 6) / 12.0}, /* 3 blocks: 2 code bytes, 1 sign byte, 3 scales */
     {SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 3, 172, 8 * (22 + 6 + 2) / 172.0},
 };
 
 static void fill(float *w, int64_t n, uint64_t seed)
 {
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
-    for (int64_t i = 0; i < n; i++) w[i] = sol_rng_u32(&rng) % 8 ? 0.02f * sol_rng_normal(&rng) : 0.0f;
+    for (int64_t i = 0; i < n; i++)
+        w[i] = sol_rng_u32(&rng) % 8 ? 0.02f * sol_rng_normal(&rng) : 0.0f;
 }
 
 START_TEST(packed_equals_effective)
@@ -78,13 +82,17 @@ START_TEST(packed_equals_effective)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const case_ *c = &cases[i];
         size_t n = (size_t)(c->rows * c->cols);
-        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = c->granularity, .group_size = c->group_size,
-                               .layout = c->layout, .scale_dtype = SOL_F16};
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                               .granularity = c->granularity,
+                               .group_size = c->group_size,
+                               .layout = c->layout,
+                               .scale_dtype = SOL_F16};
         sol_stored m;
         float *w = malloc(n * 4), *q = malloc(n * 4), *unpacked = malloc(n * 4);
         fill(w, (int64_t)n, i);
         ck_ok(sol_packed_from_weights(ctx, &spec, w, c->rows, c->cols, &m, err));
-        ck_assert_int_eq(sol_packed_scale_count(&m), sol_quant_scale_count(&spec, c->rows, c->cols));
+        ck_assert_int_eq(sol_packed_scale_count(&m),
+                         sol_quant_scale_count(&spec, c->rows, c->cols));
         ck_assert_double_eq_tol(sol_packed_bits(&m), c->bits, 1e-12);
         sol_quant_effective(ctx, &spec, w, c->rows, c->cols, (sol_residual_mix){1, 0}, q);
         for (int64_t r = 0; r < c->rows; r++) sol_packed_decode_row(&m, r, unpacked + r * c->cols);
@@ -106,23 +114,34 @@ START_TEST(packed_equals_effective)
 }
 END_TEST
 
-/* Whatever the bytes say, each block has one zero, and packing what was decoded gives the bytes again. */
+/* Whatever the bytes say, each block has one zero, and packing what was decoded gives the bytes
+ * again. */
 START_TEST(any_bytes_decode_to_valid_blocks)
 {
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     for (int layout = 0; layout < 2; layout++) {
         enum { ROWS = 16, COLS = 640 };
-        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 64,
-                               .layout = (sol_block_layout)layout, .scale_dtype = SOL_F16};
-        sol_stored m = {.rows = ROWS, .cols = COLS, .group_size = 64, .layout = (sol_block_layout)layout}, again;
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                               .granularity = SOL_PER_GROUP,
+                               .group_size = 64,
+                               .layout = (sol_block_layout)layout,
+                               .scale_dtype = SOL_F16};
+        sol_stored m = {.rows = ROWS,
+                        .cols = COLS,
+                        .group_size = 64,
+                        .layout = (sol_block_layout)layout},
+                   again;
         static float w[ROWS * COLS];
         ck_ok(sol_packed_alloc(&m, err));
         sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
-        for (size_t i = 0; i < sol_packed_code_bytes(ROWS, COLS); i++) ((uint8_t *)m.data)[i] = (uint8_t)sol_rng_u32(&rng);
-        for (size_t i = 0; i < sol_packed_sign_bytes(ROWS, COLS); i++) m.signs[i] = (uint8_t)sol_rng_u32(&rng);
+        for (size_t i = 0; i < sol_packed_code_bytes(ROWS, COLS); i++)
+            ((uint8_t *)m.data)[i] = (uint8_t)sol_rng_u32(&rng);
+        for (size_t i = 0; i < sol_packed_sign_bytes(ROWS, COLS); i++)
+            m.signs[i] = (uint8_t)sol_rng_u32(&rng);
         for (int64_t i = 0; i < sol_packed_scale_count(&m); i++)
-            m.scales[i] = (sol_f16)(1 + sol_rng_below(&rng, 0x7bff)); /* denormal fp16 scales, too */
+            m.scales[i] =
+                (sol_f16)(1 + sol_rng_below(&rng, 0x7bff)); /* denormal fp16 scales, too */
         for (int r = 0; r < ROWS; r++) sol_packed_decode_row(&m, r, w + r * COLS);
         for (int g = 0; g < ROWS * COLS / 4; g++) {
             int zeros = 0;
@@ -148,7 +167,9 @@ START_TEST(column_of_a_block)
 {
     ck_assert_int_eq(sol_block_column(SOL_LAYOUT_CONTIGUOUS, 5, 3), 23);
     for (int g = 0; g < 64; g++)
-        for (int p = 0; p < 4; p++) ck_assert_int_eq(sol_block_column(SOL_LAYOUT_STRIDE16, g, p), (g / 16) * 64 + g % 16 + 16 * p);
+        for (int p = 0; p < 4; p++)
+            ck_assert_int_eq(sol_block_column(SOL_LAYOUT_STRIDE16, g, p),
+                             (g / 16) * 64 + g % 16 + 16 * p);
     bool seen[256] = {0};
     for (int g = 0; g < 64; g++) {
         for (int p = 0; p < 4; p++) {
@@ -164,12 +185,16 @@ START_TEST(what_cannot_be_packed_says_so)
 {
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
-    sol_quant_spec spec = {.method = sol_quantizer_find("absmean"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("absmean"),
+                           .granularity = SOL_PER_CHANNEL,
+                           .scale_dtype = SOL_F16};
     sol_stored m;
     float w[64] = {0};
-    ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 64, &m, err), SOL_ERR_UNSUPPORTED, "absmean weights have no 1.25-bit form");
+    ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 64, &m, err), SOL_ERR_UNSUPPORTED,
+             "absmean weights have no 1.25-bit form");
     spec.method = NULL;
-    ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 64, &m, err), SOL_ERR_UNSUPPORTED, "full-precision");
+    ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 64, &m, err), SOL_ERR_UNSUPPORTED,
+             "full-precision");
     spec.method = sol_quantizer_find("sherry");
     ck_fails(sol_packed_from_weights(ctx, &spec, w, 1, 62, &m, err), SOL_ERR_SHAPE, "width 62");
     m = (sol_stored){.rows = 1, .cols = 32, .group_size = 32, .layout = SOL_LAYOUT_STRIDE16};
@@ -182,6 +207,9 @@ START_TEST(what_cannot_be_packed_says_so)
 }
 END_TEST
 
-SOL_TEST_MAIN("codec", tcase_add_test(tc, all_codes_round_trip); tcase_add_test(tc, only_one_zero_has_a_code);
-              tcase_add_test(tc, packed_equals_effective); tcase_add_test(tc, any_bytes_decode_to_valid_blocks);
-              tcase_add_test(tc, column_of_a_block); tcase_add_test(tc, what_cannot_be_packed_says_so))
+SOL_TEST_MAIN("codec", tcase_add_test(tc, all_codes_round_trip);
+              tcase_add_test(tc, only_one_zero_has_a_code);
+              tcase_add_test(tc, packed_equals_effective);
+              tcase_add_test(tc, any_bytes_decode_to_valid_blocks);
+              tcase_add_test(tc, column_of_a_block);
+              tcase_add_test(tc, what_cannot_be_packed_says_so))

@@ -14,11 +14,11 @@ static sol_status parse(sol_config **c, const char *yaml, sol_err *err)
 START_TEST(values_and_defaults)
 {
     sol_config *c;
-    ck_ok(parse(
-        &c,
-        "# a comment\nrun:\n  dir: runs/x\n  seed: 7\nresidual: {warmup: false, form: 'blend'}\noptim:\n  lr: 3e-4\n"
-        "data:\n  eval: null\n  train: \"a \\\"b\\\" c\"\ncheckpoint:\n",
-        err));
+    ck_ok(parse(&c,
+                "# a comment\nrun:\n  dir: runs/x\n  seed: 7\nresidual: {warmup: false, form: "
+                "'blend'}\noptim:\n  lr: 3e-4\n"
+                "data:\n  eval: null\n  train: \"a \\\"b\\\" c\"\ncheckpoint:\n",
+                err));
     ck_assert_str_eq(c->run.dir, "runs/x");
     ck_assert_int_eq(c->run.seed, 7);
     ck_assert(!c->residual.warmup);
@@ -50,7 +50,8 @@ END_TEST
 static const struct {
     const char *yaml, *error;
 } bad[] = {
-    {"train:\n  step: 5\n", "job.yaml:2:3: key 'train.step': unknown key; did you mean 'train.steps'?"},
+    {"train:\n  step: 5\n",
+     "job.yaml:2:3: key 'train.step': unknown key; did you mean 'train.steps'?"},
     {"train:\n  lr: 5\n", "job.yaml:2:3: key 'train.lr': unknown key; did you mean 'optim.lr'?"},
     {"train:\n  zzzzzzzzzzzzzzz: 5\n",
      "job.yaml:2:3: key 'train.zzzzzzzzzzzzzzz': unknown key; `solera help config` lists them"},
@@ -58,24 +59,33 @@ static const struct {
     {"steps: 5\n", "job.yaml:1:1: unknown section 'steps'; did you mean 'train.steps'?"},
     {"extends: other.yaml\n", "job.yaml:1:10: extends: a job extends another one only in a file"},
     {"train:\nextends: other.yaml\n", "job.yaml:2:1: extends: comes first in a file, and once"},
-    {"train.steps: 5\n", "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
-    {"qqqqqqqqqqqqq: 5\n", "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, "
-                           "distill, train, optim, eval, checkpoint, calibrate, study"},
+    {"train.steps: 5\n",
+     "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
+    {"qqqqqqqqqqqqq: 5\n",
+     "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, "
+     "distill, train, optim, eval, checkpoint, calibrate, study"},
     {"train:\n  steps: many\n", "job.yaml:2:10: key 'train.steps': 'many' is not a whole number"},
     {"train:\n  steps: 1.5\n", "job.yaml:2:10: key 'train.steps': '1.5' is not a whole number"},
-    {"train:\n  steps: \"5\"\n", "job.yaml:2:10: key 'train.steps': \"5\" is a text, not a whole number"},
-    {"train:\n  steps:\n", "job.yaml:2:9: key 'train.steps': has no value: a whole number is needed"},
-    {"train:\n  steps: 0\n", "job.yaml:2:10: key 'train.steps': 0 is out of range: 1 to 1000000000000"},
+    {"train:\n  steps: \"5\"\n",
+     "job.yaml:2:10: key 'train.steps': \"5\" is a text, not a whole number"},
+    {"train:\n  steps:\n",
+     "job.yaml:2:9: key 'train.steps': has no value: a whole number is needed"},
+    {"train:\n  steps: 0\n",
+     "job.yaml:2:10: key 'train.steps': 0 is out of range: 1 to 1000000000000"},
     {"train:\n  steps: 99999999999999999999\n",
      "job.yaml:2:10: key 'train.steps': 99999999999999999999 is out of range: 1 to 1000000000000"},
     {"optim:\n  lr: nan\n", "job.yaml:2:7: key 'optim.lr': 'nan' is not a number"},
     {"optim:\n  lr: 0x10\n", "job.yaml:2:7: key 'optim.lr': '0x10' is not a number"},
     {"optim:\n  lr: 1e999\n", "job.yaml:2:7: key 'optim.lr': 1e999 is out of range: 0 to 10"},
     {"optim:\n  lr: -1\n", "job.yaml:2:7: key 'optim.lr': -1 is out of range: 0 to 10"},
-    {"residual:\n  warmup: yes\n", "job.yaml:2:11: key 'residual.warmup': 'yes' is neither true nor false"},
-    {"residual:\n  form: mixed\n", "job.yaml:2:9: key 'residual.form': 'mixed' is not allowed: additive or blend"},
-    {"residual:\n  form:\n", "job.yaml:2:8: key 'residual.form': '' is not allowed: additive or blend"},
-    {"train:\n  steps: 5\n  steps: 6\n", "job.yaml:3:3: key 'train.steps': is there twice: first in line 2"},
+    {"residual:\n  warmup: yes\n",
+     "job.yaml:2:11: key 'residual.warmup': 'yes' is neither true nor false"},
+    {"residual:\n  form: mixed\n",
+     "job.yaml:2:9: key 'residual.form': 'mixed' is not allowed: additive or blend"},
+    {"residual:\n  form:\n",
+     "job.yaml:2:8: key 'residual.form': '' is not allowed: additive or blend"},
+    {"train:\n  steps: 5\n  steps: 6\n",
+     "job.yaml:3:3: key 'train.steps': is there twice: first in line 2"},
     {"train:\n  steps: 5\noptim:\ntrain:\n  seq: 6\n",
      "job.yaml:4:1: section 'train' is there twice: first in line 1"},
     {"train:\n  steps: [1]\n", "job.yaml:2:10: key 'train.steps': wants a value, not a list"},
@@ -91,16 +101,23 @@ static const struct {
     {"train:\n  ? {a: b}\n  : 1\n", "job.yaml:2:5: a mapping cannot be a key"},
     {"train:\n  steps: 5\n---\ntrain:\n  seq: 5\n",
      "job.yaml:3:1: a job file holds one document, a second one starts here"},
-    {"train:\n\tsteps: 5\n",
-     "job.yaml:2:1: not YAML: found character that cannot start any token while scanning for the next token; a tab does "
-     "not indent, blanks do"},
-    {"train: {steps: 5\n", "job.yaml:2:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
-    {"run:\n  dir: ~/runs\n", "job.yaml:2:8: key 'run.dir': '~/runs': ~ is not expanded here: write the path out, or ./~ for a name that "
+    {"train:\n\tsteps: 5\n", "job.yaml:2:1: not YAML: found character that cannot start any token "
+                             "while scanning for the next token; a tab does "
+                             "not indent, blanks do"},
+    {"train: {steps: 5\n",
+     "job.yaml:2:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
+    {"run:\n  dir: ~/runs\n", "job.yaml:2:8: key 'run.dir': '~/runs': ~ is not expanded here: "
+                              "write the path out, or ./~ for a name that "
                               "begins so"},
-    {"data:\n  eval: $HOME/x\n", "job.yaml:2:9: key 'data.eval': '$HOME/x': $NAME is not expanded here: write the path out"},
-    {"data:\n  train: a/${X}.h5\n", "job.yaml:2:10: key 'data.train': 'a/${X}.h5': $NAME is not expanded here: write the path out"},
+    {"data:\n  eval: $HOME/x\n",
+     "job.yaml:2:9: key 'data.eval': '$HOME/x': $NAME is not expanded here: write the path out"},
+    {"data:\n  train: a/${X}.h5\n", "job.yaml:2:10: key 'data.train': 'a/${X}.h5': $NAME is not "
+                                    "expanded here: write the path out"},
     {"\xff\xfer\0u\0", "job.yaml: byte 0: is UTF-16: save it as UTF-8"},
-    {"run:\n  dir: a\xe2\x80\xa8" "b\n", "job.yaml: byte 13: a line break of Unicode (U+0085, U+2028, U+2029) is not read: take it out"},
+    {"run:\n  dir: a\xe2\x80\xa8"
+     "b\n",
+     "job.yaml: byte 13: a line break of Unicode (U+0085, U+2028, U+2029) is not read: take it "
+     "out"},
     {"%TAG !a! b\n---\nrun:\n", "job.yaml: byte 0: tags (%TAG) are not supported"},
     {"train: [[[[[[[[[[1]]]]]]]]]]\n", "job.yaml:1:15: is nested deeper than 8 levels"},
     {"[a, b]: 1\n", "job.yaml:1:1: a list cannot be a key"},
@@ -119,7 +136,8 @@ START_TEST(errors_say_where_what_and_what_else)
 }
 END_TEST
 
-/* What a plain scalar means, by the core schema of YAML 1.2; NULL: a value, otherwise a part of the error. */
+/* What a plain scalar means, by the core schema of YAML 1.2; NULL: a value, otherwise a part of the
+ * error. */
 static const struct {
     const char *set;
     double value;
@@ -135,7 +153,8 @@ static const struct {
     {"run.seed=9007199254740992", 0, "9007199254740992 is out of range"},
     {"run.seed=0xffffffffffffffffff", 0, "is out of range"},
     {"run.seed=-1", 0, "-1 is out of range"},
-    {"run.seed=010", 0, "'010' is not a whole number: write it without the leading 0 (octal is 0o17)"},
+    {"run.seed=010", 0,
+     "'010' is not a whole number: write it without the leading 0 (octal is 0o17)"},
     {"run.seed=00", 0, "without the leading 0"},
     {"run.seed=1_000", 0, "'1_000' is not a whole number: write it without _"},
     {"run.seed=0b101", 0, "'0b101' is not a whole number"},
@@ -187,7 +206,9 @@ START_TEST(plain_scalars)
         ck_fails(sol_config_set(c, set, err), SOL_ERR_CONFIG, scalars[_i].error);
     } else {
         ck_ok(sol_config_set(c, set, err));
-        double got = set[0] == 'o' ? c->optim.lr : strncmp(set, "run", 3) == 0 ? (double)c->run.seed : c->residual.warmup;
+        double got = set[0] == 'o'                 ? c->optim.lr
+                     : strncmp(set, "run", 3) == 0 ? (double)c->run.seed
+                                                   : c->residual.warmup;
         ck_assert_msg(got == scalars[_i].value, "%s is %g", set, got);
     }
     sol_config_free(&c);
@@ -197,7 +218,9 @@ END_TEST
 /* Texts are what stands there, whatever it would be elsewhere. */
 START_TEST(texts_stay_texts)
 {
-    static const char *const texts[] = {"1_000", "0x10", "yes", "True", "010", "1e3", "./~", "a~", "a$", "$1", "a/~b", "cost$9", "\"~\"", "\"null\""};
+    static const char *const texts[] = {"1_000", "0x10",   "yes",   "True",    "010",
+                                        "1e3",   "./~",    "a~",    "a$",      "$1",
+                                        "a/~b",  "cost$9", "\"~\"", "\"null\""};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char yaml[64];
         sol_config *c;
@@ -208,7 +231,8 @@ START_TEST(texts_stay_texts)
             continue;
         }
         ck_ok(parse(&c, yaml, err));
-        ck_assert_int_eq(strncmp(c->run.dir, texts[i] + quoted, strlen(texts[i]) - 2 * (size_t)quoted), 0);
+        ck_assert_int_eq(
+            strncmp(c->run.dir, texts[i] + quoted, strlen(texts[i]) - 2 * (size_t)quoted), 0);
         sol_config_free(&c);
     }
 }
@@ -218,7 +242,8 @@ START_TEST(errors_of_set)
 {
     sol_config *c;
     ck_ok(parse(&c, "", err));
-    ck_fails(sol_config_set(c, "train.steps", err), SOL_ERR_CONFIG, "--set train.steps: wants section.key=value");
+    ck_fails(sol_config_set(c, "train.steps", err), SOL_ERR_CONFIG,
+             "--set train.steps: wants section.key=value");
     ck_fails(sol_config_set(c, "=4", err), SOL_ERR_CONFIG, "wants section.key=value");
     ck_fails(sol_config_set(c, "train.step=4", err), SOL_ERR_CONFIG, "did you mean 'train.steps'?");
     ck_fails(sol_config_set(c, "train.steps=x", err), SOL_ERR_CONFIG,
@@ -231,8 +256,9 @@ END_TEST
 
 START_TEST(writing_reads_back)
 {
-    static const char *const nasty[] = {"true", "3",       "a: b", "# x", "\"q\" \\ \x01\x7f\n\t", "\xc3\xa4", "-",
-                                        "../x", "/a/b.h5", "~",    "null"};
+    static const char *const nasty[] = {"true",     "3", "a: b", "# x",     "\"q\" \\ \x01\x7f\n\t",
+                                        "\xc3\xa4", "-", "../x", "/a/b.h5", "~",
+                                        "null"};
     for (size_t i = 0; i < sizeof nasty / sizeof nasty[0]; i++) {
         sol_config *a, *b;
         char *first, *second, *diff, set[64];
@@ -243,7 +269,8 @@ START_TEST(writing_reads_back)
         ck_ok(sol_config_write(a, &first, err));
         ck_ok(sol_config_parse(&b, "again", first, strlen(first), err));
         ck_assert_str_eq(b->data.eval, i < 9 ? nasty[i] : "");
-        ck_assert(b->optim.lr == 0.1 && b->optim.eps == 1.25e-9 && b->optim.beta1 == 0.3333333333333333);
+        ck_assert(b->optim.lr == 0.1 && b->optim.eps == 1.25e-9 &&
+                  b->optim.beta1 == 0.3333333333333333);
         ck_ok(sol_config_write(b, &second, err));
         ck_assert_str_eq(first, second);
         ck_ok(sol_config_diff(a, b, a->train.steps, &diff, &fatal, err));
@@ -362,7 +389,8 @@ START_TEST(length_after_some_steps)
         {"optim: {schedule: constant}\nresidual: {schedule: cosine}\n", 1000, true},
         {"optim: {schedule: constant}\nresidual: {schedule: cosine}\n", 0, false},
         {"optim: {schedule: cosine}\nresidual: {schedule: none}\n", 2, true},
-        {"optim: {schedule: wsd}\nresidual: {schedule: none}\n", 801, false}, /* falls from 800 on */
+        {"optim: {schedule: wsd}\nresidual: {schedule: none}\n", 801,
+         false}, /* falls from 800 on */
         {"optim: {schedule: wsd}\nresidual: {schedule: none}\n", 802, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -387,7 +415,8 @@ START_TEST(difference_of_two_jobs)
 {
     expect_diff(HEAD, HEAD, "", false);
     expect_diff(HEAD, HEAD "checkpoint: {every: 5}\n", "checkpoint.every: 200 -> 5", false);
-    expect_diff(HEAD, HEAD "checkpoint: {every: 5}\noptim: {lr: 0.5}\n", "optim.lr: 0.0001 -> 0.5", true);
+    expect_diff(HEAD, HEAD "checkpoint: {every: 5}\noptim: {lr: 0.5}\n", "optim.lr: 0.0001 -> 0.5",
+                true);
     expect_diff(HEAD, HEAD "train: {steps: 5}\n", "train.steps: 1000 -> 5", true);
     expect_diff(HEAD "quant: {method: none}\n", HEAD "quant: {method: none}\ntrain: {steps: 5}\n",
                 "train.steps: 1000 -> 5", false);
@@ -403,8 +432,9 @@ START_TEST(reference_is_the_file_in_configs)
     bool fatal;
     ck_ok(sol_config_reference(NULL, &made, err));
     ck_ok(sol_file_read("configs/reference.yaml", &kept, &n, err));
-    ck_assert_msg(strcmp(made, kept) == 0,
-                  "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
+    ck_assert_msg(
+        strcmp(made, kept) == 0,
+        "configs/reference.yaml is old: build/release/solera help config > configs/reference.yaml");
     ck_ok(parse(&c, made, err));
     ck_ok(sol_config_create(&defaults, err));
     ck_ok(sol_config_diff(c, defaults, c->train.steps, &diff, &fatal, err));
@@ -417,14 +447,17 @@ START_TEST(reference_is_the_file_in_configs)
     ck_ok(sol_config_reference("optim", &made, err));
     ck_assert_ptr_null(strstr(made, "train:"));
     sol_free(made);
-    ck_fails(sol_config_reference("optimizer", &made, err), SOL_ERR_USAGE, "no section or key 'optimizer'");
+    ck_fails(sol_config_reference("optimizer", &made, err), SOL_ERR_USAGE,
+             "no section or key 'optimizer'");
 }
 END_TEST
 
 SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
-              tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0, (int)(sizeof bad / sizeof bad[0]));
-              tcase_add_loop_test(tc, plain_scalars, 0, (int)(sizeof scalars / sizeof scalars[0])); tcase_add_test(tc, texts_stay_texts);
-              tcase_add_test(tc, errors_of_set); tcase_add_test(tc, writing_reads_back);
-              tcase_add_test(tc, words_of_enum_keys); tcase_add_test(tc, word_of_no_enum_key);
-              tcase_add_test(tc, difference_of_two_jobs); tcase_add_test(tc, length_after_some_steps);
+              tcase_add_loop_test(tc, errors_say_where_what_and_what_else, 0,
+                                  (int)(sizeof bad / sizeof bad[0]));
+              tcase_add_loop_test(tc, plain_scalars, 0, (int)(sizeof scalars / sizeof scalars[0]));
+              tcase_add_test(tc, texts_stay_texts); tcase_add_test(tc, errors_of_set);
+              tcase_add_test(tc, writing_reads_back); tcase_add_test(tc, words_of_enum_keys);
+              tcase_add_test(tc, word_of_no_enum_key); tcase_add_test(tc, difference_of_two_jobs);
+              tcase_add_test(tc, length_after_some_steps);
               tcase_add_test(tc, reference_is_the_file_in_configs))

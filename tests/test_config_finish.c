@@ -23,15 +23,21 @@ START_TEST(what_spans_keys)
     ck_ok(parse_and_finish(HEAD, err));
     ck_fails(parse_and_finish("", err), SOL_ERR_CONFIG, "job.yaml: key 'run.dir': is needed");
     ck_fails(parse_and_finish("run: {dir: r}\n", err), SOL_ERR_CONFIG, "'model.init': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\n", err), SOL_ERR_CONFIG, "'data.train': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: 'random:15m'}\ndata: {train: d}\n", err), SOL_ERR_CONFIG,
-             "'model.tokenizer': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m, tokenizer: t}\ndata: {train: d}\n", err),
-             SOL_ERR_CONFIG, "job.yaml:2:29: key 'model.tokenizer'");
-    ck_fails(parse_and_finish(HEAD "train: {eval_every: 5}\n", err), SOL_ERR_CONFIG, "'data.eval': is needed");
-    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err),
-             SOL_ERR_CONFIG, "'data.train': has no place");
-    ck_fails(parse_and_finish(HEAD "residual: {end_fraction: 0.1}\n", err), SOL_ERR_CONFIG, "is not below");
+    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\n", err), SOL_ERR_CONFIG,
+             "'data.train': is needed");
+    ck_fails(
+        parse_and_finish("run: {dir: r}\nmodel: {init: 'random:15m'}\ndata: {train: d}\n", err),
+        SOL_ERR_CONFIG, "'model.tokenizer': is needed");
+    ck_fails(
+        parse_and_finish("run: {dir: r}\nmodel: {init: m, tokenizer: t}\ndata: {train: d}\n", err),
+        SOL_ERR_CONFIG, "job.yaml:2:29: key 'model.tokenizer'");
+    ck_fails(parse_and_finish(HEAD "train: {eval_every: 5}\n", err), SOL_ERR_CONFIG,
+             "'data.eval': is needed");
+    ck_fails(
+        parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err),
+        SOL_ERR_CONFIG, "'data.train': has no place");
+    ck_fails(parse_and_finish(HEAD "residual: {end_fraction: 0.1}\n", err), SOL_ERR_CONFIG,
+             "is not below");
     ck_fails(parse_and_finish(HEAD "optim: {warmup_steps: 5000}\n", err), SOL_ERR_CONFIG,
              "5000 is more than train.steps 1000");
 }
@@ -41,8 +47,11 @@ START_TEST(views_of_the_words)
 {
     sol_config *c;
     sol_quant_spec q;
-    ck_ok(parse(&c, HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: {schedule: wsd, moments: 8bit}\n"
-                     "train: {compute: bf16, param_dtype: bf16_nearest}\ndistill: {loss: cakld, teacher_dtype: int8}\n",
+    ck_ok(parse(&c,
+                HEAD "quant: {group_size: 32}\nresidual: {schedule: exp, form: blend}\noptim: "
+                     "{schedule: wsd, moments: 8bit}\n"
+                     "train: {compute: bf16, param_dtype: bf16_nearest}\ndistill: {loss: cakld, "
+                     "teacher_dtype: int8}\n",
                 err));
     ck_ok(sol_config_quant(c, &q, err));
     ck_assert_str_eq(q.method->name, "sherry");
@@ -61,7 +70,8 @@ START_TEST(views_of_the_words)
     ck_ok(sol_config_set(c, "quant.group_size=30", err));
     ck_fails(sol_config_quant(c, &q, err), SOL_ERR_CONFIG, "30 is not a multiple of 4");
     ck_ok(sol_config_set(c, "quant.method=shery", err));
-    ck_fails(sol_config_quant(c, &q, err), SOL_ERR_CONFIG, "'shery' is no quantizer; did you mean 'sherry'?");
+    ck_fails(sol_config_quant(c, &q, err), SOL_ERR_CONFIG,
+             "'shery' is no quantizer; did you mean 'sherry'?");
     ck_ok(sol_config_set(c, "quant.method=none", err));
     ck_ok(sol_config_quant(c, &q, err));
     ck_assert_ptr_null(q.method);
@@ -70,4 +80,5 @@ START_TEST(views_of_the_words)
 }
 END_TEST
 
-SOL_TEST_MAIN("config_finish", tcase_add_test(tc, what_spans_keys); tcase_add_test(tc, views_of_the_words))
+SOL_TEST_MAIN("config_finish", tcase_add_test(tc, what_spans_keys);
+              tcase_add_test(tc, views_of_the_words))

@@ -22,7 +22,8 @@ static void make(fixture *f)
     static const uint64_t offsets[] = {0, 3, 7, 7, 57, N};
     for (int i = 0; i < N; i++) f->id[i] = (uint16_t)i;
     memcpy(f->offsets, offsets, sizeof offsets);
-    f->tokens = (sol_tokens){.data = f->id, .width = 2, .n = N, .doc_offsets = f->offsets, .n_docs = 5};
+    f->tokens =
+        (sol_tokens){.data = f->id, .width = 2, .n = N, .doc_offsets = f->offsets, .n_docs = 5};
 }
 
 START_TEST(windows_tile_the_stream)
@@ -147,9 +148,11 @@ START_TEST(bad_tokens)
     ck_fails(sol_batcher_init(&b, &f.tokens, 0, 1, err), SOL_ERR_RANGE, "at least 1");
     ck_ok(sol_batcher_init(&b, &f.tokens, N - 1, 1, err));
     f.offsets[2] = 60;
-    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "document 2 ends before it begins");
+    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT,
+             "document 2 ends before it begins");
     f.offsets[5] = 99;
-    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "do not run from 0 to the 100 tokens");
+    ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT,
+             "do not run from 0 to the 100 tokens");
     f.tokens.width = 3;
     ck_fails(sol_batcher_init(&b, &f.tokens, T, 1, err), SOL_ERR_FORMAT, "tokens of 3 bytes");
 }
@@ -264,10 +267,12 @@ START_TEST(json_documents)
     char out[256];
     text_file f = {0};
     static const char good[] =
-        "{\"text\":\"a\\nb\",\"x\":[1,1e400,NaN,123456789012345678901234567890]}\r\n\n{\"text\":\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
+        "{\"text\":\"a\\nb\",\"x\":[1,1e400,NaN,123456789012345678901234567890]}\r\n\n{\"text\":"
+        "\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
     write_text(&f, "a.jsonl.gz", good, strlen(good));
     ck_ok(read_docs(&f, true, false, out, err));
-    ck_assert_int_eq(memcmp(out, "a\nb|c\n\0|", 8), 0); /* neither a blank line nor an empty text is a document */
+    ck_assert_int_eq(memcmp(out, "a\nb|c\n\0|", 8),
+                     0); /* neither a blank line nor an empty text is a document */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(&f, "a.jsonl", bad[i].text, strlen(bad[i].text));
         ck_fails(read_docs(&f, false, false, out, err), SOL_ERR_FORMAT, bad[i].part);
@@ -283,7 +288,8 @@ START_TEST(long_documents)
     char *text = malloc(n + 1), *out = malloc(n + 64);
     text_file f = {0};
     uint32_t random = 1;
-    for (int kind = 0; kind < 4; kind++) { /* words and lines, one line, no blanks, a separator in between */
+    for (int kind = 0; kind < 4;
+         kind++) { /* words and lines, one line, no blanks, a separator in between */
         for (size_t i = 0; i < n; i++) {
             uint32_t k = (random = random * 1664525u + 1013904223u) >> 16 & 31;
             text[i] = k == 0 && kind != 1 ? '\n' : k < 6 && kind != 2 ? ' ' : (char)('a' + k % 26);
@@ -302,10 +308,13 @@ START_TEST(long_documents)
         }
         ck_assert(kind == 1 || longest_piece < 2 * SOL_DOCS_PIECE);
     }
-    /* A script without blanks, in lines that end with its full stop; a separator behind every 40000th. */
+    /* A script without blanks, in lines that end with its full stop; a separator behind every
+     * 40000th. */
     size_t at = 0;
     for (int line = 0; at + 32 < n; line++)
-        at += (size_t)sprintf(text + at, line % 40000 == 39999 ? "<|endoftext|>\n" : "%s\xE3\x80\x82\n", line % 3 ? "\xE6\x97\xA5" : "\xE3\x81\x82");
+        at += (size_t)sprintf(text + at,
+                              line % 40000 == 39999 ? "<|endoftext|>\n" : "%s\xE3\x80\x82\n",
+                              line % 3 ? "\xE6\x97\xA5" : "\xE3\x81\x82");
     write_text(&f, "a.txt", text, at);
     ck_ok(read_docs(&f, false, true, out, err));
     ck_assert(longest_piece < 2 * SOL_DOCS_PIECE);
@@ -339,14 +348,16 @@ START_TEST(damaged_gzip)
     ck_assert_int_eq(memcmp(data, text, n), 0);
     ck_assert_int_eq(data[n], 0);
     sol_free(data);
-    ck_fails(sol_text_read(f.path, sizeof text - 1, &data, &n, err), SOL_ERR_RANGE, "more than 4999 bytes");
+    ck_fails(sol_text_read(f.path, sizeof text - 1, &data, &n, err), SOL_ERR_RANGE,
+             "more than 4999 bytes");
     sol_test_dir_remove(f.dir);
 }
 END_TEST
 
 /* ---- BPE training ---- */
 
-static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_status want, const char *part)
+static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_status want,
+                            const char *part)
 {
     char out[128];
     const char *files[] = {f->path};
@@ -368,24 +379,26 @@ static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_s
 START_TEST(bpe_merges_by_frequency)
 {
     text_file f = {0};
-    /* The words: "low" once, " low" 3 times, " lower" once, " new" twice. Among equals the lower ids go first:
-     * e < l < n < o < w < blank. */
+    /* The words: "low" once, " low" 3 times, " lower" once, " new" twice. Among equals the lower
+     * ids go first: e < l < n < o < w < blank. */
     sol_tokenizer *t = train(&f, "low low low low lower new new", 263, SOL_OK, NULL);
     static const char *const want[] = {"lo", "low", " low", "ew", "new"};
     for (int i = 0; i < 5; i++) {
         size_t n;
         const char *text = sol_tokenizer_text(t, 256 + i, &n);
-        ck_assert_msg(n == strlen(want[i]) && memcmp(text, want[i], n) == 0, "merge %d gave '%.*s'", i, (int)n,
-                      text);
+        ck_assert_msg(n == strlen(want[i]) && memcmp(text, want[i], n) == 0, "merge %d gave '%.*s'",
+                      i, (int)n, text);
     }
     ck_assert_int_eq(sol_tokenizer_vocab_size(t), 263);
     ck_assert_int_eq(sol_tokenizer_find(t, "<|begin_of_text|>"), 261);
     ck_assert_int_eq(sol_tokenizer_bos(t), 261);
     ck_assert_int_eq(sol_tokenizer_eos(t), 262);
     ck_assert(sol_tokenizer_adds_bos(t));
-    ck_assert_int_eq(sol_tokenizer_find(t, "!"), 0); /* the bytes in the order of the printable alphabet */
+    ck_assert_int_eq(sol_tokenizer_find(t, "!"),
+                     0); /* the bytes in the order of the printable alphabet */
     sol_tokenizer_free(&t);
-    train(&f, "low low", 300, SOL_ERR_RANGE, "yields 261 tokens only: too little for a vocabulary of 300");
+    train(&f, "low low", 300, SOL_ERR_RANGE,
+          "yields 261 tokens only: too little for a vocabulary of 300");
     train(&f, "low low", 257, SOL_ERR_USAGE, "a vocabulary of 257: from 258");
     train(&f, " \n", 258, SOL_ERR_FORMAT, "no text in it");
     t = train(&f, "low low", 258, SOL_OK, NULL);

@@ -1,5 +1,5 @@
-/* Distillation losses against PyTorch's numbers (tests/golden/distill.txt, made by scripts/make_distill_golden.py),
- * and their parts. */
+/* Distillation losses against PyTorch's numbers (tests/golden/distill.txt, made by
+ * scripts/make_distill_golden.py), and their parts. */
 #include <math.h>
 #include <string.h>
 
@@ -28,7 +28,8 @@ static void golden_open(golden *g)
 {
     g->f = fopen("tests/golden/distill.txt", "r");
     ck_assert_ptr_nonnull(g->f);
-    ck_assert_int_eq(fscanf(g->f, "shape %d %d %d %d %d", &g->N, &g->C, &g->Ct, &g->V, &g->cases), 5);
+    ck_assert_int_eq(fscanf(g->f, "shape %d %d %d %d %d", &g->N, &g->C, &g->Ct, &g->V, &g->cases),
+                     5);
     read_floats(g->f, "x", g->N * g->C, g->x);
     read_floats(g->f, "w", g->V * g->C, g->w);
     read_floats(g->f, "xt", g->N * g->Ct, g->xt);
@@ -40,7 +41,8 @@ static void golden_open(golden *g)
 static void next_case(golden *g, sol_distill *d)
 {
     int kind, k;
-    int n = fscanf(g->f, " case %d %f %d %f %f %f", &kind, &d->temperature, &k, &d->weight, &d->ce_weight, &d->gamma);
+    int n = fscanf(g->f, " case %d %f %d %f %f %f", &kind, &d->temperature, &k, &d->weight,
+                   &d->ce_weight, &d->gamma);
     ck_assert_int_eq(n, 6);
     d->kind = (sol_distill_kind)kind;
     d->top_k = k;
@@ -51,8 +53,8 @@ static void compare(FILE *f, const char *name, const float *got, int stride, int
     float want[MAX_ITEMS];
     read_floats(f, name, n, want);
     for (int i = 0; i < n; i++)
-        ck_assert_msg(fabsf(got[i * stride] - want[i]) <= tolerance * (1 + fabsf(want[i])), "%s[%d]: %.9g, not %.9g",
-                      name, i, (double)got[i * stride], (double)want[i]);
+        ck_assert_msg(fabsf(got[i * stride] - want[i]) <= tolerance * (1 + fabsf(want[i])),
+                      "%s[%d]: %.9g, not %.9g", name, i, (double)got[i * stride], (double)want[i]);
 }
 
 typedef struct head {
@@ -68,8 +70,8 @@ typedef struct way {
 } way;
 
 /* The loss on a tape of its own. */
-static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_stored *wt, const sol_distill *d,
-                      const way *how)
+static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_stored *wt,
+                      const sol_distill *d, const way *how)
 {
     memset(h, 0, sizeof *h);
     ck_ok(sol_tape_create(&h->t, ctx, err));
@@ -79,11 +81,13 @@ static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_st
     if (how->cached) {
         h->given[0] = sol_tape_input(h->t, SOL_I32, sol_shape2(g->N, d->top_k));
         h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, d->top_k + 1));
-        h->loss = sol_distill_cached(h->t, x, w, h->targets, h->given[0], h->given[1], d, how->compute, &h->parts);
+        h->loss = sol_distill_cached(h->t, x, w, h->targets, h->given[0], h->given[1], d,
+                                     how->compute, &h->parts);
     } else {
         h->given[0] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, g->Ct));
         h->given[1] = sol_tape_input(h->t, SOL_F32, sol_shape2(g->N, 1));
-        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, NULL, how->compute, &h->parts);
+        h->loss = sol_distill_loss(h->t, x, w, h->targets, h->given[0], h->given[1], wt, d, NULL,
+                                   how->compute, &h->parts);
     }
     sol_tape_keep(h->t, h->parts);
     ck_ok(sol_tape_plan(h->t, h->loss, &(sol_tape_opts){0}, err));
@@ -92,7 +96,8 @@ static void head_make(head *h, const sol_ctx *ctx, const golden *g, const sol_st
     for (int n = 0; n < g->N; n++) sol_tape_grad(h->t, h->loss)[n] = (float)(n + 1);
 }
 
-static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distill *d, int32_t *ids, float *probs)
+static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distill *d, int32_t *ids,
+                           float *probs)
 {
     float t[MAX_ITEMS];
     for (int n = 0; n < g->N; n++) {
@@ -100,7 +105,8 @@ static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distil
             t[v] = 0;
             for (int c = 0; c < g->Ct; c++) t[v] += g->xt[n * g->Ct + c] * g->wt[v * g->Ct + c];
         }
-        sol_distill_row_select(&ctx->k.t, t, g->V, d, 0, -1, ids + n * d->top_k, probs + n * (d->top_k + 1));
+        sol_distill_row_select(&ctx->k.t, t, g->V, d, 0, -1, ids + n * d->top_k,
+                               probs + n * (d->top_k + 1));
     }
 }
 
@@ -131,8 +137,8 @@ static void check_case(const sol_ctx *ctx, golden *g, const sol_distill *d, cons
 static void skip_case(golden *g)
 {
     float none[MAX_ITEMS];
-    for (const char *name = "loss\0ce\0divergence\0teacher\0"; *name; name += strlen(name) + 1) read_floats(g->f,
-         name, g->N, none);
+    for (const char *name = "loss\0ce\0divergence\0teacher\0"; *name; name += strlen(name) + 1)
+        read_floats(g->f, name, g->N, none);
     read_floats(g->f, "dx", g->N * g->C, none);
     read_floats(g->f, "dw", g->V * g->C, none);
 }
@@ -194,16 +200,19 @@ START_TEST(the_largest_come_first_and_equal_ones_in_order)
         for (int i = 0; i < k; i++) {
             ck_assert(id[i] >= 0 && id[i] < 1000 && !taken[id[i]]);
             taken[id[i]] = true;
-            if (i > 0) ck_assert(x[id[i - 1]] > x[id[i]] || (x[id[i - 1]] == x[id[i]] && id[i - 1] < id[i]));
+            if (i > 0)
+                ck_assert(x[id[i - 1]] > x[id[i]] ||
+                          (x[id[i - 1]] == x[id[i]] && id[i - 1] < id[i]));
         }
         for (int j = 0; j < 1000; j++)
-            if (!taken[j]) ck_assert(x[j] < x[id[k - 1]] || (x[j] == x[id[k - 1]] && j > id[k - 1]));
+            if (!taken[j])
+                ck_assert(x[j] < x[id[k - 1]] || (x[j] == x[id[k - 1]] && j > id[k - 1]));
     }
 }
 END_TEST
 
-/* Tokens that are drawn are none of the most probable ones, and stand for the rest: sums over them, weighted with the rest's
- * probability, are those over the rest. */
+/* Tokens that are drawn are none of the most probable ones, and stand for the rest: sums over them,
+ * weighted with the rest's probability, are those over the rest. */
 START_TEST(samples_stand_for_the_rest)
 {
     enum { N = 400, SIZE = 3000, K = 24, S = 16 };
@@ -216,7 +225,8 @@ START_TEST(samples_stand_for_the_rest)
     for (int n = 0; n < N; n++) {
         int32_t ids[K], again[K], plain[K];
         float probs[K + 1], p2[K + 1];
-        for (int v = 0; v < SIZE; v++) t[v] = floorf(16 * sol_rng_normal(&rng)) / 4; /* with many ties */
+        for (int v = 0; v < SIZE; v++)
+            t[v] = floorf(16 * sol_rng_normal(&rng)) / 4; /* with many ties */
         double lse = ctx->k.t.log_sum_exp(t, SIZE, 0.5f), rest = 0;
         float start = sol_distill_start(11, (uint64_t)n);
         sol_distill_row_select(&ctx->k.t, t, SIZE, &d, start, -1, ids, probs);
@@ -228,7 +238,8 @@ START_TEST(samples_stand_for_the_rest)
             ck_assert(ids[i] >= 0 && ids[i] < SIZE);
             ck_assert_double_eq_tol(probs[i], exp(t[ids[i]] * 0.5 - lse), 1e-6);
             for (int j = 0; j < K - S; j++) ck_assert_int_ne(ids[i], ids[j]);
-            drawn += (double)probs[K] / S * (t[ids[i]] + (ids[i] % 3 == 0)); /* of a function of token and logit */
+            drawn += (double)probs[K] / S *
+                     (t[ids[i]] + (ids[i] % 3 == 0)); /* of a function of token and logit */
         }
         for (int v = 0; v < SIZE; v++) {
             bool top = false;
@@ -262,7 +273,8 @@ START_TEST(row_kernels)
         for (int s = 0; s < 7; s++) {
             int n = sizes[s];
             double sz = 0, st = 0, s1 = 0, kl[2], want[2] = {0, 0};
-            for (int i = 0; i < n; i++) sz += exp(z[i] * 0.5), st += exp(t[i] * 0.5), s1 += exp(z[i]);
+            for (int i = 0; i < n; i++)
+                sz += exp(z[i] * 0.5), st += exp(t[i] * 0.5), s1 += exp(z[i]);
             for (int i = 0; i < n; i++) {
                 double q = exp(z[i] * 0.5) / sz, p = exp(t[i] * 0.5) / st;
                 want[0] += p * log(p / q);
@@ -273,13 +285,15 @@ START_TEST(row_kernels)
             k.t.kl(&row, n, kl);
             ck_assert_double_eq_tol(kl[0], want[0], 2e-6);
             ck_assert_double_eq_tol(kl[1], want[1], 2e-6);
-            sol_distill_grad g = {.row = row, .lse_1 = (float)log(s1), .ce = 0.3f, .q = 2, .p = -1, .log = 0.5f};
+            sol_distill_grad g = {
+                .row = row, .lse_1 = (float)log(s1), .ce = 0.3f, .q = 2, .p = -1, .log = 0.5f};
             memcpy(dz, z, sizeof dz);
             g.row.z = dz;
             k.t.distill_grad(&g, n, dz);
             for (int i = 0; i < n; i++) {
                 double q = exp(z[i] * 0.5) / sz, p = exp(t[i] * 0.5) / st;
-                ck_assert_double_eq_tol(dz[i], 0.3 * exp(z[i]) / s1 + q * (2 + 0.5 * log(q / p)) - p, 2e-6);
+                ck_assert_double_eq_tol(
+                    dz[i], 0.3 * exp(z[i]) / s1 + q * (2 + 0.5 * log(q / p)) - p, 2e-6);
             }
             for (int i = n; i < 2600; i++) ck_assert_float_eq(dz[i], z[i]);
         }
@@ -345,7 +359,11 @@ START_TEST(stored_matrices)
     static const struct {
         sol_dtype type;
         double tolerance;
-    } types[] = {{SOL_F32, 0}, {SOL_F16, 1.0 / 2048}, {SOL_BF16, 1.0 / 256}, {SOL_Q8, 1.0 / 64}, {SOL_Q6, 1.0 / 16}};
+    } types[] = {{SOL_F32, 0},
+                 {SOL_F16, 1.0 / 2048},
+                 {SOL_BF16, 1.0 / 256},
+                 {SOL_Q8, 1.0 / 64},
+                 {SOL_Q6, 1.0 / 16}};
     sol_ctx *ctx;
     sol_rng rng = sol_rng_make(9, SOL_STREAM_TEST);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
@@ -358,14 +376,16 @@ START_TEST(stored_matrices)
         sol_stored_fill(ctx, &s, w, NULL);
         sol_stored_widen(ctx, &s, wide);
         for (int i = 0; i < ROWS * COLS; i++)
-            ck_assert_msg(fabs(wide[i] - w[i]) <= types[k].tolerance * fmax(fabs(w[i]), s.scales ? 2 : 0),
+            ck_assert_msg(fabs(wide[i] - w[i]) <=
+                              types[k].tolerance * fmax(fabs(w[i]), s.scales ? 2 : 0),
                           "type %d, item %d: %g, not %g", type, i, (double)wide[i], (double)w[i]);
         sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, wide, COLS, 0, want, ROWS);
         for (int bf16 = 0; bf16 < 2; bf16++) {
             void *scratch;
             ck_ok(sol_alloc_array(&scratch, sol_stored_scratch_bytes(&s, bf16), 1, err));
             sol_stored_gemm(ctx, bf16, x, M, &s, y, scratch);
-            for (int i = 0; i < M * ROWS; i++) ck_assert_float_eq_tol(y[i], want[i], bf16 ? 0.15f : 1e-4f);
+            for (int i = 0; i < M * ROWS; i++)
+                ck_assert_float_eq_tol(y[i], want[i], bf16 ? 0.15f : 1e-4f);
             sol_free(scratch);
         }
         sol_stored_free(&s);
@@ -374,8 +394,9 @@ START_TEST(stored_matrices)
 }
 END_TEST
 
-SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch); tcase_add_test(tc,
-              from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
+SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch);
+              tcase_add_test(tc, from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
               tcase_add_test(tc, samples_stand_for_the_rest);
-              tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order); tcase_add_test(tc, row_kernels);
-              tcase_add_test(tc, relations_of_heads); tcase_add_test(tc, stored_matrices))
+              tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order);
+              tcase_add_test(tc, row_kernels); tcase_add_test(tc, relations_of_heads);
+              tcase_add_test(tc, stored_matrices))

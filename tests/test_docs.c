@@ -28,7 +28,10 @@ static void clean(void)
 /* One gzip member of text[n], appended to out. */
 static size_t gzip(char *out, size_t room, const char *text, size_t n)
 {
-    z_stream z = {.next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)n, .next_out = (Bytef *)out, .avail_out = (uInt)room};
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)text,
+                  .avail_in = (uInt)n,
+                  .next_out = (Bytef *)out,
+                  .avail_out = (uInt)room};
     ck_assert_int_eq(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
     ck_assert_int_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
     deflateEnd(&z);
@@ -92,7 +95,10 @@ START_TEST(kinds_that_are_read)
         bool warns;
     } c[] = {
         {"a.json", BYTES("{\"text\":\"hello\"}\n{\"text\":\"world\"}\n"), "hello|world|", false},
-        {"a.json", BYTES("[{\"text\":\"hello\"},\n {\"x\":[1,{\"text\":\"no\"}],\"text\":\"wor\\nld\"}, \"plain\" ]\n"), "hello|wor\nld|plain|", false},
+        {"a.json",
+         BYTES("[{\"text\":\"hello\"},\n {\"x\":[1,{\"text\":\"no\"}],\"text\":\"wor\\nld\"}, "
+               "\"plain\" ]\n"),
+         "hello|wor\nld|plain|", false},
         {"a.jsonl", BYTES("[{\"text\":\"a\"}]"), "a|", false},
         {"a.JSON", BYTES(" \n[ \"a,]\\\"\" , \"b\"]"), "a,]\"|b|", false},
         {"a.json", BYTES("[\n]\n"), "", false},
@@ -101,7 +107,10 @@ START_TEST(kinds_that_are_read)
         {"a.ndjson", BYTES("{\"text\":\"a\"}\r\n\r\n{\"text\":\"b\"}\r\n"), "a|b|", false},
         {"a.jsonl", BYTES("\xEF\xBB\xBF{\"text\":\"a\"}"), "a|", false},
         {"a.json", BYTES("\xEF\xBB\xBF[\"a\"]"), "a|", false},
-        {"a.txt", BYTES("\xEF\xBB\xBF" "a\xEF\xBB\xBF"), "a\xEF\xBB\xBF|", false},
+        {"a.txt",
+         BYTES("\xEF\xBB\xBF"
+               "a\xEF\xBB\xBF"),
+         "a\xEF\xBB\xBF|", false},
         {"a.txt", BYTES("\xEF\xBB\xBF<|endoftext|>\na\n"), "a|", false},
         {"a.txt", BYTES("{\"text\":\"a\"}\n"), "a|", true},
         {"a", BYTES("[\"a\", \"b\"]"), "a|b|", true},
@@ -121,9 +130,11 @@ START_TEST(kinds_that_are_read)
             snprintf(name, sizeof name, "%s%s", c[i].name, zip ? ".gz" : "");
             size_t n = zip ? gzip(packed, sizeof packed, c[i].bytes, c[i].n) : 0;
             put(name, zip ? packed : c[i].bytes, zip ? n : c[i].n);
-            ck_ok(read_all((sol_docs_options){.separator = {SOL_DOCS_SEPARATOR}}, out, sizeof out, err));
+            ck_ok(read_all((sol_docs_options){.separator = {SOL_DOCS_SEPARATOR}}, out, sizeof out,
+                           err));
             ck_assert_msg(strcmp(out, c[i].want) == 0, "%s: '%s' gave '%s'", name, c[i].bytes, out);
-            ck_assert_msg(logged.n == c[i].warns, "%s: '%s' logged '%s'", name, c[i].bytes, logged.text);
+            ck_assert_msg(logged.n == c[i].warns, "%s: '%s' logged '%s'", name, c[i].bytes,
+                          logged.text);
         }
     }
     clean();
@@ -142,33 +153,51 @@ START_TEST(kinds_that_are_refused)
         {"a.txt", BYTES("PAR1\x15\4"), "is a Parquet file"},
         {"a.csv", BYTES("BZh91AY&SY\1\2"), "is a bzip2 file"},
         {"a.jsonl", BYTES("\x28\xB5\x2F\xFD\4"), "is a Zstandard file"},
-        {"a.txt", BYTES("\xFD" "7zXZ\0\0"), "is an xz file"},
+        {"a.txt",
+         BYTES("\xFD"
+               "7zXZ\0\0"),
+         "is an xz file"},
         {"a.txt", BYTES("PK\3\4\x14"), "is a zip archive"},
         {"a.txt", BYTES("\x89HDF\r\n\x1A\n\0"), "is an HDF5 file"},
         {"a.json", BYTES("\x80\4\x95\1"), "is a Python pickle"},
         {"a.txt", BYTES("%PDF-1.7\n"), "is a PDF document"},
         {"a.txt", BYTES("ARROW1\0\0"), "is an Arrow file"},
-        {"a.txt", BYTES("\xFF\xFE" "a\0"), "is UTF-16 text: convert it with `iconv -f UTF-16 -t UTF-8`"},
+        {"a.txt",
+         BYTES("\xFF\xFE"
+               "a\0"),
+         "is UTF-16 text: convert it with `iconv -f UTF-16 -t UTF-8`"},
         {"a.json", BYTES("\xFE\xFF\0a"), "is UTF-16 text"},
         {"a.txt", BYTES("\xFF\xFE\0\0a\0\0\0"), "is UTF-32 text"},
         {"a.txt", BYTES("h\0e\0l\0l\0o\0\n\0"), "is UTF-16LE text"},
         {"a.txt", BYTES("\0h\0e\0l\0l\0o\0\n"), "is UTF-16BE text"},
-        {"a.txt", BYTES("caf\xE9 au lait"), "a.txt:1: byte 3 of the file (0xE9) is no UTF-8: if the text is Latin-1 or Windows-1252, `iconv"},
+        {"a.txt", BYTES("caf\xE9 au lait"),
+         "a.txt:1: byte 3 of the file (0xE9) is no UTF-8: if the text is Latin-1 or Windows-1252, "
+         "`iconv"},
         {"a.txt", BYTES("a\n\nbc\nd\xE9\n"), "a.txt:4: byte 7 of the file (0xE9)"},
-        {"a.txt", BYTES("abc\xC3"), "a.txt:1: byte 3 of the file (0xC3) is no UTF-8, or the file ends inside a character"},
-        {"a.txt", BYTES("a\xED\xA0\x80" "b"), "a.txt:1: byte 1 of the file (0xED) is no UTF-8"},
+        {"a.txt", BYTES("abc\xC3"),
+         "a.txt:1: byte 3 of the file (0xC3) is no UTF-8, or the file ends inside a character"},
+        {"a.txt",
+         BYTES("a\xED\xA0\x80"
+               "b"),
+         "a.txt:1: byte 1 of the file (0xED) is no UTF-8"},
         {"a.txt", BYTES("abcd\0b"), "byte 4 is 0: not a text file"},
         {"a.jsonl", BYTES("{\"text\":\"a\0b\"}"), "byte 10 is 0: not a text file"},
-        {"a.jsonl", BYTES("{\"text\":\"caf\xE9\"}"), "a.jsonl:1:13: not a JSON object: a byte that is no UTF-8: if the text is Latin-1"},
+        {"a.jsonl", BYTES("{\"text\":\"caf\xE9\"}"),
+         "a.jsonl:1:13: not a JSON object: a byte that is no UTF-8: if the text is Latin-1"},
         {"a.json", BYTES("[{\"text\":\"a\"},"), "a.json:1: the array of JSON is not closed"},
         {"a.json", BYTES("[{\"text\":\"a\"}"), "a.json:1: the array of JSON is not closed"},
-        {"a.json", BYTES("[{\"text\":\"a\"}]\n{}"), "a.json:2: something follows the array of JSON"},
-        {"a.json", BYTES("[{\"text\":\"a\"}\n{\"text\":\"b\"}]"), "a.json:1:14: not a JSON object: something follows the value"},
-        {"a.json", BYTES("[\n\"a\",\n\nnull]"), "a.json:4: no string under \"text\": the value is null"},
+        {"a.json", BYTES("[{\"text\":\"a\"}]\n{}"),
+         "a.json:2: something follows the array of JSON"},
+        {"a.json", BYTES("[{\"text\":\"a\"}\n{\"text\":\"b\"}]"),
+         "a.json:1:14: not a JSON object: something follows the value"},
+        {"a.json", BYTES("[\n\"a\",\n\nnull]"),
+         "a.json:4: no string under \"text\": the value is null"},
         {"a.json", BYTES("[\"a\",]"), "a.json:1:1: not a JSON object: it ends early"},
-        {"a.json", BYTES("{\n \"text\": \"a\"\n}\n"), "a.json:1:2: not a JSON object: it ends early; a value stands on one line, as `jq -c .`"},
+        {"a.json", BYTES("{\n \"text\": \"a\"\n}\n"),
+         "a.json:1:2: not a JSON object: it ends early; a value stands on one line, as `jq -c .`"},
         {"a.json", BYTES("hello\n"), "a.json:1:1: not a JSON object"},
-        {"a.txt", BYTES("{\"a\": 1}\nThis is JSON.\n"), "a.txt:1: no string under \"text\": {\"text\": \"...\"} is expected; --format text reads"},
+        {"a.txt", BYTES("{\"a\": 1}\nThis is JSON.\n"),
+         "a.txt:1: no string under \"text\": {\"text\": \"...\"} is expected; --format text reads"},
     };
     char out[256];
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
@@ -181,19 +210,23 @@ START_TEST(kinds_that_are_refused)
             ck_assert_int_eq(read_all((sol_docs_options){0}, out, sizeof out, &e), SOL_ERR_FORMAT);
             char part[160], *gap; /* the place holds the name with .gz then */
             snprintf(part, sizeof part, "%s", c[i].part);
-            if (zip && (gap = strchr(part, ':')) && strncmp(part, c[i].name, (size_t)(gap - part)) == 0)
+            if (zip && (gap = strchr(part, ':')) &&
+                strncmp(part, c[i].name, (size_t)(gap - part)) == 0)
                 snprintf(part, sizeof part, "%s%s", name, c[i].part + (gap - part));
-            ck_assert_msg(strstr(e.text, part) != NULL, "row %zu: '%s' lacks '%s'", i, e.text, part);
+            ck_assert_msg(strstr(e.text, part) != NULL, "row %zu: '%s' lacks '%s'", i, e.text,
+                          part);
         }
     }
     char tar[512] = "name.txt";
     memcpy(tar + 257, "ustar", 5);
     put("a.txt", tar, sizeof tar);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "is a tar archive");
+    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "is a tar archive");
     char twice[512], once[256];
     size_t n = gzip(once, sizeof once, "text", 4);
     put("a.txt.gz", twice, gzip(twice, sizeof twice, once, n));
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "is gzip inside gzip");
+    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "is gzip inside gzip");
     clean();
 }
 END_TEST
@@ -220,7 +253,8 @@ START_TEST(formats_that_are_asked_for)
     sol_free(text);
     ck_fails(sol_docs_plain(path, 20, &text, &n, err), SOL_ERR_RANGE, "more than 20 bytes");
     put("a.json", BYTES("[\"a\"]"));
-    ck_fails(sol_docs_plain(path, 100, &text, &n, err), SOL_ERR_FORMAT, "is JSON, plain text is expected");
+    ck_fails(sol_docs_plain(path, 100, &text, &n, err), SOL_ERR_FORMAT,
+             "is JSON, plain text is expected");
     clean();
 }
 END_TEST
@@ -235,10 +269,16 @@ START_TEST(bad_values_are_skipped_and_counted)
         uint64_t bytes_out;
         const char *log;
     } c[] = {
-        {"a.jsonl", BYTES("{\"text\":\"a\"}\n{\"text\":null}\n{\"text\":\"\\ud800\"}\n\nhello\n{\"text\":\"b\"}"), "a|b|", 3, 0,
-         "3 values of JSON were left out, the first: "},
-        {"a.json", BYTES("[{\"text\":\"a\"},{\"text\":\"x\\ude00\"},3,{},{\"content\":\"z\"},\"\xFF\",\"b\"]"), "a|b|", 5, 0, "5 values"},
-        {"a.txt", BYTES("caf\xE9 au\xE9\xE8 lait\xC3"), "caf au lait|", 0, 4, "4 bytes that are no UTF-8 were left out"},
+        {"a.jsonl",
+         BYTES("{\"text\":\"a\"}\n{\"text\":null}\n{\"text\":\"\\ud800\"}\n\nhello\n{\"text\":"
+               "\"b\"}"),
+         "a|b|", 3, 0, "3 values of JSON were left out, the first: "},
+        {"a.json",
+         BYTES(
+             "[{\"text\":\"a\"},{\"text\":\"x\\ude00\"},3,{},{\"content\":\"z\"},\"\xFF\",\"b\"]"),
+         "a|b|", 5, 0, "5 values"},
+        {"a.txt", BYTES("caf\xE9 au\xE9\xE8 lait\xC3"), "caf au lait|", 0, 4,
+         "4 bytes that are no UTF-8 were left out"},
         {"a.txt", BYTES("fine"), "fine|", 0, 0, ""},
     };
     char out[256];
@@ -248,10 +288,12 @@ START_TEST(bad_values_are_skipped_and_counted)
         ck_assert_str_eq(out, c[i].want);
         ck_assert_int_eq(skipped, c[i].values);
         ck_assert_uint_eq(skipped_bytes, c[i].bytes_out);
-        ck_assert_msg(strstr(logged.text, c[i].log) != NULL, "'%s' lacks '%s'", logged.text, c[i].log);
+        ck_assert_msg(strstr(logged.text, c[i].log) != NULL, "'%s' lacks '%s'", logged.text,
+                      c[i].log);
     }
     put("a.json", BYTES("[{\"text\":\"a\"}"));
-    ck_fails(read_all((sol_docs_options){.skip_bad = true}, out, sizeof out, err), SOL_ERR_FORMAT, "not closed");
+    ck_fails(read_all((sol_docs_options){.skip_bad = true}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "not closed");
     clean();
 }
 END_TEST
@@ -273,8 +315,11 @@ START_TEST(json_strings)
         {"\"a\\u0000b\"", BYTES("a\0b")},
         {"\"\xC3\xA9\"", BYTES("\xC3\xA9")},
         {"\"\"", BYTES("")},
-        {"{\"n\":[0,-1.5e+10,1E400,123456789012345678901234567890,NaN,-Infinity,true,false,null],\"text\":\"\"}", BYTES("")},
-        {"{\"meta\":\"\\ud800 \xFF\",\"text\":\"other fields need not be Unicode\"}", BYTES("other fields need not be Unicode")},
+        {"{\"n\":[0,-1.5e+10,1E400,123456789012345678901234567890,NaN,-Infinity,true,false,null],"
+         "\"text\":\"\"}",
+         BYTES("")},
+        {"{\"meta\":\"\\ud800 \xFF\",\"text\":\"other fields need not be Unicode\"}",
+         BYTES("other fields need not be Unicode")},
     };
     static const struct {
         const char *json, *part;
@@ -306,7 +351,8 @@ START_TEST(json_strings)
         {"{\"text\":\"a\",\"text\":1}", "it is a number"},
         {"[\"a\"]", "the value is an array"},
         {"17", "the value is a number"},
-        {"{\"content\":\"a\",\"id\":1,\"title\":\"b\"}", "strings are under \"content\", \"title\"; rename one, as `jq -c '{text: .NAME}'` does"},
+        {"{\"content\":\"a\",\"id\":1,\"title\":\"b\"}",
+         "strings are under \"content\", \"title\"; rename one, as `jq -c '{text: .NAME}'` does"},
     };
     char json[512];
     sol_span text;
@@ -341,7 +387,9 @@ START_TEST(what_follows_a_gzip_member)
     ck_ok(read_all((sol_docs_options){0}, out, sizeof out, err));
     ck_assert_str_eq(out, "one two three four five six|");
     char part[96];
-    snprintf(part, sizeof part, "%d bytes that are no gzip follow the compressed data, which end at byte %zu", 300000, both);
+    snprintf(part, sizeof part,
+             "%d bytes that are no gzip follow the compressed data, which end at byte %zu", 300000,
+             both);
     char *large = malloc(both + 300000); /* more than any buffer */
     memcpy(large, whole, both);
     memset(large + both, 'x', 300000);
@@ -350,31 +398,40 @@ START_TEST(what_follows_a_gzip_member)
     free(large);
     whole[both + 1000] = 'x';
     put("a.gz", whole, both + 1001);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "1 bytes that are no gzip follow");
-    for (size_t n = first + 2; n < both; n++) { /* cut inside the second member, or before its magic number is whole */
+    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "1 bytes that are no gzip follow");
+    for (size_t n = first + 2; n < both;
+         n++) { /* cut inside the second member, or before its magic number is whole */
         put("a.gz", whole, n);
-        ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "it ends early");
+        ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+                 "it ends early");
     }
     put("a.gz", whole, first + 1);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "1 bytes that are no gzip follow");
+    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "1 bytes that are no gzip follow");
     whole[first + 30] ^= 0x55;
     put("a.gz", whole, both);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, "damaged gzip file at byte");
+    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+             "damaged gzip file at byte");
     clean();
 }
 END_TEST
 
-/* Documents longer than any buffer, with and without places to cut, give the same text as JSON and as text. */
+/* Documents longer than any buffer, with and without places to cut, give the same text as JSON and
+ * as text. */
 START_TEST(long_documents_by_every_road)
 {
     enum { N = 9 << 20 };
     char *file = malloc(N + 64), *out = malloc(N + 64);
     for (int kind = 0; kind < 2; kind++) { /* one word; words */
-        for (size_t i = 0; i < N; i++) file[i + 10] = kind && i % 7 == 6 ? ' ' : (char)('a' + i * 7 % 26);
+        for (size_t i = 0; i < N; i++)
+            file[i + 10] = kind && i % 7 == 6 ? ' ' : (char)('a' + i * 7 % 26);
         for (int form = 0; form < 3; form++) {
             size_t from = form == 0 ? 10 : form == 1 ? 0 : 8, n = N + 10 - from;
-            if (form == 1) memcpy(file, "{\"text\": \"", 10), memcpy(file + 10 + N, "\"}\n\"b\"", 6), n += 6;
-            if (form == 2) memcpy(file + 8, "[\"", 2), memcpy(file + 10 + N, "\", \"b\"]", 7), n += 7;
+            if (form == 1)
+                memcpy(file, "{\"text\": \"", 10), memcpy(file + 10 + N, "\"}\n\"b\"", 6), n += 6;
+            if (form == 2)
+                memcpy(file + 8, "[\"", 2), memcpy(file + 10 + N, "\", \"b\"]", 7), n += 7;
             put(form ? "a.json" : "a.txt", file + from, n);
             ck_ok(read_all((sol_docs_options){.cut = true, .cut_lines = true}, out, N + 64, err));
             ck_assert_int_eq(memcmp(out, file + 10, N), 0);
@@ -389,13 +446,16 @@ END_TEST
 
 /* The Makefile links every call of sol_tokenizer_cut_word to this one, which counts the bytes that
  * it looks at: a search that is repeated line by line ends here instead of in an hour. */
-size_t __real_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
-size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
+size_t __real_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n,
+                                     bool continues);
+size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n,
+                                     bool continues);
 
 enum { LINES_SIZE = 1 << 20 };
 static size_t looked_at;
 
-size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues)
+size_t __wrap_sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n,
+                                     bool continues)
 {
     looked_at += n;
     ck_assert_uint_lt(looked_at, 8 * LINES_SIZE);
@@ -408,7 +468,8 @@ static void open_golden(sol_tokenizer **t, const char *name)
     json_t *kinds = json_load_file("tests/golden/tokenizers.json", JSON_ALLOW_NUL, NULL), *kind;
     size_t i;
     *t = NULL;
-    json_array_foreach(kinds, i, kind) {
+    json_array_foreach(kinds, i, kind)
+    {
         if (strcmp(json_string_value(json_object_get(kind, "name")), name) != 0) continue;
         char *file = json_dumps(json_object_get(kind, "tokenizer"), 0);
         ck_ok(sol_tokenizer_from_memory(t, name, file, strlen(file), err));
@@ -429,7 +490,9 @@ START_TEST(short_lines_are_searched_a_few_times)
     for (size_t i = 0; i < LINES_SIZE; i++) text[i] = "abcdefg\n"[i % 8];
     put("lines.txt", text, LINES_SIZE);
     looked_at = 0;
-    sol_docs_options o = {.cut = sol_tokenizer_can_cut(t), .cut_lines = sol_tokenizer_can_cut_lines(t), .cut_words = t};
+    sol_docs_options o = {.cut = sol_tokenizer_can_cut(t),
+                          .cut_lines = sol_tokenizer_can_cut_lines(t),
+                          .cut_words = t};
     ck_ok(read_all(o, out, sizeof out, err));
     ck_assert_int_eq(memcmp(out, text, LINES_SIZE), 0);
     ck_assert_uint_gt(looked_at, 0);
@@ -438,8 +501,10 @@ START_TEST(short_lines_are_searched_a_few_times)
 }
 END_TEST
 
-SOL_TEST_MAIN("docs", tcase_add_test(tc, kinds_that_are_read); tcase_add_test(tc, kinds_that_are_refused);
-              tcase_add_test(tc, formats_that_are_asked_for); tcase_add_test(tc, bad_values_are_skipped_and_counted);
+SOL_TEST_MAIN("docs", tcase_add_test(tc, kinds_that_are_read);
+              tcase_add_test(tc, kinds_that_are_refused);
+              tcase_add_test(tc, formats_that_are_asked_for);
+              tcase_add_test(tc, bad_values_are_skipped_and_counted);
               tcase_add_test(tc, json_strings); tcase_add_test(tc, what_follows_a_gzip_member);
               tcase_add_test(tc, long_documents_by_every_road);
               tcase_add_test(tc, short_lines_are_searched_a_few_times))

@@ -1,5 +1,5 @@
-/* The element-wise kernels of every set of features against C: bit for bit, every length, unaligned, strange numbers, nothing touched
- * beyond the end. */
+/* The element-wise kernels of every set of features against C: bit for bit, every length,
+ * unaligned, strange numbers, nothing touched beyond the end. */
 #include "suite.h"
 
 #include <math.h>
@@ -21,20 +21,26 @@ static void fill(uint64_t seed, bool strange)
     }
 }
 
-static void expect_same(const float *got, const float *want, int64_t n, const char *what, int64_t length)
+static void expect_same(const float *got, const float *want, int64_t n, const char *what,
+                        int64_t length)
 {
     for (int64_t i = 0; i < n; i++) {
-        bool same = sol_f32_bits(got[i]) == sol_f32_bits(want[i]) || (isnan(got[i]) && isnan(want[i]));
-        if (!same) ck_abort_msg("%s of %d, element %d: %a, C says %a", what, (int)length, (int)i, got[i], want[i]);
+        bool same =
+            sol_f32_bits(got[i]) == sol_f32_bits(want[i]) || (isnan(got[i]) && isnan(want[i]));
+        if (!same)
+            ck_abort_msg("%s of %d, element %d: %a, C says %a", what, (int)length, (int)i, got[i],
+                         want[i]);
     }
 }
 
 static void expect_same_sum(double got, double want, const char *what, int64_t n)
 {
-    if (got != want && !(isnan(got) && isnan(want))) ck_abort_msg("%s of %d: %a, C says %a", what, (int)n, got, want);
+    if (got != want && !(isnan(got) && isnan(want)))
+        ck_abort_msg("%s of %d: %a, C says %a", what, (int)n, got, want);
 }
 
-static void check_sums(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n)
+static void check_sums(const sol_elementwise *c, const sol_elementwise *k, const float *w,
+                       int64_t n)
 {
     double want = 0.25, got = 0.25;
     c->abs_sum(w, n, &want);
@@ -44,7 +50,8 @@ static void check_sums(const sol_elementwise *c, const sol_elementwise *k, const
     k->square_sum(w, n, &got);
     expect_same_sum(got, want, "square_sum", n);
     if (n % 4 != 0) return;
-    for (int layout = SOL_LAYOUT_CONTIGUOUS; layout <= SOL_LAYOUT_STRIDE16 && (layout == 0 || n % 64 == 0); layout++) {
+    for (int layout = SOL_LAYOUT_CONTIGUOUS;
+         layout <= SOL_LAYOUT_STRIDE16 && (layout == 0 || n % 64 == 0); layout++) {
         want = got = 0;
         c->sherry_sum(w, n, (sol_block_layout)layout, &want);
         k->sherry_sum(w, n, (sol_block_layout)layout, &got);
@@ -52,7 +59,8 @@ static void check_sums(const sol_elementwise *c, const sol_elementwise *k, const
     }
 }
 
-static void check_sherry(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n, sol_block_layout layout)
+static void check_sherry(const sol_elementwise *c, const sol_elementwise *k, const float *w,
+                         int64_t n, sol_block_layout layout)
 {
     static const float scales[] = {0.75f, INFINITY, 0}, bs[] = {0, 0.3f, 1};
     float want[MAX_N], got[MAX_N + GUARD];
@@ -70,15 +78,24 @@ static void check_sherry(const sol_elementwise *c, const sol_elementwise *k, con
             k->sherry_effective(w, n, layout, scales[s], bs[b], got);
             expect_same(got, want, n, "sherry_effective", n);
             for (int i = 0; i < GUARD; i++)
-                if (got[n + i] != 77) ck_abort_msg("sherry_effective of %d writes behind its end", (int)n);
+                if (got[n + i] != 77)
+                    ck_abort_msg("sherry_effective of %d writes behind its end", (int)n);
         }
     }
 }
 
-static void check_adamw(const sol_elementwise *c, const sol_elementwise *k, const float *grad, int64_t n)
+static void check_adamw(const sol_elementwise *c, const sol_elementwise *k, const float *grad,
+                        int64_t n)
 {
-    const sol_adamw_step s = {.grad_scale = 0.7f, .beta1 = 0.9f, .one_minus_1 = 0.1f, .beta2 = 0.999f, .one_minus_2 = 0.001f,
-                              .inv_sqrt_correction = 31.6f, .eps = 1e-8f, .keep = 0.99f, .rate = 1e-3f};
+    const sol_adamw_step s = {.grad_scale = 0.7f,
+                              .beta1 = 0.9f,
+                              .one_minus_1 = 0.1f,
+                              .beta2 = 0.999f,
+                              .one_minus_2 = 0.001f,
+                              .inv_sqrt_correction = 31.6f,
+                              .eps = 1e-8f,
+                              .keep = 0.99f,
+                              .rate = 1e-3f};
     float want[3][MAX_N], got[3][MAX_N + GUARD];
     for (int64_t i = 0; i < n + GUARD; i++)
         for (int x = 0; x < 3; x++) got[x][i] = i < n ? fabsf(sinf((float)(3 * i + x))) : 77;
@@ -92,7 +109,8 @@ static void check_adamw(const sol_elementwise *c, const sol_elementwise *k, cons
     }
 }
 
-static void check_bf16(const sol_elementwise *c, const sol_elementwise *k, const float *w, int64_t n)
+static void check_bf16(const sol_elementwise *c, const sol_elementwise *k, const float *w,
+                       int64_t n)
 {
     uint16_t want[MAX_N + 1], got[MAX_N + 1];
     want[n] = got[n] = 0x5a5a;
@@ -103,7 +121,8 @@ static void check_bf16(const sol_elementwise *c, const sol_elementwise *k, const
     float wide[MAX_N + 1];
     wide[n] = 77;
     k->from_bf16(got, n, wide);
-    for (int64_t i = 0; i < n; i++) ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(sol_bf16_to_f32(got[i])));
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(sol_bf16_to_f32(got[i])));
     ck_assert(wide[n] == 77);
 }
 
@@ -122,7 +141,8 @@ static void check_against_c(sol_cpu_features features)
             if (n % 4 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_CONTIGUOUS);
             if (n % 64 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_STRIDE16);
         }
-        for (int64_t n = 256; n <= 576; n += 64) check_sherry(&c.e, &k.e, numbers + 3, n, SOL_LAYOUT_STRIDE16);
+        for (int64_t n = 256; n <= 576; n += 64)
+            check_sherry(&c.e, &k.e, numbers + 3, n, SOL_LAYOUT_STRIDE16);
     }
 }
 
@@ -134,7 +154,8 @@ START_TEST(every_set_equals_c)
 }
 END_TEST
 
-/* Reads end with the last weight: a heap block of exactly n floats, which the sanitizer build guards. */
+/* Reads end with the last weight: a heap block of exactly n floats, which the sanitizer build
+ * guards. */
 static void check_reads(sol_cpu_features features)
 {
     sol_kernels k;
@@ -164,4 +185,5 @@ START_TEST(reads_stay_inside)
 }
 END_TEST
 
-SOL_TEST_MAIN("elementwise", tcase_add_test(tc, every_set_equals_c); tcase_add_test(tc, reads_stay_inside))
+SOL_TEST_MAIN("elementwise", tcase_add_test(tc, every_set_equals_c);
+              tcase_add_test(tc, reads_stay_inside))

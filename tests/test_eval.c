@@ -14,10 +14,21 @@ enum { V = 60, CONTEXT = 64 };
 static fixture make_net(int threads, const sol_quant_spec *spec)
 {
     fixture f;
-    sol_model_config c = {.vocab_size = V, .hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2,
-                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 8,
-                          .max_position_embeddings = CONTEXT, .rms_norm_eps = 1e-5, .rope_theta = 10000,
-                          .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2, .n_more_eos = 1, .more_eos = {7}};
+    sol_model_config c = {.vocab_size = V,
+                          .hidden_size = 16,
+                          .intermediate_size = 32,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 8,
+                          .max_position_embeddings = CONTEXT,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = 1,
+                          .eos_token_id = 2,
+                          .n_more_eos = 1,
+                          .more_eos = {7}};
     ck_ok(sol_ctx_create(&f.ctx, threads, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_create(&f.model, &c, SOL_F32, err));
     sol_model_init_random(f.ctx, f.model, 9);
@@ -44,7 +55,8 @@ static sol_tokens make_tokens(void)
 }
 
 /* Mean loss of the same windows through the training graph; doc_start NULL: joined. */
-static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol_tokens *t, int64_t seq, bool apart, int64_t *n)
+static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol_tokens *t,
+                         int64_t seq, bool apart, int64_t *n)
 {
     sol_graph *g;
     sol_batcher b;
@@ -53,7 +65,8 @@ static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol
     int64_t count;
     *n = 0;
     ck_ok(sol_batcher_init(&b, t, seq, 0, err));
-    ck_ok(sol_graph_create(&g, f->ctx, f->model, spec, &(sol_graph_opts){.batch = 1, .seq = seq, .no_grad = true}, err));
+    ck_ok(sol_graph_create(&g, f->ctx, f->model, spec,
+                           &(sol_graph_opts){.batch = 1, .seq = seq, .no_grad = true}, err));
     sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     for (int64_t w = 0; w < sol_batcher_windows(&b); w++) {
         sol_batcher_window(&b, w, inputs, targets, start);
@@ -69,7 +82,9 @@ static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol
 START_TEST(windows_give_the_training_graphs_loss)
 {
     static const int64_t seqs[] = {7, 33, 64, 1};
-    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                           .granularity = SOL_PER_CHANNEL,
+                           .scale_dtype = SOL_F16};
     sol_tokens t = make_tokens();
     for (int latent = 0; latent < 2; latent++) {
         fixture f = make_net(2, latent ? &spec : NULL);
@@ -104,7 +119,9 @@ START_TEST(the_last_window_may_be_short)
     ck_ok(sol_eval_windows(f.net, &t, &o, &one, err));
     ck_assert_double_eq(one.loss, all.loss);
     ck_ok(sol_eval_tokens(f.net, &t, 60, 0, &one, err));
-    ck_assert_int_eq(one.tokens, 199 - 5); /* six documents that are not empty: five beginnings are not predicted */
+    ck_assert_int_eq(
+        one.tokens,
+        199 - 5); /* six documents that are not empty: five beginnings are not predicted */
     free_net(&f);
 }
 END_TEST
@@ -120,7 +137,8 @@ START_TEST(threads_and_gathering_do_not_change_the_loss)
         if (threads == 1) want = r.loss;
         ck_assert_double_eq(r.loss, want);
         sol_net *narrow; /* a few rows at a time */
-        ck_ok(sol_net_from_model(&narrow, f.ctx, f.model, NULL, NULL, &(sol_net_opts){.max_rows = 3}, err));
+        ck_ok(sol_net_from_model(&narrow, f.ctx, f.model, NULL, NULL,
+                                 &(sol_net_opts){.max_rows = 3}, err));
         ck_ok(sol_eval_tokens(narrow, &t, 20, 0, &r, err));
         ck_assert_double_eq(r.loss, want);
         sol_net_free(&narrow);
@@ -140,9 +158,11 @@ START_TEST(bad_data_is_refused)
     fixture f = make_net(1, NULL);
     sol_tokens t = make_tokens();
     sol_eval_result r;
-    ck_fails(sol_eval_tokens(f.net, &t, CONTEXT + 1, 0, &r, err), SOL_ERR_RANGE, "windows of 65 tokens");
+    ck_fails(sol_eval_tokens(f.net, &t, CONTEXT + 1, 0, &r, err), SOL_ERR_RANGE,
+             "windows of 65 tokens");
     stream[150] = V;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_RANGE, "token 60 at place 150: the model's vocabulary is 0..59");
+    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_RANGE,
+             "token 60 at place 150: the model's vocabulary is 0..59");
     stream[150] = 5;
     stream[199] = 65535;
     ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_RANGE, "token 65535 at place 199");
@@ -207,8 +227,11 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
     sol_sampler_config c = {.temperature = 1, .top_p = 1, .repetition_penalty = 1};
     ck_ok(sol_kv_create(&kv, f.net, LONGEST, err));
     for (int64_t i = from; i + 1 < to; i++) {
-        ck_ok(sol_net_forward(f.net, &(sol_row){.kv = kv, .token = sol_tokens_at(t, i), .want_logits = true}, 1, logits, err));
-        ck_assert_int_eq(sol_sample(&c, &rng, logits, V, NULL, 0, scratch), sol_tokens_at(t, i + 1));
+        ck_ok(sol_net_forward(
+            f.net, &(sol_row){.kv = kv, .token = sol_tokens_at(t, i), .want_logits = true}, 1,
+            logits, err));
+        ck_assert_int_eq(sol_sample(&c, &rng, logits, V, NULL, 0, scratch),
+                         sol_tokens_at(t, i + 1));
     }
     sol_kv_free(&kv);
     sol_self_data_free(&a);
@@ -216,14 +239,16 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
     sol_self_data_free(&more);
     ck_assert_ptr_null(a.ids16);
     free_net(&one);
-    ck_fails(sol_self_sample(f.net, WANT, CONTEXT + 1, 1.0f, 21, &a, err), SOL_ERR_RANGE, "documents of 65 tokens");
+    ck_fails(sol_self_sample(f.net, WANT, CONTEXT + 1, 1.0f, 21, &a, err), SOL_ERR_RANGE,
+             "documents of 65 tokens");
     ck_fails(sol_self_sample(f.net, 0, 10, 1.0f, 21, &a, err), SOL_ERR_RANGE, "0 tokens");
     ck_fails(sol_self_sample(f.net, 10, 10, -1.0f, 21, &a, err), SOL_ERR_RANGE, "temperature");
     free_net(&f);
 }
 END_TEST
 
-/* The packed network on real text: no rounding of activations is the latent loss, rounding costs little. */
+/* The packed network on real text: no rounding of activations is the latent loss, rounding costs
+ * little. */
 START_TEST(packed_loss_on_a_real_model)
 {
     static const uint64_t docs[] = {0, 129, 258, 387, 516};
@@ -243,8 +268,11 @@ START_TEST(packed_loss_on_a_real_model)
     sol_model *m = ck.model;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     for (int layout = 0; layout < 2; layout++) {
-        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 64,
-                               .layout = layout ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS, .scale_dtype = SOL_F16};
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                               .granularity = SOL_PER_GROUP,
+                               .group_size = 64,
+                               .layout = layout ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS,
+                               .scale_dtype = SOL_F16};
         double loss[3];
         sol_packed_model p;
         ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, err));
@@ -254,7 +282,11 @@ START_TEST(packed_loss_on_a_real_model)
             if (form == 0)
                 ck_ok(sol_net_from_model(&net, ctx, m, NULL, &spec, NULL, err));
             else
-                ck_ok(sol_net_from_packed(&net, ctx, &p, &(sol_net_opts){.activations = form == 1 ? SOL_ACTIVATIONS_FLOAT : SOL_ACTIVATIONS_INT8}, err));
+                ck_ok(sol_net_from_packed(
+                    &net, ctx, &p,
+                    &(sol_net_opts){.activations =
+                                        form == 1 ? SOL_ACTIVATIONS_FLOAT : SOL_ACTIVATIONS_INT8},
+                    err));
             ck_ok(sol_eval_tokens(net, &t, 128, 0, &r, err));
             ck_assert_int_eq(r.tokens, 512);
             loss[form] = r.loss;
@@ -272,6 +304,7 @@ END_TEST
 
 SOL_TEST_MAIN("eval", tcase_add_test(tc, windows_give_the_training_graphs_loss);
               tcase_add_test(tc, the_last_window_may_be_short);
-              tcase_add_test(tc, threads_and_gathering_do_not_change_the_loss); tcase_add_test(tc, bad_data_is_refused);
+              tcase_add_test(tc, threads_and_gathering_do_not_change_the_loss);
+              tcase_add_test(tc, bad_data_is_refused);
               tcase_add_test(tc, own_text_depends_on_seed_and_document_alone);
               tcase_add_test(tc, packed_loss_on_a_real_model))

@@ -21,15 +21,25 @@ static fixture make_net(void)
     sol_test_dir_make(f.dir);
     snprintf(text, sizeof text, "%s/t.txt", f.dir);
     snprintf(json, sizeof json, "%s/t.json", f.dir);
-    static const char words[] = "the cat sees a dog and the dog sees the cat; a bird hears them all in the tree of the garden\n";
+    static const char words[] = "the cat sees a dog and the dog sees the cat; a bird hears them "
+                                "all in the tree of the garden\n";
     const char *files[] = {text};
     ck_ok(sol_file_write(text, words, sizeof words - 1, err));
-    ck_ok(sol_bpe_train(&(sol_bpe_options){.files = files, .n_files = 1, .vocab_size = 280}, json, err));
+    ck_ok(sol_bpe_train(&(sol_bpe_options){.files = files, .n_files = 1, .vocab_size = 280}, json,
+                        err));
     ck_ok(sol_tokenizer_open(&f.tokenizer, json, err));
-    sol_model_config c = {.vocab_size = V, .hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2,
-                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 8,
-                          .max_position_embeddings = CONTEXT, .rms_norm_eps = 1e-5, .rope_theta = 10000,
-                          .tie_word_embeddings = true, .bos_token_id = sol_tokenizer_bos(f.tokenizer),
+    sol_model_config c = {.vocab_size = V,
+                          .hidden_size = 16,
+                          .intermediate_size = 32,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 8,
+                          .max_position_embeddings = CONTEXT,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = sol_tokenizer_bos(f.tokenizer),
                           .eos_token_id = sol_tokenizer_eos(f.tokenizer)};
     ck_ok(sol_ctx_create(&f.ctx, 2, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_create(&f.model, &c, SOL_F32, err));
@@ -66,8 +76,10 @@ static double surprise(sol_net *net, const int32_t *ids, int64_t from, int64_t a
     return -logprob[n - 1];
 }
 
-static const char text[] = "the dog hears a cat and the bird sees them; the garden of the cat, a tree in the dog's garden. "
-                           "All the birds sing and nobody sees a dog hearing them there at the end.";
+static const char text[] =
+    "the dog hears a cat and the bird sees them; the garden of the cat, a tree in the dog's "
+    "garden. "
+    "All the birds sing and nobody sees a dog hearing them there at the end.";
 
 START_TEST(a_window_predicts_what_is_new_in_it)
 {
@@ -83,7 +95,8 @@ START_TEST(a_window_predicts_what_is_new_in_it)
         if (stride == WINDOW) n = n / WINDOW * WINDOW;
         for (int64_t from = 0; seen < n; from += stride) {
             int64_t to = from + WINDOW < n ? from + WINDOW : n;
-            for (int64_t at = seen > from ? seen : from + 1; at < to; at++, counted++) sum += surprise(f.net, ids.id, from, at);
+            for (int64_t at = seen > from ? seen : from + 1; at < to; at++, counted++)
+                sum += surprise(f.net, ids.id, from, at);
             seen = to;
         }
         sol_text_opts o = {.context = WINDOW, .stride = stride};
@@ -109,7 +122,8 @@ START_TEST(words_are_predicted_once_and_counted)
     double sum = 0;
     for (int64_t done = 1, to; done < (int64_t)ids.n; done = to) {
         to = done + 11 < (int64_t)ids.n ? done + 11 : (int64_t)ids.n;
-        for (int64_t at = done; at < to; at++) sum += surprise(f.net, ids.id, to - 12 > 0 ? to - 12 : 0, at);
+        for (int64_t at = done; at < to; at++)
+            sum += surprise(f.net, ids.id, to - 12 > 0 ? to - 12 : 0, at);
     }
     ck_ok(sol_eval_text_words(f.net, text, sizeof text - 1, &o, &r, err));
     ck_assert_int_eq(r.tokens, (int64_t)ids.n - 1);
@@ -134,12 +148,15 @@ static void check_clean(const char *page, const char *want)
 
 START_TEST(wikitext_is_cleaned)
 {
-    check_clean(" = Robert Boulter = \n \n Robert is an English film , television and theatre actor . He had a guest @-@ starring role",
-                " = Robert Boulter =\n\nRobert is an English film, television and theatre actor. He had a guest-starring role");
+    check_clean(" = Robert Boulter = \n \n Robert is an English film , television and theatre "
+                "actor . He had a guest @-@ starring role",
+                " = Robert Boulter =\n\nRobert is an English film, television and theatre actor. "
+                "He had a guest-starring role");
     check_clean("a role as \" Craig \" in \" Teddy 's Story \" ( 2002 ) , 1 @,@ 000 @.@ 5",
                 "a role as \"Craig\" in \"Teddy's Story\" (2002), 1,000.5");
     check_clean(" = = Career = = \n", " == Career ==\n");
-    check_clean("at 50 \xC2\xB0 N : the boys ' ship ; so !", "at 50\xC2\xB0N: the boys' ship; so !");
+    check_clean("at 50 \xC2\xB0 N : the boys ' ship ; so !",
+                "at 50\xC2\xB0N: the boys' ship; so !");
     check_clean("[ a ] { b } ( not closed", "[a] {b} ( not closed");
     check_clean("", "");
 }
@@ -151,12 +168,24 @@ START_TEST(pages_and_words)
     ck_assert(sol_wikitext_titled(two, sizeof two - 1));
     size_t first = sol_wikitext_page(two, sizeof two - 1);
     ck_assert_str_eq(two + first, " = Two = \n end \n");
-    ck_assert_uint_eq(sol_wikitext_page(two + first, sizeof two - 1 - first), sizeof two - 1 - first);
+    ck_assert_uint_eq(sol_wikitext_page(two + first, sizeof two - 1 - first),
+                      sizeof two - 1 - first);
     ck_assert(!sol_wikitext_titled("= = =\n", 6));
     ck_assert_int_eq(sol_count_words("a b", 3), 2);
-    ck_assert_int_eq(sol_count_words(" a \n\n b ", 8), 4); /* the empty ones at both ends count, as in Python */
-    ck_assert_int_eq(sol_count_words("a\xC2\xA0" "b\xE2\x80\x83 c", 8), 3);
-    ck_assert_int_eq(sol_count_words("\xE1\x9A\x80" "a\xE2\x80\xAF" "b\xE2\x81\x9F" "c\xE2\x80\x8B" "d\x1C" "e\xC2\x85", 20), 6); /* U+200B is none */
+    ck_assert_int_eq(sol_count_words(" a \n\n b ", 8),
+                     4); /* the empty ones at both ends count, as in Python */
+    ck_assert_int_eq(sol_count_words("a\xC2\xA0"
+                                     "b\xE2\x80\x83 c",
+                                     8),
+                     3);
+    ck_assert_int_eq(sol_count_words("\xE1\x9A\x80"
+                                     "a\xE2\x80\xAF"
+                                     "b\xE2\x81\x9F"
+                                     "c\xE2\x80\x8B"
+                                     "d\x1C"
+                                     "e\xC2\x85",
+                                     20),
+                     6); /* U+200B is none */
     ck_assert_int_eq(sol_count_words("", 0), 1);
 }
 END_TEST
@@ -172,7 +201,8 @@ START_TEST(what_cannot_be_measured)
     o.stride = 0;
     ck_fails(sol_eval_text_words(f.net, text, 20, &o, &r, err), SOL_ERR_RANGE, "a stride of 0");
     o.stride = 8;
-    ck_fails(sol_eval_text_windows(f.net, "", 0, &o, &r, err), SOL_ERR_SHAPE, "the text has 1 tokens");
+    ck_fails(sol_eval_text_windows(f.net, "", 0, &o, &r, err), SOL_ERR_SHAPE,
+             "the text has 1 tokens");
     ck_fails(sol_eval_text_words(f.net, "", 0, &o, &r, err), SOL_ERR_SHAPE, "empty");
     sol_net *mute;
     ck_ok(sol_net_from_model(&mute, f.ctx, f.model, NULL, NULL, NULL, err));
@@ -202,27 +232,41 @@ START_TEST(every_form_of_a_task_file)
         const char *context, *continuation;
         int64_t characters;
     } forms[] = {
-        {"arc_easy", "{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\", \"drei\"], \"gold\": 2}", 3, 2, "Q", " drei", 4},
-        {"arc_easy", "\xEF\xBB\xBF{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\"], \"gold\": 1}", 2, 1, "Q", " two", 3},
-        {"winogrande", "{\"contexts\": [\"A x\", \"A y\"], \"continuation\": \"is.\", \"gold\": 1}", 2, 1, "A y", " is.", 3},
+        {"arc_easy", "{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\", \"drei\"], \"gold\": 2}", 3,
+         2, "Q", " drei", 4},
+        {"arc_easy", "\xEF\xBB\xBF{\"ctx\": \"Q\", \"choices\": [\"one\", \"two\"], \"gold\": 1}",
+         2, 1, "Q", " two", 3},
+        {"winogrande", "{\"contexts\": [\"A x\", \"A y\"], \"continuation\": \"is.\", \"gold\": 1}",
+         2, 1, "A y", " is.", 3},
         {"arc_challenge",
-         "{\"id\": \"M\", \"question\": {\"stem\": \"Why?\", \"choices\": [{\"text\": \"so\", \"label\": \"A\"}, {\"text\": \"no\", "
+         "{\"id\": \"M\", \"question\": {\"stem\": \"Why?\", \"choices\": [{\"text\": \"so\", "
+         "\"label\": \"A\"}, {\"text\": \"no\", "
          "\"label\": \"B\"}]}, \"answerKey\": \"B\"}",
          2, 1, "Question: Why?\nAnswer:", " no", 2},
-        {"arc_easy", "{\"question\": \"Why?\", \"choices\": {\"text\": [\"so\", \"no\"], \"label\": [\"1\", \"2\"]}, \"answerKey\": \"1\"}", 2,
-         0, "Question: Why?\nAnswer:", " so", 2},
+        {"arc_easy",
+         "{\"question\": \"Why?\", \"choices\": {\"text\": [\"so\", \"no\"], \"label\": [\"1\", "
+         "\"2\"]}, \"answerKey\": \"1\"}",
+         2, 0, "Question: Why?\nAnswer:", " so", 2},
         {"hellaswag",
-         "{\"activity_label\": \"Roof [x] work\", \"ctx_a\": \"A man sits. [title] Then\", \"ctx_b\": \"he GOES\", \"ctx\": \"unused\", "
+         "{\"activity_label\": \"Roof [x] work\", \"ctx_a\": \"A man sits. [title] Then\", "
+         "\"ctx_b\": \"he GOES\", \"ctx\": \"unused\", "
          "\"endings\": [\"[step] up  there.\", \" down \\u00e9.\"], \"label\": \"1\"}",
          2, 1, "Roof work: A man sits.. Then He goes", " down \xC3\xA9.", 7},
-        {"hellaswag", /* the title goes before the brackets, brackets end with their line, strip() knows U+00A0 and U+2003 */
-         "{\"activity_label\": \"\\u2003Roof\", \"ctx_a\": \"[a [title] b] [c\\nd]\", \"ctx_b\": \"\", "
+        {"hellaswag", /* the title goes before the brackets, brackets end with their line, strip()
+                         knows U+00A0 and U+2003 */
+         "{\"activity_label\": \"\\u2003Roof\", \"ctx_a\": \"[a [title] b] [c\\nd]\", \"ctx_b\": "
+         "\"\", "
          "\"endings\": [\"x\", \"\\u00a0[[a]b] [] [title]   up\\u00a0\"], \"label\": 1}",
          2, 1, "Roof: [c\nd]", " b] .  up", 8},
-        {"piqa", "{\"goal\": \"How?\", \"sol1\": \"so \", \"sol2\": \"no\", \"label\": 0}", 2, 0, "Question: How?\nAnswer:", " so ", 3},
-        {"winogrande", "{\"sentence\": \"Ann met Eve so _  smiled. \", \"option1\": \"Ann\", \"option2\": \"Eve\", \"answer\": \"2\"}", 2, 1,
-         "Ann met Eve so Eve", " smiled.", 7},
-        {"winogrande", "{\"sentence\": \"Ann met Eve so _\\u3000smiled.\\u0085\", \"option1\": \"Ann\", \"option2\": \"Eve\", \"answer\": \"1\"}",
+        {"piqa", "{\"goal\": \"How?\", \"sol1\": \"so \", \"sol2\": \"no\", \"label\": 0}", 2, 0,
+         "Question: How?\nAnswer:", " so ", 3},
+        {"winogrande",
+         "{\"sentence\": \"Ann met Eve so _  smiled. \", \"option1\": \"Ann\", \"option2\": "
+         "\"Eve\", \"answer\": \"2\"}",
+         2, 1, "Ann met Eve so Eve", " smiled.", 7},
+        {"winogrande",
+         "{\"sentence\": \"Ann met Eve so _\\u3000smiled.\\u0085\", \"option1\": \"Ann\", "
+         "\"option2\": \"Eve\", \"answer\": \"1\"}",
          2, 0, "Ann met Eve so Ann", " smiled.", 7},
     };
     fixture f = make_net();
@@ -247,9 +291,12 @@ START_TEST(bad_task_files_are_named_with_their_line)
         {"", "is empty"},
         {"\n \r\n", "is empty"},
         {"PAR1\x15", "is a Parquet file"},
-        {"\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\r\n\r\n{}", "task.jsonl:4: neither"},
-        {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"]}", "task.jsonl:1: no whole number under \"gold\""},
-        {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 2}",
+        {"\n{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\r\n\r\n{}",
+         "task.jsonl:4: neither"},
+        {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"]}",
+         "task.jsonl:1: no whole number under \"gold\""},
+        {"{\"ctx\": \"a\", \"choices\": [\"x\", \"y\"], \"gold\": 1}\n{\"ctx\": \"a\", "
+         "\"choices\": [\"x\", \"y\"], \"gold\": 2}",
          "task.jsonl:2: \"gold\" is 2: there are 2 choices"},
         {"{\"ctx\": \"a\", \"choices\": [\"x\"], \"gold\": 0}", "fewer than two choices"},
         {"{\"ctx\": \"a\", \"choices\": [\"x\", 5], \"gold\": 0}", "choice 1 is not a string"},
@@ -260,11 +307,18 @@ START_TEST(bad_task_files_are_named_with_their_line)
         {"{\"ctx\": \"a\", \"gold\": 0}", "no list under \"choices\""},
         {"{\"ctx\": \"a\", \"choices\": \"x\", \"gold\": 0}", "no list under \"choices\""},
         {"{\"continuation\": \"a\", \"contexts\": 1, \"gold\": 0}", "no list under \"contexts\""},
-        {"{\"ctx_a\": \"a\", \"ctx_b\": \"b\", \"activity_label\": \"c\", \"label\": 0}", "no list under \"endings\""},
-        {"{\"sentence\": \"no gap\", \"option1\": \"a\", \"option2\": \"b\", \"answer\": \"1\"}", "no gap"},
-        {"{\"sentence\": \"a _\", \"option1\": \"a\", \"option2\": \"b\", \"answer\": \"3\"}", "\"answer\" is 3"},
-        {"{\"question\": \"a\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\"]}, \"answerKey\": \"A\"}", "choice 1 lacks"},
-        {"{\"question\": \"a\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\", \"B\"]}, \"answerKey\": \"E\"}", "'E'"},
+        {"{\"ctx_a\": \"a\", \"ctx_b\": \"b\", \"activity_label\": \"c\", \"label\": 0}",
+         "no list under \"endings\""},
+        {"{\"sentence\": \"no gap\", \"option1\": \"a\", \"option2\": \"b\", \"answer\": \"1\"}",
+         "no gap"},
+        {"{\"sentence\": \"a _\", \"option1\": \"a\", \"option2\": \"b\", \"answer\": \"3\"}",
+         "\"answer\" is 3"},
+        {"{\"question\": \"a\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\"]}, "
+         "\"answerKey\": \"A\"}",
+         "choice 1 lacks"},
+        {"{\"question\": \"a\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\", "
+         "\"B\"]}, \"answerKey\": \"E\"}",
+         "'E'"},
     };
     fixture f = make_net();
     char path[96];
@@ -277,7 +331,8 @@ START_TEST(bad_task_files_are_named_with_their_line)
         ck_assert_ptr_null(t);
         ck_assert_msg(strstr(e.text, bad[i][1]) != NULL, "'%s' lacks '%s'", e.text, bad[i][1]);
     }
-    ck_fails(sol_task_read(&t, sol_task_find("piqa"), "/nonexistent", 0, err), SOL_ERR_IO, "/nonexistent");
+    ck_fails(sol_task_read(&t, sol_task_find("piqa"), "/nonexistent", 0, err), SOL_ERR_IO,
+             "/nonexistent");
     free_net(&f);
 }
 END_TEST
@@ -290,7 +345,8 @@ static double score_alone(const fixture *f, const sol_task_choice *c, bool bos, 
     int flags = SOL_ENCODE_SPECIAL | (bos ? SOL_ENCODE_BOS : 0);
     snprintf(both, sizeof both, "%s%s", c->context, c->continuation);
     size_t n = strlen(c->context), prefix = 0;
-    while (n > 0 && (c->context[n - 1] == ' ' || c->context[n - 1] == '\xA0')) n -= c->context[n - 1] == ' ' ? 1 : 2; /* U+00A0 */
+    while (n > 0 && (c->context[n - 1] == ' ' || c->context[n - 1] == '\xA0'))
+        n -= c->context[n - 1] == ' ' ? 1 : 2; /* U+00A0 */
     if (n > 0) {
         ck_ok(sol_tokenizer_encode(f->tokenizer, both, n, flags, &context, err));
     } else {
@@ -302,7 +358,8 @@ static double score_alone(const fixture *f, const sol_task_choice *c, bool bos, 
     ck_ok(sol_tokenizer_encode(f->tokenizer, both, strlen(both), flags, &whole, err));
     double sum = 0;
     size_t cut = whole.n > CONTEXT + 1 ? whole.n - CONTEXT - 1 : 0;
-    for (size_t at = context.n + prefix > cut + 1 ? context.n + prefix : cut + 1; at < whole.n; at++)
+    for (size_t at = context.n + prefix > cut + 1 ? context.n + prefix : cut + 1; at < whole.n;
+         at++)
         sum -= surprise(f->net, whole.id, (int64_t)cut, (int64_t)at);
     *rows += (int64_t)(whole.n - cut) - 1;
     sol_ids_free(&context);
@@ -316,7 +373,8 @@ typedef struct seen {
     int64_t items, right, right_norm, rows;
 } seen;
 
-static sol_status look(void *user, const sol_task *t, int64_t i, const double *score, int picked, int picked_norm, sol_err *err)
+static sol_status look(void *user, const sol_task *t, int64_t i, const double *score, int picked,
+                       int picked_norm, sol_err *err)
 {
     seen *s = user;
     const sol_task_item *item = &t->item[i];
@@ -326,7 +384,9 @@ static sol_status look(void *user, const sol_task *t, int64_t i, const double *s
     for (int c = 0; c < item->n_choices; c++) {
         ck_assert_double_eq(score[c], score_alone(s->f, &item->choice[c], s->bos, &s->rows));
         if (score[c] > score[best]) best = c;
-        if (score[c] / (double)item->choice[c].characters > score[norm] / (double)item->choice[norm].characters) norm = c;
+        if (score[c] / (double)item->choice[c].characters >
+            score[norm] / (double)item->choice[norm].characters)
+            norm = c;
     }
     ck_assert_int_eq(picked, best);
     ck_assert_int_eq(picked_norm, norm);
@@ -338,13 +398,17 @@ static sol_status look(void *user, const sol_task *t, int64_t i, const double *s
 START_TEST(shared_beginnings_change_no_score)
 {
     static const char lines[] =
-        "{\"ctx\": \"the cat sees\", \"choices\": [\"a dog\", \"a dog in the tree\", \"them\", \"a dog\"], \"gold\": 0}\n"
+        "{\"ctx\": \"the cat sees\", \"choices\": [\"a dog\", \"a dog in the tree\", \"them\", \"a "
+        "dog\"], \"gold\": 0}\n"
         "{\"ctx\": \"a bird \", \"choices\": [\"hears\", \"x\"], \"gold\": 1}\n"
         "{\"ctx\": \"a bird\\u00a0 \", \"choices\": [\"hears\", \"x\"], \"gold\": 1}\n"
-        "{\"contexts\": [\"the dog sees the cat\", \"a dog\"], \"continuation\": \"and all\", \"gold\": 0}\n"
+        "{\"contexts\": [\"the dog sees the cat\", \"a dog\"], \"continuation\": \"and all\", "
+        "\"gold\": 0}\n"
         "{\"ctx\": \"\", \"choices\": [\"the tree\", \"the garden\"], \"gold\": 1}\n"
-        "{\"ctx\": \"the cat sees a dog and the dog sees the cat; a bird hears them all in the tree of the garden; the cat sees a dog "
-        "and the dog sees the cat; a bird hears\", \"choices\": [\"them\", \"the dog in the garden and a cat\"], \"gold\": 0}\n";
+        "{\"ctx\": \"the cat sees a dog and the dog sees the cat; a bird hears them all in the "
+        "tree of the garden; the cat sees a dog "
+        "and the dog sees the cat; a bird hears\", \"choices\": [\"them\", \"the dog in the garden "
+        "and a cat\"], \"gold\": 0}\n";
     fixture f = make_net();
     sol_task *t = read_task(&f, "piqa", lines);
     for (int bos = 0; bos < 2; bos++) {
@@ -354,7 +418,8 @@ START_TEST(shared_beginnings_change_no_score)
         ck_ok(sol_task_run(f.net, t, &o, &r, err));
         ck_assert_int_eq(s.items, 6);
         ck_assert_int_eq(r.n, 6);
-        ck_assert_msg(r.tokens < s.rows, "%ld tokens were computed, %ld without sharing", (long)r.tokens, (long)s.rows);
+        ck_assert_msg(r.tokens < s.rows, "%ld tokens were computed, %ld without sharing",
+                      (long)r.tokens, (long)s.rows);
         ck_assert_double_eq_tol(r.acc, (double)s.right / 6, 1e-12);
         ck_assert_double_eq_tol(r.acc_norm, (double)s.right_norm / 6, 1e-12);
         ck_assert_double_eq_tol(r.acc_stderr, sqrt(r.acc * (1 - r.acc) / 5), 1e-12);
@@ -366,7 +431,8 @@ START_TEST(shared_beginnings_change_no_score)
 }
 END_TEST
 
-/* The fixture's tokenizer with the last token of its vocabulary, 277, moved up behind the special ones: the ids between are holes. */
+/* The fixture's tokenizer with the last token of its vocabulary, 277, moved up behind the special
+ * ones: the ids between are holes. */
 static void make_holes(fixture *f, int32_t last)
 {
     char path[96], *json, *at, id[16];
@@ -385,7 +451,8 @@ static void make_holes(fixture *f, int32_t last)
     ck_ok(sol_net_from_model(&f->net, f->ctx, f->model, f->tokenizer, NULL, NULL, err));
 }
 
-/* Rows of the head that pad the vocabulary, and holes in it, stand for no token: none is drawn, however likely the model makes it. */
+/* Rows of the head that pad the vocabulary, and holes in it, stand for no token: none is drawn,
+ * however likely the model makes it. */
 START_TEST(ids_without_a_token_are_never_drawn)
 {
     enum { LAST = 290 };
@@ -400,8 +467,11 @@ START_TEST(ids_without_a_token_are_never_drawn)
         sol_self_data_free(&d);
         for (int seed = 0; seed < 20; seed++) {
             int32_t prompt = 5;
-            sol_generate_opts o = {.max_tokens = CONTEXT, .sampler = {.temperature = seed ? 2.0f : 0.0f, .top_p = 1,
-                                                                      .repetition_penalty = 1, .seed = (uint64_t)seed}};
+            sol_generate_opts o = {.max_tokens = CONTEXT,
+                                   .sampler = {.temperature = seed ? 2.0f : 0.0f,
+                                               .top_p = 1,
+                                               .repetition_penalty = 1,
+                                               .seed = (uint64_t)seed}};
             sol_generate_result r;
             ck_ok(sol_generate(f.net, &prompt, 1, &o, &r, err));
             for (int64_t i = 0; i < r.tokens; i++) all[r.ids[i]] = true;
@@ -417,14 +487,18 @@ START_TEST(ids_without_a_token_are_never_drawn)
     f.model->config.bos_token_id = V - 1;
     sol_net_free(&f.net);
     ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, f.tokenizer, NULL, NULL, err));
-    ck_fails(sol_self_sample(f.net, 10, 10, 1.0f, 4, &d, err), SOL_ERR_UNSUPPORTED, "begins with id 299, which its tokenizer of 291 tokens lacks");
+    ck_fails(sol_self_sample(f.net, 10, 10, 1.0f, 4, &d, err), SOL_ERR_UNSUPPORTED,
+             "begins with id 299, which its tokenizer of 291 tokens lacks");
     free_net(&f);
 }
 END_TEST
 
 SOL_TEST_MAIN("eval_text", tcase_add_test(tc, ids_without_a_token_are_never_drawn);
-              tcase_add_test(tc, a_window_predicts_what_is_new_in_it); tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
-              tcase_add_test(tc, words_are_predicted_once_and_counted); tcase_add_test(tc, wikitext_is_cleaned);
-              tcase_add_test(tc, pages_and_words); tcase_add_test(tc, what_cannot_be_measured);
-              tcase_add_test(tc, every_form_of_a_task_file); tcase_add_test(tc, bad_task_files_are_named_with_their_line);
+              tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
+              tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
+              tcase_add_test(tc, words_are_predicted_once_and_counted);
+              tcase_add_test(tc, wikitext_is_cleaned); tcase_add_test(tc, pages_and_words);
+              tcase_add_test(tc, what_cannot_be_measured);
+              tcase_add_test(tc, every_form_of_a_task_file);
+              tcase_add_test(tc, bad_task_files_are_named_with_their_line);
               tcase_add_test(tc, shared_beginnings_change_no_score))

@@ -1,7 +1,8 @@
-/* The n-th allocation, write, sync, rename, open or read fails, for every n ($SOL_FAULTS=every; else for a sample) of a short
- * training, export, import and evaluation. The calls are those that the program makes to the C library, intercepted by the
- * linker (--wrap, see the Makefile), so that everything below base/mem.h and base/file.h is covered, and nothing in the
- * library knows of it. */
+/* The n-th allocation, write, sync, rename, open or read fails, for every n ($SOL_FAULTS=every;
+ * else for a sample) of a short training, export, import and evaluation. The calls are those that
+ * the program makes to the C library, intercepted by the linker (--wrap, see the Makefile), so that
+ * everything below base/mem.h and base/file.h is covered, and nothing in the library knows of it.
+ */
 #include "suite.h"
 
 #include <dirent.h>
@@ -18,7 +19,8 @@
 /* ---- the calls that fail ---- */
 
 typedef enum { MEMORY, WRITE, SYNC, RENAME, OPEN, READ, CUT, MAP, KINDS } kind;
-static const char *const kind_names[] = {"allocation", "write", "sync", "rename", "open", "read", "cut", "map"};
+static const char *const kind_names[] = {"allocation", "write", "sync", "rename",
+                                         "open",       "read",  "cut",  "map"};
 static long countdown[KINDS]; /* 0: never fails; 1: the next one does */
 static int fault_errno;
 static bool fired, paused;
@@ -43,7 +45,8 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at)
 {
     if (!fails(WRITE)) return __real_pwrite(fd, data, n, at);
-    if (n > 1 && __real_pwrite(fd, data, n / 2, at) < 0) return -1; /* a full disk takes a part first */
+    if (n > 1 && __real_pwrite(fd, data, n / 2, at) < 0)
+        return -1; /* a full disk takes a part first */
     errno = fault_errno;
     return -1;
 }
@@ -93,12 +96,12 @@ int __wrap_fdatasync(int fd)
     return __wrap_fsync(fd);
 }
 
-#define WRAP(k, type, failed, name, params, args)                                          \
-    type __real_##name params;                                                             \
-    type __wrap_##name params;                                                             \
-    type __wrap_##name params                                                              \
-    {                                                                                      \
-        return fails(k) ? failed : __real_##name args;                                     \
+#define WRAP(k, type, failed, name, params, args) \
+    type __real_##name params; \
+    type __wrap_##name params; \
+    type __wrap_##name params \
+    { \
+        return fails(k) ? failed : __real_##name args; \
     }
 WRAP(RENAME, int, -1, rename, (const char *from, const char *to), (from, to))
 WRAP(RENAME, int, -1, symlink, (const char *from, const char *to), (from, to))
@@ -106,25 +109,28 @@ WRAP(OPEN, DIR *, NULL, opendir, (const char *path), (path))
 WRAP(READ, ssize_t, -1, pread, (int fd, void *data, size_t n, off_t at), (fd, data, n, at))
 WRAP(READ, ssize_t, -1, read, (int fd, void *data, size_t n), (fd, data, n))
 WRAP(CUT, int, -1, ftruncate, (int fd, off_t n), (fd, n))
-WRAP(MAP, void *, MAP_FAILED, mmap, (void *at, size_t n, int prot, int flags, int fd, off_t from), (at, n, prot, flags, fd, from))
+WRAP(MAP, void *, MAP_FAILED, mmap, (void *at, size_t n, int prot, int flags, int fd, off_t from),
+     (at, n, prot, flags, fd, from))
 
 FILE *__real_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode)
 {
-    bool must_be = strncmp(path, "/proc/", 6) != 0; /* the processor is known without its name, too */
+    bool must_be =
+        strncmp(path, "/proc/", 6) != 0; /* the processor is known without its name, too */
     return must_be && fails(OPEN) ? NULL : __real_fopen(path, mode);
 }
 
 int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, int mode); /* an unused argument does no harm in the ABIs we build for */
+int __wrap_open(const char *path, int flags,
+                int mode); /* an unused argument does no harm in the ABIs we build for */
 int __wrap_open(const char *path, int flags, int mode)
 {
     return fails(OPEN) ? -1 : __real_open(path, flags, mode);
 }
 
-#define TRAIN                                                                              \
-    "train @/job.yaml --resume --set run.dir=@/run --set model.tokenizer=@/tokenizer.json "                 \
+#define TRAIN \
+    "train @/job.yaml --resume --set run.dir=@/run --set model.tokenizer=@/tokenizer.json " \
     "--set data.train=@/data.h5 --set data.eval=@/data.h5"
 
 /* ---- the world: files that every round starts from ---- */
@@ -149,12 +155,15 @@ static void quiet(void *user, sol_log_level level, const char *text)
     (void)text;
 }
 
-/* A verb as main runs it. The words after the verb, separated by blanks; @ is the directory of this round. */
+/* A verb as main runs it. The words after the verb, separated by blanks; @ is the directory of this
+ * round. */
 static sol_status run_verb(const char *line, sol_err *err)
 {
     char text[1024], *argv[32];
     size_t n = 0, words = 0;
-    for (; *line; line++) n += (size_t)snprintf(text + n, sizeof text - n, *line == '@' ? "%s" : "%.1s", *line == '@' ? here : line);
+    for (; *line; line++)
+        n += (size_t)snprintf(text + n, sizeof text - n, *line == '@' ? "%s" : "%.1s",
+                              *line == '@' ? here : line);
     for (char *w = strtok(text, " "); w; w = strtok(NULL, " ")) argv[words++] = w;
     sol_program p;
     void *args = NULL;
@@ -180,7 +189,8 @@ static void write_text(void)
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     snprintf(path, sizeof path, "%s/text.txt", here);
     FILE *f = fopen(path, "w");
-    for (int i = 0; i < 3000; i++) fputc(i % 60 == 59 ? '\n' : i % 5 == 4 ? ' ' : 'a' + (int)sol_rng_below(&rng, 20), f);
+    for (int i = 0; i < 3000; i++)
+        fputc(i % 60 == 59 ? '\n' : i % 5 == 4 ? ' ' : 'a' + (int)sol_rng_below(&rng, 20), f);
     fclose(f);
 }
 
@@ -202,13 +212,17 @@ static void setup(void)
     };
     char path[96];
     static const char job[] =
-        "run: {dir: x}\nmodel: {init: 'random:tiny', tokenizer: x}\ndata: {train: x, eval: x}\nquant: {group_size: 64}\n"
-        "train: {steps: 4, batch: 1, seq: 8, eval_every: 2, eval_windows: 1}\noptim: {schedule: constant, lr: 0.01}\nstudy: {every: 2}\ncheckpoint: {every: 1, keep: 1}\n";
+        "run: {dir: x}\nmodel: {init: 'random:tiny', tokenizer: x}\ndata: {train: x, eval: "
+        "x}\nquant: {group_size: 64}\n"
+        "train: {steps: 4, batch: 1, seq: 8, eval_every: 2, eval_windows: 1}\noptim: {schedule: "
+        "constant, lr: 0.01}\nstudy: {every: 2}\ncheckpoint: {every: 1, keep: 1}\n";
     snprintf(path, sizeof path, "%s/job.yaml", here);
     ck_ok(sol_file_write(path, job, sizeof job - 1, err));
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) ck_ok(run_verb(steps[i], err));
     /* As if the run had been killed after step 2: metrics and study are ahead of the checkpoint. */
-    shell("cd %s/run/ckpt && rm step-000003.h5 step-000004.h5 best.h5 && mkdir %s/out && cp -r %s %s", here, here, here, base);
+    shell(
+        "cd %s/run/ckpt && rm step-000003.h5 step-000004.h5 best.h5 && mkdir %s/out && cp -r %s %s",
+        here, here, here, base);
 }
 
 static void teardown(void)
@@ -231,7 +245,8 @@ static int check_file(const char *path, const struct stat *about, int type, stru
     if (type != FTW_F) return 0;
     ck_assert_msg(strcmp(path + n - 4, ".tmp") != 0, "%s: %s is left", at_hand, path);
     if (strcmp(path + n - 3, ".h5") == 0)
-        ck_assert_msg(sol_store_verify(path, &objects, &bytes, &err) == SOL_OK, "%s: %s", at_hand, err.text);
+        ck_assert_msg(sol_store_verify(path, &objects, &bytes, &err) == SOL_OK, "%s: %s", at_hand,
+                      err.text);
     return 0;
 }
 
@@ -267,7 +282,8 @@ static void start_anew(const char *folder)
     ck_assert_int_eq(nftw(from, copy_one, 8, FTW_PHYS), 0);
 }
 
-/* Runs the line once, or with the n-th call of this kind failing; false when there are less than n. */
+/* Runs the line once, or with the n-th call of this kind failing; false when there are less than n.
+ */
 static bool run_with_fault(const char *line, const char *folder, kind k, long n, const char *what)
 {
     sol_err err = {0};
@@ -285,11 +301,13 @@ static bool run_with_fault(const char *line, const char *folder, kind k, long n,
     nftw(here, check_file, 8, FTW_PHYS);
     ck_assert_msg(st != SOL_OK, "%s: no error", what);
     ck_assert_msg(err.status == st, "%s: status %d, its error %d", what, st, err.status);
-    ck_assert_msg(strstr(err.text, cause) != NULL, "%s: '%s' does not say '%s'", what, err.text, cause);
+    ck_assert_msg(strstr(err.text, cause) != NULL, "%s: '%s' does not say '%s'", what, err.text,
+                  cause);
     return true;
 }
 
-/* The checkpoint of the run's beginning is there until the next one is, and a resume ends as if nothing had happened. */
+/* The checkpoint of the run's beginning is there until the next one is, and a resume ends as if
+ * nothing had happened. */
 static void check_resume(const char *what, const sol_checkpoint *want)
 {
     char path[128];
@@ -302,8 +320,11 @@ static void check_resume(const char *what, const sol_checkpoint *want)
     ck_assert_mem_eq(got.file.model->data, want->file.model->data, bytes);
     ck_assert_mem_eq(got.optim->v, want->optim->v, bytes);
     ck_assert_uint_eq(got.state.drawn, want->state.drawn);
-    ck_assert_msg(access(strcat(path, ".damaged"), F_OK) != 0, "%s: a good checkpoint was put aside", what);
-    shell("test $(grep -c '\"step\"' %s/run/metrics.jsonl) -eq 4 && ! ls %s/run/ckpt | grep -q damaged", here, here);
+    ck_assert_msg(access(strcat(path, ".damaged"), F_OK) != 0,
+                  "%s: a good checkpoint was put aside", what);
+    shell("test $(grep -c '\"step\"' %s/run/metrics.jsonl) -eq 4 && ! ls %s/run/ckpt | grep -q "
+          "damaged",
+          here, here);
     sol_checkpoint_free(&got);
 }
 
@@ -347,8 +368,10 @@ END_TEST
 START_TEST(exports)
 {
     every_fault("export @/run/ckpt/step-000002.h5 -o @/out/m.h5", "out");
-    every_fault("export @/run/ckpt/step-000002.h5 -o @/out/hf --format safetensors --dequantize", "out");
-    every_fault("export @/run/ckpt/step-000002.h5 -o @/out/m.gguf --format gguf --type q8_0", "out");
+    every_fault("export @/run/ckpt/step-000002.h5 -o @/out/hf --format safetensors --dequantize",
+                "out");
+    every_fault("export @/run/ckpt/step-000002.h5 -o @/out/m.gguf --format gguf --type q8_0",
+                "out");
 }
 END_TEST
 
@@ -365,5 +388,6 @@ START_TEST(evaluation)
 }
 END_TEST
 
-SOL_TEST_MAIN("faults", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, training); tcase_add_test(tc, exports);
+SOL_TEST_MAIN("faults", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, training); tcase_add_test(tc, exports);
               tcase_add_test(tc, imports); tcase_add_test(tc, evaluation))

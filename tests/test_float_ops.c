@@ -1,4 +1,5 @@
-/* The float kernels of every set of features against plain double arithmetic, and the promise that a row's bits do not depend on the call. */
+/* The float kernels of every set of features against plain double arithmetic, and the promise that
+ * a row's bits do not depend on the call. */
 #include "suite.h"
 
 #include <math.h>
@@ -70,8 +71,10 @@ START_TEST(dot_matches_double_in_every_shape)
                                 wide += a * sol_bf16_to_f32(wb[o * MAX_K + j]);
                                 size += fabs(a * w[o * MAX_K + j]);
                             }
-                            ck_assert_msg(fabs(y[0][r * outs + o] - want) <= 1e-6 * size, "%s %d %d %d", t[i].name, r, o, k);
-                            ck_assert_msg(fabs(y[2][r * outs + o] - wide) <= 1e-6 * size, "%s %d %d %d", t[i].name, r, o, k);
+                            ck_assert_msg(fabs(y[0][r * outs + o] - want) <= 1e-6 * size,
+                                          "%s %d %d %d", t[i].name, r, o, k);
+                            ck_assert_msg(fabs(y[2][r * outs + o] - wide) <= 1e-6 * size,
+                                          "%s %d %d %d", t[i].name, r, o, k);
                         }
                 }
     sol_free(x);
@@ -91,7 +94,8 @@ START_TEST(dot_bits_do_not_depend_on_the_call)
         t[i].f.dot[SOL_F32](w, MAX_K, MAX_OUTS, x, MAX_K, MAX_ROWS, MAX_K, all, MAX_OUTS);
         for (int r = 0; r < MAX_ROWS; r++)
             for (int o = 0; o < MAX_OUTS; o++) {
-                t[i].f.dot[SOL_F32](w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one, 1);
+                t[i].f.dot[SOL_F32](w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one,
+                                    1);
                 ck_assert_mem_eq(&one, &all[r * MAX_OUTS + o], sizeof one);
             }
     }
@@ -101,7 +105,8 @@ START_TEST(dot_bits_do_not_depend_on_the_call)
 END_TEST
 
 /* Attention in double, from keys [n, D]. */
-static void attend_double(const float *q, const float *k, const float *v, int64_t n, int64_t D, double *out)
+static void attend_double(const float *q, const float *k, const float *v, int64_t n, int64_t D,
+                          double *out)
 {
     double *p = malloc((size_t)n * sizeof *p), high = -INFINITY, sum = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -132,8 +137,10 @@ static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, 
     float *scale = normals(n + SOL_KV_BLOCK, 8);
     for (int64_t j = 0; j < n; j++) scale[j] = 0.01f + fabsf(scale[j]) / 100;
     if (type == I8) { /* the reference sees the rounded numbers */
-        for (int64_t i = 0; i < n * D; i++) k[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(k[i] * 50)));
-        for (int64_t i = 0; i < n * D; i++) v[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(v[i] * 50)));
+        for (int64_t i = 0; i < n * D; i++)
+            k[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(k[i] * 50)));
+        for (int64_t i = 0; i < n * D; i++)
+            v[i] = scale[i / D] * fmaxf(-127, fminf(127, rintf(v[i] * 50)));
     }
     if (type == F16) {
         for (int64_t i = 0; i < n * D; i++) k[i] = sol_f16_to_f32(sol_f32_to_f16(k[i]));
@@ -142,7 +149,8 @@ static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, 
     ck_ok(sol_alloc_array((void **)&keys, (size_t)(blocks * D), sizeof *keys, err));
     for (int64_t j = 0; j < blocks; j++)
         for (int64_t d = 0; d < D; d++)
-            keys[(j / SOL_KV_BLOCK * D + d) * SOL_KV_BLOCK + j % SOL_KV_BLOCK] = j < n ? k[j * D + d] : 1e30f;
+            keys[(j / SOL_KV_BLOCK * D + d) * SOL_KV_BLOCK + j % SOL_KV_BLOCK] =
+                j < n ? k[j * D + d] : 1e30f;
     ck_ok(sol_alloc_array(&kh, (size_t)(blocks * D), 2, err));
     ck_ok(sol_alloc_array(&vh, (size_t)(n * D), 2, err));
     sol_convert(kh, SOL_F16, keys, SOL_F32, blocks * D);
@@ -153,17 +161,29 @@ static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, 
             ((int8_t *)kh)[at] = j < n ? (int8_t)lrintf(k[j * D + d] / scale[j]) : 99;
             if (j < n) ((int8_t *)vh)[j * D + d] = (int8_t)lrintf(v[j * D + d] / scale[j]);
         }
-    void (*attend)(const sol_attend_args *) = type == F32 ? t->f.attend_f32 : type == F16 ? t->f.attend_f16 : t->f.attend_i8;
-    sol_attend_args a = {.q = q, .keys = type == F32 ? keys : kh, .values = type == F32 ? v : vh, .key_scale = scale,
-                         .value_scale = scale, .out = out, .ldq = D, .ldout = D,
-                         .heads = heads, .D = D, .n = n, .scale = 1.0f / sqrtf((float)D)};
+    void (*attend)(const sol_attend_args *) = type == F32   ? t->f.attend_f32
+                                              : type == F16 ? t->f.attend_f16
+                                                            : t->f.attend_i8;
+    sol_attend_args a = {.q = q,
+                         .keys = type == F32 ? keys : kh,
+                         .values = type == F32 ? v : vh,
+                         .key_scale = scale,
+                         .value_scale = scale,
+                         .out = out,
+                         .ldq = D,
+                         .ldout = D,
+                         .heads = heads,
+                         .D = D,
+                         .n = n,
+                         .scale = 1.0f / sqrtf((float)D)};
     int64_t from = a.from = heads % 2 ? 0 : (n - 1) * 2 / 3;
     attend(&a);
     for (int64_t h = 0; h < heads; h++) {
         attend_double(q + h * D, k + from * D, v + from * D, n - from, D, want);
         for (int64_t d = 0; d < D; d++)
-            ck_assert_msg(fabs(out[h * D + d] - want[d]) < 3e-6, "%s: heads %ld D %ld n %ld: %g, not %g", t->name, (long)heads,
-                          (long)D, (long)n, out[h * D + d], want[d]);
+            ck_assert_msg(fabs(out[h * D + d] - want[d]) < 3e-6,
+                          "%s: heads %ld D %ld n %ld: %g, not %g", t->name, (long)heads, (long)D,
+                          (long)n, out[h * D + d], want[d]);
         float one[MAX_D]; /* a head alone gives the same bits */
         sol_attend_args b = a;
         b.q = q + h * D, b.out = one, b.heads = 1;
@@ -181,7 +201,8 @@ static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, 
 
 START_TEST(attend_matches_double)
 {
-    static const int64_t ns[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, MAX_N}, ds[] = {2, 8, 20, 64, MAX_D};
+    static const int64_t ns[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, MAX_N},
+                         ds[] = {2, 8, 20, 64, MAX_D};
     set_ops t[SOL_TEST_SETS];
     int n = sets(t);
     for (int i = 0; i < n; i++)
@@ -204,8 +225,16 @@ START_TEST(attend_is_finite_for_huge_scores_and_tells_nan)
         for (int j = 0; j < 16; j++) q[j] = 1e4f;
         for (int j = 0; j < 256; j++) keys[j] = j % 16 == 3 ? 1e4f : -1e4f;
         for (int j = 0; j < 320; j++) values[j] = (float)(j / 16);
-        sol_attend_args a = {.q = q, .keys = keys, .values = values, .out = out, .ldq = 16, .ldout = 16, .heads = 1, .D = 16,
-                             .n = 16, .scale = 0.25f};
+        sol_attend_args a = {.q = q,
+                             .keys = keys,
+                             .values = values,
+                             .out = out,
+                             .ldq = 16,
+                             .ldout = 16,
+                             .heads = 1,
+                             .D = 16,
+                             .n = 16,
+                             .scale = 0.25f};
         t[i].f.attend_f32(&a);
         for (int d = 0; d < 16; d++) ck_assert_float_eq(out[d], 3.0f);
         q[0] = NAN;
@@ -229,10 +258,12 @@ START_TEST(elementwise_match_double)
             for (int j = 0; j < m; j++) sum += exp(x[j] - high);
             t[i].f.rmsnorm(x, w, 1e-5f, m, y);
             for (int j = 0; j < m; j++)
-                ck_assert_double_eq_tol(y[j], x[j] / sqrt(square / m + 1e-5) * w[j], 2e-6 * (1 + fabs(y[j])));
+                ck_assert_double_eq_tol(y[j], x[j] / sqrt(square / m + 1e-5) * w[j],
+                                        2e-6 * (1 + fabs(y[j])));
             t[i].f.swiglu(x, w, m, y);
             for (int j = 0; j < m; j++)
-                ck_assert_double_eq_tol(y[j], x[j] / (1 + exp(-(double)x[j])) * w[j], 1e-6 * (1 + fabs(y[j])));
+                ck_assert_double_eq_tol(y[j], x[j] / (1 + exp(-(double)x[j])) * w[j],
+                                        1e-6 * (1 + fabs(y[j])));
             ck_assert_double_eq_tol(t[i].f.sumexp(x, m, &max), sum, 1e-6 * sum);
             ck_assert_float_eq(max, (float)high);
         }
@@ -242,5 +273,7 @@ START_TEST(elementwise_match_double)
 END_TEST
 
 SOL_TEST_MAIN("float_ops", tcase_add_test(tc, dot_matches_double_in_every_shape);
-              tcase_add_test(tc, dot_bits_do_not_depend_on_the_call); tcase_add_test(tc, attend_matches_double);
-              tcase_add_test(tc, attend_is_finite_for_huge_scores_and_tells_nan); tcase_add_test(tc, elementwise_match_double))
+              tcase_add_test(tc, dot_bits_do_not_depend_on_the_call);
+              tcase_add_test(tc, attend_matches_double);
+              tcase_add_test(tc, attend_is_finite_for_huge_scores_and_tells_nan);
+              tcase_add_test(tc, elementwise_match_double))

@@ -16,17 +16,21 @@ static void fill(float *x, size_t n, uint64_t seed)
     for (size_t i = 0; i < n; i++) x[i] = sol_rng_normal(&rng);
 }
 
-/* NaN is the largest. Errors are gathered so, and asserted once: Check writes to a file at every assertion. */
+/* NaN is the largest. Errors are gathered so, and asserted once: Check writes to a file at every
+ * assertion. */
 static double larger(double a, double b)
 {
     return a > b || isnan(a) ? a : b;
 }
 
-/* Against the definition in double, with rows further apart than they are long; the gaps stay as they were. */
+/* Against the definition in double, with rows further apart than they are long; the gaps stay as
+ * they were. */
 static void check_product(const product *p, float alpha, float beta)
 {
-    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD, ldc = p->n + PAD;
-    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda), nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
+    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD,
+            ldc = p->n + PAD;
+    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda),
+           nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
     size_t nc = (size_t)(p->m * ldc);
     float *a, *b, *c[3], *before;
     ck_ok(sol_alloc_array((void **)&a, na, sizeof *a, err));
@@ -41,7 +45,8 @@ static void check_product(const product *p, float alpha, float beta)
         ck_ok(sol_ctx_create(&ctx, threads, SOL_TIER_BEST, NULL, err));
         ck_ok(sol_alloc_array((void **)to, nc, sizeof **to, err));
         memcpy(*to, before, nc * sizeof **to);
-        sol_gemm(ctx, p->trans_a, p->trans_b, p->m, p->n, p->k, alpha, a, lda, b, ldb, beta, *to, ldc);
+        sol_gemm(ctx, p->trans_a, p->trans_b, p->m, p->n, p->k, alpha, a, lda, b, ldb, beta, *to,
+                 ldc);
         ck_assert_mem_eq(*to, c[0], nc * sizeof **to);
         sol_ctx_free(&ctx);
     }
@@ -50,13 +55,14 @@ static void check_product(const product *p, float alpha, float beta)
         for (int64_t j = 0; j < ldc; j++) {
             double sum = 0, size = 0;
             for (int64_t l = 0; j < p->n && l < p->k; l++) {
-                double t =
-                    (double)a[p->trans_a ? l * lda + i : i * lda + l] * b[p->trans_b ? j * ldb + l : l * ldb + j];
+                double t = (double)a[p->trans_a ? l * lda + i : i * lda + l] *
+                           b[p->trans_b ? j * ldb + l : l * ldb + j];
                 sum += t;
                 size += fabs(t);
             }
             double old = before[i * ldc + j], want = j < p->n ? alpha * sum + beta * old : old;
-            if (c[0][i * ldc + j] != want) worst = larger(worst, fabs(c[0][i * ldc + j] - want) / (size + fabs(old)));
+            if (c[0][i * ldc + j] != want)
+                worst = larger(worst, fabs(c[0][i * ldc + j] - want) / (size + fabs(old)));
         }
     }
     ck_assert_double_le(worst, 1e-6);
@@ -86,7 +92,8 @@ static double rounded(float x)
 }
 
 /* The result in bf16 is that in fp32, rounded. */
-static void check_narrow(const sol_ctx *ctx, const product *p, const sol_operand *x, const sol_operand *y, const float *c, void *scratch)
+static void check_narrow(const sol_ctx *ctx, const product *p, const sol_operand *x,
+                         const sol_operand *y, const float *c, void *scratch)
 {
     int64_t ld = p->n + PAD;
     sol_bf16 *narrow;
@@ -94,16 +101,20 @@ static void check_narrow(const sol_ctx *ctx, const product *p, const sol_operand
     sol_gemm_bf16_narrow(ctx, p->m, p->n, p->k, x, y, narrow, ld, scratch);
     int64_t wrong = 0;
     for (int64_t i = 0; i < p->m; i++)
-        for (int64_t j = 0; j < ld; j++) wrong += narrow[i * ld + j] != (j < p->n ? sol_f32_to_bf16(c[i * ld + j]) : 0);
+        for (int64_t j = 0; j < ld; j++)
+            wrong += narrow[i * ld + j] != (j < p->n ? sol_f32_to_bf16(c[i * ld + j]) : 0);
     ck_assert_int_eq(wrong, 0);
     sol_free(narrow);
 }
 
-/* The same in bf16: operands in fp32 and in bf16, against sums of the rounded numbers in double; all threads the same bits. */
+/* The same in bf16: operands in fp32 and in bf16, against sums of the rounded numbers in double;
+ * all threads the same bits. */
 static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, bool b_bf16)
 {
-    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD, ldc = p->n + PAD;
-    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda), nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
+    int64_t lda = (p->trans_a ? p->m : p->k) + PAD, ldb = (p->trans_b ? p->k : p->n) + PAD,
+            ldc = p->n + PAD;
+    size_t na = (size_t)((p->trans_a ? p->k : p->m) * lda),
+           nb = (size_t)((p->trans_b ? p->n : p->k) * ldb);
     size_t nc = (size_t)(p->m * ldc);
     float *a, *b, *c[3], *before;
     sol_bf16 *a16, *b16;
@@ -145,7 +156,8 @@ static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, b
                 size += fabs(t);
             }
             double old = before[i * ldc + j], want = j < p->n ? sum + beta * old : old;
-            if (c[0][i * ldc + j] != want) worst = larger(worst, fabs(c[0][i * ldc + j] - want) / (size + fabs(old)));
+            if (c[0][i * ldc + j] != want)
+                worst = larger(worst, fabs(c[0][i * ldc + j] - want) / (size + fabs(old)));
         }
     }
     ck_assert_double_le(worst, 2e-6);
@@ -159,7 +171,8 @@ static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, b
 
 START_TEST(bf16_products_of_all_forms)
 {
-    static const int64_t dims[][3] = {{1, 1, 1}, {3, 5, 7}, {40, 64, 1090}, {300, 20, 32}, {17, 4200, 12}, {129, 129, 65}};
+    static const int64_t dims[][3] = {{1, 1, 1},     {3, 5, 7},      {40, 64, 1090},
+                                      {300, 20, 32}, {17, 4200, 12}, {129, 129, 65}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
         for (int form = 0; form < 4; form++) {
             product p = {form & 1, form & 2, dims[i][0], dims[i][1], dims[i][2]};
@@ -170,8 +183,9 @@ START_TEST(bf16_products_of_all_forms)
 }
 END_TEST
 
-/* A sum is the same whatever else is summed beside it: rows and columns of a part of C, cut anywhere, are those of the whole,
- * with every set of features and for every beta, over more of k than is packed at a time. */
+/* A sum is the same whatever else is summed beside it: rows and columns of a part of C, cut
+ * anywhere, are those of the whole, with every set of features and for every beta, over more of k
+ * than is packed at a time. */
 START_TEST(bf16_sums_do_not_depend_on_their_place)
 {
     enum { M = 96, N = 64, K = 1090 };
@@ -192,7 +206,8 @@ START_TEST(bf16_sums_do_not_depend_on_their_place)
             memcpy(part, whole, sizeof part);
             sol_gemm_bf16(ctx, M, N, K, 1, &x, &y, betas[i], whole, N, scratch);
             sol_gemm_bf16(ctx, M - 13, N - 27, K, 1, &x, &y, betas[i], part, N, scratch);
-            for (int r = 0; r < M - 13; r++) ck_assert_mem_eq(part + r * N, whole + r * N, (N - 27) * sizeof *part);
+            for (int r = 0; r < M - 13; r++)
+                ck_assert_mem_eq(part + r * N, whole + r * N, (N - 27) * sizeof *part);
         }
         sol_free(scratch);
         sol_ctx_free(&ctx);
@@ -200,5 +215,6 @@ START_TEST(bf16_sums_do_not_depend_on_their_place)
 }
 END_TEST
 
-SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms); tcase_add_test(tc, bf16_products_of_all_forms);
+SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms);
+              tcase_add_test(tc, bf16_products_of_all_forms);
               tcase_add_test(tc, bf16_sums_do_not_depend_on_their_place))

@@ -48,7 +48,8 @@ START_TEST(draws_follow_the_distribution)
     draw(&c, logits, 5, share);
     ck_assert_double_eq_tol(share[1], 0.4 / 0.65, 0.012);
     ck_assert_double_eq_tol(share[3], 0.25 / 0.65, 0.012);
-    c = (sol_sampler_config){.temperature = 1, .top_p = 0, .repetition_penalty = 1}; /* the most likely always stays */
+    c = (sol_sampler_config){
+        .temperature = 1, .top_p = 0, .repetition_penalty = 1}; /* the most likely always stays */
     draw(&c, logits, 5, share);
     ck_assert(share[1] > 0.999);
 }
@@ -122,22 +123,24 @@ static void join(const char *bytes, size_t step, char *out)
     sol_utf8_joiner j = {0};
     size_t n = strlen(bytes);
     out[0] = 0;
-    for (size_t i = 0; i < n; i += step) sol_utf8_join(&j, bytes + i, n - i < step ? n - i : step, append, out);
+    for (size_t i = 0; i < n; i += step)
+        sol_utf8_join(&j, bytes + i, n - i < step ? n - i : step, append, out);
     sol_utf8_finish(&j, append, out);
 }
 
 START_TEST(characters_come_whole)
 {
-    static const char good[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z\xEF\xBF\xBF\xED\x9F\xBF\xF4\x8F\xBF\xBF";
+    static const char good[] =
+        "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z\xEF\xBF\xBF\xED\x9F\xBF\xF4\x8F\xBF\xBF";
     static const char *const bad[][2] = {
-        {"\xC3", "\xEF\xBF\xBD"},                      /* cut at the end */
-        {"\xC3(", "\xEF\xBF\xBD("},                    /* cut in the middle */
-        {"\x80x", "\xEF\xBF\xBDx"},                    /* no beginning */
-        {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},      /* overlong */
+        {"\xC3", "\xEF\xBF\xBD"},                 /* cut at the end */
+        {"\xC3(", "\xEF\xBF\xBD("},               /* cut in the middle */
+        {"\x80x", "\xEF\xBF\xBDx"},               /* no beginning */
+        {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"}, /* overlong */
         {"\xE0\x80\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
         {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"}, /* a surrogate */
         {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
-        {"\xE2\x82\xC3\xA9", "\xEF\xBF\xBD\xC3\xA9"},  /* a new one begins too early */
+        {"\xE2\x82\xC3\xA9", "\xEF\xBF\xBD\xC3\xA9"}, /* a new one begins too early */
     };
     char out[512], text[400];
     for (size_t step = 1; step < sizeof good; step++) {
@@ -170,9 +173,18 @@ typedef struct fixture {
 static fixture make_net(void)
 {
     fixture f;
-    sol_model_config c = {.vocab_size = 50, .hidden_size = 16, .intermediate_size = 24, .num_hidden_layers = 2,
-                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 8, .max_position_embeddings = 64,
-                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true, .bos_token_id = -1,
+    sol_model_config c = {.vocab_size = 50,
+                          .hidden_size = 16,
+                          .intermediate_size = 24,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 8,
+                          .max_position_embeddings = 64,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = -1,
                           .eos_token_id = -1};
     ck_ok(sol_ctx_create(&f.ctx, 2, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_create(&f.model, &c, SOL_F32, err));
@@ -198,8 +210,10 @@ START_TEST(generation_is_the_loop_by_hand)
 {
     fixture f = make_net();
     static const int32_t prompt[3] = {4, 17, 30};
-    sol_generate_opts o = {.max_tokens = 62, .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1.3f, .seed = 12},
-                           .repeat_window = 5};
+    sol_generate_opts o = {
+        .max_tokens = 62,
+        .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1.3f, .seed = 12},
+        .repeat_window = 5};
     sol_generate_result r, again;
     float logits[50];
     char scratch[50 * 8];
@@ -211,10 +225,12 @@ START_TEST(generation_is_the_loop_by_hand)
     ck_ok(sol_kv_create(&kv, f.net, 64, err));
     sol_rng rng = sol_rng_make(12, SOL_STREAM_SAMPLER);
     for (int i = 0; i < 64; i++) {
-        ck_ok(sol_net_forward(f.net, &(sol_row){.kv = kv, .token = ids[i], .want_logits = true}, 1, logits, err));
+        ck_ok(sol_net_forward(f.net, &(sol_row){.kv = kv, .token = ids[i], .want_logits = true}, 1,
+                              logits, err));
         if (i < 2) continue;
         int64_t window = i + 1 < 5 ? i + 1 : 5;
-        ids[i + 1] = sol_sample(&o.sampler, &rng, logits, 50, ids + i + 1 - window, window, scratch);
+        ids[i + 1] =
+            sol_sample(&o.sampler, &rng, logits, 50, ids + i + 1 - window, window, scratch);
         ck_assert_int_eq(ids[i + 1], r.ids[i - 2]);
     }
     ck_ok(sol_generate(f.net, prompt, 3, &o, &again, err));
@@ -261,7 +277,8 @@ START_TEST(what_cannot_be_generated)
     sol_generate_opts o = {.max_tokens = 4, .sampler = plain};
     sol_generate_result r;
     ck_fails(sol_generate(f.net, prompt, 0, &o, &r, err), SOL_ERR_USAGE, "prompt is empty");
-    ck_fails(sol_generate(f.net, prompt, 62, &o, &r, err), SOL_ERR_RANGE, "context overflow: a prompt of 62 tokens and 4 new");
+    ck_fails(sol_generate(f.net, prompt, 62, &o, &r, err), SOL_ERR_RANGE,
+             "context overflow: a prompt of 62 tokens and 4 new");
     ck_fails(sol_generate(f.net, prompt, 70, &o, &r, err), SOL_ERR_RANGE, "context overflow");
     prompt[1] = 50;
     ck_fails(sol_generate(f.net, prompt, 3, &o, &r, err), SOL_ERR_RANGE, "token 50");
@@ -275,6 +292,9 @@ START_TEST(what_cannot_be_generated)
 }
 END_TEST
 
-SOL_TEST_MAIN("generate", tcase_add_test(tc, draws_follow_the_distribution); tcase_add_test(tc, edges_of_sampling);
-              tcase_add_test(tc, top_k_keeps_the_largest_of_many); tcase_add_test(tc, characters_come_whole);
-              tcase_add_test(tc, generation_is_the_loop_by_hand); tcase_add_test(tc, what_cannot_be_generated))
+SOL_TEST_MAIN("generate", tcase_add_test(tc, draws_follow_the_distribution);
+              tcase_add_test(tc, edges_of_sampling);
+              tcase_add_test(tc, top_k_keeps_the_largest_of_many);
+              tcase_add_test(tc, characters_come_whole);
+              tcase_add_test(tc, generation_is_the_loop_by_hand);
+              tcase_add_test(tc, what_cannot_be_generated))

@@ -1,5 +1,5 @@
-/* GGUF: block types against llama.cpp's bytes, files against the .bin, export and import, the exact channel permutation of STQ1_0,
- * hostile files. */
+/* GGUF: block types against llama.cpp's bytes, files against the .bin, export and import, the exact
+ * channel permutation of STQ1_0, hostile files. */
 #include "suite.h"
 
 #include <jansson.h>
@@ -57,7 +57,8 @@ START_TEST(bytes_of_llama_cpp)
 }
 END_TEST
 
-/* The same of the package gguf, and of Q2_0 by its description (scripts/make_golden_transformers.py). */
+/* The same of the package gguf, and of Q2_0 by its description
+ * (scripts/make_golden_transformers.py). */
 START_TEST(bytes_of_package_gguf)
 {
     static const char *const names[] = {"tq1_0", "tq2_0", "q2_0"};
@@ -68,23 +69,28 @@ START_TEST(bytes_of_package_gguf)
         x[i] = ((float)((i * 2654435761u) >> 8) / 0x1p24f - 0.5f) * (float)(1 + i / 256);
     for (int k = 0; k < 3; k++) {
         const sol_ggml_type *t = sol_ggml_type_named(names[k]);
-        const char *want = json_string_value(json_object_get(json_object_get(j, names[k]), "bytes"));
+        const char *want =
+            json_string_value(json_object_get(json_object_get(j, names[k]), "bytes"));
         uint8_t bytes[1024];
         char hex[2049], hash[24];
         uint64_t h = 0xCBF29CE484222325u;
         sol_ggml_encode(t, x, 1024, bytes);
-        for (size_t i = 0; i < (size_t)(1024 / t->block) * t->bytes; i++) snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+        for (size_t i = 0; i < (size_t)(1024 / t->block) * t->bytes; i++)
+            snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
         ck_assert_str_eq(hex, want);
         sol_ggml_decode(t, bytes, 1024, values);
-        for (size_t i = 0; i < sizeof values; i++) h = (h ^ ((const uint8_t *)values)[i]) * 0x100000001B3u;
+        for (size_t i = 0; i < sizeof values; i++)
+            h = (h ^ ((const uint8_t *)values)[i]) * 0x100000001B3u;
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)h);
-        ck_assert_str_eq(hash, json_string_value(json_object_get(json_object_get(j, names[k]), "values")));
+        ck_assert_str_eq(
+            hash, json_string_value(json_object_get(json_object_get(j, names[k]), "values")));
     }
     json_decref(j);
 }
 END_TEST
 
-/* What each type decodes to, from its definition in words, for a block whose bytes are a fixed pattern. */
+/* What each type decodes to, from its definition in words, for a block whose bytes are a fixed
+ * pattern. */
 static void pattern(uint8_t *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) b[i] = (uint8_t)(i * 73 + 19);
@@ -97,9 +103,11 @@ START_TEST(blocks_decode)
     float out[256];
     pattern(b, sizeof b);
     for (int j = 0; j < 32; j++) {
-        int nibble = j < 16 ? b[2 + j] & 15 : b[2 + j - 16] >> 4, nibble1 = j < 16 ? b[4 + j] & 15 : b[4 + j - 16] >> 4;
+        int nibble = j < 16 ? b[2 + j] & 15 : b[2 + j - 16] >> 4,
+            nibble1 = j < 16 ? b[4 + j] & 15 : b[4 + j - 16] >> 4;
         int five = (j < 16 ? b[6 + j] & 15 : b[6 + j - 16] >> 4) + 16 * (b[2 + j / 8] >> j % 8 & 1);
-        int five1 = (j < 16 ? b[8 + j] & 15 : b[8 + j - 16] >> 4) + 16 * (b[4 + j / 8] >> j % 8 & 1);
+        int five1 =
+            (j < 16 ? b[8 + j] & 15 : b[8 + j - 16] >> 4) + 16 * (b[4 + j / 8] >> j % 8 & 1);
         sol_ggml_decode(sol_ggml_type_named("q4_0"), b, 32, out);
         ck_assert(out[j] == 0.5f * (float)(nibble - 8));
         sol_ggml_decode(sol_ggml_type_named("q4_1"), b, 32, out);
@@ -134,7 +142,8 @@ START_TEST(k_blocks_decode)
         const uint8_t *s = b + 4;
         int scale = g < 4 ? bits(s + g, 0, 6) : bits(s + g + 4, 0, 4) | bits(s + g - 4, 6, 2) << 4;
         int min = g < 4 ? bits(s + g + 4, 0, 6) : bits(s + g + 4, 4, 4) | bits(s + g, 6, 2) << 4;
-        int q4 = bits(b + 16 + g / 2 * 32 + l, 4 * (g & 1), 4), q5 = bits(b + 48 + g / 2 * 32 + l, 4 * (g & 1), 4) | bits(b + 16 + l, g, 1) << 4;
+        int q4 = bits(b + 16 + g / 2 * 32 + l, 4 * (g & 1), 4),
+            q5 = bits(b + 48 + g / 2 * 32 + l, 4 * (g & 1), 4) | bits(b + 16 + l, g, 1) << 4;
         ck_assert(out[i] == 0.5f * (float)scale * (float)q4 - (float)min);
         ck_assert(out5[i] == 0.5f * (float)scale * (float)q5 - (float)min);
     }
@@ -142,16 +151,18 @@ START_TEST(k_blocks_decode)
     sol_ggml_decode(sol_ggml_type_named("q6_k"), b, 256, out6);
     for (int i = 0; i < 256; i++) {
         int half = i / 128, part = i % 128 / 32, l = i % 32;
-        int low = bits(b + 64 * half + 32 * (part & 1) + l, part < 2 ? 0 : 4, 4), high = bits(b + 128 + 32 * half + l, 2 * part, 2);
+        int low = bits(b + 64 * half + 32 * (part & 1) + l, part < 2 ? 0 : 4, 4),
+            high = bits(b + 128 + 32 * half + l, 2 * part, 2);
         int scale = (int8_t)b[192 + i / 16];
         ck_assert(out6[i] == 0.25f * (float)scale * (float)((low | high << 4) - 32));
     }
 }
 END_TEST
 
-/* The block of llama.cpp's STQ1_0 from its definition in words: 32 bytes of 4-bit slots, 8 of signs, then the scale. Slot = 4 * zero lane
- * + (second non-zero lane differs in sign from the first) + 2 * (third does); sign = the first is negative. Lane p of group g is weight
- * g / 16 * 64 + g % 16 + 16 p. */
+/* The block of llama.cpp's STQ1_0 from its definition in words: 32 bytes of 4-bit slots, 8 of
+ * signs, then the scale. Slot = 4 * zero lane
+ * + (second non-zero lane differs in sign from the first) + 2 * (third does); sign = the first is
+ * negative. Lane p of group g is weight g / 16 * 64 + g % 16 + 16 p. */
 START_TEST(stq_block_as_published)
 {
     const sol_ggml_type *t = sol_ggml_type_named("stq1_0");
@@ -169,7 +180,8 @@ START_TEST(stq_block_as_published)
     }
     ck_assert_uint_eq(t->id, 43);
     ck_assert_ptr_eq(sol_ggml_type_of(43), t);
-    ck_assert_str_eq(sol_ggml_type_of(42)->name, "Q2_0"); /* STQ1_0 in its first files, which the room tells */
+    ck_assert_str_eq(sol_ggml_type_of(42)->name,
+                     "Q2_0"); /* STQ1_0 in its first files, which the room tells */
     ck_assert_ptr_null(sol_ggml_type_of(41));
     ck_assert_uint_eq(t->bytes, sizeof want);
     sol_ggml_encode(t, x, 256, has);
@@ -187,7 +199,9 @@ START_TEST(encoders_keep_what_they_can_hold)
     for (int g = 0; g < 64; g++) {
         int zero = (int)sol_rng_below(&rng, 4);
         for (int p = 0; p < 4; p++)
-            x[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = p == zero ? 0 : sol_rng_below(&rng, 2) ? 0.375f : -0.375f;
+            x[sol_block_column(SOL_LAYOUT_STRIDE16, g, p)] = p == zero                ? 0
+                                                             : sol_rng_below(&rng, 2) ? 0.375f
+                                                                                      : -0.375f;
     }
     static const char *const names[] = {"stq1_0", "tq1_0", "tq2_0", "f16", "bf16", "f32", "q2_0"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
@@ -240,7 +254,13 @@ enum { VOCAB = 3 + 256 + 2 };
 static void make_tokenizer(sol_tokenizer **t)
 {
     static char text[256][8];
-    static sol_span tokens[VOCAB] = {{"<unk>", 5}, {"<s>", 3}, {"</s>", 4}, [259] = {"\xe2\x96\x81""ab", 5}, [260] = {"ab", 2}};
+    static sol_span tokens[VOCAB] = {{"<unk>", 5},
+                                     {"<s>", 3},
+                                     {"</s>", 4},
+                                     [259] = {"\xe2\x96\x81"
+                                              "ab",
+                                              5},
+                                     [260] = {"ab", 2}};
     static float scores[VOCAB] = {[259] = -2, [260] = -1};
     static int32_t types[VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
     for (int i = 0; i < 256; i++) {
@@ -248,8 +268,16 @@ static void make_tokenizer(sol_tokenizer **t)
         tokens[3 + i] = (sol_span){text[i], 6};
         types[3 + i] = 6;
     }
-    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = VOCAB, .scores = scores, .types = types, .bos = 1,
-                              .eos = 2, .add_bos = 1, .add_eos = 0, .add_space_prefix = 1};
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = VOCAB,
+                              .scores = scores,
+                              .types = types,
+                              .bos = 1,
+                              .eos = 2,
+                              .add_bos = 1,
+                              .add_eos = 0,
+                              .add_space_prefix = 1};
     ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
 }
 
@@ -259,27 +287,44 @@ static void fill_vectors(sol_model *m)
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         float *x = sol_model_f32(m, p), least = p->kind == SOL_PARAM_NORM ? 0.5f : -0.5f;
-        for (int64_t k = 0; k < p->cols && sol_param_is_vector(p); k++) x[k] = least + (float)(k % 37) / 37;
+        for (int64_t k = 0; k < p->cols && sol_param_is_vector(p); k++)
+            x[k] = least + (float)(k % 37) / 37;
     }
 }
 
-static void write_model_of(sol_family family, bool tied, sol_block_layout layout, sol_granularity granularity,
-                           int group)
+static void write_model_of(sol_family family, bool tied, sol_block_layout layout,
+                           sol_granularity granularity, int group)
 {
     sol_model_file c = {0};
     sol_model_config config = {
-        .vocab_size = VOCAB, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2, .num_attention_heads = 4,
-        .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 5e5,
-        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = 2, .rope_factor = tied ? 32 : 8,
-        .rope_low_freq_factor = tied ? 1 : 1.5, .rope_high_freq_factor = tied ? 4 : 6, .rope_original_max_position = tied ? 8192 : 64,
+        .vocab_size = VOCAB,
+        .hidden_size = 256,
+        .intermediate_size = 512,
+        .num_hidden_layers = 2,
+        .num_attention_heads = 4,
+        .num_key_value_heads = 2,
+        .head_dim = 64,
+        .max_position_embeddings = 64,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 5e5,
+        .tie_word_embeddings = tied,
+        .bos_token_id = 1,
+        .eos_token_id = 2,
+        .rope_factor = tied ? 32 : 8,
+        .rope_low_freq_factor = tied ? 1 : 1.5,
+        .rope_high_freq_factor = tied ? 4 : 6,
+        .rope_original_max_position = tied ? 8192 : 64,
     };
     sol_family_apply(&sol_families[family], &config);
     if (!(sol_families[family].has & SOL_FAMILY_ROPE_TABLE)) sol_rope_set_linear(&config, 4);
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);
     fill_vectors(c.model);
-    c.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = granularity, .group_size = group,
-                               .layout = layout, .scale_dtype = SOL_F16};
+    c.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                               .granularity = granularity,
+                               .group_size = group,
+                               .layout = layout,
+                               .scale_dtype = SOL_F16};
     make_tokenizer(&c.tokenizer);
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     sol_model_file_free(&c);
@@ -300,7 +345,8 @@ static void logits_of(const char *path, float *logits)
     sol_row rows[LENGTH];
     ck_ok(sol_net_open(&net, ctx, path, NULL, err));
     ck_ok(sol_kv_create(&kv, net, LENGTH, err));
-    for (int i = 0; i < LENGTH; i++) rows[i] = (sol_row){.kv = kv, .token = i == 0 ? 1 : (i * 37) % VOCAB, .want_logits = true};
+    for (int i = 0; i < LENGTH; i++)
+        rows[i] = (sol_row){.kv = kv, .token = i == 0 ? 1 : (i * 37) % VOCAB, .want_logits = true};
     ck_ok(sol_net_forward(net, rows, LENGTH, logits, err));
     sol_kv_free(&kv);
     sol_net_free(&net);
@@ -308,7 +354,11 @@ static void logits_of(const char *path, float *logits)
 
 static void export(const char *type, const char *embed, bool stq_first_id)
 {
-    sol_gguf_options o = {.type = type, .embed_type = embed, .stq_first_id = stq_first_id, .name = "test", .version = "1"};
+    sol_gguf_options o = {.type = type,
+                          .embed_type = embed,
+                          .stq_first_id = stq_first_id,
+                          .name = "test",
+                          .version = "1"};
     sol_gguf_result r;
     uint64_t bytes;
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
@@ -323,7 +373,8 @@ static void import(void)
     ck_ok(sol_import(file, back, &o, &r, err));
 }
 
-/* Every type that holds the model exactly gives the network of Q(W) back; STQ1_0 of a contiguous one after moving channels. */
+/* Every type that holds the model exactly gives the network of Q(W) back; STQ1_0 of a contiguous
+ * one after moving channels. */
 START_TEST(exact_exports)
 {
     static const struct {
@@ -347,13 +398,15 @@ START_TEST(exact_exports)
     };
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        write_model_of(cases[k].family, cases[k].tied, cases[k].layout, cases[k].granularity, cases[k].group);
+        write_model_of(cases[k].family, cases[k].tied, cases[k].layout, cases[k].granularity,
+                       cases[k].group);
         logits_of(model, want);
         export(cases[k].type, "f32", cases[k].first_id);
         import();
         logits_of(back, has);
         double worst = 0;
-        for (int i = 0; i < LENGTH * VOCAB; i++) worst = fmax(worst, fabs((double)has[i] - want[i]));
+        for (int i = 0; i < LENGTH * VOCAB; i++)
+            worst = fmax(worst, fabs((double)has[i] - want[i]));
         ck_assert_msg(worst < 1e-5, "%s, case %zu: logits differ by %g", cases[k].type, k, worst);
     }
 }
@@ -372,14 +425,16 @@ START_TEST(learned_parameters_stay_behind)
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     logits_of(model, want);
     for (int latent = 0; latent < 2; latent++) {
-        sol_gguf_options o = {.type = "f32", .embed_type = "f32", .latent = latent, .name = "test", .version = "1"};
+        sol_gguf_options o = {
+            .type = "f32", .embed_type = "f32", .latent = latent, .name = "test", .version = "1"};
         sol_gguf_result r;
         ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
         ck_assert_uint_eq(r.bytes, r.predicted);
         import();
         logits_of(back, has);
         double worst = 0;
-        for (int i = 0; i < LENGTH * VOCAB; i++) worst = fmax(worst, fabs((double)has[i] - want[i]));
+        for (int i = 0; i < LENGTH * VOCAB; i++)
+            worst = fmax(worst, fabs((double)has[i] - want[i]));
         ck_assert_msg(latent ? worst > 1e-3 : worst < 1e-5, "logits differ by %g", worst);
     }
     sol_model_file_free(&c);
@@ -396,7 +451,8 @@ START_TEST(eos_lists_come_back)
         ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
         c.model->config.eos_token_id = first;
         c.model->config.n_more_eos = 0;
-        for (int k = 0; k < 3; k++) ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
+        for (int k = 0; k < 3; k++)
+            ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
         ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
         export("f16", "f32", false);
         import();
@@ -408,8 +464,10 @@ START_TEST(eos_lists_come_back)
         int64_t v;
         ck_ok(sol_gguf_open(&g, file, err));
         ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eos_token_id"), &v) && v == 2);
-        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eot_token_id"), &v) && v == (first == 2 ? 259 : 260));
-        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eom_token_id"), &v) && v == (first == 2 ? 7 : 259));
+        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eot_token_id"), &v) &&
+                  v == (first == 2 ? 259 : 260));
+        ck_assert(sol_gguf_integer(sol_gguf_find(&g, "tokenizer.ggml.eom_token_id"), &v) &&
+                  v == (first == 2 ? 7 : 259));
         sol_gguf_close(&g);
         sol_model_file_free(&c);
     }
@@ -446,9 +504,11 @@ static uint64_t exported_bytes(const char *type)
 /* Bits a weight as the formats promise, beside what every type has: header, embedding, norms. */
 START_TEST(sizes_are_as_predicted)
 {
-    static const struct { const char *type; double bits; } cases[] = {
-        {"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q2_0", 2.25},
-        {"q8_0", 8.5}, {"f16", 16}, {"bf16", 16}};
+    static const struct {
+        const char *type;
+        double bits;
+    } cases[] = {{"stq1_0", 1.3125}, {"tq1_0", 1.6875}, {"tq2_0", 2.0625}, {"q2_0", 2.25},
+                 {"q8_0", 8.5},      {"f16", 16},       {"bf16", 16}};
     sol_model_file c;
     double linear = 0;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
@@ -459,7 +519,8 @@ START_TEST(sizes_are_as_predicted)
     double rest = (double)exported_bytes("f32") - 4 * linear;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         double want = rest + linear * cases[k].bits / 8, is = (double)exported_bytes(cases[k].type);
-        ck_assert_msg(fabs(is - want) < 0.01 * want, "%s: %.0f bytes, predicted %.0f", cases[k].type, is, want);
+        ck_assert_msg(fabs(is - want) < 0.01 * want, "%s: %.0f bytes, predicted %.0f",
+                      cases[k].type, is, want);
     }
 }
 END_TEST
@@ -470,7 +531,8 @@ static int64_t moved(int64_t channel)
     return channel / 64 * 64 + channel % 64 / 4 + channel % 4 * 16;
 }
 
-/* The row of the file that row r of the model became: rows of q and k in pairs (i, i + 32) of a head of 64, the others with their channels. */
+/* The row of the file that row r of the model became: rows of q and k in pairs (i, i + 32) of a
+ * head of 64, the others with their channels. */
 static int64_t row_in_file(sol_role which, int64_t r)
 {
     if (which == SOL_ROLE_Q || which == SOL_ROLE_K) return r / 64 * 64 + r % 32 * 2 + r % 64 / 32;
@@ -479,9 +541,13 @@ static int64_t row_in_file(sol_role which, int64_t r)
 
 START_TEST(stq_blocks_are_the_trained_ones)
 {
-    static const struct { sol_role which; const char *name; } linears[] = {
-        {SOL_ROLE_Q, "attn_q"}, {SOL_ROLE_K, "attn_k"}, {SOL_ROLE_V, "attn_v"}, {SOL_ROLE_O, "attn_output"},
-        {SOL_ROLE_GATE, "ffn_gate"}, {SOL_ROLE_UP, "ffn_up"}, {SOL_ROLE_DOWN, "ffn_down"}};
+    static const struct {
+        sol_role which;
+        const char *name;
+    } linears[] = {{SOL_ROLE_Q, "attn_q"},      {SOL_ROLE_K, "attn_k"},
+                   {SOL_ROLE_V, "attn_v"},      {SOL_ROLE_O, "attn_output"},
+                   {SOL_ROLE_GATE, "ffn_gate"}, {SOL_ROLE_UP, "ffn_up"},
+                   {SOL_ROLE_DOWN, "ffn_down"}};
     sol_gguf g;
     sol_model_file c;
     float *q, out[512];
@@ -497,11 +563,14 @@ START_TEST(stq_blocks_are_the_trained_ones)
             snprintf(name, sizeof name, "blk.%d.%s.weight", k / 7, linears[k % 7].name);
             const sol_gguf_tensor *t = sol_gguf_tensor_named(&g, name);
             ck_assert_str_eq(t->type->name, "STQ1_0");
-            /* Its number stands in the header behind name, number of dimensions and two dimensions. */
+            /* Its number stands in the header behind name, number of dimensions and two dimensions.
+             */
             ck_assert_int_eq(*(const uint8_t *)(t->name.at + t->name.n + 20), id);
-            sol_quant_effective(ctx, &c.quant, sol_model_f32(c.model, p), p->rows, p->cols, (sol_residual_mix){1, 0}, q);
+            sol_quant_effective(ctx, &c.quant, sol_model_f32(c.model, p), p->rows, p->cols,
+                                (sol_residual_mix){1, 0}, q);
             for (int64_t r = 0; r < p->rows; r++) {
-                uint64_t row = (uint64_t)(row_in_file(linears[k % 7].which, r) * p->cols / 256 * 42);
+                uint64_t row =
+                    (uint64_t)(row_in_file(linears[k % 7].which, r) * p->cols / 256 * 42);
                 sol_ggml_decode(t->type, g.map.data + t->offset + row, p->cols, out);
                 int64_t wrong = 0; /* one assertion a row: Check writes to a file at each */
                 for (int64_t i = 0; i < p->cols; i++) wrong += out[moved(i)] != q[r * p->cols + i];
@@ -528,9 +597,12 @@ START_TEST(metadata_and_tokenizer)
     ck_assert(sol_gguf_integer(sol_gguf_find(&g, "llama.block_count"), &v) && v == 2);
     ck_assert(sol_gguf_integer(sol_gguf_find(&g, "general.file_type"), &v) && v == 7);
     ck_assert(sol_gguf_real(sol_gguf_find(&g, "llama.rope.freq_base"), &real) && real == 5e5);
-    ck_assert(sol_gguf_text(sol_gguf_find(&g, "solera.quant.method"), &s) && s.n == 6 && memcmp(s.at, "sherry", 6) == 0);
-    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.quantized_by"), &s) && s.n == 8 && memcmp(s.at, "solera 1", 8) == 0);
-    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.description"), &s) && memmem(s.at, s.n, "per_channel scales, blocks contiguous", 37));
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "solera.quant.method"), &s) && s.n == 6 &&
+              memcmp(s.at, "sherry", 6) == 0);
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.quantized_by"), &s) && s.n == 8 &&
+              memcmp(s.at, "solera 1", 8) == 0);
+    ck_assert(sol_gguf_text(sol_gguf_find(&g, "general.description"), &s) &&
+              memmem(s.at, s.n, "per_channel scales, blocks contiguous", 37));
     ck_assert_ptr_null(sol_gguf_tensor_named(&g, "output.weight"));
     ck_assert_ptr_nonnull(sol_gguf_tensor_named(&g, "rope_freqs.weight"));
     ck_assert_str_eq(sol_gguf_tensor_named(&g, "token_embd.weight")->type->name, "Q8_0");
@@ -546,7 +618,8 @@ START_TEST(metadata_and_tokenizer)
 }
 END_TEST
 
-static sol_status try_export(const char *type, const char *embed, bool requantize, sol_gguf_result *r, sol_err *err)
+static sol_status try_export(const char *type, const char *embed, bool requantize,
+                             sol_gguf_result *r, sol_err *err)
 {
     sol_gguf_options o = {.type = type, .embed_type = embed, .requantize = requantize};
     return sol_export_gguf(ctx, model, file, &o, r, err);
@@ -557,21 +630,28 @@ START_TEST(refused_exports)
     sol_gguf_result r;
     sol_model_file c;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_GROUP, 32);
-    ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights, this model one for 32: train with");
-    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 256 weights");
-    ck_fails(try_export("q2_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "one scale for 64 weights, this model one for 32");
+    ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
+             "one scale for 256 weights, this model one for 32: train with");
+    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
+             "one scale for 256 weights");
+    ck_fails(try_export("q2_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
+             "one scale for 64 weights, this model one for 32");
     ck_fails(try_export("q4_0", NULL, false, &r, err), SOL_ERR_USAGE, "stq1_0, q2_0, tq1_0");
-    ck_fails(try_export("f16", "tq1_0", false, &r, err), SOL_ERR_USAGE, "embedding and head are written as");
+    ck_fails(try_export("f16", "tq1_0", false, &r, err), SOL_ERR_USAGE,
+             "embedding and head are written as");
     ck_assert(!sol_file_exists(file));
     ck_ok(try_export("stq1_0", NULL, true, &r, err));
     ck_assert(r.nmse > 1e-4 && r.nmse < 0.2);
     ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
     c.quant.method = NULL;
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
-    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "was trained in full precision");
+    ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
+             "was trained in full precision");
     ck_ok(try_export("bf16", NULL, false, &r, err));
     ck_assert(!r.dequantized);
-    c.quant = (sol_quant_spec){.method = sol_quantizer_find("absmean"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    c.quant = (sol_quant_spec){.method = sol_quantizer_find("absmean"),
+                               .granularity = SOL_PER_CHANNEL,
+                               .scale_dtype = SOL_F16};
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "are not 3:4 sparse");
     ck_ok(try_export("tq2_0", NULL, false, &r, err));
@@ -604,7 +684,8 @@ START_TEST(damaged_files)
     for (size_t cut = 0; cut < n; cut += n / 61) {
         sol_gguf g = {.in.fd = -1};
         sol_err e = {0};
-        if (cut < n - n / 61) ck_assert_int_ne(sol_gguf_parse(&g, (const uint8_t *)bytes, cut, &e), SOL_OK);
+        if (cut < n - n / 61)
+            ck_assert_int_ne(sol_gguf_parse(&g, (const uint8_t *)bytes, cut, &e), SOL_OK);
         sol_gguf_close(&g);
     }
     for (int round = 0; round < (SOL_TEST_SLOW ? 300 : 3000); round++) {
@@ -624,7 +705,8 @@ START_TEST(damaged_files)
 END_TEST
 
 /* magic, version, tensors, values, then what a case puts there. */
-static sol_status parse(const char *tail, size_t n, uint32_t version, uint64_t tensors, uint64_t values, sol_err *err)
+static sol_status parse(const char *tail, size_t n, uint32_t version, uint64_t tensors,
+                        uint64_t values, sol_err *err)
 {
     char bytes[512] = "GGUF";
     sol_gguf g = {.in.fd = -1};
@@ -648,38 +730,112 @@ START_TEST(bad_headers)
     ck_fails(parse("", 0, 0, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 0");
     ck_fails(parse("", 0, 0x03000000, 0, 0, err), SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file");
     ck_fails(parse("", 0, 0x02000000, 0, 0, err), SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file");
-    ck_fails(parse("", 0, 3, 1ull << 60, 0, err), SOL_ERR_FORMAT, "tensors, more than it has room for");
-    ck_fails(parse("", 0, 3, 0, 1ull << 60, err), SOL_ERR_FORMAT, "metadata values, more than it has room for");
-    ck_fails(parse(BYTES(KEY("a") "\x0d\0\0\0" "\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "a: has type 13");
-    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" "\x09\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err));
-    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0" "\x01\0\0\0\0\0\0\0" KEY("s") "\x00\0\0\0" "\x02\0\0\0\0\0\0\0" "xy"), 3, 0, 1, err));
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0" "\x01\0\0\0\0\0\0\0" KEY("s")), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\xff\xff\xff\xff\xff\xff\xff\x7f") "\x09\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")),
-                   3, 0, 1, err), SOL_ERR_FORMAT, "a: arrays lie more than 8 deep");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x0d\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 0, 1, err), SOL_ERR_FORMAT, "a: has type 13");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" "\x06\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x08\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\xff"), 3, 0, 1, err), SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x00\0\0\0" "x" KEY("a") "\x00\0\0\0" "y"), 3, 0, 2, err), SOL_ERR_FORMAT, "a: is there twice");
-    ck_fails(parse(BYTES(KEY("t") "\x00\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "tensor t: has 0 dimensions");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\x63\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_UNSUPPORTED, "has type 99");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x21\0\0\0\0\0\0\0" "\x08\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "no multiple of 32");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0" "\x01\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err), SOL_ERR_FORMAT, "lie outside the file");
-    ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0" "\xff\xff\xff\xff\xff\xff\xff\x7f" "\x04\0\0\0\0\0\0\0" "\0\0\0\0" "\0\0\0\0\0\0\0\0"), 3, 1, 0, err),
+    ck_fails(parse("", 0, 3, 1ull << 60, 0, err), SOL_ERR_FORMAT,
+             "tensors, more than it has room for");
+    ck_fails(parse("", 0, 3, 0, 1ull << 60, err), SOL_ERR_FORMAT,
+             "metadata values, more than it has room for");
+    ck_fails(parse(BYTES(KEY("a") "\x0d\0\0\0"
+                                  "\0\0\0\0"),
+                   3, 0, 1, err),
+             SOL_ERR_FORMAT, "a: has type 13");
+    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0"
+                               "\x09\0\0\0"
+                               "\0\0\0\0\0\0\0\0"),
+                3, 0, 1, err));
+    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0"
+                                                                       "\x01\0\0\0\0\0\0\0" KEY(
+                                                                           "s") "\x00\0\0\0"
+                                                                                "\x02\0\0\0\0\0\0\0"
+                                                                                "xy"),
+                3, 0, 1, err));
+    ck_fails(
+        parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0"
+                                                                     "\x01\0\0\0\0\0\0\0" KEY("s")),
+              3, 0, 1, err),
+        SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(
+        parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\xff\xff\xff\xff\xff\xff\xff\x7f") "\x09\0\0\0"), 3,
+              0, 1, err),
+        SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
+                             NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
+                                 NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
+                                     NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")),
+                   3, 0, 1, err),
+             SOL_ERR_FORMAT, "a: arrays lie more than 8 deep");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0"
+                                  "\x0d\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 0, 1, err),
+             SOL_ERR_FORMAT, "a: has type 13");
+    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0"
+                                  "\x06\0\0\0"
+                                  "\xff\xff\xff\xff\xff\xff\xff\x7f"),
+                   3, 0, 1, err),
+             SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x08\0\0\0"
+                                  "\xff\xff\xff\xff\xff\xff\xff\xff"),
+                   3, 0, 1, err),
+             SOL_ERR_FORMAT, "beyond the end");
+    ck_fails(parse(BYTES(KEY("a") "\x00\0\0\0"
+                                  "x" KEY("a") "\x00\0\0\0"
+                                               "y"),
+                   3, 0, 2, err),
+             SOL_ERR_FORMAT, "a: is there twice");
+    ck_fails(parse(BYTES(KEY("t") "\x00\0\0\0"
+                                  "\0\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 1, 0, err),
+             SOL_ERR_FORMAT, "tensor t: has 0 dimensions");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
+                                  "\x01\0\0\0\0\0\0\0"
+                                  "\x63\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 1, 0, err),
+             SOL_ERR_UNSUPPORTED, "has type 99");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
+                                  "\x21\0\0\0\0\0\0\0"
+                                  "\x08\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 1, 0, err),
+             SOL_ERR_FORMAT, "no multiple of 32");
+    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
+                                  "\x01\0\0\0\0\0\0\0"
+                                  "\0\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 1, 0, err),
+             SOL_ERR_FORMAT, "lie outside the file");
+    ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0"
+                                  "\xff\xff\xff\xff\xff\xff\xff\x7f"
+                                  "\x04\0\0\0\0\0\0\0"
+                                  "\0\0\0\0"
+                                  "\0\0\0\0\0\0\0\0"),
+                   3, 1, 0, err),
              SOL_ERR_FORMAT, "dimension 1 is not a size");
     /* Type 42: 144 bytes for 512 weights as Q2_0, 84 as STQ1_0, 136 in a fork. */
-#define OF_42 KEY("t") "\x01\0\0\0" "\x00\x02\0\0\0\0\0\0" "\x2a\0\0\0" "\0\0\0\0\0\0\0\0" "1234567"
+#define OF_42 \
+    KEY("t") \
+    "\x01\0\0\0" \
+    "\x00\x02\0\0\0\0\0\0" \
+    "\x2a\0\0\0" \
+    "\0\0\0\0\0\0\0\0" \
+    "1234567"
 #define SEVENTEEN "12345678901234567"
 #define SIXTY_EIGHT SEVENTEEN SEVENTEEN SEVENTEEN SEVENTEEN
     ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT "12345678"), 3, 1, 0, err));
     ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT "1234567890123456"), 3, 1, 0, err));
-    ck_fails(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT), 3, 1, 0, err), SOL_ERR_UNSUPPORTED, "stands for another type here");
+    ck_fails(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT), 3, 1, 0, err), SOL_ERR_UNSUPPORTED,
+             "stands for another type here");
 }
 END_TEST
 
-SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, bytes_of_llama_cpp); tcase_add_test(tc, bytes_of_package_gguf);
+SOL_TEST_MAIN("gguf", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, bytes_of_llama_cpp); tcase_add_test(tc, bytes_of_package_gguf);
               tcase_add_test(tc, blocks_decode); tcase_add_test(tc, k_blocks_decode);
-              tcase_add_test(tc, encoders_keep_what_they_can_hold); tcase_add_test(tc, same_as_llama2c);
-              tcase_add_test(tc, stq_block_as_published); tcase_add_test(tc, exact_exports); tcase_add_test(tc, learned_parameters_stay_behind); tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted); tcase_add_test(tc, stq_blocks_are_the_trained_ones);
-              tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports); tcase_add_test(tc, damaged_files);
-              tcase_add_test(tc, bad_headers))
+              tcase_add_test(tc, encoders_keep_what_they_can_hold);
+              tcase_add_test(tc, same_as_llama2c); tcase_add_test(tc, stq_block_as_published);
+              tcase_add_test(tc, exact_exports); tcase_add_test(tc, learned_parameters_stay_behind);
+              tcase_add_test(tc, eos_lists_come_back); tcase_add_test(tc, sizes_are_as_predicted);
+              tcase_add_test(tc, stq_blocks_are_the_trained_ones);
+              tcase_add_test(tc, metadata_and_tokenizer); tcase_add_test(tc, refused_exports);
+              tcase_add_test(tc, damaged_files); tcase_add_test(tc, bad_headers))

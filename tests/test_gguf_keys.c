@@ -1,5 +1,6 @@
-/* GGUF metadata: keys that change the model or the tokenizer are refused by name unless they say what is computed anyway, others are ignored;
- * a model in several files; what stands for keys that are not there. */
+/* GGUF metadata: keys that change the model or the tokenizer are refused by name unless they say
+ * what is computed anyway, others are ignored; a model in several files; what stands for keys that
+ * are not there. */
 #include "suite.h"
 
 #include <string.h>
@@ -16,7 +17,13 @@ static size_t n_bytes;
 static void make_tokenizer(sol_tokenizer **t)
 {
     static char text[256][8];
-    static sol_span tokens[VOCAB] = {{"<unk>", 5}, {"<s>", 3}, {"</s>", 4}, [259] = {"\xe2\x96\x81""ab", 5}, [260] = {"ab", 2}};
+    static sol_span tokens[VOCAB] = {{"<unk>", 5},
+                                     {"<s>", 3},
+                                     {"</s>", 4},
+                                     [259] = {"\xe2\x96\x81"
+                                              "ab",
+                                              5},
+                                     [260] = {"ab", 2}};
     static float scores[VOCAB] = {[259] = -2, [260] = -1};
     static int32_t types[VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
     for (int i = 0; i < 256; i++) {
@@ -24,8 +31,16 @@ static void make_tokenizer(sol_tokenizer **t)
         tokens[3 + i] = (sol_span){text[i], 6};
         types[3 + i] = 6;
     }
-    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = VOCAB, .scores = scores, .types = types, .bos = 1,
-                              .eos = 2, .add_bos = 1, .add_eos = 0, .add_space_prefix = 1};
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = VOCAB,
+                              .scores = scores,
+                              .types = types,
+                              .bos = 1,
+                              .eos = 2,
+                              .add_bos = 1,
+                              .add_eos = 0,
+                              .add_space_prefix = 1};
     ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
 }
 
@@ -33,9 +48,19 @@ static void setup(void)
 {
     sol_model_file c = {0};
     sol_model_config config = {
-        .vocab_size = VOCAB, .hidden_size = 32, .intermediate_size = 64, .num_hidden_layers = 2, .num_attention_heads = 2,
-        .num_key_value_heads = 1, .head_dim = 16, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2,
+        .vocab_size = VOCAB,
+        .hidden_size = 32,
+        .intermediate_size = 64,
+        .num_hidden_layers = 2,
+        .num_attention_heads = 2,
+        .num_key_value_heads = 1,
+        .head_dim = 16,
+        .max_position_embeddings = 64,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 1e4,
+        .tie_word_embeddings = true,
+        .bos_token_id = 1,
+        .eos_token_id = 2,
     };
     sol_gguf_options o = {.type = "f32", .embed_type = "f32", .name = "test", .version = "1"};
     sol_gguf_result r;
@@ -148,7 +173,8 @@ START_TEST(rope_scaling)
         write_with_text("llama.rope.scaling.type", types[i]);
         ck_fails(import(err), SOL_ERR_UNSUPPORTED, "llama.rope.scaling.type = '");
     }
-    for (int i = 0; i < 2; i++) { /* without a type, llama.cpp scales by the factor, 0 and 1 not at all */
+    for (int i = 0; i < 2;
+         i++) { /* without a type, llama.cpp scales by the factor, 0 and 1 not at all */
         write_with_real(factors[i], 4);
         ck_fails(import(err), SOL_ERR_UNSUPPORTED, factors[i]);
         write_with_real(factors[i], 1);
@@ -202,13 +228,27 @@ END_TEST
 
 START_TEST(refused_by_name)
 {
-    static const struct { const char *key; float value; } reals[] = {
-        {"llama.logit_scale", 0.25f}, {"llama.residual_scale", 0.22f}, {"llama.embedding_scale", 12}, {"llama.attention.scale", 0.125f},
-        {"llama.attention.clamp_kqv", 8}, {"llama.attention.max_alibi_bias", 8}, {"llama.attn_logit_softcapping", 50},
-        {"llama.final_logit_softcapping", 30}, {"llama.rope.scaling.yarn_ext_factor", 1}, {"llama.rope.scaling.alpha", 1000}};
-    static const struct { const char *key; uint32_t value; } counts[] = {
-        {"llama.expert_count", 8}, {"llama.not_known_yet", 3}, {"prism.hadamard.block_size", 1024},
-        {"prism.hadamard.version", 0}, {"quant.rotation.block", 64}};
+    static const struct {
+        const char *key;
+        float value;
+    } reals[] = {{"llama.logit_scale", 0.25f},
+                 {"llama.residual_scale", 0.22f},
+                 {"llama.embedding_scale", 12},
+                 {"llama.attention.scale", 0.125f},
+                 {"llama.attention.clamp_kqv", 8},
+                 {"llama.attention.max_alibi_bias", 8},
+                 {"llama.attn_logit_softcapping", 50},
+                 {"llama.final_logit_softcapping", 30},
+                 {"llama.rope.scaling.yarn_ext_factor", 1},
+                 {"llama.rope.scaling.alpha", 1000}};
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } counts[] = {{"llama.expert_count", 8},
+                  {"llama.not_known_yet", 3},
+                  {"prism.hadamard.block_size", 1024},
+                  {"prism.hadamard.version", 0},
+                  {"quant.rotation.block", 64}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         write_with_real(reals[i].key, reals[i].value);
         ck_fails(import(err), SOL_ERR_UNSUPPORTED, reals[i].key);
@@ -255,13 +295,29 @@ END_TEST
 
 START_TEST(accepted)
 {
-    static const struct { const char *key; float value; } reals[] = {
-        {"llama.logit_scale", 1}, {"llama.logit_scale", 0}, {"llama.residual_scale", 1}, {"llama.attention.scale", 0.25f},
-        {"llama.attention.layer_norm_epsilon", 1e-6f}, {"llama.attention.clamp_kqv", 0}, {"granite.logit_scale", 3}};
-    static const struct { const char *key; uint32_t value; } counts[] = {
-        {"llama.expert_count", 0}, {"llama.expert_used_count", 0}, {"llama.attention.sliding_window", 64}, {"llama.attention.sliding_window", 0},
-        {"llama.rope.scaling.original_context_length", 32}, {"llama.pooling_type", 3}, {"tokenizer.ggml.padding_token_id", 0},
-        {"tokenizer.ggml.eot_token_id", 2}, {"general.count_of_something", 7}, {"imatrix.chunks", 100}};
+    static const struct {
+        const char *key;
+        float value;
+    } reals[] = {{"llama.logit_scale", 1},
+                 {"llama.logit_scale", 0},
+                 {"llama.residual_scale", 1},
+                 {"llama.attention.scale", 0.25f},
+                 {"llama.attention.layer_norm_epsilon", 1e-6f},
+                 {"llama.attention.clamp_kqv", 0},
+                 {"granite.logit_scale", 3}};
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } counts[] = {{"llama.expert_count", 0},
+                  {"llama.expert_used_count", 0},
+                  {"llama.attention.sliding_window", 64},
+                  {"llama.attention.sliding_window", 0},
+                  {"llama.rope.scaling.original_context_length", 32},
+                  {"llama.pooling_type", 3},
+                  {"tokenizer.ggml.padding_token_id", 0},
+                  {"tokenizer.ggml.eot_token_id", 2},
+                  {"general.count_of_something", 7},
+                  {"imatrix.chunks", 100}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         write_with_real(reals[i].key, reals[i].value);
         ck_ok(import(err));
@@ -401,11 +457,14 @@ START_TEST(split_model)
     sol_free(joined);
     ck_ok(sol_file_read(first, &joined, &n_joined, err));
     ck_ok(sol_file_write(other, joined, n_joined, err));
-    ck_fails(sol_import(other, back, &o, &r, err), SOL_ERR_FORMAT, "the parts must be named NAME-00001-of-00002.gguf");
+    ck_fails(sol_import(other, back, &o, &r, err), SOL_ERR_FORMAT,
+             "the parts must be named NAME-00001-of-00002.gguf");
     ck_ok(sol_file_write(second, joined, n_joined, err));
-    ck_fails(sol_import(first, back, &o, &r, err), SOL_ERR_FORMAT, "does not say that it is part 2 of 2");
+    ck_fails(sol_import(first, back, &o, &r, err), SOL_ERR_FORMAT,
+             "does not say that it is part 2 of 2");
     write_part(2, 6, 20, 20);
-    ck_fails(sol_import(first, back, &o, &r, err), SOL_ERR_FORMAT, "not as many as split.tensors.count says");
+    ck_fails(sol_import(first, back, &o, &r, err), SOL_ERR_FORMAT,
+             "not as many as split.tensors.count says");
     write_part(2, 6, 19, 20);
     ck_fails(sol_import(first, back, &o, &r, err), SOL_ERR_FORMAT, "is there twice");
     sol_free(joined);
@@ -413,6 +472,9 @@ START_TEST(split_model)
 }
 END_TEST
 
-SOL_TEST_MAIN("gguf_keys", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, rope_scaling);
-              tcase_add_test(tc, rope_scaling_by_type); tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted); tcase_add_test(tc, window_means_mistral);
-              tcase_add_test(tc, one_number_a_block); tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, several_ends); tcase_add_test(tc, split_model))
+SOL_TEST_MAIN("gguf_keys", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, rope_scaling); tcase_add_test(tc, rope_scaling_by_type);
+              tcase_add_test(tc, refused_by_name); tcase_add_test(tc, accepted);
+              tcase_add_test(tc, window_means_mistral); tcase_add_test(tc, one_number_a_block);
+              tcase_add_test(tc, what_is_not_there); tcase_add_test(tc, several_ends);
+              tcase_add_test(tc, split_model))

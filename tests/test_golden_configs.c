@@ -1,5 +1,6 @@
-/* What transformers computes with one model under many a config.json (tests/golden/hf-configs.jsonl, made by
- * scripts/make_golden_configs.py): RoPE settings in every place and form, a head that a tied model holds beside its embedding. */
+/* What transformers computes with one model under many a config.json
+ * (tests/golden/hf-configs.jsonl, made by scripts/make_golden_configs.py): RoPE settings in every
+ * place and form, a head that a tied model holds beside its embedding. */
 #include "suite.h"
 
 #include <jansson.h>
@@ -43,7 +44,8 @@ static void put_config(const json_t *keys)
     const char *key;
     json_t *value, *config = json_copy(plain);
     char path[160];
-    json_object_foreach ((json_t *)keys, key, value) {
+    json_object_foreach((json_t *)keys, key, value)
+    {
         if (json_is_null(value))
             json_object_del(config, key);
         else
@@ -64,7 +66,8 @@ static double difference(const json_t *want)
     double worst = 0;
     ck_ok(sol_net_open(&net, ctx, back, NULL, err));
     ck_ok(sol_kv_create(&kv, net, IDS, err));
-    for (int k = 0; k < IDS; k++) rows[k] = (sol_row){.kv = kv, .token = (7 * k * k + 3 * k) % VOCAB, .want_logits = true};
+    for (int k = 0; k < IDS; k++)
+        rows[k] = (sol_row){.kv = kv, .token = (7 * k * k + 3 * k) % VOCAB, .want_logits = true};
     ck_ok(sol_net_forward(net, rows, IDS, logits, err));
     ck_assert_uint_eq(json_array_size(want), IDS - 1);
     for (int k = 0; k + 1 < IDS; k++) {
@@ -100,4 +103,5 @@ START_TEST(as_transformers_computes)
 }
 END_TEST
 
-SOL_TEST_MAIN("golden_configs", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, as_transformers_computes))
+SOL_TEST_MAIN("golden_configs", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, as_transformers_computes))

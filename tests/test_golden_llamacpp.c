@@ -1,5 +1,6 @@
-/* What an unmodified llama.cpp computes with our GGUF files of the embedded model (tests/golden/llamacpp.json, made by
- * scripts/make_golden_llamacpp.py): the files still hold those bytes, and our own loss and greedy text agree. */
+/* What an unmodified llama.cpp computes with our GGUF files of the embedded model
+ * (tests/golden/llamacpp.json, made by scripts/make_golden_llamacpp.py): the files still hold those
+ * bytes, and our own loss and greedy text agree. */
 #include "suite.h"
 
 #include <jansson.h>
@@ -22,7 +23,8 @@ static void setup(void)
     ck_assert_msg(golden != NULL, "%s", why.text);
     ck_assert_int_eq(json_integer_value(json_object_get(golden, "window")), WINDOW);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-    ck_ok(sol_model_file_read(&model, json_string_value(json_object_get(golden, "model")), SOL_F32, err));
+    ck_ok(sol_model_file_read(&model, json_string_value(json_object_get(golden, "model")), SOL_F32,
+                              err));
 }
 
 static void teardown(void)
@@ -40,8 +42,11 @@ static const char *text_of(const json_t *o, const char *key)
 static sol_quant_spec spec_of(const json_t *one)
 {
     const char *method = text_of(one, "method");
-    return (sol_quant_spec){.method = strcmp(method, "none") == 0 ? NULL : sol_quantizer_find(method), .granularity = SOL_PER_CHANNEL,
-                            .layout = SOL_LAYOUT_CONTIGUOUS, .scale_dtype = SOL_F16};
+    return (sol_quant_spec){.method =
+                                strcmp(method, "none") == 0 ? NULL : sol_quantizer_find(method),
+                            .granularity = SOL_PER_CHANNEL,
+                            .layout = SOL_LAYOUT_CONTIGUOUS,
+                            .scale_dtype = SOL_F16};
 }
 
 typedef struct fixture {
@@ -50,8 +55,8 @@ typedef struct fixture {
     sol_net *net;
 } fixture;
 
-/* DEPLOYED, as `solera eval` measures a model: packed where it is ternary. ROUNDED: the weights of the file, activations rounded as llama.cpp
- * does it for this type. */
+/* DEPLOYED, as `solera eval` measures a model: packed where it is ternary. ROUNDED: the weights of
+ * the file, activations rounded as llama.cpp does it for this type. */
 typedef enum { DEPLOYED, ROUNDED, FORMS } form;
 
 static fixture open_net(const json_t *one, form how)
@@ -108,7 +113,8 @@ static double loss_of(sol_net *net)
         double logprob[WINDOW - 1];
         sol_kv *kv;
         ck_ok(sol_kv_create(&kv, net, WINDOW, err));
-        for (int i = 0; i < WINDOW - 1; i++) rows[i] = (sol_row){.kv = kv, .token = ids.id[w * WINDOW + i]};
+        for (int i = 0; i < WINDOW - 1; i++)
+            rows[i] = (sol_row){.kv = kv, .token = ids.id[w * WINDOW + i]};
         ck_ok(sol_net_logprobs(net, rows, WINDOW - 1, ids.id + w * WINDOW + 1, logprob, err));
         for (int i = 0; i < WINDOW - 1; i++) sum -= logprob[i];
         sol_kv_free(&kv);
@@ -125,7 +131,8 @@ START_TEST(files_hold_the_same_tensors)
     char dir[64], path[96];
     sol_test_dir_make(dir);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
-    json_array_foreach(json_object_get(golden, "cases"), k, one) {
+    json_array_foreach(json_object_get(golden, "cases"), k, one)
+    {
         sol_quant_spec spec = spec_of(one);
         sol_gguf_options o = {.type = text_of(one, "type"), .quant = spec.method ? &spec : NULL};
         sol_gguf_result r;
@@ -136,8 +143,11 @@ START_TEST(files_hold_the_same_tensors)
         uint64_t from = UINT64_MAX;
         for (size_t i = 0; i < g.n_tensors; i++)
             if (g.tensor[i].offset < from) from = g.tensor[i].offset;
-        ck_assert_int_eq((int64_t)(g.map.size - from), json_integer_value(json_object_get(one, "tensor_bytes")));
-        snprintf(sum, sizeof sum, "%016llx", (unsigned long long)sol_fnv1a(SOL_FNV_START, g.map.data + from, g.map.size - from));
+        ck_assert_int_eq((int64_t)(g.map.size - from),
+                         json_integer_value(json_object_get(one, "tensor_bytes")));
+        snprintf(
+            sum, sizeof sum, "%016llx",
+            (unsigned long long)sol_fnv1a(SOL_FNV_START, g.map.data + from, g.map.size - from));
         ck_assert_str_eq(sum, text_of(one, "tensor_fnv1a"));
         sol_gguf_close(&g);
     }
@@ -150,43 +160,53 @@ static bool is_f16(const json_t *one)
     return strcmp(text_of(one, "type"), "f16") == 0;
 }
 
-/* Half a percent of perplexity; where both multiply by the same numbers, a fifth of that, and F16 files come nearer still. */
+/* Half a percent of perplexity; where both multiply by the same numbers, a fifth of that, and F16
+ * files come nearer still. */
 START_TEST(same_loss)
 {
     size_t k;
     json_t *one;
-    json_array_foreach(json_object_get(golden, "cases"), k, one) {
+    json_array_foreach(json_object_get(golden, "cases"), k, one)
+    {
         if (SOL_TEST_SLOW && k % 2) continue; /* the other two are the same networks as deployed */
         for (form how = DEPLOYED; how < (SOL_TEST_SLOW ? ROUNDED : FORMS); how++) {
             fixture f = open_net(one, how);
             double theirs = json_real_value(json_object_get(one, "loss")), ours = loss_of(f.net);
             double most = is_f16(one) ? 2e-5 : how == ROUNDED ? 1e-3 : log(1.005);
-            ck_assert_msg(fabs(ours - theirs) < most, "%s, %d: loss %.6f, llama.cpp %.6f", text_of(one, "type"), how, ours, theirs);
+            ck_assert_msg(fabs(ours - theirs) < most, "%s, %d: loss %.6f, llama.cpp %.6f",
+                          text_of(one, "type"), how, ours, theirs);
             close_net(&f);
         }
     }
 }
 END_TEST
 
-/* Where llama.cpp's two best tokens are nearer than the rounding of activations makes a difference, either may win, and the texts part. In the
- * same blocks, a sum that is another one in its last bit turns some roundings still. */
-static void check_greedy(sol_net *net, form how, const json_t *one, const json_t *text, int64_t *compared)
+/* Where llama.cpp's two best tokens are nearer than the rounding of activations makes a difference,
+ * either may win, and the texts part. In the same blocks, a sum that is another one in its last bit
+ * turns some roundings still. */
+static void check_greedy(sol_net *net, form how, const json_t *one, const json_t *text,
+                         int64_t *compared)
 {
     const json_t *ids = json_object_get(text, "ids"), *margins = json_object_get(text, "margins");
-    double needed = is_f16(one) ? 0.002 : how == ROUNDED || strcmp(text_of(one, "method"), "none") == 0 ? 0.05 : 0.15;
-    sol_generate_opts o = {.max_tokens = (int64_t)json_array_size(ids), .sampler = {.top_p = 1, .repetition_penalty = 1}};
+    double needed = is_f16(one)                                                     ? 0.002
+                    : how == ROUNDED || strcmp(text_of(one, "method"), "none") == 0 ? 0.05
+                                                                                    : 0.15;
+    sol_generate_opts o = {.max_tokens = (int64_t)json_array_size(ids),
+                           .sampler = {.top_p = 1, .repetition_penalty = 1}};
     sol_generate_result r;
     sol_ids prompt = {0};
     const char *words = text_of(text, "prompt");
     ck_ok(sol_tokenizer_encode(model.tokenizer, words, strlen(words), 0, &prompt, err));
     ck_assert_uint_eq(prompt.n, json_array_size(json_object_get(text, "prompt_ids")));
     for (size_t i = 0; i < prompt.n; i++)
-        ck_assert_int_eq(prompt.id[i], json_integer_value(json_array_get(json_object_get(text, "prompt_ids"), i)));
+        ck_assert_int_eq(prompt.id[i], json_integer_value(
+                                           json_array_get(json_object_get(text, "prompt_ids"), i)));
     ck_ok(sol_generate(net, prompt.id, (int64_t)prompt.n, &o, &r, err));
     for (int64_t i = 0; i < r.tokens; i++, ++*compared) {
         if (json_real_value(json_array_get(margins, (size_t)i)) < needed) break;
-        ck_assert_msg(r.ids[i] == json_integer_value(json_array_get(ids, (size_t)i)), "%s, %d: '%s': token %lld is another one",
-                      text_of(one, "type"), how, words, (long long)i);
+        ck_assert_msg(r.ids[i] == json_integer_value(json_array_get(ids, (size_t)i)),
+                      "%s, %d: '%s': token %lld is another one", text_of(one, "type"), how, words,
+                      (long long)i);
     }
     sol_free(r.ids);
     sol_ids_free(&prompt);
@@ -196,18 +216,23 @@ START_TEST(same_greedy_text)
 {
     size_t k, i;
     json_t *one, *text;
-    json_array_foreach(json_object_get(golden, "cases"), k, one) {
+    json_array_foreach(json_object_get(golden, "cases"), k, one)
+    {
         if (SOL_TEST_SLOW && k % 2) continue; /* the other two are the same networks as deployed */
         for (form how = DEPLOYED; how < (SOL_TEST_SLOW ? ROUNDED : FORMS); how++) {
             int64_t compared = 0;
             fixture f = open_net(one, how);
-            json_array_foreach(json_object_get(one, "greedy"), i, text) check_greedy(f.net, how, one, text, &compared);
-            ck_assert_msg(compared >= (how == ROUNDED ? 40 : 20), "%s: only %lld tokens were compared", text_of(one, "type"), (long long)compared);
+            json_array_foreach(json_object_get(one, "greedy"), i, text)
+                check_greedy(f.net, how, one, text, &compared);
+            ck_assert_msg(compared >= (how == ROUNDED ? 40 : 20),
+                          "%s: only %lld tokens were compared", text_of(one, "type"),
+                          (long long)compared);
             close_net(&f);
         }
     }
 }
 END_TEST
 
-SOL_TEST_MAIN("golden_llamacpp", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, files_hold_the_same_tensors);
-              tcase_add_test(tc, same_loss); tcase_add_test(tc, same_greedy_text))
+SOL_TEST_MAIN("golden_llamacpp", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, files_hold_the_same_tensors); tcase_add_test(tc, same_loss);
+              tcase_add_test(tc, same_greedy_text))

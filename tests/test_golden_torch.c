@@ -1,9 +1,11 @@
-/* What PyTorch computes with transformers' LLaMA and the published QAT layer (tests/golden/torch.json, made by scripts/make_golden_torch.py),
- * for the embedded model and a random one: logits in every tier and in the training graph, losses and gradients of each granularity and
- * lambda, a step of AdamW, a training of 20 steps.
+/* What PyTorch computes with transformers' LLaMA and the published QAT layer
+ * (tests/golden/torch.json, made by scripts/make_golden_torch.py), for the embedded model and a
+ * random one: logits in every tier and in the training graph, losses and gradients of each
+ * granularity and lambda, a step of AdamW, a training of 20 steps.
  *
- * Of a tensor the file holds the norm and the products with vectors of +-1. A product moves by about the distance of two tensors,
- * so that a few of them stand for a comparison of all elements. */
+ * Of a tensor the file holds the norm and the products with vectors of +-1. A product moves by
+ * about the distance of two tensors, so that a few of them stand for a comparison of all elements.
+ */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -70,10 +72,12 @@ static void check_weights(const char *expected)
     qsort(p, (size_t)m->n_params, sizeof *p, by_name);
     for (int i = 0; i < m->n_params; i++) {
         const uint8_t *byte = (const uint8_t *)sol_model_f32(m, p[i]);
-        for (size_t k = 0; k < (size_t)sol_param_count(p[i]) * sizeof(float); k++) h = (h ^ byte[k]) * 0x100000001B3u;
+        for (size_t k = 0; k < (size_t)sol_param_count(p[i]) * sizeof(float); k++)
+            h = (h ^ byte[k]) * 0x100000001B3u;
     }
     snprintf(text, sizeof text, "%016llx", (unsigned long long)h);
-    ck_assert_msg(strcmp(text, expected) == 0, "the random weights are not those of the golden file: make it again");
+    ck_assert_msg(strcmp(text, expected) == 0,
+                  "the random weights are not those of the golden file: make it again");
 }
 
 static void open_model(const char *name)
@@ -119,8 +123,10 @@ static double sign(int64_t i, int k)
     return h & 1 ? -1 : 1;
 }
 
-/* x[n] has the norm and the products in `digest`, but for a distance of `relative` times the norm and `apart`. */
-static void check_digest(const float *x, int64_t n, const json_t *digest, double relative, double apart, const char *what, const char *name)
+/* x[n] has the norm and the products in `digest`, but for a distance of `relative` times the norm
+ * and `apart`. */
+static void check_digest(const float *x, int64_t n, const json_t *digest, double relative,
+                         double apart, const char *what, const char *name)
 {
     double sum[1 + PROJECTIONS] = {0}, limit = relative * item(digest, 0) + apart;
     for (int64_t i = 0; i < n; i++) {
@@ -128,9 +134,11 @@ static void check_digest(const float *x, int64_t n, const json_t *digest, double
         for (int k = 0; k < PROJECTIONS; k++) sum[1 + k] += (double)x[i] * sign(i, k);
     }
     sum[0] = sqrt(sum[0]);
-    for (int k = 0; k <= PROJECTIONS; k++) /* a product of a random difference may be some deviations larger than its norm */
-        ck_assert_msg(fabs(sum[k] - item(digest, (size_t)k)) <= (k == 0 ? 1 : 4) * limit, "%s: %s: %s %g, want %g, limit %g", what, name,
-                      k == 0 ? "norm" : "product", sum[k], item(digest, (size_t)k), limit);
+    for (int k = 0; k <= PROJECTIONS;
+         k++) /* a product of a random difference may be some deviations larger than its norm */
+        ck_assert_msg(fabs(sum[k] - item(digest, (size_t)k)) <= (k == 0 ? 1 : 4) * limit,
+                      "%s: %s: %s %g, want %g, limit %g", what, name, k == 0 ? "norm" : "product",
+                      sum[k], item(digest, (size_t)k), limit);
 }
 
 static void check_logits(const float *logits, const char *what)
@@ -143,23 +151,27 @@ static void check_logits(const float *logits, const char *what)
         double square = 0, worst = 0;
         for (int64_t v = 0; v < V; v++) square += (double)logits[v] * (double)logits[v];
         for (int k = 0; k < SAMPLED; k++)
-            worst = fmax(worst, fabs((double)logits[(131 * t + 127 * k) % V] - item(row, (size_t)k + 1)));
+            worst = fmax(worst,
+                         fabs((double)logits[(131 * t + 127 * k) % V] - item(row, (size_t)k + 1)));
         ck_assert_msg(worst < 1e-4, "%s: row %d: a logit is off by %g", what, (int)t, worst);
-        ck_assert_msg(fabs(sqrt(square) / item(row, 0) - 1) < 1e-5, "%s: row %d: norm %g, want %g", what, (int)t, sqrt(square),
-                      item(row, 0));
+        ck_assert_msg(fabs(sqrt(square) / item(row, 0) - 1) < 1e-5, "%s: row %d: norm %g, want %g",
+                      what, (int)t, sqrt(square), item(row, 0));
     }
 }
 
 static void check_all_logits(const char *name)
 {
-    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512,
+                                             SOL_TIER_NEON};
     float *logits;
     sol_graph *g;
     double loss;
     int64_t n;
     open_model(name);
-    ck_ok(sol_alloc_array((void **)&logits, (size_t)(T * m->config.vocab_size), sizeof *logits, err));
-    ck_ok(sol_graph_create(&g, ctx, m, NULL, &(sol_graph_opts){.batch = 1, .seq = T, .no_grad = true}, err));
+    ck_ok(
+        sol_alloc_array((void **)&logits, (size_t)(T * m->config.vocab_size), sizeof *logits, err));
+    ck_ok(sol_graph_create(&g, ctx, m, NULL,
+                           &(sol_graph_opts){.batch = 1, .seq = T, .no_grad = true}, err));
     sol_graph_loss(g, inputs[0], targets[0], NULL, &loss, &n);
     sol_graph_logits(g, logits);
     check_logits(logits, "graph");
@@ -172,7 +184,8 @@ static void check_all_logits(const char *name)
         ck_ok(sol_ctx_create(&c, 2, tiers[t], NULL, err)); /* what of it the processor has */
         ck_ok(sol_net_from_model(&net, c, m, NULL, NULL, NULL, err));
         ck_ok(sol_kv_create(&kv, net, T, err));
-        for (int i = 0; i < T; i++) rows[i] = (sol_row){.kv = kv, .token = inputs[0][i], .want_logits = true};
+        for (int i = 0; i < T; i++)
+            rows[i] = (sol_row){.kv = kv, .token = inputs[0][i], .want_logits = true};
         ck_ok(sol_net_forward(net, rows, T, logits, err));
         check_logits(logits, "network");
         sol_kv_free(&kv);
@@ -200,9 +213,11 @@ static sol_quant_spec spec_of(const json_t *j)
 {
     const char *g = json_string_value(member(j, "granularity"));
     return (sol_quant_spec){.method = strcmp(g, "none") == 0 ? NULL : sol_quantizer_find("sherry"),
-                            .granularity = strcmp(g, "per_tensor") == 0 ? SOL_PER_TENSOR
-                                           : strcmp(g, "per_group") == 0 ? SOL_PER_GROUP : SOL_PER_CHANNEL,
-                            .group_size = (int)json_integer_value(member(j, "group_size")), .scale_dtype = SOL_F32};
+                            .granularity = strcmp(g, "per_tensor") == 0  ? SOL_PER_TENSOR
+                                           : strcmp(g, "per_group") == 0 ? SOL_PER_GROUP
+                                                                         : SOL_PER_CHANNEL,
+                            .group_size = (int)json_integer_value(member(j, "group_size")),
+                            .scale_dtype = SOL_F32};
 }
 
 /* Mean loss of a batch; gradients of it. */
@@ -226,14 +241,18 @@ static void check_forward(const char *name, bool checkpoints)
         sol_quant_spec spec = spec_of(c);
         sol_graph *g;
         char what[96];
-        snprintf(what, sizeof what, "%s %s lambda %g", name, json_string_value(member(c, "granularity")), number(c, "lambda"));
-        ck_ok(sol_graph_create(&g, ctx, m, spec.method ? &spec : NULL,
-                               &(sol_graph_opts){.batch = B, .seq = T, .activation_checkpoints = checkpoints}, err));
+        snprintf(what, sizeof what, "%s %s lambda %g", name,
+                 json_string_value(member(c, "granularity")), number(c, "lambda"));
+        ck_ok(sol_graph_create(
+            &g, ctx, m, spec.method ? &spec : NULL,
+            &(sol_graph_opts){.batch = B, .seq = T, .activation_checkpoints = checkpoints}, err));
         double loss = step_gradients(g, 0, number(c, "lambda"));
-        ck_assert_msg(fabs(loss - number(c, "loss")) <= 1e-5, "%s: loss %.7f, want %.7f", what, loss, number(c, "loss"));
+        ck_assert_msg(fabs(loss - number(c, "loss")) <= 1e-5, "%s: loss %.7f, want %.7f", what,
+                      loss, number(c, "loss"));
         for (int p = 0; p < m->n_params; p++)
             check_digest(sol_graph_grads(g) + m->params[p].offset, sol_param_count(&m->params[p]),
-                         member(member(c, "grads"), m->params[p].name), 1e-4, 0, what, m->params[p].name);
+                         member(member(c, "grads"), m->params[p].name), 1e-4, 0, what,
+                         m->params[p].name);
         sol_graph_free(&g);
     }
     close_model();
@@ -260,22 +279,27 @@ static void check_changes(const json_t *changes, const char *what)
     for (int64_t i = 0; i < m->n_elements; i++) change[i] = now[i] - start[i];
     for (int p = 0; p < m->n_params; p++) {
         const json_t *digest = member(changes, m->params[p].name);
-        check_digest(change + m->params[p].offset, sol_param_count(&m->params[p]), digest, 1e-3, 2 * item(digest, PROJECTIONS + 1), what,
-                     m->params[p].name);
+        check_digest(change + m->params[p].offset, sol_param_count(&m->params[p]), digest, 1e-3,
+                     2 * item(digest, PROJECTIONS + 1), what, m->params[p].name);
     }
     sol_free(change);
 }
 
 static void check_training(const char *name)
 {
-    static const sol_residual published = {.schedule = SOL_RESIDUAL_COSINE, .form = SOL_RESIDUAL_ADDITIVE, .warmup = true,
-                                           .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
+    static const sol_residual published = {.schedule = SOL_RESIDUAL_COSINE,
+                                           .form = SOL_RESIDUAL_ADDITIVE,
+                                           .warmup = true,
+                                           .lambda_max = 1,
+                                           .warmup_fraction = 0.1f,
+                                           .end_fraction = 1};
     sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
     sol_adamw *optim;
     sol_graph *g;
     double spread = 0;
     open_model(name);
-    const json_t *train = member(want, "train"), *loss = member(train, "loss"), *norms = member(train, "grad_norm");
+    const json_t *train = member(want, "train"), *loss = member(train, "loss"),
+                 *norms = member(train, "grad_norm");
     sol_quant_spec spec = spec_of(train);
     ck_ok(sol_adamw_create(&optim, m, &c, err));
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &(sol_graph_opts){.batch = B, .seq = T}, err));
@@ -284,13 +308,15 @@ static void check_training(const char *name)
         float lambda = last ? 0 : sol_residual_lambda(&published, s, STEPS);
         double got = step_gradients(g, last ? 0 : s, (double)lambda);
         spread = fmax(spread, item(member(train, "spread"), (size_t)s));
-        ck_assert_msg(fabs(got - item(loss, (size_t)s)) <= 2e-5 + 4 * spread, "%s: step %d: loss %.6f, want %.6f, spread %g", name, s, got,
+        ck_assert_msg(fabs(got - item(loss, (size_t)s)) <= 2e-5 + 4 * spread,
+                      "%s: step %d: loss %.6f, want %.6f, spread %g", name, s, got,
                       item(loss, (size_t)s), spread);
         if (last) break;
         ck_assert_double_eq_tol((double)lambda, item(member(train, "lambda"), (size_t)s), 1e-6);
         double norm = sol_global_norm(ctx, sol_graph_grads(g), m->n_elements);
         ck_assert_double_eq_tol(norm / item(norms, (size_t)s), 1, 1e-4 + 10 * spread);
-        sol_adamw_update(ctx, optim, m, sol_graph_grads(g), sol_clip_scale(norm, 1), (float)number(train, "lr"));
+        sol_adamw_update(ctx, optim, m, sol_graph_grads(g), sol_clip_scale(norm, 1),
+                         (float)number(train, "lr"));
         if (s == 0) check_changes(member(train, "first_change"), "after a step");
     }
     check_changes(member(train, "whole_change"), "after the training");
@@ -312,7 +338,9 @@ START_TEST(training_of_embedded)
 END_TEST
 
 /* Sanitizers, which are slow, see the small model alone. */
-SOL_TEST_MAIN("golden torch", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, logits_of_tiny);
-              tcase_add_test(tc, logits_of_embedded); tcase_add_loop_test(tc, gradients_of_tiny, 0, 2); tcase_add_test(tc, training_of_tiny);
+SOL_TEST_MAIN("golden torch", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, logits_of_tiny); tcase_add_test(tc, logits_of_embedded);
+              tcase_add_loop_test(tc, gradients_of_tiny, 0, 2);
+              tcase_add_test(tc, training_of_tiny);
               if (!SOL_TEST_SLOW) tcase_add_loop_test(tc, gradients_of_embedded, 0, 2);
               if (!SOL_TEST_SLOW) tcase_add_test(tc, training_of_embedded))

@@ -51,8 +51,10 @@ START_TEST(logits_match_pytorch)
     const json_t *ids = json_object_get(j, "ids");
     int64_t n = (int64_t)json_array_size(ids);
     int32_t tokens[512];
-    for (int64_t i = 0; i < n; i++) tokens[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
-    ck_ok(sol_graph_create(&g, ctx, m, NULL, &(sol_graph_opts){.batch = 1, .seq = n, .no_grad = true}, err));
+    for (int64_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
+    ck_ok(sol_graph_create(&g, ctx, m, NULL,
+                           &(sol_graph_opts){.batch = 1, .seq = n, .no_grad = true}, err));
     double loss;
     int64_t counted;
     sol_graph_loss(g, tokens, tokens, NULL, &loss, &counted);
@@ -82,7 +84,8 @@ static void shift_rows(const json_t *rows, int32_t *tokens, int32_t *targets, in
         }
 }
 
-static void compare_gradients(const sol_model *m, float *grads, const char *oracle, double tolerance)
+static void compare_gradients(const sol_model *m, float *grads, const char *oracle,
+                              double tolerance)
 {
     size_t count;
     float *want = read_floats(oracle, &count), *got;
@@ -91,13 +94,16 @@ static void compare_gradients(const sol_model *m, float *grads, const char *orac
     sol_test_llama2c_order(m, grads, got, true);
     const float *w = want, *x = got;
     for (int kind = 0; kind < SOL_TEST_LLAMA2C_KINDS; kind++) {
-        int64_t layers = kind == 0 || kind == SOL_TEST_LLAMA2C_KINDS - 1 ? 1 : m->config.num_hidden_layers;
+        int64_t layers =
+            kind == 0 || kind == SOL_TEST_LLAMA2C_KINDS - 1 ? 1 : m->config.num_hidden_layers;
         int64_t n = sol_test_llama2c_count(m, kind) / layers;
         for (int64_t l = 0; l < layers; l++, w += n, x += n) {
             double difference = 0, size = norm(w, n);
-            for (int64_t i = 0; i < n; i++) difference += ((double)x[i] - w[i]) * ((double)x[i] - w[i]);
-            ck_assert_msg(sqrt(difference) <= tolerance * size, "%s, layer %d: gradient differs by %g of %g",
-                          sol_test_llama2c_kind[kind], (int)l, sqrt(difference), size);
+            for (int64_t i = 0; i < n; i++)
+                difference += ((double)x[i] - w[i]) * ((double)x[i] - w[i]);
+            ck_assert_msg(sqrt(difference) <= tolerance * size,
+                          "%s, layer %d: gradient differs by %g of %g", sol_test_llama2c_kind[kind],
+                          (int)l, sqrt(difference), size);
         }
     }
     sol_free(want);
@@ -156,35 +162,42 @@ static sol_model *random_model(const sol_model_config *c)
     ck_ok(sol_model_create(&m, c, SOL_F32, err));
     sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
     for (int p = 0; p < m->n_params; p++) {
-        float *w = sol_model_f32(m, &m->params[p]), size = m->params[p].kind == SOL_PARAM_NORM ? 0.3f : 0.5f;
+        float *w = sol_model_f32(m, &m->params[p]),
+              size = m->params[p].kind == SOL_PARAM_NORM ? 0.3f : 0.5f;
         for (int64_t i = 0; i < sol_param_count(&m->params[p]); i++)
-            w[i] = (m->params[p].kind == SOL_PARAM_NORM ? 1.0f : 0.0f) + size * sol_rng_normal(&rng);
+            w[i] =
+                (m->params[p].kind == SOL_PARAM_NORM ? 1.0f : 0.0f) + size * sol_rng_normal(&rng);
     }
     return m;
 }
 
 enum { MAX_TOKENS = 1024 };
 
-static void random_tokens(uint64_t seed, int64_t vocab, int64_t n, int32_t *tokens, int32_t *targets)
+static void random_tokens(uint64_t seed, int64_t vocab, int64_t n, int32_t *tokens,
+                          int32_t *targets)
 {
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
     for (int64_t i = 0; i < n; i++) {
         tokens[i] = (int32_t)sol_rng_below(&rng, (uint64_t)vocab);
-        targets[i] = sol_rng_below(&rng, 8) == 0 ? -1 : (int32_t)sol_rng_below(&rng, (uint64_t)vocab);
+        targets[i] =
+            sol_rng_below(&rng, 8) == 0 ? -1 : (int32_t)sol_rng_below(&rng, (uint64_t)vocab);
     }
 }
 
 static const sol_quant_spec *sherry(void)
 {
     static sol_quant_spec spec;
-    spec = (sol_quant_spec){
-        .method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4, .scale_dtype = SOL_F16};
+    spec = (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                            .granularity = SOL_PER_GROUP,
+                            .group_size = 4,
+                            .scale_dtype = SOL_F16};
     return &spec;
 }
 
 /* Loss and gradients of one batch, on a graph of its own; the caller frees the gradients. */
-static float *step(const sol_model *m, const sol_quant_spec *spec, sol_residual_mix mix, sol_graph_opts o, int threads,
-                   const int32_t *tokens, const int32_t *targets, const int32_t *doc_start, double *loss)
+static float *step(const sol_model *m, const sol_quant_spec *spec, sol_residual_mix mix,
+                   sol_graph_opts o, int threads, const int32_t *tokens, const int32_t *targets,
+                   const int32_t *doc_start, double *loss)
 {
     sol_ctx *ctx = make_ctx(threads);
     sol_graph *g;
@@ -212,8 +225,8 @@ START_TEST(same_bits_for_any_threads_and_with_checkpoints)
     int32_t tokens[MAX_TOKENS], targets[MAX_TOKENS];
     random_tokens(1, c.vocab_size, 3 * 150, tokens, targets);
     double want_loss, loss;
-    float *want =
-        step(m, sherry(), some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 1, tokens, targets, NULL, &want_loss);
+    float *want = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 1, tokens,
+                       targets, NULL, &want_loss);
     for (int threads = 1; threads <= 3; threads++) {
         sol_graph_opts o = {.batch = 3, .seq = 150, .activation_checkpoints = threads != 2};
         float *got = step(m, sherry(), some_mix, o, threads, tokens, targets, NULL, &loss);
@@ -231,8 +244,8 @@ static void assert_close(const float *a, const float *b, int64_t n, double toler
 {
     double difference = 0;
     for (int64_t i = 0; i < n; i++) difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g", sqrt(difference),
-                  norm(b, n));
+    ck_assert_msg(sqrt(difference) <= tolerance * norm(b, n), "blocks differ by %g of %g",
+                  sqrt(difference), norm(b, n));
 }
 
 /* Products in bf16: the same bits for any threads, and near the gradients of fp32. */
@@ -241,7 +254,8 @@ START_TEST(bf16_compute)
     sol_model_config c = tiny_config();
     sol_model *m;
     ck_ok(sol_model_create(&m, &c, SOL_F32, err));
-    sol_model_init_random(NULL, m, 1); /* as a training begins: sums of rounding errors stay small */
+    sol_model_init_random(NULL, m,
+                          1); /* as a training begins: sums of rounding errors stay small */
     int32_t tokens[MAX_TOKENS], targets[MAX_TOKENS], start[3 * 150];
     random_tokens(1, c.vocab_size, 3 * 150, tokens, targets);
     for (int i = 0; i < 3 * 150; i++) start[i] = i % 150 < 41 ? 0 : i % 150 < 120 ? 41 : 120;
@@ -256,9 +270,10 @@ START_TEST(bf16_compute)
         const sol_param *p = &m->params[i];
         int64_t n = sol_param_count(p);
         double difference = 0;
-        for (int64_t k = p->offset; k < p->offset + n; k++) difference += ((double)want[k] - exact[k]) * ((double)want[k] - exact[k]);
-        ck_assert_msg(sqrt(difference) <= 0.02 * norm(exact + p->offset, n), "%s: off by %g of %g", p->name, sqrt(difference),
-                      norm(exact + p->offset, n));
+        for (int64_t k = p->offset; k < p->offset + n; k++)
+            difference += ((double)want[k] - exact[k]) * ((double)want[k] - exact[k]);
+        ck_assert_msg(sqrt(difference) <= 0.02 * norm(exact + p->offset, n), "%s: off by %g of %g",
+                      p->name, sqrt(difference), norm(exact + p->offset, n));
     }
     for (int threads = 2; threads <= 3; threads++) {
         o.activation_checkpoints = threads == 3;
@@ -269,8 +284,10 @@ START_TEST(bf16_compute)
     }
     sol_free(exact);
     sol_free(want);
-    want = step(m, NULL, some_mix, o, 2, tokens, targets, NULL, &loss); /* weights that are not quantized stay in fp32 */
-    exact = step(m, NULL, some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 2, tokens, targets, NULL, &exact_loss);
+    want = step(m, NULL, some_mix, o, 2, tokens, targets, NULL,
+                &loss); /* weights that are not quantized stay in fp32 */
+    exact = step(m, NULL, some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 2, tokens, targets,
+                 NULL, &exact_loss);
     assert_close(want, exact, m->n_elements, 0.02);
     sol_free(exact);
     sol_free(want);
@@ -289,8 +306,9 @@ START_TEST(a_step_allocates_nothing)
     int64_t n;
     random_tokens(2, c.vocab_size, 64, tokens, targets);
     for (int checkpoints = 0; checkpoints < 2; checkpoints++) {
-        ck_ok(sol_graph_create(&g, ctx, m, sherry(),
-                               &(sol_graph_opts){.batch = 2, .seq = 32, .activation_checkpoints = checkpoints}, err));
+        ck_ok(sol_graph_create(
+            &g, ctx, m, sherry(),
+            &(sol_graph_opts){.batch = 2, .seq = 32, .activation_checkpoints = checkpoints}, err));
         uint64_t before = sol_alloc_count();
         sol_graph_begin_step(g, some_mix, 1);
         sol_graph_accumulate(g, tokens, targets, NULL, 1, &loss, &n);
@@ -310,8 +328,8 @@ START_TEST(micro_batches_add_up_to_the_large_batch)
     int32_t tokens[4 * 40], targets[4 * 40];
     random_tokens(3, c.vocab_size, 160, tokens, targets);
     double want_loss, sum = 0;
-    float *want =
-        step(m, sherry(), some_mix, (sol_graph_opts){.batch = 4, .seq = 40}, 2, tokens, targets, NULL, &want_loss);
+    float *want = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 4, .seq = 40}, 2, tokens,
+                       targets, NULL, &want_loss);
     sol_ctx *ctx = make_ctx(2);
     sol_graph *g;
     ck_ok(sol_graph_create(&g, ctx, m, sherry(), &(sol_graph_opts){.batch = 1, .seq = 40}, err));
@@ -325,7 +343,8 @@ START_TEST(micro_batches_add_up_to_the_large_batch)
     ck_assert_double_eq_tol(sum, want_loss, 1e-5 * want_loss);
     assert_close(sol_graph_grads(g), want, m->n_elements, 1e-5);
     /* Anew: what the gradients held does not matter. */
-    float *alone = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 1, .seq = 40}, 2, tokens, targets, NULL, &sum);
+    float *alone = step(m, sherry(), some_mix, (sol_graph_opts){.batch = 1, .seq = 40}, 2, tokens,
+                        targets, NULL, &sum);
     double loss;
     int64_t n;
     sol_graph_begin_step(g, some_mix, 1);
@@ -358,7 +377,8 @@ START_TEST(documents_do_not_see_each_other)
         sol_free(grads);
         sum += loss;
     }
-    float *packed = step(m, NULL, some_mix, (sol_graph_opts){.batch = 1, .seq = 100}, 2, tokens, targets, start, &loss);
+    float *packed = step(m, NULL, some_mix, (sol_graph_opts){.batch = 1, .seq = 100}, 2, tokens,
+                         targets, start, &loss);
     ck_assert_double_eq_tol(loss, sum, 1e-5 * sum);
     assert_close(packed, total, m->n_elements, 1e-5);
     sol_free(packed);
@@ -393,8 +413,9 @@ static void check_direction(const sol_model_config *c, int64_t batch, int64_t se
         sol_free(step(m, NULL, some_mix, o, 1, tokens, targets, NULL, &loss[up]));
     }
     double numeric = (loss[1] - loss[0]) / 2;
-    ck_assert_msg(fabs(numeric - expected) <= 1e-2 * fabs(expected) + 2e-5, "batch %d x %d: difference %g, gradient %g",
-                  (int)batch, (int)seq, numeric, expected);
+    ck_assert_msg(fabs(numeric - expected) <= 1e-2 * fabs(expected) + 2e-5,
+                  "batch %d x %d: difference %g, gradient %g", (int)batch, (int)seq, numeric,
+                  expected);
     sol_free(direction);
     sol_free(grads);
     sol_model_free(&m);
@@ -455,8 +476,8 @@ START_TEST(quantized_layers_are_straight_through)
     double loss[2];
     for (int p = 0; p < m->n_params; p++)
         if (m->params[p].quantized)
-            sol_quant_effective(ctx, sherry(), sol_model_f32(m, &m->params[p]), m->params[p].rows, m->params[p].cols,
-                                mix, sol_model_f32(effective, &m->params[p]));
+            sol_quant_effective(ctx, sherry(), sol_model_f32(m, &m->params[p]), m->params[p].rows,
+                                m->params[p].cols, mix, sol_model_f32(effective, &m->params[p]));
     sol_graph_opts o = {.batch = 2, .seq = 32};
     float *got = step(m, sherry(), mix, o, 2, tokens, targets, NULL, &loss[0]);
     float *want = step(effective, NULL, mix, o, 2, tokens, targets, NULL, &loss[1]);
@@ -518,17 +539,20 @@ typedef struct collector {
 static void collect(void *user, const sol_graph_part *part)
 {
     collector *c = user;
-    memcpy(c->grads + c->m->params[part->first].offset, part->grads, (size_t)part->n_elements * sizeof(float));
+    memcpy(c->grads + c->m->params[part->first].offset, part->grads,
+           (size_t)part->n_elements * sizeof(float));
     /* The parameters are not needed any more: spoiled here, they must not change what follows. */
     for (int i = part->first; i < part->first + part->n; i++) {
         const sol_param *p = &c->m->params[i];
-        memset(sol_model_at(c->m, p), 0x7f, (size_t)sol_param_count(p) * sol_dtype_size(c->m->dtype));
+        memset(sol_model_at(c->m, p), 0x7f,
+               (size_t)sol_param_count(p) * sol_dtype_size(c->m->dtype));
     }
     c->loss = part->loss_sum;
     c->parts++;
 }
 
-/* Block by block the gradients are those of the whole, also when each block is overwritten as soon as it is through. */
+/* Block by block the gradients are those of the whole, also when each block is overwritten as soon
+ * as it is through. */
 START_TEST(gradients_block_by_block)
 {
     const sol_quant_spec *const specs[] = {NULL, sherry(), tequila()};
@@ -593,19 +617,26 @@ START_TEST(steps_of_one_batch)
         random_tokens(9, c.vocab_size, 64, tokens, targets);
         ck_ok(sol_model_create(&m, &c, i % 4 / 2 ? SOL_BF16 : SOL_F32, err));
         sol_convert(m->data, m->dtype, f32->data, SOL_F32, m->n_elements);
-        sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 3 != 0, .compute = i % 8 / 4 ? SOL_BF16 : SOL_F32};
+        sol_graph_opts o = {.batch = 2,
+                            .seq = 32,
+                            .activation_checkpoints = i % 3 != 0,
+                            .compute = i % 8 / 4 ? SOL_BF16 : SOL_F32};
         float *want = step(m, spec, some_mix, o, 2, tokens, targets, NULL, &want_loss);
         size_t apart = planned(m, spec, o);
         o.one_batch = true;
         for (int p = 0; p < m->n_params; p++)
             if (m->params[p].quantized) linear += sol_param_count(&m->params[p]);
-        if (spec) ck_assert_uint_le(planned(m, spec, o) + (size_t)linear * sol_dtype_size(o.compute), apart);
+        if (spec)
+            ck_assert_uint_le(planned(m, spec, o) + (size_t)linear * sol_dtype_size(o.compute),
+                              apart);
         sol_ctx *ctx = make_ctx(2);
         sol_graph *g;
         ck_ok(sol_graph_create(&g, ctx, m, spec, &o, err));
         for (int s = 0; s < 3; s++) {
             sol_graph_begin_step(g, some_mix, 1);
-            if (s == 1) sol_graph_loss(g, tokens, targets, NULL, &loss, &n); /* reads what begin_step made */
+            if (s == 1)
+                sol_graph_loss(g, tokens, targets, NULL, &loss,
+                               &n); /* reads what begin_step made */
             sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
             ck_assert_double_eq(loss, want_loss);
             ck_assert_mem_eq(sol_graph_grads(g), want, (size_t)m->n_elements * sizeof(float));
@@ -628,7 +659,11 @@ START_TEST(plan_counts_and_checkpoints_save)
     size_t total[4];
     for (int i = 0; i < 4; i++) {
         sol_plan plan = {0};
-        sol_graph_opts o = {.batch = 2, .seq = 64, .activation_checkpoints = i % 2, .no_grad = i == 2, .by_layer = i == 3};
+        sol_graph_opts o = {.batch = 2,
+                            .seq = 64,
+                            .activation_checkpoints = i % 2,
+                            .no_grad = i == 2,
+                            .by_layer = i == 3};
         ck_ok(sol_graph_plan(m, sherry(), &o, &plan, err));
         total[i] = sol_plan_total(&plan);
     }
@@ -638,18 +673,23 @@ START_TEST(plan_counts_and_checkpoints_save)
     sol_plan plan = {0};
     sol_quant_spec spec = *sherry();
     spec.group_size = 7;
-    ck_fails(sol_graph_plan(m, &spec, &(sol_graph_opts){.batch = 1, .seq = 8}, &plan, err), SOL_ERR_RANGE, "q_proj");
-    ck_fails(sol_graph_plan(m, NULL, &(sol_graph_opts){.batch = 0, .seq = 8}, &plan, err), SOL_ERR_RANGE, "0 x 8");
+    ck_fails(sol_graph_plan(m, &spec, &(sol_graph_opts){.batch = 1, .seq = 8}, &plan, err),
+             SOL_ERR_RANGE, "q_proj");
+    ck_fails(sol_graph_plan(m, NULL, &(sol_graph_opts){.batch = 0, .seq = 8}, &plan, err),
+             SOL_ERR_RANGE, "0 x 8");
     sol_model_free(&m);
 }
 END_TEST
 
-SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch); tcase_add_test(tc, loss_and_gradients_match_pytorch);
+SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch);
+              tcase_add_test(tc, loss_and_gradients_match_pytorch);
               tcase_add_test(tc, same_bits_for_any_threads_and_with_checkpoints);
-              tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing); tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
-              tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes); tcase_add_test(tc, biases_and_norms_of_heads);
+              tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing);
+              tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
+              tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
+              tcase_add_test(tc, biases_and_norms_of_heads);
               tcase_add_test(tc, windows_and_layers_without_rope);
               tcase_add_test(tc, quantized_layers_are_straight_through);
-              tcase_add_test(tc, bf16_parameters_compute_as_their_values); tcase_add_test(tc, gradients_block_by_block);
-              tcase_add_test(tc, steps_of_one_batch);
+              tcase_add_test(tc, bf16_parameters_compute_as_their_values);
+              tcase_add_test(tc, gradients_block_by_block); tcase_add_test(tc, steps_of_one_batch);
               tcase_add_test(tc, plan_counts_and_checkpoints_save))

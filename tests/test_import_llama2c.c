@@ -1,4 +1,5 @@
-/* llama2.c files: read as the independent reader of the tests reads them, refused when a byte is missing. */
+/* llama2.c files: read as the independent reader of the tests reads them, refused when a byte is
+ * missing. */
 #include "suite.h"
 
 #include <string.h>
@@ -47,7 +48,8 @@ START_TEST(real_model)
 }
 END_TEST
 
-/* Header, and so many bytes behind it. dim 8, 2 heads, 1 kv head, ffn 12, 1 layer, vocab 5, seq 3. */
+/* Header, and so many bytes behind it. dim 8, 2 heads, 1 kv head, ffn 12, 1 layer, vocab 5, seq 3.
+ */
 static void write_file(const int32_t header[7], size_t bytes)
 {
     char *data;
@@ -71,7 +73,8 @@ START_TEST(small_file)
     const float *q = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_Q));
     const float *up = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_UP));
     /* head_dim 4: rows 0 2 1 3 of the file, then 4 6 5 7 */
-    ck_assert(q[0] == 48 && q[8] == 48 + 16 && q[16] == 48 + 8 && q[4 * 8] == 48 + 32 && q[5 * 8] == 48 + 48);
+    ck_assert(q[0] == 48 && q[8] == 48 + 16 && q[16] == 48 + 8 && q[4 * 8] == 48 + 32 &&
+              q[5 * 8] == 48 + 48);
     ck_assert(up[0] == 40 + 8 + 64 + 64 + 64 + 8 + 192);
     ck_assert(c.model->config.tie_word_embeddings);
     sol_model_file_free(&c);
@@ -85,14 +88,18 @@ END_TEST
 
 START_TEST(bad_files)
 {
-    const int32_t good[7] = {8, 12, 1, 2, 1, 5, 3}, heads[7] = {8, 12, 1, 3, 1, 5, 3}, negative[7] = {8, -12, 1, 2, 1, 5, 3};
-    const int32_t huge[7] = {1 << 20, 1 << 22, 1 << 12, 1 << 10, 1 << 10, INT32_MAX, 1 << 30}, magic[7] = {0x616b3432, 1};
+    const int32_t good[7] = {8, 12, 1, 2, 1, 5, 3}, heads[7] = {8, 12, 1, 3, 1, 5, 3},
+                  negative[7] = {8, -12, 1, 2, 1, 5, 3};
+    const int32_t huge[7] = {1 << 20, 1 << 22, 1 << 12, 1 << 10, 1 << 10, INT32_MAX, 1 << 30},
+                  magic[7] = {0x616b3432, 1};
     const int32_t least[7] = {8, 12, 1, 2, 1, INT32_MIN, 3};
     sol_model_file c;
     write_file(good, FLOATS * 4 - 1);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "its header (llama2.c) asks for");
+    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
+             "its header (llama2.c) asks for");
     write_file(good, FLOATS * 4 + 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "its header (llama2.c) asks for");
+    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
+             "its header (llama2.c) asks for");
     write_file(heads, FLOATS * 4);
     ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "width 8 and 3 heads");
     write_file(negative, FLOATS * 4);
@@ -121,9 +128,11 @@ START_TEST(not_finite)
     memcpy(data + 28 + 4 * (8 * 2 + 3), &nan_bits, 4);
     ck_ok(sol_file_write(path, data, n, err));
     sol_free(data);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "model.embed_tokens.weight: element [2, 3] is not a finite");
+    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
+             "model.embed_tokens.weight: element [2, 3] is not a finite");
 }
 END_TEST
 
-SOL_TEST_MAIN("import_llama2c", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, real_model);
-              tcase_add_test(tc, small_file); tcase_add_test(tc, bad_files); tcase_add_test(tc, not_finite))
+SOL_TEST_MAIN("import_llama2c", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, real_model); tcase_add_test(tc, small_file);
+              tcase_add_test(tc, bad_files); tcase_add_test(tc, not_finite))

@@ -16,11 +16,23 @@ static sol_ctx *make_ctx(int threads, sol_cpu_features tier)
 /* Two runs of the head, grouped heads, scaled RoPE, widths that are no multiple of a vector. */
 static sol_model_config small_config(void)
 {
-    return (sol_model_config){.vocab_size = 8230, .hidden_size = 24, .intermediate_size = 40, .num_hidden_layers = 2,
-                              .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 6,
-                              .max_position_embeddings = 300, .rms_norm_eps = 1e-5, .rope_theta = 10000, .rope_factor = 8,
-                              .rope_low_freq_factor = 1, .rope_high_freq_factor = 4, .rope_original_max_position = 64,
-                              .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2};
+    return (sol_model_config){.vocab_size = 8230,
+                              .hidden_size = 24,
+                              .intermediate_size = 40,
+                              .num_hidden_layers = 2,
+                              .num_attention_heads = 4,
+                              .num_key_value_heads = 2,
+                              .head_dim = 6,
+                              .max_position_embeddings = 300,
+                              .rms_norm_eps = 1e-5,
+                              .rope_theta = 10000,
+                              .rope_factor = 8,
+                              .rope_low_freq_factor = 1,
+                              .rope_high_freq_factor = 4,
+                              .rope_original_max_position = 64,
+                              .tie_word_embeddings = true,
+                              .bos_token_id = 1,
+                              .eos_token_id = 2};
 }
 
 /* Weights large enough that attention is not uniform. */
@@ -35,8 +47,11 @@ static sol_model *make_model(const sol_ctx *ctx, const sol_model_config *c, sol_
 
 static sol_quant_spec make_spec(void)
 {
-    return (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 8,
-                            .layout = SOL_LAYOUT_CONTIGUOUS, .scale_dtype = SOL_F16};
+    return (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                            .granularity = SOL_PER_GROUP,
+                            .group_size = 8,
+                            .layout = SOL_LAYOUT_CONTIGUOUS,
+                            .scale_dtype = SOL_F16};
 }
 
 /* A model with the net that runs it. */
@@ -61,7 +76,8 @@ static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_
         ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
         ck_ok(sol_net_from_packed(&f.net, f.ctx, &f.packed, &o, err));
     } else {
-        ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, form == LATENT ? &spec : NULL, &o, err));
+        ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, form == LATENT ? &spec : NULL, &o,
+                                 err));
     }
     return f;
 }
@@ -100,14 +116,19 @@ START_TEST(a_row_has_the_same_bits_in_any_company)
 {
     enum { V = 8230, OTHERS = 4 };
     for (int form = 0; form < N_FORMS; form++) {
-        fixture f = make_net(form, 3, SOL_TIER_BEST, &(sol_net_opts){.max_rows = 50, .kv_type = form % 3 == 0 ? SOL_F32 : form % 3 == 1 ? SOL_F16 : SOL_I8});
+        fixture f = make_net(form, 3, SOL_TIER_BEST,
+                             &(sol_net_opts){.max_rows = 50,
+                                             .kv_type = form % 3 == 0   ? SOL_F32
+                                                        : form % 3 == 1 ? SOL_F16
+                                                                        : SOL_I8});
         float *want = decode_all(f.net, V), *got;
         sol_kv *kv, *other;
         sol_row rows[N + OTHERS];
         ck_ok(sol_alloc_array((void **)&got, N * V, sizeof *got, err));
         ck_ok(sol_kv_create(&kv, f.net, N, err));
         ck_ok(sol_kv_create(&other, f.net, OTHERS, err));
-        /* A prefill cut into pieces of 50 rows, with rows of another sequence in between and every third logit asked for. */
+        /* A prefill cut into pieces of 50 rows, with rows of another sequence in between and every
+         * third logit asked for. */
         int64_t n = 0, wanted = 0;
         for (int64_t i = 0; i < N; i++) {
             if (i % 20 == 10) rows[n++] = (sol_row){.kv = other, .token = token_at(1000 + i)};
@@ -115,7 +136,8 @@ START_TEST(a_row_has_the_same_bits_in_any_company)
         }
         ck_ok(sol_net_forward(f.net, rows, n, got, err));
         for (int64_t i = 0; i < N; i += 3, wanted++)
-            ck_assert_msg(memcmp(want + i * V, got + wanted * V, V * sizeof *got) == 0, "form %d, row %ld", form, (long)i);
+            ck_assert_msg(memcmp(want + i * V, got + wanted * V, V * sizeof *got) == 0,
+                          "form %d, row %ld", form, (long)i);
         ck_assert_int_eq(sol_kv_length(kv), N);
         ck_assert_int_eq(sol_kv_length(other), OTHERS);
         sol_kv_free(&kv);
@@ -198,8 +220,8 @@ START_TEST(every_tier_computes_the_same_function)
             float *got = decode_all(f.net, V);
             /* An activation on the edge between two integers may fall either way. */
             double limit = form == PACKED ? 2e-2 : 1e-5;
-            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form, sol_tier_name(f.ctx->k.features),
-                          distance(want, got, N * V));
+            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form,
+                          sol_tier_name(f.ctx->k.features), distance(want, got, N * V));
             sol_free(got);
             free_net(&f);
         }
@@ -241,10 +263,12 @@ START_TEST(float_activations_equal_the_latent_network)
     enum { V = 8230 };
     sol_model_config c = small_config();
     sol_quant_spec spec = make_spec();
-    fixture f = make_net(PACKED_FLOAT, 2, SOL_TIER_BEST, NULL), rounded = make_net(PACKED, 2, SOL_TIER_BEST, NULL);
+    fixture f = make_net(PACKED_FLOAT, 2, SOL_TIER_BEST, NULL),
+            rounded = make_net(PACKED, 2, SOL_TIER_BEST, NULL);
     sol_net *latent;
     ck_ok(sol_net_from_model(&latent, f.ctx, f.model, NULL, &spec, NULL, err));
-    float *want = decode_all(latent, V), *exact = decode_all(f.net, V), *near = decode_all(rounded.net, V);
+    float *want = decode_all(latent, V), *exact = decode_all(f.net, V),
+          *near = decode_all(rounded.net, V);
     ck_assert_msg(distance(want, exact, N * V) < 1e-5, "%g", distance(want, exact, N * V));
     ck_assert(distance(want, near, N * V) < 0.1);
     ck_assert(memcmp(exact, near, N * V * sizeof *near) != 0);
@@ -295,17 +319,21 @@ START_TEST(what_families_have)
         sol_graph *g;
         for (int64_t i = 0; i < N; i++) tokens[i] = token_at(i);
         ck_ok(sol_alloc_array((void **)&want, N * V, sizeof *want, err));
-        ck_ok(sol_graph_create(&g, f.ctx, f.model, &spec, &(sol_graph_opts){.batch = 1, .seq = N, .no_grad = true}, err));
+        ck_ok(sol_graph_create(&g, f.ctx, f.model, &spec,
+                               &(sol_graph_opts){.batch = 1, .seq = N, .no_grad = true}, err));
         sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, tokens, tokens, NULL, &loss, &n);
         sol_graph_logits(g, want);
-        ck_assert_msg(distance(want, got, N * V) < 1e-5, "case %d: %g", k, distance(want, got, N * V));
+        ck_assert_msg(distance(want, got, N * V) < 1e-5, "case %d: %g", k,
+                      distance(want, got, N * V));
         if (spec.method && spec.method->packable && !spec.method->dead_bias) {
             sol_net *packed;
             ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
-            ck_ok(sol_net_from_packed(&packed, f.ctx, &f.packed, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
+            ck_ok(sol_net_from_packed(&packed, f.ctx, &f.packed,
+                                      &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
             float *exact = decode_all(packed, V);
-            ck_assert_msg(distance(want, exact, N * V) < 1e-5, "case %d: %g", k, distance(want, exact, N * V));
+            ck_assert_msg(distance(want, exact, N * V) < 1e-5, "case %d: %g", k,
+                          distance(want, exact, N * V));
             sol_free(exact);
             sol_net_free(&packed);
         }
@@ -333,7 +361,7 @@ START_TEST(activations_are_rounded_as_llama_cpp_does)
         double d = 1000.0 / 127, stored = k ? d : 7.875; /* 7.874 in fp16 */
         ck_assert_double_eq_tol(r[33], 127 * stored, 1e-4);
         ck_assert_float_eq(r[32], 0); /* 0.38 steps */
-        if (k) { /* one scale with the 1000: steps of 7.87 */
+        if (k) {                      /* one scale with the 1000: steps of 7.87 */
             const double want[] = {-32 * d, 32 * d, 0, d, -d, 0};
             for (int i = 0; i < 6; i++) ck_assert_double_eq_tol(r[i], want[i], 1e-4);
         } else { /* steps of 2, half steps to even */
@@ -353,11 +381,14 @@ START_TEST(rounded_activations_are_close)
     enum { V = 8230 };
     for (int form = 0; form < N_FORMS; form++) {
         if (form == PACKED_FLOAT) continue;
-        fixture f = make_net(form, 2, SOL_TIER_BEST, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT});
+        fixture f =
+            make_net(form, 2, SOL_TIER_BEST, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT});
         float *exact = decode_all(f.net, V);
         free_net(&f);
         for (int k = 0; k < 2; k++) {
-            f = make_net(form, 2, SOL_TIER_BEST, &(sol_net_opts){.activations = k ? SOL_ACTIVATIONS_Q8_K : SOL_ACTIVATIONS_Q8_0});
+            f = make_net(
+                form, 2, SOL_TIER_BEST,
+                &(sol_net_opts){.activations = k ? SOL_ACTIVATIONS_Q8_K : SOL_ACTIVATIONS_Q8_0});
             float *rounded = decode_all(f.net, V);
             double far = distance(exact, rounded, N * V);
             ck_assert_msg(far > 1e-5 && far < 0.1, "form %d: %g", form, far);
@@ -378,7 +409,8 @@ START_TEST(narrow_caches_are_close)
     for (int i = 0; i < 2; i++) {
         fixture narrow = make_net(FP, 2, SOL_TIER_BEST, &(sol_net_opts){.kv_type = types[i]});
         float *got = decode_all(narrow.net, V);
-        ck_assert_msg(distance(want, got, N * V) < (i ? 0.03 : 1e-3), "%d: %g", i, distance(want, got, N * V));
+        ck_assert_msg(distance(want, got, N * V) < (i ? 0.03 : 1e-3), "%d: %g", i,
+                      distance(want, got, N * V));
         ck_assert(memcmp(want, got, N * V * sizeof *got) != 0);
         sol_free(got);
         free_net(&narrow);
@@ -423,13 +455,18 @@ START_TEST(bad_rows_change_nothing)
     sol_kv *kv, *none;
     double logprob[4];
     ck_ok(sol_kv_create(&kv, f.net, 3, err));
-    sol_row rows[4] = {{.kv = kv, .token = 5}, {.kv = kv, .token = 6}, {.kv = kv, .token = 8230}, {.kv = kv, .token = 1}};
+    sol_row rows[4] = {{.kv = kv, .token = 5},
+                       {.kv = kv, .token = 6},
+                       {.kv = kv, .token = 8230},
+                       {.kv = kv, .token = 1}};
     int32_t targets[4] = {1, 1, 1, 8230};
-    ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE, "token 8230: the vocabulary is 0..8229");
+    ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE,
+             "token 8230: the vocabulary is 0..8229");
     rows[2].token = -1;
     ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE, "token -1");
     rows[2].token = 1;
-    ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE, "the context of 3 tokens is full");
+    ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE,
+             "the context of 3 tokens is full");
     ck_fails(sol_net_logprobs(f.net, rows, 4, targets, logprob, err), SOL_ERR_RANGE, "full");
     targets[1] = 8230;
     ck_fails(sol_net_logprobs(f.net, rows, 2, targets, logprob, err), SOL_ERR_RANGE, "token 8230");
@@ -453,13 +490,16 @@ START_TEST(impossible_networks_are_refused)
     spec.group_size = 16;
     ck_fails(sol_net_from_model(&net, ctx, m, NULL, &spec, NULL, err), SOL_ERR_SHAPE, "q_proj");
     ck_assert_ptr_null(net);
-    ck_fails(sol_net_from_model(&net, ctx, m, NULL, NULL, &(sol_net_opts){.kv_type = SOL_BF16}, err), SOL_ERR_UNSUPPORTED, "bf16");
+    ck_fails(
+        sol_net_from_model(&net, ctx, m, NULL, NULL, &(sol_net_opts){.kv_type = SOL_BF16}, err),
+        SOL_ERR_UNSUPPORTED, "bf16");
     ck_fails(sol_net_open(&net, ctx, "/nonexistent.h5", NULL, err), SOL_ERR_IO, "/nonexistent.h5");
     sol_model_free(&m);
     c.vocab_size = 8;
     c.head_dim = 514;
     m = make_model(ctx, &c, SOL_F32);
-    ck_fails(sol_net_from_model(&net, ctx, m, NULL, NULL, NULL, err), SOL_ERR_UNSUPPORTED, "head_dim is 514");
+    ck_fails(sol_net_from_model(&net, ctx, m, NULL, NULL, NULL, err), SOL_ERR_UNSUPPORTED,
+             "head_dim is 514");
     sol_model_free(&m);
     sol_ctx_free(&ctx);
 }
@@ -492,13 +532,16 @@ START_TEST(files_run_as_the_memory_they_came_from)
         ck_ok(sol_packed_model_from(f.ctx, &p, f.model, &file.quant, types[i], err));
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         sol_packed_model_free(&p);
-        ck_ok(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
+        ck_ok(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT},
+                           err));
         sol_free(got);
         got = decode_all(net, V);
         double limit = i == 0 ? 1e-5 : i == 1 ? 1e-3 : i == 2 ? 0.02 : 0.5;
-        ck_assert_msg(distance(want, got, N * V) < limit, "%s: %g", sol_dtype_name(types[i]), distance(want, got, N * V));
+        ck_assert_msg(distance(want, got, N * V) < limit, "%s: %g", sol_dtype_name(types[i]),
+                      distance(want, got, N * V));
         sol_net_free(&net);
-        ck_fails(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.full_precision = true}, err), SOL_ERR_USAGE, "packed");
+        ck_fails(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.full_precision = true}, err),
+                 SOL_ERR_USAGE, "packed");
     }
     sol_free(want);
     sol_free(got);
@@ -510,7 +553,8 @@ END_TEST
 
 START_TEST(logits_match_pytorch_in_every_tier)
 {
-    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512,
+                                             SOL_TIER_NEON};
     const char *path = sol_test_data("oracles/stories260K-torch-logits.json");
     if (!path) return;
     json_t *j = json_load_file(path, 0, NULL);
@@ -533,7 +577,10 @@ START_TEST(logits_match_pytorch_in_every_tier)
         ck_ok(sol_net_from_model(&net, ctx, m, NULL, NULL, NULL, err));
         ck_ok(sol_kv_create(&kv, net, n, err));
         for (int64_t i = 0; i < n; i++)
-            rows[i] = (sol_row){.kv = kv, .token = (int32_t)json_integer_value(json_array_get(ids, (size_t)i)), .want_logits = true};
+            rows[i] =
+                (sol_row){.kv = kv,
+                          .token = (int32_t)json_integer_value(json_array_get(ids, (size_t)i)),
+                          .want_logits = true};
         ck_ok(sol_net_forward(net, rows, n, got, err));
         int64_t far = 0;
         for (int64_t i = 0; i < n * 512; i++) far += !(fabsf(got[i] - want[i]) < 1e-4f);

@@ -1,4 +1,5 @@
-/* Methods that learn parameters or make a bias, through model, graph, optimizer, checkpoint and inference. */
+/* Methods that learn parameters or make a bias, through model, graph, optimizer, checkpoint and
+ * inference. */
 #include "suite.h"
 
 #include <math.h>
@@ -8,21 +9,33 @@ enum { B = 2, T = 12 };
 
 static sol_model *tiny_model(void)
 {
-    sol_model_config c = {.vocab_size = 29, .hidden_size = 24, .intermediate_size = 36, .num_hidden_layers = 2,
-                          .num_attention_heads = 3, .num_key_value_heads = 1, .head_dim = 8, .max_position_embeddings = 32,
-                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true, .bos_token_id = -1,
+    sol_model_config c = {.vocab_size = 29,
+                          .hidden_size = 24,
+                          .intermediate_size = 36,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 3,
+                          .num_key_value_heads = 1,
+                          .head_dim = 8,
+                          .max_position_embeddings = 32,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = -1,
                           .eos_token_id = -1};
     sol_model *m;
     ck_ok(sol_model_create(&m, &c, SOL_F32, err));
     sol_model_init_random(NULL, m, 3);
     float *w = m->data;
-    for (int64_t i = 0; i < m->n_elements; i++) w[i] *= w[i] == 1 ? 1 : 4; /* so that layers matter */
+    for (int64_t i = 0; i < m->n_elements; i++)
+        w[i] *= w[i] == 1 ? 1 : 4; /* so that layers matter */
     return m;
 }
 
 static sol_quant_spec spec_of(const char *method, sol_granularity granularity)
 {
-    return (sol_quant_spec){.method = sol_quantizer_find(method), .granularity = granularity, .group_size = 12,
+    return (sol_quant_spec){.method = sol_quantizer_find(method),
+                            .granularity = granularity,
+                            .group_size = 12,
                             .scale_dtype = SOL_F32};
 }
 
@@ -62,7 +75,8 @@ START_TEST(table_and_starting_values)
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     sol_model *m = tiny_model(), *plain = tiny_model();
-    sol_quant_spec dlt = spec_of("dlt", SOL_PER_GROUP), lsq = spec_of("lsq", SOL_PER_CHANNEL), sherry = spec_of("sherry", SOL_PER_CHANNEL);
+    sol_quant_spec dlt = spec_of("dlt", SOL_PER_GROUP), lsq = spec_of("lsq", SOL_PER_CHANNEL),
+                   sherry = spec_of("sherry", SOL_PER_CHANNEL);
     int64_t n = m->n_elements;
     int n_params = m->n_params;
     ck_ok(sol_model_add_learned(m, &dlt, err));
@@ -108,13 +122,15 @@ START_TEST(a_graph_wants_the_learned_parameters)
     sol_graph *g;
     sol_quant_spec lsq = spec_of("lsq", SOL_PER_CHANNEL);
     sol_graph_opts o = {.batch = B, .seq = T};
-    ck_fails(sol_graph_create(&g, ctx, m, &lsq, &o, err), SOL_ERR_USAGE, "lacks the parameters that lsq learns");
+    ck_fails(sol_graph_create(&g, ctx, m, &lsq, &o, err), SOL_ERR_USAGE,
+             "lacks the parameters that lsq learns");
     sol_model_free(&m);
     sol_ctx_free(&ctx);
 }
 END_TEST
 
-/* The graph's gradients are those of a full-precision model that holds W_eff, taken through sol_quant_backward. */
+/* The graph's gradients are those of a full-precision model that holds W_eff, taken through
+ * sol_quant_backward. */
 static void check_gradients(const char *method, sol_granularity granularity)
 {
     static const sol_residual_mix mix = {0.7f, 0.4f};
@@ -124,7 +140,8 @@ static void check_gradients(const char *method, sol_granularity granularity)
     sol_quant_spec spec = spec_of(method, granularity);
     ck_ok(sol_model_add_learned(m, &spec, err));
     sol_model_start_learned(ctx, m, &spec);
-    for (int i = sol_model_plain_params(m); i < m->n_params; i++) /* steps within the weights, shifts off zero */
+    for (int i = sol_model_plain_params(m); i < m->n_params;
+         i++) /* steps within the weights, shifts off zero */
         for (int64_t k = 0; k < m->params[i].rows; k++) {
             float *x = sol_model_f32(m, &m->params[i]) + k;
             *x = strstr(m->params[i].name, "quant_shift") ? 0.01f : 0.4f * *x;
@@ -144,15 +161,19 @@ static void check_gradients(const char *method, sol_granularity granularity)
         float learned[2][128] = {{0}};
         if (p->quantized) {
             sol_quant_matrix x = sol_model_quant_matrix(m, p);
-            sol_quant_backward(ctx, &spec, &x, mix, &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {learned[0], learned[1]}});
+            sol_quant_backward(
+                ctx, &spec, &x, mix,
+                &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {learned[0], learned[1]}});
         }
         for (int64_t k = 0; k < sol_param_count(p); k++)
-            if (fabsf(got[k] - dw[k]) > 1e-4f) ck_abort_msg("%s of %s: %g, want %g", method, p->name, got[k], dw[k]);
+            if (fabsf(got[k] - dw[k]) > 1e-4f)
+                ck_abort_msg("%s of %s: %g, want %g", method, p->name, got[k], dw[k]);
         for (int k = 0; p->quantized && k < m->n_learned; k++) {
             const sol_param *l = sol_model_learned(m, p, k);
             for (int64_t r = 0; r < l->rows; r++) {
                 float value = sol_graph_grads(g)[l->offset + r];
-                if (fabsf(value - learned[k][r]) > 1e-4f) ck_abort_msg("%s: %g, want %g", l->name, value, learned[k][r]);
+                if (fabsf(value - learned[k][r]) > 1e-4f)
+                    ck_abort_msg("%s: %g, want %g", l->name, value, learned[k][r]);
                 moved += fabsf(value);
             }
         }
@@ -174,13 +195,15 @@ START_TEST(gradients_of_learned_methods)
 }
 END_TEST
 
-/* Central differences in a dead weight: what it does through the bias, all else held by the level it keeps. */
+/* Central differences in a dead weight: what it does through the bias, all else held by the level
+ * it keeps. */
 START_TEST(gradient_through_tequilas_bias)
 {
     sol_ctx *ctx;
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     sol_model *m = tiny_model();
-    sol_quant_spec spec = spec_of("tequila", SOL_PER_TENSOR), absmean = spec_of("absmean", SOL_PER_TENSOR);
+    sol_quant_spec spec = spec_of("tequila", SOL_PER_TENSOR),
+                   absmean = spec_of("absmean", SOL_PER_TENSOR);
     const sol_param *p = sol_model_by_role(m, 1, SOL_ROLE_UP);
     sol_graph *g = graph_of(ctx, m, &spec), *straight = graph_of(ctx, m, &absmean);
     sol_residual_mix mix = {1, 0};
@@ -198,7 +221,8 @@ START_TEST(gradient_through_tequilas_bias)
     int32_t tokens[B * T], targets[B * T];
     draw_tokens(tokens, targets);
     sol_graph_begin_step(twin, mix, 2);
-    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss, &n); /* not the last: the straight part alone */
+    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss,
+                         &n); /* not the last: the straight part alone */
     for (int r = 0; r < 36; r++) {
         row_part[r] = NAN;
         for (int i = r * 24; i < (r + 1) * 24; i++) {
@@ -221,23 +245,27 @@ START_TEST(gradient_through_tequilas_bias)
 }
 END_TEST
 
-/* Some steps of training lower the loss and move the learned parameters; inference gives the graph's logits; a checkpoint
- * brings all of it back. */
+/* Some steps of training lower the loss and move the learned parameters; inference gives the
+ * graph's logits; a checkpoint brings all of it back. */
 static void expect_logits(sol_net *net, const int32_t *tokens, const float *want, const char *what)
 {
     static float got[T * 29];
     sol_kv *kv;
     sol_row rows[T];
     ck_ok(sol_kv_create(&kv, net, T, err));
-    for (int t = 0; t < T; t++) rows[t] = (sol_row){.kv = kv, .token = tokens[t], .want_logits = true};
+    for (int t = 0; t < T; t++)
+        rows[t] = (sol_row){.kv = kv, .token = tokens[t], .want_logits = true};
     ck_ok(sol_net_forward(net, rows, T, got, err));
     for (int k = 0; k < T * 29; k++)
-        if (fabsf(got[k] - want[k]) > 1e-4f) ck_abort_msg("%s: logit %d is %g, want %g", what, k, got[k], want[k]);
+        if (fabsf(got[k] - want[k]) > 1e-4f)
+            ck_abort_msg("%s: logit %d is %g, want %g", what, k, got[k], want[k]);
     sol_kv_free(&kv);
 }
 
-/* Exported as Q(W) with what the method learned, and read as a plain model: the same logits. Biases have no place there. */
-static void expect_exported(sol_ctx *ctx, const char *dir, const char *path, const char *method, const int32_t *tokens, const float *want)
+/* Exported as Q(W) with what the method learned, and read as a plain model: the same logits. Biases
+ * have no place there. */
+static void expect_exported(sol_ctx *ctx, const char *dir, const char *path, const char *method,
+                            const int32_t *tokens, const float *want)
 {
     char folder[96], plain[96];
     sol_export_options o = {.dequantize = true};
@@ -248,7 +276,8 @@ static void expect_exported(sol_ctx *ctx, const char *dir, const char *path, con
     snprintf(folder, sizeof folder, "%s/%s", dir, method);
     snprintf(plain, sizeof plain, "%s/plain.h5", dir);
     if (strcmp(method, "tequila") == 0) {
-        ck_fails(sol_export_safetensors(ctx, path, folder, &o, &r, err), SOL_ERR_UNSUPPORTED, "tequila makes biases");
+        ck_fails(sol_export_safetensors(ctx, path, folder, &o, &r, err), SOL_ERR_UNSUPPORTED,
+                 "tequila makes biases");
         return;
     }
     ck_ok(sol_export_safetensors(ctx, path, folder, &o, &r, err));
@@ -268,7 +297,9 @@ START_TEST(train_write_read_infer)
     for (int i = 0; i < 4; i++) {
         sol_ctx *ctx;
         ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-        sol_checkpoint c = {.file = {.model = tiny_model(), .quant = spec_of(methods[i], SOL_PER_CHANNEL)}}, back;
+        sol_checkpoint c = {.file = {.model = tiny_model(),
+                                     .quant = spec_of(methods[i], SOL_PER_CHANNEL)}},
+                       back;
         ck_ok(sol_model_add_learned(c.file.model, &c.file.quant, err));
         sol_model_start_learned(ctx, c.file.model, &c.file.quant);
         float *start = malloc((size_t)c.file.model->n_elements * 4);
@@ -285,13 +316,15 @@ START_TEST(train_write_read_infer)
         ck_assert_msg(loss < 0.9 * first, "%s: %g after %g", methods[i], loss, first);
         for (int k = sol_model_plain_params(c.file.model); k < c.file.model->n_params; k++)
             ck_assert(c.file.model->params[k].rows == 0 ||
-                      sol_model_f32(c.file.model, &c.file.model->params[k])[0] != start[c.file.model->params[k].offset] ||
+                      sol_model_f32(c.file.model, &c.file.model->params[k])[0] !=
+                          start[c.file.model->params[k].offset] ||
                       strstr(c.file.model->params[k].name, "shift"));
         ck_ok(sol_test_write_checkpoint(&c, path, SOL_F32, err));
         ck_ok(sol_checkpoint_read(&back, path, SOL_F32, err));
         ck_assert_int_eq(back.file.model->n_learned, c.file.model->n_learned);
         ck_assert_int_eq(back.file.model->n_elements, c.file.model->n_elements);
-        ck_assert_mem_eq(back.file.model->data, c.file.model->data, (size_t)c.file.model->n_elements * 4);
+        ck_assert_mem_eq(back.file.model->data, c.file.model->data,
+                         (size_t)c.file.model->n_elements * 4);
         ck_assert_mem_eq(back.optim->v, c.optim->v, (size_t)c.file.model->n_elements * 4);
 
         int32_t tokens[B * T], targets[B * T];
@@ -317,5 +350,7 @@ START_TEST(train_write_read_infer)
 END_TEST
 
 SOL_TEST_MAIN("learned", tcase_add_test(tc, table_and_starting_values);
-              tcase_add_test(tc, a_graph_wants_the_learned_parameters); tcase_add_test(tc, gradients_of_learned_methods);
-              tcase_add_test(tc, gradient_through_tequilas_bias); tcase_add_test(tc, train_write_read_infer))
+              tcase_add_test(tc, a_graph_wants_the_learned_parameters);
+              tcase_add_test(tc, gradients_of_learned_methods);
+              tcase_add_test(tc, gradient_through_tequilas_bias);
+              tcase_add_test(tc, train_write_read_infer))

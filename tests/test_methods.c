@@ -1,5 +1,5 @@
-/* The methods that are compared with sherry: forward against their formulas, learned parameters, backward against the
- * derivative of the surrogate. */
+/* The methods that are compared with sherry: forward against their formulas, learned parameters,
+ * backward against the derivative of the surrogate. */
 #include "suite.h"
 
 #include <math.h>
@@ -16,8 +16,12 @@ static sol_ctx *context(int threads)
 
 static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group)
 {
-    return (sol_quant_spec){.method = sol_quantizer_find(method), .granularity = granularity, .group_size = group,
-                            .scale_dtype = SOL_F32, .n = 2, .m = 4};
+    return (sol_quant_spec){.method = sol_quantizer_find(method),
+                            .granularity = granularity,
+                            .group_size = group,
+                            .scale_dtype = SOL_F32,
+                            .n = 2,
+                            .m = 4};
 }
 
 static void draw(float *w, int64_t n, uint64_t seed)
@@ -74,7 +78,8 @@ START_TEST(absmedian_finds_the_lower_median)
             sol_quant_split(ctx, &spec, w, 1, n, t, &scale);
             ck_assert_float_eq(scale, mag[(n - 1) / 2]);
             for (int i = 0; i < n; i++)
-                ck_assert_int_eq(t[i], fabsf(w[i]) > mag[(n - 1) / 2] / 2 ? (w[i] < 0 ? -1 : 1) : 0);
+                ck_assert_int_eq(t[i],
+                                 fabsf(w[i]) > mag[(n - 1) / 2] / 2 ? (w[i] < 0 ? -1 : 1) : 0);
         }
     }
     float w[4] = {NAN, 1, INFINITY, -2}, scale; /* numbers, infinity, NaN */
@@ -90,7 +95,8 @@ START_TEST(twn_keeps_above_its_threshold)
 {
     sol_ctx *ctx = context(1);
     sol_quant_spec spec = spec_of("twn", SOL_PER_CHANNEL, 0);
-    float w[8] = {1, -1, 2, -4, 0, 0.5f, -0.5f, 3}, scale; /* mean 1.5, threshold 1.125, kept 2 4 3 */
+    float w[8] = {1, -1, 2, -4, 0, 0.5f, -0.5f, 3},
+          scale; /* mean 1.5, threshold 1.125, kept 2 4 3 */
     int8_t t[8], want[8] = {0, 0, 1, -1, 0, 0, 0, 1};
     sol_quant_split(ctx, &spec, w, 1, 8, t, &scale);
     ck_assert_mem_eq(t, want, 8);
@@ -107,7 +113,8 @@ END_TEST
 
 START_TEST(nm_keeps_the_n_largest_of_m)
 {
-    static const int shapes[][2] = {{1, 2}, {2, 4}, {3, 4}, {1, 4}, {4, 6}, {5, 8}, {63, 64}, {1, 3}};
+    static const int shapes[][2] = {{1, 2}, {2, 4}, {3, 4},   {1, 4},
+                                    {4, 6}, {5, 8}, {63, 64}, {1, 3}};
     sol_ctx *ctx = context(2);
     static float w[ROWS * COLS];
     static int8_t t[ROWS * COLS], other[ROWS * COLS];
@@ -125,14 +132,18 @@ START_TEST(nm_keeps_the_n_largest_of_m)
             float least_kept = INFINITY, most_zeroed = 0;
             for (int i = b; i < b + spec.m; i++) {
                 kept += t[i] != 0;
-                if (t[i]) least_kept = fminf(least_kept, fabsf(w[i]));
-                else most_zeroed = fmaxf(most_zeroed, fabsf(w[i]));
+                if (t[i])
+                    least_kept = fminf(least_kept, fabsf(w[i]));
+                else
+                    most_zeroed = fmaxf(most_zeroed, fabsf(w[i]));
             }
-            if (kept != spec.n || most_zeroed > least_kept) ck_abort_msg("block %d of %d:%d", b / spec.m, spec.n, spec.m);
+            if (kept != spec.n || most_zeroed > least_kept)
+                ck_abort_msg("block %d of %d:%d", b / spec.m, spec.n, spec.m);
         }
         for (int r = 0; r < ROWS; r++) {
             double sum = 0;
-            for (int i = 0; i < COLS; i++) sum += t[r * COLS + i] ? fabs((double)w[r * COLS + i]) : 0;
+            for (int i = 0; i < COLS; i++)
+                sum += t[r * COLS + i] ? fabs((double)w[r * COLS + i]) : 0;
             ck_assert_double_eq_tol(scales[r], sum * spec.m / (COLS * spec.n), 1e-6);
         }
         if (spec.n == 3 && spec.m == 4) {
@@ -150,7 +161,8 @@ START_TEST(nm_keeps_the_n_largest_of_m)
     ck_fails(sol_quant_check(&bad, "l", 4, 64, err), SOL_ERR_SHAPE, "width 64 is no multiple of 6");
     bad.granularity = SOL_PER_GROUP;
     bad.group_size = 32;
-    ck_fails(sol_quant_check(&bad, "l", 4, 72, err), SOL_ERR_RANGE, "multiple of 12; groups that fit: 72, 36, 24, 12");
+    ck_fails(sol_quant_check(&bad, "l", 4, 72, err), SOL_ERR_RANGE,
+             "multiple of 12; groups that fit: 72, 36, 24, 12");
     bad.layout = SOL_LAYOUT_STRIDE16;
     ck_fails(sol_quant_check(&bad, "l", 4, 72, err), SOL_ERR_UNSUPPORTED, "contiguous blocks only");
     sol_ctx_free(&ctx);
@@ -172,8 +184,10 @@ static double formula(const char *method, double w, double step, double shift)
     return step * rint(clamp((w - shift) / step, 1)) + shift;
 }
 
-/* The surrogate: rounding adds what it adds at w0, step0, shift0. In seq a weight beyond the clamp counts as sign * step. */
-static double surrogate(const char *method, double w, double step, double shift, double w0, double step0, double shift0)
+/* The surrogate: rounding adds what it adds at w0, step0, shift0. In seq a weight beyond the clamp
+ * counts as sign * step. */
+static double surrogate(const char *method, double w, double step, double shift, double w0,
+                        double step0, double shift0)
 {
     bool seq = strcmp(method, "seq") == 0;
     double limit = seq ? 0.99 : 1, x0 = (w0 - shift0) / step0;
@@ -194,9 +208,11 @@ START_TEST(learned_forward_follows_the_formula)
         for (int m = 0; m < 3; m++) {
             sol_quant_spec spec = spec_of(learned_methods[m], (sol_granularity)granularity, 64);
             int64_t group = sol_quant_group_weights(&spec, ROWS, COLS), n = ROWS * COLS / group;
-            static float step[ROWS * COLS], shift[ROWS * COLS], scales[ROWS * COLS], shifts[ROWS * COLS];
+            static float step[ROWS * COLS], shift[ROWS * COLS], scales[ROWS * COLS],
+                shifts[ROWS * COLS];
             sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS};
-            sol_quant_parts parts = {.ternary = t, .scales = scales, .shifts = shifts, .learned = {step, shift}};
+            sol_quant_parts parts = {
+                .ternary = t, .scales = scales, .shifts = shifts, .learned = {step, shift}};
             sol_quant_take_apart(ctx, &spec, &x, &parts); /* the starting values */
             for (int64_t g = 0; g < n; g++) {
                 float max = 0;
@@ -212,9 +228,14 @@ START_TEST(learned_forward_follows_the_formula)
             sol_quant_take_apart(ctx, &spec, &x, &parts);
             for (int64_t i = 0; i < ROWS * COLS; i++) {
                 double want = formula(learned_methods[m], w[i], step[i / group], shift[i / group]);
-                if (fabs(q[i] - want) > 1e-6) ck_abort_msg("%s, weight %d: %g, want %g", learned_methods[m], (int)i, q[i], want);
-                float from_parts = (float)t[i] * scales[i / group] + (m == 2 ? shifts[i / group] : 0);
-                if (from_parts != q[i]) ck_abort_msg("%s: the parts give %g for %g", learned_methods[m], from_parts, q[i]);
+                if (fabs(q[i] - want) > 1e-6)
+                    ck_abort_msg("%s, weight %d: %g, want %g", learned_methods[m], (int)i, q[i],
+                                 want);
+                float from_parts =
+                    (float)t[i] * scales[i / group] + (m == 2 ? shifts[i / group] : 0);
+                if (from_parts != q[i])
+                    ck_abort_msg("%s: the parts give %g for %g", learned_methods[m], from_parts,
+                                 q[i]);
             }
         }
     }
@@ -240,7 +261,8 @@ START_TEST(a_step_stays_positive)
 }
 END_TEST
 
-/* L = sum d (a S + b w): dw and dlearned against central differences of the surrogate, in double. */
+/* L = sum d (a S + b w): dw and dlearned against central differences of the surrogate, in double.
+ */
 START_TEST(learned_backward_is_the_derivative_of_the_surrogate)
 {
     static const sol_residual_mix mix = {0.6f, 0.3f};
@@ -253,21 +275,28 @@ START_TEST(learned_backward_is_the_derivative_of_the_surrogate)
             const char *method = learned_methods[m];
             sol_quant_spec spec = spec_of(method, (sol_granularity)granularity, 64);
             int64_t group = sol_quant_group_weights(&spec, ROWS, COLS), n = ROWS * COLS / group;
-            float step[ROWS * COLS / 64], shift[ROWS * COLS / 64], d_step[ROWS * COLS / 64], d_shift[ROWS * COLS / 64];
-            for (int64_t g = 0; g < n; g++) step[g] = 0.06f, shift[g] = m == 2 ? 0.011f : 0, d_step[g] = d_shift[g] = 1;
+            float step[ROWS * COLS / 64], shift[ROWS * COLS / 64], d_step[ROWS * COLS / 64],
+                d_shift[ROWS * COLS / 64];
+            for (int64_t g = 0; g < n; g++)
+                step[g] = 0.06f, shift[g] = m == 2 ? 0.011f : 0, d_step[g] = d_shift[g] = 1;
             sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS, .learned = {step, shift}};
             memcpy(dw, d, sizeof dw);
             float *wanted[2] = {d_step, d_shift};
-            sol_quant_backward(ctx, &spec, &x, mix, &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
+            sol_quant_backward(
+                ctx, &spec, &x, mix,
+                &(sol_quant_grads){.dw_eff = dw, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
             for (int64_t g = 0; g < n; g++) {
                 double s = step[g], z = shift[g], h = 1e-7, by_step = 0, by_shift = 0;
                 for (int64_t i = g * group; i < (g + 1) * group; i++) {
                     double v = w[i], x0 = fabs((v - z) / s), limit = m == 1 ? 0.99 : 1;
                     if (fabs(x0 - limit) < 4e-6) continue; /* the kink itself */
 #define DIFFERENCE(dv, ds, dz) \
-    (surrogate(method, v + dv, s + ds, z + dz, v, s, z) - surrogate(method, v - dv, s - ds, z - dz, v, s, z)) / (2 * h)
+    (surrogate(method, v + dv, s + ds, z + dz, v, s, z) - \
+     surrogate(method, v - dv, s - ds, z - dz, v, s, z)) / \
+        (2 * h)
                     double want = d[i] * (mix.a * (DIFFERENCE(h, 0, 0)) + mix.b);
-                    if (fabs(dw[i] - want) > 1e-6) ck_abort_msg("%s: dw is %g, want %g", method, dw[i], want);
+                    if (fabs(dw[i] - want) > 1e-6)
+                        ck_abort_msg("%s: dw is %g, want %g", method, dw[i], want);
                     by_step += d[i] * (DIFFERENCE(0, h, 0));
                     by_shift += d[i] * (DIFFERENCE(0, 0, h));
                 }
@@ -294,9 +323,11 @@ START_TEST(straight_through_scales_the_gradient)
         straight++;
         sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS};
         memcpy(dw, d, sizeof dw);
-        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.5f}, &(sol_quant_grads){.dw_eff = dw, .dw = dw});
+        sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.5f},
+                           &(sol_quant_grads){.dw_eff = dw, .dw = dw});
         for (int i = 0; i < ROWS * COLS; i++)
-            if (fabsf(dw[i] - 1.5f * d[i]) > 1e-7f) ck_abort_msg("%s: %g, want %g", spec.method->name, dw[i], 1.5f * d[i]);
+            if (fabsf(dw[i] - 1.5f * d[i]) > 1e-7f)
+                ck_abort_msg("%s: %g, want %g", spec.method->name, dw[i], 1.5f * d[i]);
     }
     ck_assert_int_eq(straight, 6); /* sherry, absmean, absmedian, twn, binary, nm */
     sol_ctx_free(&ctx);
@@ -307,7 +338,8 @@ END_TEST
 START_TEST(tequila_feeds_its_dead_weights_into_a_bias)
 {
     sol_ctx *ctx = context(2);
-    static float w[ROWS * COLS], q[ROWS * COLS], plain[ROWS * COLS], d[ROWS * COLS], dw[ROWS * COLS];
+    static float w[ROWS * COLS], q[ROWS * COLS], plain[ROWS * COLS], d[ROWS * COLS],
+        dw[ROWS * COLS];
     float bias[ROWS], d_bias[ROWS];
     static int8_t t[ROWS * COLS];
     draw(w, ROWS * COLS, 41);
@@ -347,18 +379,22 @@ START_TEST(backward_same_bits_for_any_threads)
     draw(d, R * C, 52);
     for (int k = 0; k < sol_quantizer_count(); k++) {
         for (int granularity = SOL_PER_TENSOR; granularity <= SOL_PER_GROUP; granularity++) {
-            sol_quant_spec spec = spec_of(sol_quantizer_at(k)->name, (sol_granularity)granularity, 256);
+            sol_quant_spec spec =
+                spec_of(sol_quantizer_at(k)->name, (sol_granularity)granularity, 256);
             static float learned[2][R * C / 256], sums[2][R * C / 256], first_sums[2][R * C / 256];
             for (int i = 0; i < R * C / 256; i++) learned[0][i] = 0.05f, learned[1][i] = 0.001f;
-            sol_quant_matrix x = {.w = w, .rows = R, .cols = C, .learned = {learned[0], learned[1]}};
+            sol_quant_matrix x = {
+                .w = w, .rows = R, .cols = C, .learned = {learned[0], learned[1]}};
             for (int threads = 1; threads <= 3; threads++) {
                 sol_ctx *ctx = context(threads);
                 float *wanted[2] = {sums[0], sums[1]};
                 memset(sums, 0, sizeof sums);
                 memcpy(dw, d, sizeof dw);
                 uint64_t before = sol_alloc_count();
-                sol_quant_backward(ctx, &spec, &x, (sol_residual_mix){1, 0.25f},
-                                   &(sol_quant_grads){.dw_eff = dw, .d_bias = d, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
+                sol_quant_backward(
+                    ctx, &spec, &x, (sol_residual_mix){1, 0.25f},
+                    &(sol_quant_grads){
+                        .dw_eff = dw, .d_bias = d, .dw = dw, .d_learned = {wanted[0], wanted[1]}});
                 ck_assert_uint_eq(sol_alloc_count(), before);
                 if (threads == 1) {
                     memcpy(first, dw, sizeof dw);
@@ -373,9 +409,12 @@ START_TEST(backward_same_bits_for_any_threads)
 }
 END_TEST
 
-SOL_TEST_MAIN("methods", tcase_add_test(tc, published_errors); tcase_add_test(tc, absmedian_finds_the_lower_median);
-              tcase_add_test(tc, twn_keeps_above_its_threshold); tcase_add_test(tc, nm_keeps_the_n_largest_of_m);
-              tcase_add_test(tc, learned_forward_follows_the_formula); tcase_add_test(tc, a_step_stays_positive);
+SOL_TEST_MAIN("methods", tcase_add_test(tc, published_errors);
+              tcase_add_test(tc, absmedian_finds_the_lower_median);
+              tcase_add_test(tc, twn_keeps_above_its_threshold);
+              tcase_add_test(tc, nm_keeps_the_n_largest_of_m);
+              tcase_add_test(tc, learned_forward_follows_the_formula);
+              tcase_add_test(tc, a_step_stays_positive);
               tcase_add_test(tc, learned_backward_is_the_derivative_of_the_surrogate);
               tcase_add_test(tc, straight_through_scales_the_gradient);
               tcase_add_test(tc, tequila_feeds_its_dead_weights_into_a_bias);

@@ -17,8 +17,10 @@ START_TEST(named_shapes_are_valid)
         ck_ok(sol_model_config_check(&c, err));
     }
     sol_model_config c;
-    ck_fails(sol_model_config_named("llama-3.2-1B", &c, err), SOL_ERR_USAGE, "did you mean 'llama-3.2-1b'");
-    ck_fails(sol_model_config_named("zzzzzzzzzzzzzzzzzzzz", &c, err), SOL_ERR_USAGE, "one of llama-3.2-1b, ");
+    ck_fails(sol_model_config_named("llama-3.2-1B", &c, err), SOL_ERR_USAGE,
+             "did you mean 'llama-3.2-1b'");
+    ck_fails(sol_model_config_named("zzzzzzzzzzzzzzzzzzzz", &c, err), SOL_ERR_USAGE,
+             "one of llama-3.2-1b, ");
 }
 END_TEST
 
@@ -101,12 +103,17 @@ END_TEST
 /* Rows of the table that a configuration asks for, and that others do not have. */
 START_TEST(optional_parameters)
 {
-    static const struct { sol_role role; const char *name, *gguf; int64_t n; } want[] = {
+    static const struct {
+        sol_role role;
+        const char *name, *gguf;
+        int64_t n;
+    } want[] = {
         {SOL_ROLE_Q_BIAS, "model.layers.2.self_attn.q_proj.bias", "blk.2.attn_q.bias", 4 * 64},
         {SOL_ROLE_K_BIAS, "model.layers.2.self_attn.k_proj.bias", "blk.2.attn_k.bias", 2 * 64},
         {SOL_ROLE_V_BIAS, "model.layers.2.self_attn.v_proj.bias", "blk.2.attn_v.bias", 2 * 64},
         {SOL_ROLE_Q_NORM, "model.layers.2.self_attn.q_norm.weight", "blk.2.attn_q_norm.weight", 64},
-        {SOL_ROLE_K_NORM, "model.layers.2.self_attn.k_norm.weight", "blk.2.attn_k_norm.weight", 64}};
+        {SOL_ROLE_K_NORM, "model.layers.2.self_attn.k_norm.weight", "blk.2.attn_k_norm.weight",
+         64}};
     for (int flags = 0; flags < 4; flags++) {
         sol_model_config c = named("embedded");
         c.qkv_bias = flags & 1;
@@ -124,15 +131,18 @@ START_TEST(optional_parameters)
             ck_assert_ptr_eq(p, sol_model_param(m, want[i].name));
             ck_assert_int_eq(p != NULL, flags >> !bias & 1);
             if (!p) continue;
-            ck_assert(p->rows == 1 && p->cols == want[i].n && sol_param_is_vector(p) && !p->quantized && p->layer == 2);
+            ck_assert(p->rows == 1 && p->cols == want[i].n && sol_param_is_vector(p) &&
+                      !p->quantized && p->layer == 2);
             ck_assert_float_eq(*sol_model_f32(m, p), bias ? 0 : 1);
             ck_assert_str_eq(sol_role_gguf_name(p->role, p->layer, name), want[i].gguf);
         }
-        for (int role = 0; role < SOL_ROLES; role++) { /* the last block ends where the rows behind the blocks begin */
+        for (int role = 0; role < SOL_ROLES;
+             role++) { /* the last block ends where the rows behind the blocks begin */
             const sol_param *p = sol_model_by_role(m, 3, (sol_role)role);
             if (!p) continue;
             ck_assert_int_eq(p->role, role);
-            ck_assert_int_eq(p >= sol_model_block(m, 3) && p < sol_model_block(m, 4), p->layer == 3);
+            ck_assert_int_eq(p >= sol_model_block(m, 3) && p < sol_model_block(m, 4),
+                             p->layer == 3);
         }
         sol_model_free(&m);
     }
@@ -175,9 +185,9 @@ END_TEST
 START_TEST(config_check_names_the_field)
 {
     sol_model_config c;
-#define BAD(field, value, status, text)                             \
-    c = named("llama-3.2-1b");                                      \
-    c.field = value;                                                \
+#define BAD(field, value, status, text) \
+    c = named("llama-3.2-1b"); \
+    c.field = value; \
     ck_fails(sol_model_config_check(&c, err), status, text)
     BAD(vocab_size, 0, SOL_ERR_RANGE, "vocab_size is 0");
     BAD(hidden_size, -5, SOL_ERR_RANGE, "hidden_size is -5");
@@ -205,9 +215,18 @@ START_TEST(config_check_names_the_field)
     ck_fails(sol_model_config_check(&c, err), SOL_ERR_RANGE, "eos_token_id is 128256");
 #undef BAD
     /* The smallest model there is. */
-    c = (sol_model_config){.vocab_size = 1, .hidden_size = 1, .intermediate_size = 1, .num_hidden_layers = 1,
-                           .num_attention_heads = 1, .num_key_value_heads = 1, .head_dim = 2, .max_position_embeddings = 1,
-                           .rms_norm_eps = 1e-5, .rope_theta = 10000, .bos_token_id = -1, .eos_token_id = -1};
+    c = (sol_model_config){.vocab_size = 1,
+                           .hidden_size = 1,
+                           .intermediate_size = 1,
+                           .num_hidden_layers = 1,
+                           .num_attention_heads = 1,
+                           .num_key_value_heads = 1,
+                           .head_dim = 2,
+                           .max_position_embeddings = 1,
+                           .rms_norm_eps = 1e-5,
+                           .rope_theta = 10000,
+                           .bos_token_id = -1,
+                           .eos_token_id = -1};
     ck_ok(sol_model_config_check(&c, err));
 }
 END_TEST
@@ -282,7 +301,8 @@ START_TEST(rope_frequencies_of_llama3)
         int kept = 0, divided = 0, half = (int)c.head_dim / 2;
         sol_rope_inv_freq(&c, inv_freq);
         for (int i = 0; i < half; i++) {
-            double want = llama3_freq(i, (int)c.head_dim, 500000), plain = pow(500000, -2.0 * i / (double)c.head_dim);
+            double want = llama3_freq(i, (int)c.head_dim, 500000),
+                   plain = pow(500000, -2.0 * i / (double)c.head_dim);
             ck_assert_double_eq_tol(inv_freq[i] / want, 1, 1e-7);
             kept += fabs(inv_freq[i] / plain - 1) < 1e-6;
             divided += fabs(inv_freq[i] / plain * 32 - 1) < 1e-6;
@@ -318,8 +338,11 @@ START_TEST(rope_tables_turn)
 }
 END_TEST
 
-SOL_TEST_MAIN("model", tcase_add_test(tc, named_shapes_are_valid); tcase_add_test(tc, published_parameter_counts);
-              tcase_add_test(tc, parameter_names_and_shapes); tcase_add_test(tc, optional_parameters);
-              tcase_add_test(tc, several_eos); tcase_add_test(tc, linear_scaling_divides_all); tcase_add_test(tc, config_check_names_the_field);
+SOL_TEST_MAIN("model", tcase_add_test(tc, named_shapes_are_valid);
+              tcase_add_test(tc, published_parameter_counts);
+              tcase_add_test(tc, parameter_names_and_shapes);
+              tcase_add_test(tc, optional_parameters); tcase_add_test(tc, several_eos);
+              tcase_add_test(tc, linear_scaling_divides_all);
+              tcase_add_test(tc, config_check_names_the_field);
               tcase_add_test(tc, init_is_normal_and_the_same_for_any_threads);
               tcase_add_test(tc, rope_frequencies_of_llama3); tcase_add_test(tc, rope_tables_turn))

@@ -1,5 +1,6 @@
-/* Numbers at the edges of what there is, through the real paths: training, packing, kernels, export, import. What each of
- * them does is said in quant/quant.h, quant/codec.h, kernels/dtype.h and store/export.h. */
+/* Numbers at the edges of what there is, through the real paths: training, packing, kernels,
+ * export, import. What each of them does is said in quant/quant.h, quant/codec.h, kernels/dtype.h
+ * and store/export.h. */
 #include "suite.h"
 
 #include <float.h>
@@ -39,13 +40,16 @@ static sol_tokenizer *make_tokenizer(int vocab)
     char json[512];
     sol_tokenizer *t;
     size_t n = (size_t)snprintf(json, sizeof json,
-                                "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}, "
-                                "\"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"merges\": [%s], \"vocab\": {",
+                                "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+                                "\"add_prefix_space\": false, \"use_regex\": true}, "
+                                "\"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": "
+                                "\"BPE\", \"merges\": [%s], \"vocab\": {",
                                 vocab > 2 ? "\"a b\"" : "");
     for (int i = 0; i < vocab; i++) {
         bool pair = i > 1 && i == vocab - 1;
         const char *text = &"abcdefghijklmnop"[pair ? 0 : i];
-        n += (size_t)snprintf(json + n, sizeof json - n, "%s\"%.*s\": %d", i ? ", " : "", pair ? 2 : 1, text, i);
+        n += (size_t)snprintf(json + n, sizeof json - n, "%s\"%.*s\": %d", i ? ", " : "",
+                              pair ? 2 : 1, text, i);
     }
     n += (size_t)snprintf(json + n, sizeof json - n, "}}}");
     ck_ok(sol_file_write(at("tokenizer.json"), json, n, err));
@@ -56,11 +60,21 @@ static sol_tokenizer *make_tokenizer(int vocab)
 /* One layer of width C, heads of D, with a tokenizer and a quantizer of one scale a row. */
 static void make(sol_model_file *c, int64_t V, int64_t C, int64_t D)
 {
-    sol_model_config m = {.vocab_size = V, .hidden_size = C, .intermediate_size = C, .num_hidden_layers = 1,
-                          .num_attention_heads = C / D, .num_key_value_heads = C / D, .head_dim = D,
-                          .max_position_embeddings = 16, .rms_norm_eps = 1e-5, .rope_theta = 10000,
-                          .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = -1};
-    *c = (sol_model_file){.quant = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL}};
+    sol_model_config m = {.vocab_size = V,
+                          .hidden_size = C,
+                          .intermediate_size = C,
+                          .num_hidden_layers = 1,
+                          .num_attention_heads = C / D,
+                          .num_key_value_heads = C / D,
+                          .head_dim = D,
+                          .max_position_embeddings = 16,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = -1,
+                          .eos_token_id = -1};
+    *c = (sol_model_file){
+        .quant = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL}};
     c->quant.scale_dtype = SOL_F16;
     ck_ok(sol_model_create(&c->model, &m, SOL_F32, err));
     sol_model_init_random(NULL, c->model, 3);
@@ -109,7 +123,8 @@ enum { N_EMBED_TYPES = sizeof embed_types / sizeof *embed_types };
 static void expect_no_pack(const sol_model_file *c, sol_dtype type, const char *text)
 {
     sol_packed_model p;
-    ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, err), SOL_ERR_NONFINITE, text);
+    ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, err), SOL_ERR_NONFINITE,
+             text);
     ck_assert_ptr_null(p.matrix);
 }
 
@@ -136,7 +151,8 @@ START_TEST(what_is_no_number_is_not_packed)
         expect_no_pack(&c, SOL_F32, "model.norm.weight: a weight is");
         norm[1] = keep;
     }
-    for (int i = 0; i < 64; i++) up[64 + i] = 1e5f; /* numbers, but their mean is above the largest fp16 */
+    for (int i = 0; i < 64; i++)
+        up[64 + i] = 1e5f; /* numbers, but their mean is above the largest fp16 */
     expect_no_pack(&c, SOL_F16, "scale 0 of row 1 is inf");
     for (int i = 0; i < 64; i++) up[64 + i] = 65504;
     for (int k = 0; k < N_EMBED_TYPES; k++) {
@@ -187,7 +203,8 @@ static bool is_there(const char *name)
     return sol_file_exists(at(strncmp(name, "hf-", 3) == 0 ? file : name));
 }
 
-/* Every form holds its largest number and comes back with it; the next float and what is no number leave nothing. */
+/* Every form holds its largest number and comes back with it; the next float and what is no number
+ * leave nothing. */
 START_TEST(what_is_written_is_a_number)
 {
     static const form forms[] = {{"f16", SOL_F16_MAX},      {"bf16", SOL_BF16_MAX},
@@ -201,7 +218,8 @@ START_TEST(what_is_written_is_a_number)
         const float bad[] = {nextafterf(forms[i].max, INFINITY), NAN, -INFINITY};
         for (int k = 0; k < 3; k++) {
             *x = bad[k];
-            ck_fails(write_form(&c, forms[i].name, err), SOL_ERR_NONFINITE, "model.embed_tokens.weight: a weight is");
+            ck_fails(write_form(&c, forms[i].name, err), SOL_ERR_NONFINITE,
+                     "model.embed_tokens.weight: a weight is");
             ck_assert_msg(!is_there(forms[i].name), "%s is left", forms[i].name);
         }
         *x = -forms[i].max;
@@ -213,7 +231,8 @@ START_TEST(what_is_written_is_a_number)
             sol_import_result r;
             ck_ok(sol_import(at(forms[i].name), at("back.h5"), &o, &r, err));
         }
-        ck_ok(sol_model_file_read(&back, at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"), SOL_F32, err));
+        ck_ok(sol_model_file_read(
+            &back, at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"), SOL_F32, err));
         ck_assert_float_eq_tol(embedding(&back)[70] / *x, 1, 0.002f);
         sol_model_file_free(&back);
     }
@@ -237,8 +256,8 @@ START_TEST(an_import_does_not_round_to_infinity)
 }
 END_TEST
 
-/* Rows of zeros, of one constant, of denormals, of ties, near the largest fp16, with one weight that is not zero, of the smallest
- * fp16; and a layer of zeros. */
+/* Rows of zeros, of one constant, of denormals, of ties, near the largest fp16, with one weight
+ * that is not zero, of the smallest fp16; and a layer of zeros. */
 static void fill_edges(const sol_model_file *c)
 {
     for (int i = 0; i < c->model->n_params; i++) {
@@ -270,7 +289,8 @@ static void expect_edges(const float *w, int64_t cols, bool all_zero)
             for (int i = 0; i < 4; i++) zeros += q[i] == 0;
             ck_assert_int_eq(zeros, want == 0 ? 4 : 1);
             for (int i = 0; i < 4; i++)
-                ck_assert_msg(fabsf(q[i]) == want || q[i] == 0, "row %d: %g, not %g", (int)r, (double)q[i], (double)want);
+                ck_assert_msg(fabsf(q[i]) == want || q[i] == 0, "row %d: %g, not %g", (int)r,
+                              (double)q[i], (double)want);
             if (want != 0 && r != 5) ck_assert(q[0] == 0); /* ties zero the first */
             if (r == 5 && b == 2 && want != 0) ck_assert(q[1] == want);
         }
@@ -397,7 +417,8 @@ static void make_dataset(const char *name, const sol_model_file *c, int tokens)
 }
 
 /* Three steps from this model; its last checkpoint into *out. more: settings, NULL at the end. */
-static sol_status train(const sol_model_file *c, const char *const *more, sol_checkpoint *out, sol_err *why)
+static sol_status train(const sol_model_file *c, const char *const *more, sol_checkpoint *out,
+                        sol_err *why)
 {
     char yaml[800];
     sol_program program;
@@ -406,9 +427,12 @@ static sol_status train(const sol_model_file *c, const char *const *more, sol_ch
     ck_ok(sol_model_file_write(c, at("init.h5"), SOL_F32, err));
     make_dataset("data.h5", c, 40);
     int n = snprintf(yaml, sizeof yaml,
-                     "run: {dir: %s/run}\nmodel: {init: %s/init.h5}\ndata: {train: %s/data.h5, eval: %s/data.h5}\n"
-                     "quant: {granularity: per_channel}\ntrain: {steps: 3, batch: 2, seq: 8, eval_every: 3, max_skipped: 1}\n"
-                     "optim: {lr: 0.01}\n", dir, dir, dir, dir);
+                     "run: {dir: %s/run}\nmodel: {init: %s/init.h5}\ndata: {train: %s/data.h5, "
+                     "eval: %s/data.h5}\n"
+                     "quant: {granularity: per_channel}\ntrain: {steps: 3, batch: 2, seq: 8, "
+                     "eval_every: 3, max_skipped: 1}\n"
+                     "optim: {lr: 0.01}\n",
+                     dir, dir, dir, dir);
     ck_ok(sol_config_parse(&config, "job.yaml", yaml, (size_t)n, err));
     for (; more && *more; more++) ck_ok(sol_config_set(config, *more, err));
     ck_ok(sol_config_finish(config, err));
@@ -433,13 +457,15 @@ static char *metrics(void)
     return text;
 }
 
-/* Learning rate 0, in every way of holding parameters: not a bit moves, and the loss is measured as ever. */
+/* Learning rate 0, in every way of holding parameters: not a bit moves, and the loss is measured as
+ * ever. */
 START_TEST(a_learning_rate_of_zero_moves_nothing)
 {
-    static const char *const sets[][6] = {{"optim.weight_decay=0.1", NULL},
-                                          {"train.param_dtype=bf16_stochastic", "optim.moments=8bit", NULL},
-                                          {"train.compute=bf16", "train.param_dtype=bf16_nearest", NULL},
-                                          {"optim.fused=true", "train.grad_clip=0", NULL}};
+    static const char *const sets[][6] = {
+        {"optim.weight_decay=0.1", NULL},
+        {"train.param_dtype=bf16_stochastic", "optim.moments=8bit", NULL},
+        {"train.compute=bf16", "train.param_dtype=bf16_nearest", NULL},
+        {"optim.fused=true", "train.grad_clip=0", NULL}};
     sol_model_file c;
     sol_checkpoint out;
     const char *set[8] = {"optim.lr=0"};
@@ -448,14 +474,16 @@ START_TEST(a_learning_rate_of_zero_moves_nothing)
     for (int64_t i = 0; i < c.model->n_elements; i++) w[i] = sol_bf16_to_f32(sol_f32_to_bf16(w[i]));
     memcpy(set + 1, sets[_i], sizeof sets[0]);
     ck_ok(train(&c, set, &out, err));
-    ck_assert_mem_eq(out.file.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
+    ck_assert_mem_eq(out.file.model->data, c.model->data,
+                     (size_t)c.model->n_elements * sizeof(float));
     ck_assert(out.state.best_eval_loss > 1 && out.state.best_eval_loss < 4);
     sol_checkpoint_free(&out);
     sol_model_file_free(&c);
 }
 END_TEST
 
-/* A vocabulary of one token, one layer, windows of one token, the smallest heads: nothing to learn, nothing that fails. */
+/* A vocabulary of one token, one layer, windows of one token, the smallest heads: nothing to learn,
+ * nothing that fails. */
 START_TEST(the_smallest_model)
 {
     static const char *const set[] = {"train.seq=1", "train.batch=1", NULL};
@@ -471,11 +499,13 @@ START_TEST(the_smallest_model)
     ck_assert_ptr_nonnull(strstr(m, "\"eval_loss\": 0"));
     ck_assert_ptr_nonnull(strstr(m, "\"packed_loss\": 0"));
     sol_free(m);
-    ck_assert_mem_eq(out.file.model->data, c.model->data, (size_t)c.model->n_elements * sizeof(float));
+    ck_assert_mem_eq(out.file.model->data, c.model->data,
+                     (size_t)c.model->n_elements * sizeof(float));
     ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_Q6, err));
     ck_ok(sol_net_from_packed(&net, ctx, &p, NULL, err));
     int32_t prompt = 0;
-    sol_generate_opts o = {.max_tokens = 15, .sampler = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};
+    sol_generate_opts o = {.max_tokens = 15,
+                           .sampler = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};
     sol_generate_result r;
     ck_ok(sol_generate(net, &prompt, 1, &o, &r, err));
     ck_assert_int_eq(r.tokens, 15);
@@ -500,27 +530,33 @@ START_TEST(a_dataset_of_one_token)
     ck_ok(sol_net_from_model(&net, ctx, c.model, NULL, &c.quant, NULL, err));
     sol_eval_opts o = {.windows = {.seq = 8}};
     sol_eval_result r;
-    ck_fails(sol_eval_windows(net, &d.tokens, &o, &r, err), SOL_ERR_SHAPE, "the data holds 1 tokens: at least 2");
+    ck_fails(sol_eval_windows(net, &d.tokens, &o, &r, err), SOL_ERR_SHAPE,
+             "the data holds 1 tokens: at least 2");
     sol_net_free(&net);
     sol_dataset_close(&d);
     sol_model_file_free(&c);
 }
 END_TEST
 
-/* A layer of zeros has no gradient behind it: it stays as it is, the run goes on beside it. Denormal groups get the scale 0. */
+/* A layer of zeros has no gradient behind it: it stays as it is, the run goes on beside it.
+ * Denormal groups get the scale 0. */
 START_TEST(a_layer_of_zeros_trains)
 {
     sol_model_file c;
     sol_checkpoint out;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64 * 64; i++) {
-        weights(&c, SOL_ROLE_GATE)[i] = weights(&c, SOL_ROLE_UP)[i] = weights(&c, SOL_ROLE_DOWN)[i] = 0;
+        weights(&c, SOL_ROLE_GATE)[i] = weights(&c, SOL_ROLE_UP)[i] =
+            weights(&c, SOL_ROLE_DOWN)[i] = 0;
         weights(&c, SOL_ROLE_Q)[i] = (float)(i % 5 - 2) * 1e-41f;
     }
     ck_ok(train(&c, NULL, &out, err));
     for (int i = 0; i < 64 * 64; i++)
-        ck_assert(weights(&out.file, SOL_ROLE_UP)[i] == 0 && weights(&out.file, SOL_ROLE_DOWN)[i] == 0);
-    ck_assert_int_ne(memcmp(weights(&out.file, SOL_ROLE_V), weights(&c, SOL_ROLE_V), 64 * 64 * sizeof(float)), 0);
+        ck_assert(weights(&out.file, SOL_ROLE_UP)[i] == 0 &&
+                  weights(&out.file, SOL_ROLE_DOWN)[i] == 0);
+    ck_assert_int_ne(
+        memcmp(weights(&out.file, SOL_ROLE_V), weights(&c, SOL_ROLE_V), 64 * 64 * sizeof(float)),
+        0);
     ck_assert_int_eq(sol_first_beyond(out.file.model->data, out.file.model->n_elements, 100), -1);
     ck_assert(isfinite(out.state.best_eval_loss));
     sol_checkpoint_free(&out);
@@ -536,7 +572,8 @@ START_TEST(a_scale_above_fp16)
     sol_checkpoint out;
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64 * 64; i++) weights(&c, SOL_ROLE_V)[i] *= 1e8f;
-    ck_fails(train(&c, NULL, &out, err), SOL_ERR_NONFINITE, "2 skipped steps are more than train.max_skipped");
+    ck_fails(train(&c, NULL, &out, err), SOL_ERR_NONFINITE,
+             "2 skipped steps are more than train.max_skipped");
     ck_assert(!sol_file_exists(at("run/ckpt/step-000003.h5")));
     char command[96];
     snprintf(command, sizeof command, "rm -r '%s/run'", dir);
@@ -565,12 +602,15 @@ START_TEST(weights_that_cannot_ship_do_not_end_a_run)
 }
 END_TEST
 
-SOL_TEST_MAIN("numbers", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, the_largest_of_a_type);
-              tcase_add_test(tc, what_is_no_number_is_not_packed); tcase_add_test(tc, what_is_written_is_a_number);
+SOL_TEST_MAIN("numbers", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, the_largest_of_a_type);
+              tcase_add_test(tc, what_is_no_number_is_not_packed);
+              tcase_add_test(tc, what_is_written_is_a_number);
               tcase_add_test(tc, an_import_does_not_round_to_infinity);
               tcase_add_test(tc, edges_pack_to_what_their_definition_says);
               tcase_add_test(tc, edges_go_through_gguf_and_back);
               tcase_add_test(tc, denormals_become_zeros_in_q8_0);
-              tcase_add_loop_test(tc, a_learning_rate_of_zero_moves_nothing, 0, 4); tcase_add_test(tc, the_smallest_model);
-              tcase_add_test(tc, a_dataset_of_one_token); tcase_add_test(tc, a_layer_of_zeros_trains);
-              tcase_add_test(tc, a_scale_above_fp16); tcase_add_test(tc, weights_that_cannot_ship_do_not_end_a_run))
+              tcase_add_loop_test(tc, a_learning_rate_of_zero_moves_nothing, 0, 4);
+              tcase_add_test(tc, the_smallest_model); tcase_add_test(tc, a_dataset_of_one_token);
+              tcase_add_test(tc, a_layer_of_zeros_trains); tcase_add_test(tc, a_scale_above_fp16);
+              tcase_add_test(tc, weights_that_cannot_ship_do_not_end_a_run))

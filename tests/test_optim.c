@@ -7,9 +7,18 @@
 
 static sol_model *tiny_model(sol_dtype dtype, bool tied)
 {
-    sol_model_config c = {.vocab_size = 33, .hidden_size = 20, .intermediate_size = 36, .num_hidden_layers = 2,
-                          .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 10, .max_position_embeddings = 8,
-                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = tied, .bos_token_id = -1,
+    sol_model_config c = {.vocab_size = 33,
+                          .hidden_size = 20,
+                          .intermediate_size = 36,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 10,
+                          .max_position_embeddings = 8,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = tied,
+                          .bos_token_id = -1,
                           .eos_token_id = -1};
     sol_model *m;
     ck_ok(sol_model_create(&m, &c, dtype, err));
@@ -17,7 +26,8 @@ static sol_model *tiny_model(sol_dtype dtype, bool tied)
     return m;
 }
 
-static const sol_adamw_config plain = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+static const sol_adamw_config plain = {
+    .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
 
 /* A gradient with the alignment gaps left zero, as the engine leaves them. */
 static float *gradient(const sol_model *m, uint64_t seed)
@@ -26,7 +36,8 @@ static float *gradient(const sol_model *m, uint64_t seed)
     ck_ok(sol_alloc_array((void **)&g, (size_t)m->n_elements, sizeof *g, err));
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_TEST);
     for (int i = 0; i < m->n_params; i++)
-        for (int64_t k = 0; k < sol_param_count(&m->params[i]); k++) g[m->params[i].offset + k] = sol_rng_normal(&rng);
+        for (int64_t k = 0; k < sol_param_count(&m->params[i]); k++)
+            g[m->params[i].offset + k] = sol_rng_normal(&rng);
     return g;
 }
 
@@ -41,9 +52,10 @@ static const sol_dtype kinds[] = {SOL_F32, SOL_BF16, SOL_U8}; /* of moments */
 
 START_TEST(adamw_by_hand)
 {
-    /* Two steps of one parameter worked out with a pocket calculator: g = 0.5, then -1; lr 0.1, decay 0.1.
-     * t=1: m=0.05, v=0.00025, m^=0.5, v^=0.25:       p = 0.99*1 - 0.1*0.5/0.5 = 0.89
-     * t=2: m=-0.055, v=0.00124975, m^=-0.28947368, v^=0.62518759: p = 0.99*0.89 + 0.1*0.28947368/0.79068805 */
+    /* Two steps of one parameter worked out with a pocket calculator: g = 0.5, then -1; lr 0.1,
+     * decay 0.1. t=1: m=0.05, v=0.00025, m^=0.5, v^=0.25:       p = 0.99*1 - 0.1*0.5/0.5 = 0.89
+     * t=2: m=-0.055, v=0.00124975, m^=-0.28947368, v^=0.62518759: p = 0.99*0.89 +
+     * 0.1*0.28947368/0.79068805 */
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
     sol_model *m = tiny_model(SOL_F32, true);
     sol_adamw *o;
@@ -79,7 +91,8 @@ START_TEST(adamw_follows_the_double_reference)
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *q = &m->params[i];
         bool decay = strstr(q->name, "_proj") || strcmp(q->name, "lm_head.weight") == 0;
-        for (int64_t k = 0; k < sol_param_count(q); k++) decays[q->offset + k] = decay, used[q->offset + k] = true;
+        for (int64_t k = 0; k < sol_param_count(q); k++)
+            decays[q->offset + k] = decay, used[q->offset + k] = true;
     }
     for (int64_t i = 0; i < n; i++) p[i] = ((float *)m->data)[i];
     for (int t = 1; t <= 20; t++) {
@@ -117,7 +130,8 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
 {
     sol_cpu_features set[SOL_TEST_SETS];
     int n_sets = sol_test_sets(set);
-    for (int kind = 0; kind < 9; kind++) { /* fp32, bf16, bf16 with stochastic rounding; the same with each form of moments */
+    for (int kind = 0; kind < 9; kind++) { /* fp32, bf16, bf16 with stochastic rounding; the same
+                                              with each form of moments */
         sol_adamw_config c = plain;
         c.stochastic_rounding = kind % 3 == 2;
         c.moments = kinds[kind / 3];
@@ -133,7 +147,8 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
                 uint64_t before = sol_alloc_count();
                 if (k % 2) { /* in parts, backwards */
                     sol_adamw_begin(o, 0.001f);
-                    sol_adamw_update_params(ctx, o, m, 5, m->n_params - 5, g + m->params[5].offset, 0.3f);
+                    sol_adamw_update_params(ctx, o, m, 5, m->n_params - 5, g + m->params[5].offset,
+                                            0.3f);
                     sol_adamw_update_params(ctx, o, m, 0, 5, g, 0.3f);
                 } else {
                     sol_adamw_update(ctx, o, m, g, 0.3f, 0.001f);
@@ -144,7 +159,8 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
             if (!first)
                 first = m;
             else
-                ck_assert_mem_eq(first->data, m->data, (size_t)m->n_elements * sol_dtype_size(m->dtype));
+                ck_assert_mem_eq(first->data, m->data,
+                                 (size_t)m->n_elements * sol_dtype_size(m->dtype));
             if (first != m) sol_model_free(&m);
             sol_adamw_free(&o);
             sol_ctx_free(&ctx);
@@ -154,14 +170,15 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
 }
 END_TEST
 
-/* A step far below the spacing of bf16 never moves a weight that is rounded to nearest, and moves it by its mean with
- * stochastic rounding. */
+/* A step far below the spacing of bf16 never moves a weight that is rounded to nearest, and moves
+ * it by its mean with stochastic rounding. */
 START_TEST(stochastic_rounding_keeps_the_mean)
 {
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
     for (int stochastic = 0; stochastic < 2; stochastic++) {
         sol_model *m = tiny_model(SOL_BF16, true);
-        sol_adamw_config c = {.beta1 = 0, .beta2 = 0, .eps = 1e-30f, .stochastic_rounding = stochastic, .seed = 5};
+        sol_adamw_config c = {
+            .beta1 = 0, .beta2 = 0, .eps = 1e-30f, .stochastic_rounding = stochastic, .seed = 5};
         sol_adamw *o;
         ck_ok(sol_adamw_create(&o, m, &c, err));
         const sol_param *p = sol_model_by_role(m, 0, SOL_ROLE_GATE);
@@ -173,7 +190,8 @@ START_TEST(stochastic_rounding_keeps_the_mean)
         for (int t = 0; t < 16; t++) sol_adamw_update(ctx, o, m, g, 1, (float)step);
         for (int64_t i = 0; i < n; i++) sum += sol_bf16_to_f32(w[i]);
         if (stochastic) /* deviation of the mean: 16 draws of p = 1/16, n = 720 weights */
-            ck_assert_double_eq_tol(sum / (double)n, 1.5 - 0x1p-7, 5 * 0x1p-7 * sqrt(15.0 / 16 / 720));
+            ck_assert_double_eq_tol(sum / (double)n, 1.5 - 0x1p-7,
+                                    5 * 0x1p-7 * sqrt(15.0 / 16 / 720));
         else
             ck_assert_double_eq(sum / (double)n, 1.5);
         sol_free(g);
@@ -202,7 +220,8 @@ static void through_8bit(const float *x, int64_t n, float *m, float *v)
     sol_model_free(&model);
 }
 
-/* Ratios keep to 1/16, whatever the size of the block; the largest is exact; v above 0 stays above 0. */
+/* Ratios keep to 1/16, whatever the size of the block; the largest is exact; v above 0 stays above
+ * 0. */
 START_TEST(codes_of_8_bits)
 {
     enum { N = 600 }; /* two blocks and a part */
@@ -211,14 +230,17 @@ START_TEST(codes_of_8_bits)
         float x[N], m[N], v[N], again[N], unused[N];
         sol_rng rng = sol_rng_make(3, SOL_STREAM_TEST);
         for (int i = 0; i < N; i++)
-            x[i] = i % 7 == 3 ? 0 : size[k] * exp2f(-20 * sol_rng_uniform(&rng)) * (sol_rng_u32(&rng) & 1 ? 1 : -1);
+            x[i] = i % 7 == 3 ? 0
+                              : size[k] * exp2f(-20 * sol_rng_uniform(&rng)) *
+                                    (sol_rng_u32(&rng) & 1 ? 1 : -1);
         x[5] = x[300] = x[599] = -size[k];
         through_8bit(x, N, m, v);
         for (int i = 0; i < N; i++) {
             double want = x[i], least = (double)size[k] / 1.875;
-            ck_assert_msg(fabs(m[i] - want) <= fabs(want) / 16 + least * 0x1p-18 + 2e-45, "m %g became %g", want, (double)m[i]);
-            ck_assert_msg(fabs(v[i] - fabs(want)) <= fabs(want) / 16 + least * 0x1p-33 + 2e-45, "v %g became %g", want,
-                          (double)v[i]);
+            ck_assert_msg(fabs(m[i] - want) <= fabs(want) / 16 + least * 0x1p-18 + 2e-45,
+                          "m %g became %g", want, (double)m[i]);
+            ck_assert_msg(fabs(v[i] - fabs(want)) <= fabs(want) / 16 + least * 0x1p-33 + 2e-45,
+                          "v %g became %g", want, (double)v[i]);
             if (size[k] > 1e-35f) ck_assert((x[i] == 0) == (v[i] == 0));
         }
         ck_assert_float_eq_tol(m[5], x[5], 1e-6f * size[k] + 1e-44f);
@@ -230,7 +252,8 @@ START_TEST(codes_of_8_bits)
 }
 END_TEST
 
-/* Without gradients v falls by 0.999 a step in every form, although no single step is as large as the spacing of bf16. */
+/* Without gradients v falls by 0.999 a step in every form, although no single step is as large as
+ * the spacing of bf16. */
 START_TEST(moments_decay)
 {
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
@@ -272,13 +295,15 @@ START_TEST(moments_minimize_alike)
         ck_ok(sol_adamw_create(&o, m, &c, err));
         for (int t = 0; t < 400; t++) {
             float *g = gradient(m, (uint64_t)t); /* noise of 1, of different size in every weight */
-            for (int64_t i = 0; i < m->n_elements; i++) g[i] = (g[i] + 2 * (p[i] - target[i])) * exp2f((float)(i % 13) - 6);
+            for (int64_t i = 0; i < m->n_elements; i++)
+                g[i] = (g[i] + 2 * (p[i] - target[i])) * exp2f((float)(i % 13) - 6);
             sol_adamw_update(ctx, o, m, g, 1, 0.02f * (float)(400 - t) / 400);
             sol_free(g);
         }
         distance[kind] = 0;
         for (int64_t i = 0; i < m->n_elements; i++)
-            distance[kind] += (double)(p[i] - target[i]) * (double)(p[i] - target[i]) / (double)m->n_weights;
+            distance[kind] +=
+                (double)(p[i] - target[i]) * (double)(p[i] - target[i]) / (double)m->n_weights;
         sol_free(target);
         sol_adamw_free(&o);
         sol_model_free(&m);
@@ -299,7 +324,8 @@ START_TEST(global_norm)
     ck_ok(sol_alloc_array((void **)&x, N, sizeof *x, err));
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     for (int i = 0; i < N; i++) {
-        x[i] = sol_rng_normal(&rng) * (i % 1000 == 0 ? 1e25f : 1e-3f); /* squares leave the range of float */
+        x[i] = sol_rng_normal(&rng) *
+               (i % 1000 == 0 ? 1e25f : 1e-3f); /* squares leave the range of float */
         sum += (double)x[i] * x[i];
     }
     for (int k = 0; k < 3 * n_sets; k++) {
@@ -344,7 +370,8 @@ START_TEST(schedules_at_their_corners)
             ck_assert_float_ge(sol_lr_at(&s, step, 100), 0.2f - 1e-6f);
         }
         ck_assert_float_eq_tol(sol_lr_at(&s, 100, 100), kind == SOL_LR_CONSTANT ? 2 : 0.2f, 1e-6f);
-        for (int step = 0; step < 3; step++) ck_assert(isfinite(sol_lr_at(&s, step, 1))); /* warm-up longer than the run */
+        for (int step = 0; step < 3; step++)
+            ck_assert(isfinite(sol_lr_at(&s, step, 1))); /* warm-up longer than the run */
     }
     s.kind = SOL_LR_COSINE;
     ck_assert_float_eq_tol(sol_lr_at(&s, 55, 100), 1.1f, 1e-6f);
@@ -362,25 +389,36 @@ START_TEST(schedules_at_their_corners)
 }
 END_TEST
 
-/* The rate of the last step, and of runs of one and two: with d falling steps 1/d of the way is left, sin^2(pi / 2d) in cosine. */
+/* The rate of the last step, and of runs of one and two: with d falling steps 1/d of the way is
+ * left, sin^2(pi / 2d) in cosine. */
 START_TEST(where_schedules_end)
 {
     static const struct {
         sol_lr_kind kind;
         int warmup, steps, fall; /* d */
     } cases[] = {
-        {SOL_LR_LINEAR, 0, 50, 50}, {SOL_LR_LINEAR, 10, 50, 40}, {SOL_LR_LINEAR, 0, 2, 2}, {SOL_LR_LINEAR, 0, 1, 1},
-        {SOL_LR_COSINE, 0, 50, 50}, {SOL_LR_COSINE, 10, 50, 40}, {SOL_LR_COSINE, 0, 2, 2}, {SOL_LR_COSINE, 0, 1, 1},
-        {SOL_LR_COSINE, 1, 2, 1},   {SOL_LR_WSD, 0, 50, 10},     {SOL_LR_WSD, 45, 50, 5},  {SOL_LR_WSD, 0, 10, 2},
+        {SOL_LR_LINEAR, 0, 50, 50}, {SOL_LR_LINEAR, 10, 50, 40}, {SOL_LR_LINEAR, 0, 2, 2},
+        {SOL_LR_LINEAR, 0, 1, 1},   {SOL_LR_COSINE, 0, 50, 50},  {SOL_LR_COSINE, 10, 50, 40},
+        {SOL_LR_COSINE, 0, 2, 2},   {SOL_LR_COSINE, 0, 1, 1},    {SOL_LR_COSINE, 1, 2, 1},
+        {SOL_LR_WSD, 0, 50, 10},    {SOL_LR_WSD, 45, 50, 5},     {SOL_LR_WSD, 0, 10, 2},
         {SOL_LR_WSD, 0, 5, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        sol_lr_schedule s = {.kind = cases[i].kind, .peak = 2, .min_ratio = 0.25f, .warmup_steps = cases[i].warmup, .decay_fraction = 0.2f};
-        double d = cases[i].fall, left = s.kind == SOL_LR_COSINE ? pow(sin(M_PI / (2 * d)), 2) : 1 / d;
-        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps - 1, cases[i].steps), (float)(0.5 + 1.5 * left), 1e-6f);
-        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps, cases[i].steps), 0.5f, 1e-6f); /* the step after it */
+        sol_lr_schedule s = {.kind = cases[i].kind,
+                             .peak = 2,
+                             .min_ratio = 0.25f,
+                             .warmup_steps = cases[i].warmup,
+                             .decay_fraction = 0.2f};
+        double d = cases[i].fall,
+               left = s.kind == SOL_LR_COSINE ? pow(sin(M_PI / (2 * d)), 2) : 1 / d;
+        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps - 1, cases[i].steps),
+                               (float)(0.5 + 1.5 * left), 1e-6f);
+        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps, cases[i].steps), 0.5f,
+                               1e-6f); /* the step after it */
     }
-    sol_lr_schedule two = {.kind = SOL_LR_WSD, .peak = 2, .decay_fraction = 0.2f}; /* a fifth of two steps, or one, is none */
+    sol_lr_schedule two = {.kind = SOL_LR_WSD,
+                           .peak = 2,
+                           .decay_fraction = 0.2f}; /* a fifth of two steps, or one, is none */
     ck_assert_float_eq(sol_lr_at(&two, 0, 1), 2);
     ck_assert_float_eq(sol_lr_at(&two, 0, 2), 2);
     ck_assert_float_eq(sol_lr_at(&two, 1, 2), 2);
@@ -389,9 +427,11 @@ START_TEST(where_schedules_end)
 }
 END_TEST
 
-SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand); tcase_add_test(tc, adamw_follows_the_double_reference);
+SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand);
+              tcase_add_test(tc, adamw_follows_the_double_reference);
               tcase_add_test(tc, adamw_same_bits_for_any_threads_and_features);
-              tcase_add_test(tc, stochastic_rounding_keeps_the_mean); tcase_add_test(tc, codes_of_8_bits);
-              tcase_add_test(tc, moments_decay); tcase_add_test(tc, moments_minimize_alike);
-              tcase_add_test(tc, global_norm);
-              tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners); tcase_add_test(tc, where_schedules_end))
+              tcase_add_test(tc, stochastic_rounding_keeps_the_mean);
+              tcase_add_test(tc, codes_of_8_bits); tcase_add_test(tc, moments_decay);
+              tcase_add_test(tc, moments_minimize_alike); tcase_add_test(tc, global_norm);
+              tcase_add_test(tc, clipping); tcase_add_test(tc, schedules_at_their_corners);
+              tcase_add_test(tc, where_schedules_end))

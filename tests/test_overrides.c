@@ -96,9 +96,9 @@ START_TEST(bad_rows)
              "match is there twice");
     ck_fails(refused("overrides: [{match: 'a b', method: none}]", err), SOL_ERR_CONFIG,
              "character 2 of the pattern");
-    ck_fails(refused("overrides:\n    - {match: a, method: none}\n    - {match: b, groups: 8}",
-                     err),
-             SOL_ERR_CONFIG, "job.yaml:7:18: key 'quant.overrides': unknown field 'groups'");
+    ck_fails(
+        refused("overrides:\n    - {match: a, method: none}\n    - {match: b, groups: 8}", err),
+        SOL_ERR_CONFIG, "job.yaml:7:18: key 'quant.overrides': unknown field 'groups'");
     ck_fails(refused("overrides: [{match: a, method: shery}]", err), SOL_ERR_CONFIG,
              "'shery' is no quantizer");
     ck_fails(refused("overrides: [{match: a, group_size: 6}]", err), SOL_ERR_CONFIG,

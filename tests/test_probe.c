@@ -14,10 +14,12 @@ static int tries(sol_probe *p, const double *rate, int n)
 
 START_TEST(settles_on_the_best)
 {
-    static const double noisy[] = {10, 30, 20, 31, 90, 12, 90.5, 50}, growing[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    static const double noisy[] = {10, 30, 20, 31, 90, 12, 90.5, 50},
+                        growing[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     sol_probe p = sol_probe_begin(1e6);
     ck_assert(!sol_probe_settled(&p));
-    ck_assert_int_eq(tries(&p, noisy, 8), 5 + SOL_PROBE_CALM); /* 90.5 is less than a hundredth more than 90 */
+    ck_assert_int_eq(tries(&p, noisy, 8),
+                     5 + SOL_PROBE_CALM); /* 90.5 is less than a hundredth more than 90 */
     ck_assert(p.best == 90.5);
     p = sol_probe_begin(1e6);
     ck_assert_int_eq(tries(&p, growing, 12), 12 + SOL_PROBE_CALM);
@@ -39,4 +41,5 @@ START_TEST(no_share_beyond_the_whole)
 }
 END_TEST
 
-SOL_TEST_MAIN("probe", tcase_add_test(tc, settles_on_the_best); tcase_add_test(tc, no_share_beyond_the_whole))
+SOL_TEST_MAIN("probe", tcase_add_test(tc, settles_on_the_best);
+              tcase_add_test(tc, no_share_beyond_the_whole))

@@ -6,11 +6,16 @@
 
 static const sol_residual_mix deployed = {1, 0};
 
-static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group_size, sol_block_layout layout,
-                              sol_dtype scale_dtype)
+static sol_quant_spec spec_of(const char *method, sol_granularity granularity, int group_size,
+                              sol_block_layout layout, sol_dtype scale_dtype)
 {
-    sol_quant_spec s = {.method = sol_quantizer_find(method), .granularity = granularity, .group_size = group_size,
-                        .layout = layout, .scale_dtype = scale_dtype, .n = 2, .m = 4};
+    sol_quant_spec s = {.method = sol_quantizer_find(method),
+                        .granularity = granularity,
+                        .group_size = group_size,
+                        .layout = layout,
+                        .scale_dtype = scale_dtype,
+                        .n = 2,
+                        .m = 4};
     ck_assert_ptr_nonnull(s.method);
     return s;
 }
@@ -77,7 +82,8 @@ START_TEST(published_errors_on_a_million_samples)
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
     float *w = floats(N), *q = floats(N);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        sol_quant_spec spec = spec_of(want[i].method, SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, SOL_F16);
+        sol_quant_spec spec =
+            spec_of(want[i].method, SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, SOL_F16);
         sol_rng rng = sol_rng_make(7, SOL_STREAM_TEST);
         for (int k = 0; k < N; k++) w[k] = want[i].draw(&rng);
         sol_quant_effective(ctx, &spec, w, N / COLS, COLS, deployed, q);
@@ -97,7 +103,8 @@ START_TEST(published_errors_on_a_million_samples)
 }
 END_TEST
 
-/* Against every pattern of three blocks, each with its own best scale: error = |w|^2 - <w, T>^2 / 9. */
+/* Against every pattern of three blocks, each with its own best scale: error = |w|^2 - <w, T>^2
+ * / 9. */
 START_TEST(sherry_is_the_l2_optimum)
 {
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
@@ -128,7 +135,8 @@ START_TEST(sherry_is_the_l2_optimum)
 }
 END_TEST
 
-static void expect_levels(const sol_ctx *ctx, const char *method, const float w[4], const int8_t want[4], float scale)
+static void expect_levels(const sol_ctx *ctx, const char *method, const float w[4],
+                          const int8_t want[4], float scale)
 {
     sol_quant_spec spec = spec_of(method, SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, SOL_F32);
     int8_t t[4];
@@ -138,7 +146,8 @@ static void expect_levels(const sol_ctx *ctx, const char *method, const float w[
     for (int p = 0; p < 4; p++) {
         ck_assert_int_eq(t[p], want[p]);
         if (!isnan(s)) ck_assert_float_eq(q[p], t[p] ? (float)t[p] * s : 0.0f);
-        if (t[p] == 0) ck_assert_uint_eq(sol_f32_bits(q[p]), 0); /* +0, also where the scale is not finite */
+        if (t[p] == 0)
+            ck_assert_uint_eq(sol_f32_bits(q[p]), 0); /* +0, also where the scale is not finite */
     }
     if (isnan(scale))
         ck_assert(isnan(s));
@@ -159,19 +168,22 @@ START_TEST(ties_zeros_and_strange_numbers)
         sol_ctx *ctx = context(1, set[f]);
         LEVELS("sherry", 1, 2, 3, 4, 0, 1, 1, 1, 3);
         LEVELS("sherry", -4, 3, -2, 1, -1, 1, -1, 0, 3);
-        LEVELS("sherry", 1, -1, 1, -1, 0, -1, 1, -1, 1);          /* a tie zeroes the lowest index */
+        LEVELS("sherry", 1, -1, 1, -1, 0, -1, 1, -1, 1); /* a tie zeroes the lowest index */
         LEVELS("sherry", 2, -1, 1, 3, 1, 0, 1, 1, 2);
         LEVELS("sherry", 5, 4, -2, 2, 1, 1, 0, 1, 11.0f / 3);
-        LEVELS("sherry", 0, 0, 0, 0, 0, 1, 1, 1, 0);              /* kept zeros are + */
-        LEVELS("sherry", 0.0f, -0.0f, -3, 0, 0, 1, -1, 1, 1);     /* -0 is a zero */
+        LEVELS("sherry", 0, 0, 0, 0, 0, 1, 1, 1, 0);          /* kept zeros are + */
+        LEVELS("sherry", 0.0f, -0.0f, -3, 0, 0, 1, -1, 1, 1); /* -0 is a zero */
         LEVELS("sherry", -0.0f, 0.0f, 0, 3, 0, 1, 1, 1, 1);
-        LEVELS("sherry", 1e-45f, -3e-45f, 2e-44f, 1e-38f, 0, -1, 1, 1, 1e-38f / 3); /* denormals are numbers */
-        LEVELS("sherry", FLT_MAX, -FLT_MAX, 1, 2, 1, -1, 0, 1, INFINITY); /* the sum is a float one */
-        LEVELS("sherry", INFINITY, 1, -2, 3, 1, 0, -1, 1, INFINITY); /* kept and seen, never hidden */
+        LEVELS("sherry", 1e-45f, -3e-45f, 2e-44f, 1e-38f, 0, -1, 1, 1,
+               1e-38f / 3); /* denormals are numbers */
+        LEVELS("sherry", FLT_MAX, -FLT_MAX, 1, 2, 1, -1, 0, 1,
+               INFINITY); /* the sum is a float one */
+        LEVELS("sherry", INFINITY, 1, -2, 3, 1, 0, -1, 1,
+               INFINITY); /* kept and seen, never hidden */
         LEVELS("sherry", -NAN, 1, -2, 3, 1, 0, -1, 1, NAN);
         LEVELS("sherry", NAN, NAN, NAN, NAN, 0, 1, 1, 1, NAN);
         LEVELS("sherry", NAN, INFINITY, -INFINITY, NAN, 1, 0, -1, 1, NAN);
-        LEVELS("absmean", 1, -1, 3, -3, 0, 0, 1, -1, 2);          /* |w| = alpha / 2 rounds to the even 0 */
+        LEVELS("absmean", 1, -1, 3, -3, 0, 0, 1, -1, 2); /* |w| = alpha / 2 rounds to the even 0 */
         LEVELS("absmean", 0, 0, 0, 0, 0, 0, 0, 0, 0);
         LEVELS("absmean", NAN, 1, -1, 0, 0, 0, 0, 0, NAN);
         LEVELS("absmean", 4, -0.1f, 0.1f, -4, 1, 0, 0, -1, 2.05f);
@@ -186,8 +198,13 @@ static void fill_edges(float *w, int64_t n, sol_rng *rng)
     for (int64_t i = 0; i < n; i++) {
         uint32_t kind = sol_rng_u32(rng) % 16;
         float z = sol_rng_normal(rng);
-        w[i] = kind == 0 ? 0.0f : kind == 1 ? -0.0f : kind == 2 ? copysignf(0.5f, z) : kind == 3 ? z * 1e-41f
-             : kind == 4 ? z * 1e4f : kind == 5 && i > 0 ? -w[i - 1] : 0.02f * z;
+        w[i] = kind == 0            ? 0.0f
+               : kind == 1          ? -0.0f
+               : kind == 2          ? copysignf(0.5f, z)
+               : kind == 3          ? z * 1e-41f
+               : kind == 4          ? z * 1e4f
+               : kind == 5 && i > 0 ? -w[i - 1]
+                                    : 0.02f * z;
     }
 }
 
@@ -199,25 +216,35 @@ typedef struct case_ {
 } case_;
 
 static const case_ cases[] = {
-    {SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 37, 172},   {SOL_PER_TENSOR, 0, SOL_LAYOUT_STRIDE16, 700, 320},
-    {SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 1, 4},      {SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 130, 1028},
-    {SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, 65, 1344},   {SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 3, 3332},
-    {SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 5, 20},      {SOL_PER_GROUP, 12, SOL_LAYOUT_CONTIGUOUS, 9, 36},
-    {SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, 129, 512}, {SOL_PER_GROUP, 64, SOL_LAYOUT_STRIDE16, 40, 192},
-    {SOL_PER_GROUP, 1280, SOL_LAYOUT_STRIDE16, 4, 2560},   {SOL_PER_GROUP, 32, SOL_LAYOUT_CONTIGUOUS, 300, 256},
+    {SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 37, 172},
+    {SOL_PER_TENSOR, 0, SOL_LAYOUT_STRIDE16, 700, 320},
+    {SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 1, 4},
+    {SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 130, 1028},
+    {SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, 65, 1344},
+    {SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 3, 3332},
+    {SOL_PER_GROUP, 4, SOL_LAYOUT_CONTIGUOUS, 5, 20},
+    {SOL_PER_GROUP, 12, SOL_LAYOUT_CONTIGUOUS, 9, 36},
+    {SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, 129, 512},
+    {SOL_PER_GROUP, 64, SOL_LAYOUT_STRIDE16, 40, 192},
+    {SOL_PER_GROUP, 1280, SOL_LAYOUT_STRIDE16, 4, 2560},
+    {SOL_PER_GROUP, 32, SOL_LAYOUT_CONTIGUOUS, 300, 256},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* A plain restatement of the definition, in double. */
 static void plain_sherry(const case_ *c, const float *w, int8_t *t, double *alpha)
 {
-    int64_t n = c->granularity == SOL_PER_TENSOR ? c->rows * c->cols : c->granularity == SOL_PER_GROUP ? c->group_size : c->cols;
+    int64_t n = c->granularity == SOL_PER_TENSOR  ? c->rows * c->cols
+                : c->granularity == SOL_PER_GROUP ? c->group_size
+                                                  : c->cols;
     for (int64_t g = 0; g < c->rows * c->cols / n; g++) alpha[g] = 0;
     for (int64_t r = 0; r < c->rows; r++) {
         for (int64_t b = 0; b < c->cols / 4; b++) {
             int64_t at[4], zero = 0;
             for (int p = 0; p < 4; p++)
-                at[p] = r * c->cols + (c->layout == SOL_LAYOUT_CONTIGUOUS ? 4 * b + p : b / 16 * 64 + b % 16 + 16 * p);
+                at[p] = r * c->cols + (c->layout == SOL_LAYOUT_CONTIGUOUS
+                                           ? 4 * b + p
+                                           : b / 16 * 64 + b % 16 + 16 * p);
             for (int p = 1; p < 4; p++)
                 if (fabsf(w[at[p]]) < fabsf(w[at[zero]])) zero = p;
             for (int p = 0; p < 4; p++) {
@@ -248,7 +275,8 @@ START_TEST(sherry_follows_its_definition)
             sol_ctx *ctx = context(2, set[f]);
             sol_quant_split(ctx, &spec, w, c->rows, c->cols, t, scales);
             ck_assert_mem_eq(t, want, (size_t)n);
-            for (int64_t g = 0; g < n_scales; g++) ck_assert_double_eq_tol(scales[g], alpha[g], 1e-6 * alpha[g]);
+            for (int64_t g = 0; g < n_scales; g++)
+                ck_assert_double_eq_tol(scales[g], alpha[g], 1e-6 * alpha[g]);
             sol_ctx_free(&ctx);
         }
         free(t);
@@ -260,7 +288,8 @@ START_TEST(sherry_follows_its_definition)
 }
 END_TEST
 
-/* W_eff = (a alpha) T + b W from the parts, bit for bit, at every mix; and the fp16 scale is an fp16 number. */
+/* W_eff = (a alpha) T + b W from the parts, bit for bit, at every mix; and the fp16 scale is an
+ * fp16 number. */
 START_TEST(effective_is_made_of_the_parts)
 {
     static const sol_residual_mix mixes[] = {{1, 0}, {1, 0.7f}, {0.3f, 0.7f}, {0, 1}};
@@ -269,16 +298,20 @@ START_TEST(effective_is_made_of_the_parts)
     for (int i = 0; i < N_CASES * sol_quantizer_count(); i++) {
         const case_ *c = &cases[i % N_CASES];
         int64_t n = c->rows * c->cols;
-        sol_quant_spec spec = spec_of(sol_quantizer_at(i / N_CASES)->name, c->granularity, c->group_size, c->layout, SOL_F16);
+        sol_quant_spec spec = spec_of(sol_quantizer_at(i / N_CASES)->name, c->granularity,
+                                      c->group_size, c->layout, SOL_F16);
         int64_t group = sol_quant_group_weights(&spec, c->rows, c->cols);
         float *w = floats(n), *scales = floats(n / group), *got = floats(n), *want = floats(n);
         int8_t *t = malloc((size_t)n);
         fill_edges(w, n, &rng);
         sol_quant_split(ctx, &spec, w, c->rows, c->cols, t, scales);
-        for (int64_t g = 0; g < n / group; g++) ck_assert_float_eq(sol_f16_to_f32(sol_f32_to_f16(scales[g])), scales[g]);
+        for (int64_t g = 0; g < n / group; g++)
+            ck_assert_float_eq(sol_f16_to_f32(sol_f32_to_f16(scales[g])), scales[g]);
         for (size_t k = 0; k < sizeof mixes / sizeof mixes[0]; k++) {
             for (int64_t e = 0; e < n; e++) {
-                float scale = mixes[k].a * scales[e / group], q = t[e] == 0 ? 0.0f : t[e] < 0 ? -scale : scale;
+                float scale = mixes[k].a * scales[e / group], q = t[e] == 0  ? 0.0f
+                                                                  : t[e] < 0 ? -scale
+                                                                             : scale;
                 want[e] = mixes[k].b == 0 ? q : q + mixes[k].b * w[e];
             }
             sol_quant_effective(ctx, &spec, w, c->rows, c->cols, mixes[k], got);
@@ -302,7 +335,8 @@ START_TEST(same_bits_for_any_threads_and_features)
     for (int i = 0; i < N_CASES * sol_quantizer_count(); i++) {
         const case_ *c = &cases[i % N_CASES];
         int64_t n = c->rows * c->cols;
-        sol_quant_spec spec = spec_of(sol_quantizer_at(i / N_CASES)->name, c->granularity, c->group_size, c->layout, SOL_F16);
+        sol_quant_spec spec = spec_of(sol_quantizer_at(i / N_CASES)->name, c->granularity,
+                                      c->group_size, c->layout, SOL_F16);
         float *w = floats(n), *first = floats(n), *got = floats(n);
         fill_edges(w, n, &rng);
         sol_ctx *ctx = context(1, SOL_TIER_C);
@@ -338,11 +372,14 @@ END_TEST
 START_TEST(check_names_layer_and_groups_that_fit)
 {
     sol_quant_spec s = spec_of("sherry", SOL_PER_GROUP, 128, SOL_LAYOUT_CONTIGUOUS, SOL_F16);
-    ck_fails(sol_quant_check(&s, "model.layers.3.mlp.down_proj.weight", 64, 192, err), SOL_ERR_SHAPE,
-             "model.layers.3.mlp.down_proj.weight: its width 192 does not divide into groups of 128; groups that fit: 192, 96, 64, "
+    ck_fails(sol_quant_check(&s, "model.layers.3.mlp.down_proj.weight", 64, 192, err),
+             SOL_ERR_SHAPE,
+             "model.layers.3.mlp.down_proj.weight: its width 192 does not divide into groups of "
+             "128; groups that fit: 192, 96, 64, "
              "48, 32, 24, 16, 12, 8, 4");
     s.group_size = 30;
-    ck_fails(sol_quant_check(&s, "l", 64, 60, err), SOL_ERR_RANGE, "group_size 30: sherry needs a positive multiple of 4");
+    ck_fails(sol_quant_check(&s, "l", 64, 60, err), SOL_ERR_RANGE,
+             "group_size 30: sherry needs a positive multiple of 4");
     s.group_size = 0;
     ck_fails(sol_quant_check(&s, "l", 64, 60, err), SOL_ERR_RANGE, "group_size 0");
     s.group_size = -4;
@@ -353,14 +390,17 @@ START_TEST(check_names_layer_and_groups_that_fit)
     s.layout = SOL_LAYOUT_STRIDE16;
     ck_fails(sol_quant_check(&s, "l", 64, 96, err), SOL_ERR_SHAPE, "stride16");
     s.group_size = 32;
-    ck_fails(sol_quant_check(&s, "l", 64, 192, err), SOL_ERR_RANGE, "multiple of 64 in block layout stride16; groups that fit: 192, 64");
+    ck_fails(sol_quant_check(&s, "l", 64, 192, err), SOL_ERR_RANGE,
+             "multiple of 64 in block layout stride16; groups that fit: 192, 64");
     s.group_size = 192;
     ck_ok(sol_quant_check(&s, "l", 64, 192, err));
-    s = spec_of("absmean", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, SOL_F16); /* no blocks: any width */
+    s = spec_of("absmean", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16,
+                SOL_F16); /* no blocks: any width */
     ck_ok(sol_quant_check(&s, "l", 64, 63, err));
     s.granularity = SOL_PER_GROUP;
     s.group_size = 4;
-    ck_fails(sol_quant_check(&s, "l", 64, 63, err), SOL_ERR_SHAPE, "does not divide into groups of 4; no group size fits, per_channel");
+    ck_fails(sol_quant_check(&s, "l", 64, 63, err), SOL_ERR_SHAPE,
+             "does not divide into groups of 4; no group size fits, per_channel");
     s.scale_dtype = SOL_I8;
     ck_fails(sol_quant_check(&s, "l", 64, 64, err), SOL_ERR_UNSUPPORTED, "not i8");
     ck_assert_ptr_null(sol_quantizer_find("sherri"));
@@ -369,7 +409,11 @@ END_TEST
 
 static sol_residual residual(sol_residual_schedule schedule, bool warmup)
 {
-    return (sol_residual){.schedule = schedule, .warmup = warmup, .lambda_max = 1, .warmup_fraction = 0.1f, .end_fraction = 1};
+    return (sol_residual){.schedule = schedule,
+                          .warmup = warmup,
+                          .lambda_max = 1,
+                          .warmup_fraction = 0.1f,
+                          .end_fraction = 1};
 }
 
 START_TEST(residual_schedules_at_their_corners)
@@ -377,7 +421,8 @@ START_TEST(residual_schedules_at_their_corners)
     /* The published trajectory: cosine with warm-up, 30 steps. */
     sol_residual r = residual(SOL_RESIDUAL_COSINE, true);
     static const double head[] = {1.0 / 3, 2.0 / 3, 1, 0.9968561049466214, 0.9874639560909118};
-    for (int s = 0; s < 5; s++) ck_assert_double_eq_tol(sol_residual_lambda(&r, s, 30), head[s], 1e-7);
+    for (int s = 0; s < 5; s++)
+        ck_assert_double_eq_tol(sol_residual_lambda(&r, s, 30), head[s], 1e-7);
     ck_assert_double_eq_tol(sol_residual_lambda(&r, 16, 30), 0.5, 1e-7);
     ck_assert_double_eq_tol(sol_residual_lambda(&r, 29, 30), 0.003143895053378698, 1e-7);
     ck_assert_float_eq(sol_residual_lambda(&r, 30, 30), 0);
@@ -389,7 +434,8 @@ START_TEST(residual_schedules_at_their_corners)
             int peak = warm ? 9 : 0;
             ck_assert_float_eq(sol_residual_lambda(&r, peak, 100), 2);
             for (int s = 1; s < 80; s++) {
-                float before = sol_residual_lambda(&r, s - 1, 100), now = sol_residual_lambda(&r, s, 100);
+                float before = sol_residual_lambda(&r, s - 1, 100),
+                      now = sol_residual_lambda(&r, s, 100);
                 ck_assert(s <= peak ? now > before : now < before);
             }
             ck_assert_float_gt(sol_residual_lambda(&r, 78, 100), 0);
@@ -409,7 +455,8 @@ START_TEST(residual_schedules_at_their_corners)
     ck_assert_float_eq(sol_residual_lambda(&r, 99, 100), 0);
     r = residual(SOL_RESIDUAL_LINEAR, false);
     ck_assert_double_eq_tol(sol_residual_lambda(&r, 25, 100), 0.75, 1e-7);
-    /* The last step, and runs of one and two: lambda reaches 0 with the step after it, exp with it. */
+    /* The last step, and runs of one and two: lambda reaches 0 with the step after it, exp with it.
+     */
     static const double last[3][3] = {{0.5, 1, 1.0 / 30}, {0.5, 1, 0.0027390523158633}, {0, 0, 0}};
     for (int kind = SOL_RESIDUAL_LINEAR; kind <= SOL_RESIDUAL_EXP; kind++) {
         r = residual((sol_residual_schedule)kind, false);
@@ -430,7 +477,8 @@ START_TEST(residual_forms)
     ck_assert(m.a == 1 && m.b == 0.25f);
     m = sol_residual_coeffs(SOL_RESIDUAL_BLEND, 0.25f);
     ck_assert(m.a == 0.75f && m.b == 0.25f);
-    /* The blend at lambda 1 is the full-precision model, exactly; both forms at 0 are the deployed one. */
+    /* The blend at lambda 1 is the full-precision model, exactly; both forms at 0 are the deployed
+     * one. */
     m = sol_residual_coeffs(SOL_RESIDUAL_BLEND, 1);
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
     sol_quant_spec spec = spec_of("sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, SOL_F16);
@@ -446,8 +494,12 @@ START_TEST(residual_forms)
 END_TEST
 
 SOL_TEST_MAIN("quant", tcase_add_test(tc, published_errors_on_a_million_samples);
-              tcase_add_test(tc, sherry_is_the_l2_optimum); tcase_add_test(tc, ties_zeros_and_strange_numbers);
-              tcase_add_test(tc, sherry_follows_its_definition); tcase_add_test(tc, effective_is_made_of_the_parts);
-              tcase_add_test(tc, same_bits_for_any_threads_and_features); tcase_add_test(tc, none_copies);
+              tcase_add_test(tc, sherry_is_the_l2_optimum);
+              tcase_add_test(tc, ties_zeros_and_strange_numbers);
+              tcase_add_test(tc, sherry_follows_its_definition);
+              tcase_add_test(tc, effective_is_made_of_the_parts);
+              tcase_add_test(tc, same_bits_for_any_threads_and_features);
+              tcase_add_test(tc, none_copies);
               tcase_add_test(tc, check_names_layer_and_groups_that_fit);
-              tcase_add_test(tc, residual_schedules_at_their_corners); tcase_add_test(tc, residual_forms))
+              tcase_add_test(tc, residual_schedules_at_their_corners);
+              tcase_add_test(tc, residual_forms))

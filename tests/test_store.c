@@ -1,4 +1,5 @@
-/* Checkpoints, packed models, datasets: what is written is read back bit for bit, what does not fit is refused by name. */
+/* Checkpoints, packed models, datasets: what is written is read back bit for bit, what does not fit
+ * is refused by name. */
 #include "suite.h"
 
 #include <math.h>
@@ -25,9 +26,19 @@ static void teardown(void)
 static sol_model_config small_config(bool tied, bool scaled)
 {
     sol_model_config c = {
-        .vocab_size = 40, .hidden_size = 64, .intermediate_size = 128, .num_hidden_layers = 2, .num_attention_heads = 4,
-        .num_key_value_heads = 2, .head_dim = 16, .max_position_embeddings = 32, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = tied, .bos_token_id = 1, .eos_token_id = -1,
+        .vocab_size = 40,
+        .hidden_size = 64,
+        .intermediate_size = 128,
+        .num_hidden_layers = 2,
+        .num_attention_heads = 4,
+        .num_key_value_heads = 2,
+        .head_dim = 16,
+        .max_position_embeddings = 32,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 1e4,
+        .tie_word_embeddings = tied,
+        .bos_token_id = 1,
+        .eos_token_id = -1,
     };
     for (int i = 0; tied && i < 3; i++) ck_ok(sol_model_add_eos(&c, (int64_t[]){7, 39, 0}[i], err));
     if (scaled) {
@@ -41,13 +52,16 @@ static sol_model_config small_config(bool tied, bool scaled)
 
 static sol_quant_spec small_spec(void)
 {
-    return (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 32,
+    return (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                            .granularity = SOL_PER_GROUP,
+                            .group_size = 32,
                             .scale_dtype = SOL_F16};
 }
 
 static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtype dtype)
 {
-    sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .seed = 7};
+    sol_adamw_config a = {
+        .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .seed = 7};
     *c = (sol_checkpoint){0};
     ck_ok(sol_model_create(&c->file.model, &config, dtype, err));
     sol_model_init_random(NULL, c->file.model, 42);
@@ -57,8 +71,15 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
         ((float *)c->optim->v)[i] = (float)(i % 89) * 1e-6f;
     }
     c->optim->t = 123;
-    c->state = (sol_run_state){.step = 123, .tokens = 1ull << 40, .drawn = 99, .skipped = 1, .seed = ~0ull,
-                               .best_eval_loss = INFINITY, .best_step = 5, .metrics_bytes = 77, .ema_loss = 1.0 / 3};
+    c->state = (sol_run_state){.step = 123,
+                               .tokens = 1ull << 40,
+                               .drawn = 99,
+                               .skipped = 1,
+                               .seed = ~0ull,
+                               .best_eval_loss = INFINITY,
+                               .best_step = 5,
+                               .metrics_bytes = 77,
+                               .ema_loss = 1.0 / 3};
     ck_ok(sol_copy_string(&c->file.config_yaml, "run:\n  seed: 1\n", 15, err));
     c->file.quant = small_spec();
     c->file.windows = (sol_windows){.seq = 48, .max = 5, .apart = true};
@@ -84,7 +105,8 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
     ck_assert_int_eq(a->n_more_eos, b->n_more_eos);
     ck_assert_mem_eq(a->more_eos, b->more_eos, sizeof a->more_eos);
-    ck_assert(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps && a->rope_factor == b->rope_factor &&
+    ck_assert(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps &&
+              a->rope_factor == b->rope_factor &&
               a->rope_high_freq_factor == b->rope_high_freq_factor);
     ck_assert_int_eq(a->rope_original_max_position, b->rope_original_max_position);
 }
@@ -112,7 +134,8 @@ START_TEST(checkpoint_round_trip)
         ck_assert_mem_eq(a.optim->m, b.optim->m, (size_t)a.optim->n_elements * 4);
         ck_assert_mem_eq(a.optim->v, b.optim->v, (size_t)a.optim->n_elements * 4);
         ck_assert_int_eq(b.optim->t, 123);
-        ck_assert(b.optim->config.beta2 == 0.95f && b.optim->config.seed == 7 && !b.optim->config.stochastic_rounding);
+        ck_assert(b.optim->config.beta2 == 0.95f && b.optim->config.seed == 7 &&
+                  !b.optim->config.stochastic_rounding);
         ck_assert_mem_eq(&a.state, &b.state, sizeof a.state);
         ck_assert_str_eq(b.file.config_yaml, a.file.config_yaml);
         ck_assert_ptr_eq(b.file.quant.method, a.file.quant.method);
@@ -147,12 +170,14 @@ static sol_status see_header(void *user, const sol_model_file *f, sol_err *err)
     return s->begun++ ? sol_fail(err, SOL_ERR_USAGE, "begun twice") : SOL_OK;
 }
 
-static sol_status see_rows(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err)
+static sol_status see_rows(void *user, const sol_param *p, int64_t from, int64_t n,
+                           const float *rows, sol_err *err)
 {
     streamed *s = user;
     const sol_param *own = sol_model_param(s->want, p->name);
     ck_assert_int_le(from + n, own->rows);
-    ck_assert_mem_eq(rows, sol_model_f32(s->want, own) + from * p->cols, (size_t)(n * p->cols) * sizeof *rows);
+    ck_assert_mem_eq(rows, sol_model_f32(s->want, own) + from * p->cols,
+                     (size_t)(n * p->cols) * sizeof *rows);
     s->blocks++;
     s->elements += n * p->cols;
     return s->blocks > 100 ? sol_fail(err, SOL_ERR_USAGE, "enough") : SOL_OK;
@@ -192,7 +217,8 @@ START_TEST(model_file_converts)
     ck_assert_ptr_null(b.optim);
     ck_assert_ptr_null(b.file.quant.method);
     const float *x = a.file.model->data, *y = b.file.model->data;
-    for (int64_t i = 0; i < a.file.model->n_elements; i++) ck_assert(y[i] == sol_bf16_to_f32(sol_f32_to_bf16(x[i])));
+    for (int64_t i = 0; i < a.file.model->n_elements; i++)
+        ck_assert(y[i] == sol_bf16_to_f32(sol_f32_to_bf16(x[i])));
     sol_checkpoint_free(&a);
     sol_checkpoint_free(&b);
 }
@@ -222,7 +248,9 @@ static void check_dense(const sol_stored *a, const sol_stored *b)
     ck_assert_int_eq(a->cols, b->cols);
     ck_assert_mem_eq(a->data, b->data, (size_t)a->rows * sol_dtype_row_bytes(a->type, a->cols));
     if (a->scales)
-        ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->rows * sol_dtype_row_scales(a->type, a->cols)) * sizeof(sol_f16));
+        ck_assert_mem_eq(a->scales, b->scales,
+                         (size_t)(a->rows * sol_dtype_row_scales(a->type, a->cols)) *
+                             sizeof(sol_f16));
 }
 
 START_TEST(packed_round_trip)
@@ -256,13 +284,17 @@ START_TEST(packed_round_trip)
             ck_assert_int_eq(x->layout, y->layout);
             ck_assert_mem_eq(x->data, y->data, sol_packed_code_bytes(x->rows, x->cols));
             ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(x->rows, x->cols));
-            ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(x) * sizeof(sol_f16));
+            ck_assert_mem_eq(x->scales, y->scales,
+                             (size_t)sol_packed_scale_count(x) * sizeof(sol_f16));
         }
         const sol_stored *head = sol_packed_matrix(&p, -1, SOL_ROLE_HEAD);
-        check_dense(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED), sol_packed_matrix(&q, -1, SOL_ROLE_EMBED));
+        check_dense(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED),
+                    sol_packed_matrix(&q, -1, SOL_ROLE_EMBED));
         ck_assert_int_eq(head != NULL, !(k & 1));
         if (head) check_dense(head, sol_packed_matrix(&q, -1, SOL_ROLE_HEAD));
-        ck_assert_mem_eq(p.vectors, q.vectors, (5 * 64 + (k >= 2 ? 2 * 128 : 0) + (k >= 3 ? 2 * 32 : 0)) * sizeof *p.vectors);
+        ck_assert_mem_eq(p.vectors, q.vectors,
+                         (5 * 64 + (k >= 2 ? 2 * 128 : 0) + (k >= 3 ? 2 * 32 : 0)) *
+                             sizeof *p.vectors);
         ck_assert_ptr_eq(q.quant.method, a.file.quant.method);
         check_windows(&q.windows, k, k & 1, k > 3);
         sol_windows w;
@@ -300,7 +332,8 @@ START_TEST(dataset_round_trip)
         ck_assert_uint_eq(d.tokens.tokenizer_hash, 0x1234567890abcdefull);
         ck_assert_uint_eq(d.tokens.doc_offsets[2], 300);
         for (int64_t i = 0; i < n; i++) {
-            int64_t id = d.tokens.width == 2 ? ((const uint16_t *)d.tokens.data)[i] : ((const uint32_t *)d.tokens.data)[i];
+            int64_t id = d.tokens.width == 2 ? ((const uint16_t *)d.tokens.data)[i]
+                                             : ((const uint32_t *)d.tokens.data)[i];
             ck_assert_int_eq(id, i * 7 % vocab);
         }
         sol_dataset_close(&d);
@@ -333,25 +366,31 @@ START_TEST(wrong_kind_and_foreign)
     sol_file_kind kind;
     make_checkpoint(&a, small_config(true, false), SOL_F32);
     ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
-    ck_fails(sol_packed_model_read(&p, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-packed");
-    ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT, "is a solera-checkpoint, expected a solera-dataset");
+    ck_fails(sol_packed_model_read(&p, path, err), SOL_ERR_FORMAT,
+             "is a solera-checkpoint, expected a solera-packed");
+    ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT,
+             "is a solera-checkpoint, expected a solera-dataset");
     a.file.quant.method = sol_quantizer_find("absmean");
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err), SOL_ERR_UNSUPPORTED, "absmean");
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err),
+             SOL_ERR_UNSUPPORTED, "absmean");
     a.file.quant = small_spec();
     a.file.quant.group_size = 48;
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err), SOL_ERR_SHAPE, "q_proj");
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err),
+             SOL_ERR_SHAPE, "q_proj");
     ck_ok(sol_file_write(path, "not a file of ours, by far", 26, err));
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_ok(sol_file_write(path, "", 0, err));
     ck_fails(sol_store_kind(path, &kind, err), SOL_ERR_FORMAT, "is not an HDF5 file");
     ck_fails(sol_store_kind("/nonexistent/x.h5", &kind, err), SOL_ERR_IO, "/nonexistent/x.h5");
-    ck_fails(sol_test_write_checkpoint(&a, "/nonexistent/x.h5", SOL_F32, err), SOL_ERR_IO, "/nonexistent/x.h5");
+    ck_fails(sol_test_write_checkpoint(&a, "/nonexistent/x.h5", SOL_F32, err), SOL_ERR_IO,
+             "/nonexistent/x.h5");
     sol_checkpoint_free(&a);
 }
 END_TEST
 
-/* A model file whose tree is edited before it is written: what the schema forbids although all checksums are right. */
+/* A model file whose tree is edited before it is written: what the schema forbids although all
+ * checksums are right. */
 static void write_model_with(void (*edit)(sol_h5_writer *w), const char *skip)
 {
     sol_h5_writer *w;
@@ -360,11 +399,17 @@ static void write_model_with(void (*edit)(sol_h5_writer *w), const char *skip)
     ck_ok(sol_h5_create(&w, path, "solera-checkpoint", err));
     ck_ok(sol_h5_group(w, "/model", &id, err));
     ck_ok(sol_h5_set_text(w, id, "model_type", "llama", err));
-    static const struct { const char *name; int64_t value; } ints[] = {
-        {"vocab_size", 40}, {"hidden_size", 64}, {"intermediate_size", 128}, {"num_hidden_layers", 1}, {"num_attention_heads", 4},
-        {"num_key_value_heads", 2}, {"head_dim", 16}, {"max_position_embeddings", 32}, {"tie_word_embeddings", 1}};
+    static const struct {
+        const char *name;
+        int64_t value;
+    } ints[] = {{"vocab_size", 40},         {"hidden_size", 64},
+                {"intermediate_size", 128}, {"num_hidden_layers", 1},
+                {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+                {"head_dim", 16},           {"max_position_embeddings", 32},
+                {"tie_word_embeddings", 1}};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-        if (strcmp(skip, ints[i].name) != 0) ck_ok(sol_h5_set_i64(w, id, ints[i].name, ints[i].value, err));
+        if (strcmp(skip, ints[i].name) != 0)
+            ck_ok(sol_h5_set_i64(w, id, ints[i].name, ints[i].value, err));
     ck_ok(sol_h5_set_f64(w, id, "rms_norm_eps", 1e-5, err));
     ck_ok(sol_h5_set_f64(w, id, "rope_theta", 1e4, err));
     ck_ok(sol_h5_group(w, "/params", &id, err));
@@ -381,13 +426,34 @@ static void write_model_with(void (*edit)(sol_h5_writer *w), const char *skip)
     sol_free(zeros);
 }
 
-static void huge_vocab(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "vocab_size", 1 << 25, err)); }
-static void zero_heads(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "num_attention_heads", 0, err)); }
-static void many_layers(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 1, "num_hidden_layers", 4000, err)); }
-static void nan_eps(sol_h5_writer *w) { ck_ok(sol_h5_set_f64(w, 1, "rms_norm_eps", NAN, err)); }
-static void text_theta(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "rope_theta", "1e4", err)); }
-static void version_2(sol_h5_writer *w) { ck_ok(sol_h5_set_i64(w, 0, "version", 2, err)); }
-static void other_family(sol_h5_writer *w) { ck_ok(sol_h5_set_text(w, 1, "model_type", "gptneox", err)); }
+static void huge_vocab(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_i64(w, 1, "vocab_size", 1 << 25, err));
+}
+static void zero_heads(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_i64(w, 1, "num_attention_heads", 0, err));
+}
+static void many_layers(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_i64(w, 1, "num_hidden_layers", 4000, err));
+}
+static void nan_eps(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_f64(w, 1, "rms_norm_eps", NAN, err));
+}
+static void text_theta(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_text(w, 1, "rope_theta", "1e4", err));
+}
+static void version_2(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_i64(w, 0, "version", 2, err));
+}
+static void other_family(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_text(w, 1, "model_type", "gptneox", err));
+}
 
 static void put_windows(sol_h5_writer *w, int64_t seq, const char *documents, const char *bos)
 {
@@ -399,13 +465,26 @@ static void put_windows(sol_h5_writer *w, int64_t seq, const char *documents, co
     ck_ok(sol_h5_set_text(w, id, "bos", bos, err));
 }
 
-static void no_seq(sol_h5_writer *w) { put_windows(w, 0, "apart", "none"); }
-static void other_join(sol_h5_writer *w) { put_windows(w, 8, "mixed", "none"); }
-static void other_bos(sol_h5_writer *w) { put_windows(w, 8, "apart", "each"); }
+static void no_seq(sol_h5_writer *w)
+{
+    put_windows(w, 0, "apart", "none");
+}
+static void other_join(sol_h5_writer *w)
+{
+    put_windows(w, 8, "mixed", "none");
+}
+static void other_bos(sol_h5_writer *w)
+{
+    put_windows(w, 8, "apart", "each");
+}
 
 START_TEST(hostile_models)
 {
-    static const struct { void (*edit)(sol_h5_writer *); sol_status status; const char *text; } cases[] = {
+    static const struct {
+        void (*edit)(sol_h5_writer *);
+        sol_status status;
+        const char *text;
+    } cases[] = {
         {NULL, SOL_ERR_SHAPE, "num_hidden_layers is 1, but there are only"},
         {zero_heads, SOL_ERR_RANGE, "num_attention_heads is 0"},
         {many_layers, SOL_ERR_SHAPE, "num_hidden_layers is 4000"},
@@ -420,7 +499,8 @@ START_TEST(hostile_models)
         ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), cases[i].status, cases[i].text);
     }
     write_model_with(NULL, "head_dim");
-    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "/model: has no attribute head_dim");
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT,
+             "/model: has no attribute head_dim");
 }
 END_TEST
 
@@ -430,7 +510,8 @@ START_TEST(windows_that_are_not_understood)
     write_model_with(no_seq, "");
     ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_RANGE, "seq is 0");
     write_model_with(other_join, "");
-    ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_FORMAT, "documents is 'mixed', expected joined or apart");
+    ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_FORMAT,
+             "documents is 'mixed', expected joined or apart");
     write_model_with(other_bos, "");
     ck_fails(sol_store_read_windows(path, &w, err), SOL_ERR_FORMAT, "bos is 'each', expected none");
     write_model_with(NULL, "");
@@ -451,17 +532,28 @@ static void add_blocks(sol_h5_writer *w, bool wrong, bool stranger)
         char name[128];
         int64_t dims[2] = {p->rows, p->cols};
         snprintf(name, sizeof name, "/params/%s", p->name);
-        if (wrong && p->role == SOL_ROLE_K) dims[1] = 0;
-        else dims[0] = 0; /* shapes are compared before anything is filled: empty ones keep the test small */
+        if (wrong && p->role == SOL_ROLE_K)
+            dims[1] = 0;
+        else
+            dims[0] = 0; /* shapes are compared before anything is filled: empty ones keep the test
+                            small */
         ck_ok(sol_h5_dataset(w, name, SOL_H5_F32, 2, dims, &id, err));
     }
     int64_t none = 0;
-    if (stranger) ck_ok(sol_h5_dataset(w, "/params/adapter.weight", SOL_H5_F32, 1, &none, &id, err));
+    if (stranger)
+        ck_ok(sol_h5_dataset(w, "/params/adapter.weight", SOL_H5_F32, 1, &none, &id, err));
     sol_model_free(&table);
 }
 
-static void wrong_shapes(sol_h5_writer *w) { add_blocks(w, true, true); }
-static void huge_with_blocks(sol_h5_writer *w) { huge_vocab(w); add_blocks(w, false, false); }
+static void wrong_shapes(sol_h5_writer *w)
+{
+    add_blocks(w, true, true);
+}
+static void huge_with_blocks(sol_h5_writer *w)
+{
+    huge_vocab(w);
+    add_blocks(w, false, false);
+}
 
 START_TEST(shapes_before_memory)
 {
@@ -470,7 +562,8 @@ START_TEST(shapes_before_memory)
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE, "expected [64]");
     write_model_with(huge_with_blocks, "");
     uint64_t before = sol_peak_rss();
-    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE, "has shape [40, 64], expected [33554432, 64]");
+    ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE,
+             "has shape [40, 64], expected [33554432, 64]");
     ck_assert_uint_lt(sol_peak_rss() - before, 64u << 20);
 }
 END_TEST
@@ -492,9 +585,11 @@ START_TEST(stranger_is_named)
 }
 END_TEST
 
-SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, checkpoint_round_trip);
-              tcase_add_test(tc, model_file_converts);
-              tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows); tcase_add_test(tc, same_state_same_bytes);
-              tcase_add_test(tc, packed_round_trip); tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
-              tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models); tcase_add_test(tc, windows_that_are_not_understood);
+SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, checkpoint_round_trip); tcase_add_test(tc, model_file_converts);
+              tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows);
+              tcase_add_test(tc, same_state_same_bytes); tcase_add_test(tc, packed_round_trip);
+              tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
+              tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models);
+              tcase_add_test(tc, windows_that_are_not_understood);
               tcase_add_test(tc, shapes_before_memory); tcase_add_test(tc, stranger_is_named))

@@ -1,5 +1,5 @@
-/* Damage: each byte of a checkpoint, a packed model and a dataset flipped, and each file cut at every 1/64. The result is an
- * error that names the file, or exactly what was written. */
+/* Damage: each byte of a checkpoint, a packed model and a dataset flipped, and each file cut at
+ * every 1/64. The result is an error that names the file, or exactly what was written. */
 #include "suite.h"
 
 #include <fcntl.h>
@@ -26,17 +26,35 @@ static void make_tokenizer(sol_tokenizer **t)
         tokens[3 + i] = (sol_span){text[i], 6};
         types[3 + i] = 6;
     }
-    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = VOCAB, .scores = scores, .types = types, .bos = 1,
-                              .eos = 2, .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = VOCAB,
+                              .scores = scores,
+                              .types = types,
+                              .bos = 1,
+                              .eos = 2,
+                              .add_bos = -1,
+                              .add_eos = -1,
+                              .add_space_prefix = -1};
     ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
 }
 
 static void setup(void)
 {
     sol_model_config c = {
-        .vocab_size = VOCAB, .hidden_size = 4, .intermediate_size = 4, .num_hidden_layers = 1, .num_attention_heads = 1,
-        .num_key_value_heads = 1, .head_dim = 4, .max_position_embeddings = 8, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2,
+        .vocab_size = VOCAB,
+        .hidden_size = 4,
+        .intermediate_size = 4,
+        .num_hidden_layers = 1,
+        .num_attention_heads = 1,
+        .num_key_value_heads = 1,
+        .head_dim = 4,
+        .max_position_embeddings = 8,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 1e4,
+        .tie_word_embeddings = true,
+        .bos_token_id = 1,
+        .eos_token_id = 2,
     };
     sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
     sol_test_dir_make(dir);
@@ -47,11 +65,15 @@ static void setup(void)
     sol_model_init_random(NULL, original.file.model, 3);
     ck_ok(sol_adamw_create(&original.optim, original.file.model, &a, err));
     make_tokenizer(&original.file.tokenizer);
-    for (int64_t i = 0; i < original.optim->n_elements; i++) ((float *)original.optim->v)[i] = (float)i;
+    for (int64_t i = 0; i < original.optim->n_elements; i++)
+        ((float *)original.optim->v)[i] = (float)i;
     original.state.step = 9;
-    original.file.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    original.file.quant = (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                                           .granularity = SOL_PER_CHANNEL,
+                                           .scale_dtype = SOL_F16};
     ck_ok(sol_copy_string(&original.file.config_yaml, "run:\n", 5, err));
-    ck_ok(sol_packed_model_from(ctx, &packed, original.file.model, &original.file.quant, SOL_Q8, err));
+    ck_ok(sol_packed_model_from(ctx, &packed, original.file.model, &original.file.quant, SOL_Q8,
+                                err));
 }
 
 static void teardown(void)
@@ -70,14 +92,17 @@ static sol_status load_checkpoint(sol_err *err)
     sol_checkpoint c;
     sol_status st = sol_checkpoint_read(&c, path, SOL_F32, err);
     if (st != SOL_OK) return st;
-    ck_assert_mem_eq(c.file.model->data, original.file.model->data, (size_t)original.file.model->n_elements * 4);
-    ck_assert_mem_eq(&c.file.model->config, &original.file.model->config, sizeof c.file.model->config);
+    ck_assert_mem_eq(c.file.model->data, original.file.model->data,
+                     (size_t)original.file.model->n_elements * 4);
+    ck_assert_mem_eq(&c.file.model->config, &original.file.model->config,
+                     sizeof c.file.model->config);
     ck_assert_mem_eq(c.optim->m, original.optim->m, (size_t)original.optim->n_elements * 4);
     ck_assert_mem_eq(c.optim->v, original.optim->v, (size_t)original.optim->n_elements * 4);
     ck_assert_mem_eq(&c.state, &original.state, sizeof c.state);
     ck_assert_mem_eq(&c.file.quant, &original.file.quant, sizeof c.file.quant);
     ck_assert_str_eq(c.file.config_yaml, original.file.config_yaml);
-    ck_assert_uint_eq(sol_tokenizer_hash(c.file.tokenizer), sol_tokenizer_hash(original.file.tokenizer));
+    ck_assert_uint_eq(sol_tokenizer_hash(c.file.tokenizer),
+                      sol_tokenizer_hash(original.file.tokenizer));
     sol_checkpoint_free(&c);
     return SOL_OK;
 }
@@ -96,7 +121,8 @@ static sol_status load_packed(sol_err *err)
         ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(y->rows, y->cols));
         ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(y) * 2);
     }
-    const sol_stored *embed = sol_packed_matrix(&packed, -1, SOL_ROLE_EMBED), *read = sol_packed_matrix(&p, -1, SOL_ROLE_EMBED);
+    const sol_stored *embed = sol_packed_matrix(&packed, -1, SOL_ROLE_EMBED),
+                     *read = sol_packed_matrix(&p, -1, SOL_ROLE_EMBED);
     ck_assert_mem_eq(read->data, embed->data, VOCAB * sol_dtype_row_bytes(SOL_Q8, 4));
     ck_assert_mem_eq(read->scales, embed->scales, VOCAB * 2);
     ck_assert_mem_eq(p.vectors, packed.vectors, 3 * 4 * 4);
@@ -146,7 +172,8 @@ static void damage(loader load)
         err.text[0] = 0;
         if (load(&err) != SOL_OK) {
             refused++;
-            ck_assert_msg(strstr(err.text, path) == err.text, "byte %zu: '%s' does not name the file", i, err.text);
+            ck_assert_msg(strstr(err.text, path) == err.text,
+                          "byte %zu: '%s' does not name the file", i, err.text);
             ck_assert_msg(is_one_line(err.text), "byte %zu: '%s'", i, err.text);
         }
         ck_assert_int_eq(pwrite(fd, &bytes[i], 1, (off_t)i), 1);
@@ -217,5 +244,6 @@ START_TEST(damaged_at_random)
 }
 END_TEST
 
-SOL_TEST_MAIN("store_corrupt", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, damaged_checkpoint);
-              tcase_add_test(tc, damaged_packed); tcase_add_test(tc, damaged_dataset); tcase_add_test(tc, damaged_at_random))
+SOL_TEST_MAIN("store_corrupt", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, damaged_checkpoint); tcase_add_test(tc, damaged_packed);
+              tcase_add_test(tc, damaged_dataset); tcase_add_test(tc, damaged_at_random))

@@ -1,4 +1,5 @@
-/* The container: what our writer makes, our reader and libhdf5 both read; what is damaged is refused. */
+/* The container: what our writer makes, our reader and libhdf5 both read; what is damaged is
+ * refused. */
 #include "suite.h"
 
 #include <hdf5.h>
@@ -61,7 +62,8 @@ START_TEST(crc_known_answers)
     ck_ok(sol_alloc_array((void **)&long_one, 10007, 1, err));
     for (int i = 0; i < 10007; i++) long_one[i] = (uint8_t)(i * 37);
     uint32_t whole = sol_crc32c(0, long_one, 10007), parts = 0;
-    for (int at = 0; at < 10007; at += 91) parts = sol_crc32c(parts, long_one + at, at + 91 > 10007 ? 10007 - (size_t)at : 91);
+    for (int at = 0; at < 10007; at += 91)
+        parts = sol_crc32c(parts, long_one + at, at + 91 > 10007 ? 10007 - (size_t)at : 91);
     ck_assert_uint_eq(whole, parts);
     sol_free(long_one);
 }
@@ -87,20 +89,27 @@ START_TEST(our_reader_reads)
     ck_assert(f64 == 1.0 / 3);
     ck_ok(sol_h5_get_i64(&f, n, "minus", -10, 0, &i64, err));
     ck_assert_int_eq(i64, -5);
-    ck_fails(sol_h5_get_i64(&f, n, "minus", 0, 9, &i64, err), SOL_ERR_RANGE, "minus is -5, expected 0 to 9");
-    ck_fails(sol_h5_get_i64(&f, n, "third", 0, 9, &i64, err), SOL_ERR_FORMAT, "third has type float64");
-    ck_fails(sol_h5_get_text(&f, n, "none", &text, err), SOL_ERR_FORMAT, "/group-2: has no attribute none");
+    ck_fails(sol_h5_get_i64(&f, n, "minus", 0, 9, &i64, err), SOL_ERR_RANGE,
+             "minus is -5, expected 0 to 9");
+    ck_fails(sol_h5_get_i64(&f, n, "third", 0, 9, &i64, err), SOL_ERR_FORMAT,
+             "third has type float64");
+    ck_fails(sol_h5_get_text(&f, n, "none", &text, err), SOL_ERR_FORMAT,
+             "/group-2: has no attribute none");
     int64_t shape = 17;
     float data[17];
-    ck_ok(sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err));
+    ck_ok(
+        sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err));
     ck_ok(sol_h5_read(&f, n, data, err));
     for (int k = 0; k < 17; k++) ck_assert(data[k] == (float)(1 + k));
     ck_assert_uint_eq(n->offset % 64, 0);
     shape = 18;
-    ck_fails(sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_SHAPE,
-             "has shape [17], expected [18]");
-    ck_fails(sol_h5_need_dataset(&f, "/x", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT, "has no /x");
-    ck_fails(sol_h5_need_dataset(&f, "/group-1", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT, "is a group");
+    ck_fails(
+        sol_h5_need_dataset(&f, "/group-1/model.layers.17.weight", SOL_H5_F32, 1, &shape, &n, err),
+        SOL_ERR_SHAPE, "has shape [17], expected [18]");
+    ck_fails(sol_h5_need_dataset(&f, "/x", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT,
+             "has no /x");
+    ck_fails(sol_h5_need_dataset(&f, "/group-1", SOL_H5_F32, 1, &shape, &n, err), SOL_ERR_FORMAT,
+             "is a group");
     sol_h5_close(&f);
 }
 END_TEST
@@ -121,9 +130,11 @@ START_TEST(libhdf5_reads)
     write_sample(2, 40);
     hid_t f = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     ck_assert(f >= 0);
-    ck_assert(H5Ovisit2(f, H5_INDEX_NAME, H5_ITER_NATIVE, count_object, &count, H5O_INFO_BASIC) >= 0);
+    ck_assert(H5Ovisit2(f, H5_INDEX_NAME, H5_ITER_NATIVE, count_object, &count, H5O_INFO_BASIC) >=
+              0);
     ck_assert_int_eq(count, 1 + 2 + 80);
-    hid_t d = H5Dopen2(f, "/group-1/model.layers.33.weight", H5P_DEFAULT), a = H5Aopen(d, "crc32c", H5P_DEFAULT);
+    hid_t d = H5Dopen2(f, "/group-1/model.layers.33.weight", H5P_DEFAULT),
+          a = H5Aopen(d, "crc32c", H5P_DEFAULT);
     ck_assert(H5Dread(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
     ck_assert(H5Aread(a, H5T_NATIVE_UINT32, &crc) >= 0);
     for (int k = 0; k < 33; k++) ck_assert(data[k] == (float)(1 + k));
@@ -166,7 +177,8 @@ START_TEST(growing_dataset)
         ck_ok(sol_h5_need_dataset(&f, "/tokens", SOL_H5_U16, 1, &any, &n, err));
         ck_assert_uint_eq(n->dim[0], (uint64_t)pieces * 1000);
         ck_ok(sol_h5_verify(&f, n, err));
-        if (pieces == 3) ck_assert_uint_eq(((const uint16_t *)(f.map.data + n->offset))[2345], 2345);
+        if (pieces == 3)
+            ck_assert_uint_eq(((const uint16_t *)(f.map.data + n->offset))[2345], 2345);
         ck_ok(sol_h5_need_dataset(&f, "/ends", SOL_H5_U64, 1, &two, &n, err));
         ck_ok(sol_h5_read(&f, n, back, err));
         ck_assert_uint_eq(back[1], ends[1]);
@@ -214,10 +226,25 @@ START_TEST(writer_is_atomic_and_strict)
 }
 END_TEST
 
-/* What other programs write: with libhdf5's defaults it is read without a seal; what solera does not use is refused. */
+/* What other programs write: with libhdf5's defaults it is read without a seal; what solera does
+ * not use is refused. */
 typedef enum {
-    DEFAULTS, NEW_FORM, CHUNKS, DEFLATE, FLETCHER, COMPACT, EXTERNAL_FILE, SOFT_LINK, EXTERNAL_LINK, LOOP, HUGE_SHAPE, LONG_ELEMENTS, NAMED_TYPE,
-    VIRTUAL, USER_BLOCK, N_FOREIGN
+    DEFAULTS,
+    NEW_FORM,
+    CHUNKS,
+    DEFLATE,
+    FLETCHER,
+    COMPACT,
+    EXTERNAL_FILE,
+    SOFT_LINK,
+    EXTERNAL_LINK,
+    LOOP,
+    HUGE_SHAPE,
+    LONG_ELEMENTS,
+    NAMED_TYPE,
+    VIRTUAL,
+    USER_BLOCK,
+    N_FOREIGN
 } foreign_kind;
 
 static void foreign_layout(foreign_kind what, hid_t how)
@@ -237,18 +264,22 @@ static void foreign(foreign_kind what)
 {
     hsize_t n = what == HUGE_SHAPE ? (hsize_t)1 << 44 : 8;
     int32_t data[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS), fcpl = H5Pcreate(H5P_FILE_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS), fcpl = H5Pcreate(H5P_FILE_CREATE),
+          how = H5Pcreate(H5P_DATASET_CREATE);
     hid_t type = what == LONG_ELEMENTS ? H5Tvlen_create(H5T_STD_I32LE) : H5Tcopy(H5T_STD_I32LE);
     if (what == NEW_FORM) H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
     if (what == USER_BLOCK) H5Pset_userblock(fcpl, 512);
     foreign_layout(what, how);
     hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, fcpl, fapl), s = H5Screate_simple(1, &n, NULL);
-    if (what == NAMED_TYPE) ck_assert(H5Tcommit2(f, "/type", type, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    if (what == NAMED_TYPE)
+        ck_assert(H5Tcommit2(f, "/type", type, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) >= 0);
     hid_t d = H5Dcreate2(f, "/x", type, s, H5P_DEFAULT, how, H5P_DEFAULT);
-    bool plain = what != HUGE_SHAPE && what != LONG_ELEMENTS && what != EXTERNAL_FILE && what != VIRTUAL;
+    bool plain =
+        what != HUGE_SHAPE && what != LONG_ELEMENTS && what != EXTERNAL_FILE && what != VIRTUAL;
     if (plain) ck_assert(H5Dwrite(d, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
     if (what == SOFT_LINK) H5Lcreate_soft("/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
-    if (what == EXTERNAL_LINK) H5Lcreate_external("other.h5", "/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
+    if (what == EXTERNAL_LINK)
+        H5Lcreate_external("other.h5", "/x", f, "/y", H5P_DEFAULT, H5P_DEFAULT);
     if (what == LOOP) H5Lcreate_hard(f, "/", f, "/loop", H5P_DEFAULT, H5P_DEFAULT);
     ck_assert(d >= 0 && H5Dclose(d) >= 0);
     H5Sclose(s);
@@ -261,13 +292,20 @@ static void foreign(foreign_kind what)
 
 START_TEST(foreign_files)
 {
-    static const char *const why[N_FOREIGN] = {
-        [NEW_FORM] = "superblock: version", [CHUNKS] = "/x: is stored chunked", [DEFLATE] = "/x: is stored through a filter",
-        [FLETCHER] = "/x: is stored through a filter",
-        [COMPACT] = "/x: is stored compact", [EXTERNAL_FILE] = "/x: lies in an external file", [SOFT_LINK] = "/: holds a soft link",
-        [EXTERNAL_LINK] = "newer form of HDF5", [LOOP] = "nested deeper", [HUGE_SHAPE] = "/x: its data lie outside the file",
-        [LONG_ELEMENTS] = "/x: has an element type", [NAMED_TYPE] = "/type: is neither",
-        [VIRTUAL] = "/x: is stored virtual", [USER_BLOCK] = "is not an HDF5 file"};
+    static const char *const why[N_FOREIGN] = {[NEW_FORM] = "superblock: version",
+                                               [CHUNKS] = "/x: is stored chunked",
+                                               [DEFLATE] = "/x: is stored through a filter",
+                                               [FLETCHER] = "/x: is stored through a filter",
+                                               [COMPACT] = "/x: is stored compact",
+                                               [EXTERNAL_FILE] = "/x: lies in an external file",
+                                               [SOFT_LINK] = "/: holds a soft link",
+                                               [EXTERNAL_LINK] = "newer form of HDF5",
+                                               [LOOP] = "nested deeper",
+                                               [HUGE_SHAPE] = "/x: its data lie outside the file",
+                                               [LONG_ELEMENTS] = "/x: has an element type",
+                                               [NAMED_TYPE] = "/type: is neither",
+                                               [VIRTUAL] = "/x: is stored virtual",
+                                               [USER_BLOCK] = "is not an HDF5 file"};
     for (foreign_kind what = DEFAULTS; what < N_FOREIGN; what++) {
         sol_h5_file f;
         foreign(what);
@@ -297,12 +335,14 @@ static void set_text(hid_t object, const char *name, const char *text)
     H5Tclose(type);
 }
 
-/* Attributes as h5py makes them: strings of variable length, many and long ones, and an enumeration for a bool. */
+/* Attributes as h5py makes them: strings of variable length, many and long ones, and an enumeration
+ * for a bool. */
 static void write_as_h5py(void)
 {
     char name[24], text[300] = {0};
     int8_t yes = 1;
-    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), type = H5Tenum_create(H5T_STD_I8LE), space = H5Screate(H5S_SCALAR);
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT),
+          type = H5Tenum_create(H5T_STD_I8LE), space = H5Screate(H5S_SCALAR);
     H5Tenum_insert(type, "FALSE", (int8_t[]){0});
     H5Tenum_insert(type, "TRUE", &yes);
     hid_t a = H5Acreate2(f, "tied", type, space, H5P_DEFAULT, H5P_DEFAULT);
@@ -341,8 +381,8 @@ START_TEST(strings_of_variable_length)
 }
 END_TEST
 
-/* No byte of the file, wrong in any bit of one place at a time, may lead the parser out of it (run under ASan). What still
- * parses is another text. */
+/* No byte of the file, wrong in any bit of one place at a time, may lead the parser out of it (run
+ * under ASan). What still parses is another text. */
 START_TEST(damaged_heaps)
 {
     char *bytes;
@@ -365,7 +405,8 @@ START_TEST(damaged_heaps)
 }
 END_TEST
 
-SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, crc_known_answers);
-              tcase_add_test(tc, our_reader_reads); tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
+SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, crc_known_answers); tcase_add_test(tc, our_reader_reads);
+              tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
               tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files);
               tcase_add_test(tc, strings_of_variable_length); tcase_add_test(tc, damaged_heaps))

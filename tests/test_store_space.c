@@ -1,4 +1,5 @@
-/* A disk that is full and writes that fail: an error with its cause, no temporary file, and the earlier file as it was. */
+/* A disk that is full and writes that fail: an error with its cause, no temporary file, and the
+ * earlier file as it was. */
 #include "suite.h"
 
 #include <sched.h>
@@ -25,9 +26,19 @@ static void teardown(void)
 static void make_model(sol_model_file *c, int64_t vocab)
 {
     sol_model_config config = {
-        .vocab_size = vocab, .hidden_size = 64, .intermediate_size = 64, .num_hidden_layers = 1, .num_attention_heads = 1,
-        .num_key_value_heads = 1, .head_dim = 64, .max_position_embeddings = 8, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = -1,
+        .vocab_size = vocab,
+        .hidden_size = 64,
+        .intermediate_size = 64,
+        .num_hidden_layers = 1,
+        .num_attention_heads = 1,
+        .num_key_value_heads = 1,
+        .head_dim = 64,
+        .max_position_embeddings = 8,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 1e4,
+        .tie_word_embeddings = true,
+        .bos_token_id = -1,
+        .eos_token_id = -1,
     };
     *c = (sol_model_file){0};
     ck_ok(sol_model_create(&c->model, &config, SOL_F32, err));
@@ -59,7 +70,8 @@ START_TEST(each_write_may_fail)
     for (size_t most = 0; most < n; most += n / 37) {
         limit.rlim_cur = most;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        ck_fails(sol_model_file_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE, "a.h5: cannot write: File too large");
+        ck_fails(sol_model_file_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE,
+                 "a.h5: cannot write: File too large");
         limit.rlim_cur = RLIM_INFINITY;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         check_intact(before, n);
@@ -79,7 +91,8 @@ static void write_text(const char *file, const char *text)
     fclose(f);
 }
 
-/* A file system of 512 KiB at dir; who is not root may mount it in a name space of his own, where the system allows them. */
+/* A file system of 512 KiB at dir; who is not root may mount it in a name space of his own, where
+ * the system allows them. */
 static bool mount_small(void)
 {
     char user[32], group[32];
@@ -110,7 +123,8 @@ START_TEST(full_disk)
     make_model(&large, 4000);
     ck_ok(sol_model_file_write(&small, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &before, &n, err));
-    ck_fails(sol_model_file_write(&large, path, SOL_F32, err), SOL_ERR_NOSPACE, "are free on its file system");
+    ck_fails(sol_model_file_write(&large, path, SOL_F32, err), SOL_ERR_NOSPACE,
+             "are free on its file system");
     check_intact(before, n);
     /* The length of a token stream is not known before: it fails on the way. */
     ck_ok(sol_dataset_writer_open(&w, path, 100000, 0, err));
@@ -127,5 +141,5 @@ START_TEST(full_disk)
 }
 END_TEST
 
-SOL_TEST_MAIN("store_space", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, each_write_may_fail);
-              tcase_add_test(tc, full_disk))
+SOL_TEST_MAIN("store_space", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, each_write_may_fail); tcase_add_test(tc, full_disk))

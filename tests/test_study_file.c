@@ -1,4 +1,5 @@
-/* study.h5: what is appended is read back, by us and by libhdf5; a crash or a resume costs no counted record. */
+/* study.h5: what is appended is read back, by us and by libhdf5; a crash or a resume costs no
+ * counted record. */
 #include "suite.h"
 
 #include <hdf5.h>
@@ -29,14 +30,25 @@ static void teardown(void)
 
 static void create(sol_study_file **f, int64_t capacity, const sol_study_file *from)
 {
-    sol_study_head head = {.method = "sherry", .granularity = "per_group", .block_layout = "contiguous", .group_size = 32,
-                           .every = 50, .steps = 500, .sample_rows = 256};
+    sol_study_head head = {.method = "sherry",
+                           .granularity = "per_group",
+                           .block_layout = "contiguous",
+                           .group_size = 32,
+                           .every = 50,
+                           .steps = 500,
+                           .sample_rows = 256};
     sol_study_layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++) {
-        layers[i] = (sol_study_layer){.block = i, .rows = 8 + i, .cols = 16, .weight_rows = 8, .token_rows = 4, .w_range = 0.5};
+        layers[i] = (sol_study_layer){.block = i,
+                                      .rows = 8 + i,
+                                      .cols = 16,
+                                      .weight_rows = 8,
+                                      .token_rows = 4,
+                                      .w_range = 0.5};
         snprintf(layers[i].name, sizeof layers[i].name, "model.layers.%d.mlp.up_proj.weight", i);
     }
-    ck_ok(sol_study_file_create(f, path, &head, layers, LAYERS, columns, COLUMNS, capacity, from, err));
+    ck_ok(sol_study_file_create(f, path, &head, layers, LAYERS, columns, COLUMNS, capacity, from,
+                                err));
 }
 
 /* Record i holds numbers that say where they belong. */
@@ -84,7 +96,8 @@ START_TEST(round_trip)
     const sol_study_layer *l = sol_study_file_layers(f, &n);
     ck_assert_int_eq(n, LAYERS);
     ck_assert_str_eq(l[2].name, "model.layers.2.mlp.up_proj.weight");
-    ck_assert(l[2].rows == 10 && l[2].cols == 16 && l[2].weight_rows == 8 && l[2].token_rows == 4 && l[2].w_range == 0.5);
+    ck_assert(l[2].rows == 10 && l[2].cols == 16 && l[2].weight_rows == 8 && l[2].token_rows == 4 &&
+              l[2].w_range == 0.5);
     ck_assert_str_eq(sol_study_file_head(f)->method, "sherry");
     ck_assert_int_eq(sol_study_file_head(f)->every, 50);
     sol_study_file_close(&f);
@@ -137,7 +150,8 @@ START_TEST(libhdf5_reads)
     create(&f, 4, NULL);
     append(f, 0);
     append(f, 1);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, "/measures/a", H5P_DEFAULT);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT),
+          set = H5Dopen2(file, "/measures/a", H5P_DEFAULT);
     ck_assert(file >= 0 && set >= 0);
     hid_t space = H5Dget_space(set);
     ck_assert_int_eq(H5Sget_simple_extent_dims(space, dims, NULL), 2);
@@ -155,22 +169,28 @@ END_TEST
 START_TEST(bad_files)
 {
     static const sol_study_column other[] = {{"/nothing", SOL_STUDY_F32, false, 1, "", ""}};
-    static const sol_study_column wide[] = {{"/histograms/h", SOL_STUDY_U32, true, WIDTH + 1, "", ""}};
+    static const sol_study_column wide[] = {
+        {"/histograms/h", SOL_STUDY_U32, true, WIDTH + 1, "", ""}};
     sol_study_file *f;
     char *data;
     size_t size;
-    ck_fails(sol_study_file_open(&f, path, false, columns, COLUMNS, err), SOL_ERR_IO, "study.h5: cannot open");
+    ck_fails(sol_study_file_open(&f, path, false, columns, COLUMNS, err), SOL_ERR_IO,
+             "study.h5: cannot open");
     create(&f, 4, NULL);
     append(f, 0);
     sol_study_file_close(&f);
     ck_assert_ptr_null(f);
-    ck_fails(sol_study_file_open(&f, path, false, other, 1, err), SOL_ERR_FORMAT, "has no /nothing");
-    ck_fails(sol_study_file_open(&f, path, false, wide, 1, err), SOL_ERR_SHAPE, "expected [any, 3, 6]");
+    ck_fails(sol_study_file_open(&f, path, false, other, 1, err), SOL_ERR_FORMAT,
+             "has no /nothing");
+    ck_fails(sol_study_file_open(&f, path, false, wide, 1, err), SOL_ERR_SHAPE,
+             "expected [any, 3, 6]");
     ck_ok(sol_file_read(path, &data, &size, err));
-    for (size_t n = 0; n < size; n += size / 64 + 1) { /* cut short anywhere: an error, never a crash */
+    for (size_t n = 0; n < size;
+         n += size / 64 + 1) { /* cut short anywhere: an error, never a crash */
         ck_ok(sol_file_write(path, data, n, err));
         sol_err e = {0};
-        ck_assert_msg(sol_study_file_open(&f, path, false, columns, COLUMNS, &e) != SOL_OK, "%zu of %zu bytes", n, size);
+        ck_assert_msg(sol_study_file_open(&f, path, false, columns, COLUMNS, &e) != SOL_OK,
+                      "%zu of %zu bytes", n, size);
         ck_assert_ptr_null(f);
         ck_assert_ptr_nonnull(strstr(e.text, "study.h5"));
     }
@@ -178,6 +198,7 @@ START_TEST(bad_files)
 }
 END_TEST
 
-SOL_TEST_MAIN("study file", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, round_trip);
-              tcase_add_test(tc, cut_and_grow); tcase_add_test(tc, half_a_record); tcase_add_test(tc, libhdf5_reads);
+SOL_TEST_MAIN("study file", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, round_trip); tcase_add_test(tc, cut_and_grow);
+              tcase_add_test(tc, half_a_record); tcase_add_test(tc, libhdf5_reads);
               tcase_add_test(tc, bad_files))

@@ -3,14 +3,15 @@
 #include <math.h>
 #include <string.h>
 
-
-/* Singular values by one-sided Jacobi rotations in double: slow, accurate, shares nothing with the code under test. */
+/* Singular values by one-sided Jacobi rotations in double: slow, accurate, shares nothing with the
+ * code under test. */
 static void jacobi_singular_values(const float *g, int rows, int cols, double *sigma)
 {
     int m = rows > cols ? rows : cols, n = rows > cols ? cols : rows;
     double *a = malloc(sizeof *a * (size_t)(m * n)); /* n columns of length m */
     for (int j = 0; j < n; j++)
-        for (int i = 0; i < m; i++) a[j * m + i] = (double)(rows > cols ? g[i * cols + j] : g[j * cols + i]);
+        for (int i = 0; i < m; i++)
+            a[j * m + i] = (double)(rows > cols ? g[i * cols + j] : g[j * cols + i]);
     for (int sweep = 0; sweep < 60; sweep++)
         for (int p = 0; p < n; p++)
             for (int q = p + 1; q < n; q++) {
@@ -22,7 +23,8 @@ static void jacobi_singular_values(const float *g, int rows, int cols, double *s
                 }
                 if (fabs(apq) <= 1e-17 * sqrt(app * aqq)) continue;
                 double zeta = (aqq - app) / (2 * apq);
-                double t = (zeta >= 0 ? 1 : -1) / (fabs(zeta) + sqrt(1 + zeta * zeta)), c = 1 / sqrt(1 + t * t);
+                double t = (zeta >= 0 ? 1 : -1) / (fabs(zeta) + sqrt(1 + zeta * zeta)),
+                       c = 1 / sqrt(1 + t * t);
                 for (int i = 0; i < m; i++) {
                     double x = a[p * m + i], y = a[q * m + i];
                     a[p * m + i] = c * x - c * t * y;
@@ -98,7 +100,8 @@ START_TEST(singular_values_match_jacobi)
         float g[40 * 40];
         double sigma[40], want[40], *work = malloc(sol_rank_work(rows, cols) * sizeof *work);
         /* Columns of falling size: singular values over six decades. */
-        for (int i = 0; i < rows * cols; i++) g[i] = sol_rng_normal(&r) * powf(10, -6.0f * (float)(i % cols) / (float)cols);
+        for (int i = 0; i < rows * cols; i++)
+            g[i] = sol_rng_normal(&r) * powf(10, -6.0f * (float)(i % cols) / (float)cols);
         ck_assert_int_eq(sol_singular_values(g, rows, cols, work, sigma), 0);
         jacobi_singular_values(g, rows, cols, want);
         for (int i = 0; i < n; i++) ck_assert_double_eq_tol(sigma[i], want[i], 2e-8 * want[0]);
@@ -124,7 +127,8 @@ START_TEST(row_samples)
 }
 END_TEST
 
-/* The rule of 3:4 in a few lines: contiguous blocks of one row-major matrix, a scale for every `group` weights. */
+/* The rule of 3:4 in a few lines: contiguous blocks of one row-major matrix, a scale for every
+ * `group` weights. */
 static void quantize_34(const float *w, int64_t n, int64_t group, int8_t *t, float *scales)
 {
     for (int64_t b = 0; b < n; b += 4) {
@@ -156,9 +160,11 @@ static void layer_make(layer *l, int64_t rows, int64_t cols, int64_t group)
     size_t n = (size_t)(rows * cols);
     *l = (layer){.rows = rows, .cols = cols, .group = group};
     ck_assert_int_eq(sol_alloc_array((void **)&l->w, n, sizeof *l->w, err), SOL_OK);
-    ck_assert_int_eq(sol_alloc_array((void **)&l->scales, n / (size_t)group, sizeof *l->scales, err), SOL_OK);
+    ck_assert_int_eq(
+        sol_alloc_array((void **)&l->scales, n / (size_t)group, sizeof *l->scales, err), SOL_OK);
     ck_assert_int_eq(sol_alloc_array((void **)&l->t, n, 1, err), SOL_OK);
-    ck_assert_int_eq(sol_alloc_array((void **)&l->state, sol_state_bytes(rows, cols), 1, err), SOL_OK);
+    ck_assert_int_eq(sol_alloc_array((void **)&l->state, sol_state_bytes(rows, cols), 1, err),
+                     SOL_OK);
     ck_assert_int_eq(sol_alloc_array((void **)&l->work, sol_measure_work(), 1, err), SOL_OK);
 }
 
@@ -173,8 +179,14 @@ static void layer_free(layer *l)
 
 static void layer_measure(layer *l, sol_pool *pool, sol_block_layout layout, bool has_previous)
 {
-    sol_layer_view v = {.w = l->w, .rows = l->rows, .cols = l->cols, .ternary = l->t, .scales = l->scales,
-                        .n_scales = l->rows * l->cols / l->group, .layout = layout, .w_range = 2};
+    sol_layer_view v = {.w = l->w,
+                        .rows = l->rows,
+                        .cols = l->cols,
+                        .ternary = l->t,
+                        .scales = l->scales,
+                        .n_scales = l->rows * l->cols / l->group,
+                        .layout = layout,
+                        .w_range = 2};
     sol_measure_weights(pool, &v, l->state, has_previous, l->work, l->m, &l->h);
 }
 
@@ -203,7 +215,8 @@ START_TEST(gaussian_layer)
     ck_assert_double_eq_tol(l.m[SOL_M_pow2_mass], 2 / 128.0, 0.002);
     ck_assert_double_eq_tol(l.m[SOL_M_zero_entropy], 1, 1e-4);
     ck_assert_double_eq_tol(l.m[SOL_M_w_rms], 0.02, 1e-4);
-    ck_assert(isnan(l.m[SOL_M_zero_flips]) && isnan(l.m[SOL_M_sign_flips]) && isnan(l.m[SOL_M_state_flips]));
+    ck_assert(isnan(l.m[SOL_M_zero_flips]) && isnan(l.m[SOL_M_sign_flips]) &&
+              isnan(l.m[SOL_M_state_flips]));
     ck_assert_int_eq(total(l.h.zeroed, SOL_HIST_X_BINS), n / 4);
     ck_assert_int_eq(total(l.h.kept, SOL_HIST_X_BINS), n / 4 * 3);
     ck_assert_int_eq(total(l.h.w, SOL_HIST_W_BINS), n);
@@ -226,7 +239,8 @@ static void naive_measures(const layer *l, sol_block_layout layout, const int8_t
         m[SOL_M_near_alpha] += (fabs(fabs(x[i]) - 1) < 0.1) / (double)n;
         int exponent;
         double fraction = 2 * frexp(fabs((double)l->w[i]), &exponent);
-        m[SOL_M_pow2_mass] += (l->w[i] != 0 && (fraction < 1 + 1 / 128.0 || fraction >= 2 - 1 / 128.0)) / (double)n;
+        m[SOL_M_pow2_mass] +=
+            (l->w[i] != 0 && (fraction < 1 + 1 / 128.0 || fraction >= 2 - 1 / 128.0)) / (double)n;
         w2 += (double)l->w[i] * (double)l->w[i];
         e2 += pow((double)l->w[i] - l->t[i] * alpha, 2);
         m[SOL_M_sign_flips] += (before[i] * l->t[i] == -1) / (double)n;
@@ -241,7 +255,8 @@ static void naive_measures(const layer *l, sol_block_layout layout, const int8_t
         double zeroed = -1, kept = 1e30, alpha = 0;
         bool moved = false;
         for (int p = 0; p < 4; p++) {
-            int64_t col = layout == SOL_LAYOUT_CONTIGUOUS ? 4 * in_row + p : in_row / 16 * 64 + in_row % 16 + 16 * p;
+            int64_t col = layout == SOL_LAYOUT_CONTIGUOUS ? 4 * in_row + p
+                                                          : in_row / 16 * 64 + in_row % 16 + 16 * p;
             int64_t i = row * l->cols + col;
             double aw = fabs((double)l->w[i]);
             moved |= (before[i] == 0) != (l->t[i] == 0);
@@ -278,9 +293,10 @@ static void random_states(sol_rng *r, int8_t *t, int64_t n)
 
 static void compare_with_naive(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout)
 {
-    static const int checked[] = {SOL_M_valley_mass, SOL_M_near_alpha, SOL_M_kurtosis, SOL_M_bimodality, SOL_M_pow2_mass,
-                                  SOL_M_zero_flips, SOL_M_sign_flips, SOL_M_state_flips, SOL_M_zero_entropy, SOL_M_margin,
-                                  SOL_M_nmse, SOL_M_w_rms};
+    static const int checked[] = {SOL_M_valley_mass, SOL_M_near_alpha,  SOL_M_kurtosis,
+                                  SOL_M_bimodality,  SOL_M_pow2_mass,   SOL_M_zero_flips,
+                                  SOL_M_sign_flips,  SOL_M_state_flips, SOL_M_zero_entropy,
+                                  SOL_M_margin,      SOL_M_nmse,        SOL_M_w_rms};
     layer l;
     sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
     layer_make(&l, rows, cols, group);
@@ -297,10 +313,13 @@ static void compare_with_naive(int64_t rows, int64_t cols, int64_t group, sol_bl
     layer_measure(&l, NULL, layout, true);
     naive_measures(&l, layout, before, want);
     for (size_t i = 0; i < sizeof checked / sizeof checked[0]; i++)
-        ck_assert_msg(fabs(l.m[checked[i]] - want[checked[i]]) <= 1e-9 * (1 + fabs(want[checked[i]])), "%s: %g, naive %g",
-                      sol_measure_at(checked[i])->name, l.m[checked[i]], want[checked[i]]);
+        ck_assert_msg(fabs(l.m[checked[i]] - want[checked[i]]) <=
+                          1e-9 * (1 + fabs(want[checked[i]])),
+                      "%s: %g, naive %g", sol_measure_at(checked[i])->name, l.m[checked[i]],
+                      want[checked[i]]);
     layer_measure(&l, NULL, layout, true); /* nothing moved since */
-    ck_assert(l.m[SOL_M_zero_flips] == 0 && l.m[SOL_M_sign_flips] == 0 && l.m[SOL_M_state_flips] == 0);
+    ck_assert(l.m[SOL_M_zero_flips] == 0 && l.m[SOL_M_sign_flips] == 0 &&
+              l.m[SOL_M_state_flips] == 0);
     free(before);
     layer_free(&l);
 }
@@ -335,7 +354,8 @@ START_TEST(two_spikes)
 }
 END_TEST
 
-/* No zeros (binary), all zeros, not finite, a width that is no multiple of four: defined answers, no trap. */
+/* No zeros (binary), all zeros, not finite, a width that is no multiple of four: defined answers,
+ * no trap. */
 START_TEST(edges)
 {
     layer l;
@@ -343,11 +363,13 @@ START_TEST(edges)
     for (int64_t i = 0; i < 18; i++) l.w[i] = 1, l.t[i] = 1;
     for (int i = 0; i < 3; i++) l.scales[i] = 1;
     layer_measure(&l, NULL, SOL_LAYOUT_CONTIGUOUS, false);
-    ck_assert(isnan(l.m[SOL_M_zero_entropy]) && isnan(l.m[SOL_M_margin]) && isnan(l.m[SOL_M_kurtosis]));
+    ck_assert(isnan(l.m[SOL_M_zero_entropy]) && isnan(l.m[SOL_M_margin]) &&
+              isnan(l.m[SOL_M_kurtosis]));
     ck_assert_double_eq(l.m[SOL_M_nmse], 0);
     for (int64_t i = 0; i < 18; i++) l.t[i] = -1;
     layer_measure(&l, NULL, SOL_LAYOUT_CONTIGUOUS, true);
-    ck_assert(l.m[SOL_M_sign_flips] == 1 && l.m[SOL_M_state_flips] == 1 && l.m[SOL_M_zero_flips] == 0);
+    ck_assert(l.m[SOL_M_sign_flips] == 1 && l.m[SOL_M_state_flips] == 1 &&
+              l.m[SOL_M_zero_flips] == 0);
     memset(l.w, 0, 18 * sizeof *l.w);
     memset(l.t, 0, 18);
     memset(l.scales, 0, 3 * sizeof *l.scales);
@@ -403,7 +425,9 @@ START_TEST(pairs_of_records)
 }
 END_TEST
 
-SOL_TEST_MAIN("study measures", tcase_add_test(tc, effective_rank_closed_forms); tcase_add_test(tc, effective_rank_undefined);
+SOL_TEST_MAIN("study measures", tcase_add_test(tc, effective_rank_closed_forms);
+              tcase_add_test(tc, effective_rank_undefined);
               tcase_add_test(tc, singular_values_match_jacobi); tcase_add_test(tc, row_samples);
-              tcase_add_test(tc, gaussian_layer); tcase_add_test(tc, matches_naive); tcase_add_test(tc, two_spikes);
-              tcase_add_test(tc, edges); tcase_add_test(tc, threads_change_nothing); tcase_add_test(tc, pairs_of_records))
+              tcase_add_test(tc, gaussian_layer); tcase_add_test(tc, matches_naive);
+              tcase_add_test(tc, two_spikes); tcase_add_test(tc, edges);
+              tcase_add_test(tc, threads_change_nothing); tcase_add_test(tc, pairs_of_records))

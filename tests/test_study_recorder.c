@@ -1,5 +1,5 @@
-/* The recorder beside a short real training: what it writes is what the formulas say, a resume loses nothing, and the training does
- * not notice. */
+/* The recorder beside a short real training: what it writes is what the formulas say, a resume
+ * loses nothing, and the training does not notice. */
 #include "suite.h"
 
 #include <math.h>
@@ -25,7 +25,9 @@ static void teardown(void)
 static const sol_quant_spec *sherry(void)
 {
     static sol_quant_spec spec;
-    spec = (sol_quant_spec){.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 8,
+    spec = (sol_quant_spec){.method = sol_quantizer_find("sherry"),
+                            .granularity = SOL_PER_GROUP,
+                            .group_size = 8,
                             .scale_dtype = SOL_F16};
     return &spec;
 }
@@ -42,14 +44,24 @@ typedef struct trainer {
 
 static sol_study_opts study_opts(void)
 {
-    return (sol_study_opts){.every = EVERY, .steps = STEPS, .layers = "all", .sample_rows = 12, .tokens = TOKENS};
+    return (sol_study_opts){
+        .every = EVERY, .steps = STEPS, .layers = "all", .sample_rows = 12, .tokens = TOKENS};
 }
 
 static void trainer_make(trainer *t, int threads, bool study)
 {
-    sol_model_config c = {.vocab_size = 37, .hidden_size = 16, .intermediate_size = 24, .num_hidden_layers = 2,
-                          .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 64,
-                          .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true, .bos_token_id = -1,
+    sol_model_config c = {.vocab_size = 37,
+                          .hidden_size = 16,
+                          .intermediate_size = 24,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 4,
+                          .num_key_value_heads = 2,
+                          .head_dim = 4,
+                          .max_position_embeddings = 64,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = true,
+                          .bos_token_id = -1,
                           .eos_token_id = -1};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f};
     *t = (trainer){0};
@@ -57,7 +69,8 @@ static void trainer_make(trainer *t, int threads, bool study)
     ck_ok(sol_model_create(&t->model, &c, SOL_F32, err));
     sol_model_init_random(t->ctx, t->model, 3);
     ck_ok(sol_adamw_create(&t->optim, t->model, &adamw, err));
-    ck_ok(sol_graph_create(&t->graph, t->ctx, t->model, sherry(), &(sol_graph_opts){.batch = BATCH, .seq = SEQ}, err));
+    ck_ok(sol_graph_create(&t->graph, t->ctx, t->model, sherry(),
+                           &(sol_graph_opts){.batch = BATCH, .seq = SEQ}, err));
     sol_study_opts o = study_opts();
     if (study) ck_ok(sol_study_create(&t->study, t->ctx, t->model, sherry(), &o, err));
 }
@@ -93,7 +106,8 @@ static void train_to(trainer *t, int64_t end)
     for (; t->step < end; t->step++) {
         bool due = sol_study_due(t->study, t->step);
         double loss = gradients(t, due);
-        sol_study_at at = {.step = t->step, .tokens = t->step * TOKENS, .lambda = 0.25, .lr = 0.01, .loss = loss};
+        sol_study_at at = {
+            .step = t->step, .tokens = t->step * TOKENS, .lambda = 0.25, .lr = 0.01, .loss = loss};
         if (due) ck_ok(sol_study_record(t->study, t->graph, &at, err));
         sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph), 1, 0.01f);
     }
@@ -115,7 +129,8 @@ static void same_files(const char *a, const char *b)
     ck_ok(sol_file_read(a, &x, &n, err));
     ck_ok(sol_file_read(b, &y, &m, err));
     ck_assert_uint_eq(n, m);
-    for (size_t i = 0; i < n; i++) ck_assert_msg(x[i] == y[i], "%s and %s differ at byte %zu of %zu", a, b, i, n);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(x[i] == y[i], "%s and %s differ at byte %zu of %zu", a, b, i, n);
     sol_free(x);
     sol_free(y);
 }
@@ -134,7 +149,8 @@ static void note_two(void *user, const sol_op *op, const sol_var *in, const sol_
     s->calls++;
 }
 
-/* dL/dY of two chained linear layers in closed form: what was asked for, and that times the second's weights. */
+/* dL/dY of two chained linear layers in closed form: what was asked for, and that times the
+ * second's weights. */
 START_TEST(tape_watch)
 {
     sol_ctx *ctx;
@@ -144,7 +160,8 @@ START_TEST(tape_watch)
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_tape_create(&tape, ctx, err));
     sol_var x = sol_tape_input(tape, SOL_F32, sol_shape2(1, 2));
-    sol_var wa = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), a, grad_a), wb = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), b, grad_b);
+    sol_var wa = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), a, grad_a),
+            wb = sol_tape_param(tape, SOL_F32, sol_shape2(2, 2), b, grad_b);
     sol_var y = sol_linear(tape, sol_linear(tape, x, wa, SOL_F32), wb, SOL_F32);
     ck_ok(sol_tape_plan(tape, y, &(sol_tape_opts){0}, err));
     ck_ok(sol_tape_allocate(tape, err));
@@ -170,7 +187,8 @@ typedef struct seen {
     const sol_param *param[MAX_LAYERS];
 } seen;
 
-static void note(void *user, const sol_param *p, const sol_operand *op, const sol_operand *d, int64_t tokens)
+static void note(void *user, const sol_param *p, const sol_operand *op, const sol_operand *d,
+                 int64_t tokens)
 {
     const float *w = op->data, *dy = d->data;
     seen *s = user;
@@ -181,7 +199,8 @@ static void note(void *user, const sol_param *p, const sol_operand *op, const so
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t c = 0; c < p->cols; c++) {
             double sum = 0;
-            for (int64_t r = 0; r < p->rows; r++) sum += (double)dy[t * p->rows + r] * (double)w[r * p->cols + c];
+            for (int64_t r = 0; r < p->rows; r++)
+                sum += (double)dy[t * p->rows + r] * (double)w[r * p->cols + c];
             dx[t * p->cols + c] = (float)sum;
         }
 }
@@ -190,7 +209,8 @@ static double share_of_rank(const float *g, const int64_t *row, int64_t n, int64
 {
     float *sample = malloc((size_t)(n * cols) * sizeof *sample);
     double *work = malloc(sol_rank_work(n, cols) * sizeof *work);
-    for (int64_t r = 0; r < n; r++) memcpy(sample + r * cols, g + row[r] * cols, (size_t)cols * sizeof *sample);
+    for (int64_t r = 0; r < n; r++)
+        memcpy(sample + r * cols, g + row[r] * cols, (size_t)cols * sizeof *sample);
     double er = sol_effective_rank(sample, n, cols, work) / (double)(n < cols ? n : cols);
     free(sample);
     free(work);
@@ -232,7 +252,8 @@ START_TEST(records_are_what_they_say)
         const sol_param *p = sol_model_param(t.model, run.layers[i].name);
         int64_t n = p->rows * p->cols, rows = sol_sample_rows(p->rows, 12, row);
         const float *g = sol_graph_grads(t.graph) + p->offset, *w = sol_model_f32(t.model, p);
-        ck_assert_double_eq_tol(measure(&run, SOL_M_er_dw, 1)[i], share_of_rank(g, row, rows, p->cols), 1e-5);
+        ck_assert_double_eq_tol(measure(&run, SOL_M_er_dw, 1)[i],
+                                share_of_rank(g, row, rows, p->cols), 1e-5);
         double dot = 0, a = 0, b = 0;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < p->cols; c++) {
@@ -255,9 +276,11 @@ START_TEST(records_are_what_they_say)
         int64_t sampled = sol_sample_rows(TOKENS, 12, row);
         for (int k = 0; k < 14; k++)
             if (s.param[k] == p)
-                ck_assert_double_eq_tol(measure(&run, SOL_M_er_dx, 1)[i], share_of_rank(s.dx[k], row, sampled, p->cols), 1e-4);
+                ck_assert_double_eq_tol(measure(&run, SOL_M_er_dx, 1)[i],
+                                        share_of_rank(s.dx[k], row, sampled, p->cols), 1e-4);
     }
-    ck_assert(isnan(measure(&run, SOL_M_state_flips, 0)[0]) && isnan(measure(&run, SOL_M_grad_cosine, 0)[0]));
+    ck_assert(isnan(measure(&run, SOL_M_state_flips, 0)[0]) &&
+              isnan(measure(&run, SOL_M_grad_cosine, 0)[0]));
     ck_assert(!isnan(measure(&run, SOL_M_er_dx, 0)[0]));
     free(old_grads);
     free(old_weights);
@@ -277,7 +300,9 @@ START_TEST(training_does_not_notice)
     train_to(&with, STEPS);
     ck_assert_uint_eq(sol_alloc_count(), before);
     train_to(&without, STEPS);
-    ck_assert_int_eq(memcmp(with.model->data, without.model->data, (size_t)with.model->n_elements * sizeof(float)), 0);
+    ck_assert_int_eq(memcmp(with.model->data, without.model->data,
+                            (size_t)with.model->n_elements * sizeof(float)),
+                     0);
     trainer_free(&with);
     trainer_free(&without);
 }
@@ -293,7 +318,8 @@ START_TEST(threads_change_nothing)
 }
 END_TEST
 
-/* Saved after 6 steps, killed after 10 (with the record of step 8 written), gone on from 6: the same file as of a whole run. */
+/* Saved after 6 steps, killed after 10 (with the record of step 8 written), gone on from 6: the
+ * same file as of a whole run. */
 START_TEST(resume_is_exact)
 {
     char whole[96];
@@ -324,7 +350,8 @@ START_TEST(resume_is_exact)
     t.step = 6;
     ck_ok(sol_study_start(t.study, path, 6, err));
     ck_ok(sol_study_restore(t.study, saved, size, err));
-    ck_fails(sol_study_restore(t.study, saved, size - 1, err), SOL_ERR_FORMAT, "of other layers or samples");
+    ck_fails(sol_study_restore(t.study, saved, size - 1, err), SOL_ERR_FORMAT,
+             "of other layers or samples");
     train_to(&t, STEPS);
     trainer_free(&t);
     same_files(path, whole);
@@ -354,7 +381,8 @@ START_TEST(longer_and_other_runs)
     sol_study_free(&t.study);
     o.layers = "1";
     ck_ok(sol_study_create(&t.study, t.ctx, t.model, sherry(), &o, err));
-    ck_fails(sol_study_start(t.study, path, STEPS, err), SOL_ERR_CONFIG, "holds records of other layers or samples");
+    ck_fails(sol_study_start(t.study, path, STEPS, err), SOL_ERR_CONFIG,
+             "holds records of other layers or samples");
     trainer_free(&t);
 }
 END_TEST
@@ -364,7 +392,13 @@ START_TEST(selection)
     static const struct {
         const char *terms;
         int n;
-    } good[] = {{"all", 14}, {"0", 7}, {"0-1", 14}, {"1,down_proj", 8}, {" q_proj , k_proj", 4}, {"layers.1.mlp", 3}, {"self_*.o", 2}};
+    } good[] = {{"all", 14},
+                {"0", 7},
+                {"0-1", 14},
+                {"1,down_proj", 8},
+                {" q_proj , k_proj", 4},
+                {"layers.1.mlp", 3},
+                {"self_*.o", 2}};
     static const char *const bad[] = {"2", "embed_tokens", "norm", "0,nothing", "0-", "", ","};
     trainer t;
     bool *chosen;
@@ -376,20 +410,23 @@ START_TEST(selection)
         ck_assert_msg(n == good[i].n, "'%s': %d layers", good[i].terms, n);
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        ck_fails(sol_study_select(t.model, bad[i], chosen, &n, err), SOL_ERR_CONFIG, "study.layers");
+        ck_fails(sol_study_select(t.model, bad[i], chosen, &n, err), SOL_ERR_CONFIG,
+                 "study.layers");
     sol_free(chosen);
     trainer_free(&t);
 }
 END_TEST
 
-/* Full precision is looked at as 3:4 would round it; groups that do not fit give way to channels. */
+/* Full precision is looked at as 3:4 would round it; groups that do not fit give way to channels.
+ */
 START_TEST(full_precision_and_static)
 {
     trainer t;
     sol_study *s;
     sol_study_run run, still;
     sol_study_opts o = study_opts();
-    sol_quant_spec none = {.granularity = SOL_PER_GROUP, .group_size = 128, .scale_dtype = SOL_F16}, by_channel = none;
+    sol_quant_spec none = {.granularity = SOL_PER_GROUP, .group_size = 128, .scale_dtype = SOL_F16},
+                   by_channel = none;
     trainer_make(&t, 1, false);
     ck_ok(sol_study_create(&s, t.ctx, t.model, &none, &o, err));
     ck_ok(sol_study_start(s, path, 0, err));
@@ -411,24 +448,30 @@ START_TEST(full_precision_and_static)
     ck_assert(still.is_static && still.n_records == 1 && still.n_layers == 14);
     for (int i = 0; i < 14; i++) {
         ck_assert_float_eq(measure(&still, SOL_M_nmse, 0)[i], measure(&run, SOL_M_nmse, 0)[i]);
-        ck_assert_float_eq(measure(&still, SOL_M_kurtosis, 0)[i], measure(&run, SOL_M_kurtosis, 0)[i]);
+        ck_assert_float_eq(measure(&still, SOL_M_kurtosis, 0)[i],
+                           measure(&run, SOL_M_kurtosis, 0)[i]);
         ck_assert(isnan(measure(&still, SOL_M_er_dw, 0)[i]));
     }
-    ck_assert_int_eq(memcmp(still.hist[0], run.hist[0], 14 * SOL_HIST_X_BINS * sizeof(uint32_t)), 0);
-    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_USAGE, "cannot stand in one report");
+    ck_assert_int_eq(memcmp(still.hist[0], run.hist[0], 14 * SOL_HIST_X_BINS * sizeof(uint32_t)),
+                     0);
+    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_USAGE,
+             "cannot stand in one report");
     still.is_static = false;
     still.layers[3].rows++;
-    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_SHAPE, "o_proj.weight is [16, 16] in one and [17, 16]");
+    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_SHAPE,
+             "o_proj.weight is [16, 16] in one and [17, 16]");
     still.n_layers = 13;
-    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_SHAPE, "14 and 13 layers");
+    ck_fails(sol_study_runs_check((sol_study_run[]){run, still}, 2, err), SOL_ERR_SHAPE,
+             "14 and 13 layers");
     sol_study_run_free(&run);
     sol_study_run_free(&still);
     trainer_free(&t);
 }
 END_TEST
 
-SOL_TEST_MAIN("study recorder", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, tape_watch);
-              tcase_add_test(tc, records_are_what_they_say); tcase_add_test(tc, training_does_not_notice);
+SOL_TEST_MAIN("study recorder", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, tape_watch); tcase_add_test(tc, records_are_what_they_say);
+              tcase_add_test(tc, training_does_not_notice);
               tcase_add_test(tc, threads_change_nothing); tcase_add_test(tc, resume_is_exact);
               tcase_add_test(tc, longer_and_other_runs); tcase_add_test(tc, selection);
               tcase_add_test(tc, full_precision_and_static))

@@ -1,4 +1,5 @@
-/* The report of runs with made-up records: the page stands alone, says what the numbers say, and survives any name. */
+/* The report of runs with made-up records: the page stands alone, says what the numbers say, and
+ * survives any name. */
 #include "suite.h"
 
 #include <math.h>
@@ -30,22 +31,36 @@ static bool have_gnuplot(void)
     return false;
 }
 
-/* `trapped` of the mass sits near alpha at the end, in layer 1 twice that; NaN where a real first record has NaN. */
+/* `trapped` of the mass sits near alpha at the end, in layer 1 twice that; NaN where a real first
+ * record has NaN. */
 static void make_file_of(int records, double trapped)
 {
-    sol_study_head head = {.method = "sherry", .granularity = "per_group", .block_layout = "contiguous", .group_size = 32,
-                           .every = 10, .steps = 45, .sample_rows = 256};
-    static const char *const names[LAYERS] = {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight",
+    sol_study_head head = {.method = "sherry",
+                           .granularity = "per_group",
+                           .block_layout = "contiguous",
+                           .group_size = 32,
+                           .every = 10,
+                           .steps = 45,
+                           .sample_rows = 256};
+    static const char *const names[LAYERS] = {"model.layers.0.self_attn.q_proj.weight",
+                                              "model.layers.0.mlp.down_proj.weight",
                                               "model.layers.1.mlp.up_proj.weight"};
     sol_study_layer layers[LAYERS];
     sol_study_file *f;
     for (int i = 0; i < LAYERS; i++) {
-        layers[i] = (sol_study_layer){.block = i / 2, .rows = 32, .cols = 32, .weight_rows = 32, .token_rows = 16, .w_range = 0.1};
+        layers[i] = (sol_study_layer){.block = i / 2,
+                                      .rows = 32,
+                                      .cols = 32,
+                                      .weight_rows = 32,
+                                      .token_rows = 16,
+                                      .w_range = 0.1};
         snprintf(layers[i].name, sizeof layers[i].name, "%s", names[i]);
     }
-    ck_ok(sol_study_file_create(&f, path, &head, layers, LAYERS, sol_study_columns, SOL_STUDY_COLUMNS, RECORDS, NULL, err));
+    ck_ok(sol_study_file_create(&f, path, &head, layers, LAYERS, sol_study_columns,
+                                SOL_STUDY_COLUMNS, RECORDS, NULL, err));
     for (int r = 0; r < records; r++) {
-        uint64_t step = r < 4 ? (uint64_t)r * 10 : 31, tokens = step * 64; /* the last one comes early */
+        uint64_t step = r < 4 ? (uint64_t)r * 10 : 31,
+                 tokens = step * 64; /* the last one comes early */
         double lambda = 1 - r / 4.0, lr = 1e-3, loss = 3 - 0.3 * r;
         static float measure[SOL_MEASURE_COUNT][LAYERS];
         static uint32_t hist[SOL_HIST_KINDS][LAYERS * SOL_HIST_LOG2_BINS];
@@ -62,7 +77,8 @@ static void make_file_of(int records, double trapped)
         }
         for (int k = 0; k < SOL_HIST_KINDS; k++) {
             for (int l = 0; l < LAYERS; l++)
-                for (int b = 0; b < sol_hist_bins(k); b++) hist[k][l * sol_hist_bins(k) + b] = (uint32_t)(b % 7 + r);
+                for (int b = 0; b < sol_hist_bins(k); b++)
+                    hist[k][l * sol_hist_bins(k) + b] = (uint32_t)(b % 7 + r);
             rows[SOL_STUDY_HISTOGRAMS + k] = hist[k];
         }
         ck_ok(sol_study_file_append(f, rows, err));
@@ -99,7 +115,8 @@ START_TEST(means_and_comparable_records)
     ck_assert_double_eq_tol(sol_study_mean(&run, SOL_M_near_alpha, 4), (0.2 + 0.4 + 0.2) / 3, 1e-6);
     ck_assert(isnan(sol_study_mean(&run, SOL_M_zero_flips, 0)));
     ck_assert_double_eq_tol(sol_study_first(&run, SOL_M_zero_flips), 0.25, 1e-6);
-    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25, 1e-6); /* not the 0.9 of the short interval */
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25,
+                            1e-6); /* not the 0.9 of the short interval */
     ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_near_alpha), 0.8 / 3, 1e-6);
     ck_assert_int_eq(run.n_slices, 5);
     ck_assert_int_eq(run.slice[4], 4);
@@ -109,8 +126,9 @@ END_TEST
 
 START_TEST(page_stands_alone)
 {
-    static const char *const figures[] = {"flips_rank", "trapping", "heat_near_alpha", "heat_zero_flips", "heat_er_dw", "layers", "powers",
-                                          "layer_000", "layer_002"};
+    static const char *const figures[] = {"flips_rank",      "trapping",   "heat_near_alpha",
+                                          "heat_zero_flips", "heat_er_dw", "layers",
+                                          "powers",          "layer_000",  "layer_002"};
     static const char *const kinds[] = {"svg", "png", "gp"};
     sol_study_run runs[2];
     char file[200];
@@ -124,7 +142,8 @@ START_TEST(page_stands_alone)
     ck_assert_ptr_null(strstr(page, "a<b>"));
     ck_assert_ptr_nonnull(strstr(page, "a&lt;b&gt;&amp;&quot;"));
     /* Nothing is loaded: addresses occur in names of XML spaces only. */
-    ck_assert_int_eq(count(page, "http"), count(page, "xmlns=\"http") + count(page, "xmlns:xlink=\"http"));
+    ck_assert_int_eq(count(page, "http"),
+                     count(page, "xmlns=\"http") + count(page, "xmlns:xlink=\"http"));
     ck_assert_int_eq(count(page, "src="), 0);
     ck_assert_int_eq(count(page, "<svg"), 10);
     ck_assert_int_eq(count(page, "<svg"), count(page, "</svg>"));
@@ -140,7 +159,8 @@ START_TEST(page_stands_alone)
         }
     char *heat = read_page("heat_zero_flips.gp");
     ck_assert_int_gt(count(heat, " 0.25"), 0);
-    ck_assert_int_eq(count(heat, " 0.9\n") + count(heat, " 0.9 "), 0); /* flips of the short interval */
+    ck_assert_int_eq(count(heat, " 0.9\n") + count(heat, " 0.9 "),
+                     0); /* flips of the short interval */
     sol_free(heat);
     char *csv = read_page("measures.csv");
     ck_assert_int_eq(count(csv, "\n"), 1 + 2 * RECORDS);
@@ -161,11 +181,12 @@ START_TEST(losses_make_one_more_figure)
     ck_ok(sol_study_run_read(&run, path, "x", err));
     run.curve.n = 1300; /* more than the points of a curve */
     run.curve.n_evals = 2;
-    double **arrays[] = {&run.curve.step, &run.curve.loss, &run.curve.lambda, &run.curve.eval_step, &run.curve.eval_loss,
-                         &run.curve.packed_loss};
+    double **arrays[] = {&run.curve.step,      &run.curve.loss,      &run.curve.lambda,
+                         &run.curve.eval_step, &run.curve.eval_loss, &run.curve.packed_loss};
     for (int k = 0; k < 6; k++) {
         ck_ok(sol_alloc_array((void **)arrays[k], 1300, sizeof(double), err));
-        for (int i = 0; i < 1300; i++) (*arrays[k])[i] = k == 0 || k == 3 ? i : i == 7 ? NAN : 1.0 / (i + 1);
+        for (int i = 0; i < 1300; i++)
+            (*arrays[k])[i] = k == 0 || k == 3 ? i : i == 7 ? NAN : 1.0 / (i + 1);
     }
     ck_ok(sol_report_write(&run, 1, out, err));
     char *page = read_page("index.html");
@@ -182,8 +203,11 @@ START_TEST(where_a_run_diverged)
     static const struct {
         double loss[5];
         int n, first, from;
-    } cases[] = {{{3, 2, 1, 1, 1}, 0, -1, -1}, {{3, NAN, 2, INFINITY, 1}, 2, 2, -1}, {{3, 2, NAN, NAN, NAN}, 3, 3, 3},
-                 {{3, NAN, 2, NAN, NAN}, 3, 2, 4}, {{NAN, NAN, NAN, NAN, NAN}, 5, 1, 1}};
+    } cases[] = {{{3, 2, 1, 1, 1}, 0, -1, -1},
+                 {{3, NAN, 2, INFINITY, 1}, 2, 2, -1},
+                 {{3, 2, NAN, NAN, NAN}, 3, 3, 3},
+                 {{3, NAN, 2, NAN, NAN}, 3, 2, 4},
+                 {{NAN, NAN, NAN, NAN, NAN}, 5, 1, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double loss[5];
         memcpy(loss, cases[i].loss, sizeof loss);
@@ -260,6 +284,9 @@ START_TEST(labels)
 }
 END_TEST
 
-SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, means_and_comparable_records);
-              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record); tcase_add_test(tc, where_a_run_diverged);
-              tcase_add_test(tc, without_gnuplot); tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))
+SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, means_and_comparable_records);
+              tcase_add_test(tc, page_stands_alone);
+              tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
+              tcase_add_test(tc, where_a_run_diverged); tcase_add_test(tc, without_gnuplot);
+              tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

@@ -34,8 +34,12 @@ START_TEST(points_times_grid)
     sol_config *c;
     static const char *const names[] = {"one_32_0.1", "one_32_2e-3", "one_64_0.1", "one_64_2e-3",
                                         "b-c_32_0.1", "b-c_32_2e-3", "b-c_64_0.1", "b-c_64_2e-3"};
-    ck_ok(read_text(&s, HEAD "set: {train.steps: 7, optim.lr: 0.3}\npoints:\n  one:\n  b c: {residual.schedule: none, train.steps: 8}\n"
-                    "grid: {quant.group_size: [32, 64], optim.lr: [0.1, 2e-3]}\nagainst: one_64_0.1\nmeasures: [nmse]\n", NULL, err));
+    ck_ok(read_text(&s,
+                    HEAD "set: {train.steps: 7, optim.lr: 0.3}\npoints:\n  one:\n  b c: "
+                         "{residual.schedule: none, train.steps: 8}\n"
+                         "grid: {quant.group_size: [32, 64], optim.lr: [0.1, 2e-3]}\nagainst: "
+                         "one_64_0.1\nmeasures: [nmse]\n",
+                    NULL, err));
     ck_assert_int_eq(s->n_points, 8);
     for (int i = 0; i < 8; i++) ck_assert_str_eq(s->point[i].name, names[i]);
     ck_assert_int_eq(s->n_columns, 3);
@@ -107,13 +111,15 @@ static const struct {
     {HEAD "grid: {optim.lrs: [1]}\n", "sweep.yaml:4:8: "},
     {HEAD "grid: {optim.lr: [1, fast]}\n", "fast"},
     {HEAD "grid: {optim.lr: [1, 1]}\n", "two points would share the directory 1"},
-    {HEAD "points: {a: {optim.lr: 1}, b: 3}\n", "sweep.yaml:4:31: points: expected a mapping of keys"},
+    {HEAD "points: {a: {optim.lr: 1}, b: 3}\n",
+     "sweep.yaml:4:31: points: expected a mapping of keys"},
     {HEAD "points: {}\n", "points: is empty"},
     {HEAD "points: {a b: , a-b: }\n", "two points would share the directory a-b"},
     {HEAD "points: {a: {run.dir: x}}\n", "run.dir: is set by the sweep"},
     {HEAD "set: {train.steps: 0}\n", "sweep.yaml:4:7: train.steps=0: "},
     {HEAD "set: {train.eval_every: 5}\n", "sweep.yaml: point job: "},
-    {HEAD "points: {a: , b: }\nagainst: c\n", "sweep.yaml:5:10: against: expected the name of a point, as a"},
+    {HEAD "points: {a: , b: }\nagainst: c\n",
+     "sweep.yaml:5:10: against: expected the name of a point, as a"},
     {HEAD "measures: nmse\n", "measures: expected a list of names"},
     {HEAD "grid: {optim.lr: [1\n", "not YAML"},
     {HEAD "points: {\"a\\0b\": }\n", "points: expected a name"},
@@ -130,7 +136,8 @@ static const struct {
     {HEAD "points: {table.md: }\n", "a point cannot have the directory 'table.md'"},
     {HEAD "points: {Table.CSV: }\n", "a point cannot have the directory 'Table.CSV'"},
     {HEAD "points: {table.md.tmp: }\n", "a point cannot have the directory 'table.md.tmp'"},
-    {HEAD "points: {a: , A: }\n", "two points would share the directory A where capital letters do not count"},
+    {HEAD "points: {a: , A: }\n",
+     "two points would share the directory A where capital letters do not count"},
     {HEAD "points: {\"\": }\n", "points: expected a name"},
     {HEAD "points: {a: , a: }\n", "points: 'a' is there twice"},
     {HEAD "grid: {data.train: [.., a]}\n", "a point cannot have the directory '..'"},
@@ -140,12 +147,15 @@ static const struct {
     {HEAD "grid: {train.steps: [\"5\"]}\n", "\"5\" is a text, not a whole number"},
     {HEAD "grid: {train.steps: [1_0]}\n", "write it without _"},
     {HEAD "set: {data.train: \"null\"}\n", "the text \"null\" cannot be set by a sweep"},
-    {"base: ~/job.yaml\ndir: a\nseeds: [1]\n", "sweep.yaml:1:7: base: '~/job.yaml': ~ is not expanded"},
-    {"base: job.yaml\ndir: $HOME/a\nseeds: [1]\n", "sweep.yaml:2:6: dir: '$HOME/a': $NAME is not expanded"},
+    {"base: ~/job.yaml\ndir: a\nseeds: [1]\n",
+     "sweep.yaml:1:7: base: '~/job.yaml': ~ is not expanded"},
+    {"base: job.yaml\ndir: $HOME/a\nseeds: [1]\n",
+     "sweep.yaml:2:6: dir: '$HOME/a': $NAME is not expanded"},
     {"base: job.yaml\ndir: a\nseeds: [\"1\"]\n", "seeds: expected a whole number"},
     {"base: job.yaml\ndir: a\nseeds: [010]\n", "seeds: expected a whole number"},
     {HEAD "keep_checkpoints: yes\n", "keep_checkpoints: expected true or false"},
-    {HEAD "grid: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n", "sweep.yaml:4:14: is nested deeper than 8 levels"},
+    {HEAD "grid: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n",
+     "sweep.yaml:4:14: is nested deeper than 8 levels"},
     {"base: &a job.yaml\ndir: *a\n", "sweep.yaml:1:7: anchors (&) are not supported"},
     {"base: !x job.yaml\n", "sweep.yaml:1:7: tags (!) are not supported"},
     {HEAD "---\nbase: x\n", "sweep.yaml:4:1: a sweep holds one document, a second one starts here"},
@@ -155,7 +165,8 @@ START_TEST(what_is_refused)
 {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         sol_sweep *s;
-        ck_fails(read_text(&s, bad[i].text, NULL, err), strstr(bad[i].part, "cannot open") ? SOL_ERR_IO : SOL_ERR_CONFIG, bad[i].part);
+        ck_fails(read_text(&s, bad[i].text, NULL, err),
+                 strstr(bad[i].part, "cannot open") ? SOL_ERR_IO : SOL_ERR_CONFIG, bad[i].part);
         ck_assert_ptr_null(s);
     }
 }
@@ -168,9 +179,14 @@ START_TEST(hostile_sizes)
         const char *unit;
         int n;
         const char *part;
-    } rows[] = {{"[", 220000, "is nested deeper than 8 levels"}, {"- ", 220000, "is nested deeper than 8 levels"}, {"{a: ", 220000, "is nested deeper than 8 levels"},
-                {"a: &a\n", 100000, "anchors"},     {"%TAG !a! x\n", 90000, "tags (%TAG)"},           {"k: 1\n", 200000, "more than 10000 entries"},
-                {"# a comment\n", 100000, "has 1200000 bytes; no job or sweep has more than 1048576"}};
+    } rows[] = {
+        {"[", 220000, "is nested deeper than 8 levels"},
+        {"- ", 220000, "is nested deeper than 8 levels"},
+        {"{a: ", 220000, "is nested deeper than 8 levels"},
+        {"a: &a\n", 100000, "anchors"},
+        {"%TAG !a! x\n", 90000, "tags (%TAG)"},
+        {"k: 1\n", 200000, "more than 10000 entries"},
+        {"# a comment\n", 100000, "has 1200000 bytes; no job or sweep has more than 1048576"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t len = strlen(rows[i].unit);
         char *text = malloc(len * (size_t)rows[i].n + 1);
@@ -186,7 +202,10 @@ END_TEST
 START_TEST(a_byte_order_mark_and_other_words)
 {
     sol_sweep *s;
-    ck_ok(read_text(&s, "\xef\xbb\xbf" HEAD "keep_checkpoints: False\njobs: 0x2\npoints: {a: ~, b c: null, d: }\n", NULL, err));
+    ck_ok(read_text(&s,
+                    "\xef\xbb\xbf" HEAD
+                    "keep_checkpoints: False\njobs: 0x2\npoints: {a: ~, b c: null, d: }\n",
+                    NULL, err));
     ck_assert(!s->keep_checkpoints);
     ck_assert_int_eq(s->jobs, 2);
     ck_assert_int_eq(s->n_points, 3);
@@ -197,14 +216,19 @@ END_TEST
 START_TEST(too_many_points)
 {
     char text[4096] = HEAD "grid:\n";
-    static const char *const keys[] = {"optim.lr", "optim.eps", "optim.beta1", "optim.beta2", "optim.weight_decay"};
+    static const char *const keys[] = {"optim.lr", "optim.eps", "optim.beta1", "optim.beta2",
+                                       "optim.weight_decay"};
     for (int i = 0; i < 5; i++)
         sprintf(text + strlen(text), "  %s: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]\n", keys[i]);
     sol_sweep *s;
-    ck_fails(read_text(&s, text, NULL, err), SOL_ERR_CONFIG, "grid: has more than 10000 combinations");
+    ck_fails(read_text(&s, text, NULL, err), SOL_ERR_CONFIG,
+             "grid: has more than 10000 combinations");
 }
 END_TEST
 
-SOL_TEST_MAIN("sweep", tcase_add_checked_fixture(tc, setup, teardown); tcase_add_test(tc, points_times_grid);
-              tcase_add_test(tc, one_point_and_the_command_line); tcase_add_test(tc, what_is_refused); tcase_add_test(tc, too_many_points);
-              tcase_add_test(tc, hostile_sizes); tcase_add_test(tc, a_byte_order_mark_and_other_words))
+SOL_TEST_MAIN("sweep", tcase_add_checked_fixture(tc, setup, teardown);
+              tcase_add_test(tc, points_times_grid);
+              tcase_add_test(tc, one_point_and_the_command_line);
+              tcase_add_test(tc, what_is_refused); tcase_add_test(tc, too_many_points);
+              tcase_add_test(tc, hostile_sizes);
+              tcase_add_test(tc, a_byte_order_mark_and_other_words))

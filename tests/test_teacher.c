@@ -1,4 +1,5 @@
-/* Training graphs with a teacher: what the losses mean, that their gradients are theirs, and the same bits everywhere.
+/* Training graphs with a teacher: what the losses mean, that their gradients are theirs, and the
+ * same bits everywhere.
  * */
 #include <math.h>
 #include <string.h>
@@ -79,10 +80,8 @@ START_TEST(a_model_agrees_with_itself)
     world w;
     sol_distill d = {SOL_DISTILL_CAKLD, 1, 0, 1, 0, 0.5f, 0};
     world_make(&w, 2, NULL, SOL_F32);
-    sol_graph_opts o = {.distill = &d,
-                        .teacher = w.teacher,
-                        .hidden_weight = 1,
-                        .relation_weight = 1};
+    sol_graph_opts o = {
+        .distill = &d, .teacher = w.teacher, .hidden_weight = 1, .relation_weight = 1};
     sol_graph *g = make_graph(&w, o, NULL);
     double loss;
     int64_t n;
@@ -93,7 +92,8 @@ START_TEST(a_model_agrees_with_itself)
     ck_assert_double_lt(fabs(sum.relation), 1e-5);
     ck_assert_double_gt(sum.teacher, 0);
     ck_assert_double_gt(loss / (double)n, 1);
-    for (int64_t i = 0; i < w.student->n_elements; i++) ck_assert_float_lt(fabsf(sol_graph_grads(g)[i]), 1e-4f);
+    for (int64_t i = 0; i < w.student->n_elements; i++)
+        ck_assert_float_lt(fabsf(sol_graph_grads(g)[i]), 1e-4f);
     sol_graph_free(&g);
     world_free(&w);
 }
@@ -112,7 +112,8 @@ static void check_slope(world *w, const sol_graph_opts *o)
     for (int64_t i = 0; i < w->student->n_elements; i++) square += (double)grads[i] * grads[i];
     const float h = (float)(2e-3 / sqrt(square));
     for (int s = 0; s < 2; s++) {
-        for (int64_t i = 0; i < w->student->n_elements; i++) weights[i] = keep[i] + (s ? -h : h) * grads[i];
+        for (int64_t i = 0; i < w->student->n_elements; i++)
+            weights[i] = keep[i] + (s ? -h : h) * grads[i];
         sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
         sol_graph_loss(g, w->tokens, w->targets, w->start, &loss, &n);
         side[s] = total(g, o, loss);
@@ -125,17 +126,19 @@ static void check_slope(world *w, const sol_graph_opts *o)
 
 START_TEST(gradients_are_slopes)
 {
-    static const sol_distill d[] = {{SOL_DISTILL_FORWARD_KL, 2, 0, 1, 0.5f, 0, 0}, {SOL_DISTILL_REVERSE_KL, 1, 6, 1, 0,
-        0, 0}};
+    static const sol_distill d[] = {{SOL_DISTILL_FORWARD_KL, 2, 0, 1, 0.5f, 0, 0},
+                                    {SOL_DISTILL_REVERSE_KL, 1, 6, 1, 0, 0, 0}};
     sol_model *other = make_model(48, 3, 9), *alike = make_model(32, 2, 5);
     world w;
     world_make(&w, 2, other, SOL_BF16);
-    for (int i = 0; i < 2; i++) check_slope(&w, &(sol_graph_opts){.distill = &d[i], .teacher = w.teacher});
+    for (int i = 0; i < 2; i++)
+        check_slope(&w, &(sol_graph_opts){.distill = &d[i], .teacher = w.teacher});
     check_slope(&w,
                 &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .relation_weight = 20});
     world_free(&w);
     world_make(&w, 2, alike, SOL_Q8);
-    check_slope(&w, &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .hidden_weight = 0.5f});
+    check_slope(&w,
+                &(sol_graph_opts){.distill = &d[0], .teacher = w.teacher, .hidden_weight = 0.5f});
     check_slope(&w, &(sol_graph_opts){.distill = &d[0],
                                       .teacher = w.teacher,
                                       .hidden_weight = 0.5f,
@@ -149,17 +152,21 @@ START_TEST(gradients_are_slopes)
 END_TEST
 
 /* Gradients of one micro-batch with 3:4 weights; owned by the caller. */
-static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool cached, const sol_distill *d, double *distilled)
+static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool cached,
+                        const sol_distill *d, double *distilled)
 {
     sol_model *other = make_model(48, 3, 9);
-    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL,
-                                                        .scale_dtype = SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                           .granularity = SOL_PER_CHANNEL,
+                           .scale_dtype = SOL_F16};
     world w;
     float *out;
     double loss;
     int64_t n;
     world_make(&w, threads, other, SOL_BF16);
-    sol_graph_opts o = {.distill = d, .teacher = cached ? NULL : w.teacher, .activation_checkpoints = checkpoints,
+    sol_graph_opts o = {.distill = d,
+                        .teacher = cached ? NULL : w.teacher,
+                        .activation_checkpoints = checkpoints,
                         .compute = compute};
     sol_graph *g = make_graph(&w, o, &spec);
     if (cached) {
@@ -173,7 +180,8 @@ static float *gradients(int threads, sol_dtype compute, bool checkpoints, bool c
         sol_graph_cached_inputs(g, &in_ids, &in_probs);
         memcpy(in_ids, ids, (size_t)(N * d->top_k) * sizeof *ids);
         for (int i = 0; i < N; i++)
-            memcpy(in_probs + i * (d->top_k + 1), probs + i * (d->top_k + 2), (size_t)(d->top_k + 1) * sizeof *probs);
+            memcpy(in_probs + i * (d->top_k + 1), probs + i * (d->top_k + 2),
+                   (size_t)(d->top_k + 1) * sizeof *probs);
         sol_teacher_graph_free(&tg);
     }
     uint64_t allocations = sol_alloc_count();
@@ -258,8 +266,10 @@ END_TEST
 
 enum { ROWS = 4, DRAWN_K = 8 };
 
-/* A step of ROWS windows, `batch` at a time: its loss, gradients (owned by the caller), and the teacher's tokens of each position. */
-static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *distilled, int32_t ids[ROWS * T][DRAWN_K])
+/* A step of ROWS windows, `batch` at a time: its loss, gradients (owned by the caller), and the
+ * teacher's tokens of each position. */
+static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *distilled,
+                            int32_t ids[ROWS * T][DRAWN_K])
 {
     sol_distill d = {SOL_DISTILL_FORWARD_KL, 2, DRAWN_K, 1, 0.25f, 0, 2};
     sol_model *other = make_model(48, 3, 9);
@@ -283,7 +293,8 @@ static float *step_in_parts(int64_t batch, int threads, uint64_t seed, double *d
             int64_t place = row * T + i;
             tokens[i] = (int32_t)(place * 7 % V);
             targets[i] = (int32_t)((place * 7 + 7) % V);
-            sol_graph_starts(g)[i] = sol_teacher_graph_starts(tg)[i] = sol_distill_start(seed, (uint64_t)place);
+            sol_graph_starts(g)[i] = sol_teacher_graph_starts(tg)[i] =
+                sol_distill_start(seed, (uint64_t)place);
         }
         sol_teacher_graph_run(tg, tokens, targets, NULL, &top, &probs);
         memcpy(ids[row * T], top, (size_t)(batch * T * DRAWN_K) * sizeof *top);
@@ -327,16 +338,20 @@ START_TEST(teachers_that_do_not_fit)
     sol_graph *g;
     world w;
     world_make(&w, 1, other, SOL_F32);
-    sol_graph_opts o = {.batch = B, .seq = T, .distill = &d, .teacher = w.teacher, .hidden_weight = 1};
-    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_SHAPE, "hidden states of 2 layers of 32");
+    sol_graph_opts o = {
+        .batch = B, .seq = T, .distill = &d, .teacher = w.teacher, .hidden_weight = 1};
+    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_SHAPE,
+             "hidden states of 2 layers of 32");
     o = (sol_graph_opts){.batch = B, .seq = T, .distill = &d};
     ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_USAGE, "a cache holds");
     o.teacher = w.teacher;
     d.top_k = V + 1;
-    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_RANGE, "51 most probable tokens of 50");
+    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_RANGE,
+             "51 most probable tokens of 50");
     d.top_k = 0;
     w.teacher->config.vocab_size = V - 1;
-    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_SHAPE, "49 tokens, the model 50");
+    ck_fails(sol_graph_create(&g, w.ctx, w.student, NULL, &o, err), SOL_ERR_SHAPE,
+             "49 tokens, the model 50");
     world_free(&w);
     sol_model_free(&other);
 }
@@ -344,19 +359,24 @@ END_TEST
 
 enum { REAL_T = 128 };
 
-/* Mean divergence of a model half way to 3:4 from itself in full precision, on the start of a story. */
-static double divergence(sol_ctx *ctx, const sol_model *m, const int32_t *tokens, const sol_teacher *teacher, int64_t top_k,
-                         int64_t samples, sol_distill_kind kind)
+/* Mean divergence of a model half way to 3:4 from itself in full precision, on the start of a
+ * story. */
+static double divergence(sol_ctx *ctx, const sol_model *m, const int32_t *tokens,
+                         const sol_teacher *teacher, int64_t top_k, int64_t samples,
+                         sol_distill_kind kind)
 {
-    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL,
-                                                        .scale_dtype = SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                           .granularity = SOL_PER_CHANNEL,
+                           .scale_dtype = SOL_F16};
     sol_distill d = {kind, 1, top_k, 1, 0, 0, samples};
     sol_graph *g;
     double loss;
     int64_t n;
-    sol_graph_opts o = {.batch = 1, .seq = REAL_T, .distill = &d, .teacher = teacher, .no_grad = true};
+    sol_graph_opts o = {
+        .batch = 1, .seq = REAL_T, .distill = &d, .teacher = teacher, .no_grad = true};
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &o, err));
-    for (uint64_t i = 0; sol_graph_starts(g) && i < REAL_T; i++) sol_graph_starts(g)[i] = sol_distill_start(1, i);
+    for (uint64_t i = 0; sol_graph_starts(g) && i < REAL_T; i++)
+        sol_graph_starts(g)[i] = sol_distill_start(1, i);
     sol_graph_begin_step(g, (sol_residual_mix){0.5f, 0.5f}, 1);
     sol_graph_loss(g, tokens, tokens + 1, NULL, &loss, &n);
     double sum = sol_graph_last_distilled(g).distill;
@@ -385,13 +405,16 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
         ck_assert_double_gt(full, 0.1);
         ck_assert_double_le(few, full + 1e-4);
         double drawn = divergence(ctx, m, ids.id, teacher, 12, 4, (sol_distill_kind)kind);
-        if (kind == SOL_DISTILL_FORWARD_KL) { /* 8 tokens and 4 of the others drawn say what 12 do not */
-            ck_assert_double_lt(divergence(ctx, m, ids.id, teacher, 12, 0, SOL_DISTILL_FORWARD_KL), 0.97 * full);
+        if (kind ==
+            SOL_DISTILL_FORWARD_KL) { /* 8 tokens and 4 of the others drawn say what 12 do not */
+            ck_assert_double_lt(divergence(ctx, m, ids.id, teacher, 12, 0, SOL_DISTILL_FORWARD_KL),
+                                0.97 * full);
             ck_assert_double_eq_tol(drawn, full, 0.03 * full);
         }
-        /* The reverse divergence sees what a student that is still far away puts on tokens the teacher excludes. */
-        ck_assert_msg(few > (kind == SOL_DISTILL_FORWARD_KL ? 0.97 : 0.9) * full, "kind %d: %g of %g", kind, few,
-                      full);
+        /* The reverse divergence sees what a student that is still far away puts on tokens the
+         * teacher excludes. */
+        ck_assert_msg(few > (kind == SOL_DISTILL_FORWARD_KL ? 0.97 : 0.9) * full,
+                      "kind %d: %g of %g", kind, few, full);
     }
     sol_teacher_free(&teacher);
     sol_ids_free(&ids);

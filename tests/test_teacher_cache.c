@@ -1,4 +1,5 @@
-/* The file of a teacher's probabilities: what comes back, what a process that dies leaves, damage. */
+/* The file of a teacher's probabilities: what comes back, what a process that dies leaves, damage.
+ */
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,9 +8,14 @@
 
 enum { WINDOWS = 5, SEQ = 7, K = 4 };
 
-static const sol_teacher_cache_head head = {.data_digest = 11, .teacher_digest = UINT64_MAX, .tokenizer_hash = 13,
-    .vocab_size = 300,
-                                            .windows = WINDOWS, .seq = SEQ, .k = K, .temperature = 1.5};
+static const sol_teacher_cache_head head = {.data_digest = 11,
+                                            .teacher_digest = UINT64_MAX,
+                                            .tokenizer_hash = 13,
+                                            .vocab_size = 300,
+                                            .windows = WINDOWS,
+                                            .seq = SEQ,
+                                            .k = K,
+                                            .temperature = 1.5};
 
 static void fill(int window, int32_t *ids, float *probs)
 {
@@ -83,7 +89,8 @@ START_TEST(what_goes_in_comes_out)
 }
 END_TEST
 
-/* A changed byte in any window shows when that window is read; a file that ends early when it is opened or read. */
+/* A changed byte in any window shows when that window is read; a file that ends early when it is
+ * opened or read. */
 START_TEST(damage_shows)
 {
     char dir[64], path[80], *data;
@@ -105,7 +112,8 @@ START_TEST(damage_shows)
         int32_t ids[SEQ * K];
         float probs[SEQ * (K + 1)];
         sol_status st = sol_teacher_cache_open(&c, path, false, &why);
-        for (int w = 0; st == SOL_OK && w < WINDOWS; w++) st = sol_teacher_cache_read(c, w, K, ids, probs, NULL, &why);
+        for (int w = 0; st == SOL_OK && w < WINDOWS; w++)
+            st = sol_teacher_cache_read(c, w, K, ids, probs, NULL, &why);
         found += st != SOL_OK;
         sol_teacher_cache_close(&c);
     }
@@ -117,4 +125,5 @@ START_TEST(damage_shows)
 }
 END_TEST
 
-SOL_TEST_MAIN("teacher_cache", tcase_add_test(tc, what_goes_in_comes_out); tcase_add_test(tc, damage_shows))
+SOL_TEST_MAIN("teacher_cache", tcase_add_test(tc, what_goes_in_comes_out);
+              tcase_add_test(tc, damage_shows))

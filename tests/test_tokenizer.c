@@ -13,7 +13,8 @@ static void encode_into(const sol_tokenizer *t, const char *text, size_t n, int 
     ck_ok(sol_tokenizer_encode(t, text, n, flags, ids, err));
 }
 
-static void expect_ids(const sol_tokenizer *t, const char *text, size_t n, const int32_t *want, size_t n_want)
+static void expect_ids(const sol_tokenizer *t, const char *text, size_t n, const int32_t *want,
+                       size_t n_want)
 {
     sol_ids ids = {0};
     encode_into(t, text, n, 0, &ids);
@@ -45,13 +46,34 @@ static void expect_round_trip(const sol_tokenizer *t, const char *text, size_t n
     sol_ids_free(&ids);
 }
 
-/* Bytes of all kinds: words, blanks, UTF-8 of every length, and without `valid` also bytes that are none. */
+/* Bytes of all kinds: words, blanks, UTF-8 of every length, and without `valid` also bytes that are
+ * none. */
 static size_t random_text(sol_rng *r, char *out, size_t n, bool valid)
 {
-    static const char *const part[] = {
-        " ", "  ", "\n", "\r\n", "\t", "the", "The", " a", "'s", "'LL", "1234567", "!?", "...", "\xC3\xA9",
-        "\xE6\x97\xA5\xE6\x9C\xAC", "\xF0\x9F\x98\x80", "\xC2\x85", "\xE1\xA0\x8E", "\xE2\x80\x89", "\xE2\x96\x81",
-        "e\xCC\x81", "<|endoftext|>", "\xC2\xBD", "abababababababababababababababababab"};
+    static const char *const part[] = {" ",
+                                       "  ",
+                                       "\n",
+                                       "\r\n",
+                                       "\t",
+                                       "the",
+                                       "The",
+                                       " a",
+                                       "'s",
+                                       "'LL",
+                                       "1234567",
+                                       "!?",
+                                       "...",
+                                       "\xC3\xA9",
+                                       "\xE6\x97\xA5\xE6\x9C\xAC",
+                                       "\xF0\x9F\x98\x80",
+                                       "\xC2\x85",
+                                       "\xE1\xA0\x8E",
+                                       "\xE2\x80\x89",
+                                       "\xE2\x96\x81",
+                                       "e\xCC\x81",
+                                       "<|endoftext|>",
+                                       "\xC2\xBD",
+                                       "abababababababababababababababababab"};
     size_t at = 0;
     while (at + 64 < n) {
         uint64_t pick = sol_rng_below(r, valid ? 24 : 26);
@@ -88,7 +110,8 @@ START_TEST(llama3_vectors)
         json_t *text = json_object_get(v, "text"), *ids = json_object_get(v, "ids");
         size_t n_want = json_array_size(ids);
         int32_t *want = calloc(n_want + 1, sizeof *want);
-        for (size_t i = 0; i < n_want; i++) want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+        for (size_t i = 0; i < n_want; i++)
+            want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
         expect_ids(t, json_string_value(text), json_string_length(text), want, n_want);
         expect_round_trip(t, json_string_value(text), json_string_length(text));
         free(want);
@@ -137,21 +160,25 @@ static void check_ggml_vectors(const sol_tokenizer *t, const char *inp, const ch
 START_TEST(ggml_vectors)
 {
     static const char *const file[][3] = {
-        {"tokenizers/llama3_2-tokenizer.json.gz", "oracles/ggml-vocab-llama-bpe.inp", "oracles/ggml-vocab-llama-bpe.out"},
-        {"tokenizers/llama2-32k.bin", "oracles/ggml-vocab-llama-spm.inp", "oracles/ggml-vocab-llama-spm.out"}};
+        {"tokenizers/llama3_2-tokenizer.json.gz", "oracles/ggml-vocab-llama-bpe.inp",
+         "oracles/ggml-vocab-llama-bpe.out"},
+        {"tokenizers/llama2-32k.bin", "oracles/ggml-vocab-llama-spm.inp",
+         "oracles/ggml-vocab-llama-spm.out"}};
     sol_tokenizer *t = open_data(file[_i][0]);
     if (t) check_ggml_vectors(t, file[_i][1], file[_i][2]);
     sol_tokenizer_free(&t);
 }
 END_TEST
 
-static const char *const large[] = {"tokenizers/llama3_2-tokenizer.json.gz", "tokenizers/llama2-32k.bin", "models/tok512.bin"};
+static const char *const large[] = {"tokenizers/llama3_2-tokenizer.json.gz",
+                                    "tokenizers/llama2-32k.bin", "models/tok512.bin"};
 
 static void expect_random_text_survives(const sol_tokenizer *t)
 {
     char text[600];
     sol_rng r = sol_rng_make(7, SOL_STREAM_TEST);
-    for (int i = 0; i < 300; i++) expect_round_trip(t, text, random_text(&r, text, sizeof text, i % 2));
+    for (int i = 0; i < 300; i++)
+        expect_round_trip(t, text, random_text(&r, text, sizeof text, i % 2));
     expect_round_trip(t, "", 0);
     for (int b = 0; b < 256; b++) {
         char one = (char)b;
@@ -179,9 +206,9 @@ END_TEST
 /* A byte-level tokenizer over all bytes, with merges that build runs of a and b. */
 static sol_tokenizer *small_tokenizer(bool ignore_merges)
 {
-    static const char *const merge[][2] = {{"a", "b"},   {"ab", "ab"}, {"b", "a"},   {"abab", "abab"},
-                                           {"t", "h"},   {"th", "e"},  {" ", "the"}, {"a", "a"},
-                                           {"aa", "aa"}, {"b", "b"},   {"ba", "b"}};
+    static const char *const merge[][2] = {
+        {"a", "b"},   {"ab", "ab"}, {"b", "a"},   {"abab", "abab"}, {"t", "h"}, {"th", "e"},
+        {" ", "the"}, {"a", "a"},   {"aa", "aa"}, {"b", "b"},       {"ba", "b"}};
     sol_tokenizer *t;
     ck_ok(sol_tok_create(&t, SOL_TOK_BYTE_LEVEL, err));
     ck_ok(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, err));
@@ -251,7 +278,8 @@ START_TEST(merges_follow_the_definition)
 }
 END_TEST
 
-/* The same for long words: no merge of small_tokenizer makes a pair of a lower rank than its own, so rank by rank gives it. */
+/* The same for long words: no merge of small_tokenizer makes a pair of a lower rank than its own,
+ * so rank by rank gives it. */
 static size_t merge_rank_by_rank(const sol_tokenizer *t, int32_t *id, size_t n)
 {
     for (int32_t rank = 0; rank < (int32_t)t->n_merges; rank++) {
@@ -271,7 +299,14 @@ static size_t merge_rank_by_rank(const sol_tokenizer *t, int32_t *id, size_t n)
 START_TEST(long_words_come_part_by_part)
 {
     enum { MOST = 150000 };
-    static const char *const period[] = {"a", "ab", "aba", "aabb", "abababb", "aaaaab", "\xC3\xA9" "a"};
+    static const char *const period[] = {"a",
+                                         "ab",
+                                         "aba",
+                                         "aabb",
+                                         "abababb",
+                                         "aaaaab",
+                                         "\xC3\xA9"
+                                         "a"};
     sol_tokenizer *t = small_tokenizer(false);
     sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
     char *word = malloc(MOST);
@@ -279,13 +314,16 @@ START_TEST(long_words_come_part_by_part)
     ck_assert(word && want);
     for (size_t k = 0; k < 16; k++) {
         size_t n = MOST - 1 - k * 7919, n_period = k < 14 ? strlen(period[k % 7]) : 0;
-        for (size_t i = 0; i < n; i++) word[i] = n_period ? period[k % 7][(i + k / 7) % n_period] : "aabbabab"[sol_rng_below(&r, k % 2 ? 8 : 5)];
+        for (size_t i = 0; i < n; i++)
+            word[i] = n_period ? period[k % 7][(i + k / 7) % n_period]
+                               : "aabbabab"[sol_rng_below(&r, k % 2 ? 8 : 5)];
         if (k % 3 == 0) word[0] = 'b';
         for (size_t i = 0; i < n; i++) want[i] = t->byte_id[(uint8_t)word[i]];
         sol_ids ids = {0};
         encode_into(t, word, n, 0, &ids);
         size_t n_want = merge_rank_by_rank(t, want, n);
-        ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0, "word %zu", k);
+        ck_assert_msg(ids.n == n_want && memcmp(ids.id, want, n_want * sizeof *want) == 0,
+                      "word %zu", k);
         sol_ids_free(&ids);
     }
     free(word);
@@ -368,7 +406,8 @@ START_TEST(an_encoder_remembers_nothing)
 }
 END_TEST
 
-/* Every place that sol_tokenizer_cut may name is one where the ids of the parts are the ids of the whole. */
+/* Every place that sol_tokenizer_cut may name is one where the ids of the parts are the ids of the
+ * whole. */
 static void expect_cuts_change_nothing(const sol_tokenizer *t)
 {
     char text[700];
@@ -391,7 +430,8 @@ static void expect_cuts_change_nothing(const sol_tokenizer *t)
 
 START_TEST(cuts_change_nothing)
 {
-    static const char *const file[] = {"tests/golden/hf-bytes/tokenizer.json", "tests/golden/hf-pieces/tokenizer.json"};
+    static const char *const file[] = {"tests/golden/hf-bytes/tokenizer.json",
+                                       "tests/golden/hf-pieces/tokenizer.json"};
     for (int k = -1; k < 2; k++) {
         sol_tokenizer *t = NULL;
         if (k >= 0) ck_ok(sol_tokenizer_open(&t, file[k], err));
@@ -462,10 +502,14 @@ START_TEST(llama2c_layout)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors); tcase_add_loop_test(tc, ggml_vectors, 0, 2);
-              tcase_add_test(tc, random_text_survives); tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3); tcase_add_test(tc, merges_follow_the_definition);
+SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors);
+              tcase_add_loop_test(tc, ggml_vectors, 0, 2); tcase_add_test(tc, random_text_survives);
+              tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3);
+              tcase_add_test(tc, merges_follow_the_definition);
               tcase_add_test(tc, long_words_come_part_by_part);
-              tcase_add_test(tc, ignore_merges_takes_whole_words); tcase_add_test(tc, special_tokens);
-              tcase_add_test(tc, an_encoder_remembers_nothing); tcase_add_test(tc, cuts_change_nothing);
-              tcase_add_test(tc, words_are_cut_where_ids_stay); tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
+              tcase_add_test(tc, ignore_merges_takes_whole_words);
+              tcase_add_test(tc, special_tokens); tcase_add_test(tc, an_encoder_remembers_nothing);
+              tcase_add_test(tc, cuts_change_nothing);
+              tcase_add_test(tc, words_are_cut_where_ids_stay);
+              tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
               tcase_add_test(tc, llama2c_layout))

@@ -6,9 +6,12 @@
 
 /* ---- tokenizer.json ---- */
 
-#define BYTE_LEVEL "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
-#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
-#define MODEL_WITH(more) "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," more "}"
+#define BYTE_LEVEL \
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
+#define MODEL \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+#define MODEL_WITH(more) \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," more "}"
 #define ADDED(more) "\"added_tokens\":[{\"content\":\"<s>\",\"special\":true" more "}]"
 
 static sol_status load(sol_tokenizer **t, const char *json, sol_err *err)
@@ -37,24 +40,27 @@ START_TEST(json_forms)
     ck_assert_int_eq(sol_tokenizer_bos(t), -1);
     ck_assert(!sol_tokenizer_adds_bos(t));
     sol_tokenizer_free(&t);
-    ck_ok(load(&t, "{" MODEL_WITH("\"unk_token\":\"ab\",\"merges\":[[\"a\",\"b\"]]") "," BYTE_LEVEL "}",
+    ck_ok(load(&t,
+               "{" MODEL_WITH("\"unk_token\":\"ab\",\"merges\":[[\"a\",\"b\"]]") "," BYTE_LEVEL "}",
                err)); /* merges as pairs */
     expect(t, "a-b", 0, 3, 0, 2, 1);
     sol_tokenizer_free(&t);
     ck_ok(load(&t,
-               "{" MODEL
-               ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
-               "{\"Regex\":\"a\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":false}]}}",
+               "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+               "\"Split\",\"pattern\":"
+               "{\"Regex\":\"a\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":"
+               "false}]}}",
                err));
     expect(t, "abb", 0, 3, 0, 1, 1); /* a stands alone: nothing to merge */
     sol_tokenizer_free(&t);
-    ck_ok(load(&t,
-               "{" MODEL "," BYTE_LEVEL
-               "," ADDED(",\"id\":3") ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
-                                      "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}},{"
-                                      "\"SpecialToken\":{\"id\":\"<s>\"}}],"
-                                      "\"special_tokens\":{\"<s>\":{\"ids\":[3]}}}}",
-               err));
+    ck_ok(load(
+        &t,
+        "{" MODEL "," BYTE_LEVEL
+        "," ADDED(",\"id\":3") ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+                               "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}},{"
+                               "\"SpecialToken\":{\"id\":\"<s>\"}}],"
+                               "\"special_tokens\":{\"<s>\":{\"ids\":[3]}}}}",
+        err));
     expect(t, "ab<s>", SOL_ENCODE_BOS | SOL_ENCODE_TAIL | SOL_ENCODE_SPECIAL, 4, 3, 2, 3, 3);
     ck_assert_int_eq(sol_tokenizer_bos(t), 3);
     sol_tokenizer_free(&t);
@@ -74,7 +80,8 @@ START_TEST(json_digits_and_smollm)
     expect(t, "1212", 0, 4, 0, 1, 0, 1);
     char *written;
     size_t size;
-    ck_ok(sol_tokenizer_to_json(t, &written, &size, err)); /* Digits takes more than the regex \\p{N} does */
+    ck_ok(sol_tokenizer_to_json(t, &written, &size,
+                                err)); /* Digits takes more than the regex \\p{N} does */
     ck_assert_ptr_nonnull(strstr(written, "\"individual_digits\":true"));
     sol_free(written);
     ck_assert(sol_pretok_is_known(&t->pretok)); /* the stages of "smollm" */
@@ -86,14 +93,15 @@ START_TEST(json_digits_and_smollm)
 }
 END_TEST
 
-/* A LLaMA-2 style tokenizer.json: byte fallback, U+2581, a blank in front. The 256 byte tokens come first. */
+/* A LLaMA-2 style tokenizer.json: byte fallback, U+2581, a blank in front. The 256 byte tokens come
+ * first. */
 static char *sentencepiece_json(const char *normalizer)
 {
     char *s = malloc(16384);
-    int at = sprintf(
-        s,
-        "{\"normalizer\":%s,\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_unk\":true,\"vocab\":{",
-        normalizer);
+    int at = sprintf(s,
+                     "{\"normalizer\":%s,\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_"
+                     "unk\":true,\"vocab\":{",
+                     normalizer);
     for (int b = 0; b < 256; b++) at += sprintf(s + at, "\"<0x%02X>\":%d,", b, b);
     sprintf(s + at, "\"\xE2\x96\x81\":256,\"a\":257,\"\xE2\x96\x81"
                     "a\":258},\"merges\":[\"\xE2\x96\x81 a\"]}}");
@@ -104,16 +112,21 @@ START_TEST(json_sentencepiece)
 {
     sol_tokenizer *t;
     char *json = sentencepiece_json(
-        "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},"
+        "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+        "\"\xE2\x96\x81\"},"
         "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]}");
     ck_ok(load(&t, json, err));
     expect(t, "a a\n", 0, 3, 258, 258, 10);
-    expect(t, "\xE2\x98\x83", 0, 4, 256, 0xE2, 0x98, 0x83); /* a character without a token becomes its bytes */
+    expect(t, "\xE2\x98\x83", 0, 4, 256, 0xE2, 0x98,
+           0x83); /* a character without a token becomes its bytes */
     sol_tokenizer_free(&t);
     free(json);
     json = sentencepiece_json("{\"type\":\"Lowercase\"}");
     ck_ok(load(&t, json, err));
-    expect(t, "A \xE2\x96\x81" "A", 0, 3, 257, 0x20, 258); /* nothing makes blanks of blanks here */
+    expect(t,
+           "A \xE2\x96\x81"
+           "A",
+           0, 3, 257, 0x20, 258); /* nothing makes blanks of blanks here */
     sol_tokenizer_free(&t);
     free(json);
 }
@@ -130,7 +143,8 @@ START_TEST(hostile_json)
         {"{\"model\":{\"vocab\":[]}}", "model.vocab is missing"},
         {"{\"model\":{\"vocab\":{\"a\":0}}," BYTE_LEVEL "}", "model.merges is missing"},
         {"{\"model\":{\"vocab\":{},\"merges\":[]}," BYTE_LEVEL "}", "the vocabulary is empty"},
-        {"{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}," BYTE_LEVEL "}", "duplicate object key"},
+        {"{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}," BYTE_LEVEL "}",
+         "duplicate object key"},
         {"{\"model\":{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}," BYTE_LEVEL "}",
          "'a' and 'b' have the same id 0"},
         {"{\"model\":{\"vocab\":{\"a\":0,\"b\":70000},\"merges\":[]}," BYTE_LEVEL "}",
@@ -140,64 +154,83 @@ START_TEST(hostile_json)
          "has the id 9223372036854775807"},
         {"{\"model\":{\"vocab\":{\"a\":0.5},\"merges\":[]}," BYTE_LEVEL "}",
          "'a': its id is not a whole number"},
-        {"{\"model\":{\"vocab\":{\"a b\":0},\"merges\":[]}," BYTE_LEVEL "}", "outside the byte-level alphabet"},
+        {"{\"model\":{\"vocab\":{\"a b\":0},\"merges\":[]}," BYTE_LEVEL "}",
+         "outside the byte-level alphabet"},
         {"{\"model\":{\"vocab\":{\"\":0},\"merges\":[]}," BYTE_LEVEL "}", "token 0 is empty"},
         {"{" MODEL_WITH("\"merges\":[\"a c\"]") "," BYTE_LEVEL "}",
          "model.merges[0] names 'c', which is no token"},
         {"{" MODEL_WITH("\"merges\":[\"b a\"]") "," BYTE_LEVEL "}",
          "model.merges[0] names 'ba', which is no token"},
-        {"{" MODEL_WITH("\"merges\":[\"a b\",\"a b\"]") "," BYTE_LEVEL "}", "merges 0 and 1 are the same pair"},
+        {"{" MODEL_WITH("\"merges\":[\"a b\",\"a b\"]") "," BYTE_LEVEL "}",
+         "merges 0 and 1 are the same pair"},
         {"{" MODEL_WITH("\"merges\":[\"ab\"]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
-        {"{" MODEL_WITH("\"merges\":[[\"a\"]]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
+        {"{" MODEL_WITH("\"merges\":[[\"a\"]]") "," BYTE_LEVEL "}",
+         "model.merges[0] is not a pair"},
         {"{" MODEL_WITH("\"merges\":[7]") "," BYTE_LEVEL "}", "model.merges[0] is not a pair"},
         {"{" MODEL_WITH("\"merges\":[],\"dropout\":0.1") "," BYTE_LEVEL "}", "'dropout' is set"},
         {"{" MODEL_WITH("\"merges\":[],\"unk_token\":\"?\"") "," BYTE_LEVEL "}",
          "model.unk_token '?' is no token"},
         {"{" MODEL_WITH("\"merges\":[],\"end_of_word_suffix\":\"_\"") "," BYTE_LEVEL "}",
          "'end_of_word_suffix' is set"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", "pre_tokenizer: 'UnicodeScripts' is not supported"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\"}}", "pre_tokenizer: Sequence without 'pretokenizers'"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}}",
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}",
+         "pre_tokenizer: 'UnicodeScripts' is not supported"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\"}}",
+         "pre_tokenizer: Sequence without 'pretokenizers'"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+         "\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}}",
          "'ByteLevel' behind ByteLevel"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", "replacement 'ab' is not one character"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}}",
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}",
+         "replacement 'ab' is not one character"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_"
+         "scheme\":\"last\"}}",
          "prepend_scheme 'last'"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\"},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\","
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\"},\"pre_tokenizer\":{\"type\":\"Metaspace\","
+         "\"replacement\":\"_\","
          "\"prepend_scheme\":\"first\"}}",
          "Metaspace with prepend_scheme first behind"},
-        {"{" MODEL
-         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
+         "\"behavior\":\"Isolated\"}}",
          "pre-tokenizer: regex '(': missing"},
-        {"{" MODEL
-         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\"},\"behavior\":\"Isolated\"}}",
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\"},"
+         "\"behavior\":\"Isolated\"}}",
          "neither a String nor a Regex, or empty"},
-        {"{" MODEL
-         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Doubled\"}}",
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
+         "\"behavior\":\"Doubled\"}}",
          "behavior 'Doubled'"},
-        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"StripAccents\"}}", "normalizer: 'StripAccents' is not supported"},
-        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\h\"},\"content\":\"\"}}",
+        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"StripAccents\"}}",
+         "normalizer: 'StripAccents' is not supported"},
+        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":"
+         "\"\\\\h\"},\"content\":\"\"}}",
          "'\\h' at byte 0 is not supported"},
         {"{" MODEL "," BYTE_LEVEL ",\"decoder\":{\"type\":\"WordPiece\"}}", "decoder: 'WordPiece'"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}}",
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Strip\","
+         "\"content\":\" \",\"start\":1,\"stop\":0}]}}",
          "decoder: Strip is supported behind Fuse"},
-        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"Other\"}}", "post_processor: 'Other'"},
-        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",9],\"sep\":[\"b\",1]}}",
+        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"Other\"}}",
+         "post_processor: 'Other'"},
+        {"{" MODEL "," BYTE_LEVEL
+         ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",9],\"sep\":[\"b\",1]}}",
          "post_processor: an id lies outside the vocabulary of 3"},
-        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}", "the text A not once"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"content\":\" \",\"id\":3,\"normalized\":true}]}",
+        {"{" MODEL "," BYTE_LEVEL
+         ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}",
+         "the text A not once"},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"content\":\" "
+         "\",\"id\":3,\"normalized\":true}]}",
          "nothing is left of added token 3"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Lowercase\"},\"added_tokens\":[{\"content\":\"X\",\"id\":3,\"normalized\":true},"
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Lowercase\"},\"added_tokens\":[{\"content\":\"X\","
+         "\"id\":3,\"normalized\":true},"
          "{\"content\":\"x\",\"id\":4,\"normalized\":true}]}",
          "added tokens 3 and 4 are looked for as the same text"},
         {"{" MODEL "," BYTE_LEVEL "," ADDED("") "}", "not a whole number"},
         {"{" MODEL "," BYTE_LEVEL ",\"added_tokens\":[{\"content\":\"\",\"id\":3}]}",
          "added_tokens[0].content is missing or empty"},
         {"{" MODEL "," BYTE_LEVEL ",\"added_tokens\":7}", "added_tokens is not an array"},
-        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{"
-                                  "\"SpecialToken\":{\"id\":\"x\"}}]}}",
-         "no ids for 'x'"},
         {"{" MODEL "," BYTE_LEVEL
-         ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
+         ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{"
+         "\"SpecialToken\":{\"id\":\"x\"}}]}}",
+         "no ids for 'x'"},
+        {"{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
+         "[{\"SpecialToken\":{\"id\":\"x\"}}],"
          "\"special_tokens\":{\"x\":{\"ids\":[99]}}}}",
          "'x': an id lies outside the vocabulary of 3"},
     };
@@ -205,8 +238,8 @@ START_TEST(hostile_json)
         sol_tokenizer *t;
         sol_err err = {0};
         ck_assert_msg(load(&t, bad[i].json, &err) != SOL_OK, "%s", bad[i].json);
-        ck_assert_msg(strstr(err.text, bad[i].part) && strncmp(err.text, "t.json", 6) == 0, "%s: '%s'",
-                      bad[i].json, err.text);
+        ck_assert_msg(strstr(err.text, bad[i].part) && strncmp(err.text, "t.json", 6) == 0,
+                      "%s: '%s'", bad[i].json, err.text);
         ck_assert_int_eq(sol_status_exit_code(err.status), 2);
         ck_assert_ptr_null(t);
     }
@@ -235,12 +268,15 @@ START_TEST(a_regex_that_explodes_is_an_error)
     sol_ids ids = {0};
     char text[64];
     memset(text, 'a', sizeof text);
-    ck_ok(load(&t,
-               "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
-                         "\"pattern\":{\"Regex\":"
-               "\"(a+)+[bc]\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":false}]}}",
-               err));
-    ck_fails(sol_tokenizer_encode(t, text, sizeof text, 0, &ids, err), SOL_ERR_RANGE, "regex fails at byte");
+    ck_ok(load(
+        &t,
+        "{" MODEL
+        ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+        "\"pattern\":{\"Regex\":"
+        "\"(a+)+[bc]\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"use_regex\":false}]}}",
+        err));
+    ck_fails(sol_tokenizer_encode(t, text, sizeof text, 0, &ids, err), SOL_ERR_RANGE,
+             "regex fails at byte");
     sol_tokenizer_free(&t);
     sol_ids_free(&ids);
     for (int i = 0; i < SOL_PRETOK_STAGES; i++) ck_ok(sol_pretok_add(&p, "a*", err));
@@ -282,20 +318,24 @@ static void expect_words(const char *const *regex, const char *text, const char 
 
 START_TEST(words)
 {
-    static const char *const llama3[] = {SOL_REGEX_LLAMA3, NULL}, *const gpt2[] = {SOL_REGEX_GPT2, NULL};
-    static const char *const smollm[] = {"\\p{N}", SOL_REGEX_GPT2, NULL}, *const empty[] = {"x*", NULL};
+    static const char *const llama3[] = {SOL_REGEX_LLAMA3, NULL}, *const gpt2[] = {SOL_REGEX_GPT2,
+                                                                                   NULL};
+    static const char *const smollm[] = {"\\p{N}", SOL_REGEX_GPT2, NULL}, *const empty[] = {"x*",
+                                                                                            NULL};
     expect_words(llama3, "It's 12345 days\n\n  later", "It|'s| |123|45| days|\n\n| | later|");
     expect_words(llama3, "a...\r\nb \t c", "a|...\r\n|b| \t| c|");
     expect_words(llama3, "WE'LL'\xC5\xBF", "WE|'LL|'\xC5\xBF|"); /* U+017F folds to s */
     expect_words(gpt2, "It's 12345 days\n\n  later", "It|'s| 12345| days|\n\n | later|");
     expect_words(gpt2, "WE'LL", "WE|'|LL|");
     expect_words(smollm, "in 1984!", "in| |1|9|8|4|!|");
-    expect_words(empty, "axxb\xC3\xA9", "a|xx|b|\xC3\xA9|"); /* empty matches part, but for one behind a match */
+    expect_words(empty, "axxb\xC3\xA9",
+                 "a|xx|b|\xC3\xA9|"); /* empty matches part, but for one behind a match */
     /* U+0085 and U+3000 are white space, U+180E is not. */
     expect_words(llama3, "a\xC2\x85\xE3\x80\x80z", "a|\xC2\x85|\xE3\x80\x80z|");
     expect_words(llama3, "a\xE1\xA0\x8E!", "a|\xE1\xA0\x8E!|");
     /* Bytes that are no UTF-8 stand apart; a surrogate and an overlong form are none. */
-    expect_words(llama3, "ab\xFF\xFExy\xED\xA0\x80z\xC0\xAF", "ab|\xFF\xFE|xy|\xED\xA0\x80|z|\xC0\xAF|");
+    expect_words(llama3, "ab\xFF\xFExy\xED\xA0\x80z\xC0\xAF",
+                 "ab|\xFF\xFE|xy|\xED\xA0\x80|z|\xC0\xAF|");
 }
 END_TEST
 
@@ -310,7 +350,8 @@ START_TEST(named_pretokenizers)
     ck_assert(!ignore && !bos && p.n == 4 && sol_pretok_is_known(&p));
     sol_pretok_free(&p);
     ck_assert(!sol_pretok_is_known(&p));
-    ck_fails(sol_pretok_add_named(&p, "smolm", &ignore, &bos, err), SOL_ERR_UNSUPPORTED, "nearest: 'smollm'");
+    ck_fails(sol_pretok_add_named(&p, "smolm", &ignore, &bos, err), SOL_ERR_UNSUPPORTED,
+             "nearest: 'smollm'");
     ck_fails(sol_pretok_add_named(&p, "something-else", &ignore, &bos, err), SOL_ERR_UNSUPPORTED,
              "is not known");
 }
@@ -335,8 +376,10 @@ static void expect_same_arrays(const sol_tokenizer *t, const char *model, const 
     ck_assert_str_eq(a.model, model);
     ck_assert_str_eq(a.pre, pre);
     ck_ok(sol_tokenizer_from_arrays(&u, "again", &a, err));
-    ck_ok(sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &x, err));
-    ck_ok(sol_tokenizer_encode(u, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &y, err));
+    ck_ok(
+        sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &x, err));
+    ck_ok(
+        sol_tokenizer_encode(u, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &y, err));
     ck_assert_uint_eq(x.n, y.n);
     ck_assert_int_eq(memcmp(x.id, y.id, x.n * sizeof *x.id), 0);
     ck_assert_int_eq(sol_tokenizer_bos(t), sol_tokenizer_bos(u));
@@ -354,7 +397,10 @@ static void expect_same_arrays(const sol_tokenizer *t, const char *model, const 
 
 START_TEST(gguf_byte_level)
 {
-    const sol_span tokens[] = {span("a"), span("\xC4\xA0"), span("\xC4\xA0" "a"), span("<s>"), span("</s>")};
+    const sol_span tokens[] = {span("a"), span("\xC4\xA0"),
+                               span("\xC4\xA0"
+                                    "a"),
+                               span("<s>"), span("</s>")};
     const sol_span merges[] = {span("\xC4\xA0 a")}, unknown[] = {span("a b")}, half[] = {span("a")};
     static const int32_t types[] = {1, 1, 1, 3, 3}, bad_types[] = {1, 1, 9, 3, 3};
     sol_tokenizer_arrays a = {.model = "gpt2",
@@ -387,19 +433,27 @@ START_TEST(gguf_byte_level)
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "merge 0 is not a pair");
     a.merges = merges;
     a.types = bad_types;
-    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "token 2 has the unknown type 9");
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT,
+             "token 2 has the unknown type 9");
     a.types = NULL;
     a.eos = 5;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_RANGE, "EOS 5");
     a.model = "bert";
-    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_UNSUPPORTED, "tokenizer model 'bert'");
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_UNSUPPORTED,
+             "tokenizer model 'bert'");
 }
 END_TEST
 
 START_TEST(gguf_sentencepiece)
 {
     enum { N = 262 };
-    static const char *const more[] = {"\xE2\x96\x81", "a", "b", "\xE2\x96\x81" "a", "ab", "</s>"};
+    static const char *const more[] = {"\xE2\x96\x81",
+                                       "a",
+                                       "b",
+                                       "\xE2\x96\x81"
+                                       "a",
+                                       "ab",
+                                       "</s>"};
     static const float more_scores[] = {-9, -9, -9, -2, -1, 0};
     sol_span tokens[N];
     char bytes[256][8];
@@ -407,7 +461,8 @@ START_TEST(gguf_sentencepiece)
     int32_t types[N];
     for (int i = 0; i < N; i++) {
         if (i < 256) snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", i);
-        tokens[i] = i < 256 ? (sol_span){bytes[i], 6} : (sol_span){more[i - 256], strlen(more[i - 256])};
+        tokens[i] =
+            i < 256 ? (sol_span){bytes[i], 6} : (sol_span){more[i - 256], strlen(more[i - 256])};
         types[i] = i < 256 ? 6 : i == N - 1 ? 3 : 1;
         if (i >= 256) scores[i] = more_scores[i - 256];
     }
@@ -444,13 +499,15 @@ START_TEST(gguf_sentencepiece)
     expect_same_arrays(t, "llama", "default");
     sol_tokenizer_free(&t);
     scores[258] = 0.0f / 0.0f;
-    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "score of token 258 is not finite");
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT,
+             "score of token 258 is not finite");
     scores[258] = -9;
     types[65] = 1; /* the byte 'A' is no byte token any more, but still spelled like one */
     ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
     sol_tokenizer_free(&t);
     tokens[65] = (sol_span){"zz", 2};
-    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "no token stands for byte 0x41");
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT,
+             "no token stands for byte 0x41");
     a.scores = NULL;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT, "without scores");
 }
@@ -524,7 +581,8 @@ START_TEST(damaged_serialized)
         data[i] ^= 0x80;
         if (sol_tokenizer_from_memory(&u, "flipped", data, size, NULL) == SOL_OK) {
             sol_ids ids = {0};
-            ck_ok(sol_tokenizer_encode(u, "the cat", 7, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids, err));
+            ck_ok(sol_tokenizer_encode(u, "the cat", 7, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids,
+                                       err));
             sol_ids_free(&ids);
         }
         sol_tokenizer_free(&u);
@@ -554,9 +612,11 @@ START_TEST(damaged_llama2c)
     ck_assert_int_eq(sol_tokenizer_vocab_size(t), 260);
     sol_tokenizer_free(&t);
     for (size_t n = 0; n < size - 9; n++)
-        ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, n, err), SOL_ERR_FORMAT, "t.bin: byte ");
+        ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, n, err), SOL_ERR_FORMAT,
+                 "t.bin: byte ");
     data[8] = 200; /* longer than the longest token */
-    ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, size, err), SOL_ERR_FORMAT, "not llama2.c's layout");
+    ck_fails(sol_tokenizer_from_memory(&t, "t.bin", data, size, err), SOL_ERR_FORMAT,
+             "not llama2.c's layout");
     ck_fails(sol_tokenizer_open(&t, "/nonexistent", err), SOL_ERR_IO, "/nonexistent");
     ck_fails(sol_tokenizer_open(&t, "/", err), SOL_ERR_IO, "is a directory");
 }
@@ -567,8 +627,15 @@ START_TEST(empty_tokens)
 {
     sol_span tokens[2] = {{"", 0}, {"", 0}};
     float scores[2] = {0};
-    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = 2, .scores = scores, .bos = -1, .eos = -1,
-                              .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = 2,
+                              .scores = scores,
+                              .bos = -1,
+                              .eos = -1,
+                              .add_bos = -1,
+                              .add_eos = -1,
+                              .add_space_prefix = -1};
     sol_tokenizer *t;
     sol_ids ids = {0};
     sol_err why = {0};
@@ -580,10 +647,11 @@ START_TEST(empty_tokens)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms); tcase_add_test(tc, json_digits_and_smollm);
-              tcase_add_test(tc, json_sentencepiece); tcase_add_test(tc, hostile_json);
-              tcase_add_test(tc, deep_json); tcase_add_test(tc, a_regex_that_explodes_is_an_error);
-              tcase_add_test(tc, words); tcase_add_test(tc, named_pretokenizers);
-              tcase_add_test(tc, gguf_byte_level); tcase_add_test(tc, gguf_sentencepiece);
-              tcase_add_test(tc, serialized_and_json_are_the_same); tcase_add_test(tc, damaged_serialized);
-              tcase_add_test(tc, damaged_llama2c))
+SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms);
+              tcase_add_test(tc, json_digits_and_smollm); tcase_add_test(tc, json_sentencepiece);
+              tcase_add_test(tc, hostile_json); tcase_add_test(tc, deep_json);
+              tcase_add_test(tc, a_regex_that_explodes_is_an_error); tcase_add_test(tc, words);
+              tcase_add_test(tc, named_pretokenizers); tcase_add_test(tc, gguf_byte_level);
+              tcase_add_test(tc, gguf_sentencepiece);
+              tcase_add_test(tc, serialized_and_json_are_the_same);
+              tcase_add_test(tc, damaged_serialized); tcase_add_test(tc, damaged_llama2c))

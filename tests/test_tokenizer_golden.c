@@ -1,5 +1,5 @@
-/* Tokenizers of many kinds, as Hugging Face `tokenizers` encodes and decodes with them: tests/golden/tokenizers.json, written by
- * scripts/compare_tokenizers.py --golden. */
+/* Tokenizers of many kinds, as Hugging Face `tokenizers` encodes and decodes with them:
+ * tests/golden/tokenizers.json, written by scripts/compare_tokenizers.py --golden. */
 #include "suite.h"
 
 #include <jansson.h>
@@ -7,17 +7,20 @@
 
 #include "text/tokenizer_impl.h"
 
-static void expect_ids(const sol_tokenizer *t, const char *name, const json_t *text, const json_t *want, sol_ids *ids)
+static void expect_ids(const sol_tokenizer *t, const char *name, const json_t *text,
+                       const json_t *want, sol_ids *ids)
 {
     ids->n = 0;
-    ck_ok(sol_tokenizer_encode(t, json_string_value(text), json_string_length(text), SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL,
-                               ids, err));
+    ck_ok(sol_tokenizer_encode(t, json_string_value(text), json_string_length(text),
+                               SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL, ids, err));
     bool same = ids->n == json_array_size(want);
-    for (size_t i = 0; same && i < ids->n; i++) same = ids->id[i] == json_integer_value(json_array_get(want, i));
+    for (size_t i = 0; same && i < ids->n; i++)
+        same = ids->id[i] == json_integer_value(json_array_get(want, i));
     ck_assert_msg(same, "%s: '%s'", name, json_string_value(text));
 }
 
-static void expect_text(const sol_tokenizer *t, const char *name, const sol_ids *ids, const json_t *want)
+static void expect_text(const sol_tokenizer *t, const char *name, const sol_ids *ids,
+                        const json_t *want)
 {
     char text[4096];
     size_t at = 0, n;
@@ -29,14 +32,15 @@ static void expect_text(const sol_tokenizer *t, const char *name, const sol_ids 
         at += n;
         if (t->type[ids->id[i]] != SOL_TOKEN_CONTROL) shown = ids->id[i];
     }
-    ck_assert_msg(at == json_string_length(want) && memcmp(text, json_string_value(want), at) == 0, "%s: '%.*s' instead of '%s'", name, (int)at,
-                  text, json_string_value(want));
+    ck_assert_msg(at == json_string_length(want) && memcmp(text, json_string_value(want), at) == 0,
+                  "%s: '%.*s' instead of '%s'", name, (int)at, text, json_string_value(want));
 }
 
 static void check_kind(const json_t *kind)
 {
     const char *name = json_string_value(json_object_get(kind, "name"));
-    const json_t *texts = json_object_get(kind, "texts"), *ids = json_object_get(kind, "ids"), *decoded = json_object_get(kind, "decoded");
+    const json_t *texts = json_object_get(kind, "texts"), *ids = json_object_get(kind, "ids"),
+                 *decoded = json_object_get(kind, "decoded");
     char *file = json_dumps(json_object_get(kind, "tokenizer"), 0), *json;
     sol_tokenizer *t, *again, *exported;
     sol_ids got = {0};
@@ -75,7 +79,8 @@ START_TEST(as_tokenizers_has_them)
 }
 END_TEST
 
-/* Whether a place inside the word text[0, n) is found, when N_SEEN bytes of it were read. There the ids are those of the whole. */
+/* Whether a place inside the word text[0, n) is found, when N_SEEN bytes of it were read. There the
+ * ids are those of the whole. */
 enum { N_SEEN = 50000 };
 static bool is_cut(const sol_tokenizer *t, const char *text, size_t n, const char *name)
 {
@@ -84,15 +89,19 @@ static bool is_cut(const sol_tokenizer *t, const char *text, size_t n, const cha
     if (cut) {
         ck_ok(sol_tokenizer_encode(t, text, n, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &whole, err));
         ck_ok(sol_tokenizer_encode(t, text, cut, SOL_ENCODE_BOS, &parts, err));
-        ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE | SOL_ENCODE_TAIL, &parts, err));
-        ck_assert_msg(whole.n == parts.n && memcmp(whole.id, parts.id, whole.n * sizeof *whole.id) == 0, "%s: cut at %zu", name, cut);
+        ck_ok(sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE | SOL_ENCODE_TAIL,
+                                   &parts, err));
+        ck_assert_msg(whole.n == parts.n &&
+                          memcmp(whole.id, parts.id, whole.n * sizeof *whole.id) == 0,
+                      "%s: cut at %zu", name, cut);
     }
     sol_ids_free(&whole);
     sol_ids_free(&parts);
     return cut != 0;
 }
 
-/* Long words are read part by part with all kinds but those that look far: a normalizer or added tokens that strip, regexes that nobody knows. */
+/* Long words are read part by part with all kinds but those that look far: a normalizer or added
+ * tokens that strip, regexes that nobody knows. */
 START_TEST(long_words_are_cut)
 {
     enum { N = 60000 };
@@ -119,4 +128,5 @@ START_TEST(long_words_are_cut)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer golden", tcase_add_test(tc, as_tokenizers_has_them); tcase_add_test(tc, long_words_are_cut))
+SOL_TEST_MAIN("tokenizer golden", tcase_add_test(tc, as_tokenizers_has_them);
+              tcase_add_test(tc, long_words_are_cut))

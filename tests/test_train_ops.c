@@ -1,4 +1,5 @@
-/* The row kernels of training with every set of features of this machine, against their definitions in double, at odd sizes. */
+/* The row kernels of training with every set of features of this machine, against their definitions
+ * in double, at odd sizes. */
 #include <math.h>
 #include <string.h>
 
@@ -33,10 +34,11 @@ static void assert_guard(const float *x, int64_t n)
     for (int64_t i = n; i < n + GUARD; i++) ck_assert_float_eq(x[i], UNTOUCHED);
 }
 
-static void assert_near(double got, double want, double tolerance, const data *d, int64_t n, const char *what)
+static void assert_near(double got, double want, double tolerance, const data *d, int64_t n,
+                        const char *what)
 {
-    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what, sol_tier_name(d->k.features),
-                  (int)n, got, want);
+    ck_assert_msg(fabs(got - want) <= tolerance, "%s, tier %s, n %d: %.9g, not %.9g", what,
+                  sol_tier_name(d->k.features), (int)n, got, want);
 }
 
 static void each(void (*check)(data *d, int64_t n))
@@ -98,9 +100,11 @@ static void check_cross_entropy(data *d, int64_t n)
     for (int64_t i = 0; i < n; i++) m = fmax(m, (double)d->x[i]);
     for (int64_t i = 0; i < n; i++) sum += exp(d->x[i] - m);
     memcpy(z, d->x, sizeof z);
-    assert_near(d->k.t.cross_entropy(z, n, target, NULL), log(sum) + m - d->x[target], 3e-6, d, n, "loss");
+    assert_near(d->k.t.cross_entropy(z, n, target, NULL), log(sum) + m - d->x[target], 3e-6, d, n,
+                "loss");
     ck_assert_mem_eq(z, d->x, sizeof z);
-    assert_near(d->k.t.cross_entropy(z, n, target, &dloss), log(sum) + m - d->x[target], 3e-6, d, n, "loss");
+    assert_near(d->k.t.cross_entropy(z, n, target, &dloss), log(sum) + m - d->x[target], 3e-6, d, n,
+                "loss");
     assert_guard(z, n);
     for (int64_t i = 0; i < n; i++)
         assert_near(z[i], dloss * (exp(d->x[i] - m) / sum - (i == target)), 2e-7, d, n, "dz");
@@ -118,14 +122,16 @@ static void check_swiglu_backward(data *d, int64_t n)
         static float dg[MAX_N + GUARD], du[MAX_N + GUARD];
         memcpy(dg, d->a, sizeof dg);
         memcpy(du, d->b, sizeof du);
-        sol_swiglu_grad a = {.g = d->x, .u = d->y, .dh = d->z, .dg = dg, .du = du, .add_g = add, .add_u = !add};
+        sol_swiglu_grad a = {
+            .g = d->x, .u = d->y, .dh = d->z, .dg = dg, .du = du, .add_g = add, .add_u = !add};
         d->k.t.swiglu_backward(&a, n);
         assert_guard(dg, n);
         assert_guard(du, n);
         for (int64_t i = 0; i < n; i++) {
             double g = d->x[i], s = 1 / (1 + exp(-g));
-            assert_near(dg[i], (double)d->z[i] * d->y[i] * s * (1 + g * (1 - s)) + (add ? d->a[i] : 0), 1e-5, d, n,
-                        "dg");
+            assert_near(dg[i],
+                        (double)d->z[i] * d->y[i] * s * (1 + g * (1 - s)) + (add ? d->a[i] : 0),
+                        1e-5, d, n, "dg");
             assert_near(du[i], d->z[i] * g * s + (add ? 0 : d->b[i]), 1e-5, d, n, "du");
         }
         a.dg = NULL;
@@ -156,7 +162,8 @@ static void check_rmsnorm(data *d, int64_t n)
     for (int add = 0; add < 2; add++) {
         memcpy(dw, d->a, sizeof dw);
         memcpy(dx, d->b, sizeof dx);
-        sol_rmsnorm_grad a = {.x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw, .dx = dx, .add = add};
+        sol_rmsnorm_grad a = {
+            .x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw, .dx = dx, .add = add};
         d->k.t.rmsnorm_backward(&a, n);
         assert_guard(dw, n);
         assert_guard(dx, n);
@@ -182,24 +189,28 @@ static void check_rope(data *d, int64_t n)
     int64_t half = n / 2;
     for (int add = 0; add < 2; add++) {
         memcpy(y, d->a, sizeof y);
-        sol_rope_rotation t = {.x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
+        sol_rope_rotation t = {
+            .x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
         d->k.t.rope(&t);
         assert_guard(y, n);
         for (int64_t i = 0; i < half; i++) {
             double x0 = d->x[i], x1 = d->x[i + half];
-            assert_near(y[i], x0 * d->y[i] + x1 * d->z[i] + (add ? d->a[i] : 0), 1e-5, d, n, "rope, first half");
-            assert_near(y[i + half], x1 * d->y[i] - x0 * d->z[i] + (add ? d->a[i + half] : 0), 1e-5, d, n,
-                        "rope, second half");
+            assert_near(y[i], x0 * d->y[i] + x1 * d->z[i] + (add ? d->a[i] : 0), 1e-5, d, n,
+                        "rope, first half");
+            assert_near(y[i + half], x1 * d->y[i] - x0 * d->z[i] + (add ? d->a[i + half] : 0), 1e-5,
+                        d, n, "rope, second half");
         }
     }
     memcpy(y, d->a, sizeof y);
-    sol_rope_rotation in_place = {.x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
+    sol_rope_rotation in_place = {
+        .x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
     d->k.t.rope(&in_place);
     assert_guard(y, n);
     for (int64_t i = 0; i < half; i++) {
         double x0 = d->a[i], x1 = d->a[i + half];
         assert_near(y[i], x0 * d->y[i] - x1 * d->z[i], 1e-5, d, n, "rope in place, first half");
-        assert_near(y[i + half], x1 * d->y[i] + x0 * d->z[i], 1e-5, d, n, "rope in place, second half");
+        assert_near(y[i + half], x1 * d->y[i] + x0 * d->z[i], 1e-5, d, n,
+                    "rope in place, second half");
     }
 }
 
@@ -209,8 +220,8 @@ START_TEST(rope)
 }
 END_TEST
 
-/* One position on which everything sits has no gradient at all, however large the scores; the rest is 0 and not tiny
- * noise. */
+/* One position on which everything sits has no gradient at all, however large the scores; the rest
+ * is 0 and not tiny noise. */
 START_TEST(saturated_softmax_has_no_gradient)
 {
     data *d;
@@ -257,5 +268,6 @@ START_TEST(non_finite_values_show)
 END_TEST
 
 SOL_TEST_MAIN("train_ops", tcase_add_test(tc, softmax); tcase_add_test(tc, cross_entropy);
-              tcase_add_test(tc, swiglu_backward); tcase_add_test(tc, rmsnorm); tcase_add_test(tc, rope);
-              tcase_add_test(tc, saturated_softmax_has_no_gradient); tcase_add_test(tc, non_finite_values_show))
+              tcase_add_test(tc, swiglu_backward); tcase_add_test(tc, rmsnorm);
+              tcase_add_test(tc, rope); tcase_add_test(tc, saturated_softmax_has_no_gradient);
+              tcase_add_test(tc, non_finite_values_show))

@@ -1,4 +1,5 @@
-/* The trainer on a tiny model: everything that does not need a second process. tests/cli/train_*.sh has the rest. */
+/* The trainer on a tiny model: everything that does not need a second process. tests/cli/train_*.sh
+ * has the rest. */
 #include "suite.h"
 
 #include <dirent.h>
@@ -32,26 +33,33 @@ static void path_in(const world *w, const char *name, char out[160])
 /* Sentences with a grammar, so that there is something to learn. */
 static void make_text(const world *w)
 {
-    static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees", "likes", "hears"};
+    static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees",
+                                                                                        "likes",
+                                                                                        "hears"};
     char path[160];
     path_in(w, "text.txt", path);
     FILE *f = fopen(path, "w");
-    for (int i = 0; i < 400; i++) fprintf(f, "%s %s %s.\n", who[i % 3], what[i / 3 % 3], who[i / 9 % 3]);
+    for (int i = 0; i < 400; i++)
+        fprintf(f, "%s %s %s.\n", who[i % 3], what[i / 3 % 3], who[i / 9 % 3]);
     fclose(f);
 }
 
-static void make_dataset(const world *w, const char *name, const sol_tokenizer *t, int seed, int bad_id)
+static void make_dataset(const world *w, const char *name, const sol_tokenizer *t, int seed,
+                         int bad_id)
 {
     char path[160];
     sol_dataset_writer *out;
     path_in(w, name, path);
     ck_ok(sol_dataset_writer_open(&out, path, VOCAB, sol_tokenizer_hash(t), err));
     for (int d = 0; d < DOCS; d++) {
-        static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees", "likes", "hears"};
+        static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {
+                                                                               "sees", "likes",
+                                                                               "hears"};
         char text[128];
         sol_ids ids = {0};
         int k = d * 7 + seed;
-        int n = snprintf(text, sizeof text, "%s %s %s.", who[k % 3], what[k / 3 % 3], who[k / 9 % 3]);
+        int n =
+            snprintf(text, sizeof text, "%s %s %s.", who[k % 3], what[k / 3 % 3], who[k / 9 % 3]);
         ck_ok(sol_tokenizer_encode(t, text, (size_t)n, SOL_ENCODE_BOS, &ids, err));
         if (bad_id && d == 5) ids.id[1] = bad_id;
         ck_ok(sol_dataset_writer_add(out, ids.id, ids.n, err));
@@ -122,8 +130,10 @@ static sol_config *make_job(const world *w, const char *run, const char *const *
     sol_config *c;
     int n = snprintf(
         yaml, sizeof yaml,
-        "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: %s/eval.h5}\n"
-        "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: 4, log_every: "
+        "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: "
+        "%s/eval.h5}\n"
+        "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: "
+        "4, log_every: "
         "1000}\n"
         "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\ncheckpoint: {every: 3, keep: 2}\n",
         w->dir, run, w->dir, w->dir, w->dir, SEQ);
@@ -132,14 +142,16 @@ static sol_config *make_job(const world *w, const char *run, const char *const *
     return c;
 }
 
-static sol_status open_job(world *w, sol_trainer **t, const sol_config *c, bool resume, sol_err *err)
+static sol_status open_job(world *w, sol_trainer **t, const sol_config *c, bool resume,
+                           sol_err *err)
 {
     sol_status st = sol_config_finish(c, err);
     *t = NULL;
     return st == SOL_OK ? sol_trainer_open(t, &w->program, c, resume, err) : st;
 }
 
-static sol_status run_job(world *w, const char *run, const char *const *set, bool resume, sol_err *err)
+static sol_status run_job(world *w, const char *run, const char *const *set, bool resume,
+                          sol_err *err)
 {
     sol_trainer *t;
     sol_config *c = make_job(w, run, set);
@@ -192,11 +204,17 @@ static void expect_same_run(const world *w, const char *a, const char *b, int st
     size_t bytes = (size_t)x.file.model->n_elements * sizeof(float);
     ck_assert_mem_eq(x.file.model->data, y.file.model->data, bytes);
     ck_assert_int_eq(x.optim->config.moments, y.optim->config.moments);
-    size_t size = x.optim->config.moments == SOL_F32 ? 4 : x.optim->config.moments == SOL_BF16 ? 2 : 1;
+    size_t size = x.optim->config.moments == SOL_F32    ? 4
+                  : x.optim->config.moments == SOL_BF16 ? 2
+                                                        : 1;
     ck_assert_mem_eq(x.optim->m, y.optim->m, (size_t)x.file.model->n_elements * size);
     ck_assert_mem_eq(x.optim->v, y.optim->v, (size_t)x.file.model->n_elements * size);
-    if (size == 1) ck_assert_mem_eq(x.optim->m_scale, y.optim->m_scale, (size_t)x.optim->n_blocks * sizeof(float));
-    if (size == 1) ck_assert_mem_eq(x.optim->v_scale, y.optim->v_scale, (size_t)x.optim->n_blocks * sizeof(float));
+    if (size == 1)
+        ck_assert_mem_eq(x.optim->m_scale, y.optim->m_scale,
+                         (size_t)x.optim->n_blocks * sizeof(float));
+    if (size == 1)
+        ck_assert_mem_eq(x.optim->v_scale, y.optim->v_scale,
+                         (size_t)x.optim->n_blocks * sizeof(float));
     ck_assert_int_eq(x.optim->t, y.optim->t);
     ck_assert_uint_eq(x.state.drawn, y.state.drawn);
     ck_assert_uint_eq(x.state.step, y.state.step);
@@ -249,9 +267,9 @@ START_TEST(a_line_of_metrics)
                          .skipped = true};
     size_t n = sol_step_record_json(&r, line);
     ck_assert_uint_eq(n, strlen(line));
-    ck_assert_str_eq(
-        line, "{\"step\": 3, \"tokens\": 192, \"loss\": 2.5, \"lr\": 0.0001, \"lambda\": 0.25, \"grad_norm\": null, "
-              "\"skipped\": true, \"tok_s\": 10}\n");
+    ck_assert_str_eq(line, "{\"step\": 3, \"tokens\": 192, \"loss\": 2.5, \"lr\": 0.0001, "
+                           "\"lambda\": 0.25, \"grad_norm\": null, "
+                           "\"skipped\": true, \"tok_s\": 10}\n");
     r = (sol_step_record){.step = UINT64_MAX,
                           .tokens = UINT64_MAX,
                           .loss = -1.23456789e-300,
@@ -310,7 +328,8 @@ START_TEST(a_whole_run)
 }
 END_TEST
 
-/* The undisturbed run against one that lost everything after its checkpoint three times, with other thread counts. */
+/* The undisturbed run against one that lost everything after its checkpoint three times, with other
+ * thread counts. */
 static void check_resume(const char *const *set)
 {
     static const int stop_after[] = {2, 5, 10};
@@ -333,7 +352,8 @@ static void check_resume(const char *const *set)
         char path[160];
         path_in(&w, "b/metrics.jsonl", path);
         FILE *f = fopen(path, "a");
-        if (i < 3) fputs("{\"step\": 99, \"tok", f); /* a line that a killed process did not finish */
+        if (i < 3)
+            fputs("{\"step\": 99, \"tok", f); /* a line that a killed process did not finish */
         fclose(f);
     }
     expect_same_run(&w, "a", "b", 12);
@@ -343,12 +363,13 @@ static void check_resume(const char *const *set)
 
 START_TEST(a_resume_gives_the_same_bits)
 {
-    static const char *const sets[][5] = {{"study.every=2"},
-                                          {"study.every=2", "train.param_dtype=bf16_stochastic", "optim.moments=bf16"},
-                                          {"study.every=2", "train.param_dtype=bf16_nearest", "optim.moments=8bit"},
-                                          {"study.every=2", "train.compute=bf16"},
-                                          {"study.every=2", "distill.teacher=self", "distill.loss=cakld",
-                                           "distill.hidden_weight=0.1"}};
+    static const char *const sets[][5] = {
+        {"study.every=2"},
+        {"study.every=2", "train.param_dtype=bf16_stochastic", "optim.moments=bf16"},
+        {"study.every=2", "train.param_dtype=bf16_nearest", "optim.moments=8bit"},
+        {"study.every=2", "train.compute=bf16"},
+        {"study.every=2", "distill.teacher=self", "distill.loss=cakld",
+         "distill.hidden_weight=0.1"}};
     check_resume(sets[_i]);
 }
 END_TEST
@@ -356,9 +377,17 @@ END_TEST
 /* An update inside the backward pass gives the bits of the one after it, in every storage. */
 START_TEST(a_fused_update_gives_the_same_bits)
 {
-    static const char *const storage[][2] = {{"train.param_dtype=fp32", "optim.moments=fp32"},
-                                             {"train.param_dtype=bf16_stochastic", "optim.moments=8bit"}};
-    const char *set[] = {"train.grad_clip=0", "train.accumulate=1", NULL, NULL, "optim.fused=false", NULL, NULL, NULL};
+    static const char *const storage[][2] = {
+        {"train.param_dtype=fp32", "optim.moments=fp32"},
+        {"train.param_dtype=bf16_stochastic", "optim.moments=8bit"}};
+    const char *set[] = {"train.grad_clip=0",
+                         "train.accumulate=1",
+                         NULL,
+                         NULL,
+                         "optim.fused=false",
+                         NULL,
+                         NULL,
+                         NULL};
     world w;
     sol_checkpoint a, b;
     world_make(&w);
@@ -381,16 +410,18 @@ START_TEST(a_fused_update_gives_the_same_bits)
         ck_assert_mem_eq(a.file.model->data, b.file.model->data, n * sizeof(float));
         ck_assert_mem_eq(a.optim->m, b.optim->m, n * (i ? 1 : 4));
         ck_assert_mem_eq(a.optim->v, b.optim->v, n * (i ? 1 : 4));
-        ck_assert(a.state.best_eval_loss == b.state.best_eval_loss && a.state.ema_loss == b.state.ema_loss);
+        ck_assert(a.state.best_eval_loss == b.state.best_eval_loss &&
+                  a.state.ema_loss == b.state.ema_loss);
         sol_checkpoint_free(&a);
         sol_checkpoint_free(&b);
     }
     set[4] = "optim.fused=true";
     set[5] = set[6] = NULL;
-    static const char *const refused[][2] = {{"train.grad_clip=1", "needs train.grad_clip 0, not 1"},
-                                             {"train.accumulate=2", "needs train.accumulate 1, not 2"},
-                                             {"study.every=2", "study.every 2"},
-                                             {"quant.method=lsq", "not for lsq"}};
+    static const char *const refused[][2] = {
+        {"train.grad_clip=1", "needs train.grad_clip 0, not 1"},
+        {"train.accumulate=2", "needs train.accumulate 1, not 2"},
+        {"study.every=2", "study.every 2"},
+        {"quant.method=lsq", "not for lsq"}};
     set[2] = "train.param_dtype=fp32";
     for (int i = 0; i < 4; i++) {
         set[5] = refused[i][0];
@@ -403,7 +434,8 @@ END_TEST
 /* A fused step that is not finite moves nothing when the loss shows it. */
 START_TEST(a_fused_step_that_is_not_finite)
 {
-    static const char *const set[] = {"train.grad_clip=0", "train.accumulate=1", "optim.fused=true", "train.eval_every=0",
+    static const char *const set[] = {"train.grad_clip=0",     "train.accumulate=1",
+                                      "optim.fused=true",      "train.eval_every=0",
                                       "checkpoint.every=1000", NULL};
     world w;
     sol_trainer *t;
@@ -446,11 +478,15 @@ START_TEST(only_the_packed_form_is_evaluated)
     ck_assert(x && y && strncmp(x, y, strcspn(x, "}\n")) == 0);
     read_checkpoint(&w, "a", 12, &a);
     read_checkpoint(&w, "b", 12, &b);
-    ck_assert_mem_eq(a.file.model->data, b.file.model->data, (size_t)a.file.model->n_elements * sizeof(float));
+    ck_assert_mem_eq(a.file.model->data, b.file.model->data,
+                     (size_t)a.file.model->n_elements * sizeof(float));
     ck_assert_uint_gt(b.state.best_step, 0);
     ck_assert_double_eq_tol(a.state.best_eval_loss, b.state.best_eval_loss, 0.05);
-    ck_fails(run_job(&w, "c", (const char *const[]){"train.eval_form=packed", "quant.method=absmean", NULL}, false, err),
-             SOL_ERR_CONFIG, "packed needs a method that can be packed, with scales in fp16, not absmean in fp16");
+    ck_fails(run_job(&w, "c",
+                     (const char *const[]){"train.eval_form=packed", "quant.method=absmean", NULL},
+                     false, err),
+             SOL_ERR_CONFIG,
+             "packed needs a method that can be packed, with scales in fp16, not absmean in fp16");
     sol_free(both);
     sol_free(packed);
     sol_checkpoint_free(&a);
@@ -459,7 +495,8 @@ START_TEST(only_the_packed_form_is_evaluated)
 }
 END_TEST
 
-/* The three ways of holding parameters are three different runs, and the file holds what they are in memory. */
+/* The three ways of holding parameters are three different runs, and the file holds what they are
+ * in memory. */
 START_TEST(storage_of_parameters)
 {
     static const char *const word[] = {"fp32", "bf16_stochastic", "bf16_nearest"};
@@ -478,11 +515,16 @@ START_TEST(storage_of_parameters)
         ck_assert(i == 0 ? low != 0 : low == 0);
     }
     for (int i = 0; i < 3; i++)
-        ck_assert_int_ne(memcmp(ck[i].file.model->data, ck[(i + 1) % 3].file.model->data, (size_t)ck[i].file.model->n_elements * 4), 0);
-    ck_fails(run_job(&w, "r1", (const char *const[]){"train.param_dtype=fp32", NULL}, true, err), SOL_ERR_CONFIG,
-             "another run: train.param_dtype: bf16_stochastic -> fp32");
-    ck_fails(run_job(&w, "r3", (const char *const[]){"train.param_dtype=bf16_nearest", "quant.method=lsq", NULL}, false, err),
-             SOL_ERR_CONFIG, "key 'train.param_dtype': lsq learns");
+        ck_assert_int_ne(memcmp(ck[i].file.model->data, ck[(i + 1) % 3].file.model->data,
+                                (size_t)ck[i].file.model->n_elements * 4),
+                         0);
+    ck_fails(run_job(&w, "r1", (const char *const[]){"train.param_dtype=fp32", NULL}, true, err),
+             SOL_ERR_CONFIG, "another run: train.param_dtype: bf16_stochastic -> fp32");
+    ck_fails(
+        run_job(&w, "r3",
+                (const char *const[]){"train.param_dtype=bf16_nearest", "quant.method=lsq", NULL},
+                false, err),
+        SOL_ERR_CONFIG, "key 'train.param_dtype': lsq learns");
     for (int i = 0; i < 3; i++) sol_checkpoint_free(&ck[i]);
     world_remove(&w);
 }
@@ -490,7 +532,8 @@ END_TEST
 
 START_TEST(a_step_allocates_nothing)
 {
-    static const char *const set[] = {"train.eval_every=0", "checkpoint.every=1000", "study.every=2", NULL};
+    static const char *const set[] = {"train.eval_every=0", "checkpoint.every=1000",
+                                      "study.every=2", NULL};
     world w;
     sol_trainer *t;
     world_make(&w);
@@ -508,7 +551,8 @@ END_TEST
 
 START_TEST(a_step_that_is_not_finite_is_skipped)
 {
-    static const char *const set[] = {"train.max_skipped=2", "checkpoint.every=2", "train.eval_every=0", NULL};
+    static const char *const set[] = {"train.max_skipped=2", "checkpoint.every=2",
+                                      "train.eval_every=0", NULL};
     world w;
     sol_trainer *t;
     world_make(&w);
@@ -547,7 +591,8 @@ END_TEST
 
 START_TEST(one_run_a_directory)
 {
-    static const char *const other[] = {"optim.lr=0.02", NULL}, *const longer[] = {"train.steps=13", NULL};
+    static const char *const other[] = {"optim.lr=0.02", NULL}, *const longer[] = {"train.steps=13",
+                                                                                   NULL};
     static const char *const harmless[] = {"checkpoint.every=4", "run.threads=2", NULL};
     world w;
     sol_trainer *t, *u;
@@ -560,11 +605,14 @@ START_TEST(one_run_a_directory)
     sol_trainer_free(&t);
     char *before = metrics_of(&w, "a");
     ck_fails(run_job(&w, "a", NULL, false, err), SOL_ERR_USAGE, "holds a run already; --resume");
-    ck_fails(run_job(&w, "a", other, true, err), SOL_ERR_CONFIG, "another run: optim.lr: 0.01 -> 0.02");
-    ck_fails(run_job(&w, "a", longer, true, err), SOL_ERR_CONFIG, "another run: train.steps: 12 -> 13");
+    ck_fails(run_job(&w, "a", other, true, err), SOL_ERR_CONFIG,
+             "another run: optim.lr: 0.01 -> 0.02");
+    ck_fails(run_job(&w, "a", longer, true, err), SOL_ERR_CONFIG,
+             "another run: train.steps: 12 -> 13");
     ck_assert_str_eq(w.warning, "");
     char *after = metrics_of(&w, "a");
-    ck_assert_str_eq(before, after); /* a refusal touches nothing, not even lines after the checkpoint */
+    ck_assert_str_eq(before,
+                     after); /* a refusal touches nothing, not even lines after the checkpoint */
     sol_free(before);
     sol_free(after);
     ck_ok(run_job(&w, "a", harmless, true, err));
@@ -622,7 +670,8 @@ END_TEST
 
 START_TEST(without_a_quantizer)
 {
-    static const char *const set[] = {"quant.method=none", NULL}, *const dense[] = {"quant.method=absmean", NULL};
+    static const char *const set[] = {"quant.method=none", NULL}, *const dense[] = {
+                                                                      "quant.method=absmean", NULL};
     world w;
     world_make(&w);
     ck_ok(run_job(&w, "fp", set, false, err));
@@ -641,7 +690,8 @@ END_TEST
 
 START_TEST(text_from_the_model_itself)
 {
-    static const char *const set[] = {"data.source=self", "data.train=", "data.self_tokens=2000", NULL};
+    static const char *const set[] = {"data.source=self", "data.train=", "data.self_tokens=2000",
+                                      NULL};
     world w;
     sol_trainer *t;
     char path[160];
@@ -681,7 +731,9 @@ START_TEST(tasks_go_into_the_metrics)
     world_make(&w);
     path_in(&w, "piqa.jsonl", path);
     FILE *f = fopen(path, "w");
-    for (int i = 0; i < 7; i++) fprintf(f, "{\"goal\": \"a%d\", \"sol1\": \"b c%d\", \"sol2\": \"d\", \"label\": %d}\n", i, i, i % 2);
+    for (int i = 0; i < 7; i++)
+        fprintf(f, "{\"goal\": \"a%d\", \"sol1\": \"b c%d\", \"sol2\": \"d\", \"label\": %d}\n", i,
+                i, i % 2);
     fclose(f);
     snprintf(name, sizeof name, "eval.tasks=piqa=%s", path);
     const char *const set[] = {name, "eval.limit=5", NULL};
@@ -691,7 +743,10 @@ START_TEST(tasks_go_into_the_metrics)
     double acc = -1, norm = -1;
     long long items = 0;
     for (; (at = strstr(line, "\"tasks\": {")) != NULL; line = at + 1, lines++)
-        ck_assert_int_eq(sscanf(at, "\"tasks\": {\"piqa\": {\"acc\": %lf, \"acc_norm\": %lf, \"items\": %lld}}", &acc, &norm, &items), 3);
+        ck_assert_int_eq(
+            sscanf(at, "\"tasks\": {\"piqa\": {\"acc\": %lf, \"acc_norm\": %lf, \"items\": %lld}}",
+                   &acc, &norm, &items),
+            3);
     sol_free(m);
     ck_assert_int_eq(lines, 3);
     ck_assert_int_eq(items, 5);
@@ -723,11 +778,14 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
     char path[160], set[240];
     sol_tokenizer *t;
     world_make(&w);
-    expect_refusal(&w, "model.init=/nowhere/m.h5", SOL_ERR_IO, "--set: key 'model.init': /nowhere/m.h5");
+    expect_refusal(&w, "model.init=/nowhere/m.h5", SOL_ERR_IO,
+                   "--set: key 'model.init': /nowhere/m.h5");
     expect_refusal(&w, "data.train=/nowhere/d.h5", SOL_ERR_IO, "key 'data.train': /nowhere/d.h5");
     expect_refusal(&w, "data.eval=/nowhere/d.h5", SOL_ERR_IO, "key 'data.eval': /nowhere/d.h5");
-    expect_refusal(&w, "eval.tasks=piqqa", SOL_ERR_CONFIG, "--set: key 'eval.tasks': unknown task 'piqqa'; did you mean piqa");
-    expect_refusal(&w, "eval.tasks=piqa=/nowhere.jsonl", SOL_ERR_CONFIG, "key 'eval.tasks': /nowhere.jsonl");
+    expect_refusal(&w, "eval.tasks=piqqa", SOL_ERR_CONFIG,
+                   "--set: key 'eval.tasks': unknown task 'piqqa'; did you mean piqa");
+    expect_refusal(&w, "eval.tasks=piqa=/nowhere.jsonl", SOL_ERR_CONFIG,
+                   "key 'eval.tasks': /nowhere.jsonl");
     expect_refusal(&w, "train.seq=65", SOL_ERR_CONFIG, "65 is more than the model's 64 positions");
     expect_refusal(&w, "quant.group_size=24", SOL_ERR_SHAPE, "q_proj");
     snprintf(set, sizeof set, "data.train=%s/model.h5", w.dir);
@@ -751,11 +809,16 @@ END_TEST
 
 SOL_TEST_MAIN("trainer", tcase_add_test(tc, a_line_of_metrics); tcase_add_test(tc, a_whole_run);
               tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 5);
-              tcase_add_test(tc, only_the_packed_form_is_evaluated); tcase_add_test(tc, storage_of_parameters);
+              tcase_add_test(tc, only_the_packed_form_is_evaluated);
+              tcase_add_test(tc, storage_of_parameters);
               tcase_add_test(tc, a_fused_update_gives_the_same_bits);
-              tcase_add_test(tc, a_fused_step_that_is_not_finite); tcase_add_test(tc, a_step_allocates_nothing);
-              tcase_add_test(tc, a_step_that_is_not_finite_is_skipped); tcase_add_test(tc, one_run_a_directory);
+              tcase_add_test(tc, a_fused_step_that_is_not_finite);
+              tcase_add_test(tc, a_step_allocates_nothing);
+              tcase_add_test(tc, a_step_that_is_not_finite_is_skipped);
+              tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
-              tcase_add_test(tc, lost_metrics_do_not_stop_a_resume); tcase_add_test(tc, without_a_quantizer);
+              tcase_add_test(tc, lost_metrics_do_not_stop_a_resume);
+              tcase_add_test(tc, without_a_quantizer);
               tcase_add_test(tc, text_from_the_model_itself);
-              tcase_add_test(tc, tasks_go_into_the_metrics); tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))
+              tcase_add_test(tc, tasks_go_into_the_metrics);
+              tcase_add_test(tc, bad_input_is_refused_and_leaves_nothing))

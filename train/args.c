@@ -8,14 +8,34 @@
 #include "program.h"
 
 const sol_opt sol_common_options[] = {
-    {.name = "-t", .value = "THREADS", .kind = SOL_OPT_INT, .offset = offsetof(sol_program, threads), .max = 1024,
+    {.name = "-t",
+     .value = "THREADS",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_program, threads),
+     .max = 1024,
      .help = "threads; 0: as many as this process may run on"},
-    {.name = "-q", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_program, quiet), .help = "say on stderr only what went wrong"},
-    {.name = "-v", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_program, verbose), .help = "say more on stderr"},
-    {.name = "--tier", .value = "TIER", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, tier), .preset = "best",
-     .choices = "best|c|avx2|avx512|neon", .help = "kernels to use"},
-    {.name = "--cpu", .value = "FEATURES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_program, cpu), .preset = "best",
-     .help = "kernels to use, by what they need of the processor: names as avx2,vnni or no-amx,no-bf16; "
+    {.name = "-q",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_program, quiet),
+     .help = "say on stderr only what went wrong"},
+    {.name = "-v",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_program, verbose),
+     .help = "say more on stderr"},
+    {.name = "--tier",
+     .value = "TIER",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_program, tier),
+     .preset = "best",
+     .choices = "best|c|avx2|avx512|neon",
+     .help = "kernels to use"},
+    {.name = "--cpu",
+     .value = "FEATURES",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_program, cpu),
+     .preset = "best",
+     .help = "kernels to use, by what they need of the processor: names as avx2,vnni or "
+             "no-amx,no-bf16; "
              "`solera version` lists those here"},
     {0},
 };
@@ -34,9 +54,11 @@ typedef struct found_opt {
 static found_opt find_option(sol_program *p, void *args, const char *name, size_t n)
 {
     for (const sol_opt *o = sol_verb_options(p->verb); o->name; o++)
-        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)args + o->offset};
+        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
+            return (found_opt){o, (char *)args + o->offset};
     for (const sol_opt *o = sol_common_options; o->name; o++)
-        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) return (found_opt){o, (char *)p + o->offset};
+        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
+            return (found_opt){o, (char *)p + o->offset};
     return (found_opt){0};
 }
 
@@ -47,8 +69,9 @@ static sol_status unknown_option(const sol_program *p, const char *word, sol_err
     for (const sol_opt *o = sol_verb_options(p->verb); o->name && n < 62; o++) names[n++] = o->name;
     for (const sol_opt *o = sol_common_options; o->name; o++) names[n++] = o->name;
     const char *near = sol_nearest_name(word, names, n);
-    return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s%s%s `solera help %s` lists them", word,
-                    near ? "; did you mean '" : ";", near ? near : "", near ? "'?" : "", p->verb->name);
+    return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s%s%s `solera help %s` lists them",
+                    word, near ? "; did you mean '" : ";", near ? near : "", near ? "'?" : "",
+                    p->verb->name);
 }
 
 static bool is_choice(const char *choices, const char *word)
@@ -65,8 +88,8 @@ static bool is_choice(const char *choices, const char *word)
 static sol_status check_range(const sol_opt *o, const char *text, double x, sol_err *err)
 {
     if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max)) return SOL_OK;
-    return sol_fail(err, SOL_ERR_USAGE, "option '%s': %s is out of range: %.12g to %.12g", o->name, text, o->min,
-                    o->max);
+    return sol_fail(err, SOL_ERR_USAGE, "option '%s': %s is out of range: %.12g to %.12g", o->name,
+                    text, o->min, o->max);
 }
 
 static sol_status add_word(sol_words *w, const char *text, sol_err *err)
@@ -83,7 +106,8 @@ static sol_status set_int(const sol_opt *o, void *field, const char *text, sol_e
     errno = 0;
     long long x = strtoll(text, &end, 10);
     if (*text == 0 || *end || errno)
-        return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is not a whole number that fits", o->name, text);
+        return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is not a whole number that fits",
+                        o->name, text);
     *(int64_t *)field = x;
     return check_range(o, text, (double)x, err);
 }
@@ -93,7 +117,8 @@ static sol_status set_real(const sol_opt *o, void *field, const char *text, sol_
     char *end;
     double x = strtod(text, &end);
     if (*text == 0 || *end || !isfinite(x))
-        return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is not a finite number", o->name, text);
+        return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is not a finite number", o->name,
+                        text);
     *(double *)field = x;
     return check_range(o, text, x, err);
 }
@@ -103,25 +128,21 @@ static sol_status set_option(const sol_opt *o, void *field, const char *text, so
     char names[256];
     if (o->reads && strcmp(text, "-") == 0) text = "/dev/stdin";
     switch (o->kind) {
-    case SOL_OPT_FLAG:
-        *(bool *)field = true;
-        return SOL_OK;
+    case SOL_OPT_FLAG: *(bool *)field = true; return SOL_OK;
     case SOL_OPT_TEXT:
         if (o->choices && !is_choice(o->choices, text))
-            return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is none of %s", o->name, text, o->choices);
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is none of %s", o->name, text,
+                            o->choices);
         *(const char **)field = text;
         return SOL_OK;
     case SOL_OPT_ENUM:
         if (sol_enum_find(o->names, text, strlen(text), field)) return SOL_OK;
         return sol_fail(err, SOL_ERR_USAGE, "option '%s': '%s' is none of %s", o->name, text,
                         sol_enum_list(o->names, "|", "|", names, sizeof names));
-    case SOL_OPT_INT:
-        return set_int(o, field, text, err);
-    case SOL_OPT_REAL:
-        return set_real(o, field, text, err);
+    case SOL_OPT_INT: return set_int(o, field, text, err);
+    case SOL_OPT_REAL: return set_real(o, field, text, err);
     case SOL_OPT_EACH:
-    case SOL_OPT_LIST:
-        return add_word(field, text, err);
+    case SOL_OPT_LIST: return add_word(field, text, err);
     }
     return SOL_OK;
 }
@@ -133,9 +154,10 @@ static sol_status set_presets(const sol_opt *options, void *base, sol_err *err)
     return SOL_OK;
 }
 
-/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. *seen: the table's row. */
-static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *args, const sol_opt **seen,
-                              sol_err *err)
+/* Takes the option at argv[*i] with its value or values; *i stays on the last word taken. *seen:
+ * the table's row. */
+static sol_status take_option(sol_program *p, int n, char **argv, int *i, void *args,
+                              const sol_opt **seen, sol_err *err)
 {
     const char *word = argv[*i];
     size_t name_len = strncmp(word, "--", 2) == 0 ? strcspn(word, "=") : strlen(word);
@@ -172,9 +194,11 @@ static sol_status check_effect(const sol_program *p, sol_err *err)
     for (int i = 0; o->name; i++, o++) {
         if (!p->given[i]) continue;
         if (o->with && !sol_args_given(p, o->with))
-            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect without %s", o->name, o->with);
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect without %s", o->name,
+                            o->with);
         if (o->without && sol_args_given(p, o->without))
-            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect with %s", o->name, o->without);
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect with %s", o->name,
+                            o->without);
     }
     return SOL_OK;
 }
@@ -183,19 +207,26 @@ static sol_status check_complete(const sol_program *p, sol_err *err)
 {
     const sol_verb *v = p->verb;
     if (p->n_words < v->min_words)
-        return sol_fail(err, SOL_ERR_USAGE, "wants %s; `solera help %s` explains", v->words, v->name);
-    for (int i = 0; i < p->n_words; i++)
-        if (!*p->word[i]) return sol_fail(err, SOL_ERR_USAGE, "an empty word in place of %s; `solera help %s` explains", v->words, v->name);
-    if (p->n_words > v->max_words && v->max_words > 1)
-        return sol_fail(err, SOL_ERR_USAGE, "'%s' is one too many: takes at most %d of %s", p->word[v->max_words], v->max_words, v->words);
-    if (p->n_words > v->max_words)
-        return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains", p->word[v->max_words],
+        return sol_fail(err, SOL_ERR_USAGE, "wants %s; `solera help %s` explains", v->words,
                         v->name);
+    for (int i = 0; i < p->n_words; i++)
+        if (!*p->word[i])
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "an empty word in place of %s; `solera help %s` explains", v->words,
+                            v->name);
+    if (p->n_words > v->max_words && v->max_words > 1)
+        return sol_fail(err, SOL_ERR_USAGE, "'%s' is one too many: takes at most %d of %s",
+                        p->word[v->max_words], v->max_words, v->words);
+    if (p->n_words > v->max_words)
+        return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s'; `solera help %s` explains",
+                        p->word[v->max_words], v->name);
     const sol_opt *o = sol_verb_options(v);
     for (int i = 0; o[i].name; i++)
         if (o[i].required && !p->given[i])
-            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", o[i].name, o[i].value, o[i].help);
-    if (p->quiet && p->verbose) return sol_fail(err, SOL_ERR_USAGE, "options '-q' and '-v' contradict each other");
+            return sol_fail(err, SOL_ERR_USAGE, "wants %s %s (%s)", o[i].name, o[i].value,
+                            o[i].help);
+    if (p->quiet && p->verbose)
+        return sol_fail(err, SOL_ERR_USAGE, "options '-q' and '-v' contradict each other");
     return check_effect(p, err);
 }
 
@@ -252,8 +283,8 @@ static void print_options(const sol_opt *options, FILE *to)
 {
     for (const sol_opt *o = options; o->name; o++) {
         char left[64], names[256];
-        snprintf(left, sizeof left, "%s%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "",
-                 o->kind == SOL_OPT_LIST ? "..." : "");
+        snprintf(left, sizeof left, "%s%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "", o->kind == SOL_OPT_LIST ? "..." : "");
         fprintf(to, "  %-22s %s", left, o->help);
         if (o->choices) fprintf(to, ": %s", o->choices);
         if (o->names) fprintf(to, ": %s", sol_enum_list(o->names, "|", "|", names, sizeof names));

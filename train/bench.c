@@ -21,10 +21,12 @@ static void fill_random(void *to, size_t bytes, uint64_t seed)
 static void fill_scales(sol_f16 *scales, size_t n, float around, uint64_t seed)
 {
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_INIT);
-    for (size_t i = 0; i < n; i++) scales[i] = sol_f32_to_f16(around * (0.5f + sol_rng_uniform(&rng)));
+    for (size_t i = 0; i < n; i++)
+        scales[i] = sol_f32_to_f16(around * (0.5f + sol_rng_uniform(&rng)));
 }
 
-static sol_status random_linear(sol_stored *m, int64_t rows, int64_t cols, int64_t group_size, uint64_t seed, sol_err *err)
+static sol_status random_linear(sol_stored *m, int64_t rows, int64_t cols, int64_t group_size,
+                                uint64_t seed, sol_err *err)
 {
     *m = (sol_stored){.rows = rows, .cols = cols, .group_size = group_size};
     SOL_TRY(sol_packed_alloc(m, err));
@@ -34,23 +36,26 @@ static sol_status random_linear(sol_stored *m, int64_t rows, int64_t cols, int64
     return SOL_OK;
 }
 
-static sol_status random_dense(sol_stored *d, sol_dtype type, int64_t rows, int64_t cols, uint64_t seed, sol_err *err)
+static sol_status random_dense(sol_stored *d, sol_dtype type, int64_t rows, int64_t cols,
+                               uint64_t seed, sol_err *err)
 {
     *d = (sol_stored){.type = type, .rows = rows, .cols = cols};
     SOL_TRY(sol_stored_alloc(d, err));
     sol_rng rng = sol_rng_make(seed, SOL_STREAM_INIT);
     if (type == SOL_F32)
-        for (int64_t i = 0; i < rows * cols; i++) ((float *)d->data)[i] = 0.04f * (sol_rng_uniform(&rng) - 0.5f);
+        for (int64_t i = 0; i < rows * cols; i++)
+            ((float *)d->data)[i] = 0.04f * (sol_rng_uniform(&rng) - 0.5f);
     else if (type == SOL_F16)
-        for (int64_t i = 0; i < rows * cols; i++) ((sol_f16 *)d->data)[i] = sol_f32_to_f16(0.04f * (sol_rng_uniform(&rng) - 0.5f));
+        for (int64_t i = 0; i < rows * cols; i++)
+            ((sol_f16 *)d->data)[i] = sol_f32_to_f16(0.04f * (sol_rng_uniform(&rng) - 0.5f));
     else
         fill_random(d->data, sol_stored_bytes(d), seed);
     fill_scales(d->scales, sol_stored_scale_bytes(d) / sizeof(sol_f16), 0.005f, seed + 1);
     return SOL_OK;
 }
 
-static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size, sol_dtype embed_type,
-                                sol_err *err)
+static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, int64_t group_size,
+                                sol_dtype embed_type, sol_err *err)
 {
     int seed = 0;
     *p = (sol_packed_model){0};
@@ -76,8 +81,9 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
     return SOL_OK;
 }
 
-sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx, const sol_model_config *c,
-                                int64_t group_size, sol_dtype embed_type, const sol_net_opts *o, double *load_seconds, sol_err *err)
+sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx *ctx,
+                                const sol_model_config *c, int64_t group_size, sol_dtype embed_type,
+                                const sol_net_opts *o, double *load_seconds, sol_err *err)
 {
     *net = NULL;
     sol_status st = random_packed(packed, c, group_size, embed_type, err);
@@ -94,8 +100,8 @@ sol_status sol_bench_random_net(sol_net **net, sol_packed_model *packed, sol_ctx
 
 /* ---- memory ---- */
 
-/* Ways to read a share: as one stream or as several side by side, with or without asking for lines ahead. Which is fastest differs
- * between processors. */
+/* Ways to read a share: as one stream or as several side by side, with or without asking for lines
+ * ahead. Which is fastest differs between processors. */
 static const struct {
     int streams;
     bool prefetch;
@@ -133,7 +139,8 @@ PLAIN_READS static void read_share(void *arg, int64_t i, int thread)
     wide sum[4] = {{0}};
     (void)thread;
     for (size_t at = 0; at < length; at += READ_STEP)
-        for (int s = 0; s < streams; s++) read_step(p + (size_t)s * length + at, read_ways[a->way].prefetch, sum);
+        for (int s = 0; s < streams; s++)
+            read_step(p + (size_t)s * length + at, read_ways[a->way].prefetch, sum);
     sum[0] += sum[1] + sum[2] + sum[3];
     a->sum[i % 64] = sum[0][0] + sum[0][3];
 }

@@ -33,7 +33,8 @@ static void add_product(products *p, product x)
 {
     for (int i = 0; i < p->n; i++) {
         product *q = &p->list[i];
-        if (q->trans_a == x.trans_a && q->trans_b == x.trans_b && q->m == x.m && q->n == x.n && q->k == x.k && q->b_bf16 == x.b_bf16) {
+        if (q->trans_a == x.trans_a && q->trans_b == x.trans_b && q->m == x.m && q->n == x.n &&
+            q->k == x.k && q->b_bf16 == x.b_bf16) {
             q->count += x.count;
             return;
         }
@@ -41,19 +42,28 @@ static void add_product(products *p, product x)
     if (p->n < MAX_PRODUCTS) p->list[p->n++] = x;
 }
 
-/* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. In the blocks X and W are made in the type of the products, those of the
- * head are rounded on the way. */
-static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count, bool head)
+/* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. In the blocks X and W are made in the type of
+ * the products, those of the head are rounded on the way. */
+static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count,
+                       bool head)
 {
-    add_product(p, (product){.trans_b = true, .m = tokens, .n = out, .k = in, .count = count, .a_bf16 = !head, .b_bf16 = !head});
+    add_product(p, (product){.trans_b = true,
+                             .m = tokens,
+                             .n = out,
+                             .k = in,
+                             .count = count,
+                             .a_bf16 = !head,
+                             .b_bf16 = !head});
     add_product(p, (product){.m = tokens, .n = in, .k = out, .count = count, .b_bf16 = !head});
-    add_product(p, (product){.trans_a = true, .m = out, .n = in, .k = tokens, .count = count, .b_bf16 = !head});
+    add_product(
+        p, (product){
+               .trans_a = true, .m = out, .n = in, .k = tokens, .count = count, .b_bf16 = !head});
 }
 
 static void list_products(products *p, const sol_model_config *c, int64_t tokens)
 {
-    int64_t L = c->num_hidden_layers, C = c->hidden_size, F = c->intermediate_size, q = c->num_attention_heads * c->head_dim,
-            kv = c->num_key_value_heads * c->head_dim;
+    int64_t L = c->num_hidden_layers, C = c->hidden_size, F = c->intermediate_size,
+            q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     add_linear(p, tokens, q, C, L, false);
     add_linear(p, tokens, kv, C, 2 * L, false);
     add_linear(p, tokens, C, q, L, false);
@@ -95,7 +105,8 @@ static double product_flops(const product *q)
     return 2.0 * (double)q->m * (double)q->n * (double)q->k;
 }
 
-/* Each once; the second of two calls counts, so that the operands lie where a step would have them. */
+/* Each once; the second of two calls counts, so that the operands lie where a step would have them.
+ */
 static void measure_products(products *p, const sol_ctx *ctx)
 {
     for (int i = 0; i < p->n; i++) {
@@ -108,7 +119,8 @@ static void measure_products(products *p, const sol_ctx *ctx)
             if (p->scratch)
                 sol_gemm_bf16(ctx, q->m, q->n, q->k, 1, &a, &b, 0, p->c, q->n, p->scratch);
             else
-                sol_gemm(ctx, a.trans, b.trans, q->m, q->n, q->k, 1, a.data, a.ld, b.data, b.ld, 0, p->c, q->n);
+                sol_gemm(ctx, a.trans, b.trans, q->m, q->n, q->k, 1, a.data, a.ld, b.data, b.ld, 0,
+                         p->c, q->n);
             took = sol_clock() - from;
         }
         sol_bench_series_add(&q->seconds, took);
@@ -169,11 +181,13 @@ static double run_step(bench *b, sol_graph *g, profile *p)
     int64_t counted;
     p->at = begun;
     sol_graph_begin_step(g, (sol_residual_mix){1, 0.5f}, 1);
-    sol_graph_accumulate(g, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq), &loss, &counted);
+    sol_graph_accumulate(g, b->tokens, b->targets, NULL, 1.0f / (float)(b->o->batch * b->o->seq),
+                         &loss, &counted);
     passed(p);
     double norm = sol_global_norm(b->ctx, sol_graph_grads(g), b->model->n_elements);
     p->clip += passed(p);
-    sol_adamw_update(b->ctx, b->optim, b->model, sol_graph_grads(g), sol_clip_scale(norm, 1), 1e-4f);
+    sol_adamw_update(b->ctx, b->optim, b->model, sol_graph_grads(g), sol_clip_scale(norm, 1),
+                     1e-4f);
     p->update += passed(p);
     return p->at - begun;
 }
@@ -187,7 +201,8 @@ static int64_t group_size(const sol_model_config *c)
 }
 
 /* The same job with a teacher: the model as it starts, or the k most probable tokens of a cache. */
-static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol_graph_opts *plain, sol_err *err)
+static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol_graph_opts *plain,
+                                 sol_err *err)
 {
     sol_distill d = {.kind = SOL_DISTILL_FORWARD_KL, .temperature = 1, .weight = 1};
     sol_graph_opts o = *plain;
@@ -205,8 +220,10 @@ static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol
     float *probs;
     sol_graph_cached_inputs(b->taught.graph, &ids, &probs);
     for (int64_t n = 0; n < b->o->batch * b->o->seq; n++) {
-        for (int64_t i = 0; i < d.top_k; i++) ids[n * d.top_k + i] = (int32_t)((n + i) % b->config.vocab_size);
-        for (int64_t i = 0; i <= d.top_k; i++) probs[n * (d.top_k + 1) + i] = 1.0f / (float)(d.top_k + 1);
+        for (int64_t i = 0; i < d.top_k; i++)
+            ids[n * d.top_k + i] = (int32_t)((n + i) % b->config.vocab_size);
+        for (int64_t i = 0; i <= d.top_k; i++)
+            probs[n * (d.top_k + 1) + i] = 1.0f / (float)(d.top_k + 1);
     }
     return SOL_OK;
 }
@@ -252,7 +269,8 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
         measure_products(&b->products, b->ctx);
         sol_bench_series_add(&b->step, run_step(b, b->graph, &b->profile));
         b->steps++;
-        if (b->taught.graph) sol_bench_series_add(&b->taught.step, run_step(b, b->taught.graph, &unread));
+        if (b->taught.graph)
+            sol_bench_series_add(&b->taught.step, run_step(b, b->taught.graph, &unread));
     }
     return SOL_OK;
 }
@@ -260,20 +278,21 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
 /* ---- the result ---- */
 
 typedef struct result {
-    double step;                  /* seconds */
-    double tokens;                /* of a step */
-    double executed;              /* operations of its products, those inside attention too */
-    double six_n;                 /* 6 N a token for N weights */
-    double gemm_rate;             /* operations a second of the products alone */
-    double share;                 /* of the step in products at that rate; NaN: they were slower than the step */
-    double distill_ratio;         /* a step with a teacher to one without; 0: not asked for */
+    double step;      /* seconds */
+    double tokens;    /* of a step */
+    double executed;  /* operations of its products, those inside attention too */
+    double six_n;     /* 6 N a token for N weights */
+    double gemm_rate; /* operations a second of the products alone */
+    double share; /* of the step in products at that rate; NaN: they were slower than the step */
+    double distill_ratio; /* a step with a teacher to one without; 0: not asked for */
     uint64_t memory;
 } result;
 
 /* Attention: two products forward and five backward, over T / 2 positions on average. */
 static result evaluate(bench *b)
 {
-    result r = {.step = sol_bench_series_median(&b->step), .tokens = (double)(b->o->batch * b->o->seq)};
+    result r = {.step = sol_bench_series_median(&b->step),
+                .tokens = (double)(b->o->batch * b->o->seq)};
     double alone = 0, with_weights = 0;
     const sol_model_config *c = &b->config;
     for (int i = 0; i < b->products.n; i++) {
@@ -282,7 +301,9 @@ static result evaluate(bench *b)
         alone += (double)q->count * sol_bench_series_median(&q->seconds);
     }
     r.six_n = 6 * (double)b->model->n_weights * r.tokens;
-    r.executed = with_weights + 7 * r.tokens * (double)(b->o->seq * c->num_attention_heads * c->head_dim * c->num_hidden_layers);
+    r.executed = with_weights + 7 * r.tokens *
+                                    (double)(b->o->seq * c->num_attention_heads * c->head_dim *
+                                             c->num_hidden_layers);
     r.gemm_rate = with_weights / alone;
     r.share = sol_probe_share(alone, r.step);
     r.memory = b->memory;
@@ -298,19 +319,24 @@ static const char *compute_name(const sol_bench_train_opts *o)
 static void print_json(const bench *b, const result *r)
 {
     char share[32];
-    printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, \"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
-           "\"gemm_share\": %s, \"peak_memory_bytes\": %" PRIu64 ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64 ", \"seq\": %" PRId64
-           ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
-           r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
-           sol_share_json(r->share, share), r->memory, compute_name(b->o), sol_enum_name(SOL_ENUM_TABLE(SOL_MOMENTS), b->o->moments), b->o->shape, b->o->batch, b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.features),
-           b->step.n);
-    if (b->taught.graph) printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
+    printf("{\"train_tok_s\": %.2f, \"step_seconds\": %.6f, \"gflops_6n\": %.2f, "
+           "\"gflops_executed\": %.2f, \"gemm_gflops\": %.2f, "
+           "\"gemm_share\": %s, \"peak_memory_bytes\": %" PRIu64
+           ", \"compute\": \"%s\", \"moments\": \"%s\", \"shape\": \"%s\", \"batch\": %" PRId64
+           ", \"seq\": %" PRId64 ", \"threads\": %d, \"tier\": \"%s\", \"rounds\": %d, ",
+           r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9,
+           r->gemm_rate / 1e9, sol_share_json(r->share, share), r->memory, compute_name(b->o),
+           sol_enum_name(SOL_ENUM_TABLE(SOL_MOMENTS), b->o->moments), b->o->shape, b->o->batch,
+           b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.features), b->step.n);
+    if (b->taught.graph)
+        printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
     printf("\"profile\": {");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         if (b->profile.forward[i] + b->profile.backward[i] > 0)
             printf("\"%s\": [%.6f, %.6f], ", sol_op_at(i)->name, b->profile.forward[i] / b->steps,
                    b->profile.backward[i] / b->steps);
-    printf("\"norm\": [%.6f, 0], \"adamw\": [%.6f, 0]}}\n", b->profile.clip / b->steps, b->profile.update / b->steps);
+    printf("\"norm\": [%.6f, 0], \"adamw\": [%.6f, 0]}}\n", b->profile.clip / b->steps,
+           b->profile.update / b->steps);
 }
 
 static void print_row(const bench *b, const char *name, double forward, double backward)
@@ -319,23 +345,26 @@ static void print_row(const bench *b, const char *name, double forward, double b
     for (int i = 0; i < MAX_OPS; i++) total += b->profile.forward[i] + b->profile.backward[i];
     total += b->profile.clip + b->profile.update;
     if (forward + backward > 0)
-        printf("  %-12s %9.2f %9.2f %6.1f\n", name, 1e3 * forward / b->steps, 1e3 * backward / b->steps,
-               100 * (forward + backward) / total);
+        printf("  %-12s %9.2f %9.2f %6.1f\n", name, 1e3 * forward / b->steps,
+               1e3 * backward / b->steps, 100 * (forward + backward) / total);
 }
 
 static void print_text(const bench *b, const result *r)
 {
     char memory[32], share[64] = "";
-    if (isfinite(r->share)) snprintf(share, sizeof share, " and would take %.0f %% of the step", 100 * r->share);
+    if (isfinite(r->share))
+        snprintf(share, sizeof share, " and would take %.0f %% of the step", 100 * r->share);
     printf("training    %.0f tokens/s; a step of %.0f tokens takes %.3f s\n"
            "arithmetic  %.1f GFLOP/s; the products alone reach %.1f%s\n"
            "memory      at most %s\n"
            "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n",
-           r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9, share,
-           sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.features),
-           compute_name(b->o), b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS", sol_pool_threads(b->ctx->pool),
-           b->step.n);
-    if (b->taught.graph) printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill, r->distill_ratio);
+           r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
+           share, sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.features),
+           compute_name(b->o), b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS",
+           sol_pool_threads(b->ctx->pool), b->step.n);
+    if (b->taught.graph)
+        printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill,
+               r->distill_ratio);
     puts("ms a step      forward  backward      %");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         print_row(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);

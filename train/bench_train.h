@@ -1,5 +1,5 @@
-/* The bench of training: whole optimizer steps of a model of random weights, and in turns with them the products of
- * matrices of such a step alone. */
+/* The bench of training: whole optimizer steps of a model of random weights, and in turns with them
+ * the products of matrices of such a step alone. */
 #ifndef SOLERA_TRAIN_BENCH_TRAIN_H
 #define SOLERA_TRAIN_BENCH_TRAIN_H
 
@@ -10,9 +10,10 @@ typedef struct sol_bench_train_opts {
     int64_t batch, seq;
     double seconds;
     bool json;
-    sol_dtype compute;   /* SOL_F32 or SOL_BF16 */
+    sol_dtype compute; /* SOL_F32 or SOL_BF16 */
     sol_dtype moments;
-    const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16, "cache" with its 64 most probable tokens */
+    const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16,
+                            "cache" with its 64 most probable tokens */
 } sol_bench_train_opts;
 
 /* Measures and prints. */

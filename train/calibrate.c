@@ -13,9 +13,9 @@ typedef struct calibration {
     const sol_config *config;
     const sol_run_dir *dir;
     sol_job_calibration *out;
-    sol_text lines;    /* calibrate.jsonl */
-    int64_t restored;  /* blocks that an earlier process did */
-    double began;      /* sol_clock() of the first block done here */
+    sol_text lines;   /* calibrate.jsonl */
+    int64_t restored; /* blocks that an earlier process did */
+    double began;     /* sol_clock() of the first block done here */
 } calibration;
 
 static void block_path(const sol_run_dir *dir, int64_t block, char out[SOL_PATH_MAX])
@@ -30,7 +30,9 @@ static void block_path(const sol_run_dir *dir, int64_t block, char out[SOL_PATH_
 static sol_status add_first_line(calibration *k, uint64_t digest, sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(k->config);
-    return sol_text_add(&k->lines, err, "{\"windows\": %" PRId64 ", \"held_out\": %" PRId64 ", \"seq\": %" PRId64 ", \"data_digest\": \"%016" PRIx64 "\"}\n",
+    return sol_text_add(&k->lines, err,
+                        "{\"windows\": %" PRId64 ", \"held_out\": %" PRId64 ", \"seq\": %" PRId64
+                        ", \"data_digest\": \"%016" PRIx64 "\"}\n",
                         o.windows, o.held_out, o.seq, digest);
 }
 
@@ -144,8 +146,10 @@ static bool watch(void *user, int64_t block, const char *phase, int64_t done, in
     calibration *k = user;
     char left[48];
     int64_t here = block - k->restored, all = k->out->n - k->restored;
-    sol_live_show(k->program, false, "block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s", block + 1,
-                  k->out->n, phase, done, total, sol_left_text(k->began, (double)here, (double)all, left));
+    sol_live_show(k->program, false,
+                  "block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s", block + 1,
+                  k->out->n, phase, done, total,
+                  sol_left_text(k->began, (double)here, (double)all, left));
     return !sol_interrupted();
 }
 
@@ -191,7 +195,8 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
 {
     char path[SOL_PATH_MAX];
     sol_model_file one;
-    sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s", block + 1, k->out->n, k->dir->path);
+    sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s",
+                  block + 1, k->out->n, k->dir->path);
     block_path(k->dir, block, path);
     sol_status st = sol_model_file_read(&one, path, SOL_F32, err);
     if (st == SOL_OK) st = sol_calib_restore(calib, block, one.model, err);
@@ -201,7 +206,8 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
 }
 
 /* Its line first: a block whose file is there has one. */
-static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_calib_report *r, double seconds, sol_err *err)
+static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_calib_report *r,
+                             double seconds, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_checkpoint_view one = {.model = sol_calib_block_model(calib)};
@@ -247,24 +253,31 @@ static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
     return read_lines(k, err);
 }
 
-sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data, sol_err *err)
+sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data,
+                                     sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
     sol_quant_spec spec;
     sol_batcher b;
     sol_err why = {0};
     sol_status st = sol_config_quant(c, &spec, err);
-    if (st == SOL_OK && sol_calib_check_quant(&spec, &why) != SOL_OK) st = sol_config_fail(c, "quant.method", err, "%s", why.text);
+    if (st == SOL_OK && sol_calib_check_quant(&spec, &why) != SOL_OK)
+        st = sol_config_fail(c, "quant.method", err, "%s", why.text);
     if (st != SOL_OK || !data) return st;
     st = sol_batcher_init(&b, &data->tokens, o.seq, o.seed, &why);
     if (st != SOL_OK) return sol_job_blame(c, key, st, &why, err);
     if (sol_batcher_windows(&b) >= o.windows + o.held_out) return SOL_OK;
-    return sol_config_fail(c, key, err, "holds %" PRId64 " windows of %" PRId64 " tokens; calibrate.windows are %" PRId64 ", calibrate.held_out %" PRId64 " more",
+    return sol_config_fail(c, key, err,
+                           "holds %" PRId64 " windows of %" PRId64
+                           " tokens; calibrate.windows are %" PRId64 ", calibrate.held_out %" PRId64
+                           " more",
                            sol_batcher_windows(&b), o.seq, o.windows, o.held_out);
 }
 
-sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c, const sol_run_dir *dir, const sol_model *m,
-                                    const sol_tokenizer *t, const char *key, const sol_dataset *train, sol_err *err)
+sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
+                                    const sol_run_dir *dir, const sol_model *m,
+                                    const sol_tokenizer *t, const char *key,
+                                    const sol_dataset *train, sol_err *err)
 {
     char made[SOL_PATH_MAX];
     *r = (sol_job_calibration){.key = key, .data = train, .n = m->config.num_hidden_layers};
@@ -272,7 +285,8 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
     if (st == SOL_OK && c->calibrate.data[0]) {
         r->key = "calibrate.data";
         sol_run_dir_file(dir, "tokens-calibrate.h5", made);
-        st = sol_job_open_tokens(p, c, r->key, c->calibrate.data, made, dir->has_run, t, &r->own, err);
+        st = sol_job_open_tokens(p, c, r->key, c->calibrate.data, made, dir->has_run, t, &r->own,
+                                 err);
         r->data = &r->own.file;
     }
     return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;

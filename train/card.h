@@ -1,7 +1,9 @@
-/* The card of an exported model: OUT.md and OUT.json beside the file OUT, README.md and solera.json in a folder. What it is made
- * of comes from the exported file (tensors, types, bits), and from the file it was made of (job, steps, losses).
+/* The card of an exported model: OUT.md and OUT.json beside the file OUT, README.md and solera.json
+ * in a folder. What it is made of comes from the exported file (tensors, types, bits), and from the
+ * file it was made of (job, steps, losses).
  *
- *     sol_card c = {.source = "run/ckpt/best.h5", .out = "m.gguf", .format = "gguf", .quantized = true};
+ *     sol_card c = {
+ *         .source = "run/ckpt/best.h5", .out = "m.gguf", .format = "gguf", .quantized = true};
  *     st = sol_card_write(&c, kept, err); */
 #ifndef SOLERA_TRAIN_CARD_H
 #define SOLERA_TRAIN_CARD_H
@@ -14,10 +16,11 @@
 
 typedef struct sol_card {
     const char *source, *out;
-    const char *format;        /* packed, gguf, model, safetensors (out is a folder) */
-    const sol_quant_spec *rounded_with; /* quantizer of --method, which no training went with; NULL: the file's own */
-    const char *gguf_type;     /* packed, model: what it can become for llama.cpp; NULL: nothing */
-    bool quantized;            /* linear layers are Q(W), not latent or full precision */
+    const char *format; /* packed, gguf, model, safetensors (out is a folder) */
+    const sol_quant_spec *
+        rounded_with; /* quantizer of --method, which no training went with; NULL: the file's own */
+    const char *gguf_type; /* packed, model: what it can become for llama.cpp; NULL: nothing */
+    bool quantized;        /* linear layers are Q(W), not latent or full precision */
 } sol_card;
 
 /* kept: a file under the name of the card that is none and stays as it is; "": there is no such. */

@@ -24,32 +24,105 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--shape", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, shape),
-     .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the default), smollm2-135m (the default "
+    {.name = "--shape",
+     .value = "NAME",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, shape),
+     .help = "random packed weights of this shape, where no MODEL is given: llama-3.2-1b (the "
+             "default), smollm2-135m (the default "
              "of --train), ..."},
-    {.name = "--group-size", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group), .preset = "128", .min = 0,
-     .max = 1e6, .without = "--train", .help = "of the random weights: columns a scale; 0: one scale a matrix"},
-    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type), .preset = "q6",
-     .choices = "f32|f16|q8|q6|q4", .without = "--train", .help = "of the random weights: embedding and head"},
-    {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, context), .min = 0, .max = 1e6,
-     .without = "--train", .help = "decode behind N positions"},
-    {.name = "--prompt", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, prompt), .preset = "512", .min = 1,
-     .max = 1e6, .without = "--train", .help = "tokens of the prefill"},
-    {.name = "--seconds", .value = "S", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, seconds), .preset = "10",
-     .min = 0.1, .max = 3600, .help = "how long to measure"},
-    {.name = "--train", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, train),
+    {.name = "--group-size",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, group),
+     .preset = "128",
+     .min = 0,
+     .max = 1e6,
+     .without = "--train",
+     .help = "of the random weights: columns a scale; 0: one scale a matrix"},
+    {.name = "--embed-type",
+     .value = "TYPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, embed_type),
+     .preset = "q6",
+     .choices = "f32|f16|q8|q6|q4",
+     .without = "--train",
+     .help = "of the random weights: embedding and head"},
+    {.name = "--context",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, context),
+     .min = 0,
+     .max = 1e6,
+     .without = "--train",
+     .help = "decode behind N positions"},
+    {.name = "--prompt",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, prompt),
+     .preset = "512",
+     .min = 1,
+     .max = 1e6,
+     .without = "--train",
+     .help = "tokens of the prefill"},
+    {.name = "--seconds",
+     .value = "S",
+     .kind = SOL_OPT_REAL,
+     .offset = offsetof(struct args, seconds),
+     .preset = "10",
+     .min = 0.1,
+     .max = 3600,
+     .help = "how long to measure"},
+    {.name = "--train",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, train),
      .help = "whole training steps of a model of random weights (--shape), instead of inference"},
-    {.name = "--batch", .value = "B", .kind = SOL_OPT_INT, .offset = offsetof(struct args, batch), .preset = "4", .min = 1,
-     .max = 4096, .with = "--train", .help = "--train: windows a step"},
-    {.name = "--seq", .value = "T", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seq), .preset = "256", .min = 1,
-     .max = 65536, .with = "--train", .help = "--train: tokens a window"},
-    {.name = "--compute", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, compute), .preset = "fp32",
-     .names = SOL_ENUM_TABLE(SOL_COMPUTE_DTYPES), .with = "--train", .help = "--train: as train.compute"},
-    {.name = "--moments", .value = "TYPE", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, moments), .preset = "fp32",
-     .names = SOL_ENUM_TABLE(SOL_MOMENTS), .with = "--train", .help = "--train: as optim.moments"},
-    {.name = "--distill", .value = "TEACHER", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, distill), .preset = "none",
-     .choices = "none|self|cache", .with = "--train", .help = "--train: in turns, steps with a teacher too"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "print one JSON object"},
+    {.name = "--batch",
+     .value = "B",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, batch),
+     .preset = "4",
+     .min = 1,
+     .max = 4096,
+     .with = "--train",
+     .help = "--train: windows a step"},
+    {.name = "--seq",
+     .value = "T",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, seq),
+     .preset = "256",
+     .min = 1,
+     .max = 65536,
+     .with = "--train",
+     .help = "--train: tokens a window"},
+    {.name = "--compute",
+     .value = "TYPE",
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, compute),
+     .preset = "fp32",
+     .names = SOL_ENUM_TABLE(SOL_COMPUTE_DTYPES),
+     .with = "--train",
+     .help = "--train: as train.compute"},
+    {.name = "--moments",
+     .value = "TYPE",
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, moments),
+     .preset = "fp32",
+     .names = SOL_ENUM_TABLE(SOL_MOMENTS),
+     .with = "--train",
+     .help = "--train: as optim.moments"},
+    {.name = "--distill",
+     .value = "TEACHER",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, distill),
+     .preset = "none",
+     .choices = "none|self|cache",
+     .with = "--train",
+     .help = "--train: in turns, steps with a teacher too"},
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
+     .help = "print one JSON object"},
     SOL_NET_OPTIONS,
     {0},
 };
@@ -78,7 +151,8 @@ static sol_status feed(bench *b, int64_t n, sol_err *err)
 {
     int64_t V = sol_net_config(b->net)->vocab_size, at = sol_kv_length(b->kv);
     for (int64_t i = 0; i < n; i++)
-        b->rows[i] = (sol_row){.kv = b->kv, .token = (int32_t)((at + i) * 7919 % V), .want_logits = i == n - 1};
+        b->rows[i] = (sol_row){
+            .kv = b->kv, .token = (int32_t)((at + i) * 7919 % V), .want_logits = i == n - 1};
     return sol_net_forward(b->net, b->rows, n, b->logits, err);
 }
 
@@ -107,20 +181,27 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     sol_dtype type = SOL_Q4;
     double from = sol_clock();
     if (p->n_words) {
-        if (a->shape) return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them", a->shape);
+        if (a->shape)
+            return sol_fail(err, SOL_ERR_USAGE, "--shape %s and a model file: one of them",
+                            a->shape);
         if (sol_args_given(p, "--group-size|--embed-type"))
-            return sol_fail(err, SOL_ERR_USAGE, "options '--group-size' and '--embed-type' have no effect with a model file");
+            return sol_fail(
+                err, SOL_ERR_USAGE,
+                "options '--group-size' and '--embed-type' have no effect with a model file");
         sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
         b->load_seconds = sol_clock() - from;
         return st;
     }
     if (a->net.full_precision)
-        return sol_fail(err, SOL_ERR_USAGE, "option '--full-precision' has no effect without a model file: random weights are packed");
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "option '--full-precision' has no effect without a model file: random "
+                        "weights are packed");
     sol_status st = sol_model_config_named(a->shape ? a->shape : "llama-3.2-1b", &c, err);
     if (st == SOL_OK) st = sol_embed_type_from_name(a->embed_type, &type, err);
     if (st != SOL_OK) return st;
     sol_net_opts o = sol_program_net_opts(&a->net);
-    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, &o, &b->load_seconds, err);
+    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, &o,
+                                &b->load_seconds, err);
 }
 
 static sol_status prepare(bench *b, sol_program *p, sol_err *err)
@@ -144,10 +225,12 @@ static sol_status prepare(bench *b, sol_program *p, sol_err *err)
 static void probe(bench *b)
 {
     b->bandwidth = sol_probe_begin(probe_seconds);
-    while (!sol_probe_settled(&b->bandwidth)) sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
+    while (!sol_probe_settled(&b->bandwidth))
+        sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
     if (!b->product.m) return;
     b->product_rate = sol_probe_begin(probe_seconds);
-    while (!sol_probe_settled(&b->product_rate)) sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
+    while (!sol_probe_settled(&b->product_rate))
+        sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
 }
 
 /* Kinds of measurements alternate, so that a slow moment of the machine meets all of them. */
@@ -172,45 +255,62 @@ static sol_status measure(bench *b, sol_program *p, sol_err *err)
 /* Multiplications of one prefilled token in the linears. */
 static double linear_weights(const sol_model_config *c)
 {
-    double attention = (double)((2 * c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim);
-    return (double)c->num_hidden_layers * (double)c->hidden_size * (attention + 3 * (double)c->intermediate_size);
+    double attention =
+        (double)((2 * c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim);
+    return (double)c->num_hidden_layers * (double)c->hidden_size *
+           (attention + 3 * (double)c->intermediate_size);
 }
 
 static void print(bench *b)
 {
     const sol_model_config *c = sol_net_config(b->net);
-    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)), *tier = sol_tier_name(b->ctx->k.features);
+    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)),
+               *tier = sol_tier_name(b->ctx->k.features);
     char features[SOL_CPU_TEXT];
     uint64_t bytes = sol_net_bytes_per_token(b->net);
-    double decode = sol_bench_series_median(&b->decode), prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
+    double decode = sol_bench_series_median(&b->decode),
+           prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
     double of_product = sol_probe_share(prefill * linear_weights(c), b->product_rate.best);
     double of_memory = sol_probe_share(decode * (double)bytes, bandwidth);
-    char product[64] = "", memory[64] = "; decoding reads from caches, faster than that", number[2][32];
-    if (isfinite(of_product)) snprintf(product, sizeof product, "; %.0f %% of the rate of the product alone", 100 * of_product);
-    if (isfinite(of_memory)) snprintf(memory, sizeof memory, ", decoding uses %.0f %% of it", 100 * of_memory);
+    char product[64] = "", memory[64] = "; decoding reads from caches, faster than that",
+         number[2][32];
+    if (isfinite(of_product))
+        snprintf(product, sizeof product, "; %.0f %% of the rate of the product alone",
+                 100 * of_product);
+    if (isfinite(of_memory))
+        snprintf(memory, sizeof memory, ", decoding uses %.0f %% of it", 100 * of_memory);
     int threads = sol_pool_threads(b->ctx->pool);
     if (b->a->json)
-        printf("{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": %d, \"tier\": \"%s\", \"features\": \"%s\", "
-               "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %s, \"context\": %lld, "
-               "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
-               decode, prefill, sol_share_json(of_product, number[0]), threads, tier, sol_cpu_text(b->ctx->k.features, features), (unsigned long long)bytes, bandwidth / 1e9,
-               sol_share_json(of_memory, number[1]),
-               (long long)b->a->context, (long long)b->prompt, kind, b->load_seconds, b->decode.n);
+        printf(
+            "{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": "
+            "%d, \"tier\": \"%s\", \"features\": \"%s\", "
+            "\"bytes_per_token\": %llu, \"bandwidth_gb_s\": %.3f, \"bandwidth_share\": %s, "
+            "\"context\": %lld, "
+            "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
+            decode, prefill, sol_share_json(of_product, number[0]), threads, tier,
+            sol_cpu_text(b->ctx->k.features, features), (unsigned long long)bytes, bandwidth / 1e9,
+            sol_share_json(of_memory, number[1]), (long long)b->a->context, (long long)b->prompt,
+            kind, b->load_seconds, b->decode.n);
     else
         printf("decode      %.1f tokens/s behind %lld positions\n"
                "prefill     %.1f tokens/s for %lld tokens%s\n"
                "weights     %.1f MB a token; memory reads %.1f GB/s%s\n"
                "model       %s, layout made in %.2f s\n"
                "kernels     %s, %d threads; medians of %d rounds\n",
-               decode, (long long)b->a->context, prefill, (long long)b->prompt, product, (double)bytes / 1e6, bandwidth / 1e9,
-               memory, kind, b->load_seconds, tier, threads, b->decode.n);
+               decode, (long long)b->a->context, prefill, (long long)b->prompt, product,
+               (double)bytes / 1e6, bandwidth / 1e9, memory, kind, b->load_seconds, tier, threads,
+               b->decode.n);
 }
 
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
 {
-    if (p->n_words) return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s", p->word[0]);
+    if (p->n_words)
+        return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s",
+                        p->word[0]);
     if (sol_args_given(p, "--full-precision|--activations|--kv"))
-        return sol_fail(err, SOL_ERR_USAGE, "options '--full-precision', '--activations' and '--kv' have no effect with --train");
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "options '--full-precision', '--activations' and '--kv' have no effect with --train");
     sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
                               .batch = a->batch,
                               .seq = a->seq,
@@ -249,13 +349,19 @@ const sol_verb sol_verb_bench = {
     .max_words = 1,
     .takes_model = true,
     .summary = "speed of inference or training on this machine",
-    .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, reading of memory (as many bytes as a\n"
-               "token needs), and the ternary product alone: of these two the best, tried until it grows no more. Shares are of that; where a\n"
-               "model was faster (its weights stay in caches) there is none, in JSON null. Without MODEL the weights are random: their values\n"
+    .details = "Measures in turns, and gives medians: decoding one token after the other, prefill, "
+               "reading of memory (as many bytes as a\n"
+               "token needs), and the ternary product alone: of these two the best, tried until it "
+               "grows no more. Shares are of that; where a\n"
+               "model was faster (its weights stay in caches) there is none, in JSON null. Without "
+               "MODEL the weights are random: their values\n"
                "change no time.\n"
-               "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same products of matrices alone;\n"
-               "gemm_share is the part of a step that they would take. --distill: forward KL to a teacher of the same shape in memory (self,\n"
-               "in bf16) or to 64 of its tokens a position (cache, without the reading of the file); distill_ratio: a step with to one without.",
+               "--train: optimizer steps of 3:4 quantization-aware training, and in turns the same "
+               "products of matrices alone;\n"
+               "gemm_share is the part of a step that they would take. --distill: forward KL to a "
+               "teacher of the same shape in memory (self,\n"
+               "in bf16) or to 64 of its tokens a position (cache, without the reading of the "
+               "file); distill_ratio: a step with to one without.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

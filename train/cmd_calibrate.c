@@ -1,4 +1,5 @@
-/* The calibration of a job alone: model.init, calibrated, becomes a model file that trains, evaluates and exports like any other. */
+/* The calibration of a job alone: model.init, calibrated, becomes a model file that trains,
+ * evaluates and exports like any other. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -12,14 +13,25 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "-o", .value = "M.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+    {.name = "-o",
+     .value = "M.h5",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, out),
      .help = "the calibrated model (default: run.dir/calibrated.h5)"},
-    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+    {.name = "--set",
+     .value = "SECTION.KEY=VALUE",
+     .kind = SOL_OPT_EACH,
+     .offset = offsetof(struct args, set),
      .help = "change a key of the job"},
-    {.name = "--resume", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, resume),
+    {.name = "--resume",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, resume),
      .help = "go on with the calibration in run.dir; start it where there is none"},
     SOL_OPT_FORCE(struct args, NULL),
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "one JSON object on stdout"},
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
+     .help = "one JSON object on stdout"},
     {0},
 };
 
@@ -76,24 +88,29 @@ typedef struct calibrate_job {
     char *yaml;
 } calibrate_job;
 
-/* A training in the same directory has blocks of its own, and lines that this verb does not know. */
+/* A training in the same directory has blocks of its own, and lines that this verb does not know.
+ */
 static sol_status refuse_training(const calibrate_job *j, sol_err *err)
 {
     uint64_t *steps;
     int n;
     sol_status st = sol_run_dir_steps(&j->dir, &steps, &n, err);
     sol_free(steps);
-    if (st == SOL_OK && n > 0) st = sol_fail(err, SOL_ERR_USAGE, "%s: holds a training already; calibrate in another run.dir", j->dir.path);
+    if (st == SOL_OK && n > 0)
+        st = sol_fail(err, SOL_ERR_USAGE,
+                      "%s: holds a training already; calibrate in another run.dir", j->dir.path);
     return st;
 }
 
-static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume, sol_err *err)
+static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume,
+                           sol_err *err)
 {
     const sol_config *c = j->config;
     char path[SOL_PATH_MAX];
     bool lost;
     if (c->data.source == SOL_DATA_SELF && !c->calibrate.data[0])
-        return sol_config_fail(c, "calibrate.data", err, "is needed where data.source is self: name tokens-self.h5 of a run");
+        return sol_config_fail(c, "calibrate.data", err,
+                               "is needed where data.source is self: name tokens-self.h5 of a run");
     SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, resume, err));
     SOL_TRY(refuse_training(j, err));
     SOL_TRY(sol_job_open_model(ctx, c, &j->model, err));
@@ -124,17 +141,20 @@ static void close_job(sol_program *p, calibrate_job *j)
     sol_run_dir_close(&j->dir);
 }
 
-static sol_status calibrate(sol_program *p, const struct args *args, const sol_config *c, sol_err *err)
+static sol_status calibrate(sol_program *p, const struct args *args, const sol_config *c,
+                            sol_err *err)
 {
     calibrate_job j = {.config = c};
     sol_ctx *ctx;
     char out[SOL_PATH_MAX];
-    sol_status st = args->out ? sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err) : SOL_OK;
+    sol_status st =
+        args->out ? sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err) : SOL_OK;
     if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
     if (st == SOL_OK) st = open_job(p, &j, ctx, args->resume, err);
     if (st == SOL_OK) st = sol_job_calibrate(&j.result, p, ctx, c, &j.dir, j.model.model, err);
     sol_run_dir_file(&j.dir, "calibrated.h5", out);
-    if (st == SOL_OK) st = sol_model_file_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
+    if (st == SOL_OK)
+        st = sol_model_file_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
     if (st == SOL_OK && args->json) st = print_json(&j.result, err);
     if (st == SOL_OK && !args->json) print_table(&j.result);
     if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "%s", args->out ? args->out : out);
@@ -160,10 +180,14 @@ const sol_verb sol_verb_calibrate = {
     .min_words = 1,
     .max_words = 1,
     .summary = "make a model that is ready to be ternary, without training it end to end",
-    .details = "Block after block, from model.init and the text of data.train (or calibrate.data): each layer in closed form, then the\n"
-               "block trained on its own output; `solera help config calibrate` has the keys. A job with calibrate.enabled does the\n"
-               "same before its first step. Each block that is done is kept in run.dir, so that --resume goes on after any end, to the\n"
-               "same bits. The output is a model file: evaluate it, export it, or train it further as model.init.",
+    .details = "Block after block, from model.init and the text of data.train (or calibrate.data): "
+               "each layer in closed form, then the\n"
+               "block trained on its own output; `solera help config calibrate` has the keys. A "
+               "job with calibrate.enabled does the\n"
+               "same before its first step. Each block that is done is kept in run.dir, so that "
+               "--resume goes on after any end, to the\n"
+               "same bits. The output is a model file: evaluate it, export it, or train it further "
+               "as model.init.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

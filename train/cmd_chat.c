@@ -17,20 +17,45 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--system", .value = "TEXT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, system),
+    {.name = "--system",
+     .value = "TEXT",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, system),
      .help = "the system's message, before all others"},
-    {.name = "--chat-format", .value = "NAME", .kind = SOL_OPT_TEXT,
-     .offset = offsetof(struct args, chat_format), .choices = SOL_CHAT_FORMATS,
+    {.name = "--chat-format",
+     .value = "NAME",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, chat_format),
+     .choices = SOL_CHAT_FORMATS,
      .help = "how to render messages, instead of by the model's chat template"},
-    {.name = "-n", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, n), .min = 0,
-     .max = 1e9, .help = "tokens of an answer at most; 0: what the context has room for"},
-    {.name = "--temp", .value = "T", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, temp),
-     .preset = "0.8", .min = 0, .max = 100, .help = "temperature; 0: always the most likely token"},
-    {.name = "--top-p", .value = "P", .kind = SOL_OPT_REAL, .offset = offsetof(struct args, top_p),
-     .preset = "1", .max = 1,
+    {.name = "-n",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, n),
+     .min = 0,
+     .max = 1e9,
+     .help = "tokens of an answer at most; 0: what the context has room for"},
+    {.name = "--temp",
+     .value = "T",
+     .kind = SOL_OPT_REAL,
+     .offset = offsetof(struct args, temp),
+     .preset = "0.8",
+     .min = 0,
+     .max = 100,
+     .help = "temperature; 0: always the most likely token"},
+    {.name = "--top-p",
+     .value = "P",
+     .kind = SOL_OPT_REAL,
+     .offset = offsetof(struct args, top_p),
+     .preset = "1",
+     .max = 1,
      .help = "draw from the fewest tokens that hold P of the probability"},
-    {.name = "--seed", .value = "S", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed),
-     .preset = "1", .help = "the same seed and the same messages give the same answers"},
+    {.name = "--seed",
+     .value = "S",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, seed),
+     .preset = "1",
+     .help = "the same seed and the same messages give the same answers"},
     SOL_NET_OPTIONS,
     {0},
 };
@@ -88,7 +113,8 @@ static sol_status make_room(chat *c, int64_t *room, sol_err *err)
     if (*room < 1 && c->n_messages > c->n_kept + 1) {
         sol_log_line(&c->program->log, SOL_LOG_WARN,
                      "context overflow: the conversation has %zu tokens, the model has room for "
-                     "%lld: it begins anew with your last message", c->ids.n, context);
+                     "%lld: it begins anew with your last message",
+                     c->ids.n, context);
         begin_anew(c);
         SOL_TRY(encode(c, room, err));
     }
@@ -107,9 +133,14 @@ static sol_status answer(chat *c, sol_err *err)
     sol_printer to = {.copy = &said, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
     int32_t end = sol_chat_end(&c->format, sol_net_tokenizer(c->net));
     sol_generate_opts o = {
-        .sampler = {.temperature = (float)a->temp, .top_p = (float)a->top_p,
-                    .repetition_penalty = 1, .seed = (uint64_t)(a->seed + c->turn++)},
-        .stop = &end, .n_stop = 1, .text = sol_talk_print, .interrupted = sol_talk_interrupted,
+        .sampler = {.temperature = (float)a->temp,
+                    .top_p = (float)a->top_p,
+                    .repetition_penalty = 1,
+                    .seed = (uint64_t)(a->seed + c->turn++)},
+        .stop = &end,
+        .n_stop = 1,
+        .text = sol_talk_print,
+        .interrupted = sol_talk_interrupted,
         .user = &to,
     };
     sol_generate_result r = {0};
@@ -129,9 +160,10 @@ static sol_status answer(chat *c, sol_err *err)
                  : sol_fail(err, said.status, "the answer has no room in memory");
     }
     if (st == SOL_OK && r.ended_by < 0 && !stopped && o.max_tokens == room)
-        sol_log_line(&c->program->log, SOL_LOG_WARN,
-                     "context overflow: the answer ends where the model's context of %lld tokens does",
-                     (long long)sol_net_config(c->net)->max_position_embeddings);
+        sol_log_line(
+            &c->program->log, SOL_LOG_WARN,
+            "context overflow: the answer ends where the model's context of %lld tokens does",
+            (long long)sol_net_config(c->net)->max_position_embeddings);
     sol_free(said.data);
     return st;
 }
@@ -192,9 +224,12 @@ const sol_verb sol_verb_chat = {
     .max_words = 1,
     .takes_model = true,
     .summary = "talk to a model",
-    .details = "MODEL is a checkpoint, a model file or a packed model. Each line of stdin is a message, which the\n"
-               "model answers by its chat template; what was said before belongs to the conversation. Ctrl-C ends an\n"
-               "answer, Ctrl-D the program. A conversation that outgrows the model's context begins anew.",
+    .details =
+        "MODEL is a checkpoint, a model file or a packed model. Each line of stdin is a message, "
+        "which the\n"
+        "model answers by its chat template; what was said before belongs to the conversation. "
+        "Ctrl-C ends an\n"
+        "answer, Ctrl-D the program. A conversation that outgrows the model's context begins anew.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -12,7 +12,10 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+    {.name = "--set",
+     .value = "SECTION.KEY=VALUE",
+     .kind = SOL_OPT_EACH,
+     .offset = offsetof(struct args, set),
      .help = "change a key of the job"},
     {0},
 };
@@ -35,13 +38,15 @@ typedef struct maker {
 static sol_status check_keys(const sol_config *c, sol_err *err)
 {
     if (!sol_job_has_teacher(c)) return sol_config_fail(c, "distill.teacher", err, "is needed");
-    if (!c->distill.cache[0]) return sol_config_fail(c, "distill.cache", err, "is needed: the file to write");
+    if (!c->distill.cache[0])
+        return sol_config_fail(c, "distill.cache", err, "is needed: the file to write");
     if (c->distill.top_k == 0)
         return sol_config_fail(c, "distill.top_k", err,
                                "is needed: how many tokens a cache keeps; 64 is a good start");
     if (c->data.source == SOL_DATA_SELF)
-        return sol_config_fail(c, "data.source", err,
-                               "self has no text before its run: name tokens-self.h5 of a run as data.train");
+        return sol_config_fail(
+            c, "data.source", err,
+            "self has no text before its run: name tokens-self.h5 of a run as data.train");
     return SOL_OK;
 }
 
@@ -115,11 +120,13 @@ static sol_status add_batch(maker *m, int64_t first, sol_err *err)
         sol_job_teacher_starts(&m->batcher, window, sol_teacher_graph_starts(m->graph) + b * T);
     }
     for (int64_t i = 0; i < B * T; i++)
-        if (inputs[i] < 0 || inputs[i] >= m->student.vocab_size || targets[i] >= m->student.vocab_size)
-            return sol_fail(err, SOL_ERR_FORMAT,
-                            "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
-                            m->config->data.train, inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
-                            m->student.vocab_size - 1);
+        if (inputs[i] < 0 || inputs[i] >= m->student.vocab_size ||
+            targets[i] >= m->student.vocab_size)
+            return sol_fail(
+                err, SOL_ERR_FORMAT,
+                "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
+                m->config->data.train, inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
+                m->student.vocab_size - 1);
     sol_teacher_graph_run(m->graph, inputs, targets, doc_start, &ids, &probs);
     for (int64_t b = 0; b < n; b++)
         SOL_TRY(sol_teacher_cache_append(m->teacher.cache, ids + b * T * k, probs + b * T * (k + 2),
@@ -135,12 +142,14 @@ static sol_status make(maker *m, sol_err *err)
     sol_status st = SOL_OK;
     char left[48], took[32];
     while (st == SOL_OK && sol_teacher_cache_done(c) < windows) {
-        if (sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted, saved; the same command goes on");
+        if (sol_interrupted())
+            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted, saved; the same command goes on");
         if (st == SOL_OK) st = add_batch(m, sol_teacher_cache_done(c), err);
         int64_t done = sol_teacher_cache_done(c);
         double now = sol_clock();
-        sol_live_show(m->program, false, "window %" PRId64 " of %" PRId64 "  %s", done, windows,
-                      sol_left_text(begun, (double)(done - begun_at), (double)(windows - begun_at), left));
+        sol_live_show(
+            m->program, false, "window %" PRId64 " of %" PRId64 "  %s", done, windows,
+            sol_left_text(begun, (double)(done - begun_at), (double)(windows - begun_at), left));
         if (st == SOL_OK && now - committed < commit_seconds) continue;
         sol_status saved = sol_teacher_cache_commit(c, st == SOL_OK ? err : NULL);
         if (st == SOL_OK) st = saved;
@@ -149,8 +158,10 @@ static sol_status make(maker *m, sol_err *err)
     if (st == SOL_OK) st = sol_teacher_cache_commit(c, err);
     sol_live_clear(m->program);
     if (st == SOL_OK)
-        sol_log_line(&m->program->log, SOL_LOG_INFO, "%s: %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
-                     " tokens of the teacher each, in %s", m->config->distill.cache, windows, m->config->train.seq,
+        sol_log_line(&m->program->log, SOL_LOG_INFO,
+                     "%s: %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
+                     " tokens of the teacher each, in %s",
+                     m->config->distill.cache, windows, m->config->train.seq,
                      m->config->distill.top_k, sol_duration_text(sol_clock() - begun, took));
     return st;
 }
@@ -177,11 +188,15 @@ const sol_verb sol_verb_distill_cache = {
     .words = "CONFIG.yaml",
     .min_words = 1,
     .max_words = 1,
-    .summary = "write what a job's teacher thinks of its data to distill.cache, for any number of runs",
-    .details = "Keeps distill.top_k next tokens of every position (the most probable ones, and distill.samples drawn from the others), their\n"
-               "probabilities (fp16) and the rest.\n"
-               "A file that is there for the same data, teacher, distill.temperature and train.seq is completed, any other one\n"
-               "refused. `solera train` with the same job then trains without the teacher in memory.",
+    .summary =
+        "write what a job's teacher thinks of its data to distill.cache, for any number of runs",
+    .details =
+        "Keeps distill.top_k next tokens of every position (the most probable ones, and "
+        "distill.samples drawn from the others), their\n"
+        "probabilities (fp16) and the rest.\n"
+        "A file that is there for the same data, teacher, distill.temperature and train.seq is "
+        "completed, any other one\n"
+        "refused. `solera train` with the same job then trains without the teacher in memory.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

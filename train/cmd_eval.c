@@ -9,38 +9,109 @@
 #include "text/docs.h"
 
 static const sol_opt options[] = {
-    {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, data),
+    {.name = "--data",
+     .value = "D.h5",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, data),
      .help = "a dataset, made by `solera tokenize` with the model's tokenizer"},
-    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, seq), .preset = "-1", .min = -1, .max = 1e9,
-     .with = "--data", .help = "--data: tokens a window; 0: the model's context, at most 2048; -1: as in the model's training"},
-    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, max_windows), .preset = "-1", .min = -1,
-     .max = 1e15, .with = "--data", .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
-    {.name = "--documents", .value = "HOW", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, documents),
-     .preset = "trained", .choices = "joined|apart|trained",
+    {.name = "--seq",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_eval_args, seq),
+     .preset = "-1",
+     .min = -1,
+     .max = 1e9,
      .with = "--data",
-     .help = "--data: joined, windows of the whole stream; apart, attention restarts at each document; trained: as in the model's "
+     .help = "--data: tokens a window; 0: the model's context, at most 2048; -1: as in the model's "
              "training"},
-    {.name = "--text", .value = "FILE", .kind = SOL_OPT_TEXT, .reads = true, .offset = offsetof(sol_eval_args, text),
+    {.name = "--windows",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_eval_args, max_windows),
+     .preset = "-1",
+     .min = -1,
+     .max = 1e15,
+     .with = "--data",
+     .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
+    {.name = "--documents",
+     .value = "HOW",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, documents),
+     .preset = "trained",
+     .choices = "joined|apart|trained",
+     .with = "--data",
+     .help = "--data: joined, windows of the whole stream; apart, attention restarts at each "
+             "document; trained: as in the model's "
+             "training"},
+    {.name = "--text",
+     .value = "FILE",
+     .kind = SOL_OPT_TEXT,
+     .reads = true,
+     .offset = offsetof(sol_eval_args, text),
      .help = "plain text in UTF-8, also gzipped, -: stdin: perplexity as papers print it"},
-    {.name = "--context", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, context), .min = 0, .max = 1e9,
-     .with = "--text", .help = "--text: tokens a window; 0: the model's context, at most 2048"},
-    {.name = "--stride", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, stride), .min = 0, .max = 1e9,
-     .with = "--text", .help = "--text: tokens from window to window; 0: as many as a window has"},
-    {.name = "--word-level", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, word_level),
-     .with = "--text", .help = "--text: also the word perplexity of lm-evaluation-harness (wikitext, add_bos_token=False)"},
-    {.name = "--task", .value = "NAMES", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, tasks),
-     .help = "zero-shot tasks, with commas between: arc_easy,arc_challenge,hellaswag,piqa,winogrande; NAME=FILE reads FILE"},
-    {.name = "--task-dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, task_dir),
-     .with = "--task", .help = "--task: where the files are; else $SOLERA_DATA/eval or data/eval"},
-    {.name = "--limit", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(sol_eval_args, limit), .min = 0, .max = 1e9,
-     .with = "--task", .help = "--task: the first N items of each; 0: all"},
-    {.name = "--no-bos", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, no_bos),
-     .with = "--task", .help = "--task: no BOS where the tokenizer puts one in front (lm-evaluation-harness with add_bos_token=False)"},
-    {.name = "--samples", .value = "OUT.jsonl", .kind = SOL_OPT_TEXT, .offset = offsetof(sol_eval_args, samples),
-     .with = "--task", .help = "--task: write the scores of every item"},
-    {.name = "--force", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, force),
-     .with = "--samples", .help = "--samples: replace the file even where solera did not write it"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(sol_eval_args, json), .help = "print one JSON object"},
+    {.name = "--context",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_eval_args, context),
+     .min = 0,
+     .max = 1e9,
+     .with = "--text",
+     .help = "--text: tokens a window; 0: the model's context, at most 2048"},
+    {.name = "--stride",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_eval_args, stride),
+     .min = 0,
+     .max = 1e9,
+     .with = "--text",
+     .help = "--text: tokens from window to window; 0: as many as a window has"},
+    {.name = "--word-level",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_eval_args, word_level),
+     .with = "--text",
+     .help = "--text: also the word perplexity of lm-evaluation-harness (wikitext, "
+             "add_bos_token=False)"},
+    {.name = "--task",
+     .value = "NAMES",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, tasks),
+     .help = "zero-shot tasks, with commas between: "
+             "arc_easy,arc_challenge,hellaswag,piqa,winogrande; NAME=FILE reads FILE"},
+    {.name = "--task-dir",
+     .value = "DIR",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, task_dir),
+     .with = "--task",
+     .help = "--task: where the files are; else $SOLERA_DATA/eval or data/eval"},
+    {.name = "--limit",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(sol_eval_args, limit),
+     .min = 0,
+     .max = 1e9,
+     .with = "--task",
+     .help = "--task: the first N items of each; 0: all"},
+    {.name = "--no-bos",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_eval_args, no_bos),
+     .with = "--task",
+     .help = "--task: no BOS where the tokenizer puts one in front (lm-evaluation-harness with "
+             "add_bos_token=False)"},
+    {.name = "--samples",
+     .value = "OUT.jsonl",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, samples),
+     .with = "--task",
+     .help = "--task: write the scores of every item"},
+    {.name = "--force",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_eval_args, force),
+     .with = "--samples",
+     .help = "--samples: replace the file even where solera did not write it"},
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(sol_eval_args, json),
+     .help = "print one JSON object"},
     SOL_NET_OPTIONS,
     {0},
 };
@@ -65,7 +136,8 @@ typedef struct chosen {
 } chosen;
 
 /* Those of the model's training, else the usual ones, in place of what no option asks for. */
-static sol_status choose_windows(const sol_eval_args *a, const char *path, const sol_net *net, chosen *c, sol_err *err)
+static sol_status choose_windows(const sol_eval_args *a, const char *path, const sol_net *net,
+                                 chosen *c, sol_err *err)
 {
     sol_windows *w = &c->windows;
     sol_status st = sol_store_read_windows(path, w, err);
@@ -73,22 +145,27 @@ static sol_status choose_windows(const sol_eval_args *a, const char *path, const
     if (a->seq >= 0) w->seq = a->seq;
     if (a->max_windows >= 0) w->max = a->max_windows;
     if (strcmp(a->documents, "trained") != 0) w->apart = strcmp(a->documents, "apart") == 0;
-    if (a->seq >= 0 || a->max_windows >= 0 || strcmp(a->documents, "trained") != 0) c->from = "options";
+    if (a->seq >= 0 || a->max_windows >= 0 || strcmp(a->documents, "trained") != 0)
+        c->from = "options";
     w->seq = window_of(net, w->seq);
     return st;
 }
 
-static void print_data(const sol_eval_args *a, const sol_net *net, const chosen *c, const sol_eval_result *r)
+static void print_data(const sol_eval_args *a, const sol_net *net, const chosen *c,
+                       const sol_eval_result *r)
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
     const sol_windows *w = &c->windows;
     const char *documents = w->apart ? "apart" : "joined",
-               *origin = strcmp(c->from, "training") == 0  ? "as the model's training measured itself"
-                         : strcmp(c->from, "options") == 0 ? "as asked for"
-                                                           : "by default: the file says nothing of a training";
+               *origin = strcmp(c->from, "training") == 0
+                             ? "as the model's training measured itself"
+                         : strcmp(c->from, "options") == 0
+                             ? "as asked for"
+                             : "by default: the file says nothing of a training";
     char count[32] = "all", ppl[32];
     if (w->max) snprintf(count, sizeof count, "the first %lld", (long long)w->max);
-    double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0, bits = sol_net_bits_per_weight(net);
+    double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0,
+           bits = sol_net_bits_per_weight(net);
     if (a->json)
         printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", "
                "\"bits_per_weight\": %.6g, "
@@ -100,11 +177,14 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
     else
         printf("loss             %.4f nats a token\nperplexity       %.4f\n"
                "tokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
-               "windows          %s\nmodel            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n",
-               r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, origin, kind, bits, rate);
+               "windows          %s\nmodel            %s, %.4g bits a weight\nspeed            "
+               "%.0f tokens/s\n",
+               r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, origin,
+               kind, bits, rate);
 }
 
-static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net, const sol_dataset *data, sol_err *err)
+static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net,
+                            const sol_dataset *data, sol_err *err)
 {
     sol_eval_result r;
     chosen c;
@@ -115,35 +195,44 @@ static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net
     st = sol_eval_windows(net, &data->tokens, &o, &r, err);
     sol_live_clear(p);
     if (st == SOL_OK) print_data(a, net, &c, &r);
-    return st == SOL_OK || st == SOL_ERR_INTERRUPTED ? st : sol_err_prefix(err, st, "%s on %s", p->word[0], a->data);
+    return st == SOL_OK || st == SOL_ERR_INTERRUPTED
+               ? st
+               : sol_err_prefix(err, st, "%s on %s", p->word[0], a->data);
 }
 
-static void print_text(const sol_eval_args *a, const sol_net *net, const sol_text_opts *o, const sol_text_result *r,
-                       const sol_text_result *words)
+static void print_text(const sol_eval_args *a, const sol_net *net, const sol_text_opts *o,
+                       const sol_text_result *r, const sol_text_result *words)
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
     char ppl[32], word[32], byte[32];
-    double rate = (double)(r->tokens + words->tokens) / (r->seconds + words->seconds + 1e-9), bits = sol_net_bits_per_weight(net);
+    double rate = (double)(r->tokens + words->tokens) / (r->seconds + words->seconds + 1e-9),
+           bits = sol_net_bits_per_weight(net);
     if (a->json) {
-        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g, "
+        printf("{\"loss\": %.12g, \"ppl\": %s, \"tokens\": %lld, \"model_kind\": \"%s\", "
+               "\"bits_per_weight\": %.6g, "
                "\"context\": %lld, \"stride\": %lld, ",
-               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)o->context, (long long)o->stride);
+               r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits,
+               (long long)o->context, (long long)o->stride);
         if (a->word_level)
-            printf("\"word_perplexity\": %s, \"byte_perplexity\": %s, \"bits_per_byte\": %.12g, \"words\": %lld, "
+            printf("\"word_perplexity\": %s, \"byte_perplexity\": %s, \"bits_per_byte\": %.12g, "
+                   "\"words\": %lld, "
                    "\"bytes\": %lld, \"pages\": %lld, ",
-                   number(words->word_ppl, word), number(words->byte_ppl, byte), words->bits_per_byte, (long long)words->words,
-                   (long long)words->bytes, (long long)words->pages);
+                   number(words->word_ppl, word), number(words->byte_ppl, byte),
+                   words->bits_per_byte, (long long)words->words, (long long)words->bytes,
+                   (long long)words->pages);
         printf("\"seconds\": %.3f, \"tok_s\": %.1f}\n", r->seconds + words->seconds, rate);
         return;
     }
-    printf("perplexity       %.4f a token: windows of %lld, stride %lld, %lld tokens predicted\n", r->ppl, (long long)o->context,
-           (long long)o->stride, (long long)r->tokens);
+    printf("perplexity       %.4f a token: windows of %lld, stride %lld, %lld tokens predicted\n",
+           r->ppl, (long long)o->context, (long long)o->stride, (long long)r->tokens);
     if (a->word_level)
         printf("word perplexity  %.4f: %lld words on %lld pages (lm-evaluation-harness, wikitext)\n"
                "byte perplexity  %.4f, %.4f bits a byte\n",
-               words->word_ppl, (long long)words->words, (long long)words->pages, words->byte_ppl, words->bits_per_byte);
-    printf("loss             %.4f nats a token\nmodel            %s, %.4g bits a weight\nspeed            %.0f tokens/s\n", r->loss,
-           kind, bits, rate);
+               words->word_ppl, (long long)words->words, (long long)words->pages, words->byte_ppl,
+               words->bits_per_byte);
+    printf("loss             %.4f nats a token\nmodel            %s, %.4g bits a weight\nspeed     "
+           "       %.0f tokens/s\n",
+           r->loss, kind, bits, rate);
 }
 
 static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
@@ -152,7 +241,8 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     char *text = NULL;
     size_t n;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
-    sol_text_opts o = {.context = window_of(net, a->context), .watch = {.fn = sol_phase_show, .user = &phase}};
+    sol_text_opts o = {.context = window_of(net, a->context),
+                       .watch = {.fn = sol_phase_show, .user = &phase}};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
     sol_status st = sol_docs_plain(a->text, MOST, &text, &n, err);
@@ -162,7 +252,9 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     sol_live_clear(p);
     if (st == SOL_OK) print_text(a, net, &o, &r, &words);
     sol_free(text);
-    return st == SOL_OK || st == SOL_ERR_INTERRUPTED ? st : sol_err_prefix(err, st, "%s on %s", p->word[0], a->text);
+    return st == SOL_OK || st == SOL_ERR_INTERRUPTED
+               ? st
+               : sol_err_prefix(err, st, "%s on %s", p->word[0], a->text);
 }
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
@@ -171,13 +263,18 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_net *net = NULL;
     sol_dataset data = {0};
     if (!a->data + !a->text + !a->tasks != 2)
-        return sol_fail(err, SOL_ERR_USAGE, "one of --data, --text and --task says what to evaluate on");
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "one of --data, --text and --task says what to evaluate on");
     sol_interrupt_catch(false);
-    sol_status st = a->samples ? sol_output_check(a->samples, SOL_OUTPUT_SAMPLES, a->force, err) : SOL_OK;
+    sol_status st =
+        a->samples ? sol_output_check(a->samples, SOL_OUTPUT_SAMPLES, a->force, err) : SOL_OK;
     if (st == SOL_OK && a->data) st = sol_dataset_open(&data, a->data, err);
     if (st != SOL_OK) return st;
     st = sol_program_net(p, &a->net, p->word[0], &net, err);
-    if (st == SOL_OK) st = a->data ? eval_data(p, a, net, &data, err) : a->text ? eval_text(p, a, net, err) : sol_eval_run_tasks(p, a, net, err);
+    if (st == SOL_OK)
+        st = a->data   ? eval_data(p, a, net, &data, err)
+             : a->text ? eval_text(p, a, net, err)
+                       : sol_eval_run_tasks(p, a, net, err);
     sol_net_free(&net);
     if (a->data) sol_dataset_close(&data);
     return st;
@@ -190,10 +287,14 @@ const sol_verb sol_verb_eval = {
     .max_words = 1,
     .takes_model = true,
     .summary = "loss and perplexity of a model on a dataset or text, zero-shot tasks",
-    .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a quantizer) or a packed model. One of --data,\n"
-               "--text and --task says what it is evaluated on. --data is cut as the model's training cut what it was measured on (train.seq,\n"
-               "train.eval_windows, documents apart: its losses are eval_loss and packed_loss then); where the file says nothing of a training,\n"
-               "all windows of the model's context, at most 2048, documents joined. The result says what was used.",
+    .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a "
+               "quantizer) or a packed model. One of --data,\n"
+               "--text and --task says what it is evaluated on. --data is cut as the model's "
+               "training cut what it was measured on (train.seq,\n"
+               "train.eval_windows, documents apart: its losses are eval_loss and packed_loss "
+               "then); where the file says nothing of a training,\n"
+               "all windows of the model's context, at most 2048, documents joined. The result "
+               "says what was used.",
     .options = options,
     .args_size = sizeof(sol_eval_args),
     .run = run,

@@ -18,41 +18,98 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
+    {.name = "-o",
+     .value = "OUT",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, out),
+     .required = true,
      .help = "what to write"},
     SOL_OPT_FORCE(struct args, NULL),
-    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
+    {.name = "--format",
+     .value = "FORMAT",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, format),
      .choices = "packed|gguf|model|safetensors",
-     .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the weights alone, without the state of the run; "
+     .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the "
+             "weights alone, without the state of the run; "
              "safetensors: a Hugging Face folder"},
-    {.name = "--type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, type),
+    {.name = "--type",
+     .value = "TYPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, type),
      .choices = "stq1_0|q2_0|tq1_0|tq2_0|q8_0|f16|bf16|f32",
      .help = "gguf: of the linear layers, default f16; implies --format gguf"},
-    {.name = "--embed-type", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, embed_type),
+    {.name = "--embed-type",
+     .value = "TYPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, embed_type),
      .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
-     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default what quant.embed_type trained, else q6 (perplexity of "
+     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default what quant.embed_type "
+             "trained, else q6 (perplexity of "
              "SmolLM2 +0.3 %, q4 +8 %); gguf: f32 f16 bf16 q8_0, default f16"},
-    {.name = "--latent", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, latent),
+    {.name = "--latent",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, latent),
      .help = "gguf: the latent weights, not the ternary ones (q8_0, f16, bf16, f32)"},
-    {.name = "--requantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, requantize),
-     .help = "gguf: one scale a block of the type (q2_0: 64 weights, the others 256) where the model has "
+    {.name = "--requantize",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, requantize),
+     .help = "gguf: one scale a block of the type (q2_0: 64 weights, the others 256) where the "
+             "model has "
              "more; prints the error"},
-    {.name = "--stq-id", .value = "ID", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, stq_first_id), .preset = "43",
-     .names = (const sol_enumerator[]){{"43", false}, {"42", true}, {NULL, 0}}, .help = "gguf: type id of STQ1_0; 42 for its first readers"},
-    {.name = "--dequantize", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, dequantize),
+    {.name = "--stq-id",
+     .value = "ID",
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, stq_first_id),
+     .preset = "43",
+     .names = (const sol_enumerator[]){{"43", false}, {"42", true}, {NULL, 0}},
+     .help = "gguf: type id of STQ1_0; 42 for its first readers"},
+    {.name = "--dequantize",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, dequantize),
      .help = "safetensors: linear layers as the ternary weights they ship as, not the latent ones"},
-    {.name = "--no-card", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, no_card),
+    {.name = "--no-card",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, no_card),
      .help = "no model card beside the model"},
-    {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
-     .choices = "keep|f32|bf16|f16", .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with --dequantize; a model file f32"},
-    {.name = "--method", .value = "NAME", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, method),
+    {.name = "--dtype",
+     .value = "TYPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, dtype),
+     .preset = "keep",
+     .choices = "keep|f32|bf16|f16",
+     .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with "
+             "--dequantize; a model file f32"},
+    {.name = "--method",
+     .value = "NAME",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, method),
      .help = "round with this quantizer, not with the one the model was trained with"},
-    {.name = "--granularity", .value = "G", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, granularity),
-     .names = SOL_ENUM_TABLE(SOL_GRANULARITIES), .with = "--method", .help = "with --method: what shares a scale", .preset = "per_group"},
-    {.name = "--group-size", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, group_size), .preset = "128",
-     .min = 4, .max = 1 << 20, .with = "--method", .help = "with --method: weights of a group"},
-    {.name = "--layout", .value = "L", .kind = SOL_OPT_ENUM, .offset = offsetof(struct args, layout), .preset = "contiguous",
-     .names = SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), .with = "--method", .help = "with --method: which weights form a block"},
+    {.name = "--granularity",
+     .value = "G",
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, granularity),
+     .names = SOL_ENUM_TABLE(SOL_GRANULARITIES),
+     .with = "--method",
+     .help = "with --method: what shares a scale",
+     .preset = "per_group"},
+    {.name = "--group-size",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, group_size),
+     .preset = "128",
+     .min = 4,
+     .max = 1 << 20,
+     .with = "--method",
+     .help = "with --method: weights of a group"},
+    {.name = "--layout",
+     .value = "L",
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, layout),
+     .preset = "contiguous",
+     .names = SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS),
+     .with = "--method",
+     .help = "with --method: which weights form a block"},
     {0},
 };
 
@@ -65,8 +122,8 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
     for (; n < sol_quantizer_count() && n < 32; n++) names[n] = sol_quantizer_at(n)->name;
     if (!q->method) {
         const char *near = sol_nearest_name(a->method, names, n);
-        return sol_fail(err, SOL_ERR_USAGE, "--method %s: there is no such quantizer%s%s", a->method,
-                        near ? ", did you mean " : "", near ? near : "");
+        return sol_fail(err, SOL_ERR_USAGE, "--method %s: there is no such quantizer%s%s",
+                        a->method, near ? ", did you mean " : "", near ? near : "");
     }
     q->layout = a->layout;
     q->granularity = a->granularity;
@@ -75,7 +132,8 @@ static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *
 }
 
 /* The type of GGUF that the card proposes for llama.cpp; NULL: none takes the model. */
-static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t, const sol_quant_spec *q, const char **found, sol_err *err)
+static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
+                               const sol_quant_spec *q, const char **found, sol_err *err)
 {
     static const char *const types[] = {"tq2_0", "q2_0", "q8_0", "f16"};
     sol_model *table;
@@ -93,8 +151,9 @@ static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
 }
 
 /* quantized: the linear layers of the file are Q(W). */
-static sol_status write_card(sol_program *p, const struct args *a, const char *format, const sol_quant_spec *asked, bool quantized,
-                             const char *gguf_type, sol_err *err)
+static sol_status write_card(sol_program *p, const struct args *a, const char *format,
+                             const sol_quant_spec *asked, bool quantized, const char *gguf_type,
+                             sol_err *err)
 {
     sol_card c = {.source = p->word[0],
                   .out = a->out,
@@ -111,14 +170,15 @@ static sol_status write_card(sol_program *p, const struct args *a, const char *f
 }
 
 /* What embedding and head become: as asked, as they were trained, or in 6 bits. */
-static sol_status choose_embed_type(const struct args *a, const sol_quant_spec *own, sol_dtype *type, sol_err *err)
+static sol_status choose_embed_type(const struct args *a, const sol_quant_spec *own,
+                                    sol_dtype *type, sol_err *err)
 {
     *type = own && own->embed_type != SOL_F32 ? own->embed_type : SOL_Q6;
     return a->embed_type ? sol_embed_type_from_name(a->embed_type, type, err) : SOL_OK;
 }
 
-static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_packed_model *packed,
-                       sol_model_file *c, sol_err *err)
+static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                       sol_packed_model *packed, sol_model_file *c, sol_err *err)
 {
     sol_dtype type;
     sol_ctx *ctx;
@@ -165,7 +225,8 @@ static sol_status write_packed(sol_program *p, const struct args *a, const sol_p
     return gguf_type_of(&packed->config, c->tokenizer, &packed->quant, gguf_type, err);
 }
 
-static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+static sol_status export_packed(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                                sol_err *err)
 {
     sol_packed_model packed = {0};
     sol_model_file c = {0};
@@ -177,24 +238,29 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
 }
 
-static sol_status export_safetensors(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+static sol_status export_safetensors(sol_program *p, const struct args *a,
+                                     const sol_quant_spec *asked, sol_err *err)
 {
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
-    sol_export_options o = {.dequantize = a->dequantize, .quant = asked, .progress = {sol_phase_show_part, &phase}};
+    sol_export_options o = {
+        .dequantize = a->dequantize, .quant = asked, .progress = {sol_phase_show_part, &phase}};
     sol_export_result r;
     sol_ctx *ctx;
     char text[32];
     if (strcmp(a->dtype, "keep") != 0)
-        o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_EXPORT_F32 : strcmp(a->dtype, "f16") == 0 ? SOL_EXPORT_F16 : SOL_EXPORT_BF16;
+        o.dtype = strcmp(a->dtype, "f32") == 0   ? SOL_EXPORT_F32
+                  : strcmp(a->dtype, "f16") == 0 ? SOL_EXPORT_F16
+                                                 : SOL_EXPORT_BF16;
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     sol_interrupt_catch(true);
     st = sol_export_safetensors(ctx, p->word[0], a->out, &o, &r, err);
     sol_live_clear(p);
     if (st != SOL_OK) return st;
-    sol_log_line(&p->log, SOL_LOG_INFO, "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
-                 r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype), sol_bytes_text((double)r.bytes, text),
-                 r.has_tokenizer ? "with" : "no");
+    sol_log_line(&p->log, SOL_LOG_INFO,
+                 "%s: Hugging Face folder, %s weights in %s, %s, %s tokenizer.json", a->out,
+                 r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype),
+                 sol_bytes_text((double)r.bytes, text), r.has_tokenizer ? "with" : "no");
     if (r.untrained) warn_untrained(p, a);
     return write_card(p, a, "safetensors", asked, r.dequantized, NULL, err);
 }
@@ -211,12 +277,17 @@ static sol_status write_model(sol_program *p, const struct args *a, const sol_mo
     return gguf_type_of(&c->model->config, c->tokenizer, &c->quant, gguf_type, err);
 }
 
-static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+static sol_status export_model(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                               sol_err *err)
 {
     sol_model_file c = {0};
     const char *gguf_type = NULL;
-    if (asked) return sol_fail(err, SOL_ERR_USAGE, "--method: a model file keeps its own quantizer; it goes with --format packed");
-    if (strcmp(a->dtype, "f16") == 0) return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
+    if (asked)
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "--method: a model file keeps its own quantizer; it goes with --format packed");
+    if (strcmp(a->dtype, "f16") == 0)
+        return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
     sol_dtype dtype = strcmp(a->dtype, "bf16") == 0 ? SOL_BF16 : SOL_F32;
     sol_status st = sol_model_file_read(&c, p->word[0], SOL_F32, err);
     if (st == SOL_OK) st = write_model(p, a, &c, dtype, &gguf_type, err);
@@ -224,13 +295,20 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
 }
 
-static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err)
+static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                              sol_err *err)
 {
     const char *base = strrchr(a->out, '/');
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
-    sol_gguf_options o = {.type = a->type ? a->type : "f16", .embed_type = a->embed_type, .latent = a->latent,
-                          .requantize = a->requantize, .stq_first_id = a->stq_first_id, .quant = asked,
-                          .name = base ? base + 1 : a->out, .version = SOL_VERSION, .progress = {sol_phase_show_part, &phase}};
+    sol_gguf_options o = {.type = a->type ? a->type : "f16",
+                          .embed_type = a->embed_type,
+                          .latent = a->latent,
+                          .requantize = a->requantize,
+                          .stq_first_id = a->stq_first_id,
+                          .quant = asked,
+                          .name = base ? base + 1 : a->out,
+                          .version = SOL_VERSION,
+                          .progress = {sol_phase_show_part, &phase}};
     sol_gguf_result r;
     sol_ctx *ctx;
     char text[32];
@@ -249,11 +327,16 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
     if (r.cut_context > 0)
         sol_log_line(&p->log, SOL_LOG_WARN,
                      "%s: llama.cpp knows no sliding window here: the file names a context of "
-                     "%" PRId64 ", as long as the window", a->out, r.cut_context);
+                     "%" PRId64 ", as long as the window",
+                     a->out, r.cut_context);
     if (r.taken_eos >= 0)
-        sol_log_line(&p->log, SOL_LOG_WARN, "%s: the tokenizer has no EOS, and llama.cpp takes token %d for it", a->out, (int)r.taken_eos);
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "%s: the tokenizer has no EOS, and llama.cpp takes token %d for it", a->out,
+                     (int)r.taken_eos);
     if (a->requantize)
-        sol_log_line(&p->log, SOL_LOG_WARN, "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g", r.nmse);
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g",
+                     r.nmse);
     return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);
 }
 
@@ -264,8 +347,10 @@ static sol_status check_name(const struct args *a, sol_err *err)
     const char *dot = strrchr(a->out, '.');
     for (int i = 0; dot && i < 2; i++)
         if (strcmp(dot + 1, formats[i]) == 0 && strcmp(a->format, formats[i]) != 0)
-            return sol_fail(err, SOL_ERR_USAGE, "%s: is called %s, but --format is %s: give --format %s, or "
-                            "another name", a->out, dot, a->format, formats[i]);
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "%s: is called %s, but --format is %s: give --format %s, or "
+                            "another name",
+                            a->out, dot, a->format, formats[i]);
     return SOL_OK;
 }
 
@@ -287,22 +372,30 @@ static sol_status check_effect(const sol_program *p, const struct args *a, sol_e
          "--type stq1_0, q2_0, tq1_0 or tq2_0"},
         {sol_args_given(p, "--stq-id") && !(gguf && stq), "--stq-id", "--type stq1_0"},
         {a->dequantize && !folder, "--dequantize", "--format safetensors"},
-        {sol_args_given(p, "--dtype") && !folder && !model, "--dtype", "--format safetensors or model"},
+        {sol_args_given(p, "--dtype") && !folder && !model, "--dtype",
+         "--format safetensors or model"},
         {a->method && folder && !a->dequantize, "--method", "--dequantize"},
-        {sol_args_given(p, "--group-size") && a->granularity != SOL_PER_GROUP, "--group-size", "--granularity per_group"},
+        {sol_args_given(p, "--group-size") && a->granularity != SOL_PER_GROUP, "--group-size",
+         "--granularity per_group"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].vain)
-            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect here: it goes with %s", rows[i].option, rows[i].goes_with);
-    if (a->method && a->latent) return sol_fail(err, SOL_ERR_USAGE, "option '--method' has no effect with --latent");
+            return sol_fail(err, SOL_ERR_USAGE, "option '%s' has no effect here: it goes with %s",
+                            rows[i].option, rows[i].goes_with);
+    if (a->method && a->latent)
+        return sol_fail(err, SOL_ERR_USAGE, "option '--method' has no effect with --latent");
     return SOL_OK;
 }
 
 /* A row a format. */
 static const struct {
     const char *name;
-    sol_status (*write)(sol_program *p, const struct args *a, const sol_quant_spec *asked, sol_err *err);
-} formats[] = {{"packed", export_packed}, {"gguf", export_gguf}, {"model", export_model}, {"safetensors", export_safetensors}};
+    sol_status (*write)(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                        sol_err *err);
+} formats[] = {{"packed", export_packed},
+               {"gguf", export_gguf},
+               {"model", export_model},
+               {"safetensors", export_safetensors}};
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
@@ -329,9 +422,12 @@ const sol_verb sol_verb_export = {
     .max_words = 1,
     .takes_model = true,
     .summary = "write a trained model in a form that ships",
-    .details = "The quantizer is the one of the training run; --method rounds a full-precision model without training. OUT.md and\n"
-               "OUT.json beside the model (README.md and solera.json in the folder of safetensors) say what it is made of, how it was\n"
-               "trained and how to run it; a file of that name that is no such card stays as it is.",
+    .details =
+        "The quantizer is the one of the training run; --method rounds a full-precision model "
+        "without training. OUT.md and\n"
+        "OUT.json beside the model (README.md and solera.json in the folder of safetensors) say "
+        "what it is made of, how it was\n"
+        "trained and how to run it; a file of that name that is no such card stays as it is.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

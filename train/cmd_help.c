@@ -9,8 +9,12 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--as", .value = "FORM", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, form),
-     .preset = "text", .choices = "text|man|bash|zsh|fish",
+    {.name = "--as",
+     .value = "FORM",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, form),
+     .preset = "text",
+     .choices = "text|man|bash|zsh|fish",
      .help = "a text, a manual page, or what a shell completes by"},
     {0},
 };
@@ -43,8 +47,8 @@ static sol_status no_help(const char *word, sol_err *err)
     for (int i = 0; i < sol_verb_count() && n < 64; i++) names[n++] = sol_verb_at(i)->name;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) names[n++] = sol_config_key_at(i);
     const char *near = sol_nearest_name(word, names, n);
-    return sol_fail(err, SOL_ERR_USAGE, "no help on '%s'%s%s%s", word, near ? "; did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+    return sol_fail(err, SOL_ERR_USAGE, "no help on '%s'%s%s%s", word,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* The second word is of the configuration alone. */
@@ -83,7 +87,8 @@ const sol_verb sol_verb_help = {
     .words = "[VERB | config [SECTION | KEY] | SECTION | KEY]",
     .max_words = 2,
     .summary = "this list, a verb, or every key of a job file",
-    .details = "KEY is SECTION.KEY or KEY alone, as train.steps or steps. A verb goes before a section of\n"
+    .details = "KEY is SECTION.KEY or KEY alone, as train.steps or steps. A verb goes before a "
+               "section of\n"
                "the same name:\n"
                "`solera help train` explains the verb, `solera help config train` the section.",
     .options = options,

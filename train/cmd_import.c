@@ -12,17 +12,39 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "-o", .value = "M.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out), .required = true,
+    {.name = "-o",
+     .value = "M.h5",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, out),
+     .required = true,
      .help = "model file to write"},
     SOL_OPT_FORCE(struct args, NULL),
-    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
+    {.name = "--tokenizer",
+     .value = "T",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, tokenizer),
      .help = "tokenizer.json or llama2.c tokenizer, instead of the model's own"},
-    {.name = "--random", .value = "SHAPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, random),
+    {.name = "--random",
+     .value = "SHAPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, random),
      .help = "no SRC: random weights of a named shape, e.g. llama-3.2-1b"},
-    {.name = "--seed", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, seed), .preset = "1", .min = 0,
-     .max = 9e15, .with = "--random", .help = "of the random weights"},
-    {.name = "--dtype", .value = "TYPE", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dtype), .preset = "keep",
-     .choices = "keep|f32|bf16", .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
+    {.name = "--seed",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, seed),
+     .preset = "1",
+     .min = 0,
+     .max = 9e15,
+     .with = "--random",
+     .help = "of the random weights"},
+    {.name = "--dtype",
+     .value = "TYPE",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, dtype),
+     .preset = "keep",
+     .choices = "keep|f32|bf16",
+     .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
     {0},
 };
 
@@ -32,9 +54,9 @@ static void report(sol_program *p, const struct args *a, const sol_import_result
     memcpy(notes, r->notes, sizeof notes);
     for (char *rest, *note = strtok_r(notes, "\n", &rest); note; note = strtok_r(NULL, "\n", &rest))
         sol_log_line(&p->log, SOL_LOG_WARN, "%s", note);
-    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s, %s parameters in %s, %s tokenizer, %s", a->out, r->source,
-                 sol_count_text((double)r->weights, count), sol_dtype_name(r->dtype), r->has_tokenizer ? "with" : "no",
-                 sol_duration_text(seconds, took));
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s, %s parameters in %s, %s tokenizer, %s", a->out,
+                 r->source, sol_count_text((double)r->weights, count), sol_dtype_name(r->dtype),
+                 r->has_tokenizer ? "with" : "no", sol_duration_text(seconds, took));
 }
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
@@ -44,7 +66,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_import_options o = {.tokenizer = a->tokenizer, .progress = {sol_phase_show_part, &phase}};
     sol_import_result r;
     sol_ctx *ctx;
-    if (strcmp(a->dtype, "keep") != 0) o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
+    if (strcmp(a->dtype, "keep") != 0)
+        o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
     if ((p->n_words > 0) == (a->random != NULL))
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
     sol_status st = p->n_words ? sol_file_differs(p->word[0], a->out, err) : SOL_OK;
@@ -66,8 +89,10 @@ const sol_verb sol_verb_import = {
     .words = "[SRC]",
     .max_words = 1,
     .summary = "turn a model of another program into a model file",
-    .details = "SRC is a Hugging Face folder (config.json, safetensors, tokenizer.json) or a GGUF file (of a model in\n"
-               "several files the first) of LLaMA, Mistral, Qwen2, Qwen3 or SmolLM3, or a llama2.c .bin (with\n"
+    .details = "SRC is a Hugging Face folder (config.json, safetensors, tokenizer.json) or a GGUF "
+               "file (of a model in\n"
+               "several files the first) of LLaMA, Mistral, Qwen2, Qwen3 or SmolLM3, or a llama2.c "
+               ".bin (with\n"
                "--tokenizer). Streams: memory does not grow with the model.",
     .options = options,
     .args_size = sizeof(struct args),

@@ -12,9 +12,18 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "one JSON object on stdout"},
-    {.name = "--verify", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, verify), .help = "compare every checksum"},
-    {.name = "--all", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, all), .help = "list every dataset"},
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
+     .help = "one JSON object on stdout"},
+    {.name = "--verify",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, verify),
+     .help = "compare every checksum"},
+    {.name = "--all",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, all),
+     .help = "list every dataset"},
     {0},
 };
 
@@ -37,7 +46,11 @@ static json_t *attr_json(const sol_h5_attr *a)
     case SOL_H5_F64:
         memcpy(&real, a->value, sizeof real);
         return real - real == 0 ? json_real(real) : json_null(); /* infinity: none yet */
-    case SOL_H5_U8: case SOL_H5_U16: case SOL_H5_U32: case SOL_H5_U64: case SOL_H5_I64: return integer_json(a);
+    case SOL_H5_U8:
+    case SOL_H5_U16:
+    case SOL_H5_U32:
+    case SOL_H5_U64:
+    case SOL_H5_I64: return integer_json(a);
     case SOL_H5_I8: return json_integer(*(const int8_t *)a->value);
     default: return json_string(sol_h5_type_name(a->type));
     }
@@ -46,7 +59,8 @@ static json_t *attr_json(const sol_h5_attr *a)
 static json_t *attrs_json(const sol_h5_node *n)
 {
     json_t *o = json_object();
-    for (size_t i = 0; i < n->n_attrs; i++) json_object_set_new(o, n->attr[i].name, attr_json(&n->attr[i]));
+    for (size_t i = 0; i < n->n_attrs; i++)
+        json_object_set_new(o, n->attr[i].name, attr_json(&n->attr[i]));
     return o;
 }
 
@@ -54,15 +68,18 @@ static json_t *dataset_json(const sol_h5_node *n)
 {
     json_t *shape = json_array();
     char crc[16];
-    for (int i = 0; i < n->n_dims; i++) json_array_append_new(shape, json_integer((json_int_t)n->dim[i]));
+    for (int i = 0; i < n->n_dims; i++)
+        json_array_append_new(shape, json_integer((json_int_t)n->dim[i]));
     snprintf(crc, sizeof crc, "%08x", (unsigned)n->crc);
     const sol_h5_attr *dtype = sol_h5_node_attr(n, "dtype");
-    const char *type = dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type);
-    return json_pack("{s:s, s:s, s:o, s:I, s:s}", "path", n->path, "type", type, "shape", shape, "bytes", (json_int_t)n->bytes,
-                     "crc32c", n->has_crc ? crc : "");
+    const char *type =
+        dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type);
+    return json_pack("{s:s, s:s, s:o, s:I, s:s}", "path", n->path, "type", type, "shape", shape,
+                     "bytes", (json_int_t)n->bytes, "crc32c", n->has_crc ? crc : "");
 }
 
-static const char *const kind_names[] = {"checkpoint", "model", "packed", "dataset", "study", "teacher cache"};
+static const char *const kind_names[] = {"checkpoint", "model", "packed",
+                                         "dataset",    "study", "teacher cache"};
 
 /* Elements of the datasets below /params whose type holds one weight an element. */
 static json_int_t count_weights(const sol_h5_file *f)
@@ -95,7 +112,8 @@ static void show_eos_list(json_t *model)
 
 static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
 {
-    static const char *const groups[] = {"model", "quant", "evaluation", "optim", "state", "tokenizer"};
+    static const char *const groups[] = {"model", "quant", "evaluation",
+                                         "optim", "state", "tokenizer"};
     json_t *o = json_object(), *sets = json_array();
     json_object_set_new(o, "file", json_string(f->path));
     json_object_set_new(o, "kind", json_string(kind_names[kind]));
@@ -126,7 +144,8 @@ static void print_group(const json_t *all, const char *name)
     json_t *group = json_object_get(all, name);
     if (!group) return;
     printf("%-10s", name);
-    json_object_foreach (group, key, value) {
+    json_object_foreach(group, key, value)
+    {
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
         if (strcmp(key, "config") != 0) printf("  %s %s", key, text ? text : "?");
         free(text);
@@ -138,23 +157,27 @@ static void print_datasets(const json_t *all)
 {
     size_t i;
     json_t *d;
-    json_array_foreach (json_object_get(all, "datasets"), i, d) {
+    json_array_foreach(json_object_get(all, "datasets"), i, d)
+    {
         char *shape = json_dumps(json_object_get(d, "shape"), 0);
-        printf("  %-56s %-8s %s\n", json_string_value(json_object_get(d, "path")), json_string_value(json_object_get(d, "type")),
-               shape ? shape : "?");
+        printf("  %-56s %-8s %s\n", json_string_value(json_object_get(d, "path")),
+               json_string_value(json_object_get(d, "type")), shape ? shape : "?");
         free(shape);
     }
 }
 
 static void print_text(const json_t *all, const struct args *a)
 {
-    static const char *const groups[] = {"attributes", "model", "quant", "evaluation", "optim", "state", "tokenizer"};
+    static const char *const groups[] = {"attributes", "model", "quant",    "evaluation",
+                                         "optim",      "state", "tokenizer"};
     char bytes[32], count[32];
-    printf("%s: %s, %s, %zu datasets", json_string_value(json_object_get(all, "file")), json_string_value(json_object_get(all, "kind")),
+    printf("%s: %s, %s, %zu datasets", json_string_value(json_object_get(all, "file")),
+           json_string_value(json_object_get(all, "kind")),
            sol_bytes_text((double)json_integer_value(json_object_get(all, "bytes")), bytes),
            json_array_size(json_object_get(all, "datasets")));
     if (json_object_get(all, "weights"))
-        printf(", %s weights", sol_count_text((double)json_integer_value(json_object_get(all, "weights")), count));
+        printf(", %s weights",
+               sol_count_text((double)json_integer_value(json_object_get(all, "weights")), count));
     printf("%s\n", json_is_true(json_object_get(all, "sealed")) ? "" : ", without checksums");
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) print_group(all, groups[i]);
     if (a->all || json_array_size(json_object_get(all, "datasets")) <= 4) print_datasets(all);
@@ -179,7 +202,9 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
         free(text);
     } else {
         print_text(all, a);
-        if (a->verify) printf("verified   %" PRId64 " objects, %" PRIu64 " bytes of data: undamaged\n", objects, bytes);
+        if (a->verify)
+            printf("verified   %" PRId64 " objects, %" PRIu64 " bytes of data: undamaged\n",
+                   objects, bytes);
     }
     json_decref(all);
     sol_h5_close(&f);

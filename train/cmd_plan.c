@@ -15,9 +15,14 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+    {.name = "--set",
+     .value = "SECTION.KEY=VALUE",
+     .kind = SOL_OPT_EACH,
+     .offset = offsetof(struct args, set),
      .help = "change a key of the job"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
      .help = "one JSON object on stdout"},
     {0},
 };
@@ -35,7 +40,8 @@ typedef struct estimate {
     double calibrate_seconds;
 } estimate;
 
-/* The files that `solera export` makes of the trained model, in its order of types; bytes 0: refused, and why. */
+/* The files that `solera export` makes of the trained model, in its order of types; bytes 0:
+ * refused, and why. */
 enum { EXPORTS = 9 };
 typedef struct export_plan {
     const char *type;
@@ -43,18 +49,20 @@ typedef struct export_plan {
     sol_err why;
 } export_plan;
 
-/* The share of the rate of a large product that a whole step reaches; the rest goes to attention, norms, quantizer,
- * optimizer. It is smaller where instructions for bf16 make products faster than all else. */
+/* The share of the rate of a large product that a whole step reaches; the rest goes to attention,
+ * norms, quantizer, optimizer. It is smaller where instructions for bf16 make products faster than
+ * all else. */
 static double step_share(const sol_config *c, const sol_ctx *ctx)
 {
     return c->train.compute == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
 }
 
-/* The same for the products of a calibration, and steps of its search over patterns a second by each thread. */
+/* The same for the products of a calibration, and steps of its search over patterns a second by
+ * each thread. */
 static const double calibrate_share = 0.5, search_rate = 2e9;
 
-/* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read them, or the parameter that is
- * being packed in fp32. */
+/* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read
+ * them, or the parameter that is being packed in fp32. */
 static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
 {
     double codes = 0, dense = 0, largest = 0;
@@ -72,10 +80,12 @@ static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
     return (size_t)(codes + dense + (codes > wide ? codes : wide));
 }
 
-/* Rows on their way through the network, and beside the model Q(W) in fp32, then the packed form. */
+/* Rows on their way through the network, and beside the model Q(W) in fp32, then the packed form.
+ */
 static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const sol_quant_spec *spec)
 {
-    int64_t rows = c->train.seq > 512 ? c->train.seq : 512, all = c->train.eval_windows * c->train.seq;
+    int64_t rows = c->train.seq > 512 ? c->train.seq : 512,
+            all = c->train.eval_windows * c->train.seq;
     if (all > 0 && all < rows) rows = all;
     size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
     bool latent = spec->method && c->train.eval_form != SOL_EVAL_PACKED;
@@ -85,7 +95,8 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
 }
 
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
-                              const sol_job_teacher *teacher, int threads, sol_plan *plan, sol_err *err)
+                              const sol_job_teacher *teacher, int threads, sol_plan *plan,
+                              sol_err *err)
 {
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
@@ -112,7 +123,8 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
 }
 
 /* Before the training, and so beside all of it but an evaluation. */
-static sol_status plan_calibration(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, const sol_ctx *ctx, sol_plan *plan,
+static sol_status plan_calibration(const sol_config *c, const sol_model *m,
+                                   const sol_quant_spec *spec, const sol_ctx *ctx, sol_plan *plan,
                                    estimate *e, sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
@@ -122,11 +134,14 @@ static sol_status plan_calibration(const sol_config *c, const sol_model *m, cons
     if (!c->calibrate.enabled) return SOL_OK;
     sol_status st = sol_calib_bytes(m, spec, &o, sol_pool_threads(ctx->pool), &bytes, &why);
     if (st != SOL_OK) return sol_job_blame(c, "quant.method", st, &why, err);
-    e->calibrate_bytes = bytes + plan->row[0].bytes + plan->row[1].bytes; /* the program and the model, as plan_memory has them */
+    e->calibrate_bytes =
+        bytes + plan->row[0].bytes +
+        plan->row[1].bytes; /* the program and the model, as plan_memory has them */
     sol_plan_add(plan, "calibration", bytes > evaluation ? bytes - evaluation : 0);
     st = sol_product_rate(ctx, SOL_F32, &plain, err);
     sol_calib_work w = sol_calib_count(m, spec, &o);
-    e->calibrate_seconds = w.products / (calibrate_share * e->gemm_rate) + (w.solver + 2 * w.factors) / (calibrate_share * plain) +
+    e->calibrate_seconds = w.products / (calibrate_share * e->gemm_rate) +
+                           (w.solver + 2 * w.factors) / (calibrate_share * plain) +
                            w.search / (search_rate * sol_pool_threads(ctx->pool));
     return st;
 }
@@ -150,7 +165,8 @@ static void count_weights(const sol_model *m, const sol_quant_spec *spec, estima
 }
 
 /* With the default types of embedding and head. */
-static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t, const sol_quant_spec *spec, export_plan x[EXPORTS])
+static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t,
+                         const sol_quant_spec *spec, export_plan x[EXPORTS])
 {
     static const char *const types[EXPORTS] = {"packed", "stq1_0", "q2_0", "tq1_0", "tq2_0",
                                                "q8_0",   "f16",    "bf16", "f32"};
@@ -171,45 +187,56 @@ static void print_exports(const export_plan x[EXPORTS])
     char a[32];
     puts("exports      files of the trained model, with the default type of the embedding");
     for (int i = 0; i < EXPORTS; i++)
-        printf("  %-26s %10s%s%s\n", x[i].type, x[i].bytes ? sol_bytes_text((double)x[i].bytes, a) : "-", x[i].bytes ? "" : "  ",
+        printf("  %-26s %10s%s%s\n", x[i].type,
+               x[i].bytes ? sol_bytes_text((double)x[i].bytes, a) : "-", x[i].bytes ? "" : "  ",
                x[i].bytes ? "" : x[i].why.text);
 }
 
-static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan, const export_plan x[EXPORTS], int threads)
+static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan,
+                       const export_plan x[EXPORTS], int threads)
 {
     char a[32], b[32];
-    printf("model        %s: %s parameters", c->model.init, sol_count_text((double)e->parameters, a));
+    printf("model        %s: %s parameters", c->model.init,
+           sol_count_text((double)e->parameters, a));
     if (e->quantized)
-        printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b), c->quant.method,
-               e->bits);
+        printf(", %s of them quantized by %s to %.4g bits", sol_count_text((double)e->quantized, b),
+               c->quant.method, e->bits);
     if (c->quant.overrides) printf(", but for quant.overrides");
     printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps,
-           sol_count_text((double)e->tokens, a), sol_count_text((double)e->tokens * (double)c->train.steps, b));
+           sol_count_text((double)e->tokens, a),
+           sol_count_text((double)e->tokens * (double)c->train.steps, b));
     printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));
     for (int i = 0; i < plan->n; i++)
         printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
-    printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices reaches here with %d "
+    printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices "
+           "reaches here with %d "
            "threads\n",
-           sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a), threads);
+           sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a),
+           threads);
     if (e->calibrate_bytes)
-        printf("calibration  about %s before that; `solera calibrate` alone takes %s\n", sol_duration_text(e->calibrate_seconds, b),
+        printf("calibration  about %s before that; `solera calibrate` alone takes %s\n",
+               sol_duration_text(e->calibrate_seconds, b),
                sol_bytes_text((double)e->calibrate_bytes, a));
     print_exports(x);
 }
 
-static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan, const export_plan x[EXPORTS])
+static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan,
+                       const export_plan x[EXPORTS])
 {
-    printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64 ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64
-           ", \"tokens_per_step\": %" PRId64
-           ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": %zu, "
+    printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64
+           ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64 ", \"tokens_per_step\": %" PRId64
+           ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": "
+           "%zu, "
            "\"memory\": {",
-           e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate, e->seconds,
-           sol_plan_total(plan));
-    for (int i = 0; i < plan->n; i++) printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
+           e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate,
+           e->seconds, sol_plan_total(plan));
+    for (int i = 0; i < plan->n; i++)
+        printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
     printf("}");
     if (e->calibrate_bytes)
-        printf(", \"calibrate_seconds\": %.6g, \"calibrate_memory_bytes\": %zu", e->calibrate_seconds, e->calibrate_bytes);
+        printf(", \"calibrate_seconds\": %.6g, \"calibrate_memory_bytes\": %zu",
+               e->calibrate_seconds, e->calibrate_bytes);
     printf(", \"export_bytes\": {");
     for (int i = 0, n = 0; i < EXPORTS; i++)
         if (x[i].bytes) printf("%s\"%s\": %" PRIu64, n++ ? ", " : "", x[i].type, x[i].bytes);
@@ -281,7 +308,8 @@ static sol_status open_evaluation(opened *j, sol_err *err)
     return sol_job_tasks(c, &j->tasks, &j->n_tasks, err);
 }
 
-/* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses in the same words. */
+/* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses
+ * in the same words. */
 static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
 {
     const sol_config *c = j->config;
@@ -289,16 +317,20 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, true, err));
     if (j->dir.has_run)
         sol_log_line(&j->program->log, SOL_LOG_INFO,
-                     "%s holds a run already: train goes on with it by --resume, another run.dir starts a new one", c->run.dir);
+                     "%s holds a run already: train goes on with it by --resume, another run.dir "
+                     "starts a new one",
+                     c->run.dir);
     SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
     SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
     SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
     SOL_TRY(sol_product_once(j->ctx, c->train.compute, err));
-    /* After a product, since the buffers of the BLAS library are among it, and before data are read. */
+    /* After a product, since the buffers of the BLAS library are among it, and before data are
+     * read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     SOL_TRY(open_train_data(j, err));
     SOL_TRY(open_calibration(j, err));
-    sol_job_student student = {&j->model_config, j->tokenizer, j->train.open && !j->train.part ? &j->train.file : NULL};
+    sol_job_student student = {&j->model_config, j->tokenizer,
+                               j->train.open && !j->train.part ? &j->train.file : NULL};
     SOL_TRY(sol_job_teacher_describe(c, &student, &j->teacher, err));
     SOL_TRY(plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan,
                         err));
@@ -348,9 +380,12 @@ const sol_verb sol_verb_plan = {
     .words = "CONFIG.yaml",
     .min_words = 1,
     .max_words = 1,
-    .summary = "parameters, memory, arithmetic and time of a job and the sizes of its exports, before anything is allocated",
-    .details = "Fails where `solera train` would fail before its first step, in the same words: run.dir, model, data, teacher\n"
-               "and tasks are opened as a run opens them, but weights are not read, of a text the first 64 MB are, and nothing is\n"
+    .summary = "parameters, memory, arithmetic and time of a job and the sizes of its exports, "
+               "before anything is allocated",
+    .details = "Fails where `solera train` would fail before its first step, in the same words: "
+               "run.dir, model, data, teacher\n"
+               "and tasks are opened as a run opens them, but weights are not read, of a text the "
+               "first 64 MB are, and nothing is\n"
                "left behind. A run.dir that holds a run is as good as for train --resume.",
     .options = options,
     .args_size = sizeof(struct args),

@@ -18,7 +18,9 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
      .help = "a JSON array, an object a run"},
     {0},
 };

@@ -14,7 +14,11 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--ids", .value = "FILE", .kind = SOL_OPT_TEXT, .reads = true, .offset = offsetof(struct args, ids),
+    {.name = "--ids",
+     .value = "FILE",
+     .kind = SOL_OPT_TEXT,
+     .reads = true,
+     .offset = offsetof(struct args, ids),
      .help = "a JSON array of token ids a line; without it: standard input"},
     SOL_NET_OPTIONS,
     {0},
@@ -25,7 +29,7 @@ typedef struct scorer {
     const char *name; /* of the input */
     long long line;
     size_t n, cap_ids, cap_rows, cap_targets, cap_logprob;
-    int32_t *id;      /* [n] */
+    int32_t *id; /* [n] */
     sol_row *row;
     int32_t *target;
     double *logprob;
@@ -45,7 +49,9 @@ static sol_status take_ids(scorer *s, const json_t *array, sol_err *err)
     long long V = sol_net_config(s->net)->vocab_size;
     s->n = json_array_size(array);
     if (!json_is_array(array) || s->n == 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: a JSON array of at least one token id is expected", s->name, s->line);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s:%lld: a JSON array of at least one token id is expected", s->name,
+                        s->line);
     SOL_TRY(grow(s, s->n, err));
     for (size_t i = 0; i < s->n; i++) {
         const json_t *item = json_array_get(array, i);
@@ -110,8 +116,8 @@ static sol_status score_line(scorer *s, const char *line, size_t n, sol_err *err
     n -= bom;
     json_t *array = sol_json_load(line, n, 0, &where);
     if (!array)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON array of token ids: %s", s->name, s->line, where.column,
-                        where.text);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%d: not a JSON array of token ids: %s",
+                        s->name, s->line, where.column, where.text);
     sol_status st = take_ids(s, array, err);
     if (st == SOL_OK) st = answer(s, err);
     json_decref(array);
@@ -131,7 +137,9 @@ static sol_status score_lines(scorer *s, FILE *from, sol_err *err)
         if (st != SOL_OK) break;
     }
     if (st == SOL_OK && ferror(from)) st = sol_fail_errno(err, s->name, "cannot read");
-    if (st == SOL_OK && s->line == 0) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON arrays of token ids are expected", s->name);
+    if (st == SOL_OK && s->line == 0)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: is empty: JSON arrays of token ids are expected",
+                      s->name);
     free(line);
     return st;
 }
@@ -161,8 +169,10 @@ const sol_verb sol_verb_score = {
     .max_words = 1,
     .takes_model = true,
     .summary = "log-probabilities of given token ids",
-    .details = "Each line of the input is a JSON array of ids, taken as they are (put BOS in front yourself); each line of the output is\n"
-               "the JSON array of natural-log probabilities of ids[1..], every one given all ids before it.",
+    .details = "Each line of the input is a JSON array of ids, taken as they are (put BOS in front "
+               "yourself); each line of the output is\n"
+               "the JSON array of natural-log probabilities of ids[1..], every one given all ids "
+               "before it.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

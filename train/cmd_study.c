@@ -15,25 +15,50 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--csv", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, csv), .without = "-o|--force",
+    {.name = "--csv",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, csv),
+     .without = "-o|--force",
      .help = "instead of a report its measures.csv on stdout; needs no gnuplot"},
-    {.name = "-o", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
+    {.name = "-o",
+     .value = "DIR",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, out),
      .help = "directory of the report; default: RUN/report for one run, study-report otherwise"},
     SOL_OPT_FORCE(struct args, NULL),
-    {.name = "--sensitivity", .kind = SOL_OPT_FLAG,
-     .offset = offsetof(struct args, sensitivity), .without = "-o|--force|--csv",
+    {.name = "--sensitivity",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, sensitivity),
+     .without = "-o|--force|--csv",
      .help = "of one MODEL or job: the loss with each layer alone quantized, the dearest first"},
-    {.name = "--data", .value = "D.h5", .kind = SOL_OPT_TEXT,
-     .offset = offsetof(struct args, each.data), .with = "--sensitivity",
+    {.name = "--data",
+     .value = "D.h5",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, each.data),
+     .with = "--sensitivity",
      .help = "the dataset to measure it on (default: data.eval of a job, or its data.train)"},
-    {.name = "--windows", .value = "N", .kind = SOL_OPT_INT,
-     .offset = offsetof(struct args, each.windows), .preset = "16", .min = 1, .max = 1e9,
-     .with = "--sensitivity", .help = "the first N windows of it"},
-    {.name = "--seq", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, each.seq),
-     .min = 0, .max = 1e7, .with = "--sensitivity",
+    {.name = "--windows",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, each.windows),
+     .preset = "16",
+     .min = 1,
+     .max = 1e9,
+     .with = "--sensitivity",
+     .help = "the first N windows of it"},
+    {.name = "--seq",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, each.seq),
+     .min = 0,
+     .max = 1e7,
+     .with = "--sensitivity",
      .help = "tokens a window; 0: as in the training, else 256"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, each.json),
-     .with = "--sensitivity", .help = "one JSON object on stdout"},
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, each.json),
+     .with = "--sensitivity",
+     .help = "one JSON object on stdout"},
     {0},
 };
 
@@ -55,7 +80,8 @@ static const char *last_parts(const char *path, int k)
     return s;
 }
 
-/* Do the last k parts of word i differ from those of all other words (any false), or are all of them equal (any true)? */
+/* Do the last k parts of word i differ from those of all other words (any false), or are all of
+ * them equal (any true)? */
 static bool parts_differ(const sol_program *p, int i, int k, bool any)
 {
     char mine[SOL_PATH_MAX], other[SOL_PATH_MAX];
@@ -68,7 +94,8 @@ static bool parts_differ(const sol_program *p, int i, int k, bool any)
     return differ;
 }
 
-/* As few parts of the path as tell it from the others, without those at the end that all have: of a/x/seed-1 and b/y/seed-1, x and y. */
+/* As few parts of the path as tell it from the others, without those at the end that all have: of
+ * a/x/seed-1 and b/y/seed-1, x and y. */
 static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX])
 {
     enum { MOST = 16 };
@@ -90,8 +117,9 @@ static sol_study_recipe read_recipe(const char *path)
     sol_config *c;
     if (sol_config_read(&c, path, NULL) != SOL_OK) return r;
     if (sol_config_quantizes(c) && c->residual.schedule != SOL_RESIDUAL_NONE)
-        snprintf(r.residual, sizeof r.residual, "%s, %s to %g%s", sol_config_word(c, "residual.form"),
-                 sol_config_word(c, "residual.schedule"), c->residual.end_fraction, c->residual.warmup ? ", warm-up" : "");
+        snprintf(r.residual, sizeof r.residual, "%s, %s to %g%s",
+                 sol_config_word(c, "residual.form"), sol_config_word(c, "residual.schedule"),
+                 c->residual.end_fraction, c->residual.warmup ? ", warm-up" : "");
     if (c->distill.teacher[0]) snprintf(r.teacher, sizeof r.teacher, "%s", c->distill.teacher);
     r.known = true;
     r.lr = c->optim.lr;
@@ -111,7 +139,8 @@ static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err
     snprintf(file, sizeof file, "%.*smetrics.jsonl", n, path);
     if (!run->is_static && sol_file_exists(file)) st = sol_metrics_read(file, &run->curve, err);
     snprintf(file, sizeof file, "%.*scalibrate.jsonl", n, path);
-    if (st == SOL_OK && sol_file_exists(file)) st = sol_calibration_read(file, &run->calibration, err);
+    if (st == SOL_OK && sol_file_exists(file))
+        st = sol_calibration_read(file, &run->calibration, err);
     snprintf(file, sizeof file, "%.*sconfig.yaml", n, path);
     if (st == SOL_OK && !run->is_static && sol_file_exists(file)) run->recipe = read_recipe(file);
     if (st != SOL_OK) sol_study_run_free(run);
@@ -124,7 +153,8 @@ static sol_status read_run(sol_study_run *run, const char *path, const char *nam
     return read_beside(run, path, err);
 }
 
-static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
+static sol_status read_model(sol_program *p, sol_study_run *run, const char *path, const char *name,
+                             sol_err *err)
 {
     sol_ctx *ctx;
     sol_model_file file = {0};
@@ -136,7 +166,8 @@ static sol_status read_model(sol_program *p, sol_study_run *run, const char *pat
 }
 
 /* A calibration without a training: the weights that it ended with. */
-static sol_status read_calibrated(sol_program *p, sol_study_run *run, const char *path, const char *name, sol_err *err)
+static sol_status read_calibrated(sol_program *p, sol_study_run *run, const char *path,
+                                  const char *name, sol_err *err)
 {
     SOL_TRY(read_model(p, run, path, name, err));
     return read_beside(run, path, err);
@@ -153,8 +184,11 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
         if (sol_file_exists(file)) return read_run(run, file, name, err);
         snprintf(file, sizeof file, "%.*s/calibrated.h5", SOL_PATH_MAX - 1, path);
         if (sol_file_exists(file)) return read_calibrated(p, run, file, name, err);
-        return sol_fail(err, SOL_ERR_IO, "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
-                        "checkpoint for a look at its weights", path);
+        return sol_fail(
+            err, SOL_ERR_IO,
+            "%s: has no study.h5; train with study.every, as --set study.every=50, or name a "
+            "checkpoint for a look at its weights",
+            path);
     }
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind == SOL_FILE_STUDY) return read_run(run, path, name, err);
@@ -197,7 +231,8 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     const char *out = args->out ? args->out : dir;
     if (st == SOL_OK && !args->csv) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
     if (st == SOL_OK) st = read_words(p, runs, err);
-    if (st == SOL_OK) st = args->csv ? print_csv(runs, n, err) : sol_report_write(runs, n, out, err);
+    if (st == SOL_OK)
+        st = args->csv ? print_csv(runs, n, err) : sol_report_write(runs, n, out, err);
     if (st == SOL_OK && !args->csv) printf("%s/index.html\n", out);
     if (runs)
         for (int i = 0; i < n; i++) sol_study_run_free(&runs[i]);

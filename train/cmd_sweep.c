@@ -12,17 +12,36 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--base", .value = "JOB.yaml", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, base),
+    {.name = "--base",
+     .value = "JOB.yaml",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, base),
      .help = "the job, in the place of the file's base"},
-    {.name = "--dir", .value = "DIR", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, dir),
+    {.name = "--dir",
+     .value = "DIR",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, dir),
      .help = "where the runs and tables go, in the place of the file's dir"},
-    {.name = "--jobs", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, jobs), .min = 1, .max = 1024,
-     .without = "--table", .help = "processes at a time; default: jobs of the file, 1"},
-    {.name = "--set", .value = "SECTION.KEY=VALUE", .kind = SOL_OPT_EACH, .offset = offsetof(struct args, set),
+    {.name = "--jobs",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, jobs),
+     .min = 1,
+     .max = 1024,
+     .without = "--table",
+     .help = "processes at a time; default: jobs of the file, 1"},
+    {.name = "--set",
+     .value = "SECTION.KEY=VALUE",
+     .kind = SOL_OPT_EACH,
+     .offset = offsetof(struct args, set),
      .help = "change a key of every point's job; what the point itself sets goes before it"},
-    {.name = "--table", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, table),
+    {.name = "--table",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, table),
      .help = "start nothing: the table of the runs that are done"},
-    {.name = "--force", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, force),
+    {.name = "--force",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, force),
      .help = "replace DIR/table.md and DIR/table.csv even where solera did not write them"},
     {0},
 };
@@ -34,12 +53,14 @@ static sol_status check_measures(const sol_sweep *s, const char *path, sol_err *
     for (int i = 0; i < SOL_MEASURE_COUNT; i++) names[i] = sol_measure_at(i)->name;
     for (int i = 0; i < s->n_measures; i++) {
         bool known = false;
-        for (int k = 0; k < SOL_MEASURE_COUNT; k++) known = known || strcmp(names[k], s->measure[i]) == 0;
+        for (int k = 0; k < SOL_MEASURE_COUNT; k++)
+            known = known || strcmp(names[k], s->measure[i]) == 0;
         const char *near = known ? NULL : sol_nearest_name(s->measure[i], names, SOL_MEASURE_COUNT);
         if (!known)
-            return sol_fail(err, SOL_ERR_CONFIG, "%s: measures: there is no '%.60s'%s%s%s", path, s->measure[i],
-                            near ? "; did you mean '" : ", they are the datasets below measures/ of a study.h5", near ? near : "",
-                            near ? "'?" : "");
+            return sol_fail(
+                err, SOL_ERR_CONFIG, "%s: measures: there is no '%.60s'%s%s%s", path, s->measure[i],
+                near ? "; did you mean '" : ", they are the datasets below measures/ of a study.h5",
+                near ? near : "", near ? "'?" : "");
     }
     return SOL_OK;
 }
@@ -49,7 +70,11 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     struct args *args = argp;
     sol_sweep *s = NULL;
     sol_sweep_runs *r = NULL;
-    sol_sweep_opts o = {.base = args->base, .dir = args->dir, .jobs = args->jobs, .set = args->set.word, .n_set = args->set.n};
+    sol_sweep_opts o = {.base = args->base,
+                        .dir = args->dir,
+                        .jobs = args->jobs,
+                        .set = args->set.word,
+                        .n_set = args->set.n};
     sol_status st = sol_sweep_read(&s, p->word[0], &o, err);
     if (st == SOL_OK) st = check_measures(s, p->word[0], err);
     if (st == SOL_OK) st = sol_output_check(s->dir, SOL_OUTPUT_TABLES, args->force, err);
@@ -60,7 +85,8 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     }
     if (st == SOL_OK) st = sol_sweep_table(r, err);
     if (st == SOL_OK && r->n_failed > 0)
-        st = sol_fail(err, SOL_ERR_LIBRARY, "%s: %d of %d runs failed, first %s", s->dir, r->n_failed, r->n, r->failed);
+        st = sol_fail(err, SOL_ERR_LIBRARY, "%s: %d of %d runs failed, first %s", s->dir,
+                      r->n_failed, r->n, r->failed);
     sol_sweep_runs_free(&r);
     sol_sweep_free(&s);
     return st;
@@ -72,21 +98,25 @@ const sol_verb sol_verb_sweep = {
     .min_words = 1,
     .max_words = 1,
     .summary = "run a job for every point of a list or grid with several seeds, and compare",
-    .details = "SWEEP.yaml:\n"
-               "  base: qat.yaml                     the job, relative to this file\n"
-               "  dir: runs/methods                  runs go to DIR/POINT/seed-N\n"
-               "  seeds: [1, 2, 3]\n"
-               "  jobs: 1                            processes at a time\n"
-               "  keep_checkpoints: true             false: those of finished runs are removed\n"
-               "  set: {train.steps: 600}            for every point\n"
-               "  points: {naive: {residual.schedule: none}, arenas: {}}\n"
-               "  grid: {quant.group_size: [32, 128], optim.lr: [0.001, 0.002]}\n"
-               "  against: naive                     a point; the others' loss minus its, seed by seed\n"
-               "  measures: [near_alpha, er_dw]      of study.h5, where study.every is set\n"
-               "A point's name becomes that of a directory: without slashes, bars and control characters, and different from the others\n"
-               "in more than capital letters. Points and grid multiply; both may be left out. The table, mean and sample deviation over\n"
-               "the seeds, goes to stdout, DIR/table.md and DIR/table.csv. After a kill the same command goes on: every run resumes, and\n"
-               "what is done is not repeated.",
+    .details =
+        "SWEEP.yaml:\n"
+        "  base: qat.yaml                     the job, relative to this file\n"
+        "  dir: runs/methods                  runs go to DIR/POINT/seed-N\n"
+        "  seeds: [1, 2, 3]\n"
+        "  jobs: 1                            processes at a time\n"
+        "  keep_checkpoints: true             false: those of finished runs are removed\n"
+        "  set: {train.steps: 600}            for every point\n"
+        "  points: {naive: {residual.schedule: none}, arenas: {}}\n"
+        "  grid: {quant.group_size: [32, 128], optim.lr: [0.001, 0.002]}\n"
+        "  against: naive                     a point; the others' loss minus its, seed by seed\n"
+        "  measures: [near_alpha, er_dw]      of study.h5, where study.every is set\n"
+        "A point's name becomes that of a directory: without slashes, bars and control characters, "
+        "and different from the others\n"
+        "in more than capital letters. Points and grid multiply; both may be left out. The table, "
+        "mean and sample deviation over\n"
+        "the seeds, goes to stdout, DIR/table.md and DIR/table.csv. After a kill the same command "
+        "goes on: every run resumes, and\n"
+        "what is done is not repeated.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -1,4 +1,5 @@
-/* solera tokenize: text files into a dataset (tokenize.c; conversations: tokenize_chat.c), or lines of JSON into lines of ids. */
+/* solera tokenize: text files into a dataset (tokenize.c; conversations: tokenize_chat.c), or lines
+ * of JSON into lines of ids. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,34 +15,72 @@ struct args {
 };
 
 static const sol_opt options[] = {
-    {.name = "--tokenizer", .value = "T", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, tokenizer),
-     .required = true, .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
-    {.name = "--input", .value = "FILE", .kind = SOL_OPT_LIST, .reads = true, .offset = offsetof(struct args, input),
+    {.name = "--tokenizer",
+     .value = "T",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, tokenizer),
+     .required = true,
+     .help = "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one"},
+    {.name = "--input",
+     .value = "FILE",
+     .kind = SOL_OPT_LIST,
+     .reads = true,
+     .offset = offsetof(struct args, input),
      .help = SOL_INPUT_HELP},
-    {.name = "--format", .value = "FORMAT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, format),
-     .preset = "auto", .choices = "auto|text|json|chat", .without = "--ids",
+    {.name = "--format",
+     .value = "FORMAT",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, format),
+     .preset = "auto",
+     .choices = "auto|text|json|chat",
+     .without = "--ids",
      .help = SOL_FORMAT_HELP "; chat: conversations, a line of JSON each"},
-    {.name = "--chat-format", .value = "NAME", .kind = SOL_OPT_TEXT,
-     .offset = offsetof(struct args, chat_format), .choices = SOL_CHAT_FORMATS, .without = "--ids",
+    {.name = "--chat-format",
+     .value = "NAME",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, chat_format),
+     .choices = SOL_CHAT_FORMATS,
+     .without = "--ids",
      .help = "how to render conversations, instead of by the chat template of T"},
-    {.name = "-o", .value = "OUT.h5", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
-     .without = "--ids", .help = "dataset to write"},
+    {.name = "-o",
+     .value = "OUT.h5",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, out),
+     .without = "--ids",
+     .help = "dataset to write"},
     SOL_OPT_FORCE(struct args, "--ids"),
-    {.name = "--ids", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, ids),
-     .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids a line on stdout"},
-    {.name = "--special", .value = "WHEN", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, special),
-     .preset = "auto", .choices = "auto|yes|no", .help = "recognize special tokens in the text; auto: with --ids"},
-    {.name = "--skip-bad", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, skip_bad), .without = "--ids",
+    {.name = "--ids",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, ids),
+     .help = "instead of --input: a JSON object with \"text\" a line on stdin, a JSON array of ids "
+             "a line on stdout"},
+    {.name = "--special",
+     .value = "WHEN",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, special),
+     .preset = "auto",
+     .choices = "auto|yes|no",
+     .help = "recognize special tokens in the text; auto: with --ids"},
+    {.name = "--skip-bad",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, skip_bad),
+     .without = "--ids",
      .help = SOL_SKIP_BAD_HELP},
-    {.name = "--unix-lines", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, unix_lines), .without = "--ids",
+    {.name = "--unix-lines",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, unix_lines),
+     .without = "--ids",
      .help = "read CR LF line ends as LF"},
-    {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .without = "--ids",
+    {.name = "--json",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, json),
+     .without = "--ids",
      .help = "print documents, tokens, text_bytes, skipped and seconds as JSON"},
     {0},
 };
 
-static sol_status ids_of_line(sol_encoder *e, char *line, size_t n, int64_t number, int flags, sol_ids *ids,
-                              sol_err *err)
+static sol_status ids_of_line(sol_encoder *e, char *line, size_t n, int64_t number, int flags,
+                              sol_ids *ids, sol_err *err)
 {
     sol_span text;
     size_t bom = number == 1 ? sol_text_bom(line, n) : 0;
@@ -77,17 +116,24 @@ static sol_status encode_stdin(const sol_tokenizer *t, int flags, sol_err *err)
     return st;
 }
 
-static sol_status encode_files(sol_program *p, const struct args *a, const sol_tokenizer *t, sol_err *err)
+static sol_status encode_files(sol_program *p, const struct args *a, const sol_tokenizer *t,
+                               sol_err *err)
 {
     sol_tokenize_result r;
     char eos[256], size[32], count[32];
     size_t n;
     const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
-    sol_tokenize_job job = {.tokenizer = t, .out = a->out, .special = strcmp(a->special, "yes") == 0,
+    sol_tokenize_job job = {.tokenizer = t,
+                            .out = a->out,
+                            .special = strcmp(a->special, "yes") == 0,
                             .special_is_text = strcmp(a->special, "no") == 0};
-    job.docs = (sol_docs_options){.files = a->input.word, .n_files = a->input.n, .unix_lines = a->unix_lines,
-                                  .as = sol_read_as_named(a->format), .skip_bad = a->skip_bad, .log = &p->log,
+    job.docs = (sol_docs_options){.files = a->input.word,
+                                  .n_files = a->input.n,
+                                  .unix_lines = a->unix_lines,
+                                  .as = sol_read_as_named(a->format),
+                                  .skip_bad = a->skip_bad,
+                                  .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                   .cut = sol_tokenizer_can_cut(t) && !job.special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t),
@@ -100,14 +146,15 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     if (chat) SOL_TRY(sol_chat_format_for(&chat_format, t, a->chat_format, err));
     SOL_TRY(chat ? sol_tokenize_chats(&job, &chat_format, &r, err)
                  : sol_tokenize_files(p, &job, &r, err));
-    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s", a->out,
-                 (long long)r.documents, sol_count_text((double)r.tokens, count),
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s",
+                 a->out, (long long)r.documents, sol_count_text((double)r.tokens, count),
                  sol_bytes_text((double)r.text_bytes, size),
                  r.seconds > 0 ? (double)r.text_bytes / 1e6 / r.seconds : 0.0);
     if (a->json)
-        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"skipped\": %lld, \"seconds\": %.3f}\n",
-               (long long)r.documents, (long long)r.tokens, (unsigned long long)r.text_bytes, (long long)r.skipped,
-               r.seconds);
+        printf("{\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu, \"skipped\": %lld, "
+               "\"seconds\": %.3f}\n",
+               (long long)r.documents, (long long)r.tokens, (unsigned long long)r.text_bytes,
+               (long long)r.skipped, r.seconds);
     return SOL_OK;
 }
 
@@ -124,10 +171,12 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_tokenizer *t;
     if (a->ids == (a->input.n > 0))
         return sol_fail(err, SOL_ERR_USAGE, "wants either --input FILE... -o OUT.h5 or --ids");
-    if (!a->ids && !a->out) return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
+    if (!a->ids && !a->out)
+        return sol_fail(err, SOL_ERR_USAGE, "wants -o OUT.h5 (dataset to write)");
     if (!a->ids) SOL_TRY(check_output(a, err));
     SOL_TRY(sol_store_tokenizer(&t, a->tokenizer, err));
-    int flags = SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
+    int flags =
+        SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
     sol_status st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);
     sol_tokenizer_free(&t);
     return st;
@@ -136,13 +185,19 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 const sol_verb sol_verb_tokenize = {
     .name = "tokenize",
     .summary = "turn text into a token dataset, or lines of JSON into lines of ids",
-    .details = "Plain text is one document, unless lines that hold nothing but <|endoftext|> (or the tokenizer's own\n"
-               "end-of-text token) separate several; blanks beside such a line belong to it. JSON holds a document a\n"
-               "line, or an item of one array: strings, or objects with a string under \"text\". Tables and binary files\n"
-               "are refused. Each document becomes BOS as the tokenizer's template says, its ids, and EOS\n"
+    .details = "Plain text is one document, unless lines that hold nothing but <|endoftext|> (or "
+               "the tokenizer's own\n"
+               "end-of-text token) separate several; blanks beside such a line belong to it. JSON "
+               "holds a document a\n"
+               "line, or an item of one array: strings, or objects with a string under \"text\". "
+               "Tables and binary files\n"
+               "are refused. Each document becomes BOS as the tokenizer's template says, its ids, "
+               "and EOS\n"
                "when the tokenizer has one.\n"
-               "--format chat reads lines of JSON with \"messages\" (role, content), \"conversations\" (from, value), or\n"
-               "\"prompt\" and \"completion\". They are rendered by the chat template of T, nothing else is put around them,\n"
+               "--format chat reads lines of JSON with \"messages\" (role, content), "
+               "\"conversations\" (from, value), or\n"
+               "\"prompt\" and \"completion\". They are rendered by the chat template of T, "
+               "nothing else is put around them,\n"
                "and the dataset knows which tokens the assistant says (data.loss_on: answers).",
     .options = options,
     .args_size = sizeof(struct args),

@@ -56,7 +56,8 @@ static void bash(FILE *to)
     fputs("# bash completion of solera\n_solera() {\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
           "    local verb=${COMP_WORDS[1]} words=\n    COMPREPLY=()\n"
-          "    case \"$verb $prev\" in\n", to);
+          "    case \"$verb $prev\" in\n",
+          to);
     for (int i = 0; i < sol_verb_count(); i++)
         add_bash_values(sol_verb_at(i)->name, sol_verb_options(sol_verb_at(i)), to);
     add_bash_values("*", sol_common_options, to);
@@ -71,11 +72,14 @@ static void bash(FILE *to)
     fputs("--help\" ;; esac ;;\n    esac\n    if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"", to);
     add_verbs(to);
     fputs("\"; fi\n"
-          "    if [ \"$COMP_CWORD\" -eq 2 ] && [ \"$verb\" = help ]; then words=\"config ", to);
+          "    if [ \"$COMP_CWORD\" -eq 2 ] && [ \"$verb\" = help ]; then words=\"config ",
+          to);
     add_verbs(to);
-    fputs("\"; fi\n"
-          "    [ -z \"$words\" ] || mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
-          "complete -o default -F _solera solera\n", to);
+    fputs(
+        "\"; fi\n"
+        "    [ -z \"$words\" ] || mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
+        "complete -o default -F _solera solera\n",
+        to);
 }
 
 /* ---- zsh ---- */
@@ -117,7 +121,8 @@ static void zsh(FILE *to)
     }
     fputs("    )\n    if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n"
           "    shift words; (( CURRENT-- ))\n    case $words[1] in\n"
-          "    help) _describe verb verbs ;;\n", to);
+          "    help) _describe verb verbs ;;\n",
+          to);
     for (int i = 0; i < sol_verb_count(); i++) {
         const sol_verb *v = sol_verb_at(i);
         if (strcmp(v->name, "help") == 0) continue;

@@ -23,30 +23,36 @@ static bool show(void *user, int64_t done, int64_t total)
     return sol_phase_show(&phase, done, total);
 }
 
-static sol_status write_sample(void *user, const sol_task *t, int64_t item, const double *score, int picked, int picked_norm,
-                               sol_err *err)
+static sol_status write_sample(void *user, const sol_task *t, int64_t item, const double *score,
+                               int picked, int picked_norm, sol_err *err)
 {
     const job *j = user;
     const sol_task_item *i = &t->item[item];
     json_t *scores = json_array(), *line;
     for (int c = 0; c < i->n_choices; c++) json_array_append_new(scores, json_real(score[c]));
-    line = json_pack("{s:s, s:I, s:i, s:o, s:i, s:i}", "task", t->kind->name, "item", (json_int_t)item, "gold", i->gold, "scores",
-                     scores, "picked", picked, "picked_norm", picked_norm);
+    line =
+        json_pack("{s:s, s:I, s:i, s:o, s:i, s:i}", "task", t->kind->name, "item", (json_int_t)item,
+                  "gold", i->gold, "scores", scores, "picked", picked, "picked_norm", picked_norm);
     if (!line) return sol_fail(err, SOL_ERR_NOMEM, "out of memory for the samples");
     int bad = json_dumpf(line, j->samples, JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
     json_decref(line);
     errno = 0;
-    return bad || putc('\n', j->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write") : SOL_OK;
+    return bad || putc('\n', j->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write")
+                                                : SOL_OK;
 }
 
 static void print_table(const sol_task_plan *tasks, int n)
 {
     double sum = 0;
-    printf("| Task          | Items | Metric   |  Value |   | Stderr |\n|---------------|------:|----------|-------:|---|-------:|\n");
+    printf("| Task          | Items | Metric   |  Value |   | Stderr "
+           "|\n|---------------|------:|----------|-------:|---|-------:|\n");
     for (int i = 0; i < n; i++) {
         const sol_task_result *r = &tasks[i].result;
-        printf("| %-13s | %5lld | acc      | %.4f | ± | %.4f |\n", tasks[i].kind->name, (long long)r->n, r->acc, r->acc_stderr);
-        if (tasks[i].kind->norm) printf("|               |       | acc_norm | %.4f | ± | %.4f |\n", r->acc_norm, r->acc_norm_stderr);
+        printf("| %-13s | %5lld | acc      | %.4f | ± | %.4f |\n", tasks[i].kind->name,
+               (long long)r->n, r->acc, r->acc_stderr);
+        if (tasks[i].kind->norm)
+            printf("|               |       | acc_norm | %.4f | ± | %.4f |\n", r->acc_norm,
+                   r->acc_norm_stderr);
         sum += r->acc;
     }
     printf("\naverage acc %.4f\n", sum / n);
@@ -58,14 +64,17 @@ static void print_json(const sol_task_plan *tasks, int n, const sol_net *net)
     printf("{\"results\": {");
     for (int i = 0; i < n; i++) {
         const sol_task_result *r = &tasks[i].result;
-        printf("%s\"%s\": {\"acc\": %.12g, \"acc_stderr\": %.12g, ", i ? ", " : "", tasks[i].kind->name, r->acc, r->acc_stderr);
-        if (tasks[i].kind->norm) printf("\"acc_norm\": %.12g, \"acc_norm_stderr\": %.12g, ", r->acc_norm, r->acc_norm_stderr);
+        printf("%s\"%s\": {\"acc\": %.12g, \"acc_stderr\": %.12g, ", i ? ", " : "",
+               tasks[i].kind->name, r->acc, r->acc_stderr);
+        if (tasks[i].kind->norm)
+            printf("\"acc_norm\": %.12g, \"acc_norm_stderr\": %.12g, ", r->acc_norm,
+                   r->acc_norm_stderr);
         printf("\"items\": %lld, \"seconds\": %.3f, \"tok_s\": %.1f}", (long long)r->n, r->seconds,
                r->seconds > 0 ? (double)r->tokens / r->seconds : 0.0);
         sum += r->acc;
     }
-    printf("}, \"average_acc\": %.12g, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g}\n", sum / n,
-           sol_net_kind_name(sol_net_kind_of(net)), sol_net_bits_per_weight(net));
+    printf("}, \"average_acc\": %.12g, \"model_kind\": \"%s\", \"bits_per_weight\": %.6g}\n",
+           sum / n, sol_net_kind_name(sol_net_kind_of(net)), sol_net_bits_per_weight(net));
 }
 
 static sol_status run_task(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *t,

@@ -22,9 +22,9 @@ typedef struct buffer {
 struct sol_events {
     char path[SOL_PATH_MAX];
     int fd;
-    uint64_t size; /* of the file */
+    uint64_t size;                       /* of the file */
     buffer value, inner, summary, event; /* inner: a message within a value */
-    sol_status status; /* of the first append to a buffer that failed */
+    sol_status status;                   /* of the first append to a buffer that failed */
 };
 
 /* ---- the wire format of protobuf ---- */
@@ -269,8 +269,8 @@ void sol_events_histogram(sol_events *e, const char *tag, double low, double wid
 void sol_events_text(sol_events *e, const char *tag, const char *text)
 {
     static const uint8_t metadata[] = {1 << 3 | BYTES, 6, 1 << 3 | BYTES, 4, 't', 'e', 'x', 't'};
-    static const uint8_t type_and_shape[] = {1 << 3, 7, 2 << 3 | BYTES, 4,
-                                             2 << 3 | BYTES, 2, 1 << 3, 1};
+    static const uint8_t type_and_shape[] = {1 << 3,         7, 2 << 3 | BYTES, 4,
+                                             2 << 3 | BYTES, 2, 1 << 3,         1};
     buffer *tensor = &e->inner;
     tensor->n = 0;
     put(e, tensor, type_and_shape, sizeof type_and_shape);

@@ -17,7 +17,8 @@ sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, 
     return sol_config_finish(*c, err);
 }
 
-sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err)
+sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
+                         sol_err *err)
 {
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);
     sol_config_fail(c, key, err, "%s", why->text);
@@ -40,7 +41,8 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 }
 
 /* The shape by name, with the tokenizer's own begin and end tokens. */
-static sol_status random_config(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
+static sol_status random_config(const sol_config *c, sol_model_config *m, sol_tokenizer **t,
+                                sol_err *err)
 {
     sol_err why = {0};
     sol_status st = sol_model_config_named(sol_config_random_shape(c), m, &why);
@@ -49,8 +51,9 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
     if (st != SOL_OK) return sol_job_blame(c, "model.tokenizer", st, &why, err);
     int64_t n = sol_tokenizer_vocab_size(*t);
     if (n > m->vocab_size)
-        return sol_config_fail(c, "model.tokenizer", err, "%s has %lld tokens, the shape '%s' only %lld",
-                               c->model.tokenizer, (long long)n, sol_config_random_shape(c), (long long)m->vocab_size);
+        return sol_config_fail(c, "model.tokenizer", err,
+                               "%s has %lld tokens, the shape '%s' only %lld", c->model.tokenizer,
+                               (long long)n, sol_config_random_shape(c), (long long)m->vocab_size);
     m->bos_token_id = sol_tokenizer_bos(*t);
     m->eos_token_id = sol_tokenizer_eos(*t);
     return SOL_OK;
@@ -64,7 +67,8 @@ static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_
 }
 
 /* ctx NULL: without weights, here and below. */
-static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
+static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
+                              sol_err *err)
 {
     sol_model_config m;
     sol_dtype dtype = sol_config_param_dtype(c);
@@ -81,24 +85,30 @@ static sol_status refuse_directory(const char *path, sol_err *err)
     char found[SOL_PATH_MAX];
     bool best;
     SOL_TRY(sol_run_model(path, found, &best, err));
-    return sol_fail(err, SOL_ERR_USAGE, "%s: is a run: name a checkpoint of it, as %s", path, found);
+    return sol_fail(err, SOL_ERR_USAGE, "%s: is a run: name a checkpoint of it, as %s", path,
+                    found);
 }
 
-static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype, sol_model_file *f, sol_err *err)
+static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype,
+                                  sol_model_file *f, sol_err *err)
 {
     sol_file_kind kind;
-    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model", [SOL_FILE_DATASET] = "a dataset",
-                                        [SOL_FILE_STUDY] = "a study", [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
+    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model",
+                                        [SOL_FILE_DATASET] = "a dataset",
+                                        [SOL_FILE_STUDY] = "a study",
+                                        [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
     if (sol_is_directory(path)) return refuse_directory(path, err);
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
-    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, err) : sol_model_file_describe(f, path, dtype, err));
+    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, err)
+                : sol_model_file_describe(f, path, dtype, err));
     return f->tokenizer ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
 }
 
 /* The weights alone: what trained them, and how, is the history of another run. */
-static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
+static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
+                             sol_err *err)
 {
     sol_err why = {0};
     sol_status st = read_model_file(ctx, c->model.init, sol_config_param_dtype(c), f, &why);
@@ -108,14 +118,16 @@ static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_model_
     return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
 }
 
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err)
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
+                              sol_err *err)
 {
     *f = (sol_model_file){0};
     SOL_TRY(sol_config_random_shape(c) ? make_random(ctx, c, f, err) : read_model(ctx, c, f, err));
     return check_seq(c, &f->model->config, err);
 }
 
-sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err)
+sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t,
+                                sol_err *err)
 {
     sol_model_file f;
     *t = NULL;
@@ -137,7 +149,8 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
     return st;
 }
 
-sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
+sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
+                               sol_err *err)
 {
     sol_err why = {0};
     if (!spec->method) return SOL_OK;
@@ -151,8 +164,9 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
         if (st != SOL_OK && sol_quant_override_of(spec, p->name))
             return sol_job_blame(c, "quant.overrides", st, &why, err);
         if (st != SOL_OK)
-            return sol_job_blame(c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st, &why,
-                             err);
+            return sol_job_blame(
+                c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st,
+                &why, err);
     }
     return SOL_OK;
 }
@@ -175,9 +189,10 @@ sol_windows sol_job_windows(const sol_config *c)
 static sol_status refuse_other_run(const sol_config *old, const sol_config *c, const char *dir,
                                    int64_t done, const char *text, sol_err *err)
 {
-    const char *lambda = done >= old->train.steps && sol_config_residual(old).schedule != SOL_RESIDUAL_NONE
-                             ? " --set residual.schedule=none"
-                             : "";
+    const char *lambda =
+        done >= old->train.steps && sol_config_residual(old).schedule != SOL_RESIDUAL_NONE
+            ? " --set residual.schedule=none"
+            : "";
     if (old->train.steps == c->train.steps)
         return sol_fail(err, SOL_ERR_CONFIG,
                         "%s: cannot resume, these keys would make it another run: %s", dir, text);
@@ -198,8 +213,10 @@ sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir,
     sol_status st = sol_config_parse(&old, name, yaml, strlen(yaml), err);
     if (st == SOL_OK) st = sol_config_diff(old, c, done, &text, &fatal, err);
     if (st == SOL_OK && fatal) st = refuse_other_run(old, c, dir, done, text, err);
-    if (st == SOL_OK && same_eval) *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
-    if (st == SOL_OK && say && text[0]) sol_log_line(&p->log, SOL_LOG_INFO, "changed since the last time: %s", text);
+    if (st == SOL_OK && same_eval)
+        *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
+    if (st == SOL_OK && say && text[0])
+        sol_log_line(&p->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);
     sol_config_free(&old);
     return st;
@@ -217,9 +234,10 @@ sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_ru
     return st;
 }
 
-/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. */
-/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as text. A pipe is text: to look into
- * it would take away what it holds. */
+/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as
+ * text. */
+/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as
+ * text. A pipe is text: to look into it would take away what it holds. */
 static bool is_text(const char *path)
 {
     static const char hdf5[] = "\x89HDF\r\n\x1A\n";
@@ -229,14 +247,15 @@ static bool is_text(const char *path)
     if (has_suffix(path, ".h5")) return false;
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) return true;
     bool regular = sol_in_open(&in, path, NULL) == SOL_OK;
-    bool same = regular && sol_in_read(&in, 0, head, sizeof head, NULL) == SOL_OK && memcmp(head, hdf5, sizeof head) == 0;
+    bool same = regular && sol_in_read(&in, 0, head, sizeof head, NULL) == SOL_OK &&
+                memcmp(head, hdf5, sizeof head) == 0;
     sol_in_close(&in);
     return !same;
 }
 
 /* most: as in sol_tokenize_job. */
-static sol_status make_dataset(sol_program *p, const char *path, const char *made, const sol_tokenizer *t,
-                               uint64_t most, bool *part, sol_err *err)
+static sol_status make_dataset(sol_program *p, const char *path, const char *made,
+                               const sol_tokenizer *t, uint64_t most, bool *part, sol_err *err)
 {
     char eos[256];
     size_t n;
@@ -256,43 +275,48 @@ static sol_status make_dataset(sol_program *p, const char *path, const char *mad
     return st;
 }
 
-static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                              const char *made, bool keep_made, uint64_t most, const sol_tokenizer *t, sol_job_tokens *d,
-                              sol_err *err)
+static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key,
+                              const char *path, const char *made, bool keep_made, uint64_t most,
+                              const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
 {
     sol_err why = {0};
     sol_status st = SOL_OK;
     memset(d, 0, sizeof *d);
     if (is_text(path)) {
-        if (!keep_made || !sol_file_exists(made)) st = make_dataset(p, path, made, t, most, &d->part, &why);
+        if (!keep_made || !sol_file_exists(made))
+            st = make_dataset(p, path, made, t, most, &d->part, &why);
         path = made;
     }
     if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);
     d->open = st == SOL_OK;
     if (st == SOL_OK && d->file.tokens.tokenizer_hash != sol_tokenizer_hash(t))
-        st = sol_fail(&why, SOL_ERR_CONFIG, "%s: was made with another tokenizer than the model's", path);
+        st = sol_fail(&why, SOL_ERR_CONFIG, "%s: was made with another tokenizer than the model's",
+                      path);
     if (st == SOL_OK) return SOL_OK;
     sol_job_close_tokens(d);
     if (st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why.text);
     return sol_job_blame(c, key, st, &why, err);
 }
 
-sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
-                               sol_err *err)
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key,
+                               const char *path, const char *made, bool keep_made,
+                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
 {
     return open_tokens(p, c, key, path, made, keep_made, 0, t, d, err);
 }
 
-sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                                  const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
+sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key,
+                                  const char *path, const sol_tokenizer *t, sol_job_tokens *d,
+                                  sol_err *err)
 {
     const char *temp = getenv("TMPDIR");
     char dir[SOL_PATH_MAX / 2], made[SOL_PATH_MAX];
     struct stat s;
     sol_err why;
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) {
-        sol_fail(&why, SOL_ERR_USAGE, "%s: is no regular file: what is read here the run would miss; plan with a file", path);
+        sol_fail(&why, SOL_ERR_USAGE,
+                 "%s: is no regular file: what is read here the run would miss; plan with a file",
+                 path);
         return sol_job_blame(c, key, why.status, &why, err);
     }
     snprintf(dir, sizeof dir, "%s/solera-XXXXXX", temp && temp[0] ? temp : "/tmp");

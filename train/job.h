@@ -13,21 +13,25 @@ sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);
 /* With the tokenizer, which the caller owns; NULL when the file has none. */
-sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t, sol_err *err);
+sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t,
+                                sol_err *err);
 
 /* Model, tokenizer and windows from model.init; nothing else of the file is kept. ctx NULL: without
  * weights, the model is only described. *f is the caller's (sol_model_file_free), also after a
  * failure. */
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f, sol_err *err);
+sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
+                              sol_err *err);
 
 /* Every quantized layer against the quantizer: the first that does not fit is named. */
-sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec, sol_err *err);
+sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
+                               sol_err *err);
 
 /* A tokenizer from tokenizer.json, tokenizer.bin, or out of a model file. The caller owns *t. */
 sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err);
 
 /* The reason of a callee under the key and the place that named the thing. */
-sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why, sol_err *err);
+sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
+                         sol_err *err);
 
 /* How data.source self samples. */
 sol_self_opts sol_job_self(const sol_config *c);
@@ -35,9 +39,10 @@ sol_self_opts sol_job_self(const sol_config *c);
 /* How the job cuts the data that it is measured on. */
 sol_windows sol_job_windows(const sol_config *c);
 
-/* The job of a run that is resumed after `done` steps, as YAML named `name`, against c: SOL_ERR_CONFIG where keys that would make it another run differ, else
- * what changed is logged, if `say`. *same_eval (may be NULL) becomes false where data.eval is another file. _run: the job in the
- * directory's config.yaml. */
+/* The job of a run that is resumed after `done` steps, as YAML named `name`, against c:
+ * SOL_ERR_CONFIG where keys that would make it another run differ, else what changed is logged, if
+ * `say`. *same_eval (may be NULL) becomes false where data.eval is another file. _run: the job in
+ * the directory's config.yaml. */
 sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
                            const char *name, const char *yaml, bool say, bool *same_eval,
                            sol_err *err);
@@ -50,16 +55,18 @@ typedef struct sol_job_tokens {
     bool open;
     bool part; /* the beginning of a text, whose end was not looked at */
 } sol_job_tokens;
-/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written; one that is there
- * is taken when keep_made is set. The data must belong to the model's tokenizer. */
-sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                               const char *made, bool keep_made, const sol_tokenizer *t, sol_job_tokens *d,
-                               sol_err *err);
-/* The same without leaving anything, for a plan: of a text the first SOL_LOOK_BYTES, which say nearly always whether a run could read
- * it. */
+/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written;
+ * one that is there is taken when keep_made is set. The data must belong to the model's tokenizer.
+ */
+sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key,
+                               const char *path, const char *made, bool keep_made,
+                               const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
+/* The same without leaving anything, for a plan: of a text the first SOL_LOOK_BYTES, which say
+ * nearly always whether a run could read it. */
 enum { SOL_LOOK_BYTES = 64 << 20 };
-sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key, const char *path,
-                                  const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
+sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key,
+                                  const char *path, const sol_tokenizer *t, sol_job_tokens *d,
+                                  sol_err *err);
 void sol_job_close_tokens(sol_job_tokens *d);
 
 #endif

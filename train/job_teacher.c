@@ -11,25 +11,29 @@ const char *sol_job_teacher_path(const sol_config *c)
     return sol_config_teaches_itself(c) ? c->model.init : c->distill.teacher;
 }
 
-static sol_status check_config(const sol_config *c, const sol_model_config *student, const sol_model_config *teacher,
-                               sol_err *err)
+static sol_status check_config(const sol_config *c, const sol_model_config *student,
+                               const sol_model_config *teacher, sol_err *err)
 {
     const char *path = sol_job_teacher_path(c);
     if (teacher->vocab_size != student->vocab_size)
-        return sol_config_fail(c, "distill.teacher", err, "%s has a vocabulary of %lld tokens, the model one of %lld",
-                               path, (long long)teacher->vocab_size, (long long)student->vocab_size);
+        return sol_config_fail(c, "distill.teacher", err,
+                               "%s has a vocabulary of %lld tokens, the model one of %lld", path,
+                               (long long)teacher->vocab_size, (long long)student->vocab_size);
     if (teacher->max_position_embeddings < c->train.seq)
-        return sol_config_fail(c, "distill.teacher", err, "%s has %lld positions, train.seq is %lld", path,
-                               (long long)teacher->max_position_embeddings, (long long)c->train.seq);
+        return sol_config_fail(
+            c, "distill.teacher", err, "%s has %lld positions, train.seq is %lld", path,
+            (long long)teacher->max_position_embeddings, (long long)c->train.seq);
     if (c->distill.top_k > teacher->vocab_size)
-        return sol_config_fail(c, "distill.top_k", err, "%lld is more than the vocabulary of %lld tokens",
+        return sol_config_fail(c, "distill.top_k", err,
+                               "%lld is more than the vocabulary of %lld tokens",
                                (long long)c->distill.top_k, (long long)teacher->vocab_size);
     if (c->distill.hidden_weight > 0 && (teacher->hidden_size != student->hidden_size ||
                                          teacher->num_hidden_layers != student->num_hidden_layers))
-        return sol_config_fail(c, "distill.hidden_weight", err,
-                               "needs a teacher of %lld layers of width %lld; %s has %lld of %lld",
-                               (long long)student->num_hidden_layers, (long long)student->hidden_size, path,
-                               (long long)teacher->num_hidden_layers, (long long)teacher->hidden_size);
+        return sol_config_fail(
+            c, "distill.hidden_weight", err,
+            "needs a teacher of %lld layers of width %lld; %s has %lld of %lld",
+            (long long)student->num_hidden_layers, (long long)student->hidden_size, path,
+            (long long)teacher->num_hidden_layers, (long long)teacher->hidden_size);
     if (c->distill.relation_weight > 0 &&
         (teacher->num_attention_heads != student->num_attention_heads ||
          teacher->num_key_value_heads != student->num_key_value_heads))
@@ -48,21 +52,25 @@ static sol_status check_config(const sol_config *c, const sol_model_config *stud
     return SOL_OK;
 }
 
-static sol_status check_file(const sol_config *c, const sol_model_file *f, const sol_tokenizer *tokenizer,
-                             sol_err *err)
+static sol_status check_file(const sol_config *c, const sol_model_file *f,
+                             const sol_tokenizer *tokenizer, sol_err *err)
 {
     const char *path = sol_job_teacher_path(c);
     if (f->tokenizer && sol_tokenizer_hash(f->tokenizer) != sol_tokenizer_hash(tokenizer))
-        return sol_config_fail(c, "distill.teacher", err, "%s: has another tokenizer than the model", path);
-    /* Its own quantizer is no part of a model that the student starts from: `self` is the weights as they are. */
-    if (f->quant.method && !sol_config_teaches_itself(c))
         return sol_config_fail(c, "distill.teacher", err,
-                               "%s: was trained with quant.method %s; a teacher is a full-precision model", path,
-                               f->quant.method->name);
+                               "%s: has another tokenizer than the model", path);
+    /* Its own quantizer is no part of a model that the student starts from: `self` is the weights
+     * as they are. */
+    if (f->quant.method && !sol_config_teaches_itself(c))
+        return sol_config_fail(
+            c, "distill.teacher", err,
+            "%s: was trained with quant.method %s; a teacher is a full-precision model", path,
+            f->quant.method->name);
     return SOL_OK;
 }
 
-static sol_status check_teacher(const sol_config *c, const sol_job_student *s, const sol_model_file *f, sol_err *err)
+static sol_status check_teacher(const sol_config *c, const sol_job_student *s,
+                                const sol_model_file *f, sol_err *err)
 {
     SOL_TRY(check_config(c, s->config, &f->model->config, err));
     return check_file(c, f, s->tokenizer, err);
@@ -83,13 +91,15 @@ static sol_status begin_reading(void *user, const sol_model_file *f, sol_err *er
     r->blamed = true;
     sol_status st = check_teacher(r->config, r->student, f, err);
     if (st == SOL_OK)
-        st = sol_teacher_describe(&r->teacher, &f->model->config, r->config->distill.teacher_dtype, err);
+        st = sol_teacher_describe(&r->teacher, &f->model->config, r->config->distill.teacher_dtype,
+                                  err);
     if (st == SOL_OK) st = sol_teacher_allocate(r->teacher, err);
     r->blamed = st != SOL_OK;
     return st;
 }
 
-static sol_status read_rows(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err)
+static sol_status read_rows(void *user, const sol_param *p, int64_t from, int64_t n,
+                            const float *rows, sol_err *err)
 {
     const reading *r = user;
     (void)err;
@@ -97,8 +107,8 @@ static sol_status read_rows(void *user, const sol_param *p, int64_t from, int64_
     return SOL_OK;
 }
 
-static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
-                               sol_err *err)
+static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+                               sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
     reading r = {.ctx = ctx, .config = c, .student = s};
@@ -121,7 +131,8 @@ static sol_status read_digest(const sol_config *c, sol_job_teacher *t, sol_err *
 
 /* ---- the cache ---- */
 
-static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_student *s, const sol_job_teacher *t)
+static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_student *s,
+                                          const sol_job_teacher *t)
 {
     return (sol_teacher_cache_head){.data_digest = s->data->digest,
                                     .teacher_digest = t->digest,
@@ -136,27 +147,30 @@ static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_stu
 }
 
 static sol_status check_cache(const sol_config *c, const sol_teacher_cache_head *want,
-                              const sol_teacher_cache_head *is,
-                              sol_err *err)
+                              const sol_teacher_cache_head *is, sol_err *err)
 {
     const char *path = c->distill.cache, *what = NULL;
-    if (is->tokenizer_hash != want->tokenizer_hash) what = "another tokenizer than the model's";
-    else if (is->vocab_size != want->vocab_size) what = "another vocabulary";
-    else if (is->data_digest != want->data_digest) what = "other data than data.train";
-    else if (is->teacher_digest != want->teacher_digest) what = "another teacher";
+    if (is->tokenizer_hash != want->tokenizer_hash)
+        what = "another tokenizer than the model's";
+    else if (is->vocab_size != want->vocab_size)
+        what = "another vocabulary";
+    else if (is->data_digest != want->data_digest)
+        what = "other data than data.train";
+    else if (is->teacher_digest != want->teacher_digest)
+        what = "another teacher";
     if (what) return sol_config_fail(c, "distill.cache", err, "%s: was made for %s", path, what);
     if (is->seq != want->seq || is->windows != want->windows)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for train.seq %lld, not %lld", path,
-                               (long long)is->seq,
-                               (long long)want->seq);
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for train.seq %lld, not %lld",
+                               path, (long long)is->seq, (long long)want->seq);
     if (is->temperature != want->temperature)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.temperature %g, not %g", path,
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: was made for distill.temperature %g, not %g", path,
                                is->temperature, want->temperature);
     return SOL_OK;
 }
 
-static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool write, sol_job_teacher *t,
-                             sol_err *err)
+static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool write,
+                             sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
     sol_teacher_cache_head want = wanted_head(c, s, t);
@@ -165,21 +179,23 @@ static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool
                         : sol_job_blame(c, "distill.cache", st, &why, err);
 }
 
-static sol_status open_trained_cache(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+static sol_status open_trained_cache(const sol_config *c, const sol_job_student *s,
+                                     sol_job_teacher *t, sol_err *err)
 {
     SOL_TRY(open_cache(c, s, false, t, err));
     const sol_teacher_cache_head *h = sol_teacher_cache_get_head(t->cache);
     if (sol_teacher_cache_done(t->cache) < h->windows)
         return sol_config_fail(c, "distill.cache", err,
                                "%s: holds %lld of %lld windows: solera distill-cache completes it",
-                               c->distill.cache, (long long)sol_teacher_cache_done(t->cache), (long long)h->windows);
+                               c->distill.cache, (long long)sol_teacher_cache_done(t->cache),
+                               (long long)h->windows);
     if (c->distill.top_k > h->k)
-        return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld", (long long)c->distill.top_k,
-                               c->distill.cache,
-                               (long long)h->k);
+        return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld",
+                               (long long)c->distill.top_k, c->distill.cache, (long long)h->k);
     if (c->distill.top_k > 0 && c->distill.top_k < h->k && h->samples)
-        return sol_config_fail(c, "distill.top_k", err, "%lld: %s holds %lld, %lld of them drawn: they go together",
-                               (long long)c->distill.top_k, c->distill.cache, (long long)h->k, (long long)h->samples);
+        return sol_config_fail(
+            c, "distill.top_k", err, "%lld: %s holds %lld, %lld of them drawn: they go together",
+            (long long)c->distill.top_k, c->distill.cache, (long long)h->k, (long long)h->samples);
     if (c->distill.top_k == 0) t->loss.top_k = h->k;
     t->loss.samples = h->samples;
     return SOL_OK;
@@ -187,16 +203,15 @@ static sol_status open_trained_cache(const sol_config *c, const sol_job_student 
 
 /* ---- opening ---- */
 
-sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
-                                sol_err *err)
+sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+                                sol_job_teacher *t, sol_err *err)
 {
     SOL_TRY(read_digest(c, t, err));
     return c->distill.cache[0] ? open_trained_cache(c, s, t, err) : read_weights(ctx, c, s, t, err);
 }
 
-sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
-                                      sol_job_teacher *t,
-                                      sol_err *err)
+sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c,
+                                      const sol_job_student *s, sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
     sol_status st = read_digest(c, t, err);
@@ -211,31 +226,37 @@ sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, c
     if (st != SOL_OK) return st;
     const sol_teacher_cache_head *is = sol_teacher_cache_get_head(t->cache);
     if (is->k != want.k)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.top_k %lld, not %lld",
-                               c->distill.cache, (long long)is->k, (long long)want.k);
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: was made for distill.top_k %lld, not %lld", c->distill.cache,
+                               (long long)is->k, (long long)want.k);
     if (is->samples != want.samples)
-        return sol_config_fail(c, "distill.cache", err, "%s: was made for distill.samples %lld, not %lld",
-                               c->distill.cache, (long long)is->samples, (long long)want.samples);
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: was made for distill.samples %lld, not %lld", c->distill.cache,
+                               (long long)is->samples, (long long)want.samples);
     if (is->samples && is->seed >= 0 && is->seed != want.seed)
-        return sol_config_fail(c, "distill.cache", err, "%s: its samples were drawn for run.seed %lld, not %lld",
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: its samples were drawn for run.seed %lld, not %lld",
                                c->distill.cache, (long long)is->seed, (long long)want.seed);
     return st;
 }
 
-static sol_status describe_weights(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+static sol_status describe_weights(const sol_config *c, const sol_job_student *s,
+                                   sol_job_teacher *t, sol_err *err)
 {
     sol_model_file f;
     sol_err why = {0};
     sol_status st = sol_model_file_describe(&f, sol_job_teacher_path(c), SOL_F32, &why);
     if (st != SOL_OK) return sol_job_blame(c, "distill.teacher", st, &why, err);
     st = check_teacher(c, s, &f, err);
-    if (st == SOL_OK) st = sol_teacher_describe(&t->teacher, &f.model->config, c->distill.teacher_dtype, err);
+    if (st == SOL_OK)
+        st = sol_teacher_describe(&t->teacher, &f.model->config, c->distill.teacher_dtype, err);
     sol_model_file_free(&f);
     return st;
 }
 
 /* Of a cache that is not looked into k is that of the job, or the usual one. */
-sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s,
+                                    sol_job_teacher *t, sol_err *err)
 {
     *t = (sol_job_teacher){0};
     if (!sol_job_has_teacher(c)) return SOL_OK;
@@ -269,9 +290,8 @@ void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start)
     for (int64_t i = 0; i < b->seq; i++) start[i] = sol_distill_start(b->seed, from + (uint64_t)i);
 }
 
-sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *b,
-                                uint64_t drawn,
-                                sol_err *err)
+sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g,
+                                const sol_batcher *b, uint64_t drawn, sol_err *err)
 {
     int64_t k = t->loss.top_k, T = c->train.seq;
     int32_t *ids;
@@ -330,9 +350,8 @@ static sol_status gamma_of_cache(sol_job_teacher *t, const sol_batcher *data, in
     return st;
 }
 
-static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batcher *data, int64_t windows,
-                             int32_t *buffer,
-                             gamma_sum *s)
+static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batcher *data,
+                             int64_t windows, int32_t *buffer, gamma_sum *s)
 {
     int64_t B = c->train.batch, T = c->train.seq;
     int32_t *inputs = buffer, *targets = buffer + B * T, *doc_start = buffer + 2 * B * T;
@@ -341,7 +360,8 @@ static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batche
         double loss;
         int64_t n;
         for (int64_t b = 0; b < B; b++) { /* what fills the last batch does not count */
-            sol_batcher_window(data, (i + b) % windows, inputs + b * T, targets + b * T, doc_start + b * T);
+            sol_batcher_window(data, (i + b) % windows, inputs + b * T, targets + b * T,
+                               doc_start + b * T);
             if (i + b >= windows)
                 for (int64_t j = 0; j < T; j++) targets[b * T + j] = -1;
         }
@@ -351,8 +371,8 @@ static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batche
     }
 }
 
-sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *data,
-                                 int32_t *buffer, sol_err *err)
+sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g,
+                                 const sol_batcher *data, int32_t *buffer, sol_err *err)
 {
     int64_t windows = sol_batcher_windows(data);
     gamma_sum s = {0, 0};

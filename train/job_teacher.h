@@ -1,5 +1,5 @@
-/* The teacher of a job: in memory or as a cache, checked against the student and its data. Shared by the verbs train,
- * plan and distill-cache. */
+/* The teacher of a job: in memory or as a cache, checked against the student and its data. Shared
+ * by the verbs train, plan and distill-cache. */
 #ifndef SOLERA_TRAIN_JOB_TEACHER_H
 #define SOLERA_TRAIN_JOB_TEACHER_H
 
@@ -29,31 +29,34 @@ typedef struct sol_job_student {
 
 /* For training: with distill.cache that file, which must be complete, else the teacher, rounded to
  * distill.teacher_dtype. */
-sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s, sol_job_teacher *t,
-                                sol_err *err);
+sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+                                sol_job_teacher *t, sol_err *err);
 /* For making a cache: the teacher, and the file to go on with, new where there is none. */
-sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
-                                      sol_job_teacher *t,
-                                      sol_err *err);
-/* For a plan: the same without weights. s->data NULL: it is not known yet, and a cache is not compared with it. */
-sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s, sol_job_teacher *t, sol_err *err);
+sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c,
+                                      const sol_job_student *s, sol_job_teacher *t, sol_err *err);
+/* For a plan: the same without weights. s->data NULL: it is not known yet, and a cache is not
+ * compared with it. */
+sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s,
+                                    sol_job_teacher *t, sol_err *err);
 void sol_job_teacher_close(sol_job_teacher *t);
 
 /* Fills the fields of the graph's options. */
 void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_graph_opts *o);
 
-/* start [seq]: where the drawing of samples begins for the tokens of a window, by run.seed and their places in the data. */
+/* start [seq]: where the drawing of samples begins for the tokens of a window, by run.seed and
+ * their places in the data. */
 void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start);
-/* What a micro-batch needs of the teacher beside its tokens, its first window being draw number `drawn` of the batcher: with a
- * cache the teacher's tokens, else where the drawing of samples begins. */
-sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *b,
-                                uint64_t drawn,
-                                sol_err *err);
+/* What a micro-batch needs of the teacher beside its tokens, its first window being draw number
+ * `drawn` of the batcher: with a cache the teacher's tokens, else where the drawing of samples
+ * begins. */
+sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g,
+                                const sol_batcher *b, uint64_t drawn, sol_err *err);
 
-/* The gamma of CAKLD: the teacher's mean probability of the next token over the first windows of the data
- * (SOL_GAMMA_WINDOWS at most), by the graph's own teacher or from the cache. buffer: 3 [batch, seq]. */
+/* The gamma of CAKLD: the teacher's mean probability of the next token over the first windows of
+ * the data (SOL_GAMMA_WINDOWS at most), by the graph's own teacher or from the cache. buffer: 3
+ * [batch, seq]. */
 enum { SOL_GAMMA_WINDOWS = 64 };
-sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g, const sol_batcher *data,
-                                 int32_t *buffer, sol_err *err);
+sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g,
+                                 const sol_batcher *data, int32_t *buffer, sol_err *err);
 
 #endif

@@ -19,19 +19,21 @@ static void on_sigpipe(int sig)
     _exit(0);
 }
 
-/* The path of what is mapped at this address; "" when it is no file. For a signal handler: no allocation, no stdio. */
+/* The path of what is mapped at this address; "" when it is no file. For a signal handler: no
+ * allocation, no stdio. */
 static const char *mapped_path(uint64_t address)
 {
     static char maps[1 << 16];
     size_t n = 0;
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return "";
-    for (ssize_t got = 1; got > 0 && n < sizeof maps - 1; n += got > 0 ? (size_t)got : 0)
+    for (ssize_t got = 1; got > 0 && n<sizeof maps - 1; n += got> 0 ? (size_t)got : 0)
         got = read(fd, maps + n, sizeof maps - 1 - n);
     for (char *line = maps, *end = line; *line; line = end + (*end == '\n')) {
         end = line + strcspn(line, "\n");
         char *dash, *path = memchr(line, '/', (size_t)(end - line));
-        uint64_t from = strtoull(line, &dash, 16), to = *dash == '-' ? strtoull(dash + 1, NULL, 16) : 0;
+        uint64_t from = strtoull(line, &dash, 16),
+                 to = *dash == '-' ? strtoull(dash + 1, NULL, 16) : 0;
         if (address < from || address >= to || !path) continue;
         *end = 0;
         return path;
@@ -44,7 +46,8 @@ static void say(const char *text)
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
 
-/* Datasets and models are mapped: when another process makes such a file shorter, or its disk fails, the next look at it is a signal. */
+/* Datasets and models are mapped: when another process makes such a file shorter, or its disk
+ * fails, the next look at it is a signal. */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
     (void)sig, (void)context;
@@ -60,9 +63,11 @@ static sol_status unknown_verb(const char *word, sol_err *err)
     int n = 0;
     for (; n < sol_verb_count() && n < 64; n++) names[n] = sol_verb_at(n)->name;
     const char *near = sol_nearest_name(word, names, n);
-    return near ? sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; did you mean '%s'? `solera help` lists them all",
+    return near ? sol_fail(err, SOL_ERR_USAGE,
+                           "unknown verb '%s'; did you mean '%s'? `solera help` lists them all",
                            word, near)
-                : sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; `solera help` lists them all", word);
+                : sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; `solera help` lists them all",
+                           word);
 }
 
 static sol_status start_verb(sol_program *p, void *args, sol_err *err)
@@ -92,26 +97,30 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     return st;
 }
 
-/* OpenBLAS starts a thread a processor before main. Under `ulimit -v` they may not get their buffers of 128 MB and then ask for them for
- * ever, at exit, too. We use none of them, but the only way to say so is the environment of a program that starts. */
+/* OpenBLAS starts a thread a processor before main. Under `ulimit -v` they may not get their
+ * buffers of 128 MB and then ask for them for ever, at exit, too. We use none of them, but the only
+ * way to say so is the environment of a program that starts. */
 static void restart_without_blas_threads(char **argv)
 {
     char self[SOL_PATH_MAX];
     struct rlimit limit;
     const char *name = "OPENBLAS_NUM_THREADS";
-    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || getenv(name)) return;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || getenv(name))
+        return;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0 || setenv(name, "1", 1) != 0) return;
     self[n] = 0;
     execv(self, argv);
 }
 
-/* The next file that is opened gets the lowest free number: with stderr closed, log lines would go into a checkpoint. What holds the
- * place fails as the closed one would: nothing can be read from 0, nothing written to 1 and 2. */
+/* The next file that is opened gets the lowest free number: with stderr closed, log lines would go
+ * into a checkpoint. What holds the place fails as the closed one would: nothing can be read from
+ * 0, nothing written to 1 and 2. */
 static void reserve_standard_descriptors(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(1);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
 }
 
 int main(int argc, char **argv)

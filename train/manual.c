@@ -72,7 +72,8 @@ static void add_options(const sol_opt *options, FILE *to)
 static void add_exit_codes(FILE *to)
 {
     fputs(".SH EXIT STATUS\n"
-          "0 done, 1 failed, 2 bad input or usage, 130 interrupted and saved.\n", to);
+          "0 done, 1 failed, 2 bad input or usage, 130 interrupted and saved.\n",
+          to);
 }
 
 void sol_man_program(FILE *to)
@@ -80,7 +81,8 @@ void sol_man_program(FILE *to)
     add_title("solera", 1, SOL_PROGRAM_SUMMARY, to);
     fputs(".SH SYNOPSIS\n"
           "\\fBsolera\\fR \\fIVERB\\fR [\\fIOPTION\\fR...] [\\fIWORD\\fR...]\n"
-          ".SH VERBS\n", to);
+          ".SH VERBS\n",
+          to);
     for (int i = 0; i < sol_verb_count(); i++) {
         const sol_verb *v = sol_verb_at(i);
         fputs(".TP\n\\fBsolera\\-", to);

@@ -4,8 +4,9 @@
 
 #include "solera.h"
 
-/* Appends nothing to *c: it is set, its arrays are owned by the caller (sol_metrics_free, or the run they become part of). A last line
- * without line break is one that a killed process did not finish: left out. null reads as NaN. */
+/* Appends nothing to *c: it is set, its arrays are owned by the caller (sol_metrics_free, or the
+ * run they become part of). A last line without line break is one that a killed process did not
+ * finish: left out. null reads as NaN. */
 sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err);
 /* calibrate.jsonl, likewise; the run that it becomes part of owns its arrays. */
 sol_status sol_calibration_read(const char *path, sol_study_calibration *c, sol_err *err);

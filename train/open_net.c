@@ -3,10 +3,12 @@
 
 sol_net_opts sol_program_net_opts(const sol_net_args *a)
 {
-    return (sol_net_opts){.full_precision = a->full_precision, .activations = a->activations, .kv_type = a->kv};
+    return (sol_net_opts){
+        .full_precision = a->full_precision, .activations = a->activations, .kv_type = a->kv};
 }
 
-sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *path, sol_net **net, sol_err *err)
+sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *path, sol_net **net,
+                           sol_err *err)
 {
     sol_ctx *ctx;
     sol_net_opts o = sol_program_net_opts(a);

@@ -6,7 +6,8 @@
 
 #include "foreign/tensors.h"
 
-/* Every GGUF export has the key; converters and quantizers of other programs that begin with such a file keep it. */
+/* Every GGUF export has the key; converters and quantizers of other programs that begin with such a
+ * file keep it. */
 static bool is_text(const sol_tokenizer *t, int32_t id, const char *want)
 {
     size_t n;
@@ -31,7 +32,8 @@ static bool has_marker(const char *path, const char *marker)
     sol_in in;
     if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
     size_t n = in.size < sizeof bytes ? (size_t)in.size : sizeof bytes;
-    bool ours = sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
+    bool ours =
+        sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
     sol_in_close(&in);
     return ours;
 }
@@ -41,21 +43,25 @@ static bool is_ours(const char *path, sol_output_kind want)
     sol_file_kind kind;
     if (want == SOL_OUTPUT_TOKENIZER) return is_our_tokenizer(path);
     if (want == SOL_OUTPUT_SAMPLES) return has_marker(path, ", \"item\": 0, \"gold\": ");
-    if (sol_store_kind(path, &kind, NULL) != SOL_OK) return want == SOL_OUTPUT_MODEL && sol_gguf_is_ours(path);
+    if (sol_store_kind(path, &kind, NULL) != SOL_OK)
+        return want == SOL_OUTPUT_MODEL && sol_gguf_is_ours(path);
     if (want == SOL_OUTPUT_DATASET) return kind == SOL_FILE_DATASET;
     return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
 }
 
-/* What is written into a folder; the first of these files that is there tells by words near its beginning who made them all. */
+/* What is written into a folder; the first of these files that is there tells by words near its
+ * beginning who made them all. */
 static const struct {
     const char *name, *marker; /* NULL: it cannot tell */
 } folders[][6] = {
-    [SOL_OUTPUT_FOLDER] = {{"model.safetensors", "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}"},
+    [SOL_OUTPUT_FOLDER] = {{"model.safetensors",
+                            "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}"},
                            {"config.json", NULL},
                            {"generation_config.json", NULL},
                            {"tokenizer.json", NULL},
                            {"tokenizer_config.json", NULL}},
-    [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "}, {"measures.csv", "run,step,lambda,loss,"},
+    [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "},
+                           {"measures.csv", "run,step,lambda,loss,"},
                            {"measures-key.csv", "column,unit,title,formula"}},
     [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "}, {"table.csv", "seeds,"}},
 };
@@ -65,22 +71,32 @@ static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *
     char file[SOL_PATH_MAX];
     for (int i = 0; i < 6 && folders[kind][i].name; i++) {
         const char *marker = folders[kind][i].marker;
-        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, folders[kind][i].name) >= sizeof file) continue;
+        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, folders[kind][i].name) >=
+            sizeof file)
+            continue;
         if (!sol_file_exists(file)) continue;
         if (marker && has_marker(file, marker)) return SOL_OK;
-        return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and solera did not write it: name another folder, or replace it with --force", file);
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "%s: exists, and solera did not write it: name another folder, or replace "
+                        "it with --force",
+                        file);
     }
     return SOL_OK;
 }
 
 sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, sol_err *err)
 {
-    static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model", [SOL_OUTPUT_DATASET] = "dataset", [SOL_OUTPUT_TOKENIZER] = "tokenizer",
+    static const char *const names[] = {[SOL_OUTPUT_MODEL] = "model",
+                                        [SOL_OUTPUT_DATASET] = "dataset",
+                                        [SOL_OUTPUT_TOKENIZER] = "tokenizer",
                                         [SOL_OUTPUT_SAMPLES] = "file of samples"};
     struct stat s;
     if (force) return SOL_OK;
     if (kind >= SOL_OUTPUT_FOLDER) return check_folder(path, kind, err);
-    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || is_ours(path, kind)) return SOL_OK; /* what is no file is refused by the writer */
-    return sol_fail(err, SOL_ERR_USAGE, "%s: exists, and is no %s that solera wrote: name another file, or replace it with --force", path,
-                    names[kind]);
+    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || is_ours(path, kind))
+        return SOL_OK; /* what is no file is refused by the writer */
+    return sol_fail(
+        err, SOL_ERR_USAGE,
+        "%s: exists, and is no %s that solera wrote: name another file, or replace it with --force",
+        path, names[kind]);
 }

@@ -66,7 +66,8 @@ static void fit_live(const char *text, size_t width, char *out)
     if (strlen(out) > width) out[width] = 0;
 }
 
-/* One column stays free: a full line would wrap on many terminals. Bytes count as columns: the line is ASCII. */
+/* One column stays free: a full line would wrap on many terminals. Bytes count as columns: the line
+ * is ASCII. */
 static void draw_live(sol_program *p)
 {
     char line[sizeof p->live];
@@ -117,8 +118,8 @@ static void log_line(void *user, sol_log_level level, const char *text)
     if (p->log_file) write_log_file(p->log_file, prefix[level], text);
     if ((level == SOL_LOG_DEBUG && !p->verbose) || (level == SOL_LOG_INFO && p->quiet)) return;
     bool yellow = p->color && level == SOL_LOG_WARN;
-    fprintf(stderr, "%s%s%s%s%s\n", p->live[0] ? "\r\033[K" : "", yellow ? "\033[33m" : "", prefix[level],
-            yellow ? "\033[0m" : "", text);
+    fprintf(stderr, "%s%s%s%s%s\n", p->live[0] ? "\r\033[K" : "", yellow ? "\033[33m" : "",
+            prefix[level], yellow ? "\033[0m" : "", text);
     if (p->live[0]) draw_live(p);
 }
 
@@ -128,7 +129,8 @@ bool sol_phase_show(void *phase, int64_t done, int64_t total)
 {
     const sol_phase *f = phase;
     char left[48];
-    sol_live_show(f->program, false, "%s  %lld of %lld %s  %s", f->what, (long long)done, (long long)total, f->unit,
+    sol_live_show(f->program, false, "%s  %lld of %lld %s  %s", f->what, (long long)done,
+                  (long long)total, f->unit,
                   sol_left_text(f->begun, (double)done, (double)total, left));
     return !sol_interrupted();
 }
@@ -138,7 +140,8 @@ bool sol_phase_show_part(void *phase, const char *part, int64_t done, int64_t to
     const sol_phase *f = phase;
     char left[48];
     if (sol_live_due(f->program))
-        sol_live_show(f->program, false, "%s  %d %%  %s  %s", f->what, (int)(100.0 * (double)done / (double)total), part,
+        sol_live_show(f->program, false, "%s  %d %%  %s  %s", f->what,
+                      (int)(100.0 * (double)done / (double)total), part,
                       sol_left_text(f->begun, (double)done, (double)total, left));
     return !sol_interrupted();
 }
@@ -171,11 +174,17 @@ const char *sol_duration_text(double seconds, char *buffer)
     return buffer;
 }
 
-static const char *scaled_text(double x, double base, const char *const *unit, int n_units, char *buffer)
+static const char *scaled_text(double x, double base, const char *const *unit, int n_units,
+                               char *buffer)
 {
     int i = 0;
     for (; i < n_units - 1 && x >= base; i++) x /= base;
-    snprintf(buffer, 32, i == 0 ? "%.0f%s" : x < 10 ? "%.2f%s" : x < 100 ? "%.1f%s" : "%.0f%s", x, unit[i]);
+    snprintf(buffer, 32,
+             i == 0    ? "%.0f%s"
+             : x < 10  ? "%.2f%s"
+             : x < 100 ? "%.1f%s"
+                       : "%.0f%s",
+             x, unit[i]);
     return buffer;
 }
 
@@ -244,14 +253,17 @@ sol_status sol_program_choose_kernels(sol_program *p, sol_err *err)
     sol_cpu cpu;
     bool tier = strcmp(p->tier, "best") != 0, features = strcmp(p->cpu, "best") != 0;
     sol_cpu_detect(&cpu);
-    if (tier && features) return sol_fail(err, SOL_ERR_USAGE, "options '--tier' and '--cpu' both choose the kernels: give one of them");
+    if (tier && features)
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "options '--tier' and '--cpu' both choose the kernels: give one of them");
     if (tier) return sol_tier_parse(&cpu, p->tier, &p->features, err);
     return features ? sol_cpu_parse(&cpu, p->cpu, &p->features, err) : SOL_OK;
 }
 
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err)
 {
-    sol_status st = p->ctx ? SOL_OK : sol_ctx_create(&p->ctx, (int)p->threads, p->features, &p->log, err);
+    sol_status st =
+        p->ctx ? SOL_OK : sol_ctx_create(&p->ctx, (int)p->threads, p->features, &p->log, err);
     *ctx = p->ctx;
     return st;
 }

@@ -4,22 +4,25 @@
  *
  *     struct args { const char *out; int64_t n; bool json; sol_words set; };
  *     static const sol_opt options[] = {
- *         {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT, .offset = offsetof(struct args, out),
- *          .required = true, .help = "file to write"},
+ *         {.name = "-o", .value = "OUT", .kind = SOL_OPT_TEXT,
+ *          .offset = offsetof(struct args, out), .required = true, .help = "file to write"},
  *         {.name = "-n", .value = "N", .kind = SOL_OPT_INT, .offset = offsetof(struct args, n),
  *          .preset = "200", .min = 1, .max = 1e9, .help = "tokens"},
- *         {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json), .help = "..."},
+ *         {.name = "--json", .kind = SOL_OPT_FLAG, .offset = offsetof(struct args, json),
+ *          .help = "..."},
  *         {0}};
  *     static sol_status run(sol_program *p, void *args, sol_err *err)
  *     {
  *         struct args *a = args;
  *         return sol_file_write(a->out, p->word[0], strlen(p->word[0]), err);
  *     }
- *     const sol_verb sol_verb_foo = {.name = "foo", .words = "FILE", .min_words = 1, .max_words = 1,
+ *     const sol_verb sol_verb_foo = {
+ *         .name = "foo", .words = "FILE", .min_words = 1, .max_words = 1,
  *         .summary = "...", .options = options, .args_size = sizeof(struct args), .run = run};
  *
- * run prints results on stdout and returns a status; main prints the error's text on stderr and turns the status into
- * the exit code. Every verb has the options of sol_common_options and --help besides its own. */
+ * run prints results on stdout and returns a status; main prints the error's text on stderr and
+ * turns the status into the exit code. Every verb has the options of sol_common_options and --help
+ * besides its own. */
 #ifndef SOLERA_TRAIN_PROGRAM_H
 #define SOLERA_TRAIN_PROGRAM_H
 
@@ -49,16 +52,17 @@ typedef struct sol_words {
 } sol_words;
 
 typedef struct sol_opt {
-    const char *name;   /* "--json", "-o"; NULL ends the table */
-    const char *value;  /* name of the value in the usage text; NULL for a flag */
+    const char *name;  /* "--json", "-o"; NULL ends the table */
+    const char *value; /* name of the value in the usage text; NULL for a flag */
     sol_opt_kind kind;
-    size_t offset;      /* of the field in the verb's args struct */
+    size_t offset; /* of the field in the verb's args struct */
     const char *help;
-    const char *preset; /* the default as it would be typed; NULL: 0, NULL, empty */
-    const char *choices; /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
+    const char *preset;          /* the default as it would be typed; NULL: 0, NULL, empty */
+    const char *choices;         /* SOL_OPT_TEXT: the allowed words, "a|b|c"; NULL: any */
     const sol_enumerator *names; /* SOL_OPT_ENUM: what may be typed */
-    bool reads;          /* a file that is read: - stands for /dev/stdin */
-    const char *with;    /* options of the verb, "--a|--b": without any of them this one has no effect and is refused */
+    bool reads;                  /* a file that is read: - stands for /dev/stdin */
+    const char *with; /* options of the verb, "--a|--b": without any of them this one has no effect
+                         and is refused */
     const char *without; /* likewise: with any of them */
     double min, max;
     bool required;
@@ -66,7 +70,7 @@ typedef struct sol_opt {
 
 typedef struct sol_verb {
     const char *name;
-    const char *words;   /* the positional words in the usage line; NULL: none */
+    const char *words; /* the positional words in the usage line; NULL: none */
     int min_words, max_words;
     bool takes_model;    /* the first word is a model file, or the directory of a run */
     const char *summary; /* one line for `solera help` */
@@ -80,20 +84,20 @@ struct sol_program {
     const sol_verb *verb;
     const char **word; /* positional words */
     int n_words;
-    bool given[64];    /* of each row of the verb's options: was it on the command line? */
-    int64_t threads;   /* 0: as many as this process may run on */
-    const char *tier;  /* "best" or a tier */
-    const char *cpu;   /* "best" or a list of features (sol_cpu_parse) */
+    bool given[64];            /* of each row of the verb's options: was it on the command line? */
+    int64_t threads;           /* 0: as many as this process may run on */
+    const char *tier;          /* "best" or a tier */
+    const char *cpu;           /* "best" or a list of features (sol_cpu_parse) */
     sol_cpu_features features; /* that one of both chose */
-    sol_log log;       /* to stderr, and to log_file when it is set */
-    FILE *log_file;    /* borrowed */
-    sol_ctx *ctx;      /* made by sol_program_ctx */
-    bool quiet;        /* -q: of the log lines warnings alone; no live line */
-    bool verbose;      /* -v: what log.txt gets, too */
-    bool terminal;     /* stderr is one that can redraw a line */
+    sol_log log;               /* to stderr, and to log_file when it is set */
+    FILE *log_file;            /* borrowed */
+    sol_ctx *ctx;              /* made by sol_program_ctx */
+    bool quiet;                /* -q: of the log lines warnings alone; no live line */
+    bool verbose;              /* -v: what log.txt gets, too */
+    bool terminal;             /* stderr is one that can redraw a line */
     bool color;
-    char live[512];    /* the live line on the screen; empty: none */
-    double live_at;    /* when it was drawn last */
+    char live[512];           /* the live line on the screen; empty: none */
+    double live_at;           /* when it was drawn last */
     char model[SOL_PATH_MAX]; /* the checkpoint of the run that word[0] was (run_model.h) */
 };
 
@@ -113,7 +117,8 @@ const sol_verb *sol_verb_find(const char *name);
 extern const sol_opt sol_common_options[];
 const sol_opt *sol_verb_options(const sol_verb *v);
 
-/* Parses argv[0..n) (what follows the verb) into *args and p->word. *help is set when --help was among them. */
+/* Parses argv[0..n) (what follows the verb) into *args and p->word. *help is set when --help was
+ * among them. */
 sol_status sol_args_parse(sol_program *p, int n, char **argv, void *args, bool *help, sol_err *err);
 void sol_args_free(sol_program *p, void *args);
 /* Whether one of the verb's options "--a|--b" was given, be it with its default. */
@@ -129,15 +134,16 @@ sol_status sol_program_choose_kernels(sol_program *p, sol_err *err);
 /* The context for -t and p->features, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
 
-/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`), otherwise
- * nothing. Log lines go above it. Two spaces part its fields: where it is wider than the terminal,
- * the first and the last one stay, and of the others as many as there is room for. */
+/* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`),
+ * otherwise nothing. Log lines go above it. Two spaces part its fields: where it is wider than the
+ * terminal, the first and the last one stay, and of the others as many as there is room for. */
 bool sol_live_due(const sol_program *p);
-void sol_live_show(sol_program *p, bool now, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void sol_live_show(sol_program *p, bool now, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 void sol_live_clear(sol_program *p);
-/* A phase of known length: a live line with what is done and the time left. `show` is a sol_eval_watch
- * (eval/eval.h), `show_part` a sol_import_progress (store/import.h); both take a sol_phase and
- * return !sol_interrupted(). */
+/* A phase of known length: a live line with what is done and the time left. `show` is a
+ * sol_eval_watch (eval/eval.h), `show_part` a sol_import_progress (store/import.h); both take a
+ * sol_phase and return !sol_interrupted(). */
 typedef struct sol_phase {
     sol_program *program;
     const char *what, *unit; /* "evaluating", "tokens" */
@@ -156,9 +162,10 @@ const char *sol_bytes_text(double bytes, char *buffer);
 /* "1.24 M" likewise. */
 const char *sol_count_text(double count, char *buffer);
 
-/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted reads, a second
- * SIGINT ends the process at once with 130. SIGHUP is ignored from then on; SIGPIPE, too, where files are written: a reader that goes
- * away then ends nothing, while a verb whose results go to stdout is done with it. */
+/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted
+ * reads, a second SIGINT ends the process at once with 130. SIGHUP is ignored from then on;
+ * SIGPIPE, too, where files are written: a reader that goes away then ends nothing, while a verb
+ * whose results go to stdout is done with it. */
 void sol_interrupt_catch(bool writes_files);
 bool sol_interrupted(void);
 /* Clears the flag: what a signal was to end has ended, and the program goes on. */

@@ -24,9 +24,17 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
 }
 
 /* What a run makes beside ckpt/; the first is there before anything else. */
-static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",     "config.yaml",     "log.txt",        "metrics.jsonl",
-                                                         "study.h5", "tokens-train.h5", "tokens-eval.h5", "tokens-self.h5",
-                                                         "tokens-calibrate.h5", "calibrate.jsonl", "events.out.tfevents.solera"};
+static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",
+                                                         "config.yaml",
+                                                         "log.txt",
+                                                         "metrics.jsonl",
+                                                         "study.h5",
+                                                         "tokens-train.h5",
+                                                         "tokens-eval.h5",
+                                                         "tokens-self.h5",
+                                                         "tokens-calibrate.h5",
+                                                         "calibrate.jsonl",
+                                                         "events.out.tfevents.solera"};
 
 /* Links count, wherever they lead. */
 static bool is_there(const char *path)
@@ -60,17 +68,20 @@ static sol_status lock_dir(sol_run_dir *d, sol_err *err)
     int fd;
     sol_run_dir_file(d, "lock", path);
     d->had[0] = is_there(path);
-    sol_status st = sol_lock_open(&fd, &(sol_lock){.path = path, .name = path, .must = true}, &taken, err);
+    sol_status st =
+        sol_lock_open(&fd, &(sol_lock){.path = path, .name = path, .must = true}, &taken, err);
     if (st != SOL_OK) return st;
     ssize_t n = read(fd, d->lock_was, sizeof d->lock_was - 1);
     d->lock_was[n > 0 ? n : 0] = 0;
     size_t digits = strspn(d->lock_was, "0123456789");
     if (taken)
-        st = sol_fail(err, SOL_ERR_LOCKED, "%s: in use by process %.*s", d->path, digits ? (int)digits : 9, digits ? d->lock_was : "(unknown)");
+        st = sol_fail(err, SOL_ERR_LOCKED, "%s: in use by process %.*s", d->path,
+                      digits ? (int)digits : 9, digits ? d->lock_was : "(unknown)");
     else if (n < 0)
         st = sol_fail_errno(err, path, "cannot read");
     else if (n > 0 && strcmp(d->lock_was + digits, "\n") != 0)
-        st = sol_fail(err, SOL_ERR_IO, "%s: is not the lock of a run, which holds the number of a process", path);
+        st = sol_fail(err, SOL_ERR_IO,
+                      "%s: is not the lock of a run, which holds the number of a process", path);
     if (st != SOL_OK) {
         close(fd);
         return st;
@@ -210,7 +221,8 @@ static sol_status look_for_run(sol_run_dir *d, sol_err *err)
     return st;
 }
 
-/* A new run would overwrite what somebody keeps here under these names; log.txt is only added to. */
+/* A new run would overwrite what somebody keeps here under these names; log.txt is only added to.
+ */
 static sol_status refuse_foreign(const sol_run_dir *d, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -220,7 +232,9 @@ static sol_status refuse_foreign(const sol_run_dir *d, sol_err *err)
     sol_run_dir_file(d, "ckpt/best.h5", path);
     if (!name && is_there(path)) name = "ckpt/best.h5";
     if (!name) return SOL_OK;
-    return sol_fail(err, SOL_ERR_USAGE, "%s: holds no run, but %s, which a run would overwrite: move it away or take another run.dir",
+    return sol_fail(err, SOL_ERR_USAGE,
+                    "%s: holds no run, but %s, which a run would overwrite: move it away or take "
+                    "another run.dir",
                     d->path, name);
 }
 
@@ -294,13 +308,16 @@ static sol_status open_log(sol_run_dir *d, sol_err *err)
 static bool is_kept(const char *line, size_t n, uint64_t last)
 {
     static const char head[] = "{\"step\": ";
-    if (n < sizeof head + 2 || memcmp(line, head, sizeof head - 1) != 0 || memcmp(line + n - 2, "}\n", 2) != 0) return false;
+    if (n < sizeof head + 2 || memcmp(line, head, sizeof head - 1) != 0 ||
+        memcmp(line + n - 2, "}\n", 2) != 0)
+        return false;
     return !memchr(line, 0, n) && strtoull(line + sizeof head - 1, NULL, 10) <= last;
 }
 
-/* What is kept of metrics.jsonl: up to `bytes`, where the checkpoint of `step` saw it end. A crash may have taken lines, cut the last one
- * or left zeros in its place. */
-static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *bytes, uint64_t step, sol_err *err)
+/* What is kept of metrics.jsonl: up to `bytes`, where the checkpoint of `step` saw it end. A crash
+ * may have taken lines, cut the last one or left zeros in its place. */
+static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *bytes, uint64_t step,
+                           sol_err *err)
 {
     sol_in in = {.fd = d->metrics_fd, .path = path};
     sol_map map;
@@ -320,7 +337,8 @@ static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *byt
     return SOL_OK;
 }
 
-static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bool *lost, sol_err *err)
+static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bool *lost,
+                               sol_err *err)
 {
     char path[SOL_PATH_MAX];
     uint64_t kept = bytes;
@@ -333,7 +351,8 @@ static sol_status open_metrics(sol_run_dir *d, uint64_t bytes, uint64_t step, bo
     return SOL_OK;
 }
 
-sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step, bool *lost, sol_err *err)
+sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step,
+                             bool *lost, sol_err *err)
 {
     sol_status st = open_log(d, err);
     if (st == SOL_OK) st = open_metrics(d, bytes, step, lost, err);
@@ -362,7 +381,8 @@ static void remove_made_dirs(const sol_run_dir *d)
 {
     char path[SOL_PATH_MAX];
     sol_run_dir_file(d, "ckpt", path);
-    for (size_t n = strlen(path); n > d->had_dirs && (rmdir(path) == 0 || errno == ENOENT); path[n] = 0) {
+    for (size_t n = strlen(path); n > d->had_dirs && (rmdir(path) == 0 || errno == ENOENT);
+         path[n] = 0) {
         while (n > 0 && path[n - 1] != '/') n--;
         while (n > 1 && path[n - 1] == '/') n--;
     }

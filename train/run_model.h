@@ -12,8 +12,8 @@ bool sol_is_directory(const char *path);
  * which). SOL_ERR_USAGE: the directory holds no run, or the run no checkpoint yet. */
 sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, sol_err *err);
 
-/* Of a verb whose first word is a model (sol_verb.takes_model): replaces a directory among p->word by
- * the checkpoint of its run, which a line on stderr names. Other words stay as they are. */
+/* Of a verb whose first word is a model (sol_verb.takes_model): replaces a directory among p->word
+ * by the checkpoint of its run, which a line on stderr names. Other words stay as they are. */
 sol_status sol_program_find_model(sol_program *p, sol_err *err);
 
 #endif

@@ -11,11 +11,13 @@ size_t sol_linear_weights(const sol_model *m)
     return n;
 }
 
-/* The forward pass of a token: 2 N for N weights in products; causal attention reads T / 2 positions on average. */
+/* The forward pass of a token: 2 N for N weights in products; causal attention reads T / 2
+ * positions on average. */
 static double block_flops(const sol_config *c, const sol_model *m)
 {
     const sol_model_config *k = &m->config;
-    double attention = 2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
+    double attention =
+        2.0 * (double)(k->num_hidden_layers * c->train.seq * k->num_attention_heads * k->head_dim);
     return 2 * (double)sol_linear_weights(m) + attention;
 }
 
@@ -24,9 +26,10 @@ static double head_flops(const sol_model *m)
     return 2 * (double)m->config.vocab_size * (double)m->config.hidden_size;
 }
 
-/* The backward pass takes twice the forward pass. Recomputation adds one forward pass of the blocks, a teacher one of
- * its own. */
-double sol_step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher, int64_t tokens)
+/* The backward pass takes twice the forward pass. Recomputation adds one forward pass of the
+ * blocks, a teacher one of its own. */
+double sol_step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher,
+                      int64_t tokens)
 {
     double blocks = block_flops(c, m), flops = 3 * (blocks + head_flops(m));
     if (c->train.activation_checkpoints) flops += blocks;

@@ -32,7 +32,8 @@ static long long seed_of(const sol_sweep_runs *r, const sol_sweep_run *run)
 
 /* ---- looking at what is there ---- */
 
-/* Every key of a run is set on a command line, which is not the user's: its place in errors says nothing. */
+/* Every key of a run is set on a command line, which is not the user's: its place in errors says
+ * nothing. */
 static const char *without_set(const char *text)
 {
     return strncmp(text, "--set: ", 7) == 0 ? text + 7 : text;
@@ -62,7 +63,8 @@ static sol_status compare_jobs(const sol_config *now, const char *file, sol_err 
     sol_status st = sol_config_read(&old, file, err);
     if (st == SOL_OK) st = sol_config_diff(old, now, old->train.steps, &text, &fatal, err);
     if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s", now->run.dir, text);
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s", now->run.dir,
+                      text);
     sol_free(text);
     sol_config_free(&old);
     return st;
@@ -79,7 +81,8 @@ static sol_status is_done(const sol_sweep_runs *r, const sol_config *c, bool *do
     if (st == SOL_OK) *done = curve.n > 0 && curve.step[curve.n - 1] >= (double)c->train.steps;
     sol_metrics_free(&curve);
     snprintf(path, sizeof path, "%s/ckpt/step-%06" PRId64 ".h5", c->run.dir, c->train.steps);
-    if (r->sweep->keep_checkpoints && !sol_file_exists(path)) *done = false; /* killed between its last line and its checkpoint */
+    if (r->sweep->keep_checkpoints && !sol_file_exists(path))
+        *done = false; /* killed between its last line and its checkpoint */
     return st;
 }
 
@@ -90,7 +93,8 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
     sol_status st = sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err);
     if (st == SOL_OK && run->seed == 0) st = check_model(run->job, point_name(r, run), err);
     if (st == SOL_OK && r->sweep->n_measures > 0 && run->job->study.every == 0)
-        st = sol_fail(err, SOL_ERR_CONFIG, "point %s: has no study.every, which the measures need", point_name(r, run));
+        st = sol_fail(err, SOL_ERR_CONFIG, "point %s: has no study.every, which the measures need",
+                      point_name(r, run));
     if (st != SOL_OK) return st;
     snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
     if (sol_file_exists(path)) {
@@ -115,7 +119,8 @@ static sol_status look_at_all(sol_sweep_runs *r, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_sweep *s, sol_err *err)
+sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_sweep *s,
+                               sol_err *err)
 {
     sol_sweep_runs *r = NULL;
     *out = NULL;
@@ -142,25 +147,30 @@ void sol_sweep_runs_free(sol_sweep_runs **rp)
 
 static void output_path(const sol_sweep_runs *r, const sol_sweep_run *run, char out[SOL_PATH_MAX])
 {
-    snprintf(out, SOL_PATH_MAX, "%s/%s/seed-%lld.txt", r->sweep->dir, point_name(r, run), seed_of(r, run));
+    snprintf(out, SOL_PATH_MAX, "%s/%s/seed-%lld.txt", r->sweep->dir, point_name(r, run),
+             seed_of(r, run));
 }
 
-/* Several at a time share the processors, unless -t or the job say how many threads each one has. */
+/* Several at a time share the processors, unless -t or the job say how many threads each one has.
+ */
 static int64_t threads_of(const sol_sweep_runs *r, const sol_config *c)
 {
-    if (r->program->threads > 0 || c->run.threads > 0 || r->sweep->jobs == 1) return r->program->threads;
+    if (r->program->threads > 0 || c->run.threads > 0 || r->sweep->jobs == 1)
+        return r->program->threads;
     sol_cpu cpu;
     sol_cpu_detect(&cpu);
     return cpu.n_online > r->sweep->jobs ? cpu.n_online / r->sweep->jobs : 1;
 }
 
-/* Between fork and exec only what POSIX allows there. The process dies with its parent: its run is as safe as after any kill, and a
- * sweep that is started again finds it free. */
+/* Between fork and exec only what POSIX allows there. The process dies with its parent: its run is
+ * as safe as after any kill, and a sweep that is started again finds it free. */
 static void become(char *const *argv, int output, pid_t parent)
 {
     int null = open("/dev/null", O_RDONLY);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) _exit(1);
+    if (getppid() != parent || null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 ||
+        dup2(output, 2) < 0)
+        _exit(1);
     execv("/proc/self/exe", argv);
     _exit(1);
 }
@@ -173,13 +183,14 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
     int n = 0, output = -1;
     snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
     sol_status st = sol_dir_create(path, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err);
     if (st != SOL_OK) return st;
     snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
     snprintf(dir, sizeof dir, "run.dir=%s", run->job->run.dir);
     snprintf(seed, sizeof seed, "run.seed=%lld", seed_of(r, run));
-    const char *const head[] = {"solera", "train", r->sweep->base, "--resume", "-t", threads, "--tier", r->program->tier,
-                                "--cpu", r->program->cpu};
+    const char *const head[] = {"solera", "train",  r->sweep->base,   "--resume", "-t",
+                                threads,  "--tier", r->program->tier, "--cpu",    r->program->cpu};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) argv[n++] = head[i];
     for (int i = 0; i < p->n_set + 2; i++) {
         argv[n++] = "--set";
@@ -190,7 +201,8 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
     if (st == SOL_OK && ftruncate(output, 0) != 0) st = sol_fail_errno(err, path, "cannot write");
     pid_t parent = getpid();
     if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
-    if (st == SOL_OK && run->pid < 0) st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
+    if (st == SOL_OK && run->pid < 0)
+        st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
     if (output >= 0) close(output);
     sol_free(argv);
     run->started = sol_clock();
@@ -242,8 +254,11 @@ static void finish_failed(sol_sweep_runs *r, sol_sweep_run *run, int status)
     last_words(r, run, words, sizeof words);
     if (WIFSIGNALED(status)) snprintf(words, sizeof words, "killed by signal %d", WTERMSIG(status));
     run->phase = SOL_RUN_FAILED;
-    if (r->n_failed++ == 0) snprintf(r->failed, sizeof r->failed, "%.120s seed %lld: %s", point_name(r, run), seed_of(r, run), words);
-    sol_log_line(&r->program->log, SOL_LOG_WARN, "%s seed %lld failed: %s", point_name(r, run), seed_of(r, run), words);
+    if (r->n_failed++ == 0)
+        snprintf(r->failed, sizeof r->failed, "%.120s seed %lld: %s", point_name(r, run),
+                 seed_of(r, run), words);
+    sol_log_line(&r->program->log, SOL_LOG_WARN, "%s seed %lld failed: %s", point_name(r, run),
+                 seed_of(r, run), words);
 }
 
 static sol_status finish(sol_sweep_runs *r, sol_sweep_run *run, int status, sol_err *err)
@@ -285,8 +300,8 @@ static void tell_all(const sol_sweep_runs *r, int sig)
         if (r->run[i].phase == SOL_RUN_GOES) kill(r->run[i].pid, sig);
 }
 
-/* One sweep at a time goes on in a directory. The lock is on the directory itself, so that it leaves nothing there; where a file
- * system has no locks, nothing is locked. */
+/* One sweep at a time goes on in a directory. The lock is on the directory itself, so that it
+ * leaves nothing there; where a file system has no locks, nothing is locked. */
 static sol_status lock_dir(const char *path, int *fd, sol_err *err)
 {
     *fd = -1;
@@ -304,7 +319,8 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     int next = 0, going = 0, done_before = count(r, SOL_RUN_DONE);
     double begun = sol_clock();
     char left[48];
-    sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir, r->n, count(r, SOL_RUN_DONE));
+    sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir,
+                 r->n, count(r, SOL_RUN_DONE));
     for (;;) {
         while (st == SOL_OK && !sol_interrupted() && going < r->sweep->jobs && next < r->n) {
             if (r->run[next].phase == SOL_RUN_WAITS) st = start(r, &r->run[next], err);
@@ -314,7 +330,9 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
         if ((st != SOL_OK || sol_interrupted()) && !told) {
             tell_all(r, SIGTERM);
             told = true;
-            if (going > 0) sol_log_line(&r->program->log, SOL_LOG_INFO, "stopping: %d runs save what they have", going);
+            if (going > 0)
+                sol_log_line(&r->program->log, SOL_LOG_INFO,
+                             "stopping: %d runs save what they have", going);
         }
         sol_status ended = reap(r, st == SOL_OK ? err : NULL);
         if (st == SOL_OK) st = ended;
@@ -327,7 +345,9 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     }
     sol_live_clear(r->program);
     if (st == SOL_OK && sol_interrupted())
-        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted with %d of %d runs done; the same command goes on", count(r, SOL_RUN_DONE), r->n);
+        st = sol_fail(err, SOL_ERR_INTERRUPTED,
+                      "interrupted with %d of %d runs done; the same command goes on",
+                      count(r, SOL_RUN_DONE), r->n);
     return st;
 }
 

@@ -1,13 +1,15 @@
-/* A sweep at work: the runs of its points, each one a process `solera train JOB --resume`, and the table of what they found.
+/* A sweep at work: the runs of its points, each one a process `solera train JOB --resume`, and the
+ * table of what they found.
  *
  *     sol_sweep_runs *r;
- *     st = sol_sweep_runs_open(&r, program, sweep, err);    // every job looked at: model, quantizer, what its directory holds
- *     st = sol_sweep_runs_go(r, err);                       // those that are not done
- *     st = sol_sweep_table(r, err);                         // dir/table.md, dir/table.csv, stdout
+ *     st = sol_sweep_runs_open(&r, program, sweep, err); // every job and its directory looked at
+ *     st = sol_sweep_runs_go(r, err); // those that are not done
+ *     st = sol_sweep_table(r, err); // dir/table.md, dir/table.csv, stdout
  *     sol_sweep_runs_free(&r);
  *
- * Nothing about progress is kept beside the runs themselves: a run is done when its metrics end at its last step. So the same command
- * goes on after a kill of any of the processes, as each run does. */
+ * Nothing about progress is kept beside the runs themselves: a run is done when its metrics end at
+ * its last step. So the same command goes on after a kill of any of the processes, as each run
+ * does. */
 #ifndef SOLERA_TRAIN_SWEEP_RUNS_H
 #define SOLERA_TRAIN_SWEEP_RUNS_H
 
@@ -21,7 +23,7 @@ typedef struct sol_sweep_run {
     int point, seed; /* numbers in the sweep */
     sol_config *job; /* owned */
     sol_run_phase phase;
-    pid_t pid;       /* while it goes */
+    pid_t pid; /* while it goes */
     double started;
 } sol_sweep_run;
 
@@ -30,16 +32,19 @@ typedef struct sol_sweep_runs {
     const sol_sweep *sweep; /* borrowed */
     sol_sweep_run *run;     /* [n], those of a point one after another */
     int n;
-    char failed[512];       /* what the first failed run said; "": none failed */
+    char failed[512]; /* what the first failed run said; "": none failed */
     int n_failed;
 } sol_sweep_runs;
 
-/* A directory that holds another run (other keys that make it one) is an error: nothing was started then. The caller owns *r. */
-sol_status sol_sweep_runs_open(sol_sweep_runs **r, sol_program *p, const sol_sweep *s, sol_err *err);
+/* A directory that holds another run (other keys that make it one) is an error: nothing was started
+ * then. The caller owns *r. */
+sol_status sol_sweep_runs_open(sol_sweep_runs **r, sol_program *p, const sol_sweep *s,
+                               sol_err *err);
 void sol_sweep_runs_free(sol_sweep_runs **r);
 
-/* Runs what waits, sweep->jobs at a time. A run that fails is counted and the others go on. SOL_ERR_INTERRUPTED after a signal, when all
- * processes have saved and ended; SOL_ERR_LOCKED where another sweep is at work in the directory. */
+/* Runs what waits, sweep->jobs at a time. A run that fails is counted and the others go on.
+ * SOL_ERR_INTERRUPTED after a signal, when all processes have saved and ended; SOL_ERR_LOCKED where
+ * another sweep is at work in the directory. */
 sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err);
 
 /* Mean and sample deviation over the seeds that are done, a row a point. */

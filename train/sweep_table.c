@@ -8,7 +8,8 @@
 #include "metrics.h"
 #include "sweep_runs.h"
 
-/* The columns that are measured: three losses, the difference to the point of `against`, then the measures. */
+/* The columns that are measured: three losses, the difference to the point of `against`, then the
+ * measures. */
 enum { EVAL_LOSS, PACKED_LOSS, TRAIN_LOSS, DIFFERENCE, MEASURES };
 
 typedef struct summary {
@@ -19,14 +20,15 @@ typedef struct summary {
 typedef struct table {
     const sol_sweep_runs *runs;
     int n_values;
-    double *value;   /* [runs, n_values]; NaN where there is none */
+    double *value;    /* [runs, n_values]; NaN where there is none */
     summary *summary; /* [points, n_values] */
-    bool *shown;     /* [n_values] */
+    bool *shown;      /* [n_values] */
 } table;
 
 static double *value_of(const table *t, int point, int seed)
 {
-    return t->value + ((size_t)point * (size_t)t->runs->sweep->n_seeds + (size_t)seed) * (size_t)t->n_values;
+    return t->value +
+           ((size_t)point * (size_t)t->runs->sweep->n_seeds + (size_t)seed) * (size_t)t->n_values;
 }
 
 /* ---- reading ---- */
@@ -116,7 +118,8 @@ static void subtract(const table *t)
     if (s->against < 0) return;
     for (int p = 0; p < s->n_points; p++)
         for (int i = 0; i < s->n_seeds; i++)
-            value_of(t, p, i)[DIFFERENCE] = value_of(t, p, i)[EVAL_LOSS] - value_of(t, s->against, i)[EVAL_LOSS];
+            value_of(t, p, i)[DIFFERENCE] =
+                value_of(t, p, i)[EVAL_LOSS] - value_of(t, s->against, i)[EVAL_LOSS];
 }
 
 static void summarize_all(const table *t)
@@ -159,7 +162,8 @@ static void cell_text(const table *t, int point, int k, char *out, size_t size)
     else if (s->n == 1)
         snprintf(out, size, k == DIFFERENCE ? "%+.4f" : "%.4f", s->mean);
     else
-        snprintf(out, size, k == DIFFERENCE ? "%+.4f ± %.4f" : "%.4f ± %.4f", s->mean, s->deviation);
+        snprintf(out, size, k == DIFFERENCE ? "%+.4f ± %.4f" : "%.4f ± %.4f", s->mean,
+                 s->deviation);
 }
 
 /* Row -1 is the heading. Columns: the point's own, the seeds, what was measured and is shown. */
@@ -225,7 +229,9 @@ static sol_status make_markdown(const table *t, sol_text *out, sol_err *err)
     sol_text_add(out, NULL, "|\n");
     for (int row = 0; row < s->n_points; row++) add_markdown_row(t, row, width, out);
     if (s->n_seeds < 3)
-        sol_text_add(out, NULL, "\nFewer than 3 seeds: a difference of the size of the deviations may be chance.\n");
+        sol_text_add(
+            out, NULL,
+            "\nFewer than 3 seeds: a difference of the size of the deviations may be chance.\n");
     sol_free(width);
     return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
 }
@@ -263,7 +269,8 @@ static sol_status make_csv(const table *t, sol_text *out, sol_err *err)
     return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
 }
 
-static sol_status write_text(const sol_sweep *s, const char *name, const sol_text *text, sol_err *err)
+static sol_status write_text(const sol_sweep *s, const char *name, const sol_text *text,
+                             sol_err *err)
 {
     char path[SOL_PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", s->dir, name);
@@ -276,9 +283,13 @@ sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err)
     const sol_sweep *s = r->sweep;
     table t = {.runs = r, .n_values = MEASURES + s->n_measures};
     sol_text markdown = {0}, csv = {0};
-    sol_status st = sol_alloc_array((void **)&t.value, (size_t)r->n * (size_t)t.n_values, sizeof *t.value, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t.summary, (size_t)s->n_points * (size_t)t.n_values, sizeof *t.summary, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&t.shown, (size_t)t.n_values, sizeof *t.shown, err);
+    sol_status st =
+        sol_alloc_array((void **)&t.value, (size_t)r->n * (size_t)t.n_values, sizeof *t.value, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&t.summary, (size_t)s->n_points * (size_t)t.n_values,
+                             sizeof *t.summary, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&t.shown, (size_t)t.n_values, sizeof *t.shown, err);
     if (st == SOL_OK) st = read_all(&t, err);
     if (st == SOL_OK) {
         subtract(&t);

@@ -25,16 +25,20 @@ static sol_status find_file(const char *dir, const sol_task_kind *kind, char *pa
 {
     if (dir) {
         if (find_in(dir, "", kind, path)) return SOL_OK;
-        return sol_fail(err, SOL_ERR_IO, "%s: has no file %s or %s.gz for task %s", dir, kind->file, kind->file, kind->name);
+        return sol_fail(err, SOL_ERR_IO, "%s: has no file %s or %s.gz for task %s", dir, kind->file,
+                        kind->file, kind->name);
     }
-    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path)) return SOL_OK;
+    if (find_in(getenv("SOLERA_DATA"), "/eval", kind, path) || find_in("data/eval", "", kind, path))
+        return SOL_OK;
     return sol_fail(err, SOL_ERR_IO,
-                    "no file %s or %s.gz for task %s in $SOLERA_DATA/eval or data/eval: name another folder, or NAME=FILE",
+                    "no file %s or %s.gz for task %s in $SOLERA_DATA/eval or data/eval: name "
+                    "another folder, or NAME=FILE",
                     kind->file, kind->file, kind->name);
 }
 
 /* NAME or NAME=FILE. */
-static sol_status plan_task(const char *dir, const char *word, size_t n, sol_task_plan *t, sol_err *err)
+static sol_status plan_task(const char *dir, const char *word, size_t n, sol_task_plan *t,
+                            sol_err *err)
 {
     char name[64];
     const char *names[MAX_TASKS];
@@ -44,13 +48,16 @@ static sol_status plan_task(const char *dir, const char *word, size_t n, sol_tas
     t->kind = sol_task_find(name);
     if (!t->kind) {
         int count = 0;
-        for (; count < sol_task_count() && count < MAX_TASKS; count++) names[count] = sol_task_at(count)->name;
+        for (; count < sol_task_count() && count < MAX_TASKS; count++)
+            names[count] = sol_task_at(count)->name;
         const char *near = sol_nearest_name(name, names, count);
-        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'; %s%s", name, near ? "did you mean " : "known: ",
+        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'; %s%s", name,
+                        near ? "did you mean " : "known: ",
                         near ? near : "arc_easy, arc_challenge, hellaswag, piqa, winogrande");
     }
     if (!equals) return find_file(dir, t->kind, t->path, err);
-    if (rest >= sizeof t->path) return sol_fail(err, SOL_ERR_USAGE, "the file name of task %s is too long", name);
+    if (rest >= sizeof t->path)
+        return sol_fail(err, SOL_ERR_USAGE, "the file name of task %s is too long", name);
     memcpy(t->path, equals + 1, rest);
     t->path[rest] = 0;
     return SOL_OK;
@@ -104,6 +111,8 @@ sol_status sol_job_tasks(const sol_config *c, sol_task_plan **plans, int *n, sol
     *plans = NULL;
     *n = 0;
     if (!c->eval.tasks[0]) return SOL_OK;
-    sol_status st = sol_task_plans_read(plans, n, c->eval.tasks, c->eval.task_dir[0] ? c->eval.task_dir : NULL, c->eval.limit, &why);
+    sol_status st =
+        sol_task_plans_read(plans, n, c->eval.tasks, c->eval.task_dir[0] ? c->eval.task_dir : NULL,
+                            c->eval.limit, &why);
     return st == SOL_OK ? SOL_OK : sol_config_fail(c, "eval.tasks", err, "%s", why.text);
 }

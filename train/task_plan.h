@@ -20,9 +20,11 @@ typedef struct sol_task_plan {
     sol_task_result result; /* of the last run */
 } sol_task_plan;
 
-/* names: NAME or NAME=FILE, commas between. dir: where the files of bare names are; NULL: $SOLERA_DATA/eval or data/eval.
- * limit > 0: the first items only. Errors name the task or file:line. On failure *plans is NULL. */
-sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names, const char *dir, int64_t limit, sol_err *err);
+/* names: NAME or NAME=FILE, commas between. dir: where the files of bare names are; NULL:
+ * $SOLERA_DATA/eval or data/eval. limit > 0: the first items only. Errors name the task or
+ * file:line. On failure *plans is NULL. */
+sol_status sol_task_plans_read(sol_task_plan **plans, int *n, const char *names, const char *dir,
+                               int64_t limit, sol_err *err);
 /* Those of a job's eval.tasks. */
 sol_status sol_job_tasks(const sol_config *c, sol_task_plan **plans, int *n, sol_err *err);
 void sol_task_plans_free(sol_task_plan **plans, int n);

@@ -1,6 +1,6 @@
-/* A pipeline over batches of text: while one is read, the one before it is encoded and the one before that is
- * written. All three are tiles of one run of the pool; a group of pieces is encoded by one tile, into ids of
- * its own. */
+/* A pipeline over batches of text: while one is read, the one before it is encoded and the one
+ * before that is written. All three are tiles of one run of the pool; a group of pieces is encoded
+ * by one tile, into ids of its own. */
 #include "tokenize.h"
 
 #include <string.h>
@@ -10,8 +10,8 @@
 enum { N_SLOTS = 3, READ_TILE = 0, WRITE_TILE = 1, FIRST_GROUP_TILE = 2 };
 
 typedef struct piece_ids {
-    size_t end;            /* of the piece's ids in its group's; they begin where the one before ends */
-    int64_t n_special;     /* control tokens that its text spells */
+    size_t end;        /* of the piece's ids in its group's; they begin where the one before ends */
+    int64_t n_special; /* control tokens that its text spells */
     int32_t first_special; /* the first of them */
 } piece_ids;
 
@@ -44,19 +44,20 @@ typedef struct pipeline {
     sol_tokenize_result *result;
 } pipeline;
 
-static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, sol_ids *ids, sol_err *err)
+static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, sol_ids *ids,
+                               sol_err *err)
 {
     const sol_piece *piece = &s->batch.piece[i];
     const char *text = s->batch.text + piece->at;
-    int flags = (piece->first ? SOL_ENCODE_BOS : SOL_ENCODE_CONTINUE) | (piece->last ? SOL_ENCODE_TAIL : 0) |
-                (l->job->special ? SOL_ENCODE_SPECIAL : 0);
+    int flags = (piece->first ? SOL_ENCODE_BOS : SOL_ENCODE_CONTINUE) |
+                (piece->last ? SOL_ENCODE_TAIL : 0) | (l->job->special ? SOL_ENCODE_SPECIAL : 0);
     sol_status st = sol_encoder_run(e, text, piece->n, flags, ids, err);
     if (st != SOL_OK)
         sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
     s->piece[i] = (piece_ids){.end = ids->n};
     if (!l->job->special && !l->job->special_is_text)
-        s->piece[i].n_special =
-            sol_tokenizer_count_special(l->job->tokenizer, text, piece->n, &s->piece[i].first_special);
+        s->piece[i].n_special = sol_tokenizer_count_special(l->job->tokenizer, text, piece->n,
+                                                            &s->piece[i].first_special);
     return st;
 }
 
@@ -141,7 +142,8 @@ static void run_tile(void *arg, int64_t tile, int thread)
     if (tile == READ_TILE && l->reading) read_slot(l, l->reading);
     if (tile == WRITE_TILE && l->writing) write_slot(l, l->writing);
     if (tile >= FIRST_GROUP_TILE)
-        encode_group(l, l->encoding, &l->encoding->group[tile - FIRST_GROUP_TILE], l->encoder[thread]);
+        encode_group(l, l->encoding, &l->encoding->group[tile - FIRST_GROUP_TILE],
+                     l->encoder[thread]);
 }
 
 static void show_progress(sol_program *p, const pipeline *l, double from)
@@ -152,8 +154,8 @@ static void show_progress(sol_program *p, const pipeline *l, double from)
     sol_docs_progress(l->docs, &done, &total);
     if (!sol_live_due(p) || done == 0 || seconds <= 0) return;
     double share = total ? (double)done / (double)total : 0;
-    sol_live_show(p, false, "tokenizing  %.0f %%  %s of text  %.1f MB/s  %.1f M tokens  %s", 100 * share,
-                  sol_bytes_text((double)l->result->text_bytes, size),
+    sol_live_show(p, false, "tokenizing  %.0f %%  %s of text  %.1f MB/s  %.1f M tokens  %s",
+                  100 * share, sol_bytes_text((double)l->result->text_bytes, size),
                   (double)l->result->text_bytes / 1e6 / seconds, (double)l->result->tokens / 1e6,
                   sol_left_text(from, share, 1, left));
 }
@@ -168,14 +170,17 @@ static void watch_special(sol_program *p, pipeline *l, const slot *s)
         if (l->warned || !s->piece[i].n_special) continue;
         const char *text = sol_tokenizer_text(l->job->tokenizer, s->piece[i].first_special, &n);
         sol_log_line(&p->log, SOL_LOG_WARN,
-                     "%s:%lld: the text spells the special token %.*s, which is encoded as plain text; `solera tokenize "
+                     "%s:%lld: the text spells the special token %.*s, which is encoded as plain "
+                     "text; `solera tokenize "
                      "--special yes` makes such texts tokens, --special no ends this warning",
-                     l->job->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64), text);
+                     l->job->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64),
+                     text);
         l->warned = true;
     }
 }
 
-/* The first failure in the order of the text: what is being written came before what is being encoded, and so on. */
+/* The first failure in the order of the text: what is being written came before what is being
+ * encoded, and so on. */
 static sol_status step_status(const pipeline *l, sol_err *err)
 {
     const sol_err *first = l->write_err.status ? &l->write_err : NULL;
@@ -224,13 +229,17 @@ static void report(sol_program *p, pipeline *l)
     sol_docs_report(l->docs);
     sol_docs_skipped(l->docs, &l->result->skipped, &bytes);
     if (l->n_special)
-        sol_log_line(&p->log, SOL_LOG_WARN, "special tokens that the text spells and that were encoded as plain text: %lld",
-                     (long long)l->n_special);
+        sol_log_line(
+            &p->log, SOL_LOG_WARN,
+            "special tokens that the text spells and that were encoded as plain text: %lld",
+            (long long)l->n_special);
 }
 
 sol_read_as sol_read_as_named(const char *format)
 {
-    return strcmp(format, "text") == 0 ? SOL_READ_TEXT : strcmp(format, "json") == 0 ? SOL_READ_JSON : SOL_READ_AUTO;
+    return strcmp(format, "text") == 0   ? SOL_READ_TEXT
+           : strcmp(format, "json") == 0 ? SOL_READ_JSON
+                                         : SOL_READ_AUTO;
 }
 
 static void pipeline_free(pipeline *l)

@@ -1,14 +1,17 @@
-/* Text files into a token dataset: read, encode and write at the same time, the same file for any number of
- * threads. */
+/* Text files into a token dataset: read, encode and write at the same time, the same file for any
+ * number of threads. */
 #ifndef SOLERA_TRAIN_TOKENIZE_H
 #define SOLERA_TRAIN_TOKENIZE_H
 
 #include "program.h"
 #include "text/docs.h"
 
-#define SOL_INPUT_HELP "plain text, lines or an array of JSON with \"text\", gzip of these; -: stdin"
-#define SOL_FORMAT_HELP "what --input holds; auto: by content, and JSON by the names .json, .jsonl, .ndjson"
-#define SOL_SKIP_BAD_HELP "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
+#define SOL_INPUT_HELP \
+    "plain text, lines or an array of JSON with \"text\", gzip of these; -: stdin"
+#define SOL_FORMAT_HELP \
+    "what --input holds; auto: by content, and JSON by the names .json, .jsonl, .ndjson"
+#define SOL_SKIP_BAD_HELP \
+    "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
 
 /* What --format says. */
 sol_read_as sol_read_as_named(const char *format);
@@ -18,7 +21,8 @@ typedef struct sol_tokenize_job {
     sol_docs_options docs;
     bool special;         /* recognize special tokens in the text */
     bool special_is_text; /* and not to do so is meant: no warning of those in it */
-    uint64_t most;        /* only a look: bytes of text, about, behind which all is left unread; 0: all of it */
+    uint64_t
+        most; /* only a look: bytes of text, about, behind which all is left unread; 0: all of it */
     const char *out;
 } sol_tokenize_job;
 
@@ -29,8 +33,8 @@ typedef struct sol_tokenize_result {
     double seconds;
 } sol_tokenize_result;
 
-/* Each document becomes: the template's head (BOS), its ids, EOS when the tokenizer has one. Nothing is left
- * under job->out unless all went well; SOL_ERR_INTERRUPTED after a signal. */
+/* Each document becomes: the template's head (BOS), its ids, EOS when the tokenizer has one.
+ * Nothing is left under job->out unless all went well; SOL_ERR_INTERRUPTED after a signal. */
 sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r,
                               sol_err *err);
 

@@ -39,7 +39,8 @@ static sol_status add_list(chats *c, const json_t *list, sol_err *err)
 {
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) {
+    json_array_foreach(list, i, m)
+    {
         const char *role = json_string_value(json_object_get(m, "role"));
         SOL_TRY(add_message(c, role, json_object_get(m, "content"), err));
     }
@@ -52,7 +53,8 @@ static sol_status add_sharegpt(chats *c, const json_t *list, sol_err *err)
     static const char *const names[][2] = {{"human", "user"}, {"gpt", "assistant"}};
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) {
+    json_array_foreach(list, i, m)
+    {
         const char *role = json_string_value(json_object_get(m, "from"));
         for (size_t k = 0; role && k < 2; k++)
             if (strcmp(role, names[k][0]) == 0) role = names[k][1];

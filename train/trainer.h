@@ -50,9 +50,9 @@ typedef struct sol_trainer {
     sol_windows windows;
     char *config_yaml; /* owned */
     sol_graph *graph;
-    sol_study *study; /* NULL without study.every */
+    sol_study *study;   /* NULL without study.every */
     sol_events *events; /* NULL without train.tensorboard */
-    sol_text sample;  /* the last one */
+    sol_text sample;    /* the last one */
     sol_job_tokens train, eval;
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
@@ -62,10 +62,10 @@ typedef struct sol_trainer {
     sol_residual residual;
     sol_lr_schedule lr;
     sol_fused fused;
-    int64_t saved_step;     /* step of the newest checkpoint on disk; -1: none */
-    double started;         /* sol_clock() */
-    double step_peak;       /* tokens a second, were a step its products alone, at the best rate of
-                             * a large one; never less than what was reached; 0: not measured */
+    int64_t saved_step; /* step of the newest checkpoint on disk; -1: none */
+    double started;     /* sol_clock() */
+    double step_peak;   /* tokens a second, were a step its products alone, at the best rate of
+                         * a large one; never less than what was reached; 0: not measured */
     uint64_t config_digest;
     uint64_t first_step, logged_step;
     /* Since the last log line, for it. */

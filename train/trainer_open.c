@@ -13,7 +13,8 @@ typedef struct opening {
     sol_job_calibration calibration;
 } opening;
 
-static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, int64_t d, int32_t **ids, size_t *capacity, sol_err *err)
+static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, int64_t d,
+                               int32_t **ids, size_t *capacity, sol_err *err)
 {
     int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
     SOL_TRY(sol_grow_array((void **)ids, capacity, (size_t)n, sizeof **ids, err));
@@ -21,12 +22,14 @@ static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, in
     return sol_dataset_writer_add(w, *ids, (size_t)n, err);
 }
 
-static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_tokens *data, const char *path, sol_err *err)
+static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_tokens *data,
+                                  const char *path, sol_err *err)
 {
     sol_dataset_writer *w = NULL;
     int32_t *ids = NULL;
     size_t capacity = 0;
-    SOL_TRY(sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(tokenizer), sol_tokenizer_hash(tokenizer), err));
+    SOL_TRY(sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(tokenizer),
+                                    sol_tokenizer_hash(tokenizer), err));
     sol_status st = SOL_OK;
     for (int64_t d = 0; d < data->n_docs; d++) {
         st = add_document(w, data, d, &ids, &capacity, err);
@@ -38,8 +41,8 @@ static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_toke
     return st;
 }
 
-/* The training text of data.source self: sampled once from the model the run starts with, then a dataset like any
- * other. */
+/* The training text of data.source self: sampled once from the model the run starts with, then a
+ * dataset like any other. */
 static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 {
     sol_net *net = NULL;
@@ -48,8 +51,8 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     sol_phase phase = {t->program, "sampling training text", "tokens", sol_clock()};
     o.watch = (sol_eval_watch){.fn = sol_phase_show, .user = &phase};
     char duration[32];
-    sol_log_line(&t->program->log, SOL_LOG_INFO, "sampling %" PRId64 " tokens of training text from the model",
-                 o.n_tokens);
+    sol_log_line(&t->program->log, SOL_LOG_INFO,
+                 "sampling %" PRId64 " tokens of training text from the model", o.n_tokens);
     sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, NULL, NULL, err);
     if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
     sol_live_clear(t->program);
@@ -67,7 +70,8 @@ static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, s
 {
     bool self = t->config->data.source == SOL_DATA_SELF;
     if (was->data_digest == 0 || was->data_digest == t->train.file.digest) return SOL_OK;
-    return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the data the run was trained on",
+    return sol_fail(err, SOL_ERR_CONFIG,
+                    "%s: cannot resume, this is not the data the run was trained on",
                     self ? "data.source self" : t->config->data.train);
 }
 
@@ -81,9 +85,11 @@ static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
     if (self && !(keep && sol_file_exists(path))) SOL_TRY(sample_self(t, path, err));
-    SOL_TRY(sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train", self ? path : c->data.train, path,
-                                keep && t->saved_step >= 0, t->tokenizer, &t->train, err));
-    SOL_TRY(sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq, (uint64_t)c->run.seed, err));
+    SOL_TRY(sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train",
+                                self ? path : c->data.train, path, keep && t->saved_step >= 0,
+                                t->tokenizer, &t->train, err));
+    SOL_TRY(sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq,
+                             (uint64_t)c->run.seed, err));
     t->batcher.drawn = was->drawn;
     t->batcher.answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
     if (t->batcher.answers_only && !t->train.file.tokens.answers)
@@ -100,12 +106,13 @@ static sol_status open_eval_data(sol_trainer *t, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (c->train.eval_every > 0)
-        SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path, t->dir.has_run && t->same_eval,
-                                    t->tokenizer, &t->eval, err));
+        SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path,
+                                    t->dir.has_run && t->same_eval, t->tokenizer, &t->eval, err));
     return sol_job_tasks(c, &t->tasks, &t->n_tasks, err);
 }
 
-/* config.yaml, which is newer than a checkpoint when the last resume was killed before its first one. */
+/* config.yaml, which is newer than a checkpoint when the last resume was killed before its first
+ * one. */
 static sol_status compare_config(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -115,7 +122,8 @@ static sol_status compare_config(sol_trainer *t, sol_err *err)
                                t->saved_step < 0, &t->same_eval, err);
 }
 
-static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from, sol_err *err)
+static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from,
+                                  sol_err *err)
 {
     SOL_TRY(sol_checkpoint_read(from, path, sol_config_param_dtype(t->config), err));
     if (from->optim && from->file.config_yaml && from->file.tokenizer) return SOL_OK;
@@ -130,7 +138,8 @@ static bool is_damage(sol_status st)
 }
 
 /* The first of n checkpoints, newest first, that is whole, with a warning for each before it. */
-static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n, sol_checkpoint *from, sol_err *err)
+static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
+                                   sol_checkpoint *from, sol_err *err)
 {
     for (int i = 0; i < n; i++) {
         char path[SOL_PATH_MAX];
@@ -143,7 +152,8 @@ static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
         }
         if (!is_damage(st)) return sol_fail(err, st, "%s", why.text);
         if (i + 1 == n) return sol_fail(err, st, "%s; no other checkpoint is left", why.text);
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text, steps[i + 1]);
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; going back to step %" PRIu64, why.text,
+                     steps[i + 1]);
     }
     return SOL_OK;
 }
@@ -165,7 +175,8 @@ static sol_status put_aside(const sol_trainer *t, uint64_t step, sol_err *err)
     char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
     sol_run_dir_checkpoint(&t->dir, step, path);
     snprintf(aside, sizeof aside, "%s.damaged", path);
-    for (int k = 2; sol_file_exists(aside); k++) snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
+    for (int k = 2; sol_file_exists(aside); k++)
+        snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
     return rename(path, aside) == 0 ? SOL_OK : sol_fail_errno(err, path, "cannot put aside");
 }
 
@@ -201,7 +212,8 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     t->ema_loss = from->state.ema_loss;
 }
 
-/* The state of a new run: the model of model.init, with what its quantizer learns, and no moments. */
+/* The state of a new run: the model of model.init, with what its quantizer learns, and no moments.
+ */
 static sol_status start_state(sol_trainer *t, sol_err *err)
 {
     sol_model_file file;
@@ -241,7 +253,8 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
     sol_job_student student = {&t->model->config, t->tokenizer, &t->train.file};
     SOL_TRY(sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err));
     if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
-    return sol_fail(err, SOL_ERR_CONFIG, "%s: cannot resume, this is not the teacher the run was trained with",
+    return sol_fail(err, SOL_ERR_CONFIG,
+                    "%s: cannot resume, this is not the teacher the run was trained with",
                     sol_job_teacher_path(c));
 }
 
@@ -256,7 +269,8 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
-    SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t), 3 * sizeof *t->batch, err));
+    SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t),
+                            3 * sizeof *t->batch, err));
     if (!sol_job_has_teacher(c)) return SOL_OK;
     return sol_job_teacher_gamma(c, &t->teacher, t->graph, &t->batcher, t->batch, err);
 }
@@ -277,11 +291,13 @@ static sol_status open_study(sol_trainer *t, const sol_checkpoint *from, sol_err
     sol_run_dir_file(&t->dir, "study.h5", path);
     SOL_TRY(sol_study_start(t->study, path, (int64_t)t->step, err));
     if (from->study && sol_study_restore(t->study, from->study, from->study_bytes, &why) != SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips", why.text);
+        sol_log_line(&t->program->log, SOL_LOG_WARN, "%s; the first record counts no flips",
+                     why.text);
     return SOL_OK;
 }
 
-/* Before step 1: the model's blocks as the calibration leaves them. The quantizer has no parameters to start, and there are no moments. */
+/* Before step 1: the model's blocks as the calibration leaves them. The quantizer has no parameters
+ * to start, and there are no moments. */
 static bool calibrates(const sol_trainer *t)
 {
     return t->config->calibrate.enabled && t->saved_step < 0;
@@ -291,13 +307,15 @@ static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_e
 {
     const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
     if (!calibrates(t)) return SOL_OK;
-    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key, &t->train.file, err);
+    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
+                                    &t->train.file, err);
 }
 
 static const double probed_from = 2e10; /* operations: the probe takes about half of that */
 
-/* How fast products are here, in the type they are computed in: what a step is measured against. Products in bf16 without
- * instructions for it are worth a word. A run that has hardly more to compute than the probe is not measured. */
+/* How fast products are here, in the type they are computed in: what a step is measured against.
+ * Products in bf16 without instructions for it are worth a word. A run that has hardly more to
+ * compute than the probe is not measured. */
 static sol_status measure_speed(sol_trainer *t, sol_err *err)
 {
     sol_dtype type = t->config->train.compute;
@@ -326,24 +344,30 @@ static void log_start(const sol_trainer *t)
     const sol_log *log = &t->program->log;
     char a[32], b[32];
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
-                 sol_tier_name(t->ctx->k.features), sol_gemm_library(), sol_pool_threads(t->ctx->pool));
-    sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s", c->model.init,
-                 sol_count_text((double)t->model->n_weights, a), c->quant.method,
+                 sol_tier_name(t->ctx->k.features), sol_gemm_library(),
+                 sol_pool_threads(t->ctx->pool));
+    sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s",
+                 c->model.init, sol_count_text((double)t->model->n_weights, a), c->quant.method,
                  t->quant.method ? sol_config_word(c, "residual.schedule") : "none",
                  t->quant.method ? sol_config_word(c, "residual.form") : "");
     sol_log_line(log, SOL_LOG_INFO,
-                 "data %s: %s tokens, %" PRId64 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
+                 "data %s: %s tokens, %" PRId64
+                 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
                  c->data.source == SOL_DATA_SELF ? "from the model itself" : c->data.train,
                  sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs,
                  sol_count_text((double)sol_trainer_step_tokens(t), b),
                  sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
-    if (t->teacher.loss.kind == SOL_DISTILL_CAKLD) snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
+    if (t->teacher.loss.kind == SOL_DISTILL_CAKLD)
+        snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
     if (sol_job_has_teacher(c))
-        sol_log_line(log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
-                     t->teacher.cache ? "from" : "in", t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
-                     sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
+        sol_log_line(
+            log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
+            t->teacher.cache ? "from" : "in",
+            t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
+            sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (t->dir.has_run)
-        sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->step, c->train.steps);
+        sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->step,
+                     c->train.steps);
 }
 
 /* The run as it was left, or a new one, which gets its config.yaml: directory, model and state. */
@@ -352,7 +376,8 @@ static sol_status open_run(sol_trainer *t, bool resume, sol_checkpoint *from, so
     const sol_config *c = t->config;
     SOL_TRY(sol_run_dir_open(&t->dir, c->run.dir, resume, err));
     if (resume && !t->dir.has_run)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins", t->dir.path);
+        sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins",
+                     t->dir.path);
     SOL_TRY(open_state(t, from, err));
     t->first_step = t->step;
     t->windows = sol_job_windows(c);
@@ -381,7 +406,9 @@ static sol_status begin_run(sol_trainer *t, uint64_t metrics_bytes, sol_err *err
     SOL_TRY(sol_trainer_watch_open(t, err));
     t->program->log_file = t->dir.log;
     t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
-    if (lost) sol_log_line(&t->program->log, SOL_LOG_WARN, "metrics.jsonl lacks lines of steps before the checkpoint");
+    if (lost)
+        sol_log_line(&t->program->log, SOL_LOG_WARN,
+                     "metrics.jsonl lacks lines of steps before the checkpoint");
     /* What a process that was killed after its checkpoint left. */
     if (t->dir.has_run) SOL_TRY(sol_trainer_prune(t, err));
     log_start(t);
@@ -395,11 +422,13 @@ static sol_status open_all(sol_trainer *t, bool resume, opening *o, sol_err *err
     SOL_TRY(open_parts(t, o, err));
     SOL_TRY(begin_run(t, o->from.state.metrics_bytes, err));
     if (calibrates(t))
-        SOL_TRY(sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model, err));
+        SOL_TRY(sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model,
+                                  err));
     return measure_speed(t, err);
 }
 
-sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume, sol_err *err)
+sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume,
+                            sol_err *err)
 {
     sol_trainer *t;
     *out = NULL;

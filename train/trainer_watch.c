@@ -135,7 +135,9 @@ sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err)
     sol_status st = encode_prompt(t, &ids, err);
     int64_t room = t->model->config.max_position_embeddings - (int64_t)ids.n + 1;
     sol_generate_opts o = {.max_tokens = sol_min_i64(room, SOL_SAMPLE_TOKENS),
-                           .sampler = {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1,
+                           .sampler = {.temperature = 0.8f,
+                                       .top_p = 1,
+                                       .repetition_penalty = 1,
                                        .seed = (uint64_t)t->config->run.seed},
                            .text = keep_text,
                            .user = &t->sample};

@@ -10,11 +10,11 @@
  * one after the other. */
 typedef struct tile_workspace {
     const sol_op_call *c;
-    int64_t b, kvh, T, D, ld; /* ld: of scores; T in whole tiles of a product */
+    int64_t b, kvh, T, D, ld;             /* ld: of scores; T in whole tiles of a product */
     sol_packed_operand k_columns, v_rows; /* k^T [D, T], v [T, D] */
     sol_packed_operand k_rows, v_columns; /* backward: k [T, D], v^T [D, T] */
-    uint16_t *left, *right; /* an operand of a block, its edge or k at most 64 */
-    float *s, *ds, *o;      /* [64, ld], [64, ld], [64, D] */
+    uint16_t *left, *right;               /* an operand of a block, its edge or k at most 64 */
+    float *s, *ds, *o;                    /* [64, ld], [64, ld], [64, D] */
 } tile_workspace;
 
 typedef struct sizes {

@@ -7,11 +7,11 @@
  *
  *   forward KL   F = sum_v p ln(p / q)      Hinton et al. 2015, arXiv 1503.02531, section 2
  *   reverse KL   R = sum_v q ln(q / p)      Gu et al. 2023 (MiniLLM), arXiv 2306.08543, section 2
- *   CAKLD        gamma R + (1 - gamma) F    Du et al. 2024 (BitDistiller), arXiv 2402.10631, section 3
- *                gamma: mean probability (T = 1) that the teacher gives the true next token, measured
+ *   CAKLD        gamma R + (1 - gamma) F    Du et al. 2024 (BitDistiller), 2402.10631, section 3
+ *                gamma: mean probability (T = 1) of the true next token by the teacher, measured
  *                before training
  *
- *   loss[n] = weight T^2 D + ce_weight (-ln softmax(z)[target]); D one of these; T^2: Hinton, section 2
+ *   loss[n] = weight T^2 D + ce_weight (-ln softmax(z)[target]); D one of these; T^2: Hinton, 2
  *
  *   dF/dz = (q - p) / T            dR/dz = q (ln(q / p) - R) / T
  *
@@ -55,7 +55,7 @@ typedef struct sol_distill {
     float temperature; /* T > 0 */
     int64_t top_k;     /* 0: all tokens */
     float weight, ce_weight;
-    float gamma; /* CAKLD */
+    float gamma;     /* CAKLD */
     int64_t samples; /* of top_k, less than it */
 } sol_distill;
 
@@ -82,13 +82,14 @@ float sol_distill_start(uint64_t seed, uint64_t position);
  * extra [N, 1]. start [N]: of the drawing, in [0, 1); NULL without samples. head, d and start are
  * read at every run and must outlive the tape. compute: SOL_F32, or SOL_BF16 for the products of
  * both heads. */
-sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x, sol_var extra,
-                         const sol_stored *head, const sol_distill *d, const float *start, sol_dtype compute, sol_var *parts);
+sol_var sol_distill_loss(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var teacher_x,
+                         sol_var extra, const sol_stored *head, const sol_distill *d,
+                         const float *start, sol_dtype compute, sol_var *parts);
 
 /* The same with d->top_k = k from a cache: ids [N, k] i32 of the teacher's tokens, the samples
  * last, probs [N, k + 1] their probabilities at temperature T, the rest last. */
-sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids, sol_var probs,
-                           const sol_distill *d, sol_dtype compute, sol_var *parts);
+sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, sol_var ids,
+                           sol_var probs, const sol_distill *d, sol_dtype compute, sol_var *parts);
 
 /* sum [N, 1] + *factor D of hidden states x and teacher [N, C]; no gradient to the teacher.
  *
@@ -121,8 +122,8 @@ sol_var sol_attention_relation(sol_tape *t, sol_var x, sol_var teacher, sol_var 
 /* What a cache keeps: probs [N, k + 2] of k = d->top_k tokens of x head^T at temperature T,
  * d->samples of them drawn from start [N] on, the rest, the target at temperature 1; *ids [N, k]
  * i32. */
-sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head, const sol_distill *d,
-                        const float *start, sol_dtype compute, sol_var *ids);
+sol_var sol_teacher_top(sol_tape *t, sol_var x, sol_var targets, const sol_stored *head,
+                        const sol_distill *d, const float *start, sol_dtype compute, sol_var *ids);
 
 /* For the teacher: a stored matrix cast to fp32, [rows, cols], and its rows by token, [N, cols]. s
  * must outlive the tape. */

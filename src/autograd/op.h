@@ -90,8 +90,9 @@ enum {
      * half of the memory. */
     SOL_IN_GRAD_BF16 = 1 << 2,
     /* backward has read all of in[i].data before it writes in[i].grad, so that both may lie in the
-     * same memory. With sol_tape_opts.one_run the planner puts an effective weight where the gradient
-     * of its parameter will lie, when this call is the only one that writes that gradient. */
+     * same memory. With sol_tape_opts.one_run the planner puts an effective weight where the
+     * gradient of its parameter will lie, when this call is the only one that writes that gradient.
+     */
     SOL_IN_GRAD_OVER_DATA = 1 << 3,
 };
 

@@ -10,9 +10,9 @@
  * which differs by rounding: where p is all on one position, ds is exactly 0.
  *
  * q, o [B T, H D]; k, v [B T, K D]; doc_start [B T] i32, ascending within a batch row. Scores exist
- * for SOL_ATTENTION_ROWS rows of a head at a time, in the workspace: one strip [ROWS, T] a tile, two
- * in the backward pass. A forward tile is one head of a batch row; a backward tile is a kv head with
- * all its query heads, so that dk and dv have one owner and one order.
+ * for SOL_ATTENTION_ROWS rows of a head at a time, in the workspace: one strip [ROWS, T] a tile,
+ * two in the backward pass. A forward tile is one head of a batch row; a backward tile is a kv head
+ * with all its query heads, so that dk and dv have one owner and one order.
  *
  * With o in bf16 (rounded) the products take operands rounded to bf16, too: attention_bf16.c. */
 #include "autograd/attention.h"

@@ -44,23 +44,21 @@ static size_t workspace(const sol_op_call *c, bool backward)
 
 /* One head in one row of the batch. */
 typedef struct head {
-    const float *x, *t;      /* its first column at the row's first token */
-    int64_t width, t_width;  /* of a row of x and t */
-    int64_t dim, t_dim;      /* of the head */
-    const int32_t *start;    /* [time] */
-    float *q, *p;            /* [time] scores, then probabilities */
-    int64_t first;           /* the row's first token */
-    int64_t index;           /* of the head */
+    const float *x, *t;     /* its first column at the row's first token */
+    int64_t width, t_width; /* of a row of x and t */
+    int64_t dim, t_dim;     /* of the head */
+    const int32_t *start;   /* [time] */
+    float *q, *p;           /* [time] scores, then probabilities */
+    int64_t first;          /* the row's first token */
+    int64_t index;          /* of the head */
 } head;
 
 static head head_of(const sol_op_call *c, int64_t tile)
 {
     const attr *a = c->attr;
     int64_t b = tile / a->heads, h = tile % a->heads, row = b * a->time;
-    head z = {.width = c->in[0].shape.dim[1],
-              .t_width = c->in[1].shape.dim[1],
-              .first = row,
-              .index = h};
+    head z = {
+        .width = c->in[0].shape.dim[1], .t_width = c->in[1].shape.dim[1], .first = row, .index = h};
     z.dim = z.width / a->heads;
     z.t_dim = z.t_width / a->heads;
     z.x = (const float *)c->in[0].data + row * z.width + h * z.dim;

@@ -26,8 +26,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 static sol_stored stored_of(const sol_op_call *c)
 {
     const sol_shape *w = &c->in[0].shape;
-    return (
-        sol_stored){.type = ((const attr *)c->attr)->type, .rows = w->dim[0], .cols = w->dim[1]};
+    return (sol_stored){
+        .type = ((const attr *)c->attr)->type, .rows = w->dim[0], .cols = w->dim[1]};
 }
 
 /* Data, scales, and the weights of columns. */

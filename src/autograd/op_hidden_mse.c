@@ -24,10 +24,12 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     const sol_shape *x = &c->in[0].shape, *t = &c->in[1].shape;
     char a[96], b[96];
     if (x->n_dims != 2 || t->n_dims != 2 || x->dim[0] != t->dim[0] || x->dim[1] != t->dim[1])
-        return sol_fail(err, SOL_ERR_SHAPE, "hidden states %s and the teacher's %s are not of one shape",
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "hidden states %s and the teacher's %s are not of one shape",
                         sol_shape_text(x, a), sol_shape_text(t, b));
     if (sol_shape_count(&c->in[2].shape) != x->dim[0])
-        return sol_fail(err, SOL_ERR_SHAPE, "expects one sum for each of %lld rows", (long long)x->dim[0]);
+        return sol_fail(err, SOL_ERR_SHAPE, "expects one sum for each of %lld rows",
+                        (long long)x->dim[0]);
     c->out[0] = (sol_slot){.shape = sol_shape2(x->dim[0], 1), .dtype = SOL_F32};
     return SOL_OK;
 }
@@ -40,8 +42,10 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     int64_t C = c->in[0].shape.dim[1];
     const float *sum = c->in[2].data;
     float *out = c->out[0].data;
-    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
-        const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end;
+         n++) {
+        const float *x = (const float *)c->in[0].data + n * C,
+                    *t = (const float *)c->in[1].data + n * C;
         double squares = 0;
         for (int64_t i = 0; i < C; i++) squares += ((double)x[i] - t[i]) * ((double)x[i] - t[i]);
         out[n] = sum[n] + *a->factor * (float)(squares / size_of(a, t, C));
@@ -50,7 +54,8 @@ static void forward_tile(void *arg, int64_t tile, int thread)
 
 static void forward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), forward_tile,
+                 (void *)(uintptr_t)c);
 }
 
 static void backward_tile(void *arg, int64_t tile, int thread)
@@ -60,19 +65,23 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     (void)thread;
     int64_t C = c->in[0].shape.dim[1];
     const float *dout = c->out[0].grad;
-    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end; n++) {
-        const float *x = (const float *)c->in[0].data + n * C, *t = (const float *)c->in[1].data + n * C;
+    for (int64_t n = tile * ROWS, end = sol_min_i64(n + ROWS, c->in[0].shape.dim[0]); n < end;
+         n++) {
+        const float *x = (const float *)c->in[0].data + n * C,
+                    *t = (const float *)c->in[1].data + n * C;
         float *dx = c->in[0].grad ? c->in[0].grad + n * C : NULL;
         float f = dout[n] * 2 * *a->factor / (float)size_of(a, t, C);
         if (dx)
-            for (int64_t i = 0; i < C; i++) dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
+            for (int64_t i = 0; i < C; i++)
+                dx[i] = f * (x[i] - t[i]) + (c->in[0].grad_add ? dx[i] : 0);
         if (c->in[2].grad) c->in[2].grad[n] = dout[n] + (c->in[2].grad_add ? c->in[2].grad[n] : 0);
     }
 }
 
 static void backward(const sol_op_call *c)
 {
-    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile, (void *)(uintptr_t)c);
+    sol_pool_run(c->ctx->pool, sol_ceil_div(c->in[0].shape.dim[0], ROWS), backward_tile,
+                 (void *)(uintptr_t)c);
 }
 
 static bool check_case(int i, sol_op_case *c)

@@ -35,9 +35,9 @@ typedef int sol_var; /* -1 after an error */
 typedef struct sol_tape_opts {
     bool no_grad;   /* forward only */
     bool recompute; /* activation checkpoints: keep what crosses segments, compute the rest again */
-    bool one_run; /* the caller promises that every step is one run (first and last), right after
-                   * sol_tape_prepare. A prologue tensor with one reader then lies where the
-                   * gradient of its param will, which the reader's backward writes over it */
+    bool one_run;   /* the caller promises that every step is one run (first and last), right after
+                     * sol_tape_prepare. A prologue tensor with one reader then lies where the
+                     * gradient of its param will, which the reader's backward writes over it */
 } sol_tape_opts;
 
 /* ctx is borrowed; NULL for a tape that is only planned. The caller owns *t. */

@@ -139,8 +139,7 @@ sol_cpu_features sol_cpu_usable(const sol_cpu *cpu, sol_cpu_features wanted)
 
 sol_cpu_features sol_cpu_next(const sol_cpu *cpu, sol_cpu_features f)
 {
-    do
-        f = (f - cpu->features) & cpu->features; /* the subsets of a mask in rising order */
+    do f = (f - cpu->features) & cpu->features; /* the subsets of a mask in rising order */
     while (sol_cpu_usable(cpu, f) != f);
     return f;
 }

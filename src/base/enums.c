@@ -21,7 +21,8 @@ const char *sol_enum_name(const sol_enumerator *table, int value)
     return NULL;
 }
 
-const char *sol_enum_list(const sol_enumerator *table, const char *between, const char *last, char *buffer, size_t size)
+const char *sol_enum_list(const sol_enumerator *table, const char *between, const char *last,
+                          char *buffer, size_t size)
 {
     size_t n = 0;
     buffer[0] = 0;

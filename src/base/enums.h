@@ -33,6 +33,7 @@ bool sol_enum_find(const sol_enumerator *table, const char *text, size_t size, i
 const char *sol_enum_name(const sol_enumerator *table, int value);
 /* All names, `between` them and `last` before the last one ("a, b or c"), cut to size bytes;
  * returns buffer. */
-const char *sol_enum_list(const sol_enumerator *table, const char *between, const char *last, char *buffer, size_t size);
+const char *sol_enum_list(const sol_enumerator *table, const char *between, const char *last,
+                          char *buffer, size_t size);
 
 #endif

@@ -106,8 +106,8 @@ sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, 
         if (r < 0 && errno == EINTR) continue;
         if (r < 0) return sol_fail_errno(err, in->path, "cannot read");
         if (r == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: ends at byte %llu, %zu bytes too early", in->path,
-                            (unsigned long long)(offset + done), n - done);
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: ends at byte %llu, %zu bytes too early",
+                            in->path, (unsigned long long)(offset + done), n - done);
         done += (size_t)r;
     }
     return SOL_OK;
@@ -150,7 +150,8 @@ static sol_status sync_path(const char *path, int flags, sol_err *err)
     int fd = open(path, flags | O_CLOEXEC);
     if (fd < 0) return sol_fail_errno(err, path, "cannot open to sync");
     sol_status st = SOL_OK;
-    /* Some file systems cannot sync a directory and say EINVAL: there is nothing more to do there. */
+    /* Some file systems cannot sync a directory and say EINVAL: there is nothing more to do there.
+     */
     if (fsync(fd) != 0 && errno != EINVAL) st = sol_fail_errno(err, path, "cannot sync");
     close(fd);
     return st;
@@ -182,7 +183,10 @@ sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, 
     if (!what) return SOL_OK;
     if (*fd >= 0) close(*fd);
     *fd = -1;
-    return sol_fail(err, SOL_ERR_IO, "%s: %s, where only a file of its own is written: remove it or put a copy there", path, what);
+    return sol_fail(
+        err, SOL_ERR_IO,
+        "%s: %s, where only a file of its own is written: remove it or put a copy there", path,
+        what);
 }
 
 /* Opens the lock file and locks it. *taken: another process holds it. *again: its owner renamed or
@@ -199,7 +203,9 @@ static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again
         st = sol_fail_errno(err, l->name, "cannot lock");
     else if (fstat(fd, &mine) != 0)
         st = sol_fail_errno(err, l->name, "cannot read");
-    *again = st == SOL_OK && !*taken && (stat(l->path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev);
+    *again =
+        st == SOL_OK && !*taken &&
+        (stat(l->path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev);
     if (st != SOL_OK || *again)
         close(fd);
     else
@@ -238,18 +244,21 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
     bool taken = false;
     memset(r, 0, sizeof *r);
     r->lock = -1;
-    if (strlen(path) > SOL_PATH_MAX - 32) return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
+    if (strlen(path) > SOL_PATH_MAX - 32)
+        return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
     if (path[0] == 0) return sol_fail(err, SOL_ERR_IO, "the path to write to is empty");
     if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
     bool there = stat(path, &s) == 0;
-    if (there && !S_ISREG(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
+    if (there && !S_ISREG(s.st_mode))
+        return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
     r->mode = there ? s.st_mode & 0777 : 0;
     memcpy(r->path, path, strlen(path) + 1);
     /* The suffix is fixed, so that what a killed process leaves is overwritten by its successor and
      * never piles up. */
     memcpy(r->temp_path, path, strlen(path) + 1);
     strcat(r->temp_path, ".tmp");
-    sol_status st = sol_lock_open(&r->lock, &(sol_lock){.path = r->temp_path, .name = path, .wait = wait}, &taken, err);
+    sol_status st = sol_lock_open(
+        &r->lock, &(sol_lock){.path = r->temp_path, .name = path, .wait = wait}, &taken, err);
     if (taken)
         st = sol_fail(err, SOL_ERR_LOCKED, "%s: another process is writing it", path);
     else if (st == SOL_OK && ftruncate(r->lock, 0) != 0)
@@ -272,7 +281,8 @@ sol_status sol_replace_begin(sol_replace *r, const char *path, uint64_t bytes, s
     if (fstatvfs(r->lock, &v) != 0)
         st = sol_fail_errno(err, path, "cannot ask for free space");
     else if ((uint64_t)v.f_bavail * v.f_frsize < bytes)
-        st = sol_fail(err, SOL_ERR_NOSPACE, "%s: needs %.3f MB, but only %.3f MB are free on its file system", path,
+        st = sol_fail(err, SOL_ERR_NOSPACE,
+                      "%s: needs %.3f MB, but only %.3f MB are free on its file system", path,
                       (double)bytes / 1e6, (double)v.f_bavail * (double)v.f_frsize / 1e6);
     if (st != SOL_OK) sol_replace_abort(r);
     return st;
@@ -312,7 +322,8 @@ sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err)
 
 sol_status sol_out_sync(const sol_out *o, sol_err *err)
 {
-    return fdatasync(o->fd) != 0 && errno != EINVAL ? sol_fail_errno(err, o->path, "cannot sync") : SOL_OK;
+    return fdatasync(o->fd) != 0 && errno != EINVAL ? sol_fail_errno(err, o->path, "cannot sync")
+                                                    : SOL_OK;
 }
 
 /* Tells the disk to begin with every full 32 MiB at once, so that the sync at the end of a large
@@ -322,7 +333,8 @@ static void start_writeback(const sol_out *o, uint64_t from, uint64_t to)
 #ifdef SYNC_FILE_RANGE_WRITE
     const uint64_t step = 32u << 20;
     uint64_t first = from / step * step, end = to / step * step;
-    if (end > first) (void)!sync_file_range(o->fd, (off_t)first, (off_t)(end - first), SYNC_FILE_RANGE_WRITE);
+    if (end > first)
+        (void)!sync_file_range(o->fd, (off_t)first, (off_t)(end - first), SYNC_FILE_RANGE_WRITE);
 #else
     (void)o, (void)from, (void)to;
 #endif
@@ -365,10 +377,14 @@ sol_status sol_file_write(const char *path, const void *data, size_t size, sol_e
 sol_status sol_path_check(const char *path, sol_err *err)
 {
     if (path[0] == '~')
-        return sol_fail(err, SOL_ERR_USAGE, "'%s': ~ is not expanded here: write the path out, or ./~ for a name that begins so", path);
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "'%s': ~ is not expanded here: write the path out, or ./~ for a name that begins so",
+            path);
     for (const char *at = path; (at = strchr(at, '$')); at++)
         if (at[1] == '{' || at[1] == '_' || ((at[1] | 32) >= 'a' && (at[1] | 32) <= 'z'))
-            return sol_fail(err, SOL_ERR_USAGE, "'%s': $NAME is not expanded here: write the path out", path);
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "'%s': $NAME is not expanded here: write the path out", path);
     return SOL_OK;
 }
 
@@ -380,7 +396,8 @@ bool sol_file_exists(const char *path)
 sol_status sol_file_differs(const char *in, const char *out, sol_err *err)
 {
     struct stat a, b;
-    if (stat(in, &a) != 0 || stat(out, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return SOL_OK;
+    if (stat(in, &a) != 0 || stat(out, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+        return SOL_OK;
     return sol_fail(err, SOL_ERR_USAGE, "%s: is read, too: write another file", out);
 }
 
@@ -397,14 +414,16 @@ sol_status sol_dir_create(const char *path, sol_err *err)
     char part[SOL_PATH_MAX];
     struct stat s;
     size_t n = strlen(path);
-    if (n == 0 || n >= sizeof part) return sol_fail(err, SOL_ERR_IO, "'%.200s': not a usable directory path", path);
+    if (n == 0 || n >= sizeof part)
+        return sol_fail(err, SOL_ERR_IO, "'%.200s': not a usable directory path", path);
     if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
     memcpy(part, path, n + 1);
     for (size_t i = 1; i <= n; i++) {
         if (part[i] != '/' && part[i] != 0) continue;
         char keep = part[i];
         part[i] = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) return sol_fail_errno(err, part, "cannot make directory");
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return sol_fail_errno(err, part, "cannot make directory");
         part[i] = keep;
     }
     if (stat(path, &s) != 0 || !S_ISDIR(s.st_mode))

@@ -72,8 +72,8 @@ sol_status sol_lock_open(int *fd, const sol_lock *what, bool *taken, sol_err *er
 typedef struct sol_replace {
     char path[SOL_PATH_MAX], temp_path[SOL_PATH_MAX];
     int lock;      /* on the temporary file; -1: none */
-    unsigned mode; /* permissions of the replaced file, which the new one gets; 0: there is none, the
-                    * umask decides */
+    unsigned mode; /* permissions of the replaced file, which the new one gets; 0: there is none,
+                    * the umask decides */
 } sol_replace;
 /* Creates and locks an empty temporary file; a leftover of a killed process is overwritten. bytes:
  * the size to come, 0: unknown. SOL_ERR_LOCKED: another process is replacing the same file.

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 enum { MAX_NUMBER = 512, REPLACED_BYTES = 32 };
 
 /* The string at `at`, quotes included; what is not closed reaches to the end. */
@@ -40,7 +39,8 @@ static size_t word_length(const char *text, size_t n, double *value)
     return 0;
 }
 
-/* A number at text[0]: its length, and whether jansson would refuse it for its size. A longer one than anybody writes counts as such. */
+/* A number at text[0]: its length, and whether jansson would refuse it for its size. A longer one
+ * than anybody writes counts as such. */
 static size_t number_length(const char *text, size_t n, bool *beyond, double *value)
 {
     char copy[MAX_NUMBER];

@@ -18,14 +18,16 @@ static _Atomic uint64_t alloc_count;
 sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err)
 {
     if (__builtin_mul_overflow(a, b, out))
-        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu x %zu bytes does not fit this machine", a, b);
+        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu x %zu bytes does not fit this machine",
+                        a, b);
     return SOL_OK;
 }
 
 sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err)
 {
     if (__builtin_add_overflow(a, b, out))
-        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu + %zu bytes does not fit this machine", a, b);
+        return sol_fail(err, SOL_ERR_RANGE, "a size of %zu + %zu bytes does not fit this machine",
+                        a, b);
     return SOL_OK;
 }
 
@@ -44,7 +46,8 @@ sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
     if (posix_memalign(&block, padded >= HUGE_BLOCK ? HUGE_PAGE : SOL_ALIGN, padded) != 0)
         return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", bytes);
 #ifdef MADV_HUGEPAGE
-    if (padded >= HUGE_BLOCK) madvise(block, padded, MADV_HUGEPAGE); /* a hint; weights are streamed */
+    if (padded >= HUGE_BLOCK)
+        madvise(block, padded, MADV_HUGEPAGE); /* a hint; weights are streamed */
 #endif
     memset(block, 0, padded);
     atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
@@ -72,7 +75,8 @@ sol_status sol_grow_bytes(char **block, size_t *capacity, size_t count, sol_err 
     size_t want = *capacity + *capacity / 2 + 16;
     if (want < count) want = count;
     char *bigger = realloc(*block, want);
-    if (!bigger) return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", want);
+    if (!bigger)
+        return sol_fail(err, SOL_ERR_NOMEM, "out of memory: %zu bytes more were asked for", want);
     atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
     *block = bigger;
     *capacity = want;

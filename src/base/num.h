@@ -1,9 +1,9 @@
 /* Small integer arithmetic, defined once. Nothing here checks for overflow: sizes that a file or an
  * argument gives are checked before (base/mem.h).
  *
- *     int64_t n_tiles = sol_ceil_div(n, TILE);                    // tiles of TILE, the last one shorter
- *     int64_t some = sol_min_i64(n - tile * TILE, TILE);          // elements of this one
- *     size_t bytes = sol_round_up_size((size_t)n * 4, SOL_ALIGN); // with room to the next boundary */
+ *     int64_t n_tiles = sol_ceil_div(n, TILE); // tiles of TILE, the last one shorter
+ *     int64_t some = sol_min_i64(n - tile * TILE, TILE); // elements of this one
+ *     size_t bytes = sol_round_up_size((size_t)n * 4, SOL_ALIGN); // up to the next boundary */
 #ifndef SOLERA_BASE_NUM_H
 #define SOLERA_BASE_NUM_H
 

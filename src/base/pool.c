@@ -30,12 +30,14 @@ struct sol_pool {
     int64_t n_tiles;
 };
 
-/* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round trip costs as much. With 1000 turns
- * decoding with two threads on a busy machine is a fifth slower, with 16000 no faster. */
+/* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round
+ * trip costs as much. With 1000 turns decoding with two threads on a busy machine is a fifth
+ * slower, with 16000 no faster. */
 enum { SPIN_TURNS = 4000 };
 
-/* A worker takes part in a run only if it comes while the gate is open; the caller closes it when no tile is left and waits for
- * those inside. So a worker that the system did not schedule in time is not waited for. */
+/* A worker takes part in a run only if it comes while the gate is open; the caller closes it when
+ * no tile is left and waits for those inside. So a worker that the system did not schedule in time
+ * is not waited for. */
 #define OPEN 0x80000000u
 
 static inline void cpu_relax(void)
@@ -76,7 +78,8 @@ static bool enter(sol_pool *pool)
 {
     uint32_t gate = atomic_load_explicit(&pool->gate, memory_order_relaxed);
     while (gate & OPEN)
-        if (atomic_compare_exchange_weak_explicit(&pool->gate, &gate, gate + 1, memory_order_acq_rel, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&pool->gate, &gate, gate + 1,
+                                                  memory_order_acq_rel, memory_order_relaxed))
             return true;
     return false;
 }
@@ -89,7 +92,8 @@ static void *worker_main(void *arg)
     for (uint64_t seen = wait_for_work(pool, 0, &go); go; seen = wait_for_work(pool, seen, &go)) {
         if (!enter(pool)) continue;
         run_tiles(pool, w->index);
-        if (atomic_fetch_sub_explicit(&pool->gate, 1, memory_order_acq_rel) == 1) { /* the last one, the gate is closed */
+        if (atomic_fetch_sub_explicit(&pool->gate, 1, memory_order_acq_rel) ==
+            1) { /* the last one, the gate is closed */
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->lock);
@@ -179,6 +183,7 @@ void sol_pool_run(sol_pool *pool, int64_t n_tiles, sol_tile_fn fn, void *arg)
         cpu_relax();
     }
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->gate, memory_order_acquire) != 0) pthread_cond_wait(&pool->done, &pool->lock);
+    while (atomic_load_explicit(&pool->gate, memory_order_acquire) != 0)
+        pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -24,10 +24,10 @@ enum {
     SOL_STREAM_STUDY = 5,    /* row samples of the study measures */
     SOL_STREAM_SELF = 6,     /* self-generated training text; + document << 8 */
     SOL_STREAM_TEST = 7,
-    SOL_STREAM_MOMENTS = 8,  /* stochastic rounding of moments; + step << 8 */
-    SOL_STREAM_TEACHER = 9,  /* samples of a teacher's improbable tokens */
-    SOL_STREAM_CALIB = 10,   /* order of the windows that a block is trained on; + (layer, round)
-                              * << 8 */
+    SOL_STREAM_MOMENTS = 8, /* stochastic rounding of moments; + step << 8 */
+    SOL_STREAM_TEACHER = 9, /* samples of a teacher's improbable tokens */
+    SOL_STREAM_CALIB = 10,  /* order of the windows that a block is trained on; + (layer, round)
+                             * << 8 */
 };
 
 /* The beginning of a stream. */

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names from files come into these texts, and these on terminals: no control characters, also not those of two bytes. */
+/* Names from files come into these texts, and these on terminals: no control characters, also not
+ * those of two bytes. */
 static void one_line(char *s)
 {
     for (unsigned char *c = (unsigned char *)s; *c; c++) {
@@ -43,7 +44,8 @@ const char *sol_status_name(sol_status status)
 {
     switch (status) {
 #define SOL_STATUS(name, value, exit_code, text) \
-    case SOL_##name: return #name;
+    case SOL_##name: \
+        return #name;
 #include "status.def"
 #undef SOL_STATUS
     }
@@ -54,7 +56,8 @@ const char *sol_status_text(sol_status status)
 {
     switch (status) {
 #define SOL_STATUS(name, value, exit_code, text) \
-    case SOL_##name: return text;
+    case SOL_##name: \
+        return text;
 #include "status.def"
 #undef SOL_STATUS
     }
@@ -65,7 +68,8 @@ int sol_status_exit_code(sol_status status)
 {
     switch (status) {
 #define SOL_STATUS(name, value, exit_code, text) \
-    case SOL_##name: return exit_code;
+    case SOL_##name: \
+        return exit_code;
 #include "status.def"
 #undef SOL_STATUS
     }

@@ -37,16 +37,17 @@ typedef struct sol_err {
 } sol_err;
 
 /* Returns from the calling function with the status of `call`, unless that is SOL_OK. */
-#define SOL_TRY(call)                                        \
-    do {                                                     \
-        sol_status sol_try_status = (call);                  \
+#define SOL_TRY(call) \
+    do { \
+        sol_status sol_try_status = (call); \
         if (sol_try_status != SOL_OK) return sol_try_status; \
     } while (0)
 
 /* Fills *err, unless it is NULL, and returns `status`: a function that fails says `return
  * sol_fail(err, ...)`. A text that does not fit is cut off; line breaks and tabs become blanks,
  * other control characters "?". */
-sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: ", a file or key that the callee did not know, before the text in *err and returns
  * `status`. */

@@ -16,10 +16,11 @@ typedef struct sol_text {
     char *data; /* 0-terminated once something was added; owned by whoever holds the struct */
     size_t n, capacity; /* bytes, without the 0 */
     sol_status status;  /* of the first call that failed */
-} sol_text; /* start from {0} */
+} sol_text;             /* start from {0} */
 
 /* Appends formatted text. SOL_ERR_NOMEM is kept in t->status; later calls return it and add
  * nothing. */
-sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -123,7 +123,8 @@ static sol_status trailing(sol_reader *r, sol_err *err)
         SOL_TRY(need(r, 1, err));
     }
     return sol_fail(err, SOL_ERR_FORMAT,
-                    "%s: %llu bytes that are no gzip follow the compressed data, which end at byte %llu: compress "
+                    "%s: %llu bytes that are no gzip follow the compressed data, which end at byte "
+                    "%llu: compress "
                     "the whole text, or cut them off",
                     r->path, (unsigned long long)r->loaded - from, from);
 }

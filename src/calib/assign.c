@@ -1,7 +1,8 @@
-/* Patterns and scales of a layer whose target is known (solve.c): the first assignment, scales, sweeps. Everything is done for a tile of
- * rows at a time, a run of columns after the other: what all other columns mean for a run comes from one product, what the blocks of a
- * run mean for each other is kept up to date by hand. Each step asks the same of a block: the pattern t with the least
- * alpha^2 |t|^2 - 2 alpha t.v, under a norm and for a v of its own. */
+/* Patterns and scales of a layer whose target is known (solve.c): the first assignment, scales,
+ * sweeps. Everything is done for a tile of rows at a time, a run of columns after the other: what
+ * all other columns mean for a run comes from one product, what the blocks of a run mean for each
+ * other is kept up to date by hand. Each step asks the same of a block: the pattern t with the
+ * least alpha^2 |t|^2 - 2 alpha t.v, under a norm and for a v of its own. */
 #include "calib/assign.h"
 
 #include <math.h>
@@ -15,7 +16,8 @@
 /* ---- a block ---- */
 
 /* cost[t] = alpha^2 norm[t] - 2 alpha t.v */
-static void costs_of(const sol_solver *z, const float *norm, const float *v, float alpha, float *cost)
+static void costs_of(const sol_solver *z, const float *norm, const float *v, float alpha,
+                     float *cost)
 {
     const int n = z->n_patterns;
     for (int t = 0; t < n; t++) cost[t] = alpha * alpha * norm[t];
@@ -64,14 +66,16 @@ static float round_scale(const sol_solver *z, double alpha)
     return z->spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(a)) : a;
 }
 
-/* The scale of the nearest patterns to w [n]: the optimum where the patterns do not depend on it, else near to it. */
+/* The scale of the nearest patterns to w [n]: the optimum where the patterns do not depend on it,
+ * else near to it. */
 static float nearest_scale(const sol_solver *z, const float *w, int64_t n)
 {
     float flat[SOL_ASSIGN_MAX_PATTERNS];
     double sum = 0;
     for (int t = 0; t < z->n_patterns; t++) {
         flat[t] = 0;
-        for (int j = 0; j < z->m; j++) flat[t] += (float)(z->pattern[t * z->m + j] * z->pattern[t * z->m + j]);
+        for (int j = 0; j < z->m; j++)
+            flat[t] += (float)(z->pattern[t * z->m + j] * z->pattern[t * z->m + j]);
     }
     for (int64_t i = 0; i < n; i++) sum += fabsf(w[i]);
     double alpha = sum / (double)n;
@@ -91,12 +95,13 @@ static float nearest_scale(const sol_solver *z, const float *w, int64_t n)
 
 typedef struct tile {
     int64_t row, rows; /* [row, row + rows) */
-    float *workspace;       /* of this thread */
+    float *workspace;  /* of this thread */
 } tile;
 
 static tile tile_at(const sol_solver *z, int64_t i, int thread)
 {
-    tile t = {.row = i * SOL_ASSIGN_TILE_ROWS, .workspace = (float *)(void *)(z->scratch + (size_t)thread * z->scratch_bytes)};
+    tile t = {.row = i * SOL_ASSIGN_TILE_ROWS,
+              .workspace = (float *)(void *)(z->scratch + (size_t)thread * z->scratch_bytes)};
     t.rows = sol_min_i64(z->rows - t.row, SOL_ASSIGN_TILE_ROWS);
     return t;
 }
@@ -129,8 +134,10 @@ static void write_q(const sol_solver *z, int64_t row, int64_t from, int64_t to)
 
 /* ---- 1. the first assignment ---- */
 
-/* Scales of the groups that begin in a run, of W* as the errors to its left have moved it: W* + S V^-1. */
-static void run_scales(const sol_solver *z, const tile *t, int64_t from, int64_t n, const float *s, float *moved)
+/* Scales of the groups that begin in a run, of W* as the errors to its left have moved it: W* + S
+ * V^-1. */
+static void run_scales(const sol_solver *z, const tile *t, int64_t from, int64_t n, const float *s,
+                       float *moved)
 {
     if (z->group > z->run) return;
     memcpy(moved, s, (size_t)(t->rows * n) * sizeof *moved);
@@ -138,12 +145,15 @@ static void run_scales(const sol_solver *z, const tile *t, int64_t from, int64_t
     for (int64_t r = 0; r < t->rows; r++) {
         const float *w = z->target + (t->row + r) * z->cols + from;
         for (int64_t c = 0; c < n; c++) moved[r * n + c] += w[c];
-        for (int64_t c = 0; c < n; c += z->group) *alpha_of(z, t->row + r, from + c) = round_scale(z, z->start * nearest_scale(z, moved + r * n + c, z->group));
+        for (int64_t c = 0; c < n; c += z->group)
+            *alpha_of(z, t->row + r, from + c) =
+                round_scale(z, z->start * nearest_scale(z, moved + r * n + c, z->group));
     }
 }
 
 /* Block b of a run for one row: w [m] becomes its error, s [n] what that means for the run. */
-static void first_block(const sol_solver *z, int64_t row, int64_t col, const float *norm, float *w, float *s, int64_t n, int64_t b)
+static void first_block(const sol_solver *z, int64_t row, int64_t col, const float *norm, float *w,
+                        float *s, int64_t n, int64_t b)
 {
     const float *v = z->v + col * z->cols + (col - b);
     float u[SOL_ASSIGN_MAX_M], pull[SOL_ASSIGN_MAX_M], alpha = *alpha_of(z, row, col);
@@ -167,19 +177,22 @@ static void first_tile(void *arg, int64_t i, int thread)
 {
     const sol_solver *z = arg;
     tile t = tile_at(z, i, thread);
-    float *s = t.workspace, *moved = s + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN, *norm = moved + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
+    float *s = t.workspace, *moved = s + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN,
+          *norm = moved + SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN;
     for (int64_t from = 0; from < z->cols; from = run_end(z, from)) {
         int64_t n = run_end(z, from) - from;
         float *error = z->target + t.row * z->cols;
         if (from > 0)
-            sol_gemm_tile(false, false, t.rows, n, from, 1, error, z->cols, z->v + from, z->cols, 0, s, n);
+            sol_gemm_tile(false, false, t.rows, n, from, 1, error, z->cols, z->v + from, z->cols, 0,
+                          s, n);
         else
             memset(s, 0, (size_t)(t.rows * n) * sizeof *s);
         run_scales(z, &t, from, n, s, moved);
         for (int64_t b = 0; b < n; b += z->m) {
             norms_through(z, z->v + (from + b) * (z->cols + 1), z->cols, norm);
             for (int64_t r = 0; r < t.rows; r++)
-                first_block(z, t.row + r, from + b, norm, error + r * z->cols + from + b, s + r * n, n, b);
+                first_block(z, t.row + r, from + b, norm, error + r * z->cols + from + b, s + r * n,
+                            n, b);
         }
     }
     for (int64_t r = t.row; r < t.row + t.rows; r++) write_q(z, r, 0, z->cols);
@@ -191,7 +204,8 @@ static void start_scales(const sol_solver *z)
     if (z->group <= z->run) return;
     for (int64_t r = 0; r < z->rows; r++)
         for (int64_t c = 0; c < z->cols; c += z->group)
-            *alpha_of(z, r, c) = round_scale(z, z->start * nearest_scale(z, z->target + r * z->cols + c, z->group));
+            *alpha_of(z, r, c) =
+                round_scale(z, z->start * nearest_scale(z, z->target + r * z->cols + c, z->group));
     int64_t row = 0;
     for (int p = 0; z->moments && p < z->s->n_parts; p++) {
         double sum = 0;
@@ -212,8 +226,10 @@ void sol_assign_first(sol_solver *z, float factor)
 
 /* ---- 2. scales by least squares ---- */
 
-/* M [groups, groups] and c [groups] of a row: its objective is a M a - 2 c a. products: [groups of the row, cols] T_k H of this row. */
-static void row_moments(const sol_solver *z, int64_t row, const float *products, int64_t stride, double *M, double *c)
+/* M [groups, groups] and c [groups] of a row: its objective is a M a - 2 c a. products: [groups of
+ * the row, cols] T_k H of this row. */
+static void row_moments(const sol_solver *z, int64_t row, const float *products, int64_t stride,
+                        double *M, double *c)
 {
     const uint16_t *chosen = z->chosen + row * (z->cols / z->m);
     const float *b = z->b + row * z->cols;
@@ -242,9 +258,10 @@ static double row_objective(const sol_solver *z, const double *M, const double *
     return sum;
 }
 
-/* New scales of a row, where they are better. A scale must stay a fifth of what it was: smaller ones come from patterns that do not fit,
- * which the next sweep changes. */
-static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, double *workspace, float *fresh)
+/* New scales of a row, where they are better. A scale must stay a fifth of what it was: smaller
+ * ones come from patterns that do not fit, which the next sweep changes. */
+static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, double *workspace,
+                       float *fresh)
 {
     int64_t n = z->groups;
     float *a = z->alpha + row * n;
@@ -256,7 +273,8 @@ static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, d
     double before = row_objective(z, M, c, a);
     z->gain[row] = before;
     if (!sol_solve_spd(workspace, n, workspace + n * n)) return;
-    for (int64_t k = 0; k < n; k++) fresh[k] = workspace[n * n + k] > 0.2 * a[k] ? round_scale(z, workspace[n * n + k]) : a[k];
+    for (int64_t k = 0; k < n; k++)
+        fresh[k] = workspace[n * n + k] > 0.2 * a[k] ? round_scale(z, workspace[n * n + k]) : a[k];
     double after = row_objective(z, M, c, fresh);
     if (!(after < before)) return;
     memcpy(a, fresh, (size_t)n * sizeof *a);
@@ -268,7 +286,9 @@ static void write_t(const sol_solver *z, const tile *t, int64_t from, int64_t to
 {
     for (int64_t r = 0; r < t->rows; r++)
         for (int64_t c = from; c < to; c++)
-            *out++ = (float)z->pattern[z->chosen[(t->row + r) * (z->cols / z->m) + c / z->m] * z->m + c % z->m];
+            *out++ =
+                (float)z->pattern[z->chosen[(t->row + r) * (z->cols / z->m) + c / z->m] * z->m +
+                                  c % z->m];
 }
 
 /* Rows are taken a few at a time, as many as the workspace for their products holds. */
@@ -278,14 +298,16 @@ static void scale_tile(void *arg, int64_t i, int thread)
     tile whole = tile_at(z, i, thread);
     int64_t some = SOL_ASSIGN_RUN / z->groups > 1 ? SOL_ASSIGN_RUN / z->groups : 1, n = z->groups;
     double *M = (double *)(void *)whole.workspace, *c = M + n * n, *workspace = c + n;
-    float *fresh = (float *)(void *)(workspace + n * n + n), *signs = fresh + n, *products = signs + some * z->group;
+    float *fresh = (float *)(void *)(workspace + n * n + n), *signs = fresh + n,
+          *products = signs + some * z->group;
     for (tile t = whole; t.row < whole.row + whole.rows; t.row += some) {
         t.rows = sol_min_i64(whole.row + whole.rows - t.row, some);
         for (int64_t k = 0; k < n; k++) {
             write_t(z, &t, k * z->group, (k + 1) * z->group, signs);
             /* row r, group k at products[(r groups + k) cols] */
-            sol_gemm_tile(false, false, t.rows, z->cols, z->group, 1, signs, z->group, z->h + k * z->group * z->cols, z->cols, 0,
-                          products + k * z->cols, n * z->cols);
+            sol_gemm_tile(false, false, t.rows, z->cols, z->group, 1, signs, z->group,
+                          z->h + k * z->group * z->cols, z->cols, 0, products + k * z->cols,
+                          n * z->cols);
         }
         for (int64_t r = 0; r < t.rows; r++) {
             row_moments(z, t.row + r, products + r * n * z->cols, z->cols, M, c);
@@ -330,7 +352,8 @@ double sol_assign_fit_scales(sol_solver *z)
 
 /* ---- 3. a sweep over the patterns ---- */
 
-/* What the search over a pair of neighbouring blocks needs: the norms of each, and twice the product under H of all pairs of patterns. */
+/* What the search over a pair of neighbouring blocks needs: the norms of each, and twice the
+ * product under H of all pairs of patterns. */
 typedef struct pair_table {
     float *first, *second, *cross; /* [n_patterns], [n_patterns], [n_patterns, n_patterns] */
 } pair_table;
@@ -347,8 +370,10 @@ static void cross_under(const sol_solver *z, const float *h, float *cross)
         }
 }
 
-/* back [n]: (W* - Q) H of the row in this run, which Q[block at col] = alpha * pattern `fresh` changes from `from` on. */
-static void put_block(const sol_solver *z, int64_t row, int64_t col, int fresh, float *back, int64_t from, int64_t n, int64_t b)
+/* back [n]: (W* - Q) H of the row in this run, which Q[block at col] = alpha * pattern `fresh`
+ * changes from `from` on. */
+static void put_block(const sol_solver *z, int64_t row, int64_t col, int fresh, float *back,
+                      int64_t from, int64_t n, int64_t b)
 {
     const float *h = z->h + col * z->cols + (col - b);
     float *q = z->s->q + row * z->cols + col, alpha = *alpha_of(z, row, col);
@@ -362,8 +387,10 @@ static void put_block(const sol_solver *z, int64_t row, int64_t col, int fresh, 
     }
 }
 
-/* v = (W* - Q) H of a block without what its own columns, and the m at `other` (-1: none), take from it. */
-static void pull_of(const sol_solver *z, int64_t row, int64_t col, int64_t other, const float *back, float *v)
+/* v = (W* - Q) H of a block without what its own columns, and the m at `other` (-1: none), take
+ * from it. */
+static void pull_of(const sol_solver *z, int64_t row, int64_t col, int64_t other, const float *back,
+                    float *v)
 {
     const float *q = z->s->q + row * z->cols;
     for (int i = 0; i < z->m; i++) {
@@ -374,7 +401,8 @@ static void pull_of(const sol_solver *z, int64_t row, int64_t col, int64_t other
     }
 }
 
-static void sweep_block(const sol_solver *z, int64_t row, int64_t col, const float *norm, float *back, int64_t n, int64_t b)
+static void sweep_block(const sol_solver *z, int64_t row, int64_t col, const float *norm,
+                        float *back, int64_t n, int64_t b)
 {
     float v[SOL_ASSIGN_MAX_M];
     pull_of(z, row, col, -1, back + b, v);
@@ -383,7 +411,8 @@ static void sweep_block(const sol_solver *z, int64_t row, int64_t col, const flo
 }
 
 /* The best patterns for the block at col and the next one together. */
-static void sweep_pair(const sol_solver *z, int64_t row, int64_t col, const pair_table *p, float *back, int64_t n, int64_t b)
+static void sweep_pair(const sol_solver *z, int64_t row, int64_t col, const pair_table *p,
+                       float *back, int64_t n, int64_t b)
 {
     float v[SOL_ASSIGN_MAX_M], first[SOL_ASSIGN_PAIR_PATTERNS], second[SOL_ASSIGN_PAIR_PATTERNS];
     const int N = z->n_patterns;
@@ -405,7 +434,8 @@ static void sweep_pair(const sol_solver *z, int64_t row, int64_t col, const pair
         if (!(first[t] + row_least < least)) continue;
         least = first[t] + row_least;
         best_t = t;
-        for (best_u = 0; best_u < N - 1 && second[best_u] + both * cross[best_u] != row_least;) best_u++;
+        for (best_u = 0; best_u < N - 1 && second[best_u] + both * cross[best_u] != row_least;)
+            best_u++;
     }
     put_block(z, row, col, best_t, back, b + z->m, n, b);
     put_block(z, row, col + z->m, best_u, back, b + z->m, n, b + z->m);
@@ -422,7 +452,8 @@ static void sweep_tile(void *arg, int64_t i, int thread)
         int64_t n = run_end(z, from) - from;
         for (int64_t r = 0; r < t.rows; r++)
             memcpy(back + r * n, z->b + (t.row + r) * z->cols + from, (size_t)n * sizeof *back);
-        sol_gemm_tile(false, false, t.rows, n, z->cols, -1, z->s->q + t.row * z->cols, z->cols, z->h + from, z->cols, 1, back, n);
+        sol_gemm_tile(false, false, t.rows, n, z->cols, -1, z->s->q + t.row * z->cols, z->cols,
+                      z->h + from, z->cols, 1, back, n);
         for (int64_t b = 0; b < n; b += z->m) {
             const float *h = z->h + (from + b) * (z->cols + 1);
             bool pair = pairs && b + z->m < n;

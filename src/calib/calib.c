@@ -22,7 +22,8 @@ typedef struct layer_set {
     sol_stage_kind input;
     int n;
     sol_role which[SOL_CALIB_MAX_PARTS];
-    bool adds; /* its output is added to the stream: then it makes up for what the stream lacks, and tokens are weighted */
+    bool adds; /* its output is added to the stream: then it makes up for what the stream lacks, and
+                  tokens are weighted */
     const char *phase;
 } layer_set;
 
@@ -39,18 +40,19 @@ struct sol_calib {
     sol_model *model; /* borrowed */
     sol_quant_spec spec;
     sol_calib_opts opts;
-    sol_model *original, *latent, *effective; /* one block each: W, the latent weights, what they quantize to */
+    sol_model *original, *latent,
+        *effective;           /* one block each: W, the latent weights, what they quantize to */
     float *x_fp, *x_q, *x_in; /* [n T, C]: the streams; x_in: x_q as it entered the block */
     int32_t *doc_start;       /* [n T] */
     sol_stage fp[SOL_STAGES], q[SOL_STAGES]; /* over `original` and over `effective` */
     sol_refine refine;
-    int64_t chunk;            /* windows of a run of a stage */
-    float *inputs, *outputs;  /* [chunk T, widest in], [chunk T, widest out] of a set */
-    void *scratch;            /* of products */
+    int64_t chunk;           /* windows of a run of a stage */
+    float *inputs, *outputs; /* [chunk T, widest in], [chunk T, widest out] of a set */
+    void *scratch;           /* of products */
     float *h, *b, *w, *solved;
     sol_calib_watch_fn watch;
     void *watch_user;
-    int64_t layer;            /* the block at work, for the watch function */
+    int64_t layer; /* the block at work, for the watch function */
 };
 
 static int64_t all_windows(const sol_calib *c)
@@ -85,8 +87,8 @@ static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t to
 /* ---- products outside the tapes ---- */
 
 /* y [n, out] = beta y + x [n, in] W^T, x in the compute type. */
-static void project(const sol_calib *c, const sol_model *block, sol_role which, const void *x, int64_t n, float beta, float *y,
-                    int64_t ldy)
+static void project(const sol_calib *c, const sol_model *block, sol_role which, const void *x,
+                    int64_t n, float beta, float *y, int64_t ldy)
 {
     const sol_param *p = param(block, which);
     bool bf16 = c->opts.compute == SOL_BF16;
@@ -95,7 +97,8 @@ static void project(const sol_calib *c, const sol_model *block, sol_role which, 
 }
 
 /* sum += y^T x over n rows; y [n, out], x [n, in] in f32. */
-static void correlate(const sol_calib *c, const float *y, int64_t out, const float *x, int64_t in, int64_t n, float *sum)
+static void correlate(const sol_calib *c, const float *y, int64_t out, const float *x, int64_t in,
+                      int64_t n, float *sum)
 {
     bool bf16 = c->opts.compute == SOL_BF16;
     sol_operand a = {y, out, true, false}, b = {x, in, false, false};
@@ -105,7 +108,7 @@ static void correlate(const sol_calib *c, const float *y, int64_t out, const flo
 /* ---- walking over the windows ---- */
 
 typedef struct chunk {
-    int64_t first, n; /* windows */
+    int64_t first, n;  /* windows */
     int64_t row, rows; /* tokens */
     int64_t counted;   /* rows of windows that are calibrated on: the first ones */
 } chunk;
@@ -121,7 +124,8 @@ static chunk chunk_at(const sol_calib *c, int64_t first)
     return k;
 }
 
-static const void *run_stage(const sol_calib *c, const sol_stage *stages, sol_stage_kind kind, const chunk *k, const float *x)
+static const void *run_stage(const sol_calib *c, const sol_stage *stages, sol_stage_kind kind,
+                             const chunk *k, const float *x)
 {
     sol_stage *s = (sol_stage *)(uintptr_t)&stages[kind];
     return sol_stage_run(s, x + k->row * c->model->config.hidden_size, c->doc_start + k->row, k->n);
@@ -133,13 +137,16 @@ static void run_block(const sol_calib *c, const sol_stage *stages, const sol_mod
     int64_t C = c->model->config.hidden_size;
     for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
         chunk k = chunk_at(c, first);
-        project(c, block, SOL_ROLE_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1, x + k.row * C, C);
-        project(c, block, SOL_ROLE_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1, x + k.row * C, C);
+        project(c, block, SOL_ROLE_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1,
+                x + k.row * C, C);
+        project(c, block, SOL_ROLE_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1,
+                x + k.row * C, C);
     }
 }
 
 /* Mean of |x - y|^2 / |y|^2 over the tokens of windows [from, to). */
-static double relative_error(const sol_calib *c, const float *x, const float *y, int64_t from, int64_t to)
+static double relative_error(const sol_calib *c, const float *x, const float *y, int64_t from,
+                             int64_t to)
 {
     int64_t C = c->model->config.hidden_size, n = (to - from) * c->opts.seq;
     double sum = 0;
@@ -178,14 +185,17 @@ static void scale_rows(float *x, int64_t n, int64_t width, const float *root)
         for (int64_t j = 0; j < width; j++) x[i * width + j] *= root[i];
 }
 
-/* What the layers of a set should put out for a chunk: [rows, out], with the full-precision stream moved on where they add to it. */
-static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *k, const void *input, float *y, int64_t out)
+/* What the layers of a set should put out for a chunk: [rows, out], with the full-precision stream
+ * moved on where they add to it. */
+static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *k,
+                           const void *input, float *y, int64_t out)
 {
     int64_t C = c->model->config.hidden_size, at = 0;
     if (s->adds) {
         float *x_fp = c->x_fp + k->row * C;
         const float *x_q = c->x_q + k->row * C;
-        project(c, c->original, s->which[0], run_stage(c, c->fp, s->input, k, c->x_fp), k->rows, 1, x_fp, C);
+        project(c, c->original, s->which[0], run_stage(c, c->fp, s->input, k, c->x_fp), k->rows, 1,
+                x_fp, C);
         for (int64_t i = 0; i < k->counted * C; i++) y[i] = x_fp[i] - x_q[i];
     }
     if (k->counted == 0 || (s->adds && c->opts.asymmetric)) return;
@@ -290,7 +300,8 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
     int64_t C = c->model->config.hidden_size;
     for (int64_t first = 0; s->adds && first < all_windows(c); first += c->chunk) {
         chunk k = chunk_at(c, first);
-        project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows, 1, c->x_q + k.row * C, C);
+        project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows, 1,
+                c->x_q + k.row * C, C);
     }
     return SOL_OK;
 }
@@ -322,17 +333,22 @@ static size_t block_bytes(const sol_model *block)
 static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 {
     for (int i = 0; i < block->n_block; i++) {
-        const sol_param *from = sol_model_block(c->model, layer) + i, *to = sol_model_block(block, 0) + i;
-        sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from), c->model->dtype, sol_param_count(to));
+        const sol_param *from = sol_model_block(c->model, layer) + i,
+                        *to = sol_model_block(block, 0) + i;
+        sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from),
+                    c->model->dtype, sol_param_count(to));
     }
 }
 
-/* The latent weights become the model's, in its type, and what it holds becomes the latent weights. */
+/* The latent weights become the model's, in its type, and what it holds becomes the latent weights.
+ */
 static void give_block(const sol_calib *c, int64_t layer)
 {
     for (int i = 0; i < c->latent->n_block; i++) {
-        const sol_param *to = sol_model_block(c->model, layer) + i, *from = sol_model_block(c->latent, 0) + i;
-        sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from), SOL_F32, sol_param_count(to));
+        const sol_param *to = sol_model_block(c->model, layer) + i,
+                        *from = sol_model_block(c->latent, 0) + i;
+        sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from),
+                    SOL_F32, sol_param_count(to));
     }
     take_block(c, layer, c->latent);
 }
@@ -361,7 +377,8 @@ static double calibrated_error(const sol_calib *c)
 /* The block's outputs from x_in by `effective`, in x_q. */
 static void run_effective(const sol_calib *c)
 {
-    memcpy(c->x_q, c->x_in, (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_q);
+    memcpy(c->x_q, c->x_in,
+           (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_q);
     run_block(c, c->q, c->effective, c->x_q);
 }
 
@@ -371,7 +388,8 @@ static bool refine_step(void *user, int64_t done)
     return told(c, "training", done, c->opts.steps);
 }
 
-/* Keeps what the training found where it is better than what was solved; *error: that of what stays. */
+/* Keeps what the training found where it is better than what was solved; *error: that of what
+ * stays. */
 static sol_status train_block(sol_calib *c, double *error, sol_err *err)
 {
     if (c->opts.steps == 0) return SOL_OK;
@@ -398,7 +416,8 @@ static void begin_block(sol_calib *c, int64_t layer)
     take_block(c, layer, c->original);
     memcpy(c->latent->data, c->original->data, block_bytes(c->latent));
     memcpy(c->effective->data, c->original->data, block_bytes(c->latent));
-    memcpy(c->x_in, c->x_q, (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
+    memcpy(c->x_in, c->x_q,
+           (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
 }
 
 static double rounded_error(const sol_calib *c)
@@ -431,14 +450,16 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
     }
     r->held_out = relative_error(c, c->x_q, c->x_fp, c->opts.windows, all_windows(c));
     if (!isfinite(r->trained))
-        return sol_fail(err, SOL_ERR_NONFINITE, "block %lld: its outputs are not finite", (long long)layer);
+        return sol_fail(err, SOL_ERR_NONFINITE, "block %lld: its outputs are not finite",
+                        (long long)layer);
     return SOL_OK;
 }
 
 sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block, sol_err *err)
 {
     if (block->n_elements != c->latent->n_elements || block->dtype != SOL_F32)
-        return sol_fail(err, SOL_ERR_SHAPE, "block %lld: is not one of this model", (long long)layer);
+        return sol_fail(err, SOL_ERR_SHAPE, "block %lld: is not one of this model",
+                        (long long)layer);
     begin_block(c, layer);
     run_block(c, c->fp, c->original, c->x_fp);
     memcpy(c->latent->data, block->data, block_bytes(c->latent));
@@ -589,7 +610,8 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
 }
 
 /* *bytes: what the tapes take by themselves, planned over a block without weights. */
-static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec, const sol_calib_opts *o, size_t *bytes, sol_err *err)
+static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec,
+                             const sol_calib_opts *o, size_t *bytes, sol_err *err)
 {
     sol_plan plan = {0};
     for (int i = 0; i < SOL_STAGES; i++) {
@@ -628,7 +650,8 @@ static size_t max_solve_bytes(const sol_model *m, const sol_quant_spec *spec, co
     return max;
 }
 
-sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err)
+sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
+                           int threads, size_t *bytes, sol_err *err)
 {
     sol_model_config one = one_block(&m->config);
     sol_model *block = NULL;
@@ -646,16 +669,20 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
                                       param(block, sets[i].which[0])->cols, o, threads);
         if (some > solver) solver = some;
     }
-    size_t streams = 3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;
+    size_t streams =
+        3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;
     *bytes = tapes + solver + 3 * block_bytes(block) + (size_t)e.scratch +
-             (streams + rows * (size_t)(e.in + e.out) + (size_t)(e.in * e.in + 3 * e.weights)) * sizeof(float);
+             (streams + rows * (size_t)(e.in + e.out) + (size_t)(e.in * e.in + 3 * e.weights)) *
+                 sizeof(float);
     sol_model_free(&block);
     return SOL_OK;
 }
 
-sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o)
+sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
+                               const sol_calib_opts *o)
 {
-    double tokens = (double)((o->windows + o->held_out) * o->seq), trained = (double)(o->steps * o->batch * o->seq), patterns = 0;
+    double tokens = (double)((o->windows + o->held_out) * o->seq),
+           trained = (double)(o->steps * o->batch * o->seq), patterns = 0;
     double passes = o->steps > 0 ? 3 : 2; /* of the whole block: rounded, solved, trained */
     int block = sol_quant_block(spec), n = spec->method->patterns(spec, INT32_MAX, NULL);
     sol_calib_work w = {0};
@@ -666,7 +693,8 @@ sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, c
             in = (double)p->cols;
             out += (double)p->rows;
         }
-        /* H, B, the layer's own passes: wanted outputs, and for what follows it; forward and backward of the training. */
+        /* H, B, the layer's own passes: wanted outputs, and for what follows it; forward and
+         * backward of the training. */
         double uses = passes + (sets[i].adds ? 2 : 4);
         w.products += 2 * tokens * (in * in + in * out + uses * in * out) + 6 * trained * in * out;
         w.factors += in * in * in / 3 + 2 * out * in * in;
@@ -674,11 +702,12 @@ sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, c
         patterns += o->starts * out * in / block * n * (1 + o->sweeps * (n <= 32 ? n : 1));
     }
     double layers = (double)m->config.num_hidden_layers;
-    return (sol_calib_work){w.products * layers, w.solver * layers, w.factors * layers, 3 * patterns * layers};
+    return (sol_calib_work){w.products * layers, w.solver * layers, w.factors * layers,
+                            3 * patterns * layers};
 }
 
-sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
-                            const sol_tokens *tokens, sol_err *err)
+sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
+                            const sol_calib_opts *o, const sol_tokens *tokens, sol_err *err)
 {
     sol_calib *c = NULL;
     sol_model_config one = one_block(&m->config);
@@ -695,7 +724,8 @@ sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const s
     if (st == SOL_OK) st = sol_model_create(&c->latent, &one, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_create(&c->effective, &one, SOL_F32, err);
     if (st == SOL_OK) st = make_stages(c, err);
-    if (st == SOL_OK && o->steps > 0) st = sol_refine_create(&c->refine, ctx, c->latent, spec, &c->opts, err);
+    if (st == SOL_OK && o->steps > 0)
+        st = sol_refine_create(&c->refine, ctx, c->latent, spec, &c->opts, err);
     if (st == SOL_OK) st = make_arrays(c, err);
     if (st == SOL_OK) st = fill_streams(c, tokens, err);
     if (st != SOL_OK) sol_calib_free(&c);

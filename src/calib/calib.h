@@ -73,14 +73,16 @@ typedef struct sol_calib_report {
 } sol_calib_report;
 
 /* Progress: a phase of a block, and its steps done and in all. Returning false interrupts. */
-typedef bool (*sol_calib_watch_fn)(void *user, int64_t block, const char *phase, int64_t done, int64_t total);
+typedef bool (*sol_calib_watch_fn)(void *user, int64_t block, const char *phase, int64_t done,
+                                   int64_t total);
 
 /* Whether this quantizer can be calibrated; SOL_ERR_UNSUPPORTED names those that can. */
 sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err);
 
 /* *bytes: the most that sol_calib_create and sol_calib_block allocate, beside the model, of which
  * only the table is read. threads: of the pool. */
-sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o, int threads, size_t *bytes, sol_err *err);
+sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
+                           int threads, size_t *bytes, sol_err *err);
 
 /* Floating-point operations of all blocks; a multiplication and an addition count as two. products:
  * of the network, in o->compute; solver and factors: of the solver, in f32 and in double; search:
@@ -88,14 +90,15 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
 typedef struct sol_calib_work {
     double products, solver, factors, search;
 } sol_calib_work;
-sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o);
+sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
+                               const sol_calib_opts *o);
 
 /* The model (f32 or bf16) and tokens are borrowed; the blocks of the model are changed one after
  * the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be calibrated;
  * SOL_ERR_RANGE: fewer windows of data than windows + held_out; SOL_ERR_FORMAT: a token outside the
  * vocabulary. */
-sol_status sol_calib_create(sol_calib **c, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
-                            const sol_tokens *tokens, sol_err *err);
+sol_status sol_calib_create(sol_calib **c, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
+                            const sol_calib_opts *o, const sol_tokens *tokens, sol_err *err);
 void sol_calib_free(sol_calib **c);
 /* Installs the progress function; fn NULL: none. */
 void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user);

@@ -23,7 +23,8 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     const sol_param *p = sol_model_by_role(r->latent, layer, which);
     sol_shape shape = sol_shape2(p->rows, p->cols);
     const float *data = r->latent->data ? sol_model_f32(r->latent, p) : NULL;
-    if (sol_param_is_vector(p) && !r->opts->norms) return sol_tape_constant(r->tape, SOL_F32, shape, data);
+    if (sol_param_is_vector(p) && !r->opts->norms)
+        return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
     sol_quant_spec spec = spec_of(r, r->layer, which);
     return p->quantized && spec.method
@@ -98,7 +99,8 @@ static double rms(const sol_model *m)
 }
 
 /* The windows of step `step`, without replacement in each round through all of them. */
-static void fill(sol_refine *r, int64_t layer, int64_t step, const float *x, const float *y, const int32_t *doc_start)
+static void fill(sol_refine *r, int64_t layer, int64_t step, const float *x, const float *y,
+                 const int32_t *doc_start)
 {
     const sol_calib_opts *o = r->opts;
     int64_t C = r->latent->config.hidden_size;
@@ -108,8 +110,10 @@ static void fill(sol_refine *r, int64_t layer, int64_t step, const float *x, con
         uint64_t round = (uint64_t)layer << 32 | drawn / n;
         int64_t w = (int64_t)sol_permute(o->seed, SOL_STREAM_CALIB + (round << 8), n, drawn % n);
         memcpy((float *)sol_tape_data(r->tape, r->x) + b * o->seq * C, x + w * o->seq * C, window);
-        memcpy((float *)sol_tape_data(r->tape, r->target) + b * o->seq * C, y + w * o->seq * C, window);
-        memcpy(r->doc_start + b * o->seq, doc_start + w * o->seq, (size_t)o->seq * sizeof *doc_start);
+        memcpy((float *)sol_tape_data(r->tape, r->target) + b * o->seq * C, y + w * o->seq * C,
+               window);
+        memcpy(r->doc_start + b * o->seq, doc_start + w * o->seq,
+               (size_t)o->seq * sizeof *doc_start);
     }
     sol_block_inputs_place(&r->in, r->tape, r->doc_start, o->batch);
 }
@@ -137,8 +141,9 @@ static sol_status suit(sol_refine *r, int64_t layer, sol_err *err)
     return create(r, layer, old.ctx, old.latent, &old.spec, old.opts, err);
 }
 
-sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y, const int32_t *doc_start,
-                          bool (*step)(void *user, int64_t done), void *user, sol_err *err)
+sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y,
+                          const int32_t *doc_start, bool (*step)(void *user, int64_t done),
+                          void *user, sol_err *err)
 {
     const sol_calib_opts *o = r->opts;
     int64_t tokens = o->batch * o->seq;

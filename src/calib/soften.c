@@ -77,7 +77,11 @@ void sol_calib_soften(const sol_ctx *ctx, const sol_quant_spec *spec, const floa
         memcpy(latent, q, (size_t)(rows * cols) * sizeof *q);
         return;
     }
-    softening s = {.spec = spec, .w = w, .q = q, .latent = latent, .cols = cols,
+    softening s = {.spec = spec,
+                   .w = w,
+                   .q = q,
+                   .latent = latent,
+                   .cols = cols,
                    .group = sol_quant_group_weights(spec, rows, cols)};
     sol_pool_run(ctx->pool, rows * cols / s.group, soften_group, &s);
 }

@@ -100,7 +100,8 @@ static void reorder_row(const sol_solver *z, float *x, float *workspace, bool ba
 static void reorder(const sol_solver *z, float *x, int64_t rows, bool back)
 {
     if (z->spec->layout == SOL_LAYOUT_CONTIGUOUS) return;
-    for (int64_t r = 0; r < rows; r++) reorder_row(z, x + r * z->cols, (float *)(void *)z->scratch, back);
+    for (int64_t r = 0; r < rows; r++)
+        reorder_row(z, x + r * z->cols, (float *)(void *)z->scratch, back);
 }
 
 /* Rows and columns of H. The factor's memory serves until there is a factor. */
@@ -108,7 +109,8 @@ static void reorder_square(const sol_solver *z)
 {
     if (z->spec->layout == SOL_LAYOUT_CONTIGUOUS) return;
     memcpy(z->v, z->h, (size_t)(z->cols * z->cols) * sizeof *z->v);
-    for (int64_t i = 0; i < z->cols; i++) memcpy(z->h + i * z->cols, z->v + column(z, i) * z->cols, (size_t)z->cols * sizeof *z->h);
+    for (int64_t i = 0; i < z->cols; i++)
+        memcpy(z->h + i * z->cols, z->v + column(z, i) * z->cols, (size_t)z->cols * sizeof *z->h);
     reorder(z, z->h, z->cols, false);
 }
 
@@ -117,7 +119,8 @@ static void reorder_square(const sol_solver *z)
 static sol_status check_one(const sol_quant_spec *spec, sol_err *err)
 {
     char list[256] = "";
-    if (spec->method && spec->method->patterns && sol_quant_block(spec) <= SOL_ASSIGN_MAX_M && spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, NULL) > 0)
+    if (spec->method && spec->method->patterns && sol_quant_block(spec) <= SOL_ASSIGN_MAX_M &&
+        spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, NULL) > 0)
         return SOL_OK;
     for (int i = 0; i < sol_quantizer_count(); i++)
         if (sol_quantizer_at(i)->patterns) {
@@ -125,9 +128,12 @@ static sol_status check_one(const sol_quant_spec *spec, sol_err *err)
             strcat(list, sol_quantizer_at(i)->name);
         }
     if (spec->method && spec->method->patterns)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%d:%d has too many patterns of a block to be calibrated: at most %d weights, %d patterns",
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%d:%d has too many patterns of a block to be calibrated: at most %d "
+                        "weights, %d patterns",
                         spec->n, spec->m, SOL_ASSIGN_MAX_M, SOL_ASSIGN_MAX_PATTERNS);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s cannot be calibrated, only %s", spec->method ? spec->method->name : "none", list);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s cannot be calibrated, only %s",
+                    spec->method ? spec->method->name : "none", list);
 }
 
 sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err)
@@ -150,11 +156,16 @@ static void find_sizes(sol_solver *z)
     z->n_patterns = z->spec->method->patterns(z->spec, SOL_ASSIGN_MAX_PATTERNS, NULL);
     z->group = z->spec->granularity == SOL_PER_GROUP ? z->spec->group_size : z->cols;
     z->groups = z->cols / z->group;
-    /* What the two kinds of tile keep: two matrices of a run and the norms; moments, signs and products of some rows. */
+    /* What the two kinds of tile keep: two matrices of a run and the norms; moments, signs and
+     * products of some rows. */
     int64_t some = SOL_ASSIGN_RUN / z->groups > 1 ? SOL_ASSIGN_RUN / z->groups : 1;
-    size_t runs = (size_t)(2 * SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN + SOL_ASSIGN_MAX_PATTERNS + SOL_ASSIGN_PAIR_PATTERNS * SOL_ASSIGN_PAIR_PATTERNS) * sizeof(float);
-    size_t scales = (size_t)(2 * z->groups * z->groups + 2 * z->groups) * sizeof(double) +
-                    (size_t)(z->groups + some * z->group + some * z->groups * z->cols) * sizeof(float);
+    size_t runs =
+        (size_t)(2 * SOL_ASSIGN_TILE_ROWS * SOL_ASSIGN_LONGEST_RUN + SOL_ASSIGN_MAX_PATTERNS +
+                 SOL_ASSIGN_PAIR_PATTERNS * SOL_ASSIGN_PAIR_PATTERNS) *
+        sizeof(float);
+    size_t scales =
+        (size_t)(2 * z->groups * z->groups + 2 * z->groups) * sizeof(double) +
+        (size_t)(z->groups + some * z->group + some * z->groups * z->cols) * sizeof(float);
     size_t row = (size_t)z->cols * sizeof(float); /* reorder */
     size_t max = runs > scales ? runs : scales;
     z->scratch_bytes = sol_round_up_size(max > row ? max : row, SOL_ALIGN);
@@ -162,16 +173,20 @@ static void find_sizes(sol_solver *z)
 
 static bool several_starts(const sol_quant_spec *spec, int starts)
 {
-    return starts > 1 && spec->granularity != SOL_PER_TENSOR; /* where rows do not choose apart from each other */
+    return starts > 1 &&
+           spec->granularity != SOL_PER_TENSOR; /* where rows do not choose apart from each other */
 }
 
 /* As prepare and find_target allocate it. */
-size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts, int threads)
+size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts,
+                             int threads)
 {
     sol_solver z = {.spec = spec, .rows = rows, .cols = cols};
     find_sizes(&z);
-    size_t weights = (size_t)(rows * cols), square = (size_t)(cols * cols), scales = (size_t)(rows * z.groups);
-    size_t each = weights / (size_t)z.m * sizeof *z.chosen + scales * sizeof *z.alpha + (size_t)rows * sizeof *z.gain;
+    size_t weights = (size_t)(rows * cols), square = (size_t)(cols * cols),
+           scales = (size_t)(rows * z.groups);
+    size_t each = weights / (size_t)z.m * sizeof *z.chosen + scales * sizeof *z.alpha +
+                  (size_t)rows * sizeof *z.gain;
     return square * (sizeof(double) + sizeof *z.v) + weights * (sizeof(double) + sizeof *z.target) +
            each * (several_starts(spec, starts) ? 2 : 1) + (size_t)threads * z.scratch_bytes;
 }
@@ -210,7 +225,8 @@ static sol_status prepare(sol_solver *z, int starts, sol_err *err)
     }
     spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, z->pattern);
     for (int t = 0; t < z->n_patterns; t++)
-        for (int j = 0; j < z->m; j++) z->by_lane[j * z->n_patterns + t] = (float)z->pattern[t * z->m + j];
+        for (int j = 0; j < z->m; j++)
+            z->by_lane[j * z->n_patterns + t] = (float)z->pattern[t * z->m + j];
     return sol_gemm_reserve(z->ctx, err);
 }
 
@@ -230,14 +246,17 @@ static void release(sol_solver *z)
     sol_free(z->best_gain);
 }
 
-/* Of each row what is better, this start or the best before it, becomes both. Returns the objective of it. */
+/* Of each row what is better, this start or the best before it, becomes both. Returns the objective
+ * of it. */
 static double keep_better(sol_solver *z)
 {
     size_t blocks = (size_t)(z->cols / z->m), groups = (size_t)z->groups;
     double sum = 0;
     for (int64_t r = 0; r < z->rows; r++) {
-        uint16_t *chosen = z->chosen + (size_t)r * blocks, *best = z->best_chosen + (size_t)r * blocks;
-        float *alpha = z->alpha + (size_t)r * groups, *best_alpha = z->best_alpha + (size_t)r * groups;
+        uint16_t *chosen = z->chosen + (size_t)r * blocks,
+                 *best = z->best_chosen + (size_t)r * blocks;
+        float *alpha = z->alpha + (size_t)r * groups,
+              *best_alpha = z->best_alpha + (size_t)r * groups;
         bool better = z->gain[r] < z->best_gain[r];
         memcpy(better ? best : chosen, better ? chosen : best, blocks * sizeof *best);
         memcpy(better ? best_alpha : alpha, better ? alpha : best_alpha, groups * sizeof *alpha);
@@ -309,8 +328,9 @@ static sol_status solve_layer(sol_solver *z, const char *name, double damping, i
     return SOL_OK;
 }
 
-sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name, double damping, int sweeps, int starts,
-                           sol_calib_system *s, sol_err *err)
+sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
+                           double damping, int sweeps, int starts, sol_calib_system *s,
+                           sol_err *err)
 {
     sol_solver z = {.ctx = ctx, .spec = spec, .s = s};
     sol_status st = solve_layer(&z, name, damping, sweeps, starts, err);

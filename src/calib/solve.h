@@ -29,19 +29,19 @@
 enum { SOL_CALIB_MAX_SWEEPS = 16, SOL_CALIB_MAX_STARTS = 5, SOL_CALIB_MAX_PARTS = 4 };
 
 typedef struct sol_calib_system {
-    int64_t cols;                          /* in */
-    int n_parts;                           /* matrices that share their input lie one above the other: q, k, v */
+    int64_t cols; /* in */
+    int n_parts;  /* matrices that share their input lie one above the other: q, k, v */
     int64_t part_rows[SOL_CALIB_MAX_PARTS]; /* out of each */
-    const float *w;                        /* W [sum of part_rows, cols] */
-    float *h;                              /* H [cols, cols]; becomes H + d I, in the quantizer's order of columns */
-    float *b;                              /* B [rows, cols]; becomes B + d W, likewise */
-    float *q;                              /* Q [rows, cols], set */
+    const float *w;                         /* W [sum of part_rows, cols] */
+    float *h; /* H [cols, cols]; becomes H + d I, in the quantizer's order of columns */
+    float *b; /* B [rows, cols]; becomes B + d W, likewise */
+    float *q; /* Q [rows, cols], set */
     /* Set: the objective without its constant, which is below 0 where Q is better than 0: of the
      * first assignment, and after each sweep, from the first start; the last one: of what was
      * kept. */
     double objective[SOL_CALIB_MAX_SWEEPS + 1];
-    double optimum; /* the same of W*, the least that any matrix has */
-    double damping; /* that was needed */
+    double optimum;                     /* the same of W*, the least that any matrix has */
+    double damping;                     /* that was needed */
     double misfit[SOL_CALIB_MAX_PARTS]; /* |X Q^T - Y|^2 / n - |Y|^2 / n of each part */
 } sol_calib_system;
 
@@ -49,10 +49,12 @@ typedef struct sol_calib_system {
  * all 0 leave W to be rounded. name: for errors. SOL_ERR_NONFINITE: H, B or W hold something that
  * is not a number. Q is what spec makes of itself: sol_quant_effective of Q gives Q, bit for
  * bit. */
-sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name, double damping, int sweeps,
-                           int starts, sol_calib_system *s, sol_err *err);
+sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
+                           double damping, int sweeps, int starts, sol_calib_system *s,
+                           sol_err *err);
 
 /* Bytes that a solve takes beside the arrays of its system. */
-size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts, int threads);
+size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts,
+                             int threads);
 
 #endif

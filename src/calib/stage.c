@@ -21,15 +21,21 @@ static sol_var record(const sol_block *b, sol_stage_kind kind, sol_var x)
     return h;
 }
 
-sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx, const sol_model *weights, int64_t batch,
-                            int64_t seq, sol_dtype compute, sol_err *err)
+sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx,
+                            const sol_model *weights, int64_t batch, int64_t seq, sol_dtype compute,
+                            sol_err *err)
 {
     *s = (sol_stage){.weights = weights};
     sol_tape_opts o = {.no_grad = true};
     sol_status st = sol_tape_create(&s->tape, ctx, err);
     if (st != SOL_OK) return st;
     sol_block_inputs_record(&s->in, s->tape, batch, seq);
-    s->block = (sol_block){.t = s->tape, .config = &weights->config, .in = &s->in, .compute = compute, .weight = weight, .user = s};
+    s->block = (sol_block){.t = s->tape,
+                           .config = &weights->config,
+                           .in = &s->in,
+                           .compute = compute,
+                           .weight = weight,
+                           .user = s};
     sol_block_tables_record(&s->block);
     s->x = sol_tape_input(s->tape, SOL_F32, sol_shape2(batch * seq, weights->config.hidden_size));
     s->out = record(&s->block, kind, s->x);
@@ -47,11 +53,13 @@ void sol_stage_free(sol_stage *s)
 
 const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start, int64_t n)
 {
-    int64_t tokens = n * s->in.seq, all = s->in.batch * s->in.seq, C = s->weights->config.hidden_size;
+    int64_t tokens = n * s->in.seq, all = s->in.batch * s->in.seq,
+            C = s->weights->config.hidden_size;
     float *in = sol_tape_data(s->tape, s->x);
     sol_block_inputs_place(&s->in, s->tape, doc_start, n);
     memcpy(in, x, (size_t)(tokens * C) * sizeof *in);
-    memset(in + tokens * C, 0, (size_t)((all - tokens) * C) * sizeof *in); /* windows that there are not */
+    memset(in + tokens * C, 0,
+           (size_t)((all - tokens) * C) * sizeof *in); /* windows that there are not */
     sol_tape_run_forward(s->tape);
     return sol_tape_data(s->tape, s->out);
 }

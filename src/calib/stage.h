@@ -22,8 +22,9 @@ typedef struct sol_stage {
 } sol_stage;
 
 /* weights: a model of one block. compute: operands of products. The caller frees *s. */
-sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx, const sol_model *weights, int64_t batch,
-                            int64_t seq, sol_dtype compute, sol_err *err);
+sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx,
+                            const sol_model *weights, int64_t batch, int64_t seq, sol_dtype compute,
+                            sol_err *err);
 void sol_stage_free(sol_stage *s);
 /* x: [n T, C], n <= batch windows; doc_start [n T]. Returns the outputs in the compute type, until
  * the next run. */

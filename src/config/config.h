@@ -8,8 +8,8 @@
  *     if (st == SOL_OK) printf("%" PRId64 " steps into %s\n", c->train.steps, c->run.dir);
  *     sol_config_free(&c);
  *
- * A file may begin with `extends: FILE`, relative to its own folder: that job is read first, and each
- * key that this file sets replaces the value there. It may extend a third one.
+ * A file may begin with `extends: FILE`, relative to its own folder: that job is read first, and
+ * each key that this file sets replaces the value there. It may extend a third one.
  *
  * A file is a mapping of sections, each a mapping of scalars (quant.overrides: a list). Refused:
  * unknown and duplicate keys, wrong types, values out of range, anchors, aliases, tags, several
@@ -85,7 +85,9 @@ enum {
  * int64_t, double, bool, sol_quant_overrides * (owned, NULL: none). */
 typedef struct sol_config {
 #define SOL_SECTION(name, help) struct {
-#define SOL_SECTION_END(name) } name;
+#define SOL_SECTION_END(name) \
+    } \
+    name;
 #define SOL_KEY_TEXT(section, name, preset, flags, help) char *name;
 #define SOL_KEY_ENUM(section, name, c_type, list, preset, flags, help) c_type name;
 #define SOL_KEY_INT(section, name, preset, min, max, flags, help) int64_t name;
@@ -98,11 +100,12 @@ typedef struct sol_config {
     sol_config_mark mark[SOL_CONFIG_KEYS];
 } sol_config;
 
-/* A job of defaults; of a file; of `size` bytes of YAML, which errors call `name` and which extend no
- * file. The caller owns *c. SOL_ERR_CONFIG names file, line, column and key. */
+/* A job of defaults; of a file; of `size` bytes of YAML, which errors call `name` and which extend
+ * no file. The caller owns *c. SOL_ERR_CONFIG names file, line, column and key. */
 sol_status sol_config_create(sol_config **c, sol_err *err);
 sol_status sol_config_read(sol_config **c, const char *path, sol_err *err);
-sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size, sol_err *err);
+sol_status sol_config_parse(sol_config **c, const char *name, const char *yaml, size_t size,
+                            sol_err *err);
 void sol_config_free(sol_config **c);
 
 /* Sets a key by "section.key=value". SOL_ERR_CONFIG says "--set" instead of a place in a file. */
@@ -123,8 +126,8 @@ const char *sol_config_key_at(int i);
 
 /* The keys that differ between two jobs, as "key: old -> new; key: ...", "" for none; owned by the
  * caller (sol_free). *fatal: some of them make it another run (model, data, quantizer, seed,
- * schedule, ...); *text then lists only these. steps: how many the old job has done; another length of
- * the run is fatal where these would have had another rate or lambda. */
+ * schedule, ...); *text then lists only these. steps: how many the old job has done; another length
+ * of the run is fatal where these would have had another rate or lambda. */
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, int64_t steps, char **text,
                            bool *fatal, sol_err *err);
 

@@ -17,8 +17,13 @@ sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, c
     sol_config_mark m = {0};
     if (i >= 0) m = c->mark[i];
     if (m.line > 0)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file[m.file], m.line, m.column, key, text);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s", m.line < 0 ? "--set" : c->n_files ? c->file[0] : "defaults", key, text);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: key '%s': %s", c->file[m.file], m.line,
+                        m.column, key, text);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s: key '%s': %s",
+                    m.line < 0   ? "--set"
+                    : c->n_files ? c->file[0]
+                                 : "defaults",
+                    key, text);
 }
 
 bool sol_config_quantizes(const sol_config *c)
@@ -47,8 +52,9 @@ static sol_status unknown_method(const sol_config *c, sol_err *err)
         snprintf(list + used, sizeof list - used, ", %s", names[n - 1]);
     }
     const char *near = sol_nearest_name(c->quant.method, names, n);
-    return sol_config_fail(c, "quant.method", err, "'%s' is no quantizer%s%s%s one of %s", c->quant.method,
-                           near ? "; did you mean '" : ":", near ? near : "", near ? "'?" : "", list);
+    return sol_config_fail(c, "quant.method", err, "'%s' is no quantizer%s%s%s one of %s",
+                           c->quant.method, near ? "; did you mean '" : ":", near ? near : "",
+                           near ? "'?" : "", list);
 }
 
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err)
@@ -77,7 +83,8 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     if (spec->method->block == 0 && spec->n >= spec->m)
         return sol_config_fail(c, "quant.n", err, "%d is not below quant.m %d", spec->n, spec->m);
     if (spec->granularity == SOL_PER_GROUP && spec->group_size % unit != 0)
-        return sol_config_fail(c, "quant.group_size", err, "%d is not a multiple of %d%s", spec->group_size, unit,
+        return sol_config_fail(c, "quant.group_size", err, "%d is not a multiple of %d%s",
+                               spec->group_size, unit,
                                stride16 ? ", as block_layout stride16 needs" : "");
     return SOL_OK;
 }
@@ -150,14 +157,20 @@ static sol_status check_fused(const sol_config *c, const sol_quant_spec *spec, s
 {
     if (!c->optim.fused) return SOL_OK;
     if (c->train.grad_clip != 0)
-        return sol_config_fail(c, "optim.fused", err, "needs train.grad_clip 0, not %g: the norm of all gradients is not "
-                               "known before the last of them", c->train.grad_clip);
+        return sol_config_fail(c, "optim.fused", err,
+                               "needs train.grad_clip 0, not %g: the norm of all gradients is not "
+                               "known before the last of them",
+                               c->train.grad_clip);
     if (c->train.accumulate != 1)
-        return sol_config_fail(c, "optim.fused", err, "needs train.accumulate 1, not %lld", (long long)c->train.accumulate);
+        return sol_config_fail(c, "optim.fused", err, "needs train.accumulate 1, not %lld",
+                               (long long)c->train.accumulate);
     if (c->study.every > 0)
-        return sol_config_fail(c, "optim.fused", err, "leaves no gradients for study.every %lld", (long long)c->study.every);
+        return sol_config_fail(c, "optim.fused", err, "leaves no gradients for study.every %lld",
+                               (long long)c->study.every);
     if (spec->method && spec->method->n_learned > 0)
-        return sol_config_fail(c, "optim.fused", err, "is not for %s, which learns the scales of its quantizer", c->quant.method);
+        return sol_config_fail(c, "optim.fused", err,
+                               "is not for %s, which learns the scales of its quantizer",
+                               c->quant.method);
     return SOL_OK;
 }
 
@@ -167,7 +180,8 @@ sol_distill sol_config_distill(const sol_config *c)
         .kind = c->distill.loss,
         .temperature = (float)c->distill.temperature,
         .top_k = c->distill.top_k,
-        .samples = c->distill.samples < c->distill.top_k / 4 ? c->distill.samples : c->distill.top_k / 4,
+        .samples =
+            c->distill.samples < c->distill.top_k / 4 ? c->distill.samples : c->distill.top_k / 4,
         .weight = (float)c->distill.weight,
         .ce_weight = (float)c->distill.ce_weight,
     };
@@ -176,7 +190,8 @@ sol_distill sol_config_distill(const sol_config *c)
 static sol_status check_distill(const sol_config *c, sol_err *err)
 {
     if (!c->distill.teacher[0] && c->distill.cache[0])
-        return sol_config_fail(c, "distill.teacher", err, "is needed: the cache must be of this teacher");
+        return sol_config_fail(c, "distill.teacher", err,
+                               "is needed: the cache must be of this teacher");
     if (!c->distill.teacher[0]) return SOL_OK;
     if (c->distill.cache[0] && c->distill.hidden_weight > 0)
         return sol_config_fail(c, "distill.hidden_weight", err,
@@ -189,18 +204,21 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
         return sol_config_fail(c, "distill.grad_norms", err,
                                "has no gradients to measure with optim.fused");
     if (sol_config_teaches_itself(c) && sol_config_random_shape(c))
-        return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s", c->model.init);
+        return sol_config_fail(c, "distill.teacher", err, "self is a trained model, not %s",
+                               c->model.init);
     if (c->distill.weight == 0 && c->distill.ce_weight == 0)
-        return sol_config_fail(c, "distill.weight", err, "0 and distill.ce_weight 0 leave nothing to learn");
+        return sol_config_fail(c, "distill.weight", err,
+                               "0 and distill.ce_weight 0 leave nothing to learn");
     return SOL_OK;
 }
 
 static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
 {
-    if (c->train.eval_form != SOL_EVAL_PACKED || sol_quant_packable(spec))
-        return SOL_OK;
-    return sol_config_fail(c, "train.eval_form", err, "packed needs a method that can be packed, with scales in fp16, not %s in %s",
-                           c->quant.method, sol_config_word(c, "quant.scale_dtype"));
+    if (c->train.eval_form != SOL_EVAL_PACKED || sol_quant_packable(spec)) return SOL_OK;
+    return sol_config_fail(
+        c, "train.eval_form", err,
+        "packed needs a method that can be packed, with scales in fp16, not %s in %s",
+        c->quant.method, sol_config_word(c, "quant.scale_dtype"));
 }
 
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
@@ -208,13 +226,15 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
     bool random = sol_config_random_shape(c);
     bool self = c->data.source == SOL_DATA_SELF;
     if (random && !c->model.tokenizer[0])
-        return sol_config_fail(c, "model.tokenizer", err, "is needed where model.init is '%s'", c->model.init);
+        return sol_config_fail(c, "model.tokenizer", err, "is needed where model.init is '%s'",
+                               c->model.init);
     if (!random && c->model.tokenizer[0])
-        return sol_config_fail(c, "model.tokenizer", err, "is only for model.init random:SHAPE; '%s' brings its own",
+        return sol_config_fail(c, "model.tokenizer", err,
+                               "is only for model.init random:SHAPE; '%s' brings its own",
                                c->model.init);
     if (self && random)
-        return sol_config_fail(c, "data.source", err, "self samples from a trained model, not from %s",
-                               c->model.init);
+        return sol_config_fail(c, "data.source", err,
+                               "self samples from a trained model, not from %s", c->model.init);
     if (!self && !c->data.train[0])
         return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
     if (self && c->data.train[0])
@@ -230,8 +250,9 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
 {
     sol_quant_spec spec;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
-        const char *text = sol_keys[i].type == SOL_TYPE_TEXT ? *(char *const *)((const char *)c + sol_keys[i].offset)
-                                                             : "";
+        const char *text = sol_keys[i].type == SOL_TYPE_TEXT
+                               ? *(char *const *)((const char *)c + sol_keys[i].offset)
+                               : "";
         if ((sol_keys[i].flags & SOL_KEY_REQUIRED) && !text[0])
             return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
     }
@@ -239,17 +260,20 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
     SOL_TRY(check_distill(c, err));
     SOL_TRY(sol_config_quant(c, &spec, err));
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
-        return sol_config_fail(c, "train.param_dtype", err, "%s learns the scales of its quantizer, which needs fp32, not %s",
+        return sol_config_fail(c, "train.param_dtype", err,
+                               "%s learns the scales of its quantizer, which needs fp32, not %s",
                                c->quant.method, sol_config_word(c, "train.param_dtype"));
     SOL_TRY(check_fused(c, &spec, err));
     SOL_TRY(check_eval_form(c, &spec, err));
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
-        return sol_config_fail(c, "residual.warmup_fraction", err, "%g is not below residual.end_fraction %g",
+        return sol_config_fail(c, "residual.warmup_fraction", err,
+                               "%g is not below residual.end_fraction %g",
                                c->residual.warmup_fraction, c->residual.end_fraction);
     if (c->optim.warmup_steps > c->train.steps)
         return sol_config_fail(c, "optim.warmup_steps", err, "%lld is more than train.steps %lld",
                                (long long)c->optim.warmup_steps, (long long)c->train.steps);
     if ((double)c->train.batch * (double)c->train.seq * (double)c->train.accumulate > 1e12)
-        return sol_config_fail(c, "train.batch", err, "batch x seq x accumulate is more than 1e12 tokens a step");
+        return sol_config_fail(c, "train.batch", err,
+                               "batch x seq x accumulate is more than 1e12 tokens a step");
     return SOL_OK;
 }

@@ -14,11 +14,21 @@
 #include "config/scalar.h"
 
 const sol_key sol_keys[SOL_CONFIG_KEYS] = {
-#define SOL_ROW(s, n, t, d, w, lo, hi, f, h)                                                                     \
-    {.section = #s, .name = #n, .path = #s "." #n, .type = t, .offset = offsetof(sol_config, s.n), .preset = d, \
-     .words = w, .min = lo, .max = hi, .flags = f, .help = h},
+#define SOL_ROW(s, n, t, d, w, lo, hi, f, h) \
+    {.section = #s, \
+     .name = #n, \
+     .path = #s "." #n, \
+     .type = t, \
+     .offset = offsetof(sol_config, s.n), \
+     .preset = d, \
+     .words = w, \
+     .min = lo, \
+     .max = hi, \
+     .flags = f, \
+     .help = h},
 #define SOL_KEY_TEXT(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_TEXT, d, NULL, 0, 0, f, h)
-#define SOL_KEY_ENUM(s, n, t, l, d, f, h) SOL_ROW(s, n, SOL_TYPE_ENUM, d, SOL_ENUM_TABLE(l), 0, 0, f, h)
+#define SOL_KEY_ENUM(s, n, t, l, d, f, h) \
+    SOL_ROW(s, n, SOL_TYPE_ENUM, d, SOL_ENUM_TABLE(l), 0, 0, f, h)
 #define SOL_KEY_INT(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_INT, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_REAL(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_REAL, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_BOOL(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_BOOL, #d, NULL, 0, 0, f, h)
@@ -28,7 +38,8 @@ const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 };
 
 /* set_enum and enum_of take the field of any enum key for an int. */
-#define SOL_KEY_ENUM(s, n, t, l, d, f, h) _Static_assert(sizeof(t) == sizeof(int), #s "." #n " is as large as an int");
+#define SOL_KEY_ENUM(s, n, t, l, d, f, h) \
+    _Static_assert(sizeof(t) == sizeof(int), #s "." #n " is as large as an int");
 #include "config/keys.def"
 
 const sol_key_section sol_key_sections[] = {
@@ -67,14 +78,16 @@ static bool is_utf8(const char *s, size_t n)
         for (int k = 1; k <= more; k++)
             if (((unsigned char)s[i + (size_t)k] & 0xc0) != 0x80) return false;
         unsigned char d = (unsigned char)s[i + (more > 0)];
-        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f))
+        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) ||
+            (c == 0xf4 && d > 0x8f))
             return false;
         i += (size_t)more + 1;
     }
     return true;
 }
 
-static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size, bool quoted, sol_err *err)
+static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size,
+                           bool quoted, sol_err *err)
 {
     char *copy;
     sol_err why = {0};
@@ -90,26 +103,29 @@ static sol_status set_text(const sol_key *k, char **field, const char *text, siz
     return SOL_OK;
 }
 
-static sol_status set_enum(const sol_key *k, int *field, const char *text, size_t size, bool quoted, sol_err *err)
+static sol_status set_enum(const sol_key *k, int *field, const char *text, size_t size, bool quoted,
+                           sol_err *err)
 {
     char list[256];
     if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     if (!quoted && sol_scalar_null(text, size)) size = 0;
     if (sol_enum_find(k->words, text, size, field)) return SOL_OK;
-    return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80), text,
-                    sol_enum_list(k->words, ", ", " or ", list, sizeof list));
+    return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80),
+                    text, sol_enum_list(k->words, ", ", " or ", list, sizeof list));
 }
 
 static sol_status out_of_range(const sol_key *k, const char *text, sol_err *err)
 {
-    return sol_fail(err, SOL_ERR_CONFIG, "%s is out of range: %.16g to %.16g", text, k->min, k->max);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s is out of range: %.16g to %.16g", text, k->min,
+                    k->max);
 }
 
 static sol_status set_int(const sol_key *k, int64_t *field, const char *text, sol_err *err)
 {
     int64_t x = 0;
     sol_status st = sol_scalar_int(text, &x, err);
-    if (st == SOL_ERR_RANGE || (st == SOL_OK && ((double)x < k->min || (double)x > k->max))) return out_of_range(k, text, err);
+    if (st == SOL_ERR_RANGE || (st == SOL_OK && ((double)x < k->min || (double)x > k->max)))
+        return out_of_range(k, text, err);
     if (st == SOL_OK) *field = x;
     return st;
 }
@@ -142,11 +158,13 @@ static sol_status set_overrides(sol_quant_overrides **field, const char *text, s
     return SOL_OK;
 }
 
-sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err)
+sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted,
+                       sol_err *err)
 {
     const sol_key *k = &sol_keys[i];
     void *field = (char *)c + k->offset;
-    static const char *const want[] = {[SOL_TYPE_INT] = "a whole number", [SOL_TYPE_REAL] = "a number",
+    static const char *const want[] = {[SOL_TYPE_INT] = "a whole number",
+                                       [SOL_TYPE_REAL] = "a number",
                                        [SOL_TYPE_BOOL] = "true or false"};
     char plain[96];
     if (k->type == SOL_TYPE_TEXT) return set_text(k, field, text, size, quoted, err);
@@ -156,8 +174,10 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
         return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
     memcpy(plain, text, size);
     plain[size] = 0;
-    if (quoted) return sol_fail(err, SOL_ERR_CONFIG, "\"%s\" is a text, not %s", plain, want[k->type]);
-    if (sol_scalar_null(plain, size)) return sol_fail(err, SOL_ERR_CONFIG, "has no value: %s is needed", want[k->type]);
+    if (quoted)
+        return sol_fail(err, SOL_ERR_CONFIG, "\"%s\" is a text, not %s", plain, want[k->type]);
+    if (sol_scalar_null(plain, size))
+        return sol_fail(err, SOL_ERR_CONFIG, "has no value: %s is needed", want[k->type]);
     if (k->type == SOL_TYPE_INT) return set_int(k, field, plain, err);
     if (k->type == SOL_TYPE_REAL) return set_real(k, field, plain, err);
     return sol_scalar_bool(plain, field, err);
@@ -168,11 +188,14 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
 /* Plain where every YAML reader takes it as the same text, in double quotes otherwise. */
 static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
 {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
-    static const char *const special[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
+    static const char safe[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
+    static const char *const special[] = {"true", "false", "yes", "no", "on",
+                                          "off",  "null",  "y",   "n"};
     bool plain = *s && strspn(s, safe) == strlen(s) && !strchr("0123456789.+-", s[0]);
     for (int i = 0; plain && i < 9; i++) plain = strcasecmp(s, special[i]) != 0;
-    if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s))) return sol_text_add(t, err, "%s", s);
+    if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s)))
+        return sol_text_add(t, err, "%s", s);
     SOL_TRY(sol_text_add(t, err, "\""));
     for (; *s; s++) {
         unsigned char ch = (unsigned char)*s;
@@ -215,16 +238,11 @@ sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *e
 {
     const void *field = (const char *)c + sol_keys[i].offset;
     switch (sol_keys[i].type) {
-    case SOL_TYPE_TEXT:
-        return add_text_value(t, *(char *const *)field, err);
-    case SOL_TYPE_ENUM:
-        return add_text_value(t, enum_of(&sol_keys[i], c), err);
-    case SOL_TYPE_INT:
-        return sol_text_add(t, err, "%lld", (long long)*(const int64_t *)field);
-    case SOL_TYPE_REAL:
-        return add_real(t, *(const double *)field, err);
-    case SOL_TYPE_BOOL:
-        return sol_text_add(t, err, *(const bool *)field ? "true" : "false");
+    case SOL_TYPE_TEXT: return add_text_value(t, *(char *const *)field, err);
+    case SOL_TYPE_ENUM: return add_text_value(t, enum_of(&sol_keys[i], c), err);
+    case SOL_TYPE_INT: return sol_text_add(t, err, "%lld", (long long)*(const int64_t *)field);
+    case SOL_TYPE_REAL: return add_real(t, *(const double *)field, err);
+    case SOL_TYPE_BOOL: return sol_text_add(t, err, *(const bool *)field ? "true" : "false");
     case SOL_TYPE_OVERRIDES:
         return sol_quant_overrides_write(*(sol_quant_overrides *const *)field, t, err);
     }

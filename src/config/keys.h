@@ -6,7 +6,13 @@
 #include "config/config.h"
 #include "config/yaml_read.h"
 
-enum { SOL_KEY_FREE = 0, SOL_KEY_RUN = 1, SOL_KEY_LENGTH = 2, SOL_KEY_REQUIRED = 4, SOL_KEY_PATH = 8 };
+enum {
+    SOL_KEY_FREE = 0,
+    SOL_KEY_RUN = 1,
+    SOL_KEY_LENGTH = 2,
+    SOL_KEY_REQUIRED = 4,
+    SOL_KEY_PATH = 8
+};
 
 typedef enum {
     SOL_TYPE_TEXT,
@@ -20,8 +26,8 @@ typedef enum {
 typedef struct sol_key {
     const char *section, *name, *path; /* "train", "steps", "train.steps" */
     sol_key_type type;
-    size_t offset;      /* in sol_config */
-    const char *preset; /* the default as it would be written */
+    size_t offset;               /* in sol_config */
+    const char *preset;          /* the default as it would be written */
     const sol_enumerator *words; /* of an enum key; else NULL */
     double min, max;
     int flags;
@@ -43,7 +49,8 @@ const char *sol_key_nearest(const char *path);
 
 /* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no
  * bool, no null. The error has neither place nor key. */
-sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted, sol_err *err);
+sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted,
+                       sol_err *err);
 
 /* The rows of a list of overrides. Errors have no place: *at is what they are about. The caller
  * owns *o, also after an error. */

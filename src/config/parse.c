@@ -12,7 +12,7 @@
 
 typedef struct reader {
     sol_config *c;
-    int file; /* index of c->file */
+    int file;                         /* index of c->file */
     sol_config_mark section_mark[64]; /* line 0: not seen yet */
     sol_config_mark seen[SOL_CONFIG_KEYS];
 } reader;
@@ -26,7 +26,8 @@ static sol_status fail_at(const reader *r, const sol_yaml *at, sol_err *err, con
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->c->file[r->file], at->line, at->column, text);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->c->file[r->file], at->line, at->column,
+                    text);
 }
 
 static sol_config_mark mark_of(const reader *r, const sol_yaml *n)
@@ -73,14 +74,16 @@ static sol_status find_section(reader *r, const sol_yaml *key, int *section, sol
         names[i] = sol_key_sections[i].name;
         if (strcmp(names[i], name) != 0) continue;
         if (r->section_mark[i].line)
-            return fail_at(r, key, err, "section '%s' is there twice: first in line %d", name, r->section_mark[i].line);
+            return fail_at(r, key, err, "section '%s' is there twice: first in line %d", name,
+                           r->section_mark[i].line);
         r->section_mark[i] = mark_of(r, key);
         *section = i;
         return SOL_OK;
     }
     if (sol_key_find(name) >= 0) {
         char *dot = strchr(name, '.');
-        return fail_at(r, key, err, "key '%s': write it as '%s' inside the section '%.*s:'", name, dot + 1, (int)(dot - name), name);
+        return fail_at(r, key, err, "key '%s': write it as '%s' inside the section '%.*s:'", name,
+                       dot + 1, (int)(dot - name), name);
     }
     return unknown_section(r, key, name, names, n, err);
 }
@@ -94,11 +97,13 @@ static sol_status find_key(reader *r, int section, const sol_yaml *key, int *ind
     int i = sol_key_find(path);
     if (i < 0) {
         const char *near = sol_key_nearest(path);
-        return fail_at(r, key, err, "key '%s': unknown key%s%s%s", path, near ? "; did you mean '" : "",
-                       near ? near : "", near ? "'?" : "; `solera help config` lists them");
+        return fail_at(r, key, err, "key '%s': unknown key%s%s%s", path,
+                       near ? "; did you mean '" : "", near ? near : "",
+                       near ? "'?" : "; `solera help config` lists them");
     }
     if (r->seen[i].line)
-        return fail_at(r, key, err, "key '%s': is there twice: first in line %d", path, r->seen[i].line);
+        return fail_at(r, key, err, "key '%s': is there twice: first in line %d", path,
+                       r->seen[i].line);
     r->seen[i] = mark_of(r, key);
     *index = i;
     return SOL_OK;
@@ -117,7 +122,8 @@ static sol_status take_overrides(reader *r, int i, const sol_yaml *value, sol_er
     return SOL_OK;
 }
 
-static sol_status take_key(reader *r, int section, const sol_yaml *key, const sol_yaml *value, sol_err *err)
+static sol_status take_key(reader *r, int section, const sol_yaml *key, const sol_yaml *value,
+                           sol_err *err)
 {
     sol_err why = {0};
     int i = 0;
@@ -128,7 +134,8 @@ static sol_status take_key(reader *r, int section, const sol_yaml *key, const so
         return fail_at(r, value, err, "key '%s': wants a value, not a %s", sol_keys[i].path,
                        value->kind == SOL_YAML_MAPPING ? "mapping" : "list");
     st = sol_key_set(r->c, i, value->text, value->size, value->quoted, &why);
-    if (st == SOL_ERR_CONFIG) return fail_at(r, value, err, "key '%s': %s", sol_keys[i].path, why.text);
+    if (st == SOL_ERR_CONFIG)
+        return fail_at(r, value, err, "key '%s': %s", sol_keys[i].path, why.text);
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
     r->c->mark[i] = mark_of(r, value);
     return SOL_OK;
@@ -158,7 +165,8 @@ static sol_status take_section(reader *r, const sol_yaml *key, const sol_yaml *v
     if (is_nothing(value)) return SOL_OK; /* "train:" with nothing below */
     if (value->kind == SOL_YAML_LIST) return fail_at(r, value, err, "a list has no place here");
     if (value->kind == SOL_YAML_SCALAR)
-        return fail_at(r, value, err, "section '%s': wants keys below it, not a value", sol_key_sections[section].name);
+        return fail_at(r, value, err, "section '%s': wants keys below it, not a value",
+                       sol_key_sections[section].name);
     for (int i = 0; i < value->n; i += 2)
         SOL_TRY(take_key(r, section, &value->item[i], &value->item[i + 1], err));
     return SOL_OK;
@@ -198,7 +206,8 @@ static sol_status read_extended(reader *r, const char *path, const sol_yaml *val
     if (value->kind != SOL_YAML_SCALAR || value->size == 0 || strlen(value->text) != value->size)
         return fail_at(r, value, err, "extends: wants the path of a job file");
     if (r->c->n_files == SOL_CONFIG_FILES)
-        return fail_at(r, value, err, "extends: is the file number %d in a row: does one extend itself?",
+        return fail_at(r, value, err,
+                       "extends: is the file number %d in a row: does one extend itself?",
                        SOL_CONFIG_FILES + 1);
     const char *slash = value->text[0] == '/' ? NULL : strrchr(path, '/');
     int folder = slash ? (int)(slash + 1 - path) : 0;
@@ -206,8 +215,9 @@ static sol_status read_extended(reader *r, const char *path, const sol_yaml *val
         return fail_at(r, value, err, "extends: the path is too long");
     sol_status st = read_file(r->c, base, &why);
     if (st == SOL_OK) return SOL_OK;
-    return st == SOL_ERR_CONFIG || st == SOL_ERR_NOMEM ? sol_fail(err, st, "%s", why.text)
-                                                       : fail_at(r, value, err, "extends: %s", why.text);
+    return st == SOL_ERR_CONFIG || st == SOL_ERR_NOMEM
+               ? sol_fail(err, st, "%s", why.text)
+               : fail_at(r, value, err, "extends: %s", why.text);
 }
 
 static sol_status read_text(sol_config *c, const char *name, const char *path, const char *yaml,
@@ -240,7 +250,8 @@ sol_status sol_config_create(sol_config **out, sol_err *err)
     return st;
 }
 
-sol_status sol_config_parse(sol_config **out, const char *name, const char *yaml, size_t size, sol_err *err)
+sol_status sol_config_parse(sol_config **out, const char *name, const char *yaml, size_t size,
+                            sol_err *err)
 {
     sol_status st = sol_config_create(out, err);
     if (st == SOL_OK) st = read_text(*out, name, NULL, yaml, size, err);
@@ -281,12 +292,13 @@ sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err)
     int i = sol_key_find(path);
     if (i < 0) {
         const char *near = sol_key_nearest(path);
-        return sol_fail(err, SOL_ERR_CONFIG, "--set %.200s: key '%s': unknown key%s%s%s", assignment, path,
-                        near ? "; did you mean '" : "", near ? near : "",
+        return sol_fail(err, SOL_ERR_CONFIG, "--set %.200s: key '%s': unknown key%s%s%s",
+                        assignment, path, near ? "; did you mean '" : "", near ? near : "",
                         near ? "'?" : "; `solera help config` lists them");
     }
     sol_status st = sol_key_set(c, i, assignment + n + 1, strlen(assignment + n + 1), false, &why);
-    if (st == SOL_ERR_CONFIG) return sol_fail(err, st, "--set %.200s: key '%s': %s", assignment, path, why.text);
+    if (st == SOL_ERR_CONFIG)
+        return sol_fail(err, st, "--set %.200s: key '%s': %s", assignment, path, why.text);
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
     c->mark[i] = (sol_config_mark){.line = -1};
     return SOL_OK;

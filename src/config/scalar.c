@@ -21,7 +21,8 @@ bool sol_scalar_null(const char *text, size_t size)
 
 sol_status sol_scalar_bool(const char *text, bool *value, sol_err *err)
 {
-    static const char *const yes[] = {"true", "True", "TRUE"}, *const no[] = {"false", "False", "FALSE"};
+    static const char *const yes[] = {"true", "True", "TRUE"}, *const no[] = {"false", "False",
+                                                                              "FALSE"};
     *value = is_one_of(text, strlen(text), yes, 3);
     if (*value || is_one_of(text, strlen(text), no, 3)) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG, "'%s' is neither true nor false", text);
@@ -35,14 +36,17 @@ static sol_status check_form(const char *text, const char *what, sol_err *err)
     if (memchr(digits, '_', n))
         return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not %s: write it without _", text, what);
     if (n > 1 && digits[0] == '0' && digits[n] == 0)
-        return sol_fail(err, SOL_ERR_CONFIG, "'%s' is not %s: write it without the leading 0 (octal is 0o17)", text, what);
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "'%s' is not %s: write it without the leading 0 (octal is 0o17)", text,
+                        what);
     return SOL_OK;
 }
 
 static bool is_real(const char *text, double *x)
 {
     char *end;
-    if (strspn(text, "+-.0123456789eE") != strlen(text)) return false; /* no hexadecimal, no blanks, no nan, no inf */
+    if (strspn(text, "+-.0123456789eE") != strlen(text))
+        return false; /* no hexadecimal, no blanks, no nan, no inf */
     *x = strtod(text, &end);
     return end != text && *end == 0;
 }

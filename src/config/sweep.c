@@ -70,12 +70,14 @@ static sol_status take_text(reader *r, const sol_yaml *n, char **out, sol_err *e
     return s && *s ? copy_text(out, s, err) : fail_at(r, n, err, "expected a text");
 }
 
-static sol_status take_path(reader *r, const sol_yaml *n, const char *name, const char *what, sol_err *err)
+static sol_status take_path(reader *r, const sol_yaml *n, const char *name, const char *what,
+                            sol_err *err)
 {
     sol_err why = {0};
     const char *s = text_of(n);
     if (!s || !*s) return fail_at(r, n, err, "%s: expected %s", name, what);
-    return sol_path_check(s, &why) == SOL_OK ? SOL_OK : fail_at(r, n, err, "%s: %s", name, why.text);
+    return sol_path_check(s, &why) == SOL_OK ? SOL_OK
+                                             : fail_at(r, n, err, "%s: %s", name, why.text);
 }
 
 /* Relative to the sweep's own file, so that both can be moved together. */
@@ -100,7 +102,9 @@ static bool read_integer(const sol_yaml *n, int64_t lo, int64_t hi, int64_t *out
 static sol_status take_bool(reader *r, const sol_yaml *n, const char *name, bool *out, sol_err *err)
 {
     const char *s = n->quoted ? NULL : text_of(n);
-    return s && sol_scalar_bool(s, out, NULL) == SOL_OK ? SOL_OK : fail_at(r, n, err, "%s: expected true or false", name);
+    return s && sol_scalar_bool(s, out, NULL) == SOL_OK
+               ? SOL_OK
+               : fail_at(r, n, err, "%s: expected true or false", name);
 }
 
 static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
@@ -112,9 +116,12 @@ static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
     for (int i = 0; i < count; i++) {
         const sol_yaml *item = &n->item[i];
         if (!read_integer(item, 0, INT64_C(9007199254740991), &r->s->seed[i]))
-            return fail_at(r, item, err, "seeds: expected a whole number from 0 to 9007199254740991");
+            return fail_at(r, item, err,
+                           "seeds: expected a whole number from 0 to 9007199254740991");
         for (int k = 0; k < i; k++)
-            if (r->s->seed[k] == r->s->seed[i]) return fail_at(r, item, err, "seeds: %lld is there twice", (long long)r->s->seed[i]);
+            if (r->s->seed[k] == r->s->seed[i])
+                return fail_at(r, item, err, "seeds: %lld is there twice",
+                               (long long)r->s->seed[i]);
         r->s->n_seeds++;
     }
     return SOL_OK;
@@ -122,7 +129,8 @@ static sol_status take_seeds(reader *r, const sol_yaml *n, sol_err *err)
 
 static sol_status take_measures(reader *r, const sol_yaml *n, sol_err *err)
 {
-    if (n->kind != SOL_YAML_LIST || n->n > MAX_SEEDS) return fail_at(r, n, err, "measures: expected a list of names");
+    if (n->kind != SOL_YAML_LIST || n->n > MAX_SEEDS)
+        return fail_at(r, n, err, "measures: expected a list of names");
     int count = n->n;
     SOL_TRY(sol_alloc_array((void **)&r->s->measure, (size_t)count, sizeof *r->s->measure, err));
     for (int i = 0; i < count; i++) {
@@ -132,16 +140,19 @@ static sol_status take_measures(reader *r, const sol_yaml *n, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status take_mapping(reader *r, const sol_yaml *n, const char *name, const sol_yaml **out, sol_err *err)
+static sol_status take_mapping(reader *r, const sol_yaml *n, const char *name, const sol_yaml **out,
+                               sol_err *err)
 {
     if (n->kind != SOL_YAML_MAPPING) return fail_at(r, n, err, "%s: expected a mapping", name);
-    if (pair_count(n) > MAX_PAIRS) return fail_at(r, n, err, "%s: has more than %d entries", name, MAX_PAIRS);
+    if (pair_count(n) > MAX_PAIRS)
+        return fail_at(r, n, err, "%s: has more than %d entries", name, MAX_PAIRS);
     for (int i = 0; i < pair_count(n); i++) {
         const sol_yaml *key = pair_key(n, i);
         const char *s = text_of(key);
         if (!s || !*s) return fail_at(r, key, err, "%s: expected a name", name);
         for (int k = 0; k < i; k++)
-            if (strcmp(text_of(pair_key(n, k)), s) == 0) return fail_at(r, key, err, "%s: '%s' is there twice", name, s);
+            if (strcmp(text_of(pair_key(n, k)), s) == 0)
+                return fail_at(r, key, err, "%s: '%s' is there twice", name, s);
     }
     *out = n;
     return SOL_OK;
@@ -171,7 +182,9 @@ static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *val
         return SOL_OK;
     }
     if (strcmp(name, "jobs") == 0)
-        return read_integer(value, 1, 1024, &r->s->jobs) ? SOL_OK : fail_at(r, value, err, "jobs: expected a whole number from 1 to 1024");
+        return read_integer(value, 1, 1024, &r->s->jobs)
+                   ? SOL_OK
+                   : fail_at(r, value, err, "jobs: expected a whole number from 1 to 1024");
     const char *near = sol_nearest_name(name, names, (int)(sizeof names / sizeof *names));
     return fail_at(r, key, err, "unknown key '%.60s'%s%s%s", name,
                    near ? "; did you mean '"
@@ -201,19 +214,24 @@ static sol_status take_entries(reader *r, const sol_yaml *root, sol_err *err)
 /* ---- points ---- */
 
 /* A run gets its keys on a command line, where there are no quotes. */
-static sol_status check_quoted(reader *r, sol_config *c, const char *name, const sol_yaml *value, sol_err *err)
+static sol_status check_quoted(reader *r, sol_config *c, const char *name, const sol_yaml *value,
+                               sol_err *err)
 {
     sol_err why = {0};
     int i = sol_key_find(name);
     if (i < 0 || !value->quoted) return SOL_OK; /* an unknown key is refused next */
     if (value->size > 0 && sol_scalar_null(value->text, value->size))
-        return fail_at(r, value, err, "%s: the text \"%s\" cannot be set by a sweep", name, value->text);
+        return fail_at(r, value, err, "%s: the text \"%s\" cannot be set by a sweep", name,
+                       value->text);
     sol_status st = sol_key_set(c, i, value->text, value->size, true, &why);
-    return st == SOL_ERR_CONFIG ? fail_at(r, value, err, "%s: %s", name, why.text) : st == SOL_OK ? SOL_OK : sol_fail(err, st, "%s", why.text);
+    return st == SOL_ERR_CONFIG ? fail_at(r, value, err, "%s: %s", name, why.text)
+           : st == SOL_OK       ? SOL_OK
+                                : sol_fail(err, st, "%s", why.text);
 }
 
 /* One "key: value" as an assignment of the point, tried on the job. */
-static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *key, const sol_yaml *value, sol_err *err)
+static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *key,
+                              const sol_yaml *value, sol_err *err)
 {
     sol_text t = {0};
     sol_err why = {0};
@@ -226,11 +244,14 @@ static sol_status add_setting(reader *r, sol_sweep_point *p, sol_config *c, cons
     if (sol_text_add(&t, err, "%s=%s", name, v) != SOL_OK) return t.status;
     p->set[p->n_set++] = t.data;
     st = sol_config_set(c, t.data, &why);
-    if (st == SOL_ERR_CONFIG) return fail_at(r, key, err, "%s", strncmp(why.text, "--set ", 6) == 0 ? why.text + 6 : why.text);
+    if (st == SOL_ERR_CONFIG)
+        return fail_at(r, key, err, "%s",
+                       strncmp(why.text, "--set ", 6) == 0 ? why.text + 6 : why.text);
     return st == SOL_OK ? SOL_OK : sol_fail(err, st, "%s", why.text);
 }
 
-static sol_status add_settings(reader *r, sol_sweep_point *p, sol_config *c, const sol_yaml *mapping, sol_err *err)
+static sol_status add_settings(reader *r, sol_sweep_point *p, sol_config *c,
+                               const sol_yaml *mapping, sol_err *err)
 {
     for (int i = 0; i < pair_count(mapping); i++)
         SOL_TRY(add_setting(r, p, c, pair_key(mapping, i), pair_value(mapping, i), err));
@@ -254,13 +275,17 @@ static sol_status make_name(sol_sweep_point *p, int n_cells, sol_err *err)
 /* The directory of the point, beside the tables. */
 static sol_status check_name(const reader *r, const char *name, sol_err *err)
 {
-    static const char *const taken[] = {".", "..", "table.md", "table.csv", "table.md.tmp", "table.csv.tmp"};
+    static const char *const taken[] = {".",         "..",           "table.md",
+                                        "table.csv", "table.md.tmp", "table.csv.tmp"};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (strcasecmp(name, taken[i]) == 0)
-            return sol_fail(err, SOL_ERR_CONFIG, "%s: a point cannot have the directory '%s'", r->path, name);
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: a point cannot have the directory '%s'",
+                            r->path, name);
     if (strlen(name) <= MAX_NAME) return SOL_OK;
-    return sol_fail(err, SOL_ERR_CONFIG, "%s: the directory of a point would have a name of %zu bytes, %.40s..., more than %d", r->path,
-                    strlen(name), name, MAX_NAME);
+    return sol_fail(
+        err, SOL_ERR_CONFIG,
+        "%s: the directory of a point would have a name of %zu bytes, %.40s..., more than %d",
+        r->path, strlen(name), name, MAX_NAME);
 }
 
 static sol_status check_point(reader *r, const sol_sweep_point *p, sol_config *c, sol_err *err)
@@ -284,7 +309,8 @@ static sol_status add_options(reader *r, sol_sweep_point *p, sol_config *c, sol_
     for (int i = 0; i < r->opts->n_set; i++) {
         const char *s = r->opts->set[i];
         if (strncmp(s, "run.dir=", 8) == 0 || strncmp(s, "run.seed=", 9) == 0)
-            return sol_fail(err, SOL_ERR_USAGE, "--set %s: is set by the sweep, by dir and seeds", s);
+            return sol_fail(err, SOL_ERR_USAGE, "--set %s: is set by the sweep, by dir and seeds",
+                            s);
         SOL_TRY(sol_config_set(c, s, err));
         SOL_TRY(copy_text(&p->set[p->n_set], s, err));
         p->n_set++;
@@ -305,8 +331,12 @@ static sol_status check_listed_name(reader *r, const sol_yaml *key, sol_err *err
 {
     const char *name = text_of(key);
     if (!is_cell(name) || name[strcspn(name, "/\\")])
-        return fail_at(r, key, err, "points: '%.60s': a name holds no slash, no bar and no control character", name);
-    return strspn(name, ".") == strlen(name) ? fail_at(r, key, err, "points: '%.60s' is no name of a directory", name) : SOL_OK;
+        return fail_at(r, key, err,
+                       "points: '%.60s': a name holds no slash, no bar and no control character",
+                       name);
+    return strspn(name, ".") == strlen(name)
+               ? fail_at(r, key, err, "points: '%.60s' is no name of a directory", name)
+               : SOL_OK;
 }
 
 /* What the list says of the point: its name and its keys, which may be none. */
@@ -324,7 +354,8 @@ static sol_status add_listed(reader *r, sol_sweep_point *p, sol_config *c, int w
 }
 
 /* Combination `rest` of the grid, the last key turning fastest. */
-static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, int64_t rest, sol_err *err)
+static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, int64_t rest,
+                                  sol_err *err)
 {
     int first = r->points ? 1 : 0;
     for (int k = pair_count(r->grid) - 1; k >= 0; k--) {
@@ -332,7 +363,9 @@ static sol_status add_combination(reader *r, sol_sweep_point *p, sol_config *c, 
         const sol_yaml *value = &list->item[rest % list->n];
         rest /= list->n;
         if (text_of(value) && !is_cell(text_of(value)))
-            return fail_at(r, value, err, "grid: '%.60s': a value holds no bar and no control character", text_of(value));
+            return fail_at(r, value, err,
+                           "grid: '%.60s': a value holds no bar and no control character",
+                           text_of(value));
         SOL_TRY(add_setting(r, p, c, pair_key(r->grid, k), value, err));
         SOL_TRY(copy_text(&p->cell[first + k], text_of(value), err));
     }
@@ -381,7 +414,10 @@ static sol_status find_against(reader *r, sol_err *err)
     if (name)
         for (int i = 0; i < r->s->n_points; i++)
             if (strcmp(r->s->point[i].name, name) == 0) r->s->against = i;
-    return r->s->against >= 0 ? SOL_OK : fail_at(r, r->against, err, "against: expected the name of a point, as %s", r->s->point[0].name);
+    return r->s->against >= 0
+               ? SOL_OK
+               : fail_at(r, r->against, err, "against: expected the name of a point, as %s",
+                         r->s->point[0].name);
 }
 
 static sol_status count_grid(reader *r, int64_t *combinations, sol_err *err)
@@ -390,9 +426,11 @@ static sol_status count_grid(reader *r, int64_t *combinations, sol_err *err)
     for (int k = 0; k < pair_count(r->grid); k++) {
         const sol_yaml *list = pair_value(r->grid, k);
         if (list->kind != SOL_YAML_LIST || list->n < 1)
-            return fail_at(r, list, err, "grid: %s: expected a list of values", text_of(pair_key(r->grid, k)));
+            return fail_at(r, list, err, "grid: %s: expected a list of values",
+                           text_of(pair_key(r->grid, k)));
         *combinations *= list->n;
-        if (*combinations > MAX_POINTS) return fail_at(r, list, err, "grid: has more than %d combinations", MAX_POINTS);
+        if (*combinations > MAX_POINTS)
+            return fail_at(r, list, err, "grid: has more than %d combinations", MAX_POINTS);
     }
     return SOL_OK;
 }

@@ -79,7 +79,8 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
         snprintf(text, sizeof text, "Text%s.", k->flags & SOL_KEY_REQUIRED ? ", needed" : "");
         break;
     case SOL_TYPE_ENUM:
-        snprintf(text, sizeof text, "One of: %s.", sol_enum_list(k->words, ", ", " or ", words, sizeof words));
+        snprintf(text, sizeof text, "One of: %s.",
+                 sol_enum_list(k->words, ", ", " or ", words, sizeof words));
         break;
     case SOL_TYPE_INT:
         snprintf(text, sizeof text, "Whole number, %.16g to %.16g.", k->min, k->max);
@@ -87,9 +88,7 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
     case SOL_TYPE_REAL:
         snprintf(text, sizeof text, "Number, %.16g to %.16g.", k->min, k->max);
         break;
-    case SOL_TYPE_BOOL:
-        snprintf(text, sizeof text, "true or false.");
-        break;
+    case SOL_TYPE_BOOL: snprintf(text, sizeof text, "true or false."); break;
     case SOL_TYPE_OVERRIDES:
         snprintf(text, sizeof text, "A list of mappings, at most %d.", SOL_QUANT_MAX_OVERRIDES);
         break;
@@ -104,7 +103,8 @@ static const char *section_help(const char *name)
     return "";
 }
 
-static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, bool first, sol_err *err)
+static sol_status add_reference_key(sol_text *t, const sol_config *c, int i, bool first,
+                                    sol_err *err)
 {
     const sol_key *k = &sol_keys[i];
     if (first && t->n > 0) SOL_TRY(sol_text_add(t, err, "\n"));
@@ -138,9 +138,12 @@ static bool is_section(const char *name)
 static const char reference_head[] =
     "# Every key of a job file with its default. This text is made by `solera help config`.\n"
     "#\n"
-    "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and 0o17, but no\n"
-    "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not expanded, and refused.\n"
-    "# `extends: FILE` as the first line reads that job first, relative to this file; each key here replaces its value.\n";
+    "# Values are those of YAML 1.2: true and false (also True, TRUE), not yes or on; 0x1f and "
+    "0o17, but no\n"
+    "# 1_000 and no leading zeros; no anchors, aliases or tags. ~ and $NAME in paths are not "
+    "expanded, and refused.\n"
+    "# `extends: FILE` as the first line reads that job first, relative to this file; each key "
+    "here replaces its value.\n";
 
 /* The keys that `name` asks for (NULL: all, below the head), each with its help and default. */
 static sol_status add_reference(sol_text *t, const sol_config *c, const char *name, sol_err *err)
@@ -179,7 +182,8 @@ static bool same_schedules(const sol_config *old, const sol_config *now, int64_t
     int64_t a = old->train.steps, b = now->train.steps;
     for (int64_t i = 0; i < steps; i++) {
         if (sol_lr_at(&lr, i, a) != sol_lr_at(&lr, i, b)) return false;
-        if (sol_residual_lambda(&residual, i, a) != sol_residual_lambda(&residual, i, b)) return false;
+        if (sol_residual_lambda(&residual, i, a) != sol_residual_lambda(&residual, i, b))
+            return false;
     }
     return true;
 }
@@ -202,8 +206,8 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     if (st == SOL_OK) st = value_text(now, i, &b, err);
     int flags = sol_keys[i].flags;
     if (st == SOL_OK && strcmp(a, b) != 0) {
-        bool fatal = (flags & SOL_KEY_RUN) ||
-                     ((flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps));
+        bool fatal =
+            (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps));
         *is_fatal |= fatal;
         if (fatal || !only_fatal)
             st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);

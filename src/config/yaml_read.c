@@ -23,13 +23,16 @@ static sol_status parser_error(const reader *r, sol_err *err)
 {
     const yaml_parser_t *p = &r->parser;
     yaml_mark_t m = p->problem_mark;
-    if (p->error == YAML_MEMORY_ERROR) return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory while parsing", r->name);
+    if (p->error == YAML_MEMORY_ERROR)
+        return sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory while parsing", r->name);
     const char *problem = p->problem ? p->problem : "not YAML";
     if (p->error == YAML_READER_ERROR)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: %s", r->name, p->problem_offset, problem);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: %s", r->name, p->problem_offset,
+                        problem);
     bool tab = p->buffer.pointer < p->buffer.last && *p->buffer.pointer == '\t';
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%zu:%zu: not YAML: %s%s%s%s", r->name, m.line + 1, m.column + 1, problem,
-                    p->context ? " " : "", p->context ? p->context : "", tab ? "; a tab does not indent, blanks do" : "");
+    return sol_fail(err, SOL_ERR_CONFIG, "%s:%zu:%zu: not YAML: %s%s%s%s", r->name, m.line + 1,
+                    m.column + 1, problem, p->context ? " " : "", p->context ? p->context : "",
+                    tab ? "; a tab does not indent, blanks do" : "");
 }
 
 static sol_status next_event(reader *r, sol_err *err)
@@ -49,9 +52,10 @@ static void free_inside(sol_yaml *n)
 static sol_status check_properties(const reader *r, sol_err *err)
 {
     const yaml_event_t *e = &r->event;
-    const yaml_char_t *anchor = e->type == YAML_SCALAR_EVENT          ? e->data.scalar.anchor
-                                : e->type == YAML_MAPPING_START_EVENT ? e->data.mapping_start.anchor
-                                                                      : e->data.sequence_start.anchor;
+    const yaml_char_t *anchor = e->type == YAML_SCALAR_EVENT ? e->data.scalar.anchor
+                                : e->type == YAML_MAPPING_START_EVENT
+                                    ? e->data.mapping_start.anchor
+                                    : e->data.sequence_start.anchor;
     const yaml_char_t *tag = e->type == YAML_SCALAR_EVENT          ? e->data.scalar.tag
                              : e->type == YAML_MAPPING_START_EVENT ? e->data.mapping_start.tag
                                                                    : e->data.sequence_start.tag;
@@ -65,12 +69,15 @@ static sol_status read_node(reader *r, int depth, sol_yaml *n, sol_err *err);
 static sol_status read_items(reader *r, int depth, sol_yaml *n, sol_err *err)
 {
     size_t capacity = 0;
-    yaml_event_type_t end = n->kind == SOL_YAML_LIST ? YAML_SEQUENCE_END_EVENT : YAML_MAPPING_END_EVENT;
+    yaml_event_type_t end =
+        n->kind == SOL_YAML_LIST ? YAML_SEQUENCE_END_EVENT : YAML_MAPPING_END_EVENT;
     SOL_TRY(next_event(r, err));
     while (r->event.type != end) {
-        if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 && r->event.type == YAML_MAPPING_START_EVENT)
+        if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 &&
+            r->event.type == YAML_MAPPING_START_EVENT)
             return fail_at(r, r->event.start_mark, err, "a mapping cannot be a key");
-        if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 && r->event.type == YAML_SEQUENCE_START_EVENT)
+        if (n->kind == SOL_YAML_MAPPING && n->n % 2 == 0 &&
+            r->event.type == YAML_SEQUENCE_START_EVENT)
             return fail_at(r, r->event.start_mark, err, "a list cannot be a key");
         SOL_TRY(
             sol_grow_array((void **)&n->item, &capacity, (size_t)n->n + 1, sizeof *n->item, err));
@@ -124,22 +131,28 @@ static sol_status check_text(const char *name, const char *text, size_t size, so
 {
     static const char *const breaks[] = {"\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
     if (size > SOL_YAML_BYTES)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: has %zu bytes; no job or sweep has more than %d", name, size, SOL_YAML_BYTES);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: has %zu bytes; no job or sweep has more than %d",
+                        name, size, SOL_YAML_BYTES);
     if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
         return sol_fail(err, SOL_ERR_CONFIG, "%s: byte 0: is UTF-16: save it as UTF-8", name);
     for (int i = 0; i < 3; i++) {
         const char *at = memmem(text, size, breaks[i], strlen(breaks[i]));
         if (at)
-            return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: a line break of Unicode (U+0085, U+2028, U+2029) is not read: take it out",
+            return sol_fail(err, SOL_ERR_CONFIG,
+                            "%s: byte %zu: a line break of Unicode (U+0085, U+2028, U+2029) is not "
+                            "read: take it out",
                             name, (size_t)(at - text));
     }
     for (const char *at = text; (at = memchr(at, '%', size - (size_t)(at - text))); at++)
-        if ((at == text || at[-1] == '\n' || at[-1] == '\r') && size - (size_t)(at - text) >= 4 && memcmp(at, "%TAG", 4) == 0)
-            return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: tags (%%TAG) are not supported", name, (size_t)(at - text));
+        if ((at == text || at[-1] == '\n' || at[-1] == '\r') && size - (size_t)(at - text) >= 4 &&
+            memcmp(at, "%TAG", 4) == 0)
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: byte %zu: tags (%%TAG) are not supported",
+                            name, (size_t)(at - text));
     return SOL_OK;
 }
 
-sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, const char *text, size_t size, sol_err *err)
+sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, const char *text,
+                         size_t size, sol_err *err)
 {
     reader r = {.name = name, .what = what};
     *root = NULL;
@@ -178,7 +191,7 @@ sol_status sol_yaml_file(const char *path, char **text, size_t *size, sol_err *e
     SOL_TRY(sol_in_open(&in, path, err));
     sol_in_close(&in);
     if (in.size > SOL_YAML_BYTES + 3)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: has %llu bytes; no job or sweep has more than %d", path,
-                        (unsigned long long)in.size, SOL_YAML_BYTES);
+        return sol_fail(err, SOL_ERR_CONFIG, "%s: has %llu bytes; no job or sweep has more than %d",
+                        path, (unsigned long long)in.size, SOL_YAML_BYTES);
     return sol_file_read(path, text, size, err);
 }

@@ -22,9 +22,9 @@ typedef enum { SOL_YAML_SCALAR, SOL_YAML_MAPPING, SOL_YAML_LIST } sol_yaml_kind;
 
 typedef struct sol_yaml {
     sol_yaml_kind kind;
-    bool quoted;           /* a scalar in quotes, or a block: never a number, a truth value or null */
-    int line, column;      /* from 1 */
-    char *text;            /* of a scalar; UTF-8, may hold zeros, a 0 behind it; owned */
+    bool quoted;      /* a scalar in quotes, or a block: never a number, a truth value or null */
+    int line, column; /* from 1 */
+    char *text;       /* of a scalar; UTF-8, may hold zeros, a 0 behind it; owned */
     size_t size;
     struct sol_yaml *item; /* [n] of a list; key, value, key, value... of a mapping; owned */
     int n;
@@ -32,7 +32,8 @@ typedef struct sol_yaml {
 
 /* Errors read "name:2:3: ..."; `what` is what they call the file. An empty text is a plain scalar
  * of no bytes. */
-sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, const char *text, size_t size, sol_err *err);
+sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, const char *text,
+                         size_t size, sol_err *err);
 void sol_yaml_free(sol_yaml **root);
 
 /* The text of a file that may be YAML; the caller owns it (sol_free). */

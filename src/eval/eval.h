@@ -41,11 +41,12 @@ typedef struct sol_eval_opts {
  * context, SOL_ERR_FORMAT when the data was made with another tokenizer than the net's,
  * SOL_ERR_RANGE for a token outside the vocabulary (the text says where), SOL_ERR_NONFINITE when
  * the loss is not a number. */
-sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_eval_result *r, sol_err *err);
+sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
+                            sol_eval_result *r, sol_err *err);
 
 /* sol_eval_windows with documents apart; max_windows: the first so many, 0: all. */
-sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r,
-                           sol_err *err);
+sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows,
+                           sol_eval_result *r, sol_err *err);
 
 /* Training text from the model itself (LLM-QAT, Liu et al. 2023): documents sampled from BOS until
  * EOS (kept), another BOS (dropped) or max_len tokens; many at a time. Document i depends on (seed,
@@ -58,20 +59,22 @@ typedef struct sol_self_opts {
 } sol_self_opts;
 typedef struct sol_self_data {
     uint16_t *ids16;
-    uint32_t *ids32; /* one of the two, by vocabulary; owned */
+    uint32_t *ids32;       /* one of the two, by vocabulary; owned */
     uint64_t *doc_offsets; /* owned */
-    sol_tokens tokens; /* points into the above */
+    sol_tokens tokens;     /* points into the above */
 } sol_self_data;
 /* Whether such a model can be sampled with these options; t: its tokenizer, or NULL. SOL_ERR_RANGE:
  * a field is out of range; SOL_ERR_UNSUPPORTED: there is neither BOS nor EOS to begin with, or the
  * tokenizer lacks it. */
-sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o, sol_err *err);
+sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o,
+                          sol_err *err);
 /* Samples documents; fails as sol_self_check does, and with SOL_ERR_NONFINITE when the model gives
  * no number. The caller owns *out (sol_self_data_free). sol_self_sample takes the options as
  * arguments. */
-sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out, sol_err *err);
-sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature, uint64_t seed, sol_self_data *out,
-                           sol_err *err);
+sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out,
+                                sol_err *err);
+sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,
+                           uint64_t seed, sol_self_data *out, sol_err *err);
 void sol_self_data_free(sol_self_data *d);
 
 #endif

@@ -34,8 +34,9 @@ static sol_status pass_make(pass *p, sol_err *err)
                         "windows of %lld tokens were asked for: the model has a context of 1..%lld",
                         (long long)context, (long long)max);
     if (p->o->stride < 1 || p->o->stride > context)
-        return sol_fail(err, SOL_ERR_RANGE, "a stride of %lld tokens: must lie in 1..%lld, the window", (long long)p->o->stride,
-                        (long long)context);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "a stride of %lld tokens: must lie in 1..%lld, the window",
+                        (long long)p->o->stride, (long long)context);
     if (!sol_net_tokenizer(p->net))
         return sol_fail(err, SOL_ERR_FORMAT,
                         "the model has no tokenizer, so that text cannot be read");
@@ -81,7 +82,8 @@ static sol_status finish(const pass *p, double start, sol_text_result *r, sol_er
     r->tokens = p->counted;
     r->seconds = sol_clock() - start;
     if (!isfinite(r->loss))
-        return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken", isnan(r->loss) ? "not a number" : "infinite");
+        return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
+                        isnan(r->loss) ? "not a number" : "infinite");
     return SOL_OK;
 }
 
@@ -108,16 +110,18 @@ static sol_status run_windows(pass *p, const char *text, size_t n, sol_ids *ids,
     return SOL_OK;
 }
 
-sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r,
-                                 sol_err *err)
+sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
+                                 sol_text_result *r, sol_err *err)
 {
     pass p = {.net = net, .o = o};
     sol_ids ids = {0};
     double start = sol_clock();
     *r = (sol_text_result){0};
     if (o->context == 1)
-        return sol_fail(err, SOL_ERR_RANGE, "windows of 1 token predict nothing, since a window never predicts its own first: "
-                        "at least 2 are needed");
+        return sol_fail(
+            err, SOL_ERR_RANGE,
+            "windows of 1 token predict nothing, since a window never predicts its own first: "
+            "at least 2 are needed");
     sol_status st = run_windows(&p, text, n, &ids, err);
     if (st == SOL_OK) st = finish(&p, start, r, err);
     pass_free(&p);
@@ -138,19 +142,23 @@ static sol_status roll(pass *p, const int32_t *ids, int64_t n, sol_err *err)
 }
 
 /* The prefix token and the ids of one cleaned page. */
-static sol_status encode_page(const sol_net *net, const char *page, size_t n, bool titled, sol_ids *ids, sol_err *err)
+static sol_status encode_page(const sol_net *net, const char *page, size_t n, bool titled,
+                              sol_ids *ids, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
     const sol_tokenizer *t = sol_net_tokenizer(net);
     int64_t prefix = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
     sol_text clean = {0};
     ids->n = 0;
-    if (prefix < 0) return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS to begin a text with");
+    if (prefix < 0)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "the model has neither BOS nor EOS to begin a text with");
     sol_status st = sol_grow_array((void **)&ids->id, &ids->capacity, 1, sizeof *ids->id, err);
     if (st != SOL_OK) return st;
     ids->id[ids->n++] = (int32_t)prefix;
     if (titled) st = sol_wikitext_clean(page, n, &clean, err);
-    if (st == SOL_OK) st = sol_tokenizer_encode(t, titled ? clean.data : page, titled ? clean.n : n, 0, ids, err);
+    if (st == SOL_OK)
+        st = sol_tokenizer_encode(t, titled ? clean.data : page, titled ? clean.n : n, 0, ids, err);
     sol_free(clean.data);
     return st;
 }
@@ -175,7 +183,8 @@ static sol_status run_pages(pass *p, const char *text, size_t n, sol_ids *ids, s
     return sol_fail(err, SOL_ERR_SHAPE, "the text is empty: there is nothing to predict");
 }
 
-sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r, sol_err *err)
+sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
+                               sol_text_result *r, sol_err *err)
 {
     pass p = {.net = net, .o = o};
     sol_ids ids = {0};

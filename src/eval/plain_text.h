@@ -27,8 +27,8 @@ typedef struct sol_text_opts {
 } sol_text_opts;
 
 typedef struct sol_text_result {
-    double loss, ppl; /* nats a token predicted, exp of that */
-    int64_t tokens;   /* predicted */
+    double loss, ppl;            /* nats a token predicted, exp of that */
+    int64_t tokens;              /* predicted */
     int64_t words, bytes, pages; /* word-level only */
     double word_ppl, byte_ppl, bits_per_byte;
     double seconds;
@@ -38,10 +38,10 @@ typedef struct sol_text_result {
  * where its template says so. SOL_ERR_SHAPE: nothing to predict (windowed: fewer than 2 tokens);
  * SOL_ERR_RANGE: context outside 1 to the model's, or stride outside 1 to context; SOL_ERR_FORMAT:
  * no tokenizer; SOL_ERR_NONFINITE: the loss is not a number. */
-sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r,
-                                 sol_err *err);
-sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o, sol_text_result *r,
-                               sol_err *err);
+sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
+                                 sol_text_result *r, sol_err *err);
+sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
+                               sol_text_result *r, sol_err *err);
 
 /* Appends page[n], cleaned as lm-evaluation-harness' wikitext detokenizer does, to *out. */
 sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err *err);

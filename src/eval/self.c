@@ -49,7 +49,8 @@ static sol_status append(sampling *s, document *d, int32_t id, sol_err *err)
     return SOL_OK;
 }
 
-/* Puts the next document into an idle slot. Documents only grow, so none is begun once the begun ones hold enough. */
+/* Puts the next document into an idle slot. Documents only grow, so none is begun once the begun
+ * ones hold enough. */
 static sol_status begin_document(sampling *s, slot *x, sol_err *err)
 {
     SOL_TRY(sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err));
@@ -83,7 +84,9 @@ static sol_status step(sampling *s, sol_err *err)
         sol_net_hide_missing(s->net, logits);
         int32_t id = sol_sample(&s->sampler, &x->rng, logits, V, NULL, 0, s->scratch);
         logits += V;
-        if (id < 0) return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for a token: its weights are broken");
+        if (id < 0)
+            return sol_fail(err, SOL_ERR_NONFINITE,
+                            "the model gives no number for a token: its weights are broken");
         document *d = &s->docs[x->doc];
         bool ends = sol_model_is_eos(sol_net_config(s->net), id);
         if (id != s->begin || ends) SOL_TRY(append(s, d, id, err));
@@ -139,35 +142,48 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
 
 static sol_sampler_config sampler_of(const sol_self_opts *o)
 {
-    return (sol_sampler_config){.temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed};
+    return (sol_sampler_config){
+        .temperature = o->temperature, .top_p = 1, .repetition_penalty = 1, .seed = o->seed};
 }
 
-sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o, sol_err *err)
+sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o,
+                          sol_err *err)
 {
     sol_sampler_config sampler = sampler_of(o);
-    if (o->n_tokens < 1) return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of own text: at least 1", (long long)o->n_tokens);
+    if (o->n_tokens < 1)
+        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens of own text: at least 1",
+                        (long long)o->n_tokens);
     if (o->max_len < 2 || o->max_len > c->max_position_embeddings)
-        return sol_fail(err, SOL_ERR_RANGE, "documents of %lld tokens: the model has 2..%lld", (long long)o->max_len,
-                        (long long)c->max_position_embeddings);
+        return sol_fail(err, SOL_ERR_RANGE, "documents of %lld tokens: the model has 2..%lld",
+                        (long long)o->max_len, (long long)c->max_position_embeddings);
     if (c->bos_token_id < 0 && c->eos_token_id < 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has neither BOS nor EOS: nothing begins its own text");
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "the model has neither BOS nor EOS: nothing begins its own text");
     int64_t begin = c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id;
     if (t && !sol_tokenizer_has(t, (int32_t)begin))
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model's own text begins with id %lld, which its tokenizer of %d tokens lacks",
-                        (long long)begin, (int)sol_tokenizer_vocab_size(t));
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "the model's own text begins with id %lld, which its tokenizer of %d tokens lacks",
+            (long long)begin, (int)sol_tokenizer_vocab_size(t));
     return sol_sampler_check(&sampler, err);
 }
 
-sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out, sol_err *err)
+sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out,
+                                sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
-    sampling s = {.net = net, .o = o, .begin = (int32_t)(c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id),
+    sampling s = {.net = net,
+                  .o = o,
+                  .begin = (int32_t)(c->bos_token_id >= 0 ? c->bos_token_id : c->eos_token_id),
                   .sampler = sampler_of(o)};
     *out = (sol_self_data){0};
     for (int i = 0; i < SLOTS; i++) s.slot[i].doc = -1;
     sol_status st = sol_self_check(c, sol_net_tokenizer(net), o, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float), err);
-    if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float),
+                             err);
+    if (st == SOL_OK)
+        st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
     if (st == SOL_OK) st = sample_all(&s, err);
     if (st == SOL_OK) st = join(&s, out, err);
     if (st != SOL_OK) sol_self_data_free(out);
@@ -179,9 +195,10 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
     return st;
 }
 
-sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature, uint64_t seed, sol_self_data *out,
-                           sol_err *err)
+sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,
+                           uint64_t seed, sol_self_data *out, sol_err *err)
 {
-    sol_self_opts o = {.n_tokens = n_tokens, .max_len = max_len, .temperature = temperature, .seed = seed};
+    sol_self_opts o = {
+        .n_tokens = n_tokens, .max_len = max_len, .temperature = temperature, .seed = seed};
     return sol_self_data_sample(net, &o, out, err);
 }

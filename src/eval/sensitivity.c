@@ -92,8 +92,13 @@ sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *
                                    const sol_windows *windows, const sol_sensitivity_watch *watch,
                                    sol_err *err)
 {
-    measurement k = {.s = s, .ctx = ctx, .model = m, .spec = spec, .tokens = tokens,
-                     .eval = {.windows = *windows}, .watch = watch};
+    measurement k = {.s = s,
+                     .ctx = ctx,
+                     .model = m,
+                     .spec = spec,
+                     .tokens = tokens,
+                     .eval = {.windows = *windows},
+                     .watch = watch};
     *s = (sol_sensitivity){.loss = NAN};
     sol_status st = measure_all(&k, err);
     sol_net_free(&k.net);

@@ -14,8 +14,10 @@
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
 
 static const sol_task_kind kinds[] = {
-    {"arc_easy", "arc_easy_test.jsonl", true},   {"arc_challenge", "arc_challenge_test.jsonl", true},
-    {"hellaswag", "hellaswag_val.jsonl", true},  {"piqa", "piqa_valid.jsonl", true},
+    {"arc_easy", "arc_easy_test.jsonl", true},
+    {"arc_challenge", "arc_challenge_test.jsonl", true},
+    {"hellaswag", "hellaswag_val.jsonl", true},
+    {"piqa", "piqa_valid.jsonl", true},
     {"winogrande", "winogrande_xl_dev.jsonl", false},
 };
 enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
@@ -61,10 +63,12 @@ static int64_t characters(const char *s)
 }
 
 /* Appends a choice. Its continuation is `text`, which the task gives, behind a blank. */
-static sol_status add_choice(sol_task_item *item, const char *context, size_t n_context, const char *text, sol_err *err)
+static sol_status add_choice(sol_task_item *item, const char *context, size_t n_context,
+                             const char *text, sol_err *err)
 {
     sol_text continuation = {0};
-    if (item->n_choices == MAX_CHOICES) return sol_fail(err, SOL_ERR_RANGE, "more than %d choices", MAX_CHOICES);
+    if (item->n_choices == MAX_CHOICES)
+        return sol_fail(err, SOL_ERR_RANGE, "more than %d choices", MAX_CHOICES);
     sol_task_choice *c = &item->choice[item->n_choices];
     sol_status st = sol_copy_string(&c->context, context, n_context, err);
     item->n_choices++;
@@ -103,11 +107,12 @@ static sol_status whole_of(const json_t *line, const char *key, int64_t *value, 
     return SOL_OK;
 }
 
-static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, int64_t first, sol_err *err)
+static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, int64_t first,
+                           sol_err *err)
 {
     if (value < first || value >= first + item->n_choices)
-        return sol_fail(err, SOL_ERR_RANGE, "\"%s\" is %lld: there are %d choices, from %lld on", key, (long long)value,
-                        item->n_choices, (long long)first);
+        return sol_fail(err, SOL_ERR_RANGE, "\"%s\" is %lld: there are %d choices, from %lld on",
+                        key, (long long)value, item->n_choices, (long long)first);
     item->gold = (int)(value - first);
     return SOL_OK;
 }
@@ -185,7 +190,8 @@ static sol_status add_arc_choices(const json_t *choices, const sol_text *ctx, co
 static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const json_t *question = json_object_get(line, "question"), *choices;
-    const char *stem = json_is_object(question) ? text_of(question, "stem", err) : text_of(line, "question", err);
+    const char *stem =
+        json_is_object(question) ? text_of(question, "stem", err) : text_of(line, "question", err);
     const char *key = text_of(line, "answerKey", err);
     sol_text ctx = {0};
     if (!stem || !key) return SOL_ERR_FORMAT;
@@ -200,7 +206,8 @@ static sol_status read_arc(const json_t *line, sol_task_item *item, sol_err *err
 static size_t bracket(const char *text, size_t n)
 {
     const char *line_end = memchr(text, '\n', n);
-    const char *close = n > 0 && *text == '[' ? memchr(text, ']', line_end ? (size_t)(line_end - text) : n) : NULL;
+    const char *close =
+        n > 0 && *text == '[' ? memchr(text, ']', line_end ? (size_t)(line_end - text) : n) : NULL;
     return close ? (size_t)(close - text) + 1 : 0;
 }
 
@@ -261,7 +268,8 @@ static sol_status add_endings(const json_t *endings, const char *ctx, sol_task_i
 
 static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err), *b = text_of(line, "ctx_b", err);
+    const char *activity = text_of(line, "activity_label", err), *a = text_of(line, "ctx_a", err),
+               *b = text_of(line, "ctx_b", err);
     const json_t *endings = activity && a && b ? list_of(line, "endings", err) : NULL;
     sol_text query = {0};
     char *ctx = NULL;
@@ -277,7 +285,8 @@ static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_er
 
 static sol_status read_piqa(const json_t *line, sol_task_item *item, sol_err *err)
 {
-    const char *goal = text_of(line, "goal", err), *one = text_of(line, "sol1", err), *two = text_of(line, "sol2", err);
+    const char *goal = text_of(line, "goal", err), *one = text_of(line, "sol1", err),
+               *two = text_of(line, "sol2", err);
     sol_text ctx = {0};
     if (!goal || !one || !two) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&ctx, err, "Question: %s\nAnswer:", goal);
@@ -337,7 +346,8 @@ static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *er
         if (item->n_choices >= 2) return SOL_OK;
         return sol_fail(err, SOL_ERR_FORMAT, "fewer than two choices");
     }
-    return sol_fail(err, SOL_ERR_FORMAT, "neither \"ctx\" nor another field of a known form of the task");
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    "neither \"ctx\" nor another field of a known form of the task");
 }
 
 static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *err)

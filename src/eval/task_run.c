@@ -47,7 +47,8 @@ static void free_group(runner *r)
     for (int i = 0; i < r->n_group; i++) {
         member *m = &r->group[i];
         if (m->request)
-            for (int c = 0; c < r->task->item[r->first + i].n_choices; c++) sol_ids_free(&m->request[c].ids);
+            for (int c = 0; c < r->task->item[r->first + i].n_choices; c++)
+                sol_ids_free(&m->request[c].ids);
         sol_free(m->request);
         sol_free(m->score);
         sol_kv_free(&m->kv);
@@ -70,7 +71,8 @@ static sol_status add_prefix(const sol_net *net, sol_ids *ids, sol_err *err)
 }
 
 /* Tokens of one choice, cut from the left to what the model can read. */
-static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q, sol_err *err)
+static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q,
+                               sol_err *err)
 {
     const sol_tokenizer *t = sol_net_tokenizer(r->net);
     int flags = SOL_ENCODE_SPECIAL | (r->o->no_bos ? 0 : SOL_ENCODE_BOS);
@@ -82,9 +84,12 @@ static sol_status make_request(const runner *r, const sol_task_choice *choice, r
     if (st == SOL_OK && n > 0) st = sol_tokenizer_encode(t, text.data, n, flags, &context, err);
     if (st == SOL_OK && n == 0) st = add_prefix(r->net, &q->ids, err);
     size_t prefix = q->ids.n;
-    if (st == SOL_OK) st = sol_tokenizer_encode(t, text.data, text.n, n > 0 ? flags : SOL_ENCODE_SPECIAL, &q->ids, err);
+    if (st == SOL_OK)
+        st = sol_tokenizer_encode(t, text.data, text.n, n > 0 ? flags : SOL_ENCODE_SPECIAL, &q->ids,
+                                  err);
     if (st == SOL_OK) {
-        size_t skip = prefix + context.n, limit = (size_t)sol_net_config(r->net)->max_position_embeddings + 1;
+        size_t skip = prefix + context.n,
+               limit = (size_t)sol_net_config(r->net)->max_position_embeddings + 1;
         q->n_continuation = q->ids.n > skip ? (int64_t)(q->ids.n - skip) : 0;
         if (q->ids.n > limit) {
             memmove(q->ids.id, q->ids.id + q->ids.n - limit, limit * sizeof *q->ids.id);
@@ -110,7 +115,9 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
         const request *q0 = m->request;
         SOL_TRY(make_request(r, &item->choice[c], q, err));
         int64_t rows = (int64_t)q->ids.n - 1, free_rows = rows - q->n_continuation, same = 0;
-        while (same < (int64_t)q->ids.n && same < (int64_t)q0->ids.n && q->ids.id[same] == q0->ids.id[same]) same++;
+        while (same < (int64_t)q->ids.n && same < (int64_t)q0->ids.n &&
+               q->ids.id[same] == q0->ids.id[same])
+            same++;
         if (free_rows < same) same = free_rows;
         if (c == 0 || same < m->shared) m->shared = same;
         if (rows > m->longest) m->longest = rows;
@@ -118,7 +125,8 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, double *owner, sol_err *err)
+static sol_status add_row(runner *r, sol_kv *kv, int32_t token, int32_t target, double *owner,
+                          sol_err *err)
 {
     SOL_TRY(sol_grow_array((void **)&r->row, &r->cap_rows, r->n + 1, sizeof *r->row, err));
     SOL_TRY(sol_grow_array((void **)&r->target, &r->cap_targets, r->n + 1, sizeof *r->target, err));
@@ -194,7 +202,8 @@ static sol_status count_group(runner *r, sol_err *err)
         const double *score = r->group[i].score;
         for (int c = 0; c < item->n_choices; c++)
             if (!isfinite(score[c]))
-                return sol_fail(err, SOL_ERR_NONFINITE, "item %lld: a score is %g: the model's weights are broken",
+                return sol_fail(err, SOL_ERR_NONFINITE,
+                                "item %lld: a score is %g: the model's weights are broken",
                                 (long long)(r->first + i), score[c]);
         int plain = best(score, item->n_choices, NULL),
             norm = best(score, item->n_choices, item->choice);
@@ -245,12 +254,15 @@ static sol_status run_groups(runner *r, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err)
+sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r,
+                        sol_err *err)
 {
     runner run = {.net = net, .task = t, .o = o, .r = r};
     double start = sol_clock();
     *r = (sol_task_result){.n = t->n};
-    if (!sol_net_tokenizer(net)) return sol_fail(err, SOL_ERR_FORMAT, "the model has no tokenizer, so that tasks cannot be read");
+    if (!sol_net_tokenizer(net))
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "the model has no tokenizer, so that tasks cannot be read");
     sol_status st = run_groups(&run, err);
     if (st == SOL_OK) {
         r->acc = (double)run.right / (double)t->n;

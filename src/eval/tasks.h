@@ -52,15 +52,17 @@ typedef struct sol_task {
  *   winogrande  {sentence, option1, option2, answer}
  * limit > 0: only the first so many items. The caller owns *t. SOL_ERR_FORMAT, SOL_ERR_RANGE (an
  * answer that is no choice): the text names file, line and what is wrong. */
-sol_status sol_task_read(sol_task **t, const sol_task_kind *kind, const char *path, int64_t limit, sol_err *err);
+sol_status sol_task_read(sol_task **t, const sol_task_kind *kind, const char *path, int64_t limit,
+                         sol_err *err);
 void sol_task_free(sol_task **t);
 
 typedef struct sol_task_opts {
-    bool no_bos; /* without what the tokenizer's template puts in front (the harness'
-                  * add_bos_token=False, the default of older versions) */
+    bool no_bos;          /* without what the tokenizer's template puts in front (the harness'
+                           * add_bos_token=False, the default of older versions) */
     sol_eval_watch watch; /* items done and in all */
     /* Called for every item in order with the scores of its choices; may be NULL. */
-    sol_status (*sample)(void *user, const sol_task *t, int64_t item, const double *score, int picked, int picked_norm, sol_err *err);
+    sol_status (*sample)(void *user, const sol_task *t, int64_t item, const double *score,
+                         int picked, int picked_norm, sol_err *err);
     void *sample_user;
 } sol_task_opts;
 
@@ -68,13 +70,14 @@ typedef struct sol_task_result {
     int64_t n;
     double acc, acc_stderr, acc_norm, acc_norm_stderr; /* the standard error of a mean: sample
                                                         * deviation / sqrt(n) */
-    int64_t tokens; /* computed */
+    int64_t tokens;                                    /* computed */
     double seconds;
 } sol_task_result;
 
 /* Scores every item of t. SOL_ERR_FORMAT: the net has no tokenizer; SOL_ERR_UNSUPPORTED: an empty
  * context, and neither BOS nor EOS to begin with; SOL_ERR_NONFINITE: a score is not a number;
  * whatever o->sample returns. */
-sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r, sol_err *err);
+sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r,
+                        sol_err *err);
 
 #endif

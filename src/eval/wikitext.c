@@ -22,7 +22,8 @@ int64_t sol_count_words(const char *text, size_t n)
 static bool is_title(const char *line, size_t n)
 {
     if (n > 0 && line[n - 1] == '\r') n--;
-    return n > 6 && memcmp(line, " = ", 3) == 0 && line[3] != '=' && memcmp(line + n - 3, " = ", 3) == 0 && line[n - 4] != '=';
+    return n > 6 && memcmp(line, " = ", 3) == 0 && line[3] != '=' &&
+           memcmp(line + n - 3, " = ", 3) == 0 && line[n - 4] != '=';
 }
 
 /* Where the title line number `which` (from 0) begins; n: there are not so many. */
@@ -68,7 +69,8 @@ static sol_status replace(sol_text *t, const char *from, const char *to, sol_err
     return st;
 }
 
-/* Drops the blanks inside each pair: "( a )" becomes "(a)". What stands between holds no `close`. */
+/* Drops the blanks inside each pair: "( a )" becomes "(a)". What stands between holds no `close`.
+ */
 static void tighten(sol_text *t, char open, char close)
 {
     size_t to = 0;
@@ -95,12 +97,12 @@ static void tighten(sol_text *t, char open, char close)
 static sol_status clean(sol_text *t, sol_err *err)
 {
     static const char *const before[][2] = {
-        {"s '", "s'"},   {" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."}, {" : ", ": "}, {" ; ", "; "},
-        {" . ", ". "},   {" ! ", "! "},  {" ? ", "? "},  {" , ", ", "},
+        {"s '", "s'"}, {" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."}, {" : ", ": "},
+        {" ; ", "; "}, {" . ", ". "},  {" ! ", "! "},  {" ? ", "? "},  {" , ", ", "},
     };
     static const char pairs[][2] = {{'(', ')'}, {'[', ']'}, {'{', '}'}, {'"', '"'}, {'\'', '\''}};
     static const char *const after[][2] = {
-        {"= = = =", "===="}, {"= = =", "==="}, {"= =", "=="}, {" \xC2\xB0 ", "\xC2\xB0"},
+        {"= = = =", "===="}, {"= = =", "==="}, {"= =", "=="},  {" \xC2\xB0 ", "\xC2\xB0"},
         {" \n", "\n"},       {"\n ", "\n"},    {" N ", " 1 "}, {" 's", "'s"},
     };
     for (size_t i = 0; i < sizeof before / sizeof before[0]; i++)

@@ -7,17 +7,18 @@
 #include "base/num.h"
 #include "eval/eval.h"
 
-/* Rows are gathered from many windows, or documents, before they go through the network together. */
+/* Rows are gathered from many windows, or documents, before they go through the network together.
+ */
 enum { GATHER_ROWS = 512 };
 
 typedef struct gather {
     sol_net *net;
     const sol_eval_opts *o;
     int64_t capacity, n, n_kvs;
-    sol_row *rows;     /* [capacity] */
-    int32_t *targets;  /* [capacity] */
-    double *logprob;   /* [capacity] */
-    sol_kv **kvs;      /* [capacity] one a stretch */
+    sol_row *rows;    /* [capacity] */
+    int32_t *targets; /* [capacity] */
+    double *logprob;  /* [capacity] */
+    sol_kv **kvs;     /* [capacity] one a stretch */
     int64_t done, total;
     double sum;
     int64_t counted;
@@ -65,17 +66,20 @@ static sol_status flush(gather *g, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, int32_t *id, sol_err *err)
+static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, int32_t *id,
+                             sol_err *err)
 {
     int64_t V = sol_net_config(g->net)->vocab_size;
     *id = sol_tokens_at(t, i);
     if ((uint32_t)*id < (uint64_t)V) return SOL_OK;
-    return sol_fail(err, SOL_ERR_RANGE, "token %u at place %lld: the model's vocabulary is 0..%lld", (uint32_t)*id, (long long)i,
-                    (long long)V - 1);
+    return sol_fail(err, SOL_ERR_RANGE, "token %u at place %lld: the model's vocabulary is 0..%lld",
+                    (uint32_t)*id, (long long)i, (long long)V - 1);
 }
 
-/* Tokens [from, to) as one stretch of attention; the token after each is its target, but for the last when it is closed. */
-static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int64_t to, bool closed, sol_err *err)
+/* Tokens [from, to) as one stretch of attention; the token after each is its target, but for the
+ * last when it is closed. */
+static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int64_t to, bool closed,
+                              sol_err *err)
 {
     if (g->n + to - from > g->capacity) SOL_TRY(flush(g, err));
     SOL_TRY(sol_kv_create(&g->kvs[g->n_kvs], g->net, to - from, err));
@@ -91,7 +95,8 @@ static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int6
 }
 
 /* Window [from, to), its documents apart. *doc: the document that `from` lies in, moved on. */
-static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_t to, int64_t *doc, sol_err *err)
+static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_t to, int64_t *doc,
+                            sol_err *err)
 {
     while (from < to) {
         while ((int64_t)t->doc_offsets[*doc + 1] <= from) ++*doc;
@@ -117,21 +122,30 @@ static sol_status add_windows(gather *g, const sol_tokens *t, int64_t last, sol_
                     "no document of the data holds 2 tokens: nothing to predict");
 }
 
-static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_err *err)
+static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
+                             sol_err *err)
 {
     const sol_tokenizer *tokenizer = sol_net_tokenizer(net);
     if (t->n < 2)
-        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: at least 2 are needed to predict one", (long long)t->n);
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "the data holds %lld tokens: at least 2 are needed to predict one",
+                        (long long)t->n);
     if (o->windows.seq < 1 || o->windows.seq > sol_net_config(net)->max_position_embeddings)
-        return sol_fail(err, SOL_ERR_RANGE, "windows of %lld tokens were asked for: the model has a context of 1..%lld",
-                        (long long)o->windows.seq, (long long)sol_net_config(net)->max_position_embeddings);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "windows of %lld tokens were asked for: the model has a context of 1..%lld",
+                        (long long)o->windows.seq,
+                        (long long)sol_net_config(net)->max_position_embeddings);
     if (tokenizer && t->tokenizer_hash && t->tokenizer_hash != sol_tokenizer_hash(tokenizer))
-        return sol_fail(err, SOL_ERR_FORMAT, "the data was made with another tokenizer (%016llx) than the model's (%016llx)",
-                        (unsigned long long)t->tokenizer_hash, (unsigned long long)sol_tokenizer_hash(tokenizer));
+        return sol_fail(
+            err, SOL_ERR_FORMAT,
+            "the data was made with another tokenizer (%016llx) than the model's (%016llx)",
+            (unsigned long long)t->tokenizer_hash,
+            (unsigned long long)sol_tokenizer_hash(tokenizer));
     return SOL_OK;
 }
 
-sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o, sol_eval_result *r, sol_err *err)
+sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
+                            sol_eval_result *r, sol_err *err)
 {
     gather g = {.net = net, .o = o};
     double start = sol_clock();
@@ -152,7 +166,8 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
                     isnan(loss) ? "not a number" : "infinite");
 }
 
-sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows, sol_eval_result *r, sol_err *err)
+sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows,
+                           sol_eval_result *r, sol_err *err)
 {
     sol_eval_opts o = {.windows = {.seq = seq, .max = max_windows, .apart = true}};
     return sol_eval_windows(net, t, &o, r, err);

@@ -17,10 +17,10 @@
 typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;
 
 typedef struct sol_export_options {
-    bool dequantize;             /* linear layers as Q(W); always so for a packed model */
-    const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
-    sol_export_dtype dtype;      /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
-                                  * round */
+    bool dequantize;              /* linear layers as Q(W); always so for a packed model */
+    const sol_quant_spec *quant;  /* instead of the file's own; NULL: that */
+    sol_export_dtype dtype;       /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
+                                   * round */
     sol_import_progress progress; /* show NULL: none */
 } sol_export_options;
 
@@ -37,8 +37,8 @@ typedef struct sol_export_result {
  * is no model; SOL_ERR_USAGE: o->quant for a packed model; SOL_ERR_UNSUPPORTED: a method with
  * biases, which a LLaMA model has no place for; SOL_ERR_INTERRUPTED: the progress function said
  * so. */
-sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir, const sol_export_options *o,
-                                  sol_export_result *r, sol_err *err);
+sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
+                                  const sol_export_options *o, sol_export_result *r, sol_err *err);
 
 typedef struct sol_gguf_options {
     const char *type;            /* of the linear layers: stq1_0 q2_0 tq1_0 tq2_0 q8_0 f16 bf16
@@ -54,29 +54,29 @@ typedef struct sol_gguf_options {
 
 typedef struct sol_gguf_result {
     uint64_t bytes;
-    uint64_t predicted; /* from shapes and header, before the first byte; what free space is
-                         * compared with */
-    bool permuted;    /* channels were permuted for STQ1_0 */
-    bool dequantized; /* Q(W), not latent or full precision */
-    bool untrained;   /* of weights that were never trained with a quantizer */
+    uint64_t predicted;  /* from shapes and header, before the first byte; what free space is
+                          * compared with */
+    bool permuted;       /* channels were permuted for STQ1_0 */
+    bool dequantized;    /* Q(W), not latent or full precision */
+    bool untrained;      /* of weights that were never trained with a quantizer */
     const char *readers; /* what reads the type of the linear layers; static storage */
     int64_t cut_context; /* the context that the file names where the model has a window, which
                           * llama.cpp has not: as long as that; 0: the model's own */
-    int32_t taken_eos; /* the model has no EOS, and llama.cpp takes this token for it; -1: it has
-                        * one */
-    double nmse;      /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
+    int32_t taken_eos;   /* the model has no EOS, and llama.cpp takes this token for it; -1: it has
+                          * one */
+    double nmse;         /* of requantize: |new - old|^2 / |old|^2 over the linear layers */
 } sol_gguf_result;
 
 /* Writes a GGUF file that llama.cpp loads. What the type cannot hold exactly is refused; the text
  * says why and what would help. SOL_ERR_UNSUPPORTED: weights that are not ternary or not 3:4, or no
  * tokenizer; SOL_ERR_SHAPE: rows that are no multiple of the type's block; SOL_ERR_USAGE: an
  * unknown type; the other codes as in sol_export_safetensors. */
-sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
-                           sol_err *err);
+sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
+                           const sol_gguf_options *o, sol_gguf_result *r, sol_err *err);
 /* *bytes: the predicted size of the file for a model of these shapes; table needs no weights. q:
  * the quantizer it is trained with, method NULL: none; o->quant is ignored. Fails where the export
  * would. */
-sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q, const sol_gguf_options *o,
-                                 uint64_t *bytes, sol_err *err);
+sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q,
+                                 const sol_gguf_options *o, uint64_t *bytes, sol_err *err);
 
 #endif

@@ -63,7 +63,8 @@ static void encode_bf16(const float *x, uint8_t *b)
     put_u16(b, sol_f32_to_bf16(*x));
 }
 
-/* ---- blocks of 32: a scale (and a minimum), then nibbles: low ones are elements 0..15, high ones 16..31 ---- */
+/* ---- blocks of 32: a scale (and a minimum), then nibbles: low ones are elements 0..15, high
+ * ones 16..31 ---- */
 
 static void decode_q4_0(const uint8_t *b, float *out)
 {
@@ -88,7 +89,8 @@ static void decode_q5_0(const uint8_t *b, float *out)
     float d = get_half(b);
     uint32_t high = get_u32(b + 2);
     for (int j = 0; j < 16; j++) {
-        int lo = (b[6 + j] & 15) | (int)(high >> j & 1) << 4, hi = b[6 + j] >> 4 | (int)(high >> (j + 16) & 1) << 4;
+        int lo = (b[6 + j] & 15) | (int)(high >> j & 1) << 4,
+            hi = b[6 + j] >> 4 | (int)(high >> (j + 16) & 1) << 4;
         out[j] = (float)(lo - 16) * d;
         out[j + 16] = (float)(hi - 16) * d;
     }
@@ -99,7 +101,8 @@ static void decode_q5_1(const uint8_t *b, float *out)
     float d = get_half(b), m = get_half(b + 2);
     uint32_t high = get_u32(b + 4);
     for (int j = 0; j < 16; j++) {
-        int lo = (b[8 + j] & 15) | (int)(high >> j & 1) << 4, hi = b[8 + j] >> 4 | (int)(high >> (j + 16) & 1) << 4;
+        int lo = (b[8 + j] & 15) | (int)(high >> j & 1) << 4,
+            hi = b[8 + j] >> 4 | (int)(high >> (j + 16) & 1) << 4;
         out[j] = (float)lo * d + m;
         out[j + 16] = (float)hi * d + m;
     }
@@ -146,7 +149,8 @@ static void decode_q4_k(const uint8_t *b, float *out)
         scale_min(b + 4, part, &scale, &min);
         float ds = d * scale, dm = dmin * min;
         const uint8_t *from = q + part / 2 * 32;
-        for (int l = 0; l < 32; l++) out[32 * part + l] = ds * (float)(part & 1 ? from[l] >> 4 : from[l] & 15) - dm;
+        for (int l = 0; l < 32; l++)
+            out[32 * part + l] = ds * (float)(part & 1 ? from[l] >> 4 : from[l] & 15) - dm;
     }
 }
 
@@ -172,12 +176,14 @@ static void decode_q6_k(const uint8_t *b, float *out)
 {
     float d = get_half(b + 208);
     for (int half = 0; half < 2; half++) {
-        const uint8_t *low = b + 64 * half, *high = b + 128 + 32 * half, *scale = b + 192 + 8 * half;
+        const uint8_t *low = b + 64 * half, *high = b + 128 + 32 * half,
+                      *scale = b + 192 + 8 * half;
         for (int part = 0; part < 4; part++)
             for (int l = 0; l < 32; l++) {
                 uint8_t nibbles = low[l + 32 * (part & 1)];
                 int q = (part < 2 ? nibbles & 15 : nibbles >> 4) | (high[l] >> 2 * part & 3) << 4;
-                out[128 * half + 32 * part + l] = d * (float)(int8_t)scale[2 * part + l / 16] * (float)(q - 32);
+                out[128 * half + 32 * part + l] =
+                    d * (float)(int8_t)scale[2 * part + l / 16] * (float)(q - 32);
             }
     }
 }
@@ -217,7 +223,8 @@ static void decode_tq2_0(const uint8_t *b, float *out)
 {
     float d = get_half(b + 64);
     for (int j = 0; j < 64; j++)
-        for (int n = 0; n < 4; n++) out[j / 32 * 128 + 32 * n + j % 32] = (float)((b[j] >> 2 * n & 3) - 1) * d;
+        for (int n = 0; n < 4; n++)
+            out[j / 32 * 128 + 32 * n + j % 32] = (float)((b[j] >> 2 * n & 3) - 1) * d;
 }
 
 static void encode_tq2_0(const float *x, uint8_t *b)
@@ -225,14 +232,16 @@ static void encode_tq2_0(const float *x, uint8_t *b)
     float d = largest(x, 256), inverse = d != 0 ? 1 / d : 0;
     for (int j = 0; j < 64; j++) {
         int q = 0;
-        for (int n = 0; n < 4; n++) q |= (trit(x[j / 32 * 128 + 32 * n + j % 32], inverse) & 3) << 2 * n;
+        for (int n = 0; n < 4; n++)
+            q |= (trit(x[j / 32 * 128 + 32 * n + j % 32], inverse) & 3) << 2 * n;
         b[j] = (uint8_t)q;
     }
     put_u16(b + 64, sol_f32_to_f16(d));
 }
 
-/* TQ1_0: 52 bytes that hold base-3 numbers as fractions of 243 in 256ths, so that multiplying by 3 brings the next digit out on top.
- * Bytes 0..31 hold elements m + 32 n (n < 5), 32..47 hold 160 + m + 16 n (n < 5), 48..51 hold 240 + m + 4 n (n < 4). */
+/* TQ1_0: 52 bytes that hold base-3 numbers as fractions of 243 in 256ths, so that multiplying by 3
+ * brings the next digit out on top. Bytes 0..31 hold elements m + 32 n (n < 5), 32..47 hold 160 + m
+ * + 16 n (n < 5), 48..51 hold 240 + m + 4 n (n < 4). */
 static const struct {
     int first_byte, bytes, first, digits;
 } tq1_runs[3] = {{0, 32, 0, 5}, {32, 16, 160, 5}, {48, 4, 240, 4}};
@@ -255,7 +264,9 @@ static void encode_tq1_0(const float *x, uint8_t *b)
         for (int m = 0; m < tq1_runs[r].bytes; m++) {
             int q = 0;
             for (int n = 0; n < 5; n++) {
-                int t = n < tq1_runs[r].digits ? trit(x[tq1_runs[r].first + m + n * tq1_runs[r].bytes], inverse) : 0;
+                int t = n < tq1_runs[r].digits
+                            ? trit(x[tq1_runs[r].first + m + n * tq1_runs[r].bytes], inverse)
+                            : 0;
                 q = q * 3 + t;
             }
             b[tq1_runs[r].first_byte + m] = (uint8_t)((q * 256 + 242) / 243);
@@ -274,7 +285,8 @@ static void decode_stq1_0(const uint8_t *b, float *out)
     }
 }
 
-/* x must be 3:4 sparse with one magnitude, as the writer gives it; a block that is not falls to its nearest code. */
+/* x must be 3:4 sparse with one magnitude, as the writer gives it; a block that is not falls to its
+ * nearest code. */
 static void encode_stq1_0(const float *x, uint8_t *b)
 {
     float d = largest(x, 256);
@@ -339,10 +351,12 @@ const sol_ggml_type *sol_ggml_type_named(const char *name)
 
 void sol_ggml_decode(const sol_ggml_type *t, const uint8_t *data, int64_t n, float *out)
 {
-    for (int64_t i = 0; i < n / t->block; i++) t->decode(data + (size_t)i * t->bytes, out + i * t->block);
+    for (int64_t i = 0; i < n / t->block; i++)
+        t->decode(data + (size_t)i * t->bytes, out + i * t->block);
 }
 
 void sol_ggml_encode(const sol_ggml_type *t, const float *x, int64_t n, uint8_t *data)
 {
-    for (int64_t i = 0; i < n / t->block; i++) t->encode(x + i * t->block, data + (size_t)i * t->bytes);
+    for (int64_t i = 0; i < n / t->block; i++)
+        t->encode(x + i * t->block, data + (size_t)i * t->bytes);
 }

@@ -19,17 +19,17 @@ typedef enum {
 enum { SOL_GGML_STQ1_0_FIRST = 42 };
 
 typedef struct sol_ggml_type {
-    const char *name;      /* "Q4_K" */
+    const char *name; /* "Q4_K" */
     sol_ggml_id id;
-    uint32_t file_type;    /* LLAMA_FTYPE of a model whose linear layers are of it */
+    uint32_t file_type; /* LLAMA_FTYPE of a model whose linear layers are of it */
     bool ternary;
-    int64_t block;         /* elements */
-    size_t bytes;          /* of a block */
-    void (*decode)(const uint8_t *block, float *out);      /* one block; NULL: not read */
-    void (*encode)(const float *x, uint8_t *block);        /* one block; NULL: not written */
+    int64_t block;                                    /* elements */
+    size_t bytes;                                     /* of a block */
+    void (*decode)(const uint8_t *block, float *out); /* one block; NULL: not read */
+    void (*encode)(const float *x, uint8_t *block);   /* one block; NULL: not written */
     float max; /* largest magnitude that encode takes: above it, and for what is no number, there is
                   no scale */
-    const char *readers;   /* which programs read it; NULL: it is not written */
+    const char *readers; /* which programs read it; NULL: it is not written */
 } sol_ggml_type;
 
 /* NULL for an id that is not known. */

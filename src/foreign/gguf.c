@@ -10,7 +10,13 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-enum { MAX_KEY = 65535, MAX_TENSOR_NAME = 256, MAX_ALIGNMENT = 1 << 16, MAX_NESTING = 8, MAX_PARTS = 99999 };
+enum {
+    MAX_KEY = 65535,
+    MAX_TENSOR_NAME = 256,
+    MAX_ALIGNMENT = 1 << 16,
+    MAX_NESTING = 8,
+    MAX_PARTS = 99999
+};
 
 static const uint8_t kind_bytes[SOL_GGUF_KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
@@ -22,7 +28,8 @@ typedef struct cursor {
 
 static sol_status ends_early(const cursor *c, const char *what)
 {
-    return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s goes beyond the end of the file", (unsigned long long)c->at, what);
+    return sol_fail(c->err, SOL_ERR_FORMAT, "byte %llu: %s goes beyond the end of the file",
+                    (unsigned long long)c->at, what);
 }
 
 static sol_status take(cursor *c, int n, uint64_t *out, const char *what)
@@ -51,7 +58,8 @@ static sol_status take_string(cursor *c, uint64_t max, sol_span *out, const char
 static sol_status skip(cursor *c, uint64_t count, uint64_t size, const char *what)
 {
     uint64_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > c->size - c->at) return ends_early(c, what);
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > c->size - c->at)
+        return ends_early(c, what);
     c->at += bytes;
     return SOL_OK;
 }
@@ -60,7 +68,8 @@ static sol_status skip(cursor *c, uint64_t count, uint64_t size, const char *wha
 
 static sol_status fail_kind(const cursor *c, const sol_gguf_value *v, uint64_t kind)
 {
-    return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: has type %" PRIu64 ", which is none", v->key.n < 80 ? (int)v->key.n : 80, v->key.at, kind);
+    return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: has type %" PRIu64 ", which is none",
+                    v->key.n < 80 ? (int)v->key.n : 80, v->key.at, kind);
 }
 
 /* Arrays of arrays are stepped over: no key that is read holds one. */
@@ -72,7 +81,8 @@ static sol_status take_array(cursor *c, sol_gguf_value *v, int depth)
     SOL_TRY(take(c, 8, &count, "an array"));
     if (element >= SOL_GGUF_KINDS) return fail_kind(c, v, element);
     if (depth == MAX_NESTING)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: arrays lie more than %d deep", v->key.n < 80 ? (int)v->key.n : 80, v->key.at, MAX_NESTING);
+        return sol_fail(c->err, SOL_ERR_FORMAT, "%.*s: arrays lie more than %d deep",
+                        v->key.n < 80 ? (int)v->key.n : 80, v->key.at, MAX_NESTING);
     v->element = (sol_gguf_kind)element;
     v->count = count;
     v->at = c->data + c->at;
@@ -161,8 +171,11 @@ static uint64_t number_at(const uint8_t *p, int n)
 
 bool sol_gguf_integer(const sol_gguf_value *v, int64_t *out)
 {
-    static const bool is_signed[SOL_GGUF_KINDS] = {[SOL_GGUF_I8] = true, [SOL_GGUF_I16] = true, [SOL_GGUF_I32] = true};
-    if (v->kind == SOL_GGUF_F32 || v->kind == SOL_GGUF_F64 || v->kind == SOL_GGUF_STRING || v->kind == SOL_GGUF_ARRAY) return false;
+    static const bool is_signed[SOL_GGUF_KINDS] = {
+        [SOL_GGUF_I8] = true, [SOL_GGUF_I16] = true, [SOL_GGUF_I32] = true};
+    if (v->kind == SOL_GGUF_F32 || v->kind == SOL_GGUF_F64 || v->kind == SOL_GGUF_STRING ||
+        v->kind == SOL_GGUF_ARRAY)
+        return false;
     int n = kind_bytes[v->kind];
     uint64_t u = number_at(v->at, n);
     if (is_signed[v->kind] && u >> (8 * n - 1)) u |= ~(uint64_t)0 << 8 * n;
@@ -176,7 +189,8 @@ bool sol_gguf_equal_integers(const sol_gguf_value *v, int64_t *out)
     if (v->kind != SOL_GGUF_ARRAY) return sol_gguf_integer(v, out);
     int64_t next;
     for (uint64_t i = 0; i < v->count; i++) {
-        sol_gguf_value one = {.kind = v->element, .count = 1, .at = v->at + i * kind_bytes[v->element]};
+        sol_gguf_value one = {
+            .kind = v->element, .count = 1, .at = v->at + i * kind_bytes[v->element]};
         if (!sol_gguf_integer(&one, &next) || (i && next != *out)) return false;
         *out = next;
     }
@@ -210,12 +224,13 @@ bool sol_gguf_text(const sol_gguf_value *v, sol_span *out)
     return true;
 }
 
-sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span **out, sol_err *err)
+sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span **out,
+                            sol_err *err)
 {
     *out = NULL;
     if (v->kind != SOL_GGUF_ARRAY || v->element != SOL_GGUF_STRING)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %.*s: is not an array of strings", g->path ? g->path : "GGUF", (int)v->key.n,
-                        v->key.at);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %.*s: is not an array of strings",
+                        g->path ? g->path : "GGUF", (int)v->key.n, v->key.at);
     SOL_TRY(sol_alloc_array((void **)out, v->count, sizeof **out, err));
     const uint8_t *p = v->at;
     for (uint64_t i = 0; i < v->count; i++) {
@@ -236,8 +251,8 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     SOL_TRY(take(c, 4, &dims, "a tensor's shape"));
     int shown = (int)t->name.n;
     if (dims < 1 || dims > 4)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: has %llu dimensions, expected 1 to 4", shown, t->name.at,
-                        (unsigned long long)dims);
+        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: has %llu dimensions, expected 1 to 4",
+                        shown, t->name.at, (unsigned long long)dims);
     t->n_dims = (int)dims;
     for (int i = 0; i < 4; i++) t->dim[i] = 1;
     for (int i = 0; i < t->n_dims; i++) {
@@ -251,13 +266,16 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     SOL_TRY(take(c, 8, &t->offset, "a tensor's place"));
     t->type = sol_ggml_type_of((uint32_t)type);
     if (!t->type || !t->type->decode)
-        return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu; read are %s", shown, t->name.at,
-                        (unsigned long long)type, sol_ggml_names());
+        return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu; read are %s",
+                        shown, t->name.at, (unsigned long long)type, sol_ggml_names());
     if (t->dim[0] % t->type->block)
-        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its rows of %lld are no multiple of %lld, as %s needs", shown, t->name.at,
-                        (long long)t->dim[0], (long long)t->type->block, t->type->name);
-    if (__builtin_mul_overflow(count / (uint64_t)t->type->block, (uint64_t)t->type->bytes, &t->bytes))
-        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its shape overflows", shown, t->name.at);
+        return sol_fail(c->err, SOL_ERR_FORMAT,
+                        "tensor %.*s: its rows of %lld are no multiple of %lld, as %s needs", shown,
+                        t->name.at, (long long)t->dim[0], (long long)t->type->block, t->type->name);
+    if (__builtin_mul_overflow(count / (uint64_t)t->type->block, (uint64_t)t->type->bytes,
+                               &t->bytes))
+        return sol_fail(c->err, SOL_ERR_FORMAT, "tensor %.*s: its shape overflows", shown,
+                        t->name.at);
     return SOL_OK;
 }
 
@@ -290,12 +308,14 @@ static sol_status sort_by_name(sol_gguf *g, sol_err *err)
     if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_name);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (by_name(&g->tensor[i - 1], &g->tensor[i]) == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: is there twice", (int)g->tensor[i].name.n, g->tensor[i].name.at);
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: is there twice",
+                            (int)g->tensor[i].name.n, g->tensor[i].name.at);
     return SOL_OK;
 }
 
 /* Inside the file, aligned, one after the other; leaves them sorted by name. */
-static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size, sol_err *err)
+static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment, uint64_t size,
+                                sol_err *err)
 {
     uint64_t data = size > start ? size - start : 0;
     if (g->n_tensors) qsort(g->tensor, g->n_tensors, sizeof *g->tensor, by_place);
@@ -306,15 +326,18 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
     }
     for (size_t i = 0; i < g->n_tensors; i++) {
         sol_gguf_tensor *t = &g->tensor[i];
-        if (t->offset % alignment || t->offset > size || start > size - t->offset || t->bytes > size - t->offset - start)
-            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data lie outside the file or are not aligned", (int)t->name.n,
-                            t->name.at);
+        if (t->offset % alignment || t->offset > size || start > size - t->offset ||
+            t->bytes > size - t->offset - start)
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "tensor %.*s: its data lie outside the file or are not aligned",
+                            (int)t->name.n, t->name.at);
         t->offset += start;
     }
     for (size_t i = 1; i < g->n_tensors; i++)
         if (g->tensor[i].offset < g->tensor[i - 1].offset + g->tensor[i - 1].bytes)
-            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s", (int)g->tensor[i].name.n,
-                            g->tensor[i].name.at, (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
+            return sol_fail(err, SOL_ERR_FORMAT, "tensor %.*s: its data overlap those of %.*s",
+                            (int)g->tensor[i].name.n, g->tensor[i].name.at,
+                            (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
     for (size_t i = 0; i < g->n_tensors; i++) {
         SOL_TRY(check_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size,
                            alignment, err));
@@ -327,7 +350,8 @@ static sol_status read_alignment(const sol_gguf *g, uint64_t *alignment, sol_err
     const sol_gguf_value *v = sol_gguf_find(g, "general.alignment");
     int64_t a = 32;
     if (v && (!sol_gguf_integer(v, &a) || a < 1 || a > MAX_ALIGNMENT || (a & (a - 1)) != 0))
-        return sol_fail(err, SOL_ERR_FORMAT, "general.alignment is not a power of two up to %d", MAX_ALIGNMENT);
+        return sol_fail(err, SOL_ERR_FORMAT, "general.alignment is not a power of two up to %d",
+                        MAX_ALIGNMENT);
     *alignment = (uint64_t)a;
     return SOL_OK;
 }
@@ -346,16 +370,20 @@ static sol_status check_version(uint64_t version, sol_err *err)
 {
     if (version == 2 || version == 3) return SOL_OK;
     if (version && (version & 0xFFFF) == 0) /* no version is that large: its bytes are swapped */
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "is a big-endian GGUF file, only little-endian ones are read: `gguf-convert-endian FILE little` "
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "is a big-endian GGUF file, only little-endian ones are read: "
+                        "`gguf-convert-endian FILE little` "
                         "of the Python package gguf turns a copy of it");
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "is GGUF version %" PRIu64 ", this program reads 2 and 3", version);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "is GGUF version %" PRIu64 ", this program reads 2 and 3", version);
 }
 
 sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err *err)
 {
     cursor c = {data, size, 4, err};
     uint64_t version, tensors, values, alignment = 32;
-    if (size < 24 || memcmp(data, "GGUF", 4) != 0) return sol_fail(err, SOL_ERR_FORMAT, "is not a GGUF file");
+    if (size < 24 || memcmp(data, "GGUF", 4) != 0)
+        return sol_fail(err, SOL_ERR_FORMAT, "is not a GGUF file");
     SOL_TRY(take(&c, 4, &version, "the header"));
     SOL_TRY(check_version(version, err));
     SOL_TRY(take_count(&c, 24, &tensors, "tensors"));
@@ -366,7 +394,8 @@ sol_status sol_gguf_parse(sol_gguf *g, const uint8_t *data, size_t size, sol_err
     if (g->n_values) qsort(g->value, g->n_values, sizeof *g->value, by_key);
     for (size_t i = 1; i < g->n_values; i++)
         if (by_key(&g->value[i - 1], &g->value[i]) == 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "%.*s: is there twice", g->value[i].key.n < 80 ? (int)g->value[i].key.n : 80,
+            return sol_fail(err, SOL_ERR_FORMAT, "%.*s: is there twice",
+                            g->value[i].key.n < 80 ? (int)g->value[i].key.n : 80,
                             g->value[i].key.at);
     SOL_TRY(read_alignment(g, &alignment, err));
     for (; g->n_tensors < tensors; g->n_tensors++)
@@ -401,7 +430,8 @@ static int64_t split_number(const sol_gguf *g, const char *key, int64_t absent)
 static int stem_length(const char *path, int64_t parts)
 {
     char end[64];
-    size_t n = strlen(path), n_end = (size_t)snprintf(end, sizeof end, "-00001-of-%05" PRId64 ".gguf", parts);
+    size_t n = strlen(path),
+           n_end = (size_t)snprintf(end, sizeof end, "-00001-of-%05" PRId64 ".gguf", parts);
     return n > n_end && strcmp(path + n - n_end, end) == 0 ? (int)(n - n_end) : -1;
 }
 
@@ -412,11 +442,14 @@ static sol_status open_part(sol_gguf *g, int64_t index, int64_t parts, sol_err *
     snprintf(path, sizeof path, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf",
              stem_length(g->path, parts), g->path, index + 1, parts);
     if (!sol_file_exists(path))
-        return sol_fail(err, SOL_ERR_IO, "%s: is part 1 of %" PRId64 ", but %s is missing", g->path, parts, path);
+        return sol_fail(err, SOL_ERR_IO, "%s: is part 1 of %" PRId64 ", but %s is missing", g->path,
+                        parts, path);
     SOL_TRY(open_file(p, path, err));
     g->n_parts++;
     if (split_number(p, "split.no", -1) != index || split_number(p, "split.count", -1) != parts)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: does not say that it is part %" PRId64 " of %" PRId64, path, index + 1, parts);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: does not say that it is part %" PRId64 " of %" PRId64, path, index + 1,
+                        parts);
     size_t capacity = g->n_tensors;
     SOL_TRY(sol_grow_array((void **)&g->tensor, &capacity, g->n_tensors + p->n_tensors,
                            sizeof *g->tensor, err));
@@ -432,18 +465,26 @@ static sol_status open_parts(sol_gguf *g, sol_err *err)
     int64_t parts = split_number(g, "split.count", 0), index = split_number(g, "split.no", 0);
     if (parts == 0 || parts == 1) return SOL_OK;
     if (parts < 0 || parts > MAX_PARTS || index < 0 || index >= parts)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: split.no and split.count are not those of a part", g->path);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: split.no and split.count are not those of a part",
+                        g->path);
     if (index > 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is part %" PRId64 " of %" PRId64 ": name part 1, the others are found beside it", g->path,
-                        index + 1, parts);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: is part %" PRId64 " of %" PRId64
+                        ": name part 1, the others are found beside it",
+                        g->path, index + 1, parts);
     if (stem_length(g->path, parts) < 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is part 1 of %" PRId64 ": the parts must be named NAME-00001-of-%05" PRId64 ".gguf and so on, or "
-                        "be merged with `llama-gguf-split --merge`", g->path, parts, parts);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: is part 1 of %" PRId64
+                        ": the parts must be named NAME-00001-of-%05" PRId64 ".gguf and so on, or "
+                        "be merged with `llama-gguf-split --merge`",
+                        g->path, parts, parts);
     SOL_TRY(sol_alloc_array((void **)&g->part, (size_t)parts - 1, sizeof *g->part, err));
     for (int64_t i = 1; i < parts; i++) SOL_TRY(open_part(g, i, parts, err));
     if (split_number(g, "split.tensors.count", (int64_t)g->n_tensors) != (int64_t)g->n_tensors)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: its %" PRId64 " parts have %zu tensors, not as many as split.tensors.count says", g->path, parts,
-                        g->n_tensors);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: its %" PRId64
+                        " parts have %zu tensors, not as many as split.tensors.count says",
+                        g->path, parts, g->n_tensors);
     sol_status st = sort_by_name(g, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", g->path);
 }

@@ -1,4 +1,5 @@
-/* GGUF files (version 2 and 3): metadata and tensor table, parsed from a map. Internal to foreign. */
+/* GGUF files (version 2 and 3): metadata and tensor table, parsed from a map. Internal to foreign.
+ */
 #ifndef SOLERA_FOREIGN_GGUF_H
 #define SOLERA_FOREIGN_GGUF_H
 
@@ -7,8 +8,20 @@
 #include "text/tokenizer.h"
 
 typedef enum sol_gguf_kind {
-    SOL_GGUF_U8, SOL_GGUF_I8, SOL_GGUF_U16, SOL_GGUF_I16, SOL_GGUF_U32, SOL_GGUF_I32, SOL_GGUF_F32, SOL_GGUF_BOOL,
-    SOL_GGUF_STRING, SOL_GGUF_ARRAY, SOL_GGUF_U64, SOL_GGUF_I64, SOL_GGUF_F64, SOL_GGUF_KINDS
+    SOL_GGUF_U8,
+    SOL_GGUF_I8,
+    SOL_GGUF_U16,
+    SOL_GGUF_I16,
+    SOL_GGUF_U32,
+    SOL_GGUF_I32,
+    SOL_GGUF_F32,
+    SOL_GGUF_BOOL,
+    SOL_GGUF_STRING,
+    SOL_GGUF_ARRAY,
+    SOL_GGUF_U64,
+    SOL_GGUF_I64,
+    SOL_GGUF_F64,
+    SOL_GGUF_KINDS
 } sol_gguf_kind;
 
 /* Names and values point into the bytes. */
@@ -22,7 +35,7 @@ typedef struct sol_gguf_value {
 typedef struct sol_gguf_tensor {
     sol_span name;
     int n_dims;
-    int64_t dim[4];   /* fastest first: [columns, rows] */
+    int64_t dim[4]; /* fastest first: [columns, rows] */
     const sol_ggml_type *type;
     uint64_t offset, bytes; /* in the file */
     int part;               /* 0: in the file itself; k: in part[k - 1] */
@@ -31,12 +44,13 @@ typedef struct sol_gguf_tensor {
 typedef struct sol_gguf {
     sol_in in;
     sol_map map;
-    char *path;             /* owned */
-    sol_gguf_value *value;  /* owned; sorted by key */
+    char *path;            /* owned */
+    sol_gguf_value *value; /* owned; sorted by key */
     size_t n_values;
     sol_gguf_tensor *tensor; /* owned; sorted by name; of a split model those of all parts */
     size_t n_tensors;
-    struct sol_gguf *part; /* owned; the files of a split model behind the first, which has the metadata */
+    struct sol_gguf
+        *part; /* owned; the files of a split model behind the first, which has the metadata */
     size_t n_parts;
 } sol_gguf;
 
@@ -58,6 +72,7 @@ bool sol_gguf_equal_integers(const sol_gguf_value *v, int64_t *out);
 bool sol_gguf_real(const sol_gguf_value *v, double *out);
 bool sol_gguf_text(const sol_gguf_value *v, sol_span *out);
 /* The strings of an array of them, as spans; *out is owned by the caller. */
-sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span **out, sol_err *err);
+sol_status sol_gguf_strings(const sol_gguf *g, const sol_gguf_value *v, sol_span **out,
+                            sol_err *err);
 
 #endif

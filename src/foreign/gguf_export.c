@@ -1,8 +1,9 @@
 /* GGUF version 3, as llama.cpp reads it.
  *
- * STQ1_0 takes its blocks of four in stride 16 inside 64 columns. A model with contiguous blocks becomes one with such blocks when
- * every channel 4 j + p of a chunk of 64 moves to place j + 16 p, wherever the channel is used: columns of the embedding and
- * of what reads the residual stream, rows of what writes it, norms; rows of gate and up with columns of down; rows of v with columns
+ * STQ1_0 takes its blocks of four in stride 16 inside 64 columns. A model with contiguous blocks
+ * becomes one with such blocks when every channel 4 j + p of a chunk of 64 moves to place j + 16 p,
+ * wherever the channel is used: columns of the embedding and of what reads the residual stream,
+ * rows of what writes it, norms; rows of gate and up with columns of down; rows of v with columns
  * of o inside each head. The function stays the same. */
 #include <inttypes.h>
 #include <math.h>
@@ -32,7 +33,7 @@ typedef struct gguf_writer {
     const sol_gguf_options *o;
     const sol_ggml_type *linear, *embed, *f32;
     const sol_ggml_type *kept; /* of layers without a quantizer in a file of ternary ones */
-    bool permute;       /* contiguous blocks to stride 16 */
+    bool permute;              /* contiguous blocks to stride 16 */
     sol_replace replace;
     sol_out out;
     uint64_t at, predicted;
@@ -133,7 +134,8 @@ static void put_key_spans(blob *b, const char *key, const sol_span *s, int64_t n
 }
 
 /* Arrays of 4-byte numbers; little-endian hosts only, as everywhere here. */
-static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const void *data, int64_t n, sol_err *err)
+static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const void *data,
+                          int64_t n, sol_err *err)
 {
     put_key(b, key, SOL_GGUF_ARRAY, err);
     put_u32(b, element, err);
@@ -141,11 +143,14 @@ static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const
     put(b, data, (size_t)n * 4, err);
 }
 
-/* llama.cpp has names for three tokens that end a text, the second for the end of a turn, the third for the end of a message; by what
- * the token says, else in order. solera.eos_token_ids keeps any number of them, and which is the first. */
-static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, int64_t eos, sol_err *err)
+/* llama.cpp has names for three tokens that end a text, the second for the end of a turn, the third
+ * for the end of a message; by what the token says, else in order. solera.eos_token_ids keeps any
+ * number of them, and which is the first. */
+static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, int64_t eos,
+                    sol_err *err)
 {
-    static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     int32_t ids[SOL_MAX_EOS] = {0};
     bool used[2] = {false, false};
     if (eos >= 0) put_key_u32(b, "tokenizer.ggml.eos_token_id", eos, err);
@@ -158,10 +163,12 @@ static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, 
         put_key_u32(b, keys[k], id, err);
         used[k] = true;
     }
-    if (c->n_more_eos || used[0] || used[1]) put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
+    if (c->n_more_eos || used[0] || used[1])
+        put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
 }
 
-static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c, const char *path, sol_err *err)
+static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c,
+                          const char *path, sol_err *err)
 {
     sol_tokenizer_arrays a;
     sol_arrays_owner *owner = NULL;
@@ -174,7 +181,8 @@ static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_confi
     put_key_text(b, "tokenizer.ggml.model", a.model, err);
     if (a.pre) put_key_text(b, "tokenizer.ggml.pre", a.pre, err);
     put_key_spans(b, "tokenizer.ggml.tokens", a.tokens, a.n_tokens, err);
-    if (a.scores) put_key_words(b, "tokenizer.ggml.scores", SOL_GGUF_F32, a.scores, a.n_tokens, err);
+    if (a.scores)
+        put_key_words(b, "tokenizer.ggml.scores", SOL_GGUF_F32, a.scores, a.n_tokens, err);
     put_key_words(b, "tokenizer.ggml.token_type", SOL_GGUF_I32, a.types, a.n_tokens, err);
     if (a.merges) put_key_spans(b, "tokenizer.ggml.merges", a.merges, a.n_merges, err);
     if (a.bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", a.bos, err);
@@ -209,10 +217,13 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     snprintf(text, sizeof text, "solera %s", w->o->version ? w->o->version : "");
     put_key_text(b, "general.quantized_by", text, err);
     if (w->view.dequantize && q->granularity == SOL_PER_GROUP)
-        snprintf(text, sizeof text, "%s, a scale for %d weights, blocks %s", q->method->name, q->group_size, layout);
+        snprintf(text, sizeof text, "%s, a scale for %d weights, blocks %s", q->method->name,
+                 q->group_size, layout);
     else
-        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "", sol_granularity_name(q->granularity), layout);
-    put_key_text(b, "general.description", w->view.dequantize ? text : "weights as they are, without a quantizer", err);
+        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "",
+                 sol_granularity_name(q->granularity), layout);
+    put_key_text(b, "general.description",
+                 w->view.dequantize ? text : "weights as they are, without a quantizer", err);
     put_key_u32(b, "general.quantization_version", 2, err);
     put_key_u32(b, "general.file_type", w->linear->file_type, err);
     put_key_u32(b, "general.alignment", ALIGNMENT, err);
@@ -298,8 +309,8 @@ static uint64_t aligned(uint64_t n)
     return sol_round_up_size(n, ALIGNMENT);
 }
 
-static void put_tensor(blob *b, const gguf_writer *w, const char *name, const sol_ggml_type *t, int64_t rows, int64_t cols,
-                       uint64_t *offset, sol_err *err)
+static void put_tensor(blob *b, const gguf_writer *w, const char *name, const sol_ggml_type *t,
+                       int64_t rows, int64_t cols, uint64_t *offset, sol_err *err)
 {
     put_text(b, name, strlen(name), err);
     put_u32(b, rows > 0 ? 2 : 1, err);
@@ -328,9 +339,11 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
     for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         sol_role_gguf_name(p->role, p->layer, name);
-        put_tensor(b, w, name, type_of(w, p), sol_param_is_vector(p) ? 0 : p->rows, p->cols, data_bytes, err);
+        put_tensor(b, w, name, type_of(w, p), sol_param_is_vector(p) ? 0 : p->rows, p->cols,
+                   data_bytes, err);
     }
-    if (freqs) put_tensor(b, w, "rope_freqs.weight", w->f32, 0, m->config.head_dim / 2, data_bytes, err);
+    if (freqs)
+        put_tensor(b, w, "rope_freqs.weight", w->f32, 0, m->config.head_dim / 2, data_bytes, err);
     while (b->status == SOL_OK && b->n % ALIGNMENT) put(b, "", 1, err);
     sol_free(values.data);
     return values.status != SOL_OK ? values.status : b->status;
@@ -391,8 +404,12 @@ static sol_status check_stq(const gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     if (w->permute && c->head_dim % 64)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: head_dim %" PRId64 " is no multiple of 64, which the exact conversion of contiguous blocks "
-                        "to STQ1_0 needs: train with quant.block_layout stride16, or use --type tq1_0", w->view.path, c->head_dim);
+        return sol_fail(
+            err, SOL_ERR_SHAPE,
+            "%s: head_dim %" PRId64
+            " is no multiple of 64, which the exact conversion of contiguous blocks "
+            "to STQ1_0 needs: train with quant.block_layout stride16, or use --type tq1_0",
+            w->view.path, c->head_dim);
     return SOL_OK;
 }
 
@@ -421,7 +438,8 @@ static sol_status check_fit(gguf_writer *w, sol_err *err)
     const sol_model *table = w->view.table;
     SOL_TRY(check_family(w, err));
     if (!w->view.tokenizer)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs", w->view.path);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no tokenizer, which a GGUF file needs",
+                        w->view.path);
     for (int i = 0; i < table->n_plain; i++) SOL_TRY(check_width(w, &table->params[i], err));
     if (w->linear->ternary)
         for (int i = 0; i < table->n_plain; i++) SOL_TRY(check_ternary(w, &table->params[i], err));
@@ -439,16 +457,21 @@ static int64_t old_channel(int64_t i)
     return i - in_chunk + in_chunk % 16 * 4 + in_chunk / 16;
 }
 
-/* Row of the model that becomes row r of the file: rows of q and k in interleaved pairs; channels that move. */
+/* Row of the model that becomes row r of the file: rows of q and k in interleaved pairs; channels
+ * that move. */
 static int64_t source_row(const gguf_writer *w, const sol_param *p, int64_t r)
 {
     int64_t D = w->view.table->config.head_dim;
     switch (p->role) {
-    case SOL_ROLE_Q: case SOL_ROLE_K:
+    case SOL_ROLE_Q:
+    case SOL_ROLE_K:
         if (sol_family_of(&w->view.table->config)->order == SOL_GGUF_HALVES) return r;
         return r - r % D + r % D / 2 + r % 2 * (D / 2);
-    case SOL_ROLE_V: case SOL_ROLE_O: case SOL_ROLE_GATE: case SOL_ROLE_UP: case SOL_ROLE_DOWN:
-        return w->permute ? old_channel(r) : r;
+    case SOL_ROLE_V:
+    case SOL_ROLE_O:
+    case SOL_ROLE_GATE:
+    case SOL_ROLE_UP:
+    case SOL_ROLE_DOWN: return w->permute ? old_channel(r) : r;
     default: return r;
     }
 }
@@ -484,11 +507,13 @@ static void requantize(gguf_writer *w, float *row, int64_t cols)
     }
 }
 
-static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_type *t, const float *row, sol_err *err)
+static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_type *t,
+                            const float *row, sol_err *err)
 {
     float *turned = w->turned;
     for (int64_t i = 0; i < p->cols; i++) turned[i] = row[source_column(w, p, i)];
-    if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR) requantize(w, turned, p->cols);
+    if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR)
+        requantize(w, turned, p->cols);
     sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->max, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
     sol_ggml_encode(t, turned, p->cols, w->bytes);
@@ -511,7 +536,9 @@ static sol_status pad(gguf_writer *w, sol_err *err)
 static sol_status write_param(gguf_writer *w, int index, sol_err *err)
 {
     const sol_param *p = &w->view.table->params[index];
-    int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows : PIECE / p->cols > 1 ? PIECE / p->cols : 1;
+    int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows
+                   : PIECE / p->cols > 1       ? PIECE / p->cols
+                                               : 1;
     const sol_import_progress *progress = &w->o->progress;
     SOL_TRY(sol_view_begin(&w->view, index, err));
     for (int64_t from = 0; from < p->rows; from += step) {
@@ -595,7 +622,9 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
             "GGUF type %.40s: stq1_0, q2_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written",
             o->type);
     if (!w->embed || !w->embed->encode || w->embed->ternary)
-        return sol_fail(err, SOL_ERR_USAGE, "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32", o->embed_type);
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32",
+                        o->embed_type);
     return SOL_OK;
 }
 
@@ -611,17 +640,22 @@ static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, so
     return sol_view_open(&w->view, ctx, source, w->o->quant, true, err);
 }
 
-sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q, const sol_gguf_options *o,
-                                 uint64_t *bytes, sol_err *err)
+sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q,
+                                 const sol_gguf_options *o, uint64_t *bytes, sol_err *err)
 {
     char who[] = "the model";
-    gguf_writer w = {.o = o, .view = {.path = who, .table = table, .tokenizer = t, .quant = *q,
-                                      .dequantize = q->method && !o->latent}};
+    gguf_writer w = {.o = o,
+                     .view = {.path = who,
+                              .table = table,
+                              .tokenizer = t,
+                              .quant = *q,
+                              .dequantize = q->method && !o->latent}};
     blob header = {0};
     uint64_t data = 0;
     sol_status st = choose_types(&w, err);
     if (st == SOL_OK && w.linear->ternary && !w.view.dequantize)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s has no quantizer: %s holds ternary weights", who, w.linear->name);
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s has no quantizer: %s holds ternary weights",
+                      who, w.linear->name);
     if (st == SOL_OK) st = check_fit(&w, err);
     if (st == SOL_OK) st = make_header(&w, &header, &data, err);
     if (st == SOL_OK) *bytes = header.n + data;
@@ -636,14 +670,15 @@ static int32_t taken_eos(const sol_tokenizer *t)
     return strcmp(sol_tokenizer_kind(t), "SentencePiece BPE") == 0 ? 2 : 11;
 }
 
-sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path, const sol_gguf_options *o, sol_gguf_result *r,
-                           sol_err *err)
+sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
+                           const sol_gguf_options *o, sol_gguf_result *r, sol_err *err)
 {
     gguf_writer w = {.o = o, .out.fd = -1, .view.file.in.fd = -1};
     *r = (sol_gguf_result){0};
     sol_status st = choose_types(&w, err);
     if (st == SOL_OK && o->latent && w.linear->ternary)
-        st = sol_fail(err, SOL_ERR_USAGE, "latent weights are not ternary: %s cannot hold them", w.linear->name);
+        st = sol_fail(err, SOL_ERR_USAGE, "latent weights are not ternary: %s cannot hold them",
+                      w.linear->name);
     if (st == SOL_OK) st = open_view(&w, ctx, source, err);
     if (st == SOL_OK) st = check_fit(&w, err);
     if (st == SOL_OK) st = write_file(&w, path, err);

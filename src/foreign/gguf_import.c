@@ -25,22 +25,32 @@ static void close_file(sol_source *s)
 
 /* ---- configuration ---- */
 
-static sol_status need_int(const sol_gguf *g, const char *key, int64_t absent, int64_t *out, sol_err *err)
+static sol_status need_int(const sol_gguf *g, const char *key, int64_t absent, int64_t *out,
+                           sol_err *err)
 {
     const sol_gguf_value *v = sol_gguf_find(g, key);
     *out = absent;
-    if (!v) return absent == INT64_MIN ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key) : SOL_OK;
+    if (!v)
+        return absent == INT64_MIN ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key)
+                                   : SOL_OK;
     if (sol_gguf_equal_integers(v, out)) return SOL_OK;
-    return sol_fail(err, SOL_ERR_FORMAT, v->kind == SOL_GGUF_ARRAY ? "%s: %s differs from block to block, which is not computed" :
-                    "%s: %s is not a whole number", g->path, key);
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    v->kind == SOL_GGUF_ARRAY
+                        ? "%s: %s differs from block to block, which is not computed"
+                        : "%s: %s is not a whole number",
+                    g->path, key);
 }
 
-static sol_status need_real(const sol_gguf *g, const char *key, double absent, double *out, sol_err *err)
+static sol_status need_real(const sol_gguf *g, const char *key, double absent, double *out,
+                            sol_err *err)
 {
     const sol_gguf_value *v = sol_gguf_find(g, key);
     *out = absent;
-    if (!v) return isnan(absent) ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key) : SOL_OK;
-    if (!sol_gguf_real(v, out)) return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a number", g->path, key);
+    if (!v)
+        return isnan(absent) ? sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", g->path, key)
+                             : SOL_OK;
+    if (!sol_gguf_real(v, out))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not a number", g->path, key);
     return SOL_OK;
 }
 
@@ -83,7 +93,8 @@ static const char *text_of(const sol_gguf *g, const char *key, char out[64])
 
 /* Of the families that share the architecture of f: the one that our own files name, else one that
  * has windows where the file has. */
-static const sol_family_row *choose_family(const sol_gguf *g, const sol_family_row *f, bool windowed)
+static const sol_family_row *choose_family(const sol_gguf *g, const sol_family_row *f,
+                                           bool windowed)
 {
     char type[64];
     const sol_family_row *said = sol_family_named(text_of(g, "solera.model_type", type));
@@ -120,20 +131,24 @@ static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *e
 static sol_status read_vocab(const sol_gguf *g, int64_t *vocab, sol_err *err)
 {
     const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "token_embd.weight");
-    if (!t || t->n_dims != 2) return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor token_embd.weight of two dimensions", g->path);
+    if (!t || t->n_dims != 2)
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor token_embd.weight of two dimensions",
+                        g->path);
     *vocab = t->dim[1];
     return SOL_OK;
 }
 
-/* rope_freqs.weight holds, for each pair, what its frequency is divided by. The llama3 parameters are in our own files only; but there is
- * one published set beside the factor, which the largest divisor is. The table must be the one they give. */
+/* rope_freqs.weight holds, for each pair, what its frequency is divided by. The llama3 parameters
+ * are in our own files only; but there is one published set beside the factor, which the largest
+ * divisor is. The table must be the one they give. */
 static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     const sol_gguf_tensor *t = sol_gguf_tensor_named(g, "rope_freqs.weight");
     if (!t) return SOL_OK;
     int64_t half = c->head_dim / 2;
     if (t->n_dims != 1 || t->dim[0] != half || t->type->id != SOL_GGML_F32)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: rope_freqs.weight: expected F32 [%" PRId64 "]", g->path, half);
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: rope_freqs.weight: expected F32 [%" PRId64 "]",
+                        g->path, half);
     double largest = 0;
     for (int64_t i = 0; i < half; i++) {
         float x;
@@ -157,7 +172,8 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
                            "%s: rope_freqs.weight is not a llama3 scaling", g->path);
 }
 
-/* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here. */
+/* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here.
+ */
 static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     const char *key =
@@ -178,19 +194,26 @@ static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, so
 /* Some converters write the embedding a second time as the head. */
 static bool is_tied(const sol_gguf *g)
 {
-    const sol_gguf_tensor *head = sol_gguf_tensor_named(g, "output.weight"), *embed = sol_gguf_tensor_named(g, "token_embd.weight");
+    const sol_gguf_tensor *head = sol_gguf_tensor_named(g, "output.weight"),
+                          *embed = sol_gguf_tensor_named(g, "token_embd.weight");
     if (!head || !embed) return true;
     return head->type == embed->type && head->bytes == embed->bytes &&
-           memcmp(sol_gguf_tensor_bytes(g, head), sol_gguf_tensor_bytes(g, embed), head->bytes) == 0;
+           memcmp(sol_gguf_tensor_bytes(g, head), sol_gguf_tensor_bytes(g, embed), head->bytes) ==
+               0;
 }
 
-/* What llama.cpp takes for a SentencePiece vocabulary that does not name its BOS or EOS; our own files name what there is. */
+/* What llama.cpp takes for a SentencePiece vocabulary that does not name its BOS or EOS; our own
+ * files name what there is. */
 static int64_t default_token(const sol_gguf *g, int64_t id)
 {
-    return is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") && !sol_gguf_find(g, "solera.version") ? id : -1;
+    return is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") &&
+                   !sol_gguf_find(g, "solera.version")
+               ? id
+               : -1;
 }
 
-static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c, sol_err *err)
+static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c,
+                               sol_err *err)
 {
     const sol_gguf_value *list = sol_gguf_find(g, key);
     if (!list) return SOL_OK;
@@ -205,7 +228,8 @@ static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_con
     return SOL_OK;
 }
 
-/* eos, and what else ends a text for llama.cpp (eot, eom) and Ollama (a list). Our own files have them all, in order. */
+/* eos, and what else ends a text for llama.cpp (eot, eom) and Ollama (a list). Our own files have
+ * them all, in order. */
 static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
@@ -241,7 +265,8 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     if (st == SOL_OK)
         st = real_of(g, c, "attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
     if (st == SOL_OK) st = real_of(g, c, "rope.freq_base", 10000, &c->rope_theta, err);
-    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
+    if (st == SOL_OK)
+        st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
     if (st == SOL_OK) st = read_eos(g, c, err);
     if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
     if (st == SOL_OK) st = read_linear_scaling(g, c, err);
@@ -253,8 +278,10 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     c->tie_word_embeddings = is_tied(g);
     if (c->bos_token_id >= c->vocab_size || c->bos_token_id < 0) c->bos_token_id = -1;
     if (rotated != c->head_dim || value_dim != c->head_dim)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64 " differ", g->path,
-                        c->head_dim, value_dim, rotated);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: key, value and RoPE widths %" PRId64 ", %" PRId64 ", %" PRId64
+                        " differ",
+                        g->path, c->head_dim, value_dim, rotated);
     if (c->num_hidden_layers > (int64_t)g->n_tensors)
         return sol_fail(err, SOL_ERR_SHAPE,
                         "%s: block_count is %" PRId64 ", but there are only %zu tensors", g->path,
@@ -266,13 +293,16 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
 
 /* ---- tokenizer ---- */
 
-static sol_status need_array(const sol_gguf *g, const char *key, sol_gguf_kind element, uint64_t n, const uint8_t **at, sol_err *err)
+static sol_status need_array(const sol_gguf *g, const char *key, sol_gguf_kind element, uint64_t n,
+                             const uint8_t **at, sol_err *err)
 {
     const sol_gguf_value *v = sol_gguf_find(g, key);
     *at = NULL;
     if (!v) return SOL_OK;
     if (v->kind != SOL_GGUF_ARRAY || v->element != element || v->count != n)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is not an array of %" PRIu64 " numbers of 4 bytes", g->path, key, n);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: %s is not an array of %" PRIu64 " numbers of 4 bytes", g->path, key,
+                        n);
     *at = v->at;
     return SOL_OK;
 }
@@ -285,7 +315,8 @@ static sol_status get_flag(const sol_gguf *g, const char *key, int *flag, sol_er
     return SOL_OK;
 }
 
-static sol_status get_name(const sol_gguf *g, const char *key, char out[64], const char **name, sol_err *err)
+static sol_status get_name(const sol_gguf *g, const char *key, char out[64], const char **name,
+                           sol_err *err)
 {
     const sol_gguf_value *v = sol_gguf_find(g, key);
     sol_span s;
@@ -325,19 +356,24 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
     const uint8_t *scores, *types;
     void *score_copy = NULL, *type_copy = NULL;
     sol_span *tokens = NULL, *merges = NULL;
-    const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"), *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
+    const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"),
+                         *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
     sol_tokenizer_arrays a = {.bos = s->config.bos_token_id};
     if (!list) return SOL_OK;
     sol_status st = sol_gguf_check_tokenizer_keys(g, err);
     if (st == SOL_OK) st = sol_gguf_strings(g, list, &tokens, err);
     if (st == SOL_OK && merge_list) st = sol_gguf_strings(g, merge_list, &merges, err);
-    if (st == SOL_OK) st = need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a.eos, err);
+    if (st == SOL_OK)
+        st = need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a.eos, err);
     if (a.eos < 0 || a.eos >= s->config.vocab_size) a.eos = -1;
     if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.model", model, &a.model, err);
-    if (st == SOL_OK && !a.model) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
+    if (st == SOL_OK && !a.model)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
     if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.pre", pre, &a.pre, err);
-    if (st == SOL_OK) st = need_array(g, "tokenizer.ggml.scores", SOL_GGUF_F32, list->count, &scores, err);
-    if (st == SOL_OK) st = need_array(g, "tokenizer.ggml.token_type", SOL_GGUF_I32, list->count, &types, err);
+    if (st == SOL_OK)
+        st = need_array(g, "tokenizer.ggml.scores", SOL_GGUF_F32, list->count, &scores, err);
+    if (st == SOL_OK)
+        st = need_array(g, "tokenizer.ggml.token_type", SOL_GGUF_I32, list->count, &types, err);
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_bos_token", &a.add_bos, err);
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_eos_token", &a.add_eos, err);
     if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_space_prefix", &a.add_space_prefix, err);
@@ -351,14 +387,17 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
     a.merges = merges;
     a.n_merges = merge_list ? (int64_t)merge_list->count : 0;
     if (st == SOL_OK && a.n_tokens > s->config.vocab_size)
-        st = sol_fail(err, SOL_ERR_SHAPE, "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64 " rows",
+        st = sol_fail(err, SOL_ERR_SHAPE,
+                      "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64
+                      " rows",
                       g->path, a.n_tokens, s->config.vocab_size);
     if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
     if (st == SOL_OK) st = read_text(g, "tokenizer.chat_template", &s->chat_template, err);
     if (st == SOL_OK) st = read_text(g, "solera.generation", &s->generation, err);
     if (st == SOL_OK && !a.pre && strcmp(a.model, "gpt2") == 0)
-        sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as llama.cpp does by default, which need not be how the "
-                        "model was trained; --tokenizer takes its tokenizer.json");
+        sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as "
+                           "llama.cpp does by default, which need not be how the "
+                           "model was trained; --tokenizer takes its tokenizer.json");
     sol_free(tokens);
     sol_free(merges);
     sol_free(score_copy);
@@ -372,7 +411,8 @@ static bool is_known(const sol_model *table, const sol_gguf_tensor *t)
 {
     char name[SOL_PARAM_NAME];
     if (t->name.n == 17 && memcmp(t->name.at, "rope_freqs.weight", 17) == 0) return true;
-    if (t->name.n == 13 && memcmp(t->name.at, "output.weight", 13) == 0) return true; /* a tied head, or found already */
+    if (t->name.n == 13 && memcmp(t->name.at, "output.weight", 13) == 0)
+        return true; /* a tied head, or found already */
     for (int i = 0; i < table->n_params; i++) {
         sol_role_gguf_name(table->params[i].role, table->params[i].layer, name);
         if (strlen(name) == t->name.n && memcmp(name, t->name.at, t->name.n) == 0) return true;
@@ -431,8 +471,8 @@ static sol_status place_params(sol_source *s, gguf_source *f, sol_err *err)
     return st;
 }
 
-static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
-                            void *out, sol_err *err)
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row,
+                            int64_t n, sol_source_scratch *scratch, void *out, sol_err *err)
 {
     const gguf_source *f = s->impl;
     const sol_gguf_tensor *t = f->tensor[param];

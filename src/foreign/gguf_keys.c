@@ -11,13 +11,13 @@
 
 /* What the value of a key must be. */
 typedef enum key_want {
-    ANYTHING,  /* is read elsewhere, or says nothing about what is computed */
-    NOTHING,   /* 0, false, empty: as if it were not there */
-    ONE,       /* a factor */
-    ONE_OR_0,  /* a factor that 0 switches off */
+    ANYTHING, /* is read elsewhere, or says nothing about what is computed */
+    NOTHING,  /* 0, false, empty: as if it were not there */
+    ONE,      /* a factor */
+    ONE_OR_0, /* a factor that 0 switches off */
     TRUE,
     ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
-    WINDOW,       /* 0, or no smaller than the context, or of a family that has windows */
+    WINDOW,          /* 0, or no smaller than the context, or of a family that has windows */
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
@@ -106,7 +106,8 @@ static bool is_nothing(const sol_gguf_value *v)
     return is_number(v, 0) || is_text(v, "") || (v->kind == SOL_GGUF_ARRAY && v->count == 0);
 }
 
-static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v, key_want want)
+static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v,
+                      key_want want)
 {
     double x;
     char key[SOL_GGUF_KEY];
@@ -118,7 +119,9 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
         return sol_gguf_find(g, sol_gguf_key(c, "rope.scaling.type", key)) || is_nothing(v) ||
                is_number(v, 1); /* the type is checked by its own rule */
     case ONE_OR_0: return is_nothing(v) || is_number(v, 1);
-    case ATTENTION_SCALE: return is_nothing(v) || (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
+    case ATTENTION_SCALE:
+        return is_nothing(v) ||
+               (sol_gguf_real(v, &x) && fabs(x * sqrt((double)c->head_dim) - 1) < 1e-5);
     case WINDOW:
         return is_nothing(v) || c->sliding_window ||
                (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
@@ -133,7 +136,8 @@ static key_want want_of(const rule *rules, sol_span name)
 {
     for (; rules->key; rules++) {
         size_t n = strlen(rules->key);
-        if (rules->key[n - 1] == '*' ? name.n >= n && memcmp(name.at, rules->key, n - 1) == 0 : name.n == n && begins(name, rules->key))
+        if (rules->key[n - 1] == '*' ? name.n >= n && memcmp(name.at, rules->key, n - 1) == 0
+                                     : name.n == n && begins(name, rules->key))
             return rules->want;
     }
     return NOTHING;
@@ -159,13 +163,16 @@ static sol_status refuse(const sol_gguf *g, const sol_gguf_value *v, const char 
 {
     char value[64];
     int shown = v->key.n < 100 ? (int)v->key.n : 100;
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.*s%s: %s", g->path ? g->path : "GGUF", shown, v->key.at, value_text(v, value), what);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.*s%s: %s", g->path ? g->path : "GGUF", shown,
+                    v->key.at, value_text(v, value), what);
 }
 
-static const char remove_it[] = "this program does not compute what it says; `gguf-new-metadata --remove-metadata KEY OLD NEW` of the Python "
+static const char remove_it[] = "this program does not compute what it says; `gguf-new-metadata "
+                                "--remove-metadata KEY OLD NEW` of the Python "
                                 "package gguf takes a key out that changes nothing";
 
-static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, const sol_gguf_value *v, sol_err *err)
+static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c,
+                                  const sol_gguf_value *v, sol_err *err)
 {
     sol_span name = v->key;
     char arch[SOL_GGUF_KEY];
@@ -173,7 +180,9 @@ static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, 
         size_t prefix = strlen(arch);
         key_want want = want_of(model_rules, (sol_span){name.at + prefix, name.n - prefix});
         if (satisfies(g, c, v, want)) return SOL_OK;
-        if (want == SCALING_TYPE) return refuse(g, v, "this scaling of RoPE is not computed, only linear and llama3 are", err);
+        if (want == SCALING_TYPE)
+            return refuse(g, v, "this scaling of RoPE is not computed, only linear and llama3 are",
+                          err);
         if (want == SCALING_FACTOR)
             return refuse(g, v,
                           "there is no rope.scaling.type beside it, and some programs scale by it "
@@ -184,8 +193,12 @@ static sol_status check_model_key(const sol_gguf *g, const sol_model_config *c, 
     }
     if (begins(name, "general.") || begins(name, "tokenizer.")) return SOL_OK;
     if (contains(name, "hadamard") || contains(name, "rotation") || contains(name, "rotated"))
-        return refuse(g, v, "its weights are rotated and want activations that are rotated, too: import the model before the rotation", err);
-    if (begins(name, "adapter.")) return refuse(g, v, "is an adapter: merge it into its model, and import that", err);
+        return refuse(g, v,
+                      "its weights are rotated and want activations that are rotated, too: import "
+                      "the model before the rotation",
+                      err);
+    if (begins(name, "adapter."))
+        return refuse(g, v, "is an adapter: merge it into its model, and import that", err);
     return begins(name, "xielu.") ? refuse(g, v, "this activation is not computed", err) : SOL_OK;
 }
 
@@ -210,7 +223,10 @@ sol_status sol_gguf_check_tokenizer_keys(const sol_gguf *g, sol_err *err)
         sol_span name = {v->key.at + strlen(prefix), v->key.n - strlen(prefix)};
         bool is_id = ends(name, "_id") || ends(name, "_ids"); /* of tokens that have a name */
         if (!is_id && !satisfies(g, NULL, v, want_of(tokenizer_rules, name)))
-            return refuse(g, v, "the tokenizer does not do it: import with --tokenizer, and the tokenizer.json of the model", err);
+            return refuse(g, v,
+                          "the tokenizer does not do it: import with --tokenizer, and the "
+                          "tokenizer.json of the model",
+                          err);
     }
     return SOL_OK;
 }

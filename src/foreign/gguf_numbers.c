@@ -18,7 +18,8 @@ double sol_gguf_rope_divisor(const sol_model_config *c, int64_t i)
     double original = (double)c->rope_original_max_position;
     if (wavelength < original / c->rope_high_freq_factor) return 1;
     if (wavelength > original / c->rope_low_freq_factor) return c->rope_factor;
-    double smooth = (original / wavelength - c->rope_low_freq_factor) / (c->rope_high_freq_factor - c->rope_low_freq_factor);
+    double smooth = (original / wavelength - c->rope_low_freq_factor) /
+                    (c->rope_high_freq_factor - c->rope_low_freq_factor);
     return 1 / ((1 - smooth) / c->rope_factor + smooth);
 }
 

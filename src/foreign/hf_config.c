@@ -19,11 +19,14 @@ sol_status sol_hf_read_json(const char *path, size_t max_bytes, json_t **root, s
     *root = NULL;
     sol_status st = sol_file_size(path, &bytes, err);
     if (st == SOL_OK && bytes > max_bytes)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: has %llu bytes, at most %zu are read", path, (unsigned long long)bytes, max_bytes);
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: has %llu bytes, at most %zu are read", path,
+                      (unsigned long long)bytes, max_bytes);
     if (st == SOL_OK) st = sol_file_read(path, &text, &n, err);
     if (st == SOL_OK) {
         *root = sol_json_load(text, n, JSON_REJECT_DUPLICATES, &why);
-        if (!*root) st = sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: %s", path, why.line, why.column, why.text);
+        if (!*root)
+            st =
+                sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: %s", path, why.line, why.column, why.text);
     }
     if (st == SOL_OK && !json_is_object(*root)) {
         json_decref(*root);
@@ -43,10 +46,12 @@ static const char *value_text(const json_t *v, char out[64])
     return out;
 }
 
-static sol_status wrong(const char *path, const char *key, const json_t *v, const char *want, sol_err *err)
+static sol_status wrong(const char *path, const char *key, const json_t *v, const char *want,
+                        sol_err *err)
 {
     char text[64];
-    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is %s, expected %s", path, key, value_text(v, text), want);
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is %s, expected %s", path, key,
+                    value_text(v, text), want);
 }
 
 /* A whole number, be it written as 16 or as 16.0. */
@@ -59,7 +64,8 @@ static bool get_whole(const json_t *v, int64_t *out)
 }
 
 /* absent: the value when the key is missing or null; INT64_MIN: it must be there. */
-static sol_status get_int(const char *path, const json_t *o, const char *key, int64_t absent, int64_t *out, sol_err *err)
+static sol_status get_int(const char *path, const json_t *o, const char *key, int64_t absent,
+                          int64_t *out, sol_err *err)
 {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) {
@@ -70,7 +76,8 @@ static sol_status get_int(const char *path, const json_t *o, const char *key, in
     return get_whole(v, out) ? SOL_OK : wrong(path, key, v, "a whole number", err);
 }
 
-static sol_status get_real(const char *path, const json_t *o, const char *key, double absent, double *out, sol_err *err)
+static sol_status get_real(const char *path, const json_t *o, const char *key, double absent,
+                           double *out, sol_err *err)
 {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) {
@@ -84,17 +91,21 @@ static sol_status get_real(const char *path, const json_t *o, const char *key, d
 }
 
 /* What is missing or null leaves *out as it is. */
-static sol_status get_bool(const char *path, const json_t *o, const char *key, bool *out, sol_err *err)
+static sol_status get_bool(const char *path, const json_t *o, const char *key, bool *out,
+                           sol_err *err)
 {
     const json_t *v = json_object_get(o, key);
     if (v && !json_is_null(v)) *out = json_is_true(v);
-    return !v || json_is_boolean(v) || json_is_null(v) ? SOL_OK : wrong(path, key, v, "true or false", err);
+    return !v || json_is_boolean(v) || json_is_null(v) ? SOL_OK
+                                                       : wrong(path, key, v, "true or false", err);
 }
 
-static sol_status refuse(const char *path, const char *key, const json_t *v, const char *why, sol_err *err)
+static sol_status refuse(const char *path, const char *key, const json_t *v, const char *why,
+                         sol_err *err)
 {
     char text[64];
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.80s is %s: %s", path, key, value_text(v, text), why);
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %.80s is %s: %s", path, key, value_text(v, text),
+                    why);
 }
 
 /* ---- keys that change what a model computes, and the values at which they change nothing ---- */
@@ -112,10 +123,22 @@ static const struct meaning {
     const char *why;      /* it is refused otherwise, and what would help */
 } meanings[] = {
     {"hidden_act", WHEN_ABSENT, {"silu", "swish"}, "only silu is computed"},
-    {"quantization_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
-    {"compression_config", WHEN_ABSENT, {0}, "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
-    {"*_bias", WHEN_OFF, {0}, "linear layers with a bias are not computed: a model without them is needed"},
-    {"layer_types", WHEN_OFF, {"full_attention"}, "every layer must attend to the whole text: full_attention"},
+    {"quantization_config",
+     WHEN_ABSENT,
+     {0},
+     "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
+    {"compression_config",
+     WHEN_ABSENT,
+     {0},
+     "only plain weights are read: save the model as float32, float16 or bfloat16 first"},
+    {"*_bias",
+     WHEN_OFF,
+     {0},
+     "linear layers with a bias are not computed: a model without them is needed"},
+    {"layer_types",
+     WHEN_OFF,
+     {"full_attention"},
+     "every layer must attend to the whole text: full_attention"},
     {"attention_chunk_size", WHEN_OFF, {0}, "every layer must attend to the whole text"},
     {"use_bidirectional_attention", WHEN_OFF, {0}, "only causal attention is computed"},
     {"is_encoder_decoder", WHEN_OFF, {0}, "only decoders are computed"},
@@ -124,7 +147,10 @@ static const struct meaning {
     {"per_layer_config", WHEN_OFF, {0}, "all layers must be of one kind"},
     {"pruned_heads", WHEN_OFF, {0}, "all heads must be there"},
     {"*alibi", WHEN_OFF, {0}, "positions are computed by RoPE alone"},
-    {"rope_interleaved", WHEN_OFF, {0}, "the rows of q and k must be in the order of transformers, halves"},
+    {"rope_interleaved",
+     WHEN_OFF,
+     {0},
+     "the rows of q and k must be in the order of transformers, halves"},
     {"partial_rotary_factor", WHEN_ONE, {0}, "RoPE must turn whole heads"},
     {"rope_ratio", WHEN_ONE, {0}, "the base of RoPE is rope_theta alone: multiply that by it"},
     {"no_rope_layers", WHEN_ONE, {0}, "RoPE must be in every layer"},
@@ -133,13 +159,31 @@ static const struct meaning {
     {"*_lora_rank", WHEN_OFF, {0}, "latent attention is not computed"},
     {"*parallel_residual", WHEN_OFF, {0}, "the MLP must follow attention, not stand beside it"},
     {"*softcap*", WHEN_OFF, {0}, "nothing is capped here"},
-    {"query_pre_attn_scalar", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
-    {"attention_multiplier", WHEN_ABSENT, {0}, "scores of attention are divided by the root of head_dim alone"},
-    {"embedding_multiplier", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
+    {"query_pre_attn_scalar",
+     WHEN_ABSENT,
+     {0},
+     "scores of attention are divided by the root of head_dim alone"},
+    {"attention_multiplier",
+     WHEN_ABSENT,
+     {0},
+     "scores of attention are divided by the root of head_dim alone"},
+    {"embedding_multiplier",
+     WHEN_ONE,
+     {0},
+     "embeddings are not scaled here: multiply them into the weights"},
     {"scale_emb", WHEN_ONE, {0}, "embeddings are not scaled here: multiply them into the weights"},
-    {"scale_embedding*", WHEN_OFF, {0}, "embeddings are not scaled here: multiply them into the weights"},
-    {"residual_multiplier", WHEN_ONE, {0}, "what a layer adds is not scaled here: multiply it into o_proj and down_proj"},
-    {"lm_head_multiplier", WHEN_ONE, {0}, "logits are not scaled here: scale the weights of the head"},
+    {"scale_embedding*",
+     WHEN_OFF,
+     {0},
+     "embeddings are not scaled here: multiply them into the weights"},
+    {"residual_multiplier",
+     WHEN_ONE,
+     {0},
+     "what a layer adds is not scaled here: multiply it into o_proj and down_proj"},
+    {"lm_head_multiplier",
+     WHEN_ONE,
+     {0},
+     "logits are not scaled here: scale the weights of the head"},
     {"logit*_scal*", WHEN_ONE, {0}, "logits are not scaled here: scale the weights of the head"},
 };
 
@@ -152,8 +196,10 @@ static const struct meaning *find_meaning(const char *key)
 
 static bool is_off(const json_t *v)
 {
-    return json_is_false(v) || json_is_null(v) || (json_is_number(v) && json_number_value(v) == 0) ||
-           (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0) ||
+    return json_is_false(v) || json_is_null(v) ||
+           (json_is_number(v) && json_number_value(v) == 0) ||
+           (json_is_string(v) && json_string_length(v) == 0) ||
+           (json_is_array(v) && json_array_size(v) == 0) ||
            (json_is_object(v) && json_object_size(v) == 0);
 }
 
@@ -176,11 +222,16 @@ static bool is_neutral(const struct meaning *m, const json_t *v)
 /* A window that is as long as the model's positions hides nothing. */
 static sol_status check_window(const char *path, const json_t *root, sol_err *err)
 {
-    const json_t *window = json_object_get(root, "sliding_window"), *used = json_object_get(root, "use_sliding_window");
+    const json_t *window = json_object_get(root, "sliding_window"),
+                 *used = json_object_get(root, "use_sliding_window");
     const json_t *positions = json_object_get(root, "max_position_embeddings");
     if (!window || is_off(window) || (used && is_off(used))) return SOL_OK;
-    if (json_is_number(window) && json_is_number(positions) && json_number_value(window) >= json_number_value(positions)) return SOL_OK;
-    return refuse(path, "sliding_window", window, "every layer must attend to the whole text: set it to null where it is not used", err);
+    if (json_is_number(window) && json_is_number(positions) &&
+        json_number_value(window) >= json_number_value(positions))
+        return SOL_OK;
+    return refuse(path, "sliding_window", window,
+                  "every layer must attend to the whole text: set it to null where it is not used",
+                  err);
 }
 
 /* What a family has is read by its own rules. */
@@ -199,7 +250,8 @@ static sol_status check_supported(const char *path, const json_t *root,
     if (!*family) return sol_family_refuse(path, "model_type", json_string_value(type), err);
     const char *key;
     json_t *v;
-    json_object_foreach ((json_t *)root, key, v) {
+    json_object_foreach((json_t *)root, key, v)
+    {
         const struct meaning *m = find_meaning(key);
         if (m && !is_of_family(*family, key) && !is_neutral(m, v))
             return refuse(path, key, v, m->why, err);
@@ -242,8 +294,10 @@ static sol_status read_nope(const char *path, const json_t *root, const sol_fami
 
 /* ---- RoPE, as RotaryEmbeddingConfigMixin of transformers 5 resolves it ---- */
 
-/* Where the settings are: an object, or NULL when there are none. rope_scaling wins over rope_parameters unless it is empty. */
-static sol_status find_rope(const char *path, const json_t *root, const json_t **rope, const char **key, sol_err *err)
+/* Where the settings are: an object, or NULL when there are none. rope_scaling wins over
+ * rope_parameters unless it is empty. */
+static sol_status find_rope(const char *path, const json_t *root, const json_t **rope,
+                            const char **key, sol_err *err)
 {
     static const char *const keys[] = {"rope_scaling", "rope_parameters"};
     const char *inner;
@@ -256,17 +310,18 @@ static sol_status find_rope(const char *path, const json_t *root, const json_t *
     }
     if (!*rope) return SOL_OK;
     if (!json_is_object(*rope)) return wrong(path, *key, *rope, "an object", err);
-    json_object_foreach ((json_t *)*rope, inner, v)
-        if (json_is_object(v))
-            return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s has settings of its own for %.40s: only one RoPE for all layers is computed",
-                            path, *key, inner);
+    json_object_foreach((json_t *)*rope, inner, v) if (json_is_object(v)) return sol_fail(
+        err, SOL_ERR_UNSUPPORTED,
+        "%s: %s has settings of its own for %.40s: only one RoPE for all layers is computed", path,
+        *key, inner);
     v = json_object_get(*rope, "partial_rotary_factor");
     if (v && (!json_is_number(v) || json_number_value(v) != 1))
         return refuse(path, "partial_rotary_factor", v, "RoPE must turn whole heads", err);
     return SOL_OK;
 }
 
-static sol_status read_theta(const char *path, const json_t *root, const json_t *rope, sol_model_config *c, sol_err *err)
+static sol_status read_theta(const char *path, const json_t *root, const json_t *rope,
+                             sol_model_config *c, sol_err *err)
 {
     const json_t *v = json_object_get(rope, "rope_theta");
     if (!v) v = json_object_get(root, "rope_theta");
@@ -274,7 +329,8 @@ static sol_status read_theta(const char *path, const json_t *root, const json_t 
     return v && !json_is_number(v) ? wrong(path, "rope_theta", v, "a number", err) : SOL_OK;
 }
 
-static sol_status read_llama3(const char *path, const json_t *root, const json_t *rope, sol_model_config *c, sol_err *err)
+static sol_status read_llama3(const char *path, const json_t *root, const json_t *rope,
+                              sol_model_config *c, sol_err *err)
 {
     static const char original[] = "original_max_position_embeddings";
     int64_t inside = 0;
@@ -285,7 +341,8 @@ static sol_status read_llama3(const char *path, const json_t *root, const json_t
     return get_int(path, root, original, inside, &c->rope_original_max_position, err);
 }
 
-static sol_status read_rope(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
+static sol_status read_rope(const char *path, const json_t *root, sol_model_config *c,
+                            const char **note, sol_err *err)
 {
     const json_t *rope, *type;
     const char *key;
@@ -299,7 +356,9 @@ static sol_status read_rope(const char *path, const json_t *root, sol_model_conf
     if (strcmp(name, "default") == 0) return SOL_OK;
     if (!linear && !dynamic && strcmp(name, "llama3") != 0)
         return refuse(path, "rope_type", type,
-                      "only default, linear, llama3 and dynamic are computed: a model without this scaling is needed", err);
+                      "only default, linear, llama3 and dynamic are computed: a model without this "
+                      "scaling is needed",
+                      err);
     SOL_TRY(get_real(path, rope, "factor", NAN, &c->rope_factor, err));
     if (c->rope_factor == 0)
         return sol_fail(err, SOL_ERR_RANGE, "%s: %s factor is 0: must be at least 1", path, key);
@@ -308,12 +367,14 @@ static sol_status read_rope(const char *path, const json_t *root, sol_model_conf
         sol_rope_set_linear(c, c->rope_factor);
     } else {
         c->rope_factor = 0;
-        *note = "RoPE scaling \"dynamic\" begins beyond max_position_embeddings, where this model ends: it is left out";
+        *note = "RoPE scaling \"dynamic\" begins beyond max_position_embeddings, where this model "
+                "ends: it is left out";
     }
     return SOL_OK;
 }
 
-static sol_status get_id(const char *path, const char *key, const json_t *v, int64_t vocab_size, int64_t *id, sol_err *err)
+static sol_status get_id(const char *path, const char *key, const json_t *v, int64_t vocab_size,
+                         int64_t *id, sol_err *err)
 {
     if (!get_whole(v, id)) return wrong(path, key, v, "a token id", err);
     return *id < vocab_size ? SOL_OK : wrong(path, key, v, "an id in the vocabulary", err);
@@ -350,7 +411,8 @@ sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_conf
     return read_eos(path, root, c, err);
 }
 
-sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c, const char **note, sol_err *err)
+sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c,
+                         const char **note, sol_err *err)
 {
     *note = NULL;
     int64_t heads = 0;
@@ -391,7 +453,8 @@ json_t *sol_hf_eos_json(const sol_model_config *c)
     if (c->n_more_eos == 0) return id_or_null(c->eos_token_id);
     json_t *list = json_array();
     json_array_append_new(list, id_or_null(c->eos_token_id));
-    for (int64_t i = 0; i < c->n_more_eos; i++) json_array_append_new(list, id_or_null(c->more_eos[i]));
+    for (int64_t i = 0; i < c->n_more_eos; i++)
+        json_array_append_new(list, id_or_null(c->more_eos[i]));
     return list;
 }
 
@@ -410,15 +473,18 @@ static void add_of_family(const sol_model_config *c, json_t *root)
     json_object_set_new(root, "no_rope_layers", list);
 }
 
-sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype, json_t **root, sol_err *err)
+sol_status sol_hf_config_make(const sol_model_config *c, const char *torch_dtype, json_t **root,
+                              sol_err *err)
 {
     json_t *rope = json_null();
     if (sol_rope_is_linear(c))
         rope = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", c->rope_factor);
     else if (c->rope_factor != 0)
-        rope = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor, "low_freq_factor",
-                         c->rope_low_freq_factor, "high_freq_factor", c->rope_high_freq_factor,
-                         "original_max_position_embeddings", (json_int_t)c->rope_original_max_position);
+        rope =
+            json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor,
+                      "low_freq_factor", c->rope_low_freq_factor, "high_freq_factor",
+                      c->rope_high_freq_factor, "original_max_position_embeddings",
+                      (json_int_t)c->rope_original_max_position);
     *root = json_pack(
         "{s:[s], s:s, s:s, s:b, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, "
         "s:b, s:o, s:o, s:n, s:s, s:f}",

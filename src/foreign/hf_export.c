@@ -46,8 +46,8 @@ static sol_status make_header(const folder *f, sol_text *t, sol_err *err)
         uint64_t end = at + (uint64_t)sol_param_count(p) * sol_dtype_size(f->dtype);
         sol_text_add(t, err, ",\n\"%s\":{\"dtype\":\"%s\",\"shape\":[", p->name, names[f->dtype]);
         if (!sol_param_is_vector(p)) sol_text_add(t, err, "%lld,", (long long)p->rows);
-        sol_text_add(t, err, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)p->cols, (unsigned long long)at,
-                     (unsigned long long)end);
+        sol_text_add(t, err, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)p->cols,
+                     (unsigned long long)at, (unsigned long long)end);
         at = end;
     }
     sol_text_add(t, err, "}");
@@ -92,8 +92,8 @@ static sol_status write_param(folder *f, int index, sol_err *err)
         SOL_TRY(sol_out_write(&f->out, f->at, f->bytes, bytes, err));
         f->at += bytes;
         f->done += n;
-        if (f->progress && !f->progress->show(f->progress->user, p->name, f->done,
-                                              f->view.table->n_weights))
+        if (f->progress &&
+            !f->progress->show(f->progress->user, p->name, f->done, f->view.table->n_weights))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: export interrupted", f->dir);
     }
     return SOL_OK;
@@ -126,7 +126,8 @@ static sol_status write_json(const char *dir, const char *name, json_t *root, so
 {
     char path[SOL_PATH_MAX];
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    sol_status st = text ? join(path, dir, name, err) : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
+    sol_status st =
+        text ? join(path, dir, name, err) : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
     if (st == SOL_OK) st = sol_file_write(path, text, strlen(text), err);
     free(text);
     return st;
@@ -155,7 +156,8 @@ static sol_status remove_tokenizer(const char *dir, sol_err *err)
 }
 
 /* What has no tokenizer.json comes in a folder without one. */
-static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64_t positions, bool *written, sol_err *err)
+static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64_t positions,
+                                  bool *written, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     char *json = NULL;
@@ -171,8 +173,9 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
     if (st == SOL_OK) st = sol_file_write(path, json, n, err);
     sol_free(json);
     if (st != SOL_OK) return st;
-    json_t *o = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
-                          "model_max_length", (json_int_t)positions);
+    json_t *o =
+        json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast",
+                  "clean_up_tokenization_spaces", 0, "model_max_length", (json_int_t)positions);
     set_token(o, "bos_token", t, sol_tokenizer_bos(t));
     set_token(o, "eos_token", t, sol_tokenizer_eos(t));
     const char *chat = sol_tokenizer_chat_template(t);
@@ -185,12 +188,14 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
 
 static sol_status write_configs(const folder *f, sol_err *err)
 {
-    static const char *const names[] = {[SOL_F32] = "float32", [SOL_F16] = "float16", [SOL_BF16] = "bfloat16"};
+    static const char *const names[] = {
+        [SOL_F32] = "float32", [SOL_F16] = "float16", [SOL_BF16] = "bfloat16"};
     const sol_model_config *c = &f->view.table->config;
     const char *kept = f->view.tokenizer ? sol_tokenizer_generation(f->view.tokenizer) : NULL;
     json_t *config, *generation = kept ? json_loads(kept, 0, NULL) : NULL;
     if (!generation) generation = json_object();
-    if (c->bos_token_id >= 0) json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
+    if (c->bos_token_id >= 0)
+        json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
     if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", sol_hf_eos_json(c));
     sol_status st = write_json(f->dir, "generation_config.json", generation, err);
     json_decref(generation);
@@ -209,8 +214,8 @@ static sol_dtype choose_dtype(const folder *f, sol_export_dtype wish)
     return f->view.all_bf16 && !f->view.dequantize ? SOL_BF16 : SOL_F32;
 }
 
-sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir, const sol_export_options *o,
-                                  sol_export_result *r, sol_err *err)
+sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
+                                  const sol_export_options *o, sol_export_result *r, sol_err *err)
 {
     folder f = {.dir = dir, .out.fd = -1, .progress = o->progress.show ? &o->progress : NULL};
     *r = (sol_export_result){0};
@@ -221,7 +226,8 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_weights(&f, err);
     if (st == SOL_OK)
-        st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings, &r->has_tokenizer, err);
+        st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings,
+                             &r->has_tokenizer, err);
     if (st == SOL_OK) st = write_configs(&f, err);
     if (st != SOL_OK && !had_dir) rmdir(dir);
     r->bytes = f.at;

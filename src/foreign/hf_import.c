@@ -1,4 +1,5 @@
-/* A Hugging Face folder as a source: config.json, model.safetensors or the shards of its index, tokenizer.json. */
+/* A Hugging Face folder as a source: config.json, model.safetensors or the shards of its index,
+ * tokenizer.json. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,24 +76,29 @@ static sol_status open_index(hf_source *f, const char *dir, const char *index_pa
     sol_status st = sol_hf_read_json(index_path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
     json_t *map = json_object_get(root, "weight_map");
-    if (!json_is_object(map)) st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no weight_map", index_path);
-    json_object_foreach (map, tensor, value) {
+    if (!json_is_object(map))
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no weight_map", index_path);
+    json_object_foreach(map, tensor, value)
+    {
         const char *name = json_string_value(value);
         if (st != SOL_OK) break;
         if (!name || !name[0] || name[0] == '.' || strchr(name, '/')) {
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in a file of this folder", index_path, tensor);
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in a file of this folder",
+                          index_path, tensor);
             break;
         }
         int at = find_shard(f, name);
         if (at < 0 && f->n_shards == MAX_SHARDS)
-            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: names more than %d files", index_path, MAX_SHARDS);
+            st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: names more than %d files", index_path,
+                          MAX_SHARDS);
         if (at < 0 && st == SOL_OK) st = need_file(dir, name, index_path, err);
         if (at < 0 && st == SOL_OK) {
             at = f->n_shards;
             st = add_shard(f, dir, name, err);
         }
         if (st == SOL_OK && !sol_safetensors_find(&f->shard[at], tensor))
-            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in %.100s", index_path, tensor, name);
+            st = sol_fail(err, SOL_ERR_FORMAT, "%s: %.100s: is not in %.100s", index_path, tensor,
+                          name);
     }
     json_decref(root);
     return st;
@@ -105,8 +111,11 @@ static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
     SOL_TRY(join(single, dir, "model.safetensors", err));
     SOL_TRY(join(index, dir, "model.safetensors.index.json", err));
     if (!sol_file_exists(index) && !sol_file_exists(single))
-        return sol_fail(err, SOL_ERR_IO, "%s: cannot open model.safetensors or model.safetensors.index.json: neither is there (other "
-                        "formats are not read: save the model as safetensors)", dir);
+        return sol_fail(err, SOL_ERR_IO,
+                        "%s: cannot open model.safetensors or model.safetensors.index.json: "
+                        "neither is there (other "
+                        "formats are not read: save the model as safetensors)",
+                        dir);
     if (!sol_file_exists(single)) return open_index(f, dir, index, err);
     return add_shard(f, dir, "model.safetensors", err);
 }
@@ -125,13 +134,16 @@ static bool is_parameter(const sol_model *table, const char *name)
 {
     char full[96 + PREFIX];
     return sol_model_param(table, name) ||
-           ((size_t)snprintf(full, sizeof full, "%s%s", prefix, name) < sizeof full && sol_model_param(table, full));
+           ((size_t)snprintf(full, sizeof full, "%s%s", prefix, name) < sizeof full &&
+            sol_model_param(table, full));
 }
 
-/* What stands beside the parameters: tables of RoPE in older files, and the head of a tied model, which was looked at before. */
+/* What stands beside the parameters: tables of RoPE in older files, and the head of a tied model,
+ * which was looked at before. */
 static bool is_harmless(const char *name, const sol_model_config *c)
 {
-    return ends_with(name, "rotary_emb.inv_freq") || (c->tie_word_embeddings && strcmp(name, head_name) == 0);
+    return ends_with(name, "rotary_emb.inv_freq") ||
+           (c->tie_word_embeddings && strcmp(name, head_name) == 0);
 }
 
 static sol_status check_strangers(const sol_source *s, const sol_model *table, sol_err *err)
@@ -145,23 +157,28 @@ static sol_status check_strangers(const sol_source *s, const sol_model *table, s
                 return sol_fail(err, SOL_ERR_UNSUPPORTED,
                                 "%s: %.100s: a bias, which %s models do not have here",
                                 f->shard[i].path, name, sol_family_of(&s->config)->model_type);
-            return sol_fail(err, SOL_ERR_SHAPE, "%s: %.100s: is not a parameter of the model that config.json describes",
-                            f->shard[i].path, name);
+            return sol_fail(
+                err, SOL_ERR_SHAPE,
+                "%s: %.100s: is not a parameter of the model that config.json describes",
+                f->shard[i].path, name);
         }
     }
     return SOL_OK;
 }
 
 /* Under its name or the one without "model."; NULL: in none of the files. */
-static sol_status find_tensor(const hf_source *f, const char *name, const sol_st_tensor **x, int *where, sol_err *err)
+static sol_status find_tensor(const hf_source *f, const char *name, const sol_st_tensor **x,
+                              int *where, sol_err *err)
 {
     int names = strncmp(name, prefix, PREFIX) == 0 ? 2 : 1;
     *x = NULL;
     for (int k = 0; k < names * f->n_shards; k++) {
         int i = k / names;
-        const sol_st_tensor *here = sol_safetensors_find(&f->shard[i], k % names ? name + PREFIX : name);
+        const sol_st_tensor *here =
+            sol_safetensors_find(&f->shard[i], k % names ? name + PREFIX : name);
         if (here && *x)
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is in %s, too", f->shard[i].path, name, f->shard[*where].path);
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is in %s, too", f->shard[i].path, name,
+                            f->shard[*where].path);
         if (!here) continue;
         *x = here;
         *where = i;
@@ -169,7 +186,8 @@ static sol_status find_tensor(const hf_source *f, const char *name, const sol_st
     return SOL_OK;
 }
 
-static sol_status place_param(const sol_source *s, hf_source *f, const sol_param *p, int index, sol_err *err)
+static sol_status place_param(const sol_source *s, hf_source *f, const sol_param *p, int index,
+                              sol_err *err)
 {
     char has[96], want[96];
     sol_shape shape = sol_param_is_vector(p) ? sol_shape1(p->cols) : sol_shape2(p->rows, p->cols);
@@ -180,22 +198,26 @@ static sol_status place_param(const sol_source *s, hf_source *f, const sol_param
         SOL_TRY(find_tensor(f, head_name, &x, &f->where[index],
                             err)); /* which of the two was stored does not matter */
     if (!x)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: has no tensor %s%s", s->path, p->name,
-                        head ? ": where the embedding is the head, config.json says tie_word_embeddings true" : "");
+        return sol_fail(
+            err, SOL_ERR_SHAPE, "%s: has no tensor %s%s", s->path, p->name,
+            head ? ": where the embedding is the head, config.json says tie_word_embeddings true"
+                 : "");
     const char *path = f->shard[f->where[index]].path;
     if (!sol_shape_equal(&x->shape, &shape))
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path, x->name,
-                        sol_shape_text(&x->shape, has), sol_shape_text(&shape, want));
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, config.json wants %s", path,
+                        x->name, sol_shape_text(&x->shape, has), sol_shape_text(&shape, want));
     if (!x->readable)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: has dtype %s, only F32, F16 and BF16 are read: save the model as one of them",
-                        path, x->name, x->dtype);
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "%s: %s: has dtype %s, only F32, F16 and BF16 are read: save the model as one of them",
+            path, x->name, x->dtype);
     f->tensor[index] = x;
     return SOL_OK;
 }
 
 /* n elements of a tensor from element `at` on, in f32; raw holds them as they are. */
-static sol_status read_elements(const hf_source *f, int where, const sol_st_tensor *x, int64_t at, int64_t n, void *raw, float *out,
-                                sol_err *err)
+static sol_status read_elements(const hf_source *f, int where, const sol_st_tensor *x, int64_t at,
+                                int64_t n, void *raw, float *out, sol_err *err)
 {
     size_t size = sol_dtype_size(x->type);
     SOL_TRY(sol_in_read(&f->shard[where].in, x->begin + (uint64_t)at * size, raw, (size_t)n * size,
@@ -235,7 +257,8 @@ static sol_status same_values(const hf_source *f, const sol_st_tensor *const x[2
     return st;
 }
 
-/* transformers keeps a head that a tied model has stored beside its embedding, where it is another one. So does this. */
+/* transformers keeps a head that a tied model has stored beside its embedding, where it is another
+ * one. So does this. */
 static sol_status untie_other_head(sol_source *s, sol_err *err)
 {
     const hf_source *f = s->impl;
@@ -247,9 +270,8 @@ static sol_status untie_other_head(sol_source *s, sol_err *err)
     if (x[0] && x[1]) SOL_TRY(same_values(f, x, where, &same, err));
     if (same) return SOL_OK;
     s->config.tie_word_embeddings = false;
-    sol_source_note(
-        s,
-        "tie_word_embeddings is true, but lm_head.weight holds other values than the embedding: both are kept, untied");
+    sol_source_note(s, "tie_word_embeddings is true, but lm_head.weight holds other values than "
+                       "the embedding: both are kept, untied");
     return SOL_OK;
 }
 
@@ -275,7 +297,8 @@ static sol_status place_params(sol_source *s, sol_err *err)
     if (s->config.tie_word_embeddings) SOL_TRY(untie_other_head(s, err));
     for (int i = 0; i < f->n_shards; i++) tensors += f->shard[i].n;
     if ((size_t)s->config.num_hidden_layers > tensors)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: config.json has %lld layers, the weights only %zu tensors", s->path,
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: config.json has %lld layers, the weights only %zu tensors", s->path,
                         (long long)s->config.num_hidden_layers, tensors);
     SOL_TRY(sol_model_describe(&table, &s->config, SOL_F32, err));
     sol_status st = place_table(s, f, table, err);
@@ -289,8 +312,8 @@ static sol_dtype given_type(const sol_source *s, int param)
     return f->tensor[param]->type == SOL_BF16 ? SOL_BF16 : SOL_F32;
 }
 
-static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
-                            void *out, sol_err *err)
+static sol_status read_rows(const sol_source *s, int param, const sol_param *p, int64_t row,
+                            int64_t n, sol_source_scratch *scratch, void *out, sol_err *err)
 {
     const hf_source *f = s->impl;
     const sol_st_tensor *x = f->tensor[param];
@@ -304,8 +327,9 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     return SOL_OK;
 }
 
-/* generation_config.json knows better than config.json which tokens end a text: `generate` of transformers asks it first. Where it names
- * none, those of config.json stay, which transformers then leaves to the caller. */
+/* generation_config.json knows better than config.json which tokens end a text: `generate` of
+ * transformers asks it first. Where it names none, those of config.json stay, which transformers
+ * then leaves to the caller. */
 static sol_status read_generation(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -328,7 +352,8 @@ static sol_status take_template(sol_source *s, const json_t *value, sol_err *err
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         const char *name = json_string_value(json_object_get(entry, "name"));
         if (name && strcmp(name, "default") == 0)
             return take_template(s, json_object_get(entry, "template"), err);

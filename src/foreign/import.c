@@ -14,8 +14,8 @@ typedef struct random_source {
     sol_model *table; /* owned */
 } random_source;
 
-static sol_status random_rows(const sol_source *s, int param, const sol_param *p, int64_t row, int64_t n, sol_source_scratch *scratch,
-                              void *out, sol_err *err)
+static sol_status random_rows(const sol_source *s, int param, const sol_param *p, int64_t row,
+                              int64_t n, sol_source_scratch *scratch, void *out, sol_err *err)
 {
     const random_source *r = s->impl;
     (void)scratch, (void)err;
@@ -47,20 +47,26 @@ sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t see
     return st;
 }
 
-static sol_status finish(sol_source *s, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err)
+static sol_status finish(sol_source *s, const char *out, const sol_import_options *o,
+                         sol_import_result *r, sol_err *err)
 {
-    sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype : o->dtype == SOL_TO_F32 ? SOL_F32 : SOL_BF16;
+    sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype
+                      : o->dtype == SOL_TO_F32   ? SOL_F32
+                                                 : SOL_BF16;
     sol_status st = SOL_OK;
     if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, false, err);
     r->dtype = dtype;
     r->config = s->config;
     memcpy(r->notes, s->notes, sizeof r->notes);
-    if (st == SOL_OK) st = sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL, &r->weights, err);
+    if (st == SOL_OK)
+        st = sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL,
+                                &r->weights, err);
     r->has_tokenizer = s->tokenizer != NULL;
     return st;
 }
 
-/* Whether a file is GGUF. What other programs, and this one, write and what is not imported as a file is told what it is. */
+/* Whether a file is GGUF. What other programs, and this one, write and what is not imported as a
+ * file is told what it is. */
 static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
 {
     char first[4] = {0};
@@ -72,15 +78,21 @@ static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
     *yes = memcmp(first, "GGUF", sizeof first) == 0;
     if (st != SOL_OK || *yes) return st;
     if (memcmp(first, "\x89HDF", sizeof first) == 0)
-        return sol_fail(err, SOL_ERR_USAGE, "%s: is an HDF5 file, as solera's own models are: those need no import", path);
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "%s: is an HDF5 file, as solera's own models are: those need no import",
+                        path);
     if (memcmp(first, "PK\3\4", sizeof first) == 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: is a PyTorch file: save the model as safetensors and import its folder", path);
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "%s: is a PyTorch file: save the model as safetensors and import its folder", path);
     if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0)
-        return sol_fail(err, SOL_ERR_USAGE, "%s: import the folder that it lies in, with config.json beside it", path);
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "%s: import the folder that it lies in, with config.json beside it", path);
     return SOL_OK;
 }
 
-static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o, const char **name, sol_err *err)
+static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o,
+                              const char **name, sol_err *err)
 {
     struct stat about;
     if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
@@ -103,7 +115,8 @@ static sol_status open_source(sol_source *s, const char *path, const sol_import_
     return SOL_OK;
 }
 
-sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err)
+sol_status sol_import(const char *source, const char *out, const sol_import_options *o,
+                      sol_import_result *r, sol_err *err)
 {
     sol_source s = {0};
     *r = (sol_import_result){0};
@@ -124,8 +137,8 @@ static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
-                             sol_err *err)
+sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
+                             const sol_import_options *o, sol_import_result *r, sol_err *err)
 {
     sol_source s = {0};
     *r = (sol_import_result){.source = "random"};

@@ -23,11 +23,15 @@ typedef struct sol_import_progress {
     void *user;
 } sol_import_progress;
 
-typedef enum { SOL_KEEP_DTYPE, SOL_TO_F32, SOL_TO_BF16 } sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
+typedef enum {
+    SOL_KEEP_DTYPE,
+    SOL_TO_F32,
+    SOL_TO_BF16
+} sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
 
 typedef struct sol_import_options {
-    const char *tokenizer;        /* file; needed for llama2.c, elsewhere instead of the model's
-                                   * own; NULL: none */
+    const char *tokenizer; /* file; needed for llama2.c, elsewhere instead of the model's
+                            * own; NULL: none */
     sol_import_dtype dtype;
     sol_import_progress progress; /* show NULL: none */
     sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the
@@ -37,9 +41,9 @@ typedef struct sol_import_options {
 enum { SOL_IMPORT_NOTES = 512 };
 
 typedef struct sol_import_result {
-    const char *source;   /* "llama2.c", "Hugging Face", "GGUF", "random" */
+    const char *source; /* "llama2.c", "Hugging Face", "GGUF", "random" */
     int64_t weights;
-    sol_dtype dtype;      /* as written */
+    sol_dtype dtype; /* as written */
     sol_model_config config;
     bool has_tokenizer;
     char notes[SOL_IMPORT_NOTES]; /* what was read otherwise than a user may expect, a line each;
@@ -49,14 +53,16 @@ typedef struct sol_import_result {
 /* Imports `source` to the model file `out`, which is replaced atomically. Sets *r. SOL_ERR_USAGE: a
  * llama2.c model without o->tokenizer, or a file that needs no import; SOL_ERR_INTERRUPTED: the
  * progress function said so. */
-sol_status sol_import(const char *source, const char *out, const sol_import_options *o, sol_import_result *r, sol_err *err);
+sol_status sol_import(const char *source, const char *out, const sol_import_options *o,
+                      sol_import_result *r, sol_err *err);
 /* Writes a model file of a named shape (sol_model_config_named) with the weights of
  * sol_model_init_random; KEEP is fp32. */
-sol_status sol_import_random(const char *shape, uint64_t seed, const char *out, const sol_import_options *o, sol_import_result *r,
-                             sol_err *err);
+sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
+                             const sol_import_options *o, sol_import_result *r, sol_err *err);
 
 /* Reads a llama2.c model into *f, in fp32; owned by the caller (sol_model_file_free).
  * tokenizer_path NULL: no tokenizer. */
-sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path, sol_err *err);
+sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path,
+                              sol_err *err);
 
 #endif

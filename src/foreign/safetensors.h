@@ -11,9 +11,9 @@
 #include "tensor/tensor.h"
 
 typedef struct sol_st_tensor {
-    char *name;        /* owned */
-    char dtype[8];     /* as the file says */
-    bool readable;     /* F32, F16 or BF16: `type` is set */
+    char *name;    /* owned */
+    char dtype[8]; /* as the file says */
+    bool readable; /* F32, F16 or BF16: `type` is set */
     sol_dtype type;
     sol_shape shape;
     uint64_t begin, end; /* bytes in the file */
@@ -29,10 +29,12 @@ typedef struct sol_safetensors {
 /* Opens a file and parses its header. SOL_ERR_FORMAT, SOL_ERR_UNSUPPORTED name the tensor. */
 sol_status sol_safetensors_open(sol_safetensors *t, const char *path, sol_err *err);
 void sol_safetensors_close(sol_safetensors *t);
-const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t, const char *name); /* NULL: none */
+const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t,
+                                          const char *name); /* NULL: none */
 
 /* The header alone: `size` bytes of JSON before `data` bytes of tensors that begin at byte `start`.
  * Fills t->tensor. */
-sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start, uint64_t data, sol_err *err);
+sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start,
+                                 uint64_t data, sol_err *err);
 
 #endif

@@ -12,7 +12,9 @@
 #include "base/num.h"
 #include "store/parts.h"
 
-enum { PIECE = 1 << 16 }; /* elements at a time, so that they stay in the cache, but at least one head or one row */
+enum {
+    PIECE = 1 << 16
+}; /* elements at a time, so that they stay in the cache, but at least one head or one row */
 
 void sol_source_close(sol_source *s)
 {
@@ -55,8 +57,8 @@ static sol_status load_tokenizer(sol_source *s, sol_err *err)
     SOL_TRY(add_texts(s, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld", s->tokenizer_path, (int)n, s->path,
-                        (long long)s->config.vocab_size);
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld",
+                        s->tokenizer_path, (int)n, s->path, (long long)s->config.vocab_size);
     int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
     if (!s->own_tokenizer) return SOL_OK;
     return sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1,
@@ -68,9 +70,10 @@ static bool is_rotated(const sol_param *p)
     return p->role == SOL_ROLE_Q || p->role == SOL_ROLE_K;
 }
 
-/* Interleaved RoPE turns rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the even rows go to the first
- * half. rows is a number of whole heads. */
-static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64_t head_dim, char *to)
+/* Interleaved RoPE turns rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the even
+ * rows go to the first half. rows is a number of whole heads. */
+static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64_t head_dim,
+                         char *to)
 {
     int64_t half = head_dim / 2;
     for (int64_t r = 0; r < rows; r++) {
@@ -109,7 +112,8 @@ static int64_t piece_elements(const sol_source *s, const sol_model *table)
     int64_t max = 1;
     for (int i = 0; i < table->n_params; i++) {
         const sol_param *p = &table->params[i];
-        int64_t least = p->cols * (s->interleaved && is_rotated(p) ? table->config.head_dim : 1), all = sol_param_count(p);
+        int64_t least = p->cols * (s->interleaved && is_rotated(p) ? table->config.head_dim : 1),
+                all = sol_param_count(p);
         int64_t wanted = all < PIECE ? all : least > PIECE ? least : PIECE;
         if (wanted > max) max = wanted;
     }
@@ -137,8 +141,8 @@ static int64_t piece_rows(const sol_source *s, const sol_param *p, int64_t eleme
 }
 
 /* Rows [row, row + n) of parameter `index` as `to` (fp32 or bf16), in our order. */
-static sol_status read_piece(const sol_source *s, int index, const sol_param *p, int64_t row, int64_t n, reader *r, sol_dtype to,
-                             void *out, sol_err *err)
+static sol_status read_piece(const sol_source *s, int index, const sol_param *p, int64_t row,
+                             int64_t n, reader *r, sol_dtype to, void *out, sol_err *err)
 {
     int64_t count = n * p->cols;
     sol_dtype is = s->type ? s->type(s, index) : SOL_F32;
@@ -147,7 +151,8 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     SOL_TRY(s->read(s, index, p, row, n, &r->scratch, x, err));
     int64_t bad = first_bad(x, is, sol_dtype_max(to), count);
     if (bad >= 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,
                         (long long)(row + bad / p->cols), (long long)(bad % p->cols),
                         is == SOL_F32 && isfinite(((const float *)x)[bad]) ? " in bf16" : "");
     if (turn) {
@@ -223,11 +228,13 @@ typedef struct transfer {
     atomic_bool tokenizer_done;
 } transfer;
 
-/* The next pieces of the model, as many as the batch holds; their order and size depend on the model alone. */
+/* The next pieces of the model, as many as the batch holds; their order and size depend on the
+ * model alone. */
 static void next_batch(transfer *t, batch *b)
 {
     int64_t filled = 0;
-    for (b->n_pieces = 0; t->param < t->table->n_params && b->n_pieces < BATCH_PIECES; b->n_pieces++) {
+    for (b->n_pieces = 0; t->param < t->table->n_params && b->n_pieces < BATCH_PIECES;
+         b->n_pieces++) {
         const sol_param *p = &t->table->params[t->param];
         int64_t step = piece_rows(t->s, p, t->elements), n = sol_min_i64(p->rows - t->row, step);
         if (filled + n * p->cols > t->capacity) break;
@@ -256,8 +263,8 @@ static sol_status write_batch(transfer *t, const batch *b)
 static sol_status read_in_batch(const transfer *t, batch *b, int i, int thread)
 {
     piece *x = &b->piece[i];
-    return read_piece(t->s, x->param, &t->table->params[x->param], x->row, x->n, &t->reader[thread], t->dtype,
-                      b->data + (size_t)x->at * sol_dtype_size(t->dtype), &x->err);
+    return read_piece(t->s, x->param, &t->table->params[x->param], x->row, x->n, &t->reader[thread],
+                      t->dtype, b->data + (size_t)x->at * sol_dtype_size(t->dtype), &x->err);
 }
 
 static void run_tile(void *arg, int64_t tile, int thread)
@@ -275,7 +282,8 @@ static sol_status read_batch(const transfer *t, batch *b, int thread)
     return SOL_OK;
 }
 
-/* Tile 0 reads the tokenizer; until it is there, tile 1 reads and writes on its own. With one thread it finds nothing to wait for. */
+/* Tile 0 reads the tokenizer; until it is there, tile 1 reads and writes on its own. With one
+ * thread it finds nothing to wait for. */
 static void run_first_tile(void *arg, int64_t tile, int thread)
 {
     transfer *t = arg;
@@ -295,14 +303,17 @@ static void run_first_tile(void *arg, int64_t tile, int thread)
 /* The first failure in the order of the parameters. */
 static sol_status step_status(const transfer *t, sol_err *err)
 {
-    const sol_err *first = t->tokenizer_err.status ? &t->tokenizer_err : t->write_err.status ? &t->write_err : NULL;
+    const sol_err *first = t->tokenizer_err.status ? &t->tokenizer_err
+                           : t->write_err.status   ? &t->write_err
+                                                   : NULL;
     if (t->reading)
         for (int i = 0; !first && i < t->reading->n_pieces; i++)
             if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
 }
 
-static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress, sol_err *err)
+static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress,
+                              sol_err *err)
 {
     sol_pool_run(pool, 2, run_first_tile, t);
     SOL_TRY(step_status(t, err));
@@ -362,8 +373,8 @@ static sol_status write_file(transfer *t, const char *path, sol_pool *pool,
     return sol_part_fill(t->w, tokenizer, err);
 }
 
-sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool, const sol_import_progress *progress,
-                              int64_t *weights, sol_err *err)
+sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool,
+                              const sol_import_progress *progress, int64_t *weights, sol_err *err)
 {
     transfer t = {.s = s, .dtype = dtype};
     sol_part_blob tokenizer = {0};

@@ -80,7 +80,8 @@ static bool h5_tensor(const sol_h5_file *f, size_t i, sol_tensor_info *info)
     *info = (sol_tensor_info){.name = name, .n_name = (int)strlen(name)};
     if (n->is_dataset) {
         const sol_h5_attr *dtype = sol_h5_node_attr(n, "dtype");
-        info->type = dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type);
+        info->type =
+            dtype && dtype->type == SOL_H5_STRING ? dtype->value : sol_h5_type_name(n->type);
         info->n_dims = n->n_dims;
         info->bytes = n->bytes;
         for (int d = 0; d < n->n_dims; d++) info->dim[d] = (int64_t)n->dim[d];
@@ -123,7 +124,8 @@ sol_status sol_file_tensors(const char *path, sol_tensor_fn each, void *user, so
 {
     struct stat about;
     bool gguf;
-    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) return folder_tensors(path, each, user, err);
+    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode))
+        return folder_tensors(path, each, user, err);
     SOL_TRY(begins_as_gguf(path, &gguf, err));
     return gguf ? gguf_tensors(path, each, user, err) : h5_tensors(path, each, user, err);
 }

@@ -14,8 +14,8 @@ typedef struct sol_tensor_info {
     int n_name;
     const char *type; /* as its format calls it: "F16", "STQ1_0", "bf16", "3:4 ternary" */
     int n_dims;
-    int64_t dim[4];  /* the slowest first: [rows, columns] */
-    uint64_t bytes;  /* in the file, scales included */
+    int64_t dim[4]; /* the slowest first: [rows, columns] */
+    uint64_t bytes; /* in the file, scales included */
 } sol_tensor_info;
 
 typedef void (*sol_tensor_fn)(void *user, const sol_tensor_info *t);

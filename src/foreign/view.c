@@ -64,7 +64,9 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
     if (!v->dequantize) return SOL_OK;
     if (!v->quant.method)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "%s: was trained in full precision: name a quantizer to round it with, e.g. --method sherry", v->path);
+                        "%s: was trained in full precision: name a quantizer to round it with, "
+                        "e.g. --method sherry",
+                        v->path);
     if (v->quant.method->dead_bias != 0)
         return sol_fail(
             err, SOL_ERR_UNSUPPORTED,
@@ -74,16 +76,20 @@ static sol_status open_model(sol_view *v, const sol_quant_spec *quant, sol_err *
     return check_quant(v, err);
 }
 
-sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant, bool dequantize, sol_err *err)
+sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_quant_spec *quant,
+                         bool dequantize, sol_err *err)
 {
     sol_file_kind kind = SOL_FILE_MODEL;
     *v = (sol_view){.ctx = ctx, .dequantize = dequantize, .file.in.fd = -1};
     sol_status st = sol_copy_string(&v->path, path, strlen(path), err);
     if (st == SOL_OK) st = sol_store_kind(path, &kind, err);
-    if (st == SOL_OK && kind == SOL_FILE_DATASET) st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a dataset; a model is needed", path);
+    if (st == SOL_OK && kind == SOL_FILE_DATASET)
+        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a dataset; a model is needed", path);
     if (st == SOL_OK && kind == SOL_FILE_PACKED && quant)
-        st = sol_fail(err, SOL_ERR_USAGE, "%s: is packed already, it cannot be quantized in another way", path);
-    if (st == SOL_OK) st = kind == SOL_FILE_PACKED ? open_packed(v, err) : open_model(v, quant, err);
+        st = sol_fail(err, SOL_ERR_USAGE,
+                      "%s: is packed already, it cannot be quantized in another way", path);
+    if (st == SOL_OK)
+        st = kind == SOL_FILE_PACKED ? open_packed(v, err) : open_model(v, quant, err);
     if (st == SOL_OK) {
         st = sol_family_check(&v->table->config, err);
         if (st != SOL_OK) sol_err_prefix(err, st, "%s", path);
@@ -94,7 +100,8 @@ sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_
 
 static sol_status grow(float **block, size_t *capacity, const sol_param *p, sol_err *err)
 {
-    return sol_grow_array((void **)block, capacity, (size_t)sol_param_count(p), sizeof **block, err);
+    return sol_grow_array((void **)block, capacity, (size_t)sol_param_count(p), sizeof **block,
+                          err);
 }
 
 /* What the method learned beside the weights of p. */

@@ -70,7 +70,8 @@ void sol_h5_tree_free(sol_h5_tree *t);
 sol_status sol_h5_tree_add(sol_h5_tree *t, const char *path, size_t path_len, sol_err *err);
 const sol_h5_attr *sol_h5_node_attr(const sol_h5_node *n, const char *name); /* NULL: none */
 /* Adds or replaces; a replaced value must keep its size once the layout is made. */
-sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value, size_t size, sol_err *err);
+sol_status sol_h5_node_set(sol_h5_node *n, const char *name, sol_h5_type type, const void *value,
+                           size_t size, sol_err *err);
 /* FNV-1a over a canonical text of all nodes in path order: path, type, shape, crc32c, attributes by
  * name (but the root's `digest`). _node_digest continues h by one node; crc: of its bytes. */
 uint64_t sol_h5_node_digest(uint64_t h, const sol_h5_node *n, uint32_t crc);
@@ -84,17 +85,19 @@ typedef struct sol_h5_writer sol_h5_writer;
 sol_status sol_h5_create(sol_h5_writer **w, const char *path, const char *format, sol_err *err);
 /* Parents first. *id names the object in the calls below; the root is 0. */
 sol_status sol_h5_group(sol_h5_writer *w, const char *path, int *id, sol_err *err);
-sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
-                          sol_err *err);
+sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims,
+                          const int64_t *dims, int *id, sol_err *err);
 /* A dataset whose bytes go on changing after the commit (store/study_file.h): without crc32c,
  * marked by the attribute `live`. What is not appended before the commit is zeros, which take no
  * disk space. */
-sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
-                       sol_err *err);
+sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims,
+                       const int64_t *dims, int *id, sol_err *err);
 /* A one-dimensional dataset whose length shows at the end: at most one, and the first object of the
  * file. */
-sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id, sol_err *err);
-sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text, sol_err *err);
+sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id,
+                          sol_err *err);
+sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text,
+                           sol_err *err);
 sol_status sol_h5_set_i64(sol_h5_writer *w, int id, const char *name, int64_t value, sol_err *err);
 sol_status sol_h5_set_u64(sol_h5_writer *w, int id, const char *name, uint64_t value, sol_err *err);
 sol_status sol_h5_set_f64(sol_h5_writer *w, int id, const char *name, double value, sol_err *err);
@@ -148,16 +151,20 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
 const sol_h5_node *sol_h5_find(const sol_h5_file *f, const char *path);
 /* Must be there: a group, or a dataset of this type and shape (a dimension of -1: any). Errors name
  * file, object and difference. */
-sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n, sol_err *err);
-sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_type type, int n_dims, const int64_t *dims,
-                               const sol_h5_node **n, sol_err *err);
+sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n,
+                             sol_err *err);
+sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_type type, int n_dims,
+                               const int64_t *dims, const sol_h5_node **n, sol_err *err);
 /* Attributes that must be there. Integers of any width are read as int64. The text is borrowed from
  * the file. */
-sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const char *name, const char **text, sol_err *err);
-sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char *name, int64_t lo, int64_t hi, int64_t *value,
-                          sol_err *err);
-sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name, uint64_t *value, sol_err *err);
-sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char *name, double *value, sol_err *err);
+sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                           const char **text, sol_err *err);
+sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char *name, int64_t lo,
+                          int64_t hi, int64_t *value, sol_err *err);
+sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                          uint64_t *value, sol_err *err);
+sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                          double *value, sol_err *err);
 
 /* The bytes of a dataset, checked against its crc32c: into a buffer of n->bytes; or in pieces,
  * where the last piece checks. */

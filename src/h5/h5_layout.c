@@ -60,7 +60,8 @@ static herr_t mem_set_end(H5FD_t *file, H5FD_mem_t type, haddr_t end)
     return 0;
 }
 
-static herr_t mem_read(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size, void *buffer)
+static herr_t mem_read(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size,
+                       void *buffer)
 {
     (void)type, (void)dxpl;
     const sol_h5_image *m = ((mem_file *)file)->image;
@@ -70,19 +71,24 @@ static herr_t mem_read(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t addres
         uint64_t from = p->address > address ? p->address : address;
         uint64_t to = p->address + p->size < address + size ? p->address + p->size : address + size;
         if (from < to)
-            memcpy((uint8_t *)buffer + (from - address), m->bytes + p->at + (from - p->address), (size_t)(to - from));
+            memcpy((uint8_t *)buffer + (from - address), m->bytes + p->at + (from - p->address),
+                   (size_t)(to - from));
     }
     return 0;
 }
 
-/* Never fails towards libhdf5, whose ways out of a failed close are not clean; `failed` tells our caller. */
-static herr_t mem_write(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size, const void *buffer)
+/* Never fails towards libhdf5, whose ways out of a failed close are not clean; `failed` tells our
+ * caller. */
+static herr_t mem_write(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size,
+                        const void *buffer)
 {
     (void)type, (void)dxpl;
     sol_h5_image *m = ((mem_file *)file)->image;
-    sol_status st = sol_grow_array((void **)&m->bytes, &m->byte_capacity, m->n_bytes + size, 1, NULL);
+    sol_status st =
+        sol_grow_array((void **)&m->bytes, &m->byte_capacity, m->n_bytes + size, 1, NULL);
     if (st == SOL_OK)
-        st = sol_grow_array((void **)&m->piece, &m->piece_capacity, m->n_pieces + 1, sizeof *m->piece, NULL);
+        st = sol_grow_array((void **)&m->piece, &m->piece_capacity, m->n_pieces + 1,
+                            sizeof *m->piece, NULL);
     if (st != SOL_OK) {
         m->failed = true;
         return 0;
@@ -139,14 +145,16 @@ static hid_t file_type(sol_h5_type t, size_t size)
     case SOL_H5_F64: return H5Tcopy(H5T_IEEE_F64LE);
     case SOL_H5_F16: /* sign 1, exponent 5, mantissa 10 */
         id = H5Tcopy(H5T_IEEE_F32LE);
-        if (H5Tset_fields(id, 15, 10, 5, 0, 10) < 0 || H5Tset_size(id, 2) < 0 || H5Tset_ebias(id, 15) < 0) {
+        if (H5Tset_fields(id, 15, 10, 5, 0, 10) < 0 || H5Tset_size(id, 2) < 0 ||
+            H5Tset_ebias(id, 15) < 0) {
             H5Tclose(id);
             return -1;
         }
         return id;
     case SOL_H5_STRING:
         id = H5Tcopy(H5T_C_S1);
-        if (H5Tset_size(id, size ? size : 1) < 0 || H5Tset_strpad(id, H5T_STR_NULLPAD) < 0 || H5Tset_cset(id, H5T_CSET_UTF8) < 0) {
+        if (H5Tset_size(id, size ? size : 1) < 0 || H5Tset_strpad(id, H5T_STR_NULLPAD) < 0 ||
+            H5Tset_cset(id, H5T_CSET_UTF8) < 0) {
             H5Tclose(id);
             return -1;
         }
@@ -155,10 +163,12 @@ static hid_t file_type(sol_h5_type t, size_t size)
     }
 }
 
-static bool write_attr(hid_t object, const char *name, sol_h5_type type, const void *value, size_t size)
+static bool write_attr(hid_t object, const char *name, sol_h5_type type, const void *value,
+                       size_t size)
 {
     hid_t t = file_type(type, size), space = H5Screate(H5S_SCALAR);
-    hid_t a = t < 0 || space < 0 ? -1 : H5Acreate2(object, name, t, space, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t a =
+        t < 0 || space < 0 ? -1 : H5Acreate2(object, name, t, space, H5P_DEFAULT, H5P_DEFAULT);
     bool ok = a >= 0 && H5Awrite(a, t, value) >= 0;
     if (a >= 0) ok = H5Aclose(a) >= 0 && ok;
     if (space >= 0) H5Sclose(space);
@@ -179,10 +189,11 @@ static hid_t make_dataset(hid_t file, sol_h5_node *n)
 {
     hsize_t dims[SOL_H5_MAX_DIMS];
     for (int i = 0; i < n->n_dims; i++) dims[i] = n->dim[i];
-    hid_t t = file_type(n->type, 0), space = H5Screate_simple(n->n_dims, dims, NULL), how = H5Pcreate(H5P_DATASET_CREATE), d = -1;
+    hid_t t = file_type(n->type, 0), space = H5Screate_simple(n->n_dims, dims, NULL),
+          how = H5Pcreate(H5P_DATASET_CREATE), d = -1;
     if (t >= 0 && space >= 0 && how >= 0 && H5Pset_layout(how, H5D_CONTIGUOUS) >= 0 &&
-        H5Pset_alloc_time(how, H5D_ALLOC_TIME_EARLY) >= 0 && H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0 &&
-        H5Pset_obj_track_times(how, 0) >= 0)
+        H5Pset_alloc_time(how, H5D_ALLOC_TIME_EARLY) >= 0 &&
+        H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(how, 0) >= 0)
         d = H5Dcreate2(file, n->path, t, space, H5P_DEFAULT, how, H5P_DEFAULT);
     if (d >= 0) {
         haddr_t address = n->bytes ? H5Dget_offset(d) : 0;
@@ -212,13 +223,15 @@ static bool make_node(hid_t file, sol_h5_node *n)
     return H5Oclose(id) >= 0 && ok;
 }
 
-/* Access list: our driver; everything at a multiple of 64 bytes, so that a map of the file is aligned; no aggregation, so
- * that the place of an object depends on what was made before it only. */
+/* Access list: our driver; everything at a multiple of 64 bytes, so that a map of the file is
+ * aligned; no aggregation, so that the place of an object depends on what was made before it only.
+ */
 static hid_t access_list(hid_t driver, sol_h5_image *image)
 {
     hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-    if (fapl >= 0 && H5Pset_driver(fapl, driver, &image) >= 0 && H5Pset_alignment(fapl, 1, 64) >= 0 &&
-        H5Pset_meta_block_size(fapl, 0) >= 0 && H5Pset_small_data_block_size(fapl, 0) >= 0 &&
+    if (fapl >= 0 && H5Pset_driver(fapl, driver, &image) >= 0 &&
+        H5Pset_alignment(fapl, 1, 64) >= 0 && H5Pset_meta_block_size(fapl, 0) >= 0 &&
+        H5Pset_small_data_block_size(fapl, 0) >= 0 &&
         H5Pset_libver_bounds(fapl, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST) >= 0)
         return fapl;
     if (fapl >= 0) H5Pclose(fapl);
@@ -237,7 +250,8 @@ static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t 
 {
     hid_t fapl = access_list(driver, image), fcpl = H5Pcreate(H5P_FILE_CREATE), file = -1;
     /* Small B-tree nodes: most groups hold three objects. */
-    if (fapl >= 0 && fcpl >= 0 && H5Pset_sym_k(fcpl, 4, 4) >= 0) file = H5Fcreate("solera", H5F_ACC_TRUNC, fcpl, fapl);
+    if (fapl >= 0 && fcpl >= 0 && H5Pset_sym_k(fcpl, 4, 4) >= 0)
+        file = H5Fcreate("solera", H5F_ACC_TRUNC, fcpl, fapl);
     if (fapl >= 0) H5Pclose(fapl);
     if (fcpl >= 0) H5Pclose(fcpl);
     if (file < 0) return false;

@@ -1,7 +1,8 @@
-/* A reader of HDF5 structure for the form that solera writes (HDF5 File Format Specification 3.0: superblock version 0 or 1,
- * symbol-table groups, version 1 object headers, contiguous layout), and for what h5py makes of a Python string or bool as an
- * attribute: variable-length strings in a global heap, enumerations. Everything is a bounds-checked read from the mapped
- * bytes; the number of objects, the depth and the work are bounded by the size of the file. */
+/* A reader of HDF5 structure for the form that solera writes (HDF5 File Format Specification 3.0:
+ * superblock version 0 or 1, symbol-table groups, version 1 object headers, contiguous layout), and
+ * for what h5py makes of a Python string or bool as an attribute: variable-length strings in a
+ * global heap, enumerations. Everything is a bounds-checked read from the mapped bytes; the number
+ * of objects, the depth and the work are bounded by the size of the file. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,8 +19,8 @@ typedef struct parser {
     const uint8_t *data;
     uint64_t size;
     sol_h5_tree *tree;
-    uint64_t budget; /* structures that may still be visited: stops cycles */
-    uint64_t held;   /* bytes of datasets and attributes so far */
+    uint64_t budget;  /* structures that may still be visited: stops cycles */
+    uint64_t held;    /* bytes of datasets and attributes so far */
     const char *path; /* of the object at hand; valid until the tree grows */
     sol_err *err;
 } parser;
@@ -47,7 +48,8 @@ static bool span_at(const parser *s, uint64_t address, uint64_t n, span *out)
     return true;
 }
 
-/* The next n bytes as a little-endian number; 0 when the span is too short, which then stays empty. */
+/* The next n bytes as a little-endian number; 0 when the span is too short, which then stays empty.
+ */
 static uint64_t take(span *b, int n)
 {
     uint64_t v = 0;
@@ -94,13 +96,15 @@ static sol_status parse_space(parser *s, span b, shape *out)
         if (take(&b, 1) > 1) return bad(s, "an empty dataspace is not used by solera");
     } else
         return bad(s, "dataspace version %d, expected 1 or 2", version);
-    if (n > SOL_H5_MAX_DIMS) return bad(s, "%d dimensions, expected at most %d", n, SOL_H5_MAX_DIMS);
+    if (n > SOL_H5_MAX_DIMS)
+        return bad(s, "%d dimensions, expected at most %d", n, SOL_H5_MAX_DIMS);
     if (flags > 1) return bad(s, "dataspace flags %d, expected 0 or 1", flags);
     *out = (shape){.n_dims = n, .count = 1};
     if (b.left < 8 * (uint64_t)n) return bad(s, "the dataspace ends early");
     for (int i = 0; i < n; i++) {
         out->dim[i] = take(&b, 8);
-        if (__builtin_mul_overflow(out->count, out->dim[i], &out->count)) return bad(s, "its shape overflows");
+        if (__builtin_mul_overflow(out->count, out->dim[i], &out->count))
+            return bad(s, "its shape overflows");
     }
     return SOL_OK;
 }
@@ -127,12 +131,16 @@ static sol_h5_type float_type(uint64_t size, uint32_t bits, span b)
     static const struct {
         sol_h5_type type;
         uint64_t size, sign, precision, exp_at, exp_bits, man_bits, bias;
-    } forms[] = {{SOL_H5_F16, 2, 15, 16, 10, 5, 10, 15}, {SOL_H5_F32, 4, 31, 32, 23, 8, 23, 127}, {SOL_H5_F64, 8, 63, 64, 52, 11, 52, 1023}};
-    uint64_t offset = take(&b, 2), precision = take(&b, 2), exp_at = take(&b, 1), exp_bits = take(&b, 1);
+    } forms[] = {{SOL_H5_F16, 2, 15, 16, 10, 5, 10, 15},
+                 {SOL_H5_F32, 4, 31, 32, 23, 8, 23, 127},
+                 {SOL_H5_F64, 8, 63, 64, 52, 11, 52, 1023}};
+    uint64_t offset = take(&b, 2), precision = take(&b, 2), exp_at = take(&b, 1),
+             exp_bits = take(&b, 1);
     uint64_t man_at = take(&b, 1), man_bits = take(&b, 1), bias = take(&b, 4);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (forms[i].size == size && (bits & 0xff) == 0x20 && bits >> 8 == forms[i].sign && offset == 0 && man_at == 0 &&
-            precision == forms[i].precision && exp_at == forms[i].exp_at && exp_bits == forms[i].exp_bits &&
+        if (forms[i].size == size && (bits & 0xff) == 0x20 && bits >> 8 == forms[i].sign &&
+            offset == 0 && man_at == 0 && precision == forms[i].precision &&
+            exp_at == forms[i].exp_at && exp_bits == forms[i].exp_bits &&
             man_bits == forms[i].man_bits && bias == forms[i].bias)
             return forms[i].type;
     return SOL_H5_OTHER;
@@ -147,7 +155,8 @@ static sol_status parse_type(parser *s, span b, type *out)
     if (version < 1 || version > 3) return bad(s, "datatype version %d, expected 1 to 3", version);
     if (class == 0) {
         uint64_t offset = take(&b, 2), precision = take(&b, 2);
-        if ((bits & ~8u) == 0 && offset == 0 && precision == 8 * out->size) out->type = integer_type(out->size, bits & 8);
+        if ((bits & ~8u) == 0 && offset == 0 && precision == 8 * out->size)
+            out->type = integer_type(out->size, bits & 8);
     } else if (class == 1) {
         out->type = float_type(out->size, bits, b);
     } else if (class == 3 && (bits & 15) <= 1) { /* terminated or padded with 0 */
@@ -158,7 +167,8 @@ static sol_status parse_type(parser *s, span b, type *out)
     return SOL_OK;
 }
 
-/* A Python bool is an enumeration over int8: as an attribute, its number. The type of its numbers follows the first 8 bytes. */
+/* A Python bool is an enumeration over int8: as an attribute, its number. The type of its numbers
+ * follows the first 8 bytes. */
 static sol_status parse_attr_type(parser *s, span b, type *out)
 {
     type base;
@@ -177,25 +187,28 @@ static uint64_t padded(uint64_t n, int version)
     return version == 1 ? (n + 7) & ~(uint64_t)7 : n;
 }
 
-/* No two objects share bytes in a file of ours, so that the memory for all of them is bounded by its size. */
+/* No two objects share bytes in a file of ours, so that the memory for all of them is bounded by
+ * its size. */
 static sol_status hold(parser *s, uint64_t bytes)
 {
     s->held += bytes;
     return s->held > s->size ? bad(s, "the objects together are larger than the file") : SOL_OK;
 }
 
-/* The string of variable length that the 16 bytes of `b` refer to: length, address of a global heap collection, index of
- * the object in it. */
+/* The string of variable length that the 16 bytes of `b` refer to: length, address of a global heap
+ * collection, index of the object in it. */
 static sol_status find_in_heap(parser *s, const char *name, span b, span *out)
 {
     span heap, object = {0};
     uint64_t length = take(&b, 4), address = take(&b, 8), want = take(&b, 4), index = 0;
     *out = (span){(const uint8_t *)"", 0};
     if (length == 0) return SOL_OK;
-    if (!span_at(s, address, 16, &heap) || memcmp(heap.p, "GCOL\1", 5) != 0) return bad(s, "attribute %s: its global heap is missing", name);
+    if (!span_at(s, address, 16, &heap) || memcmp(heap.p, "GCOL\1", 5) != 0)
+        return bad(s, "attribute %s: its global heap is missing", name);
     take(&heap, 8);
     uint64_t size = take(&heap, 8);
-    if (size < 16 || !span_at(s, address + 16, size - 16, &heap)) return bad(s, "attribute %s: its global heap ends outside the file", name);
+    if (size < 16 || !span_at(s, address + 16, size - 16, &heap))
+        return bad(s, "attribute %s: its global heap ends outside the file", name);
     while (heap.left >= 16) {
         sol_status st = visit(s);
         if (st != SOL_OK) return st;
@@ -206,9 +219,11 @@ static sol_status find_in_heap(parser *s, const char *name, span b, span *out)
             if (index != 0) cut(&heap, bytes, &object);
             break;
         }
-        if (bytes > heap.left || !cut(&heap, padded(bytes, 1), &object)) return bad(s, "attribute %s: its global heap is malformed", name);
+        if (bytes > heap.left || !cut(&heap, padded(bytes, 1), &object))
+            return bad(s, "attribute %s: its global heap is malformed", name);
     }
-    if (index == 0 || index != want || object.left < length) return bad(s, "attribute %s: its text is not in the global heap", name);
+    if (index == 0 || index != want || object.left < length)
+        return bad(s, "attribute %s: its text is not in the global heap", name);
     *out = (span){object.p, length};
     return SOL_OK;
 }
@@ -258,7 +273,9 @@ static sol_status parse_layout(parser *s, span b, sol_h5_node *n)
     static const char *const classes[] = {"compact", "contiguous", "chunked", "virtual"};
     int version = (int)take(&b, 1), class = (int)take(&b, 1);
     if (version != 3 && version != 4) return bad(s, "layout version %d, expected 3", version);
-    if (class != 1) return bad(s, "is stored %s, expected contiguous", class < 4 ? classes[class] : "in an unknown form");
+    if (class != 1)
+        return bad(s, "is stored %s, expected contiguous",
+                   class < 4 ? classes[class] : "in an unknown form");
     if (b.left < 16) return bad(s, "the layout ends early");
     n->offset = take(&b, 8);
     n->bytes = take(&b, 8);
@@ -273,8 +290,17 @@ typedef struct object { /* what a header says */
 } object;
 
 enum {
-    MSG_SPACE = 0x01, MSG_LINK_INFO = 0x02, MSG_TYPE = 0x03, MSG_LINK = 0x06, MSG_EXTERNAL = 0x07, MSG_LAYOUT = 0x08,
-    MSG_FILTER = 0x0b, MSG_ATTR = 0x0c, MSG_CONTINUATION = 0x10, MSG_TABLE = 0x11, MSG_ATTR_INFO = 0x15
+    MSG_SPACE = 0x01,
+    MSG_LINK_INFO = 0x02,
+    MSG_TYPE = 0x03,
+    MSG_LINK = 0x06,
+    MSG_EXTERNAL = 0x07,
+    MSG_LAYOUT = 0x08,
+    MSG_FILTER = 0x0b,
+    MSG_ATTR = 0x0c,
+    MSG_CONTINUATION = 0x10,
+    MSG_TABLE = 0x11,
+    MSG_ATTR_INFO = 0x15
 };
 
 /* One message. Attributes wait for the second pass, because `crc32c` is one only on a dataset. */
@@ -293,7 +319,10 @@ static sol_status parse_message(parser *s, int id, span b, sol_h5_node *n, objec
         return SOL_OK;
     case MSG_FILTER: return bad(s, "is stored through a filter, which solera does not use");
     case MSG_EXTERNAL: return bad(s, "lies in an external file, which solera does not use");
-    case MSG_LINK: case MSG_LINK_INFO: case MSG_ATTR_INFO: return bad(s, "is in the newer form of HDF5, expected version 1 object headers");
+    case MSG_LINK:
+    case MSG_LINK_INFO:
+    case MSG_ATTR_INFO:
+        return bad(s, "is in the newer form of HDF5, expected version 1 object headers");
     default: return SOL_OK;
     }
 }
@@ -311,12 +340,15 @@ static sol_status parse_header(parser *s, uint64_t address, sol_h5_node *n, obje
     SOL_TRY(visit(s));
     if (!span_at(s, next, size, &block)) return bad(s, "its header ends outside the file");
     /* Continuations wait in order: at most one block a continuation message, all counted. */
-    struct { uint64_t address, size; } wait[64];
+    struct {
+        uint64_t address, size;
+    } wait[64];
     size_t n_wait = 0, done = 0;
     while (messages > 0) {
         if (block.left < 8) {
             if (done == n_wait) return bad(s, "its header ends early");
-            if (!span_at(s, wait[done].address, wait[done].size, &block)) return bad(s, "its header goes on outside the file");
+            if (!span_at(s, wait[done].address, wait[done].size, &block))
+                return bad(s, "its header goes on outside the file");
             done++;
             SOL_TRY(visit(s));
             continue;
@@ -331,7 +363,8 @@ static sol_status parse_header(parser *s, uint64_t address, sol_h5_node *n, obje
         messages--;
         SOL_TRY(visit(s));
         if (id == MSG_CONTINUATION) {
-            if (n_wait == sizeof wait / sizeof *wait || body.left < 16) return bad(s, "its header is in too many pieces");
+            if (n_wait == sizeof wait / sizeof *wait || body.left < 16)
+                return bad(s, "its header is in too many pieces");
             wait[n_wait].address = take(&body, 8);
             wait[n_wait++].size = take(&body, 8);
         } else {
@@ -359,9 +392,11 @@ static sol_status parse_entry(parser *s, const group *g, span b)
     if (at >= g->names.left) return bad(s, "holds a name that is malformed");
     const char *name = (const char *)g->names.p + at;
     size_t len = strnlen(name, g->names.left - at);
-    if (len == 0 || len >= MAX_NAME || at + len >= g->names.left) return bad(s, "holds a name that is malformed");
+    if (len == 0 || len >= MAX_NAME || at + len >= g->names.left)
+        return bad(s, "holds a name that is malformed");
     for (size_t i = 0; i < len; i++)
-        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/') return bad(s, "holds a name that is malformed");
+        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
+            return bad(s, "holds a name that is malformed");
     if (name[0] == '.') return bad(s, "holds a name that is malformed");
     snprintf(path, sizeof path, "%s/%s", g->path, name);
     return parse_object(s, path, address, g->depth + 1);
@@ -382,9 +417,11 @@ static sol_status parse_table_node(parser *s, const group *g, uint64_t address)
 {
     span b;
     SOL_TRY(visit(s));
-    if (!span_at(s, address, 8, &b) || memcmp(b.p, "SNOD\1", 5) != 0) return bad(s, "a symbol table node is missing");
+    if (!span_at(s, address, 8, &b) || memcmp(b.p, "SNOD\1", 5) != 0)
+        return bad(s, "a symbol table node is missing");
     uint64_t count = b.p[6] | (uint64_t)b.p[7] << 8;
-    if (!span_at(s, address + 8, count * 40, &b)) return bad(s, "a symbol table node ends outside the file");
+    if (!span_at(s, address + 8, count * 40, &b))
+        return bad(s, "a symbol table node ends outside the file");
     char *path; /* s->path dies when the tree grows */
     SOL_TRY(sol_copy_string(&path, s->path, strlen(s->path), s->err));
     sol_status st = parse_entries(s, g, b, count, path);
@@ -405,7 +442,8 @@ static sol_status parse_btree(parser *s, const group *g, uint64_t address, int l
     if (level >= 0 && here != level)
         return bad(s, "its B-tree has level %d where %d was expected", here, level);
     if (here > 4) return bad(s, "its B-tree has level %d, expected at most 4", here);
-    if (!span_at(s, address + 24, count * 16 + 8, &b)) return bad(s, "its B-tree ends outside the file");
+    if (!span_at(s, address + 24, count * 16 + 8, &b))
+        return bad(s, "its B-tree ends outside the file");
     for (uint64_t i = 0; i < count; i++) {
         take(&b, 8); /* key */
         uint64_t child = take(&b, 8);
@@ -420,11 +458,13 @@ static sol_status parse_group(parser *s, const char *path, const object *o, int 
     group g = {.path = strcmp(path, "/") == 0 ? "" : path, .depth = depth};
     span heap;
     if (depth >= MAX_DEPTH) return bad(s, "groups are nested deeper than %d", MAX_DEPTH);
-    if (!span_at(s, o->heap, 32, &heap) || memcmp(heap.p, "HEAP\0", 5) != 0) return bad(s, "its local heap is missing");
+    if (!span_at(s, o->heap, 32, &heap) || memcmp(heap.p, "HEAP\0", 5) != 0)
+        return bad(s, "its local heap is missing");
     take(&heap, 8);
     uint64_t size = take(&heap, 8);
     take(&heap, 8);
-    if (!span_at(s, take(&heap, 8), size, &g.names)) return bad(s, "its local heap lies outside the file");
+    if (!span_at(s, take(&heap, 8), size, &g.names))
+        return bad(s, "its local heap lies outside the file");
     return parse_btree(s, &g, o->btree, -1);
 }
 
@@ -436,11 +476,15 @@ static sol_status check_dataset(parser *s, sol_h5_node *n, const object *o)
     n->type = o->type.type;
     n->n_dims = o->space.n_dims;
     memcpy(n->dim, o->space.dim, sizeof n->dim);
-    if (n->type == SOL_H5_OTHER || n->type == SOL_H5_STRING) return bad(s, "has an element type that solera does not use");
-    if (__builtin_mul_overflow(o->space.count, o->type.size, &bytes)) return bad(s, "its shape overflows");
+    if (n->type == SOL_H5_OTHER || n->type == SOL_H5_STRING)
+        return bad(s, "has an element type that solera does not use");
+    if (__builtin_mul_overflow(o->space.count, o->type.size, &bytes))
+        return bad(s, "its shape overflows");
     if (bytes == 0 && n->offset == UNDEFINED) n->offset = n->bytes = 0;
-    if (n->bytes != bytes) return bad(s, "%" PRIu64 " bytes are stored, its shape wants %" PRIu64, n->bytes, bytes);
-    if (n->offset > s->size || bytes > s->size - n->offset) return bad(s, "its data lie outside the file");
+    if (n->bytes != bytes)
+        return bad(s, "%" PRIu64 " bytes are stored, its shape wants %" PRIu64, n->bytes, bytes);
+    if (n->offset > s->size || bytes > s->size - n->offset)
+        return bad(s, "its data lie outside the file");
     return hold(s, bytes);
 }
 
@@ -473,10 +517,10 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
     if (size < 100) return bad(&s, "the file ends after %zu bytes", size);
     int version = data[8], offsets = data[13], lengths = data[14];
     if (version > 1)
-        return bad(
-            &s,
-            "version %d, expected 0: written with libver=\"latest\"? h5py's default, libver=\"earliest\", is read",
-            version);
+        return bad(&s,
+                   "version %d, expected 0: written with libver=\"latest\"? h5py's default, "
+                   "libver=\"earliest\", is read",
+                   version);
     if (offsets != 8 || lengths != 8)
         return bad(&s, "offsets of %d and lengths of %d bytes, expected 8", offsets, lengths);
     b = (span){data + 24 + 4 * version, size - 24 - 4 * (size_t)version};
@@ -487,7 +531,8 @@ sol_status sol_h5_parse(sol_h5_tree *t, const uint8_t *data, size_t size, sol_er
     uint64_t root = take(&b, 8);
     if (base != 0) return bad(&s, "base address %" PRIu64 ", expected 0", base);
     if (driver != UNDEFINED) return bad(&s, "made with a special file driver");
-    if (end != size) return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
+    if (end != size)
+        return bad(&s, "the file has %zu bytes, it was written with %" PRIu64, size, end);
     SOL_TRY(parse_object(&s, "/", root, 0));
     qsort(t->node, t->n, sizeof *t->node, by_path);
     for (size_t i = 1; i < t->n; i++)

@@ -26,13 +26,16 @@ static sol_status check_seal(sol_h5_file *f, sol_err *err)
     for (size_t i = 0; i < f->tree.n; i++) {
         const sol_h5_node *n = &f->tree.node[i];
         if (n->is_dataset && n->has_crc != f->sealed && !(f->sealed && sol_h5_node_attr(n, "live")))
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: %s; the file is damaged or was changed by another program", f->path,
-                            n->path, f->sealed ? "has no checksum" : "has a checksum, but the root has no digest");
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "%s: %s: %s; the file is damaged or was changed by another program",
+                            f->path, n->path,
+                            f->sealed ? "has no checksum"
+                                      : "has a checksum, but the root has no digest");
     }
     if (!f->sealed) return SOL_OK;
     if (digest->type != SOL_H5_U64)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: /: attribute digest has type %s, expected uint64", f->path,
-                        sol_h5_type_name(digest->type));
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: /: attribute digest has type %s, expected uint64",
+                        f->path, sol_h5_type_name(digest->type));
     memcpy(&want, digest->value, sizeof want);
     SOL_TRY(sol_h5_tree_digest(&f->tree, &is, err));
     if (is != want)
@@ -74,17 +77,19 @@ const sol_h5_node *sol_h5_find(const sol_h5_file *f, const char *path)
     return NULL;
 }
 
-static sol_status need(const sol_h5_file *f, const char *path, bool dataset, const sol_h5_node **n, sol_err *err)
+static sol_status need(const sol_h5_file *f, const char *path, bool dataset, const sol_h5_node **n,
+                       sol_err *err)
 {
     *n = sol_h5_find(f, path);
     if (!*n) return sol_fail(err, SOL_ERR_FORMAT, "%s: has no %s", f->path, path);
     if ((*n)->is_dataset != dataset)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is a %s, expected a %s", f->path, path, dataset ? "group" : "dataset",
-                        dataset ? "dataset" : "group");
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is a %s, expected a %s", f->path, path,
+                        dataset ? "group" : "dataset", dataset ? "dataset" : "group");
     return SOL_OK;
 }
 
-sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n, sol_err *err)
+sol_status sol_h5_need_group(const sol_h5_file *f, const char *path, const sol_h5_node **n,
+                             sol_err *err)
 {
     return need(f, path, false, n, err);
 }
@@ -102,15 +107,15 @@ static const char *shape_text(int n, const uint64_t *dim, char out[128])
     return out;
 }
 
-sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_type type, int n_dims, const int64_t *dims,
-                               const sol_h5_node **n, sol_err *err)
+sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_type type, int n_dims,
+                               const int64_t *dims, const sol_h5_node **n, sol_err *err)
 {
     uint64_t want[SOL_H5_MAX_DIMS];
     char has_text[128], want_text[128];
     SOL_TRY(need(f, path, true, n, err));
     if ((*n)->type != type)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: has type %s, expected %s", f->path, path, sol_h5_type_name((*n)->type),
-                        sol_h5_type_name(type));
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: has type %s, expected %s", f->path, path,
+                        sol_h5_type_name((*n)->type), sol_h5_type_name(type));
     bool same = (*n)->n_dims == n_dims;
     for (int i = 0; i < n_dims; i++) {
         want[i] = (uint64_t)dims[i];
@@ -118,23 +123,29 @@ sol_status sol_h5_need_dataset(const sol_h5_file *f, const char *path, sol_h5_ty
     }
     if (!same)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: has shape %s, expected %s", f->path, path,
-                        shape_text((*n)->n_dims, (*n)->dim, has_text), shape_text(n_dims, want, want_text));
+                        shape_text((*n)->n_dims, (*n)->dim, has_text),
+                        shape_text(n_dims, want, want_text));
     return SOL_OK;
 }
 
-static sol_status need_attr(const sol_h5_file *f, const sol_h5_node *n, const char *name, const sol_h5_attr **a, sol_err *err)
+static sol_status need_attr(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                            const sol_h5_attr **a, sol_err *err)
 {
     *a = sol_h5_node_attr(n, name);
-    return *a ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: %s: has no attribute %s", f->path, n->path, name);
+    return *a ? SOL_OK
+              : sol_fail(err, SOL_ERR_FORMAT, "%s: %s: has no attribute %s", f->path, n->path,
+                         name);
 }
 
-static sol_status wrong_type(const sol_h5_file *f, const sol_h5_node *n, const sol_h5_attr *a, const char *want, sol_err *err)
+static sol_status wrong_type(const sol_h5_file *f, const sol_h5_node *n, const sol_h5_attr *a,
+                             const char *want, sol_err *err)
 {
-    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s has type %s, expected %s", f->path, n->path, a->name,
-                    sol_h5_type_name(a->type), want);
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: attribute %s has type %s, expected %s", f->path,
+                    n->path, a->name, sol_h5_type_name(a->type), want);
 }
 
-sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const char *name, const char **text, sol_err *err)
+sol_status sol_h5_get_text(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                           const char **text, sol_err *err)
 {
     const sol_h5_attr *a;
     *text = NULL;
@@ -156,8 +167,8 @@ static bool integer_value(const sol_h5_attr *a, uint64_t *v)
     return true;
 }
 
-sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char *name, int64_t lo, int64_t hi, int64_t *value,
-                          sol_err *err)
+sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char *name, int64_t lo,
+                          int64_t hi, int64_t *value, sol_err *err)
 {
     const sol_h5_attr *a;
     uint64_t v;
@@ -165,19 +176,22 @@ sol_status sol_h5_get_i64(const sol_h5_file *f, const sol_h5_node *n, const char
     if (!integer_value(a, &v)) return wrong_type(f, n, a, "an integer", err);
     *value = (int64_t)v;
     if (*value < lo || *value > hi || (a->type == SOL_H5_U64 && *value < 0))
-        return sol_fail(err, SOL_ERR_RANGE, "%s: %s: attribute %s is %" PRId64 ", expected %" PRId64 " to %" PRId64, f->path,
-                        n->path, name, *value, lo, hi);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "%s: %s: attribute %s is %" PRId64 ", expected %" PRId64 " to %" PRId64,
+                        f->path, n->path, name, *value, lo, hi);
     return SOL_OK;
 }
 
-sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name, uint64_t *value, sol_err *err)
+sol_status sol_h5_get_u64(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                          uint64_t *value, sol_err *err)
 {
     const sol_h5_attr *a;
     SOL_TRY(need_attr(f, n, name, &a, err));
     return integer_value(a, value) ? SOL_OK : wrong_type(f, n, a, "an integer", err);
 }
 
-sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char *name, double *value, sol_err *err)
+sol_status sol_h5_get_f64(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                          double *value, sol_err *err)
 {
     const sol_h5_attr *a;
     float single;
@@ -197,13 +211,15 @@ sol_status sol_h5_stream_next(sol_h5_stream *s, void *out, size_t n, sol_err *er
 {
     const sol_h5_node *d = s->node;
     if (n > d->bytes - s->done)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more is read than it holds", s->file->path, d->path);
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more is read than it holds", s->file->path,
+                        d->path);
     SOL_TRY(sol_in_read(&s->file->in, d->offset + s->done, out, n, err));
     s->done += n;
     if (!d->has_crc) return SOL_OK;
     s->crc = sol_crc32c(s->crc, out, n);
     if (s->done == d->bytes && s->crc != d->crc)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: its bytes have checksum %08x, the file says %08x: it is damaged",
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: %s: its bytes have checksum %08x, the file says %08x: it is damaged",
                         s->file->path, d->path, (unsigned)s->crc, (unsigned)d->crc);
     return SOL_OK;
 }

@@ -112,7 +112,8 @@ static const sol_h5_attr *next_attr(const sol_h5_node *n, const char *after)
     const sol_h5_attr *best = NULL;
     for (size_t i = 0; i < n->n_attrs; i++) {
         const sol_h5_attr *a = &n->attr[i];
-        if ((!after || strcmp(a->name, after) > 0) && (!best || strcmp(a->name, best->name) < 0)) best = a;
+        if ((!after || strcmp(a->name, after) > 0) && (!best || strcmp(a->name, best->name) < 0))
+            best = a;
     }
     return best;
 }

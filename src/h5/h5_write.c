@@ -14,9 +14,9 @@ struct sol_h5_writer {
     sol_h5_image image;
     sol_replace replace;
     sol_out out;
-    char *path;   /* owned */
-    int growing;  /* the node of the growing dataset, 0: none */
-    bool begun;   /* the temporary file is there */
+    char *path;  /* owned */
+    int growing; /* the node of the growing dataset, 0: none */
+    bool begun;  /* the temporary file is there */
 };
 
 /* The root with its attributes; the digest is set once more, when it is known. */
@@ -57,8 +57,8 @@ sol_status sol_h5_group(sol_h5_writer *w, const char *path, int *id, sol_err *er
     return sol_h5_tree_add(&w->tree, path, strlen(path), err);
 }
 
-sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
-                          sol_err *err)
+sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims,
+                          const int64_t *dims, int *id, sol_err *err)
 {
     size_t bytes = sol_h5_type_size(type);
     SOL_TRY(sol_h5_group(w, path, id, err));
@@ -74,15 +74,16 @@ sol_status sol_h5_dataset(sol_h5_writer *w, const char *path, sol_h5_type type, 
     return SOL_OK;
 }
 
-sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims, const int64_t *dims, int *id,
-                       sol_err *err)
+sol_status sol_h5_live(sol_h5_writer *w, const char *path, sol_h5_type type, int n_dims,
+                       const int64_t *dims, int *id, sol_err *err)
 {
     SOL_TRY(sol_h5_dataset(w, path, type, n_dims, dims, id, err));
     w->tree.node[*id].has_crc = false;
     return sol_h5_set_i64(w, *id, "live", 1, err);
 }
 
-sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id, sol_err *err)
+sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, int *id,
+                          sol_err *err)
 {
     int64_t some = 4096; /* its place in the file does not depend on this */
     SOL_TRY(sol_h5_dataset(w, path, type, 1, &some, id, err));
@@ -90,15 +91,18 @@ sol_status sol_h5_growing(sol_h5_writer *w, const char *path, sol_h5_type type, 
     return SOL_OK;
 }
 
-static sol_status set(sol_h5_writer *w, int id, const char *name, sol_h5_type type, const void *value, size_t size, sol_err *err)
+static sol_status set(sol_h5_writer *w, int id, const char *name, sol_h5_type type,
+                      const void *value, size_t size, sol_err *err)
 {
     if (size > MAX_ATTR)
-        return sol_fail(err, SOL_ERR_RANGE, "%s: %s: attribute %s has %zu bytes, at most %d can be stored", w->path,
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "%s: %s: attribute %s has %zu bytes, at most %d can be stored", w->path,
                         w->tree.node[id].path, name, size, MAX_ATTR);
     return sol_h5_node_set(&w->tree.node[id], name, type, value, size, err);
 }
 
-sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text, sol_err *err)
+sol_status sol_h5_set_text(sol_h5_writer *w, int id, const char *name, const char *text,
+                           sol_err *err)
 {
     return set(w, id, name, SOL_H5_STRING, text, strlen(text), err);
 }
@@ -166,7 +170,8 @@ sol_status sol_h5_append(sol_h5_writer *w, int id, const void *data, size_t n, s
 {
     sol_h5_node *d = &w->tree.node[id];
     if (id != w->growing && n > d->bytes - d->filled)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more data than its shape holds", w->path, d->path);
+        return sol_fail(err, SOL_ERR_SHAPE, "%s: %s: more data than its shape holds", w->path,
+                        d->path);
     SOL_TRY(sol_out_write(&w->out, d->offset + d->filled, data, n, err));
     if (d->has_crc) d->crc = sol_crc32c(d->crc, data, n);
     d->filled += n;

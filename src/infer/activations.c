@@ -8,7 +8,8 @@
 
 #define TINY 0x1p-100f /* a block below it becomes zeros */
 
-/* ggml's quantize_row_q8_0 as its vector forms have it: d = max|x| / 127, stored in fp16; q = round_to_even(x * (127 / max|x|)). */
+/* ggml's quantize_row_q8_0 as its vector forms have it: d = max|x| / 127, stored in fp16; q =
+ * round_to_even(x * (127 / max|x|)). */
 static void round_q8_0(float *x, int64_t n)
 {
     float max = 0;
@@ -17,7 +18,8 @@ static void round_q8_0(float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = rintf(x[i] * inverse) * d;
 }
 
-/* ggml's quantize_row_q8_K: of the first x of the largest magnitude, m: s = -127 / m, q = min(127, round_to_even(s * x)), x = q * (1 / s). */
+/* ggml's quantize_row_q8_K: of the first x of the largest magnitude, m: s = -127 / m, q = min(127,
+ * round_to_even(s * x)), x = q * (1 / s). */
 static void round_q8_k(float *x, int64_t n)
 {
     float m = 0;
@@ -31,7 +33,8 @@ typedef struct rule {
     int64_t block;
 } rule;
 
-static const rule rules[] = {[SOL_ACTIVATIONS_Q8_0] = {round_q8_0, 32}, [SOL_ACTIVATIONS_Q8_K] = {round_q8_k, 256}};
+static const rule rules[] = {
+    [SOL_ACTIVATIONS_Q8_0] = {round_q8_0, 32}, [SOL_ACTIVATIONS_Q8_K] = {round_q8_k, 256}};
 
 typedef struct round_args {
     const rule *rule;
@@ -44,7 +47,8 @@ static void round_row(void *arg, int64_t r, int thread)
     const round_args *a = arg;
     int64_t block = a->rule->block;
     (void)thread;
-    for (int64_t i = 0; i < a->cols; i += block) a->rule->round(a->x + r * a->cols + i, sol_min_i64(a->cols - i, block));
+    for (int64_t i = 0; i < a->cols; i += block)
+        a->rule->round(a->x + r * a->cols + i, sol_min_i64(a->cols - i, block));
 }
 
 void net_round_activations(const sol_net *net, float *x, int64_t n, int64_t cols)

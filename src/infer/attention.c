@@ -17,7 +17,8 @@ static int64_t qkv_width(const sol_model_config *c)
     return (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim;
 }
 
-/* First element of kv head `head` of this layer in both caches, counted in positions of one head. */
+/* First element of kv head `head` of this layer in both caches, counted in positions of one head.
+ */
 static int64_t cache_at(const sol_kv *kv, int64_t layer, int64_t head)
 {
     return (layer * kv->net->config.num_key_value_heads + head) * kv->capacity;
@@ -32,7 +33,8 @@ static float int8_scale(const float *x, int64_t n, float *inverse)
     return high >= 0x1p-100f ? high / 127.0f : 0.0f;
 }
 
-/* Element d goes to place at + d * step of an int8 cache. A row that is not finite gets a scale that is not, either. */
+/* Element d goes to place at + d * step of an int8 cache. A row that is not finite gets a scale
+ * that is not, either. */
 static void store_int8(int8_t *to, int64_t step, float *scale, const float *x, int64_t n)
 {
     float inverse, sum = 0;
@@ -45,11 +47,13 @@ static void store_int8(int8_t *to, int64_t step, float *scale, const float *x, i
 /* Key of one position: lane pos % 16 of its block. */
 static void store_key(const sol_kv *kv, int64_t at, int64_t pos, const float *k)
 {
-    int64_t D = kv->net->config.head_dim, place = (at + pos / SOL_KV_BLOCK * SOL_KV_BLOCK) * D + pos % SOL_KV_BLOCK;
+    int64_t D = kv->net->config.head_dim,
+            place = (at + pos / SOL_KV_BLOCK * SOL_KV_BLOCK) * D + pos % SOL_KV_BLOCK;
     if (kv->net->kv_type == SOL_F32)
         for (int64_t d = 0; d < D; d++) ((float *)kv->keys)[place + d * SOL_KV_BLOCK] = k[d];
     else if (kv->net->kv_type == SOL_F16)
-        for (int64_t d = 0; d < D; d++) ((sol_f16 *)kv->keys)[place + d * SOL_KV_BLOCK] = sol_f32_to_f16(k[d]);
+        for (int64_t d = 0; d < D; d++)
+            ((sol_f16 *)kv->keys)[place + d * SOL_KV_BLOCK] = sol_f32_to_f16(k[d]);
     else
         store_int8((int8_t *)kv->keys + place, SOL_KV_BLOCK, &kv->key_scale[at + pos], k, D);
 }
@@ -60,14 +64,16 @@ static void store_value(const sol_kv *kv, int64_t at, int64_t pos, const float *
     if (kv->net->kv_type == SOL_I8)
         store_int8((int8_t *)kv->values + place, 1, &kv->value_scale[at + pos], v, D);
     else
-        sol_convert((char *)kv->values + (size_t)place * sol_dtype_size(kv->net->kv_type), kv->net->kv_type, v, SOL_F32, D);
+        sol_convert((char *)kv->values + (size_t)place * sol_dtype_size(kv->net->kv_type),
+                    kv->net->kv_type, v, SOL_F32, D);
 }
 
 /* x[heads, D] normed by head, where the architecture does so. */
 static void norm_heads(const sol_net *net, const float *w, float *x, int64_t heads)
 {
     int64_t D = net->config.head_dim;
-    for (int64_t h = 0; w && h < heads; h++, x += D) net->ctx->k.f.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
+    for (int64_t h = 0; w && h < heads; h++, x += D)
+        net->ctx->k.f.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
 }
 
 /* x[heads, D] rotated to position pos, by the kernel that training uses. */
@@ -93,7 +99,8 @@ static void store_tile(void *arg, int64_t i, int thread)
     const sol_model_config *c = &net->config;
     const sol_kv *kv = a->rows[i].kv;
     int64_t D = c->head_dim, K = c->num_key_value_heads, pos = net->scratch.pos[i];
-    float *q = net->scratch.qkv + i * qkv_width(c), *k = q + c->num_attention_heads * D, *v = k + K * D;
+    float *q = net->scratch.qkv + i * qkv_width(c), *k = q + c->num_attention_heads * D,
+          *v = k + K * D;
     (void)thread;
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_Q_NORM], q, c->num_attention_heads);
     norm_heads(net, net->layers[a->layer].vector[SOL_ROLE_K_NORM], k, K);
@@ -108,25 +115,36 @@ static void store_tile(void *arg, int64_t i, int thread)
     }
 }
 
-/* One row, one kv head with the query heads that share it. All rows of a head follow each other: its cache stays near. */
+/* One row, one kv head with the query heads that share it. All rows of a head follow each other:
+ * its cache stays near. */
 static void attend_tile(void *arg, int64_t tile, int thread)
 {
     const attention_args *a = arg;
     const sol_net *net = a->net;
     const sol_model_config *c = &net->config;
     const sol_float_ops *f = &net->ctx->k.f;
-    int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K, h = tile / a->n, i = tile % a->n;
+    int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K,
+            h = tile / a->n, i = tile % a->n;
     const sol_kv *kv = a->rows[i].kv;
     int64_t at = cache_at(kv, a->layer, h), pos = net->scratch.pos[i];
     size_t bytes = (size_t)(at * D) * sol_dtype_size(net->kv_type);
     (void)thread;
-    sol_attend_args t = {.q = net->scratch.qkv + i * qkv_width(c) + h * group * D, .ldq = D,
-                         .keys = (const char *)kv->keys + bytes, .values = (const char *)kv->values + bytes,
-                         .out = net->scratch.att + (i * c->num_attention_heads + h * group) * D, .ldout = D, .heads = group,
-                         .D = D, .n = pos + 1, .scale = (float)(1.0 / sqrt((double)D))};
+    sol_attend_args t = {.q = net->scratch.qkv + i * qkv_width(c) + h * group * D,
+                         .ldq = D,
+                         .keys = (const char *)kv->keys + bytes,
+                         .values = (const char *)kv->values + bytes,
+                         .out = net->scratch.att + (i * c->num_attention_heads + h * group) * D,
+                         .ldout = D,
+                         .heads = group,
+                         .D = D,
+                         .n = pos + 1,
+                         .scale = (float)(1.0 / sqrt((double)D))};
     if (c->sliding_window) t.from = sol_max_i64(0, t.n - c->sliding_window);
-    if (net->kv_type == SOL_I8) t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
-    (net->kv_type == SOL_F32 ? f->attend_f32 : net->kv_type == SOL_F16 ? f->attend_f16 : f->attend_i8)(&t);
+    if (net->kv_type == SOL_I8)
+        t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
+    (net->kv_type == SOL_F32   ? f->attend_f32
+     : net->kv_type == SOL_F16 ? f->attend_f16
+                               : f->attend_i8)(&t);
 }
 
 void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)

@@ -10,7 +10,8 @@
 
 void net_scratch_free(net_scratch *s)
 {
-    void *block[] = {s->x, s->h, s->qkv, s->att, s->gate_up, s->act, s->pos, s->selected, s->logits, s->kernel};
+    void *block[] = {s->x,   s->h,   s->qkv,      s->att,    s->gate_up,
+                     s->act, s->pos, s->selected, s->logits, s->kernel};
     for (size_t i = 0; i < sizeof block / sizeof block[0]; i++) sol_free(block[i]);
     *s = (net_scratch){0};
 }
@@ -116,7 +117,8 @@ static void norm_tile(void *arg, int64_t i, int thread)
     const row_args *a = arg;
     int64_t C = a->net->config.hidden_size;
     (void)thread;
-    a->net->ctx->k.f.rmsnorm(a->x + i * C, a->norm, (float)a->net->config.rms_norm_eps, C, a->y + i * C);
+    a->net->ctx->k.f.rmsnorm(a->x + i * C, a->norm, (float)a->net->config.rms_norm_eps, C,
+                             a->y + i * C);
 }
 
 static void add_tile(void *arg, int64_t i, int thread)
@@ -186,7 +188,8 @@ static void blocks_forward(const sol_net *net, const sol_row *rows, int64_t n)
 }
 
 /* The final norm of the rows that `wanted` says, packed into scratch.selected; returns how many. */
-static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_t *targets, int64_t n)
+static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_t *targets,
+                           int64_t n)
 {
     int64_t C = net->config.hidden_size, m = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -198,7 +201,8 @@ static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_
     return m;
 }
 
-sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err)
+sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits,
+                           sol_err *err)
 {
     SOL_TRY(check_rows(net, rows, n, err));
     SOL_TRY(reserve(net, sol_min_i64(n, net->max_rows), err));
@@ -217,12 +221,14 @@ static sol_status check_targets(const sol_net *net, const int32_t *targets, int6
     int64_t V = net->config.vocab_size;
     for (int64_t i = 0; i < n; i++)
         if (targets[i] >= V)
-            return sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", targets[i], (long long)V - 1);
+            return sol_fail(err, SOL_ERR_RANGE, "token %d: the vocabulary is 0..%lld", targets[i],
+                            (long long)V - 1);
     return SOL_OK;
 }
 
 /* The selected rows' log-probabilities, spread to the rows they belong to. */
-static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob)
+static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n,
+                          const int32_t *targets, double *logprob)
 {
     int64_t m = select_rows(net, rows, targets, n), next = 0, C = net->config.hidden_size;
     int32_t want[HEAD_ROWS];
@@ -237,7 +243,8 @@ static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n, co
     for (; next < n; next++) logprob[next] = 0;
 }
 
-sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err)
+sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets,
+                            double *logprob, sol_err *err)
 {
     SOL_TRY(check_rows(net, rows, n, err));
     SOL_TRY(check_targets(net, targets, n, err));

@@ -12,9 +12,9 @@ typedef struct generation {
     const sol_generate_opts *o;
     sol_kv *kv;
     sol_rng rng;
-    float *logits;  /* [V] */
-    void *scratch;  /* of the sampler */
-    int32_t *ids;   /* prompt, then what was drawn */
+    float *logits; /* [V] */
+    void *scratch; /* of the sampler */
+    int32_t *ids;  /* prompt, then what was drawn */
     int64_t n;
     sol_utf8_joiner joiner;
 } generation;
@@ -27,8 +27,8 @@ static void free_generation(generation *g)
     sol_free(g->ids);
 }
 
-static sol_status begin(generation *g, sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,
-                        sol_err *err)
+static sol_status begin(generation *g, sol_net *net, const int32_t *prompt, int64_t n_prompt,
+                        const sol_generate_opts *o, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
     *g = (generation){.net = net,
@@ -38,11 +38,15 @@ static sol_status begin(generation *g, sol_net *net, const int32_t *prompt, int6
     if (n_prompt < 1)
         return sol_fail(err, SOL_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (o->max_tokens < 1)
-        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens were asked for: at least 1", (long long)o->max_tokens);
+        return sol_fail(err, SOL_ERR_RANGE, "%lld tokens were asked for: at least 1",
+                        (long long)o->max_tokens);
     if (n_prompt > c->max_position_embeddings ||
         o->max_tokens > c->max_position_embeddings - n_prompt + 1)
-        return sol_fail(err, SOL_ERR_RANGE, "context overflow: a prompt of %lld tokens and %lld new ones; the model has room for %lld",
-                        (long long)n_prompt, (long long)o->max_tokens, (long long)c->max_position_embeddings);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "context overflow: a prompt of %lld tokens and %lld new ones; the model "
+                        "has room for %lld",
+                        (long long)n_prompt, (long long)o->max_tokens,
+                        (long long)c->max_position_embeddings);
     SOL_TRY(sol_sampler_check(&o->sampler, err));
     SOL_TRY(sol_kv_create(&g->kv, net, n_prompt + o->max_tokens - 1, err));
     SOL_TRY(sol_alloc_array((void **)&g->logits, (size_t)c->vocab_size, sizeof *g->logits, err));
@@ -58,7 +62,8 @@ static sol_status prefill(generation *g, sol_err *err)
     sol_row *rows = NULL;
     sol_status st = sol_alloc_array((void **)&rows, (size_t)g->n, sizeof *rows, err);
     if (st != SOL_OK) return st;
-    for (int64_t i = 0; i < g->n; i++) rows[i] = (sol_row){.kv = g->kv, .token = g->ids[i], .want_logits = i + 1 == g->n};
+    for (int64_t i = 0; i < g->n; i++)
+        rows[i] = (sol_row){.kv = g->kv, .token = g->ids[i], .want_logits = i + 1 == g->n};
     st = sol_net_forward(g->net, rows, g->n, g->logits, err);
     sol_free(rows);
     return st;
@@ -97,7 +102,8 @@ static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
         int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window,
                                 g->scratch);
         if (id < 0)
-            return sol_fail(err, SOL_ERR_NONFINITE, "the model gives no number for token %lld: its weights are broken",
+            return sol_fail(err, SOL_ERR_NONFINITE,
+                            "the model gives no number for token %lld: its weights are broken",
                             (long long)g->n);
         if (ends(g, id)) {
             r->ended_by = id;
@@ -112,8 +118,8 @@ static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,
-                        sol_generate_result *r, sol_err *err)
+sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
+                        const sol_generate_opts *o, sol_generate_result *r, sol_err *err)
 {
     generation g;
     *r = (sol_generate_result){.prompt_tokens = n_prompt, .ended_by = -1};

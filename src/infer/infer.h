@@ -36,27 +36,35 @@ const char *sol_net_kind_name(sol_net_kind k);
  * are rounded as llama.cpp rounds them before it multiplies with Q8_0 weights (blocks of 32, scales
  * in fp16), with TQ1_0 and TQ2_0 (blocks of 256); then as FLOAT: what such a file computes there,
  * to float rounding. A row's last block may be shorter. */
-typedef enum { SOL_ACTIVATIONS_INT8, SOL_ACTIVATIONS_FLOAT, SOL_ACTIVATIONS_Q8_0, SOL_ACTIVATIONS_Q8_K } sol_activations;
+typedef enum {
+    SOL_ACTIVATIONS_INT8,
+    SOL_ACTIVATIONS_FLOAT,
+    SOL_ACTIVATIONS_Q8_0,
+    SOL_ACTIVATIONS_Q8_K
+} sol_activations;
 
 typedef struct sol_net_opts {
     sol_activations activations;
-    int64_t max_rows;       /* rows computed at once, longer calls are cut; 0: 512 */
-    sol_dtype kv_type;      /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position
-                             * and head) */
-    bool full_precision;    /* a checkpoint with a quantizer is read as its plain latent weights,
-                             * unquantized */
+    int64_t max_rows;    /* rows computed at once, longer calls are cut; 0: 512 */
+    sol_dtype kv_type;   /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position
+                          * and head) */
+    bool full_precision; /* a checkpoint with a quantizer is read as its plain latent weights,
+                          * unquantized */
 } sol_net_opts;
 
 /* A checkpoint, model file or packed model; o NULL: defaults. Owned by the caller; ctx is borrowed.
  * SOL_ERR_FORMAT: another kind of file; SOL_ERR_USAGE: full_precision of a packed model;
  * SOL_ERR_UNSUPPORTED: a head dimension above 512 or another kv_type. */
-sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err);
+sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
+                        sol_err *err);
 /* From memory. The model and the tokenizer (NULL: none) are borrowed and must outlive the net. spec
  * NULL or method NULL: FP. Otherwise LATENT: Q(W) is computed here, and later changes of the
  * model's linear layers do not reach the net. */
-sol_status sol_net_from_model(sol_net **net, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
-                              const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err);
-sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err);
+sol_status sol_net_from_model(sol_net **net, sol_ctx *ctx, const sol_model *m,
+                              const sol_tokenizer *t, const sol_quant_spec *spec,
+                              const sol_net_opts *o, sol_err *err);
+sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p,
+                               const sol_net_opts *o, sol_err *err);
 void sol_net_free(sol_net **net);
 
 /* Bytes that a row takes while it is computed, with its position in an fp32 cache: for plans. */
@@ -90,10 +98,12 @@ typedef struct sol_row {
 /* Appends every row to its kv, in order. logits [rows with want_logits, V], in the order of the
  * rows; NULL when none wants them. SOL_ERR_RANGE: a token outside the vocabulary, or a full kv;
  * every kv is then as it was. */
-sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits, sol_err *err);
+sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *logits,
+                           sol_err *err);
 /* Appends rows as sol_net_forward does. logprob[i] = ln p(targets[i]) after row i, 0 where
  * targets[i] is negative; no [rows, V] matrix is made. want_logits is ignored. */
-sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets, double *logprob, sol_err *err);
+sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets,
+                            double *logprob, sol_err *err);
 
 /* Sampling. The logits of tokens in `recent` are first divided (positive) or multiplied (negative)
  * by the repetition penalty, then divided by the temperature; of the resulting distribution top_k
@@ -111,8 +121,8 @@ sol_status sol_sampler_check(const sol_sampler_config *c, sol_err *err);
  * repetition penalty applies to; -1 entries are ignored. scratch: sol_sample_scratch_bytes(V)
  * bytes, any content. Returns the id, or -1 when no logit is a number. Calls sol_rng_u64 once, or
  * not at all where the result is certain. */
-int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int64_t V, const int32_t *recent, int64_t n_recent,
-                   void *scratch);
+int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int64_t V,
+                   const int32_t *recent, int64_t n_recent, void *scratch);
 size_t sol_sample_scratch_bytes(int64_t V); /* a workspace for a vocabulary of V */
 
 /* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid
@@ -132,11 +142,11 @@ void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user);
 typedef struct sol_generate_opts {
     int64_t max_tokens;
     sol_sampler_config sampler;
-    int64_t repeat_window;        /* tokens that the repetition penalty looks back on, the prompt
-                                   * included */
-    const int32_t *stop;          /* [n_stop] further stop tokens */
+    int64_t repeat_window; /* tokens that the repetition penalty looks back on, the prompt
+                            * included */
+    const int32_t *stop;   /* [n_stop] further stop tokens */
     int n_stop;
-    sol_text_fn text;             /* gets whole characters as they come; may be NULL */
+    sol_text_fn text;                /* gets whole characters as they come; may be NULL */
     bool (*interrupted)(void *user); /* asked before every token, may be NULL: true ends with
                                       * SOL_ERR_INTERRUPTED */
     void *user;
@@ -152,7 +162,7 @@ typedef struct sol_generate_result {
  * SOL_ERR_RANGE: prompt and max_tokens exceed the context, or a field of the sampler is out of
  * range; SOL_ERR_NONFINITE: the model gives no number; SOL_ERR_INTERRUPTED: o->interrupted said so,
  * and *r holds what was generated. */
-sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt, const sol_generate_opts *o,
-                        sol_generate_result *r, sol_err *err);
+sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
+                        const sol_generate_opts *o, sol_generate_result *r, sol_err *err);
 
 #endif

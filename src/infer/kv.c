@@ -42,13 +42,15 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
     kv->capacity = sol_round_up(n_positions, SOL_KV_BLOCK);
     const sol_model_config *c = &net->config;
     size_t lanes, count;
-    st = sol_size_mul((size_t)kv->capacity, (size_t)(c->num_hidden_layers * c->num_key_value_heads), &lanes, err);
+    st = sol_size_mul((size_t)kv->capacity, (size_t)(c->num_hidden_layers * c->num_key_value_heads),
+                      &lanes, err);
     if (st == SOL_OK) st = sol_size_mul(lanes, (size_t)c->head_dim, &count, err);
     if (st == SOL_OK) st = sol_alloc_array(&kv->keys, count, sol_dtype_size(net->kv_type), err);
     if (st == SOL_OK) st = sol_alloc_array(&kv->values, count, sol_dtype_size(net->kv_type), err);
     if (st == SOL_OK && net->kv_type == SOL_I8) {
         st = sol_alloc_array((void **)&kv->key_scale, lanes, sizeof(float), err);
-        if (st == SOL_OK) st = sol_alloc_array((void **)&kv->value_scale, lanes, sizeof(float), err);
+        if (st == SOL_OK)
+            st = sol_alloc_array((void **)&kv->value_scale, lanes, sizeof(float), err);
     }
     if (st != SOL_OK) sol_kv_free(&kv);
     *out = kv;

@@ -6,9 +6,11 @@
 #include "infer/net.h"
 
 /* Logits [first, first + width) of n rows, at distance ld. */
-static void product(const sol_net *net, int64_t first, int64_t width, const float *x, int64_t n, float *logits, int64_t ld)
+static void product(const sol_net *net, int64_t first, int64_t width, const float *x, int64_t n,
+                    float *logits, int64_t ld)
 {
-    sol_matrix_matmul_rows(net->ctx, net->head, first, width, net->act, x, n, logits, ld, net->scratch.kernel);
+    sol_matrix_matmul_rows(net->ctx, net->head, first, width, net->act, x, n, logits, ld,
+                           net->scratch.kernel);
 }
 
 void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits)
@@ -17,7 +19,8 @@ void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logit
     for (int64_t i = 0; i < n; i += HEAD_ROWS) {
         int64_t rows = sol_min_i64(n - i, HEAD_ROWS);
         for (int64_t first = 0; first < V; first += HEAD_COLS)
-            product(net, first, sol_min_i64(V - first, HEAD_COLS), x + i * C, rows, logits + i * V + first, V);
+            product(net, first, sol_min_i64(V - first, HEAD_COLS), x + i * C, rows,
+                    logits + i * V + first, V);
     }
 }
 
@@ -36,13 +39,15 @@ static void logprob_tile(void *arg, int64_t r, int thread)
     int64_t t = a->targets[r] - a->first;
     float high;
     (void)thread;
-    double sum = a->net->ctx->k.f.sumexp(logits, a->width, &high), max = high > a->max[r] ? high : a->max[r];
+    double sum = a->net->ctx->k.f.sumexp(logits, a->width, &high),
+           max = high > a->max[r] ? high : a->max[r];
     a->sum[r] = a->sum[r] * exp(a->max[r] - max) + sum * exp(high - max);
     a->max[r] = max;
     if (t >= 0 && t < a->width) a->logit[r] = logits[t];
 }
 
-void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob)
+void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets,
+                       double *logprob)
 {
     logprob_args a = {.net = net, .targets = targets};
     int64_t V = net->config.vocab_size;

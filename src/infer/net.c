@@ -14,7 +14,8 @@ enum { MAX_ROWS = 512, MAX_HEAD_DIM = 512 };
 
 const char *sol_net_kind_name(sol_net_kind k)
 {
-    static const char *const names[] = {[SOL_NET_FP] = "fp", [SOL_NET_LATENT] = "latent", [SOL_NET_PACKED] = "packed"};
+    static const char *const names[] = {
+        [SOL_NET_FP] = "fp", [SOL_NET_LATENT] = "latent", [SOL_NET_PACKED] = "packed"};
     return names[k];
 }
 
@@ -91,16 +92,17 @@ static sol_status find_missing(sol_net *net, sol_err *err)
 }
 
 /* An empty net with its options and tables of layers. */
-static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, const sol_tokenizer *t, const sol_net_opts *o,
-                        sol_err *err)
+static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c,
+                        const sol_tokenizer *t, const sol_net_opts *o, sol_err *err)
 {
     sol_net *net = NULL;
     *out = NULL;
     if (c->head_dim > MAX_HEAD_DIM)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "head_dim is %lld: inference supports up to %d", (long long)c->head_dim,
-                        MAX_HEAD_DIM);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "head_dim is %lld: inference supports up to %d",
+                        (long long)c->head_dim, MAX_HEAD_DIM);
     if (t && sol_tokenizer_vocab_size(t) > c->vocab_size)
-        return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model's vocabulary %lld",
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "the tokenizer has %d tokens, the model's vocabulary %lld",
                         sol_tokenizer_vocab_size(t), (long long)c->vocab_size);
     sol_status st = sol_alloc_array((void **)&net, 1, sizeof *net, err);
     if (st != SOL_OK) return st;
@@ -112,11 +114,13 @@ static sol_status begin(sol_net **out, sol_ctx *ctx, const sol_model_config *c, 
     net->activations = o ? o->activations : SOL_ACTIVATIONS_INT8;
     net->act = net->activations == SOL_ACTIVATIONS_INT8 ? SOL_ACT_INT8 : SOL_ACT_FLOAT;
     if (net->kv_type != SOL_F32 && net->kv_type != SOL_F16 && net->kv_type != SOL_I8)
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s: f32, f16 and i8 are possible", sol_dtype_name(net->kv_type));
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "a KV cache of %s: f32, f16 and i8 are possible",
+                      sol_dtype_name(net->kv_type));
     if (st == SOL_OK) st = find_missing(net, err);
     if (st == SOL_OK) st = sol_gemm_reserve(ctx, err);
     if (st == SOL_OK)
-        st = sol_alloc_array((void **)&net->layers, (size_t)c->num_hidden_layers, sizeof *net->layers, err);
+        st = sol_alloc_array((void **)&net->layers, (size_t)c->num_hidden_layers,
+                             sizeof *net->layers, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -141,7 +145,8 @@ static const float *stack_biases(const sol_net *net, int64_t layer, const float 
     static const sol_role role[] = {SOL_ROLE_Q_BIAS, SOL_ROLE_K_BIAS, SOL_ROLE_V_BIAS};
     const int n_roles = sizeof role / sizeof *role;
     int64_t rows = 0;
-    for (int i = 0; i < n_roles; i++) rows += sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
+    for (int i = 0; i < n_roles; i++)
+        rows += sol_dim_size(&net->config, sol_param_rows[role[i]].cols);
     float *stacked = net->biases + layer * rows, *to = stacked;
     for (int i = 0; i < n_roles; i++) {
         const float *bias = net->layers[layer].vector[role[i]];
@@ -159,7 +164,8 @@ static int64_t total_rows(const sol_stored *parts, int n)
 }
 
 /* Prepares a matrix in memory of net->weights, as far as it needs any. */
-static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts, int n, const float *bias, sol_err *err)
+static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts, int n,
+                          const float *bias, sol_err *err)
 {
     size_t bytes = sol_matrix_tile_bytes(net->ctx, parts, n);
     uint8_t *tiles = bytes ? net->weights + net->weights_used : NULL;
@@ -168,14 +174,17 @@ static sol_status prepare(sol_net *net, sol_matrix **m, const sol_stored *parts,
 }
 
 /* Matrix `which` of a layer; made: the bias that a quantizer made, or NULL. */
-static sol_status place_matrix(sol_net *net, int64_t layer, int which, const sol_stored *parts, const float *made, sol_err *err)
+static sol_status place_matrix(sol_net *net, int64_t layer, int which, const sol_stored *parts,
+                               const float *made, sol_err *err)
 {
-    const float *bias = which == NET_QKV && net->config.qkv_bias ? stack_biases(net, layer, made) : made;
+    const float *bias =
+        which == NET_QKV && net->config.qkv_bias ? stack_biases(net, layer, made) : made;
     return prepare(net, &net->layers[layer].matrix[which], parts, stacks[which].n, bias, err);
 }
 
 /* head NULL: tied. */
-static sol_status place_embedding(sol_net *net, const sol_stored *embed, const sol_stored *head, sol_err *err)
+static sol_status place_embedding(sol_net *net, const sol_stored *embed, const sol_stored *head,
+                                  sol_err *err)
 {
     SOL_TRY(prepare(net, &net->embed, embed, 1, NULL, err));
     if (head) return prepare(net, &net->head, head, 1, NULL, err);
@@ -187,7 +196,8 @@ static sol_status place_embedding(sol_net *net, const sol_stored *embed, const s
 
 static sol_stored stored_param(const sol_model *m, const sol_param *p)
 {
-    return (sol_stored){.type = m->dtype, .rows = p->rows, .cols = p->cols, .data = sol_model_at(m, p)};
+    return (sol_stored){
+        .type = m->dtype, .rows = p->rows, .cols = p->cols, .data = sol_model_at(m, p)};
 }
 
 /* q = Q(W) of one part, which then points to it; made: the biases of its rows, or NULL; as_f32:
@@ -214,13 +224,15 @@ static sol_status quantize_part(sol_net *net, const sol_model *m, const sol_quan
 
 /* Replaces the parts of a matrix by their Q(W) in fp32, owned by the net; *bias: what the method
  * makes of each row, which lies behind them, or NULL. */
-static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, int which,
-                              sol_stored *parts, float **bias, sol_err *err)
+static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_spec *spec,
+                              int64_t layer, int which, sol_stored *parts, float **bias,
+                              sol_err *err)
 {
     float **owned = &net->latent[layer * NET_MATRICES + which], *as_f32 = NULL;
     bool biased = spec->method->dead_bias != 0;
     int64_t rows = total_rows(parts, stacks[which].n), cols = parts[0].cols;
-    sol_status st = sol_alloc_array((void **)owned, (size_t)(rows * (cols + biased)), sizeof(float), err);
+    sol_status st =
+        sol_alloc_array((void **)owned, (size_t)(rows * (cols + biased)), sizeof(float), err);
     if (st == SOL_OK && m->dtype != SOL_F32)
         st = sol_alloc_array((void **)&as_f32, (size_t)(parts[0].rows * cols), sizeof(float), err);
     if (st != SOL_OK) return st; /* *owned goes with the net */
@@ -238,7 +250,8 @@ static sol_status make_latent(sol_net *net, const sol_model *m, const sol_quant_
 }
 
 /* spec NULL: the weights as they are. */
-static sol_status place_layer(sol_net *net, const sol_model *m, const sol_quant_spec *spec, int64_t layer, sol_err *err)
+static sol_status place_layer(sol_net *net, const sol_model *m, const sol_quant_spec *spec,
+                              int64_t layer, sol_err *err)
 {
     for (int which = 0; which < NET_MATRICES; which++) {
         sol_stored parts[MAX_PARTS];
@@ -300,7 +313,8 @@ static sol_status alloc_biases(sol_net *net, sol_err *err)
     const sol_model_config *c = &net->config;
     int64_t qkv = sol_dim_size(c, SOL_DIM_HD) + 2 * sol_dim_size(c, SOL_DIM_KD);
     if (!c->qkv_bias) return SOL_OK;
-    return sol_alloc_array((void **)&net->biases, (size_t)(c->num_hidden_layers * qkv), sizeof(float), err);
+    return sol_alloc_array((void **)&net->biases, (size_t)(c->num_hidden_layers * qkv),
+                           sizeof(float), err);
 }
 
 /* *s becomes what a packed file of this type would hold of it, in memory of the net. */
@@ -321,10 +335,12 @@ static sol_status round_matrix(const sol_net *net, const sol_model *m, sol_store
     return st;
 }
 
-static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_quant_spec *spec, sol_err *err)
+static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_quant_spec *spec,
+                                  sol_err *err)
 {
     int64_t L = m->config.num_hidden_layers;
-    sol_stored embed = stored_param(m, sol_model_embedding(m)), head = stored_param(m, sol_model_head(m));
+    sol_stored embed = stored_param(m, sol_model_embedding(m)),
+               head = stored_param(m, sol_model_head(m));
     SOL_TRY(take_vectors(net, m, err));
     SOL_TRY(alloc_biases(net, err));
     if (spec && spec->embed_type != SOL_F32) {
@@ -333,13 +349,16 @@ static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_qu
             SOL_TRY(round_matrix(net, m, &head, spec->embed_type, &net->rounded[1], err));
     }
     SOL_TRY(place_embedding(net, &embed, m->config.tie_word_embeddings ? NULL : &head, err));
-    if (spec) SOL_TRY(sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES), sizeof *net->latent, err));
+    if (spec)
+        SOL_TRY(sol_alloc_array((void **)&net->latent, (size_t)(L * NET_MATRICES),
+                                sizeof *net->latent, err));
     for (int64_t l = 0; l < L; l++) SOL_TRY(place_layer(net, m, spec, l, err));
     return SOL_OK;
 }
 
-sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, const sol_tokenizer *t,
-                              const sol_quant_spec *spec, const sol_net_opts *o, sol_err *err)
+sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m,
+                              const sol_tokenizer *t, const sol_quant_spec *spec,
+                              const sol_net_opts *o, sol_err *err)
 {
     sol_net *net;
     sol_status st = begin(&net, ctx, &m->config, t, o, err);
@@ -356,13 +375,15 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m, c
 /* ---- from a packed model ---- */
 
 /* What stands behind matrix `which` of a layer. */
-static void packed_parts(const sol_packed_model *p, int64_t layer, int which, sol_stored parts[MAX_PARTS])
+static void packed_parts(const sol_packed_model *p, int64_t layer, int which,
+                         sol_stored parts[MAX_PARTS])
 {
-    for (int i = 0; i < stacks[which].n; i++) parts[i] = *sol_packed_matrix(p, layer, stacks[which].role[i]);
+    for (int i = 0; i < stacks[which].n; i++)
+        parts[i] = *sol_packed_matrix(p, layer, stacks[which].role[i]);
 }
 
-/* Weights in the kernels' layout take their memory from one block, which lies on huge pages: reading them waits less for
- * addresses to be translated. */
+/* Weights in the kernels' layout take their memory from one block, which lies on huge pages:
+ * reading them waits less for addresses to be translated. */
 static size_t packed_tile_bytes(const sol_net *net, const sol_packed_model *p)
 {
     const sol_stored *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
@@ -380,7 +401,8 @@ static size_t packed_tile_bytes(const sol_net *net, const sol_packed_model *p)
 
 static sol_status fill_from_packed(sol_net *net, const sol_packed_model *p, sol_err *err)
 {
-    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED), *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED),
+                     *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
     for (int i = 0; i < p->table->n_params; i++)
         if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
     SOL_TRY(alloc_biases(net, err));
@@ -395,7 +417,8 @@ static sol_status fill_from_packed(sol_net *net, const sol_packed_model *p, sol_
     return SOL_OK;
 }
 
-sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p, const sol_net_opts *o, sol_err *err)
+sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p,
+                               const sol_net_opts *o, sol_err *err)
 {
     sol_net *net;
     sol_status st = begin(&net, ctx, &p->config, p->tokenizer, o, err);
@@ -408,7 +431,8 @@ sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_mod
     return st;
 }
 
-static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
+                             sol_err *err)
 {
     sol_model_file file;
     SOL_TRY(sol_model_file_read(&file, path, SOL_F32, err));
@@ -427,7 +451,8 @@ static void drop_copied(const sol_net *net, sol_stored *s)
     if (s->rows && sol_matrix_tile_bytes(net->ctx, s, 1)) sol_stored_free(s);
 }
 
-static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
+                              sol_err *err)
 {
     sol_packed_model p = {0};
     sol_status st = sol_packed_model_read(&p, path, err);
@@ -442,16 +467,20 @@ static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, con
     return SOL_OK;
 }
 
-sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o, sol_err *err)
+sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
+                        sol_err *err)
 {
     sol_file_kind kind;
     *net = NULL;
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s; a model is needed", path,
-                        kind == SOL_FILE_DATASET ? "dataset" : kind == SOL_FILE_STUDY ? "study" : "teacher's cache");
+                        kind == SOL_FILE_DATASET ? "dataset"
+                        : kind == SOL_FILE_STUDY ? "study"
+                                                 : "teacher's cache");
     if (kind == SOL_FILE_PACKED && o && o->full_precision)
-        return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights", path);
+        return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights",
+                        path);
     return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err)
                                    : open_model(net, ctx, path, o, err);
 }

@@ -9,19 +9,20 @@ enum { NET_QKV, NET_O, NET_GATE_UP, NET_DOWN, NET_MATRICES };
 
 typedef struct net_layer {
     sol_matrix *matrix[NET_MATRICES];
-    const float *vector[SOL_ROLES]; /* norms and biases in fp32 by their role; NULL: a matrix, or the model has none */
+    const float *vector[SOL_ROLES]; /* norms and biases in fp32 by their role; NULL: a matrix, or
+                                       the model has none */
 } net_layer;
 
 /* Memory of one forward, grown to the largest number of rows that came. */
 typedef struct net_scratch {
     int64_t rows;
-    float *x, *h;       /* [n, C] residual stream, normalized or projected */
-    float *qkv, *att;   /* [n, (H + 2K) D], [n, H D] */
+    float *x, *h;         /* [n, C] residual stream, normalized or projected */
+    float *qkv, *att;     /* [n, (H + 2K) D], [n, H D] */
     float *gate_up, *act; /* [n, 2F], [n, F] */
-    int64_t *pos;       /* [n] */
-    float *selected;    /* [n, C] rows whose logits are asked for */
-    float *logits;      /* [HEAD_ROWS, HEAD_COLS] */
-    void *kernel;       /* of products */
+    int64_t *pos;         /* [n] */
+    float *selected;      /* [n, C] rows whose logits are asked for */
+    float *logits;        /* [HEAD_ROWS, HEAD_COLS] */
+    void *kernel;         /* of products */
     size_t kernel_bytes;
 } net_scratch;
 
@@ -39,16 +40,17 @@ struct sol_net {
     int64_t max_rows;
     net_layer *layers;
     const float *final_norm;
-    sol_matrix *head;  /* [V, C] */
-    sol_matrix *embed; /* likewise; the same matrix when tied */
+    sol_matrix *head;           /* [V, C] */
+    sol_matrix *embed;          /* likewise; the same matrix when tied */
     float *rope_cos, *rope_sin; /* [rope_positions, D/2] */
     int64_t rope_positions;
     net_scratch scratch;
-    float *vectors;  /* owned: norms and biases in fp32; NULL in a packed net, whose file has them so */
+    float *
+        vectors; /* owned: norms and biases in fp32; NULL in a packed net, whose file has them so */
     float *biases;    /* owned: [L, rows of q, k, v] where the model has biases */
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
-    float **latent;  /* owned: [L * NET_MATRICES] Q(W) of a latent net */
+    float **latent; /* owned: [L * NET_MATRICES] Q(W) of a latent net */
     float
         *rounded[2]; /* owned: embedding and head as they ship, of a latent net that rounds them */
     sol_model_file file;     /* owned, of sol_net_open */
@@ -60,10 +62,10 @@ enum { HEAD_COLS = 8192, HEAD_ROWS = 64 };
 
 struct sol_kv {
     const sol_net *net;
-    int64_t n, limit; /* positions held, and at most */
-    int64_t capacity; /* limit rounded up to a multiple of SOL_KV_BLOCK */
-    void *keys;          /* [L, K, capacity / 16, D, 16] */
-    void *values;        /* [L, K, capacity, D] */
+    int64_t n, limit;               /* positions held, and at most */
+    int64_t capacity;               /* limit rounded up to a multiple of SOL_KV_BLOCK */
+    void *keys;                     /* [L, K, capacity / 16, D, 16] */
+    void *values;                   /* [L, K, capacity, D] */
     float *key_scale, *value_scale; /* [L, K, capacity] of an int8 cache */
 };
 
@@ -76,7 +78,8 @@ void net_attention(const sol_net *net, int64_t layer, const sol_row *rows, int64
 /* Last hidden states x[n, C] (already normalized) -> logits[n, V], or log-probabilities of
  * targets. */
 void net_head_logits(const sol_net *net, const float *x, int64_t n, float *logits);
-void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets, double *logprob);
+void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int32_t *targets,
+                       double *logprob);
 
 /* Releases what net_scratch points to. */
 void net_scratch_free(net_scratch *s);

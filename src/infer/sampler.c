@@ -29,14 +29,17 @@ sol_status sol_sampler_check(const sol_sampler_config *c, sol_err *err)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (!(rows[i].value >= rows[i].low && rows[i].value <= rows[i].high))
-            return sol_fail(err, SOL_ERR_RANGE, "%s is %g: must lie in %g..%g", rows[i].name, (double)rows[i].value,
-                            (double)rows[i].low, (double)rows[i].high);
-    if (c->top_k < 0) return sol_fail(err, SOL_ERR_RANGE, "top-k is %lld: must not be negative", (long long)c->top_k);
+            return sol_fail(err, SOL_ERR_RANGE, "%s is %g: must lie in %g..%g", rows[i].name,
+                            (double)rows[i].value, (double)rows[i].low, (double)rows[i].high);
+    if (c->top_k < 0)
+        return sol_fail(err, SOL_ERR_RANGE, "top-k is %lld: must not be negative",
+                        (long long)c->top_k);
     return SOL_OK;
 }
 
 /* Each token of `recent` once. */
-static void penalize(float penalty, float *logits, int64_t V, const int32_t *recent, int64_t n_recent, uint8_t *seen)
+static void penalize(float penalty, float *logits, int64_t V, const int32_t *recent,
+                     int64_t n_recent, uint8_t *seen)
 {
     if (penalty == 1.0f || n_recent == 0) return;
     memset(seen, 0, (size_t)V);
@@ -124,8 +127,8 @@ static int64_t keep_min_p(candidate *c, int64_t n, float min_p)
     return m;
 }
 
-int32_t sol_sample(const sol_sampler_config *cfg, sol_rng *rng, float *logits, int64_t V, const int32_t *recent,
-                   int64_t n_recent, void *scratch)
+int32_t sol_sample(const sol_sampler_config *cfg, sol_rng *rng, float *logits, int64_t V,
+                   const int32_t *recent, int64_t n_recent, void *scratch)
 {
     candidate *c = scratch;
     penalize(cfg->repetition_penalty, logits, V, recent, n_recent, scratch);

@@ -1,8 +1,12 @@
-/* The source of a tier's rounding of activations to int8; the rule is in matrix.h. The including file defines ACT_QUANTIZE, the
- * name of the function, and before that
- *     max_magnitude(x, n)           the largest |x| as bits: NaN > infinity > numbers, so that one comparison finds what is not finite
- *     round_block(x, n, inverse, q) q = x * inverse to nearest even
- * where n is any number, and columns behind n are neither read nor written. ACT_SUM may name a faster sum of int8. */
+/* The source of a tier's rounding of activations to int8; the rule is in matrix.h. The including
+ * file defines ACT_QUANTIZE, the name of the function, and before that
+ *
+ *   max_magnitude(x, n)           the largest |x| as bits: NaN > infinity > numbers, so that one
+ *                                 comparison finds what is not finite
+ *   round_block(x, n, inverse, q) q = x * inverse to nearest even
+ *
+ * where n is any number, and columns behind n are neither read nor written. ACT_SUM may name a
+ * faster sum of int8. */
 #include <string.h>
 
 #include "base/half.h"
@@ -35,7 +39,8 @@ void ACT_QUANTIZE(const sol_segments *s, const float *x, int8_t *q, float *d, in
 {
     memset(q + s->cols, 0, (size_t)(s->cols_pad - s->cols));
     for (int64_t i = 0; i < s->n_segs;) {
-        int64_t len, first = sol_segment_at(s, i, &len), last = sol_min_i64(i + s->groups_per_block, s->n_segs);
+        int64_t len, first = sol_segment_at(s, i, &len),
+                     last = sol_min_i64(i + s->groups_per_block, s->n_segs);
         int64_t start = sol_segment_at(s, last - 1, &len);
         float scale = quantize_block(x + first, start + len - first, q + first);
         for (; i < last; i++) {

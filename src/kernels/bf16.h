@@ -12,15 +12,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SOL_BF16_EDGE = 16, SOL_BF16_DEPTH = 32, SOL_BF16_BLOCK = SOL_BF16_EDGE * SOL_BF16_DEPTH, SOL_BF16_TILE = 32 };
+enum {
+    SOL_BF16_EDGE = 16,
+    SOL_BF16_DEPTH = 32,
+    SOL_BF16_BLOCK = SOL_BF16_EDGE * SOL_BF16_DEPTH,
+    SOL_BF16_TILE = 32
+};
 
 /* A part of a matrix, along k and along the edge (rows of A, columns of B). */
 typedef struct sol_bf16_source {
     const void *data; /* its first element; fp32, or bf16 */
     int64_t ld;       /* between rows, in elements */
     bool bf16;
-    bool k_inner;     /* k runs along the rows of the matrix (A [m, k], B^T [n, k]); else down
-                       * its columns */
+    bool k_inner;        /* k runs along the rows of the matrix (A [m, k], B^T [n, k]); else down
+                          * its columns */
     int64_t edge, depth; /* how much there is, at most 16 and 32: zeros follow */
     float scale;         /* the numbers are multiplied by it before they are rounded */
 } sol_bf16_source;
@@ -43,7 +48,8 @@ typedef struct sol_bf16_ops {
      * `b` and `b + half_b` (in elements). The sum runs over k in ascending order, from 0 or from C;
      * how the two products of a pair and the sum are rounded is the tier's. Call between begin and
      * end. */
-    void (*tile)(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc);
+    void (*tile)(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
+                 bool add, float *c, int64_t ldc);
     void (*begin)(void), (*end)(void); /* on the calling thread, around calls of tile */
     /* C [rows, cols], at most 32 x 32, of sums with rows of 32, rounded. */
     void (*narrow)(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc);

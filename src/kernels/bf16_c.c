@@ -8,7 +8,8 @@ static sol_bf16 number(const sol_bf16_source *s, int64_t edge, int64_t k)
 {
     if (edge >= s->edge || k >= s->depth) return 0;
     int64_t at = s->k_inner ? edge * s->ld + k : k * s->ld + edge;
-    float x = s->bf16 ? sol_bf16_to_f32(((const sol_bf16 *)s->data)[at]) : ((const float *)s->data)[at];
+    float x =
+        s->bf16 ? sol_bf16_to_f32(((const sol_bf16 *)s->data)[at]) : ((const float *)s->data)[at];
     return sol_f32_to_bf16(s->scale * x);
 }
 
@@ -16,18 +17,21 @@ static void pack(const sol_bf16_source *s, bool pairs, uint16_t *block)
 {
     for (int64_t e = 0; e < SOL_BF16_EDGE; e++)
         for (int64_t k = 0; k < SOL_BF16_DEPTH; k++)
-            block[pairs ? k / 2 * SOL_BF16_DEPTH + 2 * e + k % 2 : e * SOL_BF16_DEPTH + k] = number(s, e, k);
+            block[pairs ? k / 2 * SOL_BF16_DEPTH + 2 * e + k % 2 : e * SOL_BF16_DEPTH + k] =
+                number(s, e, k);
 }
 
 /* 16 x 16 sums in float over all blocks. */
-static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *b, int64_t blocks,
+                    bool add, float *c, int64_t ldc)
 {
     float sum[SOL_BF16_EDGE][SOL_BF16_EDGE] = {{0}};
     for (int m = 0; add && m < SOL_BF16_EDGE; m++) memcpy(sum[m], c + m * ldc, sizeof sum[m]);
     for (int64_t i = 0; i < blocks; i++, a += at->step, b += SOL_BF16_BLOCK) {
         float wide[SOL_BF16_DEPTH][SOL_BF16_EDGE];
         for (int k = 0; k < SOL_BF16_DEPTH; k++)
-            for (int n = 0; n < SOL_BF16_EDGE; n++) wide[k][n] = sol_bf16_to_f32(b[k / 2 * SOL_BF16_DEPTH + 2 * n + k % 2]);
+            for (int n = 0; n < SOL_BF16_EDGE; n++)
+                wide[k][n] = sol_bf16_to_f32(b[k / 2 * SOL_BF16_DEPTH + 2 * n + k % 2]);
         for (int m = 0; m < SOL_BF16_EDGE; m++)
             for (int k = 0; k < SOL_BF16_DEPTH; k++) {
                 float x = sol_bf16_to_f32(a[m * at->row + k]);
@@ -37,11 +41,13 @@ static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *
     for (int m = 0; m < SOL_BF16_EDGE; m++) memcpy(c + m * ldc, sum[m], sizeof sum[m]);
 }
 
-static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
+                 bool add, float *c, int64_t ldc)
 {
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++)
-            quarter(a->data + i * a->half, a, b + j * half_b, blocks, add, c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
+            quarter(a->data + i * a->half, a, b + j * half_b, blocks, add,
+                    c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
 }
 
 static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)

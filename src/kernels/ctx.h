@@ -22,7 +22,8 @@ typedef struct sol_ctx {
 /* n_threads as in sol_pool_create. features: those that kernels may use, of which the processor's
  * are taken; SOL_TIER_BEST: all. log: copied, NULL for none; its `user` must outlive the context.
  * The caller owns *ctx and frees it after everything that was created with it. */
-sol_status sol_ctx_create(sol_ctx **ctx, int n_threads, sol_cpu_features features, const sol_log *log, sol_err *err);
+sol_status sol_ctx_create(sol_ctx **ctx, int n_threads, sol_cpu_features features,
+                          const sol_log *log, sol_err *err);
 void sol_ctx_free(sol_ctx **ctx);
 
 #endif

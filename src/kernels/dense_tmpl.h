@@ -2,18 +2,23 @@
  *
  *   LANES              rows of a vector (4, 8, 16)
  *   Q8_OFFSET          128 where DOT_4 wants unsigned weights, 0 where it takes signed ones
- *   DOT_4(type, i, acc, words, w, x)   acc[r] += sum of the four products of bytes w[4r..] and x; x: one doubleword for all rows.
- *                      It may keep sums in words, a vector of its own, from i = 0 on, and add them to acc by i = 7
+ *   DOT_4(type, i, acc, words, w, x)   acc[r] += sum of the four products of bytes w[4r..] and x;
+ *                      x: one doubleword for all rows.
+ *                      It may keep sums in words, a vector of its own, from i = 0 on, and add
+ *                      them to acc by i = 7
  *   FMA(a, b, c)       a * b + c on vectors
  *   LOAD_F16(p)        a vector from LANES float16 at p
  *   PREFETCH_LINE(p)   asks for the line at p
  *   DENSE_OPS          name of the exported table
  *
- * Layout. A tile is 2 LANES rows in two halves. For each block of 32 columns: 2 LANES fp16 scales, then each half's weights,
- * a doubleword a row holding four columns as bytes or parts of them:
+ * Layout. A tile is 2 LANES rows in two halves. For each block of 32 columns: 2 LANES fp16 scales,
+ * then each half's weights, a doubleword a row holding four columns as bytes or parts of them:
+ *
  *   Q8: eight vectors, q + Q8_OFFSET; vector i holds columns 4i..4i+3.
  *   Q4: four vectors; nibbles q + 8, columns 4i.. low and 16 + 4i.. high.
- *   Q6: four as Q4 with the low bits of q + 32, then two with its upper bits: vector k, bit pair m is column 16 k + 4 m...
+ *   Q6: four as Q4 with the low bits of q + 32, then two with its upper bits:
+ *       vector k, bit pair m is column 16 k + 4 m...
+ *
  * The offset is taken away through nsum, the negative sum of the activations of a block. */
 #include <string.h>
 
@@ -21,11 +26,11 @@
 
 enum {
     TILE_ROWS = 2 * LANES,
-    VECTOR = 4 * LANES,           /* bytes */
+    VECTOR = 4 * LANES, /* bytes */
     SCALE_BYTES = 2 * TILE_ROWS,
-    TOKENS = 256,                 /* of one job */
+    TOKENS = 256, /* of one job */
     TOKENS_AT_ONCE = 4,
-    PREFETCH = 1536,              /* bytes ahead */
+    PREFETCH = 1536, /* bytes ahead */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -59,19 +64,22 @@ static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 /* The four bytes of row r in vector i of a block. */
 ALWAYS_INLINE size_t word_at(sol_dtype type, int64_t r, int64_t i)
 {
-    return (size_t)(SCALE_BYTES + r / LANES * VECTOR * n_vectors(type) + VECTOR * i + r % LANES * 4);
+    return (size_t)(SCALE_BYTES + r / LANES * VECTOR * n_vectors(type) + VECTOR * i +
+                    r % LANES * 4);
 }
 
 /* 32 columns of row r as q + offset, into a block. */
 ALWAYS_INLINE void pack_block(sol_dtype type, const uint8_t v[32], int64_t r, uint8_t *block)
 {
-    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++) memcpy(block + word_at(type, r, i), v + 4 * i, 4);
+    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++)
+        memcpy(block + word_at(type, r, i), v + 4 * i, 4);
     if (type == SOL_Q8) return;
     uint8_t low[16], upper[2][4] = {{0}};
     for (int64_t c = 0; c < 16; c++) low[c] = (uint8_t)((v[c] & 15) | v[c + 16] << 4);
     for (int64_t i = 0; i < 4; i++) memcpy(block + word_at(type, r, i), low + 4 * i, 4);
     if (type == SOL_Q4) return;
-    for (int64_t c = 0; c < 32; c++) upper[c / 16][c % 4] |= (uint8_t)(v[c] >> 4 << 2 * (c % 16 / 4));
+    for (int64_t c = 0; c < 32; c++)
+        upper[c / 16][c % 4] |= (uint8_t)(v[c] >> 4 << 2 * (c % 16 / 4));
     for (int64_t i = 0; i < 2; i++) memcpy(block + word_at(type, r, 4 + i), upper[i], 4);
 }
 
@@ -82,7 +90,8 @@ ALWAYS_INLINE uint64_t spread_bytes(uint32_t v)
     return (x | x << 8) & 0x00ff00ff00ff00ffull;
 }
 
-/* The same from the 16 bytes of a whole stored block of nibbles: eight columns a step, without taking them apart. */
+/* The same from the 16 bytes of a whole stored block of nibbles: eight columns a step, without
+ * taking them apart. */
 ALWAYS_INLINE void pack_nibbles(const uint8_t *from, int64_t r, uint8_t *block, sol_dtype type)
 {
     const uint64_t low = 0x0f0f0f0f0f0f0f0full;
@@ -108,7 +117,8 @@ ALWAYS_INLINE uint32_t transpose_pairs(uint32_t x)
 }
 
 /* Block g of row `from`, all 32 columns there. */
-ALWAYS_INLINE void pack_whole(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g, int64_t r, uint8_t *block)
+ALWAYS_INLINE void pack_whole(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g,
+                              int64_t r, uint8_t *block)
 {
     uint32_t word;
     for (int64_t i = 0; type == SOL_Q8 && i < 8; i++) {
@@ -126,7 +136,8 @@ ALWAYS_INLINE void pack_whole(sol_dtype type, const sol_segments *s, const uint8
 }
 
 /* Block g of row `from`, the last one and shorter than 32 columns, as q + offset. */
-static void stored_block(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g, uint8_t v[32])
+static void stored_block(sol_dtype type, const sol_segments *s, const uint8_t *from, int64_t g,
+                         uint8_t v[32])
 {
     const sol_dtype_traits *t = sol_dtype_of(type);
     const uint8_t *second = from + sol_ceil_div(s->cols * t->bits, 32);
@@ -137,7 +148,8 @@ static void stored_block(sol_dtype type, const sol_segments *s, const uint8_t *f
 }
 
 /* All rows of a block, then the next block: the tile is written once from front to back. */
-ALWAYS_INLINE void pack_rows(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *block)
+ALWAYS_INLINE void pack_rows(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows,
+                             uint8_t *block)
 {
     for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type))
         for (int r = 0; r < rows->n; r++) {
@@ -162,9 +174,11 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
         pack_rows(SOL_Q4, s, rows, tile);
 }
 
-static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales)
 {
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + (size_t)g * block_bytes(type)))[r];
+    for (int64_t g = 0; g < s->n_groups; g++)
+        scales[g] = ((const sol_f16 *)(tile + (size_t)g * block_bytes(type)))[r];
     for (int64_t c = 0; c < s->cols; c++) {
         const uint8_t *block = tile + (size_t)(c / 32) * block_bytes(type);
         int64_t k = c % 32;
@@ -173,7 +187,8 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
             v = Q8_OFFSET ? v : (int8_t)v;
         else
             v = v >> (k < 16 ? 0 : 4) & 15;
-        if (type == SOL_Q6) v |= (block[word_at(type, r, 4 + k / 16) + (size_t)k % 4] >> 2 * (k % 16 / 4) & 3) << 4;
+        if (type == SOL_Q6)
+            v |= (block[word_at(type, r, 4 + k / 16) + (size_t)k % 4] >> 2 * (k % 16 / 4) & 3) << 4;
         q[c] = (int8_t)(v - offset_of(type));
     }
 }
@@ -197,20 +212,26 @@ ALWAYS_INLINE vb weights_at(sol_dtype type, const uint8_t *w, int i)
     return v | ((m < 4 ? upper << (4 - m) : upper >> (m - 4)) & 0x30);
 }
 
-/* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances cols_pad and n_segs. */
-ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, const uint8_t *block, const int8_t *q,
-                               const float *d, const int32_t *nsum, vf y[TOKENS_AT_ONCE][2])
+/* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances cols_pad and
+ * n_segs. */
+ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, const uint8_t *block,
+                               const int8_t *q, const float *d, const int32_t *nsum,
+                               vf y[TOKENS_AT_ONCE][2])
 {
     UNROLL for (int t = 0; t < T; t++) y[t][0] = y[t][1] = (vf){0};
     for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type), q += 32) {
         const uint8_t *w = block + SCALE_BYTES, *w1 = w + VECTOR * n_vectors(type);
         vi acc[TOKENS_AT_ONCE][2], words[TOKENS_AT_ONCE][2];
         (void)words;
-        for (size_t line = 0; line < block_bytes(type); line += 64) PREFETCH_LINE(block + PREFETCH + line);
-        UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] = offset_of(type) * nsum[t * s->n_segs + g] - (vi){0};
-        UNROLL for (int i = 0; i < 8; i++) {
+        for (size_t line = 0; line < block_bytes(type); line += 64)
+            PREFETCH_LINE(block + PREFETCH + line);
+        UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] =
+            offset_of(type) * nsum[t * s->n_segs + g] - (vi){0};
+        UNROLL for (int i = 0; i < 8; i++)
+        {
             vb v0 = weights_at(type, w, i), v1 = weights_at(type, w1, i);
-            UNROLL for (int t = 0; t < T; t++) {
+            UNROLL for (int t = 0; t < T; t++)
+            {
                 int32_t four;
                 memcpy(&four, q + t * s->q_stride + 4 * i, 4);
                 vi x = four - (vi){0};
@@ -219,7 +240,8 @@ ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, con
             }
         }
         vf scale0 = LOAD_F16(block), scale1 = LOAD_F16(block + SCALE_BYTES / 2);
-        UNROLL for (int t = 0; t < T; t++) {
+        UNROLL for (int t = 0; t < T; t++)
+        {
             vf dt = d[t * s->n_segs + g] - (vf){0};
             y[t][0] = FMA(scale0, dt * __builtin_convertvector(acc[t][0], vf), y[t][0]);
             y[t][1] = FMA(scale1, dt * __builtin_convertvector(acc[t][1], vf), y[t][1]);
@@ -227,12 +249,14 @@ ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, con
     }
 }
 
-ALWAYS_INLINE void some_tokens(sol_dtype type, int T, const sol_tile_job *job, int64_t tile, int64_t t)
+ALWAYS_INLINE void some_tokens(sol_dtype type, int T, const sol_tile_job *job, int64_t tile,
+                               int64_t t)
 {
     const sol_segments *s = job->seg;
     vf y[TOKENS_AT_ONCE][2];
-    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes, job->acts->q + t * s->q_stride,
-                job->acts->d + t * s->n_segs, job->acts->nsum + t * s->n_segs, y);
+    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes,
+                job->acts->q + t * s->q_stride, job->acts->d + t * s->n_segs,
+                job->acts->nsum + t * s->n_segs, y);
     size_t bytes = (size_t)sol_min_i64(TILE_ROWS, job->rows - tile * TILE_ROWS) * sizeof(float);
     for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->ldy + tile * TILE_ROWS, y[i], bytes);
 }
@@ -247,7 +271,8 @@ ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_job *job, int64_t f
     }
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready)
 {
     (void)thread;
     (void)ready;

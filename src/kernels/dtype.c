@@ -18,7 +18,8 @@ static void f32_to_bf16(const float *in, int64_t n, void *out)
 {
     sol_bf16 *y = out;
     for (int64_t i = 0; i < n; i++) {
-        uint32_t u = sol_f32_bits(in[i]), nearest = u + 0x7fffu + (u >> 16 & 1), quiet = u | 0x400000u;
+        uint32_t u = sol_f32_bits(in[i]), nearest = u + 0x7fffu + (u >> 16 & 1),
+                 quiet = u | 0x400000u;
         y[i] = (sol_bf16)(((u & 0x7fffffffu) > 0x7f800000u ? quiet : nearest) >> 16);
     }
 }
@@ -147,7 +148,8 @@ float sol_dtype_max(sol_dtype t)
 
 size_t sol_dtype_row_bytes(sol_dtype t, int64_t cols)
 {
-    return (size_t)(sol_ceil_div(cols * traits[t].bits, 32) + sol_ceil_div(cols * traits[t].more_bits, 32));
+    return (size_t)(sol_ceil_div(cols * traits[t].bits, 32) +
+                    sol_ceil_div(cols * traits[t].more_bits, 32));
 }
 
 int64_t sol_dtype_row_scales(sol_dtype t, int64_t cols)
@@ -156,7 +158,8 @@ int64_t sol_dtype_row_scales(sol_dtype t, int64_t cols)
 }
 
 /* Between two types of 16 bits: through fp32, a piece at a time. */
-static void between_halves(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type, int64_t n)
+static void between_halves(void *dst, sol_dtype dst_type, const void *src, sol_dtype src_type,
+                           int64_t n)
 {
     enum { PIECE = 256 };
     for (int64_t i = 0; i < n; i += PIECE) {

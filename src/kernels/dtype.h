@@ -11,8 +11,8 @@
  * A row of Q8 is cols bytes. Q4: q + 8, four bits each, low nibble first. Q6: q + 32, its low four
  * bits as in Q4, then, behind all of these, its upper two bits, lowest pair first.
  *
- * TERNARY: 3:4 blocks of levels -1, 0, 1 (codebook.h) with a scale for a group of columns, a row or a
- * matrix. A row of data has the slots, four bits each, low nibble first; signs are an array of
+ * TERNARY: 3:4 blocks of levels -1, 0, 1 (codebook.h) with a scale for a group of columns, a row or
+ * a matrix. A row of data has the slots, four bits each, low nibble first; signs are an array of
  * their own: bit g % 8 of byte g / 8. 1.25 bits a weight. */
 #ifndef SOLERA_KERNELS_DTYPE_H
 #define SOLERA_KERNELS_DTYPE_H

@@ -78,7 +78,8 @@ static void sherry_levels(const float *w, int64_t n, sol_block_layout layout, in
     }
 }
 
-static void sherry_effective(const float *w, int64_t n, sol_block_layout layout, float scale, float b, float *out)
+static void sherry_effective(const float *w, int64_t n, sol_block_layout layout, float scale,
+                             float b, float *out)
 {
     int stride = block_stride(layout);
     for (int64_t g = 0; g < n / 4; g++) {
@@ -92,7 +93,8 @@ static void sherry_effective(const float *w, int64_t n, sol_block_layout layout,
     }
 }
 
-static void adamw(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m, float *v)
+static void adamw(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m,
+                  float *v)
 {
     for (int64_t i = 0; i < n; i++) {
         float g = s->grad_scale * grad[i];

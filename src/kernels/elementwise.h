@@ -33,9 +33,11 @@ typedef struct sol_elementwise {
     /* t[i] = 0 in the lane left out, else -1 where w[i] < 0, else 1. */
     void (*sherry_levels)(const float *w, int64_t n, sol_block_layout layout, int8_t *t);
     /* out[i] = scale t[i] + b w[i]; the second term is not computed when b is 0. */
-    void (*sherry_effective)(const float *w, int64_t n, sol_block_layout layout, float scale, float b, float *out);
+    void (*sherry_effective)(const float *w, int64_t n, sol_block_layout layout, float scale,
+                             float b, float *out);
     /* One AdamW update in place of p, m, v. */
-    void (*adamw)(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m, float *v);
+    void (*adamw)(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m,
+                  float *v);
     /* *sum += (double)x[i] * x[i], in 16 double lanes folded once at the end as above. */
     void (*square_sum)(const float *x, int64_t n, double *sum);
     /* out[i] = x[i] rounded to bf16, to nearest even; a NaN stays one. */

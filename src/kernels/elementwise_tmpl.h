@@ -1,4 +1,5 @@
-/* The source of the vector forms of elementwise.h; the same bits as elementwise.c. The including file defines
+/* The source of the vector forms of elementwise.h; the same bits as elementwise.c. The including
+ * file defines
  *
  *   VW                floats a vector (4, 8, 16)
  *   SQRT(v)           square roots of a vector, correctly rounded
@@ -54,10 +55,14 @@ ALWAYS_INLINE vi magnitude(vf x)
 #define AND_2_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5))
 #define AND_1_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6))
 #else
-#define AND_8_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7))
-#define AND_4_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11))
-#define AND_2_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13))
-#define AND_1_FURTHER(x) ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
+#define AND_8_FURTHER(x) \
+    ((x) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7))
+#define AND_4_FURTHER(x) \
+    ((x) + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11))
+#define AND_2_FURTHER(x) \
+    ((x) + __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13))
+#define AND_1_FURTHER(x) \
+    ((x) + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
 #endif
 
 ALWAYS_INLINE void fold(const vf acc[NV], double *sum)
@@ -66,12 +71,14 @@ ALWAYS_INLINE void fold(const vf acc[NV], double *sum)
     memcpy(part, acc, sizeof part);
     for (int apart = NV / 2; apart > 0; apart /= 2)
         for (int v = 0; v < apart; v++) part[v] += part[v + apart];
-    vf by8 = AND_8_FURTHER(part[0]), by4 = AND_4_FURTHER(by8), by2 = AND_2_FURTHER(by4), by1 = AND_1_FURTHER(by2);
+    vf by8 = AND_8_FURTHER(part[0]), by4 = AND_4_FURTHER(by8), by2 = AND_2_FURTHER(by4),
+       by1 = AND_1_FURTHER(by2);
     *sum += (double)by1[0];
 }
 
-/* Of contiguous blocks of four: -1 in the lanes that are kept. Lane i is not the one left out if a later lane of its block is
- * smaller or an earlier one is not larger; adding -1 to the earlier ones makes both the same comparison. */
+/* Of contiguous blocks of four: -1 in the lanes that are kept. Lane i is not the one left out if a
+ * later lane of its block is smaller or an earlier one is not larger; adding -1 to the earlier ones
+ * makes both the same comparison. */
 #if VW == 4
 #define ROTATE(x, a, b, c, d) __builtin_shufflevector(x, x, a, b, c, d)
 #define PER_BLOCK(a, b, c, d) ((vi){a, b, c, d})
@@ -80,7 +87,8 @@ ALWAYS_INLINE void fold(const vf acc[NV], double *sum)
 #define PER_BLOCK(a, b, c, d) ((vi){a, b, c, d, a, b, c, d})
 #else
 #define ROTATE(x, a, b, c, d) \
-    __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a, 12 + b, 12 + c, 12 + d)
+    __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, \
+                            8 + d, 12 + a, 12 + b, 12 + c, 12 + d)
 #define PER_BLOCK(a, b, c, d) ((vi){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d})
 #endif
 
@@ -101,7 +109,8 @@ ALWAYS_INLINE void kept_stride16(const vi mag[4], vi kept[4])
     kept[3] = (mag[3] >= mag[0]) | (mag[3] >= mag[1]) | (mag[3] >= mag[2]);
 }
 
-/* What a kernel does with VW weights and their mask of kept lanes. at: index of the first of them, v = at / VW % NV. */
+/* What a kernel does with VW weights and their mask of kept lanes. at: index of the first of them,
+ * v = at / VW % NV. */
 typedef struct pass {
     vf acc[NV];     /* sums */
     float scale, b; /* effective weights */
@@ -141,8 +150,10 @@ ALWAYS_INLINE void pass_mixed(pass *p, vf w, vi kept, int64_t at, int v)
     store(p->out + at, quantized(p, w, kept) + splat(p->b) * w);
 }
 
-/* Whole vectors of weights [0, n): n a multiple of 16, of 64 for stride16. `fn` is inlined: a constant in every caller. */
-ALWAYS_INLINE void each_vector(pass *p, pass_fn fn, const float *w, int64_t n, sol_block_layout layout)
+/* Whole vectors of weights [0, n): n a multiple of 16, of 64 for stride16. `fn` is inlined: a
+ * constant in every caller. */
+ALWAYS_INLINE void each_vector(pass *p, pass_fn fn, const float *w, int64_t n,
+                               sol_block_layout layout)
 {
     if (layout == SOL_LAYOUT_CONTIGUOUS) {
         for (int64_t i = 0; i < n; i += SOL_SUM_LANES)
@@ -219,7 +230,8 @@ static void sherry_levels(const float *w, int64_t n, sol_block_layout layout, in
     memcpy(t + whole, tail_levels, (size_t)rest);
 }
 
-ALWAYS_INLINE void effective(pass_fn fn, const float *w, int64_t n, sol_block_layout layout, float scale, float b, float *out)
+ALWAYS_INLINE void effective(pass_fn fn, const float *w, int64_t n, sol_block_layout layout,
+                             float scale, float b, float *out)
 {
     float tail[SOL_SUM_LANES], tail_out[SOL_SUM_LANES];
     int64_t whole = n - n % SOL_SUM_LANES;
@@ -232,7 +244,8 @@ ALWAYS_INLINE void effective(pass_fn fn, const float *w, int64_t n, sol_block_la
     memcpy(out + whole, tail_out, (size_t)rest * sizeof *out);
 }
 
-static void sherry_effective(const float *w, int64_t n, sol_block_layout layout, float scale, float b, float *out)
+static void sherry_effective(const float *w, int64_t n, sol_block_layout layout, float scale,
+                             float b, float *out)
 {
     if (b == 0)
         effective(pass_ternary, w, n, layout, scale, b, out);
@@ -251,7 +264,8 @@ ALWAYS_INLINE void adamw_vector(const sol_adamw_step *s, vf grad, float *p, floa
     store(p, splat(s->keep) * load(p) - splat(s->rate) * (m1 / d));
 }
 
-static void adamw(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m, float *v)
+static void adamw(const sol_adamw_step *s, const float *grad, int64_t n, float *p, float *m,
+                  float *v)
 {
     const sol_adamw_step step = *s; /* a copy that the stores cannot change */
     int64_t i = 0, rest = n % VW;

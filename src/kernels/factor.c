@@ -1,5 +1,6 @@
-/* A Cholesky factorization that runs from the last column to the first, by blocks: the block on the diagonal is factored by hand, the
- * blocks above it are solved for and what they explain is taken from the rest, both by BLAS, a tile of rows at a time. */
+/* A Cholesky factorization that runs from the last column to the first, by blocks: the block on the
+ * diagonal is factored by hand, the blocks above it are solved for and what they explain is taken
+ * from the rest, both by BLAS, a tile of rows at a time. */
 #include "kernels/factor.h"
 
 #include <cblas.h>
@@ -38,8 +39,9 @@ static void solve_tile(void *arg, int64_t tile, int thread)
     const factor_args *f = arg;
     (void)thread;
     int64_t row = tile * TILE, rows = sol_min_i64(TILE, f->at - row);
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, (int)rows, (int)f->width, 1,
-                f->a + f->at * f->n + f->at, (int)f->n, f->a + row * f->n + f->at, (int)f->n);
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, (int)rows,
+                (int)f->width, 1, f->a + f->at * f->n + f->at, (int)f->n, f->a + row * f->n + f->at,
+                (int)f->n);
 }
 
 /* What is left of the rows of a tile, from its diagonal to the block: A -= X X^T. */
@@ -49,8 +51,9 @@ static void update_tile(void *arg, int64_t tile, int thread)
     (void)thread;
     int64_t row = tile * TILE, rows = sol_min_i64(TILE, f->at - row);
     const double *x = f->a + f->at;
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)(f->at - row), (int)f->width, -1, x + row * f->n,
-                (int)f->n, x + row * f->n, (int)f->n, 1, f->a + row * f->n + row, (int)f->n);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)(f->at - row),
+                (int)f->width, -1, x + row * f->n, (int)f->n, x + row * f->n, (int)f->n, 1,
+                f->a + row * f->n + row, (int)f->n);
 }
 
 bool sol_factor_upper(const sol_ctx *ctx, double *a, int64_t n)
@@ -72,8 +75,10 @@ static void solve_rows(void *arg, int64_t tile, int thread)
     (void)thread;
     int rows = (int)sol_min_i64(TILE, f->m - tile * TILE), n = (int)f->n;
     double *b = f->b + tile * TILE * f->n;
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, rows, n, 1, f->a, n, b, n);
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, rows, n, 1, f->a, n, b, n);
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, rows, n, 1, f->a,
+                n, b, n);
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, rows, n, 1, f->a,
+                n, b, n);
 }
 
 void sol_factor_solve(const sol_ctx *ctx, const double *v, int64_t n, double *b, int64_t m)

@@ -1,4 +1,5 @@
-/* float_ops.h and train_ops.h in plain C: vectors of four floats that every target has, multiply and add rounded apart. */
+/* float_ops.h and train_ops.h in plain C: vectors of four floats that every target has, multiply
+ * and add rounded apart. */
 #include <stdint.h>
 
 #define VW 4
@@ -17,8 +18,8 @@ static inline float __attribute__((vector_size(16))) widen_f16(const void *p)
 {
     uint16_t h[4];
     memcpy(h, p, sizeof h);
-    return (float __attribute__((vector_size(16)))){sol_f16_to_f32(h[0]), sol_f16_to_f32(h[1]), sol_f16_to_f32(h[2]),
-                                                    sol_f16_to_f32(h[3])};
+    return (float __attribute__((vector_size(16)))){sol_f16_to_f32(h[0]), sol_f16_to_f32(h[1]),
+                                                    sol_f16_to_f32(h[2]), sol_f16_to_f32(h[3])};
 }
 
 #include "kernels/float_tmpl.h"

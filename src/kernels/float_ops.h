@@ -19,8 +19,8 @@ enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
 
 /* y[r * ldy + o] = sum_i x[r * ldx + i] w[o * ldw + i] (sets), r < rows, o < outs, i < k. w: float,
  * bf16 or f16. */
-typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
-                           float *y, int64_t ldy);
+typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx,
+                           int64_t rows, int64_t k, float *y, int64_t ldy);
 
 /* Attention of `heads` query heads that share one kv head over positions [from, n), as an online
  * softmax over runs of 64 positions, the first of which begins with the block of `from`. q, out:
@@ -42,8 +42,9 @@ typedef struct sol_float_ops {
     void (*attend_f32)(const sol_attend_args *a);
     void (*attend_f16)(const sol_attend_args *a);
     void (*attend_i8)(const sol_attend_args *a);
-    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x. The mean is summed in fp32, that of sol_train_ops
-     * in fp64: two definitions, because either's bits are those of files and runs that exist */
+    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x. The mean is summed in fp32, that of
+     * sol_train_ops in fp64: two definitions, because either's bits are those of files and runs
+     * that exist */
     void (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     /* y[n] = silu(gate) * up; y may be gate or up */
     void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);

@@ -14,7 +14,14 @@
 #include "base/half.h"
 #include "kernels/float_ops.h"
 
-enum { LANES = 16, NV = LANES / VW, ATTEND_RUN = 64, ATTEND_HEADS = 4, ATTEND_COLUMNS = 2, MAX_HEAD_DIM = 512 };
+enum {
+    LANES = 16,
+    NV = LANES / VW,
+    ATTEND_RUN = 64,
+    ATTEND_HEADS = 4,
+    ATTEND_COLUMNS = 2,
+    MAX_HEAD_DIM = 512
+};
 
 typedef float vf __attribute__((vector_size(VW * 4)));
 typedef int32_t vi __attribute__((vector_size(VW * 4)));
@@ -60,7 +67,8 @@ ALWAYS_INLINE vf load_i8(const void *p)
     return __builtin_convertvector(__builtin_convertvector(b, vi), vf);
 }
 
-/* The lanes of NV vectors, added in halves. By vectors of four: gcc makes a slow loop through memory of lanes. */
+/* The lanes of NV vectors, added in halves. By vectors of four: gcc makes a slow loop through
+ * memory of lanes. */
 ALWAYS_INLINE float add_lanes(const vf v[NV])
 {
     typedef float four __attribute__((vector_size(16)));
@@ -89,7 +97,8 @@ ALWAYS_INLINE float max_lanes(const vf v[NV])
     return high;
 }
 
-/* exp(x) to 2 units in the last place; 0 below -87.3, 2.4e38 above 88. Cephes' reduction and polynomial. */
+/* exp(x) to 2 units in the last place; 0 below -87.3, 2.4e38 above 88. Cephes' reduction and
+ * polynomial. */
 ALWAYS_INLINE vf vexp(vf x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
@@ -111,9 +120,10 @@ ALWAYS_INLINE vf vexp(vf x)
 
 typedef vf (*load_fn)(const void *);
 
-/* R rows of x by O rows of w. The loads are inlined: `load` and `size` are constants in every caller. */
-ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8_t *w, int64_t ldw, const float *x,
-                            int64_t ldx, int64_t k, float *y, int64_t ldy)
+/* R rows of x by O rows of w. The loads are inlined: `load` and `size` are constants in every
+ * caller. */
+ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8_t *w, int64_t ldw,
+                            const float *x, int64_t ldx, int64_t k, float *y, int64_t ldy)
 {
     vf acc[DOT_ROWS][DOT_OUTS][NV];
     for (int r = 0; r < R; r++)
@@ -142,15 +152,17 @@ ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8
                 memcpy(wt, w + (size_t)(o * ldw + i) * size, (size_t)(k - i) * size);
                 memcpy(xt, x + r * ldx + i, (size_t)(k - i) * 4);
                 for (int v = 0; v < NV; v++)
-                    acc[r][o][v] = FMA(load_f32(xt + v * VW), load(wt + (size_t)(v * VW) * size), acc[r][o][v]);
+                    acc[r][o][v] = FMA(load_f32(xt + v * VW), load(wt + (size_t)(v * VW) * size),
+                                       acc[r][o][v]);
             }
     }
     for (int r = 0; r < R; r++)
         for (int o = 0; o < O; o++) y[r * ldy + o] = add_lanes(acc[r][o]);
 }
 
-ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64_t ldw, int64_t outs, const float *x,
-                           int64_t ldx, int64_t rows, int64_t k, float *y, int64_t ldy)
+ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64_t ldw,
+                           int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
+                           float *y, int64_t ldy)
 {
     const uint8_t *w = weights;
     for (int64_t o = 0; o < outs;) {
@@ -158,10 +170,12 @@ ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64
         bool wide = o + DOT_OUTS <= outs;
         int64_t r = 0;
         for (; wide && r + DOT_ROWS <= rows; r += DOT_ROWS)
-            dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+            dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
+                     ldy);
         for (; r < rows; r++) {
             if (wide)
-                dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+                dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
+                         ldy);
             else
                 dot_tile(load, size, 1, 1, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
         }
@@ -169,20 +183,20 @@ ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64
     }
 }
 
-static void dot_f32(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k, float *y,
-                    int64_t ldy)
+static void dot_f32(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx,
+                    int64_t rows, int64_t k, float *y, int64_t ldy)
 {
     dot_any(load_f32, 4, w, ldw, outs, x, ldx, rows, k, y, ldy);
 }
 
-static void dot_bf16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
-                     float *y, int64_t ldy)
+static void dot_bf16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx,
+                     int64_t rows, int64_t k, float *y, int64_t ldy)
 {
     dot_any(load_bf16, 2, w, ldw, outs, x, ldx, rows, k, y, ldy);
 }
 
-static void dot_f16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k, float *y,
-                    int64_t ldy)
+static void dot_f16(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx,
+                    int64_t rows, int64_t k, float *y, int64_t ldy)
 {
     dot_any(load_f16, 2, w, ldw, outs, x, ldx, rows, k, y, ldy);
 }
@@ -194,23 +208,27 @@ typedef struct attend_state {
     float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
 } attend_state;
 
-/* Keys and values are each read one run ahead: a cache that is longer than the processor's would else be waited for.
+/* Keys and values are each read one run ahead: a cache that is longer than the processor's would
+ * else be waited for.
  *
- * p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key vector is loaded once for
- * all heads. */
-ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks, const sol_attend_args *a, int64_t h0,
-                                 int64_t first, int64_t j, attend_state *s)
+ * p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key
+ * vector is loaded once for all heads. */
+ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks,
+                                 const sol_attend_args *a, int64_t h0, int64_t first, int64_t j,
+                                 attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_BLOCKS][NV];
     const uint8_t *keys = (const uint8_t *)a->keys + (size_t)((first + j) * a->D) * size;
-    size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size, run_bytes = (size_t)(a->D * ATTEND_RUN) * size;
+    size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size,
+           run_bytes = (size_t)(a->D * ATTEND_RUN) * size;
     for (int h = 0; h < heads; h++)
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) acc[h][b][v] = splat(0.0f);
     for (int64_t d = 0; d < a->D; d++)
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) {
-                const uint8_t *at = keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size;
+                const uint8_t *at =
+                    keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size;
                 vf key = load(at);
                 __builtin_prefetch(at + run_bytes);
                 for (int h = 0; h < heads; h++)
@@ -225,11 +243,12 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
         }
 }
 
-ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t h0, int64_t first,
-                                 int64_t n, attend_state *s)
+ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a,
+                                 int64_t h0, int64_t first, int64_t n, attend_state *s)
 {
     int64_t j = 0, step = ATTEND_BLOCKS * SOL_KV_BLOCK;
-    for (; j + step <= n; j += step) attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, first, j, s);
+    for (; j + step <= n; j += step)
+        attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, first, j, s);
     for (; j < n; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, first, j, s);
 }
 
@@ -253,19 +272,23 @@ ALWAYS_INLINE void attend_softmax(int64_t n, attend_state *s)
     s->max = high;
 }
 
-/* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value is loaded once. Columns
- * from D on hold what the loads found there, and are never read. */
-ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors, const sol_attend_args *a, int64_t first,
-                                  int64_t n, int64_t d, attend_state *s)
+/* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value
+ * is loaded once. Columns from D on hold what the loads found there, and are never read. */
+ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors,
+                                  const sol_attend_args *a, int64_t first, int64_t n, int64_t d,
+                                  attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_COLUMNS];
     const uint8_t *value = (const uint8_t *)a->values + (size_t)(first * a->D + d) * size;
-    size_t left = (size_t)((a->n - first) * a->D - d) * size; /* bytes to the end of the values: a load may run into the next row */
+    size_t left = (size_t)((a->n - first) * a->D - d) *
+                  size; /* bytes to the end of the values: a load may run into the next row */
     for (int h = 0; h < heads; h++)
-        for (int c = 0; c < vectors; c++) acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
+        for (int c = 0; c < vectors; c++)
+            acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
     for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size, left -= (size_t)a->D * size)
         for (int c = 0; c < vectors; c++) {
-            if ((size_t)(c * VW) * size % 64 == 0) __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D + c * VW) * size);
+            if ((size_t)(c * VW) * size % 64 == 0)
+                __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D + c * VW) * size);
             uint8_t padded[VW * 4] = {0};
             bool whole = left >= VW * size * (size_t)(c + 1);
             vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, left));
@@ -275,8 +298,8 @@ ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vect
         for (int c = 0; c < vectors; c++) store_f32(s[h].out + d + c * VW, acc[h][c]);
 }
 
-ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t first, int64_t n,
-                                 attend_state *s)
+ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol_attend_args *a,
+                                 int64_t first, int64_t n, attend_state *s)
 {
     int64_t d = 0;
     for (; d + ATTEND_COLUMNS * VW <= a->D; d += ATTEND_COLUMNS * VW)
@@ -284,7 +307,8 @@ ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol
     for (; d < a->D; d += VW) attend_columns(load, size, heads, 1, a, first, n, d, s);
 }
 
-ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_attend_args *a, int64_t h0)
+ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_attend_args *a,
+                                int64_t h0)
 {
     attend_state s[ATTEND_HEADS];
     for (int h = 0; h < heads; h++) {
@@ -311,7 +335,8 @@ ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_
 ALWAYS_INLINE void attend_any(load_fn load, size_t size, const sol_attend_args *a)
 {
     int64_t h = 0;
-    for (; h + ATTEND_HEADS <= a->heads; h += ATTEND_HEADS) attend_heads(load, size, ATTEND_HEADS, a, h);
+    for (; h + ATTEND_HEADS <= a->heads; h += ATTEND_HEADS)
+        attend_heads(load, size, ATTEND_HEADS, a, h);
     if (a->heads - h == 3) attend_heads(load, size, 3, a, h);
     if (a->heads - h == 2) attend_heads(load, size, 2, a, h);
     if (a->heads - h == 1) attend_heads(load, size, 1, a, h);
@@ -344,7 +369,8 @@ static void rmsnorm(const float *x, const float *w, float eps, int64_t n, float 
         }
     float tail[LANES] = {0};
     for (int64_t j = i; j < n; j++) tail[j - i] = x[j];
-    for (int v = 0; v < NV; v++) sum[v] = FMA(load_f32(tail + v * VW), load_f32(tail + v * VW), sum[v]);
+    for (int v = 0; v < NV; v++)
+        sum[v] = FMA(load_f32(tail + v * VW), load_f32(tail + v * VW), sum[v]);
     float inverse = 1.0f / sqrtf(add_lanes(sum) / (float)n + eps);
     for (i = 0; i < n; i++) y[i] = x[i] * inverse * w[i];
 }
@@ -389,7 +415,12 @@ static float sumexp(const float *x, int64_t n, float *max)
 
 void FLOAT_OPS_NAME(sol_float_ops *f)
 {
-    *f = (sol_float_ops){.dot = {[SOL_F32] = dot_f32, [SOL_BF16] = dot_bf16, [SOL_F16] = dot_f16}, .attend_f32 = attend_f32,
-                         .attend_f16 = attend_f16, .attend_i8 = attend_i8, .rmsnorm = rmsnorm, .swiglu = swiglu, .add = add,
+    *f = (sol_float_ops){.dot = {[SOL_F32] = dot_f32, [SOL_BF16] = dot_bf16, [SOL_F16] = dot_f16},
+                         .attend_f32 = attend_f32,
+                         .attend_f16 = attend_f16,
+                         .attend_i8 = attend_i8,
+                         .rmsnorm = rmsnorm,
+                         .swiglu = swiglu,
+                         .add = add,
                          .sumexp = sumexp};
 }

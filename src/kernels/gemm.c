@@ -10,20 +10,24 @@
 #include "base/num.h"
 #include "kernels/ctx.h"
 
-/* Tiles of C, all of about one size. Each packs its parts of A and B anew, so they are large; C is cut until the threads have
- * something to share or the tiles get too small to pay: into rows, while they are not much shorter than the columns. */
+/* Tiles of C, all of about one size. Each packs its parts of A and B anew, so they are large; C is
+ * cut until the threads have something to share or the tiles get too small to pay: into rows, while
+ * they are not much shorter than the columns. */
 enum { MOST_ROWS = 512, MOST_COLS = 2048, TILE_LEAST = 128, MIN_TILES = 8 };
 
-void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                   int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                   int64_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n,
-                (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
+                trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b,
+                (int)ldb, beta, c, (int)ldc);
 }
 
 void sol_solve_tile(int64_t m, int64_t n, const float *v, int64_t ldv, float *x, int64_t ldx)
 {
-    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, (int)m, (int)n, 1, v, (int)ldv, x, (int)ldx);
+    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, (int)m, (int)n,
+                1, v, (int)ldv, x, (int)ldx);
 }
 
 typedef struct gemm_args {
@@ -52,8 +56,9 @@ static int64_t round_up(int64_t n)
     return (n + 15) / 16 * 16;
 }
 
-void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+              float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+              float *c, int64_t ldc)
 {
     gemm_args g = {.trans_a = trans_a,
                    .trans_b = trans_b,
@@ -87,16 +92,19 @@ size_t sol_product_scratch(bool bf16, int64_t n, int64_t k)
     return bf16 ? sol_gemm_bf16_scratch(n, k) : 0;
 }
 
-void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a,
-                 const sol_operand *b, float beta, float *c, int64_t ldc, void *scratch)
+void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha,
+                 const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
+                 void *scratch)
 {
     if (bf16)
         sol_gemm_bf16(ctx, m, n, k, alpha, a, b, beta, c, ldc, scratch);
     else
-        sol_gemm(ctx, a->trans, b->trans, m, n, k, alpha, a->data, a->ld, b->data, b->ld, beta, c, ldc);
+        sol_gemm(ctx, a->trans, b->trans, m, n, k, alpha, a->data, a->ld, b->data, b->ld, beta, c,
+                 ldc);
 }
 
-/* OpenBLAS keeps what it once had. These two are how its own routines get a buffer; no header declares them. */
+/* OpenBLAS keeps what it once had. These two are how its own routines get a buffer; no header
+ * declares them. */
 extern void *blas_memory_alloc(int how) __attribute__((weak));
 extern void blas_memory_free(void *buffer) __attribute__((weak));
 
@@ -108,8 +116,10 @@ sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err)
     size_t bytes = (size_t)n * SOL_BLAS_BUFFER;
     void *reserved = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (reserved == MAP_FAILED)
-        return sol_fail(err, SOL_ERR_NOMEM, "out of memory: products of matrices by %d threads want %zu MiB of address space: %s", n,
-                        bytes >> 20, strerror(errno));
+        return sol_fail(
+            err, SOL_ERR_NOMEM,
+            "out of memory: products of matrices by %d threads want %zu MiB of address space: %s",
+            n, bytes >> 20, strerror(errno));
     munmap(reserved, bytes);
     if (!blas_memory_alloc || !blas_memory_free) return SOL_OK;
     for (int i = 0; i < n; i++) buffer[i] = blas_memory_alloc(0);

@@ -4,7 +4,7 @@
  *   C = alpha op(A) op(B) + beta C    op(A) [m, k], op(B) [k, n], C [m, n]; C overlaps neither
  *
  *     st = sol_gemm_reserve(ctx, err); // once, before the first product
- *     sol_gemm(ctx, false, true, N, V, C, 1, x, C, w, C, 0, y, V); // y[N, V] = x[N, C] w[V, C]^T */
+ *     sol_gemm(ctx, false, true, N, V, C, 1, x, C, w, C, 0, y, V); // y[N, V] = x w^T */
 #ifndef SOLERA_KERNELS_GEMM_H
 #define SOLERA_KERNELS_GEMM_H
 
@@ -16,8 +16,9 @@
 
 /* The product above, over the pool. beta 0: C is set and may hold anything. trans_a: A is stored as
  * [k, m]; trans_b: B as [n, k]. BLAS chooses the order of a sum over k. */
-void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+              float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+              float *c, int64_t ldc);
 
 /* OpenBLAS maps SOL_BLAS_BUFFER bytes of address space for each thread that multiplies, keeps them
  * until the process ends, and when a map fails tries again without end. This function makes it map
@@ -27,8 +28,9 @@ enum { SOL_BLAS_BUFFER = (128 << 20) + (64 << 10) };
 sol_status sol_gemm_reserve(const sol_ctx *ctx, sol_err *err);
 
 /* The product of sol_gemm on the calling thread alone, for use inside a tile. */
-void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                   int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                   int64_t ldc);
 
 /* Solves X V = B on the calling thread, for V [n, n] upper triangular: B [m, n] in x becomes X. */
 void sol_solve_tile(int64_t m, int64_t n, const float *v, int64_t ldv, float *x, int64_t ldx);
@@ -46,20 +48,22 @@ typedef struct sol_operand {
     bool bf16;        /* data holds bf16, else fp32 */
 } sol_operand;
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k);
-void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
-                   float beta, float *c, int64_t ldc, void *scratch);
+void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha,
+                   const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
+                   void *scratch);
 
 /* sol_gemm_bf16 if `bf16`, else sol_gemm, whose operands must hold fp32. scratch:
  * sol_product_scratch bytes, 64-byte aligned; none for fp32. */
 size_t sol_product_scratch(bool bf16, int64_t n, int64_t k);
-void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a,
-                 const sol_operand *b, float beta, float *c, int64_t ldc, void *scratch);
+void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k, float alpha,
+                 const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
+                 void *scratch);
 
 /* C = op(A) op(B), rounded once to bf16, to nearest even; k at most SOL_GEMM_NARROW_K. scratch as
  * in sol_gemm_bf16. */
 enum { SOL_GEMM_NARROW_K = 4096 };
-void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a, const sol_operand *b, uint16_t *c,
-                          int64_t ldc, void *scratch);
+void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a,
+                          const sol_operand *b, uint16_t *c, int64_t ldc, void *scratch);
 
 /* The name of the kernel that multiplies bf16, in static storage: "amx-bf16" or "avx512-bf16"; on
  * processors without bf16 instructions "avx512", "avx2" or "c", which cast to fp32. */
@@ -83,14 +87,16 @@ sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool 
                                  int64_t k, float scale, uint16_t *packed);
 /* The operand from row or column edge_at (a multiple of SOL_BF16_PANEL) and k_at (of SOL_BF16_STEP)
  * on. */
-static inline sol_packed_operand sol_packed_part(sol_packed_operand p, int64_t edge_at, int64_t k_at)
+static inline sol_packed_operand sol_packed_part(sol_packed_operand p, int64_t edge_at,
+                                                 int64_t k_at)
 {
-    p.data += edge_at / SOL_BF16_PANEL * p.panel + k_at / SOL_BF16_STEP * SOL_BF16_STEP * SOL_BF16_PANEL;
+    p.data +=
+        edge_at / SOL_BF16_PANEL * p.panel + k_at / SOL_BF16_STEP * SOL_BF16_STEP * SOL_BF16_PANEL;
     return p;
 }
 /* C [m, n] = A B + beta C, sums over k as in sol_gemm_bf16. ctx: whose kernels packed both. */
-void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
-                       float *c, int64_t ldc);
+void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m,
+                       int64_t n, int64_t k, float beta, float *c, int64_t ldc);
 
 /* The name and version of the BLAS, "OpenBLAS 0.3.21 ...". Static storage. */
 const char *sol_gemm_library(void);

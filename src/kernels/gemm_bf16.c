@@ -6,8 +6,11 @@
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 
-_Static_assert((int)SOL_GEMM_NARROW_K * (int)SOL_BF16_TILE <= 128 * 1024, "a tile of rows fits a strip");
-_Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE && (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH, "one layout");
+_Static_assert((int)SOL_GEMM_NARROW_K *(int)SOL_BF16_TILE <= 128 * 1024,
+               "a tile of rows fits a strip");
+_Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE &&
+                   (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH,
+               "one layout");
 
 /* B is packed in parts of at most PART_K x PART_N and PART numbers, which stay in a cache of the
  * second level while strips of A pass over them. A strip is packed on the stack (STRIP_CAPACITY),
@@ -29,15 +32,17 @@ static int64_t part_size(int64_t n, int64_t max, int64_t step)
 
 size_t sol_bf16_packed_bytes(int64_t edge, int64_t k)
 {
-    return (size_t)(sol_round_up(edge, SOL_BF16_TILE) * sol_round_up(k, SOL_BF16_DEPTH)) * sizeof(uint16_t);
+    return (size_t)(sol_round_up(edge, SOL_BF16_TILE) * sol_round_up(k, SOL_BF16_DEPTH)) *
+           sizeof(uint16_t);
 }
 
 /* Block i along k of panel p. */
-static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale, int64_t p,
-                       int64_t i, uint16_t *block)
+static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge,
+                       int64_t k, float scale, int64_t p, int64_t i, uint16_t *block)
 {
     bool k_inner = x->trans == right;
-    int64_t first = p * SOL_BF16_EDGE, depth = i * SOL_BF16_DEPTH, at = k_inner ? first * x->ld + depth : depth * x->ld + first;
+    int64_t first = p * SOL_BF16_EDGE, depth = i * SOL_BF16_DEPTH,
+            at = k_inner ? first * x->ld + depth : depth * x->ld + first;
     sol_bf16_source s = {.ld = x->ld, .bf16 = x->bf16, .k_inner = k_inner, .scale = scale};
     s.edge = first < edge ? sol_min_i64(SOL_BF16_EDGE, edge - first) : 0;
     s.depth = sol_min_i64(SOL_BF16_DEPTH, k - depth);
@@ -46,18 +51,20 @@ static void pack_block(const sol_bf16_ops *ops, const sol_operand *x, bool right
 }
 
 /* Panels [from, to) of an operand, in the order in which its rows lie in memory. */
-static void pack_panels(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge, int64_t k, float scale, int64_t from,
-                        int64_t to, uint16_t *out)
+static void pack_panels(const sol_bf16_ops *ops, const sol_operand *x, bool right, int64_t edge,
+                        int64_t k, float scale, int64_t from, int64_t to, uint16_t *out)
 {
     int64_t blocks = sol_ceil_div(k, SOL_BF16_DEPTH);
     if (x->trans == right) {
         for (int64_t p = from; p < to; p++)
-            for (int64_t i = 0; i < blocks; i++, out += SOL_BF16_BLOCK) pack_block(ops, x, right, edge, k, scale, p, i, out);
+            for (int64_t i = 0; i < blocks; i++, out += SOL_BF16_BLOCK)
+                pack_block(ops, x, right, edge, k, scale, p, i, out);
         return;
     }
     for (int64_t i = 0; i < blocks; i++)
         for (int64_t p = from; p < to; p++)
-            pack_block(ops, x, right, edge, k, scale, p, i, out + ((p - from) * blocks + i) * SOL_BF16_BLOCK);
+            pack_block(ops, x, right, edge, k, scale, p, i,
+                       out + ((p - from) * blocks + i) * SOL_BF16_BLOCK);
 }
 
 static int64_t panel_count(int64_t edge)
@@ -72,9 +79,10 @@ sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool 
     return (sol_packed_operand){packed, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
-/* A tile at the edge of C, or of a C in bf16, is summed in S [32, 32]: beta C is loaded before the sums,
- * and C = S is stored after them. */
-static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const float *c, int64_t ldc)
+/* A tile at the edge of C, or of a C in bf16, is summed in S [32, 32]: beta C is loaded before the
+ * sums, and C = S is stored after them. */
+static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const float *c,
+                      int64_t ldc)
 {
     memset(sums, 0, SOL_BF16_TILE * SOL_BF16_TILE * sizeof *sums);
     for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
@@ -83,7 +91,8 @@ static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const
 
 static void store_part(const float *sums, int64_t rows, int64_t cols, float *c, int64_t ldc)
 {
-    for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc) memcpy(c, sums, (size_t)cols * sizeof *c);
+    for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
+        memcpy(c, sums, (size_t)cols * sizeof *c);
 }
 
 /* A as tiles read it, `tile` elements from one to the next. */
@@ -105,9 +114,10 @@ typedef struct result {
     float beta;
 } result;
 
-/* The tile at c [rows, cols], which may be cut off by the edge of C. Its sums begin from 0 or from beta C. */
-static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed_operand b, int64_t blocks, int64_t rows, int64_t cols,
-                     const result *r, int64_t at)
+/* The tile at c [rows, cols], which may be cut off by the edge of C. Its sums begin from 0 or from
+ * beta C. */
+static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed_operand b,
+                     int64_t blocks, int64_t rows, int64_t cols, const result *r, int64_t at)
 {
     _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
     bool add = r->beta != 0;
@@ -124,20 +134,22 @@ static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed
 }
 
 /* Panels of B in the outer loop: one stays in the first level of the cache for all rows. */
-static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, const result *r)
+static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand b, int64_t m,
+                     int64_t n, int64_t k, const result *r)
 {
     ops->begin();
     for (int64_t j = 0; j < n; j += SOL_BF16_TILE) {
         sol_bf16_rows rows = a->rows;
         for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile)
-            one_tile(ops, &rows, sol_packed_part(b, j, 0), sol_ceil_div(k, SOL_BF16_DEPTH), sol_min_i64(SOL_BF16_TILE, m - i),
-                     sol_min_i64(SOL_BF16_TILE, n - j), r, i * r->ld + j);
+            one_tile(ops, &rows, sol_packed_part(b, j, 0), sol_ceil_div(k, SOL_BF16_DEPTH),
+                     sol_min_i64(SOL_BF16_TILE, m - i), sol_min_i64(SOL_BF16_TILE, n - j), r,
+                     i * r->ld + j);
     }
     ops->end();
 }
 
-void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m, int64_t n, int64_t k, float beta,
-                       float *c, int64_t ldc)
+void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_operand b, int64_t m,
+                       int64_t n, int64_t k, float beta, float *c, int64_t ldc)
 {
     left rows = left_packed(a);
     multiply(ctx->k.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
@@ -152,7 +164,8 @@ static int64_t part_k_size(int64_t k)
 
 static int64_t part_n_size(int64_t n, int64_t part_k)
 {
-    return part_size(n, sol_min_i64(PART_N, PART / part_k / SOL_BF16_TILE * SOL_BF16_TILE), SOL_BF16_TILE);
+    return part_size(n, sol_min_i64(PART_N, PART / part_k / SOL_BF16_TILE * SOL_BF16_TILE),
+                     SOL_BF16_TILE);
 }
 
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k)
@@ -184,7 +197,8 @@ static void pack_tile(void *arg, int64_t index, int thread)
 static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
 {
     sol_operand y = *x;
-    y.data = (const char *)x->data + (x->trans ? column * x->ld + row : row * x->ld + column) * (x->bf16 ? 2 : 4);
+    y.data = (const char *)x->data +
+             (x->trans ? column * x->ld + row : row * x->ld + column) * (x->bf16 ? 2 : 4);
     return y;
 }
 
@@ -199,14 +213,16 @@ static result moved_result(const result *c, int64_t row, int64_t column)
 /* Rows of A can be read as they lie when they are whole tiles of bf16, and not to be scaled. */
 static bool lies_well(const job *j, int64_t rows)
 {
-    return j->a.bf16 && !j->a.trans && j->alpha == 1 && rows % SOL_BF16_TILE == 0 && j->k % SOL_BF16_DEPTH == 0;
+    return j->a.bf16 && !j->a.trans && j->alpha == 1 && rows % SOL_BF16_TILE == 0 &&
+           j->k % SOL_BF16_DEPTH == 0;
 }
 
 static void product_strip(void *arg, int64_t index, int thread)
 {
     const job *j = arg;
     _Alignas(64) uint16_t work[STRIP_CAPACITY];
-    int64_t row = index * j->rows_a_strip, rows = sol_min_i64(j->rows_a_strip, j->m - row), ld = j->a.ld;
+    int64_t row = index * j->rows_a_strip, rows = sol_min_i64(j->rows_a_strip, j->m - row),
+            ld = j->a.ld;
     sol_operand a = moved(&j->a, row, 0);
     sol_packed_operand b = {j->packed, sol_round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
@@ -217,9 +233,9 @@ static void product_strip(void *arg, int64_t index, int thread)
     multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
 }
 
-/* Rows of a strip of A, such that every thread gets the same number of strips. A strip may have twice
- * as many rows when A is transposed, because the matrix is then read along its rows. The cut changes
- * no sum. */
+/* Rows of a strip of A, such that every thread gets the same number of strips. A strip may have
+ * twice as many rows when A is transposed, because the matrix is then read along its rows. The cut
+ * changes no sum. */
 static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int threads)
 {
     int64_t max = sol_min_i64(a->trans ? 2 * STRIP : STRIP,
@@ -228,7 +244,8 @@ static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int thread
                         SOL_BF16_TILE);
 }
 
-static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k, int64_t part_k, const result *c)
+static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k,
+                int64_t part_k, const result *c)
 {
     int64_t part_n = part_n_size(n, part_k);
     j->rows_a_strip = strip_rows(a, j->m, part_k, sol_pool_threads(j->ctx->pool));
@@ -240,20 +257,22 @@ static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, i
             j->k = sol_min_i64(part_k, k - at_k);
             j->c = moved_result(c, 0, at_n);
             if (at_k > 0) j->c.beta = 1;
-            sol_pool_run(j->ctx->pool, sol_ceil_div(panel_count(j->n), PANELS_A_TILE), pack_tile, j);
+            sol_pool_run(j->ctx->pool, sol_ceil_div(panel_count(j->n), PANELS_A_TILE), pack_tile,
+                         j);
             sol_pool_run(j->ctx->pool, sol_ceil_div(j->m, j->rows_a_strip), product_strip, j);
         }
 }
 
-void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha, const sol_operand *a, const sol_operand *b,
-                   float beta, float *c, int64_t ldc, void *scratch)
+void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float alpha,
+                   const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
+                   void *scratch)
 {
     job j = {.ctx = ctx, .m = m, .alpha = alpha, .packed = scratch};
     run(&j, a, b, n, k, part_k_size(k), &(result){.c = c, .ld = ldc, .beta = beta});
 }
 
-void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a, const sol_operand *b, uint16_t *c,
-                          int64_t ldc, void *scratch)
+void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a,
+                          const sol_operand *b, uint16_t *c, int64_t ldc, void *scratch)
 {
     job j = {.ctx = ctx, .m = m, .alpha = 1, .packed = scratch};
     run(&j, a, b, n, k, k, &(result){.narrow = c, .ld = ldc});

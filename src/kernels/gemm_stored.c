@@ -32,8 +32,8 @@ size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16)
     return wide_bytes(s, bf16) + sol_product_scratch(bf16, block_rows(s, bf16), s->cols);
 }
 
-void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y,
-                     void *scratch)
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s,
+                     float *y, void *scratch)
 {
     int64_t C = s->cols, block = block_rows(s, bf16);
     bool lies = as_it_lies(s, bf16);

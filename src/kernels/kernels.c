@@ -13,7 +13,8 @@ void sol_kernels_init(sol_kernels *k, sol_cpu_features features)
     sol_float_ops_c(&k->f);
     sol_train_ops_c(&k->t);
     k->act_quantize = sol_act_quantize_ref;
-    for (int t = 0; t < SOL_DTYPES; t++) k->tiles[t] = sol_dtype_of(t)->segment ? &sol_tile_ops_ref : NULL;
+    for (int t = 0; t < SOL_DTYPES; t++)
+        k->tiles[t] = sol_dtype_of(t)->segment ? &sol_tile_ops_ref : NULL;
     k->bf16 = &sol_bf16_ops_c;
 #if defined(__x86_64__)
 #define SOL_CPU_X86(ID, name, ...) \

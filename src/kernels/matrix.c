@@ -14,7 +14,7 @@ struct sol_matrix {
     sol_dtype type;
     sol_block_layout layout;
     sol_segments seg;
-    int64_t rows; /* of its own parts */
+    int64_t rows;            /* of its own parts */
     const sol_tile_ops *ops; /* NULL: floats, which lie in the parts */
     int64_t n_tiles;
     size_t tile_bytes;
@@ -40,8 +40,10 @@ static const sol_stored *part_of(const sol_matrix *m, int64_t r, int64_t *first)
 static void pack_tile(void *arg, int64_t tile, int thread)
 {
     const sol_matrix *m = arg;
-    size_t row_bytes = sol_dtype_row_bytes(m->type, m->seg.cols), sign_bytes = (size_t)(m->seg.cols / 4 + 7) / 8;
-    int64_t begin = tile * m->ops->tile_rows, end = sol_min_i64(begin + m->ops->tile_rows, m->rows), first;
+    size_t row_bytes = sol_dtype_row_bytes(m->type, m->seg.cols),
+           sign_bytes = (size_t)(m->seg.cols / 4 + 7) / 8;
+    int64_t begin = tile * m->ops->tile_rows, end = sol_min_i64(begin + m->ops->tile_rows, m->rows),
+            first;
     sol_tile_rows rows = {0};
     (void)thread;
     for (int64_t r = begin; r < end; r++) {
@@ -67,11 +69,15 @@ static sol_status check_ternary(const sol_stored *s, sol_err *err)
 {
     int64_t unit = s->layout == SOL_LAYOUT_STRIDE16 ? 64 : 4;
     if (s->cols % unit != 0)
-        return sol_fail(err, SOL_ERR_RANGE, "ternary matrix: width %lld is not a positive multiple of %lld", (long long)s->cols,
-                        (long long)unit);
-    if (s->group_size < 0 || (s->group_size > 0 && (s->group_size % unit != 0 || s->cols % s->group_size != 0)))
-        return sol_fail(err, SOL_ERR_RANGE, "ternary matrix: group size %lld is not 0 or a multiple of %lld that divides %lld",
-                        (long long)s->group_size, (long long)unit, (long long)s->cols);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "ternary matrix: width %lld is not a positive multiple of %lld",
+                        (long long)s->cols, (long long)unit);
+    if (s->group_size < 0 ||
+        (s->group_size > 0 && (s->group_size % unit != 0 || s->cols % s->group_size != 0)))
+        return sol_fail(
+            err, SOL_ERR_RANGE,
+            "ternary matrix: group size %lld is not 0 or a multiple of %lld that divides %lld",
+            (long long)s->group_size, (long long)unit, (long long)s->cols);
     return SOL_OK;
 }
 
@@ -79,8 +85,9 @@ static sol_status check_parts(const sol_stored *parts, int n_parts, sol_err *err
 {
     for (int p = 0; p < n_parts; p++)
         if (parts[p].rows < 1 || parts[p].cols < 1)
-            return sol_fail(err, SOL_ERR_RANGE, "%s matrix: shape [%lld, %lld]", sol_dtype_name(parts[p].type),
-                            (long long)parts[p].rows, (long long)parts[p].cols);
+            return sol_fail(err, SOL_ERR_RANGE, "%s matrix: shape [%lld, %lld]",
+                            sol_dtype_name(parts[p].type), (long long)parts[p].rows,
+                            (long long)parts[p].cols);
     return parts[0].type == SOL_TERNARY ? check_ternary(&parts[0], err) : SOL_OK;
 }
 
@@ -88,8 +95,8 @@ static sol_status check_parts(const sol_stored *parts, int n_parts, sol_err *err
 static int alike(const sol_stored *parts, int n_parts)
 {
     int n = 1;
-    while (n < n_parts && parts[n].type == parts[0].type && parts[n].group_size == parts[0].group_size &&
-           parts[n].layout == parts[0].layout)
+    while (n < n_parts && parts[n].type == parts[0].type &&
+           parts[n].group_size == parts[0].group_size && parts[n].layout == parts[0].layout)
         n++;
     return n;
 }
@@ -108,7 +115,9 @@ size_t sol_matrix_tile_bytes(const sol_ctx *ctx, const sol_stored *parts, int n_
         const sol_tile_ops *ops = ctx->k.tiles[parts->type];
         sol_segments s = segments_of(parts);
         n = alike(parts, n_parts);
-        if (ops) bytes += (size_t)sol_ceil_div(total_rows(parts, n), ops->tile_rows) * ops->tile_bytes(parts->type, &s);
+        if (ops)
+            bytes += (size_t)sol_ceil_div(total_rows(parts, n), ops->tile_rows) *
+                     ops->tile_bytes(parts->type, &s);
     }
     return bytes;
 }
@@ -186,7 +195,8 @@ size_t sol_matrix_bytes(const sol_matrix *m)
 {
     size_t bytes = 0;
     for (; m; m = m->below)
-        bytes += m->ops ? (size_t)m->n_tiles * m->tile_bytes : (size_t)m->rows * sol_dtype_row_bytes(m->type, m->seg.cols);
+        bytes += m->ops ? (size_t)m->n_tiles * m->tile_bytes
+                        : (size_t)m->rows * sol_dtype_row_bytes(m->type, m->seg.cols);
     return bytes;
 }
 
@@ -212,7 +222,8 @@ static row_scratch row_scratch_at(const sol_segments *s, void *at)
 
 static size_t row_scratch_bytes(const sol_segments *s)
 {
-    return (size_t)(s->cols_pad + sol_round_up(2 * s->n_groups, 64) + 4 * DECODED_ROWS * s->cols_pad);
+    return (size_t)(s->cols_pad + sol_round_up(2 * s->n_groups, 64) +
+                    4 * DECODED_ROWS * s->cols_pad);
 }
 
 /* Where everything lies in the caller's scratch. */
@@ -227,8 +238,10 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_matrix *m, int64_
     const sol_segments *s = &m->seg;
     scratch_plan p = {0};
     if (!m->ops) return p;
-    size_t tokens = (size_t)sol_min_i64(n, m->ops->max_tokens), sums = (size_t)sol_round_up(4 * s->n_segs, 64);
-    p.d = p.q + sol_round_up_size(tokens, 16) * (size_t)s->q_stride; /* tiles of 16 tokens may read, not use, more */
+    size_t tokens = (size_t)sol_min_i64(n, m->ops->max_tokens),
+           sums = (size_t)sol_round_up(4 * s->n_segs, 64);
+    p.d = p.q + sol_round_up_size(tokens, 16) *
+                    (size_t)s->q_stride; /* tiles of 16 tokens may read, not use, more */
     p.nsum = p.d + tokens * sums;
     p.x = p.nsum + tokens * sums;
     p.threads = p.x + (m->layout == SOL_LAYOUT_STRIDE16 ? tokens * 4 * (size_t)s->cols_pad : 0);
@@ -252,7 +265,8 @@ size_t sol_matrix_scratch_bytes(const sol_ctx *ctx, const sol_matrix *m, int64_t
 static void unpack_row(const sol_matrix *m, const uint8_t *tiles, int64_t r, const row_scratch *to)
 {
     int64_t tile_rows = m->ops->tile_rows;
-    m->ops->unpack(m->type, &m->seg, tiles + (size_t)(r / tile_rows) * m->tile_bytes, r % tile_rows, to->q, to->scales);
+    m->ops->unpack(m->type, &m->seg, tiles + (size_t)(r / tile_rows) * m->tile_bytes, r % tile_rows,
+                   to->q, to->scales);
 }
 
 /* w = scale * q. */
@@ -263,7 +277,8 @@ static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r,
     unpack_row(m, tiles, r, from);
     for (int64_t g = 0, c = 0; g < s->n_groups; g++) {
         float scale = sol_f16_to_f32(from->scales[g]);
-        for (int64_t end = sol_min_i64(c + s->group, s->cols); c < end; c++) w[c] = scale * (float)from->q[c];
+        for (int64_t end = sol_min_i64(c + s->group, s->cols); c < end; c++)
+            w[c] = scale * (float)from->q[c];
     }
 }
 
@@ -288,7 +303,7 @@ typedef struct product {
     int64_t first, rows; /* of the matrix */
     const float *x;      /* [n, cols]; a ternary matrix: in block order */
     int64_t n;
-    float *y;        /* [n, rows], at distance ldy */
+    float *y; /* [n, rows], at distance ldy */
     int64_t ldy;
     float *permuted; /* x in block order; NULL: it is so */
     sol_acts acts;
@@ -310,11 +325,13 @@ static void prepare_token(void *arg, int64_t i, int thread)
         float *to = p->permuted + i * s->cols;
         for (int64_t chunk = 0; chunk < s->cols; chunk += 64)
             for (int64_t g = 0; g < 16; g++)
-                for (int64_t lane = 0; lane < 4; lane++) to[chunk + 4 * g + lane] = x[chunk + g + 16 * lane];
+                for (int64_t lane = 0; lane < 4; lane++)
+                    to[chunk + 4 * g + lane] = x[chunk + g + 16 * lane];
         x = to;
     }
     if (p->round)
-        p->ctx->k.act_quantize(s, x, p->acts.q + i * s->q_stride, p->acts.d + i * s->n_segs, p->acts.nsum + i * s->n_segs);
+        p->ctx->k.act_quantize(s, x, p->acts.q + i * s->q_stride, p->acts.d + i * s->n_segs,
+                               p->acts.nsum + i * s->n_segs);
 }
 
 static void integer_tiles(void *arg, int64_t run, int thread)
@@ -328,7 +345,8 @@ static void integer_tiles(void *arg, int64_t run, int thread)
 
 static void integer_product(product *p)
 {
-    int64_t threads = sol_pool_threads(p->ctx->pool), n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
+    int64_t threads = sol_pool_threads(p->ctx->pool),
+            n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
     for (int64_t i = 0; i < threads; i++) *(int64_t *)(p->threads + (size_t)i * p->per_thread) = 0;
     p->tiles_a_run = sol_ceil_div(n_tiles, 4 * threads);
     sol_pool_run(p->ctx->pool, sol_ceil_div(n_tiles, p->tiles_a_run), integer_tiles, p);
@@ -347,7 +365,8 @@ static float dot_16_lanes(const float *w, const float *x, int64_t n)
     return lane[0];
 }
 
-static float ternary_dot(const sol_segments *s, const float *w, const sol_f16 *scales, const float *x)
+static float ternary_dot(const sol_segments *s, const float *w, const sol_f16 *scales,
+                         const float *x)
 {
     float y = 0;
     for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
@@ -395,7 +414,8 @@ static void borrowed_float_tile(const product *p, const float_tile *t)
         int64_t row = p->first + t->row + r;
         const sol_stored *part = part_of(m, row, &first);
         n_rows = sol_min_i64(t->n_rows - r, first + part->rows - row);
-        const char *w = (const char *)part->data + (size_t)(row - first) * sol_dtype_row_bytes(m->type, cols);
+        const char *w =
+            (const char *)part->data + (size_t)(row - first) * sol_dtype_row_bytes(m->type, cols);
         p->ctx->k.f.dot[m->type](w, cols, n_rows, t->x, cols, t->n, cols, t->y + r, p->ldy);
     }
 }
@@ -442,7 +462,9 @@ static void add_bias(void *arg, int64_t i, int thread)
 /* n tokens; of a matrix in tiles at most max_tokens. */
 static void multiply(product *p, const float *x, int64_t n, float *y)
 {
-    sol_pool *pool = n < 4 ? NULL : p->ctx->pool; /* for what takes a token less time than a thread takes to wake */
+    sol_pool *pool =
+        n < 4 ? NULL
+              : p->ctx->pool; /* for what takes a token less time than a thread takes to wake */
     p->x = x;
     p->y = p->job.y = y;
     p->n = p->acts.n = n;
@@ -456,8 +478,9 @@ static void multiply(product *p, const float *x, int64_t n, float *y)
 }
 
 /* Rows [first, first + n_rows) of m's own parts. */
-static void multiply_own(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows, sol_act act, const float *x,
-                         int64_t n_tokens, float *y, int64_t ldy, void *scratch)
+static void multiply_own(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows,
+                         sol_act act, const float *x, int64_t n_tokens, float *y, int64_t ldy,
+                         void *scratch)
 {
     scratch_plan plan = plan_scratch(ctx, m, n_tokens);
     uint8_t *base = scratch;
@@ -470,25 +493,36 @@ static void multiply_own(const sol_ctx *ctx, const sol_matrix *m, int64_t first,
     p.threads = base + plan.threads;
     p.per_thread = plan.per_thread;
     p.permuted = m->layout == SOL_LAYOUT_STRIDE16 ? (float *)(base + plan.x) : NULL;
-    p.acts = (sol_acts){.q = (int8_t *)(base + plan.q), .d = (float *)(base + plan.d), .nsum = (int32_t *)(base + plan.nsum)};
-    p.job = (sol_tile_job){.type = m->type, .seg = &m->seg, .tiles = m->tiles + (size_t)(first / m->ops->tile_rows) * m->tile_bytes,
-                           .tile_bytes = m->tile_bytes, .rows = n_rows, .acts = &p.acts, .ldy = ldy};
+    p.acts = (sol_acts){.q = (int8_t *)(base + plan.q),
+                        .d = (float *)(base + plan.d),
+                        .nsum = (int32_t *)(base + plan.nsum)};
+    p.job = (sol_tile_job){.type = m->type,
+                           .seg = &m->seg,
+                           .tiles = m->tiles + (size_t)(first / m->ops->tile_rows) * m->tile_bytes,
+                           .tile_bytes = m->tile_bytes,
+                           .rows = n_rows,
+                           .acts = &p.acts,
+                           .ldy = ldy};
     for (int64_t i = 0; i < n_tokens; i += m->ops->max_tokens)
-        multiply(&p, x + i * m->seg.cols, sol_min_i64(n_tokens - i, m->ops->max_tokens), y + i * ldy);
+        multiply(&p, x + i * m->seg.cols, sol_min_i64(n_tokens - i, m->ops->max_tokens),
+                 y + i * ldy);
 }
 
-void sol_matrix_matmul_rows(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows, sol_act act, const float *x,
-                            int64_t n_tokens, float *y, int64_t ldy, void *scratch)
+void sol_matrix_matmul_rows(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows,
+                            sol_act act, const float *x, int64_t n_tokens, float *y, int64_t ldy,
+                            void *scratch)
 {
     int64_t end = first + n_rows;
     for (int64_t at = 0; m && at < end; at += m->rows, m = m->below) {
         int64_t from = sol_max_i64(first, at), to = sol_min_i64(end, at + m->rows);
-        if (from < to) multiply_own(ctx, m, from - at, to - from, act, x, n_tokens, y + from - first, ldy, scratch);
+        if (from < to)
+            multiply_own(ctx, m, from - at, to - from, act, x, n_tokens, y + from - first, ldy,
+                         scratch);
     }
 }
 
-void sol_matrix_matmul(const sol_ctx *ctx, const sol_matrix *m, sol_act act, const float *x, int64_t n_tokens, float *y,
-                       void *scratch)
+void sol_matrix_matmul(const sol_ctx *ctx, const sol_matrix *m, sol_act act, const float *x,
+                       int64_t n_tokens, float *y, void *scratch)
 {
     int64_t rows = sol_matrix_rows(m);
     sol_matrix_matmul_rows(ctx, m, 0, rows, act, x, n_tokens, y, rows, scratch);

@@ -18,11 +18,11 @@
  *
  * F32, F16, BF16: the order of sums of float_ops.h, whatever the activations.
  *
- * Scaled integers: the columns of a row (TERNARY: in block order, block g and lane p, see codebook.h)
- * are cut into segments. Q8, Q6, Q4: a scale group of 32 columns is a segment, and an activation
- * block. TERNARY: a group of 128 columns or more is cut into segments of 128 (its last may be
- * shorter), each its own activation block; smaller groups are a segment each and floor(128 / group)
- * of them share an activation block.
+ * Scaled integers: the columns of a row (TERNARY: in block order, block g and lane p, see
+ * codebook.h) are cut into segments. Q8, Q6, Q4: a scale group of 32 columns is a segment, and an
+ * activation block. TERNARY: a group of 128 columns or more is cut into segments of 128 (its last
+ * may be shorter), each its own activation block; smaller groups are a segment each and floor(128 /
+ * group) of them share an activation block.
  *
  * SOL_ACT_INT8: d = max|x| / 127 of the activation block, q = round_to_even(x * (127 / max|x|)). A
  * block with max|x| < 2^-100 gives d = 0, q = 0; one with an infinity or a NaN gives d = NaN, so
@@ -71,13 +71,14 @@ size_t sol_matrix_scratch_bytes(const sol_ctx *ctx, const sol_matrix *m, int64_t
 
 /* y[n_tokens, rows] = x[n_tokens, cols] W^T + bias over the pool (sets; y must not overlap x). ctx
  * has the kernels that prepared m. scratch: sol_matrix_scratch_bytes, any content. */
-void sol_matrix_matmul(const sol_ctx *ctx, const sol_matrix *m, sol_act act, const float *x, int64_t n_tokens, float *y,
-                       void *scratch);
+void sol_matrix_matmul(const sol_ctx *ctx, const sol_matrix *m, sol_act act, const float *x,
+                       int64_t n_tokens, float *y, void *scratch);
 /* The same with rows [first, first + n_rows) of W alone: y[n_tokens, n_rows], whose rows are ldy
  * apart. first is 0, or a multiple of SOL_MATRIX_RUN in a matrix whose parts are alike. */
 enum { SOL_MATRIX_RUN = 256 };
-void sol_matrix_matmul_rows(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows, sol_act act, const float *x,
-                            int64_t n_tokens, float *y, int64_t ldy, void *scratch);
+void sol_matrix_matmul_rows(const sol_ctx *ctx, const sol_matrix *m, int64_t first, int64_t n_rows,
+                            sol_act act, const float *x, int64_t n_tokens, float *y, int64_t ldy,
+                            void *scratch);
 
 /* Decodes row r, 0 <= r < rows, to w[cols]; of all types but TERNARY. scratch: that of a product
  * with one token. */

@@ -35,24 +35,26 @@ typedef struct sol_tile_job {
 } sol_tile_job;
 
 typedef struct sol_tile_ops {
-    int64_t tile_rows;  /* divides SOL_TILE_ROWS_MAX */
-    int64_t max_tokens; /* of one job */
+    int64_t tile_rows;                                           /* divides SOL_TILE_ROWS_MAX */
+    int64_t max_tokens;                                          /* of one job */
     size_t (*tile_bytes)(sol_dtype type, const sol_segments *s); /* a multiple of 64 */
     /* Into a tile of zeros. */
     void (*pack)(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile);
     /* Row r of a tile: q [cols] and scales [n_groups]. */
-    void (*unpack)(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales);
+    void (*unpack)(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales);
     /* Scratch of a thread: *ready is 0 at the start of a matmul and the kernel's own afterwards. */
     size_t (*thread_bytes)(const sol_segments *s);
-    void (*product)(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready);
+    void (*product)(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready);
 } sol_tile_ops;
 
 /* The C form, of every type with scales. */
 extern const sol_tile_ops sol_tile_ops_ref;
 
-/* How ternary tiles are laid out on x86: one stream of memory, where codes and scales alternate in units of the fewest chunks of 64
- * columns that hold whole scale groups. A unit is its chunks, then the scales of its groups,
- * [groups, tile_rows] fp16. */
+/* How ternary tiles are laid out on x86: one stream of memory, where codes and scales alternate in
+ * units of the fewest chunks of 64 columns that hold whole scale groups. A unit is its chunks, then
+ * the scales of its groups, [groups, tile_rows] fp16. */
 typedef struct sol_unit {
     int64_t chunks, groups, count; /* of a unit; units of a tile, the last may be partly empty */
     int64_t scales, bytes;         /* where the scales begin; bytes of the unit */
@@ -77,7 +79,8 @@ static inline int64_t sol_unit_chunk(const sol_unit *u, int64_t c)
 
 static inline int64_t sol_unit_scales(const sol_unit *u, int64_t g)
 {
-    return g / u->groups * u->bytes + u->scales + g % u->groups * ((u->bytes - u->scales) / u->groups);
+    return g / u->groups * u->bytes + u->scales +
+           g % u->groups * ((u->bytes - u->scales) / u->groups);
 }
 
 #endif

@@ -35,7 +35,8 @@ typedef struct tile_layout {
 static tile_layout layout_of(sol_dtype type, const sol_segments *s)
 {
     size_t signs = type == SOL_TERNARY ? (size_t)(s->cols / 4 + 7) / 8 : 0;
-    return (tile_layout){(size_t)s->n_groups * sizeof(sol_f16), sol_dtype_row_bytes(type, s->cols), signs};
+    return (tile_layout){(size_t)s->n_groups * sizeof(sol_f16), sol_dtype_row_bytes(type, s->cols),
+                         signs};
 }
 
 static size_t tile_bytes(sol_dtype type, const sol_segments *s)
@@ -55,13 +56,15 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     }
 }
 
-static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales)
 {
     const sol_dtype_traits *t = sol_dtype_of(type);
     tile_layout l = layout_of(type, s);
     const uint8_t *data = tile + TILE_ROWS * l.scales, *signs = data + TILE_ROWS * l.data;
     const uint8_t *first = data + (size_t)r * l.data;
-    const uint8_t *second = l.signs ? signs + (size_t)r * l.signs : first + sol_ceil_div(s->cols * t->bits, 32);
+    const uint8_t *second =
+        l.signs ? signs + (size_t)r * l.signs : first + sol_ceil_div(s->cols * t->bits, 32);
     memcpy(scales, tile + (size_t)r * l.scales, l.scales);
     t->integers(first, second, s->cols, q);
 }
@@ -79,7 +82,8 @@ static int32_t dot_int8(const int8_t *a, const int8_t *b, int64_t n)
     return sum;
 }
 
-static float row_product(const sol_segments *s, const int8_t *w, const sol_f16 *scales, const int8_t *q, const float *d)
+static float row_product(const sol_segments *s, const int8_t *w, const sol_f16 *scales,
+                         const int8_t *q, const float *d)
 {
     float y = 0;
     for (int64_t g = 0, i = 0; g < s->n_groups; g++) {
@@ -93,7 +97,8 @@ static float row_product(const sol_segments *s, const int8_t *w, const sol_f16 *
     return y;
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready)
 {
     const sol_segments *s = job->seg;
     int8_t *w = thread;
@@ -101,9 +106,11 @@ static void product(const sol_tile_job *job, int64_t first, int64_t last, void *
     (void)ready;
     int64_t end = sol_min_i64(last * TILE_ROWS, job->rows);
     for (int64_t r = first * TILE_ROWS; r < end; r++) {
-        unpack(job->type, s, job->tiles + (size_t)(r / TILE_ROWS) * job->tile_bytes, r % TILE_ROWS, w, scales);
+        unpack(job->type, s, job->tiles + (size_t)(r / TILE_ROWS) * job->tile_bytes, r % TILE_ROWS,
+               w, scales);
         for (int64_t t = 0; t < job->acts->n; t++)
-            job->y[t * job->ldy + r] = row_product(s, w, scales, job->acts->q + t * s->q_stride, job->acts->d + t * s->n_segs);
+            job->y[t * job->ldy + r] = row_product(s, w, scales, job->acts->q + t * s->q_stride,
+                                                   job->acts->d + t * s->n_segs);
     }
 }
 

@@ -10,19 +10,20 @@
 #include "base/num.h"
 
 typedef struct sol_segments {
-    int64_t cols, cols_pad; /* cols rounded up to 64: q is zero from cols on */
-    int64_t q_stride;       /* distance of rows of q: an odd number of lines, so that they do not
-                             * share sets of a cache */
-    int64_t group, n_groups; /* the last group may be shorter (dense matrices only) */
-    int64_t block;           /* longest segment */
-    int64_t segs_per_group;  /* 1 when group <= block */
+    int64_t cols, cols_pad;   /* cols rounded up to 64: q is zero from cols on */
+    int64_t q_stride;         /* distance of rows of q: an odd number of lines, so that they do not
+                               * share sets of a cache */
+    int64_t group, n_groups;  /* the last group may be shorter (dense matrices only) */
+    int64_t block;            /* longest segment */
+    int64_t segs_per_group;   /* 1 when group <= block */
     int64_t groups_per_block; /* that share an activation scale; 1 when group >= block */
-    int64_t n_segs;          /* n_groups * segs_per_group */
+    int64_t n_segs;           /* n_groups * segs_per_group */
 } sol_segments;
 
 static inline sol_segments sol_segments_make(int64_t cols, int64_t group, int64_t block)
 {
-    sol_segments s = {.cols = cols, .cols_pad = sol_round_up(cols, 64), .group = group, .block = block};
+    sol_segments s = {
+        .cols = cols, .cols_pad = sol_round_up(cols, 64), .group = group, .block = block};
     s.q_stride = s.cols_pad | 64;
     s.n_groups = sol_ceil_div(cols, group);
     s.segs_per_group = sol_ceil_div(group, block);
@@ -49,7 +50,9 @@ typedef struct sol_acts {
 } sol_acts;
 
 /* One token: x[cols] -> q[cols_pad], d[n_segs], nsum[n_segs]. */
-typedef void (*sol_act_quantize_fn)(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
-void sol_act_quantize_ref(const sol_segments *s, const float *x, int8_t *q, float *d, int32_t *nsum);
+typedef void (*sol_act_quantize_fn)(const sol_segments *s, const float *x, int8_t *q, float *d,
+                                    int32_t *nsum);
+void sol_act_quantize_ref(const sol_segments *s, const float *x, int8_t *q, float *d,
+                          int32_t *nsum);
 
 #endif

@@ -50,7 +50,8 @@ sol_stored sol_stored_part(const sol_stored *s, int64_t from, int64_t n)
 /* ---- to fp32 ---- */
 
 /* One row of a type with scales, a piece of whole blocks at a time. */
-static void decode_row(const sol_dtype_traits *t, const uint8_t *row, const sol_f16 *scales, int64_t cols, float *out)
+static void decode_row(const sol_dtype_traits *t, const uint8_t *row, const sol_f16 *scales,
+                       int64_t cols, float *out)
 {
     enum { PIECE = 32 * SOL_SCALE_BLOCK };
     const uint8_t *second = row + sol_ceil_div(cols * t->bits, 32);
@@ -77,7 +78,8 @@ void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out)
     }
     for (int64_t r = 0; r < n; r++)
         decode_row(t, (const uint8_t *)part.data + (size_t)r * row_bytes,
-                   part.scales + r * sol_dtype_row_scales(s->type, s->cols), s->cols, out + r * s->cols);
+                   part.scales + r * sol_dtype_row_scales(s->type, s->cols), s->cols,
+                   out + r * s->cols);
 }
 
 typedef struct cast_args {
@@ -128,7 +130,8 @@ static void weigh_columns(void *arg, int64_t tile, int thread)
 }
 
 /* q = clamp(round(w / scale)); returns the squared error of scale * q, each element times m. */
-static float try_scale(const float *w, const float *m, int64_t n, float scale, float low, float high, int8_t *q)
+static float try_scale(const float *w, const float *m, int64_t n, float scale, float low,
+                       float high, int8_t *q)
 {
     float inverse = scale != 0 ? 1 / scale : 0, error = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -150,9 +153,11 @@ static float least_squares_scale(const float *w, const float *m, const int8_t *q
     return qq > 0 ? wq / qq : 0;
 }
 
-/* The element furthest from 0 goes to `low` (which has one level more than `high`) or near it: starting there, each
- * candidate scale is refined once by least squares, and the best of all is kept. */
-static sol_f16 round_block(const sol_dtype_traits *t, const float *w, const float *m, int64_t n, int8_t *q)
+/* The element furthest from 0 goes to `low` (which has one level more than `high`) or near it:
+ * starting there, each candidate scale is refined once by least squares, and the best of all is
+ * kept. */
+static sol_f16 round_block(const sol_dtype_traits *t, const float *w, const float *m, int64_t n,
+                           int8_t *q)
 {
     const float low = (float)t->low, high = (float)t->high;
     float top = 0, best_error = INFINITY;
@@ -160,7 +165,8 @@ static sol_f16 round_block(const sol_dtype_traits *t, const float *w, const floa
     sol_f16 best = 0;
     for (int64_t i = 0; i < n; i++) top = fabsf(w[i]) > fabsf(top) ? w[i] : top;
     for (int k = 0; k < t->trials; k++) {
-        float scale = sol_f16_to_f32(sol_f32_to_f16(top / (low + 0.15f * (float)(k - t->trials / 3))));
+        float scale =
+            sol_f16_to_f32(sol_f32_to_f16(top / (low + 0.15f * (float)(k - t->trials / 3))));
         for (int turn = 0; turn < 2; turn++) {
             float error = try_scale(w, m, n, scale, low, high, trial);
             if (error < best_error) {
@@ -175,7 +181,8 @@ static sol_f16 round_block(const sol_dtype_traits *t, const float *w, const floa
 }
 
 /* q of columns [first, first + n) into a row of zeros. */
-static void store_block(const sol_dtype_traits *t, const int8_t *q, int64_t first, int64_t n, int64_t cols, uint8_t *row)
+static void store_block(const sol_dtype_traits *t, const int8_t *q, int64_t first, int64_t n,
+                        int64_t cols, uint8_t *row)
 {
     uint8_t *second = row + sol_ceil_div(cols * t->bits, 32);
     int bits = t->bits / 4, more = t->more_bits / 4;
@@ -198,7 +205,8 @@ static void round_row(const fill_args *a, int64_t r)
     for (int64_t c = 0; c < s->cols; c += SOL_SCALE_BLOCK) {
         int8_t q[SOL_SCALE_BLOCK] = {0};
         int64_t n = sol_min_i64(SOL_SCALE_BLOCK, s->cols - c);
-        part.scales[c / SOL_SCALE_BLOCK] = round_block(t, a->w + r * s->cols + c, a->weight ? a->weight + c : alike, n, q);
+        part.scales[c / SOL_SCALE_BLOCK] =
+            round_block(t, a->w + r * s->cols + c, a->weight ? a->weight + c : alike, n, q);
         store_block(t, q, c, n, s->cols, part.data);
     }
 }
@@ -213,13 +221,17 @@ static void fill_tile(void *arg, int64_t tile, int thread)
         for (int64_t r = first; r < end; r++) round_row(a, r);
         return;
     }
-    sol_convert(sol_stored_part(s, first, end - first).data, s->type, a->w + first * s->cols, SOL_F32, (end - first) * s->cols);
+    sol_convert(sol_stored_part(s, first, end - first).data, s->type, a->w + first * s->cols,
+                SOL_F32, (end - first) * s->cols);
 }
 
 void sol_stored_fill(const sol_ctx *ctx, const sol_stored *s, const float *w, float *weight)
 {
     bool scaled = sol_dtype_of(s->type)->block;
-    fill_args a = {.s = s, .w = w, .weight = weight, .tile_rows = scaled ? 1 : sol_max_i64(1, TILE_ELEMENTS / s->cols)};
+    fill_args a = {.s = s,
+                   .w = w,
+                   .weight = weight,
+                   .tile_rows = scaled ? 1 : sol_max_i64(1, TILE_ELEMENTS / s->cols)};
     if (weight) sol_pool_run(ctx->pool, sol_ceil_div(s->cols, WEIGHT_COLS), weigh_columns, &a);
     sol_pool_run(ctx->pool, sol_ceil_div(s->rows, a.tile_rows), fill_tile, &a);
 }

@@ -68,7 +68,7 @@ void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
  * A matrix whose type the product takes is multiplied in place, any other one is cast in blocks of
  * rows. scratch: sol_stored_scratch_bytes, 64-byte aligned, any content. */
 size_t sol_stored_scratch_bytes(const sol_stored *s, bool bf16);
-void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s, float *y,
-                     void *scratch);
+void sol_stored_gemm(const sol_ctx *ctx, bool bf16, const float *x, int64_t m, const sol_stored *s,
+                     float *y, void *scratch);
 
 #endif

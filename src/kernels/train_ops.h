@@ -60,7 +60,8 @@ typedef struct sol_train_ops {
     void (*softmax)(float *s, int64_t n, int64_t from, int64_t to, float *norm);
     /* In place, with the norm of softmax: s[from, to) becomes p = norm[1] exp(s - norm[0]), dp
      * becomes scale p (dp - sum p dp); both 0 in the rest of [0, n). */
-    void (*softmax_backward)(float *s, float *dp, int64_t n, int64_t from, int64_t to, const float *norm, float scale);
+    void (*softmax_backward)(float *s, float *dp, int64_t n, int64_t from, int64_t to,
+                             const float *norm, float scale);
     /* Returns ln sum exp(z) - z[target]. dloss not NULL: z becomes *dloss (softmax(z) -
      * onehot(target)). */
     float (*cross_entropy)(float *z, int64_t n, int64_t target, const float *dloss);

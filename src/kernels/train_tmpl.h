@@ -1,7 +1,8 @@
-/* The source of all forms of train_ops.h; follows float_tmpl.h in the same file and uses its vectors. The including
- * file defines TRAIN_OPS_NAME, the name of the exported function.
+/* The source of all forms of train_ops.h; follows float_tmpl.h in the same file and uses its
+ * vectors. The including file defines TRAIN_OPS_NAME, the name of the exported function.
  *
- * A kernel is a step on m floats at i, inlined twice: with m = VW, a constant, in the loop, and with what is left. */
+ * A kernel is a step on m floats at i, inlined twice: with m = VW, a constant, in the loop, and
+ * with what is left. */
 #include "kernels/train_ops.h"
 
 ALWAYS_INLINE vf load_some(const float *p, int64_t m, float fill)
@@ -36,7 +37,8 @@ ALWAYS_INLINE vf *lanes_at(lane_sum *s, int64_t i)
 
 typedef double vd __attribute__((vector_size(VW * 8)));
 
-/* The same in double: the sums of RMSNorm scale whole rows, so that their rounding would not average out. */
+/* The same in double: the sums of RMSNorm scale whole rows, so that their rounding would not
+ * average out. */
 typedef struct wide_sum {
     vd v[NV];
 } wide_sum;
@@ -74,7 +76,8 @@ ALWAYS_INLINE void exp_step(float *x, int64_t i, int64_t m, float high, bool kee
     *lanes_at(sum, i) += e;
 }
 
-/* Sum of exp(x - high), which replaces x when `keep`; the lanes go to a double every SOL_TRAIN_RUN elements. */
+/* Sum of exp(x - high), which replaces x when `keep`; the lanes go to a double every SOL_TRAIN_RUN
+ * elements. */
 ALWAYS_INLINE double exp_sum(float *x, int64_t n, float high, bool keep)
 {
     double sum = 0;
@@ -103,7 +106,8 @@ static void train_softmax(float *s, int64_t n, int64_t from, int64_t to, float *
 }
 
 /* s becomes p; adds p dp to the sum. */
-ALWAYS_INLINE void probability_step(float *s, const float *dp, int64_t i, int64_t m, const float *norm, lane_sum *dot)
+ALWAYS_INLINE void probability_step(float *s, const float *dp, int64_t i, int64_t m,
+                                    const float *norm, lane_sum *dot)
 {
     vf p = vexp(load_some(s + i, m, -INFINITY) - splat(norm[0])) * splat(norm[1]);
     store_some(s + i, p, m, false);
@@ -115,8 +119,8 @@ ALWAYS_INLINE void score_step(const float *p, float *dp, int64_t i, int64_t m, v
     store_some(dp + i, load_some(p + i, m, 0) * (load_some(dp + i, m, 0) - dot) * scale, m, false);
 }
 
-static void train_softmax_backward(float *s, float *dp, int64_t n, int64_t from, int64_t to, const float *norm,
-                                   float scale)
+static void train_softmax_backward(float *s, float *dp, int64_t n, int64_t from, int64_t to,
+                                   const float *norm, float scale)
 {
     float *seen = s + from, *d = dp + from;
     int64_t i = 0, count = to - from;
@@ -153,7 +157,8 @@ ALWAYS_INLINE void swiglu_step(const sol_swiglu_grad *a, int64_t i, int64_t m)
 {
     vf one = splat(1.0f), g = load_some(a->g + i, m, 0), d = load_some(a->dh + i, m, 0);
     vf s = one / (one + vexp(-g)), y = g * s;
-    if (a->dg) store_some(a->dg + i, d * load_some(a->u + i, m, 0) * (s + y * (one - s)), m, a->add_g);
+    if (a->dg)
+        store_some(a->dg + i, d * load_some(a->u + i, m, 0) * (s + y * (one - s)), m, a->add_g);
     if (a->du) store_some(a->du + i, d * y, m, a->add_u);
 }
 
@@ -170,7 +175,8 @@ ALWAYS_INLINE void square_step(const float *x, int64_t i, int64_t m, wide_sum *s
     wide_add(sum, i, a, a);
 }
 
-ALWAYS_INLINE void normalize_step(const float *x, const float *w, int64_t i, int64_t m, vf r, float *y)
+ALWAYS_INLINE void normalize_step(const float *x, const float *w, int64_t i, int64_t m, vf r,
+                                  float *y)
 {
     store_some(y + i, load_some(x + i, m, 0) * r * load_some(w + i, m, 0), m, false);
 }
@@ -197,7 +203,8 @@ ALWAYS_INLINE void norm_weight_step(const sol_rmsnorm_grad *a, int64_t i, int64_
 
 ALWAYS_INLINE void norm_input_step(const sol_rmsnorm_grad *a, int64_t i, int64_t m, vf mean)
 {
-    vf h = load_some(a->x + i, m, 0) * splat(a->r), g = load_some(a->dy + i, m, 0) * load_some(a->w + i, m, 0);
+    vf h = load_some(a->x + i, m, 0) * splat(a->r),
+       g = load_some(a->dy + i, m, 0) * load_some(a->w + i, m, 0);
     store_some(a->dx + i, splat(a->r) * (g - h * mean), m, a->add);
 }
 
@@ -228,7 +235,8 @@ static void train_rope(const sol_rope_rotation *r)
     if (i < r->half) rotate_step(r, i, r->half - i);
 }
 
-/* What stands for logits beyond the end of a row: its exponential is 0, and differences of it stay finite. */
+/* What stands for logits beyond the end of a row: its exponential is 0, and differences of it stay
+ * finite. */
 #define NO_LOGIT (-1e30f)
 
 ALWAYS_INLINE vf log_probability(const float *x, int64_t i, int64_t m, float scale, float lse)
@@ -244,7 +252,8 @@ static float train_log_sum_exp(const float *x, int64_t n, float scale)
         int64_t i = 0, count = n - first < SOL_TRAIN_RUN ? n - first : SOL_TRAIN_RUN;
         const float *at = x + first;
         lane_sum part = {0};
-        for (; i + VW <= count; i += VW) *lanes_at(&part, i) += vexp(log_probability(at, i, VW, scale, high));
+        for (; i + VW <= count; i += VW)
+            *lanes_at(&part, i) += vexp(log_probability(at, i, VW, scale, high));
         if (i < count) *lanes_at(&part, i) += vexp(log_probability(at, i, count - i, scale, high));
         sum += add_lanes(part.v);
     }
@@ -252,9 +261,11 @@ static float train_log_sum_exp(const float *x, int64_t n, float scale)
     return (float)(high + log(sum));
 }
 
-ALWAYS_INLINE void kl_step(const sol_kl_row *r, int64_t i, int64_t m, lane_sum *forward, lane_sum *reverse)
+ALWAYS_INLINE void kl_step(const sol_kl_row *r, int64_t i, int64_t m, lane_sum *forward,
+                           lane_sum *reverse)
 {
-    vf u = log_probability(r->z, i, m, r->scale, r->lse_z), v = log_probability(r->t, i, m, r->scale, r->lse_t);
+    vf u = log_probability(r->z, i, m, r->scale, r->lse_z),
+       v = log_probability(r->t, i, m, r->scale, r->lse_t);
     *lanes_at(forward, i) = FMA(vexp(v), v - u, *lanes_at(forward, i));
     *lanes_at(reverse, i) = FMA(vexp(u), u - v, *lanes_at(reverse, i));
 }
@@ -273,7 +284,8 @@ static void train_kl(const sol_kl_row *r, int64_t n, double kl[2])
     }
 }
 
-ALWAYS_INLINE void distill_grad_step(const sol_distill_grad *g, int64_t i, int64_t m, bool teacher, bool ce, float *z)
+ALWAYS_INLINE void distill_grad_step(const sol_distill_grad *g, int64_t i, int64_t m, bool teacher,
+                                     bool ce, float *z)
 {
     vf u = log_probability(z, i, m, g->row.scale, g->row.lse_z), factor = splat(g->q), sum = {0};
     if (teacher) {
@@ -285,7 +297,8 @@ ALWAYS_INLINE void distill_grad_step(const sol_distill_grad *g, int64_t i, int64
     store_some(z + i, FMA(vexp(u), factor, sum), m, false);
 }
 
-ALWAYS_INLINE void distill_grad_row(const sol_distill_grad *g, int64_t n, bool teacher, bool ce, float *z)
+ALWAYS_INLINE void distill_grad_row(const sol_distill_grad *g, int64_t n, bool teacher, bool ce,
+                                    float *z)
 {
     int64_t i = 0;
     for (; i + VW <= n; i += VW) distill_grad_step(g, i, VW, teacher, ce, z);

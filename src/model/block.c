@@ -15,7 +15,8 @@ void sol_block_inputs_record(sol_block_inputs *in, sol_tape *t, int64_t batch, i
     in->position = sol_tape_input(t, SOL_I32, sol_shape1(n));
 }
 
-void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start, int64_t n)
+void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start,
+                            int64_t n)
 {
     int32_t *start = sol_tape_data(t, in->doc_start), *position = sol_tape_data(t, in->position);
     for (int64_t i = 0; i < in->batch * in->seq; i++) {
@@ -24,8 +25,8 @@ void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32
     }
 }
 
-void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens, const int32_t *targets,
-                           const int32_t *doc_start)
+void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens,
+                           const int32_t *targets, const int32_t *doc_start)
 {
     int64_t n = in->batch * in->seq;
     memcpy(sol_tape_data(t, in->tokens), tokens, (size_t)n * sizeof *tokens);
@@ -41,19 +42,23 @@ void sol_block_tables_record(sol_block *b)
 
 void sol_block_tables_fill(const sol_block *b)
 {
-    sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine), sol_tape_data(b->t, b->sine));
+    sol_rope_tables(b->config, b->in->seq, sol_tape_data(b->t, b->cosine),
+                    sol_tape_data(b->t, b->sine));
 }
 
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x, sol_dtype out)
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x,
+                          sol_dtype out)
 {
-    sol_var w = b->weight(b->user, layer, role), bias = b->bias ? b->bias(b->user, layer, role) : -1;
+    sol_var w = b->weight(b->user, layer, role),
+            bias = b->bias ? b->bias(b->user, layer, role) : -1;
     sol_var y = sol_linear(b->t, x, w, bias < 0 ? out : SOL_F32);
     return bias < 0 ? y : sol_add_bias(b->t, y, bias);
 }
 
 sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var x)
 {
-    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, role), (float)b->config->rms_norm_eps, b->compute);
+    return sol_rmsnorm(b->t, x, b->weight(b->user, layer, role), (float)b->config->rms_norm_eps,
+                       b->compute);
 }
 
 /* RoPE of q or k by the position of each row, in the layers that have it. */
@@ -65,19 +70,22 @@ static sol_var rotate(const sol_block *b, int64_t layer, sol_var x)
 
 /* q, k or v of normed x: its projection, plus a bias and normed by head where the architecture
  * has it so. */
-static sol_var head_rows(const sol_block *b, int64_t layer, sol_role matrix, sol_role bias, sol_role norm, sol_var x)
+static sol_var head_rows(const sol_block *b, int64_t layer, sol_role matrix, sol_role bias,
+                         sol_role norm, sol_var x)
 {
     sol_var y = sol_block_project(b, layer, matrix, x, SOL_F32);
-    if (sol_role_present(b->config, bias)) y = sol_add_bias(b->t, y, b->weight(b->user, layer, bias));
+    if (sol_role_present(b->config, bias))
+        y = sol_add_bias(b->t, y, b->weight(b->user, layer, bias));
     if (!sol_role_present(b->config, norm)) return y;
-    return sol_rmsnorm(b->t, y, b->weight(b->user, layer, norm), (float)b->config->rms_norm_eps, SOL_F32);
+    return sol_rmsnorm(b->t, y, b->weight(b->user, layer, norm), (float)b->config->rms_norm_eps,
+                       SOL_F32);
 }
 
 sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 {
     const sol_model_config *c = b->config;
-    sol_attention_shape shape = {b->in->batch, b->in->seq, c->num_attention_heads, c->num_key_value_heads,
-        c->head_dim, c->sliding_window};
+    sol_attention_shape shape = {b->in->batch,           b->in->seq,  c->num_attention_heads,
+                                 c->num_key_value_heads, c->head_dim, c->sliding_window};
     sol_var q =
         rotate(b, layer, head_rows(b, layer, SOL_ROLE_Q, SOL_ROLE_Q_BIAS, SOL_ROLE_Q_NORM, x));
     sol_var k =

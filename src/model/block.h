@@ -15,11 +15,12 @@ typedef struct sol_block_inputs {
 /* Records the inputs, for batch rows of seq tokens. */
 void sol_block_inputs_record(sol_block_inputs *in, sol_tape *t, int64_t batch, int64_t seq);
 /* Fills them before a run, from the arrays of sol_graph_accumulate. */
-void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens, const int32_t *targets,
-                           const int32_t *doc_start);
+void sol_block_inputs_fill(const sol_block_inputs *in, sol_tape *t, const int32_t *tokens,
+                           const int32_t *targets, const int32_t *doc_start);
 /* Fills document starts and positions alone, for a tape that begins with hidden states: doc_start
  * [n T] of the first n windows; each other window is one document. */
-void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start, int64_t n);
+void sol_block_inputs_place(const sol_block_inputs *in, sol_tape *t, const int32_t *doc_start,
+                            int64_t n);
 
 typedef struct sol_block {
     sol_tape *t;
@@ -47,7 +48,8 @@ void sol_block_tables_fill(const sol_block *b);
 sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var x);
 sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x);
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x);
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x, sol_dtype out);
+sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x,
+                          sol_dtype out);
 /* All of it: y = x + o(heads(norm(x))), y + down(gated(norm(y))). */
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x);
 

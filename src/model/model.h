@@ -26,12 +26,13 @@ enum { SOL_MAX_EOS = 32 }; /* tokens that end a text, at most */
 /* The shape of a model; names as in Hugging Face's config.json. */
 struct sol_model_config {
     sol_family family; /* what other programs call it; changes nothing that is computed */
-    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
+    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads,
+        num_key_value_heads, head_dim;
     int64_t max_position_embeddings;
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings;
-    bool qkv_bias; /* q, k and v have a bias */
-    bool qk_norm;  /* q and k are normed, each head by itself, before they are rotated */
+    bool qkv_bias;          /* q, k and v have a bias */
+    bool qk_norm;           /* q and k are normed, each head by itself, before they are rotated */
     int64_t sliding_window; /* a token sees itself and the sliding_window - 1 ones before it; 0: all
                              * of its document */
     int64_t no_rope_layer_interval; /* every so many layers one, the last of them, without RoPE; 0:
@@ -39,14 +40,21 @@ struct sol_model_config {
     /* rope_scaling of type llama3; factor 0: none */
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_max_position;
-    int64_t bos_token_id, eos_token_id; /* -1: none */
+    int64_t bos_token_id, eos_token_id;            /* -1: none */
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first
                                                     * one is eos_token_id */
 };
 
 /* What a parameter does: a lookup, the weight of a norm, a matrix product, what is added to one,
  * the product that gives logits, a number that a quantizer learns. */
-typedef enum { SOL_PARAM_EMBED, SOL_PARAM_NORM, SOL_PARAM_LINEAR, SOL_PARAM_BIAS, SOL_PARAM_HEAD, SOL_PARAM_QUANT } sol_param_kind;
+typedef enum {
+    SOL_PARAM_EMBED,
+    SOL_PARAM_NORM,
+    SOL_PARAM_LINEAR,
+    SOL_PARAM_BIAS,
+    SOL_PARAM_HEAD,
+    SOL_PARAM_QUANT
+} sol_param_kind;
 
 /* The rows of params.def: a parameter's part in the architecture, whatever its layer. */
 typedef enum sol_role {
@@ -57,7 +65,15 @@ typedef enum sol_role {
 } sol_role;
 
 /* Letters of shapes; ONE: the single row of a vector. */
-typedef enum { SOL_DIM_ONE, SOL_DIM_V, SOL_DIM_C, SOL_DIM_F, SOL_DIM_D, SOL_DIM_HD, SOL_DIM_KD } sol_dim;
+typedef enum {
+    SOL_DIM_ONE,
+    SOL_DIM_V,
+    SOL_DIM_C,
+    SOL_DIM_F,
+    SOL_DIM_D,
+    SOL_DIM_HD,
+    SOL_DIM_KD
+} sol_dim;
 
 typedef struct sol_param_row {
     const char *name, *gguf_name; /* in_block: as they continue the name of the block */
@@ -83,12 +99,13 @@ const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAM
 /* The role of a Hugging Face tensor name; false: no parameter has it. */
 bool sol_role_find(const char *name, sol_role *role);
 /* Writes a name of either kind with a star for the number of its block,
- * "model.layers.*.mlp.up_proj.weight", to pattern and returns it; one outside the blocks as it is. */
+ * "model.layers.*.mlp.up_proj.weight", to pattern and returns it; one outside the blocks as it is.
+ */
 const char *sol_param_pattern(const char *name, char pattern[SOL_PARAM_NAME]);
 
 typedef struct sol_param {
     char name[SOL_PARAM_NAME]; /* Hugging Face tensor name */
-    sol_role role;      /* SOL_PARAM_QUANT: that of the layer it belongs to */
+    sol_role role;             /* SOL_PARAM_QUANT: that of the layer it belongs to */
     sol_param_kind kind;
     bool quantized;     /* a model with a quantizer computes with Q(W) */
     int layer;          /* -1: outside the blocks */
@@ -103,17 +120,17 @@ typedef struct sol_param {
 
 typedef struct sol_model {
     sol_model_config config;
-    sol_param *params; /* [n_params], in the order of the flat block: that of params.def, then
-                        * learned parameters of a quantizer */
+    sol_param *params;     /* [n_params], in the order of the flat block: that of params.def, then
+                            * learned parameters of a quantizer */
     int n_params, n_plain; /* n_plain: without the learned ones */
     int first_block, n_block; /* where block 0 begins; parameters of a block, which stand
                                * together, one block behind the other */
     int place[SOL_ROLES];     /* index of a role's first parameter; -1: the model has none */
-    int n_learned;      /* learned parameters a linear layer has */
-    int64_t n_elements; /* of the flat block, alignment gaps (always zero) included */
-    int64_t n_weights;  /* without the gaps */
-    sol_dtype dtype;    /* SOL_F32 or SOL_BF16 */
-    void *data;         /* [n_elements]; owned */
+    int n_learned;            /* learned parameters a linear layer has */
+    int64_t n_elements;       /* of the flat block, alignment gaps (always zero) included */
+    int64_t n_weights;        /* without the gaps */
+    sol_dtype dtype;          /* SOL_F32 or SOL_BF16 */
+    void *data;               /* [n_elements]; owned */
 } sol_model;
 
 /* Whether a text that the model writes ends with this token: one of its EOS. */
@@ -137,18 +154,20 @@ const char *sol_model_shape_name(int i);
 
 /* A model with all parameters 0, dtype SOL_F32 or SOL_BF16 (else SOL_ERR_UNSUPPORTED). Owned by the
  * caller. */
-sol_status sol_model_create(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
+sol_status sol_model_create(sol_model **m, const sol_model_config *c, sol_dtype dtype,
+                            sol_err *err);
 void sol_model_free(sol_model **m);
 /* A table: the model without weights (data NULL), for plans. Owned by the caller
  * (sol_model_free). */
-sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype, sol_err *err);
+sol_status sol_model_describe(sol_model **m, const sol_model_config *c, sol_dtype dtype,
+                              sol_err *err);
 /* Draws weights from Normal(0, 0.02), those of o and down divided by sqrt(2 L) as in GPT-2 (Radford
  * et al. 2019); norms are 1. ctx NULL: on the calling thread, with the same bits. */
 void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
 /* The same numbers for elements [first, first + n) of parameter `index`, to out [n] of dtype,
  * SOL_F32 or SOL_BF16. m may be a table. */
-void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed, int64_t first, int64_t n,
-                           sol_dtype dtype, void *out);
+void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed,
+                           int64_t first, int64_t n, sol_dtype dtype, void *out);
 
 /* The parameters that spec's method learns (lsq, seq, dlt): [scale count, 1] each, named
  * "<layer>.quant_step" and the like; optimizer and checkpoints treat them as any other. _add

@@ -11,7 +11,8 @@ enum { MODEL = false, BLOCK = true }; /* the words of the column `place` */
 
 const sol_param_row sol_param_rows[SOL_ROLES] = {
 #define PARAM(role, label, place, hf, gguf, rows, cols, kind, quantized, present) \
-    [SOL_ROLE_##role] = {hf, gguf, label, place, SOL_DIM_##rows, SOL_DIM_##cols, SOL_PARAM_##kind, quantized},
+    [SOL_ROLE_##role] = { \
+        hf, gguf, label, place, SOL_DIM_##rows, SOL_DIM_##cols, SOL_PARAM_##kind, quantized},
 #include "model/params.def"
 #undef PARAM
 };
@@ -20,7 +21,8 @@ bool sol_role_present(const sol_model_config *c, sol_role role)
 {
     switch (role) {
 #define PARAM(role, label, place, hf, gguf, rows, cols, kind, quantized, present) \
-    case SOL_ROLE_##role: return present;
+    case SOL_ROLE_##role: \
+        return present;
 #include "model/params.def"
 #undef PARAM
     case SOL_ROLES: break;
@@ -31,7 +33,8 @@ bool sol_role_present(const sol_model_config *c, sol_role role)
 int sol_block_params(const sol_model_config *c)
 {
     int n = 0;
-    for (int role = 0; role < SOL_ROLES; role++) n += sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
+    for (int role = 0; role < SOL_ROLES; role++)
+        n += sol_param_rows[role].in_block && sol_role_present(c, (sol_role)role);
     return n;
 }
 
@@ -53,7 +56,8 @@ static const char hf_blocks[] = "model.layers", gguf_blocks[] = "blk";
 
 /* A name in the way of one kind of file: that of a block's parameter stands behind the block's
  * own. */
-static const char *place_name(const sol_param_row *r, const char *blocks, int layer, const char *tail, char name[SOL_PARAM_NAME])
+static const char *place_name(const sol_param_row *r, const char *blocks, int layer,
+                              const char *tail, char name[SOL_PARAM_NAME])
 {
     if (r->in_block)
         snprintf(name, SOL_PARAM_NAME, "%s.%d.%s", blocks, layer, tail);
@@ -69,7 +73,8 @@ const char *sol_role_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 
 const char *sol_role_gguf_name(sol_role role, int layer, char name[SOL_PARAM_NAME])
 {
-    return place_name(&sol_param_rows[role], gguf_blocks, layer, sol_param_rows[role].gguf_name, name);
+    return place_name(&sol_param_rows[role], gguf_blocks, layer, sol_param_rows[role].gguf_name,
+                      name);
 }
 
 /* What follows the number of the block in a name, behind a dot; NULL: no parameter of a block. */

@@ -20,7 +20,8 @@ static sol_status describe(sol_teacher *t, sol_dtype type, sol_err *err)
         const sol_param *p = &t->table->params[i];
         t->param[i] = (sol_stored){
             .type = sol_param_is_vector(p) ? SOL_F32 : type, .rows = p->rows, .cols = p->cols};
-        t->bytes += aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
+        t->bytes +=
+            aligned(sol_stored_bytes(&t->param[i])) + aligned(sol_stored_scale_bytes(&t->param[i]));
     }
     return SOL_OK;
 }
@@ -50,8 +51,8 @@ sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err)
     return SOL_OK;
 }
 
-void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n,
-                      const float *rows)
+void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from,
+                      int64_t n, const float *rows)
 {
     const sol_param *own = sol_model_param(t->table, p->name);
     if (!own) return; /* what a quantizer learned */
@@ -59,8 +60,8 @@ void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, in
     sol_stored_fill(ctx, &part, rows, NULL);
 }
 
-sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m, sol_dtype type,
-                              sol_err *err)
+sol_status sol_teacher_create(sol_teacher **out, const sol_ctx *ctx, const sol_model *m,
+                              sol_dtype type, sol_err *err)
 {
     sol_status st = sol_teacher_describe(out, &m->config, type, err);
     if (st == SOL_OK) st = sol_teacher_allocate(*out, err);
@@ -116,20 +117,29 @@ static sol_var block_weight(void *user, int64_t layer, sol_role role)
     return weight(n, sol_model_by_role(n->teacher->table, layer, role));
 }
 
-sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t, const sol_block_inputs *in,
-                           sol_dtype compute, sol_var *out, int64_t watched, sol_var *qkv)
+sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_tape *t,
+                           const sol_block_inputs *in, sol_dtype compute, sol_var *out,
+                           int64_t watched, sol_var *qkv)
 {
     const sol_model *table = teacher->table;
     n->teacher = teacher;
-    n->block = (sol_block){.t = t, .config = &teacher->config, .in = in, .compute = compute,
-                           .weight = block_weight, .user = n, .qkv = qkv, .watched = watched};
+    n->block = (sol_block){.t = t,
+                           .config = &teacher->config,
+                           .in = in,
+                           .compute = compute,
+                           .weight = block_weight,
+                           .user = n,
+                           .qkv = qkv,
+                           .watched = watched};
     sol_block_tables_record(&n->block);
-    sol_var x = sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
+    sol_var x =
+        sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
     for (int64_t l = 0; l < teacher->config.num_hidden_layers; l++) {
         x = sol_block_record(&n->block, l, x);
         if (out) out[l] = x;
     }
-    return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)), (float)teacher->config.rms_norm_eps, SOL_F32);
+    return sol_rmsnorm(t, x, weight(n, sol_model_final_norm(table)),
+                       (float)teacher->config.rms_norm_eps, SOL_F32);
 }
 
 /* ---- its predictions for a batch ---- */
@@ -157,8 +167,9 @@ static sol_status record(sol_teacher_graph *g, sol_ctx *ctx, const sol_teacher *
     return sol_tape_allocate(g->tape, err);
 }
 
-sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
-                                    int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err)
+sol_status sol_teacher_graph_create(sol_teacher_graph **out, sol_ctx *ctx, const sol_teacher *t,
+                                    int64_t batch, int64_t seq, const sol_distill *d,
+                                    sol_dtype compute, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     (*out)->d = *d;
@@ -186,8 +197,7 @@ float *sol_teacher_graph_starts(sol_teacher_graph *g)
 }
 
 void sol_teacher_graph_run(sol_teacher_graph *g, const int32_t *tokens, const int32_t *targets,
-                           const int32_t *doc_start,
-                           const int32_t **ids, const float **probs)
+                           const int32_t *doc_start, const int32_t **ids, const float **probs)
 {
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     sol_tape_run_forward(g->tape);

@@ -25,15 +25,16 @@ typedef struct sol_teacher {
 
 /* Rounds the parameters of m, a SOL_F32 model, to type; m is not needed afterwards. Owned by the
  * caller. */
-sol_status sol_teacher_create(sol_teacher **t, const sol_ctx *ctx, const sol_model *m, sol_dtype type,
-                              sol_err *err);
+sol_status sol_teacher_create(sol_teacher **t, const sol_ctx *ctx, const sol_model *m,
+                              sol_dtype type, sol_err *err);
 /* The same in steps. _describe: a teacher without weights, for plans, owned by the caller.
  * _allocate: adds memory for them. _fill: rounds rows [from, from + n) of parameter p, from a table
  * of any model with these names, out of rows [n, cols]. */
-sol_status sol_teacher_describe(sol_teacher **t, const sol_model_config *c, sol_dtype type, sol_err *err);
+sol_status sol_teacher_describe(sol_teacher **t, const sol_model_config *c, sol_dtype type,
+                                sol_err *err);
 sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err);
-void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from, int64_t n,
-                      const float *rows);
+void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from,
+                      int64_t n, const float *rows);
 void sol_teacher_free(sol_teacher **t);
 /* The matrix of a parameter p of t->table, and that of the output head; memory of the teacher. */
 const sol_stored *sol_teacher_param(const sol_teacher *t, const sol_param *p);
@@ -43,8 +44,9 @@ const sol_stored *sol_teacher_head(const sol_teacher *t);
 typedef struct sol_teacher_graph sol_teacher_graph;
 /* d: uses top_k, which must be above 0, samples and temperature. compute: of products, SOL_F32 or
  * SOL_BF16. The teacher is borrowed until the graph is freed. The caller owns *g. */
-sol_status sol_teacher_graph_create(sol_teacher_graph **g, sol_ctx *ctx, const sol_teacher *t, int64_t batch,
-                                    int64_t seq, const sol_distill *d, sol_dtype compute, sol_err *err);
+sol_status sol_teacher_graph_create(sol_teacher_graph **g, sol_ctx *ctx, const sol_teacher *t,
+                                    int64_t batch, int64_t seq, const sol_distill *d,
+                                    sol_dtype compute, sol_err *err);
 void sol_teacher_graph_free(sol_teacher_graph **g);
 /* [B T] offsets of the systematic sampling of each token (sol_distill_start), 0 at first; the
  * caller fills them before a run. */
@@ -53,7 +55,6 @@ float *sol_teacher_graph_starts(sol_teacher_graph *g);
  * of these tokens and of all others together, at d's temperature, and of the target at temperature
  * 1 (0 where it is -1). Valid until the next run. */
 void sol_teacher_graph_run(sol_teacher_graph *g, const int32_t *tokens, const int32_t *targets,
-                           const int32_t *doc_start,
-                           const int32_t **ids, const float **probs);
+                           const int32_t *doc_start, const int32_t **ids, const float **probs);
 
 #endif

@@ -25,11 +25,11 @@ struct sol_graph {
     sol_block_inputs in;
     sol_block block;
     sol_var embedding, head, hidden, loss;
-    sol_distill distill; /* read by the loss */
-    float distill_weight, ce_weight; /* of its terms, when they are chosen */
+    sol_distill distill;                  /* read by the loss */
+    float distill_weight, ce_weight;      /* of its terms, when they are chosen */
     float hidden_factor, relation_factor; /* read by theirs */
     sol_var teacher_qkv[3], qkv[3];       /* of the block whose relations are compared */
-    float *starts;       /* [B T], too; NULL: it draws no samples */
+    float *starts;                        /* [B T], too; NULL: it draws no samples */
     sol_teacher_net teacher;
     sol_var extra, hidden_sum, relation_sum, parts, top_ids, top_probs;
     sol_graph_watch_fn watch; /* NULL: none */
@@ -62,7 +62,8 @@ static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
 {
     if (o->no_grad) return 0;
     if (!o->by_layer) return m->n_elements;
-    return block_elements(m) + sol_model_block(m, 0)->offset + (m->n_elements - behind_blocks(m)->offset);
+    return block_elements(m) + sol_model_block(m, 0)->offset +
+           (m->n_elements - behind_blocks(m)->offset);
 }
 
 /* Where the gradient of p begins in g->grads. By layer: of one block, then of what lies before
@@ -73,7 +74,8 @@ static int64_t grad_offset(const sol_graph *g, const sol_param *p)
     if (!g->opts.by_layer) return p->offset;
     if (p->layer >= 0) return p->offset - sol_model_block(m, p->layer)->offset;
     if (p < behind_blocks(m)) return block_elements(m) + p->offset;
-    return block_elements(m) + sol_model_block(m, 0)->offset + (p->offset - behind_blocks(m)->offset);
+    return block_elements(m) + sol_model_block(m, 0)->offset +
+           (p->offset - behind_blocks(m)->offset);
 }
 
 /* ---- recording ---- */
@@ -109,7 +111,8 @@ static sol_var matrix_leaf(sol_graph *g, const sol_param *p)
 }
 
 /* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
-static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec, int64_t index)
+static void record_quantized(sol_graph *g, const sol_param *p, const sol_quant_spec *spec,
+                             int64_t index)
 {
     sol_var learned[SOL_QUANT_MAX_LEARNED];
     sol_var w = record_param(g, p);
@@ -127,10 +130,12 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
     const sol_quantizer *q = g->spec.method;
     if (!q) return SOL_OK;
     if (m->data && m->n_learned != q->n_learned)
-        return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns", q->name);
+        return sol_fail(err, SOL_ERR_USAGE, "the model lacks the parameters that %s learns",
+                        q->name);
     if (q->n_learned > 0 && g->opts.by_layer)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "%s learns parameters: their gradients are not made block by block", q->name);
+                        "%s learns parameters: their gradients are not made block by block",
+                        q->name);
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         sol_quant_spec spec = spec_of(g, p);
@@ -154,7 +159,8 @@ static void record_weight(sol_graph *g, const sol_param *p)
 static void record_weights(sol_graph *g)
 {
     sol_tape_prologue(g->tape, true);
-    for (const sol_param *p = sol_model_block(g->model, 0); p < behind_blocks(g->model); p++) record_weight(g, p);
+    for (const sol_param *p = sol_model_block(g->model, 0); p < behind_blocks(g->model); p++)
+        record_weight(g, p);
     sol_tape_prologue(g->tape, false);
 }
 
@@ -208,15 +214,17 @@ static sol_var record_blocks(sol_graph *g, sol_var x, sol_var *out)
 /* Whether the model can learn from this teacher, or from a cache. */
 static sol_status check_teacher(const sol_graph *g, sol_err *err)
 {
-    const sol_model_config *s = &g->model->config, *t = g->opts.teacher ? &g->opts.teacher->config : NULL;
+    const sol_model_config *s = &g->model->config,
+                           *t = g->opts.teacher ? &g->opts.teacher->config : NULL;
     if (t && t->vocab_size != s->vocab_size)
-        return sol_fail(err, SOL_ERR_SHAPE, "the teacher has %lld tokens, the model %lld", (long long)t->vocab_size,
-                        (long long)s->vocab_size);
+        return sol_fail(err, SOL_ERR_SHAPE, "the teacher has %lld tokens, the model %lld",
+                        (long long)t->vocab_size, (long long)s->vocab_size);
     if (t && g->opts.hidden_weight > 0 &&
         (t->hidden_size != s->hidden_size || t->num_hidden_layers != s->num_hidden_layers))
-        return sol_fail(err, SOL_ERR_SHAPE, "hidden states of %lld layers of %lld cannot follow %lld of %lld",
-                        (long long)s->num_hidden_layers, (long long)s->hidden_size, (long long)t->num_hidden_layers,
-                        (long long)t->hidden_size);
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "hidden states of %lld layers of %lld cannot follow %lld of %lld",
+                        (long long)s->num_hidden_layers, (long long)s->hidden_size,
+                        (long long)t->num_hidden_layers, (long long)t->hidden_size);
     if (t && g->opts.relation_weight > 0) {
         int64_t here = layer_of(g->opts.relation_layer, s->num_hidden_layers),
                 there = layer_of(g->opts.relation_layer, t->num_hidden_layers);
@@ -233,7 +241,8 @@ static sol_status check_teacher(const sol_graph *g, sol_err *err)
                             (long long)t->num_attention_heads, (long long)t->num_key_value_heads);
     }
     if (!t && (g->opts.hidden_weight > 0 || g->opts.relation_weight > 0 || g->distill.top_k < 1))
-        return sol_fail(err, SOL_ERR_USAGE, "a cache holds no hidden states, and some most probable tokens");
+        return sol_fail(err, SOL_ERR_USAGE,
+                        "a cache holds no hidden states, and some most probable tokens");
     return SOL_OK;
 }
 
@@ -249,10 +258,10 @@ static sol_status record_teacher(sol_graph *g, sol_var *x, sol_var *out, sol_err
         g->relation_sum = g->extra;
         g->block.qkv = relates ? g->qkv : NULL;
         g->block.watched = layer_of(g->opts.relation_layer, g->model->config.num_hidden_layers);
-        *x = sol_teacher_record(&g->teacher, g->opts.teacher, g->tape, &g->in, g->opts.compute, out,
-                                layer_of(g->opts.relation_layer,
-                                         g->opts.teacher->config.num_hidden_layers),
-                                relates ? g->teacher_qkv : NULL);
+        *x = sol_teacher_record(
+            &g->teacher, g->opts.teacher, g->tape, &g->in, g->opts.compute, out,
+            layer_of(g->opts.relation_layer, g->opts.teacher->config.num_hidden_layers),
+            relates ? g->teacher_qkv : NULL);
     } else {
         g->top_ids = sol_tape_input(g->tape, SOL_I32, sol_shape2(n, k));
         g->top_probs = sol_tape_input(g->tape, SOL_F32, sol_shape2(n, k + 1));
@@ -275,14 +284,16 @@ static sol_var record_hidden(sol_graph *g, const sol_var *student, const sol_var
 /* What is minimized: next-token loss, or the loss of distillation, which adds `hidden`. */
 static sol_var record_loss(sol_graph *g, sol_var teacher_x, sol_var hidden)
 {
-    if (!g->opts.distill) return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets, g->opts.compute);
+    if (!g->opts.distill)
+        return sol_head_loss(g->tape, g->hidden, g->head, g->in.targets, g->opts.compute);
     sol_var loss;
     if (g->opts.teacher)
         loss = sol_distill_loss(g->tape, g->hidden, g->head, g->in.targets, teacher_x, hidden,
-                                sol_teacher_head(g->opts.teacher), &g->distill, g->starts, g->opts.compute, &g->parts);
+                                sol_teacher_head(g->opts.teacher), &g->distill, g->starts,
+                                g->opts.compute, &g->parts);
     else
-        loss = sol_distill_cached(g->tape, g->hidden, g->head, g->in.targets, g->top_ids, g->top_probs, &g->distill,
-                                  g->opts.compute, &g->parts);
+        loss = sol_distill_cached(g->tape, g->hidden, g->head, g->in.targets, g->top_ids,
+                                  g->top_probs, &g->distill, g->opts.compute, &g->parts);
     sol_tape_keep(g->tape, g->parts);
     if (g->opts.hidden_weight > 0) sol_tape_keep(g->tape, hidden);
     if (g->opts.relation_weight > 0) sol_tape_keep(g->tape, g->relation_sum);
@@ -346,8 +357,8 @@ static bool draws(const sol_graph *g)
 static sol_status check(const sol_graph_opts *o, sol_err *err)
 {
     if (o->batch < 1 || o->seq < 1 || o->batch > INT32_MAX / o->seq)
-        return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range", (long long)o->batch,
-                        (long long)o->seq);
+        return sol_fail(err, SOL_ERR_RANGE, "a batch of %lld x %lld tokens is out of range",
+                        (long long)o->batch, (long long)o->seq);
     return SOL_OK;
 }
 
@@ -378,8 +389,9 @@ static sol_status fill(sol_graph *g, bool dry, sol_err *err)
 }
 
 /* Makes a graph and plans it; a dry one has no memory to run in. */
-static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
-                         const sol_graph_opts *o, bool dry, sol_err *err)
+static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m,
+                         const sol_quant_spec *spec, const sol_graph_opts *o, bool dry,
+                         sol_err *err)
 {
     *out = NULL;
     SOL_TRY(check(o, err));
@@ -396,8 +408,8 @@ static sol_status create(sol_graph **out, sol_ctx *ctx, const sol_model *m, cons
     return st;
 }
 
-sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
-                          sol_err *err)
+sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o,
+                          sol_plan *plan, sol_err *err)
 {
     sol_graph *g;
     SOL_TRY(create(&g, NULL, m, spec, o, true, err));
@@ -408,8 +420,8 @@ sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const 
     return SOL_OK;
 }
 
-sol_status sol_graph_create(sol_graph **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
-                            const sol_graph_opts *o, sol_err *err)
+sol_status sol_graph_create(sol_graph **out, sol_ctx *ctx, const sol_model *m,
+                            const sol_quant_spec *spec, const sol_graph_opts *o, sol_err *err)
 {
     SOL_TRY(create(out, ctx, m, spec, o, false, err));
     sol_graph *g = *out;
@@ -502,7 +514,9 @@ float *sol_graph_starts(sol_graph *g)
 static void hand_out(sol_graph *g, const sol_param *p, int n)
 {
     const sol_param *last = p + n - 1;
-    sol_graph_part part = {.first = (int)(p - g->model->params), .n = n, .grads = g->grads + grad_offset(g, p),
+    sol_graph_part part = {.first = (int)(p - g->model->params),
+                           .n = n,
+                           .grads = g->grads + grad_offset(g, p),
                            .n_elements = last->offset + sol_param_count(last) - p->offset};
     int64_t counted;
     read_loss(g, &part.loss_sum, &counted);
@@ -523,8 +537,8 @@ void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
     sol_tape_after_segment(g->tape, fn ? after_block : NULL, g);
 }
 
-void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
-                          float scale, double *loss_sum, int64_t *n)
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets,
+                          const int32_t *doc_start, float scale, double *loss_sum, int64_t *n)
 {
     const sol_model *m = g->model;
     float *dloss = sol_tape_grad(g->tape, g->loss);
@@ -539,8 +553,8 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     hand_out(g, behind_blocks(m), (int)(m->params + m->n_plain - behind_blocks(m)));
 }
 
-void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
-                    double *loss_sum, int64_t *n)
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
+                    const int32_t *doc_start, double *loss_sum, int64_t *n)
 {
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     sol_tape_run_forward(g->tape);
@@ -560,7 +574,8 @@ void sol_graph_logits(sol_graph *g, float *logits)
 {
     const sol_model_config *c = &g->model->config;
     sol_gemm(g->ctx, false, true, g->opts.batch * g->opts.seq, c->vocab_size, c->hidden_size, 1,
-             sol_tape_data(g->tape, g->hidden), c->hidden_size, head_data(g), c->hidden_size, 0, logits, c->vocab_size);
+             sol_tape_data(g->tape, g->hidden), c->hidden_size, head_data(g), c->hidden_size, 0,
+             logits, c->vocab_size);
 }
 
 /* A node that reads what stands for the matrix of a linear layer is the product of that layer. */
@@ -571,8 +586,10 @@ static void watch_linear(void *user, const sol_op *op, const sol_var *in, const 
     for (int i = 0; i < g->model->n_params; i++) {
         const sol_param *p = &g->model->params[i];
         if (p->kind != SOL_PARAM_LINEAR || g->weight[i] != in[1]) continue;
-        sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false, call->in[1].dtype == SOL_BF16};
-        sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false, call->out[0].grad_bf16};
+        sol_operand w = {call->in[1].data, call->in[1].shape.dim[1], false,
+                         call->in[1].dtype == SOL_BF16};
+        sol_operand dy = {call->out[0].grad, call->out[0].shape.dim[1], false,
+                          call->out[0].grad_bf16};
         g->watch(g->watch_user, p, &w, &dy, call->out[0].shape.dim[0]);
     }
 }

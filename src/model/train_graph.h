@@ -53,16 +53,16 @@ typedef struct sol_graph_opts {
 
 /* Adds what sol_graph_create would allocate to *plan, by kind; m may be a table. Fails where that
  * would. */
-sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o, sol_plan *plan,
-                          sol_err *err);
+sol_status sol_graph_plan(const sol_model *m, const sol_quant_spec *spec, const sol_graph_opts *o,
+                          sol_plan *plan, sol_err *err);
 /* The model is borrowed and must outlive the graph, which reads its parameters at every step, in
  * fp32 or in bf16, which are cast to fp32 first. spec is copied; NULL or method NULL: full
  * precision. The caller owns *g. SOL_ERR_RANGE: batch or seq; SOL_ERR_USAGE: the model lacks the
  * parameters that the method learns (sol_model_add_learned), or opts ask a cache for hidden states;
  * SOL_ERR_UNSUPPORTED: such a method with by_layer; SOL_ERR_SHAPE: the teacher has another
  * vocabulary, or with hidden_weight other hidden states. */
-sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
-                            const sol_graph_opts *o, sol_err *err);
+sol_status sol_graph_create(sol_graph **g, sol_ctx *ctx, const sol_model *m,
+                            const sol_quant_spec *spec, const sol_graph_opts *o, sol_err *err);
 void sol_graph_free(sol_graph **g);
 
 /* Begins a step of n micro-batches: computes W_eff. Of the n calls of sol_graph_accumulate that
@@ -77,11 +77,11 @@ void sol_graph_begin_step(sol_graph *g, sol_residual_mix mix, int64_t n);
  * position of its document in the same row, which attention does not cross and where RoPE positions
  * restart; NULL: one document a row. *loss_sum: the sum of -ln p over the counted targets, in nats,
  * in double in the order of the tokens; *n: how many. */
-void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
-                          float weight, double *loss_sum, int64_t *n);
+void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets,
+                          const int32_t *doc_start, float weight, double *loss_sum, int64_t *n);
 /* The forward pass of sol_graph_accumulate alone. */
-void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets, const int32_t *doc_start,
-                    double *loss_sum, int64_t *n);
+void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
+                    const int32_t *doc_start, double *loss_sum, int64_t *n);
 /* With opts.distill: sums over the counted targets of the last run. distill: the divergence;
  * hidden: the difference of the hidden states, relation: of the attention's relations; teacher: the
  * probability that the teacher gives the target, 0 with a cache; all unweighted. objective: what is
@@ -116,8 +116,8 @@ void sol_graph_logits(sol_graph *g, float *logits);
  * blocks when its dL/dY is complete. w: [rows, cols], what the layer multiplies by (W_eff when p is
  * quantized), in the type it does so; dy: [tokens, rows], too; so dL/dX of the layer is dy w. Both
  * live until fn returns, which must change nothing. fn NULL: none. */
-typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy,
-                                   int64_t tokens);
+typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_operand *w,
+                                   const sol_operand *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
 /* With by_layer, sol_graph_accumulate passes the gradients of a block to fn as soon as they are

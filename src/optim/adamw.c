@@ -20,13 +20,15 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
 {
     size_t blocks = 0;
     if (c->moments == SOL_U8)
-        for (int i = 0; i < model->n_params; i++) blocks += (size_t)sol_moment_blocks(&model->params[i]);
+        for (int i = 0; i < model->n_params; i++)
+            blocks += (size_t)sol_moment_blocks(&model->params[i]);
     return 2 * ((size_t)model->n_elements * sol_dtype_size(c->moments) + blocks * sizeof(float));
 }
 
 static sol_status alloc_moments(sol_adamw *o, sol_err *err)
 {
-    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments), blocks = (size_t)o->n_blocks;
+    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments),
+           blocks = (size_t)o->n_blocks;
     SOL_TRY(sol_alloc_array(&o->m, n, size, err));
     SOL_TRY(sol_alloc_array(&o->v, n, size, err));
     if (o->config.moments != SOL_U8) return SOL_OK;
@@ -45,7 +47,8 @@ static sol_status lay_out(sol_adamw *o, const sol_model *model, sol_err *err)
     return alloc_moments(o, err);
 }
 
-sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c, sol_err *err)
+sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c,
+                            sol_err *err)
 {
     sol_adamw *o;
     *out = NULL;
@@ -90,7 +93,8 @@ static void store_bf16(const sol_adamw *o, int64_t first, int64_t n, const float
     }
     sol_moment_draws(o->config.seed, SOL_STREAM_ROUNDING + ((uint64_t)o->t << 8), first, n, draw);
     for (int64_t i = 0; i < n; i++)
-        out[i] = isfinite(p[i]) ? (sol_bf16)((sol_f32_bits(p[i]) + draw[i]) >> 16) : sol_f32_to_bf16(p[i]);
+        out[i] = isfinite(p[i]) ? (sol_bf16)((sol_f32_bits(p[i]) + draw[i]) >> 16)
+                                : sol_f32_to_bf16(p[i]);
 }
 
 /* Updates one tile of a parameter, a chunk at a time: moments and bf16 weights are cast to fp32,
@@ -127,11 +131,12 @@ void sol_adamw_begin(sol_adamw *o, float lr)
     o->lr = lr;
 }
 
-void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n, const float *grads,
-                             float grad_scale)
+void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
+                             const float *grads, float grad_scale)
 {
     const sol_adamw_config *c = &o->config;
-    double correction1 = 1 - pow(c->beta1, (double)o->t), correction2 = 1 - pow(c->beta2, (double)o->t);
+    double correction1 = 1 - pow(c->beta1, (double)o->t),
+           correction2 = 1 - pow(c->beta2, (double)o->t);
     update_args a = {.ctx = ctx, .o = o, .model = model};
     a.step = (sol_adamw_step){
         .grad_scale = grad_scale,
@@ -151,7 +156,8 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
     }
 }
 
-void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr)
+void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
+                      float grad_scale, float lr)
 {
     sol_adamw_begin(o, lr);
     sol_adamw_update_params(ctx, o, model, 0, model->n_params, grads, grad_scale);

@@ -14,7 +14,8 @@ void sol_moment_draws(uint64_t seed, uint64_t stream, int64_t first, int64_t n, 
     for (int64_t i = 0; i < n; i += 8) {
         uint32_t word[4];
         sol_philox4x32(seed, stream, (uint64_t)(first + i) / 8, word);
-        for (int64_t k = 0; k < 8 && i + k < n; k++) draw[i + k] = (uint16_t)(word[k / 2] >> 16 * (k % 2));
+        for (int64_t k = 0; k < 8 && i + k < n; k++)
+            draw[i + k] = (uint16_t)(word[k / 2] >> 16 * (k % 2));
     }
 }
 
@@ -32,7 +33,8 @@ static void store_bf16(const sol_moment_chunk *c, const float *m, const float *v
 {
     uint16_t draw[SOL_MOMENT_CHUNK];
     sol_bf16 *to_m = (sol_bf16 *)c->o->m + c->first, *to_v = (sol_bf16 *)c->o->v + c->first;
-    sol_moment_draws(c->o->config.seed, SOL_STREAM_MOMENTS + ((uint64_t)c->o->t << 8), c->first, c->n, draw);
+    sol_moment_draws(c->o->config.seed, SOL_STREAM_MOMENTS + ((uint64_t)c->o->t << 8), c->first,
+                     c->n, draw);
     for (int64_t i = 0; i < c->n; i++) {
         to_m[i] = dither(m[i], draw[i] & 0xff);
         to_v[i] = dither(v[i], draw[i] >> 8);
@@ -41,13 +43,15 @@ static void store_bf16(const sol_moment_chunk *c, const float *m, const float *v
 
 /* ---- 8 bit: a float whose exponent starts at `bias`, three bits of fraction ---- */
 
-/* x in [0, 2) to its code. Below 2^(1 - bias) adding that number moves x into a binade where the fraction counts evenly. Choices are
- * made among integers, by masks: so the loops around become vectors. */
+/* x in [0, 2) to its code. Below 2^(1 - bias) adding that number moves x into a binade where the
+ * fraction counts evenly. Choices are made among integers, by masks: so the loops around become
+ * vectors. */
 static inline uint32_t encode(float x, int bias, uint32_t top)
 {
     uint32_t least = (uint32_t)(128 - bias) << 23, small = sol_f32_bits(x) < least;
     uint32_t bits = sol_f32_bits(x + sol_f32_from_bits(least & (0u - small)));
-    uint32_t code = ((bits + 0x7ffffu + (bits >> 20 & 1)) >> 20) - ((uint32_t)(127 - bias) + small) * 8;
+    uint32_t code =
+        ((bits + 0x7ffffu + (bits >> 20 & 1)) >> 20) - ((uint32_t)(127 - bias) + small) * 8;
     return code < top ? code : top;
 }
 

@@ -36,14 +36,15 @@ typedef struct sol_adamw {
                                * 8 bits; owned */
     float *m_scale, *v_scale; /* [n_blocks] of 8-bit moments, else NULL; owned */
     int64_t n_elements, n_blocks;
-    int64_t *block;           /* [parameters]: the first block of each; owned */
-    int64_t t;                /* updates done: bias correction */
-    float lr;                 /* of the update that began last */
+    int64_t *block; /* [parameters]: the first block of each; owned */
+    int64_t t;      /* updates done: bias correction */
+    float lr;       /* of the update that began last */
 } sol_adamw;
 
 /* Moments 0, t 0, for the parameters of model, of which only the table is read. Owned by the
  * caller. */
-sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c, sol_err *err);
+sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c,
+                            sol_err *err);
 void sol_adamw_free(sol_adamw **o);
 /* Bytes of the moments that sol_adamw_create allocates. */
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
@@ -52,13 +53,14 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
  *   m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2
  *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
-void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads, float grad_scale, float lr);
+void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
+                      float grad_scale, float lr);
 /* The same update in pieces, with the same bits: sol_adamw_begin, then every parameter once, in any
  * order. grads holds the gradients of parameters [first, first + n), at the offsets that these have
  * in the flat block from parameter first on. */
 void sol_adamw_begin(sol_adamw *o, float lr);
-void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n, const float *grads,
-                             float grad_scale);
+void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
+                             const float *grads, float grad_scale);
 
 /* L2 norm of x[n], summed in double over fixed tiles; not finite when an element is not. */
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);
@@ -74,8 +76,8 @@ float sol_clip_scale(double norm, double max_norm);
  *   linear    floor + (peak - floor) (1 - p)
  *   wsd       peak; over the last decay_fraction of all steps, linear (warm-up, stable, decay)
  * The rate reaches floor at step n, so the last step, n - 1, is above it: with d steps in the fall,
- * by 1/d of peak - floor in linear and wsd, by sin^2(pi / 2d) of it in cosine. When d is 1, that step
- * runs at peak. */
+ * by 1/d of peak - floor in linear and wsd, by sin^2(pi / 2d) of it in cosine. When d is 1, that
+ * step runs at peak. */
 #define SOL_LR_KINDS(ROW) \
     ROW(SOL_LR_CONSTANT, "constant") \
     ROW(SOL_LR_COSINE, "cosine") \

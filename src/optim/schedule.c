@@ -17,7 +17,9 @@ float sol_lr_at(const sol_lr_schedule *s, int64_t step, int64_t n_steps)
     if (step < s->warmup_steps) return (float)(peak * (double)(step + 1) / (double)s->warmup_steps);
     switch (s->kind) {
     case SOL_LR_CONSTANT: break;
-    case SOL_LR_COSINE: rest = (1 + cos(M_PI * progress(step, s->warmup_steps, n_steps))) / 2; break;
+    case SOL_LR_COSINE:
+        rest = (1 + cos(M_PI * progress(step, s->warmup_steps, n_steps))) / 2;
+        break;
     case SOL_LR_LINEAR: rest = 1 - progress(step, s->warmup_steps, n_steps); break;
     case SOL_LR_WSD: {
         int64_t begin = n_steps - llround((double)s->decay_fraction * (double)n_steps);

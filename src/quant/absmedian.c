@@ -1,8 +1,9 @@
-/* AbsMedian: dense ternary with alpha = median |w| (of an even number the lower one, as PyTorch has it) and threshold
- * alpha / 2.
+/* AbsMedian: dense ternary with alpha = median |w| (of an even number the lower one, as PyTorch has
+ * it) and threshold alpha / 2.
  *
- * The median is found by bisection on the bit patterns of |w|, which order like the numbers: each pass counts the
- * weights that are at most the middle of what is left. 31 passes, no memory, counts add up in any order. */
+ * The median is found by bisection on the bit patterns of |w|, which order like the numbers: each
+ * pass counts the weights that are at most the middle of what is left. 31 passes, no memory, counts
+ * add up in any order. */
 #include "base/half.h"
 #include "quant/dense_levels.h"
 
@@ -11,8 +12,8 @@ static uint32_t middle(const sol_quant_group *g)
     return g->low + (g->high - g->low) / 2;
 }
 
-static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
-                    int64_t n, sol_quant_acc *acc)
+static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
+                    const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
 {
     uint32_t limit = pass == 0 ? 0x7fffffffu / 2 : middle(g);
     int64_t count = 0;
@@ -21,7 +22,8 @@ static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, 
     acc->count += count;
 }
 
-static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g)
+static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc,
+                   sol_quant_group *g)
 {
     (void)spec;
     if (pass == 0) {

@@ -1,8 +1,8 @@
 /* Binary: t = sign(w), 0 counts as +; alpha = mean |w|, the L2 optimum (XNOR-Net). */
 #include "quant/dense_levels.h"
 
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
+static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
+                   const float *w, int64_t n, int8_t *t)
 {
     (void)k, (void)spec, (void)g;
     for (int64_t i = 0; i < n; i++) t[i] = w[i] < 0 ? -1 : 1;

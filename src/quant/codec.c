@@ -34,17 +34,28 @@ int64_t sol_packed_scale_count(const sol_stored *m)
 
 sol_status sol_packed_alloc(sol_stored *m, sol_err *err)
 {
-    *m = (sol_stored){.type = SOL_TERNARY, .rows = m->rows, .cols = m->cols, .group_size = m->group_size, .layout = m->layout};
+    *m = (sol_stored){.type = SOL_TERNARY,
+                      .rows = m->rows,
+                      .cols = m->cols,
+                      .group_size = m->group_size,
+                      .layout = m->layout};
     int64_t step = m->layout == SOL_LAYOUT_STRIDE16 ? 64 : 4;
     if (m->rows < 1 || m->cols < 1 || m->cols % step != 0 || m->rows > INT64_MAX / 4 / m->cols)
-        return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix cannot be [%lld, %lld]: the width must be a multiple of %lld",
-                        (long long)m->rows, (long long)m->cols, (long long)step);
-    if (m->group_size != 0 && (m->group_size < step || m->group_size % step != 0 || m->cols % m->group_size != 0))
-        return sol_fail(err, SOL_ERR_SHAPE, "a packed matrix of width %lld cannot have groups of %lld", (long long)m->cols,
-                        (long long)m->group_size);
+        return sol_fail(
+            err, SOL_ERR_SHAPE,
+            "a packed matrix cannot be [%lld, %lld]: the width must be a multiple of %lld",
+            (long long)m->rows, (long long)m->cols, (long long)step);
+    if (m->group_size != 0 &&
+        (m->group_size < step || m->group_size % step != 0 || m->cols % m->group_size != 0))
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "a packed matrix of width %lld cannot have groups of %lld",
+                        (long long)m->cols, (long long)m->group_size);
     sol_status st = sol_alloc_array(&m->data, sol_packed_code_bytes(m->rows, m->cols), 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&m->signs, sol_packed_sign_bytes(m->rows, m->cols), 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&m->scales, (size_t)sol_packed_scale_count(m), sizeof *m->scales, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&m->signs, sol_packed_sign_bytes(m->rows, m->cols), 1, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&m->scales, (size_t)sol_packed_scale_count(m),
+                             sizeof *m->scales, err);
     if (st != SOL_OK) sol_stored_free(m);
     return st;
 }
@@ -84,11 +95,13 @@ static void pack_row(void *arg, int64_t r, int thread)
 {
     const pack_args *a = arg;
     const sol_stored *m = a->m;
-    uint8_t *codes = (uint8_t *)m->data + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    uint8_t *codes = (uint8_t *)m->data + r * row_code_bytes(m->cols),
+            *signs = m->signs + r * row_sign_bytes(m->cols);
     (void)thread;
     for (int64_t g = 0; g < m->cols / 4; g++) {
         int8_t block[4];
-        for (int p = 0; p < 4; p++) block[p] = a->t[r * m->cols + sol_block_column(m->layout, g, p)];
+        for (int p = 0; p < 4; p++)
+            block[p] = a->t[r * m->cols + sol_block_column(m->layout, g, p)];
         int code = sol_code_encode(block);
         codes[g / 2] |= (uint8_t)((code & 15) << 4 * (g & 1));
         signs[g / 8] |= (uint8_t)(code >> 4 << (g & 7));
@@ -98,12 +111,14 @@ static void pack_row(void *arg, int64_t r, int thread)
 static sol_status not_packable(const sol_quant_spec *spec, sol_err *err)
 {
     return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                    "%s weights have no 1.25-bit form (that needs one zero in each block of four): export them as safetensors "
+                    "%s weights have no 1.25-bit form (that needs one zero in each block of four): "
+                    "export them as safetensors "
                     "or dequantized, or train with quant.method sherry",
                     spec->method ? spec->method->name : "full-precision");
 }
 
-sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_stored *m, sol_err *err)
+sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows,
+                            int64_t cols, sol_stored *m, sol_err *err)
 {
     *m = (sol_stored){.type = SOL_TERNARY, .rows = rows, .cols = cols, .layout = spec->layout};
     if (!spec->method || !spec->method->packable) return not_packable(spec, err);
@@ -119,14 +134,17 @@ static sol_status take_scales(const float *scales, sol_stored *m, sol_err *err)
     int64_t n = sol_packed_scale_count(m), per_row = m->group_size ? m->cols / m->group_size : 1;
     int64_t bad = sol_first_beyond(scales, n, FLT_MAX); /* they are rounded to fp16 already */
     if (bad >= 0)
-        return sol_fail(err, SOL_ERR_NONFINITE, "scale %lld of row %lld is %g: its weights are not numbers, or their mean is above "
-                        "65504, the largest fp16", (long long)(bad % per_row), (long long)(bad / per_row), (double)scales[bad]);
+        return sol_fail(
+            err, SOL_ERR_NONFINITE,
+            "scale %lld of row %lld is %g: its weights are not numbers, or their mean is above "
+            "65504, the largest fp16",
+            (long long)(bad % per_row), (long long)(bad / per_row), (double)scales[bad]);
     for (int64_t i = 0; i < n; i++) m->scales[i] = sol_f32_to_f16(scales[i]);
     return SOL_OK;
 }
 
-sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
-                                   int64_t cols, sol_stored *m, sol_err *err)
+sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
+                                   int64_t rows, int64_t cols, sol_stored *m, sol_err *err)
 {
     int8_t *t = NULL;
     float *scales = NULL;
@@ -135,7 +153,9 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
     as_shipped.scale_dtype = SOL_F16;
     sol_status st = sol_packed_alloc(m, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&t, (size_t)rows * (size_t)cols, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&scales, (size_t)sol_packed_scale_count(m), sizeof *scales, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&scales, (size_t)sol_packed_scale_count(m), sizeof *scales,
+                             err);
     if (st == SOL_OK) {
         sol_quant_split(ctx, &as_shipped, w, rows, cols, t, scales);
         pack_args a = {m, t};
@@ -150,7 +170,8 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
 
 void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w)
 {
-    const uint8_t *codes = (const uint8_t *)m->data + r * row_code_bytes(m->cols), *signs = m->signs + r * row_sign_bytes(m->cols);
+    const uint8_t *codes = (const uint8_t *)m->data + r * row_code_bytes(m->cols),
+                  *signs = m->signs + r * row_sign_bytes(m->cols);
     int64_t group = m->group_size ? m->group_size : m->cols;
     const sol_f16 *scales = m->group_size ? m->scales + r * (m->cols / m->group_size) : m->scales;
     for (int64_t g = 0; g < m->cols / 4; g++) {
@@ -166,7 +187,8 @@ void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w)
 
 double sol_packed_bits(const sol_stored *m)
 {
-    double bytes = (double)sol_packed_code_bytes(m->rows, m->cols) + (double)sol_packed_sign_bytes(m->rows, m->cols) +
+    double bytes = (double)sol_packed_code_bytes(m->rows, m->cols) +
+                   (double)sol_packed_sign_bytes(m->rows, m->cols) +
                    (double)sol_packed_scale_count(m) * sizeof(sol_f16);
     return bytes * 8 / ((double)m->rows * (double)m->cols);
 }

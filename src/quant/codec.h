@@ -30,11 +30,11 @@
 
 size_t sol_packed_code_bytes(int64_t rows, int64_t cols); /* of m->data */
 size_t sol_packed_sign_bytes(int64_t rows, int64_t cols); /* of m->signs */
-int64_t sol_packed_scale_count(const sol_stored *m);  /* fp16 numbers in m->scales */
+int64_t sol_packed_scale_count(const sol_stored *m);      /* fp16 numbers in m->scales */
 
-/* Makes m SOL_TERNARY and allocates its data, signs and scales, zeroed, for m->rows, cols, group_size
- * and layout. SOL_ERR_SHAPE: a width that is no multiple of 4 (64 for stride16) or that group_size
- * does not divide. sol_stored_free releases them. */
+/* Makes m SOL_TERNARY and allocates its data, signs and scales, zeroed, for m->rows, cols,
+ * group_size and layout. SOL_ERR_SHAPE: a width that is no multiple of 4 (64 for stride16) or that
+ * group_size does not divide. sol_stored_free releases them. */
 sol_status sol_packed_alloc(sol_stored *m, sol_err *err);
 
 /* The code, 0 to 31, of four levels of which exactly one is 0; -1 for any others. */
@@ -45,14 +45,15 @@ void sol_code_decode(int code, int8_t t[4]);
 /* Sets shape, group size and layout of the matrix that sol_packed_from_weights would make;
  * allocates nothing. name: of the parameter, for errors. SOL_ERR_UNSUPPORTED as there,
  * SOL_ERR_SHAPE as sol_packed_alloc. */
-sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows, int64_t cols, sol_stored *m, sol_err *err);
+sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_t rows,
+                            int64_t cols, sol_stored *m, sol_err *err);
 
 /* Packs Q(w) of w[rows, cols]: bit for bit what sol_quant_effective computes at mix {1, 0} with
  * fp16 scales. Scales of a spec that trains in fp32 are rounded. *m is allocated and owned by the
  * caller (sol_stored_free). SOL_ERR_UNSUPPORTED: the method is not 3:4 sparse; the text says what
  * would help. SOL_ERR_NONFINITE: a scale is infinite or NaN in fp16. */
-sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
-                                   int64_t cols, sol_stored *m, sol_err *err);
+sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
+                                   int64_t rows, int64_t cols, sol_stored *m, sol_err *err);
 
 /* w[cols] = T alpha of row r, 0 <= r < rows; zeros are +0. Every byte sequence decodes to valid
  * levels. */

@@ -1,5 +1,6 @@
-/* DLT, dual learnable ternarization (TernaryLLM): LSQ with a learned shift, Q(w) = step t + shift, t = round(clamp(x, -1, 1)),
- * x = (w - shift) / step.
+/* DLT, dual learnable ternarization (TernaryLLM): LSQ with a learned shift, Q(w) = step t + shift,
+ * t = round(clamp(x, -1, 1)), x = (w - shift) / step.
+ *
  *   dQ/dw     = 1 where |x| <= 1, else 0
  *   dQ/dstep  = t - x where |x| <= 1, else t
  *   dQ/dshift = 0 where |x| <= 1, else 1 */
@@ -12,8 +13,8 @@ static void derive(sol_quant_group *g)
     g->threshold = g->scale / 2;
 }
 
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
+static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
+                   const float *w, int64_t n, int8_t *t)
 {
     (void)k, (void)spec;
     for (int64_t i = 0; i < n; i++) {
@@ -22,7 +23,8 @@ static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_q
     }
 }
 
-static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum)
+static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n,
+                     float *through, double *sum)
 {
     float step = sol_learned_step(g), shift = g->learned[1];
     for (int64_t i = 0; i < n; i++) {

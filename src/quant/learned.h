@@ -15,8 +15,9 @@ static inline float sol_learned_step(const sol_quant_group *g)
 }
 
 /* A NaN among the weights makes the step one. */
-static inline void sol_learned_measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g,
-                                       const float *w, int64_t n, sol_quant_acc *acc)
+static inline void sol_learned_measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
+                                       const sol_quant_group *g, const float *w, int64_t n,
+                                       sol_quant_acc *acc)
 {
     (void)k, (void)spec, (void)pass, (void)g;
     for (int64_t i = 0; i < n; i++) {
@@ -25,8 +26,8 @@ static inline void sol_learned_measure(const sol_kernels *k, const sol_quant_spe
     }
 }
 
-static inline bool sol_learned_settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc,
-                                      sol_quant_group *g)
+static inline bool sol_learned_settle(const sol_quant_spec *spec, int pass, int64_t n,
+                                      const sol_quant_acc *acc, sol_quant_group *g)
 {
     (void)spec, (void)pass, (void)n;
     g->learned[0] = acc->count ? NAN : acc->max;

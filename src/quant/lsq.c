@@ -1,4 +1,6 @@
-/* LSQ (Esser et al. 2020) at three levels: Q(w) = step round(clamp(w / step, -1, 1)), the step learned.
+/* LSQ (Esser et al. 2020) at three levels: Q(w) = step round(clamp(w / step, -1, 1)), the step
+ * learned.
+ *
  *   dQ/dw    = 1 where |w| <= step, else 0
  *   dQ/dstep = round(x) - x with x = w / step where |x| <= 1, else sign(x) */
 #include "quant/dense_levels.h"
@@ -10,7 +12,8 @@ static void derive(sol_quant_group *g)
     g->threshold = g->scale / 2; /* rounding to even sends exactly half to 0 */
 }
 
-static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum)
+static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n,
+                     float *through, double *sum)
 {
     float step = sol_learned_step(g);
     for (int64_t i = 0; i < n; i++) {

@@ -1,5 +1,6 @@
-/* N:M sparse ternary: in each block of m contiguous weights the n largest |w| keep their sign (of equals the later ones: ties zero
- * the lowest index), the others become 0; alpha = mean |w| over the kept. 3:4 gives sherry's numbers. */
+/* N:M sparse ternary: in each block of m contiguous weights the n largest |w| keep their sign (of
+ * equals the later ones: ties zero the lowest index), the others become 0; alpha = mean |w| over
+ * the kept. 3:4 gives sherry's numbers. */
 #include <math.h>
 
 #include "base/half.h"
@@ -17,15 +18,15 @@ static void choose(const float *w, int n, int m, int8_t *t)
     }
 }
 
-static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t)
+static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
+                   const float *w, int64_t n, int8_t *t)
 {
     (void)k, (void)g;
     for (int64_t i = 0; i < n; i += spec->m) choose(w + i, spec->n, spec->m, t + i);
 }
 
-static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
-                    int64_t n, sol_quant_acc *acc)
+static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
+                    const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
 {
     int8_t t[SOL_QUANT_MAX_M];
     (void)k, (void)pass, (void)g;
@@ -35,7 +36,8 @@ static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass, 
     }
 }
 
-static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g)
+static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc,
+                   sol_quant_group *g)
 {
     (void)pass;
     g->scale = (float)(acc->sum / ((double)n * spec->n / spec->m));
@@ -49,7 +51,8 @@ static int patterns(const sol_quant_spec *spec, int max, int8_t *t)
 
 const sol_quantizer sol_quantizer_nm = {
     .name = "nm",
-    .summary = "N:M sparse ternary: the quant.n largest of each quant.m weights, scale mean |w| of the kept",
+    .summary = "N:M sparse ternary: the quant.n largest of each quant.m weights, scale mean |w| of "
+               "the kept",
     .block = 0,
     .measure = measure,
     .settle = settle,

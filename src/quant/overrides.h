@@ -22,9 +22,9 @@ typedef struct sol_quant_override {
     /* Glob (fnmatch: * ? [0-3]) on the Hugging Face name, of printable ASCII without quotation
      * marks and backslashes. */
     char match[SOL_QUANT_MATCH];
-    bool none;                    /* full precision; the two below are unset */
-    const sol_quantizer *method;  /* NULL: that of the model */
-    int group_size;               /* per group of so many weights; 0: as the model */
+    bool none;                   /* full precision; the two below are unset */
+    const sol_quantizer *method; /* NULL: that of the model */
+    int group_size;              /* per group of so many weights; 0: as the model */
 } sol_quant_override;
 
 struct sol_quant_overrides {

@@ -9,8 +9,9 @@
 #include "base/half.h"
 #include "base/num.h"
 
-/* CHUNK: weights handed to a method at a time, a multiple of what blocks and lane sums count in. TILE_WEIGHTS: the least
- * that is worth handing to a thread. MAX_TILES bounds the partial sums of one per-tensor scale. */
+/* CHUNK: weights handed to a method at a time, a multiple of what blocks and lane sums count in.
+ * TILE_WEIGHTS: the least that is worth handing to a thread. MAX_TILES bounds the partial sums of
+ * one per-tensor scale. */
 enum { CHUNK = 1024, TILE_WEIGHTS = 1 << 15, MAX_TILES = 64 };
 
 typedef struct job {
@@ -37,7 +38,8 @@ static float rounded(const sol_quant_spec *spec, float x)
     return spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(x)) : x;
 }
 
-static void measure(const job *j, int pass, const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
+static void measure(const job *j, int pass, const sol_quant_group *g, const float *w, int64_t n,
+                    sol_quant_acc *acc)
 {
     for (int64_t i = 0; i < n; i += j->chunk)
         j->spec->method->measure(j->k, j->spec, pass, g, w + i, sol_min_i64(n - i, j->chunk), acc);
@@ -78,7 +80,8 @@ static inline float level_value(int8_t t, float scale)
     return t == 0 ? 0.0f : t < 0 ? -scale : scale;
 }
 
-static void emit_effective(const job *j, const sol_quant_group *g, const float *w, int64_t n, float *out)
+static void emit_effective(const job *j, const sol_quant_group *g, const float *w, int64_t n,
+                           float *out)
 {
     const sol_quantizer *q = j->spec->method;
     float scale = j->mix.a * g->scale, shift = j->mix.a * g->shift, b = j->mix.b;
@@ -98,7 +101,8 @@ static void emit_effective(const job *j, const sol_quant_group *g, const float *
     }
 }
 
-static void emit_bf16(const job *j, const sol_quant_group *g, const float *w, int64_t n, uint16_t *out)
+static void emit_bf16(const job *j, const sol_quant_group *g, const float *w, int64_t n,
+                      uint16_t *out)
 {
     float part[CHUNK];
     for (int64_t i = 0; i < n; i += j->chunk) {
@@ -122,8 +126,8 @@ static void add_dead(const job *j, const sol_quant_group *g, const float *w, int
 
 /* dL/dW = a dL/dQ dQ/dW + b dL/dW_eff, and what reaches the dead weights through the bias, for n
  * weights from element `first`. */
-static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n,
-                          double *learned)
+static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, int64_t first,
+                          int64_t n, double *learned)
 {
     static const float zeros[CHUNK];
     const sol_quantizer *q = j->spec->method;
@@ -153,7 +157,8 @@ static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, i
 }
 
 /* n weights of group g from element `first`, which lies in `row`. */
-static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n, double *learned)
+static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n,
+                 double *learned)
 {
     const float *w = j->x->w + first;
     if (j->w_eff) emit_effective(j, g, w, n, j->w_eff + first);
@@ -175,7 +180,8 @@ static void add_learned(const job *j, int64_t index, const double *sum)
 {
     if (!j->grads) return;
     for (int k = 0; k < j->spec->method->n_learned; k++)
-        if (j->grads->d_learned[k]) j->grads->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
+        if (j->grads->d_learned[k])
+            j->grads->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
 }
 
 static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
@@ -190,7 +196,8 @@ static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
 static void rows_tile(void *arg, int64_t tile, int thread)
 {
     const job *j = arg;
-    int64_t begin, end, cols = j->x->cols, n = j->spec->granularity == SOL_PER_GROUP ? j->spec->group_size : cols;
+    int64_t begin, end, cols = j->x->cols,
+                        n = j->spec->granularity == SOL_PER_GROUP ? j->spec->group_size : cols;
     (void)thread;
     tile_rows(j, tile, &begin, &end);
     for (int64_t i = begin * cols; i < end * cols; i += n) {
@@ -250,7 +257,8 @@ static void run(const sol_ctx *ctx, job *j)
 {
     int64_t rows = j->x->rows, cols = j->x->cols, rows_a_tile = sol_ceil_div(TILE_WEIGHTS, cols);
     bool tensor = j->spec->granularity == SOL_PER_TENSOR;
-    if (tensor && rows_a_tile < sol_ceil_div(rows, MAX_TILES)) rows_a_tile = sol_ceil_div(rows, MAX_TILES);
+    if (tensor && rows_a_tile < sol_ceil_div(rows, MAX_TILES))
+        rows_a_tile = sol_ceil_div(rows, MAX_TILES);
     j->k = &ctx->k;
     j->rows_a_tile = rows_a_tile;
     j->chunk = CHUNK - CHUNK % sol_quant_block(j->spec);
@@ -262,8 +270,8 @@ static void run(const sol_ctx *ctx, job *j)
         sol_pool_run(ctx->pool, n_tiles, rows_tile, j);
 }
 
-void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                       float *w_eff, float *bias)
+void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                       sol_residual_mix mix, float *w_eff, float *bias)
 {
     if (!spec->method) {
         memcpy(w_eff, x->w, (size_t)(x->rows * x->cols) * sizeof *x->w);
@@ -273,30 +281,34 @@ void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol
     run(ctx, &j);
 }
 
-void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                            uint16_t *w_eff, float *bias)
+void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec,
+                            const sol_quant_matrix *x, sol_residual_mix mix, uint16_t *w_eff,
+                            float *bias)
 {
     job j = {.spec = spec, .x = x, .mix = mix, .w_eff_bf16 = w_eff, .bias = bias};
     run(ctx, &j);
 }
 
-void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
-                         sol_residual_mix mix, float *w_eff)
+void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
+                         int64_t rows, int64_t cols, sol_residual_mix mix, float *w_eff)
 {
-    sol_quant_forward(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols}, mix, w_eff, NULL);
+    sol_quant_forward(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols}, mix,
+                      w_eff, NULL);
 }
 
-void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts)
+void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                          sol_quant_parts *parts)
 {
     job j = {.spec = spec, .x = x, .parts = *parts};
     run(ctx, &j);
 }
 
-void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
-                     int8_t *ternary, float *scales)
+void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
+                     int64_t cols, int8_t *ternary, float *scales)
 {
     sol_quant_parts parts = {.ternary = ternary, .scales = scales};
-    sol_quant_take_apart(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols}, &parts);
+    sol_quant_take_apart(ctx, spec, &(sol_quant_matrix){.w = w, .rows = rows, .cols = cols},
+                         &parts);
 }
 
 bool sol_quant_is_straight_through(const sol_quant_spec *spec)

@@ -68,8 +68,8 @@ typedef struct sol_quant_spec {
                             * trains is what ships */
     int n, m;              /* method nm only: n of m weights are kept, 1 <= n < m <=
                             * SOL_QUANT_MAX_M */
-    sol_dtype embed_type; /* of a model: what its embedding and head are rounded to in the
-                                * forward pass; SOL_F32: they are not */
+    sol_dtype embed_type;  /* of a model: what its embedding and head are rounded to in the
+                            * forward pass; SOL_F32: they are not */
     /* Layers of a model that differ; borrowed, NULL: none does. Functions about one matrix do not
      * read it. */
     const sol_quant_overrides *overrides;
@@ -102,19 +102,20 @@ struct sol_quantizer {
     int block;           /* weights that are chosen together: groups and widths must be multiples
                           * of it; 1: each alone; 0: spec->m */
     /* Pass `pass` over n more weights of a group, in order: adds to *acc. */
-    void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass, const sol_quant_group *g, const float *w,
-                    int64_t n, sol_quant_acc *acc);
+    void (*measure)(const sol_kernels *k, const sol_quant_spec *spec, int pass,
+                    const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc);
     /* After a pass over all n weights of the group: sets what it can of *g, or for a method that
      * learns the starting values g->learned. Returns whether it needs another pass. */
-    bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc, sol_quant_group *g);
+    bool (*settle)(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc,
+                   sol_quant_group *g);
     /* t[i] in {-1, 0, 1} of n weights. Deterministic: ties zero the lowest index, a kept zero gets
      * the sign +. */
-    void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, const float *w, int64_t n,
-                   int8_t *t);
+    void (*levels)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
+                   const float *w, int64_t n, int8_t *t);
     /* Optional, the same bits faster: out[i] = scale * t[i] + b * w[i], without the second term
      * when b is 0. */
-    void (*effective)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g, float scale, float b,
-                      const float *w, int64_t n, float *out);
+    void (*effective)(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
+                      float scale, float b, const float *w, int64_t n, float *out);
 
     /* Methods that learn parameters, one of each a scale group: */
     int n_learned;
@@ -123,7 +124,8 @@ struct sol_quantizer {
                                                       * g->learned */
     /* d = dL/dQ of n weights. Sets through[i] = dL/dw[i] and adds dL/dlearned[k], before its
      * gradient scale, to sum[k]. NULL: the straight-through estimator, through = d. */
-    void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum);
+    void (*backward)(const sol_quant_group *g, const float *w, const float *d, int64_t n,
+                     float *through, double *sum);
 
     /* All patterns t [n, sol_quant_block] that levels can give a block, such that scale * t has the
      * levels t and the scale `scale`: for searches (calib). Returns n, or 0 when there are more
@@ -144,7 +146,8 @@ const sol_quantizer *sol_quantizer_at(int i);
  * width that does not divide into blocks or groups; SOL_ERR_RANGE: a bad group_size or n of m;
  * SOL_ERR_UNSUPPORTED: a scale type or layout that the method lacks. The text says which group
  * sizes fit. The functions below assume a spec that passed. */
-sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_t rows, int64_t cols, sol_err *err);
+sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_t rows,
+                           int64_t cols, sol_err *err);
 
 /* Weights whose levels are chosen together (sherry: 4); 1: each alone. */
 int sol_quant_block(const sol_quant_spec *spec);
@@ -159,13 +162,13 @@ int64_t sol_quant_scale_count(const sol_quant_spec *spec, int64_t rows, int64_t 
 /* w_eff[rows, cols] = mix.a Q(w) + mix.b w over the pool (sets; must not overlap w): (mix.a *
  * alpha) * t + mix.b * w, each operation rounded to float. At mix {1, 0} that is alpha * t exactly.
  * method NULL copies w. */
-void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
-                         sol_residual_mix mix, float *w_eff);
+void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
+                         int64_t rows, int64_t cols, sol_residual_mix mix, float *w_eff);
 
 /* The parts of Q(w): ternary[rows, cols] and scales[sol_quant_scale_count], exactly what
  * sol_quant_effective multiplies. */
-void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows, int64_t cols,
-                     int8_t *ternary, float *scales);
+void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
+                     int64_t cols, int8_t *ternary, float *scales);
 
 /* A matrix with the parameters that its method learns, [sol_quant_scale_count] each; NULL: their
  * starting values, computed from w. The functions below take every method; those above take one
@@ -177,22 +180,24 @@ typedef struct sol_quant_matrix {
 } sol_quant_matrix;
 
 typedef struct sol_quant_parts {
-    int8_t *ternary;       /* [rows, cols] */
-    float *scales;         /* [scale count]; any of the three may be NULL */
-    float *shifts;         /* [scale count] */
+    int8_t *ternary;                       /* [rows, cols] */
+    float *scales;                         /* [scale count]; any of the three may be NULL */
+    float *shifts;                         /* [scale count] */
     float *learned[SOL_QUANT_MAX_LEARNED]; /* [scale count] each: the values in use (starting
                                             * values: with NULL in the matrix) */
 } sol_quant_parts;
 
 /* Sets w_eff as sol_quant_effective does, and bias[rows] (may be NULL) to mix.a * dead_bias * the
  * sum of the dead weights. */
-void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                       float *w_eff, float *bias);
+void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                       sol_residual_mix mix, float *w_eff, float *bias);
 /* sol_quant_forward with w_eff rounded to bf16, to nearest even. */
-void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_residual_mix mix,
-                            uint16_t *w_eff, float *bias);
+void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec,
+                            const sol_quant_matrix *x, sol_residual_mix mix, uint16_t *w_eff,
+                            float *bias);
 /* The parts of Q(w) of any method: sets those arrays of *parts that are not NULL. */
-void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, sol_quant_parts *parts);
+void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                          sol_quant_parts *parts);
 
 /* Whether dL/dW = (a + b) dL/dW_eff is the whole backward pass (the straight-through estimator,
  * Bengio et al. 2013, arXiv 1308.3432). The caller may then fold the factor into another

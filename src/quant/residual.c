@@ -20,10 +20,12 @@ float sol_residual_lambda(const sol_residual *r, int64_t step, int64_t n_steps)
     if (r->schedule == SOL_RESIDUAL_NONE || n_steps <= 0 || step < 0) return 0;
     int64_t warm = r->warmup ? llround((double)r->warmup_fraction * (double)n_steps) : 0;
     int64_t end = llround((double)r->end_fraction * (double)n_steps);
-    if (step < warm && step < end) return (float)((double)r->lambda_max * (double)(step + 1) / (double)warm);
+    if (step < warm && step < end)
+        return (float)((double)r->lambda_max * (double)(step + 1) / (double)warm);
     int64_t start = warm > 0 ? warm - 1 : 0; /* the step that has lambda_max */
     if (step >= end || (r->schedule == SOL_RESIDUAL_EXP && step == end - 1)) return 0;
-    return (float)((double)r->lambda_max * decay(r->schedule, (double)(step - start) / (double)(end - start)));
+    return (float)((double)r->lambda_max *
+                   decay(r->schedule, (double)(step - start) / (double)(end - start)));
 }
 
 sol_residual_mix sol_residual_coeffs(sol_residual_form form, float lambda)

@@ -1,7 +1,10 @@
-/* SEQ, stretched elastic quantization (ParetoQ) at three levels: Q(w) = step q, q = round(1.5 clamp(w / step, -0.99, 0.99)) / 1.5 in
+/* SEQ, stretched elastic quantization (ParetoQ) at three levels: Q(w) = step q, q = round(1.5
+ * clamp(w / step, -0.99, 0.99)) / 1.5 in
  * {-2/3, 0, 2/3}, the step learned; so scale = 2/3 step, and a weight is 0 up to step / 3.
+ *
  *   dQ/dw    = 1 where |w| <= 0.99 step, else 0
- *   dQ/dstep = q - x with x = w / step where |x| <= 0.99, else sign(x), as published (the level there is 2/3) */
+ *   dQ/dstep = q - x with x = w / step where |x| <= 0.99, else sign(x), as published
+ *              (the level there is 2/3) */
 #include "quant/dense_levels.h"
 #include "quant/learned.h"
 
@@ -14,7 +17,8 @@ static void derive(sol_quant_group *g)
     g->threshold = step / 3;
 }
 
-static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n, float *through, double *sum)
+static void backward(const sol_quant_group *g, const float *w, const float *d, int64_t n,
+                     float *through, double *sum)
 {
     float step = sol_learned_step(g);
     for (int64_t i = 0; i < n; i++) {
@@ -27,7 +31,8 @@ static void backward(const sol_quant_group *g, const float *w, const float *d, i
 
 const sol_quantizer sol_quantizer_seq = {
     .name = "seq",
-    .summary = "dense ternary on levels -2/3, 0, 2/3 of a learned step (ParetoQ's SEQ), which starts at max |w|",
+    .summary = "dense ternary on levels -2/3, 0, 2/3 of a learned step (ParetoQ's SEQ), which "
+               "starts at max |w|",
     .block = 1,
     .measure = sol_learned_measure,
     .settle = sol_learned_settle,

@@ -24,10 +24,14 @@ typedef struct state_row {
     size_t offset;
 } state_row;
 
-#define ROW(member, real) {#member, real, offsetof(sol_run_state, member)}
+#define ROW(member, real) \
+    { \
+#member, real, offsetof(sol_run_state, member) \
+    }
 static const state_row state_rows[] = {
-    ROW(step, false), ROW(tokens, false), ROW(drawn, false), ROW(skipped, false), ROW(seed, false),
-    ROW(best_eval_loss, true), ROW(best_step, false), ROW(metrics_bytes, false), ROW(ema_loss, true),
+    ROW(step, false),        ROW(tokens, false),         ROW(drawn, false),
+    ROW(skipped, false),     ROW(seed, false),           ROW(best_eval_loss, true),
+    ROW(best_step, false),   ROW(metrics_bytes, false),  ROW(ema_loss, true),
     ROW(data_digest, false), ROW(teacher_digest, false),
 };
 #undef ROW
@@ -39,8 +43,9 @@ static sol_status put_state(sol_h5_writer *w, const sol_run_state *s, sol_err *e
     SOL_TRY(sol_h5_group(w, "/state", &id, err));
     for (int i = 0; i < N_STATE_ROWS; i++) {
         const void *at = (const char *)s + state_rows[i].offset;
-        SOL_TRY(state_rows[i].real ? sol_h5_set_f64(w, id, state_rows[i].name, *(const double *)at, err)
-                                   : sol_h5_set_u64(w, id, state_rows[i].name, *(const uint64_t *)at, err));
+        SOL_TRY(state_rows[i].real
+                    ? sol_h5_set_f64(w, id, state_rows[i].name, *(const double *)at, err)
+                    : sol_h5_set_u64(w, id, state_rows[i].name, *(const uint64_t *)at, err));
     }
     return SOL_OK;
 }
@@ -95,7 +100,8 @@ typedef struct moment_part {
 /* How many of the parts there are. */
 static int moment_parts(const sol_adamw *o, moment_part part[N_MOMENT_PARTS])
 {
-    static const sol_h5_type type[] = {[SOL_F32] = SOL_H5_F32, [SOL_BF16] = SOL_H5_U16, [SOL_U8] = SOL_H5_U8};
+    static const sol_h5_type type[] = {
+        [SOL_F32] = SOL_H5_F32, [SOL_BF16] = SOL_H5_U16, [SOL_U8] = SOL_H5_U8};
     part[0] = (moment_part){"/optim/m", o->m, type[o->config.moments], o->n_elements};
     part[1] = (moment_part){"/optim/v", o->v, type[o->config.moments], o->n_elements};
     part[2] = (moment_part){"/optim/m_scale", o->m_scale, SOL_H5_F32, o->n_blocks};
@@ -103,7 +109,8 @@ static int moment_parts(const sol_adamw *o, moment_part part[N_MOMENT_PARTS])
     return o->config.moments == SOL_U8 ? N_MOMENT_PARTS : 2;
 }
 
-static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOMENT_PARTS], sol_err *err)
+static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOMENT_PARTS],
+                            sol_err *err)
 {
     int id;
     SOL_TRY(sol_h5_group(w, "/optim", &id, err));
@@ -115,7 +122,8 @@ static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOME
     SOL_TRY(sol_h5_set_f64(w, id, "weight_decay", o->config.weight_decay, err));
     SOL_TRY(sol_h5_set_i64(w, id, "stochastic_rounding", o->config.stochastic_rounding, err));
     SOL_TRY(sol_h5_set_u64(w, id, "seed", o->config.seed, err));
-    SOL_TRY(sol_h5_set_text(w, id, "moments", sol_enum_name(moments_names, (int)o->config.moments), err));
+    SOL_TRY(sol_h5_set_text(w, id, "moments", sol_enum_name(moments_names, (int)o->config.moments),
+                            err));
     moment_part part[N_MOMENT_PARTS];
     int n = moment_parts(o, part);
     for (int i = 0; i < n; i++)
@@ -123,7 +131,8 @@ static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOME
     return SOL_OK;
 }
 
-static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int ids[N_MOMENT_PARTS], sol_err *err)
+static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o,
+                                 const int ids[N_MOMENT_PARTS], sol_err *err)
 {
     moment_part part[N_MOMENT_PARTS];
     int n = moment_parts(o, part);
@@ -135,14 +144,17 @@ static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o, const int
 }
 
 /* A file without the attribute holds fp32: it is older than the choice. */
-static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_dtype *kind, sol_err *err)
+static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *group, sol_dtype *kind,
+                                   sol_err *err)
 {
     int value = SOL_F32;
     const char *name = sol_enum_name(moments_names, value);
-    if (sol_h5_node_attr(group, "moments")) SOL_TRY(sol_h5_get_text(f, group, "moments", &name, err));
+    if (sol_h5_node_attr(group, "moments"))
+        SOL_TRY(sol_h5_get_text(f, group, "moments", &name, err));
     if (!sol_enum_find(moments_names, name, strlen(name), &value)) {
         char list[128];
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected %s", f->path, name,
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: moments is %.40s, expected %s",
+                        f->path, name,
                         sol_enum_list(moments_names, ", ", " or ", list, sizeof list));
     }
     *kind = (sol_dtype)value;
@@ -151,7 +163,8 @@ static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *grou
 
 /* Finds all datasets of the moments before it allocates the optimizer, so that a damaged file does
  * not cost the memory of a good one. */
-static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c, sol_adamw **o, sol_err *err)
+static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c,
+                              sol_adamw **o, sol_err *err)
 {
     const sol_h5_node *node;
     moment_part part[N_MOMENT_PARTS];
@@ -169,7 +182,8 @@ static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const so
     return SOL_OK;
 }
 
-static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name, float *value, sol_err *err)
+static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                             float *value, sol_err *err)
 {
     double v;
     SOL_TRY(sol_h5_get_f64(f, n, name, &v, err));
@@ -186,7 +200,8 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
     SOL_TRY(sol_h5_need_group(f, "/optim", &group, err));
     SOL_TRY(sol_h5_get_text(f, group, "kind", &kind, err));
     if (strcmp(kind, "adamw") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw", f->path, kind);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw",
+                        f->path, kind);
     SOL_TRY(sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &t, err));
     SOL_TRY(get_real32(f, group, "beta1", &c.beta1, err));
     SOL_TRY(get_real32(f, group, "beta2", &c.beta2, err));
@@ -211,7 +226,8 @@ typedef struct declared {
 } declared;
 
 /* Everything but the bytes of the datasets. */
-static sol_status declare(const sol_checkpoint_view *v, sol_h5_writer *w, sol_dtype dtype, declared *d, sol_err *err)
+static sol_status declare(const sol_checkpoint_view *v, sol_h5_writer *w, sol_dtype dtype,
+                          declared *d, sol_err *err)
 {
     SOL_TRY(sol_part_put_root(w, v->config_yaml, v->state.step, v->state.tokens, err));
     SOL_TRY(sol_part_put_config(w, &v->model->config, err));
@@ -231,7 +247,8 @@ static sol_status append(const sol_checkpoint_view *v, sol_h5_writer *w, declare
     SOL_TRY(sol_part_fill(w, &d->tokenizer, err));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        SOL_TRY(sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, sol_param_count(p), err));
+        SOL_TRY(
+            sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, sol_param_count(p), err));
     }
     if (!v->optim) return SOL_OK;
     SOL_TRY(append_moments(w, v->optim, d->moments, err));
@@ -248,7 +265,8 @@ static sol_status write_all(const sol_checkpoint_view *v, sol_h5_writer **w, con
     return sol_h5_commit(w, err);
 }
 
-sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, sol_dtype params_dtype, sol_err *err)
+sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
+                                sol_dtype params_dtype, sol_err *err)
 {
     sol_h5_writer *w = NULL;
     declared d = {0};
@@ -259,7 +277,8 @@ sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, 
     return st;
 }
 
-sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype, sol_err *err)
+sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype,
+                                sol_err *err)
 {
     sol_checkpoint_view v = {.model = f->model,
                              .tokenizer = f->tokenizer,
@@ -270,7 +289,8 @@ sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_d
     return sol_checkpoint_write(&v, path, params_dtype, err);
 }
 
-static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype, sol_err *err)
+static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype,
+                                 sol_err *err)
 {
     SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, err));
     if (sol_h5_find(f, "/state")) SOL_TRY(get_state(f, &c->state, err));

@@ -1,7 +1,8 @@
 /* Checkpoints: a model file, and beside the model all that its training run needs to go on bit for
  * bit. The run owns its state and lends it to the writer; the reader hands it over.
  *
- *     sol_checkpoint_view v = {.model = model, .tokenizer = tokenizer, .optim = optim, .state = {.step = step}};
+ *     sol_checkpoint_view v = {
+ *         .model = model, .tokenizer = tokenizer, .optim = optim, .state = {.step = step}};
  *     st = sol_checkpoint_write(&v, "step.h5", SOL_F32, err);
  *     sol_checkpoint c;
  *     if (st == SOL_OK) st = sol_checkpoint_read(&c, "step.h5", SOL_F32, err);
@@ -25,7 +26,7 @@ typedef struct sol_run_state {
     uint64_t best_step;
     uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
     double ema_loss;
-    uint64_t data_digest; /* sol_dataset.digest of the training data; 0: unknown */
+    uint64_t data_digest;    /* sol_dataset.digest of the training data; 0: unknown */
     uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
 } sol_run_state;
 
@@ -44,7 +45,8 @@ typedef struct sol_checkpoint_view {
 
 /* Writes a checkpoint, or without v->optim a model file. params_dtype: of the parameters on disk,
  * SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not finite in that type. */
-sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path, sol_dtype params_dtype, sol_err *err);
+sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
+                                sol_dtype params_dtype, sol_err *err);
 
 /* What was read. Start from {0}. */
 typedef struct sol_checkpoint {

@@ -17,15 +17,15 @@ enum { BUFFER = 1 << 15 }; /* tokens that wait to be written */
 
 struct sol_dataset_writer {
     sol_h5_writer *file;
-    int tokens;         /* object */
-    int width;          /* bytes of a token */
+    int tokens; /* object */
+    int width;  /* bytes of a token */
     int32_t vocab_size;
-    uint64_t n;         /* tokens so far */
-    uint64_t *ends;     /* [n_docs]; owned */
+    uint64_t n;     /* tokens so far */
+    uint64_t *ends; /* [n_docs]; owned */
     size_t n_docs, capacity;
-    uint64_t *answers;  /* [2 n_answers]; owned */
+    uint64_t *answers; /* [2 n_answers]; owned */
     size_t n_answers, cap_answers;
-    size_t waiting;     /* tokens in the buffer */
+    size_t waiting; /* tokens in the buffer */
     union {
         uint16_t u16[BUFFER];
         uint32_t u32[BUFFER];
@@ -45,8 +45,8 @@ static sol_status begin(sol_dataset_writer *w, const char *path, uint64_t tokeni
     return sol_h5_begin(w->file, err);
 }
 
-sol_status sol_dataset_writer_open(sol_dataset_writer **out, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
-                                   sol_err *err)
+sol_status sol_dataset_writer_open(sol_dataset_writer **out, const char *path, int32_t vocab_size,
+                                   uint64_t tokenizer_hash, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     (*out)->vocab_size = vocab_size;
@@ -80,12 +80,15 @@ static sol_status flush(sol_dataset_writer *w, sol_err *err)
     return n ? sol_h5_append(w->file, w->tokens, &w->buffer, n * (size_t)w->width, err) : SOL_OK;
 }
 
-sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err)
+sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n,
+                                     sol_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= w->vocab_size)
-            return sol_fail(err, SOL_ERR_RANGE, "document %zu: token %llu is id %d, the vocabulary has %d", w->n_docs,
-                            (unsigned long long)(w->n - last_end(w)) + i, (int)ids[i], (int)w->vocab_size);
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "document %zu: token %llu is id %d, the vocabulary has %d", w->n_docs,
+                            (unsigned long long)(w->n - last_end(w)) + i, (int)ids[i],
+                            (int)w->vocab_size);
         if (w->width == 2)
             w->buffer.u16[w->waiting++] = (uint16_t)ids[i];
         else
@@ -136,7 +139,8 @@ static sol_status finish(sol_dataset_writer *w, sol_err *err)
     if (n_answers) {
         SOL_TRY(sol_h5_dataset(w->file, "/answers", SOL_H5_U64, 1, &n_answers, &id, err));
         SOL_TRY(sol_h5_begin(w->file, err));
-        SOL_TRY(sol_h5_append(w->file, id, w->answers, (size_t)n_answers * sizeof *w->answers, err));
+        SOL_TRY(
+            sol_h5_append(w->file, id, w->answers, (size_t)n_answers * sizeof *w->answers, err));
     }
     return sol_h5_commit(&w->file, err);
 }
@@ -154,11 +158,14 @@ sol_status sol_dataset_writer_close(sol_dataset_writer **out, sol_err *err)
 static sol_status check_offsets(const sol_h5_file *f, const sol_tokens *t, sol_err *err)
 {
     if (t->doc_offsets[0] != 0 || t->doc_offsets[t->n_docs] != (uint64_t)t->n)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: /doc_offsets: runs from %llu to %llu, expected 0 to %lld", f->path,
-                        (unsigned long long)t->doc_offsets[0], (unsigned long long)t->doc_offsets[t->n_docs], (long long)t->n);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: /doc_offsets: runs from %llu to %llu, expected 0 to %lld", f->path,
+                        (unsigned long long)t->doc_offsets[0],
+                        (unsigned long long)t->doc_offsets[t->n_docs], (long long)t->n);
     for (int64_t i = 0; i < t->n_docs; i++)
         if (t->doc_offsets[i] >= t->doc_offsets[i + 1])
-            return sol_fail(err, SOL_ERR_FORMAT, "%s: /doc_offsets[%lld]: does not increase", f->path, (long long)i + 1);
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: /doc_offsets[%lld]: does not increase",
+                            f->path, (long long)i + 1);
     return SOL_OK;
 }
 

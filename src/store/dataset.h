@@ -29,13 +29,15 @@ void sol_dataset_close(sol_dataset *d);
 /* Streams documents into a dataset file, which appears under its name at close. Ids are stored in
  * 16 bits where vocab_size allows, else in 32. */
 typedef struct sol_dataset_writer sol_dataset_writer;
-sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size, uint64_t tokenizer_hash,
-                                   sol_err *err);
+sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size,
+                                   uint64_t tokenizer_hash, sol_err *err);
 /* Adds a document of n ids. SOL_ERR_RANGE: one is outside the vocabulary. */
-sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
+sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n,
+                                  sol_err *err);
 /* A document in pieces: any number of appends, then an end. One without tokens is left out.
  * SOL_ERR_RANGE: an id outside the vocabulary. */
-sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n, sol_err *err);
+sol_status sol_dataset_writer_append(sol_dataset_writer *w, const int32_t *ids, size_t n,
+                                     sol_err *err);
 sol_status sol_dataset_writer_end(sol_dataset_writer *w, sol_err *err);
 /* Notes an answer of the open document: the next `n` ids that are appended. A file in which one was
  * noted knows its answers. */

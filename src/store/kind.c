@@ -72,7 +72,8 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
 static sol_status verify(const sol_h5_file *f, int64_t *n_objects, uint64_t *bytes, sol_err *err)
 {
     if (!f->sealed)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no checksums: another program made it", f->path);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no checksums: another program made it",
+                        f->path);
     for (size_t i = 0; i < f->tree.n; i++) {
         const sol_h5_node *n = &f->tree.node[i];
         if (n->is_dataset) SOL_TRY(sol_h5_verify(f, n, err));
@@ -105,7 +106,8 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
     for (size_t i = 0; i < f.tree.n; i++) { /* in the order of the paths */
         const sol_h5_node *n = &f.tree.node[i];
         if (strcmp(n->path, "/model") != 0 && strncmp(n->path, "/params/", 8) != 0) continue;
-        uint32_t crc = n->is_dataset && !n->has_crc ? sol_crc32c(0, f.map.data + n->offset, n->bytes) : n->crc;
+        uint32_t crc =
+            n->is_dataset && !n->has_crc ? sol_crc32c(0, f.map.data + n->offset, n->bytes) : n->crc;
         *digest = sol_h5_node_digest(*digest, n, crc);
     }
     sol_h5_close(&f);
@@ -115,12 +117,14 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
 /* What a file is called that holds no model; NULL: it holds one. */
 static const char *not_a_model(sol_file_kind kind)
 {
-    static const char *const names[] = {[SOL_FILE_DATASET] = "dataset", [SOL_FILE_STUDY] = "study",
+    static const char *const names[] = {[SOL_FILE_DATASET] = "dataset",
+                                        [SOL_FILE_STUDY] = "study",
                                         [SOL_FILE_TEACHER_CACHE] = "teacher's cache"};
     return names[kind];
 }
 
-static sol_status get_header(const sol_h5_file *f, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
+static sol_status get_header(const sol_h5_file *f, sol_model_config *config,
+                             sol_tokenizer **tokenizer, sol_err *err)
 {
     sol_model_config c;
     SOL_TRY(sol_part_get_config(f, &c, err));
@@ -129,13 +133,16 @@ static sol_status get_header(const sol_h5_file *f, sol_model_config *config, sol
     return SOL_OK;
 }
 
-sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err)
+sol_status sol_store_read_header(const char *path, sol_model_config *config,
+                                 sol_tokenizer **tokenizer, sol_err *err)
 {
     sol_h5_file f;
     sol_file_kind kind = SOL_FILE_MODEL;
     if (tokenizer) *tokenizer = NULL;
     SOL_TRY(sol_store_kind(path, &kind, err));
-    if (not_a_model(kind)) return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path, not_a_model(kind));
+    if (not_a_model(kind))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path,
+                        not_a_model(kind));
     SOL_TRY(sol_h5_open(&f, path, err));
     sol_status st = get_header(&f, config, tokenizer, err);
     sol_h5_close(&f);

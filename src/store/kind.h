@@ -6,8 +6,14 @@
 
 #include "store/model_file.h"
 
-typedef enum { SOL_FILE_CHECKPOINT, SOL_FILE_MODEL, SOL_FILE_PACKED, SOL_FILE_DATASET, SOL_FILE_STUDY,
-               SOL_FILE_TEACHER_CACHE } sol_file_kind;
+typedef enum {
+    SOL_FILE_CHECKPOINT,
+    SOL_FILE_MODEL,
+    SOL_FILE_PACKED,
+    SOL_FILE_DATASET,
+    SOL_FILE_STUDY,
+    SOL_FILE_TEACHER_CACHE
+} sol_file_kind;
 /* What kind of file it is, by its root attributes; SOL_ERR_FORMAT: none of these. */
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
 /* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when
@@ -18,7 +24,8 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
 sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
 /* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may
  * be NULL. The caller owns *tokenizer, which is NULL when the file has none. */
-sol_status sol_store_read_header(const char *path, sol_model_config *config, sol_tokenizer **tokenizer, sol_err *err);
+sol_status sol_store_read_header(const char *path, sol_model_config *config,
+                                 sol_tokenizer **tokenizer, sol_err *err);
 /* Reads the windows of a checkpoint, model file or packed model. */
 sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err);
 /* Reads every dataset of a file for its checksum; on damage the error names the object. *n_objects,

@@ -19,8 +19,9 @@ void sol_model_file_free(sol_model_file *f)
 }
 
 /* Makes the table of a file's parameters and checks that the file has all of them. */
-static sol_status read_table(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
-                             sol_dtype dtype, sol_model **table, sol_err *err)
+static sol_status read_table(const sol_h5_file *h5, const sol_model_config *config,
+                             const sol_quant_spec *quant, sol_dtype dtype, sol_model **table,
+                             sol_err *err)
 {
     bool all_bf16;
     SOL_TRY(sol_model_describe(table, config, dtype, err));
@@ -29,8 +30,9 @@ static sol_status read_table(const sol_h5_file *h5, const sol_model_config *conf
 }
 
 /* Reads the weights, after the table was checked: a damaged file does not cost their memory. */
-static sol_status read_params(const sol_h5_file *h5, const sol_model_config *config, const sol_quant_spec *quant,
-                              sol_dtype dtype, sol_model **m, sol_err *err)
+static sol_status read_params(const sol_h5_file *h5, const sol_model_config *config,
+                              const sol_quant_spec *quant, sol_dtype dtype, sol_model **m,
+                              sol_err *err)
 {
     sol_model *table = NULL;
     sol_status st = read_table(h5, config, quant, dtype, &table, err);
@@ -46,7 +48,8 @@ static sol_status read_params(const sol_h5_file *h5, const sol_model_config *con
 }
 
 /* Reads all but the weights. */
-static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_model_config *config, sol_err *err)
+static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_model_config *config,
+                              sol_err *err)
 {
     SOL_TRY(sol_part_check_format(h5, SOL_FORMAT_CHECKPOINT, err));
     SOL_TRY(sol_part_get_root(h5, &f->config_yaml, &f->step, &f->tokens, err));
@@ -56,7 +59,8 @@ static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_mode
     return sol_part_get_tokenizer(h5, config, &f->tokenizer, err);
 }
 
-sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err)
+sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype,
+                                   sol_err *err)
 {
     sol_model_config config;
     SOL_TRY(read_beside(h5, f, &config, err));
@@ -71,7 +75,8 @@ static sol_status describe(const sol_h5_file *h5, sol_model_file *f, sol_dtype d
 }
 
 /* Reads a file with one of the two above. */
-static sol_status read_with(sol_status (*get)(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err),
+static sol_status read_with(sol_status (*get)(const sol_h5_file *h5, sol_model_file *f,
+                                              sol_dtype dtype, sol_err *err),
                             sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
 {
     sol_h5_file h5;
@@ -88,7 +93,8 @@ sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dt
     return read_with(sol_part_get_model_file, f, path, dtype, err);
 }
 
-sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype,
+                                   sol_err *err)
 {
     return read_with(describe, f, path, dtype, err);
 }
@@ -108,7 +114,8 @@ static sol_status stream_rows(sol_params_in *in, const sol_param *p, float *rows
     return SOL_OK;
 }
 
-static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const sol_param_sink *sink, sol_err *err)
+static sol_status stream_param(const sol_h5_file *h5, const sol_param *p,
+                               const sol_param_sink *sink, sol_err *err)
 {
     sol_params_in in = {0};
     float *rows = NULL;
@@ -123,11 +130,13 @@ static sol_status stream_param(const sol_h5_file *h5, const sol_param *p, const 
     return st;
 }
 
-static sol_status stream(const sol_h5_file *h5, sol_model_file *f, const sol_param_sink *sink, sol_err *err)
+static sol_status stream(const sol_h5_file *h5, sol_model_file *f, const sol_param_sink *sink,
+                         sol_err *err)
 {
     SOL_TRY(describe(h5, f, SOL_F32, err));
     SOL_TRY(sink->begin(sink->user, f, err));
-    for (int i = 0; i < f->model->n_params; i++) SOL_TRY(stream_param(h5, &f->model->params[i], sink, err));
+    for (int i = 0; i < f->model->n_params; i++)
+        SOL_TRY(stream_param(h5, &f->model->params[i], sink, err));
     return SOL_OK;
 }
 

@@ -31,13 +31,14 @@ typedef struct sol_windows {
 
 /* Start from {0}. */
 typedef struct sol_model_file {
-    sol_model *model;         /* owned */
-    sol_tokenizer *tokenizer; /* owned; NULL when the file has none */
-    char *config_yaml;        /* owned; the resolved YAML of the run; NULL: none */
-    sol_quant_spec quant;     /* method NULL: full precision */
+    sol_model *model;               /* owned */
+    sol_tokenizer *tokenizer;       /* owned; NULL when the file has none */
+    char *config_yaml;              /* owned; the resolved YAML of the run; NULL: none */
+    sol_quant_spec quant;           /* method NULL: full precision */
     sol_quant_overrides *overrides; /* those that the file holds, which quant borrows; owned */
     sol_windows windows;
-    uint64_t step, tokens; /* of the run that made it, optimizer steps done and tokens seen; 0: none */
+    uint64_t step,
+        tokens; /* of the run that made it, optimizer steps done and tokens seen; 0: none */
 } sol_model_file;
 
 void sol_model_file_free(sol_model_file *f);
@@ -46,18 +47,21 @@ void sol_model_file_free(sol_model_file *f);
 sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err);
 /* Reads it without weights: f->model is a table. That every parameter is in the file with its shape
  * is checked. */
-sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err);
+sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype,
+                                   sol_err *err);
 /* Reads a model without ever holding all of it: `begin` sees the file without its weights (f->model
  * is described), then `rows` gets rows [from, from + n) of every parameter in order, in
  * f32. */
 typedef struct sol_param_sink {
     sol_status (*begin)(void *user, const sol_model_file *f, sol_err *err);
-    sol_status (*rows)(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows, sol_err *err);
+    sol_status (*rows)(void *user, const sol_param *p, int64_t from, int64_t n, const float *rows,
+                       sol_err *err);
     void *user;
 } sol_param_sink;
 sol_status sol_model_file_stream(const char *path, const sol_param_sink *sink, sol_err *err);
 /* params_dtype: of the parameters on disk, SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not
  * finite in that type. */
-sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype, sol_err *err);
+sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype,
+                                sol_err *err);
 
 #endif

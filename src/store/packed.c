@@ -98,8 +98,8 @@ static sol_status alloc_buffer(const sol_model *m, float **buffer, sol_err *err)
     return sol_alloc_array((void **)buffer, (size_t)max, sizeof **buffer, err);
 }
 
-static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from, sol_dtype type, float *buffer,
-                             sol_stored *d, sol_err *err)
+static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *from,
+                             sol_dtype type, float *buffer, sol_stored *d, sol_err *err)
 {
     float *weight;
     const float *w = as_f32(m, from, buffer);
@@ -113,8 +113,8 @@ static sol_status pack_dense(sol_ctx *ctx, const sol_model *m, const sol_param *
     return SOL_OK;
 }
 
-static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from, const float *w, sol_stored *m,
-                              sol_err *err)
+static sol_status pack_linear(sol_ctx *ctx, const sol_quant_spec *spec, const sol_param *from,
+                              const float *w, sol_stored *m, sol_err *err)
 {
     sol_quant_spec layer = sol_quant_for(spec, from->name);
     SOL_TRY(sol_quant_check(&layer, from->name, from->rows, from->cols, err));
@@ -147,8 +147,8 @@ static sol_status pack_params(sol_ctx *ctx, sol_packed_model *p, const sol_model
     return SOL_OK;
 }
 
-sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
-                                 sol_dtype embed_type, sol_err *err)
+sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
+                                 const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err)
 {
     float *buffer = NULL;
     *p = (sol_packed_model){.quant = *spec};
@@ -184,7 +184,8 @@ static void linear_shapes(const sol_stored *m, part_shape s[3])
     s[2] = (part_shape){"/scales", SOL_H5_F16, {m->group_size ? m->rows : 1, per_row}};
 }
 
-static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol_stored *m, int *first, sol_err *err)
+static sol_status declare_linear(sol_h5_writer *w, const sol_param *p, const sol_stored *m,
+                                 int *first, sol_err *err)
 {
     char path[160];
     part_shape parts[3];
@@ -218,14 +219,16 @@ static bool is_plain(sol_dtype t)
 }
 
 /* F32 and F16: a dataset; the others a group of data and scales. */
-static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_stored *d, int *first, sol_err *err)
+static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_stored *d,
+                                int *first, sol_err *err)
 {
     char path[160];
     int id;
     int64_t dims[2] = {d->rows, d->cols};
     param_path(path, p->name, "");
     if (is_plain(d->type))
-        return sol_h5_dataset(w, path, d->type == SOL_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first, err);
+        return sol_h5_dataset(w, path, d->type == SOL_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first,
+                              err);
     SOL_TRY(sol_h5_group(w, path, &id, err));
     SOL_TRY(sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err));
     SOL_TRY(sol_h5_set_i64(w, id, "rows", d->rows, err));
@@ -265,7 +268,8 @@ static int stage_of(const sol_packed_model *p, int i)
     return is_packed(p, i) ? 0 : sol_param_is_vector(&p->table->params[i]) ? 2 : 1;
 }
 
-static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int i, int *id, sol_err *err)
+static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int i, int *id,
+                                sol_err *err)
 {
     const sol_param *param = &p->table->params[i];
     char path[160];
@@ -277,7 +281,8 @@ static sol_status declare_param(sol_h5_writer *w, const sol_packed_model *p, int
 
 /* Declares all that the file will hold. ids: [table->n_params] is filled with the first dataset of
  * each parameter. */
-static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol_tokenizer *tokenizer, sol_part_blob *blob, int *ids,
+static sol_status declare(sol_h5_writer *w, const sol_packed_model *p,
+                          const sol_tokenizer *tokenizer, sol_part_blob *blob, int *ids,
                           sol_err *err)
 {
     int id;
@@ -293,7 +298,8 @@ static sol_status declare(sol_h5_writer *w, const sol_packed_model *p, const sol
     return SOL_OK;
 }
 
-static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id, sol_err *err)
+static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i, int id,
+                             sol_err *err)
 {
     const sol_param *param = &p->table->params[i];
     if (is_packed(p, i)) return fill_linear(w, &p->matrix[i], id, err);
@@ -301,7 +307,8 @@ static sol_status fill_param(sol_h5_writer *w, const sol_packed_model *p, int i,
     return sol_h5_append(w, id, p->vector[i], (size_t)param->cols * sizeof(float), err);
 }
 
-static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blob *blob, const int *ids, sol_err *err)
+static sol_status fill(sol_h5_writer *w, const sol_packed_model *p, sol_part_blob *blob,
+                       const int *ids, sol_err *err)
 {
     SOL_TRY(sol_part_fill(w, blob, err));
     for (int stage = 0; stage < STAGES; stage++)
@@ -321,7 +328,8 @@ static sol_status write_all(const sol_packed_model *p, const sol_tokenizer *toke
     return sol_h5_commit(w, err);
 }
 
-sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err)
+sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer,
+                                  const char *path, sol_err *err)
 {
     sol_h5_writer *w = NULL;
     sol_part_blob blob = {0};
@@ -335,7 +343,8 @@ sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer
 }
 
 /* Gives every matrix the type and shape that sol_packed_model_from would give it, without data. */
-static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err)
+static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_dtype embed_type,
+                           sol_err *err)
 {
     for (int i = 0; i < p->table->n_params; i++) {
         const sol_param *param = &p->table->params[i];
@@ -344,13 +353,15 @@ static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_
             SOL_TRY(sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->matrix[i],
                                      err));
         else if (!sol_param_is_vector(param))
-            p->matrix[i] = (sol_stored){.type = dense_type(param, embed_type), .rows = param->rows, .cols = param->cols};
+            p->matrix[i] = (sol_stored){
+                .type = dense_type(param, embed_type), .rows = param->rows, .cols = param->cols};
     }
     return SOL_OK;
 }
 
-sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  const sol_windows *windows, sol_dtype embed_type, uint64_t *bytes, sol_err *err)
+sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t,
+                                  const sol_quant_spec *spec, const sol_windows *windows,
+                                  sol_dtype embed_type, uint64_t *bytes, sol_err *err)
 {
     sol_packed_model p = {.quant = *spec, .windows = *windows};
     sol_h5_writer *w = NULL;
@@ -358,7 +369,8 @@ sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t
     int *ids = NULL;
     sol_status st = sol_packed_model_begin(&p, &table->config, err);
     if (st == SOL_OK) st = describe(&p, spec, embed_type, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&ids, (size_t)p.table->n_params, sizeof *ids, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&ids, (size_t)p.table->n_params, sizeof *ids, err);
     if (st == SOL_OK) st = sol_h5_create(&w, "packed", SOL_FORMAT_PACKED, err);
     if (st == SOL_OK) st = declare(w, &p, t, &blob, ids, err);
     if (st == SOL_OK) st = sol_h5_size(w, bytes, err);
@@ -372,7 +384,8 @@ sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t
 /* ---- reading ---- */
 
 /* Checks the dataset `s` of parameter `name`, and reads it unless out is NULL. */
-static sol_status read_into(const sol_h5_file *f, const char *name, const part_shape *s, void *out, sol_err *err)
+static sol_status read_into(const sol_h5_file *f, const char *name, const part_shape *s, void *out,
+                            sol_err *err)
 {
     char path[160];
     const sol_h5_node *n;
@@ -381,7 +394,8 @@ static sol_status read_into(const sol_h5_file *f, const char *name, const part_s
     return out ? sol_h5_read(f, n, out, err) : SOL_OK;
 }
 
-static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, const sol_param *p, sol_err *err)
+static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, const sol_param *p,
+                                 sol_err *err)
 {
     int64_t rows, cols;
     SOL_TRY(sol_h5_get_i64(f, n, "rows", 0, INT64_MAX, &rows, err));

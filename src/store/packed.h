@@ -1,5 +1,5 @@
-/* Packed models: the quantized matrices in the 1.25-bit code (quant/codec.h), embedding and head in a
- * dense type.
+/* Packed models: the quantized matrices in the 1.25-bit code (quant/codec.h), embedding and head in
+ * a dense type.
  *
  *     sol_packed_model p;
  *     st = sol_packed_model_read(&p, "packed.h5", err);
@@ -22,11 +22,11 @@ typedef struct sol_packed_model {
     sol_quant_spec quant;
     sol_quant_overrides *overrides; /* as in sol_model_file */
     sol_windows windows;
-    sol_stored *matrix;       /* [table->n_params]: the matrices, SOL_TERNARY the packed ones, fp16
-                               * those that overrides keep; rows 0 for vectors; owned */
-    float **vector;           /* [table->n_params]: where each vector lies in vectors, NULL for
-                               * the others; owned */
-    float *vectors;           /* all of them, one behind the other; owned */
+    sol_stored *matrix; /* [table->n_params]: the matrices, SOL_TERNARY the packed ones, fp16
+                         * those that overrides keep; rows 0 for vectors; owned */
+    float **vector;     /* [table->n_params]: where each vector lies in vectors, NULL for
+                         * the others; owned */
+    float *vectors;     /* all of them, one behind the other; owned */
 } sol_packed_model;
 
 /* Table and arrays for this configuration, all empty or zero; released by sol_packed_model_free
@@ -46,18 +46,20 @@ sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *
  * rounded to embed_type. p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the
  * parameter, for weights that are no numbers, scales that fp16 cannot hold, and embeddings outside
  * sol_dtype_max. */
-sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, const sol_quant_spec *spec,
-                                 sol_dtype embed_type, sol_err *err);
+sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
+                                 const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);
 /* Bits a weight over all quantized matrices, scales included. */
 double sol_packed_model_bits(const sol_packed_model *p);
 /* Writes and reads a packed model file. tokenizer: stored with the model, normally p->tokenizer;
  * NULL: none. The caller owns what is read (sol_packed_model_free). */
-sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer, const char *path, sol_err *err);
+sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer,
+                                  const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
 /* *bytes: the size of the file that sol_packed_model_from and _write make of a model of these
  * shapes; table needs no weights. Fails where they would. */
-sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t, const sol_quant_spec *spec,
-                                  const sol_windows *windows, sol_dtype embed_type, uint64_t *bytes, sol_err *err);
+sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t,
+                                  const sol_quant_spec *spec, const sol_windows *windows,
+                                  sol_dtype embed_type, uint64_t *bytes, sol_err *err);
 
 #endif

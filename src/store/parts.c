@@ -25,14 +25,16 @@ sol_status sol_part_check_format(const sol_h5_file *f, const char *format, sol_e
     return SOL_OK;
 }
 
-sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step, uint64_t tokens, sol_err *err)
+sol_status sol_part_put_root(sol_h5_writer *w, const char *config_yaml, uint64_t step,
+                             uint64_t tokens, sol_err *err)
 {
     SOL_TRY(sol_h5_set_u64(w, 0, "step", step, err));
     SOL_TRY(sol_h5_set_u64(w, 0, "tokens", tokens, err));
     return config_yaml ? sol_h5_set_text(w, 0, "config", config_yaml, err) : SOL_OK;
 }
 
-sol_status sol_part_get_root(const sol_h5_file *f, char **config_yaml, uint64_t *step, uint64_t *tokens, sol_err *err)
+sol_status sol_part_get_root(const sol_h5_file *f, char **config_yaml, uint64_t *step,
+                             uint64_t *tokens, sol_err *err)
 {
     const sol_h5_node *root = &f->tree.node[0];
     const char *text;
@@ -56,7 +58,10 @@ typedef struct field {
     size_t offset;
 } field;
 
-#define FIELD(name, kind, member) {name, kind, offsetof(sol_model_config, member)}
+#define FIELD(name, kind, member) \
+    { \
+        name, kind, offsetof(sol_model_config, member) \
+    }
 static const field model_fields[] = {
     FIELD("vocab_size", FIELD_INT, vocab_size),
     FIELD("hidden_size", FIELD_INT, hidden_size),
@@ -83,7 +88,10 @@ static const field rope_fields[] = {
     FIELD("original_max_position_embeddings", FIELD_INT, rope_original_max_position),
 };
 #undef FIELD
-enum { N_MODEL_FIELDS = sizeof model_fields / sizeof(field), N_ROPE_FIELDS = sizeof rope_fields / sizeof(field) };
+enum {
+    N_MODEL_FIELDS = sizeof model_fields / sizeof(field),
+    N_ROPE_FIELDS = sizeof rope_fields / sizeof(field)
+};
 
 /* The value of an integer that is not there. */
 static int64_t absent_of(const field *f)
@@ -91,7 +99,8 @@ static int64_t absent_of(const field *f)
     return f->kind == FIELD_ID ? -1 : 0;
 }
 
-static sol_status put_field(sol_h5_writer *w, int id, const field *row, const void *base, sol_err *err)
+static sol_status put_field(sol_h5_writer *w, int id, const field *row, const void *base,
+                            sol_err *err)
 {
     const void *at = (const char *)base + row->offset;
     switch (row->kind) {
@@ -109,13 +118,15 @@ static sol_status put_field(sol_h5_writer *w, int id, const field *row, const vo
     return SOL_OK;
 }
 
-static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n, const void *base, sol_err *err)
+static sol_status put_fields(sol_h5_writer *w, int id, const field *rows, int n, const void *base,
+                             sol_err *err)
 {
     for (int i = 0; i < n; i++) SOL_TRY(put_field(w, id, &rows[i], base, err));
     return SOL_OK;
 }
 
-static sol_status get_field(const sol_h5_file *f, const sol_h5_node *node, const field *row, void *base, sol_err *err)
+static sol_status get_field(const sol_h5_file *f, const sol_h5_node *node, const field *row,
+                            void *base, sol_err *err)
 {
     void *at = (char *)base + row->offset;
     bool is_bool = row->kind == FIELD_BOOL || row->kind == FIELD_FLAG;
@@ -131,7 +142,8 @@ static sol_status get_field(const sol_h5_file *f, const sol_h5_node *node, const
     return SOL_OK;
 }
 
-static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, const field *rows, int n, void *base, sol_err *err)
+static sol_status get_fields(const sol_h5_file *f, const sol_h5_node *node, const field *rows,
+                             int n, void *base, sol_err *err)
 {
     for (int i = 0; i < n; i++) SOL_TRY(get_field(f, node, &rows[i], base, err));
     return SOL_OK;
@@ -175,14 +187,13 @@ static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_m
     if (!sol_h5_node_attr(n, "eos_token_ids")) return SOL_OK;
     SOL_TRY(sol_h5_get_text(f, n, "eos_token_ids", &text, err));
     json_t *list = json_loads(text, 0, NULL);
-    sol_status st =
-        is_eos_list(list, c->eos_token_id)
-            ? add_eos_list(list, c, err)
-            : sol_fail(
-                  err, SOL_ERR_FORMAT,
-                  "%s: /model: eos_token_ids is '%.60s', expected a JSON array of token ids that begins "
-                  "with eos_token_id",
-                  f->path, text);
+    sol_status st = is_eos_list(list, c->eos_token_id)
+                        ? add_eos_list(list, c, err)
+                        : sol_fail(err, SOL_ERR_FORMAT,
+                                   "%s: /model: eos_token_ids is '%.60s', expected a JSON array of "
+                                   "token ids that begins "
+                                   "with eos_token_id",
+                                   f->path, text);
     json_decref(list);
     return st;
 }
@@ -200,13 +211,14 @@ sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_
     return put_fields(w, id, rope_fields, N_ROPE_FIELDS, c, err);
 }
 
-static sol_status get_rope(const sol_h5_file *f, const sol_h5_node *rope, sol_model_config *c, sol_err *err)
+static sol_status get_rope(const sol_h5_file *f, const sol_h5_node *rope, sol_model_config *c,
+                           sol_err *err)
 {
     const char *type;
     SOL_TRY(sol_h5_get_text(f, rope, "rope_type", &type, err));
     if (strcmp(type, "llama3") != 0)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: rope_type is %.40s, expected llama3", f->path, rope->path,
-                        type);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: %s: rope_type is %.40s, expected llama3",
+                        f->path, rope->path, type);
     return get_fields(f, rope, rope_fields, N_ROPE_FIELDS, c, err);
 }
 
@@ -239,8 +251,8 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
 
 static const sol_enumerator *const scale_dtypes = SOL_ENUM_TABLE(SOL_SCALE_DTYPES);
 
-static sol_status get_enum(const sol_h5_file *f, const sol_h5_node *n, const char *name, const sol_enumerator *table, int *value,
-                           sol_err *err)
+static sol_status get_enum(const sol_h5_file *f, const sol_h5_node *n, const char *name,
+                           const sol_enumerator *table, int *value, sol_err *err)
 {
     const char *text;
     char list[128];
@@ -250,7 +262,8 @@ static sol_status get_enum(const sol_h5_file *f, const sol_h5_node *n, const cha
                     n->path, name, text, sol_enum_list(table, ", ", " or ", list, sizeof list));
 }
 
-sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout, sol_err *err)
+sol_status sol_part_get_layout(const sol_h5_file *f, const sol_h5_node *n, sol_block_layout *layout,
+                               sol_err *err)
 {
     int value = 0;
     SOL_TRY(get_enum(f, n, "block_layout", SOL_ENUM_TABLE(SOL_BLOCK_LAYOUTS), &value, err));
@@ -278,7 +291,8 @@ sol_status sol_part_put_quant(sol_h5_writer *w, const sol_quant_spec *q, sol_err
     SOL_TRY(sol_h5_set_text(w, id, "granularity", sol_granularity_name(q->granularity), err));
     SOL_TRY(sol_h5_set_i64(w, id, "group_size", q->group_size, err));
     SOL_TRY(sol_h5_set_text(w, id, "block_layout", sol_layout_name(q->layout), err));
-    SOL_TRY(sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err));
+    SOL_TRY(
+        sol_h5_set_text(w, id, "scale_dtype", sol_enum_name(scale_dtypes, q->scale_dtype), err));
     if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "n", q->n, err));
     if (q->method->block == 0) SOL_TRY(sol_h5_set_i64(w, id, "m", q->m, err));
     if (q->embed_type != SOL_F32)
@@ -342,8 +356,9 @@ sol_status sol_part_get_quant(const sol_h5_file *f, sol_quant_spec *q,
 
 /* ---- windows of an evaluation ---- */
 
-static const sol_enumerator joins[] = {{"joined", false}, {"apart", true}, {NULL, 0}}; /* sol_windows.apart */
-static const char no_bos[] = "none"; /* stands in front of a window */
+static const sol_enumerator joins[] = {
+    {"joined", false}, {"apart", true}, {NULL, 0}}; /* sol_windows.apart */
+static const char no_bos[] = "none";                /* stands in front of a window */
 
 sol_status sol_part_put_windows(sol_h5_writer *w, const sol_windows *s, sol_err *err)
 {
@@ -369,7 +384,8 @@ sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *e
     SOL_TRY(get_enum(f, n, "documents", joins, &apart, err));
     SOL_TRY(sol_h5_get_text(f, n, "bos", &bos, err));
     if (strcmp(bos, no_bos) != 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos,
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: /evaluation: attribute bos is '%.40s', expected %s", f->path, bos,
                         no_bos);
     s->apart = apart;
     return SOL_OK;
@@ -377,7 +393,8 @@ sol_status sol_part_get_windows(const sol_h5_file *f, sol_windows *s, sol_err *e
 
 /* ---- tokenizer ---- */
 
-sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_part_blob *blob, sol_err *err)
+sol_status sol_part_put_tokenizer(sol_h5_writer *w, const sol_tokenizer *t, sol_part_blob *blob,
+                                  sol_err *err)
 {
     *blob = (sol_part_blob){0};
     if (!t) return SOL_OK;
@@ -416,7 +433,8 @@ static sol_status parse_tokenizer(const sol_h5_file *f, const sol_h5_node *n, co
     return sol_tokenizer_set_generation(*t, text, strlen(text), err);
 }
 
-sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c, sol_tokenizer **t, sol_err *err)
+sol_status sol_part_get_tokenizer(const sol_h5_file *f, const sol_model_config *c,
+                                  sol_tokenizer **t, sol_err *err)
 {
     const sol_h5_node *n;
     int64_t any = -1;

@@ -25,13 +25,16 @@ struct sol_study_file {
     sol_out out;
 };
 
-static const sol_h5_type h5_type[] = {
-    [SOL_STUDY_U32] = SOL_H5_U32, [SOL_STUDY_U64] = SOL_H5_U64, [SOL_STUDY_F32] = SOL_H5_F32, [SOL_STUDY_F64] = SOL_H5_F64};
+static const sol_h5_type h5_type[] = {[SOL_STUDY_U32] = SOL_H5_U32,
+                                      [SOL_STUDY_U64] = SOL_H5_U64,
+                                      [SOL_STUDY_F32] = SOL_H5_F32,
+                                      [SOL_STUDY_F64] = SOL_H5_F64};
 
 /* The bytes of one record in a column. */
 static size_t row_bytes(const sol_study_column *c, int n_layers)
 {
-    return sol_h5_type_size(h5_type[c->type]) * (size_t)c->width * (c->per_layer ? (size_t)n_layers : 1);
+    return sol_h5_type_size(h5_type[c->type]) * (size_t)c->width *
+           (c->per_layer ? (size_t)n_layers : 1);
 }
 
 /* Fills in the shape of a column and returns its rank. A capacity of -1 matches any. */
@@ -57,7 +60,8 @@ static sol_status declare_head(sol_h5_writer *w, const sol_study_head *h, sol_er
     return sol_h5_set_i64(w, 0, "sample_rows", h->sample_rows, err);
 }
 
-static sol_status declare_layers(sol_h5_writer *w, const sol_study_layer *layers, int n, sol_err *err)
+static sol_status declare_layers(sol_h5_writer *w, const sol_study_layer *layers, int n,
+                                 sol_err *err)
 {
     char path[32];
     int id;
@@ -88,8 +92,8 @@ static sol_status declare_group(sol_h5_writer *w, const sol_study_column *c, int
     return sol_h5_group(w, group, &id, err);
 }
 
-static sol_status declare_columns(sol_h5_writer *w, const sol_study_column *c, int n, int n_layers, int64_t capacity, int *first,
-                                  int *id, sol_err *err)
+static sol_status declare_columns(sol_h5_writer *w, const sol_study_column *c, int n, int n_layers,
+                                  int64_t capacity, int *first, int *id, sol_err *err)
 {
     int64_t one = 1, dims[3];
     SOL_TRY(sol_h5_live(w, "/n_records", SOL_H5_U64, 1, &one, first, err));
@@ -123,7 +127,8 @@ static sol_status copy_columns(sol_h5_writer *w, const int *id, const sol_study_
 }
 
 /* Fills a new file with the records of `from`. */
-static sol_status copy_records(sol_h5_writer *w, int count_id, const int *id, const sol_study_file *from, sol_err *err)
+static sol_status copy_records(sol_h5_writer *w, int count_id, const int *id,
+                               const sol_study_file *from, sol_err *err)
 {
     uint64_t n = (uint64_t)from->n_records;
     uint8_t *row;
@@ -137,8 +142,9 @@ static sol_status copy_records(sol_h5_writer *w, int count_id, const int *id, co
     return st;
 }
 
-sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head, const sol_study_layer *layers,
-                                 int n_layers, const sol_study_column *columns, int n_columns, int64_t capacity,
+sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head,
+                                 const sol_study_layer *layers, int n_layers,
+                                 const sol_study_column *columns, int n_columns, int64_t capacity,
                                  const sol_study_file *from, sol_err *err)
 {
     sol_h5_writer *w = NULL;
@@ -147,7 +153,8 @@ sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol
     sol_status st = sol_h5_create(&w, path, SOL_FORMAT_STUDY, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&id, (size_t)n_columns, sizeof *id, err);
     if (st == SOL_OK) st = declare_head(w, head, err);
-    if (st == SOL_OK) st = declare_columns(w, columns, n_columns, n_layers, capacity, &count_id, id, err);
+    if (st == SOL_OK)
+        st = declare_columns(w, columns, n_columns, n_layers, capacity, &count_id, id, err);
     if (st == SOL_OK) st = declare_layers(w, layers, n_layers, err);
     if (st == SOL_OK) st = sol_h5_begin(w, err);
     if (st == SOL_OK && from) st = copy_records(w, count_id, id, from, err);
@@ -159,7 +166,8 @@ sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol
 
 /* ---- opening ---- */
 
-static sol_status read_text(const sol_h5_file *h, const sol_h5_node *n, const char *name, char *out, size_t size, sol_err *err)
+static sol_status read_text(const sol_h5_file *h, const sol_h5_node *n, const char *name, char *out,
+                            size_t size, sol_err *err)
 {
     const char *text;
     SOL_TRY(sol_h5_get_text(h, n, name, &text, err));
@@ -262,8 +270,8 @@ static sol_status open_at(sol_study_file *f, const char *path, bool write, sol_e
     return write ? sol_out_reopen(&f->out, f->path, err) : SOL_OK;
 }
 
-sol_status sol_study_file_open(sol_study_file **out, const char *path, bool write, const sol_study_column *columns, int n_columns,
-                               sol_err *err)
+sol_status sol_study_file_open(sol_study_file **out, const char *path, bool write,
+                               const sol_study_column *columns, int n_columns, sol_err *err)
 {
     *out = NULL;
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
@@ -325,7 +333,8 @@ static sol_status count_records(sol_study_file *f, int64_t n, sol_err *err)
 sol_status sol_study_file_append(sol_study_file *f, const void *const *rows, sol_err *err)
 {
     if (f->n_records == f->capacity)
-        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld records", f->path, (long long)f->capacity);
+        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld records", f->path,
+                        (long long)f->capacity);
     for (int c = 0; c < f->n_columns; c++) {
         size_t bytes = row_bytes(&f->columns[c], f->n_layers);
         SOL_TRY(sol_out_write(&f->out, f->offset[c] + (uint64_t)f->n_records * bytes, rows[c],
@@ -340,11 +349,14 @@ sol_status sol_study_file_cut(sol_study_file *f, int64_t n, sol_err *err)
     return n < f->n_records ? count_records(f, n, err) : SOL_OK;
 }
 
-sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n, void *out, sol_err *err)
+sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n,
+                               void *out, sol_err *err)
 {
     size_t bytes = row_bytes(&f->columns[column], f->n_layers);
     if (first < 0 || n < 0 || first > f->n_records - n)
-        return sol_fail(err, SOL_ERR_RANGE, "%s: records %lld to %lld are not among its %lld", f->path, (long long)first,
-                        (long long)(first + n - 1), (long long)f->n_records);
-    return sol_in_read(&f->in, f->offset[column] + (uint64_t)first * bytes, out, (size_t)n * bytes, err);
+        return sol_fail(err, SOL_ERR_RANGE, "%s: records %lld to %lld are not among its %lld",
+                        f->path, (long long)first, (long long)(first + n - 1),
+                        (long long)f->n_records);
+    return sol_in_read(&f->in, f->offset[column] + (uint64_t)first * bytes, out, (size_t)n * bytes,
+                       err);
 }

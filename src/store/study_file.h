@@ -11,10 +11,12 @@
  *   /                 attributes format="solera-study" version, and those of sol_study_head
  *   /layers/<i>       group; attributes as in sol_study_layer
  *   /n_records        uint64 [1]
- *   the columns       [capacity] or [capacity, layers] or [capacity, layers, width], attributes `unit` and `title`
+ *   the columns       [capacity] or [capacity, layers] or [capacity, layers, width];
+ *                     attributes `unit` and `title`
  *
  *     sol_study_file *f;
- *     st = sol_study_file_create(&f, "study.h5", &head, layers, n_layers, columns, n_columns, 100, NULL, err);
+ *     st = sol_study_file_create(&f, "study.h5", &head, layers, n_layers, columns, n_columns, 100,
+ *                                NULL, err);
  *     st = sol_study_file_append(f, rows, err);            // rows[c]: the row of column c
  *     sol_study_file_close(&f); */
 #ifndef SOLERA_STORE_STUDY_FILE_H
@@ -57,13 +59,14 @@ typedef struct sol_study_file sol_study_file;
 /* Atomically replaces the file at `path` by a new one for up to `capacity` records. columns are
  * borrowed until close. The records of `from` (NULL: none), a file with the same layers and
  * columns, are copied: so a file grows, also onto its own path. The caller owns *f. */
-sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head, const sol_study_layer *layers,
-                                 int n_layers, const sol_study_column *columns, int n_columns, int64_t capacity,
+sol_status sol_study_file_create(sol_study_file **f, const char *path, const sol_study_head *head,
+                                 const sol_study_layer *layers, int n_layers,
+                                 const sol_study_column *columns, int n_columns, int64_t capacity,
                                  const sol_study_file *from, sol_err *err);
 /* Opens an existing file, to append with `write`. SOL_ERR_FORMAT: it is damaged or lacks one of the
  * columns. */
-sol_status sol_study_file_open(sol_study_file **f, const char *path, bool write, const sol_study_column *columns, int n_columns,
-                               sol_err *err);
+sol_status sol_study_file_open(sol_study_file **f, const char *path, bool write,
+                               const sol_study_column *columns, int n_columns, sol_err *err);
 /* Nothing is left to save. NULL is fine. */
 void sol_study_file_close(sol_study_file **f);
 
@@ -79,6 +82,7 @@ sol_status sol_study_file_append(sol_study_file *f, const void *const *rows, sol
 sol_status sol_study_file_cut(sol_study_file *f, int64_t n, sol_err *err);
 /* Reads records [first, first + n) of column number `column` to out, in its type. SOL_ERR_RANGE:
  * there are fewer. */
-sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n, void *out, sol_err *err);
+sol_status sol_study_file_read(const sol_study_file *f, int column, int64_t first, int64_t n,
+                               void *out, sol_err *err);
 
 #endif

@@ -74,8 +74,8 @@ static sol_status create(sol_h5_writer **w, const char *path, const sol_teacher_
     return sol_h5_commit(w, err);
 }
 
-sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
-                                    sol_err *err)
+sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path,
+                                    const sol_teacher_cache_head *head, sol_err *err)
 {
     sol_h5_writer *w = NULL;
     *c = NULL;
@@ -152,7 +152,8 @@ static sol_status open_at(sol_teacher_cache *c, const char *path, bool write, so
     return write ? sol_out_reopen(&c->out, c->path, err) : SOL_OK;
 }
 
-sol_status sol_teacher_cache_open(sol_teacher_cache **out, const char *path, bool write, sol_err *err)
+sol_status sol_teacher_cache_open(sol_teacher_cache **out, const char *path, bool write,
+                                  sol_err *err)
 {
     *out = NULL;
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
@@ -199,7 +200,8 @@ static void pack_window(sol_teacher_cache *c, const int32_t *ids, const float *p
     int64_t k = c->head.k;
     bool in_u16 = column_type(&c->head, IDS) == SOL_H5_U16;
     sol_f16 *p16 = (sol_f16 *)(c->window + c->at[PROBS]);
-    float *rest = (float *)(c->window + c->at[REST]), *target = (float *)(c->window + c->at[TARGET]);
+    float *rest = (float *)(c->window + c->at[REST]),
+          *target = (float *)(c->window + c->at[TARGET]);
     for (int64_t i = 0; i < c->head.seq * k; i++) {
         if (in_u16)
             ((uint16_t *)(c->window + c->at[IDS]))[i] = (uint16_t)ids[i];
@@ -215,10 +217,12 @@ static void pack_window(sol_teacher_cache *c, const int32_t *ids, const float *p
     }
 }
 
-sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err)
+sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs,
+                                    sol_err *err)
 {
     if (c->done == c->head.windows)
-        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld windows", c->path, (long long)c->done);
+        return sol_fail(err, SOL_ERR_RANGE, "%s: is full with %lld windows", c->path,
+                        (long long)c->done);
     pack_window(c, ids, probs);
     for (int i = 0; i < COLUMNS; i++)
         SOL_TRY(sol_out_write(&c->out, c->offset[i] + (uint64_t)c->done * c->bytes[i],
@@ -244,7 +248,8 @@ sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err)
 static int64_t id_at(const sol_teacher_cache *c, int64_t i)
 {
     const uint8_t *ids = c->window + c->at[IDS];
-    return column_type(&c->head, IDS) == SOL_H5_U16 ? ((const uint16_t *)ids)[i] : ((const uint32_t *)ids)[i];
+    return column_type(&c->head, IDS) == SOL_H5_U16 ? ((const uint16_t *)ids)[i]
+                                                    : ((const uint32_t *)ids)[i];
 }
 
 static bool is_probability(float p)
@@ -255,11 +260,13 @@ static bool is_probability(float p)
 /* Reads the first k tokens of each position from the buffer; the probability of the others is
  * added to the rest. Returns false if an id is not in the vocabulary or a probability is not in
  * [0, 1]. */
-static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, float *probs, float *target)
+static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, float *probs,
+                          float *target)
 {
     int64_t K = c->head.k;
     const sol_f16 *p16 = (const sol_f16 *)(c->window + c->at[PROBS]);
-    const float *rest = (const float *)(c->window + c->at[REST]), *of_target = (const float *)(c->window + c->at[TARGET]);
+    const float *rest = (const float *)(c->window + c->at[REST]),
+                *of_target = (const float *)(c->window + c->at[TARGET]);
     bool good = true;
     for (int64_t n = 0; n < c->head.seq; n++) {
         float *p = probs + n * (k + 1);
@@ -281,16 +288,16 @@ static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, f
     return good;
 }
 
-sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
-                                  float *target,
-                                  sol_err *err)
+sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids,
+                                  float *probs, float *target, sol_err *err)
 {
     uint32_t crc = 0;
     if (window < 0 || window >= c->committed || k < 1 || k > c->head.k ||
         (c->head.samples && k != c->head.k))
-        return sol_fail(err, SOL_ERR_RANGE, "%s: window %lld with %lld tokens is not among its %lld with %lld",
-                        c->path,
-                        (long long)window, (long long)k, (long long)c->committed, (long long)c->head.k);
+        return sol_fail(err, SOL_ERR_RANGE,
+                        "%s: window %lld with %lld tokens is not among its %lld with %lld", c->path,
+                        (long long)window, (long long)k, (long long)c->committed,
+                        (long long)c->head.k);
     for (int i = 0; i < COLUMNS; i++)
         SOL_TRY(sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i],
                             c->window + c->at[i], c->bytes[i], err));

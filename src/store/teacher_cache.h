@@ -32,10 +32,11 @@ typedef struct sol_teacher_cache_head {
 typedef struct sol_teacher_cache sol_teacher_cache;
 
 /* Replaces the file at `path` by an empty cache for head->windows windows. The caller owns *c. */
-sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path, const sol_teacher_cache_head *head,
-                                    sol_err *err);
+sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path,
+                                    const sol_teacher_cache_head *head, sol_err *err);
 /* Opens an existing cache, to append with `write`. SOL_ERR_FORMAT: it is damaged. */
-sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool write, sol_err *err);
+sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool write,
+                                  sol_err *err);
 /* What was appended after the last commit is lost. NULL is fine. */
 void sol_teacher_cache_close(sol_teacher_cache **c);
 
@@ -45,7 +46,8 @@ int64_t sol_teacher_cache_done(const sol_teacher_cache *c);
 
 /* The next window: ids [seq, k], probs [seq, k + 2] as sol_teacher_graph_run gives them: the k
  * tokens, the rest, the target at temperature 1. Probabilities of tokens are rounded to fp16. */
-sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs, sol_err *err);
+sol_status sol_teacher_cache_append(sol_teacher_cache *c, const int32_t *ids, const float *probs,
+                                    sol_err *err);
 /* Writes, syncs and counts what was appended. */
 sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
 
@@ -53,8 +55,7 @@ sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
  * the probability of all others last, target [seq] (or NULL) that of the true token at temperature
  * 1. k <= head.k, and k = head.k where some are samples. SOL_ERR_RANGE: no such window or k;
  * SOL_ERR_FORMAT: it is damaged. */
-sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids, float *probs,
-                                  float *target,
-                                  sol_err *err);
+sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids,
+                                  float *probs, float *target, sol_err *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include "study/run.h"
 
 typedef struct sol_figure {
-    char name[64];    /* DIR/NAME.svg, .png, .gp */
+    char name[64]; /* DIR/NAME.svg, .png, .gp */
     char title[128];
     const char *look; /* what a reader should look at; static text */
     int layer;        /* of a figure about one layer; -1: all of them */
@@ -14,8 +14,8 @@ typedef struct sol_figure {
 
 /* Writes all figures of runs that passed sol_study_runs_check into DIR, which exists, through
  * gnuplot. *figures is owned by the caller. */
-sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures, int *n_figures,
-                            sol_err *err);
+sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures,
+                            int *n_figures, sol_err *err);
 
 /* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers,
  * histograms). */
@@ -29,7 +29,8 @@ typedef struct sol_figure_size {
 } sol_figure_size;
 
 /* Begins a figure of panels; p->draw: the multiplot is open. */
-void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *size, const sol_study_run *runs, int n_runs);
+void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *size,
+                      const sol_study_run *runs, int n_runs);
 /* After the first panel: what belongs to the whole figure is drawn once. */
 void sol_figure_next(sol_plot *p);
 /* "#0072B2": the colour of run r. */
@@ -45,7 +46,8 @@ void sol_draw_empty_panel(sol_text *t);
  * layer over time. */
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n);
-void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures, const sol_study_run *runs, int n);
+void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n_measures,
+                       const sol_study_run *runs, int n);
 void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n);
 void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n);
 void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n);

@@ -20,7 +20,8 @@ const sol_measure_row *sol_measure_at(int i)
     return &measure_table[i];
 }
 
-/* At most this many tiles a layer, each a run of whole rows: fixed by the shape, so that sums have one order. */
+/* At most this many tiles a layer, each a run of whole rows: fixed by the shape, so that sums have
+ * one order. */
 enum { MAX_TILES = 64 };
 
 typedef struct tile_sums {
@@ -64,7 +65,8 @@ static inline int clamp_bin(double position, int bins)
 
 static inline int log2_bin(float w)
 {
-    int eighth = (int)(sol_f32_bits(w) >> 20 & 0x7ff); /* exponent and the top 3 bits of the mantissa */
+    int eighth =
+        (int)(sol_f32_bits(w) >> 20 & 0x7ff); /* exponent and the top 3 bits of the mantissa */
     int bin = eighth - 8 * (SOL_HIST_LOG2_MIN + 127);
     return bin < 0 ? 0 : bin >= SOL_HIST_LOG2_BINS ? SOL_HIST_LOG2_BINS - 1 : bin;
 }
@@ -77,7 +79,8 @@ static inline bool near_pow2(float w)
 
 static inline void add_weight(tile_sums *s, const sol_layer_view *v, float w, int t, double alpha)
 {
-    double x = alpha > 0 ? (double)w / alpha : 0, ax = fabs(x), x2 = x * x, e = (double)w - t * alpha;
+    double x = alpha > 0 ? (double)w / alpha : 0, ax = fabs(x), x2 = x * x,
+           e = (double)w - t * alpha;
     s->x[0] += x;
     s->x[1] += x2;
     s->x[2] += x2 * x;
@@ -172,7 +175,8 @@ static void add_tile(tile_sums *to, const tile_sums *s)
     for (int i = 0; i < SOL_HIST_LOG2_BINS; i++) to->h.log2[i] += s->h.log2[i];
 }
 
-/* Kurtosis and bimodality coefficient from raw moments; x is centred so near 0 that nothing cancels. */
+/* Kurtosis and bimodality coefficient from raw moments; x is centred so near 0 that nothing
+ * cancels. */
 static void shape_measures(const double sum[4], double n, double *m)
 {
     double m1 = sum[0] / n, r2 = sum[1] / n, r3 = sum[2] / n, r4 = sum[3] / n;
@@ -193,7 +197,8 @@ static void scale_measures(const float *scales, int64_t n, double *m)
         highest = fmax(highest, (double)scales[i]);
     }
     double mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) spread += ((double)scales[i] - mean) * ((double)scales[i] - mean);
+    for (int64_t i = 0; i < n; i++)
+        spread += ((double)scales[i] - mean) * ((double)scales[i] - mean);
     m[SOL_M_alpha_mean] = mean;
     m[SOL_M_alpha_std] = sqrt(spread / (double)n);
     m[SOL_M_alpha_min] = lowest;
@@ -234,13 +239,18 @@ size_t sol_measure_work(void)
     return MAX_TILES * sizeof(tile_sums);
 }
 
-void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state, bool has_previous, void *work, double *m,
-                         sol_histograms *h)
+void sol_measure_weights(sol_pool *pool, const sol_layer_view *v, uint8_t *state, bool has_previous,
+                         void *work, double *m, sol_histograms *h)
 {
     int64_t tile_rows = sol_ceil_div(v->rows, MAX_TILES);
     int64_t n_tiles = sol_ceil_div(v->rows, tile_rows);
-    weights_args a = {.v = v, .tile_rows = tile_rows, .per_scale = v->rows * v->cols / v->n_scales,
-                      .row_blocks = blocks_a_row(v->cols), .state = state, .has_previous = has_previous, .sums = work};
+    weights_args a = {.v = v,
+                      .tile_rows = tile_rows,
+                      .per_scale = v->rows * v->cols / v->n_scales,
+                      .row_blocks = blocks_a_row(v->cols),
+                      .state = state,
+                      .has_previous = has_previous,
+                      .sums = work};
     memset(work, 0, (size_t)n_tiles * sizeof(tile_sums));
     sol_pool_run(pool, n_tiles, weights_tile, &a);
     for (int64_t i = 1; i < n_tiles; i++) add_tile(&a.sums[0], &a.sums[i]);
@@ -252,7 +262,8 @@ sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, s
 {
     *s = (sol_measure_scratch){0};
     sol_status st = sol_alloc_array((void **)&s->ternary, (size_t)largest, 1, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&s->scales, (size_t)largest / 4 + 1, sizeof *s->scales, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&s->scales, (size_t)largest / 4 + 1, sizeof *s->scales, err);
     if (st == SOL_OK) st = sol_alloc_array(&s->work, sol_measure_work(), 1, err);
     if (st != SOL_OK) sol_measure_scratch_free(s);
     return st;
@@ -266,12 +277,20 @@ void sol_measure_scratch_free(sol_measure_scratch *s)
     *s = (sol_measure_scratch){0};
 }
 
-void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x, float w_range,
-                       const sol_measure_scratch *scratch, uint8_t *state, bool has_previous, double *m, sol_histograms *h)
+void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
+                       float w_range, const sol_measure_scratch *scratch, uint8_t *state,
+                       bool has_previous, double *m, sol_histograms *h)
 {
-    sol_layer_view v = {.w = x->w, .rows = x->rows, .cols = x->cols, .ternary = scratch->ternary, .scales = scratch->scales,
-                        .n_scales = sol_quant_scale_count(spec, x->rows, x->cols), .layout = spec->layout, .w_range = w_range};
-    sol_quant_take_apart(ctx, spec, x, &(sol_quant_parts){.ternary = scratch->ternary, .scales = scratch->scales});
+    sol_layer_view v = {.w = x->w,
+                        .rows = x->rows,
+                        .cols = x->cols,
+                        .ternary = scratch->ternary,
+                        .scales = scratch->scales,
+                        .n_scales = sol_quant_scale_count(spec, x->rows, x->cols),
+                        .layout = spec->layout,
+                        .w_range = w_range};
+    sol_quant_take_apart(
+        ctx, spec, x, &(sol_quant_parts){.ternary = scratch->ternary, .scales = scratch->scales});
     sol_measure_weights(ctx->pool, &v, state, has_previous, scratch->work, m, h);
 }
 

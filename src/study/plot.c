@@ -51,21 +51,23 @@ void sol_plot_title(sol_text *t, const char *s, int width)
     sol_text_add(t, NULL, "\n");
 }
 
-/* The same drawing in both formats. The SVG's ids get the figure's name, because several figures share one page. */
-static const char frame[] =
-    "# gnuplot %s.gp makes %s.svg and %s.png\n"
-    "reset\n"
-    "%s"
-    "do for [kind in \"svg png\"] {\n"
-    "if (kind eq \"svg\") {\n"
-    "    set terminal svg size %d,%d noenhanced font 'Helvetica,12' background '#ffffff' name '%s'\n"
-    "} else {\n"
-    "    set terminal pngcairo size %d,%d noenhanced font 'Helvetica,12' fontscale 1.5 linewidth 2 pointscale 2\n"
-    "}\n"
-    "set output '%s.'.kind\n"
-    "%s"
-    "unset output\n"
-    "}\n";
+/* The same drawing in both formats. The SVG's ids get the figure's name, because several figures
+ * share one page. */
+static const char frame[] = "# gnuplot %s.gp makes %s.svg and %s.png\n"
+                            "reset\n"
+                            "%s"
+                            "do for [kind in \"svg png\"] {\n"
+                            "if (kind eq \"svg\") {\n"
+                            "    set terminal svg size %d,%d noenhanced font 'Helvetica,12' "
+                            "background '#ffffff' name '%s'\n"
+                            "} else {\n"
+                            "    set terminal pngcairo size %d,%d noenhanced font 'Helvetica,12' "
+                            "fontscale 1.5 linewidth 2 pointscale 2\n"
+                            "}\n"
+                            "set output '%s.'.kind\n"
+                            "%s"
+                            "unset output\n"
+                            "}\n";
 
 sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err)
 {
@@ -74,14 +76,16 @@ sol_status sol_plot_write(const sol_plot *p, const char *dir, sol_err *err)
     sol_status st = p->data.status != SOL_OK ? p->data.status : p->draw.status;
     if (st != SOL_OK) return sol_fail(err, st, "figure %s: out of memory", p->name);
     snprintf(path, sizeof path, "%s/%s.gp", dir, p->name);
-    st = sol_text_add(&all, err, frame, p->name, p->name, p->name, p->data.data ? p->data.data : "", p->width, p->height, p->name,
-                      2 * p->width, 2 * p->height, p->name, p->draw.data ? p->draw.data : "");
+    st = sol_text_add(&all, err, frame, p->name, p->name, p->name, p->data.data ? p->data.data : "",
+                      p->width, p->height, p->name, 2 * p->width, 2 * p->height, p->name,
+                      p->draw.data ? p->draw.data : "");
     if (st == SOL_OK) st = sol_file_write(path, all.data, all.n, err);
     sol_free(all.data);
     return st;
 }
 
-/* In the child, after fork: only calls that are safe there. 127 when gnuplot is not there, as the shell has it. */
+/* In the child, after fork: only calls that are safe there. 127 when gnuplot is not there, as the
+ * shell has it. */
 static void exec_gnuplot(const char *dir, int log, char **argv)
 {
     if (chdir(dir) != 0) _exit(126);
@@ -104,8 +108,10 @@ static sol_status spawn(const char *dir, int log, char **argv, int *status, sol_
     while (waitpid(child, status, 0) < 0)
         if (errno != EINTR) return sol_fail_errno(err, "gnuplot", "cannot wait for it");
     if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "gnuplot is not installed; the figures need it: package gnuplot-nox on Debian and "
-                        "Ubuntu, gnuplot elsewhere");
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "gnuplot is not installed; the figures need it: package gnuplot-nox on Debian and "
+            "Ubuntu, gnuplot elsewhere");
     return SOL_OK;
 }
 

@@ -3,8 +3,8 @@
  *
  *     sol_plot p = {0};
  *     sol_plot_begin(&p, "loss", 900, 500);
- *     sol_text_add(&p.data, NULL, "$a << EOD\n1 2\n3 4\nEOD\n");          // what stands once
- *     sol_text_add(&p.draw, NULL, "plot $a with lines\n");                // what is drawn, once a format
+ *     sol_text_add(&p.data, NULL, "$a << EOD\n1 2\n3 4\nEOD\n"); // what stands once
+ *     sol_text_add(&p.draw, NULL, "plot $a with lines\n"); // what is drawn, once a format
  *     st = sol_plot_write(&p, "DIR", err);  sol_plot_free(&p);
  *     st = sol_plot_run("DIR", names, n, err); */
 #ifndef SOLERA_STUDY_PLOT_H

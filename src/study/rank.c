@@ -7,11 +7,12 @@
 #include "base/num.h"
 #include "base/rng.h"
 
-/* LAPACK and BLAS in double, Fortran interface (column-major; every argument by address), as OpenBLAS exports them. */
-void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a,
-            const int *lda, const double *beta, double *c, const int *ldc);
-void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
-            const int *lwork, int *info);
+/* LAPACK and BLAS in double, Fortran interface (column-major; every argument by address), as
+ * OpenBLAS exports them. */
+void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha,
+            const double *a, const int *lda, const double *beta, double *c, const int *ldc);
+void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+            double *work, const int *lwork, int *info);
 
 /* Fixed, so that every machine and every run samples the same rows. */
 enum { SAMPLE_SEED = 1 };
@@ -36,13 +37,15 @@ int sol_singular_values(const float *g, int64_t rows, int64_t cols, double *work
         if (!isfinite(g[i])) return -1;
         a[i] = (double)g[i];
     }
-    /* Row-major [rows, cols] is column-major [cols, rows] =: A. rows <= cols: A^T A, otherwise A A^T. */
+    /* Row-major [rows, cols] is column-major [cols, rows] =: A. rows <= cols: A^T A, otherwise A
+     * A^T. */
     int lda = (int)cols, lwork = (int)lapack_work(n), info = 0;
     double one = 1, zero = 0;
     dsyrk_("U", rows <= cols ? "T" : "N", &n, &k, &one, a, &lda, &zero, gram, &n);
     dsyev_("N", "U", &n, gram, &n, eigen, rest, &lwork, &info);
     if (info != 0) return -1;
-    for (int i = 0; i < n; i++) sigma[i] = sqrt(fmax(eigen[n - 1 - i], 0)); /* dsyev sorts ascending */
+    for (int i = 0; i < n; i++)
+        sigma[i] = sqrt(fmax(eigen[n - 1 - i], 0)); /* dsyev sorts ascending */
     return 0;
 }
 

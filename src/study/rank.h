@@ -1,6 +1,6 @@
 /* Effective rank of a matrix (Roy & Vetterli, "The effective rank", EUSIPCO 2007):
  *
- *   p_i = sigma_i / sum_j sigma_j        ER(G) = exp(-sum_i p_i ln p_i)      1 <= ER <= min(rows, cols)
+ *   p_i = sigma_i / sum_j sigma_j    ER(G) = exp(-sum_i p_i ln p_i)    1 <= ER <= min(rows, cols)
  *
  * Singular values are square roots of the eigenvalues of the smaller Gram matrix, G G^T or G^T G,
  * built in double (dsyrk) and solved by LAPACK dsyev. For fp32 input that is as accurate as an fp32

@@ -15,7 +15,8 @@
 #include "kernels/gemm.h"
 #include "study/rank.h"
 
-/* The state: this head, then for each layer the sampled rows of its weights and of its gradient, then its packed states. */
+/* The state: this head, then for each layer the sampled rows of its weights and of its gradient,
+ * then its packed states. */
 typedef struct state_head {
     uint64_t layout; /* digest of names, shapes and samples */
     uint32_t has_weights, has_gradient;
@@ -51,9 +52,9 @@ struct sol_study {
     float *gathered; /* [threads] times gather_size floats */
     size_t rank_size, gather_size;
     sol_measure_scratch scratch;
-    double seconds;                   /* in looks and records */
-    float *measure;                   /* [SOL_MEASURE_COUNT, n_layers] */
-    uint32_t *hist[SOL_HIST_KINDS];   /* [n_layers, bins] */
+    double seconds;                 /* in looks and records */
+    float *measure;                 /* [SOL_MEASURE_COUNT, n_layers] */
+    uint32_t *hist[SOL_HIST_KINDS]; /* [n_layers, bins] */
 };
 
 /* ---- which layers ---- */
@@ -80,7 +81,8 @@ static bool selectable(const sol_param *p)
     return p->quantized && p->layer >= 0;
 }
 
-sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n, sol_err *err)
+sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n,
+                            sol_err *err)
 {
     char term[96];
     *n = 0;
@@ -97,12 +99,17 @@ sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen,
             chosen[i] = found = true;
         }
         if (!found)
-            return sol_fail(err, SOL_ERR_CONFIG, "study.layers: '%s' names no linear layer; expected all, a block from 0 to %lld, "
-                            "blocks as 0-3, or a part of a name as down_proj", term, (long long)m->config.num_hidden_layers - 1);
+            return sol_fail(
+                err, SOL_ERR_CONFIG,
+                "study.layers: '%s' names no linear layer; expected all, a block from 0 to %lld, "
+                "blocks as 0-3, or a part of a name as down_proj",
+                term, (long long)m->config.num_hidden_layers - 1);
         s += len;
         if (*s == 0) break;
     }
-    return *n > 0 ? SOL_OK : sol_fail(err, SOL_ERR_CONFIG, "study.layers: is empty, expected all, blocks or parts of names");
+    return *n > 0 ? SOL_OK
+                  : sol_fail(err, SOL_ERR_CONFIG,
+                             "study.layers: is empty, expected all, blocks or parts of names");
 }
 
 /* ---- sizes ---- */
@@ -110,7 +117,8 @@ sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen,
 typedef struct sizes {
     int n_layers;
     size_t state, dx, rank, gather, product; /* bytes; rank and gather of one thread */
-    int64_t rows, largest, widest;  /* sampled rows in all; weights of the largest layer; rows of the tallest */
+    int64_t rows, largest,
+        widest; /* sampled rows in all; weights of the largest layer; rows of the tallest */
 } sizes;
 
 static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_study_opts *o)
@@ -120,14 +128,17 @@ static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_stu
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
         if (!chosen[i]) continue;
-        int64_t sampled = sol_min_i64(p->rows, o->sample_rows), taller = sol_max_i64(sampled, tokens);
+        int64_t sampled = sol_min_i64(p->rows, o->sample_rows),
+                taller = sol_max_i64(sampled, tokens);
         z.n_layers++;
         z.rows += sampled + tokens;
-        z.state += (size_t)(2 * sampled * p->cols) * sizeof(float) + (sol_state_bytes(p->rows, p->cols) + 3) / 4 * 4;
+        z.state += (size_t)(2 * sampled * p->cols) * sizeof(float) +
+                   (sol_state_bytes(p->rows, p->cols) + 3) / 4 * 4;
         z.dx += (size_t)(tokens * p->cols) * sizeof(float);
         z.largest = sol_max_i64(z.largest, p->rows * p->cols);
         z.widest = sol_max_i64(z.widest, p->rows);
-        size_t rank = sol_rank_work(taller, p->cols) * sizeof(double), gather = (size_t)(sampled * p->cols) * sizeof(float);
+        size_t rank = sol_rank_work(taller, p->cols) * sizeof(double),
+               gather = (size_t)(sampled * p->cols) * sizeof(float);
         if (rank > z.rank) z.rank = rank;
         if (gather > z.gather) z.gather = gather;
         size_t product = sol_gemm_bf16_scratch(p->cols, p->rows);
@@ -136,7 +147,8 @@ static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_stu
     return z;
 }
 
-static sol_status choose(const sol_model *m, const sol_study_opts *o, bool **chosen, sizes *z, sol_err *err)
+static sol_status choose(const sol_model *m, const sol_study_opts *o, bool **chosen, sizes *z,
+                         sol_err *err)
 {
     int n;
     SOL_TRY(sol_alloc_array((void **)chosen, (size_t)m->n_params, sizeof **chosen, err));
@@ -145,14 +157,17 @@ static sol_status choose(const sol_model *m, const sol_study_opts *o, bool **cho
     return SOL_OK;
 }
 
-sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan, sol_err *err)
+sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan,
+                          sol_err *err)
 {
     bool *chosen = NULL;
     sizes z = {0};
     sol_status st = choose(m, o, &chosen, &z, err);
     if (st == SOL_OK)
-        sol_plan_add(plan, "study", z.state + z.dx + z.product + (size_t)threads * (z.rank + z.gather) + (size_t)z.largest * 2 +
-                                        (m->dtype == SOL_F32 ? 0 : (size_t)z.largest * sizeof(float)));
+        sol_plan_add(plan, "study",
+                     z.state + z.dx + z.product + (size_t)threads * (z.rank + z.gather) +
+                         (size_t)z.largest * 2 +
+                         (m->dtype == SOL_F32 ? 0 : (size_t)z.largest * sizeof(float)));
     sol_free(chosen);
     return st;
 }
@@ -215,7 +230,8 @@ static void place_layers(sol_study *s, const bool *chosen)
         info->cols = p->cols;
         info->weight_rows = sol_sample_rows(p->rows, s->opts.sample_rows, rows);
         l->token_row = rows += info->weight_rows;
-        info->token_rows = s->opts.tokens > 0 ? sol_sample_rows(s->opts.tokens, s->opts.sample_rows, rows) : 0;
+        info->token_rows =
+            s->opts.tokens > 0 ? sol_sample_rows(s->opts.tokens, s->opts.sample_rows, rows) : 0;
         rows += info->token_rows;
         l->w = values;
         l->g = values + info->weight_rows * p->cols;
@@ -229,8 +245,8 @@ static void place_layers(sol_study *s, const bool *chosen)
     s->state->layout = digest;
 }
 
-sol_status sol_study_create(sol_study **out, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec, const sol_study_opts *o,
-                            sol_err *err)
+sol_status sol_study_create(sol_study **out, sol_ctx *ctx, const sol_model *m,
+                            const sol_quant_spec *spec, const sol_study_opts *o, sol_err *err)
 {
     sol_study *s;
     bool *chosen = NULL;
@@ -292,7 +308,8 @@ static int64_t records_needed(const sol_study *s, int64_t step)
     return sol_max_i64(s->opts.steps - step, 0) / s->opts.every + 2;
 }
 
-static sol_status create_file(sol_study *s, const char *path, int64_t step, const sol_study_file *from, sol_err *err)
+static sol_status create_file(sol_study *s, const char *path, int64_t step,
+                              const sol_study_file *from, sol_err *err)
 {
     sol_study_file *f;
     /* One more than is needed, so that a resume at any step finds room and no file is made anew. */
@@ -302,14 +319,15 @@ static sol_status create_file(sol_study *s, const char *path, int64_t step, cons
             const sol_param *p = s->layer[i].param;
             s->info[i].w_range = (double)sol_histogram_range(weights(s, p), p->rows * p->cols);
         }
-    sol_status st = sol_study_file_create(&f, path, &s->head, s->info, s->n_layers, sol_study_columns, SOL_STUDY_COLUMNS,
-                                          n, from, err);
+    sol_status st = sol_study_file_create(&f, path, &s->head, s->info, s->n_layers,
+                                          sol_study_columns, SOL_STUDY_COLUMNS, n, from, err);
     sol_study_file_close(&s->file);
     s->file = f;
     return st;
 }
 
-/* The layers of a file that is continued: the same as now, up to the range of the histogram, which stays the file's. */
+/* The layers of a file that is continued: the same as now, up to the range of the histogram, which
+ * stays the file's. */
 static sol_status adopt_layers(sol_study *s, const char *path, sol_err *err)
 {
     int n;
@@ -317,14 +335,17 @@ static sol_status adopt_layers(sol_study *s, const char *path, sol_err *err)
     for (int i = 0; i < n && i < s->n_layers; i++) {
         const sol_study_layer *a = &was[i];
         sol_study_layer *b = &s->info[i];
-        if (strcmp(a->name, b->name) != 0 || a->rows != b->rows || a->cols != b->cols || a->weight_rows != b->weight_rows ||
-            a->token_rows != b->token_rows)
+        if (strcmp(a->name, b->name) != 0 || a->rows != b->rows || a->cols != b->cols ||
+            a->weight_rows != b->weight_rows || a->token_rows != b->token_rows)
             n = -1;
         b->w_range = a->w_range;
     }
     if (n != s->n_layers)
-        return sol_fail(err, SOL_ERR_CONFIG, "%s: holds records of other layers or samples than study.layers, study.rows and the "
-                        "batch ask for now; set them back, or move the file away", path);
+        return sol_fail(
+            err, SOL_ERR_CONFIG,
+            "%s: holds records of other layers or samples than study.layers, study.rows and the "
+            "batch ask for now; set them back, or move the file away",
+            path);
     return SOL_OK;
 }
 
@@ -345,10 +366,12 @@ sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err
 {
     sol_study_file_close(&s->file);
     if (step == 0 || !sol_file_exists(path)) return create_file(s, path, step, NULL, err);
-    sol_status st = sol_study_file_open(&s->file, path, true, sol_study_columns, SOL_STUDY_COLUMNS, err);
+    sol_status st =
+        sol_study_file_open(&s->file, path, true, sol_study_columns, SOL_STUDY_COLUMNS, err);
     if (st == SOL_OK) st = adopt_layers(s, path, err);
     if (st == SOL_OK) st = cut_records(s, step, err);
-    if (st == SOL_OK && sol_study_file_capacity(s->file) < sol_study_file_records(s->file) + records_needed(s, step))
+    if (st == SOL_OK && sol_study_file_capacity(s->file) <
+                            sol_study_file_records(s->file) + records_needed(s, step))
         st = create_file(s, path, step, s->file, err);
     if (st != SOL_OK) sol_study_file_close(&s->file);
     return st;
@@ -368,25 +391,31 @@ static int find_layer(const sol_study *s, const sol_param *p)
     return -1;
 }
 
-/* dL/dX of the layer alone, on the sampled tokens: dY W_eff, in the type the training computes in. */
-static void sample_dx(sol_study *s, const layer *l, int i, const sol_operand *w, const sol_operand *dy)
+/* dL/dX of the layer alone, on the sampled tokens: dY W_eff, in the type the training computes in.
+ */
+static void sample_dx(sol_study *s, const layer *l, int i, const sol_operand *w,
+                      const sol_operand *dy)
 {
     const sol_param *p = l->param;
     int64_t n = s->info[i].token_rows;
     sol_dtype type = dy->bf16 ? SOL_BF16 : SOL_F32;
     for (int64_t r = 0; r < n; r++)
-        sol_convert(s->dy + r * p->rows, SOL_F32, (const char *)dy->data + (size_t)(l->token_row[r] * dy->ld) * sol_dtype_size(type), type,
-                    p->rows);
+        sol_convert(s->dy + r * p->rows, SOL_F32,
+                    (const char *)dy->data +
+                        (size_t)(l->token_row[r] * dy->ld) * sol_dtype_size(type),
+                    type, p->rows);
     sol_operand a = {.data = s->dy, .ld = p->rows};
     if (w->bf16)
         sol_gemm_bf16(s->ctx, n, p->cols, p->rows, 1, &a, w, 0, l->dx, p->cols, s->product);
     else
-        sol_gemm(s->ctx, false, false, n, p->cols, p->rows, 1, s->dy, p->rows, w->data, p->cols, 0, l->dx, p->cols);
+        sol_gemm(s->ctx, false, false, n, p->cols, p->rows, 1, s->dy, p->rows, w->data, p->cols, 0,
+                 l->dx, p->cols);
     s->has_dx = true;
 }
 
 /* sol_graph_watch_fn */
-static void look(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy, int64_t tokens)
+static void look(void *user, const sol_param *p, const sol_operand *w, const sol_operand *dy,
+                 int64_t tokens)
 {
     sol_study *s = user;
     double begun = sol_clock();
@@ -416,12 +445,13 @@ static void measure_weights_of(sol_study *s, int i)
     sol_quant_matrix x = {.w = weights(s, p), .rows = p->rows, .cols = p->cols};
     if (s->model->n_learned > 0) x = sol_model_quant_matrix(s->model, p);
     sol_quant_spec own = sol_study_layer_view(&s->spec, p->name);
-    sol_measure_layer(s->ctx, &own, &x, (float)s->info[i].w_range, &s->scratch,
-                      s->layer[i].states, s->state->has_weights, m, &h);
+    sol_measure_layer(s->ctx, &own, &x, (float)s->info[i].w_range, &s->scratch, s->layer[i].states,
+                      s->state->has_weights, m, &h);
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) *measure_cell(s, k, i) = (float)m[k];
     const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};
     for (int k = 0; k < SOL_HIST_KINDS; k++)
-        memcpy(s->hist[k] + (size_t)i * (size_t)sol_hist_bins(k), parts[k], (size_t)sol_hist_bins(k) * sizeof **s->hist);
+        memcpy(s->hist[k] + (size_t)i * (size_t)sol_hist_bins(k), parts[k],
+               (size_t)sol_hist_bins(k) * sizeof **s->hist);
 }
 
 typedef struct sample_args {
@@ -431,7 +461,8 @@ typedef struct sample_args {
 
 static void gather(float *out, const float *from, const int64_t *row, int64_t n, int64_t cols)
 {
-    for (int64_t r = 0; r < n; r++) memcpy(out + r * cols, from + row[r] * cols, (size_t)cols * sizeof *out);
+    for (int64_t r = 0; r < n; r++)
+        memcpy(out + r * cols, from + row[r] * cols, (size_t)cols * sizeof *out);
 }
 
 static float rank_share(const float *g, int64_t rows, int64_t cols, double *work)
@@ -450,13 +481,15 @@ static void sample_tile(void *arg, int64_t tile, int thread)
     double *work = s->rank + (size_t)thread * s->rank_size;
     int64_t n = info->weight_rows * info->cols;
     if (tile % 2) {
-        *measure_cell(s, SOL_M_er_dx, i) = s->has_dx && l->dx ? rank_share(l->dx, info->token_rows, info->cols, work) : NAN;
+        *measure_cell(s, SOL_M_er_dx, i) =
+            s->has_dx && l->dx ? rank_share(l->dx, info->token_rows, info->cols, work) : NAN;
         return;
     }
     if (!a->grads) return;
     float *now = s->gathered + (size_t)thread * s->gather_size;
     gather(now, a->grads + l->param->offset, l->weight_row, info->weight_rows, info->cols);
-    if (s->state->has_gradient) *measure_cell(s, SOL_M_grad_cosine, i) = (float)sol_cosine(now, l->g, n);
+    if (s->state->has_gradient)
+        *measure_cell(s, SOL_M_grad_cosine, i) = (float)sol_cosine(now, l->g, n);
     *measure_cell(s, SOL_M_er_dw, i) = rank_share(now, info->weight_rows, info->cols, work);
     memcpy(l->g, now, (size_t)n * sizeof *now);
 }
@@ -468,17 +501,21 @@ static void sample_weights(sol_study *s, int i)
     const float *w = weights(s, l->param);
     int64_t n = info->weight_rows * info->cols;
     gather(s->gathered, w, l->weight_row, info->weight_rows, info->cols);
-    if (s->state->has_weights) *measure_cell(s, SOL_M_unchanged, i) = (float)sol_share_unchanged(s->gathered, l->w, n);
+    if (s->state->has_weights)
+        *measure_cell(s, SOL_M_unchanged, i) = (float)sol_share_unchanged(s->gathered, l->w, n);
     memcpy(l->w, s->gathered, (size_t)n * sizeof *l->w);
 }
 
 static sol_status append(sol_study *s, const sol_study_at *at, sol_err *err)
 {
     uint64_t step = (uint64_t)at->step, tokens = (uint64_t)at->tokens;
-    const void *rows[SOL_STUDY_COLUMNS] = {[SOL_STUDY_STEP] = &step, [SOL_STUDY_TOKENS] = &tokens,
-                                           [SOL_STUDY_LAMBDA] = &at->lambda, [SOL_STUDY_LR] = &at->lr,
+    const void *rows[SOL_STUDY_COLUMNS] = {[SOL_STUDY_STEP] = &step,
+                                           [SOL_STUDY_TOKENS] = &tokens,
+                                           [SOL_STUDY_LAMBDA] = &at->lambda,
+                                           [SOL_STUDY_LR] = &at->lr,
                                            [SOL_STUDY_LOSS] = &at->loss};
-    for (int m = 0; m < SOL_MEASURE_COUNT; m++) rows[SOL_STUDY_MEASURES + m] = measure_cell(s, m, 0);
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++)
+        rows[SOL_STUDY_MEASURES + m] = measure_cell(s, m, 0);
     for (int k = 0; k < SOL_HIST_KINDS; k++) rows[SOL_STUDY_HISTOGRAMS + k] = s->hist[k];
     return sol_study_file_append(s->file, rows, err);
 }
@@ -493,7 +530,8 @@ sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, 
         measure_weights_of(s, i);
         sample_weights(s, i);
         if (a.grads)
-            *measure_cell(s, SOL_M_grad_norm, i) = (float)sol_measure_norm(s->ctx->pool, a.grads + p->offset, p->rows * p->cols);
+            *measure_cell(s, SOL_M_grad_norm, i) =
+                (float)sol_measure_norm(s->ctx->pool, a.grads + p->offset, p->rows * p->cols);
     }
     sol_pool_run(s->ctx->pool, 2 * s->n_layers, sample_tile, &a);
     s->state->has_weights = 1;
@@ -507,7 +545,8 @@ sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, 
 sol_study_record_view sol_study_newest(const sol_study *s)
 {
     enum { HIST_W = 2 }; /* of SOL_HIST_KINDS */
-    return (sol_study_record_view){.n_layers = s->n_layers, .layers = s->info, .measure = s->measure, .w = s->hist[HIST_W]};
+    return (sol_study_record_view){
+        .n_layers = s->n_layers, .layers = s->info, .measure = s->measure, .w = s->hist[HIST_W]};
 }
 
 double sol_study_seconds(const sol_study *s)
@@ -528,8 +567,10 @@ sol_status sol_study_restore(sol_study *s, const void *state, size_t size, sol_e
     state_head head = {0};
     if (size == s->state_bytes) memcpy(&head, state, sizeof head);
     if (size != s->state_bytes || head.layout != s->state->layout)
-        return sol_fail(err, SOL_ERR_FORMAT, "the state of the study is of other layers or samples than study.layers and study.rows "
-                        "ask for now");
+        return sol_fail(
+            err, SOL_ERR_FORMAT,
+            "the state of the study is of other layers or samples than study.layers and study.rows "
+            "ask for now");
     memcpy(s->state, state, size);
     return SOL_OK;
 }

@@ -28,24 +28,26 @@
 typedef struct sol_study sol_study;
 
 typedef struct sol_study_opts {
-    int64_t every, steps;  /* a record at steps 0, every, 2 every, ... and at the last one */
-    const char *layers;    /* "all", or terms as in sol_study_select */
-    int64_t sample_rows;   /* rows of a gradient that ranks, cosines and `unchanged` look at, at
-                            * most */
-    int64_t tokens;        /* of a micro-batch; 0: dL/dX is not measured */
+    int64_t every, steps; /* a record at steps 0, every, 2 every, ... and at the last one */
+    const char *layers;   /* "all", or terms as in sol_study_select */
+    int64_t sample_rows;  /* rows of a gradient that ranks, cosines and `unchanged` look at, at
+                           * most */
+    int64_t tokens;       /* of a micro-batch; 0: dL/dX is not measured */
 } sol_study_opts;
 
 /* chosen[i]: parameter i is a linear layer of a block and one of the terms, separated by commas,
  * names it: a block ("3"), blocks ("0-3"), a part of its name ("down_proj", "layers.0.mlp"), "all".
  * *n: how many. chosen: [n_params] of m. SOL_ERR_CONFIG: a term names none. */
-sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n, sol_err *err);
+sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen, int *n,
+                            sol_err *err);
 
 /* Adds what sol_study_create would allocate to *plan. threads: of the pool. */
-sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan, sol_err *err);
+sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threads, sol_plan *plan,
+                          sol_err *err);
 /* ctx and model are borrowed; spec is copied. Weights of a spec without method (full precision) are
  * measured as 3:4 would quantize them. SOL_ERR_CONFIG: o->layers as in sol_study_select. */
-sol_status sol_study_create(sol_study **s, sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec, const sol_study_opts *o,
-                            sol_err *err);
+sol_status sol_study_create(sol_study **s, sol_ctx *ctx, const sol_model *m,
+                            const sol_quant_spec *spec, const sol_study_opts *o, sol_err *err);
 void sol_study_free(sol_study **s);
 
 /* Opens the file of the run. step 0: it is created anew. Otherwise records of this and later steps
@@ -67,8 +69,9 @@ typedef struct sol_study_at {
  * clipped. */
 sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, sol_err *err);
 
-/* What the last record holds: measure m of layer i at [m * n_layers + i], and counts of the histogram
- * of w, [n_layers, SOL_HIST_W_BINS] over the layer's w_range. Borrowed until the next record. */
+/* What the last record holds: measure m of layer i at [m * n_layers + i], and counts of the
+ * histogram of w, [n_layers, SOL_HIST_W_BINS] over the layer's w_range. Borrowed until the next
+ * record. */
 typedef struct sol_study_record_view {
     int n_layers;
     const sol_study_layer *layers;
@@ -77,8 +80,8 @@ typedef struct sol_study_record_view {
 } sol_study_record_view;
 sol_study_record_view sol_study_newest(const sol_study *s);
 
-/* Seconds spent in the watch and in records so far, not counted in the speed of the training; 0 when
- * s is NULL. */
+/* Seconds spent in the watch and in records so far, not counted in the speed of the training; 0
+ * when s is NULL. */
 double sol_study_seconds(const sol_study *s);
 
 /* The state for a checkpoint, *size bytes; borrowed until the next call of the recorder. */

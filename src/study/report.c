@@ -15,34 +15,52 @@ static const char page_head[] =
     "<link rel=\"icon\" href=\"data:,\">\n<title>Weight trapping: ";
 static const char page_style[] =
     "</title>\n<style>\n"
-    "body{font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1c1c1c;background:#fff;max-width:980px;margin:2em auto;"
+    "body{font:15px/1.5 system-ui,'Segoe "
+    "UI',Helvetica,Arial,sans-serif;color:#1c1c1c;background:#fff;max-width:980px;margin:2em auto;"
     "padding:0 20px}\n"
-    "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px solid #ccc}\n"
+    "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px "
+    "solid #ccc}\n"
     "h3{font-size:1.02em;margin:1.2em 0 .1em}p{margin:.5em 0}.look{color:#444;max-width:80ch}\n"
     ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
-    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em .5em;border-bottom:1px solid #ddd;text-align:left;"
-    "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em "
+    ".5em;border-bottom:1px solid #ddd;text-align:left;"
+    "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:"
+    "nowrap}\n"
     "th.n{white-space:normal}th.name{overflow-wrap:anywhere}small{color:#555}\n"
-    ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure svg{width:100%;height:auto;display:block}\n"
-    "code,pre{font:13px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
-    "@page{margin:11mm}@media print{body{margin:0;max-width:none;font-size:9pt}h2,h3,.look{break-after:avoid}tr{break-inside:avoid}"
-    ".scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.1em .4em}figure svg{max-height:98mm}.more{display:none}"
+    ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure "
+    "svg{width:100%;height:auto;display:block}\n"
+    "code,pre{font:13px/1.4 "
+    "ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
+    "@page{margin:11mm}@media "
+    "print{body{margin:0;max-width:none;font-size:9pt}h2,h3,.look{break-after:avoid}tr{break-"
+    "inside:avoid}"
+    ".scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.1em .4em}figure "
+    "svg{max-height:98mm}.more{display:none}"
     ".layer svg{max-height:112mm}}\n" /* two layers a page */
     "</style>\n</head>\n<body>\n";
 static const char introduction[] =
-    "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by &minus;&alpha;, 0 or +&alpha;, but training moves a "
-    "full-precision <i>latent</i> weight w behind each of them. Under 3:4 sparsity the smallest of four neighbours becomes 0. "
-    "<b>Weight trapping</b> is what happens when latent weights gather at two magnitudes near &plusmn;&alpha;: no weight is small enough "
-    "to change its sign, no block has reason to choose another zero, the gradients of all neurons become alike, and the model is stuck "
+    "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by "
+    "&minus;&alpha;, 0 or +&alpha;, but training moves a "
+    "full-precision <i>latent</i> weight w behind each of them. Under 3:4 sparsity the smallest of "
+    "four neighbours becomes 0. "
+    "<b>Weight trapping</b> is what happens when latent weights gather at two magnitudes near "
+    "&plusmn;&alpha;: no weight is small enough "
+    "to change its sign, no block has reason to choose another zero, the gradients of all neurons "
+    "become alike, and the model is stuck "
     "with the binary-like solution it has.</p>";
 static const char reading_model[] =
-    "<p><b>How to read it.</b> These are the weights as they are: look for mass near &alpha; above what Gaussian weights have (0.097) "
-    "together with an empty valley below 0.25 &alpha;, and for layers that differ from their neighbours. How it came about only a run "
+    "<p><b>How to read it.</b> These are the weights as they are: look for mass near &alpha; above "
+    "what Gaussian weights have (0.097) "
+    "together with an empty valley below 0.25 &alpha;, and for layers that differ from their "
+    "neighbours. How it came about only a run "
     "with <code>study.every</code> shows.</p></div>\n";
 static const char reading_run[] =
-    "<p><b>How to read it.</b> Ask three questions. <i>Whether</i>: does the mass near &alpha; rise above what Gaussian weights have "
-    "(0.097) while the valley below 0.25 &alpha; empties? <i>Where</i>: which rows of the heat maps brighten first? <i>When</i>: is it "
-    "before or after the loss has settled, and before or after lambda reached 0? Few flips late in a run whose learning rate has fallen "
+    "<p><b>How to read it.</b> Ask three questions. <i>Whether</i>: does the mass near &alpha; "
+    "rise above what Gaussian weights have "
+    "(0.097) while the valley below 0.25 &alpha; empties? <i>Where</i>: which rows of the heat "
+    "maps brighten first? <i>When</i>: is it "
+    "before or after the loss has settled, and before or after lambda reached 0? Few flips late in "
+    "a run whose learning rate has fallen "
     "are convergence, not trapping.</p></div>\n";
 
 static void add_html(sol_text *t, const char *s)
@@ -73,10 +91,12 @@ static bool starts(const char *s, const char *with)
     return strncmp(s, with, strlen(with)) == 0;
 }
 
-/* The svg element of a file of gnuplot's, its title replaced and its ids made unique by a prefix. */
+/* The svg element of a file of gnuplot's, its title replaced and its ids made unique by a prefix.
+ */
 static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol_err *err)
 {
-    static const char *const marks[] = {" id=\"", " id='", "href=\"#", "href='#", "url(#", "url('#"};
+    static const char *const marks[] = {" id=\"",  " id='", "href=\"#",
+                                        "href='#", "url(#", "url('#"};
     char path[SOL_PATH_MAX], *data = NULL;
     size_t size;
     bool titled = false;
@@ -87,7 +107,8 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
     if (!s) st = sol_fail(err, SOL_ERR_FORMAT, "%s: is no SVG", path);
     while (s && *s && t->status == SOL_OK) {
         const char *mark = NULL;
-        if (starts(s, "<title>")) { /* gnuplot's own names would show when the mouse rests on the figure */
+        if (starts(s, "<title>")) { /* gnuplot's own names would show when the mouse rests on the
+                                       figure */
             const char *end = strstr(s, "</title>");
             if (!titled) {
                 sol_text_add(t, NULL, "<title>");
@@ -113,7 +134,8 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
     return st == SOL_OK ? t->status : st;
 }
 
-static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, bool printed, sol_err *err)
+static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, bool printed,
+                             sol_err *err)
 {
     const char *class = f->layer < 0 ? "" : printed ? " class=\"layer\"" : " class=\"layer more\"";
     sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", class, f->name);
@@ -143,11 +165,15 @@ static void add_recipe(sol_text *t, const sol_study_recipe *r)
 static void add_runs(sol_text *t, const sol_study_run *runs, int n)
 {
     bool over_time = !runs[0].is_static;
-    sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th>%s</tr>\n",
-                 over_time ? "run" : "model",
-                 over_time ? "<th>residual</th><th>teacher</th><th class=\"n\">rate</th><th class=\"n\">steps</th>"
-                             "<th class=\"n\">seed</th><th class=\"n\">records</th><th class=\"n\">every</th><th class=\"n\">last step</th>"
-                             "<th class=\"n\">last loss at lambda 0</th><th class=\"n\">packed loss</th>" : "<th class=\"n\">layers</th>");
+    sol_text_add(
+        t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th>%s</tr>\n",
+        over_time ? "run" : "model",
+        over_time
+            ? "<th>residual</th><th>teacher</th><th class=\"n\">rate</th><th class=\"n\">steps</th>"
+              "<th class=\"n\">seed</th><th class=\"n\">records</th><th class=\"n\">every</th><th "
+              "class=\"n\">last step</th>"
+              "<th class=\"n\">last loss at lambda 0</th><th class=\"n\">packed loss</th>"
+            : "<th class=\"n\">layers</th>");
     for (int r = 0; r < n; r++) {
         const sol_study_run *run = &runs[r];
         const sol_study_curve *c = &run->curve;
@@ -164,8 +190,11 @@ static void add_runs(sol_text *t, const sol_study_run *runs, int n)
         sol_text_add(t, NULL, "</small></td>");
         if (over_time) add_recipe(t, &run->recipe);
         if (over_time) {
-            sol_text_add(t, NULL, "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
-                         (long long)run->n_records, (long long)run->head.every, run->step[run->n_records - 1]);
+            sol_text_add(
+                t, NULL,
+                "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
+                (long long)run->n_records, (long long)run->head.every,
+                run->step[run->n_records - 1]);
             add_cell(t, c->n_evals ? c->eval_loss[c->n_evals - 1] : NAN);
             add_cell(t, c->n_evals ? c->packed_loss[c->n_evals - 1] : NAN);
         } else {
@@ -194,37 +223,48 @@ static bool add_divergence(sol_text *t, const sol_study_run *run)
     sol_text_add(t, NULL, "<li><b>");
     add_html(t, run->name);
     if (d.from >= 0)
-        sol_text_add(t, NULL, "</b>: <b>diverged at step %.0f</b>: from there on its loss is not a finite number; later records say nothing.</li>\n",
+        sol_text_add(t, NULL,
+                     "</b>: <b>diverged at step %.0f</b>: from there on its loss is not a finite "
+                     "number; later records say nothing.</li>\n",
                      d.from);
     else
-        sol_text_add(t, NULL, "</b>: the loss of %lld steps is not a finite number, that of step %.0f first; such steps are skipped.</li>\n",
+        sol_text_add(t, NULL,
+                     "</b>: the loss of %lld steps is not a finite number, that of step %.0f "
+                     "first; such steps are skipped.</li>\n",
                      (long long)d.n, d.first);
     return d.from >= 0;
 }
 
-/* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the valley. A learned step may be so large
- * that few weights come near alpha at all. */
+/* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the
+ * valley. A learned step may be so large that few weights come near alpha at all. */
 static void add_verdict(sol_text *t, const sol_study_run *run)
 {
     char label[96];
-    double near_alpha = sol_study_last(run, SOL_M_near_alpha), valley = sol_study_last(run, SOL_M_valley_mass), worst;
+    double near_alpha = sol_study_last(run, SOL_M_near_alpha),
+           valley = sol_study_last(run, SOL_M_valley_mass), worst;
     const sol_study_layer *layer = extreme_layer(run, SOL_M_near_alpha, &worst);
-    const char *verdict = near_alpha > 0.18 && valley < 0.12   ? "the latent weights pile up at two magnitudes: trapped"
-                          : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
-                          : valley > 0.35                      ? "no pile-up, but &alpha; is far above most weights, which so are 0 or far from "
-                                                                 "their level"
-                                                               : "no pile-up: the weights are spread like those of an ordinary layer";
+    const char *verdict =
+        near_alpha > 0.18 && valley < 0.12 ? "the latent weights pile up at two magnitudes: trapped"
+        : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
+        : valley > 0.35
+            ? "no pile-up, but &alpha; is far above most weights, which so are 0 or far from "
+              "their level"
+            : "no pile-up: the weights are spread like those of an ordinary layer";
     sol_text_add(t, NULL, "<li><b>");
     add_html(t, run->name);
     sol_text_add(t, NULL, "</b>: %s. Mass near &alpha; ", verdict);
-    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_near_alpha));
+    if (!run->is_static)
+        sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_near_alpha));
     sol_text_add(t, NULL, "%.3f, valley ", near_alpha);
-    if (!run->is_static) sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_valley_mass));
+    if (!run->is_static)
+        sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_valley_mass));
     sol_text_add(t, NULL, "%.3f", valley);
     if (!run->is_static)
-        sol_text_add(t, NULL, ", effective rank of dL/dW %.2f &rarr; %.2f, zero-lane flips between records %.2g &rarr; %.2g",
-                     sol_study_first(run, SOL_M_er_dw), sol_study_last(run, SOL_M_er_dw), sol_study_first(run, SOL_M_zero_flips),
-                     sol_study_last(run, SOL_M_zero_flips));
+        sol_text_add(t, NULL,
+                     ", effective rank of dL/dW %.2f &rarr; %.2f, zero-lane flips between records "
+                     "%.2g &rarr; %.2g",
+                     sol_study_first(run, SOL_M_er_dw), sol_study_last(run, SOL_M_er_dw),
+                     sol_study_first(run, SOL_M_zero_flips), sol_study_last(run, SOL_M_zero_flips));
     sol_text_add(t, NULL, ". Most mass near &alpha;: layer ");
     add_html(t, sol_study_layer_label(layer, label, sizeof label));
     sol_text_add(t, NULL, " (%.3f).</li>\n", worst);
@@ -235,9 +275,14 @@ enum { MAX_PAIRS = 4 }; /* runs whose first and last records stand side by side 
 static void add_measures(sol_text *t, const sol_study_run *runs, int n)
 {
     bool over_time = !runs[0].is_static, first = over_time && n <= MAX_PAIRS;
-    sol_text_add(t, NULL, "<h2 id=\"measures\">All measures</h2>\n<p class=\"look\">Means over the layers%s. A dash: no value, for a first "
-                          "record has none to compare with, a constant layer no shape, and what is not finite is left out.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
-                 first ? ", first and last record" : over_time ? ", last record; the others are in <code>measures.csv</code>" : "");
+    sol_text_add(t, NULL,
+                 "<h2 id=\"measures\">All measures</h2>\n<p class=\"look\">Means over the "
+                 "layers%s. A dash: no value, for a first "
+                 "record has none to compare with, a constant layer no shape, and what is not "
+                 "finite is left out.</p>\n<div class=\"scroll\"><table><tr><th>measure</th>",
+                 first       ? ", first and last record"
+                 : over_time ? ", last record; the others are in <code>measures.csv</code>"
+                             : "");
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "<th class=\"n name\"%s>", first ? " colspan=\"2\"" : "");
         add_html(t, runs[r].name);
@@ -273,8 +318,10 @@ static void add_short_interval(sol_text *t, const sol_study_run *run)
     if (last >= (double)run->head.every) return;
     sol_text_add(t, NULL, "<li>");
     add_html(t, run->name);
-    sol_text_add(t, NULL, ": the last record comes %.0f steps after the one before, not %lld: its flips are of fewer steps.</li>\n", last,
-                 (long long)run->head.every);
+    sol_text_add(t, NULL,
+                 ": the last record comes %.0f steps after the one before, not %lld: its flips are "
+                 "of fewer steps.</li>\n",
+                 last, (long long)run->head.every);
 }
 
 /* What a careful reader must know about the numbers. */
@@ -287,22 +334,37 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
     }
     sol_text_add(t, NULL, "<h2 id=\"notes\">Notes</h2>\n<ul>\n");
     if (!runs[0].is_static) {
-        sol_text_add(t, NULL, "<li>Effective ranks, the cosine of gradients and the share of unchanged weights look at a fixed sample of at "
-                              "most %lld rows of each matrix; an effective rank is divided by the smaller side of its sample.</li>\n",
+        sol_text_add(t, NULL,
+                     "<li>Effective ranks, the cosine of gradients and the share of unchanged "
+                     "weights look at a fixed sample of at "
+                     "most %lld rows of each matrix; an effective rank is divided by the smaller "
+                     "side of its sample.</li>\n",
                      (long long)runs[0].head.sample_rows);
         sol_text_add(t, NULL, "<li>Flips are counted between records, not per step.%s</li>\n",
-                     same ? "" : " <b>These runs recorded at different intervals: their flips do not compare.</b>");
+                     same ? ""
+                          : " <b>These runs recorded at different intervals: their flips do not "
+                            "compare.</b>");
         for (int r = 0; r < n; r++) add_short_interval(t, &runs[r]);
-        sol_text_add(t, NULL, "<li>dL/dX is that of each layer alone, on the last micro-batch of the step.</li>\n"
-                              "<li>The data are in <code>study.h5</code> of each run: <pre>import h5py\nf = h5py.File(\"study.h5\"); n = "
-                              "f[\"n_records\"][0]\nnames = [f[f\"layers/{i}\"].attrs[\"name\"] for i in range(len(f[\"layers\"]))]\n"
-                              "valley = f[\"measures/valley_mass\"][:n]    # [records, layers]</pre></li>\n");
+        sol_text_add(
+            t, NULL,
+            "<li>dL/dX is that of each layer alone, on the last micro-batch of the step.</li>\n"
+            "<li>The data are in <code>study.h5</code> of each run: <pre>import h5py\nf = "
+            "h5py.File(\"study.h5\"); n = "
+            "f[\"n_records\"][0]\nnames = [f[f\"layers/{i}\"].attrs[\"name\"] for i in "
+            "range(len(f[\"layers\"]))]\n"
+            "valley = f[\"measures/valley_mass\"][:n]    # [records, layers]</pre></li>\n");
     }
     if (!one_method)
-        sol_text_add(t, NULL, "<li><b>These runs differ in the quantizer, and so in what &alpha; is</b>: mass near &alpha;, valley and error "
-                              "compare over time within a run, not between runs. Gaussian values are those of 3:4.</li>\n");
-    sol_text_add(t, NULL, "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script that makes it; "
-                          "<code>measures.csv</code> holds the means of the table, <code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
+        sol_text_add(t, NULL,
+                     "<li><b>These runs differ in the quantizer, and so in what &alpha; is</b>: "
+                     "mass near &alpha;, valley and error "
+                     "compare over time within a run, not between runs. Gaussian values are those "
+                     "of 3:4.</li>\n");
+    sol_text_add(t, NULL,
+                 "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script "
+                 "that makes it; "
+                 "<code>measures.csv</code> holds the means of the table, "
+                 "<code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
 }
 
 /* Histograms in the page, which a browser should open at once; layers on paper. */
@@ -314,8 +376,8 @@ static bool spread(int i, int n, int shown)
     return i == 0 || i * shown / n != (i - 1) * shown / n;
 }
 
-static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n, const sol_study_run *runs, int n_runs,
-                              sol_err *err)
+static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n,
+                              const sol_study_run *runs, int n_runs, sol_err *err)
 {
     bool over_time = !runs[0].is_static;
     int n_layers = runs[0].n_layers;
@@ -326,11 +388,18 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
         if (figures[i].layer >= 0 && !spread(figures[i].layer, n_layers, shown)) continue;
         if (figures[i].layer >= 0 && !layers) {
             layers = true;
-            sol_text_add(t, NULL, "<h2 id=\"layers\">%s</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of the kept weights, orange: of "
-                                  "the zeroed ones, grey: w itself. The dashed line is |w| = &alpha;. Healthy: one broad hill that orange "
-                                  "and blue share. Trapped: a blue spike at the dashed line, orange pressed against it, nothing near 0.%s</p>\n",
-                         shown < n_layers ? "Some of the layers" : "Every layer", over_time ? " over time, from the first record at the bottom to the last on top" : "",
-                         shown < n_layers ? " The figures of the other layers lie beside this page." : "");
+            sol_text_add(
+                t, NULL,
+                "<h2 id=\"layers\">%s</h2>\n<p class=\"look\">Histograms%s. Blue: |w|/&alpha; of "
+                "the kept weights, orange: of "
+                "the zeroed ones, grey: w itself. The dashed line is |w| = &alpha;. Healthy: one "
+                "broad hill that orange "
+                "and blue share. Trapped: a blue spike at the dashed line, orange pressed against "
+                "it, nothing near 0.%s</p>\n",
+                shown < n_layers ? "Some of the layers" : "Every layer",
+                over_time ? " over time, from the first record at the bottom to the last on top"
+                          : "",
+                shown < n_layers ? " The figures of the other layers lie beside this page." : "");
         }
         SOL_TRY(add_figure(t, dir, &figures[i], spread(figures[i].layer, n_layers, PRINTED_LAYERS),
                            err));
@@ -348,8 +417,10 @@ static void add_contents(sol_text *t, const sol_figure *figures, int n)
         add_html(t, figures[i].title);
         sol_text_add(t, NULL, "</a>");
     }
-    sol_text_add(t, NULL, " &middot; <a href=\"#layers\">Layers</a> &middot; <a href=\"#measures\">All measures</a> &middot; "
-                          "<a href=\"#notes\">Notes</a></nav>\n");
+    sol_text_add(t, NULL,
+                 " &middot; <a href=\"#layers\">Layers</a> &middot; <a href=\"#measures\">All "
+                 "measures</a> &middot; "
+                 "<a href=\"#notes\">Notes</a></nav>\n");
 }
 
 enum { WORST = 10 };
@@ -364,7 +435,8 @@ static void add_worst(sol_text *t, const sol_study_run *run)
     if (run->n_layers <= WORST) return;
     sol_text_add(t, NULL, "<li>");
     add_html(t, run->name);
-    sol_text_add(t, NULL, ", the %d layers with the most mass near &alpha; (valley in brackets):", WORST);
+    sol_text_add(t, NULL,
+                 ", the %d layers with the most mass near &alpha; (valley in brackets):", WORST);
     for (int k = 0; k < WORST; k++) {
         int best = -1;
         for (int i = 0; i < run->n_layers; i++)
@@ -378,7 +450,8 @@ static void add_worst(sol_text *t, const sol_study_run *run)
     sol_text_add(t, NULL, "</li>\n");
 }
 
-static sol_status write_page(const sol_study_run *runs, int n, const char *dir, const sol_figure *figures, int n_figures, sol_err *err)
+static sol_status write_page(const sol_study_run *runs, int n, const char *dir,
+                             const sol_figure *figures, int n_figures, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_text t = {0};
@@ -390,15 +463,19 @@ static sol_status write_page(const sol_study_run *runs, int n, const char *dir, 
     sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
     add_contents(&t, figures, n_figures);
     add_runs(&t, runs, n);
-    sol_text_add(&t, NULL, "%s%s<h2 id=\"short\">In short</h2>\n<ul>\n", introduction, runs[0].is_static ? reading_model : reading_run);
+    sol_text_add(&t, NULL, "%s%s<h2 id=\"short\">In short</h2>\n<ul>\n", introduction,
+                 runs[0].is_static ? reading_model : reading_run);
     for (int r = 0; r < n; r++)
         if (!add_divergence(&t, &runs[r])) {
             add_verdict(&t, &runs[r]);
             add_worst(&t, &runs[r]);
         }
-    sol_text_add(&t, NULL, "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; and less than 0.12 in the valley; "
-                           "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 q\" is the query projection of block 0; k key, "
-                           "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
+    sol_text_add(&t, NULL,
+                 "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; "
+                 "and less than 0.12 in the valley; "
+                 "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 "
+                 "q\" is the query projection of block 0; k key, "
+                 "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
     sol_status st = add_figures(&t, dir, figures, n_figures, runs, n, err);
     add_measures(&t, runs, n);
     add_notes(&t, runs, n);
@@ -429,7 +506,8 @@ sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err 
 {
     sol_text t = {0};
     sol_text_add(&t, NULL, "run,step,lambda,loss");
-    for (int m = 0; m < SOL_MEASURE_COUNT; m++) sol_text_add(&t, NULL, ",%s", sol_measure_at(m)->name);
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++)
+        sol_text_add(&t, NULL, ",%s", sol_measure_at(m)->name);
     sol_text_add(&t, NULL, "\n");
     for (int r = 0; r < n; r++)
         for (int64_t i = 0; i < runs[r].n_records; i++) {
@@ -437,7 +515,8 @@ sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err 
             sol_text_add(&t, NULL, ",%.0f", runs[r].step[i]);
             add_csv_number(&t, runs[r].lambda[i]);
             add_csv_number(&t, runs[r].loss[i]);
-            for (int m = 0; m < SOL_MEASURE_COUNT; m++) add_csv_number(&t, sol_study_mean(&runs[r], m, i));
+            for (int m = 0; m < SOL_MEASURE_COUNT; m++)
+                add_csv_number(&t, sol_study_mean(&runs[r], m, i));
             sol_text_add(&t, NULL, "\n");
         }
     *csv = t.data;
@@ -464,7 +543,8 @@ static sol_status write_key(const char *dir, sol_err *err)
         }
         sol_text_add(&t, NULL, "\n");
     }
-    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err) : sol_fail(err, t.status, "%s: out of memory", path);
+    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err)
+                                       : sol_fail(err, t.status, "%s: out of memory", path);
     sol_free(t.data);
     return st;
 }

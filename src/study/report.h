@@ -3,8 +3,8 @@
  *
  *     st = sol_report_write(runs, n, "study-report", err);
  *
- * The folder holds index.html, each figure as svg, png and gp, measures.csv and its key. The page holds
- * its figures inline, loads nothing and runs no script; it can be printed. */
+ * The folder holds index.html, each figure as svg, png and gp, measures.csv and its key. The page
+ * holds its figures inline, loads nothing and runs no script; it can be printed. */
 #ifndef SOLERA_STUDY_REPORT_H
 #define SOLERA_STUDY_REPORT_H
 

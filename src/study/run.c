@@ -14,7 +14,8 @@ const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS] = {
     {"/lambda", SOL_STUDY_F64, false, 1, "1", "Residual factor of the step"},
     {"/lr", SOL_STUDY_F64, false, 1, "1", "Learning rate of the step"},
     {"/loss", SOL_STUDY_F64, false, 1, "nats a token", "Training loss of the step"},
-#define SOL_MEASURE(name, unit, formula, title, good) {"/measures/" #name, SOL_STUDY_F32, true, 1, unit, title},
+#define SOL_MEASURE(name, unit, formula, title, good) \
+    {"/measures/" #name, SOL_STUDY_F32, true, 1, unit, title},
 #include "study/measures.def"
 #undef SOL_MEASURE
     {"/histograms/zeroed", SOL_STUDY_U32, true, SOL_HIST_X_BINS, "weights",
@@ -47,7 +48,8 @@ static sol_status allocate(sol_study_run *run, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status copy_layers(sol_study_run *run, const sol_study_layer *layers, int n, sol_err *err)
+static sol_status copy_layers(sol_study_run *run, const sol_study_layer *layers, int n,
+                              sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)&run->layers, (size_t)n, sizeof *layers, err));
     memcpy(run->layers, layers, (size_t)n * sizeof *layers);
@@ -96,7 +98,8 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
     run->head = *sol_study_file_head(f);
     choose_slices(run);
     if (run->n_records == 0)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds no record yet (a record is made every %lld steps)", path,
+        st = sol_fail(err, SOL_ERR_FORMAT,
+                      "%s: holds no record yet (a record is made every %lld steps)", path,
                       (long long)run->head.every);
     if (st == SOL_OK) st = sol_copy_string(&run->name, name, strlen(name), err);
     const sol_study_layer *layers = sol_study_file_layers(f, &n);
@@ -111,12 +114,14 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
 void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec)
 {
     snprintf(head->method, sizeof head->method, "%s", spec->method->name);
-    snprintf(head->granularity, sizeof head->granularity, "%s", sol_granularity_name(spec->granularity));
+    snprintf(head->granularity, sizeof head->granularity, "%s",
+             sol_granularity_name(spec->granularity));
     snprintf(head->block_layout, sizeof head->block_layout, "%s", sol_layout_name(spec->layout));
     head->group_size = spec->granularity == SOL_PER_GROUP ? spec->group_size : 0;
 }
 
-sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err)
+sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec,
+                          sol_quant_spec *view, sol_err *err)
 {
     *view = *spec;
     if (spec->method) return SOL_OK;
@@ -141,8 +146,9 @@ sol_quant_spec sol_study_layer_view(const sol_quant_spec *view, const char *name
     return own;
 }
 
-static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
-                           const sol_measure_scratch *scratch, uint8_t *states, int i)
+static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *m,
+                           const sol_quant_spec *spec, const sol_measure_scratch *scratch,
+                           uint8_t *states, int i)
 {
     const sol_study_layer *l = &run->layers[i];
     double v[SOL_MEASURE_COUNT];
@@ -154,11 +160,13 @@ static void measure_static(sol_study_run *run, const sol_ctx *ctx, const sol_mod
     for (int k = 0; k < SOL_MEASURE_COUNT; k++) run->measure[k][i] = (float)v[k];
     const uint32_t *parts[SOL_HIST_KINDS] = {h.zeroed, h.kept, h.w, h.log2};
     for (int k = 0; k < SOL_HIST_KINDS; k++)
-        memcpy(run->hist[k] + (size_t)i * (size_t)sol_hist_bins(k), parts[k], (size_t)sol_hist_bins(k) * sizeof **run->hist);
+        memcpy(run->hist[k] + (size_t)i * (size_t)sol_hist_bins(k), parts[k],
+               (size_t)sol_hist_bins(k) * sizeof **run->hist);
 }
 
 /* The linear layers of the blocks; *largest: weights of the largest. */
-static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_quant_spec *spec, int64_t *largest, sol_err *err)
+static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_quant_spec *spec,
+                              int64_t *largest, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)&run->layers, (size_t)m->n_params, sizeof *run->layers, err));
     for (int i = 0; i < m->n_params; i++) {
@@ -179,8 +187,8 @@ static sol_status list_layers(sol_study_run *run, const sol_model *m, const sol_
     return SOL_OK;
 }
 
-sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
-                                const char *name, sol_err *err)
+sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model,
+                                const sol_quant_spec *spec, const char *name, sol_err *err)
 {
     sol_measure_scratch scratch = {0};
     sol_quant_spec view;
@@ -232,20 +240,25 @@ sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err)
 {
     for (int r = 1; r < n; r++) {
         if (runs[r].is_static != runs[0].is_static)
-            return sol_fail(err, SOL_ERR_USAGE, "%s and %s: a run and a model file cannot stand in one report", runs[0].name,
-                            runs[r].name);
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "%s and %s: a run and a model file cannot stand in one report",
+                            runs[0].name, runs[r].name);
         if (runs[r].n_layers != runs[0].n_layers)
-            return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: %d and %d layers cannot stand side by side", runs[0].name,
+            return sol_fail(err, SOL_ERR_SHAPE,
+                            "%s and %s: %d and %d layers cannot stand side by side", runs[0].name,
                             runs[r].name, runs[0].n_layers, runs[r].n_layers);
         for (int i = 0; i < runs[0].n_layers; i++) {
             const sol_study_layer *a = &runs[0].layers[i], *b = &runs[r].layers[i];
             if (strcmp(a->name, b->name) != 0)
-                return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: layer %d is %s in one and %s in the other", runs[0].name,
-                                runs[r].name, i, a->name, b->name);
+                return sol_fail(err, SOL_ERR_SHAPE,
+                                "%s and %s: layer %d is %s in one and %s in the other",
+                                runs[0].name, runs[r].name, i, a->name, b->name);
             if (a->rows != b->rows || a->cols != b->cols)
-                return sol_fail(err, SOL_ERR_SHAPE, "%s and %s: %s is [%lld, %lld] in one and [%lld, %lld] in the other",
-                                runs[0].name, runs[r].name, a->name, (long long)a->rows, (long long)a->cols,
-                                (long long)b->rows, (long long)b->cols);
+                return sol_fail(
+                    err, SOL_ERR_SHAPE,
+                    "%s and %s: %s is [%lld, %lld] in one and [%lld, %lld] in the other",
+                    runs[0].name, runs[r].name, a->name, (long long)a->rows, (long long)a->cols,
+                    (long long)b->rows, (long long)b->cols);
         }
     }
     return SOL_OK;
@@ -266,8 +279,10 @@ double sol_study_mean(const sol_study_run *run, int m, int64_t record)
 
 bool sol_study_comparable(const sol_study_run *run, int m, int64_t record)
 {
-    bool since = m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips || m == SOL_M_unchanged;
-    return !since || record == 0 || run->step[record] - run->step[record - 1] >= 0.98 * (double)run->head.every;
+    bool since = m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips ||
+                 m == SOL_M_unchanged;
+    return !since || record == 0 ||
+           run->step[record] - run->step[record - 1] >= 0.98 * (double)run->head.every;
 }
 
 double sol_study_first(const sol_study_run *run, int m)

@@ -30,9 +30,9 @@ extern const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS];
 /* From metrics.jsonl: every step's loss and lambda, and the evaluations among them. */
 typedef struct sol_study_curve {
     int64_t n, n_evals;
-    double *step, *loss, *lambda;              /* [n] */
+    double *step, *loss, *lambda;                /* [n] */
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; both losses may hold NaN */
-} sol_study_curve; /* arrays owned by the run */
+} sol_study_curve;                               /* arrays owned by the run */
 
 /* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved,
  * trained, and on windows it has not seen. */
@@ -62,9 +62,9 @@ typedef struct sol_study_run {
     double *step, *lambda, *loss;      /* [n_records]; owned */
     float *measure[SOL_MEASURE_COUNT]; /* [n_records, n_layers]; owned */
     int n_slices;
-    int64_t slice[SOL_STUDY_SLICES];  /* record numbers: the first, the last, evenly spaced ones
-                                       * between */
-    uint32_t *hist[SOL_HIST_KINDS];   /* [n_slices, n_layers, bins]; owned */
+    int64_t slice[SOL_STUDY_SLICES]; /* record numbers: the first, the last, evenly spaced ones
+                                      * between */
+    uint32_t *hist[SOL_HIST_KINDS];  /* [n_slices, n_layers, bins]; owned */
     sol_study_curve curve;
     sol_study_calibration calibration; /* for the caller to fill, as curve */
     sol_study_recipe recipe;           /* likewise */
@@ -84,15 +84,16 @@ sol_status sol_study_run_read(sol_study_run *run, const char *path, const char *
 /* How the weights of the chosen parameters (NULL: of all linear layers) are looked at: as spec
  * quantizes them; without a method as 3:4 would, in the groups that spec asks for (0: 128), by
  * channel where these do not fit. */
-sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec, sol_quant_spec *view, sol_err *err);
+sol_status sol_study_view(const sol_model *m, const bool *chosen, const sol_quant_spec *spec,
+                          sol_quant_spec *view, sol_err *err);
 /* How one layer is looked at: as its override says, and one that is kept in full precision as the
  * others. */
 sol_quant_spec sol_study_layer_view(const sol_quant_spec *view, const char *name);
 
 /* One record of the weights of a model (SOL_F32), quantized as sol_study_view says; released as
  * above. */
-sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model, const sol_quant_spec *spec,
-                                const char *name, sol_err *err);
+sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const sol_model *model,
+                                const sol_quant_spec *spec, const char *name, sol_err *err);
 void sol_study_run_free(sol_study_run *run);
 
 /* The runs of one report must have the same layers: SOL_ERR_SHAPE names the first difference,

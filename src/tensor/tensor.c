@@ -36,14 +36,16 @@ int64_t sol_shape_count(const sol_shape *s)
 
 bool sol_shape_equal(const sol_shape *a, const sol_shape *b)
 {
-    return a->n_dims == b->n_dims && memcmp(a->dim, b->dim, (size_t)a->n_dims * sizeof a->dim[0]) == 0;
+    return a->n_dims == b->n_dims &&
+           memcmp(a->dim, b->dim, (size_t)a->n_dims * sizeof a->dim[0]) == 0;
 }
 
 const char *sol_shape_text(const sol_shape *s, char *buffer)
 {
     char *p = buffer;
     *p++ = '[';
-    for (int i = 0; i < s->n_dims; i++) p += sprintf(p, "%s%lld", i ? ", " : "", (long long)s->dim[i]);
+    for (int i = 0; i < s->n_dims; i++)
+        p += sprintf(p, "%s%lld", i ? ", " : "", (long long)s->dim[i]);
     strcpy(p, "]");
     return buffer;
 }

@@ -92,7 +92,8 @@ static size_t blanks_to_underscores(const char *text, size_t n, char *out)
     return at;
 }
 
-sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n, sol_err *err)
+sol_status sol_tok_file_text(const sol_tokenizer *t, int32_t id, char **out, size_t *n,
+                             sol_err *err)
 {
     size_t len, size;
     const char *text = sol_tok_text(t, id, &len);

@@ -11,7 +11,8 @@ int32_t sol_tokens_at(const sol_tokens *t, int64_t i)
     return t->width == 2 ? ((const uint16_t *)t->data)[i] : (int32_t)((const uint32_t *)t->data)[i];
 }
 
-sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err)
+sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed,
+                            sol_err *err)
 {
     *b = (sol_batcher){.tokens = t, .seq = seq, .seed = seed};
     if (t->width != 2 && t->width != 4)
@@ -20,14 +21,16 @@ sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, ui
         return sol_fail(err, SOL_ERR_RANGE, "a sequence of %lld tokens: at least 1 is expected",
                         (long long)seq);
     if (t->n <= seq)
-        return sol_fail(err, SOL_ERR_SHAPE, "the data holds %lld tokens: a window of %lld needs %lld",
-                        (long long)t->n, (long long)seq, (long long)seq + 1);
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "the data holds %lld tokens: a window of %lld needs %lld", (long long)t->n,
+                        (long long)seq, (long long)seq + 1);
     if (t->n_docs < 1 || t->doc_offsets[0] != 0 || t->doc_offsets[t->n_docs] != (uint64_t)t->n)
-        return sol_fail(err, SOL_ERR_FORMAT, "document offsets do not run from 0 to the %lld tokens",
-                        (long long)t->n);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "document offsets do not run from 0 to the %lld tokens", (long long)t->n);
     for (int64_t i = 0; i < t->n_docs; i++)
         if (t->doc_offsets[i] > t->doc_offsets[i + 1])
-            return sol_fail(err, SOL_ERR_FORMAT, "document %lld ends before it begins", (long long)i);
+            return sol_fail(err, SOL_ERR_FORMAT, "document %lld ends before it begins",
+                            (long long)i);
     return SOL_OK;
 }
 
@@ -88,8 +91,8 @@ void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, in
         targets[i] = sol_tokens_at(t, from + i + 1);
         doc_start[i] = (int32_t)start;
         if (t->doc_offsets[doc + 1] != next) continue;
-        /* next < n: the window's last target is inside the data, so another document follows; empty ones are
-         * skipped. */
+        /* next < n: the window's last target is inside the data, so another document follows; empty
+         * ones are skipped. */
         while (doc + 1 < t->n_docs && t->doc_offsets[doc + 1] == next) doc++;
         targets[i] = -1;
         start = i + 1;
@@ -103,10 +106,12 @@ int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn)
     return (int64_t)sol_permute(b->seed, SOL_STREAM_DATA | epoch << 8, windows, drawn % windows);
 }
 
-void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start)
+void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets,
+                      int32_t *doc_start)
 {
     for (int64_t row = 0; row < batch; row++, b->drawn++) {
         int64_t at = row * b->seq;
-        sol_batcher_window(b, sol_batcher_index(b, b->drawn), inputs + at, targets + at, doc_start + at);
+        sol_batcher_window(b, sol_batcher_index(b, b->drawn), inputs + at, targets + at,
+                           doc_start + at);
     }
 }

@@ -39,20 +39,22 @@ typedef struct sol_batcher {
     int64_t seq;              /* T */
     uint64_t seed;
     bool answers_only; /* targets outside answers are -1; the caller sets it where there are any */
-    uint64_t drawn; /* windows drawn so far: the saved state */
+    uint64_t drawn;    /* windows drawn so far: the saved state */
 } sol_batcher;
 
 /* Begins at the first window; t is borrowed. seq: T. SOL_ERR_SHAPE: fewer than T + 1 tokens;
  * SOL_ERR_RANGE: T below 1; SOL_ERR_FORMAT: a width other than 2 and 4, or doc_offsets that do not
  * rise from 0 to n. Ids are not checked. */
-sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed, sol_err *err);
+sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed,
+                            sol_err *err);
 int64_t sol_batcher_windows(const sol_batcher *b); /* windows an epoch */
 /* The window of draw number `drawn`, in file order */
 int64_t sol_batcher_index(const sol_batcher *b, uint64_t drawn);
 /* The next `batch` windows, into inputs, targets and doc_start [batch, T] as sol_graph_accumulate
  * takes them, and drawn += batch. A target is the token after the input, or -1 when that belongs to
  * another document. */
-void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets, int32_t *doc_start);
+void sol_batcher_next(sol_batcher *b, int64_t batch, int32_t *inputs, int32_t *targets,
+                      int32_t *doc_start);
 /* Window `index`, in file order, into arrays of T; `drawn` stays. */
 void sol_batcher_window(const sol_batcher *b, int64_t index, int32_t *inputs, int32_t *targets,
                         int32_t *doc_start);

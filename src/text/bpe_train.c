@@ -20,7 +20,8 @@ typedef struct pair {
     int32_t left, right;
     int64_t count;
     int32_t first;   /* head of the list of words that hold it, in trainer.links; -1: end */
-    int32_t touched; /* the merge that made or enlarged it last: it is in trainer.touched once a merge */
+    int32_t touched; /* the merge that made or enlarged it last: it is in trainer.touched once a
+                        merge */
 } pair;
 
 typedef struct link {
@@ -126,7 +127,8 @@ static sol_status add_bytes(trainer *tr, int32_t id_of[256], sol_err *err)
 static sol_status make_words(trainer *tr, const int32_t id_of[256], sol_err *err)
 {
     if (tr->counts.n > INT32_MAX || tr->counts.n_bytes > INT32_MAX)
-        return sol_fail(err, SOL_ERR_RANGE, "%zu different words are too many to train on", tr->counts.n);
+        return sol_fail(err, SOL_ERR_RANGE, "%zu different words are too many to train on",
+                        tr->counts.n);
     SOL_TRY(sol_alloc_array((void **)&tr->words, tr->counts.n, sizeof *tr->words, err));
     SOL_TRY(sol_alloc_array((void **)&tr->symbol, tr->counts.n_bytes, sizeof *tr->symbol, err));
     tr->n_words = tr->counts.n;
@@ -164,7 +166,8 @@ static sol_status grow_slots(trainer *tr, sol_err *err)
 }
 
 /* Adds `count` occurrences of a pair in word w. */
-static sol_status add_pair(trainer *tr, int32_t left, int32_t right, int32_t w, int64_t count, sol_err *err)
+static sol_status add_pair(trainer *tr, int32_t left, int32_t right, int32_t w, int64_t count,
+                           sol_err *err)
 {
     if ((tr->n_pairs + 1) * 2 > tr->n_slots) SOL_TRY(grow_slots(tr, err));
     size_t i = pair_slot(tr, left, right);
@@ -376,8 +379,8 @@ sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err
     size_t size;
     if (o->vocab_size < LEAST || o->vocab_size > SOL_TOK_MAX_IDS)
         return sol_fail(err, SOL_ERR_USAGE,
-                        "a vocabulary of %d: from %d (256 bytes and 2 special tokens) to %d fit", o->vocab_size,
-                        LEAST, SOL_TOK_MAX_IDS);
+                        "a vocabulary of %d: from %d (256 bytes and 2 special tokens) to %d fit",
+                        o->vocab_size, LEAST, SOL_TOK_MAX_IDS);
     sol_status st = train(&tr, o, err);
     if (st == SOL_OK) st = sol_tokenizer_to_json(tr.t, &json, &size, err);
     if (st == SOL_OK) st = sol_file_write(out_path, json, size, err);

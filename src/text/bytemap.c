@@ -19,7 +19,8 @@ static size_t find_slot(const sol_bytemap *m, const char *key, size_t n, uint32_
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         if (!m->slot[i]) return i;
         const sol_bytemap_entry *e = &m->entry[m->slot[i] - 1];
-        if (e->hash == hash && e->n == n && (n == 0 || memcmp(m->bytes + e->at, key, n) == 0)) return i;
+        if (e->hash == hash && e->n == n && (n == 0 || memcmp(m->bytes + e->at, key, n) == 0))
+            return i;
     }
 }
 
@@ -46,8 +47,8 @@ static sol_status rehash(sol_bytemap *m, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new,
-                           sol_err *err)
+sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry,
+                           int *is_new, sol_err *err)
 {
     if (n >= UINT32_MAX || m->n >= UINT32_MAX - 1)
         return sol_fail(err, SOL_ERR_RANGE, "too many or too long strings");

@@ -28,8 +28,8 @@ void sol_bytemap_free(sol_bytemap *m);
 sol_bytemap_entry *sol_bytemap_get(const sol_bytemap *m, const char *key, size_t n);
 /* The entry of a string, made with value 0 when it is new (*is_new, which may be NULL). At most
  * 2^32 - 2 entries. */
-sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry, int *is_new,
-                           sol_err *err);
+sol_status sol_bytemap_put(sol_bytemap *m, const char *key, size_t n, sol_bytemap_entry **entry,
+                           int *is_new, sol_err *err);
 
 static inline uint64_t sol_hash_mix(uint64_t a, uint64_t b)
 {

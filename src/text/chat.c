@@ -61,10 +61,11 @@ sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *er
     } else if (strstr(jinja, "\" [INST] \"") && strstr(jinja, "\" [/INST]\"")) {
         f->kind = SOL_CHAT_MISTRAL;
     } else {
-        return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "the chat template %016llx is none that is built in: --chat-format "
-                        SOL_CHAT_FORMATS " says which format to use",
-                        (unsigned long long)sol_fnv1a(SOL_FNV_START, jinja, strlen(jinja)));
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "the chat template %016llx is none that is built in: --chat-format " SOL_CHAT_FORMATS
+            " says which format to use",
+            (unsigned long long)sol_fnv1a(SOL_FNV_START, jinja, strlen(jinja)));
     }
     return SOL_OK;
 }
@@ -105,8 +106,8 @@ void sol_chat_text_free(sol_chat_text *c)
 typedef struct renderer {
     const sol_chat_format *f;
     const sol_chat_message *messages;
-    size_t n, at;       /* the message that is written */
-    size_t last_query;  /* of the last user's message; without one the last message */
+    size_t n, at;      /* the message that is written */
+    size_t last_query; /* of the last user's message; without one the last message */
     sol_chat_text *out;
 } renderer;
 

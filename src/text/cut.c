@@ -23,12 +23,14 @@ size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n)
 }
 
 /* Whether the ids of text[0, cut) and text[cut, n) are those of the whole. */
-static bool keeps_ids(const sol_tokenizer *t, const char *text, size_t n, int flags, const sol_ids *whole, size_t cut)
+static bool keeps_ids(const sol_tokenizer *t, const char *text, size_t n, int flags,
+                      const sol_ids *whole, size_t cut)
 {
     sol_ids parts = {0};
-    bool same = sol_tokenizer_encode(t, text, cut, flags, &parts, NULL) == SOL_OK &&
-                sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE, &parts, NULL) == SOL_OK && parts.n == whole->n &&
-                memcmp(parts.id, whole->id, whole->n * sizeof *whole->id) == 0;
+    bool same =
+        sol_tokenizer_encode(t, text, cut, flags, &parts, NULL) == SOL_OK &&
+        sol_tokenizer_encode(t, text + cut, n - cut, SOL_ENCODE_CONTINUE, &parts, NULL) == SOL_OK &&
+        parts.n == whole->n && memcmp(parts.id, whole->id, whole->n * sizeof *whole->id) == 0;
     sol_ids_free(&parts);
     return same;
 }
@@ -52,7 +54,8 @@ size_t sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n
     sol_ids whole = {0};
     size_t found = 0, len = 1;
     int flags = continues ? SOL_ENCODE_CONTINUE : 0;
-    if (!t->can_cut_words || n <= 2 * LOOK_AHEAD || sol_tokenizer_encode(t, text, n, flags, &whole, NULL) != SOL_OK) {
+    if (!t->can_cut_words || n <= 2 * LOOK_AHEAD ||
+        sol_tokenizer_encode(t, text, n, flags, &whole, NULL) != SOL_OK) {
         sol_ids_free(&whole);
         return 0;
     }

@@ -24,10 +24,11 @@ struct sol_docs {
     sol_text_kind kind;
     bool eof;
     char *buf;                      /* [from, n) is not handed out yet */
-    size_t from, scan, n, capacity; /* plain: lines before `scan` are no separators; JSON: the value was scanned up to it */
+    size_t from, scan, n, capacity; /* plain: lines before `scan` are no separators; JSON: the value
+                                       was scanned up to it */
     size_t no_word_cut;             /* so many bytes from `from` on have no place inside a word */
     size_t searched;                /* plain: there is no place to cut in [from, searched) */
-    char tail[4];                   /* plain: bytes behind buf[n) that may be the beginning of a character */
+    char tail[4]; /* plain: bytes behind buf[n) that may be the beginning of a character */
     size_t n_tail;
     int64_t line, from_line; /* line numbers at `scan` and `from` */
     uint64_t offset;         /* in the decompressed file, of buf[0] */
@@ -42,9 +43,9 @@ struct sol_docs {
     uint64_t done, total;
     int64_t bad_values; /* left out */
     uint64_t bad_bytes;
-    sol_err first_bad;        /* what was wrong with the first of them */
-    bool by_content;          /* the open file was taken for JSON for its content alone */
-    const char *guessed;      /* the first such file; NULL: none */
+    sol_err first_bad;   /* what was wrong with the first of them */
+    bool by_content;     /* the open file was taken for JSON for its content alone */
+    const char *guessed; /* the first such file; NULL: none */
 };
 
 static void forget_file(sol_docs *d)
@@ -79,8 +80,10 @@ static sol_status fail_utf8(const sol_docs *d, size_t at, sol_err *err)
 {
     long long line = d->line;
     for (size_t i = d->scan; i < at; i++) line += d->buf[i] == '\n';
-    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: byte %llu of the file (0x%02X) is no UTF-8%s: " SOL_TEXT_RECODE,
-                    d->o->files[d->file], line, (unsigned long long)(d->offset + at), (uint8_t)d->buf[at],
+    return sol_fail(err, SOL_ERR_FORMAT,
+                    "%s:%lld: byte %llu of the file (0x%02X) is no UTF-8%s: " SOL_TEXT_RECODE,
+                    d->o->files[d->file], line, (unsigned long long)(d->offset + at),
+                    (uint8_t)d->buf[at],
                     d->n - at < sizeof d->tail ? ", or the file ends inside a character" : "");
 }
 
@@ -110,7 +113,8 @@ static sol_status check_text(sol_docs *d, size_t at, sol_err *err)
 {
     const char *zero = d->n > at ? memchr(d->buf + at, 0, d->n - at) : NULL;
     if (zero)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu is 0: not a text file", d->o->files[d->file],
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: byte %llu is 0: not a text file",
+                        d->o->files[d->file],
                         (unsigned long long)(d->offset + (uint64_t)(zero - d->buf)));
     return d->kind == SOL_TEXT_PLAIN ? check_utf8(d, at, err) : SOL_OK;
 }
@@ -200,13 +204,16 @@ void sol_docs_report(const sol_docs *d)
 {
     if (d->guessed)
         sol_log_line(d->o->log, SOL_LOG_WARN,
-                     "%s: begins as JSON and was read as such; --format text reads it as plain text, --format json or the "
-                     "name .jsonl ends this warning", d->guessed);
+                     "%s: begins as JSON and was read as such; --format text reads it as plain "
+                     "text, --format json or the "
+                     "name .jsonl ends this warning",
+                     d->guessed);
     if (d->bad_values)
-        sol_log_line(d->o->log, SOL_LOG_WARN, "%lld values of JSON were left out, the first: %s", (long long)d->bad_values,
-                     d->first_bad.text);
+        sol_log_line(d->o->log, SOL_LOG_WARN, "%lld values of JSON were left out, the first: %s",
+                     (long long)d->bad_values, d->first_bad.text);
     if (d->bad_bytes)
-        sol_log_line(d->o->log, SOL_LOG_WARN, "%llu bytes that are no UTF-8 were left out", (unsigned long long)d->bad_bytes);
+        sol_log_line(d->o->log, SOL_LOG_WARN, "%llu bytes that are no UTF-8 were left out",
+                     (unsigned long long)d->bad_bytes);
 }
 
 /* Appends more of the file to buf; sets eof at its end. */
@@ -222,8 +229,8 @@ static sol_status fill(sol_docs *d, sol_err *err)
         d->from = 0;
     }
     if (d->kind != SOL_TEXT_PLAIN && d->n > MAX_VALUE)
-        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a value of more than %d bytes", d->o->files[d->file],
-                        (long long)d->from_line, MAX_VALUE);
+        return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a value of more than %d bytes",
+                        d->o->files[d->file], (long long)d->from_line, MAX_VALUE);
     size_t at = d->n;
     SOL_TRY(load(d, &got, err));
     return check_text(d, at, err);
@@ -343,7 +350,9 @@ size_t sol_text_last_cut(const char *text, size_t n, bool lines)
 {
     for (size_t i = n; i-- > 1;) {
         if (text[i] == ' ' && ends_solid(text, i)) return i;
-        if (lines && i > 1 && text[i - 1] == '\n' && begins_solid(text + i, n - i) && ends_solid(text, i - 1)) return i;
+        if (lines && i > 1 && text[i - 1] == '\n' && begins_solid(text + i, n - i) &&
+            ends_solid(text, i - 1))
+            return i;
     }
     return 0;
 }
@@ -355,7 +364,8 @@ static size_t cut_in_word(sol_docs *d, size_t n)
 {
     size_t part = 2 * SOL_DOCS_PIECE, cut = 0;
     if (!d->o->cut_words || n < 2 * d->no_word_cut) return 0;
-    for (; cut == 0 && part <= n; part *= 2) cut = sol_tokenizer_cut_word(d->o->cut_words, d->buf + d->from, part, !d->first);
+    for (; cut == 0 && part <= n; part *= 2)
+        cut = sol_tokenizer_cut_word(d->o->cut_words, d->buf + d->from, part, !d->first);
     d->no_word_cut = cut || part == 2 * SOL_DOCS_PIECE ? 0 : n;
     return cut;
 }
@@ -364,9 +374,11 @@ static size_t cut_in_word(sol_docs *d, size_t n)
 static size_t cut_before(sol_docs *d, size_t to)
 {
     if (to - d->from < SOL_DOCS_PIECE) return 0;
-    size_t start = d->searched > d->from + 8 ? d->searched - 8 : d->from; /* a character may lie across */
+    size_t start =
+        d->searched > d->from + 8 ? d->searched - 8 : d->from; /* a character may lie across */
     size_t cut = d->o->cut ? sol_text_last_cut(d->buf + start, to - start, d->o->cut_lines) : 0;
-    /* Where the last line begins a separator may begin: the line break before it would be a part of that. */
+    /* Where the last line begins a separator may begin: the line break before it would be a part of
+     * that. */
     if (cut && start + cut == d->scan && d->buf[d->scan - 1] == '\n') cut = 0;
     if (cut) return start + cut;
     d->searched = to;
@@ -388,9 +400,11 @@ static sol_status decode(sol_docs *d, size_t to, size_t next, sol_err *err)
 {
     sol_span text;
     sol_err why = {0};
-    sol_status st = sol_json_text(d->buf + d->from, to - d->from, d->o->files[d->file], d->from_line, &text, &why);
+    sol_status st = sol_json_text(d->buf + d->from, to - d->from, d->o->files[d->file],
+                                  d->from_line, &text, &why);
     if (st != SOL_OK && !d->o->skip_bad)
-        return sol_fail(err, st, "%s%s", why.text, d->by_content ? "; --format text reads the file as plain text" : "");
+        return sol_fail(err, st, "%s%s", why.text,
+                        d->by_content ? "; --format text reads the file as plain text" : "");
     if (st != SOL_OK) {
         if (d->bad_values++ == 0) d->first_bad = why;
         d->from = next;
@@ -438,7 +452,8 @@ static sol_status step_line(sol_docs *d, sol_err *err)
 
 static sol_status fail_array(const sol_docs *d, const char *why, sol_err *err)
 {
-    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: %s", d->o->files[d->file], (long long)d->line, why);
+    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: %s", d->o->files[d->file], (long long)d->line,
+                    why);
 }
 
 /* Takes the character at `scan`, inside an item: whether the item goes on behind it. */
@@ -471,7 +486,8 @@ static sol_status step_array(sol_docs *d, sol_err *err)
             return decode(d, to, d->scan, err);
         }
         if (is_blank(c)) continue;
-        if (d->part == BEHIND_ARRAY) return fail_array(d, "something follows the array of JSON", err);
+        if (d->part == BEHIND_ARRAY)
+            return fail_array(d, "something follows the array of JSON", err);
         if (c != '[') return fail_array(d, "an array of JSON is expected", err);
         d->part = IN_ARRAY;
         d->from = d->scan + 1;
@@ -490,12 +506,14 @@ static sol_status step_text(sol_docs *d, sol_batch *b, sol_err *err)
     const char *end = line_end(d);
     if (!end && !d->eof) {
         size_t cut = cut_before(d, d->n);
-        if (cut > d->scan) d->scan = cut; /* that much of the line is no separator: it is longer than one */
+        if (cut > d->scan)
+            d->scan = cut; /* that much of the line is no separator: it is longer than one */
         return cut ? emit(d, b, cut, cut, false, err) : fill(d, err);
     }
     size_t line = d->scan, to = end ? (size_t)(end - d->buf) : d->n, next = to + (end != NULL);
     d->line += end != NULL;
-    if (is_separator(d, d->buf + line, to - line) && (line == d->from || d->buf[line - 1] == '\n')) {
+    if (is_separator(d, d->buf + line, to - line) &&
+        (line == d->from || d->buf[line - 1] == '\n')) {
         size_t stop = line;
         while (stop > d->from && is_blank(d->buf[stop - 1])) stop--;
         d->scan = next;

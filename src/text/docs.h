@@ -27,10 +27,9 @@
 struct sol_tokenizer;
 
 enum {
-    SOL_DOCS_PIECE =
-        128 << 10,           /* a document is cut into pieces of about this many bytes, where
-                              * that is allowed */
-    SOL_DOCS_BATCH = 3 << 20 /* bytes of text a batch, at least: one more piece may exceed it */
+    SOL_DOCS_PIECE = 128 << 10, /* a document is cut into pieces of about this many bytes, where
+                                 * that is allowed */
+    SOL_DOCS_BATCH = 3 << 20    /* bytes of text a batch, at least: one more piece may exceed it */
 };
 
 typedef struct sol_docs_options {
@@ -44,10 +43,10 @@ typedef struct sol_docs_options {
     const struct sol_tokenizer *cut_words; /* long texts without such a place inside a word, where
                                             * this tokenizer's ids stay the same; NULL: nowhere;
                                             * borrowed until close */
-    sol_read_as as;           /* SOL_READ_AUTO: by content and name */
-    bool skip_bad;            /* leave out, and count, values of JSON without a text and bytes
-                               * that are no UTF-8 */
-    const sol_log *log;       /* where warnings go; NULL: nowhere */
+    sol_read_as as;                        /* SOL_READ_AUTO: by content and name */
+    bool skip_bad;      /* leave out, and count, values of JSON without a text and bytes
+                         * that are no UTF-8 */
+    const sol_log *log; /* where warnings go; NULL: nowhere */
 } sol_docs_options;
 
 typedef struct sol_piece {

@@ -11,7 +11,7 @@ enum {
     CACHE_SLOTS = 1 << 14, /* a power of two; 1 MiB in all */
     CACHE_KEY = 24,        /* longer words are not cached */
     CACHE_IDS = 8,
-    SCAN_MAX = 48, /* words of more symbols go through the heap */
+    SCAN_MAX = 48,  /* words of more symbols go through the heap */
     LONG = 64 << 10 /* bytes; longer words go through it part by part */
 };
 
@@ -59,7 +59,8 @@ static sol_status create(sol_encoder **out, const sol_tokenizer *t, bool cached,
     sol_encoder *e = *out;
     e->t = t;
     sol_status st = sol_pretok_scratch_create(&e->pretok, err);
-    if (st == SOL_OK && cached) st = sol_alloc_array((void **)&e->cache, CACHE_SLOTS, sizeof *e->cache, err);
+    if (st == SOL_OK && cached)
+        st = sol_alloc_array((void **)&e->cache, CACHE_SLOTS, sizeof *e->cache, err);
     if (st != SOL_OK) sol_encoder_free(out);
     return st;
 }
@@ -107,7 +108,8 @@ static inline bool bytes_of(const sol_tokenizer *t, const char *text, size_t n, 
 /* Splits a word, or a part of one, into its first symbols and returns how many: at most one a byte,
  * and one more where the part before left an unknown character *open. Only a known character,
  * another unknown one or the end of the word closes it. */
-static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, bool last, bool *open, int32_t *id)
+static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, bool last,
+                            bool *open, int32_t *id)
 {
     size_t count = 0;
     if (t->kind == SOL_TOK_BYTE_LEVEL && !t->fuse_unk) { /* byte_id has the unknown token */
@@ -117,7 +119,8 @@ static size_t first_symbols(const sol_tokenizer *t, const char *word, size_t n, 
         }
         return count;
     }
-    for (size_t i = 0; i < n;) { /* a character that is a token, or its bytes, or the unknown token */
+    for (size_t i = 0;
+         i < n;) { /* a character that is a token, or its bytes, or the unknown token */
         size_t len = t->kind == SOL_TOK_BYTE_LEVEL ? 1 : sol_utf8_char(word + i, n - i);
         const sol_bytemap_entry *e = len ? sol_bytemap_get(&t->words, word + i, len) : NULL;
         if (!len) len = 1;
@@ -207,7 +210,8 @@ static void push_pair(sol_encoder *e, size_t *n_heap, int32_t at)
 /* Gives the same result in O(n log n) for any length. Each merge retires one node and offers at
  * most two new pairs, so that the heap never holds more than 3 n. end, unless NULL, says where the
  * symbols of each id end. */
-static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size_t *end, sol_err *err)
+static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size_t *end,
+                                sol_err *err)
 {
     size_t n = *n_ids, n_heap = 0;
     if (n > INT32_MAX / 4)
@@ -249,7 +253,8 @@ static sol_status merge_by_heap(sol_encoder *e, int32_t *id, size_t *n_ids, size
  * already. */
 
 /* Encodes the last `keep` tokens of `from` and the fresh symbols into `to`. */
-static sol_status encode_window(sol_encoder *e, const window *from, size_t keep, size_t n_fresh, window *to, sol_err *err)
+static sol_status encode_window(sol_encoder *e, const window *from, size_t keep, size_t n_fresh,
+                                window *to, sol_err *err)
 {
     size_t begin = keep < from->n_ids ? from->end[from->n_ids - keep - 1] : 0,
            n_kept = from->n_symbols - begin, n = n_kept + n_fresh;
@@ -272,7 +277,8 @@ static bool joins(const window *from, size_t keep, const window *to)
 }
 
 /* Encodes one part more. *done is false if the tokens at hand do not reach back far enough. */
-static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_start, size_t n_fresh, bool *done, sol_err *err)
+static sol_status join_part(sol_encoder *e, window *from, window *to, bool from_start,
+                            size_t n_fresh, bool *done, sol_err *err)
 {
     enum { TAKEN_BACK = 16 };
     size_t keep = from->n_ids < TAKEN_BACK ? from->n_ids : TAKEN_BACK;
@@ -294,7 +300,8 @@ static size_t part_bytes(const char *text, size_t n)
 {
     if (n <= LONG) return n;
     size_t at = LONG;
-    while (at > LONG - 4 && ((uint8_t)text[at] & 0xC0) == 0x80) at--; /* no cut inside a character */
+    while (at > LONG - 4 && ((uint8_t)text[at] & 0xC0) == 0x80)
+        at--; /* no cut inside a character */
     return at;
 }
 
@@ -307,7 +314,8 @@ static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *d
     e->part[0].n_symbols = e->part[0].n_ids = 0;
     *done = true;
     while (*done && n > 0) {
-        size_t part = part_bytes(word, n), count = first_symbols(e->t, word, part, part == n, &open, e->fresh);
+        size_t part = part_bytes(word, n),
+               count = first_symbols(e->t, word, part, part == n, &open, e->fresh);
         SOL_TRY(join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err));
         from_start = from_start && e->part[now].n_ids == 0;
         now = !now;
@@ -369,11 +377,13 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
 }
 
 /* Encodes one by one the words that begin where `space` follows something else. */
-static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const char *space, sol_err *err)
+static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const char *space,
+                               sol_err *err)
 {
     size_t from = 0, n_space = strlen(space);
     const char *at = text, *end = text + n;
-    while (e->t->word_local && (size_t)(end - at) >= n_space && (at = memmem(at, (size_t)(end - at), space, n_space)) != NULL) {
+    while (e->t->word_local && (size_t)(end - at) >= n_space &&
+           (at = memmem(at, (size_t)(end - at), space, n_space)) != NULL) {
         size_t i = (size_t)(at - text);
         at += n_space;
         if (i < n_space ? i == 0 : memcmp(text + i - n_space, space, n_space) == 0) continue;
@@ -386,10 +396,12 @@ static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const
 static sol_status encode_characters(void *user, const char *word, size_t n, sol_err *err)
 {
     sol_encoder *e = user;
-    return e->t->word_local ? encode_local(e, word, n, e->t->space, err) : encode_word(e, word, n, err);
+    return e->t->word_local ? encode_local(e, word, n, e->t->space, err)
+                            : encode_word(e, word, n, err);
 }
 
-static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t n, bool prefix, sol_err *err)
+static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t n, bool prefix,
+                                       sol_err *err)
 {
     static const char underscore[] = "\xE2\x96\x81";
     bool in_front = prefix && e->t->add_space_prefix;
@@ -408,13 +420,15 @@ static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t 
 
 /* Encodes text between added tokens. `first`: it begins the text; `prefix`: a blank belongs in
  * front of it. */
-static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool first, bool prefix, sol_err *err)
+static sol_status encode_plain(sol_encoder *e, const char *text, size_t n, bool first, bool prefix,
+                               sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     if (n == 0) return SOL_OK;
     if (t->kind == SOL_TOK_SENTENCEPIECE) return encode_sentencepiece(e, text, n, prefix, err);
     sol_place place = first ? SOL_PLACE_FIRST : prefix ? SOL_PLACE_BEHIND : SOL_PLACE_INSIDE;
-    return sol_pretok_run(&t->pretok, e->pretok, text, n, place, t->kind == SOL_TOK_CHARACTERS ? encode_characters : encode_word, e, err);
+    return sol_pretok_run(&t->pretok, e->pretok, text, n, place,
+                          t->kind == SOL_TOK_CHARACTERS ? encode_characters : encode_word, e, err);
 }
 
 /* ---- added tokens ---- */
@@ -429,15 +443,19 @@ static const char *char_before(const char *text, size_t at, size_t *len)
     return text + from;
 }
 
-static sol_status is_word(const sol_encoder *e, const char *text, size_t len, bool *word, sol_err *err)
+static sol_status is_word(const sol_encoder *e, const char *text, size_t len, bool *word,
+                          sol_err *err)
 {
     sol_regex_at m = {0};
     *word = false;
-    return len ? sol_regex_next(e->t->word_char, sol_pretok_regex_scratch(e->pretok), text, len, &m, word, err) : SOL_OK;
+    return len ? sol_regex_next(e->t->word_char, sol_pretok_regex_scratch(e->pretok), text, len, &m,
+                                word, err)
+               : SOL_OK;
 }
 
 /* Whether no word character stands next to text[from, to) on either side. */
-static sol_status is_alone(const sol_encoder *e, const char *text, size_t n, size_t from, size_t to, bool *alone, sol_err *err)
+static sol_status is_alone(const sol_encoder *e, const char *text, size_t n, size_t from, size_t to,
+                           bool *alone, sol_err *err)
 {
     size_t len;
     bool before, behind;
@@ -453,23 +471,28 @@ static size_t spaces_before(const char *text, size_t from, size_t at)
 {
     size_t len;
     const char *c;
-    while (at > from && (c = char_before(text, at, &len), len > 0) && sol_is_space(sol_utf8_get(c, len))) at -= len;
+    while (at > from && (c = char_before(text, at, &len), len > 0) &&
+           sol_is_space(sol_utf8_get(c, len)))
+        at -= len;
     return at > from ? at : from;
 }
 
 static size_t spaces_behind(const char *text, size_t n, size_t at)
 {
     size_t len;
-    while (at < n && (len = sol_utf8_char(text + at, n - at)) > 0 && sol_is_space(sol_utf8_get(text + at, len))) at += len;
+    while (at < n && (len = sol_utf8_char(text + at, n - at)) > 0 &&
+           sol_is_space(sol_utf8_get(text + at, len)))
+        at += len;
     return at;
 }
 
-typedef sol_status (*plain_fn)(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err);
+typedef sol_status (*plain_fn)(sol_encoder *e, const char *text, size_t n, int flags, bool first,
+                               bool prefix, sol_err *err);
 
 /* Finds the set's tokens in text[0, n) and calls `plain` for what lies between them. A control
  * token that `flags` do not let pass hides the shorter ones in it. */
-static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const char *text, size_t n, int flags, bool first, bool prefix,
-                               plain_fn plain, sol_err *err)
+static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const char *text, size_t n,
+                               int flags, bool first, bool prefix, plain_fn plain, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     size_t done = 0;
@@ -496,13 +519,15 @@ static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const cha
                     : SOL_OK;
 }
 
-static sol_status plain_normalized(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
+static sol_status plain_normalized(sol_encoder *e, const char *text, size_t n, int flags,
+                                   bool first, bool prefix, sol_err *err)
 {
     (void)flags;
     return encode_plain(e, text, n, first, prefix, err);
 }
 
-static sol_status plain_raw(sol_encoder *e, const char *text, size_t n, int flags, bool first, bool prefix, sol_err *err)
+static sol_status plain_raw(sol_encoder *e, const char *text, size_t n, int flags, bool first,
+                            bool prefix, sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     SOL_TRY(sol_normalizer_run(&t->normalizer, &e->normal, sol_pretok_regex_scratch(e->pretok),
@@ -510,7 +535,8 @@ static sol_status plain_raw(sol_encoder *e, const char *text, size_t n, int flag
     return encode_added(e, &t->set[1], text, n, flags, first, prefix, plain_normalized, err);
 }
 
-sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err)
+sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids,
+                           sol_err *err)
 {
     const sol_tokenizer *t = e->t;
     e->out = ids;
@@ -525,8 +551,8 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
     return SOL_OK;
 }
 
-sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,
-                                sol_err *err)
+sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags,
+                                sol_ids *ids, sol_err *err)
 {
     sol_encoder *e;
     SOL_TRY(create(&e, t, false, err));

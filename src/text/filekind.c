@@ -25,7 +25,10 @@ static const magic magics[] = {
     {0, 2, "\x1F\x8B", "gzip inside gzip", "decompress it once"},
     {4, 6, "1AY&SY", "a bzip2 file", UNPACK},
     {4, 6, "\x17\x72\x45\x38\x50\x90", "a bzip2 file", UNPACK},
-    {0, 6, "\xFD" "7zXZ\0", "an xz file", UNPACK},
+    {0, 6,
+     "\xFD"
+     "7zXZ\0",
+     "an xz file", UNPACK},
     {0, 4, "\x28\xB5\x2F\xFD", "a Zstandard file", UNPACK},
     {1, 3, "\x2A\x4D\x18", "a Zstandard file", UNPACK}, /* a skippable frame */
     {0, 4, "\x04\x22\x4D\x18", "an LZ4 file", UNPACK},
@@ -43,7 +46,8 @@ static const magic magics[] = {
     {0, 4, "FEA1", "a Feather file", TABLE},
     {0, 4, "Obj\1", "an Avro file", TABLE},
     {0, 16, "SQLite format 3", "an SQLite database", TABLE},
-    {0, 8, "\x89HDF\r\n\x1A\n", "an HDF5 file", "a dataset of `solera tokenize` needs no tokenizing; " NO_TEXT},
+    {0, 8, "\x89HDF\r\n\x1A\n", "an HDF5 file",
+     "a dataset of `solera tokenize` needs no tokenizing; " NO_TEXT},
     {0, 6, "\x93NUMPY", "a NumPy array", TABLE},
     {0, 2, "\x80\2", "a Python pickle", TABLE},
     {0, 2, "\x80\3", "a Python pickle", TABLE},
@@ -56,7 +60,10 @@ static const magic magics[] = {
     {0, 5, "%PDF-", "a PDF document", "extract its text with pdftotext"},
     {0, 5, "{\\rtf", "an RTF document", "save it as plain text"},
     {0, 8, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "an old Office document", "save it as plain text"},
-    {0, 4, "\x7F" "ELF", "a program", NO_TEXT},
+    {0, 4,
+     "\x7F"
+     "ELF",
+     "a program", NO_TEXT},
     {0, 8, "\x89PNG\r\n\x1A\n", "a PNG image", NO_TEXT},
     {0, 3, "\xFF\xD8\xFF", "a JPEG image", NO_TEXT},
     {0, 4, "GIF8", "a GIF image", NO_TEXT},
@@ -125,11 +132,11 @@ size_t sol_text_bom(const char *text, size_t n)
     return n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
 }
 
-sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_read_as as, sol_text_kind *kind,
-                            bool *by_content, sol_err *err)
+sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_read_as as,
+                            sol_text_kind *kind, bool *by_content, sol_err *err)
 {
-    static const char *const json[] = {".json", ".jsonl", ".ndjson", NULL}, *const csv[] = {".csv", NULL},
-                      *const tsv[] = {".tsv", ".tab", NULL};
+    static const char *const json[] = {".json", ".jsonl", ".ndjson", NULL},
+                             *const csv[] = {".csv", NULL}, *const tsv[] = {".tsv", ".tab", NULL};
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         const magic *m = &magics[i];
         if (n >= m->at + m->n && memcmp(head + m->at, m->bytes, m->n) == 0)
@@ -137,12 +144,16 @@ sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_re
     }
     const char *utf16 = zeros_of_utf16(head, n);
     if (utf16)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s text: convert it with `iconv -f %s -t UTF-8`", path, utf16, utf16);
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s: is %s text: convert it with `iconv -f %s -t UTF-8`", path, utf16,
+                        utf16);
     if (as == SOL_READ_AUTO && (is_named(path, csv) || is_named(path, tsv)))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is a table (%s): " TABLE, path, is_named(path, csv) ? "CSV" : "TSV");
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is a table (%s): " TABLE, path,
+                        is_named(path, csv) ? "CSV" : "TSV");
     bool named = as == SOL_READ_JSON || is_named(path, json);
     const char *end = head + n, *s = skip_blanks(head + sol_text_bom(head, n), end);
-    bool array = named ? s < end && *s == '[' : begins_array(s, end), object = !array && begins_object(s, end);
+    bool array = named ? s < end && *s == '[' : begins_array(s, end),
+         object = !array && begins_object(s, end);
     *kind = SOL_TEXT_PLAIN;
     *by_content = false;
     if (as == SOL_READ_TEXT || !(named || array || object)) return SOL_OK;

@@ -18,8 +18,8 @@ typedef enum { SOL_READ_AUTO, SOL_READ_TEXT, SOL_READ_JSON } sol_read_as;
  * .json, .jsonl or .ndjson (.gz too) is JSON; any other one is when it begins as an array or object
  * of JSON must, and *by_content says so. Tables, binary formats and other encodings are
  * SOL_ERR_FORMAT: the text names the format and what would help. */
-sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_read_as as, sol_text_kind *kind,
-                            bool *by_content, sol_err *err);
+sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_read_as as,
+                            sol_text_kind *kind, bool *by_content, sol_err *err);
 /* Bytes of a UTF-8 byte order mark at the beginning of text: 3 or 0. */
 size_t sol_text_bom(const char *text, size_t n);
 /* A byte that is no UTF-8, for errors: what it may be instead. */

@@ -24,7 +24,8 @@ static bool fail(parser *p, const char *why)
 
 static void skip_blanks(parser *p)
 {
-    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r')) p->at++;
+    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r'))
+        p->at++;
 }
 
 static bool take(parser *p, char c)
@@ -41,7 +42,10 @@ static int32_t hex4(const char *s, const char *end)
     if (end - s < 4) return -1;
     for (int i = 0; i < 4; i++) {
         char c = s[i];
-        int32_t digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int32_t digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
         if (digit < 0) return -1;
         x = x * 16 + digit;
     }
@@ -166,7 +170,8 @@ static bool skip_inside(parser *p, char close, int depth)
         if (!skip_value(p, depth + 1)) return false;
         skip_blanks(p);
     } while (take(p, ','));
-    return take(p, close) || fail(p, close == '}' ? "',' or '}' is expected" : "',' or ']' is expected");
+    return take(p, close) ||
+           fail(p, close == '}' ? "',' or '}' is expected" : "',' or ']' is expected");
 }
 
 static bool skip_value(parser *p, int depth)
@@ -185,7 +190,8 @@ static const char *kind_at(const parser *p)
     case '"': return NULL;
     case '{': return "an object";
     case '[': return "an array";
-    case 't': case 'f': return "a truth value";
+    case 't':
+    case 'f': return "a truth value";
     case 'n': return "null";
     default: return "a number";
     }
@@ -198,7 +204,8 @@ static void add_name(parser *p, sol_span key)
     for (size_t i = 0; i < key.n; i++)
         if ((uint8_t)key.at[i] < 0x20 || key.at[i] == 0x7F) return;
     if (key.n > 40 || used + key.n + 6 > sizeof p->names) return;
-    snprintf(p->names + used, sizeof p->names - used, "%s\"%.*s\"", used ? ", " : "", (int)key.n, key.at);
+    snprintf(p->names + used, sizeof p->names - used, "%s\"%.*s\"", used ? ", " : "", (int)key.n,
+             key.at);
 }
 
 /* Takes the members of the object, behind its bracket. *what: the kind of value under "text"; NULL:
@@ -225,7 +232,8 @@ static bool object(parser *p, sol_span *text, const char **what)
     return take(p, '}') || fail(p, "',' or '}' is expected");
 }
 
-sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, sol_span *text, sol_err *err)
+sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, sol_span *text,
+                         sol_err *err)
 {
     parser p = {.at = json, .end = json + n};
     const char *what = NULL;
@@ -236,16 +244,24 @@ sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, s
     skip_blanks(&p);
     if (ok && p.at < p.end) ok = fail(&p, "something follows the value");
     if (!ok)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%lld: not a JSON object: %s", name, (long long)line,
-                        (long long)(p.at - json) + 1,
-                        p.at == p.end ? "it ends early; a value stands on one line, as `jq -c .` writes it" : p.why);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld:%lld: not a JSON object: %s", name,
+                        (long long)line, (long long)(p.at - json) + 1,
+                        p.at == p.end
+                            ? "it ends early; a value stands on one line, as `jq -c .` writes it"
+                            : p.why);
     if (text->at) return SOL_OK;
-    if (what) return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\": it is %s", name, (long long)line, what);
+    if (what)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\": it is %s", name,
+                        (long long)line, what);
     if (top && strcmp(top, "an object") != 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\": the value is %s, not an object", name,
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "%s:%lld: no string under \"text\": the value is %s, not an object", name,
                         (long long)line, top);
-    return sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: no string under \"text\"%s%s%s; `solera tokenize --format chat` reads "
-                    "conversations", name, (long long)line,
-                    p.names[0] ? ": strings are under " : "", p.names,
-                    p.names[0] ? "; rename one, as `jq -c '{text: .NAME}'` does" : ": {\"text\": \"...\"} is expected");
+    return sol_fail(
+        err, SOL_ERR_FORMAT,
+        "%s:%lld: no string under \"text\"%s%s%s; `solera tokenize --format chat` reads "
+        "conversations",
+        name, (long long)line, p.names[0] ? ": strings are under " : "", p.names,
+        p.names[0] ? "; rename one, as `jq -c '{text: .NAME}'` does"
+                   : ": {\"text\": \"...\"} is expected");
 }

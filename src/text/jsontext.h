@@ -12,6 +12,7 @@
  * "text" the last one counts. name and line begin errors, which are SOL_ERR_FORMAT: no JSON, more
  * behind the value, no string under "text", text that is no Unicode (half of a surrogate pair,
  * bytes that are no UTF-8). */
-sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, sol_span *text, sol_err *err);
+sol_status sol_json_text(char *json, size_t n, const char *name, int64_t line, sol_span *text,
+                         sol_err *err);
 
 #endif

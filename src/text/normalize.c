@@ -10,11 +10,13 @@
 #include "base/mem.h"
 #include "text/utf8.h"
 
-static sol_status add_step(sol_normalizer *z, sol_normal_kind kind, sol_normal_step **step, sol_err *err)
+static sol_status add_step(sol_normalizer *z, sol_normal_kind kind, sol_normal_step **step,
+                           sol_err *err)
 {
     *step = NULL;
     if (z->n == SOL_NORMAL_STEPS)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer has more than %d steps", SOL_NORMAL_STEPS);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "normalizer has more than %d steps",
+                        SOL_NORMAL_STEPS);
     *step = &z->step[z->n++];
     (*step)->kind = kind;
     return SOL_OK;
@@ -42,7 +44,8 @@ sol_status sol_normalizer_add_strip(sol_normalizer *z, bool left, bool right, so
     return SOL_OK;
 }
 
-sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex, const char *content, sol_err *err)
+sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex,
+                                      const char *content, sol_err *err)
 {
     sol_normal_step *s;
     SOL_TRY(add_step(z, SOL_NORMAL_REPLACE, &s, err));
@@ -113,7 +116,8 @@ static sol_status replace_string(job *j, const sol_normal_step *p, sol_err *err)
 }
 
 /* Replaces the matches in one run of valid UTF-8. */
-static sol_status replace_matches(job *j, const sol_normal_step *p, const char *text, size_t n, sol_err *err)
+static sol_status replace_matches(job *j, const sol_normal_step *p, const char *text, size_t n,
+                                  sol_err *err)
 {
     sol_regex_at m = {0};
     size_t done = 0;
@@ -146,7 +150,8 @@ static sol_status replace_regex(job *j, const sol_normal_step *p, sol_err *err)
 static void strip(job *j, const sol_normal_step *p)
 {
     size_t len;
-    while (p->left && j->n > 0 && (len = sol_utf8_char(j->text, j->n)) > 0 && sol_is_space(sol_utf8_get(j->text, len))) {
+    while (p->left && j->n > 0 && (len = sol_utf8_char(j->text, j->n)) > 0 &&
+           sol_is_space(sol_utf8_get(j->text, len))) {
         j->text += len;
         j->n -= len;
     }
@@ -165,12 +170,14 @@ static size_t lower(uint32_t c, char *out)
 {
     static const struct {
         uint32_t first, last, to;
-    } more[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},    {0xA7CC, 0xA7CC, 0xA7CD},    {0xA7CE, 0xA7CE, 0xA7CF},
-                {0xA7D2, 0xA7D2, 0xA7D3},   {0xA7D4, 0xA7D4, 0xA7D5},   {0xA7DA, 0xA7DA, 0xA7DB},    {0xA7DC, 0xA7DC, 0x19B},
-                {0x10D50, 0x10D65, 0x10D70}, {0x16EA0, 0x16EB8, 0x16EBB}};
+    } more[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},  {0xA7CC, 0xA7CC, 0xA7CD},
+                {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
+                {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},  {0x10D50, 0x10D65, 0x10D70},
+                {0x16EA0, 0x16EB8, 0x16EBB}};
     if (c == 0x130) return sol_utf8_put('i', out) + sol_utf8_put(0x307, out + 1);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
-        if (c >= more[i].first && c <= more[i].last) return sol_utf8_put(more[i].to + (c - more[i].first), out);
+        if (c >= more[i].first && c <= more[i].last)
+            return sol_utf8_put(more[i].to + (c - more[i].first), out);
     return sol_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), out);
 }
 
@@ -197,29 +204,28 @@ static sol_status lowercase(job *j, sol_err *err)
 static bool is_barrier(uint32_t c)
 {
     static const uint32_t range[][2] = {
-        {0x558, 0x558}, {0x58B, 0x58C}, {0x5C8, 0x5C9}, {0x7FD, 0x7FD}, {0x897, 0x89F},
-        {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
-        {0x1715, 0x1715}, {0x1ABF, 0x1AF0}, {0x1DF6, 0x1DFA}, {0x209D, 0x209F}, {0x32FF, 0x32FF},
-        {0xA7F1, 0xA7F4}, {0xA82C, 0xA82C}, {0xAB69, 0xAB69}, {0x105C9, 0x105C9},
-        {0x105D2, 0x105D2}, {0x105DA, 0x105DA}, {0x105E4, 0x105E4}, {0x10781, 0x10785},
-        {0x10787, 0x107B0}, {0x107B2, 0x107BF}, {0x10D24, 0x10D27}, {0x10D69, 0x10D6D},
-        {0x10EAB, 0x10EAC}, {0x10ECB, 0x10ECF}, {0x10EF0, 0x10EFB}, {0x10EFD, 0x10EFF},
-        {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
-        {0x11382, 0x11385}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x11391},
-        {0x113B8, 0x113B8}, {0x113BB, 0x113BB}, {0x113C2, 0x113C2}, {0x113C5, 0x113C5},
-        {0x113C7, 0x113C9}, {0x113CE, 0x113D0}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
-        {0x11930, 0x11930}, {0x11935, 0x11935}, {0x11938, 0x11938}, {0x1193D, 0x1193E},
-        {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
-        {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
-        {0x11F41, 0x11F42}, {0x1611E, 0x16129}, {0x1612F, 0x1612F}, {0x16D63, 0x16D63},
-        {0x16D67, 0x16D6A}, {0x16FF0, 0x16FF1}, {0x1B123, 0x1B126}, {0x1CCD6, 0x1CCF9},
-        {0x1D127, 0x1D128}, {0x1D250, 0x1D252}, {0x1D25B, 0x1D25C}, {0x1D25F, 0x1D25F},
-        {0x1D280, 0x1D281}, {0x1D6A6, 0x1D6A6}, {0x1DF95, 0x1DF95}, {0x1DFCD, 0x1DFFF},
-        {0x1E030, 0x1E06D}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
-        {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}, {0x1E6E3, 0x1E6E3},
-        {0x1E6E6, 0x1E6E6}, {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5}, {0x1F16C, 0x1F16C},
-        {0x1FBF0, 0x1FBF9}
-    };
+        {0x558, 0x558},     {0x58B, 0x58C},     {0x5C8, 0x5C9},     {0x7FD, 0x7FD},
+        {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+        {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1AF0},
+        {0x1DF6, 0x1DFA},   {0x209D, 0x209F},   {0x32FF, 0x32FF},   {0xA7F1, 0xA7F4},
+        {0xA82C, 0xA82C},   {0xAB69, 0xAB69},   {0x105C9, 0x105C9}, {0x105D2, 0x105D2},
+        {0x105DA, 0x105DA}, {0x105E4, 0x105E4}, {0x10781, 0x10785}, {0x10787, 0x107B0},
+        {0x107B2, 0x107BF}, {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC},
+        {0x10ECB, 0x10ECF}, {0x10EF0, 0x10EFB}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+        {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x11382, 0x11385},
+        {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x11391}, {0x113B8, 0x113B8},
+        {0x113BB, 0x113BB}, {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113C9},
+        {0x113CE, 0x113D0}, {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930},
+        {0x11935, 0x11935}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+        {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99},
+        {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+        {0x1611E, 0x16129}, {0x1612F, 0x1612F}, {0x16D63, 0x16D63}, {0x16D67, 0x16D6A},
+        {0x16FF0, 0x16FF1}, {0x1B123, 0x1B126}, {0x1CCD6, 0x1CCF9}, {0x1D127, 0x1D128},
+        {0x1D250, 0x1D252}, {0x1D25B, 0x1D25C}, {0x1D25F, 0x1D25F}, {0x1D280, 0x1D281},
+        {0x1D6A6, 0x1D6A6}, {0x1DF95, 0x1DF95}, {0x1DFCD, 0x1DFFF}, {0x1E030, 0x1E06D},
+        {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+        {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}, {0x1E6E3, 0x1E6E3}, {0x1E6E6, 0x1E6E6},
+        {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
     size_t from = 0, to = sizeof range / sizeof *range;
     while (from < to) {
         size_t mid = (from + to) / 2;
@@ -263,7 +269,8 @@ static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
 }
 
 /* Decomposes the valid characters text[0, n) into s->runes. */
-static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, int options, size_t *n_runes, sol_err *err)
+static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, int options,
+                            size_t *n_runes, sol_err *err)
 {
     enum { MAX_RUNES = 32 }; /* the longest decomposition has 18 */
     size_t at = 0, first_mark = 0;
@@ -286,7 +293,8 @@ static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, i
     return order_marks(s->runes + first_mark, at - first_mark, err);
 }
 
-static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n, sol_err *err)
+static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n,
+                                sol_err *err)
 {
     bool compose = kind == SOL_NORMAL_NFC || kind == SOL_NORMAL_NFKC,
          compat = kind == SOL_NORMAL_NFKC || kind == SOL_NORMAL_NFKD;
@@ -312,7 +320,8 @@ static size_t inert(const char *text, size_t n)
     while (i < n) {
         uint8_t c = (uint8_t)text[i];
         size_t len = c < 0x80 ? 1 : sol_utf8_char(text + i, n - i);
-        if (c < 0x80 && i + 1 < n && (uint8_t)text[i + 1] >= 0x80 && sol_utf8_char(text + i + 1, n - i - 1) > 0 &&
+        if (c < 0x80 && i + 1 < n && (uint8_t)text[i + 1] >= 0x80 &&
+            sol_utf8_char(text + i + 1, n - i - 1) > 0 &&
             !is_barrier(sol_utf8_get(text + i + 1, sol_utf8_char(text + i + 1, n - i - 1))))
             break;
         if (c >= 0x80 && len > 0 && !is_barrier(sol_utf8_get(text + i, len))) break;
@@ -361,12 +370,18 @@ static sol_status run_step(job *j, const sol_normal_step *p, sol_err *err)
     }
 }
 
-sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s, sol_regex_scratch *regex, bool begins, const char **text,
-                              size_t *n, sol_err *err)
+sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s,
+                              sol_regex_scratch *regex, bool begins, const char **text, size_t *n,
+                              sol_err *err)
 {
     int to = 0; /* the buffer that the next step writes to */
     for (int i = 0; i < z->n; i++) {
-        job j = {.text = *text, .n = *n, .out = &s->text[to], .cap = &s->cap_text[to], .s = s, .regex = regex};
+        job j = {.text = *text,
+                 .n = *n,
+                 .out = &s->text[to],
+                 .cap = &s->cap_text[to],
+                 .s = s,
+                 .regex = regex};
         if (begins || z->step[i].kind != SOL_NORMAL_PREPEND)
             SOL_TRY(run_step(&j, &z->step[i], err));
         *text = j.changed ? s->text[to] : j.text;

@@ -41,7 +41,8 @@ sol_status sol_normalizer_add(sol_normalizer *z, sol_normal_kind kind, sol_err *
 sol_status sol_normalizer_add_prepend(sol_normalizer *z, const char *content, sol_err *err);
 sol_status sol_normalizer_add_strip(sol_normalizer *z, bool left, bool right, sol_err *err);
 /* One of find and regex, not empty. */
-sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex, const char *content, sol_err *err);
+sol_status sol_normalizer_add_replace(sol_normalizer *z, const char *find, const char *regex,
+                                      const char *content, sol_err *err);
 void sol_normalizer_free(sol_normalizer *z);
 
 /* Memory of one thread. Start from {0}. */
@@ -56,7 +57,8 @@ void sol_normal_scratch_free(sol_normal_scratch *s);
 /* Replaces *text and *n by the normalized text, which lives in s until its next use, or is the text
  * itself. Unless the text `begins` here, nothing is put in front. Bytes that are not valid UTF-8
  * stay as they are. */
-sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s, sol_regex_scratch *regex, bool begins, const char **text,
-                              size_t *n, sol_err *err);
+sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s,
+                              sol_regex_scratch *regex, bool begins, const char **text, size_t *n,
+                              sol_err *err);
 
 #endif

@@ -13,28 +13,33 @@ struct sol_pretok_scratch {
     size_t cap_text;
 };
 
-static sol_status add_stage(sol_pretok *p, sol_stage_kind kind, const char *source, sol_stage **stage, sol_err *err)
+static sol_status add_stage(sol_pretok *p, sol_stage_kind kind, const char *source,
+                            sol_stage **stage, sol_err *err)
 {
     *stage = NULL;
     if (p->n == SOL_PRETOK_STAGES)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages", SOL_PRETOK_STAGES);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has more than %d stages",
+                        SOL_PRETOK_STAGES);
     if (kind != SOL_STAGE_SPLIT)
         for (int i = 0; i < p->n; i++)
             if (p->stage[i].kind != SOL_STAGE_SPLIT)
-                return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer has two stages that put blanks in front");
+                return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                                "pre-tokenizer has two stages that put blanks in front");
     sol_status st = sol_copy_string(&p->stage[p->n].source, source, strlen(source), err);
     *stage = &p->stage[p->n++]; /* also after an error, so that free finds the source */
     (*stage)->kind = kind;
     return st;
 }
 
-sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert, sol_err *err)
+sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert,
+                                sol_err *err)
 {
     sol_stage *s;
     SOL_TRY(add_stage(p, SOL_STAGE_SPLIT, regex, &s, err));
     s->split = split;
     s->invert = invert;
-    if (strcmp(regex, SOL_REGEX_DIGIT) == 0) regex = "\\p{N17}"; /* Rust is one version of Unicode ahead of Oniguruma */
+    if (strcmp(regex, SOL_REGEX_DIGIT) == 0)
+        regex = "\\p{N17}"; /* Rust is one version of Unicode ahead of Oniguruma */
     if (strcmp(regex, SOL_REGEX_DIGITS) == 0) regex = "\\p{N17}+";
     sol_status st = sol_regex_create(&s->regex, regex, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "pre-tokenizer");
@@ -51,7 +56,8 @@ sol_status sol_pretok_add_prefix_space(sol_pretok *p, sol_err *err)
     return add_stage(p, SOL_STAGE_PREFIX_SPACE, " ", &s, err);
 }
 
-sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut, sol_err *err)
+sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut,
+                                    sol_err *err)
 {
     sol_stage *s;
     SOL_TRY(add_stage(p, SOL_STAGE_METASPACE, space, &s, err));
@@ -76,7 +82,7 @@ typedef struct named_pretok {
 } named_pretok;
 
 static const named_pretok named[] = {
-#define SOL_PRETOK(name, ignore_merges, add_bos, nfc, ...)                                         \
+#define SOL_PRETOK(name, ignore_merges, add_bos, nfc, ...) \
     {name, ignore_merges, add_bos, nfc, {__VA_ARGS__}},
 #include "pretok.def"
 #undef SOL_PRETOK
@@ -117,7 +123,8 @@ bool sol_pretok_name_means_nfc(const char *name)
 bool sol_pretok_is_plain(const sol_pretok *p)
 {
     for (int i = 0; i < p->n; i++)
-        if (p->stage[i].kind != SOL_STAGE_SPLIT || p->stage[i].split != SOL_SPLIT_ISOLATED) return false;
+        if (p->stage[i].kind != SOL_STAGE_SPLIT || p->stage[i].split != SOL_SPLIT_ISOLATED)
+            return false;
     return true;
 }
 
@@ -170,7 +177,8 @@ typedef struct word_sink {
     void *user;
 } word_sink;
 
-static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err);
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n,
+                            sol_place place, sol_err *err);
 
 /* Cuts a text by one Split stage: takes matches and what lies between them in order, and hands out
  * the pieces that its behavior makes of them. */
@@ -186,7 +194,8 @@ typedef struct splitter {
 static sol_status hand_out(const splitter *s, size_t from, size_t to, sol_err *err)
 {
     if (from == to) return SOL_OK;
-    return run_stage(s->k, s->stage + 1, s->text + from, to - from, from == 0 ? s->place : SOL_PLACE_BEHIND, err);
+    return run_stage(s->k, s->stage + 1, s->text + from, to - from,
+                     from == 0 ? s->place : SOL_PLACE_BEHIND, err);
 }
 
 /* Takes the next piece of the text: hands out the one before, unless the two are joined. */
@@ -206,7 +215,8 @@ static sol_status take(splitter *s, size_t from, size_t to, bool match, sol_err 
     return SOL_OK;
 }
 
-static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
+static sol_status run_split(const word_sink *k, int stage, const char *text, size_t n,
+                            sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
     splitter s = {.k = k, .stage = stage, .text = text, .place = place};
@@ -226,7 +236,8 @@ static sol_status run_split(const word_sink *k, int stage, const char *text, siz
 
 /* Does the same for the usual behavior, Isolated, where no piece joins another. Matches go straight
  * to the caller from the last stage. */
-static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
+static sol_status run_isolated(const word_sink *k, int stage, const char *text, size_t n,
+                               sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
     splitter s = {.k = k, .stage = stage, .text = text, .place = place};
@@ -247,7 +258,8 @@ static sol_status run_isolated(const word_sink *k, int stage, const char *text, 
 }
 
 /* Copies a text into the scratch memory with `space` for each blank and, if asked for, in front. */
-static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in_front, const char **text, size_t *n, sol_err *err)
+static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in_front,
+                               const char **text, size_t *n, sol_err *err)
 {
     size_t n_space = strlen(space), blanks = in_front, at = 0, extra;
     for (size_t i = 0; i < *n; i++) blanks += (*text)[i] == ' ';
@@ -266,15 +278,18 @@ static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in
     return SOL_OK;
 }
 
-static sol_status run_metaspace(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
+static sol_status run_metaspace(const word_sink *k, int stage, const char *text, size_t n,
+                                sol_place place, sol_err *err)
 {
     const sol_stage *g = &k->p->stage[stage];
     size_t n_space = strlen(g->source);
     bool begins = text[0] == ' ' || (n >= n_space && memcmp(text, g->source, n_space) == 0);
-    bool in_front = !begins && ((g->prepend == SOL_PREPEND_ALWAYS && place != SOL_PLACE_INSIDE) || (g->prepend == SOL_PREPEND_FIRST && place == SOL_PLACE_FIRST));
+    bool in_front = !begins && ((g->prepend == SOL_PREPEND_ALWAYS && place != SOL_PLACE_INSIDE) ||
+                                (g->prepend == SOL_PREPEND_FIRST && place == SOL_PLACE_FIRST));
     SOL_TRY(write_spaces(k->s, g->source, in_front, &text, &n, err));
     while (n > 0) {
-        const char *next = g->cut && n > n_space ? memmem(text + 1, n - 1, g->source, n_space) : NULL;
+        const char *next =
+            g->cut && n > n_space ? memmem(text + 1, n - 1, g->source, n_space) : NULL;
         size_t len = next ? (size_t)(next - text) : n;
         SOL_TRY(run_stage(k, stage + 1, text, len, place, err));
         place = SOL_PLACE_BEHIND;
@@ -284,7 +299,8 @@ static sol_status run_metaspace(const word_sink *k, int stage, const char *text,
     return SOL_OK;
 }
 
-static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
+static sol_status run_prefix_space(const word_sink *k, int stage, const char *text, size_t n,
+                                   sol_place place, sol_err *err)
 {
     if (text[0] == ' ' || place == SOL_PLACE_INSIDE)
         return run_stage(k, stage + 1, text, n, place, err);
@@ -295,17 +311,19 @@ static sol_status run_prefix_space(const word_sink *k, int stage, const char *te
 }
 
 /* Takes valid UTF-8, n > 0, through the stages from `stage` on. */
-static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n, sol_place place, sol_err *err)
+static sol_status run_stage(const word_sink *k, int stage, const char *text, size_t n,
+                            sol_place place, sol_err *err)
 {
     if (stage == k->p->n) return k->fn(k->user, text, n, err);
     const sol_stage *g = &k->p->stage[stage];
     if (g->kind == SOL_STAGE_METASPACE) return run_metaspace(k, stage, text, n, place, err);
     if (g->kind == SOL_STAGE_PREFIX_SPACE) return run_prefix_space(k, stage, text, n, place, err);
-    return g->split == SOL_SPLIT_ISOLATED ? run_isolated(k, stage, text, n, place, err) : run_split(k, stage, text, n, place, err);
+    return g->split == SOL_SPLIT_ISOLATED ? run_isolated(k, stage, text, n, place, err)
+                                          : run_split(k, stage, text, n, place, err);
 }
 
-sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n, sol_place place,
-                          sol_word_fn fn, void *user, sol_err *err)
+sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n,
+                          sol_place place, sol_word_fn fn, void *user, sol_err *err)
 {
     word_sink sink = {p, s, fn, user};
     while (n > 0) {

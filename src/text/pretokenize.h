@@ -9,20 +9,24 @@
 #include "base/status.h"
 #include "text/regex.h"
 
-#define SOL_REGEX_LLAMA3                                                                                       \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"   \
+#define SOL_REGEX_LLAMA3 \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| " \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" \
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define SOL_REGEX_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define SOL_REGEX_QWEN2                                                                                        \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"        \
+#define SOL_REGEX_GPT2 \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define SOL_REGEX_QWEN2 \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| " \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" \
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* Digits, one by one and in runs. These very texts stand for what Rust takes for a number. */
 #define SOL_REGEX_DIGIT "\\p{N}"
 #define SOL_REGEX_DIGITS "\\p{N}+"
 
 /* What the regex crate of Rust takes for \\w: white space and added tokens go by that. */
-#define SOL_REGEX_RUST_WORD_SET                                                                                \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"  \
+#define SOL_REGEX_RUST_WORD_SET \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}" \
+    "\\x{1F150}-\\x{1F169}" \
     "\\x{1F170}-\\x{1F189}"
 #define SOL_REGEX_RUST_WORD "[" SOL_REGEX_RUST_WORD_SET "]"
 
@@ -43,7 +47,8 @@ typedef enum { SOL_PREPEND_NEVER, SOL_PREPEND_FIRST, SOL_PREPEND_ALWAYS } sol_pr
 
 typedef struct sol_stage {
     sol_stage_kind kind;
-    char *source; /* SPLIT: the regex as tokenizer.json writes it; METASPACE: what stands for a blank; owned */
+    char *source; /* SPLIT: the regex as tokenizer.json writes it; METASPACE: what stands for a
+                     blank; owned */
     sol_regex *regex;
     sol_split split;
     bool invert;         /* what does not match is the match */
@@ -57,10 +62,12 @@ typedef struct sol_pretok {
 } sol_pretok; /* start from {0}; immutable after the last add */
 
 /* Each appends a stage. */
-sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert, sol_err *err);
+sol_status sol_pretok_add_split(sol_pretok *p, const char *regex, sol_split split, bool invert,
+                                sol_err *err);
 /* A blank in front of what does not begin with one. */
 sol_status sol_pretok_add_prefix_space(sol_pretok *p, sol_err *err);
-sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut, sol_err *err);
+sol_status sol_pretok_add_metaspace(sol_pretok *p, const char *space, sol_prepend prepend, bool cut,
+                                    sol_err *err);
 /* Isolates the matches: the form that byte-level vocabularies use. */
 sol_status sol_pretok_add(sol_pretok *p, const char *regex, sol_err *err);
 void sol_pretok_free(sol_pretok *p);
@@ -89,8 +96,8 @@ typedef sol_status (*sol_word_fn)(void *user, const char *word, size_t n, sol_er
  * otherwise anywhere but inside. */
 typedef enum { SOL_PLACE_INSIDE, SOL_PLACE_BEHIND, SOL_PLACE_FIRST } sol_place;
 
-/* Calls fn for each word, in order. Bytes that are not valid UTF-8 form words of their own. Stops at
- * the first error. */
+/* Calls fn for each word, in order. Bytes that are not valid UTF-8 form words of their own. Stops
+ * at the first error. */
 sol_status sol_pretok_run(const sol_pretok *p, sol_pretok_scratch *s, const char *text, size_t n,
                           sol_place place, sol_word_fn fn, void *user, sol_err *err);
 

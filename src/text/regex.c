@@ -13,7 +13,8 @@
 
 struct sol_regex {
     pcre2_code *code;
-    pcre2_code *extended; /* for texts with characters that PCRE2 may not know yet: half as fast; NULL: the same */
+    pcre2_code *extended; /* for texts with characters that PCRE2 may not know yet: half as fast;
+                             NULL: the same */
 };
 
 struct sol_regex_scratch {
@@ -66,7 +67,8 @@ static bool has_later(const char *text, size_t n)
         size_t len = lead < 0xE0 ? 1 : lead < 0xF0 ? 3 : 4; /* of others no byte matters */
         uint32_t c = len > 1 ? sol_utf8_get(text + i, len) : 0;
         i += len;
-        if (c < later[0].first || (c >= 0x3200 && c < 0xA7CB) || (c > 0xA7DC && c < 0x10000)) continue; /* most of all texts */
+        if (c < later[0].first || (c >= 0x3200 && c < 0xA7CB) || (c > 0xA7DC && c < 0x10000))
+            continue; /* most of all texts */
         size_t from = 0, to = sizeof later / sizeof *later;
         while (from < to) {
             size_t mid = (from + to) / 2;
@@ -80,8 +82,9 @@ static bool has_later(const char *text, size_t n)
     return false;
 }
 
-static const char *const categories[] = {"N17", "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P", "Pc",
-                                         "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp"};
+static const char *const categories[] = {
+    "N17", "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P",
+    "Pc",  "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp"};
 
 /* White_Space; PCRE2's own \s also takes U+180E. */
 #define SPACES "\\t-\\r\\x{85}\\p{Z}"
@@ -98,7 +101,8 @@ typedef struct translation {
 
 static void put(translation *t, const char *text, size_t n)
 {
-    if (t->st == SOL_OK) t->st = sol_grow_array((void **)&t->out, &t->cap_out, t->n_out + n + 1, 1, t->err);
+    if (t->st == SOL_OK)
+        t->st = sol_grow_array((void **)&t->out, &t->cap_out, t->n_out + n + 1, 1, t->err);
     if (t->st != SOL_OK) return;
     memcpy(t->out + t->n_out, text, n);
     t->n_out += n;
@@ -113,7 +117,8 @@ static void put_text(translation *t, const char *text)
 static void refuse(translation *t, size_t n)
 {
     if (t->st == SOL_OK)
-        t->st = sol_fail(t->err, SOL_ERR_UNSUPPORTED, "regex '%.200s': '%.*s' at byte %zu is not supported", t->source, (int)n,
+        t->st = sol_fail(t->err, SOL_ERR_UNSUPPORTED,
+                         "regex '%.200s': '%.*s' at byte %zu is not supported", t->source, (int)n,
                          t->source + t->at, t->at);
 }
 
@@ -127,8 +132,11 @@ static void put_category(translation *t, const char *name)
     put_text(t, text);
     if (t->extended)
         for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
-            if (strncmp(later[i].category, name, n) != 0 || (strcmp(later[i].category, "N17") == 0 && !rust)) continue;
-            snprintf(text, sizeof text, "\\x{%X}-\\x{%X}", (unsigned)later[i].first, (unsigned)later[i].last);
+            if (strncmp(later[i].category, name, n) != 0 ||
+                (strcmp(later[i].category, "N17") == 0 && !rust))
+                continue;
+            snprintf(text, sizeof text, "\\x{%X}-\\x{%X}", (unsigned)later[i].first,
+                     (unsigned)later[i].last);
             put_text(t, text);
         }
 }
@@ -138,7 +146,8 @@ static void put_word(translation *t)
 {
     static const char *const part[] = {"L", "M", "Nd", "Nl", "Pc"};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) put_category(t, part[i]);
-    put_text(t, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
+    put_text(t, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{"
+                "1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
 }
 
 /* \p{Name}, \P{Name}, \p{^Name}. */
@@ -151,7 +160,8 @@ static void translate_property(translation *t)
     const char *from = s + 3 + (end && s[3] == '^');
     if (end && (size_t)(end - from) < sizeof name) memcpy(name, from, (size_t)(end - from));
     bool known = strcmp(name, "Han") == 0;
-    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) known |= strcmp(name, categories[i]) == 0;
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
+        known |= strcmp(name, categories[i]) == 0;
     if (!known || (inverted && t->in_class)) {
         refuse(t, end ? (size_t)(end - s) + 1 : 2);
         return;
@@ -196,7 +206,8 @@ static void translate_escape(translation *t)
 {
     const char *s = t->source + t->at;
     char c = s[1];
-    bool ascii_hex = c == 'x' && s[2] >= '0' && s[2] <= '7'; /* a byte from 0x80 on would be a part of a character */
+    bool ascii_hex = c == 'x' && s[2] >= '0' &&
+                     s[2] <= '7'; /* a byte from 0x80 on would be a part of a character */
     if (c == 'p' || c == 'P') {
         translate_property(t);
     } else if (c && strchr("sSwWdD", c)) {
@@ -204,9 +215,11 @@ static void translate_escape(translation *t)
     } else if (c == 'v') {
         put_text(t, "\\x0B"); /* PCRE2 takes it for more */
         t->at += 2;
-    } else if (c && ((uint8_t)c < 0x80 ? strchr("nrtfae", c) || ((c == 'A' || c == 'z') && !t->in_class) || (c == 'x' && s[2] == '{') ||
-                                             ascii_hex || strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ", c)
-                                       : false)) {
+    } else if (c && ((uint8_t)c < 0x80
+                         ? strchr("nrtfae", c) || ((c == 'A' || c == 'z') && !t->in_class) ||
+                               (c == 'x' && s[2] == '{') || ascii_hex ||
+                               strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ", c)
+                         : false)) {
         put(t, s, 2);
         t->at += 2;
     } else {
@@ -246,9 +259,13 @@ static void translate_outside(translation *t)
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"};
     const char *s = t->source + t->at;
     bool fine = *s != '(' || (s[1] != '?' && s[1] != '*') || (t->at == 0 && starts(s, "(?i)"));
-    for (size_t i = 0; !fine && i < sizeof groups / sizeof *groups; i++) fine = starts(s, groups[i]);
-    const char *end = *s == '{' ? strchr(s, '}') : NULL; /* of an interval: neither possessive nor, if fixed, lazy */
-    if (end && (s[1] == ',' || end[1] == '+' || (end[1] == '?' && !memchr(s, ',', (size_t)(end - s))))) fine = false;
+    for (size_t i = 0; !fine && i < sizeof groups / sizeof *groups; i++)
+        fine = starts(s, groups[i]);
+    const char *end = *s == '{' ? strchr(s, '}')
+                                : NULL; /* of an interval: neither possessive nor, if fixed, lazy */
+    if (end &&
+        (s[1] == ',' || end[1] == '+' || (end[1] == '?' && !memchr(s, ',', (size_t)(end - s)))))
+        fine = false;
     if (!fine) {
         refuse(t, end ? (size_t)(end - s) + 2 : 3);
         return;
@@ -278,18 +295,21 @@ static sol_status translate(const char *source, bool extended, char **out, sol_e
     return t.st;
 }
 
-static sol_status compile(pcre2_compile_context *context, const char *pattern, const char *source, pcre2_code **code, sol_err *err)
+static sol_status compile(pcre2_compile_context *context, const char *pattern, const char *source,
+                          pcre2_code **code, sol_err *err)
 {
     int number;
     PCRE2_SIZE where;
     PCRE2_UCHAR why[128];
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
+    uint32_t options =
+        PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &number, &where, context);
+    *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &number, &where,
+                          context);
     if (!*code) {
         pcre2_get_error_message(number, why, sizeof why);
-        return sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT, "regex '%.200s': %s", source,
-                        (const char *)why);
+        return sol_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? SOL_ERR_NOMEM : SOL_ERR_FORMAT,
+                        "regex '%.200s': %s", source, (const char *)why);
     }
     /* Where there is no JIT, pcre2_match interprets: slower, the same matches. */
     pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE);
@@ -314,8 +334,10 @@ sol_status sol_regex_create(sol_regex **out, const char *source, sol_err *err)
     size_t n = strlen(source);
     *out = NULL;
     if (n == 0 || n > SOL_REGEX_MAX)
-        return sol_fail(err, SOL_ERR_FORMAT, "a regex has %zu bytes: 1 to %d fit", n, SOL_REGEX_MAX);
-    if (sol_utf8_valid_prefix(source, n) < n) return sol_fail(err, SOL_ERR_FORMAT, "a regex is not UTF-8");
+        return sol_fail(err, SOL_ERR_FORMAT, "a regex has %zu bytes: 1 to %d fit", n,
+                        SOL_REGEX_MAX);
+    if (sol_utf8_valid_prefix(source, n) < n)
+        return sol_fail(err, SOL_ERR_FORMAT, "a regex is not UTF-8");
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     pcre2_general_context *general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
@@ -351,7 +373,8 @@ sol_status sol_regex_scratch_create(sol_regex_scratch **out, sol_err *err)
     if (s->general) {
         s->match = pcre2_match_data_create(1, s->general);
         s->context = pcre2_match_context_create(s->general);
-        s->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, s->general); /* NULL without JIT */
+        s->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX,
+                                          s->general); /* NULL without JIT */
     }
     if (!s->match || !s->context) {
         sol_regex_scratch_free(&s);
@@ -379,11 +402,13 @@ static sol_status fail_match(int rc, size_t at, size_t n, sol_err *err)
 {
     PCRE2_UCHAR why[128];
     pcre2_get_error_message(rc, why, sizeof why);
-    return sol_fail(err, SOL_ERR_RANGE, "the tokenizer's regex fails at byte %zu of a text of %zu bytes: %s", at, n, (const char *)why);
+    return sol_fail(err, SOL_ERR_RANGE,
+                    "the tokenizer's regex fails at byte %zu of a text of %zu bytes: %s", at, n,
+                    (const char *)why);
 }
 
-sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *text, size_t n, sol_regex_at *m, bool *found,
-                          sol_err *err)
+sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *text, size_t n,
+                          sol_regex_at *m, bool *found, sol_err *err)
 {
     const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(s->match);
     *found = false;
@@ -392,12 +417,14 @@ sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *
         m->code = r->extended && has_later(text, n) ? r->extended : r->code;
     }
     while (m->next <= n) {
-        int rc = pcre2_match(m->code, (PCRE2_SPTR)text, n, m->next, PCRE2_NO_UTF_CHECK, s->match, s->context);
+        int rc = pcre2_match(m->code, (PCRE2_SPTR)text, n, m->next, PCRE2_NO_UTF_CHECK, s->match,
+                             s->context);
         if (rc == PCRE2_ERROR_NOMATCH) return SOL_OK;
         if (rc < 0) return fail_match(rc, m->next, n, err);
         m->from = ovector[0];
         m->to = ovector[1];
-        if (m->from < m->next || m->to < m->from) return sol_fail(err, SOL_ERR_FORMAT, "the tokenizer's regex moves backwards");
+        if (m->from < m->next || m->to < m->from)
+            return sol_fail(err, SOL_ERR_FORMAT, "the tokenizer's regex moves backwards");
         *found = m->to > m->from || !m->any || m->last_end != m->to;
         if (*found) {
             m->any = true;

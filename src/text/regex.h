@@ -30,7 +30,7 @@ typedef struct sol_regex_at {
 } sol_regex_at;
 /* The next match in text[0, n), which must be valid UTF-8; *found is false behind the last one. An
  * empty match at the end of the match before it does not count. */
-sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *text, size_t n, sol_regex_at *at, bool *found,
-                          sol_err *err);
+sol_status sol_regex_next(const sol_regex *r, sol_regex_scratch *s, const char *text, size_t n,
+                          sol_regex_at *at, bool *found, sol_err *err);
 
 #endif

@@ -53,7 +53,8 @@ void sol_tokenizer_free(sol_tokenizer **tp)
     *tp = NULL;
 }
 
-sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t type, float score, sol_err *err)
+sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t type, float score,
+                       sol_err *err)
 {
     size_t id = (size_t)t->n_tokens;
     if (id >= SOL_TOK_MAX_IDS)
@@ -74,7 +75,8 @@ sol_status sol_tok_add(sol_tokenizer *t, const char *text, size_t n, uint8_t typ
     return SOL_OK;
 }
 
-sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int32_t result, sol_err *err)
+sol_status sol_tok_add_merge(sol_tokenizer *t, int32_t left, int32_t right, int32_t result,
+                             sol_err *err)
 {
     if (t->n_merges >= INT32_MAX) return sol_fail(err, SOL_ERR_RANGE, "too many merges");
     SOL_TRY(sol_grow_array((void **)&t->merges, &t->cap_merges, t->n_merges + 1, sizeof *t->merges,
@@ -92,8 +94,8 @@ static sol_status index_word(sol_tokenizer *t, int32_t id, const char *text, siz
     if (n == 0) return sol_fail(err, SOL_ERR_FORMAT, "token %d is empty", id);
     SOL_TRY(sol_bytemap_put(&t->words, text, n, &e, &is_new, err));
     if (!is_new && t->kind == SOL_TOK_BYTE_LEVEL)
-        return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'", (int)e->value,
-                        id, (int)(n < 64 ? n : 64), text);
+        return sol_fail(err, SOL_ERR_FORMAT, "tokens %d and %d have the same text '%.*s'",
+                        (int)e->value, id, (int)(n < 64 ? n : 64), text);
     if (is_new) e->value = id;
     if (t->kind == SOL_TOK_BYTE_LEVEL && n == 1) t->byte_id[(uint8_t)text[0]] = id;
     return SOL_OK;
@@ -254,19 +256,22 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
     for (size_t k = 0; k < t->n_merges; k++) {
         const sol_merge *m = &t->merges[k];
         size_t n_left, n_right, n_both;
-        if (m->left < 0 || m->right < 0 || m->result < 0 || m->left >= t->n_tokens || m->right >= t->n_tokens ||
-            m->result >= t->n_tokens)
-            return sol_fail(err, SOL_ERR_RANGE, "merge %zu names a token outside the vocabulary of %d", k,
-                            t->n_tokens);
-        const char *left = sol_tok_text(t, m->left, &n_left), *right = sol_tok_text(t, m->right, &n_right);
+        if (m->left < 0 || m->right < 0 || m->result < 0 || m->left >= t->n_tokens ||
+            m->right >= t->n_tokens || m->result >= t->n_tokens)
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "merge %zu names a token outside the vocabulary of %d", k, t->n_tokens);
+        const char *left = sol_tok_text(t, m->left, &n_left),
+                   *right = sol_tok_text(t, m->right, &n_right);
         const char *both = sol_tok_text(t, m->result, &n_both);
         if (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 ||
             memcmp(both + n_left, right, n_right) != 0)
-            return sol_fail(err, SOL_ERR_FORMAT, "merge %zu does not spell the token %d", k, m->result);
+            return sol_fail(err, SOL_ERR_FORMAT, "merge %zu does not spell the token %d", k,
+                            m->result);
         size_t i = pair_hash(m->left, m->right) & t->pair_mask;
         for (; t->pair[i].left >= 0; i = (i + 1) & t->pair_mask)
             if (t->pair[i].left == m->left && t->pair[i].right == m->right)
-                return sol_fail(err, SOL_ERR_FORMAT, "merges %d and %zu are the same pair", t->pair[i].rank, k);
+                return sol_fail(err, SOL_ERR_FORMAT, "merges %d and %zu are the same pair",
+                                t->pair[i].rank, k);
         t->pair[i] = *m;
     }
     return SOL_OK;
@@ -278,11 +283,14 @@ static bool words_are_local(const sol_tokenizer *t)
 {
     const char *space = t->kind == SOL_TOK_CHARACTERS ? t->space : " ";
     size_t n_space = strlen(space);
-    if (!n_space || (t->kind == SOL_TOK_CHARACTERS && (t->ignore_merges || find_word(t, space, n_space) < 0))) return false;
+    if (!n_space ||
+        (t->kind == SOL_TOK_CHARACTERS && (t->ignore_merges || find_word(t, space, n_space) < 0)))
+        return false;
     for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n, solid = 0; /* bytes since the start or the last blank */
         const char *text = sol_tok_text(t, id, &n);
-        if (t->type[id] != SOL_TOKEN_NORMAL && !(sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB)) continue;
+        if (t->type[id] != SOL_TOKEN_NORMAL && !(sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB))
+            continue;
         for (size_t i = 0; i < n;) {
             bool blank = n - i >= n_space && memcmp(text + i, space, n_space) == 0;
             if (blank && solid) return false;
@@ -303,9 +311,12 @@ static bool is_near_sighted(const sol_tokenizer *t)
         if (s->kind == SOL_NORMAL_REPLACE && (!s->find || strcmp(s->find, " ") != 0)) return false;
     }
     for (int32_t id = 0; id < t->n_tokens; id++)
-        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED)) return false;
-    while (rest.n > 0 && rest.stage[0].kind != SOL_STAGE_SPLIT) memmove(rest.stage, rest.stage + 1, (size_t)--rest.n * sizeof *rest.stage);
-    return rest.n == 0 || sol_pretok_is_known(&rest) || (rest.n == 1 && strcmp(rest.stage[0].source, " ") == 0);
+        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED))
+            return false;
+    while (rest.n > 0 && rest.stage[0].kind != SOL_STAGE_SPLIT)
+        memmove(rest.stage, rest.stage + 1, (size_t)--rest.n * sizeof *rest.stage);
+    return rest.n == 0 || sol_pretok_is_known(&rest) ||
+           (rest.n == 1 && strcmp(rest.stage[0].source, " ") == 0);
 }
 
 /* Whether sol_text_last_cut finds places where a text may be cut. */
@@ -315,13 +326,16 @@ static bool cuts_are_known(const sol_tokenizer *t)
     for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n;
         const char *text = sol_tok_text(t, id, &n);
-        if (t->type[id] == SOL_TOKEN_USER && (memchr(text, ' ', n) || memchr(text, '\n', n))) return false;
+        if (t->type[id] == SOL_TOKEN_USER && (memchr(text, ' ', n) || memchr(text, '\n', n)))
+            return false;
     }
     if (t->kind == SOL_TOK_BYTE_LEVEL) return sol_pretok_is_known(&t->pretok);
     if (t->kind == SOL_TOK_SENTENCEPIECE) return t->word_local;
     /* U+2581 is no character to cut behind. */
     return strcmp(t->space, "\xE2\x96\x81") == 0 &&
-           (t->pretok.n == 0 ? t->word_local : t->pretok.n == 1 && first->kind == SOL_STAGE_METASPACE && (first->cut || t->word_local));
+           (t->pretok.n == 0 ? t->word_local
+                             : t->pretok.n == 1 && first->kind == SOL_STAGE_METASPACE &&
+                                   (first->cut || t->word_local));
 }
 
 static uint64_t fnv1a(const uint8_t *s, size_t n)
@@ -352,7 +366,8 @@ static sol_status check_ids(const sol_tokenizer *t, sol_err *err)
     for (int i = 0; i < t->n_head + t->n_tail; i++) {
         int32_t id = i < t->n_head ? t->head[i] : t->tail[i - t->n_head];
         if (id < 0 || id >= t->n_tokens)
-            return sol_fail(err, SOL_ERR_RANGE, "the template's id %d lies outside the vocabulary of %d", id,
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "the template's id %d lies outside the vocabulary of %d", id,
                             t->n_tokens);
     }
     return SOL_OK;
@@ -466,7 +481,8 @@ int32_t sol_tokenizer_bos(const sol_tokenizer *t)
 
 bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id)
 {
-    return id >= 0 && id < t->n_tokens && (t->type[id] != SOL_TOKEN_UNUSED || t->offset[id + 1] > t->offset[id]);
+    return id >= 0 && id < t->n_tokens &&
+           (t->type[id] != SOL_TOKEN_UNUSED || t->offset[id + 1] > t->offset[id]);
 }
 
 int32_t sol_tokenizer_eos(const sol_tokenizer *t)
@@ -496,7 +512,8 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t)
     return names[t->kind];
 }
 
-int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first)
+int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n,
+                                    int32_t *first)
 {
     int64_t count = 0;
     *first = -1;

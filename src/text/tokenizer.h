@@ -40,8 +40,8 @@ enum {
  * SOL_ERR_UNSUPPORTED. The caller owns *t. */
 sol_status sol_tokenizer_open(sol_tokenizer **t, const char *path, sol_err *err);
 /* The same from bytes in memory, which are not needed afterwards. name: for errors. */
-sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data, size_t size,
-                                     sol_err *err);
+sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data,
+                                     size_t size, sol_err *err);
 void sol_tokenizer_free(sol_tokenizer **t);
 
 /* n bytes, not 0-terminated. */
@@ -58,26 +58,26 @@ typedef struct sol_tokenizer_arrays {
                              * default */
     const sol_span *tokens; /* [n_tokens] */
     int64_t n_tokens;
-    const float *scores; /* [n_tokens] or NULL */
-    const int32_t
-        *types; /* [n_tokens] or NULL; 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
+    const float *scores;    /* [n_tokens] or NULL */
+    const int32_t *types;   /* [n_tokens] or NULL; 1 normal, 2 unknown, 3 control, 4 user-defined, 5
+                               unused, 6 byte */
     const sol_span *merges; /* [n_merges], "left right" */
     int64_t n_merges;
     int64_t bos, eos;                       /* -1: none */
     int add_bos, add_eos, add_space_prefix; /* 0, 1, or -1: the default of the model */
-    int nfc; /* texts are brought to NFC first; 0, 1, or -1: where `pre` means so */
-    int64_t unk;                            /* only written: the unknown token, -1: none */
+    int nfc;     /* texts are brought to NFC first; 0, 1, or -1: where `pre` means so */
+    int64_t unk; /* only written: the unknown token, -1: none */
 } sol_tokenizer_arrays;
-sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name, const sol_tokenizer_arrays *a,
-                                     sol_err *err);
+sol_status sol_tokenizer_from_arrays(sol_tokenizer **t, const char *name,
+                                     const sol_tokenizer_arrays *a, sol_err *err);
 /* The way back, for writers of GGUF. *owner holds all that *a points to; release it with
  * sol_arrays_owner_free. n_tokens: of the model; ids that the tokenizer lacks get placeholders.
  * Merges of a SentencePiece tokenizer become scores. A pre-tokenizer that no GGUF name stands for,
  * a normalizer but NFC with a name that means it, and merges whose order no scores can express, are
  * SOL_ERR_UNSUPPORTED. */
 typedef struct sol_arrays_owner sol_arrays_owner;
-sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens, sol_tokenizer_arrays *a,
-                                   sol_arrays_owner **owner, sol_err *err);
+sol_status sol_tokenizer_to_arrays(const sol_tokenizer *t, int64_t n_tokens,
+                                   sol_tokenizer_arrays *a, sol_arrays_owner **owner, sol_err *err);
 void sol_arrays_owner_free(sol_arrays_owner **owner);
 
 /* For importers, before the tokenizer is shared: the ids that a model's config or
@@ -105,8 +105,8 @@ uint64_t sol_tokenizer_hash(const sol_tokenizer *t);
 
 /* Appends the ids of text[n], which need not be UTF-8 or 0-terminated, to *ids (start from {0}).
  * flags: SOL_ENCODE_*, or 0. Any number of threads may call it on one tokenizer. */
-sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags, sol_ids *ids,
-                                sol_err *err);
+sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags,
+                                sol_ids *ids, sol_err *err);
 
 /* An encoder gives the same ids faster for many texts, because it keeps a workspace and a cache of
  * words. One thread at a time uses it; the tokenizer is borrowed. The ids never depend on what was
@@ -114,7 +114,8 @@ sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t
 typedef struct sol_encoder sol_encoder;
 sol_status sol_encoder_create(sol_encoder **e, const sol_tokenizer *t, sol_err *err);
 void sol_encoder_free(sol_encoder **e);
-sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids, sol_err *err);
+sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids,
+                           sol_err *err);
 
 /* The last place in text[0, n) where it may be cut so that encoding both parts (the second with
  * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must
@@ -144,7 +145,8 @@ int32_t sol_tokenizer_eos(const sol_tokenizer *t);
 bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
 /* How often text[n] spells a control token, which is encoded as that token only with
  * SOL_ENCODE_SPECIAL. *first: the id of the first one, -1 for none. */
-int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n, int32_t *first);
+int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n,
+                                    int32_t *first);
 /* The id of the token with this text, special or not; -1: none. */
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
 /* "byte-level BPE", "SentencePiece BPE"; static storage. */
@@ -156,8 +158,8 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t);
 typedef struct sol_bpe_options {
     const char *const *files; /* as text/docs.h reads them */
     int n_files;
-    bool unix_lines;     /* read CR LF as LF */
-    bool skip_bad;       /* and the next two as in sol_docs_options */
+    bool unix_lines; /* read CR LF as LF */
+    bool skip_bad;   /* and the next two as in sol_docs_options */
     sol_read_as as;
     const sol_log *log;
     int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */

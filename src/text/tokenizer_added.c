@@ -138,7 +138,8 @@ void sol_decoder_free(sol_decoder *d)
 }
 
 /* Appends `from`, with every `find` replaced, to p. find is not empty. */
-static sol_status append_replaced(sol_pieces *p, const char *from, size_t n, const char *find, const char *content, sol_err *err)
+static sol_status append_replaced(sol_pieces *p, const char *from, size_t n, const char *find,
+                                  const char *content, sol_err *err)
 {
     size_t n_find = strlen(find), n_content = strlen(content);
     for (size_t i = 0; i < n;) {
@@ -154,7 +155,8 @@ static sol_status append_replaced(sol_pieces *p, const char *from, size_t n, con
 
 /* Takes a token's text through the decoder's steps. *text is then in one of the two buffers, or the
  * token's own. */
-static sol_status decode_token(const sol_decoder *d, sol_pieces buffer[2], bool first, const char **text, size_t *n, sol_err *err)
+static sol_status decode_token(const sol_decoder *d, sol_pieces buffer[2], bool first,
+                               const char **text, size_t *n, sol_err *err)
 {
     for (int i = 0; i <= d->n_replace; i++) {
         bool space = i == d->n_replace;

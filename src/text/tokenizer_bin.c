@@ -14,7 +14,13 @@
  *
  * Version 2, for tokenizers that version 1 cannot hold: i32 bos, i32 eos, and a tokenizer.json to
  * the end. */
-enum { FLAG_IGNORE_MERGES = 1, FLAG_SPACE_PREFIX = 2, FLAG_SCORES = 4, FLAG_UNDERSCORES = 8, FLAGS = 15 };
+enum {
+    FLAG_IGNORE_MERGES = 1,
+    FLAG_SPACE_PREFIX = 2,
+    FLAG_SCORES = 4,
+    FLAG_UNDERSCORES = 8,
+    FLAGS = 15
+};
 
 typedef struct bytes_out {
     char *data;
@@ -121,7 +127,8 @@ sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *
     return st;
 }
 
-/* A cursor that stops at the first short read: `bad` stays set, and all that is read after it is 0. */
+/* A cursor that stops at the first short read: `bad` stays set, and all that is read after it is 0.
+ */
 typedef struct bytes_in {
     const uint8_t *data;
     size_t size, at;
@@ -263,8 +270,8 @@ static sol_status from_version_2(sol_tokenizer **out, const char *name, bytes_in
     return SOL_OK;
 }
 
-sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
-                                   sol_err *err)
+sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const uint8_t *data,
+                                   size_t size, sol_err *err)
 {
     bytes_in in = {.data = data, .size = size};
     *out = NULL;
@@ -272,7 +279,9 @@ sol_status sol_tok_from_serialized(sol_tokenizer **out, const char *name, const 
     uint32_t version = get_u32(&in);
     if (version == 1) return from_version_1(out, name, in, err);
     if (version == 2) return from_version_2(out, name, in, err);
-    return fail_at(&in, name, "neither version 1 nor 2 of a serialized tokenizer: a newer solera may read it", err);
+    return fail_at(&in, name,
+                   "neither version 1 nor 2 of a serialized tokenizer: a newer solera may read it",
+                   err);
 }
 
 enum { FIRST_BYTE = 3 }; /* the token of byte 0 in llama2.c's files */
@@ -315,8 +324,8 @@ static sol_status get_llama2c(bytes_in *in, sol_tokenizer *t, sol_err *err)
 /* llama2.c: u32 longest token, {f32 score, u32 length, bytes} to the end. Ids 0 unknown, 1 BOS, 2
  * unused, 3..258 the bytes. There is no EOS: these models are trained on documents that end where
  * the next BOS stands, and never see token 2. */
-sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uint8_t *data, size_t size,
-                                sol_err *err)
+sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uint8_t *data,
+                                size_t size, sol_err *err)
 {
     bytes_in in = {.data = data, .size = size};
     *out = NULL;
@@ -325,7 +334,9 @@ sol_status sol_tok_from_llama2c(sol_tokenizer **out, const char *name, const uin
     if (st != SOL_OK)
         sol_err_prefix(err, st, "%s", name);
     else if (in.bad || (*out)->n_tokens < FIRST_BYTE + 256)
-        st = fail_at(&in, name, "not a tokenizer: no serialized form, no JSON, and not llama2.c's layout", err);
+        st =
+            fail_at(&in, name,
+                    "not a tokenizer: no serialized form, no JSON, and not llama2.c's layout", err);
     if (st != SOL_OK) sol_tokenizer_free(out);
     return st;
 }

@@ -14,20 +14,22 @@ enum { GGUF_NORMAL = 1, GGUF_UNKNOWN, GGUF_CONTROL, GGUF_USER, GGUF_UNUSED, GGUF
 
 static sol_status gguf_type(const sol_tokenizer_arrays *a, int64_t id, uint8_t *type, sol_err *err)
 {
-    static const uint8_t types[] = {[GGUF_NORMAL] = SOL_TOKEN_NORMAL,   [GGUF_UNKNOWN] = SOL_TOKEN_CONTROL,
-                                    [GGUF_CONTROL] = SOL_TOKEN_CONTROL, [GGUF_USER] = SOL_TOKEN_USER,
-                                    [GGUF_UNUSED] = SOL_TOKEN_UNUSED,   [GGUF_BYTE] = SOL_TOKEN_BYTE};
+    static const uint8_t types[] = {
+        [GGUF_NORMAL] = SOL_TOKEN_NORMAL,   [GGUF_UNKNOWN] = SOL_TOKEN_CONTROL,
+        [GGUF_CONTROL] = SOL_TOKEN_CONTROL, [GGUF_USER] = SOL_TOKEN_USER,
+        [GGUF_UNUSED] = SOL_TOKEN_UNUSED,   [GGUF_BYTE] = SOL_TOKEN_BYTE};
     int32_t given = a->types ? a->types[id] : GGUF_NORMAL;
     if (given < GGUF_NORMAL || given > GGUF_BYTE)
-        return sol_fail(err, SOL_ERR_FORMAT, "token %lld has the unknown type %d", (long long)id, given);
+        return sol_fail(err, SOL_ERR_FORMAT, "token %lld has the unknown type %d", (long long)id,
+                        given);
     *type = types[given];
     return SOL_OK;
 }
 
 /* Appends token `id`; scratch holds its length. Byte-level texts come in the printable alphabet,
  * SentencePiece writes U+2581 for a blank and <0xHH> for a byte. */
-static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id, char *scratch,
-                                 sol_err *err)
+static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a, int64_t id,
+                                 char *scratch, sol_err *err)
 {
     sol_span s = a->tokens[id];
     uint8_t type = SOL_TOKEN_NORMAL;
@@ -38,7 +40,8 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
         if (n) memcpy(scratch, s.at, n);
     } else if (t->kind == SOL_TOK_BYTE_LEVEL) {
         if (type == SOL_TOKEN_BYTE || !sol_runes_to_bytes(s.at, s.n, scratch, &n))
-            return sol_fail(err, SOL_ERR_FORMAT, "token %lld has characters outside the byte-level alphabet",
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "token %lld has characters outside the byte-level alphabet",
                             (long long)id);
     } else if ((byte = sol_byte_token(s.at, s.n)) >= 0) {
         scratch[0] = (char)byte;
@@ -51,12 +54,15 @@ static sol_status add_gguf_token(sol_tokenizer *t, const sol_tokenizer_arrays *a
     return sol_tok_add(t, scratch, n, type, a->scores ? a->scores[id] : 0, err);
 }
 
-static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, const sol_tokenizer_arrays *a,
-                                 int64_t i, char *scratch, sol_err *err)
+static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text,
+                                 const sol_tokenizer_arrays *a, int64_t i, char *scratch,
+                                 sol_err *err)
 {
     sol_span m = a->merges[i];
-    const char *blank = m.n > 1 ? memchr(m.at + 1, ' ', m.n - 1) : NULL; /* the left part is never empty */
-    if (!blank) return sol_fail(err, SOL_ERR_FORMAT, "merge %lld is not a pair of tokens", (long long)i);
+    const char *blank =
+        m.n > 1 ? memchr(m.at + 1, ' ', m.n - 1) : NULL; /* the left part is never empty */
+    if (!blank)
+        return sol_fail(err, SOL_ERR_FORMAT, "merge %lld is not a pair of tokens", (long long)i);
     size_t n_left = (size_t)(blank - m.at), n_right = m.n - n_left - 1;
     memcpy(scratch, m.at, n_left);
     memcpy(scratch + n_left, blank + 1, n_right);
@@ -64,9 +70,10 @@ static sol_status add_gguf_merge(sol_tokenizer *t, const sol_bytemap *by_text, c
                             *right = sol_bytemap_get(by_text, blank + 1, n_right);
     const sol_bytemap_entry *both = sol_bytemap_get(by_text, scratch, n_left + n_right);
     if (!left || !right || !both)
-        return sol_fail(err, SOL_ERR_FORMAT, "merge %lld '%.*s' names a text that is no token", (long long)i,
-                        (int)(m.n < 64 ? m.n : 64), m.at);
-    return sol_tok_add_merge(t, (int32_t)left->value, (int32_t)right->value, (int32_t)both->value, err);
+        return sol_fail(err, SOL_ERR_FORMAT, "merge %lld '%.*s' names a text that is no token",
+                        (long long)i, (int)(m.n < 64 ? m.n : 64), m.at);
+    return sol_tok_add_merge(t, (int32_t)left->value, (int32_t)right->value, (int32_t)both->value,
+                             err);
 }
 
 /* by_text: the tokens as the file writes them, because merges name them so. */
@@ -166,10 +173,10 @@ static sol_status check_arrays(const sol_tokenizer_arrays *a, bool bpe, bool spm
         return sol_fail(err, SOL_ERR_FORMAT, "a gpt2 tokenizer without merges");
     if (spm && !a->scores) return sol_fail(err, SOL_ERR_FORMAT, "a llama tokenizer without scores");
     if (spm && contradicts_merges(a))
-        return sol_fail(
-            err, SOL_ERR_UNSUPPORTED,
-            "the scores of all tokens are the same, and there are merges: which of them counts is not known; "
-            "import with --tokenizer, and the tokenizer.json of the model");
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "the scores of all tokens are the same, and there are merges: which of "
+                        "them counts is not known; "
+                        "import with --tokenizer, and the tokenizer.json of the model");
     if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
         return sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens,
                         SOL_TOK_MAX_IDS);
@@ -188,8 +195,8 @@ static sol_status load(sol_tokenizer **t, const sol_tokenizer_arrays *a, bool bp
     return add_gguf_vocab(*t, &own, err);
 }
 
-sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name, const sol_tokenizer_arrays *a,
-                                     sol_err *err)
+sol_status sol_tokenizer_from_arrays(sol_tokenizer **out, const char *name,
+                                     const sol_tokenizer_arrays *a, sol_err *err)
 {
     bool bpe = strcmp(a->model, "gpt2") == 0, spm = strcmp(a->model, "llama") == 0;
     *out = NULL;
@@ -252,7 +259,8 @@ static sol_status add_placeholder(sol_arrays_owner *o, int64_t id, sol_err *err)
     return add_bytes(o, text, (size_t)snprintf(text, sizeof text, "[PAD%lld]", (long long)id), err);
 }
 
-static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, size_t n_merges, sol_err *err)
+static sol_status add_texts(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens,
+                            size_t n_merges, sol_err *err)
 {
     static const int32_t types[] = {[SOL_TOKEN_NORMAL] = GGUF_NORMAL,
                                     [SOL_TOKEN_CONTROL] = GGUF_CONTROL,
@@ -286,12 +294,13 @@ static sol_status scores_of_ranks(const sol_tokenizer *t, int32_t *rank, float *
     for (int32_t id = 0; id < t->n_tokens; id++) {
         size_t n;
         const char *text = sol_tok_text(t, id, &n);
-        if (rank[id] == SOL_TOK_TWO_LEFT || rank[id] >= SOL_TOK_MAX_IDS) /* more do not fit into a float */
-            return sol_fail(
-                err, SOL_ERR_UNSUPPORTED,
-                "GGUF wants the scores of a SentencePiece tokenizer: this one has merges, whose order gives none, because "
-                "token %d '%.*s' has no merge of its two parts",
-                id, (int)(n < 64 ? n : 64), text);
+        if (rank[id] == SOL_TOK_TWO_LEFT ||
+            rank[id] >= SOL_TOK_MAX_IDS) /* more do not fit into a float */
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "GGUF wants the scores of a SentencePiece tokenizer: this one has "
+                            "merges, whose order gives none, because "
+                            "token %d '%.*s' has no merge of its two parts",
+                            id, (int)(n < 64 ? n : 64), text);
         score[id] = rank[id] >= 0 ? -(float)rank[id] : 0;
     }
     return SOL_OK;
@@ -311,7 +320,8 @@ static sol_status scores_of_merges(const sol_tokenizer *t, float *score, sol_err
     return st;
 }
 
-static sol_status add_scores(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, sol_err *err)
+static sol_status add_scores(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens,
+                             sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)&o->scores, (size_t)n_tokens, sizeof *o->scores, err));
     for (int64_t id = t->n_tokens; id < n_tokens; id++) o->scores[id] = -10000;
@@ -346,7 +356,8 @@ static sol_status find_pre(const sol_tokenizer *t, const char **pre, sol_err *er
     return st;
 }
 
-static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens, size_t n_merges, sol_err *err)
+static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_t n_tokens,
+                             size_t n_merges, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)&o->tokens, (size_t)n_tokens, sizeof *o->tokens, err));
     SOL_TRY(sol_alloc_array((void **)&o->types, (size_t)n_tokens, sizeof *o->types, err));
@@ -358,8 +369,11 @@ static sol_status fill_owner(sol_arrays_owner *o, const sol_tokenizer *t, int64_
 /* GGUF has one token in front of a text, which it calls BOS, and one behind it, which is EOS. */
 static sol_status check_template(const sol_tokenizer *t, sol_err *err)
 {
-    if (t->n_head <= 1 && (t->n_tail == 0 || (t->n_tail == 1 && t->tail[0] == t->eos))) return SOL_OK;
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF puts at most BOS in front of a text and EOS behind it: this tokenizer has %d and %d tokens there",
+    if (t->n_head <= 1 && (t->n_tail == 0 || (t->n_tail == 1 && t->tail[0] == t->eos)))
+        return SOL_OK;
+    return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                    "GGUF puts at most BOS in front of a text and EOS behind it: this tokenizer "
+                    "has %d and %d tokens there",
                     t->n_head, t->n_tail);
 }
 
@@ -369,19 +383,21 @@ static sol_status check_expressible(const sol_tokenizer *t, int64_t n_tokens, co
 {
     *pre = "default";
     if (t->json && !t->only_nfc)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "GGUF cannot say what this tokenizer does: it has %s", t->beyond);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "GGUF cannot say what this tokenizer does: it has %s", t->beyond);
     if (n_tokens < t->n_tokens)
-        return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld", (int)t->n_tokens, (long long)n_tokens);
+        return sol_fail(err, SOL_ERR_SHAPE, "the tokenizer has %d tokens, the model %lld",
+                        (int)t->n_tokens, (long long)n_tokens);
     SOL_TRY(check_template(t, err));
     if (t->kind != SOL_TOK_SENTENCEPIECE) SOL_TRY(find_pre(t, pre, err));
     if (!*pre)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "GGUF has no name for this tokenizer's pre-tokenizer");
     if (t->only_nfc && !sol_pretok_name_means_nfc(*pre))
-        return sol_fail(
-            err, SOL_ERR_UNSUPPORTED,
-            "GGUF cannot say what this tokenizer does: it brings texts to NFC, which %s does not mean",
-            *pre);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "GGUF cannot say what this tokenizer does: it brings texts to NFC, which "
+                        "%s does not mean",
+                        *pre);
     return SOL_OK;
 }
 

@@ -46,8 +46,8 @@ static sol_status add_entry(loader *l, const char *text, size_t n, int64_t id, s
     entry *e = &l->entries[id];
     sol_bytemap_entry *known;
     if (e->text)
-        return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld", e->text, text,
-                        (long long)id);
+        return sol_fail(err, SOL_ERR_FORMAT, "tokens '%.64s' and '%.64s' have the same id %lld",
+                        e->text, text, (long long)id);
     *e = (entry){.text = text, .n = n};
     SOL_TRY(sol_bytemap_put(&l->by_text, text, n, &known, NULL, err));
     known->value = id;
@@ -62,16 +62,22 @@ static sol_status count_ids(loader *l, json_t *vocab, const json_t *added, sol_e
     const char *text;
     json_t *id;
     l->n_ids = n;
-    json_object_foreach (vocab, text, id) {
+    json_object_foreach(vocab, text, id)
+    {
         int64_t value = json_integer_value(id);
         if (!json_is_integer(id))
-            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number", text);
+            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s': its id is not a whole number",
+                            text);
         if (value < 0 || value >= n + MAX_HOLES)
-            return sol_fail(err, SOL_ERR_RANGE, "token '%.64s' has the id %lld: the file has %lld tokens and may leave %d ids unused",
+            return sol_fail(err, SOL_ERR_RANGE,
+                            "token '%.64s' has the id %lld: the file has %lld tokens and may leave "
+                            "%d ids unused",
                             text, (long long)value, (long long)n, MAX_HOLES);
         if (value >= l->n_ids) l->n_ids = value + 1;
     }
-    return l->n_ids > SOL_TOK_MAX_IDS ? sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS) : SOL_OK;
+    return l->n_ids > SOL_TOK_MAX_IDS
+               ? sol_fail(err, SOL_ERR_RANGE, "more than %d tokens", SOL_TOK_MAX_IDS)
+               : SOL_OK;
 }
 
 /* `tokenizers` numbers added tokens itself, whatever id the file names: an added token that the
@@ -106,9 +112,11 @@ static sol_status add_added_token(loader *l, const json_t *a, size_t i, int64_t 
 
 static sol_status collect_entries(loader *l, sol_err *err)
 {
-    json_t *vocab = json_object_get(l->model, "vocab"), *added = json_object_get(l->root, "added_tokens"), *id;
+    json_t *vocab = json_object_get(l->model, "vocab"),
+           *added = json_object_get(l->root, "added_tokens"), *id;
     const char *text;
-    if (!json_is_object(vocab)) return sol_fail(err, SOL_ERR_FORMAT, "model.vocab is missing or not an object");
+    if (!json_is_object(vocab))
+        return sol_fail(err, SOL_ERR_FORMAT, "model.vocab is missing or not an object");
     if (added && !json_is_null(added) && !json_is_array(added))
         return sol_fail(err, SOL_ERR_FORMAT, "added_tokens is not an array");
     SOL_TRY(count_ids(l, vocab, added, err));
@@ -137,7 +145,8 @@ static sol_status token_bytes(loader *l, const entry *e, size_t *n, uint8_t *typ
         memcpy(l->scratch, e->text, e->n);
     } else if (l->t->kind == SOL_TOK_BYTE_LEVEL) {
         if (!sol_runes_to_bytes(e->text, e->n, l->scratch, n))
-            return sol_fail(err, SOL_ERR_FORMAT, "token '%.64s' has characters outside the byte-level alphabet",
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "token '%.64s' has characters outside the byte-level alphabet",
                             e->text);
     } else if (l->t->kind == SOL_TOK_SENTENCEPIECE) {
         int byte = sol_byte_token(e->text, e->n);
@@ -169,14 +178,15 @@ static sol_status find_text(const loader *l, const char *text, size_t n, size_t 
 {
     const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, text, n);
     if (!e)
-        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] names '%.*s', which is no token", merge,
-                        (int)(n < 64 ? n : 64), text);
+        return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] names '%.*s', which is no token",
+                        merge, (int)(n < 64 ? n : 64), text);
     *id = (int32_t)e->value;
     return SOL_OK;
 }
 
 /* The two texts of a merge, written as a pair or with a blank between them. */
-static bool read_merge(const json_t *value, const char **a, size_t *n_a, const char **b, size_t *n_b)
+static bool read_merge(const json_t *value, const char **a, size_t *n_a, const char **b,
+                       size_t *n_b)
 {
     *a = *b = NULL;
     *n_a = *n_b = 0;
@@ -238,8 +248,11 @@ static sol_status frame_id(const loader *l, frame *f, bool behind, const json_t 
 {
     int *n = behind ? &f->n_tail : &f->n_head;
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->n_ids)
-        return sol_fail(err, SOL_ERR_RANGE, "an id lies outside the vocabulary of %lld", (long long)l->n_ids);
-    if (*n == SOL_TOK_MAX_TEMPLATE) return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens", SOL_TOK_MAX_TEMPLATE);
+        return sol_fail(err, SOL_ERR_RANGE, "an id lies outside the vocabulary of %lld",
+                        (long long)l->n_ids);
+    if (*n == SOL_TOK_MAX_TEMPLATE)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "more than %d special tokens",
+                        SOL_TOK_MAX_TEMPLATE);
     (behind ? f->tail : f->head)[(*n)++] = (int32_t)json_integer_value(id);
     return SOL_OK;
 }
@@ -263,7 +276,8 @@ static sol_status read_template(const loader *l, const json_t *processor, frame 
     const json_t *single = json_object_get(processor, "single");
     int texts = 0;
     for (size_t i = 0; i < json_array_size(single); i++) {
-        const json_t *item = json_array_get(single, i), *special = json_object_get(item, "SpecialToken");
+        const json_t *item = json_array_get(single, i),
+                     *special = json_object_get(item, "SpecialToken");
         if (special)
             SOL_TRY(frame_special(l, processor, string_of(special, "id"), f, texts > 0, err));
         else
@@ -274,7 +288,8 @@ static sol_status read_template(const loader *l, const json_t *processor, frame 
 }
 
 /* One processor; those of a sequence wrap each other, the last is outermost. */
-static sol_status read_processor(const loader *l, const json_t *p, frame *f, int depth, sol_err *err)
+static sol_status read_processor(const loader *l, const json_t *p, frame *f, int depth,
+                                 sol_err *err)
 {
     enum { MAX_DEPTH = 16 };
     const char *type = string_of(p, "type");
@@ -293,10 +308,10 @@ static sol_status read_processor(const loader *l, const json_t *p, frame *f, int
         SOL_TRY(frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err));
         SOL_TRY(frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err));
     } else {
-        return sol_fail(
-            err, SOL_ERR_UNSUPPORTED,
-            "'%.32s' is not supported (TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing are)",
-            type);
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%.32s' is not supported (TemplateProcessing, ByteLevel, "
+                        "RobertaProcessing, BertProcessing are)",
+                        type);
     }
     if (outer.n_head + f->n_head > SOL_TOK_MAX_TEMPLATE ||
         outer.n_tail + f->n_tail > SOL_TOK_MAX_TEMPLATE)
@@ -334,8 +349,10 @@ static void guess_bos_eos(loader *l)
     for (size_t i = 0; i < sizeof bos / sizeof *bos; i++) {
         const sol_bytemap_entry *b = sol_bytemap_get(&l->by_text, bos[i], strlen(bos[i]));
         const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, eos[i], strlen(eos[i]));
-        if (t->bos < 0 && b && l->entries[b->value].type == SOL_TOKEN_CONTROL) t->bos = (int32_t)b->value;
-        if (t->eos < 0 && e && l->entries[e->value].type == SOL_TOKEN_CONTROL) t->eos = (int32_t)e->value;
+        if (t->bos < 0 && b && l->entries[b->value].type == SOL_TOKEN_CONTROL)
+            t->bos = (int32_t)b->value;
+        if (t->eos < 0 && e && l->entries[e->value].type == SOL_TOKEN_CONTROL)
+            t->eos = (int32_t)e->value;
     }
 }
 
@@ -357,8 +374,10 @@ static sol_status check_model(const loader *l, sol_err *err)
         return sol_fail(err, SOL_ERR_FORMAT, "'model' is missing or not an object");
     if (*type && strcmp(type, "BPE") != 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                        "model.type '%.32s': only BPE is supported; a LLaMA model with another tokenizer needs text as ids, "
-                        "or one of its BPE conversions", type);
+                        "model.type '%.32s': only BPE is supported; a LLaMA model with another "
+                        "tokenizer needs text as ids, "
+                        "or one of its BPE conversions",
+                        type);
     SOL_TRY(want_false(l->model, "dropout", "model", err));
     SOL_TRY(want_false(l->model, "continuing_subword_prefix", "model", err));
     return want_false(l->model, "end_of_word_suffix", "model", err);
@@ -449,13 +468,19 @@ static bool is_llama_2(const loader *l)
     const sol_normal_step *s = t->normalizer.step;
     const sol_decoder *d = &t->decoder;
     const sol_stage *g = t->pretok.stage;
-    bool in_front = t->normalizer.n == 2 && s[0].kind == SOL_NORMAL_PREPEND && strcmp(s[0].content, underscore) == 0;
-    bool replaces = t->normalizer.n == 1 + in_front && t->pretok.n == 0 && s[in_front].kind == SOL_NORMAL_REPLACE;
-    bool never = t->normalizer.n == 0 && t->pretok.n == 1 && g->kind == SOL_STAGE_METASPACE && g->prepend == SOL_PREPEND_NEVER && !g->cut;
-    bool back = d->n_replace == 1 ? strcmp(d->find[0], underscore) == 0 && strcmp(d->content[0], " ") == 0 && !d->space[0]
-                                  : d->n_replace == 0 && strcmp(d->space, underscore) == 0 && !d->drop_first;
-    if (!t->byte_fallback || t->ignore_merges || !(replaces || never) || strcmp(t->space, underscore) != 0 || !back || !d->bytes ||
-        d->n_strip != in_front || (in_front && strcmp(d->strip, " ") != 0))
+    bool in_front = t->normalizer.n == 2 && s[0].kind == SOL_NORMAL_PREPEND &&
+                    strcmp(s[0].content, underscore) == 0;
+    bool replaces = t->normalizer.n == 1 + in_front && t->pretok.n == 0 &&
+                    s[in_front].kind == SOL_NORMAL_REPLACE;
+    bool never = t->normalizer.n == 0 && t->pretok.n == 1 && g->kind == SOL_STAGE_METASPACE &&
+                 g->prepend == SOL_PREPEND_NEVER && !g->cut;
+    bool back =
+        d->n_replace == 1
+            ? strcmp(d->find[0], underscore) == 0 && strcmp(d->content[0], " ") == 0 && !d->space[0]
+            : d->n_replace == 0 && strcmp(d->space, underscore) == 0 && !d->drop_first;
+    if (!t->byte_fallback || t->ignore_merges || !(replaces || never) ||
+        strcmp(t->space, underscore) != 0 || !back || !d->bytes || d->n_strip != in_front ||
+        (in_front && strcmp(d->strip, " ") != 0))
         return false;
     for (int b = 0; b < 256; b++) {
         char text[8];
@@ -466,7 +491,8 @@ static bool is_llama_2(const loader *l)
     for (int64_t id = 0; id < l->n_ids; id++) {
         const entry *e = &l->entries[id];
         if (e->text && (e->type == SOL_TOKEN_NORMAL ? memchr(e->text, ' ', e->n) != NULL
-                                                    : e->added & SOL_ADDED_NORMALIZED || memmem(e->text, e->n, underscore, 3)))
+                                                    : e->added & SOL_ADDED_NORMALIZED ||
+                                                          memmem(e->text, e->n, underscore, 3)))
             return false;
     }
     return true;
@@ -492,7 +518,9 @@ static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
     }
     bool lacks = lacks_a_byte(l);
     if (t->byte_fallback && lacks)
-        return sol_fail(err, SOL_ERR_UNSUPPORTED, "byte_fallback in a byte-level vocabulary that lacks bytes is not supported");
+        return sol_fail(
+            err, SOL_ERR_UNSUPPORTED,
+            "byte_fallback in a byte-level vocabulary that lacks bytes is not supported");
     t->kind = SOL_TOK_BYTE_LEVEL;
     t->byte_fallback = false;
     t->fuse_unk = t->fuse_unk && lacks && *string_of(l->model, "unk_token");
@@ -544,7 +572,8 @@ static sol_status load(loader *l, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size, sol_err *err)
+sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size,
+                             sol_err *err)
 {
     loader l = {0};
     json_error_t where;

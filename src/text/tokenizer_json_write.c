@@ -41,7 +41,8 @@ static json_t *merges_value(const sol_tokenizer *t)
 {
     json_t *merges = json_array();
     for (size_t i = 0; merges && i < t->n_merges; i++) {
-        json_t *pair = json_pack("[o, o]", text_value(t, t->merges[i].left), text_value(t, t->merges[i].right));
+        json_t *pair = json_pack("[o, o]", text_value(t, t->merges[i].left),
+                                 text_value(t, t->merges[i].right));
         if (!pair || json_array_append_new(merges, pair) != 0) {
             json_decref(merges);
             return NULL;
@@ -55,9 +56,9 @@ static json_t *added_value(const sol_tokenizer *t)
     json_t *added = json_array();
     for (int32_t id = 0; added && id < t->n_tokens; id++) {
         if (!sol_tok_is_added(t, id)) continue;
-        json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text_value(t, id),
-                                "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special",
-                                t->type[id] == SOL_TOKEN_CONTROL);
+        json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content",
+                                text_value(t, id), "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                "normalized", 0, "special", t->type[id] == SOL_TOKEN_CONTROL);
         if (!one || json_array_append_new(added, one) != 0) {
             json_decref(added);
             return NULL;
@@ -80,7 +81,8 @@ static json_t *stage_value(const char *regex)
     int single = strcmp(regex, SOL_REGEX_DIGIT) == 0;
     if (single || strcmp(regex, SOL_REGEX_DIGITS) == 0)
         return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single);
-    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0);
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", regex,
+                     "behavior", "Isolated", "invert", 0);
 }
 
 static json_t *pretokenizer_value(const sol_tokenizer *t)
@@ -110,12 +112,14 @@ static json_t *normalizer_value(const sol_tokenizer *t)
 static json_t *decoder_value(const sol_tokenizer *t)
 {
     if (t->kind == SOL_TOK_BYTE_LEVEL)
-        return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1,
-                         "use_regex", 1);
-    json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
-                             UNDERSCORE, "content", " ", "type", "ByteFallback", "type", "Fuse");
+        return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1,
+                         "trim_offsets", 1, "use_regex", 1);
+    json_t *list =
+        json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
+                  UNDERSCORE, "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (t->add_space_prefix)
-        append(&list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+        append(&list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1,
+                                "stop", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 
@@ -141,12 +145,12 @@ static json_t *template_value(const sol_tokenizer *t)
         }
         json_decref(text);
     }
-    /* A pair of texts is the first one's template followed by a bare second text, as far as anything asks for
-     * one. */
+    /* A pair of texts is the first one's template followed by a bare second text, as far as
+     * anything asks for one. */
     json_t *pair = json_deep_copy(single);
     append(&pair, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "B", "type_id", 1));
-    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
-                     "special_tokens", specials);
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
+                     pair, "special_tokens", specials);
 }
 
 sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *size, sol_err *err)
@@ -155,17 +159,19 @@ sol_status sol_tokenizer_to_json(const sol_tokenizer *t, char **json, size_t *si
     *json = NULL;
     *size = t->n_json;
     if (t->json) return sol_copy_string(json, t->json, t->n_json, err);
-    json_t *model = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-                              "unk_token", t->unk >= 0 ? text_value(t, t->unk) : json_null(),
-                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", spm,
-                              "byte_fallback", spm, "ignore_merges", t->ignore_merges, "vocab", vocab_value(t),
-                              "merges", merges_value(t));
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
-                             "padding", "added_tokens", added_value(t), "normalizer", normalizer_value(t),
-                             "pre_tokenizer", pretokenizer_value(t), "post_processor", template_value(t),
-                             "decoder", decoder_value(t), "model", model);
+    json_t *model = json_pack(
+        "{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+        t->unk >= 0 ? text_value(t, t->unk) : json_null(), "continuing_subword_prefix",
+        "end_of_word_suffix", "fuse_unk", spm, "byte_fallback", spm, "ignore_merges",
+        t->ignore_merges, "vocab", vocab_value(t), "merges", merges_value(t));
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", added_value(t), "normalizer", normalizer_value(t),
+                  "pre_tokenizer", pretokenizer_value(t), "post_processor", template_value(t),
+                  "decoder", decoder_value(t), "model", model);
     char *text = root ? json_dumps(root, JSON_INDENT(0) | JSON_COMPACT) : NULL;
-    sol_status st = text ? SOL_OK : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a tokenizer.json");
+    sol_status st =
+        text ? SOL_OK : sol_fail(err, SOL_ERR_NOMEM, "out of memory for a tokenizer.json");
     if (st == SOL_OK) *size = strlen(text);
     if (st == SOL_OK) st = sol_copy_string(json, text, *size, err);
     free(text);

@@ -12,7 +12,12 @@ size_t sol_utf8_char(const char *text, size_t n)
     if (c < 0xC2 || c > 0xF4) return 0;
     size_t len = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
     if (n < len) return 0;
-    uint8_t lo = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80, hi = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
+    uint8_t lo = c == 0xE0   ? 0xA0
+                 : c == 0xF0 ? 0x90
+                             : 0x80,
+            hi = c == 0xED   ? 0x9F
+                 : c == 0xF4 ? 0x8F
+                             : 0xBF;
     if (s[1] < lo || s[1] > hi) return 0;
     for (size_t i = 2; i < len; i++)
         if ((s[i] & 0xC0) != 0x80) return 0;
@@ -56,6 +61,7 @@ size_t sol_utf8_put(uint32_t c, char *out)
 
 bool sol_is_space(uint32_t c)
 {
-    return (c >= '\t' && c <= '\r') || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-           c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= '\t' && c <= '\r') || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
 }

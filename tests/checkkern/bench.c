@@ -52,20 +52,28 @@ static double best_time(const task *k)
     return best;
 }
 
-static void report(const sol_ctx *ctx, const char *what, int64_t rows, int64_t cols, int64_t n, size_t bytes, double t, double clock)
+static void report(const sol_ctx *ctx, const char *what, int64_t rows, int64_t cols, int64_t n,
+                   size_t bytes, double t, double clock)
 {
     double weights = (double)rows * (double)cols * (double)n;
-    printf("%-28s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n", label(ctx), what,
-           (long long)rows, (long long)cols, (long long)n, (double)bytes / t / 1e9, weights / t / 1e9, t * clock / weights);
+    printf(
+        "%-28s %-12s %6lld x %-5lld %4lld tokens %8.2f GB/s %8.1f weights/ns %7.4f cycles/weight\n",
+        label(ctx), what, (long long)rows, (long long)cols, (long long)n, (double)bytes / t / 1e9,
+        weights / t / 1e9, t * clock / weights);
     fflush(stdout);
 }
 
-static void bench_ternary(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group, int64_t n, double clock)
+static void bench_ternary(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group, int64_t n,
+                          double clock)
 {
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     matrix m = random_matrix(rows, cols, group, SOL_LAYOUT_CONTIGUOUS, false, &rng);
     sol_matrix *t = prepare(ctx, &m, 1);
-    task k = {.ctx = ctx, .m = t, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
+    task k = {.ctx = ctx,
+              .m = t,
+              .n = n,
+              .x = get((size_t)(n * cols), 4),
+              .y = get((size_t)(n * rows), 4)};
     k.scratch = get(sol_matrix_scratch_bytes(ctx, t, n), 1);
     char what[32];
     snprintf(what, sizeof what, "ternary/%lld", (long long)group);
@@ -78,18 +86,24 @@ static void bench_ternary(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_
     free_matrix(&m);
 }
 
-static void bench_dense(const sol_ctx *ctx, sol_dtype type, int64_t rows, int64_t cols, int64_t n, double clock)
+static void bench_dense(const sol_ctx *ctx, sol_dtype type, int64_t rows, int64_t cols, int64_t n,
+                        double clock)
 {
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     sol_matrix *d;
     uint8_t *data = get((size_t)rows, sol_dtype_row_bytes(type, cols));
     size_t n_scales = (size_t)(rows * sol_dtype_row_scales(type, cols));
     sol_f16 *scales = get(n_scales, sizeof *scales);
-    for (size_t i = 0; i < (size_t)rows * sol_dtype_row_bytes(type, cols); i++) data[i] = type == SOL_F16 ? 0 : (uint8_t)sol_rng_u32(&rng);
+    for (size_t i = 0; i < (size_t)rows * sol_dtype_row_bytes(type, cols); i++)
+        data[i] = type == SOL_F16 ? 0 : (uint8_t)sol_rng_u32(&rng);
     for (size_t i = 0; i < n_scales; i++) scales[i] = 0x2000;
     sol_stored src = {.type = type, .rows = rows, .cols = cols, .data = data, .scales = scales};
     REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
-    task k = {.ctx = ctx, .m = d, .n = n, .x = get((size_t)(n * cols), 4), .y = get((size_t)(n * rows), 4)};
+    task k = {.ctx = ctx,
+              .m = d,
+              .n = n,
+              .x = get((size_t)(n * cols), 4),
+              .y = get((size_t)(n * rows), 4)};
     k.scratch = get(sol_matrix_scratch_bytes(ctx, d, n), 1);
     fill((float *)k.x, n * cols, NORMAL, &rng);
     report(ctx, sol_dtype_name(type), rows, cols, n, sol_matrix_bytes(d), best_time(&k), clock);
@@ -114,7 +128,8 @@ void bench(void)
         bench_ternary(ctx, 512, 8192, 128, 1, clock);
         bench_ternary(ctx, 65536, 2048, 128, 1, clock); /* beyond the caches */
         for (int type = SOL_Q8; type <= SOL_Q4; type++)
-            for (int64_t n = 1; n <= 32; n += 31) bench_dense(ctx, (sol_dtype)type, 512, 2048, n, clock);
+            for (int64_t n = 1; n <= 32; n += 31)
+                bench_dense(ctx, (sol_dtype)type, 512, 2048, n, clock);
         bench_dense(ctx, SOL_Q4, 65536, 2048, 1, clock);
     }
 }

@@ -1,8 +1,9 @@
-/* checkkern: every kernel with every set of features that this processor has, against what the headers say computed the slow way, on random and
- * edge data, with operands against guard pages. A program of its own, without libraries, so that it also runs cross-built.
+/* checkkern: every kernel with every set of features that this processor has, against what the
+ * headers say computed the slow way, on random and edge data, with operands against guard pages. A
+ * program of its own, without libraries, so that it also runs cross-built.
  *
  *     checkkern            all checks; exit 1 when one fails
- *     checkkern --bench    speed with every set: GB/s read, weights a nanosecond, cycles a weight */
+ *     checkkern --bench    speed with every set: GB/s read, weights a ns, cycles a weight */
 #ifndef SOLERA_TESTS_CHECKKERN_H
 #define SOLERA_TESTS_CHECKKERN_H
 
@@ -15,17 +16,18 @@
 #include "kernels/matrix.h"
 
 /* Ends the check at hand as failed. */
-void fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
-#define REQUIRE(condition, ...)                                 \
-    do {                                                        \
+void fail(const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), noreturn));
+#define REQUIRE(condition, ...) \
+    do { \
         if (!(condition)) fail(__FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
-#define REQUIRE_OK(call)                                                                    \
-    do {                                                                                    \
-        sol_err call_err = {0}, *err = &call_err;                                           \
-        sol_status call_status = (call);                                                    \
-        REQUIRE(call_status == SOL_OK, "%s: %s", #call, call_err.text);                     \
-        (void)err;                                                                          \
+#define REQUIRE_OK(call) \
+    do { \
+        sol_err call_err = {0}, *err = &call_err; \
+        sol_status call_status = (call); \
+        REQUIRE(call_status == SOL_OK, "%s: %s", #call, call_err.text); \
+        (void)err; \
     } while (0)
 
 /* `bytes` bytes that end at a page no one may touch (at_end) or begin behind one. */
@@ -64,7 +66,8 @@ typedef struct matrix {
     sol_block_layout layout;
     guarded codes, signs, scales;
 } matrix;
-matrix random_matrix(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, bool at_end, sol_rng *rng);
+matrix random_matrix(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout,
+                     bool at_end, sol_rng *rng);
 void free_matrix(matrix *m);
 sol_stored part_of(const matrix *m); /* borrows its arrays */
 sol_matrix *prepare(const sol_ctx *ctx, const matrix *m, int n_parts);

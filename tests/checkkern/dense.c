@@ -6,7 +6,8 @@
 #include "base/mem.h"
 #include "checkkern.h"
 
-static void multiply_dense(const sol_ctx *ctx, const sol_matrix *d, sol_act act, const float *x, int64_t n, float *y)
+static void multiply_dense(const sol_ctx *ctx, const sol_matrix *d, sol_act act, const float *x,
+                           int64_t n, float *y)
 {
     void *scratch;
     REQUIRE_OK(sol_alloc_array(&scratch, sol_matrix_scratch_bytes(ctx, d, n), 1, err));
@@ -25,7 +26,11 @@ static void decode(const sol_ctx *ctx, const sol_matrix *d, int64_t r, float *ro
 /* Largest rounding error of a block of normal numbers, as a share of its largest element. */
 static double worst_step(sol_dtype type)
 {
-    return type == SOL_Q8 ? 0.009 : type == SOL_Q6 ? 0.05 : type == SOL_Q4 ? 0.19 : type == SOL_BF16 ? 0.004 : 0.0005;
+    return type == SOL_Q8     ? 0.009
+           : type == SOL_Q6   ? 0.05
+           : type == SOL_Q4   ? 0.19
+           : type == SOL_BF16 ? 0.004
+                              : 0.0005;
 }
 
 /* The integer product of a row with rounded activations, from the decoded row w = scale * q. */
@@ -37,7 +42,8 @@ static float slow_dense(const float *w, const sol_f16 *scales, const float *x, i
         int64_t n = cols - c < 32 ? cols - c : 32;
         float scale = sol_f16_to_f32(scales[c / 32]), d = round_block(x + c, 0, n, q);
         int sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += scale == 0 ? 0 : (int)lrintf(w[c + i] / scale) * q[i];
+        for (int64_t i = 0; i < n; i++)
+            sum += scale == 0 ? 0 : (int)lrintf(w[c + i] / scale) * q[i];
         y = fmaf(scale, d * (float)sum, y);
     }
     return y;
@@ -49,7 +55,8 @@ static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, b
     int64_t row_scales = sol_dtype_row_scales(type, cols);
     guarded data = guard((size_t)rows * sol_dtype_row_bytes(type, cols), at_end);
     guarded scales = guard((size_t)(rows * row_scales) * sizeof(sol_f16), at_end);
-    guarded x = guard((size_t)(n * cols) * sizeof(float), at_end), y = guard((size_t)(n * rows) * sizeof(float), at_end);
+    guarded x = guard((size_t)(n * cols) * sizeof(float), at_end),
+            y = guard((size_t)(n * rows) * sizeof(float), at_end);
     float *w = calloc((size_t)(rows * cols), sizeof *w), *row = calloc((size_t)cols, sizeof *row);
     float *stored = calloc((size_t)cols, sizeof *stored);
     float alone[200];
@@ -57,7 +64,8 @@ static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, b
     fill(x.p, n * cols, NORMAL, &rng);
     for (sol_ctx *ctx = first_context(2); ctx; ctx = next_context(ctx)) {
         sol_matrix *d;
-        sol_stored src = {.type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
+        sol_stored src = {
+            .type = type, .rows = rows, .cols = cols, .data = data.p, .scales = scales.p};
         sol_stored_fill(ctx, &src, w, NULL);
         REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
         for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
@@ -71,30 +79,36 @@ static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, b
                     for (int64_t c = 0; c < cols; c++) sum += (double)row[c] * xi[c];
                     for (int64_t c = 0; c < cols; c++) size += fabs((double)row[c] * xi[c]);
                     if (type >= SOL_Q8 && act == SOL_ACT_INT8)
-                        REQUIRE(same_bits(got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales, xi, cols)),
-                                      "%s %s [%d x %d] row %d token %d", label(ctx), sol_dtype_name(type),
-                                      (int)rows, (int)cols, (int)r, (int)i);
+                        REQUIRE(same_bits(
+                                    got, slow_dense(row, (const sol_f16 *)scales.p + r * row_scales,
+                                                    xi, cols)),
+                                "%s %s [%d x %d] row %d token %d", label(ctx), sol_dtype_name(type),
+                                (int)rows, (int)cols, (int)r, (int)i);
                     else
-                        REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g", sol_dtype_name(type), (int)rows, (int)cols,
-                                (double)got, sum);
+                        REQUIRE(fabs(got - sum) / size < 2e-6, "%s [%d x %d]: %g, not %g",
+                                sol_dtype_name(type), (int)rows, (int)cols, (double)got, sum);
                 }
             }
             for (int64_t i = 0; i < n; i++) {
                 multiply_dense(ctx, d, (sol_act)act, (const float *)x.p + i * cols, 1, alone);
-                for (int64_t r = 0; r < rows; r++) 
-                    REQUIRE(same_bits(alone[r], ((float *)y.p)[i * rows + r]), "%s: token %d alone differs in row %d",
-                            sol_dtype_name(type), (int)i, (int)r);
+                for (int64_t r = 0; r < rows; r++)
+                    REQUIRE(same_bits(alone[r], ((float *)y.p)[i * rows + r]),
+                            "%s: token %d alone differs in row %d", sol_dtype_name(type), (int)i,
+                            (int)r);
             }
         }
         for (int64_t r = 0; r < rows; r++) {
             decode(ctx, d, r, row);
             sol_stored_rows(&src, r, 1, stored);
-            REQUIRE(memcmp(row, stored, (size_t)cols * sizeof *row) == 0, "%s: row %d is not the stored one", sol_dtype_name(type), (int)r);
+            REQUIRE(memcmp(row, stored, (size_t)cols * sizeof *row) == 0,
+                    "%s: row %d is not the stored one", sol_dtype_name(type), (int)r);
             for (int64_t c = 0; c < cols; c++) {
                 float top = 0;
-                for (int64_t i = c / 32 * 32; i < cols && i < c / 32 * 32 + 32; i++) top = fmaxf(top, fabsf(w[r * cols + i]));
-                REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top, "%s: %g becomes %g", sol_dtype_name(type),
-                        (double)w[r * cols + c], (double)row[c]);
+                for (int64_t i = c / 32 * 32; i < cols && i < c / 32 * 32 + 32; i++)
+                    top = fmaxf(top, fabsf(w[r * cols + i]));
+                REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top,
+                        "%s: %g becomes %g", sol_dtype_name(type), (double)w[r * cols + c],
+                        (double)row[c]);
             }
         }
         sol_matrix_free(&d);
@@ -110,15 +124,17 @@ static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, b
 
 void check_dense_shapes(void)
 {
-    static const int64_t shape[][3] = {{1, 1, 1},    {5, 7, 2},    {16, 32, 3},  {33, 64, 1},  {64, 96, 9},
-                                       {70, 172, 5}, {130, 100, 4}, {40, 576, 17}, {3, 1030, 2}, {128, 256, 6}};
+    static const int64_t shape[][3] = {{1, 1, 1},    {5, 7, 2},    {16, 32, 3},   {33, 64, 1},
+                                       {64, 96, 9},  {70, 172, 5}, {130, 100, 4}, {40, 576, 17},
+                                       {3, 1030, 2}, {128, 256, 6}};
     for (int type = SOL_F32; type <= SOL_Q4; type++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
             check_dense((sol_dtype)type, shape[i][0], shape[i][1], shape[i][2], i % 2);
 }
 
 /* Squared error of a rounded matrix, each column times its mean square. */
-static double weighed_error(const sol_ctx *ctx, sol_dtype type, const float *w, int64_t rows, int64_t cols, float *weight)
+static double weighed_error(const sol_ctx *ctx, sol_dtype type, const float *w, int64_t rows,
+                            int64_t cols, float *weight)
 {
     uint8_t *data = get((size_t)rows, sol_dtype_row_bytes(type, cols));
     sol_f16 *scales = get((size_t)(rows * sol_dtype_row_scales(type, cols)), sizeof *scales);
@@ -131,7 +147,9 @@ static double weighed_error(const sol_ctx *ctx, sol_dtype type, const float *w, 
     REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
     for (int64_t r = 0; r < rows; r++) {
         decode(ctx, d, r, row);
-        for (int64_t c = 0; c < cols; c++) error += square[c] * ((double)row[c] - w[r * cols + c]) * ((double)row[c] - w[r * cols + c]);
+        for (int64_t c = 0; c < cols; c++)
+            error +=
+                square[c] * ((double)row[c] - w[r * cols + c]) * ((double)row[c] - w[r * cols + c]);
     }
     sol_matrix_free(&d);
     sol_free(data);
@@ -154,8 +172,10 @@ void check_dense_weight(void)
     for (int type = SOL_Q6; type <= SOL_Q4; type++) {
         double alike = weighed_error(ctx, (sol_dtype)type, w, ROWS, COLS, NULL);
         double weighed = weighed_error(ctx, (sol_dtype)type, w, ROWS, COLS, weight);
-        REQUIRE(weighed < 0.97 * alike, "%s: %g by weight, %g alike", sol_dtype_name((sol_dtype)type), weighed, alike);
-        REQUIRE(weight[7] > 5 && weight[8] < 3, "weights %g, %g", (double)weight[7], (double)weight[8]);
+        REQUIRE(weighed < 0.97 * alike, "%s: %g by weight, %g alike",
+                sol_dtype_name((sol_dtype)type), weighed, alike);
+        REQUIRE(weight[7] > 5 && weight[8] < 3, "weights %g, %g", (double)weight[7],
+                (double)weight[8]);
     }
     sol_ctx_free(&ctx);
 }
@@ -169,7 +189,8 @@ void check_dense_edges(void)
     sol_f16 scales[2];
     REQUIRE_OK(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     for (int type = SOL_Q8; type <= SOL_Q4; type++) {
-        sol_stored src = {.type = (sol_dtype)type, .rows = 1, .cols = 64, .data = data, .scales = scales};
+        sol_stored src = {
+            .type = (sol_dtype)type, .rows = 1, .cols = 64, .data = data, .scales = scales};
         sol_stored_fill(ctx, &src, w, NULL);
         REQUIRE_OK(sol_matrix_prepare(&d, ctx, &src, 1, NULL, NULL, err));
         decode(ctx, d, 0, row);
@@ -181,13 +202,14 @@ void check_dense_edges(void)
     sol_ctx_free(&ctx);
 }
 
-
-/* Stacked parts, a bias and a run of rows, in every type: the sums of the whole without a bias, and its bits. */
+/* Stacked parts, a bias and a run of rows, in every type: the sums of the whole without a bias, and
+ * its bits. */
 void check_matrix_parts(void)
 {
     enum { COLS = 64, N = 9, FIRST = SOL_MATRIX_RUN, REST = 77, ROWS = FIRST + REST, CUT = 131 };
     sol_rng rng = sol_rng_make(21, SOL_STREAM_TEST);
-    float *w = get(ROWS * COLS, sizeof *w), *x = get(N * COLS, sizeof *x), *bias = get(ROWS, sizeof *bias);
+    float *w = get(ROWS * COLS, sizeof *w), *x = get(N * COLS, sizeof *x),
+          *bias = get(ROWS, sizeof *bias);
     float *whole = get(N * ROWS, sizeof *whole), *y = get(N * ROWS, sizeof *y);
     fill(w, ROWS * COLS, NORMAL, &rng);
     fill(x, N * COLS, NORMAL, &rng);
@@ -216,11 +238,14 @@ void check_matrix_parts(void)
                 sol_matrix_matmul(ctx, plain, (sol_act)act, x, N, whole, scratch);
                 sol_matrix_matmul(ctx, stacked, (sol_act)act, x, N, y, scratch);
                 for (int i = 0; i < N * ROWS; i++)
-                    REQUIRE(same_bits(y[i], whole[i] + bias[i % ROWS]), "%s: stacked, output %d", sol_dtype_name((sol_dtype)type), i);
-                sol_matrix_matmul_rows(ctx, stacked, FIRST, REST, (sol_act)act, x, N, y, REST, scratch);
+                    REQUIRE(same_bits(y[i], whole[i] + bias[i % ROWS]), "%s: stacked, output %d",
+                            sol_dtype_name((sol_dtype)type), i);
+                sol_matrix_matmul_rows(ctx, stacked, FIRST, REST, (sol_act)act, x, N, y, REST,
+                                       scratch);
                 for (int i = 0; i < N * REST; i++) {
                     int r = FIRST + i % REST;
-                    REQUIRE(same_bits(y[i], whole[i / REST * ROWS + r] + bias[r]), "%s: row %d of a run", sol_dtype_name((sol_dtype)type), r);
+                    REQUIRE(same_bits(y[i], whole[i / REST * ROWS + r] + bias[r]),
+                            "%s: row %d of a run", sol_dtype_name((sol_dtype)type), r);
                 }
             }
             sol_matrix_free(&plain);

@@ -30,7 +30,8 @@ void fail(const char *file, int line, const char *fmt, ...)
 static void on_fault(int sig)
 {
     char text[160];
-    int n = snprintf(text, sizeof text, "%s: signal %d: a kernel left its operands\n", running, sig);
+    int n =
+        snprintf(text, sizeof text, "%s: signal %d: a kernel left its operands\n", running, sig);
     if (write(STDOUT_FILENO, text, (size_t)n) < 0) _exit(2);
     _exit(1);
 }
@@ -41,7 +42,9 @@ guarded guard(size_t bytes, bool at_end)
     guarded g = {.map_bytes = body + 2 * page};
     g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(g.map != MAP_FAILED, "no memory for %zu bytes", bytes);
-    REQUIRE(mprotect(g.map, page, PROT_NONE) == 0 && mprotect(g.map + page + body, page, PROT_NONE) == 0, "mprotect");
+    REQUIRE(mprotect(g.map, page, PROT_NONE) == 0 &&
+                mprotect(g.map + page + body, page, PROT_NONE) == 0,
+            "mprotect");
     g.p = at_end ? g.map + page + body - bytes : g.map + page;
     return g;
 }
@@ -104,7 +107,7 @@ sol_ctx *first_context(int threads)
 static bool next_is_evex(sol_ctx *ctx)
 {
 #if defined(__x86_64__)
-    void evex_kernels_avxvnni(sol_kernels *k);
+    void evex_kernels_avxvnni(sol_kernels * k);
     bool can = (ctx->cpu.features & SOL_CPU_VNNI) && !(ctx->cpu.features & SOL_CPU_AVXVNNI);
     if (can && !(ctx->k.features & SOL_CPU_AVXVNNI)) {
         sol_kernels_init(&ctx->k, SOL_CPU_AVX2);
@@ -176,7 +179,9 @@ int main(int argc, char **argv)
         else
             failed++;
     }
-    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) printf("checked: %s\n", label(ctx));
-    printf("%d%%: Checks: %d, Failures: %d, Errors: 0\n", 100 * (N_CHECKS - failed) / N_CHECKS, N_CHECKS, failed);
+    for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx))
+        printf("checked: %s\n", label(ctx));
+    printf("%d%%: Checks: %d, Failures: %d, Errors: 0\n", 100 * (N_CHECKS - failed) / N_CHECKS,
+           N_CHECKS, failed);
     return failed != 0;
 }

@@ -6,17 +6,20 @@
 #include "base/mem.h"
 #include "checkkern.h"
 
-matrix random_matrix(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, bool at_end, sol_rng *rng)
+matrix random_matrix(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout,
+                     bool at_end, sol_rng *rng)
 {
     matrix m = {.rows = rows, .cols = cols, .group = group, .layout = layout};
-    size_t code_bytes = (size_t)(rows * ((cols / 4 + 1) / 2)), sign_bytes = (size_t)(rows * ((cols / 4 + 7) / 8));
+    size_t code_bytes = (size_t)(rows * ((cols / 4 + 1) / 2)),
+           sign_bytes = (size_t)(rows * ((cols / 4 + 7) / 8));
     size_t n_scales = group ? (size_t)(rows * (cols / group)) : 1;
     m.codes = guard(code_bytes, at_end);
     m.signs = guard(sign_bytes, at_end);
     m.scales = guard(n_scales * sizeof(sol_f16), at_end);
     for (size_t i = 0; i < code_bytes; i++) ((uint8_t *)m.codes.p)[i] = (uint8_t)sol_rng_u32(rng);
     for (size_t i = 0; i < sign_bytes; i++) ((uint8_t *)m.signs.p)[i] = (uint8_t)sol_rng_u32(rng);
-    for (size_t i = 0; i < n_scales; i++) ((sol_f16 *)m.scales.p)[i] = sol_f32_to_f16(0.001f + 0.05f * sol_rng_uniform(rng));
+    for (size_t i = 0; i < n_scales; i++)
+        ((sol_f16 *)m.scales.p)[i] = sol_f32_to_f16(0.001f + 0.05f * sol_rng_uniform(rng));
     return m;
 }
 
@@ -29,8 +32,14 @@ void free_matrix(matrix *m)
 
 sol_stored part_of(const matrix *m)
 {
-    return (sol_stored){.type = SOL_TERNARY, .rows = m->rows, .cols = m->cols, .group_size = m->group, .layout = m->layout,
-                        .data = m->codes.p, .signs = m->signs.p, .scales = m->scales.p};
+    return (sol_stored){.type = SOL_TERNARY,
+                        .rows = m->rows,
+                        .cols = m->cols,
+                        .group_size = m->group,
+                        .layout = m->layout,
+                        .data = m->codes.p,
+                        .signs = m->signs.p,
+                        .scales = m->scales.p};
 }
 
 static int weight(const matrix *m, int64_t r, int64_t block, int64_t lane)
@@ -104,7 +113,8 @@ sol_matrix *prepare(const sol_ctx *ctx, const matrix *m, int n)
     return t;
 }
 
-static void multiply(const sol_ctx *ctx, const sol_matrix *t, sol_act act, const float *x, int64_t n, float *y)
+static void multiply(const sol_ctx *ctx, const sol_matrix *t, sol_act act, const float *x,
+                     int64_t n, float *y)
 {
     void *scratch;
     REQUIRE_OK(sol_alloc_array(&scratch, sol_matrix_scratch_bytes(ctx, t, n), 1, err));
@@ -113,26 +123,32 @@ static void multiply(const sol_ctx *ctx, const sol_matrix *t, sol_act act, const
     sol_free(scratch);
 }
 
-/* Every set of features gives slow_ternary's bits for n tokens of kind k, operands against the guard pages. */
-static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, int64_t n, kind k, bool at_end)
+/* Every set of features gives slow_ternary's bits for n tokens of kind k, operands against the
+ * guard pages. */
+static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_layout layout,
+                        int64_t n, kind k, bool at_end)
 {
-    sol_rng rng = sol_rng_make((uint64_t)(rows * 1000003 + cols * 101 + group * 7 + n), SOL_STREAM_TEST);
+    sol_rng rng =
+        sol_rng_make((uint64_t)(rows * 1000003 + cols * 101 + group * 7 + n), SOL_STREAM_TEST);
     matrix m = random_matrix(rows, cols, group, layout, at_end, &rng);
-    guarded x = guard((size_t)(n * cols) * sizeof(float), at_end), y = guard((size_t)(n * rows) * sizeof(float), at_end);
+    guarded x = guard((size_t)(n * cols) * sizeof(float), at_end),
+            y = guard((size_t)(n * rows) * sizeof(float), at_end);
     float *want = calloc((size_t)(n * rows), sizeof *want);
     fill(x.p, n * cols, k, &rng);
     for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
         for (int64_t i = 0; i < n; i++)
             for (int64_t r = 0; r < rows; r++)
-                want[i * rows + r] = slow_ternary(&m, r, (const float *)x.p + i * cols, (sol_act)act);
+                want[i * rows + r] =
+                    slow_ternary(&m, r, (const float *)x.p + i * cols, (sol_act)act);
         for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx)) {
             sol_matrix *t = prepare(ctx, &m, 1);
             memset(y.p, 0x5a, (size_t)(n * rows) * sizeof(float));
             multiply(ctx, t, (sol_act)act, x.p, n, y.p);
             for (int64_t i = 0; i < n * rows; i++)
-                REQUIRE(same_bits(((float *)y.p)[i], want[i]), "%s [%d x %d] group %d layout %d n %d kind %d act %d at %d: %a, not %a",
-                              label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act, (int)i,
-                              (double)((float *)y.p)[i], (double)want[i]);
+                REQUIRE(same_bits(((float *)y.p)[i], want[i]),
+                        "%s [%d x %d] group %d layout %d n %d kind %d act %d at %d: %a, not %a",
+                        label(ctx), (int)rows, (int)cols, (int)group, layout, (int)n, k, act,
+                        (int)i, (double)((float *)y.p)[i], (double)want[i]);
             sol_matrix_free(&t);
         }
     }
@@ -144,27 +160,33 @@ static void check_shape(int64_t rows, int64_t cols, int64_t group, sol_block_lay
 
 void check_ternary_shapes(void)
 {
-    static const int64_t cols[] = {4, 8, 12, 36, 64, 68, 100, 128, 132, 172, 192, 256, 344, 384, 576, 1000};
+    static const int64_t cols[] = {4,   8,   12,  36,  64,  68,  100, 128,
+                                   132, 172, 192, 256, 344, 384, 576, 1000};
     static const int64_t rows[] = {1, 2, 7, 16, 33, 64, 130};
     static const int64_t tokens[] = {1, 2, 9, 33};
     for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
-            check_shape(rows[r], cols[c], c % 2 ? 0 : cols[c], SOL_LAYOUT_CONTIGUOUS, tokens[(r + c) % 4], NORMAL, (r + c) % 2);
+            check_shape(rows[r], cols[c], c % 2 ? 0 : cols[c], SOL_LAYOUT_CONTIGUOUS,
+                        tokens[(r + c) % 4], NORMAL, (r + c) % 2);
 }
 
 void check_ternary_groups(void)
 {
-    static const int64_t shape[][2] = {{384, 4},   {384, 12},  {384, 32},  {384, 64},  {384, 96},  {384, 128}, {384, 192},
-                                       {500, 100}, {688, 172}, {768, 256}, {1024, 32}, {1024, 128}, {600, 300}, {1056, 528}};
+    static const int64_t shape[][2] = {{384, 4},   {384, 12},   {384, 32},  {384, 64},  {384, 96},
+                                       {384, 128}, {384, 192},  {500, 100}, {688, 172}, {768, 256},
+                                       {1024, 32}, {1024, 128}, {600, 300}, {1056, 528}};
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-        for (int64_t n = 1; n <= 19; n += 9) check_shape(70, shape[i][0], shape[i][1], SOL_LAYOUT_CONTIGUOUS, n, NORMAL, i % 2);
+        for (int64_t n = 1; n <= 19; n += 9)
+            check_shape(70, shape[i][0], shape[i][1], SOL_LAYOUT_CONTIGUOUS, n, NORMAL, i % 2);
 }
 
 void check_ternary_stride16(void)
 {
-    static const int64_t shape[][2] = {{64, 0}, {64, 64}, {192, 64}, {256, 256}, {384, 128}, {576, 192}, {576, 576}, {1024, 0}};
+    static const int64_t shape[][2] = {{64, 0},    {64, 64},   {192, 64},  {256, 256},
+                                       {384, 128}, {576, 192}, {576, 576}, {1024, 0}};
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-        for (int64_t n = 1; n <= 17; n += 8) check_shape(40, shape[i][0], shape[i][1], SOL_LAYOUT_STRIDE16, n, NORMAL, i % 2);
+        for (int64_t n = 1; n <= 17; n += 8)
+            check_shape(40, shape[i][0], shape[i][1], SOL_LAYOUT_STRIDE16, n, NORMAL, i % 2);
 }
 
 void check_ternary_edge_data(void)
@@ -177,12 +199,14 @@ void check_ternary_edge_data(void)
     }
 }
 
-/* Many tokens, stacked parts, several threads: row by row the bits of a token alone with one part on one thread. */
+/* Many tokens, stacked parts, several threads: row by row the bits of a token alone with one part
+ * on one thread. */
 void check_ternary_batches(void)
 {
     enum { N = 301, COLS = 320 };
     sol_rng rng = sol_rng_make(5, SOL_STREAM_TEST);
-    for (sol_ctx *one = first_context(1), *three = first_context(3); one; one = next_context(one), three = next_context(three)) {
+    for (sol_ctx *one = first_context(1), *three = first_context(3); one;
+         one = next_context(one), three = next_context(three)) {
         for (int64_t group = 0; group <= 64; group += 64) {
             matrix m[3] = {random_matrix(37, COLS, group, SOL_LAYOUT_CONTIGUOUS, true, &rng),
                            random_matrix(300, COLS, group, SOL_LAYOUT_CONTIGUOUS, false, &rng),
@@ -198,9 +222,10 @@ void check_ternary_batches(void)
                     sol_matrix *t = prepare(one, &m[p], 1);
                     for (int64_t i = 0; i < N; i += 43) {
                         multiply(one, t, (sol_act)act, x + i * COLS, 1, alone);
-                        for (int64_t r = 0; r < m[p].rows; r++) 
-                            REQUIRE(same_bits(alone[r], y[i * 342 + base + r]), "token %d alone differs in row %d of part %d",
-                                    (int)i, (int)r, (int)p);
+                        for (int64_t r = 0; r < m[p].rows; r++)
+                            REQUIRE(same_bits(alone[r], y[i * 342 + base + r]),
+                                    "token %d alone differs in row %d of part %d", (int)i, (int)r,
+                                    (int)p);
                     }
                     sol_matrix_free(&t);
                 }
@@ -213,16 +238,24 @@ void check_ternary_batches(void)
     }
 }
 
-static void refused(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group, sol_block_layout layout, const char *part)
+static void refused(const sol_ctx *ctx, int64_t rows, int64_t cols, int64_t group,
+                    sol_block_layout layout, const char *part)
 {
     uint8_t byte = 0;
     sol_f16 scale = 0;
     sol_err err = {0};
     sol_matrix *t;
-    sol_stored p = {.type = SOL_TERNARY, .rows = rows, .cols = cols, .group_size = group, .layout = layout, .data = &byte,
-                    .signs = &byte, .scales = &scale};
+    sol_stored p = {.type = SOL_TERNARY,
+                    .rows = rows,
+                    .cols = cols,
+                    .group_size = group,
+                    .layout = layout,
+                    .data = &byte,
+                    .signs = &byte,
+                    .scales = &scale};
     sol_status st = sol_matrix_prepare(&t, ctx, &p, 1, NULL, NULL, &err);
-    REQUIRE(st == SOL_ERR_RANGE && !t && strstr(err.text, part), "status %d, '%s' lacks '%s'", st, err.text, part);
+    REQUIRE(st == SOL_ERR_RANGE && !t && strstr(err.text, part), "status %d, '%s' lacks '%s'", st,
+            err.text, part);
 }
 
 void check_ternary_refusals(void)

@@ -61,8 +61,8 @@ static void die(void)
     pause();
 }
 
-/* A signal's handler may run while the process stands; it stands on. ThreadSanitizer runs handlers between calls only, so that none of
- * them blocks for long. */
+/* A signal's handler may run while the process stands; it stands on. ThreadSanitizer runs handlers
+ * between calls only, so that none of them blocks for long. */
 static void stand(void)
 {
     const struct timespec moment = {.tv_nsec = 10000000};
@@ -70,12 +70,15 @@ static void stand(void)
     char path[4096], line[sizeof place];
     ssize_t n;
     snprintf(path, sizeof path, "%s/go", dir ? dir : ".");
-    int go = __real_open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); /* both ways: whoever writes never waits for a reader, nor it for a writer */
+    int go =
+        __real_open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); /* both ways: whoever writes never waits
+                                                               for a reader, nor it for a writer */
     snprintf(path, sizeof path, "%s/held", dir ? dir : ".");
     int held = __real_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (go < 0 || held < 0) abort();
     close(held);
-    while ((n = read(go, line, sizeof line - 1)) < 0 && (errno == EINTR || errno == EAGAIN)) nanosleep(&moment, NULL);
+    while ((n = read(go, line, sizeof line - 1)) < 0 && (errno == EINTR || errno == EAGAIN))
+        nanosleep(&moment, NULL);
     close(go);
     line[n > 0 ? n : 0] = 0;
     read_place(line);
@@ -132,20 +135,21 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at)
     return -1;
 }
 
-int __wrap_open(const char *path, int flags, int mode); /* an unused argument does no harm in the ABIs we build for */
+int __wrap_open(const char *path, int flags,
+                int mode); /* an unused argument does no harm in the ABIs we build for */
 int __wrap_open(const char *path, int flags, int mode)
 {
     if ((flags & O_CREAT) && dies()) die();
     return __real_open(path, flags, mode);
 }
 
-#define WRAP(name, params, args)                                                           \
-    int __real_##name params;                                                              \
-    int __wrap_##name params;                                                              \
-    int __wrap_##name params                                                               \
-    {                                                                                      \
-        if (dies()) die();                                                                 \
-        return __real_##name args;                                                         \
+#define WRAP(name, params, args) \
+    int __real_##name params; \
+    int __wrap_##name params; \
+    int __wrap_##name params \
+    { \
+        if (dies()) die(); \
+        return __real_##name args; \
     }
 WRAP(fsync, (int fd), (fd))
 WRAP(ftruncate, (int fd, off_t n), (fd, n))

@@ -1,5 +1,5 @@
-/* What every libFuzzer target includes. `make fuzz` runs each of tests/fuzz/fuzz_*.c for a minute, starting
- * from small good files and from what earlier runs found (build/fuzz/corpus/<name>/). */
+/* What every libFuzzer target includes. `make fuzz` runs each of tests/fuzz/fuzz_*.c for a minute,
+ * starting from small good files and from what earlier runs found (build/fuzz/corpus/<name>/). */
 #ifndef SOLERA_TESTS_FUZZ_H
 #define SOLERA_TESTS_FUZZ_H
 
@@ -9,22 +9,23 @@
 
 #include "solera.h"
 
-#define fuzz_check(condition)                                                                                  \
-    do {                                                                                                       \
-        if (!(condition)) {                                                                                    \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                          \
-            abort();                                                                                           \
-        }                                                                                                      \
+#define fuzz_check(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+            abort(); \
+        } \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* tiny.c. A file in memory with these bytes; its path is valid until the next call. */
 const char *fuzz_file(const uint8_t *data, size_t size);
-/* The same for HDF5: the names of the checksums are changed first (digest, crc32c), as if another program had made the file, so that
- * what follows them is reached. */
+/* The same for HDF5: the names of the checksums are changed first (digest, crc32c), as if another
+ * program had made the file, so that what follows them is reached. */
 const char *fuzz_h5_file(const uint8_t *data, size_t size);
-/* A model of one layer with a vocabulary of `vocab` (at least 3), hidden layers of `width` (a multiple of 4); the caller owns it. */
+/* A model of one layer with a vocabulary of `vocab` (at least 3), hidden layers of `width` (a
+ * multiple of 4); the caller owns it. */
 sol_model *fuzz_tiny_model(int64_t vocab, int64_t width);
 /* Three control tokens, a token a byte and a word: 260 tokens. */
 sol_tokenizer *fuzz_tiny_tokenizer(void);

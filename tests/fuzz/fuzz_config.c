@@ -1,5 +1,5 @@
-/* A job file from a stranger: an error of one line, or a job whose resolved form reads back as the same. The line behind the first 0
- * byte is an assignment as of --set. */
+/* A job file from a stranger: an error of one line, or a job whose resolved form reads back as the
+ * same. The line behind the first 0 byte is an assignment as of --set. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -21,7 +21,8 @@ static void write_and_read(const sol_config *c)
     if (st != SOL_OK) fprintf(stderr, "%s\n%s\n", err.text, yaml);
     fuzz_check(st == SOL_OK);
     fuzz_check(sol_config_write(d, &again, &err) == SOL_OK && strcmp(yaml, again) == 0);
-    fuzz_check(sol_config_diff(c, d, c->train.steps, &diff, &fatal, &err) == SOL_OK && diff[0] == 0);
+    fuzz_check(sol_config_diff(c, d, c->train.steps, &diff, &fatal, &err) == SOL_OK &&
+               diff[0] == 0);
     sol_free(diff);
     sol_free(yaml);
     sol_free(again);
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sol_err err = {0};
     const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
     size_t yaml = zero ? (size_t)(zero - data) : size;
-    bool own = true; /* not the defaults, whose way there and back takes ten times as long as an error and is always the same */
+    bool own = true; /* not the defaults, whose way there and back takes ten times as long as an
+                        error and is always the same */
     if (sol_config_parse(&c, "fuzz.yaml", (const char *)data, yaml, &err) != SOL_OK) {
         check_error(&err);
         fuzz_check(sol_config_create(&c, &err) == SOL_OK);

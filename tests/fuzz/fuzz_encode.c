@@ -1,4 +1,5 @@
-/* Any bytes through encoders of both kinds: they come back, a cached encoder and a cut text give the same ids. */
+/* Any bytes through encoders of both kinds: they come back, a cached encoder and a cut text give
+ * the same ids. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -10,10 +11,12 @@ static sol_tokenizer *make(sol_tok_kind kind)
                                        "  ", "    ", "\xC3\xA9", "ab", "aba",  "\r\n"};
     sol_tokenizer *t;
     fuzz_check(sol_tok_create(&t, kind, NULL) == SOL_OK);
-    if (kind == SOL_TOK_BYTE_LEVEL) fuzz_check(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, NULL) == SOL_OK);
+    if (kind == SOL_TOK_BYTE_LEVEL)
+        fuzz_check(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, NULL) == SOL_OK);
     for (int b = 0; b < 256; b++) {
         char c = (char)b;
-        sol_tok_add(t, &c, 1, kind == SOL_TOK_BYTE_LEVEL ? SOL_TOKEN_NORMAL : SOL_TOKEN_BYTE, 0, NULL);
+        sol_tok_add(t, &c, 1, kind == SOL_TOK_BYTE_LEVEL ? SOL_TOKEN_NORMAL : SOL_TOKEN_BYTE, 0,
+                    NULL);
     }
     for (int c = ' '; kind == SOL_TOK_SENTENCEPIECE && c < 0x7F; c++) {
         char text = (char)c;
@@ -23,9 +26,9 @@ static sol_tokenizer *make(sol_tok_kind kind)
         sol_tok_add(t, word[i], strlen(word[i]), SOL_TOKEN_NORMAL, (float)-i, NULL);
     t->merges_given = kind == SOL_TOK_BYTE_LEVEL;
     t->add_space_prefix = kind == SOL_TOK_SENTENCEPIECE;
-    static const int32_t merge[][3] = {{'t', 'h', 256}, {'h', 'e', 257}, {256, 'e', 258}, {' ', 258, 260},
-                                       {'a', 'a', 261}, {261, 261, 262}, {' ', ' ', 263}, {263, 263, 264},
-                                       {'a', 'b', 266}, {266, 'a', 267}};
+    static const int32_t merge[][3] = {
+        {'t', 'h', 256}, {'h', 'e', 257}, {256, 'e', 258}, {' ', 258, 260}, {'a', 'a', 261},
+        {261, 261, 262}, {' ', ' ', 263}, {263, 263, 264}, {'a', 'b', 266}, {266, 'a', 267}};
     for (size_t i = 0; t->merges_given && i < sizeof merge / sizeof *merge; i++)
         sol_tok_add_merge(t, merge[i][0], merge[i][1], merge[i][2], NULL);
     fuzz_check(sol_tok_finish(t, "fuzz", NULL) == SOL_OK);
@@ -46,8 +49,10 @@ static void check(const sol_tokenizer *t, sol_encoder *e, const char *text, size
     fuzz_check(at == n && (n == 0 || memcmp(back, text, n) == 0));
     size_t cut = sol_tokenizer_cut(t, text, n);
     fuzz_check(sol_encoder_run(e, text, cut, 0, &again, NULL) == SOL_OK);
-    fuzz_check(sol_encoder_run(e, text + cut, n - cut, cut ? SOL_ENCODE_CONTINUE : 0, &again, NULL) == SOL_OK);
-    fuzz_check(once.n == again.n && (once.n == 0 || memcmp(once.id, again.id, once.n * sizeof *once.id) == 0));
+    fuzz_check(sol_encoder_run(e, text + cut, n - cut, cut ? SOL_ENCODE_CONTINUE : 0, &again,
+                               NULL) == SOL_OK);
+    fuzz_check(once.n == again.n &&
+               (once.n == 0 || memcmp(once.id, again.id, once.n * sizeof *once.id) == 0));
     sol_ids_free(&once);
     sol_ids_free(&again);
     free(back);

@@ -1,5 +1,5 @@
-/* A GGUF file from a stranger with its tokenizer: an error, or a model in memory and a tokenizer that encodes. Every block format
- * decodes any bytes. */
+/* A GGUF file from a stranger with its tokenizer: an error, or a model in memory and a tokenizer
+ * that encodes. Every block format decodes any bytes. */
 #include <string.h>
 
 #include "foreign/gguf.h"
@@ -31,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(st == SOL_OK || err.text[0]);
     if (st != SOL_OK) return 0;
     if (s.tokenizer) {
-        st = sol_tokenizer_encode(s.tokenizer, "ab  c\n\xE2\x82\xAC", 9, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids, &err);
+        st = sol_tokenizer_encode(s.tokenizer, "ab  c\n\xE2\x82\xAC", 9,
+                                  SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids, &err);
         fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT);
         sol_ids_free(&ids);
     }

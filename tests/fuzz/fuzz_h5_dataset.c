@@ -11,7 +11,8 @@ static void draw(const sol_dataset *d)
     int32_t inputs[SEQ], targets[SEQ], doc_start[SEQ];
     if (sol_batcher_init(&b, &d->tokens, SEQ, 1, &err) != SOL_OK) return;
     for (int i = 0; i < 8; i++) sol_batcher_next(&b, 1, inputs, targets, doc_start);
-    for (int64_t w = 0; w < sol_batcher_windows(&b); w++) sol_batcher_window(&b, w, inputs, targets, doc_start);
+    for (int64_t w = 0; w < sol_batcher_windows(&b); w++)
+        sol_batcher_window(&b, w, inputs, targets, doc_start);
     for (int i = 0; i < SEQ; i++) fuzz_check(doc_start[i] >= 0 && doc_start[i] <= i);
 }
 

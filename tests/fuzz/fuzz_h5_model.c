@@ -8,7 +8,8 @@ static void compute(sol_ctx *ctx, const sol_model_file *f)
     sol_net_opts o = {.max_rows = 2};
     double logprob[2];
     sol_err err = {0};
-    if (sol_net_from_model(&net, ctx, f->model, f->tokenizer, &f->quant, &o, &err) != SOL_OK) return;
+    if (sol_net_from_model(&net, ctx, f->model, f->tokenizer, &f->quant, &o, &err) != SOL_OK)
+        return;
     if (sol_kv_create(&kv, net, 1, &err) == SOL_OK) {
         sol_row row = {.kv = kv, .token = 0};
         int32_t target = 0;

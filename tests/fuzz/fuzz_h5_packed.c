@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sol_row row = {.kv = kv, .token = 0};
         int32_t target = 0;
         double logprob;
-        fuzz_check(sol_net_logprobs(net, &row, 1, &target, &logprob, &err) == SOL_OK || err.text[0]);
+        fuzz_check(sol_net_logprobs(net, &row, 1, &target, &logprob, &err) == SOL_OK ||
+                   err.text[0]);
         sol_kv_free(&kv);
     }
     sol_net_free(&net);

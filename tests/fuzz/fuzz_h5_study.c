@@ -1,4 +1,5 @@
-/* The records of a study from a stranger: an error, or a run that a report can be made of and a recorder can go on with. */
+/* The records of a study from a stranger: an error, or a run that a report can be made of and a
+ * recorder can go on with. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -48,7 +49,8 @@ static void go_on(const char *path)
         fuzz_check(st == SOL_OK ? records < sol_study_file_capacity(f) : err.text[0]);
         fuzz_check(sol_study_file_records(f) == records + (st == SOL_OK));
     }
-    fuzz_check(sol_study_file_cut(f, records / 2, &err) == SOL_OK && sol_study_file_records(f) == records / 2);
+    fuzz_check(sol_study_file_cut(f, records / 2, &err) == SOL_OK &&
+               sol_study_file_records(f) == records / 2);
     sol_study_file_close(&f);
 }
 

@@ -1,5 +1,6 @@
-/* Text and JSON as streams of documents: any bytes are an error or documents, and cutting long ones changes no text. A value of
- * JSON that jansson reads has the same text here. The first byte chooses the kind of file. */
+/* Text and JSON as streams of documents: any bytes are an error or documents, and cutting long ones
+ * changes no text. A value of JSON that jansson reads has the same text here. The first byte
+ * chooses the kind of file. */
 #include <jansson.h>
 #include <string.h>
 
@@ -26,7 +27,8 @@ static uint64_t digest(const char *path, bool cut, bool unix_lines, bool skip_ba
         for (size_t i = 0; st == SOL_OK && i < b.n_pieces; i++) {
             const char *text = b.text + b.piece[i].at;
             size_t n = b.piece[i].n;
-            for (size_t k = 0; st == SOL_OK && k < n; k++) h = (h ^ (uint8_t)text[k]) * 0x100000001b3u;
+            for (size_t k = 0; st == SOL_OK && k < n; k++)
+                h = (h ^ (uint8_t)text[k]) * 0x100000001b3u;
             if (b.piece[i].last) h = (h ^ 256) * 0x100000001b3u;
         }
     }
@@ -36,7 +38,8 @@ static uint64_t digest(const char *path, bool cut, bool unix_lines, bool skip_ba
     return st == SOL_OK ? h : 0;
 }
 
-/* jansson knows neither NaN nor numbers of any size, and more levels: what it refuses proves nothing. */
+/* jansson knows neither NaN nor numbers of any size, and more levels: what it refuses proves
+ * nothing. */
 static void compare_value(const uint8_t *data, size_t size)
 {
     json_t *value = json_loadb((const char *)data, size, JSON_ALLOW_NUL, NULL);
@@ -48,7 +51,8 @@ static void compare_value(const uint8_t *data, size_t size)
     sol_status st = sol_json_text(copy, size, "value", 1, &text, &err);
     fuzz_check(st == SOL_OK || err.text[0]);
     if (json_is_string(want) && !strstr(err.text, "nested"))
-        fuzz_check(st == SOL_OK && text.n == json_string_length(want) && memcmp(text.at, json_string_value(want), text.n) == 0);
+        fuzz_check(st == SOL_OK && text.n == json_string_length(want) &&
+                   memcmp(text.at, json_string_value(want), text.n) == 0);
     if (value && !json_is_string(want)) fuzz_check(st != SOL_OK);
     free(copy);
     json_decref(value);
@@ -62,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     snprintf(path, sizeof path, "%s/%s", fuzz_dir(), names[data[0] & 3]);
     fuzz_write(path, data + 1, size - 1);
     bool unix_lines = data[0] & 4, skip_bad = data[0] & 8;
-    fuzz_check(digest(path, false, unix_lines, skip_bad) == digest(path, true, unix_lines, skip_bad));
+    fuzz_check(digest(path, false, unix_lines, skip_bad) ==
+               digest(path, true, unix_lines, skip_bad));
     compare_value(data + 1, size - 1);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* A Hugging Face folder from a stranger. The first byte says which of its files the rest is; the others are good ones. */
+/* A Hugging Face folder from a stranger. The first byte says which of its files the rest is; the
+ * others are good ones. */
 #include <string.h>
 #include <unistd.h>
 
@@ -7,7 +8,8 @@
 #include "fuzz.h"
 
 enum { FILES = 4 };
-static const char *const names[FILES] = {"model.safetensors", "config.json", "generation_config.json", "model.safetensors.index.json"};
+static const char *const names[FILES] = {"model.safetensors", "config.json",
+                                         "generation_config.json", "model.safetensors.index.json"};
 static char path[FILES][96], shard[96];
 static char *good[FILES];
 static size_t good_size[FILES];
@@ -26,7 +28,8 @@ static void make_folder(void)
     fuzz_check(sol_export_safetensors(ctx, model, fuzz_dir(), &o, &r, NULL) == SOL_OK);
     for (int i = 0; i < FILES; i++) {
         snprintf(path[i], sizeof path[i], "%s/%s", fuzz_dir(), names[i]);
-        if (i < FILES - 1) fuzz_check(sol_file_read(path[i], &good[i], &good_size[i], NULL) == SOL_OK);
+        if (i < FILES - 1)
+            fuzz_check(sol_file_read(path[i], &good[i], &good_size[i], NULL) == SOL_OK);
     }
     fuzz_write(shard, good[0], good_size[0]);
     sol_model_file_free(&c);

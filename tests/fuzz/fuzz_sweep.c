@@ -1,5 +1,5 @@
-/* A sweep from a stranger, on a job of ours: an error of one line, or points whose directories are apart from each other and inside that
- * of the sweep, each with a finished job. */
+/* A sweep from a stranger, on a job of ours: an error of one line, or points whose directories are
+ * apart from each other and inside that of the sweep, each with a finished job. */
 #include <string.h>
 #include <strings.h>
 
@@ -27,7 +27,8 @@ static void check_job(const sol_sweep *s, int i)
         check_error(&err);
         return;
     }
-    fuzz_check(strncmp(c->run.dir, s->dir, dir) == 0 && strncmp(c->run.dir + dir + 1, s->point[i].name, name) == 0);
+    fuzz_check(strncmp(c->run.dir, s->dir, dir) == 0 &&
+               strncmp(c->run.dir + dir + 1, s->point[i].name, name) == 0);
     fuzz_check(c->run.seed == s->seed[s->n_seeds - 1]);
     sol_config_free(&c);
 }

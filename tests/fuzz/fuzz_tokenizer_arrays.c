@@ -1,5 +1,5 @@
-/* Tokenizers from GGUF arrays: the input is cut at zero bytes into tokens and merges, a few leading bytes are
- * the settings. */
+/* Tokenizers from GGUF arrays: the input is cut at zero bytes into tokens and merges, a few leading
+ * bytes are the settings. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -49,8 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sol_status st = sol_tokenizer_from_arrays(&t, "fuzz", &a, &err);
         fuzz_check((st == SOL_OK) == (t != NULL));
         if (t)
-            fuzz_check(sol_tokenizer_encode(t, "Ca U\xC4\xA0 <0x41>\n", 13, SOL_ENCODE_SPECIAL, &ids, &err) ==
-                       SOL_OK);
+            fuzz_check(sol_tokenizer_encode(t, "Ca U\xC4\xA0 <0x41>\n", 13, SOL_ENCODE_SPECIAL,
+                                            &ids, &err) == SOL_OK);
         sol_ids_free(&ids);
         sol_tokenizer_free(&t);
     }

@@ -1,5 +1,5 @@
-/* The serialized form and llama2.c's tokenizer.bin. The first byte says which frame the rest is put into, so
- * that most inputs get past the magic and the 259 fixed tokens. */
+/* The serialized form and llama2.c's tokenizer.bin. The first byte says which frame the rest is put
+ * into, so that most inputs get past the magic and the 259 fixed tokens. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -36,8 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(file + n, data + 1, size - 1);
     n += size - 1;
     if (sol_tokenizer_from_memory(&t, "fuzz", file, n, &err) == SOL_OK) {
-        sol_status st = sol_tokenizer_encode(t, "ab  c\n\xE2\x82\xAC", 9, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL,
-                                             &ids, &err);
+        sol_status st = sol_tokenizer_encode(t, "ab  c\n\xE2\x82\xAC", 9,
+                                             SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL, &ids, &err);
         fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT);
         for (size_t i = 0; st == SOL_OK && i < ids.n; i++)
             sol_tokenizer_piece(t, i ? ids.id[i - 1] : -1, ids.id[i], &n);

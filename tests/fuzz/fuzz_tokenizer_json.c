@@ -1,4 +1,5 @@
-/* tokenizer.json from a stranger: an error, or a tokenizer that encodes, serializes and comes back as the same. */
+/* tokenizer.json from a stranger: an error, or a tokenizer that encodes, serializes and comes back
+ * as the same. */
 
 #include "fuzz.h"
 
@@ -16,9 +17,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(t == NULL && err.text[0] && err.status == st);
         return 0;
     }
-    st = sol_tokenizer_encode(t, text, sizeof text - 1, SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL,
-                              &ids, &err);
-    fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT); /* a hostile regex may give up */
+    st = sol_tokenizer_encode(t, text, sizeof text - 1,
+                              SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL | SOL_ENCODE_TAIL, &ids, &err);
+    fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE ||
+               st == SOL_ERR_FORMAT); /* a hostile regex may give up */
     for (size_t i = 0; st == SOL_OK && i < ids.n; i++) {
         fuzz_check(ids.id[i] >= 0 && ids.id[i] < sol_tokenizer_vocab_size(t));
         sol_tokenizer_piece(t, -1, ids.id[i], &n);

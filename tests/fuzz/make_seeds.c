@@ -1,4 +1,5 @@
-/* make_seeds DIR: small good files of every kind, as this program writes them, into DIR/<target>/. */
+/* make_seeds DIR: small good files of every kind, as this program writes them, into DIR/<target>/.
+ */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -22,7 +23,10 @@ static void write_models(void)
 {
     sol_model_file c = {.model = fuzz_tiny_model(8, 8)};
     sol_adamw_config a = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
-    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_GROUP, .group_size = 4, .scale_dtype = SOL_F16};
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                           .granularity = SOL_PER_GROUP,
+                           .group_size = 4,
+                           .scale_dtype = SOL_F16};
     sol_adamw *optim;
     sol_packed_model p;
     sol_dtype types[] = {SOL_F16, SOL_Q8};
@@ -30,18 +34,22 @@ static void write_models(void)
     c.quant = spec;
     fuzz_check(sol_adamw_create(&optim, c.model, &a, NULL) == SOL_OK);
     fuzz_check(sol_copy_string(&c.config_yaml, "run:\n", 5, NULL) == SOL_OK);
-    sol_checkpoint_view v = {.model = c.model, .config_yaml = c.config_yaml, .quant = c.quant, .optim = optim};
+    sol_checkpoint_view v = {
+        .model = c.model, .config_yaml = c.config_yaml, .quant = c.quant, .optim = optim};
     fuzz_check(sol_checkpoint_write(&v, seed("h5_model", "checkpoint"), SOL_F32, NULL) == SOL_OK);
     sol_adamw_free(&optim);
     for (int i = 0; i < 2; i++) {
         spec.granularity = i ? SOL_PER_CHANNEL : SOL_PER_GROUP;
         fuzz_check(sol_packed_model_from(ctx, &p, c.model, &spec, types[i], NULL) == SOL_OK);
-        fuzz_check(sol_packed_model_write(&p, NULL, seed("h5_packed", i ? "channel" : "group"), NULL) == SOL_OK);
+        fuzz_check(sol_packed_model_write(&p, NULL, seed("h5_packed", i ? "channel" : "group"),
+                                          NULL) == SOL_OK);
         sol_packed_model_free(&p);
     }
     sol_model_file_free(&c);
     c = (sol_model_file){.model = fuzz_tiny_model(8, 8)};
-    c.quant = (sol_quant_spec){.method = sol_quantizer_find("lsq"), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16};
+    c.quant = (sol_quant_spec){.method = sol_quantizer_find("lsq"),
+                               .granularity = SOL_PER_CHANNEL,
+                               .scale_dtype = SOL_F16};
     fuzz_check(sol_model_add_learned(c.model, &c.quant, NULL) == SOL_OK);
     sol_model_start_learned(ctx, c.model, &c.quant);
     fuzz_check(sol_model_file_write(&c, seed("h5_model", "learned"), SOL_BF16, NULL) == SOL_OK);
@@ -59,29 +67,54 @@ static void write_data(void)
         fuzz_check(sol_dataset_writer_add(w, ids + 5, 7, NULL) == SOL_OK);
         fuzz_check(sol_dataset_writer_close(&w, NULL) == SOL_OK);
     }
-    sol_study_head head = {.method = "sherry", .granularity = "per_group", .block_layout = "contiguous", .group_size = 4, .every = 1, .steps = 1, .sample_rows = 4};
-    sol_study_layer layer = {.name = "model.layers.0.mlp.gate_proj.weight", .rows = 4, .cols = 4, .weight_rows = 4, .token_rows = 4, .w_range = 1};
+    sol_study_head head = {.method = "sherry",
+                           .granularity = "per_group",
+                           .block_layout = "contiguous",
+                           .group_size = 4,
+                           .every = 1,
+                           .steps = 1,
+                           .sample_rows = 4};
+    sol_study_layer layer = {.name = "model.layers.0.mlp.gate_proj.weight",
+                             .rows = 4,
+                             .cols = 4,
+                             .weight_rows = 4,
+                             .token_rows = 4,
+                             .w_range = 1};
     sol_study_file *f;
     const void *rows[SOL_STUDY_COLUMNS];
     static const double zero[512];
     for (int i = 0; i < SOL_STUDY_COLUMNS; i++) rows[i] = zero;
-    fuzz_check(sol_study_file_create(&f, seed("h5_study", "one"), &head, &layer, 1, sol_study_columns, SOL_STUDY_COLUMNS, 2, NULL, NULL) == SOL_OK);
+    fuzz_check(sol_study_file_create(&f, seed("h5_study", "one"), &head, &layer, 1,
+                                     sol_study_columns, SOL_STUDY_COLUMNS, 2, NULL,
+                                     NULL) == SOL_OK);
     fuzz_check(sol_study_file_append(f, rows, NULL) == SOL_OK);
     sol_study_file_close(&f);
 }
 
-/* A cache that is complete, and one that ends after the first of two windows, with tokens that were drawn. */
+/* A cache that is complete, and one that ends after the first of two windows, with tokens that were
+ * drawn. */
 static void write_teacher(void)
 {
     enum { SEQ = 2, K = 3 };
     static const int32_t ids[SEQ * K] = {1, 2, 3, 7, 5, 6};
-    static const float probs[SEQ * (K + 2)] = {0.5f, 0.25f, 0.125f, 0.125f, 0.5f, 0.75f, 0.125f, 0.0625f, 0.0625f, 0.75f};
+    static const float probs[SEQ * (K + 2)] = {0.5f,  0.25f,  0.125f,  0.125f,  0.5f,
+                                               0.75f, 0.125f, 0.0625f, 0.0625f, 0.75f};
     for (int drawn = 0; drawn < 2; drawn++) {
         sol_teacher_cache *c;
-        sol_teacher_cache_head head = {.data_digest = 1, .teacher_digest = 2, .tokenizer_hash = 3, .vocab_size = 8, .windows = 2, .seq = SEQ,
-                                       .k = K, .samples = drawn, .seed = drawn, .temperature = 1};
-        fuzz_check(sol_teacher_cache_create(&c, seed("h5_teacher", drawn ? "drawn" : "whole"), &head, NULL) == SOL_OK);
-        for (int w = 0; w < 2 - drawn; w++) fuzz_check(sol_teacher_cache_append(c, ids, probs, NULL) == SOL_OK);
+        sol_teacher_cache_head head = {.data_digest = 1,
+                                       .teacher_digest = 2,
+                                       .tokenizer_hash = 3,
+                                       .vocab_size = 8,
+                                       .windows = 2,
+                                       .seq = SEQ,
+                                       .k = K,
+                                       .samples = drawn,
+                                       .seed = drawn,
+                                       .temperature = 1};
+        fuzz_check(sol_teacher_cache_create(&c, seed("h5_teacher", drawn ? "drawn" : "whole"),
+                                            &head, NULL) == SOL_OK);
+        for (int w = 0; w < 2 - drawn; w++)
+            fuzz_check(sol_teacher_cache_append(c, ids, probs, NULL) == SOL_OK);
         fuzz_check(sol_teacher_cache_commit(c, NULL) == SOL_OK);
         sol_teacher_cache_close(&c);
     }
@@ -94,7 +127,8 @@ static void write_foreign(void)
     sol_export_options o = {0};
     sol_export_result r;
     sol_gguf_result g;
-    static const char *const files[] = {"model.safetensors", "config.json", "generation_config.json"};
+    static const char *const files[] = {"model.safetensors", "config.json",
+                                        "generation_config.json"};
     snprintf(model, sizeof model, "%s/m.h5", fuzz_dir());
     fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
     static const char *const types[] = {"f16", "q8_0"};
@@ -119,7 +153,8 @@ static void write_foreign(void)
         free(with_kind);
         sol_free(bytes);
     }
-    static const char index[] = "\3{\"weight_map\": {\"model.norm.weight\": \"shard.safetensors\"}}";
+    static const char index[] =
+        "\3{\"weight_map\": {\"model.norm.weight\": \"shard.safetensors\"}}";
     fuzz_write(seed("safetensors", "3"), index, sizeof index - 1);
     sol_model_file_free(&c);
 }

@@ -43,9 +43,21 @@ sol_model *fuzz_tiny_model(int64_t vocab, int64_t width)
 {
     sol_model *m;
     sol_model_config c = {
-        .vocab_size = vocab, .hidden_size = width, .intermediate_size = width, .num_hidden_layers = 1, .num_attention_heads = 2,
-        .num_key_value_heads = 1, .head_dim = width / 2, .max_position_embeddings = 16, .rms_norm_eps = 1e-5, .rope_theta = 1e4,
-        .tie_word_embeddings = true, .bos_token_id = 1, .eos_token_id = 2, .n_more_eos = 1, .more_eos = {0},
+        .vocab_size = vocab,
+        .hidden_size = width,
+        .intermediate_size = width,
+        .num_hidden_layers = 1,
+        .num_attention_heads = 2,
+        .num_key_value_heads = 1,
+        .head_dim = width / 2,
+        .max_position_embeddings = 16,
+        .rms_norm_eps = 1e-5,
+        .rope_theta = 1e4,
+        .tie_word_embeddings = true,
+        .bos_token_id = 1,
+        .eos_token_id = 2,
+        .n_more_eos = 1,
+        .more_eos = {0},
     };
     fuzz_check(sol_model_create(&m, &c, SOL_F32, NULL) == SOL_OK);
     sol_model_init_random(NULL, m, 3);
@@ -64,8 +76,16 @@ sol_tokenizer *fuzz_tiny_tokenizer(void)
         tokens[3 + i] = (sol_span){text[i], 6};
         types[3 + i] = 6;
     }
-    sol_tokenizer_arrays a = {.model = "llama", .tokens = tokens, .n_tokens = VOCAB, .scores = scores, .types = types, .bos = 1,
-                              .eos = 2, .add_bos = 1, .add_eos = 0, .add_space_prefix = 1};
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = VOCAB,
+                              .scores = scores,
+                              .types = types,
+                              .bos = 1,
+                              .eos = 2,
+                              .add_bos = 1,
+                              .add_eos = 0,
+                              .add_space_prefix = 1};
     sol_tokenizer *t;
     fuzz_check(sol_tokenizer_from_arrays(&t, "tiny", &a, NULL) == SOL_OK);
     return t;
@@ -83,7 +103,8 @@ static void remove_dir(void)
 const char *fuzz_dir(void)
 {
     if (dir[0]) return dir;
-    snprintf(dir, sizeof dir, "%s/solera-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(dir, sizeof dir, "%s/solera-fuzz-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     fuzz_check(mkdtemp(dir) != NULL);
     atexit(remove_dir);
     return dir;

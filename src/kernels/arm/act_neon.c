@@ -17,7 +17,8 @@ static uint32_t max_magnitude(const float *x, int64_t n)
 {
     uint32x4_t top = vdupq_n_u32(0);
     for (int64_t c = 0; c < n; c += 4)
-        top = vmaxq_u32(top, vandq_u32(vreinterpretq_u32_f32(load_some(x + c, n - c)), vdupq_n_u32(0x7fffffff)));
+        top = vmaxq_u32(top, vandq_u32(vreinterpretq_u32_f32(load_some(x + c, n - c)),
+                                       vdupq_n_u32(0x7fffffff)));
     return vmaxvq_u32(top);
 }
 

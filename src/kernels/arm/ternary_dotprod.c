@@ -1,12 +1,14 @@
 /* The ternary product with NEON dotprod.
  *
- * Layout. A tile is 16 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte r of vector j holding row
- * r's slots of blocks 2j (low nibble) and 2j + 1; then 16 words of signs, one a row, block k's sign in bit 15 - k. The last
- * chunk is filled up with code 0 (its activations are 0). Then the scales, [n_groups, 16] fp16.
+ * Layout. A tile is 16 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte
+ * r of vector j holding row r's slots of blocks 2j (low nibble) and 2j + 1; then 16 words of signs,
+ * one a row, block k's sign in bit 15 - k. The last chunk is filled up with code 0 (its activations
+ * are 0). Then the scales, [n_groups, 16] fp16.
  *
- * One token (or few): for each block of four activations the 16 sums of the slots are a table of low and of high bytes; two
- * tbl look up 16 rows, zip makes words. Sums stay exact in int16 over a segment of 128.
- * Many tokens: blocks are decoded once to signed bytes, four of a row together, for sdot. */
+ * One token (or few): for each block of four activations the 16 sums of the slots are a table of
+ * low and of high bytes; two tbl look up 16 rows, zip makes words. Sums stay exact in int16 over a
+ * segment of 128. Many tokens: blocks are decoded once to signed bytes, four of a row together, for
+ * sdot. */
 #include <arm_neon.h>
 #include <string.h>
 
@@ -30,7 +32,8 @@ static int64_t n_chunks(const sol_segments *s)
 static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
     (void)type;
-    return (size_t)sol_round_up(n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64);
+    return (size_t)sol_round_up(
+        n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64);
 }
 
 /* ---- packing ---- */
@@ -42,7 +45,8 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     for (int r = 0; r < rows->n; r++) {
         for (int64_t j = 0; j < (blocks + 1) / 2; j++)
-            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] = rows->data[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
+            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] =
+                rows->data[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
         for (int64_t b = 0; b < blocks; b++) {
             uint16_t *word = (uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + SLOT_BYTES) + r;
             *word |= (uint16_t)((rows->signs[r][b / 8] >> b % 8 & 1) << (15 - b % CHUNK_BLOCKS));
@@ -51,7 +55,8 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     }
 }
 
-static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales)
 {
     (void)type;
     const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
@@ -59,7 +64,8 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
         const uint8_t *chunk = tile + b / CHUNK_BLOCKS * CHUNK_BYTES;
         int64_t k = b % CHUNK_BLOCKS;
         int sign = ((const uint16_t *)(chunk + SLOT_BYTES))[r] >> (15 - k) & 1;
-        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15)], 4);
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15)],
+               4);
     }
     for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
 }
@@ -112,8 +118,10 @@ static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
 static inline void look_up(const uint8_t *chunk, int64_t k, const slot_sums *sums, int16x8_t acc[2])
 {
     uint8x16_t slots = slots_at(chunk, k);
-    uint8x16_t low = vqtbl1q_u8(vld1q_u8(sums->low), slots), high = vqtbl1q_u8(vld1q_u8(sums->high), slots);
-    int16x8_t minus[2], a = vreinterpretq_s16_u8(vzip1q_u8(low, high)), b = vreinterpretq_s16_u8(vzip2q_u8(low, high));
+    uint8x16_t low = vqtbl1q_u8(vld1q_u8(sums->low), slots),
+               high = vqtbl1q_u8(vld1q_u8(sums->high), slots);
+    int16x8_t minus[2], a = vreinterpretq_s16_u8(vzip1q_u8(low, high)),
+                        b = vreinterpretq_s16_u8(vzip2q_u8(low, high));
     signs_at(chunk, k, minus);
     acc[0] = vaddq_s16(acc[0], vsubq_s16(veorq_s16(a, minus[0]), minus[0]));
     acc[1] = vaddq_s16(acc[1], vsubq_s16(veorq_s16(b, minus[1]), minus[1]));
@@ -129,7 +137,8 @@ static void store_rows(float *y, int64_t r, int64_t rows, const float32x4_t v[4]
     memcpy(y + r, v, (size_t)sol_min_i64(TILE_ROWS, rows - r) * sizeof *y);
 }
 
-static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_sums *table, const float *d, float32x4_t y[4])
+static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_sums *table,
+                         const float *d, float32x4_t y[4])
 {
     const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     for (int j = 0; j < 4; j++) y[j] = vdupq_n_f32(0);
@@ -142,25 +151,30 @@ static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_
                 look_up(tile + b / CHUNK_BLOCKS * CHUNK_BYTES, b % CHUNK_BLOCKS, table + b, acc);
             float32x4_t scale = vdupq_n_f32(d[i]);
             for (int j = 0; j < 2; j++) {
-                u[2 * j] = vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
-                u[2 * j + 1] = vfmaq_f32(u[2 * j + 1], scale, vcvtq_f32_s32(vmovl_s16(vget_high_s16(acc[j]))));
+                u[2 * j] =
+                    vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
+                u[2 * j + 1] =
+                    vfmaq_f32(u[2 * j + 1], scale, vcvtq_f32_s32(vmovl_s16(vget_high_s16(acc[j]))));
             }
         }
         for (int j = 0; j < 4; j++) y[j] = vfmaq_f32(y[j], load_scales(scales + 4 * j), u[j]);
     }
 }
 
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last,
+                              slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++)
+            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             float32x4_t y[4];
-            look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks,
+                         job->acts->d + t * s->n_segs, y);
             store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
         }
     }
@@ -168,7 +182,8 @@ static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t la
 
 /* ---- sdot: many tokens ---- */
 
-/* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block b + i, four weights each. */
+/* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block b + i, four
+ * weights each. */
 static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x16_t (*w)[4])
 {
     int8_t bytes[4][16];
@@ -190,8 +205,10 @@ static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x
 }
 
 /* T (1 to 4) tokens by 16 rows over one segment: u[t][j] += d[t] * sum. */
-static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_segments *s, int8x16_t (*w)[4], int64_t blocks,
-                                                              const int8_t *q, const float *d, float32x4_t (*u)[4])
+static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_segments *s,
+                                                              int8x16_t (*w)[4], int64_t blocks,
+                                                              const int8_t *q, const float *d,
+                                                              float32x4_t (*u)[4])
 {
     int32x4_t acc[4][4];
     for (int t = 0; t < T; t++)
@@ -205,16 +222,20 @@ static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_s
         }
     }
     for (int t = 0; t < T; t++)
-        for (int j = 0; j < 4; j++) u[t][j] = vfmaq_f32(u[t][j], vdupq_n_f32(d[t * s->n_segs]), vcvtq_f32_s32(acc[t][j]));
+        for (int j = 0; j < 4; j++)
+            u[t][j] = vfmaq_f32(u[t][j], vdupq_n_f32(d[t * s->n_segs]), vcvtq_f32_s32(acc[t][j]));
 }
 
-static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, const sol_acts *a, float32x4_t (*u)[4])
+static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, const sol_acts *a,
+                         float32x4_t (*u)[4])
 {
     int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
     const int8_t *q = a->q + start;
     const float *d = a->d + seg;
-    for (; t + 4 <= a->n; t += 4) gemm_tokens(4, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
-    for (; t < a->n; t++) gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
+    for (; t + 4 <= a->n; t += 4)
+        gemm_tokens(4, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
+    for (; t < a->n; t++)
+        gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
 }
 
 /* Scratch of a thread in the many-token product. */
@@ -253,7 +274,8 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);

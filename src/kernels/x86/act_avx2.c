@@ -17,7 +17,8 @@ static uint32_t max_magnitude(const float *x, int64_t n)
 {
     __m256i top = _mm256_setzero_si256(), magnitude = _mm256_set1_epi32(0x7fffffff);
     for (int64_t c = 0; c < n; c += 8)
-        top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(load_some(x + c, n - c)), magnitude));
+        top = _mm256_max_epu32(
+            top, _mm256_and_si256(_mm256_castps_si256(load_some(x + c, n - c)), magnitude));
     uint32_t lane[8], m = 0;
     _mm256_storeu_si256((__m256i *)lane, top);
     for (int i = 0; i < 8; i++) m = lane[i] > m ? lane[i] : m;

@@ -24,7 +24,8 @@ static void round_block(const float *x, int64_t n, float inverse, int8_t *q)
     __m512 factor = _mm512_set1_ps(inverse);
     for (int64_t c = 0; c < n; c += 16) {
         __m512 v = _mm512_maskz_loadu_ps(lanes(n, c), x + c);
-        _mm512_mask_cvtsepi32_storeu_epi8(q + c, lanes(n, c), _mm512_cvtps_epi32(_mm512_mul_ps(v, factor)));
+        _mm512_mask_cvtsepi32_storeu_epi8(q + c, lanes(n, c),
+                                          _mm512_cvtps_epi32(_mm512_mul_ps(v, factor)));
     }
 }
 

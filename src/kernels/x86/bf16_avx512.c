@@ -1,5 +1,5 @@
-/* bf16.h for AVX-512: without instructions for bf16 (widened to float), with the dot product of pairs (AVX512-BF16), and with
- * the tiles of AMX. */
+/* bf16.h for AVX-512: without instructions for bf16 (widened to float), with the dot product of
+ * pairs (AVX512-BF16), and with the tiles of AMX. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -12,8 +12,8 @@ enum { EDGE = SOL_BF16_EDGE, DEPTH = SOL_BF16_DEPTH, BLOCK = SOL_BF16_BLOCK, TIL
 
 /* ---- packing ---- */
 
-/* How a tier rounds 32 floats: to words of 16 bits in order. Written out since the flags of this file do not allow the
- * intrinsic of AVX512-BF16. */
+/* How a tier rounds 32 floats: to words of 16 bits in order. Written out since the flags of this
+ * file do not allow the intrinsic of AVX512-BF16. */
 typedef __m512i (*round_fn)(__m512 low, __m512 high);
 
 ALWAYS_INLINE __m512i round_native(__m512 low, __m512 high)
@@ -26,10 +26,12 @@ ALWAYS_INLINE __m512i round_native(__m512 low, __m512 high)
 /* To nearest even; a NaN stays one. */
 ALWAYS_INLINE __m256i round_half(__m512 x)
 {
-    __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i bits = _mm512_castps_si512(x),
+            odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x400000)), 16));
+    return _mm512_cvtepi32_epi16(
+        _mm512_srli_epi32(_mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x400000)), 16));
 }
 
 ALWAYS_INLINE __m512i round_steps(__m512 low, __m512 high)
@@ -38,11 +40,14 @@ ALWAYS_INLINE __m512i round_steps(__m512 low, __m512 high)
 }
 
 /* 16 numbers from p on, and 16 from q on. */
-ALWAYS_INLINE __m512i load_two(round_fn round, const char *p, const char *q, bool bf16, __m512 scale)
+ALWAYS_INLINE __m512i load_two(round_fn round, const char *p, const char *q, bool bf16,
+                               __m512 scale)
 {
     if (bf16)
-        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)p)), _mm256_loadu_si256((const void *)q), 1);
-    return round(_mm512_mul_ps(scale, _mm512_loadu_ps(p)), _mm512_mul_ps(scale, _mm512_loadu_ps(q)));
+        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)p)),
+                                  _mm256_loadu_si256((const void *)q), 1);
+    return round(_mm512_mul_ps(scale, _mm512_loadu_ps(p)),
+                 _mm512_mul_ps(scale, _mm512_loadu_ps(q)));
 }
 
 /* The transpose of 16 x 16 words in place. */
@@ -69,12 +74,15 @@ ALWAYS_INLINE void transpose(__m512i r[16])
     }
 }
 
-/* A whole block. Rows of words: by edge (as a block of A has them) when k runs along the rows, else by pairs of k (B). Lines
- * that the next blocks will want are fetched: the rows are too many for the processor to see where they go. */
-ALWAYS_INLINE void pack_form(round_fn round, const sol_bf16_source *s, bool bf16, bool k_inner, bool pairs, uint16_t *block)
+/* A whole block. Rows of words: by edge (as a block of A has them) when k runs along the rows, else
+ * by pairs of k (B). Lines that the next blocks will want are fetched: the rows are too many for
+ * the processor to see where they go. */
+ALWAYS_INLINE void pack_form(round_fn round, const sol_bf16_source *s, bool bf16, bool k_inner,
+                             bool pairs, uint16_t *block)
 {
-    static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    static const uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     const char *p = s->data;
     int64_t step = s->ld * (bf16 ? 2 : 4);
     __m512i r[16], interleave = _mm512_loadu_si512(order);
@@ -88,14 +96,16 @@ ALWAYS_INLINE void pack_form(round_fn round, const sol_bf16_source *s, bool bf16
             if (!bf16) _mm_prefetch(row + 320, _MM_HINT_T0);
         } else {
             const char *row = p + 2 * i * step;
-            r[i] = _mm512_permutexvar_epi16(interleave, load_two(round, row, row + step, bf16, scale));
+            r[i] =
+                _mm512_permutexvar_epi16(interleave, load_two(round, row, row + step, bf16, scale));
         }
     if (k_inner == pairs) transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) _mm512_storeu_si512(block + 32 * i, r[i]);
 }
 
-ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf16, bool pairs, uint16_t *block)
+ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf16, bool pairs,
+                              uint16_t *block)
 {
     if (s->k_inner && pairs)
         pack_form(round, s, bf16, true, true, block);
@@ -107,8 +117,10 @@ ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf1
         pack_form(round, s, bf16, false, false, block);
 }
 
-/* A copy with zeros around it where less than a block is left; `wide`: of bf16 as fp32, to be multiplied. */
-ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide, bool pairs, uint16_t *block)
+/* A copy with zeros around it where less than a block is left; `wide`: of bf16 as fp32, to be
+ * multiplied. */
+ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide, bool pairs,
+                             uint16_t *block)
 {
     _Alignas(64) char part[BLOCK * sizeof(float)] = {0};
     sol_bf16_source whole = *s;
@@ -119,7 +131,8 @@ ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide
     for (int64_t i = 0; i < rows; i++) {
         const char *from = (const char *)s->data + (size_t)(i * s->ld) * size;
         if (wide)
-            for (int64_t j = 0; j < cols; j++) ((float *)part)[i * whole.ld + j] = sol_bf16_to_f32(((const sol_bf16 *)from)[j]);
+            for (int64_t j = 0; j < cols; j++)
+                ((float *)part)[i * whole.ld + j] = sol_bf16_to_f32(((const sol_bf16 *)from)[j]);
         else
             memcpy(part + (size_t)(i * whole.ld) * size, from, (size_t)cols * size);
     }
@@ -149,34 +162,41 @@ static void pack_native(const sol_bf16_source *s, bool pairs, uint16_t *block)
 
 /* ---- tiles ---- */
 
-/* Rows of a tile at a time: ROWS x 2 vectors of sums stay in registers. `dot` adds the products of a pair. */
+/* Rows of a tile at a time: ROWS x 2 vectors of sums stay in registers. `dot` adds the products of
+ * a pair. */
 enum { ROWS = 8 };
 
 ALWAYS_INLINE __m512 dot_widened(__m512 sum, __m512i a, __m512i b)
 {
     __m512i high = _mm512_set1_epi32((int)0xffff0000);
-    __m512 even = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(a, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)), sum);
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(a, high)), _mm512_castsi512_ps(_mm512_and_si512(b, high)), even);
+    __m512 even = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(a, 16)),
+                                  _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)), sum);
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(a, high)),
+                           _mm512_castsi512_ps(_mm512_and_si512(b, high)), even);
 }
 
-/* zmm += zmm . zmm, pairs of bf16; written out since the flags of this file do not allow its intrinsic. */
+/* zmm += zmm . zmm, pairs of bf16; written out since the flags of this file do not allow its
+ * intrinsic. */
 ALWAYS_INLINE __m512 dot_native(__m512 sum, __m512i a, __m512i b)
 {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
     return sum;
 }
 
-ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const sol_bf16_rows *a, const uint16_t *b,
-                           int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const sol_bf16_rows *a,
+                           const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c,
+                           int64_t ldc)
 {
     for (int r = 0; r < TILE; r += ROWS) {
         const uint16_t *rows = a->data + r / EDGE * a->half + r % EDGE * a->row;
         __m512 sum[ROWS][2];
         for (int i = 0; i < ROWS; i++)
-            for (int j = 0; j < 2; j++) sum[i][j] = add ? _mm512_loadu_ps(c + (r + i) * ldc + 16 * j) : _mm512_setzero_ps();
+            for (int j = 0; j < 2; j++)
+                sum[i][j] = add ? _mm512_loadu_ps(c + (r + i) * ldc + 16 * j) : _mm512_setzero_ps();
         for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK, rows += a->step)
             for (int p = 0; p < DEPTH / 2; p++) {
-                __m512i b0 = _mm512_loadu_si512(b + k + p * DEPTH), b1 = _mm512_loadu_si512(b + half_b + k + p * DEPTH);
+                __m512i b0 = _mm512_loadu_si512(b + k + p * DEPTH),
+                        b1 = _mm512_loadu_si512(b + half_b + k + p * DEPTH);
                 for (int i = 0; i < ROWS; i++) {
                     int32_t pair;
                     memcpy(&pair, rows + i * a->row + 2 * p, sizeof pair);
@@ -190,21 +210,25 @@ ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const sol_bf
     }
 }
 
-static void tile_widened(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void tile_widened(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
+                         bool add, float *c, int64_t ldc)
 {
     tile_by(dot_widened, a, b, half_b, blocks, add, c, ldc);
 }
 
-static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
+                     bool add, float *c, int64_t ldc)
 {
     tile_by(dot_native, a, b, half_b, blocks, add, c, ldc);
 }
 
-ALWAYS_INLINE void narrow_by(round_fn round, const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+ALWAYS_INLINE void narrow_by(round_fn round, const float *sums, int64_t rows, int64_t cols,
+                             uint16_t *c, int64_t ldc)
 {
     __mmask32 there = (__mmask32)((1ull << cols) - 1);
     for (int64_t i = 0; i < rows; i++, sums += TILE, c += ldc)
-        _mm512_mask_storeu_epi16(c, there, round(_mm512_loadu_ps(sums), _mm512_loadu_ps(sums + EDGE)));
+        _mm512_mask_storeu_epi16(c, there,
+                                 round(_mm512_loadu_ps(sums), _mm512_loadu_ps(sums + EDGE)));
 }
 
 static void narrow_steps(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
@@ -240,12 +264,20 @@ static void amx_end(void)
 
 #define TILE_ZERO(n) __asm__ volatile("tilezero %%tmm" #n : :)
 #define TILE_LOAD(n, p, stride) \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"((int64_t)(stride)) : "memory")
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n \
+                     : \
+                     : "r"(p), "r"((int64_t)(stride)) \
+                     : "memor" \
+                       "y")
 #define TILE_STORE(n, p, stride) \
-    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)(stride)) : "memory")
+    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" \
+                     : \
+                     : "r"(p), "r"((int64_t)(stride)) \
+                     : "memory")
 #define TILE_DOT(sums, x, w) __asm__ volatile("tdpbf16ps %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
 
-static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_b, int64_t blocks, bool add, float *c, int64_t ldc)
+static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_b, int64_t blocks,
+                     bool add, float *c, int64_t ldc)
 {
     const uint16_t *a = rows->data;
     int64_t step = rows->step, half_a = rows->half, row = 2 * rows->row;
@@ -260,7 +292,8 @@ static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_
         TILE_ZERO(2);
         TILE_ZERO(3);
     }
-    /* The lines of C are fetched on the way, two at a time, so that the stores at the end find them. */
+    /* The lines of C are fetched on the way, two at a time, so that the stores at the end find
+     * them. */
     for (int64_t k = 0; k < blocks * BLOCK; k += BLOCK, a += step) {
         const float *ahead = c + k / BLOCK % TILE * ldc;
         __asm__ volatile("prefetchw (%0)\n\tprefetchw 64(%0)" : : "r"(ahead));
@@ -279,9 +312,12 @@ static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_
     TILE_STORE(3, c + EDGE * ldc + EDGE, 4 * ldc);
 }
 
-const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false, pack_steps, tile_widened, nothing, nothing, narrow_steps};
-static const sol_bf16_ops ops_dot = {"avx512-bf16", true, pack_native, tile_dot, nothing, nothing, narrow_native};
-const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true, pack_native, tile_amx, amx_begin, amx_end, narrow_native};
+const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false,   pack_steps,  tile_widened,
+                                          nothing,  nothing, narrow_steps};
+static const sol_bf16_ops ops_dot = {"avx512-bf16", true,    pack_native,  tile_dot,
+                                     nothing,       nothing, narrow_native};
+const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true,    pack_native,  tile_amx,
+                                       amx_begin,  amx_end, narrow_native};
 
 void sol_kernels_bf16(sol_kernels *k)
 {

@@ -11,7 +11,8 @@
 #endif
 #define LANES 8
 #define Q8_OFFSET 128
-#define DOT_4(type, i, acc, words, w, x) __asm__(VPDPBUSD " %2, %1, %0" : "+x"(acc) : "x"(w), "x"(x))
+#define DOT_4(type, i, acc, words, w, x) \
+    __asm__(VPDPBUSD " %2, %1, %0" : "+x"(acc) : "x"(w), "x"(x))
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define LOAD_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define PREFETCH_LINE(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)

@@ -1,5 +1,5 @@
-/* What AVX-512 (F, BW, DQ, VL) lays over the table of kernels: those of floats. The integer products
- * gain by VNNI and VBMI only. */
+/* What AVX-512 (F, BW, DQ, VL) lays over the table of kernels: those of floats. The integer
+ * products gain by VNNI and VBMI only. */
 #include "kernels/x86/kernels_x86.h"
 
 void sol_kernels_avx512(sol_kernels *k)

@@ -1,18 +1,20 @@
 /* The ternary product with AVX2.
  *
- * Layout. A tile is 32 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte r of vector j holding row
- * r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of signs, byte r of vector v with the sign of block 8v + k in
- * bit 7 - k. The last chunk is filled up; its activations are 0. Scales follow the chunks of their groups
- * (sol_unit in matrix_impl.h).
+ * Layout. A tile is 32 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte
+ * r of vector j holding row r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of
+ * signs, byte r of vector v with the sign of block 8v + k in bit 7 - k. The last chunk is filled
+ * up; its activations are 0. Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
  *
- * One token (or few): for each block of four activations the 16 sums of the slots, written as 31 high + low with |low| <= 15 and
- * |high| <= 12, are two tables of bytes. Two pshufb look up 32 rows, psignb puts the signs; both parts stay exact in int8
- * over eight blocks (8 x 15, 8 x 12 < 128), then punpck and pmaddubsw with (1, 31) make words, exact over a segment of 128.
- * Measured against it on one core of a Zen 3, in cache: tables of the sums' low and high bytes, which must become words block by
- * block, reach 0.71 of its rate; decoding into pmaddubsw, for one token, 0.21. From memory: lines fetched into all caches, where
- * they push out the tables, 0.8; 1280 or 5120 bytes ahead 0.75 to 1.
- * Many tokens: blocks are decoded once to bytes 0, 1, 2, four of a row together, for pmaddubsw; 32 blocks stay below
- * 32 x 2 x 127 x 2 < 32768, so that one pmaddwd a segment suffices. */
+ * One token (or few): for each block of four activations the 16 sums of the slots, written as 31
+ * high + low with |low| <= 15 and |high| <= 12, are two tables of bytes. Two pshufb look up 32
+ * rows, psignb puts the signs; both parts stay exact in int8 over eight blocks (8 x 15, 8 x 12 <
+ * 128), then punpck and pmaddubsw with (1, 31) make words, exact over a segment of 128. Measured
+ * against it on one core of a Zen 3, in cache: tables of the sums' low and high bytes, which must
+ * become words block by block, reach 0.71 of its rate; decoding into pmaddubsw, for one token,
+ * 0.21. From memory: lines fetched into all caches, where they push out the tables, 0.8; 1280 or
+ * 5120 bytes ahead 0.75 to 1. Many tokens: blocks are decoded once to bytes 0, 1, 2, four of a row
+ * together, for pmaddubsw; 32 blocks stay below 32 x 2 x 127 x 2 < 32768, so that one pmaddwd a
+ * segment suffices. */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -24,12 +26,12 @@ enum {
     CHUNK_BLOCKS = 16,
     SLOT_BYTES = 256,
     CHUNK_BYTES = SLOT_BYTES + 64,
-    PART_BLOCKS = 8,  /* of a chunk, with one vector of signs */
+    PART_BLOCKS = 8,   /* of a chunk, with one vector of signs */
     TABLE_TOKENS = 10, /* up to so many tokens go through the tables */
-    TOKENS = 256,     /* of one job */
+    TOKENS = 256,      /* of one job */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
-    PREFETCH = 2560,  /* bytes ahead */
-    PACK_CHUNKS = 4,  /* eight bytes of signs */
+    PREFETCH = 2560, /* bytes ahead */
+    PACK_CHUNKS = 4, /* eight bytes of signs */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -64,7 +66,8 @@ ALWAYS_INLINE void transpose_bytes(const uint64_t v[8], uint64_t out[8])
 {
     __m128i pair[4], quad[4];
     for (int i = 0; i < 4; i++)
-        pair[i] = _mm_unpacklo_epi8(_mm_cvtsi64_si128((int64_t)v[2 * i]), _mm_cvtsi64_si128((int64_t)v[2 * i + 1]));
+        pair[i] = _mm_unpacklo_epi8(_mm_cvtsi64_si128((int64_t)v[2 * i]),
+                                    _mm_cvtsi64_si128((int64_t)v[2 * i + 1]));
     for (int i = 0; i < 2; i++) {
         quad[2 * i] = _mm_unpacklo_epi16(pair[2 * i], pair[2 * i + 1]);
         quad[2 * i + 1] = _mm_unpackhi_epi16(pair[2 * i], pair[2 * i + 1]);
@@ -84,20 +87,24 @@ static uint64_t reverse_bits(uint64_t x)
 }
 
 /* Rows r to r + 7 of a tile (those that there are), n chunks from `first` on. */
-static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows, int64_t r, int64_t first, int64_t n,
-                       uint8_t *tile)
+static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows,
+                       int64_t r, int64_t first, int64_t n, uint8_t *tile)
 {
-    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = (s->cols / 4 + 7) / 8, there = sol_min_i64(8, rows->n - r);
+    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = (s->cols / 4 + 7) / 8,
+            there = sol_min_i64(8, rows->n - r);
     uint64_t v[8] = {0}, out[8];
     for (int64_t c = first; c < first + n; c++) {
         uint8_t *to = tile + sol_unit_chunk(u, c) + r;
-        for (int64_t i = 0; i < there; i++) v[i] = eight_bytes(rows->data[r + i], 8 * c, code_bytes);
+        for (int64_t i = 0; i < there; i++)
+            v[i] = eight_bytes(rows->data[r + i], 8 * c, code_bytes);
         transpose_bytes(v, out);
         for (int64_t i = 0; i < 8; i++) memcpy(to + 32 * i, &out[i], 8);
     }
-    for (int64_t i = 0; i < there; i++) v[i] = reverse_bits(eight_bytes(rows->signs[r + i], 2 * first, sign_bytes));
+    for (int64_t i = 0; i < there; i++)
+        v[i] = reverse_bits(eight_bytes(rows->signs[r + i], 2 * first, sign_bytes));
     transpose_bytes(v, out);
-    for (int64_t i = 0; i < 2 * n; i++) memcpy(tile + sol_unit_chunk(u, first + i / 2) + SLOT_BYTES + i % 2 * 32 + r, &out[i], 8);
+    for (int64_t i = 0; i < 2 * n; i++)
+        memcpy(tile + sol_unit_chunk(u, first + i / 2) + SLOT_BYTES + i % 2 * 32 + r, &out[i], 8);
 }
 
 static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
@@ -106,14 +113,16 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     const sol_unit u = unit_of(s);
     int64_t chunks = s->cols_pad / 64;
     for (int64_t first = 0; first < chunks; first += PACK_CHUNKS)
-        for (int64_t r = 0; r < rows->n; r += 8) pack_eight(s, &u, rows, r, first, sol_min_i64(PACK_CHUNKS, chunks - first), tile);
+        for (int64_t r = 0; r < rows->n; r += 8)
+            pack_eight(s, &u, rows, r, first, sol_min_i64(PACK_CHUNKS, chunks - first), tile);
     for (int64_t g = 0; g < s->n_groups; g++) {
         sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
         for (int r = 0; r < rows->n; r++) scales[r] = rows->scales[r][g];
     }
 }
 
-static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales)
 {
     (void)type;
     const sol_unit u = unit_of(s);
@@ -121,9 +130,11 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
         const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
         int64_t k = b % CHUNK_BLOCKS;
         int sign = chunk[SLOT_BYTES + k / 8 * 32 + r] >> (7 - k % 8) & 1;
-        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15)], 4);
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15)],
+               4);
     }
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
+    for (int64_t g = 0; g < s->n_groups; g++)
+        scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
 ALWAYS_INLINE __m256i load(const void *p)
@@ -138,11 +149,12 @@ ALWAYS_INLINE __m256i slots_at(const uint8_t *chunk, int64_t k)
     return _mm256_and_si256(k & 1 ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
 }
 
-/* For psignb: a byte a row that is negative where block k of a chunk has the sign -, and never 0. Shifts of words: what comes over from
- * the byte below is not looked at. */
+/* For psignb: a byte a row that is negative where block k of a chunk has the sign -, and never 0.
+ * Shifts of words: what comes over from the byte below is not looked at. */
 ALWAYS_INLINE __m256i signs_at(const uint8_t *chunk, int64_t k)
 {
-    __m256i bits = _mm256_sll_epi16(load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), _mm_cvtsi32_si128((int)(k % PART_BLOCKS)));
+    __m256i bits = _mm256_sll_epi16(load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32),
+                                    _mm_cvtsi32_si128((int)(k % PART_BLOCKS)));
     return _mm256_or_si256(bits, _mm256_set1_epi8(1));
 }
 
@@ -174,18 +186,23 @@ static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
         uint32_t x;
         memcpy(&x, q, 4);
         x ^= 0x80808080u; /* q + 128, for pmaddubsw */
-        __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_set1_epi16((short)x), first),
-                                       _mm256_maddubs_epi16(_mm256_set1_epi16((short)(x >> 16)), second));
+        __m256i sum =
+            _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_set1_epi16((short)x), first),
+                             _mm256_maddubs_epi16(_mm256_set1_epi16((short)(x >> 16)), second));
         sum = _mm256_sub_epi16(sum, offsets);
         /* sum / 31 to nearest: never halfway between two, as 31 is odd. */
-        __m256i high = _mm256_mulhrs_epi16(sum, _mm256_set1_epi16((32768 + HIGH_WEIGHT / 2) / HIGH_WEIGHT));
-        __m256i low = _mm256_sub_epi16(sum, _mm256_mullo_epi16(high, _mm256_set1_epi16(HIGH_WEIGHT)));
-        _mm256_storeu_si256((__m256i *)&table[b], _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
+        __m256i high =
+            _mm256_mulhrs_epi16(sum, _mm256_set1_epi16((32768 + HIGH_WEIGHT / 2) / HIGH_WEIGHT));
+        __m256i low =
+            _mm256_sub_epi16(sum, _mm256_mullo_epi16(high, _mm256_set1_epi16(HIGH_WEIGHT)));
+        _mm256_storeu_si256((__m256i *)&table[b],
+                            _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
     }
 }
 
 /* low, high += the signed parts of the sums of one block, for 32 rows. */
-ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign, __m256i *low, __m256i *high)
+ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign, __m256i *low,
+                           __m256i *high)
 {
     __m256i lows = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->low));
     __m256i highs = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sums->high));
@@ -202,22 +219,27 @@ ALWAYS_INLINE void join_parts(__m256i low, __m256i high, __m256i acc[2])
 }
 
 /* The PART_BLOCKS blocks of a chunk from block k on. */
-ALWAYS_INLINE void look_up_part(const uint8_t *chunk, int64_t k, const slot_sums *table, __m256i acc[2])
+ALWAYS_INLINE void look_up_part(const uint8_t *chunk, int64_t k, const slot_sums *table,
+                                __m256i acc[2])
 {
     const __m256i one = _mm256_set1_epi8(1);
-    __m256i all = load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), low = _mm256_setzero_si256(), high = low;
-    /* Bit 7 is the sign of the block at hand; the 1 below keeps the byte from being 0, which psignb would take for 0. */
+    __m256i all = load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), low = _mm256_setzero_si256(),
+            high = low;
+    /* Bit 7 is the sign of the block at hand; the 1 below keeps the byte from being 0, which psignb
+     * would take for 0. */
     __m256i sign = _mm256_or_si256(all, one);
 #pragma GCC unroll 8
     for (int i = 0; i < PART_BLOCKS; i++) {
         look_up(table + i, slots_at(chunk + k / 2 * 32, i), sign, &low, &high);
-        sign = i < PART_BLOCKS - 2 ? _mm256_add_epi8(sign, sign) : _mm256_or_si256(_mm256_slli_epi16(all, 7), one);
+        sign = i < PART_BLOCKS - 2 ? _mm256_add_epi8(sign, sign)
+                                   : _mm256_or_si256(_mm256_slli_epi16(all, 7), one);
     }
     join_parts(low, high, acc);
 }
 
 /* acc = the sums of `blocks` blocks of a unit from block k on; `table` is that of the first. */
-ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t blocks, const slot_sums *table, __m256i acc[2])
+ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t blocks,
+                                   const slot_sums *table, __m256i acc[2])
 {
     acc[0] = acc[1] = _mm256_setzero_si256();
     for (const slot_sums *end = table + blocks; table < end;) {
@@ -260,15 +282,16 @@ static void store_rows(float *y, int64_t r, int64_t rows, const __m256 v[4])
     memcpy(y + r, all, (size_t)(rows - r) * sizeof *y);
 }
 
-/* u += the segments of one scale group, `at` columns behind the start of its unit. `padded`: its last segment may run on, up to a
- * whole chunk. */
-ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at, bool padded, const slot_sums *table,
-                                 const float *d, __m256 u[4])
+/* u += the segments of one scale group, `at` columns behind the start of its unit. `padded`: its
+ * last segment may run on, up to a whole chunk. */
+ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at,
+                                 bool padded, const slot_sums *table, const float *d, __m256 u[4])
 {
     for (int64_t begin = 0; begin < s->group; begin += SOL_TERNARY_BLOCK, d++) {
         __m256i acc[2];
         int64_t end = sol_min_i64(begin + SOL_TERNARY_BLOCK, s->group);
-        if (padded && end == s->group && (at + begin) % 64 == 0) end = sol_round_up(at + end, 64) - at;
+        if (padded && end == s->group && (at + begin) % 64 == 0)
+            end = sol_round_up(at + end, 64) - at;
         look_up_segment(unit, (at + begin) / 4, (end - begin) / 4, table + begin / 4, acc);
         __m256 scale = _mm256_broadcast_ss(d);
         u[0] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[0])), u[0]);
@@ -279,34 +302,40 @@ ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int
 }
 
 /* One token and one tile. */
-static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint8_t *tile, const slot_sums *table, const float *d,
-                         __m256 y[4])
+static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint8_t *tile,
+                         const slot_sums *table, const float *d, __m256 y[4])
 {
     for (int j = 0; j < 4; j++) y[j] = _mm256_setzero_ps();
     for (int64_t g = 0; g < s->n_groups; tile += unit->bytes) {
         const sol_f16 *scales = (const sol_f16 *)(tile + unit->scales);
-        for (int64_t end = sol_min_i64(g + unit->groups, s->n_groups), at = 0; g < end; g++, at += s->group, scales += TILE_ROWS) {
-            __m256 u[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+        for (int64_t end = sol_min_i64(g + unit->groups, s->n_groups), at = 0; g < end;
+             g++, at += s->group, scales += TILE_ROWS) {
+            __m256 u[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                           _mm256_setzero_ps()};
             look_up_group(s, tile, at, g == s->n_groups - 1, table, d, u);
-            for (int j = 0; j < 4; j++) y[j] = _mm256_fmadd_ps(load_scales(scales + 8 * j), u[j], y[j]);
+            for (int j = 0; j < 4; j++)
+                y[j] = _mm256_fmadd_ps(load_scales(scales + 8 * j), u[j], y[j]);
             table += s->group / 4;
             d += s->segs_per_group;
         }
     }
 }
 
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, slot_sums *tables, int64_t *ready)
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last,
+                              slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = job->seg;
     const sol_unit unit = unit_of(s);
     int64_t blocks = s->cols_pad / 4, n = job->acts->n;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++)
+            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             __m256 y[4];
-            look_up_tile(s, &unit, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            look_up_tile(s, &unit, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks,
+                         job->acts->d + t * s->n_segs, y);
             store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
         }
     }
@@ -322,8 +351,8 @@ static __m256i lane_table(int p)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lane));
 }
 
-/* Blocks [b, b + blocks) of a row to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 8 j.. of block b + i, four bytes weight + 1
- * each. They lie in one unit; `chunk` holds the first. */
+/* Blocks [b, b + blocks) of a row to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 8 j.. of block
+ * b + i, four bytes weight + 1 each. They lie in one unit; `chunk` holds the first. */
 static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m256i (*w)[4])
 {
     const __m256i one = _mm256_set1_epi8(1);
@@ -333,10 +362,12 @@ static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m2
         const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
         __m256i sign = signs_at(at, k % CHUNK_BLOCKS), slots = slots_at(at, k % CHUNK_BLOCKS), t[4];
         for (int p = 0; p < 4; p++)
-            t[p] = _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(lane[p], slots), sign), one);
+            t[p] =
+                _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(lane[p], slots), sign), one);
         __m256i a0 = _mm256_unpacklo_epi8(t[0], t[1]), a1 = _mm256_unpackhi_epi8(t[0], t[1]);
         __m256i b0 = _mm256_unpacklo_epi8(t[2], t[3]), b1 = _mm256_unpackhi_epi8(t[2], t[3]);
-        __m256i r0 = _mm256_unpacklo_epi16(a0, b0), r4 = _mm256_unpackhi_epi16(a0, b0); /* rows 0-3, 16-19; 4-7, 20-23 */
+        __m256i r0 = _mm256_unpacklo_epi16(a0, b0),
+                r4 = _mm256_unpackhi_epi16(a0, b0); /* rows 0-3, 16-19; 4-7, 20-23 */
         __m256i r8 = _mm256_unpacklo_epi16(a1, b1), r12 = _mm256_unpackhi_epi16(a1, b1);
         w[i][0] = _mm256_permute2x128_si256(r0, r4, 0x20);
         w[i][1] = _mm256_permute2x128_si256(r8, r12, 0x20);
@@ -345,10 +376,12 @@ static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m2
     }
 }
 
-/* A segment of one token and a vector of rows: u + d * (sum of weight * q), of pairs of (weight + 1) * q and -sum of q. */
+/* A segment of one token and a vector of rows: u + d * (sum of weight * q), of pairs of (weight +
+ * 1) * q and -sum of q. */
 ALWAYS_INLINE __m256 finish(__m256i pairs, int32_t nsum, float d, __m256 u)
 {
-    __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), _mm256_set1_epi32(nsum));
+    __m256i sum =
+        _mm256_add_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), _mm256_set1_epi32(nsum));
     return _mm256_fmadd_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(sum), u);
 }
 
@@ -364,8 +397,9 @@ typedef struct gemm_step {
     __m256 (*u)[4], (*y)[4]; /* [tokens] */
 } gemm_step;
 
-/* T (1 or 2) tokens from t on: u += d * sum, from 0 at the first segment of a group; at its last y += scale * u. The q of the next
- * segment are fetched: they are too far from each other for the processor to see where they go. */
+/* T (1 or 2) tokens from t on: u += d * sum, from 0 at the first segment of a group; at its last y
+ * += scale * u. The q of the next segment are fetched: they are too far from each other for the
+ * processor to see where they go. */
 ALWAYS_INLINE void gemm_tokens(int T, bool first, bool last, const gemm_step *g, int64_t t)
 {
     int64_t stride = g->seg->q_stride, segs = g->seg->n_segs;
@@ -424,7 +458,8 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_sc
     for (int64_t i = 0; i < s->n_segs; i++) {
         int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group;
         bool first = in_group == 0, last = in_group == s->segs_per_group - 1;
-        const sol_f16 *scales = (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
+        const sol_f16 *scales =
+            (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
         for (int j = 0; first && j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
         g.blocks = len / 4;
         g.q = a->q + start;
@@ -446,7 +481,8 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);

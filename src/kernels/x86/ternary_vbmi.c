@@ -1,19 +1,21 @@
 /* The ternary product with AVX-512.
  *
- * Layout. A tile is 64 rows in two halves of 32. A chunk of 16 blocks (64 columns) of a half is five vectors of 32 words: word
- * 2i belongs to row i, word 2i + 1 to row 16 + i, and the five words of a row are an 80-bit string with code k, written as
- * slot << 1 | sign, in bits 5k..5k+4. Chunks lie behind each other, both halves of one together; the last is filled up with
- * code 0 (its activations are 0). Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
+ * Layout. A tile is 64 rows in two halves of 32. A chunk of 16 blocks (64 columns) of a half is
+ * five vectors of 32 words: word 2i belongs to row i, word 2i + 1 to row 16 + i, and the five words
+ * of a row are an 80-bit string with code k, written as slot << 1 | sign, in bits 5k..5k+4. Chunks
+ * lie behind each other, both halves of one together; the last is filled up with code 0 (its
+ * activations are 0). Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
  *
- * One token (or few): for each block of four activations the 32 signed sums are a table of 32 words, so that one vpermw looks
- * up four weights of 32 rows, and its index needs no masking: it reads the low five bits of a word. Sums stay exact in
- * int16 over a segment of 128 (32 x 381 < 32768).
- * Measured against it on one core of a Sapphire Rapids, in cache: decoding with vpermi2d into vpdpbusd reaches 0.69 of its rate, pshufb
- * into tables of low and high bytes with signs as masks also 0.69.
- * From memory: without prefetching 0.6 of the rate; scales behind all codes of a tile 0.9; distances of 0.5 to 4 KB, prefetches spread
- * between the look-ups, and a second one 6 KB ahead into the outer cache all lie within 3 %.
- * Many tokens: blocks are decoded once to bytes, a doubleword a row and block: weight + 1 for vpdpbusd, the weight itself for the
- * int8 tiles of AMX, where the processor has them (2.5 times as fast). */
+ * One token (or few): for each block of four activations the 32 signed sums are a table of 32
+ * words, so that one vpermw looks up four weights of 32 rows, and its index needs no masking: it
+ * reads the low five bits of a word. Sums stay exact in int16 over a segment of 128 (32 x 381 <
+ * 32768). Measured against it on one core of a Sapphire Rapids, in cache: decoding with vpermi2d
+ * into vpdpbusd reaches 0.69 of its rate, pshufb into tables of low and high bytes with signs as
+ * masks also 0.69. From memory: without prefetching 0.6 of the rate; scales behind all codes of a
+ * tile 0.9; distances of 0.5 to 4 KB, prefetches spread between the look-ups, and a second one 6 KB
+ * ahead into the outer cache all lie within 3 %. Many tokens: blocks are decoded once to bytes, a
+ * doubleword a row and block: weight + 1 for vpdpbusd, the weight itself for the int8 tiles of AMX,
+ * where the processor has them (2.5 times as fast). */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -23,15 +25,15 @@
 enum {
     TILE_ROWS = 64,
     HALVES = 2,
-    WORDS = 5,                       /* vectors of a half chunk */
+    WORDS = 5, /* vectors of a half chunk */
     CHUNK_BLOCKS = 16,
     CHUNK_BYTES = HALVES * WORDS * 64,
-    TABLE_TOKENS = 4,                /* up to so many tokens go through the tables */
-    AMX_TOKENS = 4,                  /* with AMX fewer than so many */
-    TOKENS = 256,                    /* of one job */
+    TABLE_TOKENS = 4, /* up to so many tokens go through the tables */
+    AMX_TOKENS = 4,   /* with AMX fewer than so many */
+    TOKENS = 256,     /* of one job */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
-    PREFETCH = 1536,                 /* bytes ahead */
-    PACK_CHUNKS = 8,                 /* a line of codes */
+    PREFETCH = 1536, /* bytes ahead */
+    PACK_CHUNKS = 8, /* a line of codes */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -57,9 +59,11 @@ static inline uint64_t join_codes(uint32_t slots, uint8_t signs)
 }
 
 /* Chunk c of a row, zero beyond its end. */
-static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs, int64_t c, uint64_t *slots, uint32_t *sign)
+static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs, int64_t c,
+                       uint64_t *slots, uint32_t *sign)
 {
-    int64_t blocks = s->cols / 4, first = c * CHUNK_BLOCKS, n = sol_min_i64(CHUNK_BLOCKS, blocks - first);
+    int64_t blocks = s->cols / 4, first = c * CHUNK_BLOCKS,
+            n = sol_min_i64(CHUNK_BLOCKS, blocks - first);
     *slots = 0;
     *sign = 0;
     if (n == CHUNK_BLOCKS) {
@@ -74,12 +78,14 @@ static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_
 }
 
 /* Chunk c of a row into its half chunk at `to`, at the row's word. */
-ALWAYS_INLINE void pack_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs, int64_t c, uint16_t *to)
+ALWAYS_INLINE void pack_chunk(const sol_segments *s, const uint8_t *codes, const uint8_t *signs,
+                              int64_t c, uint16_t *to)
 {
     uint64_t slots;
     uint32_t sign;
     read_chunk(s, codes, signs, c, &slots, &sign);
-    uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign), high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
+    uint64_t low = join_codes((uint32_t)slots, (uint8_t)sign),
+             high = join_codes((uint32_t)(slots >> 32), (uint8_t)(sign >> 8));
     to[0] = (uint16_t)low;
     to[32] = (uint16_t)(low >> 16);
     to[64] = (uint16_t)(low >> 32 | high << 8);
@@ -98,7 +104,8 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
         for (int64_t i = 0; i < n; i++) at[i] = sol_unit_chunk(&u, first + i);
         for (int r = 0; r < rows->n; r++) {
             uint16_t *to = (uint16_t *)(tile + r / 32 * WORDS * 64) + (r % 16 * 2 + r % 32 / 16);
-            for (int64_t i = 0; i < n; i++) pack_chunk(s, rows->data[r], rows->signs[r], first + i, to + at[i] / 2);
+            for (int64_t i = 0; i < n; i++)
+                pack_chunk(s, rows->data[r], rows->signs[r], first + i, to + at[i] / 2);
         }
     }
     for (int64_t g = 0; g < s->n_groups; g++) {
@@ -107,34 +114,40 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     }
 }
 
-static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q, sol_f16 *scales)
+static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
+                   sol_f16 *scales)
 {
     (void)type;
     const sol_unit u = unit_of(s);
     int64_t half = r / 32, word = r % 16 * 2 + r % 32 / 16;
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint16_t *words = (const uint16_t *)(tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS) + half * WORDS * 64) + word;
+        const uint16_t *words =
+            (const uint16_t *)(tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS) + half * WORDS * 64) +
+            word;
         int64_t bit = 5 * (b % CHUNK_BLOCKS), i = bit / 16;
         uint32_t both = words[32 * i] | (i < WORDS - 1 ? (uint32_t)words[32 * i + 32] << 16 : 0);
         uint32_t code = both >> bit % 16 & 31;
         memcpy(q + 4 * b, sol_code_levels[(code & 1) << 4 | code >> 1], 4);
     }
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
+    for (int64_t g = 0; g < s->n_groups; g++)
+        scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
 /* Code K of a half chunk at w, in the low five bits of each word. */
-#define CODE(w, K)                                                                                         \
-    (5 * (K) % 16 == 0   ? _mm512_load_si512((w) + 5 * (K) / 16)                                           \
-     : 5 * (K) % 16 < 12 ? _mm512_srli_epi16(_mm512_load_si512((w) + 5 * (K) / 16), 5 * (K) % 16)          \
-                         : _mm512_shrdi_epi16(_mm512_load_si512((w) + 5 * (K) / 16),                       \
-                                              _mm512_load_si512((w) + (5 * (K) / 16 + 1) % WORDS), 5 * (K) % 16))
+#define CODE(w, K) \
+    (5 * (K) % 16 == 0 ? _mm512_load_si512((w) + 5 * (K) / 16) \
+     : 5 * (K) % 16 < 12 \
+         ? _mm512_srli_epi16(_mm512_load_si512((w) + 5 * (K) / 16), 5 * (K) % 16) \
+         : _mm512_shrdi_epi16(_mm512_load_si512((w) + 5 * (K) / 16), \
+                              _mm512_load_si512((w) + (5 * (K) / 16 + 1) % WORDS), 5 * (K) % 16))
 
 /* The same for a k that is not a constant. */
 ALWAYS_INLINE __m512i code_at(const __m512i *w, int64_t k)
 {
     int64_t i = 5 * k / 16;
     __m512i next = _mm512_load_si512(w + (i < WORDS - 1 ? i + 1 : i));
-    return _mm512_shrdv_epi16(_mm512_load_si512(w + i), next, _mm512_set1_epi16((short)(5 * k % 16)));
+    return _mm512_shrdv_epi16(_mm512_load_si512(w + i), next,
+                              _mm512_set1_epi16((short)(5 * k % 16)));
 }
 
 /* ---- tables: one token ---- */
@@ -148,14 +161,16 @@ static __m512i slot_weights(void)
 /* table[b], word 2 slot + sign: the sum of that code with the activations of block b. */
 static void build_tables(const int8_t *q, int64_t blocks, __m512i *table)
 {
-    const __m512i weights = slot_weights(), zero = _mm512_setzero_si512(), flip = _mm512_set1_epi8(-128);
+    const __m512i weights = slot_weights(), zero = _mm512_setzero_si512(),
+                  flip = _mm512_set1_epi8(-128);
     /* Activations enter as unsigned q + 128: minus 128 times the sum of the weights. */
     __m512i bias = _mm512_dpbusd_epi32(zero, flip, weights);
     bias = _mm512_sub_epi32(zero, bias);
     for (int64_t b = 0; b < blocks; b++) {
         int32_t four;
         memcpy(&four, q + 4 * b, 4);
-        __m512i sum = _mm512_dpbusd_epi32(bias, _mm512_xor_si512(_mm512_set1_epi32(four), flip), weights);
+        __m512i sum =
+            _mm512_dpbusd_epi32(bias, _mm512_xor_si512(_mm512_set1_epi32(four), flip), weights);
         __m512i minus = _mm512_slli_epi32(_mm512_sub_epi32(zero, sum), 16);
         _mm512_store_si512(table + b, _mm512_mask_blend_epi16(0xaaaaaaaau, sum, minus));
     }
@@ -164,7 +179,8 @@ static void build_tables(const int8_t *q, int64_t blocks, __m512i *table)
 /* int16 sums of 32 rows into u (two vectors of 16 rows): u += d * sum. */
 ALWAYS_INLINE void flush_sums(__m512i sum, __m512 d, __m512 u[2])
 {
-    __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(sum, 16), 16), high = _mm512_srai_epi32(sum, 16);
+    __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(sum, 16), 16),
+            high = _mm512_srai_epi32(sum, 16);
     u[0] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(low), u[0]);
     u[1] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(high), u[1]);
 }
@@ -184,18 +200,19 @@ ALWAYS_INLINE void store_rows(float *y, int64_t r, int64_t rows, __m512 v)
         _mm512_mask_storeu_ps(y + r, (__mmask16)((1u << n) - 1), v);
 }
 
-/* Block K of a chunk, for the halves at a, a + WORDS, b, b + WORDS. The empty asm keeps gcc from adding all sums of a chunk as
- * a tree, for which it has too few registers. */
-#define LOOK_UP(K)                                                                                          \
-    sums = _mm512_load_si512(table + (K));                                                                  \
-    acc0 = _mm512_add_epi16(acc0, _mm512_permutexvar_epi16(CODE(a, K), sums));                              \
-    acc1 = _mm512_add_epi16(acc1, _mm512_permutexvar_epi16(CODE(a + WORDS, K), sums));                      \
-    acc2 = _mm512_add_epi16(acc2, _mm512_permutexvar_epi16(CODE(b, K), sums));                              \
-    acc3 = _mm512_add_epi16(acc3, _mm512_permutexvar_epi16(CODE(b + WORDS, K), sums));                      \
+/* Block K of a chunk, for the halves at a, a + WORDS, b, b + WORDS. The empty asm keeps gcc from
+ * adding all sums of a chunk as a tree, for which it has too few registers. */
+#define LOOK_UP(K) \
+    sums = _mm512_load_si512(table + (K)); \
+    acc0 = _mm512_add_epi16(acc0, _mm512_permutexvar_epi16(CODE(a, K), sums)); \
+    acc1 = _mm512_add_epi16(acc1, _mm512_permutexvar_epi16(CODE(a + WORDS, K), sums)); \
+    acc2 = _mm512_add_epi16(acc2, _mm512_permutexvar_epi16(CODE(b, K), sums)); \
+    acc3 = _mm512_add_epi16(acc3, _mm512_permutexvar_epi16(CODE(b + WORDS, K), sums)); \
     __asm__("" : "+v"(acc0), "+v"(acc1), "+v"(acc2), "+v"(acc3));
 
 /* n whole chunks of two tiles: the int16 sums of their four halves. */
-ALWAYS_INLINE void look_up_chunks(const __m512i *a, const __m512i *b, const __m512i *table, int64_t n, __m512i acc[4])
+ALWAYS_INLINE void look_up_chunks(const __m512i *a, const __m512i *b, const __m512i *table,
+                                  int64_t n, __m512i acc[4])
 {
     __m512i sums, acc0 = _mm512_setzero_si512(), acc1 = acc0, acc2 = acc0, acc3 = acc0;
     for (const __m512i *end = table + n * CHUNK_BLOCKS; table < end; table += CHUNK_BLOCKS) {
@@ -203,8 +220,22 @@ ALWAYS_INLINE void look_up_chunks(const __m512i *a, const __m512i *b, const __m5
             _mm_prefetch((const char *)a + PREFETCH + line, _MM_HINT_T0);
             _mm_prefetch((const char *)b + PREFETCH + line, _MM_HINT_T0);
         }
-        LOOK_UP(0) LOOK_UP(1) LOOK_UP(2) LOOK_UP(3) LOOK_UP(4) LOOK_UP(5) LOOK_UP(6) LOOK_UP(7)
-        LOOK_UP(8) LOOK_UP(9) LOOK_UP(10) LOOK_UP(11) LOOK_UP(12) LOOK_UP(13) LOOK_UP(14) LOOK_UP(15)
+        LOOK_UP(0)
+        LOOK_UP(1)
+        LOOK_UP(2)
+        LOOK_UP(3)
+        LOOK_UP(4)
+        LOOK_UP(5)
+        LOOK_UP(6)
+        LOOK_UP(7)
+        LOOK_UP(8)
+        LOOK_UP(9)
+        LOOK_UP(10)
+        LOOK_UP(11)
+        LOOK_UP(12)
+        LOOK_UP(13)
+        LOOK_UP(14)
+        LOOK_UP(15)
         a += HALVES * WORDS;
         b += HALVES * WORDS;
     }
@@ -215,7 +246,8 @@ ALWAYS_INLINE void look_up_chunks(const __m512i *a, const __m512i *b, const __m5
 }
 
 /* The same for blocks [first, end) that are no whole chunks. */
-static void look_up_blocks(const __m512i *a, const __m512i *b, const __m512i *table, int64_t first, int64_t end, __m512i acc[4])
+static void look_up_blocks(const __m512i *a, const __m512i *b, const __m512i *table, int64_t first,
+                           int64_t end, __m512i acc[4])
 {
     for (int h = 0; h < 4; h++) acc[h] = _mm512_setzero_si512();
     for (int64_t i = first; i < end; i++) {
@@ -227,37 +259,43 @@ static void look_up_blocks(const __m512i *a, const __m512i *b, const __m512i *ta
     }
 }
 
-/* Segment of len columns from `start` on, both inside one unit. The last segment of a row may run into the zeros behind its
- * end, up to a whole chunk. */
-ALWAYS_INLINE void look_up_segment(const uint8_t *a, const uint8_t *b, const __m512i *table, int64_t start, int64_t len, __m512i acc[4])
+/* Segment of len columns from `start` on, both inside one unit. The last segment of a row may run
+ * into the zeros behind its end, up to a whole chunk. */
+ALWAYS_INLINE void look_up_segment(const uint8_t *a, const uint8_t *b, const __m512i *table,
+                                   int64_t start, int64_t len, __m512i acc[4])
 {
     int64_t c = start / 64;
     if (start % 64 == 0 && len % 64 == 0)
-        look_up_chunks((const __m512i *)(a + c * CHUNK_BYTES), (const __m512i *)(b + c * CHUNK_BYTES), table + c * CHUNK_BLOCKS, len / 64,
+        look_up_chunks((const __m512i *)(a + c * CHUNK_BYTES),
+                       (const __m512i *)(b + c * CHUNK_BYTES), table + c * CHUNK_BLOCKS, len / 64,
                        acc);
     else
-        look_up_blocks((const __m512i *)a, (const __m512i *)b, table, start / 4, (start + len) / 4, acc);
+        look_up_blocks((const __m512i *)a, (const __m512i *)b, table, start / 4, (start + len) / 4,
+                       acc);
 }
 
 /* Adds scales[64] * u[4] to y[4]. */
 ALWAYS_INLINE void add_group(const uint8_t *scales, const __m512 u[4], __m512 y[4])
 {
-    for (int j = 0; j < 4; j++) y[j] = _mm512_fmadd_ps(load_scales((const sol_f16 *)scales + 16 * j), u[j], y[j]);
+    for (int j = 0; j < 4; j++)
+        y[j] = _mm512_fmadd_ps(load_scales((const sol_f16 *)scales + 16 * j), u[j], y[j]);
 }
 
 /* One token and two tiles: y[0..3] of the 64 rows of a, y[4..7] of b. */
-static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uint8_t *a, const uint8_t *b, const __m512i *table,
-                          const float *d, __m512 y[8])
+static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uint8_t *a,
+                          const uint8_t *b, const __m512i *table, const float *d, __m512 y[8])
 {
     for (int j = 0; j < 8; j++) y[j] = _mm512_setzero_ps();
     for (int64_t first = 0; first < s->n_groups; first += unit->groups) {
-        int64_t end = sol_min_i64(unit->groups, s->n_groups - first), start = 0, left = s->cols - first * s->group;
+        int64_t end = sol_min_i64(unit->groups, s->n_groups - first), start = 0,
+                left = s->cols - first * s->group;
         for (int64_t g = 0; g < end; g++) {
             __m512 u[8];
             for (int j = 0; j < 8; j++) u[j] = _mm512_setzero_ps();
             for (int64_t group_end = start + s->group; start < group_end; d++) {
                 __m512i acc[4];
-                int64_t len = sol_min_i64(s->block, group_end - start), to_end = start + len == left ? sol_round_up(left, 64) - start : len;
+                int64_t len = sol_min_i64(s->block, group_end - start),
+                        to_end = start + len == left ? sol_round_up(left, 64) - start : len;
                 look_up_segment(a, b, table, start, start % 64 == 0 ? to_end : len, acc);
                 for (int h = 0; h < 4; h++) flush_sums(acc[h], _mm512_set1_ps(*d), u + 2 * h);
                 start += len;
@@ -271,19 +309,22 @@ static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uin
     }
 }
 
-/* A run of tiles is read as two streams, its first and its second half side by side: that reads faster than one, and a table
- * serves both. An odd tile goes with itself. */
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, __m512i *tables, int64_t *ready)
+/* A run of tiles is read as two streams, its first and its second half side by side: that reads
+ * faster than one, and a table serves both. An odd tile goes with itself. */
+static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, __m512i *tables,
+                              int64_t *ready)
 {
     const sol_segments *s = job->seg;
     const sol_unit unit = unit_of(s);
     int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first + 1) / 2;
     if (!*ready)
-        for (int64_t t = 0; t < n; t++) build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+        for (int64_t t = 0; t < n; t++)
+            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < first + pairs; i++) {
         int64_t j = i + pairs < last ? i + pairs : i;
-        const uint8_t *a = job->tiles + (size_t)i * job->tile_bytes, *b = job->tiles + (size_t)j * job->tile_bytes;
+        const uint8_t *a = job->tiles + (size_t)i * job->tile_bytes,
+                      *b = job->tiles + (size_t)j * job->tile_bytes;
         for (int64_t t = 0; t < n; t++) {
             __m512 y[8];
             look_up_tiles(s, &unit, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
@@ -306,29 +347,46 @@ static code_book make_book(int bias)
 {
     int8_t book[32][4];
     for (int code = 0; code < 32; code++)
-        for (int p = 0; p < 4; p++) book[code][p] = (int8_t)(sol_code_levels[(code & 1) << 4 | code >> 1][p] + bias);
+        for (int p = 0; p < 4; p++)
+            book[code][p] = (int8_t)(sol_code_levels[(code & 1) << 4 | code >> 1][p] + bias);
     return (code_book){_mm512_loadu_si512(book), _mm512_loadu_si512(book + 16)};
 }
 
 /* 32 codes of a half to the doublewords of rows 0-15 and of rows 16-31. */
-#define DECODE(codes, to0, to1)                                                                             \
-    do {                                                                                                    \
-        __m512i code = codes;                                                                               \
-        *(to0) = _mm512_permutex2var_epi32(book->low, code, book->high);                                    \
-        *(to1) = _mm512_permutex2var_epi32(book->low, _mm512_srli_epi32(code, 16), book->high);             \
+#define DECODE(codes, to0, to1) \
+    do { \
+        __m512i code = codes; \
+        *(to0) = _mm512_permutex2var_epi32(book->low, code, book->high); \
+        *(to1) = _mm512_permutex2var_epi32(book->low, _mm512_srli_epi32(code, 16), book->high); \
     } while (0)
-#define DECODE_BOTH(K)                                                                                      \
-    DECODE(CODE(at, K), &w[0][i + (K)], &w[1][i + (K)]);                                                    \
+#define DECODE_BOTH(K) \
+    DECODE(CODE(at, K), &w[0][i + (K)], &w[1][i + (K)]); \
     DECODE(CODE(at + WORDS, K), &w[2][i + (K)], &w[3][i + (K)]);
 
-/* Blocks b.. of a unit to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, a byte a weight. */
-static void decode_segment(const uint8_t *unit, int64_t b, int64_t blocks, const code_book *book, __m512i (*w)[SEGMENT_BLOCKS])
+/* Blocks b.. of a unit to w[4][SEGMENT_BLOCKS]: vector [j][i] holds rows 16 j.. of block b + i, a
+ * byte a weight. */
+static void decode_segment(const uint8_t *unit, int64_t b, int64_t blocks, const code_book *book,
+                           __m512i (*w)[SEGMENT_BLOCKS])
 {
     int64_t i = 0;
     for (; b % CHUNK_BLOCKS == 0 && i + CHUNK_BLOCKS <= blocks; i += CHUNK_BLOCKS) {
         const __m512i *at = (const __m512i *)(unit + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
-        DECODE_BOTH(0) DECODE_BOTH(1) DECODE_BOTH(2) DECODE_BOTH(3) DECODE_BOTH(4) DECODE_BOTH(5) DECODE_BOTH(6) DECODE_BOTH(7)
-        DECODE_BOTH(8) DECODE_BOTH(9) DECODE_BOTH(10) DECODE_BOTH(11) DECODE_BOTH(12) DECODE_BOTH(13) DECODE_BOTH(14) DECODE_BOTH(15)
+        DECODE_BOTH(0)
+        DECODE_BOTH(1)
+        DECODE_BOTH(2)
+        DECODE_BOTH(3)
+        DECODE_BOTH(4)
+        DECODE_BOTH(5)
+        DECODE_BOTH(6)
+        DECODE_BOTH(7)
+        DECODE_BOTH(8)
+        DECODE_BOTH(9)
+        DECODE_BOTH(10)
+        DECODE_BOTH(11)
+        DECODE_BOTH(12)
+        DECODE_BOTH(13)
+        DECODE_BOTH(14)
+        DECODE_BOTH(15)
     }
     for (; i < blocks; i++) {
         const __m512i *at = (const __m512i *)(unit + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES);
@@ -338,77 +396,88 @@ static void decode_segment(const uint8_t *unit, int64_t b, int64_t blocks, const
     }
 }
 
-/* vpdpbusd in place. Through the intrinsic gcc 12 copies and spills the accumulators of a loop around every one. */
+/* vpdpbusd in place. Through the intrinsic gcc 12 copies and spills the accumulators of a loop
+ * around every one. */
 ALWAYS_INLINE void dot_4(__m512i *acc, __m512i w, __m512i x)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(w), "v"(x));
 }
 
-/* Where the sums of a segment go. `only`: the segment is its whole scale group, so that  y = fma(scale, fma(d, sum, 0), y);
- * otherwise  u = fma(d, sum, u). to[t][j]: y or u of token t, rows 16 j... */
+/* Where the sums of a segment go. `only`: the segment is its whole scale group, so that  y =
+ * fma(scale, fma(d, sum, 0), y); otherwise  u = fma(d, sum, u). to[t][j]: y or u of token t, rows
+ * 16 j... */
 typedef struct gemm_sums {
     bool only;
     __m512 scale[4];
     __m512 (*to)[4];
 } gemm_sums;
 
-/* T tokens by 64 rows over one segment. q, d, nsum: of the first token, at distances cols_pad, n_segs. Accumulators are named,
- * not an array: compilers then keep all of them in registers. */
-#define START(t)                                                                                            \
-    const int8_t *q##t = q + (t) * s->q_stride;                                                             \
-    _mm_prefetch((const char *)q##t + ahead, _MM_HINT_T0);                                                  \
-    _mm_prefetch((const char *)q##t + ahead + 64, _MM_HINT_T0);                                             \
-    __m512i a##t##0 = _mm512_set1_epi32(nsum[(t) * s->n_segs]), a##t##1 = a##t##0, a##t##2 = a##t##0, a##t##3 = a##t##0;
-#define DOT(t)                                                                                              \
-    memcpy(&four, q##t + 4 * i, 4);                                                                         \
-    x = _mm512_set1_epi32(four);                                                                            \
-    dot_4(&a##t##0, w[0][i], x);                                                                            \
-    dot_4(&a##t##1, w[1][i], x);                                                                            \
-    dot_4(&a##t##2, w[2][i], x);                                                                            \
+/* T tokens by 64 rows over one segment. q, d, nsum: of the first token, at distances cols_pad,
+ * n_segs. Accumulators are named, not an array: compilers then keep all of them in registers. */
+#define START(t) \
+    const int8_t *q##t = q + (t)*s->q_stride; \
+    _mm_prefetch((const char *)q##t + ahead, _MM_HINT_T0); \
+    _mm_prefetch((const char *)q##t + ahead + 64, _MM_HINT_T0); \
+    __m512i a##t##0 = _mm512_set1_epi32(nsum[(t)*s->n_segs]), a##t##1 = a##t##0, \
+            a##t##2 = a##t##0, a##t##3 = a##t##0;
+#define DOT(t) \
+    memcpy(&four, q##t + 4 * i, 4); \
+    x = _mm512_set1_epi32(four); \
+    dot_4(&a##t##0, w[0][i], x); \
+    dot_4(&a##t##1, w[1][i], x); \
+    dot_4(&a##t##2, w[2][i], x); \
     dot_4(&a##t##3, w[3][i], x);
-#define FINISH_ONE(t, j)                                                                                    \
-    u = _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(a##t##j), to->only ? zero : to->to[t][j]);                   \
+#define FINISH_ONE(t, j) \
+    u = _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(a##t##j), to->only ? zero : to->to[t][j]); \
     to->to[t][j] = to->only ? _mm512_fmadd_ps(to->scale[j], u, to->to[t][j]) : u;
-#define FINISH(t)                                                                                           \
-    dt = _mm512_set1_ps(d[(t) * s->n_segs]);                                                                \
+#define FINISH(t) \
+    dt = _mm512_set1_ps(d[(t)*s->n_segs]); \
     FINISH_ONE(t, 0) FINISH_ONE(t, 1) FINISH_ONE(t, 2) FINISH_ONE(t, 3)
 #define EACH_1(F) F(0)
 #define EACH_2(F) F(0) F(1)
 #define EACH_6(F) F(0) F(1) F(2) F(3) F(4) F(5)
-#define GEMM(T)                                                                                             \
-    static void gemm_##T(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks, const int8_t *q, \
-                         const float *d, const int32_t *nsum, const gemm_sums *to)                          \
-    {                                                                                                       \
-        int32_t four;                                                                                       \
-        int64_t ahead = (T) * s->q_stride; /* the next tokens */                                            \
-        __m512i x;                                                                                          \
-        __m512 dt, u, zero = _mm512_setzero_ps();                                                           \
-        EACH_##T(START) for (int64_t i = 0; i < blocks; i++) { EACH_##T(DOT) }                              \
-        if (to->only) {                                                                                     \
-            EACH_##T(FINISH)                                                                                \
-        } else {                                                                                            \
-            EACH_##T(FINISH)                                                                                \
-        }                                                                                                   \
+#define GEMM(T) \
+    static void gemm_##T(const sol_segments *s, __m512i(*w)[SEGMENT_BLOCKS], int64_t blocks, \
+                         const int8_t *q, const float *d, const int32_t *nsum, \
+                         const gemm_sums *to) \
+    { \
+        int32_t four; \
+        int64_t ahead = (T)*s->q_stride; /* the next tokens */ \
+        __m512i x; \
+        __m512 dt, u, zero = _mm512_setzero_ps(); \
+        EACH_##T(START) for (int64_t i = 0; i < blocks; i++) \
+        { \
+            EACH_##T(DOT) \
+        } \
+        if (to->only) { \
+            EACH_##T(FINISH) \
+        } else { \
+            EACH_##T(FINISH) \
+        } \
     }
 GEMM(1)
 GEMM(2)
 GEMM(6)
 
-static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, gemm_sums to)
+static void gemm_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg,
+                         const sol_acts *a, gemm_sums to)
 {
     int64_t len, start = sol_segment_at(s, seg, &len), blocks = len / 4, t = 0, n = a->n;
     const int8_t *q = a->q + start;
     const float *d = a->d + seg;
     const int32_t *nsum = a->nsum + seg;
-    for (; t + 6 <= n; t += 6, to.to += 6) gemm_6(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
-    for (; t + 2 <= n; t += 2, to.to += 2) gemm_2(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
-    if (t < n) gemm_1(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
+    for (; t + 6 <= n; t += 6, to.to += 6)
+        gemm_6(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
+    for (; t + 2 <= n; t += 2, to.to += 2)
+        gemm_2(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
+    if (t < n)
+        gemm_1(s, w, blocks, q + t * s->q_stride, d + t * s->n_segs, nsum + t * s->n_segs, &to);
 }
 
 /* ---- AMX: many tokens ---- */
 
-/* Tile registers: 0-3 sums of 16 tokens by 16 rows each, 4 activations of 16 tokens by 64 columns, 5 and 6 weights of 64
- * columns by 16 rows. All have 16 rows of 64 bytes. */
+/* Tile registers: 0-3 sums of 16 tokens by 16 rows each, 4 activations of 16 tokens by 64 columns,
+ * 5 and 6 weights of 64 columns by 16 rows. All have 16 rows of 64 bytes. */
 static void amx_begin(void)
 {
     uint8_t config[64] __attribute__((aligned(64))) = {1}; /* palette */
@@ -425,15 +494,18 @@ static void amx_end(void)
 }
 
 #define TILE_ZERO(n) __asm__ volatile("tilezero %%tmm" #n : :)
-#define TILE_LOAD(n, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"(stride) : "memory")
-#define TILE_STORE(n, p) __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
+#define TILE_LOAD(n, p, stride) \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"(stride) : "memory")
+#define TILE_STORE(n, p) \
+    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
 /* sums += activations * weights, all signed */
 #define TILE_DOT(sums, x, w) __asm__ volatile("tdpbssd %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
 
-/* Up to 16 tokens by 64 rows over one segment of which w holds a multiple of 16 blocks. Reads 16 rows of q, and up to the
- * next 64 columns: what lies there meets weight 0, or tokens that are not stored. */
-static void amx_tokens(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks, const int8_t *q, const float *d,
-                       const gemm_sums *to, int64_t n)
+/* Up to 16 tokens by 64 rows over one segment of which w holds a multiple of 16 blocks. Reads 16
+ * rows of q, and up to the next 64 columns: what lies there meets weight 0, or tokens that are not
+ * stored. */
+static void amx_tokens(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t blocks,
+                       const int8_t *q, const float *d, const gemm_sums *to, int64_t n)
 {
     __m512i sums[4][16];
     TILE_ZERO(0);
@@ -459,19 +531,22 @@ static void amx_tokens(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int6
     for (int64_t t = 0; t < n; t++) {
         __m512 dt = _mm512_set1_ps(d[t * s->n_segs]);
         for (int j = 0; j < 4; j++) {
-            __m512 u = _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(sums[j][t]), to->only ? zero : to->to[t][j]);
+            __m512 u =
+                _mm512_fmadd_ps(dt, _mm512_cvtepi32_ps(sums[j][t]), to->only ? zero : to->to[t][j]);
             to->to[t][j] = to->only ? _mm512_fmadd_ps(to->scale[j], u, to->to[t][j]) : u;
         }
     }
 }
 
-static void amx_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg, const sol_acts *a, gemm_sums to)
+static void amx_segment(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS], int64_t seg,
+                        const sol_acts *a, gemm_sums to)
 {
     int64_t len, start = sol_segment_at(s, seg, &len), blocks = sol_round_up(len / 4, 16);
     for (int j = 0; j < 4; j++)
         for (int64_t i = len / 4; i < blocks; i++) w[j][i] = _mm512_setzero_si512();
     for (int64_t t = 0; t < a->n; t += 16, to.to += 16)
-        amx_tokens(s, w, blocks, a->q + start + t * s->q_stride, a->d + seg + t * s->n_segs, &to, sol_min_i64(16, a->n - t));
+        amx_tokens(s, w, blocks, a->q + start + t * s->q_stride, a->d + seg + t * s->n_segs, &to,
+                   sol_min_i64(16, a->n - t));
 }
 
 /* ---- many tokens ---- */
@@ -489,7 +564,8 @@ static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, 
     const sol_unit u = unit_of(s);
     const uint8_t *unit = tile + g / u.groups * u.bytes;
     const sol_f16 *scales = (const sol_f16 *)(unit + u.scales) + g % u.groups * TILE_ROWS;
-    int64_t n = job->acts->n, first = g * s->segs_per_group, skip = g / u.groups * u.groups * s->group;
+    int64_t n = job->acts->n, first = g * s->segs_per_group,
+            skip = g / u.groups * u.groups * s->group;
     gemm_sums to = {.only = s->segs_per_group == 1};
     to.to = to.only ? work->y : work->u;
     for (int j = 0; j < 4; j++) to.scale[j] = load_scales(scales + 16 * j);
@@ -525,7 +601,8 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                    int64_t *ready)
 {
     if (job->acts->n <= TABLE_TOKENS)
         product_by_tables(job, first, last, thread, ready);
@@ -533,7 +610,8 @@ static void product(const sol_tile_job *job, int64_t first, int64_t last, void *
         product_by_gemm(job, first, last, false, thread);
 }
 
-static void product_amx(const sol_tile_job *job, int64_t first, int64_t last, void *thread, int64_t *ready)
+static void product_amx(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+                        int64_t *ready)
 {
     if (job->acts->n < AMX_TOKENS) {
         product_by_tables(job, first, last, thread, ready);
