@@ -197,7 +197,8 @@ START_TEST(kinds_that_are_refused)
          "a.json:1:2: not a JSON object: it ends early; a value stands on one line, as `jq -c .`"},
         {"a.json", BYTES("hello\n"), "a.json:1:1: not a JSON object"},
         {"a.txt", BYTES("{\"a\": 1}\nThis is JSON.\n"),
-         "a.txt:1: no string under \"text\": {\"text\": \"...\"} is expected; --format text reads"},
+         "a.txt:1: no string under \"text\": {\"text\": \"...\"} is expected; `solera tokenize "
+         "--format chat` reads"},
     };
     char out[256];
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {

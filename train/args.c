@@ -126,7 +126,7 @@ static sol_status set_real(const sol_opt *o, void *field, const char *text, sol_
 static sol_status set_option(const sol_opt *o, void *field, const char *text, sol_err *err)
 {
     char names[256];
-    if (o->reads && strcmp(text, "-") == 0) text = "/dev/stdin";
+    if (o->reads && text && strcmp(text, "-") == 0) text = "/dev/stdin";
     switch (o->kind) {
     case SOL_OPT_FLAG: *(bool *)field = true; return SOL_OK;
     case SOL_OPT_TEXT:

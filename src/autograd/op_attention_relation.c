@@ -82,6 +82,7 @@ static double softmax(const sol_ctx *ctx, const float *x, int64_t width, int64_t
         top = fmaxf(top, s[m]);
     }
     for (int64_t m = 0; m < n; m++) sum += exp((double)s[m] - top);
+    /* cppcheck-suppress invalidFunctionArg -- n > 0, and the largest element adds 1 */
     return log(sum) + top;
 }
 
