@@ -51,9 +51,16 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1}"
 COUNTS=$(mktemp) || exit 1
 export COUNTS
 trap 'rm -f "$COUNTS"' EXIT
-{
-    printf '%s\n' "$@" tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh
-} | xargs -P "$(nproc)" -n 1 sh tests/run.sh --one
+# What a build with sanitizers leaves out is not counted: fallback.sh, because such a build does not
+# run under qemu, and under ThreadSanitizer readme.sh, whose models take minutes there; the other
+# scripts show it the same code at the tiny shape.
+case $BUILD in
+*/tsan) without='/fallback\.sh$|/readme\.sh$' ;;
+*/asan) without='/fallback\.sh$' ;;
+*) without='^$' ;;
+esac
+printf '%s\n' "$@" tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh |
+    grep -vE "$without" | xargs -P "$(nproc)" -n 1 sh tests/run.sh --one
 awk '{ passed += $1; failed += $2; skipped += $3 }
      { further += $4 }
      END { if (further) printf "%d further comparisons, with models and tokenizers of third parties, would run with ../shared/data\n", further

@@ -2,9 +2,6 @@
 # fewer steps, tokens and windows, and files of our own in place of the reader's. Of scripts and make
 # targets, which take long or need a network, it is tested that they are there.
 . tests/cli/common
-# Under ThreadSanitizer the models of the pages take minutes; the other scripts show it the same code
-# at the tiny shape.
-! "$SOLERA" version | grep -q tsan || exit 0
 root=$PWD
 mkdir "$dir/bin"
 cat >"$dir/bin/solera" <<WRAP
