@@ -12,8 +12,8 @@
 struct args {
     sol_net_args net;
     const char *system, *chat_format;
-    int64_t n, seed;
-    double temp, top_p;
+    int64_t n;
+    sol_talk_args talk;
 };
 
 static const sol_opt options[] = {
@@ -35,27 +35,7 @@ static const sol_opt options[] = {
      .min = 0,
      .max = 1e9,
      .help = "tokens of an answer at most; 0: what the context has room for"},
-    {.name = "--temp",
-     .value = "T",
-     .kind = SOL_OPT_REAL,
-     .offset = offsetof(struct args, temp),
-     .preset = "0.8",
-     .min = 0,
-     .max = 100,
-     .help = "temperature; 0: always the most likely token"},
-    {.name = "--top-p",
-     .value = "P",
-     .kind = SOL_OPT_REAL,
-     .offset = offsetof(struct args, top_p),
-     .preset = "1",
-     .max = 1,
-     .help = "draw from the fewest tokens that hold P of the probability"},
-    {.name = "--seed",
-     .value = "S",
-     .kind = SOL_OPT_INT,
-     .offset = offsetof(struct args, seed),
-     .preset = "1",
-     .help = "the same seed and the same messages give the same answers"},
+    SOL_TALK_OPTIONS(struct args),
     SOL_NET_OPTIONS,
     {0},
 };
@@ -133,10 +113,10 @@ static sol_status answer(chat *c, sol_err *err)
     sol_printer to = {.copy = &said, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
     int32_t end = sol_chat_end(&c->format, sol_net_tokenizer(c->net));
     sol_generate_opts o = {
-        .sampler = {.temperature = (float)a->temp,
-                    .top_p = (float)a->top_p,
+        .sampler = {.temperature = (float)a->talk.temp,
+                    .top_p = (float)a->talk.top_p,
                     .repetition_penalty = 1,
-                    .seed = (uint64_t)(a->seed + c->turn++)},
+                    .seed = (uint64_t)(a->talk.seed + c->turn++)},
         .stop = &end,
         .n_stop = 1,
         .text = sol_talk_print,
@@ -206,6 +186,7 @@ static sol_status begin(chat *c, sol_err *err)
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     chat c = {.program = p, .args = argsp};
+    SOL_TRY(sol_talk_check(p, &c.args->talk, err));
     SOL_TRY(sol_program_net(p, &c.args->net, p->word[0], &c.net, err));
     sol_interrupt_catch(false);
     sol_status st = begin(&c, err);

@@ -11,8 +11,9 @@
 struct args {
     sol_net_args net;
     const char *prompt, *chat_format, *system;
-    int64_t n, seed, top_k, window;
-    double temp, top_p, min_p, penalty;
+    int64_t n, top_k, window;
+    double min_p, penalty;
+    sol_talk_args talk;
     bool no_echo, special, chat;
     sol_words stop;
 };
@@ -31,20 +32,7 @@ static const sol_opt options[] = {
      .min = 0,
      .max = 1e9,
      .help = "new tokens at most; 0: 256, or what the context has room for"},
-    {.name = "--temp",
-     .value = "T",
-     .kind = SOL_OPT_REAL,
-     .offset = offsetof(struct args, temp),
-     .preset = "0.8",
-     .min = 0,
-     .max = 100,
-     .help = "temperature; 0: always the most likely token"},
-    {.name = "--seed",
-     .value = "S",
-     .kind = SOL_OPT_INT,
-     .offset = offsetof(struct args, seed),
-     .preset = "1",
-     .help = "the same seed gives the same text"},
+    SOL_TALK_OPTIONS(struct args),
     {.name = "--top-k",
      .value = "K",
      .kind = SOL_OPT_INT,
@@ -52,13 +40,6 @@ static const sol_opt options[] = {
      .min = 0,
      .max = 1e9,
      .help = "draw from the K most likely tokens; 0: all"},
-    {.name = "--top-p",
-     .value = "P",
-     .kind = SOL_OPT_REAL,
-     .offset = offsetof(struct args, top_p),
-     .preset = "1",
-     .max = 1,
-     .help = "draw from the fewest tokens that hold P of the probability"},
     {.name = "--min-p",
      .value = "P",
      .kind = SOL_OPT_REAL,
@@ -180,12 +161,12 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
     int64_t room = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
     sol_generate_opts o = {
         .max_tokens = a->n ? a->n : sol_min_i64(room, 256),
-        .sampler = {.temperature = (float)a->temp,
-                    .top_p = (float)a->top_p,
+        .sampler = {.temperature = (float)a->talk.temp,
+                    .top_p = (float)a->talk.top_p,
                     .min_p = (float)a->min_p,
                     .repetition_penalty = (float)a->penalty,
                     .top_k = a->top_k,
-                    .seed = (uint64_t)a->seed},
+                    .seed = (uint64_t)a->talk.seed},
         .repeat_window = a->window,
         .stop = stop,
         .n_stop = n_stop,
@@ -218,10 +199,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     sol_ids ids = {0};
     int32_t *stop = NULL, end = -1;
     sol_interrupt_catch(false);
-    if (a->temp == 0 && sol_args_given(p, "--seed|--top-k|--top-p|--min-p"))
-        return sol_fail(
-            err, SOL_ERR_USAGE,
-            "--seed, --top-k, --top-p and --min-p have no effect with --temp 0: nothing is drawn");
+    SOL_TRY(sol_talk_check(p, &a->talk, err));
     sol_status st = sol_program_net(p, &a->net, p->word[0], &net, err);
     if (st != SOL_OK) return st;
     if (!sol_net_tokenizer(net))

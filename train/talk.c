@@ -23,6 +23,15 @@ sol_status sol_talk_prompt(const sol_tokenizer *t, const sol_chat_format *f,
     return st;
 }
 
+sol_status sol_talk_check(const sol_program *p, const sol_talk_args *a, sol_err *err)
+{
+    if (a->temp == 0 && sol_args_given(p, "--seed|--top-k|--top-p|--min-p"))
+        return sol_fail(
+            err, SOL_ERR_USAGE,
+            "--seed, --top-k, --top-p and --min-p have no effect with --temp 0: nothing is drawn");
+    return SOL_OK;
+}
+
 void sol_talk_print(void *user, const char *text, size_t n)
 {
     sol_printer *to = user;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc.h"
 #include "base/mem.h"
 
 void sol_ids_free(sol_ids *ids)
@@ -338,19 +339,12 @@ static bool cuts_are_known(const sol_tokenizer *t)
                                    (first->cut || t->word_local));
 }
 
-static uint64_t fnv1a(const uint8_t *s, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ s[i]) * 0x100000001b3u;
-    return h;
-}
-
 static sol_status update_hash(sol_tokenizer *t, sol_err *err)
 {
     void *data;
     size_t size;
     SOL_TRY(sol_tokenizer_serialize(t, &data, &size, err));
-    t->hash = fnv1a(data, size);
+    t->hash = sol_fnv1a(SOL_FNV_START, data, size);
     sol_free(data);
     return SOL_OK;
 }

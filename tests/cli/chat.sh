@@ -68,6 +68,7 @@ expect 2 "the vocabulary has no token </s>" \
     "$SOLERA" generate "$dir/m.h5" --chat --chat-format mistral -p "hi" -n 4
 
 # A conversation: each line is answered, and what was said before is in the next prompt.
+expect 2 "no effect with --temp 0" "$SOLERA" chat "$dir/m.h5" --temp 0 --top-p 0.5 </dev/null
 printf 'hi\n\nand you\n' | "$SOLERA" chat "$dir/m.h5" --system "be brief" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
     fail "chat: $(cat "$dir/err")"
 [ "$(wc -l <"$dir/out")" -ge 2 ] || fail "chat: no two answers: $(cat "$dir/out")"
