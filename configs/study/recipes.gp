@@ -27,7 +27,8 @@ set tics nomirror out
 set yrange [0:0.9]
 set xrange [-0.6:3.6]
 set key top right
+deviation = "vectors heads size graph 0.006,90 lc rgb '#222222'" # yerrorbars set a white disc behind each
 plot $embedded using ($0 - 0.19):($2 - full_embedded):xtic(1) with boxes lc rgb "#3b6ea5" title "embedded, 3.7 M parameters, a new domain", \
-     $embedded using ($0 - 0.19):($2 - full_embedded):3 with yerrorbars lc rgb "#222222" ps 0 notitle, \
+     $embedded using ($0 - 0.19):($2 - full_embedded - $3):(0):(2 * $3) with @deviation notitle, \
      $llama2xs using ($0 + 0.19):($2 - full_llama2xs) with boxes lc rgb "#d98c3f" title "llama2xs, 0.28 M parameters, its own domain", \
-     $llama2xs using ($0 + 0.19):($2 - full_llama2xs):3 with yerrorbars lc rgb "#222222" ps 0 notitle
+     $llama2xs using ($0 + 0.19):($2 - full_llama2xs - $3):(0):(2 * $3) with @deviation notitle
