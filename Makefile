@@ -58,7 +58,7 @@ LIBSO := $(BUILD)/libsolera.so.$(VERSION)
 TEST_NEEDS := $(BUILD)/solera $(LIBSO) $(BUILD)/tests/cli/held $(BUILD)/tests/example
 
 # Objects of the tests are kept, not treated as intermediate files.
-.SECONDARY: $(call obj,$(TEST_SRC) $(FUZZ_SRC))
+.SECONDARY: $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(FUZZ_SRC))
 .PHONY: all help deps test test-arm64 demo layers form format clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
 
 all: $(BUILD)/solera ## build the program (the default)
