@@ -8,6 +8,8 @@ BUILD := build/$(VARIANT)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 PACKAGES := openblas hdf5 yaml-0.1 libpcre2-8 libutf8proc jansson zlib
 VERSION := $(shell sed -n 's/^\#define SOL_VERSION "\(.*\)"/\1/p' src/solera.h)
+# MPI=0 builds without, MPI=1 insists on it; by default mpicc decides.
+MPI ?= $(if $(shell command -v mpicc 2>/dev/null),1,0)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla
@@ -24,9 +26,14 @@ ARCH_aarch64 := -march=armv8-a
 
 # -ffp-contract=off: no fused multiply-add unless the code says so, so that every compiler gives the same bits.
 CPPFLAGS += -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+# What mpicc would add to a call of the compiler.
+ifeq ($(MPI),1)
+MPI_FLAGS := $(wordlist 2,99,$(shell mpicc -show 2>/dev/null))
+CPPFLAGS += -DSOL_MPI $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_FLAGS)))
+endif
 # -fPIC: the objects of libsolera.a are those of libsolera.so.
 ALL_CFLAGS := -std=c11 $(WARN) -ffp-contract=off -fPIC -fno-semantic-interposition $(ARCH_$(ARCH)) $(CFLAGS_$(VARIANT)) $(CFLAGS)
-LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
+LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) $(filter -L% -l% -Wl%,$(MPI_FLAGS)) -lpthread -lm
 
 LIB_SRC := $(wildcard src/*/*.c)
 KERNELS := $(if $(filter x86_64,$(ARCH)),x86)$(if $(filter aarch64,$(ARCH)),arm)
@@ -59,9 +66,12 @@ TEST_NEEDS := $(BUILD)/solera $(LIBSO) $(BUILD)/tests/cli/held $(BUILD)/tests/ex
 
 # Objects of the tests are kept, not treated as intermediate files.
 .SECONDARY: $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(FUZZ_SRC))
-.PHONY: all help deps test test-arm64 demo layers form format clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
+.PHONY: all mpi-note help deps test test-arm64 demo layers form format clean run-tests run-demo need-deps fuzz run-fuzz static memcheck cov run-cov FORCE install uninstall deb
 
-all: $(BUILD)/solera ## build the program (the default)
+all: $(BUILD)/solera mpi-note ## build the program (the default)
+
+mpi-note:
+	@[ "$(MPI)" = 1 ] || echo "built without MPI: jobs run in one process (mpicc, of Debian's libopenmpi-dev, brings it)"
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -197,12 +207,15 @@ feature_flags = $(shell awk -v feature=$(lastword $(subst _, ,$*)) -f scripts/fe
 $(call obj,$(KERNEL_SRC) $(CHECKKERN_KERNEL_SRC)): KERNEL_CFLAGS = $(feature_flags)
 $(call obj,$(KERNEL_SRC) $(CHECKKERN_KERNEL_SRC)): $(FEATURES) scripts/feature_flags.awk
 
-# Made anew when the commit is another one.
-$(BUILD)/commit: FORCE
+# Made anew when the commit, or whether MPI is there, is another one.
+$(BUILD)/commit: NOW = $(COMMIT)
+$(BUILD)/mpi: NOW = $(MPI)
+$(BUILD)/commit $(BUILD)/mpi: FORCE
 	@mkdir -p $(@D)
-	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+	@echo '$(NOW)' | cmp -s - $@ || echo '$(NOW)' >$@
 FORCE:
 $(BUILD)/train/cmd_version.o: $(BUILD)/commit
+$(BUILD)/src/dist/dist_mpi.o: $(BUILD)/mpi
 $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'
 
 $(BUILD)/%.o: %.c

@@ -69,6 +69,9 @@
 #include "base/text.h"
 #include "base/textio.h"
 
+/* dist: the processes of a job. */
+#include "dist/dist.h"
+
 /* kernels: the context, element types, matrices as they are stored, their products. */
 #include "kernels/codebook.h"
 #include "kernels/ctx.h"

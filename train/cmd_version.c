@@ -28,6 +28,7 @@ static sol_status run(sol_program *p, void *args, sol_err *err)
     printf("gemm     %s\n", sol_gemm_library());
     printf("bf16     %s%s\n", sol_gemm_bf16_kernel(ctx),
            sol_gemm_bf16_native(ctx) ? "" : " (no instructions for it: widened to fp32)");
+    printf("mpi      %s\n", sol_dist_library());
     printf("cpu      %s\n", ctx->cpu.model);
     printf("threads  %d\n", sol_pool_threads(ctx->pool));
     return SOL_OK;
