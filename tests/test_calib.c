@@ -488,6 +488,7 @@ END_TEST
 typedef struct toy {
     sol_model *model;
     sol_tokens tokens;
+    sol_mixture data;
     uint16_t ids[4000];
     uint64_t docs[4];
     sol_quant_spec spec;
@@ -511,6 +512,7 @@ static void toy_make(toy *t, const sol_ctx *ctx)
     memcpy(t->docs, (uint64_t[]){0, 1000, 1003, 4000}, sizeof t->docs);
     t->tokens =
         (sol_tokens){.data = t->ids, .width = 2, .n = 4000, .doc_offsets = t->docs, .n_docs = 3};
+    t->data = (sol_mixture){.n = 1, .stream = {{&t->tokens, 1}}};
     t->spec = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0);
     t->opts = (sol_calib_opts){.windows = 24,
                                .held_out = 3,
@@ -543,7 +545,7 @@ START_TEST(model_is_calibrated)
     toy_make(&a, ctx);
     toy_make(&b, ctx);
     sol_model *first = NULL; /* block 0 as it was kept */
-    ck_ok(sol_calib_create(&c, ctx, a.model, &a.spec, &a.opts, &a.tokens, err));
+    ck_ok(sol_calib_create(&c, ctx, a.model, &a.spec, &a.opts, &a.data, err));
     for (int64_t l = 0; l < a.model->config.num_hidden_layers; l++) {
         ck_ok(sol_calib_block(c, l, &r, err));
         ck_assert_int_eq(r.block, l);
@@ -562,7 +564,7 @@ START_TEST(model_is_calibrated)
     ck_assert_ptr_null(c);
     /* The rest after block 0 was taken from where it was kept, by another number of threads: the
      * same bits. */
-    ck_ok(sol_calib_create(&c, other, b.model, &b.spec, &b.opts, &b.tokens, err));
+    ck_ok(sol_calib_create(&c, other, b.model, &b.spec, &b.opts, &b.data, err));
     ck_ok(sol_calib_restore(c, 0, first, err));
     for (int64_t l = 1; l < b.model->config.num_hidden_layers; l++)
         ck_ok(sol_calib_block(c, l, &r, err));
@@ -588,7 +590,7 @@ START_TEST(soft_latent_start)
         toy_make(&t[i], ctx);
         t[i].opts.latent = i ? SOL_LATENT_SOFT : SOL_LATENT_HARD;
         t[i].opts.steps = 0;
-        ck_ok(sol_calib_create(&c, ctx, t[i].model, &t[i].spec, &t[i].opts, &t[i].tokens, err));
+        ck_ok(sol_calib_create(&c, ctx, t[i].model, &t[i].spec, &t[i].opts, &t[i].data, err));
         ck_ok(sol_calib_block(c, 0, &r, err));
         solved[i] = r.solved;
         sol_calib_free(&c);
@@ -613,7 +615,7 @@ START_TEST(model_in_bf16_without_training)
     t.opts.held_out = 0;
     ck_ok(sol_model_create(&m, &t.model->config, SOL_BF16, err));
     sol_convert(m->data, SOL_BF16, t.model->data, SOL_F32, m->n_elements);
-    ck_ok(sol_calib_create(&c, ctx, m, &t.spec, &t.opts, &t.tokens, err));
+    ck_ok(sol_calib_create(&c, ctx, m, &t.spec, &t.opts, &t.data, err));
     for (int64_t l = 0; l < m->config.num_hidden_layers; l++) {
         ck_ok(sol_calib_block(c, l, &r, err));
         ck_assert_double_lt(r.trained, 0.7 * r.rounded); /* of the scales as bf16 holds them */
@@ -644,21 +646,21 @@ START_TEST(interrupted_and_refused)
     memcpy(before, t.model->data, model_bytes(t.model));
     for (int calls = 1; calls < 8; calls += 3) {
         int left = calls;
-        ck_ok(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err));
+        ck_ok(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.data, err));
         sol_calib_watch(c, stop_at_once, &left);
         ck_fails(sol_calib_block(c, 0, &r, err), SOL_ERR_INTERRUPTED, "interrupted");
         ck_assert_mem_eq(before, t.model->data, model_bytes(t.model));
         sol_calib_free(&c);
     }
     t.opts.windows = 200;
-    ck_fails(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err), SOL_ERR_RANGE,
+    ck_fails(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.data, err), SOL_ERR_RANGE,
              "holds 124 windows of 32 tokens");
     ck_assert_ptr_null(c);
     t.opts.windows = 24;
     t.ids[17] = 60000;
     sol_status st = SOL_OK;
     t.opts.held_out = 100;
-    ck_fails(st = sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.tokens, err),
+    ck_fails(st = sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.data, err),
              SOL_ERR_FORMAT, "holds the token 60000");
     ck_assert_int_eq(st, SOL_ERR_FORMAT);
     sol_free(before);

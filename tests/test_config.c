@@ -24,7 +24,7 @@ START_TEST(values_and_defaults)
     ck_assert(!c->residual.warmup);
     ck_assert_int_eq(c->residual.form, SOL_RESIDUAL_BLEND);
     ck_assert(c->optim.lr == 3e-4);
-    ck_assert_str_eq(c->data.train, "a \"b\" c");
+    ck_assert_str_eq(c->data.train->row[0].path, "a \"b\" c");
     ck_assert_str_eq(c->data.eval, "");
     ck_assert_str_eq(c->quant.method, "sherry");
     ck_assert_int_eq(c->quant.granularity, SOL_PER_GROUP);
@@ -113,6 +113,22 @@ static const struct {
      "job.yaml:2:9: key 'data.eval': '$HOME/x': $NAME is not expanded here: write the path out"},
     {"data:\n  train: a/${X}.h5\n", "job.yaml:2:10: key 'data.train': 'a/${X}.h5': $NAME is not "
                                     "expanded here: write the path out"},
+    {"data:\n  train: {path: a.h5}\n",
+     "job.yaml:2:10: key 'data.train': wants a file, or a list of files as [{path: a.h5, weight: "
+     "3}, b.h5]"},
+    {"data:\n  train: []\n", "job.yaml:2:10: key 'data.train': wants a file, or a list of files as "
+                             "[{path: a.h5, weight: 3}, b.h5]"},
+    {"data:\n  train:\n    - {path: a.h5, weight: 0}\n",
+     "job.yaml:3:28: key 'data.train': weight: '0' is no number above 0, to 1e+09"},
+    {"data:\n  train:\n    - a.h5\n    - {weight: 2}\n",
+     "job.yaml:4:7: key 'data.train': a row without path"},
+    {"data:\n  train: [a.h5, {path: a.h5}]\n",
+     "job.yaml:2:24: key 'data.train': a.h5 is there twice"},
+    {"data:\n  train: [{path: a.h5, share: 2}]\n",
+     "job.yaml:2:24: key 'data.train': unknown field 'share': path or weight"},
+    {"data:\n  train: [~/a.h5]\n",
+     "job.yaml:2:11: key 'data.train': '~/a.h5': ~ is not expanded here: write the path out, or "
+     "./~ for a name that begins so"},
     {"\xff\xfer\0u\0", "job.yaml: byte 0: is UTF-16: save it as UTF-8"},
     {"run:\n  dir: a\xe2\x80\xa8"
      "b\n",
@@ -282,6 +298,36 @@ START_TEST(writing_reads_back)
         sol_config_free(&a);
         sol_config_free(&b);
     }
+}
+END_TEST
+
+/* A mixture from a file and from --set, written and read back; one file stays a text. */
+START_TEST(mixtures_of_files)
+{
+    static const char text[] = "[{path: a.h5, weight: 3.0}, {path: \"b, c\", weight: 0.25}]";
+    sol_config *a, *b;
+    char *yaml;
+    ck_ok(parse(&a,
+                "data:\n  train:\n    - {weight: 3, path: a.h5}\n    - {path: 'b, c', weight: "
+                ".25}\n",
+                err));
+    ck_assert_int_eq(a->data.train->n, 2);
+    ck_assert_str_eq(a->data.train->row[1].path, "b, c");
+    ck_assert(a->data.train->row[1].weight == 0.25);
+    ck_ok(sol_config_write(a, &yaml, err));
+    ck_assert_ptr_nonnull(strstr(yaml, text));
+    ck_ok(sol_config_parse(&b, "again", yaml, strlen(yaml), err));
+    ck_assert_int_eq(b->data.train->n, 2);
+    ck_ok(sol_config_set(b, "data.train=[x.h5, y.h5, {path: z.h5, weight: 2}]", err));
+    ck_assert_int_eq(b->data.train->n, 3);
+    ck_assert(b->data.train->row[0].weight == 1);
+    ck_ok(sol_config_set(b, "data.train=one.h5", err));
+    ck_assert_int_eq(b->data.train->n, 1);
+    ck_ok(sol_config_set(b, "data.train=", err));
+    ck_assert_ptr_null(b->data.train);
+    sol_free(yaml);
+    sol_config_free(&a);
+    sol_config_free(&b);
 }
 END_TEST
 
@@ -459,5 +505,5 @@ SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_test(tc, texts_stay_texts); tcase_add_test(tc, errors_of_set);
               tcase_add_test(tc, writing_reads_back); tcase_add_test(tc, words_of_enum_keys);
               tcase_add_test(tc, word_of_no_enum_key); tcase_add_test(tc, difference_of_two_jobs);
-              tcase_add_test(tc, length_after_some_steps);
+              tcase_add_test(tc, length_after_some_steps); tcase_add_test(tc, mixtures_of_files);
               tcase_add_test(tc, reference_is_the_file_in_configs))

@@ -123,6 +123,57 @@ START_TEST(an_epoch_sees_every_window_once)
 }
 END_TEST
 
+/* Every round has each stream as often as its weight says, every epoch of a stream each of its
+ * windows once, and a draw depends on its number alone. */
+START_TEST(a_mixture_keeps_its_shares)
+{
+    enum { ROUND = 10, LONG = 14, SHORT = 4 };
+    fixture f;
+    sol_batcher b;
+    int seen[LONG + SHORT] = {0}, of_short = 0;
+    make(&f);
+    sol_tokens small = f.tokens;
+    uint64_t offsets[] = {0, 4 * T + 1};
+    small.n = 4 * T + 1;
+    small.doc_offsets = offsets;
+    small.n_docs = 1;
+    sol_mixture m = {.n = 2, .stream = {{&f.tokens, 0.7}, {&small, 0.3}}};
+    ck_ok(sol_batcher_init_mixed(&b, &m, T, 5, err));
+    ck_assert_int_eq(b.round, ROUND);
+    ck_assert_int_eq(sol_batcher_windows(&b), LONG + SHORT);
+    ck_assert_int_eq(sol_batcher_stream_windows(&b, 1), SHORT);
+    ck_assert_int_eq(sol_batcher_stream_epoch(&b, 0), 20);
+    for (uint64_t i = 0; i < 4 * ROUND; i++) {
+        int64_t w = sol_batcher_index(&b, i);
+        seen[w]++;
+        of_short += sol_batcher_stream(&b, w);
+        if (i % ROUND == ROUND - 1) ck_assert_int_eq(of_short, 3 * (int)(i / ROUND + 1));
+    }
+    for (int w = 0; w < LONG + SHORT; w++) ck_assert_int_eq(seen[w], w < LONG ? 2 : 3);
+    int32_t in[2 * T], target[2 * T], start[2 * T];
+    sol_batcher_window(&b, LONG + 1, in, target, start);
+    ck_assert_int_eq(in[0], T);
+    b.drawn = 17;
+    sol_batcher_next(&b, 1, in, target, start);
+    int64_t w = sol_batcher_index(&b, 17);
+    ck_assert_int_eq(in[0], T * (w < LONG ? w : w - LONG));
+    ck_assert_int_eq(sol_batcher_short_stream(&b, 10), -1);
+    ck_assert_int_eq(sol_batcher_short_stream(&b, 20), 1);
+    m.stream[1].weight = 0.1234567;
+    ck_ok(sol_batcher_init_mixed(&b, &m, T, 5, err));
+    ck_assert_int_eq(b.round, 65536);
+    ck_assert_int_eq(b.stream[0].share + b.stream[1].share, 65536);
+    m.stream[1].weight = 1e-6;
+    ck_fails(sol_batcher_init_mixed(&b, &m, T, 5, err), SOL_ERR_RANGE, "is less than 1/65536");
+    ck_assert_int_eq(b.n, 1);
+    m.stream[0].weight = 0;
+    ck_fails(sol_batcher_init_mixed(&b, &m, T, 5, err), SOL_ERR_RANGE, "above 0");
+    small.n = T;
+    ck_fails(sol_batcher_init_mixed(&b, &m, T, 5, err), SOL_ERR_SHAPE, "needs 8");
+    ck_assert_int_eq(b.n, 1);
+}
+END_TEST
+
 START_TEST(wide_tokens)
 {
     uint32_t id[] = {70000, 1, 128255};
@@ -410,7 +461,8 @@ END_TEST
 
 SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream);
               tcase_add_test(tc, loss_on_answers);
-              tcase_add_test(tc, an_epoch_sees_every_window_once); tcase_add_test(tc, wide_tokens);
+              tcase_add_test(tc, an_epoch_sees_every_window_once);
+              tcase_add_test(tc, a_mixture_keeps_its_shares); tcase_add_test(tc, wide_tokens);
               tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
               tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents);
               tcase_add_test(tc, damaged_gzip); tcase_add_test(tc, bpe_merges_by_frequency))

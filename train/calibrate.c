@@ -253,7 +253,7 @@ static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
     return read_lines(k, err);
 }
 
-sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data,
+sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_job_data *data,
                                      sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
@@ -264,20 +264,23 @@ sol_status sol_job_calibration_check(const sol_config *c, const char *key, const
     if (st == SOL_OK && sol_calib_check_quant(&spec, &why) != SOL_OK)
         st = sol_config_fail(c, "quant.method", err, "%s", why.text);
     if (st != SOL_OK || !data) return st;
-    st = sol_batcher_init(&b, &data->tokens, o.seq, o.seed, &why);
+    st = sol_batcher_init_mixed(&b, &data->mix, o.seq, o.seed, &why);
     if (st != SOL_OK) return sol_job_blame(c, key, st, &why, err);
-    if (sol_batcher_windows(&b) >= o.windows + o.held_out) return SOL_OK;
+    int lacks = sol_batcher_short_stream(&b, o.windows + o.held_out);
+    if (lacks < 0) return SOL_OK;
     return sol_config_fail(c, key, err,
-                           "holds %" PRId64 " windows of %" PRId64
+                           "%s%sholds %" PRId64 " windows of %" PRId64
                            " tokens; calibrate.windows are %" PRId64 ", calibrate.held_out %" PRId64
-                           " more",
-                           sol_batcher_windows(&b), o.seq, o.windows, o.held_out);
+                           " more%s",
+                           data->n > 1 ? data->name[lacks] : "", data->n > 1 ? ": " : "",
+                           sol_batcher_stream_windows(&b, lacks), o.seq, o.windows, o.held_out,
+                           data->n > 1 ? ", of which it would give more than it has" : "");
 }
 
 sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
                                     const sol_run_dir *dir, const sol_model *m,
                                     const sol_tokenizer *t, const char *key,
-                                    const sol_dataset *train, sol_err *err)
+                                    const sol_job_data *train, sol_err *err)
 {
     char made[SOL_PATH_MAX];
     *r = (sol_job_calibration){.key = key, .data = train, .n = m->config.num_hidden_layers};
@@ -285,9 +288,9 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
     if (st == SOL_OK && c->calibrate.data[0]) {
         r->key = "calibrate.data";
         sol_run_dir_file(dir, "tokens-calibrate.h5", made);
-        st = sol_job_open_tokens(p, c, r->key, c->calibrate.data, made, dir->has_run, t, &r->own,
-                                 err);
-        r->data = &r->own.file;
+        sol_sources one = sol_one_source(c->calibrate.data);
+        st = sol_job_open_data(p, c, r->key, &one, made, dir->has_run, t, &r->own, err);
+        r->data = &r->own;
     }
     return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;
 }
@@ -302,7 +305,7 @@ static sol_status calibrate(calibration *k, sol_ctx *ctx, sol_model *m, sol_cali
     char took[32];
     SOL_TRY(sol_config_quant(k->config, &spec, err));
     SOL_TRY(prepare(k, r->data->digest, err));
-    sol_status st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->tokens, &why);
+    sol_status st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->mix, &why);
     if (st != SOL_OK) return sol_job_blame(k->config, r->key, st, &why, err);
     st = run(k, *calib, err);
     sol_live_clear(k->program);
@@ -327,7 +330,7 @@ sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ct
 
 void sol_job_calibration_free(sol_job_calibration *r)
 {
-    sol_job_close_tokens(&r->own);
+    sol_job_close_data(&r->own);
     sol_free(r->block);
     sol_free(r->took);
     *r = (sol_job_calibration){0};

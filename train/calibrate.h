@@ -7,22 +7,22 @@
 #ifndef SOLERA_TRAIN_CALIBRATE_H
 #define SOLERA_TRAIN_CALIBRATE_H
 
-#include "job.h"
+#include "job_data.h"
 #include "run_dir.h"
 
 typedef struct sol_job_calibration {
-    const char *key;         /* what named the data, for errors */
-    sol_job_tokens own;      /* of calibrate.data, where it is set */
-    const sol_dataset *data; /* what is calibrated on */
-    sol_calib_report *block; /* [n]; owned */
-    double *took;            /* [n] seconds of each block, in whichever process; owned */
+    const char *key;          /* what named the data, for errors */
+    sol_job_data own;         /* of calibrate.data, where it is set */
+    const sol_job_data *data; /* what is calibrated on */
+    sol_calib_report *block;  /* [n]; owned */
+    double *took;             /* [n] seconds of each block, in whichever process; owned */
     int64_t n;
     double seconds; /* of all blocks */
 } sol_job_calibration;
 
 /* Can this quantizer be calibrated, and are there enough data, which `key` named? data NULL: these
  * are not looked at. */
-sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_dataset *data,
+sol_status sol_job_calibration_check(const sol_config *c, const char *key, const sol_job_data *data,
                                      sol_err *err);
 
 /* All that a calibration may be refused for, before anything of it is written: the quantizer, the
@@ -31,7 +31,7 @@ sol_status sol_job_calibration_check(const sol_config *c, const char *key, const
 sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
                                     const sol_run_dir *dir, const sol_model *m,
                                     const sol_tokenizer *t, const char *key,
-                                    const sol_dataset *train, sol_err *err);
+                                    const sol_job_data *train, sol_err *err);
 /* Calibrates m (from model.init) in place. dir: begun; blocks that it holds of an earlier process
  * are taken, but not where they were calibrated on other data. */
 sol_status sol_job_calibrate(sol_job_calibration *r, sol_program *p, sol_ctx *ctx,

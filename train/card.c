@@ -79,6 +79,19 @@ static void add_group(json_t *card, const sol_h5_file *f, const char *path, cons
     json_decref(o);
 }
 
+/* One name, or of a mixture names and weights. */
+static json_t *training_data(const sol_config *c)
+{
+    const sol_sources *files = c->data.train;
+    if (c->data.source == SOL_DATA_SELF) return json_string("sampled from the base model");
+    if (files->n == 1) return base_name(files->row[0].path);
+    json_t *list = json_array();
+    for (int i = 0; i < files->n; i++)
+        json_array_append_new(list, json_pack("{s:o, s:f}", "file", base_name(files->row[i].path),
+                                              "weight", files->row[i].weight));
+    return list;
+}
+
 /* What another person needs to do it again; folders of this machine are left out, and so is a job
  * that this program does not understand (a later one wrote it). */
 static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
@@ -88,13 +101,10 @@ static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
     sol_status st = sol_config_parse(&c, "job", yaml, strlen(yaml), &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
-    bool self = c->data.source == SOL_DATA_SELF;
     json_object_set_new(card, "base_model", base_name(c->model.init));
     json_object_set_new(
         card, "data",
-        json_pack("{s:o, s:o}", "train",
-                  self ? json_string("sampled from the base model") : base_name(c->data.train),
-                  "eval", base_name(c->data.eval)));
+        json_pack("{s:o, s:o}", "train", training_data(c), "eval", base_name(c->data.eval)));
     json_object_set_new(
         card, "recipe",
         json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:I, s:s, s:s, s:b, s:f, s:I}", "steps",

@@ -83,7 +83,7 @@ typedef struct calibrate_job {
     const sol_config *config;
     sol_run_dir dir;
     sol_model_file model;
-    sol_job_tokens train;
+    sol_job_data train;
     sol_job_calibration result;
     char *yaml;
 } calibrate_job;
@@ -122,10 +122,10 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
         SOL_TRY(sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err));
     sol_run_dir_file(&j->dir, "tokens-train.h5", path);
     if (!c->calibrate.data[0])
-        SOL_TRY(sol_job_open_tokens(p, c, "data.train", c->data.train, path, j->dir.has_run,
-                                    j->model.tokenizer, &j->train, err));
+        SOL_TRY(sol_job_open_data(p, c, "data.train", c->data.train, path, j->dir.has_run,
+                                  j->model.tokenizer, &j->train, err));
     SOL_TRY(sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer,
-                                     "data.train", &j->train.file, err));
+                                     "data.train", &j->train, err));
     SOL_TRY(sol_run_dir_begin(&j->dir, j->yaml, 0, 0, &lost, err));
     p->log_file = j->dir.log;
     return SOL_OK;
@@ -134,7 +134,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
 static void close_job(sol_program *p, calibrate_job *j)
 {
     sol_job_calibration_free(&j->result);
-    sol_job_close_tokens(&j->train);
+    sol_job_close_data(&j->train);
     sol_model_file_free(&j->model);
     sol_free(j->yaml);
     p->log_file = NULL;

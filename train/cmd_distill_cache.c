@@ -28,7 +28,7 @@ typedef struct maker {
     sol_ctx *ctx;
     sol_model_config student;
     sol_tokenizer *tokenizer; /* of the student */
-    sol_job_tokens data;
+    sol_job_data data;
     sol_batcher batcher;
     sol_job_teacher teacher;
     sol_teacher_graph *graph;
@@ -61,10 +61,9 @@ static sol_status open_data(maker *m, sol_err *err)
     const sol_config *c = m->config;
     char made[SOL_PATH_MAX];
     made_tokens(c, made);
-    SOL_TRY(sol_job_open_tokens(m->program, c, "data.train", c->data.train, made, true,
-                                m->tokenizer, &m->data, err));
-    return sol_batcher_init(&m->batcher, &m->data.file.tokens, c->train.seq, (uint64_t)c->run.seed,
-                            err);
+    SOL_TRY(sol_job_open_data(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
+                              &m->data, err));
+    return sol_job_batcher(c, &m->data, &m->batcher, err);
 }
 
 static sol_status open_all(maker *m, sol_err *err)
@@ -72,7 +71,7 @@ static sol_status open_all(maker *m, sol_err *err)
     const sol_config *c = m->config;
     SOL_TRY(sol_program_ctx(m->program, &m->ctx, err));
     SOL_TRY(sol_job_model_header(c, &m->student, &m->tokenizer, err));
-    sol_job_student student = {&m->student, m->tokenizer, &m->data.file};
+    sol_job_student student = {&m->student, m->tokenizer, &m->data};
     if (!m->tokenizer)
         return sol_config_fail(c, "model.init", err, "%s: holds no tokenizer", c->model.init);
     SOL_TRY(open_data(m, err));
@@ -87,12 +86,20 @@ static sol_status open_all(maker *m, sol_err *err)
 static sol_status open_or_leave_nothing(maker *m, sol_err *err)
 {
     const char *cache = m->config->distill.cache;
-    char made[SOL_PATH_MAX];
+    char made[SOL_PATH_MAX], path[SOL_PATH_MAX];
+    bool had_cache = sol_file_exists(cache), had_tokens[SOL_MIX_MAX];
+    int n = m->config->data.train->n;
     made_tokens(m->config, made);
-    bool had_cache = sol_file_exists(cache), had_tokens = sol_file_exists(made);
+    for (int i = 0; i < n; i++) {
+        sol_job_made_name(made, i, path);
+        had_tokens[i] = sol_file_exists(path);
+    }
     sol_status st = open_all(m, err);
     if (st != SOL_OK && !had_cache) unlink(cache);
-    if (st != SOL_OK && !had_tokens) unlink(made);
+    for (int i = 0; st != SOL_OK && i < n; i++) {
+        sol_job_made_name(made, i, path);
+        if (!had_tokens[i]) unlink(path);
+    }
     return st;
 }
 
@@ -100,7 +107,7 @@ static void close_all(maker *m)
 {
     sol_teacher_graph_free(&m->graph);
     sol_job_teacher_close(&m->teacher);
-    sol_job_close_tokens(&m->data);
+    sol_job_close_data(&m->data);
     sol_tokenizer_free(&m->tokenizer);
     sol_free(m->batch);
 }
@@ -125,7 +132,9 @@ static sol_status add_batch(maker *m, int64_t first, sol_err *err)
             return sol_fail(
                 err, SOL_ERR_FORMAT,
                 "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
-                m->config->data.train, inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
+                m->data
+                    .name[sol_batcher_stream(&m->batcher, sol_min_i64(first + i / T, windows - 1))],
+                inputs[i] < m->student.vocab_size ? targets[i] : inputs[i],
                 m->student.vocab_size - 1);
     sol_teacher_graph_run(m->graph, inputs, targets, doc_start, &ids, &probs);
     for (int64_t b = 0; b < n; b++)

@@ -1,5 +1,7 @@
 /* solera plan: opens a job as training would, without weights, and prints what it will take. */
 #include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "calibrate.h"
@@ -192,9 +194,43 @@ static void print_exports(const export_plan x[EXPORTS])
                x[i].bytes ? "" : x[i].why.text);
 }
 
-static void print_text(const sol_config *c, const estimate *e, const sol_plan *plan,
-                       const export_plan x[EXPORTS], int threads)
+/* What a run opens before its first step, without weights. */
+typedef struct opened {
+    sol_program *program;
+    const sol_config *config;
+    sol_ctx *ctx;
+    sol_run_dir dir;
+    sol_model_config model_config;
+    sol_tokenizer *tokenizer;
+    sol_model *model;
+    sol_quant_spec quant;
+    sol_job_data train, calibration;
+    sol_job_tokens eval;
+    sol_batcher batcher;
+    sol_job_teacher teacher;
+    sol_task_plan *tasks;
+    int n_tasks;
+} opened;
+
+/* What is trained on, a line a file; what the run samples from the model itself is not there yet.
+ */
+static sol_status print_data(const opened *j, sol_err *err)
 {
+    for (int i = 0; i < j->train.n; i++) {
+        sol_text line = {0};
+        sol_status st = sol_job_data_describe(j->config, &j->train, &j->batcher, i, &line, err);
+        if (st == SOL_OK) printf("%-12s %s\n", i ? "" : "data", line.data);
+        sol_free(line.data);
+        if (st != SOL_OK) return st;
+    }
+    return SOL_OK;
+}
+
+static sol_status print_text(const opened *j, const estimate *e, const sol_plan *plan,
+                             const export_plan x[EXPORTS], sol_err *err)
+{
+    const sol_config *c = j->config;
+    int threads = sol_pool_threads(j->ctx->pool);
     char a[32], b[32];
     printf("model        %s: %s parameters", c->model.init,
            sol_count_text((double)e->parameters, a));
@@ -205,6 +241,7 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
     printf("\nrun          %" PRId64 " steps of %s tokens: %s tokens\n", c->train.steps,
            sol_count_text((double)e->tokens, a),
            sol_count_text((double)e->tokens * (double)c->train.steps, b));
+    SOL_TRY(print_data(j, err));
     printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));
     for (int i = 0; i < plan->n; i++)
         printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
@@ -219,11 +256,31 @@ static void print_text(const sol_config *c, const estimate *e, const sol_plan *p
                sol_duration_text(e->calibrate_seconds, b),
                sol_bytes_text((double)e->calibrate_bytes, a));
     print_exports(x);
+    return SOL_OK;
 }
 
-static void print_json(const sol_config *c, const estimate *e, const sol_plan *plan,
+/* "data": files, the share of the windows that each gives, its windows; of a text that was read in
+ * part these are null. */
+static void print_json_data(const opened *j)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < j->train.n; i++) {
+        int64_t windows = sol_batcher_stream_windows(&j->batcher, i);
+        double share = (double)j->batcher.stream[i].share / (double)j->batcher.round;
+        json_array_append_new(
+            list, json_pack("{s:s, s:f, s:o}", "file", j->train.name[i], "share", share, "windows",
+                            j->train.file[i].part ? json_null() : json_integer(windows)));
+    }
+    char *text = json_dumps(list, JSON_REAL_PRECISION(6));
+    printf(", \"data\": %s", text ? text : "null");
+    free(text);
+    json_decref(list);
+}
+
+static void print_json(const opened *j, const estimate *e, const sol_plan *plan,
                        const export_plan x[EXPORTS])
 {
+    const sol_config *c = j->config;
     printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64
            ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64 ", \"tokens_per_step\": %" PRId64
            ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": "
@@ -237,35 +294,20 @@ static void print_json(const sol_config *c, const estimate *e, const sol_plan *p
     if (e->calibrate_bytes)
         printf(", \"calibrate_seconds\": %.6g, \"calibrate_memory_bytes\": %zu",
                e->calibrate_seconds, e->calibrate_bytes);
+    print_json_data(j);
     printf(", \"export_bytes\": {");
     for (int i = 0, n = 0; i < EXPORTS; i++)
         if (x[i].bytes) printf("%s\"%s\": %" PRIu64, n++ ? ", " : "", x[i].type, x[i].bytes);
     puts("}}");
 }
 
-/* What a run opens before its first step, without weights. */
-typedef struct opened {
-    sol_program *program;
-    const sol_config *config;
-    sol_ctx *ctx;
-    sol_run_dir dir;
-    sol_model_config model_config;
-    sol_tokenizer *tokenizer;
-    sol_model *model;
-    sol_quant_spec quant;
-    sol_job_tokens train, eval, calibration;
-    sol_job_teacher teacher;
-    sol_task_plan *tasks;
-    int n_tasks;
-} opened;
-
 static void close_job(opened *j)
 {
     sol_task_plans_free(&j->tasks, j->n_tasks);
     sol_job_teacher_close(&j->teacher);
-    sol_job_close_tokens(&j->calibration);
+    sol_job_close_data(&j->calibration);
     sol_job_close_tokens(&j->eval);
-    sol_job_close_tokens(&j->train);
+    sol_job_close_data(&j->train);
     sol_model_free(&j->model);
     sol_tokenizer_free(&j->tokenizer);
     sol_run_dir_close(&j->dir);
@@ -275,15 +317,13 @@ static void close_job(opened *j)
 static sol_status open_train_data(opened *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    sol_batcher batcher;
     if (c->data.source == SOL_DATA_SELF) {
         sol_self_opts o = sol_job_self(c);
         return sol_self_check(&j->model_config, j->tokenizer, &o, err);
     }
-    SOL_TRY(sol_job_look_at_tokens(j->program, c, "data.train", c->data.train, j->tokenizer,
-                                   &j->train, err));
-    return sol_batcher_init(&batcher, &j->train.file.tokens, c->train.seq, (uint64_t)c->run.seed,
-                            err);
+    SOL_TRY(sol_job_look_at_data(j->program, c, "data.train", c->data.train, j->tokenizer,
+                                 &j->train, err));
+    return sol_job_batcher(c, &j->train, &j->batcher, err);
 }
 
 /* Windows are counted where all of the data is there. */
@@ -291,12 +331,12 @@ static sol_status open_calibration(opened *j, sol_err *err)
 {
     const sol_config *c = j->config;
     const char *key = c->calibrate.data[0] ? "calibrate.data" : "data.train";
-    sol_job_tokens *d = c->calibrate.data[0] ? &j->calibration : &j->train;
+    sol_job_data *d = c->calibrate.data[0] ? &j->calibration : &j->train;
+    sol_sources one = sol_one_source(c->calibrate.data);
     if (!c->calibrate.enabled) return SOL_OK;
     if (c->calibrate.data[0])
-        SOL_TRY(
-            sol_job_look_at_tokens(j->program, c, key, c->calibrate.data, j->tokenizer, d, err));
-    return sol_job_calibration_check(c, key, d->open && !d->part ? &d->file : NULL, err);
+        SOL_TRY(sol_job_look_at_data(j->program, c, key, &one, j->tokenizer, d, err));
+    return sol_job_calibration_check(c, key, sol_job_data_whole(d) ? d : NULL, err);
 }
 
 static sol_status open_evaluation(opened *j, sol_err *err)
@@ -330,7 +370,7 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     SOL_TRY(open_train_data(j, err));
     SOL_TRY(open_calibration(j, err));
     sol_job_student student = {&j->model_config, j->tokenizer,
-                               j->train.open && !j->train.part ? &j->train.file : NULL};
+                               sol_job_data_whole(&j->train) ? &j->train : NULL};
     SOL_TRY(sol_job_teacher_describe(c, &student, &j->teacher, err));
     SOL_TRY(plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan,
                         err));
@@ -357,9 +397,9 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
         e.seconds = e.flops * (double)c->train.steps / (e.share * e.gemm_rate);
         plan_exports(c, j.model, j.tokenizer, &j.quant, exports);
         if (json)
-            print_json(c, &e, &plan, exports);
+            print_json(&j, &e, &plan, exports);
         else
-            print_text(c, &e, &plan, exports, sol_pool_threads(j.ctx->pool));
+            st = print_text(&j, &e, &plan, exports, err);
     }
     close_job(&j);
     return st;

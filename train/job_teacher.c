@@ -134,11 +134,14 @@ static sol_status read_digest(const sol_config *c, sol_job_teacher *t, sol_err *
 static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_student *s,
                                           const sol_job_teacher *t)
 {
-    return (sol_teacher_cache_head){.data_digest = s->data->digest,
+    int64_t windows = 0;
+    for (int i = 0; i < s->data->n; i++)
+        windows += (s->data->file[i].file.tokens.n - 1) / c->train.seq;
+    return (sol_teacher_cache_head){.data_digest = s->data->content,
                                     .teacher_digest = t->digest,
                                     .tokenizer_hash = sol_tokenizer_hash(s->tokenizer),
                                     .vocab_size = s->config->vocab_size,
-                                    .windows = (s->data->tokens.n - 1) / c->train.seq,
+                                    .windows = windows,
                                     .seq = c->train.seq,
                                     .k = c->distill.top_k,
                                     .samples = sol_distill_samples(&t->loss, s->config->vocab_size),

@@ -3,7 +3,7 @@
 #ifndef SOLERA_TRAIN_JOB_TEACHER_H
 #define SOLERA_TRAIN_JOB_TEACHER_H
 
-#include "job.h"
+#include "job_data.h"
 
 typedef struct sol_job_teacher {
     sol_teacher *teacher;     /* NULL: none, or a cache stands for it */
@@ -24,7 +24,7 @@ const char *sol_job_teacher_path(const sol_config *c);
 typedef struct sol_job_student {
     const sol_model_config *config;
     const sol_tokenizer *tokenizer;
-    const sol_dataset *data;
+    const sol_job_data *data;
 } sol_job_student;
 
 /* For training: with distill.cache that file, which must be complete, else the teacher, rounded to

@@ -34,7 +34,10 @@ static sol_status open_job(subject *s, const sol_ctx *ctx, const char *path, sol
     SOL_TRY(sol_config_quant(s->config, &s->spec, err));
     SOL_TRY(sol_job_check_quant(s->config, s->model.model, &s->spec, err));
     s->windows = sol_job_windows(s->config);
-    s->data = s->config->data.eval[0] ? s->config->data.eval : s->config->data.train;
+    const sol_sources *train = s->config->data.train;
+    s->data = s->config->data.eval[0]  ? s->config->data.eval
+              : train && train->n == 1 ? train->row[0].path
+                                       : NULL;
     return SOL_OK;
 }
 

@@ -15,7 +15,6 @@
 #define SOLERA_TRAIN_TRAINER_H
 
 #include "events.h"
-#include "job.h"
 #include "job_teacher.h"
 #include "program.h"
 #include "run_dir.h"
@@ -53,7 +52,8 @@ typedef struct sol_trainer {
     sol_study *study;   /* NULL without study.every */
     sol_events *events; /* NULL without train.tensorboard */
     sol_text sample;    /* the last one */
-    sol_job_tokens train, eval;
+    sol_job_data train;
+    sol_job_tokens eval;
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */

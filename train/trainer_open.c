@@ -69,10 +69,13 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
 static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
     bool self = t->config->data.source == SOL_DATA_SELF;
-    if (was->data_digest == 0 || was->data_digest == t->train.file.digest) return SOL_OK;
+    if (was->data_digest == 0 || was->data_digest == t->train.digest) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG,
-                    "%s: cannot resume, this is not the data the run was trained on",
-                    self ? "data.source self" : t->config->data.train);
+                    "%s: cannot resume, %s not the data the run was trained on",
+                    self              ? "data.source self"
+                    : t->train.n == 1 ? t->train.name[0]
+                                      : "data.train",
+                    t->train.n == 1 ? "this is" : "these files with these weights are");
 }
 
 /* Datasets that are made (from the model, from text files) lie in the run directory, so that a
@@ -85,17 +88,13 @@ static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
     if (self && !(keep && sol_file_exists(path))) SOL_TRY(sample_self(t, path, err));
-    SOL_TRY(sol_job_open_tokens(t->program, c, self ? "data.source" : "data.train",
-                                self ? path : c->data.train, path, keep && t->saved_step >= 0,
-                                t->tokenizer, &t->train, err));
-    SOL_TRY(sol_batcher_init(&t->batcher, &t->train.file.tokens, c->train.seq,
-                             (uint64_t)c->run.seed, err));
+    sol_sources sampled = sol_one_source(path);
+    SOL_TRY(sol_job_open_data(t->program, c, self ? "data.source" : "data.train",
+                              self ? &sampled : c->data.train, path, keep && t->saved_step >= 0,
+                              t->tokenizer, &t->train, err));
+    if (self) t->train.name[0] = "from the model itself";
+    SOL_TRY(sol_job_batcher(c, &t->train, &t->batcher, err));
     t->batcher.drawn = was->drawn;
-    t->batcher.answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
-    if (t->batcher.answers_only && !t->train.file.tokens.answers)
-        return sol_config_fail(c, "data.loss_on", err,
-                               "answers: data.train has no answers: `solera tokenize` makes a "
-                               "dataset with them from lines of JSON with messages");
     return compare_data(t, was, err);
 }
 
@@ -250,7 +249,7 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
 {
     const sol_config *c = t->config;
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    sol_job_student student = {&t->model->config, t->tokenizer, &t->train.file};
+    sol_job_student student = {&t->model->config, t->tokenizer, &t->train};
     SOL_TRY(sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err));
     if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG,
@@ -308,7 +307,7 @@ static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_e
     const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
     if (!calibrates(t)) return SOL_OK;
     return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
-                                    &t->train.file, err);
+                                    &t->train, err);
 }
 
 static const double probed_from = 2e10; /* operations: the probe takes about half of that */
@@ -338,11 +337,22 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
     return SOL_OK;
 }
 
+/* A line a file. */
+static void log_data(const sol_trainer *t)
+{
+    for (int i = 0; i < t->train.n; i++) {
+        sol_text line = {0};
+        if (sol_job_data_describe(t->config, &t->train, &t->batcher, i, &line, NULL) == SOL_OK)
+            sol_log_line(&t->program->log, SOL_LOG_INFO, "data %s", line.data);
+        sol_free(line.data);
+    }
+}
+
 static void log_start(const sol_trainer *t)
 {
     const sol_config *c = t->config;
     const sol_log *log = &t->program->log;
-    char a[32], b[32];
+    char a[32];
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
                  sol_tier_name(t->ctx->k.features), sol_gemm_library(),
                  sol_pool_threads(t->ctx->pool));
@@ -350,13 +360,9 @@ static void log_start(const sol_trainer *t)
                  c->model.init, sol_count_text((double)t->model->n_weights, a), c->quant.method,
                  t->quant.method ? sol_config_word(c, "residual.schedule") : "none",
                  t->quant.method ? sol_config_word(c, "residual.form") : "");
-    sol_log_line(log, SOL_LOG_INFO,
-                 "data %s: %s tokens, %" PRId64
-                 " documents; a step takes %s tokens, an epoch %" PRId64 " steps",
-                 c->data.source == SOL_DATA_SELF ? "from the model itself" : c->data.train,
-                 sol_count_text((double)t->train.file.tokens.n, a), t->train.file.tokens.n_docs,
-                 sol_count_text((double)sol_trainer_step_tokens(t), b),
-                 sol_batcher_windows(&t->batcher) / (c->train.batch * c->train.accumulate));
+    log_data(t);
+    sol_log_line(log, SOL_LOG_INFO, "a step takes %s tokens",
+                 sol_count_text((double)sol_trainer_step_tokens(t), a));
     if (t->teacher.loss.kind == SOL_DISTILL_CAKLD)
         snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
     if (sol_job_has_teacher(c))
@@ -459,7 +465,7 @@ void sol_trainer_free(sol_trainer **tp)
     sol_graph_free(&t->graph);
     sol_job_teacher_close(&t->teacher);
     sol_free(t->batch);
-    sol_job_close_tokens(&t->train);
+    sol_job_close_data(&t->train);
     sol_job_close_tokens(&t->eval);
     sol_task_plans_free(&t->tasks, t->n_tasks);
     sol_model_free(&t->model);

@@ -22,7 +22,7 @@ static size_t add_origin(const sol_trainer *t, char *line, size_t n)
                "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.features),
                sol_cpu_text(t->ctx->k.features, features), sol_pool_threads(t->ctx->pool),
-               t->config_digest, t->train.file.digest);
+               t->config_digest, t->train.digest);
 }
 
 /* The line with the text at its end, which is of any length. */

@@ -26,7 +26,7 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
                                        .best_step = t->best_step,
                                        .metrics_bytes = t->dir.metrics_bytes,
                                        .ema_loss = t->ema_loss,
-                                       .data_digest = t->train.file.digest,
+                                       .data_digest = t->train.digest,
                                        .teacher_digest = t->teacher.digest}};
     if (t->study) v.study = sol_study_state(t->study, &v.study_bytes);
     return v;

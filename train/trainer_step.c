@@ -16,6 +16,11 @@ static micro_batch batch_at(const sol_trainer *t, int64_t n, int64_t i)
     return (micro_batch){at, at + n, at + 2 * n};
 }
 
+static const char *name_of_draw(const sol_trainer *t, uint64_t draw)
+{
+    return t->train.name[sol_batcher_stream(&t->batcher, sol_batcher_index(&t->batcher, draw))];
+}
+
 /* Draws all n_micro micro-batches of n tokens, so that the weight of the mean is known before the
  * first backward pass. *counted: targets that count. Ids come from a file: none may leave the
  * vocabulary. */
@@ -25,6 +30,7 @@ static sol_status draw(sol_trainer *t, int64_t n_micro, int64_t n, int64_t *coun
     *counted = 0;
     for (int64_t i = 0; i < n_micro; i++) {
         micro_batch b = batch_at(t, n, i);
+        uint64_t first = t->batcher.drawn;
         sol_batcher_next(&t->batcher, t->config->train.batch, b.inputs, b.targets, b.doc_start);
         for (int64_t k = 0; k < n; k++) {
             if (b.inputs[k] < 0 || b.inputs[k] >= vocab || b.targets[k] < -1 ||
@@ -32,7 +38,7 @@ static sol_status draw(sol_trainer *t, int64_t n_micro, int64_t n, int64_t *coun
                 return sol_fail(
                     err, SOL_ERR_FORMAT,
                     "%s: holds the token %" PRId32 ", the model's vocabulary ends at %" PRId64,
-                    t->config->data.train,
+                    name_of_draw(t, first + (uint64_t)(k / t->config->train.seq)),
                     b.inputs[k] < 0 || b.inputs[k] >= vocab ? b.inputs[k] : b.targets[k],
                     vocab - 1);
             *counted += b.targets[k] >= 0;

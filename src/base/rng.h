@@ -18,7 +18,7 @@ typedef struct sol_rng {
 /* Streams that must never overlap under one seed. */
 enum {
     SOL_STREAM_INIT = 1,     /* weight initialization; + parameter index << 8 */
-    SOL_STREAM_DATA = 2,     /* order of the training data; + epoch << 8 */
+    SOL_STREAM_DATA = 2,     /* order of the training data; + (epoch, stream) << 8 */
     SOL_STREAM_SAMPLER = 3,  /* text generation */
     SOL_STREAM_ROUNDING = 4, /* stochastic rounding; + step << 8 */
     SOL_STREAM_STUDY = 5,    /* row samples of the study measures */
@@ -28,6 +28,7 @@ enum {
     SOL_STREAM_TEACHER = 9, /* samples of a teacher's improbable tokens */
     SOL_STREAM_CALIB = 10,  /* order of the windows that a block is trained on; + (layer, round)
                              * << 8 */
+    SOL_STREAM_MIX = 11,    /* which stream of a mixture a window comes from; + round << 8 */
 };
 
 /* The beginning of a stream. */

@@ -559,13 +559,13 @@ static sol_status embed(sol_calib *c, const int32_t *ids, int64_t n, sol_err *er
 
 /* Fills the streams with the hidden states that enter the first block, and doc_start, for windows
  * in the order in which a job with this seed sees them. */
-static sol_status fill_streams(sol_calib *c, const sol_tokens *tokens, sol_err *err)
+static sol_status fill_streams(sol_calib *c, const sol_mixture *data, sol_err *err)
 {
     int64_t T = c->opts.seq, n = all_windows(c);
     int32_t *ids;
     sol_batcher batcher;
-    SOL_TRY(sol_batcher_init(&batcher, tokens, T, c->opts.seed, err));
-    if (sol_batcher_windows(&batcher) < n)
+    SOL_TRY(sol_batcher_init_mixed(&batcher, data, T, c->opts.seed, err));
+    if (sol_batcher_short_stream(&batcher, n) >= 0)
         return sol_fail(
             err, SOL_ERR_RANGE,
             "holds %lld windows of %lld tokens, calibration wants %lld and %lld to measure on",
@@ -707,7 +707,7 @@ sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
 }
 
 sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
-                            const sol_calib_opts *o, const sol_tokens *tokens, sol_err *err)
+                            const sol_calib_opts *o, const sol_mixture *data, sol_err *err)
 {
     sol_calib *c = NULL;
     sol_model_config one = one_block(&m->config);
@@ -727,7 +727,7 @@ sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const s
     if (st == SOL_OK && o->steps > 0)
         st = sol_refine_create(&c->refine, ctx, c->latent, spec, &c->opts, err);
     if (st == SOL_OK) st = make_arrays(c, err);
-    if (st == SOL_OK) st = fill_streams(c, tokens, err);
+    if (st == SOL_OK) st = fill_streams(c, data, err);
     if (st != SOL_OK) sol_calib_free(&c);
     *out = c;
     return st;

@@ -3,7 +3,7 @@
  * block's latent weights to reproduce its output.
  *
  *     sol_calib *c;
- *     st = sol_calib_create(&c, ctx, model, &spec, &opts, &tokens, err);
+ *     st = sol_calib_create(&c, ctx, model, &spec, &opts, &mix, err);
  *     if (st != SOL_OK) return st;
  *     for (int64_t l = 0; l < model->config.num_hidden_layers; l++) {
  *         st = sol_calib_block(c, l, &report, err); // model's block l now holds latent weights
@@ -93,12 +93,12 @@ typedef struct sol_calib_work {
 sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
                                const sol_calib_opts *o);
 
-/* The model (f32 or bf16) and tokens are borrowed; the blocks of the model are changed one after
- * the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be calibrated;
- * SOL_ERR_RANGE: fewer windows of data than windows + held_out; SOL_ERR_FORMAT: a token outside the
- * vocabulary. */
+/* The model (f32 or bf16) and tokens are borrowed, the mixture is not kept; the blocks of the model
+ * are changed one after the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be
+ * calibrated; SOL_ERR_RANGE: windows + held_out draws take a window twice; SOL_ERR_FORMAT: a token
+ * outside the vocabulary. */
 sol_status sol_calib_create(sol_calib **c, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
-                            const sol_calib_opts *o, const sol_tokens *tokens, sol_err *err);
+                            const sol_calib_opts *o, const sol_mixture *data, sol_err *err);
 void sol_calib_free(sol_calib **c);
 /* Installs the progress function; fn NULL: none. */
 void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user);

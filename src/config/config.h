@@ -11,10 +11,10 @@
  * A file may begin with `extends: FILE`, relative to its own folder: that job is read first, and
  * each key that this file sets replaces the value there. It may extend a third one.
  *
- * A file is a mapping of sections, each a mapping of scalars (quant.overrides: a list). Refused:
- * unknown and duplicate keys, wrong types, values out of range, anchors, aliases, tags, several
- * documents. Errors read
- *   job.yaml:7:3: key 'train.step': unknown key; did you mean 'train.steps'? */
+ * A file is a mapping of sections, each a mapping of scalars (quant.overrides: a list; data.train:
+ * a scalar or a list). Refused: unknown and duplicate keys, wrong types, values out of range,
+ * anchors, aliases, tags, several documents. Errors read job.yaml:7:3: key 'train.step': unknown
+ * key; did you mean 'train.steps'? */
 #ifndef SOLERA_CONFIG_CONFIG_H
 #define SOLERA_CONFIG_CONFIG_H
 
@@ -28,6 +28,7 @@
 #include "optim/optim.h"
 #include "quant/overrides.h"
 #include "quant/quant.h"
+#include "text/batcher.h"
 
 /* Where a value was set: line 0 is the default, -1 the command line. */
 typedef struct sol_config_mark {
@@ -78,11 +79,21 @@ enum {
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) +1
 #define SOL_KEY_BOOL(section, name, preset, flags, help) +1
 #define SOL_KEY_OVERRIDES(section, name, flags, help) +1
+#define SOL_KEY_SOURCES(section, name, flags, help) +1
 #include "config/keys.def"
 };
 
+/* Files of data, each with its share of the windows in any unit. */
+typedef struct sol_sources {
+    int n; /* at least 1 */
+    struct {
+        char *path; /* owned */
+        double weight;
+    } row[SOL_MIX_MAX];
+} sol_sources;
+
 /* c->section.name for every row of keys.def: char * (owned, never NULL, "" is unset), an enum,
- * int64_t, double, bool, sol_quant_overrides * (owned, NULL: none). */
+ * int64_t, double, bool, sol_quant_overrides * and sol_sources * (owned, NULL: none). */
 typedef struct sol_config {
 #define SOL_SECTION(name, help) struct {
 #define SOL_SECTION_END(name) \
@@ -94,6 +105,7 @@ typedef struct sol_config {
 #define SOL_KEY_REAL(section, name, preset, min, max, flags, help) double name;
 #define SOL_KEY_BOOL(section, name, preset, flags, help) bool name;
 #define SOL_KEY_OVERRIDES(section, name, flags, help) sol_quant_overrides *name;
+#define SOL_KEY_SOURCES(section, name, flags, help) sol_sources *name;
 #include "config/keys.def"
     char *file[SOL_CONFIG_FILES]; /* names for errors: the job's, then those it extends; owned */
     int n_files;

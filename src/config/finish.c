@@ -235,9 +235,9 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
     if (self && random)
         return sol_config_fail(c, "data.source", err,
                                "self samples from a trained model, not from %s", c->model.init);
-    if (!self && !c->data.train[0])
+    if (!self && !c->data.train)
         return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
-    if (self && c->data.train[0])
+    if (self && c->data.train)
         return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
     if (c->train.eval_every > 0 && !c->data.eval[0])
         return sol_config_fail(c, "data.eval", err, "is needed where train.eval_every is set");

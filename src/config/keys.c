@@ -33,6 +33,7 @@ const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 #define SOL_KEY_REAL(s, n, d, lo, hi, f, h) SOL_ROW(s, n, SOL_TYPE_REAL, #d, NULL, lo, hi, f, h)
 #define SOL_KEY_BOOL(s, n, d, f, h) SOL_ROW(s, n, SOL_TYPE_BOOL, #d, NULL, 0, 0, f, h)
 #define SOL_KEY_OVERRIDES(s, n, f, h) SOL_ROW(s, n, SOL_TYPE_OVERRIDES, "[]", NULL, 0, 0, f, h)
+#define SOL_KEY_SOURCES(s, n, f, h) SOL_ROW(s, n, SOL_TYPE_SOURCES, "", NULL, 0, 0, f, h)
 #include "config/keys.def"
 #undef SOL_ROW
 };
@@ -86,18 +87,28 @@ static bool is_utf8(const char *s, size_t n)
     return true;
 }
 
+static sol_status copy_text(char **out, const char *text, size_t size, sol_err *err)
+{
+    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
+    return sol_copy_string(out, text, size, err);
+}
+
+sol_status sol_key_copy_path(char **out, const char *text, size_t size, sol_err *err)
+{
+    sol_err why = {0};
+    SOL_TRY(copy_text(out, text, size, err));
+    if (sol_path_check(*out, &why) == SOL_OK) return SOL_OK;
+    sol_free(*out);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s", why.text);
+}
+
 static sol_status set_text(const sol_key *k, char **field, const char *text, size_t size,
                            bool quoted, sol_err *err)
 {
     char *copy;
-    sol_err why = {0};
-    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     if (!quoted && sol_scalar_null(text, size)) size = 0;
-    SOL_TRY(sol_copy_string(&copy, text, size, err));
-    if ((k->flags & SOL_KEY_PATH) && sol_path_check(copy, &why) != SOL_OK) {
-        sol_free(copy);
-        return sol_fail(err, SOL_ERR_CONFIG, "%s", why.text);
-    }
+    SOL_TRY(k->flags & SOL_KEY_PATH ? sol_key_copy_path(&copy, text, size, err)
+                                    : copy_text(&copy, text, size, err));
     sol_free(*field);
     *field = copy;
     return SOL_OK;
@@ -139,16 +150,11 @@ static sol_status set_real(const sol_key *k, double *field, const char *text, so
     return SOL_OK;
 }
 
-/* From --set, a sweep, or the default: one line of YAML. */
-static sol_status set_overrides(sol_quant_overrides **field, const char *text, size_t size,
-                                sol_err *err)
+static sol_status set_overrides(sol_quant_overrides **field, const sol_yaml *list,
+                                const sol_yaml **at, sol_err *err)
 {
-    sol_yaml *root = NULL;
-    const sol_yaml *at;
     sol_quant_overrides *o = NULL;
-    sol_status st = sol_yaml_read(&root, "the list", "a list", text, size, err);
-    if (st == SOL_OK) st = sol_overrides_read(&o, root, &at, err);
-    sol_yaml_free(&root);
+    sol_status st = sol_overrides_read(&o, list, at, err);
     if (st != SOL_OK) {
         sol_quant_overrides_free(&o);
         return st;
@@ -156,6 +162,49 @@ static sol_status set_overrides(sol_quant_overrides **field, const char *text, s
     sol_quant_overrides_free(field);
     *field = o;
     return SOL_OK;
+}
+
+/* Takes *s over, or frees it where it is not complete. */
+static sol_status set_sources(sol_sources **field, sol_sources *s, sol_status st)
+{
+    if (st != SOL_OK) {
+        sol_sources_free(&s);
+        return st;
+    }
+    sol_sources_free(field);
+    *field = s;
+    return SOL_OK;
+}
+
+sol_status sol_key_set_list(sol_config *c, int i, const sol_yaml *list, const sol_yaml **at,
+                            sol_err *err)
+{
+    void *field = (char *)c + sol_keys[i].offset;
+    sol_sources *s = NULL;
+    if (sol_keys[i].type == SOL_TYPE_OVERRIDES) return set_overrides(field, list, at, err);
+    sol_status st = sol_sources_read(&s, list, at, err);
+    return set_sources(field, s, st);
+}
+
+/* From --set, a sweep, or the default: one line of YAML. */
+static sol_status set_list_text(sol_config *c, int i, const char *text, size_t size, sol_err *err)
+{
+    sol_yaml *root = NULL;
+    const sol_yaml *at;
+    sol_status st = sol_yaml_read(&root, "the list", "a list", text, size, err);
+    if (st == SOL_OK) st = sol_key_set_list(c, i, root, &at, err);
+    sol_yaml_free(&root);
+    return st;
+}
+
+/* One file, or none. */
+static sol_status set_source(sol_sources **field, const char *text, size_t size, bool quoted,
+                             sol_err *err)
+{
+    sol_sources *s = NULL;
+    bool none = size == 0 || (!quoted && sol_scalar_null(text, size));
+    sol_status st = none ? SOL_OK : sol_sources_add(&s, text, size, 1, err);
+    return set_sources(field, s, st);
 }
 
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted,
@@ -168,7 +217,10 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
                                        [SOL_TYPE_BOOL] = "true or false"};
     char plain[96];
     if (k->type == SOL_TYPE_TEXT) return set_text(k, field, text, size, quoted, err);
-    if (k->type == SOL_TYPE_OVERRIDES) return set_overrides(field, text, size, err);
+    bool list = size > 0 && !quoted && text[0] == '[';
+    if (k->type == SOL_TYPE_SOURCES && !list) return set_source(field, text, size, quoted, err);
+    if (k->type == SOL_TYPE_OVERRIDES || k->type == SOL_TYPE_SOURCES)
+        return set_list_text(c, i, text, size, err);
     if (k->type == SOL_TYPE_ENUM) return set_enum(k, field, text, size, quoted, err);
     if (size >= sizeof plain || memchr(text, 0, size) || !is_utf8(text, size))
         return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
@@ -223,6 +275,20 @@ static sol_status add_real(sol_text *t, double x, sol_err *err)
     return sol_text_add(t, err, "%.*s%s%s", mantissa, text, point ? "" : ".0", text + mantissa);
 }
 
+static sol_status add_sources(sol_text *t, const sol_sources *s, sol_err *err)
+{
+    if (!s) return add_text_value(t, "", err);
+    if (s->n == 1) return add_text_value(t, s->row[0].path, err);
+    for (int i = 0; i < s->n; i++) {
+        SOL_TRY(sol_text_add(t, err, "%s{path: ", i ? ", " : "["));
+        SOL_TRY(add_text_value(t, s->row[i].path, err));
+        SOL_TRY(sol_text_add(t, err, ", weight: "));
+        SOL_TRY(add_real(t, s->row[i].weight, err));
+        SOL_TRY(sol_text_add(t, err, "}"));
+    }
+    return sol_text_add(t, err, "]");
+}
+
 static const char *enum_of(const sol_key *k, const sol_config *c)
 {
     return sol_enum_name(k->words, *(const int *)((const char *)c + k->offset));
@@ -245,6 +311,7 @@ sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *e
     case SOL_TYPE_BOOL: return sol_text_add(t, err, *(const bool *)field ? "true" : "false");
     case SOL_TYPE_OVERRIDES:
         return sol_quant_overrides_write(*(sol_quant_overrides *const *)field, t, err);
+    case SOL_TYPE_SOURCES: return add_sources(t, *(sol_sources *const *)field, err);
     }
     return SOL_OK;
 }

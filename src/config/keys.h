@@ -20,7 +20,8 @@ typedef enum {
     SOL_TYPE_INT,
     SOL_TYPE_REAL,
     SOL_TYPE_BOOL,
-    SOL_TYPE_OVERRIDES
+    SOL_TYPE_OVERRIDES,
+    SOL_TYPE_SOURCES
 } sol_key_type;
 
 typedef struct sol_key {
@@ -52,10 +53,24 @@ const char *sol_key_nearest(const char *path);
 sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool quoted,
                        sol_err *err);
 
-/* The rows of a list of overrides. Errors have no place: *at is what they are about. The caller
- * owns *o, also after an error. */
+/* Sets key i, of a type that may be a list, from the tree of its value. Errors have no place: *at
+ * is what they are about. */
+sol_status sol_key_set_list(sol_config *c, int i, const sol_yaml *list, const sol_yaml **at,
+                            sol_err *err);
+
+/* The rows of such lists, into *o and *s, which are NULL before. The caller owns them, also after
+ * an error. */
 sol_status sol_overrides_read(sol_quant_overrides **o, const sol_yaml *list, const sol_yaml **at,
                               sol_err *err);
+sol_status sol_sources_read(sol_sources **s, const sol_yaml *list, const sol_yaml **at,
+                            sol_err *err);
+void sol_sources_free(sol_sources **s);
+/* Adds a file behind the others. */
+sol_status sol_sources_add(sol_sources **s, const char *path, size_t size, double weight,
+                           sol_err *err);
+
+/* A copy of a path that a key may have, valid UTF-8 without NUL. */
+sol_status sol_key_copy_path(char **out, const char *text, size_t size, sol_err *err);
 
 /* The value of key i as YAML. */
 sol_status sol_key_add_value(sol_text *t, const sol_config *c, int i, sol_err *err);

@@ -109,13 +109,11 @@ static sol_status find_key(reader *r, int section, const sol_yaml *key, int *ind
     return SOL_OK;
 }
 
-static sol_status take_overrides(reader *r, int i, const sol_yaml *value, sol_err *err)
+static sol_status take_list(reader *r, int i, const sol_yaml *value, sol_err *err)
 {
     sol_err why = {0};
     const sol_yaml *at = value;
-    sol_quant_overrides **field = (sol_quant_overrides **)((char *)r->c + sol_keys[i].offset);
-    sol_quant_overrides_free(field); /* those of a job that this one extends */
-    sol_status st = sol_overrides_read(field, value, &at, &why);
+    sol_status st = sol_key_set_list(r->c, i, value, &at, &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return fail_at(r, at, err, "key '%s': %s", sol_keys[i].path, why.text);
     r->c->mark[i] = mark_of(r, value);
@@ -129,7 +127,9 @@ static sol_status take_key(reader *r, int section, const sol_yaml *key, const so
     int i = 0;
     sol_status st = find_key(r, section, key, &i, err);
     if (st != SOL_OK) return st;
-    if (sol_keys[i].type == SOL_TYPE_OVERRIDES) return take_overrides(r, i, value, err);
+    if (sol_keys[i].type == SOL_TYPE_OVERRIDES ||
+        (sol_keys[i].type == SOL_TYPE_SOURCES && value->kind != SOL_YAML_SCALAR))
+        return take_list(r, i, value, err);
     if (value->kind != SOL_YAML_SCALAR)
         return fail_at(r, value, err, "key '%s': wants a value, not a %s", sol_keys[i].path,
                        value->kind == SOL_YAML_MAPPING ? "mapping" : "list");
@@ -274,6 +274,7 @@ void sol_config_free(sol_config **c)
         void *field = (char *)*c + sol_keys[i].offset;
         if (sol_keys[i].type == SOL_TYPE_TEXT) sol_free(*(char **)field);
         if (sol_keys[i].type == SOL_TYPE_OVERRIDES) sol_quant_overrides_free(field);
+        if (sol_keys[i].type == SOL_TYPE_SOURCES) sol_sources_free(field);
     }
     for (int i = 0; i < (*c)->n_files; i++) sol_free((*c)->file[i]);
     sol_free(*c);

@@ -92,6 +92,9 @@ static sol_status add_type(sol_text *t, const sol_key *k, sol_err *err)
     case SOL_TYPE_OVERRIDES:
         snprintf(text, sizeof text, "A list of mappings, at most %d.", SOL_QUANT_MAX_OVERRIDES);
         break;
+    case SOL_TYPE_SOURCES:
+        snprintf(text, sizeof text, "Text, or a list of at most %d mappings.", SOL_MIX_MAX);
+        break;
     }
     return add_comment(t, "  ", text, err);
 }

@@ -1,0 +1,40 @@
+# data.train as a list of files with weights: drawn the same after a resume, shown by plan, log and card, refused in one line.
+. tests/cli/common
+make_job
+"$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$dir/b.h5" 2>/dev/null
+head -c 6000 "$dir/text.txt" >"$dir/c.txt"
+mix="[{path: $dir/data.h5, weight: 3}, {path: $dir/c.txt, weight: 1}]"
+
+expect 0 "" "$SOLERA" plan "$dir/job.yaml" --set data.train="$mix"
+grep -q "^data         75 % $dir/data.h5: .* an epoch" "$dir/out" || fail "plan does not show the mixture"
+grep -q "^             25 % $dir/c.txt: " "$dir/out" || fail "plan does not show its second file"
+expect 0 "data 25 % $dir/c.txt" "$SOLERA" train "$dir/job.yaml" --set data.train="$mix"
+
+# From a checkpoint in between, files at another place: the same end. Other weights: refused.
+metrics_of "$dir/run" | sed 's/, "version".*/}/' >"$dir/whole"
+rm "$dir/run/ckpt/step-000024.h5"
+cp "$dir/data.h5" "$dir/moved.h5"
+expect 2 "data.train: cannot resume, these files with these weights are not the data" \
+    "$SOLERA" train -q "$dir/run" --resume --set data.train="[{path: $dir/data.h5, weight: 2}, $dir/c.txt]"
+expect 0 "resumed at step" "$SOLERA" train "$dir/run" --resume --set data.train="[{path: $dir/moved.h5, weight: 3}, $dir/c.txt]"
+metrics_of "$dir/run" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "another end"
+expect 0 "" "$SOLERA" export "$dir/run" -o "$dir/packed.h5"
+grep -q 'moved.h5' "$dir/packed.h5.md" || fail "the card does not name the files"
+
+expect 2 "$dir/none.h5: cannot open" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/none.h5]"
+printf 'tiny' >"$dir/tiny.txt"
+expect 2 "$dir/tiny.txt: the data holds" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/tiny.txt]"
+"$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null
+"$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
+expect 2 "$dir/other.h5: was made with another tokenizer" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/other.h5]"
+expect 2 "data.loss_on': answers: $dir/data.h5 has no answers" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="$mix" \
+    --set data.loss_on=answers
+
+# A teacher's cache is for the files, whatever their weights.
+"$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" -o "$dir/m.h5" 2>/dev/null
+cached() { # WEIGHT
+    "$SOLERA" "$verb" "$dir/job.yaml" --set data.train="[{path: $dir/data.h5, weight: $1}, {path: $dir/c.txt}]" \
+        --set run.dir="$dir/taught" --set distill.cache="$dir/cache.h5" --set distill.teacher="$dir/m.h5" --set distill.top_k=8
+}
+verb=distill-cache expect 0 "windows of 16 tokens" cached 3
+verb=train expect 0 "done: 24 steps" cached 5

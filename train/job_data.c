@@ -1,0 +1,114 @@
+/* Opens the files of data.train and mixes them. The verbs of a job share it. */
+#include "job_data.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/crc.h"
+
+sol_sources sol_one_source(const char *path)
+{
+    return (sol_sources){.n = 1, .row = {{(char *)path, 1}}};
+}
+
+void sol_job_made_name(const char *made, int i, char out[SOL_PATH_MAX])
+{
+    size_t n = strlen(made);
+    const char *suffix = n > 3 && strcmp(made + n - 3, ".h5") == 0 ? ".h5" : "";
+    if (i == 0)
+        snprintf(out, SOL_PATH_MAX, "%s", made);
+    else
+        snprintf(out, SOL_PATH_MAX, "%.*s-%d%s", (int)(n - strlen(suffix)), made, i + 1, suffix);
+}
+
+/* File i, open, into the mixture and the digests. */
+static void add_file(sol_job_data *d, const sol_sources *files, int i)
+{
+    const sol_dataset *file = &d->file[i].file;
+    d->n = d->mix.n = i + 1;
+    d->name[i] = files->row[i].path;
+    d->mix.stream[i].tokens = &file->tokens;
+    d->mix.stream[i].weight = files->row[i].weight;
+    if (i == 0) d->content = d->digest = SOL_FNV_START;
+    d->content = sol_fnv1a(d->content, &file->digest, sizeof file->digest);
+    d->digest = sol_fnv1a(d->digest, &file->digest, sizeof file->digest);
+    d->digest = sol_fnv1a(d->digest, &files->row[i].weight, sizeof files->row[i].weight);
+    if (files->n == 1) d->content = d->digest = file->digest;
+}
+
+sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,
+                             const sol_sources *files, const char *made, bool keep_made,
+                             const sol_tokenizer *t, sol_job_data *d, sol_err *err)
+{
+    *d = (sol_job_data){0};
+    for (int i = 0; i < files->n; i++) {
+        char path[SOL_PATH_MAX];
+        sol_job_made_name(made, i, path);
+        SOL_TRY(sol_job_open_tokens(p, c, key, files->row[i].path, path, keep_made, t, &d->file[i],
+                                    err));
+        add_file(d, files, i);
+    }
+    return SOL_OK;
+}
+
+sol_status sol_job_look_at_data(sol_program *p, const sol_config *c, const char *key,
+                                const sol_sources *files, const sol_tokenizer *t, sol_job_data *d,
+                                sol_err *err)
+{
+    *d = (sol_job_data){0};
+    for (int i = 0; i < files->n; i++) {
+        SOL_TRY(sol_job_look_at_tokens(p, c, key, files->row[i].path, t, &d->file[i], err));
+        add_file(d, files, i);
+    }
+    return SOL_OK;
+}
+
+void sol_job_close_data(sol_job_data *d)
+{
+    for (int i = 0; i < d->n; i++) sol_job_close_tokens(&d->file[i]);
+    *d = (sol_job_data){0};
+}
+
+bool sol_job_data_whole(const sol_job_data *d)
+{
+    for (int i = 0; i < d->n; i++)
+        if (d->file[i].part) return false;
+    return d->n > 0;
+}
+
+sol_status sol_job_batcher(const sol_config *c, const sol_job_data *d, sol_batcher *b, sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = sol_batcher_init_mixed(b, &d->mix, c->train.seq, (uint64_t)c->run.seed, &why);
+    if (st != SOL_OK && d->n > 1) {
+        sol_err_prefix(&why, st, "%s", d->name[b->n]);
+        return sol_job_blame(c, "data.train", st, &why, err);
+    }
+    if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
+    b->answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
+    for (int i = 0; b->answers_only && i < d->n; i++)
+        if (!d->mix.stream[i].tokens->answers)
+            return sol_config_fail(c, "data.loss_on", err,
+                                   "answers: %s has no answers: `solera tokenize` makes a dataset "
+                                   "with them from lines of JSON with messages",
+                                   d->name[i]);
+    return SOL_OK;
+}
+
+sol_status sol_job_data_describe(const sol_config *c, const sol_job_data *d, const sol_batcher *b,
+                                 int i, sol_text *t, sol_err *err)
+{
+    char count[32];
+    const sol_job_tokens *file = &d->file[i];
+    int64_t step = c->train.batch * c->train.accumulate;
+    if (d->n > 1)
+        SOL_TRY(sol_text_add(t, err, "%.3g %% ",
+                             100.0 * (double)b->stream[i].share / (double)b->round));
+    SOL_TRY(sol_text_add(t, err, "%s: %s%s tokens, %" PRId64 " documents", d->name[i],
+                         file->part ? "more than " : "",
+                         sol_count_text((double)file->file.tokens.n, count),
+                         file->file.tokens.n_docs));
+    return file->part ? SOL_OK
+                      : sol_text_add(t, err, ", an epoch %" PRId64 " steps",
+                                     sol_batcher_stream_epoch(b, i) / step);
+}
