@@ -10,8 +10,10 @@ import itertools
 import numpy as np
 
 N, OUT, IN = 96, 6, 32
-CASES = [  # name, kept of block, columns that share a scale, sweeps
-    ("sherry", (3, 4), 16, 0), ("sherry", (3, 4), 16, 1), ("sherry", (3, 4), 16, 2), ("sherry", (3, 4), 32, 2), ("nm", (2, 4), 8, 1),
+CASES = [  # name, kept of block, columns that share a scale, sweeps, first assignment
+    ("sherry", (3, 4), 16, 0, "searched"), ("sherry", (3, 4), 16, 1, "searched"), ("sherry", (3, 4), 16, 2, "searched"),
+    ("sherry", (3, 4), 32, 2, "searched"), ("nm", (2, 4), 8, 1, "searched"), ("sherry", (3, 4), 16, 0, "nearest"),
+    ("nm", (2, 4), 8, 1, "nearest"),
 ]
 DAMPING = 0.02
 
@@ -30,7 +32,7 @@ def nearest_scale(w, pats):
     return fp16(sum(t @ b for t, b in zip(best, w.reshape(-1, m))) / sum(t @ t for t in best))
 
 
-def first(target, h, group, pats):
+def first(target, h, group, pats, assign):
     m = pats.shape[1]
     u = np.linalg.cholesky(np.linalg.inv(h)).T  # inv(h) = u^T u
     q, t_all, alpha = np.zeros_like(target), np.zeros_like(target), np.zeros((OUT, IN // group))
@@ -41,7 +43,8 @@ def first(target, h, group, pats):
                 alpha[r, c // group] = nearest_scale(w[c:c + group], pats)
             a, inv = alpha[r, c // group], np.linalg.inv(u[c:c + m, c:c + m])
             errors = [(w[c:c + m] - a * t) @ inv for t in pats]
-            k = int(np.argmin([e @ e for e in errors]))
+            away = [w[c:c + m] - a * t for t in pats]
+            k = int(np.argmin([e @ e for e in (errors if assign == "searched" else away)]))
             t_all[r, c:c + m] = pats[k]
             w[c + m:] -= errors[k] @ u[c:c + m, c + m:]
     return t_all, alpha
@@ -102,9 +105,9 @@ def main():
     h, b = h + d * np.eye(IN), b + d * w
     target = np.linalg.solve(h, b.T).T
     print("optimum", "%.12g" % objective(target, h, b))
-    for method, (kept, m), group, sweeps in CASES:
+    for method, (kept, m), group, sweeps, assign in CASES:
         pats = patterns(kept, m)
-        t, alpha = first(target, h, group, pats)
+        t, alpha = first(target, h, group, pats, assign)
         values = []
         fit(t, alpha, h, b, group)
         values.append(objective(spread(t, alpha, group), h, b))
@@ -112,7 +115,7 @@ def main():
             sweep(t, alpha, h, b, group, pats)
             fit(t, alpha, h, b, group)
             values.append(objective(spread(t, alpha, group), h, b))
-        print("case", method, kept, m, group, sweeps)
+        print("case", method, kept, m, group, sweeps, assign)
         show("objective", values), show("q", spread(t, alpha, group))
 
 

@@ -101,6 +101,13 @@ static void problem_free(problem *p)
     for (int i = 0; i < 6; i++) sol_free(all[i]);
 }
 
+static sol_status solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
+                        double damping, int sweeps, int starts, sol_calib_system *s, sol_err *err)
+{
+    sol_calib_opts o = {.damping = damping, .sweeps = sweeps, .starts = starts};
+    return sol_calib_solve(ctx, spec, name, &o, s, err);
+}
+
 /* The objective of q by its definition, in double, after a solve (h and b hold H + d I and B + d
  * W). */
 static double objective(const problem *p, const float *q)
@@ -155,13 +162,16 @@ START_TEST(golden_layer)
     ck_assert_double_le(furthest(p.h, h, in * in), 2e-5);
     ck_assert_double_le(furthest(p.b, b, out * in), 2e-5);
     for (int i = 0; i < cases; i++) {
-        char method[16];
+        char method[16], assign[16];
         int kept, m, group, sweeps;
-        ck_assert_int_eq(fscanf(f, " case %15s %d %d %d %d", method, &kept, &m, &group, &sweeps),
-                         5);
+        ck_assert_int_eq(
+            fscanf(f, " case %15s %d %d %d %d %15s", method, &kept, &m, &group, &sweeps, assign),
+            6);
+        sol_calib_opts o = {.damping = damping, .sweeps = sweeps, .starts = 1};
+        o.assign = strcmp(assign, "nearest") == 0 ? SOL_ASSIGN_NEAREST : SOL_ASSIGN_SEARCHED;
         sol_quant_spec spec = spec_of(method, SOL_PER_GROUP, group, SOL_LAYOUT_CONTIGUOUS, kept, m);
         moments(ctx, &p);
-        ck_ok(sol_calib_solve(ctx, &spec, "golden", damping, sweeps, 1, &p.s, err));
+        ck_ok(sol_calib_solve(ctx, &spec, "golden", &o, &p.s, err));
         ck_assert_double_eq_tol(p.s.optimum, optimum, 1e-5 * fabs(optimum));
         ck_assert_double_eq(p.s.damping, damping);
         read_floats(f, "objective", sweeps + 1, value);
@@ -211,7 +221,7 @@ START_TEST(nothing_much_better_exists)
     sol_quant_spec spec = spec_of("sherry", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0);
     for (uint64_t seed = 1; seed <= (SOL_TEST_SLOW ? 2 : 8); seed++) {
         problem p = problem_random(ctx, 64, 12, 1, 8, seed);
-        ck_ok(sol_calib_solve(ctx, &spec, "tiny", 0.01, 4, 5, &p.s, err));
+        ck_ok(solve(ctx, &spec, "tiny", 0.01, 4, 5, &p.s, err));
         double best = 0;
         for (int64_t r = 0; r < 8; r++) best += brute_force(&p, &spec, r);
         ck_assert_msg(p.s.objective[4] <= best * 0.99, "seed %d: %.9g, the best is %.9g", (int)seed,
@@ -295,7 +305,7 @@ START_TEST(objective_never_rises_and_q_is_its_own_quantization)
     sol_ctx *ctx = make_ctx(2);
     problem p = problem_random(ctx, 256, 192, 2, 70, 3);
     float *again = floats(out_rows(&p) * p.in);
-    ck_ok(sol_calib_solve(ctx, &spec, "layer", 0.02, 3, 2, &p.s, err));
+    ck_ok(solve(ctx, &spec, "layer", 0.02, 3, 2, &p.s, err));
     for (int i = 0; i < 3; i++)
         ck_assert_double_le(p.s.objective[i + 1], p.s.objective[i] + 1e-6 * fabs(p.s.objective[i]));
     ck_assert_double_ge(p.s.objective[3], p.s.optimum);
@@ -330,8 +340,8 @@ START_TEST(stride16_is_a_permutation)
     sol_quant_spec plain = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0),
                    strided = plain;
     strided.layout = SOL_LAYOUT_STRIDE16;
-    ck_ok(sol_calib_solve(ctx, &plain, "a", 0.02, 1, 1, &a.s, err));
-    ck_ok(sol_calib_solve(ctx, &strided, "b", 0.02, 1, 1, &b.s, err));
+    ck_ok(solve(ctx, &plain, "a", 0.02, 1, 1, &a.s, err));
+    ck_ok(solve(ctx, &strided, "b", 0.02, 1, 1, &b.s, err));
     int64_t differ = 0;
     for (int64_t r = 0; r < 20; r++)
         for (int64_t c = 0; c < 128; c++)
@@ -352,7 +362,7 @@ START_TEST(threads_never_change_the_result)
     for (int threads = 1; threads <= 3; threads++) {
         sol_ctx *ctx = make_ctx(threads);
         problem p = problem_random(ctx, 300, 192, 2, 150, 5);
-        ck_ok(sol_calib_solve(ctx, &spec, "layer", 0.02, 2, 3, &p.s, err));
+        ck_ok(solve(ctx, &spec, "layer", 0.02, 2, 3, &p.s, err));
         size_t bytes = (size_t)(out_rows(&p) * p.in) * sizeof(float);
         if (first)
             ck_assert_mem_eq(first, p.q, bytes);
@@ -368,8 +378,7 @@ END_TEST
 static sol_status solve_spoiled(const sol_ctx *ctx, problem *p, sol_err *err)
 {
     sol_quant_spec spec = spec_of("sherry", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0);
-    return sol_calib_solve(ctx, &spec, "model.layers.3.mlp.down_proj.weight", 0.02, 2, 1, &p->s,
-                           err);
+    return solve(ctx, &spec, "model.layers.3.mlp.down_proj.weight", 0.02, 2, 1, &p->s, err);
 }
 
 /* Where inputs say nothing, the layer's own weights are the target. */

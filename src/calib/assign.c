@@ -60,6 +60,16 @@ static void norms_under(const sol_solver *z, const float *a, int64_t ld, float *
     }
 }
 
+/* flat[t] = |t|^2 */
+static void flat_norms(const sol_solver *z, float *flat)
+{
+    for (int t = 0; t < z->n_patterns; t++) {
+        flat[t] = 0;
+        for (int j = 0; j < z->m; j++)
+            flat[t] += (float)(z->pattern[t * z->m + j] * z->pattern[t * z->m + j]);
+    }
+}
+
 static float round_scale(const sol_solver *z, double alpha)
 {
     float a = (float)alpha;
@@ -72,11 +82,7 @@ static float nearest_scale(const sol_solver *z, const float *w, int64_t n)
 {
     float flat[SOL_ASSIGN_MAX_PATTERNS];
     double sum = 0;
-    for (int t = 0; t < z->n_patterns; t++) {
-        flat[t] = 0;
-        for (int j = 0; j < z->m; j++)
-            flat[t] += (float)(z->pattern[t * z->m + j] * z->pattern[t * z->m + j]);
-    }
+    flat_norms(z, flat);
     for (int64_t i = 0; i < n; i++) sum += fabsf(w[i]);
     double alpha = sum / (double)n;
     for (int pass = 0; pass < 3; pass++) {
@@ -151,6 +157,25 @@ static void run_scales(const sol_solver *z, const tile *t, int64_t from, int64_t
     }
 }
 
+/* pull = V u for the [m, m] block v of the factor. */
+static void pull_through(const sol_solver *z, const float *v, const float *u, float *pull)
+{
+    for (int i = 0; i < z->m; i++) {
+        pull[i] = 0;
+        for (int j = i; j < z->m; j++) pull[i] += v[i * z->cols + j] * u[j];
+    }
+}
+
+/* What W* has become in a block: moved with moved V = u. */
+static void moved_block(const sol_solver *z, const float *v, const float *u, float *moved)
+{
+    for (int j = 0; j < z->m; j++) {
+        moved[j] = u[j];
+        for (int i = 0; i < j; i++) moved[j] -= moved[i] * v[i * z->cols + j];
+        moved[j] /= v[j * z->cols + j];
+    }
+}
+
 /* Block b of a run for one row: w [m] becomes its error, s [n] what that means for the run. */
 static void first_block(const sol_solver *z, int64_t row, int64_t col, const float *norm, float *w,
                         float *s, int64_t n, int64_t b)
@@ -161,10 +186,10 @@ static void first_block(const sol_solver *z, int64_t row, int64_t col, const flo
         u[j] = s[b + j];
         for (int i = 0; i <= j; i++) u[j] += w[i] * v[i * z->cols + b + j];
     }
-    for (int i = 0; i < z->m; i++) {
-        pull[i] = 0;
-        for (int j = i; j < z->m; j++) pull[i] += v[i * z->cols + b + j] * u[j];
-    }
+    if (z->nearest)
+        moved_block(z, v + b, u, pull);
+    else
+        pull_through(z, v + b, u, pull);
     int best = choose(z, norm, pull, alpha, -1);
     z->chosen[row * (z->cols / z->m) + col / z->m] = (uint16_t)best;
     for (int i = 0; i < z->m; i++) {
@@ -189,7 +214,10 @@ static void first_tile(void *arg, int64_t i, int thread)
             memset(s, 0, (size_t)(t.rows * n) * sizeof *s);
         run_scales(z, &t, from, n, s, moved);
         for (int64_t b = 0; b < n; b += z->m) {
-            norms_through(z, z->v + (from + b) * (z->cols + 1), z->cols, norm);
+            if (z->nearest)
+                flat_norms(z, norm);
+            else
+                norms_through(z, z->v + (from + b) * (z->cols + 1), z->cols, norm);
             for (int64_t r = 0; r < t.rows; r++)
                 first_block(z, t.row + r, from + b, norm, error + r * z->cols + from + b, s + r * n,
                             n, b);

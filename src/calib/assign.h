@@ -37,6 +37,7 @@ typedef struct sol_solver {
     double *moments;  /* [rows, 2], per tensor: what each row adds to the scale's quadratic and
                          linear term */
     double *gain;     /* [rows]: objective of each row */
+    bool nearest;     /* of the first assignment: SOL_ASSIGN_NEAREST */
     float start;      /* the scales of the first assignment, times this */
     uint16_t *best_chosen; /* of the best start so far, as chosen, alpha and gain; NULL: there is
                               but one start */

@@ -285,8 +285,7 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
     const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
     sol_quant_spec spec = spec_of(&c->spec, c->layer, s->which[0]);
     if (spec.method)
-        SOL_TRY(sol_calib_solve(c->ctx, &spec, named->name, c->opts.damping, c->opts.sweeps,
-                                c->opts.starts, &system, err));
+        SOL_TRY(sol_calib_solve(c->ctx, &spec, named->name, &c->opts, &system, err));
     else
         memcpy(c->solved, c->w, (size_t)(out * in) * sizeof *c->solved);
     const float *q = c->solved;

@@ -35,25 +35,32 @@ typedef struct sol_calib sol_calib;
     ROW(SOL_LATENT_SOFT, "soft")
 typedef enum { SOL_CALIB_LATENTS(SOL_ENUM_CONSTANT) } sol_calib_latent;
 
+/* How the first assignment of a layer chooses the pattern of a block (solve.h). */
+#define SOL_CALIB_ASSIGNS(ROW) \
+    ROW(SOL_ASSIGN_SEARCHED, "searched") \
+    ROW(SOL_ASSIGN_NEAREST, "nearest")
+typedef enum { SOL_CALIB_ASSIGNS(SOL_ENUM_CONSTANT) } sol_calib_assign;
+
 typedef struct sol_calib_opts {
     int64_t windows, held_out; /* of the data: to calibrate on, and more of them to measure alone */
     int64_t seq;               /* tokens of a window */
     uint64_t seed;             /* which windows, and the order they are trained on in */
     sol_dtype compute;         /* operands of products: SOL_F32 or SOL_BF16 */
     double damping;            /* pull to the original weights: of the mean of H's diagonal */
-    int sweeps;                /* over all patterns; 0: the first assignment alone */
-    int starts;                /* scales to start from, 1 to 5; each row keeps its best */
-    bool asymmetric;           /* outputs wanted: those of the full-precision prefix, else those
-                                * of the quantized one */
-    bool token_weights;        /* o and down: a token counts by 1 / |its hidden state|^2, else
-                                * each alike */
-    double first_token;        /* times that, for the first token of a window or document; 1: as
-                                * the others */
-    int64_t steps, batch;      /* training of a block: optimizer steps, windows of each; steps 0:
-                                * none */
-    double lr;                 /* its peak, as a share of the root mean square of the block's
-                                * weights */
-    bool norms;                /* train the block's norms too */
+    sol_calib_assign assign;
+    int sweeps;           /* over all patterns; 0: the first assignment alone */
+    int starts;           /* scales to start from, 1 to 5; each row keeps its best */
+    bool asymmetric;      /* outputs wanted: those of the full-precision prefix, else those
+                           * of the quantized one */
+    bool token_weights;   /* o and down: a token counts by 1 / |its hidden state|^2, else
+                           * each alike */
+    double first_token;   /* times that, for the first token of a window or document; 1: as
+                           * the others */
+    int64_t steps, batch; /* training of a block: optimizer steps, windows of each; steps 0:
+                           * none */
+    double lr;            /* its peak, as a share of the root mean square of the block's
+                           * weights */
+    bool norms;           /* train the block's norms too */
     sol_calib_latent latent;
 } sol_calib_opts;
 

@@ -304,13 +304,13 @@ static void measure_parts(const sol_solver *z)
 }
 
 /* The work of sol_calib_solve, which releases what z holds. */
-static sol_status solve_layer(sol_solver *z, const char *name, double damping, int sweeps,
-                              int starts, sol_err *err)
+static sol_status solve_layer(sol_solver *z, const char *name, const sol_calib_opts *o,
+                              sol_err *err)
 {
     static const float start_factors[SOL_CALIB_MAX_STARTS] = {1, 0.8f, 1.2f, 0.6f, 1.4f};
     sol_calib_system *s = z->s;
     SOL_TRY(sol_calib_check_quant(z->spec, err));
-    SOL_TRY(prepare(z, starts, err));
+    SOL_TRY(prepare(z, o->starts, err));
     if (!all_finite(s->h, z->cols * z->cols) || !all_finite(s->b, z->rows * z->cols) ||
         !all_finite(s->w, z->rows * z->cols))
         return sol_fail(err, SOL_ERR_NONFINITE,
@@ -320,20 +320,19 @@ static sol_status solve_layer(sol_solver *z, const char *name, double damping, i
     reorder_square(z);
     reorder(z, s->b, z->rows, false);
     reorder(z, z->target, z->rows, false);
-    SOL_TRY(find_target(z, name, damping, err));
-    int n = z->best_chosen ? starts : 1;
-    for (int i = 0; i < n; i++) solve_from(z, start_factors[i], sweeps, i == 0);
+    SOL_TRY(find_target(z, name, o->damping, err));
+    int n = z->best_chosen ? o->starts : 1;
+    for (int i = 0; i < n; i++) solve_from(z, start_factors[i], o->sweeps, i == 0);
     reorder(z, s->q, z->rows, true);
     measure_parts(z);
     return SOL_OK;
 }
 
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
-                           double damping, int sweeps, int starts, sol_calib_system *s,
-                           sol_err *err)
+                           const sol_calib_opts *o, sol_calib_system *s, sol_err *err)
 {
-    sol_solver z = {.ctx = ctx, .spec = spec, .s = s};
-    sol_status st = solve_layer(&z, name, damping, sweeps, starts, err);
+    sol_solver z = {.ctx = ctx, .spec = spec, .s = s, .nearest = o->assign == SOL_ASSIGN_NEAREST};
+    sol_status st = solve_layer(&z, name, o, err);
     release(&z);
     return st;
 }

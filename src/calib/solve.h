@@ -11,8 +11,8 @@
  * 1. First assignment: block after block from the left, each takes the pattern with the least
  *    error that the columns to its right cannot make up for. With H + d I = V V^T that error is
  *    |((W* - Q) V)_b|^2, which is GPTQ (Frantar et al., arXiv 2210.17323) with a block for its
- *    column and the nearest pattern for its rounding; the scale of a group is that of the nearest
- *    patterns to what W* has become there.
+ *    column; the scale of a group is that of the nearest patterns to what W* has become there.
+ *    SOL_ASSIGN_NEAREST takes the pattern nearest to that, too, as GPTQ rounds.
  * 2. Sweeps: scales by least squares, then for each two neighbouring blocks the patterns with the
  *    least objective while all others stay (for each block alone, where there are more than 32
  *    patterns). The objective never rises. After the last sweep the scales once more.
@@ -23,6 +23,7 @@
 #ifndef SOLERA_CALIB_SOLVE_H
 #define SOLERA_CALIB_SOLVE_H
 
+#include "calib/calib.h"
 #include "kernels/ctx.h"
 #include "quant/quant.h"
 
@@ -45,13 +46,12 @@ typedef struct sol_calib_system {
     double misfit[SOL_CALIB_MAX_PARTS]; /* |X Q^T - Y|^2 / n - |Y|^2 / n of each part */
 } sol_calib_system;
 
-/* damping > 0 is raised, ten times a try, where H + d I is not positive definite. Inputs that are
- * all 0 leave W to be rounded. name: for errors. SOL_ERR_NONFINITE: H, B or W hold something that
- * is not a number. Q is what spec makes of itself: sol_quant_effective of Q gives Q, bit for
- * bit. */
+/* Of o: assign, sweeps, starts, and damping > 0, which is raised, ten times a try, where H + d I is
+ * not positive definite. Inputs that are all 0 leave W to be rounded. name: for errors.
+ * SOL_ERR_NONFINITE: H, B or W hold something that is not a number. Q is what spec makes of itself:
+ * sol_quant_effective of Q gives Q, bit for bit. */
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
-                           double damping, int sweeps, int starts, sol_calib_system *s,
-                           sol_err *err);
+                           const sol_calib_opts *o, sol_calib_system *s, sol_err *err);
 
 /* Bytes that a solve takes beside the arrays of its system. */
 size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts,

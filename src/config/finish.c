@@ -134,6 +134,7 @@ sol_calib_opts sol_config_calib(const sol_config *c)
         .seed = (uint64_t)c->run.seed,
         .compute = c->train.compute,
         .damping = c->calibrate.damping,
+        .assign = c->calibrate.assign,
         .sweeps = (int)c->calibrate.sweeps,
         .starts = (int)c->calibrate.starts,
         .asymmetric = c->calibrate.asymmetric,
