@@ -4,6 +4,8 @@
 #   scripts/reproduce_study.sh STUDY|all embedded|mini TEXT
 #   scripts/reproduce_study.sh STUDY|all llama2xs TEXT MODEL.bin TOKENIZER.bin
 #
+# STUDY calibration: calibrate, calibrate-after and calibrate-text, for embedded and mini.
+#
 # STUDY: a file of configs/study without .yaml and -MODEL. TEXT: .txt or .txt.gz. Its first 12 megabytes are used; twenty pieces of them, 4 KB each
 # and evenly spread, are kept out for evaluation. `mini` is pretrained on the rest of TEXT first, which so must be longer (about 40 megabytes).
 # MODEL.bin: a llama2.c model of 64 / 192 / 5 layers / 8 heads with its tokenizer. What is made lies in runs/study/MODEL: what is there is
@@ -20,6 +22,7 @@ if [ "$study" = all ]; then
     study='schedules methods recipe granularity precision'
     case $model in embedded) study="$study teacher" ;; llama2xs) study="$study updates teacher" ;; esac
 fi
+[ "$study" != calibration ] || study='calibrate calibrate-after calibrate-text'
 mkdir -p "$dir"
 
 plain() { case $text in *.gz) gzip -dc "$text" ;; *) cat "$text" ;; esac; }
@@ -62,7 +65,21 @@ warm_start() {
     "$solera" export "$dir/warm/ckpt/step-0000$half.h5" --format model -o "$dir/warm.h5"
 }
 
+# The texts that calibrate-text compares: documents that the model continues from nothing, and as many bytes of the
+# training text behind them.
+calibration_texts() {
+    for i in $(seq 1 300); do
+        "$solera" generate "$dir/model.h5" -p "" -n 256 --temp 1 --seed "$i" -q
+        printf '\n<|endoftext|>\n'
+    done >"$dir/self.txt"
+    { cat "$dir/self.txt" && head -c "$(wc -c <"$dir/self.txt")" "$dir/train.txt"; } >"$dir/mixed.txt"
+    for part in mixed self; do
+        "$solera" tokenize --tokenizer "$tokenizer" --unix-lines --input "$dir/$part.txt" -o "$dir/$part.h5"
+    done
+}
+
 for s in $study; do
+    [ "$s" != calibrate-text ] || [ -e "$dir/self.h5" ] || calibration_texts
     case $s-$model in recipe-embedded | recipe-mini) [ -e "$dir/warm.h5" ] || warm_start ;; esac
     file=configs/study/$s-$model.yaml
     [ -e "$file" ] || file=configs/study/$s.yaml

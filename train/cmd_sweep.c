@@ -114,9 +114,10 @@ const sol_verb sol_verb_sweep = {
         "and different from the others\n"
         "in more than capital letters. Points and grid multiply; both may be left out. The table, "
         "mean and sample deviation over\n"
-        "the seeds, goes to stdout, DIR/table.md and DIR/table.csv. After a kill the same command "
-        "goes on: every run resumes, and\n"
-        "what is done is not repeated.",
+        "the seeds, of differences the mean and its 95 % interval, goes to stdout, DIR/table.md "
+        "and "
+        "DIR/table.csv. After a kill\n"
+        "the same command goes on: every run resumes, and what is done is not repeated.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -47,7 +47,8 @@ void sol_sweep_runs_free(sol_sweep_runs **r);
  * another sweep is at work in the directory. */
 sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err);
 
-/* Mean and sample deviation over the seeds that are done, a row a point. */
+/* Mean and sample deviation over the seeds that are done, a row a point; of differences, which are
+ * taken seed by seed, the mean and half of its 95 % interval (in the CSV the deviation). */
 sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err);
 
 #endif

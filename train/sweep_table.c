@@ -132,6 +132,18 @@ static void summarize_all(const table *t)
         }
 }
 
+/* Half of the interval that holds the mean of n samples with 95 % confidence, by Student's t with
+ * n - 1 degrees of freedom; above ten of them by its expansion about the normal quantile. */
+static double half_interval(const summary *s)
+{
+    static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571,
+                               2.447,  2.365, 2.306, 2.262, 2.228};
+    int freedom = s->n - 1, known = sizeof t / sizeof *t;
+    double quantile =
+        freedom <= known ? t[freedom - 1] : 1.960 + 2.372 / freedom + 2.822 / freedom / freedom;
+    return quantile * s->deviation / sqrt(s->n);
+}
+
 static int seeds_done(const table *t, int point)
 {
     int n = 0;
@@ -149,7 +161,8 @@ static void column_title(const table *t, int k, char *out, size_t size)
     if (k < DIFFERENCE)
         snprintf(out, size, "%s", losses[k]);
     else if (k == DIFFERENCE)
-        snprintf(out, size, "eval loss - %.100s", s->against >= 0 ? s->point[s->against].name : "");
+        snprintf(out, size, "eval loss - %.100s (95 %%)",
+                 s->against >= 0 ? s->point[s->against].name : "");
     else
         snprintf(out, size, "%s", s->measure[k - MEASURES]);
 }
@@ -161,9 +174,10 @@ static void cell_text(const table *t, int point, int k, char *out, size_t size)
         snprintf(out, size, "-");
     else if (s->n == 1)
         snprintf(out, size, k == DIFFERENCE ? "%+.4f" : "%.4f", s->mean);
+    else if (k == DIFFERENCE)
+        snprintf(out, size, "%+.4f ± %.4f", s->mean, half_interval(s));
     else
-        snprintf(out, size, k == DIFFERENCE ? "%+.4f ± %.4f" : "%.4f ± %.4f", s->mean,
-                 s->deviation);
+        snprintf(out, size, "%.4f ± %.4f", s->mean, s->deviation);
 }
 
 /* Row -1 is the heading. Columns: the point's own, the seeds, what was measured and is shown. */
