@@ -340,7 +340,7 @@ static const struct {
     {"quant.granularity", "per_tensor|per_channel|per_group"},
     {"quant.block_layout", "contiguous|stride16"},
     {"quant.scale_dtype", "fp16|fp32"},
-    {"quant.embed_type", "none|q8|q6|q4"},
+    {"quant.embed_type", "none|q8|q6|q4|ternary"},
     {"residual.schedule", "none|linear|cosine|exp"},
     {"residual.form", "additive|blend"},
     {"distill.loss", "forward_kl|reverse_kl|cakld"},
@@ -352,6 +352,7 @@ static const struct {
     {"optim.schedule", "constant|cosine|linear|wsd"},
     {"optim.moments", "fp32|bf16|8bit"},
     {"checkpoint.on_full", "stop|continue"},
+    {"calibrate.assign", "searched|nearest"},
     {"calibrate.latent", "hard|soft"},
 };
 

@@ -44,9 +44,10 @@ static const sol_opt options[] = {
      .kind = SOL_OPT_TEXT,
      .offset = offsetof(struct args, embed_type),
      .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
-     .help = "of embedding and head; packed: f32 f16 q8 q6 q4, default what quant.embed_type "
-             "trained, else q6 (perplexity of "
-             "SmolLM2 +0.3 %, q4 +8 %); gguf: f32 f16 bf16 q8_0, default f16"},
+     .help =
+         "of embedding and head; packed: f32 f16 q8 q6 q4 ternary, default what quant.embed_type "
+         "trained, else q6 (perplexity of "
+         "SmolLM2 +0.3 %, q4 +8 %); gguf: f32 f16 bf16 q8_0, default f16"},
     {.name = "--latent",
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(struct args, latent),

@@ -168,6 +168,12 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
                 c, spec->granularity == SOL_PER_GROUP ? "quant.group_size" : "quant.method", st,
                 &why, err);
     }
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (sol_param_shipped(p, spec) != SOL_TERNARY) continue;
+        st = sol_packed_shape(spec, p->name, p->rows, p->cols, &(sol_stored){0}, &why);
+        if (st != SOL_OK) return sol_job_blame(c, "quant.embed_type", st, &why, err);
+    }
     return SOL_OK;
 }
 

@@ -1,6 +1,6 @@
-/* y = what a stored matrix of 8, 6 or 4 bits holds of w: the embedding and the head as they ship.
- * Straight through: dw = dy; its surrogate is w. On a tape both gradients share one buffer, and
- * this backward does not run.
+/* y = what a packed file holds of w outside its quantized layers: the embedding and the head in 8,
+ * 6 or 4 bits or ternary, kept layers in fp16. Straight through: dw = dy; its surrogate is w. On a
+ * tape both gradients share one buffer, and this backward does not run.
  *
  * w, y [rows, cols] f32. */
 #include <string.h>
@@ -12,6 +12,7 @@
 
 typedef struct attr {
     sol_dtype type;
+    sol_quant_spec spec; /* of TERNARY */
 } attr;
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
@@ -34,15 +35,21 @@ static sol_stored stored_of(const sol_op_call *c)
 static size_t workspace(const sol_op_call *c, bool backward)
 {
     sol_stored s = stored_of(c);
+    if (backward || s.type == SOL_TERNARY) return 0;
     size_t data = sol_round_up_size(sol_stored_bytes(&s), SOL_ALIGN);
     size_t scales = sol_round_up_size(sol_stored_scale_bytes(&s), SOL_ALIGN);
-    return backward ? 0 : data + scales + (size_t)s.cols * sizeof(float);
+    return data + scales + (size_t)s.cols * sizeof(float);
 }
 
 static void forward(const sol_op_call *c)
 {
     sol_stored s = stored_of(c);
     char *at = c->workspace;
+    if (s.type == SOL_TERNARY) {
+        sol_quant_effective(c->ctx, &((const attr *)c->attr)->spec, c->in[0].data, s.rows, s.cols,
+                            (sol_residual_mix){1, 0}, c->out[0].data);
+        return;
+    }
     s.data = at;
     at += sol_round_up_size(sol_stored_bytes(&s), SOL_ALIGN);
     s.scales = (sol_f16 *)(void *)at;
@@ -68,10 +75,12 @@ static void surrogate(const sol_op_call *c, const sol_op_call *at)
 
 static bool check_case(int i, sol_op_case *c)
 {
-    static const sol_dtype types[] = {SOL_Q8, SOL_Q6, SOL_Q4};
-    if (i >= 3) return false;
+    static const sol_dtype types[] = {SOL_Q8, SOL_Q6, SOL_Q4, SOL_F16, SOL_TERNARY};
+    if (i >= 5) return false;
     c->in[0] = sol_shape2(3, 40);
-    *(attr *)c->attr = (attr){types[i]};
+    *(attr *)c->attr = (attr){
+        types[i],
+        {.method = sol_quantizer_at(0), .granularity = SOL_PER_CHANNEL, .scale_dtype = SOL_F16}};
     return true;
 }
 
@@ -87,8 +96,10 @@ const sol_op sol_op_fake_dense = {.name = "fake_dense",
                                   .surrogate = surrogate,
                                   .check_case = check_case};
 
-sol_var sol_fake_dense(sol_tape *t, sol_var w, sol_dtype type)
+sol_var sol_fake_dense(sol_tape *t, sol_var w, sol_dtype type, const sol_quant_spec *spec)
 {
     sol_var out;
-    return sol_tape_apply(t, &sol_op_fake_dense, &w, &out, &(attr){type});
+    attr a = {type, *spec};
+    a.spec.scale_dtype = SOL_F16;
+    return sol_tape_apply(t, &sol_op_fake_dense, &w, &out, &a);
 }

@@ -62,9 +62,9 @@ sol_var sol_fake_quant(sol_tape *t, sol_var w, const sol_var *learned, const sol
                        const sol_quant_mix *mix, sol_dtype out, sol_var *bias);
 /* x in another type, SOL_F32 (exact) or SOL_BF16 (to nearest even); x [..], fp32 or bf16. */
 sol_var sol_cast(sol_tape *t, sol_var x, sol_dtype out);
-/* What a stored matrix of `type` (Q8, Q6, Q4) holds of w [rows, cols], bit for bit as the packed
- * file; the gradient goes straight through. */
-sol_var sol_fake_dense(sol_tape *t, sol_var w, sol_dtype type);
+/* What a matrix of `type` (F16, Q8, Q6, Q4, TERNARY) holds of w [rows, cols], bit for bit as the
+ * packed file (sol_packed_round); the gradient goes straight through. spec: of TERNARY, copied. */
+sol_var sol_fake_dense(sol_tape *t, sol_var w, sol_dtype type, const sol_quant_spec *spec);
 /* x [N, C] + bias [1, C]. */
 sol_var sol_add_bias(sol_tape *t, sol_var x, sol_var bias);
 /* sum_c (x - target)^2 / sum_c target^2 of each row, [N, 1]; x, target [N, C]. No gradient to the

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/num.h"
 #include "calib/refine.h"
 #include "calib/soften.h"
@@ -14,6 +15,7 @@
 #include "calib/stage.h"
 #include "kernels/gemm.h"
 #include "kernels/stored.h"
+#include "quant/codec.h"
 
 enum { CHUNK_TOKENS = 4096 };
 
@@ -257,12 +259,24 @@ static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t o
     for (int i = 0; i < s->n; i++) size[i] /= (double)n;
 }
 
-/* The latent weights of a layer that was solved to q. */
+/* effective = what layer p ships as: Q(w), or w in fp16 where an override keeps it. */
+static void ship_layer(const sol_calib *c, const sol_param *p, const float *w)
+{
+    sol_quant_spec spec = spec_of(&c->spec, c->layer, p->role);
+    float *to = sol_model_f32(c->effective, p);
+    if (spec.method)
+        sol_quant_effective(c->ctx, &spec, w, p->rows, p->cols, (sol_residual_mix){1, 0}, to);
+    else
+        for (int64_t i = 0; i < sol_param_count(p); i++)
+            to[i] = sol_f16_to_f32(sol_f32_to_f16(w[i]));
+}
+
+/* The latent weights of a layer that was solved to q, or kept. */
 static void place_solved(const sol_calib *c, const sol_quant_spec *spec, const sol_param *p,
                          const float *q)
 {
     float *latent = sol_model_f32(c->latent, p);
-    memcpy(sol_model_f32(c->effective, p), q, (size_t)sol_param_count(p) * sizeof *q);
+    ship_layer(c, p, q);
     if (spec->method && c->opts.latent == SOL_LATENT_SOFT)
         sol_calib_soften(c->ctx, spec, sol_model_f32(c->original, p), q, p->rows, p->cols, latent);
     else
@@ -352,19 +366,16 @@ static void give_block(const sol_calib *c, int64_t layer)
     take_block(c, layer, c->latent);
 }
 
-/* effective = Q(source), norms as they are. */
+/* effective = what `source` ships as, norms as they are. */
 static void quantize_block(const sol_calib *c, const sol_model *source)
 {
     for (int i = 0; i < source->n_block; i++) {
         const sol_param *p = sol_model_block(source, 0) + i;
-        float *to = sol_model_f32(c->effective, p);
         const float *from = sol_model_f32(source, p);
-        sol_quant_spec spec = spec_of(&c->spec, c->layer, p->role);
         if (p->quantized)
-            sol_quant_effective(c->ctx, &spec, from, p->rows, p->cols, (sol_residual_mix){1, 0},
-                                to);
+            ship_layer(c, p, from);
         else
-            memcpy(to, from, (size_t)sol_param_count(p) * sizeof *to);
+            memcpy(sol_model_f32(c->effective, p), from, (size_t)sol_param_count(p) * sizeof *from);
     }
 }
 
@@ -526,7 +537,8 @@ static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_
     if (st == SOL_OK) st = sol_alloc_array((void **)&rounded, all, sizeof *rounded, err);
     if (st == SOL_OK) {
         sol_convert(exact, SOL_F32, sol_model_at(c->model, p), c->model->dtype, (int64_t)all);
-        st = sol_stored_round(c->ctx, c->spec.embed_type, exact, p->rows, p->cols, rounded, err);
+        st = sol_packed_round(c->ctx, &c->spec, c->spec.embed_type, p->name, exact, p->rows,
+                              p->cols, rounded, err);
     }
     if (st == SOL_OK)
         for (int64_t i = 0; i < n; i++)

@@ -27,9 +27,9 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
         return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
     sol_quant_spec spec = spec_of(r, r->layer, which);
-    return p->quantized && spec.method
-               ? sol_fake_quant(r->tape, w, NULL, &spec, &r->mix, r->opts->compute, NULL)
-               : w;
+    if (!p->quantized) return w;
+    if (!spec.method) return sol_fake_dense(r->tape, w, SOL_F16, &spec);
+    return sol_fake_quant(r->tape, w, NULL, &spec, &r->mix, r->opts->compute, NULL);
 }
 
 static sol_status record(sol_refine *r, sol_err *err)

@@ -117,11 +117,10 @@ static sol_status read_learned(sol_view *v, const sol_param *p, sol_quant_matrix
     return SOL_OK;
 }
 
-/* Whether parameter p is an embedding or a head that was trained as it ships. */
-static bool rounds_dense(const sol_view *v, const sol_param *p)
+/* What parameter p, which no quantizer makes, was trained to ship as; SOL_F32: as it is. */
+static sol_dtype shipped(const sol_view *v, const sol_param *p)
 {
-    bool is_dense = p->kind == SOL_PARAM_EMBED || p->kind == SOL_PARAM_HEAD;
-    return v->dequantize && is_dense && v->quant.embed_type != SOL_F32;
+    return v->dequantize ? sol_param_shipped(p, &v->quant) : SOL_F32;
 }
 
 /* Whether parameter p comes as Q(W). */
@@ -137,13 +136,13 @@ sol_status sol_view_begin(sol_view *v, int index, sol_err *err)
     v->row = 0;
     if (v->is_packed) return SOL_OK;
     SOL_TRY(sol_params_in_open(&v->in, &v->file, p, err));
-    if (!rounds(v, p) && !rounds_dense(v, p)) return SOL_OK;
+    if (!rounds(v, p) && shipped(v, p) == SOL_F32) return SOL_OK;
     SOL_TRY(grow(&v->latent, &v->latent_capacity, p, err));
     SOL_TRY(grow(&v->whole, &v->whole_capacity, p, err));
     SOL_TRY(sol_params_in_next(&v->in, v->latent, SOL_F32, sol_param_count(p), err));
-    if (rounds_dense(v, p))
-        return sol_stored_round(v->ctx, v->quant.embed_type, v->latent, p->rows, p->cols, v->whole,
-                                err);
+    if (!rounds(v, p))
+        return sol_packed_round(v->ctx, &v->quant, shipped(v, p), p->name, v->latent, p->rows,
+                                p->cols, v->whole, err);
     sol_quant_spec spec = sol_quant_for(&v->quant, p->name);
     sol_quant_matrix x = {.w = v->latent, .rows = p->rows, .cols = p->cols};
     if (!v->rounded_anew) SOL_TRY(read_learned(v, p, &x, err));
@@ -168,7 +167,7 @@ sol_status sol_view_next(sol_view *v, float *out, int64_t rows, sol_err *err)
     sol_status st = SOL_OK;
     if (v->is_packed)
         next_packed(v, p, out, rows);
-    else if (rounds(v, p) || rounds_dense(v, p))
+    else if (rounds(v, p) || shipped(v, p) != SOL_F32)
         memcpy(out, v->whole + v->row * p->cols, (size_t)(rows * p->cols) * sizeof *out);
     else
         st = sol_params_in_next(&v->in, out, SOL_F32, rows * p->cols, err);

@@ -216,9 +216,12 @@ static sol_status quantize_part(sol_net *net, const sol_model *m, const sol_quan
         x = sol_model_quant_matrix(m, p);
     }
     bool biases = own.method && own.method->dead_bias != 0;
-    sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, biases ? made : NULL);
     part->type = SOL_F32;
     part->data = q;
+    if (!own.method)
+        return sol_packed_round(net->ctx, spec, sol_param_shipped(p, spec), p->name, x.w, p->rows,
+                                p->cols, q, err);
+    sol_quant_forward(net->ctx, &own, &x, (sol_residual_mix){1.0f, 0.0f}, q, biases ? made : NULL);
     return SOL_OK;
 }
 
@@ -317,9 +320,10 @@ static sol_status alloc_biases(sol_net *net, sol_err *err)
                            sizeof(float), err);
 }
 
-/* *s becomes what a packed file of this type would hold of it, in memory of the net. */
-static sol_status round_matrix(const sol_net *net, const sol_model *m, sol_stored *s,
-                               sol_dtype type, float **out, sol_err *err)
+/* *s, the embedding or head p, becomes what a packed file would hold of it, in memory of the
+ * net. */
+static sol_status round_matrix(const sol_net *net, const sol_model *m, const sol_quant_spec *spec,
+                               const sol_param *p, sol_stored *s, float **out, sol_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *wide = NULL;
@@ -328,7 +332,8 @@ static sol_status round_matrix(const sol_net *net, const sol_model *m, sol_store
         st = sol_alloc_array((void **)&wide, n, sizeof *wide, err);
     if (st == SOL_OK && wide) sol_convert(wide, SOL_F32, s->data, m->dtype, (int64_t)n);
     if (st == SOL_OK)
-        st = sol_stored_round(net->ctx, type, wide ? wide : s->data, s->rows, s->cols, *out, err);
+        st = sol_packed_round(net->ctx, spec, spec->embed_type, p->name, wide ? wide : s->data,
+                              s->rows, s->cols, *out, err);
     s->type = SOL_F32;
     s->data = *out;
     sol_free(wide);
@@ -339,14 +344,14 @@ static sol_status fill_from_model(sol_net *net, const sol_model *m, const sol_qu
                                   sol_err *err)
 {
     int64_t L = m->config.num_hidden_layers;
-    sol_stored embed = stored_param(m, sol_model_embedding(m)),
-               head = stored_param(m, sol_model_head(m));
+    const sol_param *embed_param = sol_model_embedding(m), *head_param = sol_model_head(m);
+    sol_stored embed = stored_param(m, embed_param), head = stored_param(m, head_param);
     SOL_TRY(take_vectors(net, m, err));
     SOL_TRY(alloc_biases(net, err));
     if (spec && spec->embed_type != SOL_F32) {
-        SOL_TRY(round_matrix(net, m, &embed, spec->embed_type, &net->rounded[0], err));
+        SOL_TRY(round_matrix(net, m, spec, embed_param, &embed, &net->rounded[0], err));
         if (!m->config.tie_word_embeddings)
-            SOL_TRY(round_matrix(net, m, &head, spec->embed_type, &net->rounded[1], err));
+            SOL_TRY(round_matrix(net, m, spec, head_param, &head, &net->rounded[1], err));
     }
     SOL_TRY(place_embedding(net, &embed, m->config.tie_word_embeddings ? NULL : &head, err));
     if (spec)

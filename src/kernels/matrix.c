@@ -282,13 +282,24 @@ static void decode_row(const sol_matrix *m, const uint8_t *tiles, int64_t r,
     }
 }
 
+/* A row in block order as the columns lie in it. */
+static void from_block_order(const float *blocks, int64_t cols, float *w)
+{
+    for (int64_t chunk = 0; chunk < cols; chunk += 64)
+        for (int64_t g = 0; g < 16; g++)
+            for (int64_t lane = 0; lane < 4; lane++)
+                w[chunk + g + 16 * lane] = blocks[chunk + 4 * g + lane];
+}
+
 void sol_matrix_row(const sol_matrix *m, int64_t r, float *w, void *scratch)
 {
     int64_t first;
     for (; r >= m->rows; m = m->below) r -= m->rows;
     if (m->ops) {
         row_scratch work = row_scratch_at(&m->seg, scratch);
-        decode_row(m, m->tiles, r, &work, w);
+        bool permuted = m->layout == SOL_LAYOUT_STRIDE16;
+        decode_row(m, m->tiles, r, &work, permuted ? work.w : w);
+        if (permuted) from_block_order(work.w, m->seg.cols, w);
         return;
     }
     const sol_stored *part = part_of(m, r, &first);

@@ -80,8 +80,7 @@ void sol_matrix_matmul_rows(const sol_ctx *ctx, const sol_matrix *m, int64_t fir
                             sol_act act, const float *x, int64_t n_tokens, float *y, int64_t ldy,
                             void *scratch);
 
-/* Decodes row r, 0 <= r < rows, to w[cols]; of all types but TERNARY. scratch: that of a product
- * with one token. */
+/* Decodes row r, 0 <= r < rows, to w[cols]. scratch: that of a product with one token. */
 void sol_matrix_row(const sol_matrix *m, int64_t r, float *w, void *scratch);
 
 #endif

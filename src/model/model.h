@@ -185,6 +185,11 @@ int sol_model_plain_params(const sol_model *m);
  * model's memory. */
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);
 
+/* What p is rounded to in the forward pass because a packed file holds it so: embedding and head to
+ * spec->embed_type, a layer that an override keeps to SOL_F16. SOL_F32: it is not, or a quantizer
+ * does it. */
+sol_dtype sol_param_shipped(const sol_param *p, const sol_quant_spec *spec);
+
 /* Whether every row of spec's overrides may stand there and matches a linear layer that no other
  * row does: SOL_ERR_CONFIG names the row, and the layer that two of them match;
  * SOL_ERR_UNSUPPORTED as sol_quant_override_check. */

@@ -140,3 +140,10 @@ sol_status sol_model_check_overrides(const sol_model *m, const sol_quant_spec *s
     for (int i = 0; i < n; i++) SOL_TRY(check_row(m, spec, &spec->overrides->row[i], err));
     return SOL_OK;
 }
+
+sol_dtype sol_param_shipped(const sol_param *p, const sol_quant_spec *spec)
+{
+    if (!spec->method) return SOL_F32;
+    if (p->kind == SOL_PARAM_EMBED || p->kind == SOL_PARAM_HEAD) return spec->embed_type;
+    return p->quantized && !sol_quant_for(spec, p->name).method ? SOL_F16 : SOL_F32;
+}

@@ -8,6 +8,7 @@
 #include "kernels/gemm.h"
 #include "model/block.h"
 #include "model/teacher_net.h"
+#include "quant/codec.h"
 
 struct sol_graph {
     sol_ctx *ctx;
@@ -102,12 +103,12 @@ static sol_quant_spec spec_of(const sol_graph *g, const sol_param *p)
     return p->quantized ? sol_quant_for(&g->spec, p->name) : (sol_quant_spec){0};
 }
 
-/* Embedding or head, as they ship. */
-static sol_var matrix_leaf(sol_graph *g, const sol_param *p)
+/* What no quantizer makes, as it ships. */
+static sol_var shipped_leaf(sol_graph *g, const sol_param *p)
 {
     sol_var w = leaf(g, p);
-    bool rounds = g->spec.method && g->spec.embed_type != SOL_F32;
-    return rounds ? sol_fake_dense(g->tape, w, g->spec.embed_type) : w;
+    sol_dtype type = sol_param_shipped(p, &g->spec);
+    return type == SOL_F32 ? w : sol_fake_dense(g->tape, w, type, &g->spec);
 }
 
 /* W_eff = a Q(W) + b W of a linear layer, and its bias where the method makes one. */
@@ -140,6 +141,8 @@ static sol_status check_quant(const sol_graph *g, sol_err *err)
         const sol_param *p = &m->params[i];
         sol_quant_spec spec = spec_of(g, p);
         SOL_TRY(sol_quant_check(&spec, p->name, p->rows, p->cols, err));
+        if (sol_param_shipped(p, &g->spec) == SOL_TERNARY)
+            SOL_TRY(sol_packed_shape(&g->spec, p->name, p->rows, p->cols, &(sol_stored){0}, err));
     }
     return SOL_OK;
 }
@@ -152,7 +155,7 @@ static void record_weight(sol_graph *g, const sol_param *p)
     if (spec.method)
         record_quantized(g, p, &spec, index);
     else
-        g->weight[index] = leaf(g, p);
+        g->weight[index] = shipped_leaf(g, p);
 }
 
 /* Of all blocks, once a step. */
@@ -318,9 +321,9 @@ static sol_status record_all(sol_graph *g, sol_var *student, sol_var *teacher, s
                            .compute = g->opts.compute};
     sol_block_tables_record(&g->block);
     sol_tape_prologue(t, true);
-    g->embedding = matrix_leaf(g, sol_model_embedding(m));
+    g->embedding = shipped_leaf(g, sol_model_embedding(m));
     sol_var final_norm = leaf(g, sol_model_final_norm(m));
-    g->head = m->config.tie_word_embeddings ? g->embedding : matrix_leaf(g, sol_model_head(m));
+    g->head = m->config.tie_word_embeddings ? g->embedding : shipped_leaf(g, sol_model_head(m));
     sol_tape_prologue(t, false);
     if (!g->opts.by_layer) record_weights(g);
     if (g->opts.distill) SOL_TRY(record_teacher(g, &teacher_x, teacher, err));
@@ -564,9 +567,9 @@ void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,
 /* The output head in fp32. */
 static const float *head_data(const sol_graph *g)
 {
-    bool rounds = g->spec.method && g->spec.embed_type != SOL_F32;
-    if (g->model->dtype == SOL_F32 && !rounds)
-        return sol_model_f32(g->model, sol_model_head(g->model));
+    const sol_param *head = sol_model_head(g->model);
+    if (g->model->dtype == SOL_F32 && sol_param_shipped(head, &g->spec) == SOL_F32)
+        return sol_model_f32(g->model, head);
     return sol_tape_data(g->tape, g->head);
 }
 

@@ -11,9 +11,10 @@
  *     sol_graph_free(&g);
  *
  * The quantized layers are q, k, v, o, gate, up and down of every block; norms never are, embedding
- * and head are rounded where spec has an embed_type. After sol_graph_create nothing allocates. All
- * results have the same bits for any number of threads, with and without activation checkpoints.
- * Tokens must lie in [0, V) and targets in [-1, V); the caller checks ids that come from files. */
+ * and head are rounded where spec has an embed_type, layers that overrides keep to fp16. After
+ * sol_graph_create nothing allocates. All results have the same bits for any number of threads,
+ * with and without activation checkpoints. Tokens must lie in [0, V) and targets in [-1, V); the
+ * caller checks ids that come from files. */
 #ifndef SOLERA_MODEL_TRAIN_GRAPH_H
 #define SOLERA_MODEL_TRAIN_GRAPH_H
 

@@ -168,6 +168,19 @@ sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spe
     return st;
 }
 
+sol_status sol_packed_round(const sol_ctx *ctx, const sol_quant_spec *spec, sol_dtype type,
+                            const char *name, const float *w, int64_t rows, int64_t cols,
+                            float *out, sol_err *err)
+{
+    sol_stored shape;
+    if (type != SOL_TERNARY) return sol_stored_round(ctx, type, w, rows, cols, out, err);
+    SOL_TRY(sol_packed_shape(spec, name, rows, cols, &shape, err));
+    sol_quant_spec as_shipped = *spec;
+    as_shipped.scale_dtype = SOL_F16;
+    sol_quant_effective(ctx, &as_shipped, w, rows, cols, (sol_residual_mix){1, 0}, out);
+    return SOL_OK;
+}
+
 void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w)
 {
     const uint8_t *codes = (const uint8_t *)m->data + r * row_code_bytes(m->cols),

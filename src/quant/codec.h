@@ -55,6 +55,13 @@ sol_status sol_packed_shape(const sol_quant_spec *spec, const char *name, int64_
 sol_status sol_packed_from_weights(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
                                    int64_t rows, int64_t cols, sol_stored *m, sol_err *err);
 
+/* out[rows, cols] = what a packed file holds of w as a matrix of `type`: TERNARY by spec, any other
+ * one by sol_stored_round. out must not overlap w. name: of the parameter, for errors, those of
+ * sol_packed_shape. */
+sol_status sol_packed_round(const sol_ctx *ctx, const sol_quant_spec *spec, sol_dtype type,
+                            const char *name, const float *w, int64_t rows, int64_t cols,
+                            float *out, sol_err *err);
+
 /* w[cols] = T alpha of row r, 0 <= r < rows; zeros are +0. Every byte sequence decodes to valid
  * levels. */
 void sol_packed_decode_row(const sol_stored *m, int64_t r, float *w);

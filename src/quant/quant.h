@@ -47,12 +47,13 @@ const char *sol_layout_name(sol_block_layout layout);
     ROW(SOL_F16, "fp16") \
     ROW(SOL_F32, "fp32")
 
-/* The types of sol_quant_spec.embed_type. */
+/* The types of sol_quant_spec.embed_type; TERNARY: as the layers. */
 #define SOL_TRAINED_EMBED_TYPES(ROW) \
     ROW(SOL_F32, "none") \
     ROW(SOL_Q8, "q8") \
     ROW(SOL_Q6, "q6") \
-    ROW(SOL_Q4, "q4")
+    ROW(SOL_Q4, "q4") \
+    ROW(SOL_TERNARY, "ternary")
 
 typedef struct sol_quantizer sol_quantizer;
 typedef struct sol_quant_overrides sol_quant_overrides; /* quant/overrides.h */

@@ -52,18 +52,25 @@ sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c
     return SOL_OK;
 }
 
-/* Whether parameter i is in the 1.25-bit code. */
-static bool is_packed(const sol_packed_model *p, int i)
+/* Whether layer i is in the 1.25-bit code: overrides keep those that are not. */
+static bool is_packed_layer(const sol_packed_model *p, int i)
 {
     const sol_param *param = &p->table->params[i];
     bool kept = p->quant.method && !sol_quant_for(&p->quant, param->name).method;
     return param->quantized && !kept;
 }
 
-/* The type of a matrix that is not packed: a layer that an override keeps is in fp16. */
-static sol_dtype dense_type(const sol_param *p, sol_dtype embed_type)
+/* The type of matrix i. */
+static sol_dtype type_of(const sol_packed_model *p, int i, sol_dtype embed_type)
 {
-    return p->kind == SOL_PARAM_LINEAR ? SOL_F16 : embed_type;
+    if (p->table->params[i].kind != SOL_PARAM_LINEAR) return embed_type;
+    return is_packed_layer(p, i) ? SOL_TERNARY : SOL_F16;
+}
+
+/* The same of one that is there already. */
+static bool is_packed(const sol_packed_model *p, int i)
+{
+    return p->matrix[i].type == SOL_TERNARY;
 }
 
 /* ---- from a model ---- */
@@ -135,15 +142,15 @@ static sol_status pack_params(sol_ctx *ctx, sol_packed_model *p, const sol_model
     int n = p->table->n_params;
     const sol_param *from = m->params;
     for (int i = 0; i < n; i++)
-        if (is_packed(p, i))
+        if (!p->vector[i] && type_of(p, i, embed_type) == SOL_TERNARY)
             SOL_TRY(pack_linear(ctx, &p->quant, &from[i], as_f32(m, &from[i], buffer),
                                 &p->matrix[i], err));
     for (int i = 0; i < n; i++)
         if (p->vector[i]) SOL_TRY(take_vector(m, &from[i], p->vector[i], err));
     for (int i = 0; i < n; i++)
         if (!is_packed(p, i) && !p->vector[i])
-            SOL_TRY(pack_dense(ctx, m, &from[i], dense_type(&from[i], embed_type), buffer,
-                               &p->matrix[i], err));
+            SOL_TRY(pack_dense(ctx, m, &from[i], type_of(p, i, embed_type), buffer, &p->matrix[i],
+                               err));
     return SOL_OK;
 }
 
@@ -349,12 +356,13 @@ static sol_status describe(sol_packed_model *p, const sol_quant_spec *spec, sol_
     for (int i = 0; i < p->table->n_params; i++) {
         const sol_param *param = &p->table->params[i];
         sol_quant_spec layer = sol_quant_for(spec, param->name);
-        if (is_packed(p, i))
+        sol_dtype type = type_of(p, i, embed_type);
+        if (sol_param_is_vector(param)) continue;
+        if (type == SOL_TERNARY)
             SOL_TRY(sol_packed_shape(&layer, param->name, param->rows, param->cols, &p->matrix[i],
                                      err));
-        else if (!sol_param_is_vector(param))
-            p->matrix[i] = (sol_stored){
-                .type = dense_type(param, embed_type), .rows = param->rows, .cols = param->cols};
+        else
+            p->matrix[i] = (sol_stored){.type = type, .rows = param->rows, .cols = param->cols};
     }
     return SOL_OK;
 }
@@ -432,6 +440,18 @@ static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stor
     return read_into(f, p->name, &parts[2], m->scales, err);
 }
 
+/* Whether the file has parameter i in the 1.25-bit code; of embedding and head it says so itself.
+ */
+static bool is_packed_in(const sol_packed_model *m, int i, const sol_h5_file *f)
+{
+    char path[160];
+    const sol_param *p = &m->table->params[i];
+    if (p->kind == SOL_PARAM_LINEAR) return is_packed_layer(m, i);
+    param_path(path, p->name, "");
+    const sol_h5_node *n = sol_h5_find(f, path);
+    return n && sol_h5_node_attr(n, "block_layout");
+}
+
 /* A matrix of fp32 or fp16 is a dataset; any other type a group of data and scales. Shapes are
  * checked before memory is allocated for them. */
 static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d, sol_err *err)
@@ -449,6 +469,9 @@ static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_store
     } else {
         SOL_TRY(sol_h5_get_text(f, n, "type", &name, err));
         SOL_TRY(sol_embed_type_from_name(name, &type, err));
+        if (type == SOL_TERNARY)
+            return sol_fail(err, SOL_ERR_FORMAT, "%s: %s: is ternary, but has no block_layout",
+                            f->path, path);
         if (is_plain(type))
             return sol_fail(err, SOL_ERR_FORMAT,
                             "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path,
@@ -483,7 +506,8 @@ static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err
     for (int i = 0; i < table->n_params; i++)
         if (p->vector[i]) SOL_TRY(read_vector(f, &table->params[i], p->vector[i], err));
     for (int i = 0; i < table->n_params; i++)
-        if (is_packed(p, i)) SOL_TRY(read_linear(f, &table->params[i], &p->matrix[i], err));
+        if (!p->vector[i] && is_packed_in(p, i, f))
+            SOL_TRY(read_linear(f, &table->params[i], &p->matrix[i], err));
     for (int i = 0; i < table->n_params; i++)
         if (!is_packed(p, i) && !p->vector[i])
             SOL_TRY(read_dense(f, &table->params[i], &p->matrix[i], err));

@@ -38,14 +38,19 @@ const sol_stored *sol_packed_matrix(const sol_packed_model *p, int64_t layer, so
 
 /* The types that embedding and head may be packed in. */
 #define SOL_EMBED_TYPES(ROW) \
-    ROW(SOL_F32, "f32") ROW(SOL_F16, "f16") ROW(SOL_Q8, "q8") ROW(SOL_Q6, "q6") ROW(SOL_Q4, "q4")
+    ROW(SOL_F32, "f32") \
+    ROW(SOL_F16, "f16") \
+    ROW(SOL_Q8, "q8") \
+    ROW(SOL_Q6, "q6") \
+    ROW(SOL_Q4, "q4") \
+    ROW(SOL_TERNARY, "ternary")
 /* The one of that name; SOL_ERR_USAGE lists them. */
 sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *err);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are
- * rounded to embed_type. p->tokenizer stays NULL, p->windows unknown. SOL_ERR_NONFINITE, with the
- * parameter, for weights that are no numbers, scales that fp16 cannot hold, and embeddings outside
- * sol_dtype_max. */
+ * rounded to embed_type, TERNARY by spec. p->tokenizer stays NULL, p->windows unknown.
+ * SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot
+ * hold, and embeddings outside sol_dtype_max. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
                                  const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);

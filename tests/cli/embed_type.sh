@@ -2,7 +2,7 @@
 # what its file does, to the last digit.
 . tests/cli/common
 make_job
-for type in q8 q6 q4; do
+for type in q8 q6 q4 ternary; do
     run=$dir/$type
     "$SOLERA" train "$dir/job.yaml" --set quant.embed_type=$type --set train.steps=6 --set run.dir="$run" 2>"$dir/err" ||
         fail "$(cat "$dir/err")"
@@ -33,6 +33,8 @@ rm "$dir/t1/ckpt/step-000024.h5"
 "$SOLERA" train "$dir/job.yaml" --set quant.embed_type=q4 --set run.dir="$dir/t1" --resume 2>"$dir/err" || fail "$(cat "$dir/err")"
 metrics_of "$dir/t1" | cmp - "$dir/x" || fail "other bits after a resume"
 expect 2 "quant.embed_type: q4 -> q8" "$SOLERA" train "$dir/job.yaml" --set quant.embed_type=q8 --set run.dir="$dir/t1" --resume
+expect 2 "key 'quant.embed_type': absmean weights have no 1.25-bit form" \
+    "$SOLERA" train "$dir/job.yaml" --set quant.embed_type=ternary --set quant.method=absmean --set run.dir="$dir/no"
 expect 2 "key 'quant.embed_type': q4 needs a quant.method" \
     "$SOLERA" train "$dir/job.yaml" --set quant.embed_type=q4 --set quant.method=none --set run.dir="$dir/no"
 "$SOLERA" inspect "$dir/q4/ckpt/step-000006.h5" | grep -q "embed_type" || fail "inspect does not say it"
