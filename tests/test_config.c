@@ -336,6 +336,7 @@ static const struct {
     const char *key, *words;
 } enums[] = {
     {"data.source", "file|self"},
+    {"data.special", "auto|yes|no"},
     {"data.loss_on", "all|answers"},
     {"quant.granularity", "per_tensor|per_channel|per_group"},
     {"quant.block_layout", "contiguous|stride16"},

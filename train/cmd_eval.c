@@ -7,6 +7,7 @@
 #include "eval_args.h"
 #include "output.h"
 #include "text/docs.h"
+#include "tokenize.h"
 
 static const sol_opt options[] = {
     {.name = "--data",
@@ -65,6 +66,14 @@ static const sol_opt options[] = {
      .max = 1e9,
      .with = "--text",
      .help = "--text: tokens from window to window; 0: as many as a window has"},
+    {.name = "--special",
+     .value = "WHEN",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(sol_eval_args, special),
+     .preset = "auto",
+     .choices = "auto|yes|no",
+     .with = "--text",
+     .help = "--text: special tokens that it spells are tokens; auto: text, with a warning"},
     {.name = "--word-level",
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(sol_eval_args, word_level),
@@ -235,6 +244,22 @@ static void print_text(const sol_eval_args *a, const sol_net *net, const sol_tex
            r->loss, kind, bits, rate);
 }
 
+static void warn_special(sol_program *p, const sol_eval_args *a, const sol_net *net,
+                         const char *text, size_t n)
+{
+    int32_t first;
+    const sol_tokenizer *t = sol_net_tokenizer(net);
+    if (!t || sol_special_named(a->special) != SOL_SPECIAL_AUTO) return;
+    int64_t count = sol_tokenizer_count_special(t, text, n, &first);
+    if (count == 0) return;
+    size_t size;
+    const char *token = sol_tokenizer_text(t, first, &size);
+    sol_log_line(&p->log, SOL_LOG_WARN,
+                 "%s: the text spells %lld special tokens, the first %.*s, which are read as plain "
+                 "text; --special yes makes them tokens, `no` ends this warning",
+                 a->text, (long long)count, (int)(size < 64 ? size : 64), token);
+}
+
 static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
 {
     enum { MOST = 1 << 30 };
@@ -242,11 +267,13 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     size_t n;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
     sol_text_opts o = {.context = window_of(net, a->context),
+                       .special = sol_special_named(a->special) == SOL_SPECIAL_YES,
                        .watch = {.fn = sol_phase_show, .user = &phase}};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
     sol_status st = sol_docs_plain(a->text, MOST, &text, &n, err);
     if (st != SOL_OK) return st;
+    warn_special(p, a, net, text, n);
     st = sol_eval_text_windows(net, text, n, &o, &r, err);
     if (st == SOL_OK && a->word_level) st = sol_eval_text_words(net, text, n, &o, &words, err);
     sol_live_clear(p);

@@ -105,8 +105,9 @@ static sol_status encode_prompt(const sol_net *net, const char *text, bool speci
                                 sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
-    SOL_TRY(sol_tokenizer_encode(sol_net_tokenizer(net), text, strlen(text),
-                                 SOL_ENCODE_BOS | (special ? SOL_ENCODE_SPECIAL : 0), ids, err));
+    const sol_tokenizer *t = sol_net_tokenizer(net);
+    size_t n = strlen(text);
+    SOL_TRY(sol_tokenizer_encode(t, text, n, sol_tokenizer_begin(t, text, n, special), ids, err));
     if (ids->n > 0) return SOL_OK;
     if (c->bos_token_id < 0)
         return sol_fail(err, SOL_ERR_USAGE, "the model has no BOS token: -p needs a text");

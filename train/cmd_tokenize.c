@@ -126,8 +126,9 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
     sol_tokenize_job job = {.tokenizer = t,
                             .out = a->out,
-                            .special = strcmp(a->special, "yes") == 0,
-                            .special_is_text = strcmp(a->special, "no") == 0};
+                            .special = sol_special_named(a->special),
+                            .special_yes = "--special yes"};
+    bool special = job.special == SOL_SPECIAL_YES;
     job.docs = (sol_docs_options){.files = a->input.word,
                                   .n_files = a->input.n,
                                   .unix_lines = a->unix_lines,
@@ -135,9 +136,9 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                   .skip_bad = a->skip_bad,
                                   .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t) && !job.special,
+                                  .cut = sol_tokenizer_can_cut(t) && !special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                  .cut_words = job.special ? NULL : t};
+                                  .cut_words = special ? NULL : t};
     bool chat = strcmp(a->format, "chat") == 0;
     sol_chat_format chat_format;
     sol_interrupt_catch(true);

@@ -8,7 +8,7 @@ typedef struct sol_eval_args {
     sol_net_args net;
     const char *data, *documents;
     int64_t seq, max_windows;
-    const char *text;
+    const char *text, *special;
     int64_t context, stride;
     bool word_level;
     const char *tasks, *task_dir, *samples;

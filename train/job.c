@@ -241,8 +241,6 @@ sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_ru
 }
 
 /* Everything but HDF5, by content: other kinds of files are refused by name when they are read as
- * text. */
-/* Everything but HDF5, by content: other kinds of files are refused by name when they are read as
  * text. A pipe is text: to look into it would take away what it holds. */
 static bool is_text(const char *path)
 {
@@ -260,22 +258,28 @@ static bool is_text(const char *path)
 }
 
 /* most: as in sol_tokenize_job. */
-static sol_status make_dataset(sol_program *p, const char *path, const char *made,
-                               const sol_tokenizer *t, uint64_t most, bool *part, sol_err *err)
+static sol_status make_dataset(sol_program *p, const sol_config *c, const char *path,
+                               const char *made, const sol_tokenizer *t, uint64_t most, bool *part,
+                               sol_err *err)
 {
+    bool special = c->data.special == SOL_SPECIAL_YES;
     char eos[256];
     size_t n;
     sol_tokenize_result r;
     const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
-    sol_tokenize_job job = {.tokenizer = t, .out = made, .most = most};
+    sol_tokenize_job job = {.tokenizer = t,
+                            .special = c->data.special,
+                            .special_yes = "data.special: yes",
+                            .out = made,
+                            .most = most};
     job.docs = (sol_docs_options){.files = &path,
                                   .n_files = 1,
                                   .log = &p->log,
                                   .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t),
+                                  .cut = sol_tokenizer_can_cut(t) && !special,
                                   .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                  .cut_words = t};
+                                  .cut_words = special ? NULL : t};
     sol_status st = sol_tokenize_files(p, &job, &r, err);
     *part = most > 0 && r.text_bytes >= most;
     return st;
@@ -290,7 +294,7 @@ static sol_status open_tokens(sol_program *p, const sol_config *c, const char *k
     memset(d, 0, sizeof *d);
     if (is_text(path)) {
         if (!keep_made || !sol_file_exists(made))
-            st = make_dataset(p, path, made, t, most, &d->part, &why);
+            st = make_dataset(p, c, path, made, t, most, &d->part, &why);
         path = made;
     }
     if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);

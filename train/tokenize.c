@@ -49,13 +49,15 @@ static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, s
 {
     const sol_piece *piece = &s->batch.piece[i];
     const char *text = s->batch.text + piece->at;
-    int flags = (piece->first ? SOL_ENCODE_BOS : SOL_ENCODE_CONTINUE) |
-                (piece->last ? SOL_ENCODE_TAIL : 0) | (l->job->special ? SOL_ENCODE_SPECIAL : 0);
+    bool special = l->job->special == SOL_SPECIAL_YES;
+    int flags = piece->first ? sol_tokenizer_begin(l->job->tokenizer, text, piece->n, special)
+                             : SOL_ENCODE_CONTINUE | (special ? SOL_ENCODE_SPECIAL : 0);
+    if (piece->last) flags |= SOL_ENCODE_TAIL;
     sol_status st = sol_encoder_run(e, text, piece->n, flags, ids, err);
     if (st != SOL_OK)
         sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
     s->piece[i] = (piece_ids){.end = ids->n};
-    if (!l->job->special && !l->job->special_is_text)
+    if (l->job->special == SOL_SPECIAL_AUTO)
         s->piece[i].n_special = sol_tokenizer_count_special(l->job->tokenizer, text, piece->n,
                                                             &s->piece[i].first_special);
     return st;
@@ -171,10 +173,9 @@ static void watch_special(sol_program *p, pipeline *l, const slot *s)
         const char *text = sol_tokenizer_text(l->job->tokenizer, s->piece[i].first_special, &n);
         sol_log_line(&p->log, SOL_LOG_WARN,
                      "%s:%lld: the text spells the special token %.*s, which is encoded as plain "
-                     "text; `solera tokenize "
-                     "--special yes` makes such texts tokens, --special no ends this warning",
+                     "text; %s makes such texts tokens, `no` ends this warning",
                      l->job->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64),
-                     text);
+                     text, l->job->special_yes);
         l->warned = true;
     }
 }
@@ -233,6 +234,13 @@ static void report(sol_program *p, pipeline *l)
             &p->log, SOL_LOG_WARN,
             "special tokens that the text spells and that were encoded as plain text: %lld",
             (long long)l->n_special);
+}
+
+sol_special_mode sol_special_named(const char *word)
+{
+    return strcmp(word, "yes") == 0  ? SOL_SPECIAL_YES
+           : strcmp(word, "no") == 0 ? SOL_SPECIAL_NO
+                                     : SOL_SPECIAL_AUTO;
 }
 
 sol_read_as sol_read_as_named(const char *format)

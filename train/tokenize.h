@@ -13,14 +13,16 @@
 #define SOL_SKIP_BAD_HELP \
     "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
 
+/* What --special says. */
+sol_special_mode sol_special_named(const char *word);
 /* What --format says. */
 sol_read_as sol_read_as_named(const char *format);
 
 typedef struct sol_tokenize_job {
     const sol_tokenizer *tokenizer;
     sol_docs_options docs;
-    bool special;         /* recognize special tokens in the text */
-    bool special_is_text; /* and not to do so is meant: no warning of those in it */
+    sol_special_mode special; /* auto: text, with a warning of the special tokens it spells */
+    const char *special_yes;  /* what the warning names to make them tokens */
     uint64_t
         most; /* only a look: bytes of text, about, behind which all is left unread; 0: all of it */
     const char *out;

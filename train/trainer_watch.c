@@ -102,7 +102,9 @@ static sol_status encode_prompt(const sol_trainer *t, sol_ids *ids, sol_err *err
     const char *prompt = t->config->train.sample_prompt;
     int64_t bos = t->model->config.bos_token_id;
     size_t n = strlen(prompt);
-    SOL_TRY(sol_tokenizer_encode(t->tokenizer, prompt, n, SOL_ENCODE_BOS, ids, err));
+    int flags =
+        sol_tokenizer_begin(t->tokenizer, prompt, n, t->config->data.special == SOL_SPECIAL_YES);
+    SOL_TRY(sol_tokenizer_encode(t->tokenizer, prompt, n, flags, ids, err));
     if (ids->n > 0) return SOL_OK;
     if (bos < 0)
         return sol_config_fail(t->config, "train.sample_prompt", err,

@@ -50,6 +50,12 @@ typedef enum { SOL_DATA_SOURCES(SOL_ENUM_CONSTANT) } sol_data_source;
     ROW(SOL_LOSS_ON_ANSWERS, "answers")
 typedef enum { SOL_LOSS_PLACES(SOL_ENUM_CONSTANT) } sol_loss_place;
 
+#define SOL_SPECIAL_MODES(ROW) \
+    ROW(SOL_SPECIAL_AUTO, "auto") \
+    ROW(SOL_SPECIAL_YES, "yes") \
+    ROW(SOL_SPECIAL_NO, "no")
+typedef enum { SOL_SPECIAL_MODES(SOL_ENUM_CONSTANT) } sol_special_mode;
+
 #define SOL_COMPUTE_DTYPES(ROW) \
     ROW(SOL_F32, "fp32") \
     ROW(SOL_BF16, "bf16")

@@ -92,7 +92,9 @@ static sol_status run_windows(pass *p, const char *text, size_t n, sol_ids *ids,
 {
     const sol_text_opts *o = p->o;
     SOL_TRY(pass_make(p, err));
-    SOL_TRY(sol_tokenizer_encode(sol_net_tokenizer(p->net), text, n, SOL_ENCODE_BOS, ids, err));
+    const sol_tokenizer *t = sol_net_tokenizer(p->net);
+    int flags = sol_tokenizer_begin(t, text, n, o->special);
+    SOL_TRY(sol_tokenizer_encode(t, text, n, flags, ids, err));
     int64_t end = (int64_t)ids->n, seen = 0;
     if (end < 2)
         return sol_fail(err, SOL_ERR_SHAPE,
@@ -143,7 +145,7 @@ static sol_status roll(pass *p, const int32_t *ids, int64_t n, sol_err *err)
 
 /* The prefix token and the ids of one cleaned page. */
 static sol_status encode_page(const sol_net *net, const char *page, size_t n, bool titled,
-                              sol_ids *ids, sol_err *err)
+                              int flags, sol_ids *ids, sol_err *err)
 {
     const sol_model_config *c = sol_net_config(net);
     const sol_tokenizer *t = sol_net_tokenizer(net);
@@ -158,7 +160,8 @@ static sol_status encode_page(const sol_net *net, const char *page, size_t n, bo
     ids->id[ids->n++] = (int32_t)prefix;
     if (titled) st = sol_wikitext_clean(page, n, &clean, err);
     if (st == SOL_OK)
-        st = sol_tokenizer_encode(t, titled ? clean.data : page, titled ? clean.n : n, 0, ids, err);
+        st = sol_tokenizer_encode(t, titled ? clean.data : page, titled ? clean.n : n, flags, ids,
+                                  err);
     sol_free(clean.data);
     return st;
 }
@@ -171,7 +174,8 @@ static sol_status run_pages(pass *p, const char *text, size_t n, sol_ids *ids, s
     SOL_TRY(pass_make(p, err));
     for (size_t at = 0, size; at < n; at += size) {
         size = titled ? sol_wikitext_page(text + at, n - at) : n;
-        SOL_TRY(encode_page(p->net, text + at, size, titled, ids, err));
+        SOL_TRY(encode_page(p->net, text + at, size, titled, p->o->special ? SOL_ENCODE_SPECIAL : 0,
+                            ids, err));
         /* The number of all tokens is not known before the last page is encoded: a token is taken
          * for 4 bytes of what is left. */
         p->total = p->done + (int64_t)ids->n + (int64_t)(n - at - size) / 4;

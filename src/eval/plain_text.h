@@ -23,6 +23,7 @@
 
 typedef struct sol_text_opts {
     int64_t context, stride;
+    bool special; /* text that spells special tokens means them; BOS is then not doubled */
     sol_eval_watch watch;
 } sol_text_opts;
 

@@ -506,6 +506,15 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t)
     return names[t->kind];
 }
 
+int sol_tokenizer_begin(const sol_tokenizer *t, const char *text, size_t n, bool special)
+{
+    size_t n_bos = 0;
+    const char *bos = sol_tokenizer_text(t, sol_tokenizer_bos(t), &n_bos);
+    if (!special) return SOL_ENCODE_BOS;
+    bool spelled = bos && n_bos > 0 && n >= n_bos && memcmp(text, bos, n_bos) == 0;
+    return SOL_ENCODE_SPECIAL | (spelled ? 0 : SOL_ENCODE_BOS);
+}
+
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n,
                                     int32_t *first)
 {

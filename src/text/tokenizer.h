@@ -143,6 +143,9 @@ bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id);
 int32_t sol_tokenizer_bos(const sol_tokenizer *t); /* -1: none */
 int32_t sol_tokenizer_eos(const sol_tokenizer *t);
 bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
+/* The flags for the beginning of text[n]: SOL_ENCODE_BOS, unless `special` reads special tokens in
+ * it and it spells BOS by itself; with SOL_ENCODE_SPECIAL where it does. */
+int sol_tokenizer_begin(const sol_tokenizer *t, const char *text, size_t n, bool special);
 /* How often text[n] spells a control token, which is encoded as that token only with
  * SOL_ENCODE_SPECIAL. *first: the id of the first one, -1 for none. */
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n,

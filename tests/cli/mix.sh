@@ -38,3 +38,16 @@ cached() { # WEIGHT
 }
 verb=distill-cache expect 0 "windows of 16 tokens" cached 3
 verb=train expect 0 "done: 24 steps" cached 5
+
+# Text that is already rendered: with data.special: yes its special tokens are tokens, and its BOS is not doubled.
+printf '<|begin_of_text|>the cat<|end_of_text|>' >"$dir/special.txt"
+for i in 1 2 3 4 5 6 7; do printf 'the cat sees a dog.<|end_of_text|>' >>"$dir/special.txt"; done
+tokens_of() { # KEY=VALUE: how the text is read for a plan
+    "$SOLERA" plan -q "$dir/job.yaml" --set data.train="$dir/special.txt" --set train.seq=4 --set "$1" 2>"$dir/err" |
+        sed -n 's/^data .*: \([0-9]*\) tokens.*/\1/p'
+}
+as_text=$(tokens_of data.special=auto)
+grep -q 'the text spells the special token <|begin_of_text|>.*data.special: yes makes' "$dir/err" || fail "no warning: $(cat "$dir/err")"
+[ "$(tokens_of data.special=no)" -eq "$as_text" ] && [ ! -s "$dir/err" ] || fail "data.special no: $(cat "$dir/err")"
+as_tokens=$(tokens_of data.special=yes)
+[ "$as_tokens" -lt "$as_text" ] || fail "data.special yes: $as_tokens tokens, $as_text as text"
