@@ -44,25 +44,25 @@ END_TEST
 START_TEST(convert_as_single_numbers)
 {
     enum { N = 1 << 16 };
-    float *wide = malloc(N * sizeof *wide);
+    float *f32 = malloc(N * sizeof *f32);
     uint16_t *half = malloc(N * sizeof *half), *back = malloc(N * sizeof *back);
     for (int i = 0; i < N; i++) half[i] = (uint16_t)i;
     for (int kind = 0; kind < 2; kind++) {
         sol_dtype type = kind ? SOL_BF16 : SOL_F16, other = kind ? SOL_F16 : SOL_BF16;
-        sol_convert(wide, SOL_F32, half, type, N);
+        sol_convert(f32, SOL_F32, half, type, N);
         for (int i = 0; i < N; i++)
-            ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(kind ? sol_bf16_to_f32(half[i])
-                                                                       : sol_f16_to_f32(half[i])));
+            ck_assert_uint_eq(sol_f32_bits(f32[i]), sol_f32_bits(kind ? sol_bf16_to_f32(half[i])
+                                                                      : sol_f16_to_f32(half[i])));
         sol_convert(back, other, half, type, N - 3);
         for (int i = 0; i < N - 3; i++)
-            ck_assert_uint_eq(back[i], kind ? sol_f32_to_f16(wide[i]) : sol_f32_to_bf16(wide[i]));
+            ck_assert_uint_eq(back[i], kind ? sol_f32_to_f16(f32[i]) : sol_f32_to_bf16(f32[i]));
         for (int i = 0; i < N; i++)
-            wide[i] = sol_f32_from_bits((uint32_t)i << 16 | ((uint32_t)i * 40503u & 0xffff));
-        sol_convert(back, type, wide, SOL_F32, N - 1);
+            f32[i] = sol_f32_from_bits((uint32_t)i << 16 | ((uint32_t)i * 40503u & 0xffff));
+        sol_convert(back, type, f32, SOL_F32, N - 1);
         for (int i = 0; i < N - 1; i++)
-            ck_assert_uint_eq(back[i], kind ? sol_f32_to_bf16(wide[i]) : sol_f32_to_f16(wide[i]));
+            ck_assert_uint_eq(back[i], kind ? sol_f32_to_bf16(f32[i]) : sol_f32_to_f16(f32[i]));
     }
-    free(wide);
+    free(f32);
     free(half);
     free(back);
 }

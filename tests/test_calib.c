@@ -136,9 +136,9 @@ static void read_floats(FILE *f, const char *name, int64_t n, float *out)
 
 static double furthest(const float *a, const float *b, int64_t n)
 {
-    double most = 0;
-    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - b[i]));
-    return most;
+    double max = 0;
+    for (int64_t i = 0; i < n; i++) max = fmax(max, fabs((double)a[i] - b[i]));
+    return max;
 }
 
 START_TEST(golden_layer)

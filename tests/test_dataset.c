@@ -234,12 +234,12 @@ static size_t longest_piece; /* that read_docs met */
 static sol_status read_docs(const text_file *f, bool unix_lines, bool cut, char *out, sol_err *err)
 {
     const char *files[] = {f->path};
-    sol_docs_options o = {.files = files,
-                          .n_files = 1,
-                          .separator = {SOL_DOCS_SEPARATOR, "<eos>"},
-                          .unix_lines = unix_lines,
-                          .cut = cut,
-                          .cut_lines = cut};
+    sol_docs_opts o = {.files = files,
+                       .n_files = 1,
+                       .separator = {SOL_DOCS_SEPARATOR, "<eos>"},
+                       .unix_lines = unix_lines,
+                       .cut = cut,
+                       .cut_lines = cut};
     sol_docs *d;
     sol_batch b = {0};
     size_t at = 0;
@@ -415,7 +415,7 @@ static sol_tokenizer *train(text_file *f, const char *text, int32_t vocab, sol_s
     sol_tokenizer *t = NULL;
     write_text(f, "t.txt", text, strlen(text));
     snprintf(out, sizeof out, "%s/t.json", f->dir);
-    sol_bpe_options o = {.files = files, .n_files = 1, .vocab_size = vocab};
+    sol_bpe_opts o = {.files = files, .n_files = 1, .vocab_size = vocab};
     if (want != SOL_OK) {
         ck_fails(sol_bpe_train(&o, out, err), want, part);
         ck_assert(!sol_file_exists(out));

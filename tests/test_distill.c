@@ -105,7 +105,7 @@ static void teacher_choice(const golden *g, const sol_ctx *ctx, const sol_distil
             t[v] = 0;
             for (int c = 0; c < g->Ct; c++) t[v] += g->xt[n * g->Ct + c] * g->wt[v * g->Ct + c];
         }
-        sol_distill_row_select(&ctx->k.t, t, g->V, d, 0, -1, ids + n * d->top_k,
+        sol_distill_row_select(&ctx->kernels.train_ops, t, g->V, d, 0, -1, ids + n * d->top_k,
                                probs + n * (d->top_k + 1));
     }
 }
@@ -227,10 +227,10 @@ START_TEST(samples_stand_for_the_rest)
         float probs[K + 1], p2[K + 1];
         for (int v = 0; v < SIZE; v++)
             t[v] = floorf(16 * sol_rng_normal(&rng)) / 4; /* with many ties */
-        double lse = ctx->k.t.log_sum_exp(t, SIZE, 0.5f), rest = 0;
+        double lse = ctx->kernels.train_ops.log_sum_exp(t, SIZE, 0.5f), rest = 0;
         float start = sol_distill_start(11, (uint64_t)n);
-        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, start, -1, ids, probs);
-        sol_distill_row_select(&ctx->k.t, t, SIZE, &d, start, -1, again, p2);
+        sol_distill_row_select(&ctx->kernels.train_ops, t, SIZE, &d, start, -1, ids, probs);
+        sol_distill_row_select(&ctx->kernels.train_ops, t, SIZE, &d, start, -1, again, p2);
         ck_assert_mem_eq(ids, again, sizeof ids);
         sol_top_k(t, SIZE, K - S, plain);
         ck_assert_mem_eq(ids, plain, (K - S) * sizeof *ids);
@@ -280,16 +280,16 @@ START_TEST(row_kernels)
                 want[0] += p * log(p / q);
                 want[1] += q * log(q / p);
             }
-            ck_assert_double_eq_tol(k.t.log_sum_exp(z, n, 0.5f), log(sz), 2e-6);
+            ck_assert_double_eq_tol(k.train_ops.log_sum_exp(z, n, 0.5f), log(sz), 2e-6);
             sol_kl_row row = {z, t, 0.5f, (float)log(sz), (float)log(st)};
-            k.t.kl(&row, n, kl);
+            k.train_ops.kl(&row, n, kl);
             ck_assert_double_eq_tol(kl[0], want[0], 2e-6);
             ck_assert_double_eq_tol(kl[1], want[1], 2e-6);
             sol_distill_grad g = {
                 .row = row, .lse_1 = (float)log(s1), .ce = 0.3f, .q = 2, .p = -1, .log = 0.5f};
             memcpy(dz, z, sizeof dz);
             g.row.z = dz;
-            k.t.distill_grad(&g, n, dz);
+            k.train_ops.distill_grad(&g, n, dz);
             for (int i = 0; i < n; i++) {
                 double q = exp(z[i] * 0.5) / sz, p = exp(t[i] * 0.5) / st;
                 ck_assert_double_eq_tol(
@@ -298,7 +298,7 @@ START_TEST(row_kernels)
             for (int i = n; i < 2600; i++) ck_assert_float_eq(dz[i], z[i]);
         }
         dz[3] = NAN;
-        ck_assert(isnan(k.t.log_sum_exp(dz, 20, 1)));
+        ck_assert(isnan(k.train_ops.log_sum_exp(dz, 20, 1)));
     }
 }
 END_TEST
@@ -355,7 +355,7 @@ END_TEST
 START_TEST(stored_matrices)
 {
     enum { ROWS = 300, COLS = 70, M = 3 };
-    static float w[ROWS * COLS], wide[ROWS * COLS], x[M * COLS], y[M * ROWS], want[M * ROWS];
+    static float w[ROWS * COLS], f32[ROWS * COLS], x[M * COLS], y[M * ROWS], want[M * ROWS];
     static const struct {
         sol_dtype type;
         double tolerance;
@@ -374,12 +374,12 @@ START_TEST(stored_matrices)
         sol_stored s = {.type = type, .rows = ROWS, .cols = COLS};
         ck_ok(sol_stored_alloc(&s, err));
         sol_stored_fill(ctx, &s, w, NULL);
-        sol_stored_widen(ctx, &s, wide);
+        sol_stored_to_f32(ctx, &s, f32);
         for (int i = 0; i < ROWS * COLS; i++)
-            ck_assert_msg(fabs(wide[i] - w[i]) <=
+            ck_assert_msg(fabs(f32[i] - w[i]) <=
                               types[k].tolerance * fmax(fabs(w[i]), s.scales ? 2 : 0),
-                          "type %d, item %d: %g, not %g", type, i, (double)wide[i], (double)w[i]);
-        sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, wide, COLS, 0, want, ROWS);
+                          "type %d, item %d: %g, not %g", type, i, (double)f32[i], (double)w[i]);
+        sol_gemm(ctx, false, true, M, ROWS, COLS, 1, x, COLS, f32, COLS, 0, want, ROWS);
         for (int bf16 = 0; bf16 < 2; bf16++) {
             void *scratch;
             ck_ok(sol_alloc_array(&scratch, sol_stored_scratch_bytes(&s, bf16), 1, err));

@@ -26,12 +26,12 @@ static void clean(void)
 }
 
 /* One gzip member of text[n], appended to out. */
-static size_t gzip(char *out, size_t room, const char *text, size_t n)
+static size_t gzip(char *out, size_t cap, const char *text, size_t n)
 {
     z_stream z = {.next_in = (Bytef *)(uintptr_t)text,
                   .avail_in = (uInt)n,
                   .next_out = (Bytef *)out,
-                  .avail_out = (uInt)room};
+                  .avail_out = (uInt)cap};
     ck_assert_int_eq(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
     ck_assert_int_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
     deflateEnd(&z);
@@ -56,7 +56,7 @@ static int64_t skipped;
 static uint64_t skipped_bytes;
 
 /* All documents of the file put last, each followed by '|'. */
-static sol_status read_all(sol_docs_options o, char *out, size_t room, sol_err *err)
+static sol_status read_all(sol_docs_opts o, char *out, size_t cap, sol_err *err)
 {
     const char *files[] = {path};
     sol_log log = {.line = keep, .user = &logged};
@@ -71,7 +71,7 @@ static sol_status read_all(sol_docs_options o, char *out, size_t room, sol_err *
     while (st == SOL_OK && (st = sol_docs_read(d, &b, err)) == SOL_OK && b.n_pieces > 0)
         for (size_t i = 0; i < b.n_pieces; i++) {
             const sol_piece *p = &b.piece[i];
-            ck_assert_uint_lt(at + p->n + 1, room);
+            ck_assert_uint_lt(at + p->n + 1, cap);
             memcpy(out + at, b.text + p->at, p->n);
             at += p->n;
             if (p->last) out[at++] = '|';
@@ -130,8 +130,8 @@ START_TEST(kinds_that_are_read)
             snprintf(name, sizeof name, "%s%s", c[i].name, zip ? ".gz" : "");
             size_t n = zip ? gzip(packed, sizeof packed, c[i].bytes, c[i].n) : 0;
             put(name, zip ? packed : c[i].bytes, zip ? n : c[i].n);
-            ck_ok(read_all((sol_docs_options){.separator = {SOL_DOCS_SEPARATOR}}, out, sizeof out,
-                           err));
+            ck_ok(
+                read_all((sol_docs_opts){.separator = {SOL_DOCS_SEPARATOR}}, out, sizeof out, err));
             ck_assert_msg(strcmp(out, c[i].want) == 0, "%s: '%s' gave '%s'", name, c[i].bytes, out);
             ck_assert_msg(logged.n == c[i].warns, "%s: '%s' logged '%s'", name, c[i].bytes,
                           logged.text);
@@ -208,7 +208,7 @@ START_TEST(kinds_that_are_refused)
             size_t n = zip ? gzip(packed, sizeof packed, c[i].bytes, c[i].n) : 0;
             put(name, zip ? packed : c[i].bytes, zip ? n : c[i].n);
             sol_err e = {0};
-            ck_assert_int_eq(read_all((sol_docs_options){0}, out, sizeof out, &e), SOL_ERR_FORMAT);
+            ck_assert_int_eq(read_all((sol_docs_opts){0}, out, sizeof out, &e), SOL_ERR_FORMAT);
             char part[160], *gap; /* the place holds the name with .gz then */
             snprintf(part, sizeof part, "%s", c[i].part);
             if (zip && (gap = strchr(part, ':')) &&
@@ -221,12 +221,12 @@ START_TEST(kinds_that_are_refused)
     char tar[512] = "name.txt";
     memcpy(tar + 257, "ustar", 5);
     put("a.txt", tar, sizeof tar);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
              "is a tar archive");
     char twice[512], once[256];
     size_t n = gzip(once, sizeof once, "text", 4);
     put("a.txt.gz", twice, gzip(twice, sizeof twice, once, n));
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
              "is gzip inside gzip");
     clean();
 }
@@ -236,14 +236,14 @@ START_TEST(formats_that_are_asked_for)
 {
     char out[256];
     put("a.txt", BYTES("{\"text\":\"a\"}"));
-    ck_ok(read_all((sol_docs_options){.as = SOL_READ_TEXT}, out, sizeof out, err));
+    ck_ok(read_all((sol_docs_opts){.as = SOL_READ_TEXT}, out, sizeof out, err));
     ck_assert_str_eq(out, "{\"text\":\"a\"}|");
     ck_assert_int_eq(logged.n, 0);
-    ck_ok(read_all((sol_docs_options){.as = SOL_READ_JSON}, out, sizeof out, err));
+    ck_ok(read_all((sol_docs_opts){.as = SOL_READ_JSON}, out, sizeof out, err));
     ck_assert_str_eq(out, "a|");
     ck_assert_int_eq(logged.n, 0);
     put("a.csv", BYTES("a,b\n"));
-    ck_ok(read_all((sol_docs_options){.as = SOL_READ_TEXT}, out, sizeof out, err));
+    ck_ok(read_all((sol_docs_opts){.as = SOL_READ_TEXT}, out, sizeof out, err));
     ck_assert_str_eq(out, "a,b\n|");
     char *text;
     size_t n;
@@ -285,7 +285,7 @@ START_TEST(bad_values_are_skipped_and_counted)
     char out[256];
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         put(c[i].name, c[i].bytes, c[i].n);
-        ck_ok(read_all((sol_docs_options){.skip_bad = true}, out, sizeof out, err));
+        ck_ok(read_all((sol_docs_opts){.skip_bad = true}, out, sizeof out, err));
         ck_assert_str_eq(out, c[i].want);
         ck_assert_int_eq(skipped, c[i].values);
         ck_assert_uint_eq(skipped_bytes, c[i].bytes_out);
@@ -293,7 +293,7 @@ START_TEST(bad_values_are_skipped_and_counted)
                       c[i].log);
     }
     put("a.json", BYTES("[{\"text\":\"a\"}"));
-    ck_fails(read_all((sol_docs_options){.skip_bad = true}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){.skip_bad = true}, out, sizeof out, err), SOL_ERR_FORMAT,
              "not closed");
     clean();
 }
@@ -381,11 +381,11 @@ START_TEST(what_follows_a_gzip_member)
     size_t first = gzip(whole, sizeof whole, one, sizeof one - 1);
     size_t both = first + gzip(whole + first, sizeof whole - first, two, sizeof two - 1);
     put("a.gz", whole, both);
-    ck_ok(read_all((sol_docs_options){0}, out, sizeof out, err));
+    ck_ok(read_all((sol_docs_opts){0}, out, sizeof out, err));
     ck_assert_str_eq(out, "one two three four five six|");
     memset(whole + both, 0, 1000);
     put("a.gz", whole, both + 1000);
-    ck_ok(read_all((sol_docs_options){0}, out, sizeof out, err));
+    ck_ok(read_all((sol_docs_opts){0}, out, sizeof out, err));
     ck_assert_str_eq(out, "one two three four five six|");
     char part[96];
     snprintf(part, sizeof part,
@@ -395,24 +395,24 @@ START_TEST(what_follows_a_gzip_member)
     memcpy(large, whole, both);
     memset(large + both, 'x', 300000);
     put("a.gz", large, both + 300000);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT, part);
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT, part);
     free(large);
     whole[both + 1000] = 'x';
     put("a.gz", whole, both + 1001);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
              "1 bytes that are no gzip follow");
     for (size_t n = first + 2; n < both;
          n++) { /* cut inside the second member, or before its magic number is whole */
         put("a.gz", whole, n);
-        ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+        ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
                  "it ends early");
     }
     put("a.gz", whole, first + 1);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
              "1 bytes that are no gzip follow");
     whole[first + 30] ^= 0x55;
     put("a.gz", whole, both);
-    ck_fails(read_all((sol_docs_options){0}, out, sizeof out, err), SOL_ERR_FORMAT,
+    ck_fails(read_all((sol_docs_opts){0}, out, sizeof out, err), SOL_ERR_FORMAT,
              "damaged gzip file at byte");
     clean();
 }
@@ -434,7 +434,7 @@ START_TEST(long_documents_by_every_road)
             if (form == 2)
                 memcpy(file + 8, "[\"", 2), memcpy(file + 10 + N, "\", \"b\"]", 7), n += 7;
             put(form ? "a.json" : "a.txt", file + from, n);
-            ck_ok(read_all((sol_docs_options){.cut = true, .cut_lines = true}, out, N + 64, err));
+            ck_ok(read_all((sol_docs_opts){.cut = true, .cut_lines = true}, out, N + 64, err));
             ck_assert_int_eq(memcmp(out, file + 10, N), 0);
             ck_assert_str_eq(out + N, form ? "|b|" : "|");
         }
@@ -491,9 +491,9 @@ START_TEST(short_lines_are_searched_a_few_times)
     for (size_t i = 0; i < LINES_SIZE; i++) text[i] = "abcdefg\n"[i % 8];
     put("lines.txt", text, LINES_SIZE);
     looked_at = 0;
-    sol_docs_options o = {.cut = sol_tokenizer_can_cut(t),
-                          .cut_lines = sol_tokenizer_can_cut_lines(t),
-                          .cut_words = t};
+    sol_docs_opts o = {.cut = sol_tokenizer_can_cut(t),
+                       .cut_lines = sol_tokenizer_can_cut_lines(t),
+                       .cut_words = t};
     ck_ok(read_all(o, out, sizeof out, err));
     ck_assert_int_eq(memcmp(out, text, LINES_SIZE), 0);
     ck_assert_uint_gt(looked_at, 0);

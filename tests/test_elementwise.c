@@ -118,12 +118,12 @@ static void check_bf16(const sol_elementwise *c, const sol_elementwise *k, const
     k->to_bf16(w, n, got);
     ck_assert_mem_eq(got, want, (size_t)(n + 1) * sizeof *got);
     for (int64_t i = 0; i < n; i++) ck_assert_uint_eq(want[i], sol_f32_to_bf16(w[i]));
-    float wide[MAX_N + 1];
-    wide[n] = 77;
-    k->from_bf16(got, n, wide);
+    float back[MAX_N + 1];
+    back[n] = 77;
+    k->from_bf16(got, n, back);
     for (int64_t i = 0; i < n; i++)
-        ck_assert_uint_eq(sol_f32_bits(wide[i]), sol_f32_bits(sol_bf16_to_f32(got[i])));
-    ck_assert(wide[n] == 77);
+        ck_assert_uint_eq(sol_f32_bits(back[i]), sol_f32_bits(sol_bf16_to_f32(got[i])));
+    ck_assert(back[n] == 77);
 }
 
 static void check_against_c(sol_cpu_features features)
@@ -135,14 +135,16 @@ static void check_against_c(sol_cpu_features features)
         fill((uint64_t)(10 + strange), strange);
         for (int64_t n = 0; n <= MAX_N; n += n < 140 ? 1 : 23) {
             const float *w = numbers + n % 5; /* unaligned */
-            check_sums(&c.e, &k.e, w, n);
-            check_adamw(&c.e, &k.e, w, n);
-            check_bf16(&c.e, &k.e, w, n);
-            if (n % 4 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_CONTIGUOUS);
-            if (n % 64 == 0) check_sherry(&c.e, &k.e, w, n, SOL_LAYOUT_STRIDE16);
+            check_sums(&c.elementwise, &k.elementwise, w, n);
+            check_adamw(&c.elementwise, &k.elementwise, w, n);
+            check_bf16(&c.elementwise, &k.elementwise, w, n);
+            if (n % 4 == 0)
+                check_sherry(&c.elementwise, &k.elementwise, w, n, SOL_LAYOUT_CONTIGUOUS);
+            if (n % 64 == 0)
+                check_sherry(&c.elementwise, &k.elementwise, w, n, SOL_LAYOUT_STRIDE16);
         }
         for (int64_t n = 256; n <= 576; n += 64)
-            check_sherry(&c.e, &k.e, numbers + 3, n, SOL_LAYOUT_STRIDE16);
+            check_sherry(&c.elementwise, &k.elementwise, numbers + 3, n, SOL_LAYOUT_STRIDE16);
     }
 }
 
@@ -165,11 +167,11 @@ static void check_reads(sol_cpu_features features)
         int8_t *t = malloc(n);
         double sum = 0;
         for (size_t i = 0; i < n; i++) w[i] = (float)i;
-        k.e.abs_sum(w, (int64_t)n - 1, &sum);
-        k.e.square_sum(w, (int64_t)n - 1, &sum);
-        k.e.sherry_sum(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, &sum);
-        k.e.sherry_levels(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, t);
-        k.e.sherry_effective(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, 1, 1, out);
+        k.elementwise.abs_sum(w, (int64_t)n - 1, &sum);
+        k.elementwise.square_sum(w, (int64_t)n - 1, &sum);
+        k.elementwise.sherry_sum(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, &sum);
+        k.elementwise.sherry_levels(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, t);
+        k.elementwise.sherry_effective(w, (int64_t)n, SOL_LAYOUT_CONTIGUOUS, 1, 1, out);
         ck_assert(isfinite(sum) && t[n - 4] == 0);
         free(w);
         free(out);

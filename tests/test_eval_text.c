@@ -25,8 +25,8 @@ static fixture make_net(void)
                                 "all in the tree of the garden\n";
     const char *files[] = {text};
     ck_ok(sol_file_write(text, words, sizeof words - 1, err));
-    ck_ok(sol_bpe_train(&(sol_bpe_options){.files = files, .n_files = 1, .vocab_size = 280}, json,
-                        err));
+    ck_ok(
+        sol_bpe_train(&(sol_bpe_opts){.files = files, .n_files = 1, .vocab_size = 280}, json, err));
     ck_ok(sol_tokenizer_open(&f.tokenizer, json, err));
     sol_model_config c = {.vocab_size = V,
                           .hidden_size = 16,

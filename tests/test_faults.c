@@ -72,12 +72,12 @@ int __wrap_pcre2_jit_compile_8(void *code, uint32_t options)
     return rc;
 }
 
-void *__real_pcre2_jit_stack_create_8(size_t start, size_t most, void *context);
-void *__wrap_pcre2_jit_stack_create_8(size_t start, size_t most, void *context);
-void *__wrap_pcre2_jit_stack_create_8(size_t start, size_t most, void *context)
+void *__real_pcre2_jit_stack_create_8(size_t start, size_t max, void *context);
+void *__wrap_pcre2_jit_stack_create_8(size_t start, size_t max, void *context);
+void *__wrap_pcre2_jit_stack_create_8(size_t start, size_t max, void *context)
 {
     paused = true;
-    void *stack = __real_pcre2_jit_stack_create_8(start, most, context);
+    void *stack = __real_pcre2_jit_stack_create_8(start, max, context);
     paused = false;
     return stack;
 }

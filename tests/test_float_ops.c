@@ -21,7 +21,7 @@ static int sets(set_ops out[SOL_TEST_SETS])
         sol_kernels k;
         sol_kernels_init(&k, set[i]);
         sol_cpu_text(set[i], out[i].name);
-        out[i].f = k.f;
+        out[i].f = k.float_ops;
     }
     return n;
 }
@@ -64,16 +64,16 @@ START_TEST(dot_matches_double_in_every_shape)
                     ck_assert_mem_eq(y[0], y[1], sizeof(float) * (size_t)(rows * outs));
                     for (int r = 0; r < rows; r++)
                         for (int o = 0; o < outs; o++) {
-                            double want = 0, wide = 0, size = 1e-6;
+                            double want = 0, want_bf16 = 0, size = 1e-6;
                             for (int j = 0; j < k; j++) {
                                 double a = x[r * MAX_K + j];
                                 want += a * w[o * MAX_K + j];
-                                wide += a * sol_bf16_to_f32(wb[o * MAX_K + j]);
+                                want_bf16 += a * sol_bf16_to_f32(wb[o * MAX_K + j]);
                                 size += fabs(a * w[o * MAX_K + j]);
                             }
                             ck_assert_msg(fabs(y[0][r * outs + o] - want) <= 1e-6 * size,
                                           "%s %d %d %d", t[i].name, r, o, k);
-                            ck_assert_msg(fabs(y[2][r * outs + o] - wide) <= 1e-6 * size,
+                            ck_assert_msg(fabs(y[2][r * outs + o] - want_bf16) <= 1e-6 * size,
                                           "%s %d %d %d", t[i].name, r, o, k);
                         }
                 }

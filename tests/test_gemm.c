@@ -92,19 +92,19 @@ static double rounded(float x)
 }
 
 /* The result in bf16 is that in fp32, rounded. */
-static void check_narrow(const sol_ctx *ctx, const product *p, const sol_operand *x,
-                         const sol_operand *y, const float *c, void *scratch)
+static void check_rounded(const sol_ctx *ctx, const product *p, const sol_operand *x,
+                          const sol_operand *y, const float *c, void *scratch)
 {
     int64_t ld = p->n + PAD;
-    sol_bf16 *narrow;
-    ck_ok(sol_alloc_array((void **)&narrow, (size_t)(p->m * ld), sizeof *narrow, err));
-    sol_gemm_bf16_narrow(ctx, p->m, p->n, p->k, x, y, narrow, ld, scratch);
+    sol_bf16 *rounded;
+    ck_ok(sol_alloc_array((void **)&rounded, (size_t)(p->m * ld), sizeof *rounded, err));
+    sol_gemm_bf16_rounded(ctx, p->m, p->n, p->k, x, y, rounded, ld, scratch);
     int64_t wrong = 0;
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < ld; j++)
-            wrong += narrow[i * ld + j] != (j < p->n ? sol_f32_to_bf16(c[i * ld + j]) : 0);
+            wrong += rounded[i * ld + j] != (j < p->n ? sol_f32_to_bf16(c[i * ld + j]) : 0);
     ck_assert_int_eq(wrong, 0);
-    sol_free(narrow);
+    sol_free(rounded);
 }
 
 /* The same in bf16: operands in fp32 and in bf16, against sums of the rounded numbers in double;
@@ -140,7 +140,7 @@ static void check_bf16(const product *p, float alpha, float beta, bool a_bf16, b
         memcpy(*to, before, nc * sizeof **to);
         sol_gemm_bf16(ctx, p->m, p->n, p->k, alpha, &x, &y, beta, *to, ldc, scratch);
         ck_assert_mem_eq(*to, c[0], nc * sizeof **to);
-        if (alpha == 1 && beta == 0) check_narrow(ctx, p, &x, &y, *to, scratch);
+        if (alpha == 1 && beta == 0) check_rounded(ctx, p, &x, &y, *to, scratch);
         sol_free(scratch);
         sol_ctx_free(&ctx);
     }

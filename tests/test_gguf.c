@@ -229,7 +229,7 @@ END_TEST
 START_TEST(same_as_llama2c)
 {
     sol_model_file a, b;
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     char gguf[256], bin[256];
     const char *p = sol_test_data("oracles/stories260K-f32.gguf");
@@ -354,11 +354,11 @@ static void logits_of(const char *path, float *logits)
 
 static void export(const char *type, const char *embed, bool stq_first_id)
 {
-    sol_gguf_options o = {.type = type,
-                          .embed_type = embed,
-                          .stq_first_id = stq_first_id,
-                          .name = "test",
-                          .version = "1"};
+    sol_gguf_opts o = {.type = type,
+                       .embed_type = embed,
+                       .stq_first_id = stq_first_id,
+                       .name = "test",
+                       .version = "1"};
     sol_gguf_result r;
     uint64_t bytes;
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
@@ -368,7 +368,7 @@ static void export(const char *type, const char *embed, bool stq_first_id)
 
 static void import(void)
 {
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     ck_ok(sol_import(file, back, &o, &r, err));
 }
@@ -425,7 +425,7 @@ START_TEST(learned_parameters_stay_behind)
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     logits_of(model, want);
     for (int latent = 0; latent < 2; latent++) {
-        sol_gguf_options o = {
+        sol_gguf_opts o = {
             .type = "f32", .embed_type = "f32", .latent = latent, .name = "test", .version = "1"};
         sol_gguf_result r;
         ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
@@ -475,7 +475,7 @@ START_TEST(eos_lists_come_back)
 END_TEST
 
 /* From the shapes alone, as a plan does it. */
-static uint64_t foretold_bytes(const sol_gguf_options *o)
+static uint64_t foretold_bytes(const sol_gguf_opts *o)
 {
     sol_model_file c;
     sol_model *shapes;
@@ -490,7 +490,7 @@ static uint64_t foretold_bytes(const sol_gguf_options *o)
 
 static uint64_t exported_bytes(const char *type)
 {
-    sol_gguf_options o = {.type = type, .embed_type = "f16"};
+    sol_gguf_opts o = {.type = type, .embed_type = "f16"};
     sol_gguf_result r;
     uint64_t bytes;
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
@@ -621,7 +621,7 @@ END_TEST
 static sol_status try_export(const char *type, const char *embed, bool requantize,
                              sol_gguf_result *r, sol_err *err)
 {
-    sol_gguf_options o = {.type = type, .embed_type = embed, .requantize = requantize};
+    sol_gguf_opts o = {.type = type, .embed_type = embed, .requantize = requantize};
     return sol_export_gguf(ctx, model, file, &o, r, err);
 }
 

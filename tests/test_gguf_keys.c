@@ -62,7 +62,7 @@ static void setup(void)
         .bos_token_id = 1,
         .eos_token_id = 2,
     };
-    sol_gguf_options o = {.type = "f32", .embed_type = "f32", .name = "test", .version = "1"};
+    sol_gguf_opts o = {.type = "f32", .embed_type = "f32", .name = "test", .version = "1"};
     sol_gguf_result r;
     sol_test_dir_make(dir);
     snprintf(model, sizeof model, "%s/m.h5", dir);
@@ -158,7 +158,7 @@ static void write_with_counts(const char *key, uint32_t a, uint32_t b)
 
 static sol_status import(sol_err *err)
 {
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     return sol_import(file, back, &o, &r, err);
 }
@@ -438,7 +438,7 @@ static void write_part(int part, size_t from, size_t to, uint64_t total)
 START_TEST(split_model)
 {
     char first[128], second[128], other[128], *whole, *joined;
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     size_t n_whole, n_joined;
     path_of_part(first, 1);

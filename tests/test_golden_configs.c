@@ -85,7 +85,7 @@ START_TEST(as_transformers_computes)
 {
     char line[4096];
     int lines = 0;
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     FILE *golden = fopen("tests/golden/hf-configs.jsonl", "r");
     ck_assert_ptr_nonnull(golden);

@@ -53,7 +53,7 @@ static double item(const json_t *array, size_t i)
 /* The model of `source` as a model file, read back. */
 static void import(const char *source, sol_model_file *c)
 {
-    sol_import_options o = {.tokenizer = ROOT "qwen3/tokenizer.json"};
+    sol_import_opts o = {.tokenizer = ROOT "qwen3/tokenizer.json"};
     sol_import_result r;
     ck_ok(sol_import(source, file, &o, &r, err));
     ck_ok(sol_model_file_read(c, file, SOL_F32, err));
@@ -177,9 +177,9 @@ START_TEST(out_and_in_again)
     sol_export_result r;
     sol_gguf_result g;
     open_family(names[_i], &c);
-    ck_ok(sol_export_safetensors(ctx, file, folder, &(sol_export_options){.dequantize = false}, &r,
+    ck_ok(sol_export_safetensors(ctx, file, folder, &(sol_export_opts){.dequantize = false}, &r,
                                  err));
-    ck_ok(sol_export_gguf(ctx, file, other, &(sol_gguf_options){.type = "f32", .embed_type = "f32"},
+    ck_ok(sol_export_gguf(ctx, file, other, &(sol_gguf_opts){.type = "f32", .embed_type = "f32"},
                           &g, err));
     import(folder, &back);
     check_same(c.model, back.model);

@@ -72,8 +72,8 @@ static fixture open_net(const json_t *one, form how)
     }
     const sol_model *m = model.model;
     if (how == ROUNDED && strcmp(text_of(one, "type"), "q8_0") == 0) {
-        sol_gguf_options gguf = {.type = "q8_0"};
-        sol_import_options import = {.dtype = SOL_TO_F32};
+        sol_gguf_opts gguf = {.type = "q8_0"};
+        sol_import_opts import = {.dtype = SOL_TO_F32};
         sol_gguf_result exported;
         sol_import_result imported;
         char dir[64], path[96], again[96];
@@ -134,7 +134,7 @@ START_TEST(files_hold_the_same_tensors)
     json_array_foreach(json_object_get(golden, "cases"), k, one)
     {
         sol_quant_spec spec = spec_of(one);
-        sol_gguf_options o = {.type = text_of(one, "type"), .quant = spec.method ? &spec : NULL};
+        sol_gguf_opts o = {.type = text_of(one, "type"), .quant = spec.method ? &spec : NULL};
         sol_gguf_result r;
         sol_gguf g;
         char sum[32];
@@ -172,8 +172,8 @@ START_TEST(same_loss)
         for (form how = DEPLOYED; how < (SOL_TEST_SLOW ? ROUNDED : FORMS); how++) {
             fixture f = open_net(one, how);
             double theirs = json_real_value(json_object_get(one, "loss")), ours = loss_of(f.net);
-            double most = is_f16(one) ? 2e-5 : how == ROUNDED ? 1e-3 : log(1.005);
-            ck_assert_msg(fabs(ours - theirs) < most, "%s, %d: loss %.6f, llama.cpp %.6f",
+            double max = is_f16(one) ? 2e-5 : how == ROUNDED ? 1e-3 : log(1.005);
+            ck_assert_msg(fabs(ours - theirs) < max, "%s, %d: loss %.6f, llama.cpp %.6f",
                           text_of(one, "type"), how, ours, theirs);
             close_net(&f);
         }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "llama2c.h"
+#include "llama2c_file.h"
 #include "suite.h"
 
 static sol_ctx *make_ctx(int threads)
@@ -509,22 +509,22 @@ START_TEST(bf16_parameters_compute_as_their_values)
     for (int i = 0; i < 6; i++) {
         sol_model_config c = tiny_config();
         c.tie_word_embeddings = i % 2 == 0;
-        sol_model *narrow, *wide = random_model(&c);
+        sol_model *bf16, *f32 = random_model(&c);
         int32_t tokens[64], targets[64];
         double want_loss, loss;
         sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 2};
         random_tokens(9, c.vocab_size, 64, tokens, targets);
-        ck_ok(sol_model_create(&narrow, &c, SOL_BF16, err));
-        sol_convert(narrow->data, SOL_BF16, wide->data, SOL_F32, wide->n_elements);
-        sol_convert(wide->data, SOL_F32, narrow->data, SOL_BF16, wide->n_elements);
-        float *want = step(wide, specs[i / 2], some_mix, o, 1, tokens, targets, NULL, &want_loss);
-        float *got = step(narrow, specs[i / 2], some_mix, o, 2, tokens, targets, NULL, &loss);
+        ck_ok(sol_model_create(&bf16, &c, SOL_BF16, err));
+        sol_convert(bf16->data, SOL_BF16, f32->data, SOL_F32, f32->n_elements);
+        sol_convert(f32->data, SOL_F32, bf16->data, SOL_BF16, f32->n_elements);
+        float *want = step(f32, specs[i / 2], some_mix, o, 1, tokens, targets, NULL, &want_loss);
+        float *got = step(bf16, specs[i / 2], some_mix, o, 2, tokens, targets, NULL, &loss);
         ck_assert_double_eq(loss, want_loss);
-        ck_assert_mem_eq(got, want, (size_t)wide->n_elements * sizeof *got);
+        ck_assert_mem_eq(got, want, (size_t)f32->n_elements * sizeof *got);
         sol_free(want);
         sol_free(got);
-        sol_model_free(&narrow);
-        sol_model_free(&wide);
+        sol_model_free(&bf16);
+        sol_model_free(&f32);
     }
 }
 END_TEST

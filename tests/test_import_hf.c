@@ -63,12 +63,12 @@ static void make_model(sol_model_file *c, sol_model_config config)
 
 static sol_status import(sol_err *err)
 {
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     return sol_import(folder, back, &o, &r, err);
 }
 
-static void export(const sol_export_options *o)
+static void export(const sol_export_opts *o)
 {
     sol_export_result r;
     ck_ok(sol_export_safetensors(ctx, model, folder, o, &r, err));
@@ -82,7 +82,7 @@ START_TEST(round_trip)
         if (k == 4) sol_rope_set_linear(&config, 2.5);
         make_model(&a, config);
         ck_ok(sol_model_file_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
-        export(&(sol_export_options){0});
+        export(&(sol_export_opts){0});
         ck_ok(import(err));
         ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
         sol_model_file_free(&a);
@@ -109,7 +109,7 @@ START_TEST(dequantized)
      * untouched. */
     for (int k = 0; k < 2; k++) {
         if (k) memcpy(model, packed, sizeof packed);
-        export(&(sol_export_options){.dequantize = true});
+        export(&(sol_export_opts){.dequantize = true});
         ck_ok(import(err));
         ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
         float *q;
@@ -224,7 +224,7 @@ START_TEST(dtypes)
         sol_model_file c;
         good_folder();
         put_weights("model.safetensors", names[k], NULL, NULL, 0, 12);
-        sol_import_options o = {0};
+        sol_import_opts o = {0};
         sol_import_result r;
         ck_ok(sol_import(folder, back, &o, &r, err));
         ck_assert_int_eq(r.dtype, k == 2 ? SOL_BF16 : SOL_F32);
@@ -538,7 +538,7 @@ END_TEST
 static double head_of(const char *tie, bool *noted)
 {
     sol_model_file c;
-    sol_import_options o = {0};
+    sol_import_opts o = {0};
     sol_import_result r;
     char text[320];
     snprintf(text, sizeof text, "{" CONFIG ",\"tie_word_embeddings\":%s}", tie);
@@ -818,10 +818,10 @@ START_TEST(threads)
     sol_model_file a, b;
     char *first = NULL, *bytes;
     size_t n_first = 0, n;
-    ck_ok(sol_export_safetensors(ctx, "checkpoints/embedded.h5", folder, &(sol_export_options){0},
+    ck_ok(sol_export_safetensors(ctx, "checkpoints/embedded.h5", folder, &(sol_export_opts){0},
                                  &made, err));
     for (int t = 0; t < 4; t++) {
-        sol_import_options o = {0};
+        sol_import_opts o = {0};
         sol_import_result r;
         if (t) ck_ok(sol_pool_create(&o.pool, t, err));
         ck_ok(sol_import(folder, back, &o, &r, err));

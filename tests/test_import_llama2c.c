@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "llama2c.h"
+#include "llama2c_file.h"
 
 static char dir[64], path[96];
 

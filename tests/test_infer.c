@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "infer/net.h"
-#include "llama2c.h"
+#include "llama2c_file.h"
 #include "suite.h"
 
 static sol_ctx *make_ctx(int threads, sol_cpu_features tier)
@@ -200,12 +200,12 @@ END_TEST
 /* Largest difference of two nets' logits over N tokens, relative to the spread of the first. */
 static double distance(const float *a, const float *b, int64_t n)
 {
-    double most = 0, high = 0;
+    double max = 0, high = 0;
     for (int64_t i = 0; i < n; i++) {
-        most = fmax(most, fabs((double)a[i] - b[i]));
+        max = fmax(max, fabs((double)a[i] - b[i]));
         high = fmax(high, fabs((double)a[i]));
     }
-    return most / high;
+    return max / high;
 }
 
 START_TEST(every_tier_computes_the_same_function)
@@ -221,7 +221,7 @@ START_TEST(every_tier_computes_the_same_function)
             /* An activation on the edge between two integers may fall either way. */
             double limit = form == PACKED ? 2e-2 : 1e-5;
             ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form,
-                          sol_tier_name(f.ctx->k.features), distance(want, got, N * V));
+                          sol_tier_name(f.ctx->kernels.features), distance(want, got, N * V));
             sol_free(got);
             free_net(&f);
         }
@@ -400,20 +400,20 @@ START_TEST(rounded_activations_are_close)
 }
 END_TEST
 
-START_TEST(narrow_caches_are_close)
+START_TEST(f16_and_int8_caches_are_close)
 {
     enum { V = 8230 };
     static const sol_dtype types[] = {SOL_F16, SOL_I8};
     fixture f = make_net(FP, 2, SOL_TIER_BEST, NULL);
     float *want = decode_all(f.net, V);
     for (int i = 0; i < 2; i++) {
-        fixture narrow = make_net(FP, 2, SOL_TIER_BEST, &(sol_net_opts){.kv_type = types[i]});
-        float *got = decode_all(narrow.net, V);
+        fixture smaller = make_net(FP, 2, SOL_TIER_BEST, &(sol_net_opts){.kv_type = types[i]});
+        float *got = decode_all(smaller.net, V);
         ck_assert_msg(distance(want, got, N * V) < (i ? 0.03 : 1e-3), "%d: %g", i,
                       distance(want, got, N * V));
         ck_assert(memcmp(want, got, N * V * sizeof *got) != 0);
         sol_free(got);
-        free_net(&narrow);
+        free_net(&smaller);
     }
     sol_free(want);
     free_net(&f);
@@ -605,7 +605,7 @@ SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company
               tcase_add_test(tc, what_families_have);
               tcase_add_test(tc, activations_are_rounded_as_llama_cpp_does);
               tcase_add_test(tc, rounded_activations_are_close);
-              tcase_add_test(tc, narrow_caches_are_close); tcase_add_test(tc, caches_are_cut);
+              tcase_add_test(tc, f16_and_int8_caches_are_close); tcase_add_test(tc, caches_are_cut);
               tcase_add_test(tc, bad_rows_change_nothing);
               tcase_add_test(tc, impossible_networks_are_refused);
               tcase_add_test(tc, files_run_as_the_memory_they_came_from);

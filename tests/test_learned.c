@@ -268,9 +268,9 @@ static void expect_exported(sol_ctx *ctx, const char *dir, const char *path, con
                             const int32_t *tokens, const float *want)
 {
     char folder[96], plain[96];
-    sol_export_options o = {.dequantize = true};
+    sol_export_opts o = {.dequantize = true};
     sol_export_result r;
-    sol_import_options in = {.dtype = SOL_TO_F32};
+    sol_import_opts in = {.dtype = SOL_TO_F32};
     sol_import_result done;
     sol_net *net;
     snprintf(folder, sizeof folder, "%s/%s", dir, method);

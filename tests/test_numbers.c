@@ -185,13 +185,13 @@ static sol_status write_form(const sol_model_file *c, const char *name, sol_err 
     ck_ok(sol_model_file_write(c, at("m.h5"), SOL_F32, err));
     if (strcmp(name, "model") == 0) return sol_model_file_write(c, at(name), SOL_BF16, why);
     if (strncmp(name, "hf-", 3) == 0) {
-        sol_export_options o = {.dtype = SOL_EXPORT_F32};
+        sol_export_opts o = {.dtype = SOL_EXPORT_F32};
         if (strcmp(name, "hf-f16") == 0) o.dtype = SOL_EXPORT_F16;
         if (strcmp(name, "hf-bf16") == 0) o.dtype = SOL_EXPORT_BF16;
         sol_export_result r;
         return sol_export_safetensors(ctx, at("m.h5"), at(name), &o, &r, why);
     }
-    sol_gguf_options o = {.type = "f16", .embed_type = name};
+    sol_gguf_opts o = {.type = "f16", .embed_type = name};
     sol_gguf_result r;
     return sol_export_gguf(ctx, at("m.h5"), at(name), &o, &r, why);
 }
@@ -227,7 +227,7 @@ START_TEST(what_is_written_is_a_number)
         ck_assert(is_there(forms[i].name));
         sol_model_file back;
         if (strcmp(forms[i].name, "model") != 0) {
-            sol_import_options o = {.dtype = SOL_TO_F32};
+            sol_import_opts o = {.dtype = SOL_TO_F32};
             sol_import_result r;
             ck_ok(sol_import(at(forms[i].name), at("back.h5"), &o, &r, err));
         }
@@ -243,7 +243,7 @@ END_TEST
 /* fp32 that bf16 would round to infinity is refused on the way in, too. */
 START_TEST(an_import_does_not_round_to_infinity)
 {
-    sol_import_options o = {.dtype = SOL_TO_BF16};
+    sol_import_opts o = {.dtype = SOL_TO_BF16};
     sol_import_result r;
     sol_model_file c;
     make(&c, 8, 64, 16);
@@ -363,9 +363,9 @@ START_TEST(edges_go_through_gguf_and_back)
     fill_edges(&c);
     ck_ok(sol_model_file_write(&c, at("m.h5"), SOL_F32, err));
     for (int i = 0; i < 4; i++) {
-        sol_gguf_options o = {.type = types[i], .embed_type = "f32"};
+        sol_gguf_opts o = {.type = types[i], .embed_type = "f32"};
         sol_gguf_result r;
-        sol_import_options in = {.dtype = SOL_TO_F32};
+        sol_import_opts in = {.dtype = SOL_TO_F32};
         sol_import_result done;
         ck_ok(sol_export_gguf(ctx, at("m.h5"), at("m.gguf"), &o, &r, err));
         ck_ok(sol_import(at("m.gguf"), at("back.h5"), &in, &done, err));
@@ -386,7 +386,7 @@ START_TEST(denormals_become_zeros_in_q8_0)
     make(&c, 8, 64, 16);
     for (int i = 0; i < 64; i++) embedding(&c)[i] = (float)(i - 31) * 1e-45f;
     ck_ok(write_form(&c, "q8_0", err));
-    sol_import_options o = {.dtype = SOL_TO_F32};
+    sol_import_opts o = {.dtype = SOL_TO_F32};
     sol_import_result r;
     ck_ok(sol_import(at("q8_0"), at("back.h5"), &o, &r, err));
     ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, err));

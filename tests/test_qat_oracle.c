@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "llama2c.h"
+#include "llama2c_file.h"
 #include "suite.h"
 
 enum { B = 4, T = 128, STEPS = 30, NEIGHBOURS = 2, FOLLOWED = 10 };

@@ -67,8 +67,8 @@ START_TEST(each_write_may_fail)
     ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
     ck_ok(sol_file_read(path, &before, &n, err));
     signal(SIGXFSZ, SIG_IGN);
-    for (size_t most = 0; most < n; most += n / 37) {
-        limit.rlim_cur = most;
+    for (size_t limit_bytes = 0; limit_bytes < n; limit_bytes += n / 37) {
+        limit.rlim_cur = limit_bytes;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         ck_fails(sol_model_file_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE,
                  "a.h5: cannot write: File too large");

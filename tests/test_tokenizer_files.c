@@ -523,7 +523,7 @@ static sol_tokenizer *trained(const char *dir)
     snprintf(text, sizeof text, "%s/t.txt", dir);
     snprintf(json, sizeof json, "%s/t.json", dir);
     ck_ok(sol_file_write(text, "the cat and the hat and the bat", 31, err));
-    sol_bpe_options o = {.files = files, .n_files = 1, .vocab_size = 270};
+    sol_bpe_opts o = {.files = files, .n_files = 1, .vocab_size = 270};
     ck_ok(sol_bpe_train(&o, json, err));
     ck_ok(sol_tokenizer_open(&t, json, err));
     return t;

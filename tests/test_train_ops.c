@@ -67,7 +67,7 @@ static void check_softmax(data *d, int64_t n)
     for (int64_t i = from; i < to; i++) sum += exp(d->x[i] - m);
     for (int64_t i = from; i < to; i++) dot += exp(d->x[i] - m) / sum * d->y[i];
     memcpy(s, d->x, sizeof s);
-    d->k.t.softmax(s, n, from, to, norm);
+    d->k.train_ops.softmax(s, n, from, to, norm);
     assert_guard(s, n);
     ck_assert_float_eq(norm[0], (float)m);
     assert_near(norm[1] * sum, 1, 1e-6, d, n, "1 / sum");
@@ -75,7 +75,7 @@ static void check_softmax(data *d, int64_t n)
         assert_near(s[i], i >= from && i < to ? exp(d->x[i] - m) : 0, 1e-6, d, n, "softmax");
     memcpy(s, d->x, sizeof s);
     memcpy(dp, d->y, sizeof dp);
-    d->k.t.softmax_backward(s, dp, n, from, to, norm, 0.5f);
+    d->k.train_ops.softmax_backward(s, dp, n, from, to, norm, 0.5f);
     assert_guard(s, n);
     assert_guard(dp, n);
     for (int64_t i = 0; i < n; i++) {
@@ -100,11 +100,11 @@ static void check_cross_entropy(data *d, int64_t n)
     for (int64_t i = 0; i < n; i++) m = fmax(m, (double)d->x[i]);
     for (int64_t i = 0; i < n; i++) sum += exp(d->x[i] - m);
     memcpy(z, d->x, sizeof z);
-    assert_near(d->k.t.cross_entropy(z, n, target, NULL), log(sum) + m - d->x[target], 3e-6, d, n,
-                "loss");
+    assert_near(d->k.train_ops.cross_entropy(z, n, target, NULL), log(sum) + m - d->x[target], 3e-6,
+                d, n, "loss");
     ck_assert_mem_eq(z, d->x, sizeof z);
-    assert_near(d->k.t.cross_entropy(z, n, target, &dloss), log(sum) + m - d->x[target], 3e-6, d, n,
-                "loss");
+    assert_near(d->k.train_ops.cross_entropy(z, n, target, &dloss), log(sum) + m - d->x[target],
+                3e-6, d, n, "loss");
     assert_guard(z, n);
     for (int64_t i = 0; i < n; i++)
         assert_near(z[i], dloss * (exp(d->x[i] - m) / sum - (i == target)), 2e-7, d, n, "dz");
@@ -124,7 +124,7 @@ static void check_swiglu_backward(data *d, int64_t n)
         memcpy(du, d->b, sizeof du);
         sol_swiglu_grad a = {
             .g = d->x, .u = d->y, .dh = d->z, .dg = dg, .du = du, .add_g = add, .add_u = !add};
-        d->k.t.swiglu_backward(&a, n);
+        d->k.train_ops.swiglu_backward(&a, n);
         assert_guard(dg, n);
         assert_guard(du, n);
         for (int64_t i = 0; i < n; i++) {
@@ -135,9 +135,9 @@ static void check_swiglu_backward(data *d, int64_t n)
             assert_near(du[i], d->z[i] * g * s + (add ? 0 : d->b[i]), 1e-5, d, n, "du");
         }
         a.dg = NULL;
-        d->k.t.swiglu_backward(&a, n);
+        d->k.train_ops.swiglu_backward(&a, n);
         a.du = NULL;
-        d->k.t.swiglu_backward(&a, n);
+        d->k.train_ops.swiglu_backward(&a, n);
     }
 }
 
@@ -156,7 +156,7 @@ static void check_rmsnorm(data *d, int64_t n)
     double r = 1 / sqrt(sum / (double)n + eps);
     for (int64_t i = 0; i < n; i++) dot += (double)d->z[i] * d->y[i] * d->x[i] * r;
     memcpy(y, d->a, sizeof y);
-    assert_near(d->k.t.rmsnorm(d->x, d->y, eps, n, y), r, 1e-6 * r, d, n, "r");
+    assert_near(d->k.train_ops.rmsnorm(d->x, d->y, eps, n, y), r, 1e-6 * r, d, n, "r");
     assert_guard(y, n);
     for (int64_t i = 0; i < n; i++) assert_near(y[i], d->x[i] * r * d->y[i], 1e-5, d, n, "rmsnorm");
     for (int add = 0; add < 2; add++) {
@@ -164,7 +164,7 @@ static void check_rmsnorm(data *d, int64_t n)
         memcpy(dx, d->b, sizeof dx);
         sol_rmsnorm_grad a = {
             .x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw, .dx = dx, .add = add};
-        d->k.t.rmsnorm_backward(&a, n);
+        d->k.train_ops.rmsnorm_backward(&a, n);
         assert_guard(dw, n);
         assert_guard(dx, n);
         for (int64_t i = 0; i < n; i++) {
@@ -174,7 +174,7 @@ static void check_rmsnorm(data *d, int64_t n)
         }
     }
     sol_rmsnorm_grad only_w = {.x = d->x, .w = d->y, .dy = d->z, .r = (float)r, .dw = dw};
-    d->k.t.rmsnorm_backward(&only_w, n);
+    d->k.train_ops.rmsnorm_backward(&only_w, n);
 }
 
 START_TEST(rmsnorm)
@@ -191,7 +191,7 @@ static void check_rope(data *d, int64_t n)
         memcpy(y, d->a, sizeof y);
         sol_rope_rotation t = {
             .x = d->x, .cosine = d->y, .sine = d->z, .sign = -1, .half = half, .y = y, .add = add};
-        d->k.t.rope(&t);
+        d->k.train_ops.rope(&t);
         assert_guard(y, n);
         for (int64_t i = 0; i < half; i++) {
             double x0 = d->x[i], x1 = d->x[i + half];
@@ -204,7 +204,7 @@ static void check_rope(data *d, int64_t n)
     memcpy(y, d->a, sizeof y);
     sol_rope_rotation in_place = {
         .x = y, .cosine = d->y, .sine = d->z, .sign = 1, .half = half, .y = y};
-    d->k.t.rope(&in_place);
+    d->k.train_ops.rope(&in_place);
     assert_guard(y, n);
     for (int64_t i = 0; i < half; i++) {
         double x0 = d->a[i], x1 = d->a[i + half];
@@ -233,8 +233,8 @@ START_TEST(saturated_softmax_has_no_gradient)
         fill(d, 100);
         for (int i = 0; i < 100; i++) d->x[i] = d->z[i] = i == 41 ? 700.3f : 500 + d->x[i];
         float norm[2];
-        d->k.t.softmax(d->z, 100, 0, 100, norm);
-        d->k.t.softmax_backward(d->x, d->y, 100, 0, 100, norm, 3);
+        d->k.train_ops.softmax(d->z, 100, 0, 100, norm);
+        d->k.train_ops.softmax_backward(d->x, d->y, 100, 0, 100, norm, 3);
         for (int i = 0; i < 100; i++) ck_assert_float_eq(d->y[i], 0);
     }
     sol_free(d);
@@ -255,11 +255,11 @@ START_TEST(non_finite_values_show)
             for (int b = 0; b < 2; b++) {
                 fill(d, 40);
                 d->x[at] = bad[b];
-                ck_assert(!isfinite(d->k.t.cross_entropy(d->x, 40, 3, NULL)));
-                d->k.t.rmsnorm(d->x, d->y, 0.1f, 40, d->z);
+                ck_assert(!isfinite(d->k.train_ops.cross_entropy(d->x, 40, 3, NULL)));
+                d->k.train_ops.rmsnorm(d->x, d->y, 0.1f, 40, d->z);
                 ck_assert(!isfinite(d->z[at]));
                 float norm[2];
-                d->k.t.softmax(d->x, 40, 0, 40, norm);
+                d->k.train_ops.softmax(d->x, 40, 0, 40, norm);
                 ck_assert(!isfinite(norm[1]));
             }
     }

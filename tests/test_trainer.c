@@ -104,7 +104,7 @@ static void world_make(world *w)
     make_text(w);
     path_in(w, "text.txt", text);
     path_in(w, "tokenizer.json", json);
-    sol_bpe_options bpe = {.files = files, .n_files = 1, .vocab_size = VOCAB};
+    sol_bpe_opts bpe = {.files = files, .n_files = 1, .vocab_size = VOCAB};
     ck_ok(sol_bpe_train(&bpe, json, err));
     ck_ok(sol_tokenizer_open(&t, json, err));
     make_dataset(w, "train.h5", t, 0, 0);

@@ -115,15 +115,15 @@ typedef struct read_args {
     uint64_t sum[64];
 } read_args;
 
-typedef uint64_t wide __attribute__((vector_size(64)));
+typedef uint64_t words __attribute__((vector_size(64)));
 
 /* Not instrumented in sanitizer builds, where that would be most of what the tests wait for. */
 #define PLAIN_READS __attribute__((no_sanitize("thread", "address")))
 
-PLAIN_READS static inline void read_step(const uint8_t *p, bool prefetch, wide sum[4])
+PLAIN_READS static inline void read_step(const uint8_t *p, bool prefetch, words sum[4])
 {
     for (int k = 0; k < 4; k++) {
-        wide v;
+        words v;
         if (prefetch) __builtin_prefetch(p + 64 * k + 1536);
         memcpy(&v, p + 64 * k, sizeof v);
         sum[k] += v;
@@ -136,7 +136,7 @@ PLAIN_READS static void read_share(void *arg, int64_t i, int thread)
     int streams = read_ways[a->way].streams;
     size_t length = a->m->bytes / (size_t)(a->shares * streams) / READ_STEP * READ_STEP;
     const uint8_t *p = a->m->data + (size_t)i * length * (size_t)streams;
-    wide sum[4] = {{0}};
+    words sum[4] = {{0}};
     (void)thread;
     for (size_t at = 0; at < length; at += READ_STEP)
         for (int s = 0; s < streams; s++)

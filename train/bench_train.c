@@ -327,7 +327,8 @@ static void print_json(const bench *b, const result *r)
            r->tokens / r->step, r->step, r->six_n / r->step / 1e9, r->executed / r->step / 1e9,
            r->gemm_rate / 1e9, sol_share_json(r->share, share), r->memory, compute_name(b->o),
            sol_enum_name(SOL_ENUM_TABLE(SOL_MOMENTS), b->o->moments), b->o->shape, b->o->batch,
-           b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->k.features), b->step.n);
+           b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->kernels.features),
+           b->step.n);
     if (b->taught.graph)
         printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
     printf("\"profile\": {");
@@ -359,8 +360,9 @@ static void print_text(const bench *b, const result *r)
            "memory      at most %s\n"
            "kernels     %s, products in %s by %s, %d threads; medians of %d rounds\n",
            r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
-           share, sol_bytes_text((double)r->memory, memory), sol_tier_name(b->ctx->k.features),
-           compute_name(b->o), b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS",
+           share, sol_bytes_text((double)r->memory, memory),
+           sol_tier_name(b->ctx->kernels.features), compute_name(b->o),
+           b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS",
            sol_pool_threads(b->ctx->pool), b->step.n);
     if (b->taught.graph)
         printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill,

@@ -265,7 +265,7 @@ static void print(bench *b)
 {
     const sol_model_config *c = sol_net_config(b->net);
     const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)),
-               *tier = sol_tier_name(b->ctx->k.features);
+               *tier = sol_tier_name(b->ctx->kernels.features);
     char features[SOL_CPU_TEXT];
     uint64_t bytes = sol_net_bytes_per_token(b->net);
     double decode = sol_bench_series_median(&b->decode),
@@ -288,9 +288,9 @@ static void print(bench *b)
             "\"context\": %lld, "
             "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
             decode, prefill, sol_share_json(of_product, number[0]), threads, tier,
-            sol_cpu_text(b->ctx->k.features, features), (unsigned long long)bytes, bandwidth / 1e9,
-            sol_share_json(of_memory, number[1]), (long long)b->a->context, (long long)b->prompt,
-            kind, b->load_seconds, b->decode.n);
+            sol_cpu_text(b->ctx->kernels.features, features), (unsigned long long)bytes,
+            bandwidth / 1e9, sol_share_json(of_memory, number[1]), (long long)b->a->context,
+            (long long)b->prompt, kind, b->load_seconds, b->decode.n);
     else
         printf("decode      %.1f tokens/s behind %lld positions\n"
                "prefill     %.1f tokens/s for %lld tokens%s\n"

@@ -75,30 +75,30 @@ static void begin_anew(chat *c)
     c->n_messages = c->n_kept + 1;
 }
 
-/* c->ids: the prompt. *room: tokens that the context has for an answer; below 1 there is none. */
-static sol_status encode(chat *c, int64_t *room, sol_err *err)
+/* c->ids: the prompt. *left: tokens that the context has for an answer; below 1 there is none. */
+static sol_status encode(chat *c, int64_t *left, sol_err *err)
 {
     c->ids.n = 0;
     SOL_TRY(sol_talk_prompt(sol_net_tokenizer(c->net), &c->format, c->messages, c->n_messages,
                             &c->ids, err));
-    *room = sol_net_config(c->net)->max_position_embeddings - (int64_t)c->ids.n + 1;
+    *left = sol_net_config(c->net)->max_position_embeddings - (int64_t)c->ids.n + 1;
     return SOL_OK;
 }
 
 /* A conversation that outgrew the context begins anew with its last message. */
-static sol_status make_room(chat *c, int64_t *room, sol_err *err)
+static sol_status make_it_fit(chat *c, int64_t *left, sol_err *err)
 {
     long long context = sol_net_config(c->net)->max_position_embeddings;
-    SOL_TRY(encode(c, room, err));
-    if (*room < 1 && c->n_messages > c->n_kept + 1) {
+    SOL_TRY(encode(c, left, err));
+    if (*left < 1 && c->n_messages > c->n_kept + 1) {
         sol_log_line(&c->program->log, SOL_LOG_WARN,
                      "context overflow: the conversation has %zu tokens, the model has room for "
                      "%lld: it begins anew with your last message",
                      c->ids.n, context);
         begin_anew(c);
-        SOL_TRY(encode(c, room, err));
+        SOL_TRY(encode(c, left, err));
     }
-    if (*room < 1)
+    if (*left < 1)
         return sol_fail(err, SOL_ERR_RANGE,
                         "context overflow: the message has %zu tokens, the model has room for %lld",
                         c->ids.n, context);
@@ -124,9 +124,9 @@ static sol_status answer(chat *c, sol_err *err)
         .user = &to,
     };
     sol_generate_result r = {0};
-    int64_t room;
-    SOL_TRY(make_room(c, &room, err));
-    o.max_tokens = a->n ? sol_min_i64(a->n, room) : room;
+    int64_t left;
+    SOL_TRY(make_it_fit(c, &left, err));
+    o.max_tokens = a->n ? sol_min_i64(a->n, left) : left;
     sol_interrupt_forget();
     sol_status st = sol_generate(c->net, c->ids.id, (int64_t)c->ids.n, &o, &r, err);
     bool stopped = st == SOL_ERR_INTERRUPTED;
@@ -137,9 +137,9 @@ static sol_status answer(chat *c, sol_err *err)
         sol_free(r.ids);
         st = said.status == SOL_OK
                  ? add_message(c, "assistant", said.data ? said.data : "", said.n, err)
-                 : sol_fail(err, said.status, "the answer has no room in memory");
+                 : sol_fail(err, said.status, "the answer does not fit in memory");
     }
-    if (st == SOL_OK && r.ended_by < 0 && !stopped && o.max_tokens == room)
+    if (st == SOL_OK && r.ended_by < 0 && !stopped && o.max_tokens == left)
         sol_log_line(
             &c->program->log, SOL_LOG_WARN,
             "context overflow: the answer ends where the model's context of %lld tokens does",

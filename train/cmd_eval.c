@@ -127,8 +127,8 @@ static const sol_opt options[] = {
 
 static int64_t window_of(const sol_net *net, int64_t asked)
 {
-    int64_t most = sol_net_config(net)->max_position_embeddings;
-    return asked ? asked : sol_min_i64(most, 2048);
+    int64_t context = sol_net_config(net)->max_position_embeddings;
+    return asked ? asked : sol_min_i64(context, 2048);
 }
 
 /* A perplexity for JSON: of a loss above 709 it is no double. */

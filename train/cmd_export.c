@@ -143,7 +143,7 @@ static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
     sol_status st = sol_model_describe(&table, config, SOL_F32, err);
     if (st != SOL_OK) return st;
     for (int i = 0; i < 4 && st != SOL_ERR_NOMEM && !*found; i++) {
-        sol_gguf_options o = {.type = types[i]};
+        sol_gguf_opts o = {.type = types[i]};
         st = sol_export_gguf_bytes(table, t, q, &o, &bytes, err);
         if (st == SOL_OK) *found = types[i];
     }
@@ -243,7 +243,7 @@ static sol_status export_safetensors(sol_program *p, const struct args *a,
                                      const sol_quant_spec *asked, sol_err *err)
 {
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
-    sol_export_options o = {
+    sol_export_opts o = {
         .dequantize = a->dequantize, .quant = asked, .progress = {sol_phase_show_part, &phase}};
     sol_export_result r;
     sol_ctx *ctx;
@@ -301,15 +301,15 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
 {
     const char *base = strrchr(a->out, '/');
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
-    sol_gguf_options o = {.type = a->type ? a->type : "f16",
-                          .embed_type = a->embed_type,
-                          .latent = a->latent,
-                          .requantize = a->requantize,
-                          .stq_first_id = a->stq_first_id,
-                          .quant = asked,
-                          .name = base ? base + 1 : a->out,
-                          .version = SOL_VERSION,
-                          .progress = {sol_phase_show_part, &phase}};
+    sol_gguf_opts o = {.type = a->type ? a->type : "f16",
+                       .embed_type = a->embed_type,
+                       .latent = a->latent,
+                       .requantize = a->requantize,
+                       .stq_first_id = a->stq_first_id,
+                       .quant = asked,
+                       .name = base ? base + 1 : a->out,
+                       .version = SOL_VERSION,
+                       .progress = {sol_phase_show_part, &phase}};
     sol_gguf_result r;
     sol_ctx *ctx;
     char text[32];

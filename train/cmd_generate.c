@@ -159,9 +159,9 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
     sol_printer to = {.prompt = a->no_echo || a->chat ? NULL : a->prompt,
                       .terminal = isatty(STDOUT_FILENO) == 1,
                       .ends_line = true};
-    int64_t room = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
+    int64_t left = sol_net_config(net)->max_position_embeddings - (int64_t)ids->n + 1;
     sol_generate_opts o = {
-        .max_tokens = a->n ? a->n : sol_min_i64(room, 256),
+        .max_tokens = a->n ? a->n : sol_min_i64(left, 256),
         .sampler = {.temperature = (float)a->talk.temp,
                     .top_p = (float)a->talk.top_p,
                     .min_p = (float)a->min_p,
@@ -176,7 +176,7 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
         .user = &to,
     };
     sol_generate_result r;
-    if (room < 1)
+    if (left < 1)
         return sol_fail(err, SOL_ERR_RANGE,
                         "context overflow: the prompt has %zu tokens, the model has room for %lld",
                         ids->n, (long long)sol_net_config(net)->max_position_embeddings);

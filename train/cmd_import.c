@@ -63,7 +63,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     const struct args *a = argsp;
     sol_phase phase = {p, "importing", "weights", sol_clock()};
-    sol_import_options o = {.tokenizer = a->tokenizer, .progress = {sol_phase_show_part, &phase}};
+    sol_import_opts o = {.tokenizer = a->tokenizer, .progress = {sol_phase_show_part, &phase}};
     sol_import_result r;
     sol_ctx *ctx;
     if (strcmp(a->dtype, "keep") != 0)

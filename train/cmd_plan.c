@@ -78,8 +78,8 @@ static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
             dense += 2 * n;
         if (n > largest) largest = n;
     }
-    double wide = m->dtype == SOL_F32 ? 0 : largest * sizeof(float);
-    return (size_t)(codes + dense + (codes > wide ? codes : wide));
+    double copy = m->dtype == SOL_F32 ? 0 : largest * sizeof(float);
+    return (size_t)(codes + dense + (codes > copy ? codes : copy));
 }
 
 /* Rows on their way through the network, and beside the model Q(W) in fp32, then the packed form.
@@ -175,7 +175,7 @@ static void plan_exports(const sol_config *c, sol_model *m, sol_tokenizer *t,
     sol_windows windows = sol_job_windows(c);
     sol_dtype embed = spec->embed_type != SOL_F32 ? spec->embed_type : SOL_Q6;
     for (int i = 0; i < EXPORTS; i++) {
-        sol_gguf_options o = {.type = types[i]};
+        sol_gguf_opts o = {.type = types[i]};
         x[i] = (export_plan){.type = types[i]};
         sol_status st =
             i == 0 ? sol_packed_model_bytes(m, t, spec, &windows, embed, &x[i].bytes, &x[i].why)

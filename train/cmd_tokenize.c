@@ -124,29 +124,29 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     size_t n;
     const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
-    sol_tokenize_job job = {.tokenizer = t,
-                            .out = a->out,
-                            .special = sol_special_named(a->special),
-                            .special_yes = "--special yes"};
-    bool special = job.special == SOL_SPECIAL_YES;
-    job.docs = (sol_docs_options){.files = a->input.word,
-                                  .n_files = a->input.n,
-                                  .unix_lines = a->unix_lines,
-                                  .as = sol_read_as_named(a->format),
-                                  .skip_bad = a->skip_bad,
-                                  .log = &p->log,
-                                  .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t) && !special,
-                                  .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                  .cut_words = special ? NULL : t};
+    sol_tokenize_opts opts = {.tokenizer = t,
+                              .out = a->out,
+                              .special = sol_special_named(a->special),
+                              .special_yes = "--special yes"};
+    bool special = opts.special == SOL_SPECIAL_YES;
+    opts.docs = (sol_docs_opts){.files = a->input.word,
+                                .n_files = a->input.n,
+                                .unix_lines = a->unix_lines,
+                                .as = sol_read_as_named(a->format),
+                                .skip_bad = a->skip_bad,
+                                .log = &p->log,
+                                .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
+                                .cut = sol_tokenizer_can_cut(t) && !special,
+                                .cut_lines = sol_tokenizer_can_cut_lines(t),
+                                .cut_words = special ? NULL : t};
     bool chat = strcmp(a->format, "chat") == 0;
     sol_chat_format chat_format;
     sol_interrupt_catch(true);
     if (a->chat_format && !chat)
         return sol_fail(err, SOL_ERR_USAGE, "--chat-format has no effect without --format chat");
     if (chat) SOL_TRY(sol_chat_format_for(&chat_format, t, a->chat_format, err));
-    SOL_TRY(chat ? sol_tokenize_chats(&job, &chat_format, &r, err)
-                 : sol_tokenize_files(p, &job, &r, err));
+    SOL_TRY(chat ? sol_tokenize_chats(&opts, &chat_format, &r, err)
+                 : sol_tokenize_files(p, &opts, &r, err));
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s",
                  a->out, (long long)r.documents, sol_count_text((double)r.tokens, count),
                  sol_bytes_text((double)r.text_bytes, size),

@@ -55,13 +55,13 @@ static const sol_opt options[] = {
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
-    sol_bpe_options o = {.files = a->input.word,
-                         .n_files = a->input.n,
-                         .unix_lines = a->unix_lines,
-                         .skip_bad = a->skip_bad,
-                         .as = sol_read_as_named(a->format),
-                         .log = &p->log,
-                         .vocab_size = (int32_t)a->vocab};
+    sol_bpe_opts o = {.files = a->input.word,
+                      .n_files = a->input.n,
+                      .unix_lines = a->unix_lines,
+                      .skip_bad = a->skip_bad,
+                      .as = sol_read_as_named(a->format),
+                      .log = &p->log,
+                      .vocab_size = (int32_t)a->vocab};
     double from = sol_clock();
     char took[32];
     for (int i = 0; i < a->input.n; i++) SOL_TRY(sol_file_differs(a->input.word[i], a->out, err));

@@ -9,24 +9,24 @@
 #include "eval_args.h"
 #include "task_plan.h"
 
-typedef struct job {
+typedef struct evaluation {
     sol_program *program;
     const char *name; /* of the running task */
     double start;
     FILE *samples;
-} job;
+} evaluation;
 
 static bool show(void *user, int64_t done, int64_t total)
 {
-    const job *j = user;
-    sol_phase phase = {j->program, j->name, "items", j->start};
+    const evaluation *e = user;
+    sol_phase phase = {e->program, e->name, "items", e->start};
     return sol_phase_show(&phase, done, total);
 }
 
 static sol_status write_sample(void *user, const sol_task *t, int64_t item, const double *score,
                                int picked, int picked_norm, sol_err *err)
 {
-    const job *j = user;
+    const evaluation *e = user;
     const sol_task_item *i = &t->item[item];
     json_t *scores = json_array(), *line;
     for (int c = 0; c < i->n_choices; c++) json_array_append_new(scores, json_real(score[c]));
@@ -34,10 +34,10 @@ static sol_status write_sample(void *user, const sol_task *t, int64_t item, cons
         json_pack("{s:s, s:I, s:i, s:o, s:i, s:i}", "task", t->kind->name, "item", (json_int_t)item,
                   "gold", i->gold, "scores", scores, "picked", picked, "picked_norm", picked_norm);
     if (!line) return sol_fail(err, SOL_ERR_NOMEM, "out of memory for the samples");
-    int bad = json_dumpf(line, j->samples, JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
+    int bad = json_dumpf(line, e->samples, JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
     json_decref(line);
     errno = 0;
-    return bad || putc('\n', j->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write")
+    return bad || putc('\n', e->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write")
                                                 : SOL_OK;
 }
 
@@ -77,30 +77,30 @@ static void print_json(const sol_task_plan *tasks, int n, const sol_net *net)
            sum / n, sol_net_kind_name(sol_net_kind_of(net)), sol_net_bits_per_weight(net));
 }
 
-static sol_status run_task(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *t,
+static sol_status run_task(evaluation *e, const sol_eval_args *a, sol_net *net, sol_task_plan *t,
                            sol_err *err)
 {
     const sol_task_result *r = &t->result;
     sol_task_opts o = {.no_bos = a->no_bos,
-                       .watch = {.fn = show, .user = j},
-                       .sample = j->samples ? write_sample : NULL,
-                       .sample_user = j};
-    j->name = t->kind->name;
-    j->start = sol_clock();
+                       .watch = {.fn = show, .user = e},
+                       .sample = e->samples ? write_sample : NULL,
+                       .sample_user = e};
+    e->name = t->kind->name;
+    e->start = sol_clock();
     sol_status st = sol_task_run(net, t->task, &o, &t->result, err);
-    sol_live_clear(j->program);
+    sol_live_clear(e->program);
     if (st == SOL_ERR_INTERRUPTED) return st;
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", t->path);
-    sol_log_line(&j->program->log, SOL_LOG_INFO, "%s: %lld items, %.1f a second, %.0f tokens/s",
-                 j->name, (long long)r->n, (double)r->n / (r->seconds + 1e-9),
+    sol_log_line(&e->program->log, SOL_LOG_INFO, "%s: %lld items, %.1f a second, %.0f tokens/s",
+                 e->name, (long long)r->n, (double)r->n / (r->seconds + 1e-9),
                  (double)r->tokens / (r->seconds + 1e-9));
     return SOL_OK;
 }
 
-static sol_status run_planned(job *j, const sol_eval_args *a, sol_net *net, sol_task_plan *tasks,
-                              int n, sol_err *err)
+static sol_status run_planned(evaluation *e, const sol_eval_args *a, sol_net *net,
+                              sol_task_plan *tasks, int n, sol_err *err)
 {
-    for (int i = 0; i < n; i++) SOL_TRY(run_task(j, a, net, &tasks[i], err));
+    for (int i = 0; i < n; i++) SOL_TRY(run_task(e, a, net, &tasks[i], err));
     return SOL_OK;
 }
 
@@ -114,18 +114,18 @@ static sol_status check_samples(const char *samples, const char *model, const so
 }
 
 /* The file of samples is there whole or not at all. */
-static sol_status run_with_samples(job *j, const sol_eval_args *a, sol_net *net,
+static sol_status run_with_samples(evaluation *e, const sol_eval_args *a, sol_net *net,
                                    sol_task_plan *tasks, int n, sol_err *err)
 {
     sol_replace out;
     int fd = -1;
-    SOL_TRY(check_samples(a->samples, j->program->word[0], tasks, n, err));
+    SOL_TRY(check_samples(a->samples, e->program->word[0], tasks, n, err));
     SOL_TRY(sol_replace_begin(&out, a->samples, 0, err));
     sol_status st = sol_own_open(&fd, out.temp_path, a->samples, O_WRONLY, err);
-    if (st == SOL_OK && !(j->samples = fdopen(fd, "w")))
+    if (st == SOL_OK && !(e->samples = fdopen(fd, "w")))
         st = sol_fail_errno(err, a->samples, "cannot open");
-    if (st == SOL_OK) st = run_planned(j, a, net, tasks, n, err);
-    if (j->samples && fclose(j->samples) != 0 && st == SOL_OK)
+    if (st == SOL_OK) st = run_planned(e, a, net, tasks, n, err);
+    if (e->samples && fclose(e->samples) != 0 && st == SOL_OK)
         st = sol_fail_errno(err, a->samples, "cannot write");
     if (st == SOL_OK) st = sol_replace_commit(&out, err);
     if (st != SOL_OK) sol_replace_abort(&out);
@@ -135,11 +135,11 @@ static sol_status run_with_samples(job *j, const sol_eval_args *a, sol_net *net,
 sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
 {
     sol_task_plan *tasks = NULL;
-    job j = {.program = p};
+    evaluation e = {.program = p};
     int n = 0;
     SOL_TRY(sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err));
-    sol_status st = a->samples ? run_with_samples(&j, a, net, tasks, n, err)
-                               : run_planned(&j, a, net, tasks, n, err);
+    sol_status st = a->samples ? run_with_samples(&e, a, net, tasks, n, err)
+                               : run_planned(&e, a, net, tasks, n, err);
     if (st == SOL_OK && a->json)
         print_json(tasks, n, net);
     else if (st == SOL_OK)

@@ -257,10 +257,10 @@ static bool is_text(const char *path)
     return !same;
 }
 
-/* most: as in sol_tokenize_job. */
+/* max_bytes: as in sol_tokenize_opts. */
 static sol_status make_dataset(sol_program *p, const sol_config *c, const char *path,
-                               const char *made, const sol_tokenizer *t, uint64_t most, bool *part,
-                               sol_err *err)
+                               const char *made, const sol_tokenizer *t, uint64_t max_bytes,
+                               bool *part, sol_err *err)
 {
     bool special = c->data.special == SOL_SPECIAL_YES;
     char eos[256];
@@ -268,33 +268,34 @@ static sol_status make_dataset(sol_program *p, const sol_config *c, const char *
     sol_tokenize_result r;
     const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
-    sol_tokenize_job job = {.tokenizer = t,
-                            .special = c->data.special,
-                            .special_yes = "data.special: yes",
-                            .out = made,
-                            .most = most};
-    job.docs = (sol_docs_options){.files = &path,
-                                  .n_files = 1,
-                                  .log = &p->log,
-                                  .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                  .cut = sol_tokenizer_can_cut(t) && !special,
-                                  .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                  .cut_words = special ? NULL : t};
-    sol_status st = sol_tokenize_files(p, &job, &r, err);
-    *part = most > 0 && r.text_bytes >= most;
+    sol_tokenize_opts opts = {.tokenizer = t,
+                              .special = c->data.special,
+                              .special_yes = "data.special: yes",
+                              .out = made,
+                              .max_bytes = max_bytes};
+    opts.docs = (sol_docs_opts){.files = &path,
+                                .n_files = 1,
+                                .log = &p->log,
+                                .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
+                                .cut = sol_tokenizer_can_cut(t) && !special,
+                                .cut_lines = sol_tokenizer_can_cut_lines(t),
+                                .cut_words = special ? NULL : t};
+    sol_status st = sol_tokenize_files(p, &opts, &r, err);
+    *part = max_bytes > 0 && r.text_bytes >= max_bytes;
     return st;
 }
 
 static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key,
-                              const char *path, const char *made, bool keep_made, uint64_t most,
-                              const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
+                              const char *path, const char *made, bool keep_made,
+                              uint64_t max_bytes, const sol_tokenizer *t, sol_job_tokens *d,
+                              sol_err *err)
 {
     sol_err why = {0};
     sol_status st = SOL_OK;
     memset(d, 0, sizeof *d);
     if (is_text(path)) {
         if (!keep_made || !sol_file_exists(made))
-            st = make_dataset(p, c, path, made, t, most, &d->part, &why);
+            st = make_dataset(p, c, path, made, t, max_bytes, &d->part, &why);
         path = made;
     }
     if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);

@@ -54,9 +54,9 @@ static sol_status open_subject(subject *s, const sol_ctx *ctx, const char *path,
                                const sol_sensitivity_args *a, sol_err *err)
 {
     SOL_TRY(is_job(path) ? open_job(s, ctx, path, err) : open_model(s, path, err));
-    int64_t most = s->model.model->config.max_position_embeddings;
+    int64_t context = s->model.model->config.max_position_embeddings;
     if (a->seq > 0 || s->windows.seq == 0) s->windows.seq = a->seq > 0 ? a->seq : 256;
-    if (s->windows.seq > most) s->windows.seq = most;
+    if (s->windows.seq > context) s->windows.seq = context;
     s->windows.max = a->windows;
     if (a->data) s->data = a->data;
     if (!s->data || !s->data[0])

@@ -30,7 +30,7 @@ typedef struct slot {
 } slot;
 
 typedef struct pipeline {
-    const sol_tokenize_job *job;
+    const sol_tokenize_opts *opts;
     sol_docs *docs;
     sol_encoder **encoder; /* [threads] */
     int n_encoders;
@@ -49,16 +49,17 @@ static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, s
 {
     const sol_piece *piece = &s->batch.piece[i];
     const char *text = s->batch.text + piece->at;
-    bool special = l->job->special == SOL_SPECIAL_YES;
-    int flags = piece->first ? sol_tokenizer_begin(l->job->tokenizer, text, piece->n, special)
+    bool special = l->opts->special == SOL_SPECIAL_YES;
+    int flags = piece->first ? sol_tokenizer_begin(l->opts->tokenizer, text, piece->n, special)
                              : SOL_ENCODE_CONTINUE | (special ? SOL_ENCODE_SPECIAL : 0);
     if (piece->last) flags |= SOL_ENCODE_TAIL;
     sol_status st = sol_encoder_run(e, text, piece->n, flags, ids, err);
     if (st != SOL_OK)
-        sol_err_prefix(err, st, "%s:%lld", l->job->docs.files[piece->file], (long long)piece->line);
+        sol_err_prefix(err, st, "%s:%lld", l->opts->docs.files[piece->file],
+                       (long long)piece->line);
     s->piece[i] = (piece_ids){.end = ids->n};
-    if (l->job->special == SOL_SPECIAL_AUTO)
-        s->piece[i].n_special = sol_tokenizer_count_special(l->job->tokenizer, text, piece->n,
+    if (l->opts->special == SOL_SPECIAL_AUTO)
+        s->piece[i].n_special = sol_tokenizer_count_special(l->opts->tokenizer, text, piece->n,
                                                             &s->piece[i].first_special);
     return st;
 }
@@ -109,7 +110,7 @@ static sol_status end_document(pipeline *l, sol_err *err)
 static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n,
                               sol_err *err)
 {
-    int32_t eos = sol_tokenizer_eos(l->job->tokenizer);
+    int32_t eos = sol_tokenizer_eos(l->opts->tokenizer);
     SOL_TRY(sol_dataset_writer_append(l->writer, id, n, err));
     if (n) l->last_id = id[n - 1];
     l->result->tokens += (int64_t)n;
@@ -170,12 +171,12 @@ static void watch_special(sol_program *p, pipeline *l, const slot *s)
         size_t n;
         l->n_special += s->piece[i].n_special;
         if (l->warned || !s->piece[i].n_special) continue;
-        const char *text = sol_tokenizer_text(l->job->tokenizer, s->piece[i].first_special, &n);
+        const char *text = sol_tokenizer_text(l->opts->tokenizer, s->piece[i].first_special, &n);
         sol_log_line(&p->log, SOL_LOG_WARN,
                      "%s:%lld: the text spells the special token %.*s, which is encoded as plain "
                      "text; %s makes such texts tokens, `no` ends this warning",
-                     l->job->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64),
-                     text, l->job->special_yes);
+                     l->opts->docs.files[at->file], (long long)at->line, (int)(n < 64 ? n : 64),
+                     text, l->opts->special_yes);
         l->warned = true;
     }
 }
@@ -217,7 +218,7 @@ static sol_status run_pipeline(sol_program *p, sol_pool *pool, pipeline *l, sol_
         if (!l->reading && !l->encoding && !l->writing) break;
         SOL_TRY(run_step(p, pool, l, err));
         more = more && l->reading->filled &&
-               (l->job->most == 0 || l->result->text_bytes < l->job->most);
+               (l->opts->max_bytes == 0 || l->result->text_bytes < l->opts->max_bytes);
         show_progress(p, l, from);
     }
     l->result->seconds = sol_clock() - from;
@@ -267,13 +268,13 @@ static void pipeline_free(pipeline *l)
 
 static sol_status open_pipeline(pipeline *l, int threads, sol_err *err)
 {
-    const sol_tokenize_job *job = l->job;
-    const sol_tokenizer *t = job->tokenizer;
-    SOL_TRY(sol_docs_open(&l->docs, &job->docs, err));
+    const sol_tokenize_opts *opts = l->opts;
+    const sol_tokenizer *t = opts->tokenizer;
+    SOL_TRY(sol_docs_open(&l->docs, &opts->docs, err));
     SOL_TRY(sol_alloc_array((void **)&l->encoder, (size_t)threads, sizeof *l->encoder, err));
     while (l->n_encoders < threads)
         SOL_TRY(sol_encoder_create(&l->encoder[l->n_encoders++], t, err));
-    return sol_dataset_writer_open(&l->writer, job->out, sol_tokenizer_vocab_size(t),
+    return sol_dataset_writer_open(&l->writer, opts->out, sol_tokenizer_vocab_size(t),
                                    sol_tokenizer_hash(t), err);
 }
 
@@ -283,20 +284,20 @@ static sol_status tokenize(sol_program *p, sol_pool *pool, pipeline *l, sol_err 
     SOL_TRY(run_pipeline(p, pool, l, err));
     if (l->last_id >= 0) SOL_TRY(end_document(l, err)); /* left unread from here on */
     if (l->result->documents == 0)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", l->job->docs.files[0]);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: no text in it", l->opts->docs.files[0]);
     return sol_dataset_writer_close(&l->writer, err);
 }
 
-sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r,
+sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_opts *opts, sol_tokenize_result *r,
                               sol_err *err)
 {
-    pipeline l = {.job = job, .result = r, .last_id = -1};
+    pipeline l = {.opts = opts, .result = r, .last_id = -1};
     sol_ctx *ctx;
     *r = (sol_tokenize_result){0};
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     sol_status st = tokenize(p, ctx->pool, &l, err);
     sol_live_clear(p);
-    if (st == SOL_OK && job->most == 0) report(p, &l);
+    if (st == SOL_OK && opts->max_bytes == 0) report(p, &l);
     pipeline_free(&l);
     return st;
 }

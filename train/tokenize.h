@@ -18,15 +18,14 @@ sol_special_mode sol_special_named(const char *word);
 /* What --format says. */
 sol_read_as sol_read_as_named(const char *format);
 
-typedef struct sol_tokenize_job {
+typedef struct sol_tokenize_opts {
     const sol_tokenizer *tokenizer;
-    sol_docs_options docs;
+    sol_docs_opts docs;
     sol_special_mode special; /* auto: text, with a warning of the special tokens it spells */
     const char *special_yes;  /* what the warning names to make them tokens */
-    uint64_t
-        most; /* only a look: bytes of text, about, behind which all is left unread; 0: all of it */
+    uint64_t max_bytes;       /* ends after about so many bytes of text, for a look; 0: reads all */
     const char *out;
-} sol_tokenize_job;
+} sol_tokenize_opts;
 
 typedef struct sol_tokenize_result {
     int64_t documents, tokens;
@@ -36,8 +35,8 @@ typedef struct sol_tokenize_result {
 } sol_tokenize_result;
 
 /* Each document becomes: the template's head (BOS), its ids, EOS when the tokenizer has one.
- * Nothing is left under job->out unless all went well; SOL_ERR_INTERRUPTED after a signal. */
-sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_job *job, sol_tokenize_result *r,
+ * Nothing is left under opts->out unless all went well; SOL_ERR_INTERRUPTED after a signal. */
+sol_status sol_tokenize_files(sol_program *p, const sol_tokenize_opts *opts, sol_tokenize_result *r,
                               sol_err *err);
 
 #endif

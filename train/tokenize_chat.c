@@ -11,7 +11,7 @@
 #include "base/textio.h"
 
 typedef struct chats {
-    const sol_tokenize_job *job;
+    const sol_tokenize_opts *opts;
     const sol_chat_format *format;
     sol_encoder *encoder;
     sol_dataset_writer *writer;
@@ -143,26 +143,26 @@ static sol_status write_text(chats *c, const char *path, char *text, size_t n, s
 
 static sol_status write_files(chats *c, sol_err *err)
 {
-    const sol_tokenize_job *job = c->job;
-    const sol_tokenizer *t = job->tokenizer;
+    const sol_tokenize_opts *opts = c->opts;
+    const sol_tokenizer *t = opts->tokenizer;
     SOL_TRY(sol_encoder_create(&c->encoder, t, err));
-    SOL_TRY(sol_dataset_writer_open(&c->writer, job->out, sol_tokenizer_vocab_size(t),
+    SOL_TRY(sol_dataset_writer_open(&c->writer, opts->out, sol_tokenizer_vocab_size(t),
                                     sol_tokenizer_hash(t), err));
-    for (int i = 0; i < job->docs.n_files; i++) {
+    for (int i = 0; i < opts->docs.n_files; i++) {
         char *text = NULL;
         size_t n;
-        SOL_TRY(sol_text_read(job->docs.files[i], SIZE_MAX / 2, &text, &n, err));
-        sol_status st = write_text(c, job->docs.files[i], text, n, err);
+        SOL_TRY(sol_text_read(opts->docs.files[i], SIZE_MAX / 2, &text, &n, err));
+        sol_status st = write_text(c, opts->docs.files[i], text, n, err);
         sol_free(text);
         SOL_TRY(st);
     }
     return sol_dataset_writer_close(&c->writer, err);
 }
 
-sol_status sol_tokenize_chats(const sol_tokenize_job *job, const sol_chat_format *f,
+sol_status sol_tokenize_chats(const sol_tokenize_opts *opts, const sol_chat_format *f,
                               sol_tokenize_result *r, sol_err *err)
 {
-    chats c = {.job = job, .format = f, .result = r};
+    chats c = {.opts = opts, .format = f, .result = r};
     double from = sol_clock();
     *r = (sol_tokenize_result){0};
     sol_status st = write_files(&c, err);

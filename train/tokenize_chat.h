@@ -5,10 +5,10 @@
 #include "text/chat.h"
 #include "tokenize.h"
 
-/* Each line becomes a document: what job->docs.files hold is rendered in this format, its special
- * tokens as their ids; nothing else is put in front or behind. Of job->docs only the files are
+/* Each line becomes a document: what opts->docs.files hold is rendered in this format, its special
+ * tokens as their ids; nothing else is put in front or behind. Of opts->docs only the files are
  * looked at. SOL_ERR_FORMAT names file and line. */
-sol_status sol_tokenize_chats(const sol_tokenize_job *job, const sol_chat_format *f,
+sol_status sol_tokenize_chats(const sol_tokenize_opts *opts, const sol_chat_format *f,
                               sol_tokenize_result *r, sol_err *err);
 
 #endif

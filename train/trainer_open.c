@@ -354,7 +354,7 @@ static void log_start(const sol_trainer *t)
     const sol_log *log = &t->program->log;
     char a[32];
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
-                 sol_tier_name(t->ctx->k.features), sol_gemm_library(),
+                 sol_tier_name(t->ctx->kernels.features), sol_gemm_library(),
                  sol_pool_threads(t->ctx->pool));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s",
                  c->model.init, sol_count_text((double)t->model->n_weights, a), c->quant.method,

@@ -20,8 +20,8 @@ static size_t add_origin(const sol_trainer *t, char *line, size_t n)
                ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"features\": \"%s\", "
                "\"threads\": %d, "
                "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
-               SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->k.features),
-               sol_cpu_text(t->ctx->k.features, features), sol_pool_threads(t->ctx->pool),
+               SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->kernels.features),
+               sol_cpu_text(t->ctx->kernels.features, features), sol_pool_threads(t->ctx->pool),
                t->config_digest, t->train.digest);
 }
 

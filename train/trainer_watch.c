@@ -135,15 +135,15 @@ sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err)
     const char *prompt = t->config->train.sample_prompt;
     t->sample.n = 0;
     sol_status st = encode_prompt(t, &ids, err);
-    int64_t room = t->model->config.max_position_embeddings - (int64_t)ids.n + 1;
-    sol_generate_opts o = {.max_tokens = sol_min_i64(room, SOL_SAMPLE_TOKENS),
+    int64_t left = t->model->config.max_position_embeddings - (int64_t)ids.n + 1;
+    sol_generate_opts o = {.max_tokens = sol_min_i64(left, SOL_SAMPLE_TOKENS),
                            .sampler = {.temperature = 0.8f,
                                        .top_p = 1,
                                        .repetition_penalty = 1,
                                        .seed = (uint64_t)t->config->run.seed},
                            .text = keep_text,
                            .user = &t->sample};
-    if (st == SOL_OK && room < 1)
+    if (st == SOL_OK && left < 1)
         st = sol_config_fail(t->config, "train.sample_prompt", err,
                              "is longer than the model's context");
     if (st == SOL_OK)

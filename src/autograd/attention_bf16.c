@@ -144,13 +144,14 @@ static void forward_block(const tile_workspace *r, int64_t h, int64_t row)
     score(r, &k, c->in[0].data, k.scale, r->k_columns, r->s);
     for (int64_t i = 0; i < k.rows; i++) {
         sol_attention_visible(&k, i, &from, &to);
-        c->ctx->k.t.softmax(r->s + i * r->ld, k.columns, from, to, norm + 2 * i);
+        c->ctx->kernels.train_ops.softmax(r->s + i * r->ld, k.columns, from, to, norm + 2 * i);
     }
     mix(r, &k, r->s, r->v_rows, 0, r->o, r->D);
     for (int64_t i = 0; i < k.rows; i++) {
         float *o = r->o + i * r->D;
         for (int64_t d = 0; d < r->D; d++) o[d] *= norm[2 * i + 1];
-        c->ctx->k.e.to_bf16(o, r->D, (uint16_t *)c->out[0].data + k.q_at + i * k.q_ld);
+        c->ctx->kernels.elementwise.to_bf16(o, r->D,
+                                            (uint16_t *)c->out[0].data + k.q_at + i * k.q_ld);
     }
 }
 
@@ -180,8 +181,8 @@ static void backward_block(const tile_workspace *r, int64_t h, int64_t row)
     score(r, &k, c->out[0].grad, 1, r->v_columns, r->ds);
     for (int64_t i = 0; i < k.rows; i++) {
         sol_attention_visible(&k, i, &from, &to);
-        c->ctx->k.t.softmax_backward(r->s + i * r->ld, r->ds + i * r->ld, k.columns, from, to,
-                                     norm + 2 * i, k.scale);
+        c->ctx->kernels.train_ops.softmax_backward(r->s + i * r->ld, r->ds + i * r->ld, k.columns,
+                                                   from, to, norm + 2 * i, k.scale);
     }
     if (c->in[2].grad) spread(r, &k, r->s, c->out[0].grad, c->in[2].grad);
     if (c->in[1].grad) spread(r, &k, r->ds, c->in[0].data, c->in[1].grad);

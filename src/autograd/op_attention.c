@@ -59,7 +59,7 @@ static void forward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t ro
                   (const float *)c->in[1].data + k.kv_at, k.kv_ld, 0, s, n);
     for (int64_t i = 0; i < k.rows; i++) {
         sol_attention_visible(&k, i, &from, &to);
-        c->ctx->k.t.softmax(s + i * n, n, from, to, norm + 2 * i);
+        c->ctx->kernels.train_ops.softmax(s + i * n, n, from, to, norm + 2 * i);
     }
     sol_gemm_tile(false, false, k.rows, D, n, 1, s, n, (const float *)c->in[2].data + k.kv_at,
                   k.kv_ld, 0, o, k.q_ld);
@@ -99,7 +99,8 @@ static void backward_block(const sol_op_call *c, int64_t b, int64_t h, int64_t r
                   k.kv_ld, 0, ds, n);
     for (int64_t i = 0; i < k.rows; i++) {
         sol_attention_visible(&k, i, &from, &to);
-        c->ctx->k.t.softmax_backward(p + i * n, ds + i * n, n, from, to, norm + 2 * i, k.scale);
+        c->ctx->kernels.train_ops.softmax_backward(p + i * n, ds + i * n, n, from, to, norm + 2 * i,
+                                                   k.scale);
     }
     if (dv)
         sol_gemm_tile(true, false, n, D, k.rows, 1, p, n, d_o, k.q_ld, 1, dv + k.kv_at, k.kv_ld);

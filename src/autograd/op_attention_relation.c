@@ -76,7 +76,8 @@ static double softmax(const sol_ctx *ctx, const float *x, int64_t width, int64_t
     int64_t n = at - from + 1;
     float scale = 1 / sqrtf((float)dim), top = -INFINITY;
     double sum = 0;
-    ctx->k.f.dot[SOL_F32](x + from * width, width, n, x + at * width, width, 1, dim, s, n);
+    ctx->kernels.float_ops.dot[SOL_F32](x + from * width, width, n, x + at * width, width, 1, dim,
+                                        s, n);
     for (int64_t m = 0; m < n; m++) {
         s[m] *= scale;
         top = fmaxf(top, s[m]);

@@ -119,7 +119,7 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
     int64_t n = k->from + i, top_k = a->d->top_k;
     chunk_workspace q = divide(c, k->own);
     float loss;
-    sol_distill_row r = {.ops = &c->ctx->k.t,
+    sol_distill_row r = {.ops = &c->ctx->kernels.train_ops,
                          .d = a->d,
                          .V = c->in[1].shape.dim[0],
                          .target = ((const int32_t *)c->in[2].data)[n],

@@ -55,7 +55,7 @@ static void forward(const sol_op_call *c)
     s.scales = (sol_f16 *)(void *)at;
     at += sol_round_up_size(sol_stored_scale_bytes(&s), SOL_ALIGN);
     sol_stored_fill(c->ctx, &s, c->in[0].data, (float *)(void *)at);
-    sol_stored_widen(c->ctx, &s, c->out[0].data);
+    sol_stored_to_f32(c->ctx, &s, c->out[0].data);
 }
 
 static void backward(const sol_op_call *c)

@@ -15,7 +15,8 @@ static float row(const sol_head_chunk *k, int64_t i, float *z, const float *dlos
 {
     const sol_op_call *c = k->head->c;
     const int32_t *target = c->in[2].data;
-    return c->ctx->k.t.cross_entropy(z, c->in[1].shape.dim[0], target[k->from + i], dloss);
+    return c->ctx->kernels.train_ops.cross_entropy(z, c->in[1].shape.dim[0], target[k->from + i],
+                                                   dloss);
 }
 
 static sol_head head(const sol_op_call *c)

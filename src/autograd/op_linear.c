@@ -25,7 +25,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
         return sol_fail(err, SOL_ERR_SHAPE, "X in %s and W in %s do not multiply",
                         sol_dtype_name(x->dtype), sol_dtype_name(w->dtype));
     bool out_bf16 =
-        bf16 && ((const attr *)c->attr)->out == SOL_BF16 && x->shape.dim[1] <= SOL_GEMM_NARROW_K;
+        bf16 && ((const attr *)c->attr)->out == SOL_BF16 && x->shape.dim[1] <= SOL_GEMM_ROUNDED_K;
     c->out[0] = (sol_slot){.shape = sol_shape2(x->shape.dim[0], w->shape.dim[0]),
                            .dtype = out_bf16 ? SOL_BF16 : SOL_F32};
     return SOL_OK;
@@ -56,7 +56,7 @@ static void forward(const sol_op_call *c)
     int64_t n = c->in[0].shape.dim[0], in = c->in[0].shape.dim[1], out = c->in[1].shape.dim[0];
     sol_operand x = operand(&c->in[0], false), w = operand(&c->in[1], true);
     if (c->out[0].dtype == SOL_BF16)
-        sol_gemm_bf16_narrow(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->workspace);
+        sol_gemm_bf16_rounded(c->ctx, n, out, in, &x, &w, c->out[0].data, out, c->workspace);
     else
         sol_product(c->ctx, in_bf16(c), n, out, in, 1, &x, &w, 0, c->out[0].data, out,
                     c->workspace);

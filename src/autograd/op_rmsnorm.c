@@ -54,8 +54,9 @@ static void forward_tile(void *arg, int64_t tile, int thread)
     bool bf16 = c->out[0].dtype == SOL_BF16;
     for (int64_t i = tile * ROWS, end = sol_min_i64(i + ROWS, n); i < end; i++) {
         float *y = bf16 ? (float *)c->workspace + tile * C : (float *)c->out[0].data + i * C;
-        r[i] = c->ctx->k.t.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
-        if (bf16) c->ctx->k.e.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
+        r[i] =
+            c->ctx->kernels.train_ops.rmsnorm((const float *)c->in[0].data + i * C, w, eps, C, y);
+        if (bf16) c->ctx->kernels.elementwise.to_bf16(y, C, (uint16_t *)c->out[0].data + i * C);
     }
 }
 
@@ -80,7 +81,7 @@ static void backward_tile(void *arg, int64_t tile, int thread)
                               .dw = dw,
                               .dx = dx ? dx + i * C : NULL,
                               .add = c->in[0].grad_add};
-        c->ctx->k.t.rmsnorm_backward(&a, C);
+        c->ctx->kernels.train_ops.rmsnorm_backward(&a, C);
     }
 }
 

@@ -45,7 +45,7 @@ static void rotate_rows(const sol_op_call *c, int64_t tile, const float *x, floa
         for (int64_t h = 0; h < width; h += D) {
             r.x = x + i * width + h;
             r.y = y + i * width + h;
-            c->ctx->k.t.rope(&r);
+            c->ctx->kernels.train_ops.rope(&r);
         }
     }
 }

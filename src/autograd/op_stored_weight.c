@@ -16,7 +16,7 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
 
 static void forward(const sol_op_call *c)
 {
-    sol_stored_widen(c->ctx, ((const attr *)c->attr)->s, c->out[0].data);
+    sol_stored_to_f32(c->ctx, ((const attr *)c->attr)->s, c->out[0].data);
 }
 
 static void backward(const sol_op_call *c)

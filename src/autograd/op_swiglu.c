@@ -29,7 +29,7 @@ static const float *in_fp32(const sol_op_call *c, const void *data, bool bf16, i
                             int64_t n, float *buffer)
 {
     if (!bf16) return (const float *)data + at;
-    c->ctx->k.e.from_bf16((const uint16_t *)data + at, n, buffer);
+    c->ctx->kernels.elementwise.from_bf16((const uint16_t *)data + at, n, buffer);
     return buffer;
 }
 
@@ -44,16 +44,16 @@ static float *place(void *data, bool bf16, int64_t at, float *buffer)
 static void settle(const sol_op_call *c, void *data, bool bf16, int64_t at, int64_t n,
                    const float *buffer)
 {
-    if (bf16 && data) c->ctx->k.e.to_bf16(buffer, n, (uint16_t *)data + at);
+    if (bf16 && data) c->ctx->kernels.elementwise.to_bf16(buffer, n, (uint16_t *)data + at);
 }
 
 static void forward_part(const sol_op_call *c, int64_t at, int64_t n)
 {
     float g[PART], u[PART], h[PART];
     bool bf16 = c->in[0].dtype == SOL_BF16, out_bf16 = c->out[0].dtype == SOL_BF16;
-    c->ctx->k.f.swiglu(in_fp32(c, c->in[0].data, bf16, at, n, g),
-                       in_fp32(c, c->in[1].data, bf16, at, n, u), n,
-                       place(c->out[0].data, out_bf16, at, h));
+    c->ctx->kernels.float_ops.swiglu(in_fp32(c, c->in[0].data, bf16, at, n, g),
+                                     in_fp32(c, c->in[1].data, bf16, at, n, u), n,
+                                     place(c->out[0].data, out_bf16, at, h));
     settle(c, c->out[0].data, out_bf16, at, n, h);
 }
 
@@ -69,7 +69,7 @@ static void backward_part(const sol_op_call *c, int64_t at, int64_t n)
                          .du = place(up->grad, up->grad_bf16, at, du),
                          .add_g = gate->grad_add,
                          .add_u = up->grad_add};
-    c->ctx->k.t.swiglu_backward(&a, n);
+    c->ctx->kernels.train_ops.swiglu_backward(&a, n);
     settle(c, gate->grad, gate->grad_bf16, at, n, dg);
     settle(c, up->grad, up->grad_bf16, at, n, du);
 }

@@ -64,7 +64,7 @@ static void row_tile(void *arg, int64_t tile, int thread)
         int64_t n = q->from + i;
         float *probs = (float *)q->c->out[0].data + n * (k + 2);
         probs[k + 1] = sol_distill_row_select(
-            &q->c->ctx->k.t, (const float *)q->c->workspace + i * V, V, a->d,
+            &q->c->ctx->kernels.train_ops, (const float *)q->c->workspace + i * V, V, a->d,
             a->start ? a->start[n] : 0, target[n], (int32_t *)q->c->out[1].data + n * k, probs);
     }
 }

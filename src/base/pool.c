@@ -31,9 +31,9 @@ struct sol_pool {
 };
 
 /* Turns to spin before sleeping: matrix-vector products come every few microseconds, a futex round
- * trip costs as much. With 1000 turns decoding with two threads on a busy machine is a fifth
+ * trip costs as much. With 1000 spins decoding with two threads on a busy machine is a fifth
  * slower, with 16000 no faster. */
-enum { SPIN_TURNS = 4000 };
+enum { SPINS = 4000 };
 
 /* A worker takes part in a run only if it comes while the gate is open; the caller closes it when
  * no tile is left and waits for those inside. So a worker that the system did not schedule in time
@@ -61,7 +61,7 @@ static void run_tiles(sol_pool *pool, int thread)
 /* Waits for a run after `seen` and returns its number; false in *go when the pool stops. */
 static uint64_t wait_for_work(sol_pool *pool, uint64_t seen, bool *go)
 {
-    for (int turn = 0; turn < SPIN_TURNS; turn++) {
+    for (int spin = 0; spin < SPINS; spin++) {
         if (atomic_load_explicit(&pool->posted, memory_order_acquire) != seen) break;
         cpu_relax();
     }
@@ -178,7 +178,7 @@ void sol_pool_run(sol_pool *pool, int64_t n_tiles, sol_tile_fn fn, void *arg)
     pthread_mutex_unlock(&pool->lock);
     run_tiles(pool, 0);
     if (atomic_fetch_and_explicit(&pool->gate, ~OPEN, memory_order_acq_rel) == OPEN) return;
-    for (int turn = 0; turn < SPIN_TURNS; turn++) {
+    for (int spin = 0; spin < SPINS; spin++) {
         if (atomic_load_explicit(&pool->gate, memory_order_acquire) == 0) return;
         cpu_relax();
     }

@@ -210,7 +210,7 @@ static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *
 static void copy_inputs(const sol_calib *c, const void *input, int64_t n, float *x)
 {
     if (c->opts.compute == SOL_BF16)
-        c->ctx->k.e.from_bf16(input, n, x);
+        c->ctx->kernels.elementwise.from_bf16(input, n, x);
     else
         memcpy(x, input, (size_t)n * sizeof *x);
 }

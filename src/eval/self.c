@@ -116,23 +116,23 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
     const sol_tokenizer *t = sol_net_tokenizer(s->net);
     size_t docs = 0;
     while (docs < s->n_docs && n < s->o->n_tokens) n += (int64_t)s->docs[docs++].n;
-    bool narrow = V <= 65536;
+    bool is_u16 = V <= 65536;
     SOL_TRY(sol_alloc_array((void **)&out->doc_offsets, docs + 1, sizeof *out->doc_offsets, err));
-    SOL_TRY(sol_alloc_array(narrow ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n,
-                            narrow ? 2 : 4, err));
+    SOL_TRY(sol_alloc_array(is_u16 ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n,
+                            is_u16 ? 2 : 4, err));
     uint64_t at = 0;
     for (size_t d = 0; d < docs; d++) {
         out->doc_offsets[d] = at;
         for (size_t i = 0; i < s->docs[d].n; i++, at++) {
-            if (narrow)
+            if (is_u16)
                 out->ids16[at] = (uint16_t)s->docs[d].ids[i];
             else
                 out->ids32[at] = (uint32_t)s->docs[d].ids[i];
         }
     }
     out->doc_offsets[docs] = at;
-    out->tokens = (sol_tokens){.data = narrow ? (const void *)out->ids16 : (const void *)out->ids32,
-                               .width = narrow ? 2 : 4,
+    out->tokens = (sol_tokens){.data = is_u16 ? (const void *)out->ids16 : (const void *)out->ids32,
+                               .width = is_u16 ? 2 : 4,
                                .n = n,
                                .doc_offsets = out->doc_offsets,
                                .n_docs = (int64_t)docs,

@@ -1,7 +1,7 @@
 /* Export of model files, checkpoints and packed models to the formats of other programs, one
  * parameter at a time.
  *
- *     sol_export_options o = {.dequantize = true};
+ *     sol_export_opts o = {.dequantize = true};
  *     st = sol_export_safetensors(ctx, "m.h5", "out-dir", &o, &result, err);
  *
  * Files hold finite numbers only. A weight that is not finite, or that the type in the file would
@@ -16,13 +16,13 @@
 
 typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;
 
-typedef struct sol_export_options {
+typedef struct sol_export_opts {
     bool dequantize;              /* linear layers as Q(W); always so for a packed model */
     const sol_quant_spec *quant;  /* instead of the file's own; NULL: that */
     sol_export_dtype dtype;       /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
                                    * round */
     sol_import_progress progress; /* show NULL: none */
-} sol_export_options;
+} sol_export_opts;
 
 typedef struct sol_export_result {
     uint64_t bytes; /* of the weights file */
@@ -38,9 +38,9 @@ typedef struct sol_export_result {
  * biases, which a LLaMA model has no place for; SOL_ERR_INTERRUPTED: the progress function said
  * so. */
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
-                                  const sol_export_options *o, sol_export_result *r, sol_err *err);
+                                  const sol_export_opts *o, sol_export_result *r, sol_err *err);
 
-typedef struct sol_gguf_options {
+typedef struct sol_gguf_opts {
     const char *type;            /* of the linear layers: stq1_0 q2_0 tq1_0 tq2_0 q8_0 f16 bf16
                                   * f32 */
     const char *embed_type;      /* of embedding and head: q8_0 f16 bf16 f32; NULL: f16 */
@@ -50,7 +50,7 @@ typedef struct sol_gguf_options {
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
     const char *name, *version;  /* general.name, solera.version; NULL: none */
     sol_import_progress progress;
-} sol_gguf_options;
+} sol_gguf_opts;
 
 typedef struct sol_gguf_result {
     uint64_t bytes;
@@ -72,11 +72,11 @@ typedef struct sol_gguf_result {
  * tokenizer; SOL_ERR_SHAPE: rows that are no multiple of the type's block; SOL_ERR_USAGE: an
  * unknown type; the other codes as in sol_export_safetensors. */
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
-                           const sol_gguf_options *o, sol_gguf_result *r, sol_err *err);
+                           const sol_gguf_opts *o, sol_gguf_result *r, sol_err *err);
 /* *bytes: the predicted size of the file for a model of these shapes; table needs no weights. q:
  * the quantizer it is trained with, method NULL: none; o->quant is ignored. Fails where the export
  * would. */
 sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q,
-                                 const sol_gguf_options *o, uint64_t *bytes, sol_err *err);
+                                 const sol_gguf_opts *o, uint64_t *bytes, sol_err *err);
 
 #endif

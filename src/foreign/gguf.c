@@ -279,20 +279,20 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     return SOL_OK;
 }
 
-/* One id stands for Q2_0, and in the first files of STQ1_0 for that: the room up to the next
+/* One id stands for Q2_0, and in the first files of STQ1_0 for that: the bytes up to the next
  * tensor, or to the end of the data, tells. */
-static void settle_type(sol_gguf_tensor *t, uint64_t room)
+static void settle_type(sol_gguf_tensor *t, uint64_t bytes)
 {
     const sol_ggml_type *stq = sol_ggml_type_of(SOL_GGML_STQ1_0);
-    if (t->type->id != SOL_GGML_Q2_0 || t->bytes <= room || t->dim[0] % stq->block) return;
+    if (t->type->id != SOL_GGML_Q2_0 || t->bytes <= bytes || t->dim[0] % stq->block) return;
     t->bytes =
         t->bytes / t->type->bytes * (uint64_t)t->type->block / (uint64_t)stq->block * stq->bytes;
     t->type = stq;
 }
 
 /* The same ids stand for other types in some versions of llama.cpp. */
-static sol_status check_room(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment,
-                             sol_err *err)
+static sol_status check_extent(const sol_gguf_tensor *t, uint64_t end, uint64_t alignment,
+                               sol_err *err)
 {
     bool shared = t->type->id == SOL_GGML_STQ1_0 || t->type->id == SOL_GGML_Q2_0;
     if (!shared || end - t->offset < t->bytes + alignment) return SOL_OK;
@@ -339,8 +339,8 @@ static sol_status place_tensors(sol_gguf *g, uint64_t start, uint64_t alignment,
                             (int)g->tensor[i].name.n, g->tensor[i].name.at,
                             (int)g->tensor[i - 1].name.n, g->tensor[i - 1].name.at);
     for (size_t i = 0; i < g->n_tensors; i++) {
-        SOL_TRY(check_room(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size,
-                           alignment, err));
+        SOL_TRY(check_extent(&g->tensor[i], i + 1 < g->n_tensors ? g->tensor[i + 1].offset : size,
+                             alignment, err));
     }
     return sort_by_name(g, err);
 }

@@ -30,16 +30,16 @@ typedef struct blob {
 
 typedef struct gguf_writer {
     sol_view view;
-    const sol_gguf_options *o;
+    const sol_gguf_opts *o;
     const sol_ggml_type *linear, *embed, *f32;
     const sol_ggml_type *kept; /* of layers without a quantizer in a file of ternary ones */
     bool permute;              /* contiguous blocks to stride 16 */
     sol_replace replace;
     sol_out out;
     uint64_t at, predicted;
-    float *rows, *turned; /* owned */
-    uint8_t *bytes;       /* owned */
-    double error, energy; /* of --requantize */
+    float *rows, *permuted; /* owned */
+    uint8_t *bytes;         /* owned */
+    double error, energy;   /* of --requantize */
     int64_t done;
 } gguf_writer;
 
@@ -510,13 +510,13 @@ static void requantize(gguf_writer *w, float *row, int64_t cols)
 static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_type *t,
                             const float *row, sol_err *err)
 {
-    float *turned = w->turned;
-    for (int64_t i = 0; i < p->cols; i++) turned[i] = row[source_column(w, p, i)];
+    float *permuted = w->permuted;
+    for (int64_t i = 0; i < p->cols; i++) permuted[i] = row[source_column(w, p, i)];
     if (w->o->requantize && t->ternary && p->kind == SOL_PARAM_LINEAR)
-        requantize(w, turned, p->cols);
-    sol_status st = sol_part_refuse_beyond(p->name, turned, p->cols, t->name, t->max, err);
+        requantize(w, permuted, p->cols);
+    sol_status st = sol_part_refuse_beyond(p->name, permuted, p->cols, t->name, t->max, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", w->view.path);
-    sol_ggml_encode(t, turned, p->cols, w->bytes);
+    sol_ggml_encode(t, permuted, p->cols, w->bytes);
     size_t n = (size_t)tensor_bytes(t, 1, p->cols);
     st = sol_out_write(&w->out, w->at, w->bytes, n, err);
     w->at += n;
@@ -577,7 +577,7 @@ static sol_status alloc_rows(gguf_writer *w, sol_err *err)
         if (p->cols > widest) widest = p->cols;
     }
     SOL_TRY(sol_alloc_array((void **)&w->rows, (size_t)largest, sizeof *w->rows, err));
-    SOL_TRY(sol_alloc_array((void **)&w->turned, (size_t)widest, sizeof *w->turned, err));
+    SOL_TRY(sol_alloc_array((void **)&w->permuted, (size_t)widest, sizeof *w->permuted, err));
     return sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err);
 }
 
@@ -611,7 +611,7 @@ static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
 
 static sol_status choose_types(gguf_writer *w, sol_err *err)
 {
-    const sol_gguf_options *o = w->o;
+    const sol_gguf_opts *o = w->o;
     w->f32 = sol_ggml_type_named("f32");
     w->kept = sol_ggml_type_named("f16");
     w->linear = sol_ggml_type_named(o->type);
@@ -641,7 +641,7 @@ static sol_status open_view(gguf_writer *w, sol_ctx *ctx, const char *source, so
 }
 
 sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_quant_spec *q,
-                                 const sol_gguf_options *o, uint64_t *bytes, sol_err *err)
+                                 const sol_gguf_opts *o, uint64_t *bytes, sol_err *err)
 {
     char who[] = "the model";
     gguf_writer w = {.o = o,
@@ -671,7 +671,7 @@ static int32_t taken_eos(const sol_tokenizer *t)
 }
 
 sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
-                           const sol_gguf_options *o, sol_gguf_result *r, sol_err *err)
+                           const sol_gguf_opts *o, sol_gguf_result *r, sol_err *err)
 {
     gguf_writer w = {.o = o, .out.fd = -1, .view.file.in.fd = -1};
     *r = (sol_gguf_result){0};
@@ -694,7 +694,7 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
     r->taken_eos = taken_eos(w.view.tokenizer);
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;
     sol_free(w.rows);
-    sol_free(w.turned);
+    sol_free(w.permuted);
     sol_free(w.bytes);
     sol_view_close(&w.view);
     return st;

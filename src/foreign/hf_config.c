@@ -151,7 +151,7 @@ static const struct meaning {
      WHEN_OFF,
      {0},
      "the rows of q and k must be in the order of transformers, halves"},
-    {"partial_rotary_factor", WHEN_ONE, {0}, "RoPE must turn whole heads"},
+    {"partial_rotary_factor", WHEN_ONE, {0}, "RoPE must rotate whole heads"},
     {"rope_ratio", WHEN_ONE, {0}, "the base of RoPE is rope_theta alone: multiply that by it"},
     {"no_rope_layers", WHEN_ONE, {0}, "RoPE must be in every layer"},
     {"*qk_*norm", WHEN_OFF, {0}, "norms of q and k are not computed"},
@@ -316,7 +316,7 @@ static sol_status find_rope(const char *path, const json_t *root, const json_t *
         *key, inner);
     v = json_object_get(*rope, "partial_rotary_factor");
     if (v && (!json_is_number(v) || json_number_value(v) != 1))
-        return refuse(path, "partial_rotary_factor", v, "RoPE must turn whole heads", err);
+        return refuse(path, "partial_rotary_factor", v, "RoPE must rotate whole heads", err);
     return SOL_OK;
 }
 

@@ -215,7 +215,7 @@ static sol_dtype choose_dtype(const folder *f, sol_export_dtype wish)
 }
 
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
-                                  const sol_export_options *o, sol_export_result *r, sol_err *err)
+                                  const sol_export_opts *o, sol_export_result *r, sol_err *err)
 {
     folder f = {.dir = dir, .out.fd = -1, .progress = o->progress.show ? &o->progress : NULL};
     *r = (sol_export_result){0};

@@ -47,7 +47,7 @@ sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t see
     return st;
 }
 
-static sol_status finish(sol_source *s, const char *out, const sol_import_options *o,
+static sol_status finish(sol_source *s, const char *out, const sol_import_opts *o,
                          sol_import_result *r, sol_err *err)
 {
     sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype
@@ -91,7 +91,7 @@ static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status open_source(sol_source *s, const char *path, const sol_import_options *o,
+static sol_status open_source(sol_source *s, const char *path, const sol_import_opts *o,
                               const char **name, sol_err *err)
 {
     struct stat about;
@@ -115,7 +115,7 @@ static sol_status open_source(sol_source *s, const char *path, const sol_import_
     return SOL_OK;
 }
 
-sol_status sol_import(const char *source, const char *out, const sol_import_options *o,
+sol_status sol_import(const char *source, const char *out, const sol_import_opts *o,
                       sol_import_result *r, sol_err *err)
 {
     sol_source s = {0};
@@ -138,7 +138,7 @@ static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
 }
 
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
-                             const sol_import_options *o, sol_import_result *r, sol_err *err)
+                             const sol_import_opts *o, sol_import_result *r, sol_err *err)
 {
     sol_source s = {0};
     *r = (sol_import_result){.source = "random"};

@@ -1,7 +1,7 @@
 /* Import of other programs' models into model files of solera. Tensors are streamed in pieces, so
  * that a model of any size needs little memory.
  *
- *     sol_import_options o = {.tokenizer = "tok512.bin"};
+ *     sol_import_opts o = {.tokenizer = "tok512.bin"};
  *     st = sol_import("stories260K.bin", "m.h5", &o, &result, err);
  *
  * A folder is a Hugging Face model (config.json, model.safetensors or its sharded index,
@@ -29,14 +29,14 @@ typedef enum {
     SOL_TO_BF16
 } sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
 
-typedef struct sol_import_options {
+typedef struct sol_import_opts {
     const char *tokenizer; /* file; needed for llama2.c, elsewhere instead of the model's
                             * own; NULL: none */
     sol_import_dtype dtype;
     sol_import_progress progress; /* show NULL: none */
     sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the
                                    * same for any number of threads */
-} sol_import_options;
+} sol_import_opts;
 
 enum { SOL_IMPORT_NOTES = 512 };
 
@@ -53,12 +53,12 @@ typedef struct sol_import_result {
 /* Imports `source` to the model file `out`, which is replaced atomically. Sets *r. SOL_ERR_USAGE: a
  * llama2.c model without o->tokenizer, or a file that needs no import; SOL_ERR_INTERRUPTED: the
  * progress function said so. */
-sol_status sol_import(const char *source, const char *out, const sol_import_options *o,
+sol_status sol_import(const char *source, const char *out, const sol_import_opts *o,
                       sol_import_result *r, sol_err *err);
 /* Writes a model file of a named shape (sol_model_config_named) with the weights of
  * sol_model_init_random; KEEP is fp32. */
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
-                             const sol_import_options *o, sol_import_result *r, sol_err *err);
+                             const sol_import_opts *o, sol_import_result *r, sol_err *err);
 
 /* Reads a llama2.c model into *f, in fp32; owned by the caller (sol_model_file_free).
  * tokenizer_path NULL: no tokenizer. */

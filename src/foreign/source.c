@@ -70,8 +70,8 @@ static bool is_rotated(const sol_param *p)
     return p->role == SOL_ROLE_Q || p->role == SOL_ROLE_K;
 }
 
-/* Interleaved RoPE turns rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the even
- * rows go to the first half. rows is a number of whole heads. */
+/* Interleaved RoPE rotates rows (2i, 2i+1) of a head, the half-split form rows (i, i + D/2): the
+ * even rows go to the first half. rows is a number of whole heads. */
 static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64_t head_dim,
                          char *to)
 {
@@ -102,7 +102,7 @@ static int64_t first_bad(const void *x, sol_dtype type, float max, int64_t n)
 
 /* What a thread needs to read a piece. */
 typedef struct reader {
-    void *raw, *turned; /* [elements] fp32; owned */
+    void *raw, *reordered; /* [elements] fp32; owned */
     sol_source_scratch scratch;
 } reader;
 
@@ -123,13 +123,13 @@ static int64_t piece_elements(const sol_source *s, const sol_model *table)
 static sol_status reader_create(reader *r, int64_t elements, sol_err *err)
 {
     SOL_TRY(sol_alloc_array(&r->raw, (size_t)elements, sizeof(float), err));
-    return sol_alloc_array(&r->turned, (size_t)elements, sizeof(float), err);
+    return sol_alloc_array(&r->reordered, (size_t)elements, sizeof(float), err);
 }
 
 static void reader_free(reader *r)
 {
     sol_free(r->raw);
-    sol_free(r->turned);
+    sol_free(r->reordered);
     sol_free(r->scratch.data);
 }
 
@@ -146,8 +146,8 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
 {
     int64_t count = n * p->cols;
     sol_dtype is = s->type ? s->type(s, index) : SOL_F32;
-    bool turn = s->interleaved && is_rotated(p);
-    void *x = is == to && !turn ? out : r->raw;
+    bool reorder = s->interleaved && is_rotated(p);
+    void *x = is == to && !reorder ? out : r->raw;
     SOL_TRY(s->read(s, index, p, row, n, &r->scratch, x, err));
     int64_t bad = first_bad(x, is, sol_dtype_max(to), count);
     if (bad >= 0)
@@ -155,9 +155,9 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
                         "%s: %s: element [%lld, %lld] is not a finite number%s", s->path, p->name,
                         (long long)(row + bad / p->cols), (long long)(bad % p->cols),
                         is == SOL_F32 && isfinite(((const float *)x)[bad]) ? " in bf16" : "");
-    if (turn) {
-        split_halves(x, n, (size_t)p->cols * sol_dtype_size(is), s->config.head_dim, r->turned);
-        x = r->turned;
+    if (reorder) {
+        split_halves(x, n, (size_t)p->cols * sol_dtype_size(is), s->config.head_dim, r->reordered);
+        x = r->reordered;
     }
     if (x != out) sol_convert(out, to, x, is, count);
     return SOL_OK;

@@ -73,7 +73,7 @@ static void norm_heads(const sol_net *net, const float *w, float *x, int64_t hea
 {
     int64_t D = net->config.head_dim;
     for (int64_t h = 0; w && h < heads; h++, x += D)
-        net->ctx->k.f.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
+        net->ctx->kernels.float_ops.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
 }
 
 /* x[heads, D] rotated to position pos, by the kernel that training uses. */
@@ -86,7 +86,7 @@ static void rotate_heads(const sol_net *net, int64_t pos, float *x, int64_t head
                            .half = half};
     for (int64_t h = 0; h < heads; h++, x += D) {
         r.x = r.y = x;
-        net->ctx->k.t.rope(&r);
+        net->ctx->kernels.train_ops.rope(&r);
     }
 }
 
@@ -122,7 +122,7 @@ static void attend_tile(void *arg, int64_t tile, int thread)
     const attention_args *a = arg;
     const sol_net *net = a->net;
     const sol_model_config *c = &net->config;
-    const sol_float_ops *f = &net->ctx->k.f;
+    const sol_float_ops *f = &net->ctx->kernels.float_ops;
     int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K,
             h = tile / a->n, i = tile % a->n;
     const sol_kv *kv = a->rows[i].kv;

@@ -117,8 +117,8 @@ static void norm_tile(void *arg, int64_t i, int thread)
     const row_args *a = arg;
     int64_t C = a->net->config.hidden_size;
     (void)thread;
-    a->net->ctx->k.f.rmsnorm(a->x + i * C, a->norm, (float)a->net->config.rms_norm_eps, C,
-                             a->y + i * C);
+    a->net->ctx->kernels.float_ops.rmsnorm(a->x + i * C, a->norm,
+                                           (float)a->net->config.rms_norm_eps, C, a->y + i * C);
 }
 
 static void add_tile(void *arg, int64_t i, int thread)
@@ -126,7 +126,7 @@ static void add_tile(void *arg, int64_t i, int thread)
     const row_args *a = arg;
     int64_t C = a->net->config.hidden_size;
     (void)thread;
-    a->net->ctx->k.f.add(a->y + i * C, a->x + i * C, C);
+    a->net->ctx->kernels.float_ops.add(a->y + i * C, a->x + i * C, C);
 }
 
 static void swiglu_tile(void *arg, int64_t i, int thread)
@@ -135,7 +135,7 @@ static void swiglu_tile(void *arg, int64_t i, int thread)
     int64_t F = net->config.intermediate_size;
     const float *gate = net->scratch.gate_up + i * 2 * F;
     (void)thread;
-    net->ctx->k.f.swiglu(gate, gate + F, F, net->scratch.act + i * F);
+    net->ctx->kernels.float_ops.swiglu(gate, gate + F, F, net->scratch.act + i * F);
 }
 
 static void norm_rows(const sol_net *net, const float *norm, const float *x, int64_t n, float *y)

@@ -39,7 +39,7 @@ static void logprob_tile(void *arg, int64_t r, int thread)
     int64_t t = a->targets[r] - a->first;
     float high;
     (void)thread;
-    double sum = a->net->ctx->k.f.sumexp(logits, a->width, &high),
+    double sum = a->net->ctx->kernels.float_ops.sumexp(logits, a->width, &high),
            max = high > a->max[r] ? high : a->max[r];
     a->sum[r] = a->sum[r] * exp(a->max[r] - max) + sum * exp(high - max);
     a->max[r] = max;

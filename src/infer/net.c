@@ -326,17 +326,17 @@ static sol_status round_matrix(const sol_net *net, const sol_model *m, const sol
                                const sol_param *p, sol_stored *s, float **out, sol_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
-    float *wide = NULL;
+    float *f32 = NULL;
     sol_status st = sol_alloc_array((void **)out, n, sizeof **out, err);
     if (st == SOL_OK && m->dtype != SOL_F32)
-        st = sol_alloc_array((void **)&wide, n, sizeof *wide, err);
-    if (st == SOL_OK && wide) sol_convert(wide, SOL_F32, s->data, m->dtype, (int64_t)n);
+        st = sol_alloc_array((void **)&f32, n, sizeof *f32, err);
+    if (st == SOL_OK && f32) sol_convert(f32, SOL_F32, s->data, m->dtype, (int64_t)n);
     if (st == SOL_OK)
-        st = sol_packed_round(net->ctx, spec, spec->embed_type, p->name, wide ? wide : s->data,
+        st = sol_packed_round(net->ctx, spec, spec->embed_type, p->name, f32 ? f32 : s->data,
                               s->rows, s->cols, *out, err);
     s->type = SOL_F32;
     s->data = *out;
-    sol_free(wide);
+    sol_free(f32);
     return st;
 }
 

@@ -52,7 +52,7 @@ typedef struct sol_bf16_ops {
                  bool add, float *c, int64_t ldc);
     void (*begin)(void), (*end)(void); /* on the calling thread, around calls of tile */
     /* C [rows, cols], at most 32 x 32, of sums with rows of 32, rounded. */
-    void (*narrow)(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc);
+    void (*to_bf16)(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc);
 } sol_bf16_ops;
 
 extern const sol_bf16_ops sol_bf16_ops_c;

@@ -28,14 +28,14 @@ static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *
     float sum[SOL_BF16_EDGE][SOL_BF16_EDGE] = {{0}};
     for (int m = 0; add && m < SOL_BF16_EDGE; m++) memcpy(sum[m], c + m * ldc, sizeof sum[m]);
     for (int64_t i = 0; i < blocks; i++, a += at->step, b += SOL_BF16_BLOCK) {
-        float wide[SOL_BF16_DEPTH][SOL_BF16_EDGE];
+        float f32[SOL_BF16_DEPTH][SOL_BF16_EDGE];
         for (int k = 0; k < SOL_BF16_DEPTH; k++)
             for (int n = 0; n < SOL_BF16_EDGE; n++)
-                wide[k][n] = sol_bf16_to_f32(b[k / 2 * SOL_BF16_DEPTH + 2 * n + k % 2]);
+                f32[k][n] = sol_bf16_to_f32(b[k / 2 * SOL_BF16_DEPTH + 2 * n + k % 2]);
         for (int m = 0; m < SOL_BF16_EDGE; m++)
             for (int k = 0; k < SOL_BF16_DEPTH; k++) {
                 float x = sol_bf16_to_f32(a[m * at->row + k]);
-                for (int n = 0; n < SOL_BF16_EDGE; n++) sum[m][n] += x * wide[k][n];
+                for (int n = 0; n < SOL_BF16_EDGE; n++) sum[m][n] += x * f32[k][n];
             }
     }
     for (int m = 0; m < SOL_BF16_EDGE; m++) memcpy(c + m * ldc, sum[m], sizeof sum[m]);
@@ -50,7 +50,7 @@ static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int6
                     c + i * SOL_BF16_EDGE * ldc + j * SOL_BF16_EDGE, ldc);
 }
 
-static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+static void to_bf16(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
 {
     for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
         for (int64_t j = 0; j < cols; j++) c[j] = sol_f32_to_bf16(sums[j]);
@@ -60,4 +60,4 @@ static void nothing(void)
 {
 }
 
-const sol_bf16_ops sol_bf16_ops_c = {"c", false, pack, tile, nothing, nothing, narrow};
+const sol_bf16_ops sol_bf16_ops_c = {"c", false, pack, tile, nothing, nothing, to_bf16};

@@ -13,8 +13,8 @@ sol_status sol_ctx_create(sol_ctx **out, int n_threads, sol_cpu_features feature
     if (st != SOL_OK) return st;
     if (log) ctx->log = *log;
     sol_cpu_detect(&ctx->cpu);
-    sol_kernels_init(&ctx->k, sol_cpu_usable(&ctx->cpu, features));
-    if (features != SOL_TIER_C && ctx->k.features == SOL_TIER_C)
+    sol_kernels_init(&ctx->kernels, sol_cpu_usable(&ctx->cpu, features));
+    if (features != SOL_TIER_C && ctx->kernels.features == SOL_TIER_C)
         sol_log_line(log, SOL_LOG_WARN,
                      "no fast kernels for this processor (%s): the portable ones run",
                      ctx->cpu.model);

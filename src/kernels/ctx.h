@@ -13,8 +13,8 @@
 #include "kernels/kernels.h"
 
 typedef struct sol_ctx {
-    sol_pool *pool; /* owned by the context */
-    sol_kernels k;  /* filled once, never changed afterwards */
+    sol_pool *pool;      /* owned by the context */
+    sol_kernels kernels; /* filled once, never changed afterwards */
     sol_cpu cpu;
     sol_log log;
 } sol_ctx;

@@ -28,7 +28,7 @@ enum {
     TILE_ROWS = 2 * LANES,
     VECTOR = 4 * LANES, /* bytes */
     SCALE_BYTES = 2 * TILE_ROWS,
-    TOKENS = 256, /* of one job */
+    TOKENS = 256, /* of one call */
     TOKENS_AT_ONCE = 4,
     PREFETCH = 1536, /* bytes ahead */
 };
@@ -249,39 +249,41 @@ ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, con
     }
 }
 
-ALWAYS_INLINE void some_tokens(sol_dtype type, int T, const sol_tile_job *job, int64_t tile,
+ALWAYS_INLINE void some_tokens(sol_dtype type, int T, const sol_tile_call *call, int64_t tile,
                                int64_t t)
 {
-    const sol_segments *s = job->seg;
+    const sol_segments *s = call->seg;
     vf y[TOKENS_AT_ONCE][2];
-    tile_tokens(type, T, s, job->tiles + (size_t)tile * job->tile_bytes,
-                job->acts->q + t * s->q_stride, job->acts->d + t * s->n_segs,
-                job->acts->nsum + t * s->n_segs, y);
-    size_t bytes = (size_t)sol_min_i64(TILE_ROWS, job->rows - tile * TILE_ROWS) * sizeof(float);
-    for (int i = 0; i < T; i++) memcpy(job->y + (t + i) * job->ldy + tile * TILE_ROWS, y[i], bytes);
+    tile_tokens(type, T, s, call->tiles + (size_t)tile * call->tile_bytes,
+                call->acts->q + t * s->q_stride, call->acts->d + t * s->n_segs,
+                call->acts->nsum + t * s->n_segs, y);
+    size_t bytes = (size_t)sol_min_i64(TILE_ROWS, call->rows - tile * TILE_ROWS) * sizeof(float);
+    for (int i = 0; i < T; i++)
+        memcpy(call->y + (t + i) * call->ldy + tile * TILE_ROWS, y[i], bytes);
 }
 
-ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_job *job, int64_t first, int64_t last)
+ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_call *call, int64_t first,
+                              int64_t last)
 {
     for (int64_t tile = first; tile < last; tile++) {
-        int64_t t = 0, n = job->acts->n;
-        for (; t + 4 <= n; t += 4) some_tokens(type, 4, job, tile, t);
-        for (; t + 2 <= n; t += 2) some_tokens(type, 2, job, tile, t);
-        if (t < n) some_tokens(type, 1, job, tile, t);
+        int64_t t = 0, n = call->acts->n;
+        for (; t + 4 <= n; t += 4) some_tokens(type, 4, call, tile, t);
+        for (; t + 2 <= n; t += 2) some_tokens(type, 2, call, tile, t);
+        if (t < n) some_tokens(type, 1, call, tile, t);
     }
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready)
 {
     (void)thread;
     (void)ready;
-    if (job->type == SOL_Q8)
-        product_of(SOL_Q8, job, first, last);
-    else if (job->type == SOL_Q6)
-        product_of(SOL_Q6, job, first, last);
+    if (call->type == SOL_Q8)
+        product_of(SOL_Q8, call, first, last);
+    else if (call->type == SOL_Q6)
+        product_of(SOL_Q6, call, first, last);
     else
-        product_of(SOL_Q4, job, first, last);
+        product_of(SOL_Q4, call, first, last);
 }
 
 static size_t thread_bytes(const sol_segments *s)

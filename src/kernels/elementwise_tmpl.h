@@ -284,8 +284,8 @@ ALWAYS_INLINE void add_squares(vd acc[2 * NV], const float *x)
     for (int v = 0; v < 2 * NV; v++) {
         vhalf half;
         memcpy(&half, x + v * (VW / 2), sizeof half);
-        vd wide = __builtin_convertvector(half, vd);
-        acc[v] += wide * wide;
+        vd d = __builtin_convertvector(half, vd);
+        acc[v] += d * d;
     }
 }
 

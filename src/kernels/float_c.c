@@ -7,14 +7,14 @@
 #define DOT_OUTS 2
 #define ATTEND_BLOCKS 1
 #define FMA(a, b, c) ((a) * (b) + (c))
-#define LOAD_F16(p) widen_f16(p)
+#define LOAD_F16(p) f16_to_f32(p)
 #define IN_REGISTER(v) ((void)(v))
 #define FLOAT_OPS_NAME sol_float_ops_c
 #define TRAIN_OPS_NAME sol_train_ops_c
 
 #include "base/half.h"
 
-static inline float __attribute__((vector_size(16))) widen_f16(const void *p)
+static inline float __attribute__((vector_size(16))) f16_to_f32(const void *p)
 {
     uint16_t h[4];
     memcpy(h, p, sizeof h);

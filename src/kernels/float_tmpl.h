@@ -167,19 +167,19 @@ ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64
     const uint8_t *w = weights;
     for (int64_t o = 0; o < outs;) {
         const uint8_t *wo = w + (size_t)(o * ldw) * size;
-        bool wide = o + DOT_OUTS <= outs;
+        bool whole = o + DOT_OUTS <= outs;
         int64_t r = 0;
-        for (; wide && r + DOT_ROWS <= rows; r += DOT_ROWS)
+        for (; whole && r + DOT_ROWS <= rows; r += DOT_ROWS)
             dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
                      ldy);
         for (; r < rows; r++) {
-            if (wide)
+            if (whole)
                 dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
                          ldy);
             else
                 dot_tile(load, size, 1, 1, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
         }
-        o += wide ? DOT_OUTS : 1;
+        o += whole ? DOT_OUTS : 1;
     }
 }
 

@@ -59,11 +59,12 @@ void sol_product(const sol_ctx *ctx, bool bf16, int64_t m, int64_t n, int64_t k,
                  const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
                  void *scratch);
 
-/* C = op(A) op(B), rounded once to bf16, to nearest even; k at most SOL_GEMM_NARROW_K. scratch as
+/* C = op(A) op(B), rounded once to bf16, to nearest even; k at most SOL_GEMM_ROUNDED_K. scratch as
  * in sol_gemm_bf16. */
-enum { SOL_GEMM_NARROW_K = 4096 };
-void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a,
-                          const sol_operand *b, uint16_t *c, int64_t ldc, void *scratch);
+enum { SOL_GEMM_ROUNDED_K = 4096 };
+void sol_gemm_bf16_rounded(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k,
+                           const sol_operand *a, const sol_operand *b, uint16_t *c, int64_t ldc,
+                           void *scratch);
 
 /* The name of the kernel that multiplies bf16, in static storage: "amx-bf16" or "avx512-bf16"; on
  * processors without bf16 instructions "avx512", "avx2" or "c", which cast to fp32. */

@@ -6,7 +6,7 @@
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 
-_Static_assert((int)SOL_GEMM_NARROW_K *(int)SOL_BF16_TILE <= 128 * 1024,
+_Static_assert((int)SOL_GEMM_ROUNDED_K *(int)SOL_BF16_TILE <= 128 * 1024,
                "a tile of rows fits a strip");
 _Static_assert((int)SOL_BF16_PANEL == (int)SOL_BF16_EDGE &&
                    (int)SOL_BF16_STEP == (int)SOL_BF16_DEPTH,
@@ -24,7 +24,7 @@ enum {
     PANELS_A_TILE = 8
 };
 
-/* n cut into equal parts of at most `most`, each a multiple of `step`. */
+/* n cut into equal parts of at most `max`, each a multiple of `step`. */
 static int64_t part_size(int64_t n, int64_t max, int64_t step)
 {
     return sol_ceil_div(sol_ceil_div(n, sol_ceil_div(n, max)), step) * step;
@@ -75,7 +75,7 @@ static int64_t panel_count(int64_t edge)
 sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge,
                                  int64_t k, float scale, uint16_t *packed)
 {
-    pack_panels(ctx->k.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
+    pack_panels(ctx->kernels.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
     return (sol_packed_operand){packed, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
@@ -86,7 +86,7 @@ static void load_part(float *sums, int64_t rows, int64_t cols, float beta, const
 {
     memset(sums, 0, SOL_BF16_TILE * SOL_BF16_TILE * sizeof *sums);
     for (int64_t i = 0; i < rows; i++, sums += SOL_BF16_TILE, c += ldc)
-        for (int64_t j = 0; j < cols; j++) sums[j] = beta * c[j];
+        for (int64_t p = 0; p < cols; p++) sums[p] = beta * c[p];
 }
 
 static void store_part(const float *sums, int64_t rows, int64_t cols, float *c, int64_t ldc)
@@ -106,10 +106,10 @@ static left left_packed(sol_packed_operand a)
     return (left){{a.data, SOL_BF16_DEPTH, a.panel, SOL_BF16_BLOCK}, 2 * a.panel};
 }
 
-/* C = sums + beta C, or with `narrow` the sums in bf16 (beta is 0). */
+/* C = sums + beta C, or with `bf16` the sums in bf16 (beta is 0). */
 typedef struct result {
     float *c;
-    uint16_t *narrow;
+    uint16_t *bf16;
     int64_t ld;
     float beta;
 } result;
@@ -121,14 +121,14 @@ static void one_tile(const sol_bf16_ops *ops, const sol_bf16_rows *a, sol_packed
 {
     _Alignas(64) float sums[SOL_BF16_TILE * SOL_BF16_TILE];
     bool add = r->beta != 0;
-    if (!r->narrow && rows == SOL_BF16_TILE && cols == SOL_BF16_TILE && (!add || r->beta == 1)) {
+    if (!r->bf16 && rows == SOL_BF16_TILE && cols == SOL_BF16_TILE && (!add || r->beta == 1)) {
         ops->tile(a, b.data, b.panel, blocks, add, r->c + at, r->ld);
         return;
     }
     if (add) load_part(sums, rows, cols, r->beta, r->c + at, r->ld);
     ops->tile(a, b.data, b.panel, blocks, add, sums, SOL_BF16_TILE);
-    if (r->narrow)
-        ops->narrow(sums, rows, cols, r->narrow + at, r->ld);
+    if (r->bf16)
+        ops->to_bf16(sums, rows, cols, r->bf16 + at, r->ld);
     else
         store_part(sums, rows, cols, r->c + at, r->ld);
 }
@@ -138,12 +138,12 @@ static void multiply(const sol_bf16_ops *ops, const left *a, sol_packed_operand 
                      int64_t n, int64_t k, const result *r)
 {
     ops->begin();
-    for (int64_t j = 0; j < n; j += SOL_BF16_TILE) {
+    for (int64_t p = 0; p < n; p += SOL_BF16_TILE) {
         sol_bf16_rows rows = a->rows;
         for (int64_t i = 0; i < m; i += SOL_BF16_TILE, rows.data += a->tile)
-            one_tile(ops, &rows, sol_packed_part(b, j, 0), sol_ceil_div(k, SOL_BF16_DEPTH),
-                     sol_min_i64(SOL_BF16_TILE, m - i), sol_min_i64(SOL_BF16_TILE, n - j), r,
-                     i * r->ld + j);
+            one_tile(ops, &rows, sol_packed_part(b, p, 0), sol_ceil_div(k, SOL_BF16_DEPTH),
+                     sol_min_i64(SOL_BF16_TILE, m - i), sol_min_i64(SOL_BF16_TILE, n - p), r,
+                     i * r->ld + p);
     }
     ops->end();
 }
@@ -152,7 +152,7 @@ void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_oper
                        int64_t n, int64_t k, float beta, float *c, int64_t ldc)
 {
     left rows = left_packed(a);
-    multiply(ctx->k.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
+    multiply(ctx->kernels.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
 }
 
 /* ---- a product over the pool ---- */
@@ -171,27 +171,27 @@ static int64_t part_n_size(int64_t n, int64_t part_k)
 size_t sol_gemm_bf16_scratch(int64_t n, int64_t k)
 {
     int64_t part_k = part_k_size(k);
-    size_t bytes = sol_bf16_packed_bytes(part_n_size(n, part_k), part_k), narrow = 0;
-    if (k <= SOL_GEMM_NARROW_K) narrow = sol_bf16_packed_bytes(part_n_size(n, k), k);
-    return bytes > narrow ? bytes : narrow;
+    size_t bytes = sol_bf16_packed_bytes(part_n_size(n, part_k), part_k), rounded = 0;
+    if (k <= SOL_GEMM_ROUNDED_K) rounded = sol_bf16_packed_bytes(part_n_size(n, k), k);
+    return bytes > rounded ? bytes : rounded;
 }
 
-typedef struct job {
+typedef struct product {
     const sol_ctx *ctx;
     sol_operand a, b; /* at the part of k, and B at the part of n */
     int64_t m, n, k, rows_a_strip;
     float alpha;
     result c;
     uint16_t *packed;
-} job;
+} product;
 
 static void pack_tile(void *arg, int64_t index, int thread)
 {
-    const job *j = arg;
-    int64_t from = index * PANELS_A_TILE, to = sol_min_i64(from + PANELS_A_TILE, panel_count(j->n));
+    const product *p = arg;
+    int64_t from = index * PANELS_A_TILE, to = sol_min_i64(from + PANELS_A_TILE, panel_count(p->n));
     (void)thread;
-    pack_panels(j->ctx->k.bf16, &j->b, true, j->n, j->k, 1, from, to,
-                j->packed + from * SOL_BF16_EDGE * sol_round_up(j->k, SOL_BF16_DEPTH));
+    pack_panels(p->ctx->kernels.bf16, &p->b, true, p->n, p->k, 1, from, to,
+                p->packed + from * SOL_BF16_EDGE * sol_round_up(p->k, SOL_BF16_DEPTH));
 }
 
 static sol_operand moved(const sol_operand *x, int64_t row, int64_t column)
@@ -206,31 +206,31 @@ static result moved_result(const result *c, int64_t row, int64_t column)
 {
     result r = *c;
     if (r.c) r.c += row * r.ld + column;
-    if (r.narrow) r.narrow += row * r.ld + column;
+    if (r.bf16) r.bf16 += row * r.ld + column;
     return r;
 }
 
 /* Rows of A can be read as they lie when they are whole tiles of bf16, and not to be scaled. */
-static bool lies_well(const job *j, int64_t rows)
+static bool lies_well(const product *p, int64_t rows)
 {
-    return j->a.bf16 && !j->a.trans && j->alpha == 1 && rows % SOL_BF16_TILE == 0 &&
-           j->k % SOL_BF16_DEPTH == 0;
+    return p->a.bf16 && !p->a.trans && p->alpha == 1 && rows % SOL_BF16_TILE == 0 &&
+           p->k % SOL_BF16_DEPTH == 0;
 }
 
 static void product_strip(void *arg, int64_t index, int thread)
 {
-    const job *j = arg;
+    const product *p = arg;
     _Alignas(64) uint16_t work[STRIP_CAPACITY];
-    int64_t row = index * j->rows_a_strip, rows = sol_min_i64(j->rows_a_strip, j->m - row),
-            ld = j->a.ld;
-    sol_operand a = moved(&j->a, row, 0);
-    sol_packed_operand b = {j->packed, sol_round_up(j->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
+    int64_t row = index * p->rows_a_strip, rows = sol_min_i64(p->rows_a_strip, p->m - row),
+            ld = p->a.ld;
+    sol_operand a = moved(&p->a, row, 0);
+    sol_packed_operand b = {p->packed, sol_round_up(p->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
-    if (!lies_well(j, rows))
-        at = left_packed(sol_bf16_pack(j->ctx, &a, false, rows, j->k, j->alpha, work));
-    result c = moved_result(&j->c, row, 0);
-    multiply(j->ctx->k.bf16, &at, b, rows, j->n, j->k, &c);
+    if (!lies_well(p, rows))
+        at = left_packed(sol_bf16_pack(p->ctx, &a, false, rows, p->k, p->alpha, work));
+    result c = moved_result(&p->c, row, 0);
+    multiply(p->ctx->kernels.bf16, &at, b, rows, p->n, p->k, &c);
 }
 
 /* Rows of a strip of A, such that every thread gets the same number of strips. A strip may have
@@ -244,22 +244,22 @@ static int64_t strip_rows(const sol_operand *a, int64_t m, int64_t k, int thread
                         SOL_BF16_TILE);
 }
 
-static void run(job *j, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k,
+static void run(product *p, const sol_operand *a, const sol_operand *b, int64_t n, int64_t k,
                 int64_t part_k, const result *c)
 {
     int64_t part_n = part_n_size(n, part_k);
-    j->rows_a_strip = strip_rows(a, j->m, part_k, sol_pool_threads(j->ctx->pool));
+    p->rows_a_strip = strip_rows(a, p->m, part_k, sol_pool_threads(p->ctx->pool));
     for (int64_t at_n = 0; at_n < n; at_n += part_n)
         for (int64_t at_k = 0; at_k < k; at_k += part_k) {
-            j->a = moved(a, 0, at_k);
-            j->b = moved(b, at_k, at_n);
-            j->n = sol_min_i64(part_n, n - at_n);
-            j->k = sol_min_i64(part_k, k - at_k);
-            j->c = moved_result(c, 0, at_n);
-            if (at_k > 0) j->c.beta = 1;
-            sol_pool_run(j->ctx->pool, sol_ceil_div(panel_count(j->n), PANELS_A_TILE), pack_tile,
-                         j);
-            sol_pool_run(j->ctx->pool, sol_ceil_div(j->m, j->rows_a_strip), product_strip, j);
+            p->a = moved(a, 0, at_k);
+            p->b = moved(b, at_k, at_n);
+            p->n = sol_min_i64(part_n, n - at_n);
+            p->k = sol_min_i64(part_k, k - at_k);
+            p->c = moved_result(c, 0, at_n);
+            if (at_k > 0) p->c.beta = 1;
+            sol_pool_run(p->ctx->pool, sol_ceil_div(panel_count(p->n), PANELS_A_TILE), pack_tile,
+                         p);
+            sol_pool_run(p->ctx->pool, sol_ceil_div(p->m, p->rows_a_strip), product_strip, p);
         }
 }
 
@@ -267,23 +267,24 @@ void sol_gemm_bf16(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, float al
                    const sol_operand *a, const sol_operand *b, float beta, float *c, int64_t ldc,
                    void *scratch)
 {
-    job j = {.ctx = ctx, .m = m, .alpha = alpha, .packed = scratch};
-    run(&j, a, b, n, k, part_k_size(k), &(result){.c = c, .ld = ldc, .beta = beta});
+    product p = {.ctx = ctx, .m = m, .alpha = alpha, .packed = scratch};
+    run(&p, a, b, n, k, part_k_size(k), &(result){.c = c, .ld = ldc, .beta = beta});
 }
 
-void sol_gemm_bf16_narrow(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k, const sol_operand *a,
-                          const sol_operand *b, uint16_t *c, int64_t ldc, void *scratch)
+void sol_gemm_bf16_rounded(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k,
+                           const sol_operand *a, const sol_operand *b, uint16_t *c, int64_t ldc,
+                           void *scratch)
 {
-    job j = {.ctx = ctx, .m = m, .alpha = 1, .packed = scratch};
-    run(&j, a, b, n, k, k, &(result){.narrow = c, .ld = ldc});
+    product p = {.ctx = ctx, .m = m, .alpha = 1, .packed = scratch};
+    run(&p, a, b, n, k, k, &(result){.bf16 = c, .ld = ldc});
 }
 
 const char *sol_gemm_bf16_kernel(const sol_ctx *ctx)
 {
-    return ctx->k.bf16->name;
+    return ctx->kernels.bf16->name;
 }
 
 bool sol_gemm_bf16_native(const sol_ctx *ctx)
 {
-    return ctx->k.bf16->native;
+    return ctx->kernels.bf16->native;
 }

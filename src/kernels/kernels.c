@@ -9,9 +9,9 @@
 void sol_kernels_init(sol_kernels *k, sol_cpu_features features)
 {
     k->features = features;
-    sol_elementwise_c(&k->e);
-    sol_float_ops_c(&k->f);
-    sol_train_ops_c(&k->t);
+    sol_elementwise_c(&k->elementwise);
+    sol_float_ops_c(&k->float_ops);
+    sol_train_ops_c(&k->train_ops);
     k->act_quantize = sol_act_quantize_ref;
     for (int t = 0; t < SOL_DTYPES; t++)
         k->tiles[t] = sol_dtype_of(t)->segment ? &sol_tile_ops_ref : NULL;

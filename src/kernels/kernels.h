@@ -21,9 +21,9 @@ struct sol_bf16_ops;
 
 typedef struct sol_kernels {
     sol_cpu_features features; /* that the kernels below may use */
-    sol_float_ops f;
-    sol_train_ops t;
-    sol_elementwise e; /* quantization, sums, AdamW */
+    sol_float_ops float_ops;
+    sol_train_ops train_ops;
+    sol_elementwise elementwise; /* quantization, sums, AdamW */
     sol_act_quantize_fn act_quantize;
     const struct sol_tile_ops *tiles[SOL_DTYPES]; /* products of types with scales; NULL: numbers */
     const struct sol_bf16_ops *bf16;

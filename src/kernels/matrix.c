@@ -112,7 +112,7 @@ size_t sol_matrix_tile_bytes(const sol_ctx *ctx, const sol_stored *parts, int n_
 {
     size_t bytes = 0;
     for (int n; n_parts > 0; parts += n, n_parts -= n) {
-        const sol_tile_ops *ops = ctx->k.tiles[parts->type];
+        const sol_tile_ops *ops = ctx->kernels.tiles[parts->type];
         sol_segments s = segments_of(parts);
         n = alike(parts, n_parts);
         if (ops)
@@ -149,7 +149,7 @@ static sol_status prepare(sol_matrix **out, const sol_ctx *ctx, const sol_stored
     m->type = parts[0].type;
     m->layout = parts[0].layout;
     m->seg = segments_of(&parts[0]);
-    m->ops = ctx->k.tiles[m->type];
+    m->ops = ctx->kernels.tiles[m->type];
     m->bias = bias;
     m->rows = total_rows(parts, n);
     m->n_parts = n;
@@ -318,7 +318,7 @@ typedef struct product {
     int64_t ldy;
     float *permuted; /* x in block order; NULL: it is so */
     sol_acts acts;
-    sol_tile_job job;
+    sol_tile_call call;
     bool round; /* activations, to int8 */
     uint8_t *threads;
     size_t per_thread;
@@ -341,8 +341,8 @@ static void prepare_token(void *arg, int64_t i, int thread)
         x = to;
     }
     if (p->round)
-        p->ctx->k.act_quantize(s, x, p->acts.q + i * s->q_stride, p->acts.d + i * s->n_segs,
-                               p->acts.nsum + i * s->n_segs);
+        p->ctx->kernels.act_quantize(s, x, p->acts.q + i * s->q_stride, p->acts.d + i * s->n_segs,
+                                     p->acts.nsum + i * s->n_segs);
 }
 
 static void integer_tiles(void *arg, int64_t run, int thread)
@@ -351,7 +351,7 @@ static void integer_tiles(void *arg, int64_t run, int thread)
     uint8_t *mine = p->threads + (size_t)thread * p->per_thread;
     int64_t n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
     int64_t first = run * p->tiles_a_run, last = sol_min_i64(first + p->tiles_a_run, n_tiles);
-    p->m->ops->product(&p->job, first, last, mine + READY_BYTES, (int64_t *)mine);
+    p->m->ops->product(&p->call, first, last, mine + READY_BYTES, (int64_t *)mine);
 }
 
 static void integer_product(product *p)
@@ -402,7 +402,7 @@ static void ternary_float_tile(const product *p, const float_tile *t, const row_
 {
     const sol_segments *s = &p->m->seg;
     for (int64_t r = 0; r < t->n_rows; r++) {
-        unpack_row(p->m, p->job.tiles, t->row + r, work);
+        unpack_row(p->m, p->call.tiles, t->row + r, work);
         for (int64_t c = 0; c < s->cols; c++) work->w[c] = work->q[c];
         for (int64_t i = 0; i < t->n; i++)
             t->y[i * p->ldy + r] = ternary_dot(s, work->w, work->scales, t->x + i * s->cols);
@@ -413,8 +413,9 @@ static void decoded_float_tile(const product *p, const float_tile *t, const row_
 {
     int64_t cols = p->m->seg.cols;
     for (int64_t r = 0; r < t->n_rows; r++)
-        decode_row(p->m, p->job.tiles, t->row + r, work, work->w + r * cols);
-    p->ctx->k.f.dot[SOL_F32](work->w, cols, t->n_rows, t->x, cols, t->n, cols, t->y, p->ldy);
+        decode_row(p->m, p->call.tiles, t->row + r, work, work->w + r * cols);
+    p->ctx->kernels.float_ops.dot[SOL_F32](work->w, cols, t->n_rows, t->x, cols, t->n, cols, t->y,
+                                           p->ldy);
 }
 
 static void borrowed_float_tile(const product *p, const float_tile *t)
@@ -427,7 +428,8 @@ static void borrowed_float_tile(const product *p, const float_tile *t)
         n_rows = sol_min_i64(t->n_rows - r, first + part->rows - row);
         const char *w =
             (const char *)part->data + (size_t)(row - first) * sol_dtype_row_bytes(m->type, cols);
-        p->ctx->k.f.dot[m->type](w, cols, n_rows, t->x, cols, t->n, cols, t->y + r, p->ldy);
+        p->ctx->kernels.float_ops.dot[m->type](w, cols, n_rows, t->x, cols, t->n, cols, t->y + r,
+                                               p->ldy);
     }
 }
 
@@ -467,7 +469,7 @@ static void add_bias(void *arg, int64_t i, int thread)
 {
     const product *p = arg;
     (void)thread;
-    p->ctx->k.f.add(p->y + i * p->ldy, p->m->bias + p->first, p->rows);
+    p->ctx->kernels.float_ops.add(p->y + i * p->ldy, p->m->bias + p->first, p->rows);
 }
 
 /* n tokens; of a matrix in tiles at most max_tokens. */
@@ -477,7 +479,7 @@ static void multiply(product *p, const float *x, int64_t n, float *y)
         n < 4 ? NULL
               : p->ctx->pool; /* for what takes a token less time than a thread takes to wake */
     p->x = x;
-    p->y = p->job.y = y;
+    p->y = p->call.y = y;
     p->n = p->acts.n = n;
     if (p->round || p->permuted) sol_pool_run(pool, n, prepare_token, p);
     if (p->permuted) p->x = p->permuted;
@@ -507,13 +509,14 @@ static void multiply_own(const sol_ctx *ctx, const sol_matrix *m, int64_t first,
     p.acts = (sol_acts){.q = (int8_t *)(base + plan.q),
                         .d = (float *)(base + plan.d),
                         .nsum = (int32_t *)(base + plan.nsum)};
-    p.job = (sol_tile_job){.type = m->type,
-                           .seg = &m->seg,
-                           .tiles = m->tiles + (size_t)(first / m->ops->tile_rows) * m->tile_bytes,
-                           .tile_bytes = m->tile_bytes,
-                           .rows = n_rows,
-                           .acts = &p.acts,
-                           .ldy = ldy};
+    p.call =
+        (sol_tile_call){.type = m->type,
+                        .seg = &m->seg,
+                        .tiles = m->tiles + (size_t)(first / m->ops->tile_rows) * m->tile_bytes,
+                        .tile_bytes = m->tile_bytes,
+                        .rows = n_rows,
+                        .acts = &p.acts,
+                        .ldy = ldy};
     for (int64_t i = 0; i < n_tokens; i += m->ops->max_tokens)
         multiply(&p, x + i * m->seg.cols, sol_min_i64(n_tokens - i, m->ops->max_tokens),
                  y + i * ldy);

@@ -23,7 +23,7 @@ typedef struct sol_tile_rows {
 } sol_tile_rows;
 
 /* A product of tiles [first, last) with the tokens of acts. */
-typedef struct sol_tile_job {
+typedef struct sol_tile_call {
     sol_dtype type;
     const sol_segments *seg;
     const uint8_t *tiles; /* those of `rows` rows */
@@ -32,11 +32,11 @@ typedef struct sol_tile_job {
     const sol_acts *acts;
     float *y;    /* [acts->n, rows] */
     int64_t ldy; /* between tokens in y */
-} sol_tile_job;
+} sol_tile_call;
 
 typedef struct sol_tile_ops {
     int64_t tile_rows;                                           /* divides SOL_TILE_ROWS_MAX */
-    int64_t max_tokens;                                          /* of one job */
+    int64_t max_tokens;                                          /* of one call */
     size_t (*tile_bytes)(sol_dtype type, const sol_segments *s); /* a multiple of 64 */
     /* Into a tile of zeros. */
     void (*pack)(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile);
@@ -45,7 +45,7 @@ typedef struct sol_tile_ops {
                    sol_f16 *scales);
     /* Scratch of a thread: *ready is 0 at the start of a matmul and the kernel's own afterwards. */
     size_t (*thread_bytes)(const sol_segments *s);
-    void (*product)(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+    void (*product)(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready);
 } sol_tile_ops;
 

@@ -97,20 +97,20 @@ static float row_product(const sol_segments *s, const int8_t *w, const sol_f16 *
     return y;
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready)
 {
-    const sol_segments *s = job->seg;
+    const sol_segments *s = call->seg;
     int8_t *w = thread;
     sol_f16 *scales = (sol_f16 *)(w + s->cols_pad);
     (void)ready;
-    int64_t end = sol_min_i64(last * TILE_ROWS, job->rows);
+    int64_t end = sol_min_i64(last * TILE_ROWS, call->rows);
     for (int64_t r = first * TILE_ROWS; r < end; r++) {
-        unpack(job->type, s, job->tiles + (size_t)(r / TILE_ROWS) * job->tile_bytes, r % TILE_ROWS,
-               w, scales);
-        for (int64_t t = 0; t < job->acts->n; t++)
-            job->y[t * job->ldy + r] = row_product(s, w, scales, job->acts->q + t * s->q_stride,
-                                                   job->acts->d + t * s->n_segs);
+        unpack(call->type, s, call->tiles + (size_t)(r / TILE_ROWS) * call->tile_bytes,
+               r % TILE_ROWS, w, scales);
+        for (int64_t t = 0; t < call->acts->n; t++)
+            call->y[t * call->ldy + r] = row_product(s, w, scales, call->acts->q + t * s->q_stride,
+                                                     call->acts->d + t * s->n_segs);
     }
 }
 

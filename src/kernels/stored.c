@@ -96,7 +96,7 @@ static void cast_tile(void *arg, int64_t tile, int thread)
     sol_stored_rows(a->s, first, n, a->out + first * a->s->cols);
 }
 
-void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out)
+void sol_stored_to_f32(const sol_ctx *ctx, const sol_stored *s, float *out)
 {
     cast_args a = {.s = s, .out = out, .tile_rows = sol_max_i64(1, TILE_ELEMENTS / s->cols)};
     sol_pool_run(ctx->pool, sol_ceil_div(s->rows, a.tile_rows), cast_tile, &a);
@@ -167,7 +167,7 @@ static sol_f16 round_block(const sol_dtype_traits *t, const float *w, const floa
     for (int k = 0; k < t->trials; k++) {
         float scale =
             sol_f16_to_f32(sol_f32_to_f16(top / (low + 0.15f * (float)(k - t->trials / 3))));
-        for (int turn = 0; turn < 2; turn++) {
+        for (int pass = 0; pass < 2; pass++) {
             float error = try_scale(w, m, n, scale, low, high, trial);
             if (error < best_error) {
                 best_error = error;
@@ -245,7 +245,7 @@ sol_status sol_stored_round(const sol_ctx *ctx, sol_dtype type, const float *w, 
     if (st == SOL_OK) st = sol_alloc_array((void **)&weight, (size_t)cols, sizeof *weight, err);
     if (st == SOL_OK) {
         sol_stored_fill(ctx, &s, w, weight);
-        sol_stored_widen(ctx, &s, out);
+        sol_stored_to_f32(ctx, &s, out);
     }
     sol_free(weight);
     sol_stored_free(&s);

@@ -62,7 +62,7 @@ sol_status sol_stored_round(const sol_ctx *ctx, sol_dtype type, const float *w, 
 /* Casts rows [from, from + n) to out[n, cols], on the calling thread. */
 void sol_stored_rows(const sol_stored *s, int64_t from, int64_t n, float *out);
 /* Casts the whole matrix to out[rows, cols], over the pool. */
-void sol_stored_widen(const sol_ctx *ctx, const sol_stored *s, float *out);
+void sol_stored_to_f32(const sol_ctx *ctx, const sol_stored *s, float *out);
 
 /* y[m, rows] = x[m, cols] W^T (sets; y must not overlap x), with operands in fp32 or bf16 (gemm.h).
  * A matrix whose type the product takes is multiplied in place, any other one is cast in blocks of

@@ -39,16 +39,16 @@ typedef double vd __attribute__((vector_size(VW * 8)));
 
 /* The same in double: the sums of RMSNorm scale whole rows, so that their rounding would not
  * average out. */
-typedef struct wide_sum {
+typedef struct double_sum {
     vd v[NV];
-} wide_sum;
+} double_sum;
 
-ALWAYS_INLINE void wide_add(wide_sum *s, int64_t i, vf a, vf b)
+ALWAYS_INLINE void double_add(double_sum *s, int64_t i, vf a, vf b)
 {
     s->v[i / VW % NV] += __builtin_convertvector(a, vd) * __builtin_convertvector(b, vd);
 }
 
-ALWAYS_INLINE double wide_total(const wide_sum *s)
+ALWAYS_INLINE double double_total(const double_sum *s)
 {
     double lane[LANES];
     memcpy(lane, s->v, sizeof lane);
@@ -169,10 +169,10 @@ static void train_swiglu_backward(const sol_swiglu_grad *a, int64_t n)
     if (i < n) swiglu_step(a, i, n - i);
 }
 
-ALWAYS_INLINE void square_step(const float *x, int64_t i, int64_t m, wide_sum *sum)
+ALWAYS_INLINE void square_step(const float *x, int64_t i, int64_t m, double_sum *sum)
 {
     vf a = load_some(x + i, m, 0);
-    wide_add(sum, i, a, a);
+    double_add(sum, i, a, a);
 }
 
 ALWAYS_INLINE void normalize_step(const float *x, const float *w, int64_t i, int64_t m, vf r,
@@ -183,22 +183,23 @@ ALWAYS_INLINE void normalize_step(const float *x, const float *w, int64_t i, int
 
 static float train_rmsnorm(const float *x, const float *w, float eps, int64_t n, float *y)
 {
-    wide_sum sum = {0};
+    double_sum sum = {0};
     int64_t i = 0;
     for (; i + VW <= n; i += VW) square_step(x, i, VW, &sum);
     if (i < n) square_step(x, i, n - i, &sum);
-    float r = (float)(1 / sqrt(wide_total(&sum) / (double)n + eps));
+    float r = (float)(1 / sqrt(double_total(&sum) / (double)n + eps));
     for (i = 0; i + VW <= n; i += VW) normalize_step(x, w, i, VW, splat(r), y);
     if (i < n) normalize_step(x, w, i, n - i, splat(r), y);
     return r;
 }
 
 /* With h = x r: dw += dy h, and w dy h joins the sum. */
-ALWAYS_INLINE void norm_weight_step(const sol_rmsnorm_grad *a, int64_t i, int64_t m, wide_sum *dot)
+ALWAYS_INLINE void norm_weight_step(const sol_rmsnorm_grad *a, int64_t i, int64_t m,
+                                    double_sum *dot)
 {
     vf h = load_some(a->x + i, m, 0) * splat(a->r), d = load_some(a->dy + i, m, 0);
     store_some(a->dw + i, d * h, m, true);
-    wide_add(dot, i, d * load_some(a->w + i, m, 0), h);
+    double_add(dot, i, d * load_some(a->w + i, m, 0), h);
 }
 
 ALWAYS_INLINE void norm_input_step(const sol_rmsnorm_grad *a, int64_t i, int64_t m, vf mean)
@@ -210,12 +211,12 @@ ALWAYS_INLINE void norm_input_step(const sol_rmsnorm_grad *a, int64_t i, int64_t
 
 static void train_rmsnorm_backward(const sol_rmsnorm_grad *a, int64_t n)
 {
-    wide_sum dot = {0};
+    double_sum dot = {0};
     int64_t i = 0;
     for (; i + VW <= n; i += VW) norm_weight_step(a, i, VW, &dot);
     if (i < n) norm_weight_step(a, i, n - i, &dot);
     if (!a->dx) return;
-    vf mean = splat((float)(wide_total(&dot) / (double)n));
+    vf mean = splat((float)(double_total(&dot) / (double)n));
     for (i = 0; i + VW <= n; i += VW) norm_input_step(a, i, VW, mean);
     if (i < n) norm_input_step(a, i, n - i, mean);
 }

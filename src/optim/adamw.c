@@ -114,7 +114,7 @@ static void update_tile(void *arg, int64_t tile, int thread)
         float *w = is_bf16 ? w_buffer : (float *)a->model->data + at;
         float *m = sol_moment_load(&c, false, m_buffer), *v = sol_moment_load(&c, true, v_buffer);
         if (is_bf16) sol_convert(w_buffer, SOL_F32, data, SOL_BF16, n);
-        a->ctx->k.e.adamw(&a->step, a->grads + i, n, w, m, v);
+        a->ctx->kernels.elementwise.adamw(&a->step, a->grads + i, n, w, m, v);
         sol_moments_store(&c, m, v);
         if (is_bf16) store_bf16(a->o, at, n, w_buffer, data);
     }
@@ -175,7 +175,7 @@ static void norm_tile(void *arg, int64_t tile, int thread)
     norm_args *a = arg;
     int64_t begin = tile * a->tile, n = sol_min_i64(a->n - begin, a->tile);
     (void)thread;
-    a->ctx->k.e.square_sum(a->x + begin, n, &a->partial[tile]);
+    a->ctx->kernels.elementwise.square_sum(a->x + begin, n, &a->partial[tile]);
 }
 
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n)

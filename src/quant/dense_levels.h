@@ -11,7 +11,7 @@ static inline void sol_dense_measure_mean(const sol_kernels *k, const sol_quant_
                                           int64_t n, sol_quant_acc *acc)
 {
     (void)spec, (void)pass, (void)g;
-    k->e.abs_sum(w, n, &acc->sum);
+    k->elementwise.abs_sum(w, n, &acc->sum);
 }
 
 /* scale = mean |w|, threshold = scale / 2; the threshold is of alpha before it is rounded. */

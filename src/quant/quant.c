@@ -14,7 +14,7 @@
  * one per-tensor scale. */
 enum { CHUNK = 1024, TILE_WEIGHTS = 1 << 15, MAX_TILES = 64 };
 
-typedef struct job {
+typedef struct call {
     const sol_kernels *k;
     const sol_quant_spec *spec;
     const sol_quant_matrix *x;
@@ -31,47 +31,48 @@ typedef struct job {
     sol_quant_group whole;
     sol_quant_acc partial[MAX_TILES];
     double partial_learned[MAX_TILES][SOL_QUANT_MAX_LEARNED];
-} job;
+} call;
 
 static float rounded(const sol_quant_spec *spec, float x)
 {
     return spec->scale_dtype == SOL_F16 ? sol_f16_to_f32(sol_f32_to_f16(x)) : x;
 }
 
-static void measure(const job *j, int pass, const sol_quant_group *g, const float *w, int64_t n,
+static void measure(const call *c, int pass, const sol_quant_group *g, const float *w, int64_t n,
                     sol_quant_acc *acc)
 {
-    for (int64_t i = 0; i < n; i += j->chunk)
-        j->spec->method->measure(j->k, j->spec, pass, g, w + i, sol_min_i64(n - i, j->chunk), acc);
+    for (int64_t i = 0; i < n; i += c->chunk)
+        c->spec->method->measure(c->k, c->spec, pass, g, w + i, sol_min_i64(n - i, c->chunk), acc);
 }
 
 /* Parameters that were learned take the place of measuring. */
-static bool take_learned(const job *j, int64_t index, sol_quant_group *g)
+static bool take_learned(const call *c, int64_t index, sol_quant_group *g)
 {
-    const sol_quantizer *q = j->spec->method;
-    if (q->n_learned == 0 || !j->x->learned[0]) return false;
-    for (int k = 0; k < q->n_learned; k++) g->learned[k] = j->x->learned[k][index];
+    const sol_quantizer *q = c->spec->method;
+    if (q->n_learned == 0 || !c->x->learned[0]) return false;
+    for (int k = 0; k < q->n_learned; k++) g->learned[k] = c->x->learned[k][index];
     return true;
 }
 
-static void finish_group(const job *j, sol_quant_group *g)
+static void finish_group(const call *c, sol_quant_group *g)
 {
-    if (j->spec->method->derive) j->spec->method->derive(g);
-    g->scale = rounded(j->spec, g->scale);
-    g->shift = rounded(j->spec, g->shift);
+    if (c->spec->method->derive) c->spec->method->derive(g);
+    g->scale = rounded(c->spec, g->scale);
+    g->shift = rounded(c->spec, g->shift);
 }
 
 /* Group `index`, which lies in one row. */
-static void settle_group(const job *j, int64_t index, const float *w, int64_t n, sol_quant_group *g)
+static void settle_group(const call *c, int64_t index, const float *w, int64_t n,
+                         sol_quant_group *g)
 {
     *g = (sol_quant_group){0};
-    bool more = !take_learned(j, index, g);
+    bool more = !take_learned(c, index, g);
     for (int pass = 0; more; pass++) {
         sol_quant_acc acc = {0};
-        measure(j, pass, g, w, n, &acc);
-        more = j->spec->method->settle(j->spec, pass, n, &acc, g);
+        measure(c, pass, g, w, n, &acc);
+        more = c->spec->method->settle(c->spec, pass, n, &acc, g);
     }
-    finish_group(j, g);
+    finish_group(c, g);
 }
 
 /* A level times the scale, also when the scale is infinite. */
@@ -80,19 +81,19 @@ static inline float level_value(int8_t t, float scale)
     return t == 0 ? 0.0f : t < 0 ? -scale : scale;
 }
 
-static void emit_effective(const job *j, const sol_quant_group *g, const float *w, int64_t n,
+static void emit_effective(const call *c, const sol_quant_group *g, const float *w, int64_t n,
                            float *out)
 {
-    const sol_quantizer *q = j->spec->method;
-    float scale = j->mix.a * g->scale, shift = j->mix.a * g->shift, b = j->mix.b;
+    const sol_quantizer *q = c->spec->method;
+    float scale = c->mix.a * g->scale, shift = c->mix.a * g->shift, b = c->mix.b;
     if (q->effective) {
-        q->effective(j->k, j->spec, g, scale, b, w, n, out);
+        q->effective(c->k, c->spec, g, scale, b, w, n, out);
         return;
     }
-    for (int64_t i = 0; i < n; i += j->chunk) {
+    for (int64_t i = 0; i < n; i += c->chunk) {
         int8_t t[CHUNK];
-        int64_t m = sol_min_i64(n - i, j->chunk);
-        q->levels(j->k, j->spec, g, w + i, m, t);
+        int64_t m = sol_min_i64(n - i, c->chunk);
+        q->levels(c->k, c->spec, g, w + i, m, t);
         for (int64_t k = 0; k < m; k++) {
             float value = level_value(t[k], scale);
             if (shift != 0) value += shift; /* adding a 0 would turn -0 to +0 */
@@ -101,50 +102,51 @@ static void emit_effective(const job *j, const sol_quant_group *g, const float *
     }
 }
 
-static void emit_bf16(const job *j, const sol_quant_group *g, const float *w, int64_t n,
+static void emit_bf16(const call *c, const sol_quant_group *g, const float *w, int64_t n,
                       uint16_t *out)
 {
     float part[CHUNK];
-    for (int64_t i = 0; i < n; i += j->chunk) {
-        int64_t m = sol_min_i64(n - i, j->chunk);
-        emit_effective(j, g, w + i, m, part);
-        j->k->e.to_bf16(part, m, out + i);
+    for (int64_t i = 0; i < n; i += c->chunk) {
+        int64_t m = sol_min_i64(n - i, c->chunk);
+        emit_effective(c, g, w + i, m, part);
+        c->k->elementwise.to_bf16(part, m, out + i);
     }
 }
 
-static void add_dead(const job *j, const sol_quant_group *g, const float *w, int64_t n, float *bias)
+static void add_dead(const call *c, const sol_quant_group *g, const float *w, int64_t n,
+                     float *bias)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i += j->chunk) {
+    for (int64_t i = 0; i < n; i += c->chunk) {
         int8_t t[CHUNK];
-        int64_t m = sol_min_i64(n - i, j->chunk);
-        j->spec->method->levels(j->k, j->spec, g, w + i, m, t);
+        int64_t m = sol_min_i64(n - i, c->chunk);
+        c->spec->method->levels(c->k, c->spec, g, w + i, m, t);
         for (int64_t k = 0; k < m; k++) sum += t[k] == 0 ? (double)w[i + k] : 0;
     }
-    *bias += j->mix.a * (float)((double)j->spec->method->dead_bias * sum);
+    *bias += c->mix.a * (float)((double)c->spec->method->dead_bias * sum);
 }
 
 /* dL/dW = a dL/dQ dQ/dW + b dL/dW_eff, and what reaches the dead weights through the bias, for n
  * weights from element `first`. */
-static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, int64_t first,
+static void emit_backward(const call *c, const sol_quant_group *g, int64_t row, int64_t first,
                           int64_t n, double *learned)
 {
     static const float zeros[CHUNK];
-    const sol_quantizer *q = j->spec->method;
-    const sol_quant_grads *to = j->grads;
-    const float *w = j->x->w + first;
-    float a = j->mix.a, b = j->mix.b, *dw = to->dw ? to->dw + first : NULL;
-    for (int64_t i = 0; i < n; i += j->chunk) {
+    const sol_quantizer *q = c->spec->method;
+    const sol_quant_grads *to = c->grads;
+    const float *w = c->x->w + first;
+    float a = c->mix.a, b = c->mix.b, *dw = to->dw ? to->dw + first : NULL;
+    for (int64_t i = 0; i < n; i += c->chunk) {
         float through[CHUNK];
         int8_t t[CHUNK];
-        int64_t m = sol_min_i64(n - i, j->chunk);
+        int64_t m = sol_min_i64(n - i, c->chunk);
         const float *d = to->dw_eff ? to->dw_eff + first + i : zeros;
         if (q->backward)
             q->backward(g, w + i, d, m, through, learned);
         else
             memcpy(through, d, (size_t)m * sizeof *d);
         if (q->dead_bias != 0 && to->d_bias) {
-            q->levels(j->k, j->spec, g, w + i, m, t);
+            q->levels(c->k, c->spec, g, w + i, m, t);
             for (int64_t k = 0; k < m; k++)
                 if (t[k] == 0) through[k] += q->dead_bias * to->d_bias[row];
         }
@@ -157,117 +159,117 @@ static void emit_backward(const job *j, const sol_quant_group *g, int64_t row, i
 }
 
 /* n weights of group g from element `first`, which lies in `row`. */
-static void emit(const job *j, const sol_quant_group *g, int64_t row, int64_t first, int64_t n,
+static void emit(const call *c, const sol_quant_group *g, int64_t row, int64_t first, int64_t n,
                  double *learned)
 {
-    const float *w = j->x->w + first;
-    if (j->w_eff) emit_effective(j, g, w, n, j->w_eff + first);
-    if (j->w_eff_bf16) emit_bf16(j, g, w, n, j->w_eff_bf16 + first);
-    if (j->bias) add_dead(j, g, w, n, j->bias + row);
-    if (j->parts.ternary) j->spec->method->levels(j->k, j->spec, g, w, n, j->parts.ternary + first);
-    if (j->grads) emit_backward(j, g, row, first, n, learned);
+    const float *w = c->x->w + first;
+    if (c->w_eff) emit_effective(c, g, w, n, c->w_eff + first);
+    if (c->w_eff_bf16) emit_bf16(c, g, w, n, c->w_eff_bf16 + first);
+    if (c->bias) add_dead(c, g, w, n, c->bias + row);
+    if (c->parts.ternary) c->spec->method->levels(c->k, c->spec, g, w, n, c->parts.ternary + first);
+    if (c->grads) emit_backward(c, g, row, first, n, learned);
 }
 
-static void emit_numbers(const job *j, const sol_quant_group *g, int64_t index)
+static void emit_numbers(const call *c, const sol_quant_group *g, int64_t index)
 {
-    if (j->parts.scales) j->parts.scales[index] = g->scale;
-    if (j->parts.shifts) j->parts.shifts[index] = g->shift;
-    for (int k = 0; k < j->spec->method->n_learned; k++)
-        if (j->parts.learned[k]) j->parts.learned[k][index] = g->learned[k];
+    if (c->parts.scales) c->parts.scales[index] = g->scale;
+    if (c->parts.shifts) c->parts.shifts[index] = g->shift;
+    for (int k = 0; k < c->spec->method->n_learned; k++)
+        if (c->parts.learned[k]) c->parts.learned[k][index] = g->learned[k];
 }
 
-static void add_learned(const job *j, int64_t index, const double *sum)
+static void add_learned(const call *c, int64_t index, const double *sum)
 {
-    if (!j->grads) return;
-    for (int k = 0; k < j->spec->method->n_learned; k++)
-        if (j->grads->d_learned[k])
-            j->grads->d_learned[k][index] += j->mix.a * j->learned_scale * (float)sum[k];
+    if (!c->grads) return;
+    for (int k = 0; k < c->spec->method->n_learned; k++)
+        if (c->grads->d_learned[k])
+            c->grads->d_learned[k][index] += c->mix.a * c->learned_scale * (float)sum[k];
 }
 
-static void tile_rows(const job *j, int64_t tile, int64_t *begin, int64_t *end)
+static void tile_rows(const call *c, int64_t tile, int64_t *begin, int64_t *end)
 {
-    *begin = tile * j->rows_a_tile;
-    *end = sol_min_i64(*begin + j->rows_a_tile, j->x->rows);
-    if (j->bias)
-        for (int64_t r = *begin; r < *end; r++) j->bias[r] = 0;
+    *begin = tile * c->rows_a_tile;
+    *end = sol_min_i64(*begin + c->rows_a_tile, c->x->rows);
+    if (c->bias)
+        for (int64_t r = *begin; r < *end; r++) c->bias[r] = 0;
 }
 
 /* Groups that lie within rows: measure and emit while the weights are in the cache. */
 static void rows_tile(void *arg, int64_t tile, int thread)
 {
-    const job *j = arg;
-    int64_t begin, end, cols = j->x->cols,
-                        n = j->spec->granularity == SOL_PER_GROUP ? j->spec->group_size : cols;
+    const call *c = arg;
+    int64_t begin, end, cols = c->x->cols,
+                        n = c->spec->granularity == SOL_PER_GROUP ? c->spec->group_size : cols;
     (void)thread;
-    tile_rows(j, tile, &begin, &end);
+    tile_rows(c, tile, &begin, &end);
     for (int64_t i = begin * cols; i < end * cols; i += n) {
         sol_quant_group g;
         double learned[SOL_QUANT_MAX_LEARNED] = {0};
-        settle_group(j, i / n, j->x->w + i, n, &g);
-        emit(j, &g, i / cols, i, n, learned);
-        emit_numbers(j, &g, i / n);
-        add_learned(j, i / n, learned);
+        settle_group(c, i / n, c->x->w + i, n, &g);
+        emit(c, &g, i / cols, i, n, learned);
+        emit_numbers(c, &g, i / n);
+        add_learned(c, i / n, learned);
     }
 }
 
 static void measure_tile(void *arg, int64_t tile, int thread)
 {
-    job *j = arg;
-    int64_t begin = tile * j->rows_a_tile, end = sol_min_i64(begin + j->rows_a_tile, j->x->rows);
+    call *c = arg;
+    int64_t begin = tile * c->rows_a_tile, end = sol_min_i64(begin + c->rows_a_tile, c->x->rows);
     (void)thread;
-    j->partial[tile] = (sol_quant_acc){0};
+    c->partial[tile] = (sol_quant_acc){0};
     for (int64_t r = begin; r < end; r++)
-        measure(j, j->pass, &j->whole, j->x->w + r * j->x->cols, j->x->cols, &j->partial[tile]);
+        measure(c, c->pass, &c->whole, c->x->w + r * c->x->cols, c->x->cols, &c->partial[tile]);
 }
 
 static void emit_tile(void *arg, int64_t tile, int thread)
 {
-    job *j = arg;
+    call *c = arg;
     int64_t begin, end;
     (void)thread;
-    tile_rows(j, tile, &begin, &end);
+    tile_rows(c, tile, &begin, &end);
     for (int64_t r = begin; r < end; r++)
-        emit(j, &j->whole, r, r * j->x->cols, j->x->cols, j->partial_learned[tile]);
+        emit(c, &c->whole, r, r * c->x->cols, c->x->cols, c->partial_learned[tile]);
 }
 
-static void run_tensor(const sol_ctx *ctx, job *j, int64_t n_tiles)
+static void run_tensor(const sol_ctx *ctx, call *c, int64_t n_tiles)
 {
-    bool more = !take_learned(j, 0, &j->whole);
-    for (j->pass = 0; more; j->pass++) {
+    bool more = !take_learned(c, 0, &c->whole);
+    for (c->pass = 0; more; c->pass++) {
         sol_quant_acc acc = {0};
-        sol_pool_run(ctx->pool, n_tiles, measure_tile, j);
+        sol_pool_run(ctx->pool, n_tiles, measure_tile, c);
         for (int64_t i = 0; i < n_tiles; i++) {
-            acc.sum += j->partial[i].sum;
-            acc.count += j->partial[i].count;
-            acc.max = fmaxf(acc.max, j->partial[i].max);
+            acc.sum += c->partial[i].sum;
+            acc.count += c->partial[i].count;
+            acc.max = fmaxf(acc.max, c->partial[i].max);
         }
-        more = j->spec->method->settle(j->spec, j->pass, j->x->rows * j->x->cols, &acc, &j->whole);
+        more = c->spec->method->settle(c->spec, c->pass, c->x->rows * c->x->cols, &acc, &c->whole);
     }
-    finish_group(j, &j->whole);
-    emit_numbers(j, &j->whole, 0);
-    sol_pool_run(ctx->pool, n_tiles, emit_tile, j);
+    finish_group(c, &c->whole);
+    emit_numbers(c, &c->whole, 0);
+    sol_pool_run(ctx->pool, n_tiles, emit_tile, c);
     double learned[SOL_QUANT_MAX_LEARNED] = {0};
     for (int64_t i = 0; i < n_tiles; i++)
-        for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) learned[k] += j->partial_learned[i][k];
-    add_learned(j, 0, learned);
+        for (int k = 0; k < SOL_QUANT_MAX_LEARNED; k++) learned[k] += c->partial_learned[i][k];
+    add_learned(c, 0, learned);
 }
 
 /* Tiles depend on the shape alone. */
-static void run(const sol_ctx *ctx, job *j)
+static void run(const sol_ctx *ctx, call *c)
 {
-    int64_t rows = j->x->rows, cols = j->x->cols, rows_a_tile = sol_ceil_div(TILE_WEIGHTS, cols);
-    bool tensor = j->spec->granularity == SOL_PER_TENSOR;
+    int64_t rows = c->x->rows, cols = c->x->cols, rows_a_tile = sol_ceil_div(TILE_WEIGHTS, cols);
+    bool tensor = c->spec->granularity == SOL_PER_TENSOR;
     if (tensor && rows_a_tile < sol_ceil_div(rows, MAX_TILES))
         rows_a_tile = sol_ceil_div(rows, MAX_TILES);
-    j->k = &ctx->k;
-    j->rows_a_tile = rows_a_tile;
-    j->chunk = CHUNK - CHUNK % sol_quant_block(j->spec);
-    j->learned_scale = (float)(1 / sqrt((double)rows * (double)cols));
+    c->k = &ctx->kernels;
+    c->rows_a_tile = rows_a_tile;
+    c->chunk = CHUNK - CHUNK % sol_quant_block(c->spec);
+    c->learned_scale = (float)(1 / sqrt((double)rows * (double)cols));
     int64_t n_tiles = sol_ceil_div(rows, rows_a_tile);
     if (tensor)
-        run_tensor(ctx, j, n_tiles);
+        run_tensor(ctx, c, n_tiles);
     else
-        sol_pool_run(ctx->pool, n_tiles, rows_tile, j);
+        sol_pool_run(ctx->pool, n_tiles, rows_tile, c);
 }
 
 void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
@@ -277,16 +279,16 @@ void sol_quant_forward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol
         memcpy(w_eff, x->w, (size_t)(x->rows * x->cols) * sizeof *x->w);
         return;
     }
-    job j = {.spec = spec, .x = x, .mix = mix, .w_eff = w_eff, .bias = bias};
-    run(ctx, &j);
+    call c = {.spec = spec, .x = x, .mix = mix, .w_eff = w_eff, .bias = bias};
+    run(ctx, &c);
 }
 
 void sol_quant_forward_bf16(const sol_ctx *ctx, const sol_quant_spec *spec,
                             const sol_quant_matrix *x, sol_residual_mix mix, uint16_t *w_eff,
                             float *bias)
 {
-    job j = {.spec = spec, .x = x, .mix = mix, .w_eff_bf16 = w_eff, .bias = bias};
-    run(ctx, &j);
+    call c = {.spec = spec, .x = x, .mix = mix, .w_eff_bf16 = w_eff, .bias = bias};
+    run(ctx, &c);
 }
 
 void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w,
@@ -299,8 +301,8 @@ void sol_quant_effective(const sol_ctx *ctx, const sol_quant_spec *spec, const f
 void sol_quant_take_apart(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
                           sol_quant_parts *parts)
 {
-    job j = {.spec = spec, .x = x, .parts = *parts};
-    run(ctx, &j);
+    call c = {.spec = spec, .x = x, .parts = *parts};
+    run(ctx, &c);
 }
 
 void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float *w, int64_t rows,
@@ -319,6 +321,6 @@ bool sol_quant_is_straight_through(const sol_quant_spec *spec)
 void sol_quant_backward(const sol_ctx *ctx, const sol_quant_spec *spec, const sol_quant_matrix *x,
                         sol_residual_mix mix, const sol_quant_grads *g)
 {
-    job j = {.spec = spec, .x = x, .mix = mix, .grads = g};
-    run(ctx, &j);
+    call c = {.spec = spec, .x = x, .mix = mix, .grads = g};
+    run(ctx, &c);
 }

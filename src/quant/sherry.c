@@ -7,7 +7,7 @@ static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
                     const sol_quant_group *g, const float *w, int64_t n, sol_quant_acc *acc)
 {
     (void)pass, (void)g;
-    k->e.sherry_sum(w, n, spec->layout, &acc->sum);
+    k->elementwise.sherry_sum(w, n, spec->layout, &acc->sum);
 }
 
 static bool settle(const sol_quant_spec *spec, int pass, int64_t n, const sol_quant_acc *acc,
@@ -22,14 +22,14 @@ static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_q
                    const float *w, int64_t n, int8_t *t)
 {
     (void)g;
-    k->e.sherry_levels(w, n, spec->layout, t);
+    k->elementwise.sherry_levels(w, n, spec->layout, t);
 }
 
 static void effective(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,
                       float scale, float b, const float *w, int64_t n, float *out)
 {
     (void)g;
-    k->e.sherry_effective(w, n, spec->layout, scale, b, out);
+    k->elementwise.sherry_effective(w, n, spec->layout, scale, b, out);
 }
 
 static int patterns(const sol_quant_spec *spec, int max, int8_t *t)

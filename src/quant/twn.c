@@ -9,7 +9,7 @@ static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
 {
     (void)spec;
     if (pass == 0) {
-        k->e.abs_sum(w, n, &acc->sum);
+        k->elementwise.abs_sum(w, n, &acc->sum);
         return;
     }
     for (int64_t i = 0; i < n; i++) {

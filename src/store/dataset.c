@@ -198,18 +198,18 @@ static sol_status read_all(sol_dataset *d, sol_h5_file *f, sol_err *err)
     int64_t any = -1;
     uint64_t *doc_offsets = NULL;
     const sol_h5_node *probe = sol_h5_find(f, "/tokens");
-    bool wide = probe && probe->type == SOL_H5_U32;
+    bool is_u32 = probe && probe->type == SOL_H5_U32;
     SOL_TRY(sol_part_check_format(f, SOL_FORMAT_DATASET, err));
     SOL_TRY(sol_h5_get_i64(f, &f->tree.node[0], "vocab_size", 1, INT32_MAX, &d->vocab_size, err));
     SOL_TRY(
-        sol_h5_need_dataset(f, "/tokens", wide ? SOL_H5_U32 : SOL_H5_U16, 1, &any, &tokens, err));
+        sol_h5_need_dataset(f, "/tokens", is_u32 ? SOL_H5_U32 : SOL_H5_U16, 1, &any, &tokens, err));
     SOL_TRY(sol_h5_need_dataset(f, "/doc_offsets", SOL_H5_U64, 1, &any, &offsets, err));
     SOL_TRY(sol_h5_need_group(f, "/tokenizer", &tokenizer, err));
     SOL_TRY(sol_h5_get_u64(f, tokenizer, "hash", &d->tokens.tokenizer_hash, err));
     if (offsets->dim[0] < 2) return sol_fail(err, SOL_ERR_FORMAT, "%s: holds no document", f->path);
     SOL_TRY(sol_alloc_array((void **)&doc_offsets, offsets->dim[0], sizeof *doc_offsets, err));
     d->tokens.doc_offsets = doc_offsets;
-    d->tokens.width = wide ? 4 : 2;
+    d->tokens.width = is_u32 ? 4 : 2;
     d->tokens.data = f->map.data + tokens->offset;
     d->tokens.n = (int64_t)tokens->dim[0];
     d->tokens.n_docs = (int64_t)offsets->dim[0] - 1;

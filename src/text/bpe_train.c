@@ -86,17 +86,17 @@ static sol_status count_docs(trainer *tr, sol_docs *docs, sol_batch *batch,
     }
 }
 
-static sol_status count_files(trainer *tr, const sol_bpe_options *bpe, sol_err *err)
+static sol_status count_files(trainer *tr, const sol_bpe_opts *bpe, sol_err *err)
 {
-    sol_docs_options o = {.files = bpe->files,
-                          .n_files = bpe->n_files,
-                          .unix_lines = bpe->unix_lines,
-                          .skip_bad = bpe->skip_bad,
-                          .as = bpe->as,
-                          .log = bpe->log,
-                          .cut = true,
-                          .cut_lines = true,
-                          .separator = {SOL_DOCS_SEPARATOR, eos_text}};
+    sol_docs_opts o = {.files = bpe->files,
+                       .n_files = bpe->n_files,
+                       .unix_lines = bpe->unix_lines,
+                       .skip_bad = bpe->skip_bad,
+                       .as = bpe->as,
+                       .log = bpe->log,
+                       .cut = true,
+                       .cut_lines = true,
+                       .separator = {SOL_DOCS_SEPARATOR, eos_text}};
     sol_docs *docs = NULL;
     sol_batch batch = {0};
     sol_pretok_scratch *scratch = NULL;
@@ -354,7 +354,7 @@ static sol_status add_specials(sol_tokenizer *t, sol_err *err)
     return sol_tok_add(t, eos_text, sizeof eos_text - 1, SOL_TOKEN_CONTROL, 0, err);
 }
 
-static sol_status train(trainer *tr, const sol_bpe_options *o, sol_err *err)
+static sol_status train(trainer *tr, const sol_bpe_opts *o, sol_err *err)
 {
     int32_t id_of[256];
     SOL_TRY(sol_tok_create(&tr->t, SOL_TOK_BYTE_LEVEL, err));
@@ -371,7 +371,7 @@ static sol_status train(trainer *tr, const sol_bpe_options *o, sol_err *err)
     return sol_tok_finish(tr->t, "trained tokenizer", err);
 }
 
-sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err *err)
+sol_status sol_bpe_train(const sol_bpe_opts *o, const char *out_path, sol_err *err)
 {
     enum { LEAST = 258 };
     trainer tr = {0};

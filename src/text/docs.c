@@ -18,7 +18,7 @@ enum { FIRST_STEP = 64 << 10, READ_STEP = 1 << 20, MAX_VALUE = 1 << 30 };
 typedef enum { BEFORE_ARRAY, IN_ARRAY, BEHIND_ARRAY } array_part;
 
 struct sol_docs {
-    const sol_docs_options *o;
+    const sol_docs_opts *o;
     sol_reader *reader; /* of the open file; NULL: the next one is to be opened */
     int file;
     sol_text_kind kind;
@@ -162,7 +162,7 @@ static sol_status look_at_files(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_docs_open(sol_docs **out, const sol_docs_options *o, sol_err *err)
+sol_status sol_docs_open(sol_docs **out, const sol_docs_opts *o, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     (*out)->o = o;
@@ -583,7 +583,7 @@ static sol_status read_plain(sol_docs *d, sol_batch *b, size_t limit, sol_err *e
 
 sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err)
 {
-    sol_docs_options o = {.files = &path, .n_files = 1};
+    sol_docs_opts o = {.files = &path, .n_files = 1};
     sol_docs *d;
     sol_batch b = {0};
     *text = NULL;

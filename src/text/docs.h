@@ -32,7 +32,7 @@ enum {
     SOL_DOCS_BATCH = 3 << 20    /* bytes of text a batch, at least: one more piece may exceed it */
 };
 
-typedef struct sol_docs_options {
+typedef struct sol_docs_opts {
     const char *const *files;
     int n_files;
     const char *separator[2]; /* texts of separator lines; NULL: none */
@@ -47,7 +47,7 @@ typedef struct sol_docs_options {
     bool skip_bad;      /* leave out, and count, values of JSON without a text and bytes
                          * that are no UTF-8 */
     const sol_log *log; /* where warnings go; NULL: nowhere */
-} sol_docs_options;
+} sol_docs_opts;
 
 typedef struct sol_piece {
     size_t at, n; /* in the batch's text */
@@ -66,7 +66,7 @@ void sol_batch_free(sol_batch *b);
 
 typedef struct sol_docs sol_docs;
 /* Options are borrowed until close. Every regular file is looked at before the first is read. */
-sol_status sol_docs_open(sol_docs **d, const sol_docs_options *o, sol_err *err);
+sol_status sol_docs_open(sol_docs **d, const sol_docs_opts *o, sol_err *err);
 void sol_docs_close(sol_docs **d);
 /* The next batch; no pieces at the end. Documents of blanks alone are left out. */
 sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err);

@@ -75,7 +75,7 @@ void sol_normal_scratch_free(sol_normal_scratch *s)
 
 /* A step at work: it reads text[0, n) and, as soon as something differs, writes the whole text to
  * out. */
-typedef struct job {
+typedef struct rewrite {
     const char *text;
     size_t n;
     char **out;
@@ -83,84 +83,84 @@ typedef struct job {
     bool changed;
     sol_normal_scratch *s;
     sol_regex_scratch *regex;
-} job;
+} rewrite;
 
-static sol_status put(job *j, const char *text, size_t n, sol_err *err)
+static sol_status put(rewrite *r, const char *text, size_t n, sol_err *err)
 {
-    SOL_TRY(sol_grow_array((void **)j->out, j->cap, j->n_out + n, 1, err));
-    if (n) memcpy(*j->out + j->n_out, text, n);
-    j->n_out += n;
+    SOL_TRY(sol_grow_array((void **)r->out, r->cap, r->n_out + n, 1, err));
+    if (n) memcpy(*r->out + r->n_out, text, n);
+    r->n_out += n;
     return SOL_OK;
 }
 
-static sol_status prepend(job *j, const sol_normal_step *p, sol_err *err)
+static sol_status prepend(rewrite *r, const sol_normal_step *p, sol_err *err)
 {
-    if (j->n == 0) return SOL_OK;
-    j->changed = true;
-    SOL_TRY(put(j, p->content, strlen(p->content), err));
-    return put(j, j->text, j->n, err);
+    if (r->n == 0) return SOL_OK;
+    r->changed = true;
+    SOL_TRY(put(r, p->content, strlen(p->content), err));
+    return put(r, r->text, r->n, err);
 }
 
-static sol_status replace_string(job *j, const sol_normal_step *p, sol_err *err)
+static sol_status replace_string(rewrite *r, const sol_normal_step *p, sol_err *err)
 {
     size_t n_find = strlen(p->find), n_content = strlen(p->content), done = 0;
     const char *hit;
-    while (done < j->n && (hit = memmem(j->text + done, j->n - done, p->find, n_find)) != NULL) {
-        size_t at = (size_t)(hit - j->text);
-        j->changed = true;
-        SOL_TRY(put(j, j->text + done, at - done, err));
-        SOL_TRY(put(j, p->content, n_content, err));
+    while (done < r->n && (hit = memmem(r->text + done, r->n - done, p->find, n_find)) != NULL) {
+        size_t at = (size_t)(hit - r->text);
+        r->changed = true;
+        SOL_TRY(put(r, r->text + done, at - done, err));
+        SOL_TRY(put(r, p->content, n_content, err));
         done = at + n_find;
     }
-    return j->changed ? put(j, j->text + done, j->n - done, err) : SOL_OK;
+    return r->changed ? put(r, r->text + done, r->n - done, err) : SOL_OK;
 }
 
 /* Replaces the matches in one run of valid UTF-8. */
-static sol_status replace_matches(job *j, const sol_normal_step *p, const char *text, size_t n,
+static sol_status replace_matches(rewrite *r, const sol_normal_step *p, const char *text, size_t n,
                                   sol_err *err)
 {
     sol_regex_at m = {0};
     size_t done = 0;
     bool found;
     if (n == 0) return SOL_OK;
-    SOL_TRY(sol_regex_next(p->regex, j->regex, text, n, &m, &found, err));
+    SOL_TRY(sol_regex_next(p->regex, r->regex, text, n, &m, &found, err));
     while (found) {
-        SOL_TRY(put(j, text + done, m.from - done, err));
-        SOL_TRY(put(j, p->content, strlen(p->content), err));
+        SOL_TRY(put(r, text + done, m.from - done, err));
+        SOL_TRY(put(r, p->content, strlen(p->content), err));
         done = m.to;
-        SOL_TRY(sol_regex_next(p->regex, j->regex, text, n, &m, &found, err));
+        SOL_TRY(sol_regex_next(p->regex, r->regex, text, n, &m, &found, err));
     }
-    return put(j, text + done, n - done, err);
+    return put(r, text + done, n - done, err);
 }
 
-static sol_status replace_regex(job *j, const sol_normal_step *p, sol_err *err)
+static sol_status replace_regex(rewrite *r, const sol_normal_step *p, sol_err *err)
 {
-    j->changed = true;
-    for (size_t at = 0; at < j->n;) {
-        size_t valid = sol_utf8_valid_prefix(j->text + at, j->n - at);
-        SOL_TRY(replace_matches(j, p, j->text + at, valid, err));
+    r->changed = true;
+    for (size_t at = 0; at < r->n;) {
+        size_t valid = sol_utf8_valid_prefix(r->text + at, r->n - at);
+        SOL_TRY(replace_matches(r, p, r->text + at, valid, err));
         at += valid;
-        if (at == j->n) break;
-        SOL_TRY(put(j, j->text + at, 1, err));
+        if (at == r->n) break;
+        SOL_TRY(put(r, r->text + at, 1, err));
         at++;
     }
     return SOL_OK;
 }
 
-static void strip(job *j, const sol_normal_step *p)
+static void strip(rewrite *r, const sol_normal_step *p)
 {
     size_t len;
-    while (p->left && j->n > 0 && (len = sol_utf8_char(j->text, j->n)) > 0 &&
-           sol_is_space(sol_utf8_get(j->text, len))) {
-        j->text += len;
-        j->n -= len;
+    while (p->left && r->n > 0 && (len = sol_utf8_char(r->text, r->n)) > 0 &&
+           sol_is_space(sol_utf8_get(r->text, len))) {
+        r->text += len;
+        r->n -= len;
     }
-    while (p->right && j->n > 0) {
-        size_t at = j->n - 1;
-        while (at > 0 && j->n - at < 4 && ((uint8_t)j->text[at] & 0xC0) == 0x80) at--;
-        len = sol_utf8_char(j->text + at, j->n - at);
-        if (len != j->n - at || !sol_is_space(sol_utf8_get(j->text + at, len))) return;
-        j->n = at;
+    while (p->right && r->n > 0) {
+        size_t at = r->n - 1;
+        while (at > 0 && r->n - at < 4 && ((uint8_t)r->text[at] & 0xC0) == 0x80) at--;
+        len = sol_utf8_char(r->text + at, r->n - at);
+        if (len != r->n - at || !sol_is_space(sol_utf8_get(r->text + at, len))) return;
+        r->n = at;
     }
 }
 
@@ -181,16 +181,16 @@ static size_t lower(uint32_t c, char *out)
     return sol_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), out);
 }
 
-static sol_status lowercase(job *j, sol_err *err)
+static sol_status lowercase(rewrite *r, sol_err *err)
 {
-    j->changed = true;
-    for (size_t i = 0; i < j->n;) {
+    r->changed = true;
+    for (size_t i = 0; i < r->n;) {
         char out[8];
-        size_t len = sol_utf8_char(j->text + i, j->n - i);
+        size_t len = sol_utf8_char(r->text + i, r->n - i);
         if (len)
-            SOL_TRY(put(j, out, lower(sol_utf8_get(j->text + i, len), out), err));
+            SOL_TRY(put(r, out, lower(sol_utf8_get(r->text + i, len), out), err));
         else
-            SOL_TRY(put(j, j->text + i, 1, err));
+            SOL_TRY(put(r, r->text + i, 1, err));
         i += len ? len : 1;
     }
     return SOL_OK;
@@ -293,21 +293,21 @@ static sol_status decompose(sol_normal_scratch *s, const char *text, size_t n, i
     return order_marks(s->runes + first_mark, at - first_mark, err);
 }
 
-static sol_status normalize_run(job *j, sol_normal_kind kind, const char *text, size_t n,
+static sol_status normalize_run(rewrite *r, sol_normal_kind kind, const char *text, size_t n,
                                 sol_err *err)
 {
     bool compose = kind == SOL_NORMAL_NFC || kind == SOL_NORMAL_NFKC,
          compat = kind == SOL_NORMAL_NFKC || kind == SOL_NORMAL_NFKD;
     size_t n_runes;
-    SOL_TRY(decompose(j->s, text, n,
+    SOL_TRY(decompose(r->s, text, n,
                       UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0),
                       &n_runes, err));
     if (compose)
-        n_runes = (size_t)utf8proc_normalize_utf32(j->s->runes, (utf8proc_ssize_t)n_runes,
+        n_runes = (size_t)utf8proc_normalize_utf32(r->s->runes, (utf8proc_ssize_t)n_runes,
                                                    UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     for (size_t i = 0; i < n_runes; i++) {
         char out[4];
-        SOL_TRY(put(j, out, sol_utf8_put((uint32_t)j->s->runes[i], out), err));
+        SOL_TRY(put(r, out, sol_utf8_put((uint32_t)r->s->runes[i], out), err));
     }
     return SOL_OK;
 }
@@ -343,30 +343,30 @@ static size_t active(const char *text, size_t n)
     return i;
 }
 
-static sol_status normalize(job *j, sol_normal_kind kind, sol_err *err)
+static sol_status normalize(rewrite *r, sol_normal_kind kind, sol_err *err)
 {
-    size_t same = inert(j->text, j->n);
-    if (same == j->n) return SOL_OK;
-    j->changed = true;
-    for (size_t i = 0; i < j->n;) {
-        SOL_TRY(put(j, j->text + i, same, err));
+    size_t same = inert(r->text, r->n);
+    if (same == r->n) return SOL_OK;
+    r->changed = true;
+    for (size_t i = 0; i < r->n;) {
+        SOL_TRY(put(r, r->text + i, same, err));
         i += same;
-        size_t n = i < j->n ? active(j->text + i, j->n - i) : 0;
-        if (n) SOL_TRY(normalize_run(j, kind, j->text + i, n, err));
+        size_t n = i < r->n ? active(r->text + i, r->n - i) : 0;
+        if (n) SOL_TRY(normalize_run(r, kind, r->text + i, n, err));
         i += n;
-        same = inert(j->text + i, j->n - i);
+        same = inert(r->text + i, r->n - i);
     }
     return SOL_OK;
 }
 
-static sol_status run_step(job *j, const sol_normal_step *p, sol_err *err)
+static sol_status run_step(rewrite *r, const sol_normal_step *p, sol_err *err)
 {
     switch (p->kind) {
-    case SOL_NORMAL_PREPEND: return prepend(j, p, err);
-    case SOL_NORMAL_REPLACE: return p->find ? replace_string(j, p, err) : replace_regex(j, p, err);
-    case SOL_NORMAL_STRIP: strip(j, p); return SOL_OK;
-    case SOL_NORMAL_LOWERCASE: return lowercase(j, err);
-    default: return normalize(j, p->kind, err);
+    case SOL_NORMAL_PREPEND: return prepend(r, p, err);
+    case SOL_NORMAL_REPLACE: return p->find ? replace_string(r, p, err) : replace_regex(r, p, err);
+    case SOL_NORMAL_STRIP: strip(r, p); return SOL_OK;
+    case SOL_NORMAL_LOWERCASE: return lowercase(r, err);
+    default: return normalize(r, p->kind, err);
     }
 }
 
@@ -376,17 +376,17 @@ sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s,
 {
     int to = 0; /* the buffer that the next step writes to */
     for (int i = 0; i < z->n; i++) {
-        job j = {.text = *text,
-                 .n = *n,
-                 .out = &s->text[to],
-                 .cap = &s->cap_text[to],
-                 .s = s,
-                 .regex = regex};
+        rewrite r = {.text = *text,
+                     .n = *n,
+                     .out = &s->text[to],
+                     .cap = &s->cap_text[to],
+                     .s = s,
+                     .regex = regex};
         if (begins || z->step[i].kind != SOL_NORMAL_PREPEND)
-            SOL_TRY(run_step(&j, &z->step[i], err));
-        *text = j.changed ? s->text[to] : j.text;
-        *n = j.changed ? j.n_out : j.n;
-        to ^= j.changed;
+            SOL_TRY(run_step(&r, &z->step[i], err));
+        *text = r.changed ? s->text[to] : r.text;
+        *n = r.changed ? r.n_out : r.n;
+        to ^= r.changed;
     }
     return SOL_OK;
 }

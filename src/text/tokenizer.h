@@ -158,16 +158,16 @@ const char *sol_tokenizer_kind(const sol_tokenizer *t);
 /* Trains a byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) with the LLaMA-3 pre-tokenizer
  * regex. The most frequent pair is merged first, of equal ones that with the lower ids, so that the
  * same text gives the same file. */
-typedef struct sol_bpe_options {
+typedef struct sol_bpe_opts {
     const char *const *files; /* as text/docs.h reads them */
     int n_files;
     bool unix_lines; /* read CR LF as LF */
-    bool skip_bad;   /* and the next two as in sol_docs_options */
+    bool skip_bad;   /* and the next two as in sol_docs_opts */
     sol_read_as as;
     const sol_log *log;
     int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
-} sol_bpe_options;
+} sol_bpe_opts;
 /* Writes tokenizer.json to out_path, atomically. */
-sol_status sol_bpe_train(const sol_bpe_options *o, const char *out_path, sol_err *err);
+sol_status sol_bpe_train(const sol_bpe_opts *o, const char *out_path, sol_err *err);
 
 #endif

@@ -14,7 +14,7 @@ static void check_row(const sol_ctx *ctx, int64_t cols, int64_t group, int64_t b
     int *want = calloc((size_t)s.cols_pad + 1, sizeof *want);
     fill(x.p, cols, k, rng);
     memset(q.p, 0x5a, (size_t)s.cols_pad);
-    ctx->k.act_quantize(&s, x.p, q.p, d.p, nsum.p);
+    ctx->kernels.act_quantize(&s, x.p, q.p, d.p, nsum.p);
     for (int64_t i = 0; i < s.n_segs; i++) {
         int64_t len, start = sol_segment_at(&s, i, &len), first = start, end = start + len;
         if (group < block) {

@@ -109,10 +109,10 @@ static bool next_is_evex(sol_ctx *ctx)
 #if defined(__x86_64__)
     void evex_kernels_avxvnni(sol_kernels * k);
     bool can = (ctx->cpu.features & SOL_CPU_VNNI) && !(ctx->cpu.features & SOL_CPU_AVXVNNI);
-    if (can && !(ctx->k.features & SOL_CPU_AVXVNNI)) {
-        sol_kernels_init(&ctx->k, SOL_CPU_AVX2);
-        evex_kernels_avxvnni(&ctx->k);
-        ctx->k.features |= SOL_CPU_AVXVNNI;
+    if (can && !(ctx->kernels.features & SOL_CPU_AVXVNNI)) {
+        sol_kernels_init(&ctx->kernels, SOL_CPU_AVX2);
+        evex_kernels_avxvnni(&ctx->kernels);
+        ctx->kernels.features |= SOL_CPU_AVXVNNI;
         return true;
     }
 #endif
@@ -122,10 +122,10 @@ static bool next_is_evex(sol_ctx *ctx)
 
 sol_ctx *next_context(sol_ctx *ctx)
 {
-    bool own = (ctx->k.features & ~ctx->cpu.features) == 0;
-    sol_cpu_features next = own ? sol_cpu_next(&ctx->cpu, ctx->k.features) : 0;
+    bool own = (ctx->kernels.features & ~ctx->cpu.features) == 0;
+    sol_cpu_features next = own ? sol_cpu_next(&ctx->cpu, ctx->kernels.features) : 0;
     if (next)
-        sol_kernels_init(&ctx->k, next);
+        sol_kernels_init(&ctx->kernels, next);
     else if (!next_is_evex(ctx))
         sol_ctx_free(&ctx);
     return ctx;
@@ -134,8 +134,8 @@ sol_ctx *next_context(sol_ctx *ctx)
 const char *label(const sol_ctx *ctx)
 {
     static char text[SOL_CPU_TEXT + 16];
-    sol_cpu_text(ctx->k.features, text);
-    if (ctx->k.features & ~ctx->cpu.features) strcat(text, " (by EVEX)");
+    sol_cpu_text(ctx->kernels.features, text);
+    if (ctx->kernels.features & ~ctx->cpu.features) strcat(text, " (by EVEX)");
     return text;
 }
 

@@ -11,13 +11,13 @@
 /* FNV-1a of all documents with their ends; 0 after an error. */
 static uint64_t digest(const char *path, bool cut, bool unix_lines, bool skip_bad)
 {
-    sol_docs_options o = {.files = &path,
-                          .n_files = 1,
-                          .separator = {SOL_DOCS_SEPARATOR, "ab"},
-                          .cut = cut,
-                          .cut_lines = cut,
-                          .unix_lines = unix_lines,
-                          .skip_bad = skip_bad};
+    sol_docs_opts o = {.files = &path,
+                       .n_files = 1,
+                       .separator = {SOL_DOCS_SEPARATOR, "ab"},
+                       .cut = cut,
+                       .cut_lines = cut,
+                       .unix_lines = unix_lines,
+                       .skip_bad = skip_bad};
     sol_docs *d;
     sol_batch b = {0};
     sol_err err = {0};

@@ -17,7 +17,7 @@ static size_t good_size[FILES];
 static void make_folder(void)
 {
     sol_ctx *ctx;
-    sol_export_options o = {0};
+    sol_export_opts o = {0};
     sol_export_result r;
     char model[96];
     snprintf(model, sizeof model, "%s/m.h5", fuzz_dir());

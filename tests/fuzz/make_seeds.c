@@ -124,7 +124,7 @@ static void write_foreign(void)
 {
     char model[512], name[64];
     sol_model_file c = {.model = fuzz_tiny_model(260, 32), .tokenizer = fuzz_tiny_tokenizer()};
-    sol_export_options o = {0};
+    sol_export_opts o = {0};
     sol_export_result r;
     sol_gguf_result g;
     static const char *const files[] = {"model.safetensors", "config.json",
@@ -133,7 +133,7 @@ static void write_foreign(void)
     fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
     static const char *const types[] = {"f16", "q8_0"};
     for (int i = 0; i < 2; i++) {
-        sol_gguf_options x = {.type = types[i], .embed_type = types[i]};
+        sol_gguf_opts x = {.type = types[i], .embed_type = types[i]};
         fuzz_check(sol_export_gguf(ctx, model, seed("gguf", types[i]), &x, &g, NULL) == SOL_OK);
     }
     sol_model_file_free(&c);

@@ -3,8 +3,8 @@
 
 void sol_kernels_neon(sol_kernels *k)
 {
-    sol_float_ops_neon(&k->f);
-    sol_train_ops_neon(&k->t);
-    sol_elementwise_neon(&k->e);
+    sol_float_ops_neon(&k->float_ops);
+    sol_train_ops_neon(&k->train_ops);
+    sol_elementwise_neon(&k->elementwise);
     k->act_quantize = sol_act_quantize_neon;
 }

@@ -20,7 +20,7 @@ enum {
     SLOT_BYTES = 128,
     CHUNK_BYTES = SLOT_BYTES + 32,
     TABLE_TOKENS = 4, /* up to so many tokens go through the tables */
-    TOKENS = 256,     /* of one job */
+    TOKENS = 256,     /* of one call */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
 };
 
@@ -161,21 +161,21 @@ static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_
     }
 }
 
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last,
+static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t last,
                               slot_sums *tables, int64_t *ready)
 {
-    const sol_segments *s = job->seg;
-    int64_t blocks = s->cols_pad / 4, n = job->acts->n;
+    const sol_segments *s = call->seg;
+    int64_t blocks = s->cols_pad / 4, n = call->acts->n;
     if (!*ready)
         for (int64_t t = 0; t < n; t++)
-            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+            build_tables(call->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             float32x4_t y[4];
-            look_up_tile(s, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks,
-                         job->acts->d + t * s->n_segs, y);
-            store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
+            look_up_tile(s, call->tiles + (size_t)i * call->tile_bytes, tables + t * blocks,
+                         call->acts->d + t * s->n_segs, y);
+            store_rows(call->y + t * call->ldy, i * TILE_ROWS, call->rows, y);
         }
     }
 }
@@ -244,19 +244,19 @@ typedef struct gemm_scratch {
     float32x4_t u[TOKENS][4], y[TOKENS][4];
 } gemm_scratch;
 
-static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_scratch *work)
+static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_scratch *work)
 {
-    const sol_segments *s = job->seg;
-    const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
+    const sol_segments *s = call->seg;
+    const uint8_t *tile = call->tiles + (size_t)tile_index * call->tile_bytes;
     const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
-    int64_t n = job->acts->n;
+    int64_t n = call->acts->n;
     memset(work->y, 0, (size_t)n * sizeof *work->y);
     for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
         memset(work->u, 0, (size_t)n * sizeof *work->u);
         for (int64_t end = i + s->segs_per_group; i < end; i++) {
             int64_t len, start = sol_segment_at(s, i, &len);
             decode_segment(tile, start / 4, len / 4, work->w);
-            gemm_segment(s, work->w, i, job->acts, work->u);
+            gemm_segment(s, work->w, i, call->acts, work->u);
         }
         for (int j = 0; j < 4; j++) {
             float32x4_t scale = load_scales(scales + 4 * j);
@@ -265,7 +265,7 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_sc
         }
     }
     for (int64_t t = 0; t < n; t++)
-        store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
+        store_rows(call->y + t * call->ldy, tile_index * TILE_ROWS, call->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -274,13 +274,13 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready)
 {
-    if (job->acts->n <= TABLE_TOKENS)
-        product_by_tables(job, first, last, thread, ready);
+    if (call->acts->n <= TABLE_TOKENS)
+        product_by_tables(call, first, last, thread, ready);
     else
-        for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
+        for (int64_t i = first; i < last; i++) product_by_gemm(call, i, thread);
 }
 
 const sol_tile_ops sol_tile_ops_ternary_dotprod = {

@@ -1,4 +1,4 @@
-/* bf16.h for AVX2: numbers are widened to float by shifts, as they are multiplied. */
+/* bf16.h for AVX2: numbers are cast to float by shifts, as they are multiplied. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -99,8 +99,8 @@ ALWAYS_INLINE void pack_form(const sol_bf16_source *s, bool bf16, bool k_inner, 
     const char *p = s->data;
     int64_t step = s->ld * (bf16 ? 2 : 4);
     __m256 scale = _mm256_set1_ps(s->scale);
-    bool turn = k_inner == pairs;
-    char *to = turn ? (char *)words : (char *)block;
+    bool transposed = k_inner == pairs;
+    char *to = transposed ? (char *)words : (char *)block;
     for (int i = 0; i < 16; i++) {
         __m256i out[2];
         if (k_inner)
@@ -109,7 +109,7 @@ ALWAYS_INLINE void pack_form(const sol_bf16_source *s, bool bf16, bool k_inner, 
             pairs_of_rows(p + 2 * i * step, p + (2 * i + 1) * step, bf16, scale, out);
         for (int j = 0; j < 2; j++) _mm256_storeu_si256((void *)(to + 64 * i + 32 * j), out[j]);
     }
-    for (int i = 0; turn && i < 4; i++)
+    for (int i = 0; transposed && i < 4; i++)
         transpose(words + i / 2 * 128 + i % 2 * 8,
                   (uint32_t *)(void *)block + i % 2 * 128 + i / 2 * 8);
 }
@@ -155,8 +155,8 @@ static void pack(const sol_bf16_source *s, bool pairs, uint16_t *block)
 
 /* ---- tiles ---- */
 
-/* A is widened CHUNK blocks at a time, all 32 rows, since each number meets 32 of B. A row of a
- * block keeps its 16 pairs as two times 8 even and 8 odd numbers; B, 16 pairs a row, is widened as
+/* A is cast CHUNK blocks at a time, all 32 rows, since each number meets 32 of B. A row of a
+ * block keeps its 16 pairs as two times 8 even and 8 odd numbers; B, 16 pairs a row, is cast as
  * it is read. */
 enum { CHUNK = 2, ROW = CHUNK * DEPTH };
 
@@ -176,15 +176,15 @@ ALWAYS_INLINE __m256 odd(__m256i pairs)
     return even(_mm256_srli_epi32(pairs, 16));
 }
 
-static void widen(const sol_bf16_rows *a, int64_t first, int64_t blocks, float *wide)
+static void rows_to_f32(const sol_bf16_rows *a, int64_t first, int64_t blocks, float *f32)
 {
-    for (int64_t i = 0; i < TILE; i++, wide += ROW) {
+    for (int64_t i = 0; i < TILE; i++, f32 += ROW) {
         const uint16_t *row = a->data + i / EDGE * a->half + i % EDGE * a->row + first * a->step;
         for (int64_t k = 0; k < blocks; k++, row += a->step)
             for (int h = 0; h < 2; h++) {
                 __m256i pairs = _mm256_loadu_si256((const void *)(row + 16 * h));
-                _mm256_store_ps(wide + k * DEPTH + 16 * h, even(pairs));
-                _mm256_store_ps(wide + k * DEPTH + 16 * h + LANES, odd(pairs));
+                _mm256_store_ps(f32 + k * DEPTH + 16 * h, even(pairs));
+                _mm256_store_ps(f32 + k * DEPTH + 16 * h + LANES, odd(pairs));
             }
     }
 }
@@ -232,21 +232,21 @@ static void sums_4(const float *a, const uint16_t *b, int64_t blocks, bool add, 
 static void tile(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
                  bool add, float *c, int64_t ldc)
 {
-    _Alignas(32) float wide[TILE * ROW];
+    _Alignas(32) float f32[TILE * ROW];
     for (int64_t first = 0; first < blocks; first += CHUNK, b += CHUNK * BLOCK, add = true) {
         int64_t n = blocks - first < CHUNK ? blocks - first : CHUNK;
-        widen(a, first, n, wide);
+        rows_to_f32(a, first, n, f32);
         for (int j = 0; j < 2; j++) {
             int i = 0;
             for (; i < 24; i += 6)
-                sums_6(wide + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
+                sums_6(f32 + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
             for (; i < TILE; i += 4)
-                sums_4(wide + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
+                sums_4(f32 + i * ROW, b + j * half_b, n, add, c + i * ldc + j * EDGE, ldc);
         }
     }
 }
 
-static void narrow(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+static void to_bf16(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
 {
     for (int64_t i = 0; i < rows; i++, sums += TILE, c += ldc) {
         int64_t j = 0;
@@ -261,4 +261,4 @@ static void nothing(void)
 {
 }
 
-const sol_bf16_ops sol_bf16_ops_avx2 = {"avx2", false, pack, tile, nothing, nothing, narrow};
+const sol_bf16_ops sol_bf16_ops_avx2 = {"avx2", false, pack, tile, nothing, nothing, to_bf16};

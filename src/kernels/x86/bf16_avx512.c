@@ -1,4 +1,4 @@
-/* bf16.h for AVX-512: without instructions for bf16 (widened to float), with the dot product of
+/* bf16.h for AVX-512: without instructions for bf16 (cast to float), with the dot product of
  * pairs (AVX512-BF16), and with the tiles of AMX. */
 #include <immintrin.h>
 #include <string.h>
@@ -117,9 +117,9 @@ ALWAYS_INLINE void pack_whole(round_fn round, const sol_bf16_source *s, bool bf1
         pack_form(round, s, bf16, false, false, block);
 }
 
-/* A copy with zeros around it where less than a block is left; `wide`: of bf16 as fp32, to be
+/* A copy with zeros around it where less than a block is left; `to_f32`: of bf16 as fp32, to be
  * multiplied. */
-ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide, bool pairs,
+ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool to_f32, bool pairs,
                              uint16_t *block)
 {
     _Alignas(64) char part[BLOCK * sizeof(float)] = {0};
@@ -130,20 +130,20 @@ ALWAYS_INLINE void pack_part(round_fn round, const sol_bf16_source *s, bool wide
     whole.ld = s->k_inner ? DEPTH : EDGE;
     for (int64_t i = 0; i < rows; i++) {
         const char *from = (const char *)s->data + (size_t)(i * s->ld) * size;
-        if (wide)
+        if (to_f32)
             for (int64_t j = 0; j < cols; j++)
                 ((float *)part)[i * whole.ld + j] = sol_bf16_to_f32(((const sol_bf16 *)from)[j]);
         else
             memcpy(part + (size_t)(i * whole.ld) * size, from, (size_t)cols * size);
     }
-    pack_whole(round, &whole, s->bf16 && !wide, pairs, block);
+    pack_whole(round, &whole, s->bf16 && !to_f32, pairs, block);
 }
 
 ALWAYS_INLINE void pack_by(round_fn round, const sol_bf16_source *s, bool pairs, uint16_t *block)
 {
-    bool wide = s->bf16 && s->scale != 1;
-    if (s->edge < EDGE || s->depth < DEPTH || wide)
-        pack_part(round, s, wide, pairs, block);
+    bool to_f32 = s->bf16 && s->scale != 1;
+    if (s->edge < EDGE || s->depth < DEPTH || to_f32)
+        pack_part(round, s, to_f32, pairs, block);
     else if (s->bf16)
         pack_whole(round, s, true, pairs, block);
     else
@@ -166,7 +166,7 @@ static void pack_native(const sol_bf16_source *s, bool pairs, uint16_t *block)
  * a pair. */
 enum { ROWS = 8 };
 
-ALWAYS_INLINE __m512 dot_widened(__m512 sum, __m512i a, __m512i b)
+ALWAYS_INLINE __m512 dot_cast(__m512 sum, __m512i a, __m512i b)
 {
     __m512i high = _mm512_set1_epi32((int)0xffff0000);
     __m512 even = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(a, 16)),
@@ -210,10 +210,10 @@ ALWAYS_INLINE void tile_by(__m512 (*dot)(__m512, __m512i, __m512i), const sol_bf
     }
 }
 
-static void tile_widened(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
-                         bool add, float *c, int64_t ldc)
+static void tile_cast(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
+                      bool add, float *c, int64_t ldc)
 {
-    tile_by(dot_widened, a, b, half_b, blocks, add, c, ldc);
+    tile_by(dot_cast, a, b, half_b, blocks, add, c, ldc);
 }
 
 static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, int64_t blocks,
@@ -222,8 +222,8 @@ static void tile_dot(const sol_bf16_rows *a, const uint16_t *b, int64_t half_b, 
     tile_by(dot_native, a, b, half_b, blocks, add, c, ldc);
 }
 
-ALWAYS_INLINE void narrow_by(round_fn round, const float *sums, int64_t rows, int64_t cols,
-                             uint16_t *c, int64_t ldc)
+ALWAYS_INLINE void to_bf16_by(round_fn round, const float *sums, int64_t rows, int64_t cols,
+                              uint16_t *c, int64_t ldc)
 {
     __mmask32 there = (__mmask32)((1ull << cols) - 1);
     for (int64_t i = 0; i < rows; i++, sums += TILE, c += ldc)
@@ -231,14 +231,14 @@ ALWAYS_INLINE void narrow_by(round_fn round, const float *sums, int64_t rows, in
                                  round(_mm512_loadu_ps(sums), _mm512_loadu_ps(sums + EDGE)));
 }
 
-static void narrow_steps(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+static void to_bf16_steps(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
 {
-    narrow_by(round_steps, sums, rows, cols, c, ldc);
+    to_bf16_by(round_steps, sums, rows, cols, c, ldc);
 }
 
-static void narrow_native(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
+static void to_bf16_native(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc)
 {
-    narrow_by(round_native, sums, rows, cols, c, ldc);
+    to_bf16_by(round_native, sums, rows, cols, c, ldc);
 }
 
 static void nothing(void)
@@ -312,12 +312,12 @@ static void tile_amx(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_
     TILE_STORE(3, c + EDGE * ldc + EDGE, 4 * ldc);
 }
 
-const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false,   pack_steps,  tile_widened,
-                                          nothing,  nothing, narrow_steps};
-static const sol_bf16_ops ops_dot = {"avx512-bf16", true,    pack_native,  tile_dot,
-                                     nothing,       nothing, narrow_native};
-const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true,    pack_native,  tile_amx,
-                                       amx_begin,  amx_end, narrow_native};
+const sol_bf16_ops sol_bf16_ops_avx512 = {"avx512", false,   pack_steps,   tile_cast,
+                                          nothing,  nothing, to_bf16_steps};
+static const sol_bf16_ops ops_dot = {"avx512-bf16", true,    pack_native,   tile_dot,
+                                     nothing,       nothing, to_bf16_native};
+const sol_bf16_ops sol_bf16_ops_amx = {"amx-bf16", true,    pack_native,   tile_amx,
+                                       amx_begin,  amx_end, to_bf16_native};
 
 void sol_kernels_bf16(sol_kernels *k)
 {

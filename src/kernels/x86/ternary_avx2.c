@@ -28,7 +28,7 @@ enum {
     CHUNK_BYTES = SLOT_BYTES + 64,
     PART_BLOCKS = 8,   /* of a chunk, with one vector of signs */
     TABLE_TOKENS = 10, /* up to so many tokens go through the tables */
-    TOKENS = 256,      /* of one job */
+    TOKENS = 256,      /* of one call */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 2560, /* bytes ahead */
     PACK_CHUNKS = 4, /* eight bytes of signs */
@@ -260,7 +260,7 @@ ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t block
     }
 }
 
-ALWAYS_INLINE __m256 widen(__m128i eight_words)
+ALWAYS_INLINE __m256 to_f32(__m128i eight_words)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(eight_words));
 }
@@ -294,10 +294,10 @@ ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int
             end = sol_round_up(at + end, 64) - at;
         look_up_segment(unit, (at + begin) / 4, (end - begin) / 4, table + begin / 4, acc);
         __m256 scale = _mm256_broadcast_ss(d);
-        u[0] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[0])), u[0]);
-        u[1] = _mm256_fmadd_ps(scale, widen(_mm256_castsi256_si128(acc[1])), u[1]);
-        u[2] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[0], 1)), u[2]);
-        u[3] = _mm256_fmadd_ps(scale, widen(_mm256_extracti128_si256(acc[1], 1)), u[3]);
+        u[0] = _mm256_fmadd_ps(scale, to_f32(_mm256_castsi256_si128(acc[0])), u[0]);
+        u[1] = _mm256_fmadd_ps(scale, to_f32(_mm256_castsi256_si128(acc[1])), u[1]);
+        u[2] = _mm256_fmadd_ps(scale, to_f32(_mm256_extracti128_si256(acc[0], 1)), u[2]);
+        u[3] = _mm256_fmadd_ps(scale, to_f32(_mm256_extracti128_si256(acc[1], 1)), u[3]);
     }
 }
 
@@ -321,22 +321,22 @@ static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint
     }
 }
 
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last,
+static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t last,
                               slot_sums *tables, int64_t *ready)
 {
-    const sol_segments *s = job->seg;
+    const sol_segments *s = call->seg;
     const sol_unit unit = unit_of(s);
-    int64_t blocks = s->cols_pad / 4, n = job->acts->n;
+    int64_t blocks = s->cols_pad / 4, n = call->acts->n;
     if (!*ready)
         for (int64_t t = 0; t < n; t++)
-            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+            build_tables(call->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             __m256 y[4];
-            look_up_tile(s, &unit, job->tiles + (size_t)i * job->tile_bytes, tables + t * blocks,
-                         job->acts->d + t * s->n_segs, y);
-            store_rows(job->y + t * job->ldy, i * TILE_ROWS, job->rows, y);
+            look_up_tile(s, &unit, call->tiles + (size_t)i * call->tile_bytes, tables + t * blocks,
+                         call->acts->d + t * s->n_segs, y);
+            store_rows(call->y + t * call->ldy, i * TILE_ROWS, call->rows, y);
         }
     }
 }
@@ -447,11 +447,11 @@ typedef struct gemm_scratch {
     __m256 u[TOKENS][4], y[TOKENS][4];
 } gemm_scratch;
 
-static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_scratch *work)
+static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_scratch *work)
 {
-    const sol_segments *s = job->seg;
-    const sol_acts *a = job->acts;
-    const uint8_t *tile = job->tiles + (size_t)tile_index * job->tile_bytes;
+    const sol_segments *s = call->seg;
+    const sol_acts *a = call->acts;
+    const uint8_t *tile = call->tiles + (size_t)tile_index * call->tile_bytes;
     const sol_unit unit = unit_of(s);
     gemm_step g = {.seg = s, .w = work->w, .u = work->u, .y = work->y};
     memset(work->y, 0, (size_t)a->n * sizeof *work->y);
@@ -472,7 +472,7 @@ static void product_by_gemm(const sol_tile_job *job, int64_t tile_index, gemm_sc
             gemm_all(first, last, &g, a->n);
     }
     for (int64_t t = 0; t < a->n; t++)
-        store_rows(job->y + t * job->ldy, tile_index * TILE_ROWS, job->rows, work->y[t]);
+        store_rows(call->y + t * call->ldy, tile_index * TILE_ROWS, call->rows, work->y[t]);
 }
 
 static size_t thread_bytes(const sol_segments *s)
@@ -481,13 +481,13 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready)
 {
-    if (job->acts->n <= TABLE_TOKENS)
-        product_by_tables(job, first, last, thread, ready);
+    if (call->acts->n <= TABLE_TOKENS)
+        product_by_tables(call, first, last, thread, ready);
     else
-        for (int64_t i = first; i < last; i++) product_by_gemm(job, i, thread);
+        for (int64_t i = first; i < last; i++) product_by_gemm(call, i, thread);
 }
 
 const sol_tile_ops sol_tile_ops_ternary_avx2 = {

@@ -30,7 +30,7 @@ enum {
     CHUNK_BYTES = HALVES * WORDS * 64,
     TABLE_TOKENS = 4, /* up to so many tokens go through the tables */
     AMX_TOKENS = 4,   /* with AMX fewer than so many */
-    TOKENS = 256,     /* of one job */
+    TOKENS = 256,     /* of one call */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
     PREFETCH = 1536, /* bytes ahead */
     PACK_CHUNKS = 8, /* a line of codes */
@@ -311,26 +311,26 @@ static void look_up_tiles(const sol_segments *s, const sol_unit *unit, const uin
 
 /* A run of tiles is read as two streams, its first and its second half side by side: that reads
  * faster than one, and a table serves both. An odd tile goes with itself. */
-static void product_by_tables(const sol_tile_job *job, int64_t first, int64_t last, __m512i *tables,
-                              int64_t *ready)
+static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t last,
+                              __m512i *tables, int64_t *ready)
 {
-    const sol_segments *s = job->seg;
+    const sol_segments *s = call->seg;
     const sol_unit unit = unit_of(s);
-    int64_t blocks = s->cols_pad / 4, n = job->acts->n, pairs = (last - first + 1) / 2;
+    int64_t blocks = s->cols_pad / 4, n = call->acts->n, pairs = (last - first + 1) / 2;
     if (!*ready)
         for (int64_t t = 0; t < n; t++)
-            build_tables(job->acts->q + t * s->q_stride, blocks, tables + t * blocks);
+            build_tables(call->acts->q + t * s->q_stride, blocks, tables + t * blocks);
     *ready = 1;
     for (int64_t i = first; i < first + pairs; i++) {
         int64_t j = i + pairs < last ? i + pairs : i;
-        const uint8_t *a = job->tiles + (size_t)i * job->tile_bytes,
-                      *b = job->tiles + (size_t)j * job->tile_bytes;
+        const uint8_t *a = call->tiles + (size_t)i * call->tile_bytes,
+                      *b = call->tiles + (size_t)j * call->tile_bytes;
         for (int64_t t = 0; t < n; t++) {
             __m512 y[8];
-            look_up_tiles(s, &unit, a, b, tables + t * blocks, job->acts->d + t * s->n_segs, y);
+            look_up_tiles(s, &unit, a, b, tables + t * blocks, call->acts->d + t * s->n_segs, y);
             for (int h = 0; h < 4; h++) {
-                store_rows(job->y + t * job->ldy, i * TILE_ROWS + 16 * h, job->rows, y[h]);
-                store_rows(job->y + t * job->ldy, j * TILE_ROWS + 16 * h, job->rows, y[4 + h]);
+                store_rows(call->y + t * call->ldy, i * TILE_ROWS + 16 * h, call->rows, y[h]);
+                store_rows(call->y + t * call->ldy, j * TILE_ROWS + 16 * h, call->rows, y[4 + h]);
             }
         }
     }
@@ -557,14 +557,14 @@ typedef struct gemm_scratch {
     __m512 u[TOKENS][4], y[TOKENS][4];
 } gemm_scratch;
 
-static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, bool amx,
+static void gemm_group(const sol_tile_call *call, const uint8_t *tile, int64_t g, bool amx,
                        const code_book *book, gemm_scratch *work)
 {
-    const sol_segments *s = job->seg;
+    const sol_segments *s = call->seg;
     const sol_unit u = unit_of(s);
     const uint8_t *unit = tile + g / u.groups * u.bytes;
     const sol_f16 *scales = (const sol_f16 *)(unit + u.scales) + g % u.groups * TILE_ROWS;
-    int64_t n = job->acts->n, first = g * s->segs_per_group,
+    int64_t n = call->acts->n, first = g * s->segs_per_group,
             skip = g / u.groups * u.groups * s->group;
     gemm_sums to = {.only = s->segs_per_group == 1};
     to.to = to.only ? work->y : work->u;
@@ -573,24 +573,24 @@ static void gemm_group(const sol_tile_job *job, const uint8_t *tile, int64_t g, 
     for (int64_t i = first; i < first + s->segs_per_group; i++) {
         int64_t len, start = sol_segment_at(s, i, &len);
         decode_segment(unit, (start - skip) / 4, len / 4, book, work->w);
-        (amx ? amx_segment : gemm_segment)(s, work->w, i, job->acts, to);
+        (amx ? amx_segment : gemm_segment)(s, work->w, i, call->acts, to);
     }
     for (int64_t t = 0; t < n && !to.only; t++)
         for (int j = 0; j < 4; j++)
             work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
 }
 
-static void product_by_gemm(const sol_tile_job *job, int64_t first, int64_t last, bool amx,
+static void product_by_gemm(const sol_tile_call *call, int64_t first, int64_t last, bool amx,
                             gemm_scratch *work)
 {
     const code_book book = make_book(amx ? 0 : 1);
     for (int64_t tile = first; tile < last; tile++) {
-        memset(work->y, 0, (size_t)job->acts->n * sizeof *work->y);
-        for (int64_t g = 0; g < job->seg->n_groups; g++)
-            gemm_group(job, job->tiles + (size_t)tile * job->tile_bytes, g, amx, &book, work);
-        for (int64_t t = 0; t < job->acts->n; t++)
+        memset(work->y, 0, (size_t)call->acts->n * sizeof *work->y);
+        for (int64_t g = 0; g < call->seg->n_groups; g++)
+            gemm_group(call, call->tiles + (size_t)tile * call->tile_bytes, g, amx, &book, work);
+        for (int64_t t = 0; t < call->acts->n; t++)
             for (int j = 0; j < 4; j++)
-                store_rows(job->y + t * job->ldy, tile * TILE_ROWS + 16 * j, job->rows,
+                store_rows(call->y + t * call->ldy, tile * TILE_ROWS + 16 * j, call->rows,
                            work->y[t][j]);
     }
 }
@@ -601,24 +601,24 @@ static size_t thread_bytes(const sol_segments *s)
     return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
 }
 
-static void product(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready)
 {
-    if (job->acts->n <= TABLE_TOKENS)
-        product_by_tables(job, first, last, thread, ready);
+    if (call->acts->n <= TABLE_TOKENS)
+        product_by_tables(call, first, last, thread, ready);
     else
-        product_by_gemm(job, first, last, false, thread);
+        product_by_gemm(call, first, last, false, thread);
 }
 
-static void product_amx(const sol_tile_job *job, int64_t first, int64_t last, void *thread,
+static void product_amx(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                         int64_t *ready)
 {
-    if (job->acts->n < AMX_TOKENS) {
-        product_by_tables(job, first, last, thread, ready);
+    if (call->acts->n < AMX_TOKENS) {
+        product_by_tables(call, first, last, thread, ready);
         return;
     }
     amx_begin();
-    product_by_gemm(job, first, last, true, thread);
+    product_by_gemm(call, first, last, true, thread);
     amx_end();
 }
 

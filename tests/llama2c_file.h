@@ -1,7 +1,7 @@
 /* llama2.c .bin models for tests: read here independently of the importer, with gradients written
  * back in the file's order. */
-#ifndef SOLERA_TESTS_LLAMA2C_H
-#define SOLERA_TESTS_LLAMA2C_H
+#ifndef SOLERA_TESTS_LLAMA2C_FILE_H
+#define SOLERA_TESTS_LLAMA2C_FILE_H
 
 #include "solera.h"
 

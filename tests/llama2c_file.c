@@ -1,4 +1,4 @@
-#include "llama2c.h"
+#include "llama2c_file.h"
 
 #include <string.h>
 
