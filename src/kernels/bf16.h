@@ -55,6 +55,7 @@ typedef struct sol_bf16_ops {
     void (*to_bf16)(const float *sums, int64_t rows, int64_t cols, uint16_t *c, int64_t ldc);
 } sol_bf16_ops;
 
-extern const sol_bf16_ops sol_bf16_ops_c;
+/* Sets all entries to their C forms. */
+void sol_bf16_ops_c(sol_bf16_ops *k);
 
 #endif

@@ -60,4 +60,7 @@ static void nothing(void)
 {
 }
 
-const sol_bf16_ops sol_bf16_ops_c = {"c", false, pack, tile, nothing, nothing, to_bf16};
+void sol_bf16_ops_c(sol_bf16_ops *k)
+{
+    *k = (sol_bf16_ops){"c", false, pack, tile, nothing, nothing, to_bf16};
+}

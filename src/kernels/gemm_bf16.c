@@ -75,7 +75,7 @@ static int64_t panel_count(int64_t edge)
 sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge,
                                  int64_t k, float scale, uint16_t *packed)
 {
-    pack_panels(ctx->kernels.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
+    pack_panels(&ctx->kernels.bf16, x, right, edge, k, scale, 0, panel_count(edge), packed);
     return (sol_packed_operand){packed, sol_round_up(k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
 }
 
@@ -152,7 +152,7 @@ void sol_bf16_multiply(const sol_ctx *ctx, sol_packed_operand a, sol_packed_oper
                        int64_t n, int64_t k, float beta, float *c, int64_t ldc)
 {
     left rows = left_packed(a);
-    multiply(ctx->kernels.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
+    multiply(&ctx->kernels.bf16, &rows, b, m, n, k, &(result){.c = c, .ld = ldc, .beta = beta});
 }
 
 /* ---- a product over the pool ---- */
@@ -190,7 +190,7 @@ static void pack_tile(void *arg, int64_t index, int thread)
     const product *p = arg;
     int64_t from = index * PANELS_A_TILE, to = sol_min_i64(from + PANELS_A_TILE, panel_count(p->n));
     (void)thread;
-    pack_panels(p->ctx->kernels.bf16, &p->b, true, p->n, p->k, 1, from, to,
+    pack_panels(&p->ctx->kernels.bf16, &p->b, true, p->n, p->k, 1, from, to,
                 p->packed + from * SOL_BF16_EDGE * sol_round_up(p->k, SOL_BF16_DEPTH));
 }
 
@@ -230,7 +230,7 @@ static void product_strip(void *arg, int64_t index, int thread)
     if (!lies_well(p, rows))
         at = left_packed(sol_bf16_pack(p->ctx, &a, false, rows, p->k, p->alpha, work));
     result c = moved_result(&p->c, row, 0);
-    multiply(p->ctx->kernels.bf16, &at, b, rows, p->n, p->k, &c);
+    multiply(&p->ctx->kernels.bf16, &at, b, rows, p->n, p->k, &c);
 }
 
 /* Rows of a strip of A, such that every thread gets the same number of strips. A strip may have
@@ -281,10 +281,10 @@ void sol_gemm_bf16_rounded(const sol_ctx *ctx, int64_t m, int64_t n, int64_t k,
 
 const char *sol_gemm_bf16_kernel(const sol_ctx *ctx)
 {
-    return ctx->kernels.bf16->name;
+    return ctx->kernels.bf16.name;
 }
 
 bool sol_gemm_bf16_native(const sol_ctx *ctx)
 {
-    return ctx->kernels.bf16->native;
+    return ctx->kernels.bf16.native;
 }

@@ -15,7 +15,7 @@ void sol_kernels_init(sol_kernels *k, sol_cpu_features features)
     k->act_quantize = sol_act_quantize_ref;
     for (int t = 0; t < SOL_DTYPES; t++)
         k->tiles[t] = sol_dtype_of(t)->segment ? &sol_tile_ops_ref : NULL;
-    k->bf16 = &sol_bf16_ops_c;
+    sol_bf16_ops_c(&k->bf16);
 #if defined(__x86_64__)
 #define SOL_CPU_X86(ID, name, ...) \
     if (features & SOL_CPU_##ID) sol_kernels_##name(k);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/bf16.h"
 #include "kernels/dtype.h"
 #include "kernels/elementwise.h"
 #include "kernels/float_ops.h"
@@ -17,7 +18,6 @@
 #include "kernels/train_ops.h"
 
 struct sol_tile_ops;
-struct sol_bf16_ops;
 
 typedef struct sol_kernels {
     sol_cpu_features features; /* that the kernels below may use */
@@ -26,7 +26,7 @@ typedef struct sol_kernels {
     sol_elementwise elementwise; /* quantization, sums, AdamW */
     sol_act_quantize_fn act_quantize;
     const struct sol_tile_ops *tiles[SOL_DTYPES]; /* products of types with scales; NULL: numbers */
-    const struct sol_bf16_ops *bf16;
+    sol_bf16_ops bf16;
 } sol_kernels;
 
 /* Fills the table with the kernels of `features`, of which the processor has all

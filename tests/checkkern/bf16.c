@@ -59,7 +59,7 @@ void check_bf16_packing(void)
             for (int k = 0; k < N_KINDS; k++)
                 for (int bf16 = 0; bf16 < 2; bf16++)
                     for (int scaled = 0; scaled < 2; scaled++)
-                        check_pack(ctx->kernels.bf16, part[p][0], part[p][1], bf16,
+                        check_pack(&ctx->kernels.bf16, part[p][0], part[p][1], bf16,
                                    scaled ? 1.5f : 1, (kind)k, &rng);
 }
 
@@ -112,5 +112,5 @@ void check_bf16_tiles(void)
     for (sol_ctx *ctx = first_context(1); ctx; ctx = next_context(ctx))
         for (int64_t blocks = 1; blocks <= 40; blocks = blocks * 2 + 1)
             for (int way = 0; way < 4; way++)
-                check_tile(ctx->kernels.bf16, blocks, way & 1, way & 2, &rng);
+                check_tile(&ctx->kernels.bf16, blocks, way & 1, way & 2, &rng);
 }

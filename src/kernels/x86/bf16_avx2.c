@@ -257,8 +257,10 @@ static void to_bf16(const float *sums, int64_t rows, int64_t cols, uint16_t *c, 
     }
 }
 
-static void nothing(void)
+void sol_bf16_ops_avx2(sol_bf16_ops *k)
 {
+    k->name = "avx2";
+    k->pack = pack;
+    k->tile = tile;
+    k->to_bf16 = to_bf16;
 }
-
-const sol_bf16_ops sol_bf16_ops_avx2 = {"avx2", false, pack, tile, nothing, nothing, to_bf16};

@@ -4,5 +4,5 @@
 void sol_kernels_amx(sol_kernels *k)
 {
     k->tiles[SOL_TERNARY] = &sol_tile_ops_ternary_amx;
-    k->bf16 = &sol_bf16_ops_amx;
+    sol_bf16_ops_amx(&k->bf16);
 }

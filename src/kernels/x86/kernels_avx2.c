@@ -9,5 +9,5 @@ void sol_kernels_avx2(sol_kernels *k)
     k->act_quantize = sol_act_quantize_avx2;
     k->tiles[SOL_TERNARY] = &sol_tile_ops_ternary_avx2;
     k->tiles[SOL_Q8] = k->tiles[SOL_Q6] = k->tiles[SOL_Q4] = &sol_tile_ops_dense_avx2;
-    k->bf16 = &sol_bf16_ops_avx2;
+    sol_bf16_ops_avx2(&k->bf16);
 }

@@ -7,5 +7,5 @@ void sol_kernels_avx512(sol_kernels *k)
     sol_float_ops_avx512(&k->float_ops);
     sol_train_ops_avx512(&k->train_ops);
     sol_elementwise_avx512(&k->elementwise);
-    k->bf16 = &sol_bf16_ops_avx512;
+    sol_bf16_ops_avx512(&k->bf16);
 }
