@@ -5,7 +5,7 @@
 #define VW 4
 #define DOT_ROWS 1
 #define DOT_OUTS 2
-#define ATTEND_BLOCKS 1
+#define ATTEND_REGISTERS 8
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define LOAD_F16(p) f16_to_f32(p)
 #define IN_REGISTER(v) ((void)(v))

@@ -5,7 +5,7 @@
  *   LOAD_F16(p)        a vector from VW float16 at p
  *   DOT_ROWS DOT_OUTS  accumulators of 16 lanes that fit the registers
  *   IN_REGISTER(v)     nothing, or keeps gcc from reading vector v from memory each time it is used
- *   ATTEND_BLOCKS      blocks of keys by 4 heads that fit the registers
+ *   ATTEND_REGISTERS   registers of attention: accumulators and a factor of each head
  *   FLOAT_OPS_NAME     name of the exported function */
 #include <math.h>
 #include <stdbool.h>
@@ -19,7 +19,7 @@ enum {
     NV = LANES / VW,
     ATTEND_RUN = 64,
     ATTEND_HEADS = 4,
-    ATTEND_COLUMNS = 2,
+    ATTEND_VECTORS = 4,
     MAX_HEAD_DIM = 512
 };
 
@@ -208,6 +208,14 @@ typedef struct attend_state {
     float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
 } attend_state;
 
+/* Vectors that `heads` heads take at once, 1, 2 or ATTEND_VECTORS: sums side by side hide the time
+ * that each addition takes, as far as they fit the registers beside a factor of each head. */
+ALWAYS_INLINE int attend_vectors(int heads)
+{
+    int n = ATTEND_REGISTERS / heads - 1;
+    return n >= ATTEND_VECTORS ? ATTEND_VECTORS : n >= 2 ? 2 : 1;
+}
+
 /* Keys and values are each read one run ahead: a cache that is longer than the processor's would
  * else be waited for.
  *
@@ -217,23 +225,28 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
                                  const sol_attend_args *a, int64_t h0, int64_t first, int64_t j,
                                  attend_state *s)
 {
-    vf acc[ATTEND_HEADS][ATTEND_BLOCKS][NV];
+    vf acc[ATTEND_HEADS][ATTEND_RUN / SOL_KV_BLOCK][NV];
     const uint8_t *keys = (const uint8_t *)a->keys + (size_t)((first + j) * a->D) * size;
     size_t block_bytes = (size_t)(a->D * SOL_KV_BLOCK) * size,
            run_bytes = (size_t)(a->D * ATTEND_RUN) * size;
     for (int h = 0; h < heads; h++)
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) acc[h][b][v] = splat(0.0f);
-    for (int64_t d = 0; d < a->D; d++)
+    for (int64_t d = 0; d < a->D; d++) {
+        vf q[ATTEND_HEADS];
+        for (int h = 0; h < heads; h++) {
+            q[h] = splat(a->q[(h0 + h) * a->ldq + d]);
+            IN_REGISTER(q[h]);
+        }
         for (int b = 0; b < blocks; b++)
             for (int v = 0; v < NV; v++) {
                 const uint8_t *at =
                     keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size;
                 vf key = load(at);
-                __builtin_prefetch(at + run_bytes);
-                for (int h = 0; h < heads; h++)
-                    acc[h][b][v] = FMA(splat(a->q[(h0 + h) * a->ldq + d]), key, acc[h][b][v]);
+                if ((size_t)(v * VW) * size % 64 == 0) __builtin_prefetch(at + run_bytes);
+                for (int h = 0; h < heads; h++) acc[h][b][v] = FMA(q[h], key, acc[h][b][v]);
             }
+    }
     for (int b = 0; b < blocks; b++)
         for (int v = 0; v < NV; v++) {
             int64_t at = j + b * SOL_KV_BLOCK + v * VW;
@@ -246,10 +259,11 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
 ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a,
                                  int64_t h0, int64_t first, int64_t n, attend_state *s)
 {
-    int64_t j = 0, step = ATTEND_BLOCKS * SOL_KV_BLOCK;
-    for (; j + step <= n; j += step)
-        attend_blocks(load, size, heads, ATTEND_BLOCKS, a, h0, first, j, s);
-    for (; j < n; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, first, j, s);
+    int blocks = attend_vectors(heads) / NV > 1 ? attend_vectors(heads) / NV : 1;
+    int64_t j = 0, step = blocks * SOL_KV_BLOCK,
+            end = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
+    for (; j + step <= end; j += step) attend_blocks(load, size, heads, blocks, a, h0, first, j, s);
+    for (; j < end; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, first, j, s);
 }
 
 /* Scores p[n] of one run become exp(p - max); max, sum and rescale move on. */
@@ -272,28 +286,52 @@ ALWAYS_INLINE void attend_softmax(int64_t n, attend_state *s)
     s->max = high;
 }
 
+/* acc += p V of one value, whose vectors are whole or end `left` bytes on. */
+ALWAYS_INLINE void attend_value(load_fn load, size_t size, int heads, int vectors,
+                                const uint8_t *value, bool whole, size_t left,
+                                const attend_state *s, int64_t j,
+                                vf acc[ATTEND_HEADS][ATTEND_VECTORS])
+{
+    vf p[ATTEND_HEADS];
+    for (int h = 0; h < heads; h++) {
+        p[h] = splat(s[h].p[j]);
+        IN_REGISTER(p[h]);
+    }
+    for (int c = 0; c < vectors; c++) {
+        uint8_t padded[VW * 4] = {0};
+        const uint8_t *at = value + (size_t)(c * VW) * size;
+        size_t begin = (size_t)(c * VW) * size;
+        if (!whole && begin < left) {
+            size_t rest = left - begin;
+            memcpy(padded, at, rest < VW * size ? rest : VW * size);
+        }
+        vf x = load(whole ? at : padded);
+        for (int h = 0; h < heads; h++) acc[h][c] = FMA(p[h], x, acc[h][c]);
+    }
+}
+
 /* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value
  * is loaded once. Columns from D on hold what the loads found there, and are never read. */
 ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors,
                                   const sol_attend_args *a, int64_t first, int64_t n, int64_t d,
                                   attend_state *s)
 {
-    vf acc[ATTEND_HEADS][ATTEND_COLUMNS];
+    vf acc[ATTEND_HEADS][ATTEND_VECTORS];
     const uint8_t *value = (const uint8_t *)a->values + (size_t)(first * a->D + d) * size;
-    size_t left = (size_t)((a->n - first) * a->D - d) *
-                  size; /* bytes to the end of the values: a load may run into the next row */
+    /* A load may run into the next value; at the end of them there is none. */
+    size_t step = (size_t)a->D * size, wide = (size_t)(vectors * VW) * size,
+           left = (size_t)((a->n - first) * a->D - d) * size;
+    int64_t j = 0;
     for (int h = 0; h < heads; h++)
         for (int c = 0; c < vectors; c++)
             acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
-    for (int64_t j = 0; j < n; j++, value += (size_t)a->D * size, left -= (size_t)a->D * size)
-        for (int c = 0; c < vectors; c++) {
-            if ((size_t)(c * VW) * size % 64 == 0)
-                __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D + c * VW) * size);
-            uint8_t padded[VW * 4] = {0};
-            bool whole = left >= VW * size * (size_t)(c + 1);
-            vf x = load(whole ? value + (size_t)(c * VW) * size : memcpy(padded, value, left));
-            for (int h = 0; h < heads; h++) acc[h][c] = FMA(splat(s[h].p[j]), x, acc[h][c]);
-        }
+    for (; j < n && left >= wide; j++, value += step, left -= step) {
+        for (size_t ahead = 0; ahead < wide; ahead += 64)
+            __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D) * size + ahead);
+        attend_value(load, size, heads, vectors, value, true, left, s, j, acc);
+    }
+    for (; j < n; j++, value += step, left -= step)
+        attend_value(load, size, heads, vectors, value, false, left, s, j, acc);
     for (int h = 0; h < heads; h++)
         for (int c = 0; c < vectors; c++) store_f32(s[h].out + d + c * VW, acc[h][c]);
 }
@@ -301,9 +339,10 @@ ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vect
 ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol_attend_args *a,
                                  int64_t first, int64_t n, attend_state *s)
 {
+    int vectors = attend_vectors(heads);
     int64_t d = 0;
-    for (; d + ATTEND_COLUMNS * VW <= a->D; d += ATTEND_COLUMNS * VW)
-        attend_columns(load, size, heads, ATTEND_COLUMNS, a, first, n, d, s);
+    for (; d + vectors * VW <= a->D; d += vectors * VW)
+        attend_columns(load, size, heads, vectors, a, first, n, d, s);
     for (; d < a->D; d += VW) attend_columns(load, size, heads, 1, a, first, n, d, s);
 }
 

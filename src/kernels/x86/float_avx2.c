@@ -6,7 +6,7 @@
 #define VW 8
 #define DOT_ROWS 2
 #define DOT_OUTS 3
-#define ATTEND_BLOCKS 1
+#define ATTEND_REGISTERS 15
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define LOAD_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define IN_REGISTER(v) __asm__("" : "+x"(v))

@@ -6,7 +6,7 @@
 #define VW 16
 #define DOT_ROWS 4
 #define DOT_OUTS 5
-#define ATTEND_BLOCKS 4
+#define ATTEND_REGISTERS 20
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define LOAD_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define IN_REGISTER(v) ((void)(v))
