@@ -1,8 +1,8 @@
 #!/bin/sh
 # What src/README.md says is so: its rooms, layers and owners of headers are those of
 # scripts/check_layers.sh and the folders of src, every path that it names exists, every name of the
-# code stands in the code, every .c file opens with a comment, no two files have one name, and each
-# section fits on a screen.
+# code stands in the code, every .c file opens with a comment that names files which exist, no two
+# files have one name, and each section fits on a screen.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 page=src/README.md
@@ -55,6 +55,15 @@ done <"$dir/names"
 for file in src/*/*.c src/*/*/*.c train/*.c; do
     case $(head -n 1 "$file") in "/* "*) ;; *) wrong "$file does not open with what it does" ;; esac
 done
+
+# Files that openers name are there (llama2.c is another program).
+find src train tests -name '*.[ch]' >"$dir/files"
+for file in src/*/*.c src/*/*/*.c train/*.c; do
+    sed '/\*\//q' "$file" | grep -o '[a-z0-9_/]*[a-z0-9_]\.[ch]\>' | sed "s|^|$file |"
+done | grep -v ' llama2\.c$' >"$dir/openers"
+awk 'NR == FNR { n = split($0, part, "/"); for (at = ""; n > 0; n--) { at = at == "" ? part[n] : part[n] "/" at; known[at] } next }
+     !($2 in known) { print $1 " names " $2 }' "$dir/files" "$dir/openers" >"$dir/unknown"
+[ ! -s "$dir/unknown" ] || wrong "openers name files that are not there: $(cat "$dir/unknown")"
 
 # A name says which file is meant.
 find src train -name '*.[ch]' -o -name '*.def' | sed 's|.*/||' | sort | uniq -d >"$dir/twice"

@@ -1,4 +1,5 @@
-/* Options and positional words, by the table of each verb; the usage text from the same table. */
+/* Parses options and positional words by the table of each verb, and prints the usage text from
+ * the same table. main.c calls it. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Measurements of one kind and their median. */
+/* Collects measurements of one kind and tells their median, for the two files of the bench. */
 #include "bench_series.h"
 
 #include <stdlib.h>

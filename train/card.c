@@ -1,5 +1,5 @@
-/* The model card beside an export: reads back what was written and what it was made from, and
- * writes a page and a JSON file. */
+/* Writes the model card beside an export, a page and a JSON file: reads back what was written
+ * and what it was made from. */
 #include "card.h"
 
 #include <jansson.h>

@@ -1,5 +1,5 @@
-/* The calibration of a job alone: model.init, calibrated, becomes a model file that trains,
- * evaluates and exports like any other. */
+/* solera calibrate: model.init of a job, calibrated, becomes a model file that trains, evaluates
+ * and exports like any other. */
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* solera export: chooses the form of the output, writes it through store, and writes the card. */
+/* solera export: chooses the form of the output, has foreign or store write it, and writes the
+ * card. */
 #include "program.h"
 
 #include <inttypes.h>

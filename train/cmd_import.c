@@ -1,4 +1,4 @@
-/* solera import: options and report of an import, which store does. */
+/* solera import: the options and the report of an import; foreign does it. */
 #include "program.h"
 
 #include <string.h>

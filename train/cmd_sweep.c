@@ -1,4 +1,5 @@
-/* solera sweep: options and checks of a sweep, which sweep.c runs. */
+/* solera sweep: options and checks of a sweep, which sweep_runs.c runs and sweep_table.c sums
+ * up. */
 #include <string.h>
 
 #include "output.h"

@@ -1,4 +1,4 @@
-/* solera train-tokenizer: options of the training of a BPE, which text does. */
+/* solera train-tokenizer: the options of the training of a BPE; text does it. */
 #include "base/mem.h"
 #include "output.h"
 #include "tokenize.h"

@@ -1,4 +1,4 @@
-/* `solera version`: what this program is, and what of this machine it uses. */
+/* solera version: what this program is, and what of this machine it uses. */
 #include "program.h"
 
 #ifndef SOL_COMMIT

@@ -1,5 +1,5 @@
-/* Completion in bash, zsh and fish, from the tables of verbs, options and config keys. Where no
- * words are known, a shell offers files. */
+/* Completion in bash, zsh and fish, printed by `solera help --as bash` from the tables of verbs,
+ * options and config keys. Where no words are known, a shell offers files. */
 #include <string.h>
 
 #include "help_forms.h"

@@ -98,7 +98,7 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
 }
 
 /* OpenBLAS starts a thread a processor before main. Under `ulimit -v` they may not get their
- * buffers of 128 MB and then ask for them for ever, at exit, too. We use none of them, but the only
+ * buffers of 128 MB and then try again without end, at exit, too. We use none of them, but the only
  * way to say so is the environment of a program that starts. */
 static void restart_without_blas_threads(char **argv)
 {

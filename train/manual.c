@@ -1,4 +1,5 @@
-/* Manual pages in the macros of man(7), from the tables of verbs and options. */
+/* Manual pages in the macros of man(7), printed by `solera help --as man` from the tables of
+ * verbs and options. */
 #include <string.h>
 
 #include "help_forms.h"

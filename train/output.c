@@ -1,4 +1,5 @@
-/* Whether an output may be replaced: only what solera wrote itself, unless --force is given. */
+/* Decides whether an output may be replaced: only what solera wrote itself, unless --force is
+ * given. Every verb that writes a file asks here first. */
 #include "output.h"
 
 #include <string.h>

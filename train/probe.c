@@ -1,4 +1,4 @@
-/* The best of repeated measurements of a rate. */
+/* Keeps the best of repeated measurements of a rate, for the bench and for speed.c. */
 #include "probe.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Verbs, context, stderr (log lines and the live line), signals. */
+/* What all verbs share: their table, the context, stderr (log lines and the live line), signals. */
 #include "program.h"
 
 #include <math.h>

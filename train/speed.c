@@ -1,4 +1,5 @@
-/* Operations of a training step, and the rate of large products on this machine. */
+/* Counts the operations of a training step, and measures the rate of large products on this
+ * machine: `solera plan` and the trainer tell the share that training reaches. */
 #include "speed.h"
 
 #include "probe.h"

@@ -1,4 +1,5 @@
-/* The processes of a sweep. */
+/* Runs a sweep: starts and awaits a process for each run, so many at a time, and leaves alone
+ * what is done. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* What the runs of a sweep found, over the seeds. */
+/* Sums up the runs of a sweep: means and intervals over the seeds, as a table and as JSON. */
 #include <math.h>
 #include <string.h>
 

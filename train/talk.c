@@ -1,4 +1,4 @@
-/* A conversation as a prompt, and text as it is printed, for generate and chat. */
+/* Renders a conversation as a prompt and prints text as it comes, for generate and chat. */
 #include "talk.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* The training loop: the step, then what is due after it. */
+/* The training loop, which `solera train` calls: a step (trainer_step.c), then what is due after
+ * it. */
 #include "trainer.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* Everything before the first step: run directory, checkpoint or model, data, graph. */
+/* Does everything before the first step: run directory, checkpoint or model, data, graph.
+ * cmd_train.c calls it before the loop. */
 #include "calibrate.h"
 #include "speed.h"
 #include "trainer.h"

@@ -1,4 +1,5 @@
-/* What is written about a step: its line in metrics.jsonl, the live line and the log. */
+/* Writes what is told about a step: its line in metrics.jsonl, the live line and the log. The
+ * loop calls it after each step. */
 #include "trainer.h"
 
 #include <inttypes.h>

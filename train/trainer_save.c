@@ -1,4 +1,4 @@
-/* The checkpoint after a step: the live state lent to the writer, older ones removed. */
+/* Writes the checkpoint after a step: lends the live state to the writer and removes older ones. */
 #include "trainer.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* What a run shows while it learns: the event file of TensorBoard, and a text of the model. */
+/* Shows what a run learns: the event file of TensorBoard, and a text that the model writes. The
+ * loop calls it when one is due. */
 #include "trainer.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* Elapsed time. */
+/* The monotonic clock, by which progress, rates and time limits are told. */
 #include "base/clock.h"
 
 #include <time.h>

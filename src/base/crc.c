@@ -1,4 +1,4 @@
-/* CRC-32C, by the crc32 instruction of x86 or by tables, eight bytes at a time. store computes it
+/* CRC-32C, by the crc32 instruction of x86 or by tables, eight bytes at a time. h5 computes it
  * over everything that it writes or reads. */
 #include "base/crc.h"
 

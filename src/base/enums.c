@@ -1,4 +1,5 @@
-/* Names of enum constants, looked up in the tables that SOL_ENUM_TABLE makes. */
+/* Looks up the names of enum constants in the tables that SOL_ENUM_TABLE makes: config, store
+ * and the options of verbs read and write words through it. */
 #include "base/enums.h"
 
 #include <stdio.h>

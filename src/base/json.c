@@ -1,4 +1,5 @@
-/* JSON of other programs, through jansson, with the numbers that jansson refuses. */
+/* Reads JSON that other programs wrote, through jansson, and the numbers that jansson refuses.
+ * Configurations, tokenizers, tasks and conversations are parsed here. */
 #include "base/json.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* Formats log lines for the sink of the program. */
+/* Formats log lines and passes them to the sink that the program sets; the library itself never
+ * prints. */
 #include "base/log.h"
 
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* The thread pool: workers wait for a run and take its tiles one by one. */
+/* The thread pool. sol_pool_run hands out the tiles of one computation: workers wait for it and
+ * take tile after tile. All work of training and inference is spread over threads here. */
 #include "base/pool.h"
 
 #include <pthread.h>

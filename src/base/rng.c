@@ -1,4 +1,5 @@
-/* Philox4x32-10 and what is drawn from it. */
+/* Philox4x32-10, and what is drawn from it: initial weights, the order of data, samples. A
+ * number depends on seed and counter alone, so a resumed run draws the same ones. */
 #include "base/rng.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Error texts, and the tables of status.def. */
+/* Fills error texts, and holds the tables of status.def: names, texts and exit codes. */
 #include "base/status.h"
 
 #include <stdbool.h>

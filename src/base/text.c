@@ -1,4 +1,5 @@
-/* A string that grows by formatted pieces. */
+/* A string that grows by formatted pieces, for texts that the library makes: YAML, JSON, HTML,
+ * error lists. */
 #include "base/text.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Files that may be gzipped, as a stream of bytes; zlib stays in here. text/docs.c reads
- * training text through it. */
+/* Reads files that may be gzipped as a stream of bytes; zlib is used here alone. text/docs.c
+ * reads training text through it. */
 #include "base/textio.h"
 
 #include <errno.h>

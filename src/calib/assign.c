@@ -1,8 +1,9 @@
-/* Patterns and scales of a layer whose target is known (solve.c): the first assignment, scales,
- * sweeps. Everything is done for a tile of rows at a time, a run of columns after the other: what
- * all other columns mean for a run comes from one product, what the blocks of a run mean for each
- * other is kept up to date by hand. Each step asks the same of a block: the pattern t with the
- * least alpha^2 |t|^2 - 2 alpha t.v, under a norm and for a v of its own. */
+/* Finds the patterns and scales of a layer whose target solve.c has computed: the first assignment,
+ * then scales and sweeps in turn. Work is cut into tiles of rows, and a tile goes through runs of
+ * columns one after the other: what the columns outside a run mean for it comes from one product,
+ * what its own blocks mean for each other is updated block by block. Every step asks one question
+ * of a block: which pattern t has the least alpha^2 |t|^2 - 2 alpha t.v, under a norm and for a v
+ * of the step's own? */
 #include "calib/assign.h"
 
 #include <math.h>

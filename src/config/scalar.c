@@ -1,4 +1,5 @@
-/* What a plain YAML scalar means: null, truth values, whole and real numbers. */
+/* Decides what a plain YAML scalar means: null, a truth value, a whole or a real number.
+ * parse.c, keys.c and sweep.c ask it before they store a value. */
 #include "config/scalar.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Reads a sweep file, multiplies its points and grid out, and checks the job of every point.
- * train/sweep.c runs them. */
+ * train/sweep_runs.c runs them. */
 #include "config/sweep.h"
 
 #include <ctype.h>

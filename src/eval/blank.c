@@ -1,4 +1,5 @@
-/* White space as Python has it, for texts that lm-evaluation-harness cuts. */
+/* White space as Python has it. task_read.c, task_run.c and wikitext.c cut texts by it, so that
+ * they come out as those of lm-evaluation-harness. */
 #include "eval/blank.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* Perplexity of plain text, in windows and by words: encodes it and sums log-probabilities of a
- * network. */
+/* Perplexity of plain text, in windows and by words: encodes the text and sums the
+ * log-probabilities of a network. `solera eval --text` calls it. */
 #include "eval/plain_text.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Text sampled from a model as its own training data: many documents at a time, each a sequence
- * of one forward batch. */
+/* Samples text from a model as its own training data: many documents at a time, each a sequence
+ * of one forward batch. The trainer calls it before the first step. */
 #include <string.h>
 
 #include "base/mem.h"

@@ -1,5 +1,5 @@
-/* One layer after the other, quantized in its place under a network that reads the model's own
- * weights. */
+/* Quantizes one layer after the other in its place, under a network that reads the model's own
+ * weights, and measures each time. `solera study --sensitivity` calls it. */
 #include "eval/sensitivity.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Scores the items of a task: the choices of several items share forward passes, and common
- * prefixes are computed once. */
+/* Scores the items of a task, which task_read.c has read: the choices of several items share
+ * forward passes, and common prefixes are computed once. */
 #include <math.h>
 #include <string.h>
 

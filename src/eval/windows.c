@@ -1,5 +1,5 @@
 /* Cross-entropy of token data: gathers windows, or their documents, into batches for the network
- * and sums in file order. */
+ * and sums in file order. The trainer's evaluations and `solera eval --data` call it. */
 #include <math.h>
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
-/* A GGUF file of one of our families as a source. */
+/* Reads a GGUF file of one of our families as a source, which import.c streams into a model
+ * file: gguf.c has parsed it, gguf_keys.c refuses what would be computed otherwise. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Numbers that GGUF files hold in another form than a configuration does: what import and export
- * share. */
+/* Numbers that GGUF files hold in another form than a configuration does; gguf_import.c and
+ * gguf_export.c share them. */
 #include "foreign/gguf_numbers.h"
 
 #include <math.h>

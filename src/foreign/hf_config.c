@@ -1,5 +1,5 @@
-/* Hugging Face config.json: reads it into a configuration, refusing what is not computed, and
- * writes it for exports. */
+/* Hugging Face config.json: reads it into a configuration for hf_import.c, refusing what is not
+ * computed here, and writes it for hf_export.c. */
 #include <fnmatch.h>
 #include <math.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* A folder for Hugging Face transformers. */
+/* Writes a folder that Hugging Face transformers reads: config.json, safetensors, tokenizer.
+ * `solera export` calls it; view.c gives the parameters. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

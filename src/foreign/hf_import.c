@@ -1,5 +1,5 @@
-/* A Hugging Face folder as a source: config.json, model.safetensors or the shards of its index,
- * tokenizer.json. */
+/* Reads a Hugging Face folder as a source, which import.c streams into a model file:
+ * config.json, model.safetensors or the shards of its index, tokenizer.json. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

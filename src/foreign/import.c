@@ -1,5 +1,5 @@
-/* Import: opens the source of a foreign model by what the path holds, and streams it into a
- * model file. */
+/* Opens the source of a foreign model by what the path holds, and streams it into a model file
+ * (source.c). `solera import` calls it. */
 #include "foreign/import.h"
 
 #include <string.h>

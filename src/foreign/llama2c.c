@@ -1,5 +1,5 @@
-/* llama2.c `.bin` (the version without a magic number): 7 int32, then fp32 tensors of all layers of
- * a kind together. */
+/* Reads llama2.c's `.bin` (the version without a magic number) as a source for import.c: 7
+ * int32, then fp32 tensors, all layers of a kind together. */
 #include <string.h>
 
 #include "base/file.h"

@@ -1,5 +1,5 @@
-/* Text generation: prefill of the prompt, then sampling one token after the other until
- * something ends it. */
+/* Generates text: prefill of the prompt, then one sampled token after the other until something
+ * ends it. The verbs generate and chat call it, and the trainer for its samples. */
 #include <string.h>
 
 #include "base/clock.h"

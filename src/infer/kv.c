@@ -1,4 +1,5 @@
-/* KV caches, and the RoPE tables that grow with the longest of them. */
+/* Makes, clears and cuts KV caches, and the RoPE tables that grow with the longest of them.
+ * attention.c fills and reads them. */
 #include "base/mem.h"
 #include "base/num.h"
 #include "infer/net.h"

@@ -1,5 +1,5 @@
-/* The output head of inference: logits of the selected rows, or log-probabilities without a
- * matrix of all logits. */
+/* The output head of inference, the last step of forward.c: logits of the selected rows, or
+ * log-probabilities without a matrix of all logits. */
 #include <math.h>
 
 #include "base/num.h"

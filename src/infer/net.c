@@ -1,5 +1,5 @@
-/* A network to run: made from a model or a packed model, whose parameters are found by their
- * role and stacked into the matrices of a layer. */
+/* Makes a network that runs, from a model or a packed model: finds parameters by their role and
+ * stacks them into the matrices of a layer. forward.c runs it. */
 #include "infer/net.h"
 
 #include <math.h>

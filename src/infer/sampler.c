@@ -1,4 +1,5 @@
-/* Draws a token from logits: repetition penalty, temperature, top-k, top-p, min-p. */
+/* Draws a token from logits: repetition penalty, temperature, top-k, top-p, min-p. generate.c
+ * calls it after each forward pass. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Joins the bytes of tokens to whole UTF-8 characters, for text that is shown as it comes. */
+/* Joins the bytes of tokens to whole UTF-8 characters, for text that generate.c shows as it
+ * comes. */
 #include <string.h>
 
 #include "infer/infer.h"

@@ -1,4 +1,5 @@
-/* bf16.h in plain C. */
+/* bf16.h in plain C: the form that the others are checked against, and the one in use where the
+ * processor has no AVX2. */
 #include <string.h>
 
 #include "base/half.h"

@@ -1,4 +1,5 @@
-/* The codebook of the 3:4 block: the four levels of each code. */
+/* The codebook of the 3:4 block: the four levels of each code. The packed form (quant/codec.c),
+ * the ternary kernels and STQ1_0 of GGUF read it. */
 #include "kernels/codebook.h"
 
 /* From the published bytes: bits 2p..2p+1 hold level + 1 of lane p. */

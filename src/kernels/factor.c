@@ -1,6 +1,7 @@
-/* A Cholesky factorization that runs from the last column to the first, by blocks: the block on the
- * diagonal is factored by hand, the blocks above it are solved for and what they explain is taken
- * from the rest, both by BLAS, a tile of rows at a time. */
+/* A Cholesky factorization that runs from the last column to the first, by blocks, for
+ * calibration: the block on the diagonal is factored by hand, the blocks above it are solved
+ * for, and what they explain is subtracted from the rest, both by BLAS, a tile of rows at a
+ * time. */
 #include "kernels/factor.h"
 
 #include <cblas.h>

@@ -211,7 +211,7 @@ static result moved_result(const result *c, int64_t row, int64_t column)
 }
 
 /* Rows of A can be read as they lie when they are whole tiles of bf16, and not to be scaled. */
-static bool lies_well(const product *p, int64_t rows)
+static bool readable_in_place(const product *p, int64_t rows)
 {
     return p->a.bf16 && !p->a.trans && p->alpha == 1 && rows % SOL_BF16_TILE == 0 &&
            p->k % SOL_BF16_DEPTH == 0;
@@ -227,7 +227,7 @@ static void product_strip(void *arg, int64_t index, int thread)
     sol_packed_operand b = {p->packed, sol_round_up(p->k, SOL_BF16_DEPTH) * SOL_BF16_EDGE};
     left at = {{a.data, ld, SOL_BF16_EDGE * ld, SOL_BF16_DEPTH}, SOL_BF16_TILE * ld};
     (void)thread;
-    if (!lies_well(p, rows))
+    if (!readable_in_place(p, rows))
         at = left_packed(sol_bf16_pack(p->ctx, &a, false, rows, p->k, p->alpha, work));
     result c = moved_result(&p->c, row, 0);
     multiply(&p->ctx->kernels.bf16, &at, b, rows, p->n, p->k, &c);

@@ -1,4 +1,5 @@
-/* Stored matrices: sizes, parts, rounding from fp32 and casts back to it. */
+/* Matrices as files hold them: sizes, parts, rounding from fp32 and casts back to it.
+ * Teachers keep their weights so, and packed models their embeddings. */
 #include "kernels/stored.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* A block on the tape, recorded through calls that give its weights: for training, a teacher and
- * calibration alike. */
+/* Records a transformer block on the tape, through calls that give its weights: for training, a
+ * teacher and calibration alike. */
 #include "model/block.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Checks of a model's configuration, and the shapes that have a name. */
+/* Checks a model's configuration, and holds the shapes that have a name (`random:SHAPE`). */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Moments in fp32, bf16 or blocks of 8 bits: loads a chunk as floats, stores it rounded. */
+/* The moments of AdamW in fp32, bf16 or blocks of 8 bits: loads a chunk as floats for adamw.c
+ * and stores it rounded. The formats are in moments.h. */
 #include "optim/moments.h"
 
 #include <string.h>

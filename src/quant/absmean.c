@@ -1,5 +1,6 @@
-/* AbsMean: dense ternary as in BitNet b1.58. alpha = mean |w|; t = round(w / alpha) clipped to
- * -1..1, which is the sign where |w| > alpha / 2 and 0 elsewhere (a tie rounds to the even 0). */
+/* The quantizer absmean, which quant.c drives group by group: dense ternary as in BitNet b1.58.
+ * alpha = mean |w|; t = round(w / alpha) clipped to -1..1, which is the sign where |w| > alpha /
+ * 2 and 0 elsewhere (a tie rounds to the even 0). */
 #include "quant/dense_levels.h"
 
 const sol_quantizer sol_quantizer_absmean = {

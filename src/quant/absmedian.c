@@ -1,5 +1,5 @@
-/* AbsMedian: dense ternary with alpha = median |w| (of an even number the lower one, as PyTorch has
- * it) and threshold alpha / 2.
+/* The quantizer absmedian, which quant.c drives group by group: dense ternary with alpha =
+ * median |w| (of an even number the lower one, as PyTorch has it) and threshold alpha / 2.
  *
  * The median is found by bisection on the bit patterns of |w|, which order like the numbers: each
  * pass counts the weights that are at most the middle of what is left. 31 passes, no memory, counts

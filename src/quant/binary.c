@@ -1,4 +1,5 @@
-/* Binary: t = sign(w), 0 counts as +; alpha = mean |w|, the L2 optimum (XNOR-Net). */
+/* The quantizer binary, which quant.c drives group by group: t = sign(w), 0 counts as +; alpha =
+ * mean |w|, the L2 optimum (XNOR-Net). */
 #include "quant/dense_levels.h"
 
 static void levels(const sol_kernels *k, const sol_quant_spec *spec, const sol_quant_group *g,

@@ -1,4 +1,4 @@
-/* The 1.25-bit packed form: codes, and packing and decoding of a matrix. store writes what it
+/* The 1.25-bit packed form: encodes blocks, packs and decodes matrices. store writes what it
  * packs, infer multiplies by it. */
 #include "quant/codec.h"
 

@@ -1,5 +1,6 @@
-/* DLT, dual learnable ternarization (TernaryLLM): LSQ with a learned shift, Q(w) = step t + shift,
- * t = round(clamp(x, -1, 1)), x = (w - shift) / step.
+/* The quantizer dlt, which quant.c drives group by group: dual learnable ternarization
+ * (TernaryLLM), LSQ with a learned shift, Q(w) = step t + shift, t = round(clamp(x, -1, 1)), x =
+ * (w - shift) / step.
  *
  *   dQ/dw     = 1 where |x| <= 1, else 0
  *   dQ/dstep  = t - x where |x| <= 1, else t

@@ -1,5 +1,5 @@
-/* LSQ (Esser et al. 2020) at three levels: Q(w) = step round(clamp(w / step, -1, 1)), the step
- * learned.
+/* The quantizer lsq, which quant.c drives group by group: LSQ (Esser et al. 2020) at three
+ * levels, Q(w) = step round(clamp(w / step, -1, 1)), the step learned.
  *
  *   dQ/dw    = 1 where |w| <= step, else 0
  *   dQ/dstep = round(x) - x with x = w / step where |x| <= 1, else sign(x) */

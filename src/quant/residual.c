@@ -1,4 +1,5 @@
-/* lambda of a step, and the factors of W_eff. */
+/* The schedule of lambda and the pair a, b of W_eff = a Q(W) + b W. The trainer asks for them
+ * before every step. */
 #include "quant/residual.h"
 
 #include <math.h>

@@ -1,6 +1,9 @@
-/* SEQ, stretched elastic quantization (ParetoQ) at three levels: Q(w) = step q, q = round(1.5
- * clamp(w / step, -0.99, 0.99)) / 1.5 in
- * {-2/3, 0, 2/3}, the step learned; so scale = 2/3 step, and a weight is 0 up to step / 3.
+/* The quantizer seq, which quant.c drives group by group: stretched elastic quantization (ParetoQ)
+ * at three levels, the step learned.
+ *
+ *   Q(w) = step q,  q = round(1.5 clamp(w / step, -0.99, 0.99)) / 1.5 in {-2/3, 0, 2/3}
+ *
+ * So scale = 2/3 step, and a weight is 0 up to step / 3.
  *
  *   dQ/dw    = 1 where |w| <= 0.99 step, else 0
  *   dQ/dstep = q - x with x = w / step where |x| <= 0.99, else sign(x), as published

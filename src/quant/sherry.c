@@ -1,6 +1,6 @@
-/* Sherry: 3:4 sparse ternary (paper eq. 3-5, 9-13). In each block of four the smallest |w| becomes
- * 0, the others their sign; alpha = mean |w| over the kept three quarters of a scale group, which
- * is the exact L2 optimum. */
+/* The quantizer sherry, which quant.c drives group by group: 3:4 sparse ternary (paper eq. 3-5,
+ * 9-13). In each block of four the smallest |w| becomes 0, the others their sign; alpha = mean
+ * |w| over the kept three quarters of a scale group, which is the exact L2 optimum. */
 #include "quant/quant.h"
 
 static void measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,

@@ -1,6 +1,7 @@
-/* Tequila: AbsMean ternary whose dead weights (t = 0) also feed a bias of their row that does not
- * depend on the input: y = Q(W) x + lambda sum of the dead w, lambda 1e-3. They so get a gradient
- * of their own, and the bias is merged when the model ships. */
+/* The quantizer tequila, which quant.c drives group by group: AbsMean ternary whose dead weights
+ * (t = 0) also feed a bias of their row that does not depend on the input: y = Q(W) x + lambda
+ * sum of the dead w, lambda 1e-3. They so get a gradient of their own, and the bias is merged
+ * when the model ships. */
 #include "quant/dense_levels.h"
 
 const sol_quantizer sol_quantizer_tequila = {

@@ -1,5 +1,5 @@
-/* Ternary weight networks (Li et al. 2016): threshold 0.75 mean |w|, alpha = mean |w| over the kept
- * weights. */
+/* The quantizer twn, which quant.c drives group by group: ternary weight networks (Li et al.
+ * 2016), threshold 0.75 mean |w|, alpha = mean |w| over the kept weights. */
 #include <math.h>
 
 #include "quant/dense_levels.h"

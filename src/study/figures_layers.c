@@ -1,4 +1,5 @@
-/* Figures over layers: heat maps, profiles, histograms. */
+/* The figures of a report that lie over layers: heat maps, profiles, histograms. figures.c calls
+ * it for each of them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* Effective rank by LAPACK; the library is used here alone. */
+/* Effective rank of a matrix, from the singular values that LAPACK computes; the library is used
+ * here alone. recorder.c asks for the ranks of weights and gradients. */
 #include "study/rank.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* The report as one HTML page, with its figures inline, and measures.csv. */
+/* Writes the report as one HTML page, with the figures of figures.c inline, and measures.csv.
+ * `solera study` calls it. */
 #include "study/report.h"
 
 #include <math.h>

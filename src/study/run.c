@@ -1,5 +1,5 @@
-/* The records of a run in memory, from study.h5 or from the weights of a model file, and what
- * reports ask of them. */
+/* Holds the records of a run in memory, from study.h5 or from the weights of a model file, and
+ * answers what report.c and the figures ask of them. */
 #include "study/run.h"
 
 #include <math.h>
