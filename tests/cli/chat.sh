@@ -59,7 +59,7 @@ run: {dir: $dir/run}
 END
 expect 0 "" "$SOLERA" train "$dir/job.yaml"
 yes "no conversation" | head -n 20 >"$dir/t.txt"
-expect 2 "data.train has no answers" \
+expect 2 "t.txt has no answers" \
     "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/t.txt" --set run.dir="$dir/run2" --set train.seq=2
 
 # One message of a user through the template.
