@@ -6,7 +6,7 @@
 #include "output.h"
 
 struct args {
-    const char *out, *tokenizer, *random, *dtype;
+    const char *out, *tokenizer, *random, *dtype, *license, *base_model;
     int64_t seed;
     bool force;
 };
@@ -45,6 +45,16 @@ static const sol_opt options[] = {
      .preset = "keep",
      .choices = "keep|f32|bf16",
      .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
+    {.name = "--license",
+     .value = "ID",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, license),
+     .help = "the model's licence, as apache-2.0, where SRC does not say it"},
+    {.name = "--base-model",
+     .value = "NAME",
+     .kind = SOL_OPT_TEXT,
+     .offset = offsetof(struct args, base_model),
+     .help = "what cards call the model, as ORG/NAME, where SRC does not say it"},
     {0},
 };
 
@@ -57,13 +67,21 @@ static void report(sol_program *p, const struct args *a, const sol_import_result
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %s, %s parameters in %s, %s tokenizer, %s", a->out,
                  r->source, sol_count_text((double)r->weights, count), sol_dtype_name(r->dtype),
                  r->has_tokenizer ? "with" : "no", sol_duration_text(seconds, took));
+    const sol_origin *o = &r->config.origin;
+    if (o->name[0])
+        sol_log_line(&p->log, SOL_LOG_INFO, "base model %s%s%s%s, licence %s", o->name,
+                     o->repo[0] ? " (" : "", o->repo, o->repo[0] ? ")" : "",
+                     o->license[0] ? o->license : "not known (--license says it)");
 }
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     const struct args *a = argsp;
     sol_phase phase = {p, "importing", "weights", sol_clock()};
-    sol_import_opts o = {.tokenizer = a->tokenizer, .progress = {sol_phase_show_part, &phase}};
+    sol_import_opts o = {.tokenizer = a->tokenizer,
+                         .license = a->license,
+                         .base_model = a->base_model,
+                         .progress = {sol_phase_show_part, &phase}};
     sol_import_result r;
     sol_ctx *ctx;
     if (strcmp(a->dtype, "keep") != 0)

@@ -206,6 +206,24 @@ static void put_overrides(blob *b, const sol_quant_overrides *o, sol_err *err)
     sol_free(t.data);
 }
 
+/* Whose model it was, under the keys that llama.cpp's converter writes. */
+static void put_base_model(blob *b, const sol_origin *o, sol_err *err)
+{
+    char url[sizeof o->repo + 32], org[sizeof o->repo];
+    if (o->license[0]) put_key_text(b, "general.license", o->license, err);
+    if (o->license_name[0]) put_key_text(b, "general.license.name", o->license_name, err);
+    if (o->license_link[0]) put_key_text(b, "general.license.link", o->license_link, err);
+    if (!o->name[0]) return;
+    put_key_u32(b, "general.base_model.count", 1, err);
+    put_key_text(b, "general.base_model.0.name", o->name, err);
+    if (!o->repo[0]) return;
+    bool is_url = strstr(o->repo, "://") != NULL;
+    snprintf(url, sizeof url, "%s%s", is_url ? "" : "https://huggingface.co/", o->repo);
+    snprintf(org, sizeof org, "%.*s", (int)strcspn(o->repo, "/"), o->repo);
+    if (!is_url) put_key_text(b, "general.base_model.0.organization", org, err);
+    put_key_text(b, "general.base_model.0.repo_url", url, err);
+}
+
 static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
 {
     const sol_quant_spec *q = &w->view.quant;
@@ -222,6 +240,7 @@ static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
     else
         snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "",
                  sol_granularity_name(q->granularity), layout);
+    put_base_model(b, &w->view.table->config.origin, err);
     put_key_text(b, "general.description",
                  w->view.dequantize ? text : "weights as they are, without a quantizer", err);
     put_key_u32(b, "general.quantization_version", 2, err);

@@ -9,6 +9,7 @@
 #include "foreign/gguf.h"
 #include "foreign/gguf_keys.h"
 #include "foreign/gguf_numbers.h"
+#include "foreign/origin.h"
 #include "foreign/source.h"
 
 typedef struct gguf_source {
@@ -393,8 +394,6 @@ static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
                       " rows",
                       g->path, a.n_tokens, s->config.vocab_size);
     if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
-    if (st == SOL_OK) st = read_text(g, "tokenizer.chat_template", &s->chat_template, err);
-    if (st == SOL_OK) st = read_text(g, "solera.generation", &s->generation, err);
     if (st == SOL_OK && !a.pre && strcmp(a.model, "gpt2") == 0)
         sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as "
                            "llama.cpp does by default, which need not be how the "
@@ -502,6 +501,10 @@ sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_token
     if (st == SOL_OK) st = place_params(s, f, err);
     s->interleaved = sol_family_of(&s->config)->order == SOL_GGUF_PAIRS;
     if (st == SOL_OK && with_tokenizer) st = read_tokenizer(s, &f->g, err);
+    /* These are the model's own, whatever tokenizer comes with it. */
+    if (st == SOL_OK) st = read_text(&f->g, "tokenizer.chat_template", &s->chat_template, err);
+    if (st == SOL_OK) st = read_text(&f->g, "solera.generation", &s->generation, err);
+    if (st == SOL_OK) sol_origin_of_gguf(s, &f->g);
     if (st != SOL_OK) sol_source_close(s);
     return st;
 }

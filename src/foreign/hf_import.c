@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/textio.h"
 #include "foreign/hf.h"
+#include "foreign/origin.h"
 #include "foreign/safetensors.h"
 #include "foreign/source.h"
 
@@ -412,6 +413,7 @@ static sol_status read_config(sol_source *s, sol_err *err)
     SOL_TRY(join(path, s->path, "config.json", err));
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
     sol_status st = sol_hf_config(path, root, &s->config, &note, err);
+    if (st == SOL_OK) st = sol_origin_of_folder(s, root, err);
     json_decref(root);
     if (st != SOL_OK) return st;
     if (note) sol_source_note(s, note);

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "foreign/origin.h"
 #include "foreign/source.h"
 
 typedef struct random_source {
@@ -54,6 +55,7 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_opts *
                       : o->dtype == SOL_TO_F32   ? SOL_F32
                                                  : SOL_BF16;
     sol_status st = SOL_OK;
+    sol_origin_set(&s->config.origin, o->license, o->base_model);
     if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, false, err);
     r->dtype = dtype;
     r->config = s->config;

@@ -33,6 +33,9 @@ typedef struct sol_import_opts {
     const char *tokenizer; /* file; needed for llama2.c, elsewhere instead of the model's
                             * own; NULL: none */
     sol_import_dtype dtype;
+    /* Instead of what the source says about itself; NULL: that. base_model: NAME, ORG/NAME or a
+     * URL. */
+    const char *license, *base_model;
     sol_import_progress progress; /* show NULL: none */
     sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the
                                    * same for any number of threads */

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "foreign/origin.h"
 #include "foreign/source.h"
 
 enum { HEADER = 28 };
@@ -113,6 +114,7 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
         st = sol_in_open(&f->in, s->path, err);
     }
     if (st == SOL_OK) st = read_header(s, f, err);
+    if (st == SOL_OK) sol_origin_of_path(s, path);
     if (st == SOL_OK && tokenizer_path)
         st = sol_source_set_tokenizer(s, tokenizer_path, false, err);
     if (st != SOL_OK) sol_source_close(s);

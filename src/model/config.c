@@ -17,6 +17,15 @@ enum {
 };
 
 /* Whether low <= value <= high; `field` names it. */
+void sol_origin_take(char *field, size_t size, const char *text, size_t n)
+{
+    if (n == 0 || n >= size) return;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return;
+    memcpy(field, text, n);
+    field[n] = 0;
+}
+
 static sol_status check_int(const char *field, int64_t value, int64_t low, int64_t high,
                             sol_err *err)
 {

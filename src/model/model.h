@@ -23,6 +23,24 @@
 
 enum { SOL_MAX_EOS = 32 }; /* tokens that end a text, at most */
 
+/* Where a model comes from, for its card and for files of other programs; nothing that is computed
+ * depends on it. "": not known. */
+#define SOL_ORIGIN_FIELDS(ROW) \
+    ROW(name, 128)         /* of the model that was imported: "Llama-3.2-1B" */ \
+    ROW(repo, 192)         /* where it is: "meta-llama/Llama-3.2-1B" on the hub, or a URL */ \
+    ROW(license, 64)       /* as the hub names it: apache-2.0, llama3.2, other */ \
+    ROW(license_name, 128) /* of an `other` one */ \
+    ROW(license_link, 256)
+typedef struct sol_origin {
+#define ROW(field, size) char field[size];
+    SOL_ORIGIN_FIELDS(ROW)
+#undef ROW
+} sol_origin;
+
+/* Copies text[n] into a field of `size` bytes. What does not fit, or holds control characters, is
+ * left out: the field is then as it was. */
+void sol_origin_take(char *field, size_t size, const char *text, size_t n);
+
 /* The shape of a model; names as in Hugging Face's config.json. */
 struct sol_model_config {
     sol_family family; /* what other programs call it; changes nothing that is computed */
@@ -43,6 +61,7 @@ struct sol_model_config {
     int64_t bos_token_id, eos_token_id;            /* -1: none */
     int64_t n_more_eos, more_eos[SOL_MAX_EOS - 1]; /* further tokens that end a text; the first
                                                     * one is eos_token_id */
+    sol_origin origin;
 };
 
 /* What a parameter does: a lookup, the weight of a norm, a matrix product, what is added to one,

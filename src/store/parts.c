@@ -198,6 +198,42 @@ static sol_status get_eos_list(const sol_h5_file *f, const sol_h5_node *n, sol_m
     return st;
 }
 
+/* /origin: absent where nothing is known. */
+static const struct origin_field {
+    const char *name;
+    size_t offset, size;
+} origin_fields[] = {
+#define ROW(field, bytes) {#field, offsetof(sol_origin, field), bytes},
+    SOL_ORIGIN_FIELDS(ROW)
+#undef ROW
+};
+enum { N_ORIGIN_FIELDS = sizeof origin_fields / sizeof *origin_fields };
+
+static sol_status put_origin(sol_h5_writer *w, const sol_origin *o, sol_err *err)
+{
+    int id = -1;
+    for (int i = 0; i < N_ORIGIN_FIELDS; i++) {
+        const char *text = (const char *)o + origin_fields[i].offset;
+        if (!text[0]) continue;
+        if (id < 0) SOL_TRY(sol_h5_group(w, "/origin", &id, err));
+        SOL_TRY(sol_h5_set_text(w, id, origin_fields[i].name, text, err));
+    }
+    return SOL_OK;
+}
+
+static sol_status get_origin(const sol_h5_file *f, sol_origin *o, sol_err *err)
+{
+    const sol_h5_node *n = sol_h5_find(f, "/origin");
+    const char *text;
+    for (int i = 0; n && i < N_ORIGIN_FIELDS; i++) {
+        const struct origin_field *row = &origin_fields[i];
+        if (!sol_h5_node_attr(n, row->name)) continue;
+        SOL_TRY(sol_h5_get_text(f, n, row->name, &text, err));
+        sol_origin_take((char *)o + row->offset, row->size, text, strlen(text));
+    }
+    return SOL_OK;
+}
+
 sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_err *err)
 {
     int id;
@@ -205,6 +241,7 @@ sol_status sol_part_put_config(sol_h5_writer *w, const sol_model_config *c, sol_
     SOL_TRY(sol_h5_set_text(w, id, "model_type", sol_family_of(c)->model_type, err));
     SOL_TRY(put_fields(w, id, model_fields, N_MODEL_FIELDS, c, err));
     SOL_TRY(put_eos_list(w, id, c, err));
+    SOL_TRY(put_origin(w, &c->origin, err));
     if (c->rope_factor == 0) return SOL_OK;
     SOL_TRY(sol_h5_group(w, "/model/rope_scaling", &id, err));
     SOL_TRY(sol_h5_set_text(w, id, "rope_type", "llama3", err));
@@ -242,6 +279,7 @@ sol_status sol_part_get_config(const sol_h5_file *f, sol_model_config *c, sol_er
     c->family = family->family;
     SOL_TRY(get_fields(f, n, model_fields, N_MODEL_FIELDS, c, err));
     SOL_TRY(get_eos_list(f, n, c, err));
+    SOL_TRY(get_origin(f, &c->origin, err));
     if (rope) SOL_TRY(get_rope(f, rope, c, err));
     sol_status st = check_config(f, c, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s: /model", f->path);
