@@ -1,8 +1,9 @@
-/* Writes the model card beside an export, a page and a JSON file: reads back what was written
- * and what it was made from. */
+/* The facts of a model card, as JSON: reads back what was exported and what it was made from. The
+ * page about them is made by card_page.c. */
 #include "card.h"
 
-#include <jansson.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,7 @@
 #include "h5/h5.h"
 #include "program.h"
 
-static const char mark[] = "<!-- model card of solera -->";
-
-static bool is_folder(const sol_card *c)
+bool sol_card_is_folder(const sol_card *c)
 {
     return strcmp(c->format, "safetensors") == 0;
 }
@@ -62,10 +61,9 @@ static json_t *attr_json(const sol_h5_attr *a)
     return json_integer(whole);
 }
 
-static void add_group(json_t *card, const sol_h5_file *f, const char *path, const char *name,
-                      const char *const *only)
+/* The attributes of a group; only: those of these names, NULL: all. */
+static void add_group(json_t *card, const sol_h5_node *n, const char *name, const char *const *only)
 {
-    const sol_h5_node *n = sol_h5_find(f, path);
     if (!n) return;
     json_t *o = json_object();
     for (size_t i = 0; i < n->n_attrs; i++) {
@@ -79,228 +77,289 @@ static void add_group(json_t *card, const sol_h5_file *f, const char *path, cons
     json_decref(o);
 }
 
-/* One name, or of a mixture names and weights. */
+/* One name, or of a mixture each name with its weight. */
 static json_t *training_data(const sol_config *c)
 {
     const sol_sources *files = c->data.train;
     if (c->data.source == SOL_DATA_SELF) return json_string("sampled from the base model");
     if (files->n == 1) return base_name(files->row[0].path);
-    json_t *list = json_array();
-    for (int i = 0; i < files->n; i++)
-        json_array_append_new(list, json_pack("{s:o, s:f}", "file", base_name(files->row[i].path),
-                                              "weight", files->row[i].weight));
-    return list;
+    json_t *weights = json_object();
+    for (int i = 0; i < files->n; i++) {
+        json_t *name = base_name(files->row[i].path);
+        json_object_set_new(weights, json_string_value(name), json_real(files->row[i].weight));
+        json_decref(name);
+    }
+    return weights;
+}
+
+static json_t *teacher_of(const sol_config *c)
+{
+    bool self = sol_config_teaches_itself(c);
+    return json_pack("{s:o, s:s, s:f, s:I, s:s}", "model",
+                     self ? json_string("self: the base model") : base_name(c->distill.teacher),
+                     "divergence", sol_config_word(c, "distill.loss"), "temperature",
+                     c->distill.temperature, "top_k", (json_int_t)c->distill.top_k, "weights",
+                     c->distill.cache[0] ? "cached" : sol_config_word(c, "distill.teacher_dtype"));
+}
+
+/* The weights of the terms that training minimized. */
+static json_t *objective_of(const sol_config *c)
+{
+    json_t *o = json_object();
+    if (!c->distill.teacher[0]) return json_pack("{s:f}", "next_token", 1.0);
+    const struct {
+        const char *name;
+        double weight;
+    } terms[] = {{"next_token", c->distill.ce_weight},
+                 {"teacher_divergence", c->distill.weight},
+                 {"hidden_states", c->distill.hidden_weight},
+                 {"attention_relations", c->distill.relation_weight}};
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+        if (terms[i].weight != 0) json_object_set_new(o, terms[i].name, json_real(terms[i].weight));
+    return o;
+}
+
+static json_t *calibration_of(const sol_config *c)
+{
+    sol_calib_opts o = sol_config_calib(c);
+    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:s}", "data",
+                     c->calibrate.data[0] ? base_name(c->calibrate.data) : training_data(c),
+                     "windows", (json_int_t)o.windows, "seq", (json_int_t)o.seq, "steps_per_block",
+                     (json_int_t)o.steps, "damping", o.damping, "latent",
+                     sol_config_word(c, "calibrate.latent"));
+}
+
+static json_t *recipe_of(const sol_config *c)
+{
+    json_t *o = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:I}", "steps", (json_int_t)c->train.steps,
+        "batch", (json_int_t)c->train.batch, "seq", (json_int_t)c->train.seq, "accumulate",
+        (json_int_t)c->train.accumulate, "tokens_per_step",
+        (json_int_t)(c->train.batch * c->train.seq * c->train.accumulate), "lr_schedule",
+        sol_config_word(c, "optim.schedule"), "lr", c->optim.lr, "lr_min_ratio", c->optim.min_ratio,
+        "lr_warmup_steps", (json_int_t)c->optim.warmup_steps);
+    json_t *more = json_pack(
+        "{s:s, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:b, s:I}", "optimizer", "AdamW", "beta1",
+        c->optim.beta1, "beta2", c->optim.beta2, "weight_decay", c->optim.weight_decay, "grad_clip",
+        c->train.grad_clip, "moments", sol_config_word(c, "optim.moments"), "compute",
+        sol_config_word(c, "train.compute"), "parameters", sol_config_word(c, "train.param_dtype"),
+        "activation_checkpoints", c->train.activation_checkpoints, "seed", (json_int_t)c->run.seed);
+    json_object_update(o, more);
+    json_decref(more);
+    if (c->optim.schedule == SOL_LR_WSD)
+        json_object_set_new(o, "lr_decay_fraction", json_real(c->optim.decay_fraction));
+    return o;
+}
+
+static json_t *residual_of(const sol_config *c)
+{
+    sol_residual r = sol_config_residual(c);
+    if (r.schedule == SOL_RESIDUAL_NONE) return json_pack("{s:s}", "schedule", "none");
+    return json_pack("{s:s, s:s, s:f, s:b, s:f}", "schedule",
+                     sol_config_word(c, "residual.schedule"), "form",
+                     sol_config_word(c, "residual.form"), "lambda_max", (double)r.lambda_max,
+                     "warmup", (int)r.warmup, "end_fraction", (double)r.end_fraction);
 }
 
 /* What another person needs to do it again; folders of this machine are left out, and so is a job
  * that this program does not understand (a later one wrote it). */
-static sol_status add_job(json_t *card, const char *yaml, sol_err *err)
+static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err *err)
 {
     sol_config *c = NULL;
     sol_err why = {0};
+    uint64_t digest;
+    char text[20];
     sol_status st = sol_config_parse(&c, "job", yaml, strlen(yaml), &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
-    json_object_set_new(card, "base_model", base_name(c->model.init));
-    json_object_set_new(
-        card, "data",
-        json_pack("{s:o, s:o}", "train", training_data(c), "eval", base_name(c->data.eval)));
-    json_object_set_new(
-        card, "recipe",
-        json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:I, s:s, s:s, s:b, s:f, s:I}", "steps",
-                  (json_int_t)c->train.steps, "batch", (json_int_t)c->train.batch, "seq",
-                  (json_int_t)c->train.seq, "accumulate", (json_int_t)c->train.accumulate,
-                  "lr_schedule", sol_config_word(c, "optim.schedule"), "lr", c->optim.lr,
-                  "lr_warmup_steps", (json_int_t)c->optim.warmup_steps, "residual_schedule",
-                  sol_config_quantizes(c) ? sol_config_word(c, "residual.schedule") : "none",
-                  "residual_form", sol_config_word(c, "residual.form"), "residual_warmup",
-                  c->residual.warmup, "residual_end_fraction", c->residual.end_fraction, "seed",
-                  (json_int_t)c->run.seed));
+    if (!json_object_get(card, "base_model"))
+        json_object_set_new(card, "base_model", base_name(c->model.init));
+    json_object_set_new(card, "data",
+                        json_pack("{s:o, s:o, s:s}", "train", training_data(c), "eval",
+                                  base_name(c->data.eval), "loss_on",
+                                  sol_config_word(c, "data.loss_on")));
+    if (trained) json_object_set_new(card, "recipe", recipe_of(c));
+    if (trained) json_object_set_new(card, "objective", objective_of(c));
+    if (trained && c->distill.teacher[0]) json_object_set_new(card, "teacher", teacher_of(c));
+    if (trained && sol_config_quantizes(c)) json_object_set_new(card, "residual", residual_of(c));
+    if (c->calibrate.enabled || !trained)
+        json_object_set_new(card, "calibration", calibration_of(c));
+    st = sol_config_digest(c, &digest, err);
+    snprintf(text, sizeof text, "%016" PRIx64, digest);
+    json_object_set_new(json_object_get(card, "digests"), "job", json_string(text));
     sol_config_free(&c);
-    return SOL_OK;
+    return st;
+}
+
+/* A number of one attribute; NaN: it is not there. */
+static double number_of(const sol_h5_node *n, const char *name)
+{
+    const sol_h5_attr *a = n ? sol_h5_node_attr(n, name) : NULL;
+    json_t *value = a ? attr_json(a) : NULL;
+    double x = json_is_number(value) ? json_number_value(value) : NAN;
+    json_decref(value);
+    return x;
+}
+
+static const char *text_of(const sol_h5_node *n, const char *name)
+{
+    const sol_h5_attr *a = n ? sol_h5_node_attr(n, name) : NULL;
+    return a && a->type == SOL_H5_STRING ? a->value : NULL;
+}
+
+/* What the run measured: the best evaluation, with its windows, and full precision on the same. */
+static void add_evaluation(json_t *card, const sol_h5_file *f)
+{
+    const sol_h5_node *state = sol_h5_find(f, "/state"), *how = sol_h5_find(f, "/evaluation");
+    double loss = number_of(state, "best_eval_loss"), full = number_of(state, "full_loss");
+    const char *documents = text_of(how, "documents");
+    if (!isfinite(loss)) return;
+    json_t *o = json_pack("{s:O, s:I, s:I, s:s, s:f, s:f, s:I}", "data",
+                          json_object_get(json_object_get(card, "data"), "eval"), "seq",
+                          (json_int_t)number_of(how, "seq"), "windows",
+                          (json_int_t)number_of(how, "windows"), "documents",
+                          documents ? documents : "apart", "loss", loss, "perplexity", exp(loss),
+                          "step", (json_int_t)number_of(state, "best_step"));
+    if (o && full > 0) json_object_set_new(o, "full_precision_loss", json_real(full));
+    if (o) json_object_set_new(card, "evaluation", o);
+}
+
+static void add_digest(json_t *card, const sol_h5_node *state, const char *attr, const char *name)
+{
+    const sol_h5_attr *a = state ? sol_h5_node_attr(state, attr) : NULL;
+    uint64_t digest;
+    char text[20];
+    if (!a || a->size != sizeof digest) return;
+    memcpy(&digest, a->value, sizeof digest);
+    snprintf(text, sizeof text, "%016" PRIx64, digest);
+    if (digest) json_object_set_new(json_object_get(card, "digests"), name, json_string(text));
+}
+
+/* A packed file keeps no history: that is in the card beside it, if it is of this file. */
+static void inherit_card(json_t *card, const sol_card *c)
+{
+    static const char *const keys[] = {"base_model",  "data",       "recipe",
+                                       "objective",   "teacher",    "residual",
+                                       "calibration", "evaluation", "training"};
+    char path[SOL_PATH_MAX + 8];
+    uint32_t crc;
+    json_t *was, *digests;
+    snprintf(path, sizeof path, "%s.json", c->source);
+    if (!(was = json_load_file(path, 0, NULL))) return;
+    digests = json_object_get(was, "digests");
+    const char *of = json_string_value(json_object_get(digests, "file_crc32c"));
+    char text[20] = "";
+    if (sol_file_crc(c->source, &crc, NULL) == SOL_OK) snprintf(text, sizeof text, "%08x", crc);
+    if (of && strcmp(of, text) == 0) {
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            if (!json_object_get(card, keys[i]) && json_object_get(was, keys[i]))
+                json_object_set(card, keys[i], json_object_get(was, keys[i]));
+        json_object_update_missing(json_object_get(card, "digests"), digests);
+    }
+    json_decref(was);
+}
+
+static void add_quantizer(json_t *card, const sol_card *c, const sol_h5_file *f)
+{
+    const sol_quant_spec *q = c->rounded_with;
+    if (!q) {
+        add_group(card, sol_h5_find(f, "/quant"), "quantizer", NULL);
+        return;
+    }
+    json_object_set_new(card, "quantizer",
+                        json_pack("{s:s, s:s, s:i, s:s, s:s}", "method", q->method->name,
+                                  "granularity", sol_granularity_name(q->granularity), "group_size",
+                                  q->group_size, "block_layout", sol_layout_name(q->layout),
+                                  "trained", "no: rounded after training"));
 }
 
 static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
 {
-    static const char *const losses[] = {"step",           "tokens",    "ema_loss",
-                                         "best_eval_loss", "best_step", NULL};
+    static const char *const losses[] = {"step", "tokens", "skipped", "ema_loss", NULL};
     sol_h5_file f;
-    sol_status st = sol_h5_open(&f, c->source, err);
-    if (st != SOL_OK) return st;
-    add_group(card, &f, "/model", "model", NULL);
-    if (!c->rounded_with) add_group(card, &f, "/quant", "quantizer", NULL);
-    if (c->rounded_with) {
-        const sol_quant_spec *q = c->rounded_with;
-        json_object_set_new(card, "quantizer",
-                            json_pack("{s:s, s:s, s:i, s:s, s:s}", "method", q->method->name,
-                                      "granularity", sol_granularity_name(q->granularity),
-                                      "group_size", q->group_size, "block_layout",
-                                      sol_layout_name(q->layout), "trained",
-                                      "no: rounded after training"));
-    }
-    add_group(card, &f, "/state", "training", losses);
-    const sol_h5_attr *yaml = sol_h5_node_attr(&f.tree.node[0], "config");
-    if (yaml && yaml->type == SOL_H5_STRING) st = add_job(card, yaml->value, err);
+    SOL_TRY(sol_h5_open(&f, c->source, err));
+    const sol_h5_node *state = sol_h5_find(&f, "/state"), *origin = sol_h5_find(&f, "/origin");
+    const char *name = text_of(origin, "name"), *yaml = text_of(&f.tree.node[0], "config");
+    const char *format = text_of(&f.tree.node[0], "format");
+    add_group(card, origin, "origin", NULL);
+    if (name) json_object_set_new(card, "base_model", json_string(name));
+    add_group(card, sol_h5_find(&f, "/model"), "model", NULL);
+    add_quantizer(card, c, &f);
+    add_group(card, state ? state : &f.tree.node[0], "training", losses);
+    sol_status st =
+        yaml ? add_job(card, yaml, number_of(&f.tree.node[0], "step") > 0, err) : SOL_OK;
+    add_evaluation(card, &f);
+    add_digest(card, state, "data_digest", "data");
+    add_digest(card, state, "teacher_digest", "teacher");
+    if (format && strcmp(format, "solera-packed") == 0) inherit_card(card, c);
     sol_h5_close(&f);
     return st;
 }
 
-/* ---- README.md ---- */
+/* ---- */
 
-static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
+/* Every weight of the file counts, quantized or not, with scales. */
+static void add_bits(json_t *card, const json_t *tensors, json_int_t bytes)
 {
-    enum { MOST = 64 };
-    struct row {
-        char name[SOL_PARAM_NAME];
-        const json_t *first;
-        int count;
-    } row[MOST];
-    int n = 0;
-    size_t i;
-    const json_t *one;
+    double weights = 0;
+    size_t i, d;
+    json_t *one, *n;
     json_array_foreach(tensors, i, one)
     {
-        char name[SOL_PARAM_NAME];
-        int k = 0;
-        sol_param_pattern(json_string_value(json_object_get(one, "name")), name);
-        /* cppcheck-suppress negativeIndex -- k counts up from 0 */
-        while (k < n && strcmp(row[k].name, name) != 0) k++;
-        if (k == MOST) continue;
-        if (k == n) {
-            row[n].first = one;
-            row[n].count = 0;
-            memcpy(row[n++].name, name, sizeof name);
-        }
-        row[k].count++;
+        double count = 1;
+        json_array_foreach(json_object_get(one, "shape"), d, n) count *=
+            (double)json_integer_value(n);
+        weights += count;
     }
-    sol_text_add(t, err,
-                 "## Weights\n\n| tensors | number | shape | type | bits a weight "
-                 "|\n|---|---:|---|---|---:|\n");
-    for (int k = 0; k < n; k++) {
-        char *shape = json_dumps(json_object_get(row[k].first, "shape"), 0);
-        sol_text_add(t, err, "| %s | %d | %s | %s | %.4g |\n", row[k].name, row[k].count,
-                     shape ? shape : "?", json_string_value(json_object_get(row[k].first, "type")),
-                     json_real_value(json_object_get(row[k].first, "bits_per_weight")));
-        free(shape);
-    }
+    if (weights <= 0) return;
+    json_object_set_new(card, "weights", json_integer((json_int_t)weights));
+    json_object_set_new(card, "bits_per_weight", json_real(8 * (double)bytes / weights));
 }
 
-/* "name: value" of a group, a line each. */
-static void add_list(sol_text *t, const json_t *card, const char *key, const char *title,
-                     sol_err *err)
+static sol_status add_file_digest(json_t *card, const char *path, sol_err *err)
 {
-    json_t *group = json_object_get(card, key), *value;
-    const char *name;
-    if (!group) return;
-    sol_text_add(t, err, "\n## %s\n\n", title);
-    json_object_foreach(group, name, value)
-    {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
-        sol_text_add(t, err, "- %s: %s\n", name,
-                     json_is_string(value) ? json_string_value(value)
-                     : text                ? text
-                                           : "?");
-        free(text);
-    }
+    uint32_t crc;
+    char text[20];
+    SOL_TRY(sol_file_crc(path, &crc, err));
+    snprintf(text, sizeof text, "%08x", crc);
+    json_object_set_new(json_object_get(card, "digests"), "file_crc32c", json_string(text));
+    return SOL_OK;
 }
-
-static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, bool stq, sol_err *err)
-{
-    sol_text_add(t, err, "\n## How to run it\n\n```sh\n");
-    if (strcmp(c->format, "gguf") == 0) {
-        sol_text_add(t, err,
-                     "llama-completion -m %s -no-cnv -p \"Once upon a time\" -n 100      # "
-                     "llama.cpp%s; old versions: llama-cli\n",
-                     file, stq ? " with STQ1_0" : "");
-        sol_text_add(t, err,
-                     "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a "
-                     "time\" -n 100\n",
-                     file);
-    } else if (is_folder(c)) {
-        sol_text_add(t, err,
-                     "python3 -c 'from transformers import pipeline; "
-                     "print(pipeline(\"text-generation\", \"%s\")(\"Once upon a time\"))'\n",
-                     file);
-        sol_text_add(t, err,
-                     "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a "
-                     "time\" -n 100\n",
-                     file);
-    } else {
-        sol_text_add(
-            t, err,
-            "solera generate %s -p \"Once upon a time\" -n 100\nsolera eval %s --text FILE\n", file,
-            file);
-        if (c->gguf_type)
-            sol_text_add(t, err,
-                         "solera export %s -o model.gguf --type %s && \\\n"
-                         "    llama-completion -m model.gguf -no-cnv -p \"Once upon a time\" -n "
-                         "100      # llama.cpp; old versions: llama-cli\n",
-                         file, c->gguf_type);
-    }
-    sol_text_add(t, err, "```\n");
-}
-
-static sol_status make_readme(const sol_card *c, const json_t *card, sol_text *t, sol_err *err)
-{
-    const char *base = json_string_value(json_object_get(card, "base_model")),
-               *file = json_string_value(json_object_get(card, "file"));
-    const json_t *tensors = json_object_get(card, "tensors");
-    char data_file[SOL_PATH_MAX];
-    bool stq = false;
-    size_t i;
-    const json_t *one;
-    snprintf(data_file, sizeof data_file, is_folder(c) ? "solera.json" : "%s.json", file);
-    json_array_foreach(tensors, i, one) stq |=
-        strcmp(json_string_value(json_object_get(one, "type")), "STQ1_0") == 0;
-    sol_text_add(t, err, "%s\n# %s\n\nA language model, written by solera %s", mark, file,
-                 SOL_VERSION);
-    sol_text_add(t, err, base ? " from a model that was trained from %s.\n\n" : ".%s\n\n",
-                 base ? base : "");
-    sol_text_add(t, err,
-                 "Its linear layers are %s. The whole file has %.1f MB. `%s` has all of this in a "
-                 "form for programs.\n\n",
-                 !c->quantized     ? "plain weights"
-                 : c->rounded_with ? "quantized without training"
-                                   : "quantized, as the training saw them",
-                 (double)json_integer_value(json_object_get(card, "bytes")) / 1e6, data_file);
-    add_tensor_table(t, tensors, err);
-    add_list(t, card, "quantizer", "Quantizer", err);
-    add_list(t, card, "recipe", "Recipe", err);
-    add_list(t, card, "data", "Data", err);
-    add_list(t, card, "training", "Training and losses (nats a token)", err);
-    add_how_to_run(t, c, file, stq, err);
-    return t->status;
-}
-
-/* ---- */
 
 static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
 {
     json_t *tensors = json_array(), *one;
     json_int_t bytes = 0;
     size_t i;
-    bool folder = is_folder(c);
+    bool folder = sol_card_is_folder(c);
+    char weights[SOL_PATH_MAX + 32];
     json_object_set_new(card, "solera", json_string(SOL_VERSION));
+    json_object_set_new(card, "commit", json_string(sol_build_commit));
     json_object_set_new(card, "file", base_name(c->out));
     json_object_set_new(card, "format", json_string(c->format));
     json_object_set_new(card, "source", base_name(c->source));
-    json_object_set_new(card, "tensors", tensors);
+    json_object_set_new(card, "digests", json_object());
     sol_status st = sol_file_tensors(c->out, add_tensor, tensors, err);
     json_array_foreach(tensors, i, one) bytes += json_integer_value(json_object_get(one, "bytes"));
     uint64_t size = (uint64_t)bytes;
     if (st == SOL_OK && !folder) st = sol_file_size(c->out, &size, err);
     json_object_set_new(card, "bytes", json_integer((json_int_t)size));
-    return st == SOL_OK ? add_source(card, c, err) : st;
+    add_bits(card, tensors, bytes);
+    snprintf(weights, sizeof weights, folder ? "%s/model.safetensors" : "%s", c->out);
+    if (st == SOL_OK) st = add_file_digest(card, weights, err);
+    if (st == SOL_OK) st = add_source(card, c, err);
+    json_object_set_new(card, "tensors", tensors); /* at the end: they are many */
+    return st;
 }
 
-/* Writes a part of the card, unless a file of its name is there that does not begin as cards do. */
-static sol_status write_own(const char *path, const char *begins, const char *data, size_t n,
+/* Writes a part of the card, unless a file of its name is there that lacks the mark of cards. */
+static sol_status write_own(const char *path, const char *mark, const char *data, size_t n,
                             char kept[SOL_PATH_MAX], sol_err *err)
 {
     char *text = NULL;
     size_t size;
-    bool ours = !sol_file_exists(path) || (sol_file_read(path, &text, &size, NULL) == SOL_OK &&
-                                           strncmp(text, begins, strlen(begins)) == 0);
+    bool ours = !sol_file_exists(path) ||
+                (sol_file_read(path, &text, &size, NULL) == SOL_OK && strstr(text, mark) != NULL);
     sol_free(text);
     if (ours) return sol_file_write(path, data, n, err);
     snprintf(kept, SOL_PATH_MAX, "%s", path);
@@ -309,7 +368,7 @@ static sol_status write_own(const char *path, const char *begins, const char *da
 
 sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *err)
 {
-    bool folder = is_folder(c);
+    bool folder = sol_card_is_folder(c);
     char path[SOL_PATH_MAX], *json = NULL;
     json_t *card = json_object();
     sol_text readme = {0};
@@ -318,11 +377,11 @@ sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *e
     if (st == SOL_OK &&
         !(json = json_dumps(card, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))))
         st = sol_fail(err, SOL_ERR_NOMEM, "out of memory for the model card");
-    if (st == SOL_OK) st = make_readme(c, card, &readme, err);
+    if (st == SOL_OK) st = sol_card_page(c, card, &readme, err);
     snprintf(path, sizeof path, folder ? "%s/solera.json" : "%s.json", c->out);
     if (st == SOL_OK) st = write_own(path, "{\n \"solera\":", json, strlen(json), kept, err);
     snprintf(path, sizeof path, folder ? "%s/README.md" : "%s.md", c->out);
-    if (st == SOL_OK) st = write_own(path, mark, readme.data, readme.n, kept, err);
+    if (st == SOL_OK) st = write_own(path, SOL_CARD_MARK, readme.data, readme.n, kept, err);
     sol_free(readme.data);
     free(json);
     json_decref(card);

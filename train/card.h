@@ -8,10 +8,12 @@
 #ifndef SOLERA_TRAIN_CARD_H
 #define SOLERA_TRAIN_CARD_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/file.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "quant/quant.h"
 
 typedef struct sol_card {
@@ -22,6 +24,14 @@ typedef struct sol_card {
     const char *gguf_type; /* packed, model: what it can become for llama.cpp; NULL: nothing */
     bool quantized;        /* linear layers are Q(W), not latent or full precision */
 } sol_card;
+
+/* A line of the page, by which a card is told from a file of somebody else. */
+#define SOL_CARD_MARK "<!-- model card of solera -->"
+
+/* Whether `out` is a folder. */
+bool sol_card_is_folder(const sol_card *c);
+/* The page about the facts in `card`, which is what the JSON file holds. */
+sol_status sol_card_page(const sol_card *c, const json_t *card, sol_text *t, sol_err *err);
 
 /* kept: a file under the name of the card that is none and stays as it is; "": there is no such. */
 sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *err);

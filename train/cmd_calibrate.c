@@ -102,6 +102,19 @@ static sol_status refuse_training(const calibrate_job *j, sol_err *err)
     return st;
 }
 
+/* The model file knows its job, for the card of what is exported from it; but where and by how many
+ * threads it was made changes no byte. */
+static sol_status keep_job(calibrate_job *j, sol_err *err)
+{
+    sol_config *c = NULL;
+    sol_status st = sol_config_parse(&c, "the job", j->yaml, strlen(j->yaml), err);
+    if (st == SOL_OK) st = sol_config_set(c, "run.dir=calibrated", err);
+    if (st == SOL_OK) st = sol_config_set(c, "run.threads=0", err);
+    if (st == SOL_OK) st = sol_config_write(c, &j->model.config_yaml, err);
+    sol_config_free(&c);
+    return st;
+}
+
 static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume,
                            sol_err *err)
 {
@@ -117,6 +130,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
     SOL_TRY(sol_config_quant(c, &j->model.quant, err));
     SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
     SOL_TRY(sol_config_write(c, &j->yaml, err));
+    SOL_TRY(keep_job(j, err));
     SOL_TRY(sol_run_dir_claim(&j->dir, j->yaml, err));
     if (j->dir.has_run)
         SOL_TRY(sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err));

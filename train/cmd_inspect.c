@@ -112,8 +112,8 @@ static void show_eos_list(json_t *model)
 
 static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
 {
-    static const char *const groups[] = {"model", "quant", "evaluation",
-                                         "optim", "state", "tokenizer"};
+    static const char *const groups[] = {"model", "origin", "quant",    "evaluation",
+                                         "optim", "state",  "tokenizer"};
     json_t *o = json_object(), *sets = json_array();
     json_object_set_new(o, "file", json_string(f->path));
     json_object_set_new(o, "kind", json_string(kind_names[kind]));
@@ -168,8 +168,8 @@ static void print_datasets(const json_t *all)
 
 static void print_text(const json_t *all, const struct args *a)
 {
-    static const char *const groups[] = {"attributes", "model", "quant",    "evaluation",
-                                         "optim",      "state", "tokenizer"};
+    static const char *const groups[] = {"attributes", "model", "origin", "quant",
+                                         "evaluation", "optim", "state",  "tokenizer"};
     char bytes[32], count[32];
     printf("%s: %s, %s, %zu datasets", json_string_value(json_object_get(all, "file")),
            json_string_value(json_object_get(all, "kind")),

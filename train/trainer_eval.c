@@ -104,6 +104,23 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
     return st;
 }
 
+sol_status sol_trainer_measure_start(sol_trainer *t, sol_err *err)
+{
+    sol_net *net = NULL;
+    bool has = false;
+    double loss = 0;
+    if (t->config->train.eval_every == 0 || !t->quant.method || sol_config_random_shape(t->config))
+        return SOL_OK;
+    sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, NULL, NULL, err);
+    if (st == SOL_OK) st = measure(t, net, &has, &loss, err);
+    sol_net_free(&net);
+    sol_live_clear(t->program);
+    if (st != SOL_OK || !isfinite(loss)) return st;
+    t->full_loss = loss;
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "full precision, before step 1: eval %.4f", loss);
+    return SOL_OK;
+}
+
 sol_status sol_trainer_evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     bool packs = sol_quant_packable(&t->quant);

@@ -208,6 +208,7 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     t->tokens = from->state.tokens;
     t->skipped = from->state.skipped;
     t->best_eval_loss = from->state.best_eval_loss;
+    t->full_loss = from->state.full_loss;
     t->best_step = from->state.best_step;
     t->ema_loss = from->state.ema_loss;
 }
@@ -428,6 +429,7 @@ static sol_status open_all(sol_trainer *t, bool resume, opening *o, sol_err *err
     SOL_TRY(open_run(t, resume, &o->from, err));
     SOL_TRY(open_parts(t, o, err));
     SOL_TRY(begin_run(t, o->from.state.metrics_bytes, err));
+    if (t->saved_step < 0) SOL_TRY(sol_trainer_measure_start(t, err));
     if (calibrates(t))
         SOL_TRY(sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model,
                                   err));

@@ -23,6 +23,7 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
                                        .skipped = t->skipped,
                                        .seed = (uint64_t)t->config->run.seed,
                                        .best_eval_loss = t->best_eval_loss,
+                                       .full_loss = t->full_loss,
                                        .best_step = t->best_step,
                                        .metrics_bytes = t->dir.metrics_bytes,
                                        .ema_loss = t->ema_loss,

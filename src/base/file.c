@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/crc.h"
 #include "base/mem.h"
 
 static sol_status status_of(int e)
@@ -143,6 +144,15 @@ void sol_map_close(sol_map *map)
 {
     if (map->data) munmap((void *)map->data, map->size);
     *map = (sol_map){0};
+}
+
+sol_status sol_file_crc(const char *path, uint32_t *crc, sol_err *err)
+{
+    sol_map map;
+    SOL_TRY(sol_map_open(&map, path, err));
+    *crc = sol_crc32c(0, map.data, map.size);
+    sol_map_close(&map);
+    return SOL_OK;
 }
 
 static sol_status sync_path(const char *path, int flags, sol_err *err)

@@ -71,8 +71,8 @@ static sol_span plain_value(const char *at, size_t n)
     return (sol_span){at, n};
 }
 
-/* The value of `key` at the left edge of the front matter (YAML between lines of ---), the first one
- * where it is a list; n 0: there is none. */
+/* The value of `key` at the left edge of the front matter (YAML between lines of ---), the first
+ * one where it is a list; n 0: there is none. */
 static sol_span front_value(const char *text, const char *key)
 {
     size_t n_key = strlen(key), size;

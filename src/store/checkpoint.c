@@ -32,7 +32,7 @@ static const state_row state_rows[] = {
     ROW(step, false),        ROW(tokens, false),         ROW(drawn, false),
     ROW(skipped, false),     ROW(seed, false),           ROW(best_eval_loss, true),
     ROW(best_step, false),   ROW(metrics_bytes, false),  ROW(ema_loss, true),
-    ROW(data_digest, false), ROW(teacher_digest, false),
+    ROW(data_digest, false), ROW(teacher_digest, false), ROW(full_loss, true),
 };
 #undef ROW
 enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };
@@ -56,8 +56,9 @@ static sol_status get_state(const sol_h5_file *f, sol_run_state *s, sol_err *err
     SOL_TRY(sol_h5_need_group(f, "/state", &n, err));
     for (int i = 0; i < N_STATE_ROWS; i++) {
         void *at = (char *)s + state_rows[i].offset;
-        /* The first files had no digests. */
-        bool later = strstr(state_rows[i].name, "_digest") != NULL;
+        /* The first files had neither digests nor full_loss. */
+        bool later =
+            strstr(state_rows[i].name, "_digest") || strcmp(state_rows[i].name, "full_loss") == 0;
         if (later && !sol_h5_node_attr(n, state_rows[i].name)) continue;
         SOL_TRY(state_rows[i].real ? sol_h5_get_f64(f, n, state_rows[i].name, at, err)
                                    : sol_h5_get_u64(f, n, state_rows[i].name, at, err));

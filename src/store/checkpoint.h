@@ -23,6 +23,8 @@ typedef struct sol_run_state {
     uint64_t skipped;      /* non-finite steps */
     uint64_t seed;
     double best_eval_loss; /* infinity: none yet */
+    double full_loss;      /* of the model that the run started from, in full precision, on the
+                            * same data; 0: not measured */
     uint64_t best_step;
     uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
     double ema_loss;

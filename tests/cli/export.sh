@@ -32,7 +32,7 @@ make_job
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/run" >/dev/null 2>&1 || fail "the job does not run"
 mkdir "$dir/d"
 expect 0 "" "$SOLERA" export "$dir/run/ckpt/best.h5" -o "$dir/d/p.h5"
-for word in "## Recipe" "- lr: " "- tokens: " "- method: sherry"; do
+for word in "> **Warning.** How far" "## Recipe" "- lr: " "- tokens: " "- method: sherry"; do
     grep -qF -- "$word" "$dir/d/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/d/p.h5.md")"
 done
 
