@@ -292,9 +292,167 @@ START_TEST(what_cannot_be_generated)
 }
 END_TEST
 
+/* ---- many texts, and sessions ---- */
+
+enum { TEXTS = 9 };
+
+typedef struct texts {
+    int32_t ids[TEXTS][64];
+    int64_t n[TEXTS];
+    int32_t ended_by[TEXTS];
+    int64_t told;
+} texts;
+
+static sol_status keep(void *user, int64_t i, const sol_generate_result *r, sol_err *err)
+{
+    texts *t = user;
+    (void)err;
+    ck_assert_int_eq(i, t->told++); /* in the order of the jobs */
+    t->n[i] = r->tokens;
+    t->ended_by[i] = r->ended_by;
+    memcpy(t->ids[i], r->ids, (size_t)r->tokens * sizeof *r->ids);
+    return SOL_OK;
+}
+
+static sol_status refuse_third(void *user, int64_t i, const sol_generate_result *r, sol_err *err)
+{
+    (void)r;
+    ++*(int *)user;
+    return i == 2 ? sol_fail(err, SOL_ERR_LIBRARY, "the third is refused") : SOL_OK;
+}
+
+/* Prompts of 1 to 60 tokens, texts that end early, at their length and where the context does. */
+static void make_jobs(sol_generate_job *job, int32_t ids[TEXTS][64])
+{
+    static const int64_t length[TEXTS] = {3, 1, 60, 17, 2, 33, 5, 1, 40};
+    for (int i = 0; i < TEXTS; i++) {
+        for (int k = 0; k < length[i]; k++) ids[i][k] = (7 * i + 11 * k + 1) % 50;
+        int64_t most = i % 3 == 0 ? 12 : 64 - length[i] + 1;
+        job[i] = (sol_generate_job){ids[i], length[i], most, 5 + (uint64_t)i / 2};
+    }
+}
+
+static void check_texts(sol_net *net, const sol_generate_job *job, const sol_generate_opts *opts)
+{
+    int early = 0;
+    for (int at_once = 1; at_once <= TEXTS + 1; at_once += 2) {
+        static texts got;
+        memset(&got, 0, sizeof got);
+        ck_ok(sol_generate_many(net, job, TEXTS, at_once, opts, keep, &got, err));
+        ck_assert_int_eq(got.told, TEXTS);
+        for (int i = 0; i < TEXTS; i++) {
+            sol_generate_opts o = *opts;
+            sol_generate_result r;
+            o.max_tokens = job[i].max_tokens;
+            o.sampler.seed = job[i].seed;
+            ck_ok(sol_generate(net, job[i].prompt, job[i].n_prompt, &o, &r, err));
+            ck_assert_int_eq(got.n[i], r.tokens);
+            ck_assert_int_eq(got.ended_by[i], r.ended_by);
+            ck_assert_mem_eq(got.ids[i], r.ids, (size_t)r.tokens * sizeof *r.ids);
+            early += r.ended_by >= 0 && r.tokens < job[i].max_tokens;
+            sol_free(r.ids);
+        }
+    }
+    ck_assert_int_gt(early, 0);
+}
+
+START_TEST(many_texts_are_those_of_one_by_one)
+{
+    sol_generate_job job[TEXTS];
+    int32_t ids[TEXTS][64];
+    make_jobs(job, ids);
+    for (int k = 0; k < 3; k++) { /* fp32, bf16, ternary with rounded activations */
+        fixture f = make_net();
+        sol_generate_opts o = {
+            .sampler = {.temperature = 0.9f, .top_p = 0.95f, .repetition_penalty = 1.1f},
+            .repeat_window = 8,
+            .stop = (const int32_t[]){8, 9, 10},
+            .n_stop = 3};
+        sol_model *bf16 = NULL;
+        sol_packed_model packed = {0};
+        sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                               .granularity = SOL_PER_CHANNEL};
+        sol_net_free(&f.net);
+        if (k == 0) ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, NULL, NULL, err));
+        if (k == 1) {
+            ck_ok(sol_model_create(&bf16, &f.model->config, SOL_BF16, err));
+            sol_convert(bf16->data, SOL_BF16, f.model->data, SOL_F32, f.model->n_elements);
+            ck_ok(sol_net_from_model(&f.net, f.ctx, bf16, NULL, NULL, NULL, err));
+        }
+        if (k == 2) {
+            ck_ok(sol_packed_model_from(f.ctx, &packed, f.model, &spec, SOL_Q6, err));
+            ck_ok(sol_net_from_packed(&f.net, f.ctx, &packed, NULL, err));
+        }
+        check_texts(f.net, job, &o);
+        free_net(&f);
+        sol_model_free(&bf16);
+        sol_packed_model_free(&packed);
+    }
+}
+END_TEST
+
+START_TEST(many_texts_that_cannot_be)
+{
+    fixture f = make_net();
+    sol_generate_job job[TEXTS];
+    int32_t ids[TEXTS][64];
+    int told = 0;
+    sol_generate_opts o = {.sampler = plain};
+    make_jobs(job, ids);
+    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err), SOL_ERR_LIBRARY,
+             "the third is refused");
+    ck_assert_int_eq(told, 3);
+    told = 0;
+    job[7].max_tokens = 65; /* found before anything is computed */
+    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err), SOL_ERR_RANGE,
+             "prompt 8: context overflow: a prompt of 1 tokens and 65 new ones");
+    ck_assert_int_eq(told, 0);
+    ck_ok(sol_generate_many(f.net, job, 0, 4, &o, refuse_third, &told, err));
+    job[7].max_tokens = 1;
+    o.interrupted = stop_at_once;
+    o.user = &(int){0};
+    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err),
+             SOL_ERR_INTERRUPTED, "interrupted");
+    free_net(&f);
+}
+END_TEST
+
+/* Turns of a conversation: a prompt that goes on, one that leaves the last text early, one that
+ * begins otherwise, the same again, one that is shorter than what is held. */
+START_TEST(a_session_changes_no_text)
+{
+    static const int32_t turn[][12] = {{4, 17, 30},
+                                       {4, 17, 30, 1, 2, 3, 4, 5, 6, 7, 8, 9},
+                                       {4, 17, 30, 1, 2, 9, 9},
+                                       {5, 17},
+                                       {5, 17},
+                                       {5}};
+    static const int64_t n_turn[] = {3, 12, 7, 2, 2, 1}, most[] = {6, 9, 40, 3, 3, 60};
+    fixture f = make_net();
+    sol_session session = {0};
+    for (int i = 0; i < 6; i++) {
+        sol_generate_opts o = {.max_tokens = most[i], .sampler = plain};
+        sol_generate_result a, b;
+        ck_ok(sol_generate(f.net, turn[i], n_turn[i], &o, &a, err));
+        o.session = &session;
+        ck_ok(sol_generate(f.net, turn[i], n_turn[i], &o, &b, err));
+        ck_assert_int_eq(a.tokens, b.tokens);
+        ck_assert_mem_eq(a.ids, b.ids, (size_t)a.tokens * sizeof *a.ids);
+        ck_assert_int_eq(sol_kv_length(session.kv), n_turn[i] + a.tokens - (a.ended_by < 0));
+        sol_free(a.ids);
+        sol_free(b.ids);
+    }
+    sol_session_free(&session);
+    free_net(&f);
+}
+END_TEST
+
 SOL_TEST_MAIN("generate", tcase_add_test(tc, draws_follow_the_distribution);
               tcase_add_test(tc, edges_of_sampling);
               tcase_add_test(tc, top_k_keeps_the_largest_of_many);
               tcase_add_test(tc, characters_come_whole);
               tcase_add_test(tc, generation_is_the_loop_by_hand);
-              tcase_add_test(tc, what_cannot_be_generated))
+              tcase_add_test(tc, what_cannot_be_generated);
+              tcase_add_test(tc, many_texts_are_those_of_one_by_one);
+              tcase_add_test(tc, many_texts_that_cannot_be);
+              tcase_add_test(tc, a_session_changes_no_text))

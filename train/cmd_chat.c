@@ -1,5 +1,5 @@
 /* solera chat: a conversation on the terminal. Every turn renders all messages by the chat template
- * and lets the model answer. */
+ * and lets the model answer; what the last turn computed of it is kept. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,6 +49,7 @@ typedef struct chat {
     size_t n_messages, capacity;
     size_t n_kept; /* messages that stay when the conversation begins anew: the system's */
     sol_ids ids;
+    sol_session session;
     int64_t turn;
 } chat;
 
@@ -122,6 +123,7 @@ static sol_status answer(chat *c, sol_err *err)
         .text = sol_talk_print,
         .interrupted = sol_talk_interrupted,
         .user = &to,
+        .session = &c->session,
     };
     sol_generate_result r = {0};
     int64_t left;
@@ -194,6 +196,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     for (size_t i = 0; i < c.n_messages; i++) free_message(&c, i);
     sol_free(c.messages);
     sol_ids_free(&c.ids);
+    sol_session_free(&c.session);
     sol_net_free(&c.net);
     return st;
 }

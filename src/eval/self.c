@@ -64,34 +64,38 @@ static sol_status begin_document(sampling *s, slot *x, sol_err *err)
     return append(s, &s->docs[x->doc], s->begin, err);
 }
 
+/* What was drawn for x goes into its document, or ends it. */
+static sol_status take(sampling *s, slot *x, int32_t id, sol_err *err)
+{
+    document *d = &s->docs[x->doc];
+    if (id < 0)
+        return sol_fail(err, SOL_ERR_NONFINITE,
+                        "the model gives no number for a token: its weights are broken");
+    bool ends = sol_model_is_eos(sol_net_config(s->net), id);
+    if (id != s->begin || ends) SOL_TRY(append(s, d, id, err));
+    if (id == s->begin || ends || (int64_t)d->n >= s->o->max_len) x->doc = -1;
+    return SOL_OK;
+}
+
 /* Samples one token for every busy slot, after idle ones have begun the next documents. */
 static sol_status step(sampling *s, sol_err *err)
 {
     int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
     sol_row rows[SLOTS];
+    sol_draw draw[SLOTS];
+    slot *busy[SLOTS];
     for (int i = 0; i < SLOTS; i++) {
         slot *x = &s->slot[i];
         if (x->doc < 0 && s->sampled < s->o->n_tokens) SOL_TRY(begin_document(s, x, err));
         if (x->doc < 0) continue;
         const document *d = &s->docs[x->doc];
-        rows[n++] = (sol_row){.kv = x->kv, .token = d->ids[d->n - 1], .want_logits = true};
+        rows[n] = (sol_row){.kv = x->kv, .token = d->ids[d->n - 1], .want_logits = true};
+        draw[n] = (sol_draw){.sampler = &s->sampler, .rng = &x->rng, .logits = s->logits + n * V};
+        busy[n++] = x;
     }
     SOL_TRY(sol_net_forward(s->net, rows, n, s->logits, err));
-    float *logits = s->logits;
-    for (int i = 0; i < SLOTS; i++) {
-        slot *x = &s->slot[i];
-        if (x->doc < 0) continue;
-        sol_net_hide_missing(s->net, logits);
-        int32_t id = sol_sample(&s->sampler, &x->rng, logits, V, NULL, 0, s->scratch);
-        logits += V;
-        if (id < 0)
-            return sol_fail(err, SOL_ERR_NONFINITE,
-                            "the model gives no number for a token: its weights are broken");
-        document *d = &s->docs[x->doc];
-        bool ends = sol_model_is_eos(sol_net_config(s->net), id);
-        if (id != s->begin || ends) SOL_TRY(append(s, d, id, err));
-        if (id == s->begin || ends || (int64_t)d->n >= s->o->max_len) x->doc = -1;
-    }
+    sol_net_draw(s->net, draw, n, s->scratch);
+    for (int64_t i = 0; i < n; i++) SOL_TRY(take(s, busy[i], draw[i].id, err));
     return SOL_OK;
 }
 
@@ -182,8 +186,7 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float),
                              err);
-    if (st == SOL_OK)
-        st = sol_alloc_array(&s.scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err);
+    if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_net_draw_scratch_bytes(net), 1, err);
     if (st == SOL_OK) st = sample_all(&s, err);
     if (st == SOL_OK) st = join(&s, out, err);
     if (st != SOL_OK) sol_self_data_free(out);

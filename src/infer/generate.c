@@ -1,72 +1,170 @@
-/* Generates text: prefill of the prompt, then one sampled token after the other until something
- * ends it. The verbs generate and chat call it, and the trainer for its samples. */
+/* Generates text, one or many side by side: what the cache of a sequence lacks goes through the
+ * network, all sequences in one pass; then a token is drawn for each, until something ends it. The
+ * verbs generate and chat call it, and the trainer for its samples. */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "infer/infer.h"
+#include "infer/net.h"
+
+/* A text as it grows. */
+typedef struct sequence {
+    int64_t job; /* -1: none, the place is free */
+    sol_kv *kv;
+    sol_rng rng;
+    int32_t *ids; /* prompt, then what was drawn; owned */
+    int64_t n, n_prompt, max_tokens;
+    int32_t ended_by;
+    bool ended;
+    sol_utf8_joiner joiner;
+} sequence;
 
 typedef struct generation {
     sol_net *net;
     const sol_generate_opts *o;
-    sol_kv *kv;
-    sol_rng rng;
-    float *logits; /* [V] */
-    void *scratch; /* of the sampler */
-    int32_t *ids;  /* prompt, then what was drawn */
-    int64_t n;
-    sol_utf8_joiner joiner;
+    sequence *seq; /* [n_seq] */
+    int64_t n_seq;
+    sol_draw *draw; /* [n_seq] */
+    float *logits;  /* [n_seq, V] */
+    void *scratch;
+    sol_row *row;
+    size_t n_rows, cap_rows;
 } generation;
 
 static void free_generation(generation *g)
 {
-    sol_kv_free(&g->kv);
+    for (int64_t i = 0; g->seq && i < g->n_seq; i++) {
+        sol_kv_free(&g->seq[i].kv);
+        sol_free(g->seq[i].ids);
+    }
+    sol_free(g->seq);
+    sol_free(g->draw);
     sol_free(g->logits);
     sol_free(g->scratch);
-    sol_free(g->ids);
+    sol_free(g->row);
 }
 
-static sol_status begin(generation *g, sol_net *net, const int32_t *prompt, int64_t n_prompt,
-                        const sol_generate_opts *o, sol_err *err)
+static sol_status begin(generation *g, sol_net *net, int64_t n_seq, const sol_generate_opts *o,
+                        sol_err *err)
 {
-    const sol_model_config *c = sol_net_config(net);
-    *g = (generation){.net = net,
-                      .o = o,
-                      .rng = sol_rng_make(o->sampler.seed, SOL_STREAM_SAMPLER),
-                      .n = n_prompt};
-    if (n_prompt < 1)
+    size_t n = (size_t)n_seq, V = (size_t)sol_net_config(net)->vocab_size, count;
+    *g = (generation){.net = net, .o = o, .n_seq = n_seq};
+    SOL_TRY(sol_sampler_check(&o->sampler, err));
+    SOL_TRY(sol_size_mul(n, V, &count, err));
+    SOL_TRY(sol_alloc_array((void **)&g->seq, n, sizeof *g->seq, err));
+    for (int64_t i = 0; i < n_seq; i++) g->seq[i].job = -1;
+    SOL_TRY(sol_alloc_array((void **)&g->draw, n, sizeof *g->draw, err));
+    SOL_TRY(sol_alloc_array((void **)&g->logits, count, sizeof *g->logits, err));
+    return sol_alloc_array(&g->scratch, sol_net_draw_scratch_bytes(net), 1, err);
+}
+
+static sol_status check_job(const sol_net *net, const sol_generate_job *job, sol_err *err)
+{
+    int64_t room = sol_net_config(net)->max_position_embeddings;
+    if (job->n_prompt < 1)
         return sol_fail(err, SOL_ERR_USAGE, "the prompt is empty: at least one token is needed");
-    if (o->max_tokens < 1)
+    if (job->max_tokens < 1)
         return sol_fail(err, SOL_ERR_RANGE, "%lld tokens were asked for: at least 1",
-                        (long long)o->max_tokens);
-    if (n_prompt > c->max_position_embeddings ||
-        o->max_tokens > c->max_position_embeddings - n_prompt + 1)
+                        (long long)job->max_tokens);
+    if (job->n_prompt > room || job->max_tokens > room - job->n_prompt + 1)
         return sol_fail(err, SOL_ERR_RANGE,
                         "context overflow: a prompt of %lld tokens and %lld new ones; the model "
                         "has room for %lld",
-                        (long long)n_prompt, (long long)o->max_tokens,
-                        (long long)c->max_position_embeddings);
-    SOL_TRY(sol_sampler_check(&o->sampler, err));
-    SOL_TRY(sol_kv_create(&g->kv, net, n_prompt + o->max_tokens - 1, err));
-    SOL_TRY(sol_alloc_array((void **)&g->logits, (size_t)c->vocab_size, sizeof *g->logits, err));
-    SOL_TRY(sol_alloc_array(&g->scratch, sol_sample_scratch_bytes(c->vocab_size), 1, err));
-    SOL_TRY(
-        sol_alloc_array((void **)&g->ids, (size_t)(n_prompt + o->max_tokens), sizeof *g->ids, err));
-    memcpy(g->ids, prompt, (size_t)n_prompt * sizeof *prompt);
+                        (long long)job->n_prompt, (long long)job->max_tokens, (long long)room);
     return SOL_OK;
 }
 
-static sol_status prefill(generation *g, sol_err *err)
+/* An empty cache for n positions; one that is large enough serves again. */
+static sol_status empty_cache(sol_kv **kv, sol_net *net, int64_t n, sol_err *err)
 {
-    sol_row *rows = NULL;
-    sol_status st = sol_alloc_array((void **)&rows, (size_t)g->n, sizeof *rows, err);
-    if (st != SOL_OK) return st;
-    for (int64_t i = 0; i < g->n; i++)
-        rows[i] = (sol_row){.kv = g->kv, .token = g->ids[i], .want_logits = i + 1 == g->n};
-    st = sol_net_forward(g->net, rows, g->n, g->logits, err);
-    sol_free(rows);
-    return st;
+    if (*kv && sol_kv_capacity(*kv) >= n) {
+        sol_kv_truncate(*kv, 0);
+        return SOL_OK;
+    }
+    sol_kv_free(kv);
+    return sol_kv_create(kv, net, n, err);
+}
+
+/* s takes the cache of the session, with what the prompt has in common with the text there; the
+ * prompt's last token is computed in any case: its logits are wanted. A cache that has become too
+ * small begins anew with twice the room. */
+static sol_status resume(sequence *s, sol_session *session, sol_net *net,
+                         const sol_generate_job *job, sol_err *err)
+{
+    int64_t need = job->n_prompt + job->max_tokens - 1, same = 0,
+            most = sol_net_config(net)->max_position_embeddings;
+    if (!session->kv || sol_kv_capacity(session->kv) < need)
+        SOL_TRY(empty_cache(&session->kv, net, sol_min_i64(2 * need, most), err));
+    int64_t held = sol_kv_length(session->kv);
+    while (same < held && same + 1 < job->n_prompt && session->ids[same] == job->prompt[same])
+        same++;
+    sol_kv_truncate(session->kv, same);
+    s->kv = session->kv;
+    session->kv = NULL;
+    return SOL_OK;
+}
+
+/* The session gets the cache of s and the ids that it holds. */
+static sol_status suspend(sequence *s, sol_session *session, sol_err *err)
+{
+    if (!s->kv || !s->ids) return SOL_OK;
+    size_t n = (size_t)sol_kv_length(s->kv);
+    SOL_TRY(
+        sol_grow_array((void **)&session->ids, &session->capacity, n, sizeof *session->ids, err));
+    memcpy(session->ids, s->ids, n * sizeof *s->ids);
+    session->kv = s->kv;
+    s->kv = NULL;
+    return SOL_OK;
+}
+
+void sol_session_free(sol_session *s)
+{
+    sol_kv_free(&s->kv);
+    sol_free(s->ids);
+    *s = (sol_session){0};
+}
+
+/* Job `index` takes the place of s. */
+static sol_status place(generation *g, sequence *s, const sol_generate_job *job, int64_t index,
+                        sol_err *err)
+{
+    int64_t n = job->n_prompt + job->max_tokens;
+    SOL_TRY(check_job(g->net, job, err));
+    if (g->o->session)
+        SOL_TRY(resume(s, g->o->session, g->net, job, err));
+    else
+        SOL_TRY(empty_cache(&s->kv, g->net, n - 1, err));
+    SOL_TRY(sol_alloc_array((void **)&s->ids, (size_t)n, sizeof *s->ids, err));
+    memcpy(s->ids, job->prompt, (size_t)job->n_prompt * sizeof *job->prompt);
+    s->job = index;
+    s->rng = sol_rng_make(job->seed, SOL_STREAM_SAMPLER);
+    s->n = s->n_prompt = job->n_prompt;
+    s->max_tokens = job->max_tokens;
+    s->ended = false;
+    s->ended_by = -1;
+    return SOL_OK;
+}
+
+/* The rows of s that its cache lacks; the last one asks for logits. */
+static sol_status add_rows(generation *g, const sequence *s, sol_err *err)
+{
+    int64_t done = sol_kv_length(s->kv);
+    SOL_TRY(sol_grow_array((void **)&g->row, &g->cap_rows, g->n_rows + (size_t)(s->n - done),
+                           sizeof *g->row, err));
+    for (int64_t i = done; i < s->n; i++)
+        g->row[g->n_rows++] =
+            (sol_row){.kv = s->kv, .token = s->ids[i], .want_logits = i + 1 == s->n};
+    return SOL_OK;
+}
+
+/* Logits of all sequences at work, in their order. */
+static sol_status forward(generation *g, sol_err *err)
+{
+    g->n_rows = 0;
+    for (int64_t i = 0; i < g->n_seq; i++)
+        if (g->seq[i].job >= 0) SOL_TRY(add_rows(g, &g->seq[i], err));
+    return sol_net_forward(g->net, g->row, (int64_t)g->n_rows, g->logits, err);
 }
 
 static bool ends(const generation *g, int32_t id)
@@ -80,62 +178,177 @@ static bool ends(const generation *g, int32_t id)
     return false;
 }
 
-static void emit(generation *g, int32_t previous, int32_t id)
+static void emit(const generation *g, sequence *s, int32_t id)
 {
     const sol_tokenizer *t = sol_net_tokenizer(g->net);
     size_t n;
     if (!t || !g->o->text) return;
-    const char *piece = sol_tokenizer_piece(t, previous, id, &n);
-    sol_utf8_join(&g->joiner, piece, n, g->o->text, g->o->user);
+    const char *piece = sol_tokenizer_piece(t, s->ids[s->n - 1], id, &n);
+    sol_utf8_join(&s->joiner, piece, n, g->o->text, g->o->user);
 }
 
-static sol_status decode(generation *g, sol_generate_result *r, sol_err *err)
+/* What was drawn for s goes behind it, or ends it. */
+static sol_status take(const generation *g, sequence *s, int32_t id, sol_err *err)
 {
-    const sol_generate_opts *o = g->o;
-    int64_t V = sol_net_config(g->net)->vocab_size;
-    r->ended_by = -1;
-    while (r->tokens < o->max_tokens) {
-        if (o->interrupted && o->interrupted(o->user))
-            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        int64_t window = sol_min_i64(o->repeat_window, g->n);
-        sol_net_hide_missing(g->net, g->logits);
-        int32_t id = sol_sample(&o->sampler, &g->rng, g->logits, V, g->ids + g->n - window, window,
-                                g->scratch);
-        if (id < 0)
-            return sol_fail(err, SOL_ERR_NONFINITE,
-                            "the model gives no number for token %lld: its weights are broken",
-                            (long long)g->n);
-        if (ends(g, id)) {
-            r->ended_by = id;
-            break;
-        }
-        emit(g, g->ids[g->n - 1], id);
-        g->ids[g->n++] = id;
-        r->tokens++;
-        sol_row row = {.kv = g->kv, .token = id, .want_logits = true};
-        if (r->tokens < o->max_tokens) SOL_TRY(sol_net_forward(g->net, &row, 1, g->logits, err));
+    if (id < 0)
+        return sol_fail(err, SOL_ERR_NONFINITE,
+                        "the model gives no number for token %lld: its weights are broken",
+                        (long long)s->n);
+    if (ends(g, id)) {
+        s->ended = true;
+        s->ended_by = id;
+        return SOL_OK;
     }
+    emit(g, s, id);
+    s->ids[s->n++] = id;
+    s->ended = s->n - s->n_prompt == s->max_tokens;
     return SOL_OK;
+}
+
+/* Draws a token for every sequence at work. */
+static sol_status draw(generation *g, sol_err *err)
+{
+    int64_t V = sol_net_config(g->net)->vocab_size, n = 0;
+    if (g->o->interrupted && g->o->interrupted(g->o->user))
+        return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    for (int64_t i = 0; i < g->n_seq; i++) {
+        sequence *s = &g->seq[i];
+        if (s->job < 0) continue;
+        int64_t window = sol_min_i64(g->o->repeat_window, s->n);
+        g->draw[n] = (sol_draw){.sampler = &g->o->sampler,
+                                .rng = &s->rng,
+                                .logits = g->logits + n * V,
+                                .recent = s->ids + s->n - window,
+                                .n_recent = window};
+        n++;
+    }
+    sol_net_draw(g->net, g->draw, n, g->scratch);
+    for (int64_t i = 0, k = 0; i < g->n_seq; i++)
+        if (g->seq[i].job >= 0) SOL_TRY(take(g, &g->seq[i], g->draw[k++].id, err));
+    return SOL_OK;
+}
+
+/* The new ids of s, which no longer has them: its place is free. */
+static void give(sequence *s, sol_generate_result *r)
+{
+    r->prompt_tokens = s->n_prompt;
+    r->tokens = s->n - s->n_prompt;
+    r->ended_by = s->ended_by;
+    memmove(s->ids, s->ids + s->n_prompt, (size_t)r->tokens * sizeof *s->ids);
+    r->ids = s->ids;
+    s->ids = NULL;
+    s->job = -1;
 }
 
 sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
                         const sol_generate_opts *o, sol_generate_result *r, sol_err *err)
 {
+    sol_generate_job job = {prompt, n_prompt, o->max_tokens, o->sampler.seed};
     generation g;
     *r = (sol_generate_result){.prompt_tokens = n_prompt, .ended_by = -1};
-    sol_status st = begin(&g, net, prompt, n_prompt, o, err);
+    sol_status st = begin(&g, net, 1, o, err);
+    if (st == SOL_OK) st = place(&g, g.seq, &job, 0, err);
+    if (st != SOL_OK) {
+        free_generation(&g);
+        return st;
+    }
     double start = sol_clock();
-    if (st == SOL_OK) st = prefill(&g, err);
+    st = forward(&g, err);
     double middle = sol_clock();
     r->prefill_seconds = middle - start;
-    if (st == SOL_OK) st = decode(&g, r, err);
-    r->decode_seconds = sol_clock() - middle;
-    if (o->text) sol_utf8_finish(&g.joiner, o->text, o->user);
-    if (st == SOL_OK || st == SOL_ERR_INTERRUPTED) {
-        memmove(g.ids, g.ids + n_prompt, (size_t)r->tokens * sizeof *g.ids);
-        r->ids = g.ids;
-        g.ids = NULL;
+    while (st == SOL_OK) {
+        st = draw(&g, err);
+        if (st != SOL_OK || g.seq->ended) break;
+        st = forward(&g, err);
     }
+    r->decode_seconds = sol_clock() - middle;
+    if (o->text) sol_utf8_finish(&g.seq->joiner, o->text, o->user);
+    if (o->session && (st == SOL_OK || st == SOL_ERR_INTERRUPTED)) {
+        sol_status kept = suspend(g.seq, o->session, err);
+        if (kept != SOL_OK) st = kept;
+    }
+    if (st == SOL_OK || st == SOL_ERR_INTERRUPTED) give(g.seq, r);
+    free_generation(&g);
+    return st;
+}
+
+/* ---- many texts ---- */
+
+typedef struct many {
+    const sol_generate_job *job; /* [n_jobs] */
+    sol_generate_result *result; /* [n_jobs]; ids of those that wait for their turn */
+    bool *ready;                 /* [n_jobs] */
+    int64_t n_jobs, next, told;  /* the first that is not begun, not told of */
+} many;
+
+/* Gives every free place the next job; *busy: whether any is at work. */
+static sol_status fill_places(generation *g, many *m, bool *busy, sol_err *err)
+{
+    *busy = false;
+    for (int64_t i = 0; i < g->n_seq; i++) {
+        sequence *s = &g->seq[i];
+        if (s->job < 0 && m->next < m->n_jobs) {
+            SOL_TRY(place(g, s, &m->job[m->next], m->next, err));
+            m->next++;
+        }
+        *busy |= s->job >= 0;
+    }
+    return SOL_OK;
+}
+
+/* Takes what has ended, and tells of it in the order of the jobs. */
+static sol_status tell(generation *g, many *m, sol_generated_fn each, void *user, sol_err *err)
+{
+    for (int64_t i = 0; i < g->n_seq; i++) {
+        sequence *s = &g->seq[i];
+        if (s->job < 0 || !s->ended) continue;
+        m->ready[s->job] = true;
+        give(s, &m->result[s->job]);
+    }
+    for (; m->told < m->n_jobs && m->ready[m->told]; m->told++) {
+        sol_generate_result *r = &m->result[m->told];
+        sol_status st = each(user, m->told, r, err);
+        sol_free(r->ids);
+        r->ids = NULL;
+        if (st != SOL_OK) return st;
+    }
+    return SOL_OK;
+}
+
+static sol_status work(generation *g, many *m, sol_generated_fn each, void *user, sol_err *err)
+{
+    for (;;) {
+        bool busy;
+        SOL_TRY(fill_places(g, m, &busy, err));
+        if (!busy) return SOL_OK;
+        SOL_TRY(forward(g, err));
+        SOL_TRY(draw(g, err));
+        SOL_TRY(tell(g, m, each, user, err));
+    }
+}
+
+sol_status sol_generate_many(sol_net *net, const sol_generate_job *jobs, int64_t n_jobs,
+                             int64_t n_at_once, const sol_generate_opts *opts,
+                             sol_generated_fn each, void *user, sol_err *err)
+{
+    sol_generate_opts o = *opts;
+    many m = {.job = jobs, .n_jobs = n_jobs};
+    generation g;
+    o.text = NULL;
+    o.session = NULL;
+    for (int64_t i = 0; i < n_jobs; i++) {
+        sol_status st = check_job(net, &jobs[i], err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "prompt %lld", (long long)i + 1);
+    }
+    if (n_jobs < 1) return SOL_OK;
+    sol_status st = begin(&g, net, sol_min_i64(sol_max_i64(n_at_once, 1), n_jobs), &o, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&m.result, (size_t)n_jobs, sizeof *m.result, err);
+    if (st == SOL_OK) st = sol_alloc_array((void **)&m.ready, (size_t)n_jobs, sizeof *m.ready, err);
+    if (st == SOL_OK) st = work(&g, &m, each, user, err);
+    for (int64_t i = m.told; m.result && i < n_jobs; i++) sol_free(m.result[i].ids);
+    sol_free(m.result);
+    sol_free(m.ready);
     free_generation(&g);
     return st;
 }

@@ -125,6 +125,20 @@ int32_t sol_sample(const sol_sampler_config *c, sol_rng *rng, float *logits, int
                    const int32_t *recent, int64_t n_recent, void *scratch);
 size_t sol_sample_scratch_bytes(int64_t V); /* a workspace for a vocabulary of V */
 
+/* sol_sample for a sequence among many: what it is given, and the id that it returned. */
+typedef struct sol_draw {
+    const sol_sampler_config *sampler;
+    sol_rng *rng;          /* of this sequence alone */
+    float *logits;         /* [V], overwritten */
+    const int32_t *recent; /* [n_recent] */
+    int64_t n_recent;
+    int32_t id;
+} sol_draw;
+/* Draws a token for each of n sequences over the pool, after sol_net_hide_missing. scratch:
+ * sol_net_draw_scratch_bytes, any content. */
+void sol_net_draw(const sol_net *net, sol_draw *d, int64_t n, void *scratch);
+size_t sol_net_draw_scratch_bytes(const sol_net *net);
+
 /* Joins token pieces to whole UTF-8 characters: bytes of an unfinished one are held back, invalid
  * ones become U+FFFD. */
 typedef struct sol_utf8_joiner {
@@ -136,6 +150,15 @@ typedef void (*sol_text_fn)(void *user, const char *text, size_t n);
 void sol_utf8_join(sol_utf8_joiner *j, const char *bytes, size_t n, sol_text_fn text, void *user);
 /* Ends the text: an unfinished character becomes U+FFFD. */
 void sol_utf8_finish(sol_utf8_joiner *j, sol_text_fn text, void *user);
+
+/* What one text leaves to the next that begins alike, as the turns of a conversation do: the cache,
+ * and the ids that it holds. Start from {0}; sol_session_free before the net is freed. */
+typedef struct sol_session {
+    sol_kv *kv;
+    int32_t *ids; /* [positions of kv] */
+    size_t capacity;
+} sol_session;
+void sol_session_free(sol_session *s);
 
 /* Text generation. It ends with an EOS or BOS token (of the model or the tokenizer), with a stop
  * token, or after max_tokens. */
@@ -150,6 +173,8 @@ typedef struct sol_generate_opts {
     bool (*interrupted)(void *user); /* asked before every token, may be NULL: true ends with
                                       * SOL_ERR_INTERRUPTED */
     void *user;
+    sol_session *session; /* NULL, or: tokens that the prompt has in common with what the session
+                           * holds are not computed again. The text is the same. */
 } sol_generate_opts;
 typedef struct sol_generate_result {
     int32_t *ids; /* [tokens] the new ones, without the one that ended it; owned by the caller
@@ -164,5 +189,23 @@ typedef struct sol_generate_result {
  * and *r holds what was generated. */
 sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
                         const sol_generate_opts *o, sol_generate_result *r, sol_err *err);
+
+/* Many texts, n_at_once of them side by side: each pass of the network computes a token of every
+ * one, or the prompt of one that begins; where one ends, the next job begins. Each is what
+ * sol_generate makes of its job alone, bit for bit. */
+typedef struct sol_generate_job {
+    const int32_t *prompt; /* [n_prompt] */
+    int64_t n_prompt, max_tokens;
+    uint64_t seed;
+} sol_generate_job;
+/* Gets text `i` of the jobs, in their order; r->ids, which it may not keep, and no times. Another
+ * status than SOL_OK ends the work with it. */
+typedef sol_status (*sol_generated_fn)(void *user, int64_t i, const sol_generate_result *r,
+                                       sol_err *err);
+/* Errors are those of sol_generate, before anything is computed where a job is to blame. Of o,
+ * max_tokens, the seed, text and session have no meaning here. */
+sol_status sol_generate_many(sol_net *net, const sol_generate_job *jobs, int64_t n_jobs,
+                             int64_t n_at_once, const sol_generate_opts *o, sol_generated_fn each,
+                             void *user, sol_err *err);
 
 #endif

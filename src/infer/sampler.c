@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "infer/infer.h"
+#include "base/num.h"
+#include "infer/net.h"
 
 typedef struct candidate {
     float p; /* not normalized: the largest is 1 */
@@ -150,4 +151,37 @@ int32_t sol_sample(const sol_sampler_config *cfg, sol_rng *rng, float *logits, i
         if (u < 0) return c[i].id;
     }
     return c[n - 1].id;
+}
+
+/* ---- many sequences ---- */
+
+typedef struct draw_args {
+    const sol_net *net;
+    sol_draw *draw;
+    uint8_t *scratch; /* [threads, scratch_of_thread] */
+} draw_args;
+
+static size_t scratch_of_thread(const sol_net *net)
+{
+    return sol_round_up_size(sol_sample_scratch_bytes(net->config.vocab_size), 64);
+}
+
+size_t sol_net_draw_scratch_bytes(const sol_net *net)
+{
+    return (size_t)sol_pool_threads(net->ctx->pool) * scratch_of_thread(net);
+}
+
+static void draw_tile(void *arg, int64_t i, int thread)
+{
+    const draw_args *a = arg;
+    sol_draw *d = &a->draw[i];
+    sol_net_hide_missing(a->net, d->logits);
+    d->id = sol_sample(d->sampler, d->rng, d->logits, a->net->config.vocab_size, d->recent,
+                       d->n_recent, a->scratch + (size_t)thread * scratch_of_thread(a->net));
+}
+
+void sol_net_draw(const sol_net *net, sol_draw *d, int64_t n, void *scratch)
+{
+    draw_args a = {.net = net, .draw = d, .scratch = scratch};
+    sol_pool_run(net->ctx->pool, n, draw_tile, &a);
 }

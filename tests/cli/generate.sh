@@ -52,3 +52,34 @@ if [ -e "$data/models/stories260K.bin" ]; then
 else
     echo "further: needs models/stories260K.bin"
 fi
+
+# Many prompts: each line what -p writes with its own seed, whatever is side by side and however many threads.
+printf 'the cat\n\nthe dog and the cat and the dog sat\r\nthe "end"\nthe' >"$dir/prompts"
+for model in m p; do
+    for how in "--batch 1" "--batch 3 -t 1" "--batch 9 -t 2"; do
+        # shellcheck disable=SC2086 # two options
+        "$SOLERA" generate "$dir/$model.h5" --prompts "$dir/prompts" -n 12 --seed 7 $how >"$dir/many" 2>"$dir/err" ||
+            fail "generate --prompts $how: $(cat "$dir/err")"
+        [ ! -e "$dir/many.first" ] || cmp "$dir/many" "$dir/many.first" || fail "$model: $how changes the texts"
+        mv "$dir/many" "$dir/many.first"
+    done
+    [ "$(wc -l <"$dir/many.first")" = 5 ] || fail "$model: 5 prompts are 5 lines"
+    printf 'the dog and the cat and the dog sat' >"$dir/one"
+    "$SOLERA" generate "$dir/$model.h5" --prompts "$dir/one" -n 12 --seed 9 >"$dir/many" 2>/dev/null
+    [ "$(sed -n 3p "$dir/many.first")" = "$(cat "$dir/many")" ] || fail "$model: line 3 has not seed 7 + 2"
+    rm "$dir/many.first"
+done
+printf 'The cat\n' >"$dir/one"
+"$SOLERA" generate checkpoints/embedded.h5 --prompts "$dir/one" -n 12 >"$dir/many" 2>/dev/null
+text=$(sed -n 's/.*"text": "\([^"]*\)", .*/\1/p' "$dir/many")
+[ "$text" = "$("$SOLERA" generate checkpoints/embedded.h5 -p "The cat" -n 12 --no-echo 2>/dev/null)" ] ||
+    fail "another text than with -p: $text"
+printf 'ok\nnot \377 text\n' >"$dir/prompts"
+expect 2 "prompts:2: is not UTF-8 text" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/prompts"
+printf 'the\nthe cat\n' >"$dir/prompts"
+expect 2 "context overflow: a prompt of" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/prompts" -n 3000
+: >"$dir/prompts"
+expect 2 "prompts: is empty" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/prompts"
+expect 2 "cannot open" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/no"
+expect 2 "option '--prompts' has no effect with -p" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/one" -p x
+expect 2 "option '--batch' has no effect without --prompts" "$SOLERA" generate "$dir/m.h5" -p x --batch 3
