@@ -10,17 +10,23 @@
 # and evenly spread, are kept out for evaluation. `mini` is pretrained on the rest of TEXT first, which so must be longer (about 40 megabytes).
 # MODEL.bin: a llama2.c model of 64 / 192 / 5 layers / 8 heads with its tokenizer. What is made lies in runs/study/MODEL: what is there is
 # not made again, and a sweep that was killed goes on. $SWEEP_FLAGS goes to `solera sweep`, as in SWEEP_FLAGS="-t 1 --jobs 2".
+# `tokens` tunes and runs all arms for each number of steps in $BUDGETS (default: 0.1 to 10 tokens a
+# parameter), and after each of them makes tables.md and, with gnuplot, tokens.svg in
+# runs/study/llama2xs/tokens. It and the studies of trapping need python3.
 set -eu
 cd "$(dirname "$0")/.."
 usage() { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
 [ $# -ge 3 ] || usage
-study=$1 model=$2 text=$3
+study=$1 model=$2 text=$3 bin=${4-} tokens=${5-}
 solera=${SOLERA:-build/release/solera}
 dir=runs/study/$model
 case $model in embedded | mini) [ $# -eq 3 ] || usage ;; llama2xs) [ $# -eq 5 ] || usage ;; *) usage ;; esac
 if [ "$study" = all ]; then
     study='schedules methods recipe granularity precision'
-    case $model in embedded) study="$study teacher" ;; llama2xs) study="$study updates teacher" ;; esac
+    case $model in
+    embedded) study="$study teacher" ;;
+    llama2xs) study="$study updates teacher tokens trap-squeezed trap-bf16 trap-plateau" ;;
+    esac
 fi
 [ "$study" != calibration ] || study='calibrate calibrate-after calibrate-text'
 mkdir -p "$dir"
@@ -31,7 +37,7 @@ tokenizer=$dir/model.h5
 case $model in
 embedded) [ -e "$dir/model.h5" ] || cp checkpoints/embedded.h5 "$dir/model.h5" ;;
 mini) tokenizer=checkpoints/embedded.h5 ;;
-llama2xs) [ -e "$dir/model.h5" ] || "$solera" import "$4" --tokenizer "$5" -o "$dir/model.h5" ;;
+llama2xs) [ -e "$dir/model.h5" ] || "$solera" import "$bin" --tokenizer "$tokens" -o "$dir/model.h5" ;;
 esac
 
 if [ ! -e "$dir/eval.h5" ]; then
@@ -54,7 +60,7 @@ if [ "$model" = mini ] && [ ! -e "$dir/model.h5" ]; then
         "$solera" tokenize --tokenizer "$tokenizer" --unix-lines --input "$dir/pretrain.txt" -o "$dir/pretrain.h5"
     fi
     "$solera" train configs/study/pretrain-mini.yaml --resume
-    "$solera" export "$dir/pretrain/ckpt/step-002000.h5" --format model -o "$dir/model.h5"
+    "$solera" export "$dir/pretrain" --format model -o "$dir/model.h5"
 fi
 
 # The recipe study's warm start: the first half of its budget in full precision, on text in another order than that of the runs.
@@ -78,11 +84,44 @@ calibration_texts() {
     done
 }
 
+# A start of a study of trapping: its name, then what scripts/make_starts.py takes.
+start() {
+    if [ -e "$dir/$1.h5" ]; then return; fi
+    python3 scripts/make_starts.py "$bin" "$2" "$3" "$dir/$1.bin"
+    "$solera" import "$dir/$1.bin" --tokenizer "$tokens" -o "$dir/$1.h5"
+    rm "$dir/$1.bin"
+}
+
+# One budget after another: the rate of each arm, above 550 steps that of 550, then all arms, then
+# the tables and the figure.
+budgets() {
+    base=configs/study/$model.yaml
+    for steps in ${BUDGETS:-55 165 550 1650 5500}; do
+        tune=$((steps < 550 ? steps : 550))
+        # shellcheck disable=SC2086
+        "$solera" sweep "configs/study/tune-$model.yaml" --base "$base" --dir "$dir/tune/$tune" \
+            --set train.steps="$tune" ${SWEEP_FLAGS:-}
+        python3 scripts/study_rates.py "$dir/tune/$tune/table.csv" \
+            "configs/study/tokens-$model.yaml" "$dir/tokens.yaml"
+        # shellcheck disable=SC2086
+        "$solera" sweep "$dir/tokens.yaml" --base "$base" --dir "$dir/tokens/$steps" \
+            --set train.steps="$steps" ${SWEEP_FLAGS:-}
+        python3 scripts/study_tokens.py "$dir/tokens" 279232 "$solera" "$dir/tokens"
+        ! command -v gnuplot >/dev/null || gnuplot -e "dir='$dir/tokens'" configs/study/tokens.gp
+    done
+}
+
 for s in $study; do
     [ "$s" != calibrate-text ] || [ -e "$dir/self.h5" ] || calibration_texts
-    case $s-$model in recipe-embedded | recipe-mini) [ -e "$dir/warm.h5" ] || warm_start ;; esac
+    case $s-$model in
+    recipe-embedded | recipe-mini) [ -e "$dir/warm.h5" ] || warm_start ;;
+    trap-squeezed-llama2xs) start squeezed squeezed 0.05 ;;
+    trap-plateau-llama2xs) start tiny random 0.002 ;;
+    trap-bf16-llama2xs) start random random 0.125 ;;
+    esac
     file=configs/study/$s-$model.yaml
     [ -e "$file" ] || file=configs/study/$s.yaml
     printf '\n== %s, %s\n' "$s" "$model" >&2
+    if [ "$s" = tokens ]; then budgets; continue; fi
     "$solera" sweep "$file" --base "configs/study/$model.yaml" --dir "$dir/$s" ${SWEEP_FLAGS:-}
 done
