@@ -91,6 +91,7 @@
 #include "model/model.h"
 #include "model/teacher.h"
 #include "model/train_graph.h"
+#include "optim/lanes.h"
 #include "optim/optim.h"
 
 /* text: tokenizers, chat formats, token data and batches. */

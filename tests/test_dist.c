@@ -68,17 +68,25 @@ START_TEST(all_get_all)
 }
 END_TEST
 
-/* Parts of unequal size, the first of them empty, the others of more than one message's buffer. */
+/* Parts of unequal size, the first of them empty, in falling order. */
 START_TEST(parts_of_an_array)
 {
     int rank = sol_dist_rank(d), size = sol_dist_size(d);
-    size_t first[17] = {0};
-    for (int i = 0; i < size; i++) first[i + 1] = first[i] + (size_t)i * 100003;
+    sol_dist_range of[16];
+    size_t n = 0;
+    for (int i = size - 1; i >= 0; i--) {
+        of[i] = (sol_dist_range){n, (size_t)i * 100003};
+        n += of[i].n;
+    }
     uint8_t *data = NULL;
-    ck_ok(sol_alloc_array((void **)&data, first[size] + 1, 1, err));
-    for (size_t i = first[rank]; i < first[rank + 1]; i++) data[i] = (uint8_t)(i * 7 + 1);
-    ck_ok(sol_dist_share(d, data, first, err));
-    for (size_t i = 0; i < first[size]; i++) ck_assert_uint_eq(data[i], (uint8_t)(i * 7 + 1));
+    ck_ok(sol_alloc_array((void **)&data, n + 1, 1, err));
+    for (size_t i = 0; i < of[rank].n; i++)
+        data[of[rank].first + i] = (uint8_t)((of[rank].first + i) * 7 + 1);
+    ck_ok(sol_dist_share(d, data, of, err));
+    size_t right = 0;
+    while (right < n && data[right] == (uint8_t)(right * 7 + 1)) right++;
+    ck_assert_uint_eq(right, n);
+    ck_assert_uint_eq(data[n], 0);
     sol_free(data);
 }
 END_TEST

@@ -191,12 +191,12 @@ sol_status sol_dist_gather(sol_dist *d, const void *mine, size_t n, void *all, s
     return exchange(d, err);
 }
 
-sol_status sol_dist_share(sol_dist *d, void *data, const size_t *first, sol_err *err)
+sol_status sol_dist_share(sol_dist *d, void *data, const sol_dist_range *of, sol_err *err)
 {
+    const sol_dist_range *mine = &of[d->rank];
     for (int i = 0; i < d->size; i++) {
-        const size_t *mine = first + d->rank, *his = first + i;
-        d->send[i] = (sol_dist_piece){(char *)data + mine[0], mine[1] - mine[0]};
-        d->recv[i] = (sol_dist_piece){(char *)data + his[0], his[1] - his[0]};
+        d->send[i] = (sol_dist_piece){(char *)data + mine->first, mine->n};
+        d->recv[i] = (sol_dist_piece){(char *)data + of[i].first, of[i].n};
     }
     return exchange(d, err);
 }
@@ -215,6 +215,7 @@ sol_status sol_dist_agree(sol_dist *d, sol_status st, sol_err *err)
     int failed;
     sol_err why = {.status = st};
     if (st != SOL_OK && err) why = *err;
+    d->agreed = false;
     SOL_TRY(find_failed(d, st, &failed, err));
     if (failed == d->size) return SOL_OK;
     why.status = st;

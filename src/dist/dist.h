@@ -61,9 +61,12 @@ sol_status sol_dist_wait(sol_dist *d, sol_err *err);
 sol_status sol_dist_broadcast(sol_dist *d, void *data, size_t n, sol_err *err);
 /* The n bytes of each rank, to all: all[size], in the order of ranks. */
 sol_status sol_dist_gather(sol_dist *d, const void *mine, size_t n, void *all, sol_err *err);
-/* Completes an array of which each rank has a part: rank i has bytes [first[i], first[i + 1]);
- * first: [size + 1]. */
-sol_status sol_dist_share(sol_dist *d, void *data, const size_t *first, sol_err *err);
+/* Completes an array of which each rank has a part: of[i], bytes of the array, is that of rank i.
+ * What belongs to no part stays. */
+typedef struct sol_dist_range {
+    size_t first, n;
+} sol_dist_range;
+sol_status sol_dist_share(sol_dist *d, void *data, const sol_dist_range *of, sol_err *err);
 
 /* One status for all: SOL_OK where every rank has that, else the status and text of the first rank
  * that failed, whose number and machine the text names unless it is rank 0. */

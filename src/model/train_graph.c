@@ -513,24 +513,57 @@ float *sol_graph_starts(sol_graph *g)
     return g->starts;
 }
 
-/* Hands out the gradients of n parameters that lie together. */
-static void hand_out(sol_graph *g, const sol_param *p, int n)
+/* n parameters that lie together. */
+static sol_graph_part part_of(const sol_model *m, const sol_param *p, int n)
 {
     const sol_param *last = p + n - 1;
-    sol_graph_part part = {.first = (int)(p - g->model->params),
-                           .n = n,
-                           .grads = g->grads + grad_offset(g, p),
-                           .n_elements = last->offset + sol_param_count(last) - p->offset};
+    return (sol_graph_part){.first = (int)(p - m->params),
+                            .n = n,
+                            .n_elements = last->offset + sol_param_count(last) - p->offset};
+}
+
+int sol_graph_part_count(const sol_model *m, bool by_layer)
+{
+    return by_layer ? (int)m->config.num_hidden_layers + 2 : 1;
+}
+
+sol_graph_part sol_graph_part_at(const sol_model *m, bool by_layer, int i)
+{
+    const sol_param *behind = behind_blocks(m);
+    if (!by_layer) return (sol_graph_part){.n = m->n_params, .n_elements = m->n_elements};
+    if (i == 0) return part_of(m, m->params, m->first_block);
+    if (i <= m->config.num_hidden_layers) return part_of(m, sol_model_block(m, i - 1), m->n_block);
+    return part_of(m, behind, (int)(m->params + m->n_plain - behind));
+}
+
+/* Hands out the gradients of part i by layer. */
+static void hand_out(sol_graph *g, int i, sol_graph_done_fn fn, void *user)
+{
+    sol_graph_part part = sol_graph_part_at(g->model, true, i);
+    part.grads = g->grads + grad_offset(g, &g->model->params[part.first]);
     int64_t counted;
     read_loss(g, &part.loss_sum, &counted);
-    if (g->done) g->done(g->done_user, &part);
+    if (fn) fn(user, &part);
+}
+
+/* Those that are complete behind the last block. */
+static void hand_out_rest(sol_graph *g, sol_graph_done_fn fn, void *user)
+{
+    hand_out(g, 0, fn, user);
+    hand_out(g, (int)g->model->config.num_hidden_layers + 1, fn, user);
+}
+
+void sol_graph_hand_out(sol_graph *g, sol_graph_done_fn fn, void *user)
+{
+    for (int i = (int)g->model->config.num_hidden_layers; i > 0; i--) hand_out(g, i, fn, user);
+    hand_out_rest(g, fn, user);
 }
 
 /* Called by the tape when the backward pass is through with a block. */
 static void after_block(void *user, int layer)
 {
     sol_graph *g = user;
-    hand_out(g, sol_model_block(g->model, layer), g->model->n_block);
+    hand_out(g, layer + 1, g->done, g->done_user);
 }
 
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
@@ -543,7 +576,6 @@ void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
 void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets,
                           const int32_t *doc_start, float scale, double *loss_sum, int64_t *n)
 {
-    const sol_model *m = g->model;
     float *dloss = sol_tape_grad(g->tape, g->loss);
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
     for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
@@ -551,9 +583,7 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     sol_tape_run_backward(g->tape, alone || g->done_micro == 0, alone || last);
     g->done_micro = last ? 0 : g->done_micro + 1;
     read_loss(g, loss_sum, n);
-    if (!g->opts.by_layer) return;
-    hand_out(g, m->params, m->first_block);
-    hand_out(g, behind_blocks(m), (int)(m->params + m->n_plain - behind_blocks(m)));
+    if (g->opts.by_layer) hand_out_rest(g, g->done, g->done_user);
 }
 
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,

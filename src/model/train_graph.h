@@ -124,16 +124,24 @@ void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 /* With by_layer, sol_graph_accumulate passes the gradients of a block to fn as soon as they are
  * complete: last block first, then the embedding, then the final norm and an untied head. They are
  * those of parameters [first, first + n) of the model, at the offsets that these have in the flat
- * block from parameter first on (gaps hold 0). They are valid until fn returns; fn may change these
- * parameters and no others. loss_sum: what sol_graph_accumulate will return. fn NULL: none. */
+ * block from parameter first on (gaps hold 0). They are valid until fn returns; fn may change them,
+ * these parameters, and no others. loss_sum: what sol_graph_accumulate will return. fn NULL: none.
+ */
 typedef struct sol_graph_part {
     int first, n;
-    const float *grads;
+    float *grads;
     int64_t n_elements; /* of grads */
     double loss_sum;
 } sol_graph_part;
 typedef void (*sol_graph_done_fn)(void *user, const sol_graph_part *part);
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user);
+/* Without by_layer: passes the gradients of the last step to fn in the same parts and order, where
+ * they lie. */
+void sol_graph_hand_out(sol_graph *g, sol_graph_done_fn fn, void *user);
+/* The parts of a model in the order of the flat block: how many there are by layer, or otherwise,
+ * when it is one; and part i, grads NULL. */
+int sol_graph_part_count(const sol_model *m, bool by_layer);
+sol_graph_part sol_graph_part_at(const sol_model *m, bool by_layer, int i);
 
 /* The flat gradient block, [model->n_elements] fp32, in the order of the model's block; NULL with
  * no_grad and by_layer. Gaps between the parameters hold zeros. */

@@ -9,7 +9,7 @@
 #include "optim/moments.h"
 
 /* TILE: elements of a parameter that a thread takes at a time, in chunks that are unpacked. */
-enum { TILE = 1 << 15, CHUNK = SOL_MOMENT_CHUNK, NORM_TILES = 256 };
+enum { TILE = 1 << 15, CHUNK = SOL_MOMENT_CHUNK };
 
 int64_t sol_moment_blocks(const sol_param *p)
 {
@@ -25,10 +25,76 @@ size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c)
     return 2 * ((size_t)model->n_elements * sol_dtype_size(c->moments) + blocks * sizeof(float));
 }
 
+/* ---- the shard ---- */
+
+/* The last parameter that begins at or before element x. */
+static int param_at(const sol_model *m, int64_t x)
+{
+    int lo = 0, hi = m->n_params;
+    while (hi - lo > 1) {
+        int mid = lo + (hi - lo) / 2;
+        if (m->params[mid].offset <= x)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+int64_t sol_moment_align(const sol_model *m, int64_t x)
+{
+    int i = param_at(m, x);
+    const sol_param *p = &m->params[i];
+    int64_t behind = i + 1 < m->n_params ? p[1].offset : m->n_elements;
+    return sol_min_i64(p->offset + sol_ceil_div(x - p->offset, SOL_MOMENT_BLOCK) * SOL_MOMENT_BLOCK,
+                       behind);
+}
+
+/* The first moment block of the model at or behind an aligned place. */
+static int64_t block_at(const sol_adamw *o, const sol_model *m, int64_t x)
+{
+    int i = param_at(m, x);
+    int64_t k = o->block[i] + sol_ceil_div(x - m->params[i].offset, SOL_MOMENT_BLOCK);
+    return sol_min_i64(k, o->block[i + 1]);
+}
+
+int64_t sol_stretch_blocks(const sol_adamw *o, const sol_model *model, sol_stretch s)
+{
+    return block_at(o, model, s.first + s.n) - block_at(o, model, s.first);
+}
+
+/* Counts the moment blocks of the model, each parameter beginning with a new one. */
+static sol_status count_blocks(sol_adamw *o, const sol_model *model, sol_err *err)
+{
+    size_t n = (size_t)model->n_params + 1;
+    SOL_TRY(sol_alloc_array((void **)&o->block, n, sizeof *o->block, err));
+    for (int i = 0; i < model->n_params; i++)
+        o->block[i + 1] = o->block[i] + sol_moment_blocks(&model->params[i]);
+    o->n_blocks = o->block[model->n_params];
+    return SOL_OK;
+}
+
+static sol_status take_shard(sol_adamw *o, const sol_model *model, const sol_shard *shard,
+                             sol_err *err)
+{
+    sol_stretch all = {0, o->n_elements};
+    sol_shard whole = {&all, 1};
+    if (!shard) shard = &whole;
+    SOL_TRY(sol_alloc_array((void **)&o->shard.stretch, (size_t)shard->n, sizeof all, err));
+    o->shard.n = shard->n;
+    for (int i = 0; i < shard->n; i++) {
+        sol_stretch r = shard->stretch[i];
+        o->shard.stretch[i] = r;
+        o->shard_elements += r.n;
+        o->shard_blocks += sol_stretch_blocks(o, model, r);
+    }
+    return SOL_OK;
+}
+
 static sol_status alloc_moments(sol_adamw *o, sol_err *err)
 {
-    size_t n = (size_t)o->n_elements, size = sol_dtype_size(o->config.moments),
-           blocks = (size_t)o->n_blocks;
+    size_t n = (size_t)o->shard_elements, size = sol_dtype_size(o->config.moments),
+           blocks = (size_t)o->shard_blocks;
     SOL_TRY(sol_alloc_array(&o->m, n, size, err));
     SOL_TRY(sol_alloc_array(&o->v, n, size, err));
     if (o->config.moments != SOL_U8) return SOL_OK;
@@ -36,29 +102,31 @@ static sol_status alloc_moments(sol_adamw *o, sol_err *err)
     return sol_alloc_array((void **)&o->v_scale, blocks, sizeof(float), err);
 }
 
-/* Counts the moment blocks, each parameter beginning with a new one, and allocates the moments. */
-static sol_status lay_out(sol_adamw *o, const sol_model *model, sol_err *err)
+static sol_status fill(sol_adamw *o, const sol_model *model, const sol_shard *shard, sol_err *err)
 {
-    SOL_TRY(sol_alloc_array((void **)&o->block, (size_t)model->n_params, sizeof *o->block, err));
-    for (int i = 0; i < model->n_params; i++) {
-        o->block[i] = o->n_blocks;
-        o->n_blocks += sol_moment_blocks(&model->params[i]);
-    }
+    SOL_TRY(count_blocks(o, model, err));
+    SOL_TRY(take_shard(o, model, shard, err));
     return alloc_moments(o, err);
 }
 
-sol_status sol_adamw_create(sol_adamw **out, const sol_model *model, const sol_adamw_config *c,
-                            sol_err *err)
+sol_status sol_adamw_create_shard(sol_adamw **out, const sol_model *model,
+                                  const sol_adamw_config *c, const sol_shard *shard, sol_err *err)
 {
     sol_adamw *o;
     *out = NULL;
     SOL_TRY(sol_alloc_array((void **)&o, 1, sizeof *o, err));
     o->config = *c;
     o->n_elements = model->n_elements;
-    sol_status st = lay_out(o, model, err);
+    sol_status st = fill(o, model, shard, err);
     if (st != SOL_OK) sol_adamw_free(&o);
     *out = o;
     return st;
+}
+
+sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c,
+                            sol_err *err)
+{
+    return sol_adamw_create_shard(o, model, c, NULL, err);
 }
 
 void sol_adamw_free(sol_adamw **o)
@@ -69,9 +137,43 @@ void sol_adamw_free(sol_adamw **o)
     sol_free((*o)->m_scale);
     sol_free((*o)->v_scale);
     sol_free((*o)->block);
+    sol_free((*o)->shard.stretch);
     sol_free(*o);
     *o = NULL;
 }
+
+static void copy_stretch(sol_adamw *to, const sol_adamw *from, const sol_model *m, int64_t at,
+                         int64_t block, sol_stretch r)
+{
+    size_t size = sol_dtype_size(from->config.moments), n = (size_t)r.n * size;
+    int64_t first = block_at(from, m, r.first);
+    size_t scales = (size_t)sol_stretch_blocks(from, m, r) * sizeof(float);
+    memcpy((char *)to->m + (size_t)at * size, (char *)from->m + (size_t)r.first * size, n);
+    memcpy((char *)to->v + (size_t)at * size, (char *)from->v + (size_t)r.first * size, n);
+    if (!from->m_scale) return;
+    memcpy(to->m_scale + block, from->m_scale + first, scales);
+    memcpy(to->v_scale + block, from->v_scale + first, scales);
+}
+
+sol_status sol_adamw_cut(sol_adamw **o, const sol_model *model, const sol_shard *shard,
+                         sol_err *err)
+{
+    sol_adamw *part, *all = *o;
+    int64_t at = 0, block = 0;
+    SOL_TRY(sol_adamw_create_shard(&part, model, &all->config, shard, err));
+    part->t = all->t;
+    for (int i = 0; i < shard->n; i++) {
+        sol_stretch r = shard->stretch[i];
+        copy_stretch(part, all, model, at, block, r);
+        at += r.n;
+        block += sol_stretch_blocks(all, model, r);
+    }
+    sol_adamw_free(o);
+    *o = part;
+    return SOL_OK;
+}
+
+/* ---- the update ---- */
 
 typedef struct update_args {
     const sol_ctx *ctx;
@@ -79,6 +181,8 @@ typedef struct update_args {
     sol_model *model;
     int index;          /* of the parameter */
     const float *grads; /* its gradient */
+    int64_t from, to;   /* its elements that are updated */
+    int64_t at, block;  /* where the moments of element 0 would be, and of block 0 the scales */
     sol_adamw_step step;
 } update_args;
 
@@ -103,13 +207,13 @@ static void update_tile(void *arg, int64_t tile, int thread)
 {
     const update_args *a = arg;
     const sol_param *p = &a->model->params[a->index];
-    int64_t count = sol_param_count(p), end = sol_min_i64((tile + 1) * TILE, count);
+    int64_t begin = a->from + tile * TILE, end = sol_min_i64(begin + TILE, a->to);
     bool is_bf16 = a->model->dtype == SOL_BF16;
     (void)thread;
-    for (int64_t i = tile * TILE; i < end; i += CHUNK) {
+    for (int64_t i = begin; i < end; i += CHUNK) {
         float w_buffer[CHUNK], m_buffer[CHUNK], v_buffer[CHUNK];
         int64_t n = sol_min_i64(end - i, CHUNK), at = p->offset + i;
-        sol_moment_chunk c = {a->o, at, n, a->o->block[a->index] + i / SOL_MOMENT_BLOCK};
+        sol_moment_chunk c = {a->o, at, n, a->at + i, a->block + i / SOL_MOMENT_BLOCK};
         sol_bf16 *data = (sol_bf16 *)a->model->data + at;
         float *w = is_bf16 ? w_buffer : (float *)a->model->data + at;
         float *m = sol_moment_load(&c, false, m_buffer), *v = sol_moment_load(&c, true, v_buffer);
@@ -129,6 +233,26 @@ void sol_adamw_begin(sol_adamw *o, float lr)
 {
     o->t++;
     o->lr = lr;
+}
+
+/* The elements of a parameter that lie in the shard. */
+static void update_param(update_args *a)
+{
+    const sol_adamw *o = a->o;
+    const sol_param *p = &a->model->params[a->index];
+    int64_t at = 0, block = 0;
+    for (int i = 0; i < o->shard.n; i++) {
+        const sol_stretch *r = &o->shard.stretch[i];
+        int64_t first = block_at(o, a->model, r->first);
+        a->from = sol_max_i64(r->first - p->offset, 0);
+        a->to = sol_min_i64(r->first + r->n - p->offset, sol_param_count(p));
+        a->at = at + p->offset - r->first;
+        a->block = block + o->block[a->index] - first;
+        if (a->from < a->to)
+            sol_pool_run(a->ctx->pool, sol_ceil_div(a->to - a->from, TILE), update_tile, a);
+        at += r->n;
+        block += sol_stretch_blocks(o, a->model, *r);
+    }
 }
 
 void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
@@ -152,7 +276,7 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
         const sol_param *p = &model->params[a.index];
         a.grads = grads + (p->offset - model->params[first].offset);
         a.step.keep = decays(p) ? (float)(1 - (double)o->lr * (double)c->weight_decay) : 1;
-        sol_pool_run(ctx->pool, sol_ceil_div(sol_param_count(p), TILE), update_tile, &a);
+        update_param(&a);
     }
 }
 
@@ -163,28 +287,48 @@ void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const 
     sol_adamw_update_params(ctx, o, model, 0, model->n_params, grads, grad_scale);
 }
 
+/* ---- the norm ---- */
+
 typedef struct norm_args {
     const sol_ctx *ctx;
     const float *x;
-    int64_t n, tile;
-    double partial[NORM_TILES];
+    int64_t n, tile, first;
+    double *sum;
 } norm_args;
 
-static void norm_tile(void *arg, int64_t tile, int thread)
+static void norm_tile(void *arg, int64_t i, int thread)
 {
     norm_args *a = arg;
-    int64_t begin = tile * a->tile, n = sol_min_i64(a->n - begin, a->tile);
+    int64_t tile = a->first + i, begin = tile * a->tile, n = sol_min_i64(a->n - begin, a->tile);
     (void)thread;
-    a->ctx->kernels.elementwise.square_sum(a->x + begin, n, &a->partial[tile]);
+    a->sum[tile] = 0;
+    a->ctx->kernels.elementwise.square_sum(a->x + begin, n, &a->sum[tile]);
+}
+
+int64_t sol_norm_tile(int64_t n)
+{
+    return sol_max_i64(sol_ceil_div(n, SOL_NORM_TILES), TILE);
+}
+
+void sol_norm_squares(const sol_ctx *ctx, const float *x, int64_t n, int64_t first, int64_t end,
+                      double *sum)
+{
+    norm_args a = {
+        .ctx = ctx, .x = x, .n = n, .tile = sol_norm_tile(n), .first = first, .sum = sum};
+    sol_pool_run(ctx->pool, end - first, norm_tile, &a);
+}
+
+double sol_norm_of(const double *sum, int64_t n_tiles)
+{
+    double all = 0;
+    for (int64_t i = 0; i < n_tiles; i++) all += sum[i];
+    return sqrt(all);
 }
 
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n)
 {
-    norm_args a = {.ctx = ctx, .x = x, .n = n, .tile = sol_ceil_div(n, NORM_TILES)};
-    if (a.tile < TILE) a.tile = TILE;
-    int64_t n_tiles = sol_ceil_div(n, a.tile);
-    double sum = 0;
-    sol_pool_run(ctx->pool, n_tiles, norm_tile, &a);
-    for (int64_t i = 0; i < n_tiles; i++) sum += a.partial[i];
-    return sqrt(sum);
+    double sum[SOL_NORM_TILES];
+    int64_t n_tiles = sol_ceil_div(n, sol_norm_tile(n));
+    sol_norm_squares(ctx, x, n, 0, n_tiles, sum);
+    return sol_norm_of(sum, n_tiles);
 }

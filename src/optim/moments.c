@@ -33,7 +33,7 @@ static inline sol_bf16 dither(float x, uint32_t bits8)
 static void store_bf16(const sol_moment_chunk *c, const float *m, const float *v)
 {
     uint16_t draw[SOL_MOMENT_CHUNK];
-    sol_bf16 *to_m = (sol_bf16 *)c->o->m + c->first, *to_v = (sol_bf16 *)c->o->v + c->first;
+    sol_bf16 *to_m = (sol_bf16 *)c->o->m + c->at, *to_v = (sol_bf16 *)c->o->v + c->at;
     sol_moment_draws(c->o->config.seed, SOL_STREAM_MOMENTS + ((uint64_t)c->o->t << 8), c->first,
                      c->n, draw);
     for (int64_t i = 0; i < c->n; i++) {
@@ -124,7 +124,7 @@ static int64_t block_length(const sol_moment_chunk *c, int64_t i)
 
 static void load_8(const sol_moment_chunk *c, bool second, float *out)
 {
-    const uint8_t *code = (const uint8_t *)(second ? c->o->v : c->o->m) + c->first;
+    const uint8_t *code = (const uint8_t *)(second ? c->o->v : c->o->m) + c->at;
     const float *scale = (second ? c->o->v_scale : c->o->m_scale) + c->block;
     for (int64_t i = 0; i < c->n; i += BLOCK) {
         if (second)
@@ -138,8 +138,8 @@ static void store_8(const sol_moment_chunk *c, const float *m, const float *v)
 {
     for (int64_t i = 0; i < c->n; i += BLOCK) {
         int64_t n = block_length(c, i), b = c->block + i / BLOCK;
-        c->o->m_scale[b] = store_block(m + i, n, false, (uint8_t *)c->o->m + c->first + i);
-        c->o->v_scale[b] = store_block(v + i, n, true, (uint8_t *)c->o->v + c->first + i);
+        c->o->m_scale[b] = store_block(m + i, n, false, (uint8_t *)c->o->m + c->at + i);
+        c->o->v_scale[b] = store_block(v + i, n, true, (uint8_t *)c->o->v + c->at + i);
     }
 }
 
@@ -148,11 +148,11 @@ static void store_8(const sol_moment_chunk *c, const float *m, const float *v)
 float *sol_moment_load(const sol_moment_chunk *c, bool second, float *buffer)
 {
     void *data = second ? c->o->v : c->o->m;
-    if (c->o->config.moments == SOL_F32) return (float *)data + c->first;
+    if (c->o->config.moments == SOL_F32) return (float *)data + c->at;
     if (c->o->config.moments == SOL_U8)
         load_8(c, second, buffer);
     else
-        sol_convert(buffer, SOL_F32, (sol_bf16 *)data + c->first, SOL_BF16, c->n);
+        sol_convert(buffer, SOL_F32, (sol_bf16 *)data + c->at, SOL_BF16, c->n);
     return buffer;
 }
 

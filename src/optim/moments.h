@@ -25,12 +25,12 @@ enum { SOL_MOMENT_CHUNK = 1024 };
  * element i takes half-word i % 8 of block i / 8. */
 void sol_moment_draws(uint64_t seed, uint64_t stream, int64_t first, int64_t n, uint16_t *draw);
 
-/* Elements [first, first + n) of the flat block, of which `block` is the first block of scales; n
- * <= SOL_MOMENT_CHUNK. load returns where they are as floats: in place for fp32, else in buffer.
- * store packs what load returned. */
+/* Elements [first, first + n) of the flat block, n <= SOL_MOMENT_CHUNK, whose moments and scales
+ * begin at `at` and `block` of the shard. load returns where they are as floats: in place for fp32,
+ * else in buffer. store packs what load returned. */
 typedef struct sol_moment_chunk {
     const sol_adamw *o;
-    int64_t first, n, block;
+    int64_t first, n, at, block;
 } sol_moment_chunk;
 float *sol_moment_load(const sol_moment_chunk *c, bool second, float *buffer);
 void sol_moments_store(const sol_moment_chunk *c, const float *m, const float *v);

@@ -30,13 +30,29 @@ typedef struct sol_adamw_config {
                                             * which is a function of (seed, t, element) */
 } sol_adamw_config;
 
+/* Elements [first, first + n) of the flat block. */
+typedef struct sol_stretch {
+    int64_t first, n;
+} sol_stretch;
+
+/* The elements whose moments a process holds: stretches in rising order, that begin and end where a
+ * moment block of a parameter does (sol_moment_align). */
+typedef struct sol_shard {
+    sol_stretch *stretch; /* [n] */
+    int n;
+} sol_shard;
+/* The first place at or behind element x where a stretch may begin. */
+int64_t sol_moment_align(const sol_model *m, int64_t x);
+
 typedef struct sol_adamw {
     sol_adamw_config config;
-    void *m, *v;              /* [n_elements] first and second moments: float, bf16, or codes of
-                               * 8 bits; owned */
-    float *m_scale, *v_scale; /* [n_blocks] of 8-bit moments, else NULL; owned */
-    int64_t n_elements, n_blocks;
-    int64_t *block; /* [parameters]: the first block of each; owned */
+    void *m, *v; /* [shard_elements] first and second moments, stretch after stretch: float, bf16,
+                    or codes of 8 bits; owned */
+    float *m_scale, *v_scale;             /* [shard_blocks] of 8-bit moments, else NULL; owned */
+    int64_t n_elements, n_blocks;         /* of the model */
+    int64_t shard_elements, shard_blocks; /* of the shard: the same where one process has all */
+    sol_shard shard;                      /* owned */
+    int64_t *block; /* [parameters + 1]: the first block of each in the model; owned */
     int64_t t;      /* updates done: bias correction */
     float lr;       /* of the update that began last */
 } sol_adamw;
@@ -45,14 +61,22 @@ typedef struct sol_adamw {
  * caller. */
 sol_status sol_adamw_create(sol_adamw **o, const sol_model *model, const sol_adamw_config *c,
                             sol_err *err);
+/* The moments of a shard alone, which is copied; NULL: of all. */
+sol_status sol_adamw_create_shard(sol_adamw **o, const sol_model *model, const sol_adamw_config *c,
+                                  const sol_shard *shard, sol_err *err);
 void sol_adamw_free(sol_adamw **o);
+/* How many moment blocks of the model begin in a stretch of a shard. */
+int64_t sol_stretch_blocks(const sol_adamw *o, const sol_model *model, sol_stretch s);
+/* Replaces *o, which has all moments, by one that has those of the shard. */
+sol_status sol_adamw_cut(sol_adamw **o, const sol_model *model, const sol_shard *shard,
+                         sol_err *err);
 /* Bytes of the moments that sol_adamw_create allocates. */
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
 
-/* One update of all parameters with gradient g = grad_scale * grads (t counts from 1):
- *   m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2
- *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
- * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
+/* One update of all parameters, or of those elements in the shard, with gradient g = grad_scale *
+ * grads (t counts from 1): m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2 p = (1 -
+ * lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) A SOL_BF16 model is
+ * updated in float and rounded; it has no other copy of its parameters. */
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
                       float grad_scale, float lr);
 /* The same update in pieces, with the same bits: sol_adamw_begin, then every parameter once, in any
@@ -64,6 +88,14 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
 
 /* L2 norm of x[n], summed in double over fixed tiles; not finite when an element is not. */
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);
+/* The same in pieces: tile i is x[i size, (i + 1) size), there are at most SOL_NORM_TILES; _squares
+ * writes the sums of tiles [first, end) to sum[first, end); the norm is the root of the sum over
+ * all. */
+enum { SOL_NORM_TILES = 256 };
+int64_t sol_norm_tile(int64_t n); /* size */
+void sol_norm_squares(const sol_ctx *ctx, const float *x, int64_t n, int64_t first, int64_t end,
+                      double *sum);
+double sol_norm_of(const double *sum, int64_t n_tiles);
 /* The factor that clips a gradient of this norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
  * torch.nn.utils.clip_grad_norm_ has it. max_norm 0: 1, no clipping. */
 float sol_clip_scale(double norm, double max_norm);

@@ -132,14 +132,27 @@ static sol_status put_optim(sol_h5_writer *w, const sol_adamw *o, int ids[N_MOME
     return SOL_OK;
 }
 
-static sol_status append_moments(sol_h5_writer *w, const sol_adamw *o,
-                                 const int ids[N_MOMENT_PARTS], sol_err *err)
+/* Where the bytes of the moments go. */
+typedef struct moment_target {
+    sol_h5_writer *w;
+    const int *ids;
+} moment_target;
+
+/* sol_moments_put */
+static sol_status append_moments(void *user, int array, const void *data, size_t bytes,
+                                 sol_err *err)
+{
+    const moment_target *to = user;
+    return sol_h5_append(to->w, to->ids[array], data, bytes, err);
+}
+
+static sol_status append_all_moments(moment_target *to, const sol_adamw *o, sol_err *err)
 {
     moment_part part[N_MOMENT_PARTS];
     int n = moment_parts(o, part);
     for (int i = 0; i < n; i++) {
         size_t bytes = (size_t)part[i].n * sol_h5_type_size(part[i].type);
-        SOL_TRY(sol_h5_append(w, ids[i], part[i].data, bytes, err));
+        SOL_TRY(append_moments(to, i, part[i].data, bytes, err));
     }
     return SOL_OK;
 }
@@ -224,6 +237,7 @@ typedef struct declared {
     sol_params_out params;
     sol_part_blob tokenizer;
     int moments[N_MOMENT_PARTS], study;
+    bool gathered; /* the moments of all ranks */
 } declared;
 
 /* Everything but the bytes of the datasets. */
@@ -252,7 +266,10 @@ static sol_status append(const sol_checkpoint_view *v, sol_h5_writer *w, declare
             sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, sol_param_count(p), err));
     }
     if (!v->optim) return SOL_OK;
-    SOL_TRY(append_moments(w, v->optim, d->moments, err));
+    moment_target to = {w, d->moments};
+    d->gathered = v->lanes != NULL;
+    SOL_TRY(v->lanes ? sol_lanes_gather_moments(v->lanes, v->optim, append_moments, &to, err)
+                     : append_all_moments(&to, v->optim, err));
     return v->study ? sol_h5_append(w, d->study, v->study, v->study_bytes, err) : SOL_OK;
 }
 
@@ -272,6 +289,7 @@ sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
     sol_h5_writer *w = NULL;
     declared d = {0};
     sol_status st = write_all(v, &w, path, params_dtype, &d, err);
+    if (v->lanes && !d.gathered) sol_lanes_gather_moments(v->lanes, v->optim, NULL, NULL, NULL);
     sol_params_out_free(&d.params);
     sol_free(d.tokenizer.data);
     sol_h5_abort(&w);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "optim/lanes.h"
 #include "optim/optim.h"
 #include "store/model_file.h"
 
@@ -40,13 +41,17 @@ typedef struct sol_checkpoint_view {
     sol_quant_spec quant;
     sol_windows windows;
     const sol_adamw *optim; /* NULL: a model file, with the step and tokens of state alone */
+    sol_lanes *lanes;       /* where the ranks have shards of the moments: _write calls
+                             * sol_lanes_gather_moments, on this rank, the first; NULL: optim has
+                             * them all */
     sol_run_state state;
     const void *study; /* [study_bytes] the recorder's own state (study/recorder.h); NULL: none */
     size_t study_bytes;
 } sol_checkpoint_view;
 
 /* Writes a checkpoint, or without v->optim a model file. params_dtype: of the parameters on disk,
- * SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not finite in that type. */
+ * SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not finite in that type. Moments are gathered
+ * from the ranks after a failure, too, so that these need not know of it. */
 sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
                                 sol_dtype params_dtype, sol_err *err);
 
