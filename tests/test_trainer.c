@@ -142,8 +142,7 @@ static sol_config *make_job(const world *w, const char *run, const char *const *
     return c;
 }
 
-static sol_status open_job(world *w, sol_trainer **t, const sol_config *c, bool resume,
-                           sol_err *err)
+static sol_status open_job(world *w, sol_trainer **t, sol_config *c, bool resume, sol_err *err)
 {
     sol_status st = sol_config_finish(c, err);
     *t = NULL;

@@ -97,19 +97,19 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
 }
 
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
-                              const sol_job_teacher *teacher, int threads, sol_plan *plan,
-                              sol_err *err)
+                              const sol_job_cut *cut, const sol_job_teacher *teacher, int threads,
+                              sol_plan *plan, sol_err *err)
 {
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
                             .layers = c->study.layers,
                             .sample_rows = c->study.rows,
-                            .tokens = c->train.batch * c->train.seq};
-    sol_graph_opts o = {.batch = c->train.batch,
+                            .tokens = cut->rows * c->train.seq};
+    sol_graph_opts o = {.batch = cut->rows,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .one_batch = c->train.accumulate == 1,
-                        .by_layer = c->optim.fused,
+                        .one_batch = cut->lanes * cut->micro == 1,
+                        .by_layer = c->optim.fused && cut->lanes == 1,
                         .compute = c->train.compute};
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
@@ -117,6 +117,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 *
                      sizeof(int32_t));
+    if (cut->lanes > 1) sol_plan_add(plan, "sums of lanes", sol_lanes_bytes(m, cut->lanes, 1));
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
     if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
     if (c->train.eval_every > 0) sol_plan_add(plan, "evaluation", evaluation_bytes(c, m, spec));
@@ -200,6 +201,7 @@ typedef struct opened {
     const sol_config *config;
     sol_ctx *ctx;
     sol_run_dir dir;
+    sol_job_cut cut;
     sol_model_config model_config;
     sol_tokenizer *tokenizer;
     sol_model *model;
@@ -360,6 +362,7 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
                      "%s holds a run already: train goes on with it by --resume, another run.dir "
                      "starts a new one",
                      c->run.dir);
+    SOL_TRY(sol_job_cut_step(c, 1, &j->cut, err));
     SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
     SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
     SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
@@ -372,8 +375,8 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     sol_job_student student = {&j->model_config, j->tokenizer,
                                sol_job_data_whole(&j->train) ? &j->train : NULL};
     SOL_TRY(sol_job_teacher_describe(c, &student, &j->teacher, err));
-    SOL_TRY(plan_memory(c, j->model, &j->quant, &j->teacher, sol_pool_threads(j->ctx->pool), plan,
-                        err));
+    SOL_TRY(plan_memory(c, j->model, &j->quant, &j->cut, &j->teacher,
+                        sol_pool_threads(j->ctx->pool), plan, err));
     return open_evaluation(j, err);
 }
 

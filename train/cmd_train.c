@@ -54,9 +54,11 @@ static sol_status read_job(sol_config **c, const char *path, const struct args *
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
+    sol_dist *dist;
     sol_config *c = NULL;
     sol_trainer *t = NULL;
-    sol_status st = read_job(&c, p->word[0], args, err);
+    SOL_TRY(sol_program_dist(p, &dist, err));
+    sol_status st = sol_dist_agree(dist, read_job(&c, p->word[0], args, err), err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK) st = sol_trainer_open(&t, p, c, args->resume, err);
     if (st == SOL_OK) st = sol_trainer_run(t, err);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "run_model.h"
 #include "tokenize.h"
 
@@ -175,6 +176,58 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
         if (st != SOL_OK) return sol_job_blame(c, "quant.embed_type", st, &why, err);
     }
     return SOL_OK;
+}
+
+/* Whether so many lanes have equal shares of a step. */
+static bool cut_step(const sol_config *c, int64_t lanes, sol_job_cut *cut)
+{
+    int64_t batch = c->train.batch, accumulate = c->train.accumulate;
+    *cut = (sol_job_cut){.lanes = lanes, .micro = 1, .rows = batch};
+    if (accumulate % lanes == 0)
+        cut->micro = accumulate / lanes;
+    else
+        cut->rows = batch * accumulate / lanes;
+    return accumulate % lanes == 0 ||
+           (lanes % accumulate == 0 && batch % (lanes / accumulate) == 0);
+}
+
+/* "1, 2, 4 or 8": the powers of two up to `last`, of which c, unless it is NULL, can be cut into.
+ */
+static void list_powers(const sol_config *c, int64_t last, char out[128])
+{
+    sol_job_cut cut;
+    int64_t good[16];
+    int n = 0;
+    for (int64_t k = 1; k <= last && n < 16; k *= 2)
+        if (!c || cut_step(c, k, &cut)) good[n++] = k;
+    size_t used = 0;
+    for (int i = 0; i < n; i++)
+        used += (size_t)snprintf(out + used, 128 - used, "%s%lld",
+                                 i == 0       ? ""
+                                 : i + 1 == n ? " or "
+                                              : ", ",
+                                 (long long)good[i]);
+}
+
+sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, sol_err *err)
+{
+    enum { MOST_LANES = 4096 };
+    int64_t lanes = sol_max_i64(c->train.lanes, 1);
+    char list[128];
+    if ((lanes & (lanes - 1)) != 0 || !cut_step(c, lanes, cut)) {
+        list_powers(c, MOST_LANES, list);
+        return sol_config_fail(c, "train.lanes", err,
+                               "%lld lanes%s do not share the %lld windows of a step, "
+                               "train.accumulate %lld times train.batch %lld: %s do",
+                               (long long)lanes, lanes == ranks ? ", one a rank," : "",
+                               (long long)(c->train.batch * c->train.accumulate),
+                               (long long)c->train.accumulate, (long long)c->train.batch, list);
+    }
+    if (lanes % ranks == 0) return SOL_OK;
+    list_powers(NULL, lanes, list);
+    return sol_config_fail(c, "train.lanes", err,
+                           "%d ranks do not share the %lld lanes of the run: %s do", ranks,
+                           (long long)lanes, list);
 }
 
 sol_self_opts sol_job_self(const sol_config *c)

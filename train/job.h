@@ -33,6 +33,16 @@ sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
                          sol_err *err);
 
+/* How a step is cut (train.lanes): into n lanes of `micro` micro-batches, each of `rows` windows,
+ * in the order in which windows are drawn. Lanes are whole runs of the job's micro-batches, or
+ * where there are more lanes than those, each has an even share of one. */
+typedef struct sol_job_cut {
+    int64_t lanes, micro, rows;
+} sol_job_cut;
+/* Of a job whose train.lanes is set, among ranks; 0 stands for 1. SOL_ERR_CONFIG: the lanes do not
+ * share the windows of a step, or the ranks not the lanes, with what would. */
+sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, sol_err *err);
+
 /* How data.source self samples. */
 sol_self_opts sol_job_self(const sol_config *c);
 

@@ -294,17 +294,17 @@ void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start)
 }
 
 sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g,
-                                const sol_batcher *b, uint64_t drawn, sol_err *err)
+                                const sol_batcher *b, uint64_t drawn, int64_t rows, sol_err *err)
 {
     int64_t k = t->loss.top_k, T = c->train.seq;
     int32_t *ids;
     float *probs, *start = sol_graph_starts(g);
     if (start)
-        for (int64_t row = 0; row < c->train.batch; row++)
+        for (int64_t row = 0; row < rows; row++)
             sol_job_teacher_starts(b, sol_batcher_index(b, drawn + (uint64_t)row), start + row * T);
     if (!t->cache) return SOL_OK;
     sol_graph_cached_inputs(g, &ids, &probs);
-    for (int64_t row = 0; row < c->train.batch; row++)
+    for (int64_t row = 0; row < rows; row++)
         SOL_TRY(sol_teacher_cache_read(t->cache, sol_batcher_index(b, drawn + (uint64_t)row), k,
                                        ids + row * T * k, probs + row * T * (k + 1), NULL, err));
     return SOL_OK;
@@ -353,10 +353,10 @@ static sol_status gamma_of_cache(sol_job_teacher *t, const sol_batcher *data, in
     return st;
 }
 
-static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batcher *data,
-                             int64_t windows, int32_t *buffer, gamma_sum *s)
+static void gamma_of_teacher(sol_graph *g, const sol_batcher *data, int64_t windows, int64_t B,
+                             int32_t *buffer, gamma_sum *s)
 {
-    int64_t B = c->train.batch, T = c->train.seq;
+    int64_t T = data->seq;
     int32_t *inputs = buffer, *targets = buffer + B * T, *doc_start = buffer + 2 * B * T;
     sol_graph_begin_step(g, (sol_residual_mix){1, 0}, 1);
     for (int64_t i = 0; i < windows; i += B) {
@@ -374,8 +374,8 @@ static void gamma_of_teacher(const sol_config *c, sol_graph *g, const sol_batche
     }
 }
 
-sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g,
-                                 const sol_batcher *data, int32_t *buffer, sol_err *err)
+sol_status sol_job_teacher_gamma(sol_job_teacher *t, sol_graph *g, const sol_batcher *data,
+                                 int64_t rows, int32_t *buffer, sol_err *err)
 {
     int64_t windows = sol_batcher_windows(data);
     gamma_sum s = {0, 0};
@@ -385,7 +385,7 @@ sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_gr
     if (t->cache)
         st = gamma_of_cache(t, data, windows, buffer, &s, err);
     else
-        gamma_of_teacher(c, g, data, windows, buffer, &s);
+        gamma_of_teacher(g, data, windows, rows, buffer, &s);
     t->loss.gamma = s.counted ? (float)(s.sum / (double)s.counted) : 0;
     sol_graph_set_gamma(g, t->loss.gamma);
     return st;

@@ -46,17 +46,17 @@ void sol_job_teacher_opts(const sol_config *c, const sol_job_teacher *t, sol_gra
 /* start [seq]: where the drawing of samples begins for the tokens of a window, by run.seed and
  * their places in the data. */
 void sol_job_teacher_starts(const sol_batcher *b, int64_t window, float *start);
-/* What a micro-batch needs of the teacher beside its tokens, its first window being draw number
- * `drawn` of the batcher: with a cache the teacher's tokens, else where the drawing of samples
- * begins. */
+/* What a micro-batch of `rows` windows needs of the teacher beside its tokens, its first window
+ * being draw number `drawn` of the batcher: with a cache the teacher's tokens, else where the
+ * drawing of samples begins. */
 sol_status sol_job_teacher_feed(const sol_config *c, sol_job_teacher *t, sol_graph *g,
-                                const sol_batcher *b, uint64_t drawn, sol_err *err);
+                                const sol_batcher *b, uint64_t drawn, int64_t rows, sol_err *err);
 
 /* The gamma of CAKLD: the teacher's mean probability of the next token over the first windows of
- * the data (SOL_GAMMA_WINDOWS at most), by the graph's own teacher or from the cache. buffer: 3
- * [batch, seq]. */
+ * the data (SOL_GAMMA_WINDOWS at most), by the graph's own teacher or from the cache. rows: windows
+ * of a micro-batch of the graph; buffer: 3 [rows, seq]. */
 enum { SOL_GAMMA_WINDOWS = 64 };
-sol_status sol_job_teacher_gamma(const sol_config *c, sol_job_teacher *t, sol_graph *g,
-                                 const sol_batcher *data, int32_t *buffer, sol_err *err);
+sol_status sol_job_teacher_gamma(sol_job_teacher *t, sol_graph *g, const sol_batcher *data,
+                                 int64_t rows, int32_t *buffer, sol_err *err);
 
 #endif

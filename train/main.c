@@ -138,9 +138,13 @@ int main(int argc, char **argv)
     sol_live_clear(&p);
     if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK)
         st = sol_fail(&err, SOL_ERR_LIBRARY, "stdout: not all of the output could be written");
-    if (st != SOL_OK)
+    bool alone = sol_dist_size(p.dist) == 1 || !sol_dist_agreed(p.dist);
+    if (st != SOL_OK && (alone || sol_dist_rank(p.dist) == 0))
         fprintf(stderr, "solera%s%s: %s\n", p.verb ? " " : "", p.verb ? p.verb->name : "",
                 err.text[0] ? err.text : sol_status_text(st));
+    /* What the others do not know of would keep them waiting. */
+    if (st != SOL_OK && alone && sol_dist_size(p.dist) > 1)
+        sol_dist_abort(p.dist, sol_status_exit_code(st));
     sol_program_free(&p);
     return sol_status_exit_code(st);
 }

@@ -246,6 +246,7 @@ void sol_program_init(sol_program *p)
 void sol_program_free(sol_program *p)
 {
     sol_ctx_free(&p->ctx);
+    sol_dist_close(&p->dist);
 }
 
 sol_status sol_program_choose_kernels(sol_program *p, sol_err *err)
@@ -258,6 +259,17 @@ sol_status sol_program_choose_kernels(sol_program *p, sol_err *err)
                         "options '--tier' and '--cpu' both choose the kernels: give one of them");
     if (tier) return sol_tier_parse(&cpu, p->tier, &p->features, err);
     return features ? sol_cpu_parse(&cpu, p->cpu, &p->features, err) : SOL_OK;
+}
+
+/* What ranks other than the first have to say, it says for them (sol_dist_agree). */
+sol_status sol_program_dist(sol_program *p, sol_dist **dist, sol_err *err)
+{
+    sol_status st = p->dist ? SOL_OK : sol_dist_open(&p->dist, err);
+    *dist = p->dist;
+    if (sol_dist_rank(p->dist) == 0) return st;
+    p->log = (sol_log){0};
+    p->terminal = p->color = false;
+    return st;
 }
 
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err)

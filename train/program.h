@@ -92,6 +92,7 @@ struct sol_program {
     sol_log log;               /* to stderr, and to log_file when it is set */
     FILE *log_file;            /* borrowed */
     sol_ctx *ctx;              /* made by sol_program_ctx */
+    sol_dist *dist;            /* made by sol_program_dist; NULL: one rank */
     bool quiet;                /* -q: of the log lines warnings alone; no live line */
     bool verbose;              /* -v: what log.txt gets, too */
     bool terminal;             /* stderr is one that can redraw a line */
@@ -133,6 +134,9 @@ void sol_program_free(sol_program *p);
 sol_status sol_program_choose_kernels(sol_program *p, sol_err *err);
 /* The context for -t and p->features, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
+/* The ranks of the job, started at the first call; owned by the program. Ranks other than the first
+ * are silent from then on. */
+sol_status sol_program_dist(sol_program *p, sol_dist **dist, sol_err *err);
 
 /* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`),
  * otherwise nothing. Log lines go above it. Two spaces part its fields: where it is wider than the

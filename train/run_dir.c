@@ -93,9 +93,8 @@ static sol_status lock_dir(sol_run_dir *d, sol_err *err)
 
 static sol_status sign_lock(sol_run_dir *d, sol_err *err)
 {
-    char text[32];
-    snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    return write_lock(d, text, err);
+    snprintf(d->lock_is, sizeof d->lock_is, "%ld\n", (long)getpid());
+    return write_lock(d, d->lock_is, err);
 }
 
 /* ---- listing ---- */
@@ -272,6 +271,25 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
             path);
     if (!d->has_run) SOL_TRY(refuse_foreign(d, err));
     return sign_lock(d, err);
+}
+
+sol_status sol_run_dir_join(sol_run_dir *d, const sol_run_dir *first, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *text = NULL;
+    size_t n;
+    sol_run_dir_file(first, "lock", path);
+    bool same = sol_file_read(path, &text, &n, NULL) == SOL_OK && strcmp(text, first->lock_is) == 0;
+    sol_free(text);
+    memset(d, 0, sizeof *d);
+    d->lock_fd = d->metrics_fd = -1;
+    d->has_run = first->has_run;
+    d->begun = true;
+    memcpy(d->path, first->path, sizeof d->path);
+    if (same) return SOL_OK;
+    return sol_fail(err, SOL_ERR_IO,
+                    "%s: is not the directory that rank 0 has under this name: run.dir must lie on "
+                    "a file system that all ranks share",
+                    d->path);
 }
 
 static sol_status write_config(const sol_run_dir *d, const char *yaml, sol_err *err)

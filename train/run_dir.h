@@ -26,9 +26,9 @@ typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];
     bool has_run; /* it held a run when it was opened */
     bool begun;
-    bool had[SOL_RUN_DIR_FILES]; /* the files of a run that were there before */
-    size_t had_dirs;             /* how much of "<path>/ckpt" was there */
-    char lock_was[32];           /* what the lock held */
+    bool had[SOL_RUN_DIR_FILES];    /* the files of a run that were there before */
+    size_t had_dirs;                /* how much of "<path>/ckpt" was there */
+    char lock_was[32], lock_is[32]; /* what the lock held, and holds */
     int lock_fd, metrics_fd;
     uint64_t metrics_bytes; /* length of metrics.jsonl */
     bool wait_when_full;    /* lines for which the disk has no space wait in memory */
@@ -40,6 +40,9 @@ typedef struct sol_run_dir {
  * run but files of that name; one that another process uses always (SOL_ERR_LOCKED, with its
  * process id). */
 sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_err *err);
+/* For another rank: the directory that the first one has opened, as *d says; nothing in it is
+ * written from here. SOL_ERR_IO: it is not the same directory, by its lock. */
+sol_status sol_run_dir_join(sol_run_dir *d, const sol_run_dir *first, sol_err *err);
 /* Writes config.yaml where no run was. */
 sol_status sol_run_dir_claim(sol_run_dir *d, const char *config_yaml, sol_err *err);
 /* Opens log.txt; opens metrics.jsonl and cuts it to `bytes` and whole lines of steps up to `step`

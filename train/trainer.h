@@ -1,11 +1,16 @@
-/* The training loop.
+/* The training loop, on each of the ranks of a job.
  *
  *     sol_trainer *t;
  *     st = sol_trainer_open(&t, program, config, resume, err);   // allocates once what steps need
  *     st = sol_trainer_run(t, err);                // to the last step, or until sol_interrupted()
  *     sol_trainer_free(&t);
  *
- * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW.
+ * A step: lambda and learning rate for it, W_eff once, micro-batches, global norm, clip, AdamW. Its
+ * micro-batches are cut into lanes, which the ranks share (optim/lanes.h); every figure is summed
+ * in the order of micro-batches. All ranks have the model and the counters, each its shard of the
+ * moments. Only rank 0 writes. What a rank alone may fail at ends with sol_dist_agree, so that all
+ * return the same status.
+ *
  * With optim.fused AdamW runs block by block inside the backward pass; a gradient that is not
  * finite then stops the update where it shows, the blocks above it have moved. Then, where due:
  * evaluation, the line in metrics.jsonl, a checkpoint. A checkpoint holds all that the next step
@@ -21,23 +26,34 @@
 #include "step_record.h"
 #include "task_plan.h"
 
-/* A fused update while the backward pass runs. */
+/* A fused update, part by part, while the backward pass runs or, where a rank has several lanes,
+ * behind the last of them. */
 typedef struct sol_fused {
     float lr;
-    double square;    /* of the norm of the gradients so far */
-    bool begun, stop; /* stop: the loss, or a gradient, was not finite: the rest stays as it is */
+    double square;     /* of the norm of the gradients so far */
+    bool asked;        /* whether the losses of all ranks are finite */
+    bool begun, stop;  /* stop: the loss, or a gradient, was not finite: the rest stays as it is */
+    sol_status status; /* of what is exchanged */
+    sol_err *err;
 } sol_fused;
+
+/* What a micro-batch adds to the figures of its step. */
+typedef struct sol_micro_sums {
+    double loss;
+    sol_graph_distilled distilled; /* 0 without a teacher */
+} sol_micro_sums;
 
 typedef struct sol_trainer {
     sol_program *program;     /* borrowed */
     const sol_config *config; /* borrowed */
     sol_ctx *ctx;             /* borrowed */
+    sol_dist *dist;           /* borrowed */
     sol_run_dir dir;
     /* The live state: all that the next step depends on, with the batcher's place in the data. A
      * checkpoint is written from it (sol_trainer_save), and a resume takes it out of one. */
     sol_model *model;
     sol_tokenizer *tokenizer;
-    sol_adamw *optim;
+    sol_adamw *optim;      /* of this rank's shard */
     uint64_t step, tokens; /* optimizer steps done, tokens seen */
     uint64_t skipped;      /* steps whose loss or gradient was not finite */
     double best_eval_loss; /* infinity: none yet */
@@ -49,17 +65,21 @@ typedef struct sol_trainer {
     sol_quant_spec quant;
     sol_windows windows;
     char *config_yaml; /* owned */
+    sol_job_cut cut;
+    sol_lanes *lanes;
     sol_graph *graph;
-    sol_study *study;   /* NULL without study.every */
-    sol_events *events; /* NULL without train.tensorboard */
-    sol_text sample;    /* the last one */
+    bool by_layer;        /* the graph: a fused update of the only lane of this rank */
+    sol_micro_sums *sums; /* [sol_trainer_micro_batches] of the step */
+    sol_study *study;     /* NULL without study.every, and on all ranks but the first */
+    sol_events *events;   /* NULL without train.tensorboard */
+    sol_text sample;      /* the last one */
     sol_job_data train;
     sol_job_tokens eval;
     sol_task_plan *tasks; /* of eval.tasks; [n_tasks] */
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */
     bool same_eval; /* a resume whose data.eval is the file of the last time, by all that tells */
-    int32_t *batch; /* [accumulate] x (inputs, targets, doc_start) of [B, T] */
+    int32_t *batch; /* [micro-batches] x (inputs, targets, doc_start) of [rows, T] */
     sol_residual residual;
     sol_lr_schedule lr;
     sol_fused fused;
@@ -75,30 +95,43 @@ typedef struct sol_trainer {
     double step_seconds; /* of the steps alone */
 } sol_trainer;
 
-/* Tokens of a micro-batch and of a step. */
-static inline int64_t sol_trainer_window_tokens(const sol_trainer *t)
+/* Micro-batches of a step, tokens of one, tokens of a step. */
+static inline int64_t sol_trainer_micro_batches(const sol_trainer *t)
 {
-    return t->config->train.batch * t->config->train.seq;
+    return t->cut.lanes * t->cut.micro;
+}
+
+static inline int64_t sol_trainer_micro_tokens(const sol_trainer *t)
+{
+    return t->cut.rows * t->config->train.seq;
 }
 
 static inline int64_t sol_trainer_step_tokens(const sol_trainer *t)
 {
-    return sol_trainer_window_tokens(t) * t->config->train.accumulate;
+    return sol_trainer_micro_batches(t) * sol_trainer_micro_tokens(t);
 }
 
-/* On failure *t is NULL. The config must be finished (sol_config_finish). */
-sol_status sol_trainer_open(sol_trainer **t, sol_program *p, const sol_config *c, bool resume,
+/* Whether this rank writes. */
+static inline bool sol_trainer_writes(const sol_trainer *t)
+{
+    return sol_dist_rank(t->dist) == 0;
+}
+
+/* On failure *t is NULL. The config must be finished (sol_config_finish) and the same on all ranks;
+ * a train.lanes of 0 becomes what the run has, or the number of ranks. */
+sol_status sol_trainer_open(sol_trainer **t, sol_program *p, sol_config *c, bool resume,
                             sol_err *err);
 void sol_trainer_free(sol_trainer **t);
 
 /* All remaining steps. After a signal: a checkpoint, then SOL_ERR_INTERRUPTED. */
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
 /* One step and what is due after it, in the order of the functions below. SOL_ERR_INTERRUPTED when
- * a signal came before the step was complete: nothing of it stays. SOL_ERR_NONFINITE: one more step
- * than train.max_skipped was skipped. */
+ * a signal came, to whichever rank, before the step was complete: nothing of it stays.
+ * SOL_ERR_NONFINITE: one more step than train.max_skipped was skipped. */
 sol_status sol_trainer_advance(sol_trainer *t, sol_err *err);
 
-/* ---- what a turn of the loop does; *r is the record of the step ---- */
+/* ---- what a turn of the loop does; *r is the record of the step. Together: the step, the
+ * evaluation, saving. Rank 0 alone: the rest ---- */
 
 /* trainer_step.c. The step alone: batch, forward and backward, clip, update. Sets *r; after a
  * failure the step can be made again, but for blocks that a fused update has moved. */

@@ -121,12 +121,20 @@ sol_status sol_trainer_measure_start(sol_trainer *t, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_trainer_evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
+static sol_status evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     bool packs = sol_quant_packable(&t->quant);
     if (t->config->train.eval_form != SOL_EVAL_PACKED) SOL_TRY(evaluate_latent(t, r, !packs, err));
-    if (packs) SOL_TRY(evaluate_packed(t, r, err));
+    return packs ? evaluate_packed(t, r, err) : SOL_OK;
+}
+
+/* By rank 0, which writes the figures; all know the score. */
+sol_status sol_trainer_evaluate(sol_trainer *t, sol_step_record *r, sol_err *err)
+{
+    sol_status st = sol_trainer_writes(t) ? evaluate(t, r, err) : SOL_OK;
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
     double score = r->has_eval ? r->eval_loss : r->packed_loss;
+    SOL_TRY(sol_dist_broadcast(t->dist, &score, sizeof score, err));
     if (score < t->best_eval_loss) {
         t->best_eval_loss = score;
         t->best_step = r->step;

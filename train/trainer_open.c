@@ -1,5 +1,6 @@
 /* Does everything before the first step: run directory, checkpoint or model, data, graph.
  * cmd_train.c calls it before the loop. */
+#include "base/num.h"
 #include "calibrate.h"
 #include "speed.h"
 #include "trainer.h"
@@ -10,9 +11,35 @@
 
 /* What is opened on the way and not needed once the run goes on. */
 typedef struct opening {
+    sol_config *config;
+    bool resume;
     sol_checkpoint from; /* of a resume; what the trainer took out of it is NULL. Zero: a new run */
     sol_job_calibration calibration;
 } opening;
+
+/* ---- together: each of these is done by ranks alone, whose failures all learn of behind it ----
+ */
+
+typedef sol_status (*open_fn)(sol_trainer *t, opening *o, sol_err *err);
+
+static sol_status on_first(open_fn fn, sol_trainer *t, opening *o, sol_err *err)
+{
+    return sol_dist_agree(t->dist, sol_trainer_writes(t) ? fn(t, o, err) : SOL_OK, err);
+}
+
+static sol_status on_all(open_fn fn, sol_trainer *t, opening *o, sol_err *err)
+{
+    return sol_dist_agree(t->dist, fn(t, o, err), err);
+}
+
+/* Rank 0 makes the files that the others then read. */
+static sol_status first_then_others(open_fn fn, sol_trainer *t, opening *o, sol_err *err)
+{
+    SOL_TRY(on_first(fn, t, o, err));
+    return sol_dist_agree(t->dist, sol_trainer_writes(t) ? SOL_OK : fn(t, o, err), err);
+}
+
+/* ---- data ---- */
 
 static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, int64_t d,
                                int32_t **ids, size_t *capacity, sol_err *err)
@@ -85,14 +112,15 @@ static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, s
 static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
     const sol_config *c = t->config;
-    bool self = c->data.source == SOL_DATA_SELF, keep = t->dir.has_run;
+    bool self = c->data.source == SOL_DATA_SELF, made = !sol_trainer_writes(t);
+    bool keep = made || t->dir.has_run;
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
     if (self && !(keep && sol_file_exists(path))) SOL_TRY(sample_self(t, path, err));
     sol_sources sampled = sol_one_source(path);
     SOL_TRY(sol_job_open_data(t->program, c, self ? "data.source" : "data.train",
-                              self ? &sampled : c->data.train, path, keep && t->saved_step >= 0,
-                              t->tokenizer, &t->train, err));
+                              self ? &sampled : c->data.train, path,
+                              made || (keep && t->saved_step >= 0), t->tokenizer, &t->train, err));
     if (self) t->train.name[0] = "from the model itself";
     SOL_TRY(sol_job_batcher(c, &t->train, &t->batcher, err));
     t->batcher.drawn = was->drawn;
@@ -100,14 +128,17 @@ static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_
 }
 
 /* After all that a resume may be refused for: what it replaces belongs to the run as it was. */
-static sol_status open_eval_data(sol_trainer *t, sol_err *err)
+static sol_status open_eval_data(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
+    bool made = !sol_trainer_writes(t);
     char path[SOL_PATH_MAX];
+    (void)o;
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (c->train.eval_every > 0)
         SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path,
-                                    t->dir.has_run && t->same_eval, t->tokenizer, &t->eval, err));
+                                    made || (t->dir.has_run && t->same_eval), t->tokenizer,
+                                    &t->eval, err));
     return sol_job_tasks(c, &t->tasks, &t->n_tasks, err);
 }
 
@@ -137,6 +168,16 @@ static bool is_damage(sol_status st)
     return st != SOL_ERR_NOMEM && st != SOL_ERR_IO && st != SOL_ERR_SYSTEM;
 }
 
+/* On all ranks, or on none. */
+static sol_status read_together(const sol_trainer *t, const char *path, sol_checkpoint *from,
+                                sol_err *err)
+{
+    sol_status st = read_checkpoint(t, path, from, err);
+    sol_status all = sol_dist_agree(t->dist, st, err);
+    if (st == SOL_OK && all != SOL_OK) sol_checkpoint_free(from);
+    return all;
+}
+
 /* The first of n checkpoints, newest first, that is whole, with a warning for each before it. */
 static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
                                    sol_checkpoint *from, sol_err *err)
@@ -145,7 +186,7 @@ static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
         char path[SOL_PATH_MAX];
         sol_err why = {0};
         sol_run_dir_checkpoint(&t->dir, steps[i], path);
-        sol_status st = read_checkpoint(t, path, from, &why);
+        sol_status st = read_together(t, path, from, &why);
         if (st == SOL_OK) {
             t->saved_step = (int64_t)from->state.step;
             return SOL_OK;
@@ -158,13 +199,28 @@ static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
     return SOL_OK;
 }
 
+/* The steps of the checkpoints as rank 0 sees them, newest first, to all. */
+static sol_status list_steps(sol_trainer *t, uint64_t **steps, int *n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    *steps = NULL;
+    *n = 0;
+    if (sol_trainer_writes(t)) st = sol_run_dir_steps(&t->dir, steps, n, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    SOL_TRY(sol_dist_broadcast(t->dist, n, sizeof *n, err));
+    if (!sol_trainer_writes(t))
+        st = sol_alloc_array((void **)steps, (size_t)*n, sizeof **steps, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    return sol_dist_broadcast(t->dist, *steps, (size_t)*n * sizeof **steps, err);
+}
+
 /* The newest checkpoint of the directory, with its step in t->saved_step, which stays -1 when there
  * is none. */
 static sol_status read_newest(sol_trainer *t, sol_checkpoint *from, sol_err *err)
 {
-    uint64_t *steps;
-    int n;
-    sol_status st = sol_run_dir_steps(&t->dir, &steps, &n, err);
+    uint64_t *steps = NULL;
+    int n = 0;
+    sol_status st = t->dir.has_run ? list_steps(t, &steps, &n, err) : SOL_OK;
     if (st == SOL_OK) st = read_first_whole(t, steps, n, from, err);
     sol_free(steps);
     return st;
@@ -191,6 +247,35 @@ static sol_status put_damaged_aside(const sol_trainer *t, sol_err *err)
         st = put_aside(t, steps[i], err);
     }
     sol_free(steps);
+    return st;
+}
+
+/* The lanes that YAML of the run names. */
+static sol_status lanes_of(const char *name, const char *yaml, int64_t *lanes, sol_err *err)
+{
+    sol_config *was = NULL;
+    sol_status st = sol_config_parse(&was, name, yaml, strlen(yaml), err);
+    if (st == SOL_OK) *lanes = sol_max_i64(was->train.lanes, 1);
+    sol_config_free(&was);
+    return st;
+}
+
+/* train.lanes 0: those of the checkpoint, of the run's config.yaml, or as many as there are
+ * ranks. */
+static sol_status choose_lanes(const sol_trainer *t, opening *o, sol_err *err)
+{
+    char path[SOL_PATH_MAX], *yaml = NULL;
+    int64_t *lanes = &o->config->train.lanes;
+    size_t n;
+    sol_run_dir_file(&t->dir, "config.yaml", path);
+    if (*lanes > 0) return SOL_OK;
+    if (t->saved_step >= 0)
+        return lanes_of("the checkpoint's job", o->from.file.config_yaml, lanes, err);
+    *lanes = sol_dist_size(t->dist);
+    if (!t->dir.has_run) return SOL_OK;
+    sol_status st = sol_file_read(path, &yaml, &n, err);
+    if (st == SOL_OK) st = lanes_of(path, yaml, lanes, err);
+    sol_free(yaml);
     return st;
 }
 
@@ -230,20 +315,35 @@ static sol_status start_state(sol_trainer *t, sol_err *err)
     return sol_adamw_create(&t->optim, t->model, &adamw, err);
 }
 
-/* Model, moments, counters: from the newest checkpoint, else from model.init. */
-static sol_status open_state(sol_trainer *t, sol_checkpoint *from, sol_err *err)
+/* Model, moments, counters: from the checkpoint that was read, else from model.init. */
+static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
+    sol_checkpoint *from = &o->from;
     t->same_eval = true;
-    if (t->dir.has_run) SOL_TRY(read_newest(t, from, err));
     bool found = t->saved_step >= 0;
+    SOL_TRY(choose_lanes(t, o, err));
     if (found)
         SOL_TRY(sol_job_compare(t->program, c, t->dir.path, t->saved_step, "the checkpoint's job",
                                 from->file.config_yaml, true, &t->same_eval, err));
     if (t->dir.has_run) SOL_TRY(compare_config(t, err));
+    SOL_TRY(sol_job_cut_step(c, sol_dist_size(t->dist), &t->cut, err));
+    SOL_TRY(sol_config_write(c, &t->config_yaml, err));
+    SOL_TRY(sol_config_digest(c, &t->config_digest, err));
     if (!found) return start_state(t, err);
     take_state(t, from);
     return sol_job_check_quant(c, t->model, &t->quant, err);
+}
+
+/* The lanes, and of the moments the shard of this rank. */
+static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
+{
+    const sol_config *c = t->config;
+    (void)o;
+    SOL_TRY(
+        sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, t->cut.lanes, c->optim.fused, err));
+    t->by_layer = c->optim.fused && sol_lanes_own(t->lanes) == 1;
+    return sol_adamw_cut(&t->optim, t->model, sol_lanes_shard(t->lanes), err);
 }
 
 /* Read anew at a resume: it must be the same. */
@@ -262,29 +362,32 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
 static sol_status open_graph(sol_trainer *t, sol_err *err)
 {
     const sol_config *c = t->config;
-    sol_graph_opts o = {.batch = c->train.batch,
+    sol_graph_opts o = {.batch = t->cut.rows,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .one_batch = c->train.accumulate == 1,
-                        .by_layer = c->optim.fused,
+                        .one_batch = t->cut.micro * sol_lanes_own(t->lanes) == 1,
+                        .by_layer = t->by_layer,
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
     SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t),
                             3 * sizeof *t->batch, err));
+    SOL_TRY(sol_alloc_array((void **)&t->sums, (size_t)sol_trainer_micro_batches(t),
+                            sizeof *t->sums, err));
     if (!sol_job_has_teacher(c)) return SOL_OK;
-    return sol_job_teacher_gamma(c, &t->teacher, t->graph, &t->batcher, t->batch, err);
+    return sol_job_teacher_gamma(&t->teacher, t->graph, &t->batcher, t->cut.rows, t->batch, err);
 }
 
 /* The recorder, its file cut to the step of the checkpoint, and what it knew then. */
-static sol_status open_study(sol_trainer *t, const sol_checkpoint *from, sol_err *err)
+static sol_status open_study(sol_trainer *t, opening *opened, sol_err *err)
 {
     const sol_config *c = t->config;
+    const sol_checkpoint *from = &opened->from;
     sol_study_opts o = {.every = c->study.every,
                         .steps = c->train.steps,
                         .layers = c->study.layers,
                         .sample_rows = c->study.rows,
-                        .tokens = sol_trainer_window_tokens(t)};
+                        .tokens = sol_trainer_micro_tokens(t)};
     char path[SOL_PATH_MAX];
     sol_err why = {0};
     if (o.every == 0) return SOL_OK;
@@ -378,42 +481,55 @@ static void log_start(const sol_trainer *t)
                      c->train.steps);
 }
 
-/* The run as it was left, or a new one, which gets its config.yaml: directory, model and state. */
-static sol_status open_run(sol_trainer *t, bool resume, sol_checkpoint *from, sol_err *err)
+/* ---- the whole ---- */
+
+static sol_status open_first_dir(sol_trainer *t, opening *o, sol_err *err)
 {
-    const sol_config *c = t->config;
-    SOL_TRY(sol_run_dir_open(&t->dir, c->run.dir, resume, err));
-    if (resume && !t->dir.has_run)
+    SOL_TRY(sol_run_dir_open(&t->dir, t->config->run.dir, o->resume, err));
+    if (o->resume && !t->dir.has_run)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins",
                      t->dir.path);
-    SOL_TRY(open_state(t, from, err));
-    t->first_step = t->step;
-    t->windows = sol_job_windows(c);
-    SOL_TRY(sol_config_write(c, &t->config_yaml, err));
-    SOL_TRY(sol_config_digest(c, &t->config_digest, err));
+    return SOL_OK;
+}
+
+/* Rank 0 opens and locks the directory; the others read in it. */
+static sol_status open_dir(sol_trainer *t, opening *o, sol_err *err)
+{
+    SOL_TRY(on_first(open_first_dir, t, o, err));
+    sol_run_dir first = t->dir;
+    SOL_TRY(sol_dist_broadcast(t->dist, &first, sizeof first, err));
+    sol_status st = sol_trainer_writes(t) ? SOL_OK : sol_run_dir_join(&t->dir, &first, err);
+    return sol_dist_agree(t->dist, st, err);
+}
+
+/* A new run gets its config.yaml. */
+static sol_status claim_dir(sol_trainer *t, opening *o, sol_err *err)
+{
+    (void)o;
     return sol_run_dir_claim(&t->dir, t->config_yaml, err);
 }
 
-/* All that a run may still be refused for. */
-static sol_status open_parts(sol_trainer *t, opening *o, sol_err *err)
+static sol_status open_data(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(open_train_data(t, &o->from.state, err));
-    SOL_TRY(open_calibration(t, &o->calibration, err));
+    return open_calibration(t, &o->calibration, err);
+}
+
+static sol_status open_computation(sol_trainer *t, opening *o, sol_err *err)
+{
     SOL_TRY(open_teacher(t, &o->from.state, err));
-    SOL_TRY(open_graph(t, err));
-    SOL_TRY(open_study(t, &o->from, err));
-    return open_eval_data(t, err);
+    return open_graph(t, err);
 }
 
 /* From here on the files are those of the run that goes on. */
-static sol_status begin_run(sol_trainer *t, uint64_t metrics_bytes, sol_err *err)
+static sol_status begin_run(sol_trainer *t, opening *o, sol_err *err)
 {
     bool lost = false;
-    SOL_TRY(sol_run_dir_begin(&t->dir, t->config_yaml, metrics_bytes, t->step, &lost, err));
+    SOL_TRY(sol_run_dir_begin(&t->dir, t->config_yaml, o->from.state.metrics_bytes, t->step, &lost,
+                              err));
     SOL_TRY(put_damaged_aside(t, err));
     SOL_TRY(sol_trainer_watch_open(t, err));
     t->program->log_file = t->dir.log;
-    t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
     if (lost)
         sol_log_line(&t->program->log, SOL_LOG_WARN,
                      "metrics.jsonl lacks lines of steps before the checkpoint");
@@ -423,20 +539,114 @@ static sol_status begin_run(sol_trainer *t, uint64_t metrics_bytes, sol_err *err
     return SOL_OK;
 }
 
-static sol_status open_all(sol_trainer *t, bool resume, opening *o, sol_err *err)
+static sol_status measure_start(sol_trainer *t, opening *o, sol_err *err)
+{
+    (void)o;
+    return sol_trainer_measure_start(t, err);
+}
+
+static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
+{
+    return sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model,
+                             err);
+}
+
+/* Rank 0 calibrates and sends what it has made of the model. */
+static sol_status calibrate_first(sol_trainer *t, opening *o, sol_err *err)
+{
+    size_t bytes = (size_t)t->model->n_elements * sol_dtype_size(t->model->dtype);
+    if (!calibrates(t)) return SOL_OK;
+    SOL_TRY(on_first(calibrate, t, o, err));
+    return sol_dist_broadcast(t->dist, t->model->data, bytes, err);
+}
+
+/* ---- what must be the same on all ranks ---- */
+
+typedef struct likeness {
+    uint64_t program, job, data, tokenizer, eval, teacher;
+} likeness;
+
+static uint64_t text_digest(const char *text)
+{
+    uint64_t h = SOL_FNV_START;
+    return sol_fnv1a(h, text, strlen(text));
+}
+
+/* The first thing in which `other` differs; NULL: nothing. */
+static const char *difference(const likeness *mine, const likeness *other)
+{
+    if (mine->program != other->program) return "another version of solera";
+    if (mine->job != other->job) return "another job";
+    if (mine->tokenizer != other->tokenizer) return "another tokenizer";
+    if (mine->data != other->data) return "other training data";
+    if (mine->eval != other->eval) return "other evaluation data";
+    if (mine->teacher != other->teacher) return "another teacher";
+    return NULL;
+}
+
+static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_err *err)
+{
+    likeness *all = NULL;
+    size_t size = (size_t)sol_dist_size(t->dist);
+    sol_status st = sol_alloc_array((void **)&all, size, sizeof *all, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    st = sol_dist_gather(t->dist, mine, sizeof *mine, all, err);
+    for (size_t i = 1; i < size && st == SOL_OK; i++) {
+        const char *what = difference(&all[0], &all[i]);
+        if (what)
+            st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", (int)i,
+                          sol_dist_host(t->dist, (int)i), what, sol_dist_host(t->dist, 0));
+    }
+    sol_free(all);
+    return sol_dist_agree(t->dist, st, err);
+}
+
+/* Before anything that ranks do together depends on it; files once they are open. */
+static sol_status compare_jobs(const sol_trainer *t, sol_err *err)
+{
+    char program[64], *yaml = NULL;
+    snprintf(program, sizeof program, "%s %s", SOL_VERSION, sol_build_commit);
+    sol_status st = sol_config_write(t->config, &yaml, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    likeness mine = {.program = text_digest(program), .job = text_digest(yaml)};
+    sol_free(yaml);
+    return compare_ranks(t, &mine, err);
+}
+
+static sol_status compare_files(const sol_trainer *t, sol_err *err)
+{
+    likeness mine = {.data = t->train.digest,
+                     .tokenizer = sol_tokenizer_hash(t->tokenizer),
+                     .eval = t->eval.open ? t->eval.file.digest : 0,
+                     .teacher = t->teacher.digest};
+    return compare_ranks(t, &mine, err);
+}
+
+static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(sol_config_quant(t->config, &t->quant, err));
-    SOL_TRY(open_run(t, resume, &o->from, err));
-    SOL_TRY(open_parts(t, o, err));
-    SOL_TRY(begin_run(t, o->from.state.metrics_bytes, err));
-    if (t->saved_step < 0) SOL_TRY(sol_trainer_measure_start(t, err));
-    if (calibrates(t))
-        SOL_TRY(sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model,
-                                  err));
+    SOL_TRY(compare_jobs(t, err));
+    SOL_TRY(open_dir(t, o, err));
+    SOL_TRY(read_newest(t, &o->from, err));
+    SOL_TRY(on_all(open_state, t, o, err));
+    t->first_step = t->step;
+    t->windows = sol_job_windows(t->config);
+    t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;
+    SOL_TRY(on_first(claim_dir, t, o, err));
+    /* All that a run may still be refused for. */
+    SOL_TRY(first_then_others(open_data, t, o, err));
+    SOL_TRY(on_all(open_lanes, t, o, err));
+    SOL_TRY(on_all(open_computation, t, o, err));
+    SOL_TRY(on_first(open_study, t, o, err));
+    SOL_TRY(first_then_others(open_eval_data, t, o, err));
+    SOL_TRY(compare_files(t, err));
+    SOL_TRY(on_first(begin_run, t, o, err));
+    if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
+    SOL_TRY(calibrate_first(t, o, err));
     return measure_speed(t, err);
 }
 
-sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config *c, bool resume,
+sol_status sol_trainer_open(sol_trainer **out, sol_program *p, sol_config *c, bool resume,
                             sol_err *err)
 {
     sol_trainer *t;
@@ -449,9 +659,10 @@ sol_status sol_trainer_open(sol_trainer **out, sol_program *p, const sol_config 
     t->residual = sol_config_residual(c);
     t->lr = sol_config_lr(c);
     if (p->threads == 0) p->threads = c->run.threads;
-    st = sol_program_ctx(p, &t->ctx, err);
-    opening o = {0};
-    if (st == SOL_OK) st = open_all(t, resume, &o, err);
+    opening o = {.config = c, .resume = resume};
+    st = sol_program_dist(p, &t->dist, err);
+    if (st == SOL_OK) st = sol_program_ctx(p, &t->ctx, err);
+    if (st == SOL_OK) st = open_all(t, &o, err);
     sol_checkpoint_free(&o.from);
     sol_job_calibration_free(&o.calibration);
     if (st != SOL_OK) sol_trainer_free(&t);
@@ -466,6 +677,8 @@ void sol_trainer_free(sol_trainer **tp)
     sol_study_free(&t->study);
     sol_trainer_watch_close(t);
     sol_graph_free(&t->graph);
+    sol_lanes_free(&t->lanes);
+    sol_free(t->sums);
     sol_job_teacher_close(&t->teacher);
     sol_free(t->batch);
     sol_job_close_data(&t->train);

@@ -17,6 +17,7 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
                              .quant = t->quant,
                              .windows = t->windows,
                              .optim = t->optim,
+                             .lanes = t->lanes,
                              .state = {.step = t->step,
                                        .tokens = t->tokens,
                                        .drawn = t->batcher.drawn,
@@ -33,18 +34,31 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
     return v;
 }
 
-sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
+/* Whatever rank 0 fails at, it takes the moments of the others, who wait to send them. */
+static sol_status write_checkpoint(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    if (t->saved_step == (int64_t)t->step) return SOL_OK;
     sol_live_show(t->program, true, "step %" PRIu64 "/%" PRId64 "  saving", t->step,
                   t->config->train.steps);
     sol_run_dir_checkpoint(&t->dir, t->step, path);
-    SOL_TRY(sol_run_dir_metrics_sync(&t->dir, err));
+    sol_status st = sol_run_dir_metrics_sync(&t->dir, err);
+    if (st != SOL_OK) {
+        sol_lanes_gather_moments(t->lanes, t->optim, NULL, NULL, NULL);
+        return st;
+    }
     sol_checkpoint_view v = lend_state(t);
-    SOL_TRY(sol_checkpoint_write(&v, path, t->model->dtype, err));
+    return sol_checkpoint_write(&v, path, t->model->dtype, err);
+}
+
+sol_status sol_trainer_save(sol_trainer *t, sol_err *err)
+{
+    if (t->saved_step == (int64_t)t->step) return SOL_OK;
+    sol_status st = sol_trainer_writes(t)
+                        ? write_checkpoint(t, err)
+                        : sol_lanes_gather_moments(t->lanes, t->optim, NULL, NULL, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
     t->saved_step = (int64_t)t->step;
-    return sol_trainer_prune(t, err);
+    return sol_dist_agree(t->dist, sol_trainer_writes(t) ? sol_trainer_prune(t, err) : SOL_OK, err);
 }
 
 const char *sol_trainer_saved_text(const sol_trainer *t, char out[64])

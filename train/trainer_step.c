@@ -1,5 +1,6 @@
-/* The computation of one step: a batch, forward and backward, the gradient's norm, the update. What
- * is due after it stands in the loop (trainer.c). */
+/* The computation of one step: a batch, forward and backward over the lanes of this rank, the sum
+ * over all ranks, the gradient's norm, the update. What is due after it stands in the loop
+ * (trainer.c). */
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -21,17 +22,17 @@ static const char *name_of_draw(const sol_trainer *t, uint64_t draw)
     return t->train.name[sol_batcher_stream(&t->batcher, sol_batcher_index(&t->batcher, draw))];
 }
 
-/* Draws all n_micro micro-batches of n tokens, so that the weight of the mean is known before the
- * first backward pass. *counted: targets that count. Ids come from a file: none may leave the
- * vocabulary. */
-static sol_status draw(sol_trainer *t, int64_t n_micro, int64_t n, int64_t *counted, sol_err *err)
+/* Draws all micro-batches of the step, on every rank, so that the weight of the mean is known
+ * before the first backward pass. *counted: targets that count. Ids come from a file: none may
+ * leave the vocabulary. */
+static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 {
-    int64_t vocab = t->model->config.vocab_size;
+    int64_t vocab = t->model->config.vocab_size, n = sol_trainer_micro_tokens(t);
     *counted = 0;
-    for (int64_t i = 0; i < n_micro; i++) {
+    for (int64_t i = 0; i < sol_trainer_micro_batches(t); i++) {
         micro_batch b = batch_at(t, n, i);
         uint64_t first = t->batcher.drawn;
-        sol_batcher_next(&t->batcher, t->config->train.batch, b.inputs, b.targets, b.doc_start);
+        sol_batcher_next(&t->batcher, t->cut.rows, b.inputs, b.targets, b.doc_start);
         for (int64_t k = 0; k < n; k++) {
             if (b.inputs[k] < 0 || b.inputs[k] >= vocab || b.targets[k] < -1 ||
                 b.targets[k] >= vocab)
@@ -47,18 +48,39 @@ static sol_status draw(sol_trainer *t, int64_t n_micro, int64_t n, int64_t *coun
     return SOL_OK;
 }
 
-/* sol_graph_done_fn */
-static void update_part(void *user, const sol_graph_part *part)
+/* Whether the loss of some rank is not finite, with a fused update before the first part of it. */
+static sol_status ask_losses(sol_trainer *t, double loss_sum, sol_err *err)
 {
-    sol_trainer *t = user;
+    bool mine = !isfinite(loss_sum), all[SOL_DIST_MAX];
+    int64_t first = sol_lanes_first(t->lanes) * t->cut.micro;
+    for (int64_t i = 0; i + 1 < sol_lanes_own(t->lanes) * t->cut.micro; i++)
+        mine = mine || !isfinite(t->sums[first + i].loss);
+    t->fused.asked = true;
+    SOL_TRY(sol_dist_gather(t->dist, &mine, sizeof mine, all, err));
+    for (int i = 0; i < sol_dist_size(t->dist); i++) t->fused.stop = t->fused.stop || all[i];
+    return SOL_OK;
+}
+
+static sol_status update_part(sol_trainer *t, const sol_graph_part *part, sol_err *err)
+{
     sol_fused *f = &t->fused;
-    double norm = sol_global_norm(t->ctx, part->grads, part->n_elements);
+    double norm;
+    if (!f->asked) SOL_TRY(ask_losses(t, part->loss_sum, err));
+    SOL_TRY(sol_lanes_reduce(t->lanes, part, &norm, err));
     f->square += norm * norm;
-    f->stop = f->stop || !isfinite(part->loss_sum) || !isfinite(norm);
-    if (f->stop) return;
+    f->stop = f->stop || !isfinite(norm);
+    if (f->stop) return SOL_OK;
     if (!f->begun) sol_adamw_begin(t->optim, f->lr);
     f->begun = true;
     sol_adamw_update_params(t->ctx, t->optim, t->model, part->first, part->n, part->grads, 1);
+    return sol_lanes_share_params(t->lanes, part, t->model, err);
+}
+
+/* sol_graph_done_fn */
+static void update_fused(void *user, const sol_graph_part *part)
+{
+    sol_trainer *t = user;
+    if (t->fused.status == SOL_OK) t->fused.status = update_part(t, part, t->fused.err);
 }
 
 static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
@@ -69,16 +91,17 @@ static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
     sum->objective += x.objective;
 }
 
-/* The first micro-batch of a step alone, term by term; the step itself begins anew afterwards. */
+/* The first micro-batch of a step alone, term by term, on every rank; the step itself begins anew
+ * afterwards. */
 static sol_status measure_norms(sol_trainer *t, sol_step_record *r, int64_t counted, uint64_t drawn,
                                 sol_err *err)
 {
     const sol_config *c = t->config;
     const double weight[SOL_TRAINER_TERMS] = {c->distill.ce_weight, c->distill.weight,
                                               c->distill.hidden_weight, c->distill.relation_weight};
-    float share = (float)c->train.accumulate / (float)counted;
-    micro_batch b = batch_at(t, sol_trainer_window_tokens(t), 0);
-    SOL_TRY(sol_job_teacher_feed(c, &t->teacher, t->graph, &t->batcher, drawn, err));
+    float share = (float)sol_trainer_micro_batches(t) / (float)counted;
+    micro_batch b = batch_at(t, sol_trainer_micro_tokens(t), 0);
+    SOL_TRY(sol_job_teacher_feed(c, &t->teacher, t->graph, &t->batcher, drawn, t->cut.rows, err));
     for (int i = 0; i < SOL_TRAINER_TERMS; i++) {
         double loss;
         int64_t n;
@@ -94,51 +117,126 @@ static sol_status measure_norms(sol_trainer *t, sol_step_record *r, int64_t coun
     return SOL_OK;
 }
 
-/* Loss and gradient of the whole step; with optim.fused its update, too. */
-static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
+/* All that this rank may be stopped by before micro-batch i, whose first window is draw number
+ * `drawn` of the step. */
+static sol_status prepare_micro(sol_trainer *t, uint64_t drawn, int64_t i, sol_err *err)
 {
-    const sol_config *c = t->config;
-    int64_t n_micro = c->train.accumulate, tokens = sol_trainer_window_tokens(t), counted;
-    uint64_t drawn = t->batcher.drawn; /* the first window of the step */
-    double sum = 0;
+    if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return sol_job_teacher_feed(t->config, &t->teacher, t->graph, &t->batcher,
+                                drawn + (uint64_t)(i * t->cut.rows), t->cut.rows, err);
+}
+
+static void compute_micro(sol_trainer *t, const sol_step_record *r, int64_t counted, int64_t i)
+{
+    micro_batch b = batch_at(t, sol_trainer_micro_tokens(t), i);
+    sol_micro_sums *s = &t->sums[i];
+    int64_t n;
+    sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted,
+                         &s->loss, &n);
+    if (r->has_distill) s->distilled = sol_graph_last_distilled(t->graph);
+    if (!t->by_layer && (i + 1) % t->cut.micro == 0)
+        sol_lanes_add(t->lanes, sol_graph_grads(t->graph));
+}
+
+/* The lanes of this rank. Before its last micro-batch, after which nothing can fail that others do
+ * not know of, it asks them whether all go on. */
+static sol_status compute_lanes(sol_trainer *t, const sol_step_record *r, sol_status st,
+                                int64_t counted, uint64_t drawn, sol_err *err)
+{
+    int64_t first = sol_lanes_first(t->lanes) * t->cut.micro,
+            end = first + sol_lanes_own(t->lanes) * t->cut.micro;
+    for (int64_t i = first; i < end; i++) {
+        bool last = i + 1 == end;
+        if (st == SOL_OK) st = prepare_micro(t, drawn, i, err);
+        if (st != SOL_OK || last) SOL_TRY(sol_dist_agree(t->dist, st, err));
+        if (st == SOL_OK && last && t->study && r->has_study) sol_study_watch(t->study, t->graph);
+        compute_micro(t, r, counted, i);
+    }
+    if (t->config->optim.fused && !t->by_layer) sol_graph_hand_out(t->graph, update_fused, t);
+    return t->fused.status;
+}
+
+/* The figures of all micro-batches, to all ranks. */
+static sol_status share_sums(sol_trainer *t, sol_err *err)
+{
+    int size = sol_dist_size(t->dist);
+    size_t n = (size_t)sol_trainer_micro_batches(t) / (size_t)size * sizeof *t->sums;
+    sol_dist_range of[SOL_DIST_MAX];
+    for (int i = 0; i < size; i++) of[i] = (sol_dist_range){(size_t)(size - 1 - i) * n, n};
+    return sol_dist_share(t->dist, t->sums, of, err);
+}
+
+static void add_sums(const sol_trainer *t, sol_step_record *r, int64_t counted)
+{
+    double sum = 0, n = (double)counted;
     sol_graph_distilled d = {0};
-    SOL_TRY(draw(t, n_micro, tokens, &counted, err));
-    if (r->has_norms) SOL_TRY(measure_norms(t, r, counted, drawn, err));
-    sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
-                         n_micro);
-    if (c->optim.fused) {
-        t->fused = (sol_fused){.lr = (float)r->lr, .stop = counted == 0};
-        sol_graph_on_gradients(t->graph, update_part, t);
+    for (int64_t i = 0; i < sol_trainer_micro_batches(t); i++) {
+        sum += t->sums[i].loss;
+        add_distilled(&d, t->sums[i].distilled);
     }
-    for (int64_t i = 0; i < n_micro; i++) {
-        micro_batch b = batch_at(t, tokens, i);
-        double loss;
-        int64_t n;
-        if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        if (r->has_study && i + 1 == n_micro) sol_study_watch(t->study, t->graph);
-        SOL_TRY(sol_job_teacher_feed(c, &t->teacher, t->graph, &t->batcher,
-                                     drawn + (uint64_t)(i * c->train.batch), err));
-        sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted,
-                             &loss, &n);
-        sum += loss;
-        if (r->has_distill) add_distilled(&d, sol_graph_last_distilled(t->graph));
-    }
-    r->loss = sum / (double)counted; /* NaN when nothing counts: the step is skipped */
-    r->objective = r->has_distill ? d.objective / (double)counted : r->loss;
-    r->distill_loss = d.distill / (double)counted;
-    r->hidden_loss = d.hidden / (double)counted;
-    r->relation_loss = d.relation / (double)counted;
-    r->grad_norm = c->optim.fused
-                       ? sqrt(t->fused.square)
-                       : sol_global_norm(t->ctx, sol_graph_grads(t->graph), t->model->n_elements);
-    if (!r->has_study) return SOL_OK;
-    /* The weights before the update, the gradients of this step. */
+    r->loss = sum / n; /* NaN when nothing counts: the step is skipped */
+    r->objective = r->has_distill ? d.objective / n : r->loss;
+    r->distill_loss = d.distill / n;
+    r->hidden_loss = d.hidden / n;
+    r->relation_loss = d.relation / n;
+}
+
+/* The weights before the update, the gradients of this step. */
+static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
+{
     sol_study_at at = {.step = (int64_t)t->step,
                        .tokens = (int64_t)t->tokens,
                        .lambda = r->lambda,
                        .lr = r->lr,
                        .loss = r->loss};
-    return sol_study_record(t->study, t->graph, &at, err);
+    return t->study ? sol_study_record(t->study, t->graph, &at, err) : SOL_OK;
+}
+
+/* The gradient of the model as one part. */
+static sol_graph_part whole_gradient(const sol_trainer *t)
+{
+    sol_graph_part all = sol_graph_part_at(t->model, false, 0);
+    all.grads = sol_graph_grads(t->graph);
+    return all;
+}
+
+/* Loss and gradient of the whole step, in this rank's shard; with optim.fused its update, too. */
+static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
+{
+    uint64_t drawn = t->batcher.drawn; /* the first window of the step */
+    int64_t counted;
+    sol_status st = draw(t, &counted, err);
+    if (st == SOL_OK && r->has_norms) st = measure_norms(t, r, counted, drawn, err);
+    sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
+                         t->cut.micro);
+    t->fused = (sol_fused){.lr = (float)r->lr, .stop = counted == 0, .err = err};
+    if (t->by_layer) sol_graph_on_gradients(t->graph, update_fused, t);
+    SOL_TRY(compute_lanes(t, r, st, counted, drawn, err));
+    SOL_TRY(share_sums(t, err));
+    add_sums(t, r, counted);
+    if (t->config->optim.fused) {
+        r->grad_norm = sqrt(t->fused.square);
+        return SOL_OK;
+    }
+    sol_graph_part all = whole_gradient(t);
+    SOL_TRY(sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err));
+    if (!r->has_study) return SOL_OK;
+    SOL_TRY(sol_lanes_share_grads(t->lanes, &all, err));
+    return sol_dist_agree(t->dist, record_study(t, r, err), err);
+}
+
+static sol_status update(sol_trainer *t, const sol_step_record *r, sol_err *err)
+{
+    sol_graph_part all = whole_gradient(t);
+    sol_adamw_update(t->ctx, t->optim, t->model, all.grads,
+                     sol_clip_scale(r->grad_norm, t->config->train.grad_clip), (float)r->lr);
+    return sol_lanes_share_params(t->lanes, &all, t->model, err);
+}
+
+/* Whether the study has a record of this step, which rank 0 makes. */
+static bool study_due(const sol_config *c, int64_t step)
+{
+    return c->study.every > 0 && (step % c->study.every == 0 || step == c->train.steps - 1);
 }
 
 sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
@@ -152,7 +250,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
                            .lambda = sol_residual_lambda(&t->residual, step, c->train.steps),
                            .lr = sol_lr_at(&t->lr, step, c->train.steps),
                            .has_distill = sol_job_has_teacher(c),
-                           .has_study = sol_study_due(t->study, step)};
+                           .has_study = study_due(c, step)};
     r->has_hidden = r->has_distill && c->distill.hidden_weight > 0;
     r->has_relation = r->has_distill && c->distill.relation_weight > 0;
     r->has_norms = r->has_distill && c->distill.grad_norms > 0 &&
@@ -163,9 +261,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
         return st;
     }
     r->skipped = !isfinite(r->loss) || !isfinite(r->grad_norm) || !isfinite(r->objective);
-    if (!r->skipped && !c->optim.fused)
-        sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph),
-                         sol_clip_scale(r->grad_norm, c->train.grad_clip), (float)r->lr);
+    if (!r->skipped && !c->optim.fused) SOL_TRY(update(t, r, err));
     t->step = r->step;
     t->tokens = r->tokens;
     t->skipped += r->skipped;

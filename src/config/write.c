@@ -199,6 +199,15 @@ static sol_status value_text(const sol_config *c, int i, char **text, sol_err *e
     return hand_over(&t, st, text);
 }
 
+/* Whether key i says the same in other words: a job that leaves the lanes open goes on with those
+ * of the run; a run from before there were lanes has one. */
+static bool same_lanes(const sol_config *old, const sol_config *now, int i)
+{
+    int64_t had = old->train.lanes ? old->train.lanes : 1;
+    return sol_keys[i].offset == offsetof(sol_config, train.lanes) &&
+           (now->train.lanes == 0 || now->train.lanes == had);
+}
+
 /* Adds key i where the jobs differ in it. *is_fatal is set where a run cannot go on with the new
  * value; only_fatal: other differences are left out. */
 static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i,
@@ -208,7 +217,7 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     sol_status st = value_text(old, i, &a, err);
     if (st == SOL_OK) st = value_text(now, i, &b, err);
     int flags = sol_keys[i].flags;
-    if (st == SOL_OK && strcmp(a, b) != 0) {
+    if (st == SOL_OK && strcmp(a, b) != 0 && !same_lanes(old, now, i)) {
         bool fatal =
             (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps));
         *is_fatal |= fatal;

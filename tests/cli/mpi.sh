@@ -21,3 +21,72 @@ for n in 1 2 4; do
     CK_FORK=no ranks $n "$BUILD/tests/test_dist" >"$dir/out" 2>&1 || fail "test_dist on $n: $(cat "$dir/out")"
     [ "$(grep -c '^100%' "$dir/out")" = $n ] || fail "test_dist on $n: $(cat "$dir/out")"
 done
+
+# The same bits on 1, 2, 4 and 8 ranks. A run lies in a folder of its own, so that its job has the same words: `on N FOLDER SETTINGS...`.
+make_job
+on() {
+    n=$1 here=$2
+    shift 2
+    mkdir -p "$dir/$here"
+    (cd "$dir/$here" && ranks "$n" "$SOLERA" train "$dir/job.yaml" --set run.dir=run --set train.batch=4 --set train.accumulate=2 \
+        --set train.lanes=8 --set train.steps=6 --set train.eval_every=3 "$@") >"$dir/out" 2>"$dir/err" || fail "$n ranks, $here: $(cat "$dir/err")"
+}
+# A checkpoint says how long metrics.jsonl was, which the speeds in it make longer or shorter; its digest covers that: 24 bytes in all.
+same() { # A B
+    [ "$(metrics_of "$dir/$1/run" | sed 's/, "version".*/}/')" = "$(metrics_of "$dir/$2/run" | sed 's/, "version".*/}/')" ] || fail "$1, $2: other metrics"
+    for file in study.h5 ckpt/step-000003.h5 ckpt/step-000006.h5; do
+        [ -e "$dir/$1/run/$file" ] || continue
+        count=$(cmp -l "$dir/$1/run/$file" "$dir/$2/run/$file" | wc -l)
+        [ "$count" -le 24 ] && [ "$file$count" = "$file$count" ] || fail "$1, $2: $file differs in $count bytes"
+    done
+    [ ! -e "$dir/$1/run/study.h5" ] || cmp "$dir/$1/run/study.h5" "$dir/$2/run/study.h5" || fail "$1, $2: another study"
+}
+kind() { # NAME, settings: a job of this kind on every number of ranks
+    name=$1
+    shift
+    on 1 "$name-1" "$@" -t 2
+    on 2 "$name-2" "$@" -t 1
+    on 4 "$name-4" "$@" -t 1
+    on 8 "$name-8" "$@" -t 1
+    for n in 2 4 8; do same "$name-1" "$name-$n"; done
+}
+kind fp32
+kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit
+kind fused --set optim.fused=true --set train.grad_clip=0 --set train.accumulate=1 --set train.batch=8 --set train.activation_checkpoints=true
+cp "$dir/fp32-1/run/ckpt/step-000006.h5" "$dir/start.h5"
+sed "s|^model: .*|model: {init: $dir/start.h5}|" "$dir/job.yaml" >"$dir/student.yaml"
+mv "$dir/student.yaml" "$dir/job.yaml"
+kind distill --set distill.teacher=self --set distill.loss=cakld --set distill.hidden_weight=0.1 --set distill.grad_norms=2 --set study.every=2
+
+# A rank that is killed ends the job; a resume goes on with another number of ranks, with the same bits.
+mkdir -p "$dir/killed"
+cd "$dir/killed"
+mpirun -n 4 "$SOLERA" train "$dir/job.yaml" --set run.dir=run --set train.batch=4 --set train.accumulate=2 --set train.lanes=8 -t 1 \
+    --set train.steps=6 --set train.eval_every=3 --set distill.teacher=self --set distill.loss=cakld --set distill.hidden_weight=0.1 \
+    --set distill.grad_norms=2 --set study.every=2 >"$dir/said" 2>&1 &
+pid=$!
+until_true "step 3" [ -e run/ckpt/step-000003.h5 ]
+victim=$(pgrep -P "$pid" | tail -n 1)
+kill -9 "$victim" 2>/dev/null || true
+wait "$pid" || true
+pid=
+on 2 killed --set distill.teacher=self --set distill.loss=cakld --set distill.hidden_weight=0.1 --set distill.grad_norms=2 --set study.every=2 \
+    --resume -t 2
+same distill-1 killed
+
+# Lanes stay what they were at the start, and ranks divide them.
+cd "$dir"
+grep -q '^  lanes: 8$' killed/run/config.yaml || fail "the run does not say its lanes"
+refused() { # N TEXT COMMAND...: one line from rank 0, which mpirun says more about
+    n=$1 text=$2
+    shift 2
+    code=0
+    ranks "$n" "$@" >"$dir/out" 2>"$dir/err" || code=$?
+    [ "$code" -eq 2 ] || fail "exit code $code, not 2: $*: $(cat "$dir/err")"
+    [ "$(grep -c '^solera' "$dir/err")" -eq 1 ] && grep -qF -- "$text" "$dir/err" || fail "'$text' is not the line of: $*: $(cat "$dir/err")"
+}
+refused 3 "3 lanes, one a rank, do not share the 4 windows of a step, train.accumulate 1 times train.batch 4: 1, 2 or 4 do" \
+    "$SOLERA" train "$dir/job.yaml" --set train.batch=4
+refused 3 "3 ranks do not share the 8 lanes of the run: 1, 2, 4 or 8 do" "$SOLERA" train "$dir/job.yaml" --set train.batch=8 --set train.lanes=8
+refused 2 "holds a run already" "$SOLERA" train "$dir/job.yaml" --set run.dir=killed/run
+refused 2 "key 'train.seq'" "$SOLERA" train "$dir/job.yaml" --set train.seq=x
