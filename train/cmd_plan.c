@@ -59,10 +59,6 @@ static double step_share(const sol_config *c, const sol_ctx *ctx)
     return c->train.compute == SOL_BF16 && sol_gemm_bf16_native(ctx) ? 0.4 : 0.6;
 }
 
-/* The same for the products of a calibration, and steps of its search over patterns a second by
- * each thread. */
-static const double calibrate_share = 0.5, search_rate = 2e9;
-
 /* Of the packed form with its embedding in fp16, and either the codes once more as the kernels read
  * them, or the parameter that is being packed in fp32. */
 static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
@@ -82,8 +78,19 @@ static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
     return (size_t)(codes + dense + (codes > copy ? codes : copy));
 }
 
-/* Rows on their way through the network, and beside the model Q(W) in fp32, then the packed form.
- */
+/* What an evaluation holds in fp32 beside the model: Q(W), embedding and head as they ship. */
+static size_t latent_bytes(const sol_model *m, const sol_quant_spec *spec)
+{
+    size_t n = sol_linear_weights(m);
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *p = &m->params[i];
+        if (!p->quantized && sol_param_shipped(p, spec) != SOL_F32) n += (size_t)sol_param_count(p);
+    }
+    return n * sizeof(float);
+}
+
+/* Rows on their way through the network, and beside the model what is latent, then the packed
+ * form. */
 static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const sol_quant_spec *spec)
 {
     int64_t rows = c->train.seq > 512 ? c->train.seq : 512,
@@ -91,9 +98,9 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
     if (all > 0 && all < rows) rows = all;
     size_t network = (size_t)rows * sol_net_row_bytes(&m->config);
     bool latent = spec->method && c->train.eval_form != SOL_EVAL_PACKED;
-    size_t q = latent ? sol_linear_weights(m) * sizeof(float) : 0;
+    size_t wide = latent ? latent_bytes(m, spec) : 0;
     size_t packed = sol_quant_packable(spec) ? packed_bytes(m, spec) : 0;
-    return network + (q > packed ? q : packed);
+    return network + (wide > packed ? wide : packed);
 }
 
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
@@ -127,12 +134,12 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
 
 /* Before the training, and so beside all of it but an evaluation. */
 static sol_status plan_calibration(const sol_config *c, const sol_model *m,
-                                   const sol_quant_spec *spec, const sol_ctx *ctx, sol_plan *plan,
+                                   const sol_quant_spec *spec, sol_ctx *ctx, sol_plan *plan,
                                    estimate *e, sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
     size_t bytes = 0, evaluation = c->train.eval_every > 0 ? evaluation_bytes(c, m, spec) : 0;
-    double plain;
+    sol_calib_work rates;
     sol_err why = {0};
     if (!c->calibrate.enabled) return SOL_OK;
     sol_status st = sol_calib_bytes(m, spec, &o, sol_pool_threads(ctx->pool), &bytes, &why);
@@ -141,12 +148,10 @@ static sol_status plan_calibration(const sol_config *c, const sol_model *m,
         bytes + plan->row[0].bytes +
         plan->row[1].bytes; /* the program and the model, as plan_memory has them */
     sol_plan_add(plan, "calibration", bytes > evaluation ? bytes - evaluation : 0);
-    st = sol_product_rate(ctx, SOL_F32, &plain, err);
+    SOL_TRY(sol_calib_rates(ctx, spec, &o, &rates, err));
     sol_calib_work w = sol_calib_count(m, spec, &o);
-    e->calibrate_seconds = w.products / (calibrate_share * e->gemm_rate) +
-                           (w.solver + 2 * w.factors) / (calibrate_share * plain) +
-                           w.search / (search_rate * sol_pool_threads(ctx->pool));
-    return st;
+    e->calibrate_seconds = sol_calib_seconds(&w, &rates);
+    return SOL_OK;
 }
 
 static void count_weights(const sol_model *m, const sol_quant_spec *spec, estimate *e)

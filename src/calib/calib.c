@@ -527,23 +527,35 @@ static int64_t chunk_windows(const sol_calib_opts *o)
     return n < o->windows + o->held_out ? n : o->windows + o->held_out;
 }
 
+/* Bytes of the embedding as it ships, and of what it is rounded from where the model has it in
+ * bf16. */
+static size_t rounding_bytes(const sol_model *m, const sol_quant_spec *spec)
+{
+    size_t one = (size_t)sol_param_count(sol_model_embedding(m)) * sizeof(float);
+    if (spec->embed_type == SOL_F32) return 0;
+    return m->dtype == SOL_F32 ? one : 2 * one;
+}
+
 /* The quantized stream begins with the embedding as it ships. */
 static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_err *err)
 {
     const sol_param *p = sol_model_embedding(c->model);
+    const float *exact = sol_model_at(c->model, p);
     size_t all = (size_t)sol_param_count(p), row = (size_t)p->cols * sizeof(float);
-    float *exact = NULL, *rounded = NULL;
-    sol_status st = sol_alloc_array((void **)&exact, all, sizeof *exact, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&rounded, all, sizeof *rounded, err);
-    if (st == SOL_OK) {
-        sol_convert(exact, SOL_F32, sol_model_at(c->model, p), c->model->dtype, (int64_t)all);
+    float *wide = NULL, *rounded = NULL;
+    sol_status st = sol_alloc_array((void **)&rounded, all, sizeof *rounded, err);
+    if (st == SOL_OK && c->model->dtype != SOL_F32) {
+        st = sol_alloc_array((void **)&wide, all, sizeof *wide, err);
+        if (st == SOL_OK) sol_convert(wide, SOL_F32, exact, c->model->dtype, (int64_t)all);
+        exact = wide;
+    }
+    if (st == SOL_OK)
         st = sol_packed_round(c->ctx, &c->spec, c->spec.embed_type, p->name, exact, p->rows,
                               p->cols, rounded, err);
-    }
     if (st == SOL_OK)
         for (int64_t i = 0; i < n; i++)
             memcpy(c->x_q + i * p->cols, rounded + ids[i] * p->cols, row);
-    sol_free(exact);
+    sol_free(wide);
     sol_free(rounded);
     return st;
 }
@@ -666,7 +678,8 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
 {
     sol_model_config one = one_block(&m->config);
     sol_model *block = NULL;
-    size_t tapes = 0, solver = 0, rows = (size_t)(chunk_windows(o) * o->seq);
+    /* The embedding is rounded before any layer is solved. */
+    size_t tapes = 0, solver = rounding_bytes(m, spec), rows = (size_t)(chunk_windows(o) * o->seq);
     sol_status st = sol_calib_check_quant(spec, err);
     if (st == SOL_OK) st = sol_model_describe(&block, &one, SOL_F32, err);
     if (st == SOL_OK) st = tape_bytes(block, spec, o, &tapes, err);
@@ -689,32 +702,36 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
     return SOL_OK;
 }
 
+static void add_work(sol_calib_work *sum, const sol_calib_work *w)
+{
+    sum->solver += w->solver;
+    sum->factors += w->factors;
+    sum->search += w->search;
+}
+
 sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
                                const sol_calib_opts *o)
 {
     double tokens = (double)((o->windows + o->held_out) * o->seq),
-           trained = (double)(o->steps * o->batch * o->seq), patterns = 0;
+           trained = (double)(o->steps * o->batch * o->seq);
     double passes = o->steps > 0 ? 3 : 2; /* of the whole block: rounded, solved, trained */
-    int block = sol_quant_block(spec), n = spec->method->patterns(spec, INT32_MAX, NULL);
     sol_calib_work w = {0};
-    for (int i = 0; i < N_SETS; i++) {
-        double in = 0, out = 0;
-        for (int k = 0; k < sets[i].n; k++) {
-            const sol_param *p = sol_model_by_role(m, 0, sets[i].which[k]);
-            in = (double)p->cols;
-            out += (double)p->rows;
+    for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
+        for (int i = 0; i < N_SETS; i++) {
+            int64_t in = sol_model_by_role(m, layer, sets[i].which[0])->cols, out = 0;
+            for (int k = 0; k < sets[i].n; k++)
+                out += sol_model_by_role(m, layer, sets[i].which[k])->rows;
+            /* H, B, the layer's own passes: wanted outputs, and for what follows it. */
+            double uses = passes + (sets[i].adds ? 2 : 4);
+            w.products +=
+                2 * tokens * (double)(in * in + in * out) + 2 * tokens * uses * (double)(in * out);
+            w.training += 6 * trained * (double)(in * out); /* forward and backward */
+            sol_quant_spec own = spec_of(spec, layer, sets[i].which[0]);
+            sol_calib_work solve = {0};
+            if (own.method) solve = sol_calib_solve_work(&own, o, out, in);
+            add_work(&w, &solve);
         }
-        /* H, B, the layer's own passes: wanted outputs, and for what follows it; forward and
-         * backward of the training. */
-        double uses = passes + (sets[i].adds ? 2 : 4);
-        w.products += 2 * tokens * (in * in + in * out + uses * in * out) + 6 * trained * in * out;
-        w.factors += in * in * in / 3 + 2 * out * in * in;
-        w.solver += o->starts * out * in * in * (1 + 2 * o->sweeps + 2 * (o->sweeps + 1));
-        patterns += o->starts * out * in / block * n * (1 + o->sweeps * (n <= 32 ? n : 1));
-    }
-    double layers = (double)m->config.num_hidden_layers;
-    return (sol_calib_work){w.products * layers, w.solver * layers, w.factors * layers,
-                            3 * patterns * layers};
+    return w;
 }
 
 sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,

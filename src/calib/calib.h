@@ -91,14 +91,25 @@ sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err);
 sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
                            int threads, size_t *bytes, sol_err *err);
 
-/* Floating-point operations of all blocks; a multiplication and an addition count as two. products:
- * of the network, in o->compute; solver and factors: of the solver, in f32 and in double; search:
- * over patterns. Only the table of m is read. */
+/* What a calibration computes, or the operations a second of each kind; a multiplication and an
+ * addition count as two. */
 typedef struct sol_calib_work {
-    double products, solver, factors, search;
+    double products; /* of blocks that run, and of moments, in o->compute */
+    double training; /* of blocks that train */
+    double solver;   /* of the solver, in f32 */
+    double factors;  /* in double */
+    double search;   /* steps of the search over patterns */
 } sol_calib_work;
+
+/* Of all blocks. Only the table of m is read. */
 sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
                                const sol_calib_opts *o);
+/* What this machine reaches now: measured on two small layers and a small block of random weights
+ * and tokens, calibrated as o says, in one to three seconds. */
+sol_status sol_calib_rates(sol_ctx *ctx, const sol_quant_spec *spec, const sol_calib_opts *o,
+                           sol_calib_work *rates, sol_err *err);
+/* The sum over all kinds of work / rate. */
+double sol_calib_seconds(const sol_calib_work *work, const sol_calib_work *rates);
 
 /* The model (f32 or bf16) and tokens are borrowed, the mixture is not kept; the blocks of the model
  * are changed one after the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be

@@ -191,6 +191,22 @@ size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t c
            each * (several_starts(spec, starts) ? 2 : 1) + (size_t)threads * z.scratch_bytes;
 }
 
+sol_calib_work sol_calib_solve_work(const sol_quant_spec *spec, const sol_calib_opts *o,
+                                    int64_t rows, int64_t cols)
+{
+    int n = spec->method->patterns(spec, SOL_ASSIGN_MAX_PATTERNS, NULL), starts = o->starts;
+    double out = (double)rows, in = (double)cols, sweeps = o->sweeps;
+    double blocks = out * in / sol_quant_block(spec);
+    if (!several_starts(spec, starts)) starts = 1;
+    /* A product of a run by all columns in the first assignment (half), a sweep, a fit of scales.
+     */
+    double of_start = out * in * in * (1 + 2 * sweeps + 2 * (sweeps + 1));
+    double pairs = n <= SOL_ASSIGN_PAIR_PATTERNS ? n : 1;
+    return (sol_calib_work){.solver = starts * of_start,
+                            .factors = in * in * in / 3 + 2 * out * in * in,
+                            .search = starts * blocks * n * (1 + sweeps * pairs)};
+}
+
 static sol_status prepare(sol_solver *z, int starts, sol_err *err)
 {
     sol_calib_system *s = z->s;

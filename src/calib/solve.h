@@ -53,6 +53,9 @@ typedef struct sol_calib_system {
 sol_status sol_calib_solve(const sol_ctx *ctx, const sol_quant_spec *spec, const char *name,
                            const sol_calib_opts *o, sol_calib_system *s, sol_err *err);
 
+/* What a solve computes: sets solver, factors and search. */
+sol_calib_work sol_calib_solve_work(const sol_quant_spec *spec, const sol_calib_opts *o,
+                                    int64_t rows, int64_t cols);
 /* Bytes that a solve takes beside the arrays of its system. */
 size_t sol_calib_solve_bytes(const sol_quant_spec *spec, int64_t rows, int64_t cols, int starts,
                              int threads);
