@@ -132,6 +132,7 @@
 #include "study/recorder.h"
 #include "study/report.h"
 #include "study/run.h"
+#include "study/seeds.h"
 
 /* config: jobs and sweeps in YAML. */
 #include "config/config.h"

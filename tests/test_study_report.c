@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "study/plot.h"
+#include "study/seeds.h"
 
 enum { LAYERS = 3, RECORDS = 5 };
 
@@ -128,7 +129,7 @@ START_TEST(page_stands_alone)
 {
     static const char *const figures[] = {"flips_rank",      "trapping",   "heat_near_alpha",
                                           "heat_zero_flips", "heat_er_dw", "layers",
-                                          "powers",          "layer_000",  "layer_002"};
+                                          "powers",          "kinds",      "layer_002"};
     static const char *const kinds[] = {"svg", "png", "gp"};
     sol_study_run runs[2];
     char file[200];
@@ -145,7 +146,7 @@ START_TEST(page_stands_alone)
     ck_assert_int_eq(count(page, "http"),
                      count(page, "xmlns=\"http") + count(page, "xmlns:xlink=\"http"));
     ck_assert_int_eq(count(page, "src="), 0);
-    ck_assert_int_eq(count(page, "<svg"), 10);
+    ck_assert_int_eq(count(page, "<svg"), 11);
     ck_assert_int_eq(count(page, "<svg"), count(page, "</svg>"));
     ck_assert_int_eq(count(page, "<table"), count(page, "</table>"));
     ck_assert_int_eq(count(page, " id=\"gnuplot_canvas\"") + count(page, " id='gpDot'"), 0);
@@ -173,6 +174,45 @@ START_TEST(page_stands_alone)
 }
 END_TEST
 
+/* Two seeds of a job and a run of another one: two points, means, extremes; a seed that ended early
+ * stands alone. */
+START_TEST(seeds_are_joined)
+{
+    sol_study_run runs[4], joined[4] = {0};
+    int place[4], n;
+    const char *const names[] = {"x/seed-1", "x/seed-2", "y", "x/seed-3"};
+    for (int i = 0; i < 4; i++) {
+        make_file_of(i == 3 ? 4 : RECORDS, i == 1 ? 0.4 : 0.2);
+        ck_ok(sol_study_run_read(&runs[i], path, names[i], err));
+        runs[i].recipe = (sol_study_recipe){.known = true, .job = i == 2 ? 7 : 5, .seed = i + 1};
+    }
+    ck_ok(sol_study_join_seeds(runs, 4, joined, &n, place, err));
+    ck_assert_int_eq(n, 3);
+    ck_assert(place[0] == 0 && place[1] == 0 && place[2] == 1 && place[3] == 2);
+    ck_assert_str_eq(joined[0].name, "x");
+    ck_assert_str_eq(joined[1].name, "y");
+    ck_assert_str_eq(joined[2].name, "x/seed-3");
+    ck_assert_int_eq(joined[0].n_seeds, 2);
+    ck_assert_int_eq(joined[1].n_seeds, 0);
+    double a = sol_study_mean(&runs[0], SOL_M_near_alpha, 4),
+           b = sol_study_mean(&runs[1], SOL_M_near_alpha, 4);
+    ck_assert_double_eq_tol(sol_study_mean(&joined[0], SOL_M_near_alpha, 4), (a + b) / 2, 1e-6);
+    ck_assert_double_eq_tol(joined[0].low[SOL_M_near_alpha][4], a, 1e-6);
+    ck_assert_double_eq_tol(joined[0].high[SOL_M_near_alpha][4], b, 1e-6);
+    ck_assert(isnan(joined[0].high[SOL_M_zero_flips][0]));
+    ck_assert_uint_eq(joined[0].hist[SOL_HIST_W][5], runs[0].hist[SOL_HIST_W][5]);
+    if (have_gnuplot()) {
+        ck_ok(sol_report_write(runs, 3, out, err));
+        char *page = read_page("index.html");
+        ck_assert_ptr_nonnull(strstr(page, "<td class=\"n\">1, 2</td>"));
+        ck_assert_ptr_nonnull(strstr(page, "a band from the lowest seed to the highest"));
+        sol_free(page);
+    }
+    for (int i = 0; i < 4; i++) sol_study_run_free(&runs[i]);
+    for (int i = 0; i < n; i++) sol_study_run_free(&joined[i]);
+}
+END_TEST
+
 START_TEST(losses_make_one_more_figure)
 {
     sol_study_run run;
@@ -182,15 +222,16 @@ START_TEST(losses_make_one_more_figure)
     run.curve.n = 1300; /* more than the points of a curve */
     run.curve.n_evals = 2;
     double **arrays[] = {&run.curve.step,      &run.curve.loss,      &run.curve.lambda,
-                         &run.curve.eval_step, &run.curve.eval_loss, &run.curve.packed_loss};
-    for (int k = 0; k < 6; k++) {
+                         &run.curve.eval_step, &run.curve.eval_loss, &run.curve.packed_loss,
+                         &run.curve.lr};
+    for (int k = 0; k < 7; k++) {
         ck_ok(sol_alloc_array((void **)arrays[k], 1300, sizeof(double), err));
         for (int i = 0; i < 1300; i++)
             (*arrays[k])[i] = k == 0 || k == 3 ? i : i == 7 ? NAN : 1.0 / (i + 1);
     }
     ck_ok(sol_report_write(&run, 1, out, err));
     char *page = read_page("index.html");
-    ck_assert_int_eq(count(page, "<svg"), 11);
+    ck_assert_int_eq(count(page, "<svg"), 12);
     ck_assert_ptr_nonnull(strstr(page, "no pile-up"));
     sol_free(page);
     sol_study_run_free(&run);
@@ -286,7 +327,7 @@ END_TEST
 
 SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, means_and_comparable_records);
-              tcase_add_test(tc, page_stands_alone);
+              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, seeds_are_joined);
               tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
               tcase_add_test(tc, where_a_run_diverged); tcase_add_test(tc, without_gnuplot);
               tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

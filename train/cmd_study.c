@@ -116,15 +116,20 @@ static sol_study_recipe read_recipe(const char *path)
     sol_study_recipe r = {.residual = "none", .teacher = "none"};
     sol_config *c;
     if (sol_config_read(&c, path, NULL) != SOL_OK) return r;
+    const char *init = strrchr(c->model.init, '/');
+    snprintf(r.start, sizeof r.start, "%s%s", c->calibrate.enabled ? "calibrated from " : "",
+             init ? init + 1 : c->model.init);
+    snprintf(r.schedule, sizeof r.schedule, "%s", sol_config_word(c, "optim.schedule"));
     if (sol_config_quantizes(c) && c->residual.schedule != SOL_RESIDUAL_NONE)
         snprintf(r.residual, sizeof r.residual, "%s, %s to %g%s",
                  sol_config_word(c, "residual.form"), sol_config_word(c, "residual.schedule"),
                  c->residual.end_fraction, c->residual.warmup ? ", warm-up" : "");
     if (c->distill.teacher[0]) snprintf(r.teacher, sizeof r.teacher, "%s", c->distill.teacher);
-    r.known = true;
     r.lr = c->optim.lr;
     r.steps = c->train.steps;
     r.seed = c->run.seed;
+    c->run.seed = 0; /* for a digest of the others */
+    r.known = sol_config_digest(c, &r.job, NULL) == SOL_OK;
     sol_config_free(&c);
     return r;
 }

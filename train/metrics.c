@@ -14,7 +14,7 @@ static double number(const json_t *line, const char *key)
 }
 
 typedef struct capacities {
-    size_t step, loss, lambda, eval_step, eval_loss, packed_loss;
+    size_t step, loss, lambda, lr, eval_step, eval_loss, packed_loss;
 } capacities;
 
 static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol_err *err)
@@ -30,6 +30,7 @@ static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line
     SOL_TRY(add(&c->step, &k->step, c->n, step, err));
     SOL_TRY(add(&c->loss, &k->loss, c->n, number(line, "loss"), err));
     SOL_TRY(add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err));
+    SOL_TRY(add(&c->lr, &k->lr, c->n, number(line, "lr"), err));
     c->n++;
     if (!json_object_get(line, "eval_loss") && !json_object_get(line, "packed_loss")) return SOL_OK;
     SOL_TRY(add(&c->eval_step, &k->eval_step, c->n_evals, step, err));
@@ -83,6 +84,7 @@ void sol_metrics_free(sol_study_curve *c)
     sol_free(c->step);
     sol_free(c->loss);
     sol_free(c->lambda);
+    sol_free(c->lr);
     sol_free(c->eval_step);
     sol_free(c->eval_loss);
     sol_free(c->packed_loss);

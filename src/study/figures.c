@@ -60,7 +60,8 @@ void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *shap
 {
     sol_figure_size z = *shape;
     int top = 32 + (z.legend ? 18 * add_legend(NULL, &z, runs, n_runs, z.extra) : 0);
-    z.height = (z.panel_height + 80) * z.rows + top;
+    int below = z.below ? z.below : 80;
+    z.height = (z.panel_height + below) * z.rows + top - below + 80;
     sol_plot_begin(p, name, z.width, z.height);
     double h = z.height, w = z.width;
     int left = z.left ? z.left : 92, right = z.right ? z.right : 16;
@@ -73,7 +74,7 @@ void sol_figure_begin(sol_plot *p, const char *name, const sol_figure_size *shap
     sol_text_add(&p->draw, NULL,
                  "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing %.4f,%.4f\n",
                  z.rows, z.columns, left / w, 1 - right / w, 58 / h, 1 - top / h,
-                 (z.gap ? z.gap : 106) / w, 80 / h);
+                 (z.gap ? z.gap : 106) / w, below / h);
 }
 
 void sol_figure_next(sol_plot *p)
@@ -89,7 +90,7 @@ void sol_draw_empty_panel(sol_text *t)
                  "tc rgb '#777777'\nplot 2\nunset label 999\nset xrange [*:*]\nset yrange [*:*]\n");
 }
 
-/* ---- loss and lambda ---- */
+/* ---- losses, lambda, learning rate ---- */
 
 enum { MAX_POINTS = 600 }; /* of a curve: longer ones are averaged in bins */
 
@@ -108,85 +109,174 @@ static void add_curve(sol_text *t, const sol_study_curve *c, int r)
         sol_plot_number(t, c->step[i + (i + bin <= c->n ? bin : c->n - i) / 2]);
         sol_plot_number(t, n ? loss / (double)n : NAN);
         sol_plot_number(t, c->lambda[i]);
+        sol_plot_number(t, c->lr[i]);
         sol_text_add(t, NULL, "\n");
     }
     sol_text_add(t, NULL, "EOD\n$eval%d << EOD\n", r);
     for (int64_t i = 0; i < c->n_evals; i++) {
         sol_plot_number(t, c->eval_step[i]);
         sol_plot_number(t, c->eval_loss[i]);
+        sol_plot_number(t, c->eval_low ? c->eval_low[i] : c->eval_loss[i]);
+        sol_plot_number(t, c->eval_high ? c->eval_high[i] : c->eval_loss[i]);
         sol_text_add(t, NULL, "\n");
     }
-    if (c->n_evals == 0) sol_text_add(t, NULL, " NaN NaN\n");
+    if (c->n_evals == 0) sol_text_add(t, NULL, " NaN NaN NaN NaN\n");
     sol_text_add(t, NULL, "EOD\n");
 }
 
-/* The range of the losses without the first steps, which would flatten everything after them;
- * false: no loss is a number. */
-static bool loss_range(const sol_study_run *runs, int n, double *lo, double *hi)
+typedef struct range {
+    double lo, hi; /* lo > hi: of nothing */
+} range;
+
+static void range_add(range *a, double x)
 {
-    *lo = INFINITY;
-    *hi = -INFINITY;
-    for (int r = 0; r < n; r++) {
-        const sol_study_curve *c = &runs[r].curve;
-        for (int64_t i = 0; i < c->n; i++) {
-            *lo = fmin(*lo, c->loss[i]);
-            if (i >= c->n / 25) *hi = fmax(*hi, c->loss[i]);
-        }
-        for (int64_t i = 0; i < c->n_evals; i++) {
-            *lo = fmin(*lo, c->eval_loss[i]);
-            if (c->eval_step[i] >= 0.04 * c->step[c->n - 1]) *hi = fmax(*hi, c->eval_loss[i]);
-        }
-    }
-    if (!isfinite(*lo)) return false;
-    if (*hi < *lo) *hi = *lo; /* only the first steps have a loss */
-    double margin = 0.05 * (*hi - *lo) + 1e-3;
-    *lo -= margin;
-    *hi += margin;
-    return true;
+    if (!isfinite(x)) return;
+    a->lo = fmin(a->lo, x);
+    a->hi = fmax(a->hi, x);
 }
 
-static void draw_curves(sol_text *t, const sol_study_run *runs, int n)
+/* Losses without the first steps, which would flatten everything after them. */
+static void ranges_of_losses(const sol_study_run *runs, int n, range *training, range *evaluation)
 {
-    double lo, hi;
-    if (!loss_range(runs, n, &lo, &hi)) {
-        sol_draw_empty_panel(t);
-        return;
-    }
-    sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\nplot ", lo, hi);
+    *training = *evaluation = (range){INFINITY, -INFINITY};
     for (int r = 0; r < n; r++) {
-        sol_text_add(t, NULL, "%s$loss%d using 1:2 with lines lw 1 lc rgb '%s', \\\n",
-                     r ? ", \\\n" : "", r, sol_run_color(r));
-        sol_text_add(t, NULL,
-                     "$eval%d using 1:2 with linespoints pt 7 ps 0.7 dt 3 lw 1 lc rgb '%s'", r,
-                     sol_run_color(r));
+        const sol_study_curve *c = &runs[r].curve;
+        for (int64_t i = c->n / 25; i < c->n; i++) range_add(training, c->loss[i]);
+        for (int64_t i = 0; i < c->n_evals; i++) {
+            if (c->eval_step[i] < 0.04 * c->step[c->n - 1]) continue;
+            range_add(evaluation, c->eval_low ? c->eval_low[i] : c->eval_loss[i]);
+            range_add(evaluation, c->eval_high ? c->eval_high[i] : c->eval_loss[i]);
+        }
     }
+}
+
+/* An axis of at least 0.2 nats: what is smaller is rarely more than the noise of one batch. */
+static void set_loss_axis(sol_text *t, const range *a)
+{
+    double middle = (a->lo + a->hi) / 2, half = fmax(0.55 * (a->hi - a->lo), 0.1);
+    sol_text_add(t, NULL, "set yrange [%.6g:%.6g]\n", middle - half, middle + half);
+}
+
+/* Those of a step stand beside each other, each run with a mark of its own. */
+static void draw_evals(sol_text *t, const sol_study_run *runs, int n, double steps)
+{
+    static const int mark[] = {7, 5, 9, 13, 11, 6, 4, 8};
+    sol_text_add(t, NULL, "plot ");
+    for (int r = 0; r < n; r++) {
+        double aside = (r - (n - 1) / 2.0) * fmin(0.018, 0.06 / n) * steps;
+        if (runs[r].curve.eval_low && runs[r].n_seeds > 1)
+            sol_text_add(t, NULL,
+                         "$eval%d using 1:3:4 with filledcurves lc rgb '%s' fs transparent solid "
+                         "0.18 noborder, \\\n",
+                         r, sol_run_color(r));
+        sol_text_add(t, NULL,
+                     "$eval%d using ($1%+.6g):2 with linespoints pt %d ps 0.8 lw 1 lc rgb '%s'%s",
+                     r, aside, mark[r % 8], sol_run_color(r), r + 1 < n ? ", \\\n" : "\n");
+    }
+}
+
+/* A column of all runs; `outlined`: the first ones are wider, so that they show below equal ones.
+ */
+static void draw_lines(sol_text *t, int column, bool outlined, int n)
+{
+    for (int r = 0; r < n; r++)
+        sol_text_add(t, NULL, "%s$loss%d using 1:%d with lines lw %g lc rgb '%s'",
+                     r ? ", " : "plot ", r, column,
+                     outlined ? 1.4 + 1.2 * sol_min_i64(n - 1 - r, 4) : 1.0, sol_run_color(r));
     sol_text_add(t, NULL, "\n");
 }
 
 void sol_draw_loss(sol_plot *p, const sol_study_run *runs, int n)
 {
+    range training, evaluation;
+    double steps = 1;
     sol_figure_begin(
         p, "loss",
         &(sol_figure_size){
-            .width = 900, .panel_height = 200, .rows = 2, .columns = 1, .legend = true},
+            .width = 900, .panel_height = 210, .rows = 2, .columns = 2, .legend = true},
         runs, n);
-    for (int r = 0; r < n; r++) add_curve(&p->data, &runs[r].curve, r);
+    for (int r = 0; r < n; r++) {
+        const sol_study_curve *c = &runs[r].curve;
+        add_curve(&p->data, c, r);
+        if (c->n) steps = fmax(steps, c->step[c->n - 1]);
+    }
+    ranges_of_losses(runs, n, &training, &evaluation);
     sol_text *t = &p->draw;
     sol_text_add(t, NULL,
-                 "set xlabel ''\nset ylabel 'loss, nats a token'\nset title 'Training loss; "
-                 "points: evaluation at lambda 0'\n");
-    draw_curves(t, runs, n);
+                 "set xrange [0:%.6g]\nset ylabel 'nats a token'\nset title 'Training loss'\n",
+                 1.03 * steps);
+    if (training.lo <= training.hi) {
+        set_loss_axis(t, &training);
+        draw_lines(t, 2, false, n);
+    } else {
+        sol_draw_empty_panel(t);
+    }
     sol_figure_next(p);
+    sol_text_add(t, NULL, "set xrange [0:%.6g]\nset title 'Evaluation at lambda 0'\n",
+                 1.03 * steps);
+    if (evaluation.lo <= evaluation.hi) {
+        set_loss_axis(t, &evaluation);
+        draw_evals(t, runs, n, steps);
+    } else {
+        sol_draw_empty_panel(t);
+    }
     sol_text_add(t, NULL,
-                 "set yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset ylabel 'lambda'\n"
-                 "set title 'Residual factor lambda'\nplot ");
-    for (int r = 0; r < n; r++)
-        sol_text_add(t, NULL, "%s$loss%d using 1:3 with lines lw 1.6 lc rgb '%s'", r ? ", " : "", r,
-                     sol_run_color(r));
-    sol_text_add(t, NULL, "\nunset multiplot\n");
+                 "set xrange [0:%.6g]\nset yrange [-0.04:1.04]\nset xlabel 'optimizer steps'\nset "
+                 "ylabel 'lambda'\nset title 'Residual factor lambda'\n",
+                 1.03 * steps);
+    draw_lines(t, 3, true, n);
+    sol_text_add(t, NULL,
+                 "set yrange [0:*]\nset format y '%%g'\nset ylabel 'a step'\n"
+                 "set title 'Learning rate'\n");
+    draw_lines(t, 4, true, n);
+    sol_text_add(t, NULL, "unset multiplot\n");
 }
 
 /* ---- measures over time ---- */
+
+sol_axis sol_axis_of(int measure)
+{
+    static const struct {
+        int measure;
+        sol_axis axis;
+    } rows[] = {
+        {SOL_M_near_alpha, {0, 0.25, 0.0967, SOL_NEAR_MILD, SOL_NEAR_TRAPPED}},
+        {SOL_M_valley_mass, {0, 0.25, 0.1929, SOL_VALLEY_MILD, SOL_VALLEY_TRAPPED}},
+        {SOL_M_bimodality, {0, 1, 1 / 3.0, NAN, NAN}},
+        {SOL_M_kurtosis, {1, 6, 3, NAN, NAN}},
+        {SOL_M_nmse, {0, 0.4, 0.2818, NAN, NAN}},
+        {SOL_M_pow2_mass, {0, 0.05, 2 / 128.0, NAN, NAN}},
+        {SOL_M_margin, {0, 0.5, NAN, NAN, NAN}},
+        {SOL_M_zero_flips, {0, 0.05, NAN, NAN, NAN}},
+        {SOL_M_sign_flips, {0, 0.01, NAN, NAN, NAN}},
+        {SOL_M_unchanged, {0, 0.05, NAN, NAN, NAN}},
+        {SOL_M_er_dw, {0, 0.5, NAN, NAN, NAN}},
+        {SOL_M_er_dx, {0, 1, NAN, NAN, NAN}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].measure == measure) return rows[i].axis;
+    return (sol_axis){0, 0, NAN, NAN, NAN};
+}
+
+void sol_draw_thresholds(sol_text *t, const sol_axis *a, bool named)
+{
+    static const char *const name[] = {"mild", "trapped"};
+    const double at[] = {a->mild, a->trapped};
+    for (int i = 0; i < 2; i++) {
+        sol_text_add(t, NULL, "unset label %d\n", 201 + i);
+        if (named && isfinite(at[i]))
+            sol_text_add(t, NULL,
+                         "set label %d '%s' at graph 0.99, first %g right offset 0,%g font ',9' tc "
+                         "rgb '#AA3377'\n",
+                         201 + i, name[i], at[i], at[0] < at[1] ? 0.4 : -0.45);
+    }
+    sol_text_add(t, NULL, "plot ");
+    for (int i = 0; i < 2; i++)
+        if (isfinite(at[i]))
+            sol_text_add(t, NULL, "%.6g with lines dt 3 lw 1.2 lc rgb '#AA3377', \\\n", at[i]);
+    if (isfinite(a->gauss))
+        sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", a->gauss);
+}
 
 static int compare_numbers(const void *a, const void *b)
 {
@@ -194,43 +284,39 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Adds a row a record: the step, and for each measure the mean over the layers, their 10th and
- * their 90th percentile. sorted: workspace for a number a layer. */
-static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures,
-                         int n_measures, double *sorted)
+/* The mean of measure m over the layers at a record, and the band about it: the extremes of joined
+ * seeds, else the 10th and the 90th percentile of the layers. sorted: a number a layer. */
+static void add_mean_and_band(sol_text *t, const sol_study_run *run, int m, int64_t i,
+                              double *sorted)
 {
-    sol_text_add(t, NULL, "$run%d << EOD\n", r);
+    int n = 0;
+    for (int l = 0; l < run->n_layers; l++) {
+        double x = (double)run->measure[m][i * run->n_layers + l];
+        if (isfinite(x)) sorted[n++] = x;
+    }
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_numbers);
+    bool seeds = run->n_seeds > 1;
+    sol_plot_number(t, sol_study_mean(run, m, i));
+    sol_plot_number(t, seeds ? run->low[m][i] : n ? sorted[(n - 1) / 10] : NAN);
+    sol_plot_number(t, seeds ? run->high[m][i] : n ? sorted[n - 1 - (n - 1) / 10] : NAN);
+}
+
+/* Adds a row a record: the step, then three numbers a measure. $short has what does not compare,
+ * because its interval was shorter, and its mean alone is drawn. */
+static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures,
+                         int n_measures, bool comparable, double *sorted)
+{
+    sol_text_add(t, NULL, "$%s%d << EOD\n", comparable ? "run" : "short", r);
     for (int64_t i = 0; i < run->n_records; i++) {
         sol_plot_number(t, run->step[i]);
-        for (int k = 0; k < n_measures; k++) {
-            int m = measures[k], n = 0;
-            for (int l = 0; l < run->n_layers; l++) {
-                double x = (double)run->measure[m][i * run->n_layers + l];
-                if (isfinite(x)) sorted[n++] = x;
-            }
-            if (!sol_study_comparable(run, m, i)) n = 0;
-            qsort(sorted, (size_t)n, sizeof *sorted, compare_numbers);
-            sol_plot_number(t, n ? sol_study_mean(run, m, i) : NAN);
-            sol_plot_number(t, n ? sorted[(n - 1) / 10] : NAN);
-            sol_plot_number(t, n ? sorted[n - 1 - (n - 1) / 10] : NAN);
-        }
+        for (int k = 0; k < n_measures; k++)
+            if (sol_study_comparable(run, measures[k], i) == comparable)
+                add_mean_and_band(t, run, measures[k], i, sorted);
+            else
+                sol_text_add(t, NULL, " NaN NaN NaN");
         sol_text_add(t, NULL, "\n");
     }
     sol_text_add(t, NULL, "EOD\n");
-}
-
-/* What a layer of Gaussian weights has under 3:4 with many weights a scale; NaN: no such number. */
-static double gaussian_value(int m)
-{
-    switch (m) {
-    case SOL_M_near_alpha: return 0.0967;
-    case SOL_M_valley_mass: return 0.1929;
-    case SOL_M_bimodality: return 1 / 3.0;
-    case SOL_M_kurtosis: return 3;
-    case SOL_M_nmse: return 0.2818;
-    case SOL_M_pow2_mass: return 2 / 128.0;
-    default: return NAN;
-    }
 }
 
 static bool was_measured(const sol_study_run *runs, int n, int m)
@@ -242,19 +328,41 @@ static bool was_measured(const sol_study_run *runs, int n, int m)
     return false;
 }
 
+static bool any_short(const sol_study_run *run, int m)
+{
+    for (int64_t i = 0; i < run->n_records; i++)
+        if (!sol_study_comparable(run, m, i) && isfinite(sol_study_mean(run, m, i))) return true;
+    return false;
+}
+
+bool sol_any_seeds(const sol_study_run *runs, int n)
+{
+    for (int r = 0; r < n; r++)
+        if (runs[r].n_seeds > 1) return true;
+    return false;
+}
+
 /* Measure m of all n runs, column 3 k + 2 of their data, on an axis of time that is the same in all
  * panels. */
 static void add_measure_panel(sol_text *t, int m, int k, const sol_study_run *runs, int n)
 {
-    double gauss = gaussian_value(m), last = 1;
+    sol_axis axis = sol_axis_of(m);
+    bool seeds = sol_any_seeds(runs, n);
+    double last = 1;
     for (int r = 0; r < n; r++) last = fmax(last, runs[r].step[runs[r].n_records - 1] + 1);
-    sol_text_add(t, NULL, "set xrange [0:%.0f]\nplot ", last);
-    if (isfinite(gauss))
-        sol_text_add(t, NULL, "%.6g with lines dt 2 lw 1.2 lc rgb '#777777', \\\n", gauss);
-    if (n <= 3) /* bands of more runs only hide each other */
+    sol_text_add(t, NULL, "set xrange [0:%.0f]\nset yrange [%.6g:%.6g<*]\n", last, axis.lo,
+                 axis.hi);
+    sol_draw_thresholds(t, &axis, true);
+    if (seeds || n <= 3) /* bands of the layers of more runs only hide each other */
         for (int r = 0; r < n; r++)
-            sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r,
-                         3 * k + 3, 3 * k + 4, sol_run_color(r));
+            if (!seeds || runs[r].n_seeds > 1)
+                sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r,
+                             3 * k + 3, 3 * k + 4, sol_run_color(r));
+    for (int r = 0; r < n; r++)
+        if (any_short(&runs[r], m))
+            sol_text_add(t, NULL,
+                         "$short%d using 1:%d with points pt 6 ps 0.7 lw 1.6 lc rgb '%s', \\\n", r,
+                         3 * k + 2, sol_run_color(r));
     for (int r = 0; r < n; r++)
         sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'",
                      r ? ", \\\n" : "", r, 3 * k + 2, sol_run_color(r));
@@ -271,14 +379,17 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
                             .legend = true};
     double *sorted = NULL;
     for (int k = 0; k < n_measures; k++)
-        if (isfinite(gaussian_value(measures[k]))) size.extra = "Gaussian weights under 3:4";
+        if (isfinite(sol_axis_of(measures[k]).gauss)) size.extra = "Gaussian weights under 3:4";
     sol_figure_begin(p, name, &size, runs, n);
     p->data.status =
         sol_alloc_array((void **)&sorted, (size_t)runs[0].n_layers, sizeof *sorted, NULL);
-    for (int r = 0; r < n; r++) add_measures(&p->data, &runs[r], r, measures, n_measures, sorted);
+    for (int r = 0; r < n; r++) {
+        add_measures(&p->data, &runs[r], r, measures, n_measures, true, sorted);
+        add_measures(&p->data, &runs[r], r, measures, n_measures, false, sorted);
+    }
     sol_free(sorted);
     sol_text *t = &p->draw;
-    sol_text_add(t, NULL, "set yrange [*:*]\nset style fill transparent solid 0.15 noborder\n");
+    sol_text_add(t, NULL, "set style fill transparent solid 0.15 noborder\n");
     for (int k = 0; k < n_measures; k++) {
         const sol_measure_row *row = sol_measure_at(measures[k]);
         sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n", row->title,
@@ -313,7 +424,7 @@ static sol_status finish(maker *k, sol_plot *p, const char *title, const char *l
                             sizeof *k->figures, err);
     if (st == SOL_OK) {
         sol_figure *f = &k->figures[k->n++];
-        *f = (sol_figure){.look = look, .layer = layer};
+        *f = (sol_figure){.look = look, .layer = layer, .tall = p->height > 800};
         memcpy(f->name, p->name, sizeof f->name);
         snprintf(f->title, sizeof f->title, "%s", title);
     }
@@ -361,27 +472,27 @@ static sol_status make_time(maker *k, sol_err *err)
     for (int r = 0; r < k->n_runs; r++) curves = curves || k->runs[r].curve.n > 0;
     if (curves) {
         sol_draw_loss(&p, k->runs, k->n_runs);
-        SOL_TRY(finish(k, &p, "Loss and lambda",
+        SOL_TRY(finish(k, &p, "Loss, lambda and learning rate",
                        "While lambda is above 0 the training loss belongs to a model that still "
-                       "has its full-precision synapse; the points "
-                       "are the deployed model. Where both meet, the help is gone. Compare runs by "
-                       "their last points.",
+                       "has its full-precision synapse; the evaluation is of the deployed model. "
+                       "Compare runs by their last points, which stand beside each other, a little "
+                       "off their step.",
                        -1, err));
     }
     sol_draw_measures(&p, "flips_rank", moves, 4, k->runs, k->n_runs);
     SOL_TRY(finish(k, &p, "Flips and effective rank over time",
-                   "Lines are means over the layers, bands hold four layers out of five. A healthy "
-                   "run flips much at first "
-                   "and settles slowly; a trapped one stops flipping early while its loss is still "
-                   "high. Falling effective rank means "
-                   "that gradients become alike.",
+                   "A healthy run flips much at first and settles slowly; a trapped one stops "
+                   "flipping early while its loss is still high. Falling effective rank means that "
+                   "gradients become alike. An open circle is a record after a shorter interval, "
+                   "which had less time to flip.",
                    -1, err));
     sol_draw_measures(&p, "trapping", shapes, 6, k->runs, k->n_runs);
-    SOL_TRY(finish(k, &p, "Where the weights are",
-                   "The dashed line is what Gaussian weights have. Trapping shows as mass near "
-                   "alpha rising, the valley emptying and the "
-                   "bimodality coefficient climbing towards 1, all at once.",
-                   -1, err));
+    SOL_TRY(
+        finish(k, &p, "Where the weights are",
+               "The dashed line is what Gaussian weights have, the dotted ones are the thresholds "
+               "for mild and for trapped. Trapping shows as mass near alpha rising, the valley "
+               "emptying and the bimodality coefficient climbing towards 1, all at once.",
+               -1, err));
     for (size_t i = 0; i < sizeof heat / sizeof heat[0]; i++) {
         char title[128];
         snprintf(title, sizeof title, "Layers over time: %s",
@@ -392,16 +503,59 @@ static sol_status make_time(maker *k, sol_err *err)
     return SOL_OK;
 }
 
+/* The layer with the most mass near alpha at the last record of any run that is not `taken` yet. */
+static int worst_layer(const maker *k, const bool *taken)
+{
+    int worst = -1;
+    float most = -1;
+    for (int l = 0; l < k->runs[0].n_layers; l++)
+        for (int r = 0; r < k->n_runs && !taken[l]; r++) {
+            const sol_study_run *run = &k->runs[r];
+            float x = run->measure[SOL_M_near_alpha][(run->n_records - 1) * run->n_layers + l];
+            if (worst >= 0 && !(x > most)) continue;
+            worst = l;
+            most = isfinite(x) ? x : -1;
+        }
+    return worst;
+}
+
+/* Layers in their order while they are few, else the worst, the worst first. The others' scripts
+ * lie beside the page and wait for gnuplot. */
+static sol_status make_single_layers(maker *k, sol_err *err)
+{
+    int n = k->runs[0].n_layers;
+    char title[128], label[96];
+    bool *taken;
+    sol_plot p;
+    SOL_TRY(sol_alloc_array((void **)&taken, (size_t)n, sizeof *taken, err));
+    sol_status st = SOL_OK;
+    for (int i = 0; i < n && st == SOL_OK; i++) {
+        int l = n > SOL_FIGURES_FEW ? worst_layer(k, taken) : i;
+        taken[l] = true;
+        sol_draw_ridges(&p, l, k->runs, k->n_runs);
+        snprintf(title, sizeof title, "Layer %s",
+                 sol_study_layer_label(&k->runs[0].layers[l], label, sizeof label));
+        if (n <= SOL_FIGURES_FEW || i < SOL_FIGURES_WORST) {
+            st = finish(k, &p, title, "", l, err);
+            continue;
+        }
+        st = sol_plot_write(&p, k->dir, err);
+        sol_plot_free(&p);
+    }
+    sol_free(taken);
+    return st;
+}
+
 static sol_status make_layers(maker *k, sol_err *err)
 {
     sol_plot p;
-    char title[128], label[96];
     sol_draw_profile(&p, k->runs, k->n_runs);
-    SOL_TRY(finish(k, &p,
-                   k->runs[0].is_static ? "Layer by layer" : "Layer by layer, at the last record",
-                   "Layers from the input to the output. One layer far from its neighbours "
-                   "deserves a look at its histogram below.",
-                   -1, err));
+    SOL_TRY(finish(
+        k, &p, k->runs[0].is_static ? "Layer by layer" : "Layer by layer, at the last record",
+        "Each kind of layer over the blocks, from the input to the output. Dotted: the "
+        "thresholds for mild and for trapped. One layer far from its neighbours deserves "
+        "a look at its histogram below.",
+        -1, err));
     sol_draw_powers(&p, k->runs, k->n_runs);
     SOL_TRY(finish(k, &p, "Magnitudes, and powers of two",
                    "A smooth hill is healthy. Spikes exactly on the vertical lines (powers of two) "
@@ -410,13 +564,14 @@ static sol_status make_layers(maker *k, sol_err *err)
                    "neighbour, and pile up where that "
                    "distance doubles.",
                    -1, err));
-    for (int l = 0; l < k->runs[0].n_layers; l++) {
-        sol_draw_ridges(&p, l, k->runs, k->n_runs);
-        snprintf(title, sizeof title, "Layer %s",
-                 sol_study_layer_label(&k->runs[0].layers[l], label, sizeof label));
-        SOL_TRY(finish(k, &p, title, "", l, err));
-    }
-    return SOL_OK;
+    sol_draw_kinds(&p, k->runs, k->n_runs);
+    SOL_TRY(
+        finish(k, &p, "Histograms by kind",
+               "|w|/alpha of all layers of a kind together, zeroed and kept weights. The dashed "
+               "line is |w| = alpha. Healthy: one broad hill. Trapped: a spike at the dashed "
+               "line, and nothing near 0.",
+               -1, err));
+    return make_single_layers(k, err);
 }
 
 /* Runs gnuplot on all figures that were written. */

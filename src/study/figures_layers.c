@@ -3,44 +3,76 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "study/figures.h"
 
-enum { MAX_COLUMNS = 150 }; /* of a heat map */
+/* ---- kinds of layers ---- */
 
-/* Marks for the layers: every one while they are few, otherwise the blocks. */
-static void add_layer_tics(sol_text *t, const char *axis, const sol_study_run *run, bool all)
+enum { MAX_KINDS = 12 };
+
+/* The kinds of the layers of a run, in the order of their first one; what is beyond MAX_KINDS goes
+ * to the last. */
+typedef struct kinds {
+    const char *name[MAX_KINDS];
+    int n;
+} kinds;
+
+static int kind_of(const kinds *k, const sol_study_layer *l)
 {
-    char label[96];
-    int64_t n_blocks = run->layers[run->n_layers - 1].block + 1,
-            every = n_blocks > 16 ? (n_blocks + 15) / 16 : 1;
-    int n = 0;
-    sol_text_add(t, NULL, "set %stics (", axis);
-    for (int i = 0; i < run->n_layers; i++) {
-        const sol_study_layer *l = &run->layers[i];
-        bool first = i == 0 || l->block != run->layers[i - 1].block;
-        if (!all && (!first || l->block % every != 0)) continue;
-        if (!all) snprintf(label, sizeof label, "%lld", (long long)l->block);
-        sol_text_add(t, NULL, "%s", n++ ? ", " : "");
-        sol_plot_quote(t, all ? sol_study_layer_label(l, label, sizeof label) : label);
-        sol_text_add(t, NULL, " %d", i);
+    const char *name = sol_study_layer_kind(l);
+    int i = 0;
+    while (i < k->n - 1 && strcmp(k->name[i], name) != 0) i++;
+    return i;
+}
+
+static kinds kinds_of(const sol_study_run *run)
+{
+    kinds k = {0};
+    for (int i = 0; i < run->n_layers && k.n < MAX_KINDS; i++) {
+        const char *name = sol_study_layer_kind(&run->layers[i]);
+        if (k.n == 0 || strcmp(k.name[kind_of(&k, &run->layers[i])], name) != 0)
+            k.name[k.n++] = name;
     }
-    sol_text_add(t, NULL, ")\n");
+    return k;
 }
 
 /* ---- layers x time ---- */
+
+/* Cells of a heat map: each is a rectangle of the page. */
+enum { MAX_COLUMNS = 150, MAX_CELLS = 4000, NAMED_LAYERS = 42 };
+
+static int64_t heat_columns(const sol_study_run *run, int n_runs)
+{
+    int64_t room = sol_max_i64(MAX_CELLS / ((int64_t)run->n_layers * n_runs), 8);
+    return sol_min_i64(run->n_records, sol_min_i64(room, MAX_COLUMNS));
+}
 
 static int64_t heat_record(const sol_study_run *run, int64_t column, int64_t columns)
 {
     return columns > 1 ? column * (run->n_records - 1) / (columns - 1) : 0;
 }
 
-static void add_matrix(sol_text *t, const sol_study_run *run, int m, int r, double *lo, double *hi)
+/* Rows from below: the layers as they follow each other while each has its name, else kind after
+ * kind. Next: the layer after `at`, -1 for the first; -1 after the last. */
+static int next_row(const sol_study_run *run, const kinds *k, int at)
 {
-    int64_t columns = sol_min_i64(run->n_records, MAX_COLUMNS);
+    if (run->n_layers <= NAMED_LAYERS) return at + 1 < run->n_layers ? at + 1 : -1;
+    int kind = at < 0 ? 0 : kind_of(k, &run->layers[at]);
+    for (int i = at + 1; i < run->n_layers; i++)
+        if (kind_of(k, &run->layers[i]) == kind) return i;
+    for (int i = 0; kind + 1 < k->n && i < run->n_layers; i++)
+        if (kind_of(k, &run->layers[i]) == kind + 1) return i;
+    return -1;
+}
+
+static void add_matrix(sol_text *t, const sol_study_run *run, const kinds *kind, int m, int r,
+                       int64_t columns, double *lo, double *hi)
+{
     sol_text_add(t, NULL, "$heat%d << EOD\n", r);
-    for (int i = 0; i < run->n_layers; i++) {
+    for (int i = -1; (i = next_row(run, kind, i)) >= 0;) {
         for (int64_t c = 0; c < columns; c++) {
             int64_t record = heat_record(run, c, columns);
             double x = sol_study_comparable(run, m, record)
@@ -54,9 +86,43 @@ static void add_matrix(sol_text *t, const sol_study_run *run, int m, int r, doub
     sol_text_add(t, NULL, "EOD\n");
 }
 
-static void add_time_tics(sol_text *t, const sol_study_run *run)
+/* A mark for every layer, or for every kind in the middle of its rows, with white lines between
+ * kinds. */
+static void add_row_tics(sol_text *t, const sol_study_run *run, const kinds *k, bool named)
 {
-    int64_t columns = sol_min_i64(run->n_records, MAX_COLUMNS), tics = sol_min_i64(columns, 5);
+    char label[96];
+    int row = 0, last = -1, begun = 0, lines = 0;
+    bool all = run->n_layers <= NAMED_LAYERS;
+    sol_text borders = {0};
+    sol_text_add(t, NULL, named || !all ? "set ytics (" : "set ytics ('' 0");
+    for (int i = -1; named && all && (i = next_row(run, k, i)) >= 0; row++) {
+        sol_text_add(t, NULL, "%s", row ? ", " : "");
+        sol_plot_quote(t, sol_study_layer_label(&run->layers[i], label, sizeof label));
+        sol_text_add(t, NULL, " %d", row);
+    }
+    for (int i = -1; !all && last < k->n; row++) {
+        i = next_row(run, k, i);
+        int kind = i < 0 ? k->n : kind_of(k, &run->layers[i]);
+        if (kind != last && last >= 0) {
+            sol_text_add(t, NULL, "%s", last ? ", " : "");
+            sol_plot_quote(t, named ? k->name[last] : "");
+            sol_text_add(t, NULL, " %.1f", (begun + row - 1) / 2.0);
+            if (kind < k->n)
+                sol_text_add(&borders, NULL,
+                             "set arrow %d from graph 0, first %.1f to graph 1, first %.1f nohead "
+                             "lw 2 lc rgb '#ffffff' front\n",
+                             ++lines, row - 0.5, row - 0.5);
+        }
+        if (kind != last) begun = row;
+        last = kind;
+    }
+    sol_text_add(t, NULL, ")\n%s", borders.data ? borders.data : "");
+    sol_free(borders.data);
+}
+
+static void add_time_tics(sol_text *t, const sol_study_run *run, int64_t columns)
+{
+    int64_t tics = sol_min_i64(columns, 5);
     sol_text_add(t, NULL, "set xtics (");
     for (int64_t k = 0; k < tics; k++) {
         int64_t c = tics > 1 ? k * (columns - 1) / (tics - 1) : 0;
@@ -81,17 +147,19 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
     char name[64];
     double lo = INFINITY, hi = -INFINITY;
     int columns = n < 3 ? n : 3, layers = runs[0].n_layers;
-    bool label_all = layers <= 42;
+    bool label_all = layers <= NAMED_LAYERS;
+    kinds k = kinds_of(&runs[0]);
     sol_figure_size size = {.width = 900,
                             .rows = sol_ceil_div(n, columns),
                             .columns = columns,
-                            .left = 90,
+                            .left = 104,
                             .right = 96,
-                            .gap = 56};
+                            .gap = 40};
     size.panel_height = layers * 11 < 200 ? 200 : layers * 11 > 462 ? 462 : layers * 11;
     snprintf(name, sizeof name, "heat_%s", sol_measure_at(measure)->name);
     sol_figure_begin(p, name, &size, runs, n);
-    for (int r = 0; r < n; r++) add_matrix(&p->data, &runs[r], measure, r, &lo, &hi);
+    for (int r = 0; r < n; r++)
+        add_matrix(&p->data, &runs[r], &k, measure, r, heat_columns(&runs[r], n), &lo, &hi);
     heat_range(measure, &lo, &hi);
     sol_text *t = &p->draw;
     /* Dark to bright in equal steps of lightness (the colours of viridis). */
@@ -104,15 +172,14 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
                  lo, hi, sol_measure_at(measure)->unit);
     for (int r = 0; r < n; r++) {
         bool first = r % columns == 0;
-        add_layer_tics(t, "y", &runs[r], first && label_all);
-        add_time_tics(t, &runs[r]);
-        sol_text_add(t, NULL,
-                     "set ytics font ',%d'\nset ylabel '%s' offset %d,0\nset xlabel '%s'\n",
+        add_row_tics(t, &runs[r], &k, first);
+        add_time_tics(t, &runs[r], heat_columns(&runs[r], n));
+        sol_text_add(t, NULL, "set ytics font ',%d'\nset ylabel '%s'\nset xlabel '%s'\n",
                      label_all ? 9 : 11,
                      !first      ? ""
                      : label_all ? "block and projection"
-                                 : "first layer of block",
-                     label_all ? -1 : 0, r + columns >= n ? "optimizer steps" : "");
+                                 : "kind; in each, blocks from below",
+                     r + columns >= n ? "optimizer steps" : "");
         sol_text_add(t, NULL, "%s colorbox\n",
                      r % columns == columns - 1 || r == n - 1 ? "set" : "unset");
         sol_plot_title(t, runs[r].name, (size.width - size.left - size.right) / columns);
@@ -123,61 +190,96 @@ void sol_draw_heat(sol_plot *p, int measure, const sol_study_run *runs, int n)
 
 /* ---- profiles ---- */
 
-/* Does any layer of any run have a number at its last record? */
-static bool any_number(const sol_study_run *runs, int n, int m)
+/* The axis of a measure over the last records of all runs and layers; false: none has a number. */
+static bool last_axis(const sol_study_run *runs, int n, int m, sol_axis *axis)
 {
+    bool any = false;
+    *axis = sol_axis_of(m);
     for (int r = 0; r < n; r++)
-        for (int i = 0; i < runs[r].n_layers; i++)
-            if (isfinite(runs[r].measure[m][(runs[r].n_records - 1) * runs[r].n_layers + i]))
-                return true;
-    return false;
+        for (int i = 0; i < runs[r].n_layers; i++) {
+            double x = (double)runs[r].measure[m][(runs[r].n_records - 1) * runs[r].n_layers + i];
+            if (!isfinite(x)) continue;
+            axis->hi = fmax(axis->hi, 1.05 * x);
+            any = true;
+        }
+    return any;
+}
+
+enum { N_PROFILES = 3 };
+static const int profiles[N_PROFILES] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_nmse};
+
+/* $run0 and so on: a block of lines a kind; in each the block's number and the measures. */
+static void add_profiles(sol_text *t, const sol_study_run *run, const kinds *k, int r)
+{
+    int64_t at = (run->n_records - 1) * run->n_layers;
+    sol_text_add(t, NULL, "$run%d << EOD\n", r);
+    for (int kind = 0; kind < k->n; kind++) {
+        for (int i = 0; i < run->n_layers; i++) {
+            if (kind_of(k, &run->layers[i]) != kind) continue;
+            sol_text_add(t, NULL, "%lld", (long long)run->layers[i].block);
+            for (int m = 0; m < N_PROFILES; m++)
+                sol_plot_number(t, (double)run->measure[profiles[m]][at + i]);
+            sol_text_add(t, NULL, "\n");
+        }
+        sol_text_add(t, NULL, "\n\n");
+    }
+    sol_text_add(t, NULL, "EOD\n");
 }
 
 void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
 {
-    static const int measures[] = {SOL_M_near_alpha, SOL_M_valley_mass, SOL_M_bimodality,
-                                   SOL_M_nmse};
-    sol_figure_begin(
-        p, "layers",
-        &(sol_figure_size){
-            .width = 900, .panel_height = 210, .rows = 2, .columns = 2, .legend = true},
-        runs, n);
-    for (int r = 0; r < n; r++) {
-        const sol_study_run *run = &runs[r];
-        int64_t at = (run->n_records - 1) * run->n_layers;
-        sol_text_add(&p->data, NULL, "$run%d << EOD\n", r);
-        for (int i = 0; i < run->n_layers; i++) {
-            sol_text_add(&p->data, NULL, "%d", i);
-            for (int k = 0; k < 4; k++)
-                sol_plot_number(&p->data, (double)run->measure[measures[k]][at + i]);
-            sol_text_add(&p->data, NULL, "\n");
-        }
-        sol_text_add(&p->data, NULL, "EOD\n");
-    }
+    static const char *const short_name[N_PROFILES] = {"mass near alpha", "valley mass",
+                                                       "quantization error"};
+    kinds k = kinds_of(&runs[0]);
+    double last = (double)runs[0].layers[runs[0].n_layers - 1].block;
+    sol_figure_begin(p, "layers",
+                     &(sol_figure_size){.width = 900,
+                                        .panel_height = 130,
+                                        .rows = N_PROFILES,
+                                        .columns = k.n,
+                                        .legend = true,
+                                        .extra = "Gaussian weights under 3:4",
+                                        .left = 78,
+                                        .gap = 9,
+                                        .below = 34},
+                     runs, n);
+    for (int r = 0; r < n; r++) add_profiles(&p->data, &runs[r], &k, r);
     sol_text *t = &p->draw;
-    add_layer_tics(t, "x", &runs[0], false);
-    sol_text_add(t, NULL, "set offsets graph 0, graph 0, graph 0.05, graph 0.05\n");
-    for (int k = 0; k < 4; k++) {
-        const sol_measure_row *row = sol_measure_at(measures[k]);
-        bool any = any_number(runs, n, measures[k]);
-        sol_text_add(t, NULL, "set title '%s'\nset ylabel '%s'\nset xlabel '%s'\n%s", row->title,
-                     row->unit, k >= 2 ? "first layer of block" : "", any ? "plot " : "");
-        if (any)
-            for (int r = 0; r < n; r++)
-                sol_text_add(t, NULL,
-                             "%s$run%d using 1:%d with linespoints pt 7 ps 0.4 lw 1.2 lc rgb '%s'",
-                             r ? ", \\\n" : "", r, k + 2, sol_run_color(r));
-        sol_text_add(t, NULL, "\n");
-        if (!any) sol_draw_empty_panel(t);
-        if (k == 0) sol_figure_next(p);
-    }
+    sol_text_add(t, NULL, "set xrange [%g:%g]\nset xtics %g\n", -0.04 * last - 0.3,
+                 1.04 * last + 0.3, last < 4 ? 1 : ceil(last / 4));
+    for (int m = 0; m < N_PROFILES; m++)
+        for (int kind = 0; kind < k.n; kind++) {
+            sol_axis axis;
+            bool any = last_axis(runs, n, profiles[m], &axis);
+            sol_text_add(t, NULL, "set format y '%s'\nset ylabel '%s'\nset xlabel '%s'\nset title ",
+                         kind == 0 ? "%g" : "", kind == 0 ? short_name[m] : "",
+                         m == N_PROFILES - 1 ? "block" : "");
+            sol_plot_quote(t, m == 0 ? k.name[kind] : "");
+            sol_text_add(t, NULL, "\nset yrange [%.6g:%.6g]\n", axis.lo, axis.hi);
+            if (any) sol_draw_thresholds(t, &axis, kind == k.n - 1);
+            for (int r = 0; any && r < n; r++)
+                sol_text_add(
+                    t, NULL,
+                    "%s$run%d index %d using 1:%d with linespoints pt 7 ps 0.35 lw 1.2 lc rgb '%s'",
+                    r ? ", \\\n" : "", r, kind, m + 2, sol_run_color(r));
+            sol_text_add(t, NULL, "\n");
+            if (!any) sol_draw_empty_panel(t);
+            if (m == 0 && kind == 0) sol_figure_next(p);
+        }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
 
 /* ---- calibration ---- */
 
-/* Two runs side by side; each has a line for every stage. */
-void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
+/* Was run r calibrated, and does any block have an error? */
+static bool calibrated(const sol_study_run *run)
+{
+    for (int64_t i = 0; i < run->calibration.n; i++)
+        if (isfinite(run->calibration.error[0][i])) return true;
+    return false;
+}
+
+static void draw_calibration(sol_plot *p, const sol_study_run *run, int r)
 {
     static const struct {
         const char *name, *style;
@@ -185,11 +287,38 @@ void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
                                  {"solved", "lw 1.6 lc rgb '#E69F00'"},
                                  {"trained", "lw 2.2 lc rgb '#0072B2'"},
                                  {"held out", "lw 1.6 dt 3 lc rgb '#0072B2'"}};
-    int columns = n < 2 ? n : 2;
+    const sol_study_calibration *c = &run->calibration;
+    const char *comma = "plot ";
+    sol_text_add(&p->data, NULL, "$calibration%d << EOD\n", r);
+    for (int64_t i = 0; i < c->n; i++) {
+        sol_text_add(&p->data, NULL, "%lld", (long long)i);
+        for (int k = 0; k < SOL_CALIB_ERRORS; k++) sol_plot_number(&p->data, c->error[k][i]);
+        sol_text_add(&p->data, NULL, "\n");
+    }
+    sol_text_add(&p->data, NULL, "EOD\n");
+    sol_text_add(&p->draw, NULL, "set xtics %lld\n", (long long)(c->n / 12 + 1));
+    for (int k = 0; k < SOL_CALIB_ERRORS; k++) {
+        bool numbers = false;
+        for (int64_t i = 0; i < c->n; i++) numbers = numbers || isfinite(c->error[k][i]);
+        if (!numbers) continue;
+        sol_text_add(&p->draw, NULL,
+                     "%s$calibration%d using 1:%d with linespoints pt 7 ps 0.4 %s title '%s'",
+                     comma, r, k + 2, stage[k].style, stage[k].name);
+        comma = ", \\\n";
+    }
+    sol_text_add(&p->draw, NULL, "\n");
+}
+
+/* Those that were calibrated, two side by side. */
+void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
+{
+    int n_drawn = 0;
+    for (int r = 0; r < n; r++) n_drawn += calibrated(&runs[r]);
+    int columns = n_drawn < 2 ? 1 : 2;
     sol_figure_begin(p, "calibration",
                      &(sol_figure_size){.width = 900,
-                                        .panel_height = 260,
-                                        .rows = sol_ceil_div(n, columns),
+                                        .panel_height = 230,
+                                        .rows = (int)sol_ceil_div(n_drawn, columns),
                                         .columns = columns},
                      runs, n);
     sol_text *t = &p->draw;
@@ -199,31 +328,10 @@ void sol_draw_calibration(sol_plot *p, const sol_study_run *runs, int n)
                  "0, graph 0.15, graph 0.05\n"
                  "set xlabel 'block'\nset ylabel 'relative error'\n");
     for (int r = 0; r < n; r++) {
-        const sol_study_calibration *c = &runs[r].calibration;
-        bool any = false;
-        sol_text_add(&p->data, NULL, "$calibration%d << EOD\n", r);
-        for (int64_t i = 0; i < c->n; i++) {
-            sol_text_add(&p->data, NULL, "%lld", (long long)i);
-            for (int k = 0; k < SOL_CALIB_ERRORS; k++) sol_plot_number(&p->data, c->error[k][i]);
-            sol_text_add(&p->data, NULL, "\n");
-            any = any || isfinite(c->error[0][i]);
-        }
-        sol_text_add(&p->data, NULL, "EOD\n");
+        if (!calibrated(&runs[r])) continue;
         sol_plot_title(t, runs[r].name, columns > 1 ? 390 : 790);
-        sol_text_add(t, NULL, "set xtics %lld\n", (long long)(c->n / 12 + 1));
-        if (any)
-            for (int k = 0, drawn = 0; k < SOL_CALIB_ERRORS; k++) {
-                bool numbers = false;
-                for (int64_t i = 0; i < c->n; i++) numbers = numbers || isfinite(c->error[k][i]);
-                if (!numbers) continue;
-                sol_text_add(
-                    t, NULL,
-                    "%s$calibration%d using 1:%d with linespoints pt 7 ps 0.4 %s title '%s'",
-                    drawn++ ? ", \\\n" : "plot ", r, k + 2, stage[k].style, stage[k].name);
-            }
-        sol_text_add(t, NULL, "\n");
-        if (!any) sol_draw_empty_panel(t);
-        if (r == 0) sol_figure_next(p);
+        draw_calibration(p, &runs[r], r);
+        sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -252,8 +360,8 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
             double weights = 0, first = 0, last = 0;
             for (int i = 0; i < run->n_layers; i++) {
                 weights += (double)(run->layers[i].rows * run->layers[i].cols);
-                first += slice_of(run, 3, 0, i)[b];
-                last += slice_of(run, 3, run->n_slices - 1, i)[b];
+                first += slice_of(run, SOL_HIST_LOG2, 0, i)[b];
+                last += slice_of(run, SOL_HIST_LOG2, run->n_slices - 1, i)[b];
             }
             /* Eight bins of equal width in |w| from 2^e to 2^(e+1): on the axis of log2 their width
              * is unequal. */
@@ -289,6 +397,71 @@ void sol_draw_powers(sol_plot *p, const sol_study_run *runs, int n)
                 "$log%d using 1:2 with lines lw 1.2 lc rgb '#999999' title 'first record', ", r);
         sol_text_add(t, NULL, "$log%d using 1:3 with lines lw 1.6 lc rgb '%s' title '%s'\n", r,
                      sol_run_color(r), runs[r].n_slices > 1 ? "last record" : "all layers");
+    }
+    sol_text_add(t, NULL, "unset multiplot\n");
+}
+
+/* Weights of a kind by |w| / alpha, as a density: at the first record and at the last one. */
+static void add_kind(sol_text *t, const sol_study_run *run, const kinds *k, int kind)
+{
+    const double width = SOL_HIST_X_MAX / SOL_HIST_X_BINS;
+    for (int b = 0; b < SOL_HIST_X_BINS - 1; b++) { /* the last one is open */
+        double weights = 0, first = 0, last = 0;
+        for (int i = 0; i < run->n_layers; i++) {
+            if (kind_of(k, &run->layers[i]) != kind) continue;
+            weights += (double)(run->layers[i].rows * run->layers[i].cols);
+            for (int h = SOL_HIST_ZEROED; h <= SOL_HIST_KEPT; h++) {
+                first += slice_of(run, h, 0, i)[b];
+                last += slice_of(run, h, run->n_slices - 1, i)[b];
+            }
+        }
+        if (weights == 0) weights = NAN;
+        sol_text_add(t, NULL, "%.2f %.4g %.4g\n", (b + 0.5) * width, first / weights / width,
+                     last / weights / width);
+    }
+    sol_text_add(t, NULL, "\n\n");
+}
+
+void sol_draw_kinds(sol_plot *p, const sol_study_run *runs, int n)
+{
+    kinds k = kinds_of(&runs[0]);
+    int columns = k.n < 4 ? k.n : 4;
+    sol_figure_begin(p, "kinds",
+                     &(sol_figure_size){.width = 900,
+                                        .panel_height = 140,
+                                        .rows = sol_ceil_div(k.n, columns),
+                                        .columns = columns,
+                                        .legend = true,
+                                        .extra = runs[0].is_static ? NULL : "first record",
+                                        .left = 60,
+                                        .gap = 34,
+                                        .below = 46},
+                     runs, n);
+    for (int r = 0; r < n; r++) {
+        sol_text_add(&p->data, NULL, "$kind%d << EOD\n", r);
+        for (int kind = 0; kind < k.n; kind++) add_kind(&p->data, &runs[r], &k, kind);
+        sol_text_add(&p->data, NULL, "EOD\n");
+    }
+    sol_text *t = &p->draw;
+    sol_text_add(t, NULL,
+                 "set grid x noy\nset xrange [0:3]\nset xtics 1\nset format x '%%g'\nset yrange "
+                 "[0:1<*]\nset ytics 1\nset arrow 1 from 1, graph 0 to 1, graph 1 nohead dt 2 lw 1 "
+                 "lc rgb '#444444' front\n");
+    for (int kind = 0; kind < k.n; kind++) {
+        sol_text_add(t, NULL, "set ylabel '%s'\nset xlabel '%s'\nset title ",
+                     kind % columns == 0 ? "density" : "",
+                     kind + columns >= k.n ? "|w| / alpha" : "");
+        sol_plot_quote(t, k.name[kind]);
+        sol_text_add(t, NULL, "\nplot ");
+        for (int r = 0; r < n; r++) {
+            if (!runs[r].is_static)
+                sol_text_add(t, NULL,
+                             "$kind%d index %d using 1:2 with lines dt 2 lw 1 lc rgb '#777777', ",
+                             r, kind);
+            sol_text_add(t, NULL, "$kind%d index %d using 1:3 with lines lw 1.6 lc rgb '%s'%s", r,
+                         kind, sol_run_color(r), r + 1 < n ? ", \\\n" : "\n");
+        }
+        if (kind == 0) sol_figure_next(p);
     }
     sol_text_add(t, NULL, "unset multiplot\n");
 }
@@ -379,9 +552,13 @@ static double round_step(double x)
 void sol_draw_ridges(sol_plot *p, int layer, const sol_study_run *runs, int n)
 {
     char name[64], label[96], axis[128];
-    ridges x = {
-        .name = "x", .kind = 1, .second = 0, .merge = 1, .hi = SOL_HIST_X_MAX, .shown = 3.2};
-    ridges w = {.name = "w", .kind = 2, .second = -1, .merge = 2};
+    ridges x = {.name = "x",
+                .kind = SOL_HIST_KEPT,
+                .second = SOL_HIST_ZEROED,
+                .merge = 1,
+                .hi = SOL_HIST_X_MAX,
+                .shown = 3.2};
+    ridges w = {.name = "w", .kind = SOL_HIST_W, .second = -1, .merge = 2};
     snprintf(name, sizeof name, "layer_%03d", layer);
     sol_figure_begin(p, name,
                      &(sol_figure_size){.width = n < 4 ? 900 : 250 * n,

@@ -544,9 +544,10 @@ sol_status sol_study_record(sol_study *s, sol_graph *g, const sol_study_at *at, 
 
 sol_study_record_view sol_study_newest(const sol_study *s)
 {
-    enum { HIST_W = 2 }; /* of SOL_HIST_KINDS */
-    return (sol_study_record_view){
-        .n_layers = s->n_layers, .layers = s->info, .measure = s->measure, .w = s->hist[HIST_W]};
+    return (sol_study_record_view){.n_layers = s->n_layers,
+                                   .layers = s->info,
+                                   .measure = s->measure,
+                                   .w = s->hist[SOL_HIST_W]};
 }
 
 double sol_study_seconds(const sol_study *s)

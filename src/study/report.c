@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "study/figures.h"
+#include "study/seeds.h"
 
 static const char page_head[] =
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -21,13 +22,16 @@ static const char page_style[] =
     "padding:0 20px}\n"
     "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px "
     "solid #ccc}\n"
+    "nav ul{columns:2;margin:.4em 0;padding-left:1.2em}nav li{break-inside:avoid}\n"
     "h3{font-size:1.02em;margin:1.2em 0 .1em}p{margin:.5em 0}.look{color:#444;max-width:80ch}\n"
     ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
     "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em "
     ".5em;border-bottom:1px solid #ddd;text-align:left;"
     "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:"
     "nowrap}\n"
-    "th.n{white-space:normal}th.name{overflow-wrap:anywhere}small{color:#555}\n"
+    "th.n{white-space:normal}th.name{overflow-wrap:anywhere}small{color:#555}.nb{white-space:"
+    "nowrap}\n"
+    "@media(max-width:900px){table{font-size:.8em}th,td{padding:.25em .35em}}\n"
     ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure "
     "svg{width:100%;height:auto;display:block}\n"
     "code,pre{font:13px/1.4 "
@@ -36,8 +40,10 @@ static const char page_style[] =
     "print{body{margin:0;max-width:none;font-size:9pt}h2,h3,.look{break-after:avoid}tr{break-"
     "inside:avoid}"
     ".scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.1em .4em}figure "
-    "svg{max-height:98mm}.more{display:none}"
-    ".layer svg{max-height:112mm}}\n" /* two layers a page */
+    "svg{max-height:84mm}.more{display:none}"
+    ".tall svg{max-height:118mm}.look{break-inside:avoid}.layer "
+    "svg{max-height:96mm}nav{display:none}"
+    ".box{padding:.2em 1em}}\n"
     "</style>\n</head>\n<body>\n";
 static const char introduction[] =
     "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by "
@@ -138,7 +144,9 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
 static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, bool printed,
                              sol_err *err)
 {
-    const char *class = f->layer < 0 ? "" : printed ? " class=\"layer\"" : " class=\"layer more\"";
+    const char *class = f->layer < 0 ? f->tall ? " class=\"tall\"" : ""
+                        : printed    ? " class=\"layer\""
+                                     : " class=\"layer more\"";
     sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", class, f->name);
     add_html(t, f->title);
     sol_text_add(t, NULL, "</h3>\n");
@@ -151,59 +159,113 @@ static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, 
 
 /* ---- tables and words ---- */
 
-static void add_recipe(sol_text *t, const sol_study_recipe *r)
+/* What is on the page: the runs, and the points that they are seeds of. */
+typedef struct report {
+    const sol_study_run *runs;
+    int n;
+    sol_study_run *point; /* [n_points] owned */
+    int n_points;
+    int *place; /* [n] the point of a run; owned */
+} report;
+
+static double last_loss(const sol_study_curve *c, const double *loss)
 {
-    sol_text_add(t, NULL, "<td>");
-    add_html(t, r->known ? r->residual : "?");
-    sol_text_add(t, NULL, "</td><td>");
-    add_html(t, r->known ? r->teacher : "?");
-    sol_text_add(t, NULL, "</td>");
-    add_cell(t, r->known ? r->lr : NAN);
-    add_cell(t, r->known ? (double)r->steps : NAN);
-    add_cell(t, r->known ? (double)r->seed : NAN);
+    return c->n_evals ? loss[c->n_evals - 1] : NAN;
 }
 
-static void add_runs(sol_text *t, const sol_study_run *runs, int n)
+/* The mean over the seeds of a point, with their sample deviation where there are several. */
+static void add_loss_cell(sol_text *t, const report *p, int point, bool packed)
 {
-    bool over_time = !runs[0].is_static;
-    sol_text_add(
-        t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th>%s</tr>\n",
-        over_time ? "run" : "model",
-        over_time
-            ? "<th>residual</th><th>teacher</th><th class=\"n\">rate</th><th class=\"n\">steps</th>"
-              "<th class=\"n\">seed</th><th class=\"n\">records</th><th class=\"n\">every</th><th "
-              "class=\"n\">last step</th>"
-              "<th class=\"n\">last loss at lambda 0</th><th class=\"n\">packed loss</th>"
-            : "<th class=\"n\">layers</th>");
-    for (int r = 0; r < n; r++) {
-        const sol_study_run *run = &runs[r];
-        const sol_study_curve *c = &run->curve;
-        sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span> ", sol_run_color(r));
-        add_html(t, run->name);
-        sol_text_add(t, NULL, "</td><td>");
-        add_html(t, run->head.method);
-        if (strcmp(run->head.method, "none") == 0) sol_text_add(t, NULL, " (seen as 3:4)");
-        sol_text_add(t, NULL, "<br><small>");
-        add_html(t, run->head.granularity);
-        if (run->head.group_size) sol_text_add(t, NULL, " %lld", (long long)run->head.group_size);
-        sol_text_add(t, NULL, ", ");
-        add_html(t, run->head.block_layout);
-        sol_text_add(t, NULL, "</small></td>");
-        if (over_time) add_recipe(t, &run->recipe);
+    double sum = 0, squares = 0;
+    int n = 0;
+    for (int r = 0; r < p->n; r++) {
+        const sol_study_curve *c = &p->runs[r].curve;
+        double x = last_loss(c, packed ? c->packed_loss : c->eval_loss);
+        if (p->place[r] != point || !isfinite(x)) continue;
+        sum += x;
+        squares += x * x;
+        n++;
+    }
+    double variance = n > 1 ? fmax(squares - sum * sum / n, 0) / (n - 1) : 0;
+    if (n == 0)
+        sol_text_add(t, NULL, "<td class=\"n\">&ndash;</td>");
+    else if (n == 1)
+        sol_text_add(t, NULL, sum < 100 ? "<td class=\"n\">%.4f</td>" : "<td class=\"n\">%.4g</td>",
+                     sum);
+    else
+        sol_text_add(t, NULL, "<td class=\"n\">%.4f<br><small>&plusmn; %.4f</small></td>", sum / n,
+                     sqrt(variance));
+}
+
+static void add_recipe(sol_text *t, const report *p, int point)
+{
+    const sol_study_recipe *r = &p->point[point].recipe;
+    const char *const words[] = {r->residual, r->teacher, r->start};
+    for (int i = 0; i < 3; i++) {
+        sol_text_add(t, NULL, "<td>");
+        add_html(t, r->known ? words[i] : "?");
+        sol_text_add(t, NULL, "</td>");
+    }
+    sol_text_add(t, NULL, "<td class=\"n\">");
+    if (r->known) sol_text_add(t, NULL, "%g<br><small>%s</small>", r->lr, r->schedule);
+    sol_text_add(t, NULL, "</td>");
+    add_cell(t, r->known ? (double)r->steps : NAN);
+    sol_text_add(t, NULL, "<td class=\"n\">");
+    for (int i = 0, n = 0; i < p->n && r->known; i++)
+        if (p->place[i] == point)
+            sol_text_add(t, NULL, "%s%lld", n++ ? ", " : "", (long long)p->runs[i].recipe.seed);
+    sol_text_add(t, NULL, "</td>");
+}
+
+static void add_quantizer(sol_text *t, const sol_study_head *head)
+{
+    sol_text_add(t, NULL, "<td>");
+    add_html(t, head->method);
+    if (strcmp(head->method, "none") == 0) sol_text_add(t, NULL, " (seen as 3:4)");
+    sol_text_add(t, NULL, "<br><small>");
+    add_html(t, head->granularity);
+    if (head->group_size) sol_text_add(t, NULL, " %lld", (long long)head->group_size);
+    sol_text_add(t, NULL, ", ");
+    add_html(t, head->block_layout);
+    sol_text_add(t, NULL, "</small></td>");
+}
+
+static void add_runs(sol_text *t, const report *p)
+{
+    bool over_time = !p->runs[0].is_static;
+    sol_text_add(t, NULL, "<div class=\"scroll\"><table><tr><th>%s</th><th>quantizer</th>%s</tr>\n",
+                 over_time ? "run" : "model",
+                 over_time
+                     ? "<th>residual</th><th>teacher</th><th>start</th><th class=\"n\">learning "
+                       "rate</th><th class=\"n\">steps</th><th class=\"n\">seeds</th><th "
+                       "class=\"n\">loss at lambda 0</th><th class=\"n\">packed loss</th>"
+                     : "<th class=\"n\">layers</th>");
+    for (int i = 0; i < p->n_points; i++) {
+        sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span> ", sol_run_color(i));
+        add_html(t, p->point[i].name);
+        sol_text_add(t, NULL, "</td>");
+        add_quantizer(t, &p->point[i].head);
         if (over_time) {
-            sol_text_add(
-                t, NULL,
-                "<td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.0f</td>",
-                (long long)run->n_records, (long long)run->head.every,
-                run->step[run->n_records - 1]);
-            add_cell(t, c->n_evals ? c->eval_loss[c->n_evals - 1] : NAN);
-            add_cell(t, c->n_evals ? c->packed_loss[c->n_evals - 1] : NAN);
+            add_recipe(t, p, i);
+            add_loss_cell(t, p, i, false);
+            add_loss_cell(t, p, i, true);
         } else {
-            sol_text_add(t, NULL, "<td class=\"n\">%d</td>", run->n_layers);
+            sol_text_add(t, NULL, "<td class=\"n\">%d</td>", p->point[i].n_layers);
         }
         sol_text_add(t, NULL, "</tr>\n");
     }
     sol_text_add(t, NULL, "</table></div>\n");
+    if (sol_any_seeds(p->point, p->n_points))
+        sol_text_add(
+            t, NULL,
+            "<p class=\"look\">Runs that differ in the seed alone are one line here and in "
+            "every figure: the mean over the seeds, with a band from the lowest seed to the "
+            "highest; losses with their sample deviation.</p>\n");
+    else if (over_time)
+        sol_text_add(t, NULL,
+                     "<p class=\"look\">One seed each: a difference may be chance. In the figures "
+                     "over time lines are means over the layers, bands hold four layers out of "
+                     "five.</p>\n");
 }
 
 static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, double *value)
@@ -217,10 +279,10 @@ static const sol_study_layer *extreme_layer(const sol_study_run *run, int m, dou
 }
 
 /* Where a run had no loss. What the records after it say of the weights is no use then. */
-static bool add_divergence(sol_text *t, const sol_study_run *run)
+static void add_divergence(sol_text *t, const sol_study_run *run)
 {
     sol_study_divergence d = sol_study_find_divergence(run);
-    if (d.n == 0) return false;
+    if (d.n == 0) return;
     sol_text_add(t, NULL, "<li><b>");
     add_html(t, run->name);
     if (d.from >= 0)
@@ -233,7 +295,6 @@ static bool add_divergence(sol_text *t, const sol_study_run *run)
                      "</b>: the loss of %lld steps is not a finite number, that of step %.0f "
                      "first; such steps are skipped.</li>\n",
                      (long long)d.n, d.first);
-    return d.from >= 0;
 }
 
 /* A rule of thumb, and the numbers it rests on. Gaussian weights: 0.097 near alpha, 0.193 in the
@@ -245,8 +306,13 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
            valley = sol_study_last(run, SOL_M_valley_mass), worst;
     const sol_study_layer *layer = extreme_layer(run, SOL_M_near_alpha, &worst);
     const char *verdict =
-        near_alpha > 0.18 && valley < 0.12 ? "the latent weights pile up at two magnitudes: trapped"
-        : near_alpha > 0.13 || valley < 0.15 ? "a mild pile-up at two magnitudes"
+        near_alpha > SOL_NEAR_TRAPPED && valley < SOL_VALLEY_TRAPPED
+            ? "the latent weights pile up at two magnitudes: trapped"
+        : near_alpha > SOL_NEAR_MILD && valley > sol_axis_of(SOL_M_valley_mass).gauss
+            ? "the latent weights gather at all three levels, 0 among them, as calibration leaves "
+              "them: no trapping"
+        : near_alpha > SOL_NEAR_MILD || valley < SOL_VALLEY_MILD
+            ? "a mild pile-up at two magnitudes"
         : valley > 0.35
             ? "no pile-up, but &alpha; is far above most weights, which so are 0 or far from "
               "their level"
@@ -299,7 +365,7 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
         add_html(t, row->title);
         sol_text_add(t, NULL, " <code>%s</code><br><small>", row->name);
         add_html(t, row->formula);
-        sol_text_add(t, NULL, row->good[0] ? "<br>" : "");
+        sol_text_add(t, NULL, row->good[0] ? " &middot; " : "");
         add_html(t, row->good);
         sol_text_add(t, NULL, "</small></td>");
         for (int r = 0; r < n; r++) {
@@ -311,18 +377,27 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "</table></div>\n");
 }
 
-/* The last record stands at the last step, wherever that falls. */
-static void add_short_interval(sol_text *t, const sol_study_run *run)
+/* What of a run's records is missing or stands apart: an early end, a shorter interval. */
+static void add_records(sol_text *t, const sol_study_run *run)
 {
-    int64_t n = run->n_records;
-    double last = n > 1 ? run->step[n - 1] - run->step[n - 2] : (double)run->head.every;
-    if (last >= (double)run->head.every) return;
+    int64_t n = run->n_records, every = run->head.every, steps = run->head.steps;
+    double last = run->step[n - 1];
     sol_text_add(t, NULL, "<li>");
     add_html(t, run->name);
-    sol_text_add(t, NULL,
-                 ": the last record comes %.0f steps after the one before, not %lld: its flips are "
-                 "of fewer steps.</li>\n",
-                 last, (long long)run->head.every);
+    sol_text_add(t, NULL, ": %lld records, every %lld steps, the last before step %.0f of %lld.",
+                 (long long)n, (long long)every, last + 1, (long long)steps);
+    if (last < (double)(steps - 1))
+        sol_text_add(t, NULL, " The others are missing: the run has not gone on, or goes on now.");
+    for (int64_t i = 1; i < n; i++) {
+        double interval = run->step[i] - run->step[i - 1];
+        if (interval == (double)every) continue;
+        sol_text_add(
+            t, NULL,
+            " The record at step %.0f comes %.0f steps after the one before: its flips are "
+            "of %s steps, and it is an open circle in the figures and blank in the maps.",
+            run->step[i], interval, interval < (double)every ? "fewer" : "more");
+    }
+    sol_text_add(t, NULL, "</li>\n");
 }
 
 /* What a careful reader must know about the numbers. */
@@ -345,7 +420,11 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                      same ? ""
                           : " <b>These runs recorded at different intervals: their flips do not "
                             "compare.</b>");
-        for (int r = 0; r < n; r++) add_short_interval(t, &runs[r]);
+        for (int r = 0; r < n; r++) add_records(t, &runs[r]);
+        sol_text_add(
+            t, NULL,
+            "<li>A first record has nothing to compare with: no flips, no cosine, no share "
+            "of unchanged weights, and a blank column in the maps.</li>\n");
         sol_text_add(
             t, NULL,
             "<li>dL/dX is that of each layer alone, on the last micro-batch of the step.</li>\n"
@@ -368,26 +447,14 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                  "<code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
 }
 
-/* Histograms in the page, which a browser should open at once; layers on paper. */
-enum { MAX_PANELS = 90, PRINTED_LAYERS = 1 };
-
-/* Is layer i of n one of `shown` that are spread evenly? */
-static bool spread(int i, int n, int shown)
-{
-    return i == 0 || i * shown / n != (i - 1) * shown / n;
-}
-
 static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n,
-                              const sol_study_run *runs, int n_runs, sol_err *err)
+                              const sol_study_run *runs, sol_err *err)
 {
-    bool over_time = !runs[0].is_static;
-    int n_layers = runs[0].n_layers;
-    bool layers = false;
-    int shown = n_layers * n_runs > MAX_PANELS ? MAX_PANELS / n_runs : n_layers;
+    bool over_time = !runs[0].is_static, all = runs[0].n_layers <= SOL_FIGURES_FEW, layers = false;
     sol_text_add(t, NULL, "<h2 id=\"figures\">Figures</h2>\n");
     for (int i = 0; i < n; i++) {
-        if (figures[i].layer >= 0 && !spread(figures[i].layer, n_layers, shown)) continue;
-        if (figures[i].layer >= 0 && !layers) {
+        bool first = figures[i].layer >= 0 && !layers;
+        if (first) {
             layers = true;
             sol_text_add(
                 t, NULL,
@@ -397,13 +464,14 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
                 "broad hill that orange "
                 "and blue share. Trapped: a blue spike at the dashed line, orange pressed against "
                 "it, nothing near 0.%s</p>\n",
-                shown < n_layers ? "Some of the layers" : "Every layer",
+                all ? "Every layer" : "The ten layers with the most mass near &alpha;",
                 over_time ? " over time, from the first record at the bottom to the last on top"
                           : "",
-                shown < n_layers ? " The figures of the other layers lie beside this page." : "");
+                all ? ""
+                    : " The scripts of all other layers lie beside this page: <code>gnuplot "
+                      "layer_000.gp</code> draws one.");
         }
-        SOL_TRY(add_figure(t, dir, &figures[i], spread(figures[i].layer, n_layers, PRINTED_LAYERS),
-                           err));
+        SOL_TRY(add_figure(t, dir, &figures[i], first, err));
     }
     return SOL_OK;
 }
@@ -411,20 +479,17 @@ static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *fi
 /* Links to the parts of the page, and to the figures that are of no single layer. */
 static void add_contents(sol_text *t, const sol_figure *figures, int n)
 {
-    sol_text_add(t, NULL, "<nav class=\"look\"><a href=\"#short\">In short</a>");
+    sol_text_add(t, NULL, "<nav><ul><li><a href=\"#short\">In short</a>");
     for (int i = 0; i < n; i++) {
         if (figures[i].layer >= 0) continue;
-        sol_text_add(t, NULL, " &middot; <a href=\"#%s\">", figures[i].name);
+        sol_text_add(t, NULL, "<li><a href=\"#%s\">", figures[i].name);
         add_html(t, figures[i].title);
         sol_text_add(t, NULL, "</a>");
     }
     sol_text_add(t, NULL,
-                 " &middot; <a href=\"#layers\">Layers</a> &middot; <a href=\"#measures\">All "
-                 "measures</a> &middot; "
-                 "<a href=\"#notes\">Notes</a></nav>\n");
+                 "<li><a href=\"#layers\">Single layers</a><li><a href=\"#measures\">All "
+                 "measures</a><li><a href=\"#notes\">Notes</a></ul></nav>\n");
 }
-
-enum { WORST = 10 };
 
 /* The layers with the most mass near alpha, where there are too many to look at each. */
 static void add_worst(sol_text *t, const sol_study_run *run)
@@ -433,53 +498,57 @@ static void add_worst(sol_text *t, const sol_study_run *run)
     const float *valley = run->measure[SOL_M_valley_mass] + (run->n_records - 1) * run->n_layers;
     char label[96];
     double below = INFINITY;
-    if (run->n_layers <= WORST) return;
+    if (run->n_layers <= SOL_FIGURES_FEW) return;
     sol_text_add(t, NULL, "<li>");
     add_html(t, run->name);
-    sol_text_add(t, NULL,
-                 ", the %d layers with the most mass near &alpha; (valley in brackets):", WORST);
-    for (int k = 0; k < WORST; k++) {
+    sol_text_add(t, NULL, ", the %d layers with the most mass near &alpha; (valley in brackets):",
+                 SOL_FIGURES_WORST);
+    for (int k = 0; k < SOL_FIGURES_WORST; k++) {
         int best = -1;
         for (int i = 0; i < run->n_layers; i++)
             if ((double)x[i] < below && (best < 0 || x[i] > x[best])) best = i;
         if (best < 0) break;
         below = (double)x[best];
-        sol_text_add(t, NULL, "%s ", k ? "," : "");
+        sol_text_add(t, NULL, "%s <span class=\"nb\">", k ? "," : "");
         add_html(t, sol_study_layer_label(&run->layers[best], label, sizeof label));
-        sol_text_add(t, NULL, " %.3f (%.3f)", below, (double)valley[best]);
+        sol_text_add(t, NULL, " %.3f (%.3f)</span>", below, (double)valley[best]);
     }
     sol_text_add(t, NULL, "</li>\n");
 }
 
-static sol_status write_page(const sol_study_run *runs, int n, const char *dir,
-                             const sol_figure *figures, int n_figures, sol_err *err)
+static sol_status write_page(const report *p, const char *dir, const sol_figure *figures,
+                             int n_figures, sol_err *err)
 {
     char path[SOL_PATH_MAX];
+    const sol_study_run *points = p->point;
+    int n = p->n_points;
     sol_text t = {0};
     sol_text_add(&t, NULL, "%s", page_head);
     for (int r = 0; r < n; r++) {
         sol_text_add(&t, NULL, "%s", r ? ", " : "");
-        add_html(&t, runs[r].name);
+        add_html(&t, points[r].name);
     }
     sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
+    add_runs(&t, p);
     add_contents(&t, figures, n_figures);
-    add_runs(&t, runs, n);
     sol_text_add(&t, NULL, "%s%s<h2 id=\"short\">In short</h2>\n<ul>\n", introduction,
-                 runs[0].is_static ? reading_model : reading_run);
-    for (int r = 0; r < n; r++)
-        if (!add_divergence(&t, &runs[r])) {
-            add_verdict(&t, &runs[r]);
-            add_worst(&t, &runs[r]);
-        }
-    sol_text_add(&t, NULL,
-                 "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than 0.18 near &alpha; "
-                 "and less than 0.12 in the valley; "
-                 "mild: more than 0.13 or less than 0.15), not a verdict: look at the layers. \"0 "
-                 "q\" is the query projection of block 0; k key, "
-                 "v value, o output of the attention; gate, up and down make the MLP.</p>\n");
-    sol_status st = add_figures(&t, dir, figures, n_figures, runs, n, err);
-    add_measures(&t, runs, n);
-    add_notes(&t, runs, n);
+                 points[0].is_static ? reading_model : reading_run);
+    for (int r = 0; r < p->n; r++) add_divergence(&t, &p->runs[r]);
+    for (int r = 0; r < n; r++) {
+        if (sol_study_find_divergence(&points[r]).from >= 0) continue;
+        add_verdict(&t, &points[r]);
+        add_worst(&t, &points[r]);
+    }
+    sol_text_add(
+        &t, NULL,
+        "</ul>\n<p class=\"look\">A rule of thumb (trapped: more than %g near &alpha; "
+        "and less than %g in the valley; mild: more than %g or less than %g), not a "
+        "verdict: look at the layers. \"0 q\" is the query projection of block 0; k key, v "
+        "value, o output of the attention; gate, up and down make the MLP.</p>\n",
+        SOL_NEAR_TRAPPED, SOL_VALLEY_TRAPPED, SOL_NEAR_MILD, SOL_VALLEY_MILD);
+    sol_status st = add_figures(&t, dir, figures, n_figures, points, err);
+    add_measures(&t, points, n);
+    add_notes(&t, points, n);
     sol_text_add(&t, NULL, "</body>\n</html>\n");
     if (st == SOL_OK && t.status != SOL_OK) st = sol_fail(err, t.status, "%s: out of memory", dir);
     snprintf(path, sizeof path, "%s/index.html", dir);
@@ -560,17 +629,31 @@ static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, s
     return st;
 }
 
-sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+/* Joins the seeds and makes figures and page of the points. */
+static sol_status write_points(report *p, const char *dir, sol_err *err)
 {
     sol_figure *figures;
     int n_figures;
+    SOL_TRY(sol_alloc_array((void **)&p->point, (size_t)p->n, sizeof *p->point, err));
+    SOL_TRY(sol_alloc_array((void **)&p->place, (size_t)p->n, sizeof *p->place, err));
+    SOL_TRY(sol_study_join_seeds(p->runs, p->n, p->point, &p->n_points, p->place, err));
+    SOL_TRY(sol_figures_make(p->point, p->n_points, dir, &figures, &n_figures, err));
+    sol_status st = write_page(p, dir, figures, n_figures, err);
+    sol_free(figures);
+    return st;
+}
+
+sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+{
+    report p = {.runs = runs, .n = n};
     SOL_TRY(sol_study_runs_check(runs, n, err));
     SOL_TRY(sol_plot_available(err));
     SOL_TRY(sol_dir_create(dir, err));
     SOL_TRY(write_csv(runs, n, dir, err));
     SOL_TRY(write_key(dir, err));
-    SOL_TRY(sol_figures_make(runs, n, dir, &figures, &n_figures, err));
-    sol_status st = write_page(runs, n, dir, figures, n_figures, err);
-    sol_free(figures);
+    sol_status st = write_points(&p, dir, err);
+    for (int i = 0; i < p.n_points; i++) sol_study_run_free(&p.point[i]);
+    sol_free(p.point);
+    sol_free(p.place);
     return st;
 }

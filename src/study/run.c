@@ -219,19 +219,20 @@ sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const so
 void sol_study_run_free(sol_study_run *run)
 {
     sol_study_curve *c = &run->curve;
+    double *curve[] = {c->step,      c->loss,        c->lambda,   c->lr,       c->eval_step,
+                       c->eval_loss, c->packed_loss, c->eval_low, c->eval_high};
     sol_free(run->name);
     sol_free(run->layers);
     sol_free(run->step);
     sol_free(run->lambda);
     sol_free(run->loss);
-    for (int m = 0; m < SOL_MEASURE_COUNT; m++) sol_free(run->measure[m]);
+    for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
+        sol_free(run->measure[m]);
+        sol_free(run->low[m]);
+        sol_free(run->high[m]);
+    }
     for (int k = 0; k < SOL_HIST_KINDS; k++) sol_free(run->hist[k]);
-    sol_free(c->step);
-    sol_free(c->loss);
-    sol_free(c->lambda);
-    sol_free(c->eval_step);
-    sol_free(c->eval_loss);
-    sol_free(c->packed_loss);
+    for (size_t i = 0; i < sizeof curve / sizeof *curve; i++) sol_free(curve[i]);
     for (int k = 0; k < SOL_CALIB_ERRORS; k++) sol_free(run->calibration.error[k]);
     memset(run, 0, sizeof *run);
 }
@@ -328,4 +329,11 @@ const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, si
     else
         snprintf(buffer, size, "%s", layer->name);
     return buffer;
+}
+
+const char *sol_study_layer_kind(const sol_study_layer *layer)
+{
+    sol_role role;
+    bool known = sol_role_find(layer->name, &role) && sol_param_rows[role].in_block;
+    return known ? sol_param_rows[role].label : layer->name;
 }

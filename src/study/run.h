@@ -13,6 +13,9 @@
 #include "store/study_file.h"
 #include "study/measures.h"
 
+/* The kinds of histograms, in the order of their columns. */
+enum { SOL_HIST_ZEROED, SOL_HIST_KEPT, SOL_HIST_W, SOL_HIST_LOG2, SOL_HIST_KINDS };
+
 /* The columns of study.h5: five series, the measures, the histograms. */
 enum {
     SOL_STUDY_STEP,
@@ -22,16 +25,17 @@ enum {
     SOL_STUDY_LOSS,
     SOL_STUDY_MEASURES,
     SOL_STUDY_HISTOGRAMS = SOL_STUDY_MEASURES + SOL_MEASURE_COUNT,
-    SOL_HIST_KINDS = 4, /* zeroed, kept, w, log2 */
     SOL_STUDY_COLUMNS = SOL_STUDY_HISTOGRAMS + SOL_HIST_KINDS
 };
 extern const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS];
 
-/* From metrics.jsonl: every step's loss and lambda, and the evaluations among them. */
+/* From metrics.jsonl: loss, lambda and learning rate of every step, and the evaluations among
+ * them. */
 typedef struct sol_study_curve {
     int64_t n, n_evals;
-    double *step, *loss, *lambda;                /* [n] */
+    double *step, *loss, *lambda, *lr;           /* [n] */
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; both losses may hold NaN */
+    double *eval_low, *eval_high;                /* [n_evals] of joined seeds; NULL: of one run */
 } sol_study_curve;                               /* arrays owned by the run */
 
 /* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved,
@@ -45,7 +49,10 @@ typedef struct sol_study_calibration {
 /* From config.yaml: what was compared. */
 typedef struct sol_study_recipe {
     bool known;
+    uint64_t job;                   /* the same for two runs that differ in the seed alone */
     char residual[64], teacher[64]; /* "blend, cosine to 0.4", "self"; "none" */
+    char start[96];                 /* "calibrated from base.h5", "base.h5" */
+    char schedule[32];              /* of the learning rate */
     double lr;
     int64_t steps, seed;
 } sol_study_recipe;
@@ -61,6 +68,9 @@ typedef struct sol_study_run {
     int64_t n_records;
     double *step, *lambda, *loss;      /* [n_records]; owned */
     float *measure[SOL_MEASURE_COUNT]; /* [n_records, n_layers]; owned */
+    int n_seeds;                       /* joined (study/seeds.h); 0: this is one run */
+    /* [n_records] of joined seeds: the least and the largest mean over the layers; owned */
+    double *low[SOL_MEASURE_COUNT], *high[SOL_MEASURE_COUNT];
     int n_slices;
     int64_t slice[SOL_STUDY_SLICES]; /* record numbers: the first, the last, evenly spaced ones
                                       * between */
@@ -103,7 +113,7 @@ sol_status sol_study_runs_check(const sol_study_run *runs, int n, sol_err *err);
 /* Sets method, granularity, block_layout and group_size of head from spec, which has a method. */
 void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec);
 
-int sol_hist_bins(int kind); /* of histogram 0 <= kind < SOL_HIST_KINDS: zeroed, kept, w, log2 */
+int sol_hist_bins(int kind); /* of histogram SOL_HIST_ZEROED <= kind < SOL_HIST_KINDS */
 /* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
 double sol_study_mean(const sol_study_run *run, int m, int64_t record);
 /* The last record may come sooner after its predecessor than the others do: what it counts since
@@ -115,5 +125,8 @@ double sol_study_last(const sol_study_run *run, int m);
 /* "3 gate" for model.layers.3.mlp.gate_proj.weight, into buffer of `size` bytes; a name of another
  * form as it is. Returns buffer. */
 const char *sol_study_layer_label(const sol_study_layer *layer, char *buffer, size_t size);
+/* Its kind, "gate": the label without the block; the whole name where it has another form.
+ * Borrowed from the layer. */
+const char *sol_study_layer_kind(const sol_study_layer *layer);
 
 #endif

@@ -74,11 +74,11 @@ fi
 expect 0 "" "$SOLERA" study "$dir/a"
 [ "$(cat "$dir/out")" = "$dir/a/report/index.html" ] || fail "stdout: $(cat "$dir/out")"
 grep -q '^valley_mass,"share of weights",' "$dir/a/report/measures-key.csv" || fail "measures-key.csv"
-for part in '<nav' 'href="#measures"' 'id="measures"' '<th>teacher</th>' 'comes [0-9]* steps after the one before'; do
+for part in '<nav' 'href="#measures"' 'id="measures"' '<th>teacher</th>' '<th>start</th>' 'comes [0-9]* steps after the one before' 'Learning rate' 'trapped'; do
     grep -q "$part" "$dir/a/report/index.html" || fail "the page has no $part"
 done
 expect 0 "" "$SOLERA" study "$dir/killed"
-grep -q "<td class=\"n\">[5-9][0-9]*</td>\|<td class=\"n\">[1-9][0-9][0-9]*</td>" "$dir/killed/report/index.html" || fail "no records of a killed run"
-grep -q "last loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
+grep -q "killed: [5-9] records.* The others are missing" "$dir/killed/report/index.html" || fail "no word on the records of a killed run"
+grep -q "loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
 expect 0 "" "$SOLERA" study "$dir/a/ckpt/step-000024.h5" -o "$dir/still"
 [ -s "$dir/still/layers.png" ] || fail "no figure of a model"
