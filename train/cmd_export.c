@@ -44,7 +44,7 @@ static const sol_opt options[] = {
      .value = "TYPE",
      .kind = SOL_OPT_TEXT,
      .offset = offsetof(struct args, embed_type),
-     .choices = "f32|f16|bf16|q8_0|q8|q6|q4",
+     .choices = "f32|f16|bf16|q8_0|q8|q6|q4|ternary",
      .help =
          "of embedding and head; packed: f32 f16 q8 q6 q4 ternary, default what quant.embed_type "
          "trained, else q6 (perplexity of "

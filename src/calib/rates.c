@@ -79,8 +79,8 @@ static sol_status time_layer(const sol_ctx *ctx, const sol_quant_spec *spec,
 }
 
 static sol_status probe_solver(const sol_ctx *ctx, const sol_quant_spec *spec,
-                               const sol_calib_opts *o, int64_t rows, int64_t cols,
-                               double *seconds, double *factors, sol_err *err)
+                               const sol_calib_opts *o, int64_t rows, int64_t cols, double *seconds,
+                               double *factors, sol_err *err)
 {
     probe_layer l = {.rows = rows, .cols = cols};
     sol_status st = layer_alloc(&l, err);
@@ -148,7 +148,8 @@ static sol_status block_rates(sol_ctx *ctx, const sol_quant_spec *spec, const so
     static const uint64_t ends[] = {0, PROBE_TOKENS};
     uint16_t ids[PROBE_TOKENS];
     sol_model_config shape;
-    sol_tokens tokens = {.data = ids, .width = 2, .n = PROBE_TOKENS, .doc_offsets = ends, .n_docs = 1};
+    sol_tokens tokens = {
+        .data = ids, .width = 2, .n = PROBE_TOKENS, .doc_offsets = ends, .n_docs = 1};
     sol_calib_opts some = *o;
     sol_calib_work w;
     double seconds;
@@ -165,7 +166,8 @@ static sol_status block_rates(sol_ctx *ctx, const sol_quant_spec *spec, const so
     some.steps = 0;
     some.batch = some.windows < o->batch ? some.windows : o->batch;
     SOL_TRY(time_block(ctx, spec, &some, &shape, &tokens, &seconds, &w, err));
-    double solved = w.solver / rates->solver + w.factors / rates->factors + w.search / rates->search;
+    double solved =
+        w.solver / rates->solver + w.factors / rates->factors + w.search / rates->search;
     rates->products = w.products / fmax(seconds - solved, 0.1 * seconds);
     rates->training = rates->products;
     if (o->steps == 0) return SOL_OK;
