@@ -1,5 +1,5 @@
-/* Element types of GGUF: blocks decoded to floats and encoded from them. gguf_import.c and
- * gguf_export.c go through the table of ggml_types.def. */
+/* Element types of GGUF: numbers cast, blocks decoded to floats and encoded from them.
+ * gguf_import.c and gguf_export.c go through the table of ggml_types.def. */
 #include "foreign/ggml.h"
 
 #include <ctype.h>
@@ -29,38 +29,6 @@ static void put_u16(uint8_t *p, uint16_t v)
 static float get_half(const uint8_t *p)
 {
     return sol_f16_to_f32(get_u16(p));
-}
-
-/* ---- plain numbers ---- */
-
-static void decode_f32(const uint8_t *b, float *out)
-{
-    *out = sol_f32_from_bits(get_u32(b));
-}
-
-static void encode_f32(const float *x, uint8_t *b)
-{
-    memcpy(b, x, 4);
-}
-
-static void decode_f16(const uint8_t *b, float *out)
-{
-    *out = get_half(b);
-}
-
-static void encode_f16(const float *x, uint8_t *b)
-{
-    put_u16(b, sol_f32_to_f16(*x));
-}
-
-static void decode_bf16(const uint8_t *b, float *out)
-{
-    *out = sol_bf16_to_f32(get_u16(b));
-}
-
-static void encode_bf16(const float *x, uint8_t *b)
-{
-    put_u16(b, sol_f32_to_bf16(*x));
 }
 
 /* ---- blocks of 32: a scale (and a minimum), then nibbles: low ones are elements 0..15, high
@@ -317,8 +285,8 @@ static void encode_stq1_0(const float *x, uint8_t *b)
 /* ---- the table ---- */
 
 static const sol_ggml_type types[] = {
-#define SOL_GGML(name, id, file_type, ternary, block, bytes, decode, encode, max, readers) \
-    {#name, id, file_type, ternary, block, bytes, decode, encode, max, readers},
+#define BLOCKS SOL_DTYPES
+#define SOL_GGML(name, id, ...) {#name, id, __VA_ARGS__},
 #include "foreign/ggml_types.def"
 };
 enum { N_TYPES = sizeof types / sizeof *types };
@@ -351,12 +319,20 @@ const sol_ggml_type *sol_ggml_type_named(const char *name)
 
 void sol_ggml_decode(const sol_ggml_type *t, const uint8_t *data, int64_t n, float *out)
 {
+    if (t->numbers != SOL_DTYPES) {
+        sol_convert(out, SOL_F32, data, t->numbers, n);
+        return;
+    }
     for (int64_t i = 0; i < n / t->block; i++)
         t->decode(data + (size_t)i * t->bytes, out + i * t->block);
 }
 
 void sol_ggml_encode(const sol_ggml_type *t, const float *x, int64_t n, uint8_t *data)
 {
+    if (t->numbers != SOL_DTYPES) {
+        sol_convert(data, t->numbers, x, SOL_F32, n);
+        return;
+    }
     for (int64_t i = 0; i < n / t->block; i++)
         t->encode(x + i * t->block, data + (size_t)i * t->bytes);
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/dtype.h"
+
 /* SOL_GGML_Q4_K, ...: the ids. */
 typedef enum {
 #define SOL_GGML(name, id, ...) SOL_GGML_##name = id,
@@ -22,11 +24,12 @@ typedef struct sol_ggml_type {
     const char *name; /* "Q4_K" */
     sol_ggml_id id;
     uint32_t file_type; /* LLAMA_FTYPE of a model whose linear layers are of it */
+    sol_dtype numbers;  /* whose casts decode and encode it; SOL_DTYPES: it has blocks */
     bool ternary;
     int64_t block;                                    /* elements */
     size_t bytes;                                     /* of a block */
-    void (*decode)(const uint8_t *block, float *out); /* one block; NULL: not read */
-    void (*encode)(const float *x, uint8_t *block);   /* one block; NULL: not written */
+    void (*decode)(const uint8_t *block, float *out); /* one block */
+    void (*encode)(const float *x, uint8_t *block);   /* one block; NULL: is not */
     float max; /* largest magnitude that encode takes: above it, and for what is no number, there is
                   no scale */
     const char *readers; /* which programs read it; NULL: it is not written */

@@ -265,7 +265,7 @@ static sol_status take_tensor(cursor *c, sol_gguf_tensor *t)
     SOL_TRY(take(c, 4, &type, "a tensor's type"));
     SOL_TRY(take(c, 8, &t->offset, "a tensor's place"));
     t->type = sol_ggml_type_of((uint32_t)type);
-    if (!t->type || !t->type->decode)
+    if (!t->type)
         return sol_fail(c->err, SOL_ERR_UNSUPPORTED, "tensor %.*s: has type %llu; read are %s",
                         shown, t->name.at, (unsigned long long)type, sol_ggml_names());
     if (t->dim[0] % t->type->block)

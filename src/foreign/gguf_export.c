@@ -635,12 +635,12 @@ static sol_status choose_types(gguf_writer *w, sol_err *err)
     w->kept = sol_ggml_type_named("f16");
     w->linear = sol_ggml_type_named(o->type);
     w->embed = sol_ggml_type_named(o->embed_type ? o->embed_type : "f16");
-    if (!w->linear || !w->linear->encode)
+    if (!w->linear || !w->linear->readers)
         return sol_fail(
             err, SOL_ERR_USAGE,
             "GGUF type %.40s: stq1_0, q2_0, tq1_0, tq2_0, q8_0, f16, bf16 and f32 are written",
             o->type);
-    if (!w->embed || !w->embed->encode || w->embed->ternary)
+    if (!w->embed || !w->embed->readers || w->embed->ternary)
         return sol_fail(err, SOL_ERR_USAGE,
                         "GGUF type %.40s: embedding and head are written as q8_0, f16, bf16 or f32",
                         o->embed_type);
