@@ -96,10 +96,9 @@ static sol_status refuse_training(const calibrate_job *j, sol_err *err)
     int n;
     sol_status st = sol_run_dir_steps(&j->dir, &steps, &n, err);
     sol_free(steps);
-    if (st == SOL_OK && n > 0)
-        st = sol_fail(err, SOL_ERR_USAGE,
-                      "%s: holds a training already; calibrate in another run.dir", j->dir.path);
-    return st;
+    if (st != SOL_OK || n == 0) return st;
+    return sol_fail(err, SOL_ERR_USAGE,
+                    "%s: holds a training already; calibrate in another run.dir", j->dir.path);
 }
 
 /* The model file knows its job, for the card of what is exported from it; but where and by how many
@@ -155,35 +154,35 @@ static void close_job(sol_program *p, calibrate_job *j)
     sol_run_dir_close(&j->dir);
 }
 
-static sol_status calibrate(sol_program *p, const struct args *args, const sol_config *c,
-                            sol_err *err)
+static sol_status calibrate(sol_program *p, const struct args *args, calibrate_job *j, sol_err *err)
 {
-    calibrate_job j = {.config = c};
     sol_ctx *ctx;
-    char out[SOL_PATH_MAX];
-    sol_status st =
-        args->out ? sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err) : SOL_OK;
-    if (st == SOL_OK) st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = open_job(p, &j, ctx, args->resume, err);
-    if (st == SOL_OK) st = sol_job_calibrate(&j.result, p, ctx, c, &j.dir, j.model.model, err);
-    sol_run_dir_file(&j.dir, "calibrated.h5", out);
-    if (st == SOL_OK)
-        st = sol_model_file_write(&j.model, args->out ? args->out : out, j.model.model->dtype, err);
-    if (st == SOL_OK && args->json) st = print_json(&j.result, err);
-    if (st == SOL_OK && !args->json) print_table(&j.result);
-    if (st == SOL_OK) sol_log_line(&p->log, SOL_LOG_INFO, "%s", args->out ? args->out : out);
-    close_job(p, &j);
-    return st;
+    char path[SOL_PATH_MAX];
+    if (args->out) SOL_TRY(sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err));
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    SOL_TRY(open_job(p, j, ctx, args->resume, err));
+    SOL_TRY(sol_job_calibrate(&j->result, p, ctx, j->config, &j->dir, j->model.model, err));
+    sol_run_dir_file(&j->dir, "calibrated.h5", path);
+    const char *out = args->out ? args->out : path;
+    SOL_TRY(sol_model_file_write(&j->model, out, j->model.model->dtype, err));
+    if (args->json)
+        SOL_TRY(print_json(&j->result, err));
+    else
+        print_table(&j->result);
+    sol_log_line(&p->log, SOL_LOG_INFO, "%s", out);
+    return SOL_OK;
 }
 
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
-    sol_config *c = NULL;
-    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
-    if (st == SOL_OK) sol_interrupt_catch(true);
-    if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
-    if (st == SOL_OK) st = calibrate(p, args, c, err);
+    sol_config *c;
+    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    calibrate_job j = {.config = c};
+    sol_interrupt_catch(true);
+    if (p->threads == 0) p->threads = c->run.threads;
+    sol_status st = calibrate(p, args, &j, err);
+    close_job(p, &j);
     sol_config_free(&c);
     return st;
 }

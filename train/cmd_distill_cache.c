@@ -143,50 +143,64 @@ static sol_status add_batch(maker *m, int64_t first, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status make(maker *m, sol_err *err)
+/* Batches until all windows are in the cache, committed every few seconds. */
+static sol_status add_batches(maker *m, sol_err *err)
 {
     sol_teacher_cache *c = m->teacher.cache;
     int64_t windows = sol_batcher_windows(&m->batcher), begun_at = sol_teacher_cache_done(c);
     double begun = sol_clock(), committed = begun;
-    sol_status st = SOL_OK;
-    char left[48], took[32];
-    while (st == SOL_OK && sol_teacher_cache_done(c) < windows) {
+    char left[48];
+    for (int64_t done = begun_at; done < windows; done = sol_teacher_cache_done(c)) {
         if (sol_interrupted())
-            st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted, saved; the same command goes on");
-        if (st == SOL_OK) st = add_batch(m, sol_teacher_cache_done(c), err);
-        int64_t done = sol_teacher_cache_done(c);
-        double now = sol_clock();
+            return sol_fail(err, SOL_ERR_INTERRUPTED,
+                            "interrupted, saved; the same command goes on");
+        SOL_TRY(add_batch(m, done, err));
+        done = sol_teacher_cache_done(c);
         sol_live_show(
             m->program, false, "window %" PRId64 " of %" PRId64 "  %s", done, windows,
             sol_left_text(begun, (double)(done - begun_at), (double)(windows - begun_at), left));
-        if (st == SOL_OK && now - committed < commit_seconds) continue;
-        sol_status saved = sol_teacher_cache_commit(c, st == SOL_OK ? err : NULL);
-        if (st == SOL_OK) st = saved;
-        committed = now;
+        if (sol_clock() - committed < commit_seconds) continue;
+        SOL_TRY(sol_teacher_cache_commit(c, err));
+        committed = sol_clock();
     }
-    if (st == SOL_OK) st = sol_teacher_cache_commit(c, err);
+    return SOL_OK;
+}
+
+/* Whatever ends it, what is complete is kept. */
+static sol_status make(maker *m, sol_err *err)
+{
+    double begun = sol_clock();
+    char took[32];
+    sol_status st = add_batches(m, err);
+    sol_status saved = sol_teacher_cache_commit(m->teacher.cache, st == SOL_OK ? err : NULL);
     sol_live_clear(m->program);
-    if (st == SOL_OK)
-        sol_log_line(&m->program->log, SOL_LOG_INFO,
-                     "%s: %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
-                     " tokens of the teacher each, in %s",
-                     m->config->distill.cache, windows, m->config->train.seq,
-                     m->config->distill.top_k, sol_duration_text(sol_clock() - begun, took));
-    return st;
+    if (st != SOL_OK) return st;
+    SOL_TRY(saved);
+    sol_log_line(&m->program->log, SOL_LOG_INFO,
+                 "%s: %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
+                 " tokens of the teacher each, in %s",
+                 m->config->distill.cache, sol_batcher_windows(&m->batcher), m->config->train.seq,
+                 m->config->distill.top_k, sol_duration_text(sol_clock() - begun, took));
+    return SOL_OK;
+}
+
+static sol_status open_and_make(maker *m, sol_err *err)
+{
+    sol_program *p = m->program;
+    SOL_TRY(check_keys(m->config, err));
+    sol_interrupt_catch(true);
+    if (p->threads == 0) p->threads = m->config->run.threads;
+    SOL_TRY(open_or_leave_nothing(m, err));
+    return make(m, err);
 }
 
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
-    sol_config *c = NULL;
-    maker m = {.program = p};
-    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
-    if (st == SOL_OK) st = check_keys(c, err);
-    if (st == SOL_OK) sol_interrupt_catch(true);
-    if (st == SOL_OK && p->threads == 0) p->threads = c->run.threads;
-    m.config = c;
-    if (st == SOL_OK) st = open_or_leave_nothing(&m, err);
-    if (st == SOL_OK) st = make(&m, err);
+    sol_config *c;
+    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    maker m = {.program = p, .config = c};
+    sol_status st = open_and_make(&m, err);
     close_all(&m);
     sol_config_free(&c);
     return st;

@@ -416,9 +416,9 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
-    sol_config *c = NULL;
-    sol_status st = sol_job_read(&c, p->word[0], &args->set, err);
-    if (st == SOL_OK) st = plan_job(p, c, args->json, err);
+    sol_config *c;
+    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    sol_status st = plan_job(p, c, args->json, err);
     sol_config_free(&c);
     return st;
 }

@@ -11,11 +11,18 @@
 #include "run_model.h"
 #include "tokenize.h"
 
+static sol_status set_and_finish(sol_config *c, const sol_words *set, sol_err *err)
+{
+    for (int i = 0; i < set->n; i++) SOL_TRY(sol_config_set(c, set->word[i], err));
+    return sol_config_finish(c, err);
+}
+
 sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err)
 {
     SOL_TRY(sol_config_read(c, path, err));
-    for (int i = 0; i < set->n; i++) SOL_TRY(sol_config_set(*c, set->word[i], err));
-    return sol_config_finish(*c, err);
+    sol_status st = set_and_finish(*c, set, err);
+    if (st != SOL_OK) sol_config_free(c);
+    return st;
 }
 
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,

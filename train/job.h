@@ -6,8 +6,8 @@
 #include "program.h"
 #include "run_dir.h"
 
-/* The job of a YAML file with the --set words' changes, complete. The caller frees *c, also after a
- * failure. */
+/* The job of a YAML file with the --set words' changes, complete. *c is the caller's
+ * (sol_config_free), NULL after a failure. */
 sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err);
 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */

@@ -40,17 +40,23 @@ static const char *without_set(const char *text)
     return strncmp(text, "--set: ", 7) == 0 ? text + 7 : text;
 }
 
+/* *m becomes the model of the job, described, which the caller frees. */
+static sol_status describe_and_check(const sol_config *c, sol_model **m, sol_err *err)
+{
+    sol_model_config config;
+    sol_quant_spec spec;
+    SOL_TRY(sol_config_quant(c, &spec, err));
+    SOL_TRY(sol_job_model_config(c, &config, err));
+    SOL_TRY(sol_model_describe(m, &config, SOL_F32, err));
+    return sol_job_check_quant(c, *m, &spec, err);
+}
+
 /* The points differ in the quantizer and perhaps in the model: the first seed stands for all. */
 static sol_status check_model(const sol_config *c, const char *point, sol_err *err)
 {
-    sol_model_config config;
     sol_model *m = NULL;
-    sol_quant_spec spec;
     sol_err why = {0};
-    sol_status st = sol_config_quant(c, &spec, &why);
-    if (st == SOL_OK) st = sol_job_model_config(c, &config, &why);
-    if (st == SOL_OK) st = sol_model_describe(&m, &config, SOL_F32, &why);
-    if (st == SOL_OK) st = sol_job_check_quant(c, m, &spec, &why);
+    sol_status st = describe_and_check(c, &m, &why);
     sol_model_free(&m);
     if (st == SOL_OK) return SOL_OK;
     return sol_fail(err, st, "point %s: %s", point, without_set(why.text));
@@ -91,19 +97,19 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
 {
     char path[SOL_PATH_MAX];
     bool done = false;
-    sol_status st = sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err);
-    if (st == SOL_OK && run->seed == 0) st = check_model(run->job, point_name(r, run), err);
-    if (st == SOL_OK && r->sweep->n_measures > 0 && run->job->study.every == 0)
-        st = sol_fail(err, SOL_ERR_CONFIG, "point %s: has no study.every, which the measures need",
-                      point_name(r, run));
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err));
+    if (run->seed == 0) SOL_TRY(check_model(run->job, point_name(r, run), err));
+    if (r->sweep->n_measures > 0 && run->job->study.every == 0)
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "point %s: has no study.every, which the measures need",
+                        point_name(r, run));
     snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
     if (sol_file_exists(path)) {
-        st = compare_jobs(run->job, path, err);
-        if (st == SOL_OK) st = is_done(r, run->job, &done, err);
+        SOL_TRY(compare_jobs(run->job, path, err));
+        SOL_TRY(is_done(r, run->job, &done, err));
     }
     run->phase = done ? SOL_RUN_DONE : SOL_RUN_WAITS;
-    return st;
+    return SOL_OK;
 }
 
 static sol_status look_at_all(sol_sweep_runs *r, sol_err *err)
@@ -176,17 +182,29 @@ static void become(char *const *argv, int output, pid_t parent)
     _exit(1);
 }
 
+/* The process of a run, with what it prints in the file at `path`. */
+static sol_status spawn(sol_sweep_run *run, const char *const *argv, const char *path, sol_err *err)
+{
+    int output = -1;
+    pid_t parent = getpid();
+    SOL_TRY(sol_own_open(&output, path, path, O_WRONLY | O_CREAT, err));
+    sol_status st = ftruncate(output, 0) == 0 ? SOL_OK : sol_fail_errno(err, path, "cannot write");
+    if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
+    if (st == SOL_OK && run->pid < 0)
+        st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
+    close(output);
+    return st;
+}
+
 static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err)
 {
     const sol_sweep_point *p = &r->sweep->point[run->point];
     char path[SOL_PATH_MAX], threads[32], dir[SOL_PATH_MAX + 16], seed[48];
-    const char **argv = NULL;
-    int n = 0, output = -1;
+    const char **argv;
+    int n = 0;
     snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
-    sol_status st = sol_dir_create(path, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_dir_create(path, err));
+    SOL_TRY(sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err));
     snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
     snprintf(dir, sizeof dir, "run.dir=%s", run->job->run.dir);
     snprintf(seed, sizeof seed, "run.seed=%lld", seed_of(r, run));
@@ -198,13 +216,7 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
         argv[n++] = i < p->n_set ? p->set[i] : i == p->n_set ? dir : seed;
     }
     output_path(r, run, path);
-    st = sol_own_open(&output, path, path, O_WRONLY | O_CREAT, err);
-    if (st == SOL_OK && ftruncate(output, 0) != 0) st = sol_fail_errno(err, path, "cannot write");
-    pid_t parent = getpid();
-    if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
-    if (st == SOL_OK && run->pid < 0)
-        st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
-    if (output >= 0) close(output);
+    sol_status st = spawn(run, argv, path, err);
     sol_free(argv);
     run->started = sol_clock();
     if (st == SOL_OK) run->phase = SOL_RUN_GOES;
@@ -313,42 +325,54 @@ static sol_status lock_dir(const char *path, int *fd, sol_err *err)
     return sol_fail(err, SOL_ERR_LOCKED, "%s: in use by another sweep", path);
 }
 
+/* Starts runs from *next on, as many as may go at a time. */
+static sol_status start_more(sol_sweep_runs *r, int *next, sol_err *err)
+{
+    while (*next < r->n && count(r, SOL_RUN_GOES) < r->sweep->jobs) {
+        sol_sweep_run *run = &r->run[(*next)++];
+        if (run->phase == SOL_RUN_WAITS) SOL_TRY(start(r, run, err));
+    }
+    return SOL_OK;
+}
+
+static void stop_all(sol_sweep_runs *r)
+{
+    int going = count(r, SOL_RUN_GOES);
+    tell_all(r, SIGTERM);
+    if (going > 0)
+        sol_log_line(&r->program->log, SOL_LOG_INFO, "stopping: %d runs save what they have",
+                     going);
+}
+
+/* After a failure or a signal no run is started, and those that go are waited for. */
 static sol_status go(sol_sweep_runs *r, sol_err *err)
 {
     sol_status st = SOL_OK;
-    bool told = false;
-    int next = 0, going = 0, done_before = count(r, SOL_RUN_DONE);
+    bool stopped = false;
+    int next = 0, done_before = count(r, SOL_RUN_DONE);
     double begun = sol_clock();
     char left[48];
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir,
-                 r->n, count(r, SOL_RUN_DONE));
+                 r->n, done_before);
     for (;;) {
-        while (st == SOL_OK && !sol_interrupted() && going < r->sweep->jobs && next < r->n) {
-            if (r->run[next].phase == SOL_RUN_WAITS) st = start(r, &r->run[next], err);
-            next++;
-            going = count(r, SOL_RUN_GOES);
-        }
-        if ((st != SOL_OK || sol_interrupted()) && !told) {
-            tell_all(r, SIGTERM);
-            told = true;
-            if (going > 0)
-                sol_log_line(&r->program->log, SOL_LOG_INFO,
-                             "stopping: %d runs save what they have", going);
+        if (st == SOL_OK && !sol_interrupted()) st = start_more(r, &next, err);
+        if ((st != SOL_OK || sol_interrupted()) && !stopped) {
+            stop_all(r);
+            stopped = true;
         }
         sol_status ended = reap(r, st == SOL_OK ? err : NULL);
         if (st == SOL_OK) st = ended;
-        going = count(r, SOL_RUN_GOES);
-        if (going == 0 && (next == r->n || told)) break;
-        int done = count(r, SOL_RUN_DONE);
+        int going = count(r, SOL_RUN_GOES), done = count(r, SOL_RUN_DONE);
+        if (going == 0 && (next == r->n || stopped)) break;
         sol_live_show(r->program, false, "%d of %d runs done  %d at work  %s", done, r->n, going,
                       sol_left_text(begun, done - done_before, r->n - done_before, left));
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     sol_live_clear(r->program);
     if (st == SOL_OK && sol_interrupted())
-        st = sol_fail(err, SOL_ERR_INTERRUPTED,
-                      "interrupted with %d of %d runs done; the same command goes on",
-                      count(r, SOL_RUN_DONE), r->n);
+        return sol_fail(err, SOL_ERR_INTERRUPTED,
+                        "interrupted with %d of %d runs done; the same command goes on",
+                        count(r, SOL_RUN_DONE), r->n);
     return st;
 }
 

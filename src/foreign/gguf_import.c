@@ -116,17 +116,15 @@ static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *e
     const sol_family_row *f = sol_family_of_gguf(text_of(g, "general.architecture", name));
     if (!f) return sol_family_refuse(g->path, "general.architecture", name, err);
     sol_family_apply(f, c);
-    sol_status st = int_of(g, c, "attention.sliding_window", 0, &window, err);
-    if (st == SOL_OK)
-        st = int_of(g, c, "context_length", f->positions, &c->max_position_embeddings, err);
-    if (st == SOL_OK)
-        st = need_int(g, "solera.context_length", c->max_position_embeddings,
-                      &c->max_position_embeddings, err);
+    SOL_TRY(int_of(g, c, "attention.sliding_window", 0, &window, err));
+    SOL_TRY(int_of(g, c, "context_length", f->positions, &c->max_position_embeddings, err));
+    SOL_TRY(need_int(g, "solera.context_length", c->max_position_embeddings,
+                     &c->max_position_embeddings, err));
     sol_family_apply(choose_family(g, f, window > 0 && window < c->max_position_embeddings), c);
     if (sol_family_of(c)->has & SOL_FAMILY_WINDOW) c->sliding_window = window;
     if (sol_family_of(c)->has & SOL_FAMILY_NOPE)
         c->no_rope_layer_interval = SOL_GGUF_NO_ROPE_INTERVAL;
-    return st;
+    return SOL_OK;
 }
 
 /* The vocabulary is as large as the embedding. */
@@ -250,29 +248,23 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
 {
     int64_t rotated = 0, value_dim = 0, heads = 0;
     *c = (sol_model_config){.bos_token_id = -1, .eos_token_id = -1};
-    sol_status st = read_family(g, c, err);
-    if (st == SOL_OK) st = read_vocab(g, &c->vocab_size, err);
-    if (st == SOL_OK) st = int_of(g, c, "embedding_length", INT64_MIN, &c->hidden_size, err);
-    if (st == SOL_OK)
-        st = int_of(g, c, "feed_forward_length", INT64_MIN, &c->intermediate_size, err);
-    if (st == SOL_OK) st = int_of(g, c, "block_count", INT64_MIN, &c->num_hidden_layers, err);
-    if (st == SOL_OK) st = int_of(g, c, "attention.head_count", INT64_MIN, &heads, err);
-    if (st == SOL_OK)
-        st = int_of(g, c, "attention.head_count_kv", heads, &c->num_key_value_heads, err);
-    if (st == SOL_OK)
-        st = int_of(g, c, "attention.key_length", heads > 0 ? c->hidden_size / heads : 0,
-                    &c->head_dim, err);
-    if (st == SOL_OK) st = int_of(g, c, "attention.value_length", c->head_dim, &value_dim, err);
-    if (st == SOL_OK) st = int_of(g, c, "rope.dimension_count", c->head_dim, &rotated, err);
-    if (st == SOL_OK)
-        st = real_of(g, c, "attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err);
-    if (st == SOL_OK) st = real_of(g, c, "rope.freq_base", 10000, &c->rope_theta, err);
-    if (st == SOL_OK)
-        st = need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
-    if (st == SOL_OK) st = read_eos(g, c, err);
-    if (st == SOL_OK) st = sol_gguf_check_model_keys(g, c, err);
-    if (st == SOL_OK) st = read_linear_scaling(g, c, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(read_family(g, c, err));
+    SOL_TRY(read_vocab(g, &c->vocab_size, err));
+    SOL_TRY(int_of(g, c, "embedding_length", INT64_MIN, &c->hidden_size, err));
+    SOL_TRY(int_of(g, c, "feed_forward_length", INT64_MIN, &c->intermediate_size, err));
+    SOL_TRY(int_of(g, c, "block_count", INT64_MIN, &c->num_hidden_layers, err));
+    SOL_TRY(int_of(g, c, "attention.head_count", INT64_MIN, &heads, err));
+    SOL_TRY(int_of(g, c, "attention.head_count_kv", heads, &c->num_key_value_heads, err));
+    SOL_TRY(int_of(g, c, "attention.key_length", heads > 0 ? c->hidden_size / heads : 0,
+                   &c->head_dim, err));
+    SOL_TRY(int_of(g, c, "attention.value_length", c->head_dim, &value_dim, err));
+    SOL_TRY(int_of(g, c, "rope.dimension_count", c->head_dim, &rotated, err));
+    SOL_TRY(real_of(g, c, "attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err));
+    SOL_TRY(real_of(g, c, "rope.freq_base", 10000, &c->rope_theta, err));
+    SOL_TRY(need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err));
+    SOL_TRY(read_eos(g, c, err));
+    SOL_TRY(sol_gguf_check_model_keys(g, c, err));
+    SOL_TRY(read_linear_scaling(g, c, err));
     /* Decimal constants went through a float. */
     c->rms_norm_eps = sol_gguf_decimal(c->rms_norm_eps);
     c->rope_theta = sol_gguf_decimal(c->rope_theta);
@@ -288,7 +280,7 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
         return sol_fail(err, SOL_ERR_SHAPE,
                         "%s: block_count is %" PRId64 ", but there are only %zu tensors", g->path,
                         c->num_hidden_layers, g->n_tensors);
-    st = sol_model_config_check(c, err);
+    sol_status st = sol_model_config_check(c, err);
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", g->path);
     return read_rope_table(g, c, err);
 }
@@ -352,56 +344,72 @@ static sol_status copy_words(const uint8_t *from, uint64_t n, void **out, sol_er
     return SOL_OK;
 }
 
-static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
-{
+/* What the arrays of a tokenizer lie in while it is made; owned. */
+typedef struct token_memory {
     char model[64], pre[64];
+    sol_span *tokens, *merges;
+    void *scores, *types;
+} token_memory;
+
+/* Fills *a, which borrows from *m. tokens: the value of tokenizer.ggml.tokens. */
+static sol_status read_token_arrays(const sol_gguf *g, const sol_gguf_value *tokens,
+                                    sol_tokenizer_arrays *a, token_memory *m, sol_err *err)
+{
     const uint8_t *scores, *types;
-    void *score_copy = NULL, *type_copy = NULL;
-    sol_span *tokens = NULL, *merges = NULL;
-    const sol_gguf_value *list = sol_gguf_find(g, "tokenizer.ggml.tokens"),
-                         *merge_list = sol_gguf_find(g, "tokenizer.ggml.merges");
+    const sol_gguf_value *merges = sol_gguf_find(g, "tokenizer.ggml.merges");
+    SOL_TRY(sol_gguf_strings(g, tokens, &m->tokens, err));
+    if (merges) SOL_TRY(sol_gguf_strings(g, merges, &m->merges, err));
+    SOL_TRY(need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a->eos, err));
+    SOL_TRY(get_name(g, "tokenizer.ggml.model", m->model, &a->model, err));
+    if (!a->model) return sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
+    SOL_TRY(get_name(g, "tokenizer.ggml.pre", m->pre, &a->pre, err));
+    SOL_TRY(need_array(g, "tokenizer.ggml.scores", SOL_GGUF_F32, tokens->count, &scores, err));
+    SOL_TRY(need_array(g, "tokenizer.ggml.token_type", SOL_GGUF_I32, tokens->count, &types, err));
+    SOL_TRY(get_flag(g, "tokenizer.ggml.add_bos_token", &a->add_bos, err));
+    SOL_TRY(get_flag(g, "tokenizer.ggml.add_eos_token", &a->add_eos, err));
+    SOL_TRY(get_flag(g, "tokenizer.ggml.add_space_prefix", &a->add_space_prefix, err));
+    SOL_TRY(get_flag(g, "solera.tokenizer.nfc", &a->nfc, err));
+    SOL_TRY(copy_words(scores, tokens->count, &m->scores, err));
+    SOL_TRY(copy_words(types, tokens->count, &m->types, err));
+    a->tokens = m->tokens;
+    a->n_tokens = (int64_t)tokens->count;
+    a->scores = m->scores;
+    a->types = m->types;
+    a->merges = m->merges;
+    a->n_merges = merges ? (int64_t)merges->count : 0;
+    return SOL_OK;
+}
+
+static sol_status make_tokenizer(sol_source *s, const sol_gguf *g, const sol_gguf_value *tokens,
+                                 token_memory *m, sol_err *err)
+{
     sol_tokenizer_arrays a = {.bos = s->config.bos_token_id};
-    if (!list) return SOL_OK;
-    sol_status st = sol_gguf_check_tokenizer_keys(g, err);
-    if (st == SOL_OK) st = sol_gguf_strings(g, list, &tokens, err);
-    if (st == SOL_OK && merge_list) st = sol_gguf_strings(g, merge_list, &merges, err);
-    if (st == SOL_OK)
-        st = need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a.eos, err);
+    SOL_TRY(sol_gguf_check_tokenizer_keys(g, err));
+    SOL_TRY(read_token_arrays(g, tokens, &a, m, err));
     if (a.eos < 0 || a.eos >= s->config.vocab_size) a.eos = -1;
-    if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.model", model, &a.model, err);
-    if (st == SOL_OK && !a.model)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
-    if (st == SOL_OK) st = get_name(g, "tokenizer.ggml.pre", pre, &a.pre, err);
-    if (st == SOL_OK)
-        st = need_array(g, "tokenizer.ggml.scores", SOL_GGUF_F32, list->count, &scores, err);
-    if (st == SOL_OK)
-        st = need_array(g, "tokenizer.ggml.token_type", SOL_GGUF_I32, list->count, &types, err);
-    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_bos_token", &a.add_bos, err);
-    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_eos_token", &a.add_eos, err);
-    if (st == SOL_OK) st = get_flag(g, "tokenizer.ggml.add_space_prefix", &a.add_space_prefix, err);
-    if (st == SOL_OK) st = get_flag(g, "solera.tokenizer.nfc", &a.nfc, err);
-    if (st == SOL_OK) st = copy_words(scores, list->count, &score_copy, err);
-    if (st == SOL_OK) st = copy_words(types, list->count, &type_copy, err);
-    a.tokens = tokens;
-    a.n_tokens = (int64_t)list->count;
-    a.scores = score_copy;
-    a.types = type_copy;
-    a.merges = merges;
-    a.n_merges = merge_list ? (int64_t)merge_list->count : 0;
-    if (st == SOL_OK && a.n_tokens > s->config.vocab_size)
-        st = sol_fail(err, SOL_ERR_SHAPE,
-                      "%s: tokenizer.ggml.tokens has %" PRId64 " tokens, token_embd.weight %" PRId64
-                      " rows",
-                      g->path, a.n_tokens, s->config.vocab_size);
-    if (st == SOL_OK) st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err);
-    if (st == SOL_OK && !a.pre && strcmp(a.model, "gpt2") == 0)
+    if (a.n_tokens > s->config.vocab_size)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: tokenizer.ggml.tokens has %" PRId64
+                        " tokens, token_embd.weight %" PRId64 " rows",
+                        g->path, a.n_tokens, s->config.vocab_size);
+    SOL_TRY(sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err));
+    if (!a.pre && strcmp(a.model, "gpt2") == 0)
         sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as "
                            "llama.cpp does by default, which need not be how the "
                            "model was trained; --tokenizer takes its tokenizer.json");
-    sol_free(tokens);
-    sol_free(merges);
-    sol_free(score_copy);
-    sol_free(type_copy);
+    return SOL_OK;
+}
+
+static sol_status read_tokenizer(sol_source *s, const sol_gguf *g, sol_err *err)
+{
+    token_memory m = {0};
+    const sol_gguf_value *tokens = sol_gguf_find(g, "tokenizer.ggml.tokens");
+    if (!tokens) return SOL_OK;
+    sol_status st = make_tokenizer(s, g, tokens, &m, err);
+    sol_free(m.tokens);
+    sol_free(m.merges);
+    sol_free(m.scores);
+    sol_free(m.types);
     return st;
 }
 
@@ -485,26 +493,32 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     return SOL_OK;
 }
 
+static sol_status open_source(sol_source *s, gguf_source *f, const char *path, bool with_tokenizer,
+                              sol_err *err)
+{
+    SOL_TRY(sol_copy_string(&s->path, path, strlen(path), err));
+    SOL_TRY(sol_gguf_open(&f->g, path, err));
+    SOL_TRY(read_config(&f->g, &s->config, err));
+    SOL_TRY(place_params(s, f, err));
+    s->interleaved = sol_family_of(&s->config)->order == SOL_GGUF_PAIRS;
+    if (with_tokenizer) SOL_TRY(read_tokenizer(s, &f->g, err));
+    /* These are the model's own, whatever tokenizer comes with it. */
+    SOL_TRY(read_text(&f->g, "tokenizer.chat_template", &s->chat_template, err));
+    SOL_TRY(read_text(&f->g, "solera.generation", &s->generation, err));
+    sol_origin_of_gguf(s, &f->g);
+    return SOL_OK;
+}
+
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err)
 {
     gguf_source *f;
     *s = (sol_source){0};
-    sol_status st = sol_alloc_array((void **)&f, 1, sizeof *f, err);
-    if (st != SOL_OK) return st;
+    SOL_TRY(sol_alloc_array((void **)&f, 1, sizeof *f, err));
     f->g.in.fd = -1;
     s->impl = f;
     s->read = read_rows;
     s->close = close_file;
-    st = sol_copy_string(&s->path, path, strlen(path), err);
-    if (st == SOL_OK) st = sol_gguf_open(&f->g, path, err);
-    if (st == SOL_OK) st = read_config(&f->g, &s->config, err);
-    if (st == SOL_OK) st = place_params(s, f, err);
-    s->interleaved = sol_family_of(&s->config)->order == SOL_GGUF_PAIRS;
-    if (st == SOL_OK && with_tokenizer) st = read_tokenizer(s, &f->g, err);
-    /* These are the model's own, whatever tokenizer comes with it. */
-    if (st == SOL_OK) st = read_text(&f->g, "tokenizer.chat_template", &s->chat_template, err);
-    if (st == SOL_OK) st = read_text(&f->g, "solera.generation", &s->generation, err);
-    if (st == SOL_OK) sol_origin_of_gguf(s, &f->g);
+    sol_status st = open_source(s, f, path, with_tokenizer, err);
     if (st != SOL_OK) sol_source_close(s);
     return st;
 }
