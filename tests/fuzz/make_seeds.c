@@ -159,6 +159,55 @@ static void write_foreign(void)
     sol_model_file_free(&c);
 }
 
+/* A GGUF file as part `index` of 2: three keys more, 64 bytes, so that the data stay aligned.
+ * Without its tensors if it `has` none. Returns the length. */
+static size_t put_part(uint8_t *out, const char *file, size_t n, uint16_t index, bool has)
+{
+    static const char *const key[] = {"split.no", "split.count", "more"};
+    const uint16_t value[] = {index, 2, 0};
+    const uint32_t kind[] = {2, 2, 0}; /* uint16, uint16, uint8 */
+    uint64_t values, none = 0;
+    uint8_t *at = out + 24;
+    memcpy(out, file, 24);
+    memcpy(&values, out + 16, sizeof values);
+    values += 3;
+    memcpy(out + 16, &values, sizeof values);
+    if (!has) memcpy(out + 8, &none, sizeof none);
+    for (int i = 0; i < 3; i++) {
+        uint64_t n_key = strlen(key[i]);
+        at = mempcpy(at, &n_key, sizeof n_key);
+        at = mempcpy(at, key[i], n_key);
+        at = mempcpy(at, &kind[i], sizeof kind[i]);
+        at = mempcpy(at, &value[i], kind[i] ? 2 : 1);
+    }
+    fuzz_check(at == out + 24 + 64);
+    memcpy(at, file + 24, n - 24);
+    return n + 64;
+}
+
+/* Models in two files, of which one has the tensors, and a part in one file. */
+static void write_split(void)
+{
+    char *file, path[512];
+    size_t n;
+    snprintf(path, sizeof path, "%s", seed("gguf", "q8_0"));
+    fuzz_check(sol_file_read(path, &file, &n, NULL) == SOL_OK);
+    uint8_t *out = malloc(2 * n + 256);
+    for (int with = 0; with < 2; with++) {
+        uint32_t n_first = (uint32_t)put_part(out + 5, file, n, 0, with == 0), n_second;
+        uint8_t *second = out + 5 + n_first;
+        out[0] = 1 | 1 << 2;
+        memcpy(out + 1, &n_first, sizeof n_first);
+        n_second = (uint32_t)put_part(second + 4, file, n, 1, with == 1);
+        memcpy(second, &n_second, sizeof n_second);
+        fuzz_write(seed("gguf_split", with ? "second" : "first"), out, 9 + n_first + n_second);
+    }
+    out[0] = 1 << 2;
+    fuzz_write(seed("gguf_split", "alone"), out, 5 + n + 64);
+    free(out);
+    sol_free(file);
+}
+
 /* Width 4, 8 of the MLP, one layer, one head, vocabulary 5, 3 positions. */
 static void write_llama2c(void)
 {
@@ -181,6 +230,7 @@ int main(int argc, char **argv)
     write_data();
     write_teacher();
     write_foreign();
+    write_split();
     write_llama2c();
     sol_ctx_free(&ctx);
     return 0;
