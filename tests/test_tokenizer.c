@@ -332,6 +332,51 @@ START_TEST(long_words_come_part_by_part)
 }
 END_TEST
 
+typedef struct stream {
+    const sol_ids *want;
+    size_t at, lumps, most; /* ids that came, how often, at most at once */
+} stream;
+
+static sol_status compare_lump(void *user, const int32_t *id, size_t n, sol_err *err)
+{
+    stream *s = user;
+    (void)err;
+    ck_assert_uint_le(s->at + n, s->want->n);
+    ck_assert_mem_eq(id, s->want->id + s->at, n * sizeof *id);
+    s->at += n;
+    s->lumps++;
+    s->most = n > s->most ? n : s->most;
+    return SOL_OK;
+}
+
+/* Ids that are handed on while the text is encoded: of one word, and of many. */
+START_TEST(a_stream_has_the_same_ids)
+{
+    enum { N = 1500000 };
+    sol_tokenizer *t = small_tokenizer(false);
+    sol_rng r = sol_rng_make(7, SOL_STREAM_TEST);
+    sol_encoder *e;
+    sol_ids want = {0};
+    char *text = malloc(N);
+    ck_assert_ptr_nonnull(text);
+    ck_ok(sol_encoder_create(&e, t, err));
+    for (int words = 0; words < 2; words++) {
+        for (size_t i = 0; i < N; i++)
+            text[i] = words && i % 11 == 0 ? ' ' : "aabbxyzh"[sol_rng_below(&r, 8)];
+        encode_into(t, text, N, 0, &want);
+        stream s = {.want = &want};
+        ck_ok(sol_encoder_stream(e, text, N, 0, compare_lump, &s, err));
+        ck_assert_uint_eq(s.at, want.n);
+        ck_assert_uint_ge(s.lumps, 3);
+        ck_assert_uint_lt(s.most, N / 4);
+    }
+    sol_ids_free(&want);
+    sol_encoder_free(&e);
+    free(text);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 START_TEST(ignore_merges_takes_whole_words)
 {
     sol_tokenizer *t = small_tokenizer(false), *u = small_tokenizer(true);
@@ -507,6 +552,7 @@ SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors);
               tcase_add_loop_test(tc, random_text_survives_large_vocabularies, 0, 3);
               tcase_add_test(tc, merges_follow_the_definition);
               tcase_add_test(tc, long_words_come_part_by_part);
+              tcase_add_test(tc, a_stream_has_the_same_ids);
               tcase_add_test(tc, ignore_merges_takes_whole_words);
               tcase_add_test(tc, special_tokens); tcase_add_test(tc, an_encoder_remembers_nothing);
               tcase_add_test(tc, cuts_change_nothing);

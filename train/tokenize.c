@@ -7,6 +7,10 @@
 
 #include "base/mem.h"
 
+/* A piece of more bytes, which has no place to be cut, is encoded as it is written, so that its ids
+ * never lie in memory. */
+enum { LONG_PIECE = 4 << 20 };
+
 enum { N_SLOTS = 3, READ_TILE = 0, WRITE_TILE = 1, FIRST_GROUP_TILE = 2 };
 
 typedef struct piece_ids {
@@ -44,19 +48,30 @@ typedef struct pipeline {
     sol_tokenize_result *result;
 } pipeline;
 
+static int flags_of(const pipeline *l, const sol_piece *piece, const char *text)
+{
+    bool special = l->opts->special == SOL_SPECIAL_YES;
+    int flags = piece->first ? sol_tokenizer_begin(l->opts->tokenizer, text, piece->n, special)
+                             : SOL_ENCODE_CONTINUE | (special ? SOL_ENCODE_SPECIAL : 0);
+    return flags | (piece->last ? SOL_ENCODE_TAIL : 0);
+}
+
+static sol_status name_place(const pipeline *l, const sol_piece *piece, sol_status st, sol_err *err)
+{
+    return st == SOL_OK ? SOL_OK
+                        : sol_err_prefix(err, st, "%s:%lld", l->opts->docs.files[piece->file],
+                                         (long long)piece->line);
+}
+
 static sol_status encode_piece(pipeline *l, slot *s, size_t i, sol_encoder *e, sol_ids *ids,
                                sol_err *err)
 {
     const sol_piece *piece = &s->batch.piece[i];
     const char *text = s->batch.text + piece->at;
-    bool special = l->opts->special == SOL_SPECIAL_YES;
-    int flags = piece->first ? sol_tokenizer_begin(l->opts->tokenizer, text, piece->n, special)
-                             : SOL_ENCODE_CONTINUE | (special ? SOL_ENCODE_SPECIAL : 0);
-    if (piece->last) flags |= SOL_ENCODE_TAIL;
-    sol_status st = sol_encoder_run(e, text, piece->n, flags, ids, err);
-    if (st != SOL_OK)
-        sol_err_prefix(err, st, "%s:%lld", l->opts->docs.files[piece->file],
-                       (long long)piece->line);
+    sol_status st = SOL_OK;
+    if (piece->n <= LONG_PIECE)
+        st = name_place(
+            l, piece, sol_encoder_run(e, text, piece->n, flags_of(l, piece, text), ids, err), err);
     s->piece[i] = (piece_ids){.end = ids->n};
     if (l->opts->special == SOL_SPECIAL_AUTO)
         s->piece[i].n_special = sol_tokenizer_count_special(l->opts->tokenizer, text, piece->n,
@@ -107,35 +122,53 @@ static sol_status end_document(pipeline *l, sol_err *err)
     return sol_dataset_writer_end(l->writer, err);
 }
 
-static sol_status write_piece(pipeline *l, const sol_piece *piece, const int32_t *id, size_t n,
-                              sol_err *err)
+static sol_status write_ids(void *user, const int32_t *id, size_t n, sol_err *err)
 {
-    int32_t eos = sol_tokenizer_eos(l->opts->tokenizer);
-    SOL_TRY(sol_dataset_writer_append(l->writer, id, n, err));
+    pipeline *l = user;
     if (n) l->last_id = id[n - 1];
     l->result->tokens += (int64_t)n;
+    return sol_dataset_writer_append(l->writer, id, n, err);
+}
+
+static sol_status write_long(pipeline *l, const slot *s, const sol_piece *piece, sol_encoder *e,
+                             sol_err *err)
+{
+    const char *text = s->batch.text + piece->at;
+    sol_status st =
+        sol_encoder_stream(e, text, piece->n, flags_of(l, piece, text), write_ids, l, err);
+    return st == SOL_ERR_IO ? st /* of the dataset, not of the text */
+                            : name_place(l, piece, st, err);
+}
+
+/* Ends a piece whose ids are written. */
+static sol_status end_piece(pipeline *l, const sol_piece *piece, sol_err *err)
+{
+    int32_t eos = sol_tokenizer_eos(l->opts->tokenizer);
     if (!piece->last) return SOL_OK;
-    if (eos >= 0 && l->last_id != eos) {
-        SOL_TRY(sol_dataset_writer_append(l->writer, &eos, 1, err));
-        l->result->tokens++;
-    }
+    if (eos >= 0 && l->last_id != eos) SOL_TRY(write_ids(l, &eos, 1, err));
     return end_document(l, err);
 }
 
-static sol_status write_group(pipeline *l, const slot *s, const group *g, sol_err *err)
+static sol_status write_group(pipeline *l, const slot *s, const group *g, sol_encoder *e,
+                              sol_err *err)
 {
     size_t at = 0;
     for (size_t i = g->from; i < g->to; i++) {
-        SOL_TRY(write_piece(l, &s->batch.piece[i], g->ids.id + at, s->piece[i].end - at, err));
+        const sol_piece *piece = &s->batch.piece[i];
+        if (piece->n > LONG_PIECE)
+            SOL_TRY(write_long(l, s, piece, e, err));
+        else
+            SOL_TRY(write_ids(l, g->ids.id + at, s->piece[i].end - at, err));
         at = s->piece[i].end;
+        SOL_TRY(end_piece(l, piece, err));
     }
     return SOL_OK;
 }
 
-static void write_slot(pipeline *l, slot *s)
+static void write_slot(pipeline *l, slot *s, sol_encoder *e)
 {
     for (size_t g = 0; g < s->n_groups; g++)
-        if (write_group(l, s, &s->group[g], &l->write_err) != SOL_OK) break;
+        if (write_group(l, s, &s->group[g], e, &l->write_err) != SOL_OK) break;
     s->filled = false;
 }
 
@@ -143,7 +176,7 @@ static void run_tile(void *arg, int64_t tile, int thread)
 {
     pipeline *l = arg;
     if (tile == READ_TILE && l->reading) read_slot(l, l->reading);
-    if (tile == WRITE_TILE && l->writing) write_slot(l, l->writing);
+    if (tile == WRITE_TILE && l->writing) write_slot(l, l->writing, l->encoder[thread]);
     if (tile >= FIRST_GROUP_TILE)
         encode_group(l, l->encoding, &l->encoding->group[tile - FIRST_GROUP_TILE],
                      l->encoder[thread]);

@@ -11,8 +11,9 @@ enum {
     CACHE_SLOTS = 1 << 14, /* a power of two; 1 MiB in all */
     CACHE_KEY = 24,        /* longer words are not cached */
     CACHE_IDS = 8,
-    SCAN_MAX = 48,  /* words of more symbols go through the heap */
-    LONG = 64 << 10 /* bytes; longer words go through it part by part */
+    SCAN_MAX = 48,   /* words of more symbols go through the heap */
+    LONG = 64 << 10, /* bytes; longer words go through it part by part */
+    LUMP = 256 << 10 /* ids that are handed on at once */
 };
 
 typedef struct cache_slot { /* one cache line */
@@ -41,6 +42,9 @@ struct sol_encoder {
     sol_pretok_scratch *pretok;
     cache_slot *cache; /* NULL: none */
     sol_ids *out;      /* of the running call */
+    sol_ids_fn take;   /* who gets what is in `out` from time to time; NULL: it stays there */
+    void *user;
+    bool handed_on; /* a part of the word at hand */
     node *nodes;
     candidate *heap;
     size_t cap_nodes, cap_heap;
@@ -95,6 +99,18 @@ static inline sol_status reserve(sol_ids *ids, size_t n, sol_err *err)
 {
     if (ids->n + n <= ids->capacity) return SOL_OK;
     return sol_grow_array((void **)&ids->id, &ids->capacity, ids->n + n, sizeof *ids->id, err);
+}
+
+/* Hands on the ids that no later text changes, all but the last `keep`, once they are many. */
+static inline sol_status hand_on(sol_encoder *e, size_t keep, sol_err *err)
+{
+    sol_ids *out = e->out;
+    if (!e->take || out->n < keep + LUMP) return SOL_OK;
+    SOL_TRY(e->take(e->user, out->id, out->n - keep, err));
+    if (keep) memmove(out->id, out->id + (out->n - keep), keep * sizeof *out->id);
+    out->n = keep;
+    e->handed_on = true;
+    return SOL_OK;
 }
 
 /* The tokens of a character's bytes; false: there are none. */
@@ -319,6 +335,7 @@ static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *d
         SOL_TRY(join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err));
         from_start = from_start && e->part[now].n_ids == 0;
         now = !now;
+        SOL_TRY(hand_on(e, e->part[now].n_ids, err)); /* these may be taken back */
         word += part;
         n -= part;
     }
@@ -332,8 +349,13 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
     if (n > LONG && !whole) {
         size_t from = e->out->n;
         bool done;
+        e->handed_on = false;
         SOL_TRY(merge_long(e, word, n, &done, err));
         if (done) return SOL_OK;
+        if (e->handed_on)
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "a word of %zu bytes, in which merges reach farther than %d KiB", n,
+                            LONG >> 10);
         e->out->n = from; /* merges that reach farther than a part: the whole word at once */
     }
     SOL_TRY(reserve(e->out, n + 1, err));
@@ -357,6 +379,7 @@ static sol_status merge_word(sol_encoder *e, const char *word, size_t n, sol_err
 static sol_status encode_word(void *user, const char *word, size_t n, sol_err *err)
 {
     sol_encoder *e = user;
+    SOL_TRY(hand_on(e, 0, err));
     if (n > CACHE_KEY || !e->cache) return merge_word(e, word, n, err);
     cache_slot *c = &e->cache[sol_hash_bytes(word, n) & (CACHE_SLOTS - 1)];
     if (c->n_key == n && memcmp(c->key, word, n) == 0) {
@@ -406,7 +429,7 @@ static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t 
     static const char underscore[] = "\xE2\x96\x81";
     bool in_front = prefix && e->t->add_space_prefix;
     if (in_front || (e->t->underscore_is_blank && memmem(text, n, underscore, 3))) {
-        SOL_TRY(sol_grow_array((void **)&e->text, &e->cap_text, n + 1, 1, err));
+        SOL_TRY(sol_grow_bytes(&e->text, &e->cap_text, n + 1, err));
         e->text[0] = ' ';
         if (e->t->underscore_is_blank)
             n = sol_underscores_to_blanks(text, n, e->text + in_front);
@@ -540,7 +563,7 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
 {
     const sol_tokenizer *t = e->t;
     e->out = ids;
-    SOL_TRY(reserve(ids, n / 3 + 2 * SOL_TOK_MAX_TEMPLATE, err));
+    SOL_TRY(reserve(ids, (e->take ? 0 : n / 3) + 2 * SOL_TOK_MAX_TEMPLATE, err));
     if (flags & SOL_ENCODE_BOS)
         for (int i = 0; i < t->n_head; i++) ids->id[ids->n++] = t->head[i];
     bool begins = !(flags & SOL_ENCODE_CONTINUE);
@@ -549,6 +572,19 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
     if (flags & SOL_ENCODE_TAIL)
         for (int i = 0; i < t->n_tail; i++) ids->id[ids->n++] = t->tail[i];
     return SOL_OK;
+}
+
+sol_status sol_encoder_stream(sol_encoder *e, const char *text, size_t n, int flags,
+                              sol_ids_fn take, void *user, sol_err *err)
+{
+    sol_ids rest = {0};
+    e->take = take;
+    e->user = user;
+    sol_status st = sol_encoder_run(e, text, n, flags, &rest, err);
+    if (st == SOL_OK && rest.n > 0) st = take(user, rest.id, rest.n, err);
+    e->take = NULL;
+    sol_ids_free(&rest);
+    return st;
 }
 
 sol_status sol_tokenizer_encode(const sol_tokenizer *t, const char *text, size_t n, int flags,

@@ -87,7 +87,7 @@ typedef struct rewrite {
 
 static sol_status put(rewrite *r, const char *text, size_t n, sol_err *err)
 {
-    SOL_TRY(sol_grow_array((void **)r->out, r->cap, r->n_out + n, 1, err));
+    SOL_TRY(sol_grow_bytes(r->out, r->cap, r->n_out + n, err));
     if (n) memcpy(*r->out + r->n_out, text, n);
     r->n_out += n;
     return SOL_OK;

@@ -265,7 +265,7 @@ static sol_status write_spaces(sol_pretok_scratch *s, const char *space, bool in
     for (size_t i = 0; i < *n; i++) blanks += (*text)[i] == ' ';
     if (!blanks) return SOL_OK;
     SOL_TRY(sol_size_mul(blanks, n_space, &extra, err));
-    SOL_TRY(sol_grow_array((void **)&s->text, &s->cap_text, *n + extra, 1, err));
+    SOL_TRY(sol_grow_bytes(&s->text, &s->cap_text, *n + extra, err));
     if (in_front) at += (memcpy(s->text, space, n_space), n_space);
     for (size_t i = 0; i < *n; i++) {
         if ((*text)[i] == ' ')
@@ -304,7 +304,7 @@ static sol_status run_prefix_space(const word_sink *k, int stage, const char *te
 {
     if (text[0] == ' ' || place == SOL_PLACE_INSIDE)
         return run_stage(k, stage + 1, text, n, place, err);
-    SOL_TRY(sol_grow_array((void **)&k->s->text, &k->s->cap_text, n + 1, 1, err));
+    SOL_TRY(sol_grow_bytes(&k->s->text, &k->s->cap_text, n + 1, err));
     k->s->text[0] = ' ';
     memcpy(k->s->text + 1, text, n);
     return run_stage(k, stage + 1, k->s->text, n + 1, place, err);

@@ -116,6 +116,13 @@ sol_status sol_encoder_create(sol_encoder **e, const sol_tokenizer *t, sol_err *
 void sol_encoder_free(sol_encoder **e);
 sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags, sol_ids *ids,
                            sol_err *err);
+/* The same for a text of any length, whose ids need not lie in memory: `take` gets them in lumps,
+ * in order. SOL_ERR_UNSUPPORTED: a word of more than 256 K ids in which merges reach farther than
+ * 64 KiB. The encoder borrows the text, and needs as much memory again for what a normalizer or a
+ * Metaspace writes. */
+typedef sol_status (*sol_ids_fn)(void *user, const int32_t *id, size_t n, sol_err *err);
+sol_status sol_encoder_stream(sol_encoder *e, const char *text, size_t n, int flags,
+                              sol_ids_fn take, void *user, sol_err *err);
 
 /* The last place in text[0, n) where it may be cut so that encoding both parts (the second with
  * SOL_ENCODE_CONTINUE) gives the ids of the whole; 0: no such place is known. Special tokens must
