@@ -54,7 +54,7 @@ FUZZ_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 FUZZ_SECONDS ?= 60
 MEMCHECK := codec store_h5
 # Test programs that start no thread, which the linker sees to: nothing for the build that looks for races.
-SINGLE := config config_finish dataset elementwise faults float_ops gguf import_llama2c numbers store store_corrupt store_h5 store_space \
+SINGLE := config config_finish dataset elementwise faults float_ops ggml gguf import_llama2c numbers store store_corrupt store_h5 store_space \
     study_file study_report sweep teacher_cache tokenizer tokenizer_files tokenizer_golden train_ops
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(SINGLE:%=tests/test_%.c),$(TEST_SRC)),$(TEST_SRC)))
 TEST_BIN += $(BUILD)/tests/checkkern/checkkern

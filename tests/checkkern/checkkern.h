@@ -83,6 +83,7 @@ void check_dense_shapes(void);
 void check_dense_edges(void);
 void check_dense_weight(void);
 void check_matrix_parts(void);
+void check_matrix_forms(void);
 void check_bf16_packing(void);
 void check_bf16_tiles(void);
 void bench(void);

@@ -261,3 +261,65 @@ void check_matrix_parts(void)
     sol_free(whole);
     sol_free(y);
 }
+
+/* Parts of several forms, stacked: outputs and decoded rows are those of each part alone, with its
+ * piece of the bias, where the tiles lie in the caller's memory, too. */
+void check_matrix_forms(void)
+{
+    enum { COLS = 64, N = 5, EACH = 37, PARTS = 5, ROWS = PARTS * EACH };
+    static const sol_dtype type[PARTS] = {SOL_F16, SOL_TERNARY, SOL_TERNARY, SOL_Q8, SOL_F32};
+    sol_rng rng = sol_rng_make(22, SOL_STREAM_TEST);
+    float *w = get(EACH * COLS, sizeof *w), *x = get(N * COLS, sizeof *x),
+          *bias = get(ROWS, sizeof *bias);
+    float *alone = get(N * EACH, sizeof *alone), *y = get(N * ROWS, sizeof *y);
+    fill(w, EACH * COLS, NORMAL, &rng);
+    fill(x, N * COLS, NORMAL, &rng);
+    fill(bias, ROWS, NORMAL, &rng);
+    for (sol_ctx *ctx = first_context(3); ctx; ctx = next_context(ctx)) {
+        matrix ternary = random_matrix(EACH, COLS, COLS, SOL_LAYOUT_CONTIGUOUS, true, &rng);
+        matrix strided = random_matrix(EACH, COLS, COLS, SOL_LAYOUT_STRIDE16, true, &rng);
+        sol_stored part[PARTS];
+        for (int p = 0; p < PARTS; p++) {
+            part[p] = (sol_stored){.type = type[p], .rows = EACH, .cols = COLS};
+            if (type[p] == SOL_TERNARY) {
+                part[p] = part_of(p == 1 ? &ternary : &strided);
+            } else {
+                REQUIRE_OK(sol_stored_alloc(&part[p], err));
+                sol_stored_fill(ctx, &part[p], w, NULL);
+            }
+        }
+        sol_matrix *m, *one;
+        void *tiles = get(sol_matrix_tile_bytes(ctx, part, PARTS), 1);
+        REQUIRE_OK(sol_matrix_prepare(&m, ctx, part, PARTS, bias, tiles, err));
+        void *scratch = get(sol_matrix_scratch_bytes(ctx, m, N), 1);
+        for (int act = SOL_ACT_INT8; act <= SOL_ACT_FLOAT; act++) {
+            sol_matrix_matmul(ctx, m, (sol_act)act, x, N, y, scratch);
+            for (int p = 0; p < PARTS; p++) {
+                REQUIRE_OK(sol_matrix_prepare(&one, ctx, &part[p], 1, NULL, NULL, err));
+                sol_matrix_matmul(ctx, one, (sol_act)act, x, N, alone, scratch);
+                for (int i = 0; i < N * EACH; i++) {
+                    int r = p * EACH + i % EACH;
+                    REQUIRE(same_bits(y[i / EACH * ROWS + r], alone[i] + bias[r]),
+                            "part %d of several forms, row %d", p, r);
+                }
+                float has[COLS], want[COLS];
+                sol_matrix_row(m, p * EACH + 3, has, scratch);
+                sol_matrix_row(one, 3, want, scratch);
+                REQUIRE(memcmp(has, want, sizeof has) == 0, "a decoded row of part %d", p);
+                sol_matrix_free(&one);
+            }
+        }
+        sol_matrix_free(&m);
+        sol_free(tiles);
+        sol_free(scratch);
+        for (int p = 0; p < PARTS; p++)
+            if (type[p] != SOL_TERNARY) sol_stored_free(&part[p]);
+        free_matrix(&ternary);
+        free_matrix(&strided);
+    }
+    sol_free(w);
+    sol_free(x);
+    sol_free(bias);
+    sol_free(alone);
+    sol_free(y);
+}

@@ -154,6 +154,7 @@ static const struct {
     {"dense: edges", check_dense_edges},
     {"dense: columns by weight", check_dense_weight},
     {"matrix: parts, bias, runs of rows", check_matrix_parts},
+    {"matrix: parts of several forms", check_matrix_forms},
     {"bf16: packing", check_bf16_packing},
     {"bf16: tiles", check_bf16_tiles},
 };
