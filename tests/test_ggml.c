@@ -1,5 +1,5 @@
-/* The element types of GGUF, block by block: against the bytes of llama.cpp and of the package gguf,
- * by their published layout, and out and in again. */
+/* The element types of GGUF, block by block: against the bytes of llama.cpp and of the package
+ * gguf, by their published layout, and out and in again. */
 #include "suite.h"
 
 #include <jansson.h>
