@@ -347,7 +347,7 @@ static const struct {
     {"distill.loss", "forward_kl|reverse_kl|cakld"},
     {"distill.hidden_form", "mse|relative"},
     {"distill.teacher_dtype", "fp32|bf16|int8"},
-    {"train.compute", "fp32|bf16"},
+    {"train.compute", "fp32|bf16|auto"},
     {"train.eval_form", "both|packed"},
     {"train.param_dtype", "fp32|bf16_stochastic|bf16_nearest"},
     {"optim.schedule", "constant|cosine|linear|wsd"},

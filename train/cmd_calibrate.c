@@ -177,7 +177,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c;
-    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    SOL_TRY(sol_job_read(p, &c, p->word[0], &args->set, err));
     calibrate_job j = {.config = c};
     sol_interrupt_catch(true);
     if (p->threads == 0) p->threads = c->run.threads;

@@ -198,7 +198,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c;
-    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    SOL_TRY(sol_job_read(p, &c, p->word[0], &args->set, err));
     maker m = {.program = p, .config = c};
     sol_status st = open_and_make(&m, err);
     close_all(&m);

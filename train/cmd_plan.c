@@ -417,7 +417,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_config *c;
-    SOL_TRY(sol_job_read(&c, p->word[0], &args->set, err));
+    SOL_TRY(sol_job_read(p, &c, p->word[0], &args->set, err));
     sol_status st = plan_job(p, c, args->json, err);
     sol_config_free(&c);
     return st;

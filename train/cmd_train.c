@@ -43,12 +43,14 @@ static sol_status read_job_of_run(sol_config **c, const char *dir, bool resume, 
     return sol_config_set(*c, set, err);
 }
 
-static sol_status read_job(sol_config **c, const char *path, const struct args *a, sol_err *err)
+static sol_status read_job(sol_program *p, sol_config **c, const struct args *a, sol_err *err)
 {
+    const char *path = p->word[0];
     SOL_TRY(sol_is_directory(path) ? read_job_of_run(c, path, a->resume, err)
                                    : sol_config_read(c, path, err));
     for (int i = 0; i < a->set.n; i++) SOL_TRY(sol_config_set(*c, a->set.word[i], err));
-    return sol_config_finish(*c, err);
+    SOL_TRY(sol_config_finish(*c, err));
+    return sol_job_choose_compute(p, *c, err);
 }
 
 static sol_status run(sol_program *p, void *argp, sol_err *err)
@@ -58,7 +60,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     sol_config *c = NULL;
     sol_trainer *t = NULL;
     SOL_TRY(sol_program_dist(p, &dist, err));
-    sol_status st = sol_dist_agree(dist, read_job(&c, p->word[0], args, err), err);
+    sol_status st = sol_dist_agree(dist, read_job(p, &c, args, err), err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK) st = sol_trainer_open(&t, p, c, args->resume, err);
     if (st == SOL_OK) st = sol_trainer_run(t, err);

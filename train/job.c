@@ -11,16 +11,28 @@
 #include "run_model.h"
 #include "tokenize.h"
 
-static sol_status set_and_finish(sol_config *c, const sol_words *set, sol_err *err)
+sol_status sol_job_choose_compute(sol_program *p, sol_config *c, sol_err *err)
 {
-    for (int i = 0; i < set->n; i++) SOL_TRY(sol_config_set(c, set->word[i], err));
-    return sol_config_finish(c, err);
+    sol_ctx *ctx;
+    if ((int)c->train.compute != SOL_COMPUTE_AUTO) return SOL_OK;
+    if (p->threads == 0) p->threads = c->run.threads;
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    c->train.compute = sol_gemm_bf16_native(ctx) ? SOL_BF16 : SOL_F32;
+    return SOL_OK;
 }
 
-sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err)
+static sol_status set_and_finish(sol_program *p, sol_config *c, const sol_words *set, sol_err *err)
+{
+    for (int i = 0; i < set->n; i++) SOL_TRY(sol_config_set(c, set->word[i], err));
+    SOL_TRY(sol_config_finish(c, err));
+    return sol_job_choose_compute(p, c, err);
+}
+
+sol_status sol_job_read(sol_program *p, sol_config **c, const char *path, const sol_words *set,
+                        sol_err *err)
 {
     SOL_TRY(sol_config_read(c, path, err));
-    sol_status st = set_and_finish(*c, set, err);
+    sol_status st = set_and_finish(p, *c, set, err);
     if (st != SOL_OK) sol_config_free(c);
     return st;
 }

@@ -8,7 +8,10 @@
 
 /* The job of a YAML file with the --set words' changes, complete. *c is the caller's
  * (sol_config_free), NULL after a failure. */
-sol_status sol_job_read(sol_config **c, const char *path, const sol_words *set, sol_err *err);
+sol_status sol_job_read(sol_program *p, sol_config **c, const char *path, const sol_words *set,
+                        sol_err *err);
+/* train.compute auto becomes bf16 where the kernels of p have instructions for it, else fp32. */
+sol_status sol_job_choose_compute(sol_program *p, sol_config *c, sol_err *err);
 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */
 sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_err *err);

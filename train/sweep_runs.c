@@ -98,6 +98,7 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
     char path[SOL_PATH_MAX];
     bool done = false;
     SOL_TRY(sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err));
+    SOL_TRY(sol_job_choose_compute(r->program, run->job, err));
     if (run->seed == 0) SOL_TRY(check_model(run->job, point_name(r, run), err));
     if (r->sweep->n_measures > 0 && run->job->study.every == 0)
         return sol_fail(err, SOL_ERR_CONFIG,

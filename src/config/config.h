@@ -60,6 +60,10 @@ typedef enum { SOL_SPECIAL_MODES(SOL_ENUM_CONSTANT) } sol_special_mode;
     ROW(SOL_F32, "fp32") \
     ROW(SOL_BF16, "bf16")
 
+/* auto: the program decides by the processor before it runs a job (train/job.h). */
+enum { SOL_COMPUTE_AUTO = 255 };
+#define SOL_COMPUTE_CHOICES(ROW) SOL_COMPUTE_DTYPES(ROW) ROW(SOL_COMPUTE_AUTO, "auto")
+
 #define SOL_EVAL_FORMS(ROW) \
     ROW(SOL_EVAL_BOTH, "both") \
     ROW(SOL_EVAL_PACKED, "packed")

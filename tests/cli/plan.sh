@@ -36,3 +36,7 @@ for job in configs/*.yaml; do
     [ "$code" -eq 0 ] || grep -qE "key '(model.init|model.tokenizer|data.train|data.eval)': .*(cannot open|No such file)" "$dir/err" ||
         fail "$job: $(cat "$dir/err")"
 done
+
+# auto is resolved before anything else: the run knows which type it computes in.
+expect 0 "" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/auto" --set train.compute=auto --set train.steps=1 --set optim.warmup_steps=0 --tier c
+grep -qx '  compute: fp32' "$dir/auto/config.yaml" || fail "auto stays auto: $(grep compute "$dir/auto/config.yaml")"
