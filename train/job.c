@@ -245,8 +245,8 @@ sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, so
     if (lanes % ranks == 0) return SOL_OK;
     list_powers(NULL, lanes, list);
     return sol_config_fail(c, "train.lanes", err,
-                           "%d ranks do not share the %lld lanes of the run: %s do", ranks,
-                           (long long)lanes, list);
+                           "%d ranks do not share the %lld lane%s of the run: %s do%s", ranks,
+                           (long long)lanes, lanes == 1 ? "" : "s", list, lanes == 1 ? "es" : "");
 }
 
 sol_self_opts sol_job_self(const sol_config *c)

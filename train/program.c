@@ -216,6 +216,7 @@ void sol_interrupt_catch(bool writes_files)
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGUSR1, &a, NULL); /* mpirun passes it on and waits; after SIGTERM it kills */
     signal(SIGHUP, SIG_IGN);
     if (writes_files) signal(SIGPIPE, SIG_IGN);
 }

@@ -166,10 +166,10 @@ const char *sol_bytes_text(double bytes, char *buffer);
 /* "1.24 M" likewise. */
 const char *sol_count_text(double count, char *buffer);
 
-/* After sol_interrupt_catch the first SIGINT or SIGTERM only sets the flag that sol_interrupted
- * reads, a second SIGINT ends the process at once with 130. SIGHUP is ignored from then on;
- * SIGPIPE, too, where files are written: a reader that goes away then ends nothing, while a verb
- * whose results go to stdout is done with it. */
+/* After sol_interrupt_catch the first SIGINT, SIGTERM or SIGUSR1 only sets the flag that
+ * sol_interrupted reads, a second SIGINT ends the process at once with 130. SIGHUP is ignored from
+ * then on; SIGPIPE, too, where files are written: a reader that goes away then ends nothing, while
+ * a verb whose results go to stdout is done with it. */
 void sol_interrupt_catch(bool writes_files);
 bool sol_interrupted(void);
 /* Clears the flag: what a signal was to end has ended, and the program goes on. */

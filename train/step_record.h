@@ -13,6 +13,8 @@ typedef struct sol_step_record {
     double lambda, lr;     /* of this step */
     double grad_norm;      /* before clipping */
     double seconds, tok_s; /* of the step alone: no evaluation, checkpoint or study record */
+    bool has_exchange;     /* there are several ranks */
+    double exchange;       /* share of that time in which rank 0 waited for the others */
     bool skipped;          /* loss or gradient was not finite: parameters as before */
     bool has_distill, has_hidden, has_relation, has_norms;
     double

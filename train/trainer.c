@@ -42,9 +42,10 @@ static sol_status interrupted(sol_trainer *t, sol_err *err)
     SOL_TRY(sol_trainer_save(t, err));
     char loss[32] = "";
     if (t->step) snprintf(loss, sizeof loss, " at loss %.4f", t->ema_loss);
-    return sol_fail(err, SOL_ERR_INTERRUPTED,
-                    "interrupted after step %" PRIu64 " of %" PRId64 "%s, saved; --resume goes on",
-                    t->step, t->config->train.steps, loss);
+    sol_fail(err, SOL_ERR_INTERRUPTED,
+             "interrupted after step %" PRIu64 " of %" PRId64 "%s, saved; --resume goes on",
+             t->step, t->config->train.steps, loss);
+    return sol_dist_agree(t->dist, SOL_ERR_INTERRUPTED, err);
 }
 
 sol_status sol_trainer_run(sol_trainer *t, sol_err *err)

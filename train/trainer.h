@@ -85,14 +85,14 @@ typedef struct sol_trainer {
     sol_fused fused;
     int64_t saved_step; /* step of the newest checkpoint on disk; -1: none */
     double started;     /* sol_clock() */
-    double step_peak;   /* tokens a second, were a step its products alone, at the best rate of
-                         * a large one; never less than what was reached; 0: not measured */
+    double step_peak;   /* tokens a second, were a step its products alone on all ranks, at the best
+                         * rate of a large one; never less than what was reached; 0: not measured */
     uint64_t config_digest;
     uint64_t first_step, logged_step;
     /* Since the last log line, for it. */
     double loss_sum, objective_sum;
     int64_t loss_count;
-    double step_seconds; /* of the steps alone */
+    double step_seconds, exchange_seconds; /* of the steps alone; of these, waiting for ranks */
 } sol_trainer;
 
 /* Micro-batches of a step, tokens of one, tokens of a step. */
@@ -129,6 +129,12 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
  * a signal came, to whichever rank, before the step was complete: nothing of it stays.
  * SOL_ERR_NONFINITE: one more step than train.max_skipped was skipped. */
 sol_status sol_trainer_advance(sol_trainer *t, sol_err *err);
+
+/* trainer_ranks.c. SOL_ERR_CONFIG: a rank has another program or job than rank 0, or other data; it
+ * is named. _threads warns where a machine has more threads than processors. */
+sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err);
+sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err);
+sol_status sol_trainer_compare_threads(const sol_trainer *t, sol_err *err);
 
 /* ---- what a turn of the loop does; *r is the record of the step. Together: the step, the
  * evaluation, saving. Rank 0 alone: the rest ---- */

@@ -298,12 +298,10 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     t->ema_loss = from->state.ema_loss;
 }
 
-/* The state of a new run: the model of model.init, with what its quantizer learns, and no moments.
- */
+/* The state of a new run: the model of model.init, with what its quantizer learns. */
 static sol_status start_state(sol_trainer *t, sol_err *err)
 {
     sol_model_file file;
-    sol_adamw_config adamw = sol_config_adamw(t->config);
     sol_status st = sol_job_open_model(t->ctx, t->config, &file, err);
     t->model = file.model;
     t->tokenizer = file.tokenizer;
@@ -312,7 +310,7 @@ static sol_status start_state(sol_trainer *t, sol_err *err)
     SOL_TRY(sol_job_check_quant(t->config, t->model, &t->quant, err));
     SOL_TRY(sol_model_add_learned(t->model, &t->quant, err));
     sol_model_start_learned(t->ctx, t->model, &t->quant);
-    return sol_adamw_create(&t->optim, t->model, &adamw, err);
+    return SOL_OK;
 }
 
 /* Model, moments, counters: from the checkpoint that was read, else from model.init. */
@@ -335,7 +333,7 @@ static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
     return sol_job_check_quant(c, t->model, &t->quant, err);
 }
 
-/* The lanes, and of the moments the shard of this rank. */
+/* The lanes, and of the moments the shard of this rank: 0 in a new run. */
 static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
@@ -343,7 +341,10 @@ static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(
         sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, t->cut.lanes, c->optim.fused, err));
     t->by_layer = c->optim.fused && sol_lanes_own(t->lanes) == 1;
-    return sol_adamw_cut(&t->optim, t->model, sol_lanes_shard(t->lanes), err);
+    sol_adamw_config adamw = sol_config_adamw(c);
+    const sol_shard *shard = sol_lanes_shard(t->lanes);
+    if (!t->optim) return sol_adamw_create_shard(&t->optim, t->model, &adamw, shard, err);
+    return sol_dist_size(t->dist) > 1 ? sol_adamw_cut(&t->optim, t->model, shard, err) : SOL_OK;
 }
 
 /* Read anew at a resume: it must be the same. */
@@ -428,7 +429,7 @@ static sol_status measure_speed(sol_trainer *t, sol_err *err)
     char a[32];
     if (flops * (double)(t->config->train.steps - (int64_t)t->step) < probed_from) return SOL_OK;
     SOL_TRY(sol_product_rate(t->ctx, type, &rate, err));
-    t->step_peak = rate * (double)tokens / flops;
+    t->step_peak = rate * sol_dist_size(t->dist) * (double)tokens / flops;
     sol_log_line(&t->program->log, SOL_LOG_INFO, "products in %s by %s: %sFLOP/s",
                  sol_config_word(t->config, "train.compute"),
                  type == SOL_BF16 ? sol_gemm_bf16_kernel(t->ctx) : sol_gemm_library(),
@@ -560,72 +561,10 @@ static sol_status calibrate_first(sol_trainer *t, opening *o, sol_err *err)
     return sol_dist_broadcast(t->dist, t->model->data, bytes, err);
 }
 
-/* ---- what must be the same on all ranks ---- */
-
-typedef struct likeness {
-    uint64_t program, job, data, tokenizer, eval, teacher;
-} likeness;
-
-static uint64_t text_digest(const char *text)
-{
-    uint64_t h = SOL_FNV_START;
-    return sol_fnv1a(h, text, strlen(text));
-}
-
-/* The first thing in which `other` differs; NULL: nothing. */
-static const char *difference(const likeness *mine, const likeness *other)
-{
-    if (mine->program != other->program) return "another version of solera";
-    if (mine->job != other->job) return "another job";
-    if (mine->tokenizer != other->tokenizer) return "another tokenizer";
-    if (mine->data != other->data) return "other training data";
-    if (mine->eval != other->eval) return "other evaluation data";
-    if (mine->teacher != other->teacher) return "another teacher";
-    return NULL;
-}
-
-static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_err *err)
-{
-    likeness *all = NULL;
-    size_t size = (size_t)sol_dist_size(t->dist);
-    sol_status st = sol_alloc_array((void **)&all, size, sizeof *all, err);
-    SOL_TRY(sol_dist_agree(t->dist, st, err));
-    st = sol_dist_gather(t->dist, mine, sizeof *mine, all, err);
-    for (size_t i = 1; i < size && st == SOL_OK; i++) {
-        const char *what = difference(&all[0], &all[i]);
-        if (what)
-            st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", (int)i,
-                          sol_dist_host(t->dist, (int)i), what, sol_dist_host(t->dist, 0));
-    }
-    sol_free(all);
-    return sol_dist_agree(t->dist, st, err);
-}
-
-/* Before anything that ranks do together depends on it; files once they are open. */
-static sol_status compare_jobs(const sol_trainer *t, sol_err *err)
-{
-    char program[64], *yaml = NULL;
-    snprintf(program, sizeof program, "%s %s", SOL_VERSION, sol_build_commit);
-    sol_status st = sol_config_write(t->config, &yaml, err);
-    SOL_TRY(sol_dist_agree(t->dist, st, err));
-    likeness mine = {.program = text_digest(program), .job = text_digest(yaml)};
-    sol_free(yaml);
-    return compare_ranks(t, &mine, err);
-}
-
-static sol_status compare_files(const sol_trainer *t, sol_err *err)
-{
-    likeness mine = {.data = t->train.digest,
-                     .tokenizer = sol_tokenizer_hash(t->tokenizer),
-                     .eval = t->eval.open ? t->eval.file.digest : 0,
-                     .teacher = t->teacher.digest};
-    return compare_ranks(t, &mine, err);
-}
-
 static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(sol_config_quant(t->config, &t->quant, err));
-    SOL_TRY(compare_jobs(t, err));
+    SOL_TRY(sol_trainer_compare_jobs(t, err));
     SOL_TRY(open_dir(t, o, err));
     SOL_TRY(read_newest(t, &o->from, err));
     SOL_TRY(on_all(open_state, t, o, err));
@@ -639,10 +578,12 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_all(open_computation, t, o, err));
     SOL_TRY(on_first(open_study, t, o, err));
     SOL_TRY(first_then_others(open_eval_data, t, o, err));
-    SOL_TRY(compare_files(t, err));
+    SOL_TRY(sol_trainer_compare_files(t, err));
     SOL_TRY(on_first(begin_run, t, o, err));
     if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
+    SOL_TRY(sol_trainer_compare_threads(t, err));
     SOL_TRY(calibrate_first(t, o, err));
+    sol_dist_set_timeout(t->dist, (double)t->config->dist.timeout);
     return measure_speed(t, err);
 }
 

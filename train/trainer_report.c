@@ -71,6 +71,7 @@ static double unsigned_nan(double x)
 static void add_to_means(sol_trainer *t, const sol_step_record *r)
 {
     t->step_seconds += r->seconds;
+    t->exchange_seconds += r->exchange * r->seconds;
     if (r->skipped) return;
     double share = 1.0 / (double)(r->step < EMA_STEPS ? r->step : EMA_STEPS);
     t->ema_loss += share * (r->loss - t->ema_loss);
@@ -117,19 +118,28 @@ static double log_speed(sol_trainer *t, const sol_step_record *r, char share[32]
     return speed;
 }
 
+/* "", or the share of the exchange since the last log line. */
+static const char *exchange_text(const sol_trainer *t, const sol_step_record *r, char out[32])
+{
+    out[0] = '\0';
+    if (r->has_exchange)
+        snprintf(out, 32, ", exchange %.0f %%", 100 * t->exchange_seconds / t->step_seconds);
+    return out;
+}
+
 void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r)
 {
     const sol_config *c = t->config;
     bool evaluated = r->has_eval || r->has_packed;
     uint64_t done = r->step - t->first_step, left = (uint64_t)c->train.steps - r->step;
-    char rate[32], rest[48], share[32], skipped[48] = "", losses[96], eval[80] = "";
+    char rate[32], rest[48], share[32], exchange[32], skipped[48] = "", losses[96], eval[80] = "";
     add_to_means(t, r);
     sol_left_text(t->started, (double)done, (double)(done + left), rest);
     if (t->skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->skipped);
     sol_live_show(t->program, evaluated,
-                  "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  %s tok/s%s  %s", r->step,
+                  "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  %s tok/s%s%s  %s", r->step,
                   c->train.steps, smooth_text(t, losses), r->lambda, sol_count_text(r->tok_s, rate),
-                  skipped, rest);
+                  exchange_text(t, r, exchange), skipped, rest);
     if (r->step % (uint64_t)c->train.log_every && !evaluated && left) return;
     double speed = log_speed(t, r, share);
     size_t used = 0;
@@ -140,11 +150,12 @@ void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r)
      * rest goes to log.txt. */
     sol_log_line(
         &t->program->log, t->program->terminal && !evaluated ? SOL_LOG_DEBUG : SOL_LOG_INFO,
-        "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s%s  %s%s%s",
+        "step %" PRIu64 "/%" PRId64 "  %s  lambda %.3f  lr %.3g  norm %.3f  %s tok/s%s%s  %s%s%s",
         r->step, c->train.steps, mean_losses(t, r, losses), r->lambda, r->lr,
-        unsigned_nan(r->grad_norm), sol_count_text(speed, rate), share, rest, skipped, eval);
+        unsigned_nan(r->grad_norm), sol_count_text(speed, rate), share,
+        exchange_text(t, r, exchange), rest, skipped, eval);
     t->logged_step = r->step;
-    t->loss_sum = t->objective_sum = t->step_seconds = 0;
+    t->loss_sum = t->objective_sum = t->step_seconds = t->exchange_seconds = 0;
     t->loss_count = 0;
 }
 

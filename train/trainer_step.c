@@ -244,13 +244,14 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     const sol_config *c = t->config;
     int64_t step = (int64_t)t->step, tokens = sol_trainer_step_tokens(t);
     uint64_t drawn = t->batcher.drawn;
-    double begun = sol_clock() - sol_study_seconds(t->study);
+    double begun = sol_clock() - sol_study_seconds(t->study), waited = sol_dist_seconds(t->dist);
     *r = (sol_step_record){.step = t->step + 1,
                            .tokens = t->tokens + (uint64_t)tokens,
                            .lambda = sol_residual_lambda(&t->residual, step, c->train.steps),
                            .lr = sol_lr_at(&t->lr, step, c->train.steps),
                            .has_distill = sol_job_has_teacher(c),
-                           .has_study = study_due(c, step)};
+                           .has_study = study_due(c, step),
+                           .has_exchange = sol_dist_size(t->dist) > 1};
     r->has_hidden = r->has_distill && c->distill.hidden_weight > 0;
     r->has_relation = r->has_distill && c->distill.relation_weight > 0;
     r->has_norms = r->has_distill && c->distill.grad_norms > 0 &&
@@ -267,5 +268,6 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     t->skipped += r->skipped;
     r->seconds = sol_clock() - sol_study_seconds(t->study) - begun;
     r->tok_s = (double)tokens / r->seconds;
+    r->exchange = (sol_dist_seconds(t->dist) - waited) / r->seconds;
     return SOL_OK;
 }

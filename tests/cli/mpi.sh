@@ -1,4 +1,4 @@
-# Jobs over several ranks of MPI, all of them on this machine: what ranks do together.
+# Jobs over several ranks of MPI, all of them on this machine: what ranks do together, the same bits for any number of them, what ends a job.
 . tests/cli/common
 if "$SOLERA" version | grep -q '^mpi *none'; then
     echo "skipped: built without MPI"
@@ -83,10 +83,44 @@ refused() { # N TEXT COMMAND...: one line from rank 0, which mpirun says more ab
     code=0
     ranks "$n" "$@" >"$dir/out" 2>"$dir/err" || code=$?
     [ "$code" -eq 2 ] || fail "exit code $code, not 2: $*: $(cat "$dir/err")"
-    [ "$(grep -c '^solera' "$dir/err")" -eq 1 ] && grep -qF -- "$text" "$dir/err" || fail "'$text' is not the line of: $*: $(cat "$dir/err")"
+    [ "$(grep -c '^solera train: ' "$dir/err")" -eq 1 ] && grep -qF -- "$text" "$dir/err" || fail "'$text' is not the line of: $*: $(cat "$dir/err")"
 }
 refused 3 "3 lanes, one a rank, do not share the 4 windows of a step, train.accumulate 1 times train.batch 4: 1, 2 or 4 do" \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=4
 refused 3 "3 ranks do not share the 8 lanes of the run: 1, 2, 4 or 8 do" "$SOLERA" train "$dir/job.yaml" --set train.batch=8 --set train.lanes=8
 refused 2 "holds a run already" "$SOLERA" train "$dir/job.yaml" --set run.dir=killed/run
 refused 2 "key 'train.seq'" "$SOLERA" train "$dir/job.yaml" --set train.seq=x
+refused 2 "is not the directory that rank 0 has under this name" sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || cd /; exec "$0" "$@"' \
+    "$SOLERA" train "$dir/job.yaml" --set run.dir=unshared --set train.batch=8
+refused 2 "rank 1 on $(uname -n) has another job than rank 0" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
+    "$SOLERA" train "$dir/job.yaml" --set train.batch=8
+expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
+
+# A rank that hangs is named after dist.timeout; SIGUSR1 to mpirun saves and ends with 130.
+run_on() { # N RUN settings: in the background, as $pid, until its first step is done
+    n=$1 here=$2
+    shift 2
+    ranks "$n" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/$here" --set train.batch=4 --set train.steps=1000000 --set train.eval_every=0 \
+        --set checkpoint.every=1000000 -t 1 "$@" >"$dir/said" 2>&1 &
+    pid=$!
+    until_true "a step" [ -s "$dir/$here/metrics.jsonl" ]
+}
+run_on 2 hung --set dist.timeout=2
+victim=$(pgrep -P "$(pgrep -P "$pid" -o mpirun || echo "$pid")" | tail -n 1)
+kill -STOP "$victim"
+code=0
+wait "$pid" || code=$?
+kill -9 "$victim" 2>/dev/null || true
+pid=
+[ "$code" -ne 0 ] && grep -Eq 'rank [01] on [^ ]* has sent nothing for 2 s \(dist.timeout\)' "$dir/said" || fail "a rank that hangs: $code, $(cat "$dir/said")"
+run_on 2 saved
+kill -USR1 "$(pgrep -P "$pid" -o mpirun || echo "$pid")"
+ended 130
+grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1: $(cat "$dir/said")"
+[ "$(grep -c '^solera train' "$dir/said")" -eq 1 ] || fail "more than one rank says: $(cat "$dir/said")"
+ls "$dir/saved/ckpt" | grep -q 'step-[0-9]*\.h5' || fail "SIGUSR1 saved nothing"
+grep -q '"exchange": [0-9.e-]*' "$dir/saved/metrics.jsonl" || fail "no share of the exchange"
+
+# What rank 0 cannot write ends the job on all ranks: here a directory has the name of the checkpoint's temporary file.
+mkdir -p "$dir/full/ckpt/step-000003.h5.tmp"
+refused 2 "step-000003.h5" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/full" --set train.batch=8 --set train.lanes=2 --set train.eval_every=0 -t 1

@@ -1,0 +1,105 @@
+/* What the ranks of a job compare before step 1, called by trainer_open.c: program, job, data and
+ * teacher must be the same, and the threads of a machine should have a processor each. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct likeness {
+    uint64_t program, job, data, tokenizer, eval, teacher;
+} likeness;
+
+static uint64_t text_digest(const char *text)
+{
+    uint64_t h = SOL_FNV_START;
+    return sol_fnv1a(h, text, strlen(text));
+}
+
+/* The first thing in which `other` differs; NULL: nothing. */
+static const char *difference(const likeness *mine, const likeness *other)
+{
+    if (mine->program != other->program) return "another version of solera";
+    if (mine->job != other->job) return "another job";
+    if (mine->tokenizer != other->tokenizer) return "another tokenizer";
+    if (mine->data != other->data) return "other training data";
+    if (mine->eval != other->eval) return "other evaluation data";
+    if (mine->teacher != other->teacher) return "another teacher";
+    return NULL;
+}
+
+static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_err *err)
+{
+    likeness *all = NULL;
+    size_t size = (size_t)sol_dist_size(t->dist);
+    sol_status st = sol_alloc_array((void **)&all, size, sizeof *all, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    st = sol_dist_gather(t->dist, mine, sizeof *mine, all, err);
+    for (size_t i = 1; i < size && st == SOL_OK; i++) {
+        const char *what = difference(&all[0], &all[i]);
+        if (what)
+            st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", (int)i,
+                          sol_dist_host(t->dist, (int)i), what, sol_dist_host(t->dist, 0));
+    }
+    sol_free(all);
+    return sol_dist_agree(t->dist, st, err);
+}
+
+sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err)
+{
+    char program[64], *yaml = NULL;
+    snprintf(program, sizeof program, "%s %s", SOL_VERSION, sol_build_commit);
+    sol_status st = sol_config_write(t->config, &yaml, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    likeness mine = {.program = text_digest(program), .job = text_digest(yaml)};
+    sol_free(yaml);
+    return compare_ranks(t, &mine, err);
+}
+
+sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err)
+{
+    likeness mine = {.data = t->train.digest,
+                     .tokenizer = sol_tokenizer_hash(t->tokenizer),
+                     .eval = t->eval.open ? t->eval.file.digest : 0,
+                     .teacher = t->teacher.digest};
+    return compare_ranks(t, &mine, err);
+}
+
+typedef struct share_of_machine {
+    int threads, processors;
+} share_of_machine;
+
+/* The first machine whose ranks have more threads together than it has processors. */
+static void warn_crowded(const sol_trainer *t, const share_of_machine *all)
+{
+    int size = sol_dist_size(t->dist);
+    for (int i = 0; i < size; i++) {
+        const char *host = sol_dist_host(t->dist, i);
+        int threads = 0, ranks = 0;
+        for (int k = 0; k < size; k++) {
+            if (strcmp(sol_dist_host(t->dist, k), host) != 0) continue;
+            threads += all[k].threads;
+            ranks++;
+        }
+        if (threads <= all[i].processors) continue;
+        sol_log_line(&t->program->log, SOL_LOG_WARN,
+                     "%d ranks on %s have %d threads, which is more than its %d processors: -t %d "
+                     "would give each one its own",
+                     ranks, host, threads, all[i].processors,
+                     all[i].processors > ranks ? all[i].processors / ranks : 1);
+        return;
+    }
+}
+
+sol_status sol_trainer_compare_threads(const sol_trainer *t, sol_err *err)
+{
+    share_of_machine *all = NULL, mine = {.threads = sol_pool_threads(t->ctx->pool),
+                                          .processors = (int)sysconf(_SC_NPROCESSORS_ONLN)};
+    sol_status st =
+        sol_alloc_array((void **)&all, (size_t)sol_dist_size(t->dist), sizeof mine, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    st = sol_dist_gather(t->dist, &mine, sizeof mine, all, err);
+    if (st == SOL_OK && sol_dist_size(t->dist) > 1) warn_crowded(t, all);
+    sol_free(all);
+    return st;
+}
