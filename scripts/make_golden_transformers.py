@@ -10,7 +10,7 @@ hf-bytes: a byte-level tokenizer with the regex of LLaMA 3, RoPE scaled as LLaMA
 tokenizer with byte fallback as LLaMA 2 has it, plain RoPE, tied, bfloat16. Beside each model: texts.jsonl, ids.txt (a JSON array a line),
 and logprobs.txt (of the ids of the same line, by transformers in float32). All strings are made here. hf-pieces/m.gguf is that model as
 llama.cpp keeps it, written by the package gguf. tests/golden/ggml_tq.json: what that package quantizes 1024 numbers to, for
-tests/test_gguf.c, and Q2_0 by its description.
+tests/test_ggml.c, and Q2_0 by its description.
 """
 import json
 import os
@@ -148,7 +148,7 @@ def q2_0(x):
 
 
 def write_tq():
-    """1024 numbers whose bits tests/test_gguf.c makes, too; of what the bytes stand for the FNV-1a."""
+    """1024 numbers whose bits tests/test_ggml.c makes, too; of what the bytes stand for the FNV-1a."""
     i = np.arange(1024, dtype=np.uint64)
     x = (((i * 2654435761 & 0xFFFFFFFF) >> 8).astype(np.float32) / np.float32(2**24) - np.float32(0.5)) * (1 + i // 256).astype(np.float32)
     result = {}

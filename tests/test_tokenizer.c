@@ -298,7 +298,7 @@ static size_t merge_rank_by_rank(const sol_tokenizer *t, int32_t *id, size_t n)
 /* Words of several parts: random ones, and periods that a part's end cuts in every phase. */
 START_TEST(long_words_come_part_by_part)
 {
-    enum { MOST = 150000 };
+    enum { MAX = 150000 };
     static const char *const period[] = {"a",
                                          "ab",
                                          "aba",
@@ -309,11 +309,11 @@ START_TEST(long_words_come_part_by_part)
                                          "a"};
     sol_tokenizer *t = small_tokenizer(false);
     sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
-    char *word = malloc(MOST);
-    int32_t *want = malloc(MOST * sizeof *want);
+    char *word = malloc(MAX);
+    int32_t *want = malloc(MAX * sizeof *want);
     ck_assert(word && want);
     for (size_t k = 0; k < 16; k++) {
-        size_t n = MOST - 1 - k * 7919, n_period = k < 14 ? strlen(period[k % 7]) : 0;
+        size_t n = MAX - 1 - k * 7919, n_period = k < 14 ? strlen(period[k % 7]) : 0;
         for (size_t i = 0; i < n; i++)
             word[i] = n_period ? period[k % 7][(i + k / 7) % n_period]
                                : "aabbabab"[sol_rng_below(&r, k % 2 ? 8 : 5)];

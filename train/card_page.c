@@ -199,12 +199,12 @@ static void add_list(sol_text *t, const json_t *card, const char *key, const cha
 
 static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
 {
-    enum { MOST = 64 };
+    enum { MAX = 64 };
     struct row {
         char name[SOL_PARAM_NAME];
         const json_t *first;
         int count;
-    } row[MOST];
+    } row[MAX];
     int n = 0;
     size_t i;
     const json_t *one;
@@ -215,7 +215,7 @@ static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
         sol_param_pattern(json_string_value(json_object_get(one, "name")), name);
         /* cppcheck-suppress negativeIndex -- k counts up from 0 */
         while (k < n && strcmp(row[k].name, name) != 0) k++;
-        if (k == MOST) continue;
+        if (k == MAX) continue;
         if (k == n) {
             row[n].first = one;
             row[n].count = 0;

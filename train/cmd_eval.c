@@ -262,7 +262,7 @@ static void warn_special(sol_program *p, const sol_eval_args *a, const sol_net *
 
 static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
 {
-    enum { MOST = 1 << 30 };
+    enum { MAX_BYTES = 1 << 30 };
     char *text = NULL;
     size_t n;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
@@ -271,7 +271,7 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
                        .watch = {.fn = sol_phase_show, .user = &phase}};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
-    sol_status st = sol_docs_plain(a->text, MOST, &text, &n, err);
+    sol_status st = sol_docs_plain(a->text, MAX_BYTES, &text, &n, err);
     if (st != SOL_OK) return st;
     warn_special(p, a, net, text, n);
     st = sol_eval_text_windows(net, text, n, &o, &r, err);

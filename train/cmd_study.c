@@ -98,11 +98,11 @@ static bool parts_differ(const sol_program *p, int i, int k, bool any)
  * a/x/seed-1 and b/y/seed-1, x and y. */
 static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX])
 {
-    enum { MOST = 16 };
+    enum { MAX = 16 };
     int k = 1, common = 0;
     plain_path(p->word[i], out);
-    while (k < MOST && !parts_differ(p, i, k, false)) k++;
-    if (k == MOST) return out;
+    while (k < MAX && !parts_differ(p, i, k, false)) k++;
+    if (k == MAX) return out;
     while (common + 1 < k && !parts_differ(p, i, common + 1, true)) common++;
     const char *name = last_parts(out, k);
     if (common > 0) out[last_parts(out, common) - out - 1] = 0;

@@ -230,11 +230,11 @@ static void list_powers(const sol_config *c, int64_t last, char out[128])
 
 sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, sol_err *err)
 {
-    enum { MOST_LANES = 4096 };
+    enum { MAX_LANES = 4096 };
     int64_t lanes = sol_max_i64(c->train.lanes, 1);
     char list[128];
     if ((lanes & (lanes - 1)) != 0 || !cut_step(c, lanes, cut)) {
-        list_powers(c, MOST_LANES, list);
+        list_powers(c, MAX_LANES, list);
         return sol_config_fail(c, "train.lanes", err,
                                "%lld lanes%s do not share the %lld windows of a step, "
                                "train.accumulate %lld times train.batch %lld: %s do",

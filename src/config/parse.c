@@ -1,6 +1,5 @@
 /* Reads jobs: takes the tree that yaml_read.c makes of a file, sections and keys below them, into a
  * sol_config, on top of the file that it extends. finish.c then checks what spans keys. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,18 +16,7 @@ typedef struct reader {
     sol_config_mark seen[SOL_CONFIG_KEYS];
 } reader;
 
-static sol_status fail_at(const reader *r, const sol_yaml *at, sol_err *err, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static sol_status fail_at(const reader *r, const sol_yaml *at, sol_err *err, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->c->file[r->file], at->line, at->column,
-                    text);
-}
+#define fail_at(r, at, err, ...) sol_yaml_fail((r)->c->file[(r)->file], at, err, __VA_ARGS__)
 
 static sol_config_mark mark_of(const reader *r, const sol_yaml *n)
 {

@@ -3,7 +3,6 @@
 #include "config/sweep.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -24,17 +23,7 @@ typedef struct reader {
     const sol_yaml *set, *points, *grid, *against; /* NULL: not there */
 } reader;
 
-static sol_status fail_at(const reader *r, const sol_yaml *n, sol_err *err, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static sol_status fail_at(const reader *r, const sol_yaml *n, sol_err *err, const char *fmt, ...)
-{
-    char text[640];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", r->path, n->line, n->column, text);
-}
+#define fail_at(r, at, err, ...) sol_yaml_fail((r)->path, at, err, __VA_ARGS__)
 
 /* The text of a scalar; NULL for anything else, and for one that holds a 0 byte. */
 static const char *text_of(const sol_yaml *n)

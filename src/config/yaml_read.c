@@ -2,6 +2,8 @@
  * from it, sweep.c sweeps. */
 #include "config/yaml_read.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -182,6 +184,16 @@ void sol_yaml_free(sol_yaml **root)
     free_inside(*root);
     sol_free(*root);
     *root = NULL;
+}
+
+sol_status sol_yaml_fail(const char *name, const sol_yaml *at, sol_err *err, const char *fmt, ...)
+{
+    char text[640];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return sol_fail(err, SOL_ERR_CONFIG, "%s:%d:%d: %s", name, at->line, at->column, text);
 }
 
 sol_status sol_yaml_file(const char *path, char **text, size_t *size, sol_err *err)

@@ -36,6 +36,10 @@ sol_status sol_yaml_read(sol_yaml **root, const char *name, const char *what, co
                          size_t size, sol_err *err);
 void sol_yaml_free(sol_yaml **root);
 
+/* SOL_ERR_CONFIG with the place of `at` in the file of that name. */
+sol_status sol_yaml_fail(const char *name, const sol_yaml *at, sol_err *err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* The text of a file that may be YAML; the caller owns it (sol_free). */
 sol_status sol_yaml_file(const char *path, char **text, size_t *size, sol_err *err);
 

@@ -12,8 +12,9 @@
 
 /* Tiles of C, all of about one size. Each packs its parts of A and B anew, so they are large; C is
  * cut until the threads have something to share or the tiles get too small to pay: into rows, while
- * they are not much shorter than the columns. */
-enum { MOST_ROWS = 512, MOST_COLS = 2048, TILE_LEAST = 128, MIN_TILES = 8 };
+ * they are not much shorter than the columns. BLAS_STEP: what the micro-kernels of BLAS count in.
+ */
+enum { MAX_ROWS = 512, MAX_COLS = 2048, MIN_TILE = 128, MIN_TILES = 8, BLAS_STEP = 16 };
 
 void sol_gemm_tile(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
@@ -50,12 +51,6 @@ static void gemm_tile(void *arg, int64_t tile, int thread)
                   g->c + i * g->ldc + j, g->ldc);
 }
 
-/* To what the micro-kernels of BLAS count in. */
-static int64_t round_up(int64_t n)
-{
-    return (n + 15) / 16 * 16;
-}
-
 void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
               float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
               float *c, int64_t ldc)
@@ -75,11 +70,11 @@ void sol_gemm(const sol_ctx *ctx, bool trans_a, bool trans_b, int64_t m, int64_t
                    .c = c};
     int64_t parts_m = 1, parts_n = 1;
     g.tile_m = m, g.tile_n = n;
-    while (parts_m * parts_n < MIN_TILES || g.tile_m > MOST_ROWS || g.tile_n > MOST_COLS) {
-        if (g.tile_m >= 2 * TILE_LEAST && g.tile_m >= g.tile_n / 4)
-            g.tile_m = round_up(sol_ceil_div(m, parts_m *= 2));
-        else if (g.tile_n >= 2 * TILE_LEAST)
-            g.tile_n = round_up(sol_ceil_div(n, parts_n *= 2));
+    while (parts_m * parts_n < MIN_TILES || g.tile_m > MAX_ROWS || g.tile_n > MAX_COLS) {
+        if (g.tile_m >= 2 * MIN_TILE && g.tile_m >= g.tile_n / 4)
+            g.tile_m = sol_round_up(sol_ceil_div(m, parts_m *= 2), BLAS_STEP);
+        else if (g.tile_n >= 2 * MIN_TILE)
+            g.tile_n = sol_round_up(sol_ceil_div(n, parts_n *= 2), BLAS_STEP);
         else
             break;
     }

@@ -41,7 +41,7 @@ static void pack_tile(void *arg, int64_t tile, int thread)
 {
     const sol_matrix *m = arg;
     size_t row_bytes = sol_dtype_row_bytes(m->type, m->seg.cols),
-           sign_bytes = (size_t)(m->seg.cols / 4 + 7) / 8;
+           sign_bytes = (size_t)sol_ceil_div(m->seg.cols / 4, 8);
     int64_t begin = tile * m->ops->tile_rows, end = sol_min_i64(begin + m->ops->tile_rows, m->rows),
             first;
     sol_tile_rows rows = {0};

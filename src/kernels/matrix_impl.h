@@ -64,7 +64,7 @@ static inline sol_unit sol_unit_make(const sol_segments *s, int64_t chunk_bytes,
 {
     sol_unit u = {.groups = 1};
     while (u.groups < s->n_groups && u.groups * s->group % 64 != 0) u.groups++;
-    u.chunks = (u.groups * s->group + 63) / 64;
+    u.chunks = sol_ceil_div(u.groups * s->group, 64);
     u.count = sol_ceil_div(s->n_groups, u.groups);
     u.scales = u.chunks * chunk_bytes;
     u.bytes = u.scales + u.groups * tile_rows * (int64_t)sizeof(sol_f16);

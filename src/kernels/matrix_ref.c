@@ -34,7 +34,7 @@ typedef struct tile_layout {
 
 static tile_layout layout_of(sol_dtype type, const sol_segments *s)
 {
-    size_t signs = type == SOL_TERNARY ? (size_t)(s->cols / 4 + 7) / 8 : 0;
+    size_t signs = type == SOL_TERNARY ? (size_t)sol_ceil_div(s->cols / 4, 8) : 0;
     return (tile_layout){(size_t)s->n_groups * sizeof(sol_f16), sol_dtype_row_bytes(type, s->cols),
                          signs};
 }

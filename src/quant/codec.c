@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 static int64_t row_code_bytes(int64_t cols)
 {
@@ -14,7 +15,7 @@ static int64_t row_code_bytes(int64_t cols)
 
 static int64_t row_sign_bytes(int64_t cols)
 {
-    return (cols / 4 + 7) / 8;
+    return sol_ceil_div(cols / 4, 8);
 }
 
 size_t sol_packed_code_bytes(int64_t rows, int64_t cols)

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/parts.h"
 
 /* The columns of a window, in the order of its checksum. */
@@ -123,7 +124,7 @@ static sol_status find_columns(sol_teacher_cache *c, const sol_h5_file *f, sol_e
         c->offset[i] = n->offset;
         c->bytes[i] = (size_t)(n->bytes / n->dim[0]);
         c->at[i] = c->total;
-        c->total += (c->bytes[i] + 7) / 8 * 8;
+        c->total += sol_round_up_size(c->bytes[i], 8);
     }
     if (count > (uint64_t)c->head.windows)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: /n_windows is %llu, expected at most %lld",

@@ -43,7 +43,7 @@ typedef struct weights_args {
 
 static int64_t blocks_a_row(int64_t cols)
 {
-    return (cols + 3) / 4;
+    return sol_ceil_div(cols, 4);
 }
 
 size_t sol_state_bytes(int64_t rows, int64_t cols)

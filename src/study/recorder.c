@@ -133,7 +133,7 @@ static sizes measure_sizes(const sol_model *m, const bool *chosen, const sol_stu
         z.n_layers++;
         z.rows += sampled + tokens;
         z.state += (size_t)(2 * sampled * p->cols) * sizeof(float) +
-                   (sol_state_bytes(p->rows, p->cols) + 3) / 4 * 4;
+                   sol_round_up_size(sol_state_bytes(p->rows, p->cols), 4);
         z.dx += (size_t)(tokens * p->cols) * sizeof(float);
         z.largest = sol_max_i64(z.largest, p->rows * p->cols);
         z.widest = sol_max_i64(z.widest, p->rows);
@@ -236,7 +236,7 @@ static void place_layers(sol_study *s, const bool *chosen)
         l->w = values;
         l->g = values + info->weight_rows * p->cols;
         l->states = (uint8_t *)(l->g + info->weight_rows * p->cols);
-        values = (float *)(l->states + (sol_state_bytes(p->rows, p->cols) + 3) / 4 * 4);
+        values = (float *)(l->states + sol_round_up_size(sol_state_bytes(p->rows, p->cols), 4));
         l->dx = info->token_rows ? dx : NULL;
         dx += info->token_rows * p->cols;
         int64_t shape[4] = {p->rows, p->cols, info->weight_rows, s->spec.layout};

@@ -90,7 +90,7 @@ static uint64_t reverse_bits(uint64_t x)
 static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows,
                        int64_t r, int64_t first, int64_t n, uint8_t *tile)
 {
-    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = (s->cols / 4 + 7) / 8,
+    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = sol_ceil_div(s->cols / 4, 8),
             there = sol_min_i64(8, rows->n - r);
     uint64_t v[8] = {0}, out[8];
     for (int64_t c = first; c < first + n; c++) {

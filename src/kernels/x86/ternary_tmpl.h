@@ -75,7 +75,7 @@ static void read_chunk(const sol_segments *s, const uint8_t *codes, const uint8_
         return;
     }
     memcpy(slots, codes + first / 2, (size_t)(n + 1) / 2);
-    memcpy(sign, signs + first / 8, (size_t)(n + 7) / 8);
+    memcpy(sign, signs + first / 8, (size_t)sol_ceil_div(n, 8));
     *slots &= (1ull << 4 * n) - 1;
     *sign &= (1u << n) - 1;
 }
