@@ -63,7 +63,7 @@ static const struct {
      "job.yaml:1:1: key 'train.steps': write it as 'steps' inside the section 'train:'"},
     {"qqqqqqqqqqqqq: 5\n",
      "job.yaml:1:1: unknown section 'qqqqqqqqqqqqq': one of run, model, data, quant, residual, "
-     "distill, train, optim, eval, checkpoint, calibrate, study"},
+     "distill, train, optim, eval, dist, checkpoint, calibrate, study"},
     {"train:\n  steps: many\n", "job.yaml:2:10: key 'train.steps': 'many' is not a whole number"},
     {"train:\n  steps: 1.5\n", "job.yaml:2:10: key 'train.steps': '1.5' is not a whole number"},
     {"train:\n  steps: \"5\"\n",
