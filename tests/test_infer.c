@@ -527,6 +527,17 @@ START_TEST(files_run_as_the_memory_they_came_from)
     ck_assert_double_eq(sol_net_bits_per_weight(net), 32);
     ck_assert(memcmp(fp, got, N * V * sizeof *got) != 0);
     sol_net_free(&net);
+    sol_net_opts bf16 = {.weights = SOL_BF16};
+    ck_fails(sol_net_open(&net, f.ctx, path, &bf16, err), SOL_ERR_USAGE,
+             "weights in bf16 are those of full precision");
+    bf16.full_precision = true;
+    ck_ok(sol_net_open(&net, f.ctx, path, &bf16, err));
+    float *rounded = decode_all(net, V);
+    ck_assert_double_eq(sol_net_bits_per_weight(net), 16);
+    ck_assert_double_lt(distance(fp, rounded, N * V), 0.05);
+    ck_assert(memcmp(fp, rounded, N * V * sizeof *fp) != 0);
+    sol_free(rounded);
+    sol_net_free(&net);
     for (int i = 0; i < 5; i++) {
         sol_packed_model p;
         ck_ok(sol_packed_model_from(f.ctx, &p, f.model, &file.quant, types[i], err));

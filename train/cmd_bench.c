@@ -192,10 +192,10 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
         b->load_seconds = sol_clock() - from;
         return st;
     }
-    if (a->net.full_precision)
+    if (sol_args_given(p, "--full-precision|--weights"))
         return sol_fail(err, SOL_ERR_USAGE,
-                        "option '--full-precision' has no effect without a model file: random "
-                        "weights are packed");
+                        "options '--full-precision' and '--weights' have no effect without a model "
+                        "file: random weights are packed");
     sol_status st = sol_model_config_named(a->shape ? a->shape : "llama-3.2-1b", &c, err);
     if (st == SOL_OK) st = sol_embed_type_from_name(a->embed_type, &type, err);
     if (st != SOL_OK) return st;
@@ -307,10 +307,11 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
     if (p->n_words)
         return sol_fail(err, SOL_ERR_USAGE, "bench --train takes a --shape, no model file: %s",
                         p->word[0]);
-    if (sol_args_given(p, "--full-precision|--activations|--kv"))
+    if (sol_args_given(p, "--full-precision|--weights|--activations|--kv"))
         return sol_fail(
             err, SOL_ERR_USAGE,
-            "options '--full-precision', '--activations' and '--kv' have no effect with --train");
+            "options '--full-precision', '--weights', '--activations' and '--kv' have no effect "
+            "with --train");
     sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
                               .batch = a->batch,
                               .seq = a->seq,

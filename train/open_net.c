@@ -3,8 +3,10 @@
 
 sol_net_opts sol_program_net_opts(const sol_net_args *a)
 {
-    return (sol_net_opts){
-        .full_precision = a->full_precision, .activations = a->activations, .kv_type = a->kv};
+    return (sol_net_opts){.full_precision = a->full_precision,
+                          .weights = a->weights,
+                          .activations = a->activations,
+                          .kv_type = a->kv};
 }
 
 sol_status sol_program_net(sol_program *p, const sol_net_args *a, const char *path, sol_net **net,

@@ -7,6 +7,7 @@
 
 typedef struct sol_net_args {
     bool full_precision;
+    sol_dtype weights;
     sol_activations activations;
     sol_dtype kv;
 } sol_net_args;
@@ -21,11 +22,23 @@ typedef struct sol_net_args {
     ROW(SOL_F16, "f16") \
     ROW(SOL_I8, "i8")
 
+#define SOL_WEIGHT_NAMES(ROW) \
+    ROW(SOL_F32, "f32") \
+    ROW(SOL_BF16, "bf16")
+
 #define SOL_NET_OPTIONS \
     {.name = "--full-precision", \
      .kind = SOL_OPT_FLAG, \
      .offset = offsetof(sol_net_args, full_precision), \
      .help = "a checkpoint's weights as they are, without its quantizer"}, \
+        {.name = "--weights", \
+         .value = "TYPE", \
+         .kind = SOL_OPT_ENUM, \
+         .offset = offsetof(sol_net_args, weights), \
+         .preset = "f32", \
+         .names = SOL_ENUM_TABLE(SOL_WEIGHT_NAMES), \
+         .help = "of a full-precision model in memory: bf16 takes half of it, and of the time " \
+                 "where reading them is what takes it"}, \
         {.name = "--activations", \
          .value = "TYPE", \
          .kind = SOL_OPT_ENUM, \

@@ -50,10 +50,14 @@ typedef struct sol_net_opts {
                           * and head) */
     bool full_precision; /* a checkpoint with a quantizer is read as its plain latent weights,
                           * unquantized */
+    sol_dtype weights;   /* of a full-precision file in memory: SOL_F32 (the default) or SOL_BF16,
+                          * rounded to nearest even: half of the memory, and of what decoding reads.
+                          * Inputs and sums of products stay fp32. */
 } sol_net_opts;
 
 /* A checkpoint, model file or packed model; o NULL: defaults. Owned by the caller; ctx is borrowed.
- * SOL_ERR_FORMAT: another kind of file; SOL_ERR_USAGE: full_precision of a packed model;
+ * SOL_ERR_FORMAT: another kind of file; SOL_ERR_USAGE: full_precision of a packed model, or other
+ * weights than fp32 of a packed or quantized one, whose weights have their types already;
  * SOL_ERR_UNSUPPORTED: a head dimension above 512 or another kv_type. */
 sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
                         sol_err *err);

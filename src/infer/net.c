@@ -440,8 +440,15 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
                              sol_err *err)
 {
     sol_model_file file;
-    SOL_TRY(sol_model_file_read(&file, path, SOL_F32, err));
-    sol_status st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
+    sol_dtype type = o ? o->weights : SOL_F32;
+    SOL_TRY(sol_model_file_read(&file, path, type, err));
+    sol_status st = SOL_OK;
+    if (type != SOL_F32 && file.quant.method && !o->full_precision)
+        st = sol_fail(err, SOL_ERR_USAGE,
+                      "weights in %s are those of full precision: the quantizer %s makes others",
+                      sol_dtype_name(type), file.quant.method->name);
+    if (st == SOL_OK)
+        st = sol_net_from_model(net, ctx, file.model, file.tokenizer, &file.quant, o, err);
     if (st != SOL_OK) {
         sol_model_file_free(&file);
         return sol_err_prefix(err, st, "%s", path);
@@ -486,6 +493,9 @@ sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol
     if (kind == SOL_FILE_PACKED && o && o->full_precision)
         return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights",
                         path);
+    if (kind == SOL_FILE_PACKED && o && o->weights != SOL_F32)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model's weights are not of type %s", path,
+                        sol_dtype_name(o->weights));
     return kind == SOL_FILE_PACKED ? open_packed(net, ctx, path, o, err)
                                    : open_model(net, ctx, path, o, err);
 }

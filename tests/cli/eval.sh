@@ -27,6 +27,14 @@ done >"$dir/losses"
     fail "roundings of activations: $(cat "$dir/losses")"
 expect 2 "q4" "$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --activations q4
 
+# Full precision in bf16: nearly the loss of fp32, and no choice where the file has made it.
+"$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 64 --windows 4 --json >"$dir/a" 2>/dev/null
+"$SOLERA" eval "$dir/m.h5" --data "$dir/data.h5" --seq 64 --windows 4 --json --weights bf16 >"$dir/b" 2>/dev/null
+[ "$(number bits_per_weight "$dir/b")" = 16 ] && [ "$(number loss "$dir/a")" != "$(number loss "$dir/b")" ] ||
+    fail "--weights bf16: $(cat "$dir/b")"
+awk -v a="$(number loss "$dir/a")" -v b="$(number loss "$dir/b")" 'BEGIN { exit !(a - b < 0.001 && b - a < 0.001) }' ||
+    fail "--weights bf16: $(cat "$dir/a" "$dir/b")"
+expect 2 "a packed model's weights are not of type bf16" "$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --weights bf16
 expect 2 "no.h5" "$SOLERA" eval "$dir/no.h5" --data "$dir/data.h5"
 expect 2 "no.h5" "$SOLERA" eval "$dir/m.h5" --data "$dir/no.h5"
 expect 2 "text.txt" "$SOLERA" eval "$dir/m.h5" --data "$dir/text.txt"
