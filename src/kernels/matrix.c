@@ -202,9 +202,11 @@ size_t sol_matrix_bytes(const sol_matrix *m)
 
 /* ---- workspace ---- */
 
-/* A tile of a product in float: outputs and tokens. Rows that are decoded first are fewer, so that
- * they stay in a cache. */
-enum { FLOAT_ROWS = 64, DECODED_ROWS = 16, FLOAT_TOKENS = 64 };
+/* A tile of a product in float: outputs, which kernels take 2, 3 or 5 at a time, and tokens. Rows
+ * that are decoded first are fewer, so that they stay in a cache. */
+enum { FLOAT_ROWS = 60, DECODED_ROWS = 15, FLOAT_TOKENS = 64 };
+/* From so many tokens on rows in bf16 are cast once, not for every few tokens again. */
+enum { CAST_TOKENS = 8 };
 
 /* Scratch of a thread for rows of tiles as numbers. */
 typedef struct row_scratch {
@@ -237,7 +239,11 @@ static scratch_plan plan_scratch(const sol_ctx *ctx, const sol_matrix *m, int64_
 {
     const sol_segments *s = &m->seg;
     scratch_plan p = {0};
-    if (!m->ops) return p;
+    if (!m->ops) {
+        p.per_thread = m->type == SOL_BF16 && n >= CAST_TOKENS ? row_scratch_bytes(s) : 0;
+        p.total = (size_t)sol_pool_threads(ctx->pool) * p.per_thread;
+        return p;
+    }
     size_t tokens = (size_t)sol_min_i64(n, m->ops->max_tokens),
            sums = (size_t)sol_round_up(4 * s->n_segs, 64);
     p.d = p.q + sol_round_up_size(tokens, 16) *
@@ -418,7 +424,21 @@ static void decoded_float_tile(const product *p, const float_tile *t, const row_
                                            p->ldy);
 }
 
-static void borrowed_float_tile(const product *p, const float_tile *t)
+/* Outputs of rows w, cast to fp32 a few at a time: the same bits as of w itself. */
+static void cast_rows(const product *p, const float_tile *t, const uint16_t *w, int64_t n_rows,
+                      float *y, int thread)
+{
+    const sol_kernels *k = &p->ctx->kernels;
+    int64_t cols = p->m->seg.cols, n;
+    float *cast = row_scratch_at(&p->m->seg, p->threads + (size_t)thread * p->per_thread).w;
+    for (int64_t r = 0; r < n_rows; r += n) {
+        n = sol_min_i64(n_rows - r, DECODED_ROWS);
+        k->elementwise.from_bf16(w + r * cols, n * cols, cast);
+        k->float_ops.dot[SOL_F32](cast, cols, n, t->x, cols, t->n, cols, y + r, p->ldy);
+    }
+}
+
+static void borrowed_float_tile(const product *p, const float_tile *t, int thread)
 {
     const sol_matrix *m = p->m;
     int64_t cols = m->seg.cols, n_rows, first;
@@ -426,8 +446,12 @@ static void borrowed_float_tile(const product *p, const float_tile *t)
         int64_t row = p->first + t->row + r;
         const sol_stored *part = part_of(m, row, &first);
         n_rows = sol_min_i64(t->n_rows - r, first + part->rows - row);
-        const char *w =
+        const void *w =
             (const char *)part->data + (size_t)(row - first) * sol_dtype_row_bytes(m->type, cols);
+        if (m->type == SOL_BF16 && t->n >= CAST_TOKENS) {
+            cast_rows(p, t, w, n_rows, t->y + r, thread);
+            continue;
+        }
         p->ctx->kernels.float_ops.dot[m->type](w, cols, n_rows, t->x, cols, t->n, cols, t->y + r,
                                                p->ldy);
     }
@@ -448,7 +472,7 @@ static void float_tile_run(void *arg, int64_t tile, int thread)
     t.x = p->x + t.token * p->m->seg.cols;
     t.y = p->y + t.token * p->ldy + t.row;
     if (!p->m->ops) {
-        borrowed_float_tile(p, &t);
+        borrowed_float_tile(p, &t, thread);
         return;
     }
     row_scratch work = row_scratch_at(&p->m->seg, p->threads + (size_t)thread * p->per_thread);
@@ -497,14 +521,18 @@ static void multiply_own(const sol_ctx *ctx, const sol_matrix *m, int64_t first,
 {
     scratch_plan plan = plan_scratch(ctx, m, n_tokens);
     uint8_t *base = scratch;
-    product p = {.ctx = ctx, .m = m, .first = first, .rows = n_rows, .ldy = ldy};
+    product p = {.ctx = ctx,
+                 .m = m,
+                 .first = first,
+                 .rows = n_rows,
+                 .ldy = ldy,
+                 .threads = base + plan.threads,
+                 .per_thread = plan.per_thread};
     if (!m->ops) {
         multiply(&p, x, n_tokens, y);
         return;
     }
     p.round = act == SOL_ACT_INT8;
-    p.threads = base + plan.threads;
-    p.per_thread = plan.per_thread;
     p.permuted = m->layout == SOL_LAYOUT_STRIDE16 ? (float *)(base + plan.x) : NULL;
     p.acts = (sol_acts){.q = (int8_t *)(base + plan.q),
                         .d = (float *)(base + plan.d),
