@@ -63,7 +63,9 @@ static sol_status open_data(maker *m, sol_err *err)
     made_tokens(c, made);
     SOL_TRY(sol_job_open_data(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
                               &m->data, err));
-    return sol_job_batcher(c, &m->data, &m->batcher, err);
+    SOL_TRY(sol_job_batcher(c, &m->data, &m->batcher, err));
+    m->batcher.answers_only = false; /* a cache is of all tokens: training counts those it learns */
+    return SOL_OK;
 }
 
 static sol_status open_all(maker *m, sol_err *err)

@@ -99,16 +99,6 @@ static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model
     return SOL_OK;
 }
 
-/* What a run has as its best checkpoint may change: a job names the file. */
-static sol_status refuse_directory(const char *path, sol_err *err)
-{
-    char found[SOL_PATH_MAX];
-    bool best;
-    SOL_TRY(sol_run_model(path, found, &best, err));
-    return sol_fail(err, SOL_ERR_USAGE, "%s: is a run: name a checkpoint of it, as %s", path,
-                    found);
-}
-
 static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype,
                                   sol_model_file *f, sol_err *err)
 {
@@ -117,7 +107,7 @@ static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtyp
                                         [SOL_FILE_DATASET] = "a dataset",
                                         [SOL_FILE_STUDY] = "a study",
                                         [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
-    if (sol_is_directory(path)) return refuse_directory(path, err);
+    if (sol_is_directory(path)) return sol_run_refuse(path, err);
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
@@ -267,18 +257,21 @@ sol_windows sol_job_windows(const sol_config *c)
 static sol_status refuse_other_run(const sol_config *old, const sol_config *c, const char *dir,
                                    int64_t done, const char *text, sol_err *err)
 {
+    char model[SOL_PATH_MAX];
+    bool best;
     const char *lambda =
         done >= old->train.steps && sol_config_residual(old).schedule != SOL_RESIDUAL_NONE
             ? " --set residual.schedule=none"
             : "";
-    if (old->train.steps == c->train.steps)
+    if (old->train.steps == c->train.steps || sol_run_model(dir, model, &best, NULL) != SOL_OK)
         return sol_fail(err, SOL_ERR_CONFIG,
                         "%s: cannot resume, these keys would make it another run: %s", dir, text);
     return sol_fail(err, SOL_ERR_CONFIG,
                     "%s: cannot resume, these keys would make it another run: %s (the schedules of "
-                    "the steps that are done depend on train.steps); a new run goes on with the "
-                    "weights: --set model.init=%s/ckpt/best.h5 --set run.dir=NEW%s",
-                    dir, text, dir, lambda);
+                    "the steps that are done depend on train.steps, and no checkpoint before that "
+                    "is kept); a new run goes on with the weights: --set model.init=%s --set "
+                    "run.dir=NEW%s",
+                    dir, text, model, lambda);
 }
 
 sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "run_model.h"
 
 const char *sol_job_teacher_path(const sol_config *c)
 {
@@ -125,7 +126,9 @@ static sol_status read_digest(const sol_config *c, sol_job_teacher *t, sol_err *
 {
     sol_err why = {0};
     *t = (sol_job_teacher){.loss = sol_config_distill(c)};
-    sol_status st = sol_store_model_digest(sol_job_teacher_path(c), &t->digest, &why);
+    const char *path = sol_job_teacher_path(c);
+    sol_status st = sol_is_directory(path) ? sol_run_refuse(path, &why)
+                                           : sol_store_model_digest(path, &t->digest, &why);
     return st == SOL_OK ? st : sol_job_blame(c, "distill.teacher", st, &why, err);
 }
 

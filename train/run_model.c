@@ -66,6 +66,14 @@ sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, s
     return *best ? SOL_OK : find_newest(&d, path, err);
 }
 
+sol_status sol_run_refuse(const char *dir, sol_err *err)
+{
+    char found[SOL_PATH_MAX];
+    bool best;
+    SOL_TRY(sol_run_model(dir, found, &best, err));
+    return sol_fail(err, SOL_ERR_USAGE, "%s: is a run: name a checkpoint of it, as %s", dir, found);
+}
+
 sol_status sol_program_find_model(sol_program *p, sol_err *err)
 {
     if (p->n_words == 0 || !sol_is_directory(p->word[0])) return SOL_OK;

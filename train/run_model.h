@@ -16,4 +16,8 @@ sol_status sol_run_model(const char *dir, char path[SOL_PATH_MAX], bool *best, s
  * by the checkpoint of its run, which a line on stderr names. Other words stay as they are. */
 sol_status sol_program_find_model(sol_program *p, sol_err *err);
 
+/* A directory where a job wants the file of a model: what a run has as its best checkpoint may
+ * change. SOL_ERR_USAGE says what to name instead. */
+sol_status sol_run_refuse(const char *dir, sol_err *err);
+
 #endif

@@ -199,6 +199,48 @@ static sol_status read_first_whole(sol_trainer *t, const uint64_t *steps, int n,
     return SOL_OK;
 }
 
+/* How many of n checkpoints, newest first, are too new for a run of another length: the steps
+ * before them had a rate or lambda that it has not. 0 where that holds for all: the resume is
+ * refused. */
+static sol_status count_too_new(const sol_trainer *t, const uint64_t *steps, int n, int *too_new,
+                                sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_config *was = NULL;
+    *too_new = 0;
+    sol_run_dir_file(&t->dir, "config.yaml", path);
+    if (!sol_file_exists(path)) return SOL_OK;
+    SOL_TRY(sol_config_read(&was, path, err));
+    bool fatal = was->train.steps != t->config->train.steps;
+    if (t->config->train.lanes == 0) was->train.lanes = 0;
+    sol_status st = SOL_OK;
+    int i = 0;
+    for (; i < n && fatal && st == SOL_OK; i++) {
+        char *text = NULL;
+        st = sol_config_diff(was, t->config, (int64_t)steps[i], &text, &fatal, err);
+        sol_free(text);
+    }
+    if (st == SOL_OK && !fatal && i > 0) *too_new = i - 1;
+    sol_config_free(&was);
+    return st;
+}
+
+/* A run that goes on with more steps goes back to before its schedules fell, if it can. */
+static sol_status drop_too_new(sol_trainer *t, uint64_t *steps, int *n, sol_err *err)
+{
+    int too_new;
+    SOL_TRY(count_too_new(t, steps, *n, &too_new, err));
+    if (too_new == 0) return SOL_OK;
+    *n -= too_new;
+    memmove(steps, steps + too_new, (size_t)*n * sizeof *steps);
+    t->went_back = true;
+    sol_log_line(&t->program->log, SOL_LOG_INFO,
+                 "going back to step %" PRIu64 ", the last that a run of %" PRId64
+                 " steps shares; newer checkpoints are put aside",
+                 steps[0], t->config->train.steps);
+    return SOL_OK;
+}
+
 /* The steps of the checkpoints as rank 0 sees them, newest first, to all. */
 static sol_status list_steps(sol_trainer *t, uint64_t **steps, int *n, sol_err *err)
 {
@@ -206,6 +248,7 @@ static sol_status list_steps(sol_trainer *t, uint64_t **steps, int *n, sol_err *
     *steps = NULL;
     *n = 0;
     if (sol_trainer_writes(t)) st = sol_run_dir_steps(&t->dir, steps, n, err);
+    if (st == SOL_OK && sol_trainer_writes(t)) st = drop_too_new(t, *steps, n, err);
     SOL_TRY(sol_dist_agree(t->dist, st, err));
     SOL_TRY(sol_dist_broadcast(t->dist, n, sizeof *n, err));
     if (!sol_trainer_writes(t))
@@ -229,15 +272,16 @@ static sol_status read_newest(sol_trainer *t, sol_checkpoint *from, sol_err *err
 static sol_status put_aside(const sol_trainer *t, uint64_t step, sol_err *err)
 {
     char path[SOL_PATH_MAX], aside[SOL_PATH_MAX + 32];
+    const char *what = t->went_back ? "ended" : "damaged";
     sol_run_dir_checkpoint(&t->dir, step, path);
-    snprintf(aside, sizeof aside, "%s.damaged", path);
+    snprintf(aside, sizeof aside, "%s.%s", path, what);
     for (int k = 2; sol_file_exists(aside); k++)
-        snprintf(aside, sizeof aside, "%s.damaged%d", path, k);
+        snprintf(aside, sizeof aside, "%s.%s%d", path, what, k);
     return rename(path, aside) == 0 ? SOL_OK : sol_fail_errno(err, path, "cannot put aside");
 }
 
 /* Those newer than the checkpoint of a resume: the run will write them again. */
-static sol_status put_damaged_aside(const sol_trainer *t, sol_err *err)
+static sol_status put_newer_aside(const sol_trainer *t, sol_err *err)
 {
     uint64_t *steps; /* newest first */
     int n;
@@ -528,7 +572,7 @@ static sol_status begin_run(sol_trainer *t, opening *o, sol_err *err)
     bool lost = false;
     SOL_TRY(sol_run_dir_begin(&t->dir, t->config_yaml, o->from.state.metrics_bytes, t->step, &lost,
                               err));
-    SOL_TRY(put_damaged_aside(t, err));
+    SOL_TRY(put_newer_aside(t, err));
     SOL_TRY(sol_trainer_watch_open(t, err));
     t->program->log_file = t->dir.log;
     if (lost)

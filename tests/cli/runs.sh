@@ -40,14 +40,15 @@ expect 0 "resumed at step" "$SOLERA" train "$dir/moved/" --resume
 metrics_of "$dir/moved" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "another end"
 
 # More steps: refused with the way out, which works, where the steps that are done would have been others.
-expect 2 "--set model.init=$dir/moved/ckpt/best.h5 --set run.dir=NEW --set residual.schedule=none" \
+expect 2 "--set model.init=$dir/moved/ckpt/step-0000" "$SOLERA" train "$dir/moved" --resume --set train.steps=30
+expect 2 " --set run.dir=NEW --set residual.schedule=none" \
     "$SOLERA" train "$dir/moved" --resume --set train.steps=30
 expect 0 "" "$SOLERA" train "$dir/job.yaml" --set train.steps=2 --set model.init="$dir/moved/ckpt/best.h5" \
     --set run.dir="$dir/next" --set residual.schedule=none --set model.tokenizer= --set optim.warmup_steps=1
 
 # Exact with constant schedules after the last step, and with wsd before its fall: as a run of that length from the start.
-longer() { # SCHEDULE STEPS
-    set -- "$1" "$2" --set optim.schedule="$1" --set residual.schedule=none --set train.eval_every=0 --set optim.decay_fraction=0.5
+longer() { # SCHEDULE STEPS [MORE...]
+    set -- "$@" --set optim.schedule="$1" --set residual.schedule=none --set train.eval_every=0 --set optim.decay_fraction=0.5
     schedule=$1 first=$2
     shift 2
     "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/long-$schedule" --set train.steps=24 "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
@@ -59,6 +60,15 @@ longer() { # SCHEDULE STEPS
 }
 longer constant 8
 longer wsd 12
+# A wsd run that has ended goes back to a checkpoint before its fall, if one is kept; what it leaves behind stays as a file.
+rm -r "$dir/long-wsd" "$dir/short-wsd"
+longer wsd 6 --set checkpoint.keep=9
+grep -q "going back to step 3, the last that a run of 24 steps shares" "$dir/short-wsd/log.txt" || grep -q "going back to step 3" "$dir/err" ||
+    fail "it did not go back: $(cat "$dir/err")"
+[ -f "$dir/short-wsd/ckpt/step-000006.h5.ended" ] || fail "the end is lost: $(ls "$dir/short-wsd/ckpt")"
+# As a teacher a run is named by a checkpoint, too.
+expect 2 "key 'distill.teacher': $dir/moved: is a run: name a checkpoint of it, as $dir/moved/ckpt/step-" "$SOLERA" train "$dir/job.yaml" \
+    --set run.dir="$dir/n" --set distill.teacher="$dir/moved"
 # runs: a row a run, from its own files.
 value() { # KEY of the run in $dir/out
     sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p" "$dir/out"
