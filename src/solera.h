@@ -128,6 +128,7 @@
 
 /* study: measures of weight trapping, their recorder and report. */
 #include "study/measures.h"
+#include "study/page.h"
 #include "study/rank.h"
 #include "study/recorder.h"
 #include "study/report.h"

@@ -9,42 +9,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "study/figures.h"
+#include "study/page.h"
 #include "study/seeds.h"
 
-static const char page_head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<link rel=\"icon\" href=\"data:,\">\n<title>Weight trapping: ";
-static const char page_style[] =
-    "</title>\n<style>\n"
-    "body{font:15px/1.5 system-ui,'Segoe "
-    "UI',Helvetica,Arial,sans-serif;color:#1c1c1c;background:#fff;max-width:980px;margin:2em auto;"
-    "padding:0 20px}\n"
-    "h1{font-size:1.7em;margin:.2em 0}h2{font-size:1.25em;margin:2em 0 .4em;border-bottom:1px "
-    "solid #ccc}\n"
-    "nav ul{columns:2;margin:.4em 0;padding-left:1.2em}nav li{break-inside:avoid}\n"
-    "h3{font-size:1.02em;margin:1.2em 0 .1em}p{margin:.5em 0}.look{color:#444;max-width:80ch}\n"
-    ".box{background:#f3f6f9;border-left:4px solid #0072B2;padding:.5em 1em;margin:1em 0}\n"
-    "table{border-collapse:collapse;font-size:.9em;margin:.6em 0}th,td{padding:.25em "
-    ".5em;border-bottom:1px solid #ddd;text-align:left;"
-    "vertical-align:top}\ntd.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:"
-    "nowrap}\n"
-    "th.n{white-space:normal}th.name{overflow-wrap:anywhere}small{color:#555}.nb{white-space:"
-    "nowrap}\n"
-    "@media(max-width:900px){table{font-size:.8em}th,td{padding:.25em .35em}}\n"
-    ".scroll{overflow-x:auto}section{break-inside:avoid}figure{margin:.6em 0}figure "
-    "svg{width:100%;height:auto;display:block}\n"
-    "code,pre{font:13px/1.4 "
-    "ui-monospace,Menlo,Consolas,monospace;background:#f5f5f5}pre{padding:.6em;overflow-x:auto}\n"
-    "@page{margin:11mm}@media "
-    "print{body{margin:0;max-width:none;font-size:9pt}h2,h3,.look{break-after:avoid}tr{break-"
-    "inside:avoid}"
-    ".scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.1em .4em}figure "
-    "svg{max-height:84mm}.more{display:none}"
-    ".tall svg{max-height:118mm}.look{break-inside:avoid}.layer "
-    "svg{max-height:96mm}nav{display:none}"
-    ".box{padding:.2em 1em}}\n"
-    "</style>\n</head>\n<body>\n";
 static const char introduction[] =
     "<div class=\"box\"><p><b>What this is about.</b> A ternary layer multiplies by "
     "&minus;&alpha;, 0 or +&alpha;, but training moves a "
@@ -69,19 +36,6 @@ static const char reading_run[] =
     "before or after the loss has settled, and before or after lambda reached 0? Few flips late in "
     "a run whose learning rate has fallen "
     "are convergence, not trapping.</p></div>\n";
-
-static void add_html(sol_text *t, const char *s)
-{
-    for (; *s; s++) {
-        switch (*s) {
-        case '<': sol_text_add(t, NULL, "&lt;"); break;
-        case '>': sol_text_add(t, NULL, "&gt;"); break;
-        case '&': sol_text_add(t, NULL, "&amp;"); break;
-        case '"': sol_text_add(t, NULL, "&quot;"); break;
-        default: sol_text_add(t, NULL, "%c", *s);
-        }
-    }
-}
 
 static void add_cell(sol_text *t, double x)
 {
@@ -119,7 +73,7 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
             const char *end = strstr(s, "</title>");
             if (!titled) {
                 sol_text_add(t, NULL, "<title>");
-                add_html(t, f->title);
+                sol_page_text(t, f->title);
                 sol_text_add(t, NULL, "</title>");
             }
             titled = true;
@@ -148,7 +102,7 @@ static sol_status add_figure(sol_text *t, const char *dir, const sol_figure *f, 
                         : printed    ? " class=\"layer\""
                                      : " class=\"layer more\"";
     sol_text_add(t, NULL, "<section%s>\n<h3 id=\"%s\">", class, f->name);
-    add_html(t, f->title);
+    sol_page_text(t, f->title);
     sol_text_add(t, NULL, "</h3>\n");
     if (f->look[0]) sol_text_add(t, NULL, "<p class=\"look\">%s</p>\n", f->look);
     sol_text_add(t, NULL, "<figure role=\"img\">\n");
@@ -203,7 +157,7 @@ static void add_recipe(sol_text *t, const report *p, int point)
     const char *const words[] = {r->residual, r->teacher, r->start};
     for (int i = 0; i < 3; i++) {
         sol_text_add(t, NULL, "<td>");
-        add_html(t, r->known ? words[i] : "?");
+        sol_page_text(t, r->known ? words[i] : "?");
         sol_text_add(t, NULL, "</td>");
     }
     sol_text_add(t, NULL, "<td class=\"n\">");
@@ -220,13 +174,13 @@ static void add_recipe(sol_text *t, const report *p, int point)
 static void add_quantizer(sol_text *t, const sol_study_head *head)
 {
     sol_text_add(t, NULL, "<td>");
-    add_html(t, head->method);
+    sol_page_text(t, head->method);
     if (strcmp(head->method, "none") == 0) sol_text_add(t, NULL, " (seen as 3:4)");
     sol_text_add(t, NULL, "<br><small>");
-    add_html(t, head->granularity);
+    sol_page_text(t, head->granularity);
     if (head->group_size) sol_text_add(t, NULL, " %lld", (long long)head->group_size);
     sol_text_add(t, NULL, ", ");
-    add_html(t, head->block_layout);
+    sol_page_text(t, head->block_layout);
     sol_text_add(t, NULL, "</small></td>");
 }
 
@@ -242,7 +196,7 @@ static void add_runs(sol_text *t, const report *p)
                      : "<th class=\"n\">layers</th>");
     for (int i = 0; i < p->n_points; i++) {
         sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span> ", sol_run_color(i));
-        add_html(t, p->point[i].name);
+        sol_page_text(t, p->point[i].name);
         sol_text_add(t, NULL, "</td>");
         add_quantizer(t, &p->point[i].head);
         if (over_time) {
@@ -284,7 +238,7 @@ static void add_divergence(sol_text *t, const sol_study_run *run)
     sol_study_divergence d = sol_study_find_divergence(run);
     if (d.n == 0) return;
     sol_text_add(t, NULL, "<li><b>");
-    add_html(t, run->name);
+    sol_page_text(t, run->name);
     if (d.from >= 0)
         sol_text_add(t, NULL,
                      "</b>: <b>diverged at step %.0f</b>: from there on its loss is not a finite "
@@ -318,7 +272,7 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
               "their level"
             : "no pile-up: the weights are spread like those of an ordinary layer";
     sol_text_add(t, NULL, "<li><b>");
-    add_html(t, run->name);
+    sol_page_text(t, run->name);
     sol_text_add(t, NULL, "</b>: %s. Mass near &alpha; ", verdict);
     if (!run->is_static)
         sol_text_add(t, NULL, "%.3f &rarr; ", sol_study_first(run, SOL_M_near_alpha));
@@ -333,7 +287,7 @@ static void add_verdict(sol_text *t, const sol_study_run *run)
                      sol_study_first(run, SOL_M_er_dw), sol_study_last(run, SOL_M_er_dw),
                      sol_study_first(run, SOL_M_zero_flips), sol_study_last(run, SOL_M_zero_flips));
     sol_text_add(t, NULL, ". Most mass near &alpha;: layer ");
-    add_html(t, sol_study_layer_label(layer, label, sizeof label));
+    sol_page_text(t, sol_study_layer_label(layer, label, sizeof label));
     sol_text_add(t, NULL, " (%.3f).</li>\n", worst);
 }
 
@@ -352,7 +306,7 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
                              : "");
     for (int r = 0; r < n; r++) {
         sol_text_add(t, NULL, "<th class=\"n name\"%s>", first ? " colspan=\"2\"" : "");
-        add_html(t, runs[r].name);
+        sol_page_text(t, runs[r].name);
         sol_text_add(t, NULL, "</th>");
     }
     sol_text_add(t, NULL, "</tr>\n");
@@ -362,11 +316,11 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
         for (int r = 0; r < n; r++) any = any || isfinite(sol_study_first(&runs[r], m));
         if (!any) continue;
         sol_text_add(t, NULL, "<tr><td>");
-        add_html(t, row->title);
+        sol_page_text(t, row->title);
         sol_text_add(t, NULL, " <code>%s</code><br><small>", row->name);
-        add_html(t, row->formula);
+        sol_page_text(t, row->formula);
         sol_text_add(t, NULL, row->good[0] ? " &middot; " : "");
-        add_html(t, row->good);
+        sol_page_text(t, row->good);
         sol_text_add(t, NULL, "</small></td>");
         for (int r = 0; r < n; r++) {
             if (first) add_cell(t, sol_study_first(&runs[r], m));
@@ -383,7 +337,7 @@ static void add_records(sol_text *t, const sol_study_run *run)
     int64_t n = run->n_records, every = run->head.every, steps = run->head.steps;
     double last = run->step[n - 1];
     sol_text_add(t, NULL, "<li>");
-    add_html(t, run->name);
+    sol_page_text(t, run->name);
     sol_text_add(t, NULL, ": %lld records, every %lld steps, the last before step %.0f of %lld.",
                  (long long)n, (long long)every, last + 1, (long long)steps);
     if (last < (double)(steps - 1))
@@ -483,7 +437,7 @@ static void add_contents(sol_text *t, const sol_figure *figures, int n)
     for (int i = 0; i < n; i++) {
         if (figures[i].layer >= 0) continue;
         sol_text_add(t, NULL, "<li><a href=\"#%s\">", figures[i].name);
-        add_html(t, figures[i].title);
+        sol_page_text(t, figures[i].title);
         sol_text_add(t, NULL, "</a>");
     }
     sol_text_add(t, NULL,
@@ -500,7 +454,7 @@ static void add_worst(sol_text *t, const sol_study_run *run)
     double below = INFINITY;
     if (run->n_layers <= SOL_FIGURES_FEW) return;
     sol_text_add(t, NULL, "<li>");
-    add_html(t, run->name);
+    sol_page_text(t, run->name);
     sol_text_add(t, NULL, ", the %d layers with the most mass near &alpha; (valley in brackets):",
                  SOL_FIGURES_WORST);
     for (int k = 0; k < SOL_FIGURES_WORST; k++) {
@@ -510,7 +464,7 @@ static void add_worst(sol_text *t, const sol_study_run *run)
         if (best < 0) break;
         below = (double)x[best];
         sol_text_add(t, NULL, "%s <span class=\"nb\">", k ? "," : "");
-        add_html(t, sol_study_layer_label(&run->layers[best], label, sizeof label));
+        sol_page_text(t, sol_study_layer_label(&run->layers[best], label, sizeof label));
         sol_text_add(t, NULL, " %.3f (%.3f)</span>", below, (double)valley[best]);
     }
     sol_text_add(t, NULL, "</li>\n");
@@ -522,13 +476,11 @@ static sol_status write_page(const report *p, const char *dir, const sol_figure 
     char path[SOL_PATH_MAX];
     const sol_study_run *points = p->point;
     int n = p->n_points;
-    sol_text t = {0};
-    sol_text_add(&t, NULL, "%s", page_head);
-    for (int r = 0; r < n; r++) {
-        sol_text_add(&t, NULL, "%s", r ? ", " : "");
-        add_html(&t, points[r].name);
-    }
-    sol_text_add(&t, NULL, "%s<h1>Weight trapping</h1>\n", page_style);
+    sol_text t = {0}, names = {0};
+    for (int r = 0; r < n; r++) sol_text_add(&names, NULL, "%s%s", r ? ", " : "", points[r].name);
+    sol_page_begin(&t, "Weight trapping", names.data ? names.data : "", 0);
+    sol_free(names.data);
+    sol_text_add(&t, NULL, "<h1>Weight trapping</h1>\n");
     add_runs(&t, p);
     add_contents(&t, figures, n_figures);
     sol_text_add(&t, NULL, "%s%s<h2 id=\"short\">In short</h2>\n<ul>\n", introduction,
