@@ -43,7 +43,7 @@ static const sol_opt options[] = {
     {.name = "--force",
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(struct args, force),
-     .help = "replace DIR/table.md and DIR/table.csv even where solera did not write them"},
+     .help = "replace the tables and the page in DIR even where solera did not write them"},
     {0},
 };
 
@@ -84,7 +84,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
         sol_interrupt_catch(true);
         st = sol_sweep_runs_go(r, err);
     }
-    if (st == SOL_OK) st = sol_sweep_table(r, err);
+    if (st == SOL_OK) st = sol_sweep_report(r, err);
     if (st == SOL_OK && r->n_failed > 0)
         st = sol_fail(err, SOL_ERR_LIBRARY, "%s: %d of %d runs failed, first %s", s->dir,
                       r->n_failed, r->n, r->failed);
@@ -117,7 +117,9 @@ const sol_verb sol_verb_sweep = {
         "mean and sample deviation over\n"
         "the seeds, of differences the mean and its 95 % interval, goes to stdout, DIR/table.md "
         "and "
-        "DIR/table.csv. After a kill\n"
+        "DIR/table.csv; DIR/index.html\n"
+        "shows it while the sweep goes on, with the time left, and when it has ended. After a "
+        "kill\n"
         "the same command goes on: every run resumes, and what is done is not repeated.",
     .options = options,
     .args_size = sizeof(struct args),

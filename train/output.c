@@ -64,7 +64,9 @@ static const struct {
     [SOL_OUTPUT_REPORT] = {{"index.html", "<title>Weight trapping: "},
                            {"measures.csv", "run,step,lambda,loss,"},
                            {"measures-key.csv", "column,unit,title,formula"}},
-    [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "}, {"table.csv", "seeds,"}},
+    [SOL_OUTPUT_TABLES] = {{"table.md", "| seeds "},
+                           {"table.csv", "seeds,"},
+                           {"index.html", "<title>Sweep: "}},
 };
 
 static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *err)

@@ -19,7 +19,7 @@
 #include "job.h"
 #include "metrics.h"
 #include "run_dir.h"
-#include "sweep_runs.h"
+#include "sweep_table.h"
 
 static const char *point_name(const sol_sweep_runs *r, const sol_sweep_run *run)
 {
@@ -345,12 +345,20 @@ static void stop_all(sol_sweep_runs *r)
                      going);
 }
 
+/* The page as things stand. That it cannot be written stops no run. */
+static void show_page(const sol_sweep_runs *r, const char *left)
+{
+    sol_sweep_table t;
+    if (sol_sweep_table_make(&t, r, NULL) == SOL_OK) (void)sol_sweep_page_write(&t, left, NULL);
+    sol_sweep_table_free(&t);
+}
+
 /* After a failure or a signal no run is started, and those that go are waited for. */
 static sol_status go(sol_sweep_runs *r, sol_err *err)
 {
     sol_status st = SOL_OK;
     bool stopped = false;
-    int next = 0, done_before = count(r, SOL_RUN_DONE);
+    int next = 0, done_before = count(r, SOL_RUN_DONE), shown = -1;
     double begun = sol_clock();
     char left[48];
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir,
@@ -365,8 +373,11 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
         if (st == SOL_OK) st = ended;
         int going = count(r, SOL_RUN_GOES), done = count(r, SOL_RUN_DONE);
         if (going == 0 && (next == r->n || stopped)) break;
+        sol_left_text(begun, done - done_before, r->n - done_before, left);
         sol_live_show(r->program, false, "%d of %d runs done  %d at work  %s", done, r->n, going,
-                      sol_left_text(begun, done - done_before, r->n - done_before, left));
+                      left);
+        if (done + r->n_failed != shown) show_page(r, left);
+        shown = done + r->n_failed;
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     sol_live_clear(r->program);

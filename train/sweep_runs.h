@@ -4,7 +4,7 @@
  *     sol_sweep_runs *r;
  *     st = sol_sweep_runs_open(&r, program, sweep, err); // every job and its directory looked at
  *     st = sol_sweep_runs_go(r, err); // those that are not done
- *     st = sol_sweep_table(r, err); // dir/table.md, dir/table.csv, stdout
+ *     st = sol_sweep_report(r, err); // dir/table.md, table.csv, index.html, stdout
  *     sol_sweep_runs_free(&r);
  *
  * Nothing about progress is kept beside the runs themselves: a run is done when its metrics end at
@@ -47,8 +47,9 @@ void sol_sweep_runs_free(sol_sweep_runs **r);
  * another sweep is at work in the directory. */
 sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err);
 
-/* Mean and sample deviation over the seeds that are done, a row a point; of differences, which are
- * taken seed by seed, the mean and half of its 95 % interval (in the CSV the deviation). */
-sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err);
+/* Writes what the runs that are done found to dir/table.md, dir/table.csv, dir/index.html and, as
+ * Markdown, to stdout: means over the seeds and, where the sweep has a point to compare with, the
+ * differences seed by seed with their 95 % interval. */
+sol_status sol_sweep_report(const sol_sweep_runs *r, sol_err *err);
 
 #endif

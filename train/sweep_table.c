@@ -4,28 +4,10 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "metrics.h"
-#include "sweep_runs.h"
+#include "sweep_table.h"
 
-/* The columns that are measured: three losses, the difference to the point of `against`, then the
- * measures. */
-enum { EVAL_LOSS, PACKED_LOSS, TRAIN_LOSS, DIFFERENCE, MEASURES };
-
-typedef struct summary {
-    double mean, deviation; /* NaN: of nothing, of one */
-    int n;
-} summary;
-
-typedef struct table {
-    const sol_sweep_runs *runs;
-    int n_values;
-    double *value;    /* [runs, n_values]; NaN where there is none */
-    summary *summary; /* [points, n_values] */
-    bool *shown;      /* [n_values] */
-} table;
-
-static double *value_of(const table *t, int point, int seed)
+double *sol_sweep_values(const sol_sweep_table *t, int point, int seed)
 {
     return t->value +
            ((size_t)point * (size_t)t->runs->sweep->n_seeds + (size_t)seed) * (size_t)t->n_values;
@@ -49,7 +31,8 @@ static int measure_number(const char *name)
     return -1;
 }
 
-static sol_status read_study(const table *t, const sol_sweep_run *run, double *value, sol_err *err)
+static sol_status read_study(const sol_sweep_table *t, const sol_sweep_run *run, double *value,
+                             sol_err *err)
 {
     const sol_sweep *s = t->runs->sweep;
     char path[SOL_PATH_MAX];
@@ -57,31 +40,32 @@ static sol_status read_study(const table *t, const sol_sweep_run *run, double *v
     snprintf(path, sizeof path, "%s/study.h5", run->job->run.dir);
     SOL_TRY(sol_study_run_read(&records, path, run->job->run.dir, err));
     for (int i = 0; i < s->n_measures; i++)
-        value[MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
+        value[SOL_SWEEP_MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
     sol_study_run_free(&records);
     return SOL_OK;
 }
 
-static sol_status read_run(const table *t, const sol_sweep_run *run, double *value, sol_err *err)
+static sol_status read_run(const sol_sweep_table *t, const sol_sweep_run *run, double *value,
+                           sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_study_curve c;
     snprintf(path, sizeof path, "%s/metrics.jsonl", run->job->run.dir);
     SOL_TRY(sol_metrics_read(path, &c, err));
-    value[TRAIN_LOSS] = last_training_loss(&c);
+    value[SOL_SWEEP_TRAIN_LOSS] = last_training_loss(&c);
     if (c.n_evals > 0) {
-        value[EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
-        value[PACKED_LOSS] = c.packed_loss[c.n_evals - 1];
+        value[SOL_SWEEP_EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
+        value[SOL_SWEEP_PACKED_LOSS] = c.packed_loss[c.n_evals - 1];
     }
     sol_metrics_free(&c);
     return t->runs->sweep->n_measures > 0 ? read_study(t, run, value, err) : SOL_OK;
 }
 
-static sol_status read_all(const table *t, sol_err *err)
+static sol_status read_all(const sol_sweep_table *t, sol_err *err)
 {
     for (int i = 0; i < t->runs->n; i++) {
         const sol_sweep_run *run = &t->runs->run[i];
-        double *value = value_of(t, run->point, run->seed);
+        double *value = sol_sweep_values(t, run->point, run->seed);
         for (int k = 0; k < t->n_values; k++) value[k] = NAN;
         if (run->phase == SOL_RUN_DONE) SOL_TRY(read_run(t, run, value, err));
     }
@@ -90,13 +74,13 @@ static sol_status read_all(const table *t, sol_err *err)
 
 /* ---- over the seeds ---- */
 
-static summary summarize(const table *t, int point, int column)
+static sol_sweep_mean summarize(const sol_sweep_table *t, int point, int column)
 {
-    summary s = {.mean = NAN, .deviation = NAN};
+    sol_sweep_mean s = {.mean = NAN, .deviation = NAN};
     double sum = 0, squares = 0;
     int n_seeds = t->runs->sweep->n_seeds;
     for (int i = 0; i < n_seeds; i++) {
-        double x = value_of(t, point, i)[column];
+        double x = sol_sweep_values(t, point, i)[column];
         if (!isfinite(x)) continue;
         sum += x;
         s.n++;
@@ -104,7 +88,7 @@ static summary summarize(const table *t, int point, int column)
     if (s.n > 0) s.mean = sum / s.n;
     if (s.n <= 1) return s;
     for (int i = 0; i < n_seeds; i++) {
-        double x = value_of(t, point, i)[column];
+        double x = sol_sweep_values(t, point, i)[column];
         if (isfinite(x)) squares += (x - s.mean) * (x - s.mean);
     }
     s.deviation = sqrt(squares / (s.n - 1));
@@ -112,39 +96,39 @@ static summary summarize(const table *t, int point, int column)
 }
 
 /* Runs of one seed saw the same batches: their differences vary less than they do. */
-static void subtract(const table *t)
+static void subtract(const sol_sweep_table *t)
 {
     const sol_sweep *s = t->runs->sweep;
     if (s->against < 0) return;
     for (int p = 0; p < s->n_points; p++)
         for (int i = 0; i < s->n_seeds; i++)
-            value_of(t, p, i)[DIFFERENCE] =
-                value_of(t, p, i)[EVAL_LOSS] - value_of(t, s->against, i)[EVAL_LOSS];
+            sol_sweep_values(t, p, i)[SOL_SWEEP_DIFFERENCE] =
+                sol_sweep_values(t, p, i)[SOL_SWEEP_EVAL_LOSS] -
+                sol_sweep_values(t, s->against, i)[SOL_SWEEP_EVAL_LOSS];
 }
 
-static void summarize_all(const table *t)
+static void summarize_all(const sol_sweep_table *t)
 {
     for (int p = 0; p < t->runs->sweep->n_points; p++)
         for (int k = 0; k < t->n_values; k++) {
-            summary *s = &t->summary[p * t->n_values + k];
+            sol_sweep_mean *s = &t->summary[p * t->n_values + k];
             *s = summarize(t, p, k);
-            if (s->n > 0 || k >= MEASURES) t->shown[k] = true;
+            if (s->n > 0 || k >= SOL_SWEEP_MEASURES) t->shown[k] = true;
         }
 }
 
-/* Half of the interval that holds the mean of n samples with 95 % confidence, by Student's t with
- * n - 1 degrees of freedom; above ten of them by its expansion about the normal quantile. */
-static double half_interval(const summary *s)
+double sol_sweep_half_interval(const sol_sweep_mean *s)
 {
     static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571,
                                2.447,  2.365, 2.306, 2.262, 2.228};
+    if (s->n < 2) return NAN;
     int freedom = s->n - 1, known = sizeof t / sizeof *t;
     double quantile =
         freedom <= known ? t[freedom - 1] : 1.960 + 2.372 / freedom + 2.822 / freedom / freedom;
     return quantile * s->deviation / sqrt(s->n);
 }
 
-static int seeds_done(const table *t, int point)
+static int seeds_done(const sol_sweep_table *t, int point)
 {
     int n = 0;
     for (int i = 0; i < t->runs->sweep->n_seeds; i++)
@@ -154,34 +138,33 @@ static int seeds_done(const table *t, int point)
 
 /* ---- writing ---- */
 
-static void column_title(const table *t, int k, char *out, size_t size)
+static void column_title(const sol_sweep_table *t, int k, char *out, size_t size)
 {
     static const char *const losses[] = {"eval loss", "packed loss", "train loss"};
     const sol_sweep *s = t->runs->sweep;
-    if (k < DIFFERENCE)
+    if (k < SOL_SWEEP_DIFFERENCE)
         snprintf(out, size, "%s", losses[k]);
-    else if (k == DIFFERENCE)
+    else if (k == SOL_SWEEP_DIFFERENCE)
         snprintf(out, size, "eval loss - %.100s (95 %%)",
                  s->against >= 0 ? s->point[s->against].name : "");
     else
-        snprintf(out, size, "%s", s->measure[k - MEASURES]);
+        snprintf(out, size, "%s", s->measure[k - SOL_SWEEP_MEASURES]);
 }
 
-static void cell_text(const table *t, int point, int k, char *out, size_t size)
+static void cell_text(const sol_sweep_table *t, int point, int k, char *out, size_t size)
 {
-    const summary *s = &t->summary[point * t->n_values + k];
+    const sol_sweep_mean *s = &t->summary[point * t->n_values + k];
     if (s->n == 0)
         snprintf(out, size, "-");
     else if (s->n == 1)
-        snprintf(out, size, k == DIFFERENCE ? "%+.4f" : "%.4f", s->mean);
-    else if (k == DIFFERENCE)
-        snprintf(out, size, "%+.4f ± %.4f", s->mean, half_interval(s));
+        snprintf(out, size, k == SOL_SWEEP_DIFFERENCE ? "%+.4f" : "%.4f", s->mean);
+    else if (k == SOL_SWEEP_DIFFERENCE)
+        snprintf(out, size, "%+.4f ± %.4f", s->mean, sol_sweep_half_interval(s));
     else
         snprintf(out, size, "%.4f ± %.4f", s->mean, s->deviation);
 }
 
-/* Row -1 is the heading. Columns: the point's own, the seeds, what was measured and is shown. */
-static void table_cell(const table *t, int row, int column, char *out, size_t size)
+void sol_sweep_cell(const sol_sweep_table *t, int row, int column, char *out, size_t size)
 {
     const sol_sweep *s = t->runs->sweep;
     int k = column - s->n_columns - 1;
@@ -197,7 +180,7 @@ static void table_cell(const table *t, int row, int column, char *out, size_t si
         cell_text(t, row, k, out, size);
 }
 
-static bool column_shown(const table *t, int column)
+bool sol_sweep_column_shown(const sol_sweep_table *t, int column)
 {
     int k = column - t->runs->sweep->n_columns - 1;
     return k < 0 || t->shown[k];
@@ -210,33 +193,31 @@ static int columns_on_screen(const char *s)
     return n;
 }
 
-enum { CELL = 320 };
-
-static void add_markdown_row(const table *t, int row, const int *width, sol_text *out)
+static void add_markdown_row(const sol_sweep_table *t, int row, const int *width, sol_text *out)
 {
-    char text[CELL];
+    char text[SOL_SWEEP_CELL];
     for (int c = 0; c < t->runs->sweep->n_columns + 1 + t->n_values; c++) {
-        if (!column_shown(t, c)) continue;
-        table_cell(t, row, c, text, sizeof text);
+        if (!sol_sweep_column_shown(t, c)) continue;
+        sol_sweep_cell(t, row, c, text, sizeof text);
         sol_text_add(out, NULL, "| %s%*s ", text, width[c] - columns_on_screen(text), "");
     }
     sol_text_add(out, NULL, "|\n");
 }
 
-static sol_status make_markdown(const table *t, sol_text *out, sol_err *err)
+static sol_status make_markdown(const sol_sweep_table *t, sol_text *out, sol_err *err)
 {
     const sol_sweep *s = t->runs->sweep;
-    char text[CELL];
+    char text[SOL_SWEEP_CELL];
     int *width = NULL, n = s->n_columns + 1 + t->n_values;
     SOL_TRY(sol_alloc_array((void **)&width, (size_t)n, sizeof *width, err));
     for (int c = 0; c < n; c++)
         for (int row = -1; row < s->n_points; row++) {
-            table_cell(t, row, c, text, sizeof text);
+            sol_sweep_cell(t, row, c, text, sizeof text);
             if (columns_on_screen(text) > width[c]) width[c] = columns_on_screen(text);
         }
     add_markdown_row(t, -1, width, out);
     for (int c = 0; c < n; c++) {
-        if (!column_shown(t, c)) continue;
+        if (!sol_sweep_column_shown(t, c)) continue;
         sol_text_add(out, NULL, "|");
         for (int i = 0; i < width[c] + 2; i++) sol_text_add(out, NULL, "-");
     }
@@ -258,19 +239,19 @@ static void add_csv_text(sol_text *out, const char *s)
     if (quoted) sol_text_add(out, NULL, "\"");
 }
 
-static sol_status make_csv(const table *t, sol_text *out, sol_err *err)
+static sol_status make_csv(const sol_sweep_table *t, sol_text *out, sol_err *err)
 {
     const sol_sweep *s = t->runs->sweep;
-    char text[CELL];
+    char text[SOL_SWEEP_CELL];
     for (int row = -1; row < s->n_points; row++) {
         for (int c = 0; c <= s->n_columns; c++) {
-            table_cell(t, row, c, text, sizeof text);
+            sol_sweep_cell(t, row, c, text, sizeof text);
             if (c) sol_text_add(out, NULL, ",");
             add_csv_text(out, text);
         }
         for (int k = 0; k < t->n_values; k++) {
             if (!t->shown[k]) continue;
-            const summary *x = row < 0 ? NULL : &t->summary[row * t->n_values + k];
+            const sol_sweep_mean *x = row < 0 ? NULL : &t->summary[row * t->n_values + k];
             column_title(t, k, text, sizeof text);
             if (row < 0) sol_text_add(out, NULL, ",%s,%s deviation", text, text);
             if (x) sol_text_add(out, NULL, ",");
@@ -292,32 +273,49 @@ static sol_status write_text(const sol_sweep *s, const char *name, const sol_tex
     return sol_file_write(path, text->data, text->n, err);
 }
 
-sol_status sol_sweep_table(const sol_sweep_runs *r, sol_err *err)
+sol_status sol_sweep_table_make(sol_sweep_table *t, const sol_sweep_runs *r, sol_err *err)
 {
     const sol_sweep *s = r->sweep;
-    table t = {.runs = r, .n_values = MEASURES + s->n_measures};
+    *t = (sol_sweep_table){.runs = r, .n_values = SOL_SWEEP_MEASURES + s->n_measures};
+    size_t values = (size_t)t->n_values;
+    SOL_TRY(sol_alloc_array((void **)&t->value, (size_t)r->n * values, sizeof *t->value, err));
+    SOL_TRY(sol_alloc_array((void **)&t->summary, (size_t)s->n_points * values, sizeof *t->summary,
+                            err));
+    SOL_TRY(sol_alloc_array((void **)&t->shown, values, sizeof *t->shown, err));
+    SOL_TRY(read_all(t, err));
+    subtract(t);
+    summarize_all(t);
+    return SOL_OK;
+}
+
+void sol_sweep_table_free(sol_sweep_table *t)
+{
+    sol_free(t->value);
+    sol_free(t->summary);
+    sol_free(t->shown);
+    *t = (sol_sweep_table){0};
+}
+
+static sol_status write_all(const sol_sweep_table *t, sol_text *markdown, sol_text *csv,
+                            sol_err *err)
+{
+    const sol_sweep *s = t->runs->sweep;
+    SOL_TRY(make_markdown(t, markdown, err));
+    SOL_TRY(make_csv(t, csv, err));
+    SOL_TRY(write_text(s, "table.md", markdown, err));
+    SOL_TRY(write_text(s, "table.csv", csv, err));
+    return sol_sweep_page_write(t, "", err);
+}
+
+sol_status sol_sweep_report(const sol_sweep_runs *r, sol_err *err)
+{
+    sol_sweep_table t;
     sol_text markdown = {0}, csv = {0};
-    sol_status st =
-        sol_alloc_array((void **)&t.value, (size_t)r->n * (size_t)t.n_values, sizeof *t.value, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&t.summary, (size_t)s->n_points * (size_t)t.n_values,
-                             sizeof *t.summary, err);
-    if (st == SOL_OK)
-        st = sol_alloc_array((void **)&t.shown, (size_t)t.n_values, sizeof *t.shown, err);
-    if (st == SOL_OK) st = read_all(&t, err);
-    if (st == SOL_OK) {
-        subtract(&t);
-        summarize_all(&t);
-        st = make_markdown(&t, &markdown, err);
-    }
-    if (st == SOL_OK) st = make_csv(&t, &csv, err);
-    if (st == SOL_OK) st = write_text(s, "table.md", &markdown, err);
-    if (st == SOL_OK) st = write_text(s, "table.csv", &csv, err);
+    sol_status st = sol_sweep_table_make(&t, r, err);
+    if (st == SOL_OK) st = write_all(&t, &markdown, &csv, err);
     if (st == SOL_OK) fputs(markdown.data, stdout);
     sol_free(markdown.data);
     sol_free(csv.data);
-    sol_free(t.value);
-    sol_free(t.summary);
-    sol_free(t.shown);
+    sol_sweep_table_free(&t);
     return st;
 }

@@ -36,6 +36,8 @@ expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml
 start metrics.jsonl:10 sweep "$dir/sweep.yaml"
 go_on
 stands "the second run"
+grep -q '<meta http-equiv="refresh".*' "$dir/swept/index.html" && grep -q '<b>1 of 8 runs done</b>, .* at work, .* left at ' "$dir/swept/index.html" ||
+    fail "no page while the sweep goes on"
 expect 2 "swept: in use by another sweep" "$SOLERA" sweep "$dir/sweep.yaml"
 killed
 [ "$(ls -d "$dir"/swept/*/seed-*/ckpt/step-000024.h5)" = "$dir/swept/naive_0.001/seed-1/ckpt/step-000024.h5" ] || fail "not one run is done"
@@ -45,6 +47,10 @@ grep -q "8 runs, 1 of them done" "$dir/err" || fail "$(cat "$dir/err")"
 grep -q '^| naive | 0.001 *| 2 .*| +0.0000 ± 0.0000 *|' "$dir/swept/table.md" || fail "$(cat "$dir/swept/table.md")"
 grep -q '^Fewer than 3 seeds' "$dir/swept/table.md" || fail "no caution: $(cat "$dir/swept/table.md")"
 [ "$(wc -l <"$dir/swept/table.csv")" -eq 5 ] || fail "$(cat "$dir/swept/table.csv")"
+for part in '<b>8 of 8 runs done</b>' 'Fewer than 3 seeds' '<td>naive' 'seed by seed' '<circle '; do
+    grep -qF "$part" "$dir/swept/index.html" || fail "the page has no $part"
+done
+! grep -q 'http-equiv' "$dir/swept/index.html" || fail "the page of a sweep that has ended looks again"
 head -n 1 "$dir/swept/table.csv" | grep -q '^point,optim.lr,seeds,eval loss,eval loss deviation,packed loss,' || fail "$(cat "$dir/swept/table.csv")"
 
 # A run of the sweep is the run that `solera train` makes.
