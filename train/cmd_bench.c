@@ -5,11 +5,9 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "bench.h"
-#include "bench_series.h"
+#include "bench_infer.h"
 #include "bench_train.h"
 #include "open_net.h"
-#include "probe.h"
 
 struct args {
     sol_net_args net;
@@ -127,52 +125,12 @@ static const sol_opt options[] = {
     {0},
 };
 
-enum { DECODE_TOKENS = 8, MIN_MEMORY = 256 << 20 };
-static const double probe_seconds = 2;
-
 typedef struct bench {
     const struct args *a;
-    sol_ctx *ctx;
-    sol_net *net;
+    sol_bench_infer of;
     sol_packed_model packed; /* of random weights */
-    sol_kv *kv;
-    sol_row *rows;  /* [max(prompt, context)] */
-    float *logits;  /* [V] */
-    int64_t prompt; /* tokens of the prefill as measured */
-    sol_bench_memory memory;
-    sol_bench_product product;
     double load_seconds;
-    sol_bench_series decode, prefill;  /* tokens/s */
-    sol_probe bandwidth, product_rate; /* bytes/s, multiplications/s */
 } bench;
-
-/* Any tokens: which ones they are changes no time. */
-static sol_status feed(bench *b, int64_t n, sol_err *err)
-{
-    int64_t V = sol_net_config(b->net)->vocab_size, at = sol_kv_length(b->kv);
-    for (int64_t i = 0; i < n; i++)
-        b->rows[i] = (sol_row){
-            .kv = b->kv, .token = (int32_t)((at + i) * 7919 % V), .want_logits = i == n - 1};
-    return sol_net_forward(b->net, b->rows, n, b->logits, err);
-}
-
-static sol_status measure_decode(bench *b, sol_err *err)
-{
-    sol_kv_truncate(b->kv, b->a->context);
-    double from = sol_clock();
-    for (int i = 0; i < DECODE_TOKENS; i++) SOL_TRY(feed(b, 1, err));
-    sol_bench_series_add(&b->decode, DECODE_TOKENS / (sol_clock() - from));
-    return SOL_OK;
-}
-
-static sol_status measure_prefill(bench *b, sol_err *err)
-{
-    sol_kv_truncate(b->kv, 0);
-    double from = sol_clock();
-    SOL_TRY(feed(b, b->prompt, err));
-    sol_bench_series_add(&b->prefill, (double)b->prompt / (sol_clock() - from));
-    return SOL_OK;
-}
 
 static sol_status open_net(bench *b, sol_program *p, sol_err *err)
 {
@@ -188,7 +146,7 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
             return sol_fail(
                 err, SOL_ERR_USAGE,
                 "options '--group-size' and '--embed-type' have no effect with a model file");
-        sol_status st = sol_program_net(p, &a->net, p->word[0], &b->net, err);
+        sol_status st = sol_program_net(p, &a->net, p->word[0], &b->of.net, err);
         b->load_seconds = sol_clock() - from;
         return st;
     }
@@ -200,78 +158,21 @@ static sol_status open_net(bench *b, sol_program *p, sol_err *err)
     if (st == SOL_OK) st = sol_embed_type_from_name(a->embed_type, &type, err);
     if (st != SOL_OK) return st;
     sol_net_opts o = sol_program_net_opts(&a->net);
-    return sol_bench_random_net(&b->net, &b->packed, b->ctx, &c, a->group, type, &o,
+    return sol_bench_random_net(&b->of.net, &b->packed, b->of.ctx, &c, a->group, type, &o,
                                 &b->load_seconds, err);
-}
-
-static sol_status prepare(bench *b, sol_program *p, sol_err *err)
-{
-    const struct args *a = b->a;
-    SOL_TRY(open_net(b, p, err));
-    const sol_model_config *c = sol_net_config(b->net);
-    int64_t positions = sol_max_i64(a->prompt, a->context + DECODE_TOKENS);
-    b->prompt = a->prompt;
-    SOL_TRY(sol_kv_create(&b->kv, b->net, positions, err));
-    SOL_TRY(sol_alloc_array((void **)&b->rows, (size_t)positions, sizeof *b->rows, err));
-    SOL_TRY(sol_alloc_array((void **)&b->logits, (size_t)c->vocab_size, sizeof *b->logits, err));
-    uint64_t bytes = sol_net_bytes_per_token(b->net);
-    SOL_TRY(sol_bench_memory_create(&b->memory, bytes > MIN_MEMORY ? bytes : MIN_MEMORY, err));
-    if (sol_net_kind_of(b->net) == SOL_NET_PACKED)
-        SOL_TRY(sol_bench_product_create(&b->product, b->ctx, 1024, c->hidden_size, 0, 256, err));
-    return SOL_OK;
-}
-
-/* What the machine reaches at best. The rounds add to it. */
-static void probe(bench *b)
-{
-    b->bandwidth = sol_probe_begin(probe_seconds);
-    while (!sol_probe_settled(&b->bandwidth))
-        sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-    if (!b->product.m) return;
-    b->product_rate = sol_probe_begin(probe_seconds);
-    while (!sol_probe_settled(&b->product_rate))
-        sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
-}
-
-/* Kinds of measurements alternate, so that a slow moment of the machine meets all of them. */
-static sol_status measure(bench *b, sol_program *p, sol_err *err)
-{
-    SOL_TRY(feed(b, 1, err));
-    probe(b);
-    double end = sol_clock() + b->a->seconds;
-    for (int round = 0; round < 2 || sol_clock() < end; round++) {
-        if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        sol_live_show(p, false, "bench: round %d", round + 1);
-        sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
-        if (b->product.m)
-            sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
-        SOL_TRY(measure_prefill(b, err));
-        if (b->a->context > b->prompt) SOL_TRY(feed(b, b->a->context - b->prompt, err));
-        SOL_TRY(measure_decode(b, err));
-    }
-    return SOL_OK;
-}
-
-/* Multiplications of one prefilled token in the linears. */
-static double linear_weights(const sol_model_config *c)
-{
-    double attention =
-        (double)((2 * c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim);
-    return (double)c->num_hidden_layers * (double)c->hidden_size *
-           (attention + 3 * (double)c->intermediate_size);
 }
 
 static void print(bench *b)
 {
-    const sol_model_config *c = sol_net_config(b->net);
-    const char *kind = sol_net_kind_name(sol_net_kind_of(b->net)),
-               *tier = sol_tier_name(b->ctx->kernels.features);
+    sol_bench_infer *of = &b->of;
+    const char *kind = sol_net_kind_name(sol_net_kind_of(of->net)),
+               *tier = sol_tier_name(of->ctx->kernels.features);
     char features[SOL_CPU_TEXT];
-    uint64_t bytes = sol_net_bytes_per_token(b->net);
-    double decode = sol_bench_series_median(&b->decode),
-           prefill = sol_bench_series_median(&b->prefill), bandwidth = b->bandwidth.best;
-    double of_product = sol_probe_share(prefill * linear_weights(c), b->product_rate.best);
-    double of_memory = sol_probe_share(decode * (double)bytes, bandwidth);
+    uint64_t bytes = sol_net_bytes_per_token(of->net);
+    double decode = sol_bench_series_median(&of->decode),
+           prefill = sol_bench_series_median(&of->prefill[0]), bandwidth = of->bandwidth.best,
+           of_product = sol_bench_infer_product_share(of, 0),
+           of_memory = sol_bench_infer_memory_share(of);
     char product[64] = "", memory[64] = "; decoding reads from caches, faster than that",
          number[2][32];
     if (isfinite(of_product))
@@ -279,7 +180,7 @@ static void print(bench *b)
                  100 * of_product);
     if (isfinite(of_memory))
         snprintf(memory, sizeof memory, ", decoding uses %.0f %% of it", 100 * of_memory);
-    int threads = sol_pool_threads(b->ctx->pool);
+    int threads = sol_pool_threads(of->ctx->pool);
     if (b->a->json)
         printf(
             "{\"decode_tok_s\": %.3f, \"prefill_tok_s\": %.2f, \"gemm_share\": %s, \"threads\": "
@@ -288,18 +189,18 @@ static void print(bench *b)
             "\"context\": %lld, "
             "\"prompt\": %lld, \"model_kind\": \"%s\", \"load_seconds\": %.3f, \"rounds\": %d}\n",
             decode, prefill, sol_share_json(of_product, number[0]), threads, tier,
-            sol_cpu_text(b->ctx->kernels.features, features), (unsigned long long)bytes,
+            sol_cpu_text(of->ctx->kernels.features, features), (unsigned long long)bytes,
             bandwidth / 1e9, sol_share_json(of_memory, number[1]), (long long)b->a->context,
-            (long long)b->prompt, kind, b->load_seconds, b->decode.n);
+            (long long)b->a->prompt, kind, b->load_seconds, of->decode.n);
     else
         printf("decode      %.1f tokens/s behind %lld positions\n"
                "prefill     %.1f tokens/s for %lld tokens%s\n"
                "weights     %.1f MB a token; memory reads %.1f GB/s%s\n"
                "model       %s, layout made in %.2f s\n"
                "kernels     %s, %d threads; medians of %d rounds\n",
-               decode, (long long)b->a->context, prefill, (long long)b->prompt, product,
+               decode, (long long)b->a->context, prefill, (long long)b->a->prompt, product,
                (double)bytes / 1e6, bandwidth / 1e9, memory, kind, b->load_seconds, tier, threads,
-               b->decode.n);
+               of->decode.n);
 }
 
 static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
@@ -326,19 +227,18 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     if (((struct args *)argsp)->train) return run_train(p, argsp, err);
-    bench b = {.a = argsp};
+    bench b = {.a = argsp, .of = {.n_prompts = 1}};
+    b.of.prompt[0] = b.a->prompt;
+    b.of.context = b.a->context;
     sol_interrupt_catch(false);
-    sol_status st = sol_program_ctx(p, &b.ctx, err);
-    if (st == SOL_OK) st = prepare(&b, p, err);
-    if (st == SOL_OK) st = measure(&b, p, err);
+    sol_status st = sol_program_ctx(p, &b.of.ctx, err);
+    if (st == SOL_OK) st = open_net(&b, p, err);
+    if (st == SOL_OK) st = sol_bench_infer_prepare(&b.of, err);
+    if (st == SOL_OK) st = sol_bench_infer_measure(&b.of, p, b.a->seconds, err);
     sol_live_clear(p);
     if (st == SOL_OK) print(&b);
-    sol_bench_product_free(&b.product);
-    sol_bench_memory_free(&b.memory);
-    sol_kv_free(&b.kv);
-    sol_free(b.rows);
-    sol_free(b.logits);
-    sol_net_free(&b.net);
+    sol_bench_infer_free(&b.of);
+    sol_net_free(&b.of.net);
     sol_packed_model_free(&b.packed);
     return st;
 }
