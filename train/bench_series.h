@@ -1,4 +1,4 @@
-/* Measurements of one kind, a round each, and their median. */
+/* Measurements of one kind, a round each, their median and spread. */
 #ifndef SOLERA_TRAIN_BENCH_SERIES_H
 #define SOLERA_TRAIN_BENCH_SERIES_H
 
@@ -13,5 +13,7 @@ typedef struct sol_bench_series {
 void sol_bench_series_add(sol_bench_series *s, double value);
 /* Sorts the values; 0 when there are none. */
 double sol_bench_series_median(sol_bench_series *s);
+/* Likewise; the value that `part` of them, 0 to 1, do not exceed. */
+double sol_bench_series_quantile(sol_bench_series *s, double part);
 
 #endif

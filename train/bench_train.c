@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "bench_report.h"
 #include "bench_series.h"
 #include "probe.h"
 
@@ -340,7 +341,7 @@ static void print_json(const bench *b, const result *r)
            b->profile.update / b->steps);
 }
 
-static void print_row(const bench *b, const char *name, double forward, double backward)
+static void print_op(const bench *b, const char *name, double forward, double backward)
 {
     double total = 0;
     for (int i = 0; i < MAX_OPS; i++) total += b->profile.forward[i] + b->profile.backward[i];
@@ -369,9 +370,22 @@ static void print_text(const bench *b, const result *r)
                r->distill_ratio);
     puts("ms a step      forward  backward      %");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
-        print_row(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);
-    print_row(b, "norm", b->profile.clip, 0);
-    print_row(b, "adamw", b->profile.update, 0);
+        print_op(b, sol_op_at(i)->name, b->profile.forward[i], b->profile.backward[i]);
+    print_op(b, "norm", b->profile.clip, 0);
+    print_op(b, "adamw", b->profile.update, 0);
+}
+
+/* A step's seconds as a rate: the slowest step is the lowest. */
+static void print_row(bench *b, const result *r)
+{
+    char what[96], share[64] = "";
+    double slow = sol_bench_series_quantile(&b->step, 0.9),
+           fast = sol_bench_series_quantile(&b->step, 0.1);
+    snprintf(what, sizeof what, "train %s, %lld x %lld, %s", b->o->shape, (long long)b->o->batch,
+             (long long)b->o->seq, compute_name(b->o));
+    if (isfinite(r->share)) snprintf(share, sizeof share, "%.2f of a step in products", r->share);
+    sol_bench_report_row(what, r->tokens / r->step, r->tokens / slow, r->tokens / fast, "tokens/s",
+                         share);
 }
 
 sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_err *err)
@@ -385,7 +399,9 @@ sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_er
     sol_live_clear(p);
     if (st == SOL_OK) {
         result r = evaluate(&b);
-        if (o->json)
+        if (o->row)
+            print_row(&b, &r);
+        else if (o->json)
             print_json(&b, &r);
         else
             print_text(&b, &r);

@@ -10,6 +10,7 @@ typedef struct sol_bench_train_opts {
     int64_t batch, seq;
     double seconds;
     bool json;
+    bool row;          /* print a row of the report instead (bench_report.h) */
     sol_dtype compute; /* SOL_F32 or SOL_BF16 */
     sol_dtype moments;
     const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16,

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "bench_infer.h"
+#include "bench_report.h"
 #include "bench_train.h"
 #include "open_net.h"
 
@@ -14,7 +15,7 @@ struct args {
     const char *shape, *embed_type;
     int64_t group, context, prompt;
     double seconds;
-    bool json, train;
+    bool json, train, report;
     int64_t batch, seq;
     sol_dtype compute;
     sol_dtype moments;
@@ -117,6 +118,12 @@ static const sol_opt options[] = {
      .choices = "none|self|cache",
      .with = "--train",
      .help = "--train: in turns, steps with a teacher too"},
+    {.name = "--report",
+     .kind = SOL_OPT_FLAG,
+     .offset = offsetof(struct args, report),
+     .without = "--json|--train|--context|--prompt",
+     .help = "all of it as one table in Markdown: memory, decoding, 32 texts side by side, prompts "
+             "of 128, 512 and 4,096 tokens, training in fp32 and bf16; a few minutes"},
     {.name = "--json",
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(struct args, json),
@@ -224,8 +231,66 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
     return sol_bench_train(p, &o, err);
 }
 
+/* ---- the report ---- */
+
+/* Those of the usual lengths that the model has room for. */
+static void choose_prompts(sol_bench_infer *b)
+{
+    static const int64_t usual[SOL_BENCH_PROMPTS] = {128, 512, 4096};
+    for (int i = 0; i < SOL_BENCH_PROMPTS; i++)
+        if (usual[i] <= sol_net_config(b->net)->max_position_embeddings)
+            b->prompt[b->n_prompts++] = usual[i];
+}
+
+static sol_status report_inference(bench *b, sol_program *p, sol_err *err)
+{
+    const char *model = p->n_words ? p->word[0] : b->a->shape ? b->a->shape : "llama-3.2-1b";
+    b->of.at_once = 32;
+    SOL_TRY(open_net(b, p, err));
+    choose_prompts(&b->of);
+    SOL_TRY(sol_bench_infer_prepare(&b->of, err));
+    SOL_TRY(sol_bench_infer_measure(&b->of, p, 3 * b->a->seconds, err));
+    sol_live_clear(p);
+    sol_bench_report_begin(&b->of, model, b->load_seconds);
+    return SOL_OK;
+}
+
+static sol_status report_training(sol_program *p, const struct args *a, sol_err *err)
+{
+    sol_bench_train_opts o = {.shape = a->shape ? a->shape : "smollm2-135m",
+                              .batch = a->batch,
+                              .seq = a->seq,
+                              .seconds = a->seconds,
+                              .compute = SOL_F32,
+                              .moments = SOL_F32,
+                              .distill = "none",
+                              .row = true};
+    SOL_TRY(sol_bench_train(p, &o, err));
+    o.compute = SOL_BF16;
+    return sol_bench_train(p, &o, err);
+}
+
+static void free_bench(bench *b)
+{
+    sol_bench_infer_free(&b->of);
+    sol_net_free(&b->of.net);
+    sol_packed_model_free(&b->packed);
+}
+
+/* Training after inference is gone: the two need no memory side by side. */
+static sol_status run_report(sol_program *p, const struct args *a, sol_err *err)
+{
+    bench b = {.a = a};
+    sol_interrupt_catch(false);
+    sol_status st = sol_program_ctx(p, &b.of.ctx, err);
+    if (st == SOL_OK) st = report_inference(&b, p, err);
+    free_bench(&b);
+    return st == SOL_OK ? report_training(p, a, err) : st;
+}
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
+    if (((struct args *)argsp)->report) return run_report(p, argsp, err);
     if (((struct args *)argsp)->train) return run_train(p, argsp, err);
     bench b = {.a = argsp, .of = {.n_prompts = 1}};
     b.of.prompt[0] = b.a->prompt;
@@ -237,9 +302,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (st == SOL_OK) st = sol_bench_infer_measure(&b.of, p, b.a->seconds, err);
     sol_live_clear(p);
     if (st == SOL_OK) print(&b);
-    sol_bench_infer_free(&b.of);
-    sol_net_free(&b.of.net);
-    sol_packed_model_free(&b.packed);
+    free_bench(&b);
     return st;
 }
 

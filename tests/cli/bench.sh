@@ -29,6 +29,14 @@ for teacher in self cache; do
     "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --distill $teacher --json >"$dir/out" 2>"$dir/err"
     grep -q "\"distill\": \"$teacher\", \"distill_ratio\": [0-9]" "$dir/out" || fail "$(cat "$dir/out" "$dir/err")"
 done
+# The report: one table, a row of each measurement, of prompts those that the context of 512 holds.
+"$SOLERA" bench --report --shape tiny --group-size 0 --seconds 0.1 -t 2 >"$dir/out" 2>"$dir/err" || fail "--report: $(cat "$dir/err")"
+for row in "memory read" "tiny: layout made" "tiny: decode, [0-9.]* MB" "tiny: decode, 32 texts" "tiny: prefill, 128" \
+    "tiny: prefill, 512" "train tiny, 4 x 256, fp32" "train tiny, 4 x 256, bf16"; do
+    grep -q "^| $row.* | [0-9.e+-]* | [0-9.e+-]* to [0-9.e+-]* | .* |\$" "$dir/out" || fail "no row $row: $(cat "$dir/out")"
+done
+[ "$(grep -c '^|' "$dir/out")" = 10 ] || fail "other rows: $(cat "$dir/out")"
+expect 2 "option '--report' has no effect with --json" "$SOLERA" bench --report --json
 expect 2 "no model file" "$SOLERA" bench --train "$dir/none.h5"
 expect 2 "llama-3.2-1b" "$SOLERA" bench --shape llama-3.2-1
 expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group-size 128
