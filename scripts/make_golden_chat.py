@@ -89,8 +89,32 @@ MISTRAL = """{{ '<s>' }}
 {%- endif %}
 {%- endfor %}"""
 
+
+
+def mistral(open_, close, answer, trims, system):
+    said = "m.content | trim" if trims else "m.content"
+    with_system = {"last": "(prefix if loop.last and system_message is defined else '')", "none": "''", "tagged": "''"}[system]
+    head = {"last": """{%- if messages[0].role == 'system' %}
+{%- set system_message = messages[0].content %}{% set prefix = system_message + '\\n\\n' %}{% set messages = messages[1:] %}
+{%- endif %}""", "none": "", "tagged": ""}[system]
+    tagged = """{%- if m.role == 'system' %}{{- '[SYSTEM_PROMPT] ' + m.content + '[/SYSTEM_PROMPT]' }}{% endif %}""" if system == "tagged" else ""
+    return """{{ '<s>' }}
+""" + head + """
+{%- for m in messages %}""" + tagged + """
+{%- if m.role == 'user' %}
+{{- '""" + open_ + "' + " + with_system + " + m.content + '" + close + """' }}
+{%- elif m.role == 'assistant' %}
+{%- generation %}{{ '""" + answer + "' + (" + said + """) + '</s>' }}{% endgeneration %}
+{%- endif %}
+{%- endfor %}"""
+
+
 TEMPLATES = {"chatml": CHATML, "chatml with a system": WITH_SYSTEM, "qwen3": QWEN3, "llama3": LLAMA3,
-             "llama3 with dates": DATED, "mistral": MISTRAL}
+             "llama3 with dates": DATED, "mistral": MISTRAL,
+             "mistral without a system": mistral("[INST] ", " [/INST]", "", False, "none"),
+             "mistral 0.3": mistral("[INST] ", "[/INST]", " ", True, "last"),
+             "mistral tekken": mistral("[INST]", "[/INST]", "", False, "last"),
+             "mistral with a system prompt": mistral("[INST] ", "[/INST]", " ", False, "tagged")}
 WORDS = ["blue", " the", "\n", "  ", "année", "東京", "<b>", "{{x}}", "%s", "'quote'", "\"", "\\n", "\t", "7", ".", "🙂", "or\nso"]
 
 
@@ -102,7 +126,7 @@ def content(rng, role, thinks):
 
 
 def conversation(rng, name):
-    roles = ["system"] if rng.random() < 0.5 else []
+    roles = ["system"] if rng.random() < 0.5 and name != "mistral without a system" else []
     for _ in range(rng.randint(1, 4)):
         roles.append("user")
         if name in ("chatml with a system", "qwen3") and rng.random() < 0.3:

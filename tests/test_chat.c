@@ -56,8 +56,8 @@ START_TEST(as_transformers_renders_them)
         }
         json_decref(root);
     }
-    ck_assert_int_eq(templates, 6);
-    ck_assert_int_eq(conversations, 300);
+    ck_assert_int_eq(templates, 10);
+    ck_assert_int_eq(conversations, 500);
     sol_chat_text_free(&c);
     free(line);
     fclose(file);
@@ -78,6 +78,12 @@ START_TEST(what_is_refused)
              "message 1: role 'narrator'");
     ck_fails(sol_chat_render(&f, &answer, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT,
              "expected user");
+    ck_fails(sol_chat_format_of(&f, "'[SYSTEM_PROMPT]' '[INST]' '[/INST]'", err),
+             SOL_ERR_UNSUPPORTED, "--chat-format");
+    ck_ok(sol_chat_format_of(&f, "'[INST] ' ' [/INST]'", err));
+    sol_chat_message system = {"system", "be kind"};
+    ck_fails(sol_chat_render(&f, &system, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT,
+             "role system: expected user");
     sol_chat_text_free(&c);
 }
 END_TEST

@@ -16,6 +16,21 @@ static const char *const marks[N_FORMATS][MAX_MARKS] = {
     {"<|im_start|>", "<|im_end|>"},
     {"</s>"},
 };
+/* What the published templates of Mistral write, each with blanks of its own. */
+typedef enum { SYSTEM_FIRST, SYSTEM_LAST, SYSTEM_TAGGED, SYSTEM_NONE } system_place;
+static const struct mistral_form {
+    const char *open, *close, *answer; /* around a user's message, before an answer */
+    bool trims;                        /* answers */
+    system_place system;               /* in the first user's message, in the last message if that
+                                        * is a user's (else it is lost), between marks of its own */
+} mistral_forms[] = {
+    {" [INST] ", " [/INST]", " ", false, SYSTEM_FIRST}, /* Mistral 7B v0.2 */
+    {"[INST] ", " [/INST]", "", false, SYSTEM_NONE},    /* 7B v0.1 */
+    {"[INST] ", "[/INST]", " ", true, SYSTEM_LAST},     /* 7B v0.3, Large 2407 */
+    {"[INST]", "[/INST]", "", false, SYSTEM_LAST},      /* Nemo 2407: tekken */
+    {"[INST] ", "[/INST]", " ", false, SYSTEM_TAGGED},  /* Large 2411 */
+};
+enum { N_MISTRAL_FORMS = sizeof mistral_forms / sizeof *mistral_forms };
 static const char response_begin[] = "<tool_response>", response_end[] = "</tool_response>";
 
 sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *err)
@@ -44,6 +59,32 @@ static void find_system(sol_chat_format *f, const char *jinja)
     }
 }
 
+/* Is `text` a whole string of the template, between quotes of one kind? */
+static bool has_string(const char *jinja, const char *text)
+{
+    size_t n = strlen(text);
+    for (const char *at = strstr(jinja, text); at; at = strstr(at + 1, text))
+        if (at > jinja && (at[-1] == '"' || at[-1] == '\'') && at[n] == at[-1]) return true;
+    return false;
+}
+
+/* The row that says all that the template does; -1: none. */
+static int find_mistral_form(const char *jinja)
+{
+    system_place place = has_string(jinja, "[SYSTEM_PROMPT] ")           ? SYSTEM_TAGGED
+                         : strstr(jinja, "[SYSTEM_PROMPT]")              ? -1
+                         : strstr(jinja, "loop.last and system_message") ? SYSTEM_LAST
+                         : strstr(jinja, "system")                       ? SYSTEM_FIRST
+                                                                         : SYSTEM_NONE;
+    for (int i = 0; i < N_MISTRAL_FORMS; i++) {
+        const struct mistral_form *f = &mistral_forms[i];
+        if (has_string(jinja, f->open) && has_string(jinja, f->close) && f->system == place &&
+            f->trims == (strstr(jinja, "|trim") || strstr(jinja, "| trim")))
+            return i;
+    }
+    return -1;
+}
+
 sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *err)
 {
     bool im = strstr(jinja, "<|im_start|>"), thinks = strstr(jinja, "think");
@@ -58,8 +99,9 @@ sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *er
     } else if (strstr(jinja, "<|start_header_id|>") && strstr(jinja, "<|eot_id|>")) {
         f->kind = SOL_CHAT_LLAMA3;
         f->dated = strstr(jinja, "Cutting Knowledge Date: December 2023");
-    } else if (strstr(jinja, "\" [INST] \"") && strstr(jinja, "\" [/INST]\"")) {
+    } else if (find_mistral_form(jinja) >= 0) {
         f->kind = SOL_CHAT_MISTRAL;
+        f->form = find_mistral_form(jinja);
     } else {
         return sol_fail(
             err, SOL_ERR_UNSUPPORTED,
@@ -220,21 +262,36 @@ static sol_status add_llama3(const renderer *r, const sol_chat_message *m, sol_e
     return SOL_OK;
 }
 
-/* Users and the assistant take turns; the system's message is a part of the first user's. */
+/* Users and the assistant take turns after a system message, unless that has marks of its own. */
+static sol_status check_turn(const renderer *r, system_place system, sol_err *err)
+{
+    bool answer = (r->at - (system != SYSTEM_NONE && is_role(r, 0, "system"))) % 2;
+    const char *role = r->messages[r->at].role;
+    if (system == SYSTEM_TAGGED && !is_role(r, r->at, "tool")) return SOL_OK;
+    if (system != SYSTEM_NONE && r->at == 0 && is_role(r, 0, "system")) return SOL_OK;
+    if (is_role(r, r->at, answer ? "assistant" : "user")) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "message %zu: role %s: expected %s in this format",
+                    r->at + 1, role, answer ? "assistant" : "user");
+}
+
 static sol_status add_mistral(const renderer *r, const sol_chat_message *m, sol_err *err)
 {
-    size_t first = is_role(r, 0, "system");
-    if (r->at < first) return SOL_OK;
-    bool answer = (r->at - first) % 2;
-    if (!is_role(r, r->at, answer ? "assistant" : "user"))
-        return sol_fail(err, SOL_ERR_FORMAT, "message %zu: role %s: expected %s in this format",
-                        r->at + 1, m->role, answer ? "assistant" : "user");
-    bool system = first && r->at == first;
-    if (!answer)
-        return sol_text_add(&r->out->text, err, " [INST] %s%s%s [/INST]",
-                            system ? r->messages[0].content : "", system ? "\n\n" : "", m->content);
+    const struct mistral_form *f = &mistral_forms[r->f->form];
+    sol_span said = strip(m->content, strlen(m->content), " \t\n\v\f\r", f->trims, f->trims);
+    SOL_TRY(check_turn(r, f->system, err));
+    if (is_role(r, r->at, "system"))
+        return f->system == SYSTEM_TAGGED
+                   ? sol_text_add(&r->out->text, err, "[SYSTEM_PROMPT] %s[/SYSTEM_PROMPT]",
+                                  m->content)
+                   : SOL_OK;
+    bool system = is_role(r, 0, "system") && ((f->system == SYSTEM_FIRST && r->at == 1) ||
+                                              (f->system == SYSTEM_LAST && r->at == r->n - 1));
+    if (is_role(r, r->at, "user"))
+        return sol_text_add(&r->out->text, err, "%s%s%s%s%s", f->open,
+                            system ? r->messages[0].content : "", system ? "\n\n" : "", m->content,
+                            f->close);
     SOL_TRY(begin_answer(r->out, err));
-    SOL_TRY(sol_text_add(&r->out->text, err, " %s</s>", m->content));
+    SOL_TRY(sol_text_add(&r->out->text, err, "%s%.*s</s>", f->answer, (int)said.n, said.at));
     end_answer(r->out);
     return SOL_OK;
 }

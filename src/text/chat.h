@@ -4,7 +4,8 @@
  *   chatml    <|im_start|>role, a line end, the content, <|im_end|>, a line end
  *   llama3    <|start_header_id|>role<|end_header_id|>, an empty line, the content, <|eot_id|>
  *   qwen3     chatml, with thoughts before the last answer, and left out of earlier ones
- *   mistral   [INST] content [/INST] content</s>
+ *   mistral   [INST] content [/INST] content</s>, in five forms that differ in blanks and in the
+ * place of the system message; by name the first one that had a place for it
  *
  *     sol_chat_format f;
  *     sol_chat_text chat = {0};
@@ -34,6 +35,7 @@ typedef struct sol_chat_format {
     sol_chat_kind kind;
     char system[512];   /* chatml: what the template says where no system message does, or "" */
     bool tool_response; /* chatml: results of tools come as a user's, as in qwen3 */
+    int form;           /* mistral: row of the table in chat.c; 0: by name */
     bool dated;         /* llama3: the system message begins with two dates, as from LLaMA 3.1 on;
                          * today's is the one that the template has by default */
 } sol_chat_format;
