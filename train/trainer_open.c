@@ -382,8 +382,9 @@ static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
     (void)o;
-    SOL_TRY(
-        sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, t->cut.lanes, c->optim.fused, err));
+    sol_lanes_opts lanes = {
+        .lanes = t->cut.lanes, .by_layer = c->optim.fused, .transport = c->dist.transport};
+    SOL_TRY(sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, &lanes, err));
     t->by_layer = c->optim.fused && sol_lanes_own(t->lanes) == 1;
     sol_adamw_config adamw = sol_config_adamw(c);
     const sol_shard *shard = sol_lanes_shard(t->lanes);

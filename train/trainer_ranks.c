@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 typedef struct likeness {
-    uint64_t program, job, data, tokenizer, eval, teacher;
+    uint64_t program, data, tokenizer, eval, teacher;
 } likeness;
 
 static uint64_t text_digest(const char *text)
@@ -20,7 +20,6 @@ static uint64_t text_digest(const char *text)
 static const char *difference(const likeness *mine, const likeness *other)
 {
     if (mine->program != other->program) return "another version of solera";
-    if (mine->job != other->job) return "another job";
     if (mine->tokenizer != other->tokenizer) return "another tokenizer";
     if (mine->data != other->data) return "other training data";
     if (mine->eval != other->eval) return "other evaluation data";
@@ -45,15 +44,46 @@ static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_
     return sol_dist_agree(t->dist, st, err);
 }
 
+/* Rank 0's job as YAML, to all; owned by the caller. */
+static sol_status job_of_first(const sol_trainer *t, char **yaml, sol_err *err)
+{
+    sol_status st = sol_config_write(t->config, yaml, err);
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    size_t n = strlen(*yaml) + 1;
+    SOL_TRY(sol_dist_broadcast(t->dist, &n, sizeof n, err));
+    if (!sol_trainer_writes(t)) {
+        sol_free(*yaml);
+        st = sol_alloc_array((void **)yaml, n, 1, err);
+    }
+    SOL_TRY(sol_dist_agree(t->dist, st, err));
+    return sol_dist_broadcast(t->dist, *yaml, n, err);
+}
+
+/* The keys that differ are named. */
+static sol_status compare_job(const sol_trainer *t, const char *yaml, sol_err *err)
+{
+    sol_config *first = NULL;
+    char *text = NULL;
+    bool fatal;
+    sol_status st = sol_config_parse(&first, "the job of rank 0", yaml, strlen(yaml), err);
+    if (st == SOL_OK) st = sol_config_diff(first, t->config, 0, &text, &fatal, err);
+    if (st == SOL_OK && text[0])
+        st = sol_fail(err, SOL_ERR_CONFIG, "has another job than rank 0: %s", text);
+    sol_free(text);
+    sol_config_free(&first);
+    return st;
+}
+
 sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err)
 {
     char program[64], *yaml = NULL;
     snprintf(program, sizeof program, "%s %s", SOL_VERSION, sol_build_commit);
-    sol_status st = sol_config_write(t->config, &yaml, err);
-    SOL_TRY(sol_dist_agree(t->dist, st, err));
-    likeness mine = {.program = text_digest(program), .job = text_digest(yaml)};
+    likeness mine = {.program = text_digest(program)};
+    SOL_TRY(compare_ranks(t, &mine, err));
+    sol_status st = job_of_first(t, &yaml, err);
+    if (st == SOL_OK) st = sol_dist_agree(t->dist, compare_job(t, yaml, err), err);
     sol_free(yaml);
-    return compare_ranks(t, &mine, err);
+    return st;
 }
 
 sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err)

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "base/half.h"
 #include "base/num.h"
+#include "kernels/dtype.h"
 
 /* ADD_TILE: elements that a thread adds at a time. PIECES: elements that a rank receives at a time,
  * from all ranks together. */
@@ -30,7 +32,9 @@ struct sol_lanes {
     sol_shard shard;             /* [n_parts] */
     float *level[MAX_LEVELS];    /* [n_elements] sums of 2^i lanes; NULL: not needed */
     int64_t piece;               /* elements */
-    float *received[2];          /* [size, piece] of this turn and the next */
+    bool half;                   /* sums are rounded to bf16 before they are added, and sent so */
+    float *received[2];          /* [size, piece] of this turn and the next; half: one for both */
+    sol_bf16 *out[2], *in[2];    /* half: [size, piece] what is sent and received */
     sol_dist_piece *send, *recv; /* [size] */
     sol_dist_range *range;       /* [size] */
 };
@@ -95,6 +99,18 @@ size_t sol_lanes_bytes(const sol_model *model, int64_t own, int ranks)
     return (levels + received) * sizeof(float);
 }
 
+static sol_status make_exchange(sol_lanes *l, size_t n, sol_err *err)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!l->half || i == 0)
+            SOL_TRY(sol_alloc_array((void **)&l->received[i], n, sizeof(float), err));
+        if (!l->half) continue;
+        SOL_TRY(sol_alloc_array((void **)&l->out[i], n, sizeof(sol_bf16), err));
+        SOL_TRY(sol_alloc_array((void **)&l->in[i], n, sizeof(sol_bf16), err));
+    }
+    return SOL_OK;
+}
+
 static sol_status make_buffers(sol_lanes *l, sol_err *err)
 {
     size_t size = (size_t)l->size, n = (size_t)l->model->n_elements;
@@ -104,10 +120,7 @@ static sol_status make_buffers(sol_lanes *l, sol_err *err)
     SOL_TRY(sol_alloc_array((void **)&l->range, size, sizeof *l->range, err));
     for (int i = 0; i < levels_of(l->own); i++)
         SOL_TRY(sol_alloc_array((void **)&l->level[i], n, sizeof(float), err));
-    for (int i = 0; i < 2 && l->size > 1; i++)
-        SOL_TRY(
-            sol_alloc_array((void **)&l->received[i], size * (size_t)l->piece, sizeof(float), err));
-    return SOL_OK;
+    return l->size > 1 ? make_exchange(l, size * (size_t)l->piece, err) : SOL_OK;
 }
 
 static sol_status fill(sol_lanes *l, bool by_layer, sol_err *err)
@@ -121,7 +134,7 @@ static sol_status fill(sol_lanes *l, bool by_layer, sol_err *err)
 }
 
 sol_status sol_lanes_create(sol_lanes **out, const sol_ctx *ctx, sol_dist *dist,
-                            const sol_model *model, int64_t n, bool by_layer, sol_err *err)
+                            const sol_model *model, const sol_lanes_opts *o, sol_err *err)
 {
     sol_lanes *l;
     *out = NULL;
@@ -131,9 +144,10 @@ sol_status sol_lanes_create(sol_lanes **out, const sol_ctx *ctx, sol_dist *dist,
                      .model = model,
                      .rank = sol_dist_rank(dist),
                      .size = sol_dist_size(dist),
-                     .own = n / sol_dist_size(dist),
-                     .n_parts = sol_graph_part_count(model, by_layer)};
-    sol_status st = fill(l, by_layer, err);
+                     .own = o->lanes / sol_dist_size(dist),
+                     .half = o->transport == SOL_BF16,
+                     .n_parts = sol_graph_part_count(model, o->by_layer)};
+    sol_status st = fill(l, o->by_layer, err);
     if (st != SOL_OK) sol_lanes_free(&l);
     *out = l;
     return st;
@@ -150,8 +164,11 @@ void sol_lanes_free(sol_lanes **lp)
     for (int i = 0; i < MAX_LEVELS; i++) sol_free(l->level[i]);
     sol_free(l->part);
     sol_free(l->shard.stretch);
-    sol_free(l->received[0]);
-    sol_free(l->received[1]);
+    for (int i = 0; i < 2; i++) {
+        sol_free(l->received[i]);
+        sol_free(l->out[i]);
+        sol_free(l->in[i]);
+    }
     sol_free(l->send);
     sol_free(l->recv);
     sol_free(l->range);
@@ -190,10 +207,24 @@ static void add_tile(void *arg, int64_t tile, int thread)
     for (int64_t i = tile * ADD_TILE; i < end; i++) a->to[i] += a->x[i];
 }
 
-static void add(const sol_ctx *ctx, float *to, const float *x, int64_t n)
+static float half(float x)
+{
+    return sol_bf16_to_f32(sol_f32_to_bf16(x));
+}
+
+/* What was sent is rounded already, and stays. */
+static void add_half_tile(void *arg, int64_t tile, int thread)
+{
+    const add_args *a = arg;
+    int64_t end = sol_min_i64((tile + 1) * ADD_TILE, a->n);
+    (void)thread;
+    for (int64_t i = tile * ADD_TILE; i < end; i++) a->to[i] = half(a->to[i]) + half(a->x[i]);
+}
+
+static void add(const sol_lanes *l, float *to, const float *x, int64_t n)
 {
     add_args a = {to, x, n};
-    sol_pool_run(ctx->pool, sol_ceil_div(n, ADD_TILE), add_tile, &a);
+    sol_pool_run(l->ctx->pool, sol_ceil_div(n, ADD_TILE), l->half ? add_half_tile : add_tile, &a);
 }
 
 /* As a binary counter counts: two sums of 2^k lanes become one of 2^(k + 1). */
@@ -201,7 +232,7 @@ void sol_lanes_add(sol_lanes *l, float *grads)
 {
     int64_t n = l->model->n_elements;
     int k = 0;
-    for (; l->done >> k & 1; k++) add(l->ctx, grads, l->level[k], n);
+    for (; l->done >> k & 1; k++) add(l, grads, l->level[k], n);
     l->done = (l->done + 1) % l->own;
     if (l->done) memcpy(l->level[k], grads, (size_t)n * sizeof *grads);
 }
@@ -213,31 +244,54 @@ static sol_stretch piece_at(const sol_lanes *l, const lane_part *p, int i, int64
     return (sol_stretch){p->reduce[i].first + from, sol_min_i64(l->piece, p->reduce[i].n - from)};
 }
 
-/* Begins to send each rank the turn's piece of its elements, and to receive ours from all. at0: of
- * element p->first. */
+/* A piece for rank i as it travels: where it lies, or cast to bf16. */
+static sol_dist_piece packed_piece(sol_lanes *l, int i, float *x, int64_t n, int64_t turn)
+{
+    if (!l->half) return (sol_dist_piece){x, (size_t)n * sizeof *x};
+    sol_bf16 *to = l->out[turn & 1] + i * l->piece;
+    sol_convert(to, SOL_BF16, x, SOL_F32, n);
+    return (sol_dist_piece){to, (size_t)n * sizeof *to};
+}
+
+/* Where a piece of rank i arrives. */
+static sol_dist_piece awaited_piece(sol_lanes *l, int i, int64_t n, int64_t turn)
+{
+    if (l->half)
+        return (sol_dist_piece){l->in[turn & 1] + i * l->piece, (size_t)n * sizeof(sol_bf16)};
+    return (sol_dist_piece){l->received[turn & 1] + i * l->piece, (size_t)n * sizeof(float)};
+}
+
+/* Begins to send each rank the turn's piece of its elements, and to receive ours from all. */
 static sol_status start_turn(sol_lanes *l, const lane_part *p, float *grads, int64_t turn,
                              sol_err *err)
 {
     sol_stretch mine = piece_at(l, p, l->rank, turn);
     for (int i = 0; i < l->size; i++) {
         sol_stretch his = piece_at(l, p, i, turn);
-        float *to = l->received[turn & 1] + i * l->piece;
-        l->send[i] =
-            (sol_dist_piece){grads + (his.first - p->first), (size_t)his.n * sizeof *grads};
-        l->recv[i] = (sol_dist_piece){to, (size_t)mine.n * sizeof *to};
+        l->send[i] = packed_piece(l, i, grads + (his.first - p->first), his.n, turn);
+        l->recv[i] = awaited_piece(l, i, mine.n, turn);
     }
     return sol_dist_start(l->dist, l->send, l->recv, err);
 }
 
-/* Adds what all ranks have sent of our piece. Ranks stand in the order of lanes, backwards: the
- * pairs are the same. */
+/* What all ranks have sent of our piece, [size, piece]. */
+static float *arrived(sol_lanes *l, int64_t n, int64_t turn)
+{
+    if (!l->half) return l->received[turn & 1];
+    for (int i = 0; i < l->size; i++)
+        sol_convert(l->received[0] + i * l->piece, SOL_F32, l->in[turn & 1] + i * l->piece,
+                    SOL_BF16, n);
+    return l->received[0];
+}
+
+/* Adds it up. Ranks stand in the order of lanes, backwards: the pairs are the same. */
 static void add_turn(sol_lanes *l, const lane_part *p, float *grads, int64_t turn)
 {
     sol_stretch mine = piece_at(l, p, l->rank, turn);
-    float *x = l->received[turn & 1];
+    float *x = arrived(l, mine.n, turn);
     for (int step = 1; step < l->size; step *= 2)
         for (int i = 0; i < l->size; i += 2 * step)
-            add(l->ctx, x + i * l->piece, x + (i + step) * l->piece, mine.n);
+            add(l, x + i * l->piece, x + (i + step) * l->piece, mine.n);
     memcpy(grads + (mine.first - p->first), x, (size_t)mine.n * sizeof *x);
 }
 

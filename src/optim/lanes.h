@@ -10,7 +10,7 @@
  * and sends them to all.
  *
  *     sol_lanes *l;
- *     st = sol_lanes_create(&l, ctx, dist, model, 8, false, err);
+ *     st = sol_lanes_create(&l, ctx, dist, model, &(sol_lanes_opts){.lanes = 8}, err);
  *     st = sol_adamw_create_shard(&optim, model, &adamw, sol_lanes_shard(l), err);
  *     for (int64_t i = 0; i < sol_lanes_own(l); i++) { // each step
  *         // lane sol_lanes_first(l) + i
@@ -33,10 +33,16 @@
 
 typedef struct sol_lanes sol_lanes;
 
-/* model: only its table is read; borrowed, as ctx and dist. The ranks of dist divide n. by_layer:
- * the parts that are reduced are those of a graph by layer (sol_graph_part_at). */
+typedef struct sol_lanes_opts {
+    int64_t lanes;       /* the ranks divide them */
+    bool by_layer;       /* the parts that are reduced are those of a graph by layer */
+    sol_dtype transport; /* SOL_F32, or SOL_BF16: what is added in the tree is rounded to bf16
+                          * first, so that half the bytes travel; the result still does not depend
+                          * on the number of ranks */
+} sol_lanes_opts;
+/* model: only its table is read; borrowed, as ctx and dist. */
 sol_status sol_lanes_create(sol_lanes **l, const sol_ctx *ctx, sol_dist *dist,
-                            const sol_model *model, int64_t n, bool by_layer, sol_err *err);
+                            const sol_model *model, const sol_lanes_opts *o, sol_err *err);
 void sol_lanes_free(sol_lanes **l);
 /* Bytes that sol_lanes_create allocates for `own` lanes a rank of `ranks`. */
 size_t sol_lanes_bytes(const sol_model *model, int64_t own, int ranks);

@@ -51,7 +51,7 @@ kind() { # NAME, settings: a job of this kind on every number of ranks
     for n in 2 4 8; do same "$name-1" "$name-$n"; done
 }
 kind fp32
-kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit
+kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit --set dist.transport=bf16
 kind fused --set optim.fused=true --set train.grad_clip=0 --set train.accumulate=1 --set train.batch=8 --set train.activation_checkpoints=true
 cp "$dir/fp32-1/run/ckpt/step-000006.h5" "$dir/start.h5"
 sed "s|^model: .*|model: {init: $dir/start.h5}|" "$dir/job.yaml" >"$dir/student.yaml"
@@ -92,7 +92,7 @@ refused 2 "holds a run already" "$SOLERA" train "$dir/job.yaml" --set run.dir=ki
 refused 2 "key 'train.seq'" "$SOLERA" train "$dir/job.yaml" --set train.seq=x
 refused 2 "is not the directory that rank 0 has under this name" sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || cd /; exec "$0" "$@"' \
     "$SOLERA" train "$dir/job.yaml" --set run.dir=unshared --set train.batch=8
-refused 2 "rank 1 on $(uname -n) has another job than rank 0" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
+refused 2 "rank 1 on $(uname -n): has another job than rank 0: train.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=8
 expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
 
