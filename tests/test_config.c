@@ -352,6 +352,7 @@ static const struct {
     {"train.param_dtype", "fp32|bf16_stochastic|bf16_nearest"},
     {"optim.schedule", "constant|cosine|linear|wsd"},
     {"optim.moments", "fp32|bf16|8bit"},
+    {"dist.transport", "fp32|bf16"},
     {"checkpoint.on_full", "stop|continue"},
     {"calibrate.assign", "searched|nearest"},
     {"calibrate.latent", "hard|soft"},
