@@ -253,13 +253,9 @@ START_TEST(elementwise_match_double)
     x[3] = 95.0f, x[4] = -95.0f, x[5] = 0.0f;
     for (int i = 0; i < n; i++)
         for (int m = 1; m <= N; m++) {
-            double square = 0, sum = 0, high = -INFINITY;
-            for (int j = 0; j < m; j++) square += (double)x[j] * x[j], high = fmax(high, x[j]);
+            double sum = 0, high = -INFINITY;
+            for (int j = 0; j < m; j++) high = fmax(high, x[j]);
             for (int j = 0; j < m; j++) sum += exp(x[j] - high);
-            t[i].f.rmsnorm(x, w, 1e-5f, m, y);
-            for (int j = 0; j < m; j++)
-                ck_assert_double_eq_tol(y[j], x[j] / sqrt(square / m + 1e-5) * w[j],
-                                        2e-6 * (1 + fabs(y[j])));
             t[i].f.swiglu(x, w, m, y);
             for (int j = 0; j < m; j++)
                 ck_assert_double_eq_tol(y[j], x[j] / (1 + exp(-(double)x[j])) * w[j],

@@ -73,7 +73,7 @@ static void norm_heads(const sol_net *net, const float *w, float *x, int64_t hea
 {
     int64_t D = net->config.head_dim;
     for (int64_t h = 0; w && h < heads; h++, x += D)
-        net->ctx->kernels.float_ops.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
+        net->ctx->kernels.train_ops.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
 }
 
 /* x[heads, D] rotated to position pos, by the kernel that training uses. */

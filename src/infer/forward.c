@@ -117,7 +117,7 @@ static void norm_tile(void *arg, int64_t i, int thread)
     const row_args *a = arg;
     int64_t C = a->net->config.hidden_size;
     (void)thread;
-    a->net->ctx->kernels.float_ops.rmsnorm(a->x + i * C, a->norm,
+    a->net->ctx->kernels.train_ops.rmsnorm(a->x + i * C, a->norm,
                                            (float)a->net->config.rms_norm_eps, C, a->y + i * C);
 }
 

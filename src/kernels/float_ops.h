@@ -1,4 +1,4 @@
-/* Float kernels of the forward pass: dense rows, attention, normalization, activation. One source
+/* Float kernels of the forward pass: dense rows, attention, activation. One source
  * (float_tmpl.h) compiled once a tier. Each runs on the calling thread; row-major; outputs must not
  * overlap inputs unless said.
  *
@@ -42,10 +42,6 @@ typedef struct sol_float_ops {
     void (*attend_f32)(const sol_attend_args *a);
     void (*attend_f16)(const sol_attend_args *a);
     void (*attend_i8)(const sol_attend_args *a);
-    /* y[n] = x / sqrt(mean(x^2) + eps) * w; y may be x. The mean is summed in fp32, that of
-     * sol_train_ops in fp64: two definitions, because either's bits are those of files and runs
-     * that exist */
-    void (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     /* y[n] = silu(gate) * up; y may be gate or up */
     void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);
     /* x[n] += y[n] */

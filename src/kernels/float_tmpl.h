@@ -396,24 +396,6 @@ static void attend_i8(const sol_attend_args *a)
     attend_any(load_i8, 1, a);
 }
 
-static void rmsnorm(const float *x, const float *w, float eps, int64_t n, float *y)
-{
-    vf sum[NV];
-    for (int v = 0; v < NV; v++) sum[v] = splat(0.0f);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int v = 0; v < NV; v++) {
-            vf a = load_f32(x + i + v * VW);
-            sum[v] = FMA(a, a, sum[v]);
-        }
-    float tail[LANES] = {0};
-    for (int64_t j = i; j < n; j++) tail[j - i] = x[j];
-    for (int v = 0; v < NV; v++)
-        sum[v] = FMA(load_f32(tail + v * VW), load_f32(tail + v * VW), sum[v]);
-    float inverse = 1.0f / sqrtf(add_lanes(sum) / (float)n + eps);
-    for (i = 0; i < n; i++) y[i] = x[i] * inverse * w[i];
-}
-
 ALWAYS_INLINE vf silu_times(vf g, vf u)
 {
     return g / (splat(1.0f) + vexp(-g)) * u;
@@ -458,7 +440,6 @@ void FLOAT_OPS_NAME(sol_float_ops *f)
                          .attend_f32 = attend_f32,
                          .attend_f16 = attend_f16,
                          .attend_i8 = attend_i8,
-                         .rmsnorm = rmsnorm,
                          .swiglu = swiglu,
                          .add = add,
                          .sumexp = sumexp};

@@ -66,7 +66,7 @@ typedef struct sol_train_ops {
      * onehot(target)). */
     float (*cross_entropy)(float *z, int64_t n, int64_t target, const float *dloss);
     void (*swiglu_backward)(const sol_swiglu_grad *a, int64_t n);
-    /* y = x r w; returns r = 1 / sqrt(mean(x^2) + eps). */
+    /* y = x r w, y may be x; returns r = 1 / sqrt(mean(x^2) + eps). Inference calls it, too. */
     float (*rmsnorm)(const float *x, const float *w, float eps, int64_t n, float *y);
     void (*rmsnorm_backward)(const sol_rmsnorm_grad *a, int64_t n);
     void (*rope)(const sol_rope_rotation *r);
