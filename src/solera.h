@@ -64,6 +64,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/pool.h"
+#include "base/progress.h"
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/text.h"

@@ -275,7 +275,7 @@ START_TEST(packed_loss_on_a_real_model)
                                .scale_dtype = SOL_F16};
         double loss[3];
         sol_packed_model p;
-        ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, err));
+        ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, NULL, err));
         for (int form = 0; form < 3; form++) {
             sol_net *net;
             sol_eval_result r;

@@ -380,7 +380,7 @@ START_TEST(many_texts_are_those_of_one_by_one)
             ck_ok(sol_net_from_model(&f.net, f.ctx, bf16, NULL, NULL, NULL, err));
         }
         if (k == 2) {
-            ck_ok(sol_packed_model_from(f.ctx, &packed, f.model, &spec, SOL_Q6, err));
+            ck_ok(sol_packed_model_from(f.ctx, &packed, f.model, &spec, SOL_Q6, NULL, err));
             ck_ok(sol_net_from_packed(&f.net, f.ctx, &packed, NULL, err));
         }
         check_texts(f.net, job, &o);

@@ -66,7 +66,7 @@ static fixture open_net(const json_t *one, form how)
     fixture f = {0};
     if (spec.method) {
         if (how == ROUNDED) o.activations = SOL_ACTIVATIONS_Q8_K;
-        ck_ok(sol_packed_model_from(ctx, &f.packed, model.model, &spec, SOL_F16, err));
+        ck_ok(sol_packed_model_from(ctx, &f.packed, model.model, &spec, SOL_F16, NULL, err));
         ck_ok(sol_net_from_packed(&f.net, ctx, &f.packed, &o, err));
         return f;
     }

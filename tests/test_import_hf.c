@@ -104,7 +104,7 @@ START_TEST(dequantized)
     snprintf(packed, sizeof packed, "%s/p.h5", dir);
     make_model(&a, small_config(false, false));
     ck_ok(sol_model_file_write(&a, model, SOL_F32, err));
-    ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_F32, err));
+    ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_F32, NULL, err));
     ck_ok(sol_packed_model_write(&p, NULL, packed, err));
     /* From the latent weights and from the packed file: the same Q(W), norms and embedding
      * untouched. */

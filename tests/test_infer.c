@@ -73,7 +73,7 @@ static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_
     f.model = make_model(f.ctx, &c, form == BF16 ? SOL_BF16 : SOL_F32);
     if (form == PACKED || form == PACKED_FLOAT) {
         if (form == PACKED_FLOAT) o.activations = SOL_ACTIVATIONS_FLOAT;
-        ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
+        ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, NULL, err));
         ck_ok(sol_net_from_packed(&f.net, f.ctx, &f.packed, &o, err));
     } else {
         ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, NULL, form == LATENT ? &spec : NULL, &o,
@@ -328,7 +328,7 @@ START_TEST(what_families_have)
                       distance(want, got, N * V));
         if (spec.method && spec.method->packable && !spec.method->dead_bias) {
             sol_net *packed;
-            ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, err));
+            ck_ok(sol_packed_model_from(f.ctx, &f.packed, f.model, &spec, SOL_F32, NULL, err));
             ck_ok(sol_net_from_packed(&packed, f.ctx, &f.packed,
                                       &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT}, err));
             float *exact = decode_all(packed, V);
@@ -540,7 +540,7 @@ START_TEST(files_run_as_the_memory_they_came_from)
     sol_net_free(&net);
     for (int i = 0; i < 5; i++) {
         sol_packed_model p;
-        ck_ok(sol_packed_model_from(f.ctx, &p, f.model, &file.quant, types[i], err));
+        ck_ok(sol_packed_model_from(f.ctx, &p, f.model, &file.quant, types[i], NULL, err));
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         sol_packed_model_free(&p);
         ck_ok(sol_net_open(&net, f.ctx, path, &(sol_net_opts){.activations = SOL_ACTIVATIONS_FLOAT},

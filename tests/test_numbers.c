@@ -123,8 +123,8 @@ enum { N_EMBED_TYPES = sizeof embed_types / sizeof *embed_types };
 static void expect_no_pack(const sol_model_file *c, sol_dtype type, const char *text)
 {
     sol_packed_model p;
-    ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, err), SOL_ERR_NONFINITE,
-             text);
+    ck_fails(sol_packed_model_from(ctx, &p, c->model, &c->quant, type, NULL, err),
+             SOL_ERR_NONFINITE, text);
     ck_assert_ptr_null(p.matrix);
 }
 
@@ -161,7 +161,7 @@ START_TEST(what_is_no_number_is_not_packed)
         sol_packed_model p;
         float row[64];
         embed[64] = -max[k];
-        ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, type, err));
+        ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, type, NULL, err));
         sol_packed_decode_row(sol_packed_matrix(&p, 0, SOL_ROLE_UP), 1, row);
         ck_assert_float_eq(row[1], 65504);
         sol_stored_rows(sol_packed_matrix(&p, -1, SOL_ROLE_EMBED), 1, 1, row);
@@ -322,7 +322,7 @@ START_TEST(edges_pack_to_what_their_definition_says)
     double want[5], got[5], int8[5];
     make(&c, 8, 256, 64);
     fill_edges(&c);
-    ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, SOL_F32, err));
+    ck_ok(sol_packed_model_from(ctx, &p, c.model, &c.quant, SOL_F32, NULL, err));
     ck_ok(sol_packed_model_write(&p, c.tokenizer, at("p.h5"), err));
     sol_packed_model_free(&p);
     ck_ok(sol_packed_model_read(&p, at("p.h5"), err));
@@ -501,7 +501,7 @@ START_TEST(the_smallest_model)
     sol_free(m);
     ck_assert_mem_eq(out.file.model->data, c.model->data,
                      (size_t)c.model->n_elements * sizeof(float));
-    ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_Q6, err));
+    ck_ok(sol_packed_model_from(ctx, &p, out.file.model, &c.quant, SOL_Q6, NULL, err));
     ck_ok(sol_net_from_packed(&net, ctx, &p, NULL, err));
     int32_t prompt = 0;
     sol_generate_opts o = {.max_tokens = 15,

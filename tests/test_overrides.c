@@ -195,7 +195,7 @@ START_TEST(graph_latent_and_packed)
         sol_graph_accumulate(g, ids, ids + 1, NULL, 1, &sum, &n);
         loss[i] = sum / (double)n;
         ck_ok(sol_net_from_model(&latent, ctx, m, NULL, &spec, &o, err));
-        ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, err));
+        ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, NULL, err));
         ck_ok(sol_net_from_packed(&packed, ctx, &p, &o, err));
         ck_assert_double_eq_tol(loss_of(latent, ids), loss[i], 1e-5);
         ck_assert_double_eq_tol(loss_of(packed, ids), loss[i], 1e-5);

@@ -270,7 +270,7 @@ START_TEST(packed_round_trip)
         make_checkpoint(&a, config, k == 5 ? SOL_BF16 : SOL_F32);
         a.file.quant.granularity = granularity[k % 3];
         a.file.quant.layout = k == 4 ? SOL_LAYOUT_STRIDE16 : SOL_LAYOUT_CONTIGUOUS;
-        ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, types[k % 5], err));
+        ck_ok(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, types[k % 5], NULL, err));
         p.windows = (sol_windows){.seq = k, .max = k & 1, .apart = k > 3}; /* k 0: none are known */
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
@@ -371,11 +371,11 @@ START_TEST(wrong_kind_and_foreign)
     ck_fails(sol_dataset_open(&d, path, err), SOL_ERR_FORMAT,
              "is a solera-checkpoint, expected a solera-dataset");
     a.file.quant.method = sol_quantizer_find("absmean");
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err),
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, NULL, err),
              SOL_ERR_UNSUPPORTED, "absmean");
     a.file.quant = small_spec();
     a.file.quant.group_size = 48;
-    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, err),
+    ck_fails(sol_packed_model_from(ctx, &p, a.file.model, &a.file.quant, SOL_F32, NULL, err),
              SOL_ERR_SHAPE, "q_proj");
     ck_ok(sol_file_write(path, "not a file of ours, by far", 26, err));
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_FORMAT, "is not an HDF5 file");

@@ -73,7 +73,7 @@ static void setup(void)
                                            .scale_dtype = SOL_F16};
     ck_ok(sol_copy_string(&original.file.config_yaml, "run:\n", 5, err));
     ck_ok(sol_packed_model_from(ctx, &packed, original.file.model, &original.file.quant, SOL_Q8,
-                                err));
+                                NULL, err));
 }
 
 static void teardown(void)

@@ -186,6 +186,7 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
     sol_ctx *ctx;
     SOL_TRY(choose_embed_type(a, NULL, &type, err));
     SOL_TRY(sol_program_ctx(p, &ctx, err));
+    sol_live_show(p, true, "reading %s", p->word[0]);
     SOL_TRY(sol_model_file_read(c, p->word[0], SOL_F32, err));
     SOL_TRY(choose_embed_type(a, asked ? NULL : &c->quant, &type, err));
     if (!asked && !c->quant.method)
@@ -193,8 +194,12 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
                         "%s: was trained in full precision: name a quantizer to round it with, "
                         "e.g. --method sherry",
                         p->word[0]);
-    sol_status st =
-        sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type, err);
+    sol_phase phase = {p, "exporting", "weights", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
+    sol_interrupt_catch(true);
+    sol_status st = sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type,
+                                          &progress, err);
+    if (st == SOL_ERR_INTERRUPTED) return st;
     if (st != SOL_OK) return sol_err_prefix(err, st, "%s", p->word[0]);
     packed->windows = c->windows;
     return SOL_OK;
@@ -234,6 +239,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     sol_model_file c = {0};
     const char *gguf_type = NULL;
     sol_status st = pack(p, a, asked, &packed, &c, err);
+    sol_live_clear(p);
     if (st == SOL_OK) st = write_packed(p, a, &packed, &c, &gguf_type, err);
     sol_packed_model_free(&packed);
     sol_model_file_free(&c);

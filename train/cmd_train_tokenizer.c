@@ -52,21 +52,40 @@ static const sol_opt options[] = {
     {0},
 };
 
+/* Words are counted, then merged: the time left is that of each part. */
+typedef struct parts {
+    sol_phase phase;
+    const char *part;
+} parts;
+
+static bool show(void *user, const char *part, int64_t done, int64_t total)
+{
+    parts *s = user;
+    if (s->part != part) s->phase.begun = sol_clock();
+    s->part = part;
+    return sol_phase_show_part(&s->phase, part, done, total > 0 ? total : 1);
+}
+
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
     struct args *a = argsp;
+    parts progress = {.phase = {.program = p, .what = "training a tokenizer"}};
     sol_bpe_opts o = {.files = a->input.word,
                       .n_files = a->input.n,
                       .unix_lines = a->unix_lines,
                       .skip_bad = a->skip_bad,
                       .as = sol_read_as_named(a->format),
                       .log = &p->log,
-                      .vocab_size = (int32_t)a->vocab};
+                      .vocab_size = (int32_t)a->vocab,
+                      .progress = {show, &progress}};
     double from = sol_clock();
     char took[32];
     for (int i = 0; i < a->input.n; i++) SOL_TRY(sol_file_differs(a->input.word[i], a->out, err));
     SOL_TRY(sol_output_check(a->out, SOL_OUTPUT_TOKENIZER, a->force, err));
-    SOL_TRY(sol_bpe_train(&o, a->out, err));
+    sol_interrupt_catch(true);
+    sol_status st = sol_bpe_train(&o, a->out, err);
+    sol_live_clear(p);
+    if (st != SOL_OK) return st;
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld tokens in %s", a->out, (long long)a->vocab,
                  sol_duration_text(sol_clock() - from, took));
     return SOL_OK;

@@ -146,7 +146,7 @@ void sol_live_show(sol_program *p, bool now, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void sol_live_clear(sol_program *p);
 /* A phase of known length: a live line with what is done and the time left. `show` is a
- * sol_eval_watch (eval/eval.h), `show_part` a sol_import_progress (store/import.h); both take a
+ * sol_eval_watch (eval/eval.h), `show_part` a sol_progress (base/progress.h); both take a
  * sol_phase and return !sol_interrupted(). */
 typedef struct sol_phase {
     sol_program *program;

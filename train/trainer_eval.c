@@ -85,7 +85,7 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
     sol_net *net = NULL;
     sol_packed_model packed = {0};
     sol_err why = {0};
-    sol_status st = sol_packed_model_from(t->ctx, &packed, t->model, spec, type, &why);
+    sol_status st = sol_packed_model_from(t->ctx, &packed, t->model, spec, type, NULL, &why);
     if (st == SOL_ERR_NONFINITE) { /* weights that cannot ship, with the same consequence as a loss
                                       that is no number */
         sol_log_line(&t->program->log, SOL_LOG_WARN, "packing: %s", why.text);

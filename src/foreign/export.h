@@ -17,11 +17,11 @@
 typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;
 
 typedef struct sol_export_opts {
-    bool dequantize;              /* linear layers as Q(W); always so for a packed model */
-    const sol_quant_spec *quant;  /* instead of the file's own; NULL: that */
-    sol_export_dtype dtype;       /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
-                                   * round */
-    sol_import_progress progress; /* show NULL: none */
+    bool dequantize;             /* linear layers as Q(W); always so for a packed model */
+    const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
+    sol_export_dtype dtype;      /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
+                                  * round */
+    sol_progress progress;       /* show NULL: none */
 } sol_export_opts;
 
 typedef struct sol_export_result {
@@ -49,7 +49,7 @@ typedef struct sol_gguf_opts {
     bool requantize;             /* one scale a block of the type where the model has more */
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
     const char *name, *version;  /* general.name, solera.version; NULL: none */
-    sol_import_progress progress;
+    sol_progress progress;
 } sol_gguf_opts;
 
 typedef struct sol_gguf_result {

@@ -558,7 +558,7 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
     int64_t step = p->kind == SOL_PARAM_LINEAR ? p->rows
                    : PIECE / p->cols > 1       ? PIECE / p->cols
                                                : 1;
-    const sol_import_progress *progress = &w->o->progress;
+    const sol_progress *progress = &w->o->progress;
     SOL_TRY(sol_view_begin(&w->view, index, err));
     for (int64_t from = 0; from < p->rows; from += step) {
         int64_t n = sol_min_i64(p->rows - from, step);
@@ -568,8 +568,7 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
             SOL_TRY(write_row(w, p, type_of(w, p), row, err));
         }
         w->done += n * p->cols;
-        if (progress->show &&
-            !progress->show(progress->user, p->name, w->done, w->view.table->n_weights))
+        if (!sol_progress_show(progress, p->name, w->done, w->view.table->n_weights))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "export interrupted");
     }
     return pad(w, err);

@@ -25,7 +25,7 @@ typedef struct folder {
     uint64_t at; /* next byte of the weights file */
     float *rows; /* owned */
     void *bytes; /* owned */
-    const sol_import_progress *progress;
+    const sol_progress *progress;
     int64_t done;
 } folder;
 
@@ -93,8 +93,7 @@ static sol_status write_param(folder *f, int index, sol_err *err)
         SOL_TRY(sol_out_write(&f->out, f->at, f->bytes, bytes, err));
         f->at += bytes;
         f->done += n;
-        if (f->progress &&
-            !f->progress->show(f->progress->user, p->name, f->done, f->view.table->n_weights))
+        if (!sol_progress_show(f->progress, p->name, f->done, f->view.table->n_weights))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: export interrupted", f->dir);
     }
     return SOL_OK;
@@ -218,7 +217,7 @@ static sol_dtype choose_dtype(const folder *f, sol_export_dtype wish)
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
                                   const sol_export_opts *o, sol_export_result *r, sol_err *err)
 {
-    folder f = {.dir = dir, .out.fd = -1, .progress = o->progress.show ? &o->progress : NULL};
+    folder f = {.dir = dir, .out.fd = -1, .progress = &o->progress};
     *r = (sol_export_result){0};
     sol_status st = sol_view_open(&f.view, ctx, source, o->quant, o->dequantize, err);
     if (st != SOL_OK) return st;

@@ -61,8 +61,7 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_opts *
     r->config = s->config;
     memcpy(r->notes, s->notes, sizeof r->notes);
     if (st == SOL_OK)
-        st = sol_source_to_file(s, out, dtype, o->pool, o->progress.show ? &o->progress : NULL,
-                                &r->weights, err);
+        st = sol_source_to_file(s, out, dtype, o->pool, &o->progress, &r->weights, err);
     r->has_tokenizer = s->tokenizer != NULL;
     return st;
 }

@@ -14,14 +14,8 @@
 #define SOLERA_FOREIGN_IMPORT_H
 
 #include "base/pool.h"
+#include "base/progress.h"
 #include "store/model_file.h"
-
-/* Called after each piece: `done` of `total` weights; false stops the import
- * (SOL_ERR_INTERRUPTED). */
-typedef struct sol_import_progress {
-    bool (*show)(void *user, const char *tensor, int64_t done, int64_t total);
-    void *user;
-} sol_import_progress;
 
 typedef enum {
     SOL_KEEP_DTYPE,
@@ -36,9 +30,9 @@ typedef struct sol_import_opts {
     /* Instead of what the source says about itself; NULL: that. base_model: NAME, ORG/NAME or a
      * URL. */
     const char *license, *base_model;
-    sol_import_progress progress; /* show NULL: none */
-    sol_pool *pool;               /* borrowed; NULL: the calling thread alone. The file is the
-                                   * same for any number of threads */
+    sol_progress progress; /* show NULL: none */
+    sol_pool *pool;        /* borrowed; NULL: the calling thread alone. The file is the
+                            * same for any number of threads */
 } sol_import_opts;
 
 enum { SOL_IMPORT_NOTES = 512 };

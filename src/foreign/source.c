@@ -312,7 +312,7 @@ static sol_status step_status(const transfer *t, sol_err *err)
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
 }
 
-static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_progress *progress,
+static sol_status copy_params(transfer *t, sol_pool *pool, const sol_progress *progress,
                               sol_err *err)
 {
     sol_pool_run(pool, 2, run_first_tile, t);
@@ -328,7 +328,7 @@ static sol_status copy_params(transfer *t, sol_pool *pool, const sol_import_prog
         SOL_TRY(step_status(t, err));
         const batch *shown = t->writing ? t->writing : t->reading;
         const char *name = t->table->params[shown->piece[0].param].name;
-        if (progress && !progress->show(progress->user, name, t->done, t->table->n_weights))
+        if (!sol_progress_show(progress, name, t->done, t->table->n_weights))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: import interrupted", t->s->path);
     }
 }
@@ -356,8 +356,7 @@ static void free_transfer(transfer *t)
 }
 
 static sol_status write_file(transfer *t, const char *path, sol_pool *pool,
-                             const sol_import_progress *progress, sol_part_blob *tokenizer,
-                             sol_err *err)
+                             const sol_progress *progress, sol_part_blob *tokenizer, sol_err *err)
 {
     const sol_source *s = t->s;
     SOL_TRY(sol_model_describe(&t->table, &s->config, t->dtype, err));
@@ -374,7 +373,7 @@ static sol_status write_file(transfer *t, const char *path, sol_pool *pool,
 }
 
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool,
-                              const sol_import_progress *progress, int64_t *weights, sol_err *err)
+                              const sol_progress *progress, int64_t *weights, sol_err *err)
 {
     transfer t = {.s = s, .dtype = dtype};
     sol_part_blob tokenizer = {0};

@@ -62,6 +62,6 @@ sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err);
  * *weights: how many. The tokenizer comes last in the file: reading tokenizer.json takes as long as
  * copying hundreds of megabytes, and is done meanwhile. */
 sol_status sol_source_to_file(sol_source *s, const char *path, sol_dtype dtype, sol_pool *pool,
-                              const sol_import_progress *progress, int64_t *weights, sol_err *err);
+                              const sol_progress *progress, int64_t *weights, sol_err *err);
 
 #endif

@@ -136,32 +136,41 @@ static sol_status take_vector(const sol_model *m, const sol_param *from, float *
 }
 
 /* Parameters 0 to n - 1 of m are those of p; what m has beyond them was learned by a quantizer. */
-static sol_status pack_params(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
-                              sol_dtype embed_type, float *buffer, sol_err *err)
+static sol_status pack_param(sol_ctx *ctx, sol_packed_model *p, const sol_model *m, int i,
+                             sol_dtype embed_type, float *buffer, sol_err *err)
 {
-    int n = p->table->n_params;
-    const sol_param *from = m->params;
-    for (int i = 0; i < n; i++)
-        if (!p->vector[i] && type_of(p, i, embed_type) == SOL_TERNARY)
-            SOL_TRY(pack_linear(ctx, &p->quant, &from[i], as_f32(m, &from[i], buffer),
-                                &p->matrix[i], err));
-    for (int i = 0; i < n; i++)
-        if (p->vector[i]) SOL_TRY(take_vector(m, &from[i], p->vector[i], err));
-    for (int i = 0; i < n; i++)
-        if (!is_packed(p, i) && !p->vector[i])
-            SOL_TRY(pack_dense(ctx, m, &from[i], type_of(p, i, embed_type), buffer, &p->matrix[i],
-                               err));
+    const sol_param *from = &m->params[i];
+    sol_dtype type = type_of(p, i, embed_type);
+    if (p->vector[i]) return take_vector(m, from, p->vector[i], err);
+    if (type == SOL_TERNARY)
+        return pack_linear(ctx, &p->quant, from, as_f32(m, from, buffer), &p->matrix[i], err);
+    return pack_dense(ctx, m, from, type, buffer, &p->matrix[i], err);
+}
+
+static sol_status pack_params(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
+                              sol_dtype embed_type, float *buffer, const sol_progress *progress,
+                              sol_err *err)
+{
+    int64_t done = 0;
+    for (int i = 0; i < p->table->n_params; i++) {
+        const sol_param *from = &m->params[i];
+        SOL_TRY(pack_param(ctx, p, m, i, embed_type, buffer, err));
+        done += sol_param_count(from);
+        if (!sol_progress_show(progress, from->name, done, p->table->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+    }
     return SOL_OK;
 }
 
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
-                                 const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err)
+                                 const sol_quant_spec *spec, sol_dtype embed_type,
+                                 const sol_progress *progress, sol_err *err)
 {
     float *buffer = NULL;
     *p = (sol_packed_model){.quant = *spec};
     sol_status st = sol_packed_model_begin(p, &m->config, err);
     if (st == SOL_OK) st = alloc_buffer(m, &buffer, err);
-    if (st == SOL_OK) st = pack_params(ctx, p, m, embed_type, buffer, err);
+    if (st == SOL_OK) st = pack_params(ctx, p, m, embed_type, buffer, progress, err);
     sol_free(buffer);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "base/progress.h"
 #include "kernels/ctx.h"
 #include "quant/codec.h"
 #include "store/model_file.h"
@@ -48,11 +49,13 @@ const sol_stored *sol_packed_matrix(const sol_packed_model *p, int64_t layer, so
 sol_status sol_embed_type_from_name(const char *name, sol_dtype *type, sol_err *err);
 
 /* Packs the quantized linears of a model through sol_packed_from_weights; embedding and head are
- * rounded to embed_type, TERNARY by spec. p->tokenizer stays NULL, p->windows unknown.
+ * rounded to embed_type, TERNARY by spec. p->tokenizer stays NULL, p->windows unknown. progress:
+ * told after each parameter; NULL: none.
  * SOL_ERR_NONFINITE, with the parameter, for weights that are no numbers, scales that fp16 cannot
  * hold, and embeddings outside sol_dtype_max. */
 sol_status sol_packed_model_from(sol_ctx *ctx, sol_packed_model *p, const sol_model *m,
-                                 const sol_quant_spec *spec, sol_dtype embed_type, sol_err *err);
+                                 const sol_quant_spec *spec, sol_dtype embed_type,
+                                 const sol_progress *progress, sol_err *err);
 void sol_packed_model_free(sol_packed_model *p);
 /* Bits a weight over all quantized matrices, scales included. */
 double sol_packed_model_bits(const sol_packed_model *p);

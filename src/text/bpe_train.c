@@ -72,11 +72,22 @@ static sol_status count_word(void *user, const char *text, size_t n, sol_err *er
     return SOL_OK;
 }
 
+static sol_status tell(const sol_progress *p, const char *part, int64_t done, int64_t total,
+                       sol_err *err)
+{
+    if (sol_progress_show(p, part, done, total)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
+}
+
 static sol_status count_docs(trainer *tr, sol_docs *docs, sol_batch *batch,
-                             sol_pretok_scratch *scratch, sol_err *err)
+                             sol_pretok_scratch *scratch, const sol_progress *progress,
+                             sol_err *err)
 {
     for (;;) {
+        uint64_t done, total;
         SOL_TRY(sol_docs_read(docs, batch, err));
+        sol_docs_progress(docs, &done, &total);
+        SOL_TRY(tell(progress, "words", (int64_t)done, (int64_t)total, err));
         if (batch->n_pieces == 0) return SOL_OK;
         for (size_t i = 0; i < batch->n_pieces; i++) {
             const sol_piece *p = &batch->piece[i];
@@ -102,7 +113,7 @@ static sol_status count_files(trainer *tr, const sol_bpe_opts *bpe, sol_err *err
     sol_pretok_scratch *scratch = NULL;
     sol_status st = sol_docs_open(&docs, &o, err);
     if (st == SOL_OK) st = sol_pretok_scratch_create(&scratch, err);
-    if (st == SOL_OK) st = count_docs(tr, docs, &batch, scratch, err);
+    if (st == SOL_OK) st = count_docs(tr, docs, &batch, scratch, &bpe->progress, err);
     if (st == SOL_OK) sol_docs_report(docs);
     sol_pretok_scratch_free(&scratch);
     sol_batch_free(&batch);
@@ -327,8 +338,18 @@ static sol_status merge_best(trainer *tr, int32_t index, sol_err *err)
     return push_touched(tr, err);
 }
 
-static sol_status learn_merges(trainer *tr, int32_t n_tokens, sol_err *err)
+/* Merges the best pair of those that make tokens `first` to n_tokens. */
+static sol_status merge_and_tell(trainer *tr, int32_t index, int32_t first, int32_t n_tokens,
+                                 const sol_progress *progress, sol_err *err)
 {
+    SOL_TRY(merge_best(tr, index, err));
+    return tell(progress, "merges", tr->t->n_tokens - first, n_tokens - first, err);
+}
+
+static sol_status learn_merges(trainer *tr, int32_t n_tokens, const sol_progress *progress,
+                               sol_err *err)
+{
+    int32_t first = tr->t->n_tokens;
     SOL_TRY(count_pairs(tr, err));
     while (tr->t->n_tokens < n_tokens) {
         if (tr->n_heap == 0)
@@ -338,7 +359,7 @@ static sol_status learn_merges(trainer *tr, int32_t n_tokens, sol_err *err)
         top best = heap_pop(tr);
         int64_t count = tr->pairs[best.pair].count;
         if (count == best.count && count > 0)
-            SOL_TRY(merge_best(tr, best.pair, err));
+            SOL_TRY(merge_and_tell(tr, best.pair, first, n_tokens, progress, err));
         else if (count > 0 && count < best.count)
             SOL_TRY(heap_push(tr, best.pair, err));
     }
@@ -365,7 +386,7 @@ static sol_status train(trainer *tr, const sol_bpe_opts *o, sol_err *err)
                         o->n_files ? o->files[0] : "no files");
     SOL_TRY(add_bytes(tr, id_of, err));
     SOL_TRY(make_words(tr, id_of, err));
-    SOL_TRY(learn_merges(tr, o->vocab_size - 2, err));
+    SOL_TRY(learn_merges(tr, o->vocab_size - 2, &o->progress, err));
     SOL_TRY(add_specials(tr->t, err));
     sol_bytemap_free(&tr->t->words); /* sol_tok_finish fills it anew */
     return sol_tok_finish(tr->t, "trained tokenizer", err);

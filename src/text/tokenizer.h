@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "base/status.h"
 #include "text/filekind.h"
 
@@ -173,6 +174,8 @@ typedef struct sol_bpe_opts {
     sol_read_as as;
     const sol_log *log;
     int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
+    sol_progress
+        progress; /* show NULL: none; parts "words", in bytes of the files, then "merges" */
 } sol_bpe_opts;
 /* Writes tokenizer.json to out_path, atomically. */
 sol_status sol_bpe_train(const sol_bpe_opts *o, const char *out_path, sol_err *err);

@@ -40,7 +40,7 @@ static void write_models(void)
     sol_adamw_free(&optim);
     for (int i = 0; i < 2; i++) {
         spec.granularity = i ? SOL_PER_CHANNEL : SOL_PER_GROUP;
-        fuzz_check(sol_packed_model_from(ctx, &p, c.model, &spec, types[i], NULL) == SOL_OK);
+        fuzz_check(sol_packed_model_from(ctx, &p, c.model, &spec, types[i], NULL, NULL) == SOL_OK);
         fuzz_check(sol_packed_model_write(&p, NULL, seed("h5_packed", i ? "channel" : "group"),
                                           NULL) == SOL_OK);
         sol_packed_model_free(&p);
